@@ -1,0 +1,69 @@
+# Everything here needs Python 3.11 or later and a package index, and nothing else installed.
+# PYTHON and VENV may be given; PIP_* variables reach pip as they stand.
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+FASTSEQ := $(BIN)/fastseq
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet
+
+# what `make bench` measures; give another collection by its paths
+CORPUS ?= demo/docs.parquet
+QUERIES ?= demo/queries.parquet
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## say what there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(VENV)/.installed ## index and search the sample corpora, in a fresh environment
+	$(FASTSEQ) sample demo
+	$(FASTSEQ) index demo/docs.parquet -o demo/index --overwrite
+	$(FASTSEQ) search "wait for a subprocess to end" -i demo/index -k 5
+	$(FASTSEQ) search --queries demo/queries.parquet -i demo/index -k 100 -o demo/run.trec
+	$(FASTSEQ) evaluate demo/run.trec demo/qrels.parquet
+	$(FASTSEQ) info demo/index --verify
+	$(FASTSEQ) index data/bilingual/docs.parquet -o demo/bilingual --overwrite
+	$(FASTSEQ) search "猫喜欢吃什么" -i demo/bilingual -k 3
+	$(FASTSEQ) search "why do cats purr" -i demo/bilingual -k 3 --format json
+
+.PHONY: test
+test: lint ## lint, then run every test
+	$(BIN)/python -m pytest
+
+.PHONY: lint
+lint: $(VENV)/.installed-test ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/mypy fastseq cli
+
+.PHONY: bench
+bench: $(VENV)/.installed-bench $(if $(filter demo/%,$(CORPUS) $(QUERIES)),demo/docs.parquet) ## time fastseq beside its peers on CORPUS=… QUERIES=…
+	$(BIN)/python bench/search.py --corpus "$(CORPUS)" --queries "$(QUERIES)"
+
+.PHONY: clean
+clean: ## remove the environment and what the demo wrote
+	rm -rf "$(VENV)" demo .mypy_cache .pytest_cache .ruff_cache
+
+demo/docs.parquet: | $(VENV)/.installed
+	$(FASTSEQ) sample demo
+
+# A system's Python may come without the part of venv that brings pip: its own pip then fills in.
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "fastseq needs Python 3.11 or later: make PYTHON=…" >&2; exit 1; }
+	$(PYTHON) -m venv "$(VENV)" || { $(PYTHON) -m venv --clear --without-pip "$(VENV)" && \
+		$(PYTHON) -m pip --python "$@" install --quiet pip; }
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(INSTALL) -e .
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml | $(BIN)/python
+	$(INSTALL) -e '.[test]'
+	@touch $@ "$(VENV)/.installed"
+
+$(VENV)/.installed-bench: pyproject.toml | $(BIN)/python
+	$(INSTALL) -e '.[bench]'
+	@touch $@ "$(VENV)/.installed"

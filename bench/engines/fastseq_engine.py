@@ -1,0 +1,85 @@
+"""fastseq itself."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from reference import K1, B
+
+import fastseq
+from engines import Ranking, Way, run_as_program
+
+NAME = "fastseq"
+
+
+def analyzer() -> Any:
+    """The analysis that every engine is given as nearly as it has it."""
+    return fastseq.Analyzer(stopwords="lucene", stemmer="english", cjk="none")
+
+
+class Fastseq:
+    """All the queries in one call, and one call for each."""
+
+    name = NAME
+    exact = True
+    note = "Index.search; the index keeps term frequencies, scores are computed at query time"
+
+    def __init__(self, index: Any) -> None:
+        self.index = index
+        self.model = fastseq.BM25(k1=K1, b=B)
+
+    def ways(self, queries: Sequence[str], k: int, threads: int) -> list[Way]:
+        return [self.batch(queries, k, threads)]
+
+    def batch(self, queries: Sequence[str], k: int, threads: int, name: str = NAME) -> Way:
+        asked = list(queries)
+        return Way(
+            name,
+            lambda: self.index.search(asked, k=k, model=self.model, threads=threads),
+            lambda hits: Ranking(hits.rows, hits.scores),
+        )
+
+    def singly(self, queries: Sequence[str], k: int, name: str) -> Way:
+        """A Python loop over the queries."""
+        import numpy as np
+
+        search, model = self.index.search, self.model
+
+        def ranking(answers: list[Any]) -> Ranking:
+            rows = np.concatenate([hits.rows for hits in answers])
+            return Ranking(rows, np.concatenate([hits.scores for hits in answers]))
+
+        return Way(name, lambda: [search(q, k=k, model=model, threads=1) for q in queries], ranking)
+
+
+def open_engine(corpus: Path, column: str, folder: Path) -> Fastseq:
+    """Built anew each time: it is the code at hand that is measured."""
+    index = fastseq.Index.build(
+        str(corpus),
+        str(folder),
+        text_columns=[column],
+        store=[],
+        analyzer=analyzer(),
+        overwrite=True,
+    )
+    return Fastseq(index)
+
+
+def count(folder: Path) -> dict[str, int]:
+    index = fastseq.Index.open(str(folder))
+    return {"documents": index.documents, "postings": index.postings}
+
+
+def index(corpus: Path, column: str, folder: Path, threads: int) -> None:
+    fastseq.Index.build(
+        str(corpus), str(folder), text_columns=[column], analyzer=analyzer(), threads=threads
+    )
+
+
+if __name__ == "__main__":
+    run_as_program(index, count)

@@ -1,0 +1,1 @@
+"""The command line: parse, one library call, write. Installed as `fastseq_cli`."""

@@ -1,0 +1,128 @@
+"""The `fastseq` command: finds the subcommand, and turns every failure into one line.
+
+A subcommand lives in the module of its name, as `command`, and is imported only when it runs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from fastseq.errors import FastseqError
+
+from .options import common_options, example
+
+# name: what `fastseq --help` says. `fit-lstm` would be the module fit_lstm.
+COMMANDS = {
+    "sample": "Write sample corpora made from Python's own documentation.",
+    "index": "Index Parquet files, folders or globs.",
+    "search": "Search an index: one query, or a file of them.",
+    "evaluate": "Score a run against relevance judgements.",
+    "info": "Say what an index is, and check that it is whole.",
+    "completion": "Print the shell's completion script.",
+}
+
+
+class Commands(click.Group):
+    """A group that knows its commands by name, and prints one line for any error."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module("." + cmd_name.replace("-", "_"), __package__)
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def main(  # type: ignore[override]
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        try:
+            code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+            # here and not at exit, so that a reader that went away or a full disk is met below
+            sys.stdout.flush()
+        except click.UsageError as error:
+            _fail(_usage(error), 2)
+        except click.ClickException as error:
+            _fail(error.format_message(), error.exit_code)
+        except (click.Abort, KeyboardInterrupt):
+            _fail("Interrupted", 130, prefix="")
+        except FastseqError as error:
+            _fail(str(error), 1)
+        except BrokenPipeError:
+            _quiet_exit()
+        except MemoryError:
+            _fail("out of memory; try a smaller --memory or fewer --threads", 1)
+        except OSError as error:
+            _fail(_os_message(error), 1)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int, prefix: str = "Error: ") -> None:
+    click.echo(prefix + " ".join(message.split()), err=True)
+    sys.exit(code)
+
+
+def _usage(error: click.UsageError) -> str:
+    message = error.format_message().rstrip(".")
+    hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
+    return f"{message}{hint}"
+
+
+def _os_message(error: OSError) -> str:
+    if error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return error.strerror or str(error) or type(error).__name__
+
+
+def _quiet_exit() -> None:
+    # the interpreter flushes stdout once more when it ends, which must not complain either
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(1)
+
+
+@click.group(
+    cls=Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=example(
+        "fastseq sample demo", "fastseq index demo/docs.parquet", 'fastseq search "parse arguments"'
+    ),
+)
+@common_options
+@click.version_option(package_name="fastseq")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Search, vectors and sequence models over text kept in Parquet."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def main() -> None:
+    """Run the command line; the entry point of the `fastseq` script."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started us
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            # an index holds any text; a terminal of another encoding shows what it can
+            stream.reconfigure(errors="backslashreplace")
+    cli(prog_name="fastseq")

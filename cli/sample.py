@@ -1,0 +1,30 @@
+"""fastseq sample: the corpora to try things on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .options import Common, common_options, example, pass_common
+from .output import write_table
+
+
+@click.command("sample", epilog=example("fastseq sample demo"))
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@common_options
+@pass_common
+def command(common: Common, folder: Path) -> None:
+    """Write sample corpora made from Python's own documentation.
+
+    The source of this Python's standard library is read (never imported): one document for each
+    public module, class, function and method with a docstring. DIR is made where missing, and
+    receives docs.parquet (id, module, kind, title, text), queries.parquet with qrels.parquet
+    (queries with their known answers), labelled.parquet and labelled_test.parquet (label, text),
+    tagged.parquet and tagged_test.parquet (tokens, tags). The same Python gives the same files.
+    """
+    from fastseq.samples import write_samples
+
+    written = write_samples(folder)
+    if not common.quiet:
+        write_table(["file", "rows"], [(str(folder / name), n) for name, n in written.items()])

@@ -1,0 +1,185 @@
+"""fastseq search: one query to a table or JSON, or a file of queries to a run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fastseq.errors import DataError, SettingsError
+
+from .options import (
+    Common,
+    check_output,
+    common_options,
+    example,
+    format_option,
+    index_option,
+    pass_common,
+)
+from .output import RunRow, write_json, write_jsonl, write_rows, write_trec
+
+MODELS = ["bm25", "robertson", "atire", "bm25+", "bm25l", "tfidf", "bow"]
+RUN_COLUMNS = ("query_id", "doc_id", "rank", "score")
+
+
+@click.command(
+    "search",
+    epilog=example(
+        'fastseq search "parse arguments"',
+        'fastseq search "parse arguments" -k 3 --model bm25l --format json',
+        "echo parse arguments | fastseq search - --format tsv",
+        "fastseq search --queries queries.parquet -k 100 -o run.trec",
+    ),
+)
+@click.argument("query", required=False)
+@index_option("-i", "--index", help="Folder of the index.")
+@click.option("-k", default=10, show_default=True, help="Documents to find for each query.")
+@click.option(
+    "--model",
+    type=click.Choice(MODELS),
+    default="bm25",
+    show_default=True,
+    help="Ranking model. bm25 is Lucene's.",
+)
+@click.option("--k1", type=float, help="BM25: how soon repeated terms stop counting.  [1.2]")
+@click.option("--b", type=float, help="BM25: how much long documents are held back.  [0.75]")
+@click.option("--delta", type=float, help="bm25+ and bm25l: what one occurrence is worth.  [0.5]")
+@click.option("--smart", metavar="ddd.qqq", help="tfidf: weighting in SMART notation.  [ltc.lnc]")
+@click.option(
+    "--queries",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Many queries: Parquet (query_id, text) or TSV.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Where the run of --queries goes: .parquet, .trec or .tsv.",
+)
+@format_option(
+    "table",
+    "json",
+    "jsonl",
+    "tsv",
+    "trec",
+    help="Form of the results on standard output.  [default: table; trec with --queries]",
+)
+@common_options
+@pass_common
+def command(
+    common: Common,
+    query: str | None,
+    index_path: Path,
+    k: int,
+    model: str,
+    k1: float | None,
+    b: float | None,
+    delta: float | None,
+    smart: str | None,
+    queries: Path | None,
+    output: Path | None,
+    form: str | None,
+) -> None:
+    """Search an index: one QUERY, or a file of them.
+
+    QUERY - reads the query from standard input. JSON is a list of {rank, id, score, fields},
+    where fields holds the stored columns. A document without any term of the query is never
+    found; equal scores keep the order of the corpus.
+    """
+    if (query is None) == (queries is None):
+        raise click.UsageError("give either a QUERY or --queries FILE")
+    if output is not None and (queries is None or form is not None):
+        raise click.UsageError("-o goes with --queries, and takes its form from RUN's suffix")
+    if k < 1:
+        raise SettingsError(f"k must be at least 1, not {k}")
+    if output is not None:
+        check_output(output, (".parquet", ".trec", ".tsv"))
+    from fastseq.search.models import model_by_name
+
+    ranking = model_by_name(model, k1=k1, b=b, delta=delta, smart=smart)
+    common.announce_compilation()
+    if query is not None:
+        _one(common, _text_of(query), index_path, k, ranking, form or "table")
+    elif queries is not None:
+        _many(common, queries, index_path, k, ranking, output, form or "trec")
+
+
+def _one(common: Common, text: str, index_path: Path, k: int, model: Any, form: str) -> None:
+    from fastseq import Index
+
+    hits = Index.open(index_path).search(text, k=k, model=model, threads=common.threads)
+    found = hits.to_dicts(0)
+    if form == "json":
+        write_json(found)
+    elif form == "jsonl":
+        write_jsonl(found)
+    elif form == "trec":
+        write_trec(("1", hit["id"], hit["rank"], hit["score"]) for hit in found)
+    elif not found and form == "table":
+        common.say("No document has a term of this query.")
+    else:
+        fields = list(found[0]["fields"]) if found else []
+        rows = [
+            (hit["rank"], hit["score"], hit["id"], *(hit["fields"][f] for f in fields))
+            for hit in found
+        ]
+        write_rows(form, ["rank", "score", "id", *fields], rows)
+
+
+def _many(
+    common: Common,
+    queries: Path,
+    index_path: Path,
+    k: int,
+    model: Any,
+    output: Path | None,
+    form: str,
+) -> None:
+    from fastseq import Index
+    from fastseq.store.queries import read_queries
+    from fastseq.store.runs import write_run
+
+    query_ids, texts = read_queries(queries)
+    hits = Index.open(index_path).search(texts, k=k, model=model, threads=common.threads)
+    if output is not None:
+        found = hits.rows >= 0
+        ends = [0, *found.sum(axis=1).cumsum().tolist()]
+        write_run(output, query_ids, ends, list(chain(*hits.ids)), hits.scores[found])
+        common.say(f"{output}: {len(query_ids):,} queries, {ends[-1]:,} documents")
+        return
+    rows = _run_rows(query_ids, hits)
+    if form == "trec":
+        write_trec(rows)
+    elif form in ("json", "jsonl"):
+        found_of = [dict(zip(RUN_COLUMNS, row, strict=True)) for row in rows]
+        write_json(found_of) if form == "json" else write_jsonl(found_of)
+    else:
+        write_rows(form, RUN_COLUMNS, list(rows))
+
+
+def _run_rows(query_ids: list[str] | list[int], hits: Any) -> Iterator[RunRow]:
+    """(query id, document id, rank, score) of every hit, query after query."""
+    for query_id, ids, scores in zip(query_ids, hits.ids, hits.scores.tolist(), strict=True):
+        for rank, (doc_id, score) in enumerate(zip(ids, scores, strict=False), 1):
+            yield query_id, doc_id, rank, score
+
+
+def _text_of(query: str) -> str:
+    """The query as text: what standard input holds for "-", and valid Unicode in any case."""
+    if query != "-":
+        raw = os.fsencode(query) if not query.isascii() else query.encode()
+    else:
+        raw = sys.stdin.buffer.read()
+    try:
+        return raw.decode("utf-8").strip()
+    except UnicodeDecodeError as error:
+        where = "standard input" if query == "-" else "QUERY"
+        raise DataError(f"{where} is not UTF-8 text: byte {error.start} is wrong") from error

@@ -1,0 +1,154 @@
+"""An index opened for reading: its arrays mapped, its statistics, its dictionary."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastseq.errors import FormatError
+from fastseq.index import format as layout
+from fastseq.kernels.postings import WINDOW, WINDOW_BITS, run_totals
+from fastseq.kernels.search import Postings
+from fastseq.store.folder import Folder
+from fastseq.text.analyzer import Analyzer
+from fastseq.types import Int32, Int64, Texts
+
+if TYPE_CHECKING:
+    from fastseq.store.documents import DocumentReader
+
+# A term's runs and postings are at most this many: what an int64 total of an index can hold.
+_MOST = 1 << 48
+
+
+class Segment:
+    """The postings, dictionary, document lengths and stored columns of one committed index.
+
+    Everything a damaged file could say wrong is either checked here or harmless to the kernels:
+    offsets are running totals of unsigned counts that must end where the arrays do, windows beyond
+    the last are ignored, hits beyond the last document are dropped.
+
+    Attributes
+    ----------
+    postings : the arrays that the search kernels take
+    documents, terms, tokens : how many there are (tokens over all documents)
+    lengths : int32[documents], tokens of each document
+    df : int64[terms], documents that hold each term
+    analyzer : how the documents were analysed, and queries must be
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+        self.analyzer = Analyzer.from_dict(self._setting("analyzer", dict))
+        self.id_column: str | None = folder.settings.get("id_column")
+        self.stored_columns: list[str] = self._setting("stored_columns", list)
+        lengths = folder.array(layout.DOCUMENT_LENGTHS)
+        self.lengths: Int32 = lengths.astype(np.int32)
+        self.documents = len(lengths)
+        if self.documents != folder.statistics.get("documents"):
+            raise self._damaged(layout.DOCUMENT_LENGTHS, "not one length for each document")
+        self.tokens = int(lengths.sum(dtype=np.int64))
+        self._term_bytes = folder.array(layout.TERM_BYTES, np.uint8)
+        self._term_offsets = self._offsets(layout.TERM_LENGTHS, len(self._term_bytes))
+        self._slots = folder.array(layout.TERM_SLOTS, np.uint32)
+        self.terms = len(self._term_offsets) - 1
+        if len(self._slots) < 1 or len(self._slots) & (len(self._slots) - 1):
+            raise self._damaged(layout.TERM_SLOTS, "not a power of two of slots")
+        self.postings = self._postings()
+
+    @staticmethod
+    def open(path: str | Path) -> Segment:
+        """Open a committed index; the files are mapped, not read.
+
+        Raises
+        ------
+        FormatError
+            No index there, one of another format version, or a damaged one (naming the file).
+        """
+        return Segment(Folder.open(path, layout.KIND, [layout.VERSION]))
+
+    def lookup(self, words: Texts) -> Int32:
+        """int32[n]: the id of each word, exactly as spelt, or -1."""
+        from fastseq.kernels import hashing
+
+        out = np.empty(len(words), np.int32)
+        hashing.lookup(
+            out, self._slots, self._term_bytes, self._term_offsets, words.data, words.offsets
+        )
+        return out
+
+    @cached_property
+    def df(self) -> Int64:
+        return np.diff(self.postings.term_posting)
+
+    @property
+    def windows(self) -> int:
+        """How many windows of 65,536 documents there are."""
+        return (self.documents + WINDOW - 1) >> WINDOW_BITS
+
+    @cached_property
+    def stored(self) -> DocumentReader | None:
+        """The stored columns; None where there are none."""
+        from fastseq.store.documents import DocumentReader
+
+        if not self.stored_columns:
+            return None
+        reader = DocumentReader(self.folder.buffer(layout.DOCUMENTS), self._path(layout.DOCUMENTS))
+        if reader.num_rows != self.documents or set(self.stored_columns) - set(reader.columns):
+            raise self._damaged(layout.DOCUMENTS, "not the rows and columns of the index")
+        return reader
+
+    def _postings(self) -> Postings:
+        folder = self.folder
+        docs = folder.array(layout.POSTING_DOCS, np.uint16)
+        tfs = folder.array(layout.POSTING_TFS, np.uint8)
+        run_window = folder.array(layout.RUN_WINDOWS, np.uint16)
+        run_count = folder.array(layout.RUN_COUNTS, np.uint16)
+        large_at = folder.array(layout.LARGE_AT, np.int64)
+        large_tf = folder.array(layout.LARGE_TFS, np.int32)
+        term_run = self._offsets(layout.TERM_RUNS, len(run_window))
+        for name, array, other in (
+            (layout.POSTING_TFS, tfs, docs),
+            (layout.RUN_COUNTS, run_count, run_window),
+            (layout.LARGE_TFS, large_tf, large_at),
+            (layout.TERM_RUNS, term_run[1:], self._term_offsets[1:]),
+        ):
+            if len(array) != len(other):
+                raise self._damaged(name, f"{len(array)} entries, expected {len(other)}")
+        totals = np.empty(self.terms, np.int64)
+        run_totals(totals, term_run, run_count)
+        term_posting = _running_total(totals)
+        if term_posting[-1] != len(docs):
+            raise self._damaged(layout.RUN_COUNTS, f"its total is not {len(docs)}")
+        return Postings(docs, tfs, term_posting, term_run, run_window, run_count, large_at, large_tf)
+
+    def _offsets(self, name: str, end: int) -> Int64:
+        """Offsets from counts, which must add up to `end`."""
+        counts = self.folder.array(name)
+        if counts.dtype.kind != "u" or (len(counts) and int(counts.max()) > _MOST):
+            raise self._damaged(name, "not counts")
+        offsets = _running_total(counts)
+        if offsets[-1] != end:
+            raise self._damaged(name, f"its total is not {end}")
+        return offsets
+
+    def _setting(self, name: str, kind: type) -> Any:
+        value = self.folder.settings.get(name)
+        if not isinstance(value, kind):
+            raise FormatError(f"{self.folder.root}: the manifest has no setting {name!r}")
+        return value
+
+    def _path(self, name: str) -> Path:
+        return self.folder.path(name)
+
+    def _damaged(self, name: str, what: str) -> FormatError:
+        return FormatError(f"{self._path(name)}: damaged: {what}")
+
+
+def _running_total(counts: npt.NDArray[Any]) -> Int64:
+    offsets = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=offsets[1:])
+    return offsets

@@ -1,0 +1,52 @@
+"""Letting the slices of a corpus through a narrow place in their order."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+class Turns:
+    """Slice n enters a level only after slice n - 1 has left it.
+
+    Slices must be started in order, so that whoever waits is waiting for work already begun.
+    """
+
+    def __init__(self) -> None:
+        self._next: dict[int, int] = defaultdict(int)
+        self._changed = threading.Condition()
+        self._failed = math.inf
+
+    def of(self, number: int) -> Callable[[int], object]:
+        """The `turn` argument of `Lexicon.encode_levels` for slice `number`."""
+
+        @contextmanager
+        def turn(level: int) -> Iterator[None]:
+            with self._changed:
+                self._changed.wait_for(
+                    lambda: self._failed < number or self._next[level] == number
+                )
+                if self._failed < number:
+                    raise AbortedError
+            yield
+            with self._changed:
+                self._next[level] += 1
+                self._changed.notify_all()
+
+        return turn
+
+    def abort(self, number: int = -1) -> None:
+        """Slice `number` has failed: wake the slices after it (all, by default) with AbortedError.
+
+        Those before it go on, so that of several failures the first in the corpus is reported.
+        """
+        with self._changed:
+            self._failed = min(self._failed, number)
+            self._changed.notify_all()
+
+
+class AbortedError(Exception):
+    """Raised in a slice's thread when another slice failed first; never seen by a caller."""

@@ -1,0 +1,143 @@
+"""The one place that sets Numba's options, and where compiled code is cached.
+
+`jit` is what every kernel of this room is decorated with. Its cache differs from Numba's own in
+two ways: an entry is valid only while *every* file of this room is unchanged (Numba looks at the
+decorated function's file alone and misses an edit in a helper it calls), and it lives in the
+first folder that can be written: $FASTSEQ_CACHE_DIR, $NUMBA_CACHE_DIR, this room's __pycache__,
+the user's cache folder, the system's temporary folder. Nothing of Numba's global configuration
+is touched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+from numba.core import caching
+
+HERE = Path(__file__).resolve().parent
+
+Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+
+# No fastmath: a score must have the same bits whether a loop was vectorised or not.
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+
+_on_compile: Callable[[], None] | None = None
+
+
+def on_first_compile(callback: Callable[[], None] | None) -> None:
+    """Call `callback` once, the first time a kernel is found in no cache and must be compiled."""
+    global _on_compile
+    _on_compile = callback
+
+
+def jit(function: Kernel) -> Kernel:
+    """Compile `function` when first called: no GIL, no bounds checks, cached on disk.
+
+    Division by zero gives infinity, not an exception: the check would keep loops scalar.
+    """
+    kernel = numba.njit(**OPTIONS)(function)
+    kernel._cache = _KernelCache(function)
+    return kernel  # type: ignore[no-any-return]
+
+
+def inline(function: Kernel) -> Kernel:
+    """A formula or step that only kernels call, always inlined into its caller."""
+    return numba.njit(forceinline=True, **OPTIONS)(function)  # type: ignore[no-any-return]
+
+
+def helper(function: Kernel) -> Kernel:
+    """A step that only kernels call, left out of line where LLVM thinks so (rare or long ones)."""
+    return numba.njit(**OPTIONS)(function)  # type: ignore[no-any-return]
+
+
+def cache_folder() -> Path:
+    """The folder that holds the compiled kernels: the first candidate that can be written."""
+    global _cache_folder
+    if _cache_folder is None:
+        _cache_folder = next(filter(_writable, _candidates()), Path(tempfile.gettempdir()))
+    return _cache_folder
+
+
+_cache_folder: Path | None = None
+
+
+def _candidates() -> list[Path]:
+    if sys.platform == "win32":
+        user = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData/Local"))
+    elif sys.platform == "darwin":
+        user = Path.home() / "Library/Caches"
+    else:
+        user = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    owner = os.environ.get("USER") or os.environ.get("USERNAME") or "user"
+    named = [os.environ.get(name) for name in ("FASTSEQ_CACHE_DIR", "NUMBA_CACHE_DIR")]
+    # folders that several installations may share keep each one's kernels apart
+    return [
+        *(Path(folder) / f"fastseq-{_stamp}" for folder in named if folder),
+        HERE / "__pycache__",
+        user / "fastseq" / _stamp,
+        Path(tempfile.gettempdir()) / f"fastseq-{owner}" / _stamp,
+    ]
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def _digest() -> str:
+    """Changes when any source file of this room does."""
+    seen = hashlib.sha256()
+    for path in sorted(HERE.glob("*.py")):
+        seen.update(path.name.encode() + b"\0" + path.read_bytes())
+    return seen.hexdigest()[:16]
+
+
+_stamp = _digest()
+
+
+class _Locator(caching._CacheLocator):  # type: ignore[misc]
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._line = function.__code__.co_firstlineno
+
+    def get_cache_path(self) -> str:
+        return str(cache_folder())
+
+    def get_source_stamp(self) -> str:
+        return _stamp
+
+    def get_disambiguator(self) -> str:
+        return str(self._line)
+
+    def ensure_cache_path(self) -> None:
+        cache_folder()
+
+    @classmethod
+    def from_function(cls, function: Callable[..., Any], path: str) -> _Locator:
+        return cls(function)
+
+
+class _Impl(caching.CompileResultCacheImpl):  # type: ignore[misc]
+    _locator_classes = [_Locator]  # noqa: RUF012
+
+
+class _KernelCache(caching.FunctionCache):  # type: ignore[misc]
+    _impl_class = _Impl
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        global _on_compile
+        loaded = super().load_overload(sig, target_context)
+        if loaded is None and _on_compile is not None:
+            callback, _on_compile = _on_compile, None
+            callback()
+        return loaded

@@ -1,0 +1,535 @@
+"""Exact top-k over an inverted index: window accumulation with MaxScore's split of the terms.
+
+The collection is worked through window by window (65,536 documents), so that the accumulators
+(256 KB) stay in the L2 cache. A query's terms stand in descending order of their upper bounds, the
+most a term can add to any document. Once k hits are known, the tail of terms whose bounds sum to
+no more than the k-th score cannot make a hit alone: those are *non-essential* (Turtle & Flood
+1995). Only the postings of the essential terms are accumulated; a document that could still reach
+the threshold with the rest is looked up in the other lists, in order, until it no longer can.
+
+Whatever the split, a document's score is the float32 sum of its terms' impacts in that one fixed
+order, so pruned and exhaustive search give the same bits. Upper bounds are inflated by more than
+the rounding error of the sum, so nothing is lost to rounding.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastseq.kernels.jit import helper, inline, jit
+from fastseq.kernels.postings import LARGE_TF, WINDOW, WINDOW_BITS
+from fastseq.kernels.simd import greater64, trailing_zeros
+from fastseq.kernels.topk import key_document, key_score, make_key, select_best, sort_descending
+from fastseq.types import Float32, Int32, Int64, UInt8, UInt16, UInt64
+
+# Postings in a block; one whose best part cannot help is skipped.
+BLOCK_BITS = 7
+BLOCK = 1 << BLOCK_BITS
+# Below this many postings in a window, walking them again is cheaper than scanning the window.
+SPARSE = 6144
+# A list up to this many times as long as what is accumulated already is accumulated too: looking
+# one document up costs about as much as adding that many postings.
+PROBE_COST = 6
+# Below this a product of weight and impact might round to zero and a hit be lost.
+TINY = 1e-30
+NO_WINDOW = 1 << 30
+
+
+class Postings(NamedTuple):
+    """An inverted index as arrays; V terms, P postings, R runs, L large frequencies."""
+
+    docs: UInt16  # [P] document in its window
+    tfs: UInt8  # [P] term frequency, or LARGE_TF
+    term_posting: Int64  # [V + 1]
+    term_run: Int64  # [V + 1]
+    run_window: UInt16  # [R]
+    run_count: UInt16  # [R] postings in the run, less one
+    large_at: Int64  # [L] posting positions, ascending
+    large_tf: Int32  # [L]
+
+
+class Weighting(NamedTuple):
+    """A ranking model, ready for one index: a posting's impact is weight · part, where
+
+    part = value / (slope · value + factor[document]),  value = table[tf].
+
+    BM25 has table[tf] = tf and slope 1, TF-IDF its own table and slope 0.
+    """
+
+    slope: float  # float32
+    factor: Float32  # [windows · WINDOW]
+    table: Float32  # [256]
+    large: Float32  # [L] the value of each large frequency
+    best: Float32  # [V] the largest part of each term; NaN until first asked for
+    block: Float32  # [P / BLOCK + 1] of each block inside one term; infinity until known
+
+
+class Scratch(NamedTuple):
+    """What one thread needs to search; `make_scratch` sizes it."""
+
+    scores: Float32  # [WINDOW] all zero between queries
+    seen: UInt8  # [WINDOW] all zero between queries
+    candidates: Int32  # [WINDOW] documents that may pass the threshold
+    partial: Float32  # [WINDOW] and their scores so far
+    keys: UInt64  # [capacity]
+    spare: UInt64  # [capacity]
+    term: Int32  # [M] the query's terms, M the longest query's
+    weight: Float32  # [M]
+    bound: Float32  # [M]
+    rest: Float32  # [M + 1]
+    run: Int64  # [M] each term's current run
+    posting: Int64  # [M] where its postings start
+    count: Int64  # [M] and how many fall in the window at hand
+
+
+def make_scratch(k: int, terms: int) -> Scratch:
+    """Scratch for queries of at most `terms` terms and k hits."""
+    capacity = k + max(k, 128)
+    return Scratch(
+        scores=np.zeros(WINDOW, np.float32),
+        seen=np.zeros(WINDOW, np.uint8),
+        candidates=np.empty(WINDOW, np.int32),
+        partial=np.empty(WINDOW, np.float32),
+        keys=np.empty(capacity, np.uint64),
+        spare=np.empty(capacity, np.uint64),
+        term=np.empty(terms, np.int32),
+        weight=np.empty(terms, np.float32),
+        bound=np.empty(terms, np.float32),
+        rest=np.empty(terms + 1, np.float32),
+        run=np.empty(terms, np.int64),
+        posting=np.empty(terms, np.int64),
+        count=np.empty(terms, np.int64),
+    )
+
+
+def fits(scratch: Scratch, k: int, terms: int) -> bool:
+    """Whether scratch serves queries of `terms` terms and k hits."""
+    # a buffer for a far larger k would let the threshold lag behind
+    capacity = k + max(k, 128)
+    return capacity <= len(scratch.keys) <= 4 * capacity and terms <= len(scratch.term)
+
+
+@helper
+def _large_value(large_at, large, position):
+    """table[tf] (or tf) of a posting whose frequency did not fit its byte."""
+    low = np.int64(0)
+    high = np.int64(len(large_at))
+    while low < high:
+        middle = (low + high) >> 1
+        if large_at[np.uint64(middle)] < position:
+            low = middle + 1
+        else:
+            high = middle
+    if low < len(large_at):
+        return large[np.uint64(low)]
+    return np.float32(LARGE_TF)
+
+
+@inline
+def _part(value, slope, factor):
+    return value / (slope * value + factor)
+
+
+@helper
+def _best_part(postings, weighting, term):
+    """The largest part among a term's postings; remembered, with its blocks', in the weighting.
+
+    Two threads may do this at once: they write the same values, and a block still unknown counts
+    as infinite.
+    """
+    best = weighting.best[np.uint64(term)]
+    if best == best:
+        return best
+    docs = postings.docs
+    tfs = postings.tfs
+    factor = weighting.factor
+    table = weighting.table
+    slope = np.float32(weighting.slope)
+    best = np.float32(0.0)
+    block_best = np.float32(0.0)
+    position = postings.term_posting[term]
+    block_start = position
+    for run in range(postings.term_run[term], postings.term_run[term + 1]):
+        window = np.int64(postings.run_window[np.uint64(run)])
+        base = np.uint64(window) << np.uint64(WINDOW_BITS)
+        count = np.int64(postings.run_count[np.uint64(run)]) + 1
+        if (window << WINDOW_BITS) >= len(factor):
+            break
+        for at in range(position, position + count):
+            tf = tfs[np.uint64(at)]
+            value = table[np.uint64(tf)]
+            if tf == LARGE_TF:
+                value = _large_value(postings.large_at, weighting.large, at)
+            part = _part(value, slope, factor[base + np.uint64(docs[np.uint64(at)])])
+            block_best = max(block_best, part)
+            if (at & (BLOCK - 1)) == BLOCK - 1:
+                if at - block_start == BLOCK - 1:
+                    weighting.block[np.uint64(at >> BLOCK_BITS)] = block_best
+                best = max(best, block_best)
+                block_best = np.float32(0.0)
+                block_start = at + 1
+        position += count
+    best = max(best, block_best)
+    weighting.best[np.uint64(term)] = best
+    return best
+
+
+@inline
+def _find(docs, start, count, low, document):
+    """Position in docs[start:start + count] (ascending) of the first entry >= document.
+
+    The search starts at `low` and gallops, so a caller that goes through ascending documents
+    pays for the distance, not for the length.
+    """
+    step = np.int64(1)
+    high = low
+    while high < count and docs[np.uint64(start + high)] < document:
+        low = high + 1
+        high += step
+        step += step
+    if high > count:
+        high = count
+    while low < high:
+        middle = (low + high) >> 1
+        if docs[np.uint64(start + middle)] < document:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@helper
+def _prepare(scratch, terms, weights, postings, weighting):
+    """Fill the scratch's term tables, largest bound first; returns (terms kept, all positive)."""
+    kept = 0
+    positive = True
+    for i in range(len(terms)):
+        term = terms[i]
+        if term < 0 or postings.term_run[term] == postings.term_run[term + 1]:
+            continue
+        weight = weights[i]
+        positive = positive and weight > TINY
+        bound = weight * _best_part(postings, weighting, np.int64(term))
+        j = kept
+        while j > 0 and scratch.bound[j - 1] < bound:
+            scratch.bound[j] = scratch.bound[j - 1]
+            scratch.term[j] = scratch.term[j - 1]
+            scratch.weight[j] = scratch.weight[j - 1]
+            j -= 1
+        scratch.bound[j] = bound
+        scratch.term[j] = term
+        scratch.weight[j] = weight
+        kept += 1
+    total = 0.0
+    scratch.rest[kept] = 0.0
+    for i in range(kept - 1, -1, -1):
+        total += scratch.bound[i]
+        # float32 sums of n terms err by less than n · 2^-24 of their size
+        scratch.rest[i] = total * (1.0 + 1e-6 + 1.2e-7 * kept)
+        scratch.run[i] = postings.term_run[scratch.term[i]]
+        scratch.posting[i] = postings.term_posting[scratch.term[i]]
+    return kept, positive
+
+
+@inline
+def _advance(scratch, postings, i, window):
+    """Move term i to its run in `window`; returns the postings there, 0 if it has none."""
+    last = postings.term_run[scratch.term[i] + 1]
+    while scratch.run[i] < last and postings.run_window[np.uint64(scratch.run[i])] < window:
+        scratch.posting[i] += np.int64(postings.run_count[np.uint64(scratch.run[i])]) + 1
+        scratch.run[i] += 1
+    if scratch.run[i] < last and postings.run_window[np.uint64(scratch.run[i])] == window:
+        return np.int64(postings.run_count[np.uint64(scratch.run[i])]) + 1
+    return np.int64(0)
+
+
+@inline
+def _next_window(scratch, postings, essential):
+    """The earliest window in which one of the first `essential` terms has postings left."""
+    window = NO_WINDOW
+    for i in range(essential):
+        if scratch.run[i] < postings.term_run[scratch.term[i] + 1]:
+            window = min(window, np.int64(postings.run_window[np.uint64(scratch.run[i])]))
+    return window
+
+
+@helper
+def _accumulate(scratch, postings, weighting, i, window, slack):
+    """Add the impacts of term i's postings in `window` to the scores, skipping hopeless blocks."""
+    scores = scratch.scores
+    docs = postings.docs
+    tfs = postings.tfs
+    large_at = postings.large_at
+    factor = weighting.factor
+    table = weighting.table
+    large = weighting.large
+    block = weighting.block
+    slope = np.float32(weighting.slope)
+    weight = scratch.weight[i]
+    base = np.uint64(window) << np.uint64(WINDOW_BITS)
+    at = np.uint64(scratch.posting[i])
+    last = at + np.uint64(scratch.count[i])
+    while at < last:
+        stop = min((at | np.uint64(BLOCK - 1)) + np.uint64(1), last)
+        if stop - at < np.uint64(BLOCK) or weight * block[at >> np.uint64(BLOCK_BITS)] > slack:
+            for j in range(at, stop):
+                document = np.uint64(docs[j])
+                tf = tfs[j]
+                value = table[np.uint64(tf)]
+                if tf == LARGE_TF:
+                    value = _large_value(large_at, large, np.int64(j))
+                scores[document] += weight * _part(value, slope, factor[base + document])
+        at = stop
+
+
+@helper
+def _search_all(scratch, postings, weighting, terms, k, n_docs):
+    """Every document that has a query term, whatever the sign of its score; exhaustive."""
+    keys = scratch.keys
+    found = 0
+    threshold = np.uint64(0)
+    while True:
+        window = _next_window(scratch, postings, terms)
+        if window == NO_WINDOW or (window << WINDOW_BITS) >= n_docs:
+            return found
+        touched = 0
+        for i in range(terms):
+            count = _advance(scratch, postings, i, window)
+            scratch.count[i] = count
+            _accumulate(scratch, postings, weighting, i, window, np.float32(-np.inf))
+            at = np.uint64(scratch.posting[i])
+            for j in range(np.uint64(count)):
+                document = np.uint64(postings.docs[at + j])
+                if scratch.seen[document] == 0:
+                    scratch.seen[document] = 1
+                    scratch.candidates[touched] = np.int32(document)
+                    touched += 1
+            _advance(scratch, postings, i, window + 1)
+        for c in range(touched):
+            document = np.uint64(scratch.candidates[c])
+            row = (window << WINDOW_BITS) + np.int64(document)
+            key = make_key(scratch.scores[document], row)
+            scratch.scores[document] = 0.0
+            scratch.seen[document] = 0
+            if key > threshold and row < n_docs:
+                keys[found] = key
+                found += 1
+                if found == len(keys):
+                    threshold = select_best(keys, found, k)
+                    found = k
+
+
+@helper
+def _collect_one(scratch, postings, weighting, i, window, limit):
+    """Candidates above `limit` when term i alone is accumulated: no scores to scatter and scan."""
+    candidates = scratch.candidates
+    partial = scratch.partial
+    docs = postings.docs
+    tfs = postings.tfs
+    large_at = postings.large_at
+    factor = weighting.factor
+    table = weighting.table
+    large = weighting.large
+    block = weighting.block
+    slope = np.float32(weighting.slope)
+    weight = scratch.weight[i]
+    base = np.uint64(window) << np.uint64(WINDOW_BITS)
+    at = np.uint64(scratch.posting[i])
+    last = at + np.uint64(scratch.count[i])
+    found = np.uint64(0)
+    while at < last:
+        stop = min((at | np.uint64(BLOCK - 1)) + np.uint64(1), last)
+        if stop - at < np.uint64(BLOCK) or weight * block[at >> np.uint64(BLOCK_BITS)] > limit:
+            for j in range(at, stop):
+                document = np.uint64(docs[j])
+                tf = tfs[j]
+                value = table[np.uint64(tf)]
+                if tf == LARGE_TF:
+                    value = _large_value(large_at, large, np.int64(j))
+                score = weight * _part(value, slope, factor[base + document])
+                if score > limit:
+                    candidates[found] = np.int32(document)
+                    partial[found] = score
+                    found += np.uint64(1)
+        at = stop
+    return np.int64(found)
+
+
+@helper
+def _collect_sparse(scratch, postings, accumulated, limit):
+    """Candidates above `limit` by walking the accumulated lists again; clears the scores."""
+    scores = scratch.scores
+    candidates = scratch.candidates
+    partial = scratch.partial
+    docs = postings.docs
+    found = np.uint64(0)
+    for i in range(accumulated):
+        at = np.uint64(scratch.posting[i])
+        for j in range(at, at + np.uint64(scratch.count[i])):
+            document = np.uint64(docs[j])
+            score = scores[document]
+            scores[document] = 0.0
+            if score > limit:
+                candidates[found] = np.int32(document)
+                partial[found] = score
+                found += np.uint64(1)
+    return np.int64(found)
+
+
+@helper
+def _collect_dense(scratch, limit):
+    """Candidates above `limit` by scanning the window's scores, 64 at a time; clears them."""
+    scores = scratch.scores
+    candidates = scratch.candidates
+    partial = scratch.partial
+    found = np.uint64(0)
+    for start in range(np.uint64(0), np.uint64(WINDOW), np.uint64(64)):
+        above = greater64(scores, start, limit)
+        while above:
+            document = start + trailing_zeros(above)
+            above &= above - np.uint64(1)
+            candidates[found] = np.int32(document)
+            partial[found] = scores[document]
+            found += np.uint64(1)
+        for j in range(np.uint64(64)):
+            scores[start + j] = 0.0
+    return np.int64(found)
+
+
+@helper
+def _complete(scratch, postings, weighting, i, found, window, threshold):
+    """Add term i to each candidate's score; keep those that can still pass the threshold."""
+    candidates = scratch.candidates
+    partial = scratch.partial
+    docs = postings.docs
+    tfs = postings.tfs
+    factor = weighting.factor
+    table = weighting.table
+    slope = np.float32(weighting.slope)
+    count = _advance(scratch, postings, i, window)
+    base = np.uint64(window) << np.uint64(WINDOW_BITS)
+    start = scratch.posting[i]
+    reach = scratch.rest[i]
+    weight = scratch.weight[i]
+    kept = np.uint64(0)
+    low = np.int64(0)
+    previous = np.int64(-1)
+    for c in range(np.uint64(found)):
+        score = partial[c]
+        if score + reach <= threshold:
+            continue
+        document = np.int64(candidates[c])
+        if document < previous:
+            low = np.int64(0)
+        previous = document
+        low = _find(docs, start, count, low, document)
+        at = np.uint64(start + low)
+        if low < count and np.int64(docs[at]) == document:
+            tf = tfs[at]
+            value = table[np.uint64(tf)]
+            if tf == LARGE_TF:
+                value = _large_value(postings.large_at, weighting.large, np.int64(at))
+            score += weight * _part(value, slope, factor[base + np.uint64(document)])
+        candidates[kept] = np.int32(document)
+        partial[kept] = score
+        kept += np.uint64(1)
+    return np.int64(kept)
+
+
+@helper
+def _search_pruned(scratch, postings, weighting, terms, k, n_docs):
+    """The general case: every weight positive, so a score is zero where no term occurs."""
+    keys = scratch.keys
+    found = np.int64(0)
+    best_key = np.uint64(0)
+    threshold = np.float32(0.0)
+    essential = terms
+    while essential > 0:
+        window = _next_window(scratch, postings, essential)
+        if window == NO_WINDOW or (window << WINDOW_BITS) >= n_docs:
+            break
+        total = np.int64(0)
+        accumulated = 0
+        lists = 0
+        only = 0
+        while accumulated < terms:
+            count = _advance(scratch, postings, accumulated, window)
+            if accumulated >= essential and count > PROBE_COST * total:
+                break
+            scratch.count[accumulated] = count
+            if count > 0:
+                lists += 1
+                only = accumulated
+                total += count
+            accumulated += 1
+        limit = np.float32(threshold - scratch.rest[accumulated])
+        if lists == 1:
+            candidates = _collect_one(scratch, postings, weighting, only, window, limit)
+        else:
+            for i in range(accumulated):
+                slack = np.float32(threshold - (scratch.rest[0] - scratch.bound[i]))
+                _accumulate(scratch, postings, weighting, i, window, slack)
+            if total < SPARSE:
+                candidates = _collect_sparse(scratch, postings, accumulated, limit)
+            else:
+                candidates = _collect_dense(scratch, limit)
+        for i in range(accumulated, terms):
+            candidates = _complete(scratch, postings, weighting, i, candidates, window, threshold)
+        for c in range(np.uint64(candidates)):
+            score = scratch.partial[c]
+            if score >= threshold:
+                row = (window << WINDOW_BITS) + np.int64(scratch.candidates[c])
+                key = make_key(score, row)
+                if key > best_key and row < n_docs:
+                    keys[np.uint64(found)] = key
+                    found += 1
+                    if found == len(keys):
+                        best_key = select_best(keys, found, k)
+                        threshold = key_score(best_key)
+                        found = np.int64(k)
+        if found > k:
+            best_key = select_best(keys, found, k)
+            threshold = key_score(best_key)
+            found = np.int64(k)
+        for i in range(essential):
+            _advance(scratch, postings, i, window + 1)
+        while essential > 0 and scratch.rest[essential - 1] <= threshold:
+            essential -= 1
+    return found
+
+
+@jit
+def search(rows, scores, postings, weighting, scratch, starts, terms, weights, base, k, n_docs):
+    """The k best documents of each of Q queries.
+
+    rows     int32[Q, k]    document rows, -1 past the last hit
+    scores   float32[Q, k]  0 past the last hit
+    starts   int64[Q + 1]   query q has terms[starts[q]:starts[q + 1]], each term once
+    terms    int32[n]       term ids, -1 for a term that the index has not
+    weights  float32[n]
+    base     float32[Q]     added to the score of every hit
+    n_docs   documents in the index
+    """
+    for q in range(len(starts) - 1):
+        first = starts[q]
+        last = starts[q + 1]
+        kept, positive = _prepare(
+            scratch, terms[first:last], weights[first:last], postings, weighting
+        )
+        if positive:
+            found = _search_pruned(scratch, postings, weighting, kept, k, n_docs)
+        else:
+            found = _search_all(scratch, postings, weighting, kept, k, n_docs)
+        if found > k:
+            select_best(scratch.keys, found, k)
+            found = np.int64(k)
+        sort_descending(scratch.keys, scratch.spare, found)
+        for i in range(found):
+            key = scratch.keys[np.uint64(i)]
+            rows[q, i] = key_document(key)
+            scores[q, i] = key_score(key) + base[q]
+        for i in range(found, k):
+            rows[q, i] = -1
+            scores[q, i] = 0.0

@@ -1,0 +1,139 @@
+"""`Index`: build one from a corpus, open it, search it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastseq.index.segment import Segment
+from fastseq.search.hits import Hits
+from fastseq.search.models import BM25, Model
+from fastseq.search.searcher import Query, Searcher
+from fastseq.store.folder import describe
+
+if TYPE_CHECKING:
+    from fastseq.index.build import Progress
+    from fastseq.text.analyzer import Analyzer
+
+_DEFAULT = BM25()
+
+
+class Index:
+    """An inverted index in a folder.
+
+    Attributes
+    ----------
+    path : the folder
+    summary : counts of what is in it (documents, terms, postings, tokens); after `build` also
+        null_texts and seconds
+    """
+
+    def __init__(self, path: Path, segment: Segment) -> None:
+        self.path = path
+        self.summary: dict[str, Any] = dict(segment.folder.statistics)
+        self._segment = segment
+        self._searcher = Searcher(segment)
+
+    @staticmethod
+    def build(
+        corpus: Any,
+        path: str | Path,
+        *,
+        id_column: str | None = None,
+        text_columns: str | list[str] | None = None,
+        store: str | list[str] | None = None,
+        analyzer: Analyzer | None = None,
+        memory: str | int = "1GB",
+        threads: int | None = None,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+    ) -> Index:
+        """Index a corpus into a folder and open it.
+
+        Parameters
+        ----------
+        corpus : Parquet files, folders or globs; an Arrow table or stream; pandas or polars
+        path : the folder to make
+        id_column : unless given `id`, `doc_id`, `_id` or the row number
+        text_columns : joined by a space; unless given `text` or the only string column
+        store : columns to keep beside the id; all unless given
+        analyzer : how text becomes terms; `Analyzer()` unless given
+        memory : bytes, or "256MB", for postings at work
+        threads : all cores unless given; the index is the same whatever it is
+        overwrite : replace an index that stands there
+        progress : called as progress(stage, done, total or None) from the calling thread
+
+        Raises
+        ------
+        DataError
+            A missing column, no rows, duplicate ids, a file that is not Parquet, invalid UTF-8.
+        SettingsError
+            A setting outside its range; the path is taken.
+        """
+        from fastseq.index.build import build
+
+        summary = build(
+            corpus,
+            path,
+            id_column=id_column,
+            text_columns=text_columns,
+            store=store,
+            analyzer=analyzer,
+            memory=memory,
+            threads=threads,
+            overwrite=overwrite,
+            progress=progress,
+        )
+        index = Index.open(path)
+        index.summary = summary
+        return index
+
+    @staticmethod
+    def open(path: str | Path) -> Index:
+        """Open a committed index. Later commits to the folder do not disturb it.
+
+        Raises
+        ------
+        FormatError
+            No index there, one of another format version, or a damaged one (naming the file).
+        """
+        return Index(Path(path), Segment.open(path))
+
+    def __len__(self) -> int:
+        return self._segment.documents
+
+    @property
+    def analyzer(self) -> Analyzer:
+        """How the documents were analysed; queries are analysed the same way."""
+        return self._segment.analyzer
+
+    def search(
+        self,
+        query: Query | Sequence[Query],
+        k: int = 10,
+        model: Model = _DEFAULT,
+        threads: int | None = None,
+    ) -> Hits:
+        """The k best documents for one query or each of several.
+
+        Parameters
+        ----------
+        query : a string, analysed as the documents were (a repeated word counts each time); or a
+            mapping of terms, spelt as in the index, to weights; or a list of those
+        k : hits for each query
+        model : `BM25(…)`, `TFIDF(…)` or `BoW(…)`
+        threads : for a list of queries; all cores unless given
+
+        Raises
+        ------
+        SettingsError
+            k below 1, a weight that is not finite.
+        """
+        queries = [query] if isinstance(query, str | Mapping) else list(query)
+        rows, scores = self._searcher.search(queries, k, model, threads)
+        return Hits(rows, scores, self._segment)
+
+    def info(self) -> dict[str, Any]:
+        """What `fastseq info` prints: kind, format_version, settings, statistics, files, bytes."""
+        return describe(self.path)

@@ -1,0 +1,152 @@
+"""From queries to the rows and scores of their best documents."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+
+import numpy as np
+
+from fastseq.errors import SettingsError
+from fastseq.index.segment import Segment
+from fastseq.kernels import queries as query_kernels
+from fastseq.kernels import search as kernels
+from fastseq.search.models import Model
+from fastseq.settings import thread_count
+from fastseq.text.lexicon import Lexicon
+from fastseq.types import Float32, Int32, Int64, Texts
+
+Query = str | Mapping[str, float]
+
+MOST_HITS = 1 << 30  # rows × queries of one call
+_QUERIES_A_TURN = 32  # that a thread takes at a time from a batch
+_KEPT_WEIGHTINGS = 8  # of models used lately
+_KEPT_SCRATCH = 16
+
+
+class Searcher:
+    """Searches one segment. Any number of threads may call it at once."""
+
+    def __init__(self, segment: Segment) -> None:
+        self._segment = segment
+        self._scratch: list[kernels.Scratch] = []
+        self._weighting = lru_cache(_KEPT_WEIGHTINGS)(lambda model: model.weighting(segment))
+
+    def search(
+        self, queries: Sequence[Query], k: int, model: Model, threads: int | None
+    ) -> tuple[Int32, Float32]:
+        """rows int32[Q, k] and scores float32[Q, k] of each query's k best documents.
+
+        Score descending, then row ascending; row -1 and score 0 past the last hit. The result
+        does not depend on the number of threads.
+
+        Raises SettingsError when k is below 1 or too large to hold, or a weight is not finite.
+        """
+        if isinstance(k, bool) or not hasattr(k, "__index__") or k < 1:
+            raise SettingsError(f"k must be a whole number of at least 1, not {k!r}")
+        if k * max(len(queries), 1) > MOST_HITS:
+            raise SettingsError(f"k of {k} for {len(queries)} queries is more than memory holds")
+        threads = thread_count(threads)
+        starts, terms, counts = self._terms(queries)
+        weights, base = model.weigh(self._segment, starts, terms, counts)
+        depth = min(k, self._segment.documents)
+        rows = np.empty((len(queries), depth), np.int32)
+        scores = np.empty((len(queries), depth), np.float32)
+        self._run(rows, scores, starts, terms, weights, base, self._weighting(model), threads)
+        if depth < k:
+            rows = np.pad(rows, ((0, 0), (0, k - depth)), constant_values=-1)
+            scores = np.pad(scores, ((0, 0), (0, k - depth)))
+        return rows, scores
+
+    # ---- analysis
+
+    def _terms(self, queries: Sequence[Query]) -> tuple[Int64, Int32, Float32]:
+        """The distinct known terms of each query: starts int64[Q + 1], terms, counts."""
+        if any(isinstance(query, Mapping) for query in queries):
+            return self._weighted_terms(queries)
+        lexicon = Lexicon(self._segment.analyzer)
+        tokens = lexicon.encode(Texts.from_strings(queries))  # type: ignore[arg-type]
+        ids = self._segment.lookup(lexicon.terms())[tokens.values]
+        n = len(ids)
+        starts = np.empty(len(queries) + 1, np.int64)
+        terms, counts = np.empty(n, np.int32), np.empty(n, np.float32)
+        keys, spare = np.empty(n, np.uint64), np.empty(n, np.uint64)
+        query_kernels.count_terms(starts, terms, counts, keys, spare, ids, tokens.offsets)
+        return starts, terms[: starts[-1]], counts[: starts[-1]]
+
+    def _weighted_terms(self, queries: Sequence[Query]) -> tuple[Int64, Int32, Float32]:
+        """The same where some queries are mappings of terms, as the index spells them, to weights."""
+        parts = []
+        for query in queries:
+            if isinstance(query, Mapping):
+                weights = np.array(list(query.values()), np.float32)
+                if not np.isfinite(weights).all():
+                    raise SettingsError("a query term's weight must be a finite number")
+                ids = self._segment.lookup(Texts.from_strings(query))
+                known = ids >= 0
+                parts.append((ids[known], weights[known]))
+            else:
+                _, terms, counts = self._terms([query])
+                parts.append((terms, counts))
+        starts = np.zeros(len(parts) + 1, np.int64)
+        np.cumsum([len(ids) for ids, _ in parts], out=starts[1:])
+        return (
+            starts,
+            np.concatenate([ids for ids, _ in parts]),
+            np.concatenate([weights for _, weights in parts]),
+        )
+
+    # ---- search
+
+    def _run(
+        self,
+        rows: Int32,
+        scores: Float32,
+        starts: Int64,
+        terms: Int32,
+        weights: Float32,
+        base: Float32,
+        weighting: kernels.Weighting,
+        threads: int,
+    ) -> None:
+        n, k = rows.shape
+        longest = int(np.diff(starts).max(initial=0))
+        step = n if threads == 1 else _QUERIES_A_TURN
+        firsts = itertools.count(0, max(step, 1))  # next() on it is atomic
+
+        def work() -> None:
+            scratch = self._take_scratch(k, longest)
+            while (first := next(firsts)) < n:
+                last = min(first + step, n)
+                kernels.search(
+                    rows[first:last], scores[first:last], self._segment.postings, weighting,
+                    scratch, starts[first : last + 1], terms, weights, base[first:last],
+                    k, self._segment.documents,
+                )  # fmt: skip
+            self._give_scratch(scratch)
+
+        helpers = min(threads, -(-n // max(step, 1))) - 1
+        if helpers < 1:
+            work()
+            return
+        with ThreadPoolExecutor(helpers, "fastseq-search") as pool:
+            others = [pool.submit(work) for _ in range(helpers)]
+            work()
+            for other in others:
+                other.result()
+
+    def _take_scratch(self, k: int, terms: int) -> kernels.Scratch:
+        """Scratch that fits, from those given back (list.pop and append are atomic)."""
+        try:
+            scratch = self._scratch.pop()
+        except IndexError:
+            return kernels.make_scratch(k, max(terms, 32))
+        if kernels.fits(scratch, k, terms):
+            return scratch
+        return kernels.make_scratch(k, max(terms, 32))
+
+    def _give_scratch(self, scratch: kernels.Scratch) -> None:
+        if len(self._scratch) < _KEPT_SCRATCH:
+            self._scratch.append(scratch)

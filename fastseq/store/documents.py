@@ -1,0 +1,290 @@
+"""The stored columns of documents: one Parquet file, read back a few row groups at a time."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fastseq.errors import DataError, FastseqError, FormatError
+from fastseq.store.arrays import byte_lengths, int64_array, is_text
+from fastseq.store.atomic import reason
+from fastseq.types import Int64
+
+GROUP_ROWS = 4096
+GROUP_BYTES = 16 << 20  # of strings: long documents make shorter row groups
+CACHED_BYTES = 256 << 20  # uncompressed; columns above this are never kept in memory whole
+
+
+class DocumentWriter:
+    """Writes `documents.parquet`, a table at a time.
+
+    A row group ends after 4096 rows, or with the row that brings its strings to 16 MB, however
+    the rows came in: the same rows always make the same file.
+
+    Parameters
+    ----------
+    file : a path or a binary file object
+    schema : plain types only (`Corpus.stored_schema`)
+    id_column : a column of distinct values, which a dictionary would not make smaller
+
+    Raises
+    ------
+    DataError
+        Parquet cannot hold the type of a column (named).
+    FastseqError
+        The system refuses to write.
+    """
+
+    def __init__(
+        self,
+        file: str | os.PathLike[str] | BinaryIO,
+        schema: pa.Schema,
+        id_column: str | None = None,
+    ) -> None:
+        self.num_rows = 0
+        self._schema = schema.remove_metadata()
+        self._pending: list[pa.Table] = []
+        self._pending_rows = self._pending_bytes = 0
+        _refuse_types(self._schema)
+        dictionaries = [name for name in schema.names if name != id_column]
+        with _writing():
+            self._writer = pq.ParquetWriter(
+                file,
+                self._schema,
+                compression="zstd",
+                compression_level=1,
+                use_dictionary=dictionaries or False,
+                write_statistics=False,
+                write_page_checksum=True,
+            )
+
+    def append(self, table: pa.Table) -> None:
+        """Write the rows of a table after those there are.
+
+        Raises
+        ------
+        DataError
+            The table's schema is another.
+        FastseqError
+            The system refuses to write.
+        """
+        if not table.schema.equals(self._schema):
+            raise DataError(f"columns to store: {table.schema.names}, unlike those before")
+        self.num_rows += table.num_rows
+        ends = np.cumsum(_string_bytes(table))
+        start = 0
+        while start < table.num_rows:
+            before = int(ends[start - 1]) if start else 0
+            room = GROUP_BYTES - self._pending_bytes
+            full = int(np.searchsorted(ends, before + room, "left")) + 1
+            stop = min(full, start + GROUP_ROWS - self._pending_rows, table.num_rows)
+            self._pending.append(table.slice(start, stop - start))
+            self._pending_rows += stop - start
+            self._pending_bytes += int(ends[stop - 1]) - before
+            if self._pending_rows == GROUP_ROWS or self._pending_bytes >= GROUP_BYTES:
+                self._write_group()
+            start = stop
+
+    def close(self) -> None:
+        """Write the last row group and the footer. A file object stays open."""
+        if self._pending:
+            self._write_group()
+        with _writing():
+            self._writer.close()
+
+    def __enter__(self) -> DocumentWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+
+    def _write_group(self) -> None:
+        # one chunk a column: chunk borders would show in the file
+        group = pa.concat_tables(self._pending).combine_chunks()
+        self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
+        with _writing():
+            self._writer.write_table(group, row_group_size=group.num_rows)
+
+
+class DocumentReader:
+    """Reads `documents.parquet`; any number of threads may share one.
+
+    Parameters
+    ----------
+    source : the path, or the bytes (an mmap, say)
+    name : what messages call the file; unless given, the path
+
+    Raises
+    ------
+    FormatError
+        The file is missing, damaged, or not Parquet.
+    """
+
+    def __init__(self, source: Any, name: str | os.PathLike[str] | None = None) -> None:
+        self.name = str(name or source)
+        self._lock = threading.Lock()
+        self._cached: dict[str, pa.ChunkedArray] = {}
+        with self._reading():
+            if isinstance(source, str | os.PathLike):
+                opened: pa.NativeFile = pa.memory_map(os.fspath(source))
+            else:
+                opened = pa.BufferReader(pa.py_buffer(source))
+            self._file = pq.ParquetFile(opened, page_checksum_verification=True)
+            self.schema: pa.Schema = self._file.schema_arrow
+            metadata = self._file.metadata
+            groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+            # int64[G + 1]: row group g holds the rows starts[g] to starts[g + 1]
+            self._starts = np.zeros(len(groups) + 1, np.int64)
+            np.cumsum([group.num_rows for group in groups], out=self._starts[1:])
+            self._bytes = sum(group.total_byte_size for group in groups)
+        if np.any(np.diff(self._starts) < 0) or self._starts[-1] != metadata.num_rows:
+            raise FormatError(f"{self.name}: damaged: its row groups do not add up")
+
+    @property
+    def num_rows(self) -> int:
+        """The number of documents."""
+        return int(self._starts[-1])
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns."""
+        return list(self.schema.names)
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """A whole column, in one chunk where it fits; kept in memory once read.
+
+        Raises
+        ------
+        DataError
+            No column has that name.
+        FormatError
+            The file is damaged.
+        """
+        self._check_columns([name])
+        with self._lock:
+            if name not in self._cached:
+                groups = list(range(len(self._starts) - 1))
+                table = self._read(groups, [name]).combine_chunks()
+                self._cached[name] = table.column(0)
+            return self._cached[name]
+
+    def take(self, rows: npt.ArrayLike, columns: Sequence[str] | None = None) -> pa.Table:
+        """Some rows, in the order asked for, of some columns or all.
+
+        Reads the row groups that hold these rows; or everything, once, when that is most of them
+        and the file is small.
+
+        Parameters
+        ----------
+        rows : int[m], each from 0 to `num_rows` - 1; repeats are fine
+
+        Raises
+        ------
+        IndexError
+            A row that is not there.
+        DataError
+            No column has a name that was given.
+        FormatError
+            The file is damaged.
+        """
+        names = self.columns if columns is None else list(columns)
+        self._check_columns(names)
+        wanted = np.asarray(rows, np.int64).reshape(-1)
+        if len(wanted) == 0:
+            return self.schema.empty_table().select(names)
+        if wanted.min() < 0 or wanted.max() >= self.num_rows:
+            raise IndexError(f"{self.name}: rows 0 to {self.num_rows - 1}, not all of those asked")
+        order = np.argsort(wanted, kind="stable")
+        ascending = wanted[order]
+        group_of = np.searchsorted(self._starts, ascending, "right") - 1
+        first = np.flatnonzero(np.diff(group_of, prepend=-1))
+        if all(name in self._cached for name in names) or (
+            2 * len(first) > len(self._starts) - 1 > 1 and self._bytes <= CACHED_BYTES
+        ):
+            whole = pa.Table.from_arrays([self.column(name) for name in names], names)
+            return whole.take(int64_array(wanted))
+        pieces = []
+        for start, stop in zip(first, [*first[1:], len(ascending)], strict=True):
+            group = int(group_of[start])
+            with self._lock:
+                table = self._read([group], names)
+            pieces.append(table.take(int64_array(ascending[start:stop] - self._starts[group])))
+        back = np.empty(len(order), np.int64)
+        back[order] = np.arange(len(order))
+        return pa.concat_tables(pieces).combine_chunks().take(int64_array(back))
+
+    def _read(self, groups: list[int], names: list[str]) -> pa.Table:
+        if not groups:  # which some versions of pyarrow cannot read
+            return self.schema.empty_table().select(names)
+        with self._reading():
+            table = self._file.read_row_groups(groups, columns=names, use_threads=False)
+        expected = sum(int(self._starts[g + 1] - self._starts[g]) for g in groups)
+        if table.num_rows != expected or table.schema.names != names:
+            if sorted(table.schema.names) != sorted(names) or table.num_rows != expected:
+                raise FormatError(f"{self.name}: damaged: its columns do not match its footer")
+            table = table.select(names)
+        return table
+
+    def _check_columns(self, names: list[str]) -> None:
+        for name in names:
+            if name not in self.columns:
+                raise DataError(
+                    f"no stored column {name!r}; stored are: {', '.join(self.columns) or 'none'}"
+                )
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise FormatError(f"{self.name}: missing") from None
+        except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+            raise FormatError(f"{self.name}: damaged: {reason(error)}") from error
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except FastseqError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise FastseqError(f"cannot write the stored columns: {reason(error)}") from error
+
+
+def _refuse_types(schema: pa.Schema) -> None:
+    for field in schema:
+        try:
+            pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([field])).close()
+        except pa.ArrowException as error:
+            raise DataError(
+                f"the column {field.name!r} is {field.type}, which Parquet cannot hold: leave it "
+                f"out (--store names the columns to store; {reason(error)})"
+            ) from error
+
+
+def _string_bytes(table: pa.Table) -> Int64:
+    """int64[rows]: bytes of the strings of each row."""
+    total = np.zeros(table.num_rows, np.int64)
+    for column in table.columns:
+        if is_text(column.type):
+            at = 0
+            for chunk in column.chunks:
+                total[at : at + len(chunk)] += byte_lengths(chunk)
+                at += len(chunk)
+    return total

@@ -1,0 +1,121 @@
+"""Small tables: Parquet written whole or not at all, Parquet and text files read whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fastseq.errors import DataError
+from fastseq.store.arrays import plain, plain_type
+from fastseq.store.atomic import reason, written_whole
+from fastseq.store.columns import listing
+
+
+def write_table(path: str | os.PathLike[str], table: pa.Table) -> None:
+    """Write a table as Parquet, whole or not at all.
+
+    Raises
+    ------
+    SettingsError
+        `path` is a folder, or its folder does not exist.
+    DataError
+        A column of the table is of a type that Parquet cannot hold.
+    FastseqError
+        The system refuses.
+    """
+    with written_whole(path) as temporary:
+        try:
+            pq.write_table(table, temporary, compression="zstd")
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+            raise DataError(f"cannot write {path} as Parquet: {reason(error)}") from error
+
+
+def write_columns(path: str | os.PathLike[str], columns: Mapping[str, Sequence[Any]]) -> None:
+    """Write columns of Python values, or NumPy arrays, as Parquet; Arrow infers the types.
+
+    Raises
+    ------
+    DataError
+        The columns are of different lengths, or one mixes types.
+    SettingsError, FastseqError
+        As `write_table`.
+    """
+    try:
+        table = pa.table(dict(columns))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+        raise DataError(f"cannot write {path} as Parquet: {reason(error)}") from error
+    write_table(path, table)
+
+
+def read_columns(path: str | os.PathLike[str], names: Sequence[Sequence[str]]) -> list[pa.Array]:
+    """Some columns of a small Parquet file, whole, with plain types and in one chunk.
+
+    Parameters
+    ----------
+    names : for each column wanted its name, then the names to fall back on, in order
+
+    Raises
+    ------
+    DataError
+        The file is missing, is not Parquet or is damaged, or a column is not there; the message
+        lists those that are.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            found = []
+            for wanted in names:
+                name = next((name for name in wanted if name in schema.names), None)
+                if name is None:
+                    raise DataError(
+                        f"{path}: no column {wanted[0]!r}; its columns: {listing(schema)}"
+                    )
+                found.append(name)
+            distinct = list(dict.fromkeys(found))
+            if file.num_row_groups:
+                table = file.read(columns=distinct, use_threads=False)
+            else:  # which some versions of pyarrow cannot read
+                table = schema.empty_table().select(distinct)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            f"{path}: not a Parquet file, or one cut short ({reason(error)})"
+        ) from error
+    arrays = []
+    for name in found:
+        column = table.column(name).combine_chunks()
+        chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+        kind = plain_type(column.type)
+        arrays.append(
+            pa.concat_arrays([plain(chunk, kind) for chunk in chunks] or [pa.nulls(0, kind)])
+        )
+    return arrays
+
+
+def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
+    """The lines of a UTF-8 text file that are not blank, numbered from 1, without their ends.
+
+    Raises
+    ------
+    DataError
+        The file is missing, cannot be read, or is not UTF-8.
+    """
+    number = 0
+    try:
+        # only '\n' ends a line: str.splitlines would cut at U+2028 and others inside of a text
+        with open(path, encoding="utf-8-sig", newline="\n") as file:
+            for number, line in enumerate(file, 1):
+                line = line.rstrip("\r\n")
+                if line and not line.isspace():
+                    yield number, line
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text, after line {number}") from error
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({reason(error)})") from error

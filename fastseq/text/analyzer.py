@@ -1,0 +1,171 @@
+"""What a token is: the settings that turn text into terms, as one small frozen value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from fastseq.errors import FormatError, SettingsError
+from fastseq.text.stemming import check_stemmer, stemmers
+from fastseq.text.stopwords import check_stopwords, stopword_languages
+from fastseq.text.unicode_tables import unicode_tables
+from fastseq.types import Texts
+
+TOKENIZERS = ("word", "space", "char")
+CJK = ("bigrams", "none", "words")
+ON_INVALID = ("error", "replace")
+
+
+@dataclass(frozen=True)
+class Analyzer:
+    """How text becomes terms. Equal settings give equal terms under every Python.
+
+    tokenizer     "word": runs of two or more letters, digits and underscores, the tokens of
+                  re.findall(r"(?u)\\b\\w\\w+\\b", text.lower()); "space": what str.split() gives;
+                  "char": every character that is not white space; or a function from str to a
+                  list of str, which gets the text as it is: plainly slower (Python runs for every
+                  text), and such an analyzer cannot be saved
+    cjk           runs of Han and kana (together) and of Hangul, with the word tokenizer:
+                  "bigrams" makes them overlapping character bigrams, a lone character staying
+                  itself, and cuts the text at their borders; "words" segments Han and kana with
+                  rjieba (the extra `chinese`), Hangul being bigrams; "none" treats them as any
+                  other letters
+    lowercase     lower-case the text (Unicode's full mapping, final sigma included)
+    fold_accents  drop accents and compatibility variants: NFKD, combining marks dropped, what is
+                  left composed again and lower-cased: «café» becomes «cafe», «ﬁ» «fi», «が» «か»
+    stopwords     words to drop, compared after lower-casing and folding and before stemming:
+                  "none", "lucene" (its 33 English words), a language's list by its English name,
+                  or a tuple of words
+    stemmer       "none" or a Snowball stemmer of PyStemmer; "english" is Porter2
+    ngrams        (low, high): sequences of low to high terms joined by a space, over what the
+                  filters left
+    char_ngrams   (low, high): sequences of low to high characters of each term padded with a
+                  space on both sides, a shorter padded term staying itself (scikit-learn's
+                  char_wb); not together with ngrams
+    min_length, max_length
+                  code points of the tokens kept; None: the tokenizer's own rule. They do not
+                  concern the bigrams and words made of Han, kana and Hangul
+    on_invalid    text that is not UTF-8: "error", or "replace" as bytes.decode does
+
+    Raises SettingsError for a value outside of these.
+    """
+
+    tokenizer: str | Callable[[str], list[str]] = "word"
+    cjk: str = "bigrams"
+    lowercase: bool = True
+    fold_accents: bool = False
+    stopwords: str | tuple[str, ...] = "none"
+    stemmer: str = "none"
+    ngrams: tuple[int, int] = (1, 1)
+    char_ngrams: tuple[int, int] | None = None
+    min_length: int | None = None
+    max_length: int | None = None
+    on_invalid: str = "error"
+
+    def __post_init__(self) -> None:
+        if not callable(self.tokenizer):
+            _one_of("tokenizer", self.tokenizer, TOKENIZERS)
+        _one_of("cjk", self.cjk, CJK)
+        _one_of("on_invalid", self.on_invalid, ON_INVALID)
+        for name in ("lowercase", "fold_accents"):
+            if not isinstance(getattr(self, name), bool):
+                raise SettingsError(f"{name} is {getattr(self, name)!r}; expected True or False")
+        if isinstance(self.stopwords, list):
+            object.__setattr__(self, "stopwords", tuple(self.stopwords))
+        check_stopwords(self.stopwords)
+        check_stemmer(self.stemmer)
+        object.__setattr__(self, "ngrams", _span("ngrams", self.ngrams))
+        if self.char_ngrams is not None:
+            object.__setattr__(self, "char_ngrams", _span("char_ngrams", self.char_ngrams))
+            if self.ngrams != (1, 1):
+                raise SettingsError("ngrams and char_ngrams exclude each other: set one of them")
+        for name in ("min_length", "max_length"):
+            value = getattr(self, name)
+            if value is not None and (not _is_int(value) or value < 1):
+                raise SettingsError(f"{name} is {value!r}; expected a whole number from 1, or None")
+        if None not in (self.min_length, self.max_length) and self.min_length > self.max_length:  # type: ignore[operator]
+            raise SettingsError(
+                f"min_length is {self.min_length} and max_length {self.max_length}: nothing is left"
+            )
+
+    @classmethod
+    def for_language(cls, language: str, **settings: Any) -> Analyzer:
+        """An analyzer with a language's stop words and stemmer (what it has of the two).
+
+        language: its English name. settings: the other fields; stopwords or stemmer given here
+        win. Raises SettingsError for a language that has neither.
+        """
+        lists, stems = stopword_languages(), stemmers()
+        if language not in lists and language not in stems:
+            known = ", ".join(sorted({*lists, *stems}))
+            raise SettingsError(f"language is {language!r}; expected one of {known}")
+        found = {
+            "stopwords": language if language in lists else "none",
+            "stemmer": language if language in stems else "none",
+        }
+        return cls(**{**found, **settings})
+
+    def tokens(self, text: str) -> list[str]:
+        """The terms of one text, in order; for looking at, not for speed."""
+        from fastseq.text.lexicon import Lexicon
+
+        lexicon = Lexicon(self)
+        ids = lexicon.encode(Texts.from_strings([text])).values.tolist()
+        terms = lexicon.terms().to_strings()
+        return [terms[i] for i in ids]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as JSON has them, and the version of the Unicode tables.
+
+        Raises SettingsError for a tokenizer that is a function.
+        """
+        if callable(self.tokenizer):
+            raise SettingsError("an analyzer whose tokenizer is a Python function cannot be saved")
+        out = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name, value in out.items():
+            if isinstance(value, tuple):
+                out[name] = list(value)
+        return {**out, "unicode": unicode_tables().version}
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> Analyzer:
+        """The analyzer that to_dict wrote.
+
+        Raises FormatError for settings that this version does not know or cannot honour.
+        """
+        settings = dict(saved)
+        version = settings.pop("unicode", None)
+        if version != unicode_tables().version:
+            raise FormatError(
+                f"the analyzer was saved with Unicode tables {version!r}; "
+                f"this version of fastseq has {unicode_tables().version!r}"
+            )
+        unknown = sorted(settings.keys() - {field.name for field in fields(cls)})
+        if unknown:
+            raise FormatError(
+                f"the analyzer has settings that this version of fastseq does not know: "
+                f"{', '.join(map(str, unknown))}"
+            )
+        try:
+            return cls(**settings)
+        except SettingsError as error:
+            raise FormatError(f"the saved analyzer cannot be rebuilt: {error}") from None
+
+
+def _one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if not isinstance(value, str) or value not in choices:
+        raise SettingsError(f"{name} is {value!r}; expected one of {', '.join(choices)}")
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _span(name: str, value: object) -> tuple[int, int]:
+    """A pair (low, high) of whole numbers, 1 <= low <= high."""
+    if isinstance(value, tuple | list) and len(value) == 2 and all(map(_is_int, value)):
+        low, high = value
+        if 1 <= low <= high:
+            return low, high
+    raise SettingsError(f"{name} is {value!r}; expected two whole numbers, 1 <= low <= high")

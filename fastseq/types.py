@@ -1,0 +1,71 @@
+"""The plain values that flow from room to room: frozen dataclasses over arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+UInt8 = npt.NDArray[np.uint8]
+UInt16 = npt.NDArray[np.uint16]
+UInt32 = npt.NDArray[np.uint32]
+UInt64 = npt.NDArray[np.uint64]
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Texts:
+    """D strings as one run of UTF-8 bytes, the way Arrow keeps them.
+
+    data     uint8[n]     the bytes; text i is data[offsets[i]:offsets[i + 1]]
+    offsets  int64[D + 1] ascending; the first need not be 0
+    """
+
+    data: UInt8
+    offsets: Int64
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of text, without the offsets."""
+        return int(self.offsets[-1] - self.offsets[0])
+
+    @staticmethod
+    def from_strings(strings: Iterable[str]) -> Texts:
+        """Texts of Python strings. Lone surrogates are kept as the (invalid) bytes they encode to."""
+        encoded = [s.encode("utf-8", "surrogatepass") for s in strings]
+        offsets = np.zeros(len(encoded) + 1, np.int64)
+        np.cumsum([len(b) for b in encoded], out=offsets[1:])
+        # a bytearray, so that NumPy sees a writable buffer: read-only arrays are another type to
+        # Numba and would compile every kernel a second time
+        return Texts(np.frombuffer(bytearray(b"".join(encoded)), np.uint8), offsets)
+
+    def to_strings(self) -> list[str]:
+        """The D Python strings; invalid UTF-8 becomes U+FFFD."""
+        raw = self.data.tobytes()
+        ends = self.offsets.tolist()
+        return [
+            raw[a:b].decode("utf-8", "replace") for a, b in zip(ends[:-1], ends[1:], strict=True)
+        ]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tokens:
+    """The token ids of D texts.
+
+    values   int32[n]     vocabulary ids
+    offsets  int64[D + 1] text i holds values[offsets[i]:offsets[i + 1]]
+    """
+
+    values: Int32
+    offsets: Int64
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1

@@ -1,0 +1,234 @@
+"""The group itself: help, options before and after the command, errors on one line."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import fastseq_cli.main as main_module
+import pytest
+from fastseq_cli.main import COMMANDS, cli
+from fastseq_cli.options import Common, common_options, pass_common
+
+from fastseq.errors import DataError
+
+Run = Callable[..., Any]
+SCRIPT = Path(sys.executable).with_name("fastseq")
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch):
+    """Puts a command `fail` in the group that raises what the test says."""
+
+    def put(error: BaseException) -> None:
+        @click.command("fail")
+        @common_options
+        def command() -> None:
+            raise error
+
+        monkeypatch.setattr(cli, "get_command", lambda ctx, name: command)
+
+    return put
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example(run: Run, name: str) -> None:
+    ran = run(name, "--help")
+    assert ran.code == 0
+    assert "Example" in ran.out
+    assert f"fastseq {name}" in ran.out.partition("Example")[2]
+    assert "--threads" in ran.out
+    assert "--quiet" in ran.out
+    for line in ran.out.splitlines():
+        assert len(line) <= 100
+
+
+def test_examples_stand_on_their_own_lines(run: Run) -> None:
+    lines = run("search", "--help").out.splitlines()
+    examples = [line for line in lines if line.lstrip().startswith("$ ")]
+    assert len(examples) == 4
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("-h",)])
+def test_the_group_lists_every_command(run: Run, words: tuple[str, ...]) -> None:
+    ran = run(*words)
+    assert ran.code == 0
+    for name, said in COMMANDS.items():
+        assert f"  {name} " in ran.out
+        assert said in ran.out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_groups_list_says_what_the_command_says(name: str) -> None:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    assert command.name == name
+    assert command.help is not None
+    assert command.help.strip()
+
+
+def test_version(run: Run) -> None:
+    ran = run("--version")
+    assert ran.code == 0
+    assert ran.out.startswith("fastseq, version 0.")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("serch", "x"), "serch"),
+        (("search", "--no-such"), "--no-such"),
+        (("index",), "CORPUS"),
+        (("search", "x", "-k", "many"), "many"),
+        (("search", "x", "--model", "bm26"), "bm26"),
+        (("search",), "QUERY"),
+        (("search", "x", "--queries", "q.parquet"), "QUERY"),
+        (("search", "x", "-o", "run.trec"), "--queries"),
+        (("search", "--queries", "q.tsv", "-o", "r.trec", "--format", "json"), "suffix"),
+        (("index", "x.parquet", "--language", "english", "--stemmer", "english"), "--language"),
+        (("index", "x.parquet", "--language", "english", "--stopwords", "none"), "--language"),
+        (("index", "x.parquet", "--store", "none", "--store", "title"), "--store none"),
+        (("completion", "tcsh"), "tcsh"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_2(run: Run, words: tuple[str, ...], said: str) -> None:
+    ran = run(*words)
+    assert ran.code == 2
+    assert said in ran.error
+    assert "--help" in ran.error
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--threads", "3", "--quiet", "look"),
+        ("look", "--threads", "3", "--quiet"),
+        ("--quiet", "look", "--threads", "3"),
+        ("--threads", "2", "look", "--threads", "3", "--quiet"),
+    ],
+)
+def test_common_options_stand_before_or_after(
+    run: Run, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    seen = []
+
+    @click.command("look")
+    @common_options
+    @pass_common
+    def command(common: Common) -> None:
+        seen.append(common)
+
+    monkeypatch.setattr(cli, "get_command", lambda ctx, name: command)
+    assert run(*words).code == 0
+    assert seen == [Common(threads=3, quiet=True)]
+
+
+@pytest.mark.parametrize("words", [("--threads", "0", "sample", "x"), ("info", "--threads", "-1")])
+def test_threads_must_be_one_or_more(run: Run, words: tuple[str, ...]) -> None:
+    assert "threads must be at least 1" in run(*words).error
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "code"),
+    [
+        (DataError("docs.parquet: no column 'x'\nthere are: a, b"), "x' there are: a, b", 1),
+        (MemoryError(), "out of memory", 1),
+        (OSError(errno.ENOSPC, "No space left on device", "out"), "out: No space left", 1),
+        (PermissionError(errno.EACCES, "Permission denied", "out"), "out: Permission denied", 1),
+        (OSError("something\nsaid by a library"), "something said by a library", 1),
+        (click.ClickException("no"), "no", 1),
+    ],
+)
+def test_failures_are_one_line(run: Run, failing, error: Exception, said: str, code: int) -> None:
+    failing(error)
+    ran = run("fail")
+    assert said in ran.error
+    assert ran.code == code
+
+
+def test_an_interrupt_says_so_and_is_130(run: Run, failing) -> None:
+    failing(KeyboardInterrupt())
+    ran = run("fail")
+    assert ran.code == 130
+    assert ran.err.strip() == "Interrupted"
+
+
+def test_a_bug_is_not_hidden(run: Run, failing) -> None:
+    failing(ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        run("fail")
+
+
+def test_a_reader_that_went_away_is_no_error(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        f'"{SCRIPT}" completion bash | true; exit ${{PIPESTATUS[0]}}',
+        shell=True,
+        executable="/bin/bash",
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert ran.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("to", "code", "said"),
+    [
+        (">&-", 0, ""),
+        *([("> /dev/full", 1, "Error: No space left on device\n")] * Path("/dev/full").exists()),
+    ],
+)
+def test_an_output_that_takes_nothing(tmp_path: Path, to: str, code: int, said: str) -> None:
+    ran = subprocess.run(
+        f'"{SCRIPT}" completion zsh {to}', shell=True, capture_output=True, text=True, cwd=tmp_path
+    )
+    assert (ran.returncode, ran.stderr) == (code, said)
+
+
+def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
+    source = (
+        "import sys; from fastseq_cli.main import cli\n"
+        "try: cli(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'numba', 'numpy', 'pyarrow', 'rich', 'scipy', 'ir_measures', 'Stemmer'}\n"
+        "print(*sorted(heavy & set(sys.modules)), end='', file=sys.stderr)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr == ""
+
+
+def test_the_script_runs_from_any_folder(tmp_path: Path) -> None:
+    ran = subprocess.run([SCRIPT, "--help"], capture_output=True, text=True, cwd=tmp_path)
+    assert ran.returncode == 0
+    assert "Usage: fastseq" in ran.stdout
+    assert main_module.__package__ == "fastseq_cli"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_the_shells_script(run: Run, shell: str) -> None:
+    ran = run("completion", shell)
+    assert ran.code == 0
+    assert "_FASTSEQ_COMPLETE" in ran.out
+
+
+def test_completion_completes(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [SCRIPT],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={
+            "_FASTSEQ_COMPLETE": "bash_complete",
+            "COMP_WORDS": "fastseq search --mo",
+            "COMP_CWORD": "2",
+        },
+    )
+    assert "plain,--model" in ran.stdout

@@ -1,0 +1,294 @@
+"""fastseq index: its options, its summary, and every corpus that it must refuse."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+Run = Callable[..., Any]
+Write = Callable[..., Path]
+SCRIPT = Path(sys.executable).with_name("fastseq")
+
+
+def found(run: Run, query: str, *words: object) -> list[dict[str, Any]]:
+    ran = run("search", query, "--format", "json", *words)
+    assert ran.code == 0, ran.err
+    return json.loads(ran.out)
+
+
+def ids(run: Run, query: str, *words: object) -> list[Any]:
+    return [hit["id"] for hit in found(run, query, *words)]
+
+
+@pytest.fixture
+def cats(write: Write) -> Path:
+    return write(
+        "cats.parquet",
+        id=["a", "b", "c", "d"],
+        title=["On cats", "On dogs", "Null", "Café"],
+        text=["The cats run", "The dog runs", None, "A café for 猫喜欢吃鱼 people"],
+        year=[2001, 2002, 2003, 2004],
+    )
+
+
+def test_the_summary_counts(run: Run, cats: Path) -> None:
+    ran = run("index", cats)
+    assert ran.code == 0, ran.err
+    said = dict(line.split("  ", 1) for line in ran.out.splitlines())
+    said = {name: value.strip() for name, value in said.items()}
+    assert said["index"] == str(Path(".fastseq/index"))
+    assert said["documents"] == "4"
+    assert said["null texts"] == "1"
+    assert int(said["terms"]) == 12
+    assert "documents/s" in said["time"]
+    assert set(said) >= {"postings", "size"}
+
+
+def test_quiet_says_nothing(run: Run, cats: Path) -> None:
+    ran = run("--quiet", "index", cats)
+    assert (ran.code, ran.out, ran.err) == (0, "", "")
+
+
+def test_every_column_is_stored_unless_some_are_named(run: Run, cats: Path) -> None:
+    assert run("index", cats, "-o", "all").code == 0
+    assert run("index", cats, "-o", "some", "--store", "year", "--store", "title").code == 0
+    assert run("index", cats, "-o", "id", "--store", "none").code == 0
+    title = {"title": "On dogs"}
+    assert found(run, "dog", "-i", "all")[0]["fields"] == title | {
+        "text": "The dog runs",
+        "year": 2002,
+    }
+    assert found(run, "dog", "-i", "some")[0]["fields"] == title | {"year": 2002}
+    assert found(run, "dog", "-i", "id")[0]["fields"] == {}
+
+
+def test_text_columns_are_joined(run: Run, cats: Path) -> None:
+    words = ("--text-column", "title", "--text-column", "text", "--id-column", "year")
+    assert run("index", cats, *words).code == 0
+    assert ids(run, "null") == [2003]
+    assert ids(run, "cats on") == [2001, 2002]
+
+
+@pytest.mark.parametrize(
+    ("words", "query", "expected"),
+    [
+        ((), "run", ["a"]),
+        (("--stemmer", "english"), "run", ["a", "b"]),
+        (("--language", "english"), "run", ["a", "b"]),
+        (("--language", "english"), "the", []),
+        (("--stopwords", "lucene"), "the", []),
+        ((), "cafe", []),
+        (("--fold-accents",), "cafe", ["d"]),
+        (("--keep-case",), "the", []),
+        (("--keep-case",), "The", ["a", "b"]),
+        ((), "喜欢", ["d"]),
+        (("--cjk", "none"), "喜欢", []),
+        (("--cjk", "none"), "猫喜欢吃鱼", ["d"]),
+        (("--tokenizer", "char", "--cjk", "none"), "欢", ["d"]),
+        (("--tokenizer", "space"), "a", ["d"]),
+        (("--ngrams", "2-2"), "dog runs", ["b"]),
+        (("--ngrams", "2"), "dog", []),
+        (("--char-ngrams", "3-3"), "og", ["b"]),
+        (("--char-ngrams", "2-3"), "do", ["b"]),
+        (("--min-length", "4"), "run", []),
+        (("--max-length", "3"), "runs", []),
+    ],
+)
+def test_analysis_is_what_the_options_say(
+    run: Run, cats: Path, words: tuple[str, ...], query: str, expected: list[str]
+) -> None:
+    assert run("index", cats, *words).code == 0
+    assert sorted(ids(run, query)) == expected
+
+
+def test_an_index_stands_until_overwrite(run: Run, cats: Path, write: Write) -> None:
+    other = write("other.parquet", id=["z"], text=["something else"])
+    assert run("index", cats).code == 0
+    assert "overwrite" in run("index", other).error
+    assert ids(run, "dog") == ["b"]
+    assert run("index", other, "--overwrite").code == 0
+    assert ids(run, "dog") == []
+    assert ids(run, "something") == ["z"]
+
+
+def test_the_index_is_where_the_environment_says(
+    run: Run, cats: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FASTSEQ_INDEX", "elsewhere/deep")
+    assert run("index", cats).code == 0
+    assert Path("elsewhere/deep/manifest.json").is_file()
+    assert ids(run, "dog") == ["b"]
+
+
+def test_folders_and_globs(run: Run, write: Write, tmp_path: Path) -> None:
+    (tmp_path / "many").mkdir()
+    for name in ("p", "q", "r"):
+        write(f"many/{name}.parquet", id=[name], text=[f"text of {name * 3}"])
+    for corpus in ("many", "many/*.parquet"):
+        assert run("index", corpus, "--overwrite").code == 0
+        assert ids(run, "text") == ["p", "q", "r"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--text-column", "body"), ("body", "id", "title", "text", "year")),
+        (("--id-column", "key"), ("key", "id", "title", "text", "year")),
+        (("--store", "author"), ("author", "title")),
+        (("--memory", "much"), ("much", "256MB")),
+        (("--ngrams", "2-1"), ("--ngrams", "2-1")),
+        (("--ngrams", "x"), ("--ngrams", "x")),
+        (("--min-length", "0"), ("min_length", "0")),
+        (("--language", "klingon"), ("klingon", "english")),
+        (("--stemmer", "klingon"), ("klingon", "english")),
+        (("--stopwords", "klingon"), ("klingon",)),
+        (("--text-column", "year"), ("year",)),
+    ],
+)
+def test_wrong_settings_are_one_line(
+    run: Run, cats: Path, words: tuple[str, ...], said: tuple[str, ...]
+) -> None:
+    ran = run("index", cats, *words)
+    assert ran.code == 1
+    assert all(word in ran.error for word in said)
+    assert not Path(".fastseq/index/manifest.json").exists()
+
+
+def test_no_text_column_that_can_be_guessed(run: Run, write: Write) -> None:
+    corpus = write("two.parquet", id=["a"], title=["x"], body=["y"])
+    error = run("index", corpus).error
+    assert "title" in error
+    assert "body" in error
+
+
+def test_a_file_that_is_not_there(run: Run) -> None:
+    assert "gone.parquet" in run("index", "gone.parquet").error
+    assert "gone/*.parquet" in run("index", "gone/*.parquet").error
+
+
+def test_an_empty_file(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty.parquet").touch()
+    assert "empty.parquet" in run("index", "empty.parquet").error
+
+
+def test_no_rows(run: Run, write: Write) -> None:
+    corpus = write("none.parquet", id=pa.array([], pa.string()), text=pa.array([], pa.string()))
+    ran = run("index", corpus)
+    if ran.code:
+        assert "none.parquet" in ran.error
+    else:
+        assert ids(run, "anything") == []
+
+
+def test_null_texts_are_empty_documents(run: Run, write: Write) -> None:
+    corpus = write("null.parquet", id=["a", "b"], text=pa.array([None, None], pa.string()))
+    ran = run("index", corpus)
+    assert ran.code == 0, ran.err
+    assert ids(run, "anything") == []
+
+
+def test_duplicate_ids_are_named(run: Run, write: Write) -> None:
+    corpus = write("twice.parquet", id=["k1", "k2", "k2", "k3", "k3"], text=["x"] * 5)
+    error = run("index", corpus).error
+    assert "k2" in error
+    assert "k3" in error
+
+
+def test_a_null_id_is_named(run: Run, write: Write) -> None:
+    corpus = write("null.parquet", id=["a", None], text=["x", "y"])
+    assert "null" in run("index", corpus).error
+
+
+@pytest.mark.parametrize("keep", [0.1, 0.5, 0.99])
+def test_a_truncated_file(run: Run, cats: Path, keep: float) -> None:
+    whole = cats.read_bytes()
+    cats.write_bytes(whole[: int(len(whole) * keep)])
+    assert "cats.parquet" in run("index", cats).error
+
+
+def test_a_file_that_is_not_parquet(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("id,text\n1,cat\n" * 50)
+    assert "list.csv" in run("index", "list.csv").error
+
+
+def test_a_file_damaged_in_its_middle(run: Run, write: Write) -> None:
+    corpus = write("big.parquet", id=[str(i) for i in range(5000)], text=["word " * 20] * 5000)
+    whole = bytearray(corpus.read_bytes())
+    whole[4:400] = b"\xff" * 396
+    corpus.write_bytes(whole)
+    assert "big.parquet" in run("index", corpus).error
+    assert not Path(".fastseq/index/manifest.json").exists()
+
+
+def test_an_index_path_that_is_a_file(run: Run, cats: Path, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("mine")
+    for words in ((), ("--overwrite",)):
+        assert "taken" in run("index", cats, "-o", "taken", *words).error
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_a_folder_of_something_else_is_left_alone(run: Run, cats: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "one.jpg").write_text("mine")
+    assert "photos" in run("index", cats, "-o", "photos", "--overwrite").error
+    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["one.jpg"]
+
+
+def test_a_document_of_ten_megabytes(run: Run, write: Write) -> None:
+    long = " ".join(f"w{i}" for i in range(1_500_000))
+    assert len(long) > 10 << 20
+    corpus = write("long.parquet", id=["long", "short"], text=[long, "w7 w8"])
+    assert run("index", corpus, "--memory", "64MB").code == 0
+    assert ids(run, "w1499999") == ["long"]
+    assert ids(run, "w8") == ["short", "long"]
+
+
+def test_a_term_a_hundred_thousand_times(run: Run, write: Write) -> None:
+    corpus = write("same.parquet", id=["many", "one"], text=["echo " * 100_000, "echo one two"])
+    assert run("index", corpus).code == 0
+    hits = found(run, "echo", "--model", "bow")
+    assert [(hit["id"], hit["score"]) for hit in hits] == [("many", 100_000), ("one", 1)]
+    assert ids(run, "echo", "--b", "0") == ["many", "one"]
+
+
+def test_an_interrupt_leaves_the_old_index(run: Run, cats: Path, tmp_path: Path) -> None:
+    assert run("index", cats).code == 0
+    before = found(run, "dog")
+    text = pa.array([" ".join(f"word{i}x{j}" for j in range(60)) for i in range(2000)])
+    table = pa.table({"text": text})
+    with pq.ParquetWriter("big.parquet", table.schema) as writer:
+        for _ in range(300):
+            writer.write_table(table)
+    index = tmp_path / ".fastseq" / "index"
+    quiet = {path.name for path in index.rglob("*")}
+    child = subprocess.Popen(
+        [SCRIPT, "index", "big.parquet", "--overwrite"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    # the first new file is a sign that the writing has begun
+    deadline = time.monotonic() + 60
+    while {path.name for path in index.rglob("*")} == quiet and time.monotonic() < deadline:
+        assert child.poll() is None, child.communicate()
+        time.sleep(0.01)
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == 130, err
+    assert out == ""
+    assert err.splitlines()[-1] == "Interrupted"
+    assert "Traceback" not in err
+    assert found(run, "dog") == before
+    assert run("info", index, "--verify").code == 0
+    assert run("index", cats, "--overwrite").code == 0  # the lock died with its process

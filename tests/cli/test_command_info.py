@@ -1,0 +1,136 @@
+"""fastseq info: what an index is, and every kind of damage that it must name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastseq.store.manifest import MANIFEST, read_manifest
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def index(bilingual: Path, tmp_path: Path) -> Path:
+    """A copy of the index, to be spoilt."""
+    return Path(shutil.copytree(bilingual, tmp_path / "index"))
+
+
+def data_files(index: Path) -> list[Path]:
+    return [index / name for name in read_manifest(index).files]
+
+
+def test_a_whole_index(run: Run, index: Path) -> None:
+    ran = run("info", index, "--verify")
+    assert ran.code == 0, ran.err
+    assert "every file is whole" in ran.out
+    said = {line.split("  ")[0] for line in ran.out.splitlines()}
+    assert said >= {"kind", "format version", "written by", "size", "verified", "documents"}
+    assert run("info", index, "--verify", "--quiet").out == ""
+
+
+def test_json(run: Run, index: Path) -> None:
+    said = json.loads(run("info", index, "--format", "json").out)
+    assert said["kind"] == "index"
+    assert said["statistics"]["documents"] == 42
+    assert said["settings"]["analyzer"]["cjk"] == "bigrams"
+    assert "damaged" not in said
+    assert set(said["files"]) == {str(p.relative_to(index)) for p in data_files(index)}
+    assert json.loads(run("info", index, "--verify", "--format", "json").out)["damaged"] == []
+
+
+def test_every_damaged_file_is_named(run: Run, index: Path) -> None:
+    for path in data_files(index):
+        whole = path.read_bytes()
+        if not whole:
+            continue
+        middle = len(whole) // 2
+        path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 0x40]) + whole[middle + 1 :])
+        ran = run("info", index, "--verify")
+        assert ran.code == 1
+        assert path.name in ran.error
+        path.write_bytes(whole)
+    assert run("info", index, "--verify").code == 0
+
+
+def test_several_damaged_files_are_all_named(run: Run, index: Path) -> None:
+    first, second, *_ = (path for path in data_files(index) if path.stat().st_size)
+    first.write_bytes(first.read_bytes()[:-1])
+    second.unlink()
+    error = run("info", index, "--verify").error
+    assert first.name in error
+    assert second.name in error
+    ran = run("info", index, "--verify", "--format", "json")
+    assert len(json.loads(ran.out)["damaged"]) == 2
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing", "zeroed", "ones", "flipped"])
+def test_a_search_on_a_damaged_file_ends_well(run: Run, index: Path, damage: str) -> None:
+    """With an answer or with one line, and never with a crash."""
+    for path in data_files(index):
+        whole = path.read_bytes()
+        if not whole:
+            continue
+        if damage == "missing":
+            path.unlink()
+        else:
+            path.write_bytes(
+                {
+                    "truncated": whole[: len(whole) // 2],
+                    "zeroed": bytes(len(whole)),
+                    "ones": b"\xff" * len(whole),
+                    "flipped": bytes(b ^ 0x55 for b in whole),
+                }[damage]
+            )
+        for query in ("green tea", "猫喜欢"):
+            ran = run("search", query, "-i", index, "--format", "json")
+            if damage in ("truncated", "missing"):
+                assert path.name in ran.error
+            elif ran.code:
+                assert ran.error
+            else:
+                json.loads(ran.out)
+        path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("version", [0, 99])
+def test_another_format_version(run: Run, index: Path, version: int) -> None:
+    manifest = replace(read_manifest(index), format_version=version)
+    (index / MANIFEST).write_bytes(manifest.to_bytes())
+    error = run("search", "tea", "-i", index).error
+    assert "version" in error
+    assert str(version) in error
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: text.replace("42", "43", 1),
+        lambda text: "",
+        lambda text: "[]",
+        lambda text: "{}",
+        lambda text: "\x00" * 100,
+    ],
+)
+@pytest.mark.parametrize("words", [("info",), ("search", "tea", "-i")])
+def test_a_spoilt_manifest(
+    run: Run, index: Path, spoil: Callable[[str], str], words: tuple[str, ...]
+) -> None:
+    path = index / MANIFEST
+    path.write_text(spoil(path.read_text("utf-8")), "utf-8")
+    assert MANIFEST in run(*words, index).error
+
+
+def test_what_is_no_folder_of_ours(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "empty").mkdir()
+    for name in ("file", "empty", "gone"):
+        assert name in run("info", name).error
+        assert name in run("info", name, "--verify").error

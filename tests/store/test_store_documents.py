@@ -1,0 +1,300 @@
+"""Stored columns: the same file however rows come in, rows read back, damage; and ids."""
+
+from __future__ import annotations
+
+import io
+import random
+import subprocess
+import sys
+from collections import defaultdict
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastseq.errors import DataError, FastseqError, FormatError
+from fastseq.store import documents
+from fastseq.store.documents import GROUP_ROWS, DocumentReader, DocumentWriter
+from fastseq.store.ids import find_duplicate_ids, id_hashes, refuse_duplicate_ids, shared_hashes
+
+ROWS = 20_000
+
+
+def sample(rows: int = ROWS) -> pa.Table:
+    return pa.table(
+        {
+            "id": [f"doc-{i}" for i in range(rows)],
+            "n": pa.array([None if i % 7 == 0 else i for i in range(rows)], pa.int32()),
+            "kind": [("module", "class", None)[i % 3] for i in range(rows)],
+            "tags": [["x", "y"][: i % 3] for i in range(rows)],
+        }
+    )
+
+
+def written(table: pa.Table, cuts: list[int] | None = None) -> bytes:
+    file = io.BytesIO()
+    with DocumentWriter(file, table.schema, "id") as writer:
+        edges = [0, *sorted(cuts or []), table.num_rows]
+        for start, stop in pairwise(edges):
+            writer.append(table.slice(start, stop - start))
+    assert writer.num_rows == table.num_rows
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def table() -> pa.Table:
+    return sample()
+
+
+@pytest.fixture(scope="module")
+def path(table: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("documents") / "documents.parquet"
+    with DocumentWriter(target, table.schema, "id") as writer:
+        writer.append(table)
+    return target
+
+
+@given(st.lists(st.integers(0, ROWS), max_size=12))
+@settings(max_examples=15, deadline=None)
+def test_the_file_is_the_same_however_the_rows_come_in(cuts: list[int]) -> None:
+    table = sample()
+    assert written(table, cuts) == written(table)
+
+
+def test_row_groups_have_4096_rows(path: Path, table: pa.Table) -> None:
+    metadata = pq.read_metadata(path)
+    sizes = [metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)]
+    assert sizes == [GROUP_ROWS] * (ROWS // GROUP_ROWS) + [ROWS % GROUP_ROWS]
+    assert pq.read_table(path).equals(table)
+
+
+def test_long_documents_make_shorter_row_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "GROUP_BYTES", 10_000)
+    rng = random.Random(1)
+    texts = ["x" * rng.choice([0, 10, 3000, 25_000]) for _ in range(300)]
+    table = pa.table({"id": pa.nulls(300, pa.string()), "text": texts})
+    whole = written(table)
+    for cuts in ([1, 2, 3], [150], list(range(300))):
+        assert written(table, cuts) == whole
+    metadata = pq.read_metadata(io.BytesIO(whole))
+    sizes = [metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)]
+    naive, size = [0], 0
+    for text in texts:  # a group ends with the row that fills it
+        naive[-1] += 1
+        size += len(text)
+        if size >= 10_000:
+            naive.append(0)
+            size = 0
+    assert sizes == [n for n in naive if n]
+    reader = DocumentReader(whole, "documents")
+    assert reader.take([299, 7, 7])["text"].to_pylist() == [texts[299], texts[7], texts[7]]
+
+
+@pytest.mark.parametrize("count", [1, 3, 2000])
+def test_take_gives_the_rows_asked_for(path: Path, table: pa.Table, count: int) -> None:
+    rows = np.random.default_rng(count).integers(0, ROWS, count).astype(np.int32)
+    for reader in (DocumentReader(path), DocumentReader(bytearray(path.read_bytes()))):
+        assert reader.num_rows == ROWS
+        assert reader.columns == table.schema.names
+        assert reader.take(rows).equals(table.take(pa.array(rows)))
+        some = reader.take(rows, ["kind", "id"])
+        assert some.equals(table.select(["kind", "id"]).take(pa.array(rows)))
+
+
+def test_take_of_nothing_and_of_rows_that_are_not_there(path: Path) -> None:
+    reader = DocumentReader(path)
+    assert reader.take([]).num_rows == 0
+    assert reader.take([], ["n"]).schema.names == ["n"]
+    for rows in ([-1], [0, ROWS]):
+        with pytest.raises(IndexError):
+            reader.take(rows)
+    with pytest.raises(DataError, match="no stored column 'text'; stored are: id, n, kind, tags"):
+        reader.take([0], ["text"])
+    with pytest.raises(DataError, match="no stored column 'text'"):
+        reader.column("text")
+
+
+def test_few_hits_read_few_row_groups(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = DocumentReader(path)
+    seen: list[list[int]] = []
+    read = reader._file.read_row_groups
+
+    def spy(groups: list[int], **options: object) -> pa.Table:
+        seen.append(groups)
+        return read(groups, **options)
+
+    monkeypatch.setattr(reader._file, "read_row_groups", spy)
+    reader.take([5, GROUP_ROWS + 1, 6])
+    assert seen == [[0], [1]]
+    reader.take(range(0, ROWS, 100), ["id"])  # most of them: read once, then kept
+    assert seen[2:] == [[0, 1, 2, 3, 4]]
+    reader.take(range(0, ROWS, 50), ["id"])
+    assert reader.column("id").num_chunks == 1
+    assert len(seen) == 3
+
+
+def test_a_column_is_read_once_and_kept(path: Path, table: pa.Table) -> None:
+    reader = DocumentReader(path)
+    assert reader.column("kind").equals(table["kind"])
+    assert reader.column("kind") is reader.column("kind")
+
+
+def test_an_empty_table() -> None:
+    raw = written(sample(0))
+    reader = DocumentReader(raw, "documents")
+    assert reader.num_rows == 0
+    assert reader.column("id").to_pylist() == []
+    assert reader.take([]).num_rows == 0
+
+
+def test_a_type_that_parquet_cannot_hold_is_named() -> None:
+    interval = pa.array([(1, 2, 3)], pa.month_day_nano_interval())
+    table = pa.table({"id": ["a"], "span": interval})
+    with pytest.raises(DataError, match=r"column 'span' is month_day_nano_interval.*--store"):
+        DocumentWriter(io.BytesIO(), table.schema)
+
+
+def test_other_columns_than_before_are_refused(table: pa.Table) -> None:
+    writer = DocumentWriter(io.BytesIO(), table.schema)
+    with pytest.raises(DataError, match="unlike those before"):
+        writer.append(table.select(["id"]))
+
+
+def test_a_disk_that_is_full_is_one_line() -> None:
+    class Full(io.BytesIO):
+        def write(self, data: object) -> int:
+            raise OSError(28, "No space left on device")
+
+    def write() -> None:
+        with DocumentWriter(Full(), sample(10).schema) as writer:
+            writer.append(sample(10))
+
+    with pytest.raises(FastseqError, match="No space left"):
+        write()
+
+
+def test_damage_is_found_and_never_crashes(path: Path, table: pa.Table) -> None:
+    """Bytes changed anywhere: a FormatError naming the file, or the right rows."""
+    raw = path.read_bytes()
+    footer = len(raw) - 8 - int.from_bytes(raw[-8:-4], "little")
+    rng = random.Random(3)
+    messages = []
+    for _ in range(150):
+        damaged = bytearray(raw)
+        at = rng.randrange(footer)
+        damaged[at] ^= rng.randrange(1, 256)
+        try:
+            reader = DocumentReader(damaged, "documents.parquet")
+            rows = {name: reader.column(name) for name in reader.columns}
+            assert pa.table(rows).equals(table)
+        except FormatError as error:
+            messages.append(str(error))
+    assert len(messages) > 140
+    assert all(m.startswith("documents.parquet: damaged") and "\n" not in m for m in messages)
+
+
+def test_a_damaged_footer_never_crashes(path: Path) -> None:
+    code = f"""if True:
+        import random
+        from pathlib import Path
+        from fastseq.errors import FormatError
+        from fastseq.store.documents import DocumentReader
+        raw = Path({str(path)!r}).read_bytes()
+        footer = len(raw) - 8 - int.from_bytes(raw[-8:-4], "little")
+        rng = random.Random(4)
+        caught = 0
+        for _ in range(300):
+            damaged = bytearray(raw)
+            for _ in range(rng.choice([1, 3])):
+                damaged[rng.randrange(footer, len(raw))] = rng.randrange(256)
+            try:
+                reader = DocumentReader(damaged, "f")
+                for name in reader.columns:
+                    reader.column(name)
+                reader.take([0, reader.num_rows - 1])
+            except FormatError:
+                caught += 1
+        print(caught)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 150
+
+
+@pytest.mark.parametrize("size", [0, 3, 4, 100, -1, -9])
+def test_truncated_files(path: Path, tmp_path: Path, size: int) -> None:
+    short = tmp_path / "documents.parquet"
+    short.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(FormatError, match=r"documents\.parquet: damaged"):
+        DocumentReader(short)
+    with pytest.raises(FormatError, match="nowhere: missing"):
+        DocumentReader(tmp_path / "nowhere")
+
+
+def test_hashes_of_equal_ids_are_equal() -> None:
+    words = ["a", "", "猫", "a" * 7, "a" * 8, "a" * 9, "a" * 100, "0" * 16, "0" * 17]
+    array = pa.array(words)
+    hashes = id_hashes(array)
+    assert hashes.dtype == np.uint64
+    assert len(set(hashes.tolist())) == len(words)
+    for kind in (pa.large_string(), pa.binary()):
+        np.testing.assert_array_equal(id_hashes(array.cast(kind)), hashes)
+    np.testing.assert_array_equal(id_hashes(array.slice(2, 4)), hashes[2:6])
+    assert len(id_hashes(array.slice(0, 0))) == 0
+
+
+def test_integers_never_collide() -> None:
+    values = np.r_[np.arange(100_000), -np.arange(1, 1000), [2**63 - 1, -(2**63)]].astype(np.int64)
+    hashes = id_hashes(pa.array(values))
+    assert len(np.unique(hashes)) == len(values)
+    small = id_hashes(pa.array([1, 2, 3], pa.int16()))
+    np.testing.assert_array_equal(small, id_hashes(pa.array([1, 2, 3], pa.int64())))
+
+
+@given(st.lists(st.text("ab", max_size=3), max_size=40), st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_duplicates_are_found_and_collisions_are_not_duplicates(
+    ids: list[str], collide: bool
+) -> None:
+    hashes = id_hashes(pa.array(ids, pa.string()))
+    if collide:
+        hashes &= np.uint64(3)
+    places = defaultdict(list)
+    for row, value in enumerate(ids):
+        places[value].append(row)
+    wanted = [(value, rows) for value, rows in places.items() if len(rows) > 1]
+    found = find_duplicate_ids(hashes, lambda rows: [ids[r] for r in rows], most=1000)
+    if not collide:
+        assert found == wanted
+    assert sorted(found) == sorted(wanted)
+
+
+def test_many_candidates_are_looked_at_a_thousand_rows_at_a_time() -> None:
+    hashes = np.repeat(np.arange(30_000, dtype=np.uint64), 2)
+    asked: list[int] = []
+
+    def ids_of(rows: np.ndarray) -> list[int]:
+        asked.append(len(rows))
+        return [int(row) if row < 55_000 else int(row) // 2 for row in rows]
+
+    assert len(shared_hashes(hashes)) == 60_000
+    found = find_duplicate_ids(hashes, ids_of, most=3)
+    assert found == [(r // 2, [r, r + 1]) for r in (55_000, 55_002, 55_004)]
+    assert max(asked) <= 1001
+
+
+def test_the_error_names_the_first_few() -> None:
+    ids = ["a", "b", "a", "c", "c", "c", "c"]
+    hashes = id_hashes(pa.array(ids))
+    with pytest.raises(DataError) as error:
+        refuse_duplicate_ids(hashes, lambda rows: [ids[r] for r in rows], "docs.parquet")
+    assert str(error.value) == (
+        "docs.parquet: duplicate ids: 'a' (rows 0, 2), 'c' (rows 3, 4, 5, …); "
+        "expected one row for each id"
+    )
+    refuse_duplicate_ids(id_hashes(pa.array(["a", "b"])), lambda rows: [])

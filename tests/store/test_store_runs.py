@@ -1,0 +1,368 @@
+"""Queries, runs, judgements and other results in files."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastseq.errors import DataError, FastseqError, SettingsError
+from fastseq.store import runs
+from fastseq.store.atomic import written_whole
+from fastseq.store.queries import read_queries
+from fastseq.store.runs import RunWriter, read_qrels, read_run, run_table, write_run
+from fastseq.store.tables import write_columns, write_table
+
+QUERIES = ["q1", "q2", "猫", "q4"]
+OFFSETS = np.array([0, 3, 3, 4, 6])
+DOCS = ["d1", "d2", "d3", "魚", "d1", "d9"]
+SCORES = np.array([3.5, 2.25, 1e-7, 12.345678, 0.1, -2], np.float32)
+
+
+def hits() -> tuple[list[str], np.ndarray, list[str], np.ndarray]:
+    return QUERIES, OFFSETS, DOCS, SCORES
+
+
+def rows() -> list[tuple[str, str, int, np.float32]]:
+    """The run above, row by row, the slow way."""
+    out = []
+    for q, query in enumerate(QUERIES):
+        for rank, at in enumerate(range(OFFSETS[q], OFFSETS[q + 1]), 1):
+            out.append((query, DOCS[at], rank, SCORES[at]))
+    return out
+
+
+def put(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def test_a_run_as_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "run.parquet"
+    write_run(path, *hits())
+    table = pq.read_table(path)
+    assert table.schema.names == ["query_id", "doc_id", "rank", "score"]
+    assert [str(t) for t in table.schema.types] == ["string", "string", "int32", "float"]
+    assert [tuple(r.values()) for r in table.to_pylist()] == [
+        (q, d, rank, float(score)) for q, d, rank, score in rows()
+    ]
+    assert table.equals(run_table(*hits()))
+
+
+def test_a_run_as_trec(tmp_path: Path) -> None:
+    path = tmp_path / "run.trec"
+    write_run(path, *hits(), tag="mine")
+    lines = [line.split(" ") for line in path.read_text("utf-8").split("\n")]
+    assert lines.pop() == [""]
+    assert [(q, d, int(r), np.float32(s)) for q, _, d, r, s, _ in lines] == rows()
+    assert {(line[1], line[5]) for line in lines} == {("Q0", "mine")}
+
+
+def test_a_run_as_tsv(tmp_path: Path) -> None:
+    path = tmp_path / "run.TSV"
+    write_run(path, *hits())
+    header, *lines = path.read_text("utf-8").splitlines()
+    assert header == "query_id\tdoc_id\trank\tscore"
+    split = [line.split("\t") for line in lines]
+    assert [(q, d, int(r), np.float32(s)) for q, d, r, s in split] == rows()
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".trec", ".tsv"])
+def test_runs_written_in_parts_and_read_back(tmp_path: Path, suffix: str) -> None:
+    whole, parts = tmp_path / f"whole{suffix}", tmp_path / f"parts{suffix}"
+    write_run(whole, *hits())
+    with RunWriter(parts) as writer:
+        writer.append([], [0], [], SCORES[:0])
+        for q in range(len(QUERIES)):
+            a, b = OFFSETS[q], OFFSETS[q + 1]
+            writer.append([QUERIES[q]], [0, b - a], DOCS[a:b], SCORES[a:b])
+    wanted: dict[str, dict[str, float]] = {}
+    for query, document, _, score in rows():
+        wanted.setdefault(query, {})[document] = score
+    for path in (whole, parts):
+        run = read_run(path)
+        assert list(run) == ["q1", "猫", "q4"]
+        assert {q: {d: np.float32(s) for d, s in of.items()} for q, of in run.items()} == wanted
+    if suffix != ".parquet":
+        assert whole.read_bytes() == parts.read_bytes()
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".trec", ".tsv"])
+def test_integer_ids(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"run{suffix}"
+    documents = pa.chunked_array([pa.array([7], pa.uint64()), pa.array([2**63], pa.uint64())])
+    write_run(path, np.array([4, 5]), [0, 1, 2], documents, SCORES[:2])
+    assert read_run(path) == {"4": {"7": 3.5}, "5": {str(2**63): 2.25}}
+    if suffix == ".parquet":
+        assert [str(t) for t in pq.read_schema(path).types[:2]] == ["int64", "uint64"]
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".trec", ".tsv"])
+def test_a_run_without_a_hit(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"run{suffix}"
+    write_run(path, ["q"], [0, 0], [], SCORES[:0])
+    assert read_run(path) == {}
+    with RunWriter(path):
+        pass
+    assert read_run(path) == {}
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=30))
+@settings(max_examples=60, deadline=None)
+def test_scores_survive_text(tmp_path_factory: pytest.TempPathFactory, scores: list[float]) -> None:
+    path = tmp_path_factory.mktemp("run") / "run.trec"
+    values = np.array(scores, np.float32)
+    write_run(path, ["q"], [0, len(scores)], [str(i) for i in range(len(scores))], values)
+    back = list(read_run(path).get("q", {}).values())
+    np.testing.assert_array_equal(np.array(back, np.float32), values)
+
+
+def test_long_runs_are_formatted_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, pieces = tmp_path / "whole.trec", tmp_path / "pieces.trec"
+    write_run(whole, *hits())
+    monkeypatch.setattr(runs, "_LINES", 2)
+    write_run(pieces, *hits())
+    assert whole.read_bytes() == pieces.read_bytes()
+
+
+@pytest.mark.parametrize("bad", ["two words", "tab\there", "line\nend", ""])
+def test_ids_that_text_cannot_hold(tmp_path: Path, bad: str) -> None:
+    for suffix in (".trec", ".tsv"):
+        path = put(tmp_path / f"run{suffix}", "the run before")
+        with pytest.raises(DataError, match=r"white space.*parquet") as error:
+            write_run(path, ["q1"], [0, 2], ["fine", bad], SCORES[:2])
+        assert repr(bad) in str(error.value)
+        with pytest.raises(DataError, match="query id"):
+            write_run(path, [bad], [0, 1], ["fine"], SCORES[:1])
+        assert path.read_text() == "the run before"
+        assert [p for p in tmp_path.iterdir() if p.suffix == ".tmp"] == []
+    write_run(tmp_path / "run.parquet", [bad], [0, 1], [bad], SCORES[:1])
+    assert read_run(tmp_path / "run.parquet") == {bad: {bad: 3.5}}
+
+
+def test_settings_of_a_run(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"ends in .*\.trec.*, not '\.json'"):
+        write_run(tmp_path / "run.json", *hits())
+    for tag in ("", "two words"):
+        with pytest.raises(SettingsError, match="tag"):
+            write_run(tmp_path / "run.trec", *hits(), tag=tag)
+    with pytest.raises(ValueError, match="different lengths"):
+        write_run(tmp_path / "run.trec", QUERIES, OFFSETS, DOCS[:-1], SCORES)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_writing_a_large_run_imports_no_pandas_and_takes_a_second(tmp_path: Path) -> None:
+    code = f"""if True:
+        import sys, time
+        import numpy as np
+        from fastseq.store.runs import write_run
+        n, k = 1400, 1000
+        ids = [f"{{i}}-0" for i in range(n * k)]
+        scores = np.random.default_rng(0).random(n * k).astype(np.float32)
+        start = time.process_time()
+        write_run({str(tmp_path / "run.trec")!r}, range(n), np.arange(n + 1) * k, ids, scores)
+        taken = time.process_time() - start
+        print(taken, any(name.split(".")[0] == "pandas" for name in sys.modules))
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    taken, pandas = done.stdout.split()
+    assert float(taken) < 5  # 0.6 s where nothing else runs
+    assert pandas == "False"
+    with open(tmp_path / "run.trec") as file:
+        assert sum(1 for _ in file) == 1_400_000
+
+
+def test_qrels(tmp_path: Path) -> None:
+    wanted = {"q1": {"d1": 2, "d2": 0}, "q2": {"d1": -1}}
+    pq.write_table(
+        pa.table({"query_id": ["q1", "q1", "q2"], "doc_id": ["d1", "d2", "d1"], "rel": [2, 0, -1]}),
+        tmp_path / "a.parquet",
+    )
+    put(tmp_path / "a.txt", "q1 0 d1 2\nq1\t0  d2 0\r\n\nq2 0 d1 -1\n")
+    put(tmp_path / "a.tsv", "query-id\tcorpus-id\tscore\nq1\td1\t2\nq1\td2\t0\nq2\td1\t-1\n")
+    for name in ("a.parquet", "a.txt", "a.tsv"):
+        assert read_qrels(tmp_path / name) == wanted
+    both = pa.table({"query_id": [1, 1], "doc_id": [5, 5], "rel": [1.0, 1.0]})
+    pq.write_table(both, tmp_path / "b.parquet")
+    assert read_qrels(tmp_path / "b.parquet") == {"1": {"5": 1}}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.txt", "q1 0 d1 1\nq1 d1 1\n", "line 2: 3 columns, expected 4: query_id 0 doc_id rel"),
+        ("a.txt", "q1 0 d1 high\n", "line 1: expected an integer as relevance, not 'high'"),
+        ("a.txt", "q1 0 d1 1\nq1 0 d1 2\n", "line 2: 'd1' has two relevances for query 'q1'"),
+        ("a.txt", b"q1 0 d1 1\n\xff 0 d1 1\n", "not UTF-8"),
+        ("a.tsv", "query_id\tdoc_id\n", "line 1: no column 'score' in the header"),
+        ("a.tsv", "query_id\tdoc_id\trel\nq1\td1\n", "line 2: 2 columns, the header has 3"),
+        ("a.parquet", b"PAR1 not", "not a Parquet file"),
+        ("a.parquet", b"", "not a Parquet file"),
+    ],
+)
+def test_qrels_that_are_refused(tmp_path: Path, name: str, content: str | bytes, said: str) -> None:
+    path = put(tmp_path / name, content)
+    with pytest.raises(DataError, match=said) as error:
+        read_qrels(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"query_id": ["q"], "doc": ["d"], "rel": [1]}, r"no column 'doc_id'; .* doc \(string\)"),
+        (
+            {"query_id": ["q", None], "doc_id": ["d", "e"], "rel": [1, 1]},
+            "query id is null in row 1",
+        ),
+        ({"query_id": ["q"], "doc_id": ["d"], "rel": [None]}, "row 0.*expected an integer"),
+        ({"query_id": ["q"], "doc_id": ["d"], "rel": [0.5]}, "row 0.*expected an integer"),
+        ({"query_id": ["q"], "doc_id": [0.5], "rel": [1]}, "document id is double, expected str"),
+    ],
+)
+def test_parquet_qrels_that_are_refused(
+    tmp_path: Path, columns: dict[str, list[object]], said: str
+) -> None:
+    pq.write_table(pa.table(columns), tmp_path / "qrels.parquet")
+    with pytest.raises(DataError, match=said):
+        read_qrels(tmp_path / "qrels.parquet")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.trec", "q1 Q0 d1 1 2.5\n", "line 1: 5 columns, expected 6: query_id Q0 doc_id rank"),
+        ("a.trec", "q1 Q0 d1 1 x tag\n", "line 1: expected a number as score, not 'x'"),
+        ("a.run", "q1 Q0 d1 1 nan tag\n", "line 1: expected a number as score"),
+        ("a.run", "q1 Q0 d1 1 2 t\nq1 Q0 d1 2 1 t\n", "line 2: 'd1' is there twice for query 'q1'"),
+        ("a.tsv", "q1\td1\t1\t2.5\n", "line 1: no column"),
+    ],
+)
+def test_runs_that_are_refused(tmp_path: Path, name: str, content: str, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        read_run(put(tmp_path / name, content))
+    for read in (read_run, read_qrels, read_queries):
+        for missing in ("no.tsv", "no.parquet"):
+            with pytest.raises(DataError, match="no such file"):
+                read(tmp_path / missing)
+
+
+@pytest.mark.parametrize("names", [("query_id", "text"), ("qid", "query"), ("_id", "text")])
+def test_queries_from_parquet(tmp_path: Path, names: tuple[str, str]) -> None:
+    path = tmp_path / "queries.parquet"
+    for ids in (["1", "two"], [1, 2]):
+        for kind in (pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string())):
+            texts = pa.array(["猫 fish", None], pa.string()).cast(kind)
+            pq.write_table(pa.table([pa.array(ids), texts], names=list(names)), path)
+            assert read_queries(path) == (ids, ["猫 fish", ""])
+
+
+def test_queries_prefer_the_standard_names(tmp_path: Path) -> None:
+    columns = {"id": ["x"], "query": ["no"], "query_id": ["q"], "text": ["yes"]}
+    pq.write_table(pa.table(columns), tmp_path / "queries.parquet")
+    assert read_queries(tmp_path / "queries.parquet") == (["q"], ["yes"])
+
+
+def test_queries_from_lines(tmp_path: Path) -> None:
+    content = "\ufeff1\twhat is\ta tab?\r\n\n2\t\n猫\tcut\u2028here\x85\x0band\rthere"
+    wanted = (["1", "2", "猫"], ["what is\ta tab?", "", "cut\u2028here\x85\x0band\rthere"])
+    assert read_queries(put(tmp_path / "queries.tsv", content)) == wanted
+    headed = put(tmp_path / "queries.txt", "query_id\ttext\n1\tone\n")
+    assert read_queries(headed) == (["1"], ["one"])
+    assert read_queries(put(tmp_path / "empty.tsv", "")) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("q.tsv", "1\tone\nno tab here\n", "line 2: expected an id, a tab and the query"),
+        ("q.tsv", "\tno id\n", "line 1: expected an id, a tab and the query"),
+        ("q.tsv", "1\tone\n1\tother\n", "the query id '1' is there twice"),
+        ("q.tsv", b"1\tone\n2\t\xff\xfe\n", "not UTF-8 text"),
+        ("q.parquet", b"1\tone\n", "not a Parquet file"),
+    ],
+)
+def test_queries_that_are_refused(
+    tmp_path: Path, name: str, content: str | bytes, said: str
+) -> None:
+    with pytest.raises(DataError, match=said):
+        read_queries(put(tmp_path / name, content))
+    with pytest.raises(SettingsError, match=r"not '\.json'"):
+        read_queries(put(tmp_path / "q.json", content))
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"key": ["1"], "text": ["x"]}, r"no column 'query_id'; its columns: key \(string\), text"),
+        ({"query_id": ["1"], "body": ["x"]}, "no column 'text'"),
+        ({"query_id": ["1"], "text": [5]}, "text of the queries is int64, expected strings"),
+        ({"query_id": [0.5], "text": ["x"]}, "query id is double, expected strings or integers"),
+        ({"query_id": ["1", None], "text": ["x", "y"]}, "query id is null in row 1"),
+        ({"query_id": [7, 7], "text": ["x", "y"]}, "query id 7 is there twice"),
+    ],
+)
+def test_parquet_queries_that_are_refused(
+    tmp_path: Path, columns: dict[str, list[object]], said: str
+) -> None:
+    pq.write_table(pa.table(columns), tmp_path / "q.parquet")
+    with pytest.raises(DataError, match=said):
+        read_queries(tmp_path / "q.parquet")
+
+
+def test_files_appear_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = put(tmp_path / "out.txt", "before")
+
+    def fail() -> None:
+        with written_whole(path) as temporary:
+            put(temporary, "half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert path.read_text() == "before"
+    with pytest.raises(FastseqError, match="No space left"), written_whole(path):
+        raise OSError(28, "No space left on device")
+    with written_whole(path) as temporary:
+        put(temporary, "after")
+        assert path.read_text() == "before"
+    assert path.read_text() == "after"
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    with written_whole(link) as temporary:
+        put(temporary, "through the link")
+    assert link.is_symlink()
+    assert path.read_text() == "through the link"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["link", "out.txt"]
+    with pytest.raises(SettingsError, match="is a folder"), written_whole(tmp_path):
+        pass
+    with pytest.raises(SettingsError, match="no such folder"), written_whole(tmp_path / "a" / "b"):
+        pass
+
+
+def test_tables(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    write_columns(path, {"id": ["a", "b"], "n": np.array([1, 2], np.int8), "tags": [["x"], []]})
+    assert pq.read_table(path).to_pylist() == [
+        {"id": "a", "n": 1, "tags": ["x"]},
+        {"id": "b", "n": 2, "tags": []},
+    ]
+    before = path.read_bytes()
+    interval = pa.table({"span": pa.array([(1, 2, 3)], pa.month_day_nano_interval())})
+    for bad in (
+        lambda: write_columns(path, {"a": [1], "b": [1, 2]}),
+        lambda: write_columns(path, {"a": [1, "x"]}),
+        lambda: write_table(path, interval),
+    ):
+        with pytest.raises(DataError, match=r"cannot write .*table\.parquet as Parquet"):
+            bad()
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["table.parquet"]

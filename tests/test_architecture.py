@@ -1,0 +1,237 @@
+"""Holds the layout: who may import whom, read from the source with ast.
+
+    cli -> search -> index -> text, store -> kernels, types, settings, machine, errors
+
+A room may use those below it, never one above or beside it.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+import sysconfig
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# every room, and the rooms it may import; a module at the top of fastseq is a room by itself
+BASE = {"types", "settings", "machine", "errors"}
+ALLOWED = {
+    "errors": set(),
+    "types": set(),
+    "machine": {"errors"},
+    "settings": {"errors", "machine"},
+    "kernels": set(),
+    "store": BASE | {"kernels"},
+    "text": BASE | {"kernels"},
+    "index": BASE | {"kernels", "store", "text"},
+    "search": BASE | {"kernels", "store", "text", "index"},
+    "samples": BASE | {"store"},
+    "cli": BASE | {"kernels", "store", "text", "index", "search", "samples", "fastseq"},
+}
+
+# packages that only some rooms may import
+KEPT_IN = {
+    "pyarrow": {"store"},
+    "click": {"cli"},
+    "rich": {"cli"},
+    "ir_measures": {"cli"},
+    "Stemmer": {"text"},
+    "stop_words": {"text"},
+    "rjieba": {"text"},
+}
+KERNEL_PACKAGES = {"numba", "numpy", "llvmlite"}
+LONGEST = 500  # lines of a file; past that it is two
+
+
+def sources() -> list[Path]:
+    return sorted([*ROOT.glob("fastseq/**/*.py"), *ROOT.glob("cli/**/*.py")])
+
+
+def name_of(path: Path) -> str:
+    """The module's dotted name, `cli.search` for cli/search.py."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def room_of(module: str) -> str:
+    """The room a dotted name of ours lies in; "fastseq" for the package itself."""
+    parts = module.split(".")
+    if parts[0] in ("cli", "fastseq_cli"):
+        return "cli"
+    return parts[1] if len(parts) > 1 else "fastseq"
+
+
+def exists(module: str) -> bool:
+    base = ROOT.joinpath(*module.split("."))
+    return base.is_dir() or base.with_suffix(".py").is_file()
+
+
+def imports_of(path: Path) -> set[str]:
+    """Every module that a file imports, wherever in it, as absolute dotted names.
+
+    `from a import b` is a.b where that is a module, else a. Imports that are for type checkers
+    alone count like all others: a room's types may not come from above either.
+    """
+    return imports_in(path.read_text("utf-8"), name_of(path), path.name == "__init__.py")
+
+
+def imports_in(source: str, name: str, is_package: bool) -> set[str]:
+    package = name if is_package else name.rpartition(".")[0]
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, base] if base else above)
+            for alias in node.names:
+                deeper = f"{base}.{alias.name}"
+                found.add(deeper if exists(deeper) else base)
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name | ast.Attribute)
+            and (node.func.id if isinstance(node.func, ast.Name) else node.func.attr)
+            == "import_module"
+            and node.args
+            and isinstance(node.args[0], ast.Constant)
+        ):
+            found.add(str(node.args[0].value))
+    return found
+
+
+def broken_rules(path: Path) -> list[str]:
+    """What a file imports that its room may not, one line each."""
+    room = room_of(name_of(path))
+    return [
+        f"{path.relative_to(ROOT)}: {problem}"
+        for module in sorted(imports_of(path))
+        if (problem := problem_of(room, module))
+    ]
+
+
+def problem_of(room: str, module: str) -> str | None:
+    top = module.partition(".")[0]
+    if top in ("fastseq", "cli", "fastseq_cli"):
+        target = room_of(module)
+        if target != room and room != "fastseq" and target not in ALLOWED[room]:
+            return f"{room} may not import {module}"
+        if room == "fastseq" and target == "cli":
+            return f"the package may not import {module}"
+        return None
+    if top in KEPT_IN and room not in KEPT_IN[top]:
+        return f"{top} is imported in {' and '.join(sorted(KEPT_IN[top]))} only, not in {room}"
+    if room == "kernels" and top not in KERNEL_PACKAGES | set(sys.stdlib_module_names):
+        return f"kernels import numba, numpy, llvmlite and each other, not {module}"
+    return None
+
+
+def test_every_room_is_in_the_table() -> None:
+    rooms = {room_of(name_of(path)) for path in sources()} - {"fastseq"}
+    assert rooms <= set(ALLOWED), f"say in ALLOWED what these may import: {rooms - set(ALLOWED)}"
+
+
+def test_the_table_has_no_cycle() -> None:
+    below = {room: set(allowed) for room, allowed in ALLOWED.items()}
+    while below:
+        lowest = [room for room, allowed in below.items() if not allowed & set(below)]
+        assert lowest, f"these import each other in a circle: {sorted(below)}"
+        for room in lowest:
+            del below[room]
+
+
+def test_imports_run_downward_only() -> None:
+    found = [problem for path in sources() for problem in broken_rules(path)]
+    assert not found, "\n".join(found)
+
+
+def test_commands_do_not_import_each_other() -> None:
+    shared = {"options", "output", "progress"}
+    for path in ROOT.glob("cli/*.py"):
+        ours = {m.split(".")[1] for m in imports_of(path) if m.startswith("cli.")}
+        assert ours <= shared, f"{path.name} imports {sorted(ours - shared)}"
+
+
+def test_files_are_short() -> None:
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for path in [*sources(), *ROOT.glob("tests/**/*.py")]
+        if (lines := len(path.read_text("utf-8").splitlines())) > LONGEST
+    }
+    assert not long, f"past {LONGEST} lines a file is two rooms: {long}"
+
+
+def test_naive_twins_import_nothing_of_fastseq() -> None:
+    for path in ROOT.glob("tests/naive/*.py"):
+        ours = [m for m in imports_of(path) if m.split(".")[0] in ("fastseq", "fastseq_cli")]
+        assert not ours, f"{path.name} imports {ours}"
+
+
+def test_nothing_is_pickled() -> None:
+    for path in sources():
+        tops = {module.partition(".")[0] for module in imports_of(path)}
+        assert not tops & {"pickle", "shelve", "marshal", "joblib"}, path
+
+
+def test_the_command_line_is_installed_under_its_own_name() -> None:
+    mapped = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
+    assert mapped["package-dir"]["fastseq_cli"] == "cli"
+    assert "cli" not in mapped["packages"]
+    # what the installation put into site-packages (RECORD), not the checkout's own metadata
+    site = Path(sysconfig.get_paths()["purelib"])
+    installed = [
+        file.parts[0]
+        for found in metadata.distributions(name="fastseq", path=[str(site)])
+        for file in found.files or []
+    ]
+    assert installed, f"fastseq is not installed in {site}"
+    assert not {"cli", "cli.py"} & set(installed)
+
+
+def test_every_package_is_listed() -> None:
+    """A room that pyproject.toml forgets is missing from the wheel, and from nothing else."""
+    mapped = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
+    rooms = {name_of(path) for path in ROOT.glob("fastseq/**/__init__.py")} | {"fastseq_cli"}
+    assert set(mapped["packages"]) == rooms
+
+
+@pytest.mark.parametrize(
+    ("room", "module", "said"),
+    [
+        ("kernels", "fastseq.types", "kernels may not import"),
+        ("kernels", "scipy.sparse", "kernels import numba"),
+        ("text", "fastseq.store.runs", "text may not import"),
+        ("store", "fastseq.text.analyzer", "store may not import"),
+        ("index", "fastseq.search.hits", "index may not import"),
+        ("search", "fastseq_cli.main", "search may not import"),
+        ("search", "pyarrow.parquet", "imported in store only"),
+        ("cli", "pyarrow", "imported in store only"),
+        ("index", "rich.table", "imported in cli only"),
+        ("search", "fastseq", "search may not import"),
+    ],
+)
+def test_the_check_sees_a_wrong_import(room: str, module: str, said: str) -> None:
+    assert said in (problem_of(room, module) or "")
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import fastseq.store.atomic", {"fastseq.store.atomic"}),
+        ("from fastseq import errors", {"fastseq.errors"}),
+        ("from fastseq.errors import DataError", {"fastseq.errors"}),
+        ("from . import jit", {"fastseq.kernels.jit"}),
+        ("from .jit import inline", {"fastseq.kernels.jit"}),
+        ("from ..errors import DataError", {"fastseq.errors"}),
+        ("def f():\n    if x:\n        import pyarrow as pa", {"pyarrow"}),
+        ("importlib.import_module('rich.table')", {"rich.table"}),
+    ],
+)
+def test_every_form_of_import_is_read(source: str, expected: set[str]) -> None:
+    assert imports_in(source, "fastseq.kernels.some", is_package=False) == expected

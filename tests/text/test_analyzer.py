@@ -1,0 +1,274 @@
+"""Analyzer settings: examples worked by hand, scikit-learn's n-grams, saving, errors."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+import Stemmer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.feature_extraction.text import CountVectorizer
+from stop_words import AVAILABLE_LANGUAGES, get_stop_words
+
+from fastseq.errors import DataError, FormatError, MissingExtraError, SettingsError
+from fastseq.text import Analyzer, Lexicon
+from fastseq.types import Texts
+from tests.naive import text as naive
+
+# characters whose rules are unlike: case pairs of other lengths, sigma and what it looks past,
+# combining marks, scripts that become bigrams, white space that is not ASCII, astral planes
+_ODD = "aZ_9 .':^`-\n\t\x00\x1c\x85\xa0\u3000İıßẞΣσςςKǅﬁ½²\u0301\u0307\u0345\u200d\u00ad"
+_ODD += "éÉñŐ猫喜ーｶﾞかガ〇々한국ᄒ𝚺𐐀😀\u2019\U00020000\ufdfa㍿क़्"
+_texts = st.text(st.one_of(st.sampled_from(_ODD), st.characters(exclude_categories=["Cs", "Cn"])))
+_words = st.lists(st.sampled_from(["the", "cat", "Sat", "on", "x", "mat", "猫", "é"])).map(" ".join)
+
+LUCENE = set(
+    """
+    a an and are as at be but by for if in into is it no not of on or such that the their then
+    there these they this to was will with
+    """.split()  # noqa: SIM905
+)
+
+
+# ---- against Python
+
+
+@settings(deadline=None, max_examples=300)
+@given(_texts)
+def test_word_tokens(text: str) -> None:
+    assert Analyzer(cjk="none").tokens(text) == naive.words(text)
+    assert Analyzer().tokens(text) == naive.words_and_bigrams(text)
+    kept = Analyzer(cjk="none", lowercase=False).tokens(text)
+    assert kept == re.findall(r"(?u)\b\w\w+\b", text)
+
+
+@settings(deadline=None, max_examples=200)
+@given(_texts)
+def test_other_tokenizers_and_folding(text: str) -> None:
+    assert Analyzer(tokenizer="space").tokens(text) == naive.visible(text)
+    assert Analyzer(tokenizer="char").tokens(text) == naive.characters(text)
+    folded = naive.fold(text.lower())
+    assert Analyzer(fold_accents=True, cjk="none").tokens(text) == naive.words(folded)
+    space = Analyzer(tokenizer="space", fold_accents=True)
+    assert space.tokens(text) == folded.split()
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(st.binary(max_size=12) | _texts.map(str.encode), max_size=6))
+def test_invalid_bytes(pieces: list[bytes]) -> None:
+    offsets = np.zeros(len(pieces) + 1, np.int64)
+    np.cumsum([len(p) for p in pieces], out=offsets[1:])
+    texts = Texts(np.frombuffer(bytearray(b"".join(pieces)), np.uint8), offsets)
+    replaced = [piece.decode("utf-8", "replace") for piece in pieces]
+    broken = [i for i, p in enumerate(pieces) if p != replaced[i].encode()]
+    lexicon = Lexicon(Analyzer(cjk="none", on_invalid="replace"))
+    values = lexicon.encode(texts).values
+    terms = lexicon.terms().to_strings()
+    assert [terms[i] for i in values] == [w for text in replaced for w in naive.words(text)]
+    if broken:
+        with pytest.raises(DataError, match=f"text {broken[0]} is not valid UTF-8") as caught:
+            Lexicon(Analyzer()).encode(texts)
+        assert caught.value.row == broken[0]  # type: ignore[attr-defined]
+
+
+# ---- against scikit-learn
+
+
+def _counts(vectorizer: CountVectorizer, text: str) -> Counter[str]:
+    return Counter(vectorizer.build_analyzer()(text))
+
+
+@settings(deadline=None, max_examples=150)
+@given(_texts | _words, st.integers(1, 4), st.integers(0, 2))
+def test_ngrams_are_scikit_learns(text: str, low: int, more: int) -> None:
+    span = (low, low + more)
+    analyzer = Analyzer(cjk="none", ngrams=span, stopwords="lucene")
+    peer = CountVectorizer(ngram_range=span, stop_words=sorted(LUCENE))
+    assert Counter(analyzer.tokens(text)) == _counts(peer, text)
+    chars = Analyzer(tokenizer="space", char_ngrams=span)
+    assert Counter(chars.tokens(text)) == _counts(
+        CountVectorizer(analyzer="char_wb", ngram_range=span), text
+    )
+
+
+def test_ngrams_of_a_collection_are_scikit_learns() -> None:
+    texts = ["the cat sat on the mat", "", "x", "the cat ate the mat and the cat sat", "cat"]
+    for ours, peer in (
+        (Analyzer(ngrams=(1, 3)), CountVectorizer(ngram_range=(1, 3))),
+        (
+            Analyzer(tokenizer="space", char_ngrams=(2, 4)),
+            CountVectorizer(analyzer="char_wb", ngram_range=(2, 4)),
+        ),
+    ):
+        lexicon = Lexicon(ours)
+        tokens = lexicon.encode(Texts.from_strings(texts))
+        terms = lexicon.terms().to_strings()
+        matrix = peer.fit_transform(texts).toarray()
+        names = peer.get_feature_names_out().tolist()
+        assert sorted(terms) == names
+        counts = np.zeros((len(texts), len(terms)), int)
+        for row in range(len(texts)):
+            ids = tokens.values[tokens.offsets[row] : tokens.offsets[row + 1]]
+            np.add.at(counts[row], ids, 1)
+        assert (counts[:, [terms.index(name) for name in names]] == matrix).all()
+
+
+# ---- by hand
+
+
+@pytest.mark.parametrize(
+    ("fields", "text", "expected"),
+    [
+        ({}, "Hello, the CAT_9 don't x", "hello the cat_9 don"),
+        ({}, "猫喜欢吃鱼", "猫喜 喜欢 欢吃 吃鱼"),
+        ({}, "猫 abc猫x한국어def", "猫 abc 猫 한국 국어 def"),
+        ({}, "カタカナとひらがな", "カタ タカ カナ ナと とひ ひら らが がな"),
+        ({"cjk": "none"}, "猫喜欢吃鱼 猫 abc猫", "猫喜欢吃鱼 abc猫"),
+        ({"cjk": "words"}, "猫喜欢吃鱼abc한국어", "猫 喜欢 吃 鱼 abc 한국 국어"),
+        ({"cjk": "words", "stopwords": ("喜欢",)}, "猫喜欢吃鱼", "猫 吃 鱼"),
+        ({"min_length": 3}, "an ant 猫 喜欢", "ant 猫 喜欢"),
+        ({"min_length": 1}, "I am", "i am"),
+        ({"max_length": 3}, "four the éé ééé éééé", "the éé ééé"),
+        ({"tokenizer": "space", "min_length": 2}, "a bb 猫 猫猫", "bb 猫猫"),
+        ({"lowercase": False}, "The Cat", "The Cat"),
+        ({"lowercase": False, "stopwords": "lucene"}, "The the Cat", "The Cat"),
+        ({"fold_accents": True}, "Café cafe\u0301 ﬁn re\u0301sume\u0301s", "cafe cafe fin resumes"),
+        ({"fold_accents": True}, "한국어 ＡＢＣ", "한국 국어 abc"),
+        ({"fold_accents": True, "stopwords": ("été",)}, "Été ete hiver", "hiver"),
+        ({"stopwords": "lucene", "stemmer": "english"}, "The cats are running", "cat run"),
+        ({"stopwords": ("Cats",), "stemmer": "english"}, "Cats cat", "cat"),
+        ({"tokenizer": "char"}, "aB c猫", "a b c 猫"),
+        ({"tokenizer": lambda t: t.split("|")}, "A B|É||c\nd", "a b,é,c\nd"),
+    ],
+)  # fmt: skip
+def test_examples(fields: dict[str, Any], text: str, expected: str) -> None:
+    separator = "," if callable(fields.get("tokenizer")) else " "
+    assert Analyzer(**fields).tokens(text) == expected.split(separator)
+
+
+def test_word_ngrams_of_words_cut_by_white_space() -> None:
+    text = "猫 喜欢 吃 鱼"
+    for tokenizer in ("space", "word"):
+        pairs = Analyzer(tokenizer=tokenizer, ngrams=(2, 2))
+        assert pairs.tokens(text) == ["猫 喜欢", "喜欢 吃", "吃 鱼"]
+        both = Analyzer(tokenizer=tokenizer, ngrams=(1, 2))
+        assert both.tokens(text) == ["猫", "喜欢", "吃", "鱼", "猫 喜欢", "喜欢 吃", "吃 鱼"]
+
+
+def test_ngrams_skip_what_the_filters_drop() -> None:
+    analyzer = Analyzer(ngrams=(2, 2), stopwords="lucene", stemmer="english")
+    assert analyzer.tokens("Cats of the running dogs") == ["cat run", "run dog"]
+    chars = Analyzer(char_ngrams=(3, 3), stopwords="lucene", stemmer="english")
+    assert chars.tokens("the cats") == [" ca", "cat", "at "]
+    segmented = Analyzer(cjk="words", char_ngrams=(3, 3), stopwords=("吃",))
+    assert segmented.tokens("吃喜欢吃ab") == [" 喜欢", "喜欢 ", " ab", "ab "]
+
+
+@pytest.mark.parametrize("name", Stemmer.algorithms())
+def test_every_stemmer(name: str) -> None:
+    words = "running Connections ärgerlich gatos красивыми éléphants बच्चों كتابها kitaplar talossani"
+    raw = Analyzer(cjk="none").tokens(words)
+    expected = [s or w for w, s in zip(raw, Stemmer.Stemmer(name).stemWords(raw), strict=True)]
+    assert Analyzer(cjk="none", stemmer=name).tokens(words) == expected
+
+
+@pytest.mark.parametrize("name", ["lucene", *AVAILABLE_LANGUAGES])
+def test_every_stop_word_list(name: str) -> None:
+    words = sorted(LUCENE) if name == "lucene" else get_stop_words(name)
+    words = [word for word in words if len(word.split()) == 1]  # some lists hold phrases
+    assert len(words) > 30
+    analyzer = Analyzer(tokenizer="space", stopwords=name)
+    assert analyzer.tokens(" ".join([*words, "zzyzx"])) == ["zzyzx"]
+
+
+def test_language() -> None:
+    english = Analyzer.for_language("english", ngrams=(1, 2))
+    assert english == Analyzer(stopwords="english", stemmer="english", ngrams=(1, 2))
+    assert Analyzer.for_language("english", stopwords="lucene").stopwords == "lucene"
+    assert Analyzer.for_language("japanese") == Analyzer(stopwords="japanese")
+    assert Analyzer.for_language("irish") == Analyzer(stemmer="irish")
+    with pytest.raises(SettingsError, match=r"'elvish'; expected one of arabic, .*english"):
+        Analyzer.for_language("elvish")
+
+
+# ---- saving
+
+
+@pytest.mark.parametrize(
+    "analyzer",
+    [
+        Analyzer(),
+        Analyzer(tokenizer="space", char_ngrams=(3, 5), stopwords=("a", "b"), min_length=2),
+        Analyzer("char", "none", False, True, "lucene", "porter", (2, 3), None, 1, 9, "replace"),
+    ],
+)
+def test_round_trip(analyzer: Analyzer) -> None:
+    saved = json.loads(json.dumps(analyzer.to_dict()))
+    assert saved["unicode"].count(".") == 2
+    assert Analyzer.from_dict(saved) == analyzer
+    assert hash(Analyzer.from_dict(saved)) == hash(analyzer)
+
+
+def test_what_cannot_be_rebuilt() -> None:
+    saved = Analyzer().to_dict()
+    with pytest.raises(FormatError, match="does not know: colour"):
+        Analyzer.from_dict({**saved, "colour": 1})
+    with pytest.raises(FormatError, match=r"Unicode tables '99\.0'"):
+        Analyzer.from_dict({**saved, "unicode": "99.0"})
+    with pytest.raises(FormatError, match="cannot be rebuilt: stemmer"):
+        Analyzer.from_dict({**saved, "stemmer": "klingon"})
+    with pytest.raises(SettingsError, match="Python function cannot be saved"):
+        Analyzer(tokenizer=str.split).to_dict()
+
+
+# ---- errors
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tokenizer": "regex"},
+        {"tokenizer": None},
+        {"cjk": "yes"},
+        {"lowercase": 1},
+        {"fold_accents": "no"},
+        {"stopwords": "klingon"},
+        {"stopwords": 3},
+        {"stopwords": (1,)},
+        {"stemmer": "klingon"},
+        {"stemmer": None},
+        {"ngrams": (0, 1)},
+        {"ngrams": (2, 1)},
+        {"ngrams": (1, 2, 3)},
+        {"ngrams": 2},
+        {"ngrams": (True, 2)},
+        {"char_ngrams": (3, 2)},
+        {"char_ngrams": (2, 3), "ngrams": (1, 2)},
+        {"min_length": 0},
+        {"max_length": 1.5},
+        {"min_length": 4, "max_length": 3},
+        {"on_invalid": "ignore"},
+    ],
+)
+def test_wrong_settings(fields: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match=next(iter(fields))):
+        Analyzer(**fields)
+
+
+def test_segmentation_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rjieba", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'fastseq\[chinese\]'"):
+        Lexicon(Analyzer(cjk="words"))
+
+
+def test_a_tokenizer_that_gives_something_else() -> None:
+    with pytest.raises(DataError, match="the tokenizer gave 3 for text 0"):
+        Analyzer(tokenizer=lambda text: [3]).tokens("a")  # type: ignore[list-item]
+    with pytest.raises(DataError, match="no valid Unicode"):
+        Analyzer(tokenizer=lambda text: ["\ud800"]).tokens("a")
