@@ -26,7 +26,8 @@ demo: $(VENV)/.installed ## index and search the sample corpora, in a fresh envi
 	$(FASTSEQ) search --queries demo/queries.parquet -i demo/index -k 100 -o demo/run.trec
 	$(FASTSEQ) evaluate demo/run.trec demo/qrels.parquet
 	$(FASTSEQ) info demo/index --verify
-	$(FASTSEQ) index data/bilingual/docs.parquet -o demo/bilingual --overwrite
+	$(FASTSEQ) index data/bilingual/docs.parquet --text-column title --text-column text \
+		-o demo/bilingual --overwrite
 	$(FASTSEQ) search "猫喜欢吃什么" -i demo/bilingual -k 3
 	$(FASTSEQ) search "why do cats purr" -i demo/bilingual -k 3 --format json
 

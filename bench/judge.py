@@ -17,6 +17,7 @@ class Judge:
         size = min(sample, len(queries))
         self.asked = np.unique(np.linspace(0, len(queries) - 1, size).astype(int)).tolist()
         self.scored = [reference.score(queries[at]) for at in self.asked]
+        self.terms = [len(reference.terms(queries[at])) for at in self.asked]
 
     def exact(self, k: int, ties_in_order: bool) -> Callable[[Ranking], Check]:
         """The same scores rank by rank, each document with its own score, none twice or missing.
@@ -29,6 +30,12 @@ class Judge:
     def overlap(self, k: int, least: float) -> Callable[[Ranking], Check]:
         """The mean share of the true top k that was found; `least` is needed to pass."""
         return lambda ranking: self._overlap(ranking, k, least)
+
+    def analysis(self, counts: np.ndarray) -> Check:
+        """int[Q]: the distinct terms of every query that the corpus has."""
+        wrong = [at for at, n in zip(self.asked, self.terms, strict=True) if counts[at] != n]
+        said = f"the known terms of {len(self.asked)} queries"
+        return Check(not wrong, f"query {wrong[0]}: not its terms" if wrong else said)
 
     def _exact(self, ranking: Ranking, k: int, ties_in_order: bool) -> Check:
         worst = 0.0

@@ -116,7 +116,7 @@ class Reference:
     @staticmethod
     def open(corpus: Path, column: str, folder: Path) -> Reference:
         """The reference of a corpus, from `folder` where it was made before."""
-        if not (folder / "vocabulary.json").exists():
+        if not (folder / "counts.json").exists():
             made = Reference.of(read_texts(corpus, column))
             folder.mkdir(parents=True, exist_ok=True)
             for name in ARRAYS:
@@ -126,8 +126,8 @@ class Reference:
                 "postings": made.postings,
                 "id_column": id_column(corpus),
             }
-            (folder / "counts.json").write_text(json.dumps(counts))
             (folder / "vocabulary.json").write_text(json.dumps(made.vocabulary))
+            (folder / "counts.json").write_text(json.dumps(counts))  # the last: all is there
             return made
         arrays = {name: np.load(folder / f"{name}.npy") for name in ARRAYS}
         return Reference(arrays, json.loads((folder / "vocabulary.json").read_text()))

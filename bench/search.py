@@ -135,13 +135,14 @@ def alone(
     k = options.k[0]
     verdict = judge.exact(k, True)
     batch, two, single = "one thread", "two threads", "one query at a time"
+    words = ours.analysis(queries, "analysis alone")
     tell(f"\nfastseq alone, k = {k}: checking")
     found = harness.compare(
         [
             of_way(ours.batch(queries, k, 1, batch), verdict),
             of_way(ours.batch(queries, k, 2, two), verdict),
             of_way(ours.singly(queries, k, single), verdict),
-            ours.analysis(queries),
+            Contender(words.name, words.run, lambda a: judge.analysis(words.ranking(a).rows)),
         ],
         options.rounds,
         tell=tell,

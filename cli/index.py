@@ -125,7 +125,7 @@ def command(
             ("terms", f"{made['terms']:,}"),
             ("postings", f"{made['postings']:,}"),
             ("null texts", f"{made['null_texts']:,}"),
-            ("size", format_size(made["bytes"])),
+            ("size", format_size(index.info()["bytes"])),
             ("time", f"{seconds:.2f} s ({made['documents'] / seconds:,.0f} documents/s)"),
         ]
     )

@@ -115,8 +115,8 @@ def command(
 def _one(common: Common, text: str, index_path: Path, k: int, model: Any, form: str) -> None:
     from fastseq import Index
 
-    hits = Index.open(index_path).search(text, k=k, model=model, threads=common.threads)
-    found = hits.to_dicts(0)
+    index = Index.open(index_path)
+    found = index.search(text, k=k, model=model, threads=common.threads).to_dicts(0)
     if form == "json":
         write_json(found)
     elif form == "jsonl":
@@ -126,7 +126,9 @@ def _one(common: Common, text: str, index_path: Path, k: int, model: Any, form: 
     elif not found and form == "table":
         common.say("No document has a term of this query.")
     else:
-        fields = list(found[0]["fields"]) if found else []
+        # the id has its own column, wherever it came from
+        id_column = index.info()["settings"].get("id_column")
+        fields = [name for name in found[0]["fields"] if name != id_column] if found else []
         rows = [
             (hit["rank"], hit["score"], hit["id"], *(hit["fields"][f] for f in fields))
             for hit in found

@@ -44,6 +44,7 @@ KEPT_IN = {
     "stop_words": {"text"},
     "rjieba": {"text"},
 }
+OURS = {"fastseq", "fastseq_cli", "cli"}
 KERNEL_PACKAGES = {"numba", "numpy", "llvmlite"}
 LONGEST = 500  # lines of a file; past that it is two
 
@@ -74,8 +75,8 @@ def exists(module: str) -> bool:
 def imports_of(path: Path) -> set[str]:
     """Every module that a file imports, wherever in it, as absolute dotted names.
 
-    `from a import b` is a.b where that is a module, else a. Imports that are for type checkers
-    alone count like all others: a room's types may not come from above either.
+    `from a import b` is a.b where that is a module, else a. Imports for type checkers alone count
+    like all others where they are ours: a room's types may not come from above either.
     """
     return imports_in(path.read_text("utf-8"), name_of(path), path.name == "__init__.py")
 
@@ -83,7 +84,15 @@ def imports_of(path: Path) -> set[str]:
 def imports_in(source: str, name: str, is_package: bool) -> set[str]:
     package = name if is_package else name.rpartition(".")[0]
     found = set()
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    for_types = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        before = set(found)
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -103,6 +112,8 @@ def imports_in(source: str, name: str, is_package: bool) -> set[str]:
             and isinstance(node.args[0], ast.Constant)
         ):
             found.add(str(node.args[0].value))
+        if node in for_types:
+            found = before | {module for module in found if module.split(".")[0] in OURS}
     return found
 
 
@@ -118,7 +129,7 @@ def broken_rules(path: Path) -> list[str]:
 
 def problem_of(room: str, module: str) -> str | None:
     top = module.partition(".")[0]
-    if top in ("fastseq", "cli", "fastseq_cli"):
+    if top in OURS:
         target = room_of(module)
         if target != room and room != "fastseq" and target not in ALLOWED[room]:
             return f"{room} may not import {module}"
@@ -169,7 +180,7 @@ def test_files_are_short() -> None:
 
 def test_naive_twins_import_nothing_of_fastseq() -> None:
     for path in ROOT.glob("tests/naive/*.py"):
-        ours = [m for m in imports_of(path) if m.split(".")[0] in ("fastseq", "fastseq_cli")]
+        ours = [m for m in imports_of(path) if m.split(".")[0] in OURS]
         assert not ours, f"{path.name} imports {ours}"
 
 
@@ -231,6 +242,8 @@ def test_the_check_sees_a_wrong_import(room: str, module: str, said: str) -> Non
         ("from ..errors import DataError", {"fastseq.errors"}),
         ("def f():\n    if x:\n        import pyarrow as pa", {"pyarrow"}),
         ("importlib.import_module('rich.table')", {"rich.table"}),
+        ("if TYPE_CHECKING:\n    import pyarrow as pa", set()),
+        ("if TYPE_CHECKING:\n    from fastseq.search.hits import Hits", {"fastseq.search.hits"}),
     ],
 )
 def test_every_form_of_import_is_read(source: str, expected: set[str]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import numpy as np
 from reference import K1, B
 
 import fastseq
@@ -46,8 +47,6 @@ class Fastseq:
 
     def singly(self, queries: Sequence[str], k: int, name: str) -> Way:
         """A Python loop over the queries."""
-        import numpy as np
-
         search, model = self.index.search, self.model
 
         def ranking(answers: list[Any]) -> Ranking:
@@ -55,6 +54,17 @@ class Fastseq:
             return Ranking(rows, np.concatenate([hits.scores for hits in answers]))
 
         return Way(name, lambda: [search(q, k=k, model=model, threads=1) for q in queries], ranking)
+
+    def analysis(self, queries: Sequence[str], name: str) -> Way:
+        """Only what search does first: raw strings to term ids. Its `rows` are the number of
+        distinct known terms of each query."""
+        terms_of = self.index._searcher._terms
+        asked = list(queries)
+
+        def ranking(answer: Any) -> Ranking:
+            return Ranking(np.diff(answer[0]), answer[2])
+
+        return Way(name, lambda: terms_of(asked), ranking)
 
 
 def open_engine(corpus: Path, column: str, folder: Path) -> Fastseq:
@@ -71,8 +81,8 @@ def open_engine(corpus: Path, column: str, folder: Path) -> Fastseq:
 
 
 def count(folder: Path) -> dict[str, int]:
-    index = fastseq.Index.open(str(folder))
-    return {"documents": index.documents, "postings": index.postings}
+    summary = fastseq.Index.open(str(folder)).summary
+    return {"documents": summary["documents"], "postings": summary["postings"]}
 
 
 def index(corpus: Path, column: str, folder: Path, threads: int) -> None:

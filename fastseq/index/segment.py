@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from fastseq.errors import FormatError
 from fastseq.index import format as layout
+from fastseq.kernels.impacts import Postings
 from fastseq.kernels.postings import WINDOW, WINDOW_BITS, run_totals
-from fastseq.kernels.search import Postings
 from fastseq.store.folder import Folder
 from fastseq.text.analyzer import Analyzer
 from fastseq.types import Int32, Int64, Texts

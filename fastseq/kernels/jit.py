@@ -26,7 +26,7 @@ HERE = Path(__file__).resolve().parent
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 # No fastmath: a score must have the same bits whether a loop was vectorised or not.
-OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
 
 _on_compile: Callable[[], None] | None = None
 

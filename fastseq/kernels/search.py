@@ -12,58 +12,31 @@ order, so pruned and exhaustive search give the same bits. Upper bounds are infl
 the rounding error of the sum, so nothing is lost to rounding.
 """
 
+# Numba types these bodies, by rules that are not mypy's.
+# mypy: allow-untyped-defs, allow-untyped-calls
+# mypy: disable-error-code="arg-type,assignment,call-arg,no-any-return,return-value,var-annotated"
+
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import numpy as np
 
+from fastseq.kernels.arrays import Float32, Int32, Int64, UInt8, UInt64
+from fastseq.kernels.impacts import BLOCK, BLOCK_BITS, Impacts, Postings
 from fastseq.kernels.jit import helper, inline, jit
-from fastseq.kernels.postings import LARGE_TF, WINDOW, WINDOW_BITS
+from fastseq.kernels.postings import WINDOW, WINDOW_BITS
 from fastseq.kernels.simd import greater64, trailing_zeros
 from fastseq.kernels.topk import key_document, key_score, make_key, select_best, sort_descending
-from fastseq.types import Float32, Int32, Int64, UInt8, UInt16, UInt64
 
-# Postings in a block; one whose best part cannot help is skipped.
-BLOCK_BITS = 7
-BLOCK = 1 << BLOCK_BITS
 # Below this many postings in a window, walking them again is cheaper than scanning the window.
 SPARSE = 6144
 # A list up to this many times as long as what is accumulated already is accumulated too: looking
 # one document up costs about as much as adding that many postings.
 PROBE_COST = 6
-# Below this a product of weight and impact might round to zero and a hit be lost.
+# Below this a product of weight and part might round to zero and a hit be lost.
 TINY = 1e-30
 NO_WINDOW = 1 << 30
-
-
-class Postings(NamedTuple):
-    """An inverted index as arrays; V terms, P postings, R runs, L large frequencies."""
-
-    docs: UInt16  # [P] document in its window
-    tfs: UInt8  # [P] term frequency, or LARGE_TF
-    term_posting: Int64  # [V + 1]
-    term_run: Int64  # [V + 1]
-    run_window: UInt16  # [R]
-    run_count: UInt16  # [R] postings in the run, less one
-    large_at: Int64  # [L] posting positions, ascending
-    large_tf: Int32  # [L]
-
-
-class Weighting(NamedTuple):
-    """A ranking model, ready for one index: a posting's impact is weight · part, where
-
-    part = value / (slope · value + factor[document]),  value = table[tf].
-
-    BM25 has table[tf] = tf and slope 1, TF-IDF its own table and slope 0.
-    """
-
-    slope: float  # float32
-    factor: Float32  # [windows · WINDOW]
-    table: Float32  # [256]
-    large: Float32  # [L] the value of each large frequency
-    best: Float32  # [V] the largest part of each term; NaN until first asked for
-    block: Float32  # [P / BLOCK + 1] of each block inside one term; infinity until known
 
 
 class Scratch(NamedTuple):
@@ -111,71 +84,6 @@ def fits(scratch: Scratch, k: int, terms: int) -> bool:
     return capacity <= len(scratch.keys) <= 4 * capacity and terms <= len(scratch.term)
 
 
-@helper
-def _large_value(large_at, large, position):
-    """table[tf] (or tf) of a posting whose frequency did not fit its byte."""
-    low = np.int64(0)
-    high = np.int64(len(large_at))
-    while low < high:
-        middle = (low + high) >> 1
-        if large_at[np.uint64(middle)] < position:
-            low = middle + 1
-        else:
-            high = middle
-    if low < len(large_at):
-        return large[np.uint64(low)]
-    return np.float32(LARGE_TF)
-
-
-@inline
-def _part(value, slope, factor):
-    return value / (slope * value + factor)
-
-
-@helper
-def _best_part(postings, weighting, term):
-    """The largest part among a term's postings; remembered, with its blocks', in the weighting.
-
-    Two threads may do this at once: they write the same values, and a block still unknown counts
-    as infinite.
-    """
-    best = weighting.best[np.uint64(term)]
-    if best == best:
-        return best
-    docs = postings.docs
-    tfs = postings.tfs
-    factor = weighting.factor
-    table = weighting.table
-    slope = np.float32(weighting.slope)
-    best = np.float32(0.0)
-    block_best = np.float32(0.0)
-    position = postings.term_posting[term]
-    block_start = position
-    for run in range(postings.term_run[term], postings.term_run[term + 1]):
-        window = np.int64(postings.run_window[np.uint64(run)])
-        base = np.uint64(window) << np.uint64(WINDOW_BITS)
-        count = np.int64(postings.run_count[np.uint64(run)]) + 1
-        if (window << WINDOW_BITS) >= len(factor):
-            break
-        for at in range(position, position + count):
-            tf = tfs[np.uint64(at)]
-            value = table[np.uint64(tf)]
-            if tf == LARGE_TF:
-                value = _large_value(postings.large_at, weighting.large, at)
-            part = _part(value, slope, factor[base + np.uint64(docs[np.uint64(at)])])
-            block_best = max(block_best, part)
-            if (at & (BLOCK - 1)) == BLOCK - 1:
-                if at - block_start == BLOCK - 1:
-                    weighting.block[np.uint64(at >> BLOCK_BITS)] = block_best
-                best = max(best, block_best)
-                block_best = np.float32(0.0)
-                block_start = at + 1
-        position += count
-    best = max(best, block_best)
-    weighting.best[np.uint64(term)] = best
-    return best
-
-
 @inline
 def _find(docs, start, count, low, document):
     """Position in docs[start:start + count] (ascending) of the first entry >= document.
@@ -201,7 +109,7 @@ def _find(docs, start, count, low, document):
 
 
 @helper
-def _prepare(scratch, terms, weights, postings, weighting):
+def _prepare(scratch, terms, weights, postings, impacts):
     """Fill the scratch's term tables, largest bound first; returns (terms kept, all positive)."""
     kept = 0
     positive = True
@@ -211,7 +119,7 @@ def _prepare(scratch, terms, weights, postings, weighting):
             continue
         weight = weights[i]
         positive = positive and weight > TINY
-        bound = weight * _best_part(postings, weighting, np.int64(term))
+        bound = weight * impacts.best[np.uint64(term)]
         j = kept
         while j > 0 and scratch.bound[j - 1] < bound:
             scratch.bound[j] = scratch.bound[j - 1]
@@ -256,36 +164,28 @@ def _next_window(scratch, postings, essential):
 
 
 @helper
-def _accumulate(scratch, postings, weighting, i, window, slack):
-    """Add the impacts of term i's postings in `window` to the scores, skipping hopeless blocks."""
+def _accumulate(scratch, postings, impacts, i, slack):
+    """Add the impacts of term i's postings in the window to the scores.
+
+    A block whose best impact is no more than `slack` is left out: no document of it can be a hit.
+    """
     scores = scratch.scores
     docs = postings.docs
-    tfs = postings.tfs
-    large_at = postings.large_at
-    factor = weighting.factor
-    table = weighting.table
-    large = weighting.large
-    block = weighting.block
-    slope = np.float32(weighting.slope)
+    parts = impacts.parts
+    block = impacts.block
     weight = scratch.weight[i]
-    base = np.uint64(window) << np.uint64(WINDOW_BITS)
     at = np.uint64(scratch.posting[i])
     last = at + np.uint64(scratch.count[i])
     while at < last:
         stop = min((at | np.uint64(BLOCK - 1)) + np.uint64(1), last)
         if stop - at < np.uint64(BLOCK) or weight * block[at >> np.uint64(BLOCK_BITS)] > slack:
             for j in range(at, stop):
-                document = np.uint64(docs[j])
-                tf = tfs[j]
-                value = table[np.uint64(tf)]
-                if tf == LARGE_TF:
-                    value = _large_value(large_at, large, np.int64(j))
-                scores[document] += weight * _part(value, slope, factor[base + document])
+                scores[np.uint64(docs[j])] += weight * parts[j]
         at = stop
 
 
 @helper
-def _search_all(scratch, postings, weighting, terms, k, n_docs):
+def _search_all(scratch, postings, impacts, terms, k, n_docs):
     """Every document that has a query term, whatever the sign of its score; exhaustive."""
     keys = scratch.keys
     found = 0
@@ -298,7 +198,7 @@ def _search_all(scratch, postings, weighting, terms, k, n_docs):
         for i in range(terms):
             count = _advance(scratch, postings, i, window)
             scratch.count[i] = count
-            _accumulate(scratch, postings, weighting, i, window, np.float32(-np.inf))
+            _accumulate(scratch, postings, impacts, i, np.float32(-np.inf))
             at = np.uint64(scratch.posting[i])
             for j in range(np.uint64(count)):
                 document = np.uint64(postings.docs[at + j])
@@ -322,37 +222,41 @@ def _search_all(scratch, postings, weighting, terms, k, n_docs):
 
 
 @helper
-def _collect_one(scratch, postings, weighting, i, window, limit):
+def _collect_one(scratch, postings, impacts, i, limit):
     """Candidates above `limit` when term i alone is accumulated: no scores to scatter and scan."""
     candidates = scratch.candidates
     partial = scratch.partial
     docs = postings.docs
-    tfs = postings.tfs
-    large_at = postings.large_at
-    factor = weighting.factor
-    table = weighting.table
-    large = weighting.large
-    block = weighting.block
-    slope = np.float32(weighting.slope)
+    parts = impacts.parts
+    block = impacts.block
     weight = scratch.weight[i]
-    base = np.uint64(window) << np.uint64(WINDOW_BITS)
     at = np.uint64(scratch.posting[i])
     last = at + np.uint64(scratch.count[i])
+    # a little below limit / weight, to find whatever the exact product may pass
+    least = np.float32(limit / weight * np.float32(1 - 1e-6))
     found = np.uint64(0)
     while at < last:
         stop = min((at | np.uint64(BLOCK - 1)) + np.uint64(1), last)
-        if stop - at < np.uint64(BLOCK) or weight * block[at >> np.uint64(BLOCK_BITS)] > limit:
-            for j in range(at, stop):
-                document = np.uint64(docs[j])
-                tf = tfs[j]
-                value = table[np.uint64(tf)]
-                if tf == LARGE_TF:
-                    value = _large_value(large_at, large, np.int64(j))
-                score = weight * _part(value, slope, factor[base + document])
+        if stop - at == np.uint64(BLOCK) and weight * block[at >> np.uint64(BLOCK_BITS)] <= limit:
+            at = stop
+            continue
+        while at + np.uint64(64) <= stop:
+            above = greater64(parts, at, least)
+            while above:
+                j = at + trailing_zeros(above)
+                above &= above - np.uint64(1)
+                score = weight * parts[j]
                 if score > limit:
-                    candidates[found] = np.int32(document)
+                    candidates[found] = np.int32(docs[j])
                     partial[found] = score
                     found += np.uint64(1)
+            at += np.uint64(64)
+        for j in range(at, stop):
+            score = weight * parts[j]
+            if score > limit:
+                candidates[found] = np.int32(docs[j])
+                partial[found] = score
+                found += np.uint64(1)
         at = stop
     return np.int64(found)
 
@@ -399,17 +303,13 @@ def _collect_dense(scratch, limit):
 
 
 @helper
-def _complete(scratch, postings, weighting, i, found, window, threshold):
+def _complete(scratch, postings, impacts, i, found, window, threshold):
     """Add term i to each candidate's score; keep those that can still pass the threshold."""
     candidates = scratch.candidates
     partial = scratch.partial
     docs = postings.docs
-    tfs = postings.tfs
-    factor = weighting.factor
-    table = weighting.table
-    slope = np.float32(weighting.slope)
+    parts = impacts.parts
     count = _advance(scratch, postings, i, window)
-    base = np.uint64(window) << np.uint64(WINDOW_BITS)
     start = scratch.posting[i]
     reach = scratch.rest[i]
     weight = scratch.weight[i]
@@ -427,11 +327,7 @@ def _complete(scratch, postings, weighting, i, found, window, threshold):
         low = _find(docs, start, count, low, document)
         at = np.uint64(start + low)
         if low < count and np.int64(docs[at]) == document:
-            tf = tfs[at]
-            value = table[np.uint64(tf)]
-            if tf == LARGE_TF:
-                value = _large_value(postings.large_at, weighting.large, np.int64(at))
-            score += weight * _part(value, slope, factor[base + np.uint64(document)])
+            score += weight * parts[at]
         candidates[kept] = np.int32(document)
         partial[kept] = score
         kept += np.uint64(1)
@@ -439,7 +335,7 @@ def _complete(scratch, postings, weighting, i, found, window, threshold):
 
 
 @helper
-def _search_pruned(scratch, postings, weighting, terms, k, n_docs):
+def _search_pruned(scratch, postings, impacts, terms, k, n_docs):
     """The general case: every weight positive, so a score is zero where no term occurs."""
     keys = scratch.keys
     found = np.int64(0)
@@ -466,17 +362,17 @@ def _search_pruned(scratch, postings, weighting, terms, k, n_docs):
             accumulated += 1
         limit = np.float32(threshold - scratch.rest[accumulated])
         if lists == 1:
-            candidates = _collect_one(scratch, postings, weighting, only, window, limit)
+            candidates = _collect_one(scratch, postings, impacts, only, limit)
         else:
             for i in range(accumulated):
                 slack = np.float32(threshold - (scratch.rest[0] - scratch.bound[i]))
-                _accumulate(scratch, postings, weighting, i, window, slack)
+                _accumulate(scratch, postings, impacts, i, slack)
             if total < SPARSE:
                 candidates = _collect_sparse(scratch, postings, accumulated, limit)
             else:
                 candidates = _collect_dense(scratch, limit)
         for i in range(accumulated, terms):
-            candidates = _complete(scratch, postings, weighting, i, candidates, window, threshold)
+            candidates = _complete(scratch, postings, impacts, i, candidates, window, threshold)
         for c in range(np.uint64(candidates)):
             score = scratch.partial[c]
             if score >= threshold:
@@ -501,7 +397,7 @@ def _search_pruned(scratch, postings, weighting, terms, k, n_docs):
 
 
 @jit
-def search(rows, scores, postings, weighting, scratch, starts, terms, weights, base, k, n_docs):
+def search(rows, scores, postings, impacts, scratch, starts, terms, weights, base, k, n_docs):
     """The k best documents of each of Q queries.
 
     rows     int32[Q, k]    document rows, -1 past the last hit
@@ -511,17 +407,19 @@ def search(rows, scores, postings, weighting, scratch, starts, terms, weights, b
     weights  float32[n]
     base     float32[Q]     added to the score of every hit
     n_docs   documents in the index
+
+    `fill_impacts` must have been called for every term.
     """
     for q in range(len(starts) - 1):
         first = starts[q]
         last = starts[q + 1]
         kept, positive = _prepare(
-            scratch, terms[first:last], weights[first:last], postings, weighting
+            scratch, terms[first:last], weights[first:last], postings, impacts
         )
         if positive:
-            found = _search_pruned(scratch, postings, weighting, kept, k, n_docs)
+            found = _search_pruned(scratch, postings, impacts, kept, k, n_docs)
         else:
-            found = _search_all(scratch, postings, weighting, kept, k, n_docs)
+            found = _search_all(scratch, postings, impacts, kept, k, n_docs)
         if found > k:
             select_best(scratch.keys, found, k)
             found = np.int64(k)

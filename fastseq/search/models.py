@@ -20,9 +20,9 @@ import numpy as np
 
 from fastseq.errors import SettingsError
 from fastseq.index.segment import Segment
+from fastseq.kernels.impacts import Weighting
 from fastseq.kernels.postings import WINDOW
 from fastseq.kernels.queries import document_sums
-from fastseq.kernels.search import BLOCK, Weighting
 from fastseq.types import Float32, Float64, Int32, Int64
 
 _TFS = np.arange(256, dtype=np.float64)
@@ -255,8 +255,6 @@ def make_weighting(
         factor=padded,
         table=table.astype(np.float32),
         large=large.astype(np.float32),
-        best=np.full(segment.terms, np.nan, np.float32),
-        block=np.full(len(segment.postings.docs) // BLOCK + 1, np.inf, np.float32),
     )
 
 

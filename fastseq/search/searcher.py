@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -11,6 +12,7 @@ import numpy as np
 
 from fastseq.errors import SettingsError
 from fastseq.index.segment import Segment
+from fastseq.kernels import impacts as impact_kernels
 from fastseq.kernels import queries as query_kernels
 from fastseq.kernels import search as kernels
 from fastseq.search.models import Model
@@ -22,8 +24,33 @@ Query = str | Mapping[str, float]
 
 MOST_HITS = 1 << 30  # rows × queries of one call
 _QUERIES_A_TURN = 32  # that a thread takes at a time from a batch
-_KEPT_WEIGHTINGS = 8  # of models used lately
+_KEPT_RANKINGS = 8  # of models used lately
+_KEPT_IMPACTS = 1 << 28  # postings of one model whose impacts are remembered: 1 GB
 _KEPT_SCRATCH = 16
+
+
+class Ranking:
+    """A model made ready for one segment, with the impacts worked out so far."""
+
+    def __init__(self, segment: Segment, model: Model) -> None:
+        self._postings = segment.postings
+        self._weighting = model.weighting(segment)
+        self._lock = threading.Lock()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._impacts = impact_kernels.make_impacts(self._postings)
+        self._filled = 0
+
+    def impacts(self, terms: Int32) -> impact_kernels.Impacts:
+        """Impacts in which those of `terms` are worked out."""
+        with self._lock:
+            if self._filled > _KEPT_IMPACTS:
+                self._forget()  # whoever searches with the old ones keeps them
+            self._filled += impact_kernels.fill_impacts(
+                self._impacts, self._postings, self._weighting, terms
+            )
+            return self._impacts
 
 
 class Searcher:
@@ -32,7 +59,7 @@ class Searcher:
     def __init__(self, segment: Segment) -> None:
         self._segment = segment
         self._scratch: list[kernels.Scratch] = []
-        self._weighting = lru_cache(_KEPT_WEIGHTINGS)(lambda model: model.weighting(segment))
+        self._ranking = lru_cache(_KEPT_RANKINGS)(lambda model: Ranking(segment, model))
 
     def search(
         self, queries: Sequence[Query], k: int, model: Model, threads: int | None
@@ -54,7 +81,8 @@ class Searcher:
         depth = min(k, self._segment.documents)
         rows = np.empty((len(queries), depth), np.int32)
         scores = np.empty((len(queries), depth), np.float32)
-        self._run(rows, scores, starts, terms, weights, base, self._weighting(model), threads)
+        impacts = self._ranking(model).impacts(terms)
+        self._run(rows, scores, starts, terms, weights, base, impacts, threads)
         if depth < k:
             rows = np.pad(rows, ((0, 0), (0, k - depth)), constant_values=-1)
             scores = np.pad(scores, ((0, 0), (0, k - depth)))
@@ -108,7 +136,7 @@ class Searcher:
         terms: Int32,
         weights: Float32,
         base: Float32,
-        weighting: kernels.Weighting,
+        impacts: impact_kernels.Impacts,
         threads: int,
     ) -> None:
         n, k = rows.shape
@@ -121,7 +149,7 @@ class Searcher:
             while (first := next(firsts)) < n:
                 last = min(first + step, n)
                 kernels.search(
-                    rows[first:last], scores[first:last], self._segment.postings, weighting,
+                    rows[first:last], scores[first:last], self._segment.postings, impacts,
                     scratch, starts[first : last + 1], terms, weights, base[first:last],
                     k, self._segment.documents,
                 )  # fmt: skip

@@ -58,9 +58,10 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
 
 @pytest.fixture(scope="session")
 def bilingual(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An index of data/bilingual."""
+    """An index of data/bilingual, its titles and texts."""
     index = tmp_path_factory.mktemp("bilingual") / "index"
-    ran = run_cli("index", BILINGUAL / "docs.parquet", "-o", index)
+    columns = ("--text-column", "title", "--text-column", "text")
+    ran = run_cli("index", BILINGUAL / "docs.parquet", "-o", index, *columns)
     assert ran.code == 0, ran.err
     return index
 
