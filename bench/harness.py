@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import argparse
 import gc
 import json
 import os
@@ -184,6 +185,14 @@ def machine_lines(facts: Mapping[str, Any], threads: int) -> str:
         f"{facts['cpu']}, {facts['cores']} cores, {facts['system']}; "
         f"{threads} thread{'s' * (threads > 1)} used; BLAS {blas}; load average {load}\n{versions}"
     )
+
+
+def existing(name: str) -> Path:
+    """The file so named; for argparse, which reports one that is not there."""
+    path = Path(name)
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"no such file: {name}")
+    return path
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

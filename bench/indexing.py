@@ -80,7 +80,9 @@ def main() -> int:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--corpus", type=Path, required=True, help="a Parquet file of documents")
+    parser.add_argument(
+        "--corpus", type=harness.existing, required=True, help="a Parquet file of documents"
+    )
     parser.add_argument("--text-column", default="text")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)

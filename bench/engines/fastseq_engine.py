@@ -55,6 +55,17 @@ class Fastseq:
 
         return Way(name, lambda: [search(q, k=k, model=model, threads=1) for q in queries], ranking)
 
+    def afresh(self, queries: Sequence[str], k: int, name: str) -> Way:
+        """The batch with the index opened for it: what is worked out at the first use of a model
+        and of a term, and kept while the index is open, falls into it."""
+        asked = list(queries)
+
+        def run() -> Any:
+            index = fastseq.Index.open(self.index.path)
+            return index.search(asked, k=k, model=self.model, threads=1)
+
+        return Way(name, run, lambda hits: Ranking(hits.rows, hits.scores))
+
     def analysis(self, queries: Sequence[str], name: str) -> Way:
         """Only what search does first: raw strings to term ids. Its `rows` are the number of
         distinct known terms of each query."""

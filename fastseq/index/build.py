@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.errors import DataError
+from fastseq.errors import DataError, FastseqError
 from fastseq.index import format as layout
 from fastseq.index.merge import Merge
 from fastseq.index.slices import Slice, SliceStore, invert
-from fastseq.index.threads import in_order
-from fastseq.index.turns import Turns
 from fastseq.kernels import hashing
 from fastseq.kernels.postings import WINDOW, WINDOW_BITS
 from fastseq.settings import parse_size, thread_count
@@ -26,13 +25,17 @@ from fastseq.store.ids import id_hashes, refuse_duplicate_ids
 from fastseq.store.writer import FolderWriter
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.lexicon import Lexicon
+from fastseq.text.turns import Turns
+from fastseq.threads import in_order
 from fastseq.types import Int32, Texts, UInt64
 
 Progress = Callable[[str, int, int | None], None]
 
 SMALLEST_MEMORY = 16 << 20
-# A slice at work takes about this many times its text: ids, sort keys and their spare, postings.
+# A slice at work takes about this many times its text: ids, sort keys and their spare, postings,
+# for words; for what is shorter than a word, there are about this many times as many of them.
 _BYTES_PER_BYTE = 8
+_CHARACTERS = 4
 _LARGEST_SLICE = 8 << 20
 _SMALLEST_SLICE = 64 << 10
 
@@ -67,7 +70,7 @@ def build(
     budget = max(parse_size(memory), SMALLEST_MEMORY)
     threads = thread_count(threads)
     analyzer = analyzer or Analyzer()
-    settings = {"analyzer": analyzer.to_dict()}  # raises for one that cannot be saved
+    settings: dict[str, Any] = {"analyzer": analyzer.to_dict()}  # raises for one that cannot be saved
     documents = Corpus.open(corpus, id_column, text_columns, store)
     settings |= {
         "id_column": documents.id_column,
@@ -113,14 +116,16 @@ class _Builder:
     def run(self) -> dict[str, Any]:
         """Do all but the commit; returns the statistics for the manifest."""
         slices = SliceStore(self._writer.temporary("slices"), self._budget // 3)
+        reading = self._read()
         with ThreadPoolExecutor(self._threads, "fastseq-index") as pool:
             try:
-                work = in_order(pool, self._invert, self._read(), self._threads + 1)
+                work = in_order(pool, self._invert, reading, self._threads + 1)
                 for (_, first_row, texts), one in work:
                     slices.append(one)
                     self.report("index", first_row + len(texts), self._corpus.num_rows)
             except BaseException:
                 self._turns.abort()
+                reading.close()
                 raise
             if self._rows == 0:
                 raise DataError("the corpus has no rows")
@@ -129,9 +134,14 @@ class _Builder:
 
     # ---- reading
 
-    def _read(self) -> Iterator[tuple[int, int, Texts]]:
+    def _read(self) -> Generator[tuple[int, int, Texts], None, None]:
         """(number, first row, texts) of each slice; writes the stored columns on the way."""
-        size = self._budget // (2 * _BYTES_PER_BYTE * (self._threads + 1))
+        analyzer = self._lexicon.analyzer
+        weight = _CHARACTERS if analyzer.tokenizer == "char" else 1
+        if analyzer.char_ngrams is not None:
+            low, high = analyzer.char_ngrams
+            weight = _CHARACTERS * (high - low + 1)
+        size = self._budget // (2 * _BYTES_PER_BYTE * weight * (self._threads + 1))
         size = min(max(size, _SMALLEST_SLICE), _LARGEST_SLICE)
         number = 0
         with self._documents() as documents:
@@ -141,19 +151,30 @@ class _Builder:
                     yield number, first_row, texts
                     number += 1
 
-    def _documents(self) -> Any:
+    @contextmanager
+    def _documents(self) -> Iterator[DocumentWriter | None]:
+        """The writer of the stored columns; None where there are none."""
         schema = self._corpus.stored_schema
         if not schema.names:
-            return _NoDocuments()
+            yield None
+            return
         self._stored = self._writer.create(layout.DOCUMENTS)
-        return DocumentWriter(self._stored, schema, self._corpus.id_column)
+        documents = DocumentWriter(self._stored, schema, self._corpus.id_column)
+        try:
+            yield documents
+        except BaseException:
+            # left open, Parquet's writer would write its footer to a file that is closed by then
+            with suppress(FastseqError):
+                documents.close()
+            raise
+        documents.close()
 
-    def _take(self, batch: CorpusBatch, documents: Any) -> None:
+    def _take(self, batch: CorpusBatch, documents: DocumentWriter | None) -> None:
         self._rows += batch.rows
         self.null_texts += batch.null_texts
         if batch.ids is not None:
             self._hashes.append(id_hashes(batch.ids))
-        if batch.stored is not None:
+        if batch.stored is not None and documents is not None:
             documents.append(batch.stored)
 
     def _check_ids(self) -> None:
@@ -253,13 +274,3 @@ def narrowest(counts: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """The same counts in the smallest unsigned type that holds them."""
     largest = int(counts.max(initial=0))
     return counts.astype(np.min_scalar_type(largest))
-
-
-class _NoDocuments:
-    """Stands in for a DocumentWriter where there is nothing to store."""
-
-    def __enter__(self) -> _NoDocuments:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None

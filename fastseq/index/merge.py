@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastseq.index.slices import Part, Slice, take
-from fastseq.index.threads import in_order
 from fastseq.kernels import postings as kernels
+from fastseq.threads import in_order
 from fastseq.types import Int32, Int64, UInt8, UInt16
 
 # Postings of a chunk, the unit of merging: enough to pay for the visit of every slice, few enough
@@ -53,7 +53,7 @@ class Merge:
         last_window = np.full(vocabulary, -1, np.int32)
         for one, part, base in self._parts():
             kernels.count_slice(
-                self.df, self.runs, last_window, part.terms, part.dfs, one.window, base
+                self.df, self.runs, last_window, take(part.terms), take(part.dfs), one.window, base
             )
         self._posting = _ends(self.df)
         self._run = _ends(self.runs)
@@ -88,8 +88,8 @@ class Merge:
 
     def _part_starts(self, part: Part, base: int, edges: list[int]) -> tuple[list[int], list[int]]:
         """Where each chunk begins among a part's terms and among its postings."""
-        terms = np.searchsorted(part.terms, np.array(edges) - base)
-        return terms.tolist(), _ends(part.dfs)[terms].tolist()
+        terms = np.searchsorted(take(part.terms), np.array(edges) - base)
+        return terms.tolist(), _ends(take(part.dfs))[terms].tolist()
 
     def _merge(
         self, first: int, last: int, ranges: Sequence[tuple[list[int], list[int]]]
@@ -107,7 +107,7 @@ class Merge:
         for (one, part, base), (terms, postings) in zip(self._parts(), ranges, strict=True):
             if terms[0] == terms[1]:
                 continue
-            ids, dfs = part.terms[terms[0] : terms[1]], part.dfs[terms[0] : terms[1]]
+            ids, dfs = take(part.terms, *terms), take(part.dfs, *terms)
             shift = base - first
             if len(part.large_at):
                 large.append(_place_large(part, postings, ids, dfs, shift, posting_at))

@@ -20,7 +20,7 @@ from fastseq.types import Int32, Int64, Texts
 if TYPE_CHECKING:
     from fastseq.store.documents import DocumentReader
 
-# A term's runs and postings are at most this many: what an int64 total of an index can hold.
+# The total of any counts is at most this, far from where an int64 would wrap.
 _MOST = 1 << 48
 
 
@@ -45,10 +45,10 @@ class Segment:
         self.analyzer = Analyzer.from_dict(self._setting("analyzer", dict))
         self.id_column: str | None = folder.settings.get("id_column")
         self.stored_columns: list[str] = self._setting("stored_columns", list)
-        lengths = folder.array(layout.DOCUMENT_LENGTHS)
+        lengths = self._counts(layout.DOCUMENT_LENGTHS)
         self.lengths: Int32 = lengths.astype(np.int32)
         self.documents = len(lengths)
-        if self.documents != folder.statistics.get("documents"):
+        if not 0 < self.documents == folder.statistics.get("documents"):
             raise self._damaged(layout.DOCUMENT_LENGTHS, "not one length for each document")
         self.tokens = int(lengths.sum(dtype=np.int64))
         self._term_bytes = folder.array(layout.TERM_BYTES, np.uint8)
@@ -127,13 +127,16 @@ class Segment:
 
     def _offsets(self, name: str, end: int) -> Int64:
         """Offsets from counts, which must add up to `end`."""
-        counts = self.folder.array(name)
-        if counts.dtype.kind != "u" or (len(counts) and int(counts.max()) > _MOST):
-            raise self._damaged(name, "not counts")
-        offsets = _running_total(counts)
+        offsets = _running_total(self._counts(name))
         if offsets[-1] != end:
             raise self._damaged(name, f"its total is not {end}")
         return offsets
+
+    def _counts(self, name: str) -> npt.NDArray[Any]:
+        counts = self.folder.array(name)
+        if counts.dtype.kind != "u" or counts.sum(dtype=np.float64) > _MOST:
+            raise self._damaged(name, "not counts")
+        return counts
 
     def _setting(self, name: str, kind: type) -> Any:
         value = self.folder.settings.get(name)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
+from fastseq.errors import FastseqError
 from fastseq.kernels import postings as kernels
+from fastseq.store.atomic import reason
 from fastseq.types import Int32, Int64, Tokens, UInt8, UInt16
 
 Array = npt.NDArray[Any]
@@ -27,8 +29,8 @@ class Part:
     large_at, large_tf  int64[l], int32[l]: frequencies that a byte does not hold, by position
     """
 
-    terms: Int32
-    dfs: Int32
+    terms: Int32 | Stretch
+    dfs: Int32 | Stretch
     docs: UInt16 | Stretch
     tfs: UInt8 | Stretch
     large_at: Int64
@@ -59,14 +61,18 @@ class Stretch:
     dtype: np.dtype[Any]
     nbytes: int = 0
 
+    def __len__(self) -> int:
+        return self.count
+
     def read(self, start: int, stop: int) -> Array:
-        """Elements start..stop, read (not mapped, so that memory stays bounded)."""
+        """Elements start..stop, read: a mapping would keep memory, and a file open each."""
         offset = self.start + start * self.dtype.itemsize
         return np.fromfile(self.file, self.dtype, stop - start, offset=offset)
 
 
-def take(array: Array | Stretch, start: int, stop: int) -> Array:
-    """Elements start..stop of an array, wherever it is."""
+def take(array: Array | Stretch, start: int = 0, stop: int | None = None) -> Array:
+    """Elements start..stop (the end unless given) of an array, wherever it is."""
+    stop = len(array) if stop is None else stop
     return array.read(start, stop) if isinstance(array, Stretch) else array[start:stop]
 
 
@@ -125,31 +131,22 @@ class SliceStore:
             self._spill()
 
     def _spill(self) -> None:
-        with open(self._file, "ab") as out:
-            for one in self.slices[self._spilled :]:
-                for part in one.parts:
-                    docs, tfs = self._write(out, part.docs), self._write(out, part.tfs)
-                    terms, dfs = self._write(out, part.terms), self._write(out, part.dfs)
-                    out.flush()
-                    part.docs, part.tfs = docs, tfs
-                    # small, and looked at out of order: mapped, privately, so that the arrays
-                    # have the same type as those in memory
-                    part.terms, part.dfs = _mapped(terms), _mapped(dfs)
+        try:
+            with open(self._file, "ab") as out:
+                for one in self.slices[self._spilled :]:
+                    for part in one.parts:
+                        part.docs = self._write(out, part.docs)
+                        part.tfs = self._write(out, part.tfs)
+                        part.terms = self._write(out, part.terms)
+                        part.dfs = self._write(out, part.dfs)
+        except OSError as error:
+            raise FastseqError(f"cannot write {self._file}: {reason(error)}") from error
         self._spilled = len(self.slices)
         self._resident = 0
 
-    def _write(self, out: Any, array: Array | Stretch) -> Stretch:
+    def _write(self, out: BinaryIO, array: Array | Stretch) -> Stretch:
         assert not isinstance(array, Stretch)
-        padding = -self._written % 8
-        out.write(b"\0" * padding)
-        stretch = Stretch(self._file, self._written + padding, len(array), array.dtype)
         out.write(array.data)
-        self._written = stretch.start + array.nbytes
+        stretch = Stretch(self._file, self._written, len(array), array.dtype)
+        self._written += array.nbytes
         return stretch
-
-
-def _mapped(stretch: Stretch) -> Array:
-    if stretch.count == 0:
-        return np.empty(0, stretch.dtype)
-    mapped = np.memmap(stretch.file, stretch.dtype, "c", stretch.start, (stretch.count,))
-    return np.frombuffer(mapped, stretch.dtype)

@@ -11,7 +11,7 @@ import numpy as np
 from fastseq.kernels.arrays import Float64, Int32, Int64, UInt8, UInt64
 from fastseq.kernels.jit import inline, jit
 
-_U1, _U8 = np.uint64(1), np.uint64(8)
+_U1, _U2, _U3, _U4, _U8 = (np.uint64(n) for n in (1, 2, 3, 4, 8))
 _BYTE = np.uint64(255)
 
 FEW = 24  # up to here insertion sort is the quickest
@@ -124,19 +124,14 @@ def sort_rows(
 
 
 @jit
-def write_rows(
-    indices: Int32, counts: Int32, sums: Int32, offsets: Int64, kept: Int64, values: Int32
-) -> None:
+def write_rows(indices: Int32, counts: Int32, offsets: Int64, kept: Int64, values: Int32) -> None:
     """The columns of D texts, each once, and how often it occurs.
 
     indices  int32[nnz]  row after row, ascending
     counts   int32[nnz]
-    sums     int32[W]    adds to each column the number of rows that have it; of length 0 where
-                         nobody asks
     offsets, kept, values  as sort_rows left them
     """
     m = np.uint64(0)
-    summed = len(sums) > 0
     for d in range(np.uint64(len(kept))):
         start = np.uint64(offsets[d])
         end = start + np.uint64(kept[d])
@@ -148,8 +143,6 @@ def write_rows(
                 k += _U1
             indices[m] = column
             counts[m] = np.int32(k - i)
-            if summed:
-                sums[np.uint64(column)] += np.int32(1)
             m += _U1
             i = k
 
@@ -201,7 +194,7 @@ def _sort_key(data, start, stop):
 
     So that a string that ends comes before one that goes on with zero bytes.
     """
-    left = stop - start
+    left = stop - start if stop > start else np.uint64(0)
     key = np.uint64(0)
     for i in range(np.uint64(_STEP)):
         key <<= _U8
@@ -233,6 +226,25 @@ def _comes_first(a, b, data, offsets, done):
     return k < k_end
 
 
+@inline
+def _sort_few(order, keys, low, high, done, data, offsets):
+    """Sort order[low:high] and keys[low:high], the keys of the bytes before `done`."""
+    for i in range(low + _U1, high):
+        key = keys[np.uint64(i)]
+        s = np.uint64(order[np.uint64(i)])
+        k = np.uint64(i)
+        while k > low:
+            before = keys[k - _U1]
+            other = np.uint64(order[k - _U1])
+            if before < key or (before == key and not _comes_first(s, other, data, offsets, done)):
+                break
+            keys[k] = before
+            order[k] = np.int32(other)
+            k -= _U1
+        keys[k] = key
+        order[k] = np.int32(s)
+
+
 @jit
 def sort_terms(
     order: Int32,
@@ -244,24 +256,24 @@ def sort_terms(
     data: UInt8,
     offsets: Int64,
 ) -> None:
-    """Sort n distinct strings by their bytes.
+    """Sort n strings by their bytes.
 
     order        int32[n]   the strings' numbers, in any order; becomes ascending
     keys         uint64[n]  of sort_keys; lost
     spare_order, spare_keys  the same lengths: scratch
-    stack        int64[4 * (n // FEW + 2)], counts int64[257]: scratch
+    stack        int64[2 * n + 8], counts int64[257]: scratch
     data, offsets           string s is data[offsets[s]:offsets[s + 1]]
 
     A bucket sort from the first byte on (MSD radix sort), seven bytes of every string at a time in
     its key, so that the strings themselves are seldom looked at.
     """
     stack[0], stack[1], stack[2], stack[3] = 0, len(order), 0, _TOP
-    top = np.uint64(1)
-    while top > 0:
-        top -= _U1
-        low, high = np.uint64(stack[4 * top]), np.uint64(stack[4 * top + _U1])
-        done, shift = stack[4 * top + np.uint64(2)], stack[4 * top + np.uint64(3)]
-        if shift == 0:  # the keys are equal: on to the next seven bytes
+    top = _U4
+    while top > np.uint64(0):
+        top -= _U4
+        low, high = np.uint64(stack[top]), np.uint64(stack[top + _U1])
+        done, shift = stack[top + _U2], stack[top + _U3]
+        if shift < 0:  # the keys are equal: on to the next seven bytes
             done += _STEP
             shift = _TOP
             for i in range(low, high):
@@ -269,42 +281,31 @@ def sort_terms(
                 start = np.uint64(offsets[s]) + np.uint64(done)
                 keys[np.uint64(i)] = _sort_key(data, start, np.uint64(offsets[s + _U1]))
         if high - low <= np.uint64(FEW):
-            after = np.uint64(done + _STEP)
-            for i in range(low + _U1, high):
-                key, s = keys[np.uint64(i)], order[np.uint64(i)]
-                k = np.uint64(i)
-                while k > low and (
-                    keys[k - _U1] > key
-                    or (
-                        keys[k - _U1] == key
-                        and _comes_first(np.uint64(s), np.uint64(order[k - _U1]), data, offsets, after)
-                    )
-                ):
-                    keys[k], order[k] = keys[k - _U1], order[k - _U1]
-                    k -= _U1
-                keys[k], order[k] = key, s
+            _sort_few(order, keys, low, high, np.uint64(done + _STEP), data, offsets)
             continue
         counts[:] = 0
         for i in range(low, high):
             byte = (keys[np.uint64(i)] >> np.uint64(shift)) & _BYTE
             counts[byte + _U1] += 1
-        for byte in range(np.uint64(256)):
-            counts[np.uint64(byte) + _U1] += counts[np.uint64(byte)]
+        for at in range(np.uint64(256)):
+            counts[np.uint64(at) + _U1] += counts[np.uint64(at)]
         for i in range(low, high):
             byte = (keys[np.uint64(i)] >> np.uint64(shift)) & _BYTE
             to = low + np.uint64(counts[byte])
             counts[byte] += 1
-            spare_keys[to], spare_order[to] = keys[np.uint64(i)], order[np.uint64(i)]
+            spare_keys[to] = keys[np.uint64(i)]
+            spare_order[to] = order[np.uint64(i)]
         for i in range(low, high):
-            keys[np.uint64(i)], order[np.uint64(i)] = spare_keys[np.uint64(i)], spare_order[np.uint64(i)]
+            keys[np.uint64(i)] = spare_keys[np.uint64(i)]
+            order[np.uint64(i)] = spare_order[np.uint64(i)]
         begin = low
-        for byte in range(np.uint64(256)):
-            end = low + np.uint64(counts[np.uint64(byte)])
-            if end > begin + _U1:
-                stack[4 * top], stack[4 * top + _U1] = np.int64(begin), np.int64(end)
-                stack[4 * top + np.uint64(2)] = done
-                stack[4 * top + np.uint64(3)] = shift - 8
-                top += _U1
+        for at in range(np.uint64(256)):
+            end = low + np.uint64(counts[np.uint64(at)])
+            # in the last place of a key, all but 8 says that the strings have ended: they are equal
+            if end > begin + _U1 and (shift > 0 or np.uint64(at) == _U8):
+                stack[top], stack[top + _U1] = np.int64(begin), np.int64(end)
+                stack[top + _U2], stack[top + _U3] = done, shift - 8
+                top += _U4
             begin = end
 
 

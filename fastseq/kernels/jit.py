@@ -11,6 +11,8 @@ is touched.
 from __future__ import annotations
 
 import hashlib
+import importlib
+import importlib.util
 import os
 import sys
 import tempfile
@@ -104,6 +106,31 @@ def _digest() -> str:
 
 
 _stamp = _digest()
+
+
+def _defer_scipy_linalg() -> None:
+    """Let Numba load its array functions without importing scipy.linalg at once.
+
+    It does so only to learn whether it may offer np.dot, which costs every process 0.17 s. With
+    SciPy installed the answer is yes; whoever compiles a np.dot still gets the real check.
+    """
+    if "numba.np.arraymath" in sys.modules:
+        return
+    from numba.np import linalg
+
+    check = getattr(linalg, "ensure_blas", None)
+    if check is None or importlib.util.find_spec("scipy") is None:
+        return
+    linalg.ensure_blas = lambda: None
+    try:
+        arraymath = importlib.import_module("numba.np.arraymath")
+    finally:
+        linalg.ensure_blas = check
+    if hasattr(arraymath, "ensure_blas"):
+        arraymath.ensure_blas = check
+
+
+_defer_scipy_linalg()
 
 
 class _Locator(caching._CacheLocator):  # type: ignore[misc]

@@ -21,35 +21,23 @@ DIGITS = 1 << DIGIT_BITS
 
 
 @inline
-def _radix_sort(keys, spare, starts, n, first_bit, last_bit):
-    """Stable sort of keys[:n] (uint64) by the bits first_bit..last_bit; returns the sorted array.
-
-    Least significant digit first, 11 bits a pass, so 2,048 open output streams: as many as the
-    L1 cache and the TLB hold.
-    """
-    source = keys
-    target = spare
-    bit = first_bit
-    while bit < last_bit:
-        shift = np.uint64(bit)
-        mask = np.uint64(DIGITS - 1)
-        starts[:] = 0
-        for i in range(n):
-            starts[np.uint64((source[np.uint64(i)] >> shift) & mask)] += 1
-        total = np.int64(0)
-        for digit in range(DIGITS):
-            count = starts[digit]
-            starts[digit] = total
-            total += count
-        for i in range(n):
-            key = source[np.uint64(i)]
-            digit_of_key = np.uint64((key >> shift) & mask)
-            place = starts[digit_of_key]
-            target[np.uint64(place)] = key
-            starts[digit_of_key] = place + 1
-        source, target = target, source
-        bit += DIGIT_BITS
-    return source
+def _radix_pass(target, source, starts, n, shift):
+    """Stable counting sort of source[:n] (uint64) by the DIGIT_BITS bits from `shift`."""
+    mask = np.uint64(DIGITS - 1)
+    starts[:] = 0
+    for i in range(np.uint64(n)):
+        starts[(source[i] >> shift) & mask] += 1
+    total = np.int64(0)
+    for digit in range(DIGITS):
+        count = starts[digit]
+        starts[digit] = total
+        total += count
+    for i in range(np.uint64(n)):
+        key = source[i]
+        digit_of_key = (key >> shift) & mask
+        place = starts[digit_of_key]
+        target[np.uint64(place)] = key
+        starts[digit_of_key] = place + 1
 
 
 @jit
@@ -73,27 +61,30 @@ def invert(
 
     Returns (number of postings, number of terms, number of large frequencies).
     """
-    n = 0
+    n = np.uint64(0)
     for row in range(len(offsets) - 1):
         document = np.uint64(first + row)
         for i in range(offsets[row], offsets[row + 1]):
             term = np.uint64(np.uint32(values[np.uint64(i)]))
-            keys[np.uint64(n)] = (term << np.uint64(WINDOW_BITS)) | document
-            n += 1
-    bits = 0
-    while (np.int64(1) << bits) < vocabulary:
-        bits += 1
-    ordered = _radix_sort(keys, spare, starts, n, WINDOW_BITS, WINDOW_BITS + bits)
+            keys[n] = (term << np.uint64(WINDOW_BITS)) | document
+            n += np.uint64(1)
+    # Least significant digit first; 2,048 output streams are as many as the L1 cache and the TLB
+    # hold open. Passes go in pairs, so that the result is back in `keys`.
+    shift = np.uint64(WINDOW_BITS)
+    while np.uint64(vocabulary) >> (shift - np.uint64(WINDOW_BITS)):
+        _radix_pass(spare, keys, starts, n, shift)
+        _radix_pass(keys, spare, starts, n, shift + np.uint64(DIGIT_BITS))
+        shift += np.uint64(2 * DIGIT_BITS)
     postings = 0
     distinct = 0
     large = 0
-    i = 0
+    i = np.uint64(0)
     last_term = np.int64(-1)
     while i < n:
-        key = ordered[np.uint64(i)]
-        j = i + 1
-        while j < n and ordered[np.uint64(j)] == key:
-            j += 1
+        key = keys[i]
+        j = i + np.uint64(1)
+        while j < n and keys[j] == key:
+            j += np.uint64(1)
         term_id = np.int64(key >> np.uint64(WINDOW_BITS))
         if term_id != last_term:
             terms[distinct] = term_id
@@ -102,7 +93,7 @@ def invert(
             last_term = term_id
         dfs[distinct - 1] += 1
         docs[np.uint64(postings)] = np.uint16(key & np.uint64(WINDOW - 1))
-        tf = j - i
+        tf = np.int64(j - i)
         if tf < LARGE_TF:
             tfs[np.uint64(postings)] = tf
         else:

@@ -41,7 +41,7 @@ class Hits:
         """The ids of each query's hits, best first; row numbers where the corpus has no ids."""
         flat = self._flat_ids()
         ends = np.cumsum(self.counts).tolist()
-        return [flat[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+        return [flat[a:b] for a, b in zip([0, *ends], ends, strict=False)]
 
     def fields(self, q: int = 0, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """The stored columns of query q's hits, best first; only the rows needed are read.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastseq.errors import SettingsError
 from fastseq.index.segment import Segment
 from fastseq.search.hits import Hits
 from fastseq.search.models import BM25, Model
@@ -128,9 +129,14 @@ class Index:
         Raises
         ------
         SettingsError
-            k below 1, a weight that is not finite.
+            k below 1, a query that is none, a weight that is not a number from -1e20 to 1e20.
         """
-        queries = [query] if isinstance(query, str | Mapping) else list(query)
+        queries = [query] if isinstance(query, str | Mapping) else query
+        if not isinstance(queries, Iterable) or isinstance(queries, bytes):
+            raise SettingsError(
+                f"a query must be a string, a mapping or a list of those, not {query!r}"
+            )
+        queries = list(queries)
         rows, scores = self._searcher.search(queries, k, model, threads)
         return Hits(rows, scores, self._segment)
 

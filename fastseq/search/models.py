@@ -11,7 +11,6 @@ its and the average number of tokens. Logarithms are natural.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
@@ -25,6 +24,7 @@ from fastseq.kernels.postings import WINDOW
 from fastseq.kernels.queries import document_sums
 from fastseq.types import Float32, Float64, Int32, Int64
 
+LARGEST = 1_000_000  # of k1 and delta: far more would not fit a float32 score
 _TFS = np.arange(256, dtype=np.float64)
 
 
@@ -64,9 +64,9 @@ class BM25(Model):
 
     Parameters
     ----------
-    k1 : how slowly repetition saturates, >= 0
+    k1 : how slowly repetition saturates, 0 to 1,000,000
     b : how much length counts, 0 to 1
-    delta : δ of bm25+ and bm25l, >= 0
+    delta : δ of bm25+ and bm25l, 0 to 1,000,000
     variant : one of the names above
 
     Raises SettingsError for a value outside its range.
@@ -84,9 +84,9 @@ class BM25(Model):
             raise SettingsError(
                 f"variant must be one of {', '.join(self.VARIANTS)}, not {self.variant!r}"
             )
-        _check_number("k1", self.k1, 0, math.inf)
-        _check_number("b", self.b, 0, 1)
-        _check_number("delta", self.delta, 0, math.inf)
+        _check_number("k1", self.k1, LARGEST)
+        _check_number("b", self.b, 1)
+        _check_number("delta", self.delta, LARGEST)
 
     def weighting(self, segment: Segment) -> Weighting:
         average = segment.tokens / segment.documents
@@ -172,7 +172,8 @@ class TFIDF(Model):
         given = counts.astype(np.float64)
         if tf == "a":
             largest = np.zeros(len(starts) - 1)
-            np.maximum.at(largest, queries, given)
+            np.maximum.at(largest, queries, np.abs(given))
+            largest[largest == 0] = 1
             weights = 0.5 + 0.5 * given / largest[queries]
         else:
             weights = _tf_values(tf, given)
@@ -276,17 +277,15 @@ def _idf(letter: str, segment: Segment, df: Int64) -> Float64:
 
 
 def _sums(starts: Int64, values: Float64) -> Float32:
-    """float32[Q]: the total of each query's values."""
-    totals = np.zeros(len(values) + 1)
-    np.cumsum(values, out=totals[1:])
-    return (totals[starts[1:]] - totals[starts[:-1]]).astype(np.float32)
+    """float32[Q]: the total of each query's values, whatever queries stand beside it."""
+    queries = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    return np.bincount(queries, values, len(starts) - 1).astype(np.float32)
 
 
-def _check_number(name: str, value: float, low: float, high: float) -> None:
+def _check_number(name: str, value: float, high: float) -> None:
     try:
-        fits = low <= value <= high and math.isfinite(value)
-    except TypeError:
+        fits = bool(0 <= value <= high)
+    except (TypeError, ValueError):
         fits = False
     if not fits:
-        bounds = f"between {low} and {high}" if high < math.inf else f"{low} or more"
-        raise SettingsError(f"{name} must be {bounds}, not {value!r}")
+        raise SettingsError(f"{name} must be a number between 0 and {high}, not {value!r}")

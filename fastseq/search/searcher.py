@@ -23,6 +23,7 @@ from fastseq.types import Float32, Int32, Int64, Texts
 Query = str | Mapping[str, float]
 
 MOST_HITS = 1 << 30  # rows × queries of one call
+LARGEST_WEIGHT = 1e20  # of a query's term: far more would not fit a float32 score
 _QUERIES_A_TURN = 32  # that a thread takes at a time from a batch
 _KEPT_RANKINGS = 8  # of models used lately
 _KEPT_IMPACTS = 1 << 28  # postings of one model whose impacts are remembered: 1 GB
@@ -69,12 +70,16 @@ class Searcher:
         Score descending, then row ascending; row -1 and score 0 past the last hit. The result
         does not depend on the number of threads.
 
-        Raises SettingsError when k is below 1 or too large to hold, or a weight is not finite.
+        Raises SettingsError when k is below 1 or too large to hold, for a query that is none, and
+        for a term's weight that is not a number from -1e20 to 1e20.
         """
         if isinstance(k, bool) or not hasattr(k, "__index__") or k < 1:
             raise SettingsError(f"k must be a whole number of at least 1, not {k!r}")
+        k = int(k)
         if k * max(len(queries), 1) > MOST_HITS:
             raise SettingsError(f"k of {k} for {len(queries)} queries is more than memory holds")
+        if not isinstance(model, Model):
+            raise SettingsError(f"model must be a ranking model such as BM25(), not {model!r}")
         threads = thread_count(threads)
         starts, terms, counts = self._terms(queries)
         weights, base = model.weigh(self._segment, starts, terms, counts)
@@ -92,6 +97,11 @@ class Searcher:
 
     def _terms(self, queries: Sequence[Query]) -> tuple[Int64, Int32, Float32]:
         """The distinct known terms of each query: starts int64[Q + 1], terms, counts."""
+        for query in queries:
+            if not isinstance(query, str | Mapping):
+                raise SettingsError(
+                    f"a query must be a string or a mapping of terms to weights, not {query!r}"
+                )
         if any(isinstance(query, Mapping) for query in queries):
             return self._weighted_terms(queries)
         lexicon = Lexicon(self._segment.analyzer)
@@ -109,9 +119,7 @@ class Searcher:
         parts = []
         for query in queries:
             if isinstance(query, Mapping):
-                weights = np.array(list(query.values()), np.float32)
-                if not np.isfinite(weights).all():
-                    raise SettingsError("a query term's weight must be a finite number")
+                weights = _checked_weights(query)
                 ids = self._segment.lookup(Texts.from_strings(query))
                 known = ids >= 0
                 parts.append((ids[known], weights[known]))
@@ -178,3 +186,18 @@ class Searcher:
     def _give_scratch(self, scratch: kernels.Scratch) -> None:
         if len(self._scratch) < _KEPT_SCRATCH:
             self._scratch.append(scratch)
+
+
+def _checked_weights(query: Mapping[str, float]) -> Float32:
+    try:
+        weights = np.array(list(query.values()), np.float64).reshape(len(query))
+    except (TypeError, ValueError):
+        weights = np.array([np.nan])
+    if not np.all(np.abs(weights) <= LARGEST_WEIGHT):
+        raise SettingsError(
+            "a query term's weight must be a number between "
+            f"-{LARGEST_WEIGHT:g} and {LARGEST_WEIGHT:g}"
+        )
+    if not all(isinstance(term, str) for term in query):
+        raise SettingsError("a query's terms must be strings")
+    return weights.astype(np.float32)
