@@ -43,6 +43,7 @@ lint: $(VENV)/.installed-test ## check style and types
 .PHONY: bench
 bench: $(VENV)/.installed-bench $(if $(filter demo/%,$(CORPUS) $(QUERIES)),demo/docs.parquet) ## time fastseq beside its peers on CORPUS=… QUERIES=…
 	$(BIN)/python bench/search.py --corpus "$(CORPUS)" --queries "$(QUERIES)"
+	$(BIN)/python bench/indexing.py --corpus "$(CORPUS)"
 
 .PHONY: clean
 clean: ## remove the environment and what the demo wrote

@@ -23,6 +23,7 @@ COMMANDS = {
     "index": "Index Parquet files, folders or globs.",
     "search": "Search an index: one query, or a file of them.",
     "evaluate": "Score a run against relevance judgements.",
+    "features": "Make a document-term matrix: counts, TF-IDF or BM25 weights.",
     "info": "Say what an index is, and check that it is whole.",
     "completion": "Print the shell's completion script.",
 }

@@ -23,8 +23,10 @@ from .options import (
     pass_common,
 )
 from .output import RunRow, write_json, write_jsonl, write_rows, write_trec
+from .progress import progress
 
 MODELS = ["bm25", "robertson", "atire", "bm25+", "bm25l", "tfidf", "bow"]
+_HITS_AT_A_TIME = 1 << 22  # held in memory while a run is written
 RUN_COLUMNS = ("query_id", "doc_id", "rank", "score")
 
 
@@ -147,16 +149,27 @@ def _many(
 ) -> None:
     from fastseq import Index
     from fastseq.store.queries import read_queries
-    from fastseq.store.runs import write_run
+    from fastseq.store.runs import RunWriter
 
     query_ids, texts = read_queries(queries)
-    hits = Index.open(index_path).search(texts, k=k, model=model, threads=common.threads)
+    index = Index.open(index_path)
     if output is not None:
-        found = hits.rows >= 0
-        ends = [0, *found.sum(axis=1).cumsum().tolist()]
-        write_run(output, query_ids, ends, list(chain(*hits.ids)), hits.scores[found])
-        common.say(f"{output}: {len(query_ids):,} queries, {ends[-1]:,} documents")
+        written = 0
+        # some queries at a time: memory does not grow with their number
+        step = max(_HITS_AT_A_TIME // k, 1)
+        with RunWriter(output) as run, progress(common) as report:
+            for first in range(0, len(texts), step):
+                some = texts[first : first + step]
+                hits = index.search(some, k=k, model=model, threads=common.threads)
+                ends = [0, *hits.counts.cumsum().tolist()]
+                scores = hits.scores[hits.rows >= 0]
+                run.append(query_ids[first : first + step], ends, list(chain(*hits.ids)), scores)
+                written += ends[-1]
+                if report is not None:
+                    report("search", first + len(some), len(texts))
+        common.say(f"{output}: {len(query_ids):,} queries, {written:,} documents")
         return
+    hits = index.search(texts, k=k, model=model, threads=common.threads)
     rows = _run_rows(query_ids, hits)
     if form == "trec":
         write_trec(rows)

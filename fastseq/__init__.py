@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         MissingExtraError,
         SettingsError,
     )
+    from fastseq.features.kinds import BM25Features, CountFeatures, TfidfFeatures
     from fastseq.search.hits import Hits
     from fastseq.search.index import Index
     from fastseq.search.models import BM25, TFIDF, BoW
@@ -31,8 +32,10 @@ __version__ = "0.1.0"
 _HOMES = {
     "Analyzer": "fastseq.text.analyzer",
     "BM25": "fastseq.search.models",
+    "BM25Features": "fastseq.features.kinds",
     "BoW": "fastseq.search.models",
     "Corpus": "fastseq.store.corpus",
+    "CountFeatures": "fastseq.features.kinds",
     "DataError": "fastseq.errors",
     "FastseqError": "fastseq.errors",
     "FormatError": "fastseq.errors",
@@ -41,14 +44,17 @@ _HOMES = {
     "MissingExtraError": "fastseq.errors",
     "SettingsError": "fastseq.errors",
     "TFIDF": "fastseq.search.models",
+    "TfidfFeatures": "fastseq.features.kinds",
 }
 
 __all__ = [
     "BM25",
     "TFIDF",
     "Analyzer",
+    "BM25Features",
     "BoW",
     "Corpus",
+    "CountFeatures",
     "DataError",
     "FastseqError",
     "FormatError",
@@ -56,6 +62,7 @@ __all__ = [
     "Index",
     "MissingExtraError",
     "SettingsError",
+    "TfidfFeatures",
 ]
 
 

@@ -175,8 +175,8 @@ def tagged_lines(modules: dict[str, Path]) -> list[tuple[list[str], list[str]]]:
 
     A token is a KEYWORD, OP, NUMBER, STRING or COMMENT, or a name by its part in the line:
     DEFINITION (after def or class), CALL (before a parenthesis), ATTRIBUTE (after a dot),
-    ARGUMENT (of a keyword or with a default), IMPORT (on such a line) or else NAME. So what a name is can
-    only be told from both of its sides.
+    ARGUMENT (of a keyword or with a default), IMPORT (on such a line) or else NAME. So
+    what a name is can only be told from both of its sides.
     """
     lines: dict[tuple[str, ...], list[str]] = {}
     for path in _spread(list(modules.values()), 80):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +40,7 @@ class Texts:
 
     @staticmethod
     def from_strings(strings: Iterable[str]) -> Texts:
-        """Texts of Python strings. Lone surrogates are kept as the (invalid) bytes they encode to."""
+        """Texts of Python strings. A lone surrogate becomes the (invalid) bytes it encodes to."""
         encoded = [s.encode("utf-8", "surrogatepass") for s in strings]
         offsets = np.zeros(len(encoded) + 1, np.int64)
         np.cumsum([len(b) for b in encoded], out=offsets[1:])
@@ -50,10 +51,7 @@ class Texts:
     def to_strings(self) -> list[str]:
         """The D Python strings; invalid UTF-8 becomes U+FFFD."""
         raw = self.data.tobytes()
-        ends = self.offsets.tolist()
-        return [
-            raw[a:b].decode("utf-8", "replace") for a, b in zip(ends[:-1], ends[1:], strict=True)
-        ]
+        return [raw[a:b].decode("utf-8", "replace") for a, b in pairwise(self.offsets.tolist())]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,6 +1,7 @@
 """Holds the layout: who may import whom, read from the source with ast.
 
-    cli -> search -> index -> text, store -> kernels, types, settings, machine, errors
+    cli -> search -> index -> text, store -> kernels, types, settings, machine, threads, errors
+    cli -> features -> text, store
 
 A room may use those below it, never one above or beside it.
 """
@@ -19,19 +20,21 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 # every room, and the rooms it may import; a module at the top of fastseq is a room by itself
-BASE = {"types", "settings", "machine", "errors"}
+BASE = {"types", "settings", "machine", "errors", "threads"}
 ALLOWED = {
     "errors": set(),
     "types": set(),
+    "threads": set(),
     "machine": {"errors"},
     "settings": {"errors", "machine"},
     "kernels": set(),
     "store": BASE | {"kernels"},
     "text": BASE | {"kernels"},
+    "features": BASE | {"kernels", "store", "text"},
     "index": BASE | {"kernels", "store", "text"},
     "search": BASE | {"kernels", "store", "text", "index"},
     "samples": BASE | {"store"},
-    "cli": BASE | {"kernels", "store", "text", "index", "search", "samples", "fastseq"},
+    "cli": BASE | {"kernels", "store", "text", "index", "search", "samples", "features", "fastseq"},
 }
 
 # packages that only some rooms may import

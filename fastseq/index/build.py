@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -70,7 +70,7 @@ def build(
     budget = max(parse_size(memory), SMALLEST_MEMORY)
     threads = thread_count(threads)
     analyzer = analyzer or Analyzer()
-    settings: dict[str, Any] = {"analyzer": analyzer.to_dict()}  # raises for one that cannot be saved
+    settings: dict[str, Any] = {"analyzer": analyzer.to_dict()}
     documents = Corpus.open(corpus, id_column, text_columns, store)
     settings |= {
         "id_column": documents.id_column,
@@ -128,7 +128,8 @@ class _Builder:
                 reading.close()
                 raise
             if self._rows == 0:
-                raise DataError("the corpus has no rows")
+                names = ", ".join(source.name for source in self._corpus.sources[:3])
+                raise DataError(f"{names}: no rows to index")
             self._check_ids()
             return self._write(slices, pool)
 
@@ -159,7 +160,8 @@ class _Builder:
             yield None
             return
         self._stored = self._writer.create(layout.DOCUMENTS)
-        documents = DocumentWriter(self._stored, schema, self._corpus.id_column)
+        file = cast(BinaryIO, self._stored)  # as far as a writer needs one
+        documents = DocumentWriter(file, schema, self._corpus.id_column)
         try:
             yield documents
         except BaseException:

@@ -91,9 +91,7 @@ class Merge:
         terms = np.searchsorted(take(part.terms), np.array(edges) - base)
         return terms.tolist(), _ends(take(part.dfs))[terms].tolist()
 
-    def _merge(
-        self, first: int, last: int, ranges: Sequence[tuple[list[int], list[int]]]
-    ) -> Chunk:
+    def _merge(self, first: int, last: int, ranges: Sequence[tuple[list[int], list[int]]]) -> Chunk:
         """Merge the postings of terms first..last."""
         first_posting, first_run = int(self._posting[first]), int(self._run[first])
         docs = np.empty(int(self._posting[last]) - first_posting, np.uint16)

@@ -123,7 +123,9 @@ class Segment:
         term_posting = _running_total(totals)
         if term_posting[-1] != len(docs):
             raise self._damaged(layout.RUN_COUNTS, f"its total is not {len(docs)}")
-        return Postings(docs, tfs, term_posting, term_run, run_window, run_count, large_at, large_tf)
+        return Postings(
+            docs, tfs, term_posting, term_run, run_window, run_count, large_at, large_tf
+        )
 
     def _offsets(self, name: str, end: int) -> Int64:
         """Offsets from counts, which must add up to `end`."""

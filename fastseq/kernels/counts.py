@@ -1,9 +1,5 @@
 """Counting terms by document, document-term matrices, and terms in the order of their bytes."""
 
-# Numba types these bodies, by rules that are not mypy's.
-# mypy: allow-untyped-defs, allow-untyped-calls
-# mypy: disable-error-code="arg-type,assignment,call-arg,no-any-return,return-value,var-annotated"
-
 from __future__ import annotations
 
 import numpy as np

@@ -15,10 +15,6 @@ of a 128-bit product xor-ed), the step of Wang Yi's wyhash; the byte order of a 
 little-endian.
 """
 
-# Numba types these bodies, by rules that are not mypy's.
-# mypy: allow-untyped-defs, allow-untyped-calls
-# mypy: disable-error-code="arg-type,assignment,call-arg,no-any-return,return-value,var-annotated"
-
 from __future__ import annotations
 
 import numpy as np

@@ -5,10 +5,6 @@ alone, so it is the same in every query. Working a part out takes a look at the 
 and a division, about half of an exhaustive search; kept as float32 it is read in a row.
 """
 
-# Numba types these bodies, by rules that are not mypy's.
-# mypy: allow-untyped-defs, allow-untyped-calls
-# mypy: disable-error-code="arg-type,assignment,call-arg,no-any-return,return-value,var-annotated"
-
 from __future__ import annotations
 
 from typing import NamedTuple

@@ -14,6 +14,8 @@ import hashlib
 import importlib
 import importlib.util
 import os
+import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Callable
@@ -60,10 +62,12 @@ def helper(function: Kernel) -> Kernel:
 
 
 def cache_folder() -> Path:
-    """The folder that holds the compiled kernels: the first candidate that can be written."""
+    """The folder that holds the compiled kernels: the first candidate that is usable."""
     global _cache_folder
     if _cache_folder is None:
-        _cache_folder = next(filter(_writable, _candidates()), Path(tempfile.gettempdir()))
+        found = next(filter(_usable, _candidates()), None)
+        # nowhere to keep anything: compile afresh each time
+        _cache_folder = found or Path(tempfile.mkdtemp(prefix="fastseq-"))
     return _cache_folder
 
 
@@ -79,22 +83,30 @@ def _candidates() -> list[Path]:
         user = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     owner = os.environ.get("USER") or os.environ.get("USERNAME") or "user"
     named = [os.environ.get(name) for name in ("FASTSEQ_CACHE_DIR", "NUMBA_CACHE_DIR")]
-    # folders that several installations may share keep each one's kernels apart
+    # never two versions of the kernels in one folder: a compiled kernel names Python types of its
+    # version, and loading it under another fails in the middle
     return [
         *(Path(folder) / f"fastseq-{_stamp}" for folder in named if folder),
-        HERE / "__pycache__",
+        HERE / "__pycache__" / f"kernels-{_stamp}",
         user / "fastseq" / _stamp,
         Path(tempfile.gettempdir()) / f"fastseq-{owner}" / _stamp,
     ]
 
 
-def _writable(folder: Path) -> bool:
+def _usable(folder: Path) -> bool:
+    """Whether the folder can be written, and by nobody else: what lies in it is run."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if not folder.is_dir():
+            for old in folder.parent.glob("kernels-*"):
+                shutil.rmtree(old, ignore_errors=True)
+            folder.mkdir(mode=0o700, parents=True)
         with tempfile.TemporaryFile(dir=folder):
-            return True
+            status = folder.stat()
     except OSError:
         return False
+    return not hasattr(os, "getuid") or (
+        status.st_uid == os.getuid() and not status.st_mode & stat.S_IWOTH
+    )
 
 
 def _digest() -> str:
@@ -121,13 +133,13 @@ def _defer_scipy_linalg() -> None:
     check = getattr(linalg, "ensure_blas", None)
     if check is None or importlib.util.find_spec("scipy") is None:
         return
-    linalg.ensure_blas = lambda: None
+    linalg.ensure_blas = lambda: None  # type: ignore[attr-defined]
     try:
         arraymath = importlib.import_module("numba.np.arraymath")
     finally:
-        linalg.ensure_blas = check
+        linalg.ensure_blas = check  # type: ignore[attr-defined]
     if hasattr(arraymath, "ensure_blas"):
-        arraymath.ensure_blas = check
+        arraymath.ensure_blas = check  # type: ignore[attr-defined]
 
 
 _defer_scipy_linalg()
@@ -155,7 +167,7 @@ class _Locator(caching._CacheLocator):  # type: ignore[misc]
 
 
 class _Impl(caching.CompileResultCacheImpl):  # type: ignore[misc]
-    _locator_classes = [_Locator]  # noqa: RUF012
+    _locator_classes = [_Locator]  # type: ignore[list-item]  # noqa: RUF012
 
 
 class _KernelCache(caching.FunctionCache):  # type: ignore[misc]
@@ -163,7 +175,10 @@ class _KernelCache(caching.FunctionCache):  # type: ignore[misc]
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         global _on_compile
-        loaded = super().load_overload(sig, target_context)
+        try:
+            loaded = super().load_overload(sig, target_context)
+        except Exception:  # of whatever kind a damaged file brings about: compile it again
+            loaded = None
         if loaded is None and _on_compile is not None:
             callback, _on_compile = _on_compile, None
             callback()

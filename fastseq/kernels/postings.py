@@ -42,7 +42,8 @@ def _radix_pass(target, source, starts, n, shift):
 
 @jit
 def invert(
-    docs, tfs, terms, dfs, large_at, large_tf, keys, spare, starts, values, offsets, first, vocabulary
+    docs, tfs, terms, dfs, large_at, large_tf, keys, spare, starts,
+    values, offsets, first, vocabulary,
 ):  # fmt: skip
     """Postings of one slice: texts of consecutive documents inside one window.
 
@@ -126,8 +127,8 @@ def count_slice(df, runs, last_window, terms, dfs, window, base):
 
 @jit
 def place_slice(
-    docs, tfs, run_window, run_count, posting_at, run_at, open_window, terms, dfs, slice_docs, slice_tfs,
-    window, base, first_posting, first_run,
+    docs, tfs, run_window, run_count, posting_at, run_at, open_window,
+    terms, dfs, slice_docs, slice_tfs, window, base, first_posting, first_run,
 ):  # fmt: skip
     """Copy one slice's postings to their places among the collection's; slices in document order.
 

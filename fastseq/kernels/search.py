@@ -12,10 +12,6 @@ order, so pruned and exhaustive search give the same bits. Upper bounds are infl
 the rounding error of the sum, so nothing is lost to rounding.
 """
 
-# Numba types these bodies, by rules that are not mypy's.
-# mypy: allow-untyped-defs, allow-untyped-calls
-# mypy: disable-error-code="arg-type,assignment,call-arg,no-any-return,return-value,var-annotated"
-
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -23,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastseq.kernels.arrays import Float32, Int32, Int64, UInt8, UInt64
-from fastseq.kernels.impacts import BLOCK, BLOCK_BITS, Impacts, Postings
+from fastseq.kernels.impacts import BLOCK, BLOCK_BITS
 from fastseq.kernels.jit import helper, inline, jit
 from fastseq.kernels.postings import WINDOW, WINDOW_BITS
 from fastseq.kernels.simd import greater64, trailing_zeros

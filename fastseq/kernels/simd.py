@@ -25,7 +25,7 @@ def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any
 
 @intrinsic  # type: ignore[untyped-decorator]
 def greater64(typingctx: Any, array: Any, start: Any, limit: Any) -> Any:
-    """Bit j of the uint64 returned is `array[start + j] > limit`, j < 64 (float32, no bounds check)."""
+    """uint64 whose bit j is `array[start + j] > limit`, j < 64 (float32, bounds unchecked)."""
     signature = types.uint64(array, types.uint64, types.float32)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:

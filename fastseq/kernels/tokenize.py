@@ -6,10 +6,6 @@ words. One that is all ASCII goes straight to the hash table; one that holds oth
 decoded character by character, mapped and cut by the Unicode tables.
 """
 
-# Numba types these bodies, by rules that are not mypy's.
-# mypy: allow-untyped-defs, allow-untyped-calls
-# mypy: disable-error-code="arg-type,assignment,call-arg,no-any-return,return-value,var-annotated"
-
 from __future__ import annotations
 
 import numpy as np

@@ -23,10 +23,7 @@ ALL = np.uint32(0xFFFFFFFF)
 def make_key(score, document):
     """uint64 key of (score float32, document); larger is better."""
     bits = float_bits(np.float32(score))
-    if bits & SIGN:
-        bits = ~bits
-    else:
-        bits = bits | SIGN
+    bits = ~bits if bits & SIGN else bits | SIGN
     return (np.uint64(bits) << np.uint64(32)) | np.uint64(ALL - np.uint32(document))
 
 
@@ -34,10 +31,7 @@ def make_key(score, document):
 def key_score(key):
     """The float32 score inside a key."""
     bits = np.uint32(key >> np.uint64(32))
-    if bits & SIGN:
-        bits = bits & ~SIGN
-    else:
-        bits = ~bits
+    bits = bits & ~SIGN if bits & SIGN else ~bits
     return bits_float(bits)
 
 

@@ -4,10 +4,6 @@ The tables are those of fastseq/text/unicode.npz (tools/make_unicode_tables.py s
 laid out). Decoding trusts its input: `first_invalid` has to have passed it.
 """
 
-# Numba types these bodies, by rules that are not mypy's.
-# mypy: allow-untyped-defs, allow-untyped-calls
-# mypy: disable-error-code="arg-type,assignment,call-arg,no-any-return,return-value,var-annotated"
-
 from __future__ import annotations
 
 import numpy as np

@@ -34,7 +34,8 @@ class Hits:
     @cached_property
     def counts(self) -> Int32:
         """int32[Q]: how many hits each query has, at most k."""
-        return (self.rows >= 0).sum(axis=1, dtype=np.int32)
+        counts: Int32 = (self.rows >= 0).sum(axis=1, dtype=np.int32)
+        return counts
 
     @cached_property
     def ids(self) -> list[list[Any]]:
@@ -96,6 +97,7 @@ class Hits:
         rows = self.rows[self.rows >= 0]
         column = self._segment.id_column
         if column is None or self._segment.stored is None:
-            return rows.tolist()
+            numbers: list[Any] = rows.tolist()
+            return numbers
         ids: list[Any] = self._segment.stored.take(rows, [column]).column(column).to_pylist()
         return ids

@@ -100,20 +100,21 @@ class BM25(Model):
     ) -> tuple[Float32, Float32]:
         n = segment.documents
         df = segment.df[terms]
+        given: Float64 = counts.astype(np.float64)
         base = np.zeros(len(starts) - 1, np.float32)
         if self.variant == "lucene":
-            weights = np.log1p((n - df + 0.5) / (df + 0.5)) * counts
+            weights: Float64 = np.log1p((n - df + 0.5) / (df + 0.5)) * given
         elif self.variant == "robertson":
-            weights = np.log(np.maximum((n - df + 0.5) / (df + 0.5), 1)) * counts
+            weights = np.log(np.maximum((n - df + 0.5) / (df + 0.5), 1)) * given
         elif self.variant == "atire":
-            weights = np.log(n / df) * (self.k1 + 1) * counts
+            weights = np.log(n / df) * (self.k1 + 1) * given
         elif self.variant == "bm25+":
-            idf = np.log((n + 1) / df) * counts
+            idf = np.log((n + 1) / df) * given
             weights = idf * (self.k1 + 1)
             base = _sums(starts, idf * self.delta)
         else:
             # what tf adds to f(0): idf (k1+1) k1/(k1+δ) · tf / (tf + (k1+δ) L)
-            idf = np.log((n + 1) / (df + 0.5)) * counts * (self.k1 + 1)
+            idf = np.log((n + 1) / (df + 0.5)) * given * (self.k1 + 1)
             total = self.k1 + self.delta
             weights = idf * (self.k1 / total if total > 0 else 1.0)
             base = _sums(starts, idf * (self.delta / total if total > 0 else 0.0))
@@ -145,7 +146,7 @@ class TFIDF(Model):
             )
 
     def weighting(self, segment: Segment) -> Weighting:
-        tf, df, norm, _ = self.smart.split(".")[0] + "."
+        tf, df, norm = list(self.smart[:3])
         values = _tf_values(tf, _TFS)
         large = _tf_values(tf, segment.postings.large_tf.astype(np.float64))
         factor = np.ones(segment.documents)
@@ -167,7 +168,7 @@ class TFIDF(Model):
     def weigh(
         self, segment: Segment, starts: Int64, terms: Int32, counts: Float32
     ) -> tuple[Float32, Float32]:
-        tf, df, norm = self.smart.split(".")[1]
+        tf, df, norm = list(self.smart[4:])
         queries = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
         given = counts.astype(np.float64)
         if tf == "a":
@@ -252,7 +253,7 @@ def make_weighting(
     padded = np.ones(segment.windows * WINDOW, np.float32)
     padded[: segment.documents] = factor
     return Weighting(
-        slope=np.float32(slope),
+        slope=float(slope),
         factor=padded,
         table=table.astype(np.float32),
         large=large.astype(np.float32),

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
@@ -24,7 +23,7 @@ Query = str | Mapping[str, float]
 
 MOST_HITS = 1 << 30  # rows × queries of one call
 LARGEST_WEIGHT = 1e20  # of a query's term: far more would not fit a float32 score
-_QUERIES_A_TURN = 32  # that a thread takes at a time from a batch
+_SMALLEST_TURN, _LARGEST_TURN = 16, 512  # queries that a thread takes at a time from a batch
 _KEPT_RANKINGS = 8  # of models used lately
 _KEPT_IMPACTS = 1 << 28  # postings of one model whose impacts are remembered: 1 GB
 _KEPT_SCRATCH = 16
@@ -81,17 +80,53 @@ class Searcher:
         if not isinstance(model, Model):
             raise SettingsError(f"model must be a ranking model such as BM25(), not {model!r}")
         threads = thread_count(threads)
+        n, depth = len(queries), min(k, self._segment.documents)
+        rows = np.full((n, k), -1, np.int32) if depth < k else np.empty((n, k), np.int32)
+        scores = np.zeros((n, k), np.float32) if depth < k else np.empty((n, k), np.float32)
+        ranking = self._ranking(model)
+        turns = _turns(n, threads)
+        lock = threading.Lock()
+
+        def work() -> None:
+            while True:
+                with lock:
+                    turn = next(turns, None)
+                if turn is None:
+                    return
+                self._search(rows[turn], scores[turn], queries[turn], model, ranking)
+
+        helpers = min(threads, -(-n // _SMALLEST_TURN)) - 1
+        if helpers < 1:
+            work()
+            return rows, scores
+        with ThreadPoolExecutor(helpers, "fastseq-search") as pool:
+            others = [pool.submit(work) for _ in range(helpers)]
+            work()
+            for other in others:
+                other.result()
+        return rows, scores
+
+    def _search(
+        self,
+        rows: Int32,
+        scores: Float32,
+        queries: Sequence[Query],
+        model: Model,
+        ranking: Ranking,
+    ) -> None:
+        """Fill in the hits of some queries, on this thread."""
         starts, terms, counts = self._terms(queries)
         weights, base = model.weigh(self._segment, starts, terms, counts)
-        depth = min(k, self._segment.documents)
-        rows = np.empty((len(queries), depth), np.int32)
-        scores = np.empty((len(queries), depth), np.float32)
-        impacts = self._ranking(model).impacts(terms)
-        self._run(rows, scores, starts, terms, weights, base, impacts, threads)
-        if depth < k:
-            rows = np.pad(rows, ((0, 0), (0, k - depth)), constant_values=-1)
-            scores = np.pad(scores, ((0, 0), (0, k - depth)))
-        return rows, scores
+        impacts = ranking.impacts(terms)
+        # the columns past it stay as they are: a part of each row would be another type to Numba
+        k = min(rows.shape[1], self._segment.documents)
+        scratch = self._take_scratch(k, int(np.diff(starts).max()))
+        kernels.search(
+            rows, scores, self._segment.postings, impacts, scratch, starts, terms, weights, base,
+            k, self._segment.documents,
+        )  # fmt: skip
+        if len(self._scratch) < _KEPT_SCRATCH:
+            self._scratch.append(scratch)
 
     # ---- analysis
 
@@ -115,7 +150,7 @@ class Searcher:
         return starts, terms[: starts[-1]], counts[: starts[-1]]
 
     def _weighted_terms(self, queries: Sequence[Query]) -> tuple[Int64, Int32, Float32]:
-        """The same where some queries are mappings of terms, as the index spells them, to weights."""
+        """The same where some queries are mappings of terms, spelt as in the index, to weights."""
         parts = []
         for query in queries:
             if isinstance(query, Mapping):
@@ -134,45 +169,6 @@ class Searcher:
             np.concatenate([weights for _, weights in parts]),
         )
 
-    # ---- search
-
-    def _run(
-        self,
-        rows: Int32,
-        scores: Float32,
-        starts: Int64,
-        terms: Int32,
-        weights: Float32,
-        base: Float32,
-        impacts: impact_kernels.Impacts,
-        threads: int,
-    ) -> None:
-        n, k = rows.shape
-        longest = int(np.diff(starts).max(initial=0))
-        step = n if threads == 1 else _QUERIES_A_TURN
-        firsts = itertools.count(0, max(step, 1))  # next() on it is atomic
-
-        def work() -> None:
-            scratch = self._take_scratch(k, longest)
-            while (first := next(firsts)) < n:
-                last = min(first + step, n)
-                kernels.search(
-                    rows[first:last], scores[first:last], self._segment.postings, impacts,
-                    scratch, starts[first : last + 1], terms, weights, base[first:last],
-                    k, self._segment.documents,
-                )  # fmt: skip
-            self._give_scratch(scratch)
-
-        helpers = min(threads, -(-n // max(step, 1))) - 1
-        if helpers < 1:
-            work()
-            return
-        with ThreadPoolExecutor(helpers, "fastseq-search") as pool:
-            others = [pool.submit(work) for _ in range(helpers)]
-            work()
-            for other in others:
-                other.result()
-
     def _take_scratch(self, k: int, terms: int) -> kernels.Scratch:
         """Scratch that fits, from those given back (list.pop and append are atomic)."""
         try:
@@ -183,21 +179,29 @@ class Searcher:
             return scratch
         return kernels.make_scratch(k, max(terms, 32))
 
-    def _give_scratch(self, scratch: kernels.Scratch) -> None:
-        if len(self._scratch) < _KEPT_SCRATCH:
-            self._scratch.append(scratch)
+
+def _turns(n: int, threads: int) -> Iterator[slice]:
+    """The queries 0 … n - 1 in turns: large ones first, then ever smaller, so that threads pay
+    little for taking a turn and yet end together."""
+    first = 0
+    while first < n:
+        size = min(max((n - first) // (3 * threads), _SMALLEST_TURN), _LARGEST_TURN, n - first)
+        yield slice(first, first + size)
+        first += size
 
 
 def _checked_weights(query: Mapping[str, float]) -> Float32:
+    """The weights of a query given as a mapping. Raises SettingsError unless these
+    are finite numbers of strings."""
     try:
-        weights = np.array(list(query.values()), np.float64).reshape(len(query))
-    except (TypeError, ValueError):
-        weights = np.array([np.nan])
+        weights = np.array([float(weight) for weight in query.values()], np.float32)
+    except (TypeError, ValueError, OverflowError):
+        weights = np.array([np.nan], np.float32)
     if not np.all(np.abs(weights) <= LARGEST_WEIGHT):
         raise SettingsError(
-            "a query term's weight must be a number between "
-            f"-{LARGEST_WEIGHT:g} and {LARGEST_WEIGHT:g}"
+            f"a query term's weight must be a finite number, no further from 0 than "
+            f"{LARGEST_WEIGHT:g}"
         )
     if not all(isinstance(term, str) for term in query):
         raise SettingsError("a query's terms must be strings")
-    return weights.astype(np.float32)
+    return weights

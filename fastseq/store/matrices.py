@@ -15,7 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fastseq.errors import DataError, FormatError
-from fastseq.store.arrays import INT32_MAX, int64_array, plain, plain_type, to_texts
+from fastseq.store.arrays import (
+    INT32_MAX,
+    int64_array,
+    is_string,
+    plain,
+    plain_type,
+    to_texts,
+)
 from fastseq.store.atomic import reason, written_whole
 from fastseq.types import Float64, Int64, Texts
 
@@ -123,9 +130,12 @@ def read_terms(out: str | os.PathLike[str]) -> SavedTerms:
         chunks = table.column("term").combine_chunks()
         parts = chunks.chunks if isinstance(chunks, pa.ChunkedArray) else [chunks]
         column = pa.concat_arrays([plain(part, kind) for part in parts] or [pa.array([], kind)])
-        df = np.array(table.column("df").to_numpy(), np.int64)
-        if column.null_count or len(column) != len(df) or not isinstance(settings, dict):
-            raise ValueError("its columns do not fit")
+        counts = table.column("df")
+        if not is_string(kind) or counts.type != pa.int64():
+            raise ValueError(f"its columns are {kind} and {counts.type}, expected string and int64")
+        if column.null_count or counts.null_count or not isinstance(settings, dict):
+            raise ValueError("it has nulls")
+        df = np.array(counts.to_numpy(), np.int64)
         statistics = {name: int(statistics[name]) for name in ("documents", "tokens")}
     except (KeyError, TypeError, ValueError, AttributeError, pa.ArrowException) as error:
         raise FormatError(f"{path}: damaged: {reason(error)}") from error
@@ -158,9 +168,7 @@ def _write_npz(path: Path, matrix: Any) -> None:
         scipy.sparse.save_npz(file, matrix, compressed=False)
 
 
-def _write_long(
-    path: Path, matrix: Any, strings: pa.Array, ids: Sequence[pa.Array] | None
-) -> None:
+def _write_long(path: Path, matrix: Any, strings: pa.Array, ids: Sequence[pa.Array] | None) -> None:
     """One row for each value: id (or row), term, value; ascending by row, then by term."""
     names = None if ids is None else pa.concat_arrays(ids) if ids else pa.array([], pa.string())
     kind = pa.int64() if names is None else names.type

@@ -36,11 +36,10 @@ def ascending(terms: Texts, chosen: Int32, threads: int) -> Int32:
     prefixes = (keys >> np.uint64(48)).astype(np.uint16)
     places = np.argsort(prefixes, kind="stable")
     order, keys = order[places], keys[places]
-    borders = np.flatnonzero(np.diff(prefixes[places])) + 1
+    borders = np.append(np.flatnonzero(np.diff(prefixes[places])) + 1, len(order))
     del places, prefixes
-    ideal = np.linspace(0, len(order), threads * _PIECES + 1)[1:-1]
-    nearest = borders[np.minimum(np.searchsorted(borders, ideal), len(borders) - 1)]
-    cuts = [0, *np.unique(nearest).tolist(), len(order)] if len(borders) else [0, len(order)]
+    ideal = np.linspace(0, len(order), threads * _PIECES + 1)[1:]
+    cuts = [0, *np.unique(borders[np.searchsorted(borders, ideal)]).tolist()]
 
     def sort(part: tuple[int, int]) -> None:
         low, high = part

@@ -6,7 +6,7 @@ import math
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 
 class Turns:
@@ -20,15 +20,13 @@ class Turns:
         self._changed = threading.Condition()
         self._failed = math.inf
 
-    def of(self, number: int) -> Callable[[int], object]:
+    def of(self, number: int) -> Callable[[int], AbstractContextManager[None]]:
         """The `turn` argument of `Lexicon.encode_levels` for slice `number`."""
 
         @contextmanager
         def turn(level: int) -> Iterator[None]:
             with self._changed:
-                self._changed.wait_for(
-                    lambda: self._failed < number or self._next[level] == number
-                )
+                self._changed.wait_for(lambda: self._failed < number or self._next[level] == number)
                 if self._failed < number:
                     raise AbortedError
             yield

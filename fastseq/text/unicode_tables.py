@@ -97,7 +97,7 @@ def unicode_tables() -> UnicodeTables:
         return Mapping(arrays[f"{name}_index"], arrays[name])
 
     return UnicodeTables(
-        version=str(arrays["version"]),
+        version=str(arrays["version"].item()),
         flags_index=arrays["flags_index"],
         flags=arrays["flags"],
         pool=arrays["pool"],

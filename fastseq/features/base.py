@@ -1,20 +1,8 @@
-"""Documents as vectors: bags of words, TF-IDF and BM25 weights, word and character n-grams.
-
-    features = fastseq.TfidfFeatures(ngrams=(1, 2), min_df=2)
-    X = features.fit_transform(texts)                 # scipy.sparse, a row a text
-    features.transform(more_texts)                    # the same columns and weights
-
-The estimators have scikit-learn's manners and, for the same settings, its results: equal to
-CountVectorizer and TfidfVectorizer, whose `ngram_range` is `ngrams` here, `stop_words` is
-`stopwords`, and whose words are cjk="none" (see Analyzer). Columns are in the order of the terms'
-code points.
-"""
+"""What the three kinds of features share: reading, choosing terms, scikit-learn's manners."""
 
 from __future__ import annotations
 
 import inspect
-import math
-import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -25,7 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.errors import DataError, FastseqError, FormatError, SettingsError
+from fastseq.errors import DataError, FastseqError, SettingsError
+from fastseq.features.checks import check_bounds, document_bounds
 from fastseq.settings import thread_count
 from fastseq.text.analyzer import Analyzer
 from fastseq.types import Float64, Int64, Texts
@@ -36,8 +25,6 @@ if TYPE_CHECKING:
     from fastseq.text.counting import Reading
     from fastseq.text.rows import Dictionary, Weigh
 
-KIND = "features"
-VERSION = 1
 _ANALYSIS = tuple(field.name for field in fields(Analyzer))
 
 
@@ -122,7 +109,7 @@ class Features(ABC):
         return {name: getattr(self, name) for name in self._own_names()} | self._analysis
 
     def set_params(self, **settings: Any) -> Self:
-        """Change settings by name; they count from the next `fit` on.
+        """Change settings by name; fit again for them to count.
 
         Raises SettingsError for a name that is none.
         """
@@ -164,30 +151,37 @@ class Features(ABC):
         """
         from fastseq.text.counting import read
 
-        learned = self._fitted()
-        self._check()
+        learned = self.learned
+        self.check()
         threads = thread_count(self.threads)
         reading = read(self._analyzer(), _slices(texts), threads, frequencies=False)
         return self._matrix(reading, learned.dictionary.columns(reading.terms))
 
     def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[np.object_]:
         """The term of each column, object[W]. `input_features` is there for scikit-learn."""
-        return np.array(self._fitted().names, dtype=object)
+        return np.array(self.learned.names, dtype=object)
+
+    @property
+    def learned(self) -> Learned:
+        """All that fitting learned, as arrays. Raises FastseqError when nothing was fitted."""
+        if self._learned is None:
+            raise FastseqError(f"this {type(self).__name__} is not fitted: call fit first")
+        return self._learned
 
     @property
     def vocabulary_(self) -> dict[str, int]:
         """The column of each term."""
-        return {term: column for column, term in enumerate(self._fitted().names)}
+        return {term: column for column, term in enumerate(self.learned.names)}
 
     @property
     def df_(self) -> Int64:
         """int64[W]: how many of the fitted texts have each term."""
-        return self._fitted().df
+        return self.learned.df
 
     @property
     def documents_(self) -> int:
         """How many texts were fitted."""
-        return self._fitted().documents
+        return self.learned.documents
 
     def __sklearn_is_fitted__(self) -> bool:
         return self._learned is not None
@@ -229,16 +223,9 @@ class Features(ABC):
         FastseqError
             Nothing was fitted, or the system refuses.
         """
-        from fastseq.store.writer import FolderWriter
+        from fastseq.features.saved import save
 
-        learned, settings = self._fitted(), self.settings()
-        terms = learned.terms
-        with FolderWriter(path, KIND, VERSION, overwrite) as writer:
-            writer.array("term_bytes", terms.data[terms.offsets[0] : terms.offsets[-1]])
-            writer.array("term_lengths", np.diff(terms.offsets))
-            writer.array("df", learned.df)
-            statistics = {"documents": learned.documents, "tokens": learned.tokens}
-            writer.commit(settings, {**statistics, "terms": len(terms)})
+        save(self, path, overwrite)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -246,60 +233,35 @@ class Features(ABC):
 
         Raises FormatError for a folder that is damaged, of another version, or of another kind.
         """
-        from fastseq.store.folder import Folder
+        from fastseq.features.saved import load
 
-        folder = Folder.open(path, KIND, {VERSION})
-        data = np.array(folder.array("term_bytes", np.uint8))
-        lengths = folder.array("term_lengths", np.int64)
-        df = np.array(folder.array("df", np.int64))
-        offsets = np.zeros(len(lengths) + 1, np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        if lengths.min(initial=0) < 0 or offsets[-1] != len(data) or len(df) != len(lengths):
-            raise FormatError(f"{path}: damaged: its terms do not fit each other")
-        return cls.restored(folder.settings, folder.statistics, Texts(data, offsets), df, str(path))
+        return load(cls, path)
 
     def settings(self) -> dict[str, Any]:
-        """The settings as JSON has them, for `restored`. Raises as Analyzer.to_dict."""
-        own = {name: getattr(self, name) for name in self._own_names()}
+        """The settings as JSON has them. Raises SettingsError for a tokenizer of your own."""
+        own = {name: getattr(self, name) for name in self._own_names() if name != "threads"}
         own |= {"dtype": np.dtype(self.dtype).name, "analyzer": self._analyzer().to_dict()}
-        del own["threads"]
         return {"method": self.method, **own}
 
-    @classmethod
-    def restored(
-        cls,
-        settings: Mapping[str, Any],
-        statistics: Mapping[str, Any],
-        terms: Texts,
-        df: Int64,
-        where: str,
-    ) -> Self:
-        """Fitted features, from what was saved at `where`. Raises FormatError."""
-        own = dict(settings)
-        kinds = {kind.method: kind for kind in (CountFeatures, TfidfFeatures, BM25Features)}
-        kind = kinds.get(own.pop("method", None))  # type: ignore[arg-type]
-        if kind is None or not issubclass(kind, cls):
-            raise FormatError(
-                f"{where}: holds {settings.get('method')!r} features, expected "
-                + ", ".join(repr(name) for name, kind in kinds.items() if issubclass(kind, cls))
-            )
-        try:
-            own["analyzer"] = Analyzer.from_dict(own["analyzer"])
-            made = kind(**own)
-            made._check()
-            documents, tokens = int(statistics["documents"]), int(statistics["tokens"])
-        except FormatError:
-            raise
-        except (KeyError, TypeError, ValueError, SettingsError) as error:
-            raise FormatError(f"{where}: its settings cannot be read: {error}") from None
-        made._learned = Learned(terms, df, documents, tokens)
-        return made
+    @property
+    def weights(self) -> dict[str, Float64]:
+        """What the terms weigh, float64[W], under the name that a file of terms has it."""
+        return {}
 
     # ---- the work
 
+    def check(self) -> None:
+        """Raise SettingsError for a setting that is out of its range."""
+        check_bounds(self.min_df, self.max_df, self.max_features)
+        self._check_kind()
+
     @abstractmethod
-    def _check(self) -> None:
-        """Raise SettingsError for a setting of this kind that is out of range."""
+    def _check_kind(self) -> None:
+        """The same for the settings of this kind alone."""
+
+    def learn(self, learned: Learned) -> None:
+        """Take over what was learned elsewhere."""
+        self._learned = learned
 
     def _is_binary(self) -> bool:
         return False
@@ -307,11 +269,6 @@ class Features(ABC):
     def _weigh(self, learned: Learned) -> Weigh | None:
         """What turns counts into weights; None: they stay."""
         return None
-
-    @property
-    def weights(self) -> dict[str, Float64]:
-        """What the terms weigh, by the name of the column that a file of them has."""
-        return {}
 
     def _analyzer(self) -> Analyzer:
         if self.analyzer is None:
@@ -323,23 +280,19 @@ class Features(ABC):
             raise SettingsError(f"analyzer is {self.analyzer!r}; expected a fastseq.Analyzer")
         return self.analyzer
 
-    def _fitted(self) -> Learned:
-        if self._learned is None:
-            raise FastseqError(f"this {type(self).__name__} is not fitted: call fit first")
-        return self._learned
-
     def _fit(self, texts: Any, keep: bool) -> tuple[Reading, npt.NDArray[np.int32]]:
         """Read and learn; returns what was read and the ids of the columns, in order."""
         from fastseq.text.counting import read
         from fastseq.text.rows import ascending, taken
 
-        self._check()
-        check_bounds(self.min_df, self.max_df, self.max_features)
+        self.check()
         threads = thread_count(self.threads)
         occurrences = self.max_features is not None and not self._is_binary()
         reading = read(self._analyzer(), _slices(texts), threads, keep=keep, totals=occurrences)
         if not len(reading.terms):
-            raise DataError("no terms: the texts are empty, or hold nothing that the analyzer keeps")
+            raise DataError(
+                "no terms: the texts are empty, or hold nothing that the analyzer keeps"
+            )
         low, high = document_bounds(self.min_df, self.max_df, reading.documents)
         chosen = np.flatnonzero((reading.df >= low) & (reading.df <= high)).astype(np.int32)
         if not len(chosen):
@@ -358,7 +311,7 @@ class Features(ABC):
 
         from fastseq.text.rows import matrix
 
-        learned = self._fitted()
+        learned = self.learned
         width = len(learned.terms)
         rows = matrix(
             reading,
@@ -375,3 +328,22 @@ class Features(ABC):
         made.has_sorted_indices = True
         made.has_canonical_format = True
         return made
+
+
+def _slices(texts: Any) -> Iterator[Texts]:
+    """Whatever texts come in, as Texts of a size to work on."""
+    from fastseq.text.counting import SLICE_BYTES, slices_of
+
+    if isinstance(texts, Texts):
+        return slices_of([texts])
+    if not isinstance(texts, list | tuple):
+        from fastseq.store.texts import is_source, text_slices
+
+        if is_source(texts):
+            return slices_of(text_slices(texts, SLICE_BYTES))
+    if not isinstance(texts, Iterable):
+        raise SettingsError(
+            f"cannot read texts from a {type(texts).__name__}; expected strings, an Arrow column "
+            "or a corpus"
+        )
+    return slices_of(texts)

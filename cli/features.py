@@ -1,0 +1,292 @@
+"""fastseq features: Parquet to a document-term matrix."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from fastseq.errors import DataError, SettingsError
+
+from .options import (
+    Common,
+    analyzer_of,
+    analyzer_options,
+    common_options,
+    corpus_options,
+    example,
+    pass_common,
+)
+from .output import write_pairs
+from .progress import Report, progress
+
+if TYPE_CHECKING:
+    from fastseq.features.base import Features
+    from fastseq.store.corpus import Corpus
+    from fastseq.store.matrices import Outputs
+    from fastseq.types import Texts
+
+METHODS = ("bow", "tfidf", "bm25")
+# which methods take an option that not all do, by its name as a parameter
+ONLY_FOR = {
+    "binary": ("bow", "tfidf"),
+    "sublinear_tf": ("tfidf",),
+    "norm": ("tfidf",),
+    "no_idf": ("tfidf",),
+    "no_smooth_idf": ("tfidf",),
+    "k1": ("bm25",),
+    "b": ("bm25",),
+}
+# what --like may stand beside: it has all other settings of its own
+WITH_LIKE = ("corpus", "output", "like", "method", "id_column", "text_columns", "on_invalid")
+
+
+class Share(click.ParamType):  # type: ignore[type-arg]
+    """A whole number counts documents, one with a point is a share of them."""
+
+    name = "number"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | float:
+        if not isinstance(value, str):
+            return value  # type: ignore[no-any-return]
+        for kind in (int, float):
+            try:
+                return kind(value)
+            except ValueError:
+                continue
+        self.fail(f"{value!r} is neither a number of documents, as 2, nor a share of them, as 0.5")
+
+
+@click.command(
+    "features",
+    epilog=example(
+        "fastseq features docs.parquet -o counts",
+        "fastseq features docs.parquet --method tfidf --ngrams 1-2 --min-df 2 -o train.npz",
+        "fastseq features new.parquet --like train.npz -o new.npz",
+        "fastseq features docs.parquet --method bm25 --language english -o weights.parquet",
+    ),
+)
+@click.argument("corpus", nargs=-1, required=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="OUT",
+    required=True,
+    help="OUT.npz (SciPy's sparse CSR) or, if it ends so, OUT.parquet: id, term, value; beside it "
+    "OUT.terms.parquet.",
+)
+@click.option(
+    "--method",
+    type=click.Choice(METHODS),
+    default="bow",
+    show_default=True,
+    help="Counts, TF-IDF or BM25 weights.",
+)
+@click.option("--like", metavar="OUT", help="Take terms, weights and settings from an earlier OUT.")
+@click.option("--binary", is_flag=True, help="bow, tfidf: count every term as one.")
+@click.option("--sublinear-tf", is_flag=True, help="tfidf: 1 + ln of the count.")
+@click.option(
+    "--norm",
+    type=click.Choice(["l2", "l1", "none"]),
+    default="l2",
+    show_default=True,
+    help="tfidf: what of each row is made 1.",
+)
+@click.option("--no-norm", is_flag=True, help="tfidf: the same as --norm none.")
+@click.option("--no-idf", is_flag=True, help="tfidf: weigh all terms alike.")
+@click.option("--no-smooth-idf", is_flag=True, help="tfidf: do not add one to every df.")
+@click.option("--k1", type=float, help="bm25: how soon repeated terms stop counting.  [1.2]")
+@click.option("--b", type=float, help="bm25: how much long documents are held back.  [0.75]")
+@click.option(
+    "--min-df",
+    type=Share(),
+    default=1,
+    metavar="N",
+    help="Drop terms of fewer documents, a number or a share.  [default: 1]",
+)
+@click.option(
+    "--max-df",
+    type=Share(),
+    default=1.0,
+    metavar="N",
+    help="Drop terms of more documents, a number or a share.  [default: 1.0]",
+)
+@click.option("--max-features", type=int, metavar="N", help="Keep the N most frequent terms.")
+@corpus_options
+@analyzer_options
+@common_options
+@pass_common
+@click.pass_context
+def command(
+    ctx: click.Context,
+    common: Common,
+    /,
+    corpus: tuple[str, ...],
+    output: Path,
+    method: str,
+    like: str | None,
+    id_column: str | None,
+    text_columns: tuple[str, ...],
+    **settings: Any,
+) -> None:
+    """Make a document-term matrix: counts, TF-IDF or BM25 weights.
+
+    A row for each row of CORPUS, in its order, and a column for each term, in the order of
+    OUT.terms.parquet (term, df, idf). The values are those of scikit-learn's CountVectorizer and
+    TfidfVectorizer, or what a term adds to the score of `fastseq search --model bm25`.
+    """
+    given = _given(ctx)
+    if like is not None:
+        wrong = [name for name in given if name not in WITH_LIKE]
+        if wrong:
+            raise click.UsageError(f"{_flag(wrong[0])} cannot be given: --like brings its own")
+    for name, methods in ONLY_FOR.items():
+        if name in given and method not in methods:
+            raise click.UsageError(f"{_flag(name)} is for --method {' or '.join(methods)}")
+    if {"norm", "no_norm"} <= given and settings["norm"] != "none":
+        raise click.UsageError("--no-norm contradicts --norm")
+    from fastseq.store.corpus import Corpus
+    from fastseq.store.matrices import Outputs, SavedTerms, write_features
+
+    outputs = Outputs.of(output)
+    _check_place(outputs)
+    if like is None:
+        features = _features(method, settings)
+    else:
+        features = _earlier(like, method if "method" in given else None, settings, given)
+    features.threads = common.threads
+    source = Corpus.open(list(corpus), id_column, list(text_columns) or None, [])
+    _check_sources(source, outputs)
+    started = time.perf_counter()
+    common.announce_compilation()
+    with progress(common) as report:
+        texts = _Reader(source, report, keep_ids=outputs.matrix.suffix == ".parquet")
+        matrix = features.fit_transform(texts) if like is None else features.transform(texts)
+        learned = features.learned
+        statistics = {"documents": learned.documents, "tokens": learned.tokens}
+        write_features(
+            outputs,
+            matrix,
+            SavedTerms(learned.terms, learned.df, features.settings(), statistics),
+            features.weights,
+            texts.ids,
+        )
+    if common.quiet:
+        return
+    seconds = max(time.perf_counter() - started, 1e-9)
+    rows, columns = matrix.shape
+    write_pairs(
+        [
+            ("matrix", outputs.matrix),
+            ("terms", outputs.terms),
+            ("rows", f"{rows:,}"),
+            ("columns", f"{columns:,}"),
+            ("values", f"{matrix.nnz:,}"),
+            ("null texts", f"{texts.null_texts:,}"),
+            ("time", f"{seconds:.2f} s ({rows / seconds:,.0f} documents/s)"),
+        ]
+    )
+
+
+class _Reader:
+    """The texts of a corpus, once, told of as they are read; and its ids."""
+
+    def __init__(self, corpus: Corpus, report: Report | None, keep_ids: bool) -> None:
+        self._corpus = corpus
+        self._report = report
+        self.null_texts = 0
+        self.ids: list[Any] | None = [] if keep_ids and corpus.id_column is not None else None
+
+    def __iter__(self) -> Iterator[Texts]:
+        for batch in self._corpus.batches():
+            self.null_texts += batch.null_texts
+            if self.ids is not None:
+                self.ids.append(batch.ids)
+            yield batch.texts
+            if self._report is not None:
+                self._report("count", batch.first_row + batch.rows, self._corpus.num_rows)
+
+
+def _features(method: str, settings: dict[str, Any]) -> Features:
+    """The features that the options describe."""
+    from fastseq.features.kinds import KINDS
+
+    own = {name: settings.pop(name) for name in ("min_df", "max_df", "max_features")}
+    norm = None if settings.pop("no_norm") or settings["norm"] == "none" else settings["norm"]
+    weighing = {
+        "binary": settings.pop("binary"),
+        "norm": norm,
+        "sublinear_tf": settings.pop("sublinear_tf"),
+        "use_idf": not settings.pop("no_idf"),
+        "smooth_idf": not settings.pop("no_smooth_idf"),
+        "k1": settings.pop("k1"),
+        "b": settings.pop("b"),
+    }
+    del settings["norm"]
+    takes = {
+        "bow": ("binary",),
+        "tfidf": ("binary", "norm", "sublinear_tf", "use_idf", "smooth_idf"),
+        "bm25": ("k1", "b"),
+    }
+    own |= {n: weighing[n] for n in takes[method] if n == "norm" or weighing[n] is not None}
+    made = KINDS[method](analyzer=analyzer_of(**settings), **own)
+    made.check()
+    return made
+
+
+def _earlier(like: str, method: str | None, settings: dict[str, Any], given: set[str]) -> Features:
+    """The features of an earlier output."""
+    from fastseq.features.base import Features
+    from fastseq.features.saved import restored
+    from fastseq.store.matrices import Outputs, read_terms
+
+    saved = read_terms(like)
+    where = str(Outputs.of(like).terms)
+    made: Features = restored(
+        Features,  # type: ignore[type-abstract]
+        saved.settings,
+        saved.statistics,
+        saved.terms,
+        saved.df,
+        where,
+    )
+    if method is not None and method != made.method:
+        raise SettingsError(f"{where}: holds {made.method} features, not {method}")
+    if "on_invalid" in given and made.analyzer is not None:
+        made.analyzer = replace(made.analyzer, on_invalid=settings["on_invalid"])
+    return made
+
+
+def _check_place(outputs: Outputs) -> None:
+    """Refuse output files that cannot be written, before any work is done for them."""
+    for path in (outputs.matrix, outputs.terms):
+        if path.is_dir():
+            raise DataError(f"{path}: is a folder, not a file to write to")
+    if not outputs.matrix.parent.is_dir():
+        raise DataError(f"{outputs.matrix}: there is no folder {outputs.matrix.parent}")
+
+
+def _check_sources(corpus: Corpus, outputs: Outputs) -> None:
+    """Refuse to write over what is read."""
+    for source in corpus.sources:
+        for path in (outputs.matrix, outputs.terms):
+            if path.resolve() == Path(source.name).resolve():
+                raise SettingsError(f"{path}: is part of the corpus, choose another output")
+
+
+def _given(ctx: click.Context) -> set[str]:
+    """The parameters that the command line names."""
+    default = (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP, None)
+    return {name for name in ctx.params if ctx.get_parameter_source(name) not in default}
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
