@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         FastseqError,
         FormatError,
         MissingExtraError,
+        NotFittedError,
         SettingsError,
     )
     from fastseq.features.kinds import BM25Features, CountFeatures, TfidfFeatures
@@ -42,6 +43,7 @@ _HOMES = {
     "Hits": "fastseq.search.hits",
     "Index": "fastseq.search.index",
     "MissingExtraError": "fastseq.errors",
+    "NotFittedError": "fastseq.errors",
     "SettingsError": "fastseq.errors",
     "TFIDF": "fastseq.search.models",
     "TfidfFeatures": "fastseq.features.kinds",
@@ -61,6 +63,7 @@ __all__ = [
     "Hits",
     "Index",
     "MissingExtraError",
+    "NotFittedError",
     "SettingsError",
     "TfidfFeatures",
 ]

@@ -23,5 +23,9 @@ class FormatError(FastseqError):
     """A folder on disk is too old, too new, damaged, or not of the kind expected."""
 
 
+class NotFittedError(FastseqError):
+    """An estimator was used before `fit`."""
+
+
 class MissingExtraError(FastseqError, ImportError):
     """An optional package is needed; the message gives the `pip install` that brings it."""

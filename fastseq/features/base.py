@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.errors import DataError, FastseqError, SettingsError
+from fastseq.errors import DataError, NotFittedError, SettingsError
 from fastseq.features.checks import check_bounds, document_bounds
 from fastseq.settings import thread_count
 from fastseq.text.analyzer import Analyzer
@@ -146,7 +146,7 @@ class Features(ABC):
     def transform(self, texts: Iterable[str] | Any) -> csr_matrix:
         """The matrix of other texts, with the columns and weights that were learned.
 
-        Terms that were not are dropped. Raises FastseqError when nothing was fitted, DataError as
+        Terms that were not are dropped. Raises NotFittedError when nothing was fitted, DataError as
         `fit`.
         """
         from fastseq.text.counting import read
@@ -163,9 +163,9 @@ class Features(ABC):
 
     @property
     def learned(self) -> Learned:
-        """All that fitting learned, as arrays. Raises FastseqError when nothing was fitted."""
+        """All that fitting learned, as arrays. Raises NotFittedError when nothing was fitted."""
         if self._learned is None:
-            raise FastseqError(f"this {type(self).__name__} is not fitted: call fit first")
+            raise NotFittedError(f"this {type(self).__name__} is not fitted: call fit first")
         return self._learned
 
     @property

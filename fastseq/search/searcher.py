@@ -191,17 +191,17 @@ def _turns(n: int, threads: int) -> Iterator[slice]:
 
 
 def _checked_weights(query: Mapping[str, float]) -> Float32:
-    """The weights of a query given as a mapping. Raises SettingsError unless these
-    are finite numbers of strings."""
+    """The weights of a query given as a mapping. Raises SettingsError unless these are finite
+    numbers, and the terms strings."""
     try:
-        weights = np.array([float(weight) for weight in query.values()], np.float32)
+        weights = np.array([float(weight) for weight in query.values()], np.float64)
     except (TypeError, ValueError, OverflowError):
-        weights = np.array([np.nan], np.float32)
+        weights = np.array([np.nan])
     if not np.all(np.abs(weights) <= LARGEST_WEIGHT):
         raise SettingsError(
-            f"a query term's weight must be a finite number, no further from 0 than "
+            "a query term's weight must be a finite number, no further from 0 than "
             f"{LARGEST_WEIGHT:g}"
         )
     if not all(isinstance(term, str) for term in query):
         raise SettingsError("a query's terms must be strings")
-    return weights
+    return weights.astype(np.float32)

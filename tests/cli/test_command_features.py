@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -222,6 +223,22 @@ def test_what_cannot_be_done_is_one_line_and_leaves_nothing(
     assert said in ran.error
     assert sorted(Path().rglob("*")) == before
     assert docs.read_bytes() == content
+
+
+@pytest.mark.parametrize("out", ["out.npz", "out.parquet"])
+def test_a_disk_that_fills_up_leaves_the_earlier_output(
+    run: Run, docs: Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    assert run("features", docs, "-o", out).code == 0
+    before = {path: path.read_bytes() for path in Path().iterdir()}
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(scipy.sparse, "save_npz", full)
+    monkeypatch.setattr(pq.ParquetWriter, "write_batch", full)
+    assert "No space left" in run("features", docs, "--method", "tfidf", "-o", out).error
+    assert {path: path.read_bytes() for path in Path().iterdir()} == before
 
 
 def test_text_that_is_not_utf8(run: Run, tmp_path: Path) -> None:
