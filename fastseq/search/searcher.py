@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
@@ -101,9 +101,14 @@ class Searcher:
             return rows, scores
         with ThreadPoolExecutor(helpers, "fastseq-search") as pool:
             others = [pool.submit(work) for _ in range(helpers)]
-            work()
-            for other in others:
-                other.result()
+            try:
+                work()
+                for other in others:
+                    other.result()
+            except BaseException:
+                with lock:
+                    turns.close()  # an interrupt need not wait for the rest of the batch
+                raise
         return rows, scores
 
     def _search(
@@ -180,7 +185,7 @@ class Searcher:
         return kernels.make_scratch(k, max(terms, 32))
 
 
-def _turns(n: int, threads: int) -> Iterator[slice]:
+def _turns(n: int, threads: int) -> Generator[slice, None, None]:
     """The queries 0 … n - 1 in turns: large ones first, then ever smaller, so that threads pay
     little for taking a turn and yet end together."""
     first = 0

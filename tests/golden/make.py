@@ -1,0 +1,89 @@
+"""Makes the golden indexes of the format version that this fastseq writes.
+
+    python tests/golden/make.py [FOLDER]
+
+They are written once for each version, into v1, v2, … beside this file or below FOLDER, with what
+searches on them gave, and then stay as they are: a later fastseq must read them, or refuse them
+with a clear message.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+
+from fastseq import BM25, TFIDF, Analyzer, BoW, Index
+from fastseq.index import format as layout
+from fastseq.search.models import Model
+
+HERE = Path(__file__).resolve().parent
+
+ANALYZERS = {
+    "words": Analyzer(),
+    "pairs": Analyzer(tokenizer="space", stopwords="lucene", ngrams=(1, 2)),
+    "pieces": Analyzer(char_ngrams=(2, 3), fold_accents=True),
+}
+QUERIES = ["green tea", "猫喜欢吃鱼", "the cat", "caffè", "often", "nothing like it", "w7 w3 w7"]
+MODELS: dict[str, Model] = {
+    "bm25": BM25(),
+    "bm25l": BM25(0.9, 0.4, 1.0, "bm25l"),
+    "tfidf": TFIDF("ltc.lnc"),
+    "bow": BoW(),
+}
+HITS = 5
+
+
+def corpus() -> pa.Table:
+    """Small, and with something of everything: scripts, nulls, empty texts, large frequencies."""
+    texts: list[str | None] = [
+        "Green tea and black tea",
+        "A cat drinks no tea; the cat drinks milk.",
+        "猫喜欢吃鱼，狗喜欢吃肉。",
+        None,
+        "",
+        "Un caffè, per favore: CAFFÈ!",
+        "often " * 300 + "seldom",
+        "İstanbul’da ß ve ﬁ",
+    ]
+    texts += [f"w{n % 10} w{n % 4} w{n % 3} tea" for n in range(40)]
+    rows = len(texts)
+    return pa.table(
+        {
+            "id": [f"d{n:02}" for n in range(rows)],
+            "text": pa.array(texts, pa.string()),
+            "year": pa.array([None if n % 7 == 0 else 1990 + n for n in range(rows)], pa.int32()),
+            "tags": [["a", "b"][: n % 3] for n in range(rows)],
+        }
+    )
+
+
+def results(index: Index) -> dict[str, dict[str, list[list[object]]]]:
+    """[id, score] of the best hits, by model and query."""
+    return {
+        name: {
+            query: [
+                [hit["id"], hit["score"]] for hit in index.search(query, HITS, model).to_dicts()
+            ]
+            for query in QUERIES
+        }
+        for name, model in MODELS.items()
+    }
+
+
+def make(target: Path) -> Path:
+    """Write the indexes of the current version below `target`; refuses to write over any."""
+    folder = target / f"v{layout.VERSION}"
+    for name, analyzer in ANALYZERS.items():
+        index = Index.build(corpus(), folder / name, analyzer=analyzer, threads=1)
+        (folder / name / "lock").unlink()
+        with open(folder / f"{name}.json", "x", encoding="utf-8") as file:
+            json.dump(results(index), file, ensure_ascii=False, indent=1)
+            file.write("\n")
+    return folder
+
+
+if __name__ == "__main__":
+    print(make(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE))

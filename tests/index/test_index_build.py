@@ -1,0 +1,305 @@
+"""What is built: the naive inverted index, whatever the memory, threads, slices and row groups."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastseq import Analyzer, Index
+from fastseq.index import build as build_module
+from fastseq.index import merge as merge_module
+from fastseq.index.segment import Segment
+from fastseq.index.slices import SliceStore
+from fastseq.types import Texts
+from tests.naive import inverted
+from tests.naive import text as naive_text
+
+ANALYZERS = {
+    "words": Analyzer(stopwords="lucene", stemmer="english"),
+    "ngrams": Analyzer(tokenizer="space", ngrams=(1, 2)),
+    "trigrams": Analyzer(tokenizer="space", ngrams=(2, 3)),
+    "char_ngrams": Analyzer(char_ngrams=(2, 4)),
+    "char": Analyzer(tokenizer="char"),
+}
+
+
+def files_of(path: Path) -> dict[str, bytes]:
+    """Every file of an index, by name."""
+    return {
+        str(file.relative_to(path)): file.read_bytes()
+        for file in sorted(path.rglob("*"))
+        if file.is_file()
+    }
+
+
+def levels_of(analyzer: Analyzer, texts: Sequence[str | None]) -> list[list[list[str]]]:
+    """The tokens of each text for each level of the analyzer's n-grams."""
+    low, high = analyzer.ngrams
+    if (low, high) == (1, 1):
+        return [[analyzer.tokens(text or "") for text in texts]]
+    words = [naive_text.visible(text or "") for text in texts]
+    return [
+        [naive_text.word_ngrams(tokens, n, n) for tokens in words] for n in range(low, high + 1)
+    ]
+
+
+@pytest.fixture
+def tiny_pieces(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Slices of some kilobytes, spilled a few at a time, merged in chunks of some postings.
+
+    Gives a count of what happened.
+    """
+    seen = {"spills": 0, "spilled": 0, "chunks": 0}
+    spill, chunk = SliceStore._spill, merge_module.Merge._merge
+
+    def counted_spill(self: SliceStore) -> None:
+        seen["spilled"] += len(self.slices) - self._spilled
+        seen["spills"] += 1
+        spill(self)
+
+    def counted_chunk(self: merge_module.Merge, *args: Any) -> Any:
+        seen["chunks"] += 1
+        return chunk(self, *args)
+
+    monkeypatch.setattr(build_module, "SMALLEST_MEMORY", 1 << 10)
+    monkeypatch.setattr(build_module, "_SMALLEST_SLICE", 1 << 10)
+    monkeypatch.setattr(build_module, "_LARGEST_SLICE", 4 << 10)
+    monkeypatch.setattr(merge_module, "SMALLEST_CHUNK", 50)
+    monkeypatch.setattr(SliceStore, "_spill", counted_spill)
+    monkeypatch.setattr(merge_module.Merge, "_merge", counted_chunk)
+    return seen
+
+
+# ---- against the naive inverted index
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(
+        st.one_of(
+            st.none(),
+            st.lists(st.sampled_from(["a", "b", "猫", "dd", "e" * 40]), max_size=9).map(" ".join),
+            st.sampled_from(["a " * 255, "b " * 254 + "a " * 256, "猫 " * 70_000]),
+        ),
+        min_size=1,
+        max_size=12,
+    ),
+    st.sampled_from(sorted(ANALYZERS)),
+)
+def test_the_postings_are_those_of_a_naive_index(texts: list[str | None], name: str) -> None:
+    analyzer = ANALYZERS[name]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "index"
+        table = pa.table({"text": pa.array(texts, pa.string())})
+        summary = Index.build(table, path, analyzer=analyzer, threads=2).summary
+        built = inverted.read(path)
+        assert built == inverted.invert(levels_of(analyzer, texts))
+        assert summary["null_texts"] == texts.count(None)
+        assert summary["terms"] == len(built.terms)
+        segment = Segment.open(path)
+        assert segment.lengths.tolist() == built.lengths
+        assert segment.df.tolist() == [len(postings) for postings in built.postings]
+        assert (segment.documents, segment.tokens) == (len(texts), sum(built.lengths))
+        words = [*built.terms, "", "unknown", "a b c d"]
+        ids = segment.lookup(Texts.from_strings(words)).tolist()
+        assert ids == [*range(len(built.terms)), -1, -1, -1]
+
+
+@pytest.mark.parametrize("name", sorted(ANALYZERS))
+def test_many_pieces_make_the_same_postings(
+    tmp_path: Path, tiny_pieces: dict[str, int], name: str
+) -> None:
+    analyzer = ANALYZERS[name]
+    texts = some_texts(400)
+    path = tmp_path / "index"
+    Index.build(pa.table({"text": texts}), path, analyzer=analyzer, memory=30_000, threads=2)
+    assert tiny_pieces["spills"] >= 2
+    assert tiny_pieces["spilled"] >= 10
+    assert tiny_pieces["chunks"] >= 5
+    assert inverted.read(path) == inverted.invert(levels_of(analyzer, texts))
+
+
+def test_slices_that_meet_in_a_window_and_cross_its_border(
+    tmp_path: Path, tiny_pieces: dict[str, int]
+) -> None:
+    """Runs are of windows, not of slices; rows go on counting behind the border."""
+    count = 2 * inverted.WINDOW + 10
+    texts = [f"w{n % 7} w{n % 11}" if n % 13 else "" for n in range(count)]
+    texts[inverted.WINDOW - 1] = texts[inverted.WINDOW] = texts[-1] = "edge " * 300
+    path = tmp_path / "index"
+    Index.build(
+        pa.table({"text": texts}),
+        path,
+        store=[],
+        analyzer=Analyzer(tokenizer="space"),
+        memory=400_000,
+        threads=2,
+    )
+    assert tiny_pieces["spilled"] >= 100
+    built = inverted.read(path)
+    assert built == inverted.invert([[text.split() for text in texts]])
+    edge = built.postings[built.terms.index("edge")]
+    assert edge == [(inverted.WINDOW - 1, 300), (inverted.WINDOW, 300), (count - 1, 300)]
+
+
+# ---- the same bytes
+
+
+def some_texts(count: int) -> list[str | None]:
+    """Texts of very different lengths, some null or empty, one of frequencies beyond a byte."""
+    chance = np.random.default_rng(11)
+    ids = np.minimum(chance.pareto(0.8, 40 * count) * 4, 3000).astype(int).tolist()
+    words = [f"{'cat' if n % 3 else 'running猫'}{n}" for n in range(3001)]
+    texts: list[str | None] = []
+    at = 0
+    for length in chance.integers(0, 40, count).tolist():
+        texts.append(" ".join(words[n] for n in ids[at : at + length]))
+        at += length
+    texts[3] = None
+    texts[count // 2] = "often " * 700 + "twice twice"
+    texts[count - 1] = "last"
+    return texts
+
+
+@pytest.fixture(scope="module")
+def layouts(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """One collection in several forms: one row group, many, several files, an Arrow table."""
+    folder = tmp_path_factory.mktemp("layouts")
+    texts = some_texts(6000)
+    table = pa.table(
+        {
+            "id": [f"document-{n}" for n in range(len(texts))],
+            "text": pa.array(texts, pa.string()),
+            "year": [1900 + n % 120 for n in range(len(texts))],
+            "place": [None if n % 5 else f"place {n % 9}" for n in range(len(texts))],
+        }
+    )
+    pq.write_table(table, folder / "one.parquet", row_group_size=len(texts))
+    pq.write_table(table, folder / "many.parquet", row_group_size=97, use_dictionary=False)
+    for number, (start, stop) in enumerate(itertools.pairwise([0, 1, 2500, 2500, 6000])):
+        part = table.slice(start, stop - start)
+        pq.write_table(part, folder / f"part{number}.parquet", row_group_size=1000)
+    wide = table.set_column(1, "text", table.column("text").cast(pa.large_string()))
+    return [
+        folder / "one.parquet",
+        folder / "many.parquet",
+        str(folder / "part*.parquet"),
+        table,
+        wide.to_reader(max_chunksize=333).read_all(),
+    ]
+
+
+def test_memory_threads_and_row_groups_change_no_byte(tmp_path: Path, layouts: list[Any]) -> None:
+    first: dict[str, bytes] = {}
+    sources = itertools.cycle(layouts)
+    for memory, threads in itertools.product(["16MB", "64MB", "1GB"], [1, 2, 3]):
+        for source in (next(sources), next(sources)):
+            path = tmp_path / "index"
+            Index.build(source, path, analyzer=ANALYZERS["words"], memory=memory, threads=threads)
+            first = first or files_of(path)
+            assert files_of(path) == first, (memory, threads, source)
+            _remove(path)
+    assert len(first) == 14  # 12 data files, the manifest and the lock
+
+
+@pytest.mark.parametrize("name", sorted(ANALYZERS))
+def test_tiny_pieces_change_no_byte(
+    tmp_path: Path, layouts: list[Any], tiny_pieces: dict[str, int], name: str
+) -> None:
+    analyzer = ANALYZERS[name]
+    table = layouts[3].slice(2800, 450)
+    pq.write_table(table, tmp_path / "many.parquet", row_group_size=31)
+    whole = tmp_path / "whole"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build_module, "_LARGEST_SLICE", 8 << 20)
+        Index.build(table, whole, analyzer=analyzer, memory="1GB", threads=1)
+    assert tiny_pieces.pop("spills") == tiny_pieces.pop("spilled") == 0
+    for memory, threads in ((10_000, 1), (20_000, 2), (40_000, 3), (1 << 30, 3)):
+        tiny_pieces.update(spills=0, spilled=0, chunks=0)
+        path = tmp_path / "index"
+        Index.build(
+            tmp_path / "many.parquet", path, analyzer=analyzer, memory=memory, threads=threads
+        )
+        assert files_of(path) == files_of(whole), (memory, threads)
+        assert (tiny_pieces["spilled"] > 0) == (memory < 1 << 30)
+        assert tiny_pieces["chunks"] > 4
+        _remove(path)
+
+
+def test_building_again_gives_the_same_files_in_the_next_folder(tmp_path: Path) -> None:
+    table = pa.table({"id": [3, 1, 2], "text": ["a b", None, "b"]})
+    Index.build(table, tmp_path / "index")
+    first = files_of(tmp_path / "index")
+    Index.build(table, tmp_path / "index", overwrite=True)
+    second = files_of(tmp_path / "index")
+    assert {name.replace("data-000001", "data-000002") for name in first} == set(second)
+    for name, raw in first.items():
+        if name.startswith("data-"):
+            assert second[name.replace("data-000001", "data-000002")] == raw
+
+
+# ---- unusual collections
+
+
+@pytest.mark.parametrize("name", sorted(ANALYZERS))
+@pytest.mark.parametrize("texts", [[None], [""], ["", None, " "], ["the"], ["猫"]])
+def test_hardly_any_text(tmp_path: Path, texts: list[str | None], name: str) -> None:
+    index = Index.build(
+        pa.table({"text": pa.array(texts, pa.string())}),
+        tmp_path / "index",
+        analyzer=ANALYZERS[name],
+    )
+    assert inverted.read(tmp_path / "index") == inverted.invert(levels_of(ANALYZERS[name], texts))
+    assert len(index) == len(texts)
+    assert index.summary["null_texts"] == texts.count(None)
+    assert index.search("the 猫").counts[0] <= 1
+
+
+def test_documents_longer_than_any_slice(tmp_path: Path, tiny_pieces: dict[str, int]) -> None:
+    long = " ".join(f"w{n}" for n in range(20_000))  # 128 KB in slices of 1 KB
+    texts = ["w1", long, "", long + " w1", "w19999"]
+    Index.build(pa.table({"text": texts}), tmp_path / "index", memory=1 << 10, threads=3)
+    levels = [[text.split() for text in texts]]
+    assert inverted.read(tmp_path / "index") == inverted.invert(levels)
+    assert tiny_pieces["spilled"] >= 4
+
+
+def test_stored_columns_stand_beside_their_documents(tmp_path: Path, layouts: list[Any]) -> None:
+    index = Index.build(layouts[1], tmp_path / "index", store=["year"], memory="16MB")
+    hits = index.search("often", k=3)
+    assert hits.rows[0, 0] == 3000
+    assert hits.fields(0)[0] == {"id": "document-3000", "year": 1900 + 3000 % 120}
+    assert index.search("last", k=1).ids == [["document-5999"]]
+
+
+def test_progress_is_told_in_order(tmp_path: Path, layouts: list[Any]) -> None:
+    told: list[tuple[str, int, int | None]] = []
+    Index.build(
+        layouts[0],
+        tmp_path / "index",
+        memory="16MB",
+        threads=2,
+        progress=lambda stage, done, total: told.append((stage, done, total)),
+    )
+    stages = [stage for stage, _, _ in told]
+    assert list(dict.fromkeys(stages)) == ["index", "merge", "commit"]
+    for stage in ("index", "merge"):
+        counts = [done for name, done, _ in told if name == stage]
+        assert counts == sorted(counts)
+        assert counts[-1] == next(total for name, _, total in told if name == stage)
+
+
+def _remove(path: Path) -> None:
+    for file in sorted(path.rglob("*"), reverse=True):
+        file.rmdir() if file.is_dir() else file.unlink()
+    path.rmdir()

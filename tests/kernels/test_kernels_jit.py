@@ -1,0 +1,235 @@
+"""Where compiled kernels are kept, when they are compiled again, and that it happens once."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastseq
+from fastseq.kernels import jit as module
+
+PACKAGE = Path(fastseq.__file__).resolve().parent
+VARIABLES = ("FASTSEQ_CACHE_DIR", "NUMBA_CACHE_DIR", "XDG_CACHE_HOME")
+
+
+# ---- which folder
+
+
+def chosen(monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(module, "_cache_folder", None)
+    return module.cache_folder()
+
+
+@pytest.mark.parametrize("variable", VARIABLES[:2])
+def test_the_folder_that_is_named_comes_first(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
+) -> None:
+    for name in VARIABLES[:2]:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, str(tmp_path / "new" / "cache"))
+    folder = chosen(monkeypatch)
+    assert folder.parent == tmp_path / "new" / "cache"
+    assert module._stamp in folder.name
+    assert folder.is_dir()
+
+
+def test_our_own_variable_goes_before_numbas(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "numba"))
+    monkeypatch.setenv("FASTSEQ_CACHE_DIR", str(tmp_path / "fastseq"))
+    assert chosen(monkeypatch).parent == tmp_path / "fastseq"
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("FASTSEQ_CACHE_DIR", str(tmp_path / "file"))
+    assert chosen(monkeypatch).parent == tmp_path / "numba"
+
+
+def test_without_a_name_it_is_beside_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    assert module._candidates()[0].is_relative_to(PACKAGE / "kernels" / "__pycache__")
+    assert all(module._stamp in str(folder) for folder in module._candidates())
+
+
+def test_a_folder_that_cannot_be_written_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    below_a_file, good = tmp_path / "file" / "cache", tmp_path / "good"
+    monkeypatch.setattr(module, "_candidates", lambda: [below_a_file, tmp_path / "file", good])
+    assert chosen(monkeypatch) == good
+    assert module.cache_folder() is module.cache_folder()
+    assert (tmp_path / "file").read_text() == "mine"
+    monkeypatch.setattr(module, "_candidates", lambda: [below_a_file])
+    last = chosen(monkeypatch)  # nowhere at all: a folder of its own
+    assert last.is_dir()
+    assert last.parent == Path(tempfile.gettempdir())
+
+
+def test_a_read_only_folder_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Permissions do not bind root, so the system's refusal is played."""
+    closed, good = tmp_path / "closed", tmp_path / "good"
+    closed.mkdir()
+    temporary = tempfile.TemporaryFile
+
+    def refuse(*, dir: Path) -> object:
+        if dir == closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(dir))
+        return temporary(dir=dir)
+
+    monkeypatch.setattr(module.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(module, "_candidates", lambda: [closed, good])
+    assert chosen(monkeypatch) == good
+
+
+# ---- which kernels are still good
+
+
+def test_any_edit_in_the_room_changes_the_stamp(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert module._digest() == module._stamp
+    copy = tmp_path / "kernels"
+    shutil.copytree(PACKAGE / "kernels", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(module, "HERE", copy)
+    assert module._digest() == module._stamp  # wherever it is installed
+    seen = {module._stamp}
+    topk = copy / "topk.py"
+    topk.write_bytes(topk.read_bytes() + b"\n")
+    seen.add(module._digest())
+    topk.rename(copy / "top.py")
+    seen.add(module._digest())
+    (copy / "new.py").write_text("")
+    seen.add(module._digest())
+    assert len(seen) == 4
+
+
+ONE_KERNEL = """
+import numpy as np
+from fastseq.kernels import jit
+from fastseq.kernels.postings import run_totals
+
+compiled = []
+jit.on_first_compile(lambda: compiled.append("compiled"))
+for _ in range(2):
+    totals = np.empty(2, np.int64)
+    run_totals(totals, np.array([0, 1, 3]), np.array([4, 0, 9], np.uint16))
+    assert totals.tolist() == [5, 11]
+print(*compiled, jit.cache_folder(), sep="\\n")
+"""
+
+
+def test_an_installation_that_cannot_be_written_to(tmp_path: Path) -> None:
+    """The kernels go to the user's cache, are found there, and are compiled again after an edit."""
+    copy = tmp_path / "site" / "fastseq"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "kernels" / "__pycache__").write_text("no folder, not even for root")
+    environment = {k: v for k, v in os.environ.items() if k not in VARIABLES}
+    environment |= {
+        "PYTHONPATH": str(tmp_path / "site"),
+        "HOME": str(tmp_path),
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "LOCALAPPDATA": str(tmp_path / "cache"),
+    }
+
+    def run() -> list[str]:
+        ran = subprocess.run(
+            [sys.executable, "-B", "-c", ONE_KERNEL],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env=environment,
+            cwd=tmp_path,
+        )
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout.split("\n")[:-1]
+
+    said, folder = run()
+    assert said == "compiled"
+    assert Path(folder).is_relative_to(tmp_path)
+    assert not Path(folder).is_relative_to(copy)
+    assert any("run_totals" in path.name for path in Path(folder).iterdir())
+    assert run() == [folder]  # found: nothing is compiled
+    with open(copy / "kernels" / "topk.py", "a", encoding="utf-8") as file:
+        file.write("# an edit in another file\n")
+    again, other = run()
+    assert again == "compiled"
+    assert other != folder
+    for path in Path(other).glob("*.nbc"):  # a damaged kernel is as good as none
+        path.write_bytes(path.read_bytes()[:100] + b"\0" * 50)
+    assert run() == ["compiled", other]
+    assert run() == [other]
+
+
+EVERYTHING = """
+import sys, tempfile
+import pyarrow as pa
+from fastseq import BM25, TFIDF, Analyzer, BoW, Index
+
+analyzers = [
+    Analyzer(), Analyzer(tokenizer="space", ngrams=(1, 2)), Analyzer(char_ngrams=(2, 3)),
+    Analyzer(tokenizer="char"), Analyzer.for_language("english"),
+]
+texts = ["the cats purr", "a cat sat " * 300, None, "\\u732b\\u559c\\u6b22\\u5403\\u9c7c"]
+tables = [pa.table({"id": ids, "text": texts}) for ids in ([*"abcd"], [1, 2, 3, 4])]
+models = [BM25(), BM25(variant="bm25l"), TFIDF(), TFIDF("Lnn.atc"), BoW()]
+for analyzer, table in zip(analyzers, tables * 3):
+    with tempfile.TemporaryDirectory() as folder:
+        Index.build(table, folder + "/built", analyzer=analyzer, threads=2, memory="16MB")
+        for index in (Index.open(folder + "/built"), Index.open(folder + "/built")):
+            for query in ("cat", ["cat", "sat"] * 40, {"cat": -1.0}, [{"cat": 1.0}, "cat"], []):
+                for k in (1, 4, 9):
+                    for model in models:
+                        index.search(query, k=k, model=model, threads=2).ids
+for name, module in sorted(sys.modules.items()):
+    if name.startswith("fastseq.kernels."):
+        for kernel in vars(module).values():
+            if getattr(kernel, "__module__", "") == name and hasattr(kernel, "_cache"):
+                print(name, kernel.__name__, len(kernel.signatures))
+"""
+
+
+def test_no_kernel_is_compiled_for_two_kinds_of_array() -> None:
+    """Read-only or strided arrays are other types to Numba, and cost seconds each."""
+    ran = subprocess.run(
+        [sys.executable, "-c", EVERYTHING],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    assert ran.returncode == 0, ran.stderr
+    counts = {
+        line.rpartition(" ")[0]: int(line.rpartition(" ")[2])
+        for line in ran.stdout.split("\n")[:-1]
+    }
+    # steps that only kernels call are compiled with each of them
+    kernels = {name for name, count in counts.items() if count}
+    assert {"fastseq.kernels.search search", "fastseq.kernels.postings invert"} <= kernels
+    assert {name: count for name, count in counts.items() if count > 1} == {}
+
+
+# ---- how they are compiled
+
+
+def test_division_by_zero_is_infinite_and_threads_may_run() -> None:
+    @module.helper
+    def divided(out, values, by):  # type: ignore[no-untyped-def]
+        for i in range(len(out)):
+            out[i] = values[i] / by[i]
+
+    out = np.empty(3, np.float32)
+    divided(out, np.array([1, -1, 0], np.float32), np.zeros(3, np.float32))
+    assert out[:2].tolist() == [np.inf, -np.inf]
+    assert np.isnan(out[2])
+    assert module.OPTIONS["nogil"] is True
+    assert not module.OPTIONS.get("parallel")
+    assert not module.OPTIONS.get("fastmath")  # the same bits, vectorised or not
