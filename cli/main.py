@@ -9,6 +9,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -69,10 +70,15 @@ class Commands(click.Group):
         except FastseqError as error:
             _fail(str(error), 1)
         except BrokenPipeError:
-            _quiet_exit()
+            _give_up_stdout()
+            sys.exit(1)
         except MemoryError:
             _fail("out of memory; try a smaller --memory or fewer --threads", 1)
         except OSError as error:
+            try:
+                sys.stdout.flush()
+            except OSError:
+                _give_up_stdout()
             _fail(_os_message(error), 1)
         sys.exit(code if isinstance(code, int) else 0)
 
@@ -94,10 +100,11 @@ def _os_message(error: OSError) -> str:
     return error.strerror or str(error) or type(error).__name__
 
 
-def _quiet_exit() -> None:
-    # the interpreter flushes stdout once more when it ends, which must not complain either
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(1)
+def _give_up_stdout() -> None:
+    """Whoever reads stdout is gone, or its disk is full: the interpreter flushes it once more when
+    it ends, which must neither complain nor change the exit code."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @click.group(

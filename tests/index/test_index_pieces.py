@@ -161,6 +161,21 @@ def test_a_spilled_slice_reads_as_it_was(tmp_path: Path) -> None:
             assert len(ours) == (1 if memory > 1 else len(ours))
 
 
+@pytest.mark.parametrize("memory", [1, 1 << 30])
+def test_large_frequencies_of_several_slices_and_terms(memory: int) -> None:
+    """They are kept by their place in the index, which is by term and not by slice."""
+    documents = [[1] * 300 + [2] * 255 + [0], [2] * 400, [1] * 256 + [2] * 999, [1, 2]]
+    slices = [invert([tokens_of([document])], [3], 0, n) for n, document in enumerate(documents)]
+    with ThreadPoolExecutor(2) as pool:
+        chunks = list(Merge(slices, [3]).chunks(pool, 2, memory, lambda done: None))
+    at, tf, tfs = (
+        np.concatenate([getattr(chunk, name) for chunk in chunks]).tolist()
+        for name in ("large_at", "large_tf", "tfs")
+    )
+    assert tfs == [1, 255, 255, 1, 255, 255, 255, 1]
+    assert list(zip(at, tf, strict=True)) == [(1, 300), (2, 256), (4, 255), (5, 400), (6, 999)]
+
+
 def test_nothing_merges_to_nothing() -> None:
     with ThreadPoolExecutor(1) as pool:
         empty = invert([tokens_of([[], []])], [0], 0, 0)

@@ -222,6 +222,28 @@ def test_another_format_version_is_refused(folder: Path, tmp_path: Path) -> None
             Index.open(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["term_runs", "term_lengths", "document_lengths"])
+@pytest.mark.parametrize("large", [1 << 63, 1 << 62, 1 << 49])
+def test_counts_whose_total_wraps(folder: Path, name: str, large: int) -> None:
+    """Offsets that end where they must and leave the array on the way there."""
+    whole = read_manifest(folder)
+    relative = next(file for file in whole.files if file.endswith(f"/{name}"))
+    raw, entry = (folder / relative).read_bytes(), whole.files[relative]
+    counts = np.frombuffer(raw, entry.dtype).astype(np.uint64)
+    counts[0] += np.uint64(large)
+    counts[1:5] += np.uint64((1 << 64) - large >> 2)  # together 2^64 more
+    forged = replace(entry, bytes=counts.nbytes, dtype="<u8", shape=(len(counts),))
+    files = {**whole.files, relative: forged}
+    _write(folder / relative, counts.tobytes())
+    _write(folder / MANIFEST, replace(whole, files=files).to_bytes())
+    try:
+        with pytest.raises(FormatError, match=f"{name}: damaged: not counts"):
+            Index.open(folder)
+    finally:
+        _write(folder / relative, raw)
+        _write(folder / MANIFEST, whole.to_bytes())
+
+
 @pytest.mark.parametrize(
     ("settings", "statistics", "said"),
     [
