@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastseq import Analyzer, Index
+from fastseq import Analyzer, Corpus, Index
 from fastseq.index import build as build_module
 from fastseq.index import merge as merge_module
 from fastseq.index.segment import Segment
@@ -135,10 +135,17 @@ def test_slices_that_meet_in_a_window_and_cross_its_border(
     """Runs are of windows, not of slices; rows go on counting behind the border."""
     count = 2 * inverted.WINDOW + 10
     texts = [f"w{n % 7} w{n % 11}" if n % 13 else "" for n in range(count)]
-    texts[inverted.WINDOW - 1] = texts[inverted.WINDOW] = texts[-1] = "edge " * 300
+    texts[inverted.WINDOW - 1] = texts[inverted.WINDOW] = "edge edge"
+    texts[-1] = "edge " * 300
     path = tmp_path / "index"
+    table = pa.table({"text": texts})
+    corpus = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    pq.write_table(table.slice(0, 40_013), corpus[0])
+    pq.write_table(table.slice(40_013), corpus[1], row_group_size=30_011)
+    read = [(b.first_row, b.rows) for b in Corpus.open(corpus).batches(4 << 10)]
+    assert any(row < inverted.WINDOW < row + rows for row, rows in read)  # a batch crosses
     Index.build(
-        pa.table({"text": texts}),
+        corpus,
         path,
         store=[],
         analyzer=Analyzer(tokenizer="space"),
@@ -149,7 +156,7 @@ def test_slices_that_meet_in_a_window_and_cross_its_border(
     built = inverted.read(path)
     assert built == inverted.invert([[text.split() for text in texts]])
     edge = built.postings[built.terms.index("edge")]
-    assert edge == [(inverted.WINDOW - 1, 300), (inverted.WINDOW, 300), (count - 1, 300)]
+    assert edge == [(inverted.WINDOW - 1, 2), (inverted.WINDOW, 2), (count - 1, 300)]
 
 
 # ---- the same bytes
