@@ -118,6 +118,7 @@ def _one(common: Common, text: str, index_path: Path, k: int, model: Any, form: 
     from fastseq import Index
 
     index = Index.open(index_path)
+    k = min(k, len(index))  # a larger k would only reserve memory
     found = index.search(text, k=k, model=model, threads=common.threads).to_dicts(0)
     if form == "json":
         write_json(found)
@@ -153,6 +154,7 @@ def _many(
 
     query_ids, texts = read_queries(queries)
     index = Index.open(index_path)
+    k = min(k, len(index))
     if output is not None:
         written = 0
         # some queries at a time: memory does not grow with their number

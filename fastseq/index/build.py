@@ -31,6 +31,7 @@ from fastseq.types import Int32, Texts, UInt64
 
 Progress = Callable[[str, int, int | None], None]
 
+MOST_DOCUMENTS = (1 << 31) - 1  # rows are int32
 SMALLEST_MEMORY = 16 << 20
 # A slice at work takes about this many times its text: ids, sort keys and their spare, postings,
 # for words; for what is shorter than a word, there are about this many times as many of them.
@@ -173,6 +174,8 @@ class _Builder:
 
     def _take(self, batch: CorpusBatch, documents: DocumentWriter | None) -> None:
         self._rows += batch.rows
+        if self._rows > MOST_DOCUMENTS:
+            raise DataError(f"more than {MOST_DOCUMENTS:,} rows; an index holds no more")
         self.null_texts += batch.null_texts
         if batch.ids is not None:
             self._hashes.append(id_hashes(batch.ids))

@@ -4,8 +4,8 @@
 two ways: an entry is valid only while *every* file of this room is unchanged (Numba looks at the
 decorated function's file alone and misses an edit in a helper it calls), and it lives in the
 first folder that can be written: $FASTSEQ_CACHE_DIR, $NUMBA_CACHE_DIR, this room's __pycache__,
-the user's cache folder, the system's temporary folder. Nothing of Numba's global configuration
-is touched.
+the user's cache folder; failing all, a temporary one of this process. Nothing of Numba's global
+configuration is touched.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -74,32 +75,34 @@ def cache_folder() -> Path:
 _cache_folder: Path | None = None
 
 
-def _candidates() -> list[Path]:
-    if sys.platform == "win32":
-        user = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData/Local"))
-    elif sys.platform == "darwin":
-        user = Path.home() / "Library/Caches"
-    else:
-        user = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    owner = os.environ.get("USER") or os.environ.get("USERNAME") or "user"
-    named = [os.environ.get(name) for name in ("FASTSEQ_CACHE_DIR", "NUMBA_CACHE_DIR")]
-    # never two versions of the kernels in one folder: a compiled kernel names Python types of its
-    # version, and loading it under another fails in the middle
-    return [
-        *(Path(folder) / f"fastseq-{_stamp}" for folder in named if folder),
-        HERE / "__pycache__" / f"kernels-{_stamp}",
-        user / "fastseq" / _stamp,
-        Path(tempfile.gettempdir()) / f"fastseq-{owner}" / _stamp,
-    ]
+def _candidates() -> Iterator[Path]:
+    """Where kernels may be kept, best first.
+
+    Never two versions of the kernels in one folder: a compiled kernel names Python types of its
+    version, and loading it under another fails in the middle.
+    """
+    for name in ("FASTSEQ_CACHE_DIR", "NUMBA_CACHE_DIR"):
+        if os.environ.get(name):
+            yield Path(os.environ[name]) / f"fastseq-{_stamp}"
+    ours = HERE / "__pycache__"
+    if not (ours / f"kernels-{_stamp}").is_dir():
+        for old in ours.glob("kernels-*"):
+            shutil.rmtree(old, ignore_errors=True)
+    yield ours / f"kernels-{_stamp}"
+    with suppress(RuntimeError):  # a user without a home
+        if sys.platform == "win32":
+            user = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local")
+        elif sys.platform == "darwin":
+            user = Path.home() / "Library/Caches"
+        else:
+            user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        yield user / "fastseq" / _stamp
 
 
 def _usable(folder: Path) -> bool:
     """Whether the folder can be written, and by nobody else: what lies in it is run."""
     try:
-        if not folder.is_dir():
-            for old in folder.parent.glob("kernels-*"):
-                shutil.rmtree(old, ignore_errors=True)
-            folder.mkdir(mode=0o700, parents=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             status = folder.stat()
     except OSError:
@@ -183,3 +186,12 @@ class _KernelCache(caching.FunctionCache):  # type: ignore[misc]
             callback, _on_compile = _on_compile, None
             callback()
         return loaded
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except Exception:
+            # a damaged index file: start a new one; a full disk: do without
+            with suppress(Exception):
+                self.flush()
+                super().save_overload(sig, data)

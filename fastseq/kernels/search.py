@@ -51,6 +51,8 @@ class Scratch(NamedTuple):
     run: Int64  # [M] each term's current run
     posting: Int64  # [M] where its postings start
     count: Int64  # [M] and how many fall in the window at hand
+    order: UInt64  # [M] keys of (bound, place in the query)
+    order_spare: UInt64  # [M]
 
 
 def make_scratch(k: int, terms: int) -> Scratch:
@@ -70,6 +72,8 @@ def make_scratch(k: int, terms: int) -> Scratch:
         run=np.empty(terms, np.int64),
         posting=np.empty(terms, np.int64),
         count=np.empty(terms, np.int64),
+        order=np.empty(terms, np.uint64),
+        order_spare=np.empty(terms, np.uint64),
     )
 
 
@@ -106,34 +110,34 @@ def _find(docs, start, count, low, document):
 
 @helper
 def _prepare(scratch, terms, weights, postings, impacts):
-    """Fill the scratch's term tables, largest bound first; returns (terms kept, all positive)."""
+    """Fill the scratch's term tables, largest bound first, equals in the order given.
+
+    Returns (terms kept, whether all weights are positive).
+    """
     kept = 0
     positive = True
     for i in range(len(terms)):
         term = terms[i]
         if term < 0 or postings.term_run[term] == postings.term_run[term + 1]:
             continue
-        weight = weights[i]
-        positive = positive and weight > TINY
-        bound = weight * impacts.best[np.uint64(term)]
-        j = kept
-        while j > 0 and scratch.bound[j - 1] < bound:
-            scratch.bound[j] = scratch.bound[j - 1]
-            scratch.term[j] = scratch.term[j - 1]
-            scratch.weight[j] = scratch.weight[j - 1]
-            j -= 1
-        scratch.bound[j] = bound
-        scratch.term[j] = term
-        scratch.weight[j] = weight
+        positive = positive and weights[i] > TINY
+        bound = weights[i] * impacts.best[np.uint64(term)]
+        scratch.order[kept] = make_key(bound, i)
         kept += 1
+    sort_descending(scratch.order, scratch.order_spare, kept)
     total = 0.0
     scratch.rest[kept] = 0.0
-    for i in range(kept - 1, -1, -1):
-        total += scratch.bound[i]
+    for j in range(kept - 1, -1, -1):
+        i = key_document(scratch.order[j])
+        term = terms[i]
+        scratch.term[j] = term
+        scratch.weight[j] = weights[i]
+        scratch.bound[j] = key_score(scratch.order[j])
+        scratch.run[j] = postings.term_run[term]
+        scratch.posting[j] = postings.term_posting[term]
+        total += scratch.bound[j]
         # float32 sums of n terms err by less than n · 2^-24 of their size
-        scratch.rest[i] = total * (1.0 + 1e-6 + 1.2e-7 * kept)
-        scratch.run[i] = postings.term_run[scratch.term[i]]
-        scratch.posting[i] = postings.term_posting[scratch.term[i]]
+        scratch.rest[j] = total * (1.0 + 1e-6 + 1.2e-7 * kept)
     return kept, positive
 
 
@@ -181,7 +185,7 @@ def _accumulate(scratch, postings, impacts, i, slack):
 
 
 @helper
-def _search_all(scratch, postings, impacts, terms, k, n_docs):
+def _search_all(scratch, postings, impacts, terms, k, n_docs, base):
     """Every document that has a query term, whatever the sign of its score; exhaustive."""
     keys = scratch.keys
     found = 0
@@ -206,7 +210,7 @@ def _search_all(scratch, postings, impacts, terms, k, n_docs):
         for c in range(touched):
             document = np.uint64(scratch.candidates[c])
             row = (window << WINDOW_BITS) + np.int64(document)
-            key = make_key(scratch.scores[document], row)
+            key = make_key(scratch.scores[document] + base, row)
             scratch.scores[document] = 0.0
             scratch.seen[document] = 0
             if key > threshold and row < n_docs:
@@ -330,9 +334,22 @@ def _complete(scratch, postings, impacts, i, found, window, threshold):
     return np.int64(kept)
 
 
+@inline
+def _threshold(key, base):
+    """A sum of impacts must be above this for a later document to pass `key`.
+
+    Scores are ranked with `base` added, in float32: two sums that differ may make one score. So
+    with a base the threshold lies a rounding error below, and the keys decide.
+    """
+    score = key_score(key)
+    if base == 0.0:
+        return score
+    return max(np.float32(0.0), np.float32(score - base - np.float32(2.4e-7) * score))
+
+
 @helper
-def _search_pruned(scratch, postings, impacts, terms, k, n_docs):
-    """The general case: every weight positive, so a score is zero where no term occurs."""
+def _search_pruned(scratch, postings, impacts, terms, k, n_docs, base):
+    """The general case: every weight positive, so a sum is zero where no term occurs."""
     keys = scratch.keys
     found = np.int64(0)
     best_key = np.uint64(0)
@@ -373,17 +390,17 @@ def _search_pruned(scratch, postings, impacts, terms, k, n_docs):
             score = scratch.partial[c]
             if score >= threshold:
                 row = (window << WINDOW_BITS) + np.int64(scratch.candidates[c])
-                key = make_key(score, row)
+                key = make_key(score + base, row)
                 if key > best_key and row < n_docs:
                     keys[np.uint64(found)] = key
                     found += 1
                     if found == len(keys):
                         best_key = select_best(keys, found, k)
-                        threshold = key_score(best_key)
+                        threshold = _threshold(best_key, base)
                         found = np.int64(k)
         if found > k:
             best_key = select_best(keys, found, k)
-            threshold = key_score(best_key)
+            threshold = _threshold(best_key, base)
             found = np.int64(k)
         for i in range(essential):
             _advance(scratch, postings, i, window + 1)
@@ -413,9 +430,9 @@ def search(rows, scores, postings, impacts, scratch, starts, terms, weights, bas
             scratch, terms[first:last], weights[first:last], postings, impacts
         )
         if positive:
-            found = _search_pruned(scratch, postings, impacts, kept, k, n_docs)
+            found = _search_pruned(scratch, postings, impacts, kept, k, n_docs, base[q])
         else:
-            found = _search_all(scratch, postings, impacts, kept, k, n_docs)
+            found = _search_all(scratch, postings, impacts, kept, k, n_docs, base[q])
         if found > k:
             select_best(scratch.keys, found, k)
             found = np.int64(k)
@@ -423,7 +440,7 @@ def search(rows, scores, postings, impacts, scratch, starts, terms, weights, bas
         for i in range(found):
             key = scratch.keys[np.uint64(i)]
             rows[q, i] = key_document(key)
-            scores[q, i] = key_score(key) + base[q]
+            scores[q, i] = key_score(key)
         for i in range(found, k):
             rows[q, i] = -1
             scores[q, i] = 0.0

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from fastseq.errors import SettingsError
+from fastseq.errors import DataError, SettingsError
 from fastseq.index.segment import Segment
 from fastseq.kernels import impacts as impact_kernels
 from fastseq.kernels import queries as query_kernels
@@ -145,7 +145,10 @@ class Searcher:
         if any(isinstance(query, Mapping) for query in queries):
             return self._weighted_terms(queries)
         lexicon = Lexicon(self._segment.analyzer)
-        tokens = lexicon.encode(Texts.from_strings(queries))  # type: ignore[arg-type]
+        try:
+            tokens = lexicon.encode(Texts.from_strings(queries))  # type: ignore[arg-type]
+        except DataError:
+            raise DataError("a query is not valid UTF-8") from None
         ids = self._segment.lookup(lexicon.terms())[tokens.values]
         n = len(ids)
         starts = np.empty(len(queries) + 1, np.int64)

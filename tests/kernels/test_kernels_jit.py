@@ -55,7 +55,36 @@ def test_our_own_variable_goes_before_numbas(
 def test_without_a_name_it_is_beside_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    assert module._candidates()[0].is_relative_to(PACKAGE / "kernels" / "__pycache__")
+    candidates = list(module._candidates())
+    assert candidates[0].is_relative_to(PACKAGE / "kernels" / "__pycache__")
+    assert all(module._stamp in str(folder) for folder in candidates)
+
+
+def test_only_our_own_old_kernels_are_swept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    named, room = tmp_path / "named", tmp_path / "room"
+    for folder in (named / "kernels-precious", room / "__pycache__" / "kernels-old"):
+        folder.mkdir(parents=True)
+    monkeypatch.setattr(module, "HERE", room)
+    monkeypatch.setenv("FASTSEQ_CACHE_DIR", str(named))
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    assert len(list(module._candidates())) == 3
+    assert (named / "kernels-precious").is_dir()
+    assert not (room / "__pycache__" / "kernels-old").exists()
+
+
+def test_a_named_folder_serves_a_user_without_a_home(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(module.Path, "home", homeless)
+    monkeypatch.setenv("FASTSEQ_CACHE_DIR", str(tmp_path))
+    assert chosen(monkeypatch).parent == tmp_path
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
     assert all(module._stamp in str(folder) for folder in module._candidates())
 
 
@@ -165,6 +194,10 @@ def test_an_installation_that_cannot_be_written_to(tmp_path: Path) -> None:
     assert other != folder
     for path in Path(other).glob("*.nbc"):  # a damaged kernel is as good as none
         path.write_bytes(path.read_bytes()[:100] + b"\0" * 50)
+    assert run() == ["compiled", other]
+    assert run() == [other]
+    for path in Path(other).glob("*.nbi"):  # and so is a damaged list of them
+        path.write_bytes(b"\x80garbage")
     assert run() == ["compiled", other]
     assert run() == [other]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -250,3 +251,28 @@ def test_hits_outlive_a_later_commit(tmp_path: Path) -> None:
     assert hits.to_dicts()[0]["fields"] == {"id": "old", "text": "tea"}
     assert index.search("tea").ids == [["old"]]
     assert Index.open(tmp_path / "index").search("tea").ids == [[]]
+
+
+def test_scores_that_agree_only_with_the_base_keep_the_order_of_the_rows(tmp_path: Path) -> None:
+    """BM25+ adds a large constant to sums of which float32 then shows fewer digits."""
+    rng = np.random.default_rng(5)
+    texts = ["apple " + "filler " * int(n) for n in rng.integers(20_000, 40_000, 60)]
+    index = Index.build(pa.table({"text": texts}), tmp_path / "index", threads=1)
+    model = BM25(k1=900.0, delta=1e6, variant="bm25+")
+    for k in (60, 7):
+        hits = index.search("apple", k=k, model=model)
+        pairs = list(zip((-hits.scores[0]).tolist(), hits.rows[0].tolist(), strict=True))
+        assert pairs == sorted(pairs)
+    assert len(set(index.search("apple", k=60, model=model).scores[0].tolist())) < 60
+
+
+def test_a_query_of_very_many_terms(tmp_path: Path) -> None:
+    terms = [f"t{i}" for i in range(60_000)]
+    table = pa.table({"text": [" ".join(terms[i::7]) for i in range(7)]})
+    index = Index.build(table, tmp_path / "index", threads=1)
+    query = {term: 1 + i / 60_000 for i, term in enumerate(terms)}  # bounds ascend
+    index.search("t1")
+    started = time.perf_counter()
+    hits = index.search(query, k=7)
+    assert time.perf_counter() - started < 2
+    assert sorted(hits.rows[0].tolist()) == list(range(7))
