@@ -23,7 +23,7 @@ Query = str | Mapping[str, float]
 
 MOST_HITS = 1 << 30  # rows × queries of one call
 LARGEST_WEIGHT = 1e20  # of a query's term: far more would not fit a float32 score
-_SMALLEST_TURN, _LARGEST_TURN = 16, 512  # queries that a thread takes at a time from a batch
+_SMALLEST_TURN, _LARGEST_TURN = 32, 64  # queries that a thread takes at a time from a batch
 _KEPT_RANKINGS = 8  # of models used lately
 _KEPT_IMPACTS = 1 << 28  # postings of one model whose impacts are remembered: 1 GB
 _KEPT_SCRATCH = 16
