@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from subprocess import CalledProcessError
 from typing import Any
 
 import click
@@ -65,6 +66,8 @@ def _parsed(names: tuple[str, ...]) -> dict[str, Any]:
         try:
             measure: Any = ir_measures.parse_measure(name)
             measure.validate_params()
+            if measure.params.get("cutoff", 1) < 1:
+                raise ValueError("a cutoff below 1")
         except (NameError, ValueError, AssertionError, SyntaxError) as error:
             raise SettingsError(
                 f"no such measure: {name!r}; write it like nDCG@10, AP, RR or P(rel=2)@5"
@@ -84,4 +87,9 @@ def _scores(
         found = ir_measures.calc_aggregate(list(wanted.values()), qrels, run)
     except ValueError as error:  # a measure that needs a package which is not installed
         raise SettingsError(str(error)) from error
+    except (OSError, CalledProcessError) as error:  # or another program, which is fussy about ids
+        raise SettingsError(
+            f"{', '.join(wanted)}: the program that works one of these out failed; it may need "
+            "Perl, and query ids that are numbers"
+        ) from error
     return {name: float(found[measure]) for name, measure in wanted.items()}

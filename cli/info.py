@@ -35,7 +35,7 @@ def command(common: Common, path: Path, verify: bool, form: str) -> None:
         said["damaged"] = damaged
     if form == "json":
         write_json(said)
-    elif not common.quiet:
+    else:
         write_pairs(
             [
                 ("kind", said["kind"]),

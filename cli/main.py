@@ -119,7 +119,7 @@ def _give_up_stdout() -> None:
 @click.version_option(package_name="fastseq")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
-    """Search, vectors and sequence models over text kept in Parquet."""
+    """Search and text features over Parquet."""
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 

@@ -1,4 +1,4 @@
-"""fastseq: search, vectors and sequence models over text kept in Parquet, compiled by Numba.
+"""fastseq: search and text features over Parquet, compiled by Numba.
 
     import fastseq
     index = fastseq.Index.build("corpus.parquet", "my-index")

@@ -1,7 +1,7 @@
 """Hash tables: bytes -> id and uint64 -> id, in memory and on disk.
 
-Open addressing with linear probing over a power of two of slots, at most half full. Equal hashes
-never decide: keys are compared whole.
+Open addressing with linear probing over a power of two of slots, at most half full in memory (on
+disk as full as the caller makes it). Equal hashes never decide: keys are compared whole.
 
 A growing table of byte strings is four arrays:
   slots    uint64[2 * capacity]  slot i is (slots[2i], slots[2i + 1]); the second is 0 when the

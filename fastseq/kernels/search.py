@@ -127,6 +127,11 @@ def _prepare(scratch, terms, weights, postings, impacts):
     sort_descending(scratch.order, scratch.order_spare, kept)
     total = 0.0
     scratch.rest[kept] = 0.0
+    for j in range(kept):
+        total += key_score(scratch.order[j])
+    # float32 sums of n terms err by less than n · 2^-24 of the whole score, however small the tail
+    error = total * (1e-6 + 1.2e-7 * kept)
+    total = 0.0
     for j in range(kept - 1, -1, -1):
         i = key_document(scratch.order[j])
         term = terms[i]
@@ -136,8 +141,7 @@ def _prepare(scratch, terms, weights, postings, impacts):
         scratch.run[j] = postings.term_run[term]
         scratch.posting[j] = postings.term_posting[term]
         total += scratch.bound[j]
-        # float32 sums of n terms err by less than n · 2^-24 of their size
-        scratch.rest[j] = total * (1.0 + 1e-6 + 1.2e-7 * kept)
+        scratch.rest[j] = total + error
     return kept, positive
 
 

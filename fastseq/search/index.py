@@ -11,7 +11,7 @@ from fastseq.index.segment import Segment
 from fastseq.search.hits import Hits
 from fastseq.search.models import BM25, Model
 from fastseq.search.searcher import Query, Searcher
-from fastseq.store.folder import describe
+from fastseq.store.folder import description
 
 if TYPE_CHECKING:
     from fastseq.index.build import Progress
@@ -142,4 +142,4 @@ class Index:
 
     def info(self) -> dict[str, Any]:
         """What `fastseq info` prints: kind, format_version, settings, statistics, files, bytes."""
-        return describe(self.path)
+        return description(self._segment.folder.manifest)

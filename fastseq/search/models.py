@@ -233,6 +233,8 @@ def model_by_name(
     if name not in NAMES:
         raise SettingsError(f"model must be one of {', '.join(NAMES)}, not {name!r}")
     bm25 = {k: v for k, v in (("k1", k1), ("b", b), ("delta", delta)) if v is not None}
+    if delta is not None and name not in ("bm25+", "bm25l"):
+        raise SettingsError(f"delta: only for bm25+ and bm25l, not {name}")
     if name in ("tfidf", "bow"):
         if bm25:
             raise SettingsError(f"{', '.join(bm25)}: only for the BM25 models, not {name}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
@@ -23,7 +24,8 @@ Query = str | Mapping[str, float]
 
 MOST_HITS = 1 << 30  # rows × queries of one call
 LARGEST_WEIGHT = 1e20  # of a query's term: far more would not fit a float32 score
-_SMALLEST_TURN, _LARGEST_TURN = 32, 64  # queries that a thread takes at a time from a batch
+_BLOCK = 1024  # queries analysed at a time: on one thread, since it is mostly Python
+_TURN = 16  # queries that a thread takes at a time
 _KEPT_RANKINGS = 8  # of models used lately
 _KEPT_IMPACTS = 1 << 28  # postings of one model whose impacts are remembered: 1 GB
 _KEPT_SCRATCH = 16
@@ -84,31 +86,10 @@ class Searcher:
         rows = np.full((n, k), -1, np.int32) if depth < k else np.empty((n, k), np.int32)
         scores = np.zeros((n, k), np.float32) if depth < k else np.empty((n, k), np.float32)
         ranking = self._ranking(model)
-        turns = _turns(n, threads)
-        lock = threading.Lock()
-
-        def work() -> None:
-            while True:
-                with lock:
-                    turn = next(turns, None)
-                if turn is None:
-                    return
-                self._search(rows[turn], scores[turn], queries[turn], model, ranking)
-
-        helpers = min(threads, -(-n // _SMALLEST_TURN)) - 1
-        if helpers < 1:
-            work()
-            return rows, scores
-        with ThreadPoolExecutor(helpers, "fastseq-search") as pool:
-            others = [pool.submit(work) for _ in range(helpers)]
-            try:
-                work()
-                for other in others:
-                    other.result()
-            except BaseException:
-                with lock:
-                    turns.close()  # an interrupt need not wait for the rest of the batch
-                raise
+        with ThreadPoolExecutor(threads, "fastseq-search") as pool:
+            for first in range(0, n, _BLOCK):
+                some = slice(first, first + _BLOCK)
+                self._search(rows[some], scores[some], queries[some], model, ranking, pool, threads)
         return rows, scores
 
     def _search(
@@ -118,20 +99,40 @@ class Searcher:
         queries: Sequence[Query],
         model: Model,
         ranking: Ranking,
+        pool: ThreadPoolExecutor,
+        threads: int,
     ) -> None:
-        """Fill in the hits of some queries, on this thread."""
+        """Fill in the hits of a block of queries: analysed here, searched on all threads."""
         starts, terms, counts = self._terms(queries)
         weights, base = model.weigh(self._segment, starts, terms, counts)
         impacts = ranking.impacts(terms)
         # the columns past it stay as they are: a part of each row would be another type to Numba
         k = min(rows.shape[1], self._segment.documents)
-        scratch = self._take_scratch(k, int(np.diff(starts).max()))
-        kernels.search(
-            rows, scores, self._segment.postings, impacts, scratch, starts, terms, weights, base,
-            k, self._segment.documents,
-        )  # fmt: skip
-        if len(self._scratch) < _KEPT_SCRATCH:
-            self._scratch.append(scratch)
+        longest = int(np.diff(starts).max())
+        n = len(queries)
+        step = n if threads == 1 else _TURN
+        turns = itertools.count(0, step)  # next() on it is atomic
+
+        def work() -> None:
+            scratch = self._take_scratch(k, longest)
+            while (first := next(turns)) < n:
+                last = min(first + step, n)
+                kernels.search(
+                    rows[first:last], scores[first:last], self._segment.postings, impacts, scratch,
+                    starts[first : last + 1], terms, weights, base[first:last],
+                    k, self._segment.documents,
+                )  # fmt: skip
+            if len(self._scratch) < _KEPT_SCRATCH:
+                self._scratch.append(scratch)
+
+        others = [pool.submit(work) for _ in range(min(threads, -(-n // step)) - 1)]
+        try:
+            work()
+            for other in others:
+                other.result()
+        except BaseException:
+            turns = itertools.count(n)  # an interrupt need not wait for the rest of the batch
+            raise
 
     # ---- analysis
 
@@ -186,16 +187,6 @@ class Searcher:
         if kernels.fits(scratch, k, terms):
             return scratch
         return kernels.make_scratch(k, max(terms, 32))
-
-
-def _turns(n: int, threads: int) -> Generator[slice, None, None]:
-    """The queries 0 … n - 1 in turns: large ones first, then ever smaller, so that threads pay
-    little for taking a turn and yet end together."""
-    first = 0
-    while first < n:
-        size = min(max((n - first) // (3 * threads), _SMALLEST_TURN), _LARGEST_TURN, n - first)
-        yield slice(first, first + size)
-        first += size
 
 
 def _checked_weights(query: Mapping[str, float]) -> Float32:

@@ -189,7 +189,10 @@ def id_array(ids: Iterable[str] | Iterable[int] | pa.Array | pa.ChunkedArray) ->
         return ids
     values = ids if isinstance(ids, np.ndarray) else list(ids)
     if isinstance(values, np.ndarray) or (values and not isinstance(values[0], str)):
-        return int64_array(np.asarray(values, np.int64))
+        numbers = np.asarray(values)
+        if numbers.dtype == np.uint64:  # ids beyond the largest int64
+            return pa.Array.from_buffers(pa.uint64(), len(numbers), [None, pa.py_buffer(numbers)])
+        return int64_array(np.asarray(numbers, np.int64))
     return _string_array(values, pa.string())
 
 

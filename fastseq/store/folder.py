@@ -168,7 +168,11 @@ def describe(path: str | Path) -> dict[str, Any]:
     FormatError
         The manifest is missing or damaged.
     """
-    manifest = read_manifest(Path(path))
+    return description(read_manifest(Path(path)))
+
+
+def description(manifest: Manifest) -> dict[str, Any]:
+    """`describe` for a manifest already read."""
     return {
         "kind": manifest.kind,
         "format_version": manifest.format_version,

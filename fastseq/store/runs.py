@@ -145,7 +145,7 @@ class RunWriter:
         )
         for name, ids in (("query", queries), ("document", documents)):
             if is_string(ids.type):
-                _refuse_white_space(ids, name, self._path)
+                _refuse_white_space(ids, name, self._path, b" \t\n\v\f\r" if trec else b"\t\n\r")
         columns = [queries.cast(pa.string()), documents.cast(pa.string()), ranks.cast(pa.string())]
         if trec:
             columns.insert(1, string_scalar("Q0", pa.string()))
@@ -219,9 +219,9 @@ def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
     """
     suffix = Path(path).suffix.lower()
     qrels: dict[str, dict[str, int]] = {}
-    names = (("query-id", *QUERY_ID_NAMES), ("corpus-id", *DOC_ID_NAMES), REL_NAMES)
+    names = ((*QUERY_ID_NAMES, "query-id"), (*DOC_ID_NAMES, "corpus-id"), REL_NAMES)
     if suffix == ".parquet":
-        rows = _parquet_rows(path, (QUERY_ID_NAMES, DOC_ID_NAMES, REL_NAMES))
+        rows = _parquet_rows(path, names)
     elif suffix == ".tsv":
         rows = _headed_rows(path, names)
     else:
@@ -263,9 +263,7 @@ def _headed_rows(
             for wanted in names:
                 name = next((name for name in wanted if name in fields), None)
                 if name is None:
-                    raise DataError(
-                        f"{path}, line {number}: no column {wanted[-1]!r} in the header"
-                    )
+                    raise DataError(f"{path}, line {number}: no column {wanted[0]!r} in the header")
                 at.append(fields.index(name))
             continue
         if len(fields) != width:
@@ -279,7 +277,8 @@ def _trec_rows(
 ) -> Iterator[tuple[str, str, str, Any]]:
     first, second, third = at
     for number, line in read_lines(path):
-        fields = line.split()
+        fields = line.replace("\t", " ").split(" ")  # an id may hold other white space
+        fields = [field for field in fields if field]
         if len(fields) != width:
             raise DataError(
                 f"{path}, line {number}: {len(fields)} columns, expected {width}: {form}"
@@ -287,10 +286,10 @@ def _trec_rows(
         yield f"line {number}", fields[first], fields[second], fields[third]
 
 
-def _refuse_white_space(ids: pa.Array, what: str, path: Path) -> None:
+def _refuse_white_space(ids: pa.Array, what: str, path: Path, separators: bytes) -> None:
     texts = to_texts(ids)
     white = np.zeros(256, np.bool_)
-    white[[9, 10, 11, 12, 13, 32]] = True
+    white[list(separators)] = True
     at = np.flatnonzero(white[texts.data])
     row = None
     if len(at):

@@ -179,7 +179,7 @@ def find_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     DataError
         Nothing is there, or nothing with that ending.
     """
-    found: dict[Path, None] = {}
+    found: dict[Path, Path] = {}  # by where they really are
     for given in paths:
         path = Path(given)
         if path.is_dir():
@@ -195,8 +195,9 @@ def find_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
                 raise DataError(f"{path}: no file matches")
         else:
             raise DataError(f"{path}: no such file or folder")
-        found.update(dict.fromkeys(files))
-    return list(found)
+        for file in files:
+            found.setdefault(file.resolve(), file)
+    return list(found.values())
 
 
 def _below(folder: Path) -> Iterator[Path]:

@@ -7,14 +7,16 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from fastseq.errors import FormatError, SettingsError
-from fastseq.text.stemming import check_stemmer, stemmers
-from fastseq.text.stopwords import check_stopwords, stopword_languages
+from fastseq.text.segmentation import segmenter_version
+from fastseq.text.stemming import check_stemmer, stemmers, stems_fingerprint
+from fastseq.text.stopwords import check_stopwords, stopword_languages, stopwords_fingerprint
 from fastseq.text.unicode_tables import unicode_tables
 from fastseq.types import Texts
 
 TOKENIZERS = ("word", "space", "char")
 CJK = ("bigrams", "none", "words")
 ON_INVALID = ("error", "replace")
+LONGEST_NGRAM = 64
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,9 @@ class Analyzer:
         for name, value in out.items():
             if isinstance(value, tuple):
                 out[name] = list(value)
-        return {**out, "unicode": unicode_tables().version}
+        out["unicode"] = unicode_tables().version
+        packages = self._fingerprints()
+        return {**out, "packages": packages} if packages else out
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Analyzer:
@@ -141,6 +145,7 @@ class Analyzer:
                 f"the analyzer was saved with Unicode tables {version!r}; "
                 f"this version of fastseq has {unicode_tables().version!r}"
             )
+        packages = settings.pop("packages", {})
         unknown = sorted(settings.keys() - {field.name for field in fields(cls)})
         if unknown:
             raise FormatError(
@@ -148,9 +153,29 @@ class Analyzer:
                 f"{', '.join(map(str, unknown))}"
             )
         try:
-            return cls(**settings)
-        except SettingsError as error:
+            analyzer = cls(**settings)
+        except (SettingsError, TypeError) as error:
             raise FormatError(f"the saved analyzer cannot be rebuilt: {error}") from None
+        ours = analyzer._fingerprints()
+        if packages != ours:
+            saved_with = packages if isinstance(packages, dict) else {}
+            differs = [name for name in ours if saved_with.get(name) != ours[name]]
+            raise FormatError(
+                f"saved with another version of {' and '.join(differs) or 'fastseq'}, which takes "
+                "words differently: build it again, or install that version"
+            )
+        return analyzer
+
+    def _fingerprints(self) -> dict[str, Any]:
+        """What shows that another version of a package would analyse text in another way."""
+        found: dict[str, Any] = {}
+        if self.stemmer != "none":
+            found["PyStemmer"] = stems_fingerprint(self.stemmer)
+        if isinstance(self.stopwords, str) and self.stopwords not in ("none", "lucene"):
+            found["stop-words"] = stopwords_fingerprint(self.stopwords)
+        if self.tokenizer == "word" and self.cjk == "words":
+            found["rjieba"] = segmenter_version()
+        return found
 
 
 def _one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -166,6 +191,8 @@ def _span(name: str, value: object) -> tuple[int, int]:
     """A pair (low, high) of whole numbers, 1 <= low <= high."""
     if isinstance(value, tuple | list) and len(value) == 2 and all(map(_is_int, value)):
         low, high = value
-        if 1 <= low <= high:
+        if 1 <= low <= high <= LONGEST_NGRAM:
             return low, high
-    raise SettingsError(f"{name} is {value!r}; expected two whole numbers, 1 <= low <= high")
+    raise SettingsError(
+        f"{name} is {value!r}; expected two whole numbers, 1 <= low <= high <= {LONGEST_NGRAM}"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import metadata
 
 from fastseq.errors import MissingExtraError
 
@@ -20,3 +21,11 @@ def segmenter() -> Callable[[str], list[str]]:
         ) from None
     cut: Callable[[str], list[str]] = rjieba.cut
     return cut
+
+
+def segmenter_version() -> str:
+    """The version of rjieba, with its dictionary; empty when it is not installed."""
+    try:
+        return metadata.version("rjieba")
+    except metadata.PackageNotFoundError:
+        return ""

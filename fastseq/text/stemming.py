@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import zlib
 from collections.abc import Callable
 from functools import cache
 
@@ -40,3 +41,31 @@ def stem(stemmer: str, words: list[str]) -> list[str]:
     if "" in stems:
         return [stemmed or word for stemmed, word in zip(stems, words, strict=True)]
     return stems
+
+
+# Words in which releases of Snowball have differed, and endings of many kinds.
+_PROBES = """
+    universal university universe added adding organized organised organization pasted
+    paste generously general generate communication commune arsenal past evening news
+    inning outing skies dying lying idly gently ugly early only singly hopping hoped
+    falling relational conditional rational valenci digitizer conformabli vietnamization
+    predication operator feudalism decisiveness hopefulness callousness formality
+    sensitivity sensibility triplicate formative formalize electricity electrical hopeful
+    goodness revival allowance inference airliner adjustable defensible irritant
+    replacement adjustment dependent adoption communism activate angularity homologous
+    effective bowdlerize probate rate cease controlling rolling
+"""
+
+
+@cache
+def stems_fingerprint(stemmer: str) -> int:
+    """A CRC-32 of the stems of some words, the language's stop words among them.
+
+    Stemmer.version() does not change with the rules; this does, for most changes of them.
+    """
+    from fastseq.text.stopwords import stopword_languages, stopword_set
+
+    words = _PROBES.split()
+    if stemmer in stopword_languages():
+        words += sorted(stopword_set(stemmer, True, False))
+    return zlib.crc32("\n".join(stem(stemmer, words)).encode())

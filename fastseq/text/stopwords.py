@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable
 from functools import cache
 
@@ -55,3 +56,9 @@ def stopword_set(
         words = get_stop_words(stopwords)
     change = unicode_tables().change
     return frozenset(change(word, lowercase, fold_accents) for word in words)
+
+
+@cache
+def stopwords_fingerprint(language: str) -> int:
+    """A CRC-32 of the package's list, which changes with its releases."""
+    return zlib.crc32("\n".join(sorted(stopword_set(language, False, False))).encode())

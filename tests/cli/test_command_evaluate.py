@@ -104,3 +104,13 @@ def test_an_empty_run_scores_nothing(run: Run, files: dict[str, Path]) -> None:
     files["run.trec"].write_text("")
     ran = run("evaluate", files["run.trec"], files["qrels.txt"], "-m", "AP", "--format", "json")
     assert json.loads(ran.out) == {"AP": 0.0}
+
+
+@pytest.mark.parametrize("measure", ["P@0", "nDCG@0", "R@-1", "ERR@20"])
+def test_measures_that_end_the_process_elsewhere(
+    run: Run, files: dict[str, Path], measure: str
+) -> None:
+    """Cutoffs of 0 abort in C, and ERR runs a Perl program that wants numbers as ids."""
+    ran = run("evaluate", files["run.trec"], files["qrels.txt"], "-m", measure)
+    assert ran.code == 1
+    assert measure in ran.error

@@ -213,3 +213,17 @@ def test_borders_of_windows(tmp_path: Path, count: int) -> None:
     hits = index.search("all", k=count + 5, model=BoW())
     assert hits.rows[0].tolist() == [*range(count), *[-1] * 5]
     assert index.search("all", k=count, model=BM25(variant="robertson")).counts[0] == count
+
+
+def test_tiny_weights_under_a_large_one_lose_nothing(tmp_path: Path) -> None:
+    """Bounds allow for the rounding of the whole score, not of their own small sum."""
+    texts = ["aa dd"] * 3 + ["xx"] * 65533 + ["bb cc"] * 60000
+    texts[65536 + 100] = "aa bb cc"
+    index = Index.build(pa.table({"text": texts}), tmp_path / "index", store=[])
+    unit = 2.0**-23
+    query = {"aa": 1.0, "dd": unit, "bb": 0.6 * unit, "cc": 0.6 * unit}
+    for k in (1, 2, 10):
+        pruned = index.search(query, k=k, model=BoW())
+        exhaustive = index.search({**query, "xx": 0.0}, k=k, model=BoW())
+        assert pruned.rows[0, 0] == 65636
+        np.testing.assert_array_equal(pruned.scores[0, :2], exhaustive.scores[0, :2])

@@ -298,3 +298,10 @@ def test_the_error_names_the_first_few() -> None:
         "expected one row for each id"
     )
     refuse_duplicate_ids(id_hashes(pa.array(["a", "b"])), lambda rows: [])
+
+
+def test_views_inside_lists_are_refused() -> None:
+    """pyarrow writes them and cannot take rows of them."""
+    schema = pa.schema([("tags", pa.list_(pa.string_view()))])
+    with pytest.raises(DataError, match="tags"):
+        DocumentWriter(pa.BufferOutputStream(), schema)

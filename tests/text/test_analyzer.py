@@ -272,3 +272,24 @@ def test_a_tokenizer_that_gives_something_else() -> None:
         Analyzer(tokenizer=lambda text: [3]).tokens("a")  # type: ignore[list-item]
     with pytest.raises(DataError, match="no valid Unicode"):
         Analyzer(tokenizer=lambda text: ["\ud800"]).tokens("a")
+
+
+@pytest.mark.parametrize("name", ["ngrams", "char_ngrams"])
+def test_ngrams_have_a_largest_n(name: str) -> None:
+    assert getattr(Analyzer(**{name: (1, 64)}), name) == (1, 64)
+    with pytest.raises(SettingsError, match="64"):
+        Analyzer(**{name: (1, 65)})
+
+
+def test_an_analyzer_saved_under_other_packages_is_refused() -> None:
+    """Searching with other stems than the index was built with would silently find less."""
+    analyzer = Analyzer(stopwords="german", stemmer="german")
+    saved = analyzer.to_dict()
+    assert Analyzer.from_dict(saved) == analyzer
+    for package in ("PyStemmer", "stop-words"):
+        other = {**saved, "packages": {**saved["packages"], package: 1}}
+        with pytest.raises(FormatError, match=package):
+            Analyzer.from_dict(other)
+    with pytest.raises(FormatError, match="another version"):
+        Analyzer.from_dict({**saved, "packages": None})
+    assert "packages" not in Analyzer(stopwords="lucene").to_dict()
