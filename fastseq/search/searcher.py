@@ -29,6 +29,7 @@ _TURN = 16  # queries that a thread takes at a time
 _KEPT_RANKINGS = 8  # of models used lately
 _KEPT_IMPACTS = 1 << 28  # postings of one model whose impacts are remembered: 1 GB
 _KEPT_SCRATCH = 16
+_KEPT_WORDS = 1 << 13
 
 
 class Ranking:
@@ -55,11 +56,42 @@ class Ranking:
             return self._impacts
 
 
+class _Words:
+    """The terms of queries seen lately and their ids in the index: a word that comes again is
+    neither stemmed nor looked up again, which is most of what analysing a query costs."""
+
+    def __init__(self, segment: Segment) -> None:
+        self._segment = segment
+        self._lock = threading.Lock()
+        # n-grams are numbered anew by each call, so there is nothing to remember
+        self._keep = segment.analyzer.ngrams == (1, 1)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._lexicon = Lexicon(self._segment.analyzer)
+        self._known: Int32 = np.empty(0, np.int32)
+
+    def ids(self, texts: Texts) -> tuple[Int32, Int64]:
+        """(ids, offsets) of the texts' tokens; -1 for one that the index has not."""
+        if not self._keep:
+            lexicon = Lexicon(self._segment.analyzer)
+            tokens = lexicon.encode(texts)
+            return self._segment.lookup(lexicon.terms())[tokens.values], tokens.offsets
+        with self._lock:
+            if len(self._lexicon) > _KEPT_WORDS:
+                self._forget()
+            tokens = self._lexicon.encode(texts)
+            if len(self._lexicon) > len(self._known):
+                self._known = self._segment.lookup(self._lexicon.terms())
+            return self._known[tokens.values], tokens.offsets
+
+
 class Searcher:
     """Searches one segment. Any number of threads may call it at once."""
 
     def __init__(self, segment: Segment) -> None:
         self._segment = segment
+        self._words = _Words(segment)
         self._scratch: list[kernels.Scratch] = []
         self._ranking = lru_cache(_KEPT_RANKINGS)(lambda model: Ranking(segment, model))
 
@@ -145,17 +177,15 @@ class Searcher:
                 )
         if any(isinstance(query, Mapping) for query in queries):
             return self._weighted_terms(queries)
-        lexicon = Lexicon(self._segment.analyzer)
         try:
-            tokens = lexicon.encode(Texts.from_strings(queries))  # type: ignore[arg-type]
+            ids, offsets = self._words.ids(Texts.from_strings(queries))  # type: ignore[arg-type]
         except DataError:
             raise DataError("a query is not valid UTF-8") from None
-        ids = self._segment.lookup(lexicon.terms())[tokens.values]
         n = len(ids)
         starts = np.empty(len(queries) + 1, np.int64)
         terms, counts = np.empty(n, np.int32), np.empty(n, np.float32)
         keys, spare = np.empty(n, np.uint64), np.empty(n, np.uint64)
-        query_kernels.count_terms(starts, terms, counts, keys, spare, ids, tokens.offsets)
+        query_kernels.count_terms(starts, terms, counts, keys, spare, ids, offsets)
         return starts, terms[: starts[-1]], counts[: starts[-1]]
 
     def _weighted_terms(self, queries: Sequence[Query]) -> tuple[Int64, Int32, Float32]:
