@@ -276,3 +276,34 @@ def test_a_query_of_very_many_terms(tmp_path: Path) -> None:
     hits = index.search(query, k=7)
     assert time.perf_counter() - started < 2
     assert sorted(hits.rows[0].tolist()) == list(range(7))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"lowercase": False},
+        {"stopwords": "lucene", "stemmer": "english"},
+        {"cjk": "none", "max_length": 3},
+        {"char_ngrams": (2, 3)},
+        {"min_length": 1},
+        {"ngrams": (1, 2)},
+        {"tokenizer": "space"},
+    ],
+    ids=repr,
+)
+def test_a_query_alone_is_analysed_as_in_a_batch(tmp_path: Path, settings: dict[str, Any]) -> None:
+    """Alone, a short ASCII query takes a way of its own."""
+    rng = np.random.default_rng(3)
+    characters = np.array(list("abCD_019 .,-'\n\txyz  ") + ["the ", "running ", "é", "猫"])
+    texts = ["".join(rng.choice(characters, 60)) for _ in range(100)]
+    queries = ["".join(rng.choice(characters, n % 40)) for n in range(150)]
+    analyzer = Analyzer(**settings)
+    index = Index.build(pa.table({"text": texts}), tmp_path / "index", analyzer=analyzer)
+    batch = index.search(queries, k=20)
+    assert (batch.counts > 0).sum() > 50
+    for _ in range(2):  # the second time its words are known
+        for q, query in enumerate(queries):
+            alone = index.search(query, k=20)
+            np.testing.assert_array_equal(alone.rows[0], batch.rows[q])
+            np.testing.assert_array_equal(alone.scores[0], batch.scores[q])
