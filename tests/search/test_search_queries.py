@@ -295,7 +295,7 @@ def test_a_query_of_very_many_terms(tmp_path: Path) -> None:
 def test_a_query_alone_is_analysed_as_in_a_batch(tmp_path: Path, settings: dict[str, Any]) -> None:
     """Alone, a short ASCII query takes a way of its own."""
     rng = np.random.default_rng(3)
-    characters = np.array(list("abCD_019 .,-'\n\txyz  ") + ["the ", "running ", "é", "猫"])
+    characters = np.array([*"abCD_019 .,-'\n\txyz  ", "the ", "running ", "é", "猫"])
     texts = ["".join(rng.choice(characters, 60)) for _ in range(100)]
     queries = ["".join(rng.choice(characters, n % 40)) for n in range(150)]
     analyzer = Analyzer(**settings)
