@@ -25,7 +25,7 @@ from fastseq.store.ids import id_hashes, refuse_duplicate_ids
 from fastseq.store.writer import FolderWriter
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.lexicon import Lexicon
-from fastseq.text.turns import Turns
+from fastseq.text.turns import Turns, encode_in_turn
 from fastseq.threads import in_order
 from fastseq.types import Int32, Texts, UInt64
 
@@ -201,21 +201,8 @@ class _Builder:
 
     def _invert(self, job: tuple[int, int, Texts]) -> Slice:
         number, first_row, texts = job
-        try:
-            levels = self._lexicon.encode_levels(texts, self._turns.of(number))
-            sizes = self._lexicon.section_sizes
-        except DataError as error:
-            self._turns.abort(number)
-            row = getattr(error, "row", None)
-            if row is None:
-                raise
-            raise DataError(
-                f"row {first_row + row}: its text is not valid UTF-8 "
-                '(--on-invalid replace, or Analyzer(on_invalid="replace"), indexes it all the same)'
-            ) from None
-        except BaseException:
-            self._turns.abort(number)
-            raise
+        levels = encode_in_turn(self._lexicon, self._turns, number, first_row, texts)
+        sizes = self._lexicon.section_sizes
         return invert(levels, sizes, first_row >> WINDOW_BITS, first_row & (WINDOW - 1))
 
     # ---- writing

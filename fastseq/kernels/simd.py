@@ -12,7 +12,6 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 LANES = 64
@@ -38,17 +37,6 @@ def greater64(typingctx: Any, array: Any, start: Any, limit: Any) -> Any:
         limits = builder.shuffle_vector(first, first, zeros)
         above = builder.fcmp_ordered(">", values, limits)
         return builder.bitcast(above, ir.IntType(64))
-
-    return signature, codegen
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def trailing_zeros(typingctx: Any, bits: Any) -> Any:
-    """Index of the lowest set bit of a uint64; 64 when none is set."""
-    signature = types.uint64(types.uint64)
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.cttz(args[0], cgutils.false_bit)
 
     return signature, codegen
 

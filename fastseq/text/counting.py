@@ -14,7 +14,7 @@ from fastseq.errors import DataError
 from fastseq.kernels import counts, ngrams
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.lexicon import Lexicon
-from fastseq.text.turns import Turns
+from fastseq.text.turns import Turns, encode_in_turn
 from fastseq.threads import in_order
 from fastseq.types import Int32, Int64, Texts, Tokens
 
@@ -125,20 +125,7 @@ class _Reader:
 
     def _encode(self, job: tuple[int, int, Texts]) -> Slice:
         number, first, texts = job
-        try:
-            levels = self._lexicon.encode_levels(texts, self._turns.of(number))
-        except DataError as error:
-            self._turns.abort(number)
-            row = getattr(error, "row", None)
-            if row is None:
-                raise
-            raise DataError(
-                f"row {first + row}: its text is not valid UTF-8 "
-                '(--on-invalid replace, or Analyzer(on_invalid="replace"), takes it all the same)'
-            ) from None
-        except BaseException:
-            self._turns.abort(number)
-            raise
+        levels = encode_in_turn(self._lexicon, self._turns, number, first, texts)
         tokens = np.zeros(len(texts), np.int64)
         for level in levels:
             tokens += np.diff(level.offsets)

@@ -8,6 +8,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
+from fastseq.errors import DataError
+from fastseq.text.lexicon import Lexicon
+from fastseq.types import Texts, Tokens
+
 
 class Turns:
     """Slice n enters a level only after slice n - 1 has left it.
@@ -48,3 +52,24 @@ class Turns:
 
 class AbortedError(Exception):
     """Raised in a slice's thread when another slice failed first; never seen by a caller."""
+
+
+def encode_in_turn(
+    lexicon: Lexicon, turns: Turns, number: int, first_row: int, texts: Texts
+) -> list[Tokens]:
+    """The tokens of slice `number`, whose first text is row `first_row` of the collection.
+
+    When it fails, the slices after it are woken. Raises DataError naming the row of a text that is
+    not UTF-8.
+    """
+    try:
+        return lexicon.encode_levels(texts, turns.of(number))
+    except BaseException as error:
+        turns.abort(number)
+        row = getattr(error, "row", None)
+        if row is None:
+            raise
+        raise DataError(
+            f"row {first_row + row}: its text is not valid UTF-8 "
+            '(--on-invalid replace, or Analyzer(on_invalid="replace"), takes it all the same)'
+        ) from None
