@@ -23,6 +23,10 @@ class FormatError(FastseqError):
     """A folder on disk is too old, too new, damaged, or not of the kind expected."""
 
 
+class TrainingError(FastseqError):
+    """Training cannot go on: its loss or gradients are no longer finite."""
+
+
 class NotFittedError(FastseqError):
     """An estimator was used before `fit`."""
 

@@ -1,4 +1,4 @@
-"""Work on a pool of threads, results in order, never more than a few ahead."""
+"""Work on threads: a pool whose results come in order, and a team that shares one piece of work."""
 
 from __future__ import annotations
 
@@ -32,3 +32,55 @@ def in_order(
     finally:
         for _, future in waiting:
             future.cancel()
+
+
+class Team:
+    """Threads that share the parts of one piece of work, the caller among them.
+
+    For work whose parts are kernels that release the GIL and take 50 µs and more. The helpers
+    are started with the first `run` and end with the team or the process.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._pool: ThreadPoolExecutor | None = None
+
+    def run(self, work: Callable[[int], None], parts: int) -> None:
+        """work(0), …, work(parts - 1), each once, on at most `threads` threads.
+
+        The parts must not depend on each other. An exception of any of them comes out here, when
+        all that had begun are done.
+        """
+        if parts <= 1 or self.threads == 1:
+            for part in range(parts):
+                work(part)
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.threads - 1, "fastseq-team")
+        turn = iter(range(parts))  # next() on it is atomic
+
+        def share() -> None:
+            for part in turn:
+                work(part)
+
+        helpers = [self._pool.submit(share) for _ in range(min(self.threads, parts) - 1)]
+        try:
+            share()
+        finally:
+            for helper in helpers:
+                helper.cancel()
+            errors = [helper.exception() for helper in helpers if not helper.cancelled()]
+        for error in errors:
+            if error is not None:
+                raise error
+
+    def split(self, n: int, least: int = 1, multiple: int = 1) -> list[tuple[int, int]]:
+        """[0, n) in at most `threads` ranges of nearly equal length.
+
+        None is shorter than `least` unless there is only one, and all but the last end at a
+        multiple of `multiple`. No range at all for n = 0.
+        """
+        parts = max(1, min(self.threads, n // max(1, least)))
+        step = -(-n // parts)
+        step = -(-step // multiple) * multiple
+        return [(start, min(n, start + step)) for start in range(0, n, step)] if n else []

@@ -2,6 +2,7 @@
 
     cli -> search -> index -> text, store -> kernels, types, settings, machine, threads, errors
     cli -> features -> text, store
+    cli -> models -> nn, text, store
 
 A room may use those below it, never one above or beside it.
 """
@@ -33,8 +34,12 @@ ALLOWED = {
     "features": BASE | {"kernels", "store", "text"},
     "index": BASE | {"kernels", "store", "text"},
     "search": BASE | {"kernels", "store", "text", "index"},
+    "nn": BASE | {"kernels"},
+    "models": BASE | {"kernels", "store", "text", "nn"},
     "samples": BASE | {"store"},
-    "cli": BASE | {"kernels", "store", "text", "index", "search", "samples", "features", "fastseq"},
+    "cli": BASE
+    | {"kernels", "store", "text", "index", "search", "samples", "features", "models", "nn"}
+    | {"fastseq"},
 }
 
 # packages that only some rooms may import
@@ -43,6 +48,8 @@ KEPT_IN = {
     "click": {"cli"},
     "rich": {"cli"},
     "ir_measures": {"cli"},
+    "safetensors": {"store"},
+    "matplotlib": {"models"},
     "Stemmer": {"text"},
     "stop_words": {"text"},
     "rjieba": {"text"},

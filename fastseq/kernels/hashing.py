@@ -21,7 +21,7 @@ import numpy as np
 
 from fastseq.kernels.arrays import Int32, Int64, UInt8, UInt32, UInt64
 from fastseq.kernels.jit import inline, jit
-from fastseq.kernels.simd_bytes import load4, load8, multiply_fold, prefetch
+from fastseq.kernels.simd.bytes import load4, load8, multiply_fold, prefetch
 
 _C1 = np.uint64(0x9E3779B97F4A7C15)
 _C2 = np.uint64(0xD6E8FEB86659FD93)

@@ -26,6 +26,8 @@ from typing import Any, TypeVar
 import numba
 from numba.core import caching
 
+from fastseq.kernels.simd.width import LANES
+
 HERE = Path(__file__).resolve().parent
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
@@ -87,7 +89,8 @@ def _candidates() -> Iterator[Path]:
     ours = HERE / "__pycache__"
     if not (ours / f"kernels-{_stamp}").is_dir():
         for old in ours.glob("kernels-*"):
-            shutil.rmtree(old, ignore_errors=True)
+            if not old.name.startswith(f"kernels-{_digest()}"):
+                shutil.rmtree(old, ignore_errors=True)
     yield ours / f"kernels-{_stamp}"
     with suppress(RuntimeError):  # a user without a home
         if sys.platform == "win32":
@@ -115,12 +118,12 @@ def _usable(folder: Path) -> bool:
 def _digest() -> str:
     """Changes when any source file of this room does."""
     seen = hashlib.sha256()
-    for path in sorted(HERE.glob("*.py")):
-        seen.update(path.name.encode() + b"\0" + path.read_bytes())
+    for path in sorted(HERE.rglob("*.py")):
+        seen.update(path.relative_to(HERE).as_posix().encode() + b"\0" + path.read_bytes())
     return seen.hexdigest()[:16]
 
 
-_stamp = _digest()
+_stamp = f"{_digest()}-{LANES}"  # code for other vectors beside it, when they are forced
 
 
 def _defer_scipy_linalg() -> None:

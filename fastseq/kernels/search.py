@@ -22,8 +22,8 @@ from fastseq.kernels.arrays import Float32, Int32, Int64, UInt8, UInt64
 from fastseq.kernels.impacts import BLOCK, BLOCK_BITS
 from fastseq.kernels.jit import helper, inline, jit
 from fastseq.kernels.postings import WINDOW, WINDOW_BITS
-from fastseq.kernels.simd import greater64
-from fastseq.kernels.simd_bytes import trailing_zeros
+from fastseq.kernels.simd.bits import greater64
+from fastseq.kernels.simd.bytes import trailing_zeros
 from fastseq.kernels.topk import key_document, key_score, make_key, select_best, sort_descending
 
 # Below this many postings in a window, walking them again is cheaper than scanning the window.

@@ -13,7 +13,7 @@ import numpy as np
 from fastseq.kernels.arrays import Int32, Int64, UInt8, UInt16, UInt64
 from fastseq.kernels.hashing import find_or_add, hash_bytes, intern_bytes, low_bytes, mix
 from fastseq.kernels.jit import inline, jit
-from fastseq.kernels.simd_bytes import load8, prefetch, trailing_zeros, visible64, word64
+from fastseq.kernels.simd.bytes import load8, prefetch, trailing_zeros, visible64, word64
 from fastseq.kernels.unicode import (
     CAPITAL_SIGMA,
     FINAL_SIGMA,

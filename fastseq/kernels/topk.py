@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastseq.kernels.jit import helper, inline
-from fastseq.kernels.simd import bits_float, float_bits
+from fastseq.kernels.simd.bits import bits_float, float_bits
 
 SIGN = np.uint32(0x80000000)
 ALL = np.uint32(0xFFFFFFFF)

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastseq.kernels.arrays import Int64, UInt8, UInt16
 from fastseq.kernels.jit import inline, jit
-from fastseq.kernels.simd_bytes import load8, non_ascii64, trailing_zeros
+from fastseq.kernels.simd.bytes import load8, non_ascii64, trailing_zeros
 
 WORD = 1  # the bits of a code point's flags
 SPACE = 2

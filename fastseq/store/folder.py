@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import mmap
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.errors import FormatError
+from fastseq.errors import DataError, FormatError
 from fastseq.store.atomic import reason
 from fastseq.store.manifest import MANIFEST, FileEntry, Manifest, read_manifest
 
@@ -118,6 +118,35 @@ class Folder:
         self._entry(name)
         return self._maps[self._paths[name]]
 
+    def columns(self, name: str, names: Sequence[str]) -> list[list[Any]]:
+        """Columns of a Parquet file, as Python values, in the order of `names`.
+
+        Raises
+        ------
+        FormatError
+            There is no such file in the manifest, it is not Parquet or a column is missing.
+        """
+        import pyarrow as pa  # slow to import, and most readers have no need of it
+
+        from fastseq.store.tables import read_columns
+
+        source: Any = pa.BufferReader(pa.py_buffer(self.buffer(name)))
+        try:
+            return [column.to_pylist() for column in read_columns(source, [[n] for n in names])]
+        except DataError:
+            raise FormatError(
+                f"{self.path(name)}: damaged: not Parquet with the columns {', '.join(names)}"
+            ) from None
+
+    def damaged(self) -> list[str]:
+        """Read every byte that is mapped; the names, inside the folder, of the files whose
+        checksum is wrong, and of files that stand beside the manifest and are not what it names."""
+        wrong = []
+        for name, entry in self.manifest.files.items():
+            if zlib.crc32(memoryview(self._maps[name])) != entry.crc32:
+                wrong.append(name)
+        return wrong + _changed_beside(self.root, self.manifest)
+
     def path(self, name: str) -> Path:
         """Where a file lies, for messages: after a later commit it may be gone.
 
@@ -137,7 +166,8 @@ class Folder:
 
 def verify(path: str | Path) -> list[str]:
     """Read every byte of a folder of any kind and return the names, inside the folder, of the
-    files that are missing, of the wrong size or of the wrong checksum.
+    files that are missing, of the wrong size or of the wrong checksum, or that stand beside the
+    manifest as the second name of a data file and are not that.
 
     Raises
     ------
@@ -145,8 +175,9 @@ def verify(path: str | Path) -> list[str]:
         The manifest itself is missing or damaged.
     """
     root = Path(path)
+    manifest = read_manifest(root)
     wrong = []
-    for name, entry in read_manifest(root).files.items():
+    for name, entry in manifest.files.items():
         try:
             size, crc32 = checksum(root / name)
         except OSError:
@@ -154,7 +185,7 @@ def verify(path: str | Path) -> list[str]:
             continue
         if (size, crc32) != (entry.bytes, entry.crc32):
             wrong.append(name)
-    return wrong
+    return wrong + _changed_beside(root, manifest)
 
 
 def describe(path: str | Path) -> dict[str, Any]:
@@ -192,6 +223,25 @@ def checksum(path: Path) -> tuple[int, int]:
             size += len(block)
             crc32 = zlib.crc32(block, crc32)
     return size, crc32
+
+
+def _changed_beside(root: Path, manifest: Manifest) -> list[str]:
+    """The second names that data files have beside the manifest, where the content differs. One
+    that is missing is no fault: a copy of the folder may do without."""
+    wrong = []
+    for name, entry in manifest.files.items():
+        second = root / name.rpartition("/")[2]
+        try:
+            if "/" not in name or not second.exists() or second.samefile(root / name):
+                continue
+            same = checksum(second) == (entry.bytes, entry.crc32)
+        except FileNotFoundError:
+            continue  # a commit just now
+        except OSError:
+            same = False
+        if not same:
+            wrong.append(second.name)
+    return wrong
 
 
 def _mapped(root: Path, name: str, entry: FileEntry) -> mmap.mmap | bytearray:

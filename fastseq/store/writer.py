@@ -5,6 +5,7 @@
       lock                  held by the writer; the system drops it with the process
       data-000001/          the data files of a commit
       data-000002.tmp/      spills of a writer at work
+      weights.safetensors   where the kind of folder asks for it: a data file under a second name
 
 A commit never touches a file of the one before it: it writes to a data folder with the next
 number. Whatever bears one of these names and is not in the manifest was left behind by a writer
@@ -19,8 +20,9 @@ import os
 import re
 import shutil
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -36,7 +38,8 @@ from fastseq.store.folder import checksum
 from fastseq.store.manifest import MANIFEST, NAME, FileEntry, Manifest, is_ours, read_manifest
 
 LOCK = "lock"
-_NEW_MANIFEST = "manifest.json.new"
+_NEW = ".new"  # ends the name of a file until it is renamed into place
+_NEW_MANIFEST = MANIFEST + _NEW
 _DATA = re.compile(r"data-(\d{6})(\.tmp)?")
 
 
@@ -122,6 +125,10 @@ class FolderWriter:
     path : the folder, made where missing
     kind, format_version : what the manifest will say
     overwrite : replace a folder of the same kind that stands there
+    beside : names of data files that a commit also puts beside the manifest, for people and for
+        other programs: hard links, or copies where the file system has none. A reader takes the
+        one in the data folder.
+    inside : names of folders in this one that have writers of their own; they are left alone
 
     Raises
     ------
@@ -133,12 +140,20 @@ class FolderWriter:
     """
 
     def __init__(
-        self, path: str | Path, kind: str, format_version: int, overwrite: bool = False
+        self,
+        path: str | Path,
+        kind: str,
+        format_version: int,
+        overwrite: bool = False,
+        beside: Collection[str] = (),
+        inside: Collection[str] = (),
     ) -> None:
         self.root = Path(path)
         self._kind = kind
         self._format_version = format_version
         self._overwrite = overwrite
+        self._beside = frozenset(beside)
+        self._inside = frozenset(inside)
         self._files: dict[str, DataFile | FileEntry] = {}
         self._flushes: list[Future[None]] = []
 
@@ -268,8 +283,17 @@ class FolderWriter:
             flush_folder(self._data)
             new.write_bytes(content)
             flush_to_disk(new)
+            published = sorted(self._beside & self._files.keys())
+            for name in published:
+                _second_name(self._data / name, self.root / f"{name}{_NEW}")
             flush_folder(self.root)
+            for name in published:
+                # beside a manifest stands its own file or, for a moment, none
+                with suppress(OSError):
+                    (self.root / name).unlink()
             replace(new, self.root / MANIFEST)
+            for name in published:
+                replace(self.root / f"{name}{_NEW}", self.root / name)
             flush_folder(self.root)
         except OSError as error:
             raise FastseqError(f"cannot write to {self.root}: {reason(error)}") from error
@@ -295,8 +319,13 @@ class FolderWriter:
             else:
                 if not is_ours(content):
                     raise SettingsError(f"{root}: its {MANIFEST} is not fastseq's: choose another")
-        # the lock is there before anything else is, so a folder without one is not a writer's
-        strange = [name for name in names if LOCK not in names or not _made_by_us(name)]
+        # the lock is there before anything else is, so a folder without one is not a writer's;
+        # but on Windows a lock is gone once released, and folders inside may outlast it
+        strange = [
+            name
+            for name in names
+            if not ((LOCK in names and self._made_by_us(name)) or self._stands_inside(name))
+        ]
         if content is None and strange:
             raise SettingsError(
                 f"{root} holds files that are not fastseq's ({min(strange)}): expected a new or "
@@ -312,21 +341,51 @@ class FolderWriter:
     def _sweep(self) -> None:
         """Remove what bears a name of ours and is not in the manifest on disk. Whatever cannot be
         removed (open in another process on Windows) is left to the next writer."""
-        keep: set[str] = set()
+        files: list[str] = []
         if (self.root / MANIFEST).exists():
             try:
-                keep = {name.partition("/")[0] for name in read_manifest(self.root).files}
+                files = list(read_manifest(self.root).files)
             except FormatError:
                 return  # nobody knows what belongs to it
+        keep = {name.partition("/")[0] for name in files}
+        published = {name.rpartition("/")[2]: self.root / name for name in files}
+        new = {_NEW_MANIFEST, *(f"{name}{_NEW}" for name in self._beside)}
         for name in os.listdir(self.root):
-            if name == _NEW_MANIFEST:
-                try:
+            if name in new or (name in self._beside and name not in published):
+                with suppress(OSError):
                     (self.root / name).unlink()
-                except OSError:
-                    continue
             elif _DATA.fullmatch(name) and name not in keep:
                 shutil.rmtree(self.root / name, ignore_errors=True)
+        for name in self._beside & published.keys():
+            if not (self.root / name).exists():  # a commit was cut short after its manifest
+                with suppress(OSError):
+                    _second_name(published[name], self.root / f"{name}{_NEW}")
+                    replace(self.root / f"{name}{_NEW}", self.root / name)
+
+    def _made_by_us(self, name: str) -> bool:
+        return (
+            name in (MANIFEST, _NEW_MANIFEST, LOCK)
+            or name.removesuffix(_NEW) in self._beside
+            or name in self._inside
+            or _DATA.fullmatch(name) is not None
+        )
+
+    def _stands_inside(self, name: str) -> bool:
+        """Whether a name in the folder is a folder of ours with a commit of its own."""
+        if name not in self._inside:
+            return False
+        try:
+            read_manifest(self.root / name)
+        except FormatError:
+            return False
+        return True
 
 
-def _made_by_us(name: str) -> bool:
-    return name in (MANIFEST, _NEW_MANIFEST, LOCK) or _DATA.fullmatch(name) is not None
+def _second_name(source: Path, target: Path) -> None:
+    """A hard link to a file that is on disk, or a copy of it where links cannot be made."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+        flush_to_disk(target)

@@ -1,0 +1,197 @@
+"""What all recurrent cells share: weights packed by gate, gathering rows, gradients of weights.
+
+A unit's gates lie side by side, so that a register tile ends with all of them: a *record* is
+`slots` vectors of LANES units, one for each gate, and a row of gates is one record for each
+LANES units, zeros standing for units beyond the last. Column (p * slots + s) * LANES + u of a row
+is slot s of unit p * LANES + u.
+
+weight [G * H, K] is as PyTorch keeps it; `gates` int64[S] says which of its G blocks each of the
+S slots from `first` on holds.
+"""
+
+from __future__ import annotations
+
+from fastseq.kernels.jit import helper, inline, jit
+from fastseq.kernels.simd.floats import load, load_part, splat, store, store_part
+from fastseq.kernels.simd.gemm import (
+    BREADTH,
+    HEIGHT,
+    ROWS,
+    WIDTH,
+    add_product,
+    copy_block,
+    pack_rows,
+    panel_vectors,
+    transpose_block,
+)
+from fastseq.kernels.simd.tiles import address, tiles
+from fastseq.kernels.simd.width import LANES
+
+RECORDS = 8  # records of gates whose products are added up before the next column of panels
+
+
+@inline
+def next_chunk(starts, done, reverse, rows):
+    """The steps [first, last) that come after `done` steps: as many as have `rows` rows, or one."""
+    T = len(starts) - 1
+    if reverse:
+        last = T - done
+        first = last - 1
+        while first > 0 and starts[last] - starts[first - 1] <= rows:
+            first -= 1
+    else:
+        first = done
+        last = first + 1
+        while last < T and starts[last + 1] - starts[first] <= rows:
+            last += 1
+    return first, last
+
+
+@jit
+def pack_forward(panels, weight, gates, units):
+    """For each LANES units a panel [K, S * LANES]: what turns an input into gates.
+
+    panels  float32[P * K * S * LANES], P = units in whole vectors
+    """
+    K = weight.shape[1]
+    S = len(gates)
+    flat = weight.reshape(weight.size)
+    at = 0
+    for unit in range(0, units, LANES):
+        there = min(LANES, units - unit)
+        if there < LANES:
+            panels[at : at + K * S * LANES] = 0.0
+        for s in range(S):
+            row = gates[s] * units + unit
+            transpose_block(panels, at + s * LANES, S * LANES, flat, row * K, K, there, K)
+        at += K * S * LANES
+
+
+@jit
+def pack_backward(panels, weight, gates, units):
+    """The same weight for the way back: columns are the K inputs, in panels of WIDTH; rows are
+    the slots in the order of a row of gates.
+
+    panels  float32[P * S * LANES * K in whole vectors]
+    """
+    K = weight.shape[1]
+    S = len(gates)
+    flat = weight.reshape(weight.size)
+    at = 0
+    for column in range(0, K, WIDTH):
+        width = panel_vectors(column, K) * LANES
+        columns = min(width, K - column)
+        for unit in range(0, units, LANES):
+            there = min(LANES, units - unit)
+            for s in range(S):
+                row = gates[s] * units + unit
+                copy_block(panels, at, width, flat, row * K + column, K, there, columns, width)
+                for i in range(at + there * width, at + LANES * width):
+                    panels[i] = 0.0
+                at += LANES * width
+
+
+@jit
+def gather(out, values, rows, first, last):
+    """out[n] = values[rows[n]] for n in [first, last): rows of floats, into packed order."""
+    K = values.shape[1]
+    to, flat = out.reshape(out.size), values.reshape(values.size)
+    for n in range(first, last):
+        copy_block(to, n * K, K, flat, rows[n] * K, K, 1, K, 0)
+
+
+@jit
+def weight_gradient(
+    slope, bias_slope, dz, slots, first, gates, units, x, scratch, from_panel, to_panel
+):
+    """slope[G * H, K] += dzᵀ x and bias_slope[G * H] += the sum of dz, for some panels.
+
+    dz       float32[N, row]  gradients of the gates, rows of records
+    x        float32[N, K or more]  the input, or h'
+    scratch  float32[scratch_size()]
+    """
+    N, row = dz.shape
+    K, x_row = slope.shape[1], x.shape[1]
+    S = len(gates)
+    flat, dz_flat, x_flat = slope.reshape(slope.size), dz.reshape(dz.size), x.reshape(x.size)
+    a_part = ROWS * WIDTH
+    b_part = a_part + HEIGHT * ROWS
+    for left in range(0, K, BREADTH):
+        right = min(left + BREADTH, K)
+        for n in range(0, N, HEIGHT):
+            height = min(HEIGHT, N - n)
+            pack_rows(scratch, b_part, x_flat, n * x_row, x_row, height, left, right)
+            for p in range(from_panel, to_panel):
+                there = min(LANES, units - p * LANES)
+                column = (p * slots + first) * LANES
+                width = S * LANES
+                copy_block(scratch, a_part, width, dz_flat, n * row + column, row, height, width, 0)
+                for s in range(S):
+                    unit = gates[s] * units + p * LANES
+                    add_product(
+                        flat, unit * K, K, there, scratch, a_part + s * LANES, width, b_part,
+                        height, left, right,
+                    )  # fmt: skip
+                    if left == 0:
+                        _add_rows(
+                            bias_slope, unit, scratch, a_part + s * LANES, width, height, there
+                        )
+
+
+@helper
+def _add_rows(out, start, block, at, row, rows, there):
+    total = splat(0.0)
+    for r in range(rows):
+        total = total + load(block, at + r * row)
+    if there == LANES:
+        store(out, start, load(out, start) + total)
+    else:
+        store_part(out, start, load_part(out, start, there) + total, there)
+
+
+@jit
+def input_gradient(dx, dz, slots, first, used, panels, add, zeros, scratch, from_row, to_row):
+    """dx[N, K] = dz W for rows [from_row, to_row); added to dx when `add`.
+
+    dz      float32[N, row]  gradients of the gates, rows of records of `slots` vectors, of which
+            `used` from `first` on belong to W
+    panels  `pack_backward` of W
+    zeros   float32[WIDTH]
+    """
+    K = dx.shape[1]
+    row = dz.shape[1]
+    record, inner = slots * LANES, used * LANES
+    P = len(panels) // (inner * ((K + LANES - 1) // LANES * LANES))
+    flat = dx.reshape(dx.size)
+    for n in range(from_row, to_row, ROWS):
+        rows = min(ROWS, to_row - n)
+        for p in range(0, P, RECORDS):
+            outer = min(RECORDS, P - p)
+            for column in range(0, K, WIDTH):
+                vectors = panel_vectors(column, K)
+                width = vectors * LANES
+                there = K - column
+                fresh = p == 0 and not add
+                c, c_row = address(dx, n * K + column), K
+                if there < width:  # whole vectors would run past the row
+                    c, c_row = address(scratch, 0), width
+                    if not fresh:
+                        copy_block(scratch, 0, width, flat, n * K + column, K, rows, there, 0)
+                init, init_row = (address(zeros, 0), 0) if fresh else (c, c_row)
+                tiles(
+                    vectors, c, c_row, init, init_row,
+                    address(dz, n * row + p * record + first * LANES), row, 1,
+                    address(panels, (column * P + p * width) * inner), width, inner, outer,
+                    record - inner, 0, rows,
+                )  # fmt: skip
+                if there < width:
+                    copy_block(flat, n * K + column, K, scratch, 0, width, rows, there, 0)
+
+
+@jit
+def scatter(out, values, rows, first, last):
+    """out[rows[n]] = values[n] for n in [first, last)."""
+    K = values.shape[1]
+    to, flat = out.reshape(out.size), values.reshape(values.size)
+    for n in range(first, last):
+        copy_block(to, rows[n] * K, K, flat, n * K, K, 1, K, 0)

@@ -1,0 +1,146 @@
+"""Gated recurrent unit: one direction of one layer over a ragged batch, forward and backward.
+
+    r, z = σ(z_r), σ(z_z)    n = tanh(x_n + r (U_n h' + b))    h = n + z (h' - n)
+
+Source: Cho et al. 2014 in the form of PyTorch and cuDNN, where the reset gate scales the product
+and not h' itself; gate order r, z, n there. Here a record is x_n, r, z, m = U_n h' + b, so that
+what comes from the input (x_n, r, z) and what comes from h' (r, z, m) are each three neighbouring
+vectors. Rows are packed as kernels/lstm.py says.
+"""
+
+from __future__ import annotations
+
+from fastseq.kernels.gates import next_chunk
+from fastseq.kernels.jit import jit
+from fastseq.kernels.simd.floats import fma, load, load_part, store, store_part
+from fastseq.kernels.simd.gemm import WIDTH, copy_block, panel_vectors
+from fastseq.kernels.simd.tiles import address, tiles, tiles3
+from fastseq.kernels.simd.vmath import sigmoid, tanh
+from fastseq.kernels.simd.width import LANES
+
+RECORD = 4 * LANES
+PANEL = 3 * LANES  # columns of a panel of weights
+
+
+@jit
+def gru_forward(
+    y, column, h, gates, before_h, x, input_panels, hidden_panels, bias, rows, starts, reverse,
+    units, keep, chunk,
+):  # fmt: skip
+    """Run every step of a batch.
+
+    y              float32[·, ·]      out: h of each row at y[rows[n], column:column + H]
+    h              float32[B, W]      in: the initial state; out: the last one
+    gates          float32[N, row]    out: n, r, z, m of each row, in records
+    before_h       float32[N, W]      out: h' of each row
+    x              float32[N, K]
+    input_panels   float32[P * K * 3 * LANES]   `pack_forward` of weight_ih, gates n, r, z
+    hidden_panels  float32[P * H * 3 * LANES]   of weight_hh, gates r, z, n
+    bias           float32[4 W]       in records: b_in; b_ir + b_hr; b_iz + b_hz; b_hn
+    starts         int64[T + 1]
+    keep, chunk    as for `lstm_forward`
+    """
+    T = len(starts) - 1
+    K = x.shape[1]
+    W = h.shape[1]
+    row = gates.shape[1]
+    P = W // LANES
+    y_row = y.shape[1]
+    out, gate, hidden = y.reshape(y.size), gates.reshape(gates.size), h.reshape(h.size)
+    old_h = before_h.reshape(before_h.size)
+    done = 0
+    while done < T:
+        first, last = next_chunk(starts, done, reverse, chunk)
+        base = 0 if keep else starts[first]
+        low, high = starts[first], starts[last]
+        for p in range(P):
+            tiles3(
+                address(gates, (low - base) * row + p * RECORD), row, address(bias, p * RECORD), 0,
+                address(x, low * K), K, 1, address(input_panels, p * K * PANEL), PANEL, K, 1, 0, 0,
+                high - low,
+            )  # fmt: skip
+            m = load(bias, p * RECORD + 3 * LANES)
+            for n in range(low - base, high - base):
+                store(gate, n * row + p * RECORD + 3 * LANES, m)
+        for step in range(last - first):
+            t = last - 1 - step if reverse else first + step
+            at, count = starts[t] - base, starts[t + 1] - starts[t]
+            copy_block(old_h, at * W, W, hidden, 0, W, count, W, 0)
+            for p in range(P):
+                c = address(gates, at * row + p * RECORD + LANES)
+                tiles3(
+                    c, row, c, row, address(before_h, at * W), W, 1,
+                    address(hidden_panels, p * units * PANEL), PANEL, units, 1, 0, 0, count,
+                )  # fmt: skip
+                there = units - p * LANES
+                for s in range(count):
+                    k = (at + s) * row + p * RECORD
+                    u = s * W + p * LANES
+                    r = sigmoid(load(gate, k + LANES))
+                    z = sigmoid(load(gate, k + 2 * LANES))
+                    n = tanh(fma(r, load(gate, k + 3 * LANES), load(gate, k)))
+                    new_h = fma(z, load(hidden, u) - n, n)
+                    if keep:
+                        store(gate, k, n)
+                        store(gate, k + LANES, r)
+                        store(gate, k + 2 * LANES, z)
+                    store(hidden, u, new_h)
+                    to = rows[starts[t] + s] * y_row + column + p * LANES
+                    if there >= LANES:
+                        store(out, to, new_h)
+                    else:
+                        store_part(out, to, new_h, there)
+        done += last - first
+
+
+@jit
+def gru_backward(gates, dh, dy, column, before_h, panels, rows, starts, reverse, units):
+    """Run every step back: gradients of x_n, r, z and m before their functions, in place.
+
+    gates     float32[N, row]  in: n, r, z, m as `gru_forward` left them; out: their gradients
+    dh        float32[B, W]    in: the gradient of the last state; out: of the initial one
+    dy        float32[·, ·]    gradient of y; row n's at dy[rows[n], column:column + H]
+    before_h  float32[N, W]    as `gru_forward` left it
+    panels    float32[3 W * W] `pack_backward` of weight_hh, gates r, z, n
+    """
+    T = len(starts) - 1
+    W = dh.shape[1]
+    row = gates.shape[1]
+    P = W // LANES
+    dy_row = dy.shape[1]
+    above, gate, dhidden = dy.reshape(dy.size), gates.reshape(gates.size), dh.reshape(dh.size)
+    old_h = before_h.reshape(before_h.size)
+    for step in range(T):
+        t = step if reverse else T - 1 - step
+        at, count = starts[t], starts[t + 1] - starts[t]
+        for p in range(P):
+            there = units - p * LANES
+            for s in range(count):
+                k = (at + s) * row + p * RECORD
+                u = s * W + p * LANES
+                source = rows[at + s] * dy_row + column + p * LANES
+                if there >= LANES:
+                    d = load(dhidden, u) + load(above, source)
+                else:
+                    d = load(dhidden, u) + load_part(above, source, there)
+                n = load(gate, k)
+                r = load(gate, k + LANES)
+                z = load(gate, k + 2 * LANES)
+                m = load(gate, k + 3 * LANES)
+                e = d * (1.0 - z) * (1.0 - n * n)
+                store(gate, k, e)
+                store(gate, k + LANES, e * m * r * (1.0 - r))
+                store(
+                    gate,
+                    k + 2 * LANES,
+                    d * (load(old_h, (at + s) * W + p * LANES) - n) * z * (1.0 - z),
+                )
+                store(gate, k + 3 * LANES, e * r)
+                store(dhidden, u, d * z)
+        for first in range(0, W, WIDTH):
+            vectors = panel_vectors(first, W)
+            c = address(dh, first)
+            tiles(
+                vectors, c, W, c, W, address(gates, at * row + LANES), row, 1,
+                address(panels, first * 3 * W), vectors * LANES, PANEL, P, LANES, 0, count,
+            )  # fmt: skip

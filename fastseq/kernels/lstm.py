@@ -1,0 +1,158 @@
+"""Long short-term memory: one direction of one layer over a ragged batch, forward and backward.
+
+    i, f, o = σ(z_i), σ(z_f), σ(z_o)    g = tanh(z_g)    z = W x + b + U h'
+    c = f c' + i g                       h = o tanh(c)
+
+h' and c' are those of the step before. Source: Hochreiter & Schmidhuber 1997 with the forget gate
+of Gers et al. 2000; gate order i, f, g, o as PyTorch and cuDNN have it.
+
+Rows are packed: step t of the batch is rows starts[t] to starts[t + 1], the sequences that are
+still running, longest first, so that sequence r is row starts[t] + r. `rows[n]` is the caller's
+row for packed row n. H is the number of units, W the same in whole vectors, P = W / LANES.
+"""
+
+from __future__ import annotations
+
+from fastseq.kernels.gates import next_chunk
+from fastseq.kernels.jit import jit
+from fastseq.kernels.simd.floats import fma, load, load_part, store, store_part
+from fastseq.kernels.simd.gemm import WIDTH, copy_block, panel_vectors
+from fastseq.kernels.simd.tiles import address, tiles, tiles4
+from fastseq.kernels.simd.vmath import sigmoid, tanh
+from fastseq.kernels.simd.width import LANES
+
+GATES = 4
+RECORD = 4 * LANES
+
+
+@jit
+def lstm_forward(
+    y, column, h, c, gates, before_h, before_c, x, input_panels, hidden_panels, bias, rows, starts,
+    reverse, units, keep, chunk,
+):  # fmt: skip
+    """Run every step of a batch.
+
+    y              float32[·, ·]      out: h of each row at y[rows[n], column:column + H]
+    h, c           float32[B, W]      in: the initial state; out: the last one
+    gates          float32[N, row]    out: i, f, g, o of each row, in records
+    before_h       float32[N, W]      out: h' of each row
+    before_c       float32[N, W]      out: c' of each row
+    x              float32[N, K]
+    input_panels   float32[P * K * 4 * LANES]   `pack_forward` of weight_ih
+    hidden_panels  float32[P * H * 4 * LANES]   of weight_hh
+    bias           float32[4 W]       both biases added, in records
+    starts         int64[T + 1]
+    keep           False: nothing is kept for the way back, and gates, before_h and before_c need
+                   hold `chunk` rows only
+    chunk          rows whose input products are made at a time, at least the rows of a step
+    """
+    T = len(starts) - 1
+    K = x.shape[1]
+    W = h.shape[1]
+    row = gates.shape[1]
+    P = W // LANES
+    y_row = y.shape[1]
+    out, gate, hidden = y.reshape(y.size), gates.reshape(gates.size), h.reshape(h.size)
+    cells = c.reshape(c.size)
+    old_h, old_c = before_h.reshape(before_h.size), before_c.reshape(before_c.size)
+    done = 0
+    while done < T:
+        first, last = next_chunk(starts, done, reverse, chunk)
+        base = 0 if keep else starts[first]
+        low, high = starts[first], starts[last]
+        for p in range(P):
+            tiles4(
+                address(gates, (low - base) * row + p * RECORD), row, address(bias, p * RECORD), 0,
+                address(x, low * K), K, 1, address(input_panels, p * K * RECORD), RECORD, K, 1, 0,
+                0, high - low,
+            )  # fmt: skip
+        for step in range(last - first):
+            t = last - 1 - step if reverse else first + step
+            at, count = starts[t] - base, starts[t + 1] - starts[t]
+            copy_block(old_h, at * W, W, hidden, 0, W, count, W, 0)
+            if keep:
+                copy_block(old_c, at * W, W, cells, 0, W, count, W, 0)
+            for p in range(P):
+                z = address(gates, at * row + p * RECORD)
+                tiles4(
+                    z, row, z, row, address(before_h, at * W), W, 1,
+                    address(hidden_panels, p * units * RECORD), RECORD, units, 1, 0, 0, count,
+                )  # fmt: skip
+                there = units - p * LANES
+                for r in range(count):
+                    k = (at + r) * row + p * RECORD
+                    u = r * W + p * LANES
+                    i = sigmoid(load(gate, k))
+                    f = sigmoid(load(gate, k + LANES))
+                    g = tanh(load(gate, k + 2 * LANES))
+                    o = sigmoid(load(gate, k + 3 * LANES))
+                    new_c = fma(f, load(cells, u), i * g)
+                    new_h = o * tanh(new_c)
+                    if keep:
+                        store(gate, k, i)
+                        store(gate, k + LANES, f)
+                        store(gate, k + 2 * LANES, g)
+                        store(gate, k + 3 * LANES, o)
+                    store(cells, u, new_c)
+                    store(hidden, u, new_h)
+                    to = rows[starts[t] + r] * y_row + column + p * LANES
+                    if there >= LANES:
+                        store(out, to, new_h)
+                    else:
+                        store_part(out, to, new_h, there)
+        done += last - first
+
+
+@jit
+def lstm_backward(gates, dh, dc, dy, column, before_c, panels, zeros, rows, starts, reverse, units):
+    """Run every step back: gradients of the gates' inputs, in place of the gates.
+
+    gates     float32[N, row]  in: i, f, g, o as `lstm_forward` left them; out: dz
+    dh, dc    float32[B, W]    in: the gradient of the last state; out: of the initial one
+    dy        float32[·, ·]    gradient of y; row n's at dy[rows[n], column:column + H]
+    before_c  float32[N, W]    as `lstm_forward` left it
+    panels    float32[4 W * W] `pack_backward` of weight_hh
+    zeros     float32[WIDTH]
+    """
+    T = len(starts) - 1
+    W = dh.shape[1]
+    row = gates.shape[1]
+    P = W // LANES
+    dy_row = dy.shape[1]
+    above, gate = dy.reshape(dy.size), gates.reshape(gates.size)
+    dhidden, dcells, old_c = (
+        dh.reshape(dh.size),
+        dc.reshape(dc.size),
+        before_c.reshape(before_c.size),
+    )
+    for step in range(T):
+        t = step if reverse else T - 1 - step
+        at, count = starts[t], starts[t + 1] - starts[t]
+        for p in range(P):
+            there = units - p * LANES
+            for r in range(count):
+                k = (at + r) * row + p * RECORD
+                u = r * W + p * LANES
+                source = rows[at + r] * dy_row + column + p * LANES
+                if there >= LANES:
+                    d = load(dhidden, u) + load(above, source)
+                else:
+                    d = load(dhidden, u) + load_part(above, source, there)
+                i = load(gate, k)
+                f = load(gate, k + LANES)
+                g = load(gate, k + 2 * LANES)
+                o = load(gate, k + 3 * LANES)
+                c = load(old_c, (at + r) * W + p * LANES)
+                s = tanh(fma(f, c, i * g))
+                e = fma(d * o, 1.0 - s * s, load(dcells, u))
+                store(dcells, u, e * f)
+                store(gate, k, e * g * i * (1.0 - i))
+                store(gate, k + LANES, e * c * f * (1.0 - f))
+                store(gate, k + 2 * LANES, e * i * (1.0 - g * g))
+                store(gate, k + 3 * LANES, d * s * o * (1.0 - o))
+        for first in range(0, W, WIDTH):
+            vectors = panel_vectors(first, W)
+            tiles(
+                vectors, address(dh, first), W, address(zeros, 0), 0, address(gates, at * row), row,
+                1, address(panels, first * 4 * W), vectors * LANES, 4 * W, 1, 0, 0, count,
+            )  # fmt: skip

@@ -1,0 +1,118 @@
+"""Plain recurrence: one direction of one layer over a ragged batch, forward and backward.
+
+    h = f(W x + b + U h')    f = tanh, or max(0, ·)
+
+Source: Elman 1990. Rows are packed as kernels/lstm.py says. With one gate there is nothing to
+keep together, so a row of gates is simply the W units and the panels are WIDTH of them.
+"""
+
+from __future__ import annotations
+
+from fastseq.kernels.gates import next_chunk
+from fastseq.kernels.jit import jit
+from fastseq.kernels.simd.floats import load, load_part, maximum, select, store, store_part
+from fastseq.kernels.simd.gemm import WIDTH, copy_block, panel_vectors
+from fastseq.kernels.simd.tiles import address, tiles
+from fastseq.kernels.simd.vmath import tanh
+from fastseq.kernels.simd.width import LANES
+
+
+@jit
+def rnn_forward(
+    y, column, h, gates, before_h, x, input_panels, hidden_panels, bias, rows, starts, reverse,
+    units, keep, chunk, relu,
+):  # fmt: skip
+    """Run every step of a batch.
+
+    y              float32[·, ·]     out: h of each row at y[rows[n], column:column + H]
+    h              float32[B, W]     in: the initial state; out: the last one
+    gates          float32[N, row]   out: h of each row, row >= W
+    before_h       float32[N, W]     out: h' of each row
+    x              float32[N, K]
+    input_panels   float32[K * W]    `pack_transposed` of weight_ih
+    hidden_panels  float32[H * W]    of weight_hh
+    bias           float32[W]        both biases added
+    starts         int64[T + 1]
+    keep, chunk    as for `lstm_forward`
+    relu           f is max(0, ·) instead of tanh
+    """
+    T = len(starts) - 1
+    K = x.shape[1]
+    W = h.shape[1]
+    row = gates.shape[1]
+    y_row = y.shape[1]
+    out, gate, hidden = y.reshape(y.size), gates.reshape(gates.size), h.reshape(h.size)
+    old_h = before_h.reshape(before_h.size)
+    done = 0
+    while done < T:
+        first, last = next_chunk(starts, done, reverse, chunk)
+        base = 0 if keep else starts[first]
+        low, high = starts[first], starts[last]
+        for panel in range(0, W, WIDTH):
+            vectors = panel_vectors(panel, W)
+            tiles(
+                vectors, address(gates, (low - base) * row + panel), row, address(bias, panel), 0,
+                address(x, low * K), K, 1, address(input_panels, panel * K), vectors * LANES, K, 1,
+                0, 0, high - low,
+            )  # fmt: skip
+        for step in range(last - first):
+            t = last - 1 - step if reverse else first + step
+            at, count = starts[t] - base, starts[t + 1] - starts[t]
+            copy_block(old_h, at * W, W, hidden, 0, W, count, W, 0)
+            for panel in range(0, W, WIDTH):
+                vectors = panel_vectors(panel, W)
+                c = address(gates, at * row + panel)
+                tiles(
+                    vectors, c, row, c, row, address(before_h, at * W), W, 1,
+                    address(hidden_panels, panel * units), vectors * LANES, units, 1, 0, 0, count,
+                )  # fmt: skip
+            for r in range(count):
+                to = rows[starts[t] + r] * y_row + column
+                for u in range(0, W, LANES):
+                    k = (at + r) * row + u
+                    z = load(gate, k)
+                    new_h = maximum(0.0, z) if relu else tanh(z)
+                    store(gate, k, new_h)
+                    store(hidden, r * W + u, new_h)
+                    if u + LANES <= units:
+                        store(out, to + u, new_h)
+                    else:
+                        store_part(out, to + u, new_h, units - u)
+        done += last - first
+
+
+@jit
+def rnn_backward(gates, dh, dy, column, panels, zeros, rows, starts, reverse, units, relu):
+    """Run every step back: gradients of f's argument, in place of h.
+
+    gates   float32[N, row]  in: h as `rnn_forward` left it; out: dz
+    dh      float32[B, W]    in: the gradient of the last state; out: of the initial one
+    dy      float32[·, ·]    gradient of y; row n's at dy[rows[n], column:column + H]
+    panels  float32[W * W]   `pack_backward` of weight_hh
+    zeros   float32[WIDTH]
+    """
+    T = len(starts) - 1
+    W = dh.shape[1]
+    row = gates.shape[1]
+    dy_row = dy.shape[1]
+    above, gate, dhidden = dy.reshape(dy.size), gates.reshape(gates.size), dh.reshape(dh.size)
+    for step in range(T):
+        t = step if reverse else T - 1 - step
+        at, count = starts[t], starts[t + 1] - starts[t]
+        for r in range(count):
+            source = rows[at + r] * dy_row + column
+            for u in range(0, W, LANES):
+                k = (at + r) * row + u
+                d = load(dhidden, r * W + u)
+                if u + LANES <= units:
+                    d = d + load(above, source + u)
+                else:
+                    d = d + load_part(above, source + u, units - u)
+                h = load(gate, k)
+                store(gate, k, select(h > 0.0, d, 0.0) if relu else d * (1.0 - h * h))
+        for first in range(0, W, WIDTH):
+            vectors = panel_vectors(first, W)
+            tiles(
+                vectors, address(dh, first), W, address(zeros, 0), 0, address(gates, at * row), row,
+                1, address(panels, first * W), vectors * LANES, W, 1, 0, 0, count,
+            )  # fmt: skip

@@ -1,0 +1,205 @@
+"""Products of float32 matrices, from packed panels and register tiles.
+
+A panel is WIDTH columns of B, stored row after row, so that a tile reads it as one stream; the
+last panel holds what is left, in whole vectors, the columns that are not there being zero. Panel
+p starts at p * WIDTH * K. Weights are packed once and used for many rows.
+
+Blocks are chosen so that what a tile reads again lies in the second-level cache: a panel's block
+is DEPTH x WIDTH (128 KB), a block of rows of A is ROWS x DEPTH.
+
+Source: Goto & van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008, section 4,
+with the roles of A and B as row-major storage has them.
+"""
+
+from __future__ import annotations
+
+from fastseq.kernels.jit import helper, inline, jit
+from fastseq.kernels.simd.floats import load, load_part, splat, store
+from fastseq.kernels.simd.tiles import address, tiles
+from fastseq.kernels.simd.transpose import transpose
+from fastseq.kernels.simd.width import LANES, REGISTERS
+
+VECTORS = 4 if REGISTERS == 32 else 3
+WIDTH = VECTORS * LANES  # columns of a panel
+ROWS = 96
+DEPTH = 512
+HEIGHT = 256  # rows of A and B that `multiply_columns` packs at a time
+BREADTH = 8 * WIDTH  # columns of B that it packs at a time
+
+
+def packed_size(depth: int, columns: int) -> int:
+    """Floats that the panels of a matrix of `depth` rows take."""
+    return depth * padded(columns)
+
+
+def padded(columns: int) -> int:
+    """`columns` in whole vectors."""
+    return -(-columns // LANES) * LANES
+
+
+def scratch_size() -> int:
+    """Floats of working memory that the products below need, each thread its own."""
+    return ROWS * WIDTH + HEIGHT * (ROWS + BREADTH)
+
+
+@inline
+def panel_vectors(column, columns):
+    """Vectors in the panel that starts at `column`."""
+    return min(VECTORS, (columns - column + LANES - 1) // LANES)
+
+
+@helper
+def copy_block(out, out_start, out_row, block, start, row, rows, columns, width):
+    """`rows` rows of `columns` floats, with zeros up to `width` (in whole vectors, or columns)."""
+    for r in range(rows):
+        to, at = out_start + r * out_row, start + r * row
+        j = 0
+        while j + LANES <= columns:
+            store(out, to + j, load(block, at + j))
+            j += LANES
+        if j < columns and width > columns:
+            store(out, to + j, load_part(block, at + j, columns - j))
+            j += LANES
+        else:
+            while j < columns:
+                out[to + j] = block[at + j]
+                j += 1
+        while j < width:
+            store(out, to + j, splat(0.0))
+            j += LANES
+
+
+@helper
+def transpose_block(out, to, out_row, block, start, row, rows, columns):
+    """out[to + i * out_row + j] = block[start + j * row + i], i < columns, j < rows."""
+    whole_rows, whole_columns = rows - rows % LANES, columns - columns % LANES
+    for j in range(0, whole_rows, LANES):
+        for i in range(0, whole_columns, LANES):
+            transpose(out, to + i * out_row + j, out_row, block, start + j * row + i, row)
+        for i in range(whole_columns, columns):
+            for k in range(j, j + LANES):
+                out[to + i * out_row + k] = block[start + k * row + i]
+    for j in range(whole_rows, rows):
+        for i in range(columns):
+            out[to + i * out_row + j] = block[start + j * row + i]
+
+
+@jit
+def pack(panels, b, first, last):
+    """The panels of columns [first, last) of b [K, N]; both multiples of WIDTH, or last = N.
+
+    panels  float32[packed_size(K, N)]
+    """
+    K, N = b.shape
+    flat = b.reshape(b.size)
+    for column in range(first, last, WIDTH):
+        width = panel_vectors(column, N) * LANES
+        there = min(width, N - column)
+        copy_block(panels, column * K, width, flat, column, N, K, there, width)
+
+
+@jit
+def pack_transposed(panels, b, first, last):
+    """The panels of columns [first, last) of bᵀ, for b [N, K]: a weight as PyTorch keeps it."""
+    N, K = b.shape
+    flat = b.reshape(b.size)
+    for column in range(first, last, WIDTH):
+        width = panel_vectors(column, N) * LANES
+        there = min(width, N - column)
+        if there < width:
+            panels[column * K : column * K + K * width] = 0.0
+        transpose_block(panels, column * K, width, flat, column * K, K, there, K)
+
+
+@jit
+def multiply_panels(out, a, panels, bias, add, scratch, first, last):
+    """out[M, N] = a[M, K] B + bias for rows [first, last); out += a B, without bias, when `add`.
+
+    panels   B [K, N], packed
+    bias     float32[padded(N)]; zeros where there is none
+    scratch  float32[scratch_size()]
+    """
+    K = a.shape[1]
+    N = out.shape[1]
+    flat = out.reshape(out.size)
+    for row in range(first, last, ROWS):
+        rows = min(ROWS, last - row)
+        for k in range(0, max(K, 1), DEPTH):
+            depth = min(DEPTH, K - k)
+            for column in range(0, N, WIDTH):
+                vectors = panel_vectors(column, N)
+                width = vectors * LANES
+                fresh = k == 0 and not add
+                c, c_row = address(out, row * N + column), N
+                if column + width > N:  # whole vectors would run past the row
+                    c, c_row = address(scratch, 0), width
+                    if not fresh:
+                        copy_block(
+                            scratch, 0, width, flat, row * N + column, N, rows, N - column, 0
+                        )
+                init, init_row = (address(bias, column), 0) if fresh else (c, c_row)
+                tiles(
+                    vectors, c, c_row, init, init_row, address(a, row * K + k), K, 1,
+                    address(panels, column * K + k * width), width, depth, 1, 0, 0, rows,
+                )  # fmt: skip
+                if column + width > N:
+                    copy_block(flat, row * N + column, N, scratch, 0, width, rows, N - column, 0)
+
+
+@jit
+def multiply_columns(out, a, b, scratch, first, last, left, right):
+    """out[K, N] += aᵀ b for a [M, K] and b [M, N], rows [first, last), columns [left, right).
+
+    scratch  float32[scratch_size()]
+    """
+    M, K = a.shape
+    N = b.shape[1]
+    a_flat, b_flat, flat = a.reshape(a.size), b.reshape(b.size), out.reshape(out.size)
+    a_part = ROWS * WIDTH  # where in scratch the packed blocks lie
+    b_part = a_part + HEIGHT * ROWS
+    for from_column in range(left, right, BREADTH):
+        to_column = min(from_column + BREADTH, right)
+        for m in range(0, M, HEIGHT):
+            height = min(HEIGHT, M - m)
+            pack_rows(scratch, b_part, b_flat, m * N, N, height, from_column, to_column)
+            for row in range(first, last, ROWS):
+                rows = min(ROWS, last - row)
+                copy_block(scratch, a_part, rows, a_flat, m * K + row, K, height, rows, 0)
+                add_product(
+                    flat, row * N, N, rows, scratch, a_part, rows, b_part, height, from_column,
+                    to_column,
+                )  # fmt: skip
+
+
+@helper
+def pack_rows(scratch, at, b, start, row, height, left, right):
+    """Panels of columns [left, right) of `height` rows of b, which begin at `start`."""
+    for column in range(left, right, WIDTH):
+        width = panel_vectors(column, right) * LANES
+        there = min(width, right - column)
+        copy_block(scratch, at, width, b, start + column, row, height, there, width)
+        at += height * width
+
+
+@helper
+def add_product(out, start, out_row, rows, scratch, a_part, a_step, b_part, height, left, right):
+    """out[start + r * out_row + column] += sum over m of A[m, r] B[m, column], left to right.
+
+    A, B  in scratch: A[m, r] at a_part + m * a_step + r, B as `pack_rows` leaves it at b_part;
+    the first WIDTH * ROWS floats of scratch are free
+    """
+    for column in range(left, right, WIDTH):
+        vectors = panel_vectors(column, right)
+        width = vectors * LANES
+        there = right - column
+        c, c_row = address(out, start + column), out_row
+        if there < width:  # whole vectors would run past the row
+            c, c_row = address(scratch, 0), width
+            copy_block(scratch, 0, width, out, start + column, out_row, rows, there, 0)
+        tiles(
+            vectors, c, c_row, c, c_row, address(scratch, a_part), 1, a_step,
+            address(scratch, b_part), width, height, 1, 0, 0, rows,
+        )  # fmt: skip
+        if there < width:
+            copy_block(out, start + column, out_row, scratch, 0, width, rows, there, 0)
+        b_part += height * width

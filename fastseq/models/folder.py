@@ -1,0 +1,248 @@
+"""A trained model on disk.
+
+    MODEL/
+      manifest.json         kind "model", which model, its settings and statistics
+      weights.safetensors   the weights under PyTorch's names: a second name of the file below
+      data-00000n/          weights.safetensors, history.parquet, and what else the model needs
+      checkpoint/           the last checkpoint of its training
+
+The checkpoint stays when training is over, so that a model can be trained for more epochs with
+`resume`; whoever has no such wish may delete the folder. It goes when the model is replaced by one
+that was not trained in this place.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastseq.errors import DataError, FormatError, SettingsError
+from fastseq.models.checkpoint import Checkpoint
+from fastseq.models.history import History
+from fastseq.store.folder import Folder
+from fastseq.store.manifest import MANIFEST, Manifest, read_manifest
+from fastseq.store.tables import write_columns
+from fastseq.store.weights import read_weights, write_weights
+from fastseq.store.writer import FolderWriter
+from fastseq.types import Float32
+
+KIND = "model"
+VERSION = 1
+WEIGHTS = "weights.safetensors"
+HISTORY = "history.parquet"
+CHECKPOINT = "checkpoint"
+
+Content = bytes | npt.NDArray[Any] | Mapping[str, Sequence[Any]]
+
+
+class ModelWriter:
+    """A place where a model is trained and then written; a context manager.
+
+    The place is taken when the block begins, so that two trainings cannot share it and that a
+    place that is refused is refused before training. A model that stands there stands until
+    `commit`.
+
+    Parameters
+    ----------
+    path : the folder, made where missing
+    overwrite : a standing model may be replaced, and a checkpoint forgotten
+    resume : the model or checkpoint there may be continued
+
+    Raises
+    ------
+    SettingsError
+        A model stands there, or the checkpoint of a run that did not end, and neither was said;
+        `resume` for a model without a checkpoint; another kind of folder, or not ours at all.
+    FastseqError
+        Another process trains there, or the system refuses.
+    """
+
+    def __init__(self, path: str | Path, overwrite: bool = False, resume: bool = False) -> None:
+        self.path = Path(path)
+        self._overwrite = overwrite
+        self._resume = resume
+        self._trains = False
+        self._writer = FolderWriter(
+            path, KIND, VERSION, overwrite or resume, beside=(WEIGHTS,), inside=(CHECKPOINT,)
+        )
+
+    def __enter__(self) -> ModelWriter:
+        stands = (self.path / MANIFEST).exists()
+        begun = (self.path / CHECKPOINT / MANIFEST).exists()
+        if self._resume and stands and not begun and not self._overwrite:
+            raise SettingsError(
+                f"{self.path} has no checkpoint to resume from: give --overwrite to train anew"
+            )
+        if (stands or begun) and not (self._overwrite or self._resume):
+            what = "already stands" if stands else "holds the checkpoint of a run that did not end"
+            further = "--resume to train it further, or " if begun else ""
+            raise SettingsError(f"{self.path} {what}: give {further}--overwrite to train it anew")
+        self._writer.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._writer.__exit__(kind, error, traceback)
+
+    def checkpoint(self, identity: Mapping[str, Any]) -> Checkpoint:
+        """The checkpoint of this training, inside the model's folder. `identity` as Checkpoint
+        takes it."""
+        self._trains = True
+        return Checkpoint(self.path / CHECKPOINT, identity)
+
+    def commit(
+        self,
+        model: str,
+        settings: Mapping[str, Any],
+        statistics: Mapping[str, Any],
+        weights: Mapping[str, Float32],
+        files: Mapping[str, Content] | None = None,
+        history: History | None = None,
+    ) -> None:
+        """Write the model, whole or not at all; durable when this returns.
+
+        Parameters
+        ----------
+        model : which kind of model, such as "classifier"
+        settings, statistics : JSON; numbers are finite
+        weights : {PyTorch's name: float32 array}
+        files : {name: bytes, an array of one dimension, or columns, written as Parquet}
+
+        Raises
+        ------
+        FastseqError
+            The system refuses; what stood before still stands.
+        ValueError
+            A name of a file is taken, or no plain name.
+        """
+        writer = self._writer
+        path = writer.path(WEIGHTS)
+        write_weights(path, dict(weights), {"model": model})
+        writer.adopt(WEIGHTS)
+        everything = dict(files or {})
+        if history is not None:
+            everything = {HISTORY: history.columns, **everything}
+        columns: dict[str, list[str]] = {}
+        for name, content in everything.items():
+            if isinstance(content, bytes):
+                file = writer.create(name)
+                file.append(content)
+                writer.close(file)
+            elif isinstance(content, np.ndarray):
+                writer.array(name, content)
+            else:
+                write_columns(writer.path(name), content)
+                writer.adopt(name)
+                columns[name] = list(content)
+        said = {"model": model, "settings": dict(settings), "columns": columns}
+        writer.commit(said, statistics)
+        if not self._trains:  # a checkpoint there is of what stood before
+            shutil.rmtree(self.path / CHECKPOINT, ignore_errors=True)
+
+
+def write_model(
+    path: str | Path,
+    model: str,
+    settings: Mapping[str, Any],
+    statistics: Mapping[str, Any],
+    weights: Mapping[str, Float32],
+    files: Mapping[str, Content] | None = None,
+    history: History | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a model that is trained already. As ModelWriter and its `commit`."""
+    with ModelWriter(path, overwrite) as writer:
+        writer.commit(model, settings, statistics, weights, files, history)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelFolder:
+    """A model as it was read, every checksum right.
+
+    model       which kind of model
+    settings    what the writer was told
+    statistics  what the writer counted
+    weights     {name: float32 array}, the reader's own
+    """
+
+    path: Path
+    model: str
+    settings: dict[str, Any]
+    statistics: dict[str, Any]
+    weights: dict[str, Float32]
+    _folder: Folder
+    _columns: dict[str, list[str]]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of its files, sorted."""
+        return self._folder.names
+
+    def read_bytes(self, name: str) -> bytes:
+        """A file of bytes. Raises FormatError where there is none."""
+        return bytes(self._folder.buffer(name))
+
+    def array(self, name: str, dtype: npt.DTypeLike | None = None) -> npt.NDArray[Any]:
+        """A file of one array, as Folder.array. Raises FormatError where there is none, or one of
+        another dtype."""
+        return self._folder.array(name, dtype)
+
+    def columns(self, name: str) -> dict[str, list[Any]]:
+        """A file of columns, as Python values. Raises FormatError where there is none."""
+        names = self._columns.get(name)
+        if names is None:
+            raise FormatError(f"{self.path}: {MANIFEST} names no columns of {name!r}")
+        return dict(zip(names, self._folder.columns(name, names), strict=True))
+
+    def history(self) -> History | None:
+        """How it was trained, where that was written. Raises FormatError for a damaged one."""
+        return History(self.columns(HISTORY)) if HISTORY in self._columns else None
+
+
+def read_model(path: str | Path) -> ModelFolder:
+    """Read a model and every checksum of its files.
+
+    Raises
+    ------
+    FormatError
+        No model there, one of a newer fastseq, or a damaged one: which file.
+    """
+    root = Path(path)
+    manifest: Manifest | None = None
+    while True:
+        before = manifest
+        manifest = read_manifest(root, KIND, {VERSION})
+        try:
+            return _read(root)
+        except FormatError:
+            # a commit may have come in between: then read what stands now
+            if manifest == before:
+                raise
+
+
+def _read(root: Path) -> ModelFolder:
+    folder = Folder.open(root, KIND, {VERSION})
+    for name in folder.damaged():
+        if name == WEIGHTS:
+            raise FormatError(f"{root / name}: damaged or exchanged: not what {MANIFEST} names")
+        raise FormatError(f"{root / name}: damaged: its checksum is wrong")
+    content = folder.settings
+    model, settings, columns = (content.get(key) for key in ("model", "settings", "columns"))
+    if not (isinstance(model, str) and isinstance(settings, dict) and isinstance(columns, dict)):
+        raise FormatError(f"{root / MANIFEST}: damaged: it says not which model this is")
+    try:
+        weights, _ = read_weights(folder.path(WEIGHTS))
+    except DataError as error:
+        raise FormatError(str(error)) from error
+    return ModelFolder(root, model, settings, folder.statistics, weights, folder, columns)

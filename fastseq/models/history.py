@@ -1,0 +1,80 @@
+"""What a training run looked like: one row an epoch, kept as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from fastseq.errors import FormatError
+
+COUNTS = ("epoch", "step")
+COLUMNS = (
+    *COUNTS,
+    "train_loss",
+    "learning_rate",
+    "gradient_norm",
+    "units_per_second",
+    "seconds",
+)
+VALID = "valid_"
+
+
+class History:
+    """One row for each epoch trained.
+
+    Attributes
+    ----------
+    columns : {name: one value an epoch}
+        epoch              1, 2, …
+        step               steps taken since training began
+        train_loss         mean over the epoch's examples, as the weights changed under it
+        valid_loss, valid_… what `validate` returned after the epoch; absent without validation
+        learning_rate      of the epoch's last step
+        gradient_norm      mean over steps of the gradient's Euclidean norm, before clipping
+        units_per_second   tokens (or numbers) learned from a second, validation not counted
+        seconds            wall-clock time of the epoch with its validation
+
+    The last two differ from run to run; all others repeat exactly.
+    """
+
+    def __init__(self, columns: Mapping[str, Sequence[float]] | None = None) -> None:
+        """A history of the columns that a file holds.
+
+        Raises FormatError when one is missing or they are of different lengths.
+        """
+        given = dict.fromkeys(COLUMNS, ()) if columns is None else columns
+        self.columns: dict[str, list[float]] = {}
+        for name in (*COLUMNS, *(name for name in given if name.startswith(VALID))):
+            if name not in given:
+                raise FormatError(f"a training history has no column {name!r}")
+            kind = int if name in COUNTS else float
+            self.columns[name] = [kind(value) for value in given[name]]
+        if len({len(column) for column in self.columns.values()}) > 1:
+            raise FormatError("a training history has columns of different lengths")
+
+    def append(self, row: Mapping[str, float], valid: Mapping[str, float]) -> None:
+        """Add an epoch: a value for each name in COLUMNS, and what validation found. Raises
+        ValueError when validation measures other things than it did before."""
+        new = {name: row[name] for name in COLUMNS}
+        new.update({VALID + name: value for name, value in valid.items()})
+        if len(self) == 0:
+            self.columns = {name: [] for name in new}
+        if new.keys() != self.columns.keys():
+            raise ValueError(
+                f"validation measured {', '.join(valid)}, but earlier {', '.join(self.measures)}"
+            )
+        for name, column in self.columns.items():
+            column.append(int(new[name]) if name in COUNTS else float(new[name]))
+
+    @property
+    def measures(self) -> list[str]:
+        """What validation measured: "loss" and names of metrics; empty without validation."""
+        return [name.removeprefix(VALID) for name in self.columns if name.startswith(VALID)]
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Each epoch as {column: value}."""
+        for values in zip(*self.columns.values(), strict=True):
+            yield dict(zip(self.columns, values, strict=True))
+
+    def __len__(self) -> int:
+        return len(self.columns["epoch"])

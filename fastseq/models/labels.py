@@ -1,0 +1,176 @@
+"""Labels (and tags) and their numbers.
+
+builder = LabelBuilder("int64")
+codes, _ = builder.add(batch.labels)       # numbers by first occurrence
+labels, mapping = builder.finish()         # mapping[codes]: numbers by the labels' order
+labels.decode(np.array([1, 0]))            # Categories, to be written as predictions
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastseq.errors import DataError, FormatError, SettingsError
+from fastseq.store.categories import Categories, Label
+from fastseq.types import Float32, Int32, Int64
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """What can be predicted: K labels with the numbers 0 to K - 1, in ascending order.
+
+    values  all strings, all integers or all booleans
+    type    the column's type, as predictions are to be written: "string", "bool", "int64", …
+    counts  int64[K]: how often each occurs in the training part
+    """
+
+    values: tuple[Label, ...]
+    type: str
+    counts: Int64
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @cached_property
+    def _numbers(self) -> dict[Label, int]:
+        return {value: number for number, value in enumerate(self.values)}
+
+    def encode(self, column: Categories) -> tuple[Int32, dict[Label, int]]:
+        """int32[n], the number of each label, -1 for those unseen in training; and how often each
+        of these unseen ones occurs, most often first.
+
+        Raises DataError for labels of another type (strings for integers, say).
+        """
+        if column.values and not self._same_type(column.values[0]):
+            raise DataError(
+                f"labels such as {column.values[0]!r}; expected those of training, such as "
+                f"{self.values[0]!r} ({self.type})"
+            )
+        numbers = [self._numbers.get(value, -1) for value in column.values]
+        codes = np.array([*numbers, -1], np.int32)[column.codes]
+        unseen = [at for at, number in enumerate(numbers) if number < 0]
+        if not unseen:
+            return codes, {}
+        counts = np.bincount(column.codes[column.codes >= 0], minlength=len(numbers))
+        found = {column.values[at]: int(counts[at]) for at in unseen if counts[at]}
+        return codes, dict(sorted(found.items(), key=lambda item: -item[1]))
+
+    def decode(self, codes: npt.ArrayLike) -> Categories:
+        """The labels of some numbers; -1 becomes a missing one."""
+        return Categories(self.values, np.asarray(codes, np.int32).reshape(-1))
+
+    def weights(self, how: str | Mapping[Any, float] | None) -> Float32 | None:
+        """float32[K]: what each label weighs in the loss; None for no weights.
+
+        how  "balanced" (n / (K · count), as scikit-learn has it), a weight for some labels (the
+             others weigh 1), or None. Labels that are no strings may be given as text.
+
+        Raises SettingsError for another word, a label that is not there, a weight below 0.
+        """
+        if how is None:
+            return None
+        if isinstance(how, str):
+            if how != "balanced":
+                raise SettingsError(f"class weights {how!r}; expected balanced, or label=weight")
+            balanced = self.counts.sum() / (len(self) * self.counts)
+            return np.asarray(balanced, np.float32)
+        weights = np.ones(len(self), np.float32)
+        texts = {str(value): number for value, number in self._numbers.items()}
+        for label, weight in how.items():
+            typed = not isinstance(label, str) and self._same_type(label)
+            number = self._numbers.get(label) if typed else texts.get(str(label))
+            if number is None:
+                known = ", ".join(map(str, self.values[:10])) + (", …" if len(self) > 10 else "")
+                raise SettingsError(f"a class weight for {label!r}; the labels are {known}")
+            if not (weight >= 0 and math.isfinite(weight)):
+                raise SettingsError(
+                    f"the class weight of {label!r} is {weight}; expected 0 or more"
+                )
+            weights[number] = weight
+        return weights
+
+    def to_dict(self) -> dict[str, Any]:
+        """The labels as JSON has them."""
+        return {"values": list(self.values), "type": self.type, "counts": self.counts.tolist()}
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> Labels:
+        """The labels that to_dict wrote. Raises FormatError when they are damaged."""
+        try:
+            values, kind = tuple(saved["values"]), str(saved["type"])
+            counts = np.array(saved["counts"], np.int64)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise FormatError(f"the saved labels are damaged: {error!r}") from None
+        expected = str if kind == "string" else bool if kind == "bool" else int
+        if len(counts) != len(values) or any(type(value) is not expected for value in values):
+            raise FormatError(f"the saved labels are damaged: expected {len(counts)} of {kind}")
+        return cls(values, kind, counts)
+
+    def _same_type(self, value: object) -> bool:
+        """Whether a label is of the training's type; True == 1 in Python, so types are compared."""
+        return type(value) is type(self.values[0])
+
+
+class LabelBuilder:
+    """Gathers labels while they are read.
+
+    type   the column's type, "string", "bool" or that of integers
+    what   what messages call a label
+    """
+
+    def __init__(self, type: str, what: str = "label") -> None:
+        self._type = type
+        self._what = what
+        self._numbers: dict[Label, int] = {}
+        self._counts: list[int] = []
+
+    def add(self, column: Categories) -> tuple[Int32, dict[Label, int]]:
+        """int32[n]: first-occurrence numbers of labels, none of them missing; and, as
+        Labels.encode has it, those unseen: none."""
+        numbers = [self._numbers.setdefault(value, len(self._numbers)) for value in column.values]
+        self._counts += [0] * (len(self._numbers) - len(self._counts))
+        codes = np.array(numbers, np.int32)[column.codes]
+        for number, count in enumerate(np.bincount(codes).tolist()):
+            self._counts[number] += count
+        return codes, {}
+
+    def finish(self, least: int = 2) -> tuple[Labels, Int32]:
+        """The labels that occurred, and int32[n]: the number of each first-occurrence number.
+
+        Raises DataError when fewer than `least` labels occurred.
+        """
+        seen = [value for value, number in self._numbers.items() if self._counts[number]]
+        if len(seen) < least:
+            found = f"a single {self._what}, {seen[0]!r}," if seen else f"no {self._what}"
+            of = "rows" if self._what == "label" else "tokens"
+            raise DataError(
+                f"{found} in {sum(self._counts)} {of}: nothing to tell apart, "
+                f"expected at least {least}"
+            )
+        values = tuple(sorted(seen))  # type: ignore[type-var]
+        mapping = np.full(len(self._numbers), -1, np.int32)
+        for number, value in enumerate(values):
+            mapping[self._numbers[value]] = number
+        counts = np.array([self._counts[self._numbers[value]] for value in values], np.int64)
+        return Labels(values, self._type, counts), mapping
+
+
+def unseen_message(unseen: Mapping[Label, int], rows: int, what: str = "label") -> str | None:
+    """One line about labels that training did not have; None where there are none."""
+    if not unseen:
+        return None
+    named: Sequence[str] = [repr(label) for label in list(unseen)[:5]]
+    total = sum(unseen.values())
+    return (
+        f"{total:,} of {rows:,} {'rows have' if what == 'label' else 'tokens have'} "
+        f"{'a label' if what == 'label' else 'a tag'} unseen in training: "
+        + ", ".join(named)
+        + (", …" if len(unseen) > len(named) else "")
+    )

@@ -1,0 +1,182 @@
+"""Pictures of a training run, drawn with matplotlib, which is an extra.
+
+A figure is the same file whenever it is drawn from the same numbers with the same matplotlib.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastseq.errors import DataError, MissingExtraError, SettingsError
+from fastseq.models.history import VALID, History
+from fastseq.store.atomic import written_whole
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# suffix -> metadata that would hold the time of drawing
+FORMATS: dict[str, dict[str, None]] = {
+    ".png": {},
+    ".svg": {"Date": None},
+    ".pdf": {"CreationDate": None},
+}
+
+# Okabe and Ito (2008): told apart by the colour-blind too
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+LINES = ("-", "--", "-.", ":")
+
+STYLE: dict[str, Any] = {
+    "font.size": 10.0,
+    "axes.titlesize": 12.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "svg.hashsalt": "fastseq",
+    "svg.fonttype": "none",
+}
+
+
+def check_plot(path: str | Path) -> None:
+    """Fail now rather than after hours of training, where a plot to `path` cannot be drawn.
+
+    Raises
+    ------
+    SettingsError
+        Its suffix is not .png, .svg or .pdf, or its folder does not exist.
+    MissingExtraError
+        matplotlib is not installed.
+    """
+    target = Path(path)
+    if target.suffix.lower() not in FORMATS:
+        raise SettingsError(
+            f"cannot draw {target}: expected a name that ends in {', '.join(FORMATS)}"
+        )
+    if not target.parent.is_dir():
+        raise SettingsError(f"cannot write {target}: no such folder: {target.parent}")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise MissingExtraError(
+            "plots need the package matplotlib: pip install 'fastseq[plot]'"
+        ) from None
+
+
+def learning_curve(history: History, path: str | Path) -> None:
+    """Draw loss, and what else validation measured, epoch by epoch.
+
+    Parameters
+    ----------
+    path : .png, .svg or .pdf
+
+    Raises
+    ------
+    SettingsError, MissingExtraError
+        As `check_plot`.
+    DataError
+        There is no epoch in the history.
+    FastseqError
+        The system refuses to write.
+    """
+    check_plot(path)
+    from matplotlib.ticker import MaxNLocator
+
+    if len(history) == 0:
+        raise DataError("nothing to draw: no epoch was trained")
+    metrics = [name for name in history.measures if name != "loss"]
+    epochs = history.columns["epoch"]
+    marker = "o" if len(history) <= 30 else None
+
+    def draw(figure: Figure) -> None:
+        panels = figure.subplots(1 + len(metrics), 1, sharex=True, squeeze=False)[:, 0]
+        style: dict[str, Any] = {"marker": marker, "markersize": 4}
+        panels[0].plot(epochs, history.columns["train_loss"], label="training", **style)
+        if "loss" in history.measures:
+            panels[0].plot(epochs, history.columns[VALID + "loss"], label="validation", **style)
+        panels[0].set_ylabel("loss (mean)")
+        panels[0].set_title("Learning curve")
+        for panel, metric in zip(panels[1:], metrics, strict=True):
+            values = history.columns[VALID + metric]
+            panel.plot(epochs, values, color=COLOURS[1], label="validation", **style)
+            panel.set_ylabel(metric.replace("_", " "))
+        panels[-1].set_xlabel("epoch")
+        panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+        for panel in panels:
+            _legend(panel)
+
+    _drawn(path, (7.0, 2.6 + 1.6 * len(metrics)) if metrics else (7.0, 3.6), draw)
+
+
+def gradient_flow(norms: npt.ArrayLike | Mapping[str, npt.ArrayLike], path: str | Path) -> None:
+    """Draw the norm of the gradient that reaches each time step, on a logarithmic scale.
+
+    Parameters
+    ----------
+    norms : float[T], or {name of a curve: float[T]}
+        ||dL/dh_t|| for t = 0 … T - 1. A value of 0, or one that is not finite, leaves a gap.
+    path : .png, .svg or .pdf
+
+    Raises
+    ------
+    SettingsError, MissingExtraError, FastseqError
+        As `learning_curve`.
+    DataError
+        There is no curve, or one is empty or not of one dimension.
+    """
+    check_plot(path)
+    from matplotlib.ticker import MaxNLocator
+
+    named = norms if isinstance(norms, Mapping) else {"": norms}
+    curves = {name: np.array(curve, np.float64) for name, curve in named.items()}
+    if not curves or any(curve.ndim != 1 or not curve.size for curve in curves.values()):
+        raise DataError("nothing to draw: expected one gradient norm for each time step")
+    for curve in curves.values():
+        curve[~(np.isfinite(curve) & (curve > 0))] = np.nan
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for number, (name, curve) in enumerate(curves.items()):
+            line = LINES[number // len(COLOURS) % len(LINES)]
+            marker = "o" if len(curve) <= 30 else None
+            axes.plot(
+                np.arange(1, len(curve) + 1), curve, line, label=name, marker=marker, markersize=4
+            )
+        if any(np.isfinite(curve).any() for curve in curves.values()):
+            axes.set_yscale("log")
+        axes.set_xlabel("time step")
+        axes.set_ylabel("gradient norm at the hidden state")
+        axes.set_title("Gradient flow through time")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if any(curves):
+            _legend(axes)
+
+    _drawn(path, (7.0, 3.8), draw)
+
+
+def _legend(axes: Axes) -> None:
+    """Names of the curves, right of the data."""
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
+
+
+def _drawn(path: str | Path, inches: tuple[float, float], draw: Any) -> None:
+    # a figure of its own, without pyplot: nothing of the caller's matplotlib is touched
+    from cycler import cycler
+    from matplotlib import style
+    from matplotlib.figure import Figure
+
+    suffix = Path(path).suffix.lower()
+    with (
+        style.context(["default", {**STYLE, "axes.prop_cycle": cycler(color=COLOURS)}]),
+        written_whole(path) as temporary,
+    ):
+        figure = Figure(figsize=inches, layout="constrained")
+        draw(figure)
+        figure.savefig(temporary, format=suffix[1:], dpi=150, metadata=FORMATS[suffix])

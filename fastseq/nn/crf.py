@@ -1,0 +1,368 @@
+"""A linear-chain conditional random field over the tags of ragged batches.
+
+    crf = CRF(len(names), constraints=bio_constraints(names))
+    loss = crf.loss(emissions, tags, offsets)
+    demissions = crf.backward()
+    best, scores = crf.decode(emissions, offsets)
+
+The score of a path y through the emissions e of one sequence is
+
+    start[y_0] + Σ_t e[t, y_t] + Σ_t transitions[y_t, y_t+1] + end[y_last],
+
+and its probability is softmax over all K^T paths (Lafferty, McCallum, Pereira 2001).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fastseq.errors import DataError, SettingsError
+from fastseq.nn.layer import Layer
+from fastseq.threads import Team
+from fastseq.types import Float32, Float64, Int32, Int64
+
+Bool = npt.NDArray[np.bool_]
+
+FORBIDDEN = -1e4  # score of a forbidden step: far below any other, and finite
+SLOTS = 8  # partial sums of the gradients, whatever the number of threads
+SMALL = 50_000  # additions and products below which one thread does all
+
+_LIKELIHOOD, _GRADIENT, _MARGINALS = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Constraints:
+    """Steps that no sequence of tags should take.
+
+    transitions  bool[K, K]  true where (from, to) is forbidden
+    start        bool[K]     true where a sequence may not begin
+    """
+
+    transitions: Bool
+    start: Bool
+
+
+def bio_constraints(names: Sequence[str]) -> Constraints:
+    """What BIO names forbid: I-X (or E-X) anywhere but behind B-X or I-X.
+
+    A name is "O", a prefix alone or prefix, hyphen and type; names of other forms are free.
+    """
+    parts = [_parts(name) for name in names]
+    inside = np.array([prefix in ("I", "E") for prefix, _ in parts], np.bool_)
+    opening = {kind for prefix, kind in parts if prefix == "B"}
+    # types of which no B-X is known (IOB1 data may hold none) can begin in no other way
+    inside &= np.array([kind in opening for _, kind in parts], np.bool_)
+    follows = np.array(
+        [[a in ("B", "I") and ka == kb for b, kb in parts] for a, ka in parts], np.bool_
+    ).reshape(len(names), len(names))
+    return Constraints(inside[None, :] & ~follows, inside)
+
+
+def _parts(name: str) -> tuple[str, str]:
+    prefix, hyphen, kind = name.partition("-")
+    return (prefix, kind) if hyphen or prefix in ("B", "I", "E", "S") else ("", name)
+
+
+class CRF(Layer):
+    """Scores of neighbouring tags, learnt with the scores of the tags themselves.
+
+    Parameters
+    ----------
+    tags : K, the number of tags, at least 1.
+    seed : of the first values, uniform in [-0.1, 0.1].
+    team : threads; each takes whole sequences. Results are the same on any number.
+    constraints : forbidden steps count -10,000 in every score, in place of their parameter (whose
+        gradient stays 0), so they are taken only where no other path is left.
+
+    Parameters of the layer: "transitions" [K, K] (from, to), "start" [K], "end" [K].
+
+    Raises
+    ------
+    SettingsError
+        `tags` is below 1, or the constraints are of another number of tags.
+    """
+
+    def __init__(
+        self,
+        tags: int,
+        seed: int = 0,
+        team: Team | None = None,
+        constraints: Constraints | None = None,
+    ) -> None:
+        if tags < 1:
+            raise SettingsError(f"a CRF needs at least 1 tag, got {tags}")
+        if constraints is not None and (
+            constraints.transitions.shape != (tags, tags) or constraints.start.shape != (tags,)
+        ):
+            raise SettingsError(
+                f"the constraints of a CRF of {tags} tags are of shapes "
+                f"{list(constraints.transitions.shape)} and {list(constraints.start.shape)}, "
+                f"expected {[tags, tags]} and {[tags]}"
+            )
+        self.tags = tags
+        self.team = team or Team(1)
+        self.constraints = constraints
+        self._demissions: Float32 | None = None
+        super().__init__(seed)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """{name: shape} of the parameters."""
+        return {"transitions": (self.tags, self.tags), "start": (self.tags,), "end": (self.tags,)}
+
+    def initialise(self, rng: np.random.Generator) -> None:
+        """Draw every parameter from [-0.1, 0.1]."""
+        for value in self.values.values():
+            value[...] = rng.uniform(-0.1, 0.1, value.shape)
+
+    def loss(
+        self,
+        emissions: Float32,
+        tags: Int32,
+        offsets: Int64,
+        training: bool = True,
+        per: Literal["token", "sequence"] = "token",
+    ) -> float:
+        """The mean negative log-likelihood of tagged sequences, in nats.
+
+        Parameters
+        ----------
+        emissions : float32[N, K], a score for every tag at every position.
+        tags : int32[N], the tags seen.
+        offsets : int64[B + 1], sequence b is the positions offsets[b]:offsets[b + 1].
+        training : add to the gradients of the parameters and keep that of the emissions.
+        per : the sum over sequences is divided by N ("token") or by B ("sequence").
+
+        Raises
+        ------
+        DataError
+            Shapes do not fit, a sequence is empty, or a tag is not in 0:K.
+        SettingsError
+            `per` is neither.
+        """
+        if per not in ("token", "sequence"):
+            raise SettingsError(f'per is {per!r}, expected "token" or "sequence"')
+        batch = self._batch(emissions, offsets)
+        checked = self._checked_tags(tags, batch)
+        count = len(batch.flat) // self.tags if per == "token" else len(batch.offsets) - 1
+        if not training:
+            losses, _, _ = self._paths(batch, checked, _LIKELIHOOD, 1.0)
+            return float(losses.sum()) / count
+        losses, self._demissions, slopes = self._paths(batch, checked, _GRADIENT, 1.0 / count)
+        self._add_slopes(slopes, 1.0 / count)
+        return float(losses.sum()) / count
+
+    def backward(self) -> Float32:
+        """The gradient float32[N, K] of the emissions of the last `loss` with `training`.
+
+        Raises SettingsError when there was none since the last call.
+        """
+        if self._demissions is None:
+            raise SettingsError("CRF.backward() was called without a loss(training=True) before it")
+        demissions, self._demissions = self._demissions, None
+        return demissions.reshape(-1, self.tags)
+
+    def decode(self, emissions: Float32, offsets: Int64) -> tuple[Int32, Float64]:
+        """The best tags int32[N] and the scores float64[B] of those paths (not probabilities).
+
+        Of paths with equal scores, the one with the lower tag at the last position where they
+        differ. Raises DataError when shapes do not fit or a sequence is empty.
+        """
+        from fastseq.kernels.crf import crf_best
+
+        batch = self._batch(emissions, offsets)
+        tables = self._tables()
+        best = np.empty(len(batch.flat) // self.tags, np.int32)
+        scores = np.empty(len(batch.offsets) - 1, np.float64)
+        ranges = self._ranges(batch)
+
+        def work(part: int) -> None:
+            crf_best(
+                best,
+                scores,
+                np.empty(batch.longest * tables.width, np.int32),
+                np.empty(2 * tables.width, np.float32),
+                batch.flat,
+                batch.offsets,
+                batch.bounds,
+                *ranges[part],
+                tables.transitions,
+                tables.ends,
+            )
+
+        self.team.run(work, len(ranges))
+        return best, scores
+
+    def marginals(self, emissions: Float32, offsets: Int64) -> Float32:
+        """float32[N, K]: the probability of every tag at every position, over all paths.
+
+        Raises DataError when shapes do not fit or a sequence is empty.
+        """
+        batch = self._batch(emissions, offsets)
+        _, shares, _ = self._paths(batch, np.zeros(0, np.int32), _MARGINALS, 1.0)
+        return shares.reshape(-1, self.tags)
+
+    def violations(self, tags: Int32, offsets: Int64) -> int:
+        """How many steps of these tag sequences the constraints forbid.
+
+        Raises DataError when a tag is not in 0:K or a sequence is empty.
+        """
+        if self.constraints is None:
+            return 0
+        starts = _checked_offsets(offsets, len(tags))[:-1]
+        _in_range(tags, self.tags)
+        inner = np.ones(len(tags), np.bool_)
+        inner[starts] = False
+        at = np.flatnonzero(inner)
+        steps = self.constraints.transitions[tags[at - 1], tags[at]]
+        return int(steps.sum()) + int(self.constraints.start[tags[starts]].sum())
+
+    # ---- inside -----------------------------------------------------------------------------
+
+    def _paths(
+        self, batch: _Batch, tags: Int32, mode: int, weight: float
+    ) -> tuple[Float64, Float32, Float32]:
+        """(float64[B], float32[N * K], float32[slots, W * W + 2 W]): see kernels/crf.py."""
+        from fastseq.kernels.crf import crf_paths
+
+        tables = self._tables()
+        width = tables.width
+        losses = np.empty(len(batch.offsets) - 1, np.float64)
+        demissions = np.empty(len(batch.flat) if mode else 0, np.float32)
+        slots = len(batch.bounds) - 1 if mode == _GRADIENT else 0
+        slopes = np.zeros(slots * width * (width + 2), np.float32)
+        ranges = self._ranges(batch)
+
+        def work(part: int) -> None:
+            crf_paths(
+                losses,
+                demissions,
+                slopes,
+                np.empty((batch.longest + 4) * width, np.float32),
+                batch.flat,
+                tags,
+                batch.offsets,
+                batch.bounds,
+                *ranges[part],
+                tables.transitions,
+                tables.into,
+                tables.back,
+                tables.ends,
+                np.float32(weight),
+                mode,
+            )
+
+        self.team.run(work, len(ranges))
+        return losses, demissions, slopes.reshape(slots, width * (width + 2))
+
+    def _add_slopes(self, slots: Float32, weight: float) -> None:
+        """Add the slots' partial sums, in their order, to the gradients."""
+        total = slots.sum(axis=0, dtype=np.float64) * weight
+        k = self.tags
+        width = self._width()
+        square = total[: width * width].reshape(width, width)[:k, :k].T
+        start = total[width * width :][:k]
+        if self.constraints is not None:
+            square = np.where(self.constraints.transitions, 0.0, square)
+            start = np.where(self.constraints.start, 0.0, start)
+        self.slopes["transitions"] += square
+        self.slopes["start"] += start
+        self.slopes["end"] += total[width * (width + 1) :][:k]
+
+    def _width(self) -> int:
+        """K rounded up to whole vectors."""
+        from fastseq.kernels.simd.width import LANES
+
+        return -(-self.tags // LANES) * LANES
+
+    def _tables(self) -> _Tables:
+        k, width = self.tags, self._width()
+        transitions = np.full((k, width), -np.inf, np.float32)
+        transitions[:, :k] = self.values["transitions"]
+        ends = np.full((4, width), -np.inf, np.float32)
+        ends[0, :k] = self.values["start"]
+        ends[1, :k] = self.values["end"]
+        if self.constraints is not None:
+            transitions[:, :k][self.constraints.transitions] = FORBIDDEN
+            ends[0, :k][self.constraints.start] = FORBIDDEN
+        square = transitions[:, :k]
+        ends[2, :k] = square.max(axis=0)
+        ends[3, :k] = square.max(axis=1)
+        into = np.zeros((width, width), np.float32)
+        into[:k, :k] = np.exp(square - ends[2, :k])
+        into[:k, k:] = 1
+        back = np.zeros((width, width), np.float32)
+        back[:k, :k] = np.exp(square.T - ends[3, :k])
+        back[:k, k:] = 1
+        return _Tables(
+            width, transitions.reshape(-1), into.reshape(-1), back.reshape(-1), ends.reshape(-1)
+        )
+
+    def _batch(self, emissions: Float32, offsets: Int64) -> _Batch:
+        if np.ndim(emissions) != 2 or np.shape(emissions)[1] != self.tags:
+            raise DataError(
+                f"the emissions of a CRF of {self.tags} tags are of shape "
+                f"{list(np.shape(emissions))}, expected [N, {self.tags}]"
+            )
+        checked = _checked_offsets(offsets, len(emissions))
+        flat = np.require(emissions, np.float32, ["C", "W"]).reshape(-1)
+        sequences = len(checked) - 1
+        slots = min(SLOTS, sequences)
+        # slots of nearly equal numbers of positions, by the offsets alone
+        middles = (checked[:-1] + checked[1:]) // 2
+        cuts = np.searchsorted(middles, np.arange(1, slots) * checked[-1] // slots)
+        bounds = np.concatenate(([0], cuts, [sequences])).astype(np.int64)
+        return _Batch(flat, checked, bounds, int(np.diff(checked).max()))
+
+    def _ranges(self, batch: _Batch) -> list[tuple[int, int]]:
+        """The slots of each thread."""
+        slots = len(batch.bounds) - 1
+        small = len(batch.flat) * self.tags < SMALL
+        return self.team.split(slots, least=slots if small else 1)
+
+    def _checked_tags(self, tags: Int32, batch: _Batch) -> Int32:
+        n = len(batch.flat) // self.tags
+        if np.shape(tags) != (n,):
+            raise DataError(f"tags are of shape {list(np.shape(tags))}, expected [{n}]")
+        _in_range(tags, self.tags)
+        return np.require(tags, np.int32, ["C", "W"])
+
+
+class _Tables(NamedTuple):
+    """The parameters as the kernels take them."""
+
+    width: int
+    transitions: Float32
+    into: Float32
+    back: Float32
+    ends: Float32
+
+
+class _Batch(NamedTuple):
+    """A checked ragged batch: emissions of one dimension, slots of sequences."""
+
+    flat: Float32
+    offsets: Int64
+    bounds: Int64
+    longest: int
+
+
+def _checked_offsets(offsets: Any, n: int) -> Int64:
+    checked = np.require(offsets, np.int64, ["C", "W"])
+    if checked.ndim != 1 or len(checked) < 2 or checked[0] != 0 or checked[-1] != n:
+        raise DataError(f"offsets do not run from 0 to the {n} positions of the batch")
+    lengths = np.diff(checked)
+    if lengths.min() < 1:
+        row = int(np.argmin(lengths >= 1))
+        raise DataError(f"sequence {row} of the batch is empty, expected at least one position")
+    return checked
+
+
+def _in_range(tags: Int32, count: int) -> None:
+    if len(tags) and (tags.min() < 0 or tags.max() >= count):
+        row = int(np.argmax((tags < 0) | (tags >= count)))
+        raise DataError(f"tag {tags[row]} at position {row} is not in 0:{count}")

@@ -1,0 +1,366 @@
+"""Optimisers: SGD, Adagrad, RMSprop, Adam and AdamW, in PyTorch's formulas and default values.
+
+Each step is one pass over the flat buffers of `Parameters`, by a team of threads; the result does
+not depend on their number. Rows of zero gradients (words that a batch has not) cost SGD without
+momentum and Adagrad only the reading of the gradient; the others move them all the same.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from fastseq.errors import FormatError, SettingsError
+from fastseq.kernels import optimisers as kernels
+from fastseq.nn.parameters import ALIGNED, Parameters, aligned_zeros
+from fastseq.threads import Team
+
+State = dict[str, npt.NDArray[Any]]
+
+LEAST = 32768  # parameters that are worth a thread of their own
+_NONE = np.zeros(0, np.float32)  # stands for a moment that is not kept
+
+
+class Optimiser(ABC):
+    """Base of the optimisers.
+
+    Attributes
+    ----------
+    learning_rate : of steps that are not given another
+    steps : int, taken so far
+    moments : {name: float32[n]}, in the layout of the parameters' flat buffers
+    """
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        learning_rate: float,
+        moments: tuple[str, ...],
+        frozen: Collection[str],
+        team: Team | None,
+    ) -> None:
+        self.parameters = parameters
+        self.learning_rate = _between("learning_rate", learning_rate, 0, math.inf)
+        self.steps = 0
+        self.team = team or Team(1)
+        self.moments = {name: aligned_zeros(len(parameters.values)) for name in moments}
+        self._parts = [
+            (start + low, start + high)
+            for start, stop in parameters.ranges(frozen)
+            for low, high in self.team.split(stop - start, LEAST, ALIGNED)
+        ]
+
+    def step(self, learning_rate: float | None = None) -> None:
+        """Move the parameters by their gradients, which stay as they are.
+
+        Raises SettingsError when `learning_rate` is negative, infinite or NaN.
+        """
+        rate = self.learning_rate
+        if learning_rate is not None:
+            rate = _between("learning_rate", learning_rate, 0, math.inf)
+        self.steps += 1
+        update = self._update(rate)
+        self.team.run(lambda part: update(*self._parts[part]), len(self._parts))
+
+    def state(self) -> State:
+        """{"steps": int64[], and each moment: float32[n]}, copies; with the parameters all that
+        the next step depends on."""
+        return {
+            "steps": np.array(self.steps, np.int64),
+            **{name: moment.copy() for name, moment in self.moments.items()},
+        }
+
+    def load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Go on from what `state` gave for parameters of the same names and shapes.
+
+        Raises
+        ------
+        FormatError
+            A name is missing or not known, a moment is of another size or type, or the count of
+            steps is none; nothing is changed.
+        """
+        wanted = {"steps", *self.moments}
+        if set(state) != wanted:
+            raise FormatError(
+                f"the optimiser's state holds {', '.join(sorted(state)) or 'nothing'}, "
+                f"expected {', '.join(sorted(wanted))}"
+            )
+        steps = np.asarray(state["steps"])
+        if steps.size != 1 or steps.dtype.kind not in "iuf" or not 0 <= steps.item() < 2**62:
+            raise FormatError("the optimiser's state: steps is not a count of steps")
+        for name, moment in self.moments.items():
+            given = np.asarray(state[name])
+            if given.shape != moment.shape or given.dtype != np.float32:
+                raise FormatError(
+                    f"the optimiser's state: {name} is {given.dtype}{list(given.shape)}, "
+                    f"expected float32{list(moment.shape)}"
+                )
+        self.steps = int(steps.item())
+        for name, moment in self.moments.items():
+            moment[...] = state[name]
+
+    @abstractmethod
+    def _update(self, rate: float) -> Callable[[int, int], None]:
+        """The kernel for the step that `self.steps` counts, bound to all but its slice."""
+
+
+class SGD(Optimiser):
+    """θ -= rate g, with momentum v = momentum v + g, θ -= rate v.
+
+    Parameters
+    ----------
+    momentum : in [0, 1)
+    nesterov : look ahead: θ -= rate (g + momentum v); needs momentum
+    weight_decay : L2; weight_decay θ is added to g
+
+    Raises SettingsError for a setting outside of its range, as every optimiser does.
+    """
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        learning_rate: float = 1e-3,
+        *,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+        frozen: Collection[str] = (),
+        team: Team | None = None,
+    ) -> None:
+        self._momentum = np.float32(_between("momentum", momentum, 0, 1))
+        self._decay = np.float32(_between("weight_decay", weight_decay, 0, math.inf))
+        self._nesterov = bool(nesterov)
+        if nesterov and momentum == 0:
+            raise SettingsError("nesterov needs a momentum above 0")
+        super().__init__(parameters, learning_rate, ("velocity",) if momentum else (), frozen, team)
+
+    def _update(self, rate: float) -> Callable[[int, int], None]:
+        values, slopes = self.parameters.values, self.parameters.gradients
+        velocity = self.moments.get("velocity", _NONE)
+        settings = np.float32(rate), self._momentum, self._nesterov, self._decay
+
+        def update(start: int, stop: int) -> None:
+            kernels.sgd_step(values, slopes, velocity, start, stop, *settings)
+
+        return update
+
+
+class Adagrad(Optimiser):
+    """s += g², θ -= rate g / (√s + eps). Duchi, Hazan and Singer 2011.
+
+    Parameters
+    ----------
+    eps : above 0
+    weight_decay : L2; weight_decay θ is added to g
+    """
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        learning_rate: float = 1e-2,
+        *,
+        eps: float = 1e-10,
+        weight_decay: float = 0.0,
+        frozen: Collection[str] = (),
+        team: Team | None = None,
+    ) -> None:
+        self._eps = _epsilon(eps)
+        self._decay = np.float32(_between("weight_decay", weight_decay, 0, math.inf))
+        super().__init__(parameters, learning_rate, ("squares",), frozen, team)
+
+    def _update(self, rate: float) -> Callable[[int, int], None]:
+        values, slopes = self.parameters.values, self.parameters.gradients
+        squares = self.moments["squares"]
+        settings = np.float32(rate), self._eps, self._decay
+
+        def update(start: int, stop: int) -> None:
+            kernels.adagrad_step(values, slopes, squares, start, stop, *settings)
+
+        return update
+
+
+class RMSprop(Optimiser):
+    """s = alpha s + (1 - alpha) g², v = momentum v + g / (√s + eps), θ -= rate v.
+
+    Tieleman and Hinton 2012.
+
+    Parameters
+    ----------
+    alpha, momentum : in [0, 1)
+    eps : above 0
+    weight_decay : L2; weight_decay θ is added to g
+    """
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        learning_rate: float = 1e-2,
+        *,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        frozen: Collection[str] = (),
+        team: Team | None = None,
+    ) -> None:
+        alpha = _between("alpha", alpha, 0, 1)
+        self._settings = (
+            np.float32(alpha),
+            np.float32(1 - alpha),
+            _epsilon(eps),
+            np.float32(_between("momentum", momentum, 0, 1)),
+            np.float32(_between("weight_decay", weight_decay, 0, math.inf)),
+        )
+        moments = ("squares", "velocity") if momentum else ("squares",)
+        super().__init__(parameters, learning_rate, moments, frozen, team)
+
+    def _update(self, rate: float) -> Callable[[int, int], None]:
+        values, slopes = self.parameters.values, self.parameters.gradients
+        moments = self.moments["squares"], self.moments.get("velocity", _NONE)
+        settings = np.float32(rate), *self._settings
+
+        def update(start: int, stop: int) -> None:
+            kernels.rmsprop_step(values, slopes, *moments, start, stop, *settings)
+
+        return update
+
+
+class Adam(Optimiser):
+    """m and s the moving means of g and g², without bias m̂ and ŝ: θ -= rate m̂ / (√ŝ + eps).
+
+    Kingma and Ba 2015.
+
+    Parameters
+    ----------
+    betas : of the two means, in [0, 1)
+    eps : above 0
+    weight_decay : L2; weight_decay θ is added to g
+    """
+
+    DECOUPLED: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        learning_rate: float = 1e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        frozen: Collection[str] = (),
+        team: Team | None = None,
+    ) -> None:
+        if np.shape(betas) != (2,):
+            raise SettingsError(f"betas must be two numbers, not {betas!r}")
+        self._betas = _between("betas", betas[0], 0, 1), _between("betas", betas[1], 0, 1)
+        self._eps = _epsilon(eps)
+        self._decay = _between("weight_decay", weight_decay, 0, math.inf)
+        super().__init__(parameters, learning_rate, ("means", "squares"), frozen, team)
+
+    def _update(self, rate: float) -> Callable[[int, int], None]:
+        values, slopes = self.parameters.values, self.parameters.gradients
+        moments = self.moments["means"], self.moments["squares"]
+        beta1, beta2 = self._betas
+        settings = (
+            np.float32(rate / (1 - beta1**self.steps)),
+            np.float32(1 - beta1),
+            np.float32(beta2),
+            np.float32(1 - beta2),
+            np.float32(1 / math.sqrt(1 - beta2**self.steps)),
+            self._eps,
+            np.float32(0 if self.DECOUPLED else self._decay),
+            np.float32(rate * self._decay if self.DECOUPLED else 0),
+        )
+
+        def update(start: int, stop: int) -> None:
+            kernels.adam_step(values, slopes, *moments, start, stop, *settings)
+
+        return update
+
+
+class AdamW(Adam):
+    """Adam whose decay does not pass through its moments: θ -= rate weight_decay θ beside the step.
+
+    Loshchilov and Hutter 2019. Parameters as Adam's, with a weight_decay of 0.01.
+    """
+
+    DECOUPLED: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        learning_rate: float = 1e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        frozen: Collection[str] = (),
+        team: Team | None = None,
+    ) -> None:
+        super().__init__(
+            parameters,
+            learning_rate,
+            betas=betas,
+            eps=eps,
+            weight_decay=weight_decay,
+            frozen=frozen,
+            team=team,
+        )
+
+
+OPTIMISERS: dict[str, type[Optimiser]] = {
+    "sgd": SGD,
+    "adagrad": Adagrad,
+    "rmsprop": RMSprop,
+    "adam": Adam,
+    "adamw": AdamW,
+}
+
+
+def optimiser(
+    name: str, parameters: Parameters, learning_rate: float | None = None, **settings: Any
+) -> Optimiser:
+    """The optimiser of that name; its own default for a learning rate of None.
+
+    Raises
+    ------
+    SettingsError
+        No optimiser is called so, it has no such setting, or a setting is outside of its range.
+    """
+    if name not in OPTIMISERS:
+        raise SettingsError(f"no optimiser {name!r}, expected one of {', '.join(OPTIMISERS)}")
+    known = list(inspect.signature(OPTIMISERS[name]).parameters)[2:]
+    strange = sorted(set(settings) - set(known))
+    if strange:
+        raise SettingsError(
+            f"{name} has no setting {strange[0]!r}, expected some of {', '.join(known)}"
+        )
+    if learning_rate is not None:
+        settings["learning_rate"] = learning_rate
+    return OPTIMISERS[name](parameters, **settings)
+
+
+def _between(name: str, value: float, low: float, high: float) -> float:
+    """The setting as a float in [low, high)."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise SettingsError(f"{name} must be a number, not {value!r}") from None
+    if not low <= number < high:
+        wanted = f"at least {low} and finite" if high == math.inf else f"in [{low}, {high})"
+        raise SettingsError(f"{name} must be {wanted}, not {value!r}")
+    return number
+
+
+def _epsilon(value: float) -> np.float32:
+    """eps as float32, where it must not be 0: zero gradients would be divided by it."""
+    eps = np.float32(_between("eps", value, 0, math.inf))
+    if not 0 < eps < np.inf:
+        raise SettingsError(f"eps must be a float32 above 0, not {value!r}")
+    return eps

@@ -1,0 +1,123 @@
+"""All parameters of a model in one flat buffer, their gradients in another of the same layout.
+
+An optimiser then is one pass over two arrays, a norm one sum, a checkpoint one copy. The named
+arrays that layers work with are views: writing to them writes to the buffer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+import numpy as np
+
+from fastseq.errors import FormatError, SettingsError
+from fastseq.types import Float32
+
+Shapes = Mapping[str, tuple[int, ...]]
+Views = dict[str, Float32]
+
+ALIGNED = 16  # floats: every array starts at a multiple of 64 bytes, what a vector register holds
+
+
+class Parameters:
+    """Named float32 arrays that are views of one flat buffer, and their gradients.
+
+    Attributes
+    ----------
+    values, gradients : float32[n]
+        The flat buffers. Between two arrays there may be up to 15 floats of padding, always zero
+        in both, so that no update ever moves them.
+    views, gradient_views : {name: float32[shape]}
+        What the buffers hold, in the order of `shapes`.
+    """
+
+    def __init__(self, shapes: Shapes) -> None:
+        self.shapes = {name: tuple(shape) for name, shape in shapes.items()}
+        self.starts: dict[str, int] = {}
+        end = 0
+        for name, shape in self.shapes.items():
+            self.starts[name] = end
+            end += -(-int(np.prod(shape, dtype=np.int64)) // ALIGNED) * ALIGNED
+        self.values = aligned_zeros(end)
+        self.gradients = aligned_zeros(end)
+        self.views = self._views(self.values)
+        self.gradient_views = self._views(self.gradients)
+
+    @property
+    def count(self) -> int:
+        """Number of parameters, without padding."""
+        return sum(int(np.prod(shape, dtype=np.int64)) for shape in self.shapes.values())
+
+    def zero_gradients(self) -> None:
+        """Set every gradient to zero."""
+        self.gradients.fill(0)
+
+    def state_dict(self) -> Views:
+        """{name: a copy of the array}."""
+        return {name: view.copy() for name, view in self.views.items()}
+
+    def load_state_dict(self, state: Mapping[str, Float32]) -> None:
+        """Take values from arrays of the same names and shapes, converted to float32.
+
+        Raises
+        ------
+        FormatError
+            A name is missing or not known, an array is of another shape, or it holds no real
+            numbers; nothing is changed.
+        """
+        missing = [name for name in self.shapes if name not in state]
+        strange = [name for name in state if name not in self.shapes]
+        if missing or strange:
+            said = f"lack {missing[0]!r}" if missing else f"hold {strange[0]!r}, which it has not"
+            raise FormatError(f"the weights do not fit this model: they {said}")
+        for name, shape in self.shapes.items():
+            if tuple(np.shape(state[name])) != shape:
+                raise FormatError(
+                    f"the weights do not fit this model: {name} is of shape "
+                    f"{list(np.shape(state[name]))}, expected {list(shape)}"
+                )
+            kind = np.asarray(state[name]).dtype
+            if kind.kind not in "fiub":
+                raise FormatError(
+                    f"the weights do not fit this model: {name} is of type {kind}, expected numbers"
+                )
+        for name, view in self.views.items():
+            view[...] = state[name]
+
+    def ranges(self, frozen: Collection[str] = ()) -> list[tuple[int, int]]:
+        """Where in the buffers the arrays lie whose names are not in `frozen`: [start, stop), …
+
+        Neighbours are one range; every border is a multiple of 16. Raises SettingsError for a
+        name that is not there.
+        """
+        strange = sorted(set(frozen) - set(self.shapes))
+        if strange:
+            raise SettingsError(
+                f"cannot freeze {strange[0]!r}: no such parameter, there are {', '.join(self)}"
+            )
+        ends = [*self.starts.values(), len(self.values)][1:]
+        found: list[tuple[int, int]] = []
+        for (name, start), end in zip(self.starts.items(), ends, strict=True):
+            if name in frozen or start == end:
+                continue
+            if found and found[-1][1] == start:
+                found[-1] = (found[-1][0], end)
+            else:
+                found.append((start, end))
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shapes)
+
+    def _views(self, buffer: Float32) -> Views:
+        return {
+            name: buffer[start : start + int(np.prod(shape, dtype=np.int64))].reshape(shape)
+            for (name, shape), start in zip(self.shapes.items(), self.starts.values(), strict=True)
+        }
+
+
+def aligned_zeros(n: int) -> Float32:
+    """float32[n] of zeros that starts at a multiple of 64 bytes."""
+    raw = np.zeros(n + ALIGNED, np.float32)
+    skip = -(raw.ctypes.data // 4) % ALIGNED
+    return raw[skip : skip + n]

@@ -1,0 +1,251 @@
+"""Pooling: one vector for a sequence out of its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fastseq.errors import DataError, SettingsError
+from fastseq.kernels.pooling import (
+    attention_scores,
+    attention_scores_backward,
+    segment_maxima,
+    segment_maxima_backward,
+    segment_products,
+    segment_spread,
+    segment_sums,
+)
+from fastseq.nn.checks import as_offsets, as_rows, kept_by_forward
+from fastseq.nn.dense import column_sums
+from fastseq.nn.initialisers import xavier_uniform
+from fastseq.nn.layer import Layer
+from fastseq.nn.products import multiply, multiply_rows
+from fastseq.threads import Team
+from fastseq.types import Float32, Int32, Int64
+
+KINDS = ("last", "mean", "max", "attention")
+
+_LEAST = 1 << 16  # floats read that are worth a thread
+
+
+class _Kept(NamedTuple):
+    """What a forward pass leaves for the backward pass; empty arrays where a kind needs none."""
+
+    offsets: Int64
+    rows: int
+    x: Float32  # [N, F]
+    activations: Float32  # [N, A], tanh(W h + b)
+    weights: Float32  # [N], of the sum over each sequence
+    maxima: Int32  # [B · F], the row of each largest value
+
+
+class Pooling(Layer):
+    """x float32[N, F] of ragged sequences to y float32[B, F].
+
+    kind "last": each sequence's last row. With `bidirectional`, where the first half of the
+        columns was read forwards and the second backwards: the first half of the last row and
+        the second half of the first, which is what each direction has seen at its end.
+    kind "mean", "max": over the rows. Among equal largest values the first row has the gradient.
+    kind "attention": the additive attention of Yang et al. 2016 (Hierarchical Attention Networks
+        for Document Classification, section 2.2): u = tanh(weight · h + bias), the weights are
+        the softmax of vector · u over the sequence. Parameters "weight" [A, F], "bias" [A] and
+        "vector" [A]; weight and vector are drawn by Glorot and Bengio's uniform rule.
+
+    Parameters
+    ----------
+    kind : as above; SettingsError otherwise
+    size : columns of x (F)
+    bidirectional : for "last" only
+    attention : columns of u (A); F when None
+    seed : of the initial values
+    team : threads to share large batches; the caller alone without one
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        size: int,
+        *,
+        bidirectional: bool = False,
+        attention: int | None = None,
+        seed: int = 0,
+        team: Team | None = None,
+    ) -> None:
+        if kind not in KINDS:
+            raise SettingsError(f"unknown pooling {kind!r}, expected one of {', '.join(KINDS)}")
+        self.kind = kind
+        self.size = size
+        self.bidirectional = bidirectional
+        self.attention = size if attention is None else attention
+        if size < 1 or self.attention < 1:
+            raise SettingsError(f"pooling of {size} columns, expected 1 or more")
+        if bidirectional and size % 2:
+            raise SettingsError(f"two directions need an even number of columns, not {size}")
+        self.team = team or Team(1)
+        self._kept: _Kept | None = None
+        super().__init__(seed)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        if self.kind != "attention":
+            return {}
+        width = self.attention
+        return {"weight": (width, self.size), "bias": (width,), "vector": (width,)}
+
+    def initialise(self, rng: np.random.Generator) -> None:
+        if self.kind == "attention":
+            weight, vector = self.values["weight"], self.values["vector"]
+            weight[...] = xavier_uniform(weight.shape, rng)
+            vector[...] = xavier_uniform((1, self.attention), rng)[0]
+            self.values["bias"].fill(0)
+
+    def forward(self, x: npt.ArrayLike, offsets: npt.ArrayLike, training: bool = True) -> Float32:
+        """y float32[B, F]: sequence b is x[offsets[b]:offsets[b + 1]] (offsets int64[B + 1]).
+
+        Raises DataError where a sequence is empty or the offsets do not fit x.
+        """
+        rows = as_rows(x, self.size, "the input")
+        bounds = as_offsets(offsets, len(rows))
+        if self.kind == "last":
+            y, kept = self._last(rows, bounds)
+        elif self.kind == "max":
+            y, kept = self._max(rows, bounds)
+        elif self.kind == "mean":
+            lengths = np.diff(bounds)
+            weights = np.repeat((1 / lengths).astype(np.float32), lengths)
+            y = self._weighted(rows, bounds, weights)
+            kept = _kept(bounds, len(rows), weights=weights)
+        else:
+            y, kept = self._attention(rows, bounds)
+        if training:
+            self._kept = kept
+        return y
+
+    def backward(self, dy: npt.ArrayLike) -> Float32:
+        """dx float32[N, F] of dy float32[B, F]; adds the gradients of attention's parameters."""
+        kept = kept_by_forward(self._kept)
+        self._kept = None
+        slopes = as_rows(dy, self.size, "the gradient")
+        if len(slopes) != len(kept.offsets) - 1:
+            raise DataError(
+                f"a gradient of {len(slopes)} rows, expected {len(kept.offsets) - 1} sequences"
+            )
+        dx = np.empty((kept.rows, self.size), np.float32)
+        if self.kind == "last":
+            dx.fill(0)
+            first, last = self._ends(kept.offsets)
+            half = self.size // 2 if self.bidirectional else self.size
+            dx[last, :half] = slopes[:, :half]
+            dx[first, half:] = slopes[:, half:]
+            return dx
+        out, given = dx.reshape(-1), slopes.reshape(-1)
+        offsets, weights, maxima = kept.offsets, kept.weights, kept.maxima
+        if self.kind == "max":
+            self._by_sequence(
+                offsets, lambda a, b: segment_maxima_backward(out, given, maxima, offsets, a, b)
+            )
+            return dx
+        self._by_sequence(offsets, lambda a, b: segment_spread(out, given, weights, offsets, a, b))
+        if self.kind == "attention":
+            self._attention_backward(dx, given, kept)
+        return dx
+
+    def attention_weights(self) -> Float32:
+        """float32[N], how much of its sequence's output each row of the last forward pass is.
+
+        For "attention" and "mean", after a forward pass with training=True and before `backward`.
+        """
+        return kept_by_forward(self._kept).weights.copy()
+
+    def _ends(self, offsets: Int64) -> tuple[Int64, Int64]:
+        return offsets[:-1], offsets[1:] - 1
+
+    def _last(self, x: Float32, offsets: Int64) -> tuple[Float32, _Kept]:
+        first, last = self._ends(offsets)
+        y = x[last]
+        if self.bidirectional:
+            half = self.size // 2
+            y[:, half:] = x[first, half:]
+        return y, _kept(offsets, len(x))
+
+    def _max(self, x: Float32, offsets: Int64) -> tuple[Float32, _Kept]:
+        y = np.empty((len(offsets) - 1, self.size), np.float32)
+        maxima = np.empty(y.size, np.int32)
+        out, flat, numbers = y.reshape(-1), x.reshape(-1), maxima.view(np.float32)
+        self._by_column(len(x), lambda a, b: segment_maxima(out, numbers, flat, offsets, a, b))
+        return y, _kept(offsets, len(x), maxima=maxima)
+
+    def _weighted(self, x: Float32, offsets: Int64, weights: Float32) -> Float32:
+        y = np.empty((len(offsets) - 1, self.size), np.float32)
+        out, flat = y.reshape(-1), x.reshape(-1)
+        self._by_column(len(x), lambda a, b: segment_sums(out, flat, weights, offsets, a, b))
+        return y
+
+    def _attention(self, x: Float32, offsets: Int64) -> tuple[Float32, _Kept]:
+        u = np.empty((len(x), self.attention), np.float32)
+        multiply(u, x, self.values["weight"], self.team, transposed=True, bias=self.values["bias"])
+        scores = np.empty(len(x), np.float32)
+        flat, vector = u.reshape(-1), self.values["vector"]
+        self._by_row(len(x), lambda a, b: attention_scores(scores, flat, vector, a, b))
+        weights = _softmax(scores, offsets)
+        kept = _kept(offsets, len(x), x=x, activations=u, weights=weights)
+        return self._weighted(x, offsets, weights), kept
+
+    def _attention_backward(self, dx: Float32, dy: Float32, kept: _Kept) -> None:
+        """Add to dx, and to the parameters' gradients, what comes through the weights."""
+        offsets, u, weights = kept.offsets, kept.activations, kept.weights
+        dweights = np.empty(kept.rows, np.float32)
+        x = kept.x.reshape(-1)
+        self._by_sequence(offsets, lambda a, b: segment_products(dweights, x, dy, offsets, a, b))
+        # softmax's gradient, a (da - Σ a da) over each sequence
+        mean = np.add.reduceat(weights * dweights, offsets[:-1])
+        dscores = weights * (dweights - np.repeat(mean, np.diff(offsets)))
+        multiply_rows(self.slopes["vector"][None], dscores[:, None], u, self.team)
+        flat, vector = u.reshape(-1), self.values["vector"]
+        self._by_row(len(u), lambda a, b: attention_scores_backward(flat, dscores, vector, a, b))
+        multiply_rows(self.slopes["weight"], u, kept.x, self.team)
+        self.slopes["bias"] += column_sums(u, self.team)
+        multiply(dx, u, self.values["weight"], self.team, add=True)
+
+    def _by_column(self, rows: int, work: Callable[[int, int], None]) -> None:
+        """Share F columns: the sums over a long sequence too, in an order that never changes."""
+        self._run(self.team.split(self.size, max(16, -(-_LEAST // rows)), 16), work)
+
+    def _by_row(self, rows: int, work: Callable[[int, int], None]) -> None:
+        self._run(self.team.split(rows, -(-_LEAST // self.attention)), work)
+
+    def _by_sequence(self, offsets: Int64, work: Callable[[int, int], None]) -> None:
+        """Share the sequences, about as many rows to each thread."""
+        stops = [stop for _, stop in self.team.split(int(offsets[-1]), -(-_LEAST // self.size))]
+        bounds = [0, *np.searchsorted(offsets, stops).tolist()]
+        self._run([(a, b) for a, b in pairwise(bounds) if a < b], work)
+
+    def _run(self, ranges: list[tuple[int, int]], work: Callable[[int, int], None]) -> None:
+        self.team.run(lambda i: work(*ranges[i]), len(ranges))
+
+
+_NO_FLOATS = np.empty(0, np.float32)
+_NO_NUMBERS = np.empty(0, np.int32)
+
+
+def _kept(
+    offsets: Int64,
+    rows: int,
+    x: Float32 = _NO_FLOATS,
+    activations: Float32 = _NO_FLOATS,
+    weights: Float32 = _NO_FLOATS,
+    maxima: Int32 = _NO_NUMBERS,
+) -> _Kept:
+    return _Kept(offsets, rows, x, activations, weights, maxima)
+
+
+def _softmax(scores: Float32, offsets: Int64) -> Float32:
+    """float32[N], e^score over the sum of these in its sequence."""
+    lengths = np.diff(offsets)
+    largest = np.maximum.reduceat(scores, offsets[:-1])
+    weights: Float32 = np.exp(scores - np.repeat(largest, lengths))
+    weights /= np.repeat(np.add.reduceat(weights, offsets[:-1]), lengths)
+    return weights

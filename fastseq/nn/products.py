@@ -1,0 +1,86 @@
+"""Matrix products of float32 arrays on a team of threads.
+
+Threads share rows or columns of the result, never a sum, so its bits do not depend on them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastseq.kernels.simd import gemm
+from fastseq.nn.parameters import aligned_zeros
+from fastseq.threads import Team
+from fastseq.types import Float32
+
+SMALL = 1 << 20  # multiply-adds below which a second thread costs more than it brings
+
+
+class Panels:
+    """A matrix B [K, N] packed for products from the left, and packed again when it has changed."""
+
+    def __init__(self, depth: int, columns: int) -> None:
+        self.depth = depth
+        self.columns = columns
+        self.data = aligned_zeros(gemm.packed_size(depth, columns))
+
+    def pack(self, b: Float32, team: Team, transposed: bool = False) -> Panels:
+        """Take in b [K, N], or [N, K] when `transposed`; returns itself."""
+        kernel = gemm.pack_transposed if transposed else gemm.pack
+        parts = team.split(self.columns, max(1, SMALL // max(1, self.depth)), gemm.WIDTH)
+        team.run(lambda i: kernel(self.data, b, *parts[i]), len(parts))
+        return self
+
+
+def multiply_panels(
+    out: Float32,
+    a: Float32,
+    panels: Panels,
+    team: Team,
+    bias: Float32 | None = None,
+    add: bool = False,
+) -> None:
+    """out[M, N] = a[M, K] B + bias[N], added to what is there when `add`."""
+    N = panels.columns
+    padded = np.zeros(-(-N // gemm.WIDTH) * gemm.WIDTH, np.float32)
+    if bias is not None and not add:
+        padded[:N] = bias
+    parts = team.split(len(a), max(1, SMALL // max(1, panels.depth * N)))
+
+    def work(i: int) -> None:
+        gemm.multiply_panels(out, a, panels.data, padded, add, _scratch(), *parts[i])
+
+    team.run(work, len(parts))
+
+
+def multiply(
+    out: Float32,
+    a: Float32,
+    b: Float32,
+    team: Team,
+    *,
+    transposed: bool = False,
+    bias: Float32 | None = None,
+    add: bool = False,
+) -> None:
+    """out[M, N] = a[M, K] · b[K, N] (b[N, K] when `transposed`) + bias[N]; added to when `add`."""
+    depth, columns = b.shape[::-1] if transposed else b.shape
+    panels = Panels(depth, columns).pack(b, team, transposed)
+    multiply_panels(out, a, panels, team, bias, add)
+
+
+def multiply_rows(out: Float32, a: Float32, b: Float32, team: Team) -> None:
+    """out[K, N] += a[M, K]ᵀ · b[M, N]: a weight's gradient from its input and output's."""
+    (M, K), N = a.shape, b.shape[1]
+    by_rows = K >= N
+    least = max(1, SMALL // max(1, M * (N if by_rows else K)))
+    parts = team.split(K if by_rows else N, least, 1 if by_rows else gemm.WIDTH)
+
+    def work(i: int) -> None:
+        rows, columns = (parts[i], (0, N)) if by_rows else ((0, K), parts[i])
+        gemm.multiply_columns(out, a, b, _scratch(), *rows, *columns)
+
+    team.run(work, len(parts))
+
+
+def _scratch() -> Float32:
+    return np.empty(gemm.scratch_size(), np.float32)

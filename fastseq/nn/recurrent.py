@@ -1,0 +1,468 @@
+"""RNN, LSTM and GRU layers: stacked, bidirectional, over ragged batches.
+
+    lstm = LSTM(64, 128, num_layers=2, bidirectional=True)
+    y, (h, c) = lstm.forward(x, lengths)        # x float32[T, B, 64], y float32[T, B, 256]
+    dx = lstm.backward(dy)                      # adds to lstm.gradients()
+
+A batch is packed first (nn/sequences.py), so no step past a sequence's end is ever computed. The
+threads share slices of the batch and directions in the time loops, rows and units in the products
+around them; no sum is split, so results have the same bits on any number of threads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+
+from fastseq.errors import DataError, FastseqError, SettingsError
+from fastseq.kernels import gates as shared
+from fastseq.kernels.dropout import drop_rows
+from fastseq.nn.cells import Cell, GRUCell, LSTMCell, RNNCell, State
+from fastseq.nn.dropout import checked_rate, limit_and_scale, mixed_key
+from fastseq.nn.initialisers import orthogonal, stacked, xavier_uniform
+from fastseq.nn.layer import Layer
+from fastseq.nn.sequences import Layout, lay_out
+from fastseq.nn.sweep import SMALL, Sweep
+from fastseq.nn.workspace import Workspace
+from fastseq.settings import thread_count
+from fastseq.threads import Team
+from fastseq.types import Float32, Int64
+
+
+@dataclass(slots=True)
+class _Run:
+    """What a forward pass keeps: its layout, the packed input of each layer."""
+
+    layout: Layout
+    rows: int  # of the caller's input and output
+    key: int
+    inputs: list[Float32]
+
+
+class Recurrent(Layer):
+    """What the three kinds share.
+
+    Parameters
+    ----------
+    input_size, hidden_size : features of an input row; units of each direction
+    num_layers : layers, each fed by the one before
+    bidirectional : a second direction reads backwards; their outputs stand side by side
+    dropout : rate between layers, while training
+    weight_dropout : rate for single recurrent weights, the same for every step of a batch
+        (Merity et al. 2018, DropConnect), while training
+    seed : of the initial weights and of dropout
+    threads : all cores when None
+
+    Weights start from Xavier uniform (input) and orthogonal (recurrent) matrices, each gate its
+    own; biases from zero, the LSTM's forget gate from one.
+
+    Raises
+    ------
+    SettingsError
+        A size below 1, a rate outside [0, 1).
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        weight_dropout: float = 0.0,
+        seed: int = 0,
+        threads: int | None = None,
+        team: Team | None = None,
+    ) -> None:
+        for name, size in (
+            ("input_size", input_size),
+            ("hidden_size", hidden_size),
+            ("num_layers", num_layers),
+        ):
+            if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
+                raise SettingsError(f"{name} must be a whole number of at least 1, not {size!r}")
+        self.input_size = int(input_size)
+        self.hidden_size = int(hidden_size)
+        self.num_layers = int(num_layers)
+        self.bidirectional = bool(bidirectional)
+        self.dropout = checked_rate(dropout)
+        self.weight_dropout = checked_rate(weight_dropout)
+        self.seed = seed
+        self.team = team or Team(thread_count(threads))
+        self.dstate: State | Float32 | None = None
+        self._cell = cell
+        self._space = Workspace()
+        self._run: _Run | None = None
+        self._calls = 0
+        self._sweeps = [
+            Sweep(
+                cell,
+                self._inputs(layer),
+                self.hidden_size,
+                self._suffixes(layer),
+                self._space,
+                self.team,
+                self.weight_dropout,
+            )
+            for layer in range(self.num_layers)
+        ]
+        super().__init__(seed)
+
+    # ---- parameters -------------------------------------------------------------------------
+
+    @property
+    def directions(self) -> int:
+        """1, or 2 when bidirectional."""
+        return 2 if self.bidirectional else 1
+
+    @property
+    def output_size(self) -> int:
+        """Features of an output row."""
+        return self.directions * self.hidden_size
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """PyTorch's names and shapes: weight_ih_l0 [G·H, I], weight_hh_l0 [G·H, H], bias_ih_l0
+        and bias_hh_l0 [G·H]; the second direction's end in _reverse."""
+        height = self._cell.gates * self.hidden_size
+        found: dict[str, tuple[int, ...]] = {}
+        for layer in range(self.num_layers):
+            for suffix in self._suffixes(layer):
+                found[f"weight_ih_{suffix}"] = (height, self._inputs(layer))
+                found[f"weight_hh_{suffix}"] = (height, self.hidden_size)
+                found[f"bias_ih_{suffix}"] = (height,)
+                found[f"bias_hh_{suffix}"] = (height,)
+        return found
+
+    def initialise(self, rng: np.random.Generator) -> None:
+        """Xavier uniform input weights, orthogonal recurrent ones, zero biases."""
+        for name, value in self.values.items():
+            if name.startswith("bias"):
+                value.fill(0)
+            else:
+                draw = xavier_uniform if name.startswith("weight_ih") else orthogonal
+                value[...] = stacked(draw, self._cell.gates, value.shape, rng)
+
+    def _suffixes(self, layer: int) -> list[str]:
+        return [f"l{layer}", f"l{layer}_reverse"][: self.directions]
+
+    def _inputs(self, layer: int) -> int:
+        return self.input_size if layer == 0 else self.output_size
+
+    # ---- forward ----------------------------------------------------------------------------
+
+    def forward(
+        self,
+        x: Float32,
+        lengths: Any = None,
+        state: Any = None,
+        training: bool = True,
+    ) -> tuple[Float32, Any]:
+        """Run a padded batch, time first.
+
+        Parameters
+        ----------
+        x : float32[T, B, I]; what stands past a row's length is never read
+        lengths : int[B], from 1 to T, in any order; T for all when None
+        state : the initial state, zeros when None: h, or (h, c) for an LSTM, each [L·D, B, H]
+        training : keep what `backward` needs, and drop out
+
+        Returns
+        -------
+        y : float32[T, B, D·H], zero past a row's length
+        state : the state after each row's last step, of the form of the initial one
+
+        Raises
+        ------
+        DataError
+            Shapes that do not fit, lengths outside 1 to T.
+        """
+        x = np.ascontiguousarray(x, np.float32)
+        if x.ndim != 3 or x.shape[2] != self.input_size:
+            raise DataError(
+                f"x is of shape {list(x.shape)}, expected [steps, batch, {self.input_size}]"
+            )
+        T, B, _ = x.shape
+        if T == 0 or B == 0:
+            raise DataError(
+                f"x is of shape {list(x.shape)}: expected at least one step and one row"
+            )
+        found = self._lengths(lengths, T, B)
+        self._calls += 1
+        ragged = bool((found < T).any())
+        y = (np.zeros if ragged else np.empty)((T, B, self.output_size), np.float32)
+        layout = lay_out(found, np.arange(B), B, self._slices(int(found.sum())))
+        state = self._forward(
+            x.reshape(T * B, -1), y.reshape(T * B, -1), layout, state, training, self._calls
+        )
+        return y, state
+
+    def forward_ragged(
+        self,
+        values: Float32,
+        offsets: Int64,
+        state: Any = None,
+        training: bool = True,
+        key: int = 0,
+    ) -> tuple[Float32, Any]:
+        """Run a ragged batch: sequence b is rows offsets[b] to offsets[b + 1] of `values`.
+
+        Parameters
+        ----------
+        values : float32[N, I]
+        offsets : int64[B + 1], ascending from 0; no sequence may be empty
+        state, training : as for `forward`
+        key : says which elements are dropped; a new one each step
+
+        Returns
+        -------
+        y : float32[N, D·H], in the order of `values`
+        state : as from `forward`
+        """
+        values = np.ascontiguousarray(values, np.float32)
+        if values.ndim != 2 or values.shape[1] != self.input_size or len(values) != offsets[-1]:
+            raise DataError(
+                f"values are of shape {list(values.shape)}, expected "
+                f"[{int(offsets[-1])}, {self.input_size}]"
+            )
+        lengths = np.diff(offsets)
+        layout = lay_out(lengths, np.asarray(offsets[:-1]), 1, self._slices(len(values)))
+        y = np.empty((len(values), self.output_size), np.float32)
+        return y, self._forward(values, y, layout, state, training, key)
+
+    def _lengths(self, lengths: Any, T: int, B: int) -> Int64:
+        if lengths is None:
+            return np.full(B, T, np.int64)
+        found = np.asarray(lengths)
+        if found.shape != (B,) or found.dtype.kind not in "iu":
+            raise DataError(
+                f"lengths must be {B} whole numbers, not {found.dtype}{list(found.shape)}"
+            )
+        found = found.astype(np.int64)
+        if found.min() < 1 or found.max() > T:
+            wrong = int(np.argmax((found < 1) | (found > T)))
+            raise DataError(f"lengths[{wrong}] is {found[wrong]}, expected 1 to {T}")
+        return found
+
+    def _slices(self, rows: int) -> int:
+        if self._sweeps[0].work(rows) < SMALL:
+            return 1
+        return -(-self.team.threads // self.directions)
+
+    def _forward(
+        self, source: Float32, y: Float32, layout: Layout, state: Any, training: bool, key: int
+    ) -> Any:
+        initial = self._checked_state(state, len(layout.order), "state")
+        x = self._packed("x" if training else "passing x", source, layout)
+        inputs, final = [], []
+        for layer, sweep in enumerate(self._sweeps):
+            if layer and self.dropout and training:
+                self._drop(x, layout, mixed_key(key, 2 * layer))
+            inputs.append(x)
+            name = ("y", layer) if training else ("passing y", layer % 2)
+            out, rows = (y, layout.rows) if self._is_top(layer) else self._between(name, layout)
+            final.append(
+                sweep.forward(
+                    self.values,
+                    x,
+                    out,
+                    rows,
+                    layout,
+                    self._of_layer(initial, layer),
+                    training,
+                    mixed_key(key, 2 * layer + 1),
+                )
+            )
+            x = out
+        if training:
+            self._run = _Run(layout, len(source), key, inputs)
+        return self._as_given(final)
+
+    # ---- backward ---------------------------------------------------------------------------
+
+    def backward(self, dy: Float32, dstate: Any = None) -> Float32:
+        """The way back through the last `forward` with training=True; once for each.
+
+        Parameters
+        ----------
+        dy : float32[T, B, D·H], gradient of y; what stands past a row's length is never read
+        dstate : gradient of the returned state, zeros when None. Where it is given, the gradient
+            of the initial state takes its place in these arrays
+
+        Returns
+        -------
+        dx : float32[T, B, I], zero past a row's length. `self.dstate` is the gradient of the
+            initial state; gradients of the parameters are added to.
+
+        Raises
+        ------
+        FastseqError
+            No forward pass before it.
+        DataError
+            Shapes that do not fit.
+        """
+        dy = np.ascontiguousarray(dy, np.float32)
+        run = self._run
+        if run is None:
+            raise FastseqError("backward needs a forward pass with training=True before it")
+        B = len(run.layout.order)
+        shape = (run.rows // B, B, self.output_size)
+        if dy.shape != shape:
+            raise DataError(f"dy is of shape {list(dy.shape)}, expected {list(shape)}")
+        ragged = run.layout.count < run.rows
+        dx = (np.zeros if ragged else np.empty)((*shape[:2], self.input_size), np.float32)
+        self._backward(dy.reshape(run.rows, -1), dx.reshape(run.rows, -1), dstate)
+        return dx
+
+    def backward_ragged(
+        self, dy: Float32, dstate: Any = None, want_dx: bool = True
+    ) -> Float32 | None:
+        """The way back through the last `forward_ragged`: dy [N, D·H] gives dx [N, I], or None
+        when `want_dx` is False. State gradients are as for `backward`."""
+        dy = np.ascontiguousarray(dy, np.float32)
+        if self._run is None:
+            raise FastseqError("backward needs a forward pass with training=True before it")
+        if dy.shape != (self._run.rows, self.output_size):
+            raise DataError(
+                f"dy is of shape {list(dy.shape)}, expected [{self._run.rows}, {self.output_size}]"
+            )
+        dx = np.empty((len(dy), self.input_size), np.float32) if want_dx else None
+        self._backward(dy, dx, dstate)
+        return dx
+
+    def _backward(self, dy: Float32, dx: Float32 | None, dstate: Any) -> None:
+        run = cast(_Run, self._run)
+        self._run = None
+        layout = run.layout
+        last = self._checked_state(dstate, len(layout.order), "dstate")
+        first: list[State] = []
+        for layer, sweep in reversed(list(enumerate(self._sweeps))):
+            rows = layout.rows if self._is_top(layer) else self._straight(layout)
+            first.append(
+                sweep.backward(
+                    self.slopes,
+                    run.inputs[layer],
+                    dy,
+                    rows,
+                    layout,
+                    self._of_layer(last, layer),
+                    mixed_key(run.key, 2 * layer + 1),
+                )
+            )
+            if layer:
+                dy, _ = self._between(("dx", layer % 2), layout)
+                sweep.input_gradient(self.values, dy)
+                if self.dropout:
+                    self._drop(dy, layout, mixed_key(run.key, 2 * layer))
+            elif dx is not None and layout.identity:
+                sweep.input_gradient(self.values, dx[: layout.count])
+            elif dx is not None:
+                packed = self._space.array("packed dx", layout.count, self.input_size)
+                sweep.input_gradient(self.values, packed)
+                self._by_rows(shared.scatter, dx, packed, layout.rows)
+        self.dstate = self._as_given(first[::-1])
+        if dstate is not None:
+            for given, gradient in zip(_parts(dstate), _parts(self.dstate), strict=True):
+                if isinstance(given, np.ndarray) and given.flags.writeable:
+                    given[...] = gradient
+
+    # ---- states, rows, dropout --------------------------------------------------------------
+
+    def _checked_state(self, state: Any, batch: int, name: str) -> State:
+        shape = (self.num_layers * self.directions, batch, self.hidden_size)
+        if state is None:
+            return tuple(np.zeros(shape, np.float32) for _ in range(self._cell.states))
+        parts = _parts(state)
+        if len(parts) != self._cell.states:
+            expected = "(h, c)" if self._cell.states == 2 else "one array, h"
+            raise DataError(f"{name} is {len(parts)} arrays, expected {expected}")
+        for part in parts:
+            if np.shape(part) != shape:
+                raise DataError(
+                    f"{name} is of shape {list(np.shape(part))}, expected {list(shape)}"
+                )
+        return tuple(np.asarray(part, np.float32) for part in parts)
+
+    def _of_layer(self, state: State, layer: int) -> State:
+        first = layer * self.directions
+        return tuple(part[first : first + self.directions] for part in state)
+
+    def _as_given(self, layers: list[State]) -> Any:
+        """The states of all layers [D, B, H] as one of the caller's form."""
+        whole = tuple(np.concatenate(parts) for parts in zip(*layers, strict=True))
+        return whole if len(whole) > 1 else whole[0]
+
+    def _is_top(self, layer: int) -> bool:
+        return layer == self.num_layers - 1
+
+    def _between(self, name: object, layout: Layout) -> tuple[Float32, Int64]:
+        """A packed array between two layers, and its rows."""
+        return self._space.array(name, layout.count, self.output_size), self._straight(layout)
+
+    def _straight(self, layout: Layout) -> Int64:
+        return np.arange(layout.count)
+
+    def _packed(self, name: str, source: Float32, layout: Layout) -> Float32:
+        if layout.identity:
+            return source
+        packed = self._space.array(name, layout.count, source.shape[1])
+        self._by_rows(shared.gather, packed, source, layout.rows)
+        return packed
+
+    def _by_rows(self, kernel: Any, out: Float32, values: Float32, rows: Int64) -> None:
+        parts = self.team.split(len(rows), max(1, (1 << 16) // values.shape[1]))
+        self.team.run(lambda i: kernel(out, values, rows, *parts[i]), len(parts))
+
+    def _drop(self, x: Float32, layout: Layout, key: int) -> None:
+        limit, scale = limit_and_scale(self.dropout)
+        parts = self.team.split(len(x), max(1, (1 << 16) // x.shape[1]))
+        bits = np.uint64(key)
+        self.team.run(
+            lambda i: drop_rows(x, layout.rows, bits, limit, scale, *parts[i]), len(parts)
+        )
+
+
+class LSTM(Recurrent):
+    """Long short-term memory (Hochreiter & Schmidhuber 1997; forget gates, Gers et al. 2000).
+
+    A state is (h, c). Parameters, errors and initial weights are those of `Recurrent`.
+    """
+
+    def __init__(self, *sizes: Any, **settings: Any) -> None:
+        super().__init__(LSTMCell(), *sizes, **settings)
+
+    def initialise(self, rng: np.random.Generator) -> None:
+        """As all, and a bias of 1 for the forget gate (Jozefowicz et al. 2015)."""
+        super().initialise(rng)
+        for name, value in self.values.items():
+            if name.startswith("bias_ih"):
+                value[self.hidden_size : 2 * self.hidden_size] = 1.0
+
+
+class GRU(Recurrent):
+    """Gated recurrent unit (Cho et al. 2014), its reset gate after the product as in cuDNN.
+
+    A state is h. Parameters, errors and initial weights are those of `Recurrent`.
+    """
+
+    def __init__(self, *sizes: Any, **settings: Any) -> None:
+        super().__init__(GRUCell(), *sizes, **settings)
+
+
+class RNN(Recurrent):
+    """Plain recurrence (Elman 1990) with tanh, or with `nonlinearity="relu"`.
+
+    A state is h. The other parameters, errors and initial weights are those of `Recurrent`.
+    """
+
+    def __init__(self, *sizes: Any, nonlinearity: str = "tanh", **settings: Any) -> None:
+        if nonlinearity not in ("tanh", "relu"):
+            raise SettingsError(f"nonlinearity must be tanh or relu, not {nonlinearity!r}")
+        self.nonlinearity = nonlinearity
+        super().__init__(RNNCell(nonlinearity == "relu"), *sizes, **settings)
+
+
+def _parts(state: Any) -> tuple[Any, ...]:
+    return tuple(state) if isinstance(state, tuple | list) else (state,)

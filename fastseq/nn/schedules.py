@@ -1,0 +1,211 @@
+"""Learning rates over time: constant, step, cosine, linear, plateau, each with a warm-up.
+
+A schedule is called with the number of the step about to be taken, from 0, and with the number of
+steps of the whole training, and gives that step's learning rate. It is a function of those two
+alone, so a training that resumes has the rates it would have had; only `Plateau` remembers
+something, which is its `state`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
+
+from fastseq.errors import FormatError, SettingsError
+
+State = dict[str, float | None]
+
+
+@dataclass
+class Schedule:
+    """Base of the schedules.
+
+    learning_rate  the highest, above 0
+    warmup         steps over which the rate rises in a straight line, the last of them at its full
+    """
+
+    learning_rate: float
+    _: KW_ONLY
+    warmup: int = 0
+
+    def __post_init__(self) -> None:
+        _check("learning_rate", self.learning_rate, 0 < self.learning_rate < math.inf, "above 0")
+        _check("warmup", self.warmup, self.warmup >= 0, "at least 0 steps")
+
+    def __call__(self, step: int, total_steps: int) -> float:
+        """The learning rate of step `step` of `total_steps`; past the end, that of the end."""
+        if step < self.warmup:
+            return self.learning_rate * ((step + 1) / self.warmup)
+        return self.after(step - self.warmup, max(1, total_steps - self.warmup))
+
+    def after(self, step: int, total_steps: int) -> float:
+        """The learning rate without a warm-up."""
+        return self.learning_rate
+
+    def observe(self, loss: float) -> None:
+        """Take note of a validation loss; all schedules but `Plateau` ignore it."""
+
+    def state(self) -> State:
+        """What the schedule remembers, as numbers that JSON can hold."""
+        return {}
+
+    def load_state(self, state: State) -> None:
+        """Remember what `state` gave. Raises FormatError when it is another schedule's."""
+        if set(state) != set(self.state()):
+            raise FormatError(
+                f"the schedule's state holds {', '.join(sorted(state)) or 'nothing'}, "
+                f"expected {', '.join(sorted(self.state())) or 'nothing'}"
+            )
+
+
+@dataclass
+class Constant(Schedule):
+    """The same rate for every step."""
+
+
+@dataclass
+class Step(Schedule):
+    """The rate times `factor` after every `every` steps past the warm-up.
+
+    every   at least 1; for epochs, their number times the steps of one
+    factor  above 0
+    """
+
+    every: int
+    factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check("every", self.every, self.every >= 1, "at least 1 step")
+        _check("factor", self.factor, 0 < self.factor < math.inf, "above 0")
+
+    def after(self, step: int, total_steps: int) -> float:
+        """The learning rate without a warm-up."""
+        return self.learning_rate * float(self.factor) ** (step // self.every)
+
+
+@dataclass
+class Cosine(Schedule):
+    """Half a cosine from the learning rate down to `floor`. Loshchilov and Hutter 2017 (SGDR)."""
+
+    floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_floor(self.floor, self.learning_rate)
+
+    def after(self, step: int, total_steps: int) -> float:
+        """The learning rate without a warm-up."""
+        done = min(1.0, step / total_steps)
+        height = 0.5 * (1 + math.cos(math.pi * done))
+        return self.floor + (self.learning_rate - self.floor) * height
+
+
+@dataclass
+class Linear(Schedule):
+    """A straight line from the learning rate down to `floor`."""
+
+    floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_floor(self.floor, self.learning_rate)
+
+    def after(self, step: int, total_steps: int) -> float:
+        """The learning rate without a warm-up."""
+        left = max(0.0, 1 - step / total_steps)
+        return self.floor + (self.learning_rate - self.floor) * left
+
+
+@dataclass
+class Plateau(Schedule):
+    """The rate times `factor` each time that `patience` validations in a row brought nothing new.
+
+    factor    in (0, 1)
+    patience  validations without a lower loss that are borne; the next one after them lowers the
+              rate, and counting starts again
+    floor     the rate goes no lower
+    """
+
+    factor: float = 0.5
+    patience: int = 0
+    floor: float = 0.0
+    _scale: float = field(default=1.0, init=False, repr=False)
+    _best: float | None = field(default=None, init=False, repr=False)
+    _waited: int = field(default=0, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check("factor", self.factor, 0 < self.factor < 1, "in (0, 1)")
+        _check("patience", self.patience, self.patience >= 0, "at least 0 validations")
+        _check_floor(self.floor, self.learning_rate)
+
+    def after(self, step: int, total_steps: int) -> float:
+        """The learning rate without a warm-up."""
+        return max(self.floor, self.learning_rate * self._scale)
+
+    def observe(self, loss: float) -> None:
+        """Take note of a validation loss; NaN is no improvement."""
+        if not math.isnan(loss) and (self._best is None or loss < self._best):
+            self._best, self._waited = float(loss), 0
+            return
+        self._waited += 1
+        if self._waited > self.patience:
+            self._scale, self._waited = self._scale * self.factor, 0
+
+    def state(self) -> State:
+        """What the schedule remembers, as numbers that JSON can hold."""
+        return {"scale": self._scale, "best": self._best, "waited": self._waited}
+
+    def load_state(self, state: State) -> None:
+        """Remember what `state` gave. Raises FormatError when it is another schedule's."""
+        super().load_state(state)
+        scale, best, waited = state["scale"], state["best"], state["waited"]
+        if scale is None or waited is None:
+            raise FormatError("the schedule's state holds nothing for scale or waited")
+        self._scale, self._best, self._waited = scale, best, int(waited)
+
+
+SCHEDULES: dict[str, type[Schedule]] = {
+    "constant": Constant,
+    "step": Step,
+    "cosine": Cosine,
+    "linear": Linear,
+    "plateau": Plateau,
+}
+
+
+def schedule(name: str, learning_rate: float, **settings: Any) -> Schedule:
+    """The schedule of that name.
+
+    Raises
+    ------
+    SettingsError
+        No schedule is called so, it has no such setting or lacks one, or one is outside of its
+        range.
+    """
+    if name not in SCHEDULES:
+        raise SettingsError(f"no schedule {name!r}, expected one of {', '.join(SCHEDULES)}")
+    known = dict(inspect.signature(SCHEDULES[name]).parameters)
+    del known["learning_rate"]
+    strange = sorted(set(settings) - set(known))
+    if strange:
+        raise SettingsError(
+            f"the schedule {name} has no setting {strange[0]!r}, "
+            f"expected some of {', '.join(known)}"
+        )
+    for setting, parameter in known.items():
+        if parameter.default is parameter.empty and setting not in settings:
+            raise SettingsError(f"the schedule {name} needs the setting {setting!r}")
+    return SCHEDULES[name](learning_rate, **settings)
+
+
+def _check(name: str, value: object, holds: bool, wanted: str) -> None:
+    if not holds:
+        raise SettingsError(f"{name} must be {wanted}, not {value!r}")
+
+
+def _check_floor(floor: float, learning_rate: float) -> None:
+    _check("floor", floor, 0 <= floor <= learning_rate, "between 0 and the learning rate")

@@ -1,0 +1,295 @@
+"""One layer of recurrent units, in one or two directions, swept over a packed batch and back.
+
+Three kinds of work, each shared by the team in its own way: packing weights (by matrix), time
+loops (by direction and slice of the batch), products for gradients (by units or rows).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastseq.kernels import gates as shared
+from fastseq.kernels.simd import gemm
+from fastseq.kernels.simd.width import LANES
+from fastseq.nn.cells import ZEROS, Cell, State
+from fastseq.nn.dropout import dropped, mixed_key
+from fastseq.nn.parameters import Views
+from fastseq.nn.sequences import Layout
+from fastseq.nn.workspace import Workspace
+from fastseq.threads import Team
+from fastseq.types import Float32, Int64
+
+CHUNK = 1 << 16  # floats of gates whose input products are made at a time: they stay in L2
+SMALL = 1 << 20  # multiply-adds below which a second thread costs more than it brings
+
+
+@dataclass(slots=True)
+class _Kept:
+    """What one direction keeps for the way back.
+
+    gates      float32[N, row]   as the cell's kernel leaves them
+    before     float32[N, W]     the state each row started from, for each of its arrays
+    recurrent  float32[G·H, H]   weight_hh as it was used
+    """
+
+    gates: Float32
+    before: State
+    recurrent: Float32
+
+
+class Sweep:
+    """A layer's passes and the memory they need.
+
+    Parameters
+    ----------
+    cell : the recurrence
+    inputs, units : I and H
+    suffixes : of the parameters' names, one a direction ("l0", "l0_reverse")
+    space : memory shared with the layers beside it; what is kept for the way back is named by
+        `suffixes`, the rest is overwritten by the next sweep
+    weight_dropout : rate of single recurrent weights, while training
+    """
+
+    def __init__(
+        self, cell: Cell, inputs: int, units: int, suffixes: Sequence[str], space: Workspace,
+        team: Team, weight_dropout: float,
+    ) -> None:  # fmt: skip
+        self.cell = cell
+        self.inputs = inputs
+        self.units = units
+        self.suffixes = tuple(suffixes)
+        self.space = space
+        self.team = team
+        self.weight_dropout = weight_dropout
+        self.width = gemm.padded(units)
+        row = cell.slots * self.width
+        # rows a multiple of 2 KB apart would fall on the same few lines of the first-level cache
+        self.row = row + LANES if row % 512 == 0 else row
+        self._kept: list[_Kept] = []
+
+    @property
+    def directions(self) -> int:
+        """1 or 2."""
+        return len(self.suffixes)
+
+    def work(self, rows: int) -> int:
+        """Multiply-adds of one direction over so many rows."""
+        return rows * self.cell.gates * self.units * (self.inputs + self.units)
+
+    # ---- forward ----------------------------------------------------------------------------
+
+    def forward(
+        self, values: Views, x: Float32, y: Float32, rows: Int64, layout: Layout, initial: State,
+        training: bool, key: int,
+    ) -> State:  # fmt: skip
+        """Write h of every row to y and return the last state.
+
+        x        float32[N, I]     packed
+        y        float32[·, D·H]   packed row n's at y[rows[n]]
+        initial  float32[D, B, H]  in the caller's order
+        """
+        H, W, D = self.units, self.width, self.directions
+        chunk = max(CHUNK // self.row, *(piece.widest for piece in layout.slices), 1)
+        states = self._states(initial, layout)
+        kept = [
+            self._make_room(values, d, layout.count if training else 0, key if training else None)
+            for d in range(D)
+        ]
+        weights = self._packed(values, kept)
+
+        def step(part: int) -> None:
+            d, s = divmod(part, len(layout.slices))
+            piece = layout.slices[s]
+            here = slice(piece.begin, piece.end)
+            if training:
+                gates = kept[d].gates[here]
+                before = tuple(array[here] for array in kept[d].before)
+            else:
+                gates = self.space.array(("gates", d, s), chunk, self.row)
+                before = tuple(
+                    self.space.array(("before", d, s, i), chunk, W) for i in range(self.cell.states)
+                )
+            self.cell.forward(
+                y, d * H, tuple(array[piece.first : piece.last] for array in states[d]), gates,
+                before, x[here], *weights[d], rows[here], piece.starts, d == 1, H, training, chunk,
+            )  # fmt: skip
+
+        self._share(step, D * len(layout.slices), self.work(layout.count))
+        if training:  # a pass without may come between a forward pass and its way back
+            self._kept = kept
+        return self._unpadded(states, initial, layout)
+
+    def _make_room(self, values: Views, d: int, count: int, key: int | None) -> _Kept:
+        suffix = self.suffixes[d]
+        recurrent = values[f"weight_hh_{suffix}"]
+        if self.weight_dropout and key is not None:
+            out = self.space.array(("dropped", suffix), *recurrent.shape)
+            dropped(out, recurrent, self.weight_dropout, mixed_key(key, d), self.team)
+            recurrent = out
+        return _Kept(
+            self.space.array(("gates", suffix), count, self.row),
+            tuple(
+                self.space.array(("before", suffix, i), count, self.width)
+                for i in range(self.cell.states)
+            ),
+            recurrent,
+        )
+
+    def _packed(self, values: Views, kept: list[_Kept]) -> list[tuple[Float32, Float32, Float32]]:
+        """Panels of weight_ih and of weight_hh, and biases, of each direction."""
+        cell, H, W = self.cell, self.units, self.width
+        weights = [
+            (
+                self.space.array(("ih", d), cell.gates * W * self.inputs),
+                self.space.array(("hh", d), cell.gates * W * H),
+                self.space.zeros(("bias", d), cell.slots * W),
+            )
+            for d in range(self.directions)
+        ]
+
+        def pack(part: int) -> None:
+            d, hidden = divmod(part, 2)
+            suffix = self.suffixes[d]
+            if hidden:
+                cell.pack(weights[d][1], kept[d].recurrent, cell.hidden_gates, H)
+            else:
+                cell.pack(weights[d][0], values[f"weight_ih_{suffix}"], cell.input_gates, H)
+                cell.pack_bias(
+                    weights[d][2], values[f"bias_ih_{suffix}"], values[f"bias_hh_{suffix}"], H
+                )
+
+        self._share(pack, 2 * self.directions, self.work(16))
+        return weights
+
+    # ---- backward ---------------------------------------------------------------------------
+
+    def backward(
+        self, slopes: Views, x: Float32, dy: Float32, rows: Int64, layout: Layout, last: State,
+        key: int,
+    ) -> State:  # fmt: skip
+        """Add to the gradients of the parameters; returns the gradient of the initial state.
+
+        x, rows, layout, key are those of `forward`; dy float32[·, D·H] is the gradient of y and
+        `last` float32[D, B, H] of the last state.
+        """
+        cell, H, W = self.cell, self.units, self.width
+        states = self._states(last, layout)
+        panels = [self.space.array(("back", d), cell.gates * W * W) for d in range(self.directions)]
+
+        def pack(d: int) -> None:
+            shared.pack_backward(panels[d], self._kept[d].recurrent, cell.hidden_gates, H)
+
+        def step(part: int) -> None:
+            d, s = divmod(part, len(layout.slices))
+            piece = layout.slices[s]
+            here = slice(piece.begin, piece.end)
+            kept = self._kept[d]
+            cell.backward(
+                kept.gates[here], tuple(array[piece.first : piece.last] for array in states[d]),
+                dy, d * H, tuple(array[here] for array in kept.before), panels[d], rows[here],
+                piece.starts, d == 1, H,
+            )  # fmt: skip
+
+        self._share(pack, self.directions, self.work(16))
+        self._share(step, self.directions * len(layout.slices), self.work(layout.count))
+        self._weight_gradients(slopes, x, layout.count, key)
+        return self._unpadded(states, last, layout)
+
+    def _weight_gradients(self, slopes: Views, x: Float32, count: int, key: int) -> None:
+        """Every thread takes some units of each matrix."""
+        cell = self.cell
+        everything = self.width // LANES
+        large = self.work(count) >= SMALL
+        units = self.team.split(everything) if large else [(0, everything)]
+        hidden_slopes = [slopes[f"weight_hh_{suffix}"] for suffix in self.suffixes]
+        if self.weight_dropout:  # the gradients of the weights as used, to be masked
+            hidden_slopes = [
+                self.space.zeros(("masked", d), *slope.shape)
+                for d, slope in enumerate(hidden_slopes)
+            ]
+
+        def product(part: int) -> None:
+            d, rest = divmod(part, 2 * len(units))
+            hidden, piece = divmod(rest, len(units))
+            suffix, kept = self.suffixes[d], self._kept[d]
+            if hidden:
+                shared.weight_gradient(
+                    hidden_slopes[d], slopes[f"bias_hh_{suffix}"], kept.gates, cell.slots,
+                    cell.hidden_slot, cell.hidden_gates, self.units, kept.before[0], scratch(),
+                    *units[piece],
+                )  # fmt: skip
+            else:
+                shared.weight_gradient(
+                    slopes[f"weight_ih_{suffix}"], slopes[f"bias_ih_{suffix}"], kept.gates,
+                    cell.slots, 0, cell.input_gates, self.units, x, scratch(), *units[piece],
+                )  # fmt: skip
+
+        self._share(product, 2 * self.directions * len(units), self.work(count))
+        if self.weight_dropout:
+            for d, suffix in enumerate(self.suffixes):
+                masked = hidden_slopes[d]
+                dropped(masked, masked, self.weight_dropout, mixed_key(key, d), self.team)
+                slopes[f"weight_hh_{suffix}"] += masked
+
+    def input_gradient(self, values: Views, dx: Float32) -> None:
+        """dx[N, I], packed: the sum over the directions of dz W. After `backward`."""
+        cell = self.cell
+        size = cell.gates * self.width * gemm.padded(self.inputs)
+        panels = [self.space.array(("back input", d), size) for d in range(self.directions)]
+
+        def pack(d: int) -> None:
+            weight = values[f"weight_ih_{self.suffixes[d]}"]
+            shared.pack_backward(panels[d], weight, cell.input_gates, self.units)
+
+        self._share(pack, self.directions, self.work(16))
+        large = self.work(len(dx)) >= SMALL
+        parts = self.team.split(len(dx)) if large else [(0, len(dx))]
+
+        def product(part: int) -> None:
+            working = scratch()
+            for d, kept in enumerate(self._kept):
+                shared.input_gradient(
+                    dx, kept.gates, cell.slots, 0, cell.gates, panels[d], d > 0, ZEROS, working,
+                    *parts[part],
+                )  # fmt: skip
+
+        self.team.run(product, len(parts))
+
+    # ---- states and sharing -----------------------------------------------------------------
+
+    def _states(self, given: State, layout: Layout) -> list[State]:
+        """For each direction the arrays [D, B, H] of a state as [B, W], in packed order."""
+        states = []
+        for d in range(self.directions):
+            state = tuple(
+                self.space.zeros(("state", d, i), len(layout.order), self.width)
+                for i in range(self.cell.states)
+            )
+            for padded, array in zip(state, given, strict=True):
+                padded[:, : self.units] = array[d, layout.order]
+            states.append(state)
+        return states
+
+    def _unpadded(self, states: list[State], like: State, layout: Layout) -> State:
+        """The way back from `_states`, into fresh arrays."""
+        found = tuple(np.empty_like(array) for array in like)
+        for d, state in enumerate(states):
+            for array, padded in zip(found, state, strict=True):
+                array[d, layout.order] = padded[:, : self.units]
+        return found
+
+    def _share(self, work: Callable[[int], None], parts: int, size: int) -> None:
+        """Run the parts on the team, or here when all are small."""
+        if size < SMALL:
+            for part in range(parts):
+                work(part)
+        else:
+            self.team.run(work, parts)
+
+
+def scratch() -> Float32:
+    """Working memory of one thread for a product."""
+    return np.empty(gemm.scratch_size(), np.float32)

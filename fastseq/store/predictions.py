@@ -1,0 +1,199 @@
+"""Predictions, written to Parquet batch after batch, whole or not at all.
+
+with PredictionWriter(path, reader, {"prediction": "string", "probability": "float"}) as out:
+    for batch in reader.batches():
+        out.append(batch, prediction=labels.decode(codes), probability=best)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fastseq.errors import DataError, FastseqError, SettingsError
+from fastseq.store.arrays import int64_array
+from fastseq.store.atomic import reason, written_whole
+from fastseq.store.categories import Categories
+from fastseq.store.examples import RowBatch, RowReader
+from fastseq.types import Int64
+
+GROUP_ROWS = 65_536
+ID = "id"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TagLists:
+    """The tags of D rows: row d has tags offsets[d] to offsets[d + 1], none or more.
+
+    tags  Categories of all rows' tags; offsets int64[D + 1], from 0
+    """
+
+    tags: Categories
+    offsets: Int64
+
+
+Column = Categories | TagLists | npt.NDArray[Any]
+
+
+class PredictionWriter:
+    """Writes `id`, the columns to keep, and what was predicted, a batch at a time.
+
+    path     where the file is to be; it appears when the block ends well, and not otherwise
+    reader   the rows that predictions are made for: their id and the columns to keep
+    outputs  the type of each predicted column, in order: "string", "bool", "int64", … for labels
+             (Labels.type), "float" for float32[D], "list<string>" for TagLists, "list<float>" for
+             float32[D, H]
+
+    The id is that of the id column under the name `id`, else the row number.
+
+    Raises
+    ------
+    SettingsError
+        A column to keep bears the name of a predicted one, `path` is a folder, or lies in none.
+    DataError
+        A column to keep is of a type that Parquet cannot hold.
+    FastseqError
+        The system refuses to write.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], reader: RowReader, outputs: Mapping[str, str]
+    ) -> None:
+        id_name = reader.fields.id
+        keep = [name for name in reader.fields.keep if name != ID or name != id_name]
+        for name in keep:
+            if name in outputs or name == ID:
+                raise SettingsError(
+                    f"the column {name!r} cannot be kept: the predictions have one of that name"
+                )
+        id_type = pa.int64() if id_name is None else reader.kept.field(id_name).type
+        fields = [pa.field(ID, id_type), *(reader.kept.field(name) for name in keep)]
+        fields += [pa.field(name, _arrow_type(kind)) for name, kind in outputs.items()]
+        self.schema: pa.Schema = pa.schema(fields)
+        self.num_rows = 0
+        self._path = path
+        self._keep = keep
+        self._outputs = tuple(outputs)
+        self._pending: list[pa.Table] = []
+        self._pending_rows = 0
+        self._stack = ExitStack()
+        self._writer: pq.ParquetWriter | None = None
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            temporary = stack.enter_context(written_whole(self._path))
+            try:
+                self._writer = pq.ParquetWriter(temporary, self.schema, compression="zstd")
+            except pa.ArrowException as error:
+                problem = f"cannot write {self._path} as Parquet: {reason(error)}"
+                raise DataError(f"{problem}: keep other columns") from error
+            self._stack = stack.pop_all()
+        return self
+
+    def append(self, batch: RowBatch, **columns: Column) -> None:
+        """Write the predictions of the rows of a batch.
+
+        Raises
+        ------
+        DataError
+            A column is missing, one too many, of another length or of another type.
+        FastseqError
+            The system refuses to write.
+        """
+        if set(columns) != set(self._outputs):
+            raise DataError(f"predictions {sorted(columns)}, expected {sorted(self._outputs)}")
+        ids = batch.ids
+        if ids is None:
+            ids = int64_array(np.arange(batch.first_row, batch.first_row + batch.rows))
+        arrays = [ids, *(batch.kept.column(name) for name in self._keep)]
+        for name in self._outputs:
+            array = _array(columns[name], self.schema.field(name).type)
+            if len(array) != batch.rows:
+                raise DataError(f"{len(array)} of {name!r}, expected one for each of {batch.rows}")
+            arrays.append(array)
+        self._pending.append(pa.Table.from_arrays(arrays, schema=self.schema))
+        self._pending_rows += batch.rows
+        self.num_rows += batch.rows
+        if self._pending_rows >= GROUP_ROWS:
+            self._write_group()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self._write_group()
+            self._close()
+        except BaseException as failure:
+            self._stack.__exit__(type(failure), failure, failure.__traceback__)
+            raise
+        self._stack.__exit__(kind, error, traceback)
+
+    def _close(self) -> None:
+        assert self._writer is not None
+        try:
+            self._writer.close()
+        except (pa.ArrowException, OSError) as error:
+            raise FastseqError(f"cannot write {self._path}: {reason(error)}") from error
+
+    def _write_group(self) -> None:
+        if not self._pending:
+            return
+        assert self._writer is not None, "the writer is used outside of its with block"
+        table = pa.concat_tables(self._pending)
+        self._pending, self._pending_rows = [], 0
+        try:
+            self._writer.write_table(table)
+        except (pa.ArrowException, OSError) as error:
+            raise FastseqError(f"cannot write {self._path}: {reason(error)}") from error
+
+
+def _arrow_type(kind: str) -> pa.DataType:
+    if kind.startswith("list<"):
+        return pa.list_(pa.type_for_alias(kind[5:-1]))
+    return pa.type_for_alias(kind)
+
+
+def _array(column: Column, kind: pa.DataType) -> pa.Array:
+    if isinstance(column, Categories):
+        return _decoded(column, kind)
+    if isinstance(column, TagLists):
+        elements = _decoded(column.tags, kind.value_type)
+        return _listed(elements, column.offsets, kind)
+    if column.ndim == 2:
+        flat = _numbers(column.reshape(-1), kind.value_type)
+        offsets = np.arange(len(column) + 1, dtype=np.int64) * column.shape[1]
+        return _listed(flat, offsets, kind)
+    return _numbers(column, kind)
+
+
+def _listed(elements: pa.Array, offsets: Int64, kind: pa.DataType) -> pa.Array:
+    starts = np.ascontiguousarray(offsets, np.int32)
+    buffers = [None, pa.py_buffer(starts)]
+    return pa.Array.from_buffers(kind, len(starts) - 1, buffers, children=[elements])
+
+
+def _decoded(column: Categories, kind: pa.DataType) -> pa.Array:
+    try:
+        values = pa.array([*column.values, None], kind)
+    except pa.ArrowException as error:
+        raise DataError(f"predictions that are not {kind}: {reason(error)}") from error
+    codes = column.codes.astype(np.int64)
+    return values.take(int64_array(np.where(codes < 0, len(column.values), codes)))
+
+
+def _numbers(values: npt.NDArray[Any], kind: pa.DataType) -> pa.Array:
+    plain = np.ascontiguousarray(values, kind.to_pandas_dtype())
+    return pa.Array.from_buffers(kind, len(plain), [None, pa.py_buffer(plain)])

@@ -1,0 +1,150 @@
+"""Weights in files: safetensors, under the names that the model gives its parameters."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastseq.errors import DataError, FastseqError, FormatError
+from fastseq.store.atomic import reason, written_whole
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+METADATA = "__metadata__"  # what the format calls them; no array may be called so
+_LENGTH = 8  # bytes of the header's length, which the file begins with
+_TYPES = {
+    "F64": np.float64,
+    "F32": np.float32,
+    "F16": np.float16,
+    "I64": np.int64,
+    "I32": np.int32,
+    "I16": np.int16,
+    "I8": np.int8,
+    "U64": np.uint64,
+    "U32": np.uint32,
+    "U16": np.uint16,
+    "U8": np.uint8,
+    "BOOL": np.bool_,
+}
+
+
+def write_weights(
+    path: str | os.PathLike[str],
+    arrays: Mapping[str, npt.NDArray[Any]],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write arrays as safetensors, whole or not at all; the same content gives the same bytes.
+
+    Parameters
+    ----------
+    arrays : floating-point numbers of any width are written as float32; whole numbers and bools
+        (counts, states of generators) as they are
+    metadata : short texts that go into the header
+
+    Raises
+    ------
+    SettingsError
+        `path` is a folder, or its folder does not exist.
+    DataError
+        An array holds no numbers, or has a name that the format cannot hold.
+    FastseqError
+        The system refuses.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import save
+
+    plain = {}
+    for name in sorted(arrays):
+        array = np.asarray(arrays[name])
+        if array.dtype.kind not in "fiub":
+            raise DataError(f"cannot write {path}: {name} is {array.dtype}, expected numbers")
+        if name == METADATA:
+            raise DataError(f"cannot write {path}: an array may not be called {name}")
+        kind = np.float32 if array.dtype.kind == "f" else array.dtype.newbyteorder("=")
+        # not ascontiguousarray, which makes an array of one element of a scalar
+        plain[name] = np.require(array.astype(kind, copy=False), requirements="C")
+    try:
+        content = save(plain, dict(metadata) if metadata else None)
+    except (SafetensorError, UnicodeEncodeError, TypeError) as error:
+        raise DataError(f"cannot write {path} as safetensors: {reason(error)}") from error
+    header = _ordered_header(content)
+    with written_whole(path) as temporary, open(temporary, "wb") as file:
+        file.write(header)
+        file.write(memoryview(content)[len(header) :])
+
+
+def read_weights(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, str]]:
+    """The arrays of a safetensors file, by name in ascending order, and its metadata.
+
+    Floating-point numbers (float64, float32, float16, bfloat16) come as float32, whole numbers
+    and bools as they are; all arrays can be written to.
+
+    Raises
+    ------
+    DataError
+        The file is missing or cannot be read.
+    FormatError
+        It is not a safetensors file, is cut short or damaged, or holds numbers of another type.
+    """
+    from safetensors import SafetensorError, deserialize
+
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file, expected weights in safetensors") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({reason(error)})") from error
+    try:
+        found = dict(deserialize(content))  # type: ignore[no-untyped-call]
+        header = json.loads(content[_LENGTH : _header_end(content)])
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise FormatError(
+            f"{path}: not a safetensors file, or one cut short ({reason(error)})"
+        ) from error
+    del content  # deserialize has copied the arrays
+    arrays = {name: _array(found.pop(name), f"{path}: {name}") for name in sorted(found)}
+    return arrays, dict(sorted((header.get(METADATA) or {}).items()))
+
+
+def _array(stored: Mapping[str, Any], where: str) -> npt.NDArray[Any]:
+    """A stored array, in a buffer of its own that can be written to."""
+    kind, shape, data = stored["dtype"], stored["shape"], stored["data"]
+    if not isinstance(data, bytearray):  # as old versions of the library give it
+        data = bytearray(data)
+    values: npt.NDArray[Any]
+    if kind == "BF16":  # the upper half of a float32
+        values = (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
+    elif kind in _TYPES:
+        values = np.frombuffer(data, np.dtype(_TYPES[kind]).newbyteorder("<"))
+        with np.errstate(over="ignore"):
+            wanted = np.float32 if values.dtype.kind == "f" else _TYPES[kind]
+            values = values.astype(wanted, copy=False)
+    else:
+        raise FormatError(f"{where} is of type {kind}, expected floating-point or whole numbers")
+    return values.reshape(shape)
+
+
+def _header_end(content: bytes) -> int:
+    return _LENGTH + int.from_bytes(content[:_LENGTH], "little")
+
+
+def _ordered_header(content: bytes) -> bytes:
+    """The header of a safetensors file with its metadata in order.
+
+    The library writes the arrays in a fixed order, the metadata in the order of a hash table.
+    """
+    end = _header_end(content)
+    fields = json.loads(content[_LENGTH:end])
+    if METADATA in fields:
+        fields[METADATA] = dict(sorted(fields[METADATA].items()))
+    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+    header = text.ljust(end - _LENGTH)
+    if len(header) != end - _LENGTH:
+        raise FastseqError("safetensors wrote a header of another form than expected")
+    return content[:_LENGTH] + header

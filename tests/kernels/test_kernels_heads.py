@@ -1,0 +1,94 @@
+"""The kernels of embedding, dropout, pooling and softmax with vectors of every width."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastseq.kernels.simd.width import WIDTHS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Rows of 1, 5 and 77 columns: shorter than any vector, ragged, and with whole vectors in them.
+SCRIPT = """
+import sys
+import numpy as np
+from fastseq.kernels import pooling
+from fastseq.kernels.simd.width import LANES
+from fastseq.nn.dropout import dropout_mask
+from fastseq.nn.embedding import Embedding
+from fastseq.nn.losses import softmax, softmax_cross_entropy
+from fastseq.nn.pooling import Pooling
+
+rng = np.random.default_rng(0)
+found = {"lanes": LANES}
+offsets = np.array([0, 1, 9, 30])
+for size in (1, 5, 77):
+    x = rng.standard_normal((30, size)).astype(np.float32)
+    dy = rng.standard_normal((3, size)).astype(np.float32)
+    found[f"mask {size}"] = np.empty(size, np.float32)
+    dropout_mask(found[f"mask {size}"], 0.5, size)
+    embedding = Embedding(7, size)
+    ids = rng.integers(0, 7, 30).astype(np.int32)
+    found[f"rows {size}"] = embedding.forward(ids)
+    embedding.backward(x)
+    found[f"slopes {size}"] = embedding.slopes["weight"]
+    for kind in ("last", "mean", "max"):
+        layer = Pooling(kind, size)
+        found[f"{kind} {size}"] = layer.forward(x, offsets)
+        found[f"{kind} dx {size}"] = layer.backward(dy)
+    # attention's kernels by themselves: the layer's products have widths, and tests, of their own
+    u, scores, products = x.copy(), np.empty(30, np.float32), np.empty(30, np.float32)
+    pooling.attention_scores(scores, u.reshape(-1), dy[0], 0, 30)
+    found[f"u {size}"] = u.copy()
+    found[f"scores {size}"] = scores
+    pooling.attention_scores_backward(u.reshape(-1), scores, dy[0], 0, 30)
+    found[f"du {size}"] = u
+    pooling.segment_products(products, x.reshape(-1), dy.reshape(-1), offsets, 0, 3)
+    found[f"products {size}"] = products
+    gradient = x.copy()
+    found[f"loss {size}"] = softmax_cross_entropy(gradient, rng.integers(-1, size, 30))
+    found[f"gradient {size}"] = gradient
+    found[f"softmax {size}"] = softmax(x)
+np.savez(sys.argv[1], **found)
+"""
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, np.ndarray]]:
+    folder = tmp_path_factory.mktemp("widths")
+    running = {
+        width: subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, str(folder / f"{width}.npz")],
+            env={**os.environ, "FASTSEQ_LANES": str(width)},
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for width in WIDTHS
+    }
+    found = {}
+    for width, process in running.items():
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        with np.load(folder / f"{width}.npz") as arrays:
+            found[width] = dict(arrays)
+    return found
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_every_width_gives_the_same(results: dict[int, dict[str, np.ndarray]], width: int) -> None:
+    found, expected = results[width], results[4]
+    assert found["lanes"] == width
+    assert list(found) == list(expected)
+    for name in list(found)[1:]:
+        value = expected[name]
+        # masks, rows, largest values and sums of one column have one order and one rounding
+        exact = name.split()[0] in ("mask", "rows", "slopes", "max", "last", "mean")
+        scale = np.abs(value).max() * (0 if exact else 3e-6)
+        np.testing.assert_allclose(found[name], value, rtol=0, atol=scale, err_msg=name)

@@ -1,0 +1,113 @@
+"""Pictures: the right curves under the right names, the same file each time."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastseq.errors import DataError, MissingExtraError, SettingsError
+from fastseq.models.history import COLUMNS, History
+from fastseq.models.plots import check_plot, gradient_flow, learning_curve
+
+BEGINNINGS = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
+
+
+def history(epochs: int = 8, **valid: list[float]) -> History:
+    rows: dict[str, list[float]] = {name: [1.0] * epochs for name in COLUMNS}
+    rows["epoch"] = list(range(1, epochs + 1))
+    rows["train_loss"] = [2 / (n + 1) for n in range(epochs)]
+    return History({**rows, **{f"valid_{name}": values for name, values in valid.items()}})
+
+
+FULL = history(
+    loss=[2 / (n + 1) + 0.02 * n for n in range(8)], macro_f1=[0.1 * n for n in range(8)]
+)
+FLOW = {
+    "RNN": np.exp(-0.3 * np.arange(100)[::-1]),
+    "LSTM": np.exp(-0.02 * np.arange(100)[::-1]),
+}
+
+
+@pytest.mark.parametrize("suffix", BEGINNINGS)
+def test_every_format_is_the_same_file_twice(tmp_path: Path, suffix: str) -> None:
+    for name in "ab":
+        learning_curve(FULL, tmp_path / f"{name}{suffix}")
+        gradient_flow(FLOW, tmp_path / f"{name}-flow{suffix}")
+    for kind in ("", "-flow"):
+        first, second = ((tmp_path / f"{name}{kind}{suffix}").read_bytes() for name in "ab")
+        assert first.startswith(BEGINNINGS[suffix])
+        assert len(first) > 2000
+        assert first == second
+    assert len(list(tmp_path.iterdir())) == 4, "nothing temporary is left"
+
+
+def texts(path: Path) -> str:
+    return path.read_text("utf-8")
+
+
+def test_what_stands_on_a_learning_curve(tmp_path: Path) -> None:
+    path = tmp_path / "curve.SVG"
+    learning_curve(FULL, path)
+    for words in (
+        "Learning curve",
+        ">epoch<",
+        "loss (mean)",
+        ">training<",
+        "validation",
+        "macro f1",
+    ):
+        assert words in texts(path)
+    learning_curve(history(), path)
+    assert ">training<" in texts(path)
+    assert "validation" not in texts(path)
+    learning_curve(history(1), path)
+    learning_curve(history(3, loss=[1.0, float("nan"), 2.0]), path)
+
+
+def test_what_stands_on_a_gradient_flow(tmp_path: Path) -> None:
+    path = tmp_path / "flow.svg"
+    gradient_flow(FLOW, path)
+    for words in ("Gradient flow", ">time step<", "gradient norm", ">RNN<", ">LSTM<"):
+        assert words in texts(path)
+    gradient_flow(FLOW["RNN"], path)
+    assert ">RNN<" not in texts(path)
+    # a norm that vanished entirely, or is not finite, cannot stand on a logarithmic axis
+    gradient_flow([0.0, 0.0, 1e-30, np.inf, 1.0], path)
+    gradient_flow([0.0, 0.0], path)
+    gradient_flow([1.0], path)
+
+
+def test_what_cannot_be_drawn(tmp_path: Path) -> None:
+    for name in ("curve.jpg", "curve", ".png"):
+        with pytest.raises(SettingsError, match=r"ends in \.png, \.svg, \.pdf"):
+            learning_curve(FULL, tmp_path / name)
+    with pytest.raises(SettingsError, match="no such folder"):
+        check_plot(tmp_path / "none" / "curve.png")
+    with pytest.raises(DataError, match="no epoch"):
+        learning_curve(History(), tmp_path / "curve.png")
+    for norms in ({}, [], {"a": [1.0], "b": []}, np.ones((2, 2))):
+        with pytest.raises(DataError, match="nothing to draw"):
+            gradient_flow(norms, tmp_path / "flow.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'fastseq\[plot\]'"):
+        check_plot(tmp_path / "curve.png")
+
+
+def test_settings_of_matplotlib_neither_count_nor_change(tmp_path: Path) -> None:
+    import matplotlib
+
+    learning_curve(FULL, tmp_path / "a.svg")
+    own: dict[str, Any] = {"font.size": 30.0, "axes.grid": False, "svg.hashsalt": "other"}
+    with matplotlib.rc_context(own):
+        learning_curve(FULL, tmp_path / "b.svg")
+        assert {name: matplotlib.rcParams[name] for name in own} == own
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    assert "matplotlib.pyplot" not in sys.modules or matplotlib.get_fignums() == []  # type: ignore[attr-defined]

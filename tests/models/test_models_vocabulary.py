@@ -1,0 +1,199 @@
+"""Vocabularies: the order of ids, what is unknown, round trips; characters of words."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastseq.errors import DataError, FormatError, SettingsError
+from fastseq.models.characters import CharTable, distinct_words
+from fastseq.models.units import InvalidTextError, Units
+from fastseq.models.vocabulary import Vocabulary, VocabularyBuilder
+from fastseq.types import Texts, Tokens
+from tests.naive import units as naive
+
+plain = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+
+def of(*strings: str) -> Texts:
+    return Texts.from_strings(strings)
+
+
+def rows(tokens: Tokens) -> list[list[int]]:
+    values, at = tokens.values.tolist(), tokens.offsets.tolist()
+    return [values[a:b] for a, b in pairwise(at)]
+
+
+def test_ids_follow_frequency_then_first_occurrence() -> None:
+    vocabulary = Vocabulary.learn(Units("word"), [of("c b b", "a c d."), of("c e")])
+    assert vocabulary.texts.to_strings() == ["<unk>", "c", "b", "a", "d", ".", "e"]
+    assert rows(vocabulary.encode(of("A c x", "", "."))) == [[3, 1, 0], [], [5]]
+    assert vocabulary.unknown == 0
+    assert vocabulary.end is None
+
+
+@given(
+    st.lists(st.text("ab cd.é", max_size=12), min_size=1, max_size=12),
+    st.integers(1, 3),
+    st.one_of(st.none(), st.integers(1, 4)),
+)
+@settings(max_examples=80, deadline=None)
+def test_the_vocabulary_is_the_twins(
+    strings: list[str], min_count: int, max_size: int | None
+) -> None:
+    split = [naive.units(text, "word", True) for text in strings]
+    expected = naive.vocabulary(split, min_count, max_size)
+    slices = [of(*strings[:2]), of(*strings[2:])]
+    if not expected:
+        with pytest.raises(DataError, match="no units are left"):
+            Vocabulary.learn(Units("word"), slices, min_count, max_size)
+        return
+    vocabulary = Vocabulary.learn(Units("word"), slices, min_count, max_size)
+    assert vocabulary.texts.to_strings() == ["<unk>", *expected]
+    ids = {unit: i for i, unit in enumerate(expected, 1)}
+    assert rows(vocabulary.encode(of(*strings))) == [[ids.get(u, 0) for u in s] for s in split]
+
+
+def test_numbers_of_a_builder_become_the_ids_of_encode() -> None:
+    texts = [of("a b a", "b c"), of("c c c d", "")]
+    builder = VocabularyBuilder(Units("space"))
+    numbers = [builder.add(part) for part in texts]
+    vocabulary, mapping = builder.finish(min_count=2)
+    for part, found in zip(texts, numbers, strict=True):
+        assert np.array_equal(mapping[found.values], vocabulary.encode(part).values)
+    assert np.array_equal(mapping, builder.ids_in(vocabulary))
+    assert "d" not in vocabulary.texts.to_strings()
+
+
+def test_prepared_text_has_the_special_units_itself() -> None:
+    text = of("the <unk> sat <eos> <unk> <unk> <unk>")
+    vocabulary = Vocabulary.learn(Units("space"), [text], end=True)
+    assert vocabulary.texts.to_strings() == ["<unk>", "<eos>", "the", "sat"]
+    assert vocabulary.end == 1
+    assert rows(vocabulary.encode(of("the <unk> <eos> dog"))) == [[2, 0, 1, 0]]
+    # the rule of words takes the brackets apart
+    assert Vocabulary.learn(Units("word"), [text]).encode(of("<unk>")).values.min() > 0
+
+
+@given(st.lists(plain, min_size=1, max_size=6).filter(any))
+@settings(max_examples=60, deadline=None)
+def test_characters_come_back(strings: list[str]) -> None:
+    vocabulary = Vocabulary.learn(Units("char"), [of(*strings)])
+    assert vocabulary.decode(vocabulary.encode(of(*strings)).values) == "".join(strings)
+
+
+@given(st.binary(max_size=40))
+@settings(max_examples=60, deadline=None)
+def test_bytes_are_their_ids_and_need_not_be_text(raw: bytes) -> None:
+    vocabulary = Vocabulary.learn(Units("byte"), [])
+    assert len(vocabulary) == 256
+    assert vocabulary.unknown is None
+    data = np.frombuffer(bytearray(b"ab" + raw), np.uint8)
+    tokens = vocabulary.encode(Texts(data, np.array([2, len(data)])))
+    assert tokens.values.tolist() == list(raw)
+    assert tokens.offsets.tolist() == [0, len(raw)]
+    assert vocabulary.decode(tokens.values) == raw.decode("utf-8", "replace")
+
+
+def test_words_are_joined_by_spaces() -> None:
+    vocabulary = Vocabulary.learn(Units("word"), [of("Well, no.")], end=True)
+    assert vocabulary.decode([2, 3, 4, 5, 1, 0]) == "well , no . <eos> <unk>"
+    assert vocabulary.decode([]) == ""
+    for wrong in ([6], [-1]):
+        with pytest.raises(DataError, match="expected 0 to"):
+            vocabulary.decode(wrong)
+
+
+@pytest.mark.parametrize("unit", ["word", "space", "char", "byte"])
+def test_what_was_saved_is_the_same(unit: str) -> None:
+    texts = of("Ça va? 東京", "b\x00c")
+    end = unit in ("word", "space")
+    vocabulary = Vocabulary.learn(Units(unit), [texts], end=end)
+    stored = None if unit == "byte" else Texts.from_strings(vocabulary.to_texts().to_strings())
+    again = Vocabulary.from_texts(stored, vocabulary.to_dict())
+    assert again.end == vocabulary.end
+    assert again.units == vocabulary.units
+    assert np.array_equal(again.encode(texts).values, vocabulary.encode(texts).values)
+
+
+def test_a_damaged_vocabulary_is_refused() -> None:
+    vocabulary = Vocabulary.learn(Units("word"), [of("a b c")], end=True)
+    saved, texts = vocabulary.to_dict(), vocabulary.to_texts()
+    with pytest.raises(FormatError, match="lacks 'end'"):
+        Vocabulary.from_texts(texts, {"units": saved["units"]})
+    with pytest.raises(FormatError, match="5 units, expected 6"):
+        Vocabulary.from_texts(texts, saved | {"size": 6})
+    with pytest.raises(FormatError, match="does not begin with"):
+        Vocabulary.from_texts(of("a", "b", "c", "d", "e"), saved)
+    with pytest.raises(FormatError, match="none units"):
+        Vocabulary.from_texts(None, saved)
+
+
+def test_settings_out_of_range() -> None:
+    for wrong in ({"min_count": 0}, {"max_size": 0}):
+        with pytest.raises(SettingsError, match=r"expected at least 1"):
+            Vocabulary.learn(Units(), [of("a")], **wrong)
+    with pytest.raises(SettingsError, match="bytes have no <eos>"):
+        Vocabulary.learn(Units("byte"), [], end=True)
+    with pytest.raises(DataError, match="min_count below 3"):
+        Vocabulary.learn(Units(), [of("a a b")], min_count=3)
+    with pytest.raises(DataError, match="texts that are not empty"):
+        Vocabulary.learn(Units(), [of("", " ")])
+
+
+def test_tokens_keep_their_spelling_and_share_the_lower_case_id() -> None:
+    builder = VocabularyBuilder(Units("word"))
+    tokens = of("The", "U.S.", "the", "THE", "", "a b")
+    offsets = np.array([0, 3, 3, 6])
+    numbers = builder.add_tokens(tokens, offsets)
+    assert numbers.values.tolist() == [0, 1, 2, 3, 4, 5]
+    assert builder.spellings().to_strings() == ["The", "U.S.", "the", "THE", "", "a b"]
+    vocabulary, mapping = builder.finish()
+    assert vocabulary.texts.to_strings() == ["<unk>", "the", "u.s.", "", "a b"]
+    assert mapping.tolist() == [1, 2, 1, 1, 3, 4]
+    assert vocabulary.encode_tokens(of("tHe", "U.S", "")).tolist() == [1, 0, 3]
+    assert builder.ids_in(vocabulary).tolist() == mapping.tolist()
+    cut = builder.add_tokens(tokens, offsets, longest=2)
+    assert (cut.values.tolist(), cut.offsets.tolist()) == ([0, 1, 3, 4], [0, 2, 2, 4])
+    assert builder.cut_rows == 2
+    with pytest.raises(InvalidTextError):
+        builder.add_tokens(of("a", "\udc00"), np.array([0, 2]))
+
+
+# ---- characters of words
+
+
+def test_characters_are_of_the_words_bytes() -> None:
+    table, learned = CharTable.learn(of("Été", "ab", "aé"))
+    assert table.to_texts().to_strings() == ["<unk>", "é", "a", "É", "t", "b"]
+    assert rows(learned) == [[3, 4, 1], [2, 5], [2, 1]]
+    assert rows(table.characters(of("bat", "", "z"))) == [[5, 2, 4], [0], [0]]
+    again = CharTable.from_texts(table.to_texts(), table.to_dict())
+    assert rows(again.characters(of("ab"))) == [[2, 5]]
+
+
+@given(st.lists(plain, min_size=1, max_size=8).filter(any), st.integers(1, 5))
+@settings(max_examples=60, deadline=None)
+def test_long_words_are_cut_and_empty_ones_unknown(words: list[str], longest: int) -> None:
+    table, learned = CharTable.learn(of(*words), longest=longest)
+    spelt = [[*map(table.to_texts().to_strings().index, w[:longest])] or [0] for w in words]
+    assert rows(learned) == spelt
+    assert rows(table.characters(of(*words))) == spelt
+
+
+@given(st.lists(st.integers(0, 5), max_size=30))
+@settings(max_examples=60, deadline=None)
+def test_a_batch_has_every_distinct_word_once(spellings: list[int]) -> None:
+    words = ["a", "bb", "abc", "", "d", "b"]
+    table, learned = CharTable.learn(of(*words))
+    batch = distinct_words(np.array(spellings, np.int32), learned)
+    assert len(batch) == len(set(spellings))
+    mine = rows(Tokens(batch.values, batch.offsets))
+    assert [mine[i] for i in batch.inverse] == [rows(learned)[i] for i in spellings]
+    assert len(table) == 5
+    with pytest.raises(DataError, match="expected 0 to 5"):
+        distinct_words(np.array([6], np.int32), learned)

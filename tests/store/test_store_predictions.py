@@ -1,0 +1,142 @@
+"""Predictions written: types, ids, kept columns, whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from fastseq.errors import DataError, SettingsError
+from fastseq.store import predictions
+from fastseq.store.categories import Categories
+from fastseq.store.examples import open_rows
+from fastseq.store.predictions import PredictionWriter, TagLists
+
+TABLE = pa.table(
+    {"doc_id": ["p", "q", "r"], "text": ["a", "b", "c"], "year": pa.array([1, 2, 3], pa.int16())}
+)
+
+
+def labels(codes: list[int], *values: Any) -> Categories:
+    return Categories(values, np.array(codes, np.int32))
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [("string", ("no", "yes")), ("bool", (False, True)), ("int16", (-3, 5)), ("int64", (0, 2**40))],
+)
+def test_labels_are_written_in_their_own_type(
+    kind: str, values: tuple[Any, ...], tmp_path: Path
+) -> None:
+    path = tmp_path / "out.parquet"
+    reader = open_rows(TABLE, "text", keep=["year"], targets=False)
+    with PredictionWriter(path, reader, {"prediction": kind, "probability": "float"}) as out:
+        for batch in reader.batches():
+            out.append(
+                batch,
+                prediction=labels([1, 0, -1], *values),
+                probability=np.array([0.5, 0.25, 1.0], np.float32),
+            )
+        assert not path.exists()
+    found = pq.read_table(path)
+    assert found.schema.names == ["id", "year", "prediction", "probability"]
+    assert found.schema.field("prediction").type == pa.type_for_alias(kind)
+    assert found.schema.field("year").type == pa.int16()
+    assert found.to_pydict() == {
+        "id": ["p", "q", "r"],
+        "year": [1, 2, 3],
+        "prediction": [values[1], values[0], None],
+        "probability": [0.5, 0.25, 1.0],
+    }
+    assert out.num_rows == 3
+
+
+def test_tags_and_forecasts_are_lists(tmp_path: Path) -> None:
+    path = tmp_path / "out.parquet"
+    source = pa.table({"tokens": [["a", "b"], [], ["c"]]})
+    reader = open_rows(source, "tokens", keep="tokens", targets=False)
+    with PredictionWriter(path, reader, {"tags": "list<string>", "v": "list<float>"}) as out:
+        batch = next(reader.batches())
+        assert batch.token_offsets is not None
+        tags = TagLists(labels([0, 1, 1], "X", "Y"), batch.token_offsets)
+        out.append(batch, tags=tags, v=np.arange(6, dtype=np.float64).reshape(3, 2))
+    found = pq.read_table(path).to_pydict()
+    assert found["tags"] == [["X", "Y"], [], ["Y"]]
+    assert found["v"] == [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]
+    assert found["tokens"] == [["a", "b"], [], ["c"]]
+    assert found["id"] == [0, 1, 2]
+
+
+def test_row_numbers_go_on_over_batches_and_row_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictions, "GROUP_ROWS", 10)
+    path = tmp_path / "out.parquet"
+    reader = open_rows(pa.table({"text": ["word"] * 100}), "text", targets=False)
+    with PredictionWriter(path, reader, {"p": "float"}) as out:
+        for batch in reader.batches(16):
+            out.append(batch, p=np.full(batch.rows, batch.first_row, np.float32))
+    assert pq.read_table(path).column("id").to_pylist() == list(range(100))
+    assert pq.ParquetFile(path).num_row_groups > 5
+    empty = open_rows(pa.table({"text": pa.array([], pa.string())}), "text", targets=False)
+    with PredictionWriter(path, empty, {"prediction": "string"}):
+        pass
+    assert pq.read_table(path).schema.names == ["id", "prediction"]
+    assert pq.read_table(path).num_rows == 0
+
+
+def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "out.parquet"
+    path.write_bytes(b"before")
+    reader = open_rows(TABLE, "text", targets=False)
+    batch = next(reader.batches())
+
+    def predicted() -> np.ndarray:
+        out.append(batch, p=np.zeros(3, np.float32))
+        raise RuntimeError("model")
+
+    with (
+        pytest.raises(RuntimeError, match="model"),
+        PredictionWriter(path, reader, {"p": "float"}) as out,
+    ):
+        out.append(batch, p=predicted())
+    assert path.read_bytes() == b"before"
+    assert [file.name for file in tmp_path.iterdir()] == ["out.parquet"]
+
+
+def test_columns_that_do_not_fit(tmp_path: Path) -> None:
+    path = tmp_path / "out.parquet"
+    reader = open_rows(TABLE, "text", targets=False)
+    batch = next(reader.batches())
+    for columns, said in (
+        ({}, "expected .'p'."),
+        ({"p": np.zeros(3), "q": np.zeros(3)}, "expected .'p'."),
+        ({"p": np.zeros(2)}, "2 of 'p', expected one for each of 3"),
+        ({"p": labels([0, 0, 0], "x")}, "not float"),
+    ):
+        with (
+            pytest.raises(DataError, match=said),
+            PredictionWriter(path, reader, {"p": "float"}) as out,
+        ):
+            out.append(batch, **columns)
+    assert not path.exists()
+
+
+def test_kept_columns_may_not_bear_a_name_of_the_output(tmp_path: Path) -> None:
+    taken = TABLE.append_column("prediction", pa.array([1, 2, 3]))
+    for keep, table in (("prediction", taken), ("id", TABLE.append_column("id", [[1, 2, 3]]))):
+        reader = open_rows(table, "text", text="text", id="doc_id", keep=keep, targets=False)
+        with pytest.raises(SettingsError, match=f"the column '{keep}' cannot be kept"):
+            PredictionWriter(tmp_path / "o.parquet", reader, {"prediction": "string"})
+    same = TABLE.rename_columns(["id", "text", "year"])
+    reader = open_rows(same, "text", keep=["id", "year"], targets=False)
+    assert PredictionWriter(tmp_path / "o", reader, {}).schema.names == ["id", "year"]
+    with (
+        pytest.raises(SettingsError, match="no such folder"),
+        PredictionWriter(tmp_path / "no" / "o.parquet", reader, {}),
+    ):
+        pass
