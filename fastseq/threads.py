@@ -77,8 +77,8 @@ class Team:
     def split(self, n: int, least: int = 1, multiple: int = 1) -> list[tuple[int, int]]:
         """[0, n) in at most `threads` ranges of nearly equal length.
 
-        None is shorter than `least` unless there is only one, and all but the last end at a
-        multiple of `multiple`. No range at all for n = 0.
+        None but the last is shorter than `least`, and all but the last end at a multiple of
+        `multiple`. No range at all for n = 0.
         """
         parts = max(1, min(self.threads, n // max(1, least)))
         step = -(-n // parts)

@@ -5,6 +5,8 @@ Threads share rows or columns of the result, never a sum, so its bits do not dep
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from fastseq.kernels.simd import gemm
@@ -25,7 +27,7 @@ class Panels:
 
     def pack(self, b: Float32, team: Team, transposed: bool = False) -> Panels:
         """Take in b [K, N], or [N, K] when `transposed`; returns itself."""
-        kernel = gemm.pack_transposed if transposed else gemm.pack
+        kernel: Any = gemm.pack_transposed if transposed else gemm.pack
         parts = team.split(self.columns, max(1, SMALL // max(1, self.depth)), gemm.WIDTH)
         team.run(lambda i: kernel(self.data, b, *parts[i]), len(parts))
         return self
