@@ -19,7 +19,7 @@ help: ## say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: $(VENV)/.installed ## index and search the sample corpora, in a fresh environment
+demo: $(VENV)/.installed ## index, search, train and predict on the sample corpora, in a fresh environment
 	$(FASTSEQ) sample demo
 	$(FASTSEQ) index demo/docs.parquet -o demo/index --overwrite
 	$(FASTSEQ) search "wait for a subprocess to end" -i demo/index -k 5
@@ -30,6 +30,10 @@ demo: $(VENV)/.installed ## index and search the sample corpora, in a fresh envi
 		-o demo/bilingual --overwrite
 	$(FASTSEQ) search "猫喜欢吃什么" -i demo/bilingual -k 3
 	$(FASTSEQ) search "why do cats purr" -i demo/bilingual -k 3 --format json
+	$(FASTSEQ) fit-lstm demo/labelled.parquet --bidirectional --embedding 64 --hidden 64 \
+		--epochs 3 -o demo/model --overwrite
+	$(FASTSEQ) test demo/model demo/labelled_test.parquet
+	$(FASTSEQ) predict demo/model demo/labelled_test.parquet --keep label -o demo/predicted.parquet
 
 .PHONY: test
 test: lint ## lint, then run every test

@@ -13,16 +13,24 @@ from fastseq.errors import FormatError
 from .options import Common, common_options, example, format_option, pass_common
 from .output import write_json, write_pairs
 
+_SHOWN = 20  # values of a list before the rest is counted only
 
-@click.command("info", epilog=example("fastseq info .fastseq/index --verify"))
+
+@click.command(
+    "info",
+    epilog=example(
+        "fastseq info .fastseq/index --verify", "fastseq info .fastseq/model --format json"
+    ),
+)
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--verify", is_flag=True, help="Read every file and compare its checksum.")
 @format_option("table", "json", default="table", help="Form of the answer.")
 @common_options
 @pass_common
 def command(common: Common, path: Path, verify: bool, form: str) -> None:
-    """Say what PATH is: its kind, sizes and settings.
+    """Say what PATH is, an index or a model: its kind, sizes and settings.
 
+    Of a model also what it learned (weights, classes, vocabulary) and how its training ended.
     With --verify every byte is read: exit status 0 when all is well, 1 when a file is damaged or
     missing, each of which is named.
     """
@@ -30,6 +38,10 @@ def command(common: Common, path: Path, verify: bool, form: str) -> None:
     from fastseq.store import folder
 
     said = folder.describe(path)
+    shown = dict(said["settings"])
+    if said["kind"] == "model":
+        said["history"] = _last_epoch(path, shown.pop("columns", {}))
+        shown = {"model": shown.get("model"), **shown.get("settings", {})}
     damaged = folder.verify(path) if verify else None
     if damaged is not None:
         said["damaged"] = damaged
@@ -41,8 +53,9 @@ def command(common: Common, path: Path, verify: bool, form: str) -> None:
                 ("kind", said["kind"]),
                 ("format version", said["format_version"]),
                 ("written by", f"fastseq {said['fastseq']}"),
-                *((name, _number(value)) for name, value in _flat(said["statistics"])),
-                *((name, _listed(value)) for name, value in _flat(said["settings"])),
+                *((name, _listed(_number(value))) for name, value in _flat(said["statistics"])),
+                *((name, _listed(value)) for name, value in _flat(shown)),
+                *((f"last epoch: {k}", v) for k, v in (said.get("history") or {}).items()),
                 ("size", f"{format_size(said['bytes'])} in {len(said['files'])} files"),
                 *((name, format_size(entry["bytes"])) for name, entry in said["files"].items()),
                 *([("verified", "every file is whole")] if damaged == [] else []),
@@ -50,6 +63,20 @@ def command(common: Common, path: Path, verify: bool, form: str) -> None:
         )
     if damaged:
         raise FormatError(f"{path}: damaged or missing: {', '.join(damaged)}")
+
+
+def _last_epoch(path: Path, columns: dict[str, list[str]]) -> dict[str, Any] | None:
+    """The last line of a model's history; None where it has none, or one that cannot be read,
+    which --verify names."""
+    from fastseq.models.folder import HISTORY, KIND, VERSION
+    from fastseq.store.folder import Folder
+
+    names = columns.get(HISTORY)
+    try:
+        values = names and Folder.open(path, KIND, {VERSION}).columns(HISTORY, names)
+    except FormatError:
+        return None
+    return {n: v[-1] for n, v in zip(names or (), values or (), strict=True) if v} or None
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -68,4 +95,7 @@ def _number(value: Any) -> Any:
 def _listed(value: Any) -> Any:
     if value is None or value in ([], {}):
         return "-"
-    return ", ".join(map(str, value)) if isinstance(value, list) else value
+    if not isinstance(value, list):
+        return value
+    more = f" and {len(value) - _SHOWN:,} more" if len(value) > _SHOWN else ""
+    return ", ".join(map(str, value[:_SHOWN])) + more

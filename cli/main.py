@@ -1,6 +1,7 @@
 """The `fastseq` command: finds the subcommand, and turns every failure into one line.
 
-A subcommand lives in the module of its name, as `command`, and is imported only when it runs.
+A subcommand lives in the module of its name, as `command`, and is imported only when it runs;
+HOMES says where the others do.
 """
 
 from __future__ import annotations
@@ -16,18 +17,26 @@ import click
 
 from fastseq.errors import FastseqError
 
-from .options import common_options, example
+from .options import Interrupted, common_options, example
 
-# name: what `fastseq --help` says. `fit-lstm` would be the module fit_lstm.
+# name: what `fastseq --help` says
 COMMANDS = {
     "sample": "Write sample corpora made from Python's own documentation.",
     "index": "Index Parquet files, folders or globs.",
     "search": "Search an index: one query, or a file of them.",
     "evaluate": "Score a run against relevance judgements.",
     "features": "Make a document-term matrix: counts, TF-IDF or BM25 weights.",
-    "info": "Say what an index is, and check that it is whole.",
+    "fit-lstm": "Train an LSTM: classifier, tagger, language model or forecaster.",
+    "fit-gru": "Train a GRU for the same tasks.",
+    "fit-rnn": "Train a plain recurrent network for the same tasks.",
+    "predict": "Label, tag or forecast with a trained model.",
+    "test": "Measure a trained model on data with known answers.",
+    "generate": "Write text with a language model.",
+    "info": "Say what an index or a model is, and check that it is whole.",
     "completion": "Print the shell's completion script.",
 }
+# commands that are not `command` in the module of their name: (module, name in it)
+HOMES = {f"fit-{cell}": ("fit", cell) for cell in ("lstm", "gru", "rnn")}
 
 
 class Commands(click.Group):
@@ -39,8 +48,9 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module("." + cmd_name.replace("-", "_"), __package__)
-        command: click.Command = module.command
+        home, name = HOMES.get(cmd_name, (cmd_name, "command"))
+        module = importlib.import_module("." + home, __package__)
+        command: click.Command = getattr(module, name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -63,6 +73,8 @@ class Commands(click.Group):
             sys.stdout.flush()
         except click.UsageError as error:
             _fail(_usage(error), 2)
+        except Interrupted as error:
+            _fail(error.format_message(), error.exit_code, prefix="")
         except click.ClickException as error:
             _fail(error.format_message(), error.exit_code)
         except (click.Abort, KeyboardInterrupt):
@@ -112,14 +124,17 @@ def _give_up_stdout() -> None:
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=example(
-        "fastseq sample demo", "fastseq index demo/docs.parquet", 'fastseq search "parse arguments"'
+        "fastseq sample demo",
+        "fastseq index demo/docs.parquet",
+        'fastseq search "parse arguments"',
+        "fastseq fit-lstm demo/labelled.parquet --valid demo/labelled_test.parquet",
     ),
 )
 @common_options
 @click.version_option(package_name="fastseq")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
-    """Search and text features over Parquet."""
+    """Search, text features and recurrent models over Parquet."""
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 

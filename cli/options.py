@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_INDEX = ".fastseq/index"
+DEFAULT_MODEL = ".fastseq/model"
+
+
+class Interrupted(click.ClickException):
+    """Ctrl-C in work that can be gone on with; the message says how."""
+
+    exit_code = 130
 
 
 @dataclass
@@ -30,6 +37,14 @@ class Common:
         """A line for the person at the keyboard, on stderr; nothing when --quiet."""
         if not self.quiet:
             click.echo(message, err=True)
+
+    def say_met(self, reports: Mapping[str, Any], *parts: str) -> None:
+        """What was met while reading that a person should know of: the reports of a model, those
+        of the parts named."""
+        for part in parts:
+            report = reports.get(part)
+            for line in [] if report is None else report.messages():
+                self.say(f"{part}: {line}")
 
     def announce_compilation(self) -> None:
         """Say so, once, if this run must compile a kernel first."""
@@ -73,6 +88,37 @@ def index_option(*names: str, help: str) -> Callable[[F], F]:
         show_envvar=True,
         help=help,
     )
+
+
+def model_option(*names: str, help: str) -> Callable[[F], F]:
+    """The option that says where a model goes, else $FASTSEQ_MODEL, else .fastseq/model."""
+    return click.option(
+        *names,
+        "model_path",
+        type=click.Path(path_type=Path),
+        metavar="MODEL",
+        default=DEFAULT_MODEL,
+        envvar="FASTSEQ_MODEL",
+        show_default=True,
+        show_envvar=True,
+        help=help,
+    )
+
+
+def model_argument(function: F) -> F:
+    """The argument that says where a model is, as `model_path`."""
+    return click.argument("model_path", metavar="MODEL", type=click.Path(path_type=Path))(function)
+
+
+def device_option(function: F) -> F:
+    """Add --device."""
+    return click.option(
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda"]),
+        default="auto",
+        show_default=True,
+        help="Where to compute.",
+    )(function)
 
 
 def corpus_options(function: F) -> F:

@@ -1,4 +1,7 @@
-"""How far a long piece of work has come: one line on stderr, on a terminal only."""
+"""How far a long piece of work has come, on stderr: one line that changes, on a terminal only.
+
+Training also says so elsewhere: a line for each epoch.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import TYPE_CHECKING
 from .options import Common
 
 if TYPE_CHECKING:
+    from fastseq.models.progress import TrainingProgress
     from rich.progress import Progress, ProgressColumn, Task, TaskID
     from rich.text import Text
 
@@ -26,20 +30,38 @@ def progress(common: Common) -> Iterator[Report | None]:
     if common.quiet or not sys.stderr.isatty():
         yield None
         return
-    with _display() as shown:
+    from rich.progress import TextColumn, TimeRemainingColumn
+
+    left = (TimeRemainingColumn(compact=True), TextColumn("left"))
+    with _display(_rows_column(), *left) as shown:
         yield _Reporter(shown)
 
 
-def _display() -> Progress:
+@contextmanager
+def training(common: Common, unit: str) -> Iterator[Training]:
+    """What a training run is to report to; `unit` is what it learns from, such as "tokens".
+
+    On a terminal one line that changes, elsewhere a line an epoch, nothing when --quiet.
+    """
+    if common.quiet or not sys.stderr.isatty():
+        told = Training(common, unit)
+        yield told
+        told.end_epoch()
+        return
+    from rich.progress import TextColumn
+
+    with _display(TextColumn("{task.fields[said]}")) as shown:
+        yield Training(common, unit, shown)
+
+
+def _display(*columns: ProgressColumn) -> Progress:
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn
 
     return Progress(
         TextColumn("{task.description:<6}"),
         BarColumn(bar_width=24),
-        _rows_column(),
-        TimeRemainingColumn(compact=True),
-        TextColumn("left"),
+        *columns,
         console=Console(stderr=True),
         transient=True,
         refresh_per_second=5,
@@ -73,3 +95,54 @@ class _Reporter:
             if stage not in self._tasks:
                 self._tasks[stage] = self._shown.add_task(stage, total=total)
             self._shown.update(self._tasks[stage], completed=done, total=total)
+
+
+class Training:
+    """Told by a training run how far it has come.
+
+    began  whether a step of it was taken
+    """
+
+    def __init__(self, common: Common, unit: str, shown: Progress | None = None) -> None:
+        self._common = common
+        self._unit = unit
+        self._shown = shown
+        self._task = None if shown is None else shown.add_task("read", total=None, said="")
+        self._last: TrainingProgress | None = None
+
+    @property
+    def began(self) -> bool:
+        return self._last is not None
+
+    def __call__(self, now: TrainingProgress) -> None:
+        if self._last is not None and self._last.epoch != now.epoch:
+            self.end_epoch()
+        self._last = now
+        if self._shown is None or self._task is None:
+            return
+        steps = now.steps
+        self._shown.update(
+            self._task,
+            description=f"epoch {now.epoch}/{now.epochs}",
+            completed=now.step if steps is None else (now.epoch - 1) * steps + now.step,
+            total=None if steps is None else now.epochs * steps,
+            said=self._said(now),
+        )
+
+    def end_epoch(self) -> None:
+        """Say how the epoch of the last report went, where no terminal shows it."""
+        if self._shown is None and self._last is not None:
+            now = self._last
+            self._common.say(f"epoch {now.epoch}/{now.epochs}: {self._said(now)}")
+
+    def _said(self, now: TrainingProgress) -> str:
+        said = f"loss {now.loss:.4f}, {now.units_per_second:,.0f} {self._unit}/s"
+        left = now.seconds_left
+        return said if left is None else f"{said}, {_clock(left)} left"
+
+
+def _clock(seconds: float) -> str:
+    """0:07, 12:34, 1:02:03"""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

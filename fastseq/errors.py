@@ -27,6 +27,10 @@ class TrainingError(FastseqError):
     """Training cannot go on: its loss or gradients are no longer finite."""
 
 
+class DeviceError(FastseqError):
+    """The device asked for is not there, or nothing of this model runs on it."""
+
+
 class NotFittedError(FastseqError):
     """An estimator was used before `fit`."""
 

@@ -11,15 +11,17 @@ S slots from `first` on holds.
 
 from __future__ import annotations
 
-from fastseq.kernels.jit import helper, inline, jit
+from fastseq.kernels.jit import inline, jit
 from fastseq.kernels.simd.floats import load, load_part, splat, store, store_part
 from fastseq.kernels.simd.gemm import (
+    A_PART,
     BREADTH,
     HEIGHT,
     ROWS,
     WIDTH,
     add_product,
     copy_block,
+    copy_rows,
     pack_rows,
     panel_vectors,
     transpose_block,
@@ -31,20 +33,50 @@ RECORDS = 8  # records of gates whose products are added up before the next colu
 
 
 @inline
-def next_chunk(starts, done, reverse, rows):
+def next_chunk(counts, done, reverse, rows):
     """The steps [first, last) that come after `done` steps: as many as have `rows` rows, or one."""
-    T = len(starts) - 1
+    T = len(counts)
     if reverse:
         last = T - done
         first = last - 1
-        while first > 0 and starts[last] - starts[first - 1] <= rows:
+        total = counts[first]
+        while first > 0 and total + counts[first - 1] <= rows:
             first -= 1
+            total += counts[first]
     else:
         first = done
         last = first + 1
-        while last < T and starts[last + 1] - starts[first] <= rows:
+        total = counts[first]
+        while last < T and total + counts[last] <= rows:
+            total += counts[last]
             last += 1
     return first, last
+
+
+@inline
+def project_steps(
+    vectors, gates, column, row, x, panels, panel, bias, starts, counts, first, last, whole
+):
+    """Gates of one panel for steps [first, last): x W + bias.
+
+    column, panel  where the panel's gates, and its weights, begin
+    whole          gates have a row for each packed row; else the rows of these steps only
+    """
+    K = x.shape[1]
+    t = first
+    local = 0
+    while t < last:
+        begin, many = starts[t], counts[t]
+        t += 1
+        while t < last and starts[t] == begin + many:
+            many += counts[t]
+            t += 1
+        at = begin if whole else local
+        tiles(
+            vectors, address(gates, at * row + column), row, address(bias, column), 0,
+            address(x, begin * K), K, 1, address(panels, panel), vectors * LANES, K, 1, 0, 0, many,
+        )  # fmt: skip
+        local += many
 
 
 @jit
@@ -92,6 +124,38 @@ def pack_backward(panels, weight, gates, units):
 
 
 @jit
+def project_records(gates, x, panels, used, slots, bias, first, last):
+    """gates = x W + bias for rows [first, last): what `project_steps` does, for all panels.
+
+    used   vectors of a panel, in records of `slots`
+    """
+    K = x.shape[1]
+    row = gates.shape[1]
+    for p in range(len(panels) // (K * used * LANES)):
+        column = p * slots * LANES
+        tiles(
+            used, address(gates, first * row + column), row, address(bias, column), 0,
+            address(x, first * K), K, 1, address(panels, p * K * used * LANES), used * LANES, K, 1,
+            0, 0, last - first,
+        )  # fmt: skip
+
+
+@jit
+def project_units(gates, x, panels, bias, first, last):
+    """The same for cells of one gate, whose panels are WIDTH units."""
+    K = x.shape[1]
+    row = gates.shape[1]
+    W = len(bias)
+    for column in range(0, W, WIDTH):
+        vectors = panel_vectors(column, W)
+        tiles(
+            vectors, address(gates, first * row + column), row, address(bias, column), 0,
+            address(x, first * K), K, 1, address(panels, column * K), vectors * LANES, K, 1, 0, 0,
+            last - first,
+        )  # fmt: skip
+
+
+@jit
 def gather(out, values, rows, first, last):
     """out[n] = values[rows[n]] for n in [first, last): rows of floats, into packed order."""
     K = values.shape[1]
@@ -102,47 +166,64 @@ def gather(out, values, rows, first, last):
 
 @jit
 def weight_gradient(
-    slope, bias_slope, dz, slots, first, gates, units, x, scratch, from_panel, to_panel
-):
-    """slope[G * H, K] += dzᵀ x and bias_slope[G * H] += the sum of dz, for some panels.
+    slope, bias_slope, bias_twin, biases, dz, slots, first, gates, units, x, order, scratch,
+    from_panel, to_panel,
+):  # fmt: skip
+    """slope[G * H, K] += dzᵀ x for some panels, and the sum of dz to the biases.
 
+    bias_slope, bias_twin  float32[G * H], added to where `biases` is 1 (the first) or 2 (both)
     dz       float32[N, row]  gradients of the gates, rows of records
     x        float32[N, K or more]  the input, or h'
+    order    int64[N]  the rows in the order in which they are added; empty: as they stand
     scratch  float32[scratch_size()]
     """
     N, row = dz.shape
     K, x_row = slope.shape[1], x.shape[1]
     S = len(gates)
+    width = S * LANES
     flat, dz_flat, x_flat = slope.reshape(slope.size), dz.reshape(dz.size), x.reshape(x.size)
-    a_part = ROWS * WIDTH
-    b_part = a_part + HEIGHT * ROWS
     for left in range(0, K, BREADTH):
         right = min(left + BREADTH, K)
         for n in range(0, N, HEIGHT):
             height = min(HEIGHT, N - n)
-            pack_rows(scratch, b_part, x_flat, n * x_row, x_row, height, left, right)
+            pack_rows(scratch, x_flat, n, x_row, order, height, left, right)
             for p in range(from_panel, to_panel):
                 there = min(LANES, units - p * LANES)
                 column = (p * slots + first) * LANES
-                width = S * LANES
-                copy_block(scratch, a_part, width, dz_flat, n * row + column, row, height, width, 0)
+                copy_rows(scratch, A_PART, width, dz_flat, n, row, order, column, height, width, 0)
                 for s in range(S):
                     unit = gates[s] * units + p * LANES
-                    add_product(
-                        flat, unit * K, K, there, scratch, a_part + s * LANES, width, b_part,
-                        height, left, right,
-                    )  # fmt: skip
-                    if left == 0:
-                        _add_rows(
-                            bias_slope, unit, scratch, a_part + s * LANES, width, height, there
-                        )
+                    at = A_PART + s * LANES
+                    add_product(flat, unit * K, K, there, scratch, at, width, height, left, right)
+                    if left == 0 and biases > 0:
+                        total = _sum_rows(scratch, at, width, height)
+                        _add_part(bias_slope, unit, total, there)
+                        if biases > 1:
+                            _add_part(bias_twin, unit, total, there)
 
 
-@helper
-def _add_rows(out, start, block, at, row, rows, there):
-    total = splat(0.0)
-    for r in range(rows):
-        total = total + load(block, at + r * row)
+@inline
+def _sum_rows(block, at, row, rows):
+    """The sum of `rows` vectors that lie `row` apart, in four sums, since one would wait for
+    itself."""
+    a, b, c, d = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
+    r = 0
+    while r + 4 <= rows:
+        a = a + load(block, at)
+        b = b + load(block, at + row)
+        c = c + load(block, at + 2 * row)
+        d = d + load(block, at + 3 * row)
+        at += 4 * row
+        r += 4
+    while r < rows:
+        a = a + load(block, at)
+        at += row
+        r += 1
+    return (a + b) + (c + d)
+
+
+@inline
+def _add_part(out, start, total, there):
     if there == LANES:
         store(out, start, load(out, start) + total)
     else:

@@ -10,7 +10,7 @@ vectors. Rows are packed as kernels/lstm.py says.
 
 from __future__ import annotations
 
-from fastseq.kernels.gates import next_chunk
+from fastseq.kernels.gates import next_chunk, project_steps
 from fastseq.kernels.jit import jit
 from fastseq.kernels.simd.floats import fma, load, load_part, store, store_part
 from fastseq.kernels.simd.gemm import WIDTH, copy_block, panel_vectors
@@ -24,8 +24,8 @@ PANEL = 3 * LANES  # columns of a panel of weights
 
 @jit
 def gru_forward(
-    y, column, h, gates, before_h, x, input_panels, hidden_panels, bias, rows, starts, reverse,
-    units, keep, chunk,
+    y, column, h, gates, before_h, x, input_panels, hidden_panels, bias, rows, starts,
+    counts, reverse, units, keep, projected, chunk,
 ):  # fmt: skip
     """Run every step of a batch.
 
@@ -37,10 +37,10 @@ def gru_forward(
     input_panels   float32[P * K * 3 * LANES]   `pack_forward` of weight_ih, gates n, r, z
     hidden_panels  float32[P * H * 3 * LANES]   of weight_hh, gates r, z, n
     bias           float32[4 W]       in records: b_in; b_ir + b_hr; b_iz + b_hz; b_hn
-    starts         int64[T + 1]
+    starts, counts int64[T]          first packed row and rows of each step
     keep, chunk    as for `lstm_forward`
     """
-    T = len(starts) - 1
+    T = len(starts)
     K = x.shape[1]
     W = h.shape[1]
     row = gates.shape[1]
@@ -48,28 +48,35 @@ def gru_forward(
     y_row = y.shape[1]
     out, gate, hidden = y.reshape(y.size), gates.reshape(gates.size), h.reshape(h.size)
     old_h = before_h.reshape(before_h.size)
+    whole = keep or projected
     done = 0
     while done < T:
-        first, last = next_chunk(starts, done, reverse, chunk)
-        base = 0 if keep else starts[first]
-        low, high = starts[first], starts[last]
-        for p in range(P):
-            tiles3(
-                address(gates, (low - base) * row + p * RECORD), row, address(bias, p * RECORD), 0,
-                address(x, low * K), K, 1, address(input_panels, p * K * PANEL), PANEL, K, 1, 0, 0,
-                high - low,
-            )  # fmt: skip
-            m = load(bias, p * RECORD + 3 * LANES)
-            for n in range(low - base, high - base):
-                store(gate, n * row + p * RECORD + 3 * LANES, m)
+        first, last = next_chunk(counts, done, reverse, chunk)
+        if not projected:
+            for p in range(P):
+                project_steps(
+                    3, gates, p * RECORD, row, x, input_panels, p * K * PANEL, bias, starts, counts,
+                    first, last, whole,
+                )  # fmt: skip
+        local = 0
+        if reverse:
+            for t in range(first, last):
+                local += counts[t]
         for step in range(last - first):
             t = last - 1 - step if reverse else first + step
-            at, count = starts[t] - base, starts[t + 1] - starts[t]
-            copy_block(old_h, at * W, W, hidden, 0, W, count, W, 0)
+            count = counts[t]
+            if reverse:
+                local -= count
+            at = starts[t] if whole else local  # of gates
+            held = starts[t] if keep else 0  # of what is kept
+            copy_block(old_h, held * W, W, hidden, 0, W, count, W, 0)
             for p in range(P):
+                m = load(bias, p * RECORD + 3 * LANES)
+                for s in range(count):
+                    store(gate, (at + s) * row + p * RECORD + 3 * LANES, m)
                 c = address(gates, at * row + p * RECORD + LANES)
                 tiles3(
-                    c, row, c, row, address(before_h, at * W), W, 1,
+                    c, row, c, row, address(before_h, held * W), W, 1,
                     address(hidden_panels, p * units * PANEL), PANEL, units, 1, 0, 0, count,
                 )  # fmt: skip
                 there = units - p * LANES
@@ -90,11 +97,13 @@ def gru_forward(
                         store(out, to, new_h)
                     else:
                         store_part(out, to, new_h, there)
+            if not reverse:
+                local += count
         done += last - first
 
 
 @jit
-def gru_backward(gates, dh, dy, column, before_h, panels, rows, starts, reverse, units):
+def gru_backward(gates, dh, dy, column, before_h, panels, rows, starts, counts, reverse, units):
     """Run every step back: gradients of x_n, r, z and m before their functions, in place.
 
     gates     float32[N, row]  in: n, r, z, m as `gru_forward` left them; out: their gradients
@@ -103,7 +112,7 @@ def gru_backward(gates, dh, dy, column, before_h, panels, rows, starts, reverse,
     before_h  float32[N, W]    as `gru_forward` left it
     panels    float32[3 W * W] `pack_backward` of weight_hh, gates r, z, n
     """
-    T = len(starts) - 1
+    T = len(starts)
     W = dh.shape[1]
     row = gates.shape[1]
     P = W // LANES
@@ -112,7 +121,7 @@ def gru_backward(gates, dh, dy, column, before_h, panels, rows, starts, reverse,
     old_h = before_h.reshape(before_h.size)
     for step in range(T):
         t = step if reverse else T - 1 - step
-        at, count = starts[t], starts[t + 1] - starts[t]
+        at, count = starts[t], counts[t]
         for p in range(P):
             there = units - p * LANES
             for s in range(count):

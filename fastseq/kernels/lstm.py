@@ -6,14 +6,14 @@
 h' and c' are those of the step before. Source: Hochreiter & Schmidhuber 1997 with the forget gate
 of Gers et al. 2000; gate order i, f, g, o as PyTorch and cuDNN have it.
 
-Rows are packed: step t of the batch is rows starts[t] to starts[t + 1], the sequences that are
-still running, longest first, so that sequence r is row starts[t] + r. `rows[n]` is the caller's
-row for packed row n. H is the number of units, W the same in whole vectors, P = W / LANES.
+Rows are packed: step t is counts[t] rows from starts[t] on, the sequences that are still running,
+longest first, so that sequence r is row starts[t] + r. `rows[n]` is the caller's row for packed
+row n. H is the number of units, W the same in whole vectors, P = W / LANES.
 """
 
 from __future__ import annotations
 
-from fastseq.kernels.gates import next_chunk
+from fastseq.kernels.gates import next_chunk, project_steps
 from fastseq.kernels.jit import jit
 from fastseq.kernels.simd.floats import fma, load, load_part, store, store_part
 from fastseq.kernels.simd.gemm import WIDTH, copy_block, panel_vectors
@@ -28,7 +28,7 @@ RECORD = 4 * LANES
 @jit
 def lstm_forward(
     y, column, h, c, gates, before_h, before_c, x, input_panels, hidden_panels, bias, rows, starts,
-    reverse, units, keep, chunk,
+    counts, reverse, units, keep, projected, chunk,
 ):  # fmt: skip
     """Run every step of a batch.
 
@@ -41,12 +41,13 @@ def lstm_forward(
     input_panels   float32[P * K * 4 * LANES]   `pack_forward` of weight_ih
     hidden_panels  float32[P * H * 4 * LANES]   of weight_hh
     bias           float32[4 W]       both biases added, in records
-    starts         int64[T + 1]
-    keep           False: nothing is kept for the way back, and gates, before_h and before_c need
-                   hold `chunk` rows only
+    starts, counts int64[T]          first packed row and rows of each step
+    keep           False: nothing is kept for the way back, before_h and before_c need hold the
+                   rows of a step only, and gates, unless `projected`, `chunk` rows
+    projected      gates hold the input's products already, for each packed row
     chunk          rows whose input products are made at a time, at least the rows of a step
     """
-    T = len(starts) - 1
+    T = len(starts)
     K = x.shape[1]
     W = h.shape[1]
     row = gates.shape[1]
@@ -55,27 +56,34 @@ def lstm_forward(
     out, gate, hidden = y.reshape(y.size), gates.reshape(gates.size), h.reshape(h.size)
     cells = c.reshape(c.size)
     old_h, old_c = before_h.reshape(before_h.size), before_c.reshape(before_c.size)
+    whole = keep or projected
     done = 0
     while done < T:
-        first, last = next_chunk(starts, done, reverse, chunk)
-        base = 0 if keep else starts[first]
-        low, high = starts[first], starts[last]
-        for p in range(P):
-            tiles4(
-                address(gates, (low - base) * row + p * RECORD), row, address(bias, p * RECORD), 0,
-                address(x, low * K), K, 1, address(input_panels, p * K * RECORD), RECORD, K, 1, 0,
-                0, high - low,
-            )  # fmt: skip
+        first, last = next_chunk(counts, done, reverse, chunk)
+        if not projected:
+            for p in range(P):
+                project_steps(
+                    4, gates, p * RECORD, row, x, input_panels, p * K * RECORD, bias, starts,
+                    counts, first, last, whole,
+                )  # fmt: skip
+        local = 0
+        if reverse:
+            for t in range(first, last):
+                local += counts[t]
         for step in range(last - first):
             t = last - 1 - step if reverse else first + step
-            at, count = starts[t] - base, starts[t + 1] - starts[t]
-            copy_block(old_h, at * W, W, hidden, 0, W, count, W, 0)
+            count = counts[t]
+            if reverse:
+                local -= count
+            at = starts[t] if whole else local  # of gates
+            held = starts[t] if keep else 0  # of what is kept
+            copy_block(old_h, held * W, W, hidden, 0, W, count, W, 0)
             if keep:
-                copy_block(old_c, at * W, W, cells, 0, W, count, W, 0)
+                copy_block(old_c, held * W, W, cells, 0, W, count, W, 0)
             for p in range(P):
                 z = address(gates, at * row + p * RECORD)
                 tiles4(
-                    z, row, z, row, address(before_h, at * W), W, 1,
+                    z, row, z, row, address(before_h, held * W), W, 1,
                     address(hidden_panels, p * units * RECORD), RECORD, units, 1, 0, 0, count,
                 )  # fmt: skip
                 there = units - p * LANES
@@ -100,11 +108,15 @@ def lstm_forward(
                         store(out, to, new_h)
                     else:
                         store_part(out, to, new_h, there)
+            if not reverse:
+                local += count
         done += last - first
 
 
 @jit
-def lstm_backward(gates, dh, dc, dy, column, before_c, panels, zeros, rows, starts, reverse, units):
+def lstm_backward(
+    gates, dh, dc, dy, column, before_c, panels, zeros, rows, starts, counts, reverse, units
+):
     """Run every step back: gradients of the gates' inputs, in place of the gates.
 
     gates     float32[N, row]  in: i, f, g, o as `lstm_forward` left them; out: dz
@@ -114,7 +126,7 @@ def lstm_backward(gates, dh, dc, dy, column, before_c, panels, zeros, rows, star
     panels    float32[4 W * W] `pack_backward` of weight_hh
     zeros     float32[WIDTH]
     """
-    T = len(starts) - 1
+    T = len(starts)
     W = dh.shape[1]
     row = gates.shape[1]
     P = W // LANES
@@ -127,7 +139,7 @@ def lstm_backward(gates, dh, dc, dy, column, before_c, panels, zeros, rows, star
     )
     for step in range(T):
         t = step if reverse else T - 1 - step
-        at, count = starts[t], starts[t + 1] - starts[t]
+        at, count = starts[t], counts[t]
         for p in range(P):
             there = units - p * LANES
             for r in range(count):

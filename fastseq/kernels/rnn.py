@@ -8,7 +8,7 @@ keep together, so a row of gates is simply the W units and the panels are WIDTH 
 
 from __future__ import annotations
 
-from fastseq.kernels.gates import next_chunk
+from fastseq.kernels.gates import next_chunk, project_steps
 from fastseq.kernels.jit import jit
 from fastseq.kernels.simd.floats import load, load_part, maximum, select, store, store_part
 from fastseq.kernels.simd.gemm import WIDTH, copy_block, panel_vectors
@@ -19,8 +19,8 @@ from fastseq.kernels.simd.width import LANES
 
 @jit
 def rnn_forward(
-    y, column, h, gates, before_h, x, input_panels, hidden_panels, bias, rows, starts, reverse,
-    units, keep, chunk, relu,
+    y, column, h, gates, before_h, x, input_panels, hidden_panels, bias, rows, starts,
+    counts, reverse, units, keep, projected, chunk, relu,
 ):  # fmt: skip
     """Run every step of a batch.
 
@@ -32,38 +32,44 @@ def rnn_forward(
     input_panels   float32[K * W]    `pack_transposed` of weight_ih
     hidden_panels  float32[H * W]    of weight_hh
     bias           float32[W]        both biases added
-    starts         int64[T + 1]
+    starts, counts int64[T]          first packed row and rows of each step
     keep, chunk    as for `lstm_forward`
     relu           f is max(0, ·) instead of tanh
     """
-    T = len(starts) - 1
+    T = len(starts)
     K = x.shape[1]
     W = h.shape[1]
     row = gates.shape[1]
     y_row = y.shape[1]
     out, gate, hidden = y.reshape(y.size), gates.reshape(gates.size), h.reshape(h.size)
     old_h = before_h.reshape(before_h.size)
+    whole = keep or projected
     done = 0
     while done < T:
-        first, last = next_chunk(starts, done, reverse, chunk)
-        base = 0 if keep else starts[first]
-        low, high = starts[first], starts[last]
-        for panel in range(0, W, WIDTH):
-            vectors = panel_vectors(panel, W)
-            tiles(
-                vectors, address(gates, (low - base) * row + panel), row, address(bias, panel), 0,
-                address(x, low * K), K, 1, address(input_panels, panel * K), vectors * LANES, K, 1,
-                0, 0, high - low,
-            )  # fmt: skip
+        first, last = next_chunk(counts, done, reverse, chunk)
+        if not projected:
+            for panel in range(0, W, WIDTH):
+                project_steps(
+                    panel_vectors(panel, W), gates, panel, row, x, input_panels, panel * K, bias,
+                    starts, counts, first, last, whole,
+                )  # fmt: skip
+        local = 0
+        if reverse:
+            for t in range(first, last):
+                local += counts[t]
         for step in range(last - first):
             t = last - 1 - step if reverse else first + step
-            at, count = starts[t] - base, starts[t + 1] - starts[t]
-            copy_block(old_h, at * W, W, hidden, 0, W, count, W, 0)
+            count = counts[t]
+            if reverse:
+                local -= count
+            at = starts[t] if whole else local  # of gates
+            held = starts[t] if keep else 0  # of what is kept
+            copy_block(old_h, held * W, W, hidden, 0, W, count, W, 0)
             for panel in range(0, W, WIDTH):
                 vectors = panel_vectors(panel, W)
                 c = address(gates, at * row + panel)
                 tiles(
-                    vectors, c, row, c, row, address(before_h, at * W), W, 1,
+                    vectors, c, row, c, row, address(before_h, held * W), W, 1,
                     address(hidden_panels, panel * units), vectors * LANES, units, 1, 0, 0, count,
                 )  # fmt: skip
             for r in range(count):
@@ -78,11 +84,13 @@ def rnn_forward(
                         store(out, to + u, new_h)
                     else:
                         store_part(out, to + u, new_h, units - u)
+            if not reverse:
+                local += count
         done += last - first
 
 
 @jit
-def rnn_backward(gates, dh, dy, column, panels, zeros, rows, starts, reverse, units, relu):
+def rnn_backward(gates, dh, dy, column, panels, zeros, rows, starts, counts, reverse, units, relu):
     """Run every step back: gradients of f's argument, in place of h.
 
     gates   float32[N, row]  in: h as `rnn_forward` left it; out: dz
@@ -91,14 +99,14 @@ def rnn_backward(gates, dh, dy, column, panels, zeros, rows, starts, reverse, un
     panels  float32[W * W]   `pack_backward` of weight_hh
     zeros   float32[WIDTH]
     """
-    T = len(starts) - 1
+    T = len(starts)
     W = dh.shape[1]
     row = gates.shape[1]
     dy_row = dy.shape[1]
     above, gate, dhidden = dy.reshape(dy.size), gates.reshape(gates.size), dh.reshape(dh.size)
     for step in range(T):
         t = step if reverse else T - 1 - step
-        at, count = starts[t], starts[t + 1] - starts[t]
+        at, count = starts[t], counts[t]
         for r in range(count):
             source = rows[at + r] * dy_row + column
             for u in range(0, W, LANES):

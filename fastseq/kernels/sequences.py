@@ -6,24 +6,36 @@ from fastseq.kernels.jit import jit
 
 
 @jit
-def pack_order(rows, starts, order, lengths, firsts, stride, begin):
-    """Where each packed row comes from, and where each step starts.
+def pack_order(rows, starts, counts, order, bounds, lengths, firsts, stride):
+    """Where each packed row comes from, and where each step of each slice lies.
 
     rows     int64[N]      out: the caller's row of each packed row
-    starts   int64[T + 1]  out: first packed row of each step, T the longest length
-    order    int64[B]      the sequences, longest first
-    lengths  int64[·]      of all sequences
-    firsts   int64[·]      the caller's row of each sequence's first step
+    starts   int64[S, T]   out: first packed row of each step of a slice
+    counts   int64[S, T]   out: how many there are; 0 after the slice's longest sequence
+    order    int64[B]      the sequences, slice after slice, longest first in each
+    bounds   int64[S + 1]  which of them each slice has
+    lengths  int64[B]      of the sequences
+    firsts   int64[B]      the caller's row of each sequence's first step
     stride   the caller's rows from a step to the next
-    begin    the first packed row
+
+    Returns whether every packed row is the caller's row of the same number.
     """
+    S, T = starts.shape
+    same = True
     n = 0
-    alive = len(order)
-    for t in range(len(starts) - 1):
-        starts[t] = begin + n
-        while alive > 0 and lengths[order[alive - 1]] <= t:
-            alive -= 1
-        for r in range(alive):
-            rows[n] = firsts[order[r]] + t * stride
-            n += 1
-    starts[len(starts) - 1] = begin + n
+    for s in range(S):
+        counts[s, :] = bounds[s + 1] - bounds[s]
+    for t in range(T):
+        for s in range(S):
+            first = bounds[s]
+            alive = counts[s, t - 1] if t else counts[s, 0]
+            while alive > 0 and lengths[order[first + alive - 1]] <= t:
+                alive -= 1
+            starts[s, t] = n
+            counts[s, t] = alive
+            for r in range(first, first + alive):
+                row = firsts[order[r]] + t * stride
+                same = same and row == n
+                rows[n] = row
+                n += 1
+    return same

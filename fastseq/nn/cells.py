@@ -16,6 +16,7 @@ from fastseq.kernels.lstm import lstm_backward, lstm_forward
 from fastseq.kernels.rnn import rnn_backward, rnn_forward
 from fastseq.kernels.simd import gemm
 from fastseq.kernels.simd.width import LANES
+from fastseq.nn.sequences import Slice
 from fastseq.types import Float32, Int64
 
 State = tuple[Float32, ...]  # h, or h and c
@@ -41,6 +42,7 @@ class Cell(ABC):
     input_gates: Int64
     hidden_gates: Int64
     hidden_slot: int = 0
+    one_bias: bool = True  # both biases have the same gradient
 
     def pack(self, panels: Float32, weight: Float32, gates: Int64, units: int) -> None:
         """A weight as `forward` takes it."""
@@ -50,18 +52,24 @@ class Cell(ABC):
     def pack_bias(self, packed: Float32, bias_ih: Float32, bias_hh: Float32, units: int) -> None:
         """The biases as `forward` takes them; `packed` float32[slots · W] comes as zeros."""
 
+    def project(
+        self, gates: Float32, x: Float32, panels: Float32, bias: Float32, first: int, last: int
+    ) -> None:
+        """The input's products and the biases for packed rows [first, last), before `forward`."""
+        shared.project_records(gates, x, panels, self.gates, self.slots, bias, first, last)
+
     @abstractmethod
     def forward(
         self, y: Float32, column: int, state: State, gates: Float32, before: State, x: Float32,
-        input_panels: Float32, hidden_panels: Float32, bias: Float32, rows: Int64, starts: Int64,
-        reverse: bool, units: int, keep: bool, chunk: int,
+        input_panels: Float32, hidden_panels: Float32, bias: Float32, rows: Int64, piece: Slice,
+        reverse: bool, units: int, keep: bool, projected: bool, chunk: int,
     ) -> None:  # fmt: skip
         """One direction over one slice of the batch."""
 
     @abstractmethod
     def backward(
         self, gates: Float32, dstate: State, dy: Float32, column: int, before: State,
-        panels: Float32, rows: Int64, starts: Int64, reverse: bool, units: int,
+        panels: Float32, rows: Int64, piece: Slice, reverse: bool, units: int,
     ) -> None:  # fmt: skip
         """The same way back; `gates` become the gradients of their inputs."""
 
@@ -78,23 +86,24 @@ class LSTMCell(Cell):
         _into_records(packed, bias_ih + bias_hh, range(4), range(4), units, self.slots)
 
     def forward(  # type: ignore[no-untyped-def]
-        self, y, column, state, gates, before, x, input_panels, hidden_panels, bias, rows, starts,
-        reverse, units, keep, chunk,
+        self, y, column, state, gates, before, x, input_panels, hidden_panels, bias, rows, piece,
+        reverse, units, keep, projected, chunk,
     ):  # fmt: skip
         h, c = state
         before_h, before_c = before
         lstm_forward(
             y, column, h, c, gates, before_h, before_c, x, input_panels, hidden_panels, bias, rows,
-            starts, reverse, units, keep, chunk,
+            piece.starts, piece.counts, reverse, units, keep, projected, chunk,
         )  # fmt: skip
 
     def backward(  # type: ignore[no-untyped-def]
-        self, gates, dstate, dy, column, before, panels, rows, starts, reverse, units
+        self, gates, dstate, dy, column, before, panels, rows, piece, reverse, units
     ):
         dh, dc = dstate
         lstm_backward(
-            gates, dh, dc, dy, column, before[1], panels, ZEROS, rows, starts, reverse, units
-        )
+            gates, dh, dc, dy, column, before[1], panels, ZEROS, rows, piece.starts, piece.counts,
+            reverse, units,
+        )  # fmt: skip
 
 
 class GRUCell(Cell):
@@ -105,6 +114,7 @@ class GRUCell(Cell):
     input_gates = np.array([2, 0, 1])
     hidden_gates = np.array([0, 1, 2])
     hidden_slot = 1
+    one_bias = False
 
     def pack_bias(self, packed: Float32, bias_ih: Float32, bias_hh: Float32, units: int) -> None:
         _into_records(packed, bias_ih, (0,), (2,), units, self.slots)
@@ -112,18 +122,21 @@ class GRUCell(Cell):
         _into_records(packed, bias_hh, (3,), (2,), units, self.slots)
 
     def forward(  # type: ignore[no-untyped-def]
-        self, y, column, state, gates, before, x, input_panels, hidden_panels, bias, rows, starts,
-        reverse, units, keep, chunk,
+        self, y, column, state, gates, before, x, input_panels, hidden_panels, bias, rows, piece,
+        reverse, units, keep, projected, chunk,
     ):  # fmt: skip
         gru_forward(
             y, column, state[0], gates, before[0], x, input_panels, hidden_panels, bias, rows,
-            starts, reverse, units, keep, chunk,
+            piece.starts, piece.counts, reverse, units, keep, projected, chunk,
         )  # fmt: skip
 
     def backward(  # type: ignore[no-untyped-def]
-        self, gates, dstate, dy, column, before, panels, rows, starts, reverse, units
+        self, gates, dstate, dy, column, before, panels, rows, piece, reverse, units
     ):
-        gru_backward(gates, dstate[0], dy, column, before[0], panels, rows, starts, reverse, units)
+        gru_backward(
+            gates, dstate[0], dy, column, before[0], panels, rows, piece.starts, piece.counts,
+            reverse, units,
+        )  # fmt: skip
 
 
 class RNNCell(Cell):
@@ -142,21 +155,27 @@ class RNNCell(Cell):
     def pack_bias(self, packed: Float32, bias_ih: Float32, bias_hh: Float32, units: int) -> None:
         packed[:units] = bias_ih + bias_hh
 
+    def project(
+        self, gates: Float32, x: Float32, panels: Float32, bias: Float32, first: int, last: int
+    ) -> None:
+        shared.project_units(gates, x, panels, bias, first, last)
+
     def forward(  # type: ignore[no-untyped-def]
-        self, y, column, state, gates, before, x, input_panels, hidden_panels, bias, rows, starts,
-        reverse, units, keep, chunk,
+        self, y, column, state, gates, before, x, input_panels, hidden_panels, bias, rows, piece,
+        reverse, units, keep, projected, chunk,
     ):  # fmt: skip
         rnn_forward(
             y, column, state[0], gates, before[0], x, input_panels, hidden_panels, bias, rows,
-            starts, reverse, units, keep, chunk, self.relu,
+            piece.starts, piece.counts, reverse, units, keep, projected, chunk, self.relu,
         )  # fmt: skip
 
     def backward(  # type: ignore[no-untyped-def]
-        self, gates, dstate, dy, column, before, panels, rows, starts, reverse, units
+        self, gates, dstate, dy, column, before, panels, rows, piece, reverse, units
     ):
         rnn_backward(
-            gates, dstate[0], dy, column, panels, ZEROS, rows, starts, reverse, units, self.relu
-        )
+            gates, dstate[0], dy, column, panels, ZEROS, rows, piece.starts, piece.counts, reverse,
+            units, self.relu,
+        )  # fmt: skip
 
 
 def _into_records(

@@ -159,6 +159,7 @@ class Recurrent(Layer):
         lengths: Any = None,
         state: Any = None,
         training: bool = True,
+        key: int | None = None,
     ) -> tuple[Float32, Any]:
         """Run a padded batch, time first.
 
@@ -168,6 +169,7 @@ class Recurrent(Layer):
         lengths : int[B], from 1 to T, in any order; T for all when None
         state : the initial state, zeros when None: h, or (h, c) for an LSTM, each [L·D, B, H]
         training : keep what `backward` needs, and drop out
+        key : says which elements are dropped; the number of calls so far when None
 
         Returns
         -------
@@ -194,8 +196,9 @@ class Recurrent(Layer):
         ragged = bool((found < T).any())
         y = (np.zeros if ragged else np.empty)((T, B, self.output_size), np.float32)
         layout = lay_out(found, np.arange(B), B, self._slices(int(found.sum())))
+        key = self._calls if key is None else key
         state = self._forward(
-            x.reshape(T * B, -1), y.reshape(T * B, -1), layout, state, training, self._calls
+            x.reshape(T * B, -1), y.reshape(T * B, -1), layout, state, training, key
         )
         return y, state
 

@@ -1,8 +1,9 @@
 """How a ragged batch is laid out for the recurrent kernels: packed, without padding.
 
-The batch is cut into slices, one a thread, each a batch of its own. In a slice the sequences stand
-longest first, and step t is the rows of those still running: what comes next is always a prefix of
-what came before, so the state is one array whose first rows are at work.
+Rows are packed by time: step 0 of all sequences, then step 1 of those that go on, and so on. The
+sequences are dealt to slices, one a thread, and within a slice stand longest first: the rows of a
+slice at one step are neighbours, and what is at work at the next step is a prefix of it, so that
+the state is one array whose first rows are at work. A batch of equal lengths is packed already.
 """
 
 from __future__ import annotations
@@ -20,20 +21,19 @@ from fastseq.types import Int64
 class Slice:
     """A part of the batch that one thread works on.
 
-    first, last    its sequences in `Layout.order`
-    begin, end     its packed rows
-    starts         int64[T + 1]  first packed row of each step, from 0
-    widest         rows of its first step
+    first, last  its sequences in `Layout.order`
+    starts       int64[T]  its first packed row at each step
+    counts       int64[T]  its rows at each step, descending and at least 1
     """
 
     first: int
     last: int
-    begin: int
-    end: int
     starts: Int64
+    counts: Int64
 
     @property
     def widest(self) -> int:
+        """Rows of its first step."""
         return self.last - self.first
 
 
@@ -41,16 +41,19 @@ class Slice:
 class Layout:
     """The packed order of a batch of B sequences with N steps in all.
 
-    order     int64[B]  which sequence each state row belongs to
+    order     int64[B]  which sequence each row of a state belongs to
     rows      int64[N]  the caller's row of each packed row
-    slices    in packed order
+    slices    parts of the batch
     identity  the packed order is the caller's
+    summed    int64[N]  the packed rows in the caller's order, in which gradients of weights are
+              added up, so that their bits do not depend on the slices; empty when `identity`
     """
 
     order: Int64
     rows: Int64
     slices: tuple[Slice, ...]
     identity: bool
+    summed: Int64
 
     @property
     def count(self) -> int:
@@ -74,22 +77,32 @@ def lay_out(lengths: Int64, firsts: Int64, stride: int, parts: int) -> Layout:
         raise DataError(f"sequence {empty} of the batch has no step, expected 1 or more")
     parts = max(1, min(parts, len(lengths)))
     order = np.argsort(-lengths, kind="stable")
-    if parts > 1 and lengths[order[0]] != lengths[order[-1]]:
+    longest = int(lengths[order[0]])
+    if parts > 1 and longest != lengths[order[-1]]:
         # dealt forth and back, so that every part gets as many steps
         turns = np.arange(len(order)) % (2 * parts)
         dealt = np.minimum(turns, 2 * parts - 1 - turns)
-        pieces = [order[dealt == part] for part in range(parts)]
+        bounds = np.concatenate([[0], np.bincount(dealt, minlength=parts).cumsum()])
+        order = order[np.argsort(dealt, kind="stable")]
     else:
-        pieces = np.array_split(order, parts)
-    order = np.concatenate(pieces)
+        bounds = np.arange(parts + 1) * len(order) // parts
     rows = np.empty(int(lengths.sum()), np.int64)
+    starts = np.empty((parts, longest), np.int64)
+    counts = np.empty((parts, longest), np.int64)
+    same = pack_order(rows, starts, counts, order, bounds, lengths, firsts, stride)
     slices = []
-    first = begin = 0
-    for piece in pieces:
-        starts = np.empty(int(lengths[piece[0]]) + 1, np.int64)
-        pack_order(rows[begin:], starts, piece, lengths, firsts, stride, 0)
-        end = begin + int(starts[-1])
-        slices.append(Slice(first, first + len(piece), begin, end, starts))
-        first, begin = first + len(piece), end
-    identity = bool((rows == np.arange(len(rows))).all())
-    return Layout(order, rows, tuple(slices), identity)
+    for part in range(parts):
+        first, last = int(bounds[part]), int(bounds[part + 1])
+        steps = int(lengths[order[first]])
+        slices.append(Slice(first, last, starts[part, :steps], counts[part, :steps]))
+    return Layout(order, rows, tuple(slices), bool(same), _NONE if same else _inverse(rows))
+
+
+_NONE: Int64 = np.empty(0, np.int64)
+
+
+def _inverse(rows: Int64) -> Int64:
+    """The numbers of `rows`, all different, in ascending order of what they hold."""
+    places = np.full(int(rows.max()) + 1, -1, np.int64)
+    places[rows] = np.arange(len(rows))
+    return places if len(places) == len(rows) else places[places >= 0]

@@ -23,6 +23,7 @@ from fastseq.threads import Team
 from fastseq.types import Float32, Int64
 
 CHUNK = 1 << 16  # floats of gates whose input products are made at a time: they stay in L2
+MOST_PROJECTED = 1 << 24  # floats of gates that are made before the time loop, while predicting
 SMALL = 1 << 20  # multiply-adds below which a second thread costs more than it brings
 
 
@@ -91,48 +92,66 @@ class Sweep:
         y        float32[·, D·H]   packed row n's at y[rows[n]]
         initial  float32[D, B, H]  in the caller's order
         """
-        H, W, D = self.units, self.width, self.directions
-        chunk = max(CHUNK // self.row, *(piece.widest for piece in layout.slices), 1)
+        H, D, slices = self.units, self.directions, layout.slices
+        chunk = max(CHUNK // self.row, *(piece.widest for piece in slices), 1)
         states = self._states(initial, layout)
-        kept = [
-            self._make_room(values, d, layout.count if training else 0, key if training else None)
-            for d in range(D)
-        ]
+        parts = D * len(slices)
+        # with threads to spare, as for a batch of one, they share the input's products
+        projected = (
+            parts < self.team.threads
+            and self.work(layout.count) >= SMALL
+            and layout.count * self.row <= MOST_PROJECTED
+        )
+        kept = [self._make_room(values, d, layout, training, projected, key) for d in range(D)]
         weights = self._packed(values, kept)
+        if projected:
+            ranges = self.team.split(layout.count, 64)
+
+            def project(part: int) -> None:
+                d, i = divmod(part, len(ranges))
+                panels, _, bias = weights[d]
+                self.cell.project(kept[d].gates, x, panels, bias, *ranges[i])
+
+            self.team.run(project, D * len(ranges))
 
         def step(part: int) -> None:
-            d, s = divmod(part, len(layout.slices))
-            piece = layout.slices[s]
-            here = slice(piece.begin, piece.end)
-            if training:
-                gates = kept[d].gates[here]
-                before = tuple(array[here] for array in kept[d].before)
-            else:
-                gates = self.space.array(("gates", d, s), chunk, self.row)
+            d, s = divmod(part, len(slices))
+            piece = slices[s]
+            gates, before = kept[d].gates, kept[d].before
+            if not training:
                 before = tuple(
-                    self.space.array(("before", d, s, i), chunk, W) for i in range(self.cell.states)
+                    self.space.array(("before", d, s, i), piece.widest, self.width)
+                    for i in range(self.cell.states)
                 )
+                if not projected:
+                    gates = self.space.array(("gates", d, s), chunk, self.row)
             self.cell.forward(
                 y, d * H, tuple(array[piece.first : piece.last] for array in states[d]), gates,
-                before, x[here], *weights[d], rows[here], piece.starts, d == 1, H, training, chunk,
+                before, x, *weights[d], rows, piece, d == 1, H, training, projected, chunk,
             )  # fmt: skip
 
-        self._share(step, D * len(layout.slices), self.work(layout.count))
+        self._share(step, parts, self.work(layout.count))
         if training:  # a pass without may come between a forward pass and its way back
             self._kept = kept
         return self._unpadded(states, initial, layout)
 
-    def _make_room(self, values: Views, d: int, count: int, key: int | None) -> _Kept:
+    def _make_room(
+        self, values: Views, d: int, layout: Layout, training: bool, projected: bool, key: int
+    ) -> _Kept:
         suffix = self.suffixes[d]
         recurrent = values[f"weight_hh_{suffix}"]
-        if self.weight_dropout and key is not None:
+        if self.weight_dropout and training:
             out = self.space.array(("dropped", suffix), *recurrent.shape)
             dropped(out, recurrent, self.weight_dropout, mixed_key(key, d), self.team)
             recurrent = out
+        held = layout.count if training else 0
+        name = "gates" if training else "passing gates"
         return _Kept(
-            self.space.array(("gates", suffix), count, self.row),
+            self.space.array(
+                (name, suffix), layout.count if training or projected else 0, self.row
+            ),
             tuple(
-                self.space.array(("before", suffix, i), count, self.width)
+                self.space.array(("before", suffix, i), held, self.width)
                 for i in range(self.cell.states)
             ),
             recurrent,
@@ -185,22 +204,20 @@ class Sweep:
         def step(part: int) -> None:
             d, s = divmod(part, len(layout.slices))
             piece = layout.slices[s]
-            here = slice(piece.begin, piece.end)
             kept = self._kept[d]
             cell.backward(
-                kept.gates[here], tuple(array[piece.first : piece.last] for array in states[d]),
-                dy, d * H, tuple(array[here] for array in kept.before), panels[d], rows[here],
-                piece.starts, d == 1, H,
+                kept.gates, tuple(array[piece.first : piece.last] for array in states[d]), dy,
+                d * H, kept.before, panels[d], rows, piece, d == 1, H,
             )  # fmt: skip
 
         self._share(pack, self.directions, self.work(16))
         self._share(step, self.directions * len(layout.slices), self.work(layout.count))
-        self._weight_gradients(slopes, x, layout.count, key)
+        self._weight_gradients(slopes, x, layout, key)
         return self._unpadded(states, last, layout)
 
-    def _weight_gradients(self, slopes: Views, x: Float32, count: int, key: int) -> None:
+    def _weight_gradients(self, slopes: Views, x: Float32, layout: Layout, key: int) -> None:
         """Every thread takes some units of each matrix."""
-        cell = self.cell
+        cell, count = self.cell, layout.count
         everything = self.width // LANES
         large = self.work(count) >= SMALL
         units = self.team.split(everything) if large else [(0, everything)]
@@ -215,16 +232,18 @@ class Sweep:
             d, rest = divmod(part, 2 * len(units))
             hidden, piece = divmod(rest, len(units))
             suffix, kept = self.suffixes[d], self._kept[d]
+            biases = slopes[f"bias_ih_{suffix}"], slopes[f"bias_hh_{suffix}"]
             if hidden:
                 shared.weight_gradient(
-                    hidden_slopes[d], slopes[f"bias_hh_{suffix}"], kept.gates, cell.slots,
-                    cell.hidden_slot, cell.hidden_gates, self.units, kept.before[0], scratch(),
-                    *units[piece],
+                    hidden_slopes[d], *biases[::-1], 0 if cell.one_bias else 1, kept.gates,
+                    cell.slots, cell.hidden_slot, cell.hidden_gates, self.units, kept.before[0],
+                    layout.summed, scratch(), *units[piece],
                 )  # fmt: skip
             else:
                 shared.weight_gradient(
-                    slopes[f"weight_ih_{suffix}"], slopes[f"bias_ih_{suffix}"], kept.gates,
-                    cell.slots, 0, cell.input_gates, self.units, x, scratch(), *units[piece],
+                    slopes[f"weight_ih_{suffix}"], *biases, 2 if cell.one_bias else 1, kept.gates,
+                    cell.slots, 0, cell.input_gates, self.units, x, layout.summed, scratch(),
+                    *units[piece],
                 )  # fmt: skip
 
         self._share(product, 2 * self.directions * len(units), self.work(count))

@@ -24,7 +24,10 @@ WIDTH = VECTORS * LANES  # columns of a panel
 ROWS = 96
 DEPTH = 512
 HEIGHT = 256  # rows of A and B that `multiply_columns` packs at a time
-BREADTH = 8 * WIDTH  # columns of B that it packs at a time
+BREADTH = 512  # columns of B that it packs at a time
+SLIM = 3  # vectors of its panels at most: with 8 rows (4 for AVX2) they leave no row over of 16
+A_PART = ROWS * SLIM * LANES  # where in scratch the packed blocks lie
+B_PART = A_PART + HEIGHT * ROWS
 
 
 def packed_size(depth: int, columns: int) -> int:
@@ -38,14 +41,25 @@ def padded(columns: int) -> int:
 
 
 def scratch_size() -> int:
-    """Floats of working memory that the products below need, each thread its own."""
-    return ROWS * WIDTH + HEIGHT * (ROWS + BREADTH)
+    """Floats of working memory that the products below need, each thread its own.
+
+    First a tile's rows that do not end with a whole vector, then A, then B, packed.
+    """
+    return ROWS * SLIM * LANES + HEIGHT * (ROWS + BREADTH)
 
 
 @inline
 def panel_vectors(column, columns):
     """Vectors in the panel that starts at `column`."""
     return min(VECTORS, (columns - column + LANES - 1) // LANES)
+
+
+@inline
+def slim_vectors(column, columns):
+    """Vectors in the panel at `column` of a transposed product: panels of nearly equal width."""
+    left = (columns - column + LANES - 1) // LANES
+    panels = (left + SLIM - 1) // SLIM
+    return (left + panels - 1) // panels
 
 
 @helper
@@ -147,49 +161,63 @@ def multiply_panels(out, a, panels, bias, add, scratch, first, last):
 
 
 @jit
-def multiply_columns(out, a, b, scratch, first, last, left, right):
+def multiply_columns(out, a, b, order, scratch, first, last, left, right):
     """out[K, N] += aᵀ b for a [M, K] and b [M, N], rows [first, last), columns [left, right).
 
+    order    int64[M]  the rows in the order in which they are added; empty: as they stand
     scratch  float32[scratch_size()]
     """
     M, K = a.shape
     N = b.shape[1]
     a_flat, b_flat, flat = a.reshape(a.size), b.reshape(b.size), out.reshape(out.size)
-    a_part = ROWS * WIDTH  # where in scratch the packed blocks lie
-    b_part = a_part + HEIGHT * ROWS
     for from_column in range(left, right, BREADTH):
         to_column = min(from_column + BREADTH, right)
         for m in range(0, M, HEIGHT):
             height = min(HEIGHT, M - m)
-            pack_rows(scratch, b_part, b_flat, m * N, N, height, from_column, to_column)
+            pack_rows(scratch, b_flat, m, N, order, height, from_column, to_column)
             for row in range(first, last, ROWS):
                 rows = min(ROWS, last - row)
-                copy_block(scratch, a_part, rows, a_flat, m * K + row, K, height, rows, 0)
+                copy_rows(scratch, A_PART, rows, a_flat, m, K, order, row, height, rows, 0)
                 add_product(
-                    flat, row * N, N, rows, scratch, a_part, rows, b_part, height, from_column,
-                    to_column,
+                    flat, row * N, N, rows, scratch, A_PART, rows, height, from_column, to_column
                 )  # fmt: skip
 
 
 @helper
-def pack_rows(scratch, at, b, start, row, height, left, right):
-    """Panels of columns [left, right) of `height` rows of b, which begin at `start`."""
-    for column in range(left, right, WIDTH):
-        width = panel_vectors(column, right) * LANES
-        there = min(width, right - column)
-        copy_block(scratch, at, width, b, start + column, row, height, there, width)
-        at += height * width
+def copy_rows(out, to, out_row, block, first, row, order, column, rows, columns, width):
+    """`copy_block` of rows first, first + 1, … from `column` on; of order[first], … where `order`
+    is not empty."""
+    if len(order) == 0:
+        copy_block(out, to, out_row, block, first * row + column, row, rows, columns, width)
+        return
+    for r in range(rows):
+        at = order[first + r] * row + column
+        copy_block(out, to + r * out_row, out_row, block, at, row, 1, columns, width)
 
 
 @helper
-def add_product(out, start, out_row, rows, scratch, a_part, a_step, b_part, height, left, right):
+def pack_rows(scratch, b, first, row, order, height, left, right):
+    """Panels of columns [left, right) of `height` rows of b, from B_PART on, as `copy_rows`."""
+    at = B_PART
+    column = left
+    while column < right:
+        width = slim_vectors(column, right) * LANES
+        there = min(width, right - column)
+        copy_rows(scratch, at, width, b, first, row, order, column, height, there, width)
+        at += height * width
+        column += width
+
+
+@helper
+def add_product(out, start, out_row, rows, scratch, a_part, a_step, height, left, right):
     """out[start + r * out_row + column] += sum over m of A[m, r] B[m, column], left to right.
 
-    A, B  in scratch: A[m, r] at a_part + m * a_step + r, B as `pack_rows` leaves it at b_part;
-    the first WIDTH * ROWS floats of scratch are free
+    A, B  in scratch: A[m, r] at a_part + m * a_step + r, B as `pack_rows` leaves it at B_PART
     """
-    for column in range(left, right, WIDTH):
-        vectors = panel_vectors(column, right)
+    b_part = B_PART
+    column = left
+    while column < right:
+        vectors = slim_vectors(column, right)
         width = vectors * LANES
         there = right - column
         c, c_row = address(out, start + column), out_row
@@ -203,3 +231,4 @@ def add_product(out, start, out_row, rows, scratch, a_part, a_step, b_part, heig
         if there < width:
             copy_block(out, start + column, out_row, scratch, 0, width, rows, there, 0)
         b_part += height * width
+        column += width

@@ -1,0 +1,77 @@
+"""fastseq test: how good a trained model is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .options import (
+    Common,
+    common_options,
+    device_option,
+    example,
+    format_option,
+    model_argument,
+    pass_common,
+)
+from .output import write_json, write_table
+
+WHOLE = 20  # classes of a confusion matrix that is shown whole, else pairs of it
+
+
+@click.command(
+    "test",
+    epilog=example(
+        "fastseq test .fastseq/model labelled_test.parquet",
+        "fastseq test tagger tagged_test.parquet --format json",
+    ),
+)
+@model_argument
+@click.argument("data", nargs=-1, required=True)
+@format_option("table", "json", default="table", help="Form of the answer.")
+@device_option
+@common_options
+@pass_common
+def command(
+    common: Common, /, model_path: Path, data: tuple[str, ...], form: str, device: str
+) -> None:
+    """Measure a trained model on data with known answers.
+
+    A classifier: accuracy, macro-averaged F1, and in the table form a confusion matrix. A tagger:
+    accuracy, and F1 of spans where tags are BIO. A language model: nats per unit and perplexity.
+    A forecaster: RMSE and MAE, beside those of forecasting the last value.
+    """
+    from fastseq.models import load
+
+    model = load(model_path, threads=common.threads, device=device)
+    common.announce_compilation()
+    measured: dict[str, float] = model.evaluate(list(data))
+    common.say_met(model.report_, "data")
+    if form == "json":
+        write_json(measured)
+        return
+    write_table(["measure", "value"], list(measured.items()))
+    confusion = getattr(model, "confusion_", None)
+    if confusion is not None:
+        click.echo()
+        _write_confusion(confusion.labels.tolist(), confusion.counts.tolist())
+
+
+def _write_confusion(labels: list[Any], counts: list[list[int]]) -> None:
+    """The whole matrix, or where it is large what is most often taken for what."""
+    if len(labels) <= WHOLE:
+        rows = [(label, *row) for label, row in zip(labels, counts, strict=True)]
+        write_table(["expected \\ predicted", *map(str, labels)], rows)
+        return
+    wrong = [
+        (count, expected, predicted)
+        for expected, row in zip(labels, counts, strict=True)
+        for predicted, count in zip(labels, row, strict=True)
+        if count and predicted != expected
+    ]
+    wrong.sort(key=lambda each: -each[0])
+    write_table(["times", "expected", "predicted"], wrong[:WHOLE])
+    if len(wrong) > WHOLE:
+        click.echo(f"and {len(wrong) - WHOLE:,} more pairs of the {len(labels)} classes")

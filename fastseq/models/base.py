@@ -1,0 +1,437 @@
+"""What the sequence models share: settings, training, saving, scikit-learn's manners.
+
+A model says what it reads and what it is made of in a few methods (`SequenceModel`, the last
+part); what one training works on is its `Study`, and what training learns is its `Learned`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self
+
+import numpy as np
+
+from fastseq.errors import DeviceError, FormatError, NotFittedError, SettingsError
+from fastseq.models.examples import ReadReport
+from fastseq.models.folder import Content, ModelFolder, ModelWriter, read_model, write_model
+from fastseq.models.history import History
+from fastseq.models.manners import Manners
+from fastseq.models.progress import Report
+from fastseq.models.study import L, Learned, Network, Study, Watched, fingerprint_of, mean_norms
+from fastseq.models.trainable import TrainingSettings
+from fastseq.models.training import train
+from fastseq.settings import parse_size, thread_count
+from fastseq.threads import Team
+from fastseq.types import Float64
+
+if TYPE_CHECKING:
+    from fastseq.store.examples import RowReader
+    from fastseq.store.fields import Fields
+
+__all__ = [
+    "Learned",
+    "Network",
+    "SequenceModel",
+    "Study",
+    "at_least",
+    "fingerprint_of",
+    "mean_norms",
+]
+
+DEVICES = ("auto", "cpu", "cuda")
+CELLS = ("lstm", "gru", "rnn")
+
+# settings of one run, not of the model: another value gives the same weights
+RUN = frozenset({"threads", "device", "memory"})
+# settings of training, which a checkpoint compares by itself
+TRAINING = frozenset(
+    {"epochs", "learning_rate", "optimizer", "optimizer_settings", "weight_decay", "schedule"}
+    | {"schedule_settings", "warmup", "clip", "clip_value", "patience", "seed"}
+)
+
+
+class SequenceModel(Manners, ABC, Generic[L]):
+    """What the sequence models share.
+
+    Parameters
+    ----------
+    cell : "lstm", "gru" or "rnn"
+    hidden : units of each direction of a recurrent layer
+    layers : recurrent layers, each fed by the one before
+    dropout : rate of the recurrent layers' inputs and outputs that are dropped while training
+    recurrent_dropout : rate of recurrent weights that are dropped while training
+    epochs : passes over the data
+    batch_size : sequences of a batch
+    learning_rate : the highest of the schedule; None: the model's own
+    optimizer : "sgd", "adagrad", "rmsprop", "adam" or "adamw"
+    optimizer_settings : what else it takes by name (momentum=…), see nn.optimisers
+    weight_decay : L2 penalty (adamw: decoupled)
+    schedule : "constant", "step", "cosine", "linear" or "plateau"
+    schedule_settings : what else it takes by name (every=…), see nn.schedules
+    warmup : steps over which the learning rate first rises
+    clip : largest norm of all gradients together; None: not clipped
+    clip_value : largest absolute value of one gradient; None: not clipped
+    patience : stop after so many epochs without a better validation; None: never
+    seed : of the first weights, the order of the data, and dropout
+    threads : to work with; None for every core
+    device : "auto", "cpu" or "cuda"
+    memory : of ids of the data to hold; more goes to a temporary file
+    """
+
+    kind: ClassVar[str]  # the model's name on disk
+    inputs: ClassVar[str]  # what open_rows reads: "text", "tokens" or "values"
+    columns: ClassVar[Mapping[str, str]]  # {argument of fit: what open_rows calls it}
+    supervised: ClassVar[bool]  # whether there are targets beside the inputs
+    learning_rates: ClassVar[Mapping[str, float]] = {}  # own defaults, by optimiser
+    monitor: ClassVar[tuple[str, bool]] = ("loss", False)  # a measure; whether larger is better
+
+    cell: str
+    hidden: int
+    layers: int
+    dropout: float
+    recurrent_dropout: float
+    epochs: int
+    batch_size: int
+    learning_rate: float | None
+    optimizer: str
+    optimizer_settings: Mapping[str, Any] | None
+    weight_decay: float
+    schedule: str
+    schedule_settings: Mapping[str, Any] | None
+    warmup: int
+    clip: float | None
+    clip_value: float | None
+    patience: int | None
+    seed: int
+    threads: int | None
+    device: str
+    memory: str | int
+
+    _learned: L | None = None
+
+    # ---- training
+
+    def fit(
+        self,
+        examples: Any,
+        y: Any = None,
+        *,
+        valid: Any = None,
+        text_column: str | Sequence[str] | None = None,
+        label_column: str | None = None,
+        tokens_column: str | None = None,
+        tags_column: str | None = None,
+        value_columns: str | Sequence[str] | None = None,
+        path: str | Path | None = None,
+        overwrite: bool = False,
+        resume: bool = False,
+        progress: Report | None = None,
+        gradient_flow: bool = False,
+        checkpoint_seconds: float = 60.0,
+    ) -> Self:
+        """Learn from examples.
+
+        Parameters
+        ----------
+        examples : paths of Parquet files, an Arrow table or stream, a data frame; or a list with
+            an element for each row, and `y` beside it
+        y : targets, where examples are a list
+        valid : data to validate on after each epoch, of the same kinds; (examples, y) for lists.
+            With it the weights of the best epoch are kept, without it the last ones
+        text_column … value_columns : which column is what; those not named are guessed
+        path : a folder to train in: checkpoints, then the model. None: in memory alone
+        overwrite : replace a model that stands there
+        resume : go on from the checkpoint there
+        progress : told a few times a second how far training has come
+        gradient_flow : record `gradient_flow_`
+        checkpoint_seconds : between two checkpoints inside an epoch
+
+        Raises
+        ------
+        SettingsError
+            A setting outside its range; a place that is taken; a checkpoint of another run.
+        DataError
+            Data that cannot be read or learned from: which file, row and column.
+        DeviceError
+            There is no such device.
+        TrainingError
+            The loss is no longer finite; the last checkpoint stays.
+        """
+        self.check()
+        columns = self._named_columns(
+            text_column=text_column,
+            label_column=label_column,
+            tokens_column=tokens_column,
+            tags_column=tags_column,
+            value_columns=value_columns,
+        )
+        if resume and path is None:
+            raise SettingsError("resume needs the path of the folder to go on from")
+        team = Team(thread_count(self.threads))
+        settings = self._training_settings(checkpoint_seconds)
+        place = nullcontext() if path is None else ModelWriter(path, overwrite, resume)
+        with place as writer:
+            study = self._study(examples, y, valid, columns, team)
+            watched = Watched(study) if gradient_flow else None
+            checkpoint = writer.checkpoint(self._identity(study)) if writer else None
+            learned = study.learned
+            learned.history = train(watched or study, settings, checkpoint, resume, progress, team)
+            learned.flow = watched.recorded if watched else None
+            if writer is not None:
+                writer.commit(
+                    self.kind,
+                    self.settings(),
+                    self._all_statistics(learned),
+                    learned.network.parameters.views,
+                    self._files(learned),
+                    learned.history,
+                )
+        self._learned = learned
+        return self
+
+    def check(self) -> None:
+        """Raise SettingsError for a setting that is out of its range, DeviceError for a device
+        that is not there."""
+        if self.device not in DEVICES:
+            raise SettingsError(f"device is {self.device!r}; expected one of {', '.join(DEVICES)}")
+        if self.device == "cuda":
+            raise DeviceError("no CUDA device that sequence models can use: expected auto or cpu")
+        if self.cell not in CELLS:
+            raise SettingsError(f"cell is {self.cell!r}; expected one of {', '.join(CELLS)}")
+        for name in ("hidden", "layers", "epochs", "batch_size"):
+            at_least(name, getattr(self, name), 1)
+        at_least("seed", self.seed, 0)
+        for name in ("dropout", "recurrent_dropout"):
+            rate = getattr(self, name)
+            if not isinstance(rate, int | float) or not 0 <= rate < 1:
+                raise SettingsError(f"{name} is {rate!r}; expected 0 or more and less than 1")
+        parse_size(self.memory)
+        self._training_settings(0.0)
+        self._check()
+
+    # ---- what was learned
+
+    @property
+    def learned(self) -> L:
+        """All that training learned. Raises NotFittedError before it did."""
+        if self._learned is None:
+            raise NotFittedError(f"this {type(self).__name__} is not fitted: call fit first")
+        return self._learned
+
+    @property
+    def history_(self) -> History | None:
+        """How it was trained, epoch by epoch."""
+        return self.learned.history
+
+    @property
+    def n_parameters_(self) -> int:
+        """The number of weights."""
+        return self.learned.network.parameters.count
+
+    @property
+    def report_(self) -> dict[str, ReadReport]:
+        """What was met while reading, under "training", "validation", and "data" for what was
+        evaluated or predicted last."""
+        return self.learned.reports
+
+    @property
+    def gradient_flow_(self) -> dict[str, Float64]:
+        """{"before training", "epoch 1", …: float64[T]}: the norm of the gradient of the loss
+        with respect to the recurrent layer's input, t steps before a sequence's last, the mean
+        over the sequences of one batch. Raises NotFittedError where it was not recorded."""
+        if self.learned.flow is None:
+            raise NotFittedError("no gradient flow was recorded: call fit with gradient_flow=True")
+        return self.learned.flow
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return self._learned is not None
+
+    # ---- saving
+
+    def save(self, path: str | Path, overwrite: bool = False) -> None:
+        """Write what was learned to a folder, whole or not at all.
+
+        Raises SettingsError where the folder is taken, FastseqError where the system refuses.
+        """
+        learned = self.learned
+        write_model(
+            path,
+            self.kind,
+            self.settings(),
+            self._all_statistics(learned),
+            learned.network.parameters.views,
+            self._files(learned),
+            learned.history,
+            overwrite,
+        )
+
+    @classmethod
+    def load(cls, path: str | Path, threads: int | None = None, device: str = "auto") -> Self:
+        """What `save`, or `fit` with a path, wrote.
+
+        Raises FormatError for a folder that is damaged, of another version, or of another kind.
+        """
+        folder = read_model(path)
+        if folder.model != cls.kind:
+            raise FormatError(f"{path}: holds a {folder.model}, expected a {cls.kind}")
+        return cls.from_folder(folder, threads, device)
+
+    @classmethod
+    def from_folder(cls, folder: ModelFolder, threads: int | None, device: str) -> Self:
+        """The model of a folder of its kind that was read; raises as `load`."""
+        settings: dict[str, Any] = {**folder.settings, "threads": threads, "device": device}
+        team = Team(thread_count(threads))
+        try:
+            model = cls(**settings)
+            model.check()
+            learned = model._restored(folder, team)
+            learned.network.parameters.load_state_dict(folder.weights)
+        except (SettingsError, FormatError) as error:
+            raise FormatError(f"{folder.path}: {error}") from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise FormatError(
+                f"{folder.path}: its settings and statistics make no sense: {error!r}"
+            ) from error
+        learned.history = folder.history()
+        model._learned = learned
+        return model
+
+    def settings(self) -> dict[str, Any]:
+        """The settings that are kept with the model, as JSON has them."""
+        return {k: _plain(v) for k, v in self.get_params().items() if k not in RUN}
+
+    # ---- for the models
+
+    @abstractmethod
+    def _check(self) -> None:
+        """Raise SettingsError for a setting of this kind of model alone."""
+
+    @abstractmethod
+    def _study(
+        self, examples: Any, y: Any, valid: Any, columns: Mapping[str, Any], team: Team
+    ) -> Study[L]:
+        """Read the data, build the network. `self` stays as it is."""
+
+    @abstractmethod
+    def _statistics(self, learned: L) -> dict[str, Any]:
+        """What `_restored` needs of what was learned, as JSON."""
+
+    @abstractmethod
+    def _files(self, learned: L) -> dict[str, Content]:
+        """What it needs that is too large for that."""
+
+    @abstractmethod
+    def _restored(self, folder: ModelFolder, team: Team) -> L:
+        """What was learned, of what `_statistics` and `_files` gave. The weights are set by the
+        caller."""
+
+    def _frozen(self) -> tuple[str, ...]:
+        """Names of weights that training leaves as they are."""
+        return ()
+
+    def _open(
+        self,
+        examples: Any,
+        y: Any = None,
+        columns: Mapping[str, Any] | None = None,
+        *,
+        fields: Fields | None = None,
+        like: RowReader | None = None,
+        targets: bool | None = None,
+        **more: Any,
+    ) -> RowReader:
+        """The rows of whatever examples came in.
+
+        Parameters
+        ----------
+        columns : what the caller of `fit` and the like named, from `_named_columns`
+        fields : those of training, for all that is not named; not for lists, which have no names
+        like : rows whose labels are of the type to expect
+        targets : whether they are wanted; unless said, where the model has some
+        more : outputs, keep and id, as open_rows has them
+        """
+        from fastseq.store.examples import open_rows
+        from fastseq.store.objects import as_source
+
+        wanted = self.supervised if targets is None else targets
+        source = as_source(examples, y, self.inputs)
+        named = dict(columns or {})
+        if fields is not None and source is examples:
+            roles = set(self.columns.values()) - (set() if wanted else {"label", "tags"})
+            named = {role: getattr(fields, role) for role in roles} | named
+        more.setdefault("outputs", False)
+        return open_rows(source, self.inputs, like=like, targets=wanted, **named, **more)
+
+    def _open_valid(self, valid: Any, columns: Mapping[str, Any], like: RowReader) -> RowReader:
+        """The rows to validate on, their columns those of training."""
+        y = None
+        if self.supervised and isinstance(valid, tuple) and len(valid) == 2:
+            valid, y = valid
+        return self._open(valid, y, columns, fields=like.fields, like=like)
+
+    def _named_columns(self, **named: Any) -> dict[str, Any]:
+        """The columns that were named, by what open_rows calls them."""
+        found = {}
+        for name, value in named.items():
+            if value is None:
+                continue
+            if name not in self.columns:
+                raise SettingsError(
+                    f"a {self.kind} has no {name}; expected {' and '.join(self.columns)}"
+                )
+            found[self.columns[name]] = value
+        return found
+
+    def _training_settings(self, checkpoint_seconds: float) -> TrainingSettings:
+        rate = self.learning_rate
+        own = dict(self.optimizer_settings or {})
+        if self.weight_decay:
+            own["weight_decay"] = self.weight_decay
+        return TrainingSettings(
+            epochs=self.epochs,
+            optimiser=self.optimizer,
+            optimiser_settings=own,
+            learning_rate=self.learning_rates.get(self.optimizer) if rate is None else rate,
+            schedule=self.schedule,
+            schedule_settings=dict(self.schedule_settings or {}),
+            warmup=self.warmup,
+            frozen=self._frozen(),
+            clip=self.clip,
+            clip_value=self.clip_value,
+            patience=self.patience,
+            monitor=self.monitor[0],
+            larger_is_better=self.monitor[1],
+            seed=self.seed,
+            checkpoint_seconds=checkpoint_seconds,
+        )
+
+    def _identity(self, study: Study[L]) -> dict[str, Any]:
+        settings = {k: v for k, v in self.settings().items() if k not in TRAINING}
+        return {"model": self.kind, "settings": settings, "data": study.fingerprint()}
+
+    def _all_statistics(self, learned: L) -> dict[str, Any]:
+        own = {"parameters": learned.network.parameters.count, "fields": learned.fields.to_dict()}
+        return {**own, **self._statistics(learned)}
+
+
+def at_least(name: str, value: object, least: int) -> None:
+    """Raise SettingsError unless `value` is a whole number of at least `least`."""
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or value < least:  # type: ignore[operator]
+        raise SettingsError(f"{name} is {value!r}; expected a whole number of at least {least}")
+
+
+def _plain(value: Any) -> Any:
+    """A setting as JSON has it."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(_plain(k)): _plain(v) for k, v in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    return value

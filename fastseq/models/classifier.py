@@ -1,0 +1,398 @@
+"""SequenceClassifier: one label for a text.
+
+model = SequenceClassifier(hidden=64, embedding=64, bidirectional=True, epochs=4)
+model.fit("train.parquet", valid="valid.parquet")
+model.predict(["How far is it?"])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from fastseq.errors import DataError, SettingsError
+from fastseq.models.base import at_least
+from fastseq.models.batches import Batch
+from fastseq.models.examples import Encoder, ReadReport
+from fastseq.models.folder import Content, ModelFolder
+from fastseq.models.metrics import Confusion
+from fastseq.models.scoring import LearnedScores, ScoringNetwork, ScoringStudy, encoded, scored
+from fastseq.models.textual import (
+    TextModel,
+    encoder_files,
+    encoder_statistics,
+    recurrent,
+    restored_encoder,
+)
+from fastseq.models.vocabulary import Vocabulary
+from fastseq.nn.dense import Dense
+from fastseq.nn.dropout import Dropout, mixed_key
+from fastseq.nn.embedding import Embedding
+from fastseq.nn.losses import softmax, softmax_cross_entropy
+from fastseq.nn.pooling import KINDS, Pooling
+from fastseq.nn.recurrent import Recurrent
+from fastseq.settings import parse_size
+from fastseq.threads import Team
+from fastseq.types import Float32, Int32, Int64
+
+
+class ClassifierNetwork(ScoringNetwork):
+    """embedding -> dropout -> recurrent -> pooling -> dropout -> dense.
+
+    weights  float32[K], what each label counts in the loss; None: all the same
+    """
+
+    def __init__(
+        self,
+        cell: str,
+        embedding: Embedding,
+        recurrent: Recurrent,
+        pooling: Pooling,
+        output: Dense,
+        dropout: float,
+        weights: Float32 | None,
+        team: Team,
+    ) -> None:
+        self.embedding = embedding
+        self.recurrent = recurrent
+        self.pooling = pooling
+        self.output = output
+        self.weights = weights
+        self._drop_in = Dropout(dropout, team)
+        self._drop_out = Dropout(dropout, team)
+        self._slopes: Float32 | None = None
+        names = {"embedding": embedding, cell: recurrent, "attention": pooling, "output": output}
+        super().__init__(names, team)
+
+    def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Float32:
+        x = self.embedding.forward(batch.values, training)
+        x = self._drop_in.forward(x, training, mixed_key(key, 0), out=x)
+        y, _ = self.recurrent.forward_ragged(
+            x, batch.offsets, training=training, key=mixed_key(key, 1)
+        )
+        pooled = self.pooling.forward(y, batch.offsets, training)
+        pooled = self._drop_out.forward(pooled, training, mixed_key(key, 2), out=pooled)
+        return self.output.forward(pooled, training)
+
+    def loss(self, scores: Float32, batch: Batch, training: bool) -> tuple[float, float]:
+        targets = batch.targets
+        assert targets is not None
+        loss = softmax_cross_entropy(scores, targets, self.weights, self.team, training)
+        if training:
+            self._slopes = scores
+        known = targets[targets >= 0]
+        if self.weights is None:
+            return loss, float(len(known))
+        return loss, float(self.weights[known].sum(dtype=np.float64))
+
+    def backward(self, want_dx: bool = False) -> Float32 | None:
+        assert self._slopes is not None, "backward without a loss"
+        slopes, self._slopes = self._slopes, None
+        pooled = self.output.backward(slopes)
+        dy = self.pooling.backward(self._drop_out.backward(pooled, out=pooled))
+        learns = not self.embedding.frozen
+        dx = self.recurrent.backward_ragged(dy, want_dx=learns or want_dx)
+        if dx is not None and learns:
+            self.embedding.backward(self._drop_in.backward(dx))
+        return dx
+
+    def best(self, scores: Float32, batch: Batch) -> Int32:
+        best: Int32 = np.argmax(scores, 1).astype(np.int32)
+        return best
+
+
+LearnedClassifier = LearnedScores[ClassifierNetwork]
+
+
+class SequenceClassifier(TextModel[LearnedClassifier]):
+    """Gives each text one of the labels it learned.
+
+    Parameters
+    ----------
+    bidirectional : a second direction reads backwards
+    pooling : how the recurrent outputs become one vector: "max", "mean", "last", "attention"
+    max_length : units of a text that are read, from its start; None for all
+    class_weights : what a label counts in the loss: None, "balanced" or {label: weight}
+
+    The others are those of TextModel and SequenceModel; what `fit` takes is said there.
+
+    Attributes
+    ----------
+    classes_ : array[K], the labels in ascending order, of their own type
+    vocabulary_, history_, report_, gradient_flow_, n_parameters_
+    confusion_ : of the last `evaluate`
+    """
+
+    kind: ClassVar[str] = "classifier"
+    estimator_type: ClassVar[str | None] = "classifier"
+    inputs: ClassVar[str] = "text"
+    columns: ClassVar[Mapping[str, str]] = {"text_column": "text", "label_column": "label"}
+    supervised: ClassVar[bool] = True
+    monitor: ClassVar[tuple[str, bool]] = ("accuracy", True)
+
+    bidirectional: bool
+    pooling: str
+    max_length: int | None
+    class_weights: str | Mapping[Any, float] | None
+
+    def __init__(
+        self,
+        *,
+        cell: str = "lstm",
+        hidden: int = 128,
+        layers: int = 1,
+        bidirectional: bool = False,
+        pooling: str = "max",
+        unit: str = "word",
+        lowercase: bool | None = None,
+        embedding: int | None = 128,
+        embeddings: str | Path | None = None,
+        freeze_embeddings: bool = False,
+        min_count: int = 1,
+        max_vocabulary: int | None = None,
+        max_length: int | None = None,
+        class_weights: str | Mapping[Any, float] | None = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        epochs: int = 10,
+        batch_size: int = 32,
+        learning_rate: float | None = None,
+        optimizer: str = "adam",
+        optimizer_settings: Mapping[str, Any] | None = None,
+        weight_decay: float = 0.0,
+        schedule: str = "constant",
+        schedule_settings: Mapping[str, Any] | None = None,
+        warmup: int = 0,
+        clip: float | None = None,
+        clip_value: float | None = None,
+        patience: int | None = None,
+        seed: int = 0,
+        threads: int | None = None,
+        device: str = "auto",
+        memory: str | int = "1GB",
+    ) -> None:
+        self._store(locals())
+
+    # ---- what was learned
+
+    @property
+    def classes_(self) -> npt.NDArray[Any]:
+        """array[K], the labels in ascending order, of their own type."""
+        labels = self.learned.labels
+        return np.array(labels.values, None if labels.type == "string" else labels.type)
+
+    @property
+    def vocabulary_(self) -> Vocabulary:
+        """The units that are known."""
+        return self.learned.encoder.vocabulary
+
+    # ---- using
+
+    def predict(self, examples: Any, *, text_column: str | Sequence[str] | None = None) -> Any:
+        """array[D], the label of each text, of the labels' own type.
+
+        Raises DataError for data that cannot be read.
+        """
+        return self.classes_[np.argmax(self.predict_proba(examples, text_column=text_column), 1)]
+
+    def predict_proba(
+        self, examples: Any, *, text_column: str | Sequence[str] | None = None
+    ) -> Float32:
+        """float32[D, K], the probability of each of `classes_` for each text."""
+        learned = self.learned
+        columns = self._named_columns(text_column=text_column)
+        reader = self._open(examples, None, columns, fields=learned.fields, targets=False)
+        report = learned.reports["data"] = ReadReport()
+        parts = [np.zeros((0, len(learned.labels)), np.float32)]
+        for _, examples_ in encoded(learned.encoder, reader, report):
+            parts.append(self._probabilities(examples_))
+        return np.concatenate(parts)
+
+    def predict_file(
+        self,
+        data: Any,
+        out: str | Path,
+        *,
+        keep: str | Sequence[str] = (),
+        text_column: str | Sequence[str] | None = None,
+        id_column: str | None = None,
+        probabilities: bool = False,
+    ) -> int:
+        """Write `id`, the columns to keep, `prediction` and its `probability` to Parquet, reading
+        and writing a batch at a time; the number of rows.
+
+        Parameters
+        ----------
+        probabilities : whether a column `probabilities` has those of all of `classes_`
+
+        Raises DataError for data that cannot be read, SettingsError for a column to keep that has
+        the name of a predicted one, FastseqError where the system refuses to write.
+        """
+        from fastseq.store.predictions import PredictionWriter
+
+        learned = self.learned
+        columns = self._named_columns(text_column=text_column)
+        reader = self._open(
+            data,
+            None,
+            columns,
+            fields=learned.fields,
+            targets=False,
+            outputs=True,
+            keep=keep,
+            id=id_column,
+        )
+        report = learned.reports["data"] = ReadReport()
+        labels = learned.labels
+        outputs = {"prediction": labels.type, "probability": "float"}
+        if probabilities:
+            outputs["probabilities"] = "list<float>"
+        with PredictionWriter(out, reader, outputs) as writer:
+            for rows, examples in encoded(learned.encoder, reader, report):
+                shares = self._probabilities(examples)
+                best = np.argmax(shares, 1)
+                found: dict[str, Any] = {
+                    "prediction": labels.decode(best),
+                    "probability": shares[np.arange(len(best)), best],
+                }
+                if probabilities:
+                    found["probabilities"] = shares
+                writer.append(rows, **found)
+        return writer.num_rows
+
+    def evaluate(
+        self,
+        examples: Any,
+        y: Any = None,
+        *,
+        text_column: str | Sequence[str] | None = None,
+        label_column: str | None = None,
+    ) -> dict[str, float]:
+        """{"accuracy", "macro_f1", "loss" in nats}; `confusion_` has the counts.
+
+        A label that training did not have counts as wrong, and not in the loss.
+
+        Raises DataError for data that cannot be read, and where every label is unseen.
+        """
+        learned = self.learned
+        named = self._named_columns(text_column=text_column, label_column=label_column)
+        reader = self._open(examples, y, named, fields=learned.fields)
+        report = learned.reports["data"] = ReadReport()
+        network, count = learned.network, len(learned.labels)
+        cells = np.zeros((count + 1) * count, np.int64)  # the last row: unseen labels
+        losses = weights = 0.0
+        for _, part in encoded(learned.encoder, reader, report):
+            for batch, scores in scored(network, part):
+                assert batch.targets is not None
+                expected = np.where(batch.targets < 0, count, batch.targets)
+                best = network.best(scores, batch)
+                cells += np.bincount(expected * count + best, minlength=len(cells))
+                loss, weight = network.loss(scores, batch, False)
+                losses += loss * weight
+                weights += weight
+        counts = cells.reshape(count + 1, count)
+        if not counts[:count].any():
+            what = "every label is unseen in training" if counts.any() else "there are no rows"
+            raise DataError(f"{reader.sources[0].name}: {what}: nothing to measure")
+        self.confusion_ = Confusion(self.classes_, counts[:count])
+        return {
+            "accuracy": float(np.trace(counts) / counts.sum()),
+            "macro_f1": _macro_f1(counts, len(report.unseen)),
+            "loss": losses / weights if weights else 0.0,
+        }
+
+    def score(self, examples: Any, y: Any = None) -> float:
+        """The accuracy. Raises as `evaluate`."""
+        return self.evaluate(examples, y)["accuracy"]
+
+    def _probabilities(self, examples: Any) -> Float32:
+        """float32[D, K] of examples whose rows are 0 to D - 1."""
+        network = self.learned.network
+        out = np.empty((len(examples), network.output.outputs), np.float32)
+        for batch, scores in scored(network, examples):
+            out[examples.rows[batch.rows]] = softmax(scores, network.team)
+        return out
+
+    # ---- making
+
+    def _check(self) -> None:
+        super()._check()
+        if self.pooling not in KINDS:
+            raise SettingsError(f"pooling is {self.pooling!r}; expected one of {', '.join(KINDS)}")
+        if self.max_length is not None:
+            at_least("max_length", self.max_length, 1)
+
+    def _study(
+        self, examples: Any, y: Any, valid: Any, columns: Mapping[str, Any], team: Team
+    ) -> ScoringStudy[ClassifierNetwork]:
+        reader = self._open(examples, y, columns)
+        memory = parse_size(self.memory)
+        encoder, train = Encoder.learn(
+            reader,
+            self._units(),
+            min_count=self.min_count,
+            max_size=self.max_vocabulary,
+            max_length=self.max_length,
+            memory=memory,
+        )
+        held_out = None
+        if valid is not None:
+            held_out = encoder.read(self._open_valid(valid, columns, reader), memory)
+        vectors = self._vectors(encoder.vocabulary, team)
+        size = self.embedding if vectors is None else vectors[1].shape[1]
+        assert size is not None
+        network = self._network(encoder, size, team)
+        if vectors is not None:
+            self._place(network.embedding, vectors)
+        learned = LearnedScores(network, reader.fields, encoder)
+        return ScoringStudy(learned, train, held_out, self.batch_size, self.seed)
+
+    def _network(self, encoder: Encoder, size: int, team: Team) -> ClassifierNetwork:
+        assert encoder.labels is not None
+        layer = recurrent(self, size, self.bidirectional, team)
+        width = layer.output_size
+        return ClassifierNetwork(
+            self.cell,
+            self._embedding(encoder.vocabulary, size, team),
+            layer,
+            Pooling(
+                self.pooling,
+                width,
+                bidirectional=self.bidirectional,
+                seed=mixed_key(self.seed, 2),
+                team=team,
+            ),
+            Dense(width, len(encoder.labels), seed=mixed_key(self.seed, 3), team=team),
+            self.dropout,
+            encoder.labels.weights(self.class_weights),
+            team,
+        )
+
+    def _statistics(self, learned: LearnedClassifier) -> dict[str, Any]:
+        size = learned.network.embedding.size
+        return {**encoder_statistics(learned.encoder), "embedding": size}
+
+    def _files(self, learned: LearnedClassifier) -> dict[str, Content]:
+        return encoder_files(learned.encoder)
+
+    def _restored(self, folder: ModelFolder, team: Team) -> LearnedClassifier:
+        from fastseq.store.fields import Fields
+
+        encoder = restored_encoder(folder)
+        network = self._network(encoder, folder.statistics["embedding"], team)
+        return LearnedScores(network, Fields.from_dict(folder.statistics["fields"]), encoder)
+
+
+def _macro_f1(counts: Int64, unseen: int) -> float:
+    """The mean F1 of the labels on either side; counts int64[K + 1, K], its last row that of the
+    `unseen` labels, which are never found."""
+    known = counts[:-1]
+    right = np.diag(known)
+    given, wanted = counts.sum(0), known.sum(1)
+    present = (given + wanted) > 0
+    f1 = 2 * right / np.maximum(given + wanted, 1)
+    return float(f1.sum() / (np.count_nonzero(present) + unseen))

@@ -1,0 +1,255 @@
+"""The network of a language model, its training on one stream, and its measure on another.
+
+The network gives the next unit of a stream from all units before it: embedding, dropout, recurrent
+layers, dropout, a softmax over the vocabulary. Gradients flow through the steps of a window; the
+state is carried from window to window (truncated backpropagation through time, Mikolov et al.
+2010, "Recurrent neural network based language model").
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastseq.errors import SettingsError
+from fastseq.models.batches import StreamBatches, StreamWindow
+from fastseq.models.study import Learned, Network, Study, fingerprint_of
+from fastseq.models.trainable import StepResult
+from fastseq.models.vocabulary import Vocabulary
+from fastseq.nn.dense import Dense
+from fastseq.nn.dropout import Dropout, mixed_key
+from fastseq.nn.embedding import Embedding
+from fastseq.nn.losses import ProjectedCrossEntropy
+from fastseq.nn.recurrent import Recurrent
+from fastseq.threads import Team
+from fastseq.types import Float32, Float64, Int32, Int64
+
+STATES = ("h", "c")  # names of the arrays of a state, in order
+
+_STREAMS = 32  # that a text to measure is read as, at most
+_SHORTEST = 1024  # targets of each of them, at least
+_WARM_UP = 128  # units that each reads before its part begins
+_STEPS = 64  # of a window while measuring
+
+
+class LanguageNetwork(Network):
+    """The layers, and passes over windows of them.
+
+    Parameters
+    ----------
+    embedding : of the units
+    recurrent : one direction; its input size is that of the embedding
+    cell : name of the recurrent layer's parameters ("lstm")
+    dropout : rate before and after the recurrent layers, while training
+    tied : the output's weight is the embedding's table (Press and Wolf 2017)
+    seed : of the output's initial weights
+
+    Raises SettingsError where tied sizes differ.
+    """
+
+    def __init__(
+        self,
+        embedding: Embedding,
+        recurrent: Recurrent,
+        cell: str,
+        dropout: float,
+        tied: bool,
+        seed: int,
+        team: Team,
+    ) -> None:
+        size, hidden = recurrent.input_size, recurrent.output_size
+        if tied and size != hidden:
+            raise SettingsError(
+                f"tied weights need embedding and hidden of one size, not {size} and {hidden}"
+            )
+        self.embedding = embedding
+        self.recurrent = recurrent
+        table = embedding if tied else None
+        self.output = Dense(hidden, embedding.words, weight_of=table, seed=seed, team=team)
+        self.dropout_before = Dropout(dropout, team)
+        self.dropout_after = Dropout(dropout, team)
+        self.head = ProjectedCrossEntropy()
+        super().__init__({"embedding": embedding, cell: recurrent, "output": self.output}, team)
+
+    def learn(self, inputs: Int32, targets: Int32, state: Any, key: int) -> tuple[float, Any]:
+        """(mean loss, last state): int32[T, B] forward from the state and back, which adds to the
+        gradients. No gradient flows into the state."""
+        loss, state, dx = self._pass(inputs, targets, state, key)
+        if not self.embedding.frozen:
+            self.embedding.backward(self.dropout_before.backward(dx, out=dx))
+        return loss, state
+
+    def input_gradient(self, inputs: Int32, targets: Int32) -> Float32:
+        """float32[T, B, E]: the gradient of the mean loss with respect to what the recurrent
+        layers read. Adds to gradients of parameters too. Targets below 0 do not count."""
+        dx = self._pass(inputs, targets, None, 0)[2]
+        return dx.reshape(*inputs.shape, -1)
+
+    def _pass(
+        self, inputs: Int32, targets: Int32, state: Any, key: int
+    ) -> tuple[float, Any, Float32]:
+        """(mean loss, last state, gradient [T * B, E] of the recurrent layers' input)."""
+        y, state = self._dropped(inputs, state, key)
+        loss = self.head.loss(y, self.output, targets.reshape(-1))
+        dy = self.head.backward()
+        dy = self.dropout_after.backward(dy, out=dy)
+        dx = self.recurrent.backward(dy.reshape(*inputs.shape, -1))
+        return loss, state, dx.reshape(inputs.size, -1)
+
+    def _dropped(self, inputs: Int32, state: Any, key: int) -> tuple[Float32, Any]:
+        x = self.embedding.forward(inputs.reshape(-1))
+        x = self.dropout_before.forward(x, key=mixed_key(key, 0), out=x)
+        y, state = self.recurrent.forward(
+            x.reshape(*inputs.shape, -1), state=state, key=mixed_key(key, 1)
+        )
+        y = y.reshape(inputs.size, -1)
+        return self.dropout_after.forward(y, key=mixed_key(key, 2), out=y), state
+
+    def hidden(self, inputs: Int32, state: Any) -> tuple[Float32, Any]:
+        """float32[T·B, H] of inputs int32[T, B], as prediction has it, and the last state."""
+        x = self.embedding.forward(inputs.reshape(-1), training=False)
+        x = x.reshape(*inputs.shape, -1)
+        y, state = self.recurrent.forward(x, state=state, training=False)
+        return y.reshape(inputs.size, -1), state
+
+    def loss_sum(self, inputs: Int32, targets: Int32, state: Any) -> tuple[float, Any]:
+        """(sum of -log p over the targets that are not negative, last state)."""
+        y, state = self.hidden(inputs, state)
+        wanted = targets.reshape(-1)
+        mean = self.head.loss(y, self.output, wanted, training=False)
+        return mean * int(np.count_nonzero(wanted >= 0)), state
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StreamMeasure:
+    """The mean of -log p over a stream, every unit but the first a target once.
+
+    A long stream is read as several at once, at most 32 of at least 1,024 targets; each begins
+    128 units before its part, so that what it predicts first it predicts from some context. How
+    it is cut depends on its length alone.
+
+    values  int32[N], N >= 2
+    """
+
+    values: Int32
+
+    def __call__(self, network: LanguageNetwork) -> float:
+        """The mean, in nats."""
+        total, state = 0.0, None
+        inputs, targets = self._streams()
+        for start in range(0, len(inputs), _STEPS):
+            part = slice(start, start + _STEPS)
+            loss, state = network.loss_sum(inputs[part], targets[part], state)
+            total += loss
+        return total / (len(self.values) - 1)
+
+    def _streams(self) -> tuple[Int32, Int32]:
+        """Inputs and targets int32[T, B]; a target that is not to be counted is -1."""
+        count = len(self.values) - 1
+        streams = max(1, min(_STREAMS, count // _SHORTEST))
+        own = -(-count // streams)  # of the last one fewer
+        warm = _WARM_UP if streams > 1 else 0
+        first: Int64 = np.arange(streams) * own
+        place = first + np.arange(-warm, own)[:, None]
+        counted = (place >= first) & (place < count)
+        # the first stream has nothing before it: it reads its beginning at its end
+        place = np.where(first == 0, np.arange(warm + own)[:, None], place)
+        counted[:, 0] = place[:, 0] < own
+        place = np.clip(place, 0, count - 1)
+        inputs = self.values[place]
+        targets = np.where(counted, self.values[place + 1], np.int32(-1))
+        return inputs, targets
+
+
+@dataclass(slots=True, eq=False)
+class LearnedLanguage(Learned):
+    """What a language model learned.
+
+    knows_unknown  whether units outside the vocabulary occurred in training, as `<unk>`
+    """
+
+    network: LanguageNetwork
+    vocabulary: Vocabulary
+    knows_unknown: bool
+
+
+class LanguageStudy(Study[LearnedLanguage]):
+    """The training of a language model, its state carried from window to window.
+
+    Parameters
+    ----------
+    batches : windows of the training stream, the same ones in every epoch
+    measure : of held-out text; None where nothing is held out
+    """
+
+    def __init__(
+        self, learned: LearnedLanguage, batches: StreamBatches, measure: StreamMeasure | None
+    ) -> None:
+        super().__init__(learned)
+        self._batches = batches
+        self._measure = measure
+        self._state: Any = None
+
+    def steps_per_epoch(self, epoch: int) -> int:
+        return len(self._batches)
+
+    def batches(self, epoch: int) -> Iterator[StreamWindow]:
+        return self._batches.windows()
+
+    def learn(self, batch: StreamWindow, key: int) -> StepResult:
+        state = None if batch.step == 0 else self._state
+        network, count = self.learned.network, batch.targets.size
+        loss, self._state = network.learn(batch.inputs, batch.targets, state, key)
+        return StepResult(loss, count, count)
+
+    def validate(self) -> dict[str, float] | None:
+        if self._measure is None:
+            return None
+        loss = self._measure(self.learned.network)
+        return {"loss": loss, "perplexity": perplexity(loss)}
+
+    def fingerprint(self) -> dict[str, Any]:
+        held_out = None if self._measure is None else self._measure.values
+        stream = self._batches.values
+        return {"units": len(stream), "checksums": fingerprint_of(stream, held_out)}
+
+    def flow(self) -> Float64:
+        """The loss is that of the last step alone: what reaches the steps before it came to them
+        through the recurrence."""
+        window = next(self._batches.windows())
+        targets = window.targets.copy()
+        targets[:-1] = -1
+        network = self.learned.network
+        dx = network.input_gradient(window.inputs, targets)
+        network.parameters.zero_gradients()
+        norms = np.sqrt(np.square(dx, dtype=np.float64).sum(2)).mean(1)
+        return np.ascontiguousarray(norms[::-1])
+
+    def carried(self) -> dict[str, npt.NDArray[Any]]:
+        if self._state is None:
+            return {}
+        return dict(zip(STATES, parts_of(self._state), strict=False))
+
+    def restore_carried(self, carried: dict[str, npt.NDArray[Any]]) -> None:
+        parts = tuple(carried[name] for name in STATES if name in carried)
+        self._state = None if not parts else state_of(parts)
+
+
+def parts_of(state: Any) -> tuple[Float32, ...]:
+    """The arrays of a recurrent layer's state."""
+    return state if isinstance(state, tuple) else (state,)
+
+
+def state_of(parts: tuple[Float32, ...]) -> Any:
+    """The state of these arrays, as the layer takes it."""
+    return parts if len(parts) > 1 else parts[0]
+
+
+def perplexity(nats: float) -> float:
+    """e to the mean loss; infinite where that is more than a float holds."""
+    return math.exp(nats) if nats < 700 else math.inf

@@ -1,0 +1,137 @@
+"""What one training works on and what it learns: layers, learned values, the data under way."""
+
+from __future__ import annotations
+
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from fastseq.models.examples import ReadReport
+from fastseq.models.history import History
+from fastseq.models.trainable import StepResult
+from fastseq.nn.layer import Layer, joined
+from fastseq.nn.parameters import Parameters
+from fastseq.threads import Team
+from fastseq.types import Float32, Float64, Int64
+
+if TYPE_CHECKING:
+    from fastseq.store.fields import Fields
+
+
+class Network:
+    """Layers that share one pair of flat buffers, under the names of `weights.safetensors`.
+
+    layers      {prefix: layer}, those without parameters may be left out
+    parameters  of all of them
+    team        that all of them use
+    """
+
+    def __init__(self, layers: Mapping[str, Layer], team: Team) -> None:
+        self.layers = dict(layers)
+        self.parameters: Parameters = joined(self.layers)
+        self.team = team
+
+
+@dataclass(slots=True, eq=False)
+class Learned:
+    """What training learned: all that predicting needs. Models add to it.
+
+    network  the layers
+    fields   the columns that were read
+    history  epoch by epoch; None where it is not known
+    reports  what was met while reading, {"training": …, "validation": …}
+    flow     see SequenceModel.gradient_flow_
+    """
+
+    network: Network
+    fields: Fields
+    history: History | None = field(default=None, init=False)
+    reports: dict[str, ReadReport] = field(default_factory=dict, init=False)
+    flow: dict[str, Float64] | None = field(default=None, init=False)
+
+
+L = TypeVar("L", bound=Learned)
+
+
+class Study(ABC, Generic[L]):
+    """What one training works on: a model under way, its data. It is the loop's Trainable."""
+
+    def __init__(self, learned: L) -> None:
+        self.learned = learned
+
+    @property
+    def parameters(self) -> Parameters:
+        """Weights and gradients."""
+        return self.learned.network.parameters
+
+    @abstractmethod
+    def steps_per_epoch(self, epoch: int) -> int | None:
+        """Batches of an epoch (from 0)."""
+
+    @abstractmethod
+    def batches(self, epoch: int) -> Iterator[Any]:
+        """The batches of an epoch: the same ones in the same order whenever asked."""
+
+    @abstractmethod
+    def learn(self, batch: Any, key: int) -> StepResult:
+        """Forward and backward pass, as Trainable.learn."""
+
+    @abstractmethod
+    def fingerprint(self) -> dict[str, Any]:
+        """What tells this data from other data: JSON, for the checkpoint."""
+
+    @abstractmethod
+    def flow(self) -> Float64:
+        """float64[T]: the norm of the gradient at each step of the recurrent layer's input,
+        counted back from the last, on a batch that is always the same. May spoil gradients."""
+
+    def validate(self) -> dict[str, float] | None:
+        """{"loss": …, a metric: …} on held-out data; None where nothing is held out."""
+        return None
+
+    def carried(self) -> dict[str, npt.NDArray[Any]]:
+        """As Trainable.carried."""
+        return {}
+
+    def restore_carried(self, carried: dict[str, npt.NDArray[Any]]) -> None:
+        """As Trainable.restore_carried."""
+
+
+class Watched:
+    """A study whose gradient flow is recorded, before training and after each epoch."""
+
+    def __init__(self, study: Study[Any]) -> None:
+        self._study = study
+        self._epoch = 0
+        self.recorded = {"before training": study.flow()}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def batches(self, epoch: int) -> Iterator[Any]:
+        self._epoch = epoch + 1
+        return self._study.batches(epoch)
+
+    def validate(self) -> dict[str, float] | None:
+        self.recorded[f"epoch {self._epoch}"] = self._study.flow()
+        return self._study.validate()
+
+
+def mean_norms(dx: Float32, offsets: Int64) -> Float64:
+    """float64[T]: the norm of each sequence's row t steps before its last, the mean over the
+    sequences that have such a row; dx float32[N, I] ragged by offsets int64[B + 1]."""
+    norms = np.sqrt(np.square(dx, dtype=np.float64).sum(1))
+    lengths = np.diff(offsets)
+    back = np.repeat(offsets[1:] - 1, lengths) - np.arange(len(dx))
+    counts = np.bincount(back)
+    return np.asarray(np.bincount(back, norms) / counts, np.float64)
+
+
+def fingerprint_of(*arrays: npt.NDArray[Any] | None) -> list[int]:
+    """A checksum of each array."""
+    return [0 if a is None else zlib.crc32(np.ascontiguousarray(a).data) for a in arrays]

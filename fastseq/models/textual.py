@@ -1,0 +1,187 @@
+"""What the models of text share: units, their vocabulary, their vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastseq.errors import DataError, FormatError, SettingsError
+from fastseq.models.base import SequenceModel, at_least
+from fastseq.models.characters import CharTable
+from fastseq.models.examples import Encoder
+from fastseq.models.folder import Content, ModelFolder
+from fastseq.models.labels import Labels
+from fastseq.models.study import L
+from fastseq.models.units import Units
+from fastseq.models.vocabulary import Vocabulary
+from fastseq.nn.dropout import mixed_key
+from fastseq.nn.embedding import Embedding
+from fastseq.nn.recurrent import GRU, LSTM, RNN, Recurrent
+from fastseq.threads import Team
+from fastseq.types import Float32, Texts
+
+KINDS: dict[str, Callable[..., Recurrent]] = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
+
+_VOCABULARY = "vocabulary.parquet"
+_CHARACTERS = "characters.parquet"
+
+
+class TextModel(SequenceModel[L]):
+    """What the models of text share.
+
+    Parameters
+    ----------
+    unit, lowercase : what is read one after the other, as models.units.Units has it
+    embedding : size of the units' vectors; with `embeddings` it may be None: that of the file
+    embeddings : a file of word vectors to begin with (store/vectors.py says which kinds)
+    freeze_embeddings : leave them as they are
+    min_count : units that occur less often are unknown
+    max_vocabulary : the most frequent units to keep; None for all
+
+    The others are those of SequenceModel.
+    """
+
+    unit: str
+    lowercase: bool | None
+    embedding: int | None
+    embeddings: str | Path | None
+    freeze_embeddings: bool
+    min_count: int
+    max_vocabulary: int | None
+
+    def _check(self) -> None:
+        self._units()
+        if self.embedding is not None:
+            at_least("embedding", self.embedding, 1)
+        elif self.embeddings is None:
+            raise SettingsError("embedding is None: expected a size, or a file of embeddings")
+        if self.freeze_embeddings and self.embeddings is None:
+            raise SettingsError("freeze_embeddings needs embeddings: vectors drawn by chance")
+        at_least("min_count", self.min_count, 1)
+        if self.max_vocabulary is not None:
+            at_least("max_vocabulary", self.max_vocabulary, 1)
+
+    def _units(self) -> Units:
+        return Units(self.unit, self.lowercase)
+
+    def _frozen(self) -> tuple[str, ...]:
+        return ("embedding.weight",) if self.freeze_embeddings else ()
+
+    def _vectors(self, vocabulary: Vocabulary, team: Team) -> tuple[list[int], Float32] | None:
+        """The numbers of the units that the file of word vectors has, and their vectors.
+
+        A unit that is not there is looked up in lower case too, as is any other form of a word in
+        a file of lower-cased words. Raises DataError for a file that has none of them,
+        SettingsError where their size is not `embedding`.
+        """
+        if self.embeddings is None:
+            return None
+        from fastseq.store.vectors import read_word_vectors
+
+        units = vocabulary.texts.to_strings()
+        lowered = [unit.lower() for unit in units]
+        words, vectors = read_word_vectors(
+            self.embeddings, {*units, *lowered}, threads=team.threads
+        )
+        if self.embedding not in (None, vectors.shape[1]):
+            raise SettingsError(
+                f"{self.embeddings}: vectors of {vectors.shape[1]} numbers, but embedding is "
+                f"{self.embedding}; expected the same, or embedding None"
+            )
+        place = {word: number for number, word in enumerate(words)}
+        found = {
+            number: place.get(unit, place.get(low, -1))
+            for number, (unit, low) in enumerate(zip(units, lowered, strict=True))
+        }
+        numbers = [number for number, at in found.items() if at >= 0]
+        if not numbers:
+            raise DataError(
+                f"{self.embeddings}: holds none of the {len(units):,} units of the vocabulary"
+            )
+        return numbers, vectors[[found[number] for number in numbers]]
+
+    def _embedding(self, vocabulary: Vocabulary, size: int, team: Team) -> Embedding:
+        return Embedding(
+            len(vocabulary),
+            size,
+            frozen=self.freeze_embeddings,
+            seed=mixed_key(self.seed, 0),
+            team=team,
+        )
+
+    def _place(self, table: Embedding, vectors: tuple[list[int], Float32]) -> None:
+        """Set the rows of the units that have vectors; the others get the spread of those."""
+        spread = float(vectors[1].std())
+        if spread > 0:
+            table.values["weight"] *= np.float32(spread / table.scale)
+        table.load_rows(*vectors)
+
+
+def recurrent(model: SequenceModel[Any], inputs: int, bidirectional: bool, team: Team) -> Recurrent:
+    """The recurrent layers that a model's settings ask for."""
+    return KINDS[model.cell](
+        inputs,
+        model.hidden,
+        model.layers,
+        bidirectional=bidirectional,
+        dropout=model.dropout,
+        weight_dropout=model.recurrent_dropout,
+        seed=mixed_key(model.seed, 1),
+        team=team,
+    )
+
+
+# ---- keeping vocabularies
+
+
+def vocabulary_file(vocabulary: Vocabulary) -> dict[str, Content]:
+    """The file of a vocabulary: {name: columns}, none for bytes."""
+    if vocabulary.units.unit == "byte":
+        return {}
+    return {_VOCABULARY: {"unit": vocabulary.to_texts().to_strings()}}
+
+
+def restored_vocabulary(folder: ModelFolder, saved: Mapping[str, Any]) -> Vocabulary:
+    """The vocabulary of `vocabulary_file` and Vocabulary.to_dict. Raises FormatError for a
+    damaged one."""
+    texts = _texts(folder, _VOCABULARY) if _VOCABULARY in folder.names else None
+    return Vocabulary.from_texts(texts, saved)
+
+
+def _texts(folder: ModelFolder, name: str) -> Texts:
+    return Texts.from_strings(folder.columns(name)["unit"])
+
+
+def encoder_files(encoder: Encoder) -> dict[str, Content]:
+    """The files of an encoder."""
+    files = vocabulary_file(encoder.vocabulary)
+    if encoder.chars is not None:
+        files[_CHARACTERS] = {"unit": encoder.chars.to_texts().to_strings()}
+    return files
+
+
+def encoder_statistics(encoder: Encoder) -> dict[str, Any]:
+    """The rest of an encoder, as JSON."""
+    return {
+        "vocabulary": encoder.vocabulary.to_dict(),
+        "labels": None if encoder.labels is None else encoder.labels.to_dict(),
+        "characters": None if encoder.chars is None else encoder.chars.to_dict(),
+        "max_length": encoder.max_length,
+    }
+
+
+def restored_encoder(folder: ModelFolder) -> Encoder:
+    """The encoder of `encoder_files` and `encoder_statistics`. Raises FormatError, KeyError or
+    TypeError for a damaged one."""
+    saved = folder.statistics
+    chars: CharTable | None = None
+    if saved["characters"] is not None:
+        chars = CharTable.from_texts(_texts(folder, _CHARACTERS), saved["characters"])
+    labels = None if saved["labels"] is None else Labels.from_dict(saved["labels"])
+    if labels is not None and len(labels) < 2:
+        raise FormatError(f"{len(labels)} labels, expected at least 2")
+    vocabulary = restored_vocabulary(folder, saved["vocabulary"])
+    return Encoder(vocabulary, labels, chars, saved["max_length"])

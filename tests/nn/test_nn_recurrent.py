@@ -1,0 +1,206 @@
+"""Recurrent layers: the twin against central differences, the layers against the twin."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.naive import recurrent as naive
+from tests.naive.differences import central, relative_error
+from tests.nn.recurrent_cases import KINDS, Case, assert_as_twin, normal
+
+SHAPES = {
+    "one of everything": dict(steps=1, batch=1, inputs=1, units=1),
+    "one step": dict(steps=1, batch=5, inputs=3, units=7),
+    "one row": dict(steps=9, batch=1, inputs=5, units=7),
+    "one unit": dict(steps=6, batch=4, inputs=2, units=1, lengths=[2, 6, 1, 6]),
+    "seven units": dict(steps=8, batch=13, inputs=7, units=7, lengths=list(range(1, 9)) + [8] * 5),
+    "a vector more": dict(steps=5, batch=7, inputs=33, units=65, lengths=[5, 1, 3, 5, 2, 4, 5]),
+    "whole vectors": dict(steps=4, batch=6, inputs=64, units=64),
+}
+
+
+# ---- the twin --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("layers", "bidirectional", "masked"), [(1, False, False), (2, True, False), (2, True, True)]
+)
+def test_the_twins_gradients_are_its_slopes(
+    kind: str, layers: int, bidirectional: bool, masked: bool
+) -> None:
+    case = Case(kind, 4, 3, 2, 3, layers, bidirectional, lengths=[2, 4, 1], seed=layers)
+    rng = np.random.default_rng(5)
+    masks = {}
+    if masked:
+        width = 3 * (1 + bidirectional)
+        masks = {
+            "input_l1": 2.0 * rng.integers(0, 2, (4, 3, width)),
+            **{
+                name: 2.0 * rng.integers(0, 2, value.shape)
+                for name, value in case.parameters.items()
+                if name.startswith("weight_hh")
+            },
+        }
+    wide = {name: getattr(case, name).astype(np.float64) for name in ("x", "h", "c")}
+    slopes = [array.astype(np.float64) for array in (case.dy, case.dh, case.dc)]
+
+    def run() -> naive.Pass:
+        return naive.forward(
+            kind, case.parameters, wide["x"], case.counts, wide["h"], wide["c"], layers=layers,
+            bidirectional=bidirectional, masks=masks,
+        )  # fmt: skip
+
+    def loss() -> float:
+        found = run()
+        parts = zip((found.y, found.h, found.c), slopes, strict=True)
+        return float(sum((value * slope).sum() for value, slope in parts))
+
+    gradients = naive.backward(run(), *slopes)
+    assert gradients.keys() == case.parameters.keys() | wide.keys()
+    for name, value in {**case.parameters, **wide}.items():
+        assert relative_error(gradients[name], central(loss, value)) < 1e-6, name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_twins_batch_is_its_sequences_one_by_one(kind: str) -> None:
+    """What masks are for, said without masks."""
+    case = Case(kind, 5, 4, 3, 4, 2, True, lengths=[5, 2, 1, 4])
+    whole = case.twin()
+    for b, count in enumerate(case.counts):
+        alone = naive.forward(
+            kind, case.parameters, case.x[:count, b : b + 1].astype(np.float64),
+            np.array([count]), case.h[:, b : b + 1], case.c[:, b : b + 1], layers=2,
+            bidirectional=True,
+        )  # fmt: skip
+        np.testing.assert_allclose(whole.y[:count, b], alone.y[:, 0], rtol=1e-12)
+        np.testing.assert_allclose(whole.h[:, b], alone.h[:, 0], rtol=1e-12)
+        np.testing.assert_allclose(whole.c[:, b], alone.c[:, 0], rtol=1e-12)
+        assert not whole.y[count:, b].any()
+
+
+# ---- the layers ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("layers", "bidirectional"), [(1, False), (1, True), (2, False), (2, True)])
+def test_as_the_twin(kind: str, shape: str, layers: int, bidirectional: bool) -> None:
+    assert_as_twin(Case(kind, layers=layers, bidirectional=bidirectional, **SHAPES[shape]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_three_layers_and_a_batch_beyond_the_blocks_of_a_product(kind: str) -> None:
+    """More rows than are packed at a time, more columns than a panel, chunks of few steps."""
+    lengths = np.random.default_rng(1).integers(1, 41, 30).tolist()
+    assert_as_twin(Case(kind, 40, 30, 70, 130, 3, True, lengths, threads=3))
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_any_shape_is_as_the_twin(data: st.DataObject) -> None:
+    def number(most: int) -> int:
+        return data.draw(st.integers(1, most))
+
+    steps, batch = number(9), number(20)
+    lengths = st.lists(st.integers(1, steps), min_size=batch, max_size=batch)
+    case = Case(
+        data.draw(st.sampled_from(KINDS)), steps, batch, number(40), number(40), number(2),
+        data.draw(st.booleans()), data.draw(st.none() | lengths), number(99), number(3),
+    )  # fmt: skip
+    assert_as_twin(case, key=data.draw(st.none() | st.just(0)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("lengths", [None, [3, 6, 1, 6, 2]])
+def test_ragged_rows_give_the_same_bits_as_padded_ones(
+    kind: str, lengths: list[int] | None
+) -> None:
+    case = Case(kind, 6, 5, 9, 20, 2, True, lengths)
+    padded, ragged = case.found(), case.found(key=0)
+    for name, value in padded.items():
+        np.testing.assert_array_equal(ragged[name], value, name)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_training_the_outputs_are_the_same(kind: str) -> None:
+    case = Case(kind, 7, 6, 5, 33, 2, True, lengths=[7, 3, 1, 7, 5, 2])
+    layer = case.layer()
+    state = case.state(case.h, case.c)
+    kept, last = layer.forward(case.x, case.counts, state)
+    passing, last_passing = layer.forward(case.x, case.counts, state, training=False)
+    np.testing.assert_array_equal(kept, passing)
+    np.testing.assert_array_equal(last, last_passing)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_no_state_is_a_state_of_zeros(kind: str, bidirectional: bool) -> None:
+    case = Case(kind, layers=2, bidirectional=bidirectional, lengths=[5, 2, 4])
+    case.h[...] = case.c[...] = case.dh[...] = case.dc[...] = 0
+    layer = case.layer()
+    expected = case.found(layer)
+    layer.zero_gradients()
+    y, _ = layer.forward(case.x, case.counts)
+    dx = layer.backward(case.dy)
+    np.testing.assert_array_equal(y, expected["y"])
+    np.testing.assert_array_equal(dx, expected["dx"])
+    for name, slope in layer.gradients().items():
+        np.testing.assert_array_equal(slope, expected[name])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_of_parameters_are_added_to(kind: str) -> None:
+    case = Case(kind, layers=2, bidirectional=True, lengths=[5, 2, 4])
+    layer = case.layer()
+    once = {name: slope.copy() for name, slope in case.found(layer).items()}
+    for slope in layer.gradients().values():
+        slope.fill(0.5)
+    layer.forward(case.x, case.counts, case.state(case.h, case.c))
+    layer.backward(case.dy, case.state(case.dh, case.dc))
+    for name, slope in layer.gradients().items():
+        np.testing.assert_allclose(slope, once[name] + 0.5, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_layer_runs_batches_of_any_size_in_turn(kind: str) -> None:
+    """Memory kept from a larger batch leaves nothing behind in a smaller one."""
+    large = Case(kind, 9, 8, 6, 17, 2, True, lengths=[9, 1, 4, 9, 2, 2, 7, 5])
+    layer = large.layer()
+    for case in (
+        large,
+        Case(kind, 2, 3, 6, 17, 2, True, lengths=[1, 2, 1]),
+        Case(kind, 3, 1, 6, 17, 2, True),
+        large,
+    ):
+        case.parameters = large.parameters
+        for name, value in case.found(layer).items():
+            np.testing.assert_array_equal(value, case.found()[name], name)
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru", "tanh"])
+def test_large_numbers_saturate_and_stay_numbers(kind: str) -> None:
+    """A gate's input of 1e4, or of 1e30, is as good as infinity; ReLU alone has no bound."""
+    for scale in (1e4, 1e30):
+        case = Case(kind, 6, 4, 5, 9)
+        case.h /= np.abs(case.h).max()
+        case.x *= np.float32(scale)
+        found = case.found()
+        assert all(np.isfinite(found[name]).all() for name in ("y", "h", "dx"))
+        assert np.abs(found["y"]).max() <= 1
+
+
+def test_rows_of_a_column_order_array_are_read_as_rows() -> None:
+    case = Case("lstm", 5, 3, 4, 7)
+    layer = case.layer()
+    expected, _ = layer.forward(case.x, training=False)
+    found, _ = layer.forward(np.asfortranarray(case.x), training=False)
+    np.testing.assert_array_equal(found, expected)
+    wide, _ = layer.forward(case.x.astype(np.float64), training=False)
+    np.testing.assert_array_equal(wide, expected)
+    normal_rows = normal(np.random.default_rng(0), 1, 1, 4)
+    normal_rows.flags.writeable = False
+    layer.forward(normal_rows, training=False)
