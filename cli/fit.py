@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from fastseq.errors import SettingsError
-
 from .options import Common, Interrupted, common_options, example, model_option, pass_common
 from .output import write_pairs
 from .progress import training
@@ -46,10 +44,10 @@ _PLURAL = {
 
 
 class Setting(NamedTuple):
-    """An option of training, without a default: the estimators have those.
+    """An option of training. It has no default of its own: the estimators have them.
 
     flags     as click takes them
-    help      beside the tasks it is for, which are said before it
+    help      before which the tasks are said that it is for
     kind      of its value; bool for a flag
     tasks     that have it
     metavar   of its value, where its kind has none
@@ -76,7 +74,9 @@ class Setting(NamedTuple):
 
     def option(self) -> Any:
         """The option for click."""
-        said = self.help if self.tasks == TASKS else f"{', '.join(self.tasks)}: {self.help}"
+        said = self.help
+        if self.tasks not in (TASKS, UNITS):
+            said = f"{', '.join(self.tasks)}: {said[0].lower()}{said[1:]}"
         kind: dict[str, Any] = {"is_flag": True} if self.kind is bool else {"type": self.kind}
         metavar = self.metavar or {int: "N", float: "X", str: "C"}.get(self.kind)
         if self.kind is not bool:
@@ -109,18 +109,16 @@ MODEL = (
     ),
     Setting(
         "--lowercase/--keep-case",
-        "whether Apple is apple.  [lower case with words, else as it is]",
+        "Whether Apple is apple.  [lower case with words, else as it is]",
         bool,
         UNITS,
     ),
-    Setting("--min-count", "units that are rarer are unknown.  [1]", int, UNITS),
-    Setting("--max-vocabulary", "keep the N most frequent units.  [all]", int, UNITS),
-    Setting("--max-length", "cut texts to N units.  [not cut]", int, (CLASSIFY,)),
-    Setting("--embedding", "numbers that stand for a unit.  [128]", int, UNITS),
-    Setting(
-        "--embeddings", "word vectors to start from: a file of them.", _FILE, UNITS, metavar="FILE"
-    ),
-    Setting("--freeze-embeddings", "leave the embeddings as they are.", bool, UNITS),
+    Setting("--min-count", "Units that are rarer are unknown.  [1]", int, UNITS),
+    Setting("--max-vocabulary", "Keep the N most frequent units.  [all]", int, UNITS),
+    Setting("--max-length", "Cut texts to N units.  [not cut]", int, (CLASSIFY,)),
+    Setting("--embedding", "Numbers that stand for a unit.  [128]", int, UNITS),
+    Setting("--embeddings", "File of word vectors to start from.", _FILE, UNITS, metavar="FILE"),
+    Setting("--freeze-embeddings", "Leave the embeddings as they are.", bool, UNITS),
     Setting("--hidden", "Numbers in the state of a layer.  [128]"),
     Setting("--layers", "Recurrent layers, one above the other.  [1]"),
     Setting("--bidirectional", "read forwards and backwards.", bool, LABELLED),
@@ -132,7 +130,7 @@ MODEL = (
         (CLASSIFY,),
     ),
     Setting("--chars", "look at the characters of words too.", bool, (TAG,)),
-    Setting("--crf", "a conditional random field over the tags.", bool, (TAG,)),
+    Setting("--crf", "A conditional random field over the tags.", bool, (TAG,)),
     Setting("--tie-weights", "one matrix as embedding and output.", bool, (LANGUAGE,)),
     Setting("--window", "rows of the past that a forecast is made from.", int, (FORECAST,)),
     Setting("--horizon", "rows to forecast.  [1]", int, (FORECAST,)),
@@ -158,7 +156,9 @@ TRAINING = (
         "How weights are moved.  [adam]",
         _one_of("sgd", "adagrad", "rmsprop", "adam", "adamw"),
     ),
-    Setting("--optimizer-setting", "What else it takes, as momentum=0.9.", str, TASKS, "NAME=X", True),
+    Setting(
+        "--optimizer-setting", "What else it takes, as momentum=0.9.", str, TASKS, "NAME=X", True
+    ),
     Setting("--learning-rate", "Highest learning rate.  [the optimizer's]", float),
     Setting("--weight-decay", "Pull of the weights towards 0.  [0]", float),
     Setting(
@@ -186,7 +186,7 @@ class Sectioned(click.Command):
         home = {each.name: title for title, some in SECTIONS.items() for each in some}
         lists: dict[str, list[tuple[str, str]]] = {"Options": [], **{t: [] for t in SECTIONS}}
         for param in self.get_params(ctx):
-            record = param.get_help_record(ctx)
+            record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
             if record is not None:
                 lists[home.get(param.name or "", "Options")].append(record)
         for title, records in lists.items():
@@ -262,17 +262,18 @@ def _fit(
                 + ("" if task else f"; by its columns CORPUS is for --task {chosen}")
             )
     columns = {setting.name: given.pop(setting.name, None) for setting in DATA}
+    if "embeddings" in given:
+        given.setdefault("embedding", None)  # as large as those of the file
     for name, parse in PARSED.items():
         if name in given:
             given[name] = parse(SETTINGS[name].flag, given[name])
-    pictures = [path for path in (plot, gradient_flow) if path is not None]
-    if pictures:
-        from fastseq.models.plots import check_plot
+    from fastseq.models import plots
 
-        for path in pictures:
-            check_plot(path)
+    for path in (plot, gradient_flow):
+        if path is not None:
+            plots.check_plot(path)
     module, name = ESTIMATORS[chosen]
-    model: SequenceModel = getattr(import_module(module), name)(
+    model: SequenceModel[Any] = getattr(import_module(module), name)(
         cell=cell, threads=common.threads, **given
     )
     common.announce_compilation()
@@ -298,13 +299,9 @@ def _fit(
                 ) from None
             raise
     common.say_met(model.report_, "training", "validation")
-    if plot is not None:
-        from fastseq.models.plots import learning_curve
-
-        learning_curve(model.history_, plot)
+    if plot is not None and model.history_ is not None:
+        plots.learning_curve(model.history_, plot)
     if gradient_flow is not None:
-        from fastseq.models import plots
-
         plots.gradient_flow(model.gradient_flow_, gradient_flow)
     if not common.quiet:
         seconds = time.perf_counter() - started

@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from .options import Common, common_options, example, format_option, model_argument, pass_common
+from .options import (
+    Common,
+    common_options,
+    device_option,
+    example,
+    format_option,
+    model_argument,
+    pass_common,
+)
 
 
 @click.command(
@@ -35,5 +43,4 @@ from .options import Common, common_options, example, format_option, model_argum
 @common_options
 @pass_common
 def command(common: Common, /, model_path: Path, prompt: str, device: str, **settings: Any) -> None:
-    """Write text with a language model.
-    """
+    """Write text with a language model."""

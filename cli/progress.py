@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from .options import Common
 
 if TYPE_CHECKING:
-    from fastseq.models.progress import TrainingProgress
     from rich.progress import Progress, ProgressColumn, Task, TaskID
     from rich.text import Text
+
+    from fastseq.models.progress import TrainingProgress
 
 Report = Callable[[str, int, "int | None"], None]
 

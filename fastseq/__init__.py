@@ -1,4 +1,4 @@
-"""fastseq: search and text features over Parquet, compiled by Numba.
+"""fastseq: search, text features and sequence models over Parquet, compiled by Numba.
 
     import fastseq
     index = fastseq.Index.build("corpus.parquet", "my-index")
@@ -15,13 +15,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fastseq.errors import (
         DataError,
+        DeviceError,
         FastseqError,
         FormatError,
         MissingExtraError,
         NotFittedError,
         SettingsError,
+        TrainingError,
     )
     from fastseq.features.kinds import BM25Features, CountFeatures, TfidfFeatures
+    from fastseq.models.classifier import SequenceClassifier
+    from fastseq.models.forecaster import Forecaster
+    from fastseq.models.language import LanguageModel
+    from fastseq.models.tagger import SequenceTagger
     from fastseq.search.hits import Hits
     from fastseq.search.index import Index
     from fastseq.search.models import BM25, TFIDF, BoW
@@ -38,15 +44,21 @@ _HOMES = {
     "Corpus": "fastseq.store.corpus",
     "CountFeatures": "fastseq.features.kinds",
     "DataError": "fastseq.errors",
+    "DeviceError": "fastseq.errors",
     "FastseqError": "fastseq.errors",
+    "Forecaster": "fastseq.models.forecaster",
     "FormatError": "fastseq.errors",
     "Hits": "fastseq.search.hits",
     "Index": "fastseq.search.index",
+    "LanguageModel": "fastseq.models.language",
     "MissingExtraError": "fastseq.errors",
     "NotFittedError": "fastseq.errors",
+    "SequenceClassifier": "fastseq.models.classifier",
+    "SequenceTagger": "fastseq.models.tagger",
     "SettingsError": "fastseq.errors",
     "TFIDF": "fastseq.search.models",
     "TfidfFeatures": "fastseq.features.kinds",
+    "TrainingError": "fastseq.errors",
 }
 
 __all__ = [
@@ -58,14 +70,20 @@ __all__ = [
     "Corpus",
     "CountFeatures",
     "DataError",
+    "DeviceError",
     "FastseqError",
+    "Forecaster",
     "FormatError",
     "Hits",
     "Index",
+    "LanguageModel",
     "MissingExtraError",
     "NotFittedError",
+    "SequenceClassifier",
+    "SequenceTagger",
     "SettingsError",
     "TfidfFeatures",
+    "TrainingError",
 ]
 
 

@@ -1,8 +1,8 @@
 """Layers, losses and optimisers of sequence models, over plain NumPy arrays.
 
-    lstm = fastseq.nn.LSTM(input_size=64, hidden_size=128, bidirectional=True)
-    y, (h, c) = lstm.forward(x, lengths)
-    dx = lstm.backward(dy)
+lstm = fastseq.nn.LSTM(input_size=64, hidden_size=128, bidirectional=True)
+y, (h, c) = lstm.forward(x, lengths)
+dx = lstm.backward(dy)
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ Threads share rows or columns of the result, never a sum, so its bits do not dep
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ def multiply_panels(
     parts = team.split(len(a), max(1, SMALL // max(1, panels.depth * N)))
 
     def work(i: int) -> None:
-        gemm.multiply_panels(out, a, panels.data, padded, add, _scratch(), *parts[i])
+        gemm.multiply_panels(out, a, panels.data, padded, add, scratch(), *parts[i])
 
     team.run(work, len(parts))
 
@@ -80,10 +81,17 @@ def multiply_rows(out: Float32, a: Float32, b: Float32, team: Team) -> None:
 
     def work(i: int) -> None:
         rows, columns = (parts[i], (0, N)) if by_rows else ((0, K), parts[i])
-        gemm.multiply_columns(out, a, b, _AS_THEY_STAND, _scratch(), *rows, *columns)
+        gemm.multiply_columns(out, a, b, _AS_THEY_STAND, scratch(), *rows, *columns)
 
     team.run(work, len(parts))
 
 
-def _scratch() -> Float32:
-    return np.empty(gemm.scratch_size(), np.float32)
+def scratch() -> Float32:
+    """Working memory of the calling thread for one product: the same array each time."""
+    found: Float32 | None = getattr(_of_thread, "scratch", None)
+    if found is None:
+        found = _of_thread.scratch = aligned_zeros(gemm.scratch_size())
+    return found
+
+
+_of_thread = threading.local()

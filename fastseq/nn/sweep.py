@@ -17,6 +17,7 @@ from fastseq.kernels.simd.width import LANES
 from fastseq.nn.cells import ZEROS, Cell, State
 from fastseq.nn.dropout import dropped, mixed_key
 from fastseq.nn.parameters import Views
+from fastseq.nn.products import scratch
 from fastseq.nn.sequences import Layout
 from fastseq.nn.workspace import Workspace
 from fastseq.threads import Team
@@ -307,8 +308,3 @@ class Sweep:
                 work(part)
         else:
             self.team.run(work, parts)
-
-
-def scratch() -> Float32:
-    """Working memory of one thread for a product."""
-    return np.empty(gemm.scratch_size(), np.float32)

@@ -6,7 +6,7 @@ tenth of its arithmetic.
 
 from __future__ import annotations
 
-import numpy as np
+import math
 
 from fastseq.nn.parameters import aligned_zeros
 from fastseq.types import Float32
@@ -20,7 +20,7 @@ class Workspace:
 
     def array(self, name: object, *shape: int) -> Float32:
         """An array of this shape whose values are whatever was there."""
-        size = int(np.prod(shape, dtype=np.int64))
+        size = math.prod(shape)
         buffer = self._buffers.get(name)
         if buffer is None or len(buffer) < size:
             buffer = self._buffers[name] = aligned_zeros(size)
