@@ -103,9 +103,9 @@ DATA = (
 MODEL = (
     Setting(
         "--unit",
-        "what is read one after the other.  [word]",
+        "What is read one after the other.  [word]",
         _one_of("word", "space", "char", "byte"),
-        STREAMED,
+        UNITS,
     ),
     Setting(
         "--lowercase/--keep-case",
@@ -130,6 +130,8 @@ MODEL = (
         (CLASSIFY,),
     ),
     Setting("--chars", "look at the characters of words too.", bool, (TAG,)),
+    Setting("--char-embedding", "with --chars, numbers that stand for one.  [32]", int, (TAG,)),
+    Setting("--char-hidden", "with --chars, numbers in their states.  [32]", int, (TAG,)),
     Setting("--crf", "A conditional random field over the tags.", bool, (TAG,)),
     Setting("--tie-weights", "one matrix as embedding and output.", bool, (LANGUAGE,)),
     Setting("--window", "rows of the past that a forecast is made from.", int, (FORECAST,)),
@@ -137,7 +139,7 @@ MODEL = (
 )
 TRAINING = (
     Setting("--epochs", "Passes over the corpus.  [10]"),
-    Setting("--batch-size", "Sequences learned from at once."),
+    Setting("--batch-size", "Sequences learned from at once.  [32]"),
     Setting(
         "--bptt", "units that gradients go back.  [35; 100 with char and byte]", int, (LANGUAGE,)
     ),
@@ -163,13 +165,13 @@ TRAINING = (
     Setting("--weight-decay", "Pull of the weights towards 0.  [0]", float),
     Setting(
         "--schedule",
-        "Of the learning rate.  [constant]",
+        "Of the learning rate.  [constant; language: cosine]",
         _one_of("constant", "step", "cosine", "linear", "plateau"),
     ),
     Setting("--schedule-setting", "What else it takes, as every=500.", str, TASKS, "NAME=X", True),
-    Setting("--warmup", "Steps over which the learning rate rises first.  [0]"),
-    Setting("--clip", "Largest norm of all gradients together.", float),
-    Setting("--clip-value", "Largest value of one gradient.", float),
+    Setting("--warmup", "Steps over which the learning rate rises first.  [0; language: 50]"),
+    Setting("--clip", "Largest norm of all gradients; 0: any.  [any; language: 1]", float),
+    Setting("--clip-value", "Largest value of one gradient; 0: any.  [any]", float),
     Setting("--patience", "Stop after N epochs without a better validation."),
     Setting("--seed", "Of all that is random.  [0]"),
     Setting("--device", "Where to compute.  [auto]", _one_of("auto", "cpu", "cuda")),
@@ -197,7 +199,7 @@ class Sectioned(click.Command):
 def _command(cell: str) -> click.Command:
     name = f"fit-{cell}"
 
-    def run(common: Common, corpus: tuple[str, ...], **options: Any) -> None:
+    def run(common: Common, corpus: tuple[Path, ...], **options: Any) -> None:
         _fit(common, cell, corpus, **options)
 
     run.__doc__ = f"""Train {CELLS[cell]} on Parquet files, folders or globs.
@@ -208,13 +210,15 @@ def _command(cell: str) -> click.Command:
     kept; with it those of the best epoch.
     """
     options = [
-        click.argument("corpus", nargs=-1, required=True),
+        click.argument("corpus", nargs=-1, required=True, type=_FILE),
         click.option(
             "--task",
             type=click.Choice(TASKS),
             help="What to learn.  [default: by the columns of CORPUS]",
         ),
-        click.option("--valid", metavar="FILE", help="Parquet to validate on after every epoch."),
+        click.option(
+            "--valid", type=_FILE, metavar="FILE", help="Parquet to validate on after every epoch."
+        ),
         model_option("-o", "--output", help="Folder of the model to write."),
         click.option("--overwrite", is_flag=True, help="Replace the model that stands there."),
         click.option("--resume", is_flag=True, help="Go on from the checkpoint that is there."),
@@ -243,9 +247,9 @@ def _command(cell: str) -> click.Command:
 def _fit(
     common: Common,
     cell: str,
-    corpus: tuple[str, ...],
+    corpus: tuple[Path, ...],
     task: str | None,
-    valid: str | None,
+    valid: Path | None,
     model_path: Path,
     overwrite: bool,
     resume: bool,
@@ -308,7 +312,7 @@ def _fit(
         write_pairs([("model", model_path), ("task", chosen), *_summary(model, unit, seconds)])
 
 
-def _guessed(corpus: tuple[str, ...], given: dict[str, Any]) -> str:
+def _guessed(corpus: tuple[Path, ...], given: dict[str, Any]) -> str:
     """The task that the columns named, or else those of CORPUS, are for."""
     for setting in DATA:
         if setting.name in given and len(setting.tasks) == 1:
@@ -349,6 +353,8 @@ PARSED = {
     "class_weights": _class_weights,
     "optimizer_settings": _numbers,
     "schedule_settings": _numbers,
+    "clip": lambda _, norm: norm or None,
+    "clip_value": lambda _, value: value or None,
 }
 
 

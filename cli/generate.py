@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
+
+from fastseq.errors import SettingsError
 
 from .options import (
     Common,
@@ -16,6 +19,7 @@ from .options import (
     model_argument,
     pass_common,
 )
+from .output import write_jsonl
 
 
 @click.command(
@@ -27,20 +31,71 @@ from .options import (
     ),
 )
 @model_argument
-@click.option("--prompt", default="", help="Text to go on from.")
+@click.option("--prompt", default="", metavar="TEXT", help="Text to go on from.")
 @click.option("--length", default=200, show_default=True, help="Units to write, at most.")
-@click.option("--temperature", type=float, metavar="X", help="Below 1 bolder is rarer.  [1]")
-@click.option("--top-k", type=int, metavar="N", help="Draw from the N most probable units.")
-@click.option("--top-p", type=float, metavar="P", help="Draw from the most probable share P.")
-@click.option("--greedy", is_flag=True, help="Always take the most probable unit.")
-@click.option("--beams", type=int, metavar="N", help="Search for the N most probable texts.")
-@click.option("--seed", default=0, show_default=True, help="Of the draws.")
-@click.option("--count", type=int, metavar="N", help="Texts to write.  [1; with --beams all]")
+@click.option(
+    "--temperature", type=float, metavar="X", help="Below 1 more likely, above 1 bolder.  [1]"
+)
+@click.option("--top-k", type=int, metavar="N", help="Draw from the N likeliest units alone.")
+@click.option(
+    "--top-p", type=float, metavar="P", help="Draw from the likeliest units that make up P."
+)
+@click.option("--greedy", is_flag=True, help="Take the likeliest unit, draw nothing.")
+@click.option("--beams", type=int, metavar="N", help="Search for the likeliest text, N at a time.")
+@click.option(
+    "--length-penalty", type=float, default=0.0, metavar="X", help="With --beams: favour long ones."
+)
+@click.option("--end-with-row", is_flag=True, help="Stop where a row ends (words only).")
+@click.option("--seed", default=0, show_default=True, help="Of the draws; the next text adds 1.")
+@click.option("--count", default=1, show_default=True, help="Texts to write.")
 @format_option(
-    "text", "jsonl", default="text", help="text as it comes, or {prompt, text} for each."
+    "text", "jsonl", default="text", help="Text as it is drawn, or {seed, prompt, text} a line."
 )
 @device_option
 @common_options
 @pass_common
-def command(common: Common, /, model_path: Path, prompt: str, device: str, **settings: Any) -> None:
-    """Write text with a language model."""
+def command(
+    common: Common,
+    /,
+    model_path: Path,
+    prompt: str,
+    length: int,
+    seed: int,
+    count: int,
+    form: str,
+    device: str,
+    **settings: Any,
+) -> None:
+    """Write text with a language model.
+
+    MODEL is one that was trained with --task language. The text goes on from --prompt, and with
+    several texts each stands behind a blank line.
+    """
+    if count < 1:
+        raise SettingsError(f"count must be at least 1, not {count}")
+    if count > 1 and (settings["greedy"] or settings["beams"] is not None):
+        flag = "--greedy" if settings["greedy"] else "--beams"
+        raise click.UsageError(f"--count is for texts that are drawn: with {flag} all are the same")
+    from fastseq.models import load
+    from fastseq.models.language import LanguageModel
+
+    model = load(model_path, threads=common.threads, device=device)
+    if not isinstance(model, LanguageModel):
+        raise SettingsError(f"{model_path}: a {model.kind} writes no text, only a language model")
+    common.announce_compilation()
+
+    def texts() -> Iterator[tuple[int, Iterator[str]]]:
+        for number in range(seed, seed + count):
+            yield number, model.generate(prompt, length, seed=number, **settings)
+
+    if form == "jsonl":
+        write_jsonl(
+            {"seed": number, "prompt": prompt, "text": "".join(pieces)}
+            for number, pieces in texts()
+        )
+        return
+    for number, pieces in texts():
+        click.echo("\n" * (number > seed) + prompt, nl=False)
+        for piece in pieces:
+            click.echo(piece, nl=False)  # which flushes: a person reads along
+        click.echo()

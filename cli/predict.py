@@ -34,7 +34,7 @@ _AT_ONCE = 1 << 20  # bytes of rows held while they are printed
     ),
 )
 @model_argument
-@click.argument("data", nargs=-1, required=True)
+@click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "-o",
     "--output",
@@ -54,7 +54,7 @@ def command(
     common: Common,
     /,
     model_path: Path,
-    data: tuple[str, ...],
+    data: tuple[Path, ...],
     output: Path | None,
     keep: tuple[str, ...],
     id_column: str | None,

@@ -29,13 +29,13 @@ WHOLE = 20  # classes of a confusion matrix that is shown whole, else pairs of i
     ),
 )
 @model_argument
-@click.argument("data", nargs=-1, required=True)
+@click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
 @format_option("table", "json", default="table", help="Form of the answer.")
 @device_option
 @common_options
 @pass_common
 def command(
-    common: Common, /, model_path: Path, data: tuple[str, ...], form: str, device: str
+    common: Common, /, model_path: Path, data: tuple[Path, ...], form: str, device: str
 ) -> None:
     """Measure a trained model on data with known answers.
 

@@ -1,0 +1,325 @@
+"""SequenceTagger: a tag for each token.
+
+model = SequenceTagger(bidirectional=True, chars=True)
+model.fit([["a", "dog", "barks"]], [["DET", "NOUN", "VERB"]])
+model.predict([["the", "dog"]])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fastseq.errors import DataError, SettingsError
+from fastseq.models.base import at_least
+from fastseq.models.examples import Encoder, Examples, ReadReport
+from fastseq.models.folder import Content, ModelFolder
+from fastseq.models.labels import Labels
+from fastseq.models.ragged import offsets_of
+from fastseq.models.scoring import LearnedScores, ScoringStudy, encoded, scored
+from fastseq.models.spans import is_bio, span_f1
+from fastseq.models.tagger_network import CharacterWords, TaggerNetwork
+from fastseq.models.textual import (
+    TextModel,
+    encoder_files,
+    encoder_statistics,
+    recurrent,
+    restored_encoder,
+)
+from fastseq.models.vocabulary import Vocabulary
+from fastseq.nn.crf import CRF, bio_constraints
+from fastseq.nn.dense import Dense
+from fastseq.nn.dropout import mixed_key
+from fastseq.nn.embedding import Embedding
+from fastseq.settings import parse_size
+from fastseq.store.categories import Categories
+from fastseq.threads import Team
+from fastseq.types import Int32, Int64
+
+LearnedTagger = LearnedScores[TaggerNetwork]
+
+
+class SequenceTagger(TextModel[LearnedTagger]):
+    """Gives each token of a row one of the tags it learned.
+
+    Parameters
+    ----------
+    bidirectional : a second direction reads backwards
+    crf : score neighbouring tags too (Lafferty, McCallum, Pereira 2001) and predict the best
+        sequence; where the tags are BIO, one that BIO allows
+    chars : read each token character by character too, in both directions; what each has read at
+        its end stands beside the token's vector (Lample et al. 2016)
+    char_embedding, char_hidden : sizes of the characters' vectors and of each direction
+
+    The others are those of TextModel and SequenceModel; what `fit` takes is said there. `unit` is
+    "word" (lower-cased unless `lowercase` is False) or "space" (as written); tokens are not split.
+
+    Attributes
+    ----------
+    classes_ : array[K], the tags in ascending order
+    vocabulary_, history_, report_, gradient_flow_, n_parameters_
+    """
+
+    kind: ClassVar[str] = "tagger"
+    estimator_type: ClassVar[str | None] = None  # scikit-learn has none of this kind
+    inputs: ClassVar[str] = "tokens"
+    columns: ClassVar[Mapping[str, str]] = {"tokens_column": "tokens", "tags_column": "tags"}
+    supervised: ClassVar[bool] = True
+    monitor: ClassVar[tuple[str, bool]] = ("accuracy", True)
+
+    bidirectional: bool
+    crf: bool
+    chars: bool
+    char_embedding: int
+    char_hidden: int
+
+    def __init__(
+        self,
+        *,
+        cell: str = "lstm",
+        hidden: int = 128,
+        layers: int = 1,
+        bidirectional: bool = False,
+        crf: bool = False,
+        chars: bool = False,
+        char_embedding: int = 32,
+        char_hidden: int = 32,
+        unit: str = "word",
+        lowercase: bool | None = None,
+        embedding: int | None = 128,
+        embeddings: str | Path | None = None,
+        freeze_embeddings: bool = False,
+        min_count: int = 1,
+        max_vocabulary: int | None = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        epochs: int = 10,
+        batch_size: int = 32,
+        learning_rate: float | None = None,
+        optimizer: str = "adam",
+        optimizer_settings: Mapping[str, Any] | None = None,
+        weight_decay: float = 0.0,
+        schedule: str = "constant",
+        schedule_settings: Mapping[str, Any] | None = None,
+        warmup: int = 0,
+        clip: float | None = None,
+        clip_value: float | None = None,
+        patience: int | None = None,
+        seed: int = 0,
+        threads: int | None = None,
+        device: str = "auto",
+        memory: str | int = "1GB",
+    ) -> None:
+        self._store(locals())
+
+    # ---- what was learned
+
+    @property
+    def classes_(self) -> np.ndarray[Any, np.dtype[np.str_]]:
+        """str[K], the tags in ascending order."""
+        return np.array(self.learned.labels.values, np.str_)
+
+    @property
+    def vocabulary_(self) -> Vocabulary:
+        """The tokens that are known."""
+        return self.learned.encoder.vocabulary
+
+    # ---- using
+
+    def predict(self, examples: Any, *, tokens_column: str | None = None) -> list[list[str]]:
+        """The tags of each row, as many as its tokens: none for a row without.
+
+        Raises DataError for data that cannot be read.
+        """
+        learned = self.learned
+        columns = self._named_columns(tokens_column=tokens_column)
+        reader = self._open(examples, None, columns, fields=learned.fields, targets=False)
+        report = learned.reports["data"] = ReadReport()
+        found: list[list[str]] = []
+        for rows, part in encoded(learned.encoder, reader, report):
+            codes, offsets = self._tags(part, rows.rows)
+            found += _lists(learned.labels.decode(codes), offsets)
+        return found
+
+    def predict_file(
+        self,
+        data: Any,
+        out: str | Path,
+        *,
+        keep: str | Sequence[str] = (),
+        tokens_column: str | None = None,
+        id_column: str | None = None,
+    ) -> int:
+        """Write `id`, the columns to keep and `prediction`, the list of each row's tags, to
+        Parquet, reading and writing a batch at a time; the number of rows.
+
+        Raises DataError for data that cannot be read, SettingsError for a column to keep that has
+        the name of a predicted one, FastseqError where the system refuses to write.
+        """
+        from fastseq.store.predictions import PredictionWriter, TagLists
+
+        learned = self.learned
+        columns = self._named_columns(tokens_column=tokens_column)
+        reader = self._open(
+            data,
+            None,
+            columns,
+            fields=learned.fields,
+            targets=False,
+            outputs=True,
+            keep=keep,
+            id=id_column,
+        )
+        report = learned.reports["data"] = ReadReport()
+        with PredictionWriter(out, reader, {"prediction": "list<string>"}) as writer:
+            for rows, part in encoded(learned.encoder, reader, report):
+                codes, offsets = self._tags(part, rows.rows)
+                writer.append(rows, prediction=TagLists(learned.labels.decode(codes), offsets))
+        return writer.num_rows
+
+    def evaluate(
+        self,
+        examples: Any,
+        y: Any = None,
+        *,
+        tokens_column: str | None = None,
+        tags_column: str | None = None,
+    ) -> dict[str, float]:
+        """{"accuracy" over tokens, "loss" in nats a token}, and where tags are BIO "precision",
+        "recall" and "f1" of spans.
+
+        A tag that training did not have counts as wrong, and not in the loss.
+
+        Raises DataError for data that cannot be read, and where every tag is unseen.
+        """
+        learned = self.learned
+        named = self._named_columns(tokens_column=tokens_column, tags_column=tags_column)
+        reader = self._open(examples, y, named, fields=learned.fields)
+        report = learned.reports["data"] = ReadReport()
+        network = learned.network
+        spanned = is_bio(self.classes_.tolist())
+        gold: list[list[str]] = []
+        found: list[list[str]] = []
+        losses = weights = 0.0
+        right = count = 0
+        for rows, part in encoded(learned.encoder, reader, report):
+            assert part.targets is not None
+            codes = np.full(len(part.values), -1, np.int32)
+            for batch, scores in scored(network, part):
+                codes[batch.places] = network.best(scores, batch)
+                loss, weight = network.loss(scores, batch, False)
+                losses += loss * weight
+                weights += weight
+            right += int(np.count_nonzero(codes == part.targets))
+            count += len(codes)
+            if spanned and rows.tags is not None and rows.token_offsets is not None:
+                gold += _lists(rows.tags, rows.token_offsets)
+                # rows without tokens are no examples, and have no codes either
+                found += _lists(learned.labels.decode(codes), rows.token_offsets)
+        if not weights:
+            what = "every tag is unseen in training" if count else "there are no tokens"
+            raise DataError(f"{reader.sources[0].name}: {what}: nothing to measure")
+        measures = {"accuracy": right / count, "loss": losses / weights}
+        if spanned:
+            measures |= span_f1(gold, found)._asdict()
+        return measures
+
+    def score(self, examples: Any, y: Any = None) -> float:
+        """The accuracy over tokens. Raises as `evaluate`."""
+        return self.evaluate(examples, y)["accuracy"]
+
+    def _tags(self, examples: Examples, rows: int) -> tuple[Int32, Int64]:
+        """The tags int32[N] of examples out of 0 to `rows` - 1, and their offsets."""
+        network = self.learned.network
+        codes = np.empty(len(examples.values), np.int32)
+        for batch, scores in scored(network, examples):
+            codes[batch.places] = network.best(scores, batch)
+        lengths = np.zeros(rows, np.int64)
+        lengths[examples.rows] = examples.lengths
+        return codes, offsets_of(lengths)
+
+    # ---- making
+
+    def _check(self) -> None:
+        super()._check()
+        if self.unit not in ("word", "space"):
+            raise SettingsError(f"unit is {self.unit!r}; expected word or space: tokens are given")
+        for name in ("char_embedding", "char_hidden"):
+            at_least(name, getattr(self, name), 1)
+
+    def _study(
+        self, examples: Any, y: Any, valid: Any, columns: Mapping[str, Any], team: Team
+    ) -> ScoringStudy[TaggerNetwork]:
+        reader = self._open(examples, y, columns)
+        memory = parse_size(self.memory)
+        encoder, train = Encoder.learn(
+            reader,
+            self._units(),
+            min_count=self.min_count,
+            max_size=self.max_vocabulary,
+            chars=self.chars,
+            memory=memory,
+        )
+        held_out = None
+        if valid is not None:
+            held_out = encoder.read(self._open_valid(valid, columns, reader), memory)
+        vectors = self._vectors(encoder.vocabulary, team)
+        size = self.embedding if vectors is None else vectors[1].shape[1]
+        assert size is not None
+        network = self._network(encoder, size, team)
+        if vectors is not None:
+            self._place(network.embedding, vectors)
+        learned = LearnedScores(network, reader.fields, encoder)
+        return ScoringStudy(learned, train, held_out, self.batch_size, self.seed)
+
+    def _network(self, encoder: Encoder, size: int, team: Team) -> TaggerNetwork:
+        labels = encoder.labels
+        assert labels is not None
+        words: CharacterWords | None = None
+        if encoder.chars is not None:
+            table = Embedding(
+                len(encoder.chars), self.char_embedding, seed=mixed_key(self.seed, 4), team=team
+            )
+            words = CharacterWords(
+                self.cell, table, self.char_hidden, mixed_key(self.seed, 5), team
+            )
+        inputs = size if words is None else size + words.size
+        layer = recurrent(self, inputs, self.bidirectional, team)
+        return TaggerNetwork(
+            self.cell,
+            self._embedding(encoder.vocabulary, size, team),
+            words,
+            layer,
+            Dense(layer.output_size, len(labels), seed=mixed_key(self.seed, 3), team=team),
+            CRF(len(labels), mixed_key(self.seed, 6), team) if self.crf else None,
+            bio_constraints(_names(labels)) if is_bio(_names(labels)) else None,
+            self.dropout,
+            team,
+        )
+
+    def _statistics(self, learned: LearnedTagger) -> dict[str, Any]:
+        size = learned.network.embedding.size
+        return {**encoder_statistics(learned.encoder), "embedding": size}
+
+    def _files(self, learned: LearnedTagger) -> dict[str, Content]:
+        return encoder_files(learned.encoder)
+
+    def _restored(self, folder: ModelFolder, team: Team) -> LearnedTagger:
+        from fastseq.store.fields import Fields
+
+        encoder = restored_encoder(folder)
+        network = self._network(encoder, folder.statistics["embedding"], team)
+        return LearnedScores(network, Fields.from_dict(folder.statistics["fields"]), encoder)
+
+
+def _names(labels: Labels) -> list[str]:
+    return [str(value) for value in labels.values]
+
+
+def _lists(tags: Categories, offsets: Int64) -> list[list[str]]:
+    every = tags.to_list()
+    ends = offsets.tolist()
+    return [every[a:b] for a, b in zip(ends, ends[1:], strict=False)]
