@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -119,10 +119,9 @@ MODEL = (
     Setting("--embedding", "Numbers that stand for a unit.  [128]", int, UNITS),
     Setting("--embeddings", "File of word vectors to start from.", _FILE, UNITS, metavar="FILE"),
     Setting("--freeze-embeddings", "Leave the embeddings as they are.", bool, UNITS),
-    Setting("--hidden", "Numbers in the state of a layer.  [128]"),
+    Setting("--hidden", "Numbers in the state of a layer.  [128; forecast: 64]"),
     Setting("--layers", "Recurrent layers, one above the other.  [1]"),
     Setting("--bidirectional", "read forwards and backwards.", bool, LABELLED),
-    Setting("--nonlinearity", "Of a plain recurrent network.  [tanh]", _one_of("tanh", "relu")),
     Setting(
         "--pooling",
         "what of all states the label is read from.  [max]",
@@ -134,11 +133,11 @@ MODEL = (
     Setting("--char-hidden", "with --chars, numbers in their states.  [32]", int, (TAG,)),
     Setting("--crf", "A conditional random field over the tags.", bool, (TAG,)),
     Setting("--tie-weights", "one matrix as embedding and output.", bool, (LANGUAGE,)),
-    Setting("--window", "rows of the past that a forecast is made from.", int, (FORECAST,)),
+    Setting("--window", "rows of the past that a forecast is made from.  [32]", int, (FORECAST,)),
     Setting("--horizon", "rows to forecast.  [1]", int, (FORECAST,)),
 )
 TRAINING = (
-    Setting("--epochs", "Passes over the corpus.  [10]"),
+    Setting("--epochs", "Passes over the corpus.  [10; forecast: 20]"),
     Setting("--batch-size", "Sequences learned from at once.  [32]"),
     Setting(
         "--bptt", "units that gradients go back.  [35; 100 with char and byte]", int, (LANGUAGE,)
@@ -165,12 +164,14 @@ TRAINING = (
     Setting("--weight-decay", "Pull of the weights towards 0.  [0]", float),
     Setting(
         "--schedule",
-        "Of the learning rate.  [constant; language: cosine]",
+        "Of the learning rate.  [constant; language, forecast: cosine]",
         _one_of("constant", "step", "cosine", "linear", "plateau"),
     ),
     Setting("--schedule-setting", "What else it takes, as every=500.", str, TASKS, "NAME=X", True),
     Setting("--warmup", "Steps over which the learning rate rises first.  [0; language: 50]"),
-    Setting("--clip", "Largest norm of all gradients; 0: any.  [any; language: 1]", float),
+    Setting(
+        "--clip", "Largest norm of all gradients; 0: any.  [any; language, forecast: 1]", float
+    ),
     Setting("--clip-value", "Largest value of one gradient; 0: any.  [any]", float),
     Setting("--patience", "Stop after N epochs without a better validation."),
     Setting("--seed", "Of all that is random.  [0]"),
@@ -229,7 +230,7 @@ def _command(cell: str) -> click.Command:
             metavar="FILE",
             help="Draw the norm of the gradient that reaches each time step.",
         ),
-        *(s.option() for s in SETTINGS.values() if cell == "rnn" or s.name != "nonlinearity"),
+        *(setting.option() for setting in SETTINGS.values()),
         common_options,
         pass_common,
     ]
@@ -349,7 +350,8 @@ def _numbers(flag: str, given: tuple[str, ...]) -> dict[str, float]:
     return numbers
 
 
-PARSED = {
+# values that are not what the estimators take: a function of the flag and the value
+PARSED: dict[str, Callable[[str, Any], Any]] = {
     "class_weights": _class_weights,
     "optimizer_settings": _numbers,
     "schedule_settings": _numbers,

@@ -76,8 +76,8 @@ def command(
     if count > 1 and (settings["greedy"] or settings["beams"] is not None):
         flag = "--greedy" if settings["greedy"] else "--beams"
         raise click.UsageError(f"--count is for texts that are drawn: with {flag} all are the same")
-    from fastseq.models import load
     from fastseq.models.language import LanguageModel
+    from fastseq.models.loading import load
 
     model = load(model_path, threads=common.threads, device=device)
     if not isinstance(model, LanguageModel):

@@ -13,6 +13,7 @@ from fastseq.errors import FormatError
 from .options import Common, common_options, example, format_option, pass_common
 from .output import write_json, write_pairs
 
+UNITS = {"char": "characters", "byte": "bytes", "word": "words", "space": "words"}
 _SHOWN = 20  # values of a list before the rest is counted only
 
 
@@ -38,10 +39,9 @@ def command(common: Common, path: Path, verify: bool, form: str) -> None:
     from fastseq.store import folder
 
     said = folder.describe(path)
-    shown = dict(said["settings"])
-    if said["kind"] == "model":
-        said["history"] = _last_epoch(path, shown.pop("columns", {}))
-        shown = {"model": shown.get("model"), **shown.get("settings", {})}
+    is_model = _is_model(said)
+    if is_model:
+        said["history"] = _last_epoch(path, said["settings"].get("columns", {}))
     damaged = folder.verify(path) if verify else None
     if damaged is not None:
         said["damaged"] = damaged
@@ -53,9 +53,7 @@ def command(common: Common, path: Path, verify: bool, form: str) -> None:
                 ("kind", said["kind"]),
                 ("format version", said["format_version"]),
                 ("written by", f"fastseq {said['fastseq']}"),
-                *((name, _listed(_number(value))) for name, value in _flat(said["statistics"])),
-                *((name, _listed(value)) for name, value in _flat(shown)),
-                *((f"last epoch: {k}", v) for k, v in (said.get("history") or {}).items()),
+                *(_of_model(said) if is_model else _of_index(said)),
                 ("size", f"{format_size(said['bytes'])} in {len(said['files'])} files"),
                 *((name, format_size(entry["bytes"])) for name, entry in said["files"].items()),
                 *([("verified", "every file is whole")] if damaged == [] else []),
@@ -63,6 +61,43 @@ def command(common: Common, path: Path, verify: bool, form: str) -> None:
         )
     if damaged:
         raise FormatError(f"{path}: damaged or missing: {', '.join(damaged)}")
+
+
+def _is_model(said: dict[str, Any]) -> bool:
+    """Whether it is a model of the version whose entries `_of_model` knows."""
+    if said["kind"] != "model":
+        return False
+    from fastseq.models.folder import VERSION  # imports more than an index has need of
+
+    return bool(said["format_version"] == VERSION)
+
+
+def _of_index(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in _flat(said["statistics"]):
+        yield name, _number(value)
+    for name, value in _flat(said["settings"]):
+        yield name, _listed(value)
+
+
+def _of_model(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What it is, what it learned, its settings, and the last epoch of its training."""
+    learned, fields = said["statistics"], said["statistics"].get("fields", {})
+    yield "model", said["settings"].get("model")
+    yield "parameters", _number(learned.get("parameters"))
+    read = [(role, value) for role, value in fields.items() if value and role not in ("id", "keep")]
+    yield "columns", ", ".join(f"{role} {_listed(value)}" for role, value in read)
+    if learned.get("labels"):
+        classes = learned["labels"]["values"]
+        yield "classes", f"{len(classes):,}: {_listed(classes)}"
+    if learned.get("vocabulary"):
+        vocabulary = learned["vocabulary"]
+        unit = UNITS.get(vocabulary["units"]["unit"], "units")
+        yield "vocabulary", f"{vocabulary['size']:,} {unit}"
+    for name, value in _flat(said["settings"].get("settings", {})):
+        yield name, f"{value:g}" if isinstance(value, float) else _listed(value)
+    for name, value in (said["history"] or {}).items():
+        shown = f"{value:.5g}" if isinstance(value, float) else _number(value)
+        yield f"last epoch: {name.replace('_', ' ')}", shown
 
 
 def _last_epoch(path: Path, columns: dict[str, list[str]]) -> dict[str, Any] | None:

@@ -71,7 +71,7 @@ def command(
         if form is not None:
             raise click.UsageError("--format is for standard output: leave -o out")
         check_output(output, (".parquet",))
-    from fastseq.models import load
+    from fastseq.models.loading import load
 
     model = load(model_path, threads=common.threads, device=device)
     if not hasattr(model, "predict_file"):

@@ -139,7 +139,7 @@ class Training:
     def _said(self, now: TrainingProgress) -> str:
         said = f"loss {now.loss:.4f}, {now.units_per_second:,.0f} {self._unit}/s"
         left = now.seconds_left
-        return said if left is None else f"{said}, {_clock(left)} left"
+        return said if not left else f"{said}, {_clock(left)} left"
 
 
 def _clock(seconds: float) -> str:

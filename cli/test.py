@@ -18,7 +18,7 @@ from .options import (
 )
 from .output import write_json, write_table
 
-WHOLE = 20  # classes of a confusion matrix that is shown whole, else pairs of it
+WHOLE = 12  # classes of a confusion matrix that is shown whole, else pairs of it
 
 
 @click.command(
@@ -43,9 +43,9 @@ def command(
     accuracy, and F1 of spans where tags are BIO. A language model: nats per unit and perplexity.
     A forecaster: RMSE and MAE, beside those of forecasting the last value.
     """
-    from fastseq.models import load
+    from fastseq.models.loading import load
 
-    model = load(model_path, threads=common.threads, device=device)
+    model: Any = load(model_path, threads=common.threads, device=device)
     common.announce_compilation()
     measured: dict[str, float] = model.evaluate(list(data))
     common.say_met(model.report_, "data")

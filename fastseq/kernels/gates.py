@@ -11,7 +11,7 @@ S slots from `first` on holds.
 
 from __future__ import annotations
 
-from fastseq.kernels.jit import inline, jit
+from fastseq.kernels.jit import helper, inline, jit
 from fastseq.kernels.simd.floats import load, load_part, splat, store, store_part
 from fastseq.kernels.simd.gemm import (
     A_PART,
@@ -77,6 +77,35 @@ def project_steps(
             address(x, begin * K), K, 1, address(panels, panel), vectors * LANES, K, 1, 0, 0, many,
         )  # fmt: skip
         local += many
+
+
+@helper
+def pick_steps(gates, table, picks, starts, counts, first, last, whole):
+    """Gates of steps [first, last): row picks[n] of `table` for packed row n."""
+    row = gates.shape[1]
+    to, flat = gates.reshape(gates.size), table.reshape(table.size)
+    local = 0
+    for t in range(first, last):
+        for r in range(counts[t]):
+            n = starts[t] + r
+            at = n if whole else local + r
+            copy_block(to, at * row, row, flat, picks[n] * row, row, 1, row, 0)
+        local += counts[t]
+
+
+@jit
+def sum_picks(sums, dz, picks, order, first, last):
+    """sums[picks[n]] += dz[n] for every row, columns [first, last): gradients of shared inputs.
+
+    order  int64[N]  the rows in the order in which they are added; empty: as they stand
+    """
+    N, row = dz.shape
+    out, flat = sums.reshape(sums.size), dz.reshape(dz.size)
+    for i in range(N):
+        n = order[i] if len(order) else i
+        to, at = picks[n] * row, n * row
+        for j in range(first, last, LANES):
+            store(out, to + j, load(out, to + j) + load(flat, at + j))
 
 
 @jit

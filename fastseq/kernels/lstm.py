@@ -13,7 +13,7 @@ row n. H is the number of units, W the same in whole vectors, P = W / LANES.
 
 from __future__ import annotations
 
-from fastseq.kernels.gates import next_chunk, project_steps
+from fastseq.kernels.gates import next_chunk, pick_steps, project_steps
 from fastseq.kernels.jit import jit
 from fastseq.kernels.simd.floats import fma, load, load_part, store, store_part
 from fastseq.kernels.simd.gemm import WIDTH, copy_block, panel_vectors
@@ -28,7 +28,7 @@ RECORD = 4 * LANES
 @jit
 def lstm_forward(
     y, column, h, c, gates, before_h, before_c, x, input_panels, hidden_panels, bias, rows, starts,
-    counts, reverse, units, keep, projected, chunk,
+    counts, reverse, units, keep, source, table, picks, chunk,
 ):  # fmt: skip
     """Run every step of a batch.
 
@@ -43,8 +43,11 @@ def lstm_forward(
     bias           float32[4 W]       both biases added, in records
     starts, counts int64[T]          first packed row and rows of each step
     keep           False: nothing is kept for the way back, before_h and before_c need hold the
-                   rows of a step only, and gates, unless `projected`, `chunk` rows
-    projected      gates hold the input's products already, for each packed row
+                   rows of a step only, and gates, unless `source` is 1, `chunk` rows
+    source         0: the input's products are made here, a chunk of steps at a time; 1: gates hold
+                   them already; 2: packed row n's are row picks[n] of `table`
+    table          float32[U, row]    the products of U inputs, where `source` is 2
+    picks          int64[N]
     chunk          rows whose input products are made at a time, at least the rows of a step
     """
     T = len(starts)
@@ -56,11 +59,13 @@ def lstm_forward(
     out, gate, hidden = y.reshape(y.size), gates.reshape(gates.size), h.reshape(h.size)
     cells = c.reshape(c.size)
     old_h, old_c = before_h.reshape(before_h.size), before_c.reshape(before_c.size)
-    whole = keep or projected
+    whole = keep or source == 1
     done = 0
     while done < T:
         first, last = next_chunk(counts, done, reverse, chunk)
-        if not projected:
+        if source == 2:
+            pick_steps(gates, table, picks, starts, counts, first, last, whole)
+        elif source == 0:
             for p in range(P):
                 project_steps(
                     4, gates, p * RECORD, row, x, input_panels, p * K * RECORD, bias, starts,

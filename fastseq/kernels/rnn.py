@@ -8,7 +8,7 @@ keep together, so a row of gates is simply the W units and the panels are WIDTH 
 
 from __future__ import annotations
 
-from fastseq.kernels.gates import next_chunk, project_steps
+from fastseq.kernels.gates import next_chunk, pick_steps, project_steps
 from fastseq.kernels.jit import jit
 from fastseq.kernels.simd.floats import load, load_part, maximum, select, store, store_part
 from fastseq.kernels.simd.gemm import WIDTH, copy_block, panel_vectors
@@ -20,7 +20,7 @@ from fastseq.kernels.simd.width import LANES
 @jit
 def rnn_forward(
     y, column, h, gates, before_h, x, input_panels, hidden_panels, bias, rows, starts,
-    counts, reverse, units, keep, projected, chunk, relu,
+    counts, reverse, units, keep, source, table, picks, chunk, relu,
 ):  # fmt: skip
     """Run every step of a batch.
 
@@ -43,11 +43,13 @@ def rnn_forward(
     y_row = y.shape[1]
     out, gate, hidden = y.reshape(y.size), gates.reshape(gates.size), h.reshape(h.size)
     old_h = before_h.reshape(before_h.size)
-    whole = keep or projected
+    whole = keep or source == 1
     done = 0
     while done < T:
         first, last = next_chunk(counts, done, reverse, chunk)
-        if not projected:
+        if source == 2:
+            pick_steps(gates, table, picks, starts, counts, first, last, whole)
+        elif source == 0:
             for panel in range(0, W, WIDTH):
                 project_steps(
                     panel_vectors(panel, W), gates, panel, row, x, input_panels, panel * K, bias,

@@ -87,6 +87,7 @@ class SequenceModel(Manners, ABC, Generic[L]):
     supervised: ClassVar[bool]  # whether there are targets beside the inputs
     learning_rates: ClassVar[Mapping[str, float]] = {}  # own defaults, by optimiser
     monitor: ClassVar[tuple[str, bool]] = ("loss", False)  # a measure; whether larger is better
+    largest_loss: ClassVar[float | None] = 1e4  # nats; one batch above it has diverged
 
     cell: str
     hidden: int
@@ -405,6 +406,7 @@ class SequenceModel(Manners, ABC, Generic[L]):
             monitor=self.monitor[0],
             larger_is_better=self.monitor[1],
             seed=self.seed,
+            largest_loss=self.largest_loss,
             checkpoint_seconds=checkpoint_seconds,
         )
 

@@ -8,6 +8,7 @@ model.predict([["the", "dog"]])
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -321,5 +322,4 @@ def _names(labels: Labels) -> list[str]:
 
 def _lists(tags: Categories, offsets: Int64) -> list[list[str]]:
     every = tags.to_list()
-    ends = offsets.tolist()
-    return [every[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+    return [every[a:b] for a, b in pairwise(offsets.tolist())]

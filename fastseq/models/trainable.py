@@ -72,6 +72,8 @@ class TrainingSettings:
     monitor             what better means: "loss" or a metric of `validate`
     larger_is_better    for what is monitored
     seed                of whatever is random in a step
+    largest_loss        a higher one counts as diverged, as one that is not finite does: saturated
+                        layers can hold a loss finite for ever; None: no limit
     checkpoint_seconds  between two checkpoints inside an epoch; 0: after every step
     """
 
@@ -89,6 +91,7 @@ class TrainingSettings:
     monitor: str = "loss"
     larger_is_better: bool = False
     seed: int = 0
+    largest_loss: float | None = None
     checkpoint_seconds: float = 60.0
 
     def __post_init__(self) -> None:
@@ -96,7 +99,7 @@ class TrainingSettings:
         _at_least("warmup", self.warmup, 0)
         if self.patience is not None:
             _at_least("patience", self.patience, 1)
-        for name in ("learning_rate", "clip", "clip_value"):
+        for name in ("learning_rate", "clip", "clip_value", "largest_loss"):
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise SettingsError(f"{name} must be a number above 0, not {value!r}")

@@ -62,7 +62,7 @@ def train(
     Raises
     ------
     TrainingError
-        A loss or a gradient is not finite: at which step, and which setting to lower.
+        A loss or a gradient is not finite, or the loss too high: at which step, and which setting to lower.
     SettingsError
         A setting does not fit the model, or the checkpoint is of another run.
     FormatError
@@ -233,7 +233,9 @@ class _Run:
             norm = gradient_norm(parameters, self._team, settings.frozen)
         else:
             norm = clip_norm(parameters, settings.clip, self._team, settings.frozen)
-        if not (math.isfinite(loss) and math.isfinite(norm)):
+        limit = settings.largest_loss
+        high = limit is not None and loss > limit
+        if high or not (math.isfinite(loss) and math.isfinite(norm)):
             raise self._diverged(loss, norm)
         if settings.clip_value is not None:
             clip_value(parameters, settings.clip_value, self._team, settings.frozen)
@@ -320,8 +322,8 @@ class _Run:
 
     def _diverged(self, loss: float, norm: float) -> TrainingError:
         settings, state = self._settings, self.state
-        what = "loss" if not math.isfinite(loss) else "norm of the gradients"
-        value = loss if not math.isfinite(loss) else norm
+        of_loss = math.isfinite(norm) or not math.isfinite(loss)
+        what, value = ("loss", loss) if of_loss else ("norm of the gradients", norm)
         limit = settings.clip or settings.clip_value
         clip = "set a clip, such as 1" if limit is None else f"the clip (now {limit:g})"
         kept = ""
@@ -331,7 +333,7 @@ class _Run:
             epoch, step = self._saved
             kept = f"; the checkpoint of epoch {epoch + 1}, step {step} can be resumed with these"
         return TrainingError(
-            f"the {what} became {value} at epoch {state.epoch + 1}, step {state.step + 1}: lower "
+            f"the {what} became {value:g} at epoch {state.epoch + 1}, step {state.step + 1}: lower "
             f"the learning rate (now {self._learning_rate:g}) or {clip}{kept}"
         )
 

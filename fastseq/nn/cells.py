@@ -62,7 +62,8 @@ class Cell(ABC):
     def forward(
         self, y: Float32, column: int, state: State, gates: Float32, before: State, x: Float32,
         input_panels: Float32, hidden_panels: Float32, bias: Float32, rows: Int64, piece: Slice,
-        reverse: bool, units: int, keep: bool, projected: bool, chunk: int,
+        reverse: bool, units: int, keep: bool, source: int, table: Float32, picks: Int64,
+        chunk: int,
     ) -> None:  # fmt: skip
         """One direction over one slice of the batch."""
 
@@ -87,13 +88,13 @@ class LSTMCell(Cell):
 
     def forward(  # type: ignore[no-untyped-def]
         self, y, column, state, gates, before, x, input_panels, hidden_panels, bias, rows, piece,
-        reverse, units, keep, projected, chunk,
+        reverse, units, keep, source, table, picks, chunk,
     ):  # fmt: skip
         h, c = state
         before_h, before_c = before
         lstm_forward(
             y, column, h, c, gates, before_h, before_c, x, input_panels, hidden_panels, bias, rows,
-            piece.starts, piece.counts, reverse, units, keep, projected, chunk,
+            piece.starts, piece.counts, reverse, units, keep, source, table, picks, chunk,
         )  # fmt: skip
 
     def backward(  # type: ignore[no-untyped-def]
@@ -123,11 +124,11 @@ class GRUCell(Cell):
 
     def forward(  # type: ignore[no-untyped-def]
         self, y, column, state, gates, before, x, input_panels, hidden_panels, bias, rows, piece,
-        reverse, units, keep, projected, chunk,
+        reverse, units, keep, source, table, picks, chunk,
     ):  # fmt: skip
         gru_forward(
             y, column, state[0], gates, before[0], x, input_panels, hidden_panels, bias, rows,
-            piece.starts, piece.counts, reverse, units, keep, projected, chunk,
+            piece.starts, piece.counts, reverse, units, keep, source, table, picks, chunk,
         )  # fmt: skip
 
     def backward(  # type: ignore[no-untyped-def]
@@ -162,11 +163,12 @@ class RNNCell(Cell):
 
     def forward(  # type: ignore[no-untyped-def]
         self, y, column, state, gates, before, x, input_panels, hidden_panels, bias, rows, piece,
-        reverse, units, keep, projected, chunk,
+        reverse, units, keep, source, table, picks, chunk,
     ):  # fmt: skip
         rnn_forward(
             y, column, state[0], gates, before[0], x, input_panels, hidden_panels, bias, rows,
-            piece.starts, piece.counts, reverse, units, keep, projected, chunk, self.relu,
+            piece.starts, piece.counts, reverse, units, keep, source, table, picks, chunk,
+            self.relu,
         )  # fmt: skip
 
     def backward(  # type: ignore[no-untyped-def]

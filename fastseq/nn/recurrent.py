@@ -20,6 +20,7 @@ from fastseq.errors import DataError, FastseqError, SettingsError
 from fastseq.kernels import gates as shared
 from fastseq.kernels.dropout import drop_rows
 from fastseq.nn.cells import Cell, GRUCell, LSTMCell, RNNCell, State
+from fastseq.nn.checks import as_offsets, as_rows
 from fastseq.nn.dropout import checked_rate, limit_and_scale, mixed_key
 from fastseq.nn.initialisers import orthogonal, stacked, xavier_uniform
 from fastseq.nn.layer import Layer
@@ -36,9 +37,10 @@ class _Run:
     """What a forward pass keeps: its layout, the packed input of each layer."""
 
     layout: Layout
-    rows: int  # of the caller's input and output
+    rows: int  # of the caller's output
     key: int
     inputs: list[Float32]
+    shared: bool  # the first layer's input is a table that steps share rows of
 
 
 class Recurrent(Layer):
@@ -160,6 +162,7 @@ class Recurrent(Layer):
         state: Any = None,
         training: bool = True,
         key: int | None = None,
+        index: Any = None,
     ) -> tuple[Float32, Any]:
         """Run a padded batch, time first.
 
@@ -170,6 +173,9 @@ class Recurrent(Layer):
         state : the initial state, zeros when None: h, or (h, c) for an LSTM, each [L·D, B, H]
         training : keep what `backward` needs, and drop out
         key : says which elements are dropped; the number of calls so far when None
+        index : int[T, B], with x float32[U, I]: step t of row b reads x[index[t, b]]. What the
+            weights make of a row of x is then computed once, however often it is read, and so are
+            its gradients: for tokens much less work than a row each
 
         Returns
         -------
@@ -181,25 +187,25 @@ class Recurrent(Layer):
         DataError
             Shapes that do not fit, lengths outside 1 to T.
         """
-        x = np.ascontiguousarray(x, np.float32)
-        if x.ndim != 3 or x.shape[2] != self.input_size:
-            raise DataError(
-                f"x is of shape {list(x.shape)}, expected [steps, batch, {self.input_size}]"
-            )
-        T, B, _ = x.shape
+        if index is None:
+            x = np.require(x, np.float32, ["C", "W"])
+            if x.ndim != 3 or x.shape[2] != self.input_size:
+                raise DataError(
+                    f"x is of shape {list(x.shape)}, expected [steps, batch, {self.input_size}]"
+                )
+            T, B, _ = x.shape
+            x = x.reshape(T * B, -1)
+        else:
+            T, B = np.shape(index)
         if T == 0 or B == 0:
-            raise DataError(
-                f"x is of shape {list(x.shape)}: expected at least one step and one row"
-            )
+            raise DataError(f"{T} steps of {B} rows: expected at least one of each")
         found = self._lengths(lengths, T, B)
         self._calls += 1
         ragged = bool((found < T).any())
         y = (np.zeros if ragged else np.empty)((T, B, self.output_size), np.float32)
         layout = lay_out(found, np.arange(B), B, self._slices(int(found.sum())))
         key = self._calls if key is None else key
-        state = self._forward(
-            x.reshape(T * B, -1), y.reshape(T * B, -1), layout, state, training, key
-        )
+        state = self._forward(x, y.reshape(T * B, -1), layout, state, training, key, index)
         return y, state
 
     def forward_ragged(
@@ -209,6 +215,7 @@ class Recurrent(Layer):
         state: Any = None,
         training: bool = True,
         key: int = 0,
+        index: Any = None,
     ) -> tuple[Float32, Any]:
         """Run a ragged batch: sequence b is rows offsets[b] to offsets[b + 1] of `values`.
 
@@ -218,22 +225,20 @@ class Recurrent(Layer):
         offsets : int64[B + 1], ascending from 0; no sequence may be empty
         state, training : as for `forward`
         key : says which elements are dropped; a new one each step
+        index : int[N], with values float32[U, I]: row n of the batch is values[index[n]], as for
+            `forward`
 
         Returns
         -------
         y : float32[N, D·H], in the order of `values`
         state : as from `forward`
         """
-        values = np.ascontiguousarray(values, np.float32)
-        if values.ndim != 2 or values.shape[1] != self.input_size or len(values) != offsets[-1]:
-            raise DataError(
-                f"values are of shape {list(values.shape)}, expected "
-                f"[{int(offsets[-1])}, {self.input_size}]"
-            )
-        lengths = np.diff(offsets)
-        layout = lay_out(lengths, np.asarray(offsets[:-1]), 1, self._slices(len(values)))
-        y = np.empty((len(values), self.output_size), np.float32)
-        return y, self._forward(values, y, layout, state, training, key)
+        values = as_rows(values, self.input_size, "the input")
+        count = len(values) if index is None else len(index)
+        bounds = as_offsets(offsets, count)
+        layout = lay_out(np.diff(bounds), bounds[:-1], 1, self._slices(count))
+        y = np.empty((count, self.output_size), np.float32)
+        return y, self._forward(values, y, layout, state, training, key, index)
 
     def _lengths(self, lengths: Any, T: int, B: int) -> Int64:
         if lengths is None:
@@ -255,10 +260,16 @@ class Recurrent(Layer):
         return -(-self.team.threads // self.directions)
 
     def _forward(
-        self, source: Float32, y: Float32, layout: Layout, state: Any, training: bool, key: int
-    ) -> Any:
+        self, source: Float32, y: Float32, layout: Layout, state: Any, training: bool, key: int,
+        index: Any,
+    ) -> Any:  # fmt: skip
         initial = self._checked_state(state, len(layout.order), "state")
-        x = self._packed("x" if training else "passing x", source, layout)
+        if index is None:
+            x, picks = self._packed("x" if training else "passing x", source, layout), None
+        else:
+            x = as_rows(source, self.input_size, "the input")
+            picks = self._checked_index(index, len(x))
+            picks = picks if layout.identity else picks[layout.rows]
         inputs, final = [], []
         for layer, sweep in enumerate(self._sweeps):
             if layer and self.dropout and training:
@@ -276,11 +287,12 @@ class Recurrent(Layer):
                     self._of_layer(initial, layer),
                     training,
                     mixed_key(key, 2 * layer + 1),
+                    None if layer else picks,
                 )
             )
             x = out
         if training:
-            self._run = _Run(layout, len(source), key, inputs)
+            self._run = _Run(layout, len(y), key, inputs, picks is not None)
         return self._as_given(final)
 
     # ---- backward ---------------------------------------------------------------------------
@@ -296,8 +308,9 @@ class Recurrent(Layer):
 
         Returns
         -------
-        dx : float32[T, B, I], zero past a row's length. `self.dstate` is the gradient of the
-            initial state; gradients of the parameters are added to.
+        dx : float32[T, B, I], zero past a row's length; [U, I] where `forward` had an index.
+            `self.dstate` is the gradient of the initial state; gradients of the parameters are
+            added to.
 
         Raises
         ------
@@ -306,7 +319,7 @@ class Recurrent(Layer):
         DataError
             Shapes that do not fit.
         """
-        dy = np.ascontiguousarray(dy, np.float32)
+        dy = np.require(dy, np.float32, ["C", "W"])
         run = self._run
         if run is None:
             raise FastseqError("backward needs a forward pass with training=True before it")
@@ -314,32 +327,36 @@ class Recurrent(Layer):
         shape = (run.rows // B, B, self.output_size)
         if dy.shape != shape:
             raise DataError(f"dy is of shape {list(dy.shape)}, expected {list(shape)}")
-        ragged = run.layout.count < run.rows
-        dx = (np.zeros if ragged else np.empty)((*shape[:2], self.input_size), np.float32)
-        self._backward(dy.reshape(run.rows, -1), dx.reshape(run.rows, -1), dstate)
+        if run.shared:
+            dx = np.empty_like(run.inputs[0])
+        else:
+            ragged = run.layout.count < run.rows
+            dx = (np.zeros if ragged else np.empty)((*shape[:2], self.input_size), np.float32)
+        self._backward(dy.reshape(run.rows, -1), dx.reshape(-1, self.input_size), dstate)
         return dx
 
     def backward_ragged(
         self, dy: Float32, dstate: Any = None, want_dx: bool = True
     ) -> Float32 | None:
-        """The way back through the last `forward_ragged`: dy [N, D·H] gives dx [N, I], or None
-        when `want_dx` is False. State gradients are as for `backward`."""
-        dy = np.ascontiguousarray(dy, np.float32)
+        """The way back through the last `forward_ragged`: dy [N, D·H] gives dx of the shape of
+        `values`, or None when `want_dx` is False. State gradients are as for `backward`."""
+        dy = np.require(dy, np.float32, ["C", "W"])
         if self._run is None:
             raise FastseqError("backward needs a forward pass with training=True before it")
         if dy.shape != (self._run.rows, self.output_size):
             raise DataError(
                 f"dy is of shape {list(dy.shape)}, expected [{self._run.rows}, {self.output_size}]"
             )
-        dx = np.empty((len(dy), self.input_size), np.float32) if want_dx else None
+        inputs = len(self._run.inputs[0]) if self._run.shared else len(dy)
+        dx = np.empty((inputs, self.input_size), np.float32) if want_dx else None
         self._backward(dy, dx, dstate)
         return dx
 
     def _backward(self, dy: Float32, dx: Float32 | None, dstate: Any) -> None:
         run = cast(_Run, self._run)
-        self._run = None
         layout = run.layout
         last = self._checked_state(dstate, len(layout.order), "dstate")
+        self._run = None
         first: list[State] = []
         for layer, sweep in reversed(list(enumerate(self._sweeps))):
             rows = layout.rows if self._is_top(layer) else self._straight(layout)
@@ -359,6 +376,8 @@ class Recurrent(Layer):
                 sweep.input_gradient(self.values, dy)
                 if self.dropout:
                     self._drop(dy, layout, mixed_key(run.key, 2 * layer))
+            elif dx is not None and run.shared:
+                sweep.input_gradient(self.values, dx)
             elif dx is not None and layout.identity:
                 sweep.input_gradient(self.values, dx[: layout.count])
             elif dx is not None:
@@ -387,6 +406,16 @@ class Recurrent(Layer):
                     f"{name} is of shape {list(np.shape(part))}, expected {list(shape)}"
                 )
         return tuple(np.asarray(part, np.float32) for part in parts)
+
+    def _checked_index(self, index: Any, rows: int) -> Int64:
+        found = np.asarray(index)
+        if found.dtype.kind not in "iu":
+            raise DataError(f"index must be of whole numbers, not {found.dtype}")
+        found = np.ascontiguousarray(found.reshape(-1), np.int64)
+        if len(found) and not (int(found.min()) >= 0 and int(found.max()) < rows):
+            wrong = found[np.argmax((found < 0) | (found >= rows))]
+            raise DataError(f"index {wrong} is outside the input's {rows} rows")
+        return found
 
     def _of_layer(self, state: State, layer: int) -> State:
         first = layer * self.directions

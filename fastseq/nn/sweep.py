@@ -25,6 +25,8 @@ from fastseq.types import Float32, Int64
 
 CHUNK = 1 << 16  # floats of gates whose input products are made at a time: they stay in L2
 MOST_PROJECTED = 1 << 24  # floats of gates that are made before the time loop, while predicting
+NOTHING: Int64 = np.empty(0, np.int64)
+IN_LOOP, BEFORE, PICKED = 0, 1, 2  # where a kernel finds the input's products
 SMALL = 1 << 20  # multiply-adds below which a second thread costs more than it brings
 
 
@@ -71,6 +73,8 @@ class Sweep:
         # rows a multiple of 2 KB apart would fall on the same few lines of the first-level cache
         self.row = row + LANES if row % 512 == 0 else row
         self._kept: list[_Kept] = []
+        self._picks: Int64 | None = None
+        self._input_slopes: list[Float32] = []
 
     @property
     def directions(self) -> int:
@@ -85,11 +89,13 @@ class Sweep:
 
     def forward(
         self, values: Views, x: Float32, y: Float32, rows: Int64, layout: Layout, initial: State,
-        training: bool, key: int,
+        training: bool, key: int, picks: Int64 | None = None,
     ) -> State:  # fmt: skip
         """Write h of every row to y and return the last state.
 
-        x        float32[N, I]     packed
+        x        float32[N, I]     packed; with `picks` float32[U, I], packed row n reading row
+                                   picks[n]: the products of an input that comes again are made
+                                   once, on the way back too
         y        float32[·, D·H]   packed row n's at y[rows[n]]
         initial  float32[D, B, H]  in the caller's order
         """
@@ -97,23 +103,31 @@ class Sweep:
         chunk = max(CHUNK // self.row, *(piece.widest for piece in slices), 1)
         states = self._states(initial, layout)
         parts = D * len(slices)
-        # with threads to spare, as for a batch of one, they share the input's products
-        projected = (
+        source = IN_LOOP
+        if picks is not None:
+            source = PICKED
+        elif (
             parts < self.team.threads
             and self.work(layout.count) >= SMALL
             and layout.count * self.row <= MOST_PROJECTED
-        )
-        kept = [self._make_room(values, d, layout, training, projected, key) for d in range(D)]
+        ):  # threads to spare, as for a batch of one: they share the input's products
+            source = BEFORE
+        kept = [
+            self._make_room(values, d, layout, training, source == BEFORE, key) for d in range(D)
+        ]
         weights = self._packed(values, kept)
-        if projected:
-            ranges = self.team.split(layout.count, 64)
+        products = [direction.gates for direction in kept]
+        if source == PICKED:
+            products = [self.space.array(("table", d), len(x), self.row) for d in range(D)]
+        if source != IN_LOOP:
+            ranges = self.team.split(len(x) if picks is not None else layout.count, 64)
 
             def project(part: int) -> None:
                 d, i = divmod(part, len(ranges))
                 panels, _, bias = weights[d]
-                self.cell.project(kept[d].gates, x, panels, bias, *ranges[i])
+                self.cell.project(products[d], x, panels, bias, *ranges[i])
 
-            self.team.run(project, D * len(ranges))
+            self._share(project, D * len(ranges), self.work(len(x)))
 
         def step(part: int) -> None:
             d, s = divmod(part, len(slices))
@@ -124,16 +138,18 @@ class Sweep:
                     self.space.array(("before", d, s, i), piece.widest, self.width)
                     for i in range(self.cell.states)
                 )
-                if not projected:
+                if source != BEFORE:
                     gates = self.space.array(("gates", d, s), chunk, self.row)
             self.cell.forward(
                 y, d * H, tuple(array[piece.first : piece.last] for array in states[d]), gates,
-                before, x, *weights[d], rows, piece, d == 1, H, training, projected, chunk,
+                before, x, *weights[d], rows, piece, d == 1, H, training, source, products[d],
+                NOTHING if picks is None else picks, chunk,
             )  # fmt: skip
 
         self._share(step, parts, self.work(layout.count))
         if training:  # a pass without may come between a forward pass and its way back
             self._kept = kept
+            self._picks = picks
         return self._unpadded(states, initial, layout)
 
     def _make_room(
@@ -228,6 +244,8 @@ class Sweep:
                 self.space.zeros(("masked", d), *slope.shape)
                 for d, slope in enumerate(hidden_slopes)
             ]
+        order = layout.summed if self._picks is None else NOTHING
+        self._sum_picks(layout, len(x), units)
 
         def product(part: int) -> None:
             d, rest = divmod(part, 2 * len(units))
@@ -242,9 +260,9 @@ class Sweep:
                 )  # fmt: skip
             else:
                 shared.weight_gradient(
-                    slopes[f"weight_ih_{suffix}"], *biases, 2 if cell.one_bias else 1, kept.gates,
-                    cell.slots, 0, cell.input_gates, self.units, x, layout.summed, scratch(),
-                    *units[piece],
+                    slopes[f"weight_ih_{suffix}"], *biases, 2 if cell.one_bias else 1,
+                    self._input_slopes[d], cell.slots, 0, cell.input_gates, self.units, x, order,
+                    scratch(), *units[piece],
                 )  # fmt: skip
 
         self._share(product, 2 * self.directions * len(units), self.work(count))
@@ -254,8 +272,27 @@ class Sweep:
                 dropped(masked, masked, self.weight_dropout, mixed_key(key, d), self.team)
                 slopes[f"weight_hh_{suffix}"] += masked
 
+    def _sum_picks(self, layout: Layout, inputs: int, units: list[tuple[int, int]]) -> None:
+        """Gradients of the gates by input: those of all rows that read one are added up."""
+        self._input_slopes = [kept.gates for kept in self._kept]
+        if self._picks is None:
+            return
+        picks, record = self._picks, self.cell.slots * LANES
+        self._input_slopes = sums = [
+            self.space.zeros(("table", d), inputs, self.row) for d in range(self.directions)
+        ]
+
+        def add(part: int) -> None:
+            d, i = divmod(part, len(units))
+            first, last = units[i]
+            shared.sum_picks(
+                sums[d], self._kept[d].gates, picks, layout.summed, first * record, last * record
+            )
+
+        self._share(add, self.directions * len(units), self.work(layout.count))
+
     def input_gradient(self, values: Views, dx: Float32) -> None:
-        """dx[N, I], packed: the sum over the directions of dz W. After `backward`."""
+        """dx, of x's shape: the sum over the directions of dz W. After `backward`."""
         cell = self.cell
         size = cell.gates * self.width * gemm.padded(self.inputs)
         panels = [self.space.array(("back input", d), size) for d in range(self.directions)]
@@ -269,10 +306,9 @@ class Sweep:
         parts = self.team.split(len(dx)) if large else [(0, len(dx))]
 
         def product(part: int) -> None:
-            working = scratch()
-            for d, kept in enumerate(self._kept):
+            for d, dz in enumerate(self._input_slopes):
                 shared.input_gradient(
-                    dx, kept.gates, cell.slots, 0, cell.gates, panels[d], d > 0, ZEROS, working,
+                    dx, dz, cell.slots, 0, cell.gates, panels[d], d > 0, ZEROS, scratch(),
                     *parts[part],
                 )  # fmt: skip
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -53,6 +55,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """`run("search", "cat")` in an empty working folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("FASTSEQ_INDEX", raising=False)
+    monkeypatch.delenv("FASTSEQ_MODEL", raising=False)
     return run_cli
 
 
@@ -75,3 +78,46 @@ def write(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / name
 
     return parquet
+
+
+# ---- small corpora that a model learns in a second, and models of them
+
+GOOD, BAD = ("a good film", "a fine story , well told"), ("a dull film", "a bad story , badly told")
+SMALL = ("--hidden", "16", "--embedding", "16", "--threads", "1", "--batch-size", "8")
+REVIEWS: dict[str, list[Any]] = {
+    "id": [f"r{n}" for n in range(80)],
+    "text": [f"{(GOOD if n % 2 else BAD)[n // 2 % 2]} {n % 7}" for n in range(80)],
+    "label": [n % 2 for n in range(80)],
+}
+NAMES = ("Ada", "Bo", "Cleo", "Dan")
+SPOKEN: dict[str, list[Any]] = {
+    "tokens": [[NAMES[n % 4], "sees", NAMES[n % 3], "in", "Rome"] for n in range(60)],
+    "tags": [["B-PER", "O", "B-PER", "O", "B-LOC"]] * 60,
+}
+BOOK: dict[str, list[Any]] = {"text": ["the cat sat on the mat\n", "the dog sat on the log\n"] * 60}
+WAVE: dict[str, list[Any]] = {"value": [math.sin(n / 3) for n in range(300)]}
+
+
+@pytest.fixture(scope="session")
+def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with reviews, spoken, book and wave: one corpus a task, all as .parquet."""
+    folder = tmp_path_factory.mktemp("corpora")
+    named = {"reviews": REVIEWS, "spoken": SPOKEN, "book": BOOK, "wave": WAVE}
+    for name, columns in named.items():
+        pq.write_table(pa.table(columns), folder / f"{name}.parquet")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def models(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model of each corpus, under its name."""
+    folder = tmp_path_factory.mktemp("models")
+    for name, words in {
+        "reviews": (*SMALL, "--epochs", "6"),
+        "spoken": (*SMALL, "--epochs", "6", "--bidirectional", "--crf"),
+        "book": (*SMALL, "--task", "language", "--unit", "char", "--epochs", "6"),
+        "wave": ("--task", "forecast", "--window", "8", "--horizon", "2", "--hidden", "16"),
+    }.items():
+        ran = run_cli("fit-lstm", corpora / f"{name}.parquet", "-o", folder / name, *words)
+        assert ran.code == 0, ran.err
+    return folder

@@ -327,18 +327,18 @@ WRONG: dict[str, tuple[Callable[[Recurrent], Any], str]] = {
         lambda m: m.forward_ragged(zeros(5, 4), np.array([0, 2, 2, 5])),
         "sequence 1",
     ),
-    "no sequence": (lambda m: m.forward_ragged(zeros(0, 4), np.array([0])), ""),
+    "no sequence": (lambda m: m.forward_ragged(zeros(0, 4), np.array([0])), "offsets must be"),
     "offsets that end early": (
         lambda m: m.forward_ragged(zeros(5, 4), np.array([0, 2, 4])),
-        "",
+        "ends at 5 rows",
     ),
     "offsets that begin late": (
         lambda m: m.forward_ragged(zeros(5, 4), np.array([1, 2, 5])),
-        "",
+        "starts at 0",
     ),
     "offsets that begin below": (
         lambda m: m.forward_ragged(zeros(5, 4), np.array([-3, 2, 5])),
-        "",
+        "starts at 0",
     ),
     "offsets that fall": (
         lambda m: m.forward_ragged(zeros(5, 4), np.array([0, 4, 2, 5])),
@@ -346,7 +346,7 @@ WRONG: dict[str, tuple[Callable[[Recurrent], Any], str]] = {
     ),
     "ragged features": (
         lambda m: m.forward_ragged(zeros(5, 3), np.array([0, 5])),
-        r"shape \[5, 3\]",
+        r"shape \[5, 3\], expected \[N, 4\]",
     ),
 }
 

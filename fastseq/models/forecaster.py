@@ -1,0 +1,297 @@
+"""Forecaster: the next values of one or several series of numbers.
+
+model = Forecaster(window=48, horizon=3)
+model.fit("sunspots_before_1980.parquet", value_columns="sunspots")
+model.forecast("sunspots_before_1990.parquet")     # float64[3], what comes after the last row
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from fastseq.errors import DataError, SettingsError
+from fastseq.models.base import SequenceModel, at_least
+from fastseq.models.examples import ReadReport
+from fastseq.models.folder import Content, ModelFolder
+from fastseq.models.forecast_network import ForecastNetwork, ForecastStudy, LearnedForecast
+from fastseq.models.series import (
+    Scaler,
+    Series,
+    Windows,
+    last_value_errors,
+    read_series,
+    windows_before,
+)
+from fastseq.models.textual import recurrent
+from fastseq.nn.dense import Dense
+from fastseq.nn.dropout import mixed_key
+from fastseq.threads import Team
+from fastseq.types import Float64, Int64
+
+if TYPE_CHECKING:
+    from fastseq.store.examples import RowBatch, RowReader
+
+ROWS_AT_ONCE = 4096  # forecasts made side by side
+
+
+class Forecaster(SequenceModel[LearnedForecast]):
+    """Forecasts the next rows of numeric columns from the rows before them, oldest first.
+
+    Columns are standardised by mean and standard deviation of the training series; forecasts are
+    in the columns' own units. What the network gives is added to the last value it has seen, so
+    that it learns the change.
+
+    Parameters
+    ----------
+    window : rows that a forecast is made from
+    horizon : rows that are forecast
+
+    The others are those of SequenceModel; what `fit` takes is said there.
+
+    Attributes
+    ----------
+    columns_ : names of the C columns
+    history_, report_, gradient_flow_, n_parameters_
+    """
+
+    kind: ClassVar[str] = "forecaster"
+    estimator_type: ClassVar[str | None] = "regressor"
+    inputs: ClassVar[str] = "values"
+    columns: ClassVar[Mapping[str, str]] = {"value_columns": "values"}
+    supervised: ClassVar[bool] = False
+
+    window: int
+    horizon: int
+
+    def __init__(
+        self,
+        *,
+        window: int = 32,
+        horizon: int = 1,
+        cell: str = "lstm",
+        hidden: int = 64,
+        layers: int = 1,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        epochs: int = 20,
+        batch_size: int = 32,
+        learning_rate: float | None = None,
+        optimizer: str = "adam",
+        optimizer_settings: Mapping[str, Any] | None = None,
+        weight_decay: float = 0.0,
+        schedule: str = "cosine",
+        schedule_settings: Mapping[str, Any] | None = None,
+        warmup: int = 0,
+        clip: float | None = 1.0,
+        clip_value: float | None = None,
+        patience: int | None = None,
+        seed: int = 0,
+        threads: int | None = None,
+        device: str = "auto",
+        memory: str | int = "1GB",
+    ) -> None:
+        self._store(locals())
+
+    # ---- what was learned
+
+    @property
+    def columns_(self) -> tuple[str, ...]:
+        """Names of the columns, in the order of the forecasts."""
+        return self.learned.names
+
+    # ---- using
+
+    def predict(
+        self, examples: Any, *, value_columns: str | Sequence[str] | None = None
+    ) -> Float64:
+        """The forecast made at each row of a series from the window that ends with it.
+
+        Returns float64[T, horizon, C], without the last axis for a single column: [t, 0] is the
+        forecast of row t + 1. It is NaN in the first window - 1 rows.
+
+        Raises DataError for data that cannot be read (a null or NaN: file, row and column).
+        """
+        reader = self._reader(examples, value_columns)
+        parts = [found for _, found in self._forecasts(reader)]
+        if not parts:
+            raise DataError(f"{reader.sources[0].name}: no rows, expected a series")
+        return self._without_column(np.concatenate(parts))
+
+    def forecast(
+        self, examples: Any, *, value_columns: str | Sequence[str] | None = None
+    ) -> Float64:
+        """float64[horizon, C], or float64[horizon] for a single column: what comes after the end
+        of a series.
+
+        Raises DataError for a series shorter than the window, and as `predict`.
+        """
+        learned = self.learned
+        values = learned.scaler.scale(read_series(self._reader(examples, value_columns)).values)
+        if len(values) < self.window:
+            raise DataError(
+                f"a series of {len(values)} rows, expected at least {self.window}, the window"
+            )
+        after: Float64 = self._without_column(self._from(values, np.array([len(values)])))[0]
+        return after
+
+    def predict_file(
+        self,
+        data: Any,
+        out: str | Path,
+        *,
+        keep: str | Sequence[str] = (),
+        value_columns: str | Sequence[str] | None = None,
+        id_column: str | None = None,
+    ) -> int:
+        """Write `id`, the columns to keep and `prediction` to Parquet, reading and writing a batch
+        at a time; the number of rows.
+
+        `prediction` is what `predict` gives for the row: a number, or a list where the horizon is
+        longer than 1. Several columns have one each, `prediction_` and the column's name.
+
+        Raises DataError for data that cannot be read, SettingsError for a column to keep that has
+        the name of a predicted one, FastseqError where the system refuses to write.
+        """
+        from fastseq.store.predictions import PredictionWriter
+
+        reader = self._reader(data, value_columns, outputs=True, keep=keep, id=id_column)
+        columns = self.columns_
+        names = ["prediction"] if len(columns) == 1 else [f"prediction_{c}" for c in columns]
+        kind = "double" if self.horizon == 1 else "list<double>"
+        with PredictionWriter(out, reader, dict.fromkeys(names, kind)) as writer:
+            for rows, found in self._forecasts(reader):
+                one = found[:, 0] if self.horizon == 1 else found
+                writer.append(rows, **{name: one[..., i] for i, name in enumerate(names)})
+        return writer.num_rows
+
+    def evaluate(
+        self, examples: Any, *, value_columns: str | Sequence[str] | None = None
+    ) -> dict[str, float]:
+        """{"rmse", "mae", "last_value_rmse", "last_value_mae"} over all windows of a series that
+        a whole horizon follows, all its steps and columns, in the columns' own units.
+
+        Raises DataError for a series shorter than window and horizon together, and as `predict`.
+        """
+        predicted, expected, series = self._tested(examples, value_columns)
+        errors = predicted - expected
+        rmse, mae = last_value_errors(series.values, self.window, self.horizon)
+        return {
+            "rmse": float(np.sqrt(np.mean(errors * errors))),
+            "mae": float(np.mean(np.abs(errors))),
+            "last_value_rmse": rmse,
+            "last_value_mae": mae,
+        }
+
+    def score(self, examples: Any, y: Any = None) -> float:
+        """R², the mean over columns and steps of the horizon: 1 is perfect, 0 what the mean of the
+        series would reach. Raises as `evaluate`."""
+        predicted, expected, _ = self._tested(examples, None)
+        wrong = np.square(predicted - expected).sum(0)
+        spread = np.square(expected - expected.mean(0)).sum(0)
+        perfect = np.where(wrong == 0, 1.0, 0.0)
+        ratios = np.divide(wrong, spread, out=1 - perfect, where=spread > 0)
+        return float(np.mean(1 - ratios))
+
+    # ---- forecasts
+
+    def _reader(self, examples: Any, value_columns: Any, **more: Any) -> RowReader:
+        learned = self.learned
+        columns = self._named_columns(value_columns=value_columns)
+        reader = self._open(examples, None, columns, fields=learned.fields, **more)
+        found, expected = reader.fields.values, learned.names
+        if len(found) != len(expected):
+            raise DataError(
+                f"{reader.sources[0].name}: {len(found)} columns of numbers, "
+                f"expected {len(expected)}: {', '.join(expected)}"
+            )
+        return reader
+
+    def _forecasts(self, reader: RowReader) -> Iterator[tuple[RowBatch, Float64]]:
+        """Each batch of rows with float64[D, horizon, C], the forecasts made at them."""
+        learned = self.learned
+        report = learned.reports["data"] = ReadReport()
+        before = np.zeros((0, len(learned.names)), np.float64)
+        for batch in reader.batches():
+            assert batch.values is not None
+            values = np.concatenate([before, batch.values])
+            ends = np.arange(len(before), len(values)) + 1  # a row behind the one that is last seen
+            whole = ends[ends >= self.window]
+            out = np.full((batch.rows, self.horizon, len(learned.names)), np.nan)
+            if len(whole):
+                out[len(ends) - len(whole) :] = self._from(learned.scaler.scale(values), whole)
+            before = values[max(0, len(values) - self.window + 1) :]
+            report.rows += batch.rows
+            yield batch, out
+
+    def _from(self, scaled: Any, rows: Int64) -> Float64:
+        """float64[B, horizon, C]: the forecasts of what begins at the rows."""
+        learned = self.learned
+        parts = [
+            learned.network.forecast(windows_before(scaled, self.window, rows[i:j]))
+            for i, j in ((i, i + ROWS_AT_ONCE) for i in range(0, len(rows), ROWS_AT_ONCE))
+        ]
+        shaped = np.concatenate(parts).reshape(len(rows), self.horizon, -1)
+        return learned.scaler.unscale(shaped)
+
+    def _tested(self, examples: Any, value_columns: Any) -> tuple[Float64, Float64, Series]:
+        """Forecasts and what came, float64[B, horizon, C], and the series."""
+        learned = self.learned
+        series = read_series(self._reader(examples, value_columns))
+        learned.reports["data"] = ReadReport(rows=len(series))
+        windows = Windows(learned.scaler.scale(series.values), self.window, self.horizon)
+        rows = np.arange(len(windows)) + self.window
+        expected = series.values[rows[:, None] + np.arange(self.horizon)]
+        return self._from(windows.values, rows), expected, series
+
+    def _without_column(self, values: Float64) -> Float64:
+        return values[..., 0] if values.shape[-1] == 1 else values
+
+    # ---- making
+
+    def _check(self) -> None:
+        at_least("window", self.window, 1)
+        at_least("horizon", self.horizon, 1)
+
+    def _study(
+        self, examples: Any, y: Any, valid: Any, columns: Mapping[str, Any], team: Team
+    ) -> ForecastStudy:
+        if y is not None:
+            raise SettingsError("a forecaster has no targets beside its series: expected no y")
+        reader = self._open(examples, None, columns)
+        series = read_series(reader)
+        scaler = Scaler.of(series)
+        windows = Windows(scaler.scale(series.values), self.window, self.horizon)
+        learned = LearnedForecast(
+            self._network(len(series.names), team), reader.fields, scaler, series.names
+        )
+        learned.reports["training"] = ReadReport(rows=len(series))
+        held_out = None
+        if valid is not None:
+            other = read_series(self._open_valid(valid, columns, reader))
+            learned.reports["validation"] = ReadReport(rows=len(other))
+            held_out = Windows(scaler.scale(other.values), self.window, self.horizon)
+        return ForecastStudy(learned, windows, held_out, self.batch_size, self.seed)
+
+    def _network(self, columns: int, team: Team) -> ForecastNetwork:
+        layers = recurrent(self, columns, False, team)
+        seed = mixed_key(self.seed, 2)
+        output = Dense(self.hidden, self.horizon * columns, seed=seed, team=team)
+        return ForecastNetwork(layers, output, self.cell, self.dropout, self.horizon, team)
+
+    def _statistics(self, learned: LearnedForecast) -> dict[str, Any]:
+        return {"scaler": learned.scaler.to_dict(), "columns": list(learned.names)}
+
+    def _files(self, learned: LearnedForecast) -> dict[str, Content]:
+        return {}
+
+    def _restored(self, folder: ModelFolder, team: Team) -> LearnedForecast:
+        from fastseq.store.fields import Fields
+
+        saved = folder.statistics
+        scaler, names = Scaler.from_dict(saved["scaler"]), tuple(saved["columns"])
+        network = self._network(len(names), team)
+        return LearnedForecast(network, Fields.from_dict(saved["fields"]), scaler, names)
