@@ -66,3 +66,28 @@ def scatter_add(slopes, dy, ids, first, last):
             here = target + column
             total = load_part(slopes, here, rest) + load_part(dy, source + column, rest)
             store_part(slopes, here, total, rest)
+
+
+@jit
+def distinct(unique, index, places, ids):
+    """The different ids in the order of their first occurrence, and where each id is among them.
+
+    unique  int32[N]  out: the first U of it
+    index   int64[N]  out: unique[index[i]] = ids[i]
+    places  int32[V]  all -1 before and after
+    ids     int32[N], 0 <= id < V
+
+    Returns U.
+    """
+    count = 0
+    for i in range(len(ids)):
+        place = places[ids[i]]
+        if place < 0:
+            place = count
+            places[ids[i]] = place
+            unique[count] = ids[i]
+            count += 1
+        index[i] = place
+    for i in range(count):
+        places[unique[i]] = -1
+    return count

@@ -6,12 +6,12 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError, SettingsError
-from fastseq.kernels.embedding import gather, scatter_add
+from fastseq.kernels.embedding import distinct, gather, scatter_add
 from fastseq.nn.checks import as_numbers, as_rows, kept_by_forward
 from fastseq.nn.initialisers import normal
 from fastseq.nn.layer import Layer
 from fastseq.threads import Team
-from fastseq.types import Float32, Int32
+from fastseq.types import Float32, Int32, Int64
 
 _LEAST = 1 << 16  # floats moved that are worth a thread
 _LINE = 16  # floats of a cache line: no two threads write to one
@@ -52,6 +52,7 @@ class Embedding(Layer):
         self.scale = scale
         self.team = team or Team(1)
         self._ids: Int32 | None = None
+        self._places: Int32 = np.full(words, -1, np.int32)
         super().__init__(seed)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -86,6 +87,19 @@ class Embedding(Layer):
         ranges = self.team.split(len(numbers), -(-_LEAST // self.size), _LINE)
         self.team.run(part, len(ranges))
         return out
+
+    def forward_distinct(
+        self, ids: npt.ArrayLike, training: bool = True
+    ) -> tuple[Float32, Int64]:
+        """The rows of ids int32[N], each once: float32[U, E] and int64[N], which of them each id
+        is; what recurrent layers take as input and index. `backward` then takes dy float32[U, E].
+
+        Raises DataError where an id is not in 0..V - 1.
+        """
+        numbers = as_numbers(ids, self.words, "the array of ids")
+        unique, index = np.empty_like(numbers), np.empty(len(numbers), np.int64)
+        count = distinct(unique, index, self._places, numbers)
+        return self.forward(unique[:count], training), index
 
     def backward(self, dy: npt.ArrayLike) -> None:
         """Add dy float32[N, E] to the gradient of the rows that came out.
