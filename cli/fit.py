@@ -140,7 +140,7 @@ TRAINING = (
     Setting("--epochs", "Passes over the corpus.  [10; forecast: 20]"),
     Setting("--batch-size", "Sequences learned from at once.  [32]"),
     Setting(
-        "--bptt", "units that gradients go back.  [35; 100 with char and byte]", int, (LANGUAGE,)
+        "--bptt", "units that gradients go back.  [35, or 100 with char and byte]", int, (LANGUAGE,)
     ),
     Setting("--dropout", "Share of numbers dropped between layers.  [0]", float),
     Setting("--recurrent-dropout", "Share of recurrent weights dropped.  [0]", float),
@@ -169,10 +169,8 @@ TRAINING = (
     ),
     Setting("--schedule-setting", "What else it takes, as every=500.", str, TASKS, "NAME=X", True),
     Setting("--warmup", "Steps over which the learning rate rises first.  [0; language: 50]"),
-    Setting(
-        "--clip", "Largest norm of all gradients; 0: any.  [any; language, forecast: 1]", float
-    ),
-    Setting("--clip-value", "Largest value of one gradient; 0: any.  [any]", float),
+    Setting("--clip", "Largest norm of all gradients; 0: any.  [0; language, forecast: 1]", float),
+    Setting("--clip-value", "Largest value of one gradient; 0: any.  [0]", float),
     Setting("--patience", "Stop after N epochs without a better validation."),
     Setting("--seed", "Of all that is random.  [0]"),
     Setting("--device", "Where to compute.  [auto]", _one_of("auto", "cpu", "cuda")),

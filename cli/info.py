@@ -85,7 +85,7 @@ def _of_model(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "model", said["settings"].get("model")
     yield "parameters", _number(learned.get("parameters"))
     read = [(role, value) for role, value in fields.items() if value and role not in ("id", "keep")]
-    yield "columns", ", ".join(f"{role} {_listed(value)}" for role, value in read)
+    yield "columns", ", ".join(f"{role}: {_listed(value)}" for role, value in read)
     if learned.get("labels"):
         classes = learned["labels"]["values"]
         yield "classes", f"{len(classes):,}: {_listed(classes)}"

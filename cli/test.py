@@ -48,6 +48,8 @@ def command(
     model: Any = load(model_path, threads=common.threads, device=device)
     common.announce_compilation()
     measured: dict[str, float] = model.evaluate(list(data))
+    if "units" in measured:
+        measured["units"] = int(measured["units"])
     common.say_met(model.report_, "data")
     if form == "json":
         write_json(measured)

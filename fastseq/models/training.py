@@ -62,7 +62,8 @@ def train(
     Raises
     ------
     TrainingError
-        A loss or a gradient is not finite, or the loss too high: at which step, and which setting to lower.
+        A loss or a gradient is not finite, or the loss too high: at which step, and which setting
+        to lower.
     SettingsError
         A setting does not fit the model, or the checkpoint is of another run.
     FormatError

@@ -63,3 +63,56 @@ def kept_by_forward(kept: Kept | None) -> Kept:
     if kept is None:
         raise SettingsError("backward was called without a forward pass with training=True before")
     return kept
+
+
+def as_lengths(lengths: Any, steps: int, batch: int) -> Int64:
+    """int64[B] of whole numbers from 1 to `steps`; all `steps` when None.
+
+    Raises DataError for other shapes, types and values.
+    """
+    if lengths is None:
+        return np.full(batch, steps, np.int64)
+    found = np.asarray(lengths)
+    if found.shape != (batch,) or found.dtype.kind not in "iu":
+        raise DataError(
+            f"lengths must be {batch} whole numbers, not {found.dtype}{list(found.shape)}"
+        )
+    found = found.astype(np.int64)
+    if found.min() < 1 or found.max() > steps:
+        wrong = int(np.argmax((found < 1) | (found > steps)))
+        raise DataError(f"lengths[{wrong}] is {found[wrong]}, expected 1 to {steps}")
+    return found
+
+
+def as_index(index: Any, rows: int) -> Int64:
+    """int64[n] from whole numbers of any shape, each of 0 to `rows` - 1; DataError otherwise."""
+    found = np.asarray(index)
+    if found.dtype.kind not in "iu":
+        raise DataError(f"index must be of whole numbers, not {found.dtype}")
+    flat = np.ascontiguousarray(found.reshape(-1), np.int64)
+    if len(flat) and (int(flat.min()) < 0 or int(flat.max()) >= rows):
+        wrong = flat[np.argmax((flat < 0) | (flat >= rows))]
+        raise DataError(f"index {wrong} is outside the input's {rows} rows")
+    return flat
+
+
+def as_state(state: Any, arrays: int, shape: tuple[int, ...], name: str) -> tuple[Float32, ...]:
+    """A recurrent state of `arrays` float32 arrays of one shape; zeros when None.
+
+    Raises DataError for other numbers and shapes.
+    """
+    if state is None:
+        return tuple(np.zeros(shape, np.float32) for _ in range(arrays))
+    parts = as_parts(state)
+    if len(parts) != arrays:
+        expected = "(h, c)" if arrays == 2 else "one array, h"
+        raise DataError(f"{name} is {len(parts)} arrays, expected {expected}")
+    for part in parts:
+        if np.shape(part) != shape:
+            raise DataError(f"{name} is of shape {list(np.shape(part))}, expected {list(shape)}")
+    return tuple(np.asarray(part, np.float32) for part in parts)
+
+
+def as_parts(state: Any) -> tuple[Any, ...]:
+    """The arrays of a state, which is one array or several."""
+    return tuple(state) if isinstance(state, tuple | list) else (state,)

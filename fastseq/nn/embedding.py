@@ -88,9 +88,7 @@ class Embedding(Layer):
         self.team.run(part, len(ranges))
         return out
 
-    def forward_distinct(
-        self, ids: npt.ArrayLike, training: bool = True
-    ) -> tuple[Float32, Int64]:
+    def forward_distinct(self, ids: npt.ArrayLike, training: bool = True) -> tuple[Float32, Int64]:
         """The rows of ids int32[N], each once: float32[U, E] and int64[N], which of them each id
         is; what recurrent layers take as input and index. `backward` then takes dy float32[U, E].
 

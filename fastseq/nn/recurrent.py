@@ -20,7 +20,7 @@ from fastseq.errors import DataError, FastseqError, SettingsError
 from fastseq.kernels import gates as shared
 from fastseq.kernels.dropout import drop_rows
 from fastseq.nn.cells import Cell, GRUCell, LSTMCell, RNNCell, State
-from fastseq.nn.checks import as_offsets, as_rows
+from fastseq.nn.checks import as_index, as_lengths, as_offsets, as_parts, as_rows, as_state
 from fastseq.nn.dropout import checked_rate, limit_and_scale, mixed_key
 from fastseq.nn.initialisers import orthogonal, stacked, xavier_uniform
 from fastseq.nn.layer import Layer
@@ -199,7 +199,7 @@ class Recurrent(Layer):
             T, B = np.shape(index)
         if T == 0 or B == 0:
             raise DataError(f"{T} steps of {B} rows: expected at least one of each")
-        found = self._lengths(lengths, T, B)
+        found = as_lengths(lengths, T, B)
         self._calls += 1
         ragged = bool((found < T).any())
         y = (np.zeros if ragged else np.empty)((T, B, self.output_size), np.float32)
@@ -240,20 +240,6 @@ class Recurrent(Layer):
         y = np.empty((count, self.output_size), np.float32)
         return y, self._forward(values, y, layout, state, training, key, index)
 
-    def _lengths(self, lengths: Any, T: int, B: int) -> Int64:
-        if lengths is None:
-            return np.full(B, T, np.int64)
-        found = np.asarray(lengths)
-        if found.shape != (B,) or found.dtype.kind not in "iu":
-            raise DataError(
-                f"lengths must be {B} whole numbers, not {found.dtype}{list(found.shape)}"
-            )
-        found = found.astype(np.int64)
-        if found.min() < 1 or found.max() > T:
-            wrong = int(np.argmax((found < 1) | (found > T)))
-            raise DataError(f"lengths[{wrong}] is {found[wrong]}, expected 1 to {T}")
-        return found
-
     def _slices(self, rows: int) -> int:
         if self._sweeps[0].work(rows) < SMALL:
             return 1
@@ -263,12 +249,12 @@ class Recurrent(Layer):
         self, source: Float32, y: Float32, layout: Layout, state: Any, training: bool, key: int,
         index: Any,
     ) -> Any:  # fmt: skip
-        initial = self._checked_state(state, len(layout.order), "state")
+        initial = self._as_state(state, len(layout.order), "state")
         if index is None:
             x, picks = self._packed("x" if training else "passing x", source, layout), None
         else:
             x = as_rows(source, self.input_size, "the input")
-            picks = self._checked_index(index, len(x))
+            picks = as_index(index, len(x))
             picks = picks if layout.identity else picks[layout.rows]
         inputs, final = [], []
         for layer, sweep in enumerate(self._sweeps):
@@ -355,7 +341,7 @@ class Recurrent(Layer):
     def _backward(self, dy: Float32, dx: Float32 | None, dstate: Any) -> None:
         run = cast(_Run, self._run)
         layout = run.layout
-        last = self._checked_state(dstate, len(layout.order), "dstate")
+        last = self._as_state(dstate, len(layout.order), "dstate")
         self._run = None
         first: list[State] = []
         for layer, sweep in reversed(list(enumerate(self._sweeps))):
@@ -386,36 +372,15 @@ class Recurrent(Layer):
                 self._by_rows(shared.scatter, dx, packed, layout.rows)
         self.dstate = self._as_given(first[::-1])
         if dstate is not None:
-            for given, gradient in zip(_parts(dstate), _parts(self.dstate), strict=True):
+            for given, gradient in zip(as_parts(dstate), as_parts(self.dstate), strict=True):
                 if isinstance(given, np.ndarray) and given.flags.writeable:
                     given[...] = gradient
 
     # ---- states, rows, dropout --------------------------------------------------------------
 
-    def _checked_state(self, state: Any, batch: int, name: str) -> State:
+    def _as_state(self, state: Any, batch: int, name: str) -> State:
         shape = (self.num_layers * self.directions, batch, self.hidden_size)
-        if state is None:
-            return tuple(np.zeros(shape, np.float32) for _ in range(self._cell.states))
-        parts = _parts(state)
-        if len(parts) != self._cell.states:
-            expected = "(h, c)" if self._cell.states == 2 else "one array, h"
-            raise DataError(f"{name} is {len(parts)} arrays, expected {expected}")
-        for part in parts:
-            if np.shape(part) != shape:
-                raise DataError(
-                    f"{name} is of shape {list(np.shape(part))}, expected {list(shape)}"
-                )
-        return tuple(np.asarray(part, np.float32) for part in parts)
-
-    def _checked_index(self, index: Any, rows: int) -> Int64:
-        found = np.asarray(index)
-        if found.dtype.kind not in "iu":
-            raise DataError(f"index must be of whole numbers, not {found.dtype}")
-        found = np.ascontiguousarray(found.reshape(-1), np.int64)
-        if len(found) and not (int(found.min()) >= 0 and int(found.max()) < rows):
-            wrong = found[np.argmax((found < 0) | (found >= rows))]
-            raise DataError(f"index {wrong} is outside the input's {rows} rows")
-        return found
+        return as_state(state, self._cell.states, shape, name)
 
     def _of_layer(self, state: State, layer: int) -> State:
         first = layer * self.directions
@@ -494,7 +459,3 @@ class RNN(Recurrent):
             raise SettingsError(f"nonlinearity must be tanh or relu, not {nonlinearity!r}")
         self.nonlinearity = nonlinearity
         super().__init__(RNNCell(nonlinearity == "relu"), *sizes, **settings)
-
-
-def _parts(state: Any) -> tuple[Any, ...]:
-    return tuple(state) if isinstance(state, tuple | list) else (state,)

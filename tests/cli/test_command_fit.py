@@ -1,0 +1,387 @@
+"""fastseq fit-lstm, fit-gru, fit-rnn: options, summary, resuming, and what they must refuse."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from fastseq_cli.fit import CELLS, ESTIMATORS, SETTINGS, TASKS
+from fastseq_cli.fit import DATA as COLUMNS
+
+from fastseq.models.language import BPTT
+
+Run = Callable[..., Any]
+Write = Callable[..., Path]
+SCRIPT = Path(sys.executable).with_name("fastseq")
+TINY = ("--hidden", "4", "--embedding", "4", "--epochs", "2", "--threads", "1")
+WEIGHTS = "weights.safetensors"
+
+
+def said(ran: Any) -> dict[str, str]:
+    assert ran.code == 0, ran.err
+    return {k: v.strip() for k, v in (line.split("  ", 1) for line in ran.out.splitlines())}
+
+
+# ---- the table of options
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_options_are_the_estimators_settings(task: str) -> None:
+    module, name = ESTIMATORS[task]
+    estimator = getattr(import_module(module), name)
+    options = {s.name for s in SETTINGS.values() if task in s.tasks}
+    columns = {s.name.removesuffix("s") for s in COLUMNS if task in s.tasks}
+    settings = set(inspect.signature(estimator).parameters)
+    assert options - {s.name for s in COLUMNS} == settings - {"cell", "threads"}
+    assert columns == {column.removesuffix("s") for column in estimator.columns}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_help_page_has_the_estimators_defaults(task: str) -> None:
+    module, name = ESTIMATORS[task]
+    parameters = inspect.signature(getattr(import_module(module), name)).parameters
+    compared = 0
+    for setting in SETTINGS.values():
+        found = re.search(r"\[([^\]]*)\]$", setting.help)
+        if found is None or setting.name not in parameters or task not in setting.tasks:
+            continue
+        shown, *others = found[1].split("; ")
+        for other in others:
+            tasks, colon, value = other.partition(": ")
+            shown = value if colon and task in tasks.split(", ") else shown
+        default = parameters[setting.name].default
+        if setting.name == "bptt":
+            assert shown == f"{BPTT['word']}, or {BPTT['char']} with char and byte"
+        elif default is None:
+            assert not re.search("[1-9]", shown), setting
+        elif shown != str(default):
+            assert float(shown) == float(default), setting
+        compared += 1
+    assert compared > 15
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_help_lists_every_option_in_sections(run: Run, cell: str) -> None:
+    ran = run(f"fit-{cell}", "--help")
+    assert ran.code == 0
+    places = [ran.out.index(f"\n{title}:\n") for title in ("Options", "Columns", "Model")]
+    assert places == sorted(places)
+    for setting in SETTINGS.values():
+        assert f"  {setting.flag} " in ran.out
+
+
+def test_completion_knows_the_options(tmp_path: Path) -> None:
+    words = {"COMP_WORDS": "fastseq fit-gru --bid", "COMP_CWORD": "2"}
+    ran = subprocess.run(
+        [SCRIPT],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"_FASTSEQ_COMPLETE": "bash_complete", **words},
+    )
+    assert ran.stdout.split() == ["plain,--bidirectional"]
+
+
+# ---- training
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_fit_says_what_became_of_it(run: Run, corpora: Path, cell: str) -> None:
+    reviews = corpora / "reviews.parquet"
+    ran = run(f"fit-{cell}", reviews, "--valid", reviews, *TINY)
+    summary = said(ran)
+    assert summary["model"] == str(Path(".fastseq/model"))
+    assert summary["task"] == "classify"
+    assert int(summary["parameters"].replace(",", "")) > 100
+    assert summary["best epoch"] in ("1 of 2", "2 of 2")
+    assert 0 <= float(summary["validation accuracy"]) <= 1
+    assert float(summary["training loss"]) > 0
+    assert float(summary["validation loss"]) > 0
+    assert summary["time"].endswith("tokens/s)")
+    lines = [line for line in ran.err.splitlines() if line.startswith("epoch")]
+    assert [line.split(":")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
+    assert all("loss" in line and "tokens/s" in line for line in lines)
+    described = said(run("info", ".fastseq/model", "--verify"))
+    assert described["model"] == "classifier"
+    assert described["cell"] == cell
+
+
+@pytest.mark.parametrize(
+    ("corpus", "words", "task", "unit"),
+    [
+        ("reviews", (), "classify", "tokens"),
+        ("spoken", (), "tag", "tokens"),
+        ("reviews", ("--label-column", "id"), "classify", "tokens"),
+        ("wave", ("--value-column", "value", "--window", "4"), "forecast", "values"),
+        ("book", ("--task", "language", "--unit", "byte"), "language", "bytes"),
+        ("book", ("--task", "language"), "language", "tokens"),
+    ],
+)
+def test_the_task_is_guessed_or_given(
+    run: Run, corpora: Path, corpus: str, words: tuple[str, ...], task: str, unit: str
+) -> None:
+    sizes = ("--hidden", "4", "--epochs", "1", "--threads", "1")
+    summary = said(run("fit-gru", corpora / f"{corpus}.parquet", "-o", "m", *sizes, *words))
+    assert summary["task"] == task
+    assert summary["time"].endswith(f"{unit}/s)")
+    assert summary["epochs"] == "1"
+
+
+def test_quiet_says_nothing(run: Run, corpora: Path) -> None:
+    ran = run("--quiet", "fit-lstm", corpora / "reviews.parquet", *TINY)
+    assert (ran.code, ran.out, ran.err) == (0, "", "")
+
+
+def test_settings_reach_the_model(run: Run, corpora: Path) -> None:
+    words = ("--layers", "2", "--bidirectional", "--pooling", "attention", "--keep-case")
+    words += ("--class-weights", "0=2", "--class-weights", "1=0.5", "--clip", "0", "--seed", "3")
+    words += ("--optimizer", "sgd", "--optimizer-setting", "momentum=0.5", "--min-count", "2")
+    words += ("--schedule", "step", "--schedule-setting", "every=4", "--dropout", "0.25")
+    assert run("fit-gru", corpora / "reviews.parquet", "-o", "m", *TINY, *words).code == 0
+    described = said(run("info", "m"))
+    expected = {
+        "layers": "2",
+        "bidirectional": "yes",
+        "pooling": "attention",
+        "lowercase": "no",
+        "class_weights.0": "2",
+        "class_weights.1": "0.5",
+        "clip": "-",
+        "seed": "3",
+        "optimizer": "sgd",
+        "optimizer_settings.momentum": "0.5",
+        "min_count": "2",
+        "schedule": "step",
+        "schedule_settings.every": "4",
+        "dropout": "0.25",
+    }
+    assert {name: described[name] for name in expected} == expected
+
+
+def test_word_vectors_bring_their_size(run: Run, corpora: Path, tmp_path: Path) -> None:
+    (tmp_path / "vectors.txt").write_text("good 1 0 0\ndull 0 1 0\nfilm 0 0 1\n")
+    words = ("--embeddings", "vectors.txt", "--hidden", "4", "--epochs", "1", "-o", "m")
+    assert run("fit-lstm", corpora / "reviews.parquet", *words).code == 0
+    from fastseq.models.loading import load
+
+    assert load("m").learned.network.embedding.size == 3
+
+
+def test_the_same_seed_gives_the_same_weights(run: Run, corpora: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        words = ("-o", name, "--seed", seed, *TINY)
+        assert run("fit-lstm", corpora / "reviews.parquet", *words).code == 0
+    a, b, c = (Path(name, WEIGHTS).read_bytes() for name in "abc")
+    assert a == b != c
+
+
+def test_a_model_stands_until_overwrite(
+    run: Run, corpora: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FASTSEQ_MODEL", "elsewhere/model")
+    words = (corpora / "reviews.parquet", *TINY)
+    assert run("fit-lstm", *words).code == 0
+    before = Path("elsewhere/model", WEIGHTS).read_bytes()
+    error = run("fit-gru", *words).error
+    assert "--overwrite" in error
+    assert "elsewhere" in error
+    assert Path("elsewhere/model", WEIGHTS).read_bytes() == before
+    assert run("fit-gru", *words, "--overwrite").code == 0
+    assert Path("elsewhere/model", WEIGHTS).read_bytes() != before
+
+
+def test_a_finished_model_is_trained_further(run: Run, corpora: Path) -> None:
+    corpus, small = corpora / "reviews.parquet", ("--hidden", "4", "--embedding", "4")
+    start = ("fit-lstm", corpus, *small, "--threads", "1")
+    assert run(*start, "-o", "whole", "--epochs", "4").code == 0
+    assert run(*start, "-o", "parts", "--epochs", "2").code == 0
+    ran = run(*start, "-o", "parts", "--epochs", "4", "--resume")
+    assert said(ran)["epochs"] == "4"
+    assert Path("parts", WEIGHTS).read_bytes() == Path("whole", WEIGHTS).read_bytes()
+    error = run(*start, "-o", "parts", "--epochs", "5", "--resume", "--seed", "9", "--quiet").error
+    assert "seed" in error
+
+
+def test_an_interrupt_keeps_the_checkpoint(run: Run, corpora: Path, tmp_path: Path) -> None:
+    words = ["fit-lstm", str(corpora / "reviews.parquet"), "--hidden", "8", "--threads", "1"]
+    child = subprocess.Popen(
+        [SCRIPT, *words, "--epochs", "100000", "-o", "parts"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stderr is not None
+    for line in child.stderr:  # until the first epoch is over
+        if line.startswith("epoch"):
+            break
+    time.sleep(0.1)
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == 130, err
+    assert out == ""
+    assert "Traceback" not in err
+    last = err.splitlines()[-1]
+    assert last.startswith("Interrupted; the checkpoint in parts is kept")
+    assert "--resume" in last
+    assert "--resume" in run(*words, "--epochs", "3", "-o", "parts").error
+    history = said(run(*words, "--epochs", "1", "-o", "parts", "--resume"))
+    epochs = int(history["epochs"])
+    assert epochs >= 1
+    assert run("info", "parts", "--verify").code == 0
+    assert run(*words, "--epochs", epochs, "-o", "whole").code == 0
+    assert Path("parts", WEIGHTS).read_bytes() == Path("whole", WEIGHTS).read_bytes()
+
+
+def test_pictures(run: Run, corpora: Path) -> None:
+    pytest.importorskip("matplotlib")
+    words = ("--plot", "curve.svg", "--gradient-flow", "flow.svg", "-o", "m", *TINY)
+    assert run("fit-rnn", corpora / "reviews.parquet", *words).code == 0
+    assert "Learning curve" in Path("curve.svg").read_text("utf-8")
+    flow = Path("flow.svg").read_text("utf-8")
+    assert "before training" in flow
+    assert "epoch 2" in flow
+
+
+def test_what_was_met_is_said(run: Run, write: Write) -> None:
+    corpus = write("odd.parquet", text=["good", "", None, "bad"] * 4, label=list("abab") * 4)
+    valid = write("valid.parquet", text=["good", "bad", "new"], label=list("abz"))
+    ran = run("fit-lstm", corpus, "--valid", valid, *TINY)
+    assert ran.code == 0, ran.err
+    assert "training: 8 of 16 texts are empty (4 of them null)" in ran.err
+    assert "validation: " in ran.err
+    assert "'z'" in ran.err
+
+
+# ---- what is refused
+
+
+@pytest.mark.parametrize(
+    ("corpus", "words", "said"),
+    [
+        ("book", (), ("cannot tell", "(text)", "--task classify, tag, language or forecast")),
+        ("wave", (), ("cannot tell", "(value)", "forecast")),
+        ("reviews", ("--crf",), ("--crf is for --task tag", "CORPUS is for --task classify")),
+        ("reviews", ("--task", "classify", "--bptt", "20"), ("--bptt is for --task language",)),
+        ("spoken", ("--pooling", "mean"), ("--pooling is for --task classify",)),
+        ("spoken", ("--text-column", "x"), ("--text-column is for --task classify or language",)),
+        ("wave", ("--task", "forecast", "--unit", "word"), ("--unit is for", "tag or language")),
+        ("wave", ("--value-column", "value", "--embedding", "4"), ("--embedding",)),
+        ("book", ("--task", "language", "--bidirectional"), ("--bidirectional",)),
+        ("reviews", ("--class-weights", "spam"), ("--class-weights 'spam'", "name=0.5")),
+        ("reviews", ("--optimizer-setting", "momentum=x"), ("momentum=x",)),
+        ("reviews", ("--task", "guess"), ("guess",)),
+        ("reviews", ("--hidden", "many"), ("many",)),
+        ("reviews", ("--cell", "lstm"), ("--cell",)),
+    ],
+)
+def test_wrong_usage_is_one_line_and_2(
+    run: Run, corpora: Path, corpus: str, words: tuple[str, ...], said: tuple[str, ...]
+) -> None:
+    ran = run("fit-lstm", corpora / f"{corpus}.parquet", *words)
+    assert ran.code == 2
+    assert all(part in ran.error for part in said), ran.error
+    assert not Path(".fastseq").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--device", "cuda"), ("no CUDA device",)),
+        (("--hidden", "0"), ("hidden is 0",)),
+        (("--epochs", "0"), ("epochs",)),
+        (("--dropout", "1"), ("dropout is 1",)),
+        (("--learning-rate", "-1"), ("learning_rate",)),
+        (("--memory", "much"), ("much",)),
+        (("--patience", "2"), ("patience", "valid")),
+        (("--schedule", "step"), ("every",)),
+        (("--optimizer-setting", "speed=2"), ("speed",)),
+        (("--class-weights", "5=2"), ("'5'",)),
+        (("--freeze-embeddings",), ("freeze_embeddings",)),
+        (("--embeddings", "gone.txt"), ("gone.txt",)),
+        (("--text-column", "body"), ("body", "text")),
+        (("--label-column", "text"), ("text",)),
+        (("--valid", "gone.parquet"), ("gone.parquet",)),
+        (("--plot", "curve.jpeg"), ("curve.jpeg", ".png")),
+        (("--plot", "no/such/curve.png"), ("no/such",)),
+        (("--gradient-flow", "flow"), ("flow", ".svg")),
+        (("--learning-rate", "1e30", "--optimizer", "sgd"), ("step", "lower the learning rate")),
+    ],
+)
+def test_wrong_settings_are_one_line(
+    run: Run, corpora: Path, words: tuple[str, ...], said: tuple[str, ...]
+) -> None:
+    corpus = corpora / "reviews.parquet"
+    ran = run("fit-lstm", corpus, "--hidden", "4", "--epochs", "2", "--quiet", *words)
+    assert ran.code == 1
+    assert all(part in ran.error for part in said), ran.error
+    assert not Path(".fastseq/model/manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("columns", "words", "said"),
+    [
+        ({"text": ["a", "b"], "label": ["x", "x"]}, (), ("label",)),
+        ({"text": ["a", "b"], "label": ["x", None]}, (), ("label", "row 1")),
+        ({"text": ["a", "b"], "label": [0.5, 1.5]}, (), ("label", "double")),
+        ({"text": [], "label": []}, (), ("odd.parquet",)),
+        ({"tokens": [["a"], ["b", "c"]], "tags": [["X"], ["Y"]]}, (), ("row 1", "2 tokens")),
+        ({"value": [1.0, float("nan"), 2.0]}, ("--task", "forecast"), ("row 1", "nan")),
+        ({"value": [1.0, 2.0]}, ("--task", "forecast", "--window", "4"), ("2",)),
+        ({"text": [None, ""]}, ("--task", "language", "--unit", "char"), ("no text",)),
+    ],
+)
+def test_bad_data_is_one_line(
+    run: Run, write: Write, columns: dict[str, Any], words: tuple[str, ...], said: tuple[str, ...]
+) -> None:
+    ran = run("fit-lstm", write("odd.parquet", **columns), "--quiet", *words)
+    assert ran.code == 1
+    assert all(part in ran.error for part in said), ran.error
+    assert not Path(".fastseq/model/manifest.json").exists()
+
+
+def test_a_validation_file_with_other_columns(run: Run, corpora: Path) -> None:
+    words = (corpora / "reviews.parquet", "--valid", corpora / "spoken.parquet", "--quiet")
+    error = run("fit-lstm", *words, *TINY).error
+    assert "spoken.parquet" in error
+    assert "tokens" in error
+
+
+def test_a_place_that_is_taken(run: Run, corpora: Path, bilingual: Path, tmp_path: Path) -> None:
+    words = (corpora / "reviews.parquet", *TINY, "--quiet", "--overwrite")
+    (tmp_path / "file").write_text("mine")
+    assert "file" in run("fit-lstm", *words, "-o", "file").error
+    index = shutil.copytree(bilingual, tmp_path / "index")
+    assert "index" in run("fit-lstm", *words, "-o", index).error
+    assert run("info", index, "--verify").code == 0
+
+
+def test_files_that_are_not_there(run: Run) -> None:
+    assert "gone.parquet" in run("fit-lstm", "gone.parquet").error
+    assert run("fit-lstm").code == 2
+
+
+def test_folders_and_globs(run: Run, corpora: Path, tmp_path: Path) -> None:
+    table = pq.read_table(corpora / "reviews.parquet")
+    (tmp_path / "many").mkdir()
+    for n in range(2):
+        pq.write_table(table.slice(40 * n, 40), tmp_path / "many" / f"{n}.parquet")
+    for name, corpus in {
+        "one": [corpora / "reviews.parquet"],
+        "folder": ["many"],
+        "glob": ["many/*.parquet"],
+        "two": ["many/0.parquet", "many/1.parquet"],
+    }.items():
+        assert run("fit-lstm", *corpus, "-o", name, *TINY).code == 0
+        assert Path(name, WEIGHTS).read_bytes() == Path("one", WEIGHTS).read_bytes()
