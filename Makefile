@@ -31,7 +31,7 @@ demo: $(VENV)/.installed ## index, search, train and predict on the sample corpo
 	$(FASTSEQ) search "猫喜欢吃什么" -i demo/bilingual -k 3
 	$(FASTSEQ) search "why do cats purr" -i demo/bilingual -k 3 --format json
 	$(FASTSEQ) fit-lstm demo/labelled.parquet --bidirectional --embedding 64 --hidden 64 \
-		--epochs 3 -o demo/model --overwrite
+		--epochs 4 --learning-rate 0.005 -o demo/model --overwrite
 	$(FASTSEQ) test demo/model demo/labelled_test.parquet
 	$(FASTSEQ) predict demo/model demo/labelled_test.parquet --keep label -o demo/predicted.parquet
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -142,7 +143,7 @@ TRAINING = (
     Setting(
         "--bptt", "units that gradients go back.  [35, or 100 with char and byte]", int, (LANGUAGE,)
     ),
-    Setting("--dropout", "Share of numbers dropped between layers.  [0]", float),
+    Setting("--dropout", "Share of numbers dropped between layers.  [0; forecast: 0.2]", float),
     Setting("--recurrent-dropout", "Share of recurrent weights dropped.  [0]", float),
     Setting(
         "--class-weights",
@@ -375,8 +376,9 @@ def _summary(model: SequenceModel[Any], unit: str, seconds: float) -> Iterator[t
     measure, larger = model.monitor
     best = rows[-1]
     if history.measures:
-        sign = -1 if larger else 1
-        best = min(rows, key=lambda row: sign * row[f"valid_{measure}"])
+        measured = [row for row in rows if math.isfinite(row[f"valid_{measure}"])]
+        choose = max if larger else min  # of equals the first, as training does
+        best = choose(measured or rows[-1:], key=lambda row: row[f"valid_{measure}"])
         yield "best epoch", f"{best['epoch']} of {len(rows)}"
     else:
         yield "epochs", len(rows)

@@ -71,8 +71,9 @@ def command(
     MODEL is one that was trained with --task language. The text goes on from --prompt, and with
     several texts each stands behind a blank line.
     """
-    if count < 1:
-        raise SettingsError(f"count must be at least 1, not {count}")
+    for name, value, least in (("count", count, 1), ("seed", seed, 0)):
+        if value < least:
+            raise SettingsError(f"{name} must be at least {least}, not {value}")
     if count > 1 and (settings["greedy"] or settings["beams"] is not None):
         flag = "--greedy" if settings["greedy"] else "--beams"
         raise click.UsageError(f"--count is for texts that are drawn: with {flag} all are the same")

@@ -69,10 +69,14 @@ class ClassifierNetwork(ScoringNetwork):
         super().__init__(names, team)
 
     def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Float32:
-        x = self.embedding.forward(batch.values, training)
+        index: Int64 | None = None
+        if self.by_step or (training and self._drop_in.rate):
+            x = self.embedding.forward(batch.values, training)
+        else:
+            x, index = self.embedding.forward_distinct(batch.values, training)
         x = self._drop_in.forward(x, training, mixed_key(key, 0), out=x)
         y, _ = self.recurrent.forward_ragged(
-            x, batch.offsets, training=training, key=mixed_key(key, 1)
+            x, batch.offsets, training=training, key=mixed_key(key, 1), index=index
         )
         pooled = self.pooling.forward(y, batch.offsets, training)
         pooled = self._drop_out.forward(pooled, training, mixed_key(key, 2), out=pooled)

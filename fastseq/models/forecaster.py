@@ -75,7 +75,7 @@ class Forecaster(SequenceModel[LearnedForecast]):
         cell: str = "lstm",
         hidden: int = 64,
         layers: int = 1,
-        dropout: float = 0.0,
+        dropout: float = 0.2,
         recurrent_dropout: float = 0.0,
         epochs: int = 20,
         batch_size: int = 32,

@@ -131,7 +131,7 @@ class LanguageModel(TextModel[LearnedLanguage]):
         values, report = read_stream(reader, learned.vocabulary, parse_size(self.memory))
         learned.reports["data"] = report
         nats = _measure(values, reader.sources[0].name)(learned.network)
-        found = {"nats": nats, "perplexity": perplexity(nats), "units": float(len(values) - 1)}
+        found = {"nats": nats, "perplexity": perplexity(nats), "units": len(values) - 1}
         bits = {"char": "bits_per_character", "byte": "bits_per_byte"}.get(self.unit)
         if bits is not None:
             found[bits] = nats / math.log(2)

@@ -141,29 +141,27 @@ class StreamMeasure:
     def __call__(self, network: LanguageNetwork) -> float:
         """The mean, in nats."""
         total, state = 0.0, None
-        inputs, targets = self._streams()
-        for start in range(0, len(inputs), _STEPS):
-            part = slice(start, start + _STEPS)
-            loss, state = network.loss_sum(inputs[part], targets[part], state)
+        for inputs, targets in self.windows():
+            loss, state = network.loss_sum(inputs, targets, state)
             total += loss
         return total / (len(self.values) - 1)
 
-    def _streams(self) -> tuple[Int32, Int32]:
-        """Inputs and targets int32[T, B]; a target that is not to be counted is -1."""
+    def windows(self) -> Iterator[tuple[Int32, Int32]]:
+        """Inputs and targets int32[T, B], window after window; a target that does not count is
+        -1."""
         count = len(self.values) - 1
         streams = max(1, min(_STREAMS, count // _SHORTEST))
-        own = -(-count // streams)  # of the last one fewer
+        own = -(-count // streams)  # targets of a stream, of the last one fewer
         warm = _WARM_UP if streams > 1 else 0
         first: Int64 = np.arange(streams) * own
-        place = first + np.arange(-warm, own)[:, None]
-        counted = (place >= first) & (place < count)
-        # the first stream has nothing before it: it reads its beginning at its end
-        place = np.where(first == 0, np.arange(warm + own)[:, None], place)
-        counted[:, 0] = place[:, 0] < own
-        place = np.clip(place, 0, count - 1)
-        inputs = self.values[place]
-        targets = np.where(counted, self.values[place + 1], np.int32(-1))
-        return inputs, targets
+        start = first - warm
+        start[0] = 0  # nothing is before it: it reads on where the others are done with warming up
+        for step in range(0, warm + own, _STEPS):
+            place = start + np.arange(step, min(step + _STEPS, warm + own))[:, None]
+            counted = (place >= first) & (place < np.minimum(first + own, count))
+            place = np.minimum(place, count - 1)
+            targets = np.where(counted, self.values[place + 1], np.int32(-1))
+            yield self.values[place], targets
 
 
 @dataclass(slots=True, eq=False)

@@ -27,7 +27,13 @@ UNITS_AT_ONCE = 16384
 
 
 class ScoringNetwork(Network):
-    """A network that gives a row of scores for each example, or for each unit of it."""
+    """A network that gives a row of scores for each example, or for each unit of it.
+
+    by_step  whether `backward` is to give the gradient of the recurrent layer's input step by
+             step; else units that come again in a batch share a row of it, which is faster
+    """
+
+    by_step: bool = False
 
     @abstractmethod
     def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Float32:
@@ -117,8 +123,10 @@ class ScoringStudy(Study[LearnedScores[N]]):
         first = np.arange(min(len(self._train), self._bucketed.batch_size))
         batch = take(self._train, first)
         network = self.learned.network
+        network.by_step = True
         network.loss(network.scores(batch, True), batch, True)
         dx = network.backward(want_dx=True)
+        network.by_step = False
         network.parameters.zero_gradients()
         assert dx is not None
         return mean_norms(dx, batch.offsets)

@@ -19,7 +19,7 @@ from fastseq.nn.losses import softmax_cross_entropy
 from fastseq.nn.pooling import Pooling
 from fastseq.nn.recurrent import Recurrent
 from fastseq.threads import Team
-from fastseq.types import Float32, Int32
+from fastseq.types import Float32, Int32, Int64
 
 
 class CharacterWords:
@@ -43,8 +43,10 @@ class CharacterWords:
 
     def forward(self, words: WordCharacters, training: bool, key: int) -> Float32:
         """float32[N, size], a vector for each word of the batch."""
-        x = self._table.forward(words.values, training)
-        y, _ = self._recurrent.forward_ragged(x, words.offsets, training=training, key=key)
+        x, index = self._table.forward_distinct(words.values, training)
+        y, _ = self._recurrent.forward_ragged(
+            x, words.offsets, training=training, key=key, index=index
+        )
         distinct = self._ends.forward(y, words.offsets, training)
         inverse = words.inverse.astype(np.int32)
         out = np.empty((len(inverse), self.size), np.float32)
@@ -99,14 +101,18 @@ class TaggerNetwork(ScoringNetwork):
         super().__init__(layers, team)
 
     def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Float32:
-        x = self.embedding.forward(batch.values, training)
+        index: Int64 | None = None
+        if self.by_step or self.words is not None or (training and self._drop_in.rate):
+            x = self.embedding.forward(batch.values, training)
+        else:
+            x, index = self.embedding.forward_distinct(batch.values, training)
         if self.words is not None:
             assert batch.characters is not None
             spelt = self.words.forward(batch.characters, training, mixed_key(key, 3))
             x = np.concatenate([x, spelt], axis=1)
         x = self._drop_in.forward(x, training, mixed_key(key, 0), out=x)
         y, _ = self.recurrent.forward_ragged(
-            x, batch.offsets, training=training, key=mixed_key(key, 1)
+            x, batch.offsets, training=training, key=mixed_key(key, 1), index=index
         )
         # not in place: the recurrent layer keeps its output for the way back
         y = self._drop_out.forward(y, training, mixed_key(key, 2))

@@ -196,6 +196,8 @@ class Recurrent(Layer):
             T, B, _ = x.shape
             x = x.reshape(T * B, -1)
         else:
+            if np.ndim(index) != 2:
+                raise DataError(f"index is of {np.ndim(index)} dimensions, expected [steps, batch]")
             T, B = np.shape(index)
         if T == 0 or B == 0:
             raise DataError(f"{T} steps of {B} rows: expected at least one of each")

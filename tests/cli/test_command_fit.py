@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import io
+import json
 import re
 import shutil
 import signal
@@ -18,8 +20,11 @@ import pyarrow.parquet as pq
 import pytest
 from fastseq_cli.fit import CELLS, ESTIMATORS, SETTINGS, TASKS
 from fastseq_cli.fit import DATA as COLUMNS
+from fastseq_cli.options import Common
+from fastseq_cli.progress import training
 
 from fastseq.models.language import BPTT
+from fastseq.models.progress import TrainingProgress
 
 Run = Callable[..., Any]
 Write = Callable[..., Path]
@@ -236,9 +241,10 @@ def test_an_interrupt_keeps_the_checkpoint(run: Run, corpora: Path, tmp_path: Pa
     assert last.startswith("Interrupted; the checkpoint in parts is kept")
     assert "--resume" in last
     assert "--resume" in run(*words, "--epochs", "3", "-o", "parts").error
-    history = said(run(*words, "--epochs", "1", "-o", "parts", "--resume"))
-    epochs = int(history["epochs"])
-    assert epochs >= 1
+    checkpoint = json.loads(run("info", "parts/checkpoint", "--format", "json").out)
+    epochs = checkpoint["statistics"]["epoch"] + 1
+    summary = said(run(*words, "--epochs", epochs, "-o", "parts", "--resume"))
+    assert summary["epochs"] == str(epochs)
     assert run("info", "parts", "--verify").code == 0
     assert run(*words, "--epochs", epochs, "-o", "whole").code == 0
     assert Path("parts", WEIGHTS).read_bytes() == Path("whole", WEIGHTS).read_bytes()
@@ -262,6 +268,51 @@ def test_what_was_met_is_said(run: Run, write: Write) -> None:
     assert "training: 8 of 16 texts are empty (4 of them null)" in ran.err
     assert "validation: " in ran.err
     assert "'z'" in ran.err
+
+
+# ---- progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def moments() -> list[TrainingProgress]:
+    return [
+        TrainingProgress(1, 2, 1, 2, 0.5, 1000.0, 75.4),
+        TrainingProgress(1, 2, 2, 2, 0.4, 1200.0, 3661.0),
+        TrainingProgress(2, 2, 1, 2, 0.3, 1300.0, None),
+        TrainingProgress(2, 2, 2, 2, 0.25, 1400.0, 0.0),
+    ]
+
+
+def test_progress_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", shown := Terminal())
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("TERM", "xterm")
+    with training(Common(), "bytes") as report:
+        assert not report.began
+        report(moments()[0])
+        assert report.began
+        report(moments()[0]._replace(steps=None, step=5))
+    assert "epoch 1/2" in shown.getvalue()
+    assert "loss 0.5000, 1,000 bytes/s, 1:15 left" in shown.getvalue()
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_progress_elsewhere_is_a_line_an_epoch(
+    monkeypatch: pytest.MonkeyPatch, quiet: bool
+) -> None:
+    monkeypatch.setattr(sys, "stderr", shown := io.StringIO())
+    with training(Common(quiet=quiet), "tokens") as report:
+        for moment in moments():
+            report(moment)
+    lines = [
+        "epoch 1/2: loss 0.4000, 1,200 tokens/s, 1:01:01 left",
+        "epoch 2/2: loss 0.2500, 1,400 tokens/s",
+    ]
+    assert shown.getvalue().splitlines() == ([] if quiet else lines)
 
 
 # ---- what is refused
@@ -311,7 +362,7 @@ def test_wrong_usage_is_one_line_and_2(
         (("--freeze-embeddings",), ("freeze_embeddings",)),
         (("--embeddings", "gone.txt"), ("gone.txt",)),
         (("--text-column", "body"), ("body", "text")),
-        (("--label-column", "text"), ("text",)),
+        (("--label-column", "stars"), ("stars", "label")),
         (("--valid", "gone.parquet"), ("gone.parquet",)),
         (("--plot", "curve.jpeg"), ("curve.jpeg", ".png")),
         (("--plot", "no/such/curve.png"), ("no/such",)),

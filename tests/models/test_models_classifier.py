@@ -209,7 +209,7 @@ def test_columns(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the label column 'label' is double, expected strings"):
         SequenceClassifier(**FAST).fit(numbers)
     missing = write(tmp_path / "m.parquet", text=["a", "b"], label=["x", None])
-    with pytest.raises(DataError, match=r"m\.parquet: row 1 .*label is null|row 1 .*is null"):
+    with pytest.raises(DataError, match=r"m\.parquet: row 1 .*label.*is null"):
         SequenceClassifier(**FAST).fit(missing)
     named = {"text_column": "sentence", "label_column": "kind"}
     model = SequenceClassifier(**FAST).fit(data, **named)
@@ -242,10 +242,11 @@ def test_labels_of_another_type_to_measure(fitted: SequenceClassifier) -> None:
 
 def test_class_weights() -> None:
     texts, labels = ["same"] * 100, ["rare"] * 10 + ["often"] * 90
-    plain = SequenceClassifier(**FAST).fit(texts, labels)
-    even = SequenceClassifier(**FAST, class_weights="balanced").fit(texts, labels)
-    assert plain.predict_proba(["same"])[0, 1] < 0.25
-    assert even.predict_proba(["same"])[0, 1] == pytest.approx(0.5, abs=0.1)
+    whole = {**FAST, "batch_size": 100, "epochs": 60}
+    plain = SequenceClassifier(**whole).fit(texts, labels)
+    even = SequenceClassifier(**whole, class_weights="balanced").fit(texts, labels)
+    assert plain.predict_proba(["same"])[0, 1] == pytest.approx(0.1, abs=0.05)
+    assert even.predict_proba(["same"])[0, 1] == pytest.approx(0.5, abs=0.05)
     with pytest.raises(SettingsError, match="a class weight for 'never'"):
         SequenceClassifier(**FAST, class_weights={"never": 2}).fit(texts, labels)
     with pytest.raises(SettingsError, match="class weights 'even'"):

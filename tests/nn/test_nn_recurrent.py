@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,16 +12,17 @@ from hypothesis import strategies as st
 from fastseq.kernels.lstm import lstm_backward, lstm_forward
 from tests.naive import recurrent as naive
 from tests.naive.differences import central, relative_error
-from tests.nn.recurrent_cases import KINDS, Case, assert_as_twin
+from tests.nn.recurrent_cases import KINDS, Case, assert_as_twin, errors, parts
 
-SHAPES = {
-    "one of everything": dict(steps=1, batch=1, inputs=1, units=1),
-    "one step": dict(steps=1, batch=5, inputs=3, units=7),
-    "one row": dict(steps=9, batch=1, inputs=5, units=7),
-    "one unit": dict(steps=6, batch=4, inputs=2, units=1, lengths=[2, 6, 1, 6]),
-    "seven units": dict(steps=8, batch=13, inputs=7, units=7, lengths=list(range(1, 9)) + [8] * 5),
-    "a vector more": dict(steps=5, batch=7, inputs=33, units=65, lengths=[5, 1, 3, 5, 2, 4, 5]),
-    "whole vectors": dict(steps=4, batch=6, inputs=64, units=64),
+LENGTHS = [12, 3, 12, 7, 1, 9, 12, 5, 2, 11, 4, 12, 6, 8, 10, 1, 12]
+SHAPES: dict[str, dict[str, Any]] = {
+    "one of everything": {"steps": 1, "batch": 1, "inputs": 1, "units": 1},
+    "one step": {"steps": 1, "batch": 5, "inputs": 3, "units": 7},
+    "one row": {"steps": 9, "batch": 1, "inputs": 5, "units": 7},
+    "one unit": {"batch": 4, "inputs": 2, "units": 1, "lengths": [2, 5, 1, 5]},
+    "seven units": {"batch": 13, "inputs": 7, "units": 7, "lengths": [1, 2, 3, 4] + [5] * 9},
+    "a vector more": {"batch": 7, "inputs": 33, "units": 65, "lengths": [5, 1, 3, 5, 2, 4, 5]},
+    "whole vectors": {"steps": 4, "batch": 6, "inputs": 64, "units": 64},
 }
 
 
@@ -88,7 +91,9 @@ def test_the_twins_batch_is_its_sequences_one_by_one(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize(("layers", "bidirectional"), [(1, False), (1, True), (2, False), (2, True)])
+@pytest.mark.parametrize(
+    ("layers", "bidirectional"), [(1, False), (1, True), (2, False), (2, True)]
+)
 def test_as_the_twin(kind: str, shape: str, layers: int, bidirectional: bool) -> None:
     assert_as_twin(Case(kind, layers=layers, bidirectional=bidirectional, **SHAPES[shape]))
 
@@ -196,6 +201,44 @@ def test_large_numbers_saturate_and_stay_numbers(kind: str) -> None:
         found = case.found()
         assert all(np.isfinite(found[name]).all() for name in ("y", "h", "dx"))
         assert np.abs(found["y"]).max() <= 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("lengths", [None, LENGTHS])
+def test_inputs_by_an_index_are_those_inputs(kind: str, lengths: list[int] | None) -> None:
+    """Rows of a table, read any number of times or never: results, and gradients row by row."""
+    case = Case(kind, 12, 17, 30, 65, 2, bool(lengths), lengths)
+    rng = np.random.default_rng(0)
+    index = rng.integers(0, 20, (12, 17)).astype(np.int32)
+    table = rng.standard_normal((23, 30), dtype=np.float32)
+    case.x = table[index]
+    expected = case.expected()
+    slopes = np.zeros((23, 30))
+    np.add.at(slopes, index, expected["dx"])
+    expected["dx"] = slopes
+    rows, offsets = case.ragged(index)
+    alone = None
+    for threads in (1, 2, 3):
+        layer = case.layer(threads=threads)
+        dstate = case.state(case.dh, case.dc)
+        y, state = layer.forward(table, case.counts, case.state(case.h, case.c), index=index)
+        dx = layer.backward(case.dy, dstate)
+        found = {"y": y, "dx": dx, **parts("h", state), **parts("dh", dstate), **layer.gradients()}
+        off = errors(found, expected)
+        assert max(off.values()) < 1e-4, off
+        alone = alone or {name: value.copy() for name, value in found.items()}
+        for name, value in alone.items():
+            np.testing.assert_array_equal(found[name], value, name)
+        passing, _ = layer.forward_ragged(
+            table, offsets, case.state(case.h, case.c), training=False, index=rows
+        )
+        np.testing.assert_array_equal(case.padded(passing), y)
+        layer.zero_gradients()
+        layer.forward_ragged(table, offsets, case.state(case.h, case.c), index=rows)
+        dx_ragged = layer.backward_ragged(case.ragged(case.dy)[0], dstate=None)
+        assert dx_ragged is not None
+        assert dx_ragged.shape == table.shape
+        assert not dx_ragged[20:].any()
 
 
 def test_arrays_of_any_order_and_type_are_taken_and_compile_nothing_new() -> None:

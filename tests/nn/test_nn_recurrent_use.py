@@ -1,4 +1,4 @@
-"""Recurrent layers in use: threads, dropout, carried states, what they read and what they refuse."""
+"""Recurrent layers in use: threads, dropout, carried states, what they read and refuse."""
 
 from __future__ import annotations
 
@@ -311,8 +311,8 @@ def zeros(*shape: int) -> np.ndarray:
 WRONG: dict[str, tuple[Callable[[Recurrent], Any], str]] = {
     "two dimensions": (lambda m: m.forward(zeros(5, 4)), r"x is of shape \[5, 4\]"),
     "features": (lambda m: m.forward(zeros(5, 2, 3)), r"expected \[steps, batch, 4\]"),
-    "no step": (lambda m: m.forward(zeros(0, 2, 4)), "at least one step"),
-    "no row": (lambda m: m.forward(zeros(5, 0, 4)), "at least one step"),
+    "no step": (lambda m: m.forward(zeros(0, 2, 4)), "expected at least one"),
+    "no row": (lambda m: m.forward(zeros(5, 0, 4)), "expected at least one"),
     "a length of 0": (lambda m: m.forward(zeros(5, 2, 4), [3, 0]), r"lengths\[1\] is 0"),
     "a negative length": (lambda m: m.forward(zeros(5, 2, 4), [-1, 3]), r"lengths\[0\] is -1"),
     "a long length": (lambda m: m.forward(zeros(5, 2, 4), [3, 6]), r"expected 1 to 5"),
@@ -343,6 +343,22 @@ WRONG: dict[str, tuple[Callable[[Recurrent], Any], str]] = {
     "offsets that fall": (
         lambda m: m.forward_ragged(zeros(5, 4), np.array([0, 4, 2, 5])),
         "sequence 1",
+    ),
+    "an index past the table": (
+        lambda m: m.forward(zeros(3, 4), index=np.array([[0, 1], [3, 0]])),
+        "3",
+    ),
+    "an index below 0": (
+        lambda m: m.forward_ragged(zeros(3, 4), np.array([0, 2]), index=np.array([0, -1])),
+        "-1",
+    ),
+    "an index in one dimension": (
+        lambda m: m.forward(zeros(3, 4), index=np.array([0, 1])),
+        "index is of 1 dim",
+    ),
+    "an index shorter than the batch": (
+        lambda m: m.forward_ragged(zeros(3, 4), np.array([0, 3]), index=np.array([0, 1])),
+        "offsets must",
     ),
     "ragged features": (
         lambda m: m.forward_ragged(zeros(5, 3), np.array([0, 5])),

@@ -226,9 +226,7 @@ def check_columns(
 
 
 @settings(max_examples=80, deadline=None)
-@given(
-    rows=SIZES, height=st.integers(1, 40), columns=SIZES, shuffled=st.booleans(), data=st.data()
-)
+@given(rows=SIZES, height=st.integers(1, 40), columns=SIZES, shuffled=st.booleans(), data=st.data())
 def test_multiply_columns(
     rows: int, height: int, columns: int, shuffled: bool, data: st.DataObject
 ) -> None:

@@ -1,0 +1,162 @@
+"""fastseq predict: what every task writes, to a file and to standard output, and refusals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+Run = Callable[..., Any]
+Write = Callable[..., Path]
+TINY = ("--hidden", "4", "--embedding", "4", "--epochs", "1", "--threads", "1", "--quiet")
+
+
+def rows(ran: Any) -> list[dict[str, Any]]:
+    assert ran.code == 0, ran.err
+    return [json.loads(line) for line in ran.out.splitlines()]
+
+
+def test_a_classifier_writes_labels_of_their_own_type(
+    run: Run, models: Path, corpora: Path
+) -> None:
+    words = ("--keep", "text", "--keep", "label", "-o", "out.parquet")
+    ran = run("predict", models / "reviews", corpora / "reviews.parquet", *words)
+    assert (ran.code, ran.out) == (0, "")
+    assert ran.err.splitlines()[-1] == "out.parquet: 80 rows"
+    table = pq.read_table("out.parquet")
+    assert table.column_names == ["id", "text", "label", "prediction", "probability"]
+    assert table.schema.field("prediction").type == pa.int64()
+    assert table.schema.field("probability").type == pa.float32()
+    assert table["id"].to_pylist()[:2] == ["r0", "r1"]
+    assert table["prediction"].to_pylist() == table["label"].to_pylist()
+    assert all(0.5 <= p <= 1 for p in table["probability"].to_pylist())
+
+
+def test_string_and_boolean_labels(run: Run, write: Write) -> None:
+    for name, labels in (("names", ["no", "yes"]), ("truths", [False, True])):
+        corpus = write(f"{name}.parquet", text=["dull", "good"] * 8, label=labels * 8)
+        assert run("fit-gru", corpus, "-o", name, *TINY).code == 0
+        assert {row["prediction"] for row in rows(run("predict", name, corpus))} <= {*labels}
+
+
+def test_a_tagger_writes_a_tag_for_each_token(run: Run, models: Path, corpora: Path) -> None:
+    corpus = corpora / "spoken.parquet"
+    found = rows(run("predict", models / "spoken", corpus, "--keep", "tokens", "--keep", "tags"))
+    assert [list(row) for row in found[:1]] == [["id", "tokens", "tags", "prediction"]]
+    assert [row["id"] for row in found] == list(range(80))
+    assert all(len(row["prediction"]) == len(row["tokens"]) for row in found)
+    same = [row["prediction"] == row["tags"] for row in found]
+    assert sum(same) > 70
+
+
+def test_a_forecaster_writes_values(run: Run, models: Path, corpora: Path) -> None:
+    found = rows(run("predict", models / "wave", corpora / "wave.parquet", "--keep", "value"))
+    assert found[0]["prediction"] == [None, None]  # a window of eight rows is not yet there
+    value = [row["value"] for row in found]
+    errors = [abs(found[n]["prediction"][0] - value[n + 1]) for n in range(7, len(found) - 1)]
+    assert sum(errors) / len(errors) < 0.15
+
+
+def test_standard_output_has_what_the_file_has(run: Run, models: Path, corpora: Path) -> None:
+    words = ("predict", models / "reviews", corpora / "reviews.parquet", "--keep", "text")
+    assert run(*words, "-o", "out.parquet").code == 0
+    kept = pq.read_table("out.parquet").to_pylist()
+    assert rows(run(*words)) == rows(run(*words, "--format", "jsonl")) == kept
+    header, *lines = [line.split("\t") for line in run(*words, "--format", "tsv").out.splitlines()]
+    assert header == list(kept[0])
+    assert [line[:3] for line in lines] == [
+        [row["id"], row["text"], str(row["prediction"])] for row in kept
+    ]
+    tagged = ("predict", models / "spoken", corpora / "spoken.parquet", "--format", "tsv")
+    assert run(*tagged).out.splitlines()[1] == "0\tB-PER O B-PER O B-LOC"
+
+
+def test_the_answers_need_not_be_there(run: Run, models: Path, write: Write) -> None:
+    new = write("new.parquet", text=["a good film 1", "a dull film 2"], url=["u", "v"])
+    words = ("--id-column", "url", "--quiet")
+    found = rows(run("predict", models / "reviews", new, *words))
+    assert [(row["id"], row["prediction"]) for row in found] == [("u", 1), ("v", 0)]
+
+
+def test_no_rows_give_no_rows(run: Run, models: Path, write: Write) -> None:
+    empty = write("empty.parquet", text=pa.array([], pa.string()))
+    assert run("predict", models / "reviews", empty, "-o", "out.parquet").code == 0
+    assert pq.read_table("out.parquet").column_names == ["id", "prediction", "probability"]
+    assert rows(run("predict", models / "reviews", empty)) == []
+
+
+def test_several_files_are_numbered_through(run: Run, models: Path, corpora: Path) -> None:
+    spoken = corpora / "spoken.parquet"
+    table = pq.read_table(spoken)
+    pq.write_table(table.slice(0, 30), "a.parquet")
+    pq.write_table(table.slice(30), "b.parquet")
+    whole = rows(run("predict", models / "spoken", spoken))
+    assert rows(run("predict", models / "spoken", "a.parquet", "b.parquet")) == whole
+    assert rows(run("predict", models / "spoken", "?.parquet", "--threads", "3")) == whole
+
+
+def test_empty_texts_are_counted(run: Run, models: Path, write: Write) -> None:
+    odd = write("odd.parquet", text=["good film", "", None])
+    ran = run("predict", models / "reviews", odd)
+    assert len(rows(ran)) == 3
+    assert "2 of 3 texts are empty (1 of them null)" in ran.err
+    assert run("predict", models / "reviews", odd, "--quiet").err == ""
+
+
+@pytest.mark.parametrize(
+    ("model", "words", "said"),
+    [
+        ("reviews", ("spoken.parquet",), ("spoken.parquet", "text")),
+        ("reviews", ("wave.parquet",), ("wave.parquet", "text")),
+        ("spoken", ("reviews.parquet",), ("reviews.parquet", "tokens")),
+        ("wave", ("reviews.parquet",), ("reviews.parquet", "value")),
+        ("reviews", ("gone.parquet",), ("gone.parquet",)),
+        ("reviews", ("reviews.parquet", "--keep", "stars"), ("stars", "label")),
+        ("reviews", ("reviews.parquet", "--id-column", "stars"), ("stars",)),
+        ("reviews", ("reviews.parquet", "-o", "out.csv"), ("out.csv", ".parquet")),
+        ("reviews", ("reviews.parquet", "-o", "no/such/out.parquet"), ("no/such",)),
+        ("reviews", ("reviews.parquet", "--device", "cuda"), ("CUDA",)),
+        ("book", ("book.parquet",), ("language model", "generate")),
+        ("gone", ("reviews.parquet",), ("gone",)),
+    ],
+)
+def test_refusals_are_one_line(
+    run: Run,
+    models: Path,
+    corpora: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    model: str,
+    words: tuple[str, ...],
+    said: tuple[str, ...],
+) -> None:
+    monkeypatch.chdir(corpora)
+    before = set(corpora.iterdir())
+    ran = run("predict", models / model, *words)
+    assert ran.code == 1
+    assert all(part in ran.error for part in said), ran.error
+    assert set(corpora.iterdir()) == before
+
+
+def test_a_kept_column_with_the_name_of_a_prediction(run: Run, models: Path, write: Write) -> None:
+    again = write("again.parquet", text=["good"], prediction=[1])
+    words = ("--keep", "prediction", "-o", "out.parquet")
+    assert "'prediction'" in run("predict", models / "reviews", again, *words).error
+    assert not Path("out.parquet").exists()
+
+
+def test_an_index_is_no_model(run: Run, bilingual: Path, corpora: Path) -> None:
+    error = run("predict", bilingual, corpora / "reviews.parquet").error
+    assert "index" in error
+
+
+def test_form_and_file_exclude_each_other(run: Run, models: Path, corpora: Path) -> None:
+    words = ("-o", "out.parquet", "--format", "tsv")
+    ran = run("predict", models / "reviews", corpora / "reviews.parquet", *words)
+    assert ran.code == 2
+    assert "-o" in ran.error
+    assert run("predict", models / "reviews").code == 2

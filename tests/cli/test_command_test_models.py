@@ -1,0 +1,203 @@
+"""fastseq test, and fastseq info of models: measures of every task, damage, other versions."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from fastseq_cli.test import WHOLE, _write_confusion
+
+from fastseq.store.manifest import MANIFEST, read_manifest
+
+Run = Callable[..., Any]
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def measures(run: Run, models: Path, corpora: Path) -> Callable[[str], dict[str, Any]]:
+    """measures("reviews"): of the model of that name on the corpus of that name."""
+
+    def measured(name: str) -> dict[str, Any]:
+        ran = run("test", models / name, corpora / f"{name}.parquet", "--format", "json")
+        assert ran.code == 0, ran.err
+        values: dict[str, Any] = json.loads(ran.out)
+        return values
+
+    return measured
+
+
+@pytest.fixture
+def model(models: Path, tmp_path: Path) -> Path:
+    """A copy of a classifier, to be spoilt."""
+    return Path(shutil.copytree(models / "reviews", tmp_path / "model"))
+
+
+# ---- measures
+
+
+def test_a_classifier(run: Run, models: Path, corpora: Path, measures: Any) -> None:
+    values = measures("reviews")
+    assert list(values)[:2] == ["accuracy", "macro_f1"]
+    assert values["accuracy"] == values["macro_f1"] == 1.0
+    ran = run("test", models / "reviews", corpora / "reviews.parquet")
+    table, confusion = (part.splitlines() for part in ran.out.split("\n\n"))
+    assert [line.split()[0] for line in table] == ["measure", "accuracy", "macro_f1", "loss"]
+    assert [line.split() for line in confusion] == [
+        ["expected", "\\", "predicted", "0", "1"],
+        ["0", "40", "0"],
+        ["1", "0", "40"],
+    ]
+
+
+def test_a_tagger_of_spans(measures: Any) -> None:
+    values = measures("spoken")
+    assert values["accuracy"] > 0.9
+    assert {"precision", "recall", "f1"} <= set(values)
+
+
+def test_a_tagger_without_spans(run: Run, write: Write) -> None:
+    tagged = write("tagged.parquet", tokens=[["a", "b"]] * 8, tags=[["X", "Y"]] * 8)
+    words = ("-o", "m", "--hidden", "4", "--epochs", "1", "--threads", "1")
+    assert run("fit-rnn", tagged, *words).code == 0
+    values = json.loads(run("test", "m", tagged, "--format", "json").out)
+    assert set(values) == {"accuracy", "loss"}
+
+
+def test_a_language_model(run: Run, models: Path, corpora: Path, measures: Any) -> None:
+    values = measures("book")
+    assert 0 < values["nats"] < 2
+    assert values["perplexity"] == pytest.approx(math.exp(values["nats"]))
+    assert values["bits_per_character"] == pytest.approx(values["nats"] / math.log(2))
+    text = "".join(pq.read_table(corpora / "book.parquet")["text"].to_pylist())
+    assert values["units"] == len(text) - 1
+    ran = run("test", models / "book", corpora / "book.parquet")
+    shown = [line.split() for line in ran.out.splitlines()]
+    assert ["units", str(len(text) - 1)] in shown
+
+
+def test_a_forecaster(measures: Any) -> None:
+    values = measures("wave")
+    assert list(values) == ["rmse", "mae", "last_value_rmse", "last_value_mae"]
+    assert values["rmse"] < values["last_value_rmse"]
+
+
+def test_threads_change_nothing(run: Run, models: Path, corpora: Path) -> None:
+    words = ("test", models / "reviews", corpora / "reviews.parquet", "--format", "json")
+    assert run(*words, "--threads", "1").out == run(*words, "--threads", "3").out
+
+
+def test_labels_unseen_in_training_are_counted(run: Run, models: Path, write: Write) -> None:
+    new = write("new.parquet", text=["a good film", "a dull film", "what"], label=[1, 0, 7])
+    ran = run("test", models / "reviews", new, "--format", "json")
+    assert json.loads(ran.out)["accuracy"] == pytest.approx(2 / 3)
+    said = ran.err.splitlines()[-1]
+    assert "7" in said
+    assert "1 of 3" in said
+
+
+@pytest.mark.parametrize(
+    ("model", "columns", "said"),
+    [
+        ("reviews", {"text": ["a"], "label": [9]}, "unseen"),
+        ("reviews", {"text": ["a"], "label": ["x"]}, "label"),
+        ("reviews", {"text": ["a"]}, "label"),
+        ("reviews", {"text": ["a"], "label": pa.array([None], pa.int64())}, "row 0"),
+        ("spoken", {"tokens": [["a", "b"]], "tags": [["O"]]}, "row 0"),
+        ("wave", {"value": [1.0, 2.0]}, "2 rows"),
+        ("wave", {"value": [1.0, float("inf")] * 20}, "row 1"),
+        ("book", {"text": [""]}, "odd.parquet"),
+    ],
+)
+def test_bad_data_is_one_line(
+    run: Run, models: Path, write: Write, model: str, columns: dict[str, Any], said: str
+) -> None:
+    ran = run("test", models / model, write("odd.parquet", **columns))
+    assert ran.code == 1
+    assert said in ran.error
+
+
+def test_a_large_confusion_matrix_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    labels = [f"c{n}" for n in range(WHOLE + 1)]
+    counts = [[10 if a == b else (a > b) for b in range(len(labels))] for a in range(len(labels))]
+    counts[0][3] = 9
+    _write_confusion(labels, counts)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[:2] == [["times", "expected", "predicted"], ["9", "c0", "c3"]]
+    wrong = WHOLE * (WHOLE + 1) // 2 + 1
+    assert lines[-1][:2] == ["and", str(wrong - WHOLE)]
+    assert len(lines) == WHOLE + 2
+
+
+# ---- info of models
+
+
+def test_info_says_what_a_model_is(run: Run, models: Path) -> None:
+    ran = run("info", models / "reviews", "--verify")
+    assert ran.code == 0, ran.err
+    said = {k: v.strip() for k, v in (line.split("  ", 1) for line in ran.out.splitlines())}
+    assert said["model"] == "classifier"
+    assert said["columns"] == "text: text, label: label"
+    assert said["classes"] == "2: 0, 1"
+    assert said["vocabulary"].endswith(" words")
+    assert said["hidden"] == "16"
+    assert said["last epoch: epoch"] == "6"
+    assert float(said["last epoch: train loss"]) < 0.5
+    assert int(said["parameters"].replace(",", "")) > 1000
+    assert said["verified"] == "every file is whole"
+
+
+def test_info_of_every_task(run: Run, models: Path) -> None:
+    for name, expected in {
+        "spoken": "classes           3: B-LOC, B-PER, O",
+        "book": "characters",
+        "wave": "values: value",
+    }.items():
+        ran = run("info", models / name)
+        assert ran.code == 0, ran.err
+        assert " ".join(expected.split()) in " ".join(ran.out.split())
+
+
+def test_info_as_json(run: Run, models: Path) -> None:
+    said = json.loads(run("info", models / "book", "--format", "json").out)
+    assert said["kind"] == "model"
+    assert said["settings"]["model"] == "language"
+    assert said["settings"]["settings"]["hidden"] == 16
+    assert said["statistics"]["vocabulary"]["units"]["unit"] == "char"
+    assert said["history"]["epoch"] == 10
+    assert said["history"]["train_loss"] > 0
+
+
+def test_every_damaged_file_is_named(run: Run, model: Path, corpora: Path) -> None:
+    for name in read_manifest(model).files:
+        path = model / name
+        whole = path.read_bytes()
+        # a new file: what stands beside the manifest may be the same file by another name
+        path.unlink()
+        path.write_bytes(bytes([whole[0] ^ 0x40]) + whole[1:])
+        ran = run("info", model, "--verify")
+        assert ran.code == 1
+        assert path.name in ran.error
+        for words in (("test", model), ("predict", model)):
+            assert path.name in run(*words, corpora / "reviews.parquet").error
+        path.unlink()
+        assert run("info", model).code == 0
+        assert path.name in run("info", model, "--verify").error
+        path.write_bytes(whole)
+    assert run("info", model, "--verify").code == 0
+
+
+def test_a_model_of_another_version(run: Run, model: Path, corpora: Path) -> None:
+    manifest = replace(read_manifest(model), format_version=99)
+    (model / MANIFEST).write_bytes(manifest.to_bytes())
+    assert "99" in run("test", model, corpora / "reviews.parquet").error
+    ran = run("info", model)
+    assert ran.code == 0
+    assert "99" in ran.out

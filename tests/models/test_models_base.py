@@ -1,0 +1,528 @@
+"""What every sequence model does: settings, training in a folder, saving, loading, resuming."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.base import clone, is_classifier
+
+import fastseq
+from fastseq.errors import (
+    DataError,
+    DeviceError,
+    FormatError,
+    NotFittedError,
+    SettingsError,
+    TrainingError,
+)
+from fastseq.models.base import SequenceModel, mean_norms
+from fastseq.models.classifier import SequenceClassifier
+from fastseq.models.loading import load
+from fastseq.models.progress import TrainingProgress
+from fastseq.models.tagger import SequenceTagger
+from fastseq.store.manifest import read_manifest
+from fastseq.store.weights import read_weights, write_weights
+from tests.models.small_data import reviews, sentences, write
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL: dict[str, Any] = {"hidden": 8, "embedding": 8, "batch_size": 8, "threads": 1}
+FAST: dict[str, Any] = {**SMALL, "learning_rate": 0.02, "epochs": 3}
+DROPPING: dict[str, Any] = {**FAST, "dropout": 0.3, "recurrent_dropout": 0.2, "layers": 2}
+
+TEXTS, LABELS = reviews(100)
+TEST, EXPECTED = reviews(30, seed=1)
+ROWS, TAGS = sentences(60)
+
+WEIGHTS = "weights.safetensors"
+
+
+def classifier(**settings: Any) -> SequenceClassifier:
+    return SequenceClassifier(**{**FAST, **settings})
+
+
+# ---- settings
+
+
+def test_settings_by_name() -> None:
+    model = SequenceClassifier(hidden=7, class_weights={"a": 2.0})
+    settings = model.get_params()
+    assert settings["hidden"] == 7
+    assert settings["cell"] == "lstm"
+    assert model.set_params(hidden=9, cell="gru") is model
+    assert (model.hidden, model.cell) == (9, "gru")
+    with pytest.raises(SettingsError, match="SequenceClassifier has no setting 'hiden'"):
+        model.set_params(hiden=3, cell="rnn")
+    assert model.cell == "gru", "nothing is changed"
+    assert repr(model) == "SequenceClassifier(cell='gru', hidden=9, class_weights={'a': 2.0})"
+    twin = clone(model)
+    assert twin.get_params() == model.get_params()
+    assert is_classifier(model)
+    assert not is_classifier(SequenceTagger())
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"cell": "lstms"}, "cell is 'lstms'; expected one of lstm, gru, rnn"),
+        ({"hidden": 0}, "hidden is 0; expected a whole number of at least 1"),
+        ({"hidden": 2.5}, "hidden is 2.5"),
+        ({"layers": True}, "layers is True"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"seed": -1}, "seed is -1; expected a whole number of at least 0"),
+        ({"dropout": 1.0}, "dropout is 1.0; expected 0 or more and less than 1"),
+        ({"recurrent_dropout": -0.1}, "recurrent_dropout is -0.1"),
+        ({"learning_rate": 0.0}, "learning_rate must be a number above 0"),
+        ({"clip": -1.0}, "clip must be a number above 0"),
+        ({"patience": 0}, "patience must be a whole number of at least 1"),
+        ({"optimizer": "adamm"}, "no optimiser 'adamm'"),
+        ({"optimizer_settings": {"momentum": 0.9}}, "adam has no setting 'momentum'"),
+        ({"schedule": "cosin"}, "no schedule 'cosin'"),
+        ({"schedule": "step"}, "the schedule step needs the setting 'every'"),
+        ({"device": "gpu"}, "device is 'gpu'; expected one of auto, cpu, cuda"),
+        ({"memory": "much"}, "cannot read 'much' as a size"),
+        ({"threads": 0}, "threads must be at least 1"),
+        ({"unit": "words"}, "unit is 'words'"),
+        ({"embedding": 0}, "embedding is 0"),
+        ({"embedding": None}, "embedding is None: expected a size, or a file"),
+        ({"freeze_embeddings": True}, "freeze_embeddings needs embeddings"),
+        ({"min_count": 0}, "min_count is 0"),
+        ({"max_vocabulary": 0}, "max_vocabulary is 0"),
+        ({"pooling": "sum"}, "pooling is 'sum'; expected one of last, mean, max, attention"),
+        ({"max_length": 0}, "max_length is 0"),
+        ({"patience": 2}, "patience needs validation"),
+    ],
+)
+def test_settings_out_of_range(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        classifier(**settings).fit(TEXTS, LABELS)
+
+
+def test_optimiser_and_schedule_take_their_settings() -> None:
+    model = classifier(
+        optimizer="sgd",
+        optimizer_settings={"momentum": 0.9},
+        weight_decay=1e-4,
+        schedule="step",
+        schedule_settings={"every": 13, "factor": 0.5},
+        warmup=2,
+        clip=1.0,
+        clip_value=0.5,
+    ).fit(TEXTS, LABELS)
+    assert model.history_ is not None
+    assert model.history_.columns["learning_rate"] == [0.02, 0.01, 0.005]
+
+
+def test_no_cuda(tmp_path: Path) -> None:
+    place = tmp_path / "model"
+    with pytest.raises(DeviceError, match="no CUDA device"):
+        classifier(device="cuda").fit(TEXTS, LABELS, path=place)
+    assert not place.exists()
+    model = classifier(epochs=1, device="cpu").fit(TEXTS, LABELS)
+    model.save(place)
+    for opened in (SequenceClassifier.load, load):
+        with pytest.raises(DeviceError, match="no CUDA device"):
+            opened(place, device="cuda")
+
+
+def test_columns_of_other_models() -> None:
+    with pytest.raises(SettingsError, match="a classifier has no tags_column; expected text_"):
+        classifier().fit(TEXTS, LABELS, tags_column="tags")
+    with pytest.raises(SettingsError, match="a tagger has no text_column; expected tokens_"):
+        SequenceTagger(**FAST).fit(ROWS, TAGS, text_column="text")
+
+
+def test_before_fit(tmp_path: Path) -> None:
+    model = SequenceClassifier()
+    with pytest.raises(NotFittedError, match="call fit first"):
+        model.save(tmp_path / "model")
+    for name in ("learned", "history_", "n_parameters_", "report_", "gradient_flow_"):
+        with pytest.raises(NotFittedError):
+            getattr(model, name)
+
+
+def test_a_fit_that_fails_leaves_what_was_learned() -> None:
+    model = classifier().fit(TEXTS, LABELS)
+    before = model.predict_proba(TEST)
+    with pytest.raises(DataError):
+        model.fit(["a"], ["b"])
+    np.testing.assert_array_equal(model.predict_proba(TEST), before)
+    model.set_params(epochs=1).fit(TEXTS[:50], LABELS[:50])
+    assert not np.array_equal(model.predict_proba(TEST), before)
+
+
+# ---- saving
+
+
+def models() -> dict[str, SequenceModel[Any]]:
+    return {
+        "classifier": classifier(pooling="attention", bidirectional=True).fit(TEXTS, LABELS),
+        "tagger": SequenceTagger(**FAST, crf=True, chars=True).fit(ROWS, TAGS),
+    }
+
+
+@pytest.fixture(scope="module")
+def fitted() -> dict[str, SequenceModel[Any]]:
+    return models()
+
+
+@pytest.mark.parametrize("kind", ["classifier", "tagger"])
+def test_saved_and_loaded(kind: str, fitted: dict[str, Any], tmp_path: Path) -> None:
+    model, place = fitted[kind], tmp_path / "model"
+    model.save(place)
+    data = TEST if kind == "classifier" else sentences(20, seed=2)[0]
+    for loaded in (type(model).load(place), load(place, threads=2)):
+        assert type(loaded) is type(model)
+        found, expected = loaded.predict(data), model.predict(data)
+        assert list(found) == list(expected)
+        assert loaded.settings() == model.settings()
+        assert loaded.history_.columns == model.history_.columns
+        assert loaded.n_parameters_ == model.n_parameters_
+        assert loaded.vocabulary_.texts.to_strings() == model.vocabulary_.texts.to_strings()
+        with pytest.raises(NotFittedError, match="no gradient flow"):
+            _ = loaded.gradient_flow_
+    again = tmp_path / "again"
+    load(place).save(again)
+    assert (again / WEIGHTS).read_bytes() == (place / WEIGHTS).read_bytes()
+    weights, metadata = read_weights(place / WEIGHTS)
+    assert metadata == {"model": kind}
+    assert sum(array.size for array in weights.values()) == model.n_parameters_
+    other = SequenceTagger if kind == "classifier" else SequenceClassifier
+    with pytest.raises(FormatError, match=f"holds a {kind}, expected a {other.kind}"):
+        other.load(place)
+    with pytest.raises(SettingsError, match="overwrite"):
+        model.save(place)
+    model.save(place, overwrite=True)
+
+
+def test_names_of_the_weights(fitted: dict[str, Any], tmp_path: Path) -> None:
+    fitted["tagger"].save(tmp_path / "model")
+    weights, _ = read_weights(tmp_path / "model" / WEIGHTS)
+    chars = [f"characters.lstm.{name}_l0" for name in ("weight_ih", "weight_hh", "bias_ih")]
+    for name in ("embedding.weight", "characters.embedding.weight", "lstm.weight_ih_l0", *chars):
+        assert name in weights
+    assert weights["output.weight"].shape == (3, 8)
+    assert weights["crf.transitions"].shape == (3, 3)
+
+
+def test_damage(fitted: dict[str, Any], tmp_path: Path) -> None:
+    place = tmp_path / "model"
+    fitted["classifier"].save(place)
+    whole = tmp_path / "whole"
+    shutil.copytree(place, whole)
+
+    def refused(match: str) -> None:
+        with pytest.raises(FormatError, match=match):
+            load(place)
+        shutil.rmtree(place)
+        shutil.copytree(whole, place)
+
+    # one bit of a weight, in every file it may be read from
+    for path in place.rglob(WEIGHTS):
+        content = bytearray(path.read_bytes())
+        content[-5] ^= 16
+        path.unlink()
+        path.write_bytes(content)
+    refused("damaged")
+    for path in place.rglob("vocabulary.parquet"):
+        path.unlink()
+    refused("vocabulary")
+    with pytest.raises(FormatError, match="nowhere"):
+        load(tmp_path / "nowhere")
+    load(place)
+
+
+def test_another_version_or_kind(fitted: dict[str, Any], tmp_path: Path) -> None:
+    place = tmp_path / "model"
+    fitted["classifier"].save(place)
+    manifest = read_manifest(place)
+
+    def refused(match: str, **changes: Any) -> None:
+        # sealed again, as another version of the program would have written it
+        (place / "manifest.json").write_bytes(replace(manifest, **changes).to_bytes())
+        with pytest.raises(FormatError, match=match):
+            load(place)
+
+    refused("format version 2 is too new", format_version=2)
+    refused("format version 0 is too old", format_version=0)
+    settings = manifest.settings
+    refused("a model of kind 'poet'", settings={**settings, "model": "poet"})
+    own = settings["settings"]
+    refused("make no sense", settings={**settings, "settings": {**own, "hiden": 3}})
+    refused("cell is 'x'", settings={**settings, "settings": {**own, "cell": "x"}})
+    refused("do not fit this model", settings={**settings, "settings": {**own, "hidden": 9}})
+    said = manifest.statistics
+    refused("make no sense", statistics={k: v for k, v in said.items() if k != "vocabulary"})
+    refused("damaged", statistics={**said, "vocabulary": {**said["vocabulary"], "size": 3}})
+    labels = {**said["labels"], "values": ["a"], "counts": [1]}
+    refused("1 labels, expected at least 2", statistics={**said, "labels": labels})
+
+
+def test_exchanged_weights(fitted: dict[str, Any], tmp_path: Path) -> None:
+    place = tmp_path / "model"
+    fitted["classifier"].save(place)
+    weights, _ = read_weights(place / WEIGHTS)
+    (place / WEIGHTS).unlink()
+    write_weights(place / WEIGHTS, {name: array + 1 for name, array in weights.items()})
+    with pytest.raises(FormatError, match="damaged or exchanged"):
+        load(place)
+
+
+# ---- training in a folder
+
+
+@pytest.mark.parametrize("make", [classifier, lambda **s: SequenceTagger(**{**FAST, **s})])
+def test_the_same_bytes_twice(make: Any, tmp_path: Path) -> None:
+    x, y = (TEXTS, LABELS) if make is classifier else (ROWS, TAGS)
+    own = {} if make is classifier else {"chars": True, "crf": True}
+    files = []
+    for name, threads in (("a", 1), ("b", 1), ("c", 2)):
+        settings = {**DROPPING, **own, "threads": threads, "bidirectional": True}
+        make(**settings).fit(x, y, path=tmp_path / name)
+        files.append((tmp_path / name / WEIGHTS).read_bytes())
+    assert files[0] == files[1]
+    assert files[0] == files[2], "nor does the number of threads matter"
+    make(**{**DROPPING, **own, "bidirectional": True, "seed": 1}).fit(x, y, path=tmp_path / "d")
+    assert (tmp_path / "d" / WEIGHTS).read_bytes() != files[0]
+
+
+def test_fit_with_a_path_is_fit_and_save(tmp_path: Path) -> None:
+    place = tmp_path / "model"
+    model = classifier().fit(TEXTS, LABELS, path=place)
+    np.testing.assert_array_equal(load(place).predict_proba(TEST), model.predict_proba(TEST))
+    with pytest.raises(SettingsError, match="already stands"):
+        classifier().fit(TEXTS, LABELS, path=place)
+    classifier(seed=4).fit(TEXTS, LABELS, path=place, overwrite=True)
+    assert load(place).seed == 4
+    with pytest.raises(SettingsError, match="resume needs the path"):
+        classifier().fit(TEXTS, LABELS, resume=True)
+
+
+KILLED = """if True:
+    import os, signal, sys
+    from fastseq.models.scoring import ScoringStudy
+    from tests.models.test_models_base import DROPPING, LABELS, TEST, EXPECTED, TEXTS, classifier
+    learn, steps = ScoringStudy.learn, iter(range(int(sys.argv[2])))
+    def counted(self, batch, key):
+        if next(steps, None) is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return learn(self, batch, key)
+    ScoringStudy.learn = counted
+    model = classifier(**DROPPING)
+    model.fit(TEXTS, LABELS, valid=(TEST, EXPECTED), path=sys.argv[1], checkpoint_seconds=0)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+@pytest.mark.parametrize("steps", [5, 26])  # of 13 in an epoch
+def test_resumed_after_a_kill(tmp_path: Path, steps: int) -> None:
+    place, whole = tmp_path / "killed", tmp_path / "whole"
+    command = [sys.executable, "-c", KILLED, str(place), str(steps)]
+    assert subprocess.run(command, cwd=ROOT).returncode == -signal.SIGKILL
+    assert not (place / "manifest.json").exists()
+    valid = (TEST, EXPECTED)
+    with pytest.raises(SettingsError, match="a run that did not end: give --resume"):
+        classifier(**DROPPING).fit(TEXTS, LABELS, valid=valid, path=place)
+    again = classifier(**DROPPING).fit(TEXTS, LABELS, valid=valid, path=place, resume=True)
+    expected = classifier(**DROPPING).fit(TEXTS, LABELS, valid=valid, path=whole)
+    assert (place / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
+    assert again.history_ is not None
+    assert expected.history_ is not None
+    for name, column in expected.history_.columns.items():
+        if name not in ("seconds", "units_per_second"):
+            assert again.history_.columns[name] == column, name
+
+
+def test_resumed_after_ctrl_c(tmp_path: Path) -> None:
+    place, whole = tmp_path / "stopped", tmp_path / "whole"
+
+    def interrupt(progress: TrainingProgress) -> None:
+        if progress.epoch == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    model = classifier(**DROPPING)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(TEXTS, LABELS, path=place, progress=interrupt)
+    with pytest.raises(NotFittedError):
+        model.predict(TEST)
+    with pytest.raises(FormatError):
+        load(place)  # no model yet, but a checkpoint
+    model.fit(TEXTS, LABELS, path=place, resume=True)
+    classifier(**DROPPING).fit(TEXTS, LABELS, path=whole)
+    assert (place / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
+
+
+def test_a_standing_model_survives_ctrl_c(tmp_path: Path) -> None:
+    place = tmp_path / "model"
+    before = classifier().fit(TEXTS, LABELS, path=place).predict_proba(TEST)
+
+    def interrupt(progress: TrainingProgress) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        classifier(seed=3).fit(TEXTS, LABELS, path=place, overwrite=True, progress=interrupt)
+    np.testing.assert_array_equal(load(place).predict_proba(TEST), before)
+
+
+def test_trained_further(tmp_path: Path) -> None:
+    place, whole = tmp_path / "model", tmp_path / "whole"
+    classifier(epochs=2).fit(TEXTS, LABELS, path=place)
+    classifier(epochs=5).fit(TEXTS, LABELS, path=place, resume=True)
+    classifier(epochs=5).fit(TEXTS, LABELS, path=whole)
+    assert (place / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
+    for settings, said in (({"hidden": 9}, "hidden was 8 in that run, now 9"), ({}, "checksums")):
+        texts, labels = (TEXTS, LABELS) if settings else ([TEXTS[1], *TEXTS[1:]], LABELS)
+        with pytest.raises(SettingsError, match=said):
+            classifier(epochs=6, **settings).fit(texts, labels, path=place, resume=True)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_a_loss_that_diverges(tmp_path: Path, cell: str) -> None:
+    place = tmp_path / "model"
+    settings: dict[str, Any] = {"cell": cell, "learning_rate": 1e6}
+    with pytest.raises(TrainingError, match=r"at epoch 1, step \d+: lower the learning rate \(now"):
+        classifier(**settings).fit(TEXTS, LABELS, path=place)
+    assert not (place / "manifest.json").exists()
+
+
+def test_a_loss_that_is_no_number(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from fastseq.models.scoring import ScoringStudy
+
+    learn, place, whole = ScoringStudy.learn, tmp_path / "model", tmp_path / "whole"
+    steps = iter(range(19))  # of 13 in an epoch
+
+    def spoilt(self: Any, batch: Any, key: int) -> Any:
+        result = learn(self, batch, key)
+        return result if next(steps, None) is not None else result._replace(loss=float("nan"))
+
+    said = (
+        r"the loss became nan at epoch 2, step 7: lower the learning rate \(now 0\.02\).*; "
+        r"the checkpoint of epoch 2, step 6 can be resumed"
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(ScoringStudy, "learn", spoilt)
+        with pytest.raises(TrainingError, match=said):
+            classifier().fit(TEXTS, LABELS, path=place, checkpoint_seconds=0)
+    assert not (place / "manifest.json").exists()
+    classifier().fit(TEXTS, LABELS, path=place, resume=True)
+    classifier().fit(TEXTS, LABELS, path=whole)
+    assert (place / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
+    lower = classifier(learning_rate=0.001, epochs=4)
+    with pytest.raises(SettingsError, match=r"learning_rate was 0\.02 in that run, now 0\.001"):
+        lower.fit(TEXTS, LABELS, path=place, resume=True)  # it did not diverge in the end
+
+
+def test_the_best_epoch_is_kept_and_patience_ends() -> None:
+    labels = [LABELS[(i * 7) % 100] for i in range(100)]  # nothing to be learned
+    model = classifier(epochs=40, patience=2, learning_rate=0.05).fit(
+        TEXTS, labels, valid=(TEST, EXPECTED)
+    )
+    assert model.history_ is not None
+    found = model.history_.columns["valid_accuracy"]
+    assert len(found) < 40
+    assert len(found) == int(np.argmax(found)) + 3
+    assert model.score(TEST, EXPECTED) == pytest.approx(max(found))
+
+
+# ---- word vectors
+
+
+def vectors(path: Path, words: dict[str, list[float]]) -> Path:
+    lines = [f"{word} {' '.join(map(str, vector))}" for word, vector in words.items()]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_word_vectors(tmp_path: Path) -> None:
+    given = {"good": [1.0, 2.0, 3.0], "film": [0.5, 0.25, -4.0], "zebra": [9.0, 9.0, 9.0]}
+    path = vectors(tmp_path / "v.txt", given)
+    model = classifier(embedding=None, embeddings=path, freeze_embeddings=True).fit(TEXTS, LABELS)
+    table = model.learned.network.embedding.values["weight"]
+    words = model.vocabulary_.texts.to_strings()
+    assert table.shape == (len(words), 3)
+    np.testing.assert_array_equal(table[words.index("good")], given["good"])
+    np.testing.assert_array_equal(table[words.index("film")], given["film"])
+    others = [i for i, word in enumerate(words) if word not in given]
+    spread = np.std([given["good"], given["film"]])
+    assert 0.5 * spread < table[others].std() < 1.5 * spread
+    model.save(tmp_path / "model")
+    path.unlink()  # a saved model needs the file no more
+    np.testing.assert_array_equal(
+        load(tmp_path / "model").predict_proba(TEST), model.predict_proba(TEST)
+    )
+    moving = vectors(tmp_path / "w.txt", given)
+    model = classifier(embedding=3, embeddings=str(moving)).fit(TEXTS, LABELS)
+    table = model.learned.network.embedding.values["weight"]
+    assert not np.allclose(table[words.index("good")], given["good"])
+
+
+def test_word_vectors_that_do_not_fit(tmp_path: Path) -> None:
+    path = vectors(tmp_path / "v.txt", {"good": [1.0, 2.0]})
+    with pytest.raises(SettingsError, match=r"v\.txt: vectors of 2 numbers, but embedding is 8"):
+        classifier(embeddings=path).fit(TEXTS, LABELS)
+    path = vectors(tmp_path / "n.txt", {"zebra": [1.0, 2.0]})
+    with pytest.raises(DataError, match=r"n\.txt: holds none of the \d+ units"):
+        classifier(embedding=None, embeddings=path).fit(TEXTS, LABELS)
+    with pytest.raises(DataError, match="no such file"):
+        classifier(embedding=None, embeddings=tmp_path / "x.txt").fit(TEXTS, LABELS)
+
+
+# ---- gradient flow
+
+
+def test_gradient_flow(tmp_path: Path) -> None:
+    texts = [f"{'the film ' * 20}{'good' if i % 2 else 'bad'}" for i in range(32)]
+    labels = [i % 2 for i in range(32)]
+    flows = {}
+    for cell in ("lstm", "rnn"):
+        model = SequenceClassifier(**FAST, cell=cell, pooling="last")
+        model.fit(texts, labels, gradient_flow=True, valid=(texts, labels))
+        flows[cell] = model.gradient_flow_
+        assert list(flows[cell]) == ["before training", "epoch 1", "epoch 2", "epoch 3"]
+        assert all(norms.shape == (41,) for norms in flows[cell].values())
+        assert all(np.isfinite(norms).all() for norms in flows[cell].values())
+        # what is read out is the last step: far before it there is less of a gradient
+        norms = flows[cell]["before training"]
+        assert norms[:5].mean() > 2 * norms[-10:].mean()
+        unwatched = SequenceClassifier(**FAST, cell=cell, pooling="last").fit(
+            texts, labels, valid=(texts, labels)
+        )
+        np.testing.assert_array_equal(unwatched.predict_proba(texts), model.predict_proba(texts))
+
+
+def test_mean_norms_by_hand() -> None:
+    dx = np.array([[3, 4], [0, 1], [6, 8], [0, 0], [5, 12]], np.float32)
+    found = mean_norms(dx, np.array([0, 2, 5]))
+    # back from the last: rows 1 and 4, then 0 and 3, then 2 alone
+    np.testing.assert_allclose(found, [(1 + 13) / 2, (5 + 0) / 2, 10])
+
+
+# ---- names
+
+
+def test_public_names() -> None:
+    names = ("SequenceClassifier", "SequenceTagger", "LanguageModel", "Forecaster")
+    for name in (*names, "DeviceError", "TrainingError"):
+        assert getattr(fastseq, name).__name__ == name
+        assert name in fastseq.__all__
+        assert name in dir(fastseq)
+    assert fastseq.SequenceClassifier is SequenceClassifier
+
+
+def test_parquet_files_and_folders(tmp_path: Path) -> None:
+    folder = tmp_path / "train"
+    folder.mkdir()
+    write(folder / "a.parquet", text=TEXTS[:50], label=LABELS[:50])
+    write(folder / "b.parquet", text=TEXTS[50:], label=LABELS[50:])
+    one = classifier().fit(folder)
+    other = classifier().fit(TEXTS, LABELS)
+    np.testing.assert_array_equal(one.predict_proba(TEST), other.predict_proba(TEST))

@@ -1,0 +1,251 @@
+"""Forecaster: what it learns, how it is measured, what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from fastseq.errors import DataError, FormatError, NotFittedError, SettingsError
+from fastseq.models.forecaster import Forecaster
+from fastseq.models.series import Windows
+from fastseq.threads import Team
+
+SMALL: dict[str, Any] = {"hidden": 8, "window": 6, "epochs": 2, "threads": 1}
+
+
+def wave(rows: int, columns: int = 1, seed: int = 0) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Noisy sines of periods 20, 30 …, around 100, in steps of 10."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(rows)[:, None]
+    periods = 20 + 10 * np.arange(columns)
+    return 100 + 10 * np.sin(2 * np.pi * t / periods) + 0.1 * rng.standard_normal((rows, columns))
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Forecaster:
+    return Forecaster(hidden=16, window=8, horizon=2, epochs=15, threads=1).fit(
+        wave(600)[:, 0], valid=wave(200, seed=1)[:, 0]
+    )
+
+
+def test_a_wave_is_forecast_far_better_than_by_its_last_value(fitted: Forecaster) -> None:
+    found = fitted.evaluate(wave(300, seed=2)[:, 0])
+    assert list(found) == ["rmse", "mae", "last_value_rmse", "last_value_mae"]
+    assert found["rmse"] < 0.3 * found["last_value_rmse"]
+    assert found["mae"] < 0.3 * found["last_value_mae"]
+    assert 0.99 < fitted.score(wave(300, seed=2)[:, 0]) < 1
+    assert fitted.history_ is not None
+    losses = fitted.history_.columns["valid_loss"]
+    assert len(losses) == 15
+    assert losses[-1] < 0.1 * losses[0]
+
+
+def test_measures_are_those_of_the_forecasts(fitted: Forecaster) -> None:
+    """RMSE, MAE, R² computed anew from `predict`, and the last value by a plain loop."""
+    series = wave(80, seed=3)[:, 0]
+    forecasts = fitted.predict(series)
+    assert forecasts.shape == (80, 2)
+    assert np.isnan(forecasts[:7]).all()
+    assert np.isfinite(forecasts[7:]).all()
+    rows = range(7, 78)
+    wanted = np.array([series[t + 1 : t + 3] for t in rows])
+    errors = forecasts[7:78] - wanted
+    naive = np.array([[series[t], series[t]] for t in rows]) - wanted
+    found = fitted.evaluate(series)
+    assert found["rmse"] == pytest.approx(np.sqrt((errors**2).mean()))
+    assert found["mae"] == pytest.approx(np.abs(errors).mean())
+    assert found["last_value_rmse"] == pytest.approx(np.sqrt((naive**2).mean()))
+    assert found["last_value_mae"] == pytest.approx(np.abs(naive).mean())
+    spread = ((wanted - wanted.mean(0)) ** 2).sum(0)
+    r2 = np.mean(1 - (errors**2).sum(0) / spread)
+    assert fitted.score(series) == pytest.approx(r2)
+
+
+def test_forecasts_look_at_their_window_alone(fitted: Forecaster) -> None:
+    series = wave(40, seed=4)[:, 0]
+    whole = fitted.predict(series)
+    part = fitted.predict(series[20:35])
+    np.testing.assert_allclose(part[7:], whole[27:35], rtol=1e-6)
+    changed = series.copy()
+    changed[-1] += 5
+    np.testing.assert_array_equal(fitted.predict(changed)[:-1], whole[:-1])
+    assert abs(fitted.predict(changed)[-1] - whole[-1]).min() > 1
+    np.testing.assert_allclose(fitted.forecast(series), whole[-1], rtol=1e-6)
+
+
+def test_units_are_those_of_the_columns() -> None:
+    """Another unit and another zero change the forecasts as they change the series."""
+    series = wave(120)[:, 0]
+    first = Forecaster(**SMALL).fit(series).predict(series)
+    second = Forecaster(**SMALL).fit(3 * series - 50).predict(3 * series - 50)
+    np.testing.assert_allclose(second, 3 * first - 50, rtol=1e-4)
+
+
+def test_the_gradient_is_that_of_the_loss() -> None:
+    """Central differences of the loss along the gradient itself."""
+
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal((60, 2)).astype(np.float32)
+    model = Forecaster(hidden=16, window=5, horizon=3, threads=1)
+    study = model._study(values, None, None, {}, Team(1))
+    batch = Windows(values, 5, 3).take(np.arange(20))
+    parameters = study.parameters
+    parameters.zero_gradients()
+    study.learn(batch, 0)
+    slope = parameters.gradients.copy()
+    norm = float(np.sqrt((slope.astype(np.float64) ** 2).sum()))
+    start, losses = parameters.values.copy(), []
+    for step in (1e-2, -1e-2):
+        parameters.values[...] = start + np.float32(step / norm) * slope
+        losses.append(study.learn(batch, 0).loss)
+    assert (losses[0] - losses[1]) / 2e-2 == pytest.approx(norm, rel=2e-3)
+
+
+def test_several_columns_in_parquet(tmp_path: Path) -> None:
+    values = wave(200, 2)
+    table = pa.table({"id": [f"r{i}" for i in range(200)], "a": values[:, 0], "b": values[:, 1]})
+    pq.write_table(table, tmp_path / "train.parquet", row_group_size=23)
+    model = Forecaster(horizon=3, **SMALL)
+    model.fit(tmp_path / "train.parquet", value_columns=["a", "b"], path=tmp_path / "model")
+    assert model.columns_ == ("a", "b")
+    whole = model.predict(tmp_path / "train.parquet")
+    assert whole.shape == (200, 3, 2)
+    assert model.forecast(values).shape == (3, 2)
+
+    loaded = Forecaster.load(tmp_path / "model", threads=1)
+    assert loaded.get_params() == model.get_params()
+    np.testing.assert_array_equal(loaded.predict(values), whole)
+
+    out = tmp_path / "out.parquet"
+    assert loaded.predict_file(tmp_path / "train.parquet", out, keep=["a"]) == 200
+    written = pq.read_table(out)
+    assert written.column_names == ["id", "a", "prediction_a", "prediction_b"]
+    assert written["id"].to_pylist() == table["id"].to_pylist()
+    for i, name in enumerate(("prediction_a", "prediction_b")):
+        np.testing.assert_allclose(np.array(written[name].to_pylist()), whole[:, :, i], rtol=1e-6)
+
+
+def test_a_file_is_forecast_batch_by_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches shorter than the window give what the whole gives."""
+    import fastseq.models.forecaster as module
+    from fastseq.store.examples import RowReader
+
+    monkeypatch.setattr(module, "ROWS_AT_ONCE", 5)
+    model = Forecaster(**SMALL).fit(wave(90)[:, 0])
+    whole = model.predict(wave(50, seed=7)[:, 0])[:, 0]
+    read = RowReader.batches
+
+    def few(self: RowReader) -> Any:
+        from dataclasses import replace
+
+        for batch in read(self):
+            assert batch.values is not None
+            for row in range(0, batch.rows, 4):
+                values = batch.values[row : row + 4]
+                first = batch.first_row + row
+                yield replace(batch, first_row=first, rows=len(values), values=values)
+
+    monkeypatch.setattr(RowReader, "batches", few)
+    table = pa.table({"value": wave(50, seed=7)[:, 0]})
+    assert model.predict_file(table, tmp_path / "out.parquet") == 50
+    written = pq.read_table(tmp_path / "out.parquet")
+    assert written["id"].to_pylist() == list(range(50))
+    np.testing.assert_allclose(written["prediction"].to_numpy(), whole, rtol=1e-6)
+
+
+@pytest.mark.parametrize("cell", ["gru", "rnn"])
+def test_other_cells_stacked_with_dropout(cell: str) -> None:
+    series = wave(150)[:, 0]
+    model = Forecaster(cell=cell, layers=2, dropout=0.2, recurrent_dropout=0.1, **SMALL)
+    first = model.fit(series).predict(series)
+    again = Forecaster(**model.get_params()).fit(series).predict(series)
+    np.testing.assert_array_equal(first, again)
+    assert np.isfinite(first[5:]).all()
+
+
+def test_threads_change_nothing() -> None:
+    series = wave(150)[:, 0]
+    settings = {**SMALL, "hidden": 64, "batch_size": 64}
+    one = Forecaster(**settings).fit(series)
+    two = Forecaster(**{**settings, "threads": 2}).fit(series)
+    np.testing.assert_array_equal(one.predict(series), two.predict(series))
+
+
+def test_gradient_flow_fades_in_a_plain_network() -> None:
+    model = Forecaster(cell="rnn", hidden=8, window=12, epochs=1, threads=1)
+    model.fit(wave(100)[:, 0], gradient_flow=True)
+    flow = model.gradient_flow_
+    assert list(flow) == ["before training", "epoch 1"]
+    assert all(norms.shape == (12,) and (norms > 0).all() for norms in flow.values())
+    assert flow["before training"][-1] < 0.5 * flow["before training"][0]
+
+
+def test_nan_is_named(tmp_path: Path) -> None:
+    values = wave(50)[:, 0]
+    values[31] = np.nan
+    pq.write_table(pa.table({"x": values}), tmp_path / "nan.parquet")
+    with pytest.raises(DataError, match=r"nan\.parquet: row 31 .*'x' is nan"):
+        Forecaster(**SMALL).fit(tmp_path / "nan.parquet")
+    model = Forecaster(**SMALL).fit(pa.table({"x": wave(50)[:, 0]}))
+    for use in (model.predict, model.forecast, model.evaluate):
+        with pytest.raises(DataError, match="row 31"):
+            use(tmp_path / "nan.parquet")
+    with pytest.raises(DataError, match="row 31"):
+        model.predict_file(tmp_path / "nan.parquet", tmp_path / "out.parquet")
+    assert not (tmp_path / "out.parquet").exists()
+
+
+def test_too_short(fitted: Forecaster) -> None:
+    short = wave(9)[:, 0]
+    with pytest.raises(DataError, match="9 rows, expected at least 10"):
+        Forecaster(window=8, horizon=2, threads=1).fit(short)
+    with pytest.raises(DataError, match="9 rows, expected at least 10"):
+        Forecaster(window=8, horizon=2, threads=1).fit(wave(50)[:, 0], valid=short)
+    with pytest.raises(DataError, match="9 rows, expected at least 10"):
+        fitted.evaluate(short)
+    with pytest.raises(DataError, match="7 rows, expected at least 8"):
+        fitted.forecast(short[:7])
+    assert np.isnan(fitted.predict(short[:7])).all()
+
+
+def test_other_columns(fitted: Forecaster) -> None:
+    with pytest.raises(DataError, match="2 columns of numbers, expected 1"):
+        fitted.predict(wave(30, 2))
+    table = pa.table({"a": wave(60)[:, 0], "b": wave(60)[:, 0]})
+    model = Forecaster(**SMALL).fit(table, value_columns=["a", "b"])
+    with pytest.raises(DataError, match="'b'"):
+        model.evaluate(table.drop_columns(["b"]))
+    with pytest.raises(DataError, match="'b'"):
+        Forecaster(**SMALL).fit(table, value_columns="b", valid=table.drop_columns(["b"]))
+
+
+def test_a_constant_series_is_forecast() -> None:
+    model = Forecaster(**SMALL).fit(np.full(60, 7.5))
+    assert model.forecast(np.full(20, 7.5))[0] == pytest.approx(7.5, abs=0.2)
+
+
+def test_refused_settings(fitted: Forecaster) -> None:
+    for name in ("window", "horizon"):
+        with pytest.raises(SettingsError, match=name):
+            Forecaster(**{**SMALL, name: 0}).fit(wave(50)[:, 0])
+    with pytest.raises(SettingsError, match="no y"):
+        Forecaster(**SMALL).fit(wave(50)[:, 0], np.zeros(50))
+    with pytest.raises(NotFittedError):
+        Forecaster().predict(wave(50)[:, 0])
+    with pytest.raises(SettingsError, match="text_column"):
+        Forecaster(**SMALL).fit(wave(50)[:, 0], text_column="x")
+
+
+def test_damaged_weights(tmp_path: Path) -> None:
+    Forecaster(**SMALL).fit(wave(60)[:, 0], path=tmp_path / "model")
+    weights = tmp_path / "model" / "weights.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(FormatError, match=r"weights\.safetensors"):
+        Forecaster.load(tmp_path / "model")

@@ -1,0 +1,234 @@
+"""SequenceTagger: what it learns, says and refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from fastseq.errors import DataError, NotFittedError, SettingsError
+from fastseq.models.batches import take
+from fastseq.models.spans import span_f1
+from fastseq.models.tagger import SequenceTagger
+from fastseq.store.examples import open_rows
+from fastseq.store.objects import as_source
+from tests.models.small_data import assert_gradients, sentences, write
+
+SMALL: dict[str, Any] = {
+    "hidden": 8,
+    "embedding": 8,
+    "char_embedding": 6,
+    "char_hidden": 5,
+    "batch_size": 8,
+    "threads": 1,
+}
+FAST: dict[str, Any] = {**SMALL, "learning_rate": 0.02, "epochs": 5, "bidirectional": True}
+
+ROWS, TAGS = sentences(100)
+TEST, EXPECTED = sentences(30, seed=1)
+KINDS = [{}, {"chars": True}, {"crf": True}, {"chars": True, "crf": True}]
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: "+".join(kind) or "words")
+def fitted(request: pytest.FixtureRequest) -> SequenceTagger:
+    return SequenceTagger(**FAST, **request.param).fit(ROWS, TAGS)
+
+
+@pytest.fixture(scope="module")
+def plain() -> SequenceTagger:
+    return SequenceTagger(**FAST).fit(ROWS, TAGS)
+
+
+def test_learns_and_says_the_same_everywhere(fitted: SequenceTagger, tmp_path: Path) -> None:
+    measures = fitted.evaluate(TEST, EXPECTED)
+    assert measures["accuracy"] >= 0.97
+    found = fitted.predict(TEST)
+    assert [len(tags) for tags in found] == [len(row) for row in TEST]
+    pairs = [
+        (a, b) for x, y in zip(found, EXPECTED, strict=True) for a, b in zip(x, y, strict=True)
+    ]
+    assert measures["accuracy"] == pytest.approx(np.mean([a == b for a, b in pairs]))
+    assert fitted.score(TEST, EXPECTED) == measures["accuracy"]
+    expected = span_f1(EXPECTED, found)
+    assert (measures["precision"], measures["recall"], measures["f1"]) == tuple(expected)
+    for row in (0, 11, 29):  # alone as in company
+        assert fitted.predict([TEST[row]]) == [found[row]]
+    data = write(tmp_path / "d.parquet", doc_id=[f"r{i}" for i in range(30)], tokens=TEST)
+    out = tmp_path / "out.parquet"
+    assert fitted.predict_file(data, out, keep=["tokens"]) == 30
+    table = pq.read_table(out)
+    assert table.schema.names == ["id", "tokens", "prediction"]
+    assert table["prediction"].to_pylist() == found
+    assert table["id"].to_pylist() == [f"r{i}" for i in range(30)]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: "+".join(kind) or "words")
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_gradients_of_the_whole(kind: dict[str, bool], cell: str) -> None:
+    settings = {**FAST, "epochs": 1, "learning_rate": 0.005}
+    model = SequenceTagger(**settings, **kind, cell=cell, layers=2, dropout=0.2)
+    model.fit(ROWS, TAGS)
+    network = model.learned.network
+    reader = open_rows(as_source(ROWS[:6], TAGS[:6], "tokens"), "tokens")
+    batch = take(model.learned.encoder.read(reader), np.arange(6))
+    prefixes = {name.rpartition(".")[0] for name in network.parameters}
+    expected = {"embedding", cell, "output"}
+    expected |= {"characters.embedding", f"characters.{cell}"} if "chars" in kind else set()
+    assert prefixes == expected | ({"crf"} if "crf" in kind else set())
+
+    def loss(training: bool = False) -> float:
+        scores = network.scores(batch, True, 3)
+        return network.loss(scores, batch, training)[0]
+
+    def learn() -> None:
+        loss(True)
+        network.backward()
+
+    assert_gradients(network.parameters, loss, learn)
+
+
+def test_characters_tell_words_apart_that_were_not_learned() -> None:
+    rng = np.random.default_rng(3)
+    stems = ["".join(rng.choice(list("bdfgklmnprst"), 4)) for _ in range(300)]
+    rows = [[stem + ("ing" if i % 2 else "ed")] for i, stem in enumerate(stems)]
+    tags = [["GERUND" if i % 2 else "PAST"] for i in range(300)]
+    model = SequenceTagger(**FAST, chars=True).fit(rows[:200], tags[:200])
+    assert model.score(rows[200:], tags[200:]) == 1.0
+    blind = SequenceTagger(**FAST).fit(rows[:200], tags[:200])
+    assert blind.score(rows[200:], tags[200:]) == 0.5, "every word is unknown to it"
+
+
+def test_bio_constraints_hold_at_prediction() -> None:
+    # after too little training for the scores to know what may follow what
+    model = SequenceTagger(**{**FAST, "epochs": 1, "learning_rate": 1e-4}, crf=True)
+    model.fit(ROWS, TAGS)
+    network = model.learned.network
+    assert network.crf is not None
+    network.output.values["bias"][model.classes_.tolist().index("I-PER")] = 5.0
+    found = model.predict(TEST)
+    assert any("I-PER" in tags for tags in found)
+    for tags in found:
+        for before, tag in zip(["O", *tags], tags, strict=False):
+            assert tag != "I-PER" or before in ("B-PER", "I-PER")
+    network.constraints = None
+    assert any(tags[0] == "I-PER" for tags in model.predict(TEST))
+
+
+def test_training_data_that_break_bio_have_a_finite_loss() -> None:
+    rows, tags = [["a", "b"], ["b", "a"]] * 8, [["O", "I-X"], ["B-X", "O"]] * 8
+    model = SequenceTagger(**FAST, crf=True).fit(rows, tags)
+    assert model.history_ is not None
+    assert max(model.history_.columns["train_loss"]) < 10
+
+
+def test_tags_and_tokens_of_different_lengths(tmp_path: Path) -> None:
+    data = write(
+        tmp_path / "d.parquet",
+        tokens=[["a"], ["b", "c"], ["d"]],
+        tags=[["X"], ["Y"], ["X"]],
+    )
+    wrong = r"d\.parquet: row 1 .*2 tokens in column 'tokens', but 1 tags in 'tags'"
+    with pytest.raises(DataError, match=wrong):
+        SequenceTagger(**FAST).fit(data)
+    model = SequenceTagger(**FAST).fit(ROWS, TAGS)
+    with pytest.raises(DataError, match=wrong):
+        model.evaluate(data)
+    assert len(model.predict(data)) == 3, "predicting reads no tags"
+    with pytest.raises(DataError, match="2 lists of tokens, but 1 lists of tags"):
+        SequenceTagger(**FAST).fit([["a"], ["b"]], [["X"]])
+
+
+def test_columns(tmp_path: Path, plain: SequenceTagger) -> None:
+    text = write(tmp_path / "text.parquet", tokens=["a b", "c"], tags=[["X", "Y"], ["X"]])
+    with pytest.raises(DataError, match="the tokens column 'tokens' is string, expected lists"):
+        SequenceTagger(**FAST).fit(text)
+    none = write(tmp_path / "none.parquet", tokens=ROWS)
+    with pytest.raises(DataError, match=r"none\.parquet: cannot tell which column is the tags"):
+        SequenceTagger(**FAST).fit(none)
+    null = write(tmp_path / "null.parquet", tokens=[["a", None], ["b"]], tags=[["X", "Y"], ["X"]])
+    with pytest.raises(DataError, match=r"null\.parquet: row 0 .*null"):
+        SequenceTagger(**FAST).fit(null)
+    named = write(tmp_path / "named.parquet", words=TEST, pos=EXPECTED)
+    with pytest.raises(DataError, match="no column 'tokens'"):
+        plain.evaluate(named)
+    measures = plain.evaluate(named, tokens_column="words", tags_column="pos")
+    assert measures == plain.evaluate(TEST, EXPECTED)
+    valid = write(tmp_path / "valid.parquet", tokens=TEST, labels=EXPECTED)
+    with pytest.raises(DataError, match=r"valid\.parquet: no column 'tags'"):
+        SequenceTagger(**FAST).fit(
+            write(tmp_path / "t.parquet", tokens=ROWS, tags=TAGS), valid=valid
+        )
+
+
+@pytest.mark.parametrize("crf", [False, True])
+def test_unseen_tags_count_as_wrong(crf: bool) -> None:
+    rows, tags = [*TEST, ["the", "dog"]], [*EXPECTED, ["O", "B-ORG"]]
+    model = SequenceTagger(**FAST, crf=crf).fit(ROWS, TAGS, valid=(rows, tags))
+    count = sum(map(len, rows))
+    measures = model.evaluate(rows, tags)
+    right = sum(
+        a == b
+        for x, y in zip(model.predict(rows), tags, strict=True)
+        for a, b in zip(x, y, strict=True)
+    )
+    assert measures["accuracy"] == pytest.approx(right / count)
+    assert right < count
+    model.evaluate(rows, tags)
+    for part in ("validation", "data"):
+        assert model.report_[part].unseen == {"B-ORG": 1}
+        assert f"1 of {count} tokens have a tag" in model.report_[part].messages()[-1]
+    assert measures["recall"] < 1, "the unseen span is missed"
+    assert np.isfinite(measures["loss"])
+    with pytest.raises(DataError, match="every tag is unseen in training"):
+        model.evaluate([["a"]], [["NEW"]])
+
+
+def test_rows_without_tokens(plain: SequenceTagger, tmp_path: Path) -> None:
+    expected = plain.predict([TEST[0]])[0]
+    found = plain.predict([[], TEST[0], []])
+    assert found == [[], expected, []]
+    assert plain.report_["data"].skipped == 2
+    table = pa.table({"tokens": pa.array([TEST[0], None, []], pa.list_(pa.string()))})
+    out = tmp_path / "out.parquet"
+    assert plain.predict_file(table, out) == 3
+    assert pq.read_table(out)["prediction"].to_pylist() == [found[1], [], []]
+    measures = plain.evaluate([[], *TEST], [[], *EXPECTED])
+    assert measures == pytest.approx(plain.evaluate(TEST, EXPECTED))
+    assert plain.predict([]) == []
+    with pytest.raises(DataError, match="no rows to learn from"):
+        SequenceTagger(**FAST).fit([[], []], [[], []])
+
+
+def test_one_tag_only() -> None:
+    with pytest.raises(DataError, match="a single tag, 'O', in 3 tokens"):
+        SequenceTagger(**FAST).fit([["a", "b"], ["c"]], [["O", "O"], ["O"]])
+
+
+def test_accuracy_alone_where_tags_are_not_bio() -> None:
+    model = SequenceTagger(**FAST).fit([["a", "b"]] * 4, [["X", "Y"]] * 4)
+    assert set(model.evaluate([["a"]], [["X"]])) == {"accuracy", "loss"}
+
+
+def test_case_of_tokens() -> None:
+    rows, tags = [["Apple"], ["apple"]] * 20, [["NAME"], ["FRUIT"]] * 20
+    lowered = SequenceTagger(**FAST).fit(rows, tags)
+    assert len(lowered.vocabulary_) == 2
+    assert lowered.score(rows, tags) == 0.5
+    written = SequenceTagger(**FAST, lowercase=False).fit(rows, tags)
+    assert written.score(rows, tags) == 1.0
+    spelt = SequenceTagger(**FAST, chars=True).fit(rows, tags)
+    assert spelt.score(rows, tags) == 1.0, "characters keep their case"
+
+
+def test_settings() -> None:
+    for unit in ("char", "byte"):
+        with pytest.raises(SettingsError, match="expected word or space"):
+            SequenceTagger(**FAST, unit=unit).fit(ROWS, TAGS)
+    with pytest.raises(SettingsError, match="char_hidden is 0"):
+        SequenceTagger(**{**FAST, "char_hidden": 0}).fit(ROWS, TAGS)
+    with pytest.raises(NotFittedError, match="SequenceTagger is not fitted"):
+        SequenceTagger().predict(TEST)
