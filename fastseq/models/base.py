@@ -61,7 +61,8 @@ class SequenceModel(Manners, ABC, Generic[L]):
     cell : "lstm", "gru" or "rnn"
     hidden : units of each direction of a recurrent layer
     layers : recurrent layers, each fed by the one before
-    dropout : rate of the recurrent layers' inputs and outputs that are dropped while training
+    dropout : rate of the recurrent layers' inputs, of what passes between them and of their
+        outputs that is dropped while training
     recurrent_dropout : rate of recurrent weights that are dropped while training
     epochs : passes over the data
     batch_size : sequences of a batch

@@ -160,7 +160,7 @@ class SequenceClassifier(TextModel[LearnedClassifier]):
         max_vocabulary: int | None = None,
         max_length: int | None = None,
         class_weights: str | Mapping[Any, float] | None = None,
-        dropout: float = 0.0,
+        dropout: float = 0.3,
         recurrent_dropout: float = 0.0,
         epochs: int = 10,
         batch_size: int = 32,

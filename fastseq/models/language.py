@@ -213,8 +213,10 @@ class LanguageModel(TextModel[LearnedLanguage]):
         stepper = LanguageStepper(self.learned.network, vocabulary.unknown)
         stop = vocabulary.end if end_with_row else None
         drawn: Iterator[int]
+        held = self.learned.network.recurrent.weights_held
         if beams is not None:
-            found = beam_search(stepper, ids, length, beams, stop, length_penalty)
+            with held():
+                found = beam_search(stepper, ids, length, beams, stop, length_penalty)
             drawn = iter(found[0].ids)
             return iter(["".join(pieces(vocabulary, drawn, int(ids[-1]) if prompt else None))])
         drawn = sample(
@@ -228,7 +230,13 @@ class LanguageModel(TextModel[LearnedLanguage]):
             rng=np.random.default_rng(seed),
             stop=stop,
         )
-        return pieces(vocabulary, drawn, int(ids[-1]) if prompt else None)
+        written = pieces(vocabulary, drawn, int(ids[-1]) if prompt else None)
+
+        def streamed() -> Iterator[str]:
+            with held():
+                yield from written
+
+        return streamed()
 
     def _prompt(self, text: str, what: str) -> Int32:
         """The ids that are read before anything is predicted, at least one."""

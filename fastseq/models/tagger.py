@@ -95,7 +95,7 @@ class SequenceTagger(TextModel[LearnedTagger]):
         freeze_embeddings: bool = False,
         min_count: int = 1,
         max_vocabulary: int | None = None,
-        dropout: float = 0.0,
+        dropout: float = 0.3,
         recurrent_dropout: float = 0.0,
         epochs: int = 10,
         batch_size: int = 32,

@@ -11,6 +11,8 @@ around them; no sum is split, so results have the same bits on any number of thr
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -194,7 +196,7 @@ class Recurrent(Layer):
                     f"x is of shape {list(x.shape)}, expected [steps, batch, {self.input_size}]"
                 )
             T, B, _ = x.shape
-            x = x.reshape(T * B, -1)
+            x = x.reshape(T * B, self.input_size)
         else:
             if np.ndim(index) != 2:
                 raise DataError(f"index is of {np.ndim(index)} dimensions, expected [steps, batch]")
@@ -282,6 +284,18 @@ class Recurrent(Layer):
         if training:
             self._run = _Run(layout, len(y), key, inputs, picks is not None)
         return self._as_given(final)
+
+    @contextmanager
+    def weights_held(self) -> Iterator[None]:
+        """A block in which the weights stay as they are: they are packed once for all its passes
+        without training, which for steps of one unit at a time is most of the work."""
+        for sweep in self._sweeps:
+            sweep.hold(self.values)
+        try:
+            yield
+        finally:
+            for sweep in self._sweeps:
+                sweep.release()
 
     # ---- backward ---------------------------------------------------------------------------
 

@@ -73,6 +73,7 @@ class Sweep:
         # rows a multiple of 2 KB apart would fall on the same few lines of the first-level cache
         self.row = row + LANES if row % 512 == 0 else row
         self._kept: list[_Kept] = []
+        self._weights: list[tuple[Float32, Float32, Float32]] | None = None
         self._picks: Int64 | None = None
         self._input_slopes: list[Float32] = []
 
@@ -115,7 +116,10 @@ class Sweep:
         kept = [
             self._make_room(values, d, layout, training, source == BEFORE, key) for d in range(D)
         ]
-        weights = self._packed(values, kept)
+        if self._weights is None or training:
+            weights = self._packed(values, [direction.recurrent for direction in kept])
+        else:
+            weights = self._weights
         products = [direction.gates for direction in kept]
         if source == PICKED:
             products = [self.space.array(("table", d), len(x), self.row) for d in range(D)]
@@ -174,23 +178,36 @@ class Sweep:
             recurrent,
         )
 
-    def _packed(self, values: Views, kept: list[_Kept]) -> list[tuple[Float32, Float32, Float32]]:
+    def hold(self, values: Views) -> None:
+        """Pack the weights now, for all passes without training until `release`."""
+        recurrent = [values[f"weight_hh_{suffix}"] for suffix in self.suffixes]
+        self._weights = self._packed(values, recurrent, "held")
+
+    def release(self) -> None:
+        """Pack the weights anew for every pass, as from the start."""
+        self._weights = None
+
+    def _packed(
+        self, values: Views, recurrent: list[Float32], name: str = "packed"
+    ) -> list[tuple[Float32, Float32, Float32]]:
         """Panels of weight_ih and of weight_hh, and biases, of each direction."""
         cell, H, W = self.cell, self.units, self.width
-        weights = [
-            (
-                self.space.array(("ih", d), cell.gates * W * self.inputs),
-                self.space.array(("hh", d), cell.gates * W * H),
-                self.space.zeros(("bias", d), cell.slots * W),
+        weights = []
+        for d, suffix in enumerate(self.suffixes):
+            of = suffix if name == "held" else d
+            weights.append(
+                (
+                    self.space.array((name, "ih", of), cell.gates * W * self.inputs),
+                    self.space.array((name, "hh", of), cell.gates * W * H),
+                    self.space.zeros((name, "bias", of), cell.slots * W),
+                )
             )
-            for d in range(self.directions)
-        ]
 
         def pack(part: int) -> None:
             d, hidden = divmod(part, 2)
             suffix = self.suffixes[d]
             if hidden:
-                cell.pack(weights[d][1], kept[d].recurrent, cell.hidden_gates, H)
+                cell.pack(weights[d][1], recurrent[d], cell.hidden_gates, H)
             else:
                 cell.pack(weights[d][0], values[f"weight_ih_{suffix}"], cell.input_gates, H)
                 cell.pack_bias(

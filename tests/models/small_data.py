@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fastseq.models.classifier import SequenceClassifier
 from fastseq.nn.parameters import Parameters
 
 GOOD = ["good", "fine", "great", "lovely"]
@@ -83,3 +84,24 @@ def assert_gradients(parameters: Parameters, loss: Any, learn: Any) -> None:
         view[...] = before
         slope = (found[0] - found[1]) / 4e-3
         np.testing.assert_allclose(slope, size, rtol=0.02, atol=5e-5, err_msg=name)
+
+
+SMALL: dict[str, Any] = {
+    "hidden": 8,
+    "embedding": 8,
+    "batch_size": 8,
+    "dropout": 0.0,
+    "threads": 1,
+}
+FAST: dict[str, Any] = {**SMALL, "learning_rate": 0.02, "epochs": 3}
+DROPPING: dict[str, Any] = {**FAST, "dropout": 0.3, "recurrent_dropout": 0.2, "layers": 2}
+
+TEXTS, LABELS = reviews(100)
+TEST, EXPECTED = reviews(30, seed=1)
+ROWS, TAGS = sentences(60)
+
+WEIGHTS = "weights.safetensors"
+
+
+def classifier(**settings: Any) -> SequenceClassifier:
+    return SequenceClassifier(**{**FAST, **settings})

@@ -20,7 +20,13 @@ from fastseq.store.examples import open_rows
 from fastseq.store.objects import as_source
 from tests.models.small_data import assert_gradients, reviews, write
 
-SMALL: dict[str, Any] = {"hidden": 8, "embedding": 8, "batch_size": 8, "threads": 1}
+SMALL: dict[str, Any] = {
+    "hidden": 8,
+    "embedding": 8,
+    "batch_size": 8,
+    "dropout": 0.0,
+    "threads": 1,
+}
 FAST: dict[str, Any] = {**SMALL, "learning_rate": 0.02, "epochs": 6}
 
 TEXTS, LABELS = reviews(120)
@@ -49,11 +55,10 @@ def test_learns(cell: str, pooling: str) -> None:
 @pytest.mark.parametrize("weighted", [False, True])
 def test_gradients_of_the_whole(pooling: str, weighted: bool) -> None:
     model = SequenceClassifier(
-        **SMALL,
+        **{**SMALL, "dropout": 0.3},
         pooling=pooling,
         bidirectional=True,
         layers=2,
-        dropout=0.3,
         recurrent_dropout=0.2,
         class_weights={"pos": 3.0} if weighted else None,
         learning_rate=0.02,

@@ -23,6 +23,7 @@ SMALL: dict[str, Any] = {
     "embedding": 8,
     "char_embedding": 6,
     "char_hidden": 5,
+    "dropout": 0.0,
     "batch_size": 8,
     "threads": 1,
 }
@@ -69,8 +70,8 @@ def test_learns_and_says_the_same_everywhere(fitted: SequenceTagger, tmp_path: P
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: "+".join(kind) or "words")
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_gradients_of_the_whole(kind: dict[str, bool], cell: str) -> None:
-    settings = {**FAST, "epochs": 1, "learning_rate": 0.005}
-    model = SequenceTagger(**settings, **kind, cell=cell, layers=2, dropout=0.2)
+    settings = {**FAST, "epochs": 1, "learning_rate": 0.005, "dropout": 0.2}
+    model = SequenceTagger(**settings, **kind, cell=cell, layers=2)
     model.fit(ROWS, TAGS)
     network = model.learned.network
     reader = open_rows(as_source(ROWS[:6], TAGS[:6], "tokens"), "tokens")

@@ -1,0 +1,140 @@
+"""The most fused multiply-adds this machine does, and what share of it the time loops reach.
+
+Called by bench/recurrent.py --fma-peak. The peak is measured by a loop that does nothing else:
+PARALLEL sums held in registers, enough to keep every unit busy. The time loop is the recurrent
+product and the activations of all steps, by the cells' kernels themselves on inputs whose products
+are made before the clock starts; what counts as its work are the multiply-adds of the product.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastseq.kernels.gates import pack_backward
+from fastseq.kernels.jit import helper
+from fastseq.kernels.simd.floats import fma, splat, store
+from fastseq.kernels.simd.width import LANES
+from fastseq.nn.recurrent import Recurrent
+from fastseq.nn.sequences import lay_out
+from fastseq.nn.sweep import BEFORE, CHUNK, NOTHING
+from fastseq.threads import Team
+from fastseq.types import Float32
+
+PARALLEL = 12
+TIMES = 2_000_000
+
+
+@helper
+def _multiply_and_add(out, times):  # type: ignore[no-untyped-def]
+    x, y = splat(0.999), splat(0.001)
+    a, b, c, d, e, f = y, y + 1.0, y + 2.0, y + 3.0, y + 4.0, y + 5.0
+    g, h, i, j, k, m = y + 6.0, y + 7.0, y + 8.0, y + 9.0, y + 10.0, y + 11.0
+    for _ in range(times):
+        a, b, c = fma(a, x, y), fma(b, x, y), fma(c, x, y)
+        d, e, f = fma(d, x, y), fma(e, x, y), fma(f, x, y)
+        g, h, i = fma(g, x, y), fma(h, x, y), fma(i, x, y)
+        j, k, m = fma(j, x, y), fma(k, x, y), fma(m, x, y)
+    store(out, 0, (a + b + c) + (d + e + f) + (g + h + i) + (j + k + m))
+
+
+def best(run: Callable[[], None], rounds: int, seconds: float = 0.05) -> float:
+    """Seconds of one call: the quickest of so many samples, each of at least `seconds`."""
+    run()
+    start = time.perf_counter()
+    run()
+    times = max(1, round(seconds / max(time.perf_counter() - start, 1e-9)))
+    found = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        for _ in range(times):
+            run()
+        found.append((time.perf_counter() - start) / times)
+    return min(found)
+
+
+def peak(threads: int, rounds: int = 9) -> float:
+    """GFLOP/s of `threads` threads (a multiply-add is two)."""
+    team = Team(threads)
+    outs = [np.zeros(LANES, np.float32) for _ in range(threads)]
+    seconds = best(lambda: team.run(lambda i: _multiply_and_add(outs[i], TIMES), threads), rounds)
+    return threads * 2 * PARALLEL * LANES * TIMES / seconds / 1e9
+
+
+def time_loops(layer: Recurrent, steps: int, batch: int, rounds: int = 9) -> dict[str, float]:
+    """GFLOP/s of the time loops of a layer (one direction), {"forward", "inference", "backward"}.
+
+    The gates' rows that a pass overwrites are written anew before each, outside the clock.
+    """
+    sweep = layer._sweeps[0]
+    cell, team, H = sweep.cell, layer.team, layer.hidden_size
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((steps * batch, layer.input_size), dtype=np.float32)
+    layout = lay_out(np.full(batch, steps), np.arange(batch), batch, team.threads)
+    kept = sweep._make_room(layer.values, layout=layout, training=True, projected=True, key=0, d=0)
+    input_panels, hidden_panels, bias = sweep._packed(layer.values, [kept])[0]
+    cell.project(kept.gates, x, input_panels, bias, 0, len(x))
+    products = kept.gates.copy()
+    back = np.empty(cell.gates * sweep.width * sweep.width, np.float32)
+    pack_backward(back, kept.recurrent, cell.hidden_gates, H)
+    y = np.empty((len(x), H), np.float32)
+    dy = rng.standard_normal(y.shape, dtype=np.float32)
+    state = tuple(np.zeros((batch, sweep.width), np.float32) for _ in range(cell.states))
+    passing = [
+        tuple(np.empty((piece.widest, sweep.width), np.float32) for _ in range(cell.states))
+        for piece in layout.slices
+    ]
+
+    def forward(keep: bool) -> Callable[[int], None]:
+        def step(s: int) -> None:
+            piece = layout.slices[s]
+            cell.forward(
+                y, 0, tuple(array[piece.first : piece.last] for array in state), kept.gates,
+                kept.before if keep else passing[s], x, input_panels, hidden_panels, bias,
+                layout.rows, piece, False, H, keep, BEFORE, kept.gates, NOTHING,
+                max(CHUNK // sweep.row, piece.widest),
+            )  # fmt: skip
+
+        return step
+
+    def backward(s: int) -> None:
+        piece = layout.slices[s]
+        cell.backward(
+            kept.gates, tuple(array[piece.first : piece.last] for array in state), dy, 0,
+            kept.before, back, layout.rows, piece, False, H,
+        )  # fmt: skip
+
+    def measured(work: Callable[[int], None], gates: Float32) -> float:
+        found = []
+        for _ in range(3 + 4 * rounds):
+            kept.gates[...] = gates
+            for array in state:
+                array.fill(0)
+            start = time.perf_counter()
+            team.run(work, len(layout.slices))
+            found.append(time.perf_counter() - start)
+        flops = 2 * cell.gates * H * H * steps * batch
+        return flops / float(np.median(found[3:])) / 1e9
+
+    found = {"inference": measured(forward(False), products)}
+    found["forward"] = measured(forward(True), products)
+    activated = kept.gates.copy()
+    found["backward"] = measured(backward, activated)
+    return found
+
+
+def report(layers: dict[str, Any], threads: int, rounds: int) -> dict[str, Any]:
+    """The peaks of one and of `threads` threads, and each case's rates and shares of the latter.
+
+    layers : {name: (layer, steps, batch)}
+    """
+    peaks = {count: peak(count, rounds) for count in sorted({1, threads})}
+    rates = {name: time_loops(*case, rounds) for name, case in layers.items()}
+    shares = {
+        name: {part: rate / peaks[threads] for part, rate in found.items()}
+        for name, found in rates.items()
+    }
+    return {"peak_gflops": peaks, "gflops": rates, "share_of_peak": shares}
