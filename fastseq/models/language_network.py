@@ -79,42 +79,50 @@ class LanguageNetwork(Network):
     def learn(self, inputs: Int32, targets: Int32, state: Any, key: int) -> tuple[float, Any]:
         """(mean loss, last state): int32[T, B] forward from the state and back, which adds to the
         gradients. No gradient flows into the state."""
-        loss, state, dx = self._pass(inputs, targets, state, key)
+        # without dropout the steps that read one unit share its row, and what is made of it
+        shared = not self.dropout_before.rate
+        loss, state, dx = self._pass(inputs, targets, state, key, shared)
         if not self.embedding.frozen:
-            self.embedding.backward(self.dropout_before.backward(dx, out=dx))
+            self.embedding.backward(dx if shared else self.dropout_before.backward(dx, out=dx))
         return loss, state
 
     def input_gradient(self, inputs: Int32, targets: Int32) -> Float32:
         """float32[T, B, E]: the gradient of the mean loss with respect to what the recurrent
         layers read. Adds to gradients of parameters too. Targets below 0 do not count."""
-        dx = self._pass(inputs, targets, None, 0)[2]
+        dx = self._pass(inputs, targets, None, 0, shared=False)[2]
         return dx.reshape(*inputs.shape, -1)
 
     def _pass(
-        self, inputs: Int32, targets: Int32, state: Any, key: int
+        self, inputs: Int32, targets: Int32, state: Any, key: int, shared: bool
     ) -> tuple[float, Any, Float32]:
-        """(mean loss, last state, gradient [T * B, E] of the recurrent layers' input)."""
-        y, state = self._dropped(inputs, state, key)
+        """(mean loss, last state, gradient of the recurrent layers' input: [T * B, E], or with
+        `shared` [U, E] for the U different units)."""
+        y, state = self._dropped(inputs, state, key, shared)
         loss = self.head.loss(y, self.output, targets.reshape(-1))
         dy = self.head.backward()
         dy = self.dropout_after.backward(dy, out=dy)
         dx = self.recurrent.backward(dy.reshape(*inputs.shape, -1))
-        return loss, state, dx.reshape(inputs.size, -1)
+        return loss, state, dx.reshape(-1, self.embedding.size)
 
-    def _dropped(self, inputs: Int32, state: Any, key: int) -> tuple[Float32, Any]:
-        x = self.embedding.forward(inputs.reshape(-1))
-        x = self.dropout_before.forward(x, key=mixed_key(key, 0), out=x)
-        y, state = self.recurrent.forward(
-            x.reshape(*inputs.shape, -1), state=state, key=mixed_key(key, 1)
-        )
+    def _dropped(self, inputs: Int32, state: Any, key: int, shared: bool) -> tuple[Float32, Any]:
+        index = None
+        if shared:
+            x, index = self.embedding.forward_distinct(inputs.reshape(-1))
+            index = index.reshape(inputs.shape)
+        else:
+            x = self.embedding.forward(inputs.reshape(-1))
+            x = self.dropout_before.forward(x, key=mixed_key(key, 0), out=x)
+            x = x.reshape(*inputs.shape, -1)
+        y, state = self.recurrent.forward(x, state=state, key=mixed_key(key, 1), index=index)
         y = y.reshape(inputs.size, -1)
         return self.dropout_after.forward(y, key=mixed_key(key, 2), out=y), state
 
     def hidden(self, inputs: Int32, state: Any) -> tuple[Float32, Any]:
         """float32[T·B, H] of inputs int32[T, B], as prediction has it, and the last state."""
-        x = self.embedding.forward(inputs.reshape(-1), training=False)
-        x = x.reshape(*inputs.shape, -1)
-        y, state = self.recurrent.forward(x, state=state, training=False)
+        x, index = self.embedding.forward_distinct(inputs.reshape(-1), training=False)
+        y, state = self.recurrent.forward(
+            x, state=state, training=False, index=index.reshape(inputs.shape)
+        )
         return y.reshape(inputs.size, -1), state
 
     def loss_sum(self, inputs: Int32, targets: Int32, state: Any) -> tuple[float, Any]:
