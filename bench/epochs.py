@@ -118,10 +118,10 @@ def measure(
 
     def theirs(packed: bool) -> Callable[[], float]:
         network = torch_models.twin(model, study, packed)
+        weights = [weight_of(batch) for batch in torch_models.batches(study, 0)]
 
         def run() -> float:
             network.take_weights(first)
-            weights = [weight_of(batch) for batch in torch_models.batches(study, 0)]
             losses = torch_models.train(network, study, settings)
             return float(np.average(losses, weights=weights))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from .options import Common, Interrupted, common_options, example, model_option, pass_common
-from .output import write_pairs
+from .output import one_line, write_pairs
 from .progress import training
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ _PLURAL = {
 
 
 class Setting(NamedTuple):
-    """An option of training. It has no default of its own: the estimators have them.
+    """An option of training. Its default is the estimators', where the help page finds it.
 
     flags     as click takes them
     help      before which the tasks are said that it is for
@@ -53,6 +54,7 @@ class Setting(NamedTuple):
     tasks     that have it
     metavar   of its value, where its kind has none
     repeated  may be given several times
+    unset     what the help page says of a default that is None
     """
 
     flags: str
@@ -61,6 +63,7 @@ class Setting(NamedTuple):
     tasks: tuple[str, ...] = TASKS
     metavar: str | None = None
     repeated: bool = False
+    unset: str = ""
 
     @property
     def flag(self) -> str:
@@ -87,6 +90,19 @@ class Setting(NamedTuple):
             self.flags, self.name, default=default, multiple=self.repeated, help=said, **kind
         )
 
+    def default(self, defaults: dict[str, dict[str, Any]]) -> str:
+        """The defaults, by task and name, as the help page has them: that of most tasks first."""
+        tasks: dict[str, list[str]] = {}
+        for task in self.tasks:
+            value = defaults[task].get(self.name)
+            if isinstance(value, float):
+                value = f"{value:g}"
+            shown = self.unset if value is None or value is False else one_line(value)
+            tasks.setdefault(shown, []).append(task)
+        usual = max(tasks, key=lambda shown: len(tasks[shown]))
+        others = [f"{', '.join(some)}: {shown}" for shown, some in tasks.items() if shown != usual]
+        return "; ".join(filter(None, (usual, *others)))
+
 
 def _one_of(*names: str) -> click.Choice[str]:
     return click.Choice(names)
@@ -104,78 +120,86 @@ DATA = (
 MODEL = (
     Setting(
         "--unit",
-        "What is read one after the other.  [word]",
+        "What is read one after the other.",
         _one_of("word", "space", "char", "byte"),
         UNITS,
     ),
     Setting(
         "--lowercase/--keep-case",
-        "Whether Apple is apple.  [lower case with words, else as it is]",
+        "Whether Apple is apple.",
         bool,
         UNITS,
+        unset="lower case with words, else as it is",
     ),
-    Setting("--min-count", "Units that are rarer are unknown.  [1]", int, UNITS),
-    Setting("--max-vocabulary", "Keep the N most frequent units.  [all]", int, UNITS),
-    Setting("--max-length", "Cut texts to N units.  [not cut]", int, (CLASSIFY,)),
-    Setting("--embedding", "Numbers that stand for a unit.  [128]", int, UNITS),
+    Setting("--min-count", "Units that are rarer are unknown.", int, UNITS),
+    Setting("--max-vocabulary", "Keep the N most frequent units.", int, UNITS, unset="all"),
+    Setting("--max-length", "Cut texts to N units.", int, (CLASSIFY,), unset="not cut"),
+    Setting("--embedding", "Numbers that stand for a unit.", int, UNITS),
     Setting("--embeddings", "File of word vectors to start from.", _FILE, UNITS, metavar="FILE"),
     Setting("--freeze-embeddings", "Leave the embeddings as they are.", bool, UNITS),
-    Setting("--hidden", "Numbers in the state of a layer.  [128; forecast: 64]"),
-    Setting("--layers", "Recurrent layers, one above the other.  [1]"),
-    Setting("--bidirectional", "read forwards and backwards.", bool, LABELLED),
+    Setting("--hidden", "Numbers in the state of a layer."),
+    Setting("--layers", "Recurrent layers, one above the other."),
+    Setting("--bidirectional/--no-bidirectional", "read backwards too.", bool, LABELLED),
     Setting(
         "--pooling",
-        "what of all states the label is read from.  [max]",
+        "what of all states the label is read from.",
         _one_of("last", "mean", "max", "attention"),
         (CLASSIFY,),
     ),
     Setting("--chars", "look at the characters of words too.", bool, (TAG,)),
-    Setting("--char-embedding", "with --chars, numbers that stand for one.  [32]", int, (TAG,)),
-    Setting("--char-hidden", "with --chars, numbers in their states.  [32]", int, (TAG,)),
+    Setting("--char-embedding", "with --chars, numbers that stand for one.", int, (TAG,)),
+    Setting("--char-hidden", "with --chars, numbers in their states.", int, (TAG,)),
     Setting("--crf", "A conditional random field over the tags.", bool, (TAG,)),
     Setting("--tie-weights", "one matrix as embedding and output.", bool, (LANGUAGE,)),
-    Setting("--window", "rows of the past that a forecast is made from.  [32]", int, (FORECAST,)),
-    Setting("--horizon", "rows to forecast.  [1]", int, (FORECAST,)),
+    Setting("--window", "rows of the past that a forecast is made from.", int, (FORECAST,)),
+    Setting("--horizon", "rows to forecast.", int, (FORECAST,)),
 )
 TRAINING = (
-    Setting("--epochs", "Passes over the corpus.  [10; forecast: 20]"),
-    Setting("--batch-size", "Sequences learned from at once.  [32]"),
+    Setting("--epochs", "Passes over the corpus."),
+    Setting("--batch-size", "Sequences learned from at once."),
     Setting(
-        "--bptt", "units that gradients go back.  [35, or 100 with char and byte]", int, (LANGUAGE,)
+        "--bptt",
+        "units that gradients go back.",
+        int,
+        (LANGUAGE,),
+        unset="35, or 100 with char and byte",
     ),
-    Setting("--dropout", "Share of numbers dropped between layers.  [0; forecast: 0.2]", float),
-    Setting("--recurrent-dropout", "Share of recurrent weights dropped.  [0]", float),
+    Setting("--dropout", "Share of numbers dropped between layers.", float),
+    Setting("--recurrent-dropout", "Share of recurrent weights dropped.", float),
     Setting(
         "--class-weights",
-        "how much each class counts: balanced, or LABEL=WEIGHT, repeated.  [all alike]",
+        "how much each class counts: balanced, or LABEL=WEIGHT, repeated.",
         str,
         (CLASSIFY,),
         "W",
         True,
+        unset="all alike",
     ),
     Setting(
         "--optimizer",
-        "How weights are moved.  [adam]",
+        "How weights are moved.",
         _one_of("sgd", "adagrad", "rmsprop", "adam", "adamw"),
     ),
     Setting(
         "--optimizer-setting", "What else it takes, as momentum=0.9.", str, TASKS, "NAME=X", True
     ),
-    Setting("--learning-rate", "Highest learning rate.  [the optimizer's]", float),
-    Setting("--weight-decay", "Pull of the weights towards 0.  [0]", float),
+    Setting(
+        "--learning-rate", "Highest learning rate.", float, unset="the model's or the optimizer's"
+    ),
+    Setting("--weight-decay", "Pull of the weights towards 0.", float),
     Setting(
         "--schedule",
-        "Of the learning rate.  [constant; language, forecast: cosine]",
+        "Of the learning rate.",
         _one_of("constant", "step", "cosine", "linear", "plateau"),
     ),
     Setting("--schedule-setting", "What else it takes, as every=500.", str, TASKS, "NAME=X", True),
-    Setting("--warmup", "Steps over which the learning rate rises first.  [0; language: 50]"),
-    Setting("--clip", "Largest norm of all gradients; 0: any.  [0; language, forecast: 1]", float),
-    Setting("--clip-value", "Largest value of one gradient; 0: any.  [0]", float),
+    Setting("--warmup", "Steps over which the learning rate rises first."),
+    Setting("--clip", "Largest norm of all gradients; 0: any.", float, unset="0"),
+    Setting("--clip-value", "Largest value of one gradient; 0: any.", float, unset="0"),
     Setting("--patience", "Stop after N epochs without a better validation."),
-    Setting("--seed", "Of all that is random.  [0]"),
-    Setting("--device", "Where to compute.  [auto]", _one_of("auto", "cpu", "cuda")),
-    Setting("--memory", "Working memory, such as 256MB.  [1GB]", str, metavar="SIZE"),
+    Setting("--seed", "Of all that is random."),
+    Setting("--device", "Where to compute.", _one_of("auto", "cpu", "cuda")),
+    Setting("--memory", "Working memory, such as 256MB.", str, metavar="SIZE"),
 )
 SETTINGS = {setting.name: setting for setting in (*DATA, *MODEL, *TRAINING)}
 SECTIONS = {"Columns": DATA, "Model": MODEL, "Training": TRAINING}
@@ -187,13 +211,30 @@ class Sectioned(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         home = {each.name: title for title, some in SECTIONS.items() for each in some}
         lists: dict[str, list[tuple[str, str]]] = {"Options": [], **{t: [] for t in SECTIONS}}
+        defaults = {task: _defaults(task) for task in TASKS}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
-            if record is not None:
-                lists[home.get(param.name or "", "Options")].append(record)
+            if record is None:
+                continue
+            name = param.name or ""
+            shown = SETTINGS[name].default(defaults) if name in SETTINGS else ""
+            if shown:
+                record = (record[0], f"{record[1]}  [{shown}]")
+            lists[home.get(name, "Options")].append(record)
         for title, records in lists.items():
             with formatter.section(title):
                 formatter.write_dl(records)
+
+
+def _estimator(task: str) -> type[SequenceModel[Any]]:
+    module, name = ESTIMATORS[task]
+    found: type[SequenceModel[Any]] = getattr(import_module(module), name)
+    return found
+
+
+def _defaults(task: str) -> dict[str, Any]:
+    parameters = inspect.signature(_estimator(task)).parameters.values()
+    return {parameter.name: parameter.default for parameter in parameters}
 
 
 def _command(cell: str) -> click.Command:
@@ -276,10 +317,8 @@ def _fit(
     for path in (plot, gradient_flow):
         if path is not None:
             plots.check_plot(path)
-    module, name = ESTIMATORS[chosen]
-    model: SequenceModel[Any] = getattr(import_module(module), name)(
-        cell=cell, threads=common.threads, **given
-    )
+    make: Callable[..., SequenceModel[Any]] = _estimator(chosen)
+    model = make(cell=cell, threads=common.threads, **given)
     common.announce_compilation()
     started = time.perf_counter()
     unit = _unit(chosen, given)
