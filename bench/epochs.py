@@ -34,7 +34,7 @@ from harness import Check, Contender
 
 from fastseq.models.classifier import SequenceClassifier
 from fastseq.models.language import LanguageModel
-from fastseq.models.training import train
+from fastseq.models.loop.training import train
 from fastseq.threads import Team
 
 ASKED = 1.5

@@ -22,11 +22,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from fastseq.models.batches import take
+from fastseq.models.data.batches import take
 from fastseq.models.forecast_network import ForecastStudy
 from fastseq.models.language_network import LanguageStudy
+from fastseq.models.loop.trainable import TrainingSettings
 from fastseq.models.scoring import ScoringStudy
-from fastseq.models.trainable import TrainingSettings
 from fastseq.nn.schedules import schedule
 
 CELLS: dict[str, Callable[..., nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn, Task, TaskID
     from rich.text import Text
 
-    from fastseq.models.progress import TrainingProgress
+    from fastseq.models.loop.progress import TrainingProgress
 
 Report = Callable[[str, int, "int | None"], None]
 

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self
 import numpy as np
 
 from fastseq.errors import DeviceError, FormatError, NotFittedError, SettingsError
-from fastseq.models.examples import ReadReport
+from fastseq.models.data.examples import ReadReport
 from fastseq.models.folder import Content, ModelFolder, ModelWriter, read_model, write_model
-from fastseq.models.history import History
+from fastseq.models.loop.history import History
+from fastseq.models.loop.progress import Report
+from fastseq.models.loop.trainable import TrainingSettings
+from fastseq.models.loop.training import train
 from fastseq.models.manners import Manners
-from fastseq.models.progress import Report
 from fastseq.models.study import L, Learned, Network, Study, Watched, fingerprint_of, mean_norms
-from fastseq.models.trainable import TrainingSettings
-from fastseq.models.training import train
 from fastseq.settings import parse_size, thread_count
 from fastseq.threads import Team
 from fastseq.types import Float64

@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 from fastseq.errors import DataError, SettingsError
 from fastseq.models.base import at_least
-from fastseq.models.batches import Batch
-from fastseq.models.examples import Encoder, ReadReport
+from fastseq.models.data.batches import Batch
+from fastseq.models.data.examples import Encoder, ReadReport
+from fastseq.models.data.vocabulary import Vocabulary
 from fastseq.models.folder import Content, ModelFolder
 from fastseq.models.metrics import Confusion
 from fastseq.models.scoring import LearnedScores, ScoringNetwork, ScoringStudy, encoded, scored
@@ -28,7 +29,6 @@ from fastseq.models.textual import (
     recurrent,
     restored_encoder,
 )
-from fastseq.models.vocabulary import Vocabulary
 from fastseq.nn.dense import Dense
 from fastseq.nn.dropout import Dropout, mixed_key
 from fastseq.nn.embedding import Embedding

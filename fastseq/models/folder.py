@@ -24,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError, FormatError, SettingsError
-from fastseq.models.checkpoint import Checkpoint
-from fastseq.models.history import History
+from fastseq.models.loop.checkpoint import Checkpoint
+from fastseq.models.loop.history import History
 from fastseq.store.folder import Folder
 from fastseq.store.manifest import MANIFEST, Manifest, read_manifest
 from fastseq.store.tables import write_columns

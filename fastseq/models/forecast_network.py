@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from fastseq.models.series import Scaler, WindowBatch, Windows
+from fastseq.models.data.series import Scaler, WindowBatch, Windows
+from fastseq.models.loop.trainable import StepResult
 from fastseq.models.study import Learned, Network, Study, fingerprint_of
-from fastseq.models.trainable import StepResult
 from fastseq.nn.dense import Dense
 from fastseq.nn.dropout import Dropout, mixed_key
 from fastseq.nn.losses import mean_squared_error

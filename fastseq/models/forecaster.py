@@ -15,10 +15,8 @@ import numpy as np
 
 from fastseq.errors import DataError, SettingsError
 from fastseq.models.base import SequenceModel, at_least
-from fastseq.models.examples import ReadReport
-from fastseq.models.folder import Content, ModelFolder
-from fastseq.models.forecast_network import ForecastNetwork, ForecastStudy, LearnedForecast
-from fastseq.models.series import (
+from fastseq.models.data.examples import ReadReport
+from fastseq.models.data.series import (
     Scaler,
     Series,
     Windows,
@@ -26,6 +24,8 @@ from fastseq.models.series import (
     read_series,
     windows_before,
 )
+from fastseq.models.folder import Content, ModelFolder
+from fastseq.models.forecast_network import ForecastNetwork, ForecastStudy, LearnedForecast
 from fastseq.models.textual import recurrent
 from fastseq.nn.dense import Dense
 from fastseq.nn.dropout import mixed_key

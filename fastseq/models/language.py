@@ -17,8 +17,9 @@ import numpy as np
 
 from fastseq.errors import DataError, SettingsError
 from fastseq.models.base import at_least
-from fastseq.models.batches import StreamBatches
-from fastseq.models.examples import learn_stream, read_stream
+from fastseq.models.data.batches import StreamBatches
+from fastseq.models.data.examples import learn_stream, read_stream
+from fastseq.models.data.vocabulary import UNKNOWN, Vocabulary
 from fastseq.models.folder import Content, ModelFolder
 from fastseq.models.generation import beam_search, check_settings, sample
 from fastseq.models.language_network import (
@@ -30,7 +31,6 @@ from fastseq.models.language_network import (
 )
 from fastseq.models.stepper import LanguageStepper, pieces
 from fastseq.models.textual import TextModel, recurrent, restored_vocabulary, vocabulary_file
-from fastseq.models.vocabulary import UNKNOWN, Vocabulary
 from fastseq.nn.dropout import mixed_key
 from fastseq.settings import parse_size
 from fastseq.threads import Team

@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import SettingsError
-from fastseq.models.batches import StreamBatches, StreamWindow
+from fastseq.models.data.batches import StreamBatches, StreamWindow
+from fastseq.models.data.vocabulary import Vocabulary
+from fastseq.models.loop.trainable import StepResult
 from fastseq.models.study import Learned, Network, Study, fingerprint_of
-from fastseq.models.trainable import StepResult
-from fastseq.models.vocabulary import Vocabulary
 from fastseq.nn.dense import Dense
 from fastseq.nn.dropout import Dropout, mixed_key
 from fastseq.nn.embedding import Embedding

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError, MissingExtraError, SettingsError
-from fastseq.models.history import VALID, History
+from fastseq.models.loop.history import VALID, History
 from fastseq.store.atomic import written_whole
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
-from fastseq.models.batches import Batch, BucketedBatches, SortedBatches, take
-from fastseq.models.examples import Encoder, Examples, ReadReport
-from fastseq.models.labels import Labels
+from fastseq.models.data.batches import Batch, BucketedBatches, SortedBatches, take
+from fastseq.models.data.examples import Encoder, Examples, ReadReport
+from fastseq.models.data.labels import Labels
+from fastseq.models.loop.trainable import StepResult
 from fastseq.models.study import Learned, Network, Study, fingerprint_of, mean_norms
-from fastseq.models.trainable import StepResult
 from fastseq.threads import in_order
 from fastseq.types import Float32, Float64, Int32, Int64
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from fastseq.models.data.vocabulary import Vocabulary
 from fastseq.models.language_network import LanguageNetwork, parts_of, state_of
-from fastseq.models.vocabulary import Vocabulary
 from fastseq.types import Float32, Int32, Int64
 
 

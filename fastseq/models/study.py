@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.models.examples import ReadReport
-from fastseq.models.history import History
-from fastseq.models.trainable import StepResult
+from fastseq.models.data.examples import ReadReport
+from fastseq.models.loop.history import History
+from fastseq.models.loop.trainable import StepResult
 from fastseq.nn.layer import Layer, joined
 from fastseq.nn.parameters import Parameters
 from fastseq.threads import Team

@@ -16,10 +16,11 @@ import numpy as np
 
 from fastseq.errors import DataError, SettingsError
 from fastseq.models.base import at_least
-from fastseq.models.examples import Encoder, Examples, ReadReport
+from fastseq.models.data.examples import Encoder, Examples, ReadReport
+from fastseq.models.data.labels import Labels
+from fastseq.models.data.ragged import offsets_of
+from fastseq.models.data.vocabulary import Vocabulary
 from fastseq.models.folder import Content, ModelFolder
-from fastseq.models.labels import Labels
-from fastseq.models.ragged import offsets_of
 from fastseq.models.scoring import LearnedScores, ScoringStudy, encoded, scored
 from fastseq.models.spans import is_bio, span_f1
 from fastseq.models.tagger_network import CharacterWords, TaggerNetwork
@@ -30,7 +31,6 @@ from fastseq.models.textual import (
     recurrent,
     restored_encoder,
 )
-from fastseq.models.vocabulary import Vocabulary
 from fastseq.nn.crf import CRF, bio_constraints
 from fastseq.nn.dense import Dense
 from fastseq.nn.dropout import mixed_key

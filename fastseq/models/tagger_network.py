@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from fastseq.kernels.embedding import gather, scatter_add
-from fastseq.models.batches import Batch
-from fastseq.models.characters import WordCharacters
-from fastseq.models.ragged import offsets_of, places
+from fastseq.models.data.batches import Batch
+from fastseq.models.data.characters import WordCharacters
+from fastseq.models.data.ragged import offsets_of, places
 from fastseq.models.scoring import ScoringNetwork
 from fastseq.models.textual import KINDS
 from fastseq.nn.crf import CRF, Constraints

@@ -10,13 +10,13 @@ import numpy as np
 
 from fastseq.errors import DataError, FormatError, SettingsError
 from fastseq.models.base import SequenceModel, at_least
-from fastseq.models.characters import CharTable
-from fastseq.models.examples import Encoder
+from fastseq.models.data.characters import CharTable
+from fastseq.models.data.examples import Encoder
+from fastseq.models.data.labels import Labels
+from fastseq.models.data.units import Units
+from fastseq.models.data.vocabulary import Vocabulary
 from fastseq.models.folder import Content, ModelFolder
-from fastseq.models.labels import Labels
 from fastseq.models.study import L
-from fastseq.models.units import Units
-from fastseq.models.vocabulary import Vocabulary
 from fastseq.nn.dropout import mixed_key
 from fastseq.nn.embedding import Embedding
 from fastseq.nn.recurrent import GRU, LSTM, RNN, Recurrent

@@ -25,7 +25,7 @@ from fastseq_cli.progress import training
 from fastseq.models.classifier import SequenceClassifier
 from fastseq.models.forecaster import Forecaster
 from fastseq.models.language import BPTT, LanguageModel
-from fastseq.models.progress import TrainingProgress
+from fastseq.models.loop.progress import TrainingProgress
 
 Run = Callable[..., Any]
 Write = Callable[..., Path]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.models.training import StepResult
+from fastseq.models.loop.training import StepResult
 from fastseq.nn.parameters import Parameters
 
 Hook = Callable[["Linear"], None]

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from fastseq.errors import FastseqError, FormatError, SettingsError
-from fastseq.models.checkpoint import Checkpoint
 from fastseq.models.folder import ModelWriter, read_model, write_model
-from fastseq.models.training import TrainingSettings, train
+from fastseq.models.loop.checkpoint import Checkpoint
+from fastseq.models.loop.training import TrainingSettings, train
 from fastseq.store import writer as writer_module
 from fastseq.store.folder import Folder, describe, verify
 from fastseq.store.weights import read_weights

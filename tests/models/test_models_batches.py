@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastseq.errors import DataError, SettingsError
-from fastseq.models.batches import BucketedBatches, SortedBatches, StreamBatches, take
-from fastseq.models.examples import Examples
-from fastseq.models.ragged import offsets_of
+from fastseq.models.data.batches import BucketedBatches, SortedBatches, StreamBatches, take
+from fastseq.models.data.examples import Examples
+from fastseq.models.data.ragged import offsets_of
 
 lengths = st.lists(st.integers(1, 30), max_size=120)
 

@@ -12,9 +12,9 @@ import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 from fastseq.errors import DataError, NotFittedError, SettingsError
-from fastseq.models.batches import take
 from fastseq.models.classifier import SequenceClassifier
-from fastseq.models.examples import Encoder
+from fastseq.models.data.batches import take
+from fastseq.models.data.examples import Encoder
 from fastseq.nn.losses import softmax
 from fastseq.store.examples import open_rows
 from fastseq.store.objects import as_source

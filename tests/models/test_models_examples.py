@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastseq.errors import DataError, SettingsError
-from fastseq.models.batches import take
-from fastseq.models.examples import Encoder, Examples, learn_stream, read_stream
-from fastseq.models.spool import Spool
-from fastseq.models.units import Units
+from fastseq.models.data.batches import take
+from fastseq.models.data.examples import Encoder, Examples, learn_stream, read_stream
+from fastseq.models.data.spool import Spool
+from fastseq.models.data.units import Units
 from fastseq.store.examples import RowReader, open_rows
 from fastseq.store.objects import as_source
 from fastseq.types import Tokens

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from fastseq.errors import DataError, FormatError, NotFittedError, SettingsError
+from fastseq.models.data.series import Windows
 from fastseq.models.forecaster import Forecaster
-from fastseq.models.series import Windows
 from fastseq.threads import Team
 
 SMALL: dict[str, Any] = {"hidden": 8, "window": 6, "epochs": 2, "threads": 1}

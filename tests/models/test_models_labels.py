@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastseq.errors import DataError, FormatError, SettingsError
-from fastseq.models.labels import LabelBuilder, Labels, unseen_message
+from fastseq.models.data.labels import LabelBuilder, Labels, unseen_message
 from fastseq.store.categories import Categories
 
 

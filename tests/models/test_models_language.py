@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from fastseq.errors import DataError, FormatError, NotFittedError, SettingsError
+from fastseq.models.data.units import Units
+from fastseq.models.data.vocabulary import Vocabulary
 from fastseq.models.generation import log_softmax
 from fastseq.models.language import LanguageModel
 from fastseq.models.language_network import LanguageStudy, StreamMeasure
 from fastseq.models.stepper import LanguageStepper, pieces
-from fastseq.models.units import Units
-from fastseq.models.vocabulary import Vocabulary
 from fastseq.threads import Team
 from fastseq.types import Texts
 

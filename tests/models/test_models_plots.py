@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fastseq.errors import DataError, MissingExtraError, SettingsError
-from fastseq.models.history import COLUMNS, History
+from fastseq.models.loop.history import COLUMNS, History
 from fastseq.models.plots import check_plot, gradient_flow, learning_curve
 
 BEGINNINGS = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}

@@ -14,7 +14,7 @@ import pytest
 
 from fastseq.errors import FormatError, NotFittedError, SettingsError, TrainingError
 from fastseq.models.loading import load
-from fastseq.models.progress import TrainingProgress
+from fastseq.models.loop.progress import TrainingProgress
 from fastseq.models.tagger import SequenceTagger
 from tests.models.small_data import (
     DROPPING,

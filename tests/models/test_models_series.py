@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastseq.errors import DataError, FormatError, SettingsError
-from fastseq.models.series import (
+from fastseq.models.data.series import (
     Scaler,
     Series,
     Windows,

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fastseq.errors import DataError, NotFittedError, SettingsError
-from fastseq.models.batches import take
+from fastseq.models.data.batches import take
 from fastseq.models.spans import span_f1
 from fastseq.models.tagger import SequenceTagger
 from fastseq.store.examples import open_rows

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastseq.errors import DataError, SettingsError
-from fastseq.models.characters import WordCharacters, distinct_words
-from fastseq.models.examples import Examples
-from fastseq.models.ragged import offsets_of, places
+from fastseq.models.data.characters import WordCharacters, distinct_words
+from fastseq.models.data.examples import Examples
+from fastseq.models.data.ragged import offsets_of, places
 from fastseq.types import Int32, Int64
 
 POOL = 64  # batches whose rows are sorted by length together

@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError, FormatError, SettingsError
-from fastseq.models.ragged import gathered, offsets_of
-from fastseq.models.units import Units, checked
+from fastseq.models.data.ragged import gathered, offsets_of
+from fastseq.models.data.units import Units, checked
 from fastseq.types import Int32, Int64, Texts, Tokens
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from fastseq.errors import DataError
-from fastseq.models.ragged import fitted, gathered, offsets_of
-from fastseq.models.units import Units
-from fastseq.models.vocabulary import Vocabulary, VocabularyBuilder
+from fastseq.models.data.ragged import fitted, gathered, offsets_of
+from fastseq.models.data.units import Units
+from fastseq.models.data.vocabulary import Vocabulary, VocabularyBuilder
 from fastseq.types import Int32, Int64, Texts, Tokens
 
 LONGEST = 64  # characters of a word that are looked at, unless said

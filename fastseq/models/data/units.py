@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastseq.errors import DataError, FormatError, SettingsError
-from fastseq.models.marks import is_mark
+from fastseq.models.data.marks import is_mark
 from fastseq.text.unicode_tables import unicode_tables
 from fastseq.types import Int32, Int64, Texts, UInt8
 

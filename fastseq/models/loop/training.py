@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from fastseq.errors import DataError, FastseqError, FormatError, SettingsError, TrainingError
-from fastseq.models.checkpoint import Arrays, Checkpoint, State
-from fastseq.models.history import History
-from fastseq.models.interrupts import Interrupts
-from fastseq.models.progress import Pace, Report, TrainingProgress
-from fastseq.models.trainable import StepResult, Trainable, TrainingSettings
+from fastseq.models.loop.checkpoint import Arrays, Checkpoint, State
+from fastseq.models.loop.history import History
+from fastseq.models.loop.interrupts import Interrupts
+from fastseq.models.loop.progress import Pace, Report, TrainingProgress
+from fastseq.models.loop.trainable import StepResult, Trainable, TrainingSettings
 from fastseq.nn.clipping import clip_norm, clip_value, gradient_norm
 from fastseq.nn.optimisers import optimiser
 from fastseq.nn.schedules import Cosine, Linear, Plateau, schedule

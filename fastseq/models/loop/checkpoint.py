@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import FormatError, SettingsError
-from fastseq.models.history import History
+from fastseq.models.loop.history import History
 from fastseq.store.folder import Folder
 from fastseq.store.manifest import MANIFEST
 from fastseq.store.writer import FolderWriter

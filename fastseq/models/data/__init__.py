@@ -1,0 +1,1 @@
+"""Rows of a corpus as ids, targets and ragged batches."""

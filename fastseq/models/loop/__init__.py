@@ -1,0 +1,1 @@
+"""The one training loop: steps, schedules, checkpoints, history."""
