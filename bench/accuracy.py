@@ -7,7 +7,8 @@
 DATA is a folder of Parquet files; --list says which of them a task reads, and with which settings.
 Both sides have the same architecture, initial weights, batches, optimiser, rates and clipping
 (bench/torch_models.py); their dropout is each one's own. Weights are those after the last epoch:
-nothing is chosen by what is measured on. A seed gives one run of each side (for ten-fold
+nothing is chosen by what is measured on. Seconds are those of training; fastseq's include reading
+and tokenising, which PyTorch is given. A seed gives one run of each side (for ten-fold
 cross-validation the mean over the folds); what is told is the mean over the seeds with its standard
 error. fastseq passes where its mean is as good as what is asked for, and not behind PyTorch's by
 more than two standard errors of the difference.

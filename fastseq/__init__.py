@@ -87,7 +87,12 @@ __all__ = [
 ]
 
 
+_ROOMS = ("models", "nn")  # fastseq.nn.LSTM without a second import
+
+
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_module(f"fastseq.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'fastseq' has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)
@@ -96,4 +101,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted([*globals(), *_HOMES, *_ROOMS])

@@ -9,9 +9,9 @@ import numpy as np
 
 from fastseq.nn.recurrent import GRU, LSTM, RNN, Recurrent
 from tests.naive import recurrent as naive
-from tests.naive.differences import relative_error
 
 KINDS = ("lstm", "gru", "tanh", "relu")
+SMALLEST = 0.05  # beside inputs, weights and gradients of y of about 1
 
 
 @dataclass
@@ -132,12 +132,19 @@ def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 def errors(found: dict[str, Any], expected: dict[str, np.ndarray]) -> dict[str, float]:
-    """Each array's largest difference over the expected one's largest value."""
+    """Each array's largest difference over the expected one's largest value, or over SMALLEST.
+
+    Where every unit is saturated, 1 - h² has lost its digits to the rounding of h: the gradients
+    are small, and so are their errors, but not beside each other.
+    """
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         assert found[name].shape == value.shape, name
         assert found[name].dtype == np.float32, name
-    return {name: relative_error(found[name], expected[name]) for name in expected}
+    return {
+        name: float(np.abs(found[name] - true).max()) / max(float(np.abs(true).max()), SMALLEST)
+        for name, true in expected.items()
+    }
 
 
 def assert_as_twin(case: Case, key: int | None = None, masks: naive.Named | None = None) -> None:

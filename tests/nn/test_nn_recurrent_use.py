@@ -253,6 +253,26 @@ def test_weights_changed_in_place_are_used_from_the_next_pass_on(kind: str, trai
     assert not np.array_equal(before, found)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_held_weights_are_those_at_the_start_of_the_block(kind: str) -> None:
+    """For passes without training; those with it see every change, and leave what is held."""
+    case, other = (Case(kind, layers=2, bidirectional=True, seed=seed) for seed in (0, 1))
+    layer, changed = case.layer(), other.layer()
+    expected, _ = layer.forward(case.x, training=False)
+    with layer.weights_held():
+        for name, value in layer.parameters().items():
+            value[...] = other.parameters[name]
+        held, _ = layer.forward(case.x, training=False)
+        trained, _ = layer.forward(case.x)
+        layer.backward(case.dy)
+        again, _ = layer.forward(case.x, training=False)
+    np.testing.assert_array_equal(held, expected)
+    np.testing.assert_array_equal(again, expected)
+    new, _ = changed.forward(case.x, training=False)
+    np.testing.assert_array_equal(trained, new)
+    np.testing.assert_array_equal(layer.forward(case.x, training=False)[0], new)
+
+
 def test_joined_layers_work_on_the_common_buffers() -> None:
     case = Case("lstm", layers=2, bidirectional=True)
     layer, alone = case.layer(), case.layer()
