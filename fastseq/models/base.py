@@ -43,13 +43,14 @@ __all__ = [
 
 DEVICES = ("auto", "cpu", "cuda")
 CELLS = ("lstm", "gru", "rnn")
+NONLINEARITIES = ("tanh", "relu")
 
 # settings of one run, not of the model: another value gives the same weights
 RUN = frozenset({"threads", "device", "memory"})
 # settings of training, which a checkpoint compares by itself
 TRAINING = frozenset(
     {"epochs", "learning_rate", "optimizer", "optimizer_settings", "weight_decay", "schedule"}
-    | {"schedule_settings", "warmup", "clip", "clip_value", "patience", "seed"}
+    | {"schedule_settings", "warmup", "clip", "clip_value", "patience", "monitor", "seed"}
 )
 
 
@@ -59,6 +60,7 @@ class SequenceModel(Manners, ABC, Generic[L]):
     Parameters
     ----------
     cell : "lstm", "gru" or "rnn"
+    nonlinearity : of the cell "rnn": "tanh" or "relu"
     hidden : units of each direction of a recurrent layer
     layers : recurrent layers, each fed by the one before
     dropout : rate of the recurrent layers' inputs, of what passes between them and of their
@@ -76,6 +78,7 @@ class SequenceModel(Manners, ABC, Generic[L]):
     clip : largest norm of all gradients together; None: not clipped
     clip_value : largest absolute value of one gradient; None: not clipped
     patience : stop after so many epochs without a better validation; None: never
+    monitor : what a better validation is better by, one of `measures`; None: the first of them
     seed : of the first weights, the order of the data, and dropout
     threads : to work with; None for every core
     device : "auto", "cpu" or "cuda"
@@ -87,10 +90,11 @@ class SequenceModel(Manners, ABC, Generic[L]):
     columns: ClassVar[Mapping[str, str]]  # {argument of fit: what open_rows calls it}
     supervised: ClassVar[bool]  # whether there are targets beside the inputs
     learning_rates: ClassVar[Mapping[str, float]] = {}  # own defaults, by optimiser
-    monitor: ClassVar[tuple[str, bool]] = ("loss", False)  # a measure; whether larger is better
+    measures: ClassVar[Mapping[str, bool]]  # of validation: whether larger is better
     largest_loss: ClassVar[float | None] = 1e4  # nats; one batch above it has diverged
 
     cell: str
+    nonlinearity: str
     hidden: int
     layers: int
     dropout: float
@@ -107,6 +111,7 @@ class SequenceModel(Manners, ABC, Generic[L]):
     clip: float | None
     clip_value: float | None
     patience: int | None
+    monitor: str | None
     seed: int
     threads: int | None
     device: str
@@ -170,6 +175,8 @@ class SequenceModel(Manners, ABC, Generic[L]):
             tags_column=tags_column,
             value_columns=value_columns,
         )
+        if self.monitor is not None and valid is None:
+            raise SettingsError("monitor needs validation: give data to validate on")
         if resume and path is None:
             raise SettingsError("resume needs the path of the folder to go on from")
         team = Team(thread_count(self.threads))
@@ -203,6 +210,20 @@ class SequenceModel(Manners, ABC, Generic[L]):
             raise DeviceError("no CUDA device that sequence models can use: expected auto or cpu")
         if self.cell not in CELLS:
             raise SettingsError(f"cell is {self.cell!r}; expected one of {', '.join(CELLS)}")
+        if self.nonlinearity not in NONLINEARITIES:
+            raise SettingsError(
+                f"nonlinearity is {self.nonlinearity!r}; expected one of "
+                f"{', '.join(NONLINEARITIES)}"
+            )
+        if self.nonlinearity != "tanh" and self.cell != "rnn":
+            raise SettingsError(
+                f"nonlinearity {self.nonlinearity} is for the cell rnn; the cell {self.cell} has "
+                "its own, expected tanh"
+            )
+        if self.monitor is not None and self.monitor not in self.measures:
+            raise SettingsError(
+                f"monitor is {self.monitor!r}; expected one of {', '.join(self.measures)}"
+            )
         for name in ("hidden", "layers", "epochs", "batch_size"):
             at_least(name, getattr(self, name), 1)
         at_least("seed", self.seed, 0)
@@ -227,6 +248,11 @@ class SequenceModel(Manners, ABC, Generic[L]):
     def history_(self) -> History | None:
         """How it was trained, epoch by epoch."""
         return self.learned.history
+
+    @property
+    def monitored(self) -> str:
+        """The measure of validation that the best epoch is chosen by."""
+        return next(iter(self.measures)) if self.monitor is None else self.monitor
 
     @property
     def n_parameters_(self) -> int:
@@ -388,7 +414,7 @@ class SequenceModel(Manners, ABC, Generic[L]):
         return found
 
     def _training_settings(self, checkpoint_seconds: float) -> TrainingSettings:
-        rate = self.learning_rate
+        rate, monitor = self.learning_rate, self.monitored
         own = dict(self.optimizer_settings or {})
         if self.weight_decay:
             own["weight_decay"] = self.weight_decay
@@ -404,8 +430,8 @@ class SequenceModel(Manners, ABC, Generic[L]):
             clip=self.clip,
             clip_value=self.clip_value,
             patience=self.patience,
-            monitor=self.monitor[0],
-            larger_is_better=self.monitor[1],
+            monitor=monitor,
+            larger_is_better=self.measures[monitor],
             seed=self.seed,
             largest_loss=self.largest_loss,
             checkpoint_seconds=checkpoint_seconds,

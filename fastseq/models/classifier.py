@@ -136,7 +136,7 @@ class SequenceClassifier(TextModel[LearnedClassifier]):
     inputs: ClassVar[str] = "text"
     columns: ClassVar[Mapping[str, str]] = {"text_column": "text", "label_column": "label"}
     supervised: ClassVar[bool] = True
-    monitor: ClassVar[tuple[str, bool]] = ("accuracy", True)
+    measures: ClassVar[Mapping[str, bool]] = {"accuracy": True, "loss": False}
 
     bidirectional: bool
     pooling: str
@@ -147,6 +147,7 @@ class SequenceClassifier(TextModel[LearnedClassifier]):
         self,
         *,
         cell: str = "lstm",
+        nonlinearity: str = "tanh",
         hidden: int = 128,
         layers: int = 1,
         bidirectional: bool = False,
@@ -174,6 +175,7 @@ class SequenceClassifier(TextModel[LearnedClassifier]):
         clip: float | None = None,
         clip_value: float | None = None,
         patience: int | None = None,
+        monitor: str | None = None,
         seed: int = 0,
         threads: int | None = None,
         device: str = "auto",

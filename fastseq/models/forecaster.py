@@ -63,6 +63,7 @@ class Forecaster(SequenceModel[LearnedForecast]):
     inputs: ClassVar[str] = "values"
     columns: ClassVar[Mapping[str, str]] = {"value_columns": "values"}
     supervised: ClassVar[bool] = False
+    measures: ClassVar[Mapping[str, bool]] = {"loss": False, "rmse": False}
 
     window: int
     horizon: int
@@ -73,6 +74,7 @@ class Forecaster(SequenceModel[LearnedForecast]):
         window: int = 32,
         horizon: int = 1,
         cell: str = "lstm",
+        nonlinearity: str = "tanh",
         hidden: int = 64,
         layers: int = 1,
         dropout: float = 0.2,
@@ -89,6 +91,7 @@ class Forecaster(SequenceModel[LearnedForecast]):
         clip: float | None = 1.0,
         clip_value: float | None = None,
         patience: int | None = None,
+        monitor: str | None = None,
         seed: int = 0,
         threads: int | None = None,
         device: str = "auto",
@@ -130,11 +133,13 @@ class Forecaster(SequenceModel[LearnedForecast]):
         Raises DataError for a series shorter than the window, and as `predict`.
         """
         learned = self.learned
-        values = learned.scaler.scale(read_series(self._reader(examples, value_columns)).values)
-        if len(values) < self.window:
+        series = read_series(self._reader(examples, value_columns))
+        if len(series) < self.window:
             raise DataError(
-                f"a series of {len(values)} rows, expected at least {self.window}, the window"
+                f"{series.source}: a series of {len(series)} rows, expected at least "
+                f"{self.window}, the window"
             )
+        values = learned.scaler.scale(series.values)
         after: Float64 = self._without_column(self._from(values, np.array([len(values)])))[0]
         return after
 
@@ -242,7 +247,7 @@ class Forecaster(SequenceModel[LearnedForecast]):
         learned = self.learned
         series = read_series(self._reader(examples, value_columns))
         learned.reports["data"] = ReadReport(rows=len(series))
-        windows = Windows(learned.scaler.scale(series.values), self.window, self.horizon)
+        windows = self._windows(series, learned.scaler)
         rows = np.arange(len(windows)) + self.window
         expected = series.values[rows[:, None] + np.arange(self.horizon)]
         return self._from(windows.values, rows), expected, series
@@ -264,7 +269,7 @@ class Forecaster(SequenceModel[LearnedForecast]):
         reader = self._open(examples, None, columns)
         series = read_series(reader)
         scaler = Scaler.of(series)
-        windows = Windows(scaler.scale(series.values), self.window, self.horizon)
+        windows = self._windows(series, scaler)
         learned = LearnedForecast(
             self._network(len(series.names), team), reader.fields, scaler, series.names
         )
@@ -273,8 +278,12 @@ class Forecaster(SequenceModel[LearnedForecast]):
         if valid is not None:
             other = read_series(self._open_valid(valid, columns, reader))
             learned.reports["validation"] = ReadReport(rows=len(other))
-            held_out = Windows(scaler.scale(other.values), self.window, self.horizon)
+            held_out = self._windows(other, scaler)
         return ForecastStudy(learned, windows, held_out, self.batch_size, self.seed)
+
+    def _windows(self, series: Series, scaler: Scaler) -> Windows:
+        scaled = scaler.scale(series.values)
+        return Windows(scaled, self.window, self.horizon, series.source)
 
     def _network(self, columns: int, team: Team) -> ForecastNetwork:
         layers = recurrent(self, columns, False, team)

@@ -64,6 +64,7 @@ class LanguageModel(TextModel[LearnedLanguage]):
     inputs: ClassVar[str] = "text"
     columns: ClassVar[Mapping[str, str]] = {"text_column": "text"}
     supervised: ClassVar[bool] = False
+    measures: ClassVar[Mapping[str, bool]] = {"loss": False, "perplexity": False}
     learning_rates: ClassVar[Mapping[str, float]] = {"adam": 4e-3, "adamw": 4e-3, "sgd": 1.0}
 
     tie_weights: bool
@@ -73,6 +74,7 @@ class LanguageModel(TextModel[LearnedLanguage]):
         self,
         *,
         cell: str = "lstm",
+        nonlinearity: str = "tanh",
         hidden: int = 128,
         layers: int = 1,
         unit: str = "word",
@@ -98,6 +100,7 @@ class LanguageModel(TextModel[LearnedLanguage]):
         clip: float | None = 1.0,
         clip_value: float | None = None,
         patience: int | None = None,
+        monitor: str | None = None,
         seed: int = 0,
         threads: int | None = None,
         device: str = "auto",
@@ -204,6 +207,7 @@ class LanguageModel(TextModel[LearnedLanguage]):
             A setting is out of range, or two exclude each other; before anything is drawn.
         """
         check_settings(length, temperature, top_k, top_p, greedy, beams, length_penalty)
+        at_least("seed", seed, 0)
         vocabulary = self.learned.vocabulary
         if end_with_row and vocabulary.end is None:
             raise SettingsError(

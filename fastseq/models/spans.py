@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from fastseq.errors import DataError
@@ -72,47 +73,72 @@ def _read(tags: Sequence[str]) -> Iterator[Span]:
         yield Span(start, len(tags), kind)
 
 
+@dataclass(slots=True)
+class SpanCounts:
+    """Spans of each type, counted batch after batch.
+
+    right   predicted where one of the same start, stop and type is expected
+    given   predicted
+    wanted  expected
+    """
+
+    right: Counter[str] = field(default_factory=Counter)
+    given: Counter[str] = field(default_factory=Counter)
+    wanted: Counter[str] = field(default_factory=Counter)
+
+    def add(
+        self,
+        gold: Sequence[Sequence[str]],
+        predicted: Sequence[Sequence[str]],
+        first_row: int = 0,
+    ) -> None:
+        """Count the spans of more sequences, the first of which is called row `first_row`.
+
+        Raises DataError when the sequences differ in number or length (with the row), or a tag is
+        not of BIO's form.
+        """
+        if len(gold) != len(predicted):
+            raise DataError(f"{len(predicted)} tag sequences are predicted, expected {len(gold)}")
+        for row, (one, other) in enumerate(zip(gold, predicted, strict=True), first_row):
+            if len(one) != len(other):
+                raise DataError(f"row {row}: {len(other)} tags are predicted, expected {len(one)}")
+            try:
+                expected, found = set(_read(one)), set(_read(other))
+            except DataError as error:
+                raise DataError(f"row {row}: {error}") from None
+            self.right.update(span.kind for span in expected & found)
+            self.given.update(span.kind for span in found)
+            self.wanted.update(span.kind for span in expected)
+
+    def score(self) -> SpanScore:
+        """Precision, recall and F1 over the spans of all types together (micro)."""
+        return _score(self.right.total(), self.given.total(), self.wanted.total())
+
+    def by_kind(self) -> dict[str, SpanScore]:
+        """The same for each type on either side, in the order of their names."""
+        kinds = sorted({*self.given, *self.wanted})
+        return {k: _score(self.right[k], self.given[k], self.wanted[k]) for k in kinds}
+
+
 def span_f1(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> SpanScore:
     """Precision, recall and F1 over the spans of all sequences, all types together (micro).
 
     A predicted span is right where one of the same start, stop and type is in `gold`.
 
-    Raises DataError when the sequences differ in number or length (with the row), or a tag is
-    not of BIO's form.
+    Raises DataError as SpanCounts.add.
     """
-    counts = _counts(gold, predicted)
-    return _score(*(sum(each.values()) for each in counts))
+    counts = SpanCounts()
+    counts.add(gold, predicted)
+    return counts.score()
 
 
 def span_f1_by_kind(
     gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]
 ) -> dict[str, SpanScore]:
     """The same for each type on either side, in the order of their names."""
-    right, given, wanted = _counts(gold, predicted)
-    kinds = sorted({*given, *wanted})
-    return {kind: _score(right[kind], given[kind], wanted[kind]) for kind in kinds}
-
-
-def _counts(
-    gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]
-) -> tuple[Counter[str], Counter[str], Counter[str]]:
-    """Spans of each type: right, predicted, gold."""
-    if len(gold) != len(predicted):
-        raise DataError(f"{len(predicted)} tag sequences are predicted, expected {len(gold)}")
-    right: Counter[str] = Counter()
-    given: Counter[str] = Counter()
-    wanted: Counter[str] = Counter()
-    for row, (one, other) in enumerate(zip(gold, predicted, strict=True)):
-        if len(one) != len(other):
-            raise DataError(f"row {row}: {len(other)} tags are predicted, expected {len(one)}")
-        try:
-            expected, found = set(_read(one)), set(_read(other))
-        except DataError as error:
-            raise DataError(f"row {row}: {error}") from None
-        right.update(span.kind for span in expected & found)
-        given.update(span.kind for span in found)
-        wanted.update(span.kind for span in expected)
-    return right, given, wanted
+    counts = SpanCounts()
+    counts.add(gold, predicted)
+    return counts.by_kind()
 
 
 def _score(right: int, given: int, wanted: int) -> SpanScore:

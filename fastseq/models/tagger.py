@@ -22,12 +22,13 @@ from fastseq.models.data.ragged import offsets_of
 from fastseq.models.data.vocabulary import Vocabulary
 from fastseq.models.folder import Content, ModelFolder
 from fastseq.models.scoring import LearnedScores, ScoringStudy, encoded, scored
-from fastseq.models.spans import is_bio, span_f1
+from fastseq.models.spans import SpanCounts, is_bio
 from fastseq.models.tagger_network import CharacterWords, TaggerNetwork
 from fastseq.models.textual import (
     TextModel,
     encoder_files,
     encoder_statistics,
+    kind_of,
     recurrent,
     restored_encoder,
 )
@@ -69,7 +70,7 @@ class SequenceTagger(TextModel[LearnedTagger]):
     inputs: ClassVar[str] = "tokens"
     columns: ClassVar[Mapping[str, str]] = {"tokens_column": "tokens", "tags_column": "tags"}
     supervised: ClassVar[bool] = True
-    monitor: ClassVar[tuple[str, bool]] = ("accuracy", True)
+    measures: ClassVar[Mapping[str, bool]] = {"accuracy": True, "loss": False}
 
     bidirectional: bool
     crf: bool
@@ -81,6 +82,7 @@ class SequenceTagger(TextModel[LearnedTagger]):
         self,
         *,
         cell: str = "lstm",
+        nonlinearity: str = "tanh",
         hidden: int = 128,
         layers: int = 1,
         bidirectional: bool = False,
@@ -109,6 +111,7 @@ class SequenceTagger(TextModel[LearnedTagger]):
         clip: float | None = None,
         clip_value: float | None = None,
         patience: int | None = None,
+        monitor: str | None = None,
         seed: int = 0,
         threads: int | None = None,
         device: str = "auto",
@@ -202,8 +205,7 @@ class SequenceTagger(TextModel[LearnedTagger]):
         report = learned.reports["data"] = ReadReport()
         network = learned.network
         spanned = is_bio(self.classes_.tolist())
-        gold: list[list[str]] = []
-        found: list[list[str]] = []
+        spans = SpanCounts()
         losses = weights = 0.0
         right = count = 0
         for rows, part in encoded(learned.encoder, reader, report):
@@ -217,15 +219,15 @@ class SequenceTagger(TextModel[LearnedTagger]):
             right += int(np.count_nonzero(codes == part.targets))
             count += len(codes)
             if spanned and rows.tags is not None and rows.token_offsets is not None:
-                gold += _lists(rows.tags, rows.token_offsets)
                 # rows without tokens are no examples, and have no codes either
-                found += _lists(learned.labels.decode(codes), rows.token_offsets)
+                found = _lists(learned.labels.decode(codes), rows.token_offsets)
+                spans.add(_lists(rows.tags, rows.token_offsets), found, rows.first_row)
         if not weights:
             what = "every tag is unseen in training" if count else "there are no tokens"
             raise DataError(f"{reader.sources[0].name}: {what}: nothing to measure")
         measures = {"accuracy": right / count, "loss": losses / weights}
         if spanned:
-            measures |= span_f1(gold, found)._asdict()
+            measures |= spans.score()._asdict()
         return measures
 
     def score(self, examples: Any, y: Any = None) -> float:
@@ -285,7 +287,12 @@ class SequenceTagger(TextModel[LearnedTagger]):
                 len(encoder.chars), self.char_embedding, seed=mixed_key(self.seed, 4), team=team
             )
             words = CharacterWords(
-                self.cell, table, self.char_hidden, mixed_key(self.seed, 5), team
+                self.cell,
+                kind_of(self),
+                table,
+                self.char_hidden,
+                mixed_key(self.seed, 5),
+                team,
             )
         inputs = size if words is None else size + words.size
         layer = recurrent(self, inputs, self.bidirectional, team)

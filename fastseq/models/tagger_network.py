@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from fastseq.kernels.embedding import gather, scatter_add
@@ -9,7 +11,6 @@ from fastseq.models.data.batches import Batch
 from fastseq.models.data.characters import WordCharacters
 from fastseq.models.data.ragged import offsets_of, places
 from fastseq.models.scoring import ScoringNetwork
-from fastseq.models.textual import KINDS
 from fastseq.nn.crf import CRF, Constraints
 from fastseq.nn.dense import Dense
 from fastseq.nn.dropout import Dropout, mixed_key
@@ -26,12 +27,21 @@ class CharacterWords:
     """Words by their characters: an embedding, a recurrent layer in both directions, and what
     each direction has read at its end. Every distinct word of a batch is read once.
 
+    cell  its name, and `kind` the class of the layer
     size  of a word's vector
     """
 
-    def __init__(self, cell: str, table: Embedding, hidden: int, seed: int, team: Team) -> None:
+    def __init__(
+        self,
+        cell: str,
+        kind: Callable[..., Recurrent],
+        table: Embedding,
+        hidden: int,
+        seed: int,
+        team: Team,
+    ) -> None:
         self._table = table
-        self._recurrent = KINDS[cell](table.size, hidden, bidirectional=True, seed=seed, team=team)
+        self._recurrent = kind(table.size, hidden, bidirectional=True, seed=seed, team=team)
         self.size = self._recurrent.output_size
         self._ends = Pooling("last", self.size, bidirectional=True, team=team)
         self._inverse: Int32 | None = None

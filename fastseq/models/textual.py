@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from fastseq.nn.recurrent import GRU, LSTM, RNN, Recurrent
 from fastseq.threads import Team
 from fastseq.types import Float32, Texts
 
-KINDS: dict[str, Callable[..., Recurrent]] = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
+_KINDS: dict[str, Callable[..., Recurrent]] = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 
 _VOCABULARY = "vocabulary.parquet"
 _CHARACTERS = "characters.parquet"
@@ -120,9 +121,15 @@ class TextModel(SequenceModel[L]):
         table.load_rows(*vectors)
 
 
+def kind_of(model: SequenceModel[Any]) -> Callable[..., Recurrent]:
+    """The class of recurrent layers that a model's settings ask for."""
+    kind = _KINDS[model.cell]
+    return partial(kind, nonlinearity=model.nonlinearity) if model.cell == "rnn" else kind
+
+
 def recurrent(model: SequenceModel[Any], inputs: int, bidirectional: bool, team: Team) -> Recurrent:
     """The recurrent layers that a model's settings ask for."""
-    return KINDS[model.cell](
+    return kind_of(model)(
         inputs,
         model.hidden,
         model.layers,

@@ -174,7 +174,7 @@ class Recurrent(Layer):
         lengths : int[B], from 1 to T, in any order; T for all when None
         state : the initial state, zeros when None: h, or (h, c) for an LSTM, each [L·D, B, H]
         training : keep what `backward` needs, and drop out
-        key : says which elements are dropped; the number of calls so far when None
+        key : says which elements are dropped; by the seed and the number of calls when None
         index : int[T, B], with x float32[U, I]: step t of row b reads x[index[t, b]]. What the
             weights make of a row of x is then computed once, however often it is read, and so are
             its gradients: for tokens much less work than a row each
@@ -208,7 +208,7 @@ class Recurrent(Layer):
         ragged = bool((found < T).any())
         y = (np.zeros if ragged else np.empty)((T, B, self.output_size), np.float32)
         layout = lay_out(found, np.arange(B), B, self._slices(int(found.sum())))
-        key = self._calls if key is None else key
+        key = mixed_key(self.seed, self._calls) if key is None else key
         state = self._forward(x, y.reshape(T * B, -1), layout, state, training, key, index)
         return y, state
 

@@ -126,7 +126,8 @@ def choose_fields(
     Raises
     ------
     DataError
-        A column is not there, cannot serve or cannot be guessed; the message lists the columns.
+        A column is not there, cannot serve, cannot be guessed, or would be input and target at
+        once; the message lists the columns.
     SettingsError
         `inputs` is none of the three.
     """
@@ -190,6 +191,16 @@ def choose_fields(
     if not targets:
         fields = fields.without_targets()
     check_fields(schema, fields, where)
+    for target, role, read, inputs in (
+        (fields.label, "label", fields.text, "text"),
+        (fields.tags, "tags", (fields.tokens,), "tokens"),
+    ):
+        if target is not None and target in read:
+            raise DataError(
+                f"{where}: the column {target!r} is to be both the {inputs} and the {role}: name "
+                f"another for one of them (--{inputs}-column, --{role}-column); its columns: "
+                f"{listing(schema)}"
+            )
     return fields
 
 

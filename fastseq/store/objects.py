@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from fastseq.errors import DataError, SettingsError
 from fastseq.store.arrays import INT32_MAX, int64_array
 from fastseq.store.columns import TEXT_NAME
 from fastseq.store.fields import LABEL_NAME, TAGS_NAME, TOKENS_NAME, VALUE_NAME
+from fastseq.store.sources import PARQUET, SUFFIX, below
 from fastseq.types import Texts
 
 
@@ -27,9 +29,13 @@ def as_source(examples: Any, targets: Any = None, inputs: str = "text") -> Any:
 
     Parameters
     ----------
-    examples : a path, a table, a data frame: returned as it is, its columns to be settled there.
-        Else one element for each row: strings for "text" (a list, a NumPy array, types.Texts, an
-        Arrow array or a Series); lists of strings for "tokens"; numbers [T] or [T, C] for "values"
+    examples : a path, a list of paths, a table, a data frame: returned as it is, its columns to be
+        settled there. Else one element for each row: strings for "text" (a list, a NumPy array,
+        types.Texts, an Arrow array or a Series); lists of strings for "tokens"; numbers [T] or
+        [T, C] for "values".
+        A list of strings beside which no targets are given is one of paths where every string
+        ends in ".parquet" (a glob may), or is a Parquet file or a folder of some that is there. A
+        NumPy array of strings is never one.
     targets : labels (strings, integers or booleans) or lists of tags; None where examples have
         them, or none are wanted
     inputs : "text", "tokens" or "values"
@@ -41,7 +47,7 @@ def as_source(examples: Any, targets: Any = None, inputs: str = "text") -> Any:
     SettingsError
         Targets beside a table, or something that cannot be read at all.
     """
-    if _is_source(examples):
+    if _is_source(examples) or (targets is None and _are_paths(examples)):
         if targets is not None:
             raise SettingsError(
                 "targets are given beside a table or file, which has its own: expected None"
@@ -67,10 +73,32 @@ def _is_source(examples: Any) -> bool:
     if isinstance(examples, str | os.PathLike | pa.Table | pa.RecordBatch | pa.RecordBatchReader):
         return True
     if isinstance(examples, list | tuple) and examples:
-        return all(isinstance(path, os.PathLike) for path in examples)
+        return all(isinstance(path, os.PathLike) for path in examples)  # strings may be texts
     arrow = hasattr(examples, "__arrow_c_stream__") or hasattr(examples, "__arrow_c_array__")
     # several columns: a data frame names them, a stream's schema does
     return arrow and (hasattr(examples, "columns") or hasattr(examples, "schema"))
+
+
+def _are_paths(examples: Any) -> bool:
+    return (
+        isinstance(examples, list | tuple)
+        and len(examples) > 0
+        and all(
+            isinstance(e, os.PathLike) or (isinstance(e, str) and _is_path(e)) for e in examples
+        )
+    )
+
+
+def _is_path(text: str) -> bool:
+    if text.endswith(SUFFIX):
+        return True
+    try:
+        if os.path.isdir(text):
+            return any(below(Path(text)))
+        with open(text, "rb") as file:
+            return file.read(len(PARQUET)) == PARQUET
+    except (OSError, ValueError):  # no such file, or nothing that a file can be called
+        return False
 
 
 def _column(values: Any) -> pa.Array | None:

@@ -15,6 +15,8 @@ from fastseq.errors import DataError, SettingsError
 from fastseq.store.atomic import reason
 from fastseq.store.manifest import MANIFEST
 
+SUFFIX = ".parquet"  # of the files that are looked for in a folder
+PARQUET = b"PAR1"  # the first bytes of any
 MAX_ROWS = 16_384  # rows read at a time
 # Bytes read ahead of each column. With it Parquet's pages are read one after the other; without
 # it a whole column of a row group is, which can be gigabytes.
@@ -183,7 +185,7 @@ def find_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     for given in paths:
         path = Path(given)
         if path.is_dir():
-            files = sorted(_below(path))
+            files = sorted(below(path))
             if not files:
                 raise DataError(f"{path}: no *.parquet file in this folder or below it")
         elif path.exists():
@@ -200,15 +202,16 @@ def find_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     return list(found.values())
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def below(folder: Path) -> Iterator[Path]:
+    """The Parquet files of a folder that `find_files` reads, in no order."""
     if (folder / MANIFEST).exists() and any(folder.glob("data-*")):
         return
     for entry in folder.iterdir():
         if entry.name[0] in "._":
             continue
         if entry.is_dir():
-            yield from _below(entry)
-        elif entry.suffix == ".parquet":
+            yield from below(entry)
+        elif entry.suffix == SUFFIX:
             yield entry
 
 

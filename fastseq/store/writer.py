@@ -118,7 +118,7 @@ class DataFile(io.RawIOBase):
 
 class FolderWriter:
     """Writes one commit; a context manager. Leaving the block without `commit` removes what was
-    written, and the commit that stood before still stands.
+    written, with the folder where it was made for it, and the commit before still stands.
 
     Parameters
     ----------
@@ -159,6 +159,7 @@ class FolderWriter:
 
     def __enter__(self) -> FolderWriter:
         self._check_place()
+        self._made = [folder for folder in (self.root, *self.root.parents) if not folder.exists()]
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             self._lock = filelock.FileLock(self.root / LOCK, timeout=0)
@@ -200,8 +201,19 @@ class FolderWriter:
                         continue  # of a file about to be removed
             # after a commit this removes the files of the one before it
             self._sweep()
+            self._unmake()
         finally:
             self._lock.release()
+
+    def _unmake(self) -> None:
+        """Remove the folders that were made for a commit that did not come."""
+        with suppress(OSError):
+            if not self._made or os.listdir(self.root) != [LOCK]:
+                return
+            # under the lock, so that nobody else begins here meanwhile
+            (self.root / LOCK).unlink()
+            for folder in self._made:
+                folder.rmdir()
 
     def create(self, name: str, dtype: npt.DTypeLike | None = None) -> DataFile:
         """A new data file, to be appended to and closed. Its dtype, unless given, is that of the

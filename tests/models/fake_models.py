@@ -104,6 +104,11 @@ def kill(model: Linear) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def explode(model: Linear) -> None:
+    """Finite gradients that throw the weights far away."""
+    model.parameters.gradients[...] = 1e9
+
+
 def spoil(model: Linear) -> None:
     """A gradient that is not a number."""
     model.parameters.gradients[0] = np.nan

@@ -238,16 +238,20 @@ def test_progress_is_told_now_and_then() -> None:
         model.hooks[n, "learn"] = lambda model: time.sleep(0.25)
     told: list[TrainingProgress] = []
     started = time.perf_counter()
-    train(model, TrainingSettings(epochs=2), report=told.append)
+    history = train(model, TrainingSettings(epochs=2), report=told.append)
     most = (time.perf_counter() - started) / EVERY + 3
-    assert [(p.epoch, p.step) for p in told if p.step == 8] == [(1, 8), (2, 8)]
-    assert 5 <= len(told) <= most, "at the beginning, after each pause, at each end"
+    ends = [(p.epoch, p.valid is not None) for p in told if p.step == 8]
+    assert ends == [(1, False), (1, True), (2, False), (2, True)]
+    assert 7 <= len(told) <= most + 2, "at the beginning, after each pause, at each end"
     assert all(p.epochs == 2 and p.steps == 8 for p in told)
     assert all(math.isfinite(p.loss) and p.units_per_second > 0 for p in told)
     assert all(p.seconds_left is not None and p.seconds_left >= 0 for p in told)
     assert told[-1].seconds_left == 0
+    assert [p.valid["loss"] for p in told if p.valid] == history.columns["valid_loss"]
+    assert [p.loss for p in told if p.valid] == history.columns["train_loss"]
     unknown: list[TrainingProgress] = []
-    train(Linear(known=False), TrainingSettings(epochs=1), report=unknown.append)
+    train(Linear(known=False, valid=False), TrainingSettings(epochs=1), report=unknown.append)
+    assert unknown[-1].valid is None
     assert {(p.steps, p.seconds_left) for p in unknown} == {(None, None)}
 
 
@@ -271,7 +275,7 @@ def test_ctrl_c_leaves_a_whole_step(tmp_path: Path, where: str) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(model, settings, checkpoint)
     assert signal.getsignal(signal.SIGINT) is before
-    assert len(model.keys) == place
+    assert model.keys == [mix(0, step) for step in range(place + 1)], "and a look at the next"
     again, whole = Linear(), Linear()
     train(again, settings, checkpoint, resume=True)
     assert again.keys[0] == mix(0, place)

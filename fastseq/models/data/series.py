@@ -32,10 +32,12 @@ class Series:
 
     values  float64[T, C], finite, in the columns' own units
     names   of the C columns
+    source  the file or table, for messages
     """
 
     values: Float64
     names: tuple[str, ...]
+    source: str = "the series"
 
     def __len__(self) -> int:
         return len(self.values)
@@ -49,7 +51,9 @@ def read_series(reader: RowReader) -> Series:
     parts = [batch.values for batch in reader.batches() if batch.values is not None]
     if not parts:
         raise DataError(f"{reader.sources[0].name}: no rows, expected a series")
-    return Series(np.concatenate(parts), reader.fields.values)
+    more = len(reader.sources) - 1
+    source = reader.sources[0].name + (f" and {more} more" if more else "")
+    return Series(np.concatenate(parts), reader.fields.values, source)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,6 +127,7 @@ class Windows:
     values   float32[T, C], scaled
     window   steps that are looked at
     horizon  steps that are forecast
+    source   the file or table, for messages
 
     Raises
     ------
@@ -135,9 +140,10 @@ class Windows:
     values: Float32
     window: int
     horizon: int
+    source: str = "the series"
 
     def __post_init__(self) -> None:
-        _check(len(self.values), self.window, self.horizon)
+        _check(len(self.values), self.window, self.horizon, self.source)
 
     def __len__(self) -> int:
         return len(self.values) - self.window - self.horizon + 1
@@ -201,12 +207,12 @@ def last_value_errors(values: Float64, window: int, horizon: int) -> tuple[float
     return float(np.sqrt(squares / horizon)), absolutes / horizon
 
 
-def _check(steps: int, window: int, horizon: int) -> None:
+def _check(steps: int, window: int, horizon: int, source: str = "the series") -> None:
     for name, value in (("window", window), ("horizon", horizon)):
         if value < 1:
             raise SettingsError(f"{name} is {value}; expected at least 1")
     if steps < window + horizon:
         raise DataError(
-            f"a series of {steps} rows, expected at least {window + horizon} for a window of "
-            f"{window} and a horizon of {horizon}"
+            f"{source}: a series of {steps} rows, expected at least {window + horizon} for a "
+            f"window of {window} and a horizon of {horizon}"
         )

@@ -19,6 +19,7 @@ class TrainingProgress(NamedTuple):
     loss              mean over this epoch so far
     units_per_second  tokens (or numbers) learned from a second, over this epoch so far
     seconds_left      until the last epoch ends, if nothing stops it before; None while unknown
+    valid             what validation found, told once behind an epoch's last step; None before
     """
 
     epoch: int
@@ -28,6 +29,7 @@ class TrainingProgress(NamedTuple):
     loss: float
     units_per_second: float
     seconds_left: float | None
+    valid: dict[str, float] | None = None
 
 
 Report = Callable[[TrainingProgress], None]

@@ -3,6 +3,11 @@
 A step draws a batch, lets the model add its gradients, clips them and lets the optimiser move the
 weights. After an epoch the model is validated and the best weights are kept. What the loop knows
 lies in a `State` and in a few arrays, so that a checkpoint of them continues bit for bit.
+
+A checkpoint holds only weights that a loss has proven: it is written inside a step, after its loss
+and gradients were found finite and before they move the weights. Where no step comes any more (the
+end of a training, Ctrl-C) the loss of one more batch is looked at instead. So weights that a last
+step ruined never replace good ones.
 """
 
 from __future__ import annotations
@@ -53,10 +58,10 @@ def train(
 
     Parameters
     ----------
-    checkpoint : where to save, at the end of epochs and every `checkpoint_seconds`; the last one
-        stays, so that a finished run can be resumed for more epochs
+    checkpoint : where to save, after epochs and every `checkpoint_seconds`; the last one stays, so
+        that a finished run can be resumed for more epochs
     resume : go on from `checkpoint`; from the beginning where none was saved yet
-    report : told a few times a second how far training has come
+    report : told a few times a second how far training has come, and what each validation found
     team : threads for the norm of the gradients
 
     Raises
@@ -65,13 +70,14 @@ def train(
         A loss or a gradient is not finite, or the loss too high: at which step, and which setting
         to lower.
     SettingsError
-        A setting does not fit the model, or the checkpoint is of another run.
+        A setting does not fit the model; the checkpoint is of another run, or of one that has
+        come further than `epochs`.
     FormatError
         The checkpoint is damaged.
     DataError
         An epoch has no batch, or fewer than when the checkpoint was made.
     KeyboardInterrupt
-        Ctrl-C; the checkpoint then holds the last complete step.
+        Ctrl-C; the checkpoint then holds the last complete step, unless that spoilt the weights.
     """
     with Interrupts() as interrupts:
         run = _Run(model, settings, checkpoint, report, team or Team(1), interrupts)
@@ -132,6 +138,8 @@ class _Run:
         self._saved = (0, 0)  # epoch and step of the last checkpoint
         self._saved_at = time.perf_counter()
         self._saving = 0.0  # seconds that the last one took
+        self._owed = False  # the next step is to save first
+        self._proven = False  # a finite loss of the weights as they are was seen
         self._pace = Pace()
 
     def _total_steps(self) -> int:
@@ -150,7 +158,14 @@ class _Run:
         assert self._checkpoint is not None
         self.state, arrays = self._checkpoint.load(self._training())
         self.state.diverged = False
-        self._saved = (self.state.epoch, self.state.step)
+        self._saved = self._place
+        if self._place > (self._settings.epochs, 0):
+            epoch, step = self._place
+            begun = f" and {step} steps of the next" if step else ""
+            raise SettingsError(
+                f"{self._checkpoint.path}: cannot resume: epochs is {self._settings.epochs}, but "
+                f"{epoch} epochs{begun} are done: expected at least {epoch + (step > 0)}"
+            )
         try:
             np.copyto(self._parameters.values, arrays[_PARAMETERS])
             self._best = arrays.get(_BEST)
@@ -172,16 +187,53 @@ class _Run:
             self._interrupts.hold()
             self._end_epoch(valid, now - began)
             self._interrupts.release()
+            if self._done():
+                self._finish()
             waited = now - self._saved_at
-            if self._done() or waited * CHECKPOINT_SHARE >= self._saving or self._every_step:
-                self._save()
+            self._owed = waited * CHECKPOINT_SHARE >= self._saving or self._every_step
         if self._best is not None:
             np.copyto(self._parameters.values, self._best)
 
+    def _finish(self) -> None:
+        """Save what the last step gave, if it is good."""
+        self._interrupts.hold()
+        loss = 0.0 if self._proven else self._next_loss()
+        good = not self._bad(loss)
+        if good:
+            self._save(self._now_carried())
+        self._interrupts.release()
+        if not good and self._best is None:
+            raise self._diverged(loss, 0.0, "after the last step")
+
     def save_interrupted(self) -> None:
         """Save the last complete step, unless one was broken off by a second Ctrl-C."""
-        if self._whole and self._saved != self._place:
-            self._save()
+        if self._whole and self._saved != self._place and self._checkpoint is not None:
+            self._interrupts.hold()
+            if not self._bad(self._next_loss()):
+                self._save(self._now_carried())
+            self._interrupts.release()
+
+    def _next_loss(self) -> float:
+        """The loss of the batch that comes next; all but the gradients stays as it is."""
+        state = self.state
+        carried = self._carried = self._now_carried()
+        batch = next(self._remaining_batches(), None)
+        if batch is None:
+            batch = next(iter(self._model.batches(state.epoch + 1)))
+        self._parameters.zero_gradients()
+        loss = float(self._model.learn(batch, mix(self._settings.seed, state.steps)).loss)
+        self._carried = carried
+        return loss
+
+    def _now_carried(self) -> Arrays:
+        """What passes to the next batch, as it will stay."""
+        if self._carried is not None:
+            return self._carried
+        return {name: array.copy() for name, array in self._model.carried().items()}
+
+    def _bad(self, loss: float) -> bool:
+        limit = self._settings.largest_loss
+        return not math.isfinite(loss) or (limit is not None and loss > limit)
 
     def _done(self) -> bool:
         patience = self._settings.patience
@@ -196,15 +248,13 @@ class _Run:
         self._pace.start()
         then = time.perf_counter()
         for batch in batches:
-            self._step(batch)
+            saving = self._owed or then - self._saved_at >= seconds
+            paused = self._step(batch, saving)
             now = time.perf_counter()
-            state.seconds += now - then
+            state.seconds += now - then - paused
             then = now
             if self._report is not None and self._pace.due(now):
                 self._tell(now, steps)
-            if now - self._saved_at >= seconds:
-                self._save()
-                then = time.perf_counter()
         if state.step == 0:
             raise DataError("nothing to learn from: an epoch without a batch")
         self._tell(then, steps)
@@ -223,8 +273,13 @@ class _Run:
             self._carried = None
         return batches
 
-    def _step(self, batch: Any) -> None:
+    def _step(self, batch: Any, saving: bool) -> float:
+        """Learn from a batch; with `saving` also save where the run is before it. Returns the
+        seconds that saving took."""
         state, settings, parameters = self.state, self._settings, self._parameters
+        new = self._place not in ((0, 0), self._saved)
+        saving = saving and new and self._checkpoint is not None
+        carried = self._now_carried() if saving else {}
         self._interrupts.hold()
         self._whole = False
         parameters.zero_gradients()
@@ -234,10 +289,10 @@ class _Run:
             norm = gradient_norm(parameters, self._team, settings.frozen)
         else:
             norm = clip_norm(parameters, settings.clip, self._team, settings.frozen)
-        limit = settings.largest_loss
-        high = limit is not None and loss > limit
-        if high or not (math.isfinite(loss) and math.isfinite(norm)):
-            raise self._diverged(loss, norm)
+        if self._bad(loss) or not math.isfinite(norm):
+            raise self._diverged(loss, norm, f"at epoch {state.epoch + 1}, step {state.step + 1}")
+        if saving:
+            self._save(carried)
         if settings.clip_value is not None:
             clip_value(parameters, settings.clip_value, self._team, settings.frozen)
         self._optimiser.step(self._schedule(state.steps, self._total))
@@ -249,7 +304,9 @@ class _Run:
         state.steps += 1
         self._pace.taken += 1
         self._whole = True
+        self._proven = False
         self._interrupts.release()
+        return self._saving if saving else 0.0
 
     def _end_epoch(self, valid: dict[str, float], seconds: float) -> None:
         state = self.state
@@ -263,7 +320,11 @@ class _Run:
             "seconds": state.seconds + seconds,
         }
         self._keep_best(valid)
+        self._proven = not self._bad(float(valid.get("loss", math.nan)))
         state.history.append(row, valid)
+        if valid:
+            steps = self._model.steps_per_epoch(state.epoch)
+            self._tell(time.perf_counter(), steps, valid)
         state.begin_epoch()
 
     def _keep_best(self, valid: dict[str, float]) -> None:
@@ -303,26 +364,25 @@ class _Run:
         own = {"learning_rate": self._learning_rate, "parameters": self._shapes}
         return {**asdict(self._settings), **own}
 
-    def _save(self) -> None:
-        began = self._saved_at = time.perf_counter()
+    def _save(self, carried: Arrays) -> None:
+        """Write a checkpoint of where the run is; `carried` as it is between the two batches."""
+        began = time.perf_counter()
+        self._owed = False
         if self._checkpoint is None:
             return
-        carried = self._model.carried() if self._carried is None else self._carried
         arrays: Arrays = {_PARAMETERS: self._parameters.values}
         if self._best is not None:
             arrays[_BEST] = self._best
         arrays |= {_OPTIMISER + name: array for name, array in self._optimiser.state().items()}
         arrays |= {_CARRIED + name: array for name, array in carried.items()}
-        self._interrupts.hold()
         self.state.schedule = self._schedule.state()
         self._checkpoint.save(self._training(), self.state, arrays)
         self._saved = self._place
-        self._interrupts.release()
         self._saved_at = time.perf_counter()
         self._saving = self._saved_at - began
 
-    def _diverged(self, loss: float, norm: float) -> TrainingError:
-        settings, state = self._settings, self.state
+    def _diverged(self, loss: float, norm: float, where: str) -> TrainingError:
+        settings = self._settings
         of_loss = math.isfinite(norm) or not math.isfinite(loss)
         what, value = ("loss", loss) if of_loss else ("norm of the gradients", norm)
         limit = settings.clip or settings.clip_value
@@ -334,11 +394,11 @@ class _Run:
             epoch, step = self._saved
             kept = f"; the checkpoint of epoch {epoch + 1}, step {step} can be resumed with these"
         return TrainingError(
-            f"the {what} became {value:g} at epoch {state.epoch + 1}, step {state.step + 1}: lower "
-            f"the learning rate (now {self._learning_rate:g}) or {clip}{kept}"
+            f"the {what} became {value:g} {where}: lower the learning rate (now "
+            f"{self._learning_rate:g}) or {clip}{kept}"
         )
 
-    def _tell(self, now: float, steps: int | None) -> None:
+    def _tell(self, now: float, steps: int | None, valid: dict[str, float] | None = None) -> None:
         if self._report is None:
             return
         state, epochs = self.state, self._settings.epochs
@@ -352,6 +412,7 @@ class _Run:
                 _ratio(state.loss_sum, state.weight_sum),
                 _ratio(state.units, state.seconds),
                 self._pace.seconds_left(now, remaining),
+                valid,
             )
         )
 
