@@ -153,11 +153,11 @@ TASKS = {
     ),
     "sst2": Task(
         "classifier", ("classify/sst2/train.parquet", "classify/sst2/test.parquet"),
-        {**BILSTM, "dropout": 0.5, "epochs": 8, "schedule": "cosine"}, "accuracy", 0.79, labelled,
+        {**BILSTM, "dropout": 0.5, "epochs": 5, "schedule": "cosine"}, "accuracy", 0.79, labelled,
     ),
     "mr": Task(
         "classifier", ("classify/mr/all.parquet",),
-        {**BILSTM, "dropout": 0.5, "epochs": 8, "schedule": "cosine"}, "accuracy", 0.74, folds,
+        {**BILSTM, "dropout": 0.5, "epochs": 5, "schedule": "cosine"}, "accuracy", 0.74, folds,
     ),
     "chnsenticorp": Task(
         "classifier",
@@ -177,7 +177,8 @@ TASKS = {
     "shakespeare": Task(
         "language",
         ("text/tinyshakespeare_train.parquet", "text/tinyshakespeare_valid.parquet"),
-        {"unit": "char", "hidden": 256, "layers": 2, "dropout": 0.2, "epochs": 12}, "nats", 1.55,
+        {"unit": "char", "hidden": 256, "layers": 2, "dropout": 0.1, "epochs": 4, "bptt": 64,
+         "learning_rate": 5e-3}, "nats", 1.55,
         texts, larger=False,
     ),
     "wiki-words": Task(

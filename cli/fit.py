@@ -55,6 +55,7 @@ class Setting(NamedTuple):
     metavar   of its value, where its kind has none
     repeated  may be given several times
     unset     what the help page says of a default that is None
+    cells     whose command has it
     """
 
     flags: str
@@ -64,6 +65,7 @@ class Setting(NamedTuple):
     metavar: str | None = None
     repeated: bool = False
     unset: str = ""
+    cells: tuple[str, ...] = tuple(CELLS)
 
     @property
     def flag(self) -> str:
@@ -138,6 +140,9 @@ MODEL = (
     Setting("--embeddings", "File of word vectors to start from.", _FILE, UNITS, metavar="FILE"),
     Setting("--freeze-embeddings", "Leave the embeddings as they are.", bool, UNITS),
     Setting("--hidden", "Numbers in the state of a layer."),
+    Setting(
+        "--nonlinearity", "What bounds a state.", _one_of("tanh", "relu"), TASKS, cells=("rnn",)
+    ),
     Setting("--layers", "Recurrent layers, one above the other."),
     Setting("--bidirectional/--no-bidirectional", "read backwards too.", bool, LABELLED),
     Setting(
@@ -197,6 +202,14 @@ TRAINING = (
     Setting("--clip", "Largest norm of all gradients; 0: any.", float, unset="0"),
     Setting("--clip-value", "Largest value of one gradient; 0: any.", float, unset="0"),
     Setting("--patience", "Stop after N epochs without a better validation."),
+    Setting(
+        "--monitor",
+        "What a validation is better by: loss, or accuracy, perplexity or rmse of its task.",
+        str,
+        TASKS,
+        "M",
+        unset="accuracy; language, forecast: loss",
+    ),
     Setting("--seed", "Of all that is random."),
     Setting("--device", "Where to compute.", _one_of("auto", "cpu", "cuda")),
     Setting("--memory", "Working memory, such as 256MB.", str, metavar="SIZE"),
@@ -270,7 +283,7 @@ def _command(cell: str) -> click.Command:
             metavar="FILE",
             help="Draw the norm of the gradient that reaches each time step.",
         ),
-        *(setting.option() for setting in SETTINGS.values()),
+        *(setting.option() for setting in SETTINGS.values() if cell in setting.cells),
         common_options,
         pass_common,
     ]
@@ -412,11 +425,11 @@ def _summary(model: SequenceModel[Any], unit: str, seconds: float) -> Iterator[t
     rows = [] if history is None else list(history.rows())
     if not rows or history is None:
         return
-    measure, larger = model.monitor
+    measure = model.monitored
     best = rows[-1]
     if history.measures:
         measured = [row for row in rows if math.isfinite(row[f"valid_{measure}"])]
-        choose = max if larger else min  # of equals the first, as training does
+        choose = max if model.measures[measure] else min  # of equals the first, as training does
         best = choose(measured or rows[-1:], key=lambda row: row[f"valid_{measure}"])
         yield "best epoch", f"{best['epoch']} of {len(rows)}"
     else:

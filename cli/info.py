@@ -14,6 +14,7 @@ from .options import Common, common_options, example, format_option, pass_common
 from .output import write_json, write_pairs
 
 UNITS = {"char": "characters", "byte": "bytes", "word": "words", "space": "words"}
+MANIFEST, CHECKPOINT = "manifest.json", "checkpoint"  # as the library calls them
 _SHOWN = 20  # values of a list before the rest is counted only
 
 
@@ -31,18 +32,24 @@ _SHOWN = 20  # values of a list before the rest is counted only
 def command(common: Common, path: Path, verify: bool, form: str) -> None:
     """Say what PATH is, an index or a model: its kind, sizes and settings.
 
-    Of a model also what it learned (weights, classes, vocabulary) and how its training ended.
-    With --verify every byte is read: exit status 0 when all is well, 1 when a file is damaged or
-    missing, each of which is named.
+    Of a model also what it learned (weights, classes, vocabulary) and how its training ended; of a
+    training that did not end, how far it came. With --verify every byte is read, of a model also
+    those of its checkpoint: exit status 0 when all is well, 1 when a file is damaged or missing,
+    each of which is named.
     """
     from fastseq.settings import format_size
     from fastseq.store import folder
 
-    said = folder.describe(path)
-    is_model = _is_model(said)
-    if is_model:
+    checkpoint = path / CHECKPOINT
+    ended = (path / MANIFEST).exists() or not (checkpoint / MANIFEST).exists()
+    root = path if ended else checkpoint
+    said = folder.describe(root)
+    of_kind = _OF_KIND.get(said["kind"], _of_index) if _is_known(said) else _of_index
+    if of_kind is _of_model:
         said["history"] = _last_epoch(path, said["settings"].get("columns", {}))
-    damaged = folder.verify(path) if verify else None
+    damaged = folder.verify(root) if verify else None
+    if damaged is not None and of_kind is _of_model and checkpoint.is_dir():
+        damaged += _damaged_inside(checkpoint)
     if damaged is not None:
         said["damaged"] = damaged
     if form == "json":
@@ -51,25 +58,39 @@ def command(common: Common, path: Path, verify: bool, form: str) -> None:
         write_pairs(
             [
                 ("kind", said["kind"]),
+                *([] if ended else [("state", "a training that did not end; --resume goes on")]),
                 ("format version", said["format_version"]),
                 ("written by", f"fastseq {said['fastseq']}"),
-                *(_of_model(said) if is_model else _of_index(said)),
+                *of_kind(said),
                 ("size", f"{format_size(said['bytes'])} in {len(said['files'])} files"),
                 *((name, format_size(entry["bytes"])) for name, entry in said["files"].items()),
                 *([("verified", "every file is whole")] if damaged == [] else []),
             ]
         )
     if damaged:
-        raise FormatError(f"{path}: damaged or missing: {', '.join(damaged)}")
+        raise FormatError(f"{root}: damaged or missing: {', '.join(damaged)}")
 
 
-def _is_model(said: dict[str, Any]) -> bool:
-    """Whether it is a model of the version whose entries `_of_model` knows."""
-    if said["kind"] != "model":
+def _damaged_inside(checkpoint: Path) -> list[str]:
+    """The damaged files of a model's checkpoint, named from the model's folder."""
+    from fastseq.store.folder import verify
+
+    try:
+        wrong = verify(checkpoint)
+    except FormatError:
+        wrong = [MANIFEST]
+    return [f"{checkpoint.name}/{name}" for name in wrong]
+
+
+def _is_known(said: dict[str, Any]) -> bool:
+    """Whether it is of the version whose entries are known here."""
+    if said["kind"] not in _OF_KIND:
         return False
-    from fastseq.models.folder import VERSION  # imports more than an index has need of
+    from fastseq.models import folder  # imports more than an index has need of
+    from fastseq.models.loop import checkpoint
 
-    return bool(said["format_version"] == VERSION)
+    versions = {folder.KIND: folder.VERSION, checkpoint.KIND: checkpoint.VERSION}
+    return bool(said["format_version"] == versions[said["kind"]])
 
 
 def _of_index(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -98,6 +119,21 @@ def _of_model(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in (said["history"] or {}).items():
         shown = f"{value:.5g}" if isinstance(value, float) else _number(value)
         yield f"last epoch: {name.replace('_', ' ')}", shown
+
+
+def _of_checkpoint(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Of which training it is, how far that came, and with which settings."""
+    identity, place = said["settings"]["identity"], said["statistics"]
+    yield "model", identity.get("model")
+    yield "epochs done", f"{place['epoch']:,} of {said['settings']['training']['epochs']:,}"
+    yield "steps in the next", _number(place["step"])
+    if place["diverged"]:
+        yield "diverged", "yes: resume it with a lower learning rate or a clip"
+    for name, value in _flat(identity.get("settings", {})):
+        yield name, f"{value:g}" if isinstance(value, float) else _listed(value)
+
+
+_OF_KIND = {"model": _of_model, "checkpoint": _of_checkpoint}
 
 
 def _last_epoch(path: Path, columns: dict[str, list[str]]) -> dict[str, Any] | None:

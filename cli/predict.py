@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,8 +22,10 @@ from .options import (
     pass_common,
 )
 from .output import write_jsonl, write_tsv
+from .progress import progress
 
-_AT_ONCE = 1 << 20  # bytes of rows held while they are printed
+if TYPE_CHECKING:
+    from fastseq.store.predictions import Predictions
 
 
 @click.command(
@@ -73,42 +75,44 @@ def command(
         check_output(output, (".parquet",))
     from fastseq.models.loading import load
 
-    model = load(model_path, threads=common.threads, device=device)
-    if not hasattr(model, "predict_file"):
+    model: Any = load(model_path, threads=common.threads, device=device)
+    if not hasattr(model, "predict_batches"):
         raise SettingsError(
             f"{model_path}: a language model has no answers for rows: use generate or test"
         )
     common.announce_compilation()
+    found: Predictions = model.predict_batches(list(data), keep=keep, id_column=id_column)
+    with progress(common, prints=output is None) as report:
 
-    def predict(path: Path) -> int:
-        rows: int = model.predict_file(list(data), path, keep=keep, id_column=id_column)
-        common.say_met(model.report_, "data")
-        return rows
+        def told(done: int, total: int | None) -> None:
+            if report is not None:
+                report("predict", done, total)
 
+        told(0, found.total)
+        if output is None:
+            _print(found, form or "jsonl", told)
+        else:
+            rows = found.write(output, told)
+    common.say_met(model.report_, "data")
     if output is not None:
-        rows = predict(output)
         common.say(f"{output}: {rows:,} rows")
-        return
-    with tempfile.TemporaryDirectory(prefix="fastseq-") as folder:
-        path = Path(folder) / "predictions.parquet"
-        predict(path)
-        _print(path, form or "jsonl")
 
 
-def _print(path: Path, form: str) -> None:
-    """The rows of a file of predictions on standard output."""
-    from fastseq.store.sources import open_sources
-
-    (source,) = open_sources(path)
-    columns = source.schema.names
+def _print(found: Predictions, form: str, told: Callable[[int, int | None], None]) -> None:
+    """Every row on standard output as soon as it is predicted."""
 
     def rows() -> Iterator[dict[str, Any]]:
-        for batch in source.read(columns, _AT_ONCE):
-            yield from batch.to_pylist()
+        done = 0
+        for table in found:
+            yield from table.to_pylist()
+            sys.stdout.flush()
+            done += table.num_rows
+            told(done, found.total)
 
     if form == "jsonl":
         write_jsonl(rows())
     else:
+        columns = found.schema.names
         write_tsv(columns, ([_cell(row[name]) for name in columns] for row in rows()))
 
 

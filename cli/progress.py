@@ -23,12 +23,14 @@ Report = Callable[[str, int, "int | None"], None]
 
 
 @contextmanager
-def progress(common: Common) -> Iterator[Report | None]:
+def progress(common: Common, prints: bool = False) -> Iterator[Report | None]:
     """A function to be told (stage, rows done, rows in all or None), from any thread.
 
-    None where nobody would see it: stderr is no terminal, or --quiet.
+    None where nobody would see it: stderr is no terminal, or --quiet; or where the work `prints`
+    rows on that terminal, which show it themselves.
     """
-    if common.quiet or not sys.stderr.isatty():
+    unseen = common.quiet or not sys.stderr.isatty()
+    if unseen or (prints and sys.stdout.isatty()):
         yield None
         return
     from rich.progress import TextColumn, TimeRemainingColumn
@@ -66,6 +68,7 @@ def _display(*columns: ProgressColumn) -> Progress:
         console=Console(stderr=True),
         transient=True,
         refresh_per_second=5,
+        redirect_stdout=False,  # results go where they always go
     )
 
 
@@ -110,6 +113,7 @@ class Training:
         self._shown = shown
         self._task = None if shown is None else shown.add_task("read", total=None, said="")
         self._last: TrainingProgress | None = None
+        self._valid: dict[str, float] = {}  # of the last validation
 
     @property
     def began(self) -> bool:
@@ -118,7 +122,10 @@ class Training:
     def __call__(self, now: TrainingProgress) -> None:
         if self._last is not None and self._last.epoch != now.epoch:
             self.end_epoch()
+            if self._shown is None:  # a line is of its epoch alone
+                self._valid = {}
         self._last = now
+        self._valid = now.valid or self._valid
         if self._shown is None or self._task is None:
             return
         steps = now.steps
@@ -137,7 +144,11 @@ class Training:
             self._common.say(f"epoch {now.epoch}/{now.epochs}: {self._said(now)}")
 
     def _said(self, now: TrainingProgress) -> str:
-        said = f"loss {now.loss:.4f}, {now.units_per_second:,.0f} {self._unit}/s"
+        measures = "".join(
+            f", {'valid loss' if name == 'loss' else name} {value:.4f}"
+            for name, value in self._valid.items()
+        )
+        said = f"loss {now.loss:.4f}{measures}, {now.units_per_second:,.0f} {self._unit}/s"
         left = now.seconds_left
         return said if not left else f"{said}, {_clock(left)} left"
 

@@ -93,8 +93,6 @@ _ROOMS = ("models", "nn")  # fastseq.nn.LSTM without a second import
 def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return import_module(f"fastseq.{name}")
-    if name == "models":  # a package, of which fastseq.models.load is public too
-        return import_module("fastseq.models")
     if name not in _HOMES:
         raise AttributeError(f"module 'fastseq' has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)

@@ -7,9 +7,9 @@ model.predict(["How far is it?"])
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,10 @@ from fastseq.nn.recurrent import Recurrent
 from fastseq.settings import parse_size
 from fastseq.threads import Team
 from fastseq.types import Float32, Int32, Int64
+
+if TYPE_CHECKING:
+    from fastseq.store.examples import RowBatch
+    from fastseq.store.predictions import Predictions
 
 
 class ClassifierNetwork(ScoringNetwork):
@@ -218,34 +222,32 @@ class SequenceClassifier(TextModel[LearnedClassifier]):
             parts.append(self._probabilities(examples_))
         return np.concatenate(parts)
 
-    def predict_file(
+    def predict_batches(
         self,
         data: Any,
-        out: str | Path,
         *,
         keep: str | Sequence[str] = (),
         text_column: str | Sequence[str] | None = None,
         id_column: str | None = None,
         probabilities: bool = False,
-    ) -> int:
-        """Write `id`, the columns to keep, `prediction` and its `probability` to Parquet, reading
-        and writing a batch at a time; the number of rows.
+    ) -> Predictions:
+        """`id`, the columns to keep, `prediction` and its `probability` of every row: Arrow tables,
+        each made when it is asked for.
 
         Parameters
         ----------
         probabilities : whether a column `probabilities` has those of all of `classes_`
 
         Raises DataError for data that cannot be read, SettingsError for a column to keep that has
-        the name of a predicted one, FastseqError where the system refuses to write.
+        the name of a predicted one.
         """
-        from fastseq.store.predictions import PredictionWriter
+        from fastseq.store.predictions import Predictions
 
         learned = self.learned
-        columns = self._named_columns(text_column=text_column)
         reader = self._open(
             data,
             None,
-            columns,
+            self._named_columns(text_column=text_column),
             fields=learned.fields,
             targets=False,
             outputs=True,
@@ -257,18 +259,26 @@ class SequenceClassifier(TextModel[LearnedClassifier]):
         outputs = {"prediction": labels.type, "probability": "float"}
         if probabilities:
             outputs["probabilities"] = "list<float>"
-        with PredictionWriter(out, reader, outputs) as writer:
+
+        def found() -> Iterator[tuple[RowBatch, dict[str, Any]]]:
             for rows, examples in encoded(learned.encoder, reader, report):
                 shares = self._probabilities(examples)
                 best = np.argmax(shares, 1)
-                found: dict[str, Any] = {
+                columns: dict[str, Any] = {
                     "prediction": labels.decode(best),
                     "probability": shares[np.arange(len(best)), best],
                 }
-                if probabilities:
-                    found["probabilities"] = shares
-                writer.append(rows, **found)
-        return writer.num_rows
+                yield rows, columns | ({"probabilities": shares} if probabilities else {})
+
+        return Predictions(reader, outputs, found())
+
+    def predict_file(self, data: Any, out: str | Path, **how: Any) -> int:
+        """Write what `predict_batches` gives, which takes the same, to Parquet, reading and
+        writing a batch at a time; the number of rows.
+
+        Raises as it, and FastseqError where the system refuses to write.
+        """
+        return self.predict_batches(data, **how).write(out)
 
     def evaluate(
         self,

@@ -219,6 +219,8 @@ def read_model(path: str | Path) -> ModelFolder:
         No model there, one of a newer fastseq, or a damaged one: which file.
     """
     root = Path(path)
+    if not (root / MANIFEST).exists() and (root / CHECKPOINT / MANIFEST).exists():
+        raise FormatError(f"{root}: a training that did not end: no model yet, but a checkpoint")
     manifest: Manifest | None = None
     while True:
         before = manifest

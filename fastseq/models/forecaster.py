@@ -34,6 +34,7 @@ from fastseq.types import Float64, Int64
 
 if TYPE_CHECKING:
     from fastseq.store.examples import RowBatch, RowReader
+    from fastseq.store.predictions import Predictions
 
 ROWS_AT_ONCE = 4096  # forecasts made side by side
 
@@ -143,35 +144,44 @@ class Forecaster(SequenceModel[LearnedForecast]):
         after: Float64 = self._without_column(self._from(values, np.array([len(values)])))[0]
         return after
 
-    def predict_file(
+    def predict_batches(
         self,
         data: Any,
-        out: str | Path,
         *,
         keep: str | Sequence[str] = (),
         value_columns: str | Sequence[str] | None = None,
         id_column: str | None = None,
-    ) -> int:
-        """Write `id`, the columns to keep and `prediction` to Parquet, reading and writing a batch
-        at a time; the number of rows.
+    ) -> Predictions:
+        """`id`, the columns to keep and `prediction` of every row: Arrow tables, each made when it
+        is asked for.
 
         `prediction` is what `predict` gives for the row: a number, or a list where the horizon is
         longer than 1. Several columns have one each, `prediction_` and the column's name.
 
         Raises DataError for data that cannot be read, SettingsError for a column to keep that has
-        the name of a predicted one, FastseqError where the system refuses to write.
+        the name of a predicted one.
         """
-        from fastseq.store.predictions import PredictionWriter
+        from fastseq.store.predictions import Predictions
 
         reader = self._reader(data, value_columns, outputs=True, keep=keep, id=id_column)
         columns = self.columns_
         names = ["prediction"] if len(columns) == 1 else [f"prediction_{c}" for c in columns]
         kind = "double" if self.horizon == 1 else "list<double>"
-        with PredictionWriter(out, reader, dict.fromkeys(names, kind)) as writer:
-            for rows, found in self._forecasts(reader):
-                one = found[:, 0] if self.horizon == 1 else found
-                writer.append(rows, **{name: one[..., i] for i, name in enumerate(names)})
-        return writer.num_rows
+
+        def found() -> Iterator[tuple[RowBatch, dict[str, Any]]]:
+            for rows, forecasts in self._forecasts(reader):
+                one = forecasts[:, 0] if self.horizon == 1 else forecasts
+                yield rows, {name: one[..., i] for i, name in enumerate(names)}
+
+        return Predictions(reader, dict.fromkeys(names, kind), found())
+
+    def predict_file(self, data: Any, out: str | Path, **how: Any) -> int:
+        """Write what `predict_batches` gives, which takes the same, to Parquet, reading and
+        writing a batch at a time; the number of rows.
+
+        Raises as it, and FastseqError where the system refuses to write.
+        """
+        return self.predict_batches(data, **how).write(out)
 
     def evaluate(
         self, examples: Any, *, value_columns: str | Sequence[str] | None = None

@@ -7,10 +7,10 @@ model.predict([["the", "dog"]])
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -40,6 +40,10 @@ from fastseq.settings import parse_size
 from fastseq.store.categories import Categories
 from fastseq.threads import Team
 from fastseq.types import Int32, Int64
+
+if TYPE_CHECKING:
+    from fastseq.store.examples import RowBatch
+    from fastseq.store.predictions import Predictions
 
 LearnedTagger = LearnedScores[TaggerNetwork]
 
@@ -148,29 +152,27 @@ class SequenceTagger(TextModel[LearnedTagger]):
             found += _lists(learned.labels.decode(codes), offsets)
         return found
 
-    def predict_file(
+    def predict_batches(
         self,
         data: Any,
-        out: str | Path,
         *,
         keep: str | Sequence[str] = (),
         tokens_column: str | None = None,
         id_column: str | None = None,
-    ) -> int:
-        """Write `id`, the columns to keep and `prediction`, the list of each row's tags, to
-        Parquet, reading and writing a batch at a time; the number of rows.
+    ) -> Predictions:
+        """`id`, the columns to keep and `prediction`, the list of its tags, of every row: Arrow
+        tables, each made when it is asked for.
 
         Raises DataError for data that cannot be read, SettingsError for a column to keep that has
-        the name of a predicted one, FastseqError where the system refuses to write.
+        the name of a predicted one.
         """
-        from fastseq.store.predictions import PredictionWriter, TagLists
+        from fastseq.store.predictions import Predictions, TagLists
 
         learned = self.learned
-        columns = self._named_columns(tokens_column=tokens_column)
         reader = self._open(
             data,
             None,
-            columns,
+            self._named_columns(tokens_column=tokens_column),
             fields=learned.fields,
             targets=False,
             outputs=True,
@@ -178,11 +180,21 @@ class SequenceTagger(TextModel[LearnedTagger]):
             id=id_column,
         )
         report = learned.reports["data"] = ReadReport()
-        with PredictionWriter(out, reader, {"prediction": "list<string>"}) as writer:
+
+        def found() -> Iterator[tuple[RowBatch, dict[str, Any]]]:
             for rows, part in encoded(learned.encoder, reader, report):
                 codes, offsets = self._tags(part, rows.rows)
-                writer.append(rows, prediction=TagLists(learned.labels.decode(codes), offsets))
-        return writer.num_rows
+                yield rows, {"prediction": TagLists(learned.labels.decode(codes), offsets)}
+
+        return Predictions(reader, {"prediction": "list<string>"}, found())
+
+    def predict_file(self, data: Any, out: str | Path, **how: Any) -> int:
+        """Write what `predict_batches` gives, which takes the same, to Parquet, reading and
+        writing a batch at a time; the number of rows.
+
+        Raises as it, and FastseqError where the system refuses to write.
+        """
+        return self.predict_batches(data, **how).write(out)
 
     def evaluate(
         self,
@@ -206,6 +218,7 @@ class SequenceTagger(TextModel[LearnedTagger]):
         network = learned.network
         spanned = is_bio(self.classes_.tolist())
         spans = SpanCounts()
+        strange: DataError | None = None  # a tag unseen in training that BIO does not have
         losses = weights = 0.0
         right = count = 0
         for rows, part in encoded(learned.encoder, reader, report):
@@ -221,10 +234,15 @@ class SequenceTagger(TextModel[LearnedTagger]):
             if spanned and rows.tags is not None and rows.token_offsets is not None:
                 # rows without tokens are no examples, and have no codes either
                 found = _lists(learned.labels.decode(codes), rows.token_offsets)
-                spans.add(_lists(rows.tags, rows.token_offsets), found, rows.first_row)
+                try:
+                    spans.add(_lists(rows.tags, rows.token_offsets), found, rows.first_row)
+                except DataError as error:
+                    strange = strange or error
         if not weights:
             what = "every tag is unseen in training" if count else "there are no tokens"
             raise DataError(f"{reader.sources[0].name}: {what}: nothing to measure")
+        if strange is not None:
+            raise strange
         measures = {"accuracy": right / count, "loss": losses / weights}
         if spanned:
             measures |= spans.score()._asdict()

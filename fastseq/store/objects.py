@@ -80,16 +80,14 @@ def _is_source(examples: Any) -> bool:
 
 
 def _are_paths(examples: Any) -> bool:
-    return (
-        isinstance(examples, list | tuple)
-        and len(examples) > 0
-        and all(
-            isinstance(e, os.PathLike) or (isinstance(e, str) and _is_path(e)) for e in examples
-        )
-    )
+    if not isinstance(examples, list | tuple) or not examples:
+        return False
+    return all(_is_path(each) for each in examples)
 
 
-def _is_path(text: str) -> bool:
+def _is_path(text: Any) -> bool:
+    if not isinstance(text, str):
+        return isinstance(text, os.PathLike)
     if text.endswith(SUFFIX):
         return True
     try:

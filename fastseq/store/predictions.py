@@ -8,7 +8,7 @@ with PredictionWriter(path, reader, {"prediction": "string", "probability": "flo
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -42,6 +42,85 @@ class TagLists:
 
 
 Column = Categories | TagLists | npt.NDArray[Any]
+Report = Callable[[int, "int | None"], None]
+
+
+class Predictions:
+    """Predictions for the rows of a reader, a batch at a time: `id`, the columns to keep, and what
+    was predicted. They are made as they are asked for, once.
+
+    Attributes
+    ----------
+    schema : of all tables, known before the first
+    total : rows to come; None where only reading a stream tells
+    """
+
+    def __init__(
+        self,
+        reader: RowReader,
+        outputs: Mapping[str, str],
+        found: Iterable[tuple[RowBatch, Mapping[str, Column]]],
+    ) -> None:
+        """`reader` and `outputs` as PredictionWriter has them; found: the batches of the reader,
+        each with its predicted columns. Raises SettingsError as PredictionWriter."""
+        self._reader = reader
+        self._outputs = outputs
+        self._found = found
+        self._tables = _Tables(reader, outputs)
+        self.schema: pa.Schema = self._tables.schema
+        self.total = reader.num_rows
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        """A table for each batch. Raises what reading and predicting raise."""
+        for batch, columns in self._found:
+            yield self._tables.table(batch, columns)
+
+    def write(self, path: str | os.PathLike[str], report: Report | None = None) -> int:
+        """Write them to Parquet, whole or not at all; the number of rows. Raises as
+        PredictionWriter, and what reading and predicting raise.
+
+        report : told the rows done, and those in all
+        """
+        with PredictionWriter(path, self._reader, self._outputs) as writer:
+            for batch, columns in self._found:
+                writer.append(batch, **columns)
+                if report is not None:
+                    report(writer.num_rows, self.total)
+        return writer.num_rows
+
+
+class _Tables:
+    """Makes the tables of predictions. Raises SettingsError as PredictionWriter."""
+
+    def __init__(self, reader: RowReader, outputs: Mapping[str, str]) -> None:
+        id_name = reader.fields.id
+        keep = [name for name in reader.fields.keep if name != ID or name != id_name]
+        for name in keep:
+            if name in outputs or name == ID:
+                raise SettingsError(
+                    f"the column {name!r} cannot be kept: the predictions have one of that name"
+                )
+        id_type = pa.int64() if id_name is None else reader.kept.field(id_name).type
+        fields = [pa.field(ID, id_type), *(reader.kept.field(name) for name in keep)]
+        fields += [pa.field(name, _arrow_type(kind)) for name, kind in outputs.items()]
+        self.schema: pa.Schema = pa.schema(fields)
+        self._keep = keep
+        self._outputs = tuple(outputs)
+
+    def table(self, batch: RowBatch, columns: Mapping[str, Column]) -> pa.Table:
+        """Raises DataError as PredictionWriter.append."""
+        if set(columns) != set(self._outputs):
+            raise DataError(f"predictions {sorted(columns)}, expected {sorted(self._outputs)}")
+        ids = batch.ids
+        if ids is None:
+            ids = int64_array(np.arange(batch.first_row, batch.first_row + batch.rows))
+        arrays = [ids, *(batch.kept.column(name) for name in self._keep)]
+        for name in self._outputs:
+            array = _array(columns[name], self.schema.field(name).type)
+            if len(array) != batch.rows:
+                raise DataError(f"{len(array)} of {name!r}, expected one for each of {batch.rows}")
+            arrays.append(array)
+        return pa.Table.from_arrays(arrays, schema=self.schema)
 
 
 class PredictionWriter:
@@ -68,21 +147,10 @@ class PredictionWriter:
     def __init__(
         self, path: str | os.PathLike[str], reader: RowReader, outputs: Mapping[str, str]
     ) -> None:
-        id_name = reader.fields.id
-        keep = [name for name in reader.fields.keep if name != ID or name != id_name]
-        for name in keep:
-            if name in outputs or name == ID:
-                raise SettingsError(
-                    f"the column {name!r} cannot be kept: the predictions have one of that name"
-                )
-        id_type = pa.int64() if id_name is None else reader.kept.field(id_name).type
-        fields = [pa.field(ID, id_type), *(reader.kept.field(name) for name in keep)]
-        fields += [pa.field(name, _arrow_type(kind)) for name, kind in outputs.items()]
-        self.schema: pa.Schema = pa.schema(fields)
+        self._tables = _Tables(reader, outputs)
+        self.schema: pa.Schema = self._tables.schema
         self.num_rows = 0
         self._path = path
-        self._keep = keep
-        self._outputs = tuple(outputs)
         self._pending: list[pa.Table] = []
         self._pending_rows = 0
         self._stack = ExitStack()
@@ -109,18 +177,7 @@ class PredictionWriter:
         FastseqError
             The system refuses to write.
         """
-        if set(columns) != set(self._outputs):
-            raise DataError(f"predictions {sorted(columns)}, expected {sorted(self._outputs)}")
-        ids = batch.ids
-        if ids is None:
-            ids = int64_array(np.arange(batch.first_row, batch.first_row + batch.rows))
-        arrays = [ids, *(batch.kept.column(name) for name in self._keep)]
-        for name in self._outputs:
-            array = _array(columns[name], self.schema.field(name).type)
-            if len(array) != batch.rows:
-                raise DataError(f"{len(array)} of {name!r}, expected one for each of {batch.rows}")
-            arrays.append(array)
-        self._pending.append(pa.Table.from_arrays(arrays, schema=self.schema))
+        self._pending.append(self._tables.table(batch, columns))
         self._pending_rows += batch.rows
         self.num_rows += batch.rows
         if self._pending_rows >= GROUP_ROWS:

@@ -86,7 +86,25 @@ def test_help_lists_every_option_in_sections(run: Run, cell: str) -> None:
     places = [ran.out.index(f"\n{title}:\n") for title in ("Options", "Columns", "Model")]
     assert places == sorted(places)
     for setting in SETTINGS.values():
-        assert f"  {setting.flag} " in ran.out
+        assert (f"  {setting.flag} " in ran.out) == (cell in setting.cells)
+    assert SETTINGS["nonlinearity"].cells == ("rnn",)
+
+
+def test_a_nonlinearity_is_for_plain_recurrence(run: Run, corpora: Path) -> None:
+    words = (corpora / "reviews.parquet", *TINY, "--nonlinearity", "relu", "-o", "m")
+    assert run("fit-lstm", *words).code == 2
+    assert run("fit-rnn", *words).code == 0
+    assert said(run("info", "m"))["nonlinearity"] == "relu"
+
+
+def test_the_best_epoch_by_the_measure_asked_for(run: Run, corpora: Path) -> None:
+    reviews = corpora / "reviews.parquet"
+    for measure in ("loss", "accuracy"):
+        words = (reviews, "--valid", reviews, *TINY, "--monitor", measure, "-o", measure)
+        assert run("fit-gru", *words).code == 0
+        assert said(run("info", measure))["monitor"] == measure
+    error = run("fit-gru", reviews, "--valid", reviews, *TINY, "--monitor", "f1", "--quiet").error
+    assert "expected one of accuracy, loss" in error
 
 
 def test_completion_knows_the_options(tmp_path: Path) -> None:
@@ -119,7 +137,8 @@ def test_a_fit_says_what_became_of_it(run: Run, corpora: Path, cell: str) -> Non
     assert summary["time"].endswith("tokens/s)")
     lines = [line for line in ran.err.splitlines() if line.startswith("epoch")]
     assert [line.split(":")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
-    assert all("loss" in line and "tokens/s" in line for line in lines)
+    for part in (": loss 0.", ", valid loss 0.", ", accuracy ", "tokens/s"):
+        assert all(part in line for line in lines), lines
     described = said(run("info", ".fastseq/model", "--verify"))
     assert described["model"] == "classifier"
     assert described["cell"] == cell
@@ -219,6 +238,9 @@ def test_a_finished_model_is_trained_further(run: Run, corpora: Path) -> None:
     assert Path("parts", WEIGHTS).read_bytes() == Path("whole", WEIGHTS).read_bytes()
     error = run(*start, "-o", "parts", "--epochs", "5", "--resume", "--seed", "9", "--quiet").error
     assert "seed" in error
+    error = run(*start, "-o", "parts", "--epochs", "3", "--resume", "--quiet").error
+    assert "epochs is 3, but 4 epochs are done" in error
+    assert Path("parts", WEIGHTS).read_bytes() == Path("whole", WEIGHTS).read_bytes()
 
 
 def test_an_interrupt_keeps_the_checkpoint(run: Run, corpora: Path, tmp_path: Path) -> None:
@@ -244,7 +266,14 @@ def test_an_interrupt_keeps_the_checkpoint(run: Run, corpora: Path, tmp_path: Pa
     assert last.startswith("Interrupted; the checkpoint in parts is kept")
     assert "--resume" in last
     assert "--resume" in run(*words, "--epochs", "3", "-o", "parts").error
-    checkpoint = json.loads(run("info", "parts/checkpoint", "--format", "json").out)
+    shown = said(run("info", "parts", "--verify"))
+    assert shown["state"].startswith("a training that did not end")
+    assert (shown["model"], shown["hidden"]) == ("classifier", "8")
+    assert shown["epochs done"].endswith(" of 100,000")
+    assert shown["verified"] == "every file is whole"
+    checkpoint = json.loads(run("info", "parts", "--format", "json").out)
+    assert checkpoint == json.loads(run("info", "parts/checkpoint", "--format", "json").out)
+    assert checkpoint["kind"] == "checkpoint"
     epochs = checkpoint["statistics"]["epoch"] + 1
     summary = said(run(*words, "--epochs", epochs, "-o", "parts", "--resume"))
     assert summary["epochs"] == str(epochs)
@@ -318,6 +347,21 @@ def test_progress_elsewhere_is_a_line_an_epoch(
     assert shown.getvalue().splitlines() == ([] if quiet else lines)
 
 
+def test_progress_has_what_validation_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", shown := io.StringIO())
+    first, second, third, fourth = moments()
+    with training(Common(), "tokens") as report:
+        report(first)
+        report(second)
+        report(second._replace(valid={"loss": 0.75, "accuracy": 0.5}))
+        report(third)
+        report(fourth)
+    assert shown.getvalue().splitlines() == [
+        "epoch 1/2: loss 0.4000, valid loss 0.7500, accuracy 0.5000, 1,200 tokens/s, 1:01:01 left",
+        "epoch 2/2: loss 0.2500, 1,400 tokens/s",
+    ]
+
+
 # ---- what is refused
 
 
@@ -366,6 +410,7 @@ def test_wrong_usage_is_one_line_and_2(
         (("--embeddings", "gone.txt"), ("gone.txt",)),
         (("--text-column", "body"), ("body", "text")),
         (("--label-column", "stars"), ("stars", "label")),
+        (("--label-column", "text"), ("reviews.parquet", "'text'", "both the text and the label")),
         (("--valid", "gone.parquet"), ("gone.parquet",)),
         (("--plot", "curve.jpeg"), ("curve.jpeg", ".png")),
         (("--plot", "no/such/curve.png"), ("no/such",)),
@@ -392,7 +437,7 @@ def test_wrong_settings_are_one_line(
         ({"text": [], "label": []}, (), ("odd.parquet",)),
         ({"tokens": [["a"], ["b", "c"]], "tags": [["X"], ["Y"]]}, (), ("row 1", "2 tokens")),
         ({"value": [1.0, float("nan"), 2.0]}, ("--task", "forecast"), ("row 1", "nan")),
-        ({"value": [1.0, 2.0]}, ("--task", "forecast", "--window", "4"), ("2",)),
+        ({"value": [1.0, 2.0]}, ("--task", "forecast", "--window", "4"), ("odd.parquet", "2 rows")),
         ({"text": [None, ""]}, ("--task", "language", "--unit", "char"), ("no text",)),
     ],
 )
@@ -402,7 +447,7 @@ def test_bad_data_is_one_line(
     ran = run("fit-lstm", write("odd.parquet", **columns), "--quiet", *words)
     assert ran.code == 1
     assert all(part in ran.error for part in said), ran.error
-    assert not Path(".fastseq/model/manifest.json").exists()
+    assert not Path(".fastseq").exists()
 
 
 def test_a_validation_file_with_other_columns(run: Run, corpora: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fastseq_cli.predict import _print
 
 Run = Callable[..., Any]
 Write = Callable[..., Path]
@@ -74,6 +75,25 @@ def test_standard_output_has_what_the_file_has(run: Run, models: Path, corpora: 
     ]
     tagged = ("predict", models / "spoken", corpora / "spoken.parquet", "--format", "tsv")
     assert run(*tagged).out.splitlines()[1] == "0\tB-PER O B-PER O B-LOC"
+
+
+def test_rows_are_printed_as_they_are_predicted(capsys: pytest.CaptureFixture[str]) -> None:
+    class Found:
+        total = 4
+        schema = pa.schema({"id": pa.int64()})
+
+        def __iter__(self) -> Any:
+            for n in (0, 2):
+                printed.append(capsys.readouterr().out)
+                yield pa.table({"id": [n, n + 1]})
+
+    for form, first in (("jsonl", '{"id": 0}\n{"id": 1}\n'), ("tsv", "id\n0\n1\n")):
+        printed: list[str] = []
+        told: list[tuple[int, int | None]] = []
+        _print(Found(), form, lambda *done, told=told: told.append(done))  # type: ignore[arg-type]
+        assert "".join(printed) == first, "before the second table is asked for"
+        assert "3" in capsys.readouterr().out
+        assert told == [(2, 4), (4, 4)]
 
 
 def test_the_answers_need_not_be_there(run: Run, models: Path, write: Write) -> None:

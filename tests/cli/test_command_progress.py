@@ -30,6 +30,20 @@ def test_rows_and_speed_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "merge" in shown.getvalue()
 
 
+def test_what_prints_on_the_terminal_has_no_bar_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    with progress(Common(), prints=True) as report:
+        assert report is None
+    monkeypatch.setattr(sys, "stdout", file := io.StringIO())
+    with progress(Common(), prints=True) as report:
+        assert report is not None
+        report("predict", 1, 2)
+        print("a row")
+    assert file.getvalue() == "a row\n", "and not on stderr"
+
+
 @pytest.mark.parametrize(
     ("common", "stream"), [(Common(quiet=True), Terminal()), (Common(), io.StringIO())]
 )

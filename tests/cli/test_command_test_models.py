@@ -194,6 +194,24 @@ def test_every_damaged_file_is_named(run: Run, model: Path, corpora: Path) -> No
     assert run("info", model, "--verify").code == 0
 
 
+def test_damage_of_the_checkpoint_is_named(run: Run, model: Path, corpora: Path) -> None:
+    checkpoint = model / "checkpoint"
+    names = [*read_manifest(checkpoint).files, MANIFEST]
+    assert len(names) > 10
+    for name in names:
+        whole = (checkpoint / name).read_bytes()
+        (checkpoint / name).write_bytes(bytes([whole[0] ^ 0x40]) + whole[1:])
+        assert f"checkpoint/{name}" in run("info", model, "--verify").error
+        assert run("test", model, corpora / "reviews.parquet").code == 0, (
+            "the model itself is whole"
+        )
+        (checkpoint / name).write_bytes(whole)
+    said = json.loads(run("info", model, "--verify", "--format", "json").out)
+    assert said["damaged"] == []
+    shutil.rmtree(checkpoint)
+    assert run("info", model, "--verify").code == 0
+
+
 def test_a_model_of_another_version(run: Run, model: Path, corpora: Path) -> None:
     manifest = replace(read_manifest(model), format_version=99)
     (model / MANIFEST).write_bytes(manifest.to_bytes())

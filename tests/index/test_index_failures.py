@@ -109,7 +109,7 @@ def test_an_interrupted_first_build_leaves_a_place_for_the_next(tmp_path: Path) 
     path = tmp_path / "index"
     with pytest.raises(KeyboardInterrupt):
         Index.build(new_table(), path, progress=interrupt)
-    with pytest.raises(FormatError, match=r"manifest\.json"):
+    with pytest.raises(FormatError, match="no such folder"):
         Index.open(path)
     assert len(Index.build(OLD, path)) == 1
     assert len([name for name in names(path) if name.startswith("data-")]) == 13

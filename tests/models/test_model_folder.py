@@ -208,7 +208,7 @@ def test_names_that_are_taken(tmp_path: Path) -> None:
     for name in (WEIGHTS, "history.parquet/..", "../up"):
         with pytest.raises(ValueError, match="plain file name"):
             write_model(tmp_path / "m", "tagger", {}, {}, weights(), {name: b"x"})
-    assert names(tmp_path / "m") == {"lock"}
+    assert not (tmp_path / "m").exists()
 
 
 def test_an_interrupt_at_any_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -357,7 +357,7 @@ def test_an_interrupted_fit_is_resumed_to_the_same_file(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         fit(path, stop=11)
     assert names(path) == {"lock", "checkpoint"}
-    with pytest.raises(FormatError, match=r"no manifest\.json"):
+    with pytest.raises(FormatError, match="a training that did not end"):
         read_model(path)
     with pytest.raises(SettingsError, match="a run that did not end: give --resume"):
         fit(path)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,6 +64,10 @@ def test_settings_by_name() -> None:
     ("settings", "said"),
     [
         ({"cell": "lstms"}, "cell is 'lstms'; expected one of lstm, gru, rnn"),
+        ({"nonlinearity": "sine"}, "nonlinearity is 'sine'; expected one of tanh, relu"),
+        ({"nonlinearity": "relu"}, "nonlinearity relu is for the cell rnn; the cell lstm has"),
+        ({"monitor": "f1"}, "monitor is 'f1'; expected one of accuracy, loss"),
+        ({"monitor": "loss"}, "monitor needs validation"),
         ({"hidden": 0}, "hidden is 0; expected a whole number of at least 1"),
         ({"hidden": 2.5}, "hidden is 2.5"),
         ({"layers": True}, "layers is True"),
@@ -339,7 +345,60 @@ def test_mean_norms_by_hand() -> None:
     np.testing.assert_allclose(found, [(1 + 13) / 2, (5 + 0) / 2, 10])
 
 
+# ---- the nonlinearity of plain recurrence
+
+
+@pytest.mark.parametrize("kind", ["classifier", "tagger", "language", "forecaster"])
+def test_the_nonlinearity_reaches_every_layer(kind: str, tmp_path: Path) -> None:
+    small: dict[str, Any] = {"cell": "rnn", "hidden": 8, "epochs": 1, "threads": 1, "layers": 2}
+    wave = np.sin(np.arange(80.0))
+    made: dict[str, tuple[Any, Any, Any]] = {
+        "classifier": (SequenceClassifier, (TEXTS, LABELS), TEST),
+        "tagger": (SequenceTagger, (ROWS, TAGS), ROWS),
+        "language": (fastseq.LanguageModel, (TEXTS,), TEST),
+        "forecaster": (fastseq.Forecaster, (wave,), wave),
+    }
+    estimator, data, new = made[kind]
+    more: dict[str, Any] = {"chars": True, "char_hidden": 4} if kind == "tagger" else {}
+    measured = []
+    for nonlinearity in ("relu", "tanh"):
+        model = estimator(**small, **more, nonlinearity=nonlinearity).fit(*data)
+        layers = [
+            layer
+            for name, layer in model.learned.network.layers.items()
+            if name.rpartition(".")[2] == "rnn"
+        ]
+        assert len(layers) == (2 if kind == "tagger" else 1)
+        assert {layer.nonlinearity for layer in layers} == {nonlinearity}
+        model.save(tmp_path / nonlinearity)
+        loaded = load(tmp_path / nonlinearity)
+        assert loaded.get_params()["nonlinearity"] == nonlinearity
+        answers = [
+            each.evaluate(new) if kind == "language" else list(each.predict(new))
+            for each in (model, loaded)
+        ]
+        np.testing.assert_equal(*answers)
+        measured.append(model.history_.columns["train_loss"])
+    assert measured[0] != measured[1]
+
+
 # ---- names
+
+
+CHEAP = """if True:
+    import sys
+    import fastseq
+    assert not any("pyarrow" in name or "numba" in name for name in sys.modules)
+    package = fastseq.models
+    assert not any("pyarrow" in name or "numba" in name for name in sys.modules)
+    from fastseq.models.loading import load
+    assert package.load is load
+    assert not hasattr(package, "loads")
+"""
+
+
+def test_load_is_there_and_costs_nothing_before() -> None:
+    subprocess.run([sys.executable, "-c", CHEAP], check=True)
 
 
 def test_public_names() -> None:
@@ -359,3 +418,8 @@ def test_parquet_files_and_folders(tmp_path: Path) -> None:
     one = classifier().fit(folder)
     other = classifier().fit(TEXTS, LABELS)
     np.testing.assert_array_equal(one.predict_proba(TEST), other.predict_proba(TEST))
+    files = [str(folder / "a.parquet"), str(folder / "b.parquet")]
+    strings = classifier().fit(files, valid=[str(folder)])
+    np.testing.assert_array_equal(strings.predict_proba(TEST), other.predict_proba(TEST))
+    assert len(strings.predict(files)) == 100
+    assert len(strings.predict([*files, "not a file"])) == 3, "texts"

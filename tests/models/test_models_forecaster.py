@@ -213,6 +213,26 @@ def test_too_short(fitted: Forecaster) -> None:
     assert np.isnan(fitted.predict(short[:7])).all()
 
 
+def test_a_series_that_is_too_short_is_named(fitted: Forecaster, tmp_path: Path) -> None:
+    long, short = tmp_path / "long.parquet", tmp_path / "short.parquet"
+    pq.write_table(pa.table({"value": wave(50)[:, 0]}), long)
+    pq.write_table(pa.table({"value": wave(7)[:, 0]}), short)
+    new = Forecaster(window=8, horizon=2, threads=1)
+    for use in (
+        lambda: new.fit(short),
+        lambda: new.fit(long, valid=short),
+        lambda: fitted.evaluate(short),
+        lambda: fitted.score(short),
+        lambda: fitted.forecast(short),
+    ):
+        with pytest.raises(DataError, match=r"short\.parquet: a series of 7 rows, expected at"):
+            use()
+    empty = tmp_path / "empty.parquet"
+    pq.write_table(pa.table({"value": pa.array([], pa.float64())}), empty)
+    with pytest.raises(DataError, match=r"short\.parquet and 1 more: a series of 7 rows"):
+        new.fit([short, empty])
+
+
 def test_other_columns(fitted: Forecaster) -> None:
     with pytest.raises(DataError, match="2 columns of numbers, expected 1"):
         fitted.predict(wave(30, 2))

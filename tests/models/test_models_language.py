@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fastseq.errors import DataError, FormatError, NotFittedError, SettingsError
+from fastseq.errors import DataError, FormatError, NotFittedError, SettingsError, TrainingError
 from fastseq.models.data.units import Units
 from fastseq.models.data.vocabulary import Vocabulary
 from fastseq.models.generation import log_softmax
@@ -202,9 +202,10 @@ def test_saved_and_loaded(word: LanguageModel, char: LanguageModel, tmp_path: Pa
         assert loaded.log_probability("a") == model.log_probability("a")
 
 
+@pytest.mark.parametrize("diverges", [False, True])
 @pytest.mark.parametrize("step", [1, 5, 9, 14])
 def test_an_interrupted_run_ends_with_the_same_bits(
-    tmp_path: Path, step: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, step: int, diverges: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Carried states and dropout included, in the middle of an epoch and at its end."""
     settings = {**SMALL, "epochs": 3, "layers": 2, "dropout": 0.3, "recurrent_dropout": 0.1}
@@ -215,15 +216,18 @@ def test_an_interrupted_run_ends_with_the_same_bits(
     def interrupted(self: LanguageStudy, batch: Any, key: int) -> Any:
         result = learn(self, batch, key)
         taken.append(key)
-        if len(taken) == step:
-            signal.raise_signal(signal.SIGINT)
+        if len(taken) != step:
+            return result
+        if diverges:
+            return result._replace(loss=math.nan)
+        signal.raise_signal(signal.SIGINT)
         return result
 
     monkeypatch.setattr(LanguageStudy, "learn", interrupted)
     model = LanguageModel(unit="char", **settings)
-    with pytest.raises(KeyboardInterrupt):
-        model.fit(rows, valid=cyclic(5), path=tmp_path / "model")
-    assert len(taken) == step
+    with pytest.raises(TrainingError if diverges else KeyboardInterrupt):
+        model.fit(rows, valid=cyclic(5), path=tmp_path / "model", checkpoint_seconds=0)
+    assert len(taken) == step + (not diverges), "Ctrl-C: and a look at the next"
     resumed = LanguageModel(unit="char", **settings)
     resumed.fit(rows, valid=cyclic(5), path=tmp_path / "model", resume=True)
     np.testing.assert_array_equal(
@@ -267,6 +271,8 @@ def test_the_same_seed_draws_the_same(char: LanguageModel) -> None:
 
     assert drawn(seed=1) == drawn(seed=1)
     assert drawn(seed=1) != drawn(seed=2)
+    with pytest.raises(SettingsError, match="seed is -1; expected a whole number of at least 0"):
+        char.generate("a", 80, seed=-1)
     assert drawn(top_k=1) == "".join(char.generate("a", 80, greedy=True))
     assert drawn(top_p=1e-9) == "".join(char.generate("a", 80, greedy=True))
 

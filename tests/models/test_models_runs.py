@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastseq.errors import FormatError, NotFittedError, SettingsError, TrainingError
+from fastseq.errors import DataError, FormatError, NotFittedError, SettingsError, TrainingError
 from fastseq.models.loading import load
 from fastseq.models.loop.progress import TrainingProgress
 from fastseq.models.tagger import SequenceTagger
@@ -106,8 +106,8 @@ def test_resumed_after_ctrl_c(tmp_path: Path) -> None:
         model.fit(TEXTS, LABELS, path=place, progress=interrupt)
     with pytest.raises(NotFittedError):
         model.predict(TEST)
-    with pytest.raises(FormatError):
-        load(place)  # no model yet, but a checkpoint
+    with pytest.raises(FormatError, match="a training that did not end: no model yet, but a check"):
+        load(place)
     model.fit(TEXTS, LABELS, path=place, resume=True)
     classifier(**DROPPING).fit(TEXTS, LABELS, path=whole)
     assert (place / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
@@ -158,7 +158,7 @@ def test_a_loss_that_is_no_number(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
     said = (
         r"the loss became nan at epoch 2, step 7: lower the learning rate \(now 0\.02\).*; "
-        r"the checkpoint of epoch 2, step 6 can be resumed"
+        r"the checkpoint of epoch 2, step 5 can be resumed"
     )
     with monkeypatch.context() as patch:
         patch.setattr(ScoringStudy, "learn", spoilt)
@@ -171,6 +171,51 @@ def test_a_loss_that_is_no_number(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     lower = classifier(learning_rate=0.001, epochs=4)
     with pytest.raises(SettingsError, match=r"learning_rate was 0\.02 in that run, now 0\.001"):
         lower.fit(TEXTS, LABELS, path=place, resume=True)  # it did not diverge in the end
+
+
+def test_a_fit_that_fails_leaves_no_folder(tmp_path: Path) -> None:
+    place = tmp_path / "models" / "new"
+    with pytest.raises(DataError):
+        classifier().fit(TEXTS, ["one"] * len(TEXTS), path=place)
+    assert list(tmp_path.iterdir()) == []
+    place.mkdir(parents=True)
+    with pytest.raises(DataError):
+        classifier().fit(TEXTS, ["one"] * len(TEXTS), path=place)
+    assert place.is_dir(), "it was there before"
+    classifier().fit(TEXTS, LABELS, path=place)
+    with pytest.raises(DataError):
+        classifier().fit(TEXTS, ["one"] * len(TEXTS), path=place, overwrite=True)
+    load(place)
+
+
+@pytest.mark.parametrize("measure", ["loss", "accuracy"])
+def test_the_best_epoch_is_that_of_the_measure_asked_for(measure: str, tmp_path: Path) -> None:
+    labels = [LABELS[(i * 7) % 100] for i in range(100)]  # nothing to be learned
+    valid = (TEST, EXPECTED)
+    model = classifier(epochs=8, learning_rate=0.05, monitor=measure)
+    model.fit(TEXTS, labels, valid=valid, path=tmp_path / "model")
+    assert model.history_ is not None
+    columns = model.history_.columns
+    best = {
+        "loss": int(np.argmin(columns["valid_loss"])),
+        "accuracy": int(np.argmax(columns["valid_accuracy"])),
+    }
+    assert best["loss"] != best["accuracy"], "else this test shows nothing"
+    found = model.evaluate(TEST, EXPECTED)
+    for name in best:
+        assert found[name] == pytest.approx(columns[f"valid_{name}"][best[measure]], rel=1e-5)
+    assert load(tmp_path / "model").monitor == measure
+    other = classifier(epochs=9, learning_rate=0.05, monitor=None if measure == "loss" else "loss")
+    with pytest.raises(SettingsError, match=r"larger_is_better|monitor was"):
+        other.fit(TEXTS, labels, valid=valid, path=tmp_path / "model", resume=True)
+
+
+def test_what_validation_found_is_told() -> None:
+    told: list[TrainingProgress] = []
+    model = classifier().fit(TEXTS, LABELS, valid=(TEST, EXPECTED), progress=told.append)
+    assert model.history_ is not None
+    found = [progress.valid for progress in told if progress.valid is not None]
+    assert [valid["accuracy"] for valid in found] == model.history_.columns["valid_accuracy"]
 
 
 def test_the_best_epoch_is_kept_and_patience_ends() -> None:

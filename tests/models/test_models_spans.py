@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 
 import pytest
@@ -9,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastseq.errors import DataError
-from fastseq.models.spans import Span, SpanScore, is_bio, span_f1, span_f1_by_kind, spans
+from fastseq.models.spans import (
+    Span,
+    SpanCounts,
+    SpanScore,
+    is_bio,
+    span_f1,
+    span_f1_by_kind,
+    spans,
+)
 
 NAMES = ["O", *(f"{prefix}-{kind}" for prefix in "BIES" for kind in ("PER", "LOC"))]
 LETTERS = {name: chr(ord("a") + i) for i, name in enumerate(NAMES)}
@@ -97,6 +106,21 @@ def test_f1_by_hand() -> None:
     assert score.precision == pytest.approx(1 / 3)
     assert score.recall == 0.5
     assert score.f1 == pytest.approx(0.4)
+
+
+def test_counted_batch_after_batch() -> None:
+    rng = random.Random(4)
+    tags = ["O", "B-X", "I-X", "B-Y", "I-Y"]
+    gold = [rng.choices(tags, k=rng.randrange(9)) for _ in range(50)]
+    found = [rng.choices(tags, k=len(row)) for row in gold]
+    counts = SpanCounts()
+    for start in range(0, 50, 7):
+        counts.add(gold[start : start + 7], found[start : start + 7], start)
+    assert counts.score() == span_f1(gold, found)
+    assert counts.by_kind() == span_f1_by_kind(gold, found)
+    assert counts.score().f1 > 0
+    with pytest.raises(DataError, match="row 71: tag 'X'"):
+        counts.add([["O"], ["X"]], [["O"], ["O"]], 70)
 
 
 def test_f1_of_nothing() -> None:

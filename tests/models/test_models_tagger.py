@@ -12,9 +12,10 @@ import pytest
 
 from fastseq.errors import DataError, NotFittedError, SettingsError
 from fastseq.models.data.batches import take
-from fastseq.models.spans import span_f1
+from fastseq.models.spans import SpanCounts, span_f1
 from fastseq.models.tagger import SequenceTagger
-from fastseq.store.examples import open_rows
+from fastseq.store import sources
+from fastseq.store.examples import RowReader, open_rows
 from fastseq.store.objects import as_source
 from tests.models.small_data import assert_gradients, sentences, write
 
@@ -233,3 +234,22 @@ def test_settings() -> None:
         SequenceTagger(**{**FAST, "char_hidden": 0}).fit(ROWS, TAGS)
     with pytest.raises(NotFittedError, match="SequenceTagger is not fitted"):
         SequenceTagger().predict(TEST)
+
+
+def test_spans_are_counted_batch_after_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = SequenceTagger(**{**FAST, "epochs": 2}).fit(ROWS, TAGS)
+    whole = model.evaluate(TEST, EXPECTED)
+    batches, add = RowReader.batches, SpanCounts.add
+    sizes: list[int] = []
+
+    def counted(self: SpanCounts, gold: Any, predicted: Any, first_row: int = 0) -> None:
+        assert first_row == sum(sizes)
+        sizes.append(len(gold))
+        add(self, gold, predicted, first_row)
+
+    monkeypatch.setattr(sources, "MAX_ROWS", 7)
+    monkeypatch.setattr(RowReader, "batches", lambda self: batches(self, 64))
+    monkeypatch.setattr(SpanCounts, "add", counted)
+    assert model.evaluate(TEST, EXPECTED) == pytest.approx(whole)
+    assert sum(sizes) == len(TEST)
+    assert max(sizes) <= 7

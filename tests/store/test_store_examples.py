@@ -131,6 +131,14 @@ def test_a_column_named_twice_and_other_mistakes() -> None:
     twice = pa.table([pa.array(["x"]), pa.array(["y"])], ["text", "text"])
     with pytest.raises(DataError, match="2 columns called 'text'"):
         open_rows(twice, "text", targets=False)
+    both = pa.table({"text": ["a"], "label": ["x"], "tokens": [["a"]], "tags": [["X"]]})
+    for named in ({"label": "text"}, {"text": "label"}, {"text": ["text", "label"]}):
+        with pytest.raises(DataError, match=r"'.*' is to be both the text and the label"):
+            open_rows(both, "text", **named)
+        open_rows(both, "text", **named, targets=False)
+    for named in ({"tags": "tokens"}, {"tokens": "tags"}):
+        with pytest.raises(DataError, match=r"'t.*' is to be both the tokens and the tags"):
+            open_rows(both, "tokens", **named)
     with pytest.raises(SettingsError, match="inputs is 'pictures'"):
         open_rows(twice, "pictures")
     with pytest.raises(FormatError, match="column names cannot be read"):
@@ -355,6 +363,40 @@ def test_files_and_tables_stay_what_they_are(tmp_path: Path) -> None:
         assert as_source(source) is source
     with pytest.raises(SettingsError, match="targets are given beside a table"):
         as_source(table, ["x"])
+
+
+def test_strings_that_are_paths_and_strings_that_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("full", "bare"):
+        (tmp_path / folder).mkdir()
+    for name in ("a.parquet", "full/b.parquet", "c"):
+        written(tmp_path / name, text=["a", "b"])
+    (tmp_path / "notes").write_text("PARting is such sweet sorrow")
+    for paths in (
+        ["a.parquet"],
+        ["full"],
+        ["c"],
+        ["*.parquet", "full", "c"],
+        ("a.parquet", tmp_path),
+        ["gone.parquet"],  # a mistake that is better said than classified
+    ):
+        assert as_source(paths) is paths
+    assert open_rows(["a.parquet", "full"], "text", targets=False).num_rows == 4
+    for texts in (
+        ["bare"],
+        ["notes"],
+        ["a.parquet", "a good film"],
+        ["a" * 5000, "\0"],
+        [""],
+        ["a.parquet", None],
+        np.array(["a.parquet"]),
+        [],
+    ):
+        assert isinstance(as_source(texts), pa.Table)
+        assert as_source(texts).num_rows == len(texts)
+    assert isinstance(as_source(["a.parquet"], ["x"]), pa.Table), "a text beside its label"
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,15 @@ def test_an_error_before_the_commit_leaves_the_old_one(
 
     with pytest.raises(error):
         fail()
-    assert sorted(p.name for p in path.iterdir()) == ["lock"]
+    assert list(tmp_path.iterdir()) == []
+    path = tmp_path / "there" / "before" / "index"
+    with pytest.raises(error):
+        fail()
+    assert list(tmp_path.iterdir()) == [], "the folders above were made for it too"
+    path.mkdir(parents=True)
+    with pytest.raises(error):
+        fail()
+    assert path.is_dir()
     commit(path)
     before = tree(path)
     with pytest.raises(error):

@@ -14,7 +14,7 @@ from fastseq.errors import DataError, SettingsError
 from fastseq.store import predictions
 from fastseq.store.categories import Categories
 from fastseq.store.examples import open_rows
-from fastseq.store.predictions import PredictionWriter, TagLists
+from fastseq.store.predictions import Predictions, PredictionWriter, TagLists
 
 TABLE = pa.table(
     {"doc_id": ["p", "q", "r"], "text": ["a", "b", "c"], "year": pa.array([1, 2, 3], pa.int16())}
@@ -140,3 +140,37 @@ def test_kept_columns_may_not_bear_a_name_of_the_output(tmp_path: Path) -> None:
         PredictionWriter(tmp_path / "no" / "o.parquet", reader, {}),
     ):
         pass
+
+
+# ---- a batch at a time
+
+
+def test_tables_come_one_by_one_and_are_what_is_written(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def predictions_of() -> Predictions:
+        reader = open_rows(TABLE, "text", keep=["year"], targets=False)
+
+        def found() -> Any:
+            for batch in reader.batches(max_bytes=1):
+                made.append(batch.first_row)
+                yield batch, {"prediction": labels([0] * batch.rows, "x")}
+
+        return Predictions(reader, {"prediction": "string"}, found())
+
+    found = predictions_of()
+    assert (found.schema.names, found.total) == (["id", "year", "prediction"], 3)
+    assert made == []
+    tables = iter(found)
+    first = next(tables)
+    assert made == [0], "nothing is made before it is asked for"
+    whole = pa.concat_tables([first, *tables])
+    assert whole.to_pydict() == {"id": ["p", "q", "r"], "year": [1, 2, 3], "prediction": ["x"] * 3}
+    told: list[tuple[int, int | None]] = []
+    path = tmp_path / "out.parquet"
+    assert predictions_of().write(path, lambda done, total: told.append((done, total))) == 3
+    assert pq.read_table(path).equals(whole)
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    reader = open_rows(TABLE, "text", keep=["year"], targets=False)
+    with pytest.raises(SettingsError, match="'year' cannot be kept"):
+        Predictions(reader, {"year": "string"}, [])
