@@ -129,8 +129,8 @@ def test_any_edit_in_the_room_changes_the_stamp(
     copy = tmp_path / "kernels"
     shutil.copytree(PACKAGE / "kernels", copy, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(module, "HERE", copy)
-    assert module._digest() == module._stamp  # wherever it is installed
-    seen = {module._stamp}
+    assert module._stamp.startswith(module._digest())  # wherever it is installed
+    seen = {module._digest()}
     topk = copy / "topk.py"
     topk.write_bytes(topk.read_bytes() + b"\n")
     seen.add(module._digest())
