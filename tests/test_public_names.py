@@ -16,6 +16,12 @@ def test_every_public_name_is_there(name: str) -> None:
     assert name in dir(fastseq)
 
 
+@pytest.mark.parametrize("name", fastseq.nn.__all__)
+def test_every_name_of_nn_is_there(name: str) -> None:
+    assert getattr(fastseq.nn, name) is not None
+    assert name in dir(fastseq.nn)
+
+
 def test_rooms_need_no_second_import() -> None:
     code = "import fastseq; print(fastseq.nn.LSTM.__name__, fastseq.models.load)"
     said = subprocess.run(

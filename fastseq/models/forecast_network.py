@@ -50,9 +50,10 @@ class ForecastNetwork(Network):
 
     def forecast(self, inputs: Float32, training: bool = False, key: int = 0) -> Float32:
         """float32[B, horizon * C], step after step, of windows float32[T, B, C]."""
-        y, _ = self.recurrent.forward(inputs, training=training, key=mixed_key(key, 0))
-        last = self._dropout.forward(y[-1], training, mixed_key(key, 1))
-        out = self.output.forward(last, training)
+        with self.lock:
+            y, _ = self.recurrent.forward(inputs, training=training, key=mixed_key(key, 0))
+            last = self._dropout.forward(y[-1], training, mixed_key(key, 1))
+            out = self.output.forward(last, training)
         out += np.tile(inputs[-1], self.horizon)
         return out
 

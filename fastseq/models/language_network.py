@@ -119,17 +119,19 @@ class LanguageNetwork(Network):
 
     def hidden(self, inputs: Int32, state: Any) -> tuple[Float32, Any]:
         """float32[T·B, H] of inputs int32[T, B], as prediction has it, and the last state."""
-        x, index = self.embedding.forward_distinct(inputs.reshape(-1), training=False)
-        y, state = self.recurrent.forward(
-            x, state=state, training=False, index=index.reshape(inputs.shape)
-        )
+        with self.lock:
+            x, index = self.embedding.forward_distinct(inputs.reshape(-1), training=False)
+            y, state = self.recurrent.forward(
+                x, state=state, training=False, index=index.reshape(inputs.shape)
+            )
         return y.reshape(inputs.size, -1), state
 
     def loss_sum(self, inputs: Int32, targets: Int32, state: Any) -> tuple[float, Any]:
         """(sum of -log p over the targets that are not negative, last state)."""
-        y, state = self.hidden(inputs, state)
         wanted = targets.reshape(-1)
-        mean = self.head.loss(y, self.output, wanted, training=False)
+        with self.lock:
+            y, state = self.hidden(inputs, state)
+            mean = self.head.loss(y, self.output, wanted, training=False)
         return mean * int(np.count_nonzero(wanted >= 0)), state
 
 

@@ -150,7 +150,9 @@ def scored(network: ScoringNetwork, examples: Examples) -> Iterator[tuple[Batch,
     """The batches of some examples, each with its scores, the longest sequences first."""
     for rows in SortedBatches(examples.offsets, ROWS_AT_ONCE, UNITS_AT_ONCE):
         batch = take(examples, rows)
-        yield batch, network.scores(batch)
+        with network.lock:
+            scores = network.scores(batch)
+        yield batch, scores
 
 
 def encoded(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -29,12 +30,15 @@ class Network:
     layers      {prefix: layer}, those without parameters may be left out
     parameters  of all of them
     team        that all of them use
+    lock        held while the layers compute: their working memory serves one thread at a time, so
+                that a model may be used from several
     """
 
     def __init__(self, layers: Mapping[str, Layer], team: Team) -> None:
         self.layers = dict(layers)
         self.parameters: Parameters = joined(self.layers)
         self.team = team
+        self.lock = threading.RLock()
 
 
 @dataclass(slots=True, eq=False)

@@ -11,15 +11,75 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fastseq.nn.clipping import clip_norm, clip_value
+    from fastseq.nn.crf import CRF
+    from fastseq.nn.dense import Dense
+    from fastseq.nn.dropout import Dropout
+    from fastseq.nn.embedding import Embedding
+    from fastseq.nn.layer import joined
+    from fastseq.nn.losses import (
+        ProjectedCrossEntropy,
+        mean_squared_error,
+        softmax,
+        softmax_cross_entropy,
+    )
+    from fastseq.nn.optimisers import SGD, Adagrad, Adam, AdamW, RMSprop, optimiser
+    from fastseq.nn.parameters import Parameters
+    from fastseq.nn.pooling import Pooling
     from fastseq.nn.recurrent import GRU, LSTM, RNN
+    from fastseq.nn.schedules import schedule
 
 _HOMES = {
+    "Adagrad": "fastseq.nn.optimisers",
+    "Adam": "fastseq.nn.optimisers",
+    "AdamW": "fastseq.nn.optimisers",
+    "CRF": "fastseq.nn.crf",
+    "Dense": "fastseq.nn.dense",
+    "Dropout": "fastseq.nn.dropout",
+    "Embedding": "fastseq.nn.embedding",
     "GRU": "fastseq.nn.recurrent",
     "LSTM": "fastseq.nn.recurrent",
+    "Parameters": "fastseq.nn.parameters",
+    "Pooling": "fastseq.nn.pooling",
+    "ProjectedCrossEntropy": "fastseq.nn.losses",
+    "RMSprop": "fastseq.nn.optimisers",
     "RNN": "fastseq.nn.recurrent",
+    "SGD": "fastseq.nn.optimisers",
+    "clip_norm": "fastseq.nn.clipping",
+    "clip_value": "fastseq.nn.clipping",
+    "joined": "fastseq.nn.layer",
+    "mean_squared_error": "fastseq.nn.losses",
+    "optimiser": "fastseq.nn.optimisers",
+    "schedule": "fastseq.nn.schedules",
+    "softmax": "fastseq.nn.losses",
+    "softmax_cross_entropy": "fastseq.nn.losses",
 }
 
-__all__ = ["GRU", "LSTM", "RNN"]
+__all__ = [
+    "CRF",
+    "GRU",
+    "LSTM",
+    "RNN",
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "Parameters",
+    "Pooling",
+    "ProjectedCrossEntropy",
+    "RMSprop",
+    "clip_norm",
+    "clip_value",
+    "joined",
+    "mean_squared_error",
+    "optimiser",
+    "schedule",
+    "softmax",
+    "softmax_cross_entropy",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -49,12 +49,15 @@ def as_numbers(ids: npt.ArrayLike, below: int, what: str, least: int = 0) -> Int
 
 def as_offsets(offsets: npt.ArrayLike, rows: int) -> Int64:
     """`offsets` as int64[B + 1] of sequences that fill `rows` rows, none empty; else DataError."""
-    bounds = np.require(offsets, np.int64, ["C", "W"])
+    given: npt.NDArray[Any] = np.asarray(offsets)
+    if given.dtype.kind not in "iu":
+        raise DataError(f"offsets must be whole numbers, not {given.dtype}")
+    bounds = np.require(given, np.int64, ["C", "W"])
     if bounds.ndim != 1 or len(bounds) < 2 or bounds[0] != 0 or bounds[-1] != rows:
         raise DataError(f"offsets must be a vector that starts at 0 and ends at {rows} rows")
-    lengths = bounds[1:] - bounds[:-1]
-    if lengths.min() < 1:
-        raise DataError(f"sequence {int(np.argmax(lengths < 1))} is empty, expected 1 row or more")
+    longer = bounds[1:] > bounds[:-1]  # and so none lies outside 0..rows
+    if not longer.all():
+        raise DataError(f"sequence {int(np.argmin(longer))} is empty, expected 1 row or more")
     return bounds
 
 

@@ -16,12 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError, SettingsError
+from fastseq.nn.checks import as_numbers, as_offsets
 from fastseq.nn.layer import Layer
 from fastseq.threads import Team
 from fastseq.types import Float32, Float64, Int32, Int64
@@ -213,8 +214,8 @@ class CRF(Layer):
         """
         if self.constraints is None:
             return 0
-        starts = _checked_offsets(offsets, len(tags))[:-1]
-        _in_range(tags, self.tags)
+        tags = as_numbers(tags, self.tags, "the array of tags")
+        starts = as_offsets(offsets, len(tags))[:-1]
         inner = np.ones(len(tags), np.bool_)
         inner[starts] = False
         at = np.flatnonzero(inner)
@@ -308,7 +309,7 @@ class CRF(Layer):
                 f"the emissions of a CRF of {self.tags} tags are of shape "
                 f"{list(np.shape(emissions))}, expected [N, {self.tags}]"
             )
-        checked = _checked_offsets(offsets, len(emissions))
+        checked = as_offsets(offsets, len(emissions))
         flat = np.require(emissions, np.float32, ["C", "W"]).reshape(-1)
         sequences = len(checked) - 1
         slots = min(SLOTS, sequences)
@@ -328,8 +329,7 @@ class CRF(Layer):
         n = len(batch.flat) // self.tags
         if np.shape(tags) != (n,):
             raise DataError(f"tags are of shape {list(np.shape(tags))}, expected [{n}]")
-        _in_range(tags, self.tags)
-        return np.require(tags, np.int32, ["C", "W"])
+        return as_numbers(tags, self.tags, "the array of tags")
 
 
 class _Tables(NamedTuple):
@@ -349,20 +349,3 @@ class _Batch(NamedTuple):
     offsets: Int64
     bounds: Int64
     longest: int
-
-
-def _checked_offsets(offsets: Any, n: int) -> Int64:
-    checked = np.require(offsets, np.int64, ["C", "W"])
-    if checked.ndim != 1 or len(checked) < 2 or checked[0] != 0 or checked[-1] != n:
-        raise DataError(f"offsets do not run from 0 to the {n} positions of the batch")
-    lengths = np.diff(checked)
-    if lengths.min() < 1:
-        row = int(np.argmin(lengths >= 1))
-        raise DataError(f"sequence {row} of the batch is empty, expected at least one position")
-    return checked
-
-
-def _in_range(tags: Int32, count: int) -> None:
-    if len(tags) and (tags.min() < 0 or tags.max() >= count):
-        row = int(np.argmax((tags < 0) | (tags >= count)))
-        raise DataError(f"tag {tags[row]} at position {row} is not in 0:{count}")

@@ -43,6 +43,7 @@ class _Run:
     key: int
     inputs: list[Float32]
     shared: bool  # the first layer's input is a table that steps share rows of
+    padded: bool = False  # it came from `forward`, not `forward_ragged`
 
 
 class Recurrent(Layer):
@@ -170,7 +171,8 @@ class Recurrent(Layer):
 
         Parameters
         ----------
-        x : float32[T, B, I]; what stands past a row's length is never read
+        x : float32[T, B, I]; what stands past a row's length is never read. It may be kept, not
+            copied: it must stay as it is until `backward`
         lengths : int[B], from 1 to T, in any order; T for all when None
         state : the initial state, zeros when None: h, or (h, c) for an LSTM, each [L·D, B, H]
         training : keep what `backward` needs, and drop out
@@ -210,6 +212,8 @@ class Recurrent(Layer):
         layout = lay_out(found, np.arange(B), B, self._slices(int(found.sum())))
         key = mixed_key(self.seed, self._calls) if key is None else key
         state = self._forward(x, y.reshape(T * B, -1), layout, state, training, key, index)
+        if training and self._run is not None:
+            self._run.padded = True
         return y, state
 
     def forward_ragged(
@@ -238,6 +242,8 @@ class Recurrent(Layer):
         state : as from `forward`
         """
         values = as_rows(values, self.input_size, "the input")
+        if np.ndim(index) != 1 and index is not None:
+            raise DataError(f"index is of {np.ndim(index)} dimensions, expected one: [N]")
         count = len(values) if index is None else len(index)
         bounds = as_offsets(offsets, count)
         layout = lay_out(np.diff(bounds), bounds[:-1], 1, self._slices(count))
@@ -322,9 +328,7 @@ class Recurrent(Layer):
             Shapes that do not fit.
         """
         dy = np.require(dy, np.float32, ["C", "W"])
-        run = self._run
-        if run is None:
-            raise FastseqError("backward needs a forward pass with training=True before it")
+        run = self._run_before("backward", "forward", padded=True)
         B = len(run.layout.order)
         shape = (run.rows // B, B, self.output_size)
         if dy.shape != shape:
@@ -343,16 +347,21 @@ class Recurrent(Layer):
         """The way back through the last `forward_ragged`: dy [N, D·H] gives dx of the shape of
         `values`, or None when `want_dx` is False. State gradients are as for `backward`."""
         dy = np.require(dy, np.float32, ["C", "W"])
-        if self._run is None:
-            raise FastseqError("backward needs a forward pass with training=True before it")
-        if dy.shape != (self._run.rows, self.output_size):
+        run = self._run_before("backward_ragged", "forward_ragged", padded=False)
+        if dy.shape != (run.rows, self.output_size):
             raise DataError(
-                f"dy is of shape {list(dy.shape)}, expected [{self._run.rows}, {self.output_size}]"
+                f"dy is of shape {list(dy.shape)}, expected [{run.rows}, {self.output_size}]"
             )
-        inputs = len(self._run.inputs[0]) if self._run.shared else len(dy)
+        inputs = len(run.inputs[0]) if run.shared else len(dy)
         dx = np.empty((inputs, self.input_size), np.float32) if want_dx else None
         self._backward(dy, dx, dstate)
         return dx
+
+    def _run_before(self, here: str, forward: str, padded: bool) -> _Run:
+        run = self._run
+        if run is None or run.padded != padded:
+            raise FastseqError(f"{here} needs a {forward} with training=True before it")
+        return run
 
     def _backward(self, dy: Float32, dx: Float32 | None, dstate: Any) -> None:
         run = cast(_Run, self._run)

@@ -94,7 +94,7 @@ class _Tables:
 
     def __init__(self, reader: RowReader, outputs: Mapping[str, str]) -> None:
         id_name = reader.fields.id
-        keep = [name for name in reader.fields.keep if name != ID or name != id_name]
+        keep = [n for n in dict.fromkeys(reader.fields.keep) if n != ID or n != id_name]
         for name in keep:
             if name in outputs or name == ID:
                 raise SettingsError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -295,3 +296,15 @@ def test_before_fit() -> None:
     ):
         with pytest.raises(NotFittedError, match="SequenceClassifier is not fitted"):
             use()
+
+
+def test_several_threads_may_predict_with_one_model() -> None:
+    words = [f"w{i % 40}" for i in range(4000)]
+    texts = [" ".join(words[i : i + 3 + i % 9]) for i in range(0, 3900, 10)]
+    model = SequenceClassifier(hidden=16, embedding=16, epochs=1, threads=1)
+    model.fit(texts, [i % 3 for i in range(len(texts))])
+    alone = model.predict_proba(texts)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: model.predict_proba(texts), range(12)))
+    for other in found:
+        np.testing.assert_array_equal(other, alone)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -366,13 +367,13 @@ def test_violations_are_counted_where_they_are() -> None:
         ((4, 3), [0, 0, 0, 0], [0, 2, 4], r"shape \[4, 3\], expected \[N, 2\]"),
         ((8,), [0] * 8, [0, 8], r"shape \[8\]"),
         ((4, 2), [0, 0, 0], [0, 2, 4], r"tags are of shape \[3\], expected \[4\]"),
-        ((4, 2), [0, 0, 2, 0], [0, 2, 4], "tag 2 at position 2 is not in 0:2"),
-        ((4, 2), [0, -1, 0, 0], [0, 2, 4], "tag -1 at position 1"),
-        ((4, 2), [0, 0, 0, 0], [0, 2, 2, 4], "sequence 1 of the batch is empty"),
-        ((4, 2), [0, 0, 0, 0], [0, 5, 4], "sequence 1 of the batch is empty"),
-        ((4, 2), [0, 0, 0, 0], [0, 2, 3], "offsets do not run from 0 to the 4"),
-        ((4, 2), [0, 0, 0, 0], [1, 2, 4], "offsets do not run"),
-        ((0, 2), [], [0], "offsets do not run"),
+        ((4, 2), [0, 0, 2, 0], [0, 2, 4], "holds 2 at 2, expected 0 to 1"),
+        ((4, 2), [0, -1, 0, 0], [0, 2, 4], "holds -1 at 1, expected 0 to 1"),
+        ((4, 2), [0, 0, 0, 0], [0, 2, 2, 4], "sequence 1 is empty"),
+        ((4, 2), [0, 0, 0, 0], [0, 5, 4], "sequence 1 is empty"),
+        ((4, 2), [0, 0, 0, 0], [0, 2, 3], "starts at 0 and ends at 4"),
+        ((4, 2), [0, 0, 0, 0], [1, 2, 4], "starts at 0"),
+        ((0, 2), [], [0], "starts at 0"),
     ],
 )
 def test_wrong_batches_are_refused(
@@ -413,3 +414,15 @@ def test_learns_what_follows_what() -> None:
             crf.values[name] -= 1.0 * crf.slopes[name]
     assert crf.loss(emissions, tags, offsets, training=False) < 0.1 * first
     assert crf.decode(emissions, offsets)[0].tolist() == tags.tolist()
+
+
+@pytest.mark.parametrize("tags", [[0, math.nan, 2, 0, 1], [0, 1.5, 2, 0, 1], ["a"] * 5])
+def test_tags_that_are_no_whole_numbers_are_refused(tags: list[object]) -> None:
+    with pytest.raises(DataError, match="whole numbers"):
+        CRF(3).loss(np.zeros((5, 3), np.float32), np.array(tags), np.array([0, 5]))
+
+
+@pytest.mark.parametrize("offsets", [[0, 2.9, 5], [0, 2**62, -(2**62), 5], [0, 3, 2, 5]])
+def test_offsets_outside_the_batch_are_refused(offsets: list[object]) -> None:
+    with pytest.raises(DataError):
+        CRF(3).decode(np.zeros((5, 3), np.float32), np.array(offsets))

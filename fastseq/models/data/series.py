@@ -68,19 +68,36 @@ class Scaler:
 
     @classmethod
     def of(cls, series: Series) -> Scaler:
-        """The scaler of a training series."""
-        mean, std = series.values.mean(0), series.values.std(0)
+        """The scaler of a training series.
+
+        Raises DataError where numbers are so far apart that their deviation is not finite.
+        """
         size = np.abs(series.values).max(0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, std = series.values.mean(0), series.values.std(0)
+        if not (np.isfinite(mean).all() and np.isfinite(std).all()):
+            raise DataError(
+                f"{series.source}: numbers up to {size.max():.3g} cannot be standardised; divide "
+                "them by a fixed number first"
+            )
         return cls(mean, np.where(std <= _ROUNDING * size, 1.0, std))
 
     def scale(self, values: Float64) -> Float32:
         """float32[T, C]: values [T, C] less the mean, divided by the standard deviation.
 
-        Raises DataError for another number of columns.
+        Raises DataError for another number of columns, and numbers beyond float32 once scaled.
         """
         if values.ndim != 2 or values.shape[1] != len(self.mean):
             raise DataError(f"values of shape {values.shape}, expected {len(self.mean)} columns")
-        return np.ascontiguousarray((values - self.mean) / self.std, np.float32)
+        with np.errstate(over="ignore"):
+            scaled = np.ascontiguousarray((values - self.mean) / self.std, np.float32)
+        if not np.isfinite(scaled).all():
+            row = int(np.argmin(np.isfinite(scaled).all(1)))
+            raise DataError(
+                f"row {row} is {np.abs(values[row]).max():.3g}, too far from what the model was "
+                "trained on to be scaled to float32"
+            )
+        return scaled
 
     def unscale(self, scaled: npt.NDArray[np.floating[Any]]) -> Float64:
         """float64[…, C]: scaled values [B, h · C] or [..., C] in the columns' own units, the last
