@@ -17,6 +17,8 @@ from fastseq.threads import Team
 
 _LEAST = 65536  # gradients that are worth a thread of their own
 
+LEAST = 1e-20  # of a limit: less would scale every gradient to zero
+
 
 def gradient_norm(parameters: Parameters, team: Team, frozen: Collection[str] = ()) -> float:
     """√Σ g² over the gradients of all parameters but those whose names are in `frozen`.
@@ -36,7 +38,7 @@ def clip_norm(
     """Scale the gradients by limit / (norm + 1e-6) where that is below 1; returns the norm before.
 
     A norm that is infinite or NaN is returned and nothing is scaled: the caller should stop.
-    Raises SettingsError when `limit` is not above 0.
+    Raises SettingsError when `limit` is below 1e-20.
     """
     _check(limit)
     norm = gradient_norm(parameters, team, frozen)
@@ -57,7 +59,7 @@ def clip_value(
 ) -> None:
     """Bring every gradient into [-limit, limit]; one that is NaN stays NaN.
 
-    Raises SettingsError when `limit` is not above 0.
+    Raises SettingsError when `limit` is below 1e-20.
     """
     _check(limit)
     narrow = np.float32(limit)
@@ -92,5 +94,5 @@ def _parts(parameters: Parameters, team: Team, frozen: Collection[str]) -> list[
 
 
 def _check(limit: float) -> None:
-    if not limit > 0:
-        raise SettingsError(f"gradients are clipped at a number above 0, not {limit!r}")
+    if not limit >= LEAST:
+        raise SettingsError(f"gradients are clipped at {LEAST} or more, not at {limit!r}")

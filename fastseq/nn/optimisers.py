@@ -26,6 +26,8 @@ State = dict[str, npt.NDArray[Any]]
 LEAST = 32768  # parameters that are worth a thread of their own
 _NONE = np.zeros(0, np.float32)  # stands for a moment that is not kept
 
+LARGEST = 1e30  # of a rate or decay: what is made of it must stay a float32
+
 
 class Optimiser(ABC):
     """Base of the optimisers.
@@ -46,7 +48,7 @@ class Optimiser(ABC):
         team: Team | None,
     ) -> None:
         self.parameters = parameters
-        self.learning_rate = _between("learning_rate", learning_rate, 0, math.inf)
+        self.learning_rate = _between("learning_rate", learning_rate, 0, LARGEST)
         self.steps = 0
         self.team = team or Team(1)
         self.moments = {name: aligned_zeros(len(parameters.values)) for name in moments}
@@ -59,11 +61,11 @@ class Optimiser(ABC):
     def step(self, learning_rate: float | None = None) -> None:
         """Move the parameters by their gradients, which stay as they are.
 
-        Raises SettingsError when `learning_rate` is negative, infinite or NaN.
+        Raises SettingsError when `learning_rate` is negative, NaN or 1e30 and more.
         """
         rate = self.learning_rate
         if learning_rate is not None:
-            rate = _between("learning_rate", learning_rate, 0, math.inf)
+            rate = _between("learning_rate", learning_rate, 0, LARGEST)
         self.steps += 1
         update = self._update(rate)
         self.team.run(lambda part: update(*self._parts[part]), len(self._parts))
@@ -134,7 +136,7 @@ class SGD(Optimiser):
         team: Team | None = None,
     ) -> None:
         self._momentum = np.float32(_between("momentum", momentum, 0, 1))
-        self._decay = np.float32(_between("weight_decay", weight_decay, 0, math.inf))
+        self._decay = np.float32(_between("weight_decay", weight_decay, 0, LARGEST))
         self._nesterov = bool(nesterov)
         if nesterov and momentum == 0:
             raise SettingsError("nesterov needs a momentum above 0")
@@ -171,7 +173,7 @@ class Adagrad(Optimiser):
         team: Team | None = None,
     ) -> None:
         self._eps = _epsilon(eps)
-        self._decay = np.float32(_between("weight_decay", weight_decay, 0, math.inf))
+        self._decay = np.float32(_between("weight_decay", weight_decay, 0, LARGEST))
         super().__init__(parameters, learning_rate, ("squares",), frozen, team)
 
     def _update(self, rate: float) -> Callable[[int, int], None]:
@@ -215,7 +217,7 @@ class RMSprop(Optimiser):
             np.float32(1 - alpha),
             _epsilon(eps),
             np.float32(_between("momentum", momentum, 0, 1)),
-            np.float32(_between("weight_decay", weight_decay, 0, math.inf)),
+            np.float32(_between("weight_decay", weight_decay, 0, LARGEST)),
         )
         moments = ("squares", "velocity") if momentum else ("squares",)
         super().__init__(parameters, learning_rate, moments, frozen, team)
@@ -260,7 +262,7 @@ class Adam(Optimiser):
             raise SettingsError(f"betas must be two numbers, not {betas!r}")
         self._betas = _between("betas", betas[0], 0, 1), _between("betas", betas[1], 0, 1)
         self._eps = _epsilon(eps)
-        self._decay = _between("weight_decay", weight_decay, 0, math.inf)
+        self._decay = _between("weight_decay", weight_decay, 0, LARGEST)
         super().__init__(parameters, learning_rate, ("means", "squares"), frozen, team)
 
     def _update(self, rate: float) -> Callable[[int, int], None]:
@@ -353,7 +355,7 @@ def _between(name: str, value: float, low: float, high: float) -> float:
     except (TypeError, ValueError):
         raise SettingsError(f"{name} must be a number, not {value!r}") from None
     if not low <= number < high:
-        wanted = f"at least {low} and finite" if high == math.inf else f"in [{low}, {high})"
+        wanted = f"at least {low} and below {high:g}" if high >= LARGEST else f"in [{low}, {high})"
         raise SettingsError(f"{name} must be {wanted}, not {value!r}")
     return number
 

@@ -311,3 +311,9 @@ def test_a_step_of_rate_zero_moves_nothing_but_the_moments() -> None:
     take_steps(optimise, slopes_of(8, 1), [0.0])
     assert (parameters.values == before).all()
     assert optimise.moments["means"].any()
+
+
+@pytest.mark.parametrize("setting", [{"learning_rate": 1e300}, {"weight_decay": 1e39}])
+def test_settings_beyond_float32_are_refused(setting: dict[str, float]) -> None:
+    with pytest.raises(SettingsError, match="below 1e\\+30"):
+        optimiser("adamw", Parameters({"w": (3,)}), **setting)
