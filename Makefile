@@ -16,7 +16,7 @@ QUERIES ?= demo/queries.parquet
 
 .PHONY: help
 help: ## say what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # 20 classes, 2,880 texts: small batches and ten times the usual learning rate make up for the few
 # epochs. It ends with an accuracy of about 0.86.
@@ -50,6 +50,10 @@ lint: $(VENV)/.installed-test ## check style and types
 bench: $(VENV)/.installed-bench $(if $(filter demo/%,$(CORPUS) $(QUERIES)),demo/docs.parquet) ## time fastseq beside its peers on CORPUS=… QUERIES=…
 	$(BIN)/python bench/search.py --corpus "$(CORPUS)" --queries "$(QUERIES)"
 	$(BIN)/python bench/indexing.py --corpus "$(CORPUS)"
+
+.PHONY: bench-models
+bench-models: $(VENV)/.installed-bench ## time the recurrent layers beside PyTorch
+	$(BIN)/python bench/recurrent.py
 
 .PHONY: clean
 clean: ## remove the environment and what the demo wrote
