@@ -29,6 +29,7 @@ from fastseq.kernels.simd.gemm import (
 from fastseq.kernels.simd.tiles import address, tiles
 from fastseq.kernels.simd.width import LANES
 
+IN_LOOP, BEFORE, PICKED = 0, 1, 2  # where a forward kernel finds the input's products
 RECORDS = 8  # records of gates whose products are added up before the next column of panels
 
 

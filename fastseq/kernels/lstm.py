@@ -13,7 +13,7 @@ row n. H is the number of units, W the same in whole vectors, P = W / LANES.
 
 from __future__ import annotations
 
-from fastseq.kernels.gates import next_chunk, pick_steps, project_steps
+from fastseq.kernels.gates import BEFORE, IN_LOOP, PICKED, next_chunk, pick_steps, project_steps
 from fastseq.kernels.jit import jit
 from fastseq.kernels.simd.floats import fma, load, load_part, store, store_part
 from fastseq.kernels.simd.gemm import WIDTH, copy_block, panel_vectors
@@ -21,7 +21,6 @@ from fastseq.kernels.simd.tiles import address, tiles, tiles4
 from fastseq.kernels.simd.vmath import sigmoid, tanh
 from fastseq.kernels.simd.width import LANES
 
-GATES = 4
 RECORD = 4 * LANES
 
 
@@ -43,10 +42,10 @@ def lstm_forward(
     bias           float32[4 W]       both biases added, in records
     starts, counts int64[T]          first packed row and rows of each step
     keep           False: nothing is kept for the way back, before_h and before_c need hold the
-                   rows of a step only, and gates, unless `source` is 1, `chunk` rows
-    source         0: the input's products are made here, a chunk of steps at a time; 1: gates hold
-                   them already; 2: packed row n's are row picks[n] of `table`
-    table          float32[U, row]    the products of U inputs, where `source` is 2
+                   rows of a step only, and gates, unless `source` is BEFORE, `chunk` rows
+    source         IN_LOOP: the input's products are made here, a chunk of steps at a time; BEFORE: gates
+                   hold them already; PICKED: packed row n's are row picks[n] of `table`
+    table          float32[U, row]    the products of U inputs, where `source` is PICKED
     picks          int64[N]
     chunk          rows whose input products are made at a time, at least the rows of a step
     """
@@ -59,13 +58,13 @@ def lstm_forward(
     out, gate, hidden = y.reshape(y.size), gates.reshape(gates.size), h.reshape(h.size)
     cells = c.reshape(c.size)
     old_h, old_c = before_h.reshape(before_h.size), before_c.reshape(before_c.size)
-    whole = keep or source == 1
+    whole = keep or source == BEFORE
     done = 0
     while done < T:
         first, last = next_chunk(counts, done, reverse, chunk)
-        if source == 2:
+        if source == PICKED:
             pick_steps(gates, table, picks, starts, counts, first, last, whole)
-        elif source == 0:
+        elif source == IN_LOOP:
             for p in range(P):
                 project_steps(
                     4, gates, p * RECORD, row, x, input_panels, p * K * RECORD, bias, starts,

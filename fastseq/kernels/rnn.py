@@ -8,7 +8,7 @@ keep together, so a row of gates is simply the W units and the panels are WIDTH 
 
 from __future__ import annotations
 
-from fastseq.kernels.gates import next_chunk, pick_steps, project_steps
+from fastseq.kernels.gates import BEFORE, IN_LOOP, PICKED, next_chunk, pick_steps, project_steps
 from fastseq.kernels.jit import jit
 from fastseq.kernels.simd.floats import load, load_part, maximum, select, store, store_part
 from fastseq.kernels.simd.gemm import WIDTH, copy_block, panel_vectors
@@ -43,13 +43,13 @@ def rnn_forward(
     y_row = y.shape[1]
     out, gate, hidden = y.reshape(y.size), gates.reshape(gates.size), h.reshape(h.size)
     old_h = before_h.reshape(before_h.size)
-    whole = keep or source == 1
+    whole = keep or source == BEFORE
     done = 0
     while done < T:
         first, last = next_chunk(counts, done, reverse, chunk)
-        if source == 2:
+        if source == PICKED:
             pick_steps(gates, table, picks, starts, counts, first, last, whole)
-        elif source == 0:
+        elif source == IN_LOOP:
             for panel in range(0, W, WIDTH):
                 project_steps(
                     panel_vectors(panel, W), gates, panel, row, x, input_panels, panel * K, bias,

@@ -26,8 +26,9 @@ from fastseq.nn.checks import as_index, as_lengths, as_offsets, as_parts, as_row
 from fastseq.nn.dropout import checked_rate, limit_and_scale, mixed_key
 from fastseq.nn.initialisers import orthogonal, stacked, xavier_uniform
 from fastseq.nn.layer import Layer
+from fastseq.nn.products import SMALL
 from fastseq.nn.sequences import Layout, lay_out
-from fastseq.nn.sweep import SMALL, Sweep
+from fastseq.nn.sweep import Sweep
 from fastseq.nn.workspace import Workspace
 from fastseq.settings import thread_count
 from fastseq.threads import Team

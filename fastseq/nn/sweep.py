@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastseq.kernels import gates as shared
+from fastseq.kernels.gates import BEFORE, IN_LOOP, PICKED
 from fastseq.kernels.simd import gemm
 from fastseq.kernels.simd.width import LANES
 from fastseq.nn.cells import ZEROS, Cell, State
 from fastseq.nn.dropout import dropped, mixed_key
 from fastseq.nn.parameters import Views
-from fastseq.nn.products import scratch
+from fastseq.nn.products import SMALL, scratch
 from fastseq.nn.sequences import Layout
 from fastseq.nn.workspace import Workspace
 from fastseq.threads import Team
@@ -26,8 +27,6 @@ from fastseq.types import Float32, Int64
 CHUNK = 1 << 16  # floats of gates whose input products are made at a time: they stay in L2
 MOST_PROJECTED = 1 << 24  # floats of gates that are made before the time loop, while predicting
 NOTHING: Int64 = np.empty(0, np.int64)
-IN_LOOP, BEFORE, PICKED = 0, 1, 2  # where a kernel finds the input's products
-SMALL = 1 << 20  # multiply-adds below which a second thread costs more than it brings
 
 
 @dataclass(slots=True)
