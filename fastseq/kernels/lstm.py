@@ -43,8 +43,8 @@ def lstm_forward(
     starts, counts int64[T]          first packed row and rows of each step
     keep           False: nothing is kept for the way back, before_h and before_c need hold the
                    rows of a step only, and gates, unless `source` is BEFORE, `chunk` rows
-    source         IN_LOOP: the input's products are made here, a chunk of steps at a time; BEFORE: gates
-                   hold them already; PICKED: packed row n's are row picks[n] of `table`
+    source         IN_LOOP: the input's products are made here, a chunk of steps at a time; BEFORE:
+                   gates hold them already; PICKED: packed row n's are row picks[n] of `table`
     table          float32[U, row]    the products of U inputs, where `source` is PICKED
     picks          int64[N]
     chunk          rows whose input products are made at a time, at least the rows of a step

@@ -217,7 +217,7 @@ class LanguageModel(TextModel[LearnedLanguage]):
         stepper = LanguageStepper(self.learned.network, vocabulary.unknown)
         stop = vocabulary.end if end_with_row else None
         drawn: Iterator[int]
-        held = self.learned.network.recurrent.weights_held
+        held = self.learned.network.weights_held
         if beams is not None:
             with held():
                 found = beam_search(stepper, ids, length, beams, stop, length_penalty)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,6 +126,18 @@ class LanguageNetwork(Network):
                 x, state=state, training=False, index=index.reshape(inputs.shape)
             )
         return y.reshape(inputs.size, -1), state
+
+    @contextmanager
+    def weights_held(self) -> Iterator[None]:
+        """A block of steps by single units: see Recurrent.weights_held. Blocks may overlap."""
+        block = self.recurrent.weights_held()
+        with self.lock:
+            block.__enter__()
+        try:
+            yield
+        finally:
+            with self.lock:
+                block.__exit__(None, None, None)
 
     def loss_sum(self, inputs: Int32, targets: Int32, state: Any) -> tuple[float, Any]:
         """(sum of -log p over the targets that are not negative, last state)."""

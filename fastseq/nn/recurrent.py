@@ -103,6 +103,7 @@ class Recurrent(Layer):
         self._space = Workspace()
         self._run: _Run | None = None
         self._calls = 0
+        self._holders = 0
         self._sweeps = [
             Sweep(
                 cell,
@@ -296,13 +297,17 @@ class Recurrent(Layer):
     def weights_held(self) -> Iterator[None]:
         """A block in which the weights stay as they are: they are packed once for all its passes
         without training, which for steps of one unit at a time is most of the work."""
-        for sweep in self._sweeps:
-            sweep.hold(self.values)
+        if not self._holders:
+            for sweep in self._sweeps:
+                sweep.hold(self.values)
+        self._holders += 1
         try:
             yield
         finally:
-            for sweep in self._sweeps:
-                sweep.release()
+            self._holders -= 1
+            if not self._holders:
+                for sweep in self._sweeps:
+                    sweep.release()
 
     # ---- backward ---------------------------------------------------------------------------
 
