@@ -415,7 +415,7 @@ def test_wrong_usage_is_one_line_and_2(
         (("--plot", "curve.jpeg"), ("curve.jpeg", ".png")),
         (("--plot", "no/such/curve.png"), ("no/such",)),
         (("--gradient-flow", "flow"), ("flow", ".svg")),
-        (("--learning-rate", "1e30", "--optimizer", "sgd"), ("step", "lower the learning rate")),
+        (("--learning-rate", "1e29", "--optimizer", "sgd"), ("step", "lower the learning rate")),
     ],
 )
 def test_wrong_settings_are_one_line(
