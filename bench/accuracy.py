@@ -184,7 +184,7 @@ TASKS = {
     "wiki-words": Task(
         "language", ("text/wiki_simple.parquet",),
         {"hidden": 200, "embedding": 200, "layers": 2, "tie_weights": True, "dropout": 0.2,
-         "min_count": 3, "epochs": 4, "clip": 1.0},
+         "min_count": 10, "epochs": 1, "clip": 1.0},
         "perplexity", None, paragraphs, larger=False, allowed=0.01,
     ),
     "sunspots": Task(
@@ -280,7 +280,7 @@ def run(
         model.check()
         study = model._study(part.train, part.train_targets, None, {}, Team(threads))
         torch.manual_seed(seed)
-        network = torch_models.twin(model, study)
+        network = torch_models.twin(model, study, "turned")
         training = model._training_settings(1e9)
         _, seconds = torch_models.seconds(lambda: torch_models.train(network, study, training))
         names = study.parameters.shapes

@@ -85,7 +85,7 @@ class Commands(click.Group):
             _give_up_stdout()
             sys.exit(1)
         except MemoryError:
-            _fail("out of memory; try a smaller --memory or fewer --threads", 1)
+            _fail(_memory_advice(args), 1)
         except OSError as error:
             try:
                 sys.stdout.flush()
@@ -98,6 +98,14 @@ class Commands(click.Group):
 def _fail(message: str, code: int, prefix: str = "Error: ") -> None:
     click.echo(prefix + " ".join(message.split()), err=True)
     sys.exit(code)
+
+
+def _memory_advice(args: Sequence[str] | None) -> str:
+    """What to lower: a training holds a batch, everything else what --memory allows."""
+    words = sys.argv[1:] if args is None else list(args)
+    trains = any(word.startswith("fit-") for word in words[:1])
+    lower = "--batch-size, --hidden or --embedding" if trains else "--memory"
+    return f"out of memory; try a smaller {lower}, or fewer --threads"
 
 
 def _usage(error: click.UsageError) -> str:

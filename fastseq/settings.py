@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+import operator
 import re
+from collections.abc import Callable, Iterable, Mapping
+from numbers import Real
+from typing import Any
 
 from fastseq import machine
 from fastseq.errors import SettingsError
@@ -44,13 +48,53 @@ def thread_count(threads: int | None) -> int:
 
     Raises SettingsError when `threads` is not a whole number of at least 1.
     """
-    if threads is None:
-        return machine.core_count()
-    if isinstance(threads, bool) or not hasattr(threads, "__index__"):
-        raise SettingsError(f"threads must be a whole number, not {threads!r}")
-    if threads < 1:
-        raise SettingsError(f"threads must be at least 1, not {threads}")
-    return int(threads)
+    return machine.core_count() if threads is None else whole("threads", threads, 1)
+
+
+def whole(name: str, value: Any, least: int) -> int:
+    """The setting `name` as an int.
+
+    Raises SettingsError unless it is a whole number of at least `least`.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if isinstance(value, bool) or number < least:
+        raise SettingsError(f"{name} must be a whole number of at least {least}, not {value!r}")
+    return number
+
+
+def real(name: str, value: Any, holds: Callable[[float], bool], wanted: str) -> float:
+    """The setting `name` as a float.
+
+    Raises SettingsError, with what is `wanted`, unless it is a number for which `holds` is true.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not holds(float(value)):
+        raise SettingsError(f"{name} must be {wanted}, not {value!r}")
+    return float(value)
+
+
+def fraction(name: str, value: Any) -> float:
+    """The setting `name` as a float. Raises SettingsError unless it is in 0 <= value < 1."""
+    return real(name, value, lambda part: 0 <= part < 1, "at least 0 and below 1")
+
+
+def one_of(name: str, value: Any, known: Iterable[str]) -> str:
+    """The setting `name` itself. Raises SettingsError, with what is known, unless it is that."""
+    names = list(known)
+    if not isinstance(value, str) or value not in names:
+        raise SettingsError(f"{name} is {value!r}; expected one of {', '.join(names)}")
+    return value
+
+
+def named(name: str, value: Any) -> dict[str, Any]:
+    """Settings by name, none of them for None. Raises SettingsError for no mapping of names."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise SettingsError(f"{name} must be a dictionary of settings by name, not {value!r}")
+    return dict(value)
 
 
 def parse_range(text: str, name: str) -> tuple[int, int]:

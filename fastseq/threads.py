@@ -45,6 +45,10 @@ class Team:
         self.threads = threads
         self._pool: ThreadPoolExecutor | None = None
 
+    def __reduce__(self) -> tuple[type[Team], tuple[int]]:
+        """A copy, or what is unpickled, starts threads of its own."""
+        return Team, (self.threads,)
+
     def run(self, work: Callable[[int], None], parts: int) -> None:
         """work(0), …, work(parts - 1), each once, on at most `threads` threads.
 

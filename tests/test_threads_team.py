@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
 import threading
 import time
 from collections import Counter
@@ -129,3 +131,13 @@ def test_split(n: int, threads: int, least: int, multiple: int) -> None:
         assert min(lengths) >= least
         assert max(lengths) - min(lengths) <= multiple
         assert max(lengths) < n / len(ranges) + multiple + 1  # nearly equal
+
+
+def test_a_copy_has_threads_of_its_own() -> None:
+    team = Team(2)
+    team.run(lambda part: None, 2)
+    for twin in (copy.deepcopy(team), pickle.loads(pickle.dumps(team))):
+        done: list[int] = []
+        twin.run(done.append, 4)
+        assert twin.threads == 2
+        assert sorted(done) == [0, 1, 2, 3]

@@ -10,7 +10,7 @@ vectors. Rows are packed as kernels/lstm.py says.
 
 from __future__ import annotations
 
-from fastseq.kernels.gates import BEFORE, IN_LOOP, PICKED, next_chunk, pick_steps, project_steps
+from fastseq.kernels.inputs import BEFORE, IN_LOOP, PICKED, next_chunk, pick_steps, project_steps
 from fastseq.kernels.jit import jit
 from fastseq.kernels.simd.floats import fma, load, load_part, store, store_part
 from fastseq.kernels.simd.gemm import WIDTH, copy_block, panel_vectors

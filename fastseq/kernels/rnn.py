@@ -8,7 +8,7 @@ keep together, so a row of gates is simply the W units and the panels are WIDTH 
 
 from __future__ import annotations
 
-from fastseq.kernels.gates import BEFORE, IN_LOOP, PICKED, next_chunk, pick_steps, project_steps
+from fastseq.kernels.inputs import BEFORE, IN_LOOP, PICKED, next_chunk, pick_steps, project_steps
 from fastseq.kernels.jit import jit
 from fastseq.kernels.simd.floats import load, load_part, maximum, select, store, store_part
 from fastseq.kernels.simd.gemm import WIDTH, copy_block, panel_vectors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastseq.kernels.jit import jit
+from fastseq.kernels.simd.gemm import copy_block
 
 
 @jit
@@ -39,3 +40,21 @@ def pack_order(rows, starts, counts, order, bounds, lengths, firsts, stride):
                 rows[n] = row
                 n += 1
     return same
+
+
+@jit
+def gather(out, values, rows, first, last):
+    """out[n] = values[rows[n]] for n in [first, last): rows of floats, into packed order."""
+    K = values.shape[1]
+    to, flat = out.reshape(out.size), values.reshape(values.size)
+    for n in range(first, last):
+        copy_block(to, n * K, K, flat, rows[n] * K, K, 1, K, 0)
+
+
+@jit
+def scatter(out, values, rows, first, last):
+    """out[rows[n]] = values[n] for n in [first, last)."""
+    K = values.shape[1]
+    to, flat = out.reshape(out.size), values.reshape(values.size)
+    for n in range(first, last):
+        copy_block(to, rows[n] * K, K, flat, n * K, K, 1, K, 0)

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self
 
 import numpy as np
@@ -23,7 +24,9 @@ from fastseq.models.loop.trainable import TrainingSettings
 from fastseq.models.loop.training import train
 from fastseq.models.manners import Manners
 from fastseq.models.study import L, Learned, Network, Study, Watched, fingerprint_of, mean_norms
-from fastseq.settings import parse_size, thread_count
+from fastseq.nn.optimisers import OPTIMISERS
+from fastseq.nn.schedules import SCHEDULES
+from fastseq.settings import fraction, named, one_of, parse_size, thread_count, whole
 from fastseq.threads import Team
 from fastseq.types import Float64
 
@@ -36,7 +39,6 @@ __all__ = [
     "Network",
     "SequenceModel",
     "Study",
-    "at_least",
     "fingerprint_of",
     "mean_norms",
 ]
@@ -204,33 +206,28 @@ class SequenceModel(Manners, ABC, Generic[L]):
     def check(self) -> None:
         """Raise SettingsError for a setting that is out of its range, DeviceError for a device
         that is not there."""
-        if self.device not in DEVICES:
-            raise SettingsError(f"device is {self.device!r}; expected one of {', '.join(DEVICES)}")
+        for name, known in (
+            ("device", DEVICES),
+            ("cell", CELLS),
+            ("nonlinearity", NONLINEARITIES),
+            ("optimizer", OPTIMISERS),
+            ("schedule", SCHEDULES),
+        ):
+            one_of(name, getattr(self, name), known)
         if self.device == "cuda":
             raise DeviceError("no CUDA device that sequence models can use: expected auto or cpu")
-        if self.cell not in CELLS:
-            raise SettingsError(f"cell is {self.cell!r}; expected one of {', '.join(CELLS)}")
-        if self.nonlinearity not in NONLINEARITIES:
-            raise SettingsError(
-                f"nonlinearity is {self.nonlinearity!r}; expected one of "
-                f"{', '.join(NONLINEARITIES)}"
-            )
         if self.nonlinearity != "tanh" and self.cell != "rnn":
             raise SettingsError(
                 f"nonlinearity {self.nonlinearity} is for the cell rnn; the cell {self.cell} has "
                 "its own, expected tanh"
             )
-        if self.monitor is not None and self.monitor not in self.measures:
-            raise SettingsError(
-                f"monitor is {self.monitor!r}; expected one of {', '.join(self.measures)}"
-            )
+        if self.monitor is not None:
+            one_of("monitor", self.monitor, self.measures)
         for name in ("hidden", "layers", "epochs", "batch_size"):
-            at_least(name, getattr(self, name), 1)
-        at_least("seed", self.seed, 0)
+            whole(name, getattr(self, name), 1)
+        whole("seed", self.seed, 0)
         for name in ("dropout", "recurrent_dropout"):
-            rate = getattr(self, name)
-            if not isinstance(rate, int | float) or not 0 <= rate < 1:
-                raise SettingsError(f"{name} is {rate!r}; expected 0 or more and less than 1")
+            fraction(name, getattr(self, name))
         parse_size(self.memory)
         self._training_settings(0.0)
         self._check()
@@ -327,6 +324,27 @@ class SequenceModel(Manners, ABC, Generic[L]):
         model._learned = learned
         return model
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and copy: the settings and, where fitted, the files of `save`."""
+        files: dict[str, bytes] = {}
+        if self._learned is not None:
+            with TemporaryDirectory() as place:
+                self.save(place)
+                paths = [path for path in Path(place).rglob("*") if path.is_file()]
+                files = {str(path.relative_to(place)): path.read_bytes() for path in paths}
+        return {"settings": self.get_params(), "files": files}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        for name, value in state["settings"].items():
+            setattr(self, name, value)
+        if state["files"]:
+            with TemporaryDirectory() as place:
+                for name, content in state["files"].items():
+                    path = Path(place) / name
+                    path.parent.mkdir(exist_ok=True)
+                    path.write_bytes(content)
+                self._learned = type(self).load(place, self.threads, self.device).learned
+
     def settings(self) -> dict[str, Any]:
         """The settings that are kept with the model, as JSON has them."""
         return {k: _plain(v) for k, v in self.get_params().items() if k not in RUN}
@@ -415,7 +433,7 @@ class SequenceModel(Manners, ABC, Generic[L]):
 
     def _training_settings(self, checkpoint_seconds: float) -> TrainingSettings:
         rate, monitor = self.learning_rate, self.monitored
-        own = dict(self.optimizer_settings or {})
+        own = named("optimizer_settings", self.optimizer_settings)
         if self.weight_decay:
             own["weight_decay"] = self.weight_decay
         return TrainingSettings(
@@ -424,7 +442,7 @@ class SequenceModel(Manners, ABC, Generic[L]):
             optimiser_settings=own,
             learning_rate=self.learning_rates.get(self.optimizer) if rate is None else rate,
             schedule=self.schedule,
-            schedule_settings=dict(self.schedule_settings or {}),
+            schedule_settings=named("schedule_settings", self.schedule_settings),
             warmup=self.warmup,
             frozen=self._frozen(),
             clip=self.clip,
@@ -444,13 +462,6 @@ class SequenceModel(Manners, ABC, Generic[L]):
     def _all_statistics(self, learned: L) -> dict[str, Any]:
         own = {"parameters": learned.network.parameters.count, "fields": learned.fields.to_dict()}
         return {**own, **self._statistics(learned)}
-
-
-def at_least(name: str, value: object, least: int) -> None:
-    """Raise SettingsError unless `value` is a whole number of at least `least`."""
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < least:  # type: ignore[operator]
-        raise SettingsError(f"{name} is {value!r}; expected a whole number of at least {least}")
 
 
 def _plain(value: Any) -> Any:

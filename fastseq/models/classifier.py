@@ -14,28 +14,21 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.errors import DataError, SettingsError
-from fastseq.models.base import at_least
+from fastseq.errors import DataError
 from fastseq.models.data.batches import Batch
 from fastseq.models.data.examples import Encoder, ReadReport
 from fastseq.models.data.vocabulary import Vocabulary
-from fastseq.models.folder import Content, ModelFolder
+from fastseq.models.labelling import LabellingModel
 from fastseq.models.metrics import Confusion
-from fastseq.models.scoring import LearnedScores, ScoringNetwork, ScoringStudy, encoded, scored
-from fastseq.models.textual import (
-    TextModel,
-    encoder_files,
-    encoder_statistics,
-    recurrent,
-    restored_encoder,
-)
+from fastseq.models.scoring import LearnedScores, ScoringNetwork, encoded, scored
+from fastseq.models.textual import recurrent
 from fastseq.nn.dense import Dense
 from fastseq.nn.dropout import Dropout, mixed_key
 from fastseq.nn.embedding import Embedding
 from fastseq.nn.losses import softmax, softmax_cross_entropy
 from fastseq.nn.pooling import KINDS, Pooling
 from fastseq.nn.recurrent import Recurrent
-from fastseq.settings import parse_size
+from fastseq.settings import one_of, whole
 from fastseq.threads import Team
 from fastseq.types import Float32, Int32, Int64
 
@@ -116,7 +109,7 @@ class ClassifierNetwork(ScoringNetwork):
 LearnedClassifier = LearnedScores[ClassifierNetwork]
 
 
-class SequenceClassifier(TextModel[LearnedClassifier]):
+class SequenceClassifier(LabellingModel[ClassifierNetwork]):
     """Gives each text one of the labels it learned.
 
     Parameters
@@ -337,35 +330,12 @@ class SequenceClassifier(TextModel[LearnedClassifier]):
 
     def _check(self) -> None:
         super()._check()
-        if self.pooling not in KINDS:
-            raise SettingsError(f"pooling is {self.pooling!r}; expected one of {', '.join(KINDS)}")
+        one_of("pooling", self.pooling, KINDS)
         if self.max_length is not None:
-            at_least("max_length", self.max_length, 1)
+            whole("max_length", self.max_length, 1)
 
-    def _study(
-        self, examples: Any, y: Any, valid: Any, columns: Mapping[str, Any], team: Team
-    ) -> ScoringStudy[ClassifierNetwork]:
-        reader = self._open(examples, y, columns)
-        memory = parse_size(self.memory)
-        encoder, train = Encoder.learn(
-            reader,
-            self._units(),
-            min_count=self.min_count,
-            max_size=self.max_vocabulary,
-            max_length=self.max_length,
-            memory=memory,
-        )
-        held_out = None
-        if valid is not None:
-            held_out = encoder.read(self._open_valid(valid, columns, reader), memory)
-        vectors = self._vectors(encoder.vocabulary, team)
-        size = self.embedding if vectors is None else vectors[1].shape[1]
-        assert size is not None
-        network = self._network(encoder, size, team)
-        if vectors is not None:
-            self._place(network.embedding, vectors)
-        learned = LearnedScores(network, reader.fields, encoder)
-        return ScoringStudy(learned, train, held_out, self.batch_size, self.seed)
+    def _reading(self) -> dict[str, Any]:
+        return {"max_length": self.max_length}
 
     def _network(self, encoder: Encoder, size: int, team: Team) -> ClassifierNetwork:
         assert encoder.labels is not None
@@ -387,20 +357,6 @@ class SequenceClassifier(TextModel[LearnedClassifier]):
             encoder.labels.weights(self.class_weights),
             team,
         )
-
-    def _statistics(self, learned: LearnedClassifier) -> dict[str, Any]:
-        size = learned.network.embedding.size
-        return {**encoder_statistics(learned.encoder), "embedding": size}
-
-    def _files(self, learned: LearnedClassifier) -> dict[str, Content]:
-        return encoder_files(learned.encoder)
-
-    def _restored(self, folder: ModelFolder, team: Team) -> LearnedClassifier:
-        from fastseq.store.fields import Fields
-
-        encoder = restored_encoder(folder)
-        network = self._network(encoder, folder.statistics["embedding"], team)
-        return LearnedScores(network, Fields.from_dict(folder.statistics["fields"]), encoder)
 
 
 def _macro_f1(counts: Int64, unseen: int) -> float:

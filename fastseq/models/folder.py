@@ -78,12 +78,15 @@ class ModelWriter:
         begun = (self.path / CHECKPOINT / MANIFEST).exists()
         if self._resume and stands and not begun and not self._overwrite:
             raise SettingsError(
-                f"{self.path} has no checkpoint to resume from: give --overwrite to train anew"
+                f"{self.path} has no checkpoint to resume from: overwrite (--overwrite) to train "
+                "anew"
             )
         if (stands or begun) and not (self._overwrite or self._resume):
             what = "already stands" if stands else "holds the checkpoint of a run that did not end"
-            further = "--resume to train it further, or " if begun else ""
-            raise SettingsError(f"{self.path} {what}: give {further}--overwrite to train it anew")
+            further = "resume (--resume) to train it further, or " if begun else ""
+            raise SettingsError(
+                f"{self.path} {what}: {further}overwrite (--overwrite) to replace it"
+            )
         self._writer.__enter__()
         return self
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from fastseq.errors import DataError, SettingsError
-from fastseq.models.base import SequenceModel, at_least
+from fastseq.models.base import SequenceModel
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.data.series import (
     Scaler,
@@ -29,6 +29,7 @@ from fastseq.models.forecast_network import ForecastNetwork, ForecastStudy, Lear
 from fastseq.models.textual import recurrent
 from fastseq.nn.dense import Dense
 from fastseq.nn.dropout import mixed_key
+from fastseq.settings import whole
 from fastseq.threads import Team
 from fastseq.types import Float64, Int64
 
@@ -268,8 +269,8 @@ class Forecaster(SequenceModel[LearnedForecast]):
     # ---- making
 
     def _check(self) -> None:
-        at_least("window", self.window, 1)
-        at_least("horizon", self.horizon, 1)
+        whole("window", self.window, 1)
+        whole("horizon", self.horizon, 1)
 
     def _study(
         self, examples: Any, y: Any, valid: Any, columns: Mapping[str, Any], team: Team

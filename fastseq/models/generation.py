@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError, SettingsError
+from fastseq.settings import real, whole
 from fastseq.types import Float32, Float64, Int32, Int64
 
 State = TypeVar("State")
@@ -69,18 +70,16 @@ def check_settings(
 
     None is a setting that was not given.
     """
-    if length < 1:
-        raise SettingsError(f"length is {length}, expected at least 1 token")
-    if temperature is not None and not 0 <= temperature < math.inf:
-        raise SettingsError(f"temperature is {temperature}, expected a number of at least 0")
-    if top_k is not None and top_k < 1:
-        raise SettingsError(f"top_k is {top_k}, expected at least 1")
-    if top_p is not None and not 0 < top_p <= 1:
-        raise SettingsError(f"top_p is {top_p}, expected above 0 and at most 1")
-    if beams is not None and beams < 1:
-        raise SettingsError(f"beams is {beams}, expected at least 1")
-    if not 0 <= length_penalty < math.inf:
-        raise SettingsError(f"length_penalty is {length_penalty}, expected a number of at least 0")
+    whole("length", length, 1)
+    if temperature is not None:
+        real("temperature", temperature, _not_negative, "a number of at least 0")
+    if top_k is not None:
+        whole("top_k", top_k, 1)
+    if top_p is not None:
+        real("top_p", top_p, lambda share: 0 < share <= 1, "above 0 and at most 1")
+    if beams is not None:
+        whole("beams", beams, 1)
+    real("length_penalty", length_penalty, _not_negative, "a number of at least 0")
     drawn = {
         "temperature": temperature is not None,
         "top_k": top_k is not None,
@@ -95,6 +94,10 @@ def check_settings(
         raise SettingsError(f"greedy and {named[0]} exclude each other: greedy draws nothing")
     if length_penalty and beams is None:
         raise SettingsError("length_penalty is for beam search: give beams too")
+
+
+def _not_negative(number: float) -> bool:
+    return 0 <= number < math.inf
 
 
 def sample(
@@ -173,8 +176,7 @@ def sample_many(
     row becomes does not depend on when the others stop.
     """
     choice = _Choice(length, temperature, top_k, top_p, greedy)
-    if count < 1:
-        raise SettingsError(f"count is {count}, expected at least 1")
+    whole("count", count, 1)
     rng = rng or np.random.default_rng(0)
     found: list[list[int]] = [[] for _ in range(count)]
     rows = np.arange(count)

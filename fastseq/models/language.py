@@ -16,7 +16,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastseq.errors import DataError, SettingsError
-from fastseq.models.base import at_least
 from fastseq.models.data.batches import StreamBatches
 from fastseq.models.data.examples import learn_stream, read_stream
 from fastseq.models.data.vocabulary import UNKNOWN, Vocabulary
@@ -32,7 +31,7 @@ from fastseq.models.language_network import (
 from fastseq.models.stepper import LanguageStepper, pieces
 from fastseq.models.textual import TextModel, recurrent, restored_vocabulary, vocabulary_file
 from fastseq.nn.dropout import mixed_key
-from fastseq.settings import parse_size
+from fastseq.settings import parse_size, whole
 from fastseq.threads import Team
 from fastseq.types import Int32, Texts
 
@@ -207,7 +206,7 @@ class LanguageModel(TextModel[LearnedLanguage]):
             A setting is out of range, or two exclude each other; before anything is drawn.
         """
         check_settings(length, temperature, top_k, top_p, greedy, beams, length_penalty)
-        at_least("seed", seed, 0)
+        whole("seed", seed, 0)
         vocabulary = self.learned.vocabulary
         if end_with_row and vocabulary.end is None:
             raise SettingsError(
@@ -257,6 +256,8 @@ class LanguageModel(TextModel[LearnedLanguage]):
         """The ids of a text's units. Raises DataError for one that was not learned."""
         learned = self.learned
         vocabulary = learned.vocabulary
+        if not isinstance(text, str):
+            raise DataError(f"{what} is a {type(text).__name__}, expected a string")
         ids = vocabulary.encode(Texts.from_strings([text])).values
         if vocabulary.unknown is None or learned.knows_unknown:
             return ids
@@ -275,7 +276,7 @@ class LanguageModel(TextModel[LearnedLanguage]):
     def _check(self) -> None:
         super()._check()
         if self.bptt is not None:
-            at_least("bptt", self.bptt, 1)
+            whole("bptt", self.bptt, 1)
         if self.tie_weights and self.embedding not in (None, self.hidden):
             raise SettingsError(
                 f"tie_weights needs embedding and hidden of one size, not {self.embedding} and "

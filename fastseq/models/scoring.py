@@ -15,6 +15,7 @@ from fastseq.models.data.examples import Encoder, Examples, ReadReport
 from fastseq.models.data.labels import Labels
 from fastseq.models.loop.trainable import StepResult
 from fastseq.models.study import Learned, Network, Study, fingerprint_of, mean_norms
+from fastseq.nn.embedding import Embedding
 from fastseq.threads import in_order
 from fastseq.types import Float32, Float64, Int32, Int64
 
@@ -29,10 +30,12 @@ UNITS_AT_ONCE = 16384
 class ScoringNetwork(Network):
     """A network that gives a row of scores for each example, or for each unit of it.
 
+    embedding  of the units
     by_step  whether `backward` is to give the gradient of the recurrent layer's input step by
              step; else units that come again in a batch share a row of it, which is faster
     """
 
+    embedding: Embedding
     by_step: bool = False
 
     @abstractmethod

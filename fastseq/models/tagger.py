@@ -14,29 +14,21 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fastseq.errors import DataError, SettingsError
-from fastseq.models.base import at_least
+from fastseq.errors import DataError
 from fastseq.models.data.examples import Encoder, Examples, ReadReport
 from fastseq.models.data.labels import Labels
 from fastseq.models.data.ragged import offsets_of
 from fastseq.models.data.vocabulary import Vocabulary
-from fastseq.models.folder import Content, ModelFolder
-from fastseq.models.scoring import LearnedScores, ScoringStudy, encoded, scored
+from fastseq.models.labelling import LabellingModel
+from fastseq.models.scoring import LearnedScores, encoded, scored
 from fastseq.models.spans import SpanCounts, is_bio
 from fastseq.models.tagger_network import CharacterWords, TaggerNetwork
-from fastseq.models.textual import (
-    TextModel,
-    encoder_files,
-    encoder_statistics,
-    kind_of,
-    recurrent,
-    restored_encoder,
-)
+from fastseq.models.textual import kind_of, recurrent
 from fastseq.nn.crf import CRF, bio_constraints
 from fastseq.nn.dense import Dense
 from fastseq.nn.dropout import mixed_key
 from fastseq.nn.embedding import Embedding
-from fastseq.settings import parse_size
+from fastseq.settings import one_of, whole
 from fastseq.store.categories import Categories
 from fastseq.threads import Team
 from fastseq.types import Int32, Int64
@@ -48,7 +40,7 @@ if TYPE_CHECKING:
 LearnedTagger = LearnedScores[TaggerNetwork]
 
 
-class SequenceTagger(TextModel[LearnedTagger]):
+class SequenceTagger(LabellingModel[TaggerNetwork]):
     """Gives each token of a row one of the tags it learned.
 
     Parameters
@@ -266,35 +258,12 @@ class SequenceTagger(TextModel[LearnedTagger]):
 
     def _check(self) -> None:
         super()._check()
-        if self.unit not in ("word", "space"):
-            raise SettingsError(f"unit is {self.unit!r}; expected word or space: tokens are given")
+        one_of("unit, where tokens are given,", self.unit, ("word", "space"))
         for name in ("char_embedding", "char_hidden"):
-            at_least(name, getattr(self, name), 1)
+            whole(name, getattr(self, name), 1)
 
-    def _study(
-        self, examples: Any, y: Any, valid: Any, columns: Mapping[str, Any], team: Team
-    ) -> ScoringStudy[TaggerNetwork]:
-        reader = self._open(examples, y, columns)
-        memory = parse_size(self.memory)
-        encoder, train = Encoder.learn(
-            reader,
-            self._units(),
-            min_count=self.min_count,
-            max_size=self.max_vocabulary,
-            chars=self.chars,
-            memory=memory,
-        )
-        held_out = None
-        if valid is not None:
-            held_out = encoder.read(self._open_valid(valid, columns, reader), memory)
-        vectors = self._vectors(encoder.vocabulary, team)
-        size = self.embedding if vectors is None else vectors[1].shape[1]
-        assert size is not None
-        network = self._network(encoder, size, team)
-        if vectors is not None:
-            self._place(network.embedding, vectors)
-        learned = LearnedScores(network, reader.fields, encoder)
-        return ScoringStudy(learned, train, held_out, self.batch_size, self.seed)
+    def _reading(self) -> dict[str, Any]:
+        return {"chars": self.chars}
 
     def _network(self, encoder: Encoder, size: int, team: Team) -> TaggerNetwork:
         labels = encoder.labels
@@ -325,20 +294,6 @@ class SequenceTagger(TextModel[LearnedTagger]):
             self.dropout,
             team,
         )
-
-    def _statistics(self, learned: LearnedTagger) -> dict[str, Any]:
-        size = learned.network.embedding.size
-        return {**encoder_statistics(learned.encoder), "embedding": size}
-
-    def _files(self, learned: LearnedTagger) -> dict[str, Content]:
-        return encoder_files(learned.encoder)
-
-    def _restored(self, folder: ModelFolder, team: Team) -> LearnedTagger:
-        from fastseq.store.fields import Fields
-
-        encoder = restored_encoder(folder)
-        network = self._network(encoder, folder.statistics["embedding"], team)
-        return LearnedScores(network, Fields.from_dict(folder.statistics["fields"]), encoder)
 
 
 def _names(labels: Labels) -> list[str]:

@@ -9,11 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from fastseq.errors import DataError, FormatError, SettingsError
-from fastseq.models.base import SequenceModel, at_least
-from fastseq.models.data.characters import CharTable
-from fastseq.models.data.examples import Encoder
-from fastseq.models.data.labels import Labels
+from fastseq.errors import DataError, SettingsError
+from fastseq.models.base import SequenceModel
 from fastseq.models.data.units import Units
 from fastseq.models.data.vocabulary import Vocabulary
 from fastseq.models.folder import Content, ModelFolder
@@ -21,13 +18,13 @@ from fastseq.models.study import L
 from fastseq.nn.dropout import mixed_key
 from fastseq.nn.embedding import Embedding
 from fastseq.nn.recurrent import GRU, LSTM, RNN, Recurrent
+from fastseq.settings import whole
 from fastseq.threads import Team
 from fastseq.types import Float32, Texts
 
 _KINDS: dict[str, Callable[..., Recurrent]] = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 
 _VOCABULARY = "vocabulary.parquet"
-_CHARACTERS = "characters.parquet"
 
 
 class TextModel(SequenceModel[L]):
@@ -56,14 +53,14 @@ class TextModel(SequenceModel[L]):
     def _check(self) -> None:
         self._units()
         if self.embedding is not None:
-            at_least("embedding", self.embedding, 1)
+            whole("embedding", self.embedding, 1)
         elif self.embeddings is None:
             raise SettingsError("embedding is None: expected a size, or a file of embeddings")
         if self.freeze_embeddings and self.embeddings is None:
             raise SettingsError("freeze_embeddings needs embeddings: vectors drawn by chance")
-        at_least("min_count", self.min_count, 1)
+        whole("min_count", self.min_count, 1)
         if self.max_vocabulary is not None:
-            at_least("max_vocabulary", self.max_vocabulary, 1)
+            whole("max_vocabulary", self.max_vocabulary, 1)
 
     def _units(self) -> Units:
         return Units(self.unit, self.lowercase)
@@ -154,41 +151,10 @@ def vocabulary_file(vocabulary: Vocabulary) -> dict[str, Content]:
 def restored_vocabulary(folder: ModelFolder, saved: Mapping[str, Any]) -> Vocabulary:
     """The vocabulary of `vocabulary_file` and Vocabulary.to_dict. Raises FormatError for a
     damaged one."""
-    texts = _texts(folder, _VOCABULARY) if _VOCABULARY in folder.names else None
+    texts = texts_of(folder, _VOCABULARY) if _VOCABULARY in folder.names else None
     return Vocabulary.from_texts(texts, saved)
 
 
-def _texts(folder: ModelFolder, name: str) -> Texts:
+def texts_of(folder: ModelFolder, name: str) -> Texts:
+    """The units of a file that keeps some."""
     return Texts.from_strings(folder.columns(name)["unit"])
-
-
-def encoder_files(encoder: Encoder) -> dict[str, Content]:
-    """The files of an encoder."""
-    files = vocabulary_file(encoder.vocabulary)
-    if encoder.chars is not None:
-        files[_CHARACTERS] = {"unit": encoder.chars.to_texts().to_strings()}
-    return files
-
-
-def encoder_statistics(encoder: Encoder) -> dict[str, Any]:
-    """The rest of an encoder, as JSON."""
-    return {
-        "vocabulary": encoder.vocabulary.to_dict(),
-        "labels": None if encoder.labels is None else encoder.labels.to_dict(),
-        "characters": None if encoder.chars is None else encoder.chars.to_dict(),
-        "max_length": encoder.max_length,
-    }
-
-
-def restored_encoder(folder: ModelFolder) -> Encoder:
-    """The encoder of `encoder_files` and `encoder_statistics`. Raises FormatError, KeyError or
-    TypeError for a damaged one."""
-    saved = folder.statistics
-    chars: CharTable | None = None
-    if saved["characters"] is not None:
-        chars = CharTable.from_texts(_texts(folder, _CHARACTERS), saved["characters"])
-    labels = None if saved["labels"] is None else Labels.from_dict(saved["labels"])
-    if labels is not None and len(labels) < 2:
-        raise FormatError(f"{len(labels)} labels, expected at least 2")
-    vocabulary = restored_vocabulary(folder, saved["vocabulary"])
-    return Encoder(vocabulary, labels, chars, saved["max_length"])

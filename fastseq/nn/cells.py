@@ -10,8 +10,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from fastseq.kernels import gates as shared
+from fastseq.kernels.gates import pack_forward
 from fastseq.kernels.gru import gru_backward, gru_forward
+from fastseq.kernels.inputs import project_records, project_units
 from fastseq.kernels.lstm import lstm_backward, lstm_forward
 from fastseq.kernels.rnn import rnn_backward, rnn_forward
 from fastseq.kernels.simd import gemm
@@ -46,7 +47,7 @@ class Cell(ABC):
 
     def pack(self, panels: Float32, weight: Float32, gates: Int64, units: int) -> None:
         """A weight as `forward` takes it."""
-        shared.pack_forward(panels, weight, gates, units)
+        pack_forward(panels, weight, gates, units)
 
     @abstractmethod
     def pack_bias(self, packed: Float32, bias_ih: Float32, bias_hh: Float32, units: int) -> None:
@@ -56,7 +57,7 @@ class Cell(ABC):
         self, gates: Float32, x: Float32, panels: Float32, bias: Float32, first: int, last: int
     ) -> None:
         """The input's products and the biases for packed rows [first, last), before `forward`."""
-        shared.project_records(gates, x, panels, self.gates, self.slots, bias, first, last)
+        project_records(gates, x, panels, self.gates, self.slots, bias, first, last)
 
     @abstractmethod
     def forward(
@@ -159,7 +160,7 @@ class RNNCell(Cell):
     def project(
         self, gates: Float32, x: Float32, panels: Float32, bias: Float32, first: int, last: int
     ) -> None:
-        shared.project_units(gates, x, panels, bias, first, last)
+        project_units(gates, x, panels, bias, first, last)
 
     def forward(  # type: ignore[no-untyped-def]
         self, y, column, state, gates, before, x, input_panels, hidden_panels, bias, rows, piece,

@@ -16,12 +16,26 @@ from fastseq.types import Float32, Int32, Int64
 Kept = TypeVar("Kept")
 
 
+def as_floats(x: npt.ArrayLike, what: str) -> Float32:
+    """`x` as float32, itself where it is so already.
+
+    Raises DataError, naming it `what`, where it is of something else than real numbers.
+    """
+    try:
+        given: npt.NDArray[Any] = np.asarray(x)
+    except ValueError as error:  # lists of different lengths
+        raise DataError(f"{what} is no array: {error}") from error
+    if given.dtype.kind not in "fiub":
+        raise DataError(f"{what} is of type {given.dtype}, expected real numbers")
+    return np.require(given, np.float32, ["C", "W"])
+
+
 def as_rows(x: npt.ArrayLike, width: int, what: str) -> Float32:
     """`x` as float32[N, width], itself where it is so already.
 
     Raises DataError, naming it `what`, where it is of another shape.
     """
-    rows = np.require(x, np.float32, ["C", "W"])
+    rows = as_floats(x, what)
     if rows.ndim != 2 or rows.shape[1] != width:
         raise DataError(f"{what} is of shape {list(rows.shape)}, expected [N, {width}]")
     return rows
@@ -110,10 +124,11 @@ def as_state(state: Any, arrays: int, shape: tuple[int, ...], name: str) -> tupl
     if len(parts) != arrays:
         expected = "(h, c)" if arrays == 2 else "one array, h"
         raise DataError(f"{name} is {len(parts)} arrays, expected {expected}")
-    for part in parts:
-        if np.shape(part) != shape:
-            raise DataError(f"{name} is of shape {list(np.shape(part))}, expected {list(shape)}")
-    return tuple(np.asarray(part, np.float32) for part in parts)
+    found = tuple(as_floats(part, name) for part in parts)
+    for part in found:
+        if part.shape != shape:
+            raise DataError(f"{name} is of shape {list(part.shape)}, expected {list(shape)}")
+    return found
 
 
 def as_parts(state: Any) -> tuple[Any, ...]:

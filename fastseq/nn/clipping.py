@@ -10,9 +10,9 @@ from collections.abc import Collection
 
 import numpy as np
 
-from fastseq.errors import SettingsError
 from fastseq.kernels import optimisers as kernels
 from fastseq.nn.parameters import ALIGNED, Parameters
+from fastseq.settings import real
 from fastseq.threads import Team
 
 _LEAST = 65536  # gradients that are worth a thread of their own
@@ -94,5 +94,4 @@ def _parts(parameters: Parameters, team: Team, frozen: Collection[str]) -> list[
 
 
 def _check(limit: float) -> None:
-    if not limit >= LEAST:
-        raise SettingsError(f"gradients are clipped at {LEAST} or more, not at {limit!r}")
+    real("the limit of clipping", limit, lambda n: n >= LEAST, f"a number of at least {LEAST}")

@@ -22,8 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError, SettingsError
-from fastseq.nn.checks import as_numbers, as_offsets
+from fastseq.nn.checks import as_floats, as_numbers, as_offsets
 from fastseq.nn.layer import Layer
+from fastseq.settings import whole
 from fastseq.threads import Team
 from fastseq.types import Float32, Float64, Int32, Int64
 
@@ -95,8 +96,7 @@ class CRF(Layer):
         team: Team | None = None,
         constraints: Constraints | None = None,
     ) -> None:
-        if tags < 1:
-            raise SettingsError(f"a CRF needs at least 1 tag, got {tags}")
+        self.tags = whole("tags", tags, 1)
         if constraints is not None and (
             constraints.transitions.shape != (tags, tags) or constraints.start.shape != (tags,)
         ):
@@ -105,7 +105,6 @@ class CRF(Layer):
                 f"{list(constraints.transitions.shape)} and {list(constraints.start.shape)}, "
                 f"expected {[tags, tags]} and {[tags]}"
             )
-        self.tags = tags
         self.team = team or Team(1)
         self.constraints = constraints
         self._demissions: Float32 | None = None
@@ -310,7 +309,7 @@ class CRF(Layer):
                 f"{list(np.shape(emissions))}, expected [N, {self.tags}]"
             )
         checked = as_offsets(offsets, len(emissions))
-        flat = np.require(emissions, np.float32, ["C", "W"]).reshape(-1)
+        flat = as_floats(emissions, "emissions").reshape(-1)
         sequences = len(checked) - 1
         slots = min(SLOTS, sequences)
         # slots of nearly equal numbers of positions, by the offsets alone

@@ -12,6 +12,7 @@ from fastseq.nn.embedding import Embedding
 from fastseq.nn.initialisers import xavier_uniform
 from fastseq.nn.layer import Layer
 from fastseq.nn.products import Panels, multiply_panels, multiply_rows
+from fastseq.settings import whole
 from fastseq.threads import Team
 from fastseq.types import Float32
 
@@ -48,15 +49,13 @@ class Dense(Layer):
         seed: int = 0,
         team: Team | None = None,
     ) -> None:
-        if inputs < 1 or outputs < 1:
-            raise SettingsError(f"a dense layer of {inputs} by {outputs}, expected 1 or more")
+        self.inputs = whole("inputs", inputs, 1)
+        self.outputs = whole("outputs", outputs, 1)
         if weight_of is not None and (weight_of.words, weight_of.size) != (outputs, inputs):
             raise SettingsError(
                 f"an embedding of {weight_of.words} words by {weight_of.size} cannot be the weight "
                 f"of a layer with {inputs} inputs and {outputs} outputs"
             )
-        self.inputs = inputs
-        self.outputs = outputs
         self.has_bias = bias
         self.weight_of = weight_of
         self.team = team or Team(1)

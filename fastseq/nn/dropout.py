@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastseq.errors import SettingsError
 from fastseq.kernels.dropout import drop
 from fastseq.nn.checks import kept_by_forward
 from fastseq.nn.layer import Layer
+from fastseq.settings import fraction
 from fastseq.threads import Team
 from fastseq.types import Float32
 
@@ -30,7 +30,7 @@ class Dropout(Layer):
     """
 
     def __init__(self, rate: float, team: Team | None = None) -> None:
-        self.rate = checked_rate(rate)
+        self.rate = fraction("rate", rate)
         self.team = team or Team(1)
         self._key: int | None = None
         super().__init__()
@@ -87,7 +87,7 @@ def dropout_mask(out: Float32, rate: float, key: int, team: Team | None = None) 
     Regularizing and Optimizing LSTM Language Models, section 2).
     """
     out.fill(1)
-    dropped(out, out, checked_rate(rate), key, team)
+    dropped(out, out, fraction("rate", rate), key, team)
 
 
 def mixed_key(*parts: int) -> int:
@@ -103,13 +103,6 @@ def mixed_key(*parts: int) -> int:
         key = (key ^ key >> 27) * 0x94D049BB133111EB & _64_BITS
         key ^= key >> 31
     return key
-
-
-def checked_rate(rate: float) -> float:
-    """The rate itself; SettingsError where it is not in 0 <= rate < 1."""
-    if not 0 <= rate < 1:
-        raise SettingsError(f"the dropout rate is {rate}, expected 0 or more and less than 1")
-    return float(rate)
 
 
 def limit_and_scale(rate: float) -> tuple[np.int32, np.float32]:

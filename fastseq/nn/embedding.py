@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.errors import DataError, SettingsError
+from fastseq.errors import DataError
 from fastseq.kernels.embedding import distinct, gather, scatter_add
 from fastseq.nn.checks import as_numbers, as_rows, kept_by_forward
 from fastseq.nn.initialisers import normal
 from fastseq.nn.layer import Layer
+from fastseq.settings import whole
 from fastseq.threads import Team
 from fastseq.types import Float32, Int32, Int64
 
@@ -44,10 +45,8 @@ class Embedding(Layer):
         seed: int = 0,
         team: Team | None = None,
     ) -> None:
-        if words < 1 or size < 1:
-            raise SettingsError(f"an embedding of {words} words by {size}, expected 1 or more")
-        self.words = words
-        self.size = size
+        self.words = whole("words", words, 1)
+        self.size = whole("size", size, 1)
         self.frozen = frozen
         self.scale = scale
         self.team = team or Team(1)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fastseq.errors import SettingsError
+from fastseq.settings import one_of
 from fastseq.types import Float32
 
 Shape = tuple[int, ...]
@@ -102,8 +103,7 @@ INITIALISERS: dict[str, Initialise] = {
 
 def initialiser(name: str) -> Initialise:
     """The initialiser of that name. Raises SettingsError, with the names there are, for others."""
-    if name not in INITIALISERS:
-        raise SettingsError(f"no initialiser {name!r}, expected one of {', '.join(INITIALISERS)}")
+    one_of("the initialiser", name, INITIALISERS)
     return INITIALISERS[name]
 
 

@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from fastseq.errors import DataError, SettingsError
 from fastseq.kernels.softmax import cross_entropy_rows, softmax_rows
-from fastseq.nn.checks import as_numbers, as_rows, kept_by_forward
+from fastseq.nn.checks import as_floats, as_numbers, as_rows, kept_by_forward
 from fastseq.nn.dense import Dense
+from fastseq.settings import whole
 from fastseq.threads import Team
 from fastseq.types import Float32, Float64, Int32
 
@@ -76,9 +77,7 @@ class ProjectedCrossEntropy:
     """
 
     def __init__(self, budget: int = _BUDGET) -> None:
-        if budget < 1:
-            raise SettingsError(f"the budget for logits is {budget} bytes, expected 1 or more")
-        self.budget = budget
+        self.budget = whole("budget", budget, 1)
         self._logits = np.empty(0, np.float32)
         self._dx: Float32 | None = None
 
@@ -139,7 +138,7 @@ def mean_squared_error(y: Float32, targets: npt.ArrayLike, want_gradient: bool =
     The gradient, 2 (y - target) / size, is written over y unless `want_gradient` is False. The
     loss of empty arrays is 0. Raises DataError where the shapes differ.
     """
-    wanted = np.asarray(targets, np.float32)
+    wanted = as_floats(targets, "targets")
     if wanted.shape != y.shape:
         raise DataError(f"targets are of shape {list(wanted.shape)}, expected {list(y.shape)}")
     if not y.size:

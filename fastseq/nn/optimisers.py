@@ -19,6 +19,7 @@ import numpy.typing as npt
 from fastseq.errors import FormatError, SettingsError
 from fastseq.kernels import optimisers as kernels
 from fastseq.nn.parameters import ALIGNED, Parameters, aligned_zeros
+from fastseq.settings import one_of, real
 from fastseq.threads import Team
 
 State = dict[str, npt.NDArray[Any]]
@@ -335,8 +336,7 @@ def optimiser(
     SettingsError
         No optimiser is called so, it has no such setting, or a setting is outside of its range.
     """
-    if name not in OPTIMISERS:
-        raise SettingsError(f"no optimiser {name!r}, expected one of {', '.join(OPTIMISERS)}")
+    one_of("the optimiser", name, OPTIMISERS)
     known = list(inspect.signature(OPTIMISERS[name]).parameters)[2:]
     strange = sorted(set(settings) - set(known))
     if strange:
@@ -350,14 +350,7 @@ def optimiser(
 
 def _between(name: str, value: float, low: float, high: float) -> float:
     """The setting as a float in [low, high)."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise SettingsError(f"{name} must be a number, not {value!r}") from None
-    if not low <= number < high:
-        wanted = f"at least {low} and below {high:g}" if high >= LARGEST else f"in [{low}, {high})"
-        raise SettingsError(f"{name} must be {wanted}, not {value!r}")
-    return number
+    return real(name, value, lambda n: low <= n < high, f"at least {low} and below {high:g}")
 
 
 def _epsilon(value: float) -> np.float32:

@@ -24,6 +24,7 @@ from fastseq.nn.dense import column_sums
 from fastseq.nn.initialisers import xavier_uniform
 from fastseq.nn.layer import Layer
 from fastseq.nn.products import multiply, multiply_rows
+from fastseq.settings import one_of, whole
 from fastseq.threads import Team
 from fastseq.types import Float32, Int32, Int64
 
@@ -75,14 +76,10 @@ class Pooling(Layer):
         seed: int = 0,
         team: Team | None = None,
     ) -> None:
-        if kind not in KINDS:
-            raise SettingsError(f"unknown pooling {kind!r}, expected one of {', '.join(KINDS)}")
-        self.kind = kind
-        self.size = size
+        self.kind = one_of("the kind of pooling", kind, KINDS)
+        self.size = whole("size", size, 1)
         self.bidirectional = bidirectional
-        self.attention = size if attention is None else attention
-        if size < 1 or self.attention < 1:
-            raise SettingsError(f"pooling of {size} columns, expected 1 or more")
+        self.attention = self.size if attention is None else whole("attention", attention, 1)
         if bidirectional and size % 2:
             raise SettingsError(f"two directions need an even number of columns, not {size}")
         self.team = team or Team(1)

@@ -18,19 +18,27 @@ from typing import Any, cast
 
 import numpy as np
 
-from fastseq.errors import DataError, FastseqError, SettingsError
-from fastseq.kernels import gates as shared
+from fastseq.errors import DataError, FastseqError
 from fastseq.kernels.dropout import drop_rows
+from fastseq.kernels.sequences import gather, scatter
 from fastseq.nn.cells import Cell, GRUCell, LSTMCell, RNNCell, State
-from fastseq.nn.checks import as_index, as_lengths, as_offsets, as_parts, as_rows, as_state
-from fastseq.nn.dropout import checked_rate, limit_and_scale, mixed_key
+from fastseq.nn.checks import (
+    as_floats,
+    as_index,
+    as_lengths,
+    as_offsets,
+    as_parts,
+    as_rows,
+    as_state,
+)
+from fastseq.nn.dropout import limit_and_scale, mixed_key
 from fastseq.nn.initialisers import orthogonal, stacked, xavier_uniform
 from fastseq.nn.layer import Layer
 from fastseq.nn.products import SMALL
 from fastseq.nn.sequences import Layout, lay_out
 from fastseq.nn.sweep import Sweep
 from fastseq.nn.workspace import Workspace
-from fastseq.settings import thread_count
+from fastseq.settings import fraction, one_of, thread_count, whole
 from fastseq.threads import Team
 from fastseq.types import Float32, Int64
 
@@ -83,20 +91,13 @@ class Recurrent(Layer):
         threads: int | None = None,
         team: Team | None = None,
     ) -> None:
-        for name, size in (
-            ("input_size", input_size),
-            ("hidden_size", hidden_size),
-            ("num_layers", num_layers),
-        ):
-            if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
-                raise SettingsError(f"{name} must be a whole number of at least 1, not {size!r}")
-        self.input_size = int(input_size)
-        self.hidden_size = int(hidden_size)
-        self.num_layers = int(num_layers)
+        self.input_size = whole("input_size", input_size, 1)
+        self.hidden_size = whole("hidden_size", hidden_size, 1)
+        self.num_layers = whole("num_layers", num_layers, 1)
         self.bidirectional = bool(bidirectional)
-        self.dropout = checked_rate(dropout)
-        self.weight_dropout = checked_rate(weight_dropout)
-        self.seed = seed
+        self.dropout = fraction("dropout", dropout)
+        self.weight_dropout = fraction("weight_dropout", weight_dropout)
+        self.seed = whole("seed", seed, 0)
         self.team = team or Team(thread_count(threads))
         self.dstate: State | Float32 | None = None
         self._cell = cell
@@ -194,7 +195,7 @@ class Recurrent(Layer):
             Shapes that do not fit, lengths outside 1 to T.
         """
         if index is None:
-            x = np.require(x, np.float32, ["C", "W"])
+            x = as_floats(x, "x")
             if x.ndim != 3 or x.shape[2] != self.input_size:
                 raise DataError(
                     f"x is of shape {list(x.shape)}, expected [steps, batch, {self.input_size}]"
@@ -333,7 +334,7 @@ class Recurrent(Layer):
         DataError
             Shapes that do not fit.
         """
-        dy = np.require(dy, np.float32, ["C", "W"])
+        dy = as_floats(dy, "dy")
         run = self._run_before("backward", "forward", padded=True)
         B = len(run.layout.order)
         shape = (run.rows // B, B, self.output_size)
@@ -352,7 +353,7 @@ class Recurrent(Layer):
     ) -> Float32 | None:
         """The way back through the last `forward_ragged`: dy [N, D·H] gives dx of the shape of
         `values`, or None when `want_dx` is False. State gradients are as for `backward`."""
-        dy = np.require(dy, np.float32, ["C", "W"])
+        dy = as_floats(dy, "dy")
         run = self._run_before("backward_ragged", "forward_ragged", padded=False)
         if dy.shape != (run.rows, self.output_size):
             raise DataError(
@@ -400,7 +401,7 @@ class Recurrent(Layer):
             elif dx is not None:
                 packed = self._space.array("packed dx", layout.count, self.input_size)
                 sweep.input_gradient(self.values, packed)
-                self._by_rows(shared.scatter, dx, packed, layout.rows)
+                self._by_rows(scatter, dx, packed, layout.rows)
         self.dstate = self._as_given(first[::-1])
         if dstate is not None:
             for given, gradient in zip(as_parts(dstate), as_parts(self.dstate), strict=True):
@@ -436,7 +437,7 @@ class Recurrent(Layer):
         if layout.identity:
             return source
         packed = self._space.array(name, layout.count, source.shape[1])
-        self._by_rows(shared.gather, packed, source, layout.rows)
+        self._by_rows(gather, packed, source, layout.rows)
         return packed
 
     def _by_rows(self, kernel: Any, out: Float32, values: Float32, rows: Int64) -> None:
@@ -486,7 +487,6 @@ class RNN(Recurrent):
     """
 
     def __init__(self, *sizes: Any, nonlinearity: str = "tanh", **settings: Any) -> None:
-        if nonlinearity not in ("tanh", "relu"):
-            raise SettingsError(f"nonlinearity must be tanh or relu, not {nonlinearity!r}")
+        one_of("nonlinearity", nonlinearity, ("tanh", "relu"))
         self.nonlinearity = nonlinearity
         super().__init__(RNNCell(nonlinearity == "relu"), *sizes, **settings)

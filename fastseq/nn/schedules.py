@@ -14,6 +14,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 from fastseq.errors import FormatError, SettingsError
+from fastseq.settings import one_of, real, whole
 
 State = dict[str, float | None]
 
@@ -31,8 +32,8 @@ class Schedule:
     warmup: int = 0
 
     def __post_init__(self) -> None:
-        _check("learning_rate", self.learning_rate, 0 < self.learning_rate < math.inf, "above 0")
-        _check("warmup", self.warmup, self.warmup >= 0, "at least 0 steps")
+        real("learning_rate", self.learning_rate, _positive, "a number above 0")
+        whole("warmup", self.warmup, 0)
 
     def __call__(self, step: int, total_steps: int) -> float:
         """The learning rate of step `step` of `total_steps`; past the end, that of the end."""
@@ -78,8 +79,8 @@ class Step(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check("every", self.every, self.every >= 1, "at least 1 step")
-        _check("factor", self.factor, 0 < self.factor < math.inf, "above 0")
+        whole("every", self.every, 1)
+        real("factor", self.factor, _positive, "a number above 0")
 
     def after(self, step: int, total_steps: int) -> float:
         """The learning rate without a warm-up."""
@@ -138,8 +139,8 @@ class Plateau(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check("factor", self.factor, 0 < self.factor < 1, "in (0, 1)")
-        _check("patience", self.patience, self.patience >= 0, "at least 0 validations")
+        real("factor", self.factor, lambda factor: 0 < factor < 1, "above 0 and below 1")
+        whole("patience", self.patience, 0)
         _check_floor(self.floor, self.learning_rate)
 
     def after(self, step: int, total_steps: int) -> float:
@@ -186,8 +187,7 @@ def schedule(name: str, learning_rate: float, **settings: Any) -> Schedule:
         No schedule is called so, it has no such setting or lacks one, or one is outside of its
         range.
     """
-    if name not in SCHEDULES:
-        raise SettingsError(f"no schedule {name!r}, expected one of {', '.join(SCHEDULES)}")
+    one_of("the schedule", name, SCHEDULES)
     known = dict(inspect.signature(SCHEDULES[name]).parameters)
     del known["learning_rate"]
     strange = sorted(set(settings) - set(known))
@@ -202,10 +202,10 @@ def schedule(name: str, learning_rate: float, **settings: Any) -> Schedule:
     return SCHEDULES[name](learning_rate, **settings)
 
 
-def _check(name: str, value: object, holds: bool, wanted: str) -> None:
-    if not holds:
-        raise SettingsError(f"{name} must be {wanted}, not {value!r}")
+def _positive(number: float) -> bool:
+    return 0 < number < math.inf
 
 
 def _check_floor(floor: float, learning_rate: float) -> None:
-    _check("floor", floor, 0 <= floor <= learning_rate, "between 0 and the learning rate")
+    wanted = "between 0 and the learning rate"
+    real("floor", floor, lambda least: 0 <= least <= learning_rate, wanted)

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastseq.kernels import gates as shared
-from fastseq.kernels.gates import BEFORE, IN_LOOP, PICKED
+from fastseq.kernels.gates import pack_backward
+from fastseq.kernels.gradients import input_gradient, sum_picks, weight_gradient
+from fastseq.kernels.inputs import BEFORE, IN_LOOP, PICKED
 from fastseq.kernels.simd import gemm
 from fastseq.kernels.simd.width import LANES
 from fastseq.nn.cells import ZEROS, Cell, State
@@ -232,7 +233,7 @@ class Sweep:
         panels = [self.space.array(("back", d), cell.gates * W * W) for d in range(self.directions)]
 
         def pack(d: int) -> None:
-            shared.pack_backward(panels[d], self._kept[d].recurrent, cell.hidden_gates, H)
+            pack_backward(panels[d], self._kept[d].recurrent, cell.hidden_gates, H)
 
         def step(part: int) -> None:
             d, s = divmod(part, len(layout.slices))
@@ -269,13 +270,13 @@ class Sweep:
             suffix, kept = self.suffixes[d], self._kept[d]
             biases = slopes[f"bias_ih_{suffix}"], slopes[f"bias_hh_{suffix}"]
             if hidden:
-                shared.weight_gradient(
+                weight_gradient(
                     hidden_slopes[d], *biases[::-1], 0 if cell.one_bias else 1, kept.gates,
                     cell.slots, cell.hidden_slot, cell.hidden_gates, self.units, kept.before[0],
                     layout.summed, scratch(), *units[piece],
                 )  # fmt: skip
             else:
-                shared.weight_gradient(
+                weight_gradient(
                     slopes[f"weight_ih_{suffix}"], *biases, 2 if cell.one_bias else 1,
                     self._input_slopes[d], cell.slots, 0, cell.input_gates, self.units, x, order,
                     scratch(), *units[piece],
@@ -301,7 +302,7 @@ class Sweep:
         def add(part: int) -> None:
             d, i = divmod(part, len(units))
             first, last = units[i]
-            shared.sum_picks(
+            sum_picks(
                 sums[d], self._kept[d].gates, picks, layout.summed, first * record, last * record
             )
 
@@ -315,7 +316,7 @@ class Sweep:
 
         def pack(d: int) -> None:
             weight = values[f"weight_ih_{self.suffixes[d]}"]
-            shared.pack_backward(panels[d], weight, cell.input_gates, self.units)
+            pack_backward(panels[d], weight, cell.input_gates, self.units)
 
         self._share(pack, self.directions, self.work(16))
         large = self.work(len(dx)) >= SMALL
@@ -323,7 +324,7 @@ class Sweep:
 
         def product(part: int) -> None:
             for d, dz in enumerate(self._input_slopes):
-                shared.input_gradient(
+                input_gradient(
                     dx, dz, cell.slots, 0, cell.gates, panels[d], d > 0, ZEROS, scratch(),
                     *parts[part],
                 )  # fmt: skip

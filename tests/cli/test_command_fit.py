@@ -397,9 +397,9 @@ def test_wrong_usage_is_one_line_and_2(
     ("words", "said"),
     [
         (("--device", "cuda"), ("no CUDA device",)),
-        (("--hidden", "0"), ("hidden is 0",)),
+        (("--hidden", "0"), ("hidden must be", "not 0")),
         (("--epochs", "0"), ("epochs",)),
-        (("--dropout", "1"), ("dropout is 1",)),
+        (("--dropout", "1"), ("dropout must be", "not 1")),
         (("--learning-rate", "-1"), ("learning_rate",)),
         (("--memory", "much"), ("much",)),
         (("--patience", "2"), ("patience", "valid")),

@@ -72,7 +72,7 @@ def test_words_end_with_the_row(run: Run, corpora: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--length", "0"), "length is 0"),
+        (("--length", "0"), "length must be"),
         (("--temperature", "-1"), "temperature"),
         (("--top-k", "0"), "top_k"),
         (("--top-p", "1.5"), "top_p"),

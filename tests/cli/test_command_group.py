@@ -130,7 +130,7 @@ def test_common_options_stand_before_or_after(
 
 @pytest.mark.parametrize("words", [("--threads", "0", "sample", "x"), ("info", "--threads", "-1")])
 def test_threads_must_be_one_or_more(run: Run, words: tuple[str, ...]) -> None:
-    assert "threads must be at least 1" in run(*words).error
+    assert "threads must be a whole number of at least 1" in run(*words).error
 
 
 @pytest.mark.parametrize(

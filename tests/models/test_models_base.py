@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import shutil
 import subprocess
 import sys
@@ -68,38 +70,72 @@ def test_settings_by_name() -> None:
         ({"nonlinearity": "relu"}, "nonlinearity relu is for the cell rnn; the cell lstm has"),
         ({"monitor": "f1"}, "monitor is 'f1'; expected one of accuracy, loss"),
         ({"monitor": "loss"}, "monitor needs validation"),
-        ({"hidden": 0}, "hidden is 0; expected a whole number of at least 1"),
-        ({"hidden": 2.5}, "hidden is 2.5"),
-        ({"layers": True}, "layers is True"),
-        ({"batch_size": 0}, "batch_size is 0"),
-        ({"epochs": 0}, "epochs is 0"),
-        ({"seed": -1}, "seed is -1; expected a whole number of at least 0"),
-        ({"dropout": 1.0}, "dropout is 1.0; expected 0 or more and less than 1"),
-        ({"recurrent_dropout": -0.1}, "recurrent_dropout is -0.1"),
+        ({"hidden": 0}, "hidden must be a whole number of at least 1, not 0"),
+        ({"hidden": 2.5}, "hidden must be a whole number of at least 1, not 2.5"),
+        ({"layers": True}, "layers must be a whole number of at least 1, not True"),
+        ({"batch_size": 0}, "batch_size must be"),
+        ({"epochs": 0}, "epochs must be"),
+        ({"seed": -1}, "seed must be a whole number of at least 0, not -1"),
+        ({"dropout": 1.0}, "dropout must be at least 0 and below 1, not 1.0"),
+        ({"recurrent_dropout": -0.1}, "recurrent_dropout must be at least 0 and below 1, not -0.1"),
         ({"learning_rate": 0.0}, "learning_rate must be a number above 0"),
         ({"clip": -1.0}, "clip must be a number above 0"),
         ({"patience": 0}, "patience must be a whole number of at least 1"),
-        ({"optimizer": "adamm"}, "no optimiser 'adamm'"),
+        ({"optimizer": "adamm"}, "optimizer is 'adamm'; expected one of sgd"),
         ({"optimizer_settings": {"momentum": 0.9}}, "adam has no setting 'momentum'"),
-        ({"schedule": "cosin"}, "no schedule 'cosin'"),
+        ({"schedule": "cosin"}, "schedule is 'cosin'; expected one of"),
         ({"schedule": "step"}, "the schedule step needs the setting 'every'"),
         ({"device": "gpu"}, "device is 'gpu'; expected one of auto, cpu, cuda"),
         ({"memory": "much"}, "cannot read 'much' as a size"),
-        ({"threads": 0}, "threads must be at least 1"),
+        ({"threads": 0}, "threads must be a whole number of at least 1"),
         ({"unit": "words"}, "unit is 'words'"),
-        ({"embedding": 0}, "embedding is 0"),
+        ({"embedding": 0}, "embedding must be"),
         ({"embedding": None}, "embedding is None: expected a size, or a file"),
         ({"freeze_embeddings": True}, "freeze_embeddings needs embeddings"),
-        ({"min_count": 0}, "min_count is 0"),
-        ({"max_vocabulary": 0}, "max_vocabulary is 0"),
+        ({"min_count": 0}, "min_count must be"),
+        ({"max_vocabulary": 0}, "max_vocabulary must be"),
         ({"pooling": "sum"}, "pooling is 'sum'; expected one of last, mean, max, attention"),
-        ({"max_length": 0}, "max_length is 0"),
+        ({"max_length": 0}, "max_length must be"),
         ({"patience": 2}, "patience needs validation"),
+        ({"hidden": "64"}, "hidden must be a whole number of at least 1, not '64'"),
+        ({"seed": None}, "seed must be a whole number of at least 0, not None"),
+        ({"dropout": "a"}, "dropout must be at least 0 and below 1, not 'a'"),
+        ({"dropout": True}, "dropout must be"),
+        ({"learning_rate": "fast"}, "learning_rate must be a number above 0, not 'fast'"),
+        ({"weight_decay": "a"}, "weight_decay must be"),
+        ({"clip": [1]}, r"clip must be a number above 0, not \[1\]"),
+        ({"warmup": 2.5}, "warmup must be a whole number of at least 0, not 2.5"),
+        ({"schedule_settings": [1]}, r"schedule_settings must be a dictionary .*, not \[1\]"),
+        ({"schedule": "step", "schedule_settings": {"every": 2.5}}, "every must be a whole"),
+        ({"optimizer_settings": "momentum"}, "optimizer_settings must be a dictionary"),
+        ({"cell": ["lstm"]}, r"cell is \['lstm'\]"),
+        ({"pooling": ["max"]}, r"pooling is \['max'\]"),
+        ({"optimizer": ["adam"]}, r"optimizer is \['adam'\]"),
+        ({"schedule": ["cosine"]}, r"schedule is \['cosine'\]"),
+        ({"monitor": ["loss"]}, r"monitor is \['loss'\]"),
+        ({"class_weights": [1, 2]}, r"class weights \[1, 2\]"),
+        ({"class_weights": {"pos": "2"}}, "class weight of 'pos' must be 0 or more, not '2'"),
+        ({"class_weights": {"pos": 0, "neg": 0}}, "every class weighs 0"),
+        ({"memory": 0.5}, "a size must be"),
+        ({"unit": 3}, "unit is 3"),
     ],
 )
 def test_settings_out_of_range(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(SettingsError, match=said):
         classifier(**settings).fit(TEXTS, LABELS)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_models_can_be_copied_and_pickled(copied: Any) -> None:
+    model = classifier(class_weights={"pos": 2.0}, threads=2)
+    assert copied(model).get_params() == model.get_params()
+    model.fit(TEXTS, LABELS)
+    twin = copied(model)
+    assert twin.get_params() == model.get_params()
+    np.testing.assert_array_equal(twin.predict_proba(TEST), model.predict_proba(TEST))
+    weights, others = (m.learned.network.parameters.values for m in (model, twin))
+    others += 1
+    assert not np.array_equal(weights, others)
 
 
 def test_optimiser_and_schedule_take_their_settings() -> None:

@@ -121,9 +121,9 @@ def test_settings_out_of_range(wrong: dict[str, int]) -> None:
     with pytest.raises(SettingsError, match=f"{next(iter(wrong))} is"):
         BucketedBatches(offsets([1, 2]), **({"batch_size": 1} | wrong))
     if "batch_size" in wrong:
-        with pytest.raises(SettingsError, match="batch_size is 0"):
+        with pytest.raises(SettingsError, match="batch_size must be"):
             SortedBatches(offsets([1]), 0)
-        with pytest.raises(SettingsError, match="batch_size is 0"):
+        with pytest.raises(SettingsError, match="batch_size must be"):
             StreamBatches(np.zeros(9, np.int32), 0, 1)
 
 

@@ -415,16 +415,18 @@ def test_broken_logits_are_refused(bad: list[float]) -> None:
 @pytest.mark.parametrize(
     ("settings_", "said"),
     [
-        ({"length": 0}, "length is 0"),
-        ({"temperature": -0.1}, "temperature is -0.1"),
-        ({"temperature": math.nan}, "temperature is nan"),
-        ({"temperature": math.inf}, "temperature is inf"),
-        ({"top_k": 0}, "top_k is 0"),
-        ({"top_p": 0.0}, "top_p is 0.0"),
-        ({"top_p": 1.1}, "top_p is 1.1"),
-        ({"top_p": math.nan}, "top_p is nan"),
-        ({"beams": 0}, "beams is 0"),
-        ({"beams": 2, "length_penalty": -1.0}, "length_penalty is -1.0"),
+        ({"length": 0}, "length must be a whole number of at least 1, not 0"),
+        ({"length": 2.5}, "length must be a whole number of at least 1, not 2.5"),
+        ({"temperature": "a"}, "temperature must be a number of at least 0, not 'a'"),
+        ({"temperature": -0.1}, "temperature must be a number of at least 0, not -0.1"),
+        ({"temperature": math.nan}, "temperature must be .*nan"),
+        ({"temperature": math.inf}, "temperature must be .*inf"),
+        ({"top_k": 0}, "top_k must be"),
+        ({"top_p": 0.0}, "top_p must be above 0 and at most 1, not 0.0"),
+        ({"top_p": 1.1}, "top_p must be .*1.1"),
+        ({"top_p": math.nan}, "top_p must be .*nan"),
+        ({"beams": 0}, "beams must be"),
+        ({"beams": 2, "length_penalty": -1.0}, "length_penalty must be .*-1.0"),
         ({"beams": 2, "temperature": 1.0}, "beams and temperature exclude"),
         ({"beams": 2, "top_k": 3}, "beams and top_k exclude"),
         ({"beams": 2, "top_p": 0.3}, "beams and top_p exclude"),
@@ -457,5 +459,5 @@ def test_an_empty_prompt_and_no_rows_are_refused() -> None:
         sample(model, [], 3)
     with pytest.raises(SettingsError, match="prompt is empty"):
         beam_search(model, [], 3, 2)
-    with pytest.raises(SettingsError, match="count is 0"):
+    with pytest.raises(SettingsError, match="count must be"):
         sample_many(model, [0], 3, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import signal
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -271,10 +272,31 @@ def test_the_same_seed_draws_the_same(char: LanguageModel) -> None:
 
     assert drawn(seed=1) == drawn(seed=1)
     assert drawn(seed=1) != drawn(seed=2)
-    with pytest.raises(SettingsError, match="seed is -1; expected a whole number of at least 0"):
+    with pytest.raises(SettingsError, match="seed must be a whole number of at least 0, not -1"):
         char.generate("a", 80, seed=-1)
     assert drawn(top_k=1) == "".join(char.generate("a", 80, greedy=True))
     assert drawn(top_p=1e-9) == "".join(char.generate("a", 80, greedy=True))
+
+
+def test_generators_of_one_model_may_overlap(char: LanguageModel) -> None:
+    """Each holds the weights packed while it draws, and none spoils another's state."""
+    alone = ["".join(char.generate(start, 30, temperature=2.0, seed=4)) for start in "ab"]
+    first, second = (char.generate(start, 30, temperature=2.0, seed=4) for start in "ab")
+    drawn = ["", ""]
+    for one, other in zip_longest(first, second, fillvalue=""):
+        drawn[0] += one
+        drawn[1] += other
+    assert drawn == alone
+    abandoned = char.generate("a", 30)
+    next(abandoned)
+    del abandoned
+    assert "".join(char.generate("b", 30, temperature=2.0, seed=4)) == alone[1]
+
+
+@pytest.mark.parametrize("prompt", [5, None, b"a"])
+def test_a_prompt_that_is_no_text(char: LanguageModel, prompt: Any) -> None:
+    with pytest.raises(DataError, match=r"the prompt is a \w+, expected a string"):
+        char.generate(prompt, 5)
 
 
 def test_text_streams(char: LanguageModel) -> None:

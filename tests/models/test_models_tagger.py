@@ -228,9 +228,9 @@ def test_case_of_tokens() -> None:
 
 def test_settings() -> None:
     for unit in ("char", "byte"):
-        with pytest.raises(SettingsError, match="expected word or space"):
+        with pytest.raises(SettingsError, match="expected one of word, space"):
             SequenceTagger(**FAST, unit=unit).fit(ROWS, TAGS)
-    with pytest.raises(SettingsError, match="char_hidden is 0"):
+    with pytest.raises(SettingsError, match="char_hidden must be"):
         SequenceTagger(**{**FAST, "char_hidden": 0}).fit(ROWS, TAGS)
     with pytest.raises(NotFittedError, match="SequenceTagger is not fitted"):
         SequenceTagger().predict(TEST)

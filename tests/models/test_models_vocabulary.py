@@ -135,7 +135,7 @@ def test_a_damaged_vocabulary_is_refused() -> None:
 
 def test_settings_out_of_range() -> None:
     for wrong in ({"min_count": 0}, {"max_size": 0}):
-        with pytest.raises(SettingsError, match=r"expected at least 1"):
+        with pytest.raises(SettingsError, match="at least 1"):
             Vocabulary.learn(Units(), [of("a")], **wrong)
     with pytest.raises(SettingsError, match="bytes have no <eos>"):
         Vocabulary.learn(Units("byte"), [], end=True)

@@ -129,8 +129,8 @@ def test_patience() -> None:
         ({"patience": 2}, False, "patience needs validation"),
         ({"schedule": "plateau"}, False, "plateau needs validation"),
         ({"monitor": "f1"}, True, "'f1' is not measured; expected one of loss, accuracy"),
-        ({"optimiser": "adamant"}, True, "no optimiser 'adamant'"),
-        ({"schedule": "sometimes"}, True, "no schedule 'sometimes'"),
+        ({"optimiser": "adamant"}, True, "optimiser is 'adamant'"),
+        ({"schedule": "sometimes"}, True, "schedule is 'sometimes'"),
         ({"frozen": ("nothing",)}, True, "cannot freeze 'nothing'"),
     ],
 )

@@ -129,5 +129,5 @@ def test_no_parameters_at_all() -> None:
 @pytest.mark.parametrize("limit", [0, -1, math.nan, 1e-300])
 def test_a_limit_must_be_above_zero(limit: float) -> None:
     for clip in (clip_norm, clip_value):
-        with pytest.raises(SettingsError, match="clipped at"):
+        with pytest.raises(SettingsError, match="limit of clipping"):
             clip(made(drawn(rows=1)), limit, ONE)

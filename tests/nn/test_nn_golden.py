@@ -9,15 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fastseq.models.classifier import ClassifierNetwork
+from fastseq.models.data.batches import Batch
+from fastseq.models.forecast_network import ForecastNetwork
+from fastseq.models.language_network import LanguageNetwork
+from fastseq.models.tagger_network import TaggerNetwork
 from fastseq.nn.clipping import clip_norm
 from fastseq.nn.crf import CRF
 from fastseq.nn.dense import Dense
 from fastseq.nn.embedding import Embedding
-from fastseq.nn.layer import Layer, joined
-from fastseq.nn.losses import ProjectedCrossEntropy, mean_squared_error, softmax_cross_entropy
+from fastseq.nn.losses import ProjectedCrossEntropy, mean_squared_error
 from fastseq.nn.optimisers import SGD, Adam
+from fastseq.nn.parameters import Parameters
 from fastseq.nn.pooling import Pooling
-from fastseq.nn.recurrent import GRU, LSTM, RNN, Recurrent
+from fastseq.nn.recurrent import GRU, LSTM, RNN
+from fastseq.threads import Team
 from tests.naive.differences import relative_error
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden" / "recurrent"
@@ -73,84 +79,68 @@ def test_a_layer_computes_what_pytorch_does(
 
 
 class Model:
-    """The models of bench/golden.py out of this package's layers."""
+    """The networks that the estimators train, with the sizes of bench/golden.py's."""
 
     def __init__(self, task: str, cell: str) -> None:
-        self.task, self.cell = task, cell
-        count, directions = SPEC["shapes"][task]
-        units, classes = SPEC["units"], SPEC["classes"]
+        self.task = task
+        self.team = team = Team(2)
         self.state: Any = None
-        self.recurrent: Recurrent = CELLS[cell](
-            SPEC["columns"] if task == "forecast" else SPEC["size"], units, count, directions == 2,
-            threads=2,
-        )  # fmt: skip
-        outputs = {"language": SPEC["words"], "forecast": SPEC["columns"]}.get(task, classes)
-        self.output = Dense(directions * units, outputs)
-        parts: dict[str, Layer] = {cell: self.recurrent, "output": self.output}
-        if task != "forecast":
-            parts["embedding"] = self.embedding = Embedding(SPEC["words"], SPEC["size"])
-        if task == "crf":
-            parts["crf"] = self.crf = CRF(classes)
-        self.pooling = Pooling(
-            "max" if task == "classify" else "last", directions * units, bidirectional=False
-        )
-        self.projected = ProjectedCrossEntropy(budget=1000)  # a few rows at a time
-        self.parameters = joined(parts)
-
-    def loss(self, batch: dict[str, np.ndarray]) -> float:
-        """The loss of a batch; its gradients are added to the parameters'."""
-        if self.task == "language":
-            return self.language(batch)
-        if self.task == "forecast":
-            return self.forecast(batch)
-        offsets = np.concatenate([[0], batch["lengths"].cumsum()])
-        rows = self.embedding.forward(batch["ids"])
-        y, _ = self.recurrent.forward_ragged(rows, offsets)
-        if self.task == "classify":
-            logits = self.output.forward(self.pooling.forward(y, offsets))
-            loss = softmax_cross_entropy(logits, batch["targets"])
-            dy = self.pooling.backward(self.output.backward(logits))
+        count, directions = SPEC["shapes"][task]
+        units, classes, words, size = (SPEC[name] for name in ("units", "classes", "words", "size"))
+        inputs = SPEC["columns"] if task == "forecast" else size
+        layer = CELLS[cell](inputs, units, count, directions == 2, team=team)
+        table = Embedding(words, size, team=team)
+        width = layer.output_size
+        self.network: Any
+        if task == "language":
+            self.network = LanguageNetwork(table, layer, cell, 0.0, False, 0, team)
+            self.network.head = ProjectedCrossEntropy(budget=1000)  # a few rows at a time
+        elif task == "forecast":
+            output = Dense(width, inputs, team=team)
+            self.network = ForecastNetwork(layer, output, cell, 0.0, 1, team)
+        elif task == "classify":
+            pooling, output = Pooling("max", width, team=team), Dense(width, classes, team=team)
+            self.network = ClassifierNetwork(cell, table, layer, pooling, output, 0.0, None, team)
         else:
-            logits = self.output.forward(y)
-            if self.task == "tag":
-                loss, slopes = softmax_cross_entropy(logits, batch["targets"]), logits
-            else:
-                loss = self.crf.loss(logits, batch["targets"], offsets)
-                slopes = self.crf.backward()
-            dy = self.output.backward(slopes)
-        dx = self.recurrent.backward_ragged(dy)
-        assert dx is not None
-        self.embedding.backward(dx)
-        return loss
+            crf = CRF(classes, team=team) if task == "crf" else None
+            output = Dense(width, classes, team=team)
+            self.network = TaggerNetwork(cell, table, None, layer, output, crf, None, 0.0, team)
+        self.parameters: Parameters = self.network.parameters
 
-    def language(self, batch: dict[str, np.ndarray]) -> float:
-        steps, streams = batch["ids"].shape
-        rows = self.embedding.forward(batch["ids"].reshape(-1))
-        y, self.state = self.recurrent.forward(rows.reshape(steps, streams, -1), None, self.state)
-        loss = self.projected.loss(
-            y.reshape(steps * streams, -1), self.output, batch["targets"].reshape(-1)
-        )
-        dx = self.recurrent.backward(self.projected.backward().reshape(y.shape))
-        self.embedding.backward(dx.reshape(steps * streams, -1))
-        return loss
+    def loss(self, batch: dict[str, np.ndarray], by_step: bool) -> float:
+        """The loss of a batch; its gradients are added to the parameters'.
 
-    def forecast(self, batch: dict[str, np.ndarray]) -> float:
-        x = batch["x"]
-        steps, rows, columns = x.shape
-        values = np.ascontiguousarray(x.swapaxes(0, 1)).reshape(-1, columns)
-        offsets = np.arange(rows + 1) * steps
-        y, _ = self.recurrent.forward_ragged(values, offsets)
-        found = self.output.forward(self.pooling.forward(y, offsets))
-        loss = mean_squared_error(found, batch["targets"])
-        slopes = self.pooling.backward(self.output.backward(found))
-        assert self.recurrent.backward_ragged(slopes, want_dx=False) is None
-        return loss
+        by_step  the embedding's rows step by step instead of once for each word of the batch
+        """
+        network = self.network
+        if self.task == "language":
+            ids, targets = (batch[name].astype(np.int32) for name in ("ids", "targets"))
+            loss, self.state = network.learn(ids, targets, self.state, 0)
+            return float(loss)
+        if self.task == "forecast":  # the network adds the window's last values to its output
+            out = network.forecast(batch["x"], True)
+            loss = mean_squared_error(out, batch["targets"] + batch["x"][-1])
+            network.backward(out, len(batch["x"]))
+            return loss
+        offsets = np.concatenate([[0], batch["lengths"].cumsum()])
+        rows, places = np.arange(len(batch["lengths"])), np.arange(len(batch["ids"]))
+        taken = Batch(batch["ids"], offsets, rows, places, batch["targets"])
+        network.by_step = by_step
+        loss, weight = network.loss(network.scores(taken, True), taken, True)
+        assert weight == len(batch["targets"])
+        network.backward()
+        return float(loss)
 
 
 @pytest.mark.parametrize("optimiser", ["sgd", "adam"])
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-@pytest.mark.parametrize("task", SPEC["shapes"])
-def test_twenty_losses_in_turn_are_pytorchs(task: str, cell: str, optimiser: str) -> None:
+@pytest.mark.parametrize(
+    ("task", "by_step"),
+    [*((task, False) for task in SPEC["shapes"]), ("classify", True), ("tag", True), ("crf", True)],
+)
+def test_twenty_losses_in_turn_are_pytorchs(
+    task: str, by_step: bool, cell: str, optimiser: str
+) -> None:
     model = Model(task, cell)
     model.parameters.load_state_dict(under(LOSSES, f"{task}/{cell}/weights/"))
     rate = SPEC["rates"][optimiser]
@@ -166,8 +156,8 @@ def test_twenty_losses_in_turn_are_pytorchs(task: str, cell: str, optimiser: str
     for step in range(20):
         batch = under(LOSSES, f"{task}/data/{step % SPEC['batches']}/")
         model.parameters.zero_gradients()
-        found.append(model.loss(batch))
-        norms.append(clip_norm(model.parameters, SPEC["clip"], model.recurrent.team))
+        found.append(model.loss(batch, by_step))
+        norms.append(clip_norm(model.parameters, SPEC["clip"], model.team))
         stepper.step()
     np.testing.assert_allclose(found, expected, rtol=1e-4)
     assert max(norms) > SPEC["clip"]

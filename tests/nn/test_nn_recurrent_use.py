@@ -343,6 +343,10 @@ WRONG: dict[str, tuple[Callable[[Recurrent], Any], str]] = {
         lambda m: m.forward(zeros(5, 2, 4), None, (zeros(2, 3, 7), zeros(2, 3, 7))),
         r"state is of shape \[2, 3, 7\], expected \[2, 2, 7\]",
     ),
+    "text": (lambda m: m.forward("abc"), "x is of type <U3, expected real numbers"),
+    "complex": (lambda m: m.forward(zeros(5, 2, 4) * 1j), "x is of type complex"),
+    "rows of two lengths": (lambda m: m.forward([[1.0], [2.0, 3.0]]), "x is no array"),
+    "a state of text": (lambda m: m.forward(zeros(5, 2, 4), None, ("a", "b")), "state is of type"),
     "an empty sequence": (
         lambda m: m.forward_ragged(zeros(5, 4), np.array([0, 2, 2, 5])),
         "sequence 1",
@@ -436,11 +440,18 @@ def test_the_way_back_can_be_taken_once(kind: str) -> None:
         (lambda: LSTM(0, 4), "input_size must be a whole number of at least 1, not 0"),
         (lambda: LSTM(4, -1), "hidden_size"),
         (lambda: LSTM(4, 2.5), "hidden_size must be .* not 2.5"),
+        (lambda: LSTM(4, 4, seed=-1), "seed must be a whole number of at least 0, not -1"),
+        (lambda: LSTM(4, 4, seed="a"), "seed must be .*, not 'a'"),
+        (lambda: LSTM(4, 4, dropout="a"), "dropout must be at least 0 and below 1, not 'a'"),
+        (lambda: LSTM("4", 4), "input_size must be .*, not '4'"),
         (lambda: GRU(4, 4, num_layers=0), "num_layers"),
         (lambda: GRU(4, 4, num_layers=True), "num_layers"),
-        (lambda: GRU(4, 4, dropout=1.0), "rate is 1.0"),
-        (lambda: RNN(4, 4, weight_dropout=-0.1), "rate is -0.1"),
-        (lambda: RNN(4, 4, nonlinearity="sigmoid"), "tanh or relu, not 'sigmoid'"),
+        (lambda: GRU(4, 4, dropout=1.0), "dropout must be .*, not 1.0"),
+        (lambda: RNN(4, 4, weight_dropout=-0.1), "weight_dropout must be .*, not -0.1"),
+        (
+            lambda: RNN(4, 4, nonlinearity="sigmoid"),
+            "nonlinearity is 'sigmoid'; expected one of tanh, relu",
+        ),
     ],
 )
 def test_wrong_settings_are_refused(made: Callable[[], Recurrent], said: str) -> None:

@@ -1,4 +1,4 @@
-"""Recurrent layers and products with vectors of each width that is not this machine's own.
+"""Recurrent layers, products and the CRF with vectors of each width that is not this machine's own.
 
 The width is chosen when fastseq is imported, so each takes a process; they run at the same time,
 since most of it is compiling.
@@ -19,6 +19,7 @@ CHOSEN = [
     "tests/nn/test_nn_recurrent.py::test_three_layers_and_a_batch_beyond_the_blocks_of_a_product",
     "tests/nn/test_nn_recurrent.py::test_as_the_twin",
     "tests/nn/test_nn_products.py",
+    "tests/nn/test_nn_crf.py",
     "tests/kernels/simd/test_simd_gemm.py",
 ]
 

@@ -17,10 +17,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastseq.errors import DataError, SettingsError
+from fastseq.errors import DataError
 from fastseq.models.data.characters import WordCharacters, distinct_words
 from fastseq.models.data.examples import Examples
 from fastseq.models.data.ragged import offsets_of, places
+from fastseq.settings import whole
 from fastseq.types import Int32, Int64
 
 POOL = 64  # batches whose rows are sorted by length together
@@ -90,8 +91,7 @@ class BucketedBatches:
 
     def __post_init__(self) -> None:
         _at_least_one(batch_size=self.batch_size, max_tokens=self.max_tokens, pool=self.pool)
-        if self.seed < 0:
-            raise SettingsError(f"seed is {self.seed}; expected 0 or more")
+        whole("seed", self.seed, 0)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Int64]:
         """The batches of an epoch, each as int64[b] rows, from batch `start` on.
@@ -252,5 +252,5 @@ def _cuts(lengths: Int64, batch_size: int, max_tokens: int | None) -> Int64:
 
 def _at_least_one(**settings: int | None) -> None:
     for name, value in settings.items():
-        if value is not None and value < 1:
-            raise SettingsError(f"{name} is {value}; expected at least 1")
+        if value is not None:
+            whole(name, value, 1)

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError, FormatError, SettingsError
+from fastseq.settings import real
 from fastseq.store.categories import Categories, Label
 from fastseq.types import Float32, Int32, Int64
 
@@ -72,11 +73,12 @@ class Labels:
         how  "balanced" (n / (K · count), as scikit-learn has it), a weight for some labels (the
              others weigh 1), or None. Labels that are no strings may be given as text.
 
-        Raises SettingsError for another word, a label that is not there, a weight below 0.
+        Raises SettingsError for another word, a label that is not there, a weight below 0 or
+        weights that are all 0.
         """
         if how is None:
             return None
-        if isinstance(how, str):
+        if not isinstance(how, Mapping):
             if how != "balanced":
                 raise SettingsError(f"class weights {how!r}; expected balanced, or label=weight")
             balanced = self.counts.sum() / (len(self) * self.counts)
@@ -89,11 +91,11 @@ class Labels:
             if number is None:
                 known = ", ".join(map(str, self.values[:10])) + (", …" if len(self) > 10 else "")
                 raise SettingsError(f"a class weight for {label!r}; the labels are {known}")
-            if not (weight >= 0 and math.isfinite(weight)):
-                raise SettingsError(
-                    f"the class weight of {label!r} is {weight}; expected 0 or more"
-                )
-            weights[number] = weight
+            weights[number] = real(
+                f"the class weight of {label!r}", weight, lambda w: 0 <= w < math.inf, "0 or more"
+            )
+        if not weights.any():
+            raise SettingsError("every class weighs 0: expected one that counts")
         return weights
 
     def to_dict(self) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy.typing as npt
 
-from fastseq.errors import SettingsError
 from fastseq.nn.parameters import Parameters
+from fastseq.settings import real, whole
 
 
 class StepResult(NamedTuple):
@@ -95,20 +95,12 @@ class TrainingSettings:
     checkpoint_seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        _at_least("epochs", self.epochs, 1)
-        _at_least("warmup", self.warmup, 0)
+        whole("epochs", self.epochs, 1)
+        whole("warmup", self.warmup, 0)
         if self.patience is not None:
-            _at_least("patience", self.patience, 1)
+            whole("patience", self.patience, 1)
         for name in ("learning_rate", "clip", "clip_value", "largest_loss"):
             value = getattr(self, name)
-            if value is not None and not (value > 0 and math.isfinite(value)):
-                raise SettingsError(f"{name} must be a number above 0, not {value!r}")
-        if not self.checkpoint_seconds >= 0:
-            raise SettingsError(
-                f"checkpoint_seconds must be 0 or more, not {self.checkpoint_seconds!r}"
-            )
-
-
-def _at_least(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise SettingsError(f"{name} must be a whole number of at least {least}, not {value!r}")
+            if value is not None:
+                real(name, value, lambda n: 0 < n < math.inf, "a number above 0")
+        real("checkpoint_seconds", self.checkpoint_seconds, lambda s: s >= 0, "0 or more")
