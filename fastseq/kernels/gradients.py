@@ -15,7 +15,6 @@ from fastseq.kernels.simd.gemm import (
     WIDTH,
     add_product,
     copy_block,
-    copy_rows,
     pack_rows,
     panel_vectors,
 )
@@ -27,15 +26,14 @@ RECORDS = 8  # records of gates whose products are added up before the next colu
 
 @jit
 def weight_gradient(
-    slope, bias_slope, bias_twin, biases, dz, slots, first, gates, units, x, order, scratch,
-    from_panel, to_panel,
+    slope, bias_slope, bias_twin, biases, dz, slots, first, gates, units, x, scratch, from_panel,
+    to_panel,
 ):  # fmt: skip
     """slope[G * H, K] += dzᵀ x for some panels, and the sum of dz to the biases.
 
     bias_slope, bias_twin  float32[G * H], added to where `biases` is 1 (the first) or 2 (both)
     dz       float32[N, row]  gradients of the gates, rows of records
     x        float32[N, K or more]  the input, or h'
-    order    int64[N]  the rows in the order in which they are added; empty: as they stand
     scratch  float32[scratch_size()]
     """
     N, row = dz.shape
@@ -47,11 +45,11 @@ def weight_gradient(
         right = min(left + BREADTH, K)
         for n in range(0, N, HEIGHT):
             height = min(HEIGHT, N - n)
-            pack_rows(scratch, x_flat, n, x_row, order, height, left, right)
+            pack_rows(scratch, x_flat, n, x_row, height, left, right)
             for p in range(from_panel, to_panel):
                 there = min(LANES, units - p * LANES)
                 column = (p * slots + first) * LANES
-                copy_rows(scratch, A_PART, width, dz_flat, n, row, order, column, height, width, 0)
+                copy_block(scratch, A_PART, width, dz_flat, n * row + column, row, height, width, 0)
                 for s in range(S):
                     unit = gates[s] * units + p * LANES
                     at = A_PART + s * LANES
@@ -131,15 +129,11 @@ def input_gradient(dx, dz, slots, first, used, panels, add, zeros, scratch, from
 
 
 @jit
-def sum_picks(sums, dz, picks, order, first, last):
-    """sums[picks[n]] += dz[n] for every row, columns [first, last): gradients of shared inputs.
-
-    order  int64[N]  the rows in the order in which they are added; empty: as they stand
-    """
+def sum_picks(sums, dz, picks, first, last):
+    """sums[picks[n]] += dz[n] for every row, columns [first, last): gradients of shared inputs."""
     N, row = dz.shape
     out, flat = sums.reshape(sums.size), dz.reshape(dz.size)
-    for i in range(N):
-        n = order[i] if len(order) else i
+    for n in range(N):
         to, at = picks[n] * row, n * row
         for j in range(first, last, LANES):
             store(out, to + j, load(out, to + j) + load(flat, at + j))

@@ -13,7 +13,7 @@ def pack_order(rows, starts, counts, order, bounds, lengths, firsts, stride):
     rows     int64[N]      out: the caller's row of each packed row
     starts   int64[S, T]   out: first packed row of each step of a slice
     counts   int64[S, T]   out: how many there are; 0 after the slice's longest sequence
-    order    int64[B]      the sequences, slice after slice, longest first in each
+    order    int64[B]      the sequences, longest first
     bounds   int64[S + 1]  which of them each slice has
     lengths  int64[B]      of the sequences
     firsts   int64[B]      the caller's row of each sequence's first step

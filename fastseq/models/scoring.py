@@ -31,8 +31,8 @@ class ScoringNetwork(Network):
     """A network that gives a row of scores for each example, or for each unit of it.
 
     embedding  of the units
-    by_step  whether `backward` is to give the gradient of the recurrent layer's input step by
-             step; else units that come again in a batch share a row of it, which is faster
+    by_step    whether `backward` is to give the gradient of the recurrent layer's input step by
+               step; else units that come again in a batch share a row of it, which is faster
     """
 
     embedding: Embedding

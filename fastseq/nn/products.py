@@ -15,7 +15,6 @@ from fastseq.nn.parameters import aligned_zeros
 from fastseq.threads import Team
 from fastseq.types import Float32
 
-_AS_THEY_STAND = np.empty(0, np.int64)
 SMALL = 1 << 20  # multiply-adds below which a second thread costs more than it brings
 
 
@@ -81,7 +80,7 @@ def multiply_rows(out: Float32, a: Float32, b: Float32, team: Team) -> None:
 
     def work(i: int) -> None:
         rows, columns = (parts[i], (0, N)) if by_rows else ((0, K), parts[i])
-        gemm.multiply_columns(out, a, b, _AS_THEY_STAND, scratch(), *rows, *columns)
+        gemm.multiply_columns(out, a, b, scratch(), *rows, *columns)
 
     team.run(work, len(parts))
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from fastseq.errors import DataError, FastseqError
 from fastseq.kernels.dropout import drop_rows
-from fastseq.kernels.sequences import gather, scatter
+from fastseq.kernels.sequences import gather
 from fastseq.nn.cells import Cell, GRUCell, LSTMCell, RNNCell, State
 from fastseq.nn.checks import (
     as_floats,
@@ -378,8 +378,10 @@ class Recurrent(Layer):
         first: list[State] = []
         for layer, sweep in reversed(list(enumerate(self._sweeps))):
             rows = layout.rows if self._is_top(layer) else self._straight(layout)
+            below, to = self._below(layer, run, dx)
             first.append(
                 sweep.backward(
+                    self.values,
                     self.slopes,
                     run.inputs[layer],
                     dy,
@@ -387,26 +389,32 @@ class Recurrent(Layer):
                     layout,
                     self._of_layer(last, layer),
                     mixed_key(run.key, 2 * layer + 1),
+                    below,
+                    to,
                 )
             )
-            if layer:
-                dy, _ = self._between(("dx", layer % 2), layout)
-                sweep.input_gradient(self.values, dy)
-                if self.dropout:
-                    self._drop(dy, layout, mixed_key(run.key, 2 * layer))
-            elif dx is not None and run.shared:
-                sweep.input_gradient(self.values, dx)
-            elif dx is not None and layout.identity:
-                sweep.input_gradient(self.values, dx[: layout.count])
-            elif dx is not None:
-                packed = self._space.array("packed dx", layout.count, self.input_size)
-                sweep.input_gradient(self.values, packed)
-                self._by_rows(scatter, dx, packed, layout.rows)
+            if below is not None:
+                dy = below
+            if layer and self.dropout:
+                self._drop(dy, layout, mixed_key(run.key, 2 * layer))
         self.dstate = self._as_given(first[::-1])
         if dstate is not None:
             for given, gradient in zip(as_parts(dstate), as_parts(self.dstate), strict=True):
                 if isinstance(given, np.ndarray) and given.flags.writeable:
                     given[...] = gradient
+
+    def _below(
+        self, layer: int, run: _Run, dx: Float32 | None
+    ) -> tuple[Float32 | None, Float32 | None]:
+        """Where a layer's gradient of its input goes: packed, and then to the caller's rows."""
+        layout = run.layout
+        if layer:
+            return self._between(("dx", layer % 2), layout)[0], None
+        if dx is None or run.shared:
+            return dx, None
+        if layout.identity:
+            return dx[: layout.count], None
+        return self._space.array("packed dx", layout.count, self.input_size), dx
 
     # ---- states, rows, dropout --------------------------------------------------------------
 

@@ -1,9 +1,11 @@
 """How a ragged batch is laid out for the recurrent kernels: packed, without padding.
 
-Rows are packed by time: step 0 of all sequences, then step 1 of those that go on, and so on. The
-sequences are dealt to slices, one a thread, and within a slice stand longest first: the rows of a
-slice at one step are neighbours, and what is at work at the next step is a prefix of it, so that
-the state is one array whose first rows are at work. A batch of equal lengths is packed already.
+Rows are packed by time: step 0 of all sequences, the longest first, then step 1 of those that go
+on, and so on. Slices, one a thread, are neighbouring sequences: the rows of a slice at one step are
+neighbours, and what is at work at the next step is a prefix of it, so that the state is one array
+whose first rows are at work. Where the slices are cut changes nothing in the order of rows, so that
+gradients of weights, which are summed in it, have the same bits on any number of threads. A batch
+of equal lengths is packed already.
 """
 
 from __future__ import annotations
@@ -45,15 +47,12 @@ class Layout:
     rows      int64[N]  the caller's row of each packed row
     slices    parts of the batch
     identity  the packed order is the caller's
-    summed    int64[N]  the packed rows in the caller's order, in which gradients of weights are
-              added up, so that their bits do not depend on the slices; empty when `identity`
     """
 
     order: Int64
     rows: Int64
     slices: tuple[Slice, ...]
     identity: bool
-    summed: Int64
 
     @property
     def count(self) -> int:
@@ -78,14 +77,7 @@ def lay_out(lengths: Int64, firsts: Int64, stride: int, parts: int) -> Layout:
     parts = max(1, min(parts, len(lengths)))
     order = np.argsort(-lengths, kind="stable")
     longest = int(lengths[order[0]])
-    if parts > 1 and longest != lengths[order[-1]]:
-        # dealt forth and back, so that every part gets as many steps
-        turns = np.arange(len(order)) % (2 * parts)
-        dealt = np.minimum(turns, 2 * parts - 1 - turns)
-        bounds = np.concatenate([[0], np.bincount(dealt, minlength=parts).cumsum()])
-        order = order[np.argsort(dealt, kind="stable")]
-    else:
-        bounds = np.arange(parts + 1) * len(order) // parts
+    bounds = _bounds(lengths[order], parts)
     rows = np.empty(int(lengths.sum()), np.int64)
     starts = np.empty((parts, longest), np.int64)
     counts = np.empty((parts, longest), np.int64)
@@ -95,14 +87,15 @@ def lay_out(lengths: Int64, firsts: Int64, stride: int, parts: int) -> Layout:
         first, last = int(bounds[part]), int(bounds[part + 1])
         steps = int(lengths[order[first]])
         slices.append(Slice(first, last, starts[part, :steps], counts[part, :steps]))
-    return Layout(order, rows, tuple(slices), bool(same), _NONE if same else _inverse(rows))
+    return Layout(order, rows, tuple(slices), bool(same))
 
 
-_NONE: Int64 = np.empty(0, np.int64)
-
-
-def _inverse(rows: Int64) -> Int64:
-    """The numbers of `rows`, all different, in ascending order of what they hold."""
-    places = np.full(int(rows.max()) + 1, -1, np.int64)
-    places[rows] = np.arange(len(rows))
-    return places if len(places) == len(rows) else places[places >= 0]
+def _bounds(lengths: Int64, parts: int) -> Int64:
+    """Where parts of like numbers of steps begin and end: int64[parts + 1], none of them empty."""
+    B = len(lengths)
+    steps = np.concatenate([[0], lengths.cumsum()])
+    shares = np.arange(parts + 1) / parts * steps[-1]
+    bounds: Int64 = np.rint(np.interp(shares, steps, np.arange(B + 1))).astype(np.int64)
+    for part in range(1, parts):
+        bounds[part] = min(max(bounds[part], bounds[part - 1] + 1), B - parts + part)
+    return bounds

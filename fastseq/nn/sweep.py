@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from fastseq.kernels.gates import pack_backward
 from fastseq.kernels.gradients import input_gradient, sum_picks, weight_gradient
 from fastseq.kernels.inputs import BEFORE, IN_LOOP, PICKED
+from fastseq.kernels.sequences import scatter
 from fastseq.kernels.simd import gemm
 from fastseq.kernels.simd.width import LANES
 from fastseq.nn.cells import ZEROS, Cell, State
@@ -75,7 +77,6 @@ class Sweep:
         self._kept: list[_Kept] = []
         self._weights: list[tuple[Float32, Float32, Float32]] | None = None
         self._picks: Int64 | None = None
-        self._input_slopes: list[Float32] = []
 
     @property
     def directions(self) -> int:
@@ -220,20 +221,32 @@ class Sweep:
     # ---- backward ---------------------------------------------------------------------------
 
     def backward(
-        self, slopes: Views, x: Float32, dy: Float32, rows: Int64, layout: Layout, last: State,
-        key: int,
+        self, values: Views, slopes: Views, x: Float32, dy: Float32, rows: Int64, layout: Layout,
+        last: State, key: int, dx: Float32 | None = None, to: Float32 | None = None,
     ) -> State:  # fmt: skip
         """Add to the gradients of the parameters; returns the gradient of the initial state.
 
         x, rows, layout, key are those of `forward`; dy float32[·, D·H] is the gradient of y and
         `last` float32[D, B, H] of the last state.
+
+        dx  out: of x's shape, its gradient; None where it is not wanted
+        to  out: float32[·, I], row n of dx at to[layout.rows[n]] too
         """
         cell, H, W = self.cell, self.units, self.width
         states = self._states(last, layout)
-        panels = [self.space.array(("back", d), cell.gates * W * W) for d in range(self.directions)]
+        size = cell.gates * W
+        back = [self.space.array(("back", d), size * W) for d in range(self.directions)]
+        ways = [(back[d], kept.recurrent, cell.hidden_gates) for d, kept in enumerate(self._kept)]
+        below = []
+        if dx is not None:
+            columns = gemm.padded(self.inputs)
+            below = [self.space.array(("below", d), size * columns) for d in range(self.directions)]
+            for panels, suffix in zip(below, self.suffixes, strict=True):
+                ways.append((panels, values[f"weight_ih_{suffix}"], cell.input_gates))
 
-        def pack(d: int) -> None:
-            pack_backward(panels[d], self._kept[d].recurrent, cell.hidden_gates, H)
+        def pack(i: int) -> None:
+            panels, weight, gates = ways[i]
+            pack_backward(panels, weight, gates, H)
 
         def step(part: int) -> None:
             d, s = divmod(part, len(layout.slices))
@@ -241,95 +254,98 @@ class Sweep:
             kept = self._kept[d]
             cell.backward(
                 kept.gates, tuple(array[piece.first : piece.last] for array in states[d]), dy,
-                d * H, kept.before, panels[d], rows, piece, d == 1, H,
+                d * H, kept.before, back[d], rows, piece, d == 1, H,
             )  # fmt: skip
 
-        self._share(pack, self.directions, self.work(16))
+        self._share(pack, len(ways), self.work(16))
         self._share(step, self.directions * len(layout.slices), self.work(layout.count))
-        self._weight_gradients(slopes, x, layout, key)
-        return self._unpadded(states, last, layout)
-
-    def _weight_gradients(self, slopes: Views, x: Float32, layout: Layout, key: int) -> None:
-        """Every thread takes some units of each matrix."""
-        cell, count = self.cell, layout.count
-        everything = self.width // LANES
-        large = self.work(count) >= SMALL
-        units = self.team.split(everything) if large else [(0, everything)]
+        input_slopes = self._by_input(layout, len(x))
         hidden_slopes = [slopes[f"weight_hh_{suffix}"] for suffix in self.suffixes]
         if self.weight_dropout:  # the gradients of the weights as used, to be masked
             hidden_slopes = [
                 self.space.zeros(("masked", d), *slope.shape)
                 for d, slope in enumerate(hidden_slopes)
             ]
-        order = layout.summed if self._picks is None else NOTHING
-        self._sum_picks(layout, len(x), units)
-
-        def product(part: int) -> None:
-            d, rest = divmod(part, 2 * len(units))
-            hidden, piece = divmod(rest, len(units))
-            suffix, kept = self.suffixes[d], self._kept[d]
-            biases = slopes[f"bias_ih_{suffix}"], slopes[f"bias_hh_{suffix}"]
-            if hidden:
-                weight_gradient(
-                    hidden_slopes[d], *biases[::-1], 0 if cell.one_bias else 1, kept.gates,
-                    cell.slots, cell.hidden_slot, cell.hidden_gates, self.units, kept.before[0],
-                    layout.summed, scratch(), *units[piece],
-                )  # fmt: skip
-            else:
-                weight_gradient(
-                    slopes[f"weight_ih_{suffix}"], *biases, 2 if cell.one_bias else 1,
-                    self._input_slopes[d], cell.slots, 0, cell.input_gates, self.units, x, order,
-                    scratch(), *units[piece],
-                )  # fmt: skip
-
-        self._share(product, 2 * self.directions * len(units), self.work(count))
+        products = self._weight_gradients(
+            slopes, hidden_slopes, input_slopes, x, dx is not None, layout
+        )
+        if dx is not None:
+            products += self._input_gradients(dx, below, input_slopes, to, layout)
+        self._share(lambda i: products[i](), len(products), self.work(layout.count))
         if self.weight_dropout:
             for d, suffix in enumerate(self.suffixes):
                 masked = hidden_slopes[d]
                 dropped(masked, masked, self.weight_dropout, mixed_key(key, d), self.team)
                 slopes[f"weight_hh_{suffix}"] += masked
+        return self._unpadded(states, last, layout)
 
-    def _sum_picks(self, layout: Layout, inputs: int, units: list[tuple[int, int]]) -> None:
-        """Gradients of the gates by input: those of all rows that read one are added up."""
-        self._input_slopes = [kept.gates for kept in self._kept]
+    def _by_input(self, layout: Layout, inputs: int) -> list[Float32]:
+        """The gradients of each direction's gates by input: those of all rows that read one are
+        added up."""
+        slopes = [kept.gates for kept in self._kept]
         if self._picks is None:
-            return
+            return slopes
         picks, record = self._picks, self.cell.slots * LANES
-        self._input_slopes = sums = [
-            self.space.zeros(("table", d), inputs, self.row) for d in range(self.directions)
-        ]
+        sums = [self.space.zeros(("table", d), inputs, self.row) for d in range(self.directions)]
+        units = self._split(self.width // LANES, layout.count)
 
         def add(part: int) -> None:
             d, i = divmod(part, len(units))
             first, last = units[i]
-            sum_picks(
-                sums[d], self._kept[d].gates, picks, layout.summed, first * record, last * record
-            )
+            sum_picks(sums[d], slopes[d], picks, first * record, last * record)
 
         self._share(add, self.directions * len(units), self.work(layout.count))
+        return sums
 
-    def input_gradient(self, values: Views, dx: Float32) -> None:
-        """dx, of x's shape: the sum over the directions of dz W. After `backward`."""
-        cell = self.cell
-        size = cell.gates * self.width * gemm.padded(self.inputs)
-        panels = [self.space.array(("back input", d), size) for d in range(self.directions)]
+    def _weight_gradients(
+        self, slopes: Views, hidden_slopes: list[Float32], input_slopes: list[Float32],
+        x: Float32, more: bool, layout: Layout,
+    ) -> list[Callable[[], None]]:  # fmt: skip
+        """Products for threads to share: whole matrices where that comes out even, since each
+        thread packs the rows that it multiplies; else every thread takes some units of each.
 
-        def pack(d: int) -> None:
-            weight = values[f"weight_ih_{self.suffixes[d]}"]
-            pack_backward(panels[d], weight, cell.input_gates, self.units)
-
-        self._share(pack, self.directions, self.work(16))
-        large = self.work(len(dx)) >= SMALL
-        parts = self.team.split(len(dx)) if large else [(0, len(dx))]
-
-        def product(part: int) -> None:
-            for d, dz in enumerate(self._input_slopes):
-                input_gradient(
-                    dx, dz, cell.slots, 0, cell.gates, panels[d], d > 0, ZEROS, scratch(),
-                    *parts[part],
+        more  whether products with weight_ih follow, which can make up for uneven sizes
+        """
+        cell, D, threads = self.cell, self.directions, self.team.threads
+        even = self.inputs == self.units or (more and self.units <= 2 * self.inputs)
+        whole = D % threads == 0 or (2 * D % threads == 0 and even)
+        everything = self.width // LANES
+        units = [(0, everything)] if whole else self._split(everything, layout.count)
+        products: list[Callable[[], None]] = []
+        for d, (suffix, kept) in enumerate(zip(self.suffixes, self._kept, strict=True)):
+            biases = slopes[f"bias_ih_{suffix}"], slopes[f"bias_hh_{suffix}"]
+            for piece in units:
+                hidden = partial(
+                    weight_gradient, hidden_slopes[d], *biases[::-1], 0 if cell.one_bias else 1,
+                    kept.gates, cell.slots, cell.hidden_slot, cell.hidden_gates, self.units,
+                    kept.before[0],
                 )  # fmt: skip
+                given = partial(
+                    weight_gradient, slopes[f"weight_ih_{suffix}"], *biases,
+                    2 if cell.one_bias else 1, input_slopes[d], cell.slots, 0, cell.input_gates,
+                    self.units, x,
+                )  # fmt: skip
+                products += [partial(_with_scratch, work, *piece) for work in (hidden, given)]
+        return products
 
-        self.team.run(product, len(parts))
+    def _input_gradients(
+        self, dx: Float32, panels: list[Float32], slopes: list[Float32], to: Float32 | None,
+        layout: Layout,
+    ) -> list[Callable[[], None]]:  # fmt: skip
+        """The sum over the directions of dz W, in small pieces that even out the others."""
+        cell = self.cell
+
+        def product(first: int, last: int) -> None:
+            for d, dz in enumerate(slopes):
+                input_gradient(
+                    dx, dz, cell.slots, 0, cell.gates, panels[d], d > 0, ZEROS, scratch(), first,
+                    last,
+                )  # fmt: skip
+            if to is not None:
+                scatter(to, dx, layout.rows, first, last)
+
+        pieces = self._split(len(dx), len(dx), 4 * gemm.ROWS)
+        return [partial(product, *piece) for piece in pieces]
 
     # ---- states and sharing -----------------------------------------------------------------
 
@@ -354,6 +370,15 @@ class Sweep:
                 array[d, layout.order] = padded[:, : self.units]
         return found
 
+    def _split(self, n: int, rows: int, most: int | None = None) -> list[tuple[int, int]]:
+        """[0, n) in a range for each thread, or in ranges of `most`; in one where a product over
+        so many rows is small."""
+        if self.work(rows) < SMALL:
+            return [(0, n)]
+        if most is None:
+            return self.team.split(n)
+        return [(first, min(first + most, n)) for first in range(0, n, most)]
+
     def _share(self, work: Callable[[int], None], parts: int, size: int) -> None:
         """Run the parts on the team, or here when all are small."""
         if size < SMALL:
@@ -361,3 +386,7 @@ class Sweep:
                 work(part)
         else:
             self.team.run(work, parts)
+
+
+def _with_scratch(work: Callable[..., None], first: int, last: int) -> None:
+    work(scratch(), first, last)

@@ -161,10 +161,9 @@ def multiply_panels(out, a, panels, bias, add, scratch, first, last):
 
 
 @jit
-def multiply_columns(out, a, b, order, scratch, first, last, left, right):
+def multiply_columns(out, a, b, scratch, first, last, left, right):
     """out[K, N] += aᵀ b for a [M, K] and b [M, N], rows [first, last), columns [left, right).
 
-    order    int64[M]  the rows in the order in which they are added; empty: as they stand
     scratch  float32[scratch_size()]
     """
     M, K = a.shape
@@ -174,36 +173,24 @@ def multiply_columns(out, a, b, order, scratch, first, last, left, right):
         to_column = min(from_column + BREADTH, right)
         for m in range(0, M, HEIGHT):
             height = min(HEIGHT, M - m)
-            pack_rows(scratch, b_flat, m, N, order, height, from_column, to_column)
+            pack_rows(scratch, b_flat, m, N, height, from_column, to_column)
             for row in range(first, last, ROWS):
                 rows = min(ROWS, last - row)
-                copy_rows(scratch, A_PART, rows, a_flat, m, K, order, row, height, rows, 0)
+                copy_block(scratch, A_PART, rows, a_flat, m * K + row, K, height, rows, 0)
                 add_product(
                     flat, row * N, N, rows, scratch, A_PART, rows, height, from_column, to_column
                 )  # fmt: skip
 
 
 @helper
-def copy_rows(out, to, out_row, block, first, row, order, column, rows, columns, width):
-    """`copy_block` of rows first, first + 1, … from `column` on; of order[first], … where `order`
-    is not empty."""
-    if len(order) == 0:
-        copy_block(out, to, out_row, block, first * row + column, row, rows, columns, width)
-        return
-    for r in range(rows):
-        at = order[first + r] * row + column
-        copy_block(out, to + r * out_row, out_row, block, at, row, 1, columns, width)
-
-
-@helper
-def pack_rows(scratch, b, first, row, order, height, left, right):
-    """Panels of columns [left, right) of `height` rows of b, from B_PART on, as `copy_rows`."""
+def pack_rows(scratch, b, first, row, height, left, right):
+    """Panels of columns [left, right) of the rows first, first + 1, … of b, from B_PART on."""
     at = B_PART
     column = left
     while column < right:
         width = slim_vectors(column, right) * LANES
         there = min(width, right - column)
-        copy_rows(scratch, at, width, b, first, row, order, column, height, there, width)
+        copy_block(scratch, at, width, b, first * row + column, row, height, there, width)
         at += height * width
         column += width
 
