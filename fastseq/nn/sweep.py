@@ -307,7 +307,9 @@ class Sweep:
         more  whether products with weight_ih follow, which can make up for uneven sizes
         """
         cell, D, threads = self.cell, self.directions, self.team.threads
-        even = self.inputs == self.units or (more and self.units <= 2 * self.inputs)
+        even = self._picks is None and (
+            self.inputs == self.units or (more and self.units <= 2 * self.inputs)
+        )
         whole = D % threads == 0 or (2 * D % threads == 0 and even)
         everything = self.width // LANES
         units = [(0, everything)] if whole else self._split(everything, layout.count)
