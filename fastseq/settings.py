@@ -51,10 +51,10 @@ def thread_count(threads: int | None) -> int:
     return machine.core_count() if threads is None else whole("threads", threads, 1)
 
 
-def whole(name: str, value: Any, least: int) -> int:
+def whole(name: str, value: Any, least: int, below: int = 1 << 31) -> int:
     """The setting `name` as an int.
 
-    Raises SettingsError unless it is a whole number of at least `least`.
+    Raises SettingsError unless it is a whole number of at least `least`, and smaller than `below`.
     """
     try:
         number = operator.index(value)
@@ -62,7 +62,21 @@ def whole(name: str, value: Any, least: int) -> int:
         number = least - 1
     if isinstance(value, bool) or number < least:
         raise SettingsError(f"{name} must be a whole number of at least {least}, not {value!r}")
+    if number >= below:
+        raise SettingsError(f"{name} must be a whole number below {below}, not {value!r}")
     return number
+
+
+def seed_number(value: Any) -> int:
+    """A seed as an int. Raises SettingsError unless it is a whole number of 64 bits, from 0."""
+    return whole("seed", value, 0, 1 << 64)
+
+
+def flag(name: str, value: Any) -> bool:
+    """The setting `name` itself. Raises SettingsError unless it is True or False."""
+    if type(value).__name__ not in ("bool", "bool_"):  # NumPy's too
+        raise SettingsError(f"{name} must be True or False, not {value!r}")
+    return bool(value)
 
 
 def real(name: str, value: Any, holds: Callable[[float], bool], wanted: str) -> float:

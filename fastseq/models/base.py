@@ -6,14 +6,14 @@ part); what one training works on is its `Study`, and what training learns is it
 
 from __future__ import annotations
 
+import json
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self
-
-import numpy as np
 
 from fastseq.errors import DeviceError, FormatError, NotFittedError, SettingsError
 from fastseq.models.data.examples import ReadReport
@@ -22,11 +22,20 @@ from fastseq.models.loop.history import History
 from fastseq.models.loop.progress import Report
 from fastseq.models.loop.trainable import TrainingSettings
 from fastseq.models.loop.training import train
-from fastseq.models.manners import Manners
+from fastseq.models.manners import Manners, plain
 from fastseq.models.study import L, Learned, Network, Study, Watched, fingerprint_of, mean_norms
 from fastseq.nn.optimisers import OPTIMISERS
 from fastseq.nn.schedules import SCHEDULES
-from fastseq.settings import fraction, named, one_of, parse_size, thread_count, whole
+from fastseq.settings import (
+    flag,
+    fraction,
+    named,
+    one_of,
+    parse_size,
+    seed_number,
+    thread_count,
+    whole,
+)
 from fastseq.threads import Team
 from fastseq.types import Float64
 
@@ -47,6 +56,8 @@ DEVICES = ("auto", "cpu", "cuda")
 CELLS = ("lstm", "gru", "rnn")
 NONLINEARITIES = ("tanh", "relu")
 
+# settings that are true or false, of those models that have them
+FLAGS = frozenset({"bidirectional", "chars", "crf", "freeze_embeddings", "tie_weights"})
 # settings of one run, not of the model: another value gives the same weights
 RUN = frozenset({"threads", "device", "memory"})
 # settings of training, which a checkpoint compares by itself
@@ -177,8 +188,14 @@ class SequenceModel(Manners, ABC, Generic[L]):
             tags_column=tags_column,
             value_columns=value_columns,
         )
-        if self.monitor is not None and valid is None:
-            raise SettingsError("monitor needs validation: give data to validate on")
+        if valid is None:
+            for what, asked in (
+                ("monitor", self.monitor is not None),
+                ("patience", self.patience is not None),
+                ("the schedule plateau", self.schedule == "plateau"),
+            ):
+                if asked:
+                    raise SettingsError(f"{what} needs validation: give data to validate on")
         if resume and path is None:
             raise SettingsError("resume needs the path of the folder to go on from")
         team = Team(thread_count(self.threads))
@@ -225,9 +242,11 @@ class SequenceModel(Manners, ABC, Generic[L]):
             one_of("monitor", self.monitor, self.measures)
         for name in ("hidden", "layers", "epochs", "batch_size"):
             whole(name, getattr(self, name), 1)
-        whole("seed", self.seed, 0)
+        seed_number(self.seed)
         for name in ("dropout", "recurrent_dropout"):
             fraction(name, getattr(self, name))
+        for name in FLAGS.intersection(self.get_params()):
+            flag(name, getattr(self, name))
         parse_size(self.memory)
         self._training_settings(0.0)
         self._check()
@@ -347,7 +366,7 @@ class SequenceModel(Manners, ABC, Generic[L]):
 
     def settings(self) -> dict[str, Any]:
         """The settings that are kept with the model, as JSON has them."""
-        return {k: _plain(v) for k, v in self.get_params().items() if k not in RUN}
+        return {k: plain(v) for k, v in self.get_params().items() if k not in RUN}
 
     # ---- for the models
 
@@ -457,21 +476,16 @@ class SequenceModel(Manners, ABC, Generic[L]):
 
     def _identity(self, study: Study[L]) -> dict[str, Any]:
         settings = {k: v for k, v in self.settings().items() if k not in TRAINING}
-        return {"model": self.kind, "settings": settings, "data": study.fingerprint()}
+        # what ids, labels and scaled values stand for, too: others may look the same by number
+        meaning = json.dumps(self._statistics(study.learned), sort_keys=True)
+        files = repr(sorted(self._files(study.learned).items()))
+        return {
+            "model": self.kind,
+            "settings": settings,
+            "data": study.fingerprint(),
+            "vocabulary, labels and scale": zlib.crc32((meaning + files).encode()),
+        }
 
     def _all_statistics(self, learned: L) -> dict[str, Any]:
         own = {"parameters": learned.network.parameters.count, "fields": learned.fields.to_dict()}
         return {**own, **self._statistics(learned)}
-
-
-def _plain(value: Any) -> Any:
-    """A setting as JSON has it."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {str(_plain(k)): _plain(v) for k, v in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(v) for v in value]
-    return value

@@ -65,7 +65,7 @@ class ClassifierNetwork(ScoringNetwork):
         names = {"embedding": embedding, cell: recurrent, "attention": pooling, "output": output}
         super().__init__(names, team)
 
-    def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Float32:
+    def read(self, batch: Batch, training: bool = False, key: int = 0) -> Float32:
         index: Int64 | None = None
         if self.by_step or (training and self._drop_in.rate):
             x = self.embedding.forward(batch.values, training)
@@ -75,6 +75,10 @@ class ClassifierNetwork(ScoringNetwork):
         y, _ = self.recurrent.forward_ragged(
             x, batch.offsets, training=training, key=mixed_key(key, 1), index=index
         )
+        return y
+
+    def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Float32:
+        y = self.read(batch, training, key)
         pooled = self.pooling.forward(y, batch.offsets, training)
         pooled = self._drop_out.forward(pooled, training, mixed_key(key, 2), out=pooled)
         return self.output.forward(pooled, training)
@@ -90,16 +94,14 @@ class ClassifierNetwork(ScoringNetwork):
             return loss, float(len(known))
         return loss, float(self.weights[known].sum(dtype=np.float64))
 
-    def backward(self, want_dx: bool = False) -> Float32 | None:
+    def backward(self) -> None:
         assert self._slopes is not None, "backward without a loss"
         slopes, self._slopes = self._slopes, None
         pooled = self.output.backward(slopes)
         dy = self.pooling.backward(self._drop_out.backward(pooled, out=pooled))
-        learns = not self.embedding.frozen
-        dx = self.recurrent.backward_ragged(dy, want_dx=learns or want_dx)
-        if dx is not None and learns:
-            self.embedding.backward(self._drop_in.backward(dx))
-        return dx
+        dx = self.recurrent.backward_ragged(dy, want_dx=not self.embedding.frozen)
+        if dx is not None:
+            self.embedding.backward(self._drop_in.backward(dx, out=dx))
 
     def best(self, scores: Float32, batch: Batch) -> Int32:
         best: Int32 = np.argmax(scores, 1).astype(np.int32)

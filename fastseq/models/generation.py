@@ -79,7 +79,7 @@ def check_settings(
         real("top_p", top_p, lambda share: 0 < share <= 1, "above 0 and at most 1")
     if beams is not None:
         whole("beams", beams, 1)
-    real("length_penalty", length_penalty, _not_negative, "a number of at least 0")
+    real("length_penalty", length_penalty, lambda power: 0 <= power <= 10, "a number of 0 to 10")
     drawn = {
         "temperature": temperature is not None,
         "top_k": top_k is not None,

@@ -31,7 +31,7 @@ from fastseq.models.language_network import (
 from fastseq.models.stepper import LanguageStepper, pieces
 from fastseq.models.textual import TextModel, recurrent, restored_vocabulary, vocabulary_file
 from fastseq.nn.dropout import mixed_key
-from fastseq.settings import parse_size, whole
+from fastseq.settings import parse_size, seed_number, whole
 from fastseq.threads import Team
 from fastseq.types import Int32, Texts
 
@@ -206,7 +206,7 @@ class LanguageModel(TextModel[LearnedLanguage]):
             A setting is out of range, or two exclude each other; before anything is drawn.
         """
         check_settings(length, temperature, top_k, top_p, greedy, beams, length_penalty)
-        whole("seed", seed, 0)
+        seed_number(seed)
         vocabulary = self.learned.vocabulary
         if end_with_row and vocabulary.end is None:
             raise SettingsError(

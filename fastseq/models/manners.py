@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Self
+
+import numpy as np
 
 from fastseq.errors import SettingsError
 
@@ -67,3 +70,16 @@ class Manners:
             classifier_tags=ClassifierTags() if kind == "classifier" else None,
             input_tags=InputTags(two_d_array=False, string=True),
         )
+
+
+def plain(value: Any) -> Any:
+    """A setting as JSON has it."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(plain(k)): plain(v) for k, v in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(v) for v in value]
+    return value

@@ -15,7 +15,10 @@ from fastseq.models.data.examples import Encoder, Examples, ReadReport
 from fastseq.models.data.labels import Labels
 from fastseq.models.loop.trainable import StepResult
 from fastseq.models.study import Learned, Network, Study, fingerprint_of, mean_norms
+from fastseq.nn.dense import Dense
 from fastseq.nn.embedding import Embedding
+from fastseq.nn.losses import softmax_cross_entropy
+from fastseq.nn.recurrent import Recurrent
 from fastseq.threads import in_order
 from fastseq.types import Float32, Float64, Int32, Int64
 
@@ -30,13 +33,20 @@ UNITS_AT_ONCE = 16384
 class ScoringNetwork(Network):
     """A network that gives a row of scores for each example, or for each unit of it.
 
-    embedding  of the units
-    by_step    whether `backward` is to give the gradient of the recurrent layer's input step by
-               step; else units that come again in a batch share a row of it, which is faster
+    embedding, recurrent, output  its layers
+    by_step  whether `read` gives every step a row of the recurrent layer's input; else units that
+             come again in a batch share one, which is faster
     """
 
     embedding: Embedding
+    recurrent: Recurrent
+    output: Dense
     by_step: bool = False
+
+    @abstractmethod
+    def read(self, batch: Batch, training: bool = False, key: int = 0) -> Float32:
+        """float32[N, D·H], what the recurrent layer gives at every step; with `training` what its
+        way back needs is kept."""
 
     @abstractmethod
     def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Float32:
@@ -48,8 +58,8 @@ class ScoringNetwork(Network):
         gradient is kept for `backward`, and `scores` may be overwritten."""
 
     @abstractmethod
-    def backward(self, want_dx: bool = False) -> Float32 | None:
-        """Add to the gradients; the gradient of the recurrent layer's input where it is wanted."""
+    def backward(self) -> None:
+        """Add to the gradients."""
 
     @abstractmethod
     def best(self, scores: Float32, batch: Batch) -> Int32:
@@ -123,13 +133,22 @@ class ScoringStudy(Study[LearnedScores[N]]):
         return {"examples": len(train), "checksums": marks}
 
     def flow(self) -> Float64:
+        """The loss is that of each sequence's last step, read off by the output layer. It reaches
+        the steps before through the recurrence alone; of a second direction nothing is asked."""
         first = np.arange(min(len(self._train), self._bucketed.batch_size))
         batch = take(self._train, first)
-        network = self.learned.network
+        network, ends = self.learned.network, batch.offsets[1:] - 1
+        assert batch.targets is not None
+        targets = batch.targets if len(batch.targets) == len(batch) else batch.targets[ends]
         network.by_step = True
-        network.loss(network.scores(batch, True), batch, True)
-        dx = network.backward(want_dx=True)
+        y = network.read(batch, True)
         network.by_step = False
+        scores = network.output.forward(y[ends])
+        softmax_cross_entropy(scores, targets)
+        dy = np.zeros_like(y)
+        dy[ends] = network.output.backward(scores)
+        dy[:, network.recurrent.hidden_size :] = 0
+        dx = network.recurrent.backward_ragged(dy)
         network.parameters.zero_gradients()
         assert dx is not None
         return mean_norms(dx, batch.offsets)

@@ -23,7 +23,8 @@ class LanguageStepper:
     def __init__(self, network: LanguageNetwork, never: int | None = None) -> None:
         self._network = network
         self._never = never
-        network.output.prepare(backward=False)
+        with network.lock:
+            network.output.prepare(backward=False)
 
     def start(self, rows: int) -> Any:
         """The state before anything is read: None stands for zeros."""
@@ -32,9 +33,10 @@ class LanguageStepper:
     def step(self, tokens: Int32, state: Any) -> tuple[Float32, Any]:
         """Logits float32[rows, V] behind tokens int32[rows], and the new state."""
         network = self._network
-        y, state = network.hidden(tokens.reshape(1, -1), state)
         logits = np.empty((len(tokens), network.output.outputs), np.float32)
-        network.output.project(logits, y)
+        with network.lock:  # another thread may be packing the output's weight anew
+            y, state = network.hidden(tokens.reshape(1, -1), state)
+            network.output.project(logits, y)
         if self._never is not None:
             logits[:, self._never] = -np.inf
         return logits, state

@@ -110,7 +110,7 @@ class TaggerNetwork(ScoringNetwork):
             layers["crf"] = crf
         super().__init__(layers, team)
 
-    def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Float32:
+    def read(self, batch: Batch, training: bool = False, key: int = 0) -> Float32:
         index: Int64 | None = None
         if self.by_step or self.words is not None or (training and self._drop_in.rate):
             x = self.embedding.forward(batch.values, training)
@@ -124,8 +124,11 @@ class TaggerNetwork(ScoringNetwork):
         y, _ = self.recurrent.forward_ragged(
             x, batch.offsets, training=training, key=mixed_key(key, 1), index=index
         )
-        # not in place: the recurrent layer keeps its output for the way back
-        y = self._drop_out.forward(y, training, mixed_key(key, 2))
+        return y
+
+    def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Float32:
+        y = self.read(batch, training, key)
+        y = self._drop_out.forward(y, training, mixed_key(key, 2), out=y)
         return self.output.forward(y, training)
 
     def loss(self, scores: Float32, batch: Batch, training: bool) -> tuple[float, float]:
@@ -147,30 +150,25 @@ class TaggerNetwork(ScoringNetwork):
         offsets = offsets_of(lengths)
         return self.crf.loss(scores[at], targets[at], offsets, training=False), float(len(at))
 
-    def backward(self, want_dx: bool = False) -> Float32 | None:
+    def backward(self) -> None:
         assert self._slopes is not None, "backward without a loss"
         slopes, self._slopes = self._slopes, None
         dy = self.output.backward(slopes)
         dy = self._drop_out.backward(dy, out=dy)
         learns = self.words is not None or not self.embedding.frozen
-        dx = self.recurrent.backward_ragged(dy, want_dx=learns or want_dx)
-        if dx is None or not learns:
-            return dx
-        below = self._drop_in.backward(dx)
+        dx = self.recurrent.backward_ragged(dy, want_dx=learns)
+        if dx is None:
+            return
+        below = self._drop_in.backward(dx, out=dx)
         if self.words is None:
             self.embedding.backward(below)
         else:
             size = self.embedding.size
             self.embedding.backward(np.ascontiguousarray(below[:, :size]))
             self.words.backward(np.ascontiguousarray(below[:, size:]))
-        return dx
 
     def best(self, scores: Float32, batch: Batch) -> Int32:
         if self.crf is None:
             best: Int32 = np.argmax(scores, 1).astype(np.int32)
             return best
-        self.crf.constraints = self.constraints
-        try:
-            return self.crf.decode(scores, batch.offsets)[0]
-        finally:
-            self.crf.constraints = None
+        return self.crf.decode(scores, batch.offsets, self.constraints)[0]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fastseq.nn.dense import Dense
     from fastseq.nn.dropout import Dropout
     from fastseq.nn.embedding import Embedding
+    from fastseq.nn.initialisers import initialiser
     from fastseq.nn.layer import joined
     from fastseq.nn.losses import (
         ProjectedCrossEntropy,
@@ -47,6 +48,7 @@ _HOMES = {
     "SGD": "fastseq.nn.optimisers",
     "clip_norm": "fastseq.nn.clipping",
     "clip_value": "fastseq.nn.clipping",
+    "initialiser": "fastseq.nn.initialisers",
     "joined": "fastseq.nn.layer",
     "mean_squared_error": "fastseq.nn.losses",
     "optimiser": "fastseq.nn.optimisers",
@@ -73,6 +75,7 @@ __all__ = [
     "RMSprop",
     "clip_norm",
     "clip_value",
+    "initialiser",
     "joined",
     "mean_squared_error",
     "optimiser",

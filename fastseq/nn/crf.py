@@ -166,8 +166,12 @@ class CRF(Layer):
         demissions, self._demissions = self._demissions, None
         return demissions.reshape(-1, self.tags)
 
-    def decode(self, emissions: Float32, offsets: Int64) -> tuple[Int32, Float64]:
+    def decode(
+        self, emissions: Float32, offsets: Int64, constraints: Constraints | None = None
+    ) -> tuple[Int32, Float64]:
         """The best tags int32[N] and the scores float64[B] of those paths (not probabilities).
+
+        constraints : what this call may not choose; the layer's own when None
 
         Of paths with equal scores, the one with the lower tag at the last position where they
         differ. Raises DataError when shapes do not fit or a sequence is empty.
@@ -175,7 +179,7 @@ class CRF(Layer):
         from fastseq.kernels.crf import crf_best
 
         batch = self._batch(emissions, offsets)
-        tables = self._tables()
+        tables = self._tables(constraints or self.constraints)
         best = np.empty(len(batch.flat) // self.tags, np.int32)
         scores = np.empty(len(batch.offsets) - 1, np.float64)
         ranges = self._ranges(batch)
@@ -229,7 +233,7 @@ class CRF(Layer):
         """(float64[B], float32[N * K], float32[slots, W * W + 2 W]): see kernels/crf.py."""
         from fastseq.kernels.crf import crf_paths
 
-        tables = self._tables()
+        tables = self._tables(self.constraints)
         width = tables.width
         losses = np.empty(len(batch.offsets) - 1, np.float64)
         demissions = np.empty(len(batch.flat) if mode else 0, np.float32)
@@ -279,16 +283,16 @@ class CRF(Layer):
 
         return -(-self.tags // LANES) * LANES
 
-    def _tables(self) -> _Tables:
+    def _tables(self, constraints: Constraints | None) -> _Tables:
         k, width = self.tags, self._width()
         transitions = np.full((k, width), -np.inf, np.float32)
         transitions[:, :k] = self.values["transitions"]
         ends = np.full((4, width), -np.inf, np.float32)
         ends[0, :k] = self.values["start"]
         ends[1, :k] = self.values["end"]
-        if self.constraints is not None:
-            transitions[:, :k][self.constraints.transitions] = FORBIDDEN
-            ends[0, :k][self.constraints.start] = FORBIDDEN
+        if constraints is not None:
+            transitions[:, :k][constraints.transitions] = FORBIDDEN
+            ends[0, :k][constraints.start] = FORBIDDEN
         square = transitions[:, :k]
         ends[2, :k] = square.max(axis=0)
         ends[3, :k] = square.max(axis=1)

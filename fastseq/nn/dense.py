@@ -9,7 +9,7 @@ from fastseq.errors import DataError, SettingsError
 from fastseq.kernels.pooling import segment_sums
 from fastseq.nn.checks import as_rows, kept_by_forward
 from fastseq.nn.embedding import Embedding
-from fastseq.nn.initialisers import xavier_uniform
+from fastseq.nn.initialisers import initialiser
 from fastseq.nn.layer import Layer
 from fastseq.nn.products import Panels, multiply_panels, multiply_rows
 from fastseq.settings import whole
@@ -22,8 +22,8 @@ _LEAST = 1 << 17  # floats read that are worth a thread
 class Dense(Layer):
     """y = x · weightᵀ + bias.
 
-    Parameters "weight" [outputs, inputs] and "bias" [outputs], as PyTorch's Linear. The weight
-    is drawn by Glorot and Bengio's uniform rule (2010, "Xavier"), the bias starts at zero.
+    Parameters "weight" [outputs, inputs] and "bias" [outputs], as PyTorch's Linear. The bias starts
+    at zero.
 
     Parameters
     ----------
@@ -32,6 +32,7 @@ class Dense(Layer):
     weight_of : an Embedding of `outputs` words by `inputs`, whose table is the weight (Press and
         Wolf 2017): it is then no parameter of this layer, and its gradient is added to the
         embedding's, unless that is frozen
+    init : the name in nn.initialisers that the weight is drawn by
     seed : of the initial values
     team : threads to share large batches; the caller alone without one
 
@@ -46,9 +47,11 @@ class Dense(Layer):
         bias: bool = True,
         *,
         weight_of: Embedding | None = None,
+        init: str = "xavier_uniform",
         seed: int = 0,
         team: Team | None = None,
     ) -> None:
+        self._draw = initialiser(init)
         self.inputs = whole("inputs", inputs, 1)
         self.outputs = whole("outputs", outputs, 1)
         if weight_of is not None and (weight_of.words, weight_of.size) != (outputs, inputs):
@@ -75,7 +78,7 @@ class Dense(Layer):
     def initialise(self, rng: np.random.Generator) -> None:
         if self.weight_of is None:
             weight = self.values["weight"]
-            weight[...] = xavier_uniform(weight.shape, rng)
+            weight[...] = self._draw(weight.shape, rng)
         if self.has_bias:
             self.values["bias"].fill(0)
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from fastseq.nn.parameters import Parameters, Views
-from fastseq.settings import whole
+from fastseq.settings import seed_number
 from fastseq.types import Float32
 
 
@@ -28,7 +28,7 @@ class Layer:
     def __init__(self, seed: int = 0) -> None:
         own = Parameters(self.shapes())
         self.bind(own.views, own.gradient_views)
-        self.initialise(np.random.default_rng(whole("seed", seed, 0)))
+        self.initialise(np.random.default_rng(seed_number(seed)))
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """{name: shape} of the parameters, under PyTorch's names."""

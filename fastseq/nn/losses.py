@@ -77,7 +77,7 @@ class ProjectedCrossEntropy:
     """
 
     def __init__(self, budget: int = _BUDGET) -> None:
-        self.budget = whole("budget", budget, 1)
+        self.budget = whole("budget", budget, 1, 1 << 62)
         self._logits = np.empty(0, np.float32)
         self._dx: Float32 | None = None
 

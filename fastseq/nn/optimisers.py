@@ -327,7 +327,13 @@ OPTIMISERS: dict[str, type[Optimiser]] = {
 
 
 def optimiser(
-    name: str, parameters: Parameters, learning_rate: float | None = None, **settings: Any
+    name: str,
+    parameters: Parameters,
+    learning_rate: float | None = None,
+    *,
+    frozen: Collection[str] = (),
+    team: Team | None = None,
+    **settings: Any,
 ) -> Optimiser:
     """The optimiser of that name; its own default for a learning rate of None.
 
@@ -336,16 +342,22 @@ def optimiser(
     SettingsError
         No optimiser is called so, it has no such setting, or a setting is outside of its range.
     """
+    check_names(name, settings)
+    if learning_rate is not None:
+        settings["learning_rate"] = learning_rate
+    return OPTIMISERS[name](parameters, frozen=frozen, team=team, **settings)
+
+
+def check_names(name: str, settings: Collection[str]) -> None:
+    """Raise SettingsError unless there is such an optimiser and it has settings of these names."""
     one_of("the optimiser", name, OPTIMISERS)
-    known = list(inspect.signature(OPTIMISERS[name]).parameters)[2:]
+    given = ("parameters", "learning_rate", "frozen", "team")
+    known = [each for each in inspect.signature(OPTIMISERS[name]).parameters if each not in given]
     strange = sorted(set(settings) - set(known))
     if strange:
         raise SettingsError(
             f"{name} has no setting {strange[0]!r}, expected some of {', '.join(known)}"
         )
-    if learning_rate is not None:
-        settings["learning_rate"] = learning_rate
-    return OPTIMISERS[name](parameters, **settings)
 
 
 def _between(name: str, value: float, low: float, high: float) -> float:

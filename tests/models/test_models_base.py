@@ -118,6 +118,11 @@ def test_settings_by_name() -> None:
         ({"class_weights": {"pos": 0, "neg": 0}}, "every class weighs 0"),
         ({"memory": 0.5}, "a size must be"),
         ({"unit": 3}, "unit is 3"),
+        ({"hidden": 4 * 10**20}, "hidden must be a whole number below 2147483648"),
+        ({"seed": 1 << 64}, "seed must be a whole number below"),
+        ({"bidirectional": "no"}, "bidirectional must be True or False, not 'no'"),
+        ({"freeze_embeddings": 1}, "freeze_embeddings must be True or False"),
+        ({"optimizer_settings": {"team": 3}}, "adam has no setting 'team', expected some of betas"),
     ],
 )
 def test_settings_out_of_range(settings: dict[str, Any], said: str) -> None:

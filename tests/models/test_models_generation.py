@@ -427,6 +427,7 @@ def test_broken_logits_are_refused(bad: list[float]) -> None:
         ({"top_p": math.nan}, "top_p must be .*nan"),
         ({"beams": 0}, "beams must be"),
         ({"beams": 2, "length_penalty": -1.0}, "length_penalty must be .*-1.0"),
+        ({"beams": 2, "length_penalty": 400.0}, "length_penalty must be a number of 0 to 10"),
         ({"beams": 2, "temperature": 1.0}, "beams and temperature exclude"),
         ({"beams": 2, "top_k": 3}, "beams and top_k exclude"),
         ({"beams": 2, "top_p": 0.3}, "beams and top_p exclude"),

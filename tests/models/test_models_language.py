@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -291,6 +293,23 @@ def test_generators_of_one_model_may_overlap(char: LanguageModel) -> None:
     next(abandoned)
     del abandoned
     assert "".join(char.generate("b", 30, temperature=2.0, seed=4)) == alone[1]
+
+
+def test_a_generator_beside_other_threads(char: LanguageModel) -> None:
+    def drawn(_: int = 0) -> str:
+        return "".join(char.generate("a", 40, temperature=2.0, seed=7))
+
+    alone, measured = drawn(), char.log_probability("abcdefgh" * 20)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(3) as pool:
+            texts = [pool.submit(drawn) for _ in range(10)]
+            sums = [pool.submit(char.log_probability, "abcdefgh" * 20) for _ in range(40)]
+            assert {future.result() for future in texts} == {alone}
+            assert {future.result() for future in sums} == {measured}
+    finally:
+        sys.setswitchinterval(interval)
 
 
 @pytest.mark.parametrize("prompt", [5, None, b"a"])

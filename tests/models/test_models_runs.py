@@ -82,7 +82,7 @@ def test_resumed_after_a_kill(tmp_path: Path, steps: int) -> None:
     assert subprocess.run(command, cwd=ROOT).returncode == -signal.SIGKILL
     assert not (place / "manifest.json").exists()
     valid = (TEST, EXPECTED)
-    with pytest.raises(SettingsError, match="a run that did not end: give --resume"):
+    with pytest.raises(SettingsError, match="a run that did not end: resume"):
         classifier(**DROPPING).fit(TEXTS, LABELS, valid=valid, path=place)
     again = classifier(**DROPPING).fit(TEXTS, LABELS, valid=valid, path=place, resume=True)
     expected = classifier(**DROPPING).fit(TEXTS, LABELS, valid=valid, path=whole)
@@ -135,6 +135,31 @@ def test_trained_further(tmp_path: Path) -> None:
         texts, labels = (TEXTS, LABELS) if settings else ([TEXTS[1], *TEXTS[1:]], LABELS)
         with pytest.raises(SettingsError, match=said):
             classifier(epochs=6, **settings).fit(texts, labels, path=place, resume=True)
+
+
+@pytest.mark.parametrize("what", ["words", "labels", "types"])
+def test_the_same_numbers_of_other_words_or_labels_are_no_resume(tmp_path: Path, what: str) -> None:
+    place = tmp_path / "model"
+    classifier(epochs=1).fit(TEXTS, LABELS, path=place)
+    texts, labels = list(TEXTS), list[Any](LABELS)
+    if what == "words":
+        texts = [text.replace("film", "filn") for text in texts]
+    else:
+        ranks = ["neg", "pos"] if what == "labels" else [0, 1]
+        labels = [ranks[label == "pos"] for label in labels]
+        if what == "labels":
+            labels = [f"{label}ative" for label in labels]
+    with pytest.raises(SettingsError, match="vocabulary, labels and scale was"):
+        classifier(epochs=2).fit(texts, labels, path=place, resume=True)
+
+
+@pytest.mark.parametrize("settings", [{"patience": 2}, {"schedule": "plateau"}])
+def test_what_needs_validation_is_said_before_training(settings: dict[str, Any]) -> None:
+    def told(progress: TrainingProgress) -> None:
+        raise AssertionError("training began")
+
+    with pytest.raises(SettingsError, match="needs validation"):
+        classifier(**settings).fit(TEXTS, LABELS, progress=told)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -253,3 +255,20 @@ def test_spans_are_counted_batch_after_batch(monkeypatch: pytest.MonkeyPatch) ->
     assert model.evaluate(TEST, EXPECTED) == pytest.approx(whole)
     assert sum(sizes) == len(TEST)
     assert max(sizes) <= 7
+
+
+def test_several_threads_may_use_one_tagger() -> None:
+    """Constraints hold for predictions alone, also while another thread measures the loss."""
+    rows, tags = sentences(60)
+    model = SequenceTagger(**{**SMALL, "crf": True, "epochs": 1}).fit(rows, tags)
+    predicted, measured = model.predict(rows), model.evaluate(rows, tags)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(3) as pool:
+            predictions = [pool.submit(model.predict, rows) for _ in range(30)]
+            evaluations = [pool.submit(model.evaluate, rows, tags) for _ in range(30)]
+            assert all(future.result() == predicted for future in predictions)
+            assert all(future.result() == measured for future in evaluations)
+    finally:
+        sys.setswitchinterval(interval)

@@ -384,7 +384,7 @@ def test_wrong_batches_are_refused(
 
 
 def test_wrong_settings_are_refused() -> None:
-    with pytest.raises(SettingsError, match="at least 1 tag"):
+    with pytest.raises(SettingsError, match="tags must be a whole number of at least 1"):
         CRF(0)
     with pytest.raises(SettingsError, match=r"expected \[3, 3\] and \[3\]"):
         CRF(3, constraints=Constraints(np.zeros((2, 2), bool), np.zeros(3, bool)))

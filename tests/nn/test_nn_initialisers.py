@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastseq.errors import SettingsError
+from fastseq.nn.dense import Dense
 from fastseq.nn.initialisers import (
     INITIALISERS,
     he_normal,
@@ -23,6 +24,7 @@ from fastseq.nn.initialisers import (
     xavier_uniform,
     zeros,
 )
+from fastseq.nn.recurrent import GRU, LSTM
 
 SHAPE = (300, 200)
 
@@ -153,3 +155,17 @@ def test_a_shape_without_fans_is_refused(initialise, shape) -> None:  # type: ig
 def test_rows_that_are_no_multiple_of_the_gates_are_refused(gates: int) -> None:
     with pytest.raises(SettingsError, match="gates"):
         stacked(orthogonal, gates, (8, 4), rng())
+
+
+def test_layers_draw_by_name() -> None:
+    normal = LSTM(40, 50, input_init="normal", recurrent_init="zeros", forget_bias=2.5)
+    weights = normal.parameters()
+    assert 0.09 < weights["weight_ih_l0"].std() < 0.11
+    assert not weights["weight_hh_l0"].any()
+    np.testing.assert_array_equal(weights["bias_ih_l0"].reshape(4, 50).mean(1), [0, 2.5, 0, 0])
+    assert not weights["bias_hh_l0"].any()
+    he = Dense(60, 70, init="he_uniform").parameters()["weight"]
+    assert 0.95 * (6 / 60) ** 0.5 < np.abs(he).max() <= (6 / 60) ** 0.5
+    for made in (lambda: GRU(3, 4, input_init="lucky"), lambda: Dense(3, 4, init="lucky")):
+        with pytest.raises(SettingsError, match="initialiser is 'lucky'; expected one of xavier"):
+            made()

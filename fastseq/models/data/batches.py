@@ -21,7 +21,7 @@ from fastseq.errors import DataError
 from fastseq.models.data.characters import WordCharacters, distinct_words
 from fastseq.models.data.examples import Examples
 from fastseq.models.data.ragged import offsets_of, places
-from fastseq.settings import whole
+from fastseq.settings import seed_number, whole
 from fastseq.types import Int32, Int64
 
 POOL = 64  # batches whose rows are sorted by length together
@@ -91,7 +91,7 @@ class BucketedBatches:
 
     def __post_init__(self) -> None:
         _at_least_one(batch_size=self.batch_size, max_tokens=self.max_tokens, pool=self.pool)
-        whole("seed", self.seed, 0)
+        seed_number(self.seed)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Int64]:
         """The batches of an epoch, each as int64[b] rows, from batch `start` on.

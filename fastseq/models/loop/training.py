@@ -28,7 +28,7 @@ from fastseq.models.loop.interrupts import Interrupts
 from fastseq.models.loop.progress import Pace, Report, TrainingProgress
 from fastseq.models.loop.trainable import StepResult, Trainable, TrainingSettings
 from fastseq.nn.clipping import clip_norm, clip_value, gradient_norm
-from fastseq.nn.optimisers import optimiser
+from fastseq.nn.optimisers import check_names, optimiser
 from fastseq.nn.schedules import Cosine, Linear, Plateau, schedule
 from fastseq.threads import Team
 from fastseq.types import Float32
@@ -120,9 +120,12 @@ class _Run:
         self._team = team
         self._interrupts = interrupts
         self._parameters = parameters = model.parameters
-        chosen = {**settings.optimiser_settings, "frozen": settings.frozen, "team": team}
+        check_names(settings.optimiser, settings.optimiser_settings)
         self._optimiser = optimiser(
-            settings.optimiser, parameters, settings.learning_rate, **chosen
+            settings.optimiser,
+            parameters,
+            settings.learning_rate,
+            **{**settings.optimiser_settings, "frozen": settings.frozen, "team": team},
         )
         self._learning_rate = self._optimiser.learning_rate
         self._schedule = schedule(
