@@ -52,6 +52,13 @@ def gather(out, values, rows, first, last):
 
 
 @jit
+def gather_steps(out, values, rows, starts, counts):
+    """`gather` of the rows of one slice, whose step t has counts[t] from starts[t] on."""
+    for t in range(len(starts)):
+        gather(out, values, rows, starts[t], starts[t] + counts[t])
+
+
+@jit
 def scatter(out, values, rows, first, last):
     """out[rows[n]] = values[n] for n in [first, last)."""
     K = values.shape[1]

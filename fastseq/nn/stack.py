@@ -262,8 +262,15 @@ class Recurrent(Layer):
         index: Any,
     ) -> Any:  # fmt: skip
         initial = self._as_state(state, len(layout.order), "state")
-        if index is None:
-            x, picks = self._packed("x" if training else "passing x", source, layout), None
+        given = picks = None
+        if index is None and layout.identity:
+            x = source
+        elif index is None:
+            x = self._space.array("x" if training else "passing x", layout.count, source.shape[1])
+            if self.directions == 1 and len(layout.slices) == self.team.threads > 1:
+                given = source  # every thread fetches what its slice reads
+            else:
+                self._by_rows(x, source, layout.rows)
         else:
             x = as_rows(source, self.input_size, "the input")
             picks = as_index(index, len(x))
@@ -286,6 +293,7 @@ class Recurrent(Layer):
                     training,
                     mixed_key(key, 2 * layer + 1),
                     None if layer else picks,
+                    None if layer else given,
                 )
             )
             x = out
@@ -440,16 +448,9 @@ class Recurrent(Layer):
     def _straight(self, layout: Layout) -> Int64:
         return np.arange(layout.count)
 
-    def _packed(self, name: str, source: Float32, layout: Layout) -> Float32:
-        if layout.identity:
-            return source
-        packed = self._space.array(name, layout.count, source.shape[1])
-        self._by_rows(gather, packed, source, layout.rows)
-        return packed
-
-    def _by_rows(self, kernel: Any, out: Float32, values: Float32, rows: Int64) -> None:
+    def _by_rows(self, out: Float32, values: Float32, rows: Int64) -> None:
         parts = self.team.split(len(rows), max(1, (1 << 16) // values.shape[1]))
-        self.team.run(lambda i: kernel(out, values, rows, *parts[i]), len(parts))
+        self.team.run(lambda i: gather(out, values, rows, *parts[i]), len(parts))
 
     def _drop(self, x: Float32, layout: Layout, key: int) -> None:
         limit, scale = limit_and_scale(self.dropout)

@@ -15,7 +15,7 @@ import numpy as np
 from fastseq.kernels.gates import pack_backward
 from fastseq.kernels.gradients import input_gradient, sum_picks, weight_gradient
 from fastseq.kernels.inputs import BEFORE, IN_LOOP, PICKED
-from fastseq.kernels.sequences import scatter
+from fastseq.kernels.sequences import gather_steps, scatter
 from fastseq.kernels.simd import gemm
 from fastseq.kernels.simd.width import LANES
 from fastseq.nn.cells import ZEROS, Cell, State
@@ -91,13 +91,15 @@ class Sweep:
 
     def forward(
         self, values: Views, x: Float32, y: Float32, rows: Int64, layout: Layout, initial: State,
-        training: bool, key: int, picks: Int64 | None = None,
+        training: bool, key: int, picks: Int64 | None = None, given: Float32 | None = None,
     ) -> State:  # fmt: skip
         """Write h of every row to y and return the last state.
 
         x        float32[N, I]     packed; with `picks` float32[U, I], packed row n reading row
                                    picks[n]: the products of an input that comes again are made
                                    once, on the way back too
+        given    float32[·, I]     what x is yet to be filled from, of one direction: row n is
+                                   given[layout.rows[n]]
         y        float32[·, D·H]   packed row n's at y[rows[n]]
         initial  float32[D, B, H]  in the caller's order
         """
@@ -137,6 +139,8 @@ class Sweep:
         def step(part: int) -> None:
             d, s = divmod(part, len(slices))
             piece = slices[s]
+            if given is not None:
+                gather_steps(x, given, layout.rows, piece.starts, piece.counts)
             gates, before = kept[d].gates, kept[d].before
             if not training:
                 before = tuple(

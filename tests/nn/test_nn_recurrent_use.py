@@ -457,3 +457,26 @@ def test_the_way_back_can_be_taken_once(kind: str) -> None:
 def test_wrong_settings_are_refused(made: Callable[[], Recurrent], said: str) -> None:
     with pytest.raises(SettingsError, match=said):
         made()
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("threads", [2, 3, 5])
+@pytest.mark.parametrize("batch", [2, 3, 7])
+def test_ragged_batches_of_fewer_and_more_rows_than_threads(
+    batch: int, threads: int, training: bool
+) -> None:
+    """Threads to spare make the input's products before the loop: their rows must be there."""
+    rng = np.random.default_rng(batch)
+    x = rng.standard_normal((90, batch, 40), dtype=np.float32)
+    lengths = np.linspace(50, 90, batch).astype(int)
+    alone, shared = (LSTM(40, 60, threads=count) for count in (1, threads))
+    expected, _ = alone.forward(x, lengths, training=training)
+    found, _ = shared.forward(x, lengths, training=training)
+    np.testing.assert_array_equal(found, expected)
+    if training:
+        np.testing.assert_array_equal(
+            shared.backward(x @ np.ones((40, 60), np.float32)),
+            alone.backward(x @ np.ones((40, 60), np.float32)),
+        )
+        for name, gradient in shared.gradients().items():
+            np.testing.assert_array_equal(gradient, alone.gradients()[name])
