@@ -254,13 +254,13 @@ def verdicts(lines: list[dict[str, Any]]) -> list[tuple[str, bool]]:
     found: list[tuple[str, bool]] = []
     good = [line for line in lines if "refused" not in line]
     for (cell, mode), (mean_floor, floor) in FLOORS.items():
-        ratios = [
-            line["ratios"]["PyTorch"] for line in good
-            if (line["cell"], line["mode"]) == (cell, mode) and line["kind"] != "ragged"
-        ]  # fmt: skip
-        if ratios:
+        these = [line for line in good if (line["cell"], line["mode"]) == (cell, mode)]
+        ratios = [min(line["ratios"].values()) for line in these]  # PyTorch's quickest way
+        equal = [line["ratios"]["PyTorch"] for line in these if line["kind"] != "ragged"]
+        if ratios and equal:
             mean, least = geometric_mean(ratios), min(ratios)
-            said = f"{cell.upper()} {mode}: geometric mean {mean:.2f} (asked {mean_floor})"
+            said = f"{cell.upper()} {mode}: geometric mean {mean:.2f} (asked {mean_floor}), "
+            said += f"of equal lengths alone {geometric_mean(equal):.2f}"
             found.append((said, mean >= mean_floor))
             said = f"{cell.upper()} {mode}: least {least:.2f} (asked {floor})"
             found.append((said, least >= floor))

@@ -11,6 +11,7 @@ import click
 
 from fastseq.errors import SettingsError
 
+from .fit_options import INPUTS, column_options, named_columns
 from .options import (
     Common,
     check_output,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 )
 @click.option("--keep", metavar="C", multiple=True, help="Column to hand on; may be repeated.")
 @click.option("--id-column", metavar="C", help="Column of ids.  [default: id, doc_id or _id]")
+@column_options(*INPUTS)
 @format_option(
     "jsonl", "tsv", help="Form of the predictions on standard output.  [default: jsonl, without -o]"
 )
@@ -62,12 +64,14 @@ def command(
     id_column: str | None,
     form: str | None,
     device: str,
+    **columns: Any,
 ) -> None:
     """Label, tag or forecast with a trained model.
 
     DATA is Parquet files, folders or globs with the columns that MODEL was trained on, the answers
     left out or not. Every row gets its id (else its number), the columns of --keep, and what MODEL
-    says: prediction and probability, tags, or values. Labels keep their type.
+    says: prediction and probability, tags, or values, null before a first whole window. Labels keep
+    their type.
     """
     if output is not None:
         if form is not None:
@@ -80,8 +84,9 @@ def command(
         raise SettingsError(
             f"{model_path}: a language model has no answers for rows: use generate or test"
         )
+    named = named_columns(model, columns)
     common.announce_compilation()
-    found: Predictions = model.predict_batches(list(data), keep=keep, id_column=id_column)
+    found: Predictions = model.predict_batches(list(data), keep=keep, id_column=id_column, **named)
     with progress(common, prints=output is None) as report:
 
         def told(done: int, total: int | None) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from .fit_options import DATA, column_options, named_columns
 from .options import (
     Common,
     common_options,
@@ -31,11 +32,18 @@ WHOLE = 12  # classes of a confusion matrix that is shown whole, else pairs of i
 @model_argument
 @click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
 @format_option("table", "json", default="table", help="Form of the answer.")
+@column_options(*(setting.name for setting in DATA))
 @device_option
 @common_options
 @pass_common
 def command(
-    common: Common, /, model_path: Path, data: tuple[Path, ...], form: str, device: str
+    common: Common,
+    /,
+    model_path: Path,
+    data: tuple[Path, ...],
+    form: str,
+    device: str,
+    **columns: Any,
 ) -> None:
     """Measure a trained model on data with known answers.
 
@@ -46,8 +54,9 @@ def command(
     from fastseq.models.loading import load
 
     model: Any = load(model_path, threads=common.threads, device=device)
+    named = named_columns(model, columns)
     common.announce_compilation()
-    measured: dict[str, float] = model.evaluate(list(data))
+    measured: dict[str, float] = model.evaluate(list(data), **named)
     if "units" in measured:
         measured["units"] = int(measured["units"])
     common.say_met(model.report_, "data")

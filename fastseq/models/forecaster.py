@@ -31,7 +31,7 @@ from fastseq.nn.dense import Dense
 from fastseq.nn.dropout import mixed_key
 from fastseq.settings import whole
 from fastseq.threads import Team
-from fastseq.types import Float64, Int64
+from fastseq.types import Float32, Float64, Int64
 
 if TYPE_CHECKING:
     from fastseq.store.examples import RowBatch, RowReader
@@ -66,6 +66,8 @@ class Forecaster(SequenceModel[LearnedForecast]):
     columns: ClassVar[Mapping[str, str]] = {"value_columns": "values"}
     supervised: ClassVar[bool] = False
     measures: ClassVar[Mapping[str, bool]] = {"loss": False, "rmse": False}
+    # of squares, which one far value makes as large as there are rows, and no sign of divergence
+    largest_loss: ClassVar[float | None] = None
 
     window: int
     horizon: int
@@ -116,7 +118,8 @@ class Forecaster(SequenceModel[LearnedForecast]):
         """The forecast made at each row of a series from the window that ends with it.
 
         Returns float64[T, horizon, C], without the last axis for a single column: [t, 0] is the
-        forecast of row t + 1. It is NaN in the first window - 1 rows.
+        forecast of row t + 1. It is NaN in the first window - 1 rows (null where predictions are
+        tables, in `predict_batches` and `predict_file`).
 
         Raises DataError for data that cannot be read (a null or NaN: file, row and column).
         """
@@ -141,7 +144,7 @@ class Forecaster(SequenceModel[LearnedForecast]):
                 f"{series.source}: a series of {len(series)} rows, expected at least "
                 f"{self.window}, the window"
             )
-        values = learned.scaler.scale(series.values)
+        values = learned.scaler.scale(series.values, series.names, series.where)
         after: Float64 = self._without_column(self._from(values, np.array([len(values)])))[0]
         return after
 
@@ -157,7 +160,8 @@ class Forecaster(SequenceModel[LearnedForecast]):
         is asked for.
 
         `prediction` is what `predict` gives for the row: a number, or a list where the horizon is
-        longer than 1. Several columns have one each, `prediction_` and the column's name.
+        longer than 1, and null in the first window - 1 rows. Several columns have one each,
+        `prediction_` and the column's name.
 
         Raises DataError for data that cannot be read, SettingsError for a column to keep that has
         the name of a predicted one.
@@ -230,20 +234,21 @@ class Forecaster(SequenceModel[LearnedForecast]):
         """Each batch of rows with float64[D, horizon, C], the forecasts made at them."""
         learned = self.learned
         report = learned.reports["data"] = ReadReport()
-        before = np.zeros((0, len(learned.names)), np.float64)
+        before = np.zeros((0, len(learned.names)), np.float32)
         for batch in reader.batches():
             assert batch.values is not None
-            values = np.concatenate([before, batch.values])
+            scaled = learned.scaler.scale(batch.values, reader.fields.values, batch.where)
+            values = np.concatenate([before, scaled])
             ends = np.arange(len(before), len(values)) + 1  # a row behind the one that is last seen
             whole = ends[ends >= self.window]
             out = np.full((batch.rows, self.horizon, len(learned.names)), np.nan)
             if len(whole):
-                out[len(ends) - len(whole) :] = self._from(learned.scaler.scale(values), whole)
+                out[len(ends) - len(whole) :] = self._from(values, whole)
             before = values[max(0, len(values) - self.window + 1) :]
             report.rows += batch.rows
             yield batch, out
 
-    def _from(self, scaled: Any, rows: Int64) -> Float64:
+    def _from(self, scaled: Float32, rows: Int64) -> Float64:
         """float64[B, horizon, C]: the forecasts of what begins at the rows."""
         learned = self.learned
         parts = [
@@ -293,7 +298,7 @@ class Forecaster(SequenceModel[LearnedForecast]):
         return ForecastStudy(learned, windows, held_out, self.batch_size, self.seed)
 
     def _windows(self, series: Series, scaler: Scaler) -> Windows:
-        scaled = scaler.scale(series.values)
+        scaled = scaler.scale(series.values, series.names, series.where)
         return Windows(scaled, self.window, self.horizon, series.source)
 
     def _network(self, columns: int, team: Team) -> ForecastNetwork:

@@ -1,11 +1,12 @@
-"""Pictures of a training run, drawn with matplotlib, which is an extra.
+"""Pictures of a training run, drawn with matplotlib, which is an extra; and the numbers of
+one of them.
 
 A figure is the same file whenever it is drawn from the same numbers with the same matplotlib.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,11 @@ import numpy.typing as npt
 from fastseq.errors import DataError, MissingExtraError, SettingsError
 from fastseq.models.loop.history import VALID, History
 from fastseq.store.atomic import written_whole
+from fastseq.types import Float64
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 # suffix -> metadata that would hold the time of drawing
@@ -26,6 +29,7 @@ FORMATS: dict[str, dict[str, None]] = {
     ".svg": {"Date": None},
     ".pdf": {"CreationDate": None},
 }
+NUMBERS = ".parquet"  # the suffix of numbers, for those who draw themselves
 
 # Okabe and Ito (2008): told apart by the colour-blind too
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -55,19 +59,20 @@ def check_plot(path: str | Path) -> None:
     MissingExtraError
         matplotlib is not installed.
     """
-    target = Path(path)
-    if target.suffix.lower() not in FORMATS:
-        raise SettingsError(
-            f"cannot draw {target}: expected a name that ends in {', '.join(FORMATS)}"
-        )
-    if not target.parent.is_dir():
-        raise SettingsError(f"cannot write {target}: no such folder: {target.parent}")
+    _check_name(path, FORMATS)
     try:
         import matplotlib  # noqa: F401
     except ImportError:
         raise MissingExtraError(
             "plots need the package matplotlib: pip install 'fastseq[plot]'"
         ) from None
+
+
+def check_gradient_flow(path: str | Path) -> None:
+    """As `check_plot`, for `gradient_flow`: .parquet is a suffix too, and needs no matplotlib."""
+    _check_name(path, (*FORMATS, NUMBERS))
+    if not _is_numbers(path):
+        check_plot(path)
 
 
 def learning_curve(history: History, path: str | Path) -> None:
@@ -87,8 +92,6 @@ def learning_curve(history: History, path: str | Path) -> None:
         The system refuses to write.
     """
     check_plot(path)
-    from matplotlib.ticker import MaxNLocator
-
     if len(history) == 0:
         raise DataError("nothing to draw: no epoch was trained")
     metrics = [name for name in history.measures if name != "loss"]
@@ -108,7 +111,7 @@ def learning_curve(history: History, path: str | Path) -> None:
             panel.plot(epochs, values, color=COLOURS[1], label="validation", **style)
             panel.set_ylabel(metric.replace("_", " "))
         panels[-1].set_xlabel("epoch")
-        panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+        _count_on(panels[-1].xaxis)
         for panel in panels:
             _legend(panel)
 
@@ -116,13 +119,16 @@ def learning_curve(history: History, path: str | Path) -> None:
 
 
 def gradient_flow(norms: npt.ArrayLike | Mapping[str, npt.ArrayLike], path: str | Path) -> None:
-    """Draw the norm of the gradient that reaches each time step, on a logarithmic scale.
+    """Draw how far back in time the gradient of the loss reaches, on a logarithmic scale: the last
+    step stands at the right end, those before it to the left.
 
     Parameters
     ----------
-    norms : float[T], or {name of a curve: float[T]}
-        ||dL/dh_t|| for t = 0 … T - 1. A value of 0, or one that is not finite, leaves a gap.
-    path : .png, .svg or .pdf
+    norms : float[T], or {name of a curve: float[T]}, as a model's `gradient_flow_` has them
+        The norm of the gradient with respect to the recurrent layer's input, t = 0 … T - 1 steps
+        before the last. A value of 0, or one that is not finite, leaves a gap.
+    path : .png, .svg or .pdf; or .parquet, to which the numbers are written as they are, a row for
+        each step: when (string, the name of the curve), steps_before_last (int64), norm (float64)
 
     Raises
     ------
@@ -131,13 +137,14 @@ def gradient_flow(norms: npt.ArrayLike | Mapping[str, npt.ArrayLike], path: str 
     DataError
         There is no curve, or one is empty or not of one dimension.
     """
-    check_plot(path)
-    from matplotlib.ticker import MaxNLocator
-
+    check_gradient_flow(path)
     named = norms if isinstance(norms, Mapping) else {"": norms}
     curves = {name: np.array(curve, np.float64) for name, curve in named.items()}
     if not curves or any(curve.ndim != 1 or not curve.size for curve in curves.values()):
         raise DataError("nothing to draw: expected one gradient norm for each time step")
+    if _is_numbers(path):
+        _write_numbers(curves, path)
+        return
     for curve in curves.values():
         curve[~(np.isfinite(curve) & (curve > 0))] = np.nan
 
@@ -146,19 +153,52 @@ def gradient_flow(norms: npt.ArrayLike | Mapping[str, npt.ArrayLike], path: str 
         for number, (name, curve) in enumerate(curves.items()):
             line = LINES[number // len(COLOURS) % len(LINES)]
             marker = "o" if len(curve) <= 30 else None
-            axes.plot(
-                np.arange(1, len(curve) + 1), curve, line, label=name, marker=marker, markersize=4
-            )
+            axes.plot(curve, line, label=name, marker=marker, markersize=4)
         if any(np.isfinite(curve).any() for curve in curves.values()):
             axes.set_yscale("log")
-        axes.set_xlabel("time step")
-        axes.set_ylabel("gradient norm at the hidden state")
-        axes.set_title("Gradient flow through time")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.invert_xaxis()  # time runs to the right, as everywhere
+        axes.set_xlabel("steps before the last")
+        axes.set_ylabel("gradient norm at the layer's input")
+        axes.set_title("Gradient flow back in time")
+        _count_on(axes.xaxis)
         if any(curves):
             _legend(axes)
 
     _drawn(path, (7.0, 3.8), draw)
+
+
+def _write_numbers(curves: Mapping[str, Float64], path: str | Path) -> None:
+    from fastseq.store.tables import write_columns
+
+    columns: dict[str, Any] = {
+        "when": [name for name, curve in curves.items() for _ in curve],
+        "steps_before_last": np.concatenate(
+            [np.arange(len(curve), dtype=np.int64) for curve in curves.values()]
+        ),
+        "norm": np.concatenate(list(curves.values())),
+    }
+    write_columns(path, columns)
+
+
+def _is_numbers(path: str | Path) -> bool:
+    return Path(path).suffix.lower() == NUMBERS
+
+
+def _check_name(path: str | Path, suffixes: Iterable[str]) -> None:
+    target = Path(path)
+    if target.suffix.lower() not in suffixes:
+        raise SettingsError(
+            f"cannot draw {target}: expected a name that ends in {', '.join(suffixes)}"
+        )
+    if not target.parent.is_dir():
+        raise SettingsError(f"cannot write {target}: no such folder: {target.parent}")
+
+
+def _count_on(axis: Axis) -> None:
+    """Whole numbers at the ticks, be it a single one."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def _legend(axes: Axes) -> None:

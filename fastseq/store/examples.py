@@ -165,7 +165,8 @@ def open_rows(
     inputs : "text", "tokens" or "values"
     fields : the columns, when they are known already (those of training); None to choose them
     like : rows whose labels are of the type to expect here
-    outputs : whether the id and the columns to keep are read, which only predictions need
+    outputs : whether the id and the columns to keep are read, which only predictions need; a
+        column to keep that is named twice is kept once
     named : unless `fields` is given: text, tokens, values, label, tags, id, keep, targets, as
         fields.choose_fields has them
 
@@ -175,7 +176,8 @@ def open_rows(
         A path that does not exist, a column that is missing, mistyped or cannot be guessed (the
         message names the file and lists its columns), files that disagree.
     SettingsError
-        `source` is nothing that can be read; columns given both ways.
+        `source` is nothing that can be read; columns given both ways; a column of text or of
+        values named twice.
     """
     sources = tuple(open_sources(source))
     first = sources[0]
@@ -183,7 +185,9 @@ def open_rows(
         fields = choose_fields(first.schema, first.name, inputs, **named)
     elif named:
         raise SettingsError(f"columns are given twice: by `fields` and by {', '.join(named)}")
-    if not outputs:
+    if outputs:
+        fields = replace(fields, keep=tuple(dict.fromkeys(fields.keep)))
+    else:
         fields = replace(fields, id=None, keep=())
     columns = Columns(None, (), _outputs(fields))
     kinds: dict[str, str] = {}

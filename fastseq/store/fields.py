@@ -129,10 +129,16 @@ def choose_fields(
         A column is not there, cannot serve, cannot be guessed, or would be input and target at
         once; the message lists the columns.
     SettingsError
-        `inputs` is none of the three.
+        `inputs` is none of the three; a column of text or of values is named twice.
     """
     if inputs not in INPUTS:
         raise SettingsError(f"inputs is {inputs!r}; expected one of {', '.join(INPUTS)}")
+    for role, names in (("text", _listed(text)), ("value", _listed(values))):
+        for name in names:
+            if names.count(name) > 1:
+                raise SettingsError(
+                    f"the {role} column {name!r} is named {names.count(name)} times; expected once"
+                )
     if id is None:
         id = next((name for name in ID_NAMES if name in schema.names), None)
     taken = {id, *_listed(text), *_listed(values), tokens, label, tags, *_listed(keep)}

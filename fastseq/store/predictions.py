@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,6 +25,7 @@ from fastseq.store.arrays import int64_array
 from fastseq.store.atomic import reason, written_whole
 from fastseq.store.categories import Categories
 from fastseq.store.examples import RowBatch, RowReader
+from fastseq.store.sources import ParquetSource
 from fastseq.types import Int64
 
 GROUP_ROWS = 65_536
@@ -94,7 +96,7 @@ class _Tables:
 
     def __init__(self, reader: RowReader, outputs: Mapping[str, str]) -> None:
         id_name = reader.fields.id
-        keep = [n for n in dict.fromkeys(reader.fields.keep) if n != ID or n != id_name]
+        keep = [n for n in reader.fields.keep if n != ID or n != id_name]
         for name in keep:
             if name in outputs or name == ID:
                 raise SettingsError(
@@ -132,12 +134,14 @@ class PredictionWriter:
              (Labels.type), "float" for float32[D], "list<string>" for TagLists, "list<float>" for
              float32[D, H]
 
-    The id is that of the id column under the name `id`, else the row number.
+    The id is that of the id column under the name `id`, else the row number. A number that is NaN
+    is not known, and becomes null; so does a list of nothing else.
 
     Raises
     ------
     SettingsError
-        A column to keep bears the name of a predicted one, `path` is a folder, or lies in none.
+        A column to keep bears the name of a predicted one; `path` is a file that is read, a
+        folder, or lies in none.
     DataError
         A column to keep is of a type that Parquet cannot hold.
     FastseqError
@@ -148,6 +152,7 @@ class PredictionWriter:
         self, path: str | os.PathLike[str], reader: RowReader, outputs: Mapping[str, str]
     ) -> None:
         self._tables = _Tables(reader, outputs)
+        _refuse_source(path, reader)
         self.schema: pa.Schema = self._tables.schema
         self.num_rows = 0
         self._path = path
@@ -217,6 +222,15 @@ class PredictionWriter:
             raise FastseqError(f"cannot write {self._path}: {reason(error)}") from error
 
 
+def _refuse_source(path: str | os.PathLike[str], reader: RowReader) -> None:
+    target = Path(path).resolve()
+    for source in reader.sources:
+        if isinstance(source, ParquetSource) and Path(source.name).resolve() == target:
+            raise SettingsError(
+                f"cannot write {path}: predictions are made from it, choose another output"
+            )
+
+
 def _arrow_type(kind: str) -> pa.DataType:
     if kind.startswith("list<"):
         return pa.list_(pa.type_for_alias(kind[5:-1]))
@@ -230,16 +244,18 @@ def _array(column: Column, kind: pa.DataType) -> pa.Array:
         elements = _decoded(column.tags, kind.value_type)
         return _listed(elements, column.offsets, kind)
     if column.ndim == 2:
-        flat = _numbers(column.reshape(-1), kind.value_type)
-        offsets = np.arange(len(column) + 1, dtype=np.int64) * column.shape[1]
-        return _listed(flat, offsets, kind)
+        known = ~np.isnan(column).all(1)
+        offsets = np.append(0, np.cumsum(known * column.shape[1]))
+        flat = _numbers(column[known].reshape(-1), kind.value_type)
+        return _listed(flat, offsets, kind, pa.array(~known))
     return _numbers(column, kind)
 
 
-def _listed(elements: pa.Array, offsets: Int64, kind: pa.DataType) -> pa.Array:
-    starts = np.ascontiguousarray(offsets, np.int32)
-    buffers = [None, pa.py_buffer(starts)]
-    return pa.Array.from_buffers(kind, len(starts) - 1, buffers, children=[elements])
+def _listed(
+    elements: pa.Array, offsets: Int64, kind: pa.DataType, missing: pa.Array | None = None
+) -> pa.Array:
+    starts = pa.array(np.ascontiguousarray(offsets, np.int32))
+    return pa.ListArray.from_arrays(starts, elements, kind, mask=missing)
 
 
 def _decoded(column: Categories, kind: pa.DataType) -> pa.Array:
@@ -253,4 +269,4 @@ def _decoded(column: Categories, kind: pa.DataType) -> pa.Array:
 
 def _numbers(values: npt.NDArray[Any], kind: pa.DataType) -> pa.Array:
     plain = np.ascontiguousarray(values, kind.to_pandas_dtype())
-    return pa.Array.from_buffers(kind, len(plain), [None, pa.py_buffer(plain)])
+    return pa.array(plain, kind, from_pandas=True)  # which is: NaN is null

@@ -208,8 +208,8 @@ def _text_blocks(file: BinaryIO, kept: _Kept, line: int) -> Iterator[tuple[list[
             row = row.replace(b"\t", b" ").rstrip()
             if not row:
                 continue
-            if not kept.dimensions:
-                kept.dimensions = max(1, len(row.split()) - 1)
+            if not kept.read:
+                _first_row(kept, row.split(), number)
             if row.count(b" ") == kept.dimensions:
                 word, _, rest = row.partition(b" ")
             else:
@@ -220,6 +220,17 @@ def _text_blocks(file: BinaryIO, kept: _Kept, line: int) -> Iterator[tuple[list[
         line += len(rows)
         if lines:
             yield lines, numbers
+
+
+def _first_row(kept: _Kept, pieces: list[bytes], line: int) -> None:
+    """The first word and its numbers: how many there are to be, where no header said so. They are
+    looked at though the word may not be wanted, so that text of another kind is met."""
+    if len(pieces) == 1:
+        raise kept.wrong(line, "holds no numbers, expected a word and its vector")
+    kept.dimensions = kept.dimensions or len(pieces) - 1
+    wrong = _no_number(kept, line, pieces[1:][-kept.dimensions :])
+    if wrong is not None:
+        raise wrong
 
 
 def _line_blocks(file: BinaryIO, kept: _Kept) -> Iterator[list[bytes]]:
@@ -267,12 +278,18 @@ def _unread(kept: _Kept, lines: list[int], numbers: list[bytes]) -> DataError:
     """The error about the first of some lines that `_parse` cannot read."""
     for line, row in zip(lines, numbers, strict=True):
         if _parse([row]) is None:
-            for piece in row.split(b" "):
-                if not _is_number(piece):
-                    shown = piece[:40].decode("utf-8", "replace")
-                    return kept.wrong(line, f"holds {shown!r}, expected a number")
-            return kept.wrong(line, "holds what is no number")
+            wrong = _no_number(kept, line, row.split(b" "))
+            return wrong or kept.wrong(line, "holds what is no number")
     return DataError(f"{kept.path}: cannot be read as numbers, after line {lines[0]}")
+
+
+def _no_number(kept: _Kept, line: int, pieces: list[bytes]) -> DataError | None:
+    """The error about the first piece of a line that is no number; None where all are."""
+    for piece in pieces:
+        if not _is_number(piece):
+            shown = piece[:40].decode("utf-8", "replace")
+            return kept.wrong(line, f"holds {shown!r}, expected a number")
+    return None
 
 
 def _is_number(piece: bytes) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import io
 import json
 import shutil
 import signal
@@ -17,15 +16,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from fastseq_cli.fit import CELLS, ESTIMATORS, SETTINGS, TASKS
-from fastseq_cli.fit import DATA as COLUMNS
-from fastseq_cli.options import Common
-from fastseq_cli.progress import training
+from fastseq_cli.fit_options import CELLS, ESTIMATORS, SETTINGS, TASKS
+from fastseq_cli.fit_options import DATA as COLUMNS
 
 from fastseq.models.classifier import SequenceClassifier
 from fastseq.models.forecaster import Forecaster
 from fastseq.models.language import BPTT, LanguageModel
-from fastseq.models.loop.progress import TrainingProgress
 
 Run = Callable[..., Any]
 Write = Callable[..., Path]
@@ -292,6 +288,50 @@ def test_pictures(run: Run, corpora: Path) -> None:
     assert "epoch 2" in flow
 
 
+def test_gradient_flow_in_numbers(run: Run, corpora: Path) -> None:
+    words = ("--gradient-flow", "flow.parquet", "-o", "m", *TINY)
+    assert run("fit-rnn", corpora / "reviews.parquet", *words).code == 0
+    flow = pq.read_table("flow.parquet").to_pydict()
+    assert list(flow) == ["when", "steps_before_last", "norm"]
+    assert list(dict.fromkeys(flow["when"])) == ["before training", "epoch 1", "epoch 2"]
+    steps = len(flow["when"]) // 3
+    assert flow["steps_before_last"] == [*range(steps)] * 3
+    assert all(norm > 0 for norm in flow["norm"])
+
+
+def test_what_is_read_is_not_overwritten(run: Run, corpora: Path, tmp_path: Path) -> None:
+    reviews = shutil.copy(corpora / "reviews.parquet", tmp_path)
+    before = Path(reviews).read_bytes()
+    for words in ((reviews,), (corpora / "reviews.parquet", "--valid", reviews)):
+        error = run("fit-rnn", *words, "--gradient-flow", "reviews.parquet", *TINY).error
+        assert "reviews.parquet: is part of what is read" in error
+    assert Path(reviews).read_bytes() == before
+
+
+def test_settings_of_two_numbers(run: Run, corpora: Path) -> None:
+    words = ("--optimizer-setting", "betas=0.9,0.99", "--optimizer-setting", "eps=1e-6", *TINY)
+    reviews = corpora / "reviews.parquet"
+    assert run("fit-gru", reviews, "-o", "m", *words).code == 0
+    described = said(run("info", "m"))
+    assert described["optimizer_settings.betas"] == "0.9, 0.99"
+    assert described["optimizer_settings.eps"] == "1e-06"
+    assert run("fit-gru", reviews, "-o", "m", *words, "--epochs", "3", "--resume").code == 0
+
+
+def test_weights_of_boolean_labels(run: Run, write: Write) -> None:
+    truths = write("truths.parquet", text=["dull", "good"] * 8, label=[False, True] * 8)
+    words = ("--class-weights", "true=2", "--class-weights", "False=0.5", *TINY)
+    assert run("fit-gru", truths, "-o", "m", *words).code == 0
+    assert said(run("info", "m"))["class_weights.true"] == "2"
+
+
+def test_embeddings_that_are_plain_text(run: Run, corpora: Path, tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("once upon a time\nthere was a film\n")
+    words = ("--embeddings", "words.txt", "--quiet", *TINY)
+    error = run("fit-lstm", corpora / "reviews.parquet", *words).error
+    assert "words.txt: line 1 holds 'upon', expected a number" in error
+
+
 def test_what_was_met_is_said(run: Run, write: Write) -> None:
     corpus = write("odd.parquet", text=["good", "", None, "bad"] * 4, label=list("abab") * 4)
     valid = write("valid.parquet", text=["good", "bad", "new"], label=list("abz"))
@@ -300,66 +340,6 @@ def test_what_was_met_is_said(run: Run, write: Write) -> None:
     assert "training: 8 of 16 texts are empty (4 of them null)" in ran.err
     assert "validation: " in ran.err
     assert "'z'" in ran.err
-
-
-# ---- progress
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def moments() -> list[TrainingProgress]:
-    return [
-        TrainingProgress(1, 2, 1, 2, 0.5, 1000.0, 75.4),
-        TrainingProgress(1, 2, 2, 2, 0.4, 1200.0, 3661.0),
-        TrainingProgress(2, 2, 1, 2, 0.3, 1300.0, None),
-        TrainingProgress(2, 2, 2, 2, 0.25, 1400.0, 0.0),
-    ]
-
-
-def test_progress_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stderr", shown := Terminal())
-    monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setenv("TERM", "xterm")
-    with training(Common(), "bytes") as report:
-        assert not report.began
-        report(moments()[0])
-        assert report.began
-        report(moments()[0]._replace(steps=None, step=5))
-    assert "epoch 1/2" in shown.getvalue()
-    assert "loss 0.5000, 1,000 bytes/s, 1:15 left" in shown.getvalue()
-
-
-@pytest.mark.parametrize("quiet", [False, True])
-def test_progress_elsewhere_is_a_line_an_epoch(
-    monkeypatch: pytest.MonkeyPatch, quiet: bool
-) -> None:
-    monkeypatch.setattr(sys, "stderr", shown := io.StringIO())
-    with training(Common(quiet=quiet), "tokens") as report:
-        for moment in moments():
-            report(moment)
-    lines = [
-        "epoch 1/2: loss 0.4000, 1,200 tokens/s, 1:01:01 left",
-        "epoch 2/2: loss 0.2500, 1,400 tokens/s",
-    ]
-    assert shown.getvalue().splitlines() == ([] if quiet else lines)
-
-
-def test_progress_has_what_validation_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stderr", shown := io.StringIO())
-    first, second, third, fourth = moments()
-    with training(Common(), "tokens") as report:
-        report(first)
-        report(second)
-        report(second._replace(valid={"loss": 0.75, "accuracy": 0.5}))
-        report(third)
-        report(fourth)
-    assert shown.getvalue().splitlines() == [
-        "epoch 1/2: loss 0.4000, valid loss 0.7500, accuracy 0.5000, 1,200 tokens/s, 1:01:01 left",
-        "epoch 2/2: loss 0.2500, 1,400 tokens/s",
-    ]
 
 
 # ---- what is refused
@@ -379,6 +359,8 @@ def test_progress_has_what_validation_found(monkeypatch: pytest.MonkeyPatch) -> 
         ("book", ("--task", "language", "--bidirectional"), ("--bidirectional",)),
         ("reviews", ("--class-weights", "spam"), ("--class-weights 'spam'", "name=0.5")),
         ("reviews", ("--optimizer-setting", "momentum=x"), ("momentum=x",)),
+        ("reviews", ("--optimizer-setting", "betas=0.9,"), ("betas=0.9,",)),
+        ("reviews", ("--class-weights", "0=1,2"), ("0=1,2",)),
         ("reviews", ("--task", "guess"), ("guess",)),
         ("reviews", ("--hidden", "many"), ("many",)),
         ("reviews", ("--cell", "lstm"), ("--cell",)),
@@ -405,6 +387,8 @@ def test_wrong_usage_is_one_line_and_2(
         (("--patience", "2"), ("patience", "valid")),
         (("--schedule", "step"), ("every",)),
         (("--optimizer-setting", "speed=2"), ("speed",)),
+        (("--optimizer-setting", "betas=0.9"), ("betas must be two numbers, not 0.9",)),
+        (("--text-column", "text") * 2, ("the text column 'text' is named 2 times",)),
         (("--class-weights", "5=2"), ("'5'",)),
         (("--freeze-embeddings",), ("freeze_embeddings",)),
         (("--embeddings", "gone.txt"), ("gone.txt",)),
@@ -414,7 +398,8 @@ def test_wrong_usage_is_one_line_and_2(
         (("--valid", "gone.parquet"), ("gone.parquet",)),
         (("--plot", "curve.jpeg"), ("curve.jpeg", ".png")),
         (("--plot", "no/such/curve.png"), ("no/such",)),
-        (("--gradient-flow", "flow"), ("flow", ".svg")),
+        (("--gradient-flow", "flow"), ("flow", ".svg", ".parquet")),
+        (("--plot", "curve.parquet"), ("curve.parquet", ".png")),
         (("--learning-rate", "1e29", "--optimizer", "sgd"), ("step", "lower the learning rate")),
     ],
 )
@@ -438,6 +423,7 @@ def test_wrong_settings_are_one_line(
         ({"tokens": [["a"], ["b", "c"]], "tags": [["X"], ["Y"]]}, (), ("row 1", "2 tokens")),
         ({"value": [1.0, float("nan"), 2.0]}, ("--task", "forecast"), ("row 1", "nan")),
         ({"value": [1.0, 2.0]}, ("--task", "forecast", "--window", "4"), ("odd.parquet", "2 rows")),
+        ({"value": [1.0, 2.0]}, ("--value-column", "value") * 2, ("'value' is named 2 times",)),
         ({"text": [None, ""]}, ("--task", "language", "--unit", "char"), ("no text",)),
     ],
 )

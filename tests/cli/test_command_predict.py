@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,11 +57,32 @@ def test_a_tagger_writes_a_tag_for_each_token(run: Run, models: Path, corpora: P
 
 
 def test_a_forecaster_writes_values(run: Run, models: Path, corpora: Path) -> None:
-    found = rows(run("predict", models / "wave", corpora / "wave.parquet", "--keep", "value"))
-    assert found[0]["prediction"] == [None, None]  # a window of eight rows is not yet there
+    words = ("predict", models / "wave", corpora / "wave.parquet", "--keep", "value")
+    found = rows(run(*words))
+    assert [row["prediction"] for row in found[:7]] == [None] * 7  # a window is eight rows
     value = [row["value"] for row in found]
     errors = [abs(found[n]["prediction"][0] - value[n + 1]) for n in range(7, len(found) - 1)]
     assert sum(errors) / len(errors) < 0.15
+    assert run(*words, "-o", "out.parquet").code == 0
+    assert pq.read_table("out.parquet")["prediction"].null_count == 7
+    lines = [line.split("\t") for line in run(*words, "--format", "tsv").out.splitlines()]
+    assert [line[2] == "" for line in lines[1:]] == [True] * 7 + [False] * (len(found) - 7)
+
+
+def test_a_forecast_of_one_row_is_empty_before_the_first_window(run: Run, corpora: Path) -> None:
+    wave = corpora / "wave.parquet"
+    sizes = ("--hidden", "4", "--epochs", "1", "--window", "3", "--threads", "1", "--quiet")
+    assert run("fit-lstm", wave, "--task", "forecast", "-o", "m", *sizes).code == 0
+    assert [row["prediction"] is None for row in rows(run("predict", "m", wave))[:3]] == [
+        True,
+        True,
+        False,
+    ]
+    lines = run("predict", "m", wave, "--format", "tsv").out.splitlines()
+    assert lines[1:3] == ["0\t", "1\t"]
+    assert float(lines[3].split("\t")[1])
+    assert run("predict", "m", wave, "-o", "out.parquet").code == 0
+    assert pq.read_table("out.parquet")["prediction"].null_count == 2
 
 
 def test_standard_output_has_what_the_file_has(run: Run, models: Path, corpora: Path) -> None:
@@ -103,6 +125,40 @@ def test_the_answers_need_not_be_there(run: Run, models: Path, write: Write) -> 
     assert [(row["id"], row["prediction"]) for row in found] == [("u", 1), ("v", 0)]
 
 
+@pytest.mark.parametrize(
+    ("model", "flag"),
+    [("reviews", "text"), ("spoken", "tokens"), ("wave", "value")],
+)
+def test_columns_of_other_names(
+    run: Run, models: Path, corpora: Path, model: str, flag: str
+) -> None:
+    table = pq.read_table(corpora / f"{model}.parquet")
+    other = table.rename_columns([f"{n}_2" if n == flag else n for n in table.column_names])
+    pq.write_table(other, "other.parquet")
+    words = (f"--{flag}-column", f"{flag}_2")
+    assert f"'{flag}'" in run("predict", models / model, "other.parquet").error
+    found = rows(run("predict", models / model, "other.parquet", *words))
+    assert found == rows(run("predict", models / model, corpora / f"{model}.parquet"))
+
+
+def test_a_column_kept_twice_is_kept_once(run: Run, models: Path, corpora: Path) -> None:
+    reviews = corpora / "reviews.parquet"
+    once = rows(run("predict", models / "reviews", reviews, "--keep", "text"))
+    words = ("--keep", "text", "--keep", "text")
+    assert rows(run("predict", models / "reviews", reviews, *words)) == once
+
+
+def test_the_data_is_not_overwritten(run: Run, models: Path, corpora: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        shutil.copy(corpora / "reviews.parquet", tmp_path / f"{name}.parquet")
+    before = Path("b.parquet").read_bytes()
+    for data in (("a.parquet", "b.parquet"), ("?.parquet",), (tmp_path,)):
+        error = run("predict", models / "reviews", *data, "-o", "./b.parquet").error
+        assert "b.parquet: predictions are made from it" in error
+        assert Path("b.parquet").read_bytes() == before
+    assert run("predict", models / "reviews", "a.parquet", "-o", "b.parquet").code == 0
+
+
 def test_no_rows_give_no_rows(run: Run, models: Path, write: Write) -> None:
     empty = write("empty.parquet", text=pa.array([], pa.string()))
     assert run("predict", models / "reviews", empty, "-o", "out.parquet").code == 0
@@ -138,6 +194,22 @@ def test_empty_texts_are_counted(run: Run, models: Path, write: Write) -> None:
         ("reviews", ("gone.parquet",), ("gone.parquet",)),
         ("reviews", ("reviews.parquet", "--keep", "stars"), ("stars", "label")),
         ("reviews", ("reviews.parquet", "--id-column", "stars"), ("stars",)),
+        ("reviews", ("reviews.parquet", "--text-column", "stars"), ("stars", "label")),
+        (
+            "reviews",
+            ("reviews.parquet", "--text-column", "text", "--text-column", "text"),
+            ("the text column 'text' is named 2 times",),
+        ),
+        (
+            "reviews",
+            ("reviews.parquet", "--tokens-column", "text"),
+            ("a classifier model has no --tokens-column; expected --text-column",),
+        ),
+        (
+            "wave",
+            ("wave.parquet", "--text-column", "value"),
+            ("a forecaster model has no --text-column; expected --value-column",),
+        ),
         ("reviews", ("reviews.parquet", "-o", "out.csv"), ("out.csv", ".parquet")),
         ("reviews", ("reviews.parquet", "-o", "no/such/out.parquet"), ("no/such",)),
         ("reviews", ("reviews.parquet", "--device", "cuda"), ("CUDA",)),
@@ -180,3 +252,5 @@ def test_form_and_file_exclude_each_other(run: Run, models: Path, corpora: Path)
     assert ran.code == 2
     assert "-o" in ran.error
     assert run("predict", models / "reviews").code == 2
+    reviews = corpora / "reviews.parquet"
+    assert run("predict", models / "reviews", reviews, "--label-column", "label").code == 2

@@ -7,7 +7,9 @@ import sys
 
 import pytest
 from fastseq_cli.options import Common
-from fastseq_cli.progress import progress
+from fastseq_cli.progress import progress, training
+
+from fastseq.models.loop.progress import TrainingProgress
 
 
 class Terminal(io.StringIO):
@@ -67,3 +69,58 @@ def test_an_error_in_the_middle_comes_through(monkeypatch: pytest.MonkeyPatch) -
 
     with pytest.raises(ZeroDivisionError):
         fail()
+
+
+# ---- of a training
+
+
+def moments() -> list[TrainingProgress]:
+    return [
+        TrainingProgress(1, 2, 1, 2, 0.5, 1000.0, 75.4),
+        TrainingProgress(1, 2, 2, 2, 0.4, 1200.0, 3661.0),
+        TrainingProgress(2, 2, 1, 2, 0.3, 1300.0, None),
+        TrainingProgress(2, 2, 2, 2, 0.25, 1400.0, 0.0),
+    ]
+
+
+def test_progress_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", shown := Terminal())
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("TERM", "xterm")
+    with training(Common(), "bytes") as report:
+        assert not report.began
+        report(moments()[0])
+        assert report.began
+        report(moments()[0]._replace(steps=None, step=5))
+    assert "epoch 1/2" in shown.getvalue()
+    assert "loss 0.5000, 1,000 bytes/s, 1:15 left" in shown.getvalue()
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_progress_elsewhere_is_a_line_an_epoch(
+    monkeypatch: pytest.MonkeyPatch, quiet: bool
+) -> None:
+    monkeypatch.setattr(sys, "stderr", shown := io.StringIO())
+    with training(Common(quiet=quiet), "tokens") as report:
+        for moment in moments():
+            report(moment)
+    lines = [
+        "epoch 1/2: loss 0.4000, 1,200 tokens/s, 1:01:01 left",
+        "epoch 2/2: loss 0.2500, 1,400 tokens/s",
+    ]
+    assert shown.getvalue().splitlines() == ([] if quiet else lines)
+
+
+def test_progress_has_what_validation_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", shown := io.StringIO())
+    first, second, third, fourth = moments()
+    with training(Common(), "tokens") as report:
+        report(first)
+        report(second)
+        report(second._replace(valid={"loss": 0.75, "accuracy": 0.5}))
+        report(third)
+        report(fourth)
+    assert shown.getvalue().splitlines() == [
+        "epoch 1/2: loss 0.4000, valid loss 0.7500, accuracy 0.5000, 1,200 tokens/s, 1:01:01 left",
+        "epoch 2/2: loss 0.2500, 1,400 tokens/s",
+    ]

@@ -89,6 +89,39 @@ def test_a_forecaster(measures: Any) -> None:
     assert values["rmse"] < values["last_value_rmse"]
 
 
+@pytest.mark.parametrize("name", ["reviews", "spoken", "book", "wave"])
+def test_columns_of_other_names(
+    run: Run, models: Path, corpora: Path, measures: Any, name: str
+) -> None:
+    table = pq.read_table(corpora / f"{name}.parquet")
+    words: list[str] = []
+    for column in table.column_names:
+        if column != "id":
+            words += [f"--{column}-column", f"{column}_2"]
+    pq.write_table(table.rename_columns([f"{n}_2" for n in table.column_names]), "other.parquet")
+    assert run("test", models / name, "other.parquet").code == 1
+    ran = run("test", models / name, "other.parquet", *words, "--format", "json")
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out) == measures(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "flag", "expected"),
+    [
+        ("reviews", "--tags-column", "classifier model has no --tags-column; expected --text-"
+         "column and --label-column"),
+        ("spoken", "--text-column", "expected --tokens-column and --tags-column"),
+        ("book", "--label-column", "language model has no --label-column; expected --text-column"),
+        ("wave", "--tokens-column", "forecaster model has no --tokens-column; expected --value-"),
+    ],
+)  # fmt: skip
+def test_columns_that_a_model_does_not_have(
+    run: Run, models: Path, corpora: Path, name: str, flag: str, expected: str
+) -> None:
+    error = run("test", models / name, corpora / f"{name}.parquet", flag, "x").error
+    assert expected in error
+
+
 def test_threads_change_nothing(run: Run, models: Path, corpora: Path) -> None:
     words = ("test", models / "reviews", corpora / "reviews.parquet", "--format", "json")
     assert run(*words, "--threads", "1").out == run(*words, "--threads", "3").out

@@ -127,7 +127,9 @@ def test_several_columns_in_parquet(tmp_path: Path) -> None:
     assert written.column_names == ["id", "a", "prediction_a", "prediction_b"]
     assert written["id"].to_pylist() == table["id"].to_pylist()
     for i, name in enumerate(("prediction_a", "prediction_b")):
-        np.testing.assert_allclose(np.array(written[name].to_pylist()), whole[:, :, i], rtol=1e-6)
+        found = written[name].to_pylist()
+        assert found[:5] == [None] * 5, "no window of 6 rows is there yet"
+        np.testing.assert_allclose(np.array(found[5:]), whole[5:, :, i], rtol=1e-6)
 
 
 def test_a_file_is_forecast_batch_by_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,6 +158,7 @@ def test_a_file_is_forecast_batch_by_batch(tmp_path: Path, monkeypatch: pytest.M
     written = pq.read_table(tmp_path / "out.parquet")
     assert written["id"].to_pylist() == list(range(50))
     np.testing.assert_allclose(written["prediction"].to_numpy(), whole, rtol=1e-6)
+    assert written["prediction"].null_count == np.isnan(whole).sum() == 5
 
 
 @pytest.mark.parametrize("cell", ["gru", "rnn"])
@@ -198,6 +201,43 @@ def test_nan_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="row 31"):
         model.predict_file(tmp_path / "nan.parquet", tmp_path / "out.parquet")
     assert not (tmp_path / "out.parquet").exists()
+
+
+def test_a_number_too_far_away_is_named(fitted: Forecaster, tmp_path: Path) -> None:
+    first, second = tmp_path / "a.parquet", tmp_path / "b.parquet"
+    values = wave(30)[:, 0]
+    pq.write_table(pa.table({"value": values}), first)
+    values[11] = 1e300
+    pq.write_table(pa.table({"value": values}), second)
+    said = r"b\.parquet: row 11 \(from 0\): the number in column 'value' is 1e\+300, expected"
+    for use in (
+        fitted.predict,
+        fitted.forecast,
+        fitted.evaluate,
+        lambda data: fitted.predict_file(data, tmp_path / "out.parquet"),
+        lambda data: Forecaster(**SMALL).fit(first, valid=data),
+    ):
+        with pytest.raises(DataError, match=said):
+            use([first, second])
+
+
+def test_a_spike_is_no_divergence() -> None:
+    """Scaled, one far value of n rows has a square of n, here the loss of the only window."""
+    values = np.zeros(12_001)
+    values[-1] = 1.0
+    model = Forecaster(hidden=2, window=12_000, epochs=1, threads=1).fit(values)
+    assert model.history_ is not None
+    assert model.history_.columns["train_loss"][0] > 1e4
+    assert np.isfinite(model.forecast(values)).all()
+
+
+def test_the_series_is_not_overwritten(fitted: Forecaster, tmp_path: Path) -> None:
+    path = tmp_path / "series.parquet"
+    pq.write_table(pa.table({"value": wave(30)[:, 0]}), path)
+    before = path.read_bytes()
+    with pytest.raises(SettingsError, match=r"series\.parquet: predictions are made from it"):
+        fitted.predict_file(path, path)
+    assert path.read_bytes() == before
 
 
 def test_too_short(fitted: Forecaster) -> None:

@@ -64,8 +64,12 @@ def test_a_single_label_is_refused() -> None:
         learned()
     builder = LabelBuilder("string", "tag")
     builder.add(column("O", "O"))
-    with pytest.raises(DataError, match="a single tag, 'O', in 2 tokens"):
+    with pytest.raises(DataError, match=r"^a single tag, 'O', in 2 tokens"):
         builder.finish()
+    with pytest.raises(DataError, match=r"^a\.parquet: a single tag, 'O', in 2 tokens"):
+        builder.finish(source="a.parquet")
+    with pytest.raises(DataError, match="'x', in 1 row: nothing"):
+        learned(column("x"))
 
 
 def test_unseen_labels_are_counted() -> None:
@@ -101,9 +105,18 @@ def test_class_weights() -> None:
         found = numbers.weights(given)
         assert found is not None
         assert found.tolist() == [1.0, 3.0]
+    truths = learned(column(True, False), kind="bool")
+    for given in ({True: 3.0}, {"true": 3.0}, {"True": 3.0}, {"TRUE": 3.0}):
+        found = truths.weights(given)
+        assert found is not None
+        assert found.tolist() == [1.0, 3.0]
+    with pytest.raises(SettingsError, match="'yes'; the labels are false, true"):
+        truths.weights({"yes": 1.0})
+    with pytest.raises(SettingsError, match="'A'; the labels are a, b"):
+        labels.weights({"A": 1.0})
     with pytest.raises(SettingsError, match="'c'; the labels are a, b"):
         labels.weights({"c": 1.0})
-    with pytest.raises(SettingsError, match="expected 0 or more"):
+    with pytest.raises(SettingsError, match="must be 0 or more"):
         labels.weights({"a": -1.0})
     with pytest.raises(SettingsError, match="expected balanced"):
         labels.weights("equal")

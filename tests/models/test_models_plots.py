@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from matplotlib.figure import Figure
 
 from fastseq.errors import DataError, MissingExtraError, SettingsError
+from fastseq.models import plots
 from fastseq.models.loop.history import COLUMNS, History
-from fastseq.models.plots import check_plot, gradient_flow, learning_curve
+from fastseq.models.plots import check_gradient_flow, check_plot, gradient_flow, learning_curve
 
 BEGINNINGS = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
 
@@ -26,10 +30,7 @@ def history(epochs: int = 8, **valid: list[float]) -> History:
 FULL = history(
     loss=[2 / (n + 1) + 0.02 * n for n in range(8)], macro_f1=[0.1 * n for n in range(8)]
 )
-FLOW = {
-    "RNN": np.exp(-0.3 * np.arange(100)[::-1]),
-    "LSTM": np.exp(-0.02 * np.arange(100)[::-1]),
-}
+FLOW = {"RNN": np.exp(-0.3 * np.arange(100)), "LSTM": np.exp(-0.02 * np.arange(100))}
 
 
 @pytest.mark.parametrize("suffix", BEGINNINGS)
@@ -47,6 +48,14 @@ def test_every_format_is_the_same_file_twice(tmp_path: Path, suffix: str) -> Non
 
 def texts(path: Path) -> str:
     return path.read_text("utf-8")
+
+
+@pytest.fixture
+def figure(monkeypatch: pytest.MonkeyPatch) -> Figure:
+    """What is drawn next, instead of a file."""
+    made = Figure()
+    monkeypatch.setattr(plots, "_drawn", lambda path, inches, draw: draw(made))
+    return made
 
 
 def test_what_stands_on_a_learning_curve(tmp_path: Path) -> None:
@@ -71,7 +80,13 @@ def test_what_stands_on_a_learning_curve(tmp_path: Path) -> None:
 def test_what_stands_on_a_gradient_flow(tmp_path: Path) -> None:
     path = tmp_path / "flow.svg"
     gradient_flow(FLOW, path)
-    for words in ("Gradient flow", ">time step<", "gradient norm", ">RNN<", ">LSTM<"):
+    for words in (
+        "Gradient flow back in time",
+        ">steps before the last<",
+        "gradient norm at the layer",
+        ">RNN<",
+        ">LSTM<",
+    ):
         assert words in texts(path)
     gradient_flow(FLOW["RNN"], path)
     assert ">RNN<" not in texts(path)
@@ -79,6 +94,52 @@ def test_what_stands_on_a_gradient_flow(tmp_path: Path) -> None:
     gradient_flow([0.0, 0.0, 1e-30, np.inf, 1.0], path)
     gradient_flow([0.0, 0.0], path)
     gradient_flow([1.0], path)
+
+
+def test_the_last_step_stands_at_the_right_end(tmp_path: Path, figure: Figure) -> None:
+    gradient_flow(FLOW["RNN"], tmp_path / "flow.png")
+    [axes] = figure.axes
+    [line] = axes.get_lines()
+    assert np.asarray(line.get_xdata()).tolist() == list(range(100))
+    assert np.array_equal(line.get_ydata(), FLOW["RNN"])
+    points = axes.transData.transform(line.get_xydata())
+    assert np.all(np.diff(points[:, 0]) < 0), "from the right end"
+    assert np.all(np.diff(points[:, 1]) < 0), "vanishing to the left"
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 40])
+def test_ticks_are_whole_numbers(tmp_path: Path, figure: Figure, count: int) -> None:
+    learning_curve(history(count), tmp_path / "curve.png")
+    gradient_flow(np.ones(count), tmp_path / "flow.png")
+    for axes, first in zip(figure.axes, (1, 0), strict=True):
+        low, high = sorted(axes.get_xlim())
+        ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+        assert ticks == np.round(ticks).tolist()
+        if count < 4:
+            assert ticks == [first + n for n in range(count)]
+        assert len(ticks) >= min(count, 4)
+
+
+def test_numbers_of_a_gradient_flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # which numbers do not need
+    path = tmp_path / "flow.parquet"
+    check_gradient_flow(path)
+    gradient_flow({"before training": [0.5, 0.25, 0.0], "epoch 1": [2.0]}, path)
+    table = pq.read_table(path)
+    assert table.schema.equals(
+        pa.schema([("when", "string"), ("steps_before_last", "int64"), ("norm", "float64")])
+    )
+    assert table.to_pydict() == {
+        "when": ["before training"] * 3 + ["epoch 1"],
+        "steps_before_last": [0, 1, 2, 0],
+        "norm": [0.5, 0.25, 0.0, 2.0],
+    }
+    with pytest.raises(SettingsError, match="no such folder"):
+        check_gradient_flow(tmp_path / "none" / "flow.parquet")
+    with pytest.raises(SettingsError, match=r"ends in \.png, \.svg, \.pdf, \.parquet"):
+        check_gradient_flow(tmp_path / "flow.csv")
+    with pytest.raises(SettingsError, match=r"ends in \.png, \.svg, \.pdf$"):
+        learning_curve(FULL, path)
 
 
 def test_what_cannot_be_drawn(tmp_path: Path) -> None:

@@ -100,6 +100,26 @@ def test_columns_are_standardised_and_come_back() -> None:
         scaler.scale(data.values[:, :2])
 
 
+def test_a_number_that_cannot_be_scaled_is_named(tmp_path: Path) -> None:
+    scaler = Scaler.of(series([1.0, 3.0], [10.0, 30.0]))
+    assert np.isfinite(scaler.scale(np.array([[1e38, 1e39]]))).all()
+    with pytest.raises(DataError, match=r"^row 1 \(from 0\): the number in column 1 is 1e\+300"):
+        scaler.scale(np.array([[1.0, 2.0], [3.0, 1e300]]))
+    for n, values in enumerate(([1.0] * 3, [], [2.0, -1e200])):
+        column = pa.array(values, pa.float64())
+        pq.write_table(pa.table({"a": column, "b": column}), tmp_path / f"{n}.parquet")
+    found = read_series(open_rows(tmp_path, "values", values=["b", "a"]))
+    assert found.where(2).endswith("0.parquet: row 2 (from 0)")
+    assert found.where(3).endswith("2.parquet: row 0 (from 0)")
+    with pytest.raises(
+        DataError,
+        match=r"2\.parquet: row 1 \(from 0\): the number in column 'b' is -1e\+200, "
+        r"expected one within 3\.4e\+38 of the training series' mean, 2:",
+    ):
+        scaler.scale(found.values, found.names, found.where)
+    assert series([1.0]).where(0) == "the series: row 0 (from 0)"
+
+
 @pytest.mark.parametrize(
     "saved",
     [

@@ -139,6 +139,16 @@ def test_a_column_named_twice_and_other_mistakes() -> None:
     for named in ({"tags": "tokens"}, {"tokens": "tags"}):
         with pytest.raises(DataError, match=r"'t.*' is to be both the tokens and the tags"):
             open_rows(both, "tokens", **named)
+    for role, inputs, named in (
+        ("text", "text", {"text": ["text", "label", "text"]}),
+        ("value", "values", {"values": ("a", "a")}),
+    ):
+        with pytest.raises(SettingsError, match=f"the {role} column '.*' is named 2 times"):
+            open_rows(both, inputs, **named)
+    kept = only(open_rows(both, "text", keep=["label", "tags", "label"])).kept
+    assert kept.column_names == ["label", "tags"]
+    known = Fields(text=("text",), keep=("tags", "tags"))
+    assert only(open_rows(both, "text", fields=known)).kept.column_names == ["tags"]
     with pytest.raises(SettingsError, match="inputs is 'pictures'"):
         open_rows(twice, "pictures")
     with pytest.raises(FormatError, match="column names cannot be read"):

@@ -71,6 +71,19 @@ def test_tags_and_forecasts_are_lists(tmp_path: Path) -> None:
     assert found["id"] == [0, 1, 2]
 
 
+def test_what_is_not_known_is_null(tmp_path: Path) -> None:
+    path, nan = tmp_path / "out.parquet", float("nan")
+    outputs = {"one": "double", "several": "list<double>"}
+    reader = open_rows(TABLE, "text", targets=False)
+    with PredictionWriter(path, reader, outputs) as out:
+        several = np.array([[nan, nan], [1.0, nan], [2.0, 3.0]])
+        out.append(next(reader.batches()), one=np.array([nan, 1.0, 2.0]), several=several)
+    found = pq.read_table(path)
+    assert found["one"].to_pylist() == [None, 1.0, 2.0]
+    assert found["several"].to_pylist() == [None, [1.0, None], [2.0, 3.0]]
+    assert found.schema.field("several").type == pa.list_(pa.float64())
+
+
 def test_row_numbers_go_on_over_batches_and_row_groups(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +145,10 @@ def test_kept_columns_may_not_bear_a_name_of_the_output(tmp_path: Path) -> None:
         reader = open_rows(table, "text", text="text", id="doc_id", keep=keep, targets=False)
         with pytest.raises(SettingsError, match=f"the column '{keep}' cannot be kept"):
             PredictionWriter(tmp_path / "o.parquet", reader, {"prediction": "string"})
+    twice = open_rows(TABLE, "text", keep=["year", "text", "year"], targets=False)
+    [table] = Predictions(twice, {}, ((batch, {}) for batch in twice.batches()))
+    assert table.schema.names == ["id", "year", "text"]
+    assert table["year"].to_pylist() == [1, 2, 3]
     same = TABLE.rename_columns(["id", "text", "year"])
     reader = open_rows(same, "text", keep=["id", "year"], targets=False)
     assert PredictionWriter(tmp_path / "o", reader, {}).schema.names == ["id", "year"]
@@ -140,6 +157,22 @@ def test_kept_columns_may_not_bear_a_name_of_the_output(tmp_path: Path) -> None:
         PredictionWriter(tmp_path / "no" / "o.parquet", reader, {}),
     ):
         pass
+
+
+def test_what_is_read_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        pq.write_table(TABLE, f"{name}.parquet")
+    (tmp_path / "link.parquet").symlink_to("b.parquet")
+    before = (tmp_path / "b.parquet").read_bytes()
+    reader = open_rows(["a.parquet", "b.parquet"], "text", targets=False)
+    for path in ("b.parquet", "link.parquet", tmp_path / "x" / ".." / "b.parquet"):
+        with pytest.raises(SettingsError, match=r"predictions are made from it"):
+            Predictions(reader, {"p": "float"}, []).write(path)
+        assert (tmp_path / "b.parquet").read_bytes() == before
+    assert Predictions(reader, {"p": "float"}, []).write("c.parquet") == 0
+    table = open_rows(TABLE, "text", targets=False)
+    assert Predictions(table, {"p": "float"}, []).write(table.sources[0].name) == 0
 
 
 # ---- a batch at a time

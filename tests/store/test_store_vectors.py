@@ -255,6 +255,23 @@ def test_what_is_wrong(content: bytes, name: str, said: str, tmp_path: Path) -> 
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"once upon a time\nthere was a cat\n", "line 1 holds 'upon', expected a number"),
+        (b"\n\ncat\ndog\n", "line 3 holds no numbers, expected a word and its vector"),
+        (b"word,vector\na,1\n", "line 1 holds no numbers"),
+        (b"2 3\nonce upon a time\nthere was a cat\n", "line 2 holds 'upon', expected a number"),
+    ],
+)
+def test_text_that_is_no_vectors_whatever_is_wanted(
+    content: bytes, said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError) as caught:
+        read_word_vectors(put(tmp_path, content), {"not there"})
+    assert str(caught.value).startswith(f"{tmp_path / 'v.txt'}: {said}")
+
+
 def test_the_line_is_told_in_later_blocks_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

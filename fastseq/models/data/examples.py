@@ -179,7 +179,7 @@ class Encoder:
         vocabulary, id_of = builder.finish(min_count, max_size)
         labels: Labels | None = None
         if targets is not None and numbered.targets is not None:
-            labels, order = targets.finish()
+            labels, order = targets.finish(source=reader.sources[0].name)
             _renumber(numbered.targets, order)
         table: CharTable | None = None
         characters: Tokens | None = None

@@ -71,7 +71,8 @@ class Labels:
         """float32[K]: what each label weighs in the loss; None for no weights.
 
         how  "balanced" (n / (K · count), as scikit-learn has it), a weight for some labels (the
-             others weigh 1), or None. Labels that are no strings may be given as text.
+             others weigh 1), or None. Labels that are no strings may be given as text, booleans
+             as true and false in any case.
 
         Raises SettingsError for another word, a label that is not there, a weight below 0 or
         weights that are all 0.
@@ -84,12 +85,12 @@ class Labels:
             balanced = self.counts.sum() / (len(self) * self.counts)
             return np.asarray(balanced, np.float32)
         weights = np.ones(len(self), np.float32)
-        texts = {str(value): number for value, number in self._numbers.items()}
+        texts = {self._text(value): number for value, number in self._numbers.items()}
         for label, weight in how.items():
             typed = not isinstance(label, str) and self._same_type(label)
-            number = self._numbers.get(label) if typed else texts.get(str(label))
+            number = self._numbers.get(label) if typed else texts.get(self._text(label))
             if number is None:
-                known = ", ".join(map(str, self.values[:10])) + (", …" if len(self) > 10 else "")
+                known = ", ".join(list(texts)[:10]) + (", …" if len(self) > 10 else "")
                 raise SettingsError(f"a class weight for {label!r}; the labels are {known}")
             weights[number] = real(
                 f"the class weight of {label!r}", weight, lambda w: 0 <= w < math.inf, "0 or more"
@@ -114,6 +115,10 @@ class Labels:
         if len(counts) != len(values) or any(type(value) is not expected for value in values):
             raise FormatError(f"the saved labels are damaged: expected {len(counts)} of {kind}")
         return cls(values, kind, counts)
+
+    def _text(self, label: object) -> str:
+        """A label as text; booleans as JSON has them, since no case tells them apart."""
+        return str(label).lower() if self.type == "bool" else str(label)
 
     def _same_type(self, value: object) -> bool:
         """Whether a label is of the training's type; True == 1 in Python, so types are compared."""
@@ -143,17 +148,18 @@ class LabelBuilder:
             self._counts[number] += count
         return codes, {}
 
-    def finish(self, least: int = 2) -> tuple[Labels, Int32]:
+    def finish(self, least: int = 2, source: str = "") -> tuple[Labels, Int32]:
         """The labels that occurred, and int32[n]: the number of each first-occurrence number.
 
-        Raises DataError when fewer than `least` labels occurred.
+        Raises DataError, which names the `source`, when fewer than `least` labels occurred.
         """
         seen = [value for value, number in self._numbers.items() if self._counts[number]]
         if len(seen) < least:
             found = f"a single {self._what}, {seen[0]!r}," if seen else f"no {self._what}"
-            of = "rows" if self._what == "label" else "tokens"
+            count = sum(self._counts)
+            of = ("row" if self._what == "label" else "token") + ("" if count == 1 else "s")
             raise DataError(
-                f"{found} in {sum(self._counts)} {of}: nothing to tell apart, "
+                f"{source}{': ' if source else ''}{found} in {count} {of}: nothing to tell apart, "
                 f"expected at least {least}"
             )
         values = tuple(sorted(seen))  # type: ignore[type-var]

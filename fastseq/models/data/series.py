@@ -2,7 +2,7 @@
 
 train = read_series(open_rows("train.parquet", "values", values="sunspots"))
 scaler = Scaler.of(train)
-windows = Windows(scaler.scale(train.values), window=24, horizon=1)
+windows = Windows(scaler.scale(train.values, train.names, train.where), window=24, horizon=1)
 for batch in windows.epoch(0, batch_size=32, seed=1):
     batch.inputs, batch.targets                # float32[T, B, C], float32[B, horizon * C]
 rmse, mae = last_value_errors(test.values, window=24, horizon=1)
@@ -10,7 +10,8 @@ rmse, mae = last_value_errors(test.values, window=24, horizon=1)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from fastseq.types import Float32, Float64, Int64
 if TYPE_CHECKING:
     from fastseq.store.examples import RowReader
 
+_LARGEST = float(np.finfo(np.float32).max)
 _ROUNDING = 1e-12  # of a column's size: a spread below this is a constant's rounding
 
 
@@ -33,14 +35,22 @@ class Series:
     values  float64[T, C], finite, in the columns' own units
     names   of the C columns
     source  the file or table, for messages
+    starts  the row at which each file begins, and its name
     """
 
     values: Float64
     names: tuple[str, ...]
     source: str = "the series"
+    starts: tuple[tuple[int, str], ...] = ()
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def where(self, row: int) -> str:
+        """The place of a row, for a message: its file, and its number in that."""
+        at = bisect_right(self.starts, row, key=lambda start: start[0]) - 1
+        first, name = self.starts[at] if at >= 0 else (0, self.source)
+        return f"{name}: {_row(row - first)}"
 
 
 def read_series(reader: RowReader) -> Series:
@@ -48,12 +58,22 @@ def read_series(reader: RowReader) -> Series:
 
     Raises DataError for a null, NaN or infinite number (file, row, column), and for no rows.
     """
-    parts = [batch.values for batch in reader.batches() if batch.values is not None]
+    parts: list[Float64] = []
+    starts: list[tuple[int, str]] = []
+    for batch in reader.batches():
+        assert batch.values is not None
+        parts.append(batch.values)
+        if batch.source_row == 0:
+            starts.append((batch.first_row, batch.source))
     if not parts:
         raise DataError(f"{reader.sources[0].name}: no rows, expected a series")
     more = len(reader.sources) - 1
     source = reader.sources[0].name + (f" and {more} more" if more else "")
-    return Series(np.concatenate(parts), reader.fields.values, source)
+    return Series(np.concatenate(parts), reader.fields.values, source, tuple(starts))
+
+
+def _row(row: int) -> str:
+    return f"row {row} (from 0)"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,20 +102,32 @@ class Scaler:
             )
         return cls(mean, np.where(std <= _ROUNDING * size, 1.0, std))
 
-    def scale(self, values: Float64) -> Float32:
+    def scale(
+        self,
+        values: Float64,
+        names: Sequence[str] = (),
+        where: Callable[[int], str] = _row,
+    ) -> Float32:
         """float32[T, C]: values [T, C] less the mean, divided by the standard deviation.
 
-        Raises DataError for another number of columns, and numbers beyond float32 once scaled.
+        Parameters
+        ----------
+        names : of the columns, for messages; none: they are numbered
+        where : says the place of a row, for messages
+
+        Raises DataError for another number of columns, and numbers beyond float32 once scaled
+        (file, row and column).
         """
         if values.ndim != 2 or values.shape[1] != len(self.mean):
             raise DataError(f"values of shape {values.shape}, expected {len(self.mean)} columns")
         with np.errstate(over="ignore"):
             scaled = np.ascontiguousarray((values - self.mean) / self.std, np.float32)
         if not np.isfinite(scaled).all():
-            row = int(np.argmin(np.isfinite(scaled).all(1)))
+            row, c = map(int, np.argwhere(~np.isfinite(scaled))[0])
             raise DataError(
-                f"row {row} is {np.abs(values[row]).max():.3g}, too far from what the model was "
-                "trained on to be scaled to float32"
+                f"{where(row)}: the number in column {names[c] if names else c!r} is "
+                f"{values[row, c]:.3g}, expected one within {_LARGEST * self.std[c]:.3g} of the "
+                f"training series' mean, {self.mean[c]:.3g}: it is scaled to float32"
             )
         return scaled
 
