@@ -226,6 +226,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=Path(), help="folder of the data")
     parser.add_argument("--task", nargs="+", choices=list(TASKS), default=list(TASKS))
     parser.add_argument("--seeds", type=int, default=5, help="runs of each side")
+    parser.add_argument("--first-seed", type=int, default=0, help="of those runs")
     parser.add_argument("--folds", type=int, default=10, help="of those that mr has")
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=JSON", help="other settings")
     parser.add_argument("--without-torch", action="store_true", help="fastseq alone")
@@ -248,7 +249,7 @@ def compared(name: str, task: Task, options: argparse.Namespace) -> dict[str, An
     values: dict[str, list[float]] = {side: [] for side in sides}
     spent: dict[str, list[float]] = {side: [] for side in sides}
     baseline: float | None = None
-    for seed in range(options.seeds):
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
         parts: dict[str, list[float]] = {side: [] for side in sides}
         times = dict.fromkeys(sides, 0.0)
         for part in task.parts([options.data / file for file in task.files], options):

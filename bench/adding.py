@@ -8,14 +8,20 @@ batch, so nothing can be learned by heart; the error is that over 2,000 sequence
 
     python bench/adding.py                     # LSTM and GRU below 0.01, the plain network not
     python bench/adding.py --cells lstm --length 400 --steps 8000
+    python bench/adding.py --seeds 5 --with-torch
+
+PyTorch's side starts from the same weights and sees the same batches, rates and clipping.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
+import statistics
 import sys
 import time
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -33,7 +39,7 @@ from fastseq.types import Float32
 CELLS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 SOLVED = 0.01
 HELD_OUT = 2_000
-EVERY = 250  # steps between two lines
+EVERY = 250  # steps between two measurements
 
 
 @dataclass(frozen=True)
@@ -61,38 +67,90 @@ def draw(rng: np.random.Generator, length: int, count: int) -> tuple[Float32, Fl
     return np.stack([numbers, marks], axis=2), answers[:, None]
 
 
-def learn(cell: str, options: argparse.Namespace) -> Result:
-    """Train one recurrent layer with a dense layer behind its last step."""
-    team = Team(options.threads)
-    recurrent = CELLS[cell](2, options.hidden, seed=options.seed, team=team)
-    output = Dense(options.hidden, 1, seed=options.seed, team=team)
-    parameters = joined({cell: recurrent, "output": output})
-    optimiser = Adam(parameters, options.learning_rate, team=team)
-    schedule = Cosine(options.learning_rate)
-    rng = np.random.default_rng(options.seed + 1)
-    x_test, y_test = draw(np.random.default_rng(options.seed + 2), options.length, HELD_OUT)
+class Side(Protocol):
+    """One recurrent layer with a dense layer behind its last step."""
 
-    def measure() -> float:
-        y, _ = recurrent.forward(x_test, training=False)
-        out = output.forward(y[-1], training=False)
-        return mean_squared_error(out, y_test, want_gradient=False)
+    def learn(self, x: Float32, answers: Float32, rate: float) -> None:
+        """One step of Adam."""
 
-    began, solved = time.perf_counter(), None
-    for step in range(options.steps):
-        x, answers = draw(rng, options.length, options.batch)
-        parameters.zero_gradients()
-        y, _ = recurrent.forward(x)
-        out = output.forward(y[-1])
+    def measure(self, x: Float32, answers: Float32) -> float:
+        """The mean squared error."""
+
+
+class Ours:
+    """fastseq's layers."""
+
+    def __init__(self, cell: str, seed: int, options: argparse.Namespace) -> None:
+        self.team = Team(options.threads)
+        self.recurrent = CELLS[cell](2, options.hidden, seed=seed, team=self.team)
+        self.output = Dense(options.hidden, 1, seed=seed, team=self.team)
+        self.parameters = joined({cell: self.recurrent, "output": self.output})
+        self.optimiser = Adam(self.parameters, options.learning_rate, team=self.team)
+        self.clip = options.clip
+
+    def learn(self, x: Float32, answers: Float32, rate: float) -> None:
+        self.parameters.zero_gradients()
+        y, _ = self.recurrent.forward(x)
+        out = self.output.forward(y[-1])
         mean_squared_error(out, answers)  # its gradient takes the place of `out`
         dy = np.zeros_like(y)
-        dy[-1] = output.backward(out)
-        recurrent.backward(dy)
-        clip_norm(parameters, options.clip, team)
-        optimiser.step(schedule(step, options.steps))
+        dy[-1] = self.output.backward(out)
+        self.recurrent.backward(dy)
+        clip_norm(self.parameters, self.clip, self.team)
+        self.optimiser.step(rate)
+
+    def measure(self, x: Float32, answers: Float32) -> float:
+        y, _ = self.recurrent.forward(x, training=False)
+        out = self.output.forward(y[-1], training=False)
+        return mean_squared_error(out, answers, want_gradient=False)
+
+
+class PyTorch:
+    """The same layers in PyTorch, from the same weights."""
+
+    def __init__(self, cell: str, seed: int, options: argparse.Namespace) -> None:
+        import torch
+
+        self.torch = torch
+        torch.set_num_threads(options.threads)
+        kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}[cell]
+        self.recurrent: Any = kind(2, options.hidden)
+        self.output = torch.nn.Linear(options.hidden, 1)
+        twin = Ours(cell, seed, options)
+        for module, layer in ((self.recurrent, twin.recurrent), (self.output, twin.output)):
+            state = {name: torch.from_numpy(v) for name, v in layer.state_dict().items()}
+            module.load_state_dict(state)
+        self.weights = [*self.recurrent.parameters(), *self.output.parameters()]
+        self.optimiser = torch.optim.Adam(self.weights, options.learning_rate)
+        self.clip = options.clip
+
+    def loss(self, x: Float32, answers: Float32) -> Any:
+        y, _ = self.recurrent(self.torch.from_numpy(x))
+        wanted = self.torch.from_numpy(answers)
+        return self.torch.nn.functional.mse_loss(self.output(y[-1]), wanted)
+
+    def learn(self, x: Float32, answers: Float32, rate: float) -> None:
+        self.optimiser.param_groups[0]["lr"] = rate
+        self.optimiser.zero_grad()
+        self.loss(x, answers).backward()
+        self.torch.nn.utils.clip_grad_norm_(self.weights, self.clip)
+        self.optimiser.step()
+
+    def measure(self, x: Float32, answers: Float32) -> float:
+        with self.torch.inference_mode():
+            return float(self.loss(x, answers))
+
+
+def run(side: Side, seed: int, options: argparse.Namespace) -> Result:
+    """Train one side; every seed has its own batches."""
+    schedule = Cosine(options.learning_rate)
+    rng = np.random.default_rng(seed + 1)
+    held_out = draw(np.random.default_rng(seed + 2), options.length, HELD_OUT)
+    began, solved, error = time.perf_counter(), None, math.nan
+    for step in range(options.steps):
+        side.learn(*draw(rng, options.length, options.batch), schedule(step, options.steps))
         if (step + 1) % EVERY == 0 or step + 1 == options.steps:
-            error = measure()
-            seconds = time.perf_counter() - began
-            print(f"  {cell}  step {step + 1:6,}  error {error:.5f}  {seconds:6.1f} s", flush=True)
+            error = side.measure(*held_out)
             if solved is None and error < SOLVED:
                 solved = step + 1
     return Result(error, solved, time.perf_counter() - began)
@@ -108,16 +166,26 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=2_000, help="of training")
     parser.add_argument("--learning-rate", type=float, default=4e-3)
     parser.add_argument("--clip", type=float, default=1.0)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=1, help="runs of each side")
+    parser.add_argument("--with-torch", action="store_true", help="PyTorch beside it")
     parser.add_argument("--threads", type=int, default=machine.core_count())
     options = parser.parse_args()
-    print(f"the adding problem, {options.length} steps; who answers 1 has an error of 0.167")
-    found = {cell: learn(cell, options) for cell in options.cells}
-    print(f"\n{'cell':6}{'error':>9}{'solved after':>15}{'seconds':>9}")
-    for cell, result in found.items():
-        when = "never" if result.steps is None else f"{result.steps:,} steps"
-        print(f"{cell:6}{result.error:9.5f}{when:>15}{result.seconds:9.1f}")
-    as_expected = all((result.error < SOLVED) == (cell != "rnn") for cell, result in found.items())
+    print(f"the adding problem, {options.length} steps; who answers 1 has an error of 0.167\n")
+    errors = "errors".rjust(9 * options.seeds)
+    print(f"{'cell':6}{'':10}{errors}{'all solved at':>15}{'seconds':>9}")
+    sides: dict[str, Any] = {"fastseq": Ours} | ({"PyTorch": PyTorch} if options.with_torch else {})
+    as_expected = True
+    for cell in options.cells:
+        for name, made in sides.items():
+            found = [run(made(cell, seed, options), seed, options) for seed in range(options.seeds)]
+            steps = [result.steps for result in found]
+            slowest = "never" if None in steps else f"{max(filter(None, steps)):,} steps"
+            errors = "".join(f"{result.error:9.5f}" for result in found)
+            seconds = statistics.mean(result.seconds for result in found)
+            print(f"{cell:6}{name:10}{errors}{slowest:>15}{seconds:9.1f}", flush=True)
+            if name == "fastseq":
+                solved = [result.error < SOLVED for result in found]
+                as_expected = as_expected and all(each == (cell != "rnn") for each in solved)
     return 0 if as_expected else 1
 
 

@@ -113,6 +113,7 @@ def _fit(
         if name in given:
             given[name] = parse(SETTINGS[name].flag, given[name])
     from fastseq.models import plots
+    from fastseq.models.folder import is_begun, is_trained
 
     if plot is not None:
         plots.check_plot(plot)
@@ -121,6 +122,8 @@ def _fit(
         _refuse_sources(gradient_flow, (*corpus, valid, given.get("embeddings")))
     make: Callable[..., SequenceModel[Any]] = estimator(chosen)
     model = make(cell=cell, threads=common.threads, **given)
+    if resume and not (is_begun(model_path) or is_trained(model_path)):
+        common.say(f"{model_path} has no checkpoint: training from the beginning")
     common.announce_compilation()
     started = time.perf_counter()
     unit = _unit(chosen, given)

@@ -74,8 +74,8 @@ class ModelWriter:
         )
 
     def __enter__(self) -> ModelWriter:
-        stands = (self.path / MANIFEST).exists()
-        begun = (self.path / CHECKPOINT / MANIFEST).exists()
+        stands = is_trained(self.path)
+        begun = is_begun(self.path)
         if self._resume and stands and not begun and not self._overwrite:
             raise SettingsError(
                 f"{self.path} has no checkpoint to resume from: overwrite (--overwrite) to train "
@@ -152,6 +152,16 @@ class ModelWriter:
         writer.commit(said, statistics)
         if not self._trains:  # a checkpoint there is of what stood before
             shutil.rmtree(self.path / CHECKPOINT, ignore_errors=True)
+
+
+def is_trained(path: str | Path) -> bool:
+    """Whether a model stands in the folder."""
+    return (Path(path) / MANIFEST).exists()
+
+
+def is_begun(path: str | Path) -> bool:
+    """Whether a training left a checkpoint in the folder."""
+    return (Path(path) / CHECKPOINT / MANIFEST).exists()
 
 
 def write_model(

@@ -118,7 +118,7 @@ def test_taking_rows(sizes: list[int], data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"max_tokens": 0}, {"pool": 0}, {"seed": -1}])
 def test_settings_out_of_range(wrong: dict[str, int]) -> None:
-    with pytest.raises(SettingsError, match=f"{next(iter(wrong))} is"):
+    with pytest.raises(SettingsError, match=f"{next(iter(wrong))} must be"):
         BucketedBatches(offsets([1, 2]), **({"batch_size": 1} | wrong))
     if "batch_size" in wrong:
         with pytest.raises(SettingsError, match="batch_size must be"):

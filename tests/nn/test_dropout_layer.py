@@ -147,9 +147,9 @@ def test_threads_change_no_bit() -> None:
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0, 2.0, math.nan])
 def test_rates_outside_are_refused(rate: float) -> None:
-    with pytest.raises(SettingsError, match="dropout rate"):
+    with pytest.raises(SettingsError, match="rate must be at least 0 and below 1"):
         Dropout(rate)
-    with pytest.raises(SettingsError, match="dropout rate"):
+    with pytest.raises(SettingsError, match="rate must be at least 0 and below 1"):
         dropout_mask(np.ones(3, np.float32), rate, 0)
 
 
