@@ -237,7 +237,7 @@ def test_a_finished_model_is_trained_further(run: Run, corpora: Path) -> None:
     error = run(*start, "-o", "parts", "--epochs", "3", "--resume", "--quiet").error
     assert "epochs is 3, but 4 epochs are done" in error
     fresh = run(*start, "-o", "fresh", "--epochs", "4", "--resume")
-    assert "fresh has no checkpoint: training from the beginning" in fresh.error
+    assert "fresh has no checkpoint: training from the beginning" in fresh.err
     assert Path("fresh", WEIGHTS).read_bytes() == Path("whole", WEIGHTS).read_bytes()
     assert Path("parts", WEIGHTS).read_bytes() == Path("whole", WEIGHTS).read_bytes()
 
