@@ -10,7 +10,7 @@ import numpy as np
 
 from fastseq.models.data.series import Scaler, WindowBatch, Windows
 from fastseq.models.loop.trainable import StepResult
-from fastseq.models.study import Learned, Network, Study, fingerprint_of
+from fastseq.models.study import Learned, Network, Study, fingerprint_of, step_norms
 from fastseq.nn.dense import Dense
 from fastseq.nn.dropout import Dropout, mixed_key
 from fastseq.nn.losses import mean_squared_error
@@ -142,5 +142,4 @@ class ForecastStudy(Study[LearnedForecast]):
         mean_squared_error(out, batch.targets)
         dx = network.backward(out, len(batch.inputs))
         network.parameters.zero_gradients()
-        norms = np.sqrt(np.square(dx, dtype=np.float64).sum(2)).mean(1)
-        return np.ascontiguousarray(norms[::-1])
+        return step_norms(dx)

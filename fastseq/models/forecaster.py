@@ -8,7 +8,6 @@ model.forecast("sunspots_before_1990.parquet")     # float64[3], what comes afte
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -26,6 +25,7 @@ from fastseq.models.data.series import (
 )
 from fastseq.models.folder import Content, ModelFolder
 from fastseq.models.forecast_network import ForecastNetwork, ForecastStudy, LearnedForecast
+from fastseq.models.predicting import RowPredictor
 from fastseq.models.textual import recurrent
 from fastseq.nn.dense import Dense
 from fastseq.nn.dropout import mixed_key
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 ROWS_AT_ONCE = 4096  # forecasts made side by side
 
 
-class Forecaster(SequenceModel[LearnedForecast]):
+class Forecaster(SequenceModel[LearnedForecast], RowPredictor):
     """Forecasts the next rows of numeric columns from the rows before them, oldest first.
 
     Columns are standardised by mean and standard deviation of the training series; forecasts are
@@ -179,14 +179,6 @@ class Forecaster(SequenceModel[LearnedForecast]):
                 yield rows, {name: one[..., i] for i, name in enumerate(names)}
 
         return Predictions(reader, dict.fromkeys(names, kind), found())
-
-    def predict_file(self, data: Any, out: str | Path, **how: Any) -> int:
-        """Write what `predict_batches` gives, which takes the same, to Parquet, reading and
-        writing a batch at a time; the number of rows.
-
-        Raises as it, and FastseqError where the system refuses to write.
-        """
-        return self.predict_batches(data, **how).write(out)
 
     def evaluate(
         self, examples: Any, *, value_columns: str | Sequence[str] | None = None

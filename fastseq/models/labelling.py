@@ -11,6 +11,7 @@ from fastseq.models.data.characters import CharTable
 from fastseq.models.data.examples import Encoder
 from fastseq.models.data.labels import Labels
 from fastseq.models.folder import Content, ModelFolder
+from fastseq.models.predicting import RowPredictor
 from fastseq.models.scoring import LearnedScores, N, ScoringStudy
 from fastseq.models.textual import TextModel, restored_vocabulary, texts_of, vocabulary_file
 from fastseq.settings import parse_size
@@ -19,7 +20,7 @@ from fastseq.threads import Team
 _CHARACTERS = "characters.parquet"
 
 
-class LabellingModel(TextModel[LearnedScores[N]]):
+class LabellingModel(TextModel[LearnedScores[N]], RowPredictor):
     """A model of text whose network gives scores for labels; settings are those of TextModel."""
 
     @abstractmethod

@@ -21,7 +21,7 @@ from fastseq.errors import SettingsError
 from fastseq.models.data.batches import StreamBatches, StreamWindow
 from fastseq.models.data.vocabulary import Vocabulary
 from fastseq.models.loop.trainable import StepResult
-from fastseq.models.study import Learned, Network, Study, fingerprint_of
+from fastseq.models.study import Learned, Network, Study, fingerprint_of, step_norms
 from fastseq.nn.dense import Dense
 from fastseq.nn.dropout import Dropout, mixed_key
 from fastseq.nn.embedding import Embedding
@@ -248,8 +248,7 @@ class LanguageStudy(Study[LearnedLanguage]):
         network = self.learned.network
         dx = network.input_gradient(window.inputs, targets)
         network.parameters.zero_gradients()
-        norms = np.sqrt(np.square(dx, dtype=np.float64).sum(2)).mean(1)
-        return np.ascontiguousarray(norms[::-1])
+        return step_norms(dx)
 
     def carried(self) -> dict[str, npt.NDArray[Any]]:
         if self._state is None:

@@ -136,6 +136,12 @@ def mean_norms(dx: Float32, offsets: Int64) -> Float64:
     return np.asarray(np.bincount(back, norms) / counts, np.float64)
 
 
+def step_norms(dx: Float32) -> Float64:
+    """`mean_norms` of sequences of one length: float64[T] of dx float32[T, B, I]."""
+    norms = np.sqrt(np.square(dx, dtype=np.float64).sum(2)).mean(1)
+    return np.ascontiguousarray(norms[::-1])
+
+
 def fingerprint_of(*arrays: npt.NDArray[Any] | None) -> list[int]:
     """A checksum of each array."""
     return [0 if a is None else zlib.crc32(np.ascontiguousarray(a).data) for a in arrays]

@@ -180,14 +180,6 @@ class SequenceTagger(LabellingModel[TaggerNetwork]):
 
         return Predictions(reader, {"prediction": "list<string>"}, found())
 
-    def predict_file(self, data: Any, out: str | Path, **how: Any) -> int:
-        """Write what `predict_batches` gives, which takes the same, to Parquet, reading and
-        writing a batch at a time; the number of rows.
-
-        Raises as it, and FastseqError where the system refuses to write.
-        """
-        return self.predict_batches(data, **how).write(out)
-
     def evaluate(
         self,
         examples: Any,
