@@ -140,10 +140,6 @@ class Twin(nn.Module, ABC):
     def loss(self, batch: Any) -> Tensor:
         """The mean loss of a batch as fastseq has it, differentiable."""
 
-    def scores(self, batch: Any) -> Tensor:
-        """[B, K] of a classifier, [N, K] of a tagger."""
-        raise NotImplementedError
-
     def take_weights(self, weights: dict[str, np.ndarray]) -> None:
         self.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in weights.items()}, False)
 
@@ -152,7 +148,15 @@ class Twin(nn.Module, ABC):
         return {name: state[name].numpy().copy() for name in names}
 
 
-class Classifier(Twin):
+class Scorer(Twin):
+    """A network that gives scores for labels, not their loss alone."""
+
+    @abstractmethod
+    def scores(self, batch: Any) -> Tensor:
+        """[B, K] of a classifier, [N, K] of a tagger."""
+
+
+class Classifier(Scorer):
     def __init__(self, model: Any, study: ScoringStudy[Any], way: str) -> None:
         network = study.learned.network
         size = network.embedding.size
@@ -199,7 +203,7 @@ class Classifier(Twin):
         return (shares[:, :, None] * y).sum(0)
 
 
-class Tagger(Twin):
+class Tagger(Scorer):
     """Without a CRF: PyTorch has none."""
 
     def __init__(self, model: Any, study: ScoringStudy[Any], way: str) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,24 +13,14 @@ from fastseq import Index
 from fastseq.index import format as layout
 from fastseq.store.folder import verify
 from tests.naive import inverted
+from tests.scripts import loaded
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 INDEXES = sorted(path.parent for path in GOLDEN.glob("v*/*/manifest.json"))
 CURRENT = GOLDEN / f"v{layout.VERSION}"
 
 
-def maker() -> ModuleType:
-    """tests/golden/make.py, which is a script and no module."""
-    spec = importlib.util.spec_from_file_location("golden_make", GOLDEN / "make.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-make = maker()
+make = loaded(GOLDEN / "make.py")
 
 
 def expected(path: Path) -> dict[str, dict[str, list[list[Any]]]]:

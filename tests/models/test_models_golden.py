@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
+from fastseq.errors import SettingsError
 from fastseq.models.folder import VERSION
 from fastseq.models.loading import load
 from fastseq.store.folder import verify
+from tests.scripts import loaded
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "models"
 MODELS = sorted(path.parent for path in GOLDEN.glob("v*/*/manifest.json"))
 
 
-def maker() -> ModuleType:
-    """tests/golden/models/make.py, which is a script and no module."""
-    spec = importlib.util.spec_from_file_location("golden_models", GOLDEN / "make.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-make = maker()
+make = loaded(GOLDEN / "make.py")
 
 
 def assert_same(found: Any, expected: Any) -> None:
@@ -66,9 +54,15 @@ def test_a_model_answers_as_it_did(path: Path, tmp_path: Path) -> None:
     assert_same(make.answers(path.name, load(tmp_path / "again")), expected)
 
 
-def test_the_maker_makes_what_can_be_read(tmp_path: Path) -> None:
+def test_the_maker_makes_one_of_every_kind_that_stands_here(tmp_path: Path) -> None:
     folder = make.make(tmp_path)
-    for path in sorted(folder.glob("*/manifest.json")):
-        name = path.parent.name
-        expected = json.loads(path.parent.with_suffix(".json").read_text("utf-8"))
-        assert_same(make.answers(name, load(path.parent)), expected)
+    made = {path.parent.name: load(path.parent) for path in folder.glob("*/manifest.json")}
+    assert sorted(made) == sorted({path.name for path in MODELS})
+    for name, model in made.items():
+        golden = load(GOLDEN / f"v{VERSION}" / name)
+        assert model.settings() == golden.settings()
+        assert list(model.learned.network.parameters.shapes.items()) == list(
+            golden.learned.network.parameters.shapes.items()
+        )
+    with pytest.raises(SettingsError, match="already stands"):
+        make.make(tmp_path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import signal
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import zip_longest
 from pathlib import Path
@@ -295,21 +294,28 @@ def test_generators_of_one_model_may_overlap(char: LanguageModel) -> None:
     assert "".join(char.generate("b", 30, temperature=2.0, seed=4)) == alone[1]
 
 
-def test_a_generator_beside_other_threads(char: LanguageModel) -> None:
-    def drawn(_: int = 0) -> str:
-        return "".join(char.generate("a", 40, temperature=2.0, seed=7))
+def test_a_step_keeps_other_threads_out(
+    char: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would pack the output's weight anew, in the same memory, while it is read."""
+    network = char.learned.network
+    project, free = network.output.project, []
 
-    alone, measured = drawn(), char.log_probability("abcdefgh" * 20)
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    try:
-        with ThreadPoolExecutor(3) as pool:
-            texts = [pool.submit(drawn) for _ in range(10)]
-            sums = [pool.submit(char.log_probability, "abcdefgh" * 20) for _ in range(40)]
-            assert {future.result() for future in texts} == {alone}
-            assert {future.result() for future in sums} == {measured}
-    finally:
-        sys.setswitchinterval(interval)
+    def taken() -> bool:
+        got = network.lock.acquire(blocking=False)
+        if got:
+            network.lock.release()
+        return got
+
+    def projected(*given: Any) -> None:
+        with ThreadPoolExecutor(1) as other:
+            free.append(other.submit(taken).result())
+        project(*given)
+
+    monkeypatch.setattr(network.output, "project", projected)
+    assert len("".join(char.generate("a", 5))) == 5
+    assert free
+    assert not any(free)
 
 
 @pytest.mark.parametrize("prompt", [5, None, b"a"])
