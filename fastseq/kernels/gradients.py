@@ -9,6 +9,7 @@ from fastseq.kernels.jit import inline, jit
 from fastseq.kernels.simd.floats import load, load_part, splat, store, store_part
 from fastseq.kernels.simd.gemm import (
     A_PART,
+    B_PART,
     BREADTH,
     HEIGHT,
     ROWS,
@@ -22,43 +23,74 @@ from fastseq.kernels.simd.tiles import address, tiles
 from fastseq.kernels.simd.width import LANES
 
 RECORDS = 8  # records of gates whose products are added up before the next column of panels
+TOGETHER = 64  # gates of a row that are packed at once; they and a vector are ROWS at most
 
 
 @jit
-def weight_gradient(
-    slope, bias_slope, bias_twin, biases, dz, slots, first, gates, units, x, scratch, from_panel,
-    to_panel,
+def weight_gradients(
+    input_slope, input_bias, hidden_slope, hidden_bias, dz, slots, input_gates, hidden_gates,
+    hidden_slot, units, x, h, scratch, from_record, to_record,
 ):  # fmt: skip
-    """slope[G * H, K] += dzᵀ x for some panels, and the sum of dz to the biases.
+    """The gradients of both weights and biases that some records of gates make.
 
-    bias_slope, bias_twin  float32[G * H], added to where `biases` is 1 (the first) or 2 (both)
-    dz       float32[N, row]  gradients of the gates, rows of records
-    x        float32[N, K or more]  the input, or h'
-    scratch  float32[scratch_size()]
+    input_slope += dzᵀ x, hidden_slope += dzᵀ h', and to each bias the sum of dz. Both in one pass,
+    since dz is the largest array of a step and comes from memory: two passes took 5 to 12 % longer.
+
+    input_slope   float32[G * H, K]; its side is left out where it has no columns
+    hidden_slope  float32[G * H, H]; the same
+    dz            float32[N, row]  gradients of the gates, rows of records of `slots` vectors
+    x             float32[N, K or more]
+    h             float32[N, H or more]  h', what each row started from
+    scratch       float32[scratch_size()]
     """
     N, row = dz.shape
-    K, x_row = slope.shape[1], x.shape[1]
-    S = len(gates)
-    width = S * LANES
-    flat, dz_flat, x_flat = slope.reshape(slope.size), dz.reshape(dz.size), x.reshape(x.size)
-    for left in range(0, K, BREADTH):
-        right = min(left + BREADTH, K)
+    K, H = input_slope.shape[1], hidden_slope.shape[1]
+    record = slots * LANES
+    most = max(1, TOGETHER // record)
+    inputs, hiddens, dz_flat = x.reshape(x.size), h.reshape(h.size), dz.reshape(dz.size)
+    of_input = input_slope.reshape(input_slope.size)
+    of_hidden = hidden_slope.reshape(hidden_slope.size)
+    for left in range(0, K + H, BREADTH):  # columns of [x h']
+        right = min(left + BREADTH, K + H)
+        x_left, x_right = min(left, K), min(right, K)
+        h_left, h_right = max(left - K, 0), max(right - K, 0)
         for n in range(0, N, HEIGHT):
             height = min(HEIGHT, N - n)
-            pack_rows(scratch, x_flat, n, x_row, height, left, right)
-            for p in range(from_panel, to_panel):
-                there = min(LANES, units - p * LANES)
-                column = (p * slots + first) * LANES
-                copy_block(scratch, A_PART, width, dz_flat, n * row + column, row, height, width, 0)
-                for s in range(S):
-                    unit = gates[s] * units + p * LANES
-                    at = A_PART + s * LANES
-                    add_product(flat, unit * K, K, there, scratch, at, width, height, left, right)
-                    if left == 0 and biases > 0:
+            behind = pack_rows(scratch, B_PART, inputs, n, x.shape[1], height, x_left, x_right)
+            pack_rows(scratch, behind, hiddens, n, h.shape[1], height, h_left, h_right)
+            for p in range(from_record, to_record, most):
+                records = min(most, to_record - p)
+                # a vector more, or rows a power of two apart would fall on few lines of the cache
+                width = records * record + LANES
+                copy_block(
+                    scratch, A_PART, width, dz_flat, n * row + p * record, row, height,
+                    records * record, 0,
+                )  # fmt: skip
+                for slot in range(records * slots):
+                    q, s = divmod(slot, slots)
+                    unit = (p + q) * LANES
+                    there = min(LANES, units - unit)
+                    at = A_PART + slot * LANES
+                    has_input = K > 0 and s < len(input_gates)
+                    has_hidden = H > 0 and 0 <= s - hidden_slot < len(hidden_gates)
+                    of_x = (input_gates[s] * units if has_input else 0) + unit
+                    of_h = (hidden_gates[s - hidden_slot] * units if has_hidden else 0) + unit
+                    if has_input:
+                        add_product(
+                            of_input, of_x * K, K, there, scratch, at, width, B_PART, height,
+                            x_left, x_right,
+                        )  # fmt: skip
+                    if has_hidden:
+                        add_product(
+                            of_hidden, of_h * H, H, there, scratch, at, width, behind, height,
+                            h_left, h_right,
+                        )  # fmt: skip
+                    if left == 0:
                         total = _sum_rows(scratch, at, width, height)
-                        _add_part(bias_slope, unit, total, there)
-                        if biases > 1:
-                            _add_part(bias_twin, unit, total, there)
+                        if has_input:
+                            _add_part(input_bias, of_x, total, there)
+                        if has_hidden:
+                            _add_part(hidden_bias, of_h, total, there)
 
 
 @inline

@@ -26,8 +26,8 @@ def rnn_forward(
 
     y              float32[·, ·]     out: h of each row at y[rows[n], column:column + H]
     h              float32[B, W]     in: the initial state; out: the last one
-    gates          float32[N, row]   out: h of each row, row >= W
-    before_h       float32[N, W]     out: h' of each row
+    gates          float32[N, row]   out, when `keep`: h of each row, row >= W
+    before_h       float32[N, W]     out, when `keep`: h' of each row
     x              float32[N, K]
     input_panels   float32[K * W]    `pack_transposed` of weight_ih
     hidden_panels  float32[H * W]    of weight_hh
@@ -65,13 +65,13 @@ def rnn_forward(
             if reverse:
                 local -= count
             at = starts[t] if whole else local  # of gates
-            held = starts[t] if keep else 0  # of what is kept
-            copy_block(old_h, held * W, W, hidden, 0, W, count, W, 0)
+            if keep:
+                copy_block(old_h, starts[t] * W, W, hidden, 0, W, count, W, 0)
             for panel in range(0, W, WIDTH):
                 vectors = panel_vectors(panel, W)
                 c = address(gates, at * row + panel)
                 tiles(
-                    vectors, c, row, c, row, address(before_h, held * W), W, 1,
+                    vectors, c, row, c, row, address(h, 0), W, 1,
                     address(hidden_panels, panel * units), vectors * LANES, units, 1, 0, 0, count,
                 )  # fmt: skip
             for r in range(count):
@@ -80,7 +80,8 @@ def rnn_forward(
                     k = (at + r) * row + u
                     z = load(gate, k)
                     new_h = maximum(0.0, z) if relu else tanh(z)
-                    store(gate, k, new_h)
+                    if keep:
+                        store(gate, k, new_h)
                     store(hidden, r * W + u, new_h)
                     if u + LANES <= units:
                         store(out, to + u, new_h)

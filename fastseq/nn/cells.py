@@ -43,7 +43,6 @@ class Cell(ABC):
     input_gates: Int64
     hidden_gates: Int64
     hidden_slot: int = 0
-    one_bias: bool = True  # both biases have the same gradient
 
     def pack(self, panels: Float32, weight: Float32, gates: Int64, units: int) -> None:
         """A weight as `forward` takes it."""
@@ -116,7 +115,6 @@ class GRUCell(Cell):
     input_gates = np.array([2, 0, 1])
     hidden_gates = np.array([0, 1, 2])
     hidden_slot = 1
-    one_bias = False
 
     def pack_bias(self, packed: Float32, bias_ih: Float32, bias_hh: Float32, units: int) -> None:
         _into_records(packed, bias_ih, (0,), (2,), units, self.slots)

@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from fastseq.kernels.gates import pack_backward
-from fastseq.kernels.gradients import input_gradient, sum_picks, weight_gradient
+from fastseq.kernels.gradients import input_gradient, sum_picks, weight_gradients
 from fastseq.kernels.inputs import BEFORE, IN_LOOP, PICKED
 from fastseq.kernels.sequences import gather_steps, scatter
 from fastseq.kernels.simd import gemm
@@ -30,6 +30,8 @@ from fastseq.types import Float32, Int64
 CHUNK = 1 << 16  # floats of gates whose input products are made at a time: they stay in L2
 MOST_PROJECTED = 1 << 24  # floats of gates that are made before the time loop, while predicting
 NOTHING: Int64 = np.empty(0, np.int64)
+NO_ROWS: Float32 = np.empty((0, 0), np.float32)
+ABSENT: tuple[Float32, Float32] = (NO_ROWS, np.empty(0, np.float32))  # a weight left out, its bias
 
 
 @dataclass(slots=True)
@@ -270,9 +272,7 @@ class Sweep:
                 self.space.zeros(("masked", d), *slope.shape)
                 for d, slope in enumerate(hidden_slopes)
             ]
-        products = self._weight_gradients(
-            slopes, hidden_slopes, input_slopes, x, dx is not None, layout
-        )
+        products = self._weight_gradients(slopes, hidden_slopes, input_slopes, x, layout)
         if dx is not None:
             products += self._input_gradients(dx, below, input_slopes, to, layout)
         self._share(lambda i: products[i](), len(products), self.work(layout.count))
@@ -303,36 +303,27 @@ class Sweep:
 
     def _weight_gradients(
         self, slopes: Views, hidden_slopes: list[Float32], input_slopes: list[Float32],
-        x: Float32, more: bool, layout: Layout,
+        x: Float32, layout: Layout,
     ) -> list[Callable[[], None]]:  # fmt: skip
-        """Products for threads to share: whole matrices where that comes out even, since each
-        thread packs the rows that it multiplies; else every thread takes some units of each.
-
-        more  whether products with weight_ih follow, which can make up for uneven sizes
-        """
-        cell, D, threads = self.cell, self.directions, self.team.threads
-        even = self._picks is None and (
-            self.inputs == self.units or (more and self.units <= 2 * self.inputs)
-        )
-        whole = D % threads == 0 or (2 * D % threads == 0 and even)
-        everything = self.width // LANES
-        units = [(0, everything)] if whole else self._split(everything, layout.count)
-        products: list[Callable[[], None]] = []
+        """Products for threads to share: a direction each, or some units of every direction."""
+        cell, everything = self.cell, self.width // LANES
+        gates = cell.slots, cell.input_gates, cell.hidden_gates, cell.hidden_slot, self.units
+        ways = []
         for d, (suffix, kept) in enumerate(zip(self.suffixes, self._kept, strict=True)):
-            biases = slopes[f"bias_ih_{suffix}"], slopes[f"bias_hh_{suffix}"]
-            for piece in units:
-                hidden = partial(
-                    weight_gradient, hidden_slopes[d], *biases[::-1], 0 if cell.one_bias else 1,
-                    kept.gates, cell.slots, cell.hidden_slot, cell.hidden_gates, self.units,
-                    kept.before[0],
-                )  # fmt: skip
-                given = partial(
-                    weight_gradient, slopes[f"weight_ih_{suffix}"], *biases,
-                    2 if cell.one_bias else 1, input_slopes[d], cell.slots, 0, cell.input_gates,
-                    self.units, x,
-                )  # fmt: skip
-                products += [partial(_with_scratch, work, *piece) for work in (hidden, given)]
-        return products
+            given = slopes[f"weight_ih_{suffix}"], slopes[f"bias_ih_{suffix}"]
+            hidden = hidden_slopes[d], slopes[f"bias_hh_{suffix}"]
+            dz, before = kept.gates, kept.before[0]
+            if self._picks is None:
+                ways.append(partial(weight_gradients, *given, *hidden, dz, *gates, x, before))
+            else:  # sums of dz by input for one weight, dz itself for the other
+                sums = input_slopes[d]
+                ways.append(partial(weight_gradients, *given, *ABSENT, sums, *gates, x, NO_ROWS))
+                ways.append(
+                    partial(weight_gradients, *ABSENT, *hidden, dz, *gates, NO_ROWS, before)
+                )
+        whole = self.directions % self.team.threads == 0
+        units = [(0, everything)] if whole else self._split(everything, layout.count)
+        return [partial(_with_scratch, way, *piece) for piece in units for way in ways]
 
     def _input_gradients(
         self, dx: Float32, panels: list[Float32], slopes: list[Float32], to: Float32 | None,

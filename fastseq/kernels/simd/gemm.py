@@ -45,7 +45,7 @@ def scratch_size() -> int:
 
     First a tile's rows that do not end with a whole vector, then A, then B, packed.
     """
-    return ROWS * SLIM * LANES + HEIGHT * (ROWS + BREADTH)
+    return B_PART + HEIGHT * (BREADTH + 2 * LANES)
 
 
 @inline
@@ -173,19 +173,20 @@ def multiply_columns(out, a, b, scratch, first, last, left, right):
         to_column = min(from_column + BREADTH, right)
         for m in range(0, M, HEIGHT):
             height = min(HEIGHT, M - m)
-            pack_rows(scratch, b_flat, m, N, height, from_column, to_column)
+            pack_rows(scratch, B_PART, b_flat, m, N, height, from_column, to_column)
             for row in range(first, last, ROWS):
                 rows = min(ROWS, last - row)
                 copy_block(scratch, A_PART, rows, a_flat, m * K + row, K, height, rows, 0)
                 add_product(
-                    flat, row * N, N, rows, scratch, A_PART, rows, height, from_column, to_column
+                    flat, row * N, N, rows, scratch, A_PART, rows, B_PART, height, from_column,
+                    to_column,
                 )  # fmt: skip
 
 
 @helper
-def pack_rows(scratch, b, first, row, height, left, right):
-    """Panels of columns [left, right) of the rows first, first + 1, … of b, from B_PART on."""
-    at = B_PART
+def pack_rows(scratch, at, b, first, row, height, left, right):
+    """Panels of columns [left, right) of the rows first, first + 1, … of b, from `at` on; returns
+    where they end."""
     column = left
     while column < right:
         width = slim_vectors(column, right) * LANES
@@ -193,15 +194,15 @@ def pack_rows(scratch, b, first, row, height, left, right):
         copy_block(scratch, at, width, b, first * row + column, row, height, there, width)
         at += height * width
         column += width
+    return at
 
 
 @helper
-def add_product(out, start, out_row, rows, scratch, a_part, a_step, height, left, right):
+def add_product(out, start, out_row, rows, scratch, a_part, a_step, b_part, height, left, right):
     """out[start + r * out_row + column] += sum over m of A[m, r] B[m, column], left to right.
 
-    A, B  in scratch: A[m, r] at a_part + m * a_step + r, B as `pack_rows` leaves it at B_PART
+    A, B  in scratch: A[m, r] at a_part + m * a_step + r, B as `pack_rows` leaves it at b_part
     """
-    b_part = B_PART
     column = left
     while column < right:
         vectors = slim_vectors(column, right)
