@@ -1,4 +1,4 @@
-"""Names for the arrays that kernels take: this room imports nothing of ours but itself."""
+"""The arrays that kernels take: their types, and how to make aligned ones."""
 
 from __future__ import annotations
 
@@ -13,3 +13,12 @@ Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
+
+ALIGNED = 16  # floats: every array starts at a multiple of 64 bytes, what a vector register holds
+
+
+def aligned_zeros(n: int) -> Float32:
+    """float32[n] of zeros that starts at a multiple of 64 bytes."""
+    raw = np.zeros(n + ALIGNED, np.float32)
+    skip = -(raw.ctypes.data // 4) % ALIGNED
+    return raw[skip : skip + n]

@@ -16,13 +16,13 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self
 
 from fastseq.errors import DeviceError, FormatError, NotFittedError, SettingsError
+from fastseq.manners import Manners, plain
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.folder import Content, ModelFolder, ModelWriter, read_model, write_model
 from fastseq.models.loop.history import History
 from fastseq.models.loop.progress import Report
 from fastseq.models.loop.trainable import TrainingSettings
 from fastseq.models.loop.training import train
-from fastseq.models.manners import Manners, plain
 from fastseq.models.study import L, Learned, Network, Study, Watched, fingerprint_of, mean_norms
 from fastseq.nn.optimisers import OPTIMISERS
 from fastseq.nn.schedules import SCHEDULES

@@ -23,11 +23,12 @@ from fastseq.models.metrics import Confusion
 from fastseq.models.scoring import LearnedScores, ScoringNetwork, encoded, scored
 from fastseq.models.textual import recurrent
 from fastseq.nn.dense import Dense
-from fastseq.nn.dropout import Dropout, mixed_key
+from fastseq.nn.dropout import Dropout
 from fastseq.nn.embedding import Embedding
 from fastseq.nn.losses import softmax, softmax_cross_entropy
 from fastseq.nn.pooling import KINDS, Pooling
 from fastseq.nn.recurrent import Recurrent
+from fastseq.seeds import mixed_key
 from fastseq.settings import one_of, whole
 from fastseq.threads import Team
 from fastseq.types import Float32, Int32, Int64

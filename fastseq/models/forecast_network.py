@@ -12,9 +12,10 @@ from fastseq.models.data.series import Scaler, WindowBatch, Windows
 from fastseq.models.loop.trainable import StepResult
 from fastseq.models.study import Learned, Network, Study, fingerprint_of, step_norms
 from fastseq.nn.dense import Dense
-from fastseq.nn.dropout import Dropout, mixed_key
+from fastseq.nn.dropout import Dropout
 from fastseq.nn.losses import mean_squared_error
 from fastseq.nn.recurrent import Recurrent
+from fastseq.seeds import mixed_key
 from fastseq.threads import Team
 from fastseq.types import Float32, Float64, Int64
 

@@ -28,7 +28,7 @@ from fastseq.models.forecast_network import ForecastNetwork, ForecastStudy, Lear
 from fastseq.models.predicting import RowPredictor
 from fastseq.models.textual import recurrent
 from fastseq.nn.dense import Dense
-from fastseq.nn.dropout import mixed_key
+from fastseq.seeds import mixed_key
 from fastseq.settings import whole
 from fastseq.threads import Team
 from fastseq.types import Float32, Float64, Int64

@@ -30,7 +30,7 @@ from fastseq.models.language_network import (
 )
 from fastseq.models.stepper import LanguageStepper, pieces
 from fastseq.models.textual import TextModel, recurrent, restored_vocabulary, vocabulary_file
-from fastseq.nn.dropout import mixed_key
+from fastseq.seeds import mixed_key
 from fastseq.settings import parse_size, seed_number, whole
 from fastseq.threads import Team
 from fastseq.types import Int32, Texts

@@ -23,10 +23,11 @@ from fastseq.models.data.vocabulary import Vocabulary
 from fastseq.models.loop.trainable import StepResult
 from fastseq.models.study import Learned, Network, Study, fingerprint_of, step_norms
 from fastseq.nn.dense import Dense
-from fastseq.nn.dropout import Dropout, mixed_key
+from fastseq.nn.dropout import Dropout
 from fastseq.nn.embedding import Embedding
 from fastseq.nn.losses import ProjectedCrossEntropy
 from fastseq.nn.recurrent import Recurrent
+from fastseq.seeds import mixed_key
 from fastseq.threads import Team
 from fastseq.types import Float32, Float64, Int32, Int64
 

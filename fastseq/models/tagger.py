@@ -26,8 +26,8 @@ from fastseq.models.tagger_network import CharacterWords, TaggerNetwork
 from fastseq.models.textual import kind_of, recurrent
 from fastseq.nn.crf import CRF, bio_constraints
 from fastseq.nn.dense import Dense
-from fastseq.nn.dropout import mixed_key
 from fastseq.nn.embedding import Embedding
+from fastseq.seeds import mixed_key
 from fastseq.settings import one_of, whole
 from fastseq.store.categories import Categories
 from fastseq.threads import Team

@@ -13,12 +13,13 @@ from fastseq.models.data.ragged import offsets_of, places
 from fastseq.models.scoring import ScoringNetwork
 from fastseq.nn.crf import CRF, Constraints
 from fastseq.nn.dense import Dense
-from fastseq.nn.dropout import Dropout, mixed_key
+from fastseq.nn.dropout import Dropout
 from fastseq.nn.embedding import Embedding
 from fastseq.nn.layer import Layer
 from fastseq.nn.losses import softmax_cross_entropy
 from fastseq.nn.pooling import Pooling
 from fastseq.nn.recurrent import Recurrent
+from fastseq.seeds import mixed_key
 from fastseq.threads import Team
 from fastseq.types import Float32, Int32, Int64
 

@@ -15,9 +15,9 @@ from fastseq.models.data.units import Units
 from fastseq.models.data.vocabulary import Vocabulary
 from fastseq.models.folder import Content, ModelFolder
 from fastseq.models.study import L
-from fastseq.nn.dropout import mixed_key
 from fastseq.nn.embedding import Embedding
 from fastseq.nn.recurrent import GRU, LSTM, RNN, Recurrent
+from fastseq.seeds import mixed_key
 from fastseq.settings import whole
 from fastseq.threads import Team
 from fastseq.types import Float32, Texts

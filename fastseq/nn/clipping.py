@@ -11,7 +11,8 @@ from collections.abc import Collection
 import numpy as np
 
 from fastseq.kernels import optimisers as kernels
-from fastseq.nn.parameters import ALIGNED, Parameters
+from fastseq.kernels.arrays import ALIGNED
+from fastseq.nn.parameters import Parameters
 from fastseq.settings import real
 from fastseq.threads import Team
 

@@ -90,21 +90,6 @@ def dropout_mask(out: Float32, rate: float, key: int, team: Team | None = None) 
     dropped(out, out, fraction("rate", rate), key, team)
 
 
-def mixed_key(*parts: int) -> int:
-    """One 64-bit key from several whole numbers, such as a seed, a step and a layer's number.
-
-    Each is brought in by the finaliser of splitmix64 (Steele, Lea and Flood 2014): other numbers,
-    or the same in another order, give unrelated keys.
-    """
-    key = 0
-    for part in parts:
-        key = (key ^ (part & _64_BITS)) + 0x9E3779B97F4A7C15 & _64_BITS
-        key = (key ^ key >> 30) * 0xBF58476D1CE4E5B9 & _64_BITS
-        key = (key ^ key >> 27) * 0x94D049BB133111EB & _64_BITS
-        key ^= key >> 31
-    return key
-
-
 def limit_and_scale(rate: float) -> tuple[np.int32, np.float32]:
     """What the kernels know of a rate: the least hash that is kept, and 1 / (1 - rate)."""
     limit = np.int32(min(round(rate * 2**32), 2**32 - 1) - 2**31)

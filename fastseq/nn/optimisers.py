@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from fastseq.errors import FormatError, SettingsError
 from fastseq.kernels import optimisers as kernels
-from fastseq.nn.parameters import ALIGNED, Parameters, aligned_zeros
+from fastseq.kernels.arrays import ALIGNED, aligned_zeros
+from fastseq.nn.parameters import Parameters
 from fastseq.settings import one_of, real
 from fastseq.threads import Team
 

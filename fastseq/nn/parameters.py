@@ -11,12 +11,11 @@ from collections.abc import Collection, Iterator, Mapping
 import numpy as np
 
 from fastseq.errors import FormatError, SettingsError
+from fastseq.kernels.arrays import ALIGNED, aligned_zeros
 from fastseq.types import Float32
 
 Shapes = Mapping[str, tuple[int, ...]]
 Views = dict[str, Float32]
-
-ALIGNED = 16  # floats: every array starts at a multiple of 64 bytes, what a vector register holds
 
 
 class Parameters:
@@ -114,10 +113,3 @@ class Parameters:
             name: buffer[start : start + int(np.prod(shape, dtype=np.int64))].reshape(shape)
             for (name, shape), start in zip(self.shapes.items(), self.starts.values(), strict=True)
         }
-
-
-def aligned_zeros(n: int) -> Float32:
-    """float32[n] of zeros that starts at a multiple of 64 bytes."""
-    raw = np.zeros(n + ALIGNED, np.float32)
-    skip = -(raw.ctypes.data // 4) % ALIGNED
-    return raw[skip : skip + n]

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from fastseq.kernels.arrays import aligned_zeros
 from fastseq.kernels.simd import gemm
-from fastseq.nn.parameters import aligned_zeros
 from fastseq.threads import Team
 from fastseq.types import Float32
 

@@ -27,13 +27,14 @@ from fastseq.nn.checks import (
     as_rows,
     as_state,
 )
-from fastseq.nn.dropout import limit_and_scale, mixed_key
+from fastseq.nn.dropout import limit_and_scale
 from fastseq.nn.initialisers import initialiser, stacked
 from fastseq.nn.layer import Layer
 from fastseq.nn.products import SMALL
 from fastseq.nn.sequences import Layout, lay_out
 from fastseq.nn.sweep import Sweep
 from fastseq.nn.workspace import Workspace
+from fastseq.seeds import mixed_key
 from fastseq.settings import fraction, seed_number, thread_count, whole
 from fastseq.threads import Team
 from fastseq.types import Float32, Int64

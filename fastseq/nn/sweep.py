@@ -19,11 +19,12 @@ from fastseq.kernels.sequences import gather_steps, scatter
 from fastseq.kernels.simd import gemm
 from fastseq.kernels.simd.width import LANES
 from fastseq.nn.cells import ZEROS, Cell, State
-from fastseq.nn.dropout import dropped, mixed_key
+from fastseq.nn.dropout import dropped
 from fastseq.nn.parameters import Views
 from fastseq.nn.products import SMALL, scratch
 from fastseq.nn.sequences import Layout
 from fastseq.nn.workspace import Workspace
+from fastseq.seeds import mixed_key
 from fastseq.threads import Team
 from fastseq.types import Float32, Int64
 

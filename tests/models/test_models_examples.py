@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from fastseq.errors import DataError, SettingsError
 from fastseq.models.data.batches import take
 from fastseq.models.data.examples import Encoder, Examples, learn_stream, read_stream
-from fastseq.models.data.spool import Spool
 from fastseq.models.data.units import Units
 from fastseq.store.examples import RowReader, open_rows
 from fastseq.store.objects import as_source
+from fastseq.store.spool import Spool
 from fastseq.types import Tokens
 from tests.naive import units as naive
 

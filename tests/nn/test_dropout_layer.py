@@ -9,7 +9,8 @@ import pytest
 
 from fastseq.errors import SettingsError
 from fastseq.kernels.dropout import drop, drop_rows
-from fastseq.nn.dropout import Dropout, dropout_mask, dropped, limit_and_scale, mixed_key
+from fastseq.nn.dropout import Dropout, dropout_mask, dropped, limit_and_scale
+from fastseq.seeds import mixed_key
 from fastseq.threads import Team
 from tests.naive import dropout as naive
 

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastseq.errors import FormatError, SettingsError
+from fastseq.kernels.arrays import ALIGNED, aligned_zeros
 from fastseq.nn.layer import Layer, joined
-from fastseq.nn.parameters import ALIGNED, Parameters, aligned_zeros
+from fastseq.nn.parameters import Parameters
 
 SHAPES = {"weight": (3, 5), "scalar": (), "none": (0, 4), "bias": (17,)}
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from fastseq.errors import DataError, FastseqError, SettingsError
-from fastseq.nn.dropout import dropout_mask, mixed_key
+from fastseq.nn.dropout import dropout_mask
 from fastseq.nn.layer import joined
 from fastseq.nn.recurrent import GRU, LSTM, RNN, Recurrent
+from fastseq.seeds import mixed_key
 from tests.nn.recurrent_cases import KINDS, Case, assert_as_twin, normal
 
 LENGTHS = [12, 3, 12, 7, 1, 9, 12, 5, 2, 11, 4, 12, 6, 8, 10, 1, 12]

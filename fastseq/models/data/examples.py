@@ -21,10 +21,10 @@ from fastseq.errors import DataError, SettingsError
 from fastseq.models.data.characters import CharTable
 from fastseq.models.data.labels import LabelBuilder, Labels, unseen_message
 from fastseq.models.data.ragged import fitted, offsets_of, places
-from fastseq.models.data.spool import MEMORY, Spool
 from fastseq.models.data.units import InvalidTextError, Units
 from fastseq.models.data.vocabulary import Vocabulary, VocabularyBuilder
 from fastseq.store.categories import Categories, Label
+from fastseq.store.spool import MEMORY, Spool
 from fastseq.types import Int32, Int64, Tokens
 
 if TYPE_CHECKING:

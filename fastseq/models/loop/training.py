@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from fastseq.errors import DataError, FastseqError, FormatError, SettingsError, TrainingError
+from fastseq.interrupts import Interrupts
 from fastseq.models.loop.checkpoint import Arrays, Checkpoint, State
 from fastseq.models.loop.history import History
-from fastseq.models.loop.interrupts import Interrupts
 from fastseq.models.loop.progress import Pace, Report, TrainingProgress
 from fastseq.models.loop.trainable import StepResult, Trainable, TrainingSettings
 from fastseq.nn.clipping import clip_norm, clip_value, gradient_norm
