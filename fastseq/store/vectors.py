@@ -1,5 +1,5 @@
 """Word vectors in files that others wrote: word2vec's text and binary forms, GloVe's and
-fastText's text, each as it is or under gzip, and Parquet.
+fastText's text, fastText's models, each as it is or under gzip, and Parquet.
 
 What a file is, its content says; only where word2vec's text and binary cannot be told apart
 (a damaged first row) does the suffix decide. Files are read in blocks, and of the vectors only
@@ -8,15 +8,13 @@ those of wanted words are kept.
 
 from __future__ import annotations
 
-import gzip
 import os
 import re
 import zlib
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +26,10 @@ from fastseq.settings import thread_count
 from fastseq.store.arrays import is_string, plain, plain_type
 from fastseq.store.atomic import reason
 from fastseq.store.columns import listing
+from fastseq.store.fasttext_bin import MAGIC, FastTextStream
+from fastseq.store.gzipped import opened, peek
+from fastseq.store.vector_checks import check_finite
+from fastseq.store.vector_folder import read_vectors
 from fastseq.threads import in_order
 from fastseq.types import Float32
 
@@ -37,7 +39,6 @@ _LONGEST_LINE = 1 << 26
 _BOM = b"\xef\xbb\xbf"
 _MOST_DIMENSIONS = 1 << 20
 _HEADER = re.compile(rb"\s*(\d{1,18})[ \t]+(\d{1,18})\s*")
-_FASTTEXT_MODEL = (793712314).to_bytes(4, "little")  # what fastText's own .bin begins with
 
 
 def read_word_vectors(
@@ -50,12 +51,14 @@ def read_word_vectors(
     Of a word that comes twice the first vector is taken. Bytes that are not UTF-8 (word2vec cuts
     long words in the middle of a character) become U+FFFD. A word of a text file may hold spaces,
     as some of GloVe's do, if the piece before the numbers is not a number itself. A gzip file may
-    have any name.
+    have any name. Of a model of fastText come the words of its dictionary (no labels), each with
+    the mean of its own vector and those of its character n-grams.
 
     Parameters
     ----------
-    path : text with or without a first line of "words dimensions", word2vec binary, or Parquet
-        with the columns word (strings) and vector (lists of numbers)
+    path : text with or without a first line of "words dimensions", word2vec binary, fastText's
+        .bin, or Parquet with the columns word (strings) and vector (lists of numbers); or a
+        folder of vectors (store/vector_folder.py)
     wanted : the words to keep; None: all. The numbers of the others are not read
     threads : for text; None: every core
 
@@ -70,22 +73,24 @@ def read_word_vectors(
         The file is missing, empty, cut short or of another kind, or a vector is of another length
         than the first, or holds what is no finite float32; the message names the line (or entry,
         or row), counted from 1.
+    FormatError
+        A folder that holds no word vectors, or damaged ones.
     SettingsError
         `threads` is less than 1.
     """
     workers = thread_count(threads)
+    if os.path.isdir(path):
+        return _of_folder(path, wanted)
     kept = _Kept(str(path), None if wanted is None else frozenset(wanted))
     try:
-        with _opened(path) as file:
-            start = _peek(file, 8)
+        with opened(path) as file:
+            start = peek(file, 8)
             if not start:
                 raise DataError(f"{path}: empty, expected word vectors")
             if start.startswith(b"PAR1"):
                 _read_parquet(kept)
-            elif start.startswith(_FASTTEXT_MODEL):
-                raise DataError(
-                    f"{path}: a model of fastText, expected its vectors (the .vec file beside it)"
-                )
+            elif start.startswith(MAGIC):
+                _read_fasttext(file, kept)
             elif start.startswith(b"PK\x03\x04"):
                 raise DataError(f"{path}: a zip archive, expected the file inside of it")
             else:
@@ -100,6 +105,18 @@ def read_word_vectors(
         return [], np.empty((0, kept.dimensions), np.float32)
     vectors: Float32 = np.frombuffer(kept.vectors, np.float32)
     return list(kept.words), vectors.reshape(-1, kept.dimensions)
+
+
+def _of_folder(
+    path: str | os.PathLike[str], wanted: Collection[str] | None
+) -> tuple[list[str], Float32]:
+    """What is wanted of a folder of vectors."""
+    content = read_vectors(os.fspath(path))
+    words, chosen = content.words, None if wanted is None else frozenset(wanted)
+    rows = [row for row, word in enumerate(words) if chosen is None or word in chosen]
+    vectors: Float32 = np.array(content.vectors[rows], np.float32)
+    check_finite(os.fspath(path), vectors)
+    return [words[row] for row in rows], vectors
 
 
 @dataclass(slots=True)
@@ -141,23 +158,6 @@ class _Kept:
     def wrong(self, number: int, problem: str) -> DataError:
         """The error to raise about a unit of the file."""
         return DataError(f"{self.path}: {self.unit} {number} {problem}")
-
-
-@contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """The file, unpacked if it is under gzip."""
-    with open(path, "rb") as file:
-        if _peek(file, 2) == b"\x1f\x8b":
-            with gzip.open(file, "rb") as unpacked:
-                yield cast(BinaryIO, unpacked)
-        else:
-            yield file
-
-
-def _peek(file: BinaryIO, n: int) -> bytes:
-    found = file.read(n)
-    file.seek(0)
-    return found
 
 
 def _read_words(file: BinaryIO, kept: _Kept, threads: int) -> None:
@@ -333,6 +333,17 @@ def _read_binary(file: BinaryIO, kept: _Kept, count: int) -> None:
             )
     if (left + file.read(_BLOCK)).strip(b"\n"):
         raise DataError(f"{kept.path}: goes on after the {count} words that line 1 says there are")
+
+
+def _read_fasttext(file: BinaryIO, kept: _Kept) -> None:
+    """The words of a model of fastText."""
+    kept.unit = "word"
+    stream = FastTextStream(file, kept.path)
+    kept.dimensions = stream.settings.dimensions
+    words = stream.entries[: stream.num_words]
+    taken = [number for number, word in enumerate(words) if kept.takes(word, number + 1)]
+    for numbers, vectors in stream.means(taken):
+        kept.add(vectors.reshape(-1), [number + 1 for number in numbers])
 
 
 def _read_parquet(kept: _Kept) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fastseq.errors import DataError, SettingsError
+from fastseq.errors import DataError, FormatError, SettingsError
 from fastseq.store import vectors as module
 from fastseq.store.vectors import read_word_vectors
 
@@ -242,7 +242,7 @@ def test_numbers_in_every_way_of_writing(tmp_path: Path) -> None:
         (b"2 2\n" + b"x" * 70000, "v.bin", "entry 1 has no end of its word"),
         (b"1 1\n \0\0\0\0", "v.bin", "entry 1 has no word"),
         (b"2 1\na \0\0\0\0b \0\0\xc0\x7f", "v.bin", "entry 2 holds a number that is not finite"),
-        ((793712314).to_bytes(4, "little") + b"\x0c\0\0\0", "v.bin", "a model of fastText"),
+        ((793712314).to_bytes(4, "little") + b"\x0c\0\0\0", "v.bin", "bytes of the settings"),
         (b"PK\x03\x04 and so on", "glove.zip", "a zip archive"),
         (gzip.compress(text())[:-20], "v.txt.gz", "v.txt.gz: cannot be read"),
         (gzip.compress(text())[:20] + b"\xff" * 40, "v.txt.gz", "v.txt.gz: cannot be read"),
@@ -338,7 +338,7 @@ def test_parquet_cut_short(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         read_word_vectors(tmp_path / "v.txt")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(FormatError, match="nothing that fastseq wrote"):
         read_word_vectors(tmp_path)
     with pytest.raises(SettingsError, match="threads"):
         read_word_vectors(put(tmp_path, text()), threads=0)
