@@ -30,12 +30,12 @@ _SHOWN = 20  # values of a list before the rest is counted only
 @common_options
 @pass_common
 def command(common: Common, path: Path, verify: bool, form: str) -> None:
-    """Say what PATH is, an index or a model: its kind, sizes and settings.
+    """Say what PATH is, an index, a model or word vectors: its kind, sizes and settings.
 
     Of a model also what it learned (weights, classes, vocabulary) and how its training ended; of a
-    training that did not end, how far it came. With --verify every byte is read, of a model also
-    those of its checkpoint: exit status 0 when all is well, 1 when a file is damaged or missing,
-    each of which is named.
+    training that did not end, how far it came. With --verify every byte is read, of models and
+    vectors also those of a checkpoint: exit status 0 when all is well, 1 when a file is damaged or
+    missing, each of which is named.
     """
     from fastseq.settings import format_size
     from fastseq.store import folder
@@ -48,7 +48,7 @@ def command(common: Common, path: Path, verify: bool, form: str) -> None:
     if of_kind is _of_model:
         said["history"] = _last_epoch(path, said["settings"].get("columns", {}))
     damaged = folder.verify(root) if verify else None
-    if damaged is not None and of_kind is _of_model and checkpoint.is_dir():
+    if damaged is not None and of_kind in (_of_model, _of_vectors) and checkpoint.is_dir():
         damaged += _damaged_inside(checkpoint)
     if damaged is not None:
         said["damaged"] = damaged
@@ -86,10 +86,12 @@ def _is_known(said: dict[str, Any]) -> bool:
     """Whether it is of the version whose entries are known here."""
     if said["kind"] not in _OF_KIND:
         return False
-    from fastseq.models import folder  # imports more than an index has need of
+    # these import more than an index has need of
+    from fastseq.models import folder
     from fastseq.models.loop import checkpoint
+    from fastseq.store import vector_folder
 
-    versions = {folder.KIND: folder.VERSION, checkpoint.KIND: checkpoint.VERSION}
+    versions = {part.KIND: part.VERSION for part in (folder, checkpoint, vector_folder)}
     return bool(said["format_version"] == versions[said["kind"]])
 
 
@@ -121,6 +123,22 @@ def _of_model(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         yield f"last epoch: {name.replace('_', ' ')}", shown
 
 
+def _of_vectors(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What they are of, how many, how they were trained, and the end of that."""
+    statistics, settings = dict(said["statistics"]), dict(said["settings"])
+    yield "model", settings.pop("model", None) or "not said"
+    history = statistics.pop("history", None)
+    for name, value in _flat(statistics):
+        yield name, _number(value)
+    for name, value in _flat(settings):
+        yield name, f"{value:g}" if isinstance(value, float) else _listed(value)
+    for name, values in (history if isinstance(history, dict) else {}).items():
+        if isinstance(values, list) and values:
+            value = values[-1]
+            shown = f"{value:.5g}" if isinstance(value, float) else _number(value)
+            yield f"last epoch: {name.replace('_', ' ')}", shown
+
+
 def _of_checkpoint(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """Of which training it is, how far that came, and with which settings."""
     identity, place = said["settings"]["identity"], said["statistics"]
@@ -133,7 +151,7 @@ def _of_checkpoint(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         yield name, f"{value:g}" if isinstance(value, float) else _listed(value)
 
 
-_OF_KIND = {"model": _of_model, "checkpoint": _of_checkpoint}
+_OF_KIND = {"model": _of_model, "checkpoint": _of_checkpoint, "vectors": _of_vectors}
 
 
 def _last_epoch(path: Path, columns: dict[str, list[str]]) -> dict[str, Any] | None:

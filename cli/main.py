@@ -32,11 +32,18 @@ COMMANDS = {
     "predict": "Label, tag or forecast with a trained model.",
     "test": "Measure a trained model on data with known answers.",
     "generate": "Write text with a language model.",
-    "info": "Say what an index or a model is, and check that it is whole.",
+    "fit-word2vec": "Learn word vectors (Word2Vec).",
+    "neighbors": "Find the words nearest to some words.",
+    "analogy": "Answer: A is to B as C is to what?",
+    "test-vectors": "Measure word vectors on similarities and analogies.",
+    "export": "Write word vectors to a file that other programs read.",
+    "info": "Say what a folder of fastseq holds, and check that it is whole.",
     "completion": "Print the shell's completion script.",
 }
 # commands that are not `command` in the module of their name: (module, name in it)
 HOMES = {f"fit-{cell}": ("fit", cell) for cell in ("lstm", "gru", "rnn")}
+HOMES["fit-word2vec"] = ("fit_vectors", "word2vec")
+HOMES["test-vectors"] = ("test_vectors", "command")
 
 
 class Commands(click.Group):

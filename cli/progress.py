@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from fastseq.models.loop.progress import TrainingProgress
+    from fastseq.vectors.training import Progress as VectorsProgress
 
 Report = Callable[[str, int, "int | None"], None]
 
@@ -55,6 +56,20 @@ def training(common: Common, unit: str) -> Iterator[Training]:
 
     with _display(TextColumn("{task.fields[said]}")) as shown:
         yield Training(common, unit, shown)
+
+
+@contextmanager
+def vectors_training(common: Common) -> Iterator[VectorsTraining]:
+    """What a training of word vectors is to report to: shown as `training` shows its reports."""
+    if common.quiet or not sys.stderr.isatty():
+        told = VectorsTraining(common)
+        yield told
+        told.end_epoch()
+        return
+    from rich.progress import TextColumn
+
+    with _display(TextColumn("{task.fields[said]}")) as shown:
+        yield VectorsTraining(common, shown)
 
 
 def _display(*columns: ProgressColumn) -> Progress:
@@ -158,3 +173,43 @@ def _clock(seconds: float) -> str:
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+class VectorsTraining:
+    """Told by a training of word vectors how far it has come.
+
+    began  whether a round of it was done
+    """
+
+    def __init__(self, common: Common, shown: Progress | None = None) -> None:
+        self._common = common
+        self._shown = shown
+        self._task = None if shown is None else shown.add_task("read", total=None, said="")
+        self._last: VectorsProgress | None = None
+
+    @property
+    def began(self) -> bool:
+        return self._last is not None
+
+    def __call__(self, now: VectorsProgress) -> None:
+        if self._last is not None and self._last.epoch != now.epoch:
+            self.end_epoch()
+        self._last = now
+        if self._shown is not None and self._task is not None:
+            self._shown.update(
+                self._task,
+                description=f"epoch {now.epoch}/{now.epochs}",
+                completed=now.share,
+                total=1.0,
+                said=f"{_of(now)}, {now.seconds_left:,.0f} s left",
+            )
+
+    def end_epoch(self) -> None:
+        """Say how the epoch of the last report went, where no terminal shows it."""
+        if self._shown is None and self._last is not None:
+            now = self._last
+            self._common.say(f"epoch {now.epoch}/{now.epochs}: {_of(now)}")
+
+
+def _of(now: VectorsProgress) -> str:
+    return f"loss {now.loss:.4f}, {now.words_per_second:,.0f} words/s"

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from fastseq.search.models import BM25, TFIDF, BoW
     from fastseq.store.corpus import Corpus
     from fastseq.text.analyzer import Analyzer
+    from fastseq.vectors.word2vec import Word2Vec
+    from fastseq.vectors.words import WordVectors
 
 __version__ = "0.1.0"
 
@@ -59,6 +61,8 @@ _HOMES = {
     "TFIDF": "fastseq.search.models",
     "TfidfFeatures": "fastseq.features.kinds",
     "TrainingError": "fastseq.errors",
+    "Word2Vec": "fastseq.vectors.word2vec",
+    "WordVectors": "fastseq.vectors.words",
 }
 
 __all__ = [
@@ -84,6 +88,8 @@ __all__ = [
     "SettingsError",
     "TfidfFeatures",
     "TrainingError",
+    "Word2Vec",
+    "WordVectors",
 ]
 
 

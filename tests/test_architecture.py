@@ -3,6 +3,7 @@
     cli -> search -> index -> text, store -> kernels, types, settings, machine, threads, errors
     cli -> features -> text, store
     cli -> models -> nn, text, store
+    cli -> vectors -> text, store
 
 A room may use those below it, never one above or beside it.
 """
@@ -21,11 +22,14 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 # every room, and the rooms it may import; a module at the top of fastseq is a room by itself
-BASE = {"types", "settings", "machine", "errors", "threads"}
+BASE = {"types", "settings", "machine", "errors", "threads", "manners", "interrupts", "seeds"}
 ALLOWED = {
     "errors": set(),
     "types": set(),
     "threads": set(),
+    "interrupts": set(),
+    "seeds": set(),
+    "manners": {"errors"},
     "machine": {"errors"},
     "settings": {"errors", "machine"},
     "kernels": set(),
@@ -36,10 +40,11 @@ ALLOWED = {
     "search": BASE | {"kernels", "store", "text", "index"},
     "nn": BASE | {"kernels"},
     "models": BASE | {"kernels", "store", "text", "nn"},
+    "vectors": BASE | {"kernels", "store", "text"},
     "samples": BASE | {"store"},
     "cli": BASE
     | {"kernels", "store", "text", "index", "search", "samples", "features", "models", "nn"}
-    | {"fastseq"},
+    | {"vectors", "fastseq"},
 }
 
 # packages that only some rooms may import

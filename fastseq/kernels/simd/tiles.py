@@ -94,20 +94,20 @@ def _emit(builder: Any, rows: int, vectors: int, arguments: Any) -> None:
 
     def block(state: list[Any]) -> list[Any]:
         if unroll > 1:  # a short tile: the counting would cost as much as the products
-            state = _repeat(builder, builder.udiv(inner, number(unroll)), state, steps)
-            state = _repeat(builder, builder.urem(inner, number(unroll)), state, step)
+            state = repeat(builder, builder.udiv(inner, number(unroll)), state, steps)
+            state = repeat(builder, builder.urem(inner, number(unroll)), state, step)
         else:
-            state = _repeat(builder, inner, state, step)
+            state = repeat(builder, inner, state, step)
         return [builder.gep(state[0], [a_skip]), builder.gep(state[1], [b_skip]), *state[2:]]
 
     started = [builder.load(place(init, init_row, r, v), align=4) for r, v in sums]
     pointers = [builder.inttoptr(a, pointer), builder.inttoptr(b, pointer)]
-    ended = _repeat(builder, outer, [*pointers, *started], block)[2:]
+    ended = repeat(builder, outer, [*pointers, *started], block)[2:]
     for (r, v), value in zip(sums, ended, strict=True):
         builder.store(value, place(c, c_row, r, v), align=4)
 
 
-def _repeat(
+def repeat(
     builder: Any, count: Any, state: list[Any], body: Callable[[list[Any]], list[Any]]
 ) -> list[Any]:
     """state = body(state), `count` times, every value of the state in a phi node."""

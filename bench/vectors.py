@@ -1,0 +1,209 @@
+"""Word vectors beside gensim's: words a second, and what the vectors are worth.
+
+    python bench/vectors.py --corpus CORPUS.parquet --analogies analogies.parquet \
+        --similarity wordsim353.parquet --seeds 3
+
+Both sides get the same words: those of fastseq's analyzer, one line a row, in a file that gensim
+reads by itself (its corpus_file, the quicker of its ways here; --sentences gives it the other).
+Same dimensions, window, negatives, thinning, epochs, rates and threads, and of each seed one run of
+either, in turn. Seconds are those of training alone, after the vocabulary has been counted; with
+gensim's words, all of them. Quality is measured by one piece of code for both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import gensim
+import harness
+import pyarrow.parquet as pq
+
+from fastseq.text.analyzer import Analyzer
+from fastseq.text.lexicon import Lexicon
+from fastseq.types import Texts
+from fastseq.vectors.evaluation import analogies, similarity
+from fastseq.vectors.questions import read_pairs, read_questions
+from fastseq.vectors.word2vec import Word2Vec
+from fastseq.vectors.words import WordVectors
+
+# name: (architecture, loss, least ratio asked for, where one is)
+TASKS = {
+    "skipgram": ("skipgram", "negative", 3.0),
+    "cbow": ("cbow", "negative", 1.3),
+    "skipgram-hs": ("skipgram", "hierarchical", None),
+    "cbow-hs": ("cbow", "hierarchical", None),
+}
+MEASURES = ("words/s", "semantic", "syntactic", "analogies", "spearman")
+
+
+def main() -> int:
+    options = parse()
+    facts = harness.machine_facts(("gensim",))
+    print(f"{harness.machine_lines(facts, options.threads)}\n{options}\n")
+    report: dict[str, Any] = {"bench": "vectors", "machine": facts, "results": {}}
+    with tempfile.TemporaryDirectory() as folder:
+        lines = Path(folder) / "lines.txt"
+        corpus = prepared(options.corpus, lines, options.rows)
+        rows = []
+        for task in options.task:
+            found = {side: [] for side in ("fastseq", "gensim")}
+            for seed in range(options.first_seed, options.first_seed + options.seeds):
+                for side, train in (("fastseq", ours), ("gensim", theirs)):
+                    if side == "gensim" and options.without_gensim:
+                        continue
+                    told = train(task, seed, corpus, lines, options)
+                    found[side].append(told)
+                    said = ", ".join(f"{name} {told[name]:,.4g}" for name in MEASURES)
+                    print(f"{task}, seed {seed}, {side}: {said}", flush=True)
+            report["results"][task] = found
+            rows += [row_of(task, side, runs) for side, runs in found.items() if runs]
+    print("\n" + harness.table(["model", "side", *MEASURES], rows))
+    harness.write_report("vectors", report)
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+    return 1 if missed(report["results"]) else 0
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--corpus", type=harness.existing, required=True, help="Parquet, text")
+    parser.add_argument("--analogies", type=harness.existing, help="section, a, b, c, d")
+    parser.add_argument("--similarity", type=harness.existing, help="word1, word2, score")
+    parser.add_argument("--task", nargs="+", choices=list(TASKS), default=["skipgram", "cbow"])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--sample", type=float, default=1e-4)
+    parser.add_argument("--rows", type=int, help="of the corpus; all unless given")
+    parser.add_argument("--threads", type=int, default=2, help="of both")
+    parser.add_argument("--sentences", action="store_true", help="give gensim lists of words")
+    parser.add_argument("--without-gensim", action="store_true", help="fastseq alone")
+    parser.add_argument("--json", type=Path, help="write the report to this file too")
+    return parser.parse_args()
+
+
+def prepared(corpus: Path, lines: Path, rows: int | None) -> list[str]:
+    """The rows' words, joined by spaces, also as a file of lines."""
+    lexicon = Lexicon(Analyzer())
+    joined: list[str] = []
+    names: list[str] = []
+    with lines.open("w", encoding="utf-8") as out:
+        for batch in pq.ParquetFile(corpus).iter_batches(8192, columns=["text"]):
+            texts = Texts.from_strings([text or "" for text in batch["text"].to_pylist()])
+            tokens = lexicon.encode(texts)
+            if len(lexicon) > len(names):
+                names = lexicon.terms().to_strings()
+            ids, ends = tokens.values.tolist(), tokens.offsets.tolist()
+            for start, end in pairwise(ends):
+                joined.append(" ".join([names[i] for i in ids[start:end]]))
+                if rows is not None and len(joined) == rows:
+                    break
+            if rows is not None and len(joined) == rows:
+                break
+        out.writelines(line + "\n" for line in joined)
+    return joined
+
+
+def ours(
+    task: str, seed: int, corpus: list[str], lines: Path, options: argparse.Namespace
+) -> dict[str, float]:
+    architecture, loss, _ = TASKS[task]
+    model = Word2Vec(
+        architecture=architecture, loss=loss, epochs=options.epochs, sample=options.sample,
+        seed=seed, threads=options.threads, analyzer=Analyzer(tokenizer="space", lowercase=False),
+        learning_rate=0.025 if architecture == "skipgram" else 0.05,
+    )  # fmt: skip
+    model.fit(corpus)
+    history = model.history_
+    speed = sum(history["words"]) / sum(history["seconds"])
+    return {"words/s": speed, **measured(model.vectors_, options)}
+
+
+def theirs(
+    task: str, seed: int, corpus: list[str], lines: Path, options: argparse.Namespace
+) -> dict[str, float]:
+    architecture, loss, _ = TASKS[task]
+    model = gensim.models.Word2Vec(
+        vector_size=100, window=5, min_count=5, sample=options.sample, seed=seed + 1,
+        workers=options.threads, sg=int(architecture == "skipgram"), hs=int(loss == "hierarchical"),
+        negative=0 if loss == "hierarchical" else 5,
+        alpha=0.025 if architecture == "skipgram" else 0.05, epochs=options.epochs,
+    )  # fmt: skip
+    split = [line.split() for line in corpus] if options.sentences else None
+    if split is not None:
+        model.build_vocab(split)
+    else:
+        model.build_vocab(corpus_file=str(lines))
+    given: dict[str, Any] = {"sentences": split} if split else {"corpus_file": str(lines)}
+    start = time.perf_counter()
+    model.train(
+        **given, total_examples=model.corpus_count, total_words=model.corpus_total_words,
+        epochs=options.epochs,
+    )  # fmt: skip
+    seconds = time.perf_counter() - start
+    vectors = WordVectors(model.wv.index_to_key, model.wv.vectors)
+    speed = options.epochs * model.corpus_total_words / seconds
+    return {"words/s": speed, **measured(vectors, options)}
+
+
+def measured(vectors: WordVectors, options: argparse.Namespace) -> dict[str, float]:
+    """Accuracies in percent, and Spearman's ρ."""
+    found = dict.fromkeys(MEASURES[1:], float("nan"))
+    if options.analogies:
+        told = analogies(vectors, read_questions(options.analogies), threads=options.threads)
+        parts = {"semantic": told.semantic, "syntactic": told.syntactic, "analogies": told.total}
+        found |= {name: 100 * part.accuracy for name, part in parts.items()}
+    if options.similarity:
+        found["spearman"] = similarity(vectors, read_pairs(options.similarity)).spearman
+    return found
+
+
+def row_of(task: str, side: str, runs: list[dict[str, float]]) -> list[str]:
+    def of(name: str) -> str:
+        values = [run[name] for run in runs]
+        shape: Callable[[float], str] = (
+            (lambda v: f"{v:,.0f}") if name == "words/s" else (lambda v: f"{v:.3f}")
+        )
+        return shape(statistics.mean(values))
+
+    return [task, side, *map(of, MEASURES)]
+
+
+def missed(results: dict[str, Any]) -> list[str]:
+    """What fell short of gensim: too slow, a point of analogies, .01 of ρ."""
+    short = []
+    for task, found in results.items():
+        if not found["gensim"]:
+            continue
+        mean = {
+            side: {name: statistics.mean(run[name] for run in runs) for name in MEASURES}
+            for side, runs in found.items()
+        }
+        mine, wanted = mean["fastseq"], mean["gensim"]
+        ratio, asked = mine["words/s"] / wanted["words/s"], TASKS[task][2]
+        print(
+            f"{task}: {ratio:.2f} times gensim's words/s" + (f" (asked {asked})" if asked else "")
+        )
+        if asked and ratio < asked:
+            short.append(f"{task}: speed")
+        if mine["analogies"] < wanted["analogies"] - 1:
+            short.append(f"{task}: analogies")
+        if mine["spearman"] < wanted["spearman"] - 0.01:
+            short.append(f"{task}: similarity")
+    print("MISSED: " + "; ".join(short) if short else "reached")
+    return short
+
+
+if __name__ == "__main__":
+    sys.exit(main())

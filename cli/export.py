@@ -1,0 +1,43 @@
+"""fastseq export: word vectors to a file that other programs read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .options import Common, common_options, example, pass_common
+
+FILE = click.Path(path_type=Path)
+
+
+@click.command(
+    "export",
+    epilog=example(
+        "fastseq export vectors vectors.vec",
+        "fastseq export vectors vectors.bin.gz",
+        "fastseq export cc.en.300.bin words.parquet",
+    ),
+)
+@click.argument("vectors", type=FILE)
+@click.argument("output", metavar="FILE", type=FILE)
+@click.option(
+    "--form",
+    type=click.Choice(["text", "binary", "parquet"]),
+    help="word2vec's text or binary form, or Parquet (word, vector).  [default: by the suffix: "
+    ".vec and .txt, .bin, .parquet; the first three also with .gz]",
+)
+@common_options
+@pass_common
+def command(common: Common, vectors: Path, output: Path, form: str | None) -> None:
+    """Write the word vectors of VECTORS to FILE.
+
+    VECTORS is a folder of word vectors, or a file of any form that fastseq reads.
+    """
+    from fastseq.errors import SettingsError
+    from fastseq.vectors.words import WordVectors
+
+    if vectors.resolve() == output.resolve():
+        raise SettingsError(f"{output}: is what is read, choose another output")
+    common.announce_compilation()
+    WordVectors.load(vectors, threads=common.threads).export(output, form)

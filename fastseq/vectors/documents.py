@@ -1,0 +1,214 @@
+"""Vectors of documents, made of those of their words: plain means, and SIF.
+
+SIF, smooth inverse frequency (Arora, Liang & Ma, "A Simple but Tough-to-Beat Baseline for Sentence
+Embeddings", 2017, algorithm 1): each word weighs a / (a + p(w)), p(w) being its share of all words,
+and the first principal component of all documents, which is mostly syntax and common words, is
+taken out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastseq.errors import NotFittedError, SettingsError
+from fastseq.settings import one_of, real, thread_count
+from fastseq.text.analyzer import Analyzer
+from fastseq.types import Float32, Float64, Int32, Texts
+
+if TYPE_CHECKING:
+    from fastseq.vectors.words import WordVectors
+
+METHODS = ("mean", "sif")
+_ROWS = 4096  # documents whose products are added up at a time
+
+
+class DocumentVectors:
+    """Turns texts into vectors.
+
+    Parameters
+    ----------
+    vectors : of words
+    analyzer : how texts become words; None: the one that the vectors were trained with
+        (`vectors.settings["analyzer"]`), else Analyzer()
+    method : "mean" of the known words' vectors, or "sif"
+    a : SIF's smoothing, above 0; 1e-3 to 1e-4 in the paper
+    threads : None: every core
+
+    Attributes
+    ----------
+    component_ : float32[d], SIF's: learned by `fit`, None before; one that was learned earlier may
+        be set. Of length 1, or zeros where no text had a known word
+    frequencies_ : {word: share} that `fit` learned of its texts, where the vectors have no counts
+    empty_ : texts without a known word among those transformed last; their vectors are zeros
+
+    Raises
+    ------
+    SettingsError
+        Another method, an `a` that is not above 0, threads below 1.
+    FormatError
+        The analyzer that the vectors were trained with cannot be had.
+    """
+
+    def __init__(
+        self,
+        vectors: WordVectors,
+        analyzer: Analyzer | None = None,
+        method: str = "sif",
+        a: float = 1e-3,
+        threads: int | None = None,
+    ) -> None:
+        if analyzer is None:
+            saved = vectors.settings.get("analyzer")
+            analyzer = Analyzer() if saved is None else Analyzer.from_dict(saved)
+        self.vectors = vectors
+        self.analyzer = analyzer
+        self.method = one_of("method", method, METHODS)
+        self.a = real("a", a, lambda value: 0 < value < np.inf, "a number above 0")
+        self.threads = thread_count(threads)
+        self.component_: Float32 | None = None
+        self.frequencies_: dict[str, float] | None = None
+        self.empty_ = 0
+
+    def fit(self, texts: Any) -> DocumentVectors:
+        """Learn SIF's component of some texts; returns itself. `texts` as `transform` takes them.
+
+        Raises DataError for what is no text, or not UTF-8.
+        """
+        if self.method == "sif":
+            self._learn(texts)
+        return self
+
+    def transform(self, texts: Any) -> Float32:
+        """float32[D, d]: a vector of each text.
+
+        Parameters
+        ----------
+        texts : strings, types.Texts, an Arrow column of strings, a path, a Corpus or a table
+
+        Raises
+        ------
+        DataError
+            What is no text, or not UTF-8.
+        NotFittedError
+            SIF without a component.
+        """
+        if self.method == "sif" and self.component_ is None:
+            raise NotFittedError("SIF's component is not known yet: call fit with some texts")
+        return self._without_component(self._averages(_slices(texts)))
+
+    def fit_transform(self, texts: Any) -> Float32:
+        """`fit`, then `transform`, of the same texts."""
+        if self.method == "sif":
+            return self._without_component(self._learn(texts))
+        return self.transform(texts)
+
+    def _learn(self, texts: Any) -> Float32:
+        """Learn frequencies, where the vectors have none, and the component; returns the weighted
+        means."""
+        slices: Iterable[Texts] = _slices(texts)
+        if self.vectors.counts is None:
+            slices = list(slices)
+            self.frequencies_ = self._shares(slices)
+        averages = self._averages(slices)
+        self.component_ = first_component(averages)
+        return averages
+
+    def _without_component(self, averages: Float32) -> Float32:
+        if self.component_ is None or self.method == "mean":
+            return averages
+        projected: Float32 = averages @ self.component_
+        averages -= projected[:, None] * self.component_
+        return averages
+
+    def _averages(self, slices: Iterable[Texts]) -> Float32:
+        """Weighted means of the known words of each text, zeros where there are none."""
+        import scipy.sparse
+
+        parts = [np.zeros((0, self.vectors.dimensions), np.float32)]
+        self.empty_ = 0
+        for ids, offsets, words in self._encoded(slices):
+            known, weighted = self._weighted(words)
+            used = known[ids]
+            ends = np.concatenate([[0], np.cumsum(used)])[offsets]
+            lengths = np.diff(ends)
+            shares = np.repeat(1.0 / np.maximum(lengths, 1), lengths).astype(np.float32)
+            shape = (len(lengths), len(words))
+            means = scipy.sparse.csr_matrix((shares, ids[used], ends), shape) @ weighted
+            parts.append(means.astype(np.float32, copy=False))
+            self.empty_ += int((lengths == 0).sum())
+        return np.concatenate(parts)
+
+    def _encoded(self, slices: Iterable[Texts]) -> Iterator[tuple[Int32, Any, list[str]]]:
+        """For each slice: its words as numbers, where each text begins, the different words."""
+        from fastseq.text.lexicon import Lexicon
+        from fastseq.text.rows import taken
+
+        lexicon = Lexicon(self.analyzer)
+        for texts in slices:
+            tokens = lexicon.encode(texts)
+            distinct, ids = np.unique(tokens.values, return_inverse=True)
+            words = taken(lexicon.terms(), distinct).to_strings()
+            yield ids.astype(np.int32), tokens.offsets, words
+
+    def _weighted(self, words: list[str]) -> tuple[Any, Float32]:
+        """Which words are known, bool[n], and their vectors times their weights, float32[n, d]."""
+        rows = self.vectors.rows_of(words)
+        known = rows >= 0
+        weighted = np.zeros((len(words), self.vectors.dimensions), np.float32)
+        weighted[known] = self.vectors.vectors[rows[known]]
+        if self.vectors.subwords is not None and not known.all():
+            made = np.flatnonzero(~known)
+            weighted[made] = self.vectors.subwords.vectors_of([words[i] for i in made])
+            known = np.ones(len(words), np.bool_)
+        if self.method == "sif":
+            weights = self.a / (self.a + self._frequencies(words, rows))
+            weighted *= weights[:, None].astype(np.float32)
+        return known, weighted
+
+    def _frequencies(self, words: list[str], rows: Int32) -> Float64:
+        """p(w) of each word; 0 of one that was not counted."""
+        counts, shares = self.vectors.counts, self.frequencies_
+        if counts is not None:
+            found: Float64 = np.where(rows >= 0, counts[rows], 0) / max(1, int(counts.sum()))
+            return found
+        return np.array([(shares or {}).get(word, 0.0) for word in words])
+
+    def _shares(self, slices: Iterable[Texts]) -> dict[str, float]:
+        counts: dict[str, int] = {}
+        for ids, _, words in self._encoded(slices):
+            for word, count in zip(words, np.bincount(ids, minlength=len(words)), strict=True):
+                counts[word] = counts.get(word, 0) + int(count)
+        total = max(1, sum(counts.values()))
+        return {word: count / total for word, count in counts.items()}
+
+
+def first_component(rows: Float32) -> Float32:
+    """float32[d]: the first right singular vector of float32[D, d], not centred, of length 1; its
+    largest element is positive. Zeros for rows of zeros, and for none."""
+    d = rows.shape[1]
+    gram = np.zeros((d, d))
+    for start in range(0, len(rows), _ROWS):
+        some = rows[start : start + _ROWS].astype(np.float64)
+        gram += some.T @ some
+    if not gram.any():
+        return np.zeros(d, np.float32)
+    component = np.linalg.eigh(gram)[1][:, -1]
+    largest = component[np.argmax(np.abs(component))]
+    found: Float32 = (component * np.sign(largest)).astype(np.float32)
+    return found
+
+
+def _slices(texts: Any) -> Iterator[Texts]:
+    from fastseq.store.texts import is_source, text_slices
+    from fastseq.text.counting import SLICE_BYTES, slices_of
+
+    if isinstance(texts, Texts):
+        texts = [texts]
+    if is_source(texts):
+        return text_slices(texts, SLICE_BYTES)
+    if not isinstance(texts, Iterable):
+        raise SettingsError(f"cannot read texts from a {type(texts).__name__}")
+    return slices_of(texts)

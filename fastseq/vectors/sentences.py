@@ -1,0 +1,178 @@
+"""A corpus as sentences of word ids: read once, kept in memory or in a temporary file.
+
+Every row of the corpus is a sentence, however long. Words are numbered by their frequency, so
+that the rows of frequent words lie together; those that occur too seldom are left out before
+windows are drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastseq.errors import DataError, SettingsError
+from fastseq.store.spool import MEMORY, Spool
+from fastseq.store.texts import is_source, text_slices
+from fastseq.text.analyzer import Analyzer
+from fastseq.text.counting import SLICE_BYTES, slices_of
+from fastseq.text.lexicon import Lexicon
+from fastseq.text.rows import Dictionary
+from fastseq.text.turns import Turns, encode_in_turn
+from fastseq.threads import in_order
+from fastseq.types import Int32, Int64, Texts, Tokens
+
+_PIECE = 1 << 22  # tokens renumbered at a time
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sentences:
+    """What was read.
+
+    words    V different ones; those known before, then by falling frequency
+    counts   int64[V]  occurrences of each here
+    tokens   int32[n]  the words of all sentences, one after the other
+    ends     int64[S]  where each sentence ends in `tokens`
+    read     tokens of the corpus, those left out among them
+    """
+
+    words: Texts
+    counts: Int64
+    tokens: Int32
+    ends: Int64
+    read: int
+
+
+def read_sentences(
+    source: Any,
+    analyzer: Analyzer,
+    threads: int,
+    *,
+    min_count: int = 1,
+    most: int | None = None,
+    known: Texts | None = None,
+    fixed: bool = False,
+    memory: int = MEMORY,
+) -> Sentences:
+    """Read a corpus to its end.
+
+    Parameters
+    ----------
+    source : what text_slices takes, or strings
+    analyzer : without n-grams
+    min_count : words that occur less often are left out, unless known
+    most : the most frequent words to keep, beside the known; None for all
+    known : words that come first, in their order, though they may not occur
+    fixed : no others
+    memory : bytes of ids to hold; more goes to a temporary file
+
+    Raises
+    ------
+    DataError
+        No word is left, a text that is not UTF-8, and what reading the corpus raises.
+    SettingsError
+        The analyzer makes n-grams.
+    """
+    if analyzer.ngrams != (1, 1) or analyzer.char_ngrams is not None:
+        raise SettingsError("word vectors are made of words: expected an analyzer without n-grams")
+    lexicon = Lexicon(analyzer)
+    tokens, lengths, counts = _encoded(lexicon, _slices(source), threads, memory)
+    words = lexicon.terms()
+    kept, mapping = _chosen(words, counts, min_count, most, known, fixed)
+    ends = np.cumsum(lengths)
+    read = len(tokens)
+    tokens = _renumbered(tokens, ends, mapping)
+    found = np.zeros(len(kept), np.int64)
+    np.add.at(found, mapping[mapping >= 0], counts[mapping >= 0])
+    return Sentences(kept, found, tokens, ends, read)
+
+
+def _slices(source: Any) -> Iterable[Texts]:
+    if is_source(source) or hasattr(source, "chunks"):
+        return text_slices(source, SLICE_BYTES)
+    return slices_of(source)
+
+
+def _encoded(
+    lexicon: Lexicon, slices: Iterable[Texts], threads: int, memory: int
+) -> tuple[Int32, Int64, Int64]:
+    """Tokens as ids of the lexicon, tokens of each text, occurrences of each id."""
+    turns, spool, lengths = Turns(), Spool(np.int32, memory), Spool(np.int64, memory)
+    counts = np.zeros(1024, np.int64)
+
+    def encode(job: tuple[int, int, Texts]) -> Tokens:
+        return encode_in_turn(lexicon, turns, *job)[0]
+
+    def numbered() -> Iterable[tuple[int, int, Texts]]:
+        row = 0
+        for number, texts in enumerate(slices):
+            yield number, row, texts
+            row += len(texts)
+
+    with ThreadPoolExecutor(threads, "fastseq-read") as pool:
+        try:
+            for _, found in in_order(pool, encode, numbered(), threads + 1):
+                spool.append(found.values.copy())  # the kernel's buffer is longer
+                lengths.append(np.diff(found.offsets))
+                here = np.bincount(found.values)
+                if len(here) > len(counts):
+                    counts = np.concatenate([counts, np.zeros(len(here), np.int64)])
+                counts[: len(here)] += here
+        except BaseException:
+            turns.abort()
+            raise
+    sizes: Int64 = lengths.finish()
+    return spool.finish(), sizes, counts[: len(lexicon)]
+
+
+def _chosen(
+    words: Texts, counts: Int64, min_count: int, most: int | None, known: Texts | None, fixed: bool
+) -> tuple[Texts, Int32]:
+    """The words of the vocabulary, and the new number of each word, -1 for what is left out."""
+    mapping = np.full(len(words), -1, np.int32)
+    strings = words.to_strings()
+    first: list[str] = []
+    if known is not None:
+        first = known.to_strings()
+        mapping[:] = Dictionary(known).columns(words)
+    if not fixed:
+        new = np.flatnonzero((mapping < 0) & (counts >= min_count))
+        new = new[np.argsort(-counts[new], kind="stable")][:most]
+        mapping[new] = np.arange(len(first), len(first) + len(new), dtype=np.int32)
+        first += [strings[i] for i in new]
+    if not (mapping >= 0).any():
+        raise DataError(_nothing_left(len(words), counts, min_count, fixed))
+    return Texts.from_strings(first), mapping
+
+
+def _nothing_left(words: int, counts: Int64, min_count: int, fixed: bool) -> str:
+    if not words:
+        return "no words in the corpus: expected texts that are not empty"
+    if fixed:
+        return f"none of the corpus's {words:,} words is in the vocabulary"
+    return (
+        f"none of the corpus's {words:,} words occurs {min_count:,} times (the most frequent "
+        f"{int(counts.max()):,}): expected a lower min_count, or more text"
+    )
+
+
+def _renumbered(tokens: Int32, ends: Int64, mapping: Int32) -> Int32:
+    """The tokens that are kept under their new numbers, in place; `ends` moves along."""
+    written = done = 0
+    sentence = 0
+    for start in range(0, len(tokens), _PIECE):
+        piece = mapping[tokens[start : start + _PIECE]]
+        is_kept = piece >= 0
+        until = int(np.searchsorted(ends, start + len(piece), "right"))
+        before = np.concatenate([[0], np.cumsum(is_kept)])
+        ends[sentence:until] = written + before[ends[sentence:until] - start]
+        kept = piece[is_kept]
+        tokens[written : written + len(kept)] = kept
+        written += len(kept)
+        done += len(piece)
+        sentence = until
+    ends[sentence:] = written
+    return tokens[:written]

@@ -1,0 +1,418 @@
+"""Word vectors put to use: look up, compare, neighbours, analogies, documents."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from fastseq.errors import DataError
+from fastseq.settings import one_of, whole
+from fastseq.store.vector_checks import check_counts, check_finite, check_words
+from fastseq.types import Float32, Int32, Int64, Texts
+from fastseq.vectors.nearest import Nearest, unit_rows
+from fastseq.vectors.spelling import nearest_spellings
+
+if TYPE_CHECKING:
+    from fastseq.text.analyzer import Analyzer
+
+METHODS = ("add", "mul")
+_SHOWN = 40  # characters of a word in a message
+
+Neighbors = list[tuple[str, float]]
+
+
+class Subwords(Protocol):
+    """What makes vectors of words that were never seen, of their pieces.
+
+    arrays, settings  what `WordVectors.save` writes beside the vectors, so that the pieces can be
+                      loaded again: arrays of the folder, and its setting "subwords"
+    """
+
+    @property
+    def arrays(self) -> Mapping[str, npt.NDArray[Any]]: ...
+
+    @property
+    def settings(self) -> Mapping[str, Any]: ...
+
+    def vectors_of(self, words: list[str]) -> Float32:
+        """float32[n, d]"""
+        ...
+
+
+class WordVectors:
+    """Words and their vectors. Neither must be changed.
+
+    Several threads may use one object.
+
+    Parameters
+    ----------
+    words : V different strings; by falling frequency, where that is known
+    vectors : numbers [V, d], kept as float32
+    counts : how often each word was met in training, or None
+    subwords : makes vectors of other words; None: they are unknown
+    settings, statistics : what trained them said, kept with them
+
+    Attributes
+    ----------
+    words : list of str
+    vectors : float32[V, d], C-contiguous
+    counts : int64[V] or None
+
+    Raises
+    ------
+    DataError
+        Words that are empty, there twice or no valid Unicode; another number of words than of
+        vectors or counts; no words or no dimensions; a number that is not finite.
+    """
+
+    def __init__(
+        self,
+        words: Sequence[str],
+        vectors: npt.ArrayLike,
+        counts: npt.ArrayLike | None = None,
+        subwords: Subwords | None = None,
+        settings: Mapping[str, Any] | None = None,
+        statistics: Mapping[str, Any] | None = None,
+    ) -> None:
+        array = _numbers(vectors, "vectors")
+        if array.ndim != 2 or not array.size:
+            raise DataError(
+                f"vectors of shape {array.shape}, expected [words, dimensions], at least one of "
+                "each"
+            )
+        check_finite("vectors", array)
+        check_words(words, len(array))
+        self._set(list(words), array, counts, subwords, settings or {}, statistics or {})
+
+    def _set(
+        self,
+        words: list[str],
+        vectors: Float32,
+        counts: npt.ArrayLike | None,
+        subwords: Subwords | None,
+        settings: Mapping[str, Any],
+        statistics: Mapping[str, Any],
+    ) -> None:
+        self.words = words
+        self.vectors = vectors
+        self.counts: Int64 | None = None if counts is None else check_counts(counts, len(words))
+        self.subwords = subwords
+        self.settings = dict(settings)
+        self.statistics = dict(statistics)
+        self._index = {word: row for row, word in enumerate(words)}
+        self._nearest: Nearest | None = None
+        self._lock = threading.Lock()
+
+    # ---- files
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], threads: int | None = None) -> WordVectors:
+        """Vectors of a folder that fastseq wrote, or of a file that others did: word2vec's text
+        or binary form, GloVe's and fastText's text, fastText's model (.bin), Parquet (word,
+        vector).
+
+        A folder is mapped: memory is filled as vectors are looked at. With vectors of n-grams,
+        which fastText's models have, words never seen have vectors too.
+
+        Raises
+        ------
+        FormatError
+            A folder of another kind or version, or a damaged one.
+        DataError
+            A file that is missing, damaged or of another kind; see store.vectors.
+        """
+        if not Path(path).is_dir():
+            return cls._of_file(path, threads)
+        from fastseq.store.vector_folder import read_vectors
+        from fastseq.vectors.pieces import SubwordVectors
+
+        content = read_vectors(Path(path))
+        loaded = cls.__new__(cls)
+        loaded._set(
+            content.words,
+            content.vectors,
+            content.counts,
+            SubwordVectors.from_folder(content.arrays, content.settings),
+            content.settings,
+            content.statistics,
+        )
+        return loaded
+
+    @classmethod
+    def _of_file(cls, path: str | os.PathLike[str], threads: int | None) -> WordVectors:
+        from fastseq.store.fasttext_bin import is_fasttext, read_fasttext
+        from fastseq.store.vectors import read_word_vectors
+
+        if not is_fasttext(path):
+            return cls(*read_word_vectors(path, threads=threads))
+        from fastseq.vectors.pieces import SubwordVectors
+
+        file = read_fasttext(path)
+        V = file.num_words
+        words = Texts(file.words.data, file.words.offsets[: V + 1])
+        pieces = SubwordVectors.from_fasttext(file)
+        return cls(words.to_strings(), file.vectors(words), file.counts[:V], pieces)
+
+    def export(self, path: str | os.PathLike[str], form: str | None = None) -> None:
+        """Write words and vectors as a file that other programs read: see
+        store.vector_files.write_word_vectors, which says what the forms are.
+
+        Raises
+        ------
+        DataError
+            A word that the form cannot hold.
+        SettingsError
+            A form that is none, or a suffix that says none.
+        FastseqError
+            The system refuses.
+        """
+        from fastseq.store.vector_files import write_word_vectors
+
+        write_word_vectors(path, self.words, self.vectors, form)
+
+    def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
+        """Write a folder of vectors, whole or not at all.
+
+        Raises
+        ------
+        SettingsError
+            Something stands there and `overwrite` is False, or it is not word vectors.
+        FastseqError
+            The system refuses, or another process writes there.
+        """
+        from fastseq.store.vector_folder import MAIN, write_vectors
+
+        arrays, settings = {MAIN: self.vectors}, dict(self.settings)
+        if self.subwords is not None:
+            arrays |= self.subwords.arrays
+            settings["subwords"] = dict(self.subwords.settings)
+        write_vectors(
+            Path(path), self.words, arrays, self.counts, settings, self.statistics, overwrite
+        )
+
+    # ---- words and vectors
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def __contains__(self, word: object) -> bool:
+        return word in self._index
+
+    def __repr__(self) -> str:
+        return f"<WordVectors: {len(self):,} words, {self.dimensions} dimensions>"
+
+    @property
+    def dimensions(self) -> int:
+        """d"""
+        return int(self.vectors.shape[1])
+
+    def index(self, word: str) -> int:
+        """The row of a word.
+
+        Raises DataError, with the nearest spellings, for a word that is not there.
+        """
+        row = self._index.get(word)
+        if row is None:
+            raise self._unknown(word)
+        return row
+
+    def rows_of(self, words: Sequence[str]) -> Int32:
+        """int32[n]: the row of each word, -1 where there is none."""
+        return np.fromiter((self._index.get(word, -1) for word in words), np.int32, len(words))
+
+    def __getitem__(self, word: str) -> Float32:
+        """float32[d], a copy. Raises DataError for a word that is not there, and that no pieces
+        make a vector of."""
+        vector: Float32 = self.vectors_of([word])[0]
+        return vector
+
+    def vectors_of(self, words: Sequence[str]) -> Float32:
+        """float32[n, d]: the vector of each word, a copy; of unknown ones made of their pieces.
+
+        Raises DataError for the first word that is not there and that no pieces make a vector of.
+        """
+        rows = self.rows_of(words)
+        vectors: Float32 = self.vectors[rows]
+        missing = np.flatnonzero(rows < 0).tolist()
+        if missing:
+            unknown = [words[i] for i in missing]
+            if self.subwords is None:
+                raise self._unknown(unknown[0])
+            vectors[missing] = self.subwords.vectors_of(unknown)
+        return vectors
+
+    def _unknown(self, word: str) -> DataError:
+        message = f"{word[:_SHOWN]!r} is not among the {len(self):,} words"
+        near = nearest_spellings(word, self.words, self._index)
+        if near:
+            message += f"; nearest spellings: {', '.join(map(repr, near))}"
+        return DataError(message)
+
+    # ---- what is near
+
+    def similarity(self, a: str, b: str) -> float:
+        """The cosine of two words' vectors; 0.0 where one is zero. Raises DataError for an
+        unknown word."""
+        first, second = unit_rows(self.vectors_of([a, b])).astype(np.float64)
+        return float(np.clip(first @ second, -1.0, 1.0))
+
+    def nearest(
+        self, queries: Float32, k: int = 10, threads: int | None = None
+    ) -> tuple[Int32, Float32]:
+        """Rows and cosines, both [Q, min(k, V)], of the words nearest to each of float32[Q, d].
+
+        What is past the last (all of it, for a query of zeros) has the row -1 and the cosine 0.
+
+        Raises
+        ------
+        DataError
+            Queries of another shape, or with a number that is not finite.
+        SettingsError
+            k or threads below 1.
+        """
+        return self.packed(threads).search(_numbers(queries, "queries"), k, threads=threads)
+
+    def neighbors(
+        self,
+        query: str | Sequence[str] | Float32,
+        k: int = 10,
+        threads: int | None = None,
+    ) -> Neighbors:
+        """The k words nearest to a word, to the mean of some words' unit vectors, or to a vector
+        float32[d], with their cosines, the nearest first. Words asked for are left out.
+
+        Nothing is near to a vector of zeros.
+
+        Raises DataError for an unknown word, for no words, for a vector of another length or with
+        a number that is not finite; SettingsError for k or threads below 1.
+        """
+        if isinstance(query, np.ndarray):
+            rows, cosines = self.nearest(query[None], k, threads)
+        else:
+            words = [query] if isinstance(query, str) else list(query)
+            if not words:
+                raise DataError("no words to find the neighbors of")
+            mean = unit_rows(self.vectors_of(words)).mean(axis=0, keepdims=True)
+            packed, excluded = self.packed(threads), self.rows_of(words)[None]
+            rows, cosines = packed.search(mean, k, excluded, threads=threads)
+        return self._named(rows, cosines)[0]
+
+    def neighbors_of_each(
+        self, words: Sequence[str], k: int = 10, threads: int | None = None
+    ) -> list[Neighbors]:
+        """`neighbors` of every word by itself, all at once, which is much quicker."""
+        # of length 1, as `neighbors` has them: the same bits
+        vectors, excluded = unit_rows(self.vectors_of(words)), self.rows_of(words)[:, None]
+        packed = self.packed(threads)
+        return self._named(*packed.search(vectors, k, excluded, threads=threads))
+
+    def analogy(
+        self,
+        a: str,
+        b: str,
+        c: str,
+        k: int = 1,
+        method: str = "add",
+        threads: int | None = None,
+    ) -> Neighbors:
+        """What is to `c` as `b` is to `a`: analogy("man", "king", "woman") hopes for "queen".
+
+        The k best words with their scores, best first; the three words are left out.
+
+        Parameters
+        ----------
+        method : "add": 3CosAdd, the nearest to b - a + c of unit vectors; the score is the cosine
+            (Mikolov, Yih & Zweig 2013). "mul": 3CosMul, cos(b) cos(c) / (cos(a) + 0.001) of cosines
+            moved to 0 to 1 (Levy & Goldberg 2014)
+
+        Raises DataError for an unknown word; SettingsError for another method, k or threads below
+        1.
+        """
+        multiply = one_of("method", method, METHODS) == "mul"
+        words = [a, b, c]
+        vectors, excluded = self.vectors_of(words), self.rows_of(words)[None]
+        questions = np.arange(3, dtype=np.int32)[None]
+        packed = self.packed(threads)
+        found = packed.analogies(vectors, questions, excluded, k, multiply, threads=threads)
+        return self._named(*found)[0]
+
+    def doesnt_match(self, words: Sequence[str]) -> str:
+        """The word that is farthest from the mean of some words' unit vectors, of equals the first.
+
+        Raises DataError for an unknown word, or fewer than three words.
+        """
+        if isinstance(words, str) or len(words) < 3:
+            raise DataError(f"{words!r}: expected a list of at least three words")
+        units = unit_rows(self.vectors_of(words)).astype(np.float64)
+        return words[int(np.argmin(units @ units.mean(axis=0)))]
+
+    def document_vectors(
+        self,
+        texts: Any,
+        analyzer: Analyzer | None = None,
+        method: str = "mean",
+        a: float = 1e-3,
+        threads: int | None = None,
+    ) -> Float32:
+        """float32[D, d]: a vector of each text, of those of its known words.
+
+        `documents.DocumentVectors` has the parameters; with it, what is learned on some texts
+        (SIF's component) is used on others. Texts without a known word have zeros.
+        """
+        from fastseq.vectors.documents import DocumentVectors
+
+        return DocumentVectors(self, analyzer, method, a, threads).fit_transform(texts)
+
+    def most_frequent(self, most: int) -> WordVectors:
+        """The `most` most frequent words with their vectors: where nobody counted, the first.
+
+        Raises SettingsError for `most` below 1.
+        """
+        most = min(whole("most", most, 1), len(self))
+        falling = self.counts is None or not (np.diff(self.counts) > 0).any()
+        if falling and most == len(self):
+            return self
+        order = np.arange(most)
+        if self.counts is not None and not falling:
+            order = np.argsort(-self.counts, kind="stable")[:most]
+        kept = WordVectors.__new__(WordVectors)
+        counts = None if self.counts is None else self.counts[order]
+        vectors = self.vectors[:most] if falling else self.vectors[order]
+        words = [self.words[row] for row in order.tolist()]
+        kept._set(words, vectors, counts, self.subwords, self.settings, self.statistics)
+        return kept
+
+    def packed(self, threads: int | None = None) -> Nearest:
+        """The unit vectors, packed for searches; made when first asked for, on `threads` threads.
+
+        Raises DataError for a vector with a number that is not finite (a damaged file).
+        """
+        with self._lock:
+            if self._nearest is None:
+                self._nearest = Nearest(self.vectors, threads)
+            return self._nearest
+
+    def _named(self, rows: Int32, scores: Float32) -> list[Neighbors]:
+        """The words of rows [Q, k] with their scores, without what is past the last."""
+        return [
+            [(self.words[row], score) for row, score in zip(*pair, strict=True) if row >= 0]
+            for pair in zip(rows.tolist(), scores.tolist(), strict=True)
+        ]
+
+
+def _numbers(values: npt.ArrayLike, name: str) -> Float32:
+    """A C-contiguous float32 array that says it is writable. Raises DataError for no numbers."""
+    try:
+        array = np.asarray(values)
+    except ValueError:  # rows of several lengths
+        raise DataError(f"{name} are no array of numbers") from None
+    if array.dtype.kind not in "fiu":
+        raise DataError(f"{name} are {array.dtype}, expected numbers")
+    with np.errstate(over="ignore"):  # what is too large is refused as infinite
+        return np.ascontiguousarray(array, np.float32)

@@ -1,0 +1,169 @@
+"""Word2Vec's kernel against its twin in float64, and the twin against differences."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastseq.kernels.arrays import aligned_zeros
+from fastseq.kernels.jit import jit
+from fastseq.kernels.simd.rows import MOST_ROWS, dots, exchange
+from fastseq.kernels.simd.tiles import address
+from fastseq.kernels.simd.width import LANES
+from fastseq.kernels.word2vec import LISTS, room_for, train_words, work_size
+from fastseq.vectors.chances import alias_table, huffman_tree, keep_chances, no_tree
+from tests.naive import word2vec as naive
+
+
+def padded(array):
+    rows, d = array.shape
+    width = -(-d // LANES) * LANES
+    out = aligned_zeros(rows * width).reshape(rows, width)
+    out[:, :d] = array
+    return out
+
+
+def corpus(rng, words, sentences, longest):
+    share = 1 / np.arange(1, words + 1)
+    return [
+        rng.choice(words, rng.integers(0, longest + 1), p=share / share.sum()).tolist()
+        for _ in range(sentences)
+    ]
+
+
+def run(
+    words=40, d=20, window=4, negatives=5, hierarchical=False, cbow=False, sample=0.0, seed=3,
+    sentences=30, longest=25, rates=(0.05, 0.01), loss_every=1,
+):  # fmt: skip
+    """The kernel's and the twin's vectors after the same training, and what the kernel saw."""
+    rng = np.random.default_rng(seed)
+    text = corpus(rng, words, sentences, longest)
+    counts = np.bincount(np.concatenate([*map(np.array, text), np.arange(words)]).astype(int))
+    counts = counts.astype(np.int64)
+    inputs = rng.normal(0, 0.3, (words, d)).astype(np.float32)
+    outputs = rng.normal(0, 0.3, (words, d)).astype(np.float32)
+    keep, alias = keep_chances(counts, sample), alias_table(counts, 0.75)
+    tree = huffman_tree(counts) if hierarchical else no_tree()
+    ways = None
+    if hierarchical:
+        spans = zip(tree.paths[:-1], tree.paths[1:], strict=True)
+        ways = {w: (tree.nodes[a:b].tolist(), tree.codes[a:b]) for w, (a, b) in enumerate(spans)}
+    ours = padded(inputs), padded(outputs)
+    room = room_for(max(negatives + 1, tree.longest))
+    seen = np.zeros(4)
+    train_words(
+        *ours, np.array([w for s in text for w in s], np.int32),
+        np.cumsum([len(s) for s in text]), keep, alias, tree.paths, tree.nodes, tree.codes, window,
+        negatives, cbow, *rates, np.array([seed], np.uint64), np.empty(longest, np.int32),
+        aligned_zeros(work_size(room, ours[0].shape[1])), np.zeros((LISTS, room), np.int64), seen,
+        loss_every,
+    )  # fmt: skip
+    theirs = inputs.astype(np.float64), outputs.astype(np.float64)
+    naive.train(*theirs, text, keep, alias, ways, window, negatives, cbow, rates, seed, MOST_ROWS)
+    return ours, theirs, seen, (inputs, outputs)
+
+
+def close(ours, theirs):
+    for mine, wanted in zip(ours, theirs, strict=True):
+        d = wanted.shape[1]
+        np.testing.assert_allclose(mine[:, :d], wanted, rtol=1e-5, atol=1e-5 * abs(wanted).max())
+        assert not mine[:, d:].any()
+
+
+@pytest.mark.parametrize("cbow", [False, True])
+@pytest.mark.parametrize("hierarchical", [False, True])
+def test_training_equals_its_twin(cbow, hierarchical):
+    ours, theirs, _, before = run(cbow=cbow, hierarchical=hierarchical)
+    close(ours, theirs)
+    assert abs(theirs[0] - before[0]).max() > 1e-3  # it has learned
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    words=st.integers(2, 30), d=st.integers(1, 70), window=st.integers(1, 9),
+    negatives=st.integers(1, 20), hierarchical=st.booleans(), cbow=st.booleans(),
+    sample=st.sampled_from([0.0, 1e-3, 0.05]), seed=st.integers(0, 2**32),
+)  # fmt: skip
+def test_training_equals_its_twin_whatever_the_sizes(**case):
+    ours, theirs, _, _ = run(sentences=8, longest=12, **case)
+    close(ours, theirs)
+
+
+def test_what_was_seen_is_counted():
+    _, _, seen, _ = run(sample=0.05)
+    rng = np.random.default_rng(3)
+    assert seen[0] == sum(map(len, corpus(rng, 40, 30, 25)))
+    assert 0 < seen[1] < seen[0]
+    assert seen[3] > 0
+
+
+@pytest.mark.parametrize("cbow", [False, True])
+def test_without_a_learning_rate_nothing_moves(cbow):
+    ours, _, seen, before = run(rates=(0.0, 0.0), cbow=cbow)
+    for mine, was in zip(ours, before, strict=True):
+        np.testing.assert_array_equal(mine[:, : was.shape[1]], was)
+    assert seen[3] > 0
+
+
+def test_a_seed_repeats_bit_for_bit_and_another_does_not():
+    one, _, _, _ = run(seed=5)
+    two, _, _, _ = run(seed=5)
+    np.testing.assert_array_equal(one[0], two[0])
+    np.testing.assert_array_equal(one[1], two[1])
+
+
+@pytest.mark.parametrize("targets", [1, 4])
+def test_what_the_twin_adds_is_the_gradient_of_its_loss(targets):
+    rng = np.random.default_rng(0)
+    h, o = rng.normal(size=(3, 5)), rng.normal(size=(targets, 5))
+    labels = (np.arange(targets) == 0).astype(float)
+    before, learned = o.copy(), o.copy()
+    to_h = naive.exchange(h, learned, list(range(targets)), labels, 1.0)
+
+    def loss():
+        return 3 * naive.loss_of(h @ o.T, labels)  # the sum over three rows
+
+    for array, found in ((h, to_h), (o, learned - before)):
+        for place in np.ndindex(array.shape):
+            was = array[place]
+            array[place] = was + 1e-6
+            high = loss()
+            array[place] = was - 1e-6
+            low = loss()
+            array[place] = was
+            assert abs(-(high - low) / 2e-6 - found[place]) < 1e-6 * max(1, abs(found[place]))
+
+
+@jit
+def all_at_once(f, h, o, rows, targets, weights, to, lists):
+    """dots and exchange for the first rows of some arrays."""
+    W = h.shape[1]
+    for r in range(rows):
+        lists[0, r], lists[1, r] = address(h, r * W), address(to, r * W)
+    for t in range(targets):
+        lists[2, t] = address(o, t * W)
+    dots(rows, targets, address(f, 0), address(lists, 0), address(lists, 128), W // LANES)
+    exchange(
+        rows, targets, address(weights, 0), address(lists, 0), address(lists, 64),
+        address(lists, 128), W // LANES,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("rows", range(1, MOST_ROWS + 1))
+@pytest.mark.parametrize("targets", [*range(1, 14), 41])
+@pytest.mark.parametrize("vectors", [1, 7])
+def test_products_and_exchange_of_all_sizes(rows, targets, vectors):
+    rng = np.random.default_rng(rows * 100 + targets)
+    h, o, to = (
+        rng.normal(size=(n, vectors * LANES)).astype(np.float32) for n in (rows, targets, rows)
+    )
+    weights = rng.normal(size=(rows, targets)).astype(np.float32)
+    f = np.zeros((rows, targets), np.float32)
+    wanted_to, wanted_o = to + weights @ o, o + weights.T @ h
+    wanted_f = h @ o.T
+    all_at_once(f, h, o, rows, targets, weights, to, np.empty((3, 64), np.int64))
+    np.testing.assert_allclose(f, wanted_f, atol=1e-4)
+    np.testing.assert_allclose(to, wanted_to, atol=1e-4)
+    np.testing.assert_allclose(o, wanted_o, atol=1e-4)

@@ -1,0 +1,148 @@
+"""Vectors of documents: means and SIF against float64, and texts without a known word."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastseq import Analyzer, WordVectors
+from fastseq.errors import DataError, NotFittedError, SettingsError
+from fastseq.types import Texts
+from fastseq.vectors.documents import DocumentVectors, first_component
+from tests.naive import nearest as naive
+
+WORDS = ["cat", "dog", "the", "sun", "moon"]
+COUNTS = [10, 8, 100, 3, 2]
+ARRAY = np.random.default_rng(1).normal(size=(5, 4)).astype(np.float32)
+KNOWN = WordVectors(WORDS, ARRAY, COUNTS)
+TEXTS = ["The cat, the dog!", "nothing known", "sun sun moon", "", "the dog", "cat unknown"]
+ROWS = [[2, 0, 2, 1], [], [3, 3, 4], [], [2, 1], [0]]
+SHARES = np.array(COUNTS) / sum(COUNTS)
+
+
+def plain(rows: list[list[int]], weights: Any) -> np.ndarray:
+    return np.array([naive.document(ARRAY, row, weights) for row in rows])
+
+
+def test_means() -> None:
+    found = KNOWN.document_vectors(TEXTS)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, plain(ROWS, np.ones(5)), atol=1e-6)
+
+
+@pytest.mark.parametrize("a", [1e-3, 0.1, 10.0])
+def test_sif(a: float) -> None:
+    expected = naive.without_first_component(plain(ROWS, a / (a + SHARES)))
+    found = KNOWN.document_vectors(TEXTS, method="sif", a=a)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_a_component_is_kept_for_other_texts() -> None:
+    model = DocumentVectors(KNOWN)
+    with pytest.raises(NotFittedError):
+        model.transform(TEXTS)
+    everything = model.fit(TEXTS).transform(TEXTS)
+    np.testing.assert_array_equal(everything, DocumentVectors(KNOWN).fit_transform(TEXTS))
+    np.testing.assert_allclose(model.transform(TEXTS[2:3]), everything[2:3], atol=1e-7)
+    restored = DocumentVectors(KNOWN)
+    restored.component_ = model.component_
+    np.testing.assert_array_equal(restored.transform(TEXTS), everything)
+    assert np.linalg.norm(model.component_) == pytest.approx(1, abs=1e-6)
+
+
+def test_texts_without_a_known_word_are_zeros_and_counted() -> None:
+    for method in ("mean", "sif"):
+        model = DocumentVectors(KNOWN, method=method)
+        found = model.fit_transform(TEXTS)
+        assert model.empty_ == 2
+        assert not found[[1, 3]].any()
+        assert found[[0, 2, 4, 5]].any(axis=1).all()
+        assert not model.transform(["nothing", "at all", "known"]).any()
+        assert model.empty_ == 3
+        assert model.transform([]).shape == (0, 4)
+        assert model.empty_ == 0
+
+
+def test_nothing_to_learn_from() -> None:
+    model = DocumentVectors(KNOWN)
+    assert not model.fit_transform(["nothing known"]).any()
+    assert not model.component_.any()  # type: ignore[union-attr]
+    np.testing.assert_allclose(
+        model.transform(TEXTS), plain(ROWS, 1e-3 / (1e-3 + SHARES)), atol=1e-6
+    )
+
+
+def test_without_counts_the_texts_are_counted() -> None:
+    model = DocumentVectors(WordVectors(WORDS, ARRAY), a=0.1)
+    found = model.fit_transform(TEXTS)
+    # the, cat, the, dog, nothing, known, sun, sun, moon, the, dog, cat, unknown
+    shares = np.array([2, 2, 3, 2, 1]) / 13
+    expected = naive.without_first_component(plain(ROWS, 0.1 / (0.1 + shares)))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert model.frequencies_ is not None
+    assert sum(model.frequencies_.values()) == pytest.approx(1)
+    np.testing.assert_array_equal(model.transform(TEXTS), found)
+
+
+def test_every_source_of_texts(tmp_path: Path) -> None:
+    expected = KNOWN.document_vectors(TEXTS)
+    table = pa.table({"text": TEXTS})
+    pq.write_table(table, tmp_path / "t.parquet")
+    sources: list[Any] = [
+        iter(TEXTS),
+        Texts.from_strings(TEXTS),
+        [Texts.from_strings(TEXTS[:2]), *TEXTS[2:]],
+        table.column("text"),
+        table,
+        tmp_path / "t.parquet",
+    ]
+    for source in sources:
+        np.testing.assert_array_equal(KNOWN.document_vectors(source), expected)
+
+
+def test_the_analyzer_of_the_training_is_used() -> None:
+    saved = {"analyzer": Analyzer(tokenizer="space", lowercase=False).to_dict()}
+    known = WordVectors(["Cat!", "cat"], [[1.0], [2.0]], settings=saved)
+    assert known.document_vectors(["Cat!", "cat"]).tolist() == [[1.0], [2.0]]
+    assert known.document_vectors(["Cat!", "cat"], Analyzer()).tolist() == [[2.0], [2.0]]
+
+
+def test_pieces_make_words_known() -> None:
+    class Pieces:
+        arrays: dict[str, Any] = {}  # noqa: RUF012
+        settings: dict[str, Any] = {}  # noqa: RUF012
+
+        def vectors_of(self, words: list[str]) -> Any:
+            return np.array([[len(word)] * 4 for word in words], np.float32)
+
+    known = WordVectors(WORDS, ARRAY, COUNTS, subwords=Pieces())
+    found = known.document_vectors(["cat unknown", "nothing"])
+    np.testing.assert_allclose(found, [(ARRAY[0] + 7) / 2, [7] * 4], atol=1e-6)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(1, 30), st.integers(1, 8), st.integers(0, 2**32))
+def test_the_component_is_the_first_singular_vector(n: int, d: int, seed: int) -> None:
+    rows = np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32)
+    rows[:, 0] += 3  # so that one direction stands out
+    found = first_component(rows)
+    expected = np.linalg.svd(rows.astype(float))[2][0]
+    assert abs(found @ expected) == pytest.approx(1, abs=1e-5)
+    assert found[np.abs(found).argmax()] > 0
+
+
+def test_bad_settings_and_texts() -> None:
+    for wrong in ({"method": "median"}, {"a": 0}, {"a": float("inf")}, {"threads": 0}):
+        with pytest.raises(SettingsError):
+            DocumentVectors(KNOWN, **wrong)  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="int"):
+        KNOWN.document_vectors(7)
+    with pytest.raises(DataError, match="text 1"):
+        KNOWN.document_vectors(["a", None])

@@ -1,0 +1,51 @@
+"""Vectors of words never seen, from their n-grams."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastseq.errors import FormatError
+from fastseq.store.fasttext_bin import read_fasttext
+from fastseq.text.subwords import Subwords
+from fastseq.vectors.pieces import SubwordVectors
+from fastseq.vectors.words import WordVectors
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "vectors"
+
+
+def test_a_model_of_fasttext_has_vectors_for_every_word(tmp_path):
+    wanted = json.loads((GOLDEN / "gensim.json").read_text("utf-8"))
+    words = wanted["words"] + list(wanted["unknown"])
+    known = WordVectors.load(GOLDEN / "gensim.bin")
+    found = known.vectors_of(words)
+    theirs = wanted["vectors"] + list(wanted["unknown"].values())
+    np.testing.assert_allclose(found, theirs, atol=1e-6)
+    known.save(tmp_path / "folder")
+    np.testing.assert_array_equal(WordVectors.load(tmp_path / "folder").vectors_of(words), found)
+    assert not any(word in known for word in wanted["unknown"])
+
+
+def test_a_word_is_the_mean_of_its_n_grams():
+    grams = Subwords(2, 3, 50)
+    table = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
+    pieces = SubwordVectors(grams, table)
+    file = read_fasttext(GOLDEN / "gensim.bin")
+    assert SubwordVectors.from_fasttext(file).grams.buckets == file.settings.buckets
+    from tests.naive.subwords import buckets
+
+    ids = buckets("over", 2, 3, 50)
+    np.testing.assert_allclose(pieces.vectors_of(["over"])[0], table[ids].mean(axis=0), rtol=1e-5)
+
+
+def test_settings_and_array_must_fit():
+    table = np.zeros((5, 4), np.float32)
+    settings = {"subwords": {"low": 3, "high": 6, "buckets": 6}}
+    with pytest.raises(FormatError, match="6 buckets"):
+        SubwordVectors.from_folder({"subwords": table}, settings)
+    with pytest.raises(FormatError, match="damaged"):
+        SubwordVectors.from_folder({}, settings)
+    assert SubwordVectors.from_folder({"subwords": table}, {}) is None

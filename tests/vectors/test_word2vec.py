@@ -1,0 +1,216 @@
+"""Word2Vec from a corpus to vectors: what it learns, repeats, resumes, refuses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from fastseq.errors import DataError, FormatError, NotFittedError, SettingsError
+from fastseq.text.analyzer import Analyzer
+from fastseq.vectors import training
+from fastseq.vectors.word2vec import Word2Vec
+from fastseq.vectors.words import WordVectors
+
+TOPICS = (
+    ["apple", "pear", "plum", "cherry", "peach"],
+    ["river", "lake", "sea", "ocean", "pond"],
+    ["king", "queen", "prince", "duke", "earl"],
+)
+
+
+def texts(count=600, seed=0):
+    """Sentences of words of one topic each, common words between them."""
+    rng = np.random.default_rng(seed)
+    return [
+        " ".join(rng.choice([*TOPICS[i % 3], *TOPICS[i % 3], "the", "of", "and"], 12).tolist())
+        for i in range(count)
+    ]
+
+
+def small(**settings):
+    settings = {"dimensions": 16, "epochs": 8, "sample": 0.0, "threads": 1, **settings}
+    return Word2Vec(**settings)
+
+
+def coherence(vectors):
+    """The share of words whose nearest word is of their topic."""
+    right = 0
+    for topic in TOPICS:
+        for word in topic:
+            others = [w for w, _ in vectors.neighbors(word, 17) if w not in ("the", "of", "and")]
+            right += others[0] in topic
+    return right / 15
+
+
+@pytest.mark.parametrize("architecture", ["skipgram", "cbow"])
+@pytest.mark.parametrize("loss", ["negative", "hierarchical"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_words_of_a_topic_are_near_each_other(architecture, loss, threads):
+    model = small(architecture=architecture, loss=loss, threads=threads, learning_rate=0.05)
+    model.fit(texts())
+    assert coherence(model.vectors_) == 1.0
+    losses = model.history_["train_loss"]
+    assert losses[-1] < losses[0]
+
+
+def test_words_stand_by_frequency_with_their_counts():
+    lines = ["bb bb bb cc cc cc cc aa aa aa aa", "dd dd bb", "aa"]
+    found = small(epochs=1, min_count=3).fit(lines).vectors_
+    assert found.words == ["aa", "bb", "cc"]  # of equals the first in the text
+    assert found.counts.tolist() == [5, 4, 4]
+
+
+def test_one_thread_and_a_seed_repeat_bit_for_bit():
+    one, two, other = (small(seed=seed).fit(texts(100)).vectors_.vectors for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, two)
+    assert abs(one - other).max() > 1e-3
+
+
+def test_a_training_that_was_stopped_goes_on_to_the_same_bits(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "ROUND", 500)
+    corpus = texts(200)
+    whole = small(epochs=3).fit(corpus).vectors_.vectors
+    rounds = 0
+
+    def stop(progress):
+        nonlocal rounds
+        rounds += 1
+        if rounds == 7:
+            raise KeyboardInterrupt
+
+    # raised by a report the round is complete, but not saved: the checkpoint before it counts
+    with pytest.raises(KeyboardInterrupt):
+        small(epochs=3).fit(corpus, path=tmp_path / "v", report=stop, checkpoint_seconds=0.0)
+    resumed = small(epochs=3).fit(corpus, path=tmp_path / "v", resume=True)
+    np.testing.assert_array_equal(resumed.vectors_.vectors, whole)
+    assert resumed.history_["epoch"] == [1, 2, 3]
+
+
+def test_resuming_refuses_another_training(tmp_path):
+    def stop(progress):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        small(epochs=3).fit(texts(50), path=tmp_path / "v", report=stop, checkpoint_seconds=0.0)
+    with pytest.raises(SettingsError, match="window was 5 in that training, now 4"):
+        small(epochs=3, window=4).fit(texts(50), path=tmp_path / "v", resume=True)
+    with pytest.raises(SettingsError, match="cannot resume: checksum"):
+        small(epochs=3).fit(texts(50, seed=9), path=tmp_path / "v", resume=True)
+    with pytest.raises(SettingsError, match=r"did not end: resume \(--resume\)"):
+        small(epochs=3).fit(texts(50), path=tmp_path / "v")
+    file = next((tmp_path / "v" / "checkpoint").glob("data-*/array-0*"))
+    file.write_bytes(file.read_bytes()[:-4] + b"\0\0\1\0")
+    with pytest.raises(FormatError, match="checksum is wrong"):
+        small(epochs=3).fit(texts(50), path=tmp_path / "v", resume=True)
+
+
+def test_a_saved_model_is_what_was_trained(tmp_path):
+    model = small(architecture="cbow").fit(texts(60), path=tmp_path / "v")
+    loaded = Word2Vec.load(tmp_path / "v")
+    assert loaded.get_params() == {**model.get_params(), "analyzer": Analyzer()}
+    assert loaded.vectors_.words == model.vectors_.words
+    np.testing.assert_array_equal(loaded.vectors_.vectors, model.vectors_.vectors)
+    np.testing.assert_array_equal(loaded.vectors_.counts, model.vectors_.counts)
+    assert loaded.history_ == model.history_
+    assert WordVectors.load(tmp_path / "v").words == model.vectors_.words
+    with pytest.raises(SettingsError, match="already stands"):
+        small().fit(texts(60), path=tmp_path / "v")
+    small(epochs=1).fit(texts(60), path=tmp_path / "v", overwrite=True)
+
+
+def test_training_goes_on_from_vectors_with_new_words():
+    first = small(epochs=2).fit(texts(100)).vectors_
+    more = [t.replace("apple", "quince") for t in texts(100, seed=1)]
+    second = small(epochs=2, learning_rate=1e-6).fit(more, start=first).vectors_
+    assert second.words[: len(first.words)] == first.words
+    assert second.words[len(first.words) :] == ["quince"]
+    np.testing.assert_allclose(second.vectors[: len(first.words)], first.vectors, atol=1e-3)
+    assert second.counts[first.index("apple")] == first.counts[first.index("apple")]
+    with pytest.raises(SettingsError, match="have 16 dimensions, but dimensions is 8"):
+        small(dimensions=8).fit(more, start=first)
+
+
+def test_held_out_text_is_measured():
+    model = small(epochs=6).fit(texts(), valid=texts(60, seed=5))
+    losses = model.history_["valid_loss"]
+    assert len(losses) == 6
+    assert losses[-1] < losses[0]
+    random = small(epochs=6).fit(texts(), valid=["apple sea king plum lake duke"] * 20)
+    assert losses[-1] < random.history_["valid_loss"][-1]
+
+
+def test_parquet_tables_and_strings_are_one_corpus(tmp_path):
+    lines = texts(40)
+    pq.write_table(pa.table({"title": ["x"] * 40, "body": lines}), tmp_path / "c.parquet")
+    of_strings = small(epochs=1).fit(lines).vectors_
+    table = pq.read_table(tmp_path / "c.parquet")
+    for source in ([tmp_path / "c.parquet"], str(tmp_path / "c.parquet"), table):
+        found = small(epochs=1).fit(source, text_column="body").vectors_
+        assert found.words == of_strings.words
+        np.testing.assert_array_equal(found.vectors, of_strings.vectors)
+
+
+def test_a_small_memory_gives_the_same_vectors():
+    lines = texts(300)
+    held = small(epochs=1).fit(lines).vectors_.vectors
+    spilled = small(epochs=1, memory=1024).fit(lines).vectors_.vectors
+    np.testing.assert_array_equal(held, spilled)
+
+
+def test_a_long_sentence_is_read_to_its_end():
+    rng = np.random.default_rng(0)
+    words = rng.choice([f"w{i}" for i in range(50)], 30_000).tolist()
+    model = small(epochs=1, min_count=1).fit([" ".join(words)])
+    assert model.vectors_.counts.sum() == 30_000
+    assert model.history_["words_kept"] == [30_000]
+
+
+def test_frequent_words_are_thinned_out():
+    kept = small(epochs=1, sample=0.01).fit(texts()).history_["words_kept"][0]
+    assert 0.1 * 7200 < kept < 0.7 * 7200
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"dimensions": 0}, "dimensions must be .* not 0"),
+        ({"architecture": "glove"}, "architecture is 'glove'"),
+        ({"loss": "softmax"}, "loss is 'softmax'"),
+        ({"window": 0}, "window must be .* not 0"),
+        ({"negatives": 0}, "negatives must be .* not 0"),
+        ({"sample": 2.0}, "sample must be .* not 2.0"),
+        ({"power": -1.0}, "power must be .* not -1.0"),
+        ({"epochs": 0}, "epochs must be .* not 0"),
+        ({"min_count": 0}, "min_count must be .* not 0"),
+        ({"learning_rate": -1}, "learning_rate must be .* not -1"),
+        ({"analyzer": "word"}, "analyzer is 'word'"),
+        ({"analyzer": Analyzer(ngrams=(1, 2))}, "without n-grams"),
+        ({"seed": -1}, "seed must be .* not -1"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, message):
+    with pytest.raises(SettingsError, match=message):
+        small(**settings).fit(texts(5))
+
+
+def test_a_corpus_without_words_is_refused():
+    with pytest.raises(DataError, match="no words in the corpus"):
+        small().fit(["", " "])
+    with pytest.raises(DataError, match=r"none of .* 2 words occurs 5 times .*frequent 2"):
+        small().fit(["one two", "two"])
+    with pytest.raises(DataError, match="none of the corpus's 1 words is in the vocabulary"):
+        small().fit(texts(50), valid=["elsewhere"])
+
+
+def test_nothing_is_there_before_fit():
+    with pytest.raises(NotFittedError):
+        _ = Word2Vec().vectors_
+
+
+def test_a_loss_that_is_not_finite_stops_the_training():
+    from fastseq.errors import TrainingError
+
+    with pytest.raises(TrainingError, match="expected a lower learning_rate"):
+        small(learning_rate=10.0, epochs=400, negatives=50, architecture="cbow").fit(texts(100))
