@@ -22,7 +22,8 @@ FILE = click.Path(path_type=Path)
 @click.argument("vectors", type=FILE)
 @click.argument("output", metavar="FILE", type=FILE)
 @click.option(
-    "--form",
+    "--format",
+    "form",
     type=click.Choice(["text", "binary", "parquet"]),
     help="word2vec's text or binary form, or Parquet (word, vector).  [default: by the suffix: "
     ".vec and .txt, .bin, .parquet; the first three also with .gz]",

@@ -118,14 +118,13 @@ def word2vec(
     Every row of CORPUS is a sentence. Words that stand in like surroundings get vectors that are
     near each other: see `fastseq neighbors`, `analogy` and `test-vectors`.
     """
+    from fastseq.store.vector_folder import is_begun
     from fastseq.vectors.word2vec import Word2Vec
-    from fastseq.vectors.words import WordVectors
 
     names = set(Word2Vec().get_params()) - {"analyzer", "threads"}
     settings = {name: given.pop(name) for name in names}
     model = Word2Vec(**settings, analyzer=analyzer_of(**given), threads=common.threads)
-    begun = None if start is None else WordVectors.load(start)
-    if begun is not None and start is not None and start.resolve() == path.resolve():
+    if start is not None and start.resolve() == path.resolve():
         raise SettingsError(f"{path}: is what to go on from, choose another output")
     common.announce_compilation()
     began = time.perf_counter()
@@ -133,11 +132,11 @@ def word2vec(
         try:
             model.fit(
                 list(corpus), valid=None if valid is None else [valid], path=path,
-                text_column=list(text_columns) or None, start=begun, overwrite=overwrite,
+                text_column=list(text_columns) or None, start=start, overwrite=overwrite,
                 resume=resume, report=report,
             )  # fmt: skip
         except KeyboardInterrupt:
-            if report.began:
+            if is_begun(path):
                 raise Interrupted(
                     f"Interrupted; the checkpoint in {path} is kept: the same command with "
                     "--resume goes on from it"
@@ -151,10 +150,15 @@ def word2vec(
         ("words", f"{len(found):,}"),
         ("dimensions", found.dimensions),
         ("epochs", len(history["epoch"])),
-        ("training loss", history["train_loss"][-1]),
+        ("training loss", _loss(history["train_loss"][-1])),
     ]
     if "valid_loss" in history:
-        pairs.append(("validation loss", history["valid_loss"][-1]))
-    speed = sum(history["words"]) / max(sum(history["seconds"]), 1e-9)
+        pairs.append(("validation loss", _loss(history["valid_loss"][-1])))
+    words, seconds = (sum(filter(None, history[name])) for name in ("words", "seconds"))
+    speed = words / max(seconds, 1e-9)
     spent = time.perf_counter() - began
     write_pairs([*pairs, ("time", f"{spent:.2f} s ({speed:,.0f} words/s)")])
+
+
+def _loss(value: float | None) -> float | str:
+    return "not measured: no two words met" if value is None else value

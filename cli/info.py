@@ -90,8 +90,10 @@ def _is_known(said: dict[str, Any]) -> bool:
     from fastseq.models import folder
     from fastseq.models.loop import checkpoint
     from fastseq.store import vector_folder
+    from fastseq.vectors import checkpoint as of_vectors
 
-    versions = {part.KIND: part.VERSION for part in (folder, checkpoint, vector_folder)}
+    parts = (folder, checkpoint, vector_folder, of_vectors)
+    versions = {part.KIND: part.VERSION for part in parts}
     return bool(said["format_version"] == versions[said["kind"]])
 
 
@@ -151,7 +153,22 @@ def _of_checkpoint(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         yield name, f"{value:g}" if isinstance(value, float) else _listed(value)
 
 
-_OF_KIND = {"model": _of_model, "checkpoint": _of_checkpoint, "vectors": _of_vectors}
+def _of_vectors_checkpoint(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """How far the training came, and with which settings."""
+    settings, state = said["settings"]["identity"], said["statistics"]["state"]
+    yield "epochs done", f"{state['epoch']:,} of {settings['epochs']:,}"
+    yield "rounds in the next", _number(state["round"])
+    for name, value in _flat(settings):
+        if name not in ("corpus", "valid", "start"):
+            yield name, f"{value:g}" if isinstance(value, float) else _listed(value)
+
+
+_OF_KIND = {
+    "model": _of_model,
+    "checkpoint": _of_checkpoint,
+    "vectors": _of_vectors,
+    "vectors checkpoint": _of_vectors_checkpoint,
+}
 
 
 def _last_epoch(path: Path, columns: dict[str, list[str]]) -> dict[str, Any] | None:

@@ -30,7 +30,8 @@ def command(common: Common, vectors: Path, words: tuple[str, ...], k: int, form:
     """Find the words nearest to each WORD, by the cosine of their vectors.
 
     VECTORS is a folder of word vectors, or a file in word2vec's text or binary form, GloVe's or
-    fastText's text, or Parquet (word, vector). JSON is a list of {query, rank, word, score}.
+    fastText's text, a model of fastText's (.bin, which knows every word), or Parquet (word,
+    vector). JSON is a list of {query, rank, word, score}.
     """
     from fastseq.settings import whole
     from fastseq.vectors.words import WordVectors

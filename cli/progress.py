@@ -176,20 +176,13 @@ def _clock(seconds: float) -> str:
 
 
 class VectorsTraining:
-    """Told by a training of word vectors how far it has come.
-
-    began  whether a round of it was done
-    """
+    """Told by a training of word vectors how far it has come."""
 
     def __init__(self, common: Common, shown: Progress | None = None) -> None:
         self._common = common
         self._shown = shown
         self._task = None if shown is None else shown.add_task("read", total=None, said="")
         self._last: VectorsProgress | None = None
-
-    @property
-    def began(self) -> bool:
-        return self._last is not None
 
     def __call__(self, now: VectorsProgress) -> None:
         if self._last is not None and self._last.epoch != now.epoch:
@@ -201,7 +194,7 @@ class VectorsTraining:
                 description=f"epoch {now.epoch}/{now.epochs}",
                 completed=now.share,
                 total=1.0,
-                said=f"{_of(now)}, {now.seconds_left:,.0f} s left",
+                said=f"{_of(now)}, {_clock(now.seconds_left)} left",
             )
 
     def end_epoch(self) -> None:

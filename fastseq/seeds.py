@@ -13,7 +13,7 @@ def mixed_key(*parts: int) -> int:
     """
     key = 0
     for part in parts:
-        key = (key ^ (part & _64_BITS)) + 0x9E3779B97F4A7C15 & _64_BITS
+        key = (key ^ (int(part) & _64_BITS)) + 0x9E3779B97F4A7C15 & _64_BITS
         key = (key ^ key >> 30) * 0xBF58476D1CE4E5B9 & _64_BITS
         key = (key ^ key >> 27) * 0x94D049BB133111EB & _64_BITS
         key ^= key >> 31

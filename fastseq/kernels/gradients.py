@@ -23,7 +23,7 @@ from fastseq.kernels.simd.tiles import address, tiles
 from fastseq.kernels.simd.width import LANES
 
 RECORDS = 8  # records of gates whose products are added up before the next column of panels
-TOGETHER = 64  # gates of a row that are packed at once; they and a vector are ROWS at most
+TOGETHER = 64  # gates of a row that are packed at once, and no less than a record of four slots
 
 
 @jit

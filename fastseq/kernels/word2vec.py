@@ -98,11 +98,11 @@ def train_words(
         rate = first_rate + (last_rate - first_rate) * (start / n)
         count = _thin_out(kept, tokens, start, end, keep, state)
         seen[0] += end - start
-        seen[1] += count
         _train_sentence(
             inputs, outputs, kept, count, alias, paths, nodes, codes, window, negatives, cbow,
             np.float32(rate), state, work, lists, seen, loss_every,
         )  # fmt: skip
+        seen[1] += count
         start = end
 
 

@@ -24,13 +24,15 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.errors import DataError, FormatError
+from fastseq.errors import DataError, FormatError, SettingsError
 from fastseq.store.folder import Folder
+from fastseq.store.manifest import MANIFEST
 from fastseq.store.tables import write_columns
 from fastseq.store.vector_checks import check_counts, check_finite, check_words
 from fastseq.store.writer import FolderWriter
@@ -76,48 +78,97 @@ class VectorsContent:
         return self.arrays[MAIN]
 
 
-def write_vectors(
-    path: str | Path,
-    words: Sequence[str],
-    arrays: Mapping[str, npt.NDArray[Any]],
-    counts: Int64 | None = None,
-    settings: Mapping[str, Any] | None = None,
-    statistics: Mapping[str, Any] | None = None,
-    overwrite: bool = False,
-    keep_checkpoint: bool = False,
-) -> None:
-    """Write word vectors, whole or not at all; the same content gives the same bytes.
+class VectorsWriter:
+    """A place where word vectors are trained and then written; a context manager.
+
+    The place is taken when the block begins, so that two trainings cannot share it and that a
+    place that is refused is refused before training. What stands there stands until `commit`.
 
     Parameters
     ----------
-    words : V different strings, none of them empty
-    arrays : "vectors" [V, d], and any others. Floating-point numbers are written as float32
-    counts : int64[V], or None
-    settings, statistics : JSON; numbers are finite
-    overwrite : replace the vectors that stand there
-    keep_checkpoint : leave a checkpoint in the folder, which is of the training of these vectors
+    path : the folder, made where missing
+    overwrite : standing vectors may be replaced, and a checkpoint forgotten
+    resume : the checkpoint there may be continued
 
     Raises
     ------
-    DataError
-        Words that are empty, there twice or no valid Unicode, another number of words than of
-        vectors or counts, an array of another type or with a number that is not finite.
     SettingsError
-        Something stands there and `overwrite` is False, or it is not word vectors.
+        Vectors stand there, or the checkpoint of a training that did not end, and neither was
+        said; `resume` where a training has ended; another kind of folder, or not ours at all.
     FastseqError
-        The system refuses, or another process writes there.
+        Another process trains there, or the system refuses.
     """
-    plain = {name: _plain(name, array) for name, array in sorted(arrays.items())}
-    # wide numbers first, so that all are aligned
-    plain = dict(sorted(plain.items(), key=lambda each: -each[1].itemsize))
-    V, d = _shape_of(plain)
-    check_words(words, V)
-    columns: dict[str, Any] = {"word": list(words), "count": [None] * V}
-    if counts is not None:
-        columns["count"] = check_counts(counts, V)
-    with FolderWriter(
-        path, KIND, VERSION, overwrite, beside=(WORDS, VECTORS), inside=(CHECKPOINT,)
-    ) as writer:
+
+    def __init__(self, path: str | Path, overwrite: bool = False, resume: bool = False) -> None:
+        self.path = Path(path)
+        self._overwrite = overwrite
+        self._resume = resume
+        self._writer = FolderWriter(
+            path, KIND, VERSION, overwrite or resume, beside=(WORDS, VECTORS), inside=(CHECKPOINT,)
+        )
+
+    def __enter__(self) -> VectorsWriter:
+        stands, begun = (self.path / MANIFEST).exists(), is_begun(self.path)
+        if not self._overwrite:
+            further = "overwrite (--overwrite) to replace it"
+            if begun and not self._resume:
+                raise SettingsError(
+                    f"{self.path} holds the checkpoint of a training that did not end: resume "
+                    f"(--resume) to go on with it, or {further}"
+                )
+            if stands and not begun:
+                raise SettingsError(
+                    f"{self.path} already stands: start (--start) from it to train it further, in "
+                    f"another place, or {further}"
+                )
+        self._writer.__enter__()
+        if begun and not self._resume:
+            shutil.rmtree(self.path / CHECKPOINT, ignore_errors=True)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._writer.__exit__(kind, error, traceback)
+
+    def commit(
+        self,
+        words: Sequence[str],
+        arrays: Mapping[str, npt.NDArray[Any]],
+        counts: Int64 | None = None,
+        settings: Mapping[str, Any] | None = None,
+        statistics: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write the vectors, whole or not at all; the same content gives the same bytes. A
+        checkpoint there has had its day, and goes.
+
+        Parameters
+        ----------
+        words : V different strings, none of them empty
+        arrays : "vectors" [V, d], and any others. Floating-point numbers are written as float32
+        counts : int64[V], or None
+        settings, statistics : JSON; numbers are finite
+
+        Raises
+        ------
+        DataError
+            Words that are empty, there twice or no valid Unicode, another number of words than of
+            vectors or counts, an array of another type or with a number that is not finite.
+        FastseqError
+            The system refuses; what stood before still stands.
+        """
+        plain = {name: _plain(name, array) for name, array in sorted(arrays.items())}
+        # wide numbers first, so that all are aligned
+        plain = dict(sorted(plain.items(), key=lambda each: -each[1].itemsize))
+        V, d = _shape_of(plain)
+        check_words(words, V)
+        columns: dict[str, Any] = {"word": list(words), "count": [None] * V}
+        if counts is not None:
+            columns["count"] = check_counts(counts, V)
+        writer = self._writer
         write_columns(writer.path(WORDS), columns)
         writer.adopt(WORDS)
         file = writer.create(VECTORS)
@@ -127,8 +178,26 @@ def write_vectors(
                 file.append(array.reshape(-1).view(np.uint8).data)
         writer.close(file)
         writer.commit(settings or {}, {"words": V, "dimensions": d, **(statistics or {})})
-        if not keep_checkpoint:  # one there is of what stood before
-            shutil.rmtree(Path(path) / CHECKPOINT, ignore_errors=True)
+        shutil.rmtree(self.path / CHECKPOINT, ignore_errors=True)
+
+
+def is_begun(path: str | Path) -> bool:
+    """Whether a training left a checkpoint in the folder."""
+    return (Path(path) / CHECKPOINT / MANIFEST).exists()
+
+
+def write_vectors(
+    path: str | Path,
+    words: Sequence[str],
+    arrays: Mapping[str, npt.NDArray[Any]],
+    counts: Int64 | None = None,
+    settings: Mapping[str, Any] | None = None,
+    statistics: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write word vectors that are trained already. As VectorsWriter and its `commit`."""
+    with VectorsWriter(path, overwrite) as writer:
+        writer.commit(words, arrays, counts, settings, statistics)
 
 
 def read_vectors(path: str | Path) -> VectorsContent:
@@ -141,6 +210,10 @@ def read_vectors(path: str | Path) -> VectorsContent:
         it must be.
     """
     root = Path(path)
+    if is_begun(root) and not (root / MANIFEST).exists():
+        raise FormatError(
+            f"{root}: holds the checkpoint of a training that did not end: resume it first"
+        )
     folder = Folder.open(root, KIND, {VERSION})
     words, found = folder.columns(WORDS, ["word", "count"])
     arrays = _mapped(folder.buffer(VECTORS), folder.path(VECTORS))

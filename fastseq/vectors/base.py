@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
 from fastseq.errors import FormatError, NotFittedError, SettingsError
-from fastseq.manners import Manners
+from fastseq.interrupts import Interrupts
+from fastseq.manners import Manners, plain
 from fastseq.settings import parse_size, real, seed_number, thread_count, whole
 from fastseq.store.corpus import Corpus
-from fastseq.store.manifest import MANIFEST
 from fastseq.store.texts import is_source
-from fastseq.store.vector_folder import read_vectors, write_vectors
+from fastseq.store.vector_folder import VectorsWriter, is_begun, read_vectors, write_vectors
 from fastseq.text.analyzer import Analyzer
 from fastseq.threads import Team
-from fastseq.types import Float32, Texts
-from fastseq.vectors.checkpoint import Checkpoint, is_begun
+from fastseq.types import Float32, Int64, Texts
+from fastseq.vectors.checkpoint import Checkpoint
 from fastseq.vectors.sentences import Sentences, read_sentences
-from fastseq.vectors.training import Objective, Report, Settings, State, train
+from fastseq.vectors.training import History, Objective, Report, Settings, State, train
 from fastseq.vectors.words import WordVectors
 
 # settings of one run, not of what is learned
@@ -33,6 +35,10 @@ class Learner(Objective, Protocol):
     """What a model trains. `dimensions` of the W columns of its arrays count, the rest is zero."""
 
     dimensions: int
+
+    def go_on(self, arrays: Mapping[str, Float32]) -> None:
+        """Begin with what was learned before: "vectors" of the first words, and what else there
+        is of use."""
 
 
 class VectorModel(Manners, ABC):
@@ -52,7 +58,7 @@ class VectorModel(Manners, ABC):
     memory: str | int
 
     _vectors: WordVectors | None = None
-    _history: dict[str, list[float]] | None = None
+    _history: History | None = None
     _further: Mapping[str, Float32] | None = None  # arrays beside the vectors, for further training
 
     # ---- training
@@ -63,7 +69,7 @@ class VectorModel(Manners, ABC):
         *,
         valid: Any = None,
         text_column: str | Sequence[str] | None = None,
-        start: WordVectors | None = None,
+        start: WordVectors | VectorModel | str | Path | None = None,
         path: str | Path | None = None,
         overwrite: bool = False,
         resume: bool = False,
@@ -78,11 +84,12 @@ class VectorModel(Manners, ABC):
             strings. Every row is a sentence, whatever its length
         valid : of the same kind: text whose loss is measured after every epoch
         text_column : unless given, `text` or the only column of strings
-        start : vectors to go on from. Their words stay, in their order, and new ones come after
-            them; with vectors that this model trained, what it predicts by goes on as well
-        path : the folder to save in when done, with checkpoints on the way
+        start : vectors to go on from: WordVectors, a model, or where they stand. Their words
+            stay, in their order, and new ones come after them; what a model or its folder
+            predicts by goes on as well, but for the tree of the hierarchical loss
+        path : the folder to save in when done, with checkpoints on the way; it is taken at once
         overwrite : replace what stands there
-        resume : go on from the checkpoint there; from the beginning where there is none
+        resume : go on from the checkpoint there; from the beginning where nothing is there
         checkpoint_seconds : between two checkpoints, about
         report : told after every round how far training has come
 
@@ -99,36 +106,43 @@ class VectorModel(Manners, ABC):
             Ctrl-C, after the round under way; with a `path` it is saved.
         """
         self.check()
-        if path is not None:
-            _refuse(Path(path), overwrite, resume)
+        if resume and path is None:
+            raise SettingsError("resume needs the path of what to go on with")
+        source = _source(corpus, text_column)
+        begun = None if start is None else _start(start)
         team = Team(thread_count(self.threads))
-        sentences = self._read(corpus, text_column, team, start)
-        held_out = None
-        if valid is not None:
-            held_out = read_sentences(
-                _source(valid, text_column), self._analyzer(), team.threads,
-                known=sentences.words, fixed=True, memory=parse_size(self.memory),
+        place = nullcontext() if path is None else VectorsWriter(path, overwrite, resume)
+        with place as writer, Interrupts() as interrupts:
+            sentences = self._read(source, team, begun)
+            held_out = None
+            if valid is not None:
+                held_out = read_sentences(
+                    _source(valid, text_column), self._analyzer(), team.threads,
+                    known=sentences.words, fixed=True, memory=parse_size(self.memory),
+                )  # fmt: skip
+            learner = self._objective(sentences, team.threads)
+            if begun is not None:
+                learner.go_on(begun.arrays)
+            state, save = State(), None
+            if path is not None:
+                checkpoint = Checkpoint(path, self._identity(sentences, held_out, begun))
+                if resume and is_begun(path):
+                    state = checkpoint.load(learner.arrays)
+
+                def save(state: State) -> None:
+                    checkpoint.save(state, learner.arrays)
+
+            settings = Settings(
+                self.epochs, float(self.first_rate), float(min(self.last_rate, self.first_rate)),
+                int(self.seed),
+                checkpoint_seconds,
             )  # fmt: skip
-        learner = self._objective(sentences, team.threads)
-        if start is not None:
-            _go_on(learner.arrays, start)
-        state, save = State(), None
-        if path is not None:
-            checkpoint = Checkpoint(path, self._identity(sentences, start))
-            if resume and is_begun(path):
-                state = checkpoint.load(learner.arrays)
-
-            def save(state: State) -> None:
-                checkpoint.save(state, learner.arrays)
-
-        settings = Settings(
-            self.epochs, self.first_rate, min(self.last_rate, self.first_rate), self.seed,
-            checkpoint_seconds,
-        )  # fmt: skip
-        train(learner, sentences, settings, team, state, held_out, report, save)
-        self._keep(learner, sentences, state, start)
-        if path is not None:
-            self.save(path, overwrite=True)
+            train(learner, sentences, settings, team, state, held_out, report, save)
+            interrupts.hold()  # what took hours is not to be lost in the second that writes it
+            self._keep(learner, sentences, state, begun)
+            if writer is not None:
+                writer.commit(*self._content())
+            interrupts.release()
         return self
 
     def check(self) -> None:
@@ -161,41 +175,40 @@ class VectorModel(Manners, ABC):
     def _analyzer(self) -> Analyzer:
         return self.analyzer if self.analyzer is not None else Analyzer()
 
-    def _read(
-        self, corpus: Any, text_column: Any, team: Team, start: WordVectors | None
-    ) -> Sentences:
-        if start is not None and start.vectors.shape[1] != self.dimensions:
+    def _read(self, source: Any, team: Team, start: _Start | None) -> Sentences:
+        if start is not None and start.dimensions != self.dimensions:
             raise SettingsError(
-                f"the vectors to go on from have {start.vectors.shape[1]} dimensions, but "
-                f"dimensions is {self.dimensions}; expected the same"
+                f"the vectors to go on from have {start.dimensions} dimensions, but dimensions "
+                f"is {self.dimensions}; expected the same"
             )
         return read_sentences(
-            _source(corpus, text_column), self._analyzer(), team.threads,
+            source, self._analyzer(), team.threads,
             min_count=self.min_count, most=self.max_vocabulary,
             known=None if start is None else Texts.from_strings(start.words),
             memory=parse_size(self.memory),
         )  # fmt: skip
 
-    def _identity(self, sentences: Sentences, start: WordVectors | None) -> dict[str, Any]:
+    def _identity(
+        self, sentences: Sentences, held_out: Sentences | None, start: _Start | None
+    ) -> dict[str, Any]:
         """What makes a training the same one."""
         settings = self._settings()
         return {
             **{name: settings[name] for name in settings if name not in RUN},
             "threads": thread_count(self.threads),
-            "words": len(sentences.words),
-            "tokens": len(sentences.tokens),
-            "checksum": zlib.crc32(sentences.words.data.data, zlib.crc32(sentences.tokens.data)),
-            "start": None if start is None else zlib.crc32(start.vectors.data),
+            "corpus": _checksum(sentences.words.data, sentences.tokens, sentences.ends),
+            "valid": None if held_out is None else _checksum(held_out.tokens, held_out.ends),
+            "start": None if start is None else _checksum(*start.arrays.values()),
         }
 
     def _settings(self) -> dict[str, Any]:
         """The settings as JSON has them."""
-        said = self.get_params()
+        said = {name: plain(value) for name, value in self.get_params().items()}
         said["analyzer"] = self._analyzer().to_dict()
         return said
 
     def _keep(
-        self, learner: Learner, sentences: Sentences, state: State, start: WordVectors | None
+        self, learner: Learner, sentences: Sentences, state: State, start: _Start | None
     ) -> None:
         counts = sentences.counts.copy()
         if start is not None and start.counts is not None:
@@ -223,7 +236,7 @@ class VectorModel(Manners, ABC):
         return self._vectors
 
     @property
-    def history_(self) -> dict[str, list[float]]:
+    def history_(self) -> History:
         """{name: a value for each epoch}: epoch, train_loss, valid_loss where text was held out,
         words, words_kept, seconds, words_per_second. Raises NotFittedError before `fit`."""
         self.vectors_  # noqa: B018
@@ -233,11 +246,15 @@ class VectorModel(Manners, ABC):
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write the vectors, and what further training needs. Errors as WordVectors.save."""
+        write_vectors(path, *self._content(), overwrite=overwrite)
+
+    def _content(
+        self,
+    ) -> tuple[list[str], dict[str, Float32], Int64 | None, dict[str, Any], dict[str, Any]]:
+        """Words, arrays, counts, settings and statistics, as they are written."""
         found = self.vectors_
-        write_vectors(
-            path, found.words, {"vectors": found.vectors, **(self._further or {})}, found.counts,
-            found.settings, found.statistics, overwrite, keep_checkpoint=is_begun(path),
-        )  # fmt: skip
+        arrays = {"vectors": found.vectors, **(self._further or {})}
+        return found.words, arrays, found.counts, found.settings, found.statistics
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -252,35 +269,71 @@ class VectorModel(Manners, ABC):
         try:
             settings["analyzer"] = Analyzer.from_dict(settings["analyzer"])
             made = cls(**settings)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise FormatError(
                 f"{path}: settings that this version does not know: {error}"
             ) from None
-        made._vectors = WordVectors.load(path)
+        made._vectors = WordVectors.of_content(content)
         made._history = content.statistics.get("history", {})
         made._further = {n: a for n, a in content.arrays.items() if n != "vectors"}
         return made
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Start:
+    """What a training goes on from: "vectors" [V, d] among the arrays, and "output" where a model
+    left it."""
+
+    words: list[str]
+    counts: Int64 | None
+    arrays: dict[str, Float32]
+
+    @property
+    def dimensions(self) -> int:
+        return int(self.arrays["vectors"].shape[1])
+
+
+def _start(given: Any) -> _Start:
+    """Raises SettingsError for what holds no vectors; for a path what WordVectors.load raises."""
+    further: Mapping[str, Float32] = {}
+    if isinstance(given, str | Path):
+        if Path(given).is_dir():
+            content = read_vectors(given)
+            found, further = WordVectors.of_content(content), content.arrays
+        else:
+            found = WordVectors.load(given)
+    elif isinstance(given, VectorModel):
+        found, further = given.vectors_, given._further or {}
+    elif isinstance(given, WordVectors):
+        found = given
+    else:
+        raise SettingsError(
+            f"start is of type {type(given).__name__}; expected WordVectors, a model or a path"
+        )
+    return _Start(found.words, found.counts, {**further, "vectors": found.vectors})
+
+
+def _checksum(*arrays: Any) -> int:
+    """CRC-32 of arrays, one after the other."""
+    total = 0
+    for array in arrays:
+        total = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, total)
+    return total
+
+
 def _source(corpus: Any, text_column: str | Sequence[str] | None) -> Any:
     """A corpus as read_sentences takes it."""
-    paths = isinstance(corpus, list | tuple) and all(isinstance(part, Path) for part in corpus)
-    if paths or (text_column is not None and is_source(corpus)):
+    listed = isinstance(corpus, list | tuple)
+    if listed and corpus and all(isinstance(part, Path) for part in corpus):
         return Corpus.open(corpus, text_columns=text_column)
-    return corpus
-
-
-def _refuse(path: Path, overwrite: bool, resume: bool) -> None:
-    """Raise SettingsError, before anything is read, where the place is taken."""
-    stands = (path / MANIFEST).exists()
-    if (stands or is_begun(path)) and not (overwrite or resume):
-        what = "already stands" if stands else "holds the checkpoint of a training that did not end"
+    if listed and any(isinstance(part, str) and part.endswith(".parquet") for part in corpus):
         raise SettingsError(
-            f"{path} {what}: resume (--resume) to go on, or overwrite (--overwrite) to replace it"
+            "strings in a list are sentences, and one ends in .parquet: give files as Path objects"
         )
-
-
-def _go_on(arrays: dict[str, Float32], start: WordVectors) -> None:
-    """Begin with what others learned: their words are the first rows."""
-    V, d = start.vectors.shape
-    arrays["vectors"][:V, :d] = start.vectors
+    if text_column is not None and is_source(corpus):
+        return Corpus.open(corpus, text_columns=text_column)
+    if is_source(corpus) or hasattr(corpus, "chunks") or isinstance(corpus, Iterable):
+        return corpus
+    raise SettingsError(
+        f"cannot read text from a {type(corpus).__name__}; expected Parquet, a table or strings"
+    )

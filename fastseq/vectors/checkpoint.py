@@ -17,7 +17,6 @@ import numpy as np
 
 from fastseq.errors import FormatError, SettingsError
 from fastseq.store.folder import Folder
-from fastseq.store.manifest import MANIFEST
 from fastseq.store.vector_folder import CHECKPOINT
 from fastseq.store.writer import FolderWriter
 from fastseq.types import Float32
@@ -25,6 +24,13 @@ from fastseq.vectors.training import State
 
 KIND = "vectors checkpoint"
 VERSION = 1
+
+# entries of an identity that say what was read, not how
+DATA = {
+    "corpus": "the words of the corpus are",
+    "valid": "the words held out are",
+    "start": "the vectors to start from are",
+}
 
 
 class Checkpoint:
@@ -74,12 +80,10 @@ class Checkpoint:
             state = State(**folder.statistics["state"])
         except (KeyError, TypeError) as error:
             raise FormatError(f"{self.path}: damaged: its entries make no sense") from error
-        for name in sorted({*then, *self.identity}):
+        for name in {**self.identity, **then}:  # settings come before what the corpus is
             was, now = then.get(name), self.identity.get(name)
             if was != now:
-                raise SettingsError(
-                    f"{self.path}: cannot resume: {name} was {was!r} in that training, now {now!r}"
-                )
+                raise SettingsError(f"{self.path}: cannot resume: {_differs(name, was, now)}")
         if [[name, list(array.shape)] for name, array in arrays.items()] != names:
             raise FormatError(f"{self.path}: does not fit these settings: {names}")
         for number, array in enumerate(arrays.values()):
@@ -87,6 +91,7 @@ class Checkpoint:
         return state
 
 
-def is_begun(vectors: str | Path) -> bool:
-    """Whether a training left a checkpoint in the folder."""
-    return (Path(vectors) / CHECKPOINT / MANIFEST).exists()
+def _differs(name: str, was: Any, now: Any) -> str:
+    if name in DATA:
+        return f"{DATA[name]} not what they were in that training"
+    return f"{name} was {was!r} in that training, now {now!r}"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastseq.errors import FormatError
+from fastseq.errors import FormatError, SettingsError
 from fastseq.store.fasttext_bin import FastTextFile
 from fastseq.store.fasttext_model import means
 from fastseq.text.subwords import Subwords
@@ -50,12 +50,13 @@ class SubwordVectors:
             return None
         try:
             grams, table = Subwords(**settings[ARRAY]), arrays[ARRAY]
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, SettingsError) as error:
             raise FormatError(f"vectors of n-grams are damaged: {error}") from None
-        if table.ndim != 2 or len(table) != grams.buckets or table.dtype != np.float32:
+        shape = (grams.buckets, arrays["vectors"].shape[1])
+        if table.shape != shape or table.dtype != np.float32:
             raise FormatError(
-                f"vectors of n-grams are {table.dtype}{list(table.shape)}, expected float32 for "
-                f"{grams.buckets:,} buckets"
+                f"vectors of n-grams are {table.dtype}{list(table.shape)}, expected "
+                f"float32{list(shape)}"
             )
         return cls(grams, table)
 

@@ -85,6 +85,11 @@ def read_sentences(
     ends = np.cumsum(lengths)
     read = len(tokens)
     tokens = _renumbered(tokens, ends, mapping)
+    if np.diff(ends, prepend=0).max(initial=0) < 2:
+        raise DataError(
+            "no row of the corpus has two words that are kept: expected rows of several, or a "
+            "lower min_count"
+        )
     found = np.zeros(len(kept), np.int64)
     np.add.at(found, mapping[mapping >= 0], counts[mapping >= 0])
     return Sentences(kept, found, tokens, ends, read)
@@ -150,7 +155,7 @@ def _chosen(
 
 def _nothing_left(words: int, counts: Int64, min_count: int, fixed: bool) -> str:
     if not words:
-        return "no words in the corpus: expected texts that are not empty"
+        return "no words in the corpus, as the analyzer takes them: expected texts that have some"
     if fixed:
         return f"none of the corpus's {words:,} words is in the vocabulary"
     return (
@@ -161,7 +166,7 @@ def _nothing_left(words: int, counts: Int64, min_count: int, fixed: bool) -> str
 
 def _renumbered(tokens: Int32, ends: Int64, mapping: Int32) -> Int32:
     """The tokens that are kept under their new numbers, in place; `ends` moves along."""
-    written = done = 0
+    written = 0
     sentence = 0
     for start in range(0, len(tokens), _PIECE):
         piece = mapping[tokens[start : start + _PIECE]]
@@ -172,7 +177,6 @@ def _renumbered(tokens: Int32, ends: Int64, mapping: Int32) -> Int32:
         kept = piece[is_kept]
         tokens[written : written + len(kept)] = kept
         written += len(kept)
-        done += len(piece)
         sentence = until
     ends[sentence:] = written
     return tokens[:written]

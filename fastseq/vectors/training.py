@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -26,6 +26,7 @@ from fastseq.types import Float32, Float64, Int32, Int64
 from fastseq.vectors.sentences import Sentences
 
 ROUND = 1 << 19  # tokens of a thread's piece, about
+LONGEST = 1 << 16  # tokens of a sentence that are learned from in one go
 _RECENT = 4_000_000  # tokens that the loss told is a mean over
 
 
@@ -48,8 +49,8 @@ class Objective(Protocol):
                sum of
         """
 
-    def measure(self, tokens: Int32, ends: Int64, seed: int) -> float:
-        """The mean loss of sentences that are not learned from."""
+    def measure(self, tokens: Int32, ends: Int64, seed: int) -> float | None:
+        """The mean loss of sentences that are not learned from; None where no two words meet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,9 @@ class Settings:
     last_rate: float
     seed: int
     checkpoint_seconds: float = 300.0
+
+
+History = dict[str, list[float | None]]
 
 
 class Progress(NamedTuple):
@@ -93,13 +97,13 @@ class State:
     """Where a training is: epochs and rounds completed, and the history of the epochs.
 
     sums     of the epoch under way: tokens, words kept, loss, its terms, seconds
-    history  {name: a value for each epoch}
+    history  {name: a value for each epoch}; None for a loss that nothing was measured of
     """
 
     epoch: int = 0
     round: int = 0
     sums: list[float] = field(default_factory=lambda: [0.0] * 5)
-    history: dict[str, list[float]] = field(default_factory=dict)
+    history: History = field(default_factory=dict)
 
 
 Save = Callable[[State], None]
@@ -117,6 +121,9 @@ def train(
 ) -> None:
     """Train in place, from where `state` is to the last epoch.
 
+    A sentence of more than LONGEST words is learned from in parts of that: threads can share it,
+    the learning rate falls within it. The words on the two sides of such a cut do not meet.
+
     Raises
     ------
     TrainingError
@@ -124,6 +131,7 @@ def train(
     KeyboardInterrupt
         Ctrl-C, after the round under way; it has been saved then.
     """
+    sentences = replace(sentences, ends=parted(sentences.ends, LONGEST))
     pieces = cut(sentences.ends, team.threads)
     rounds = len(pieces[0]) - 1
     total = settings.epochs * rounds
@@ -183,13 +191,13 @@ def _end_epoch(
 ) -> None:
     tokens, kept, loss, terms, seconds = state.sums
     found = {
-        "epoch": state.epoch + 1, "train_loss": loss / max(terms, 1), "words": tokens,
+        "epoch": state.epoch + 1, "train_loss": loss / terms if terms else None, "words": tokens,
         "words_kept": kept, "seconds": seconds, "words_per_second": tokens / max(seconds, 1e-9),
     }  # fmt: skip
     if held_out is not None:
         found["valid_loss"] = objective.measure(held_out.tokens, held_out.ends, settings.seed)
     for name, value in found.items():
-        state.history.setdefault(name, []).append(float(value))
+        state.history.setdefault(name, []).append(None if value is None else float(value))
     state.epoch += 1
     state.round = 0
     state.sums = [0.0] * 5
@@ -200,6 +208,18 @@ def _diverged(state: State, rounds: int) -> TrainingError:
         f"the loss is not finite in epoch {state.epoch + 1}, {state.round / rounds:.0%} of it "
         "done: expected a lower learning_rate"
     )
+
+
+def parted(ends: Int64, longest: int) -> Int64:
+    """Where sentences end when those that are longer than `longest` are cut into equal parts."""
+    lengths = np.diff(ends, prepend=0)
+    parts = np.maximum(-(-lengths // longest), 1)
+    if len(parts) == int(parts.sum()):
+        return ends
+    part = np.arange(int(parts.sum())) - np.repeat(np.cumsum(parts) - parts, parts)
+    lengths, parts = np.repeat(lengths, parts), np.repeat(parts, parts)
+    found: Int64 = np.cumsum(lengths * (part + 1) // parts - lengths * part // parts)
+    return found
 
 
 def cut(ends: Int64, threads: int) -> list[Int64]:
@@ -241,6 +261,6 @@ class _Clock:
         done = state.epoch * self._rounds + state.round
         return Progress(
             (done - 1) // self._rounds + 1, self._epochs, done / self._total,
-            sums[2] / max(sums[3], 1), self._words / spent,
+            sums[2] / sums[3] if sums[3] else float("nan"), self._words / spent,
             spent / max(done - self._first, 1) * (self._total - done),
         )  # fmt: skip

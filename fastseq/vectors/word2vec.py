@@ -11,6 +11,7 @@ Compositionality". What the papers leave open is as in their authors' program.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -133,6 +134,14 @@ class Word2VecObjective:
         work = aligned_zeros(work_size(self._room, width))
         return work, np.zeros((LISTS, self._room), np.int64)
 
+    def go_on(self, arrays: Mapping[str, Float32]) -> None:
+        """As Learner has it. A tree is another one with other counts: its nodes begin anew."""
+        for name in ("vectors", "output"):
+            if name in arrays and (name == "vectors" or self._model.loss == "negative"):
+                V, d = arrays["vectors"].shape
+                if arrays[name].shape == (V, d):
+                    self.arrays[name][:V, :d] = arrays[name]
+
     def learn(
         self, part: int, tokens: Int32, ends: Int64, rates: tuple[float, float], seed: int,
         seen: Float64,
@@ -140,11 +149,11 @@ class Word2VecObjective:
         """As Objective has it."""
         self._run(part, tokens, ends, rates, seed, seen, 64)
 
-    def measure(self, tokens: Int32, ends: Int64, seed: int) -> float:
+    def measure(self, tokens: Int32, ends: Int64, seed: int) -> float | None:
         """The mean loss of a context word; nothing moves, the learning rate being zero."""
         seen = np.zeros(4)
         self._run(0, tokens, ends, (0.0, 0.0), seed, seen, 1)
-        return float(seen[2] / max(seen[3], 1))
+        return float(seen[2] / seen[3]) if seen[3] else None
 
     def _run(
         self, part: int, tokens: Int32, ends: Int64, rates: tuple[float, float], seed: int,

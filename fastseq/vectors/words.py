@@ -19,6 +19,7 @@ from fastseq.vectors.nearest import Nearest, unit_rows
 from fastseq.vectors.spelling import nearest_spellings
 
 if TYPE_CHECKING:
+    from fastseq.store.vector_folder import VectorsContent
     from fastseq.text.analyzer import Analyzer
 
 METHODS = ("add", "mul")
@@ -130,18 +131,20 @@ class WordVectors:
         if not Path(path).is_dir():
             return cls._of_file(path, threads)
         from fastseq.store.vector_folder import read_vectors
+
+        return cls.of_content(read_vectors(Path(path)))
+
+    @classmethod
+    def of_content(cls, content: VectorsContent) -> WordVectors:
+        """Those of a folder that was read. Raises FormatError for damaged vectors of n-grams."""
         from fastseq.vectors.pieces import SubwordVectors
 
-        content = read_vectors(Path(path))
+        pieces = SubwordVectors.from_folder(content.arrays, content.settings)
         loaded = cls.__new__(cls)
         loaded._set(
-            content.words,
-            content.vectors,
-            content.counts,
-            SubwordVectors.from_folder(content.arrays, content.settings),
-            content.settings,
+            content.words, content.vectors, content.counts, pieces, content.settings,
             content.statistics,
-        )
+        )  # fmt: skip
         return loaded
 
     @classmethod
@@ -156,8 +159,14 @@ class WordVectors:
         file = read_fasttext(path)
         V = file.num_words
         words = Texts(file.words.data, file.words.offsets[: V + 1])
+        rows: dict[str, int] = {}  # bytes that are not UTF-8 may make two words one: the first
+        for row, word in enumerate(words.to_strings()):
+            rows.setdefault(word, row)
+        if not rows:
+            raise DataError(f"{path}: no word vectors in it")
+        kept = list(rows.values())
         pieces = SubwordVectors.from_fasttext(file)
-        return cls(words.to_strings(), file.vectors(words), file.counts[:V], pieces)
+        return cls(list(rows), file.vectors(words)[kept], file.counts[:V][kept], pieces)
 
     def export(self, path: str | os.PathLike[str], form: str | None = None) -> None:
         """Write words and vectors as a file that other programs read: see
@@ -195,6 +204,14 @@ class WordVectors:
         write_vectors(
             Path(path), self.words, arrays, self.counts, settings, self.statistics, overwrite
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the lock, and what is made when it is needed."""
+        return {**self.__dict__, "_nearest": None, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
 
     # ---- words and vectors
 
@@ -247,7 +264,9 @@ class WordVectors:
             vectors[missing] = self.subwords.vectors_of(unknown)
         return vectors
 
-    def _unknown(self, word: str) -> DataError:
+    def _unknown(self, word: Any) -> DataError:
+        if not isinstance(word, str):
+            return DataError(f"{word!r} is no word: expected a string, or an array as a vector")
         message = f"{word[:_SHOWN]!r} is not among the {len(self):,} words"
         near = nearest_spellings(word, self.words, self._index)
         if near:

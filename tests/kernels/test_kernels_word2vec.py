@@ -61,7 +61,11 @@ def run(
         loss_every,
     )  # fmt: skip
     theirs = inputs.astype(np.float64), outputs.astype(np.float64)
-    naive.train(*theirs, text, keep, alias, ways, window, negatives, cbow, rates, seed, MOST_ROWS)
+    told = naive.train(
+        *theirs, text, keep, alias, ways, window, negatives, cbow, rates, seed, MOST_ROWS
+    )
+    if loss_every == 1:
+        np.testing.assert_allclose(seen[2:], told, rtol=1e-5)
     return ours, theirs, seen, (inputs, outputs)
 
 
@@ -89,6 +93,12 @@ def test_training_equals_its_twin(cbow, hierarchical):
 def test_training_equals_its_twin_whatever_the_sizes(**case):
     ours, theirs, _, _ = run(sentences=8, longest=12, **case)
     close(ours, theirs)
+
+
+def test_the_loss_of_every_third_word_is_looked_at():
+    every, some = (run(loss_every=n)[2] for n in (1, 3))
+    assert 0.2 * every[3] < some[3] < 0.5 * every[3]
+    assert run(sentences=1, longest=3, seed=5, loss_every=64)[2][3] > 0  # the first word's
 
 
 def test_what_was_seen_is_counted():

@@ -186,8 +186,6 @@ def test_what_stands_is_not_overwritten(tmp_path: Path) -> None:
         write(path)
     (path / CHECKPOINT).mkdir()
     (path / CHECKPOINT / "some").write_text("")
-    write(path, words=list("abcde"), overwrite=True, keep_checkpoint=True)
-    assert (path / CHECKPOINT).exists()
     write(path, overwrite=True)
     assert not (path / CHECKPOINT).exists()
     assert read_vectors(path).words == NAMES

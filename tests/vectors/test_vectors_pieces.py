@@ -43,9 +43,15 @@ def test_a_word_is_the_mean_of_its_n_grams():
 
 def test_settings_and_array_must_fit():
     table = np.zeros((5, 4), np.float32)
-    settings = {"subwords": {"low": 3, "high": 6, "buckets": 6}}
-    with pytest.raises(FormatError, match="6 buckets"):
-        SubwordVectors.from_folder({"subwords": table}, settings)
+    arrays = {"subwords": table, "vectors": np.zeros((2, 4), np.float32)}
+    grams = {"low": 3, "high": 6, "buckets": 5}
+    with pytest.raises(FormatError, match=r"expected float32\[6, 4\]"):
+        SubwordVectors.from_folder(arrays, {"subwords": {**grams, "buckets": 6}})
+    narrow = {**arrays, "vectors": np.zeros((2, 3), np.float32)}
+    with pytest.raises(FormatError, match=r"expected float32\[5, 3\]"):
+        SubwordVectors.from_folder(narrow, {"subwords": grams})
     with pytest.raises(FormatError, match="damaged"):
-        SubwordVectors.from_folder({}, settings)
+        SubwordVectors.from_folder(arrays, {"subwords": {**grams, "low": -1}})
+    with pytest.raises(FormatError, match="damaged"):
+        SubwordVectors.from_folder({}, {"subwords": grams})
     assert SubwordVectors.from_folder({"subwords": table}, {}) is None

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+import signal
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fastseq.errors import DataError, FormatError, NotFittedError, SettingsError
+from fastseq.errors import DataError, FastseqError, FormatError, NotFittedError, SettingsError
+from fastseq.store.vector_folder import VectorsWriter
 from fastseq.text.analyzer import Analyzer
 from fastseq.vectors import training
 from fastseq.vectors.word2vec import Word2Vec
@@ -51,8 +56,6 @@ def test_words_of_a_topic_are_near_each_other(architecture, loss, threads):
     model = small(architecture=architecture, loss=loss, threads=threads, learning_rate=0.05)
     model.fit(texts())
     assert coherence(model.vectors_) == 1.0
-    losses = model.history_["train_loss"]
-    assert losses[-1] < losses[0]
 
 
 def test_words_stand_by_frequency_with_their_counts():
@@ -68,42 +71,93 @@ def test_one_thread_and_a_seed_repeat_bit_for_bit():
     assert abs(one - other).max() > 1e-3
 
 
-def test_a_training_that_was_stopped_goes_on_to_the_same_bits(tmp_path, monkeypatch):
+def stop_after(rounds):
+    """A report that sends Ctrl-C when so many rounds are done."""
+    left = [rounds]
+
+    def report(progress):
+        left[0] -= 1
+        if left[0] == 0:
+            signal.raise_signal(signal.SIGINT)
+
+    return report
+
+
+@pytest.fixture
+def stopped(tmp_path, monkeypatch):
+    """The place of a training of 3 epochs that was stopped in the second."""
     monkeypatch.setattr(training, "ROUND", 500)
-    corpus = texts(200)
-    whole = small(epochs=3).fit(corpus).vectors_.vectors
-    rounds = 0
-
-    def stop(progress):
-        nonlocal rounds
-        rounds += 1
-        if rounds == 7:
-            raise KeyboardInterrupt
-
-    # raised by a report the round is complete, but not saved: the checkpoint before it counts
     with pytest.raises(KeyboardInterrupt):
-        small(epochs=3).fit(corpus, path=tmp_path / "v", report=stop, checkpoint_seconds=0.0)
-    resumed = small(epochs=3).fit(corpus, path=tmp_path / "v", resume=True)
+        small(epochs=3).fit(texts(200), path=tmp_path / "v", report=stop_after(7))
+    return tmp_path / "v"
+
+
+def test_a_training_that_was_stopped_goes_on_to_the_same_bits(stopped):
+    with pytest.raises(FormatError, match="training that did not end: resume it first"):
+        WordVectors.load(stopped)
+    whole = small(epochs=3).fit(texts(200)).vectors_.vectors
+    resumed = small(epochs=3).fit(texts(200), path=stopped, resume=True)
     np.testing.assert_array_equal(resumed.vectors_.vectors, whole)
     assert resumed.history_["epoch"] == [1, 2, 3]
+    assert not (stopped / "checkpoint").exists()
+    with pytest.raises(SettingsError, match=r"already stands: start \(--start\) from it"):
+        small(epochs=3).fit(texts(200), path=stopped, resume=True)
 
 
-def test_resuming_refuses_another_training(tmp_path):
-    def stop(progress):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        small(epochs=3).fit(texts(50), path=tmp_path / "v", report=stop, checkpoint_seconds=0.0)
-    with pytest.raises(SettingsError, match="window was 5 in that training, now 4"):
-        small(epochs=3, window=4).fit(texts(50), path=tmp_path / "v", resume=True)
-    with pytest.raises(SettingsError, match="cannot resume: checksum"):
-        small(epochs=3).fit(texts(50, seed=9), path=tmp_path / "v", resume=True)
+def test_resuming_refuses_another_training(stopped):
+    for settings, more, message in (
+        ({"window": 4}, {}, "window was 5 in that training, now 4"),
+        ({"min_count": 2}, {}, "min_count was 5 in that training, now 2"),
+        ({}, {"valid": texts(20)}, "the words held out are not what they were"),
+        ({}, {"start": small(epochs=1).fit(texts(200))}, "the vectors to start from are not"),
+    ):
+        with pytest.raises(SettingsError, match=message):
+            small(epochs=3, **settings).fit(texts(200), path=stopped, resume=True, **more)
+    with pytest.raises(SettingsError, match="the words of the corpus are not what they were"):
+        small(epochs=3).fit(texts(200, seed=9), path=stopped, resume=True)
     with pytest.raises(SettingsError, match=r"did not end: resume \(--resume\)"):
-        small(epochs=3).fit(texts(50), path=tmp_path / "v")
-    file = next((tmp_path / "v" / "checkpoint").glob("data-*/array-0*"))
+        small(epochs=3).fit(texts(200), path=stopped)
+    with pytest.raises(SettingsError, match="resume needs the path"):
+        small().fit(texts(200), resume=True)
+    file = next((stopped / "checkpoint").glob("data-*/array-0*"))
     file.write_bytes(file.read_bytes()[:-4] + b"\0\0\1\0")
     with pytest.raises(FormatError, match="checksum is wrong"):
-        small(epochs=3).fit(texts(50), path=tmp_path / "v", resume=True)
+        small(epochs=3).fit(texts(200), path=stopped, resume=True)
+
+
+def test_overwriting_forgets_the_checkpoint(stopped):
+    small(epochs=1).fit(texts(50), path=stopped, overwrite=True)
+    assert not (stopped / "checkpoint").exists()
+    assert WordVectors.load(stopped).dimensions == 16
+
+
+def test_a_place_is_refused_before_anything_is_read(tmp_path):
+    def never():
+        raise AssertionError("the corpus was read")
+        yield
+
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "file").write_text("x")
+    for place in ("file", "theirs", "file/below"):
+        for overwrite in (True, False):
+            with pytest.raises(FastseqError):
+                small().fit(never(), path=tmp_path / place, overwrite=overwrite)
+    with VectorsWriter(tmp_path / "taken"), pytest.raises(FastseqError, match="another process"):
+        small().fit(never(), path=tmp_path / "taken")
+
+
+def test_ctrl_c_waits_while_the_vectors_are_written(tmp_path, monkeypatch):
+    commit = VectorsWriter.commit
+
+    def interrupted(self, *content):
+        signal.raise_signal(signal.SIGINT)
+        commit(self, *content)
+
+    monkeypatch.setattr(VectorsWriter, "commit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        small(epochs=1).fit(texts(50), path=tmp_path / "v")
+    assert WordVectors.load(tmp_path / "v").dimensions == 16
 
 
 def test_a_saved_model_is_what_was_trained(tmp_path):
@@ -120,16 +174,50 @@ def test_a_saved_model_is_what_was_trained(tmp_path):
     small(epochs=1).fit(texts(60), path=tmp_path / "v", overwrite=True)
 
 
-def test_training_goes_on_from_vectors_with_new_words():
-    first = small(epochs=2).fit(texts(100)).vectors_
+def test_training_goes_on_from_vectors_with_new_words(tmp_path):
+    model = small(epochs=2).fit(texts(100), path=tmp_path / "v")
+    first = model.vectors_
     more = [t.replace("apple", "quince") for t in texts(100, seed=1)]
-    second = small(epochs=2, learning_rate=1e-6).fit(more, start=first).vectors_
+    found = [
+        small(epochs=2, learning_rate=1e-6).fit(more, start=start)
+        for start in (model, tmp_path / "v", str(tmp_path / "v"))
+    ]
+    second = found[0].vectors_
     assert second.words[: len(first.words)] == first.words
     assert second.words[len(first.words) :] == ["quince"]
     np.testing.assert_allclose(second.vectors[: len(first.words)], first.vectors, atol=1e-3)
     assert second.counts[first.index("apple")] == first.counts[first.index("apple")]
+    for other in found[1:]:
+        np.testing.assert_array_equal(other.vectors_.vectors, second.vectors)
+    # what it predicts by goes on: with vectors alone the loss begins where it first began
+    alone = small(epochs=2, learning_rate=1e-6).fit(more, start=first)
+    assert found[0].history_["train_loss"][0] < alone.history_["train_loss"][0] - 0.1
     with pytest.raises(SettingsError, match="have 16 dimensions, but dimensions is 8"):
         small(dimensions=8).fit(more, start=first)
+    with pytest.raises(SettingsError, match="start is of type int"):
+        small().fit(more, start=3)
+
+
+def test_a_tree_begins_anew():
+    model = small(epochs=2, loss="hierarchical").fit(texts(100))
+    more = [t.replace("apple", "quince") for t in texts(100, seed=1)]
+    assert "quince" in small(epochs=1, loss="hierarchical").fit(more, start=model).vectors_
+
+
+def test_copies_and_pickles_are_what_was_trained():
+    model = small(epochs=1).fit(texts(50))
+    near = model.vectors_.neighbors("apple", 3)
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert other.vectors_.neighbors("apple", 3) == near
+
+
+def test_settings_of_numpy_are_saved(tmp_path):
+    model = Word2Vec(
+        dimensions=np.int64(8), seed=np.int64(3), learning_rate=np.float32(0.05), epochs=1,
+        threads=1,
+    )  # fmt: skip
+    model.fit(texts(50), path=tmp_path / "v")
+    assert Word2Vec.load(tmp_path / "v").dimensions == 8
 
 
 def test_held_out_text_is_measured():
@@ -159,12 +247,28 @@ def test_a_small_memory_gives_the_same_vectors():
     np.testing.assert_array_equal(held, spilled)
 
 
-def test_a_long_sentence_is_read_to_its_end():
+def test_a_long_sentence_is_read_to_its_end(monkeypatch):
     rng = np.random.default_rng(0)
     words = rng.choice([f"w{i}" for i in range(50)], 30_000).tolist()
-    model = small(epochs=1, min_count=1).fit([" ".join(words)])
-    assert model.vectors_.counts.sum() == 30_000
-    assert model.history_["words_kept"] == [30_000]
+    for longest in (training.LONGEST, 1000):
+        monkeypatch.setattr(training, "LONGEST", longest)
+        model = small(epochs=1, min_count=1).fit([" ".join(words)])
+        assert model.vectors_.counts.sum() == 30_000
+        assert model.history_["words_kept"] == [30_000]
+
+
+def test_long_sentences_are_cut_into_equal_parts():
+    ends = np.array([0, 5, 5, 28, 30])
+    assert training.parted(ends, 10).tolist() == [0, 5, 5, 12, 20, 28, 30]
+    assert training.parted(ends, 23) is ends
+
+
+def test_a_corpus_of_one_row_is_shared_among_threads(monkeypatch):
+    monkeypatch.setattr(training, "ROUND", 1000)
+    pieces = training.cut(training.parted(np.array([50_000]), 500), 2)
+    for part in pieces:
+        assert len(part) - 1 == 25
+        assert (np.diff(part) >= 1).all()
 
 
 def test_frequent_words_are_thinned_out():
@@ -198,6 +302,13 @@ def test_settings_out_of_range_are_refused(settings, message):
 def test_a_corpus_without_words_is_refused():
     with pytest.raises(DataError, match="no words in the corpus"):
         small().fit(["", " "])
+    with pytest.raises(DataError, match="no row of the corpus has two words"):
+        small(min_count=1).fit(["one", "two", "two"])
+    with pytest.raises(SettingsError, match=r"one ends in \.parquet"):
+        small().fit(["a.parquet", "b.parquet"])
+    for nothing in (3, None):
+        with pytest.raises(SettingsError, match="cannot read text from a"):
+            small().fit(nothing)
     with pytest.raises(DataError, match=r"none of .* 2 words occurs 5 times .*frequent 2"):
         small().fit(["one two", "two"])
     with pytest.raises(DataError, match="none of the corpus's 1 words is in the vocabulary"):
