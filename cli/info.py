@@ -129,6 +129,7 @@ def _of_vectors(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """What they are of, how many, how they were trained, and the end of that."""
     statistics, settings = dict(said["statistics"]), dict(said["settings"])
     yield "model", settings.pop("model", None) or "not said"
+    settings.pop("dimensions", None)  # which the statistics have
     history = statistics.pop("history", None)
     for name, value in _flat(statistics):
         yield name, _number(value)
