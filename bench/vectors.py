@@ -4,10 +4,11 @@
         --similarity wordsim353.parquet --seeds 3
 
 Both sides get the same words: those of fastseq's analyzer, one line a row, in a file that gensim
-reads by itself (its corpus_file, the quicker of its ways here; --sentences gives it the other).
+reads by itself (its corpus_file; with --sentences it is given lists of words instead).
 Same dimensions, window, negatives, thinning, epochs, rates and threads, and of each seed one run of
-either, in turn. Seconds are those of training alone, after the vocabulary has been counted; with
-gensim's words, all of them. Quality is measured by one piece of code for both.
+either, in turn. Seconds are those of training alone, after the vocabulary has been counted; words
+are all of the corpus, those left out as too rare among them. Quality is measured by one piece of
+code for both.
 """
 
 from __future__ import annotations
@@ -126,7 +127,8 @@ def ours(
     )  # fmt: skip
     model.fit(corpus)
     history = model.history_
-    speed = sum(history["words"]) / sum(history["seconds"])
+    words = options.epochs * model.vectors_.statistics["tokens"]
+    speed = words / sum(history["seconds"])
     return {"words/s": speed, **measured(model.vectors_, options)}
 
 

@@ -145,7 +145,9 @@ MODEL = (
     Setting("--max-vocabulary", "Keep the N most frequent units.", int, UNITS, unset="all"),
     Setting("--max-length", "Cut texts to N units.", int, (CLASSIFY,), unset="not cut"),
     Setting("--embedding", "Numbers that stand for a unit.", int, UNITS),
-    Setting("--embeddings", "File of word vectors to start from.", FILE, UNITS, metavar="FILE"),
+    Setting(
+        "--embeddings", "File or folder of word vectors to start from.", FILE, UNITS, metavar="FILE"
+    ),
     Setting("--freeze-embeddings", "Leave the embeddings as they are.", bool, UNITS),
     Setting("--hidden", "Numbers in the state of a layer."),
     Setting(

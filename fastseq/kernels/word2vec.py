@@ -8,8 +8,8 @@ sampling), or the inner nodes of a Huffman tree on the way to it (hierarchical s
 trains every context word against them, CBOW the mean of all.
 
 Negatives are drawn once for a word and shared by its whole context: then up to MOST_ROWS context
-rows meet all targets at once (kernels/simd/rows.py), which takes a quarter of the time (Ji et al.
-2016, "Parallelizing Word2Vec in Shared and Distributed Memory").
+rows meet all targets at once (kernels/simd/rows.py; Ji et al. 2016, "Parallelizing Word2Vec in
+Shared and Distributed Memory").
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def train_words(
 
     inputs     float32[V, W]   vectors of words, W in whole vectors
     outputs    float32[V, W]   vectors of words as targets; with paths of the tree's inner nodes
-    tokens     int32[n]        words; negative ones are none, and skipped
+    tokens     int32[n]        words
     ends       int64[S]        where each sentence ends
     keep       uint32[V]       the chance, of 2**32 - 1, that an occurrence of a word is kept
     alias      uint64[V]       the distribution of negatives, as `draw_word` takes it
@@ -112,8 +112,6 @@ def _thin_out(kept, tokens, start, end, keep, state):
     count = 0
     for i in range(start, end):
         word = tokens[i]
-        if word < 0:
-            continue
         if keep[word] == np.uint32(0xFFFFFFFF) or np.uint32(draw(state) >> _U32) < keep[word]:
             kept[count] = word
             count += 1

@@ -3,8 +3,8 @@ innermost loops of word vectors.
 
 Up to R rows h of one table meet up to T rows o of another. `dots` makes all R * T products with
 their sums in registers; `exchange` then adds to each row what the others of the opposite side
-give it, weighted, again with every row read and written once. A row by itself would be two
-operations for each number read; R = 4 and T = 6 make it ten.
+give it, weighted, again with every row read and written once. One pair of rows by itself
+would be one to two operations for each number read; R = 4 and T = 6 make it five to ten.
 
     dots      f[r, t] = h_r · o_t
     exchange  to_r += Σ_t g[r, t] o_t     o_t += Σ_r g[r, t] h_r
