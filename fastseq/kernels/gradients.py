@@ -29,18 +29,22 @@ TOGETHER = 64  # gates of a row that are packed at once, and no less than a reco
 @jit
 def weight_gradients(
     input_slope, input_bias, hidden_slope, hidden_bias, dz, slots, input_gates, hidden_gates,
-    hidden_slot, units, x, h, scratch, from_record, to_record,
+    hidden_slot, units, x, h, sums, picks, scratch, from_record, to_record,
 ):  # fmt: skip
     """The gradients of both weights and biases that some records of gates make.
 
     input_slope += dzᵀ x, hidden_slope += dzᵀ h', and to each bias the sum of dz. Both in one pass,
     since dz is the largest array of a step and comes from memory: two passes took 5 to 12 % longer.
+    With `picks` also sums[picks[n]] += dz[n] for every row and the records given: the gradients of
+    inputs that several rows share.
 
     input_slope   float32[G * H, K]; its side is left out where it has no columns
     hidden_slope  float32[G * H, H]; the same
     dz            float32[N, row]  gradients of the gates, rows of records of `slots` vectors
     x             float32[N, K or more]
     h             float32[N, H or more]  h', what each row started from
+    sums          float32[U, row]
+    picks         int64[N], or empty
     scratch       float32[scratch_size()]
     """
     N, row = dz.shape
@@ -50,6 +54,7 @@ def weight_gradients(
     inputs, hiddens, dz_flat = x.reshape(x.size), h.reshape(h.size), dz.reshape(dz.size)
     of_input = input_slope.reshape(input_slope.size)
     of_hidden = hidden_slope.reshape(hidden_slope.size)
+    summed = sums.reshape(sums.size)
     for left in range(0, K + H, BREADTH):  # columns of [x h']
         right = min(left + BREADTH, K + H)
         x_left, x_right = min(left, K), min(right, K)
@@ -66,6 +71,12 @@ def weight_gradients(
                     scratch, A_PART, width, dz_flat, n * row + p * record, row, height,
                     records * record, 0,
                 )  # fmt: skip
+                if left == 0 and len(picks) > 0:
+                    for r in range(height):
+                        _add_row(
+                            summed, picks[n + r] * row + p * record, scratch, A_PART + r * width,
+                            records * record,
+                        )  # fmt: skip
                 for slot in range(records * slots):
                     q, s = divmod(slot, slots)
                     unit = (p + q) * LANES
@@ -91,6 +102,12 @@ def weight_gradients(
                             _add_part(input_bias, of_x, total, there)
                         if has_hidden:
                             _add_part(hidden_bias, of_h, total, there)
+
+
+@inline
+def _add_row(out, to, block, at, columns):
+    for j in range(0, columns, LANES):
+        store(out, to + j, load(out, to + j) + load(block, at + j))
 
 
 @inline
@@ -158,14 +175,3 @@ def input_gradient(dx, dz, slots, first, used, panels, add, zeros, scratch, from
                 )  # fmt: skip
                 if there < width:
                     copy_block(flat, n * K + column, K, scratch, 0, width, rows, there, 0)
-
-
-@jit
-def sum_picks(sums, dz, picks, first, last):
-    """sums[picks[n]] += dz[n] for every row, columns [first, last): gradients of shared inputs."""
-    N, row = dz.shape
-    out, flat = sums.reshape(sums.size), dz.reshape(dz.size)
-    for n in range(N):
-        to, at = picks[n] * row, n * row
-        for j in range(first, last, LANES):
-            store(out, to + j, load(out, to + j) + load(flat, at + j))

@@ -7,7 +7,7 @@ around them; no sum is split, so results have the same bits on any number of thr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -276,6 +276,12 @@ class Recurrent(Layer):
             x = as_rows(source, self.input_size, "the input")
             picks = as_index(index, len(x))
             picks = picks if layout.identity else picks[layout.rows]
+        works = [
+            work
+            for layer, sweep in enumerate(self._sweeps)
+            for work in sweep.packing(self.values, training, mixed_key(key, 2 * layer + 1))
+        ]
+        self._pack(works)
         inputs, final = [], []
         for layer, sweep in enumerate(self._sweeps):
             if layer and self.dropout and training:
@@ -285,14 +291,12 @@ class Recurrent(Layer):
             out, rows = (y, layout.rows) if self._is_top(layer) else self._between(name, layout)
             final.append(
                 sweep.forward(
-                    self.values,
                     x,
                     out,
                     rows,
                     layout,
                     self._of_layer(initial, layer),
                     training,
-                    mixed_key(key, 2 * layer + 1),
                     None if layer else picks,
                     None if layer else given,
                 )
@@ -307,8 +311,7 @@ class Recurrent(Layer):
         """A block in which the weights stay as they are: they are packed once for all its passes
         without training, which for steps of one unit at a time is most of the work."""
         if not self._holders:
-            for sweep in self._sweeps:
-                sweep.hold(self.values)
+            self._pack([work for sweep in self._sweeps for work in sweep.hold(self.values)])
         self._holders += 1
         try:
             yield
@@ -317,6 +320,14 @@ class Recurrent(Layer):
             if not self._holders:
                 for sweep in self._sweeps:
                     sweep.release()
+
+    def _pack(self, works: list[Callable[[], None]]) -> None:
+        """Pack the weights of all layers, on all threads where that is worth it."""
+        if sum(sweep.work(16) for sweep in self._sweeps) < SMALL:
+            for work in works:
+                work()
+        else:
+            self.team.run(lambda i: works[i](), len(works))
 
     # ---- backward ---------------------------------------------------------------------------
 
@@ -384,12 +395,17 @@ class Recurrent(Layer):
         last = self._as_state(dstate, len(layout.order), "dstate")
         self._run = None
         first: list[State] = []
+        works = [
+            work
+            for layer, sweep in enumerate(self._sweeps)
+            for work in sweep.packing_back(self.values, layer > 0 or dx is not None)
+        ]
+        self._pack(works)
         for layer, sweep in reversed(list(enumerate(self._sweeps))):
             rows = layout.rows if self._is_top(layer) else self._straight(layout)
             below, to = self._below(layer, run, dx)
             first.append(
                 sweep.backward(
-                    self.values,
                     self.slopes,
                     run.inputs[layer],
                     dy,

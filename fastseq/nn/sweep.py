@@ -1,7 +1,8 @@
 """One layer of recurrent units, in one or two directions, swept over a packed batch and back.
 
-Three kinds of work, each shared by the team in its own way: packing weights (by matrix), time
-loops (by direction and slice of the batch), products for gradients (by units or rows).
+Three kinds of work, each shared by the team in its own way: packing weights (by matrix, those of
+all layers in one go), time loops (by direction and slice of the batch), products for gradients (by
+units or rows).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from fastseq.kernels.gates import pack_backward
-from fastseq.kernels.gradients import input_gradient, sum_picks, weight_gradients
+from fastseq.kernels.gradients import input_gradient, weight_gradients
 from fastseq.kernels.inputs import BEFORE, IN_LOOP, PICKED
 from fastseq.kernels.sequences import gather_steps, scatter
 from fastseq.kernels.simd import gemm
@@ -35,18 +36,19 @@ NO_ROWS: Float32 = np.empty((0, 0), np.float32)
 ABSENT: tuple[Float32, Float32] = (NO_ROWS, np.empty(0, np.float32))  # a weight left out, its bias
 
 
+_Packed = tuple[Float32, Float32, Float32]  # panels of weight_ih and of weight_hh, and biases
+
+
 @dataclass(slots=True)
 class _Kept:
     """What one direction keeps for the way back.
 
-    gates      float32[N, row]   as the cell's kernel leaves them
-    before     float32[N, W]     the state each row started from, for each of its arrays
-    recurrent  float32[G·H, H]   weight_hh as it was used
+    gates   float32[N, row]   as the cell's kernel leaves them
+    before  float32[N, W]     the state each row started from, for each of its arrays
     """
 
     gates: Float32
     before: State
-    recurrent: Float32
 
 
 class Sweep:
@@ -78,7 +80,11 @@ class Sweep:
         # rows a multiple of 2 KB apart would fall on the same few lines of the first-level cache
         self.row = row + LANES if row % 512 == 0 else row
         self._kept: list[_Kept] = []
-        self._weights: list[tuple[Float32, Float32, Float32]] | None = None
+        self._packed: list[_Packed] = []
+        self._held: list[_Packed] | None = None
+        self._recurrent: list[Float32] = []  # weight_hh of each direction as training last used it
+        self._back: list[Float32] = []  # panels of weight_hh for the way back
+        self._below: list[Float32] = []  # panels of weight_ih for it
         self._picks: Int64 | None = None
 
     @property
@@ -90,13 +96,76 @@ class Sweep:
         """Multiply-adds of one direction over so many rows."""
         return rows * self.cell.gates * self.units * (self.inputs + self.units)
 
+    # ---- packing weights --------------------------------------------------------------------
+
+    def packing(self, values: Views, training: bool, key: int) -> list[Callable[[], None]]:
+        """What is to be done before `forward`, in any order and on any thread; nothing for a pass
+        without training while weights are held."""
+        if self._held is not None and not training:
+            return []
+        recurrent = [values[f"weight_hh_{suffix}"] for suffix in self.suffixes]
+        if self.weight_dropout and training:
+            for d, suffix in enumerate(self.suffixes):
+                out = self.space.array(("dropped", suffix), *recurrent[d].shape)
+                dropped(out, recurrent[d], self.weight_dropout, mixed_key(key, d), self.team)
+                recurrent[d] = out
+        if training:  # a pass without may come between a forward pass and its way back
+            self._recurrent = recurrent
+        self._packed, works = self._panels(values, recurrent, "packed")
+        return works
+
+    def hold(self, values: Views) -> list[Callable[[], None]]:
+        """The same for all passes without training until `release`."""
+        recurrent = [values[f"weight_hh_{suffix}"] for suffix in self.suffixes]
+        self._held, works = self._panels(values, recurrent, "held")
+        return works
+
+    def release(self) -> None:
+        """Pack the weights anew for every pass, as from the start."""
+        self._held = None
+
+    def packing_back(self, values: Views, want_dx: bool) -> list[Callable[[], None]]:
+        """What is to be done before `backward`, which is to have `dx` when `want_dx`."""
+        cell, size = self.cell, self.cell.gates * self.width
+        self._back, self._below = [], []
+        works: list[Callable[[], None]] = []
+        for suffix, recurrent in zip(self.suffixes, self._recurrent, strict=True):
+            panels = self.space.array(("back", suffix), size * self.width)
+            works.append(partial(pack_backward, panels, recurrent, cell.hidden_gates, self.units))
+            self._back.append(panels)
+            if want_dx:
+                weight = values[f"weight_ih_{suffix}"]
+                panels = self.space.array(("below", suffix), size * gemm.padded(self.inputs))
+                works.append(partial(pack_backward, panels, weight, cell.input_gates, self.units))
+                self._below.append(panels)
+        return works
+
+    def _panels(
+        self, values: Views, recurrent: list[Float32], name: str
+    ) -> tuple[list[_Packed], list[Callable[[], None]]]:
+        """Room for the panels of each direction, and what fills it."""
+        cell, H, W = self.cell, self.units, self.width
+        packed: list[_Packed] = []
+        works: list[Callable[[], None]] = []
+        for suffix, weight in zip(self.suffixes, recurrent, strict=True):
+            ih = self.space.array((name, "ih", suffix), cell.gates * W * self.inputs)
+            hh = self.space.array((name, "hh", suffix), cell.gates * W * H)
+            bias = self.space.zeros((name, "bias", suffix), cell.slots * W)
+            cell.pack_bias(bias, values[f"bias_ih_{suffix}"], values[f"bias_hh_{suffix}"], H)
+            works.append(partial(cell.pack, hh, weight, cell.hidden_gates, H))
+            works.append(partial(cell.pack, ih, values[f"weight_ih_{suffix}"], cell.input_gates, H))
+            packed.append((ih, hh, bias))
+        return packed, works
+
     # ---- forward ----------------------------------------------------------------------------
 
     def forward(
-        self, values: Views, x: Float32, y: Float32, rows: Int64, layout: Layout, initial: State,
-        training: bool, key: int, picks: Int64 | None = None, given: Float32 | None = None,
+        self, x: Float32, y: Float32, rows: Int64, layout: Layout, initial: State, training: bool,
+        picks: Int64 | None = None, given: Float32 | None = None,
     ) -> State:  # fmt: skip
         """Write h of every row to y and return the last state.
+
+        The weights are those that `packing` or `hold` last packed.
 
         x        float32[N, I]     packed; with `picks` float32[U, I], packed row n reading row
                                    picks[n]: the products of an input that comes again are made
@@ -119,13 +188,10 @@ class Sweep:
             and layout.count * self.row <= MOST_PROJECTED
         ):  # threads to spare, as for a batch of one: they share the input's products
             source = BEFORE
+        weights = self._packed if training or self._held is None else self._held
         kept = [
-            self._make_room(values, d, layout, training, source == BEFORE, key) for d in range(D)
+            self._make_room(suffix, layout, training, source == BEFORE) for suffix in self.suffixes
         ]
-        if self._weights is None or training:
-            weights = self._packed(values, [direction.recurrent for direction in kept])
-        else:
-            weights = self._weights
         products = [direction.gates for direction in kept]
         if source == PICKED:
             products = [self.space.array(("table", d), len(x), self.row) for d in range(D)]
@@ -159,20 +225,12 @@ class Sweep:
             )  # fmt: skip
 
         self._share(step, parts, self.work(layout.count))
-        if training:  # a pass without may come between a forward pass and its way back
+        if training:
             self._kept = kept
             self._picks = picks
         return self._unpadded(states, initial, layout)
 
-    def _make_room(
-        self, values: Views, d: int, layout: Layout, training: bool, projected: bool, key: int
-    ) -> _Kept:
-        suffix = self.suffixes[d]
-        recurrent = values[f"weight_hh_{suffix}"]
-        if self.weight_dropout and training:
-            out = self.space.array(("dropped", suffix), *recurrent.shape)
-            dropped(out, recurrent, self.weight_dropout, mixed_key(key, d), self.team)
-            recurrent = out
+    def _make_room(self, suffix: str, layout: Layout, training: bool, projected: bool) -> _Kept:
         held = layout.count if training else 0
         name = "gates" if training else "passing gates"
         return _Kept(
@@ -183,77 +241,25 @@ class Sweep:
                 self.space.array(("before", suffix, i), held, self.width)
                 for i in range(self.cell.states)
             ),
-            recurrent,
         )
-
-    def hold(self, values: Views) -> None:
-        """Pack the weights now, for all passes without training until `release`."""
-        recurrent = [values[f"weight_hh_{suffix}"] for suffix in self.suffixes]
-        self._weights = self._packed(values, recurrent, "held")
-
-    def release(self) -> None:
-        """Pack the weights anew for every pass, as from the start."""
-        self._weights = None
-
-    def _packed(
-        self, values: Views, recurrent: list[Float32], name: str = "packed"
-    ) -> list[tuple[Float32, Float32, Float32]]:
-        """Panels of weight_ih and of weight_hh, and biases, of each direction."""
-        cell, H, W = self.cell, self.units, self.width
-        weights = []
-        for d, suffix in enumerate(self.suffixes):
-            of = suffix if name == "held" else d
-            weights.append(
-                (
-                    self.space.array((name, "ih", of), cell.gates * W * self.inputs),
-                    self.space.array((name, "hh", of), cell.gates * W * H),
-                    self.space.zeros((name, "bias", of), cell.slots * W),
-                )
-            )
-
-        def pack(part: int) -> None:
-            d, hidden = divmod(part, 2)
-            suffix = self.suffixes[d]
-            if hidden:
-                cell.pack(weights[d][1], recurrent[d], cell.hidden_gates, H)
-            else:
-                cell.pack(weights[d][0], values[f"weight_ih_{suffix}"], cell.input_gates, H)
-                cell.pack_bias(
-                    weights[d][2], values[f"bias_ih_{suffix}"], values[f"bias_hh_{suffix}"], H
-                )
-
-        self._share(pack, 2 * self.directions, self.work(16))
-        return weights
 
     # ---- backward ---------------------------------------------------------------------------
 
     def backward(
-        self, values: Views, slopes: Views, x: Float32, dy: Float32, rows: Int64, layout: Layout,
-        last: State, key: int, dx: Float32 | None = None, to: Float32 | None = None,
+        self, slopes: Views, x: Float32, dy: Float32, rows: Int64, layout: Layout, last: State,
+        key: int, dx: Float32 | None = None, to: Float32 | None = None,
     ) -> State:  # fmt: skip
         """Add to the gradients of the parameters; returns the gradient of the initial state.
 
-        x, rows, layout, key are those of `forward`; dy float32[·, D·H] is the gradient of y and
-        `last` float32[D, B, H] of the last state.
+        The weights are those of the last `packing_back`. x, rows and layout are those of
+        `forward`, key that of `packing`; dy float32[·, D·H] is the gradient of y and `last`
+        float32[D, B, H] of the last state.
 
         dx  out: of x's shape, its gradient; None where it is not wanted
         to  out: float32[·, I], row n of dx at to[layout.rows[n]] too
         """
-        cell, H, W = self.cell, self.units, self.width
+        cell, H = self.cell, self.units
         states = self._states(last, layout)
-        size = cell.gates * W
-        back = [self.space.array(("back", d), size * W) for d in range(self.directions)]
-        ways = [(back[d], kept.recurrent, cell.hidden_gates) for d, kept in enumerate(self._kept)]
-        below = []
-        if dx is not None:
-            columns = gemm.padded(self.inputs)
-            below = [self.space.array(("below", d), size * columns) for d in range(self.directions)]
-            for panels, suffix in zip(below, self.suffixes, strict=True):
-                ways.append((panels, values[f"weight_ih_{suffix}"], cell.input_gates))
-
-        def pack(i: int) -> None:
-            panels, weight, gates = ways[i]
-            pack_backward(panels, weight, gates, H)
 
         def step(part: int) -> None:
             d, s = divmod(part, len(layout.slices))
@@ -261,46 +267,33 @@ class Sweep:
             kept = self._kept[d]
             cell.backward(
                 kept.gates, tuple(array[piece.first : piece.last] for array in states[d]), dy,
-                d * H, kept.before, back[d], rows, piece, d == 1, H,
+                d * H, kept.before, self._back[d], rows, piece, d == 1, H,
             )  # fmt: skip
 
-        self._share(pack, len(ways), self.work(16))
         self._share(step, self.directions * len(layout.slices), self.work(layout.count))
-        input_slopes = self._by_input(layout, len(x))
         hidden_slopes = [slopes[f"weight_hh_{suffix}"] for suffix in self.suffixes]
         if self.weight_dropout:  # the gradients of the weights as used, to be masked
             hidden_slopes = [
                 self.space.zeros(("masked", d), *slope.shape)
                 for d, slope in enumerate(hidden_slopes)
             ]
+        input_slopes = [kept.gates for kept in self._kept]
+        if self._picks is not None:
+            input_slopes = [
+                self.space.zeros(("table", d), len(x), self.row) for d in range(self.directions)
+            ]
         products = self._weight_gradients(slopes, hidden_slopes, input_slopes, x, layout)
-        if dx is not None:
-            products += self._input_gradients(dx, below, input_slopes, to, layout)
+        below = [] if dx is None else self._input_gradients(dx, input_slopes, to, layout)
+        if self._picks is None:
+            products, below = products + below, []
         self._share(lambda i: products[i](), len(products), self.work(layout.count))
+        self._share(lambda i: below[i](), len(below), self.work(len(x)))
         if self.weight_dropout:
             for d, suffix in enumerate(self.suffixes):
                 masked = hidden_slopes[d]
                 dropped(masked, masked, self.weight_dropout, mixed_key(key, d), self.team)
                 slopes[f"weight_hh_{suffix}"] += masked
         return self._unpadded(states, last, layout)
-
-    def _by_input(self, layout: Layout, inputs: int) -> list[Float32]:
-        """The gradients of each direction's gates by input: those of all rows that read one are
-        added up."""
-        slopes = [kept.gates for kept in self._kept]
-        if self._picks is None:
-            return slopes
-        picks, record = self._picks, self.cell.slots * LANES
-        sums = [self.space.zeros(("table", d), inputs, self.row) for d in range(self.directions)]
-        units = self._split(self.width // LANES, layout.count)
-
-        def add(part: int) -> None:
-            d, i = divmod(part, len(units))
-            first, last = units[i]
-            sum_picks(sums[d], slopes[d], picks, first * record, last * record)
-
-        self._share(add, self.directions * len(units), self.work(layout.count))
-        return sums
 
     def _weight_gradients(
         self, slopes: Views, hidden_slopes: list[Float32], input_slopes: list[Float32],
@@ -309,35 +302,42 @@ class Sweep:
         """Products for threads to share: a direction each, or some units of every direction."""
         cell, everything = self.cell, self.width // LANES
         gates = cell.slots, cell.input_gates, cell.hidden_gates, cell.hidden_slot, self.units
-        ways = []
-        for d, (suffix, kept) in enumerate(zip(self.suffixes, self._kept, strict=True)):
+        picks = self._picks
+
+        def product(d: int, first: int, last: int) -> None:
+            suffix, kept, summed = self.suffixes[d], self._kept[d], input_slopes[d]
+            dz, before = kept.gates, kept.before[0]
             given = slopes[f"weight_ih_{suffix}"], slopes[f"bias_ih_{suffix}"]
             hidden = hidden_slopes[d], slopes[f"bias_hh_{suffix}"]
-            dz, before = kept.gates, kept.before[0]
-            if self._picks is None:
-                ways.append(partial(weight_gradients, *given, *hidden, dz, *gates, x, before))
-            else:  # sums of dz by input for one weight, dz itself for the other
-                sums = input_slopes[d]
-                ways.append(partial(weight_gradients, *given, *ABSENT, sums, *gates, x, NO_ROWS))
-                ways.append(
-                    partial(weight_gradients, *ABSENT, *hidden, dz, *gates, NO_ROWS, before)
+            if picks is None:
+                weight_gradients(
+                    *given, *hidden, dz, *gates, x, before, NO_ROWS, NOTHING, scratch(), first, last
                 )
+            else:  # sums of dz by input for one weight, dz itself for the other
+                weight_gradients(
+                    *ABSENT, *hidden, dz, *gates, NO_ROWS, before, summed, picks, scratch(), first,
+                    last,
+                )  # fmt: skip
+                weight_gradients(
+                    *given, *ABSENT, summed, *gates, x, NO_ROWS, NO_ROWS, NOTHING, scratch(), first,
+                    last,
+                )  # fmt: skip
+
         whole = self.directions % self.team.threads == 0
         units = [(0, everything)] if whole else self._split(everything, layout.count)
-        return [partial(_with_scratch, way, *piece) for piece in units for way in ways]
+        return [partial(product, d, *piece) for piece in units for d in range(self.directions)]
 
     def _input_gradients(
-        self, dx: Float32, panels: list[Float32], slopes: list[Float32], to: Float32 | None,
-        layout: Layout,
-    ) -> list[Callable[[], None]]:  # fmt: skip
+        self, dx: Float32, slopes: list[Float32], to: Float32 | None, layout: Layout
+    ) -> list[Callable[[], None]]:
         """The sum over the directions of dz W, in small pieces that even out the others."""
         cell = self.cell
 
         def product(first: int, last: int) -> None:
             for d, dz in enumerate(slopes):
                 input_gradient(
-                    dx, dz, cell.slots, 0, cell.gates, panels[d], d > 0, ZEROS, scratch(), first,
-                    last,
+                    dx, dz, cell.slots, 0, cell.gates, self._below[d], d > 0, ZEROS, scratch(),
+                    first, last,
                 )  # fmt: skip
             if to is not None:
                 scatter(to, dx, layout.rows, first, last)
@@ -356,7 +356,7 @@ class Sweep:
                 for i in range(self.cell.states)
             )
             for padded, array in zip(state, given, strict=True):
-                padded[:, : self.units] = array[d, layout.order]
+                padded[:, : self.units] = array[d] if layout.identity else array[d, layout.order]
             states.append(state)
         return states
 
@@ -365,7 +365,10 @@ class Sweep:
         found = tuple(np.empty_like(array) for array in like)
         for d, state in enumerate(states):
             for array, padded in zip(found, state, strict=True):
-                array[d, layout.order] = padded[:, : self.units]
+                if layout.identity:  # picking rows costs ten times a copy
+                    array[d] = padded[:, : self.units]
+                else:
+                    array[d, layout.order] = padded[:, : self.units]
         return found
 
     def _split(self, n: int, rows: int, most: int | None = None) -> list[tuple[int, int]]:
@@ -384,7 +387,3 @@ class Sweep:
                 work(part)
         else:
             self.team.run(work, parts)
-
-
-def _with_scratch(work: Callable[..., None], first: int, last: int) -> None:
-    work(scratch(), first, last)
