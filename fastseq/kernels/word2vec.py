@@ -18,52 +18,16 @@ import math
 
 import numpy as np
 
-from fastseq.kernels.jit import helper, inline, jit
+from fastseq.kernels.draws import draw_below, draw_word, thin_out
+from fastseq.kernels.jit import helper, jit
 from fastseq.kernels.simd.bytes import prefetch
-from fastseq.kernels.simd.floats import load, splat, store
-from fastseq.kernels.simd.rows import MOST_ROWS, block, dots, exchange
+from fastseq.kernels.simd.floats import load, store
+from fastseq.kernels.simd.rows import LINE, MOST_ROWS, add, block, clear, dots, exchange
 from fastseq.kernels.simd.tiles import address
 from fastseq.kernels.simd.vmath import sigmoid
 from fastseq.kernels.simd.width import LANES
 
-_U32 = np.uint64(32)
-_LOW32 = np.uint64(0xFFFFFFFF)
-_STEP = np.uint64(0x9E3779B97F4A7C15)
-_M1, _M2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-_U27, _U30, _U31 = np.uint64(27), np.uint64(30), np.uint64(31)
 LISTS = 5
-_LINE = 16  # floats of a cache line
-
-
-@inline
-def draw(state):
-    """64 random bits: splitmix64 (Steele, Lea and Flood 2014). state uint64[1] moves on."""
-    z = state[0] + _STEP
-    state[0] = z
-    z = (z ^ (z >> _U30)) * _M1
-    z = (z ^ (z >> _U27)) * _M2
-    return z ^ (z >> _U31)
-
-
-@inline
-def draw_below(state, n):
-    """A number in [0, n), n < 2**31."""
-    return np.int64(((draw(state) >> _U32) * np.uint64(n)) >> _U32)
-
-
-@inline
-def draw_word(state, alias):
-    """A word of a distribution in Walker's form (Vose 1991).
-
-    alias  uint64[V]: the other word of a column in the high half, and in the low half the share,
-           of 2**32, that the column's own word has
-    """
-    bits = draw(state)
-    column = ((bits >> _U32) * np.uint64(len(alias))) >> _U32
-    entry = alias[column]
-    if (bits & _LOW32) < (entry & _LOW32):
-        return np.int64(column)
-    return np.int64(entry >> _U32)
 
 
 @jit
@@ -96,7 +60,7 @@ def train_words(
     for s in range(len(ends)):
         end = ends[s]
         rate = first_rate + (last_rate - first_rate) * (start / n)
-        count = _thin_out(kept, tokens, start, end, keep, state)
+        count = thin_out(kept, tokens, start, end, keep, state)
         seen[0] += end - start
         _train_sentence(
             inputs, outputs, kept, count, alias, paths, nodes, codes, window, negatives, cbow,
@@ -104,18 +68,6 @@ def train_words(
         )  # fmt: skip
         seen[1] += count
         start = end
-
-
-@helper
-def _thin_out(kept, tokens, start, end, keep, state):
-    """What is left of a sentence: how many words."""
-    count = 0
-    for i in range(start, end):
-        word = tokens[i]
-        if keep[word] == np.uint32(0xFFFFFFFF) or np.uint32(draw(state) >> _U32) < keep[word]:
-            kept[count] = word
-            count += 1
-    return count
 
 
 # ---- working memory ----------------------------------------------------------------------------
@@ -174,7 +126,7 @@ def _draw_targets(lists, word, negatives, alias, state, outputs):
     for t in range(negatives + 1):
         drawn = word if t == 0 else draw_word(state, alias)
         lists[_NEXT, t] = drawn
-        for at in range(0, W, _LINE):
+        for at in range(0, W, LINE):
             prefetch(outputs, np.uint64(drawn * W + at))
 
 
@@ -234,11 +186,11 @@ def _learn(inputs, rows, targets, W, rate, measured, work, lists, seen):
         return
     delta = room * (1 + MOST_ROWS) + W
     for r in range(rows):
-        _clear(work, delta + r * W, W)
+        clear(work, delta + r * W, W)
         lists[_TO, r] = address(work, delta + r * W)
     exchange(rows, targets, f, h, address(lists, _TO * room), o, W // LANES)
     for r in range(rows):
-        _add(inputs, lists[_WORDS, r] * W, work, delta + r * W, W)
+        add(inputs, lists[_WORDS, r] * W, work, delta + r * W, W)
 
 
 @helper
@@ -247,14 +199,14 @@ def _learn_mean(inputs, W, kept, first, centre, last, targets, rate, measured, w
     (as Mikolov's program has it: the gradient would be that divided by their number)."""
     room = lists.shape[1]
     mean, delta = room * (1 + MOST_ROWS), room * (1 + MOST_ROWS) + W
-    _clear(work, mean, W)
+    clear(work, mean, W)
     for j in range(first, last):
         if j != centre:
-            _add(work, mean, inputs, kept[j] * W, W)
+            add(work, mean, inputs, kept[j] * W, W)
     share = np.float32(1.0 / (last - first - 1))
     for k in range(mean, mean + W, LANES):
         store(work, k, load(work, k) * share)
-    _clear(work, delta, W)
+    clear(work, delta, W)
     lists[_ROWS, 0], lists[_TO, 0] = address(work, mean), address(work, delta)
     h, o, f = address(lists, _ROWS * room), address(lists, _TARGETS * room), address(work, room)
     dots(1, targets, f, h, o, W // LANES)
@@ -262,7 +214,7 @@ def _learn_mean(inputs, W, kept, first, centre, last, targets, rate, measured, w
     exchange(1, targets, f, h, address(lists, _TO * room), o, W // LANES)
     for j in range(first, last):
         if j != centre:
-            _add(inputs, kept[j] * W, work, delta, W)
+            add(inputs, kept[j] * W, work, delta, W)
 
 
 @helper
@@ -279,16 +231,3 @@ def _weigh(work, room, rows, targets, rate, measured, seen):
         store(work, room + k, sigmoid(load(work, room + k)))
     for k in range(count):
         work[room + k] = rate * (work[k % targets] - work[room + k])
-
-
-@inline
-def _clear(array, start, width):
-    for k in range(0, width, LANES):
-        store(array, start + k, splat(0.0))
-
-
-@inline
-def _add(array, to, other, start, width):
-    """array[to:to + width] += other[start:start + width]."""
-    for k in range(0, width, LANES):
-        store(array, to + k, load(array, to + k) + load(other, start + k))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from fastseq.errors import FormatError, NotFittedError, SettingsError
 from fastseq.interrupts import Interrupts
@@ -23,6 +24,7 @@ from fastseq.text.analyzer import Analyzer
 from fastseq.threads import Team
 from fastseq.types import Float32, Int64, Texts
 from fastseq.vectors.checkpoint import Checkpoint
+from fastseq.vectors.pieces import ARRAY, SubwordVectors
 from fastseq.vectors.sentences import Sentences, read_sentences
 from fastseq.vectors.training import History, Objective, Report, Settings, State, train
 from fastseq.vectors.words import WordVectors
@@ -32,12 +34,13 @@ RUN = frozenset({"threads", "memory"})
 
 
 class Learner(Objective, Protocol):
-    """What a model trains. `dimensions` of the W columns of its arrays count, the rest is zero."""
+    """What a model trains."""
 
-    dimensions: int
+    def learned(self) -> dict[str, npt.NDArray[Any]]:
+        """What there is to keep: "vectors" float32[V, d], and what further training needs."""
 
-    def go_on(self, arrays: Mapping[str, Float32]) -> None:
-        """Begin with what was learned before: "vectors" of the first words, and what else there
+    def go_on(self, start: Start) -> None:
+        """Begin with what was learned before: the vectors of the first words, and what else there
         is of use."""
 
 
@@ -122,7 +125,7 @@ class VectorModel(Manners, ABC):
                 )  # fmt: skip
             learner = self._objective(sentences, team.threads)
             if begun is not None:
-                learner.go_on(begun.arrays)
+                learner.go_on(begun)
             state, save = State(), None
             if path is not None:
                 checkpoint = Checkpoint(path, self._identity(sentences, held_out, begun))
@@ -175,7 +178,7 @@ class VectorModel(Manners, ABC):
     def _analyzer(self) -> Analyzer:
         return self.analyzer if self.analyzer is not None else Analyzer()
 
-    def _read(self, source: Any, team: Team, start: _Start | None) -> Sentences:
+    def _read(self, source: Any, team: Team, start: Start | None) -> Sentences:
         if start is not None and start.dimensions != self.dimensions:
             raise SettingsError(
                 f"the vectors to go on from have {start.dimensions} dimensions, but dimensions "
@@ -189,7 +192,7 @@ class VectorModel(Manners, ABC):
         )  # fmt: skip
 
     def _identity(
-        self, sentences: Sentences, held_out: Sentences | None, start: _Start | None
+        self, sentences: Sentences, held_out: Sentences | None, start: Start | None
     ) -> dict[str, Any]:
         """What makes a training the same one."""
         settings = self._settings()
@@ -208,23 +211,24 @@ class VectorModel(Manners, ABC):
         return said
 
     def _keep(
-        self, learner: Learner, sentences: Sentences, state: State, start: _Start | None
+        self, learner: Learner, sentences: Sentences, state: State, start: Start | None
     ) -> None:
         counts = sentences.counts.copy()
         if start is not None and start.counts is not None:
             counts[: len(start.counts)] += start.counts
-        arrays = {
-            name: np.ascontiguousarray(array[:, : learner.dimensions])
-            for name, array in learner.arrays.items()
-        }
+        arrays = learner.learned()
         statistics = {"tokens": sentences.read, "sentences": len(sentences.ends)}
         self._further = {name: a for name, a in arrays.items() if name != "vectors"}
         self._history = state.history
         self._vectors = WordVectors(
-            sentences.words.to_strings(), arrays["vectors"], counts,
+            sentences.words.to_strings(), arrays["vectors"], counts, self._pieces(arrays),
             settings={"model": self.kind, **self._settings()},
-            statistics={**statistics, "history": state.history},
+            statistics={**statistics, "history": state.history}, output=_output(arrays),
         )  # fmt: skip
+
+    def _pieces(self, arrays: Mapping[str, Any]) -> SubwordVectors | None:
+        """What makes vectors of words never seen, of the arrays that were learned."""
+        return None
 
     # ---- what was learned
 
@@ -254,7 +258,10 @@ class VectorModel(Manners, ABC):
         """Words, arrays, counts, settings and statistics, as they are written."""
         found = self.vectors_
         arrays = {"vectors": found.vectors, **(self._further or {})}
-        return found.words, arrays, found.counts, found.settings, found.statistics
+        settings = dict(found.settings)
+        if found.subwords is not None:
+            settings[ARRAY] = dict(found.subwords.settings)
+        return found.words, arrays, found.counts, settings, found.statistics
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -264,6 +271,7 @@ class VectorModel(Manners, ABC):
         """
         content = read_vectors(path)
         settings = dict(content.settings)
+        settings.pop(ARRAY, None)
         if settings.pop("model", None) != cls.kind:
             raise FormatError(f"{path}: vectors of another kind than {cls.kind}")
         try:
@@ -280,20 +288,21 @@ class VectorModel(Manners, ABC):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Start:
+class Start:
     """What a training goes on from: "vectors" [V, d] among the arrays, and "output" where a model
-    left it."""
+    left it; what makes vectors of other words, where n-grams do."""
 
     words: list[str]
     counts: Int64 | None
     arrays: dict[str, Float32]
+    pieces: SubwordVectors | None
 
     @property
     def dimensions(self) -> int:
         return int(self.arrays["vectors"].shape[1])
 
 
-def _start(given: Any) -> _Start:
+def _start(given: Any) -> Start:
     """Raises SettingsError for what holds no vectors; for a path what WordVectors.load raises."""
     further: Mapping[str, Float32] = {}
     if isinstance(given, str | Path):
@@ -310,7 +319,17 @@ def _start(given: Any) -> _Start:
         raise SettingsError(
             f"start is of type {type(given).__name__}; expected WordVectors, a model or a path"
         )
-    return _Start(found.words, found.counts, {**further, "vectors": found.vectors})
+    arrays = {**further, "vectors": found.vectors}
+    if found.output is not None:
+        arrays["output"] = found.output
+    pieces = found.subwords if isinstance(found.subwords, SubwordVectors) else None
+    return Start(found.words, found.counts, arrays, pieces)
+
+
+def _output(arrays: Mapping[str, Float32]) -> Float32 | None:
+    """The vectors of words as what is predicted, where there are such."""
+    output = arrays.get("output")
+    return output if output is not None and output.shape == arrays["vectors"].shape else None
 
 
 def _checksum(*arrays: Any) -> int:

@@ -6,32 +6,65 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from fastseq.errors import FormatError, SettingsError
+from fastseq.kernels.subwords import add_rows
 from fastseq.store.fasttext_bin import FastTextFile
-from fastseq.store.fasttext_model import means
 from fastseq.text.subwords import Subwords
-from fastseq.types import Float32, Texts
+from fastseq.types import Float32, Int32, Int64, Texts
 
-ARRAY = "subwords"
+ARRAY = "subwords"  # of a folder of vectors, and the setting that says which n-grams
+BUCKETS = "buckets"
 
 
 class SubwordVectors:
     """A vector for each bucket of n-grams; that of a word is the mean of its n-grams' (Bojanowski
     et al. 2017, "Enriching Word Vectors with Subword Information").
 
-    grams  which n-grams a word has
-    table  float32[buckets, d]
+    Buckets that no word in training fell into have no row: they count as zeros. Of fastText's two
+    million, a corpus uses some hundred thousand.
+
+    Parameters
+    ----------
+    grams : which n-grams a word has
+    table : float32[R, d]
+    buckets : int32[R], the bucket of each row, all different; None: row r is bucket r, R is
+        grams.buckets
+
+    Raises FormatError where these do not fit each other.
     """
 
-    def __init__(self, grams: Subwords, table: Float32) -> None:
+    def __init__(self, grams: Subwords, table: Float32, buckets: Int32 | None = None) -> None:
         self.grams = grams
         self.table = table
+        self.buckets = buckets
+        self._rows: Int32 | None = None
+        if table.ndim != 2 or table.dtype != np.float32:
+            raise FormatError(f"vectors of n-grams are {table.dtype}{list(table.shape)}")
+        if buckets is None:
+            if len(table) != grams.buckets:
+                raise FormatError(f"{len(table)} vectors of n-grams, expected {grams.buckets}")
+            return
+        if len(buckets) != len(table) or buckets.ndim != 1 or buckets.dtype != np.int32:
+            raise FormatError(
+                f"{len(table)} vectors of n-grams, but {buckets.dtype}{list(buckets.shape)} buckets"
+            )
+        rows: Int32 = np.full(grams.buckets, -1, np.int32)
+        if len(buckets):
+            if buckets.min() < 0 or buckets.max() >= grams.buckets:
+                raise FormatError(f"a bucket of n-grams is not below {grams.buckets}")
+            rows[buckets] = np.arange(len(buckets), dtype=np.int32)
+            if np.count_nonzero(rows >= 0) != len(buckets):
+                raise FormatError("a bucket of n-grams is there twice")
+        self._rows = rows
 
     @property
-    def arrays(self) -> dict[str, Float32]:
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """What a folder of vectors keeps."""
-        return {ARRAY: self.table}
+        if self.buckets is None:
+            return {ARRAY: self.table}
+        return {ARRAY: self.table, BUCKETS: self.buckets}
 
     @property
     def settings(self) -> dict[str, int]:
@@ -50,15 +83,15 @@ class SubwordVectors:
             return None
         try:
             grams, table = Subwords(**settings[ARRAY]), arrays[ARRAY]
-        except (KeyError, TypeError, SettingsError) as error:
+            found = cls(grams, table, arrays.get(BUCKETS))
+        except (KeyError, TypeError, SettingsError, FormatError) as error:
             raise FormatError(f"vectors of n-grams are damaged: {error}") from None
-        shape = (grams.buckets, arrays["vectors"].shape[1])
-        if table.shape != shape or table.dtype != np.float32:
+        if table.shape[1] != arrays["vectors"].shape[1]:
             raise FormatError(
-                f"vectors of n-grams are {table.dtype}{list(table.shape)}, expected "
-                f"float32{list(shape)}"
+                f"vectors of n-grams are damaged: they have {table.shape[1]} dimensions, those of "
+                f"words {arrays['vectors'].shape[1]}"
             )
-        return cls(grams, table)
+        return found
 
     @classmethod
     def from_fasttext(cls, file: FastTextFile) -> SubwordVectors | None:
@@ -70,7 +103,20 @@ class SubwordVectors:
 
     def vectors_of(self, words: list[str]) -> Float32:
         """float32[n, d]; zeros for a word without n-grams."""
-        ids = self.grams.ids(Texts.from_strings(words))
-        none = np.empty((0, self.table.shape[1]), np.float32)
-        table = np.asarray(self.table)
-        return means(none, np.full(len(words), -1, np.int32), table, ids.values, ids.offsets)
+        sums, many = self.sums_of(Texts.from_strings(words))
+        sums /= np.maximum(many, 1).astype(np.float32)[:, None]
+        return sums
+
+    def sums_of(self, words: Texts) -> tuple[Float32, Int64]:
+        """The sum of the vectors of each word's n-grams, float32[n, d], and how many n-grams it
+        has, int64[n]."""
+        ids = self.grams.ids(words)
+        rows, ends = ids.values, ids.offsets
+        if self._rows is not None:
+            found = self._rows[rows]
+            kept = np.concatenate([[0], np.cumsum(found >= 0)])
+            rows, ends = np.ascontiguousarray(found[found >= 0]), kept[ends]
+        out: Float32 = np.zeros((len(words), self.table.shape[1]), np.float32)
+        with np.errstate(over="ignore"):
+            add_rows(out, rows, ends, np.asarray(self.table))
+        return out, np.diff(ids.offsets)

@@ -11,10 +11,10 @@ Compositionality". What the papers leave open is as in their authors' program.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from fastseq.kernels.arrays import aligned_zeros
 from fastseq.kernels.simd.width import LANES
@@ -22,7 +22,7 @@ from fastseq.kernels.word2vec import LISTS, room_for, train_words, work_size
 from fastseq.settings import fraction, one_of, real, whole
 from fastseq.text.analyzer import Analyzer
 from fastseq.types import Float32, Float64, Int32, Int64
-from fastseq.vectors.base import VectorModel
+from fastseq.vectors.base import Start, VectorModel
 from fastseq.vectors.chances import alias_table, huffman_tree, keep_chances, no_tree
 from fastseq.vectors.sentences import Sentences
 
@@ -113,7 +113,6 @@ class Word2VecObjective:
 
     def __init__(self, model: Word2Vec, sentences: Sentences, parts: int) -> None:
         V, d = len(sentences.words), model.dimensions
-        self.dimensions = d
         width = -(-d // LANES) * LANES
         self._model = model
         self.arrays = {
@@ -134,8 +133,14 @@ class Word2VecObjective:
         work = aligned_zeros(work_size(self._room, width))
         return work, np.zeros((LISTS, self._room), np.int64)
 
-    def go_on(self, arrays: Mapping[str, Float32]) -> None:
+    def learned(self) -> dict[str, npt.NDArray[Any]]:
+        """As Learner has it: "vectors" and "output"."""
+        d = self._model.dimensions
+        return {name: np.ascontiguousarray(array[:, :d]) for name, array in self.arrays.items()}
+
+    def go_on(self, start: Start) -> None:
         """As Learner has it. A tree is another one with other counts: its nodes begin anew."""
+        arrays = start.arrays
         for name in ("vectors", "output"):
             if name in arrays and (name == "vectors" or self._model.loss == "negative"):
                 V, d = arrays["vectors"].shape

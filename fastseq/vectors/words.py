@@ -58,6 +58,8 @@ class WordVectors:
     counts : how often each word was met in training, or None
     subwords : makes vectors of other words; None: they are unknown
     settings, statistics : what trained them said, kept with them
+    output : numbers [V, d], the vectors of words as what is predicted, for training that goes on;
+        None where nobody kept them
 
     Attributes
     ----------
@@ -80,6 +82,7 @@ class WordVectors:
         subwords: Subwords | None = None,
         settings: Mapping[str, Any] | None = None,
         statistics: Mapping[str, Any] | None = None,
+        output: npt.ArrayLike | None = None,
     ) -> None:
         array = _numbers(vectors, "vectors")
         if array.ndim != 2 or not array.size:
@@ -89,7 +92,10 @@ class WordVectors:
             )
         check_finite("vectors", array)
         check_words(words, len(array))
-        self._set(list(words), array, counts, subwords, settings or {}, statistics or {})
+        further = None if output is None else _numbers(output, "output")
+        if further is not None and further.shape != array.shape:
+            raise DataError(f"output is of shape {further.shape}, vectors of {array.shape}")
+        self._set(list(words), array, counts, subwords, settings or {}, statistics or {}, further)
 
     def _set(
         self,
@@ -99,6 +105,7 @@ class WordVectors:
         subwords: Subwords | None,
         settings: Mapping[str, Any],
         statistics: Mapping[str, Any],
+        output: Float32 | None,
     ) -> None:
         self.words = words
         self.vectors = vectors
@@ -106,6 +113,7 @@ class WordVectors:
         self.subwords = subwords
         self.settings = dict(settings)
         self.statistics = dict(statistics)
+        self.output = output
         self._index = {word: row for row, word in enumerate(words)}
         self._nearest: Nearest | None = None
         self._lock = threading.Lock()
@@ -140,10 +148,13 @@ class WordVectors:
         from fastseq.vectors.pieces import SubwordVectors
 
         pieces = SubwordVectors.from_folder(content.arrays, content.settings)
+        output = content.arrays.get("output")
+        if output is not None and output.shape != content.vectors.shape:
+            output = None  # of a tree, which has other rows
         loaded = cls.__new__(cls)
         loaded._set(
             content.words, content.vectors, content.counts, pieces, content.settings,
-            content.statistics,
+            content.statistics, output,
         )  # fmt: skip
         return loaded
 
@@ -166,11 +177,19 @@ class WordVectors:
             raise DataError(f"{path}: no word vectors in it")
         kept = list(rows.values())
         pieces = SubwordVectors.from_fasttext(file)
-        return cls(list(rows), file.vectors(words)[kept], file.counts[:V][kept], pieces)
+        output = file.output[kept] if len(file.output) == V else None
+        return cls(
+            list(rows), file.vectors(words)[kept], file.counts[:V][kept], pieces, output=output
+        )
 
     def export(self, path: str | os.PathLike[str], form: str | None = None) -> None:
-        """Write words and vectors as a file that other programs read: see
-        store.vector_files.write_word_vectors, which says what the forms are.
+        """Write words and vectors as a file that other programs read.
+
+        Parameters
+        ----------
+        form : "text", "binary", "parquet": see store.vector_files.write_word_vectors; by the
+            suffix of `path` when None. "fasttext": fastText's model (.bin), with the vectors of
+            n-grams where there are any: see fasttext_files.fasttext_file
 
         Raises
         ------
@@ -181,6 +200,12 @@ class WordVectors:
         FastseqError
             The system refuses.
         """
+        if form == "fasttext":
+            from fastseq.store.fasttext_bin import write_fasttext
+            from fastseq.vectors.fasttext_files import fasttext_file
+
+            write_fasttext(path, fasttext_file(self))
+            return
         from fastseq.store.vector_files import write_word_vectors
 
         write_word_vectors(path, self.words, self.vectors, form)
@@ -198,6 +223,8 @@ class WordVectors:
         from fastseq.store.vector_folder import MAIN, write_vectors
 
         arrays, settings = {MAIN: self.vectors}, dict(self.settings)
+        if self.output is not None:
+            arrays["output"] = self.output
         if self.subwords is not None:
             arrays |= self.subwords.arrays
             settings["subwords"] = dict(self.subwords.settings)
@@ -404,7 +431,7 @@ class WordVectors:
         counts = None if self.counts is None else self.counts[order]
         vectors = self.vectors[:most] if falling else self.vectors[order]
         words = [self.words[row] for row in order.tolist()]
-        kept._set(words, vectors, counts, self.subwords, self.settings, self.statistics)
+        kept._set(words, vectors, counts, self.subwords, self.settings, self.statistics, None)
         return kept
 
     def packed(self, threads: int | None = None) -> Nearest:

@@ -45,13 +45,45 @@ def test_settings_and_array_must_fit():
     table = np.zeros((5, 4), np.float32)
     arrays = {"subwords": table, "vectors": np.zeros((2, 4), np.float32)}
     grams = {"low": 3, "high": 6, "buckets": 5}
-    with pytest.raises(FormatError, match=r"expected float32\[6, 4\]"):
+    with pytest.raises(FormatError, match="5 vectors of n-grams, expected 6"):
         SubwordVectors.from_folder(arrays, {"subwords": {**grams, "buckets": 6}})
     narrow = {**arrays, "vectors": np.zeros((2, 3), np.float32)}
-    with pytest.raises(FormatError, match=r"expected float32\[5, 3\]"):
+    with pytest.raises(FormatError, match="they have 4 dimensions, those of words 3"):
         SubwordVectors.from_folder(narrow, {"subwords": grams})
     with pytest.raises(FormatError, match="damaged"):
         SubwordVectors.from_folder(arrays, {"subwords": {**grams, "low": -1}})
     with pytest.raises(FormatError, match="damaged"):
         SubwordVectors.from_folder({}, {"subwords": grams})
     assert SubwordVectors.from_folder({"subwords": table}, {}) is None
+
+
+def test_buckets_without_a_row_count_as_zeros(tmp_path):
+    grams = Subwords(2, 3, 50)
+    rng = np.random.default_rng(0)
+    used = np.array([40, 3, 17, 8, 21, 30], np.int32)
+    rows = rng.normal(size=(6, 4)).astype(np.float32)
+    table = np.zeros((50, 4), np.float32)
+    table[used] = rows
+    few, all_of_them = SubwordVectors(grams, rows, used), SubwordVectors(grams, table)
+    words = ["over", "overall", "", "ü", "a b"]
+    np.testing.assert_allclose(few.vectors_of(words), all_of_them.vectors_of(words), atol=1e-6)
+    assert np.any(few.vectors_of(words))
+    vectors = WordVectors(["one"], rng.normal(size=(1, 4)), subwords=few)
+    vectors.save(tmp_path / "v")
+    again = WordVectors.load(tmp_path / "v")
+    np.testing.assert_array_equal(again.vectors_of(words), vectors.vectors_of(words))
+
+
+@pytest.mark.parametrize(
+    ("buckets", "message"),
+    [
+        ([0, 1], "3 vectors of n-grams, but int32"),
+        ([0, 1, 50], "not below 50"),
+        ([0, -1, 5], "not below 50"),
+        ([0, 1, 1], "there twice"),
+    ],
+)
+def test_damaged_buckets_are_refused(buckets, message):
+    table = np.zeros((3, 4), np.float32)
+    with pytest.raises(FormatError, match=message):
+        SubwordVectors(Subwords(2, 3, 50), table, np.array(buckets, np.int32))

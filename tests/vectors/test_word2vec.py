@@ -190,7 +190,8 @@ def test_training_goes_on_from_vectors_with_new_words(tmp_path):
     for other in found[1:]:
         np.testing.assert_array_equal(other.vectors_.vectors, second.vectors)
     # what it predicts by goes on: with vectors alone the loss begins where it first began
-    alone = small(epochs=2, learning_rate=1e-6).fit(more, start=first)
+    bare = WordVectors(first.words, first.vectors)
+    alone = small(epochs=2, learning_rate=1e-6).fit(more, start=bare)
     assert found[0].history_["train_loss"][0] < alone.history_["train_loss"][0] - 0.1
     with pytest.raises(SettingsError, match="have 16 dimensions, but dimensions is 8"):
         small(dimensions=8).fit(more, start=first)

@@ -23,7 +23,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastseq.kernels.jit import helper, inline
-from fastseq.kernels.simd.floats import fused, spread
+from fastseq.kernels.simd.floats import fused, load, splat, spread, store
 from fastseq.kernels.simd.tiles import repeat
 from fastseq.kernels.simd.width import LANES, REGISTERS
 
@@ -34,6 +34,7 @@ _POINTER = ir.PointerType(ir.IntType(8))
 # The most rows and targets at a time: sums, rows and one target must fit the registers.
 MOST_ROWS = 4 if REGISTERS == 32 else 2
 MOST_TARGETS = 6 if REGISTERS == 32 else 5
+LINE = 16  # floats of a cache line
 _BLOCKS = tuple(n for n in (6, 5, 3, 2, 1) if n <= MOST_TARGETS)  # targets that have code
 
 
@@ -212,3 +213,17 @@ def block(left):
     if left >= MOST_TARGETS:
         return MOST_TARGETS
     return left if left <= 3 or left == 5 else 3
+
+
+@inline
+def clear(array, start, width):
+    """array[start:start + width] = 0, for whole vectors."""
+    for k in range(0, width, LANES):
+        store(array, start + k, splat(0.0))
+
+
+@inline
+def add(array, to, other, start, width):
+    """array[to:to + width] += other[start:start + width], for whole vectors."""
+    for k in range(0, width, LANES):
+        store(array, to + k, load(array, to + k) + load(other, start + k))

@@ -1,0 +1,115 @@
+"""FastText's kernel against its twin in float64, and the twin against differences."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastseq.kernels.arrays import aligned_zeros
+from fastseq.kernels.fasttext import LISTS, SHARED, room_for, train_fasttext, work_size
+from fastseq.vectors.chances import alias_table, huffman_tree, keep_chances, no_tree
+from tests.kernels.test_kernels_word2vec import close, corpus, padded
+from tests.naive.fasttext import FastText
+
+
+def run(
+    words=40, d=20, window=4, negatives=5, hierarchical=False, cbow=False, sample=0.0, seed=3,
+    sentences=30, longest=25, rates=(0.05, 0.01), rows=50, most_grams=6,
+):  # fmt: skip
+    """The kernel's and the twin's rows after the same training, and what the kernel saw."""
+    rng = np.random.default_rng(seed)
+    text = corpus(rng, words, sentences, longest)
+    counts = np.bincount(np.concatenate([*map(np.array, text), np.arange(words)]).astype(int))
+    counts = counts.astype(np.int64)
+    arrays = [rng.normal(0, 0.3, (n, d)).astype(np.float32) for n in (words, rows, words)]
+    many = rng.integers(0, most_grams + 1, words)
+    many[0] = 0  # a word without n-grams
+    grams = rng.integers(0, rows, many.sum()).astype(np.int32)
+    ends = np.concatenate([[0], np.cumsum(many)]).astype(np.int64)
+    keep, alias = keep_chances(counts, sample), alias_table(counts, 0.75)
+    tree = huffman_tree(counts) if hierarchical else no_tree()
+    ways = None
+    if hierarchical:
+        spans = zip(tree.paths[:-1], tree.paths[1:], strict=True)
+        ways = {w: (tree.nodes[a:b].tolist(), tree.codes[a:b]) for w, (a, b) in enumerate(spans)}
+    ours = [padded(array) for array in arrays]
+    room = room_for(window, negatives, tree.longest)
+    seen = np.zeros(4)
+    train_fasttext(
+        *ours, grams, ends, np.array([w for s in text for w in s], np.int32),
+        np.cumsum([len(s) for s in text]), keep, alias, tree.paths, tree.nodes, tree.codes, window,
+        negatives, cbow, *rates, np.array([seed], np.uint64), np.empty(longest, np.int32),
+        aligned_zeros(work_size(room, ours[0].shape[1], window)),
+        np.zeros((LISTS, room), np.int64), seen, 1,
+    )  # fmt: skip
+    theirs = [array.astype(np.float64) for array in arrays]
+    of_word = {w: grams[ends[w] : ends[w + 1]].tolist() for w in range(words)}
+    twin = FastText(*theirs, of_word, alias, ways, window, negatives, SHARED)
+    told = twin.train(text, keep, cbow, rates, seed)
+    np.testing.assert_allclose(seen[2:], told, rtol=1e-5)
+    return ours, theirs, seen, arrays
+
+
+@pytest.mark.parametrize("cbow", [False, True])
+@pytest.mark.parametrize("hierarchical", [False, True])
+def test_training_equals_its_twin(cbow, hierarchical):
+    ours, theirs, seen, before = run(cbow=cbow, hierarchical=hierarchical)
+    close(ours, theirs)
+    for after, was in zip(theirs, before, strict=True):
+        assert abs(after - was).max() > 1e-3  # it has learned
+    assert 0 < seen[1] <= seen[0]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    words=st.integers(2, 30), d=st.integers(1, 70), window=st.integers(1, 9),
+    negatives=st.integers(1, 20), hierarchical=st.booleans(), cbow=st.booleans(),
+    sample=st.sampled_from([0.0, 1e-3, 0.05]), seed=st.integers(0, 2**32),
+    rows=st.integers(1, 40), most_grams=st.integers(0, 12),
+)  # fmt: skip
+def test_training_equals_its_twin_whatever_the_sizes(**case):
+    # few rows, many n-grams and a high rate make sums large: smaller steps keep them comparable
+    ours, theirs, _, _ = run(sentences=8, longest=12, rates=(0.01, 0.001), **case)
+    close(ours, theirs)
+
+
+@pytest.mark.parametrize("cbow", [False, True])
+def test_without_a_learning_rate_nothing_moves(cbow):
+    ours, _, seen, before = run(rates=(0.0, 0.0), cbow=cbow)
+    for mine, was in zip(ours, before, strict=True):
+        np.testing.assert_array_equal(mine[:, : was.shape[1]], was)
+    assert seen[3] > 0
+
+
+@pytest.mark.parametrize("cbow", [False, True])
+def test_a_seed_repeats_bit_for_bit(cbow):
+    one, two = (run(seed=5, cbow=cbow)[0] for _ in range(2))
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_what_the_twin_adds_is_the_gradient_of_its_loss():
+    """Of a window's mean and targets, shares among them."""
+    rng = np.random.default_rng(0)
+    chosen, labels, shares = [0, 1, 2, 3], [1, 1, 0, 0], [1, 1, 0.5, 2.5]
+    h, outputs = rng.normal(size=5), rng.normal(size=(4, 5))
+
+    def twin(h, outputs):
+        made = FastText(None, None, outputs, {}, None, None, 1, 1, SHARED)
+        made.rate = 1.0
+        return made, made.learn(h, chosen, labels, shares)
+
+    learned = outputs.copy()
+    _, delta = twin(h, learned)
+    for array, found in ((h, delta), (outputs, learned - outputs)):
+        for place in np.ndindex(array.shape):
+            was, losses = array[place], []
+            for step in (1e-6, -1e-6):
+                array[place] = was + step
+                losses.append(twin(h, outputs.copy())[0].seen[0])
+            array[place] = was
+            assert abs(-(losses[0] - losses[1]) / 2e-6 - found[place]) < 1e-6 * max(
+                1, abs(found[place])
+            )
