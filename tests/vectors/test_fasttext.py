@@ -1,0 +1,189 @@
+"""FastText from a corpus to vectors of any word: what it learns, keeps, goes on from, refuses."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+
+from fastseq.errors import DataError, SettingsError
+from fastseq.store.fasttext_bin import read_fasttext
+from fastseq.vectors.fasttext import FastText
+from fastseq.vectors.word2vec import Word2Vec
+from fastseq.vectors.words import WordVectors
+from tests.vectors.test_word2vec import coherence, texts
+
+STRANGE = ["aple", "rivers", "kingdom", "ü", "qqq", "cherries"]
+
+
+def small(**settings):
+    settings = {
+        "dimensions": 16, "epochs": 6, "sample": 0.0, "threads": 1, "buckets": 5000,
+        "min_count": 1, **settings,
+    }  # fmt: skip
+    return FastText(**settings)
+
+
+@pytest.mark.parametrize("architecture", ["skipgram", "cbow"])
+@pytest.mark.parametrize("loss", ["negative", "hierarchical"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_words_of_a_topic_are_near_each_other(architecture, loss, threads):
+    model = small(architecture=architecture, loss=loss, threads=threads).fit(texts())
+    assert coherence(model.vectors_) == 1.0
+    assert model.history_["train_loss"][-1] < model.history_["train_loss"][0]
+
+
+def test_a_misspelt_word_is_near_the_word():
+    found = small().fit(texts()).vectors_
+    for wrong, right in (("aple", "apple"), ("queeen", "queen"), ("rivr", "river")):
+        assert wrong not in found
+        assert found.neighbors(found[wrong], 1)[0][0] == right
+
+
+def test_a_word_is_the_mean_of_its_own_vector_and_its_n_grams(tmp_path):
+    """What `vectors_` says, what the file has, and what fastText makes of the file."""
+    model = small().fit(texts(100))
+    found = model.vectors_
+    found.export(tmp_path / "m.bin", "fasttext")
+    file = read_fasttext(tmp_path / "m.bin")
+    assert file.settings.model == "skipgram"
+    assert file.input.shape == (len(found) + 5000, 16)
+    np.testing.assert_allclose(found.output, file.output)
+    again = WordVectors.load(tmp_path / "m.bin")
+    assert again.words == found.words
+    np.testing.assert_array_equal(again.counts, found.counts)
+    np.testing.assert_allclose(again.vectors, found.vectors, atol=1e-6)
+    np.testing.assert_allclose(again.vectors_of(STRANGE), found.vectors_of(STRANGE), atol=1e-6)
+
+
+def test_gensim_reads_the_model_and_has_the_same_vectors(tmp_path):
+    gensim = pytest.importorskip("gensim.models.fasttext")
+    for architecture in ("skipgram", "cbow"):
+        found = small(architecture=architecture).fit(texts(100)).vectors_
+        found.export(tmp_path / "m.bin", "fasttext")
+        theirs = gensim.load_facebook_vectors(str(tmp_path / "m.bin"))
+        for word in found.words + STRANGE:
+            np.testing.assert_allclose(theirs[word], found[word], atol=1e-6)
+        whole = gensim.load_facebook_model(str(tmp_path / "m.bin"))
+        np.testing.assert_allclose(whole.syn1neg, found.output)
+        assert whole.sg == (architecture == "skipgram")
+
+
+def test_vectors_without_n_grams_are_a_model_too(tmp_path):
+    rng = np.random.default_rng(0)
+    plain = WordVectors(["one", "two"], rng.normal(size=(2, 3)))
+    plain.export(tmp_path / "m.bin", "fasttext")
+    again = WordVectors.load(tmp_path / "m.bin")
+    np.testing.assert_array_equal(again.vectors, plain.vectors)
+    assert again.subwords is None
+    with pytest.raises(DataError, match="'three' is not among"):
+        again["three"]
+
+
+def test_saved_and_loaded_it_makes_the_same_vectors(tmp_path):
+    model = small().fit(texts(60), path=tmp_path / "v")
+    wanted = model.vectors_.vectors_of(STRANGE)
+    assert np.isfinite(wanted).all()
+    for again in (
+        FastText.load(tmp_path / "v").vectors_,
+        WordVectors.load(tmp_path / "v"),
+        pickle.loads(pickle.dumps(model)).vectors_,
+    ):
+        np.testing.assert_array_equal(again.vectors_of(STRANGE), wanted)
+        np.testing.assert_array_equal(again.vectors, model.vectors_.vectors)
+    loaded = FastText.load(tmp_path / "v")
+    assert loaded.get_params()["low"] == 3
+    loaded.save(tmp_path / "w")
+    np.testing.assert_array_equal(WordVectors.load(tmp_path / "w").vectors_of(STRANGE), wanted)
+    with pytest.raises(SettingsError, match="have 16 dimensions, but dimensions is 8"):
+        small(dimensions=8).fit(texts(60), start=tmp_path / "v")
+
+
+def test_one_thread_repeats_bit_for_bit_and_takes_only_the_buckets_in_use():
+    one, two, other = (small(seed=s).fit(texts(60)).vectors_ for s in (1, 1, 2))
+    np.testing.assert_array_equal(one.vectors, two.vectors)
+    assert not np.array_equal(one.vectors, other.vectors)
+    assert 0 < len(one.subwords.table) < 1000
+
+
+def test_training_goes_on_where_it_was(tmp_path):
+    model = small().fit(texts(100), path=tmp_path / "v")
+    model.vectors_.export(tmp_path / "m.bin", "fasttext")
+    before = model.vectors_
+    more = [t.replace("apple", "quince") for t in texts(100, seed=1)]
+    for start in (model, tmp_path / "v", before, tmp_path / "m.bin"):
+        again = small(epochs=1, learning_rate=1e-7).fit(more, start=start)
+        found = again.vectors_
+        assert found.words[: len(before)] == before.words
+        assert "quince" in found.words
+        np.testing.assert_allclose(found.vectors[: len(before)], before.vectors, atol=1e-4)
+        np.testing.assert_allclose(found["rivr"], before["rivr"], atol=1e-4)
+        assert again.history_["train_loss"][0] < model.history_["train_loss"][0] - 0.1
+
+
+def test_training_goes_on_from_vectors_of_another_kind():
+    plain = Word2Vec(dimensions=16, threads=1, min_count=1, epochs=2).fit(texts(100)).vectors_
+    found = small(epochs=1, learning_rate=1e-7).fit(texts(100), start=plain).vectors_
+    np.testing.assert_allclose(found.vectors, plain.vectors, atol=1e-4)
+
+
+def test_other_n_grams_are_refused(tmp_path):
+    model = small().fit(texts(60))
+    with pytest.raises(SettingsError, match="'low': 3, 'high': 6, 'buckets': 5000"):
+        small(high=5).fit(texts(60), start=model)
+
+
+def test_without_n_grams_it_is_of_words_alone(tmp_path):
+    model = small(high=0).fit(texts(200), path=tmp_path / "v")
+    assert model.vectors_.subwords is None
+    again = FastText.load(tmp_path / "v")
+    with pytest.raises(DataError, match="'aple' is not among the"):
+        again.vectors_["aple"]
+    assert small(high=0, epochs=1).fit(texts(60), start=again).vectors_.dimensions == 16
+
+
+def test_a_held_out_loss_is_measured():
+    model = small(epochs=3).fit(texts(200), valid=texts(50, seed=9))
+    losses = model.history_["valid_loss"]
+    assert losses[-1] < losses[0]
+
+
+def test_interrupted_and_resumed_it_ends_with_the_same_bits(tmp_path):
+    whole = small(epochs=3).fit(texts(60)).vectors_
+    told = []
+
+    def stop(progress):
+        told.append(progress)
+        if len(told) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        small(epochs=3).fit(texts(60), path=tmp_path / "v", checkpoint_seconds=0, report=stop)
+    found = small(epochs=3).fit(texts(60), path=tmp_path / "v", resume=True).vectors_
+    np.testing.assert_array_equal(found.vectors, whole.vectors)
+    np.testing.assert_array_equal(found.subwords.table, whole.subwords.table)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"low": 4, "high": 3}, "low is 4 and high 3"),
+        ({"buckets": 0}, "buckets"),
+        ({"window": 0}, "window"),
+        ({"window": 5000}, "window"),
+        ({"negatives": 0}, "negatives"),
+        ({"architecture": "bow"}, "architecture"),
+        ({"loss": "softmax"}, "loss"),
+        ({"sample": -1}, "sample"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+    ],
+)
+def test_settings_out_of_their_range_are_refused(settings, message):
+    with pytest.raises(SettingsError, match=message):
+        small(**settings).fit(texts(60))
+
+
+def test_no_word_often_enough_is_refused():
+    with pytest.raises(DataError, match="none of the corpus's"):
+        small(min_count=10**6).fit(texts(60))
