@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -33,17 +33,31 @@ import pyarrow.parquet as pq
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.lexicon import Lexicon
 from fastseq.types import Texts
+from fastseq.vectors.base import VectorModel
 from fastseq.vectors.evaluation import analogies, similarity
+from fastseq.vectors.fasttext import FastText
 from fastseq.vectors.questions import read_pairs, read_questions
 from fastseq.vectors.word2vec import Word2Vec
 from fastseq.vectors.words import WordVectors
 
-# name: (architecture, loss, least ratio asked for, where one is)
+
+class Task(NamedTuple):
+    """A model, its settings beside the common ones, and the least ratio asked for, where one is."""
+
+    model: type[VectorModel]
+    settings: dict[str, Any]
+    asked: float | None = None
+
+
+SKIPGRAM = {"architecture": "skipgram", "learning_rate": 0.025}
+CBOW = {"architecture": "cbow", "learning_rate": 0.05}
 TASKS = {
-    "skipgram": ("skipgram", "negative", 3.0),
-    "cbow": ("cbow", "negative", 1.3),
-    "skipgram-hs": ("skipgram", "hierarchical", None),
-    "cbow-hs": ("cbow", "hierarchical", None),
+    "skipgram": Task(Word2Vec, {**SKIPGRAM, "loss": "negative"}, 3.0),
+    "cbow": Task(Word2Vec, {**CBOW, "loss": "negative"}, 1.3),
+    "skipgram-hs": Task(Word2Vec, {**SKIPGRAM, "loss": "hierarchical"}),
+    "cbow-hs": Task(Word2Vec, {**CBOW, "loss": "hierarchical"}),
+    "fasttext": Task(FastText, {**SKIPGRAM, "loss": "negative", "power": 0.75}, 2.5),
+    "fasttext-cbow": Task(FastText, {**CBOW, "loss": "negative", "power": 0.75}),
 }
 MEASURES = ("words/s", "semantic", "syntactic", "analogies", "spearman")
 
@@ -119,11 +133,9 @@ def prepared(corpus: Path, lines: Path, rows: int | None) -> list[str]:
 def ours(
     task: str, seed: int, corpus: list[str], lines: Path, options: argparse.Namespace
 ) -> dict[str, float]:
-    architecture, loss, _ = TASKS[task]
-    model = Word2Vec(
-        architecture=architecture, loss=loss, epochs=options.epochs, sample=options.sample,
-        seed=seed, threads=options.threads, analyzer=Analyzer(tokenizer="space", lowercase=False),
-        learning_rate=0.025 if architecture == "skipgram" else 0.05,
+    model = TASKS[task].model(
+        epochs=options.epochs, sample=options.sample, seed=seed, threads=options.threads,
+        analyzer=Analyzer(tokenizer="space", lowercase=False), **TASKS[task].settings,
     )  # fmt: skip
     model.fit(corpus)
     history = model.history_
@@ -135,12 +147,14 @@ def ours(
 def theirs(
     task: str, seed: int, corpus: list[str], lines: Path, options: argparse.Namespace
 ) -> dict[str, float]:
-    architecture, loss, _ = TASKS[task]
-    model = gensim.models.Word2Vec(
+    given_ours = TASKS[task].settings
+    hierarchical = given_ours["loss"] == "hierarchical"
+    kind = gensim.models.FastText if TASKS[task].model is FastText else gensim.models.Word2Vec
+    model = kind(
         vector_size=100, window=5, min_count=5, sample=options.sample, seed=seed + 1,
-        workers=options.threads, sg=int(architecture == "skipgram"), hs=int(loss == "hierarchical"),
-        negative=0 if loss == "hierarchical" else 5,
-        alpha=0.025 if architecture == "skipgram" else 0.05, epochs=options.epochs,
+        workers=options.threads, sg=int(given_ours["architecture"] == "skipgram"),
+        hs=int(hierarchical), negative=0 if hierarchical else 5, alpha=given_ours["learning_rate"],
+        epochs=options.epochs,
     )  # fmt: skip
     split = [line.split() for line in corpus] if options.sentences else None
     if split is not None:
@@ -193,7 +207,7 @@ def missed(results: dict[str, Any]) -> list[str]:
             for side, runs in found.items()
         }
         mine, wanted = mean["fastseq"], mean["gensim"]
-        ratio, asked = mine["words/s"] / wanted["words/s"], TASKS[task][2]
+        ratio, asked = mine["words/s"] / wanted["words/s"], TASKS[task].asked
         print(
             f"{task}: {ratio:.2f} times gensim's words/s" + (f" (asked {asked})" if asked else "")
         )
