@@ -169,13 +169,16 @@ class FastTextStream:
         wanted = self.num_words + self.settings.buckets
         self.input_shape = self._shape(wanted, "input", "its words and buckets")
 
-    def means(self, chosen: Sequence[int]) -> Iterator[tuple[Sequence[int], Float32]]:
-        """The vectors of chosen words (numbers of entries, ascending), some at a time: each the
-        mean of the word's own row and those of its n-grams. Reads to the end of the file, and of
-        the input keeps only the rows that are needed."""
+    def means(
+        self, chosen: Sequence[int], others: Sequence[bytes] = ()
+    ) -> Iterator[tuple[Sequence[int], Float32]]:
+        """The vectors of chosen words (numbers of entries, ascending), some at a time, and then of
+        others, numbered after the entries: each the mean of the word's own row, if it has one, and
+        those of its n-grams. Reads to the end of the file, and of the input keeps only the rows
+        that are needed."""
         from fastseq.kernels.subwords import bucket_ids
 
-        texts = texts_of([self.entries[number] for number in chosen])
+        texts = texts_of([*(self.entries[number] for number in chosen), *others])
         buckets = self.settings.buckets
         ids, ends = bucket_ids(texts.data, texts.offsets, *self.settings.ngrams, buckets)
         used = np.zeros(buckets, np.bool_)
@@ -188,9 +191,11 @@ class FastTextStream:
         self._skip(*self.output_shape())
         self.end()
         ids = places[ids]
-        for first in range(0, len(chosen), _WORDS):
-            part = chosen[first : first + _WORDS]
+        numbers = [*chosen, *range(len(self.entries), len(self.entries) + len(others))]
+        for first in range(0, len(numbers), _WORDS):
+            part = numbers[first : first + _WORDS]
             own = np.arange(first, first + len(part), dtype=np.int32)
+            own[own >= len(chosen)] = -1
             here = ends[first : first + len(part) + 1]
             yield part, means(table[: len(chosen)], own, table[len(chosen) :], ids, here)
 

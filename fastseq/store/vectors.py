@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
-from fastseq.errors import DataError
+from fastseq.errors import DataError, FormatError
 from fastseq.settings import thread_count
 from fastseq.store.arrays import is_string, plain, plain_type
 from fastseq.store.atomic import reason
@@ -29,9 +29,9 @@ from fastseq.store.columns import listing
 from fastseq.store.fasttext_bin import MAGIC, FastTextStream
 from fastseq.store.gzipped import opened, peek
 from fastseq.store.vector_checks import check_finite
-from fastseq.store.vector_folder import read_vectors
+from fastseq.store.vector_folder import VectorsContent, read_vectors
 from fastseq.threads import in_order
-from fastseq.types import Float32
+from fastseq.types import Float32, Int32, Texts
 
 _BLOCK = 1 << 22  # bytes of a file read at a time
 _LONGEST_WORD = 1 << 16  # bytes; past them without a space, it is not a word
@@ -45,6 +45,7 @@ def read_word_vectors(
     path: str | os.PathLike[str],
     wanted: Collection[str] | None = None,
     threads: int | None = None,
+    make_unknown: bool = False,
 ) -> tuple[list[str], Float32]:
     """The words of a file and their vectors, in the file's order.
 
@@ -61,6 +62,9 @@ def read_word_vectors(
         folder of vectors (store/vector_folder.py)
     wanted : the words to keep; None: all. The numbers of the others are not read
     threads : for text; None: every core
+    make_unknown : where there are vectors of character n-grams (fastText's models, folders of
+        FastText), wanted words that are not among the others, nor are in lower case, come after
+        them, each with the mean of its n-grams'
 
     Returns
     -------
@@ -80,7 +84,7 @@ def read_word_vectors(
     """
     workers = thread_count(threads)
     if os.path.isdir(path):
-        return _of_folder(path, wanted)
+        return _of_folder(path, wanted, make_unknown)
     kept = _Kept(str(path), None if wanted is None else frozenset(wanted))
     try:
         with opened(path) as file:
@@ -90,7 +94,7 @@ def read_word_vectors(
             if start.startswith(b"PAR1"):
                 _read_parquet(kept)
             elif start.startswith(MAGIC):
-                _read_fasttext(file, kept)
+                _read_fasttext(file, kept, make_unknown)
             elif start.startswith(b"PK\x03\x04"):
                 raise DataError(f"{path}: a zip archive, expected the file inside of it")
             else:
@@ -108,15 +112,41 @@ def read_word_vectors(
 
 
 def _of_folder(
-    path: str | os.PathLike[str], wanted: Collection[str] | None
+    path: str | os.PathLike[str], wanted: Collection[str] | None, make_unknown: bool
 ) -> tuple[list[str], Float32]:
     """What is wanted of a folder of vectors."""
     content = read_vectors(os.fspath(path))
     words, chosen = content.words, None if wanted is None else frozenset(wanted)
     rows = [row for row, word in enumerate(words) if chosen is None or word in chosen]
-    vectors: Float32 = np.array(content.vectors[rows], np.float32)
+    found, vectors = [words[row] for row in rows], np.array(content.vectors[rows], np.float32)
     check_finite(os.fspath(path), vectors)
-    return [words[row] for row in rows], vectors
+    if chosen is None or not make_unknown or "subwords" not in content.settings:
+        return found, vectors
+    try:
+        others, made = _of_pieces(content, _missing(chosen, found))
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise FormatError(f"{path}: vectors of n-grams are damaged: {error}") from error
+    check_finite(os.fspath(path), made)
+    return found + others, np.concatenate([vectors, made])
+
+
+def _of_pieces(content: VectorsContent, words: list[str]) -> tuple[list[str], Float32]:
+    """Those of the words that have n-grams, and the mean of their vectors, float32[n, d]; a bucket
+    without a vector counts as zeros."""
+    from fastseq.kernels.subwords import bucket_ids
+    from fastseq.store.fasttext_model import means
+
+    grams, table = content.settings["subwords"], np.array(content.arrays["subwords"], np.float32)
+    words = _with_grams(words, grams["low"], grams["high"])
+    texts = Texts.from_strings(words)
+    ids, ends = bucket_ids(texts.data, texts.offsets, grams["low"], grams["high"], grams["buckets"])
+    if "buckets" in content.arrays:
+        rows = np.full(grams["buckets"], len(table), np.int32)
+        rows[content.arrays["buckets"]] = np.arange(len(table), dtype=np.int32)
+        ids = rows[ids]
+        table = np.concatenate([table, np.zeros((1, table.shape[1]), np.float32)])
+    own: Int32 = np.full(len(words), -1, np.int32)
+    return words, means(table[:0], own, table, ids, ends)
 
 
 @dataclass(slots=True)
@@ -335,15 +365,34 @@ def _read_binary(file: BinaryIO, kept: _Kept, count: int) -> None:
         raise DataError(f"{kept.path}: goes on after the {count} words that line 1 says there are")
 
 
-def _read_fasttext(file: BinaryIO, kept: _Kept) -> None:
-    """The words of a model of fastText."""
+def _read_fasttext(file: BinaryIO, kept: _Kept, make_unknown: bool) -> None:
+    """The words of a model of fastText, and vectors made of n-grams for the others wanted."""
     kept.unit = "word"
     stream = FastTextStream(file, kept.path)
     kept.dimensions = stream.settings.dimensions
     words = stream.entries[: stream.num_words]
     taken = [number for number, word in enumerate(words) if kept.takes(word, number + 1)]
-    for numbers, vectors in stream.means(taken):
+    others: list[str] = []
+    if make_unknown and kept.wanted is not None:
+        others = _with_grams(_missing(kept.wanted, kept.words), *stream.settings.ngrams)
+    kept.words |= dict.fromkeys(others)
+    for numbers, vectors in stream.means(taken, [word.encode() for word in others]):
         kept.add(vectors.reshape(-1), [number + 1 for number in numbers])
+
+
+def _missing(wanted: Collection[str], found: Collection[str]) -> list[str]:
+    """Wanted words that are not found, and not in lower case either."""
+    known = frozenset(found)
+    return sorted(w for w in wanted if w not in known and w.lower() not in known)
+
+
+def _with_grams(words: list[str], low: int, high: int) -> list[str]:
+    """Those of the words that have an n-gram of low to high characters."""
+    from fastseq.kernels.subwords import bucket_ids
+
+    texts = Texts.from_strings(words)
+    _, ends = bucket_ids(texts.data, texts.offsets, low, high, 1)
+    return [word for word, many in zip(words, np.diff(ends).tolist(), strict=True) if many]
 
 
 def _read_parquet(kept: _Kept) -> None:

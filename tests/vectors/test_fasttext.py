@@ -9,6 +9,7 @@ import pytest
 
 from fastseq.errors import DataError, SettingsError
 from fastseq.store.fasttext_bin import read_fasttext
+from fastseq.store.vectors import read_word_vectors
 from fastseq.vectors.fasttext import FastText
 from fastseq.vectors.word2vec import Word2Vec
 from fastseq.vectors.words import WordVectors
@@ -187,3 +188,16 @@ def test_settings_out_of_their_range_are_refused(settings, message):
 def test_no_word_often_enough_is_refused():
     with pytest.raises(DataError, match="none of the corpus's"):
         small(min_count=10**6).fit(texts(60))
+
+
+@pytest.mark.parametrize("name", ["v", "m.bin"])
+def test_sequence_models_begin_with_vectors_of_any_word(tmp_path, name):
+    found = small().fit(texts(60), path=tmp_path / "v").vectors_
+    found.export(tmp_path / "m.bin", "fasttext")
+    wanted = [*STRANGE, "apple", "", "river", "River"]
+    words, vectors = read_word_vectors(tmp_path / name, wanted, make_unknown=True)
+    assert words[:2] == [w for w in found.words if w in ("apple", "river")]
+    assert sorted(words[2:]) == sorted(STRANGE)
+    np.testing.assert_allclose(vectors, found.vectors_of(words), atol=1e-6)
+    assert read_word_vectors(tmp_path / name, [*STRANGE, "apple"])[0] == ["apple"]
+    assert read_word_vectors(tmp_path / name)[0] == found.words
