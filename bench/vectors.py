@@ -36,6 +36,7 @@ from fastseq.types import Texts
 from fastseq.vectors.base import VectorModel
 from fastseq.vectors.evaluation import analogies, similarity
 from fastseq.vectors.fasttext import FastText
+from fastseq.vectors.glove import GloVe
 from fastseq.vectors.questions import read_pairs, read_questions
 from fastseq.vectors.word2vec import Word2Vec
 from fastseq.vectors.words import WordVectors
@@ -58,6 +59,7 @@ TASKS = {
     "cbow-hs": Task(Word2Vec, {**CBOW, "loss": "hierarchical"}),
     "fasttext": Task(FastText, {**SKIPGRAM, "loss": "negative", "power": 0.75}, 2.5),
     "fasttext-cbow": Task(FastText, {**CBOW, "loss": "negative", "power": 0.75}),
+    "glove": Task(GloVe, {}),  # with its own defaults and epochs; gensim has none
 }
 MEASURES = ("words/s", "semantic", "syntactic", "analogies", "spearman")
 
@@ -75,7 +77,8 @@ def main() -> int:
             found = {side: [] for side in ("fastseq", "gensim")}
             for seed in range(options.first_seed, options.first_seed + options.seeds):
                 for side, train in (("fastseq", ours), ("gensim", theirs)):
-                    if side == "gensim" and options.without_gensim:
+                    without = options.without_gensim or TASKS[task].model is GloVe
+                    if side == "gensim" and without:
                         continue
                     told = train(task, seed, corpus, lines, options)
                     found[side].append(told)
@@ -100,6 +103,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--sample", type=float, default=1e-4)
+    parser.add_argument("--glove-window", type=int, default=10)
+    parser.add_argument("--glove-epochs", type=int, default=25)
     parser.add_argument("--rows", type=int, help="of the corpus; all unless given")
     parser.add_argument("--threads", type=int, default=2, help="of both")
     parser.add_argument("--sentences", action="store_true", help="give gensim lists of words")
@@ -133,13 +138,16 @@ def prepared(corpus: Path, lines: Path, rows: int | None) -> list[str]:
 def ours(
     task: str, seed: int, corpus: list[str], lines: Path, options: argparse.Namespace
 ) -> dict[str, float]:
-    model = TASKS[task].model(
-        epochs=options.epochs, sample=options.sample, seed=seed, threads=options.threads,
-        analyzer=Analyzer(tokenizer="space", lowercase=False), **TASKS[task].settings,
-    )  # fmt: skip
+    settings = {"seed": seed, "threads": options.threads, **TASKS[task].settings}
+    if TASKS[task].model is GloVe:
+        settings |= {"window": options.glove_window, "epochs": options.glove_epochs}
+    else:
+        settings |= {"epochs": options.epochs, "sample": options.sample}
+    analyzer = Analyzer(tokenizer="space", lowercase=False)
+    model = TASKS[task].model(analyzer=analyzer, **settings)
     model.fit(corpus)
     history = model.history_
-    words = options.epochs * model.vectors_.statistics["tokens"]
+    words = len(history["epoch"]) * model.vectors_.statistics["tokens"]
     speed = words / sum(history["seconds"])
     return {"words/s": speed, **measured(model.vectors_, options)}
 

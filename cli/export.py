@@ -17,6 +17,7 @@ FILE = click.Path(path_type=Path)
         "fastseq export vectors vectors.vec",
         "fastseq export vectors vectors.bin.gz",
         "fastseq export cc.en.300.bin words.parquet",
+        "fastseq export vectors model.bin --format fasttext",
     ),
 )
 @click.argument("vectors", type=FILE)
@@ -24,9 +25,10 @@ FILE = click.Path(path_type=Path)
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["text", "binary", "parquet"]),
-    help="word2vec's text or binary form, or Parquet (word, vector).  [default: by the suffix: "
-    ".vec and .txt, .bin, .parquet; the first three also with .gz]",
+    type=click.Choice(["text", "binary", "parquet", "fasttext"]),
+    help="word2vec's text or binary form, Parquet (word, vector), or fastText's model (.bin, with "
+    "the vectors of n-grams).  [default: by the suffix: .vec and .txt, .bin as binary, .parquet; "
+    "the first three also with .gz]",
 )
 @common_options
 @pass_common

@@ -29,10 +29,14 @@ COMMANDS = {
     "fit-lstm": "Train an LSTM: classifier, tagger, language model or forecaster.",
     "fit-gru": "Train a GRU for the same tasks.",
     "fit-rnn": "Train a plain recurrent network for the same tasks.",
+    "fit-fasttext-classifier": "Train FastText's classifier of texts.",
     "predict": "Label, tag or forecast with a trained model.",
     "test": "Measure a trained model on data with known answers.",
     "generate": "Write text with a language model.",
     "fit-word2vec": "Learn word vectors (Word2Vec).",
+    "fit-fasttext": "Learn word vectors that are made of n-grams' (FastText).",
+    "fit-glove": "Learn word vectors (GloVe).",
+    "phrases": "Find phrases: words that belong together.",
     "neighbors": "Find the words nearest to some words.",
     "analogy": "Answer: A is to B as C is to what?",
     "test-vectors": "Measure word vectors on similarities and analogies.",
@@ -43,6 +47,9 @@ COMMANDS = {
 # commands that are not `command` in the module of their name: (module, name in it)
 HOMES = {f"fit-{cell}": ("fit", cell) for cell in ("lstm", "gru", "rnn")}
 HOMES["fit-word2vec"] = ("fit_vectors", "word2vec")
+HOMES["fit-fasttext"] = ("fit_fasttext", "fasttext")
+HOMES["fit-glove"] = ("fit_glove", "glove")
+HOMES["fit-fasttext-classifier"] = ("fit_fasttext_classifier", "command")
 HOMES["test-vectors"] = ("test_vectors", "command")
 
 
@@ -62,7 +69,7 @@ class Commands(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl(list(COMMANDS.items()), col_max=12)
 
     def main(  # type: ignore[override]
         self,
@@ -149,7 +156,7 @@ def _give_up_stdout() -> None:
 @click.version_option(package_name="fastseq")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
-    """Search, text features and recurrent models over Parquet."""
+    """Search, text features, word vectors and recurrent models over Parquet."""
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 

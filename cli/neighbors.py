@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from .options import Common, common_options, example, format_option, pass_common
 from .output import write_json, write_jsonl, write_rows
+
+if TYPE_CHECKING:
+    from fastseq.vectors.words import WordVectors
 
 COLUMNS = ("query", "rank", "word", "score")
 
@@ -17,32 +21,47 @@ COLUMNS = ("query", "rank", "word", "score")
     epilog=example(
         "fastseq neighbors vectors cat",
         "fastseq neighbors vectors cat dog -k 3 --format json",
+        "fastseq neighbors vectors cat violin paris --plot words.png",
         "fastseq neighbors GoogleNews-vectors-negative300.bin.gz Paris --format tsv",
     ),
 )
 @click.argument("vectors", type=click.Path(path_type=Path))
 @click.argument("words", metavar="WORD...", nargs=-1, required=True)
 @click.option("-k", default=10, show_default=True, help="Words to find for each WORD.")
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw the words and those found: .png, .svg or .pdf.",
+)
 @format_option("table", "json", "jsonl", "tsv", default="table", help="Form of the results.")
 @common_options
 @pass_common
-def command(common: Common, vectors: Path, words: tuple[str, ...], k: int, form: str) -> None:
+def command(
+    common: Common, vectors: Path, words: tuple[str, ...], k: int, plot: Path | None, form: str
+) -> None:
     """Find the words nearest to each WORD, by the cosine of their vectors.
 
     VECTORS is a folder of word vectors, or a file in word2vec's text or binary form, GloVe's or
     fastText's text, a model of fastText's (.bin, which knows every word), or Parquet (word,
-    vector). JSON is a list of {query, rank, word, score}.
+    vector). JSON is a list of {query, rank, word, score}. A WORD that is none of them is read as
+    the text of their training was: with phrases, "new york" is new_york.
     """
     from fastseq.settings import whole
     from fastseq.vectors.words import WordVectors
 
     whole("k", k, 1)
+    if plot is not None:
+        from fastseq.vectors.plots import check_plot
+
+        check_plot(plot)
     common.announce_compilation()
     known = WordVectors.load(vectors, threads=common.threads)
-    found = known.neighbors_of_each(words, k, threads=common.threads)
+    asked = [_as_trained(word, known) for word in words]
+    found = known.neighbors_of_each(asked, k, threads=common.threads)
     rows = [
         (query, rank, word, score)
-        for query, near in zip(words, found, strict=True)
+        for query, near in zip(asked, found, strict=True)
         for rank, (word, score) in enumerate(near, 1)
     ]
     if form in ("json", "jsonl"):
@@ -51,3 +70,21 @@ def command(common: Common, vectors: Path, words: tuple[str, ...], k: int, form:
     else:
         alone = len(words) == 1 and form == "table"  # of one word, its name is no news
         write_rows(form, COLUMNS[1:] if alone else COLUMNS, [row[alone:] for row in rows])
+    if plot is not None:
+        from fastseq.vectors.plots import word_map
+
+        drawn = word_map(known, asked, plot, k, threads=common.threads)
+        common.say(f"{plot}: {drawn:,} words")
+
+
+def _as_trained(word: str, known: WordVectors) -> str:
+    """The word, or the one that the training's analyzer and phrases make of it where it is none."""
+    from fastseq.errors import FormatError
+
+    if word in known:
+        return word
+    try:
+        made = known.words_of(word)
+    except FormatError:  # of another version's tables: the vectors are good all the same
+        return word
+    return made[0] if len(made) == 1 and made[0] in known else word

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,8 +25,13 @@ from .options import (
 from .output import RunRow, write_json, write_jsonl, write_rows, write_trec
 from .progress import progress
 
+if TYPE_CHECKING:
+    from fastseq.search.index import Index
+    from fastseq.vectors.expansion import Expander
+
 MODELS = ["bm25", "robertson", "atire", "bm25+", "bm25l", "tfidf", "bow"]
 _HITS_AT_A_TIME = 1 << 22  # held in memory while a run is written
+_TOLD = 8  # words of a query that are told to be unknown
 RUN_COLUMNS = ("query_id", "doc_id", "rank", "score")
 
 
@@ -37,6 +42,7 @@ RUN_COLUMNS = ("query_id", "doc_id", "rank", "score")
         'fastseq search "parse arguments" -k 3 --model bm25l --format json',
         "echo parse arguments | fastseq search - --format tsv",
         "fastseq search --queries queries.parquet -k 100 -o run.trec",
+        'fastseq search "car insurance" --expand vectors --expand-terms 5',
     ),
 )
 @click.argument("query", required=False)
@@ -53,6 +59,22 @@ RUN_COLUMNS = ("query_id", "doc_id", "rank", "score")
 @click.option("--b", type=float, help="BM25: how much long documents are held back.  [0.75]")
 @click.option("--delta", type=float, help="bm25+ and bm25l: what one occurrence is worth.  [0.5]")
 @click.option("--smart", metavar="ddd.qqq", help="tfidf: weighting in SMART notation.  [ltc.lnc]")
+@click.option(
+    "--expand",
+    "vectors",
+    type=click.Path(path_type=Path),
+    metavar="VECTORS",
+    help="Look for the nearest words of these word vectors too.",
+)
+@click.option(
+    "--expand-terms", type=int, metavar="N", help="Nearest words of each of the query.  [3]"
+)
+@click.option(
+    "--expand-weight",
+    type=float,
+    metavar="W",
+    help="What one weighs, times its cosine; words of the query weigh 1.  [0.1]",
+)
 @click.option(
     "--queries",
     type=click.Path(path_type=Path),
@@ -86,6 +108,9 @@ def command(
     b: float | None,
     delta: float | None,
     smart: str | None,
+    vectors: Path | None,
+    expand_terms: int | None,
+    expand_weight: float | None,
     queries: Path | None,
     output: Path | None,
     form: str | None,
@@ -94,7 +119,9 @@ def command(
 
     QUERY - reads the query from standard input. JSON is a list of {rank, id, score, fields},
     where fields holds the stored columns. A document without any term of the query is never
-    found; equal scores keep the order of the corpus.
+    found; equal scores keep the order of the corpus. Words of a QUERY that no document has are
+    named on standard error, with known words that may have been meant: by their spelling, or by
+    the n-grams of VECTORS that have some (fastText's).
     """
     if (query is None) == (queries is None):
         raise click.UsageError("give either a QUERY or --queries FILE")
@@ -104,22 +131,45 @@ def command(
         raise SettingsError(f"k must be at least 1, not {k}")
     if output is not None:
         check_output(output, (".parquet", ".trec", ".tsv"))
+    if vectors is None and not (expand_terms is None and expand_weight is None):
+        raise click.UsageError("--expand-terms and --expand-weight go with --expand VECTORS")
     from fastseq.search.models import model_by_name
 
     ranking = model_by_name(model, k1=k1, b=b, delta=delta, smart=smart)
     common.announce_compilation()
+    expand = None
+    if vectors is not None:
+        expand = _expander(common, vectors, terms=expand_terms, weight=expand_weight)
     if query is not None:
-        _one(common, _text_of(query), index_path, k, ranking, form or "table")
+        _one(common, _text_of(query), index_path, k, ranking, form or "table", expand)
     elif queries is not None:
-        _many(common, queries, index_path, k, ranking, output, form or "trec")
+        _many(common, queries, index_path, k, ranking, output, form or "trec", expand)
 
 
-def _one(common: Common, text: str, index_path: Path, k: int, model: Any, form: str) -> None:
+def _expander(common: Common, vectors: Path, **given: Any) -> Expander:
+    from fastseq.vectors.expansion import Expander
+    from fastseq.vectors.words import WordVectors
+
+    said = {name: value for name, value in given.items() if value is not None}
+    known = WordVectors.load(vectors, threads=common.threads)
+    return Expander(known, **said, threads=common.threads)
+
+
+def _one(
+    common: Common,
+    text: str,
+    index_path: Path,
+    k: int,
+    model: Any,
+    form: str,
+    expand: Expander | None,
+) -> None:
     from fastseq import Index
 
     index = Index.open(index_path)
     k = min(k, len(index))  # a larger k would only reserve memory
-    found = index.search(text, k=k, model=model, threads=common.threads).to_dicts(0)
+    hits = index.search(text, k=k, model=model, threads=common.threads, expand=expand)
+    found = hits.to_dicts(0)
     if form == "json":
         write_json(found)
     elif form == "jsonl":
@@ -137,6 +187,23 @@ def _one(common: Common, text: str, index_path: Path, k: int, model: Any, form: 
             for hit in found
         ]
         write_rows(form, ["rank", "score", "id", *fields], rows)
+    if not common.quiet:
+        _did_you_mean(common, text, index, expand)
+
+
+def _did_you_mean(common: Common, text: str, index: Index, expand: Expander | None) -> None:
+    """Say which words of the query no document has, and what may have been meant."""
+    unknown = index.unknown_words(text)[:_TOLD]
+    if not unknown:
+        return
+    from fastseq.vectors.suggestions import suggestions
+
+    words = index.frequent_terms()
+    vectors = None if expand is None else expand.vectors
+    for word in unknown:
+        meant = suggestions(word, words, index.knows, vectors, threads=common.threads)
+        question = f"; did you mean {' or '.join(map(repr, meant))}?" if meant else ""
+        common.say(f"no documents contain {word!r}{question}")
 
 
 def _many(
@@ -147,6 +214,7 @@ def _many(
     model: Any,
     output: Path | None,
     form: str,
+    expand: Expander | None,
 ) -> None:
     from fastseq import Index
     from fastseq.store.queries import read_queries
@@ -162,7 +230,7 @@ def _many(
         with RunWriter(output) as run, progress(common) as report:
             for first in range(0, len(texts), step):
                 some = texts[first : first + step]
-                hits = index.search(some, k=k, model=model, threads=common.threads)
+                hits = index.search(some, k=k, model=model, threads=common.threads, expand=expand)
                 ends = [0, *hits.counts.cumsum().tolist()]
                 scores = hits.scores[hits.rows >= 0]
                 run.append(query_ids[first : first + step], ends, list(chain(*hits.ids)), scores)
@@ -171,7 +239,7 @@ def _many(
                     report("search", first + len(some), len(texts))
         common.say(f"{output}: {len(query_ids):,} queries, {written:,} documents")
         return
-    hits = index.search(texts, k=k, model=model, threads=common.threads)
+    hits = index.search(texts, k=k, model=model, threads=common.threads, expand=expand)
     rows = _run_rows(query_ids, hits)
     if form == "trec":
         write_trec(rows)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from fastseq.features.kinds import BM25Features, CountFeatures, TfidfFeatures
     from fastseq.models.classifier import SequenceClassifier
+    from fastseq.models.fasttext import FastTextClassifier
     from fastseq.models.forecaster import Forecaster
     from fastseq.models.language import LanguageModel
     from fastseq.models.tagger import SequenceTagger
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
     from fastseq.search.models import BM25, TFIDF, BoW
     from fastseq.store.corpus import Corpus
     from fastseq.text.analyzer import Analyzer
+    from fastseq.vectors.expansion import Expander
+    from fastseq.vectors.fasttext import FastText
+    from fastseq.vectors.glove import GloVe
+    from fastseq.vectors.phrases import Phrases
     from fastseq.vectors.word2vec import Word2Vec
     from fastseq.vectors.words import WordVectors
 
@@ -47,14 +52,19 @@ _HOMES = {
     "CountFeatures": "fastseq.features.kinds",
     "DataError": "fastseq.errors",
     "DeviceError": "fastseq.errors",
+    "Expander": "fastseq.vectors.expansion",
+    "FastTextClassifier": "fastseq.models.fasttext",
+    "FastText": "fastseq.vectors.fasttext",
     "FastseqError": "fastseq.errors",
     "Forecaster": "fastseq.models.forecaster",
     "FormatError": "fastseq.errors",
+    "GloVe": "fastseq.vectors.glove",
     "Hits": "fastseq.search.hits",
     "Index": "fastseq.search.index",
     "LanguageModel": "fastseq.models.language",
     "MissingExtraError": "fastseq.errors",
     "NotFittedError": "fastseq.errors",
+    "Phrases": "fastseq.vectors.phrases",
     "SequenceClassifier": "fastseq.models.classifier",
     "SequenceTagger": "fastseq.models.tagger",
     "SettingsError": "fastseq.errors",
@@ -75,14 +85,19 @@ __all__ = [
     "CountFeatures",
     "DataError",
     "DeviceError",
+    "Expander",
+    "FastText",
+    "FastTextClassifier",
     "FastseqError",
     "Forecaster",
     "FormatError",
+    "GloVe",
     "Hits",
     "Index",
     "LanguageModel",
     "MissingExtraError",
     "NotFittedError",
+    "Phrases",
     "SequenceClassifier",
     "SequenceTagger",
     "SettingsError",

@@ -80,6 +80,13 @@ class Segment:
         )
         return out
 
+    def frequent_terms(self, most: int) -> list[str]:
+        """The `most` terms that stand in most documents, the most frequent first."""
+        order = np.argsort(-self.df, kind="stable")[:most]
+        raw, offsets = self._term_bytes.tobytes(), self._term_offsets
+        spans = zip(offsets[order].tolist(), offsets[order + 1].tolist(), strict=True)
+        return [raw[a:b].decode("utf-8", "replace") for a, b in spans]
+
     @cached_property
     def df(self) -> Int64:
         return np.diff(self.postings.term_posting)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastseq.errors import FormatError
-from fastseq.models.base import SequenceModel
 from fastseq.models.folder import read_model
+
+if TYPE_CHECKING:
+    from fastseq.models.base import SequenceModel
+    from fastseq.models.fasttext import FastTextClassifier
 
 # the name of each kind of model on disk -> its class, imported when it is met
 HOMES = {
@@ -16,10 +19,13 @@ HOMES = {
     "tagger": ("fastseq.models.tagger", "SequenceTagger"),
     "language": ("fastseq.models.language", "LanguageModel"),
     "forecaster": ("fastseq.models.forecaster", "Forecaster"),
+    "fasttext": ("fastseq.models.fasttext", "FastTextClassifier"),
 }
 
 
-def load(path: str | Path, threads: int | None = None, device: str = "auto") -> SequenceModel[Any]:
+def load(
+    path: str | Path, threads: int | None = None, device: str = "auto"
+) -> SequenceModel[Any] | FastTextClassifier:
     """The model of a folder, of whichever class it is.
 
     Parameters
@@ -40,5 +46,5 @@ def load(path: str | Path, threads: int | None = None, device: str = "auto") -> 
             f"{path}: holds a model of kind {folder.model!r}, expected one of {', '.join(HOMES)}"
         )
     module, name = HOMES[folder.model]
-    made: type[SequenceModel[Any]] = getattr(import_module(module), name)
+    made: type[SequenceModel[Any] | FastTextClassifier] = getattr(import_module(module), name)
     return made.from_folder(folder, threads, device)

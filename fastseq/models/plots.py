@@ -6,16 +6,17 @@ A figure is the same file whenever it is drawn from the same numbers with the sa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.errors import DataError, MissingExtraError, SettingsError
+from fastseq.errors import DataError
 from fastseq.models.loop.history import VALID, History
-from fastseq.store.atomic import written_whole
+from fastseq.plotting import COLOURS, FORMATS, LINES, check_name, drawn
+from fastseq.plotting import check_plot as check_plot  # those who draw ask here too
 from fastseq.types import Float64
 
 if TYPE_CHECKING:
@@ -23,54 +24,12 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-# suffix -> metadata that would hold the time of drawing
-FORMATS: dict[str, dict[str, None]] = {
-    ".png": {},
-    ".svg": {"Date": None},
-    ".pdf": {"CreationDate": None},
-}
 NUMBERS = ".parquet"  # the suffix of numbers, for those who draw themselves
-
-# Okabe and Ito (2008): told apart by the colour-blind too
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-LINES = ("-", "--", "-.", ":")
-
-STYLE: dict[str, Any] = {
-    "font.size": 10.0,
-    "axes.titlesize": 12.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#dddddd",
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "svg.hashsalt": "fastseq",
-    "svg.fonttype": "none",
-}
-
-
-def check_plot(path: str | Path) -> None:
-    """Fail now rather than after hours of training, where a plot to `path` cannot be drawn.
-
-    Raises
-    ------
-    SettingsError
-        Its suffix is not .png, .svg or .pdf, or its folder does not exist.
-    MissingExtraError
-        matplotlib is not installed.
-    """
-    _check_name(path, FORMATS)
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise MissingExtraError(
-            "plots need the package matplotlib: pip install 'fastseq[plot]'"
-        ) from None
 
 
 def check_gradient_flow(path: str | Path) -> None:
     """As `check_plot`, for `gradient_flow`: .parquet is a suffix too, and needs no matplotlib."""
-    _check_name(path, (*FORMATS, NUMBERS))
+    check_name(path, (*FORMATS, NUMBERS))
     if not _is_numbers(path):
         check_plot(path)
 
@@ -115,7 +74,7 @@ def learning_curve(history: History, path: str | Path) -> None:
         for panel in panels:
             _legend(panel)
 
-    _drawn(path, (7.0, 2.6 + 1.6 * len(metrics)) if metrics else (7.0, 3.6), draw)
+    drawn(path, (7.0, 2.6 + 1.6 * len(metrics)) if metrics else (7.0, 3.6), draw)
 
 
 def gradient_flow(norms: npt.ArrayLike | Mapping[str, npt.ArrayLike], path: str | Path) -> None:
@@ -164,7 +123,7 @@ def gradient_flow(norms: npt.ArrayLike | Mapping[str, npt.ArrayLike], path: str 
         if any(curves):
             _legend(axes)
 
-    _drawn(path, (7.0, 3.8), draw)
+    drawn(path, (7.0, 3.8), draw)
 
 
 def _write_numbers(curves: Mapping[str, Float64], path: str | Path) -> None:
@@ -184,16 +143,6 @@ def _is_numbers(path: str | Path) -> bool:
     return Path(path).suffix.lower() == NUMBERS
 
 
-def _check_name(path: str | Path, suffixes: Iterable[str]) -> None:
-    target = Path(path)
-    if target.suffix.lower() not in suffixes:
-        raise SettingsError(
-            f"cannot draw {target}: expected a name that ends in {', '.join(suffixes)}"
-        )
-    if not target.parent.is_dir():
-        raise SettingsError(f"cannot write {target}: no such folder: {target.parent}")
-
-
 def _count_on(axis: Axis) -> None:
     """Whole numbers at the ticks, be it a single one."""
     from matplotlib.ticker import MaxNLocator
@@ -204,19 +153,3 @@ def _count_on(axis: Axis) -> None:
 def _legend(axes: Axes) -> None:
     """Names of the curves, right of the data."""
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
-
-
-def _drawn(path: str | Path, inches: tuple[float, float], draw: Any) -> None:
-    # a figure of its own, without pyplot: nothing of the caller's matplotlib is touched
-    from cycler import cycler
-    from matplotlib import style
-    from matplotlib.figure import Figure
-
-    suffix = Path(path).suffix.lower()
-    with (
-        style.context(["default", {**STYLE, "axes.prop_cycle": cycler(color=COLOURS)}]),
-        written_whole(path) as temporary,
-    ):
-        figure = Figure(figsize=inches, layout="constrained")
-        draw(figure)
-        figure.savefig(temporary, format=suffix[1:], dpi=150, metadata=FORMATS[suffix])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastseq.errors import SettingsError
 from fastseq.index.segment import Segment
+from fastseq.search.expansion import Expand, are_known, expanded, raw_words
 from fastseq.search.hits import Hits
 from fastseq.search.models import BM25, Model
 from fastseq.search.searcher import Query, Searcher
@@ -115,6 +116,7 @@ class Index:
         k: int = 10,
         model: Model = _DEFAULT,
         threads: int | None = None,
+        expand: Expand | None = None,
     ) -> Hits:
         """The k best documents for one query or each of several.
 
@@ -125,11 +127,15 @@ class Index:
         k : hits for each query
         model : `BM25(…)`, `TFIDF(…)` or `BoW(…)`
         threads : for a list of queries; all cores unless given
+        expand : gives words to look for too: called with the queries that are strings, it returns
+            for each a mapping of words, analysed as the documents were, to weights, a word of the
+            query weighing 1; see search.expansion. `vectors.expansion.Expander` is one
 
         Raises
         ------
         SettingsError
-            k below 1, a query that is none, a weight that is not a number from -1e20 to 1e20.
+            k below 1, a query that is none, a weight that is not a number from -1e20 to 1e20,
+            `expand` gives no such thing.
         """
         queries = [query] if isinstance(query, str | Mapping) else query
         if not isinstance(queries, Iterable) or isinstance(queries, bytes):
@@ -137,8 +143,26 @@ class Index:
                 f"a query must be a string, a mapping or a list of those, not {query!r}"
             )
         queries = list(queries)
+        if expand is not None:
+            queries = expanded(queries, expand, self._segment)
         rows, scores = self._searcher.search(queries, k, model, threads)
         return Hits(rows, scores, self._segment)
+
+    def unknown_words(self, query: str) -> list[str]:
+        """The words of a query that no document has, before stems are made; stop words are none."""
+        words = raw_words(self._segment, query)
+        known = self.knows(words)
+        return [word for word, there in zip(words, known, strict=True) if there is False]
+
+    def knows(self, words: Sequence[str]) -> list[bool | None]:
+        """Of each word whether a document has it, as the index spells it; None for one that its
+        analyzer leaves out."""
+        return are_known(self._segment, words)
+
+    def frequent_terms(self, most: int = 200_000) -> list[str]:
+        """The terms that stand in most documents, as the index spells them, the most frequent
+        first."""
+        return self._segment.frequent_terms(most)
 
     def info(self) -> dict[str, Any]:
         """What `fastseq info` prints: kind, format_version, settings, statistics, files, bytes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +17,25 @@ from fastseq.errors import FormatError, NotFittedError, SettingsError
 from fastseq.interrupts import Interrupts
 from fastseq.manners import Manners, plain
 from fastseq.settings import parse_size, real, seed_number, thread_count, whole
-from fastseq.store.corpus import Corpus
-from fastseq.store.texts import is_source
 from fastseq.store.vector_folder import VectorsWriter, is_begun, read_vectors, write_vectors
 from fastseq.text.analyzer import Analyzer
 from fastseq.threads import Team
 from fastseq.types import Float32, Int64, Texts
 from fastseq.vectors.checkpoint import Checkpoint
+from fastseq.vectors.phrases import ARRAY as PHRASES
+from fastseq.vectors.phrases import Phrases
 from fastseq.vectors.pieces import ARRAY, SubwordVectors
-from fastseq.vectors.sentences import Sentences, read_sentences
-from fastseq.vectors.training import History, Objective, Report, Settings, State, train
+from fastseq.vectors.sentences import Sentences, read_sentences, source_of
+from fastseq.vectors.training import (
+    History,
+    Lessons,
+    Objective,
+    Reading,
+    Report,
+    Settings,
+    State,
+    train,
+)
 from fastseq.vectors.words import WordVectors
 
 # settings of one run, not of what is learned
@@ -59,6 +68,8 @@ class VectorModel(Manners, ABC):
     seed: int
     threads: int | None
     memory: str | int
+    phrases: int = 0
+    phrase_threshold: float = 10.0
 
     _vectors: WordVectors | None = None
     _history: History | None = None
@@ -89,7 +100,8 @@ class VectorModel(Manners, ABC):
         text_column : unless given, `text` or the only column of strings
         start : vectors to go on from: WordVectors, a model, or where they stand. Their words
             stay, in their order, and new ones come after them; what a model or its folder
-            predicts by goes on as well, but for the tree of the hierarchical loss
+            predicts by goes on as well, but for the tree of the hierarchical loss. Phrases that
+            they were trained with are joined again, and no others are looked for
         path : the folder to save in when done, with checkpoints on the way; it is taken at once
         overwrite : replace what stands there
         resume : go on from the checkpoint there; from the beginning where nothing is there
@@ -111,7 +123,7 @@ class VectorModel(Manners, ABC):
         self.check()
         if resume and path is None:
             raise SettingsError("resume needs the path of what to go on with")
-        source = _source(corpus, text_column)
+        source = source_of(corpus, text_column)
         begun = None if start is None else _start(start)
         team = Team(thread_count(self.threads))
         place = nullcontext() if path is None else VectorsWriter(path, overwrite, resume)
@@ -120,8 +132,9 @@ class VectorModel(Manners, ABC):
             held_out = None
             if valid is not None:
                 held_out = read_sentences(
-                    _source(valid, text_column), self._analyzer(), team.threads,
+                    source_of(valid, text_column), self._analyzer(), team.threads,
                     known=sentences.words, fixed=True, memory=parse_size(self.memory),
+                    phrases=sentences.phrases,
                 )  # fmt: skip
             learner = self._objective(sentences, team.threads)
             if begun is not None:
@@ -140,7 +153,8 @@ class VectorModel(Manners, ABC):
                 int(self.seed),
                 checkpoint_seconds,
             )  # fmt: skip
-            train(learner, sentences, settings, team, state, held_out, report, save)
+            lessons = self._lessons(learner, sentences, team.threads)
+            train(learner, lessons, settings, team, state, held_out, report, save)
             interrupts.hold()  # what took hours is not to be lost in the second that writes it
             self._keep(learner, sentences, state, begun)
             if writer is not None:
@@ -161,6 +175,8 @@ class VectorModel(Manners, ABC):
             real(name, value, lambda rate: 0 <= rate <= 10, "from 0 to 10")
         if self.analyzer is not None and not isinstance(self.analyzer, Analyzer):
             raise SettingsError(f"analyzer is {self.analyzer!r}; expected an Analyzer or None")
+        if whole("phrases", self.phrases, 0):
+            self._phrases().check()
 
     @property
     @abstractmethod
@@ -175,6 +191,10 @@ class VectorModel(Manners, ABC):
     def _objective(self, sentences: Sentences, parts: int) -> Learner:
         """What is trained on these sentences, by so many threads."""
 
+    def _lessons(self, learner: Any, sentences: Sentences, threads: int) -> Lessons:
+        """What so many threads learn from: sentences, where the learner is a Reader."""
+        return Reading(learner, sentences, threads)
+
     def _analyzer(self) -> Analyzer:
         return self.analyzer if self.analyzer is not None else Analyzer()
 
@@ -184,11 +204,20 @@ class VectorModel(Manners, ABC):
                 f"the vectors to go on from have {start.dimensions} dimensions, but dimensions "
                 f"is {self.dimensions}; expected the same"
             )
+        known = None if start is None else start.phrases
         return read_sentences(
             source, self._analyzer(), team.threads,
             min_count=self.min_count, most=self.max_vocabulary,
             known=None if start is None else Texts.from_strings(start.words),
             memory=parse_size(self.memory),
+            phrases=known or (self._phrases() if self.phrases else None), learn=known is None,
+        )  # fmt: skip
+
+    def _phrases(self) -> Phrases:
+        """What finds the phrases of a corpus. Pairs are as frequent as words must be."""
+        return Phrases(
+            min_count=self.min_count, threshold=self.phrase_threshold, passes=self.phrases,
+            threads=self.threads, memory=self.memory,
         )  # fmt: skip
 
     def _identity(
@@ -218,12 +247,15 @@ class VectorModel(Manners, ABC):
             counts[: len(start.counts)] += start.counts
         arrays = learner.learned()
         statistics = {"tokens": sentences.read, "sentences": len(sentences.ends)}
+        if sentences.phrases is not None:
+            statistics["phrases"] = len(sentences.phrases.phrases_)
         self._further = {name: a for name, a in arrays.items() if name != "vectors"}
         self._history = state.history
         self._vectors = WordVectors(
             sentences.words.to_strings(), arrays["vectors"], counts, self._pieces(arrays),
             settings={"model": self.kind, **self._settings()},
             statistics={**statistics, "history": state.history}, output=_output(arrays),
+            phrases=sentences.phrases,
         )  # fmt: skip
 
     def _pieces(self, arrays: Mapping[str, Any]) -> SubwordVectors | None:
@@ -254,11 +286,13 @@ class VectorModel(Manners, ABC):
 
     def _content(
         self,
-    ) -> tuple[list[str], dict[str, Float32], Int64 | None, dict[str, Any], dict[str, Any]]:
+    ) -> tuple[list[str], dict[str, Any], Int64 | None, dict[str, Any], dict[str, Any]]:
         """Words, arrays, counts, settings and statistics, as they are written."""
         found = self.vectors_
-        arrays = {"vectors": found.vectors, **(self._further or {})}
+        arrays: dict[str, Any] = {"vectors": found.vectors, **(self._further or {})}
         settings = dict(found.settings)
+        if found.phrases is not None:
+            arrays[PHRASES] = found.phrases.to_array()
         if found.subwords is not None:
             settings[ARRAY] = dict(found.subwords.settings)
         return found.words, arrays, found.counts, settings, found.statistics
@@ -283,19 +317,20 @@ class VectorModel(Manners, ABC):
             ) from None
         made._vectors = WordVectors.of_content(content)
         made._history = content.statistics.get("history", {})
-        made._further = {n: a for n, a in content.arrays.items() if n != "vectors"}
+        made._further = {n: a for n, a in content.arrays.items() if n not in ("vectors", PHRASES)}
         return made
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Start:
     """What a training goes on from: "vectors" [V, d] among the arrays, and "output" where a model
-    left it; what makes vectors of other words, where n-grams do."""
+    left it; what makes vectors of other words, where n-grams do; the phrases that are words."""
 
     words: list[str]
     counts: Int64 | None
     arrays: dict[str, Float32]
     pieces: SubwordVectors | None
+    phrases: Phrases | None = None
 
     @property
     def dimensions(self) -> int:
@@ -323,7 +358,8 @@ def _start(given: Any) -> Start:
     if found.output is not None:
         arrays["output"] = found.output
     pieces = found.subwords if isinstance(found.subwords, SubwordVectors) else None
-    return Start(found.words, found.counts, arrays, pieces)
+    arrays.pop(PHRASES, None)
+    return Start(found.words, found.counts, arrays, pieces, found.phrases)
 
 
 def _output(arrays: Mapping[str, Float32]) -> Float32 | None:
@@ -338,21 +374,3 @@ def _checksum(*arrays: Any) -> int:
     for array in arrays:
         total = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, total)
     return total
-
-
-def _source(corpus: Any, text_column: str | Sequence[str] | None) -> Any:
-    """A corpus as read_sentences takes it."""
-    listed = isinstance(corpus, list | tuple)
-    if listed and corpus and all(isinstance(part, Path) for part in corpus):
-        return Corpus.open(corpus, text_columns=text_column)
-    if listed and any(isinstance(part, str) and part.endswith(".parquet") for part in corpus):
-        raise SettingsError(
-            "strings in a list are sentences, and one ends in .parquet: give files as Path objects"
-        )
-    if text_column is not None and is_source(corpus):
-        return Corpus.open(corpus, text_columns=text_column)
-    if is_source(corpus) or hasattr(corpus, "chunks") or isinstance(corpus, Iterable):
-        return corpus
-    raise SettingsError(
-        f"cannot read text from a {type(corpus).__name__}; expected Parquet, a table or strings"
-    )

@@ -3,7 +3,10 @@
 SIF, smooth inverse frequency (Arora, Liang & Ma, "A Simple but Tough-to-Beat Baseline for Sentence
 Embeddings", 2017, algorithm 1): each word weighs a / (a + p(w)), p(w) being its share of all words,
 and the first principal component of all documents, which is mostly syntax and common words, is
-taken out.
+taken out. On retrieval sets it beats the mean with the words' shares of the text that the vectors
+were trained on and a small `a`; where the documents are all of one field, taking out two or three
+components (as Mu & Viswanath 2018, "All-but-the-Top", do with words) is better still: see
+bench/documents.py.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastseq.errors import NotFittedError, SettingsError
-from fastseq.settings import one_of, real, thread_count
+from fastseq.settings import one_of, real, thread_count, whole
 from fastseq.text.analyzer import Analyzer
 from fastseq.types import Float32, Float64, Int32, Texts
 
@@ -28,26 +31,30 @@ _ROWS = 4096  # documents whose products are added up at a time
 class DocumentVectors:
     """Turns texts into vectors.
 
+    Phrases that the vectors were trained with are joined in the texts too.
+
     Parameters
     ----------
     vectors : of words
     analyzer : how texts become words; None: the one that the vectors were trained with
         (`vectors.settings["analyzer"]`), else Analyzer()
     method : "mean" of the known words' vectors, or "sif"
-    a : SIF's smoothing, above 0; 1e-3 to 1e-4 in the paper
+    a : SIF's smoothing, above 0; 1e-3 to 1e-4 in the paper. None: 1e-4, and 1e-2 where the vectors
+        have no counts: the shares of words in a few texts on one subject tell less
+    components : SIF's principal components to take out, from 0; 1 in the paper
     threads : None: every core
 
     Attributes
     ----------
-    component_ : float32[d], SIF's: learned by `fit`, None before; one that was learned earlier may
-        be set. Of length 1, or zeros where no text had a known word
+    components_ : float32[components, d], SIF's: learned by `fit`, None before; those that were
+        learned earlier may be set. Each of length 1, or zeros where the texts had no more
     frequencies_ : {word: share} that `fit` learned of its texts, where the vectors have no counts
     empty_ : texts without a known word among those transformed last; their vectors are zeros
 
     Raises
     ------
     SettingsError
-        Another method, an `a` that is not above 0, threads below 1.
+        Another method, an `a` that is not above 0, components below 0, threads below 1.
     FormatError
         The analyzer that the vectors were trained with cannot be had.
     """
@@ -57,23 +64,24 @@ class DocumentVectors:
         vectors: WordVectors,
         analyzer: Analyzer | None = None,
         method: str = "sif",
-        a: float = 1e-3,
+        a: float | None = None,
+        components: int = 1,
         threads: int | None = None,
     ) -> None:
-        if analyzer is None:
-            saved = vectors.settings.get("analyzer")
-            analyzer = Analyzer() if saved is None else Analyzer.from_dict(saved)
         self.vectors = vectors
-        self.analyzer = analyzer
+        self.analyzer = vectors.analyzer() if analyzer is None else analyzer
         self.method = one_of("method", method, METHODS)
+        if a is None:
+            a = 1e-2 if vectors.counts is None else 1e-4
         self.a = real("a", a, lambda value: 0 < value < np.inf, "a number above 0")
         self.threads = thread_count(threads)
-        self.component_: Float32 | None = None
+        self.components = whole("components", components, 0)
+        self.components_: Float32 | None = None
         self.frequencies_: dict[str, float] | None = None
         self.empty_ = 0
 
     def fit(self, texts: Any) -> DocumentVectors:
-        """Learn SIF's component of some texts; returns itself. `texts` as `transform` takes them.
+        """Learn SIF's components of some texts; returns itself. `texts` as `transform` takes them.
 
         Raises DataError for what is no text, or not UTF-8.
         """
@@ -93,10 +101,10 @@ class DocumentVectors:
         DataError
             What is no text, or not UTF-8.
         NotFittedError
-            SIF without a component.
+            SIF without its components.
         """
-        if self.method == "sif" and self.component_ is None:
-            raise NotFittedError("SIF's component is not known yet: call fit with some texts")
+        if self.method == "sif" and self.components_ is None:
+            raise NotFittedError("SIF's components are not known yet: call fit with some texts")
         return self._without_component(self._averages(_slices(texts)))
 
     def fit_transform(self, texts: Any) -> Float32:
@@ -106,21 +114,21 @@ class DocumentVectors:
         return self.transform(texts)
 
     def _learn(self, texts: Any) -> Float32:
-        """Learn frequencies, where the vectors have none, and the component; returns the weighted
+        """Learn frequencies, where the vectors have none, and components; returns the weighted
         means."""
         slices: Iterable[Texts] = _slices(texts)
         if self.vectors.counts is None:
             slices = list(slices)
             self.frequencies_ = self._shares(slices)
         averages = self._averages(slices)
-        self.component_ = first_component(averages)
+        self.components_ = principal_components(averages, self.components)
         return averages
 
     def _without_component(self, averages: Float32) -> Float32:
-        if self.component_ is None or self.method == "mean":
+        if self.components_ is None or self.method == "mean":
             return averages
-        projected: Float32 = averages @ self.component_
-        averages -= projected[:, None] * self.component_
+        projected: Float32 = averages @ self.components_.T
+        averages -= projected @ self.components_
         return averages
 
     def _averages(self, slices: Iterable[Texts]) -> Float32:
@@ -150,8 +158,13 @@ class DocumentVectors:
         for texts in slices:
             tokens = lexicon.encode(texts)
             distinct, ids = np.unique(tokens.values, return_inverse=True)
-            words = taken(lexicon.terms(), distinct).to_strings()
-            yield ids.astype(np.int32), tokens.offsets, words
+            words, offsets = taken(lexicon.terms(), distinct).to_strings(), tokens.offsets
+            rows: Int32 = ids.astype(np.int32)
+            if self.vectors.phrases is not None:
+                ends = np.diff(offsets).cumsum()
+                words, rows = self.vectors.phrases.join(words, rows, ends)
+                offsets = np.concatenate([np.zeros(1, np.int64), ends])
+            yield rows, offsets, words
 
     def _weighted(self, words: list[str]) -> tuple[Any, Float32]:
         """Which words are known, bool[n], and their vectors times their weights, float32[n, d]."""
@@ -185,19 +198,20 @@ class DocumentVectors:
         return {word: count / total for word, count in counts.items()}
 
 
-def first_component(rows: Float32) -> Float32:
-    """float32[d]: the first right singular vector of float32[D, d], not centred, of length 1; its
-    largest element is positive. Zeros for rows of zeros, and for none."""
+def principal_components(rows: Float32, n: int) -> Float32:
+    """float32[n, d]: the first right singular vectors of float32[D, d], not centred, of length 1;
+    the largest element of each is positive. Zeros where the rows have no more directions."""
     d = rows.shape[1]
     gram = np.zeros((d, d))
     for start in range(0, len(rows), _ROWS):
         some = rows[start : start + _ROWS].astype(np.float64)
         gram += some.T @ some
-    if not gram.any():
-        return np.zeros(d, np.float32)
-    component = np.linalg.eigh(gram)[1][:, -1]
-    largest = component[np.argmax(np.abs(component))]
-    found: Float32 = (component * np.sign(largest)).astype(np.float32)
+    squares, vectors = np.linalg.eigh(gram)
+    found = np.zeros((n, d), np.float32)
+    for row in range(min(n, d)):
+        component = vectors[:, -1 - row]
+        if squares[-1 - row] > squares[-1] * d * np.finfo(np.float64).eps:
+            found[row] = component * np.sign(component[np.argmax(np.abs(component))])
     return found
 
 

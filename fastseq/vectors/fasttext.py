@@ -52,6 +52,9 @@ class FastText(VectorModel):
     sample : words more frequent than this share of all are thinned out; 0 to keep all
     min_count : words that occur less often are left out
     max_vocabulary : the most frequent words to keep; None for all
+    phrases : passes that join neighbouring words to phrases ("new_york"), which are words then,
+        before rare ones are left out; 0 for none. See phrases.Phrases
+    phrase_threshold : of a phrase's score: the higher, the fewer
     epochs : passes over the corpus
     learning_rate : at the beginning
     last_rate : at the end, linear between
@@ -77,6 +80,7 @@ class FastText(VectorModel):
     negatives: int
     power: float
     sample: float
+    learning_rate: float
 
     def __init__(
         self,
@@ -93,8 +97,10 @@ class FastText(VectorModel):
         sample: float = 1e-4,
         min_count: int = 5,
         max_vocabulary: int | None = None,
+        phrases: int = 0,
+        phrase_threshold: float = 10.0,
         epochs: int = 5,
-        learning_rate: float | None = None,
+        learning_rate: float = 0.05,
         last_rate: float = 1e-4,
         analyzer: Analyzer | None = None,
         seed: int = 0,
@@ -115,7 +121,7 @@ class FastText(VectorModel):
     @property
     def first_rate(self) -> float:
         """The learning rate that training begins with."""
-        return 0.05 if self.learning_rate is None else self.learning_rate
+        return self.learning_rate
 
     def _objective(self, sentences: Sentences, parts: int) -> FastTextObjective:
         return FastTextObjective(self, sentences, parts)

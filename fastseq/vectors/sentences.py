@@ -7,14 +7,16 @@ windows are drawn.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastseq.errors import DataError, SettingsError
+from fastseq.store.corpus import Corpus
 from fastseq.store.spool import MEMORY, Spool
 from fastseq.store.texts import is_source, text_slices
 from fastseq.text.analyzer import Analyzer
@@ -24,6 +26,9 @@ from fastseq.text.rows import Dictionary
 from fastseq.text.turns import Turns, encode_in_turn
 from fastseq.threads import in_order
 from fastseq.types import Int32, Int64, Texts, Tokens
+
+if TYPE_CHECKING:
+    from fastseq.vectors.phrases import Phrases
 
 _PIECE = 1 << 22  # tokens renumbered at a time
 
@@ -37,6 +42,7 @@ class Sentences:
     tokens   int32[n]  the words of all sentences, one after the other
     ends     int64[S]  where each sentence ends in `tokens`
     read     tokens of the corpus, those left out among them
+    phrases  that were joined; None where nobody asked for them
     """
 
     words: Texts
@@ -44,6 +50,7 @@ class Sentences:
     tokens: Int32
     ends: Int64
     read: int
+    phrases: Phrases | None = None
 
 
 def read_sentences(
@@ -56,6 +63,8 @@ def read_sentences(
     known: Texts | None = None,
     fixed: bool = False,
     memory: int = MEMORY,
+    phrases: Phrases | None = None,
+    learn: bool = False,
 ) -> Sentences:
     """Read a corpus to its end.
 
@@ -68,6 +77,8 @@ def read_sentences(
     known : words that come first, in their order, though they may not occur
     fixed : no others
     memory : bytes of ids to hold; more goes to a temporary file
+    phrases : joined before words are left out; None: none
+    learn : find the phrases in this corpus first
 
     Raises
     ------
@@ -78,12 +89,13 @@ def read_sentences(
     """
     if analyzer.ngrams != (1, 1) or analyzer.char_ngrams is not None:
         raise SettingsError("word vectors are made of words: expected an analyzer without n-grams")
-    lexicon = Lexicon(analyzer)
-    tokens, lengths, counts = _encoded(lexicon, _slices(source), threads, memory)
-    words = lexicon.terms()
-    kept, mapping = _chosen(words, counts, min_count, most, known, fixed)
-    ends = np.cumsum(lengths)
+    words, tokens, ends, counts = read_ids(source, analyzer, threads, memory)
     read = len(tokens)
+    if phrases is not None:
+        join = phrases.learn if learn else phrases.join
+        joined, tokens = join(words.to_strings(), tokens, ends)
+        words, counts = Texts.from_strings(joined), np.bincount(tokens, minlength=len(joined))
+    kept, mapping = _chosen(words, counts, min_count, most, known, fixed)
     tokens = _renumbered(tokens, ends, mapping)
     if np.diff(ends, prepend=0).max(initial=0) < 2:
         raise DataError(
@@ -92,7 +104,35 @@ def read_sentences(
         )
     found = np.zeros(len(kept), np.int64)
     np.add.at(found, mapping[mapping >= 0], counts[mapping >= 0])
-    return Sentences(kept, found, tokens, ends, read)
+    return Sentences(kept, found, tokens, ends, read, phrases)
+
+
+def source_of(corpus: Any, text_column: str | Sequence[str] | None) -> Any:
+    """A corpus as read_sentences takes it, of what the models' `fit` takes."""
+    listed = isinstance(corpus, list | tuple)
+    if listed and corpus and all(isinstance(part, Path) for part in corpus):
+        return Corpus.open(corpus, text_columns=text_column)
+    if listed and any(isinstance(part, str) and part.endswith(".parquet") for part in corpus):
+        raise SettingsError(
+            "strings in a list are sentences, and one ends in .parquet: give files as Path objects"
+        )
+    if text_column is not None and is_source(corpus):
+        return Corpus.open(corpus, text_columns=text_column)
+    if is_source(corpus) or hasattr(corpus, "chunks") or isinstance(corpus, Iterable):
+        return corpus
+    raise SettingsError(
+        f"cannot read text from a {type(corpus).__name__}; expected Parquet, a table or strings"
+    )
+
+
+def read_ids(
+    source: Any, analyzer: Analyzer, threads: int, memory: int
+) -> tuple[Texts, Int32, Int64, Int64]:
+    """The different words of a corpus, its tokens as their ids, where each text ends, and how
+    often each word occurs. Arguments and errors as in read_sentences."""
+    lexicon = Lexicon(analyzer)
+    tokens, lengths, counts = _encoded(lexicon, _slices(source), threads, memory)
+    return lexicon.terms(), tokens, np.cumsum(lengths), counts
 
 
 def _slices(source: Any) -> Iterable[Texts]:

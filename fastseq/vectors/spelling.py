@@ -28,17 +28,22 @@ def nearest_spellings(
     cased = dict.fromkeys([word.lower(), word.capitalize(), word.title(), word.upper()])
     found = [other for other in cased if other in index and other != word]
     found.sort(key=index.__getitem__)
-    reach = 0 if len(word) < 2 else 1 if len(word) < 4 else 2
+    reach = reach_of(word)
     if reach and len(found) < most and len(word) <= _LONGEST:
         near = [w for w in words if -reach <= len(w) - len(word) <= reach]
-        distances = _distances(word, near)
+        distances = edit_distances(word, near)
         order = np.argsort(distances, kind="stable")
         likely = (near[i] for i in order if distances[i] <= reach)
         found += islice((w for w in likely if w not in found), most)
     return found[:most]
 
 
-def _distances(word: str, words: Sequence[str]) -> Int64:
+def reach_of(word: str) -> int:
+    """Edits within which a word may be meant to be another."""
+    return 0 if len(word) < 2 else 1 if len(word) < 4 else 2
+
+
+def edit_distances(word: str, words: Sequence[str]) -> Int64:
     """int64[n]: edits between `word` and each of some words, two neighbours swapped being one.
 
     The optimal string alignment of Damerau (1964) with the table of Wagner & Fischer (1974), whose

@@ -6,13 +6,16 @@ are lost cost no quality (Recht et al. 2011, "Hogwild!"). Between rounds nothing
 there progress is told, Ctrl-C is let through and checkpoints are written. The learning rate falls
 with the rounds, and the random numbers of a piece depend on the seed, the round and the thread
 alone; so on one thread a training repeats bit for bit, stopped and resumed or not.
+
+What the pieces are of is a matter of the `Lessons`: sentences (`Reading`), or what a model made of
+them before.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -38,6 +41,13 @@ class Objective(Protocol):
 
     arrays: dict[str, Float32]
 
+    def measure(self, tokens: Int32, ends: Int64, seed: int) -> float | None:
+        """The mean loss of sentences that are not learned from; None where no two words meet."""
+
+
+class Reader(Objective, Protocol):
+    """What is learned from sentences."""
+
     def learn(
         self, part: int, tokens: Int32, ends: Int64, rates: tuple[float, float], seed: int,
         seen: Float64,
@@ -49,8 +59,21 @@ class Objective(Protocol):
                sum of
         """
 
-    def measure(self, tokens: Int32, ends: Int64, seed: int) -> float | None:
-        """The mean loss of sentences that are not learned from; None where no two words meet."""
+
+class Lessons(Protocol):
+    """What an epoch is made of, dealt out.
+
+    rounds  of an epoch
+    """
+
+    rounds: int
+
+    def learn(
+        self, part: int, epoch: int, round: int, rates: tuple[float, float], seed: int,
+        seen: Float64,
+    ) -> None:  # fmt: skip
+        """Learn from the piece that the thread `part` has in a round; all as Reader has it, `seed`
+        that of the whole training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +134,7 @@ Save = Callable[[State], None]
 
 def train(
     objective: Objective,
-    sentences: Sentences,
+    lessons: Lessons,
     settings: Settings,
     team: Team,
     state: State,
@@ -121,9 +144,6 @@ def train(
 ) -> None:
     """Train in place, from where `state` is to the last epoch.
 
-    A sentence of more than LONGEST words is learned from in parts of that: threads can share it,
-    the learning rate falls within it. The words on the two sides of such a cut do not meet.
-
     Raises
     ------
     TrainingError
@@ -131,16 +151,14 @@ def train(
     KeyboardInterrupt
         Ctrl-C, after the round under way; it has been saved then.
     """
-    sentences = replace(sentences, ends=parted(sentences.ends, LONGEST))
-    pieces = cut(sentences.ends, team.threads)
-    rounds = len(pieces[0]) - 1
+    rounds = lessons.rounds
     total = settings.epochs * rounds
     clock = _Clock(state, rounds, total, settings.epochs)
     with Interrupts() as interrupts:
         while state.epoch < settings.epochs:
             interrupts.hold()
             began = time.perf_counter()
-            seen = _round(objective, sentences, pieces, settings, team, state, rounds, total)
+            seen = _round(lessons, settings, team, state, total)
             state.round += 1
             state.sums = [
                 a + b for a, b in zip(state.sums, [*seen, time.perf_counter() - began], strict=True)
@@ -162,26 +180,21 @@ def train(
 
 
 def _round(
-    objective: Objective, sentences: Sentences, pieces: list[Int64], settings: Settings,
-    team: Team, state: State, rounds: int, total: int,
+    lessons: Lessons, settings: Settings, team: Team, state: State, total: int
 ) -> Float64:  # fmt: skip
     """Every thread's next piece; the sums of what they saw."""
-    done = state.epoch * rounds + state.round
+    done = state.epoch * lessons.rounds + state.round
     span = settings.last_rate - settings.first_rate
-    rates = tuple(settings.first_rate + span * (done + k) / total for k in (0, 1))
-    seen = np.zeros((len(pieces), 8))  # a cache line each
+    rates = (
+        settings.first_rate + span * done / total,
+        settings.first_rate + span * (done + 1) / total,
+    )
+    seen = np.zeros((team.threads, 8))  # a cache line each
 
     def work(part: int) -> None:
-        first, last = pieces[part][state.round], pieces[part][state.round + 1]
-        if first == last:
-            return
-        start = sentences.ends[first - 1] if first else 0
-        ends = sentences.ends[first:last] - start
-        tokens = sentences.tokens[start : start + ends[-1]]
-        seed = mixed_key(settings.seed, done, part)
-        objective.learn(part, tokens, ends, (rates[0], rates[1]), seed, seen[part, :4])
+        lessons.learn(part, state.epoch, state.round, rates, settings.seed, seen[part, :4])
 
-    team.run(work, len(pieces))
+    team.run(work, team.threads)
     sums: Float64 = seen[:, :4].sum(axis=0)
     return sums
 
@@ -201,6 +214,35 @@ def _end_epoch(
     state.epoch += 1
     state.round = 0
     state.sums = [0.0] * 5
+
+
+class Reading:
+    """Lessons of sentences, each thread with a slice of the corpus that it reads in order.
+
+    A sentence of more than LONGEST words is learned from in parts of that: threads can share it,
+    the learning rate falls within it. The words on the two sides of such a cut do not meet.
+    """
+
+    def __init__(self, reader: Reader, sentences: Sentences, threads: int) -> None:
+        self._reader = reader
+        self._tokens = sentences.tokens
+        self._ends = parted(sentences.ends, LONGEST)
+        self._pieces = cut(self._ends, threads)
+        self.rounds = len(self._pieces[0]) - 1
+
+    def learn(
+        self, part: int, epoch: int, round: int, rates: tuple[float, float], seed: int,
+        seen: Float64,
+    ) -> None:  # fmt: skip
+        """As Lessons has it."""
+        first, last = self._pieces[part][round], self._pieces[part][round + 1]
+        if first == last:
+            return
+        start = self._ends[first - 1] if first else 0
+        ends = self._ends[first:last] - start
+        tokens = self._tokens[start : start + ends[-1]]
+        key = mixed_key(seed, epoch * self.rounds + round, part)
+        self._reader.learn(part, tokens, ends, rates, key, seen)
 
 
 def _diverged(state: State, rounds: int) -> TrainingError:
@@ -224,7 +266,8 @@ def parted(ends: Int64, longest: int) -> Int64:
 
 def cut(ends: Int64, threads: int) -> list[Int64]:
     """For each thread the sentences that its rounds begin and end with, int64[rounds + 1]: of
-    about as many tokens each, and of ROUND at most where sentences allow."""
+    about as many tokens each, and of ROUND at most where sentences allow. The number of rounds is
+    a matter of the number of tokens alone."""
     tokens = int(ends[-1]) if len(ends) else 0
     rounds = max(1, -(-tokens // (ROUND * threads)))
     marks = np.linspace(0, tokens, rounds * threads + 1)

@@ -45,6 +45,9 @@ class Word2Vec(VectorModel):
     sample : words more frequent than this share of all are thinned out; 0 to keep all
     min_count : words that occur less often are left out
     max_vocabulary : the most frequent words to keep; None for all
+    phrases : passes that join neighbouring words to phrases ("new_york"), which are words then,
+        before rare ones are left out; 0 for none. See phrases.Phrases
+    phrase_threshold : of a phrase's score: the higher, the fewer
     epochs : passes over the corpus
     learning_rate : at the beginning; None: 0.025 for skip-gram, 0.05 for CBOW
     last_rate : at the end, linear between
@@ -80,6 +83,8 @@ class Word2Vec(VectorModel):
         sample: float = 1e-3,
         min_count: int = 5,
         max_vocabulary: int | None = None,
+        phrases: int = 0,
+        phrase_threshold: float = 10.0,
         epochs: int = 5,
         learning_rate: float | None = None,
         last_rate: float = 1e-4,

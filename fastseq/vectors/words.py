@@ -21,6 +21,7 @@ from fastseq.vectors.spelling import nearest_spellings
 if TYPE_CHECKING:
     from fastseq.store.vector_folder import VectorsContent
     from fastseq.text.analyzer import Analyzer
+    from fastseq.vectors.phrases import Phrases
 
 METHODS = ("add", "mul")
 _SHOWN = 40  # characters of a word in a message
@@ -60,6 +61,7 @@ class WordVectors:
     settings, statistics : what trained them said, kept with them
     output : numbers [V, d], the vectors of words as what is predicted, for training that goes on;
         None where nobody kept them
+    phrases : what joined words of the training text, and joins those of others; None: nothing
 
     Attributes
     ----------
@@ -83,6 +85,7 @@ class WordVectors:
         settings: Mapping[str, Any] | None = None,
         statistics: Mapping[str, Any] | None = None,
         output: npt.ArrayLike | None = None,
+        phrases: Phrases | None = None,
     ) -> None:
         array = _numbers(vectors, "vectors")
         if array.ndim != 2 or not array.size:
@@ -95,7 +98,9 @@ class WordVectors:
         further = None if output is None else _numbers(output, "output")
         if further is not None and further.shape != array.shape:
             raise DataError(f"output is of shape {further.shape}, vectors of {array.shape}")
-        self._set(list(words), array, counts, subwords, settings or {}, statistics or {}, further)
+        self._set(
+            list(words), array, counts, subwords, settings or {}, statistics or {}, further, phrases
+        )
 
     def _set(
         self,
@@ -106,6 +111,7 @@ class WordVectors:
         settings: Mapping[str, Any],
         statistics: Mapping[str, Any],
         output: Float32 | None,
+        phrases: Phrases | None,
     ) -> None:
         self.words = words
         self.vectors = vectors
@@ -114,6 +120,7 @@ class WordVectors:
         self.settings = dict(settings)
         self.statistics = dict(statistics)
         self.output = output
+        self.phrases = phrases
         self._index = {word: row for row, word in enumerate(words)}
         self._nearest: Nearest | None = None
         self._lock = threading.Lock()
@@ -144,7 +151,9 @@ class WordVectors:
 
     @classmethod
     def of_content(cls, content: VectorsContent) -> WordVectors:
-        """Those of a folder that was read. Raises FormatError for damaged vectors of n-grams."""
+        """Those of a folder that was read. Raises FormatError for damaged vectors of n-grams, or
+        damaged phrases."""
+        from fastseq.vectors.phrases import ARRAY, Phrases
         from fastseq.vectors.pieces import SubwordVectors
 
         pieces = SubwordVectors.from_folder(content.arrays, content.settings)
@@ -155,6 +164,7 @@ class WordVectors:
         loaded._set(
             content.words, content.vectors, content.counts, pieces, content.settings,
             content.statistics, output,
+            Phrases.from_array(content.arrays[ARRAY]) if ARRAY in content.arrays else None,
         )  # fmt: skip
         return loaded
 
@@ -222,12 +232,15 @@ class WordVectors:
         """
         from fastseq.store.vector_folder import MAIN, write_vectors
 
-        arrays, settings = {MAIN: self.vectors}, dict(self.settings)
+        arrays: dict[str, npt.NDArray[Any]] = {MAIN: self.vectors}
+        settings = dict(self.settings)
         if self.output is not None:
             arrays["output"] = self.output
         if self.subwords is not None:
             arrays |= self.subwords.arrays
             settings["subwords"] = dict(self.subwords.settings)
+        if self.phrases is not None:
+            arrays["phrases"] = self.phrases.to_array()
         write_vectors(
             Path(path), self.words, arrays, self.counts, settings, self.statistics, overwrite
         )
@@ -290,6 +303,20 @@ class WordVectors:
                 raise self._unknown(unknown[0])
             vectors[missing] = self.subwords.vectors_of(unknown)
         return vectors
+
+    def analyzer(self) -> Analyzer:
+        """The one that the vectors were trained with, else Analyzer(). Raises FormatError where
+        that cannot be had."""
+        from fastseq.text.analyzer import Analyzer
+
+        saved = self.settings.get("analyzer")
+        return Analyzer() if saved is None else Analyzer.from_dict(saved)
+
+    def words_of(self, text: str, analyzer: Analyzer | None = None) -> list[str]:
+        """The words of a text as training had them, known or not, phrases joined. Errors as
+        `analyzer`, which is used unless given."""
+        words = (self.analyzer() if analyzer is None else analyzer).tokens(text)
+        return words if self.phrases is None else self.phrases.transform([words])[0]
 
     def _unknown(self, word: Any) -> DataError:
         if not isinstance(word, str):
@@ -403,17 +430,18 @@ class WordVectors:
         texts: Any,
         analyzer: Analyzer | None = None,
         method: str = "mean",
-        a: float = 1e-3,
+        a: float | None = None,
+        components: int = 1,
         threads: int | None = None,
     ) -> Float32:
         """float32[D, d]: a vector of each text, of those of its known words.
 
         `documents.DocumentVectors` has the parameters; with it, what is learned on some texts
-        (SIF's component) is used on others. Texts without a known word have zeros.
+        (SIF's components) is used on others. Texts without a known word have zeros.
         """
         from fastseq.vectors.documents import DocumentVectors
 
-        return DocumentVectors(self, analyzer, method, a, threads).fit_transform(texts)
+        return DocumentVectors(self, analyzer, method, a, components, threads).fit_transform(texts)
 
     def most_frequent(self, most: int) -> WordVectors:
         """The `most` most frequent words with their vectors: where nobody counted, the first.
@@ -431,7 +459,10 @@ class WordVectors:
         counts = None if self.counts is None else self.counts[order]
         vectors = self.vectors[:most] if falling else self.vectors[order]
         words = [self.words[row] for row in order.tolist()]
-        kept._set(words, vectors, counts, self.subwords, self.settings, self.statistics, None)
+        kept._set(
+            words, vectors, counts, self.subwords, self.settings, self.statistics, None,
+            self.phrases,
+        )  # fmt: skip
         return kept
 
     def packed(self, threads: int | None = None) -> Nearest:

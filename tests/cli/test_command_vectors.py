@@ -334,3 +334,41 @@ def test_a_folder_of_vectors_serves_a_sequence_model(
     assert run("fit-word2vec", corpus, "-o", made, "--dimensions", 8, "--epochs", 1).code == 0
     ran = run("fit-gru", corpus, "--embeddings", made, "--epochs", 1, "--hidden", 8, "-o", model)
     assert ran.code == 0, ran.err
+
+
+# ---- fit-glove
+
+
+def test_glove_is_learned_and_used(run: Run, tmp_path: Path, write: Callable[..., Path]) -> None:
+    corpus = write("corpus.parquet", text=lines())
+    made = tmp_path / "made"
+    options = ("--dimensions", 8, "--epochs", 60, "--threads", 1)
+    more = ("--window", 4, "--x-max", 50, "--no-distance-weighting", "--combine", "word")
+    ran = run("fit-glove", corpus, "-o", made, *options, *more, "--valid", corpus)
+    assert ran.code == 0, ran.err
+    for said in ("words", "co-occurrences", "training loss", "validation loss", "words/s"):
+        assert said in ran.out
+    assert ran.err.count("epoch ") == 60
+    near = run("neighbors", made, "apple", "-k", 1, "--format", "json")
+    assert json.loads(near.out)[0]["word"] in ("pear", "plum", "cherry")
+    settings = json.loads(run("info", made, "--verify", "--format", "json").out)["settings"]
+    expected = {"model": "glove", "window": 4, "x_max": 50.0, "combine": "word", "symmetric": True}
+    assert expected.items() <= settings.items()
+    assert settings["distance_weighting"] is False
+    further = run(
+        "fit-glove", corpus, "-o", tmp_path / "further", *options, "--left", "--start", made,
+        "--quiet",
+    )  # fmt: skip
+    assert (further.code, further.out, further.err) == (0, "", "")
+    again = run("fit-glove", corpus, "-o", made, *options)
+    assert "already stands" in again.error
+
+
+def test_glove_refuses_in_one_line(run: Run, write: Callable[..., Path]) -> None:
+    corpus = write("c.parquet", text=lines())
+    for options, said in (
+        (("--x-max", 0), "x_max must be above 0"),
+        (("--window", 5000), "window must be"),
+        (("--min-count", 1000), "none of the corpus's 8 words occurs 1,000 times"),
+    ):
+        assert said in run("fit-glove", corpus, "-o", "v", *options).error

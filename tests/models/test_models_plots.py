@@ -54,7 +54,7 @@ def texts(path: Path) -> str:
 def figure(monkeypatch: pytest.MonkeyPatch) -> Figure:
     """What is drawn next, instead of a file."""
     made = Figure()
-    monkeypatch.setattr(plots, "_drawn", lambda path, inches, draw: draw(made))
+    monkeypatch.setattr(plots, "drawn", lambda path, inches, draw: draw(made))
     return made
 
 

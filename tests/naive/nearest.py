@@ -60,7 +60,8 @@ def document(vectors: Array, rows: list[int], weights: Array) -> Array:
     return total / max(1, len(rows))
 
 
-def without_first_component(rows: Array) -> Array:
-    """Rows less their projection on the first right singular vector."""
-    component = np.linalg.svd(rows.astype(float), full_matrices=False)[2][0]
-    return rows - np.outer(rows @ component, component)
+def without_components(rows: Array, n: int = 1) -> Array:
+    """Rows less their projections on the first n right singular vectors."""
+    for component in np.linalg.svd(rows.astype(float), full_matrices=False)[2][:n]:
+        rows = rows - np.outer(rows @ component, component)
+    return rows

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from fastseq import Analyzer, WordVectors
 from fastseq.errors import DataError, NotFittedError, SettingsError
 from fastseq.types import Texts
-from fastseq.vectors.documents import DocumentVectors, first_component
+from fastseq.vectors.documents import DocumentVectors, principal_components
+from fastseq.vectors.phrases import Phrases
 from tests.naive import nearest as naive
 
 WORDS = ["cat", "dog", "the", "sun", "moon"]
@@ -39,8 +40,26 @@ def test_means() -> None:
 
 @pytest.mark.parametrize("a", [1e-3, 0.1, 10.0])
 def test_sif(a: float) -> None:
-    expected = naive.without_first_component(plain(ROWS, a / (a + SHARES)))
+    expected = naive.without_components(plain(ROWS, a / (a + SHARES)))
     found = KNOWN.document_vectors(TEXTS, method="sif", a=a)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("n", [0, 2, 3])
+def test_several_components(n: int) -> None:
+    expected = naive.without_components(plain(ROWS, 0.1 / (0.1 + SHARES)), n)
+    found = KNOWN.document_vectors(TEXTS, method="sif", a=0.1, components=n)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    with pytest.raises(SettingsError, match="components"):
+        DocumentVectors(KNOWN, components=-1)
+
+
+def test_phrases_of_the_training_are_joined() -> None:
+    phrases = Phrases(min_count=1, threshold=0).fit(["sun moon"] * 5)
+    known = WordVectors([*WORDS, "sun_moon"], [*ARRAY, [9, 9, 9, 9]], phrases=phrases)
+    found = known.document_vectors(["cat sun moon", "moon sun moon", "moon sun"])
+    moon, sun = (ARRAY[WORDS.index(word)] for word in ("moon", "sun"))
+    expected = [(ARRAY[WORDS.index("cat")] + 9) / 2, (moon + 9) / 2, (moon + sun) / 2]
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
@@ -52,9 +71,9 @@ def test_a_component_is_kept_for_other_texts() -> None:
     np.testing.assert_array_equal(everything, DocumentVectors(KNOWN).fit_transform(TEXTS))
     np.testing.assert_allclose(model.transform(TEXTS[2:3]), everything[2:3], atol=1e-7)
     restored = DocumentVectors(KNOWN)
-    restored.component_ = model.component_
+    restored.components_ = model.components_
     np.testing.assert_array_equal(restored.transform(TEXTS), everything)
-    assert np.linalg.norm(model.component_) == pytest.approx(1, abs=1e-6)
+    assert np.linalg.norm(model.components_) == pytest.approx(1, abs=1e-6)
 
 
 def test_texts_without_a_known_word_are_zeros_and_counted() -> None:
@@ -73,9 +92,9 @@ def test_texts_without_a_known_word_are_zeros_and_counted() -> None:
 def test_nothing_to_learn_from() -> None:
     model = DocumentVectors(KNOWN)
     assert not model.fit_transform(["nothing known"]).any()
-    assert not model.component_.any()  # type: ignore[union-attr]
+    assert not model.components_.any()  # type: ignore[union-attr]
     np.testing.assert_allclose(
-        model.transform(TEXTS), plain(ROWS, 1e-3 / (1e-3 + SHARES)), atol=1e-6
+        model.transform(TEXTS), plain(ROWS, 1e-4 / (1e-4 + SHARES)), atol=1e-6
     )
 
 
@@ -84,7 +103,7 @@ def test_without_counts_the_texts_are_counted() -> None:
     found = model.fit_transform(TEXTS)
     # the, cat, the, dog, nothing, known, sun, sun, moon, the, dog, cat, unknown
     shares = np.array([2, 2, 3, 2, 1]) / 13
-    expected = naive.without_first_component(plain(ROWS, 0.1 / (0.1 + shares)))
+    expected = naive.without_components(plain(ROWS, 0.1 / (0.1 + shares)))
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert model.frequencies_ is not None
     assert sum(model.frequencies_.values()) == pytest.approx(1)
@@ -132,7 +151,7 @@ def test_pieces_make_words_known() -> None:
 def test_the_component_is_the_first_singular_vector(n: int, d: int, seed: int) -> None:
     rows = np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32)
     rows[:, 0] += 3  # so that one direction stands out
-    found = first_component(rows)
+    found = principal_components(rows, 1)[0]
     expected = np.linalg.svd(rows.astype(float))[2][0]
     assert abs(found @ expected) == pytest.approx(1, abs=1e-5)
     assert found[np.abs(found).argmax()] > 0

@@ -1,0 +1,372 @@
+"""Texts as the rows that FastText's classifier is made of: words, n-grams of their characters,
+n-grams of words; and their labels.
+
+Row 0 is the end of a line, which fastText's program reads behind every text as the word "</s>":
+it is what an empty text, or one of unknown words alone, is told from. Then come the words, then
+the buckets of n-grams that training met; the others have no row and count as zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastseq.errors import DataError
+from fastseq.kernels.fasttext_labels import count_rows, fill_rows, hash_words
+from fastseq.kernels.subwords import bucket_ids
+from fastseq.models.data.examples import ReadReport
+from fastseq.models.data.ragged import gathered, offsets_of
+from fastseq.store.categories import Categories, Label
+from fastseq.store.spool import MEMORY, Spool
+from fastseq.text.analyzer import Analyzer
+from fastseq.text.lexicon import Lexicon
+from fastseq.text.rows import Dictionary
+from fastseq.text.subwords import Subwords
+from fastseq.text.turns import Turns, encode_in_turn
+from fastseq.threads import in_order
+from fastseq.types import Int32, Int64, Texts, Tokens, UInt32
+
+if TYPE_CHECKING:
+    from fastseq.store.examples import RowBatch, RowReader
+
+END = "</s>"
+SEVERAL = "\x1f"  # between the labels of a row that came as a list
+
+_DENSE = 1 << 24  # buckets up to which each has a place in an array
+_PIECE = 1 << 20  # words turned into rows at a time
+
+Encode = Callable[[Categories], tuple[Int32, dict[Label, int]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ngrams:
+    """Which n-grams a text has, beside its words.
+
+    longest   words of the longest n-gram of words; 1 for none
+    subwords  n-grams of characters
+    buckets   that n-grams of both kinds share; 0 where there are none
+    """
+
+    longest: int
+    subwords: Subwords
+    buckets: int
+
+    def rows(self, tokens: Tokens, terms: Texts, own: Int32) -> Tokens:
+        """The rows of each text, int32: of words as `own` numbers them, bucket b as -1 - b.
+
+        tokens  numbers of terms; terms T of them, the last the end of a line
+        own     int32[T]: the row of each term, -1 for one that has none
+        """
+        return self.maker(terms, own)(tokens)
+
+    def maker(self, terms: Texts, own: Int32) -> Callable[[Tokens], Tokens]:
+        """`rows` for several Tokens of the same terms."""
+        hashes: UInt32 = np.empty(len(terms), np.uint32)
+        hash_words(hashes, terms.data, terms.offsets)
+        low, high = self.subwords.low, self.subwords.high
+        grams, gram_ends = bucket_ids(terms.data, terms.offsets, low, high, max(self.buckets, 1))
+        end = len(terms) - 1
+
+        def made(tokens: Tokens) -> Tokens:
+            counts: Int64 = np.empty(len(tokens), np.int64)
+            count_rows(counts, tokens.values, tokens.offsets, own, gram_ends, end, self.longest)
+            ends = offsets_of(counts)
+            rows: Int32 = np.empty(int(ends[-1]), np.int32)
+            fill_rows(
+                rows, ends, tokens.values, tokens.offsets, own, hashes, grams, gram_ends, end,
+                self.longest, max(self.buckets, 1),
+            )  # fmt: skip
+            return Tokens(rows, ends)
+
+        return made
+
+
+@dataclass(frozen=True, eq=False)
+class TextRows:
+    """Turns texts into rows, once it is known which there are.
+
+    words  V of them, "</s>" first
+    used   int32[B]: the buckets that have rows V … V + B - 1, ascending
+    """
+
+    analyzer: Analyzer
+    ngrams: Ngrams
+    words: Texts
+    used: Int32
+
+    def __len__(self) -> int:
+        return len(self.words) + len(self.used)
+
+    @cached_property
+    def _dictionary(self) -> Dictionary:
+        return Dictionary(self.words)
+
+    @cached_property
+    def _places(self) -> Int32 | None:
+        """int32[buckets]: the row of each bucket, -1 for none; None where they are too many."""
+        if self.ngrams.buckets > _DENSE:
+            return None
+        places: Int32 = np.full(self.ngrams.buckets, -1, np.int32)
+        places[self.used] = np.arange(len(self.words), len(self), dtype=np.int32)
+        return places
+
+    def encode(self, texts: Texts) -> Tokens:
+        """The rows of each text, -1 for a bucket that has none.
+
+        Raises DataError for a text that is not UTF-8; its attribute `row` is the text's number.
+        """
+        lexicon = Lexicon(self.analyzer)
+        tokens = lexicon.encode(texts)
+        terms = with_end(lexicon)
+        found = self.ngrams.rows(tokens, terms, self._dictionary.columns(terms))
+        self.settle(found.values)
+        return found
+
+    def settle(self, rows: Int32) -> None:
+        """Give buckets, -1 - b, their rows, in place."""
+        of_buckets = np.flatnonzero(rows < 0)
+        if not len(of_buckets):
+            return
+        wanted = -1 - rows[of_buckets]
+        if self._places is not None:
+            rows[of_buckets] = self._places[wanted]
+            return
+        at = np.minimum(np.searchsorted(self.used, wanted), max(len(self.used) - 1, 0))
+        known = self.used[at] == wanted if len(self.used) else np.zeros(len(at), np.bool_)
+        rows[of_buckets] = np.where(known, at + len(self.words), -1)
+
+
+def with_end(lexicon: Lexicon) -> Texts:
+    """The terms of a lexicon, and the end of a line behind them."""
+    terms, end = lexicon.terms(), Texts.from_strings([END])
+    first, last = terms.offsets[0], terms.offsets[-1]
+    data = np.concatenate([terms.data[first:last], end.data])
+    return Texts(data, np.append(terms.offsets - first, last - first + end.offsets[-1]))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledRows:
+    """D texts to learn from: text t has the rows rows[ends[t]:ends[t + 1]] and the labels
+    labels[label_ends[t]:label_ends[t + 1]]. sizes int32[D]: words of each, its end counted."""
+
+    rows: Int32
+    ends: Int64
+    labels: Int32
+    label_ends: Int64
+    sizes: Int32
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+
+@dataclass(slots=True, eq=False)
+class Words:
+    """A corpus that was read: its words as numbers of a lexicon's terms, and its labels.
+
+    counts  int64[T]: how often each term occurs
+    """
+
+    terms: Texts
+    tokens: Int32
+    offsets: Int64
+    counts: Int64
+    labels: Int32
+    label_ends: Int64
+    report: ReadReport = field(default_factory=ReadReport)
+
+    @classmethod
+    def read(
+        cls,
+        reader: RowReader,
+        analyzer: Analyzer,
+        encode: Encode,
+        separator: str | None,
+        threads: int,
+        memory: int = MEMORY,
+    ) -> Words:
+        """Read rows to their end; labels as `encode` numbers them. Raises DataError for what the
+        reader refuses, and text that is not UTF-8."""
+        lexicon, turns, found = Lexicon(analyzer), Turns(), ReadReport()
+        tokens, lengths = Spool(np.int32, memory), Spool(np.int64, memory)
+        labels, label_lengths = Spool(np.int32, memory), Spool(np.int64, memory)
+        counts: Int64 = np.zeros(1024, np.int64)
+
+        def work(job: tuple[int, RowBatch]) -> Tokens:
+            number, batch = job
+            assert batch.texts is not None
+            return encode_in_turn(lexicon, turns, number, batch.first_row, batch.texts)[0]
+
+        with ThreadPoolExecutor(threads, "fastseq-read") as pool:
+            try:
+                jobs = enumerate(reader.batches())
+                for (_, batch), ids in in_order(pool, work, jobs, threads + 1):
+                    codes, sizes = numbered(batch, encode, separator, found)
+                    labels.append(codes)
+                    label_lengths.append(sizes)
+                    met(found, batch, np.diff(ids.offsets))
+                    tokens.append(ids.values.copy())  # the kernel's buffer is longer
+                    lengths.append(np.diff(ids.offsets))
+                    here = np.bincount(ids.values)
+                    if len(here) > len(counts):
+                        more = np.zeros(2 * len(here) - len(counts), np.int64)
+                        counts = np.concatenate([counts, more])
+                    counts[: len(here)] += here
+            except BaseException:
+                turns.abort()
+                raise
+        offsets = offsets_of(lengths.finish())
+        kept = np.append(counts[: len(lexicon)], len(offsets) - 1)
+        ends = offsets_of(label_lengths.finish())
+        return cls(with_end(lexicon), tokens.finish(), offsets, kept, labels.finish(), ends, found)
+
+    def choose(self, min_count: int, known: list[str]) -> tuple[Texts, Int64, Int32]:
+        """The words to keep, "</s>" first, then the frequent before the rare, then those `known`
+        that do not occur; int64: how often each occurs; int32[T]: the number of each term."""
+        strings = self.terms.to_strings()
+        places = dict.fromkeys(known, -1)
+        enough = self.counts >= min_count
+        if places:
+            enough |= np.array([word in places for word in strings])
+        enough[-1] = False
+        order = np.flatnonzero(enough)
+        order = order[np.argsort(-self.counts[order], kind="stable")]
+        names = [END, *(strings[i] for i in order.tolist() if strings[i] != END)]
+        seen = set(names)
+        names += [word for word in places if word not in seen]
+        words = Texts.from_strings(names)
+        own: Int32 = Dictionary(words).columns(self.terms)
+        total = np.zeros(len(names), np.int64)
+        has = own >= 0
+        np.add.at(total, own[has], self.counts[has])
+        return words, total, own
+
+    def rows(
+        self, analyzer: Analyzer, ngrams: Ngrams, words: Texts, own: Int32, memory: int = MEMORY
+    ) -> tuple[TextRows, LabelledRows]:
+        """The rows of all texts, and what turns other texts into rows of the same."""
+        make = ngrams.maker(self.terms, own)
+        spool, ends = Spool(np.int32, memory), [np.zeros(1, np.int64)]
+        dense = ngrams.buckets <= _DENSE
+        met_here = np.zeros(ngrams.buckets if dense else 0, np.bool_)
+        several: list[Int32] = []
+        for first, last in _pieces(self.offsets):
+            start, stop = self.offsets[first], self.offsets[last]
+            part = Tokens(self.tokens[start:stop], self.offsets[first : last + 1] - start)
+            made = make(part)
+            buckets = -1 - made.values[made.values < 0]
+            if dense:
+                met_here[buckets] = True
+            else:
+                several.append(np.unique(buckets))
+            spool.append(made.values)
+            ends.append(ends[-1][-1] + made.offsets[1:])
+        used = np.flatnonzero(met_here) if dense else np.unique(np.concatenate(several))
+        encoder = TextRows(analyzer, ngrams, words, used.astype(np.int32))
+        rows: Int32 = spool.finish()
+        for at in range(0, len(rows), _PIECE):
+            encoder.settle(rows[at : at + _PIECE])
+        sizes = (np.diff(self.offsets) + 1).astype(np.int32)
+        return encoder, LabelledRows(
+            rows, np.concatenate(ends), self.labels, self.label_ends, sizes
+        )
+
+
+def _pieces(offsets: Int64) -> Iterator[tuple[int, int]]:
+    """Runs of texts of about _PIECE words."""
+    first, count = 0, len(offsets) - 1
+    while first < count:
+        last = int(np.searchsorted(offsets, offsets[first] + _PIECE, "right")) - 1
+        last = min(max(last, first + 1), count)
+        yield first, last
+        first = last
+
+
+def encoded(
+    encoder: TextRows, reader: RowReader, report: ReadReport
+) -> Iterator[tuple[RowBatch, Tokens]]:
+    """Each batch of rows and what its texts are made of, encoded on another thread while the
+    caller works; what was met is added to `report`."""
+
+    def work(batch: RowBatch) -> Tokens:
+        assert batch.texts is not None
+        try:
+            return encoder.encode(batch.texts)
+        except DataError as error:
+            row = getattr(error, "row", None)
+            if row is None:
+                raise
+            raise DataError(f"{batch.where(row)}: its text is not valid UTF-8") from None
+
+    with ThreadPoolExecutor(1, "fastseq-encode") as pool:
+        for batch, rows in in_order(pool, work, reader.batches(), 2):
+            met(report, batch, np.diff(rows.offsets) - 1)
+            yield batch, rows
+
+
+def met(report: ReadReport, batch: RowBatch, lengths: Int64) -> None:
+    """Count the rows of a batch, and those without a word."""
+    report.rows += batch.rows
+    report.nulls += batch.null_texts
+    report.empty += int(np.count_nonzero(lengths == 0))
+    report.units += int(lengths.sum())
+
+
+def numbered(
+    batch: RowBatch, encode: Encode, separator: str | None, report: ReadReport
+) -> tuple[Int32, Int64]:
+    """The numbers of the labels of a batch, and how many each row has.
+
+    Raises DataError for labels of another type than those of training.
+    """
+    assert batch.labels is not None
+    column, lengths = split_labels(batch.labels, separator)
+    try:
+        codes, unseen = encode(column)
+    except DataError as error:
+        raise DataError(f"{batch.source}: {error}") from None
+    report.targets += len(codes)
+    for label, count in unseen.items():
+        report.unseen[label] = report.unseen.get(label, 0) + count
+    return codes, lengths
+
+
+def split_labels(column: Categories, separator: str | None) -> tuple[Categories, Int64]:
+    """The labels of rows one after the other, and int64[D]: how many each row has; one of each
+    where there is no separator. White space around a label does not count, nor does an empty one,
+    nor one that comes again in its row."""
+    if separator is None:
+        return column, np.ones(len(column), np.int64)
+    parts = [
+        list(dict.fromkeys(filter(None, map(str.strip, str(value).split(separator)))))
+        for value in column.values
+    ]
+    names = {name: 0 for part in parts for name in part}
+    for number, name in enumerate(names):
+        names[name] = number
+    flat = np.array([names[name] for part in parts for name in part], np.int32)
+    offsets = offsets_of(np.array([len(part) for part in parts], np.int64))
+    lengths = np.diff(offsets)[column.codes] if len(parts) else np.zeros(0, np.int64)
+    starts = offsets[:-1][column.codes] if len(parts) else np.zeros(0, np.int64)
+    return Categories(tuple(names), gathered(flat, starts, lengths)), lengths
+
+
+def joined_labels(y: Iterable[object]) -> list[str] | None:
+    """Lists of labels as one string a row, between SEVERAL; None where y has no lists.
+
+    Raises DataError for a row of another kind, which one.
+    """
+    kinds = (list, tuple, set, frozenset, np.ndarray)
+    rows = list(y) if isinstance(y, list | tuple | np.ndarray) else []
+    if not rows or not isinstance(rows[0], kinds):
+        return None
+    joined = []
+    for number, row in enumerate(rows):
+        if not isinstance(row, kinds) or not all(isinstance(name, str) for name in row):
+            raise DataError(f"row {number} (from 0): expected a list of labels, all of them str")
+        joined.append(SEVERAL.join(sorted(row) if isinstance(row, set | frozenset) else row))
+    return joined

@@ -1,0 +1,91 @@
+"""How pictures are drawn: with matplotlib, which is an extra, in one style.
+
+A figure is the same file whenever it is drawn from the same numbers with the same matplotlib.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastseq.errors import MissingExtraError, SettingsError
+from fastseq.store.atomic import written_whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# suffix -> metadata that would hold the time of drawing
+FORMATS: dict[str, dict[str, None]] = {
+    ".png": {},
+    ".svg": {"Date": None},
+    ".pdf": {"CreationDate": None},
+}
+DOTS = 150  # of a PNG, an inch
+
+# Okabe and Ito (2008): told apart by the colour-blind too
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+LINES = ("-", "--", "-.", ":")
+
+STYLE: dict[str, Any] = {
+    "font.size": 10.0,
+    "axes.titlesize": 12.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "svg.hashsalt": "fastseq",
+    "svg.fonttype": "none",
+}
+
+
+def check_plot(path: str | Path) -> None:
+    """Fail now rather than after hours of training, where a plot to `path` cannot be drawn.
+
+    Raises
+    ------
+    SettingsError
+        Its suffix is not .png, .svg or .pdf, or its folder does not exist.
+    MissingExtraError
+        matplotlib is not installed.
+    """
+    check_name(path, FORMATS)
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise MissingExtraError(
+            "plots need the package matplotlib: pip install 'fastseq[plot]'"
+        ) from None
+
+
+def check_name(path: str | Path, suffixes: Iterable[str]) -> None:
+    """Raise SettingsError unless `path` ends in one of the suffixes, in a folder that is there."""
+    target = Path(path)
+    if target.suffix.lower() not in suffixes:
+        raise SettingsError(
+            f"cannot draw {target}: expected a name that ends in {', '.join(suffixes)}"
+        )
+    if not target.parent.is_dir():
+        raise SettingsError(f"cannot write {target}: no such folder: {target.parent}")
+
+
+def drawn(path: str | Path, inches: tuple[float, float], draw: Callable[[Figure], None]) -> None:
+    """Make a figure of a size, have it drawn, and write it, whole or not at all.
+
+    Raises FastseqError where the system refuses to write.
+    """
+    # a figure of its own, without pyplot: nothing of the caller's matplotlib is touched
+    from cycler import cycler
+    from matplotlib import style
+    from matplotlib.figure import Figure
+
+    suffix = Path(path).suffix.lower()
+    with (
+        style.context(["default", {**STYLE, "axes.prop_cycle": cycler(color=COLOURS)}]),
+        written_whole(path) as temporary,
+    ):
+        figure = Figure(figsize=inches, layout="constrained")
+        draw(figure)
+        figure.savefig(temporary, format=suffix[1:], dpi=DOTS, metadata=FORMATS[suffix])

@@ -1,0 +1,275 @@
+"""GloVe: vectors of words whose products are the logarithms of how often words meet.
+
+    model = GloVe(dimensions=100, window=10, epochs=25)
+    model.fit("corpus.parquet")
+    model.vectors_.neighbors("london", k=5)
+
+Source: Pennington, Socher & Manning 2014, "GloVe: Global Vectors for Word Representation". What the
+paper leaves open is as in its authors' program.
+"""
+
+from __future__ import annotations
+
+import math
+from threading import Lock
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from fastseq.kernels.arrays import aligned_zeros
+from fastseq.kernels.glove import STILL, train_tiles
+from fastseq.kernels.simd.width import LANES
+from fastseq.seeds import mixed_key
+from fastseq.settings import flag, one_of, parse_size, real, whole
+from fastseq.text.analyzer import Analyzer
+from fastseq.types import Float32, Float64, Int32, Int64
+from fastseq.vectors.base import Start, VectorModel
+from fastseq.vectors.cooccurrences import (
+    WINDOW,
+    Cooccurrences,
+    Tiles,
+    count_cooccurrences,
+    tiles_of,
+)
+from fastseq.vectors.sentences import Sentences
+from fastseq.vectors.training import State, cut
+
+COMBINE = ("sum", "word")
+# Bytes of the rows of a tile, about: rows and columns fit a core's own cache. Larger tiles mix the
+# pairs better, but an epoch of tiles of 4,096 words takes twice the time of one of 256.
+TILE = 1 << 19
+_FIRST = np.float32(1.0)  # sums of squares at the beginning
+
+
+class GloVe(VectorModel):
+    """Vectors of words, of which the products are the logarithms of how often words meet.
+
+    How often words stand near each other is counted first, in one pass over the corpus; training
+    then visits every such pair once an epoch, whatever the corpus's length.
+
+    Parameters
+    ----------
+    dimensions : of a vector
+    window : words on each side that count; all of them, to the sentence's ends at most
+    symmetric : count words on both sides, not those on the left alone
+    distance_weighting : a word at distance k counts 1 / k, else 1
+    x_max : words that meet so often or oftener count fully. The paper's 100 is for billions of
+        words; on 25 million, 10 answers far more analogies
+    alpha : others by (x / x_max) ** alpha
+    min_count : words that occur less often are left out
+    max_vocabulary : the most frequent words to keep; None for all
+    phrases : passes that join neighbouring words to phrases ("new_york"), which are words then,
+        before rare ones are left out; 0 for none. See phrases.Phrases
+    phrase_threshold : of a phrase's score: the higher, the fewer
+    epochs : passes over the pairs
+    learning_rate : of AdaGrad
+    combine : what a word's vector is: "sum" of its vectors as a word and as context, or as "word"
+    analyzer : what a word is; None: Analyzer()
+    seed : of the first vectors, the order of the pairs
+    threads : to work with; None for every core. One thread repeats bit for bit, several do not
+    memory : of ids of the corpus, and of pairs, to hold; more goes to temporary files
+
+    Attributes
+    ----------
+    vectors_ : WordVectors; of `statistics`, "cooccurrences" is the number of pairs
+    history_ : {name: a value for each epoch}; a loss is a pair's, words are the corpus's
+    """
+
+    kind: ClassVar[str] = "glove"
+    last_rate = 10.0  # no setting: the rate stays as it is, since AdaGrad lowers the steps
+
+    window: int
+    symmetric: bool
+    distance_weighting: bool
+    x_max: float
+    alpha: float
+    combine: str
+
+    def __init__(
+        self,
+        *,
+        dimensions: int = 100,
+        window: int = 10,
+        symmetric: bool = True,
+        distance_weighting: bool = True,
+        x_max: float = 10.0,
+        alpha: float = 0.75,
+        min_count: int = 5,
+        max_vocabulary: int | None = None,
+        phrases: int = 0,
+        phrase_threshold: float = 10.0,
+        epochs: int = 25,
+        learning_rate: float = 0.05,
+        combine: str = "sum",
+        analyzer: Analyzer | None = None,
+        seed: int = 0,
+        threads: int | None = None,
+        memory: str | int = "1GB",
+    ) -> None:
+        self._store(locals())
+
+    def _check_kind(self) -> None:
+        whole("window", self.window, 1, WINDOW)
+        flag("symmetric", self.symmetric)
+        flag("distance_weighting", self.distance_weighting)
+        real("x_max", self.x_max, lambda x: 0 < x <= 1e12, "above 0, 1e12 at most")
+        real("alpha", self.alpha, lambda a: 0 <= a <= 4, "0 to 4")
+        one_of("combine", self.combine, COMBINE)
+
+    @property
+    def first_rate(self) -> float:
+        """The learning rate, which does not change."""
+        return 0.05 if self.learning_rate is None else self.learning_rate
+
+    def _objective(self, sentences: Sentences, parts: int) -> GloVeObjective:
+        return GloVeObjective(self, sentences, parts)
+
+    def _lessons(self, learner: Any, sentences: Sentences, threads: int) -> Pairs:
+        return Pairs(learner, len(sentences.tokens), threads)
+
+    def _keep(self, learner: Any, sentences: Sentences, state: State, start: Start | None) -> None:
+        super()._keep(learner, sentences, state, start)
+        self.vectors_.statistics["cooccurrences"] = learner.pairs
+
+
+class GloVeObjective:
+    """What a training of GloVe learns: "table" float32[V, 4 W], as kernels/glove.py has it; and
+    what it learns from, the co-occurrences of the corpus in tiles."""
+
+    def __init__(self, model: GloVe, sentences: Sentences, parts: int) -> None:
+        V, d = len(sentences.words), model.dimensions
+        self._model, self._parts = model, parts
+        self._width = W = -(-(d + 2) // LANES) * LANES
+        self.arrays: dict[str, Float32] = {"table": aligned_zeros(4 * V * W).reshape(V, 4 * W)}
+        draw = np.random.default_rng(model.seed).random((V, 2, d + 1), np.float32)
+        draw -= np.float32(0.5)
+        draw /= np.float32(d)
+        table = self._table
+        table[:, :, 1] = _FIRST
+        table[:, :, 0, :d] = draw[:, :, :d]
+        for half, bias, one in ((0, d, d + 1), (1, d + 1, d)):
+            table[:, half, 0, bias] = draw[:, half, d]
+            table[:, half, 0, one] = 1.0
+            table[:, half, 1, one] = STILL
+        self._words = V
+        matrix = self._count(sentences.tokens, sentences.ends)
+        self.pairs = len(matrix)
+        self.tiles = self._tiles(matrix)
+        self._held_out: tuple[Int32, Tiles] | None = None
+        largest = int(np.diff(self.tiles.starts).max(initial=0))
+        self._spaces = [self._space(largest) for _ in range(parts)]
+
+    @property
+    def _table(self) -> Float32:
+        """[V, words' or contexts' half, numbers or squares, W] of the same memory."""
+        table = self.arrays["table"]
+        return table.reshape(len(table), 2, 2, self._width)
+
+    def _count(self, tokens: Int32, ends: Int64) -> Cooccurrences:
+        model = self._model
+        return count_cooccurrences(
+            tokens, ends, self._words, model.window, symmetric=bool(model.symmetric),
+            weighted=bool(model.distance_weighting), threads=self._parts,
+            memory=parse_size(model.memory),
+        )  # fmt: skip
+
+    def _tiles(self, matrix: Cooccurrences) -> Tiles:
+        block = 1 << (TILE // (16 * (self._model.dimensions + 2))).bit_length() - 1
+        return tiles_of(matrix, min(max(block, 16), 1 << 12), parse_size(self._model.memory))
+
+    @staticmethod
+    def _space(largest: int) -> tuple[Int32, Float32]:
+        return np.empty(largest, np.int32), aligned_zeros(largest + LANES)
+
+    def learned(self) -> dict[str, npt.NDArray[Any]]:
+        """As Learner has it: "vectors"; "output", those as context; "words", those as words, where
+        vectors are the sums; "biases" float32[V, 2], of the word and of the context."""
+        d, table = self._model.dimensions, self._table
+        words, contexts = (np.ascontiguousarray(table[:, half, 0, :d]) for half in (0, 1))
+        biases = np.stack([table[:, 0, 0, d], table[:, 1, 0, d + 1]], axis=1)
+        if self._model.combine == "word":
+            return {"vectors": words, "output": contexts, "biases": biases}
+        return {
+            "vectors": words + contexts, "output": contexts, "words": words, "biases": biases
+        }  # fmt: skip
+
+    def go_on(self, start: Start) -> None:
+        """As Learner has it. Of vectors that are not GloVe's, a word's part as word and its part
+        as context are the same: half of them where their sum is asked for. Sums of squares begin
+        anew, so that words of before learn from the new text as new words do."""
+        d, table, arrays = self._model.dimensions, self._table, start.arrays
+        vectors = arrays["vectors"]
+        V = len(vectors)
+        share = np.float32(0.5 if self._model.combine == "sum" else 1.0)
+        words = contexts = vectors * share
+        biases = arrays.get("biases")
+        if biases is not None and biases.shape == (V, 2) and "output" in arrays:
+            words, contexts = arrays.get("words", vectors), arrays["output"]
+            table[:V, 0, 0, d], table[:V, 1, 0, d + 1] = biases[:, 0], biases[:, 1]
+        table[:V, 0, 0, :d], table[:V, 1, 0, :d] = words, contexts
+
+    def learn(
+        self, part: int, tiles: Tiles, order: Int64, rate: float, key: int, seen: Float64
+    ) -> None:  # fmt: skip
+        """Learn from some tiles, in working memory of the thread `part`.
+
+        key   of the random numbers
+        seen  float64[2], added to: loss, products whose loss that is
+        """
+        model = self._model
+        train_tiles(
+            self.arrays["table"], order, tiles.starts, tiles.corners, tiles.cells, tiles.logs,
+            tiles.block, math.log(model.x_max), float(model.alpha), tiles.symmetric, rate,
+            np.array([key, 0], np.uint64), *self._spaces[part], seen,
+        )  # fmt: skip
+
+    def measure(self, tokens: Int32, ends: Int64, seed: int) -> float | None:
+        """The mean loss of a pair; nothing moves, the learning rate being zero."""
+        if self._held_out is None or self._held_out[0] is not tokens:
+            self._held_out = tokens, self._tiles(self._count(tokens, ends))
+        tiles = self._held_out[1]
+        largest = int(np.diff(tiles.starts).max(initial=0))
+        if largest > len(self._spaces[0][0]):
+            self._spaces[0] = self._space(largest)
+        seen = np.zeros(2)
+        self.learn(0, tiles, np.arange(len(tiles.corners)), 0.0, seed, seen)
+        return float(seen[0] / seen[1]) if seen[1] else None
+
+
+class Pairs:
+    """Lessons of co-occurrences: every epoch all tiles, in an order of its own, that depends on
+    the seed and the epoch alone."""
+
+    def __init__(self, objective: GloVeObjective, tokens: int, threads: int) -> None:
+        self._objective, self._tokens, self._threads = objective, tokens, threads
+        self._lock = Lock()
+        self._sizes: Int64 = np.diff(objective.tiles.starts)
+        self.rounds = len(cut(np.cumsum(self._sizes), threads)[0]) - 1
+        self._plan: tuple[tuple[int, int], Int64, Int64, list[Int64]] | None = None
+
+    def learn(
+        self, part: int, epoch: int, round: int, rates: tuple[float, float], seed: int,
+        seen: Float64,
+    ) -> None:  # fmt: skip
+        """As Lessons has it. Of the corpus's words the share of the pairs learned from is seen."""
+        order, ends, pieces = self._planned(seed, epoch)
+        first, last = pieces[part][round], pieces[part][round + 1]
+        if first == last:
+            return
+        objective, n = self._objective, int(ends[-1])
+        key = mixed_key(seed, epoch)
+        objective.learn(part, objective.tiles, order[first:last], rates[0], key, seen[2:])
+        start, end = int(ends[first - 1]) if first else 0, int(ends[last - 1])
+        words = self._tokens * end // n - self._tokens * start // n
+        seen[:2] += words
+
+    def _planned(self, seed: int, epoch: int) -> tuple[Int64, Int64, list[Int64]]:
+        """The tiles in an epoch's order, where each ends, each thread's rounds."""
+        with self._lock:
+            if self._plan is None or self._plan[0] != (seed, epoch):
+                rng = np.random.default_rng(mixed_key(seed, epoch))
+                order = rng.permutation(len(self._sizes))
+                ends = np.cumsum(self._sizes[order])
+                self._plan = (seed, epoch), order, ends, cut(ends, self._threads)
+            return self._plan[1:]

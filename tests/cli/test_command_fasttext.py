@@ -1,0 +1,90 @@
+"""fastseq fit-fasttext, and what is done with vectors of n-grams."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastseq import FastText, WordVectors
+from tests.cli.test_command_vectors import lines
+
+Run = Callable[..., Any]
+OPTIONS = ("--dimensions", 8, "--epochs", 4, "--sample", 0, "--threads", 1, "--buckets", 1000)
+
+
+@pytest.fixture
+def made(run: Run, tmp_path: Path, write: Callable[..., Path]) -> Path:
+    ran = run("fit-fasttext", write("corpus.parquet", text=lines()), "-o", tmp_path / "v", *OPTIONS)
+    assert ran.code == 0, ran.err
+    assert "training loss" in ran.out
+    return tmp_path / "v"
+
+
+def test_a_word_never_seen_has_neighbors(run: Run, made: Path) -> None:
+    ran = run("neighbors", made, "aple", "-k", 1, "--format", "json")
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)[0]["word"] == "apple"
+
+
+def test_a_model_of_fasttext_goes_out_and_comes_back(run: Run, made: Path, tmp_path: Path) -> None:
+    model = tmp_path / "m.bin"
+    ran = run("export", made, model, "--format", "fasttext")
+    assert ran.code == 0, ran.err
+    first, again = WordVectors.load(made), WordVectors.load(model)
+    np.testing.assert_allclose(
+        again.vectors_of(["aple", "lake"]), first.vectors_of(["aple", "lake"]), atol=1e-6
+    )
+    ran = run("neighbors", model, "aple", "-k", 1, "--format", "json")
+    assert json.loads(ran.out)[0]["word"] == "apple"
+
+
+def test_what_is_trained_is_what_python_trains(made: Path) -> None:
+    loaded = FastText.load(made)
+    again = FastText(**{**loaded.get_params(), "threads": 1}).fit(lines())
+    np.testing.assert_array_equal(again.vectors_.vectors, loaded.vectors_.vectors)
+
+
+def test_training_goes_on_with_the_same_n_grams_only(
+    run: Run, made: Path, tmp_path: Path, write: Callable[..., Path]
+) -> None:
+    corpus = write("more.parquet", text=lines())
+    further = ("fit-fasttext", corpus, "-o", tmp_path / "w", *OPTIONS, "--start", made)
+    assert run(*further, "--quiet").code == 0
+    other = run(*further, "--overwrite", "--high", 5)
+    assert other.code == 1
+    assert "the vectors to go on from have the n-grams" in other.err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--low", 5, "--high", 4), "low is 5 and high 4"),
+        (("--buckets", 0), "buckets must be"),
+        (("--window", 0), "window must be"),
+        (("--min-count", 1000), "none of the corpus's 8 words occurs 1,000 times"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_line(
+    run: Run, tmp_path: Path, write: Callable[..., Path], options: tuple[Any, ...], said: str
+) -> None:
+    ran = run("fit-fasttext", write("c.parquet", text=lines()), "-o", tmp_path / "v", *options)
+    assert ran.code == 1
+    assert len([line for line in ran.err.splitlines() if line.startswith("Error: ")]) == 1
+    assert said in ran.err
+
+
+def test_a_sequence_model_begins_with_vectors_of_every_word(
+    run: Run, made: Path, tmp_path: Path, write: Callable[..., Path]
+) -> None:
+    strange = ["aple peer plumm", "rivr lakes oceans"] * 20
+    corpus = write("strange.parquet", text=strange, label=["fruit", "water"] * 20)
+    ran = run(
+        "fit-gru", corpus, "--embeddings", made, "--freeze-embeddings", "--hidden", 4, "--epochs",
+        1, "-o", tmp_path / "model",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err

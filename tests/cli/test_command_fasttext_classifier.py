@@ -1,0 +1,107 @@
+"""fastseq fit-fasttext-classifier, and its models in predict, test and info."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from fastseq import FastTextClassifier
+from fastseq.store.fasttext_bin import read_fasttext
+
+Run = Callable[..., Any]
+
+FIT = "fit-fasttext-classifier"
+SMALL = ("--dimensions", "8", "--learning-rate", "0.5", "--threads", "1")
+
+
+@pytest.fixture(scope="module")
+def model(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.cli.conftest import run_cli
+
+    path = tmp_path_factory.mktemp("fasttext") / "model"
+    ran = run_cli(FIT, corpora / "reviews.parquet", "-o", path, *SMALL, "--word-ngrams", "2")
+    assert ran.code == 0, ran.err
+    return path
+
+
+def test_it_trains_and_says_so(run: Run, corpora: Path, tmp_path: Path) -> None:
+    data = corpora / "reviews.parquet"
+    ran = run(FIT, data, "--valid", data, "--export", "model.bin", *SMALL, "--epochs", "9")
+    assert ran.code == 0, ran.err
+    assert ran.out.split()[:2] == ["model", ".fastseq/model"]
+    assert "validation accuracy  1.0000" in ran.out
+    assert "epoch 9/9: loss" in ran.err
+    assert "accuracy 1.0000" in ran.err
+    assert read_fasttext(tmp_path / "model.bin").settings.dimensions == 8
+    assert FastTextClassifier.load(".fastseq/model").epochs == 9
+    again = run(FIT, data, *SMALL)
+    assert "already stands" in again.error
+    quiet = run(FIT, data, *SMALL, "--overwrite", "--quiet")
+    assert (quiet.code, quiet.out) == (0, "")
+
+
+def test_its_models_predict(run: Run, model: Path, corpora: Path, tmp_path: Path) -> None:
+    data = corpora / "reviews.parquet"
+    ran = run("predict", model, data, "-o", "out.parquet", "--keep", "label")
+    assert ran.code == 0, ran.err
+    table = pq.read_table(tmp_path / "out.parquet")
+    assert table["prediction"].to_pylist() == table["label"].to_pylist()
+    lines = run("predict", model, data, "--keep", "text").out.splitlines()
+    first = json.loads(lines[0])
+    assert len(lines) == 80
+    assert (first["id"], first["prediction"]) == ("r0", 0)
+    assert 0.5 < first["probability"] <= 1
+    assert "no --tokens-column" in run("predict", model, data, "--tokens-column", "text").error
+
+
+def test_its_models_are_measured(run: Run, model: Path, corpora: Path) -> None:
+    ran = run("test", model, corpora / "reviews.parquet")
+    assert "accuracy  1.0000" in ran.out
+    assert "expected \\ predicted" in ran.out
+    found = json.loads(run("test", model, corpora / "reviews.parquet", "--format", "json").out)
+    assert set(found) == {"accuracy", "macro_f1", "loss"}
+
+
+def test_info_says_what_it_is(run: Run, model: Path) -> None:
+    ran = run("info", model, "--verify")
+    assert ran.code == 0, ran.err
+    lines = dict(line.split("  ", 1) for line in ran.out.splitlines())
+    said = {name: value.strip() for name, value in lines.items()}
+    assert said["model"] == "fasttext"
+    assert said["classes"] == "2: 0, 1"
+    assert said["word_ngrams"] == "2"
+    assert said["vocabulary"].endswith(" words")
+    assert "last epoch: train loss" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--export", "model.txt"), "must end in .bin"),
+        (("--dimensions", "0"), "dimensions must be a whole number"),
+        (("--low", "5", "--high", "2"), "low is 5 and high 2"),
+        (("--label-column", "sense"), "sense"),
+        (("--ngrams", "1-2"), "without n-grams"),
+        (("--vectors", "nowhere.vec"), "no such file"),
+    ],
+)
+def test_what_does_not_do_is_said_in_a_line(
+    run: Run, corpora: Path, words: tuple[str, ...], said: str
+) -> None:
+    assert said in run(FIT, corpora / "reviews.parquet", *words).error
+    assert not Path(".fastseq/model/manifest.json").exists()
+
+
+def test_rows_with_several_labels(run: Run, write: Callable[..., Path]) -> None:
+    texts = ["wave ship", "cloud star", "wave cloud", "ship star"] * 20
+    path = write("rows.parquet", text=texts, label=["sea", "sky", "sea|sky", "sky|sea"] * 20)
+    words = ("--loss", "ova", "--label-separator", "|", "--epochs", "30", *SMALL)
+    ran = run(FIT, path, *words)
+    assert ran.code == 0, ran.err
+    found = json.loads(run("test", ".fastseq/model", path, "--format", "json").out)
+    assert found["micro_f1"] == 1
