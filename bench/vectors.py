@@ -1,4 +1,4 @@
-"""Word vectors beside gensim's: words a second, and what the vectors are worth.
+"""Word vectors beside gensim's and fastText's: words a second, and what the vectors are worth.
 
     python bench/vectors.py --corpus CORPUS.parquet --analogies analogies.parquet \
         --similarity wordsim353.parquet --seeds 3
@@ -9,6 +9,9 @@ Same dimensions, window, negatives, thinning, epochs, rates and threads, and of 
 either, in turn. Seconds are those of training alone, after the vocabulary has been counted; words
 are all of the corpus, those left out as too rare among them. Quality is measured by one piece of
 code for both.
+
+fastText's own program, where it is installed, is run in a process of its own, for the tasks that it
+has; its seconds are those of the whole call, in which it counts the vocabulary as well.
 """
 
 from __future__ import annotations
@@ -16,10 +19,12 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import gensim
 import harness
+import numpy as np
 import pyarrow.parquet as pq
 
 from fastseq.text.analyzer import Analyzer
@@ -74,12 +80,10 @@ def main() -> int:
         corpus = prepared(options.corpus, lines, options.rows)
         rows = []
         for task in options.task:
-            found = {side: [] for side in ("fastseq", "gensim")}
+            sides = sides_of(task, options)
+            found: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
             for seed in range(options.first_seed, options.first_seed + options.seeds):
-                for side, train in (("fastseq", ours), ("gensim", theirs)):
-                    without = options.without_gensim or TASKS[task].model is GloVe
-                    if side == "gensim" and without:
-                        continue
+                for side, train in sides.items():
                     told = train(task, seed, corpus, lines, options)
                     found[side].append(told)
                     said = ", ".join(f"{name} {told[name]:,.4g}" for name in MEASURES)
@@ -91,6 +95,16 @@ def main() -> int:
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
     return 1 if missed(report["results"]) else 0
+
+
+def sides_of(task: str, options: argparse.Namespace) -> dict[str, Callable[..., dict[str, float]]]:
+    """Who trains a task's model."""
+    found: dict[str, Callable[..., dict[str, float]]] = {"fastseq": ours}
+    if TASKS[task].model is not GloVe and not options.without_gensim:
+        found["gensim"] = theirs
+    if TASKS[task].model is FastText and find_spec("fasttext") and not options.without_fasttext:
+        found["fastText"] = program
+    return found
 
 
 def parse() -> argparse.Namespace:
@@ -108,7 +122,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, help="of the corpus; all unless given")
     parser.add_argument("--threads", type=int, default=2, help="of both")
     parser.add_argument("--sentences", action="store_true", help="give gensim lists of words")
-    parser.add_argument("--without-gensim", action="store_true", help="fastseq alone")
+    parser.add_argument("--without-gensim", action="store_true")
+    parser.add_argument("--without-fasttext", action="store_true")
     parser.add_argument("--json", type=Path, help="write the report to this file too")
     return parser.parse_args()
 
@@ -181,6 +196,39 @@ def theirs(
     return {"words/s": speed, **measured(vectors, options)}
 
 
+ALONE = """
+import json, sys, time, fasttext, numpy
+file, vectors, words, given = json.loads(sys.argv[1])
+start = time.perf_counter()
+model = fasttext.train_unsupervised(file, verbose=0, **given)
+seconds = time.perf_counter() - start
+names = [word for word in model.get_words() if word != "</s>"]
+numpy.save(vectors, numpy.array([model.get_word_vector(word) for word in names], "f4"))
+json.dump(names, open(words, "w"))
+print(seconds)
+"""
+
+
+def program(
+    task: str, seed: int, corpus: list[str], lines: Path, options: argparse.Namespace
+) -> dict[str, float]:
+    settings = TASKS[task].settings
+    given = {
+        "model": settings["architecture"], "lr": settings["learning_rate"], "dim": 100, "ws": 5,
+        "neg": 5, "epoch": options.epochs, "minCount": 5, "t": options.sample,
+        "thread": options.threads, "seed": seed + 1,
+    }  # fmt: skip
+    vectors, words = lines.with_suffix(".npy"), lines.with_suffix(".json")
+    ran = subprocess.run(
+        [sys.executable, "-c", ALONE, json.dumps([str(lines), str(vectors), str(words), given])],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    tokens = sum(line.count(" ") + 1 for line in corpus if line)
+    found = WordVectors(json.loads(words.read_text("utf-8")), np.load(vectors))
+    speed = options.epochs * tokens / float(ran.stdout)
+    return {"words/s": speed, **measured(found, options)}
+
+
 def measured(vectors: WordVectors, options: argparse.Namespace) -> dict[str, float]:
     """Accuracies in percent, and Spearman's ρ."""
     found = dict.fromkeys(MEASURES[1:], float("nan"))
@@ -208,11 +256,11 @@ def missed(results: dict[str, Any]) -> list[str]:
     """What fell short of gensim: too slow, a point of analogies, .01 of ρ."""
     short = []
     for task, found in results.items():
-        if not found["gensim"]:
+        if not found.get("gensim"):
             continue
         mean = {
-            side: {name: statistics.mean(run[name] for run in runs) for name in MEASURES}
-            for side, runs in found.items()
+            side: {name: statistics.mean(run[name] for run in found[side]) for name in MEASURES}
+            for side in ("fastseq", "gensim")
         }
         mine, wanted = mean["fastseq"], mean["gensim"]
         ratio, asked = mine["words/s"] / wanted["words/s"], TASKS[task].asked

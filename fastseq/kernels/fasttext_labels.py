@@ -14,9 +14,16 @@ import numpy as np
 
 from fastseq.kernels.draws import draw_below, draw_word
 from fastseq.kernels.jit import helper, jit
-from fastseq.kernels.simd.bytes import prefetch
-from fastseq.kernels.simd.floats import load, splat, store
-from fastseq.kernels.simd.rows import LINE, clear, dots, exchange
+from fastseq.kernels.simd.floats import load, store
+from fastseq.kernels.simd.rows import (
+    add_to_rows,
+    clear,
+    dots,
+    exchange,
+    fetch_rows,
+    scale,
+    sum_rows,
+)
 from fastseq.kernels.simd.tiles import address
 from fastseq.kernels.simd.vmath import exp, sigmoid
 from fastseq.kernels.simd.width import LANES
@@ -180,7 +187,7 @@ def train_labels(
     for i in range(len(order)):
         text = order[i]
         if i + 1 < len(order):
-            _fetch(inputs, rows, ends[order[i + 1]], ends[order[i + 1] + 1])
+            fetch_rows(flat, W, rows, ends[order[i + 1]], ends[order[i + 1] + 1])
         rate = np.float32(first_rate + (last_rate - first_rate) * (done / max(total, 1)))
         done += sizes[text]
         first, last = ends[text], ends[text + 1]
@@ -193,7 +200,9 @@ def train_labels(
         if kind != OVA and label_end - label > 1:
             label += draw_below(state, label_end - label)
         share = np.float32(1.0 / (last - first))
-        _gather(flat, W, rows, first, last, work, mean, share)
+        clear(work, mean, W)
+        sum_rows(work, mean, flat, W, rows, first, last)
+        scale(work, mean, share, W)
         clear(work, delta, W)
         targets = len(outputs)
         if kind == HIERARCHICAL:
@@ -211,67 +220,8 @@ def train_labels(
         else:
             _weigh_binary(work, room, targets, rate, measured, seen)
         exchange(1, targets, f, h, to, o, W // LANES)
-        for k in range(delta, delta + W, LANES):
-            store(work, k, load(work, k) * share)
-        _scatter(flat, W, rows, first, last, work, delta)
-
-
-@helper
-def _fetch(inputs, rows, first, last):
-    """Ask for the rows of a text."""
-    W = inputs.shape[1]
-    for r in range(first, last):
-        at = np.int64(rows[r]) * W
-        for k in range(0, W, LINE):
-            prefetch(inputs, np.uint64(at + k))
-
-
-@helper
-def _gather(inputs, W, rows, first, last, work, mean, share):
-    """The mean of some rows, four vectors of it in registers at a time."""
-    k = 0
-    while k + 4 * LANES <= W:
-        a, b, c, d = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
-        for r in range(first, last):
-            at = np.int64(rows[r]) * W + k
-            a = a + load(inputs, at)
-            b = b + load(inputs, at + LANES)
-            c = c + load(inputs, at + 2 * LANES)
-            d = d + load(inputs, at + 3 * LANES)
-        store(work, mean + k, a * share)
-        store(work, mean + k + LANES, b * share)
-        store(work, mean + k + 2 * LANES, c * share)
-        store(work, mean + k + 3 * LANES, d * share)
-        k += 4 * LANES
-    while k < W:
-        a = splat(0.0)
-        for r in range(first, last):
-            a = a + load(inputs, np.int64(rows[r]) * W + k)
-        store(work, mean + k, a * share)
-        k += LANES
-
-
-@helper
-def _scatter(inputs, W, rows, first, last, work, delta):
-    """Add to some rows what all of them have learned, one after the other, since a row may come
-    twice."""
-    k = 0
-    while k + 4 * LANES <= W:
-        a, b = load(work, delta + k), load(work, delta + k + LANES)
-        c, d = load(work, delta + k + 2 * LANES), load(work, delta + k + 3 * LANES)
-        for r in range(first, last):
-            at = np.int64(rows[r]) * W + k
-            store(inputs, at, load(inputs, at) + a)
-            store(inputs, at + LANES, load(inputs, at + LANES) + b)
-            store(inputs, at + 2 * LANES, load(inputs, at + 2 * LANES) + c)
-            store(inputs, at + 3 * LANES, load(inputs, at + 3 * LANES) + d)
-        k += 4 * LANES
-    while k < W:
-        a = load(work, delta + k)
-        for r in range(first, last):
-            at = np.int64(rows[r]) * W + k
-            store(inputs, at, load(inputs, at) + a)
-        k += LANES
+        scale(work, delta, share, W)
+        add_to_rows(flat, W, rows, first, last, work, delta)
 
 
 @helper

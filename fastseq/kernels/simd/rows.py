@@ -18,11 +18,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
 from fastseq.kernels.jit import helper, inline
+from fastseq.kernels.simd.bytes import prefetch
 from fastseq.kernels.simd.floats import fused, load, splat, spread, store
 from fastseq.kernels.simd.tiles import repeat
 from fastseq.kernels.simd.width import LANES, REGISTERS
@@ -227,3 +229,73 @@ def add(array, to, other, start, width):
     """array[to:to + width] += other[start:start + width], for whole vectors."""
     for k in range(0, width, LANES):
         store(array, to + k, load(array, to + k) + load(other, start + k))
+
+
+@helper
+def sum_rows(out, to, table, W, rows, first, last):
+    """out[to:to + W] += the rows rows[first:last] of a table, row r being table[r * W:r * W + W].
+
+    Four vectors stay in registers while all rows pass: with each sum in memory it would take half
+    as long again.
+    """
+    k = 0
+    while k + 4 * LANES <= W:
+        a, b = load(out, to + k), load(out, to + k + LANES)
+        c, d = load(out, to + k + 2 * LANES), load(out, to + k + 3 * LANES)
+        for r in range(first, last):
+            at = np.int64(rows[r]) * W + k
+            a = a + load(table, at)
+            b = b + load(table, at + LANES)
+            c = c + load(table, at + 2 * LANES)
+            d = d + load(table, at + 3 * LANES)
+        store(out, to + k, a)
+        store(out, to + k + LANES, b)
+        store(out, to + k + 2 * LANES, c)
+        store(out, to + k + 3 * LANES, d)
+        k += 4 * LANES
+    while k < W:
+        a = load(out, to + k)
+        for r in range(first, last):
+            a = a + load(table, np.int64(rows[r]) * W + k)
+        store(out, to + k, a)
+        k += LANES
+
+
+@helper
+def add_to_rows(table, W, rows, first, last, given, start):
+    """table[r * W:r * W + W] += given[start:start + W] for each row of rows[first:last], one after
+    the other, since a row may come twice."""
+    k = 0
+    while k + 4 * LANES <= W:
+        a, b = load(given, start + k), load(given, start + k + LANES)
+        c, d = load(given, start + k + 2 * LANES), load(given, start + k + 3 * LANES)
+        for r in range(first, last):
+            at = np.int64(rows[r]) * W + k
+            store(table, at, load(table, at) + a)
+            store(table, at + LANES, load(table, at + LANES) + b)
+            store(table, at + 2 * LANES, load(table, at + 2 * LANES) + c)
+            store(table, at + 3 * LANES, load(table, at + 3 * LANES) + d)
+        k += 4 * LANES
+    while k < W:
+        a = load(given, start + k)
+        for r in range(first, last):
+            at = np.int64(rows[r]) * W + k
+            store(table, at, load(table, at) + a)
+        k += LANES
+
+
+@helper
+def fetch_rows(table, W, rows, first, last):
+    """Ask for the rows rows[first:last] of a table before they are needed."""
+    for r in range(first, last):
+        at = np.int64(rows[r]) * W
+        for k in range(0, W, LINE):
+            prefetch(table, np.uint64(at + k))
+
+
+@inline
+def scale(array, start, share, width):
+    """array[start:start + width] *= share, for whole vectors."""
+    many = splat(np.float32(share))
+    for k in range(0, width, LANES):
+        store(array, start + k, load(array, start + k) * many)
