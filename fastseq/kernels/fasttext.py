@@ -3,11 +3,12 @@ n-grams (Bojanowski et al. 2017, "Enriching Word Vectors with Subword Informatio
 
 Words are thinned out and windows drawn as in kernels/word2vec.py. Skip-gram predicts the context
 from the word, as the authors' program does, not the word from each of its context: then the mean of
-a word's rows is made once for a window. Since every row learns what the mean does, the mean moves
-along from pair to pair, and what it has learned in all is added to the rows once: by themselves,
-pairs would read and write some twenty rows each.
+a word's rows is made once for a window, and what all its targets teach is added to them once. One
+pair at a time, every pair would read and write some twenty rows.
 
-For a window SHARED times the negatives of a pair are drawn, and its pairs take them in turns.
+The negatives of a window are drawn once, SHARED for each that a pair is to have; each stands for as
+many as it takes to make up `negatives` for every context word that it is not itself. Pairs one
+after the other, the mean moving in between, were slower by a fifth and no better.
 
 CBOW predicts the word from the mean of all rows of its context. The sum of a word's rows is made
 when it comes into reach and what it has learned is added to them when it has left, so that each
@@ -40,26 +41,27 @@ from fastseq.kernels.simd.tiles import address
 from fastseq.kernels.simd.vmath import sigmoid
 from fastseq.kernels.simd.width import LANES
 
-SHARED = 2  # sets of negatives that the pairs of a window share
+# Negatives of a window for each that a pair is to have. With 2 fastText's analogies of 25 million
+# words fell by a point, with 5 they did not (of some six pairs in a window each has 30 in all).
+SHARED = 5
 
 # lists  int64[4, room]  address of the mean, of where what it learns goes, of the targets; the
 #                        words drawn for the next centre
-# work   float32[·]      labels and products of `room` targets; rows of W: the mean, what it learns
-#                        from a pair and has learned in all; the sums of the places in reach and
-#                        what they have learned
+# work   float32[·]      labels, shares and products of `room` targets; the mean and what it learns,
+#                        rows of W; the sums of the places in reach and what they have learned
 LISTS = 4
 _MEAN, _TO, _TARGETS, _NEXT = range(LISTS)
 
 
-def room_for(negatives: int, path: int) -> int:
-    """The most targets at a time, and negatives of a window, in whole vectors."""
-    most = max(SHARED * negatives + 1, path)
+def room_for(window: int, negatives: int, path: int) -> int:
+    """The most targets at a time, in whole vectors."""
+    most = max(2 * window + SHARED * negatives, negatives + 1, path)
     return -(-most // LANES) * LANES
 
 
 def work_size(room: int, width: int, window: int) -> int:
     """Floats of working memory, for rows of `width`."""
-    return 2 * room + (3 + 2 * _ring(window)) * width
+    return 3 * room + (2 + 2 * _ring(window)) * width
 
 
 @inline
@@ -118,7 +120,7 @@ def _train_words(
 ):  # fmt: skip
     W = own.shape[1]
     room = lists.shape[1]
-    mean, delta, total = 2 * room, 2 * room + W, 2 * room + 2 * W
+    mean, delta = 3 * room, 3 * room + W
     sampled = len(paths) == 0
     if sampled:
         _draw_targets(lists, outputs, SHARED * negatives, alias, state)
@@ -132,23 +134,46 @@ def _train_words(
             _fetch(own, table, kept[i + 1], grams, gram_ends)
         _sum(work, mean, own, table, word, grams, gram_ends)
         scale(work, mean, 1.0 / (1 + gram_ends[word + 1] - gram_ends[word]), W)
-        clear(work, total, W)
-        turn = 0
-        for j in range(first, last):
-            if j != i:
-                if sampled:
-                    targets = _take_word(work, lists, outputs, kept[j], turn * negatives, negatives)
-                    turn = (turn + 1) % SHARED
-                else:
+        clear(work, delta, W)
+        if sampled:
+            targets = _take_context(work, lists, outputs, kept, first, i, last, negatives)
+            if i + 1 < count:
+                _draw_targets(lists, outputs, SHARED * negatives, alias, state)
+            _learn(work, lists, mean, delta, targets, rate, measured, W, seen)
+        else:
+            for j in range(first, last):
+                if j != i:
                     targets = _take_path(work, lists, outputs, kept[j], paths, nodes, codes)
-                _learn(work, lists, mean, delta, targets, rate, measured, W, seen)
-                add(work, mean, work, delta, W)
-                add(work, total, work, delta, W)
+                    _learn(work, lists, mean, delta, targets, rate, measured, W, seen)
         if measured:
             seen[3] += last - first - 1
-        if sampled and i + 1 < count:
-            _draw_targets(lists, outputs, SHARED * negatives, alias, state)
-        _teach(own, table, word, grams, gram_ends, work, total)
+        _teach(own, table, word, grams, gram_ends, work, delta)
+
+
+@helper
+def _take_context(work, lists, outputs, kept, first, centre, last, negatives):
+    """The context with label 1, and the negatives that were drawn."""
+    W = outputs.shape[1]
+    room = lists.shape[1]
+    targets = 0
+    for j in range(first, last):
+        if j != centre:
+            lists[_TARGETS, targets] = address(outputs, kept[j] * W)
+            work[targets] = 1.0
+            work[room + targets] = 1.0
+            targets += 1
+    for t in range(SHARED * negatives):
+        drawn = lists[_NEXT, t]
+        pairs = last - first - 1
+        for j in range(first, last):
+            if j != centre and kept[j] == drawn:
+                pairs -= 1
+        if pairs > 0:
+            lists[_TARGETS, targets] = address(outputs, drawn * W)
+            work[targets] = 0.0
+            work[room + targets] = np.float32(pairs / SHARED)
+            targets += 1
+    return targets
 
 
 # ---- CBOW --------------------------------------------------------------------------------------
@@ -161,9 +186,9 @@ def _train_means(
 ):  # fmt: skip
     W = own.shape[1]
     room = lists.shape[1]
-    mean, delta = 2 * room, 2 * room + W
+    mean, delta = 3 * room, 3 * room + W
     ring = _ring(window)
-    sums = 2 * room + 3 * W
+    sums = 3 * room + 2 * W
     learned = sums + ring * W
     sampled = len(paths) == 0
     if sampled:
@@ -187,8 +212,9 @@ def _train_means(
                 add(work, mean, work, sums + j % ring * W, W)
                 rows += 1 + gram_ends[kept[j] + 1] - gram_ends[kept[j]]
         scale(work, mean, 1.0 / rows, W)
+        clear(work, delta, W)
         if sampled:
-            targets = _take_word(work, lists, outputs, kept[i], 0, negatives)
+            targets = _take_word(work, lists, outputs, kept[i], negatives)
             if i + 1 < count:
                 _draw_targets(lists, outputs, negatives, alias, state)
         else:
@@ -210,34 +236,35 @@ def _train_means(
             left += 1
 
 
-# ---- both --------------------------------------------------------------------------------------
-
-
 @helper
-def _take_word(work, lists, outputs, word, first, negatives):
-    """A word with label 1 and, from the one numbered `first` on, negatives that were drawn, without
-    those that are the word."""
+def _take_word(work, lists, outputs, word, negatives):
+    """The word with label 1 and the negatives that were drawn, without those that are the word."""
     W = outputs.shape[1]
-    lists[_TARGETS, 0] = address(outputs, word * W)
-    work[0] = 1.0
-    targets = 1
-    for t in range(first, first + negatives):
-        drawn = lists[_NEXT, t]
-        if drawn != word:
+    room = lists.shape[1]
+    targets = 0
+    for t in range(negatives + 1):
+        drawn = word if t == 0 else lists[_NEXT, t - 1]
+        if t == 0 or drawn != word:
             lists[_TARGETS, targets] = address(outputs, drawn * W)
-            work[targets] = 0.0
+            work[targets] = 1.0 if t == 0 else 0.0
+            work[room + targets] = 1.0
             targets += 1
     return targets
+
+
+# ---- both --------------------------------------------------------------------------------------
 
 
 @helper
 def _take_path(work, lists, outputs, word, paths, nodes, codes):
     """The inner nodes on the way to a word."""
     W = outputs.shape[1]
+    room = lists.shape[1]
     for k in range(paths[word], paths[word + 1]):
         t = k - paths[word]
         lists[_TARGETS, t] = address(outputs, nodes[k] * W)
         work[t] = codes[k]
+        work[room + t] = 1.0
     return paths[word + 1] - paths[word]
 
 
@@ -282,19 +309,19 @@ def _teach(own, table, word, grams, gram_ends, work, at):
 
 @helper
 def _learn(work, lists, mean, delta, targets, rate, measured, W, seen):
-    """What the mean learns from the targets goes to delta; the targets learn from the mean."""
+    """The mean and the targets, from each other; what the mean learns is added to delta."""
     room = lists.shape[1]
-    clear(work, delta, W)
     lists[_MEAN, 0], lists[_TO, 0] = address(work, mean), address(work, delta)
     h, to = address(lists, _MEAN * room), address(lists, _TO * room)
-    o, f = address(lists, _TARGETS * room), address(work, room)
+    o, f = address(lists, _TARGETS * room), address(work, 2 * room)
     dots(1, targets, f, h, o, W // LANES)
     if measured:
         for t in range(targets):
-            product = work[room + t]
+            product = work[2 * room + t]
             sign = 2.0 * work[t] - 1.0
-            seen[2] += math.log1p(math.exp(-abs(product))) + max(-sign * product, 0.0)
+            loss = math.log1p(math.exp(-abs(product))) + max(-sign * product, 0.0)
+            seen[2] += work[room + t] * loss
     for t in range(0, targets, LANES):
-        error = load(work, t) - sigmoid(load(work, room + t))
-        store(work, room + t, splat(rate) * error)
+        error = load(work, t) - sigmoid(load(work, 2 * room + t))
+        store(work, 2 * room + t, splat(rate) * load(work, room + t) * error)
     exchange(1, targets, f, h, to, o, W // LANES)

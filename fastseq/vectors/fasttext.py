@@ -165,7 +165,7 @@ class FastTextObjective:
         self._alias = alias_table(sentences.counts, model.power)
         tree = huffman_tree(sentences.counts) if model.loss == "hierarchical" else no_tree()
         self._tree = tree
-        self._room = room_for(model.negatives, tree.longest)
+        self._room = room_for(model.window, model.negatives, tree.longest)
         self._spaces = [self._space(width) for _ in range(parts)]
         self._kept: list[Int32] = [np.empty(0, np.int32) for _ in range(parts)]
 

@@ -35,7 +35,7 @@ def run(
         spans = zip(tree.paths[:-1], tree.paths[1:], strict=True)
         ways = {w: (tree.nodes[a:b].tolist(), tree.codes[a:b]) for w, (a, b) in enumerate(spans)}
     ours = [padded(array) for array in arrays]
-    room = room_for(negatives, tree.longest)
+    room = room_for(window, negatives, tree.longest)
     seen = np.zeros(4)
     train_fasttext(
         *ours, grams, ends, np.array([w for s in text for w in s], np.int32),
@@ -91,14 +91,15 @@ def test_a_seed_repeats_bit_for_bit(cbow):
 
 
 def test_what_the_twin_adds_is_the_gradient_of_its_loss():
+    """Of a window's mean and targets, shares among them."""
     rng = np.random.default_rng(0)
-    chosen, labels = [0, 1, 2, 3], [1, 1, 0, 0]
+    chosen, labels, shares = [0, 1, 2, 3], [1, 1, 0, 0], [1, 1, 0.5, 2.5]
     h, outputs = rng.normal(size=5), rng.normal(size=(4, 5))
 
     def twin(h, outputs):
         made = FastText(None, None, outputs, {}, None, None, 1, 1, SHARED)
         made.rate = 1.0
-        return made, made.learn(h, chosen, labels)
+        return made, made.learn(h, chosen, labels, shares)
 
     learned = outputs.copy()
     _, delta = twin(h, learned)

@@ -1,10 +1,9 @@
 """FastText one word after the other in float64, with the schedule of kernels/fasttext.py.
 
 The random numbers are drawn in the order of tests/naive/word2vec.py. Skip-gram: the mean of a
-word's rows meets its context, one word after the other, and moves with what it learns; its rows
-learn all of it at the end. The pairs of a window take turns with `shared` sets of negatives. CBOW:
-a place's sum of rows is made when it comes into reach of a window and moves with what it learns;
-its rows learn all of it when it has left.
+word's rows meets its context and the negatives of the window, drawn once; a negative stands for as
+many pairs as it is needed in. CBOW: a place's sum of rows is made when it comes into reach of a
+window and moves with what it learns; its rows learn all of it when it has left.
 """
 
 from __future__ import annotations
@@ -56,12 +55,12 @@ class FastText:
     def sample(self, many):
         return None if self.tree else [self.draws.word(self.alias) for _ in range(many)]
 
-    def learn(self, h, chosen, labels):
+    def learn(self, h, chosen, labels, shares):
         """What h learns; the chosen rows learn one after the other."""
-        labels = np.array(labels, float)
+        labels, shares = np.array(labels, float), np.array(shares, float)
         products = self.outputs[chosen] @ h
-        self.seen[0] += np.logaddexp(0, -(2 * labels - 1) * products).sum()
-        g = self.rate * (labels - sigmoid(products))
+        self.seen[0] += (shares * np.logaddexp(0, -(2 * labels - 1) * products)).sum()
+        g = self.rate * shares * (labels - sigmoid(products))
         delta = np.zeros_like(h)
         for weight, word in zip(g, chosen, strict=True):
             delta += weight * self.outputs[word]
@@ -73,21 +72,23 @@ class FastText:
         for i, word in enumerate(kept):
             reach = 1 + self.draws.below(self.window)
             context = kept[max(0, i - reach) : i] + kept[i + 1 : i + reach + 1]
-            before = self.total(word) / self.many(word)
-            h = before.copy()
-            for pair, other in enumerate(context):
-                if self.tree:
-                    chosen, labels = self.tree[other]
-                else:
-                    first = pair % self.shared * self.negatives
-                    negatives = drawn[first : first + self.negatives]
-                    chosen = [other] + [w for w in negatives if w != other]
-                    labels = [1] + [0] * (len(chosen) - 1)
-                h = h + self.learn(h, list(chosen), labels)
-            if not self.tree and i + 1 < len(kept):
-                drawn = self.sample(self.shared * self.negatives)
+            h = self.total(word) / self.many(word)
+            delta = np.zeros_like(h)
+            if self.tree:
+                for other in context:
+                    nodes, codes = self.tree[other]
+                    delta += self.learn(h, list(nodes), codes, np.ones(len(nodes)))
+            else:
+                pairs = [(w, sum(c != w for c in context)) for w in drawn]
+                pairs = [(w, n) for w, n in pairs if n]
+                chosen = context + [w for w, _ in pairs]
+                labels = [1] * len(context) + [0] * len(pairs)
+                shares = [1] * len(context) + [n / self.shared for _, n in pairs]
+                if i + 1 < len(kept):
+                    drawn = self.sample(self.shared * self.negatives)
+                delta += self.learn(h, chosen, labels, shares)
             self.seen[1] += len(context)
-            self.teach(word, h - before)
+            self.teach(word, delta)
 
     def means(self, kept):
         drawn = self.sample(self.negatives)
@@ -105,7 +106,7 @@ class FastText:
                 labels = [1] + [0] * (len(chosen) - 1)
                 if i + 1 < len(kept):
                     drawn = self.sample(self.negatives)
-            delta = self.learn(h, list(chosen), labels)
+            delta = self.learn(h, list(chosen), labels, np.ones(len(chosen)))
             self.seen[1] += 1
             for j in near:
                 learned[j] += delta
