@@ -46,9 +46,9 @@ def format_size(size: float) -> str:
 def thread_count(threads: int | None) -> int:
     """Threads to work with: every core this process may use when None.
 
-    Raises SettingsError when `threads` is not a whole number of at least 1.
+    Raises SettingsError when `threads` is not a whole number from 1 to 1,024.
     """
-    return machine.core_count() if threads is None else whole("threads", threads, 1)
+    return machine.core_count() if threads is None else whole("threads", threads, 1, 1025)
 
 
 def whole(name: str, value: Any, least: int, below: int = 1 << 31) -> int:

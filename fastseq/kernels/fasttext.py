@@ -135,6 +135,7 @@ def _train_words(
         _sum(work, mean, own, table, word, grams, gram_ends)
         scale(work, mean, 1.0 / (1 + gram_ends[word + 1] - gram_ends[word]), W)
         clear(work, delta, W)
+        targets = 0
         if sampled:
             targets = _take_context(work, lists, outputs, kept, first, i, last, negatives)
             if i + 1 < count:
@@ -145,7 +146,7 @@ def _train_words(
                 if j != i:
                     targets = _take_path(work, lists, outputs, kept[j], paths, nodes, codes)
                     _learn(work, lists, mean, delta, targets, rate, measured, W, seen)
-        if measured:
+        if measured and targets > 0:  # the tree of a single word has no nodes
             seen[3] += last - first - 1
         _teach(own, table, word, grams, gram_ends, work, delta)
 
@@ -220,7 +221,7 @@ def _train_means(
         else:
             targets = _take_path(work, lists, outputs, kept[i], paths, nodes, codes)
         _learn(work, lists, mean, delta, targets, rate, measured, W, seen)
-        if measured:
+        if measured and targets > 0:
             seen[3] += 1
         for j in range(first, last):
             if j != i:

@@ -203,6 +203,11 @@ class FastTextClassifier(FastTextPredictor):
         known, vectors = self._vectors(team)
         texts, counts, own = words.choose(self.min_count, known)
         encoder, data = words.rows(self._analyzer(), self._ngrams(), texts, own, memory)
+        if len(encoder) < 2:  # the end of a line is all there is
+            raise DataError(
+                f"{where}: no word occurs {self.min_count:,} times: expected a lower min_count, or "
+                "more text"
+            )
         inputs = first_rows(len(encoder), self.dimensions, self.seed)
         if vectors is not None:
             at = {word: number for number, word in enumerate(texts.to_strings())}
@@ -251,7 +256,9 @@ class FastTextClassifier(FastTextPredictor):
     def check(self) -> None:
         """Raise SettingsError for a setting that is out of its range."""
         one_of("loss", self.loss, LOSSES)
-        for name in ("dimensions", "word_ngrams", "min_count", "negatives", "epochs"):
+        for name, most in (("dimensions", 1 << 16), ("word_ngrams", 1 << 10)):
+            whole(name, getattr(self, name), 1, most)
+        for name in ("min_count", "negatives", "epochs"):
             whole(name, getattr(self, name), 1)
         self._ngrams()
         if self.label_separator is not None and (
@@ -260,7 +267,7 @@ class FastTextClassifier(FastTextPredictor):
             raise SettingsError(
                 f"label_separator must be text between labels, not {self.label_separator!r}"
             )
-        real("learning_rate", self.learning_rate, lambda r: 0 < r < 1e6, "above 0")
+        real("learning_rate", self.learning_rate, lambda r: 0 < r < 1e6, "above 0, and below 1e6")
         analyzer = self._analyzer()
         if not isinstance(analyzer, Analyzer):
             raise SettingsError(f"analyzer is a {type(analyzer).__name__}; expected an Analyzer")

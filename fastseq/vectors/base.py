@@ -175,8 +175,9 @@ class VectorModel(Manners, ABC):
             real(name, value, lambda rate: 0 <= rate <= 10, "from 0 to 10")
         if self.analyzer is not None and not isinstance(self.analyzer, Analyzer):
             raise SettingsError(f"analyzer is {self.analyzer!r}; expected an Analyzer or None")
-        if whole("phrases", self.phrases, 0):
+        if whole("phrases", self.phrases, 0, 18):
             self._phrases().check()
+        real("phrase_threshold", self.phrase_threshold, lambda t: abs(t) < np.inf, "finite")
 
     @property
     @abstractmethod

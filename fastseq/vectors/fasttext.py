@@ -174,16 +174,19 @@ class FastTextObjective:
         return work, np.zeros((LISTS, self._room), np.int64)
 
     def learned(self) -> dict[str, npt.NDArray[Any]]:
-        """As Learner has it: "vectors", "subwords" and their "buckets", "output"."""
+        """As Learner has it: "vectors", "subwords" and their "buckets", and "output" unless that is
+        of a tree, which is another one with other counts."""
         d = self._model.dimensions
         arrays: dict[str, npt.NDArray[Any]] = {
             name: np.ascontiguousarray(self.arrays[name][:, :d]) for name in (OWN, ARRAY, "output")
         }
         vectors = arrays.pop(OWN)
-        if not self._model.high:
+        if self._model.loss == "hierarchical":
+            del arrays["output"]
+        grams = Subwords(self._model.low, self._model.high, self._model.buckets)
+        if not grams.high:
             del arrays[ARRAY]
             return {"vectors": vectors, **arrays}
-        grams = Subwords(self._model.low, self._model.high, self._model.buckets)
         sums, many = SubwordVectors(grams, arrays[ARRAY], self._buckets).sums_of(self._words)
         vectors += sums
         vectors /= (many + 1).astype(np.float32)[:, None]

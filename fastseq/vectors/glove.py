@@ -175,7 +175,7 @@ class GloVeObjective:
         )  # fmt: skip
 
     def _tiles(self, matrix: Cooccurrences) -> Tiles:
-        block = 1 << (TILE // (16 * (self._model.dimensions + 2))).bit_length() - 1
+        block = 1 << max(TILE // (16 * (self._model.dimensions + 2)), 1).bit_length() - 1
         return tiles_of(matrix, min(max(block, 16), 1 << 12), parse_size(self._model.memory))
 
     @staticmethod

@@ -139,9 +139,14 @@ class Word2VecObjective:
         return work, np.zeros((LISTS, self._room), np.int64)
 
     def learned(self) -> dict[str, npt.NDArray[Any]]:
-        """As Learner has it: "vectors" and "output"."""
-        d = self._model.dimensions
-        return {name: np.ascontiguousarray(array[:, :d]) for name, array in self.arrays.items()}
+        """As Learner has it: "vectors", and "output" unless that is of a tree, which is another one
+        with other counts."""
+        d, tree = self._model.dimensions, self._model.loss == "hierarchical"
+        return {
+            name: np.ascontiguousarray(array[:, :d])
+            for name, array in self.arrays.items()
+            if name == "vectors" or not tree
+        }
 
     def go_on(self, start: Start) -> None:
         """As Learner has it. A tree is another one with other counts: its nodes begin anew."""

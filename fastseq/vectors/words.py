@@ -159,7 +159,7 @@ class WordVectors:
         pieces = SubwordVectors.from_folder(content.arrays, content.settings)
         output = content.arrays.get("output")
         if output is not None and output.shape != content.vectors.shape:
-            output = None  # of a tree, which has other rows
+            output = None
         loaded = cls.__new__(cls)
         loaded._set(
             content.words, content.vectors, content.counts, pieces, content.settings,
@@ -187,7 +187,8 @@ class WordVectors:
             raise DataError(f"{path}: no word vectors in it")
         kept = list(rows.values())
         pieces = SubwordVectors.from_fasttext(file)
-        output = file.output[kept] if len(file.output) == V else None
+        told = file.settings.loss == "ns" and file.settings.model != "supervised"
+        output = file.output[kept] if told else None  # else labels, or nodes of a tree
         return cls(
             list(rows), file.vectors(words)[kept], file.counts[:V][kept], pieces, output=output
         )

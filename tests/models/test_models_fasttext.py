@@ -353,3 +353,8 @@ def test_it_has_scikit_learns_manners() -> None:
     assert model.set_params(epochs=3).get_params()["epochs"] == 3
     with pytest.raises(SettingsError, match="no setting"):
         model.set_params(layers=2)
+
+
+def test_no_word_often_enough_is_refused():
+    with pytest.raises(DataError, match="no word occurs 50 times"):
+        FastTextClassifier(min_count=50).fit(["red apple", "blue lake"] * 3, ["a", "b"] * 3)

@@ -9,6 +9,7 @@ import pytest
 
 from fastseq.errors import DataError, SettingsError
 from fastseq.store.fasttext_bin import read_fasttext
+from fastseq.store.vector_folder import read_vectors
 from fastseq.store.vectors import read_word_vectors
 from fastseq.vectors.fasttext import FastText
 from fastseq.vectors.word2vec import Word2Vec
@@ -201,3 +202,29 @@ def test_sequence_models_begin_with_vectors_of_any_word(tmp_path, name):
     np.testing.assert_allclose(vectors, found.vectors_of(words), atol=1e-6)
     assert read_word_vectors(tmp_path / name, [*STRANGE, "apple"])[0] == ["apple"]
     assert read_word_vectors(tmp_path / name)[0] == found.words
+
+
+def test_nodes_of_a_tree_are_not_taken_for_words(tmp_path):
+    model = small(loss="hierarchical").fit(texts(60), path=tmp_path / "v")
+    assert model.vectors_.output is None
+    assert WordVectors.load(tmp_path / "v").output is None
+    model.vectors_.export(tmp_path / "m.bin", "fasttext")
+    assert not read_fasttext(tmp_path / "m.bin").output.any()
+
+
+@pytest.mark.parametrize("architecture", ["skipgram", "cbow"])
+def test_where_nothing_was_measured_there_is_no_loss(architecture):
+    model = small(loss="hierarchical", architecture=architecture).fit(["aa aa aa aa"] * 3)
+    assert model.history_["train_loss"] == [None] * 6
+
+
+def test_n_grams_of_no_length_are_none(tmp_path):
+    model = small(low=0).fit(texts(60), path=tmp_path / "v")
+    assert model.vectors_.subwords is None
+    assert "subwords" not in read_vectors(tmp_path / "v").arrays
+
+
+@pytest.mark.parametrize("settings", [{"phrase_threshold": float("nan")}, {"phrases": 1000}])
+def test_settings_of_phrases_are_checked_at_once(settings):
+    with pytest.raises(SettingsError, match=next(iter(settings))):
+        small(**settings).fit(texts(60))

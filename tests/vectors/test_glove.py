@@ -232,3 +232,8 @@ def test_a_loss_that_is_not_finite_stops_the_training():
     first = WordVectors(["apple", "pear"], np.full((2, 8), 1e25, np.float32))
     with pytest.raises(TrainingError, match="expected a lower learning_rate"):
         small().fit(["apple pear"] * 9, start=first)
+
+
+def test_very_many_dimensions_make_small_tiles():
+    model = GloVe(dimensions=40_000, epochs=1, min_count=1, threads=1).fit(["a1 b1 c1 a1"] * 4)
+    assert np.isfinite(model.vectors_.vectors).all()

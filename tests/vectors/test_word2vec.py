@@ -203,6 +203,10 @@ def test_a_tree_begins_anew():
     model = small(epochs=2, loss="hierarchical").fit(texts(100))
     more = [t.replace("apple", "quince") for t in texts(100, seed=1)]
     assert "quince" in small(epochs=1, loss="hierarchical").fit(more, start=model).vectors_
+    assert model.vectors_.output is None  # nodes of a tree are no words
+    bare = WordVectors(model.vectors_.words, model.vectors_.vectors)
+    found = [small(epochs=1).fit(more, start=start).vectors_ for start in (model, bare)]
+    np.testing.assert_array_equal(found[0].vectors, found[1].vectors)
 
 
 def test_copies_and_pickles_are_what_was_trained():
