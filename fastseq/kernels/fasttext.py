@@ -8,7 +8,8 @@ pair at a time, every pair would read and write some twenty rows.
 
 The negatives of a window are drawn once, SHARED for each that a pair is to have; each stands for as
 many as it takes to make up `negatives` for every context word that it is not itself. Pairs one
-after the other, the mean moving in between, were slower by a fifth and no better.
+after the other, the mean moving in between and ten sets of negatives, were slower and no better
+(bench/RESULTS.md).
 
 CBOW predicts the word from the mean of all rows of its context. The sum of a word's rows is made
 when it comes into reach and what it has learned is added to them when it has left, so that each

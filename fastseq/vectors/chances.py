@@ -32,7 +32,7 @@ def keep_chances(counts: Int64, sample: float) -> UInt32:
 
 def alias_table(counts: Int64, power: float) -> UInt64:
     """uint64[V]: how to draw a word with a chance proportional to counts ** power, as
-    kernels/word2vec.draw_word takes it."""
+    kernels/draws.draw_word takes it."""
     V = len(counts)
     weights = np.maximum(counts, 0).astype(np.float64) ** power
     weights *= V / max(weights.sum(), 1e-300)

@@ -235,8 +235,7 @@ def add(array, to, other, start, width):
 def sum_rows(out, to, table, W, rows, first, last):
     """out[to:to + W] += the rows rows[first:last] of a table, row r being table[r * W:r * W + W].
 
-    Four vectors stay in registers while all rows pass: with each sum in memory it would take half
-    as long again.
+    Four vectors stay in registers while all rows pass, so sums are read and written once.
     """
     k = 0
     while k + 4 * LANES <= W:
