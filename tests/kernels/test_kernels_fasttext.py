@@ -67,11 +67,11 @@ def test_training_equals_its_twin(cbow, hierarchical):
     words=st.integers(2, 30), d=st.integers(1, 70), window=st.integers(1, 9),
     negatives=st.integers(1, 20), hierarchical=st.booleans(), cbow=st.booleans(),
     sample=st.sampled_from([0.0, 1e-3, 0.05]), seed=st.integers(0, 2**32),
-    rows=st.integers(1, 40), most_grams=st.integers(0, 12),
+    rows=st.integers(1, 40), most_grams=st.integers(0, 8),
 )  # fmt: skip
 def test_training_equals_its_twin_whatever_the_sizes(**case):
     # few rows, many n-grams and a high rate make sums large: smaller steps keep them comparable
-    ours, theirs, _, _ = run(sentences=8, longest=12, rates=(0.01, 0.001), **case)
+    ours, theirs, _, _ = run(sentences=8, longest=12, rates=(0.002, 0.0005), **case)
     close(ours, theirs)
 
 
