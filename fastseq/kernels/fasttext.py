@@ -1,74 +1,66 @@
 """FastText: Word2Vec whose words are the mean of a vector of their own and those of their character
 n-grams (Bojanowski et al. 2017, "Enriching Word Vectors with Subword Information").
 
-Words are thinned out and windows drawn as in kernels/word2vec.py. Skip-gram predicts the context
-from the word, as the authors' program does, not the word from each of its context: then the mean of
-a word's rows is made once for a window, and what all its targets teach is added to them once. One
-pair at a time, every pair would read and write some twenty rows.
+Words are thinned out and windows drawn as in kernels/word2vec.py, and rows and targets learn from
+each other as there (kernels/windows.py). What differs is where a word's vector comes from: some
+twenty rows. They are added up when a word comes into reach, and what it has learned is added to
+them when it has left, so that each place of a sentence reads and writes its rows once and not with
+every window that it falls in. In between its vector moves with what it learns: only another
+occurrence of its n-grams sees them late.
 
-The negatives of a window are drawn once, SHARED for each that a pair is to have; each stands for as
-many as it takes to make up `negatives` for every context word that it is not itself. Pairs one
-after the other, the mean moving in between and ten sets of negatives, were slower and no better
-(bench/RESULTS.md).
-
-CBOW predicts the word from the mean of all rows of its context. The sum of a word's rows is made
-when it comes into reach and what it has learned is added to them when it has left, so that each
-place of a sentence is read and written once and not with every window that it falls in. In between
-its sum moves with what it learns: only another occurrence of its n-grams sees them late.
+Skip-gram trains every word of the context against the word's targets. The authors' program has it
+the other way round, which over all windows makes the same pairs; but then a word's negatives are
+shared by one row, and for what a word's vector saves it reads and writes six times the targets'
+rows (bench/RESULTS.md).
 """
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from fastseq.kernels.draws import draw_below, draw_word, thin_out
+from fastseq.kernels.draws import draw_below, thin_out
 from fastseq.kernels.jit import helper, inline, jit
 from fastseq.kernels.simd.bytes import prefetch
 from fastseq.kernels.simd.floats import fma, load, splat, store
 from fastseq.kernels.simd.rows import (
     LINE,
+    MOST_ROWS,
     add,
     add_to_rows,
     clear,
-    dots,
-    exchange,
     fetch_rows,
     scale,
     sum_rows,
 )
-from fastseq.kernels.simd.tiles import address
-from fastseq.kernels.simd.vmath import sigmoid
 from fastseq.kernels.simd.width import LANES
-
-# Negatives of a window for each that a pair is to have. With 2 fastText's analogies of 25 million
-# words fell by a point, with 5 they did not (of some six pairs in a window each has 30 in all).
-SHARED = 5
-
-# lists  int64[4, room]  address of the mean, of where what it learns goes, of the targets; the
-#                        words drawn for the next centre
-# work   float32[·]      labels, shares and products of `room` targets; the mean and what it learns,
-#                        rows of W; the sums of the places in reach and what they have learned
-LISTS = 4
-_MEAN, _TO, _TARGETS, _NEXT = range(LISTS)
-
-
-def room_for(window: int, negatives: int, path: int) -> int:
-    """The most targets at a time, in whole vectors."""
-    most = max(2 * window + SHARED * negatives, negatives + 1, path)
-    return -(-most // LANES) * LANES
+from fastseq.kernels.windows import (
+    draw_targets,
+    learn_mean,
+    learn_rows,
+    mean_at,
+    take_path,
+    take_row,
+    take_targets,
+)
+from fastseq.kernels.windows import work_size as window_size
 
 
 def work_size(room: int, width: int, window: int) -> int:
-    """Floats of working memory, for rows of `width`."""
-    return 3 * room + (2 + 2 * _ring(window)) * width
+    """Floats of working memory, for rows of `width`: a window's, and two rows for each place that
+    is in reach, its vector as it is and as it was."""
+    return window_size(room, width) + 2 * _ring(window) * width
 
 
 @inline
 def _ring(window):
     """Places that are in reach at a time, at most."""
     return 2 * window + 1
+
+
+@inline
+def _places(room, W):
+    """Where the vectors of places begin in `work`."""
+    return mean_at(room) + W * (1 + MOST_ROWS)
 
 
 @jit
@@ -84,7 +76,6 @@ def train_fasttext(
     grams      int32[·]       the rows of word w's n-grams are grams[gram_ends[w]:gram_ends[w + 1]]
     gram_ends  int64[V + 1]
     work       float32[·]     `work_size` floats, aligned to 64 bytes
-    lists      int64[4, room]
     loss_every words between two whose loss is looked at
 
     The others are those of kernels/word2vec.train_words.
@@ -97,188 +88,96 @@ def train_fasttext(
         count = thin_out(kept, tokens, start, end, keep, state)
         seen[0] += end - start
         if count > 1:
-            if cbow:
-                _train_means(
-                    own, table, outputs, grams, gram_ends, kept, count, alias, paths, nodes, codes,
-                    window, negatives, rate, state, work, lists, seen, loss_every,
-                )  # fmt: skip
-            else:
-                _train_words(
-                    own, table, outputs, grams, gram_ends, kept, count, alias, paths, nodes, codes,
-                    window, negatives, rate, state, work, lists, seen, loss_every,
-                )  # fmt: skip
+            _train_sentence(
+                own, table, outputs, grams, gram_ends, kept, count, alias, paths, nodes, codes,
+                window, negatives, cbow, rate, state, work, lists, seen, loss_every,
+            )  # fmt: skip
         seen[1] += count
         start = end
 
 
-# ---- skip-gram ---------------------------------------------------------------------------------
-
-
 @helper
-def _train_words(
+def _train_sentence(
     own, table, outputs, grams, gram_ends, kept, count, alias, paths, nodes, codes, window,
-    negatives, rate, state, work, lists, seen, loss_every,
+    negatives, cbow, rate, state, work, lists, seen, loss_every,
 ):  # fmt: skip
     W = own.shape[1]
-    room = lists.shape[1]
-    mean, delta = 3 * room, 3 * room + W
-    sampled = len(paths) == 0
-    if sampled:
-        _draw_targets(lists, outputs, SHARED * negatives, alias, state)
-    _fetch(own, table, kept[0], grams, gram_ends)
-    for i in range(count):
-        word = kept[i]
-        reach = 1 + draw_below(state, window)
-        first, last = max(0, i - reach), min(count, i + reach + 1)
-        measured = (int(seen[1]) + i) % loss_every == 0
-        if i + 1 < count:
-            _fetch(own, table, kept[i + 1], grams, gram_ends)
-        _sum(work, mean, own, table, word, grams, gram_ends)
-        scale(work, mean, 1.0 / (1 + gram_ends[word + 1] - gram_ends[word]), W)
-        clear(work, delta, W)
-        targets = 0
-        if sampled:
-            targets = _take_context(work, lists, outputs, kept, first, i, last, negatives)
-            if i + 1 < count:
-                _draw_targets(lists, outputs, SHARED * negatives, alias, state)
-            _learn(work, lists, mean, delta, targets, rate, measured, W, seen)
-        else:
-            for j in range(first, last):
-                if j != i:
-                    targets = _take_path(work, lists, outputs, kept[j], paths, nodes, codes)
-                    _learn(work, lists, mean, delta, targets, rate, measured, W, seen)
-        if measured and targets > 0:  # the tree of a single word has no nodes
-            seen[3] += last - first - 1
-        _teach(own, table, word, grams, gram_ends, work, delta)
-
-
-@helper
-def _take_context(work, lists, outputs, kept, first, centre, last, negatives):
-    """The context with label 1, and the negatives that were drawn."""
-    W = outputs.shape[1]
-    room = lists.shape[1]
-    targets = 0
-    for j in range(first, last):
-        if j != centre:
-            lists[_TARGETS, targets] = address(outputs, kept[j] * W)
-            work[targets] = 1.0
-            work[room + targets] = 1.0
-            targets += 1
-    for t in range(SHARED * negatives):
-        drawn = lists[_NEXT, t]
-        pairs = last - first - 1
-        for j in range(first, last):
-            if j != centre and kept[j] == drawn:
-                pairs -= 1
-        if pairs > 0:
-            lists[_TARGETS, targets] = address(outputs, drawn * W)
-            work[targets] = 0.0
-            work[room + targets] = np.float32(pairs / SHARED)
-            targets += 1
-    return targets
-
-
-# ---- CBOW --------------------------------------------------------------------------------------
-
-
-@helper
-def _train_means(
-    own, table, outputs, grams, gram_ends, kept, count, alias, paths, nodes, codes, window,
-    negatives, rate, state, work, lists, seen, loss_every,
-):  # fmt: skip
-    W = own.shape[1]
-    room = lists.shape[1]
-    mean, delta = 3 * room, 3 * room + W
     ring = _ring(window)
-    sums = 3 * room + 2 * W
-    learned = sums + ring * W
+    places = _places(lists.shape[1], W)
     sampled = len(paths) == 0
     if sampled:
-        _draw_targets(lists, outputs, negatives, alias, state)
+        draw_targets(lists, kept[0], negatives, alias, state, outputs)
+    _fetch(own, table, kept[0], grams, gram_ends)
     entered, left = 0, 0
     for i in range(count):
         while entered < min(count, i + window + 1):
             if entered + 1 < count:
                 _fetch(own, table, kept[entered + 1], grams, gram_ends)
-            at = entered % ring * W
-            _sum(work, sums + at, own, table, kept[entered], grams, gram_ends)
-            clear(work, learned + at, W)
+            at = places + entered % ring * W
+            _enter(work, at, at + ring * W, own, table, kept[entered], grams, gram_ends, cbow)
             entered += 1
         reach = 1 + draw_below(state, window)
         first, last = max(0, i - reach), min(count, i + reach + 1)
         measured = (int(seen[1]) + i) % loss_every == 0
-        clear(work, mean, W)
-        rows = 0
-        for j in range(first, last):
-            if j != i:
-                add(work, mean, work, sums + j % ring * W, W)
-                rows += 1 + gram_ends[kept[j] + 1] - gram_ends[kept[j]]
-        scale(work, mean, 1.0 / rows, W)
-        clear(work, delta, W)
         if sampled:
-            targets = _take_word(work, lists, outputs, kept[i], negatives)
+            targets = take_targets(work, lists, outputs, kept[i], negatives)
             if i + 1 < count:
-                _draw_targets(lists, outputs, negatives, alias, state)
+                draw_targets(lists, kept[i + 1], negatives, alias, state, outputs)
         else:
-            targets = _take_path(work, lists, outputs, kept[i], paths, nodes, codes)
-        _learn(work, lists, mean, delta, targets, rate, measured, W, seen)
-        if measured and targets > 0:
-            seen[3] += 1
-        for j in range(first, last):
-            if j != i:
-                at = j % ring * W
-                many = splat(np.float32(1 + gram_ends[kept[j] + 1] - gram_ends[kept[j]]))
-                add(work, learned + at, work, delta, W)
-                for k in range(0, W, LANES):
-                    to = sums + at + k
-                    store(work, to, fma(many, load(work, delta + k), load(work, to)))
+            targets = take_path(work, lists, outputs, kept[i], paths, nodes, codes)
+        if targets > 0:  # the tree of a single word has no nodes
+            if cbow:
+                _learn_mean(
+                    W, kept, gram_ends, first, i, last, ring, targets, rate, measured, work, lists,
+                    seen,
+                )  # fmt: skip
+            else:
+                _learn_each(W, first, i, last, ring, targets, rate, measured, work, lists, seen)
         while left < count and (left + window <= i or i + 1 == count):
-            at = learned + left % ring * W
-            _teach(own, table, kept[left], grams, gram_ends, work, at)
+            at = places + left % ring * W
+            _leave(work, at, at + ring * W, own, table, kept[left], grams, gram_ends, cbow)
             left += 1
 
 
 @helper
-def _take_word(work, lists, outputs, word, negatives):
-    """The word with label 1 and the negatives that were drawn, without those that are the word."""
-    W = outputs.shape[1]
-    room = lists.shape[1]
-    targets = 0
-    for t in range(negatives + 1):
-        drawn = word if t == 0 else lists[_NEXT, t - 1]
-        if t == 0 or drawn != word:
-            lists[_TARGETS, targets] = address(outputs, drawn * W)
-            work[targets] = 1.0 if t == 0 else 0.0
-            work[room + targets] = 1.0
-            targets += 1
-    return targets
-
-
-# ---- both --------------------------------------------------------------------------------------
+def _learn_each(W, first, centre, last, ring, targets, rate, measured, work, lists, seen):
+    """Skip-gram: the mean of each place of the context against the targets, MOST_ROWS at a time."""
+    places = _places(lists.shape[1], W)
+    rows = 0
+    for j in range(first, last):
+        if j != centre:
+            if rows == MOST_ROWS:
+                learn_rows(work, rows, targets, W, rate, measured, work, lists, seen)
+                rows = 0
+            rows = take_row(lists, rows, work, places + j % ring * W)
+    learn_rows(work, rows, targets, W, rate, measured, work, lists, seen)
 
 
 @helper
-def _take_path(work, lists, outputs, word, paths, nodes, codes):
-    """The inner nodes on the way to a word."""
-    W = outputs.shape[1]
+def _learn_mean(
+    W, kept, gram_ends, first, centre, last, ring, targets, rate, measured, work, lists, seen
+):
+    """CBOW: the mean of all rows of the context against the targets; what it learns, each of those
+    rows does."""
     room = lists.shape[1]
-    for k in range(paths[word], paths[word + 1]):
-        t = k - paths[word]
-        lists[_TARGETS, t] = address(outputs, nodes[k] * W)
-        work[t] = codes[k]
-        work[room + t] = 1.0
-    return paths[word + 1] - paths[word]
+    mean, places = mean_at(room), _places(room, W)
+    clear(work, mean, W)
+    rows = 0
+    for j in range(first, last):
+        if j != centre:
+            add(work, mean, work, places + j % ring * W, W)
+            rows += 1 + gram_ends[kept[j] + 1] - gram_ends[kept[j]]
+    scale(work, mean, 1.0 / rows, W)
+    delta = learn_mean(targets, W, rate, measured, work, lists, seen)
+    for j in range(first, last):
+        if j != centre:
+            at = places + j % ring * W
+            many = splat(np.float32(1 + gram_ends[kept[j] + 1] - gram_ends[kept[j]]))
+            for k in range(0, W, LANES):
+                store(work, at + k, fma(many, load(work, delta + k), load(work, at + k)))
 
 
-@helper
-def _draw_targets(lists, outputs, many, alias, state):
-    """Draw negatives, and ask for their rows."""
-    W = outputs.shape[1]
-    for t in range(many):
-        drawn = draw_word(state, alias)
-        lists[_NEXT, t] = drawn
-        for at in range(0, W, LINE):
-            prefetch(outputs, np.uint64(drawn * W + at))
+# ---- a word's rows -----------------------------------------------------------------------------
 
 
 @helper
@@ -291,39 +190,27 @@ def _fetch(own, table, word, grams, gram_ends):
 
 
 @helper
-def _sum(work, to, own, table, word, grams, gram_ends):
-    """work[to:to + W] = the sum of a word's rows."""
+def _enter(work, at, before, own, table, word, grams, gram_ends, summed):
+    """work[at:at + W] = the mean of a word's rows, or their sum; once more from `before` on."""
     W = own.shape[1]
-    clear(work, to, W)
-    add(work, to, own.reshape(own.size), word * W, W)
-    pieces = table.reshape(table.size)
-    sum_rows(work, to, pieces, W, grams, gram_ends[word], gram_ends[word + 1])
+    clear(work, at, W)
+    add(work, at, own.reshape(own.size), word * W, W)
+    sum_rows(work, at, table.reshape(table.size), W, grams, gram_ends[word], gram_ends[word + 1])
+    if not summed:
+        scale(work, at, 1.0 / (1 + gram_ends[word + 1] - gram_ends[word]), W)
+    for k in range(0, W, LANES):
+        store(work, before + k, load(work, at + k))
 
 
 @helper
-def _teach(own, table, word, grams, gram_ends, work, at):
-    """Add work[at:at + W] to each of a word's rows: the whole of it, as the authors' program."""
+def _leave(work, at, before, own, table, word, grams, gram_ends, summed):
+    """Add what the mean, or the sum's each row, has learned to each of a word's rows: the whole of
+    it, as the authors' program."""
     W = own.shape[1]
+    many = 1 + gram_ends[word + 1] - gram_ends[word] if summed else 1
+    share = splat(np.float32(1.0 / many))
+    for k in range(0, W, LANES):
+        store(work, at + k, (load(work, at + k) - load(work, before + k)) * share)
     add(own.reshape(own.size), word * W, work, at, W)
     pieces = table.reshape(table.size)
     add_to_rows(pieces, W, grams, gram_ends[word], gram_ends[word + 1], work, at)
-
-
-@helper
-def _learn(work, lists, mean, delta, targets, rate, measured, W, seen):
-    """The mean and the targets, from each other; what the mean learns is added to delta."""
-    room = lists.shape[1]
-    lists[_MEAN, 0], lists[_TO, 0] = address(work, mean), address(work, delta)
-    h, to = address(lists, _MEAN * room), address(lists, _TO * room)
-    o, f = address(lists, _TARGETS * room), address(work, 2 * room)
-    dots(1, targets, f, h, o, W // LANES)
-    if measured:
-        for t in range(targets):
-            product = work[2 * room + t]
-            sign = 2.0 * work[t] - 1.0
-            loss = math.log1p(math.exp(-abs(product))) + max(-sign * product, 0.0)
-            seen[2] += work[room + t] * loss
-    for t in range(0, targets, LANES):
-        error = load(work, t) - sigmoid(load(work, 2 * room + t))
-        store(work, 2 * room + t, splat(rate) * load(work, room + t) * error)
-    exchange(1, targets, f, h, to, o, W // LANES)

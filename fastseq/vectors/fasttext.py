@@ -19,8 +19,9 @@ import numpy.typing as npt
 
 from fastseq.errors import SettingsError
 from fastseq.kernels.arrays import aligned_zeros
-from fastseq.kernels.fasttext import LISTS, room_for, train_fasttext, work_size
+from fastseq.kernels.fasttext import train_fasttext, work_size
 from fastseq.kernels.simd.width import LANES
+from fastseq.kernels.windows import LISTS, room_for
 from fastseq.settings import fraction, one_of, real, whole
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.subwords import Subwords
@@ -165,7 +166,7 @@ class FastTextObjective:
         self._alias = alias_table(sentences.counts, model.power)
         tree = huffman_tree(sentences.counts) if model.loss == "hierarchical" else no_tree()
         self._tree = tree
-        self._room = room_for(model.window, model.negatives, tree.longest)
+        self._room = room_for(max(model.negatives + 1, tree.longest))
         self._spaces = [self._space(width) for _ in range(parts)]
         self._kept: list[Int32] = [np.empty(0, np.int32) for _ in range(parts)]
 

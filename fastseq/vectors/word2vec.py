@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from fastseq.kernels.arrays import aligned_zeros
 from fastseq.kernels.simd.width import LANES
-from fastseq.kernels.word2vec import LISTS, room_for, train_words, work_size
+from fastseq.kernels.windows import LISTS, room_for, work_size
+from fastseq.kernels.word2vec import train_words
 from fastseq.settings import fraction, one_of, real, whole
 from fastseq.text.analyzer import Analyzer
 from fastseq.types import Float32, Float64, Int32, Int64

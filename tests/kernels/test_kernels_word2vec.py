@@ -12,7 +12,8 @@ from fastseq.kernels.jit import jit
 from fastseq.kernels.simd.rows import MOST_ROWS, dots, exchange
 from fastseq.kernels.simd.tiles import address
 from fastseq.kernels.simd.width import LANES
-from fastseq.kernels.word2vec import LISTS, room_for, train_words, work_size
+from fastseq.kernels.windows import LISTS, room_for, work_size
+from fastseq.kernels.word2vec import train_words
 from fastseq.vectors.chances import alias_table, huffman_tree, keep_chances, no_tree
 from tests.naive import word2vec as naive
 

@@ -1,16 +1,15 @@
 """FastText one word after the other in float64, with the schedule of kernels/fasttext.py.
 
-The random numbers are drawn in the order of tests/naive/word2vec.py. Skip-gram: the mean of a
-word's rows meets its context and the negatives of the window, drawn once; a negative stands for as
-many pairs as it is needed in. CBOW: a place's sum of rows is made when it comes into reach of a
-window and moves with what it learns; its rows learn all of it when it has left.
+The random numbers are drawn in the order of tests/naive/word2vec.py. The vector of a place of a
+sentence is made when it comes into reach of a window and moves with what it learns; its rows learn
+all of it when it has left.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from tests.naive.word2vec import Draws, sigmoid
+from tests.naive.word2vec import Draws, exchange, loss_of
 
 
 class FastText:
@@ -18,12 +17,13 @@ class FastText:
 
     grams  {word: rows of `table`}
     tree   {word: (nodes, codes)}, or None for negative sampling
+    block  places of a context that learn at a time, with skip-gram
     """
 
-    def __init__(self, own, table, outputs, grams, alias, tree, window, negatives, shared):
+    def __init__(self, own, table, outputs, grams, alias, tree, window, negatives, block):
         self.own, self.table, self.outputs = own, table, outputs
         self.grams, self.alias, self.tree = grams, alias, tree
-        self.window, self.negatives, self.shared = window, negatives, shared
+        self.window, self.negatives, self.block = window, negatives, block
         self.seen = np.zeros(2)
 
     def train(self, sentences, keep, cbow, rates, seed):
@@ -39,78 +39,57 @@ class FastText:
                 if keep[w] == 0xFFFFFFFF or (self.draws.bits() >> 32) < int(keep[w])
             ]
             if len(kept) > 1:
-                (self.means if cbow else self.words)(kept)
+                self.sentence(kept, cbow)
         return self.seen
 
     def many(self, word):
         return 1 + len(self.grams[word])
 
-    def total(self, word):
-        return self.own[word] + self.table[self.grams[word]].sum(axis=0)
+    def mean(self, word):
+        return (self.own[word] + self.table[self.grams[word]].sum(axis=0)) / self.many(word)
 
     def teach(self, word, delta):
         self.own[word] += delta
         np.add.at(self.table, self.grams[word], delta)
 
-    def sample(self, many):
-        return None if self.tree else [self.draws.word(self.alias) for _ in range(many)]
+    def sample(self):
+        return None if self.tree else [self.draws.word(self.alias) for _ in range(self.negatives)]
 
-    def learn(self, h, chosen, labels, shares):
-        """What h learns; the chosen rows learn one after the other."""
-        labels, shares = np.array(labels, float), np.array(shares, float)
-        products = self.outputs[chosen] @ h
-        self.seen[0] += (shares * np.logaddexp(0, -(2 * labels - 1) * products)).sum()
-        g = self.rate * shares * (labels - sigmoid(products))
-        delta = np.zeros_like(h)
-        for weight, word in zip(g, chosen, strict=True):
-            delta += weight * self.outputs[word]
-            self.outputs[word] += weight * h
-        return delta
+    def learn(self, h, chosen, labels):
+        """What the vectors h [R, d] learn; the chosen rows learn from them."""
+        self.seen += len(h) * loss_of(h @ self.outputs[chosen].T, labels), len(h)
+        return exchange(h, self.outputs, chosen, labels, self.rate)
 
-    def words(self, kept):
-        drawn = self.sample(self.shared * self.negatives)
+    def sentence(self, kept, cbow):
+        drawn = self.sample()
+        vectors, learned = [], []
         for i, word in enumerate(kept):
-            reach = 1 + self.draws.below(self.window)
-            context = kept[max(0, i - reach) : i] + kept[i + 1 : i + reach + 1]
-            h = self.total(word) / self.many(word)
-            delta = np.zeros_like(h)
-            if self.tree:
-                for other in context:
-                    nodes, codes = self.tree[other]
-                    delta += self.learn(h, list(nodes), codes, np.ones(len(nodes)))
-            else:
-                pairs = [(w, sum(c != w for c in context)) for w in drawn]
-                pairs = [(w, n) for w, n in pairs if n]
-                chosen = context + [w for w, _ in pairs]
-                labels = [1] * len(context) + [0] * len(pairs)
-                shares = [1] * len(context) + [n / self.shared for _, n in pairs]
-                if i + 1 < len(kept):
-                    drawn = self.sample(self.shared * self.negatives)
-                delta += self.learn(h, chosen, labels, shares)
-            self.seen[1] += len(context)
-            self.teach(word, delta)
-
-    def means(self, kept):
-        drawn = self.sample(self.negatives)
-        sums, learned = {}, {}
-        for i, word in enumerate(kept):
-            for j in range(len(sums), min(len(kept), i + self.window + 1)):
-                sums[j], learned[j] = self.total(kept[j]), np.zeros(self.own.shape[1])
+            for j in range(len(vectors), min(len(kept), i + self.window + 1)):
+                vectors.append(self.mean(kept[j]))
+                learned.append(np.zeros(self.own.shape[1]))
             reach = 1 + self.draws.below(self.window)
             near = [j for j in range(max(0, i - reach), min(len(kept), i + reach + 1)) if j != i]
-            h = sum(sums[j] for j in near) / sum(self.many(kept[j]) for j in near)
             if self.tree:
-                chosen, labels = self.tree[word]
+                chosen, labels = list(self.tree[word][0]), np.array(self.tree[word][1], float)
             else:
                 chosen = [word] + [w for w in drawn if w != word]
-                labels = [1] + [0] * (len(chosen) - 1)
+                labels = np.array([1.0] + [0.0] * (len(chosen) - 1))
                 if i + 1 < len(kept):
-                    drawn = self.sample(self.negatives)
-            delta = self.learn(h, list(chosen), labels, np.ones(len(chosen)))
-            self.seen[1] += 1
-            for j in near:
-                learned[j] += delta
-                sums[j] = sums[j] + self.many(kept[j]) * delta
+                    drawn = self.sample()
+            if chosen and cbow:
+                many = np.array([self.many(kept[j]) for j in near], float)
+                h = many @ np.array([vectors[j] for j in near]) / many.sum()
+                delta = self.learn(h[None], chosen, labels)[0]
+                for j in near:
+                    learned[j] += delta
+                    vectors[j] = vectors[j] + delta
+            elif chosen:
+                for start in range(0, len(near), self.block):
+                    part = near[start : start + self.block]
+                    deltas = self.learn(np.array([vectors[j] for j in part]), chosen, labels)
+                    for j, delta in zip(part, deltas, strict=True):
+                        learned[j] += delta
+                        vectors[j] = vectors[j] + delta
             if i >= self.window and i + 1 < len(kept):
                 self.teach(kept[i - self.window], learned[i - self.window])
         for j in range(max(0, len(kept) - 1 - self.window), len(kept)):
