@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from .options import Common, example, pass_common
-from .vectors_options import learn_vectors, vectors_options
+from .vectors_options import learn_vectors, vectors_options, window_options
 
 
 @click.command(
@@ -19,20 +19,7 @@ from .vectors_options import learn_vectors, vectors_options
     ),
 )
 @vectors_options(
-    click.option(
-        "--architecture",
-        type=click.Choice(["skipgram", "cbow"]),
-        default="skipgram",
-        show_default=True,
-        help="The word against each of its context, or their mean against the word.",
-    ),
-    click.option(
-        "--loss",
-        type=click.Choice(["negative", "hierarchical"]),
-        default="negative",
-        show_default=True,
-        help="Negative sampling, or hierarchical softmax.",
-    ),
+    *window_options(power=0.5, sample=1e-4, rate=0.05),
     click.option(
         "--low", type=int, default=3, show_default=True, help="Characters of an n-gram, at least."
     ),
@@ -49,36 +36,6 @@ from .vectors_options import learn_vectors, vectors_options
         default=2_000_000,
         show_default=True,
         help="That n-grams are hashed into; those not in use take no memory.",
-    ),
-    click.option(
-        "--window", type=int, default=5, show_default=True, help="Words on each side, at most."
-    ),
-    click.option(
-        "--negatives", type=int, default=5, show_default=True, help="Drawn for every pair."
-    ),
-    click.option(
-        "--power",
-        type=float,
-        default=0.5,
-        show_default=True,
-        help="Of counts, to draw negatives by.",
-    ),
-    click.option(
-        "--sample",
-        type=float,
-        default=1e-4,
-        show_default=True,
-        help="Thin out words of a larger share of the text; 0 for none.",
-    ),
-    click.option(
-        "--learning-rate", type=float, default=0.05, show_default=True, help="At the beginning."
-    ),
-    click.option(
-        "--last-rate",
-        type=float,
-        default=1e-4,
-        show_default=True,
-        help="Learning rate at the end.",
     ),
     epochs=5,
 )

@@ -64,17 +64,19 @@ def command(
         for query, near in zip(asked, found, strict=True)
         for rank, (word, score) in enumerate(near, 1)
     ]
+    if plot is not None:
+        from fastseq.vectors.plots import word_map
+
+        drawn = word_map(known, asked, plot, k, threads=common.threads)
+        common.say(f"{plot}: {drawn:,} words")
+    for query in (query for query, near in zip(asked, found, strict=True) if not near):
+        common.say(f"{query}: its vector is zero, nothing is near to it")
     if form in ("json", "jsonl"):
         named = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
         write_json(named) if form == "json" else write_jsonl(named)
     else:
         alone = len(words) == 1 and form == "table"  # of one word, its name is no news
         write_rows(form, COLUMNS[1:] if alone else COLUMNS, [row[alone:] for row in rows])
-    if plot is not None:
-        from fastseq.vectors.plots import word_map
-
-        drawn = word_map(known, asked, plot, k, threads=common.threads)
-        common.say(f"{plot}: {drawn:,} words")
 
 
 def _as_trained(word: str, known: WordVectors) -> str:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fastseq.vectors.base import VectorModel
 
 F = TypeVar("F", bound=Callable[..., Any])
+Option = Callable[[Any], Any]
 
 DEFAULT_VECTORS = ".fastseq/vectors"
 FILE = click.Path(path_type=Path)
@@ -89,14 +90,69 @@ RUN = (
 )
 
 
-def vectors_options(*own: Callable[[Any], Any], epochs: int) -> Callable[[F], F]:
+def window_options(*, power: float, sample: float, rate: float | None) -> tuple[Option, ...]:
+    """The options of models that learn from windows; a `rate` of None is the architecture's own."""
+    told = "At the beginning."
+    return (
+        click.option(
+            "--architecture",
+            type=click.Choice(["skipgram", "cbow"]),
+            default="skipgram",
+            show_default=True,
+            help="Each word of the context against the word, or their mean.",
+        ),
+        click.option(
+            "--loss",
+            type=click.Choice(["negative", "hierarchical"]),
+            default="negative",
+            show_default=True,
+            help="Negative sampling, or hierarchical softmax.",
+        ),
+        click.option(
+            "--window", type=int, default=5, show_default=True, help="Words on each side, at most."
+        ),
+        click.option(
+            "--negatives", type=int, default=5, show_default=True, help="Drawn for every word."
+        ),
+        click.option(
+            "--power",
+            type=float,
+            default=power,
+            show_default=True,
+            help="Of counts, to draw negatives by.",
+        ),
+        click.option(
+            "--sample",
+            type=float,
+            default=sample,
+            show_default=True,
+            help="Thin out words of a larger share of the text; 0 for none.",
+        ),
+        click.option(
+            "--learning-rate",
+            type=float,
+            default=rate,
+            show_default=rate is not None,
+            help=told if rate else f"{told}  [default: 0.025, with cbow 0.05]",
+        ),
+        click.option(
+            "--last-rate",
+            type=float,
+            default=1e-4,
+            show_default=True,
+            help="Learning rate at the end.",
+        ),
+    )
+
+
+def vectors_options(*own: Option, epochs: int) -> Callable[[F], F]:
     """Add the options that all models of word vectors have, and a model's own among them."""
     passes = click.option(
         "--epochs", type=int, default=epochs, show_default=True, help="Passes over CORPUS."
     )
 
     def decorate(function: F) -> F:
-        options: tuple[Callable[[Any], Any], ...] = (*PLACES, *WORDS, *own, passes, *RUN)
+        options: tuple[Option, ...] = (*PLACES, *WORDS, *own, passes, *RUN)
         found: Any = analyzer_options(common_options(function))
         for option in reversed(options):
             found = option(found)

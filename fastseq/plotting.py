@@ -5,6 +5,7 @@ A figure is the same file whenever it is drawn from the same numbers with the sa
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,13 @@ DOTS = 150  # of a PNG, an inch
 # Okabe and Ito (2008): told apart by the colour-blind too
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINES = ("-", "--", "-.", ":")
+
+# fonts with the letters that matplotlib's own lacks, where one of them is installed
+WIDE = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei",
+    "Droid Sans Fallback", "Microsoft YaHei", "SimHei", "PingFang SC", "Hiragino Sans GB",
+    "Arial Unicode MS", "Noto Emoji",
+)  # fmt: skip
 
 STYLE: dict[str, Any] = {
     "font.size": 10.0,
@@ -72,20 +80,26 @@ def check_name(path: str | Path, suffixes: Iterable[str]) -> None:
 
 
 def drawn(path: str | Path, inches: tuple[float, float], draw: Callable[[Figure], None]) -> None:
-    """Make a figure of a size, have it drawn, and write it, whole or not at all.
+    """Make a figure of a size, have it drawn, and write it, whole or not at all. Characters that no
+    font here has are boxes.
 
     Raises FastseqError where the system refuses to write.
     """
     # a figure of its own, without pyplot: nothing of the caller's matplotlib is touched
     from cycler import cycler
-    from matplotlib import style
+    from matplotlib import font_manager, style
     from matplotlib.figure import Figure
 
     suffix = Path(path).suffix.lower()
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    fonts = ["DejaVu Sans", *(name for name in WIDE if name in installed)]
+    settings = {**STYLE, "font.family": fonts, "axes.prop_cycle": cycler(color=COLOURS)}
     with (
-        style.context(["default", {**STYLE, "axes.prop_cycle": cycler(color=COLOURS)}]),
+        warnings.catch_warnings(),
+        style.context(["default", settings]),
         written_whole(path) as temporary,
     ):
+        warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from", UserWarning)
         figure = Figure(figsize=inches, layout="constrained")
         draw(figure)
         figure.savefig(temporary, format=suffix[1:], dpi=DOTS, metadata=FORMATS[suffix])

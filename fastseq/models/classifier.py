@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from fastseq.errors import DataError
+from fastseq.models.classifying import TextClassifier
 from fastseq.models.data.batches import Batch
-from fastseq.models.data.examples import Encoder, ReadReport
+from fastseq.models.data.examples import Encoder, Examples, ReadReport
 from fastseq.models.data.vocabulary import Vocabulary
 from fastseq.models.labelling import LabellingModel
 from fastseq.models.metrics import Confusion
@@ -34,8 +34,7 @@ from fastseq.threads import Team
 from fastseq.types import Float32, Int32, Int64
 
 if TYPE_CHECKING:
-    from fastseq.store.examples import RowBatch
-    from fastseq.store.predictions import Predictions
+    from fastseq.store.examples import RowBatch, RowReader
 
 
 class ClassifierNetwork(ScoringNetwork):
@@ -112,7 +111,7 @@ class ClassifierNetwork(ScoringNetwork):
 LearnedClassifier = LearnedScores[ClassifierNetwork]
 
 
-class SequenceClassifier(LabellingModel[ClassifierNetwork]):
+class SequenceClassifier(LabellingModel[ClassifierNetwork], TextClassifier):
     """Gives each text one of the labels it learned.
 
     Parameters
@@ -132,9 +131,9 @@ class SequenceClassifier(LabellingModel[ClassifierNetwork]):
     """
 
     kind: ClassVar[str] = "classifier"
-    estimator_type: ClassVar[str | None] = "classifier"
-    inputs: ClassVar[str] = "text"
-    columns: ClassVar[Mapping[str, str]] = {"text_column": "text", "label_column": "label"}
+    estimator_type: ClassVar[str | None] = TextClassifier.estimator_type
+    inputs: ClassVar[str] = TextClassifier.inputs
+    columns: ClassVar[Mapping[str, str]] = TextClassifier.columns
     supervised: ClassVar[bool] = True
     measures: ClassVar[Mapping[str, bool]] = {"accuracy": True, "loss": False}
 
@@ -186,87 +185,11 @@ class SequenceClassifier(LabellingModel[ClassifierNetwork]):
     # ---- what was learned
 
     @property
-    def classes_(self) -> npt.NDArray[Any]:
-        """array[K], the labels in ascending order, of their own type."""
-        labels = self.learned.labels
-        return np.array(labels.values, None if labels.type == "string" else labels.type)
-
-    @property
     def vocabulary_(self) -> Vocabulary:
         """The units that are known."""
         return self.learned.encoder.vocabulary
 
     # ---- using
-
-    def predict(self, examples: Any, *, text_column: str | Sequence[str] | None = None) -> Any:
-        """array[D], the label of each text, of the labels' own type.
-
-        Raises DataError for data that cannot be read.
-        """
-        return self.classes_[np.argmax(self.predict_proba(examples, text_column=text_column), 1)]
-
-    def predict_proba(
-        self, examples: Any, *, text_column: str | Sequence[str] | None = None
-    ) -> Float32:
-        """float32[D, K], the probability of each of `classes_` for each text."""
-        learned = self.learned
-        columns = self._named_columns(text_column=text_column)
-        reader = self._open(examples, None, columns, fields=learned.fields, targets=False)
-        report = learned.reports["data"] = ReadReport()
-        parts = [np.zeros((0, len(learned.labels)), np.float32)]
-        for _, examples_ in encoded(learned.encoder, reader, report):
-            parts.append(self._probabilities(examples_))
-        return np.concatenate(parts)
-
-    def predict_batches(
-        self,
-        data: Any,
-        *,
-        keep: str | Sequence[str] = (),
-        text_column: str | Sequence[str] | None = None,
-        id_column: str | None = None,
-        probabilities: bool = False,
-    ) -> Predictions:
-        """`id`, the columns to keep, `prediction` and its `probability` of every row: Arrow tables,
-        each made when it is asked for.
-
-        Parameters
-        ----------
-        probabilities : whether a column `probabilities` has those of all of `classes_`
-
-        Raises DataError for data that cannot be read, SettingsError for a column to keep that has
-        the name of a predicted one.
-        """
-        from fastseq.store.predictions import Predictions
-
-        learned = self.learned
-        reader = self._open(
-            data,
-            None,
-            self._named_columns(text_column=text_column),
-            fields=learned.fields,
-            targets=False,
-            outputs=True,
-            keep=keep,
-            id=id_column,
-        )
-        report = learned.reports["data"] = ReadReport()
-        labels = learned.labels
-        outputs = {"prediction": labels.type, "probability": "float"}
-        if probabilities:
-            outputs["probabilities"] = "list<float>"
-
-        def found() -> Iterator[tuple[RowBatch, dict[str, Any]]]:
-            for rows, examples in encoded(learned.encoder, reader, report):
-                shares = self._probabilities(examples)
-                best = np.argmax(shares, 1)
-                columns: dict[str, Any] = {
-                    "prediction": labels.decode(best),
-                    "probability": shares[np.arange(len(best)), best],
-                }
-                yield rows, columns | ({"probabilities": shares} if probabilities else {})
-
-        return Predictions(reader, outputs, found())
 
     def evaluate(
         self,
@@ -289,7 +212,7 @@ class SequenceClassifier(LabellingModel[ClassifierNetwork]):
         network, count = learned.network, len(learned.labels)
         cells = np.zeros((count + 1) * count, np.int64)  # the last row: unseen labels
         losses = weights = 0.0
-        for _, part in encoded(learned.encoder, reader, report):
+        for _, part in self._encoded(reader, report):
             for batch, scores in scored(network, part):
                 assert batch.targets is not None
                 expected = np.where(batch.targets < 0, count, batch.targets)
@@ -309,16 +232,17 @@ class SequenceClassifier(LabellingModel[ClassifierNetwork]):
             "loss": losses / weights if weights else 0.0,
         }
 
-    def score(self, examples: Any, y: Any = None) -> float:
-        """The accuracy. Raises as `evaluate`."""
-        return self.evaluate(examples, y)["accuracy"]
+    def _encoded(
+        self, reader: RowReader, report: ReadReport
+    ) -> Iterator[tuple[RowBatch, Examples]]:
+        return encoded(self.learned.encoder, reader, report)
 
-    def _probabilities(self, examples: Any) -> Float32:
+    def _probabilities(self, texts: Examples) -> Float32:
         """float32[D, K] of examples whose rows are 0 to D - 1."""
         network = self.learned.network
-        out = np.empty((len(examples), network.output.outputs), np.float32)
-        for batch, scores in scored(network, examples):
-            out[examples.rows[batch.rows]] = softmax(scores, network.team)
+        out = np.empty((len(texts), network.output.outputs), np.float32)
+        for batch, scores in scored(network, texts):
+            out[texts.rows[batch.rows]] = softmax(scores, network.team)
         return out
 
     # ---- making

@@ -6,31 +6,32 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from fastseq.errors import DataError, NotFittedError
 from fastseq.manners import Manners
+from fastseq.models.classifying import TextClassifier
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.data.ragged import offsets_of
 from fastseq.models.fasttext_measures import THRESHOLD, Tally
 from fastseq.models.fasttext_network import History, Learned
 from fastseq.models.fasttext_rows import SEVERAL, encoded, joined_labels, numbered
-from fastseq.models.predicting import RowPredictor
 from fastseq.settings import real
-from fastseq.types import Float32, Int32, Int64
+from fastseq.types import Float32, Int32, Int64, Tokens
 
 if TYPE_CHECKING:
     from fastseq.store.examples import RowBatch, RowReader
     from fastseq.store.fields import Fields
-    from fastseq.store.predictions import Predictions
 
 
-class FastTextPredictor(Manners, RowPredictor):
-    """A fitted classifier, as FastTextClassifier documents it."""
+class FastTextPredictor(Manners, TextClassifier):
+    """A fitted classifier, as FastTextClassifier documents it.
 
-    estimator_type: ClassVar[str | None] = "classifier"
-    inputs: ClassVar[str] = "text"
-    columns: ClassVar[Mapping[str, str]] = {"text_column": "text", "label_column": "label"}
+    A text of unknown words alone, as an empty one, is told what the end of a line by itself is.
+    With the losses "negative" and "ova" each label's probability is by itself: those of a text do
+    not add up to 1.
+    """
+
+    estimator_type: ClassVar[str | None] = TextClassifier.estimator_type
 
     _learned: Learned | None = None
 
@@ -42,12 +43,6 @@ class FastTextPredictor(Manners, RowPredictor):
         if self._learned is None:
             raise NotFittedError(f"this {type(self).__name__} is not fitted: call fit first")
         return self._learned
-
-    @property
-    def classes_(self) -> npt.NDArray[Any]:
-        """array[K], the labels in ascending order, of their own type."""
-        labels = self.learned.labels
-        return np.array(labels.values, None if labels.type == "string" else labels.type)
 
     @property
     def history_(self) -> History:
@@ -71,14 +66,6 @@ class FastTextPredictor(Manners, RowPredictor):
 
     # ---- using
 
-    def predict(self, examples: Any, *, text_column: str | Sequence[str] | None = None) -> Any:
-        """array[D], the likeliest label of each text, of the labels' own type.
-
-        A text of unknown words alone, as an empty one, gets the label that the end of a line by
-        itself is told. Raises DataError for data that cannot be read.
-        """
-        return self.classes_[np.argmax(self.predict_proba(examples, text_column=text_column), 1)]
-
     def predict_several(
         self,
         examples: Any,
@@ -95,65 +82,6 @@ class FastTextPredictor(Manners, RowPredictor):
             [values[k] for k in np.argsort(-row, kind="stable").tolist() if row[k] >= threshold]
             for row in shares
         ]
-
-    def predict_proba(
-        self, examples: Any, *, text_column: str | Sequence[str] | None = None
-    ) -> Float32:
-        """float32[D, K], the probability of each of `classes_` for each text. With the losses
-        "negative" and "ova" each label's is by itself: they do not add up to 1."""
-        learned = self.learned
-        columns = self._named_columns(text_column=text_column)
-        reader = self._open(examples, None, columns, fields=learned.fields, targets=False)
-        report = learned.reports["data"] = ReadReport()
-        parts = [np.zeros((0, len(learned.labels)), np.float32)]
-        for _, rows in encoded(learned.encoder, reader, report):
-            parts.append(learned.probabilities(rows))
-        return np.concatenate(parts)
-
-    def predict_batches(
-        self,
-        data: Any,
-        *,
-        keep: str | Sequence[str] = (),
-        text_column: str | Sequence[str] | None = None,
-        id_column: str | None = None,
-        probabilities: bool = False,
-    ) -> Predictions:
-        """`id`, the columns to keep, `prediction` and its `probability` of every row: Arrow tables,
-        each made when it is asked for.
-
-        Parameters
-        ----------
-        probabilities : whether a column `probabilities` has those of all of `classes_`
-
-        Raises DataError for data that cannot be read, SettingsError for a column to keep that has
-        the name of a predicted one.
-        """
-        from fastseq.store.predictions import Predictions
-
-        learned = self.learned
-        named = self._named_columns(text_column=text_column)
-        reader = self._open(
-            data, None, named, fields=learned.fields, targets=False, outputs=True, keep=keep,
-            id=id_column,
-        )  # fmt: skip
-        report = learned.reports["data"] = ReadReport()
-        labels = learned.labels
-        outputs = {"prediction": labels.type, "probability": "float"}
-        if probabilities:
-            outputs["probabilities"] = "list<float>"
-
-        def found() -> Iterator[tuple[RowBatch, dict[str, Any]]]:
-            for batch, rows in encoded(learned.encoder, reader, report):
-                shares = learned.probabilities(rows)
-                best = np.argmax(shares, 1)
-                columns: dict[str, Any] = {
-                    "prediction": labels.decode(best),
-                    "probability": shares[np.arange(len(best)), best],
-                }
-                yield batch, columns | ({"probabilities": shares} if probabilities else {})
-
-        return Predictions(reader, outputs, found())
 
     def evaluate(
         self,
@@ -179,7 +107,7 @@ class FastTextPredictor(Manners, RowPredictor):
         reader = self._open(examples, joined, named, fields=learned.fields)
         report = learned.reports["data"] = ReadReport()
         tally = Tally(learned)
-        for batch, rows in encoded(learned.encoder, reader, report):
+        for batch, rows in self._encoded(reader, report):
             tally.add(learned.probabilities(rows), *self._codes(learned, batch, report))
         if not tally.told:
             what = "every label is unseen in training" if tally.texts else "there are no rows"
@@ -189,11 +117,13 @@ class FastTextPredictor(Manners, RowPredictor):
         measures, self.confusion_ = tally.single(self.classes_, report)
         return measures
 
-    def score(self, examples: Any, y: Any = None) -> float:
-        """The accuracy. Raises as `evaluate`."""
-        return self.evaluate(examples, y)["accuracy"]
-
     # ---- reading
+
+    def _encoded(self, reader: RowReader, report: ReadReport) -> Iterator[tuple[RowBatch, Tokens]]:
+        return encoded(self.learned.encoder, reader, report)
+
+    def _probabilities(self, texts: Tokens) -> Float32:
+        return self.learned.probabilities(texts)
 
     def _joined(self, y: Any, several: str | None) -> Any:
         """Labels beside texts to measure, as those of training came."""

@@ -18,24 +18,19 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import SettingsError
-from fastseq.kernels.arrays import aligned_zeros
 from fastseq.kernels.fasttext import train_fasttext, work_size
-from fastseq.kernels.simd.width import LANES
-from fastseq.kernels.windows import LISTS, room_for
-from fastseq.settings import fraction, one_of, real, whole
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.subwords import Subwords
-from fastseq.types import Float32, Float64, Int32, Int64
-from fastseq.vectors.base import Start, VectorModel
-from fastseq.vectors.chances import alias_table, huffman_tree, keep_chances, no_tree
+from fastseq.types import Int32
+from fastseq.vectors.base import Start
 from fastseq.vectors.pieces import ARRAY, BUCKETS, SubwordVectors
 from fastseq.vectors.sentences import Sentences
-from fastseq.vectors.word2vec import ARCHITECTURES, LOSSES
+from fastseq.vectors.windowed import WindowModel, WindowObjective
 
 OWN = "own"  # array of the words' own vectors, while training
 
 
-class FastText(VectorModel):
+class FastText(WindowModel):
     """Vectors of words that are near each other where the words occur in like surroundings, or are
     written alike; words never seen, misspelt ones among them, have vectors too.
 
@@ -71,16 +66,11 @@ class FastText(VectorModel):
     """
 
     kind: ClassVar[str] = "fasttext"
+    most_window: ClassVar[int] = 1 << 12  # each place of it has two rows of working memory
 
-    architecture: str
-    loss: str
     low: int
     high: int
     buckets: int
-    window: int
-    negatives: int
-    power: float
-    sample: float
     learning_rate: float
 
     def __init__(
@@ -111,13 +101,8 @@ class FastText(VectorModel):
         self._store(locals())
 
     def _check_kind(self) -> None:
-        one_of("architecture", self.architecture, ARCHITECTURES)
-        one_of("loss", self.loss, LOSSES)
+        super()._check_kind()
         Subwords(self.low, self.high, self.buckets)
-        whole("window", self.window, 1, 1 << 12)
-        whole("negatives", self.negatives, 1, 1 << 10)
-        real("power", self.power, lambda p: 0 <= p <= 4, "0 to 4")
-        fraction("sample", self.sample)
 
     @property
     def first_rate(self) -> float:
@@ -134,18 +119,16 @@ class FastText(VectorModel):
         return SubwordVectors(grams, arrays[ARRAY], arrays[BUCKETS])
 
 
-class FastTextObjective:
-    """What a training of FastText learns, float32[·, W] with W in whole registers: vectors of the
-    words themselves ("own"), of the buckets of n-grams in use ("subwords"; those that most of the
-    text uses first, so that they lie together) and of what is predicted ("output": words, or inner
-    nodes of a tree)."""
+class FastTextObjective(WindowObjective):
+    """What a training of FastText learns: vectors of the words themselves ("own"), of the buckets
+    of n-grams in use ("subwords"; those that most of the text uses first, so that they lie
+    together) and of what is predicted ("output")."""
 
     def __init__(self, model: FastText, sentences: Sentences, parts: int) -> None:
-        V, d = len(sentences.words), model.dimensions
-        self._model = model
+        super().__init__(model, sentences, parts)
         self._words = sentences.words
-        width = -(-d // LANES) * LANES
-        grams = Subwords(model.low, model.high, model.buckets).ids(sentences.words)
+        self._subwords = Subwords(model.low, model.high, model.buckets)
+        grams = self._subwords.ids(sentences.words)
         uses = np.repeat(np.maximum(sentences.counts, 1), np.diff(grams.offsets))
         buckets, rows = np.unique(grams.values, return_inverse=True)
         order = np.argsort(-np.bincount(rows, uses, len(buckets)), kind="stable")
@@ -154,41 +137,26 @@ class FastTextObjective:
         self._buckets: Int32 = buckets[order].astype(np.int32)
         self._grams: Int32 = rank[rows]
         self._gram_ends = grams.offsets
-        self.arrays: dict[str, Float32] = {
-            name: aligned_zeros(n * width).reshape(n, width)
-            for name, n in ((OWN, V), (ARRAY, len(buckets)), ("output", V))
-        }
-        rng = np.random.default_rng(model.seed)
-        for name in (OWN, ARRAY):
-            draw = rng.random((len(self.arrays[name]), d), np.float32)
-            self.arrays[name][:, :d] = (draw * 2 - 1) / np.float32(d)
-        self._keep = keep_chances(sentences.counts, model.sample)
-        self._alias = alias_table(sentences.counts, model.power)
-        tree = huffman_tree(sentences.counts) if model.loss == "hierarchical" else no_tree()
-        self._tree = tree
-        self._room = room_for(max(model.negatives + 1, tree.longest))
-        self._spaces = [self._space(width) for _ in range(parts)]
-        self._kept: list[Int32] = [np.empty(0, np.int32) for _ in range(parts)]
-
-    def _space(self, width: int) -> tuple[Float32, Int64]:
-        work = aligned_zeros(work_size(self._room, width, self._model.window))
-        return work, np.zeros((LISTS, self._room), np.int64)
+        rng, d = np.random.default_rng(model.seed), model.dimensions
+        for name, count in ((OWN, len(sentences.words)), (ARRAY, len(buckets))):
+            table = self.arrays[name] = self._rows(count)
+            table[:, :d] = (rng.random((count, d), np.float32) * 2 - 1) / np.float32(d)
 
     def learned(self) -> dict[str, npt.NDArray[Any]]:
         """As Learner has it: "vectors", "subwords" and their "buckets", and "output" unless that is
         of a tree, which is another one with other counts."""
-        d = self._model.dimensions
+        d = self._settings.dimensions
         arrays: dict[str, npt.NDArray[Any]] = {
             name: np.ascontiguousarray(self.arrays[name][:, :d]) for name in (OWN, ARRAY, "output")
         }
         vectors = arrays.pop(OWN)
-        if self._model.loss == "hierarchical":
+        if self._settings.loss == "hierarchical":
             del arrays["output"]
-        grams = Subwords(self._model.low, self._model.high, self._model.buckets)
-        if not grams.high:
+        if not self._subwords.high:
             del arrays[ARRAY]
             return {"vectors": vectors, **arrays}
-        sums, many = SubwordVectors(grams, arrays[ARRAY], self._buckets).sums_of(self._words)
+        grams = SubwordVectors(self._subwords, arrays[ARRAY], self._buckets)
+        sums, many = grams.sums_of(self._words)
         vectors += sums
         vectors /= (many + 1).astype(np.float32)[:, None]
         return {"vectors": vectors, BUCKETS: self._buckets, **arrays}
@@ -199,10 +167,8 @@ class FastTextObjective:
 
         Raises SettingsError where the vectors to go on from have other n-grams.
         """
-        model = self._model
         V, d = start.arrays["vectors"].shape
-        grams = Subwords(model.low, model.high, model.buckets)
-        table = self.arrays[ARRAY]
+        grams, table = self._subwords, self.arrays[ARRAY]
         if start.pieces is not None:
             if start.pieces.grams != grams:
                 raise SettingsError(
@@ -220,33 +186,14 @@ class FastTextObjective:
         vectors = start.arrays["vectors"] * (many[:V] + 1).astype(np.float32)[:, None]
         self.arrays[OWN][:V, :d] = vectors - sums[:V]
         output = start.arrays.get("output")
-        if output is not None and output.shape == (V, d) and model.loss == "negative":
+        if output is not None and output.shape == (V, d) and self._settings.loss == "negative":
             self.arrays["output"][:V, :d] = output
 
-    def learn(
-        self, part: int, tokens: Int32, ends: Int64, rates: tuple[float, float], seed: int,
-        seen: Float64,
-    ) -> None:  # fmt: skip
-        """As Objective has it."""
-        self._run(part, tokens, ends, rates, seed, seen, 64)
+    def _work_size(self, room: int) -> int:
+        return work_size(room, self._width, self._settings.window)
 
-    def measure(self, tokens: Int32, ends: Int64, seed: int) -> float | None:
-        """The mean loss of a pair; nothing moves, the learning rate being zero."""
-        seen = np.zeros(4)
-        self._run(0, tokens, ends, (0.0, 0.0), seed, seen, 1)
-        return float(seen[2] / seen[3]) if seen[3] else None
-
-    def _run(
-        self, part: int, tokens: Int32, ends: Int64, rates: tuple[float, float], seed: int,
-        seen: Float64, loss_every: int,
-    ) -> None:  # fmt: skip
-        longest = int(np.diff(ends, prepend=0).max(initial=0))
-        if longest > len(self._kept[part]):
-            self._kept[part] = np.empty(longest, np.int32)
-        model, tree = self._model, self._tree
+    def _train(self, *given: Any) -> None:
+        arrays = self.arrays
         train_fasttext(
-            self.arrays[OWN], self.arrays[ARRAY], self.arrays["output"], self._grams,
-            self._gram_ends, tokens, ends, self._keep, self._alias, tree.paths, tree.nodes,
-            tree.codes, model.window, model.negatives, model.architecture == "cbow", *rates,
-            np.array([seed], np.uint64), self._kept[part], *self._spaces[part], seen, loss_every,
-        )  # fmt: skip
+            arrays[OWN], arrays[ARRAY], arrays["output"], self._grams, self._gram_ends, *given
+        )

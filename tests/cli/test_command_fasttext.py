@@ -14,7 +14,7 @@ from fastseq import FastText, WordVectors
 from tests.cli.test_command_vectors import lines
 
 Run = Callable[..., Any]
-OPTIONS = ("--dimensions", 8, "--epochs", 4, "--sample", 0, "--threads", 1, "--buckets", 1000)
+OPTIONS = ("--dimensions", 8, "--epochs", 10, "--sample", 0, "--threads", 1, "--buckets", 1000)
 
 
 @pytest.fixture
