@@ -101,7 +101,7 @@ class Word2VecObjective(WindowObjective):
         V, d = len(sentences.words), model.dimensions
         vectors = self.arrays["vectors"] = self._rows(V)
         draw = np.random.default_rng(model.seed).random((V, d), np.float32)
-        vectors[:, :d] = (draw - np.float32(0.5)) / np.float32(d)
+        vectors[:, :d] = (draw * 2 - 1) / np.float32(d)
 
     def learned(self) -> dict[str, npt.NDArray[Any]]:
         """As Learner has it: "vectors", and "output" unless that is of a tree, which is another one
