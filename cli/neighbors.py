@@ -69,8 +69,8 @@ def command(
 
         drawn = word_map(known, asked, plot, k, threads=common.threads)
         common.say(f"{plot}: {drawn:,} words")
-    for query in (query for query, near in zip(asked, found, strict=True) if not near):
-        common.say(f"{query}: its vector is zero, nothing is near to it")
+    for query in dict.fromkeys(q for q, near in zip(asked, found, strict=True) if not near):
+        common.say(f"{query}: nothing is near to it")
     if form in ("json", "jsonl"):
         named = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
         write_json(named) if form == "json" else write_jsonl(named)

@@ -1,6 +1,7 @@
 """How pictures are drawn: with matplotlib, which is an extra, in one style.
 
-A figure is the same file whenever it is drawn from the same numbers with the same matplotlib.
+A figure is the same file whenever it is drawn from the same numbers with the same matplotlib and
+fonts.
 """
 
 from __future__ import annotations
@@ -99,7 +100,8 @@ def drawn(path: str | Path, inches: tuple[float, float], draw: Callable[[Figure]
         style.context(["default", settings]),
         written_whole(path) as temporary,
     ):
-        warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from", UserWarning)
+        for message in (r"Glyph \d+ .*missing from", r"Matplotlib currently does not support"):
+            warnings.filterwarnings("ignore", message, UserWarning)
         figure = Figure(figsize=inches, layout="constrained")
         draw(figure)
         figure.savefig(temporary, format=suffix[1:], dpi=DOTS, metadata=FORMATS[suffix])

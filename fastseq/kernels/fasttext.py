@@ -8,10 +8,10 @@ them when it has left, so that each place of a sentence reads and writes its row
 every window that it falls in. In between its vector moves with what it learns: only another
 occurrence of its n-grams sees them late.
 
-Skip-gram trains every word of the context against the word's targets. The authors' program has it
-the other way round, which over all windows makes the same pairs; but then a word's negatives are
-shared by one row, and for what a word's vector saves it reads and writes six times the targets'
-rows (bench/RESULTS.md).
+Skip-gram trains every word of the context against the word's targets. The authors' program predicts
+the context from the word, which over all windows makes the same pairs; but then every word needs
+negatives for each of its context, five times as many rows of targets to read and write, and was 2.8
+times slower (bench/RESULTS.md).
 """
 
 from __future__ import annotations

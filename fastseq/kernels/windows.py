@@ -110,7 +110,7 @@ def has_row(lists, rows, start):
 
 @helper
 def learn_rows(array, rows, targets, W, rate, measured, work, lists, seen):
-    """The rows of a flat array that were taken, and the targets, from each other."""
+    """The rows of a flat array that were taken, none twice, and the targets, from each other."""
     room = lists.shape[1]
     h, o, f = address(lists, _ROWS * room), address(lists, _TARGETS * room), address(work, room)
     dots(rows, targets, f, h, o, W // LANES)

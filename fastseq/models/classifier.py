@@ -212,7 +212,7 @@ class SequenceClassifier(LabellingModel[ClassifierNetwork], TextClassifier):
         network, count = learned.network, len(learned.labels)
         cells = np.zeros((count + 1) * count, np.int64)  # the last row: unseen labels
         losses = weights = 0.0
-        for _, part in self._encoded(reader, report):
+        for _, part in self._encoded(learned, reader, report):
             for batch, scores in scored(network, part):
                 assert batch.targets is not None
                 expected = np.where(batch.targets < 0, count, batch.targets)
@@ -233,13 +233,13 @@ class SequenceClassifier(LabellingModel[ClassifierNetwork], TextClassifier):
         }
 
     def _encoded(
-        self, reader: RowReader, report: ReadReport
+        self, learned: LearnedClassifier, reader: RowReader, report: ReadReport
     ) -> Iterator[tuple[RowBatch, Examples]]:
-        return encoded(self.learned.encoder, reader, report)
+        return encoded(learned.encoder, reader, report)
 
-    def _probabilities(self, texts: Examples) -> Float32:
+    def _probabilities(self, learned: LearnedClassifier, texts: Examples) -> Float32:
         """float32[D, K] of examples whose rows are 0 to D - 1."""
-        network = self.learned.network
+        network = learned.network
         out = np.empty((len(texts), network.output.outputs), np.float32)
         for batch, scores in scored(network, texts):
             out[texts.rows[batch.rows]] = softmax(scores, network.team)

@@ -42,12 +42,14 @@ class TextClassifier(RowPredictor):
         """The columns that were named, by what `_open` calls them."""
 
     @abstractmethod
-    def _encoded(self, reader: RowReader, report: ReadReport) -> Iterator[tuple[RowBatch, Any]]:
+    def _encoded(
+        self, learned: Any, reader: RowReader, report: ReadReport
+    ) -> Iterator[tuple[RowBatch, Any]]:
         """Each batch of rows and its texts as the model takes them; what was met is added to
         `report`."""
 
     @abstractmethod
-    def _probabilities(self, texts: Any) -> Float32:
+    def _probabilities(self, learned: Any, texts: Any) -> Float32:
         """float32[D, K], of texts as `_encoded` gives them."""
 
     @abstractmethod
@@ -78,8 +80,8 @@ class TextClassifier(RowPredictor):
         reader = self._open(examples, None, columns, fields=learned.fields, targets=False)
         report = learned.reports["data"] = ReadReport()
         parts = [np.zeros((0, len(learned.labels)), np.float32)]
-        for _, texts in self._encoded(reader, report):
-            parts.append(self._probabilities(texts))
+        for _, texts in self._encoded(learned, reader, report):
+            parts.append(self._probabilities(learned, texts))
         return np.concatenate(parts)
 
     def predict_batches(
@@ -116,8 +118,8 @@ class TextClassifier(RowPredictor):
             outputs["probabilities"] = "list<float>"
 
         def found() -> Iterator[tuple[RowBatch, dict[str, Any]]]:
-            for rows, texts in self._encoded(reader, report):
-                shares = self._probabilities(texts)
+            for rows, texts in self._encoded(learned, reader, report):
+                shares = self._probabilities(learned, texts)
                 best = np.argmax(shares, 1)
                 told: dict[str, Any] = {
                     "prediction": labels.decode(best),

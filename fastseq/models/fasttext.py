@@ -53,6 +53,10 @@ RUN = frozenset({"threads", "memory"})  # settings of a run, not of what is lear
 class FastTextClassifier(FastTextPredictor):
     """Gives each text one of the labels it learned, or several.
 
+    A text of unknown words alone, as an empty one, is told what the end of a line by itself is.
+    With the losses "negative" and "ova" each label's probability is by itself: those of a text do
+    not add up to 1.
+
     Parameters
     ----------
     dimensions : of a row; with `vectors` theirs

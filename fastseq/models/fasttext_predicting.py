@@ -24,12 +24,7 @@ if TYPE_CHECKING:
 
 
 class FastTextPredictor(Manners, TextClassifier):
-    """A fitted classifier, as FastTextClassifier documents it.
-
-    A text of unknown words alone, as an empty one, is told what the end of a line by itself is.
-    With the losses "negative" and "ova" each label's probability is by itself: those of a text do
-    not add up to 1.
-    """
+    """A fitted classifier, as FastTextClassifier documents it."""
 
     estimator_type: ClassVar[str | None] = TextClassifier.estimator_type
 
@@ -107,7 +102,7 @@ class FastTextPredictor(Manners, TextClassifier):
         reader = self._open(examples, joined, named, fields=learned.fields)
         report = learned.reports["data"] = ReadReport()
         tally = Tally(learned)
-        for batch, rows in self._encoded(reader, report):
+        for batch, rows in self._encoded(learned, reader, report):
             tally.add(learned.probabilities(rows), *self._codes(learned, batch, report))
         if not tally.told:
             what = "every label is unseen in training" if tally.texts else "there are no rows"
@@ -119,11 +114,13 @@ class FastTextPredictor(Manners, TextClassifier):
 
     # ---- reading
 
-    def _encoded(self, reader: RowReader, report: ReadReport) -> Iterator[tuple[RowBatch, Tokens]]:
-        return encoded(self.learned.encoder, reader, report)
+    def _encoded(
+        self, learned: Learned, reader: RowReader, report: ReadReport
+    ) -> Iterator[tuple[RowBatch, Tokens]]:
+        return encoded(learned.encoder, reader, report)
 
-    def _probabilities(self, texts: Tokens) -> Float32:
-        return self.learned.probabilities(texts)
+    def _probabilities(self, learned: Learned, texts: Tokens) -> Float32:
+        return learned.probabilities(texts)
 
     def _joined(self, y: Any, several: str | None) -> Any:
         """Labels beside texts to measure, as those of training came."""

@@ -1,5 +1,5 @@
-"""What the counts of a vocabulary make of training: which occurrences are kept, which words are
-drawn as negatives, by which inner nodes each is found."""
+"""The counts of a vocabulary, and what they make of training: which occurrences are kept, which
+words are drawn as negatives, by which inner nodes each is found."""
 
 from __future__ import annotations
 
@@ -9,12 +9,21 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.kernels.chances import build_tree, fill_alias, walk_tree
-from fastseq.types import Float32, Int64
+from fastseq.types import Float32, Int32, Int64
 
 UInt32 = npt.NDArray[np.uint32]
 UInt64 = npt.NDArray[np.uint64]
 
 ALWAYS = np.uint32(0xFFFFFFFF)
+_PIECE = 1 << 22  # ids counted at a time: NumPy takes them as 64 bits each
+
+
+def occurrences(ids: Int32, words: int) -> Int64:
+    """int64[words]: how often each id occurs."""
+    counts = np.zeros(words, np.int64)
+    for start in range(0, len(ids), _PIECE):
+        counts += np.bincount(ids[start : start + _PIECE], minlength=words)
+    return counts
 
 
 def keep_chances(counts: Int64, sample: float) -> UInt32:

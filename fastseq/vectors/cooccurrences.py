@@ -26,6 +26,7 @@ from fastseq.kernels.cooccurrences import (
 from fastseq.store.spool import MEMORY, Spool
 from fastseq.threads import in_order
 from fastseq.types import Float32, Float64, Int32, Int64, UInt64
+from fastseq.vectors.chances import occurrences
 
 WINDOW = 1 << WINDOW_BITS  # windows are smaller than this
 LEAST = 1 << 18  # places gathered at a time, however small the memory: each time reads the text
@@ -90,7 +91,7 @@ def count_cooccurrences(
     weights = np.ones(window + 1)
     if weighted:
         weights[1:] /= np.arange(1, window + 1)
-    counts = _occurrences(tokens, words)
+    counts = occurrences(tokens, words)
     sides = 2 if symmetric else 1
     room = np.minimum(words - np.arange(words) * symmetric, sides * window * counts)
     columns, values = Spool(np.int32, memory // 4), Spool(np.float32, memory // 4)
@@ -145,13 +146,6 @@ class _Counting:
         )  # fmt: skip
         self._idle.append((sums, marks))
         return sizes, columns[:n].copy(), values[:n].copy()
-
-
-def _occurrences(tokens: Int32, words: int) -> Int64:
-    counts = np.zeros(words, np.int64)
-    for start in range(0, len(tokens), _PIECE):
-        counts += np.bincount(tokens[start : start + _PIECE], minlength=words)
-    return counts
 
 
 def _slices(sizes: Int64, most: int) -> Iterator[tuple[int, int]]:

@@ -6,7 +6,8 @@ character n-grams.
     model.vectors_.neighbors("misspeling", k=5)  # a word never seen
 
 Source: Bojanowski, Grave, Joulin & Mikolov 2017, "Enriching Word Vectors with Subword
-Information". What the paper leaves open is as in its authors' program.
+Information". What the paper leaves open is as in its authors' program, but for
+skip-gram's direction and the negatives that a context shares (kernels/fasttext.py).
 """
 
 from __future__ import annotations
@@ -37,13 +38,12 @@ class FastText(WindowModel):
     Parameters
     ----------
     dimensions : of a vector
-    architecture : "skipgram" (the word against each of its context) or "cbow" (the mean of the
-        context against the word)
+    architecture : "skipgram" (each word of the context against the word) or "cbow" (their mean)
     loss : "negative" (sampling) or "hierarchical" (softmax)
     low, high : the fewest and the most characters of an n-gram; "<" and ">" around the word count
     buckets : that n-grams are hashed into; those that no word falls into take no memory
     window : words on each side at most; the reach of every word is drawn from 1 to it
-    negatives : words drawn for every pair, where the loss is "negative"
+    negatives : words drawn for every word, where the loss is "negative"
     power : negatives are drawn by count ** power
     sample : words more frequent than this share of all are thinned out; 0 to keep all
     min_count : words that occur less often are left out

@@ -26,6 +26,7 @@ from fastseq.text.analyzer import Analyzer
 from fastseq.text.tables import KeyTable
 from fastseq.threads import Team
 from fastseq.types import Float64, Int32, Int64, UInt8, UInt64
+from fastseq.vectors.chances import occurrences
 
 ARRAY = "phrases"  # of a folder of vectors: what to_array gives
 DELIMITER = "_"
@@ -160,13 +161,13 @@ class Phrases(Manners):
         keys, counts, distinct = _counted(
             tokens, ends, connector, lefts.slots, team, parse_size(self.memory), least
         )
-        occurrences = np.bincount(tokens, minlength=len(words))
+        often = occurrences(tokens, len(words))
         lefts_of, rights = (keys >> _LEFT).astype(np.int64), (keys & _WORD).astype(np.int64)
-        single = occurrences > 0
+        single = often > 0
         if len(connector):
             single &= connector == 0
         scores = self._scores(
-            occurrences[_firsts(lefts_of, lefts.keys, len(words))], occurrences[rights], counts,
+            often[_firsts(lefts_of, lefts.keys, len(words))], often[rights], counts,
             int(single.sum()) + distinct, len(tokens),
         )  # fmt: skip
         chosen = np.flatnonzero(scores > self.threshold)

@@ -26,6 +26,7 @@ from fastseq.text.rows import Dictionary
 from fastseq.text.turns import Turns, encode_in_turn
 from fastseq.threads import in_order
 from fastseq.types import Int32, Int64, Texts, Tokens
+from fastseq.vectors.chances import occurrences
 
 if TYPE_CHECKING:
     from fastseq.vectors.phrases import Phrases
@@ -94,7 +95,7 @@ def read_sentences(
     if phrases is not None:
         join = phrases.learn if learn else phrases.join
         joined, tokens = join(words.to_strings(), tokens, ends)
-        words, counts = Texts.from_strings(joined), np.bincount(tokens, minlength=len(joined))
+        words, counts = Texts.from_strings(joined), occurrences(tokens, len(joined))
     kept, mapping = _chosen(words, counts, min_count, most, known, fixed)
     tokens = _renumbered(tokens, ends, mapping)
     if np.diff(ends, prepend=0).max(initial=0) < 2:

@@ -6,7 +6,8 @@
 
 Source: Mikolov, Chen, Corrado & Dean 2013, "Efficient Estimation of Word Representations in Vector
 Space", and Mikolov et al. 2013, "Distributed Representations of Words and Phrases and their
-Compositionality". What the papers leave open is as in their authors' program.
+Compositionality". What the papers leave open is as in their authors' program, but for the first
+vectors, which have twice the spread (bench/RESULTS.md).
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from fastseq import FastText, WordVectors
 from tests.cli.test_command_vectors import lines
 
 Run = Callable[..., Any]
+# of eight words that stand in like surroundings: enough passes that spelling tells them apart
 OPTIONS = ("--dimensions", 8, "--epochs", 10, "--sample", 0, "--threads", 1, "--buckets", 1000)
 
 

@@ -73,6 +73,13 @@ def test_every_word_is_written_once_in_its_colour(tmp_path: Path) -> None:
         assert text.count(f">{name}</text>") == 1, name
 
 
+@pytest.mark.filterwarnings("error")
+def test_characters_without_a_font_are_drawn_without_a_warning(tmp_path: Path) -> None:
+    names = ["\u4f60\u597d", "\U0001f600", "\u0e01\u0915", "plain"]
+    vectors = WordVectors(names, np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32))
+    assert word_map(vectors, names, tmp_path / "words.png", 0) == 4
+
+
 def test_labels_stand_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     figure = Figure(figsize=plots.INCHES, layout="constrained")
     monkeypatch.setattr(plots, "drawn", lambda path, inches, draw: draw(figure))
