@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import json
 import zlib
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self
 
 from fastseq.errors import DeviceError, FormatError, NotFittedError, SettingsError
-from fastseq.manners import Manners, plain
+from fastseq.manners import plain
 from fastseq.models.data.examples import ReadReport
-from fastseq.models.folder import Content, ModelFolder, ModelWriter, read_model, write_model
+from fastseq.models.folder import Content, ModelFolder, ModelWriter, write_model
+from fastseq.models.kept import KeptModel
 from fastseq.models.loop.history import History
 from fastseq.models.loop.progress import Report
 from fastseq.models.loop.trainable import TrainingSettings
@@ -67,7 +67,7 @@ TRAINING = frozenset(
 )
 
 
-class SequenceModel(Manners, ABC, Generic[L]):
+class SequenceModel(KeptModel, Generic[L]):
     """What the sequence models share.
 
     Parameters
@@ -313,17 +313,6 @@ class SequenceModel(Manners, ABC, Generic[L]):
         )
 
     @classmethod
-    def load(cls, path: str | Path, threads: int | None = None, device: str = "auto") -> Self:
-        """What `save`, or `fit` with a path, wrote.
-
-        Raises FormatError for a folder that is damaged, of another version, or of another kind.
-        """
-        folder = read_model(path)
-        if folder.model != cls.kind:
-            raise FormatError(f"{path}: holds a {folder.model}, expected a {cls.kind}")
-        return cls.from_folder(folder, threads, device)
-
-    @classmethod
     def from_folder(cls, folder: ModelFolder, threads: int | None, device: str) -> Self:
         """The model of a folder of its kind that was read; raises as `load`."""
         settings: dict[str, Any] = {**folder.settings, "threads": threads, "device": device}
@@ -342,27 +331,6 @@ class SequenceModel(Manners, ABC, Generic[L]):
         learned.history = folder.history()
         model._learned = learned
         return model
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For pickle and copy: the settings and, where fitted, the files of `save`."""
-        files: dict[str, bytes] = {}
-        if self._learned is not None:
-            with TemporaryDirectory() as place:
-                self.save(place)
-                paths = [path for path in Path(place).rglob("*") if path.is_file()]
-                files = {str(path.relative_to(place)): path.read_bytes() for path in paths}
-        return {"settings": self.get_params(), "files": files}
-
-    def __setstate__(self, state: Mapping[str, Any]) -> None:
-        for name, value in state["settings"].items():
-            setattr(self, name, value)
-        if state["files"]:
-            with TemporaryDirectory() as place:
-                for name, content in state["files"].items():
-                    path = Path(place) / name
-                    path.parent.mkdir(exist_ok=True)
-                    path.write_bytes(content)
-                self._learned = type(self).load(place, self.threads, self.device).learned
 
     def settings(self) -> dict[str, Any]:
         """The settings that are kept with the model, as JSON has them."""

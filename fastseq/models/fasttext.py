@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from fastseq.errors import DataError, DeviceError, FormatError, SettingsError
@@ -35,7 +34,7 @@ from fastseq.models.fasttext_network import (
 )
 from fastseq.models.fasttext_predicting import FastTextPredictor
 from fastseq.models.fasttext_rows import SEVERAL, Ngrams, Words, encoded, joined_labels
-from fastseq.models.folder import ModelFolder, ModelWriter, read_model, write_model
+from fastseq.models.folder import ModelFolder, ModelWriter, write_model
 from fastseq.models.loop.progress import Report
 from fastseq.settings import one_of, parse_size, real, seed_number, thread_count, whole
 from fastseq.text.analyzer import Analyzer
@@ -301,17 +300,6 @@ class FastTextClassifier(FastTextPredictor):
         write_model(path, self.kind, self.settings(), *content_of(learned), overwrite=overwrite)
 
     @classmethod
-    def load(cls, path: str | Path, threads: int | None = None, device: str = "auto") -> Self:
-        """What `save`, or `fit` with a path, wrote.
-
-        Raises FormatError for a folder that is damaged, of another version, or of another kind.
-        """
-        folder = read_model(path)
-        if folder.model != cls.kind:
-            raise FormatError(f"{path}: holds a {folder.model}, expected a {cls.kind}")
-        return cls.from_folder(folder, threads, device)
-
-    @classmethod
     def from_folder(cls, folder: ModelFolder, threads: int | None, device: str) -> Self:
         """The model of a folder of its kind that was read; raises as `load`, and DeviceError for
         a device that is not there."""
@@ -332,27 +320,6 @@ class FastTextClassifier(FastTextPredictor):
                 f"{folder.path}: its settings and statistics make no sense: {error!r}"
             ) from error
         return model
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For pickle and copy: the settings and, where fitted, the files of `save`."""
-        files: dict[str, bytes] = {}
-        if self._learned is not None:
-            with TemporaryDirectory() as place:
-                self.save(place)
-                paths = [path for path in Path(place).rglob("*") if path.is_file()]
-                files = {str(path.relative_to(place)): path.read_bytes() for path in paths}
-        return {"settings": self.get_params(), "files": files}
-
-    def __setstate__(self, state: Mapping[str, Any]) -> None:
-        for name, value in state["settings"].items():
-            setattr(self, name, value)
-        if state["files"]:
-            with TemporaryDirectory() as place:
-                for name, content in state["files"].items():
-                    path = Path(place) / name
-                    path.parent.mkdir(exist_ok=True)
-                    path.write_bytes(content)
-                self._learned = type(self).load(place, self.threads).learned
 
     def settings(self) -> dict[str, Any]:
         """The settings that are kept with the model, as JSON has them."""

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from fastseq.errors import DataError, NotFittedError
-from fastseq.manners import Manners
 from fastseq.models.classifying import TextClassifier
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.data.ragged import offsets_of
 from fastseq.models.fasttext_measures import THRESHOLD, Tally
 from fastseq.models.fasttext_network import History, Learned
 from fastseq.models.fasttext_rows import SEVERAL, encoded, joined_labels, numbered
+from fastseq.models.kept import KeptModel
 from fastseq.settings import real
 from fastseq.types import Float32, Int32, Int64, Tokens
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fastseq.store.fields import Fields
 
 
-class FastTextPredictor(Manners, TextClassifier):
+class FastTextPredictor(KeptModel, TextClassifier):
     """A fitted classifier, as FastTextClassifier documents it."""
 
     estimator_type: ClassVar[str | None] = TextClassifier.estimator_type
