@@ -48,6 +48,9 @@ class Learner(Objective, Protocol):
     def learned(self) -> dict[str, npt.NDArray[Any]]:
         """What there is to keep: "vectors" float32[V, d], and what further training needs."""
 
+    def compile(self) -> None:
+        """Have the kernels compiled, without learning: seconds told are then those of training."""
+
     def go_on(self, start: Start) -> None:
         """Begin with what was learned before: the vectors of the first words, and what else there
         is of use."""
@@ -139,6 +142,7 @@ class VectorModel(Manners, ABC):
             learner = self._objective(sentences, team.threads)
             if begun is not None:
                 learner.go_on(begun)
+            learner.compile()
             state, save = State(), None
             if path is not None:
                 checkpoint = Checkpoint(path, self._identity(sentences, held_out, begun))

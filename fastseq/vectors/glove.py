@@ -194,6 +194,10 @@ class GloVeObjective:
             "vectors": words + contexts, "output": contexts, "words": words, "biases": biases
         }  # fmt: skip
 
+    def compile(self) -> None:
+        """As Learner has it."""
+        self.learn(0, self.tiles, np.empty(0, np.int64), 0.0, 0, np.zeros(2))
+
     def go_on(self, start: Start) -> None:
         """As Learner has it. Of vectors that are not GloVe's, a word's part as word and its part
         as context are the same: half of them where their sum is asked for. Sums of squares begin

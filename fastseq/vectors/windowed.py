@@ -59,6 +59,10 @@ class WindowObjective(ABC):
         self._lists = [np.zeros((LISTS, room), np.int64) for _ in range(parts)]
         self._kept: list[Int32] = [np.empty(0, np.int32) for _ in range(parts)]
 
+    def compile(self) -> None:
+        """As Learner has it."""
+        self.measure(np.empty(0, np.int32), np.empty(0, np.int64), 0)
+
     def _rows(self, count: int) -> Float32:
         """Rows of nothing yet."""
         return aligned_zeros(count * self._width).reshape(count, self._width)
