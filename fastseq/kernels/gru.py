@@ -10,8 +10,9 @@ vectors. Rows are packed as kernels/lstm.py says.
 
 from __future__ import annotations
 
+from fastseq.kernels import formulas
 from fastseq.kernels.inputs import BEFORE, IN_LOOP, PICKED, next_chunk, pick_steps, project_steps
-from fastseq.kernels.jit import jit
+from fastseq.kernels.jit import inline, jit
 from fastseq.kernels.simd.floats import fma, load, load_part, store, store_part
 from fastseq.kernels.simd.gemm import WIDTH, copy_block, panel_vectors
 from fastseq.kernels.simd.tiles import address, tiles, tiles3
@@ -20,6 +21,8 @@ from fastseq.kernels.simd.width import LANES
 
 RECORD = 4 * LANES
 PANEL = 3 * LANES  # columns of a panel of weights
+
+step_forward, step_backward = formulas.gru(inline, fma, sigmoid, tanh)
 
 
 @jit
@@ -85,10 +88,13 @@ def gru_forward(
                 for s in range(count):
                     k = (at + s) * row + p * RECORD
                     u = s * W + p * LANES
-                    r = sigmoid(load(gate, k + LANES))
-                    z = sigmoid(load(gate, k + 2 * LANES))
-                    n = tanh(fma(r, load(gate, k + 3 * LANES), load(gate, k)))
-                    new_h = fma(z, load(hidden, u) - n, n)
+                    n, r, z, new_h = step_forward(
+                        load(gate, k),
+                        load(gate, k + LANES),
+                        load(gate, k + 2 * LANES),
+                        load(gate, k + 3 * LANES),
+                        load(hidden, u),
+                    )
                     if keep:
                         store(gate, k, n)
                         store(gate, k + LANES, r)
@@ -138,16 +144,13 @@ def gru_backward(gates, dh, dy, column, before_h, panels, rows, starts, counts, 
                 r = load(gate, k + LANES)
                 z = load(gate, k + 2 * LANES)
                 m = load(gate, k + 3 * LANES)
-                e = d * (1.0 - z) * (1.0 - n * n)
-                store(gate, k, e)
-                store(gate, k + LANES, e * m * r * (1.0 - r))
-                store(
-                    gate,
-                    k + 2 * LANES,
-                    d * (load(old_h, (at + s) * W + p * LANES) - n) * z * (1.0 - z),
-                )
-                store(gate, k + 3 * LANES, e * r)
-                store(dhidden, u, d * z)
+                h = load(old_h, (at + s) * W + p * LANES)
+                dn, dr, dz, dm, before = step_backward(n, r, z, m, h, d)
+                store(gate, k, dn)
+                store(gate, k + LANES, dr)
+                store(gate, k + 2 * LANES, dz)
+                store(gate, k + 3 * LANES, dm)
+                store(dhidden, u, before)
         for first in range(0, W, WIDTH):
             vectors = panel_vectors(first, W)
             c = address(dh, first)

@@ -13,8 +13,9 @@ row n. H is the number of units, W the same in whole vectors, P = W / LANES.
 
 from __future__ import annotations
 
+from fastseq.kernels import formulas
 from fastseq.kernels.inputs import BEFORE, IN_LOOP, PICKED, next_chunk, pick_steps, project_steps
-from fastseq.kernels.jit import jit
+from fastseq.kernels.jit import inline, jit
 from fastseq.kernels.simd.floats import fma, load, load_part, store, store_part
 from fastseq.kernels.simd.gemm import WIDTH, copy_block, panel_vectors
 from fastseq.kernels.simd.tiles import address, tiles, tiles4
@@ -22,6 +23,8 @@ from fastseq.kernels.simd.vmath import sigmoid, tanh
 from fastseq.kernels.simd.width import LANES
 
 RECORD = 4 * LANES
+
+step_forward, step_backward = formulas.lstm(inline, fma, sigmoid, tanh)
 
 
 @jit
@@ -94,12 +97,13 @@ def lstm_forward(
                 for r in range(count):
                     k = (at + r) * row + p * RECORD
                     u = r * W + p * LANES
-                    i = sigmoid(load(gate, k))
-                    f = sigmoid(load(gate, k + LANES))
-                    g = tanh(load(gate, k + 2 * LANES))
-                    o = sigmoid(load(gate, k + 3 * LANES))
-                    new_c = fma(f, load(cells, u), i * g)
-                    new_h = o * tanh(new_c)
+                    i, f, g, o, new_c, new_h = step_forward(
+                        load(gate, k),
+                        load(gate, k + LANES),
+                        load(gate, k + 2 * LANES),
+                        load(gate, k + 3 * LANES),
+                        load(cells, u),
+                    )
                     if keep:
                         store(gate, k, i)
                         store(gate, k + LANES, f)
@@ -159,13 +163,12 @@ def lstm_backward(
                 g = load(gate, k + 2 * LANES)
                 o = load(gate, k + 3 * LANES)
                 c = load(old_c, (at + r) * W + p * LANES)
-                s = tanh(fma(f, c, i * g))
-                e = fma(d * o, 1.0 - s * s, load(dcells, u))
-                store(dcells, u, e * f)
-                store(gate, k, e * g * i * (1.0 - i))
-                store(gate, k + LANES, e * c * f * (1.0 - f))
-                store(gate, k + 2 * LANES, e * i * (1.0 - g * g))
-                store(gate, k + 3 * LANES, d * s * o * (1.0 - o))
+                di, df, dg, do, de = step_backward(i, f, g, o, c, d, load(dcells, u))
+                store(dcells, u, de)
+                store(gate, k, di)
+                store(gate, k + LANES, df)
+                store(gate, k + 2 * LANES, dg)
+                store(gate, k + 3 * LANES, do)
         for first in range(0, W, WIDTH):
             vectors = panel_vectors(first, W)
             tiles(

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 
+from fastseq.kernels.formulas import LN2_HIGH, LN2_LOW, ROUND, elementary
 from fastseq.kernels.jit import inline, jit
 from fastseq.kernels.simd.floats import (
     absolute,
@@ -33,15 +34,8 @@ from fastseq.kernels.simd.floats import (
 )
 from fastseq.kernels.simd.width import LANES
 
-_LOG2E = math.log2(math.e)
-_LOG2E_HIGH = 1.44269502162933349609375  # as float32
-_LOG2E_LOW = _LOG2E - _LOG2E_HIGH
-_LN2_HIGH = 0.693359375  # nine bits: times a whole number below 2^15 it is exact
-_LN2_LOW = math.log(2.0) - _LN2_HIGH
-# Adding 1.5 * 2^23 rounds to a whole number n, which then stands in the low bits. With 127 more,
-# the bits shifted by 23 are those of the float32 2^n.
-_ROUND = 1.5 * 2.0**23
-_ROUND_102, _ROUND_127 = _ROUND + 102.0, _ROUND + 127.0
+_LN2_HIGH, _LN2_LOW = LN2_HIGH, LN2_LOW
+_ROUND_127 = ROUND + 127.0
 _SIGN, _MAGNITUDE = -0x80000000, 0x7FFFFFFF
 _LEAST_NORMAL = 2.0**-126
 _SQRT_HALF = 0x3F3504F3  # the bits of sqrt(1/2)
@@ -50,58 +44,7 @@ _INF, _NAN = math.inf, math.nan
 # minimum and maximum give their second argument where there is a NaN: x stands second in each
 
 
-@inline
-def exp(x):
-    """e^x, within 1.03 ulp.
-
-    Above 88.72283 infinity; below -87.34 denormal, and 0 below -103.97.
-    """
-    x = minimum(89.0, maximum(-104.0, x))
-    m = fma(x, _LOG2E, _ROUND + 254.0)
-    n = m - (_ROUND + 254.0)
-    r = fma(n, -_LN2_LOW, fma(n, -_LN2_HIGH, x))
-    p = fma(r, 0.0013820486, 0.00836887)
-    p = fma(p, r, 0.041668274)
-    p = fma(p, r, 0.1666652)
-    p = fma(p, r, 0.49999994)
-    p = fma(p * r, r, r) + 1.0
-    # 2^n in two factors, since n reaches from -150 to 128: past what one float32 holds
-    k = bits(m)
-    half = k >> 1
-    return p * from_bits(half << 23) * from_bits((k - half) << 23)
-
-
-@inline
-def sigmoid(x):
-    """1 / (1 + e^-x), within 3.42 ulp and 9.3e-8; denormal below -87.34, 0 below -103.97."""
-    x = minimum(30.0, maximum(-105.0, x))
-    # numerator and denominator times 2^-24: e^105 2^-24 is a float32 still. The polynomial is
-    # twice 2^f, and 2^(n - 25) the factor, with 127 - 25 as the bits of its exponent
-    m = fma(x, -_LOG2E_HIGH, _ROUND_102)
-    f = fma(x, -_LOG2E_LOW, fma(x, -_LOG2E_HIGH, _ROUND_102 - m))
-    p = fma(f, 0.002651345, 0.019343391)
-    p = fma(p, f, 0.11101537)
-    p = fma(p, f, 0.48044482)
-    p = fma(p, f, 1.3862939)
-    p = fma(p, f, 2.0)
-    return 2.0**-24 / fma(p, from_bits(bits(m) << 23), 2.0**-24)
-
-
-@inline
-def tanh(x):
-    """The hyperbolic tangent, within 3.44 ulp and 1.5e-7; odd in every bit.
-
-    With e^(2|x|) = s 2^f, s = 2^n and h = tanh(f ln 2 / 2), which is 2^f = (1 + h) / (1 - h):
-    tanh|x| = ((s + 1) h + s - 1) / ((s - 1) h + s + 1), exact in s, and h alone where n = 0.
-    """
-    a = minimum(9.2, absolute(x))
-    m = fma(a, 2.0 * _LOG2E, _ROUND_127)
-    f = fma(a, 2.0 * _LOG2E, _ROUND_127 - m)
-    g = f * f
-    h = f * fma(fma(g, 0.00065394235, -0.013874684), g, 0.34657356)
-    s = from_bits(bits(m) << 23)
-    y = fma(s + 1.0, h, s - 1.0) / fma(s - 1.0, h, s + 1.0)
-    return from_bits(bits(y) | (bits(x) & _SIGN))
+exp, sigmoid, tanh = elementary(inline, fma, minimum, maximum, absolute, bits, from_bits)
 
 
 @inline
