@@ -4,6 +4,7 @@
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
+VENV_CUDA ?= .venv-cuda
 BIN := $(VENV)/bin
 FASTSEQ := $(BIN)/fastseq
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet
@@ -40,6 +41,11 @@ demo: $(VENV)/.installed ## index, search, train and predict on the sample corpo
 .PHONY: test
 test: lint ## lint, then run every test
 	$(BIN)/python -m pytest
+	NUMBA_ENABLE_CUDASIM=1 $(BIN)/python -m pytest tests/cuda
+
+.PHONY: test-cuda
+test-cuda: $(VENV_CUDA)/.installed ## compile every CUDA kernel; no GPU needed
+	$(VENV_CUDA)/bin/python -m pytest tests/cubin
 
 .PHONY: lint
 lint: $(VENV)/.installed-test ## check style and types
@@ -56,17 +62,22 @@ bench-models: $(VENV)/.installed-bench ## time the recurrent layers beside PyTor
 	$(BIN)/python bench/recurrent.py
 
 .PHONY: clean
-clean: ## remove the environment and what the demo wrote
-	rm -rf "$(VENV)" demo .mypy_cache .pytest_cache .ruff_cache
+clean: ## remove the environments and what the demo wrote
+	rm -rf "$(VENV)" "$(VENV_CUDA)" demo .mypy_cache .pytest_cache .ruff_cache
 
 demo/docs.parquet: | $(VENV)/.installed
 	$(FASTSEQ) sample demo
 
 # A system's Python may come without the part of venv that brings pip: its own pip then fills in.
-$(BIN)/python:
+$(BIN)/python $(VENV_CUDA)/bin/python:
 	@test -n "$(PYTHON)" || { echo "fastseq needs Python 3.11 or later: make PYTHON=…" >&2; exit 1; }
-	$(PYTHON) -m venv "$(VENV)" || { $(PYTHON) -m venv --clear --without-pip "$(VENV)" && \
+	$(PYTHON) -m venv "$(@D)/.." || { $(PYTHON) -m venv --clear --without-pip "$(@D)/.." && \
 		$(PYTHON) -m pip --python "$@" install --quiet pip; }
+
+# An environment of its own: numba-cuda takes the place of Numba's CUDA target, the simulator too.
+$(VENV_CUDA)/.installed: pyproject.toml | $(VENV_CUDA)/bin/python
+	$(VENV_CUDA)/bin/python -m pip install --disable-pip-version-check --quiet -e '.[cuda]' "pytest>=8"
+	@touch $@
 
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	$(INSTALL) -e .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,6 +89,13 @@ RUN_COLUMNS = ("query_id", "doc_id", "rank", "score")
     metavar="RUN",
     help="Where the run of --queries goes: .parquet, .trec or .tsv.",
 )
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="Where the --queries are searched for: cuda is an NVIDIA GPU.",
+)
 @format_option(
     "table",
     "json",
@@ -113,6 +121,7 @@ def command(
     expand_weight: float | None,
     queries: Path | None,
     output: Path | None,
+    device: str,
     form: str | None,
 ) -> None:
     """Search an index: one QUERY, or a file of them.
@@ -125,6 +134,8 @@ def command(
     """
     if (query is None) == (queries is None):
         raise click.UsageError("give either a QUERY or --queries FILE")
+    if device != "cpu" and queries is None:
+        raise click.UsageError("--device goes with --queries FILE")
     if output is not None and (queries is None or form is not None):
         raise click.UsageError("-o goes with --queries, and takes its form from RUN's suffix")
     if k < 1:
@@ -133,8 +144,10 @@ def command(
         check_output(output, (".parquet", ".trec", ".tsv"))
     if vectors is None and not (expand_terms is None and expand_weight is None):
         raise click.UsageError("--expand-terms and --expand-weight go with --expand VECTORS")
+    from fastseq.devices import check_device
     from fastseq.search.models import model_by_name
 
+    check_device(device)
     ranking = model_by_name(model, k1=k1, b=b, delta=delta, smart=smart)
     common.announce_compilation()
     expand = None
@@ -143,7 +156,7 @@ def command(
     if query is not None:
         _one(common, _text_of(query), index_path, k, ranking, form or "table", expand)
     elif queries is not None:
-        _many(common, queries, index_path, k, ranking, output, form or "trec", expand)
+        _many(common, queries, index_path, k, ranking, output, form or "trec", expand, device)
 
 
 def _expander(common: Common, vectors: Path, **given: Any) -> Expander:
@@ -215,6 +228,7 @@ def _many(
     output: Path | None,
     form: str,
     expand: Expander | None,
+    device: str,
 ) -> None:
     from fastseq import Index
     from fastseq.store.queries import read_queries
@@ -223,6 +237,9 @@ def _many(
     query_ids, texts = read_queries(queries)
     index = Index.open(index_path)
     k = min(k, len(index))
+    search = partial(
+        index.search, k=k, model=model, threads=common.threads, expand=expand, device=device
+    )
     if output is not None:
         written = 0
         # some queries at a time: memory does not grow with their number
@@ -230,7 +247,7 @@ def _many(
         with RunWriter(output) as run, progress(common) as report:
             for first in range(0, len(texts), step):
                 some = texts[first : first + step]
-                hits = index.search(some, k=k, model=model, threads=common.threads, expand=expand)
+                hits = search(some)
                 ends = [0, *hits.counts.cumsum().tolist()]
                 scores = hits.scores[hits.rows >= 0]
                 run.append(query_ids[first : first + step], ends, list(chain(*hits.ids)), scores)
@@ -239,7 +256,7 @@ def _many(
                     report("search", first + len(some), len(texts))
         common.say(f"{output}: {len(query_ids):,} queries, {written:,} documents")
         return
-    hits = index.search(texts, k=k, model=model, threads=common.threads, expand=expand)
+    hits = search(texts)
     rows = _run_rows(query_ids, hits)
     if form == "trec":
         write_trec(rows)

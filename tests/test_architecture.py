@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # every room, and the rooms it may import; a module at the top of fastseq is a room by itself
 BASE = {"types", "settings", "machine", "errors", "threads", "manners", "interrupts", "seeds"}
+BASE |= {"devices"}
 ALLOWED = {
     "errors": set(),
     "types": set(),
@@ -33,6 +34,7 @@ ALLOWED = {
     "machine": {"errors"},
     "settings": {"errors", "machine"},
     "kernels": set(),
+    "devices": {"errors", "kernels"},
     "store": BASE | {"kernels"},
     "plotting": {"errors", "store"},
     "text": BASE | {"kernels"},
@@ -61,7 +63,10 @@ KEPT_IN = {
     "rjieba": {"text"},
 }
 OURS = {"fastseq", "fastseq_cli", "cli"}
-KERNEL_PACKAGES = {"numba", "numpy", "llvmlite"}
+KERNEL_PACKAGES = {"numba", "numpy", "llvmlite", "cuda"}
+# files that may import Numba's CUDA target, and NVIDIA's own packages
+CUDA_TARGET = {"target", "compiling"}
+CUDA_PACKAGES = {"blas", "compiling"}
 LONGEST = 500  # lines of a file; past that it is two
 
 
@@ -183,6 +188,32 @@ def test_commands_do_not_import_each_other() -> None:
     for path in ROOT.glob("cli/*.py"):
         ours = {m.split(".")[1] for m in imports_of(path) if m.startswith("cli.")}
         assert ours <= shared, f"{path.name} imports {sorted(ours - shared)}"
+
+
+def test_cuda_is_imported_in_one_room_and_where_it_is_said() -> None:
+    for path in sources():
+        name = name_of(path)
+        own = name.startswith("fastseq.kernels.cuda.")
+        for module in imports_of(path):
+            if module.startswith(("numba.cuda", "numba_cuda")):
+                assert own, name
+                assert path.stem in CUDA_TARGET, name
+            if module.partition(".")[0] == "cuda":
+                assert own, name
+                assert path.stem in CUDA_PACKAGES, name
+
+
+def test_a_package_without_cuda_never_imports_its_kernels() -> None:
+    """Outside of their room they are imported where they are used, but for what may always be."""
+    lazy = {"fastseq.search.cuda"}
+    for path in sources():
+        name = name_of(path)
+        if name.startswith("fastseq.kernels.cuda") or name in lazy:
+            continue
+        tree = ast.parse(path.read_text("utf-8"))
+        top = [node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom)]
+        found = [m for m in top if m.startswith(("fastseq.kernels.cuda", *lazy))]
+        assert found in ([], ["fastseq.kernels.cuda.presence"]), name
 
 
 def test_files_are_short() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastseq.kernels.formulas import mask_hash
 from fastseq.kernels.jit import inline, jit
 from fastseq.kernels.simd.floats import (
     lane_numbers,
@@ -22,31 +23,17 @@ from fastseq.kernels.simd.floats import (
 )
 from fastseq.kernels.simd.width import LANES
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_M1 = np.uint64(0xBF58476D1CE4E5B9)
-_M2 = np.uint64(0x94D049BB133111EB)
-_U27, _U30, _U31, _U32 = (np.uint64(n) for n in (27, 30, 31, 32))
+_U32 = np.uint64(32)
 _BLOCK = np.int64(1 << 32)  # elements that one 32-bit number can tell apart
 
 
 @inline
-def _key_bits(key, block):
-    """64 bits for one key and block of 2**32 elements: the finaliser of splitmix64."""
-    bits = key + (np.uint64(block) + np.uint64(1)) * _GOLDEN
-    bits = (bits ^ (bits >> _U30)) * _M1
-    bits = (bits ^ (bits >> _U27)) * _M2
-    return bits ^ (bits >> _U31)
+def _same(x):
+    """The lanes of a vector have 32 bits as they are."""
+    return x
 
 
-@inline
-def _hash(number, first, second):
-    """One int32 a lane, uniform over all values, for the int32 numbers and two halves of a key."""
-    # >> copies the sign, hence the masks (LLVM makes one logical shift of the two)
-    x = number + first
-    x = (x ^ ((x >> 17) & 0x7FFF)) * 0xED5AD4BB
-    x = (x ^ ((x >> 11) & 0x1FFFFF) ^ second) * 0xAC4C1B51
-    x = (x ^ ((x >> 15) & 0x1FFFF)) * 0x31848BAB
-    return x ^ ((x >> 14) & 0x3FFFF)
+_key_bits, _hash = mask_hash(inline, _same)
 
 
 @jit
@@ -63,7 +50,7 @@ def drop(out, x, key, limit, scale, start, stop):
     while at < stop:
         block = at // _BLOCK
         end = min(stop, (block + 1) * _BLOCK)
-        bits = _key_bits(key, block)
+        bits = _key_bits(key, np.uint64(block))
         first = splat_int(np.int32(bits))
         second = splat_int(np.int32(bits >> _U32))
         while at + LANES <= end:
@@ -91,7 +78,7 @@ def drop_rows(x, rows, key, limit, scale, start, stop):
         end = at + K
         while at < end:
             block = number // _BLOCK
-            bits = _key_bits(key, block)
+            bits = _key_bits(key, np.uint64(block))
             kept = (
                 _hash(
                     lane_numbers() + np.int32(number),

@@ -29,7 +29,7 @@ ROUND = 1.5 * 2.0**23
 
 
 class Elementary(NamedTuple):
-    """Functions of one number; their errors were measured over all 2^32 inputs (kernels/simd/vmath.py)."""
+    """Functions of one number; their errors were measured over all 2^32 inputs."""
 
     exp: Formula
     sigmoid: Formula
@@ -168,3 +168,44 @@ def gru(inline: Formula, fma: Formula, sigmoid: Formula, tanh: Formula) -> Step:
         return e, e * m * r * (ONE - r), d * (h - n) * z * (ONE - z), e * r, d * z
 
     return Step(forward, backward)
+
+
+class MaskHash(NamedTuple):
+    """Dropout's hash; see kernels/dropout.py."""
+
+    key_bits: Formula
+    hashed: Formula
+
+
+def mask_hash(inline: Formula, wrap: Formula) -> MaskHash:
+    """The hash of an element's number, for a key.
+
+    wrap  a whole number's lowest 32 bits as int32, where products are wider than that
+
+    The constants are those of S. Vigna's splitmix64 (public domain) and C. Wellons' three-round
+    32-bit permutation "triple32" (hash-prospector, public domain).
+    """
+    golden, m1, m2 = (
+        np.uint64(n) for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+    )
+    one, u27, u30, u31 = (np.uint64(n) for n in (1, 27, 30, 31))
+
+    @inline
+    def key_bits(key, block):
+        """64 bits for one key and block of 2**32 elements, both uint64: splitmix64's finaliser."""
+        bits = key + (block + one) * golden
+        bits = (bits ^ (bits >> u30)) * m1
+        bits = (bits ^ (bits >> u27)) * m2
+        return bits ^ (bits >> u31)
+
+    @inline
+    def hashed(number, first, second):
+        """int32, uniform over all values, for an int32 number and the two halves of a key."""
+        # >> copies the sign, hence the masks (LLVM makes one logical shift of the two)
+        x = wrap(number + first)
+        x = wrap((x ^ ((x >> 17) & 0x7FFF)) * 0xED5AD4BB)
+        x = wrap((x ^ ((x >> 11) & 0x1FFFFF) ^ second) * 0xAC4C1B51)
+        x = wrap((x ^ ((x >> 15) & 0x1FFFF)) * 0x31848BAB)
+        return x ^ ((x >> 14) & 0x3FFFF)
+
+    return MaskHash(key_bits, hashed)

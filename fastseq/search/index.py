@@ -117,6 +117,7 @@ class Index:
         model: Model = _DEFAULT,
         threads: int | None = None,
         expand: Expand | None = None,
+        device: str = "cpu",
     ) -> Hits:
         """The k best documents for one query or each of several.
 
@@ -130,12 +131,16 @@ class Index:
         expand : gives words to look for too: called with the queries that are strings, it returns
             for each a mapping of words, analysed as the documents were, to weights, a word of the
             query weighing 1; see search.expansion. `vectors.expansion.Expander` is one
+        device : "cpu", or "cuda" for many queries at a time on an NVIDIA GPU, where the postings of
+            the terms stay for later calls with the same model. The hits are the same
 
         Raises
         ------
         SettingsError
             k below 1, a query that is none, a weight that is not a number from -1e20 to 1e20,
-            `expand` gives no such thing.
+            `expand` gives no such thing, another device.
+        DeviceError
+            "cuda" without the [cuda] extra or an NVIDIA GPU, or more than its memory holds.
         """
         queries = [query] if isinstance(query, str | Mapping) else query
         if not isinstance(queries, Iterable) or isinstance(queries, bytes):
@@ -145,7 +150,7 @@ class Index:
         queries = list(queries)
         if expand is not None:
             queries = expanded(queries, expand, self._segment)
-        rows, scores = self._searcher.search(queries, k, model, threads)
+        rows, scores = self._searcher.search(queries, k, model, threads, device)
         return Hits(rows, scores, self._segment)
 
     def unknown_words(self, query: str) -> list[str]:

@@ -8,9 +8,11 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastseq.devices import check_device
 from fastseq.errors import DataError, SettingsError
 from fastseq.index.segment import Segment
 from fastseq.kernels import impacts as impact_kernels
@@ -20,6 +22,9 @@ from fastseq.search.models import Model
 from fastseq.settings import thread_count
 from fastseq.text.lexicon import Lexicon
 from fastseq.types import Float32, Int32, Int64, Texts
+
+if TYPE_CHECKING:
+    from fastseq.search.cuda import GpuSearch
 
 Query = str | Mapping[str, float]
 
@@ -119,18 +124,30 @@ class Searcher:
         self._segment = segment
         self._words = _Words(segment)
         self._scratch: list[kernels.Scratch] = []
+        self._gpu_lock = threading.Lock()
+        # of the model used last: the device's memory is dearer than the host's
+        self._gpu: tuple[Ranking, GpuSearch] | None = None
         self._ranking = lru_cache(_KEPT_RANKINGS)(lambda model: Ranking(segment, model))
 
     def search(
-        self, queries: Sequence[Query], k: int, model: Model, threads: int | None
+        self,
+        queries: Sequence[Query],
+        k: int,
+        model: Model,
+        threads: int | None,
+        device: str = "cpu",
     ) -> tuple[Int32, Float32]:
         """rows int32[Q, k] and scores float32[Q, k] of each query's k best documents.
 
         Score descending, then row ascending; row -1 and score 0 past the last hit. The result
-        does not depend on the number of threads.
+        does not depend on the number of threads, nor on the device.
 
-        Raises SettingsError when k is below 1 or too large to hold, for a query that is none, and
-        for a term's weight that is not a number from -1e20 to 1e20.
+        device : "cpu", or "cuda" for an NVIDIA GPU; `threads` then search for what is left to the
+            CPU: queries with a weight of zero or less, and all where k is more than 4,096
+
+        Raises SettingsError when k is below 1 or too large to hold, for a query that is none, for
+        a term's weight that is not a number from -1e20 to 1e20, and for another device;
+        DeviceError where there is no such GPU, or its memory is full.
         """
         if isinstance(k, bool) or not hasattr(k, "__index__") or k < 1:
             raise SettingsError(f"k must be a whole number of at least 1, not {k!r}")
@@ -139,15 +156,19 @@ class Searcher:
             raise SettingsError(f"k of {k} for {len(queries)} queries is more than memory holds")
         if not isinstance(model, Model):
             raise SettingsError(f"model must be a ranking model such as BM25(), not {model!r}")
+        check_device(device)
         threads = thread_count(threads)
         n, depth = len(queries), min(k, self._segment.documents)
         rows = np.full((n, k), -1, np.int32) if depth < k else np.empty((n, k), np.int32)
         scores = np.zeros((n, k), np.float32) if depth < k else np.empty((n, k), np.float32)
         ranking = self._ranking(model)
+        gpu = self._on_gpu(ranking, depth) if device == "cuda" else None
         with ThreadPoolExecutor(threads, "fastseq-search") as pool:
             for first in range(0, n, _BLOCK):
                 some = slice(first, first + _BLOCK)
-                self._search(rows[some], scores[some], queries[some], model, ranking, pool, threads)
+                self._search(
+                    rows[some], scores[some], queries[some], model, ranking, gpu, pool, threads
+                )
         return rows, scores
 
     def _search(
@@ -157,17 +178,61 @@ class Searcher:
         queries: Sequence[Query],
         model: Model,
         ranking: Ranking,
+        gpu: GpuSearch | None,
         pool: ThreadPoolExecutor,
         threads: int,
     ) -> None:
-        """Fill in the hits of a block of queries: analysed here, searched on all threads."""
+        """Fill in the hits of a block of queries: analysed here, searched on the GPU if one is
+        given, and what it leaves on all threads."""
         starts, terms, counts = self._terms(queries)
         weights, base = model.weigh(self._segment, starts, terms, counts)
+        if gpu is None:
+            self._score(rows, scores, starts, terms, weights, base, ranking, pool, threads)
+            return
+        depth = min(rows.shape[1], self._segment.documents)
+        left = gpu.search(rows, scores, depth, starts, terms, weights, base)
+        if not len(left):
+            return
+        sizes = np.diff(starts)
+        own = np.isin(np.repeat(np.arange(len(sizes)), sizes), left)
+        ends = np.concatenate([[0], np.cumsum(sizes[left])])
+        some_rows, some_scores = rows[left], scores[left]
+        self._score(
+            some_rows, some_scores, ends, terms[own], weights[own], base[left], ranking, pool,
+            threads,
+        )  # fmt: skip
+        rows[left], scores[left] = some_rows, some_scores
+
+    def _on_gpu(self, ranking: Ranking, depth: int) -> GpuSearch | None:
+        """The search on the device for a model; None where the CPU must do it."""
+        from fastseq.search.cuda import MOST_HITS, GpuSearch
+
+        if depth > MOST_HITS:
+            return None
+        with self._gpu_lock:
+            if self._gpu is None or self._gpu[0] is not ranking:
+                self._gpu = None  # its memory is given back before more is asked for
+                self._gpu = ranking, GpuSearch(self._segment, ranking.impacts)
+            return self._gpu[1]
+
+    def _score(
+        self,
+        rows: Int32,
+        scores: Float32,
+        starts: Int64,
+        terms: Int32,
+        weights: Float32,
+        base: Float32,
+        ranking: Ranking,
+        pool: ThreadPoolExecutor,
+        threads: int,
+    ) -> None:
+        """Fill in the hits of queries on all threads."""
         impacts = ranking.impacts(terms)
         # the columns past it stay as they are: a part of each row would be another type to Numba
         k = min(rows.shape[1], self._segment.documents)
         longest = int(np.diff(starts).max())
-        n = len(queries)
+        n = len(rows)
         step = n if threads == 1 else _TURN
         turns = itertools.count(0, step)  # next() on it is atomic
 

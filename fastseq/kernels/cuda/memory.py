@@ -1,0 +1,83 @@
+"""Arrays on the device, and the ways there and back."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastseq.kernels.cuda.target import SIMULATED, cuda
+
+_OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY
+
+
+class DeviceMemoryError(MemoryError):
+    """The device has not the memory asked for."""
+
+
+def empty(shape: int | tuple[int, ...], dtype: Any = np.float32) -> Any:
+    """An array on the device whose values are whatever was there.
+
+    Raises DeviceMemoryError where the device has no room for it.
+    """
+    try:
+        return cuda.device_array(shape, dtype)
+    except Exception as error:
+        raise _translated(error, shape, dtype) from error
+
+
+def zeros(shape: int | tuple[int, ...], dtype: Any = np.float32) -> Any:
+    """The same with zeros."""
+    return put(np.zeros(shape, dtype))
+
+
+def put(array: npt.NDArray[Any], out: Any = None) -> Any:
+    """A copy of a NumPy array on the device: a new array, or `out`, of its shape and type."""
+    array = np.ascontiguousarray(array)
+    out = empty(array.shape, array.dtype) if out is None else out
+    if array.size:
+        out.copy_to_device(array)
+    return out
+
+
+def get(array: Any, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
+    """A copy of a device array in the host's memory, once all that was launched is done."""
+    if out is None:
+        out = np.empty(array.shape, array.dtype)
+    if out.size:
+        array.copy_to_host(out)
+    return out
+
+
+def copy(out: Any, array: Any) -> None:
+    """out = array, both on the device and of one shape and type."""
+    if array.size:
+        out.copy_to_device(array)
+
+
+_scratch: dict[str, Any] = {}
+
+
+def scratch(name: str, size: int) -> Any:
+    """float32[size] for what one launch leaves to the next: the same memory for a name each time,
+    so that whatever was there is overwritten by the next to ask for it. Launches run one after the
+    other, so none is still at work on it then."""
+    found = _scratch.get(name)
+    if found is None or found.size < size:
+        _scratch.pop(name, None)
+        found = _scratch[name] = empty(size)
+    return found[:size]
+
+
+def synchronize() -> None:
+    """Wait until all that was launched is done."""
+    cuda.synchronize()
+
+
+def _translated(error: Exception, shape: int | tuple[int, ...], dtype: Any) -> Exception:
+    if SIMULATED or getattr(error, "code", None) != _OUT_OF_MEMORY:
+        return error
+    size = np.dtype(dtype).itemsize * math.prod((shape,) if isinstance(shape, int) else shape)
+    return DeviceMemoryError(f"{size / 1e9:.3g} GB more")

@@ -1,0 +1,210 @@
+"""One direction of one recurrent layer over a ragged batch, on the device.
+
+    steps = steps_of(starts, counts)
+    forward("lstm", y, 0, (h, c), gates, (before_h, before_c), weight, None, rows, steps)
+    backward("lstm", gates, (dh, dc), dy, 0, (before_h, before_c), weight, rows, steps)
+
+Rows are packed as kernels/lstm.py says. Layers whose recurrent weights fit on one multiprocessor
+run in one launch (persistent.py), others in two launches a step (steps.py): `path_of` says which.
+The memory the kernels need beside their arguments is kept from call to call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastseq.kernels.cuda import gemm, gru, lstm, memory, rnn, steps
+from fastseq.kernels.cuda.persistent import Plan, pack_columns
+from fastseq.kernels.cuda.registers import LANES
+from fastseq.kernels.cuda.target import blocks_for, most_shared
+
+CELLS: dict[str, ModuleType] = {"lstm": lstm, "gru": gru, "rnn": rnn, "rnn_relu": rnn}
+SLOTS = {"lstm": 4, "gru": 4, "rnn": 1, "rnn_relu": 1}  # of a row of gates, each of H numbers
+GATES = {"lstm": 4, "gru": 3, "rnn": 1, "rnn_relu": 1}  # of a weight
+STATES = {"lstm": 2, "gru": 1, "rnn": 1, "rnn_relu": 1}  # arrays of a state
+
+ONE_MULTIPROCESSOR, STEP_BY_STEP = "one multiprocessor", "step by step"
+
+_PACKING = 256  # threads
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Steps:
+    """The steps of a packed batch of B sequences.
+
+    firsts, sizes   where each step's rows begin, and how many there are
+    starts, counts  the same on the device, int32[T]
+    lasts           int32[⌈B / 4⌉] on the device: steps of the longest of four neighbours
+    """
+
+    firsts: tuple[int, ...]
+    sizes: tuple[int, ...]
+    starts: Any
+    counts: Any
+    lasts: Any
+
+    @property
+    def batch(self) -> int:
+        """B."""
+        return self.sizes[0]
+
+
+def steps_of(starts: npt.NDArray[Any], counts: npt.NDArray[Any]) -> Steps:
+    """Of the first packed row and the rows of each step: int[T], counts descending from B."""
+    blocks = np.arange(0, int(counts[0]), LANES)
+    lasts = np.searchsorted(-np.asarray(counts), -blocks, side="left")
+    return Steps(
+        tuple(int(n) for n in starts),
+        tuple(int(n) for n in counts),
+        memory.put(np.asarray(starts, np.int32)),
+        memory.put(np.asarray(counts, np.int32)),
+        memory.put(lasts.astype(np.int32)),
+    )
+
+
+def path_of(cell: str, units: int) -> str:
+    """How layers of this cell and size run: ONE_MULTIPROCESSOR or STEP_BY_STEP."""
+    return STEP_BY_STEP if _plans(cell, units) is None else ONE_MULTIPROCESSOR
+
+
+def forward(
+    cell: str, y: Any, column: int, state: Sequence[Any], gates: Any, before: Sequence[Any],
+    weight: Any, hidden_bias: Any, rows: Any, steps: Steps, reverse: bool = False,
+    keep: bool = True, precision: str = "float32",
+) -> None:  # fmt: skip
+    """Run every step.
+
+    cell         "lstm", "gru", "rnn" (tanh) or "rnn_relu"
+    y            float32[·, F]   out: h of packed row n at y[rows[n], column:column + H]
+    state        h, or h and c, each float32[B, H]   in: the initial one; out: the last one
+    gates        float32[N, S H]  in: x W + biases: of an LSTM i, f, g, o, of a GRU r, z, n, – (for
+                 n without b_hn), of the others one; out, with `keep`: the gates, of a GRU r, z, n
+                 and m = U_n h' + b_hn, of the others h
+    before       h', or h' and c' of each row, each float32[N, H]: out, with `keep`
+    weight       float32[G H, H], in PyTorch's order of gates
+    hidden_bias  float32[H], b_hn of a GRU; None for others
+    rows         int32[N], the caller's row of each packed row
+    reverse      from the last step to the first
+    precision    of products step by step, as gemm.multiply has it
+    """
+    units = state[0].shape[1]
+    flat = [array.reshape(array.size) for array in (*state, gates, *before)]
+    out = y.reshape(y.size)
+    bias = () if hidden_bias is None else (hidden_bias,)
+    relu = (int(cell == "rnn_relu"),) if CELLS[cell] is rnn else ()
+    plans = _plans(cell, units)
+    if plans is None:
+        _forward_by_steps(
+            cell, out, y.shape[1], column, state, flat, weight, bias, rows, steps, reverse, keep,
+            relu, precision,
+        )  # fmt: skip
+        return
+    plan = plans[0]
+    panel = _packed(plan, weight, transposed=False)
+    CELLS[cell].forward_kernel(plan)(
+        blocks_for(steps.batch, LANES), out, y.shape[1], column, *flat, panel, *bias, rows,
+        steps.starts, steps.counts, steps.lasts, int(reverse), int(keep), *relu,
+        shared=plan.shared,
+    )  # fmt: skip
+
+
+def backward(
+    cell: str, gates: Any, dstate: Sequence[Any], dy: Any, column: int, before: Sequence[Any],
+    weight: Any, rows: Any, steps: Steps, reverse: bool = False, precision: str = "float32",
+) -> None:  # fmt: skip
+    """Run every step back.
+
+    gates   float32[N, S H]  in: as `forward` left them; out: the gradients of the gates' inputs, of
+            a GRU those of r, z, n and m
+    dstate  in: the gradient of the last state, out: of the initial one, as `state` in `forward`
+    dy      float32[·, F]    the gradient of y
+    The others as for `forward`.
+    """
+    units = dstate[0].shape[1]
+    needed = {"lstm": before[1:], "gru": before[:1]}.get(cell, ())
+    flat = [array.reshape(array.size) for array in (gates, *dstate)]
+    kept = [array.reshape(array.size) for array in needed]
+    given = dy.reshape(dy.size)
+    relu = (int(cell == "rnn_relu"),) if CELLS[cell] is rnn else ()
+    plans = _plans(cell, units)
+    if plans is None:
+        _backward_by_steps(
+            cell, flat, dstate, given, dy.shape[1], column, kept, weight, rows, steps, reverse,
+            relu, precision,
+        )  # fmt: skip
+        return
+    plan = plans[1]
+    panel = _packed(plan, weight, transposed=True)
+    CELLS[cell].backward_kernel(plan)(
+        blocks_for(steps.batch, LANES), *flat, given, dy.shape[1], column, *kept, panel, rows,
+        steps.starts, steps.counts, steps.lasts, int(reverse), *relu, shared=plan.shared,
+    )  # fmt: skip
+
+
+def _plans(cell: str, units: int) -> tuple[Plan, Plan] | None:
+    found: tuple[Plan, Plan] | None = CELLS[cell].plans(units, most_shared())
+    return found
+
+
+def _packed(plan: Plan, weight: Any, transposed: bool) -> Any:
+    panel = memory.scratch("panel", plan.panel)
+    pack_columns(
+        blocks_for(plan.panel, _PACKING, 1024), panel, weight.reshape(weight.size), plan.units,
+        plan.outputs, plan.depth, plan.threads, int(transposed),
+    )  # fmt: skip
+    return panel
+
+
+def _order(steps: Steps, backwards: bool) -> range:
+    T = len(steps.sizes)
+    return range(T - 1, -1, -1) if backwards else range(T)
+
+
+def _forward_by_steps(
+    cell: str, out: Any, y_row: int, column: int, state: Sequence[Any], flat: Sequence[Any],
+    weight: Any, bias: tuple[Any, ...], rows: Any, of: Steps, reverse: bool, keep: bool,
+    relu: tuple[int, ...], precision: str,
+) -> None:  # fmt: skip
+    units = state[0].shape[1]
+    width = GATES[cell] * units
+    products = memory.scratch("products", of.batch * width)
+    kernel = {"lstm": steps.lstm_units, "gru": steps.gru_units}.get(cell, steps.rnn_units)
+    for t in _order(of, reverse):
+        count = of.sizes[t]
+        gemm.multiply(
+            products[: count * width].reshape(count, width), state[0][:count], weight,
+            transpose_b=True, precision=precision,
+        )  # fmt: skip
+        kernel(
+            blocks_for(count * units, steps.THREADS), out, y_row, column, *flat, products, *bias,
+            rows, of.firsts[t], count, units, int(keep), *relu,
+        )  # fmt: skip
+
+
+def _backward_by_steps(
+    cell: str, flat: Sequence[Any], dstate: Sequence[Any], dy: Any, dy_row: int, column: int,
+    kept: Sequence[Any], weight: Any, rows: Any, of: Steps, reverse: bool, relu: tuple[int, ...],
+    precision: str,
+) -> None:  # fmt: skip
+    units = dstate[0].shape[1]
+    width = GATES[cell] * units
+    dz = memory.scratch("products", of.batch * width)
+    kernel = {"lstm": steps.lstm_units_back, "gru": steps.gru_units_back}.get(
+        cell, steps.rnn_units_back
+    )
+    for t in _order(of, not reverse):
+        count = of.sizes[t]
+        kernel(
+            blocks_for(count * units, steps.THREADS), flat[0], dz, *flat[1:], dy, dy_row, column,
+            *kept, rows, of.firsts[t], count, units, *relu,
+        )  # fmt: skip
+        gemm.multiply(
+            dstate[0][:count], dz[: count * width].reshape(count, width), weight, add=True,
+            precision=precision,
+        )  # fmt: skip

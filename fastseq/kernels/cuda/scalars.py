@@ -1,0 +1,51 @@
+"""Operations on single numbers that a kernel needs and Python has no sign for.
+
+`fma`, `bits` and `from_bits` are one instruction each; the simulator has them in NumPy.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastseq.kernels import formulas
+from fastseq.kernels.cuda.target import SIMULATED, formula
+
+if SIMULATED:
+
+    def fma(a: Any, b: Any, c: Any) -> Any:
+        """a b + c; the product of two float32 is exact in float64."""
+        return np.float32(np.float64(a) * np.float64(b) + np.float64(c))
+
+    def bits(x: Any) -> Any:
+        """int32, the bits of a float32."""
+        return np.float32(x).view(np.int32)
+
+    def from_bits(i: Any) -> Any:
+        """The float32 of these bits."""
+        return np.int32(i).view(np.float32)
+
+else:
+    from fastseq.kernels.cuda.instructions import bits, fma, from_bits
+
+
+@formula
+def minimum(a, x):
+    """The smaller one; x where there is a NaN."""
+    return a if a < x else x
+
+
+@formula
+def maximum(a, x):
+    """The larger one; x where there is a NaN."""
+    return a if a > x else x
+
+
+@formula
+def absolute(x):
+    """|x|, of float32."""
+    return from_bits(bits(x) & np.int32(0x7FFFFFFF))
+
+
+exp, sigmoid, tanh = formulas.elementary(formula, fma, minimum, maximum, absolute, bits, from_bits)

@@ -1,0 +1,153 @@
+"""Numba's CUDA target: imported here and nowhere else.
+
+    @kernel("float32[::1], float32[::1], int64", threads=256, registers=32)
+    def double(out, x, n):
+        i = cuda.grid(1)
+        if i < n:
+            out[i] = x[i] + x[i]
+
+    double(blocks_for(n, 256), out, x, n)
+
+A kernel says its types, the threads of its blocks and the most registers it may need, so that a
+test can compile all of them without a GPU (`kernels()` has every one) and fail on those that spill.
+With NUMBA_ENABLE_CUDASIM=1 in the environment Numba's simulator runs them, thread after thread in
+Python: a kernel that uses what the simulator lacks (shuffles, inline PTX) has another way to the
+same result where SIMULATED.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from numba import config
+from numba import cuda as numba_target
+
+cuda: Any = numba_target  # what it has depends on how it runs
+SIMULATED = bool(getattr(config, "ENABLE_CUDASIM", False))
+WARP = 32
+MOST_SHARED = 227 << 10  # bytes of shared memory that a block may have on sm_90
+_GIVEN = 48 << 10  # what it has unasked
+
+intrinsic: Any = None  # the simulator has none
+_driver: Any = None
+if not SIMULATED:
+    from numba.cuda.cudadrv import driver as _driver
+    from numba.cuda.extending import intrinsic
+
+__all__ = [
+    "MOST_SHARED",
+    "SIMULATED",
+    "WARP",
+    "Kernel",
+    "blocks_for",
+    "cuda",
+    "formula",
+    "intrinsic",
+    "kernel",
+    "kernels",
+    "most_shared",
+    "multiprocessors",
+]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kernel:
+    """A kernel, compiled for the GPU at hand when it is first launched.
+
+    name       of the function, and of the variant where a file makes several
+    function   the Python function
+    types      of its arguments, as Numba writes them, parted by ", "
+    threads    of a block, at most
+    registers  of a thread, at most
+    spill      bytes of local memory that it may use
+    float64    whether it may compute in float64, which is slow on most GPUs
+    """
+
+    name: str
+    function: Callable[..., Any]
+    types: str
+    threads: int
+    registers: int
+    spill: int = 0
+    float64: bool = False
+    compiled: Any = field(repr=False, default=None)
+
+    def __call__(self, blocks: Any, *arguments: Any, threads: Any = None, shared: int = 0) -> None:
+        """Launch it; returns at once.
+
+        blocks     of the grid: a number or (x, y, z)
+        arguments  arrays on the device, numbers of the types declared
+        threads    of a block: all unless said
+        shared     bytes of dynamic shared memory
+        """
+        if not blocks or (isinstance(blocks, tuple) and 0 in blocks):
+            return
+        launch = self.compiled[blocks, threads or self.threads, 0, shared]
+        if shared > _GIVEN and not SIMULATED and _allow_shared not in launch.pre_launch_callbacks:
+            launch.pre_launch_callbacks.append(_allow_shared)
+        launch(*arguments)
+
+
+def _allow_shared(compiled: Any, launch: Any) -> None:
+    """Before a launch: let its blocks have more shared memory than they are given unasked."""
+    of = _driver.binding.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+    function = compiled._codelibrary.get_cufunc()
+    _driver.driver.cuKernelSetAttribute(of, launch.sharedmem, function.handle, function.device.id)
+
+
+def most_shared() -> int:
+    """Bytes of shared memory that a block of the device at hand may have."""
+    if SIMULATED:
+        return MOST_SHARED
+    return int(cuda.get_current_device().MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
+
+
+def multiprocessors() -> int:
+    """Of the device at hand."""
+    return 1 if SIMULATED else int(cuda.get_current_device().MULTIPROCESSOR_COUNT)
+
+
+_KERNELS: dict[str, Kernel] = {}
+
+
+def kernels() -> list[Kernel]:
+    """Every kernel that was declared so far, in the order of declaration."""
+    return list(_KERNELS.values())
+
+
+def kernel(
+    types: str,
+    *,
+    threads: int,
+    registers: int,
+    spill: int = 0,
+    float64: bool = False,
+    name: str | None = None,
+) -> Callable[[Callable[..., Any]], Kernel]:
+    """Declare a function as a kernel; see `Kernel` for what is said of it."""
+
+    def declare(function: Callable[..., Any]) -> Kernel:
+        full = f"{function.__module__.rpartition('.')[2]}.{name or function.__name__}"
+        options: dict[str, Any] = {} if SIMULATED else {"launch_bounds": threads, "cache": True}
+        if not SIMULATED and inspect.getclosurevars(function).nonlocals:
+            options["cache"] = False  # variants of one function differ by what they close over
+        made = Kernel(
+            full, function, types, threads, registers, spill, float64, cuda.jit(**options)(function)
+        )
+        _KERNELS[full] = made
+        return made
+
+    return declare
+
+
+def formula(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that only kernels call, inlined into them."""
+    return cuda.jit(device=True, inline=True)(function)  # type: ignore[no-any-return]
+
+
+def blocks_for(n: int, threads: int, most: int = 1 << 30) -> int:
+    """Blocks of so many threads that have a thread for each of n things."""
+    return min(-(-n // threads), most)

@@ -1,0 +1,64 @@
+"""`fastseq search --device`: what is said where it cannot be had."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fastseq import devices
+from fastseq.devices import cuda_problem
+from fastseq.kernels.cuda import presence
+from tests.cli.conftest import Run
+
+SAID = "no usable NVIDIA GPU: CUDA driver library cannot be found"
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "available", lambda: SAID)
+
+
+@pytest.fixture
+def queries(write: Callable[..., Path]) -> Path:
+    return write("queries.parquet", query_id=["1", "2"], text=["water", "house"])
+
+
+@pytest.mark.usefixtures("no_gpu")
+@pytest.mark.parametrize("output", [(), ("-o", "run.trec")])
+def test_no_gpu_is_one_line(
+    run: Run, bilingual: Path, queries: Path, output: tuple[str, ...]
+) -> None:
+    ran = run("search", "-i", bilingual, "--queries", queries, "--device", "cuda", *output)
+    assert ran.code == 1
+    assert ran.error == f"Error: {SAID}"
+    assert ran.out == ""
+    assert not Path("run.trec").exists()
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_the_cpu_needs_no_gpu(run: Run, bilingual: Path, queries: Path) -> None:
+    plain = run("search", "-i", bilingual, "--queries", queries)
+    named = run("search", "-i", bilingual, "--queries", queries, "--device", "cpu")
+    assert plain.code == named.code == 0
+    assert plain.out == named.out != ""
+
+
+def test_one_query_is_the_cpus(run: Run, bilingual: Path) -> None:
+    ran = run("search", "-i", bilingual, "water", "--device", "cuda")
+    assert ran.code == 2
+    assert ran.error == "Error: --device goes with --queries FILE (see fastseq search --help)"
+
+
+def test_another_device(run: Run, bilingual: Path, queries: Path) -> None:
+    ran = run("search", "-i", bilingual, "--queries", queries, "--device", "tpu")
+    assert ran.code == 2
+    assert "'tpu'" in ran.error
+    assert "cuda" in ran.error
+
+
+def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence.config, "ENABLE_CUDASIM", False)
+    monkeypatch.setattr(presence, "find_spec", lambda name: None)
+    assert cuda_problem() == 'CUDA needs the package numba-cuda; pip install "fastseq[cuda]"'

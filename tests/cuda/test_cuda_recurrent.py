@@ -1,0 +1,129 @@
+"""The recurrent kernels of the device beside the layers of the CPU, on both of their paths."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastseq.kernels.cuda import memory, recurrent
+from fastseq.kernels.cuda.persistent import MOST_REGISTERS, plans_of
+from fastseq.nn.recurrent import GRU, LSTM, RNN
+from fastseq.nn.sequences import lay_out
+from tests.cuda.recurrent_cases import CASES, Case
+
+IN_SHARED = "weights in shared memory"
+PATHS = (recurrent.ONE_MULTIPROCESSOR, IN_SHARED, recurrent.STEP_BY_STEP)
+
+
+def layer_of(case: Case) -> Any:
+    kind = {"lstm": LSTM, "gru": GRU}.get(case.cell)
+    options: dict[str, Any] = {"bidirectional": case.reverse, "seed": 3, "threads": 1}
+    if kind is None:
+        nonlinearity = "relu" if case.cell == "rnn_relu" else "tanh"
+        return RNN(case.inputs, case.hidden, nonlinearity=nonlinearity, **options)
+    return kind(case.inputs, case.hidden, **options)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_forward_and_backward_are_those_of_the_layers(
+    case: Case, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if path == recurrent.STEP_BY_STEP:
+        monkeypatch.setattr(recurrent, "_plans", lambda cell, units: None)
+    if path == IN_SHARED:  # no register is left for weights
+        gates = recurrent.GATES[case.cell]
+        plans = plans_of(case.hidden, gates, MOST_REGISTERS, MOST_REGISTERS)
+        assert plans is not None
+        assert plans[0].held == plans[1].held == 0
+        monkeypatch.setattr(recurrent, "_plans", lambda cell, units: plans)
+    assert (recurrent.path_of(case.cell, case.hidden) == recurrent.STEP_BY_STEP) == (
+        path == recurrent.STEP_BY_STEP
+    )
+    rng = np.random.default_rng(1)
+    lengths = np.array(case.lengths)
+    B, N, H = len(lengths), int(lengths.sum()), case.hidden
+    layer = layer_of(case)
+    for value in layer.values.values():
+        value[...] = rng.normal(0, 0.5, value.shape)
+    states = recurrent.STATES[case.cell]
+    D = 2 if case.reverse else 1
+    offsets = np.concatenate([[0], lengths.cumsum()])
+    x = rng.normal(size=(N, case.inputs)).astype(np.float32)
+    initial = tuple(rng.normal(size=(D, B, H)).astype(np.float32) for _ in range(states))
+    last = tuple(rng.normal(size=(D, B, H)).astype(np.float32) for _ in range(states))
+    dy = rng.normal(size=(N, D * H)).astype(np.float32)
+    y, state = layer.forward_ragged(x, offsets, initial if states > 1 else initial[0])
+    layer.backward_ragged(dy, tuple(a.copy() for a in last) if states > 1 else last[0].copy())
+
+    # the device runs the last direction alone
+    d = D - 1
+    suffix = "l0_reverse" if case.reverse else "l0"
+    w_ih, w_hh, b_ih, b_hh = (
+        layer.values[f"{name}_{suffix}"]
+        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    )
+    layout = lay_out(lengths, offsets[:-1], 1, 1)
+    gates = np.zeros((N, recurrent.SLOTS[case.cell] * H), np.float32)
+    G = recurrent.GATES[case.cell]
+    gates[:, : G * H] = x[layout.rows] @ w_ih.T + b_ih + b_hh
+    if case.cell == "gru":
+        gates[:, 2 * H : 3 * H] -= b_hh[2 * H :]
+    on_device = memory.put(gates)
+    out = memory.zeros((N, D * H))
+    held = [memory.put(part[d][layout.order]) for part in initial]
+    before = [memory.empty((N, H)) for _ in range(states)]
+    rows = memory.put(layout.rows.astype(np.int32))
+    steps = recurrent.steps_of(layout.slices[0].starts, layout.slices[0].counts)
+    bias = memory.put(b_hh[2 * H :]) if case.cell == "gru" else None
+    weight = memory.put(w_hh)
+    recurrent.forward(
+        case.cell, out, d * H, held, on_device, before, weight, bias, rows, steps, case.reverse
+    )
+    np.testing.assert_allclose(memory.get(out)[:, d * H :], y[:, d * H :], atol=2e-6)
+    finals = state if states > 1 else (state,)
+    for mine, expected in zip(held, finals, strict=True):
+        np.testing.assert_allclose(memory.get(mine), expected[d][layout.order], atol=2e-6)
+
+    slopes = [memory.put(part[d][layout.order]) for part in last]
+    recurrent.backward(
+        case.cell, on_device, slopes, memory.put(dy), d * H, before, weight, rows, steps,
+        case.reverse,
+    )  # fmt: skip
+    dstate = layer.dstate if states > 1 else (layer.dstate,)
+    for mine, expected in zip(slopes, dstate, strict=True):
+        np.testing.assert_allclose(memory.get(mine), expected[d][layout.order], atol=1e-5)
+    dz = memory.get(on_device)
+    np.testing.assert_allclose(
+        dz[:, : G * H].T @ x[layout.rows], layer.slopes[f"weight_ih_{suffix}"], atol=2e-5
+    )
+    hidden = dz[:, : G * H].copy()
+    if case.cell == "gru":
+        hidden[:, 2 * H :] = dz[:, 3 * H :]
+    np.testing.assert_allclose(
+        hidden.T @ memory.get(before[0]), layer.slopes[f"weight_hh_{suffix}"], atol=2e-5
+    )
+
+
+def test_larger_layers_run_step_by_step() -> None:
+    assert recurrent.path_of("lstm", 128) == recurrent.ONE_MULTIPROCESSOR
+    assert recurrent.path_of("lstm", 256) == recurrent.STEP_BY_STEP
+    assert recurrent.path_of("gru", 144) == recurrent.ONE_MULTIPROCESSOR
+    assert recurrent.path_of("gru", 192) == recurrent.STEP_BY_STEP
+    assert recurrent.path_of("rnn", 256) == recurrent.STEP_BY_STEP
+
+
+def test_without_keep_nothing_is_left_for_the_way_back() -> None:
+    gates = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
+    on_device, before = memory.put(gates), memory.zeros((3, 2))
+    weight, rows = memory.zeros((8, 2)), memory.put(np.arange(3, dtype=np.int32))
+    steps = recurrent.steps_of(np.array([0, 2]), np.array([2, 1]))
+    out, state = memory.zeros((3, 2)), [memory.zeros((2, 2)), memory.zeros((2, 2))]
+    recurrent.forward(
+        "lstm", out, 0, state, on_device, (before, before), weight, None, rows, steps, keep=False
+    )
+    assert (memory.get(on_device) == gates).all()
+    assert (memory.get(before) == 0).all()
+    assert (memory.get(out) != 0).all()

@@ -1,0 +1,297 @@
+"""Searching on the device beside searching on the CPU: the same rows, the same bits of scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from fastseq import Index
+from fastseq.devices import cuda_problem, require_cuda
+from fastseq.errors import DeviceError, SettingsError
+from fastseq.kernels.cuda import memory, presence, scoring, target, topk
+from fastseq.search import cuda as gpu
+from fastseq.search.models import BM25, TFIDF, BoW, Model
+from fastseq.search.searcher import Searcher
+from fastseq.types import Texts
+
+WORDS = [f"w{i}" for i in range(12)]
+QUERIES = [" ".join(WORDS[:7]), "w4", "absent w1", "w1 w1 w5 w2 w11 w1"]
+MODELS = [
+    *(BM25(variant=name) for name in BM25.VARIANTS),
+    TFIDF(),
+    TFIDF("Lpn.atc"),
+    BoW(cosine=True),
+]
+
+
+def texts_of(seed: int, documents: int) -> list[str]:
+    """Texts of a few words, so that many documents have equal scores; one has a word often."""
+    rng = np.random.default_rng(seed)
+    likely = np.arange(len(WORDS), 0, -1) / np.arange(len(WORDS) + 1).sum()
+    texts = [" ".join(rng.choice(WORDS, rng.integers(0, 9), p=likely)) for _ in range(documents)]
+    texts[1::7] = ["w1 w2"] * len(texts[1::7])
+    texts[5] = "w5 " * 300 + "w1"
+    return texts
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("searched") / "index"
+    Index.build(pa.table({"text": texts_of(1, 40)}), folder, threads=1)
+    return folder
+
+
+@pytest.fixture
+def index(path: Path) -> Index:
+    return Index.open(path)
+
+
+def narrow(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    """Windows of so few documents."""
+    monkeypatch.setattr(scoring, "window_width", lambda documents: width)
+
+
+def assert_same(index: Index, queries: Sequence[Any], k: int, model: Model | None = None) -> None:
+    model = BM25() if model is None else model
+    found = index.search(queries, k=k, model=model, threads=1, device="cuda")
+    expected = index.search(queries, k=k, model=model, threads=1)
+    np.testing.assert_array_equal(found.rows, expected.rows)
+    np.testing.assert_array_equal(found.scores.view(np.int32), expected.scores.view(np.int32))
+    assert found.rows.shape == (len(queries), k)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=str)
+def test_every_model_gives_the_hits_of_the_cpu(index: Index, model: Model) -> None:
+    assert_same(index, QUERIES, 3, model)
+
+
+def test_k_past_all_documents(index: Index) -> None:
+    assert_same(index, QUERIES[:3], 55)
+
+
+@pytest.mark.parametrize(("k", "width"), [(1, 8), (4, 16)])
+def test_ties_across_windows(
+    index: Index, monkeypatch: pytest.MonkeyPatch, k: int, width: int
+) -> None:
+    narrow(monkeypatch, width)
+    expected = index.search("w1 w2", k=40, threads=1)
+    assert len(np.unique(expected.scores[0, : expected.counts[0]])) < expected.counts[0]
+    assert_same(index, ["w1 w2", QUERIES[0], "w9"], k)
+
+
+@pytest.mark.parametrize("seed", [2, 3])
+def test_other_collections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    narrow(monkeypatch, 16)
+    index = Index.build(pa.table({"text": texts_of(seed, 33)}), tmp_path / "index", threads=1)
+    rng = np.random.default_rng(seed)
+    queries = [" ".join(rng.choice(WORDS, 7)) for _ in range(4)]
+    assert_same(index, queries, 2, BM25(variant="bm25l", k1=0.9, b=0.4))
+
+
+def test_an_empty_batch_and_queries_without_known_words(index: Index) -> None:
+    assert_same(index, [], 3)
+    assert_same(index, ["", "absent"], 3)
+
+
+def df_of(index: Index, word: str) -> int:
+    """Documents that hold a word."""
+    term = index._segment.lookup(Texts.from_strings([word]))[0]
+    return int(index._segment.df[term])
+
+
+def left_to_the_cpu(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many queries each search left to the CPU, kept up to date."""
+    counts: list[int] = []
+    whole = gpu.GpuSearch.search
+
+    def search(self: Any, *arguments: Any) -> Any:
+        left = whole(self, *arguments)
+        counts.append(len(left))
+        return left
+
+    monkeypatch.setattr(gpu.GpuSearch, "search", search)
+    return counts
+
+
+def test_weights_of_zero_and_less_are_left_to_the_cpu(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = left_to_the_cpu(monkeypatch)
+    queries = [
+        {"w1": 2.0, "w2": 0.5}, "w3", {"w1": 1.0, "w2": -1.0}, {"w4": 0.0}, {"absent": -1.0}, "w1",
+    ]  # fmt: skip
+    assert_same(index, queries, 3)
+    assert counts == [2]
+
+
+@pytest.mark.parametrize(("postings", "left"), [(50, 1), (16, 2)])
+def test_postings_make_room_for_others(
+    index: Index, monkeypatch: pytest.MonkeyPatch, postings: int, left: int
+) -> None:
+    monkeypatch.setattr(gpu, "free_memory", lambda: 16 * postings)
+    counts = left_to_the_cpu(monkeypatch)
+    queries = ["w10", "w3", "w9 w8", QUERIES[0], "w1 w2", "w10 w9"]
+    needed = [sum(df_of(index, word) for word in query.split()) for query in queries]
+    assert sum(size > postings for size in needed) == left
+    assert sum(size for size in needed if size <= postings) > postings
+    assert_same(index, queries, 2)
+    assert counts == [left]
+
+
+def test_a_batch_of_too_many_postings_is_searched_in_parts(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = left_to_the_cpu(monkeypatch)
+    launched: list[int] = []
+    whole = gpu.GpuSearch._launch
+
+    def launch(self: Any, rows: Any, scores: Any, k: int, base: Any, *others: Any) -> None:
+        launched.append(len(base))
+        whole(self, rows, scores, k, base, *others)
+
+    monkeypatch.setattr(gpu.GpuSearch, "_launch", launch)
+    monkeypatch.setattr(gpu, "_MOST_BOUNDS", 5)
+    assert_same(index, ["w1", "w2 w3", "w3", "w4 w5 w6"], 2)
+    assert launched == [1, 1, 1]
+    assert counts == [1]
+
+
+def test_postings_stay_on_the_device(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    brought: list[int] = []
+    whole = gpu.GpuSearch._upload
+
+    def upload(self: Any, terms: Any) -> None:
+        brought.append(len(terms))
+        whole(self, terms)
+
+    monkeypatch.setattr(gpu.GpuSearch, "_upload", upload)
+    monkeypatch.setattr(gpu, "_DECODED", 1)
+    assert_same(index, ["w1 w2", "w2"], 2)
+    assert_same(index, ["w2 w1", "w2 w3"], 2)
+    assert brought == [1, 1, 1]
+    assert_same(index, ["w1"], 2, TFIDF())
+    assert brought == [1, 1, 1, 1]
+
+
+def test_k_past_what_a_block_sorts_is_the_cpus(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu, "MOST_HITS", 2)
+    counts = left_to_the_cpu(monkeypatch)
+    assert_same(index, ["w1 w2", "w3"], 3)
+    assert counts == []
+
+
+@pytest.mark.parametrize("device", ["gpu", None, "cuda:0"])
+def test_another_device(index: Index, device: Any) -> None:
+    with pytest.raises(SettingsError, match="device must be one of cpu, cuda, not"):
+        index.search("w1", device=device)
+
+
+def test_memory_that_is_full(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    def empty(shape: Any, dtype: Any = np.float32) -> Any:
+        if dtype is np.int64:
+            raise memory.DeviceMemoryError("4 GB more")
+        return whole(shape, dtype)
+
+    whole = memory.empty
+    monkeypatch.setattr(memory, "empty", empty)
+    with pytest.raises(DeviceError, match="4 GB more needed: lower k, or search fewer queries"):
+        index.search(["w1"], device="cuda")
+    monkeypatch.setattr(memory, "empty", whole)
+    assert_same(index, ["w1"], 2)
+
+
+def test_no_memory_for_postings(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    def empty(shape: Any, dtype: Any = np.float32) -> Any:
+        raise memory.DeviceMemoryError("4 GB more")
+
+    monkeypatch.setattr(memory, "empty", empty)
+    with pytest.raises(DeviceError, match="no memory for postings: 4 GB more needed"):
+        index.search(["w1"], device="cuda")
+
+
+@pytest.mark.parametrize(("n", "k"), [(3, 5), (5, 5), (40, 5), (40, 1)])
+def test_the_best_of_candidates(n: int, k: int) -> None:
+    rng = np.random.default_rng(n + k)
+    points = rng.choice(np.array([1e-38, 0.5, 0.50000006, 3, np.inf], np.float32), (2, n))
+    documents = rng.integers(0, 1 << 31, (2, n))
+    keys = (points.view(np.int32).astype(np.int64) << 32) | (topk.LAST_ROW - documents)
+    rows, scores = memory.empty((2, k), np.int32), memory.empty((2, k))
+    topk.best(rows, scores, memory.put(keys), memory.put(np.array([n, n - 2], np.int32)))
+    for q, known in enumerate((n, n - 2)):
+        order = np.lexsort((documents[q, :known], -points[q, :known]))[:k]
+        found, kept = memory.get(rows)[q], memory.get(scores)[q]
+        np.testing.assert_array_equal(found[: len(order)], documents[q, order])
+        np.testing.assert_array_equal(kept[: len(order)], points[q, order])
+        assert (found[len(order) :] == -1).all()
+        assert (kept[len(order) :] == 0).all()
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    keys, totals = memory.empty((2, 4), np.int64), memory.empty(2, np.int32)
+    with pytest.raises(ValueError, match="hits"):
+        topk.best(memory.empty((3, 2), np.int32), memory.empty((3, 2)), keys, totals)
+    size = (1, topk.MOST_HITS + 1)
+    with pytest.raises(ValueError, match="hits"):
+        topk.best(memory.empty(size, np.int32), memory.empty(size), keys, totals)
+
+
+def test_the_simulator_counts_as_a_gpu() -> None:
+    assert cuda_problem() is None
+    require_cuda()
+    assert presence.free_memory() is None
+
+
+def test_the_reason_for_no_gpu_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    without = SimpleNamespace(
+        is_available=lambda: False, cuda_error=lambda: "\nNo driver.\nNone.\n"
+    )
+    monkeypatch.setattr(target, "SIMULATED", False)
+    monkeypatch.setattr(target, "cuda", without)
+    with pytest.raises(DeviceError, match=r"^no usable NVIDIA GPU: No driver\. None$"):
+        require_cuda()
+
+
+def test_a_driver_that_fails_is_a_reason_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def context() -> None:
+        raise RuntimeError("[100] no device")
+
+    failing = SimpleNamespace(is_available=lambda: True, current_context=context)
+    monkeypatch.setattr(target, "SIMULATED", False)
+    monkeypatch.setattr(target, "cuda", failing)
+    assert cuda_problem() == "no usable NVIDIA GPU: [100] no device"
+
+
+def test_many_threads_share_a_searcher(index: Index) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    searcher = Searcher(index._segment)
+    expected = index.search(["w1 w2"], k=2, threads=1)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: searcher.search(["w1 w2"], 2, BM25(), 1, "cuda"), range(2)))
+    for rows, scores in found:
+        np.testing.assert_array_equal(rows, expected.rows)
+        np.testing.assert_array_equal(scores, expected.scores)
+
+
+def test_a_score_at_the_floor_is_a_candidate() -> None:
+    """Another window may have set the floor first, and lose the tie to this one."""
+    parts = np.array([1, 2, 3], np.float32)
+    keys, totals = memory.zeros((1, 3), np.int64), memory.zeros(1, np.int32)
+    one = np.ones(1, np.float32)
+    lists = (np.array([0, 1], np.int32), np.zeros(1, np.int64), np.array([3], np.int32), one)
+    scoring.score(
+        keys, totals, memory.put(parts[1:2].view(np.int32)), memory.empty((1, 2), np.int32),
+        (memory.put(np.arange(3, dtype=np.int32)), memory.put(parts)),
+        tuple(map(memory.put, lists)), memory.zeros(1), 3, 32, 3,
+    )  # fmt: skip
+    assert memory.get(totals).tolist() == [2]
+    found = sorted(topk.LAST_ROW - (memory.get(keys)[0, :2] & topk.LAST_ROW))
+    assert found == [1, 2]

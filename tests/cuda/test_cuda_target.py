@@ -1,0 +1,89 @@
+"""What every kernel stands on: declaring and launching, memory, functions of single numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fastseq.kernels.cuda import memory, target
+from fastseq.kernels.cuda.scalars import absolute, exp, fma, maximum, minimum, sigmoid, tanh
+from fastseq.kernels.cuda.target import cuda, kernel
+from fastseq.kernels.simd.vmath import exp_array, sigmoid_array, tanh_array
+
+
+@kernel("float32[::1], float32[::1], int64", threads=32, registers=32)
+def three(out, x, n):
+    i = cuda.grid(1)
+    if i < n:
+        out[i] = exp(x[i])
+        out[n + i] = sigmoid(x[i])
+        out[2 * n + i] = tanh(x[i])
+
+
+@kernel("float32[::1], float32[::1], float32[::1]", threads=32, registers=32)
+def others(out, x, y):
+    i = cuda.grid(1)
+    if i < len(x):
+        out[i] = minimum(x[i], y[i])
+        out[len(x) + i] = maximum(x[i], y[i])
+        out[2 * len(x) + i] = absolute(y[i])
+        out[3 * len(x) + i] = fma(x[i], y[i], x[i])
+
+
+def test_elementary_functions_are_the_cpus() -> None:
+    some = np.random.default_rng(0).normal(0, 20, 50)
+    x = np.concatenate([some, [0, -0.0, 1e-30, 90, -110, np.inf, -np.inf, np.nan]]).astype("f4")
+    n = len(x)
+    out = memory.empty(3 * n)
+    three(target.blocks_for(n, 32), out, memory.put(x), n)
+    found = memory.get(out).reshape(3, n)
+    for row, of_arrays in zip(found, (exp_array, sigmoid_array, tanh_array), strict=True):
+        expected = np.empty_like(x)
+        of_arrays(expected, x)
+        np.testing.assert_allclose(row, expected, rtol=1e-6, atol=1e-44)
+
+
+def test_smaller_larger_absolute_fused() -> None:
+    x = np.array([1, 3, 2, 1.0000001], np.float32)
+    y = np.array([2, -1, np.nan, 1.0000001], np.float32)
+    out = memory.empty(16)
+    others(1, out, memory.put(x), memory.put(y))
+    least, most, size, fused = memory.get(out).reshape(4, 4)
+    assert least[:2].tolist() == [1, -1]
+    assert most[:2].tolist() == [2, 3]
+    assert np.isnan(least[2])
+    assert np.isnan(most[2])
+    assert size[:2].tolist() == [2, 1]
+    exact = np.float64(x[3]) * np.float64(y[3]) + np.float64(x[3])
+    assert fused[3] == np.float32(exact)
+
+
+def test_kernels_are_known_by_name() -> None:
+    assert any(each.name == "test_cuda_target.three" for each in target.kernels())
+
+
+@pytest.mark.parametrize("blocks", [0, (0, 1, 1), (3, 0, 2)])
+def test_a_grid_without_blocks_is_not_launched(blocks: object) -> None:
+    three(blocks, None, None, 0)
+
+
+def test_arrays_go_there_and_back() -> None:
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    there = memory.put(x.T)
+    assert (memory.get(there) == x.T).all()
+    memory.put(x.T + 1, there)
+    assert (memory.get(there) == x.T + 1).all()
+    again = memory.zeros((3, 2))
+    memory.copy(again, there)
+    into = np.empty((3, 2), np.float32)
+    assert memory.get(again, into) is into
+    assert (into == x.T + 1).all()
+    assert memory.get(memory.zeros(0)).size == 0
+
+
+def test_scratch_is_kept_while_it_is_large_enough() -> None:
+    first = memory.scratch("a test's", 8)
+    first[0] = 5
+    assert memory.get(memory.scratch("a test's", 4))[0] == 5
+    assert memory.scratch("a test's", 100).size == 100
+    memory.synchronize()
