@@ -25,8 +25,8 @@ from fastseq.kernels.simd.floats import (
     store,
 )
 from fastseq.kernels.simd.width import LANES
+from fastseq.kernels.updates import SMALLEST, updates
 
-SMALLEST = np.float32(np.finfo(np.float32).tiny)  # normal number
 BLOCK = 16384  # gradients whose squares are summed into one float64
 
 
@@ -34,6 +34,11 @@ BLOCK = 16384  # gradients whose squares are summed into one float64
 def flushed(vector):
     """The vector, with zero for what is no normal number."""
     return select(absolute(vector) < SMALLEST, np.float32(0), vector)
+
+
+momentum_update, adagrad_update, rmsprop_update, adam_update = updates(
+    inline, fma, flushed, square_root
+)
 
 
 @inline
@@ -58,10 +63,13 @@ def sgd_step(values, gradients, velocity, start, stop, rate, momentum, nesterov,
         value = load(values, i)
         slope = fma(value, decay, slope)
         if momentum != 0:
-            moving = flushed(fma(load(velocity, i), momentum, slope))
+            value, moving = momentum_update(
+                value, slope, load(velocity, i), rate, momentum, nesterov
+            )
             store(velocity, i, moving)
-            slope = fma(moving, momentum, slope) if nesterov else moving
-        store(values, i, fma(slope, -rate, value))
+            store(values, i, value)
+        else:
+            store(values, i, fma(slope, -rate, value))
 
 
 @jit
@@ -73,9 +81,9 @@ def adagrad_step(values, gradients, squares, start, stop, rate, eps, decay):
             continue
         value = load(values, i)
         slope = fma(value, decay, slope)
-        sums = flushed(fma(slope, slope, load(squares, i)))
+        value, sums = adagrad_update(value, slope, load(squares, i), rate, eps)
         store(squares, i, sums)
-        store(values, i, fma(slope / (square_root(sums) + eps), -rate, value))
+        store(values, i, value)
 
 
 @jit
@@ -89,9 +97,8 @@ def rmsprop_step(
     for i in range(start, stop, LANES):
         value = load(values, i)
         slope = fma(value, decay, load(gradients, i))
-        mean = flushed(fma(slope * slope, rest, load(squares, i) * alpha))
+        move, mean = rmsprop_update(slope, load(squares, i), alpha, rest, eps)
         store(squares, i, mean)
-        move = slope / (square_root(mean) + eps)
         if momentum != 0:
             move = flushed(fma(load(velocity, i), momentum, move))
             store(velocity, i, move)
@@ -115,23 +122,17 @@ def adam_step(
     decay,
     lost,
 ):
-    """m += rest1 (g - m), s = beta2 s + rest2 g², θ -= lost θ + rate m / (root √s + eps).
-
-    Kingma and Ba 2015, algorithm 1, in PyTorch's form: rest = 1 - beta, rate and root have the
-    corrections of the bias in them. decay is added to the gradient (L2); lost is the part of θ that
-    AdamW takes away (Loshchilov and Hutter 2019); a factor 1 - lost would be rounded
-    the same way at every step, and drift.
-    """
+    """As `updates.adam`; decay θ is added to the gradient (L2)."""
     for i in range(start, stop, LANES):
         value = load(values, i)
         slope = fma(value, decay, load(gradients, i))
-        mean = load(means, i)
-        mean = flushed(fma(slope - mean, rest1, mean))
+        value, mean, square = adam_update(
+            value, slope, load(means, i), load(squares, i), rate, rest1, beta2, rest2, root, eps,
+            lost,
+        )  # fmt: skip
         store(means, i, mean)
-        square = flushed(fma(slope * slope, rest2, load(squares, i) * beta2))
         store(squares, i, square)
-        move = mean / fma(square_root(square), root, eps)
-        store(values, i, value - fma(move, rate, value * lost))
+        store(values, i, value)
 
 
 @jit

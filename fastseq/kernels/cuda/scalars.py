@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,18 @@ if SIMULATED:
         """The float32 of these bits."""
         return np.int32(i).view(np.float32)
 
+    @formula
+    def square_root(x):
+        """√x of float32, rounded to nearest."""
+        return np.float32(math.sqrt(x))
+
 else:
     from fastseq.kernels.cuda.instructions import bits, fma, from_bits
+
+    @formula
+    def square_root(x):
+        """The same."""
+        return math.sqrt(x)
 
 
 @formula
