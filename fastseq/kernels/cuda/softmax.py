@@ -1,8 +1,8 @@
 """Softmax of rows, cross-entropy, squared errors: the twins of kernels/softmax.py, and what
 nn/losses.py does in NumPy.
 
-A block of threads has a row. Each thread takes every so manieth number, and a tree over the block
-adds up (or compares) what they found: one order for a row of a length, whatever runs first.
+A block of threads has a row. They take turns at its numbers, and a tree over the block adds up (or
+compares) what they found: one order for a row of a length, whatever runs first.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SUMMED = 32 * THREADS  # numbers that a block sums up
 
 
 @formula
-def _largest_of(shared, value):
+def largest_of(shared, value):
     """The largest of what the threads of a block bring, to all of them; NaN where one is.
 
     shared  float32, a number a thread
@@ -45,8 +45,8 @@ def _largest_of(shared, value):
 
 
 @formula
-def _sum_of(shared, value):
-    """Their sum, in float64: shared has room for two float32 a thread."""
+def sum_of(shared, value):
+    """Their sum, in the type of `shared`, a number a thread."""
     thread = cuda.threadIdx.x
     shared[thread] = value
     cuda.syncthreads()
@@ -71,13 +71,13 @@ def softmax_of_rows(logits, columns):
     largest = LOWEST
     for c in range(thread, columns, threads):
         largest = maximum(largest, logits[start + c])
-    largest = _largest_of(floats, largest)
+    largest = largest_of(floats, largest)
     total = 0.0
     for c in range(thread, columns, threads):
         value = exp(logits[start + c] - largest)
         logits[start + c] = value
         total += np.float64(value)
-    factor = np.float32(1.0 / _sum_of(doubles, total))
+    factor = np.float32(1.0 / sum_of(doubles, total))
     for c in range(thread, columns, threads):
         logits[start + c] = logits[start + c] * factor
 
@@ -107,14 +107,14 @@ def cross_entropy_of_rows(losses, logits, targets, scales, columns, gradient):
     largest = LOWEST
     for c in range(thread, columns, threads):
         largest = maximum(largest, logits[start + c])
-    largest = _largest_of(floats, largest)
+    largest = largest_of(floats, largest)
     total = 0.0
     for c in range(thread, columns, threads):
         value = exp(logits[start + c] - largest)
         if gradient:
             logits[start + c] = value
         total += np.float64(value)
-    total = _sum_of(doubles, total)
+    total = sum_of(doubles, total)
     if thread == 0:
         losses[row] = math.log(total) + (np.float64(largest) - right)
     if gradient:
@@ -141,7 +141,7 @@ def squared_errors_of(sums, y, wanted, factor, gradient, count):
         total += np.float64(difference) * np.float64(difference)
         if gradient:
             y[i] = factor * difference
-    total = _sum_of(doubles, total)
+    total = sum_of(doubles, total)
     if cuda.threadIdx.x == 0:
         sums[cuda.blockIdx.x] = total
 
