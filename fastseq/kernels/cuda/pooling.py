@@ -94,8 +94,8 @@ def ends_back(dx, dy, offsets, columns, half):
             dx[row * columns + column] = slope if row == end else ZERO
 
 
-# Where a block has a row or a sequence, its threads take turns at its numbers, and a tree adds up what
-# they found: dynamic shared memory of four bytes a thread.
+# Where a block has a row or a sequence, its threads take turns at its numbers, and a tree adds up
+# what they found: dynamic shared memory of four bytes a thread.
 
 
 @kernel("float32[::1], float32[::1], float32[::1], int32[::1], int64", threads=ROW, registers=64)
@@ -215,9 +215,8 @@ def segment_products(out: Any, x: Any, dy: Any, offsets: Any) -> None:
     """out[n] = x[n] · dy[b], float32[N], for the rows n of b."""
     (N, columns), B = x.shape, len(dy)
     threads = _power(columns, ROW)
-    products_of((B, min(blocks_for(N, B), 65535), 1), *_flat(out, x, dy), offsets, columns, threads=threads,
-        shared=4 * threads,
-    )  # fmt: skip
+    blocks = B, min(blocks_for(N, B), 65535), 1
+    products_of(blocks, *_flat(out, x, dy), offsets, columns, threads=threads, shared=4 * threads)
 
 
 def attention_scores(scores: Any, u: Any, vector: Any) -> None:
