@@ -26,7 +26,9 @@ from pathlib import Path
 from typing import Any
 
 # this file's folder has a "cuda" in it, which NVIDIA's package of that name must not be taken for
-sys.path[:] = [place for place in sys.path if Path(place).resolve() != Path(__file__).parent]
+sys.path[:] = [
+    place for place in sys.path if Path(place).resolve() != Path(__file__).resolve().parent
+]
 
 import numpy as np  # noqa: E402
 
