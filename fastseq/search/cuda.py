@@ -7,7 +7,6 @@ those whose postings alone are more than the device holds, are left to the CPU.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -42,7 +41,6 @@ class GpuSearch:
         """
         self._segment = segment
         self._fill = fill
-        self._lock = threading.Lock()
         free = free_memory()
         total = len(segment.postings.docs)
         self._capacity = total if free is None else min(total, free // 2 // _POSTING_BYTES)
@@ -80,7 +78,7 @@ class GpuSearch:
         left: list[int] = np.flatnonzero(refused).tolist()
         ours = there & ~refused[queries]
         found = _Lists(queries[ours], terms[ours], weights[ours], base)
-        with self._lock:
+        with memory.lock:
             try:
                 step = self._batch(k)
                 mine = np.flatnonzero(~refused)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,10 @@ import numpy.typing as npt
 from fastseq.kernels.cuda.target import SIMULATED, cuda
 
 _OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY
+
+# Held by whoever launches something and all that follows from it: `scratch` is one for all threads,
+# and the simulator runs one kernel at a time.
+lock = threading.RLock()
 
 
 class DeviceMemoryError(MemoryError):
