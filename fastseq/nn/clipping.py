@@ -10,7 +10,6 @@ from collections.abc import Collection
 
 import numpy as np
 
-from fastseq.kernels import optimisers as kernels
 from fastseq.kernels.arrays import ALIGNED
 from fastseq.nn.parameters import Parameters
 from fastseq.settings import real
@@ -28,7 +27,7 @@ def gradient_norm(parameters: Parameters, team: Team, frozen: Collection[str] = 
     where a gradient is.
     """
     sums = [
-        _square_sums(parameters, team, start, stop) for start, stop in parameters.ranges(frozen)
+        parameters.square_sum(start, stop, team) for start, stop in parameters.ranges(frozen)
     ]
     return math.sqrt(math.fsum(value for part in sums for value in part))
 
@@ -49,7 +48,7 @@ def clip_norm(
         parts = _parts(parameters, team, frozen)
 
         def work(part: int) -> None:
-            kernels.scale(parameters.gradients, *parts[part], narrow)
+            parameters.kernels.scale(parameters.gradients, *parts[part], narrow)
 
         team.run(work, len(parts))
     return norm
@@ -67,23 +66,9 @@ def clip_value(
     parts = _parts(parameters, team, frozen)
 
     def work(part: int) -> None:
-        kernels.clamp(parameters.gradients, *parts[part], narrow)
+        parameters.kernels.clamp(parameters.gradients, *parts[part], narrow)
 
     team.run(work, len(parts))
-
-
-def _square_sums(parameters: Parameters, team: Team, start: int, stop: int) -> list[float]:
-    """The sums of the squares of blocks of gradients[start:stop], in their order."""
-    blocks = -(-(stop - start) // kernels.BLOCK)
-    sums = np.empty(blocks)
-    parts = team.split(blocks, _LEAST // kernels.BLOCK)
-
-    def work(part: int) -> None:
-        scratch = np.empty(16)
-        kernels.square_sums(sums, scratch, parameters.gradients, start, stop, *parts[part])
-
-    team.run(work, len(parts))
-    return sums.tolist()
 
 
 def _parts(parameters: Parameters, team: Team, frozen: Collection[str]) -> list[tuple[int, int]]:

@@ -7,6 +7,7 @@ under prefixed names, and each goes on working on views of it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 
@@ -22,12 +23,13 @@ class Layer:
     for each. Gradients of parameters are added to, until `zero_gradients`.
     """
 
+    buffers: ClassVar[type[Parameters]] = Parameters  # what its parameters lie in
+
     values: Views
     slopes: Views  # gradients of the values
 
     def __init__(self, seed: int = 0) -> None:
-        own = Parameters(self.shapes())
-        self.bind(own.views, own.gradient_views)
+        self.bind(self.buffers(self.shapes()))
         self.initialise(np.random.default_rng(seed_number(seed)))
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -37,10 +39,11 @@ class Layer:
     def initialise(self, rng: np.random.Generator) -> None:
         """Draw new values for the parameters."""
 
-    def bind(self, values: Views, slopes: Views) -> None:
-        """Work from now on with these arrays, of the names and shapes of `shapes`."""
-        self.values = values
-        self.slopes = slopes
+    def bind(self, parameters: Parameters, prefix: str = "") -> None:
+        """Work from now on with arrays of these: those named "prefix.name", or "name"."""
+        names = {name: _name(prefix, name) for name in self.shapes()}
+        self.values = {name: parameters.views[full] for name, full in names.items()}
+        self.slopes = {name: parameters.gradient_views[full] for name, full in names.items()}
 
     def parameters(self) -> Views:
         """{name: the array itself}; what is written to it is used from the next forward pass."""
@@ -70,25 +73,25 @@ class Layer:
             value[...] = checked.views[name]
 
 
-def joined(layers: Mapping[str, Layer]) -> Parameters:
+def joined(
+    layers: Mapping[str, Layer], buffers: type[Parameters] = Parameters
+) -> Parameters:
     """One pair of flat buffers for several layers, each bound to its part under "prefix.name".
 
     The layers keep their values. A layer given under the empty prefix keeps its plain names.
+    `buffers` is what all of them work with, as their own `buffers` have it.
     """
     shapes = {
         _name(prefix, name): shape
         for prefix, layer in layers.items()
         for name, shape in layer.shapes().items()
     }
-    parameters = Parameters(shapes)
+    parameters = buffers(shapes)
     for prefix, layer in layers.items():
-        names = {name: _name(prefix, name) for name in layer.shapes()}
-        for name, full in names.items():
-            parameters.views[full][...] = layer.values[name]
-        layer.bind(
-            {name: parameters.views[full] for name, full in names.items()},
-            {name: parameters.gradient_views[full] for name, full in names.items()},
-        )
+        for name, value in layer.values.items():
+            parameters.views[_name(prefix, name)][...] = value
+        layer.bind(parameters, prefix)
+    parameters.push()
     return parameters
 
 

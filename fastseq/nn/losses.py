@@ -55,8 +55,8 @@ def softmax_cross_entropy(
     """
     _flat(logits)
     rows, columns = logits.shape
-    classes = _targets(targets, rows, columns)
-    shares = _shares(classes, weights, columns)
+    classes = targets_of(targets, rows, columns)
+    shares = shares_of(classes, weights, columns)
     losses = np.empty(rows, np.float64)
     _row_losses(losses, logits, classes, shares.astype(np.float32), want_gradient, team)
     return float((losses * shares).sum())
@@ -95,8 +95,8 @@ class ProjectedCrossEntropy:
         dense's weight and bias are added to at once, and dx is kept for `backward`.
         """
         rows = as_rows(x, dense.inputs, "the input")
-        classes = _targets(targets, len(rows), dense.outputs)
-        shares = _shares(classes, weights, dense.outputs)
+        classes = targets_of(targets, len(rows), dense.outputs)
+        shares = shares_of(classes, weights, dense.outputs)
         scales = shares.astype(np.float32)
         losses = np.empty(len(rows), np.float64)
         dx = np.empty_like(rows) if training else None
@@ -162,14 +162,15 @@ def _flat(logits: Float32) -> Float32:
     return logits.reshape(-1)
 
 
-def _targets(targets: npt.ArrayLike, rows: int, columns: int) -> Int32:
+def targets_of(targets: npt.ArrayLike, rows: int, columns: int) -> Int32:
+    """int32[N], the targets of N = `rows` rows, below `columns`; DataError where they are not."""
     classes = as_numbers(targets, columns, "the array of targets", least=-(2**31))
     if len(classes) != rows:
         raise DataError(f"{len(classes)} targets were given for {rows} rows")
     return classes
 
 
-def _shares(targets: Int32, weights: npt.ArrayLike | None, columns: int) -> Float64:
+def shares_of(targets: Int32, weights: npt.ArrayLike | None, columns: int) -> Float64:
     """float64[N]: what part of the mean each row's loss is; they add up to 1, or all are 0."""
     counted = targets >= 0
     if weights is None:

@@ -17,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import FormatError, SettingsError
-from fastseq.kernels import optimisers as kernels
-from fastseq.kernels.arrays import ALIGNED, aligned_zeros
+from fastseq.kernels.arrays import ALIGNED
 from fastseq.nn.parameters import Parameters
 from fastseq.settings import one_of, real
 from fastseq.threads import Team
@@ -26,7 +25,6 @@ from fastseq.threads import Team
 State = dict[str, npt.NDArray[Any]]
 
 LEAST = 32768  # parameters that are worth a thread of their own
-_NONE = np.zeros(0, np.float32)  # stands for a moment that is not kept
 
 LARGEST = 1e30  # of a rate or decay: what is made of it must stay a float32
 
@@ -53,7 +51,7 @@ class Optimiser(ABC):
         self.learning_rate = _between("learning_rate", learning_rate, 0, LARGEST)
         self.steps = 0
         self.team = team or Team(1)
-        self.moments = {name: aligned_zeros(len(parameters.values)) for name in moments}
+        self.moments: dict[str, Any] = {name: parameters.zeros() for name in moments}
         self._parts = [
             (start + low, start + high)
             for start, stop in parameters.ranges(frozen)
@@ -77,7 +75,7 @@ class Optimiser(ABC):
         the next step depends on."""
         return {
             "steps": np.array(self.steps, np.int64),
-            **{name: moment.copy() for name, moment in self.moments.items()},
+            **{name: self.parameters.get(moment) for name, moment in self.moments.items()},
         }
 
     def load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -107,7 +105,7 @@ class Optimiser(ABC):
                 )
         self.steps = int(steps.item())
         for name, moment in self.moments.items():
-            moment[...] = state[name]
+            self.parameters.put(moment, state[name])
 
     @abstractmethod
     def _update(self, rate: float) -> Callable[[int, int], None]:
@@ -146,11 +144,11 @@ class SGD(Optimiser):
 
     def _update(self, rate: float) -> Callable[[int, int], None]:
         values, slopes = self.parameters.values, self.parameters.gradients
-        velocity = self.moments.get("velocity", _NONE)
+        velocity = self.moments.get("velocity", values)
         settings = np.float32(rate), self._momentum, self._nesterov, self._decay
 
         def update(start: int, stop: int) -> None:
-            kernels.sgd_step(values, slopes, velocity, start, stop, *settings)
+            self.parameters.kernels.sgd_step(values, slopes, velocity, start, stop, *settings)
 
         return update
 
@@ -184,7 +182,7 @@ class Adagrad(Optimiser):
         settings = np.float32(rate), self._eps, self._decay
 
         def update(start: int, stop: int) -> None:
-            kernels.adagrad_step(values, slopes, squares, start, stop, *settings)
+            self.parameters.kernels.adagrad_step(values, slopes, squares, start, stop, *settings)
 
         return update
 
@@ -226,11 +224,11 @@ class RMSprop(Optimiser):
 
     def _update(self, rate: float) -> Callable[[int, int], None]:
         values, slopes = self.parameters.values, self.parameters.gradients
-        moments = self.moments["squares"], self.moments.get("velocity", _NONE)
+        moments = self.moments["squares"], self.moments.get("velocity", values)
         settings = np.float32(rate), *self._settings
 
         def update(start: int, stop: int) -> None:
-            kernels.rmsprop_step(values, slopes, *moments, start, stop, *settings)
+            self.parameters.kernels.rmsprop_step(values, slopes, *moments, start, stop, *settings)
 
         return update
 
@@ -283,7 +281,7 @@ class Adam(Optimiser):
         )
 
         def update(start: int, stop: int) -> None:
-            kernels.adam_step(values, slopes, *moments, start, stop, *settings)
+            self.parameters.kernels.adam_step(values, slopes, *moments, start, stop, *settings)
 
         return update
 

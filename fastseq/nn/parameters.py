@@ -2,17 +2,25 @@
 
 An optimiser then is one pass over two arrays, a norm one sum, a checkpoint one copy. The named
 arrays that layers work with are views: writing to them writes to the buffer.
+
+Where the buffers that layers and optimisers work on lie on a device (nn/cuda/parameters.py), the
+views are a copy in the host's memory, and `push` and `pull` are the ways there and back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fastseq.errors import FormatError, SettingsError
+from fastseq.kernels import optimisers
 from fastseq.kernels.arrays import ALIGNED, aligned_zeros
+from fastseq.threads import Team
 from fastseq.types import Float32
+
+_LEAST = 65536  # gradients that are worth a thread of their own
 
 Shapes = Mapping[str, tuple[int, ...]]
 Views = dict[str, Float32]
@@ -28,7 +36,10 @@ class Parameters:
         in both, so that no update ever moves them.
     views, gradient_views : {name: float32[shape]}
         What the buffers hold, in the order of `shapes`.
+    kernels : the module of updates over these buffers
     """
+
+    kernels: ClassVar[Any] = optimisers
 
     def __init__(self, shapes: Shapes) -> None:
         self.shapes = {name: tuple(shape) for name, shape in shapes.items()}
@@ -50,6 +61,43 @@ class Parameters:
     def zero_gradients(self) -> None:
         """Set every gradient to zero."""
         self.gradients.fill(0)
+
+    # ---- what optimisers and the training loop ask for, wherever the buffers lie
+
+    def zeros(self) -> Any:
+        """Another buffer of their size, all zero."""
+        return aligned_zeros(len(self.values))
+
+    def get(self, buffer: Any) -> Float32:
+        """float32[n], a copy of a buffer in the host's memory."""
+        found: Float32 = buffer.copy()
+        return found
+
+    def put(self, buffer: Any, values: Float32) -> None:
+        """Fill a buffer from float32[n] in the host's memory."""
+        np.copyto(buffer, values)
+
+    def square_sum(self, start: int, stop: int, team: Team) -> list[float]:
+        """Numbers whose sum is that of the squares of gradients[start:stop], in float64: of blocks
+        of them, in their order."""
+        blocks = -(-(stop - start) // optimisers.BLOCK)
+        sums = np.empty(blocks)
+        parts = team.split(blocks, _LEAST // optimisers.BLOCK)
+
+        def work(part: int) -> None:
+            scratch = np.empty(16)
+            optimisers.square_sums(sums, scratch, self.gradients, start, stop, *parts[part])
+
+        team.run(work, len(parts))
+        return sums.tolist()
+
+    def push(self) -> None:
+        """Bring what was written to `views` to where layers work."""
+
+    def pull(self) -> None:
+        """Bring `views` up to what training made of the values."""
+
+    # ---- keeping
 
     def state_dict(self) -> Views:
         """{name: a copy of the array}."""

@@ -235,6 +235,26 @@ def best_of(tags, scores, pointers, work, emissions, offsets, transitions, start
         scores[b] = total + np.float64(start[tag]) + np.float64(emissions[first * K + tag])
 
 
+@kernel("float32[::1], float32[::1], int32[::1], float32", threads=THREADS, registers=32)
+def forbid_all(out, scores, mask, value):
+    """See `forbid`."""
+    i = cuda.grid(1)
+    if i < len(out):
+        out[i] = value if mask[i] else scores[i]
+
+
+def forbid(out: Any, scores: Any, mask: Any, value: float) -> None:
+    """out = value where the mask is set, else the score; float32 and int32 of one size. `out` may
+    be `scores`."""
+    n = out.size
+    if scores.size != n or mask.size != n:
+        raise ValueError(f"{scores.size} scores and {mask.size} of a mask into {n}")
+    forbid_all(
+        blocks_for(n, THREADS), *(a.reshape(n) for a in (out, scores, mask)), np.float32(value),
+        threads=min(THREADS, n),
+    )  # fmt: skip
+
+
 def crf_paths(
     losses: Any, marginals: Any, emissions: Any, tags: Any, offsets: Any, transitions: Any,
     start: Any, end: Any, weight: float, mode: int,

@@ -71,7 +71,7 @@ def drop_rows_block(x, rows, columns, power, start, first, second, limit, scale)
             x[at + column] = x[at + column] * scale if kept else ZERO
 
 
-def drop(out: Any, x: Any, key: int, limit: int, scale: float) -> None:
+def drop(out: Any, x: Any, key: int, limit: Any, scale: Any) -> None:
     """out[i] = x[i] · scale where i's hash, an int32, is at least `limit`, else 0.
 
     out, x  float32, of one size; may be the same array
@@ -92,7 +92,7 @@ def drop(out: Any, x: Any, key: int, limit: int, scale: float) -> None:
 
 
 def drop_rows(
-    x: Any, rows: Any, key: int, limit: int, scale: float, total: int | None = None
+    x: Any, rows: Any, key: int, limit: Any, scale: Any, total: int | None = None
 ) -> None:
     """x in place, with the mask of an array whose row rows[n] its row n is.
 

@@ -76,6 +76,37 @@ def scratch(name: str, size: int) -> Any:
     return found[:size]
 
 
+def pinned(size: int) -> npt.NDArray[np.uint8]:
+    """Bytes of the host's memory that the device reads by itself: see `put_soon`."""
+    found: npt.NDArray[np.uint8] = cuda.pinned_array(size, np.uint8)
+    return found
+
+
+def put_soon(out: Any, array: npt.NDArray[Any]) -> None:
+    """out = array, of the same shape and type, in pinned memory, when what was launched before is
+    done. Returns at once: the array must stay as it is until a `Mark` made after it was reached."""
+    if array.size:
+        out.copy_to_device(array, stream=0 if SIMULATED else cuda.legacy_default_stream())
+
+
+class Mark:
+    """A place in the order of what was launched."""
+
+    def __init__(self) -> None:
+        self._event: Any = None
+
+    def set(self) -> None:
+        """Behind all that was launched so far."""
+        if not SIMULATED:
+            self._event = self._event or cuda.event(timing=False)
+            self._event.record(cuda.legacy_default_stream())
+
+    def wait(self) -> None:
+        """Until the device has come there; at once where the mark was never set."""
+        if self._event is not None:
+            self._event.synchronize()
+
+
 def synchronize() -> None:
     """Wait until all that was launched is done."""
     cuda.synchronize()

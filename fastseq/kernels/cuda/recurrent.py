@@ -11,7 +11,7 @@ The memory the kernels need beside their arguments is kept from call to call.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -55,16 +55,22 @@ class Steps:
         return self.sizes[0]
 
 
-def steps_of(starts: npt.NDArray[Any], counts: npt.NDArray[Any]) -> Steps:
-    """Of the first packed row and the rows of each step: int[T], counts descending from B."""
+def steps_of(
+    starts: npt.NDArray[Any], counts: npt.NDArray[Any], send: Callable[[Any], Any] | None = None
+) -> Steps:
+    """Of the first packed row and the rows of each step: int[T], counts descending from B.
+
+    send  brings whole numbers to the device as int32; `memory.put` unless said
+    """
+    send = send or (lambda array: memory.put(np.asarray(array, np.int32)))
     blocks = np.arange(0, int(counts[0]), LANES)
     lasts = np.searchsorted(-np.asarray(counts), -blocks, side="left")
     return Steps(
         tuple(int(n) for n in starts),
         tuple(int(n) for n in counts),
-        memory.put(np.asarray(starts, np.int32)),
-        memory.put(np.asarray(counts, np.int32)),
-        memory.put(lasts.astype(np.int32)),
+        send(starts),
+        send(counts),
+        send(lasts),
     )
 
 

@@ -87,6 +87,13 @@ def fill_all(out, value):
         out[i] = value
 
 
+@kernel("float32[::1], float32[::1], float32[::1], int64", threads=THREADS, registers=32)
+def add_first(out, a, b, count):
+    """See `sum_first`."""
+    for i in range(cuda.grid(1), len(out), cuda.gridsize(1)):
+        out[i] = a[i] + b[i] if i < count else a[i]
+
+
 @formula
 def _before(a, i, b, j):
     """Whether a in column i comes before b in column j: the larger, or the first among equals;
@@ -182,6 +189,14 @@ def add(out: Any, x: Any) -> None:
         raise ValueError(f"{x.size} numbers added to {out.size}")
     n = out.size
     add_all(blocks_for(n, THREADS), out.reshape(-1), x.reshape(-1), threads=min(THREADS, n))
+
+
+def sum_first(out: Any, a: Any, b: Any, count: int) -> None:
+    """out[i] = a[i] + b[i] for i < count, a[i] from there on; float32[n]."""
+    n = out.size
+    if a.size != n or b.size < count:
+        raise ValueError(f"{count} of {a.size} and {b.size} numbers added into {n}")
+    add_first(blocks_for(n, THREADS), out, a, b, count, threads=min(THREADS, n))
 
 
 def fill(out: Any, value: float) -> None:

@@ -173,18 +173,21 @@ def cross_entropy_rows(losses: Any, logits: Any, targets: Any, scales: Any, grad
 def squared_errors(y: Any, wanted: Any, factor: float, gradient: bool) -> float:
     """Σ (y - wanted)² of two float32 arrays of one size, in float64; with `gradient` y becomes
     factor (y - wanted). Waits for the device."""
+    return float(memory.get(squared_errors_of_parts(y, wanted, factor, gradient)).sum())
+
+
+def squared_errors_of_parts(y: Any, wanted: Any, factor: float, gradient: bool) -> Any:
+    """The same, of parts of the arrays: float64[·] on the device, to be added up."""
     if y.size != wanted.size:
         raise ValueError(f"{y.size} numbers beside {wanted.size}")
     parts = blocks_for(y.size, SUMMED)
-    if not parts:
-        return 0.0
     sums = memory.empty(parts, np.float64)
     threads = _threads(min(y.size, THREADS))
     squared_errors_of(
         parts, sums, y.reshape(-1), wanted.reshape(-1), np.float32(factor), int(gradient), SUMMED,
         threads=threads, shared=8 * threads,
     )  # fmt: skip
-    return float(memory.get(sums).sum())
+    return sums
 
 
 def _threads(columns: int) -> int:

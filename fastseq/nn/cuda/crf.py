@@ -1,0 +1,127 @@
+"""A conditional random field on the device; see nn/crf.py."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from fastseq.errors import DataError, SettingsError
+from fastseq.kernels.cuda import crf as kernels
+from fastseq.kernels.cuda import memory, sequences
+from fastseq.nn import crf
+from fastseq.nn.checks import as_numbers, as_offsets
+from fastseq.nn.crf import FORBIDDEN, Constraints
+from fastseq.nn.cuda.layer import DeviceLayer
+from fastseq.nn.cuda.losses import Pending
+from fastseq.types import Float32, Float64, Int32, Int64
+
+
+class CRF(DeviceLayer, crf.CRF):
+    """As nn.crf.CRF: emissions on the device, tags and offsets from the host."""
+
+    def __init__(self, *settings: Any, **named: Any) -> None:
+        self._masks: dict[int, tuple[Constraints, Any, Any]] = {}
+        self._slope: Any = None
+        super().__init__(*settings, **named)
+
+    def loss(
+        self,
+        emissions: Any,
+        tags: Int32,
+        offsets: Int64,
+        training: bool = True,
+        per: Literal["token", "sequence"] = "token",
+    ) -> Any:
+        if per not in ("token", "sequence"):
+            raise SettingsError(f'per is {per!r}, expected "token" or "sequence"')
+        self.begin()
+        rows, given, bounds = self._sequences(emissions, offsets)
+        N, B = len(rows), len(given) - 1
+        if np.shape(tags) != (N,):
+            raise DataError(f"tags are of shape {list(np.shape(tags))}, expected [{N}]")
+        seen = self.feed.send(as_numbers(tags, self.tags, "the array of tags"), np.int32)
+        count = N if per == "token" else B
+        terms = self.space.array(("terms", training), B, dtype=np.float64)
+        scores = self._scores(self.constraints)
+        if not training:
+            kernels.crf_paths(terms, rows, rows, seen, bounds, *scores, 1.0, kernels.LIKELIHOOD)
+            return Pending(terms, 1 / count)
+        slope = self._slope = self.space.array("demissions", *rows.shape)
+        names = ("transitions", "start", "end")
+        slopes = tuple(self.slopes_on_device[name] for name in names)
+        if self.constraints is not None:
+            slopes = tuple(self.space.array((name, "slope"), *s.shape)
+                           for name, s in zip(names, slopes, strict=True))  # fmt: skip
+            for each in slopes:
+                sequences.fill(each, 0)
+        kernels.crf_paths(
+            terms, slope, rows, seen, bounds, *scores, 1 / count, kernels.GRADIENT, slopes
+        )
+        if self.constraints is not None:
+            _, square, start = self._masks_of(self.constraints)
+            kernels.forbid(slopes[0], slopes[0], square, 0.0)
+            kernels.forbid(slopes[1], slopes[1], start, 0.0)
+            for name, each in zip(names, slopes, strict=True):
+                sequences.add(self.slopes_on_device[name], each)
+        return Pending(terms, 1 / count)
+
+    def backward(self) -> Any:
+        if self._slope is None:
+            raise SettingsError("CRF.backward() was called without a loss(training=True) before it")
+        slope, self._slope = self._slope, None
+        return slope
+
+    def decode(
+        self, emissions: Any, offsets: Int64, constraints: Constraints | None = None
+    ) -> tuple[Int32, Float64]:
+        self.begin()
+        rows, given, bounds = self._sequences(emissions, offsets)
+        best = self.space.array("best", len(rows), dtype=np.int32)
+        scores = self.space.array("scores", len(given) - 1, dtype=np.float64)
+        kernels.crf_best(best, scores, rows, bounds, *self._scores(constraints or self.constraints))
+        return memory.get(best), memory.get(scores)
+
+    def marginals(self, emissions: Any, offsets: Int64) -> Float32:
+        self.begin()
+        rows, given, bounds = self._sequences(emissions, offsets)
+        terms = self.space.array(("terms", False), len(given) - 1, dtype=np.float64)
+        out = self.space.array("marginals", *rows.shape)
+        kernels.crf_paths(
+            terms, out, rows, bounds, bounds, *self._scores(self.constraints), 1.0,
+            kernels.MARGINALS,
+        )  # fmt: skip
+        return memory.get(out)
+
+    def _sequences(self, emissions: Any, offsets: Int64) -> tuple[Any, Int64, Any]:
+        """Emissions on the device, checked offsets, and those on the device."""
+        rows = self.floats(emissions, "emissions")
+        if rows.ndim != 2 or rows.shape[1] != self.tags:
+            raise DataError(
+                f"the emissions of a CRF of {self.tags} tags are of shape {list(rows.shape)}, "
+                f"expected [N, {self.tags}]"
+            )
+        given = as_offsets(offsets, len(rows))
+        return rows, given, self.whole_numbers(given, "offsets")
+
+    def _scores(self, constraints: Constraints | None) -> tuple[Any, Any, Any]:
+        """Transitions, start and end, with what is forbidden."""
+        of = self.on_device
+        if constraints is None:
+            return of["transitions"], of["start"], of["end"]
+        _, square, first = self._masks_of(constraints)
+        transitions = self.space.array("transitions", self.tags, self.tags)
+        start = self.space.array("start", self.tags)
+        kernels.forbid(transitions, of["transitions"], square, FORBIDDEN)
+        kernels.forbid(start, of["start"], first, FORBIDDEN)
+        return transitions, start, of["end"]
+
+    def _masks_of(self, constraints: Constraints) -> tuple[Constraints, Any, Any]:
+        found = self._masks.get(id(constraints))
+        if found is None:
+            square, start = (
+                memory.put(part.astype(np.int32))
+                for part in (constraints.transitions, constraints.start)
+            )
+            found = self._masks[id(constraints)] = constraints, square, start
+        return found
