@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -11,35 +13,40 @@ from fastseq.kernels.cuda import blas, gemm, memory
 Float32 = NDArray[np.float32]
 
 
+WAYS = pytest.mark.parametrize("multiply", [gemm.multiply, gemm.multiply_by_tiles])
+
+
 def drawn(*shape: int, seed: int = 0) -> Float32:
     return np.random.default_rng(seed + sum(shape)).normal(size=shape).astype(np.float32)
 
 
+@WAYS
 @pytest.mark.parametrize("transpose_a", [False, True])
 @pytest.mark.parametrize("transpose_b", [False, True])
 @pytest.mark.parametrize(("M", "N", "K"), [(3, 5, 7), (65, 2, 3)])
-def test_products(transpose_a: bool, transpose_b: bool, M: int, N: int, K: int) -> None:
+def test_products(
+    multiply: Any, transpose_a: bool, transpose_b: bool, M: int, N: int, K: int
+) -> None:
     a = drawn(K, M) if transpose_a else drawn(M, K)
     b = drawn(N, K, seed=1) if transpose_b else drawn(K, N, seed=1)
     out = memory.zeros((M, N))
-    gemm.multiply(
-        out, memory.put(a), memory.put(b), transpose_a=transpose_a, transpose_b=transpose_b
-    )
+    multiply(out, memory.put(a), memory.put(b), transpose_a=transpose_a, transpose_b=transpose_b)
     expected = (a.T if transpose_a else a) @ (b.T if transpose_b else b)
     np.testing.assert_allclose(memory.get(out), expected, atol=1e-5)
 
 
-def test_windows_bias_and_adding() -> None:
+@WAYS
+def test_windows_bias_and_adding(multiply: Any) -> None:
     a, b, bias, before = drawn(4, 6), drawn(9, 5), drawn(3), drawn(4, 8, seed=2)
     out = memory.put(before)
     left = gemm.window(memory.put(a), 1, 5)
     right = gemm.window(memory.put(b[:4].copy()), 2, 5)
-    gemm.multiply(gemm.window(out, 2, 5), left, right, bias=memory.put(bias))
+    multiply(gemm.window(out, 2, 5), left, right, bias=memory.put(bias))
     product = a[:, 1:5] @ b[:4, 2:5]
     expected = before.copy()
     expected[:, 2:5] = product + bias
     np.testing.assert_allclose(memory.get(out), expected, atol=1e-5)
-    gemm.multiply(gemm.window(out, 2, 5), left, right, add=True)
+    multiply(gemm.window(out, 2, 5), left, right, add=True)
     expected[:, 2:5] += product
     np.testing.assert_allclose(memory.get(out), expected, atol=1e-5)
 
@@ -48,9 +55,9 @@ def test_a_long_sum_is_cut_and_added_in_order(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(gemm, "parts_of", lambda *sizes: 3)
     a, b = drawn(40, 2), drawn(40, 3, seed=1)
     out = memory.put(np.ones((2, 3), np.float32))
-    gemm.multiply(out, memory.put(a), memory.put(b), transpose_a=True, add=True)
+    gemm.multiply_by_tiles(out, memory.put(a), memory.put(b), transpose_a=True, add=True)
     np.testing.assert_allclose(memory.get(out), a.T @ b + 1, atol=1e-5)
-    gemm.multiply(out, memory.put(a), memory.put(b), transpose_a=True)
+    gemm.multiply_by_tiles(out, memory.put(a), memory.put(b), transpose_a=True)
     np.testing.assert_allclose(memory.get(out), a.T @ b, atol=1e-5)
 
 

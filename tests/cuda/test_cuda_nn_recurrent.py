@@ -14,7 +14,7 @@ from fastseq.nn.cuda import recurrent as device
 from fastseq.seeds import mixed_key
 
 CELLS = ("LSTM", "GRU", "RNN")
-LENGTHS = [2, 4, 1]
+LENGTHS = [2, 3, 1]
 
 
 def pair(cell: str, *sizes: int, **settings: Any) -> tuple[Any, Any]:
@@ -50,11 +50,11 @@ def gradients_agree(mine: Any, theirs: Any) -> None:
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("ragged", [True, False])
 def test_a_padded_batch(cell: str, ragged: bool) -> None:
-    mine, theirs = pair(cell, 3, 4, 2, bidirectional=True)
+    mine, theirs = pair(cell, 3, 4, 1, bidirectional=True)
     rng = np.random.default_rng(1)
-    x = rng.normal(size=(4, 3, 3)).astype(np.float32)
+    x = rng.normal(size=(3, 3, 3)).astype(np.float32)
     arrays = 2 if cell == "LSTM" else 1
-    shape = (arrays, 4, 3, 4)
+    shape = (arrays, 2, 3, 4)
     state: Any = tuple(rng.normal(size=shape).astype(np.float32))
     slope: Any = tuple(rng.normal(size=shape).astype(np.float32))
     if arrays == 1:
@@ -65,7 +65,7 @@ def test_a_padded_batch(cell: str, ragged: bool) -> None:
     close(found, y)
     close(found_last, last)
     dy = rng.normal(size=y.shape).astype(np.float32)
-    given = [np.copy(part) for part in np.atleast_1d(np.asarray(slope)).reshape(-1, 4, 3, 4)]
+    given = [np.copy(part) for part in np.atleast_1d(np.asarray(slope)).reshape(-1, 2, 3, 4)]
     dx = mine.backward(dy, slope)
     mine_first = mine.dstate
     found_dx = theirs.backward(memory.put(dy), tuple(given) if arrays == 2 else given[0])
@@ -101,7 +101,7 @@ def test_steps_that_share_rows(cell: str, padded: bool) -> None:
     rng = np.random.default_rng(3)
     x = rng.normal(size=(4, 3)).astype(np.float32)
     if padded:
-        index = rng.integers(0, 3, (4, 3))  # row 3 is read by nobody: its gradient is zero
+        index = rng.integers(0, 3, (3, 3))  # row 3 is read by nobody: its gradient is zero
         y, last = mine.forward(x, LENGTHS, index=index)
         found, found_last = theirs.forward(x, LENGTHS, index=index)
         dy = rng.normal(size=y.shape).astype(np.float32)

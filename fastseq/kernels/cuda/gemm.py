@@ -14,7 +14,14 @@ import numpy as np
 
 from fastseq.kernels.cuda import blas, memory
 from fastseq.kernels.cuda.target import SIMULATED, blocks_for, multiprocessors
-from fastseq.kernels.cuda.tiles import SHARED, SIDE, multiply_tiles, parts_of, sum_parts
+from fastseq.kernels.cuda.tiles import (
+    SHARED,
+    SIDE,
+    multiply_tiles,
+    parts_of,
+    repeat_row,
+    sum_parts,
+)
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
 
@@ -67,6 +74,8 @@ def multiply(
 ) -> None:
     """out = op(a) op(b) + bias, plus what is there with `add`.
 
+    By the library where there is one (cuBLAS; in the simulator NumPy), else `multiply_by_tiles`.
+
     Parameters
     ----------
     out, a, b : float32[M, N], [M, K] and [K, N] on the device, or Views; a is [K, M] and b [N, K]
@@ -77,22 +86,38 @@ def multiply(
 
     Raises ValueError for shapes that do not fit.
     """
-    to, left, right = view(out), view(a), view(b)
-    M, K = (left.columns, left.rows) if transpose_a else (left.rows, left.columns)
-    inner, N = (right.columns, right.rows) if transpose_b else (right.rows, right.columns)
-    if inner != K or (to.rows, to.columns) != (M, N):
-        raise ValueError(f"[{M}, {K}] times [{inner}, {N}] into [{to.rows}, {to.columns}]")
+    to, left, right, (M, N, K) = _checked(out, a, b, transpose_a, transpose_b, add, bias)
     if precision not in PRECISIONS:
         raise ValueError(f"precision {precision!r}, expected one of {', '.join(PRECISIONS)}")
-    if bias is not None and (add or bias.size != N):
-        raise ValueError(f"a bias of {bias.size} beside {N} columns")
     if M == 0 or N == 0:
         return
-    if not SIMULATED and K and blas.available():
-        if bias is not None:
-            fill_rows(to, bias)
-        blas.multiply(to, left, right, M, N, K, transpose_a, transpose_b, add or bias is not None,
-                      precision)  # fmt: skip
+    if not (SIMULATED or blas.available()) or not K:
+        multiply_by_tiles(
+            out, a, b, transpose_a=transpose_a, transpose_b=transpose_b, add=add, bias=bias
+        )
+        return
+    if SIMULATED:
+        _multiply_simulated(to, left, right, transpose_a, transpose_b, add, bias)
+        return
+    if bias is not None:
+        fill_rows(to, bias)
+    blas.multiply(to, left, right, M, N, K, transpose_a, transpose_b, add or bias is not None,
+                  precision)  # fmt: skip
+
+
+def multiply_by_tiles(
+    out: Any,
+    a: Any,
+    b: Any,
+    *,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    add: bool = False,
+    bias: Any = None,
+) -> None:
+    """The same in float32 by the kernels of tiles.py, which need no library."""
+    to, left, right, (M, N, K) = _checked(out, a, b, transpose_a, transpose_b, add, bias)
+    if M == 0 or N == 0:
         return
     parts = parts_of(M, N, K, multiprocessors()) if bias is None else 1
     a_strides = (1, left.stride) if transpose_a else (left.stride, 1)
@@ -116,10 +141,45 @@ def multiply(
 
 
 def fill_rows(out: Any, row: Any) -> None:
-    """Every row of out float32[M, N] becomes `row` float32[N]: a product of ones."""
+    """Every row of out float32[M, N] becomes `row` float32[N]."""
     to = view(out)
-    ones = memory.put(np.zeros(1, np.float32))
-    multiply_tiles(
-        (blocks_for(to.rows, SIDE), blocks_for(to.columns, SIDE), 1), to.array, ones, ones, row,
-        to.rows, to.columns, 0, to.first, to.stride, 0, 0, 1, 1, 0, 1, 1, 1, 0, 1, shared=SHARED,
+    n = to.rows * to.columns
+    repeat_row(
+        blocks_for(n, _SUMMING, 4096), to.array, row, to.rows, to.columns, to.first, to.stride,
+        threads=min(_SUMMING, n),
     )  # fmt: skip
+
+
+def _checked(
+    out: Any, a: Any, b: Any, transpose_a: bool, transpose_b: bool, add: bool, bias: Any
+) -> tuple[View, View, View, tuple[int, int, int]]:
+    """The three as Views, and M, N and K. Raises ValueError for shapes that do not fit."""
+    to, left, right = view(out), view(a), view(b)
+    M, K = (left.columns, left.rows) if transpose_a else (left.rows, left.columns)
+    inner, N = (right.columns, right.rows) if transpose_b else (right.rows, right.columns)
+    if inner != K or (to.rows, to.columns) != (M, N):
+        raise ValueError(f"[{M}, {K}] times [{inner}, {N}] into [{to.rows}, {to.columns}]")
+    if bias is not None and (add or bias.size != N):
+        raise ValueError(f"a bias of {bias.size} beside {N} columns")
+    return to, left, right, (M, N, K)
+
+
+def _multiply_simulated(
+    out: View, a: View, b: View, transpose_a: bool, transpose_b: bool, add: bool, bias: Any
+) -> None:
+    """What cuBLAS gives, without the thousand simulated threads that tiles would take."""
+    left, right = (_read(part) for part in (a, b))
+    product = (left.T if transpose_a else left) @ (right.T if transpose_b else right)
+    if add:
+        product += _read(out)
+    elif bias is not None:
+        product += memory.get(bias)
+    whole = memory.get(out.array)
+    rows = out.first + np.arange(out.rows)[:, None] * out.stride
+    whole[rows + np.arange(out.columns)] = product
+    memory.put(whole, out.array)
+
+
+def _read(of: View) -> Any:
+    rows = of.first + np.arange(of.rows)[:, None] * of.stride
+    return memory.get(of.array)[rows + np.arange(of.columns)]

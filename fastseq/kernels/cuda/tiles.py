@@ -160,6 +160,13 @@ def sum_parts(out, parts, M, N, count, out_first, out_row, add):
         out[to] = out[to] + total if add else total
 
 
+@kernel("float32[::1], float32[::1], int64, int64, int64, int64", threads=256, registers=48)
+def repeat_row(out, row, M, N, out_first, out_row):
+    """out[m, n] = row[n]."""
+    for i in range(cuda.grid(1), M * N, cuda.gridsize(1)):
+        out[out_first + i // N * out_row + i % N] = row[i % N]
+
+
 def parts_of(M: int, N: int, K: int, multiprocessors: int) -> int:
     """In how many parts a sum of K products is cut, so that there are tiles for every
     multiprocessor: a number that depends on the sizes and the chip alone."""
