@@ -14,7 +14,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self
 
-from fastseq.errors import DeviceError, FormatError, NotFittedError, SettingsError
+from fastseq.errors import FormatError, NotFittedError, SettingsError
 from fastseq.manners import plain
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.folder import Content, ModelFolder, ModelWriter, write_model
@@ -24,6 +24,7 @@ from fastseq.models.loop.progress import Report
 from fastseq.models.loop.trainable import TrainingSettings
 from fastseq.models.loop.training import train
 from fastseq.models.study import L, Learned, Network, Study, Watched, fingerprint_of, mean_norms
+from fastseq.nn.kit import DEVICES, PRECISIONS, Kit, check_place, kit_for
 from fastseq.nn.optimisers import OPTIMISERS
 from fastseq.nn.schedules import SCHEDULES
 from fastseq.settings import (
@@ -52,14 +53,13 @@ __all__ = [
     "mean_norms",
 ]
 
-DEVICES = ("auto", "cpu", "cuda")
 CELLS = ("lstm", "gru", "rnn")
 NONLINEARITIES = ("tanh", "relu")
 
 # settings that are true or false, of those models that have them
 FLAGS = frozenset({"bidirectional", "chars", "crf", "freeze_embeddings", "tie_weights"})
-# settings of one run, not of the model: another value gives the same weights
-RUN = frozenset({"threads", "device", "memory"})
+# settings of one run, not of the model: another value gives the same weights, up to rounding
+RUN = frozenset({"threads", "device", "precision", "memory"})
 # settings of training, which a checkpoint compares by itself
 TRAINING = frozenset(
     {"epochs", "learning_rate", "optimizer", "optimizer_settings", "weight_decay", "schedule"}
@@ -94,7 +94,9 @@ class SequenceModel(KeptModel, Generic[L]):
     monitor : what a better validation is better by, one of `measures`; None: the first of them
     seed : of the first weights, the order of the data, and dropout
     threads : to work with; None for every core
-    device : "auto", "cpu" or "cuda"
+    device : "cpu", "cuda" (an NVIDIA GPU) or "auto", a GPU where one can be used
+    precision : on a GPU, what the factors of products are rounded to: "float32" (not at all),
+        "tf32" or "bfloat16"; sums are float32
     memory : of ids of the data to hold; more goes to a temporary file
     """
 
@@ -128,6 +130,7 @@ class SequenceModel(KeptModel, Generic[L]):
     seed: int
     threads: int | None
     device: str
+    precision: str
     memory: str | int
 
     _learned: L | None = None
@@ -198,15 +201,19 @@ class SequenceModel(KeptModel, Generic[L]):
                     raise SettingsError(f"{what} needs validation: give data to validate on")
         if resume and path is None:
             raise SettingsError("resume needs the path of the folder to go on from")
-        team = Team(thread_count(self.threads))
+        kit = kit_for(self.device, Team(thread_count(self.threads)), self.precision)
         settings = self._training_settings(checkpoint_seconds)
+        advice = f"lower batch_size (now {self.batch_size})"
         place = nullcontext() if path is None else ModelWriter(path, overwrite, resume)
-        with place as writer:
-            study = self._study(examples, y, valid, columns, team)
+        with place as writer, kit.memory(advice):
+            study = self._study(examples, y, valid, columns, kit)
             watched = Watched(study) if gradient_flow else None
             checkpoint = writer.checkpoint(self._identity(study)) if writer else None
             learned = study.learned
-            learned.history = train(watched or study, settings, checkpoint, resume, progress, team)
+            learned.history = train(
+                watched or study, settings, checkpoint, resume, progress, kit.team
+            )
+            learned.network.parameters.pull()
             learned.flow = watched.recorded if watched else None
             if writer is not None:
                 writer.commit(
@@ -225,14 +232,14 @@ class SequenceModel(KeptModel, Generic[L]):
         that is not there."""
         for name, known in (
             ("device", DEVICES),
+            ("precision", PRECISIONS),
             ("cell", CELLS),
             ("nonlinearity", NONLINEARITIES),
             ("optimizer", OPTIMISERS),
             ("schedule", SCHEDULES),
         ):
             one_of(name, getattr(self, name), known)
-        if self.device == "cuda":
-            raise DeviceError("no CUDA device that sequence models can use: expected auto or cpu")
+        check_place(self.device, self.precision)
         if self.nonlinearity != "tanh" and self.cell != "rnn":
             raise SettingsError(
                 f"nonlinearity {self.nonlinearity} is for the cell rnn; the cell {self.cell} has "
@@ -320,8 +327,9 @@ class SequenceModel(KeptModel, Generic[L]):
         try:
             model = cls(**settings)
             model.check()
-            learned = model._restored(folder, team)
+            learned = model._restored(folder, kit_for(device, team))
             learned.network.parameters.load_state_dict(folder.weights)
+            learned.network.parameters.push()
         except (SettingsError, FormatError) as error:
             raise FormatError(f"{folder.path}: {error}") from error
         except (KeyError, TypeError, ValueError) as error:
@@ -344,7 +352,7 @@ class SequenceModel(KeptModel, Generic[L]):
 
     @abstractmethod
     def _study(
-        self, examples: Any, y: Any, valid: Any, columns: Mapping[str, Any], team: Team
+        self, examples: Any, y: Any, valid: Any, columns: Mapping[str, Any], kit: Kit
     ) -> Study[L]:
         """Read the data, build the network. `self` stays as it is."""
 
@@ -357,7 +365,7 @@ class SequenceModel(KeptModel, Generic[L]):
         """What it needs that is too large for that."""
 
     @abstractmethod
-    def _restored(self, folder: ModelFolder, team: Team) -> L:
+    def _restored(self, folder: ModelFolder, kit: Kit) -> L:
         """What was learned, of what `_statistics` and `_files` gave. The weights are set by the
         caller."""
 

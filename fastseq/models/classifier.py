@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, SupportsFloat
 
 import numpy as np
 
@@ -23,14 +23,12 @@ from fastseq.models.metrics import Confusion
 from fastseq.models.scoring import LearnedScores, ScoringNetwork, encoded, scored
 from fastseq.models.textual import recurrent
 from fastseq.nn.dense import Dense
-from fastseq.nn.dropout import Dropout
 from fastseq.nn.embedding import Embedding
-from fastseq.nn.losses import softmax, softmax_cross_entropy
+from fastseq.nn.kit import Kit
 from fastseq.nn.pooling import KINDS, Pooling
 from fastseq.nn.recurrent import Recurrent
 from fastseq.seeds import mixed_key
 from fastseq.settings import one_of, whole
-from fastseq.threads import Team
 from fastseq.types import Float32, Int32, Int64
 
 if TYPE_CHECKING:
@@ -52,22 +50,31 @@ class ClassifierNetwork(ScoringNetwork):
         output: Dense,
         dropout: float,
         weights: Float32 | None,
-        team: Team,
+        kit: Kit,
     ) -> None:
         self.embedding = embedding
         self.recurrent = recurrent
         self.pooling = pooling
         self.output = output
         self.weights = weights
-        self._drop_in = Dropout(dropout, team)
-        self._drop_out = Dropout(dropout, team)
-        self._slopes: Float32 | None = None
+        self._drop_in = kit.dropout(dropout)
+        self._drop_out = kit.dropout(dropout)
+        self._slopes: Any = None
         names = {"embedding": embedding, cell: recurrent, "attention": pooling, "output": output}
-        super().__init__(names, team)
+        super().__init__(names, kit)
 
-    def read(self, batch: Batch, training: bool = False, key: int = 0) -> Float32:
+    def prepare(self, batch: Batch, training: bool) -> None:
+        index = self.embedding.prepare(batch.values, self._shares(training))
+        self.recurrent.prepare(batch.offsets, index)
+        self.pooling.prepare(batch.offsets)
+
+    def _shares(self, training: bool) -> bool:
+        """Whether steps that read one unit share its row: not where each drops other numbers."""
+        return not (self.by_step or (training and self._drop_in.rate))
+
+    def read(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
         index: Int64 | None = None
-        if self.by_step or (training and self._drop_in.rate):
+        if not self._shares(training):
             x = self.embedding.forward(batch.values, training)
         else:
             x, index = self.embedding.forward_distinct(batch.values, training)
@@ -77,16 +84,16 @@ class ClassifierNetwork(ScoringNetwork):
         )
         return y
 
-    def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Float32:
+    def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
         y = self.read(batch, training, key)
         pooled = self.pooling.forward(y, batch.offsets, training)
         pooled = self._drop_out.forward(pooled, training, mixed_key(key, 2), out=pooled)
         return self.output.forward(pooled, training)
 
-    def loss(self, scores: Float32, batch: Batch, training: bool) -> tuple[float, float]:
+    def loss(self, scores: Any, batch: Batch, training: bool) -> tuple[SupportsFloat, float]:
         targets = batch.targets
         assert targets is not None
-        loss = softmax_cross_entropy(scores, targets, self.weights, self.team, training)
+        loss = self.kit.cross_entropy(scores, targets, self.weights, training)
         if training:
             self._slopes = scores
         known = targets[targets >= 0]
@@ -103,9 +110,8 @@ class ClassifierNetwork(ScoringNetwork):
         if dx is not None:
             self.embedding.backward(self._drop_in.backward(dx, out=dx))
 
-    def best(self, scores: Float32, batch: Batch) -> Int32:
-        best: Int32 = np.argmax(scores, 1).astype(np.int32)
-        return best
+    def best(self, scores: Any, batch: Batch) -> Int32:
+        return self.kit.best(scores)
 
 
 LearnedClassifier = LearnedScores[ClassifierNetwork]
@@ -178,6 +184,7 @@ class SequenceClassifier(LabellingModel[ClassifierNetwork], TextClassifier):
         seed: int = 0,
         threads: int | None = None,
         device: str = "auto",
+        precision: str = "float32",
         memory: str | int = "1GB",
     ) -> None:
         self._store(locals())
@@ -219,7 +226,7 @@ class SequenceClassifier(LabellingModel[ClassifierNetwork], TextClassifier):
                 best = network.best(scores, batch)
                 cells += np.bincount(expected * count + best, minlength=len(cells))
                 loss, weight = network.loss(scores, batch, False)
-                losses += loss * weight
+                losses += float(loss) * weight
                 weights += weight
         counts = cells.reshape(count + 1, count)
         if not counts[:count].any():
@@ -242,7 +249,7 @@ class SequenceClassifier(LabellingModel[ClassifierNetwork], TextClassifier):
         network = learned.network
         out = np.empty((len(texts), network.output.outputs), np.float32)
         for batch, scores in scored(network, texts):
-            out[texts.rows[batch.rows]] = softmax(scores, network.team)
+            out[texts.rows[batch.rows]] = network.kit.softmax(scores)
         return out
 
     # ---- making
@@ -256,25 +263,24 @@ class SequenceClassifier(LabellingModel[ClassifierNetwork], TextClassifier):
     def _reading(self) -> dict[str, Any]:
         return {"max_length": self.max_length}
 
-    def _network(self, encoder: Encoder, size: int, team: Team) -> ClassifierNetwork:
+    def _network(self, encoder: Encoder, size: int, kit: Kit) -> ClassifierNetwork:
         assert encoder.labels is not None
-        layer = recurrent(self, size, self.bidirectional, team)
+        layer = recurrent(self, size, self.bidirectional, kit)
         width = layer.output_size
         return ClassifierNetwork(
             self.cell,
-            self._embedding(encoder.vocabulary, size, team),
+            self._embedding(encoder.vocabulary, size, kit),
             layer,
-            Pooling(
+            kit.pooling(
                 self.pooling,
                 width,
                 bidirectional=self.bidirectional,
                 seed=mixed_key(self.seed, 2),
-                team=team,
             ),
-            Dense(width, len(encoder.labels), seed=mixed_key(self.seed, 3), team=team),
+            kit.dense(width, len(encoder.labels), seed=mixed_key(self.seed, 3)),
             self.dropout,
             encoder.labels.weights(self.class_weights),
-            team,
+            kit,
         )
 
 

@@ -10,16 +10,16 @@ import numpy as np
 
 from fastseq.models.data.series import Scaler, WindowBatch, Windows
 from fastseq.models.loop.trainable import StepResult
-from fastseq.models.study import Learned, Network, Study, fingerprint_of, step_norms
+from fastseq.models.study import Ahead, Learned, Network, Study, fingerprint_of, step_norms
 from fastseq.nn.dense import Dense
-from fastseq.nn.dropout import Dropout
-from fastseq.nn.losses import mean_squared_error
+from fastseq.nn.kit import Kit
 from fastseq.nn.recurrent import Recurrent
 from fastseq.seeds import mixed_key
-from fastseq.threads import Team
 from fastseq.types import Float32, Float64, Int64
 
 _VALIDATED_AT_ONCE = 1024  # windows
+
+Prepared = tuple[tuple[Any, Any], Any]  # what `forward` takes, and the targets
 
 
 class ForecastNetwork(Network):
@@ -41,29 +41,39 @@ class ForecastNetwork(Network):
         cell: str,
         dropout: float,
         horizon: int,
-        team: Team,
+        kit: Kit,
     ) -> None:
         self.recurrent = recurrent
         self.output = output
         self.horizon = horizon
-        self._dropout = Dropout(dropout, team)
-        super().__init__({cell: recurrent, "output": output}, team)
+        self._dropout = kit.dropout(dropout)
+        super().__init__({cell: recurrent, "output": output}, kit)
 
-    def forecast(self, inputs: Float32, training: bool = False, key: int = 0) -> Float32:
+    def prepare(self, inputs: Float32) -> tuple[Any, Any]:
+        """Windows float32[T, B, C] as the layers take them, and what is added to the forecasts."""
+        last = np.tile(inputs[-1], self.horizon)
+        return self.kit.put(inputs), self.kit.put(last)
+
+    def forecast(self, inputs: Float32) -> Float32:
         """float32[B, horizon * C], step after step, of windows float32[T, B, C]."""
-        with self.lock:
-            y, _ = self.recurrent.forward(inputs, training=training, key=mixed_key(key, 0))
-            last = self._dropout.forward(y[-1], training, mixed_key(key, 1))
-            out = self.output.forward(last, training)
-        out += np.tile(inputs[-1], self.horizon)
+        with self.lock, self.kit.memory("predict on the CPU (device cpu)"):
+            self.kit.begin()
+            return self.kit.get(self.forward(*self.prepare(inputs), training=False))
+
+    def forward(self, inputs: Any, last: Any, training: bool = True, key: int = 0) -> Any:
+        """The forecasts [B, horizon * C] of what `prepare` gave, where the network computes."""
+        y, _ = self.recurrent.forward(inputs, training=training, key=mixed_key(key, 0))
+        ends = self._dropout.forward(y[len(y) - 1], training, mixed_key(key, 1))
+        out = self.output.forward(ends, training)
+        self.kit.add(out, last)
         return out
 
-    def backward(self, dout: Float32, steps: int) -> Float32:
-        """float32[T, B, C], the gradient of the windows' values as the recurrent layers read them,
-        of that of the forecasts; adds to the gradients of the parameters."""
+    def backward(self, dout: Any, steps: int) -> Any:
+        """[T, B, C], the gradient of the windows' values as the recurrent layers read them, of that
+        of the forecasts; adds to the gradients of the parameters."""
         dlast = self._dropout.backward(self.output.backward(dout))
-        dy = np.zeros((steps, *dlast.shape), np.float32)
-        dy[-1] = dlast
+        dy = self.kit.zeros("dy", steps, *dlast.shape)
+        self.kit.copy(dy[steps - 1], dlast)
         return self.recurrent.backward(dy)
 
 
@@ -100,18 +110,27 @@ class ForecastStudy(Study[LearnedForecast]):
         self._held_out = held_out
         self._batch_size = batch_size
         self._seed = seed
+        self._ahead: Ahead[WindowBatch, Prepared] = Ahead(self._prepared)
 
     def steps_per_epoch(self, epoch: int) -> int:
         return -(-len(self._windows) // self._batch_size)
 
     def batches(self, epoch: int) -> Iterator[WindowBatch]:
-        return self._windows.epoch(epoch, self._batch_size, self._seed)
+        return self._ahead.through(self._windows.epoch(epoch, self._batch_size, self._seed))
+
+    def _prepared(self, batch: WindowBatch) -> Prepared:
+        network = self.learned.network
+        network.kit.begin()
+        return network.prepare(batch.inputs), network.kit.put(batch.targets)
 
     def learn(self, batch: WindowBatch, key: int) -> StepResult:
         network = self.learned.network
-        out = network.forecast(batch.inputs, True, key)
-        loss = mean_squared_error(out, batch.targets)
+        given, targets = self._ahead.take(batch)
+        out = network.forward(*given, key=key)
+        loss = network.kit.squared_error(out, targets)
         network.backward(out, len(batch.inputs))
+        if network.kit.ahead:
+            self._ahead.prepare()
         return StepResult(loss, out.size, batch.inputs.size)
 
     def validate(self) -> dict[str, float] | None:
@@ -139,8 +158,9 @@ class ForecastStudy(Study[LearnedForecast]):
         count: Int64 = np.arange(min(len(self._windows), self._batch_size))
         batch = self._windows.take(count)
         network = self.learned.network
-        out = network.forecast(batch.inputs, True)
-        mean_squared_error(out, batch.targets)
-        dx = network.backward(out, len(batch.inputs))
+        given, targets = self._prepared(batch)
+        out = network.forward(*given)
+        network.kit.squared_error(out, targets)
+        dx = network.kit.get(network.backward(out, len(batch.inputs)))
         network.parameters.zero_gradients()
         return step_norms(dx)

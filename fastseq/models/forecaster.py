@@ -27,10 +27,9 @@ from fastseq.models.folder import Content, ModelFolder
 from fastseq.models.forecast_network import ForecastNetwork, ForecastStudy, LearnedForecast
 from fastseq.models.predicting import RowPredictor
 from fastseq.models.textual import recurrent
-from fastseq.nn.dense import Dense
+from fastseq.nn.kit import Kit
 from fastseq.seeds import mixed_key
 from fastseq.settings import whole
-from fastseq.threads import Team
 from fastseq.types import Float32, Float64, Int64
 
 if TYPE_CHECKING:
@@ -99,6 +98,7 @@ class Forecaster(SequenceModel[LearnedForecast], RowPredictor):
         seed: int = 0,
         threads: int | None = None,
         device: str = "auto",
+        precision: str = "float32",
         memory: str | int = "1GB",
     ) -> None:
         self._store(locals())
@@ -270,7 +270,7 @@ class Forecaster(SequenceModel[LearnedForecast], RowPredictor):
         whole("horizon", self.horizon, 1)
 
     def _study(
-        self, examples: Any, y: Any, valid: Any, columns: Mapping[str, Any], team: Team
+        self, examples: Any, y: Any, valid: Any, columns: Mapping[str, Any], kit: Kit
     ) -> ForecastStudy:
         if y is not None:
             raise SettingsError("a forecaster has no targets beside its series: expected no y")
@@ -279,7 +279,7 @@ class Forecaster(SequenceModel[LearnedForecast], RowPredictor):
         scaler = Scaler.of(series)
         windows = self._windows(series, scaler)
         learned = LearnedForecast(
-            self._network(len(series.names), team), reader.fields, scaler, series.names
+            self._network(len(series.names), kit), reader.fields, scaler, series.names
         )
         learned.reports["training"] = ReadReport(rows=len(series))
         held_out = None
@@ -293,11 +293,11 @@ class Forecaster(SequenceModel[LearnedForecast], RowPredictor):
         scaled = scaler.scale(series.values, series.names, series.where)
         return Windows(scaled, self.window, self.horizon, series.source)
 
-    def _network(self, columns: int, team: Team) -> ForecastNetwork:
-        layers = recurrent(self, columns, False, team)
+    def _network(self, columns: int, kit: Kit) -> ForecastNetwork:
+        layers = recurrent(self, columns, False, kit)
         seed = mixed_key(self.seed, 2)
-        output = Dense(self.hidden, self.horizon * columns, seed=seed, team=team)
-        return ForecastNetwork(layers, output, self.cell, self.dropout, self.horizon, team)
+        output = kit.dense(self.hidden, self.horizon * columns, seed=seed)
+        return ForecastNetwork(layers, output, self.cell, self.dropout, self.horizon, kit)
 
     def _statistics(self, learned: LearnedForecast) -> dict[str, Any]:
         return {"scaler": learned.scaler.to_dict(), "columns": list(learned.names)}
@@ -305,10 +305,10 @@ class Forecaster(SequenceModel[LearnedForecast], RowPredictor):
     def _files(self, learned: LearnedForecast) -> dict[str, Content]:
         return {}
 
-    def _restored(self, folder: ModelFolder, team: Team) -> LearnedForecast:
+    def _restored(self, folder: ModelFolder, kit: Kit) -> LearnedForecast:
         from fastseq.store.fields import Fields
 
         saved = folder.statistics
         scaler, names = Scaler.from_dict(saved["scaler"]), tuple(saved["columns"])
-        network = self._network(len(names), team)
+        network = self._network(len(names), kit)
         return LearnedForecast(network, Fields.from_dict(saved["fields"]), scaler, names)

@@ -14,8 +14,8 @@ from fastseq.models.folder import Content, ModelFolder
 from fastseq.models.predicting import RowPredictor
 from fastseq.models.scoring import LearnedScores, N, ScoringStudy
 from fastseq.models.textual import TextModel, restored_vocabulary, texts_of, vocabulary_file
+from fastseq.nn.kit import Kit
 from fastseq.settings import parse_size
-from fastseq.threads import Team
 
 _CHARACTERS = "characters.parquet"
 
@@ -28,11 +28,11 @@ class LabellingModel(TextModel[LearnedScores[N]], RowPredictor):
         """What Encoder.learn takes of the settings that not all such models have."""
 
     @abstractmethod
-    def _network(self, encoder: Encoder, size: int, team: Team) -> N:
+    def _network(self, encoder: Encoder, size: int, kit: Kit) -> N:
         """The network for what was read; `size` is that of the units' vectors."""
 
     def _study(
-        self, examples: Any, y: Any, valid: Any, columns: Mapping[str, Any], team: Team
+        self, examples: Any, y: Any, valid: Any, columns: Mapping[str, Any], kit: Kit
     ) -> ScoringStudy[N]:
         reader = self._open(examples, y, columns)
         memory = parse_size(self.memory)
@@ -47,10 +47,10 @@ class LabellingModel(TextModel[LearnedScores[N]], RowPredictor):
         held_out = None
         if valid is not None:
             held_out = encoder.read(self._open_valid(valid, columns, reader), memory)
-        vectors = self._vectors(encoder.vocabulary, team)
+        vectors = self._vectors(encoder.vocabulary, kit.team)
         size = self.embedding if vectors is None else vectors[1].shape[1]
         assert size is not None
-        network = self._network(encoder, size, team)
+        network = self._network(encoder, size, kit)
         if vectors is not None:
             self._place(network.embedding, vectors)
         learned = LearnedScores(network, reader.fields, encoder)
@@ -63,11 +63,11 @@ class LabellingModel(TextModel[LearnedScores[N]], RowPredictor):
     def _files(self, learned: LearnedScores[N]) -> dict[str, Content]:
         return _files_of(learned.encoder)
 
-    def _restored(self, folder: ModelFolder, team: Team) -> LearnedScores[N]:
+    def _restored(self, folder: ModelFolder, kit: Kit) -> LearnedScores[N]:
         from fastseq.store.fields import Fields
 
         encoder = _restored_encoder(folder)
-        network = self._network(encoder, folder.statistics["embedding"], team)
+        network = self._network(encoder, folder.statistics["embedding"], kit)
         return LearnedScores(network, Fields.from_dict(folder.statistics["fields"]), encoder)
 
 

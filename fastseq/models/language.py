@@ -30,9 +30,9 @@ from fastseq.models.language_network import (
 )
 from fastseq.models.stepper import LanguageStepper, pieces
 from fastseq.models.textual import TextModel, recurrent, restored_vocabulary, vocabulary_file
+from fastseq.nn.kit import Kit
 from fastseq.seeds import mixed_key
 from fastseq.settings import parse_size, seed_number, whole
-from fastseq.threads import Team
 from fastseq.types import Int32, Texts
 
 BPTT = {"word": 35, "space": 35, "char": 100, "byte": 100}  # steps, unless said
@@ -103,6 +103,7 @@ class LanguageModel(TextModel[LearnedLanguage]):
         seed: int = 0,
         threads: int | None = None,
         device: str = "auto",
+        precision: str = "float32",
         memory: str | int = "1GB",
     ) -> None:
         self._store(locals())
@@ -284,7 +285,7 @@ class LanguageModel(TextModel[LearnedLanguage]):
             )
 
     def _study(
-        self, examples: Any, y: Any, valid: Any, columns: Mapping[str, Any], team: Team
+        self, examples: Any, y: Any, valid: Any, columns: Mapping[str, Any], kit: Kit
     ) -> LanguageStudy:
         if y is not None:
             raise SettingsError("a language model has no targets beside its text: expected no y")
@@ -303,25 +304,25 @@ class LanguageModel(TextModel[LearnedLanguage]):
             values, reports["validation"] = read_stream(held_out, vocabulary, memory)
             measure = _measure(values, held_out.sources[0].name)
         windows = StreamBatches(stream, self.batch_size, self.bptt or BPTT[self.unit])
-        vectors = self._vectors(vocabulary, team)
+        vectors = self._vectors(vocabulary, kit.team)
         size = self.embedding if vectors is None else int(vectors[1].shape[1])
         assert size is not None  # checked
-        network = self._network(vocabulary, size, team)
+        network = self._network(vocabulary, size, kit)
         if vectors is not None:
             self._place(network.embedding, vectors)
         learned = LearnedLanguage(network, reader.fields, vocabulary, report.unknown > 0)
         learned.reports.update(reports)
         return LanguageStudy(learned, windows, measure)
 
-    def _network(self, vocabulary: Vocabulary, size: int, team: Team) -> LanguageNetwork:
+    def _network(self, vocabulary: Vocabulary, size: int, kit: Kit) -> LanguageNetwork:
         return LanguageNetwork(
-            self._embedding(vocabulary, size, team),
-            recurrent(self, size, False, team),
+            self._embedding(vocabulary, size, kit),
+            recurrent(self, size, False, kit),
             self.cell,
             self.dropout,
             self.tie_weights,
             mixed_key(self.seed, 2),
-            team,
+            kit,
         )
 
     def _statistics(self, learned: LearnedLanguage) -> dict[str, Any]:
@@ -334,12 +335,12 @@ class LanguageModel(TextModel[LearnedLanguage]):
     def _files(self, learned: LearnedLanguage) -> dict[str, Content]:
         return vocabulary_file(learned.vocabulary)
 
-    def _restored(self, folder: ModelFolder, team: Team) -> LearnedLanguage:
+    def _restored(self, folder: ModelFolder, kit: Kit) -> LearnedLanguage:
         from fastseq.store.fields import Fields
 
         saved = folder.statistics
         vocabulary = restored_vocabulary(folder, saved["vocabulary"])
-        network = self._network(vocabulary, saved["embedding"], team)
+        network = self._network(vocabulary, saved["embedding"], kit)
         fields = Fields.from_dict(saved["fields"])
         knows = bool(saved["knows_unknown"])
         return LearnedLanguage(network, fields, vocabulary, knows)

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
 import numpy.typing as npt
@@ -21,14 +21,11 @@ from fastseq.errors import SettingsError
 from fastseq.models.data.batches import StreamBatches, StreamWindow
 from fastseq.models.data.vocabulary import Vocabulary
 from fastseq.models.loop.trainable import StepResult
-from fastseq.models.study import Learned, Network, Study, fingerprint_of, step_norms
-from fastseq.nn.dense import Dense
-from fastseq.nn.dropout import Dropout
+from fastseq.models.study import Ahead, Learned, Network, Study, fingerprint_of, step_norms
 from fastseq.nn.embedding import Embedding
-from fastseq.nn.losses import ProjectedCrossEntropy
+from fastseq.nn.kit import Kit
 from fastseq.nn.recurrent import Recurrent
 from fastseq.seeds import mixed_key
-from fastseq.threads import Team
 from fastseq.types import Float32, Float64, Int32, Int64
 
 STATES = ("h", "c")  # names of the arrays of a state, in order
@@ -62,7 +59,7 @@ class LanguageNetwork(Network):
         dropout: float,
         tied: bool,
         seed: int,
-        team: Team,
+        kit: Kit,
     ) -> None:
         size, hidden = recurrent.input_size, recurrent.output_size
         if tied and size != hidden:
@@ -72,41 +69,58 @@ class LanguageNetwork(Network):
         self.embedding = embedding
         self.recurrent = recurrent
         table = embedding if tied else None
-        self.output = Dense(hidden, embedding.words, weight_of=table, seed=seed, team=team)
-        self.dropout_before = Dropout(dropout, team)
-        self.dropout_after = Dropout(dropout, team)
-        self.head = ProjectedCrossEntropy()
-        super().__init__({"embedding": embedding, cell: recurrent, "output": self.output}, team)
+        self.output = kit.dense(hidden, embedding.words, weight_of=table, seed=seed)
+        self.dropout_before = kit.dropout(dropout)
+        self.dropout_after = kit.dropout(dropout)
+        self.head = kit.projected_cross_entropy()
+        super().__init__({"embedding": embedding, cell: recurrent, "output": self.output}, kit)
 
-    def learn(self, inputs: Int32, targets: Int32, state: Any, key: int) -> tuple[float, Any]:
+    @property
+    def _shared(self) -> bool:
+        """Whether, in training, steps that read one unit share its row and what is made of it: not
+        where each drops other numbers of it."""
+        return not self.dropout_before.rate
+
+    def prepare(self, inputs: Int32, training: bool) -> None:
+        """Send to the device what a pass over inputs int32[T, B] needs."""
+        self.kit.begin()
+        index = self.embedding.prepare(inputs.reshape(-1), self._shared or not training)
+        steps, batch = inputs.shape
+        self.recurrent.prepare_steps(
+            steps, batch, None if index is None else index.reshape(inputs.shape)
+        )
+
+    def learn(
+        self, inputs: Int32, targets: Int32, state: Any, key: int
+    ) -> tuple[SupportsFloat, Any]:
         """(mean loss, last state): int32[T, B] forward from the state and back, which adds to the
         gradients. No gradient flows into the state."""
-        # without dropout the steps that read one unit share its row, and what is made of it
-        shared = not self.dropout_before.rate
-        loss, state, dx = self._pass(inputs, targets, state, key, shared)
+        loss, state, dx = self._pass(inputs, targets, state, key, self._shared)
         if not self.embedding.frozen:
-            self.embedding.backward(dx if shared else self.dropout_before.backward(dx, out=dx))
+            below = dx if self._shared else self.dropout_before.backward(dx, out=dx)
+            self.embedding.backward(below)
         return loss, state
 
     def input_gradient(self, inputs: Int32, targets: Int32) -> Float32:
         """float32[T, B, E]: the gradient of the mean loss with respect to what the recurrent
         layers read. Adds to gradients of parameters too. Targets below 0 do not count."""
+        self.kit.begin()
         dx = self._pass(inputs, targets, None, 0, shared=False)[2]
-        return dx.reshape(*inputs.shape, -1)
+        return self.kit.get(dx).reshape(*inputs.shape, -1)
 
     def _pass(
         self, inputs: Int32, targets: Int32, state: Any, key: int, shared: bool
-    ) -> tuple[float, Any, Float32]:
+    ) -> tuple[SupportsFloat, Any, Any]:
         """(mean loss, last state, gradient of the recurrent layers' input: [T * B, E], or with
         `shared` [U, E] for the U different units)."""
         y, state = self._dropped(inputs, state, key, shared)
         loss = self.head.loss(y, self.output, targets.reshape(-1))
         dy = self.head.backward()
         dy = self.dropout_after.backward(dy, out=dy)
-        dx = self.recurrent.backward(dy.reshape(*inputs.shape, -1))
+        dx = self.recurrent.backward(dy.reshape(*inputs.shape, self.recurrent.output_size))
         return loss, state, dx.reshape(-1, self.embedding.size)
 
-    def _dropped(self, inputs: Int32, state: Any, key: int, shared: bool) -> tuple[Float32, Any]:
+    def _dropped(self, inputs: Int32, state: Any, key: int, shared: bool) -> tuple[Any, Any]:
         index = None
         if shared:
             x, index = self.embedding.forward_distinct(inputs.reshape(-1))
@@ -114,19 +128,20 @@ class LanguageNetwork(Network):
         else:
             x = self.embedding.forward(inputs.reshape(-1))
             x = self.dropout_before.forward(x, key=mixed_key(key, 0), out=x)
-            x = x.reshape(*inputs.shape, -1)
+            x = x.reshape(*inputs.shape, self.embedding.size)
         y, state = self.recurrent.forward(x, state=state, key=mixed_key(key, 1), index=index)
-        y = y.reshape(inputs.size, -1)
+        y = y.reshape(inputs.size, self.recurrent.output_size)
         return self.dropout_after.forward(y, key=mixed_key(key, 2), out=y), state
 
-    def hidden(self, inputs: Int32, state: Any) -> tuple[Float32, Any]:
-        """float32[T·B, H] of inputs int32[T, B], as prediction has it, and the last state."""
-        with self.lock:
+    def hidden(self, inputs: Int32, state: Any) -> tuple[Any, Any]:
+        """[T·B, H] of inputs int32[T, B], as prediction has it, and the last state."""
+        with self.lock, self.kit.memory("predict on the CPU (device cpu)"):
+            self.kit.begin()
             x, index = self.embedding.forward_distinct(inputs.reshape(-1), training=False)
             y, state = self.recurrent.forward(
                 x, state=state, training=False, index=index.reshape(inputs.shape)
             )
-        return y.reshape(inputs.size, -1), state
+        return y.reshape(inputs.size, self.recurrent.output_size), state
 
     @contextmanager
     def weights_held(self) -> Iterator[None]:
@@ -145,7 +160,7 @@ class LanguageNetwork(Network):
         wanted = targets.reshape(-1)
         with self.lock:
             y, state = self.hidden(inputs, state)
-            mean = self.head.loss(y, self.output, wanted, training=False)
+            mean = float(self.head.loss(y, self.output, wanted, training=False))
         return mean * int(np.count_nonzero(wanted >= 0)), state
 
 
@@ -216,17 +231,25 @@ class LanguageStudy(Study[LearnedLanguage]):
         self._batches = batches
         self._measure = measure
         self._state: Any = None
+        self._ahead: Ahead[StreamWindow, StreamWindow] = Ahead(self._prepared)
 
     def steps_per_epoch(self, epoch: int) -> int:
         return len(self._batches)
 
     def batches(self, epoch: int) -> Iterator[StreamWindow]:
-        return self._batches.windows()
+        return self._ahead.through(self._batches.windows())
+
+    def _prepared(self, window: StreamWindow) -> StreamWindow:
+        self.learned.network.prepare(window.inputs, True)
+        return window
 
     def learn(self, batch: StreamWindow, key: int) -> StepResult:
         state = None if batch.step == 0 else self._state
         network, count = self.learned.network, batch.targets.size
-        loss, self._state = network.learn(batch.inputs, batch.targets, state, key)
+        window = self._ahead.take(batch)
+        loss, self._state = network.learn(window.inputs, window.targets, state, key)
+        if network.kit.ahead:
+            self._ahead.prepare()
         return StepResult(loss, count, count)
 
     def validate(self) -> dict[str, float] | None:
@@ -254,19 +277,20 @@ class LanguageStudy(Study[LearnedLanguage]):
     def carried(self) -> dict[str, npt.NDArray[Any]]:
         if self._state is None:
             return {}
-        return dict(zip(STATES, parts_of(self._state), strict=False))
+        get = self.learned.network.kit.get
+        return dict(zip(STATES, map(get, parts_of(self._state)), strict=False))
 
     def restore_carried(self, carried: dict[str, npt.NDArray[Any]]) -> None:
         parts = tuple(carried[name] for name in STATES if name in carried)
         self._state = None if not parts else state_of(parts)
 
 
-def parts_of(state: Any) -> tuple[Float32, ...]:
+def parts_of(state: Any) -> tuple[Any, ...]:
     """The arrays of a recurrent layer's state."""
     return state if isinstance(state, tuple) else (state,)
 
 
-def state_of(parts: tuple[Float32, ...]) -> Any:
+def state_of(parts: tuple[Any, ...]) -> Any:
     """The state of these arrays, as the layer takes it."""
     return parts if len(parts) > 1 else parts[0]
 

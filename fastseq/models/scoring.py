@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, SupportsFloat, TypeVar
 
 import numpy as np
 
@@ -14,13 +14,12 @@ from fastseq.models.data.batches import Batch, BucketedBatches, SortedBatches, t
 from fastseq.models.data.examples import Encoder, Examples, ReadReport
 from fastseq.models.data.labels import Labels
 from fastseq.models.loop.trainable import StepResult
-from fastseq.models.study import Learned, Network, Study, fingerprint_of, mean_norms
+from fastseq.models.study import Ahead, Learned, Network, Study, fingerprint_of, mean_norms
 from fastseq.nn.dense import Dense
 from fastseq.nn.embedding import Embedding
-from fastseq.nn.losses import softmax_cross_entropy
 from fastseq.nn.recurrent import Recurrent
 from fastseq.threads import in_order
-from fastseq.types import Float32, Float64, Int32, Int64
+from fastseq.types import Float64, Int32, Int64
 
 if TYPE_CHECKING:
     from fastseq.store.examples import RowBatch, RowReader
@@ -44,16 +43,21 @@ class ScoringNetwork(Network):
     by_step: bool = False
 
     @abstractmethod
-    def read(self, batch: Batch, training: bool = False, key: int = 0) -> Float32:
-        """float32[N, D·H], what the recurrent layer gives at every step; with `training` what its
-        way back needs is kept."""
+    def prepare(self, batch: Batch, training: bool) -> None:
+        """Send to the device what a pass over the batch needs."""
 
     @abstractmethod
-    def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Float32:
-        """float32[B, K] or float32[N, K]; with `training` what `backward` needs is kept."""
+    def read(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
+        """[N, D·H] where the network computes, what the recurrent layer gives at every step; with
+        `training` what its way back needs is kept."""
 
     @abstractmethod
-    def loss(self, scores: Float32, batch: Batch, training: bool) -> tuple[float, float]:
+    def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
+        """[B, K] or [N, K] where the network computes; with `training` what `backward` needs is
+        kept."""
+
+    @abstractmethod
+    def loss(self, scores: Any, batch: Batch, training: bool) -> tuple[SupportsFloat, float]:
         """The mean loss and what it is a mean over, targets below 0 left out. With `training` the
         gradient is kept for `backward`, and `scores` may be overwritten."""
 
@@ -62,7 +66,7 @@ class ScoringNetwork(Network):
         """Add to the gradients."""
 
     @abstractmethod
-    def best(self, scores: Float32, batch: Batch) -> Int32:
+    def best(self, scores: Any, batch: Batch) -> Int32:
         """int32[B] or int32[N], the numbers of the labels predicted."""
 
 
@@ -108,18 +112,27 @@ class ScoringStudy(Study[LearnedScores[N]]):
         self._train = train
         self._valid = valid
         self._bucketed = BucketedBatches(train.offsets, batch_size, seed)
+        self._ahead: Ahead[Int64, Batch] = Ahead(self._prepared)
 
     def steps_per_epoch(self, epoch: int) -> int | None:
         return self._bucketed.count(epoch)
 
     def batches(self, epoch: int) -> Iterator[Int64]:
-        return self._bucketed.epoch(epoch)
+        return self._ahead.through(self._bucketed.epoch(epoch))
+
+    def _prepared(self, rows: Int64) -> Batch:
+        network, batch = self.learned.network, take(self._train, rows)
+        network.kit.begin()
+        network.prepare(batch, True)
+        return batch
 
     def learn(self, batch: Int64, key: int) -> StepResult:
-        taken = take(self._train, batch)
         network = self.learned.network
+        taken = self._ahead.take(batch)
         loss, weight = network.loss(network.scores(taken, True, key), taken, True)
         network.backward()
+        if network.kit.ahead:
+            self._ahead.prepare()
         return StepResult(loss, weight, len(taken.values))
 
     def validate(self) -> dict[str, float] | None:
@@ -140,18 +153,21 @@ class ScoringStudy(Study[LearnedScores[N]]):
         network, ends = self.learned.network, batch.offsets[1:] - 1
         assert batch.targets is not None
         targets = batch.targets if len(batch.targets) == len(batch) else batch.targets[ends]
+        kit, recurrent = network.kit, network.recurrent
+        kit.begin()
         network.by_step = True
         y = network.read(batch, True)
         network.by_step = False
-        scores = network.output.forward(y[ends])
-        softmax_cross_entropy(scores, targets)
-        dy = np.zeros_like(y)
-        dy[ends] = network.output.backward(scores)
-        dy[:, network.recurrent.hidden_size :] = 0
-        dx = network.recurrent.backward_ragged(dy)
+        scores = network.output.forward(kit.rows(y, ends))
+        kit.cross_entropy(scores, targets)
+        last = kit.get(network.output.backward(scores))
+        dy = np.zeros((len(y), recurrent.output_size), np.float32)
+        forwards = slice(0, recurrent.hidden_size)
+        dy[ends, forwards] = last[:, forwards]
+        dx = recurrent.backward_ragged(kit.put(dy))
         network.parameters.zero_gradients()
         assert dx is not None
-        return mean_norms(dx, batch.offsets)
+        return mean_norms(kit.get(dx), batch.offsets)
 
 
 def measured(network: ScoringNetwork, examples: Examples) -> dict[str, float]:
@@ -163,16 +179,18 @@ def measured(network: ScoringNetwork, examples: Examples) -> dict[str, float]:
         right += int(np.count_nonzero(best == batch.targets))
         count += len(best)
         loss, weight = network.loss(scores, batch, False)
-        losses += loss * weight
+        losses += float(loss) * weight
         weights += weight
     return {"loss": losses / weights if weights else 0.0, "accuracy": right / count}
 
 
-def scored(network: ScoringNetwork, examples: Examples) -> Iterator[tuple[Batch, Float32]]:
+def scored(network: ScoringNetwork, examples: Examples) -> Iterator[tuple[Batch, Any]]:
     """The batches of some examples, each with its scores, the longest sequences first."""
     for rows in SortedBatches(examples.offsets, ROWS_AT_ONCE, UNITS_AT_ONCE):
         batch = take(examples, rows)
-        with network.lock:
+        advice = "predict on the CPU (device cpu)"
+        with network.lock, network.kit.memory(advice):
+            network.kit.begin()
             scores = network.scores(batch)
         yield batch, scores
 

@@ -33,10 +33,12 @@ class LanguageStepper:
     def step(self, tokens: Int32, state: Any) -> tuple[Float32, Any]:
         """Logits float32[rows, V] behind tokens int32[rows], and the new state."""
         network = self._network
-        logits = np.empty((len(tokens), network.output.outputs), np.float32)
+        shape = len(tokens), network.output.outputs
         with network.lock:  # another thread may be packing the output's weight anew
             y, state = network.hidden(tokens.reshape(1, -1), state)
-            network.output.project(logits, y)
+            out = network.kit.empty("logits", *shape)
+            network.output.project(out, y)
+            logits = network.kit.get(out)
         if self._never is not None:
             logits[:, self._never] = -np.inf
         return logits, state
@@ -45,7 +47,10 @@ class LanguageStepper:
         """The rows of a state, taken out and put together anew."""
         if state is None:
             return None
-        return state_of(tuple(np.ascontiguousarray(part[:, rows]) for part in parts_of(state)))
+        with self._network.lock:
+            kit = self._network.kit
+            kit.begin()
+            return state_of(tuple(kit.batch_rows(part, rows) for part in parts_of(state)))
 
 
 def pieces(vocabulary: Vocabulary, ids: Iterable[int], before: int | None = None) -> Iterator[str]:

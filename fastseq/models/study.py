@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -15,9 +14,9 @@ import numpy.typing as npt
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.loop.history import History
 from fastseq.models.loop.trainable import StepResult
-from fastseq.nn.layer import Layer, joined
+from fastseq.nn.kit import Kit
+from fastseq.nn.layer import Layer
 from fastseq.nn.parameters import Parameters
-from fastseq.threads import Team
 from fastseq.types import Float32, Float64, Int64
 
 if TYPE_CHECKING:
@@ -29,16 +28,16 @@ class Network:
 
     layers      {prefix: layer}, those without parameters may be left out
     parameters  of all of them
-    team        that all of them use
+    kit         that they were made with
     lock        held while the layers compute: their working memory serves one thread at a time, so
                 that a model may be used from several
     """
 
-    def __init__(self, layers: Mapping[str, Layer], team: Team) -> None:
+    def __init__(self, layers: Mapping[str, Layer], kit: Kit) -> None:
         self.layers = dict(layers)
-        self.parameters: Parameters = joined(self.layers)
-        self.team = team
-        self.lock = threading.RLock()
+        self.parameters: Parameters = kit.join(self.layers)
+        self.kit = kit
+        self.lock = kit.lock
 
 
 @dataclass(slots=True, eq=False)
@@ -60,6 +59,39 @@ class Learned:
 
 
 L = TypeVar("L", bound=Learned)
+Drawn = TypeVar("Drawn")
+Made = TypeVar("Made")
+
+
+class Ahead(Generic[Drawn, Made]):
+    """Batches of which the next one can be prepared while a device works on the one before.
+
+    make  what is learned from, of a batch as it was drawn
+    """
+
+    def __init__(self, make: Callable[[Drawn], Made]) -> None:
+        self._make = make
+        self._next: Drawn | None = None
+        self._made: tuple[Drawn, Made] | None = None
+
+    def through(self, batches: Iterable[Drawn]) -> Iterator[Drawn]:
+        """The batches, the one after each being known when it comes out."""
+        rest = iter(batches)
+        batch = next(rest, None)
+        while batch is not None:
+            self._next = next(rest, None)
+            yield batch
+            batch = self._next
+
+    def take(self, batch: Drawn) -> Made:
+        """What `make` gives, or gave when it was the next."""
+        made, self._made = self._made, None
+        return made[1] if made is not None and made[0] is batch else self._make(batch)
+
+    def prepare(self) -> None:
+        """Make the next one now."""
+        if self._next is not None:
+            self._made = self._next, self._make(self._next)
 
 
 class Study(ABC, Generic[L]):

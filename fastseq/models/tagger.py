@@ -24,13 +24,11 @@ from fastseq.models.scoring import LearnedScores, encoded, scored
 from fastseq.models.spans import SpanCounts, is_bio
 from fastseq.models.tagger_network import CharacterWords, TaggerNetwork
 from fastseq.models.textual import kind_of, recurrent
-from fastseq.nn.crf import CRF, bio_constraints
-from fastseq.nn.dense import Dense
-from fastseq.nn.embedding import Embedding
+from fastseq.nn.crf import bio_constraints
+from fastseq.nn.kit import Kit
 from fastseq.seeds import mixed_key
 from fastseq.settings import one_of, whole
 from fastseq.store.categories import Categories
-from fastseq.threads import Team
 from fastseq.types import Int32, Int64
 
 if TYPE_CHECKING:
@@ -111,6 +109,7 @@ class SequenceTagger(LabellingModel[TaggerNetwork]):
         seed: int = 0,
         threads: int | None = None,
         device: str = "auto",
+        precision: str = "float32",
         memory: str | int = "1GB",
     ) -> None:
         self._store(locals())
@@ -211,7 +210,7 @@ class SequenceTagger(LabellingModel[TaggerNetwork]):
             for batch, scores in scored(network, part):
                 codes[batch.places] = network.best(scores, batch)
                 loss, weight = network.loss(scores, batch, False)
-                losses += loss * weight
+                losses += float(loss) * weight
                 weights += weight
             right += int(np.count_nonzero(codes == part.targets))
             count += len(codes)
@@ -257,34 +256,34 @@ class SequenceTagger(LabellingModel[TaggerNetwork]):
     def _reading(self) -> dict[str, Any]:
         return {"chars": self.chars}
 
-    def _network(self, encoder: Encoder, size: int, team: Team) -> TaggerNetwork:
+    def _network(self, encoder: Encoder, size: int, kit: Kit) -> TaggerNetwork:
         labels = encoder.labels
         assert labels is not None
         words: CharacterWords | None = None
         if encoder.chars is not None:
-            table = Embedding(
-                len(encoder.chars), self.char_embedding, seed=mixed_key(self.seed, 4), team=team
+            table = kit.embedding(
+                len(encoder.chars), self.char_embedding, seed=mixed_key(self.seed, 4)
             )
             words = CharacterWords(
                 self.cell,
-                kind_of(self),
+                kind_of(self, kit),
                 table,
                 self.char_hidden,
                 mixed_key(self.seed, 5),
-                team,
+                kit,
             )
         inputs = size if words is None else size + words.size
-        layer = recurrent(self, inputs, self.bidirectional, team)
+        layer = recurrent(self, inputs, self.bidirectional, kit)
         return TaggerNetwork(
             self.cell,
-            self._embedding(encoder.vocabulary, size, team),
+            self._embedding(encoder.vocabulary, size, kit),
             words,
             layer,
-            Dense(layer.output_size, len(labels), seed=mixed_key(self.seed, 3), team=team),
-            CRF(len(labels), mixed_key(self.seed, 6), team) if self.crf else None,
+            kit.dense(layer.output_size, len(labels), seed=mixed_key(self.seed, 3)),
+            kit.crf(len(labels), mixed_key(self.seed, 6)) if self.crf else None,
             bio_constraints(_names(labels)) if is_bio(_names(labels)) else None,
             self.dropout,
-            team,
+            kit,
         )
 
 

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, SupportsFloat
 
 import numpy as np
 
-from fastseq.kernels.embedding import gather, scatter_add
 from fastseq.models.data.batches import Batch
 from fastseq.models.data.characters import WordCharacters
 from fastseq.models.data.ragged import offsets_of, places
 from fastseq.models.scoring import ScoringNetwork
 from fastseq.nn.crf import CRF, Constraints
 from fastseq.nn.dense import Dense
-from fastseq.nn.dropout import Dropout
 from fastseq.nn.embedding import Embedding
+from fastseq.nn.kit import Kit
 from fastseq.nn.layer import Layer
-from fastseq.nn.losses import softmax_cross_entropy
-from fastseq.nn.pooling import Pooling
 from fastseq.nn.recurrent import Recurrent
 from fastseq.seeds import mixed_key
-from fastseq.threads import Team
-from fastseq.types import Float32, Int32, Int64
+from fastseq.types import Int32, Int64
 
 
 class CharacterWords:
     """Words by their characters: an embedding, a recurrent layer in both directions, and what
     each direction has read at its end. Every distinct word of a batch is read once.
 
-    cell  its name, and `kind` the class of the layer
+    cell  its name, and `kind` what makes the layer
     size  of a word's vector
     """
 
@@ -39,38 +36,41 @@ class CharacterWords:
         table: Embedding,
         hidden: int,
         seed: int,
-        team: Team,
+        kit: Kit,
     ) -> None:
+        self._kit = kit
         self._table = table
-        self._recurrent = kind(table.size, hidden, bidirectional=True, seed=seed, team=team)
+        self._recurrent = kind(table.size, hidden, bidirectional=True, seed=seed)
         self.size = self._recurrent.output_size
-        self._ends = Pooling("last", self.size, bidirectional=True, team=team)
-        self._inverse: Int32 | None = None
+        self._ends = kit.pooling("last", self.size, bidirectional=True)
+        self._inverse: Int64 | None = None
         self._distinct = 0
         self.layers: dict[str, Layer] = {
             "characters.embedding": table,
             f"characters.{cell}": self._recurrent,
         }
 
-    def forward(self, words: WordCharacters, training: bool, key: int) -> Float32:
-        """float32[N, size], a vector for each word of the batch."""
+    def prepare(self, words: WordCharacters) -> None:
+        """Send to the device what a pass over the words needs."""
+        index = self._table.prepare(words.values, True)
+        self._recurrent.prepare(words.offsets, index)
+        self._ends.prepare(words.offsets)
+
+    def forward(self, words: WordCharacters, training: bool, key: int) -> Any:
+        """[N, size], a vector for each word of the batch."""
         x, index = self._table.forward_distinct(words.values, training)
         y, _ = self._recurrent.forward_ragged(
             x, words.offsets, training=training, key=key, index=index
         )
         distinct = self._ends.forward(y, words.offsets, training)
-        inverse = words.inverse.astype(np.int32)
-        out = np.empty((len(inverse), self.size), np.float32)
-        gather(out.reshape(-1), distinct.reshape(-1), inverse, 0, len(inverse))
         if training:
-            self._inverse, self._distinct = inverse, len(distinct)
-        return out
+            self._inverse, self._distinct = words.inverse, len(distinct)
+        return self._kit.rows(distinct, words.inverse)
 
-    def backward(self, dy: Float32) -> None:
-        """Add to the gradients what dy float32[N, size] gives."""
+    def backward(self, dy: Any) -> None:
+        """Add to the gradients what dy [N, size] gives."""
         assert self._inverse is not None, "backward without a forward pass"
-        slopes = np.zeros((self._distinct, self.size), np.float32)
-        scatter_add(slopes.reshape(-1), dy.reshape(-1), self._inverse, 0, self.size)
+        slopes = self._kit.sum_rows(dy, self._inverse, self._distinct)
         dx = self._recurrent.backward_ragged(self._ends.backward(slopes))
         assert dx is not None
         self._table.backward(dx)
@@ -93,7 +93,7 @@ class TaggerNetwork(ScoringNetwork):
         crf: CRF | None,
         constraints: Constraints | None,
         dropout: float,
-        team: Team,
+        kit: Kit,
     ) -> None:
         self.embedding = embedding
         self.words = words
@@ -101,55 +101,67 @@ class TaggerNetwork(ScoringNetwork):
         self.output = output
         self.crf = crf
         self.constraints = constraints
-        self._drop_in = Dropout(dropout, team)
-        self._drop_out = Dropout(dropout, team)
-        self._slopes: Float32 | None = None
+        self._drop_in = kit.dropout(dropout)
+        self._drop_out = kit.dropout(dropout)
+        self._slopes: Any = None
         layers: dict[str, Layer] = {"embedding": embedding, cell: recurrent, "output": output}
         if words is not None:
             layers |= words.layers
         if crf is not None:
             layers["crf"] = crf
-        super().__init__(layers, team)
+        super().__init__(layers, kit)
 
-    def read(self, batch: Batch, training: bool = False, key: int = 0) -> Float32:
+    def prepare(self, batch: Batch, training: bool) -> None:
+        index = self.embedding.prepare(batch.values, self._shares(training))
+        if self.words is not None:
+            assert batch.characters is not None
+            self.words.prepare(batch.characters)
+        self.recurrent.prepare(batch.offsets, index)
+
+    def _shares(self, training: bool) -> bool:
+        """Whether steps that read one unit share its row: not where each drops other numbers."""
+        return not (self.by_step or self.words is not None or (training and self._drop_in.rate))
+
+    def read(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
         index: Int64 | None = None
-        if self.by_step or self.words is not None or (training and self._drop_in.rate):
+        if not self._shares(training):
             x = self.embedding.forward(batch.values, training)
         else:
             x, index = self.embedding.forward_distinct(batch.values, training)
         if self.words is not None:
             assert batch.characters is not None
             spelt = self.words.forward(batch.characters, training, mixed_key(key, 3))
-            x = np.concatenate([x, spelt], axis=1)
+            x = self.kit.beside(x, spelt)
         x = self._drop_in.forward(x, training, mixed_key(key, 0), out=x)
         y, _ = self.recurrent.forward_ragged(
             x, batch.offsets, training=training, key=mixed_key(key, 1), index=index
         )
         return y
 
-    def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Float32:
+    def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
         y = self.read(batch, training, key)
         y = self._drop_out.forward(y, training, mixed_key(key, 2), out=y)
         return self.output.forward(y, training)
 
-    def loss(self, scores: Float32, batch: Batch, training: bool) -> tuple[float, float]:
+    def loss(self, scores: Any, batch: Batch, training: bool) -> tuple[SupportsFloat, float]:
         targets = batch.targets
         assert targets is not None
         if self.crf is None:
-            loss = softmax_cross_entropy(scores, targets, None, self.team, training)
+            loss = self.kit.cross_entropy(scores, targets, None, training)
             self._slopes = scores if training else None
             return loss, float(np.count_nonzero(targets >= 0))
         if training:  # where no tag is unseen
-            loss = self.crf.loss(scores, targets, batch.offsets)
+            likelihood = self.crf.loss(scores, targets, batch.offsets)
             self._slopes = self.crf.backward()
-            return loss, float(len(targets))
+            return likelihood, float(len(targets))
         known = np.logical_and.reduceat(targets >= 0, batch.offsets[:-1])
         lengths = np.diff(batch.offsets)[known]
         if not len(lengths):
             return 0.0, 0.0
         at = places(batch.offsets[:-1][known], lengths)
         offsets = offsets_of(lengths)
-        return self.crf.loss(scores[at], targets[at], offsets, training=False), float(len(at))
+        chosen = scores if len(at) == len(targets) else self.kit.rows(scores, at)
+        return self.crf.loss(chosen, targets[at], offsets, training=False), float(len(at))
 
     def backward(self) -> None:
         assert self._slopes is not None, "backward without a loss"
@@ -165,11 +177,10 @@ class TaggerNetwork(ScoringNetwork):
             self.embedding.backward(below)
         else:
             size = self.embedding.size
-            self.embedding.backward(np.ascontiguousarray(below[:, :size]))
-            self.words.backward(np.ascontiguousarray(below[:, size:]))
+            self.embedding.backward(self.kit.columns(below, 0, size))
+            self.words.backward(self.kit.columns(below, size, below.shape[1]))
 
-    def best(self, scores: Float32, batch: Batch) -> Int32:
+    def best(self, scores: Any, batch: Batch) -> Int32:
         if self.crf is None:
-            best: Int32 = np.argmax(scores, 1).astype(np.int32)
-            return best
+            return self.kit.best(scores)
         return self.crf.decode(scores, batch.offsets, self.constraints)[0]

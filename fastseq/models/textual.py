@@ -16,13 +16,12 @@ from fastseq.models.data.vocabulary import Vocabulary
 from fastseq.models.folder import Content, ModelFolder
 from fastseq.models.study import L
 from fastseq.nn.embedding import Embedding
-from fastseq.nn.recurrent import GRU, LSTM, RNN, Recurrent
+from fastseq.nn.kit import Kit
+from fastseq.nn.recurrent import Recurrent
 from fastseq.seeds import mixed_key
 from fastseq.settings import whole
 from fastseq.threads import Team
 from fastseq.types import Float32, Texts
-
-_KINDS: dict[str, Callable[..., Recurrent]] = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 
 _VOCABULARY = "vocabulary.parquet"
 
@@ -102,13 +101,12 @@ class TextModel(SequenceModel[L]):
             )
         return numbers, vectors[[found[number] for number in numbers]]
 
-    def _embedding(self, vocabulary: Vocabulary, size: int, team: Team) -> Embedding:
-        return Embedding(
+    def _embedding(self, vocabulary: Vocabulary, size: int, kit: Kit) -> Embedding:
+        return kit.embedding(
             len(vocabulary),
             size,
             frozen=self.freeze_embeddings,
             seed=mixed_key(self.seed, 0),
-            team=team,
         )
 
     def _place(self, table: Embedding, vectors: tuple[list[int], Float32]) -> None:
@@ -121,21 +119,22 @@ class TextModel(SequenceModel[L]):
         rows, found = vectors
         spread = float(found.std())
         if spread > 0 and table.frozen:
-            table.values["weight"] *= np.float32(spread / table.scale)
+            table.parameters()["weight"] *= np.float32(spread / table.scale)
+            table.push()
         elif spread > 0:
             found = found * np.float32(table.scale / spread)
         table.load_rows(rows, found)
 
 
-def kind_of(model: SequenceModel[Any]) -> Callable[..., Recurrent]:
-    """The class of recurrent layers that a model's settings ask for."""
-    kind = _KINDS[model.cell]
+def kind_of(model: SequenceModel[Any], kit: Kit) -> Callable[..., Recurrent]:
+    """What makes recurrent layers of the kind that a model's settings ask for."""
+    kind = kit.recurrent[model.cell]
     return partial(kind, nonlinearity=model.nonlinearity) if model.cell == "rnn" else kind
 
 
-def recurrent(model: SequenceModel[Any], inputs: int, bidirectional: bool, team: Team) -> Recurrent:
+def recurrent(model: SequenceModel[Any], inputs: int, bidirectional: bool, kit: Kit) -> Recurrent:
     """The recurrent layers that a model's settings ask for."""
-    return kind_of(model)(
+    return kind_of(model, kit)(
         inputs,
         model.hidden,
         model.layers,
@@ -143,7 +142,6 @@ def recurrent(model: SequenceModel[Any], inputs: int, bidirectional: bool, team:
         dropout=model.dropout,
         weight_dropout=model.recurrent_dropout,
         seed=mixed_key(model.seed, 1),
-        team=team,
     )
 
 

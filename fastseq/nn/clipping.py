@@ -26,9 +26,7 @@ def gradient_norm(parameters: Parameters, team: Team, frozen: Collection[str] = 
     Summed in float64, in an order that does not depend on the number of threads. Infinite or NaN
     where a gradient is.
     """
-    sums = [
-        parameters.square_sum(start, stop, team) for start, stop in parameters.ranges(frozen)
-    ]
+    sums = [parameters.square_sum(start, stop, team) for start, stop in parameters.ranges(frozen)]
     return math.sqrt(math.fsum(value for part in sums for value in part))
 
 

@@ -72,6 +72,11 @@ class Embedding(Layer):
             raise DataError(f"{len(given)} vectors were given for {len(numbers)} rows")
         self.values["weight"][numbers] = given
 
+    def prepare(self, ids: Int32, distinct: bool) -> Int64 | None:
+        """What layers on a device do before a pass over these ids, each once (they return the
+        index) or all; here nothing."""
+        return None
+
     def forward(self, ids: npt.ArrayLike, training: bool = True) -> Float32:
         """float32[N, E], the rows of ids int32[N]; DataError where an id is not in 0..V - 1."""
         numbers = as_numbers(ids, self.words, "the array of ids")

@@ -49,6 +49,9 @@ class Layer:
         """{name: the array itself}; what is written to it is used from the next forward pass."""
         return dict(self.values)
 
+    def push(self) -> None:
+        """Use from now on what was written to `parameters()`; only layers on a device need it."""
+
     def gradients(self) -> Views:
         """{name: the gradient array itself}, of the shape of the parameter."""
         return dict(self.slopes)
@@ -73,9 +76,7 @@ class Layer:
             value[...] = checked.views[name]
 
 
-def joined(
-    layers: Mapping[str, Layer], buffers: type[Parameters] = Parameters
-) -> Parameters:
+def joined(layers: Mapping[str, Layer], buffers: type[Parameters] = Parameters) -> Parameters:
     """One pair of flat buffers for several layers, each bound to its part under "prefix.name".
 
     The layers keep their values. A layer given under the empty prefix keeps its plain names.

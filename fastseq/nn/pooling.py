@@ -99,6 +99,9 @@ class Pooling(Layer):
             vector[...] = xavier_uniform((1, self.attention), rng)[0]
             self.values["bias"].fill(0)
 
+    def prepare(self, offsets: Int64) -> None:
+        """What layers on a device do before a pass over sequences of these offsets."""
+
     def forward(self, x: npt.ArrayLike, offsets: npt.ArrayLike, training: bool = True) -> Float32:
         """y float32[B, F]: sequence b is x[offsets[b]:offsets[b + 1]] (offsets int64[B + 1]).
 

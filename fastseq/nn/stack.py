@@ -161,6 +161,12 @@ class Recurrent(Layer):
 
     # ---- forward ----------------------------------------------------------------------------
 
+    def prepare(self, offsets: Int64, index: Any = None) -> None:
+        """What layers on a device do before a pass over a ragged batch; here nothing."""
+
+    def prepare_steps(self, steps: int, batch: int, index: Any = None) -> None:
+        """The same of a padded batch, all of whose sequences have so many steps."""
+
     def forward(
         self,
         x: Float32,

@@ -160,13 +160,13 @@ def test_optimiser_and_schedule_take_their_settings() -> None:
 
 def test_no_cuda(tmp_path: Path) -> None:
     place = tmp_path / "model"
-    with pytest.raises(DeviceError, match="no CUDA device"):
+    with pytest.raises(DeviceError, match="CUDA"):
         classifier(device="cuda").fit(TEXTS, LABELS, path=place)
     assert not place.exists()
     model = classifier(epochs=1, device="cpu").fit(TEXTS, LABELS)
     model.save(place)
     for opened in (SequenceClassifier.load, load):
-        with pytest.raises(DeviceError, match="no CUDA device"):
+        with pytest.raises(DeviceError, match="CUDA"):
             opened(place, device="cuda")
 
 

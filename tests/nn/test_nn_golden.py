@@ -18,6 +18,7 @@ from fastseq.nn.clipping import clip_norm
 from fastseq.nn.crf import CRF
 from fastseq.nn.dense import Dense
 from fastseq.nn.embedding import Embedding
+from fastseq.nn.kit import HostKit
 from fastseq.nn.losses import ProjectedCrossEntropy, mean_squared_error
 from fastseq.nn.optimisers import SGD, Adam
 from fastseq.nn.parameters import Parameters
@@ -84,6 +85,7 @@ class Model:
     def __init__(self, task: str, cell: str) -> None:
         self.task = task
         self.team = team = Team(2)
+        kit = HostKit(team)
         self.state: Any = None
         count, directions = SPEC["shapes"][task]
         units, classes, words, size = (SPEC[name] for name in ("units", "classes", "words", "size"))
@@ -93,18 +95,18 @@ class Model:
         width = layer.output_size
         self.network: Any
         if task == "language":
-            self.network = LanguageNetwork(table, layer, cell, 0.0, False, 0, team)
+            self.network = LanguageNetwork(table, layer, cell, 0.0, False, 0, kit)
             self.network.head = ProjectedCrossEntropy(budget=1000)  # a few rows at a time
         elif task == "forecast":
             output = Dense(width, inputs, team=team)
-            self.network = ForecastNetwork(layer, output, cell, 0.0, 1, team)
+            self.network = ForecastNetwork(layer, output, cell, 0.0, 1, kit)
         elif task == "classify":
             pooling, output = Pooling("max", width, team=team), Dense(width, classes, team=team)
-            self.network = ClassifierNetwork(cell, table, layer, pooling, output, 0.0, None, team)
+            self.network = ClassifierNetwork(cell, table, layer, pooling, output, 0.0, None, kit)
         else:
             crf = CRF(classes, team=team) if task == "crf" else None
             output = Dense(width, classes, team=team)
-            self.network = TaggerNetwork(cell, table, None, layer, output, crf, None, 0.0, team)
+            self.network = TaggerNetwork(cell, table, None, layer, output, crf, None, 0.0, kit)
         self.parameters: Parameters = self.network.parameters
 
     def loss(self, batch: dict[str, np.ndarray], by_step: bool) -> float:
@@ -118,7 +120,7 @@ class Model:
             loss, self.state = network.learn(ids, targets, self.state, 0)
             return float(loss)
         if self.task == "forecast":  # the network adds the window's last values to its output
-            out = network.forecast(batch["x"], True)
+            out = network.forward(*network.prepare(batch["x"]))
             loss = mean_squared_error(out, batch["targets"] + batch["x"][-1])
             network.backward(out, len(batch["x"]))
             return loss

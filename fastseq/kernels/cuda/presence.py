@@ -13,10 +13,14 @@ INSTALL = 'CUDA needs the package numba-cuda; pip install "fastseq[cuda]"'
 _NO_GPU = "no usable NVIDIA GPU"
 
 
+def simulated() -> bool:
+    """Whether Numba's simulator takes the place of a GPU."""
+    return bool(config.ENABLE_CUDASIM)  # type: ignore[attr-defined]
+
+
 def available() -> str | None:
     """None where kernels can run, else one line that says what is missing."""
-    simulated = bool(config.ENABLE_CUDASIM)  # type: ignore[attr-defined]
-    if not simulated and find_spec("numba_cuda") is None:
+    if not simulated() and find_spec("numba_cuda") is None:
         return INSTALL
     try:
         from fastseq.kernels.cuda.target import SIMULATED, cuda

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, SupportsFloat
 
 import numpy.typing as npt
 
@@ -16,12 +16,12 @@ from fastseq.settings import real, whole
 class StepResult(NamedTuple):
     """What one batch gave.
 
-    loss    mean over the batch
+    loss    mean over the batch; a number, or what becomes one when it is asked for
     weight  what the mean is over: examples, tokens, or the sum of their class weights
     units   tokens (or numbers) that went through the model, for the speed
     """
 
-    loss: float
+    loss: SupportsFloat
     weight: float
     units: int
 

@@ -19,8 +19,6 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
 from fastseq.errors import DataError, FastseqError, FormatError, SettingsError, TrainingError
 from fastseq.interrupts import Interrupts
 from fastseq.models.loop.checkpoint import Arrays, Checkpoint, State
@@ -170,7 +168,7 @@ class _Run:
                 f"{epoch} epochs{begun} are done: expected at least {epoch + (step > 0)}"
             )
         try:
-            np.copyto(self._parameters.values, arrays[_PARAMETERS])
+            self._put(arrays[_PARAMETERS])
             self._best = arrays.get(_BEST)
             self._optimiser.load_state(_part(arrays, _OPTIMISER))
             self._schedule.load_state(self.state.schedule)
@@ -195,7 +193,7 @@ class _Run:
             waited = now - self._saved_at
             self._owed = waited * CHECKPOINT_SHARE >= self._saving or self._every_step
         if self._best is not None:
-            np.copyto(self._parameters.values, self._best)
+            self._put(self._best)
 
     def _finish(self) -> None:
         """Save what the last step gave, if it is good."""
@@ -287,11 +285,11 @@ class _Run:
         self._whole = False
         parameters.zero_gradients()
         result = self._model.learn(batch, mix(settings.seed, state.steps))
-        loss = float(result.loss)
         if settings.clip is None:
             norm = gradient_norm(parameters, self._team, settings.frozen)
         else:
             norm = clip_norm(parameters, settings.clip, self._team, settings.frozen)
+        loss = float(result.loss)
         if self._bad(loss) or not math.isfinite(norm):
             raise self._diverged(loss, norm, f"at epoch {state.epoch + 1}, step {state.step + 1}")
         if saving:
@@ -349,10 +347,12 @@ class _Run:
             state.stale += 1
             return
         state.best_epoch, state.best_value, state.stale = state.epoch + 1, value, 0
-        if self._best is None:
-            self._best = self._parameters.values.copy()
-        else:
-            np.copyto(self._best, self._parameters.values)
+        self._best = self._parameters.get(self._parameters.values)
+
+    def _put(self, values: Float32) -> None:
+        if values.shape != (len(self._parameters.values),):
+            raise ValueError(f"{values.size} weights")
+        self._parameters.put(self._parameters.values, values)
 
     @property
     def _place(self) -> tuple[int, int]:
@@ -373,7 +373,7 @@ class _Run:
         self._owed = False
         if self._checkpoint is None:
             return
-        arrays: Arrays = {_PARAMETERS: self._parameters.values}
+        arrays: Arrays = {_PARAMETERS: self._parameters.get(self._parameters.values)}
         if self._best is not None:
             arrays[_BEST] = self._best
         arrays |= {_OPTIMISER + name: array for name, array in self._optimiser.state().items()}

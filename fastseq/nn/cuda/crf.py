@@ -35,7 +35,7 @@ class CRF(DeviceLayer, crf.CRF):
     ) -> Any:
         if per not in ("token", "sequence"):
             raise SettingsError(f'per is {per!r}, expected "token" or "sequence"')
-        self.begin()
+        self.begin(training)
         rows, given, bounds = self._sequences(emissions, offsets)
         N, B = len(rows), len(given) - 1
         if np.shape(tags) != (N,):
@@ -75,7 +75,7 @@ class CRF(DeviceLayer, crf.CRF):
     def decode(
         self, emissions: Any, offsets: Int64, constraints: Constraints | None = None
     ) -> tuple[Int32, Float64]:
-        self.begin()
+        self.begin(False)
         rows, given, bounds = self._sequences(emissions, offsets)
         best = self.space.array("best", len(rows), dtype=np.int32)
         scores = self.space.array("scores", len(given) - 1, dtype=np.float64)
@@ -83,7 +83,7 @@ class CRF(DeviceLayer, crf.CRF):
         return memory.get(best), memory.get(scores)
 
     def marginals(self, emissions: Any, offsets: Int64) -> Float32:
-        self.begin()
+        self.begin(False)
         rows, given, bounds = self._sequences(emissions, offsets)
         terms = self.space.array(("terms", False), len(given) - 1, dtype=np.float64)
         out = self.space.array("marginals", *rows.shape)

@@ -36,7 +36,7 @@ class Embedding(DeviceLayer, embedding.Embedding):
         return index
 
     def forward(self, ids: npt.ArrayLike, training: bool = True) -> Any:
-        self.begin()
+        self.begin(training)
         numbers = as_numbers(ids, self.words, "the array of ids")
         shape = len(numbers), self.size
         out = self.space.array("y", *shape) if training else memory.empty(shape)

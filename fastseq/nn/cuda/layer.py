@@ -36,7 +36,7 @@ class DeviceLayer(Layer):
         self, *settings: Any, precision: str = "float32", feed: Feed | None = None, **named: Any
     ) -> None:
         self.precision = one_of("precision", precision, PRECISIONS)
-        self.alone = feed is None
+        self._alone = (Feed(), Feed()) if feed is None else None
         self.feed = feed or Feed()
         self.space = Space()
         super().__init__(*settings, **named)
@@ -77,9 +77,11 @@ class DeviceLayer(Layer):
         super().load_state_dict(state)
         self.parameters_of.push()
 
-    def begin(self) -> None:
-        """A layer by itself takes each forward pass for a batch."""
-        if self.alone:
+    def begin(self, training: bool = True) -> None:
+        """A layer by itself takes each forward pass for a batch; those without training are sent
+        another way, so that any number may come between a forward pass and its way back."""
+        if self._alone is not None:
+            self.feed = self._alone[training]
             self.feed.begin()
 
     def floats(self, x: Any, what: str) -> Any:

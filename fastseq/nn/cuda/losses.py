@@ -61,14 +61,14 @@ class Losses:
         cross_entropy_rows(terms, logits, *sent, want_gradient)
         return Pending(terms, shares)
 
-    def squared_error(self, y: Any, targets: npt.ArrayLike, want_gradient: bool = True) -> Pending:
+    def squared_error(self, y: Any, targets: Any, want_gradient: bool = True) -> Pending:
         """As losses.mean_squared_error: the gradient is written over y on the device."""
-        wanted = np.asarray(targets, np.float32)
-        if wanted.shape != y.shape:
-            raise DataError(f"targets are of shape {list(wanted.shape)}, expected {list(y.shape)}")
+        given = targets if is_on_device(targets) else np.asarray(targets, np.float32)
+        if tuple(given.shape) != tuple(y.shape):
+            raise DataError(f"targets are of shape {list(given.shape)}, expected {list(y.shape)}")
         if not y.size:
             return Pending(None, 0.0)
-        sent = self.feed.send(wanted, np.float32)
+        sent = given if given is targets else self.feed.send(given, np.float32)
         terms = squared_errors_of_parts(y, sent, 2 / y.size, want_gradient)
         return Pending(terms, 1 / y.size)
 

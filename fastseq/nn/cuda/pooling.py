@@ -39,7 +39,7 @@ class Pooling(DeviceLayer, pooling.Pooling):
         self.whole_numbers(offsets, "offsets")
 
     def forward(self, x: Any, offsets: npt.ArrayLike, training: bool = True) -> Any:
-        self.begin()
+        self.begin(training)
         rows = self.rows(x, self.size, "the input")
         given = as_offsets(offsets, len(rows))
         bounds, shape = self.whole_numbers(given, "offsets"), (len(given) - 1, self.size)

@@ -77,7 +77,7 @@ class DeviceRecurrent(DeviceLayer, Recurrent):
 
     # ---- forward ----------------------------------------------------------------------------
 
-    def prepare(self, offsets: Int64, index: Int64 | None = None) -> None:
+    def prepare(self, offsets: Int64, index: Any = None) -> None:
         """Send what a pass over a ragged batch needs, before it is asked for."""
         layout = self._ragged(offsets)
         if index is not None:
@@ -98,7 +98,7 @@ class DeviceRecurrent(DeviceLayer, Recurrent):
         key: int | None = None,
         index: Any = None,
     ) -> tuple[Any, Any]:
-        self.begin()
+        self.begin(training)
         x = self.floats(x, "x")
         if index is None:
             if x.ndim != 3 or x.shape[2] != self.input_size:
@@ -135,7 +135,7 @@ class DeviceRecurrent(DeviceLayer, Recurrent):
         key: int = 0,
         index: Any = None,
     ) -> tuple[Any, Any]:
-        self.begin()
+        self.begin(training)
         values = self.rows(values, self.input_size, "the input")
         if np.ndim(index) != 1 and index is not None:
             raise DataError(f"index is of {np.ndim(index)} dimensions, expected one: [N]")

@@ -1,0 +1,153 @@
+"""What networks on a GPU are made with; see nn/kit.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastseq.errors import DeviceError
+from fastseq.kernels.cuda import embedding as kernels
+from fastseq.kernels.cuda import memory, sequences, softmax, sums
+from fastseq.nn.cuda.crf import CRF
+from fastseq.nn.cuda.dense import Dense
+from fastseq.nn.cuda.dropout import Dropout
+from fastseq.nn.cuda.embedding import Embedding
+from fastseq.nn.cuda.layer import is_on_device
+from fastseq.nn.cuda.losses import Losses, Pending, ProjectedCrossEntropy
+from fastseq.nn.cuda.parameters import DeviceParameters
+from fastseq.nn.cuda.pooling import Pooling
+from fastseq.nn.cuda.recurrent import GRU, LSTM, RNN
+from fastseq.nn.cuda.space import Feed, Space
+from fastseq.nn.kit import Kit
+from fastseq.nn.layer import Layer, joined
+from fastseq.nn.parameters import Parameters
+from fastseq.threads import Team
+from fastseq.types import Float32, Int32, Int64
+
+
+class CudaKit(Kit):
+    """The layers of nn.cuda.
+
+    precision : what the factors of large products are rounded to, see kernels.cuda.gemm
+    """
+
+    def __init__(self, team: Team, precision: str = "float32") -> None:
+        self.device = "cuda"
+        self.team = team
+        self.lock = memory.lock
+        self.precision = precision
+        self.feed = feed = Feed()
+        self.space = Space()
+        self._losses = Losses(feed)
+        place: dict[str, Any] = {"feed": feed, "precision": precision, "team": team}
+        self.embedding = partial(Embedding, **place)
+        self.dense = partial(Dense, **place)
+        self.dropout = partial(Dropout, **place)
+        self.pooling = partial(Pooling, **place)
+        self.crf = partial(CRF, **place)
+        self.recurrent = {
+            "lstm": partial(LSTM, **place),
+            "gru": partial(GRU, **place),
+            "rnn": partial(RNN, **place),
+        }
+        self.projected_cross_entropy = partial(ProjectedCrossEntropy, feed)
+
+    def join(self, layers: Mapping[str, Layer]) -> Parameters:
+        return joined(layers, DeviceParameters)
+
+    def begin(self) -> None:
+        self.feed.begin()
+
+    @contextmanager
+    def memory(self, advice: str) -> Iterator[None]:
+        try:
+            yield
+        except memory.DeviceMemoryError as error:
+            raise DeviceError(f"the GPU's memory is full, {error} needed: {advice}") from error
+
+    def put(self, array: Float32) -> Any:
+        return array if is_on_device(array) else self.feed.send(array, np.float32)
+
+    def get(self, array: Any) -> Float32:
+        return memory.get(array)
+
+    def zeros(self, name: str, *shape: int) -> Any:
+        found = self.space.array(name, *shape)
+        sequences.fill(found, 0)
+        return found
+
+    def empty(self, name: str, *shape: int) -> Any:
+        return self.space.array(name, *shape)
+
+    def batch_rows(self, state: Any, rows: Int64) -> Any:
+        layers, batch, units = state.shape
+        numbers = (np.arange(layers)[:, None] * batch + rows).reshape(-1)
+        out = memory.empty((layers, len(rows), units))
+        flat = layers * len(rows), units
+        sequences.gather(
+            out.reshape(*flat), state.reshape(layers * batch, units),
+            self.feed.send(numbers, np.int32),
+        )  # fmt: skip
+        return out
+
+    def copy(self, out: Any, x: Any) -> None:
+        memory.copy(out, x)
+
+    def add(self, out: Any, x: Any) -> None:
+        sequences.add(out, x)
+
+    def rows(self, x: Any, numbers: Int64 | Int32) -> Any:
+        out = self.space.array("rows", len(numbers), x.shape[1])
+        sequences.gather(out, x, self._sent(numbers))
+        return out
+
+    def sum_rows(self, x: Any, numbers: Int64 | Int32, count: int) -> Any:
+        out = self.zeros("sums of rows", count, x.shape[1])
+
+        def make() -> tuple[Any, ...]:
+            return tuple(self.feed.send(part, np.int32) for part in kernels.groups(numbers))
+
+        sums.add_rows(out, x, *self.feed.made("groups", (numbers,), make))
+        return out
+
+    def beside(self, a: Any, b: Any) -> Any:
+        left, right = a.shape[1], b.shape[1]
+        out = self.space.array("beside", len(a), left + right)
+        sequences.copy_columns(out, 0, a, 0, left)
+        sequences.copy_columns(out, left, b, 0, right)
+        return out
+
+    def columns(self, x: Any, first: int, last: int) -> Any:
+        out = self.space.array(("columns", first), len(x), last - first)
+        sequences.copy_columns(out, 0, x, first, last - first)
+        return out
+
+    def softmax(self, logits: Any) -> Float32:
+        softmax.softmax_rows(logits)
+        return memory.get(logits)
+
+    def cross_entropy(
+        self,
+        logits: Any,
+        targets: npt.ArrayLike,
+        weights: npt.ArrayLike | None = None,
+        want_gradient: bool = True,
+    ) -> Pending:
+        return self._losses.cross_entropy(logits, targets, weights, want_gradient)
+
+    def squared_error(self, y: Any, targets: Any, want_gradient: bool = True) -> Pending:
+        return self._losses.squared_error(y, targets, want_gradient)
+
+    def best(self, scores: Any) -> Int32:
+        found = self.space.array("best", len(scores), dtype=np.int32)
+        sequences.row_maxima(found, scores)
+        return memory.get(found)
+
+    def _sent(self, numbers: Any) -> Any:
+        return self.feed.made(("rows", "int32"), (numbers,),
+                              lambda: self.feed.send(numbers, np.int32))  # fmt: skip
