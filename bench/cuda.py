@@ -1,23 +1,29 @@
-"""Recurrent layers on the GPU: checked against the CPU's, then timed beside cuDNN through PyTorch.
+"""Everything on the GPU: checked against the CPU, then timed beside cuDNN through PyTorch.
 
-    python bench/cuda.py -o cuda.json          # checks, then the table of times
+    python bench/cuda.py -o cuda.json          # checks, then the tables
     python bench/cuda.py --check               # checks alone; without a GPU in Numba's simulator:
     NUMBA_ENABLE_CUDASIM=1 python bench/cuda.py --check --tiny
 
-Checked are outputs, states, the gradients of inputs, initial states and all parameters, of every
-cell, forwards and backwards, with ragged lengths, on both paths (one multiprocessor, step by
-step): within 1e-4 of the CPU's largest. A sample of time is a forward and a backward pass with all
-gradients, of one direction of one layer, I = H, waited for at its end; both sides in turns,
-medians. float32 with TF32 off on both sides; "tf32" and "bfloat16" are cuDNN's whole layer, and
-here the products around the time loop. Ragged: lengths drawn evenly from T/4 to T, PyTorch's
-sequences packed (packing not counted).
+Checks: (a) on a GPU the tests of tests/cuda, which compare every kernel and layer with its twin on
+the CPU at small sizes; (b) recurrent layers at real sizes, of every cell, in one and two layers and
+directions, ragged, on every path their size allows: outputs, states, the gradients of inputs,
+initial states and all parameters within 1e-4 of the CPU's largest; (c) twenty losses of a
+classifier, a tagger with a CRF, a language model and a forecaster of every cell, within 1e-4.
+
+Times: a sample is a forward and a backward pass of one layer with all gradients, I = H, waited for
+at its end; both sides in turns, medians. float32 with TF32 off on both sides; "tf32" and "bfloat16"
+are cuDNN's whole layer in that precision. Ragged: lengths drawn evenly from T/4 to T, PyTorch's
+sequences packed (packing not counted). `--training` times whole epochs of a classifier on the CPU
+and the GPU; `--search` batches of queries on one thread and on the GPU.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -25,39 +31,143 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+HERE = Path(__file__).resolve().parent
 # this file's folder has a "cuda" in it, which NVIDIA's package of that name must not be taken for
-sys.path[:] = [
-    place for place in sys.path if Path(place).resolve() != Path(__file__).resolve().parent
-]
+sys.path[:] = [place for place in sys.path if Path(place).resolve() != HERE]
 
 import numpy as np  # noqa: E402
 
-from fastseq.devices import cuda_problem  # noqa: E402
+from fastseq.devices import cuda_problem, simulated  # noqa: E402
 
 if (problem := cuda_problem()) is not None:
     sys.exit(f"Error: {problem}")
 
-from fastseq.kernels.cuda import gemm, memory, recurrent, sequences, sums  # noqa: E402
-from fastseq.nn import GRU, LSTM, RNN  # noqa: E402
-from fastseq.nn.sequences import lay_out  # noqa: E402
+from fastseq.kernels.cuda import memory, recurrent  # noqa: E402
+from fastseq.models.classifier import SequenceClassifier  # noqa: E402
+from fastseq.models.forecaster import Forecaster  # noqa: E402
+from fastseq.models.language import LanguageModel  # noqa: E402
+from fastseq.models.tagger import SequenceTagger  # noqa: E402
+from fastseq.nn import recurrent as host  # noqa: E402
+from fastseq.nn.cuda import recurrent as device  # noqa: E402
 
 TOLERANCE = 1e-4
 CELLS = ("lstm", "gru", "rnn", "rnn_relu")
 TIMED = [(cell, H, B, 256) for cell in ("lstm", "gru") for H in (64, 128, 192, 256, 512)
          for B in (64, 256, 1024)] + [("lstm", 768, 16, 1024)]  # fmt: skip
+WORDS = ("the", "a", "dog", "cat", "barks", "sleeps", "here", "there", "never", "often")
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """cell, features in and units, sequences, steps, whether lengths differ, which direction."""
+    """A layer (cell, features in, units, layers, whether in both directions) and a batch
+    (sequences, steps, whether lengths differ)."""
 
     cell: str
     inputs: int
     hidden: int
     batch: int
     steps: int
-    ragged: bool
-    reverse: bool = False
+    ragged: bool = False
+    layers: int = 1
+    both: bool = False
+
+    def layer(self, room: Any, **settings: Any) -> Any:
+        """The layer out of nn.recurrent or nn.cuda.recurrent."""
+        if self.cell.startswith("rnn"):
+            settings["nonlinearity"] = "relu" if self.cell == "rnn_relu" else "tanh"
+        kind = {"lstm": room.LSTM, "gru": room.GRU}.get(self.cell, room.RNN)
+        return kind(self.inputs, self.hidden, self.layers, self.both, seed=1, **settings)
+
+    @property
+    def lengths(self) -> Any:
+        if not self.ragged:
+            return np.full(self.batch, self.steps)
+        rng = np.random.default_rng(2)
+        return rng.integers(max(1, self.steps // 4), self.steps + 1, self.batch)
+
+    @property
+    def offsets(self) -> Any:
+        return np.concatenate([[0], np.cumsum(self.lengths)])
+
+
+# ---- checks
+
+
+def far(found: Any, expected: Any) -> float:
+    """The largest difference, in parts of the largest number expected."""
+    found = memory.get(found) if hasattr(found, "copy_to_host") else found
+    off = np.abs(found - expected).max(initial=0)
+    return float(off / max(1e-30, np.abs(expected).max(initial=0)))
+
+
+def difference(shape: Shape) -> float:
+    """The largest difference of the device's layer from the CPU's."""
+    rng, offsets = np.random.default_rng(3), shape.offsets
+    mine, theirs = shape.layer(host), shape.layer(device)
+    for value in mine.values.values():
+        value += rng.normal(0, 0.05, value.shape)
+    theirs.load_state_dict(mine.state_dict())
+    x = rng.normal(size=(int(offsets[-1]), shape.inputs)).astype(np.float32)
+    y, state = mine.forward_ragged(x, offsets)
+    found, last = theirs.forward_ragged(x, offsets)
+    dy = rng.normal(size=y.shape).astype(np.float32)
+    dx, found_dx = mine.backward_ragged(dy), theirs.backward_ragged(dy)
+    pairs = [(found, y), (found_dx, dx)]
+    for ours, expected in ((last, state), (theirs.dstate, mine.dstate)):
+        parts = expected if isinstance(expected, tuple) else (expected,)
+        pairs += list(zip(ours if isinstance(ours, tuple) else (ours,), parts, strict=True))
+    slopes = theirs.gradients()
+    pairs += [(slopes[name], slope) for name, slope in mine.gradients().items()]
+    return max(far(ours, expected) for ours, expected in pairs)
+
+
+def checked_layers(tiny: bool) -> Iterator[tuple[str, float]]:
+    """The differences of many layers on every path."""
+    sizes = [(3, 4, 5, 3)] if tiny else [(17, 33, 9, 12), (100, 128, 37, 40), (64, 256, 70, 20)]
+    stacks = [(1, True)] if tiny else [(1, False), (1, True), (3, True)]
+    for cell in CELLS:
+        for inputs, hidden, batch, steps in sizes:
+            for layers, both in stacks:
+                shape = Shape(cell, inputs, hidden, batch, steps, True, layers, both)
+                for path in recurrent.paths(cell, hidden):
+                    with recurrent.forced(path):
+                        yield f"{shape} {path}", difference(shape)
+
+
+def checked_losses(tiny: bool) -> Iterator[tuple[str, float]]:
+    """Twenty losses of each kind of model, one batch an epoch."""
+    rng = np.random.default_rng(5)
+    rows = [
+        list(rng.choice(WORDS, n)) for n in rng.integers(1, 4 if tiny else 12, 3 if tiny else 24)
+    ]
+    tags = [["B-X" if word == "dog" else "O" for word in row] for row in rows]
+    texts, labels = [" ".join(row) for row in rows], [int("dog" in row) for row in rows]
+    series = np.sin(np.arange(12 if tiny else 60) / 3)
+    size = 3 if tiny else 24
+    common: dict[str, Any] = {
+        "hidden": size,
+        "epochs": 2 if tiny else 20,
+        "batch_size": 64,
+        "threads": 1,
+    }
+    words: dict[str, Any] = {**common, "embedding": size}
+    both = {"bidirectional": True, "layers": 1 if tiny else 2}
+    kinds: dict[str, Callable[[dict[str, Any]], Any]] = {
+        "classifier": lambda how: SequenceClassifier(**words, **both, **how).fit(texts, labels),
+        "tagger": lambda how: SequenceTagger(**words, crf=True, **how).fit(rows, tags),
+        "language": lambda how: LanguageModel(**words, bptt=64, **how).fit(texts),
+        "forecaster": lambda how: Forecaster(**common, window=4, **how).fit(series),
+    }  # fmt: skip
+    for kind, fitted in kinds.items():
+        for cell in ("lstm",) if tiny else ("lstm", "gru", "rnn"):
+            losses = [
+                np.array(fitted({"cell": cell, "device": place}).history_.columns["train_loss"])
+                for place in ("cpu", "cuda")
+            ]
+            yield f"{len(losses[0])} losses, {kind} {cell}", far(losses[1], losses[0])
+
+
+# ---- times
 
 
 @dataclass(slots=True)
@@ -70,141 +180,6 @@ class Timed:
     ours: float
     theirs: float
     ratio: float
-
-
-class DeviceLayer:
-    """One direction of one layer on the device, its memory taken once for a batch's shape."""
-
-    def __init__(self, shape: Shape, lengths: Any, values: dict[str, Any], precision: str) -> None:
-        self.shape, self.precision = shape, precision
-        H, slots = shape.hidden, recurrent.SLOTS[shape.cell]
-        self.width = recurrent.GATES[shape.cell] * H
-        firsts = np.concatenate([[0], np.cumsum(lengths)])[:-1]
-        layout = lay_out(np.asarray(lengths), firsts, 1, 1)
-        self.order, N, B = layout.order, layout.count, shape.batch
-        self.packed = layout.rows
-        self.rows = memory.put(layout.rows.astype(np.int32))
-        self.steps = recurrent.steps_of(layout.slices[0].starts, layout.slices[0].counts)
-        self.values = {name: memory.put(value) for name, value in values.items()}
-        bias = values["bias_ih"] + values["bias_hh"]
-        self.hidden_bias = None
-        if shape.cell == "gru":
-            bias[2 * H :] = values["bias_ih"][2 * H :]
-            self.hidden_bias = memory.put(values["bias_hh"][2 * H :])
-        self.bias = memory.put(bias)
-        self.x, self.dx = memory.empty((N, shape.inputs)), memory.empty((N, shape.inputs))
-        self.y, self.dy = memory.empty((N, H)), memory.empty((N, H))
-        self.gates = memory.empty((N, slots * H))
-        states = recurrent.STATES[shape.cell]
-        self.before = [memory.empty((N, H)) for _ in range(states)]
-        self.state = [memory.empty((B, H)) for _ in range(states)]
-        self.dstate = [memory.empty((B, H)) for _ in range(states)]
-        self.slopes = {name: memory.zeros(value.shape) for name, value in values.items()}
-
-    def forward(self) -> None:
-        """y and the last state, of x and a state of zeros."""
-        for array in self.state:
-            sequences.fill(array, 0)
-        gemm.multiply(
-            gemm.window(self.gates, 0, self.width), self.x, self.values["weight_ih"],
-            transpose_b=True, bias=self.bias, precision=self.precision,
-        )  # fmt: skip
-        recurrent.forward(
-            self.shape.cell, self.y, 0, self.state, self.gates, self.before,
-            self.values["weight_hh"], self.hidden_bias, self.rows, self.steps, self.shape.reverse,
-            precision=self.precision,
-        )  # fmt: skip
-
-    def backward(self) -> None:
-        """dx and all gradients, of dy and a gradient of zeros of the last state."""
-        shape, H = self.shape, self.shape.hidden
-        for array in self.dstate:
-            sequences.fill(array, 0)
-        recurrent.backward(
-            shape.cell, self.gates, self.dstate, self.dy, 0, self.before,
-            self.values["weight_hh"], self.rows, self.steps, shape.reverse, self.precision,
-        )  # fmt: skip
-        of_input = gemm.window(self.gates, 0, self.width)
-        options: Any = {"transpose_a": True, "precision": self.precision}
-        gemm.multiply(self.slopes["weight_ih"], of_input, self.x, **options)
-        sums.column_sums(self.slopes["bias_ih"], of_input, add=False)
-        to, bias = self.slopes["weight_hh"], self.slopes["bias_hh"]
-        parts = [(0, self.width, 0)]  # columns of the gates, and rows of the weight from there on
-        if shape.cell == "gru":
-            parts = [(0, 2 * H, 0), (3 * H, 4 * H, 2 * H)]
-        for first, last, row in parts:
-            rows = slice(row, row + last - first)
-            gemm.multiply(to[rows], gemm.window(self.gates, first, last), self.before[0], **options)
-            sums.column_sums(bias[rows], gemm.window(self.gates, first, last), add=False)
-        gemm.multiply(self.dx, of_input, self.values["weight_ih"], precision=self.precision)
-
-    def __call__(self) -> None:
-        self.forward()
-        self.backward()
-        memory.synchronize()
-
-
-def host_layer(shape: Shape) -> Any:
-    """The CPU's layer of this shape."""
-    settings: dict[str, Any] = {"bidirectional": shape.reverse, "seed": 1}
-    if shape.cell.startswith("rnn"):
-        settings["nonlinearity"] = "relu" if shape.cell == "rnn_relu" else "tanh"
-    kind = {"lstm": LSTM, "gru": GRU}.get(shape.cell, RNN)
-    return kind(shape.inputs, shape.hidden, **settings)
-
-
-def lengths_of(shape: Shape) -> Any:
-    if not shape.ragged:
-        return np.full(shape.batch, shape.steps)
-    rng = np.random.default_rng(2)
-    return rng.integers(max(1, shape.steps // 4), shape.steps + 1, shape.batch)
-
-
-def difference(shape: Shape) -> float:
-    """The largest difference of the device from the CPU, in parts of the CPU's largest number."""
-    lengths, rng = lengths_of(shape), np.random.default_rng(3)
-    layer, H = host_layer(shape), shape.hidden
-    suffix = "l0_reverse" if shape.reverse else "l0"
-    for value in layer.values.values():
-        value += rng.normal(0, 0.1, value.shape)
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    x = rng.normal(size=(int(offsets[-1]), shape.inputs)).astype(np.float32)
-    whole_dy = np.zeros((len(x), layer.output_size), np.float32)
-    dy = whole_dy[:, -H:]
-    dy[...] = rng.normal(size=dy.shape)
-    y, state = layer.forward_ragged(x, offsets)
-    dx = layer.backward_ragged(whole_dy)
-    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    values = {name: layer.values[f"{name}_{suffix}"] for name in names}
-    device = DeviceLayer(shape, lengths, values, "float32")
-    memory.put(x[device.packed], device.x)
-    memory.put(dy, device.dy)
-    device()
-    pairs = [(device.y, y[:, -H:]), (device.dx, dx[device.packed])]
-    for mine, parts in ((device.state, state), (device.dstate, layer.dstate)):
-        parts = parts if isinstance(parts, tuple) else (parts,)
-        pairs += [(a, b[-1][device.order]) for a, b in zip(mine, parts, strict=True)]
-    pairs += [(device.slopes[name], layer.slopes[f"{name}_{suffix}"]) for name in names]
-    return max(
-        float(np.abs(memory.get(mine) - theirs).max() / max(1e-30, np.abs(theirs).max()))
-        for mine, theirs in pairs
-    )
-
-
-def checked(tiny: bool) -> Iterator[tuple[Shape, str, float]]:
-    """The differences of many shapes on both paths."""
-    sizes = [(3, 4, 5, 3)] if tiny else [(17, 33, 9, 12), (64, 64, 64, 50), (100, 128, 37, 40)]
-    plans = recurrent._plans
-    for cell in CELLS:
-        for inputs, hidden, batch, steps in sizes:
-            for reverse in (False, True):
-                shape = Shape(cell, inputs, hidden, batch, steps, True, reverse)
-                yield shape, recurrent.path_of(cell, hidden), difference(shape)
-                recurrent._plans = lambda *_: None
-                try:
-                    yield shape, recurrent.STEP_BY_STEP, difference(shape)
-                finally:
-                    recurrent._plans = plans
 
 
 def cudnn(shape: Shape, precision: str) -> Callable[[], None]:
@@ -221,7 +196,7 @@ def cudnn(shape: Shape, precision: str) -> Callable[[], None]:
     x = torch.randn(size, device="cuda", dtype=kind, requires_grad=True)
     given = x
     if shape.ragged:
-        given = pack_padded_sequence(x, torch.tensor(lengths_of(shape)), enforce_sorted=False)
+        given = pack_padded_sequence(x, torch.tensor(shape.lengths), enforce_sorted=False)
     shaped = made(given)[0]
     dy = torch.randn_like(shaped.data if shape.ragged else shaped)
 
@@ -235,47 +210,119 @@ def cudnn(shape: Shape, precision: str) -> Callable[[], None]:
     return run
 
 
-def timed(shape: Shape, precision: str, seconds: float) -> Timed:
-    """Both sides in turns, for so many seconds."""
-    lengths, rng = lengths_of(shape), np.random.default_rng(4)
-    layer = host_layer(shape)
-    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    ours = DeviceLayer(shape, lengths, {n: layer.values[f"{n}_l0"] for n in names}, precision)
-    for array in (ours.x, ours.dy):
-        memory.put(rng.normal(size=array.shape).astype(np.float32), array)
-    theirs = cudnn(shape, precision)
-    taken: dict[str, list[float]] = {"ours": [], "theirs": []}
+def ours(shape: Shape, precision: str) -> Callable[[], None]:
+    """The same of this project's layer."""
+    layer, rng = shape.layer(device, precision=precision), np.random.default_rng(4)
+    offsets = shape.offsets
+    x = memory.put(rng.normal(size=(int(offsets[-1]), shape.inputs)).astype(np.float32))
+    dy = memory.put(rng.normal(size=(int(offsets[-1]), shape.hidden)).astype(np.float32))
+
+    def run() -> None:
+        layer.zero_gradients()
+        layer.forward_ragged(x, offsets)
+        layer.backward_ragged(dy)
+        memory.synchronize()
+
+    return run
+
+
+def in_turns(runs: dict[str, Callable[[], Any]], seconds: float) -> dict[str, float]:
+    """The median seconds of each, after three rounds that do not count."""
+    taken: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(3):
-        ours()
-        theirs()
+        for run in runs.values():
+            run()
     began = time.perf_counter()
-    while time.perf_counter() - began < seconds or len(taken["ours"]) < 5:
-        for name, run in (("ours", ours), ("theirs", theirs)):
+    while time.perf_counter() - began < seconds or len(taken[next(iter(runs))]) < 5:
+        for name, run in runs.items():
             then = time.perf_counter()
             run()
             taken[name].append(time.perf_counter() - then)
-    mine, other = (statistics.median(taken[name]) for name in ("ours", "theirs"))
+    return {name: statistics.median(each) for name, each in taken.items()}
+
+
+def timed(shape: Shape, precision: str, seconds: float) -> Timed:
+    """Both sides in turns, for so many seconds."""
+    found = in_turns({"ours": ours(shape, precision), "theirs": cudnn(shape, precision)}, seconds)
     path = recurrent.path_of(shape.cell, shape.hidden)
-    return Timed(shape, precision, path, mine, other, other / mine)
+    return Timed(shape, precision, path, found["ours"], found["theirs"],
+                 found["theirs"] / found["ours"])  # fmt: skip
+
+
+def training(seconds: float) -> dict[str, Any]:
+    """Units a second of a classifier's training on either device."""
+    rng = np.random.default_rng(6)
+    texts = [" ".join(rng.choice(WORDS, n)) for n in rng.integers(5, 60, 4000)]
+    labels = [int("dog" in text) for text in texts]
+    found: dict[str, Any] = {}
+    for place in ("cpu", "cuda"):
+        model = SequenceClassifier(
+            hidden=128, embedding=128, bidirectional=True, epochs=3, batch_size=64, device=place
+        ).fit(texts, labels)
+        found[place] = model.history_.columns["units_per_second"][-1]
+    return found
+
+
+def search(seconds: float) -> dict[str, Any]:
+    """Seconds for a thousand queries over 200,000 short documents, one CPU thread and the GPU."""
+    import tempfile
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    import fastseq
+
+    rng = np.random.default_rng(7)
+    vocabulary = np.array([f"word{i}" for i in range(50_000)])
+    ranks = np.minimum(rng.zipf(1.2, 200_000 * 40) - 1, len(vocabulary) - 1)
+    documents = [" ".join(vocabulary[part]) for part in ranks.reshape(-1, 40)]
+    queries = [" ".join(vocabulary[rng.integers(50, 5000, 4)]) for _ in range(1000)]
+    with tempfile.TemporaryDirectory() as place:
+        corpus = Path(place) / "corpus.parquet"
+        pq.write_table(pa.table({"id": np.arange(len(documents)), "text": documents}), corpus)
+        index = fastseq.Index.build(corpus, Path(place) / "index")
+        hits = [index.search(queries, k=100, threads=1, device=way) for way in ("cpu", "cuda")]
+        same = all(
+            np.array_equal(getattr(hits[0], n), getattr(hits[1], n)) for n in ("rows", "scores")
+        )
+        found = in_turns(
+            {
+                way: (lambda way=way: index.search(queries, k=100, threads=1, device=way))
+                for way in ("cpu", "cuda")
+            },
+            seconds,
+        )
+    return {"same": same, **found, "ratio": found["cpu"] / found["cuda"]}
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="check, and time nothing")
-    parser.add_argument("--tiny", action="store_true", help="check a shape for the simulator")
+    parser.add_argument("--tiny", action="store_true", help="check sizes for the simulator")
     parser.add_argument("--precision", nargs="+", default=["float32", "tf32", "bfloat16"])
     parser.add_argument("--seconds", type=float, default=1.0, help="for each row of the table")
+    parser.add_argument("--training", action="store_true", help="time training too")
+    parser.add_argument("--search", action="store_true", help="time queries too")
     parser.add_argument("-o", "--output", type=Path, help="write everything as JSON")
     options = parser.parse_args(arguments)
-    found: dict[str, Any] = {"checks": [], "times": []}
+    found: dict[str, Any] = {"checks": {}, "times": []}
     wrong = 0
-    for shape, path, off in checked(options.tiny):
-        good = off <= TOLERANCE
-        wrong += not good
-        found["checks"].append({"shape": asdict(shape), "path": path, "difference": off})
-        print(f"{shape} {path}: {off:.1e}{'' if good else ' WRONG'}", flush=True)
+    if not simulated():
+        tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/cuda"]
+        wrong += (
+            subprocess.run(
+                tests, cwd=HERE.parent, env={**os.environ, "FASTSEQ_GPU": "1"}
+            ).returncode
+            != 0
+        )
+    for some in (checked_layers, checked_losses):
+        for what, off in some(options.tiny):
+            good = off <= TOLERANCE
+            wrong += not good
+            found["checks"][what] = off
+            print(f"{what}: {off:.1e}{'' if good else ' WRONG'}", flush=True)
     if wrong:
-        print(f"{wrong} results differ by more than {TOLERANCE}", file=sys.stderr)
+        print(f"{wrong} results differ from the CPU's by more than {TOLERANCE}", file=sys.stderr)
     elif not options.check:
         import torch
 
@@ -289,9 +336,16 @@ def main(arguments: list[str] | None = None) -> int:
                     print(
                         f"{precision} {cell} H {H} B {B} T {T}{' ragged' if ragged else ''}: "
                         f"{row.ours * 1e3:.3f} ms, cuDNN {row.theirs * 1e3:.3f} ms, "
-                        f"{row.ratio:.2f} times ({row.path})",
+                        f"{row.ratio:.2f} times ({row.path}), {row.ours / T * 1e6:.2f} µs a step",
                         flush=True,
                     )
+        for name, wanted, measure in (
+            ("training", options.training, training),
+            ("search", options.search, search),
+        ):
+            if wanted:
+                found[name] = measure(options.seconds)
+                print(name, found[name], flush=True)
     if options.output is not None:
         options.output.write_text(json.dumps(found, indent=1))
     return 1 if wrong else 0

@@ -226,7 +226,16 @@ TRAINING = (
         unset="accuracy; language, forecast: loss",
     ),
     Setting("--seed", "Of all that is random."),
-    Setting("--device", "Where to compute.", _one_of("auto", "cpu", "cuda")),
+    Setting(
+        "--device",
+        "Where to compute; auto: on a GPU if there is one.",
+        _one_of("auto", "cpu", "cuda"),
+    ),
+    Setting(
+        "--precision",
+        "On a GPU, what the factors of products are rounded to.",
+        _one_of("float32", "tf32", "bfloat16"),
+    ),
     Setting("--memory", "Working memory, such as 256MB.", str, metavar="SIZE"),
 )
 SETTINGS = {setting.name: setting for setting in (*DATA, *MODEL, *TRAINING)}

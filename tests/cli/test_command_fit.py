@@ -381,7 +381,7 @@ def test_wrong_usage_is_one_line_and_2(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--device", "cuda"), ("no CUDA device",)),
+        (("--device", "cuda"), ("CUDA",)),
         (("--hidden", "0"), ("hidden must be", "not 0")),
         (("--epochs", "0"), ("epochs",)),
         (("--dropout", "1"), ("dropout must be", "not 1")),

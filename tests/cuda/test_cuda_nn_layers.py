@@ -9,11 +9,11 @@ import pytest
 
 from fastseq.errors import DataError, SettingsError
 from fastseq.kernels.cuda import memory
-from fastseq.nn import CRF as HostCRF
 from fastseq.nn import Dense as HostDense
 from fastseq.nn import Dropout as HostDropout
 from fastseq.nn import Embedding as HostEmbedding
 from fastseq.nn import Pooling as HostPooling
+from fastseq.nn import crf as host_crf
 from fastseq.nn import losses as host_losses
 from fastseq.nn.crf import bio_constraints
 from fastseq.nn.cuda.crf import CRF
@@ -130,7 +130,7 @@ def test_pooling(kind: str, both: bool) -> None:
 @pytest.mark.parametrize("constrained", [False, True])
 def test_crf(constrained: bool) -> None:
     rules = bio_constraints(["O", "B-X", "I-X"]) if constrained else None
-    mine, theirs = HostCRF(3, constraints=rules), CRF(3, constraints=rules)
+    mine, theirs = host_crf.CRF(3, constraints=rules), CRF(3, constraints=rules)
     same_values(mine, theirs)
     x, tags = drawn(6, 3), np.array([0, 1, 2, 0, 1, 2], np.int32)
     for per in ("token", "sequence"):

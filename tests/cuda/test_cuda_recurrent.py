@@ -13,8 +13,8 @@ from fastseq.nn.recurrent import GRU, LSTM, RNN
 from fastseq.nn.sequences import lay_out
 from tests.cuda.recurrent_cases import CASES, Case
 
-IN_SHARED = "weights in shared memory"
-PATHS = (recurrent.ONE_MULTIPROCESSOR, IN_SHARED, recurrent.STEP_BY_STEP)
+ONE, IN_SHARED = recurrent.ONE_MULTIPROCESSOR, "weights in shared memory"
+PATHS = (ONE, IN_SHARED, recurrent.STEP_BY_STEP)
 
 
 def layer_of(case: Case) -> Any:
@@ -31,17 +31,13 @@ def layer_of(case: Case) -> Any:
 def test_forward_and_backward_are_those_of_the_layers(
     case: Case, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if path == recurrent.STEP_BY_STEP:
-        monkeypatch.setattr(recurrent, "_plans", lambda cell, units: None)
+    monkeypatch.setattr(recurrent, "_forced", [ONE if path == IN_SHARED else path])
     if path == IN_SHARED:  # no register is left for weights
         gates = recurrent.GATES[case.cell]
         plans = plans_of(case.hidden, gates, MOST_REGISTERS, MOST_REGISTERS)
         assert plans is not None
         assert plans[0].held == plans[1].held == 0
         monkeypatch.setattr(recurrent, "_plans", lambda cell, units: plans)
-    assert (recurrent.path_of(case.cell, case.hidden) == recurrent.STEP_BY_STEP) == (
-        path == recurrent.STEP_BY_STEP
-    )
     rng = np.random.default_rng(1)
     lengths = np.array(case.lengths)
     B, N, H = len(lengths), int(lengths.sum()), case.hidden

@@ -13,6 +13,7 @@ import pytest
 from fastseq.errors import DataError, FormatError, NotFittedError, SettingsError
 from fastseq.models.data.series import Windows
 from fastseq.models.forecaster import Forecaster
+from fastseq.nn.kit import HostKit
 from fastseq.threads import Team
 
 SMALL: dict[str, Any] = {"hidden": 8, "window": 6, "epochs": 2, "threads": 1}
@@ -92,7 +93,7 @@ def test_the_gradient_is_that_of_the_loss() -> None:
     rng = np.random.default_rng(0)
     values = rng.standard_normal((60, 2)).astype(np.float32)
     model = Forecaster(hidden=16, window=5, horizon=3, threads=1)
-    study = model._study(values, None, None, {}, Team(1))
+    study = model._study(values, None, None, {}, HostKit(Team(1)))
     batch = Windows(values, 5, 3).take(np.arange(20))
     parameters = study.parameters
     parameters.zero_gradients()

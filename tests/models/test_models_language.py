@@ -22,6 +22,7 @@ from fastseq.models.generation import log_softmax
 from fastseq.models.language import LanguageModel
 from fastseq.models.language_network import LanguageStudy, StreamMeasure
 from fastseq.models.stepper import LanguageStepper, pieces
+from fastseq.nn.kit import HostKit
 from fastseq.threads import Team
 from fastseq.types import Texts
 
@@ -57,7 +58,7 @@ def word() -> LanguageModel:
 
 
 def study_of(model: LanguageModel, rows: list[str], valid: Any = None) -> LanguageStudy:
-    return model._study(rows, None, valid, {}, Team(1))
+    return model._study(rows, None, valid, {}, HostKit(Team(1)))
 
 
 # ---- learning and measuring

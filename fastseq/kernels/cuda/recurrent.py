@@ -11,7 +11,8 @@ The memory the kernels need beside their arguments is kept from call to call.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -74,9 +75,28 @@ def steps_of(
     )
 
 
+def paths(cell: str, units: int) -> list[str]:
+    """The ways in which layers of this cell and size can run, that which is taken first."""
+    fits = CELLS[cell].plans(units, most_shared()) is not None
+    return [ONE_MULTIPROCESSOR, STEP_BY_STEP] if fits else [STEP_BY_STEP]
+
+
 def path_of(cell: str, units: int) -> str:
-    """How layers of this cell and size run: ONE_MULTIPROCESSOR or STEP_BY_STEP."""
-    return STEP_BY_STEP if _plans(cell, units) is None else ONE_MULTIPROCESSOR
+    """How layers of this cell and size run."""
+    return _forced[-1] if _forced else paths(cell, units)[0]
+
+
+_forced: list[str] = []
+
+
+@contextmanager
+def forced(path: str) -> Iterator[None]:
+    """A block in which all layers run in this way, which must be among their `paths`."""
+    _forced.append(path)
+    try:
+        yield
+    finally:
+        _forced.pop()
 
 
 def forward(
@@ -154,7 +174,10 @@ def backward(
 
 
 def _plans(cell: str, units: int) -> tuple[Plan, Plan] | None:
-    found: tuple[Plan, Plan] | None = CELLS[cell].plans(units, most_shared())
+    """The plans of both passes on one multiprocessor; None where another way is taken."""
+    if path_of(cell, units) != ONE_MULTIPROCESSOR:
+        return None
+    found: tuple[Plan, Plan] = CELLS[cell].plans(units, most_shared())
     return found
 
 
