@@ -129,7 +129,7 @@ def checked_layers(tiny: bool) -> Iterator[tuple[str, float]]:
         for inputs, hidden, batch, steps in sizes:
             for layers, both in stacks:
                 shape = Shape(cell, inputs, hidden, batch, steps, True, layers, both)
-                for path in recurrent.paths(cell, hidden):
+                for path in recurrent.paths(cell, hidden, batch):
                     with recurrent.forced(path):
                         yield f"{shape} {path}", difference(shape)
 
@@ -244,7 +244,7 @@ def in_turns(runs: dict[str, Callable[[], Any]], seconds: float) -> dict[str, fl
 def timed(shape: Shape, precision: str, seconds: float) -> Timed:
     """Both sides in turns, for so many seconds."""
     found = in_turns({"ours": ours(shape, precision), "theirs": cudnn(shape, precision)}, seconds)
-    path = recurrent.path_of(shape.cell, shape.hidden)
+    path = recurrent.path_of(shape.cell, shape.hidden, shape.batch)
     return Timed(shape, precision, path, found["ours"], found["theirs"],
                  found["theirs"] / found["ours"])  # fmt: skip
 

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastseq.kernels.cuda import memory, recurrent
+from fastseq.kernels.cuda import memory, recurrent, spread
 from fastseq.kernels.cuda.persistent import MOST_REGISTERS, plans_of
 from fastseq.nn.recurrent import GRU, LSTM, RNN
 from fastseq.nn.sequences import lay_out
 from tests.cuda.recurrent_cases import CASES, Case
 
 ONE, IN_SHARED = recurrent.ONE_MULTIPROCESSOR, "weights in shared memory"
-PATHS = (ONE, IN_SHARED, recurrent.STEP_BY_STEP)
+PATHS = (ONE, IN_SHARED, recurrent.SPREAD, recurrent.STEP_BY_STEP)
 
 
 def layer_of(case: Case) -> Any:
@@ -32,6 +32,7 @@ def test_forward_and_backward_are_those_of_the_layers(
     case: Case, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recurrent, "_forced", [ONE if path == IN_SHARED else path])
+    monkeypatch.setattr(spread, "multiprocessors", lambda: 4)
     if path == IN_SHARED:  # no register is left for weights
         gates = recurrent.GATES[case.cell]
         plans = plans_of(case.hidden, gates, MOST_REGISTERS, MOST_REGISTERS)
@@ -103,12 +104,44 @@ def test_forward_and_backward_are_those_of_the_layers(
     )
 
 
-def test_larger_layers_run_step_by_step() -> None:
-    assert recurrent.path_of("lstm", 128) == recurrent.ONE_MULTIPROCESSOR
-    assert recurrent.path_of("lstm", 256) == recurrent.STEP_BY_STEP
-    assert recurrent.path_of("gru", 144) == recurrent.ONE_MULTIPROCESSOR
-    assert recurrent.path_of("gru", 192) == recurrent.STEP_BY_STEP
-    assert recurrent.path_of("rnn", 256) == recurrent.STEP_BY_STEP
+def test_the_way_follows_from_sizes_and_chip(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spread, "multiprocessors", lambda: 132)
+    for cell, units, batch, path in (
+        ("lstm", 128, 64, ONE),
+        ("gru", 144, 1024, ONE),
+        ("rnn", 232, 64, ONE),
+        ("lstm", 129, 64, recurrent.SPREAD),
+        ("gru", 192, 1024, recurrent.SPREAD),
+        ("lstm", 512, 64, recurrent.SPREAD),
+        ("lstm", 768, 16, recurrent.SPREAD),
+        ("lstm", 512, 1024, recurrent.STEP_BY_STEP),
+        ("lstm", 4096, 16, recurrent.STEP_BY_STEP),
+    ):
+        assert recurrent.path_of(cell, units, batch) == path, (cell, units, batch)
+    with recurrent.forced(recurrent.STEP_BY_STEP):
+        assert recurrent.path_of("lstm", 64, 64) == recurrent.STEP_BY_STEP
+    assert recurrent.paths("gru", 64, 64) == [ONE, recurrent.SPREAD, recurrent.STEP_BY_STEP]
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_parts_row_tiles_and_chunks(
+    cell: str, reverse: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two parts of six units, two row tiles, the first of two chunks of rows."""
+    monkeypatch.setattr(spread, "multiprocessors", lambda: 4)
+    gates = recurrent.GATES[cell]
+    plans = tuple(spread.Plan(cell, 6, gates, back, 4, 4) for back in (False, True))
+    for plan in plans:
+        assert plan.parts == 2
+        assert plan.row_tiles(9, 4) == 2
+        assert plan.tile_rows(9, 4) == 8
+    assert (
+        gates == 1 or plans[1].depth > spread.CHUNK
+    )  # its products take several chunks of their depth
+    monkeypatch.setattr(spread, "plans", lambda *sizes: plans)
+    case = Case(cell, 2, 6, (2, 1, 3, 2, 2, 1, 3, 2, 1), reverse)
+    test_forward_and_backward_are_those_of_the_layers(case, recurrent.SPREAD, monkeypatch)
 
 
 def test_without_keep_nothing_is_left_for_the_way_back() -> None:

@@ -5,7 +5,8 @@
     backward("lstm", gates, (dh, dc), dy, 0, (before_h, before_c), weight, rows, steps)
 
 Rows are packed as kernels/lstm.py says. Layers whose recurrent weights fit on one multiprocessor
-run in one launch (persistent.py), others in two launches a step (steps.py): `path_of` says which.
+run in one launch (persistent.py), larger ones in one launch over the whole chip (spread.py), what
+fits nowhere in two launches a step (steps.py): `paths` says which.
 The memory the kernels need beside their arguments is kept from call to call.
 """
 
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.kernels.cuda import gemm, gru, lstm, memory, rnn, steps
+from fastseq.kernels.cuda import gemm, gru, lstm, memory, rnn, spread, steps
 from fastseq.kernels.cuda.persistent import Plan, pack_columns
 from fastseq.kernels.cuda.registers import LANES
 from fastseq.kernels.cuda.target import blocks_for, most_shared
@@ -30,7 +31,7 @@ SLOTS = {"lstm": 4, "gru": 4, "rnn": 1, "rnn_relu": 1}  # of a row of gates, eac
 GATES = {"lstm": 4, "gru": 3, "rnn": 1, "rnn_relu": 1}  # of a weight
 STATES = {"lstm": 2, "gru": 1, "rnn": 1, "rnn_relu": 1}  # arrays of a state
 
-ONE_MULTIPROCESSOR, STEP_BY_STEP = "one multiprocessor", "step by step"
+ONE_MULTIPROCESSOR, SPREAD, STEP_BY_STEP = "one multiprocessor", "spread", "step by step"
 
 _PACKING = 256  # threads
 
@@ -75,15 +76,21 @@ def steps_of(
     )
 
 
-def paths(cell: str, units: int) -> list[str]:
-    """The ways in which layers of this cell and size can run, that which is taken first."""
-    fits = CELLS[cell].plans(units, most_shared()) is not None
-    return [ONE_MULTIPROCESSOR, STEP_BY_STEP] if fits else [STEP_BY_STEP]
+def paths(cell: str, units: int, batch: int) -> list[str]:
+    """The ways in which a batch can run through a layer of this cell and size, that which is taken
+    first: ONE_MULTIPROCESSOR where the weights fit, SPREAD where they fit over the chip and no row
+    tile is too large (spread.MOST_WORK), else STEP_BY_STEP."""
+    found = [STEP_BY_STEP]
+    if spread.plans(cell, units, GATES[cell], batch) is not None:
+        found.insert(0, SPREAD)
+    if CELLS[cell].plans(units, most_shared()) is not None:
+        found.insert(0, ONE_MULTIPROCESSOR)
+    return found
 
 
-def path_of(cell: str, units: int) -> str:
-    """How layers of this cell and size run."""
-    return _forced[-1] if _forced else paths(cell, units)[0]
+def path_of(cell: str, units: int, batch: int) -> str:
+    """How a batch runs through a layer of this cell and size."""
+    return _forced[-1] if _forced else paths(cell, units, batch)[0]
 
 
 _forced: list[str] = []
@@ -124,14 +131,23 @@ def forward(
     out = y.reshape(y.size)
     bias = () if hidden_bias is None else (hidden_bias,)
     relu = (int(cell == "rnn_relu"),) if CELLS[cell] is rnn else ()
-    plans = _plans(cell, units)
-    if plans is None:
+    path = path_of(cell, units, steps.batch)
+    if path == STEP_BY_STEP:
         _forward_by_steps(
             cell, out, y.shape[1], column, state, flat, weight, bias, rows, steps, reverse, keep,
             relu, precision,
         )  # fmt: skip
         return
-    plan = plans[0]
+    states = len(state)
+    if path == SPREAD:
+        over = spread.plans(cell, units, GATES[cell], steps.batch)
+        assert over is not None
+        spread.forward(
+            over[0], out, y.shape[1], column, flat[:states], flat[states], flat[states + 1 :],
+            weight, hidden_bias, rows, steps.starts, steps.counts, steps.batch, reverse, keep,
+        )  # fmt: skip
+        return
+    plan = _plans(cell, units)[0]
     panel = _packed(plan, weight, transposed=False)
     CELLS[cell].forward_kernel(plan)(
         blocks_for(steps.batch, LANES), out, y.shape[1], column, *flat, panel, *bias, rows,
@@ -158,14 +174,23 @@ def backward(
     kept = [array.reshape(array.size) for array in needed]
     given = dy.reshape(dy.size)
     relu = (int(cell == "rnn_relu"),) if CELLS[cell] is rnn else ()
-    plans = _plans(cell, units)
-    if plans is None:
+    path = path_of(cell, units, steps.batch)
+    if path == STEP_BY_STEP:
         _backward_by_steps(
             cell, flat, dstate, given, dy.shape[1], column, kept, weight, rows, steps, reverse,
             relu, precision,
         )  # fmt: skip
         return
-    plan = plans[1]
+    if path == SPREAD:
+        over = spread.plans(cell, units, GATES[cell], steps.batch)
+        assert over is not None
+        spread.backward(
+            over[1], flat[0], flat[1:], given, dy.shape[1], column,
+            [array.reshape(array.size) for array in before], weight, rows, steps.starts,
+            steps.counts, steps.batch, reverse,
+        )  # fmt: skip
+        return
+    plan = _plans(cell, units)[1]
     panel = _packed(plan, weight, transposed=True)
     CELLS[cell].backward_kernel(plan)(
         blocks_for(steps.batch, LANES), *flat, given, dy.shape[1], column, *kept, panel, rows,
@@ -173,10 +198,8 @@ def backward(
     )  # fmt: skip
 
 
-def _plans(cell: str, units: int) -> tuple[Plan, Plan] | None:
-    """The plans of both passes on one multiprocessor; None where another way is taken."""
-    if path_of(cell, units) != ONE_MULTIPROCESSOR:
-        return None
+def _plans(cell: str, units: int) -> tuple[Plan, Plan]:
+    """The plans of both passes on one multiprocessor."""
     found: tuple[Plan, Plan] = CELLS[cell].plans(units, most_shared())
     return found
 

@@ -13,6 +13,22 @@ import numpy as np
 from fastseq.kernels import formulas
 from fastseq.kernels.cuda.target import SIMULATED, formula
 
+__all__ = [
+    "absolute",
+    "bits",
+    "copy_four",
+    "exp",
+    "fma",
+    "from_bits",
+    "load_acquired",
+    "maximum",
+    "minimum",
+    "sigmoid",
+    "square_root",
+    "tanh",
+    "wait_for_copies",
+]
+
 if SIMULATED:
 
     def fma(a: Any, b: Any, c: Any) -> Any:
@@ -27,13 +43,32 @@ if SIMULATED:
         """The float32 of these bits."""
         return np.int32(i).view(np.float32)
 
+    def copy_four(out: Any, i: Any, array: Any, j: Any) -> None:
+        """out[i:i + 4] = array[j:j + 4], at once."""
+        for n in range(4):
+            out[i + n] = array[j + n]
+
+    def wait_for_copies() -> None:
+        """They are there."""
+
+    def load_acquired(array: Any, i: Any) -> Any:
+        """array[i]"""
+        return array[i]
+
     @formula
     def square_root(x):
         """√x of float32, rounded to nearest."""
         return np.float32(math.sqrt(x))
 
 else:
-    from fastseq.kernels.cuda.instructions import bits, fma, from_bits
+    from fastseq.kernels.cuda.instructions import (
+        bits,
+        copy_four,
+        fma,
+        from_bits,
+        load_acquired,
+        wait_for_copies,
+    )
 
     @formula
     def square_root(x):

@@ -29,29 +29,29 @@ _F32 = ir.FloatType()
 
 if SIMULATED:
 
-    def _no_sums() -> Any:
+    def no_sums() -> Any:
         return np.zeros(16, np.float32)
 
-    def _add_outer(sums: Any, a: Any, i: int, b: Any, j: int) -> Any:
+    def add_outer(sums: Any, a: Any, i: int, b: Any, j: int) -> Any:
         left = np.array([a[i + r] for r in range(4)], np.float32)
         right = np.array([b[j + r] for r in range(4)], np.float32)
         return sums + np.outer(left, right).reshape(16)
 
-    def _pick(sums: Any, i: int) -> Any:
+    def pick(sums: Any, i: int) -> Any:
         return sums[i]
 
 else:
     _SUMS = types.UniTuple(types.float32, 16)
 
     @intrinsic
-    def _no_sums(typing_context: Any) -> Any:
+    def no_sums(typing_context: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             return tuple_of(context, builder, _SUMS, [ir.Constant(_F32, 0.0)] * 16)
 
         return _SUMS(), generate
 
     @intrinsic
-    def _add_outer(typing_context: Any, sums: Any, a: Any, i: Any, b: Any, j: Any) -> Any:
+    def add_outer(typing_context: Any, sums: Any, a: Any, i: Any, b: Any, j: Any) -> Any:
         """sums + the outer product of a[i:i + 4] and b[j:j + 4], i and j multiples of four."""
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -73,7 +73,7 @@ else:
         return _SUMS(sums, a, types.int64, b, types.int64), generate
 
     @intrinsic
-    def _pick(typing_context: Any, sums: Any, i: Any) -> Any:
+    def pick(typing_context: Any, sums: Any, i: Any) -> Any:
         """sums[i]: what is chosen from by a number known when compiling costs nothing."""
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -108,7 +108,7 @@ def multiply_tiles(
     first = cuda.blockIdx.z * part
     last = min(K, first + part)
     i, j = thread // 16 * 4, thread % 16 * 4
-    sums = _no_sums()
+    sums = no_sums()
     for k_0 in range(first, last, DEPTH):
         for q in range(_EACH):
             at = q * THREADS + thread
@@ -131,13 +131,13 @@ def multiply_tiles(
             shared[_RIGHT + k * _ROW + n] = value
         cuda.syncthreads()
         for k in range(DEPTH):
-            sums = _add_outer(sums, shared, k * _ROW + i, shared, _RIGHT + k * _ROW + j)
+            sums = add_outer(sums, shared, k * _ROW + i, shared, _RIGHT + k * _ROW + j)
         cuda.syncthreads()
     to = out_first + cuda.blockIdx.z * out_part + (m_0 + i) * out_row + n_0 + j
     for r in range(4):
         for c in range(4):
             if m_0 + i + r < M and n_0 + j + c < N:
-                value = _pick(sums, 4 * r + c)
+                value = pick(sums, 4 * r + c)
                 if biased:
                     value += bias[n_0 + j + c]
                 if add:

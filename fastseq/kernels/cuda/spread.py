@@ -1,0 +1,571 @@
+"""Recurrences whose weights are spread over the chip: every multiprocessor keeps some units.
+
+A grid of blocks, at most one for each multiprocessor, takes all steps in one launch. Block (r, p)
+has the sequences of *row tile* r and the units of *part* p, with the recurrent weights of these
+units in shared memory all along. At a step it needs what the other parts made of its rows at the
+step before: they exchange it through memory that all multiprocessors see (float32[2, K, pitch], a
+row for each unit or gate, so that neighbouring sequences are neighbours), and one barrier among the
+parts of a row tile ends a step. No two row tiles wait for each other.
+
+A thread adds up four rows by four columns of the product; several threads share the depth K of one
+such tile, and their sums are added in order. Then it becomes the thread of one unit of one
+sequence (units.py), whose numbers were on their way meanwhile. A product's rows come from the
+exchange by cp.async, one chunk ahead of the arithmetic.
+
+The barrier is a counter: a part adds one when its writes are out, and waits until all parts have.
+That no block waits for one that never runs is due to their number: an H100 holds one of each
+multiprocessor at once, whatever their size. In the simulator, which runs blocks one after the
+other, a launch is one step (or half a step) and the barrier is the launch's end.
+
+*A step's time* at H = 512, B = 64 (four row tiles by 32 parts) is bound by 16 · 64 · 512
+multiply-adds a block, 4,096 clocks at the peak, by the 2 · 128 KB that come and go (reads of 32 KB,
+on the way back of 128 KB), and by the barrier, a trip to the second-level cache and back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numba import float32
+
+from fastseq.kernels.cuda import memory
+from fastseq.kernels.cuda.persistent import MOST_REGISTERS, REGISTERS
+from fastseq.kernels.cuda.scalars import copy_four, load_acquired, wait_for_copies
+from fastseq.kernels.cuda.target import (
+    MOST_SHARED,
+    SIMULATED,
+    WARP,
+    Kernel,
+    blocks_for,
+    cuda,
+    formula,
+    kernel,
+    most_shared,
+    multiprocessors,
+)
+from fastseq.kernels.cuda.tiles import add_outer, no_sums, pick
+from fastseq.kernels.cuda.units import UNITS, Units
+
+SIDE = 4  # rows and columns that a thread adds up
+LEAST_THREADS = WARP if SIMULATED else 256
+MOST_THREADS = 512
+MOST_ROWS = 16  # of a chunk of a row tile
+CHUNK = 8 if SIMULATED else 128  # of the depth of a product
+MOST_WORK = 64  # rows of a row tile: with more, the library's products step by step are as good
+_PACKING = 256  # threads
+_WAITING = 1500  # clocks: two trips to memory, four barriers
+ZERO = np.float32(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one pass lies on the chip.
+
+    cell    as recurrent.py names it
+    units   H
+    gates   columns of the product for each unit forwards, rows of the weight for each backwards
+    back    the way back
+    own     units of a part, a multiple of four
+    rows    sequences at a time, a multiple of four
+    """
+
+    cell: str
+    units: int
+    gates: int
+    back: bool
+    own: int
+    rows: int
+
+    @property
+    def parts(self) -> int:
+        """Blocks of a row tile."""
+        return blocks_for(self.units, self.own)
+
+    @property
+    def columns(self) -> int:
+        """Of the product."""
+        return self.own if self.back else self.gates * self.own
+
+    @property
+    def depth(self) -> int:
+        """Of the product, in whole chunks."""
+        inner = self.gates * self.units if self.back else self.units
+        return blocks_for(inner, CHUNK) * CHUNK
+
+    @property
+    def tiles(self) -> int:
+        """Of four by four numbers of the product."""
+        return self.rows * self.columns // SIDE**2
+
+    @property
+    def threads(self) -> int:
+        """Of a block: one for each unit of each row at least, and for each tile."""
+        wanted = max(LEAST_THREADS, self.own * self.rows, self.tiles)
+        return blocks_for(wanted, WARP) * WARP
+
+    @property
+    def registers(self) -> int:
+        """That a thread may have."""
+        return min(MOST_REGISTERS, REGISTERS // self.threads // 8 * 8)
+
+    @property
+    def shares(self) -> int:
+        """Threads that share a tile."""
+        return max(1, min(self.threads // self.tiles, CHUNK))
+
+    @property
+    def stage(self) -> int:
+        """Where in shared memory the rows of a chunk begin: behind the weights."""
+        return self.depth * self.columns
+
+    @property
+    def shared(self) -> int:
+        """Bytes of shared memory."""
+        sums = self.shares * self.rows * self.columns
+        return 4 * (self.stage + max(2 * CHUNK * self.rows, sums))
+
+    def cost(self, batch: int, multiprocessors: int) -> float:
+        """Clocks of a step, about: of multiply-adds or reads of shared memory, 128 numbers and 128
+        bytes a clock, whichever take longer; of the exchange, 32 bytes a clock; and of what a
+        chunk of rows waits for (reckoned, not measured)."""
+        across = self.columns // SIDE
+        of_weights, of_rows = min(WARP, across), blocks_for(WARP, across)
+        reads = blocks_for(of_weights, 8) + blocks_for(of_rows, 8)  # of 16 bytes a tile
+        sums = self.tiles * self.depth * max(SIDE * SIDE / 128, reads / WARP)
+        moved = self.rows * self.depth * 4 / 32
+        chunks = blocks_for(self.tile_rows(batch, multiprocessors), self.rows)
+        return chunks * (sums + moved + _WAITING)
+
+    def row_tiles(self, batch: int, multiprocessors: int) -> int:
+        """How many there are for so many sequences."""
+        return blocks_for(batch, self.tile_rows(batch, multiprocessors))
+
+    def tile_rows(self, batch: int, multiprocessors: int) -> int:
+        """Sequences of each, a multiple of four."""
+        most = min(multiprocessors // self.parts, blocks_for(batch, SIDE))
+        return blocks_for(blocks_for(batch, most), SIDE) * SIDE
+
+
+@lru_cache(1024)
+def plan_of(
+    cell: str, units: int, gates: int, back: bool, batch: int, multiprocessors: int, shared: int
+) -> Plan | None:
+    """The cheapest plan; None where the weights do not fit, or where a row tile would be so large
+    that step by step is as fast.
+
+    shared  bytes that a block may have
+    """
+    best: Plan | None = None
+    for own in range(SIDE, blocks_for(units, SIDE) * SIDE + 1, SIDE):
+        if blocks_for(units, own) > multiprocessors:
+            continue
+        for rows in range(SIDE, MOST_ROWS + 1, SIDE):
+            plan = Plan(cell, units, gates, back, own, rows)
+            if plan.threads > MOST_THREADS or plan.shared > shared:
+                continue
+            if plan.tile_rows(batch, multiprocessors) > MOST_WORK:
+                continue
+            cost = plan.cost(batch, multiprocessors)
+            if best is None or cost < best.cost(batch, multiprocessors):
+                best = plan
+    return best
+
+
+@kernel(
+    "float32[::1], int32[::1], float32[::1], int64, int64, int64, int64",
+    threads=_PACKING,
+    registers=48,
+)
+def begin(exchange, counters, h, B, H, depth, pitch):
+    """Both halves of the exchange: h transposed, zeros past its edges; counters of zero.
+
+    h  float32[B · H]; B of 0 for zeros alone
+    """
+    i = cuda.grid(1)
+    if i < len(counters):
+        counters[i] = 0
+    for at in range(i, depth * pitch, cuda.gridsize(1)):
+        unit, row = at // pitch, at % pitch
+        value = ZERO
+        if unit < H and row < B:
+            value = h[row * H + unit]
+        exchange[at] = value
+        exchange[depth * pitch + at] = value
+
+
+@kernel(
+    "float32[::1], float32[::1], int64, int64, int64, int64, int64", threads=_PACKING, registers=56
+)
+def pack_parts(panel, weight, units, gates, own, depth, back):
+    """A weight float32[gates · units, units] as the parts take it: float32[part, depth, columns],
+    zeros past its edges."""
+    columns = own if back else gates * own
+    for i in range(cuda.grid(1), len(panel), cuda.gridsize(1)):
+        column = i % columns
+        k = i // columns % depth
+        part = i // columns // depth
+        unit = part * own + column % own
+        value = ZERO
+        if unit < units:
+            if back:
+                if k < gates * units:
+                    value = weight[k * units + unit]
+            elif k < units:
+                value = weight[(column // own * units + unit) * units + k]
+        panel[i] = value
+
+
+@formula
+def _fetch(shared, to, exchange, source, pitch, rows, thread, threads):
+    """CHUNK rows of the exchange, `rows` sequences of each, on their way to shared[to:]."""
+    quarter = rows // SIDE
+    for i in range(thread, CHUNK * quarter, threads):
+        k, four = i // quarter, i % quarter * SIDE
+        copy_four(shared, to + k * rows + four, exchange, source + k * pitch + four)
+
+
+@formula
+def _meet(counters, tile, wanted, thread):
+    """Wait until all parts of the row tile have come here: `wanted` arrivals in all."""
+    cuda.syncthreads()
+    if thread == 0:
+        cuda.threadfence()
+        cuda.atomic.add(counters, tile, 1)
+        while load_acquired(counters, tile) < wanted:
+            pass
+    cuda.syncthreads()
+
+
+@formula
+def _steps_of(counts, row):
+    """At how many steps the sequence `row` is at work; counts descend."""
+    low, high = 0, len(counts)
+    while low < high:
+        middle = (low + high) // 2
+        if counts[middle] > row:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def _product(plan: Plan) -> Any:
+    """product(shared, exchange, source, pitch, thread): the product of `rows` sequences, whose
+    first number in the exchange is `source`, with the weights: sums of every share in
+    shared[stage:], float32[share, row, column]. Ends without a barrier."""
+    columns, rows, depth, stage = plan.columns, plan.rows, plan.depth, plan.stage
+    tiles, shares, threads = plan.tiles, plan.shares, plan.threads
+    across = columns // SIDE
+
+    @formula
+    def product(shared, exchange, source, pitch, thread):
+        tile, share = thread % tiles, thread // tiles
+        row, column = tile // across * SIDE, tile % across * SIDE
+        sums = no_sums()
+        _fetch(shared, stage, exchange, source, pitch, rows, thread, threads)
+        for k_0 in range(0, depth, CHUNK):
+            here = stage + k_0 // CHUNK % 2 * CHUNK * rows
+            wait_for_copies()
+            cuda.syncthreads()
+            if k_0 + CHUNK < depth:
+                there = stage + (k_0 // CHUNK + 1) % 2 * CHUNK * rows
+                _fetch(
+                    shared, there, exchange, source + (k_0 + CHUNK) * pitch, pitch, rows, thread,
+                    threads,
+                )  # fmt: skip
+            if share < shares:
+                for k in range(share, CHUNK, shares):
+                    sums = add_outer(
+                        sums, shared, here + k * rows + row, shared, (k_0 + k) * columns + column
+                    )
+        cuda.syncthreads()
+        if share < shares:
+            for r in range(SIDE):
+                for c in range(SIDE):
+                    to = stage + (share * rows + row + r) * columns + column + c
+                    shared[to] = pick(sums, SIDE * r + c)
+
+    return product
+
+
+def _totals(plan: Plan, outputs: int) -> Any:
+    """totals(shared, row, unit): the sums of one unit's columns, all shares added up in order."""
+    columns, rows, stage, shares, own = (
+        plan.columns, plan.rows, plan.stage, plan.shares, plan.own
+    )  # fmt: skip
+
+    @formula
+    def total(shared, row, column):
+        found = ZERO
+        for share in range(shares):
+            found += shared[stage + (share * rows + row) * columns + column]
+        return found
+
+    if outputs == 1:
+
+        @formula
+        def totals(shared, row, unit):
+            return (total(shared, row, unit),)
+
+    elif outputs == 3:
+
+        @formula
+        def totals(shared, row, unit):
+            return (
+                total(shared, row, unit),
+                total(shared, row, unit + own),
+                total(shared, row, unit + 2 * own),
+            )
+
+    else:
+
+        @formula
+        def totals(shared, row, unit):
+            return (
+                total(shared, row, unit),
+                total(shared, row, unit + own),
+                total(shared, row, unit + 2 * own),
+                total(shared, row, unit + 3 * own),
+            )
+
+    return totals
+
+
+@lru_cache(None)
+def forward_kernel(plan: Plan) -> Kernel:
+    """The kernel of a plan."""
+    H, own, rows, depth, parts = plan.units, plan.own, plan.rows, plan.depth, plan.parts
+    weights, threads = plan.stage, plan.threads
+    of: Units = UNITS[plan.cell]
+    read, advance = of.read, of.advance
+    product, totals = _product(plan), _totals(plan, plan.gates)
+
+    @kernel(
+        "float32[::1], int64, int64, float32[::1], float32[::1], float32[::1], float32[::1], "
+        "float32[::1], float32[::1], int32[::1], float32[::1], float32[::1], int32[::1], "
+        "int32[::1], int32[::1], int64, int64, int64, int64, int64, int64, int64",
+        threads=threads,
+        registers=plan.registers,
+        name=f"{plan.cell}_forward_{H}_{own}x{rows}",
+    )
+    def spread_forward(
+        y, y_row, column, h, c, gates, before_h, before_c, exchange, counters, panel, bias, rows_of,
+        starts, counts, tile_rows, pitch, first_step, last_step, reverse, keep, relu,
+    ):  # fmt: skip
+        """Steps [first_step, last_step) of every row tile; see recurrent.forward and units.py."""
+        shared = cuda.shared.array(0, float32)
+        thread = cuda.threadIdx.x
+        tile, part = cuda.blockIdx.x // parts, cuda.blockIdx.x % parts
+        for i in range(thread, weights, threads):
+            shared[i] = panel[part * weights + i]
+        unit, b = part * own + thread % own, thread // own
+        there = b < rows and unit < H
+        unit = min(unit, H - 1)
+        low = tile * tile_rows
+        T = _steps_of(counts, low)
+        for step in range(first_step, min(last_step, T)):
+            t = T - 1 - step if reverse else step
+            first, count = starts[t], counts[t]
+            now = step % 2 * depth * pitch
+            then = (step + 1) % 2 * depth * pitch
+            for start in range(low, min(low + tile_rows, count), rows):
+                row = min(start + b, count - 1)
+                n = first + row
+                at = row * H + unit
+                values = read(h, c, gates, bias, at, n, unit, H)
+                to = rows_of[n] * y_row + column + unit
+                product(shared, exchange, now + start, pitch, thread)
+                cuda.syncthreads()
+                if there and start + b < min(count, low + tile_rows):
+                    new_h = advance(
+                        values, totals(shared, b, thread % own), h, c, gates, before_h, before_c,
+                        at, n, unit, H, keep, relu,
+                    )  # fmt: skip
+                    y[to] = new_h
+                    exchange[then + unit * pitch + row] = new_h
+                cuda.syncthreads()
+            if last_step - first_step > 1 and step + 1 < T:
+                _meet(counters, tile, parts * (step - first_step + 1), thread)
+
+    return spread_forward
+
+
+@lru_cache(None)
+def backward_kernel(plan: Plan) -> Kernel:
+    """The kernel of a plan."""
+    H, own, rows, depth, parts = plan.units, plan.own, plan.rows, plan.depth, plan.parts
+    weights, threads, outputs = plan.stage, plan.threads, plan.gates
+    of: Units = UNITS[plan.cell]
+    read_back, retreat = of.read_back, of.retreat
+    product, totals = _product(plan), _totals(plan, 1)
+
+    @kernel(
+        "float32[::1], float32[::1], float32[::1], float32[::1], int64, int64, float32[::1], "
+        "float32[::1], float32[::1], int32[::1], float32[::1], int32[::1], int32[::1], int32[::1], "
+        "int64, int64, int64, int64, int64, int64, int64",
+        threads=threads,
+        registers=plan.registers,
+        name=f"{plan.cell}_backward_{H}_{own}x{rows}",
+    )
+    def spread_backward(
+        gates, dh, dc, dy, dy_row, column, before_h, before_c, exchange, counters, panel, rows_of,
+        starts, counts, tile_rows, pitch, first_step, last_step, halves, reverse, relu,
+    ):  # fmt: skip
+        """The same way back; halves: 1 for the units alone, 2 for the products, 3 for both."""
+        shared = cuda.shared.array(0, float32)
+        thread = cuda.threadIdx.x
+        tile, part = cuda.blockIdx.x // parts, cuda.blockIdx.x % parts
+        for i in range(thread, weights, threads):
+            shared[i] = panel[part * weights + i]
+        unit, b = part * own + thread % own, thread // own
+        there = b < rows and unit < H
+        unit = min(unit, H - 1)
+        low = tile * tile_rows
+        T = _steps_of(counts, low)
+        for step in range(first_step, min(last_step, T)):
+            t = step if reverse else T - 1 - step
+            first, count = starts[t], counts[t]
+            last = min(low + tile_rows, count)
+            now = step % 2 * depth * pitch
+            if halves & 1:
+                for start in range(low, last, rows):
+                    row = min(start + b, count - 1)
+                    n = first + row
+                    at = row * H + unit
+                    values = read_back(gates, before_h, before_c, n, unit, H)
+                    d = dh[at] + dy[rows_of[n] * dy_row + column + unit]
+                    if there and start + b < last:
+                        dz, direct = retreat(values, d, dc, gates, at, n, unit, H, relu)
+                        dh[at] = direct
+                        to = now + unit * pitch + row
+                        for g in range(outputs):
+                            exchange[to + g * H * pitch] = dz[g]
+            if halves == 3:
+                _meet(counters, tile, parts * (step - first_step + 1), thread)
+            if halves & 2:
+                for start in range(low, last, rows):
+                    product(shared, exchange, now + start, pitch, thread)
+                    cuda.syncthreads()
+                    if there and start + b < last:
+                        at = (start + b) * H + unit
+                        dh[at] += totals(shared, b, thread % own)[0]
+                    cuda.syncthreads()
+
+    return spread_backward
+
+
+def plans(cell: str, units: int, gates: int, batch: int) -> tuple[Plan, Plan] | None:
+    """The plans of both passes on the GPU at hand; None where one of them does not fit."""
+    found = [
+        plan_of(cell, units, gates, back, batch, multiprocessors(), most_shared())
+        for back in (False, True)
+    ]
+    return None if found[0] is None or found[1] is None else (found[0], found[1])
+
+
+def forward(
+    plan: Plan, y: Any, y_row: int, column: int, state: Sequence[Any], gates: Any,
+    before: Sequence[Any], weight: Any, bias: Any, rows: Any, starts: Any, counts: Any, batch: int,
+    reverse: bool, keep: bool,
+) -> None:  # fmt: skip
+    """Run every step: arrays flat, as recurrent.forward has them; bias None but for a GRU."""
+    h, before_h = state[0], before[0]
+    room = _Room.of(plan, batch, h)
+    panel = _packed(plan, weight)
+    for first, last in _launches(len(counts)):
+        forward_kernel(plan)(
+            room.tiles * plan.parts, y, y_row, column, h, state[-1], gates, before_h, before[-1],
+            room.exchange, room.counters, panel, gates if bias is None else bias, rows, starts,
+            counts, room.size, room.pitch, first, last, int(reverse), int(keep),
+            int(plan.cell == "rnn_relu"), shared=plan.shared,
+        )  # fmt: skip
+
+
+def backward(
+    plan: Plan, gates: Any, dstate: Sequence[Any], dy: Any, dy_row: int, column: int,
+    before: Sequence[Any], weight: Any, rows: Any, starts: Any, counts: Any, batch: int,
+    reverse: bool,
+) -> None:  # fmt: skip
+    """Run every step back, as recurrent.backward has it."""
+    room = _Room.of(plan, batch, None)
+    panel = _packed(plan, weight)
+    for first, last in _launches(len(counts)):
+        for halves in (1, 2) if SIMULATED else (3,):
+            backward_kernel(plan)(
+                room.tiles * plan.parts, gates, dstate[0], dstate[-1], dy, dy_row, column,
+                before[0], before[-1], room.exchange, room.counters, panel, rows, starts, counts,
+                room.size, room.pitch, first, last, halves, int(reverse),
+                int(plan.cell == "rnn_relu"), shared=plan.shared,
+            )  # fmt: skip
+
+
+def _launches(steps: int) -> list[tuple[int, int]]:
+    """The steps of each launch: all of them, in the simulator one."""
+    return [(step, step + 1) for step in range(steps)] if SIMULATED else [(0, steps)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Room:
+    """What the blocks of a launch meet by.
+
+    exchange  float32[2, depth, pitch]
+    counters  int32[tiles], zero
+    tiles     row tiles, of `size` sequences each
+    """
+
+    exchange: Any
+    counters: Any
+    tiles: int
+    size: int
+    pitch: int
+
+    @classmethod
+    def of(cls, plan: Plan, batch: int, h: Any) -> _Room:
+        """For so many sequences; h float32[B · H] is exchanged already, or nothing."""
+        size = plan.tile_rows(batch, multiprocessors())
+        tiles = plan.row_tiles(batch, multiprocessors())
+        pitch = tiles * size + MOST_ROWS  # a chunk may reach past the last row
+        exchange = memory.scratch("exchange", 2 * plan.depth * pitch)
+        counters = _counters(tiles)
+        begin(
+            blocks_for(plan.depth * pitch, _PACKING, 1024), exchange, counters,
+            exchange if h is None else h, 0 if h is None else batch, plan.units, plan.depth, pitch,
+            threads=WARP if SIMULATED else _PACKING,
+        )  # fmt: skip
+        return cls(exchange, counters, tiles, size, pitch)
+
+
+_kept: dict[str, Any] = {}
+
+
+def _counters(count: int) -> Any:
+    found = _kept.get("counters")
+    if found is None or len(found) < count:
+        found = _kept["counters"] = memory.zeros(max(count, 256), np.int32)
+    return found[:count]
+
+
+def _packed(plan: Plan, weight: Any) -> Any:
+    """The weight as the plan's parts take it, until the next one is packed."""
+    size = plan.parts * plan.stage
+    panel = memory.scratch("spread panel", size)
+    pack_parts(
+        blocks_for(size, _PACKING, 1024), panel, weight.reshape(weight.size), plan.units,
+        plan.gates, plan.own, plan.depth, int(plan.back),
+        threads=WARP if SIMULATED else _PACKING,
+    )  # fmt: skip
+    return panel
+
+
+def variants() -> None:
+    """Declare the kernels of some sizes, for tests that compile them."""
+    for cell, gates in (("lstm", 4), ("gru", 3), ("rnn", 1)):
+        for units in (192, 256, 512):
+            for back in (False, True):
+                plan = plan_of(cell, units, gates, back, 64, 132, MOST_SHARED)
+                assert plan is not None
+                (backward_kernel if back else forward_kernel)(plan)
