@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastseq.kernels.cuda import memory, recurrent, spread
+from fastseq.kernels.cuda import memory, recurrent, spread, spreading
 from fastseq.kernels.cuda.persistent import MOST_REGISTERS, plans_of
 from fastseq.nn.recurrent import GRU, LSTM, RNN
 from fastseq.nn.sequences import lay_out
@@ -131,13 +131,13 @@ def test_parts_row_tiles_and_chunks(
     """Two parts of six units, two row tiles, the first of two chunks of rows."""
     monkeypatch.setattr(spread, "multiprocessors", lambda: 4)
     gates = recurrent.GATES[cell]
-    plans = tuple(spread.Plan(cell, 6, gates, back, 4, 4) for back in (False, True))
+    plans = tuple(spreading.Plan(cell, 6, gates, back, 4, 4) for back in (False, True))
     for plan in plans:
         assert plan.parts == 2
         assert plan.row_tiles(9, 4) == 2
         assert plan.tile_rows(9, 4) == 8
     assert (
-        gates == 1 or plans[1].depth > spread.CHUNK
+        gates == 1 or plans[1].depth > spreading.CHUNK
     )  # its products take several chunks of their depth
     monkeypatch.setattr(spread, "plans", lambda *sizes: plans)
     case = Case(cell, 2, 6, (2, 1, 3, 2, 2, 1, 3, 2, 1), reverse)

@@ -19,7 +19,14 @@ from fastseq.kernels.cuda.target import Kernel, cuda
 _REGISTERS = re.compile(r"Used (\d+) registers")
 _SHARED = re.compile(r"(\d+) bytes smem")
 _SPILLS = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
-_FLOAT64 = re.compile(r"^\s+(?!mov|ld|st|cvt)\w+(?:\.\w+)*\.f64\s", re.MULTILINE)
+# arithmetic, predicated or not; moves, loads and stores of a float64 are free of it, and so is a
+# conversion to one of what was one before: to or from float32 it is where float64 gets in
+_FLOAT64 = re.compile(
+    r"^\s+(?:@!?%\w+\s+)?(?:(?!mov|ld|st|cvt)\w+(?:\.\w+)*\.f64|cvt(?:\.\w+)*\.f(?:64\.f32|32\.f64))\s",
+    re.MULTILINE,
+)
+
+SHARED = {(8, 0): 163 << 10, (9, 0): 227 << 10}  # bytes that a block may have, by capability
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +38,8 @@ class Compiled:
     registers     of a thread
     stack         bytes of local memory of a thread
     spill_stores  bytes that registers were too few for, written; spill_loads: read
-    float64       there is arithmetic in float64
+    shared        bytes of shared memory that it has itself, beside what a launch adds
+    float64       there is arithmetic in float64, or a conversion to it and back
     """
 
     ptx: str = field(repr=False)
@@ -40,6 +48,7 @@ class Compiled:
     stack: int
     spill_stores: int
     spill_loads: int
+    shared: int
     float64: bool
 
 
@@ -64,9 +73,11 @@ def compile_kernel(kernel: Kernel, capability: tuple[int, int]) -> Compiled:
     if registers is None or spills is None:
         raise ValueError(f"{kernel.name}: the linker did not say what it used: {log}")
     stack, stores, loads = (int(number) for number in spills.groups())
+    shared = _SHARED.search(log)  # not said where there is none
     return Compiled(
-        ptx, cubin, int(registers[1]), stack, stores, loads, _FLOAT64.search(ptx) is not None
-    )
+        ptx, cubin, int(registers[1]), stack, stores, loads, int(shared[1]) if shared else 0,
+        _FLOAT64.search(ptx) is not None,
+    )  # fmt: skip
 
 
 def _signature(types: str) -> Any:

@@ -39,6 +39,7 @@ LIKELIHOOD, GRADIENT, MARGINALS = 0, 1, 2
     threads=THREADS,
     registers=96,
     float64=True,
+    shared=4 * THREADS,
 )
 def paths_of(
     losses, marginals, alpha, ahead, norms, emissions, tags, offsets, transitions, start, end,
@@ -190,6 +191,7 @@ def add_slopes(dtransitions, dstart, dend, slots, demissions, offsets, weight, K
     threads=THREADS,
     registers=96,
     float64=True,
+    shared=4 * THREADS,
 )
 def best_of(tags, scores, pointers, work, emissions, offsets, transitions, start, end, K):
     """See `crf_best`. work float32[N · K]; dynamic shared memory: four bytes a thread."""
@@ -235,7 +237,7 @@ def best_of(tags, scores, pointers, work, emissions, offsets, transitions, start
         scores[b] = total + np.float64(start[tag]) + np.float64(emissions[first * K + tag])
 
 
-@kernel("float32[::1], float32[::1], int32[::1], float32", threads=THREADS, registers=32)
+@kernel("float32[::1], float32[::1], int32[::1], float32", threads=THREADS, registers=40)
 def forbid_all(out, scores, mask, value):
     """See `forbid`."""
     i = cuda.grid(1)

@@ -34,6 +34,7 @@ def forward_kernel(plan: Plan) -> Kernel:
         "float32[::1], int32[::1], int32[::1], int32[::1], int32[::1], int64, int64",
         threads=threads,
         registers=plan.registers,
+        shared=plan.shared,
         name=f"gru_forward_{H}",
     )
     def gru_forward(
@@ -124,6 +125,7 @@ def backward_kernel(plan: Plan) -> Kernel:
         "int32[::1], int32[::1], int32[::1], int32[::1], int64",
         threads=threads,
         registers=plan.registers,
+        shared=plan.shared,
         name=f"gru_backward_{H}",
     )
     def gru_backward(

@@ -33,6 +33,7 @@ def forward_kernel(plan: Plan) -> Kernel:
         "float32[::1], float32[::1], int32[::1], int32[::1], int32[::1], int32[::1], int64, int64",
         threads=threads,
         registers=plan.registers,
+        shared=plan.shared,
         name=f"lstm_forward_{H}",
     )
     def lstm_forward(
@@ -125,6 +126,7 @@ def backward_kernel(plan: Plan) -> Kernel:
         "float32[::1], int32[::1], int32[::1], int32[::1], int32[::1], int64",
         threads=threads,
         registers=plan.registers,
+        shared=plan.shared,
         name=f"lstm_backward_{H}",
     )
     def lstm_backward(

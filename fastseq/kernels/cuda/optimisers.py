@@ -117,7 +117,11 @@ def clamp_all(gradients, start, stop, limit):
 
 
 @kernel(
-    "float64[::1], float32[::1], int64, int64, int64", threads=THREADS, registers=40, float64=True
+    "float64[::1], float32[::1], int64, int64, int64",
+    threads=THREADS,
+    registers=40,
+    float64=True,
+    shared=8 * THREADS,
 )
 def sum_squares(sums, x, start, stop, count):
     """sums[b] = the sum of x² over `count` numbers from start + b · count on, block b.

@@ -98,7 +98,12 @@ def ends_back(dx, dy, offsets, columns, half):
 # what they found: dynamic shared memory of four bytes a thread.
 
 
-@kernel("float32[::1], float32[::1], float32[::1], int32[::1], int64", threads=ROW, registers=64)
+@kernel(
+    "float32[::1], float32[::1], float32[::1], int32[::1], int64",
+    threads=ROW,
+    registers=64,
+    shared=4 * ROW,
+)
 def products_of(out, x, dy, offsets, columns):
     """See `segment_products`: block (x, y) has every gridDim.y-th row of sequence x."""
     shared = cuda.shared.array(0, float32)
@@ -112,7 +117,7 @@ def products_of(out, x, dy, offsets, columns):
             out[row] = total
 
 
-@kernel("float32[::1], float32[::1], float32[::1]", threads=ROW, registers=48)
+@kernel("float32[::1], float32[::1], float32[::1]", threads=ROW, registers=48, shared=4 * ROW)
 def scores_of(scores, u, vector):
     """See `attention_scores`."""
     shared = cuda.shared.array(0, float32)
@@ -136,7 +141,7 @@ def scores_back(u, dscores, vector):
         u[row * width + column] = dscores[row] * vector[column] * (ONE - value * value)
 
 
-@kernel("float32[::1], float32[::1], int32[::1]", threads=COLUMNS, registers=48)
+@kernel("float32[::1], float32[::1], int32[::1]", threads=COLUMNS, registers=48, shared=4 * COLUMNS)
 def softmax_of(weights, scores, offsets):
     """See `segment_softmax`."""
     shared = cuda.shared.array(0, float32)
@@ -156,7 +161,12 @@ def softmax_of(weights, scores, offsets):
         weights[row] = weights[row] / total
 
 
-@kernel("float32[::1], float32[::1], float32[::1], int32[::1]", threads=COLUMNS, registers=48)
+@kernel(
+    "float32[::1], float32[::1], float32[::1], int32[::1]",
+    threads=COLUMNS,
+    registers=48,
+    shared=4 * COLUMNS,
+)
 def softmax_back(dscores, weights, dweights, offsets):
     """See `segment_softmax_backward`."""
     shared = cuda.shared.array(0, float32)

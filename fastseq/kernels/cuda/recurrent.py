@@ -79,7 +79,7 @@ def steps_of(
 def paths(cell: str, units: int, batch: int) -> list[str]:
     """The ways in which a batch can run through a layer of this cell and size, that which is taken
     first: ONE_MULTIPROCESSOR where the weights fit, SPREAD where they fit over the chip and no row
-    tile is too large (spread.MOST_WORK), else STEP_BY_STEP."""
+    tile is too large (spreading.MOST_WORK), else STEP_BY_STEP."""
     found = [STEP_BY_STEP]
     if spread.plans(cell, units, GATES[cell], batch) is not None:
         found.insert(0, SPREAD)

@@ -47,6 +47,7 @@ def forward_kernel(plan: Plan) -> Kernel:
         "int32[::1], int32[::1], int32[::1], int32[::1], int64, int64, int64",
         threads=threads,
         registers=plan.registers,
+        shared=plan.shared,
         name=f"rnn_forward_{H}",
     )
     def rnn_forward(
@@ -125,6 +126,7 @@ def backward_kernel(plan: Plan) -> Kernel:
         "int32[::1], int32[::1], int32[::1], int64, int64",
         threads=threads,
         registers=plan.registers,
+        shared=plan.shared,
         spill=16,  # for sm_80, two numbers, outside of the products
         name=f"rnn_backward_{H}",
     )

@@ -77,6 +77,7 @@ def find_bounds(bounds, docs, at, counts, width, windows):
     "int32[::1], int32[::1], float32[::1], int64, int64, int64, int64, int64",
     threads=THREADS,
     registers=64,
+    shared=4 * MOST_WIDTH,
 )
 def score_windows(
     keys, totals, floors, docs, parts, at, weights, starts, bounds, base, width, windows, documents,

@@ -87,7 +87,7 @@ def fill_all(out, value):
         out[i] = value
 
 
-@kernel("float32[::1], float32[::1], float32[::1], int64", threads=THREADS, registers=32)
+@kernel("float32[::1], float32[::1], float32[::1], int64", threads=THREADS, registers=48)
 def add_first(out, a, b, count):
     """See `sum_first`."""
     for i in range(cuda.grid(1), len(out), cuda.gridsize(1)):
@@ -103,7 +103,7 @@ def _before(a, i, b, j):
     return a > b or a != a
 
 
-@kernel("int32[::1], float32[::1], int64, int64", threads=THREADS, registers=48)
+@kernel("int32[::1], float32[::1], int64, int64", threads=THREADS, registers=48, shared=8 * THREADS)
 def maxima(best, x, columns, power):
     """See `row_maxima`. Dynamic shared memory: eight bytes a thread."""
     values = cuda.shared.array(0, float32)

@@ -61,7 +61,7 @@ def sum_of(shared, value):
     return found
 
 
-@kernel("float32[::1], int64", threads=THREADS, registers=48, float64=True)
+@kernel("float32[::1], int64", threads=THREADS, registers=48, float64=True, shared=8 * THREADS)
 def softmax_of_rows(logits, columns):
     """See `softmax_rows`. Dynamic shared memory: eight bytes a thread."""
     floats = cuda.shared.array(0, float32)
@@ -87,6 +87,7 @@ def softmax_of_rows(logits, columns):
     threads=THREADS,
     registers=64,
     float64=True,
+    shared=8 * THREADS,
 )
 def cross_entropy_of_rows(losses, logits, targets, scales, columns, gradient):
     """See `cross_entropy_rows`. Dynamic shared memory: eight bytes a thread."""
@@ -130,6 +131,7 @@ def cross_entropy_of_rows(losses, logits, targets, scales, columns, gradient):
     threads=THREADS,
     registers=40,
     float64=True,
+    shared=8 * THREADS,
 )
 def squared_errors_of(sums, y, wanted, factor, gradient, count):
     """See `squared_errors`: block b has `count` numbers. Shared memory: eight bytes a thread."""

@@ -33,8 +33,8 @@ import numpy as np
 from numba import float32
 
 from fastseq.kernels.cuda import memory
-from fastseq.kernels.cuda.persistent import MOST_REGISTERS, REGISTERS
 from fastseq.kernels.cuda.scalars import copy_four, load_acquired, wait_for_copies
+from fastseq.kernels.cuda.spreading import CHUNK, MOST_ROWS, SIDE, Plan, plan_of
 from fastseq.kernels.cuda.target import (
     MOST_SHARED,
     SIMULATED,
@@ -50,129 +50,8 @@ from fastseq.kernels.cuda.target import (
 from fastseq.kernels.cuda.tiles import add_outer, no_sums, pick
 from fastseq.kernels.cuda.units import UNITS, Units
 
-SIDE = 4  # rows and columns that a thread adds up
-LEAST_THREADS = WARP if SIMULATED else 256
-MOST_THREADS = 512
-MOST_ROWS = 16  # of a chunk of a row tile
-CHUNK = 8 if SIMULATED else 128  # of the depth of a product
-MOST_WORK = 64  # rows of a row tile: with more, the library's products step by step are as good
 _PACKING = 256  # threads
-_WAITING = 1500  # clocks: two trips to memory, four barriers
 ZERO = np.float32(0)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How one pass lies on the chip.
-
-    cell    as recurrent.py names it
-    units   H
-    gates   columns of the product for each unit forwards, rows of the weight for each backwards
-    back    the way back
-    own     units of a part, a multiple of four
-    rows    sequences at a time, a multiple of four
-    """
-
-    cell: str
-    units: int
-    gates: int
-    back: bool
-    own: int
-    rows: int
-
-    @property
-    def parts(self) -> int:
-        """Blocks of a row tile."""
-        return blocks_for(self.units, self.own)
-
-    @property
-    def columns(self) -> int:
-        """Of the product."""
-        return self.own if self.back else self.gates * self.own
-
-    @property
-    def depth(self) -> int:
-        """Of the product, in whole chunks."""
-        inner = self.gates * self.units if self.back else self.units
-        return blocks_for(inner, CHUNK) * CHUNK
-
-    @property
-    def tiles(self) -> int:
-        """Of four by four numbers of the product."""
-        return self.rows * self.columns // SIDE**2
-
-    @property
-    def threads(self) -> int:
-        """Of a block: one for each unit of each row at least, and for each tile."""
-        wanted = max(LEAST_THREADS, self.own * self.rows, self.tiles)
-        return blocks_for(wanted, WARP) * WARP
-
-    @property
-    def registers(self) -> int:
-        """That a thread may have."""
-        return min(MOST_REGISTERS, REGISTERS // self.threads // 8 * 8)
-
-    @property
-    def shares(self) -> int:
-        """Threads that share a tile."""
-        return max(1, min(self.threads // self.tiles, CHUNK))
-
-    @property
-    def stage(self) -> int:
-        """Where in shared memory the rows of a chunk begin: behind the weights."""
-        return self.depth * self.columns
-
-    @property
-    def shared(self) -> int:
-        """Bytes of shared memory."""
-        sums = self.shares * self.rows * self.columns
-        return 4 * (self.stage + max(2 * CHUNK * self.rows, sums))
-
-    def cost(self, batch: int, multiprocessors: int) -> float:
-        """Clocks of a step, about: of multiply-adds or reads of shared memory, 128 numbers and 128
-        bytes a clock, whichever take longer; of the exchange, 32 bytes a clock; and of what a
-        chunk of rows waits for (reckoned, not measured)."""
-        across = self.columns // SIDE
-        of_weights, of_rows = min(WARP, across), blocks_for(WARP, across)
-        reads = blocks_for(of_weights, 8) + blocks_for(of_rows, 8)  # of 16 bytes a tile
-        sums = self.tiles * self.depth * max(SIDE * SIDE / 128, reads / WARP)
-        moved = self.rows * self.depth * 4 / 32
-        chunks = blocks_for(self.tile_rows(batch, multiprocessors), self.rows)
-        return chunks * (sums + moved + _WAITING)
-
-    def row_tiles(self, batch: int, multiprocessors: int) -> int:
-        """How many there are for so many sequences."""
-        return blocks_for(batch, self.tile_rows(batch, multiprocessors))
-
-    def tile_rows(self, batch: int, multiprocessors: int) -> int:
-        """Sequences of each, a multiple of four."""
-        most = min(multiprocessors // self.parts, blocks_for(batch, SIDE))
-        return blocks_for(blocks_for(batch, most), SIDE) * SIDE
-
-
-@lru_cache(1024)
-def plan_of(
-    cell: str, units: int, gates: int, back: bool, batch: int, multiprocessors: int, shared: int
-) -> Plan | None:
-    """The cheapest plan; None where the weights do not fit, or where a row tile would be so large
-    that step by step is as fast.
-
-    shared  bytes that a block may have
-    """
-    best: Plan | None = None
-    for own in range(SIDE, blocks_for(units, SIDE) * SIDE + 1, SIDE):
-        if blocks_for(units, own) > multiprocessors:
-            continue
-        for rows in range(SIDE, MOST_ROWS + 1, SIDE):
-            plan = Plan(cell, units, gates, back, own, rows)
-            if plan.threads > MOST_THREADS or plan.shared > shared:
-                continue
-            if plan.tile_rows(batch, multiprocessors) > MOST_WORK:
-                continue
-            cost = plan.cost(batch, multiprocessors)
-            if best is None or cost < best.cost(batch, multiprocessors):
-                best = plan
-    return best
 
 
 @kernel(
@@ -350,6 +229,7 @@ def forward_kernel(plan: Plan) -> Kernel:
         "int32[::1], int32[::1], int64, int64, int64, int64, int64, int64, int64",
         threads=threads,
         registers=plan.registers,
+        shared=plan.shared,
         name=f"{plan.cell}_forward_{H}_{own}x{rows}",
     )
     def spread_forward(
@@ -409,6 +289,7 @@ def backward_kernel(plan: Plan) -> Kernel:
         "int64, int64, int64, int64, int64, int64, int64",
         threads=threads,
         registers=plan.registers,
+        shared=plan.shared,
         name=f"{plan.cell}_backward_{H}_{own}x{rows}",
     )
     def spread_backward(

@@ -20,7 +20,10 @@ _SUMMING = 256  # threads
 
 
 @kernel(
-    "float32[::1], float32[::1], int64, int64, int64, int64, int64", threads=THREADS, registers=48
+    "float32[::1], float32[::1], int64, int64, int64, int64, int64",
+    threads=THREADS,
+    registers=48,
+    shared=4 * THREADS,
 )
 def sum_columns(parts, a, rows, columns, stride, first, count):
     """parts[b, c] = the sum of a[r, c] over `count` rows from b · count on; 32 columns a block.

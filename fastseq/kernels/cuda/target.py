@@ -18,7 +18,8 @@ same result where SIMULATED.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +51,7 @@ __all__ = [
     "kernels",
     "most_shared",
     "multiprocessors",
+    "undeclared",
 ]
 
 
@@ -64,6 +66,7 @@ class Kernel:
     registers  of a thread, at most
     spill      bytes of local memory that it may use
     float64    whether it may compute in float64, which is slow on most GPUs
+    shared     bytes of dynamic shared memory that a launch may ask for, at most
     """
 
     name: str
@@ -73,6 +76,7 @@ class Kernel:
     registers: int
     spill: int = 0
     float64: bool = False
+    shared: int = 0
     compiled: Any = field(repr=False, default=None)
 
     def __call__(self, blocks: Any, *arguments: Any, threads: Any = None, shared: int = 0) -> None:
@@ -83,6 +87,10 @@ class Kernel:
         threads    of a block: all unless said
         shared     bytes of dynamic shared memory
         """
+        if shared > self.shared:
+            raise ValueError(
+                f"{self.name}: {shared} bytes of shared memory, {self.shared} are said"
+            )
         if not blocks or (isinstance(blocks, tuple) and 0 in blocks):
             return
         launch = self.compiled[blocks, threads or self.threads, 0, shared]
@@ -118,6 +126,17 @@ def kernels() -> list[Kernel]:
     return list(_KERNELS.values())
 
 
+@contextmanager
+def undeclared() -> Iterator[None]:
+    """A block whose kernels `kernels()` forgets: those that a test makes."""
+    before = dict(_KERNELS)
+    try:
+        yield
+    finally:
+        _KERNELS.clear()
+        _KERNELS.update(before)
+
+
 def kernel(
     types: str,
     *,
@@ -125,6 +144,7 @@ def kernel(
     registers: int,
     spill: int = 0,
     float64: bool = False,
+    shared: int = 0,
     name: str | None = None,
 ) -> Callable[[Callable[..., Any]], Kernel]:
     """Declare a function as a kernel; see `Kernel` for what is said of it."""
@@ -135,8 +155,9 @@ def kernel(
         if not SIMULATED and inspect.getclosurevars(function).nonlocals:
             options["cache"] = False  # variants of one function differ by what they close over
         made = Kernel(
-            full, function, types, threads, registers, spill, float64, cuda.jit(**options)(function)
-        )
+            full, function, types, threads, registers, spill, float64, shared,
+            cuda.jit(**options)(function),
+        )  # fmt: skip
         _KERNELS[full] = made
         return made
 

@@ -91,6 +91,7 @@ else:
     "int64, int64, int64, int64, int64, int64, int64, int64, int64, int64",
     threads=THREADS,
     registers=160,
+    shared=SHARED,
 )
 def multiply_tiles(
     out, a, b, bias, M, N, K, out_first, out_row, out_part, a_first, a_m, a_k, b_first, b_k, b_n,

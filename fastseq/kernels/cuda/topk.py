@@ -104,6 +104,7 @@ _kth_key = selection(lambda keys, i: keys[i])
     "int32[::1], float32[::1], int64[::1], int32[::1], int64, int64, int64",
     threads=THREADS,
     registers=48,
+    shared=8 * MOST_HITS,
 )
 def best_of_queries(rows, scores, keys, totals, room, k, sorted_room):
     """The k best of each query's candidates, best first; a block is a query.
