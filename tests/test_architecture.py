@@ -66,7 +66,6 @@ OURS = {"fastseq", "fastseq_cli", "cli"}
 KERNEL_PACKAGES = {"numba", "numpy", "llvmlite", "cuda"}
 # files that may import Numba's CUDA target, and NVIDIA's own packages
 CUDA_TARGET = {"target", "compiling"}
-CUDA_PACKAGES = {"blas", "compiling"}
 LONGEST = 500  # lines of a file; past that it is two
 
 
@@ -123,7 +122,7 @@ def imports_in(source: str, name: str, is_package: bool) -> set[str]:
                 base = ".".join([*above, base] if base else above)
             for alias in node.names:
                 deeper = f"{base}.{alias.name}"
-                found.add(deeper if exists(deeper) else base)
+                found.add(deeper if exists(deeper) or deeper == "numba.cuda" else base)
         elif (
             isinstance(node, ast.Call)
             and isinstance(node.func, ast.Name | ast.Attribute)
@@ -190,30 +189,94 @@ def test_commands_do_not_import_each_other() -> None:
         assert ours <= shared, f"{path.name} imports {sorted(ours - shared)}"
 
 
+def cuda_problems(name: str, modules: set[str]) -> list[str]:
+    """What a file of that name imports of CUDA though it may not."""
+    own = name.startswith("fastseq.kernels.cuda.")
+    stem = name.rpartition(".")[2]
+    return [
+        module
+        for module in sorted(modules)
+        if (module.startswith(("numba.cuda", "numba_cuda")) and not (own and stem in CUDA_TARGET))
+        or (module == "cuda.core" and not (own and stem == "compiling"))
+        or (module == "cuda.pathfinder" and not (own and stem == "blas"))
+        or (module.partition(".")[0] == "cuda" and module not in ("cuda.core", "cuda.pathfinder"))
+    ]
+
+
 def test_cuda_is_imported_in_one_room_and_where_it_is_said() -> None:
     for path in sources():
-        name = name_of(path)
-        own = name.startswith("fastseq.kernels.cuda.")
-        for module in imports_of(path):
-            if module.startswith(("numba.cuda", "numba_cuda")):
-                assert own, name
-                assert path.stem in CUDA_TARGET, name
-            if module.partition(".")[0] == "cuda":
-                assert own, name
-                assert path.stem in CUDA_PACKAGES, name
+        assert not cuda_problems(name_of(path), imports_of(path)), path
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from numba import cuda",
+        "import numba.cuda",
+        "import numba.cuda as device",
+        "from numba.cuda.cudadrv import driver",
+        "def f():\n    from numba import cuda",
+        'from importlib import import_module\nimport_module("numba.cuda.dispatcher")',
+        "import importlib\ndef f():\n    importlib.import_module('numba_cuda')",
+        "from cuda import pathfinder",
+        "from cuda.bindings import driver",
+        'import_module("cuda.core")',
+    ],
+)
+def test_an_import_of_cuda_is_seen(source: str) -> None:
+    for name in ("fastseq.search.cuda", "fastseq.kernels.cuda.lstm", "fastseq.nn.cuda.kit"):
+        assert cuda_problems(name, imports_in(source, name, False)), (source, name)
+
+
+def early_imports(source: str) -> list[str]:
+    """Modules that are imported as soon as the file is: outside of functions."""
+    found: list[str] = []
+    waiting: list[ast.AST] = [ast.parse(source)]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            waiting += node.orelse
+            continue
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found += [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+        waiting += ast.iter_child_nodes(node)
+    return found
+
+
+LAZY = ("fastseq.kernels.cuda", "fastseq.search.cuda", "fastseq.nn.cuda")
+
+
+def early_cuda(source: str) -> list[str]:
+    """What of CUDA is imported early, but for what may always be."""
+    free = "fastseq.kernels.cuda.presence"
+    return [m for m in early_imports(source) if m.startswith(LAZY) and not m.startswith(free)]
 
 
 def test_a_package_without_cuda_never_imports_its_kernels() -> None:
-    """Outside of their room they are imported where they are used, but for what may always be."""
-    lazy = {"fastseq.search.cuda", "fastseq.nn.cuda"}
+    """Outside of their rooms they are imported where they are used."""
     for path in sources():
-        name = name_of(path)
-        if name.startswith(("fastseq.kernels.cuda", *lazy)):
-            continue
-        tree = ast.parse(path.read_text("utf-8"))
-        top = [node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom)]
-        found = [m for m in top if m.startswith(("fastseq.kernels.cuda", *lazy))]
-        assert found in ([], ["fastseq.kernels.cuda.presence"]), name
+        if not name_of(path).startswith(LAZY):
+            assert not early_cuda(path.read_text("utf-8")), path
+
+
+@pytest.mark.parametrize(
+    ("source", "seen"),
+    [
+        ("import fastseq.kernels.cuda.memory", True),
+        ("from fastseq.kernels import cuda", True),
+        ("try:\n    from fastseq.nn.cuda import kit\nexcept ImportError:\n    pass", True),
+        ("if TYPE_CHECKING:\n    from fastseq.search.cuda import GpuSearch", False),
+        ("class A:\n    from fastseq.nn.cuda.kit import CudaKit", True),
+        ("def f():\n    from fastseq.nn.cuda.kit import CudaKit", False),
+        ("from fastseq.kernels.cuda.presence import available", False),
+    ],
+)
+def test_an_early_import_is_seen(source: str, seen: bool) -> None:
+    assert bool(early_cuda(source)) == seen
 
 
 def test_files_are_short() -> None:

@@ -103,3 +103,34 @@ def test_attention() -> None:
     close(dx, expected_dx - before @ weight)
     np.testing.assert_allclose(memory.get(dscores) @ tanh_u, layer.slopes["vector"], atol=2e-6)
     np.testing.assert_allclose(before.T @ x, layer.slopes["weight"], atol=2e-6)
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    def zeros(*shape: int) -> Any:
+        return memory.zeros(shape)
+
+    rows, pooled, numbers = zeros(N, COLUMNS), zeros(B, COLUMNS), zeros(N)
+    maxima = memory.zeros((B, COLUMNS), np.int32)
+    for call in (
+        lambda: pooling.segment_sums(zeros(B, 2), rows, numbers, offsets()),
+        lambda: pooling.segment_sums(pooled, rows, zeros(3), offsets()),
+        lambda: pooling.segment_spread(rows, zeros(2, COLUMNS), numbers, offsets()),
+        lambda: pooling.segment_maxima(pooled, maxima, zeros(N, 2), offsets()),
+        lambda: pooling.segment_maxima_backward(rows, zeros(2, COLUMNS), maxima, offsets()),
+        lambda: pooling.last_rows(zeros(2, COLUMNS), rows, offsets(), 3),
+        lambda: pooling.last_rows_backward(zeros(N, 2), pooled, offsets(), 3),
+        lambda: pooling.segment_products(zeros(2), rows, pooled, offsets()),
+        lambda: pooling.attention_scores(numbers, rows, zeros(2)),
+        lambda: pooling.attention_scores_backward(rows, zeros(2), zeros(COLUMNS)),
+        lambda: pooling.segment_softmax(numbers, zeros(2), offsets()),
+        lambda: pooling.segment_softmax_backward(numbers, numbers, zeros(2), offsets()),
+    ):
+        with pytest.raises(ValueError, match="of|numbers"):
+            call()
+
+
+def test_no_sequence_is_nothing_to_do() -> None:
+    none = memory.put(np.zeros(1, np.int32))
+    pooling.mean_weights(memory.zeros(0), none)
+    pooling.segment_softmax(memory.zeros(0), memory.zeros(0), none)
+    pooling.segment_sums(memory.zeros((0, 4)), memory.zeros((0, 4)), memory.zeros(0), none)

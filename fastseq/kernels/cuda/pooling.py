@@ -190,39 +190,46 @@ def mean_of(weights, offsets):
 
 def segment_sums(y: Any, x: Any, weights: Any, offsets: Any) -> None:
     """y[b] = Σ weights[n] x[n] over b's rows in their order; weights float32[N]."""
+    _fit(y, x, offsets, len(weights) == len(x))
     sums_of(_grid(y), *_flat(y, x), weights, offsets, x.shape[1], threads=_wide(y))
 
 
 def segment_spread(dx: Any, dy: Any, weights: Any, offsets: Any) -> None:
     """dx[n] = weights[n] dy[b] for the rows n of b."""
+    _fit(dy, dx, offsets, len(weights) == len(dx))
     spread_of(_grid(dy), *_flat(dx, dy), weights, offsets, dx.shape[1], threads=_wide(dy))
 
 
 def segment_maxima(y: Any, rows: Any, x: Any, offsets: Any) -> None:
     """y[b, c] = the largest x[n, c] of b, rows int32[B, F] the first n that has it; a NaN counts as
     the largest."""
+    _fit(y, x, offsets, tuple(rows.shape) == tuple(y.shape))
     flat = _flat(y, rows, x)
     maxima_of(_grid(y), *flat, offsets, x.shape[1], threads=_wide(y))
 
 
 def segment_maxima_backward(dx: Any, dy: Any, rows: Any, offsets: Any) -> None:
     """dx[n, c] = dy[b, c] where n = rows[b, c], else 0."""
+    _fit(dy, dx, offsets, tuple(rows.shape) == tuple(dy.shape))
     flat = _flat(dx, dy, rows)
     maxima_back(_grid(dy), *flat, offsets, dx.shape[1], threads=_wide(dy))
 
 
 def last_rows(y: Any, x: Any, offsets: Any, half: int) -> None:
     """y[b, c] = of b's last row for the columns below `half`, of its first one for the others."""
+    _fit(y, x, offsets)
     ends_of(_grid(y), *_flat(y, x), offsets, x.shape[1], half, threads=_wide(y))
 
 
 def last_rows_backward(dx: Any, dy: Any, offsets: Any, half: int) -> None:
     """The way back from `last_rows`; dx is written whole."""
+    _fit(dy, dx, offsets)
     ends_back(_grid(dy), *_flat(dx, dy), offsets, dx.shape[1], half, threads=_wide(dy))
 
 
 def segment_products(out: Any, x: Any, dy: Any, offsets: Any) -> None:
     """out[n] = x[n] · dy[b], float32[N], for the rows n of b."""
+    _fit(dy, x, offsets, len(out) == len(x))
     (N, columns), B = x.shape, len(dy)
     threads = _power(columns, ROW)
     blocks = B, min(blocks_for(N, B), 65535), 1
@@ -231,17 +238,20 @@ def segment_products(out: Any, x: Any, dy: Any, offsets: Any) -> None:
 
 def attention_scores(scores: Any, u: Any, vector: Any) -> None:
     """u float32[N, A] becomes tanh(u), and scores[n] = vector · u[n]."""
+    _attended(u, vector, scores)
     threads = _power(vector.size, ROW)
     scores_of(len(u), *_flat(scores, u), vector, threads=threads, shared=4 * threads)
 
 
 def attention_scores_backward(u: Any, dscores: Any, vector: Any) -> None:
     """u[n] becomes the gradient before tanh, dscores[n] vector (1 - u²), in place."""
+    _attended(u, vector, dscores)
     scores_back(len(u), *_flat(u, dscores), vector, threads=_power(vector.size, ROW))
 
 
 def segment_softmax(weights: Any, scores: Any, offsets: Any) -> None:
     """weights[n] = e^scores[n] over the sum of these in its sequence, float32[N]."""
+    _rows_of(offsets, weights, scores)
     threads = _length(scores, offsets)
     softmax_of(len(offsets) - 1, weights, scores, offsets, threads=threads,
                shared=4 * threads)  # fmt: skip
@@ -249,6 +259,7 @@ def segment_softmax(weights: Any, scores: Any, offsets: Any) -> None:
 
 def segment_softmax_backward(dscores: Any, weights: Any, dweights: Any, offsets: Any) -> None:
     """dscores = weights (dweights - Σ weights dweights over the sequence), float32[N]."""
+    _rows_of(offsets, dscores, weights, dweights)
     threads = _length(weights, offsets)
     softmax_back(len(offsets) - 1, dscores, weights, dweights, offsets, threads=threads,
                  shared=4 * threads)  # fmt: skip
@@ -279,4 +290,21 @@ def _power(n: int, most: int) -> int:
 
 def _length(rows: Any, offsets: Any) -> int:
     """Threads for a sequence of the mean length."""
-    return _power(blocks_for(len(rows), len(offsets) - 1), COLUMNS)
+    return _power(max(1, blocks_for(len(rows), max(1, len(offsets) - 1))), COLUMNS)
+
+
+def _fit(pooled: Any, rows: Any, offsets: Any, others: bool = True) -> None:
+    """Raise ValueError where what there is for sequences and for rows does not fit the offsets, or
+    `others` does not."""
+    if pooled.shape[1] != rows.shape[1] or len(offsets) != len(pooled) + 1 or not others:
+        raise ValueError(f"{pooled.shape} of {rows.shape} by {len(offsets)} offsets")
+
+
+def _attended(u: Any, vector: Any, scores: Any) -> None:
+    if u.shape[1] != vector.size or len(scores) != len(u):
+        raise ValueError(f"scores {scores.shape} of {u.shape} by a vector of {vector.size}")
+
+
+def _rows_of(offsets: Any, *arrays: Any) -> None:
+    if len({len(array) for array in arrays}) > 1 or len(offsets) < 1:
+        raise ValueError(f"{[len(array) for array in arrays]} numbers of rows")
