@@ -244,7 +244,7 @@ def in_turns(runs: dict[str, Callable[[], Any]], seconds: float) -> dict[str, fl
 def timed(shape: Shape, precision: str, seconds: float) -> Timed:
     """Both sides in turns, for so many seconds."""
     found = in_turns({"ours": ours(shape, precision), "theirs": cudnn(shape, precision)}, seconds)
-    path = recurrent.path_of(shape.cell, shape.hidden, shape.batch)
+    path = recurrent.path_of(shape.cell, shape.hidden, shape.batch, precision)
     return Timed(shape, precision, path, found["ours"], found["theirs"],
                  found["theirs"] / found["ours"])  # fmt: skip
 

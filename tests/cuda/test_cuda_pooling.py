@@ -125,7 +125,7 @@ def test_what_does_not_fit_is_refused() -> None:
         lambda: pooling.segment_softmax(numbers, zeros(2), offsets()),
         lambda: pooling.segment_softmax_backward(numbers, numbers, zeros(2), offsets()),
     ):
-        with pytest.raises(ValueError, match="of|numbers"):
+        with pytest.raises(ValueError, match=r"of|numbers"):
             call()
 
 

@@ -31,6 +31,15 @@ def layer_of(case: Case) -> Any:
 def test_forward_and_backward_are_those_of_the_layers(
     case: Case, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    compare(case, path, monkeypatch)
+
+
+def compare(
+    case: Case, path: str, monkeypatch: pytest.MonkeyPatch, precision: str = "float32",
+    far: float = 1,
+) -> float:  # fmt: skip
+    """Outputs, states, gates' gradients and what becomes of them within `far` times what float32
+    allows; returns the largest difference of an output."""
     monkeypatch.setattr(recurrent, "_forced", [ONE if path == IN_SHARED else path])
     monkeypatch.setattr(spread, "multiprocessors", lambda: 4)
     if path == IN_SHARED:  # no register is left for weights
@@ -77,31 +86,43 @@ def test_forward_and_backward_are_those_of_the_layers(
     bias = memory.put(b_hh[2 * H :]) if case.cell == "gru" else None
     weight = memory.put(w_hh)
     recurrent.forward(
-        case.cell, out, d * H, held, on_device, before, weight, bias, rows, steps, case.reverse
+        case.cell,
+        out,
+        d * H,
+        held,
+        on_device,
+        before,
+        weight,
+        bias,
+        rows,
+        steps,
+        case.reverse,
+        precision=precision,
     )
-    np.testing.assert_allclose(memory.get(out)[:, d * H :], y[:, d * H :], atol=2e-6)
+    np.testing.assert_allclose(memory.get(out)[:, d * H :], y[:, d * H :], atol=2e-6 * far)
     finals = state if states > 1 else (state,)
     for mine, expected in zip(held, finals, strict=True):
-        np.testing.assert_allclose(memory.get(mine), expected[d][layout.order], atol=2e-6)
+        np.testing.assert_allclose(memory.get(mine), expected[d][layout.order], atol=2e-6 * far)
 
     slopes = [memory.put(part[d][layout.order]) for part in last]
     recurrent.backward(
         case.cell, on_device, slopes, memory.put(dy), d * H, before, weight, rows, steps,
-        case.reverse,
+        case.reverse, precision,
     )  # fmt: skip
     dstate = layer.dstate if states > 1 else (layer.dstate,)
     for mine, expected in zip(slopes, dstate, strict=True):
-        np.testing.assert_allclose(memory.get(mine), expected[d][layout.order], atol=1e-5)
+        np.testing.assert_allclose(memory.get(mine), expected[d][layout.order], atol=1e-5 * far)
     dz = memory.get(on_device)
     np.testing.assert_allclose(
-        dz[:, : G * H].T @ x[layout.rows], layer.slopes[f"weight_ih_{suffix}"], atol=2e-5
+        dz[:, : G * H].T @ x[layout.rows], layer.slopes[f"weight_ih_{suffix}"], atol=2e-5 * far
     )
     hidden = dz[:, : G * H].copy()
     if case.cell == "gru":
         hidden[:, 2 * H :] = dz[:, 3 * H :]
     np.testing.assert_allclose(
-        hidden.T @ memory.get(before[0]), layer.slopes[f"weight_hh_{suffix}"], atol=2e-5
+        hidden.T @ memory.get(before[0]), layer.slopes[f"weight_hh_{suffix}"], atol=2e-5 * far
     )
+    return float(np.abs(memory.get(out)[:, d * H :] - y[:, d * H :]).max())
 
 
 def test_the_way_follows_from_sizes_and_chip(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +162,30 @@ def test_parts_row_tiles_and_chunks(
     )  # its products take several chunks of their depth
     monkeypatch.setattr(spread, "plans", lambda *sizes: plans)
     case = Case(cell, 2, 6, (2, 1, 3, 2, 2, 1, 3, 2, 1), reverse)
-    test_forward_and_backward_are_those_of_the_layers(case, recurrent.SPREAD, monkeypatch)
+    compare(case, recurrent.SPREAD, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("cell", "precision", "rows"),
+    [("lstm", "bfloat16", 8), ("gru", "tf32", 16), ("rnn", "bfloat16", 16), ("lstm", "tf32", 8)],
+)
+def test_tensor_cores(
+    cell: str, precision: str, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two parts, two row tiles, rounded factors."""
+    monkeypatch.setattr(spread, "multiprocessors", lambda: 4)
+    gates = recurrent.GATES[cell]
+    plans = tuple(
+        spreading.TensorPlan(cell, 10, gates, back, 8, rows, precision) for back in (False, True)
+    )
+    assert plans[1].words > spreading.WORDS or gates == 1
+    for plan in plans:
+        assert plan.parts == plan.row_tiles(9, 4) == 2
+    monkeypatch.setattr(spread, "plans", lambda *sizes: plans)
+    case = Case(cell, 2, 10, (2, 1, 2, 2, 2, 1, 2, 2, 1), rows == 16)
+    far = {"bfloat16": 1e4, "tf32": 1e3}[precision]  # 2e-2 and 2e-3 of an output
+    found = compare(case, recurrent.SPREAD, monkeypatch, precision, far)
+    assert found > {"bfloat16": 1e-4, "tf32": 1e-5}[precision]  # they were rounded
 
 
 def test_without_keep_nothing_is_left_for_the_way_back() -> None:

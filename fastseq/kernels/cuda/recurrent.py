@@ -76,21 +76,21 @@ def steps_of(
     )
 
 
-def paths(cell: str, units: int, batch: int) -> list[str]:
+def paths(cell: str, units: int, batch: int, precision: str = "float32") -> list[str]:
     """The ways in which a batch can run through a layer of this cell and size, that which is taken
     first: ONE_MULTIPROCESSOR where the weights fit, SPREAD where they fit over the chip and no row
     tile is too large (spreading.MOST_WORK), else STEP_BY_STEP."""
     found = [STEP_BY_STEP]
-    if spread.plans(cell, units, GATES[cell], batch) is not None:
+    if spread.plans(cell, units, GATES[cell], batch, precision) is not None:
         found.insert(0, SPREAD)
     if CELLS[cell].plans(units, most_shared()) is not None:
         found.insert(0, ONE_MULTIPROCESSOR)
     return found
 
 
-def path_of(cell: str, units: int, batch: int) -> str:
+def path_of(cell: str, units: int, batch: int, precision: str = "float32") -> str:
     """How a batch runs through a layer of this cell and size."""
-    return _forced[-1] if _forced else paths(cell, units, batch)[0]
+    return _forced[-1] if _forced else paths(cell, units, batch, precision)[0]
 
 
 _forced: list[str] = []
@@ -124,14 +124,15 @@ def forward(
     hidden_bias  float32[H], b_hn of a GRU; None for others
     rows         int32[N], the caller's row of each packed row
     reverse      from the last step to the first
-    precision    of products step by step, as gemm.multiply has it
+    precision    what the factors of products are rounded to, as gemm.multiply has it; on one
+                 multiprocessor nothing is
     """
     units = state[0].shape[1]
     flat = [array.reshape(array.size) for array in (*state, gates, *before)]
     out = y.reshape(y.size)
     bias = () if hidden_bias is None else (hidden_bias,)
     relu = (int(cell == "rnn_relu"),) if CELLS[cell] is rnn else ()
-    path = path_of(cell, units, steps.batch)
+    path = path_of(cell, units, steps.batch, precision)
     if path == STEP_BY_STEP:
         _forward_by_steps(
             cell, out, y.shape[1], column, state, flat, weight, bias, rows, steps, reverse, keep,
@@ -140,7 +141,7 @@ def forward(
         return
     states = len(state)
     if path == SPREAD:
-        over = spread.plans(cell, units, GATES[cell], steps.batch)
+        over = spread.plans(cell, units, GATES[cell], steps.batch, precision)
         assert over is not None
         spread.forward(
             over[0], out, y.shape[1], column, flat[:states], flat[states], flat[states + 1 :],
@@ -174,7 +175,7 @@ def backward(
     kept = [array.reshape(array.size) for array in needed]
     given = dy.reshape(dy.size)
     relu = (int(cell == "rnn_relu"),) if CELLS[cell] is rnn else ()
-    path = path_of(cell, units, steps.batch)
+    path = path_of(cell, units, steps.batch, precision)
     if path == STEP_BY_STEP:
         _backward_by_steps(
             cell, flat, dstate, given, dy.shape[1], column, kept, weight, rows, steps, reverse,
@@ -182,7 +183,7 @@ def backward(
         )  # fmt: skip
         return
     if path == SPREAD:
-        over = spread.plans(cell, units, GATES[cell], steps.batch)
+        over = spread.plans(cell, units, GATES[cell], steps.batch, precision)
         assert over is not None
         spread.backward(
             over[1], flat[0], flat[1:], given, dy.shape[1], column,

@@ -3,14 +3,13 @@
 A grid of blocks, at most one for each multiprocessor, takes all steps in one launch. Block (r, p)
 has the sequences of *row tile* r and the units of *part* p, with the recurrent weights of these
 units in shared memory all along. At a step it needs what the other parts made of its rows at the
-step before: they exchange it through memory that all multiprocessors see (float32[2, K, pitch], a
-row for each unit or gate, so that neighbouring sequences are neighbours), and one barrier among the
-parts of a row tile ends a step. No two row tiles wait for each other.
+step before: they exchange it through memory that all multiprocessors see, one half of it at every
+other step, and one barrier among the parts of a row tile ends a step. No two row tiles wait for each other.
 
-A thread adds up four rows by four columns of the product; several threads share the depth K of one
-such tile, and their sums are added in order. Then it becomes the thread of one unit of one
-sequence (units.py), whose numbers were on their way meanwhile. A product's rows come from the
-exchange by cp.async, one chunk ahead of the arithmetic.
+A product is made of tiles, in float32 (spread_tiles.py) or on tensor cores (spread_tensor.py);
+several threads or warps share the depth of a tile, and their sums are added in order. Then each
+thread has one unit of one sequence (units.py), whose numbers were on their way meanwhile. A
+product's rows come from the exchange by cp.async, one chunk ahead of the arithmetic.
 
 The barrier is a counter: a part adds one when its writes are out, and waits until all parts have.
 That no block waits for one that never runs is due to their number: an H100 holds one of each
@@ -27,14 +26,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numba import float32
 
-from fastseq.kernels.cuda import memory
-from fastseq.kernels.cuda.scalars import copy_four, load_acquired, wait_for_copies
-from fastseq.kernels.cuda.spreading import CHUNK, MOST_ROWS, SIDE, Plan, plan_of
+from fastseq.kernels.cuda import memory, spread_tensor, spread_tiles
+from fastseq.kernels.cuda.scalars import load_acquired
+from fastseq.kernels.cuda.spread_tiles import PACKING
+from fastseq.kernels.cuda.spreading import MOST_ROWS, Plan, plan_of
 from fastseq.kernels.cuda.target import (
     MOST_SHARED,
     SIMULATED,
@@ -47,64 +48,14 @@ from fastseq.kernels.cuda.target import (
     most_shared,
     multiprocessors,
 )
-from fastseq.kernels.cuda.tiles import add_outer, no_sums, pick
 from fastseq.kernels.cuda.units import UNITS, Units
 
-_PACKING = 256  # threads
 ZERO = np.float32(0)
 
 
-@kernel(
-    "float32[::1], int32[::1], float32[::1], int64, int64, int64, int64",
-    threads=_PACKING,
-    registers=48,
-)
-def begin(exchange, counters, h, B, H, depth, pitch):
-    """Both halves of the exchange: h transposed, zeros past its edges; counters of zero.
-
-    h  float32[B · H]; B of 0 for zeros alone
-    """
-    i = cuda.grid(1)
-    if i < len(counters):
-        counters[i] = 0
-    for at in range(i, depth * pitch, cuda.gridsize(1)):
-        unit, row = at // pitch, at % pitch
-        value = ZERO
-        if unit < H and row < B:
-            value = h[row * H + unit]
-        exchange[at] = value
-        exchange[depth * pitch + at] = value
-
-
-@kernel(
-    "float32[::1], float32[::1], int64, int64, int64, int64, int64", threads=_PACKING, registers=56
-)
-def pack_parts(panel, weight, units, gates, own, depth, back):
-    """A weight float32[gates · units, units] as the parts take it: float32[part, depth, columns],
-    zeros past its edges."""
-    columns = own if back else gates * own
-    for i in range(cuda.grid(1), len(panel), cuda.gridsize(1)):
-        column = i % columns
-        k = i // columns % depth
-        part = i // columns // depth
-        unit = part * own + column % own
-        value = ZERO
-        if unit < units:
-            if back:
-                if k < gates * units:
-                    value = weight[k * units + unit]
-            elif k < units:
-                value = weight[(column // own * units + unit) * units + k]
-        panel[i] = value
-
-
-@formula
-def _fetch(shared, to, exchange, source, pitch, rows, thread, threads):
-    """CHUNK rows of the exchange, `rows` sequences of each, on their way to shared[to:]."""
-    quarter = rows // SIDE
-    for i in range(thread, CHUNK * quarter, threads):
-        k, four = i // quarter, i % quarter * SIDE
-        copy_four(shared, to + k * rows + four, exchange, source + k * pitch + four)
+def way_of(plan: Plan) -> ModuleType:
+    """The module that makes a plan's products."""
+    return spread_tiles if plan.precision == "float32" else spread_tensor
 
 
 @formula
@@ -130,45 +81,6 @@ def _steps_of(counts, row):
         else:
             high = middle
     return low
-
-
-def _product(plan: Plan) -> Any:
-    """product(shared, exchange, source, pitch, thread): the product of `rows` sequences, whose
-    first number in the exchange is `source`, with the weights: sums of every share in
-    shared[stage:], float32[share, row, column]. Ends without a barrier."""
-    columns, rows, depth, stage = plan.columns, plan.rows, plan.depth, plan.stage
-    tiles, shares, threads = plan.tiles, plan.shares, plan.threads
-    across = columns // SIDE
-
-    @formula
-    def product(shared, exchange, source, pitch, thread):
-        tile, share = thread % tiles, thread // tiles
-        row, column = tile // across * SIDE, tile % across * SIDE
-        sums = no_sums()
-        _fetch(shared, stage, exchange, source, pitch, rows, thread, threads)
-        for k_0 in range(0, depth, CHUNK):
-            here = stage + k_0 // CHUNK % 2 * CHUNK * rows
-            wait_for_copies()
-            cuda.syncthreads()
-            if k_0 + CHUNK < depth:
-                there = stage + (k_0 // CHUNK + 1) % 2 * CHUNK * rows
-                _fetch(
-                    shared, there, exchange, source + (k_0 + CHUNK) * pitch, pitch, rows, thread,
-                    threads,
-                )  # fmt: skip
-            if share < shares:
-                for k in range(share, CHUNK, shares):
-                    sums = add_outer(
-                        sums, shared, here + k * rows + row, shared, (k_0 + k) * columns + column
-                    )
-        cuda.syncthreads()
-        if share < shares:
-            for r in range(SIDE):
-                for c in range(SIDE):
-                    to = stage + (share * rows + row + r) * columns + column + c
-                    shared[to] = pick(sums, SIDE * r + c)
-
-    return product
 
 
 def _totals(plan: Plan, outputs: int) -> Any:
@@ -217,24 +129,26 @@ def _totals(plan: Plan, outputs: int) -> Any:
 @lru_cache(None)
 def forward_kernel(plan: Plan) -> Kernel:
     """The kernel of a plan."""
-    H, own, rows, depth, parts = plan.units, plan.own, plan.rows, plan.depth, plan.parts
+    H, own, rows, parts = plan.units, plan.own, plan.rows, plan.parts
     weights, threads = plan.stage, plan.threads
     of: Units = UNITS[plan.cell]
     read, advance = of.read, of.advance
-    product, totals = _product(plan), _totals(plan, plan.gates)
+    way = way_of(plan)
+    product, store, totals = way.product_of(plan), way.store_of(plan), _totals(plan, plan.gates)
 
     @kernel(
         "float32[::1], int64, int64, float32[::1], float32[::1], float32[::1], float32[::1], "
-        "float32[::1], float32[::1], int32[::1], float32[::1], float32[::1], int32[::1], "
-        "int32[::1], int32[::1], int64, int64, int64, int64, int64, int64, int64",
+        "float32[::1], float32[::1], uint16[::1], int32[::1], float32[::1], float32[::1], "
+        "int32[::1], int32[::1], int32[::1], int64, int64, int64, int64, int64, int64, int64, "
+        "int64",
         threads=threads,
         registers=plan.registers,
         shared=plan.shared,
-        name=f"{plan.cell}_forward_{H}_{own}x{rows}",
+        name=f"{plan.cell}_forward_{plan.name}",
     )
     def spread_forward(
-        y, y_row, column, h, c, gates, before_h, before_c, exchange, counters, panel, bias, rows_of,
-        starts, counts, tile_rows, pitch, first_step, last_step, reverse, keep, relu,
+        y, y_row, column, h, c, gates, before_h, before_c, exchange, halves, counters, panel, bias,
+        rows_of, starts, counts, tile_rows, pitch, half, first_step, last_step, reverse, keep, relu,
     ):  # fmt: skip
         """Steps [first_step, last_step) of every row tile; see recurrent.forward and units.py."""
         shared = cuda.shared.array(0, float32)
@@ -250,15 +164,15 @@ def forward_kernel(plan: Plan) -> Kernel:
         for step in range(first_step, min(last_step, T)):
             t = T - 1 - step if reverse else step
             first, count = starts[t], counts[t]
-            now = step % 2 * depth * pitch
-            then = (step + 1) % 2 * depth * pitch
+            now = step % 2 * half
+            then = (step + 1) % 2 * half
             for start in range(low, min(low + tile_rows, count), rows):
                 row = min(start + b, count - 1)
                 n = first + row
                 at = row * H + unit
                 values = read(h, c, gates, bias, at, n, unit, H)
                 to = rows_of[n] * y_row + column + unit
-                product(shared, exchange, now + start, pitch, thread)
+                product(shared, exchange, now, start, pitch, thread)
                 cuda.syncthreads()
                 if there and start + b < min(count, low + tile_rows):
                     new_h = advance(
@@ -266,7 +180,7 @@ def forward_kernel(plan: Plan) -> Kernel:
                         at, n, unit, H, keep, relu,
                     )  # fmt: skip
                     y[to] = new_h
-                    exchange[then + unit * pitch + row] = new_h
+                    store(exchange, halves, then, unit, row, pitch, new_h)
                 cuda.syncthreads()
             if last_step - first_step > 1 and step + 1 < T:
                 _meet(counters, tile, parts * (step - first_step + 1), thread)
@@ -277,26 +191,29 @@ def forward_kernel(plan: Plan) -> Kernel:
 @lru_cache(None)
 def backward_kernel(plan: Plan) -> Kernel:
     """The kernel of a plan."""
-    H, own, rows, depth, parts = plan.units, plan.own, plan.rows, plan.depth, plan.parts
+    H, own, rows, parts = plan.units, plan.own, plan.rows, plan.parts
     weights, threads, outputs = plan.stage, plan.threads, plan.gates
     of: Units = UNITS[plan.cell]
     read_back, retreat = of.read_back, of.retreat
-    product, totals = _product(plan), _totals(plan, 1)
+    way = way_of(plan)
+    product, store, totals = way.product_of(plan), way.store_of(plan), _totals(plan, 1)
 
     @kernel(
         "float32[::1], float32[::1], float32[::1], float32[::1], int64, int64, float32[::1], "
-        "float32[::1], float32[::1], int32[::1], float32[::1], int32[::1], int32[::1], int32[::1], "
-        "int64, int64, int64, int64, int64, int64, int64",
+        "float32[::1], float32[::1], uint16[::1], int32[::1], float32[::1], int32[::1], "
+        "int32[::1], int32[::1], int64, int64, int64, int64, int64, int64, int64, int64",
         threads=threads,
         registers=plan.registers,
         shared=plan.shared,
-        name=f"{plan.cell}_backward_{H}_{own}x{rows}",
+        name=f"{plan.cell}_backward_{plan.name}",
     )
     def spread_backward(
-        gates, dh, dc, dy, dy_row, column, before_h, before_c, exchange, counters, panel, rows_of,
-        starts, counts, tile_rows, pitch, first_step, last_step, halves, reverse, relu,
+        gates, dh, dc, dy, dy_row, column, before_h, before_c, exchange, halves, counters, panel,
+        rows_of, starts, counts, tile_rows, pitch, half, first_step, last_step, parts_of_step,
+        reverse, relu,
     ):  # fmt: skip
-        """The same way back; halves: 1 for the units alone, 2 for the products, 3 for both."""
+        """The same way back; parts_of_step: 1 for the units alone, 2 for the products, 3 for
+        both."""
         shared = cuda.shared.array(0, float32)
         thread = cuda.threadIdx.x
         tile, part = cuda.blockIdx.x // parts, cuda.blockIdx.x % parts
@@ -311,8 +228,8 @@ def backward_kernel(plan: Plan) -> Kernel:
             t = step if reverse else T - 1 - step
             first, count = starts[t], counts[t]
             last = min(low + tile_rows, count)
-            now = step % 2 * depth * pitch
-            if halves & 1:
+            now = step % 2 * half
+            if parts_of_step & 1:
                 for start in range(low, last, rows):
                     row = min(start + b, count - 1)
                     n = first + row
@@ -322,14 +239,13 @@ def backward_kernel(plan: Plan) -> Kernel:
                     if there and start + b < last:
                         dz, direct = retreat(values, d, dc, gates, at, n, unit, H, relu)
                         dh[at] = direct
-                        to = now + unit * pitch + row
                         for g in range(outputs):
-                            exchange[to + g * H * pitch] = dz[g]
-            if halves == 3:
+                            store(exchange, halves, now, unit + g * H, row, pitch, dz[g])
+            if parts_of_step == 3:
                 _meet(counters, tile, parts * (step - first_step + 1), thread)
-            if halves & 2:
+            if parts_of_step & 2:
                 for start in range(low, last, rows):
-                    product(shared, exchange, now + start, pitch, thread)
+                    product(shared, exchange, now, start, pitch, thread)
                     cuda.syncthreads()
                     if there and start + b < last:
                         at = (start + b) * H + unit
@@ -339,10 +255,12 @@ def backward_kernel(plan: Plan) -> Kernel:
     return spread_backward
 
 
-def plans(cell: str, units: int, gates: int, batch: int) -> tuple[Plan, Plan] | None:
+def plans(
+    cell: str, units: int, gates: int, batch: int, precision: str = "float32"
+) -> tuple[Plan, Plan] | None:
     """The plans of both passes on the GPU at hand; None where one of them does not fit."""
     found = [
-        plan_of(cell, units, gates, back, batch, multiprocessors(), most_shared())
+        plan_of(cell, units, gates, back, batch, multiprocessors(), most_shared(), precision)
         for back in (False, True)
     ]
     return None if found[0] is None or found[1] is None else (found[0], found[1])
@@ -360,9 +278,9 @@ def forward(
     for first, last in _launches(len(counts)):
         forward_kernel(plan)(
             room.tiles * plan.parts, y, y_row, column, h, state[-1], gates, before_h, before[-1],
-            room.exchange, room.counters, panel, gates if bias is None else bias, rows, starts,
-            counts, room.size, room.pitch, first, last, int(reverse), int(keep),
-            int(plan.cell == "rnn_relu"), shared=plan.shared,
+            room.exchange, room.halves, room.counters, panel, gates if bias is None else bias,
+            rows, starts, counts, room.size, room.pitch, room.half, first, last, int(reverse),
+            int(keep), int(plan.cell == "rnn_relu"), shared=plan.shared,
         )  # fmt: skip
 
 
@@ -378,8 +296,8 @@ def backward(
         for halves in (1, 2) if SIMULATED else (3,):
             backward_kernel(plan)(
                 room.tiles * plan.parts, gates, dstate[0], dstate[-1], dy, dy_row, column,
-                before[0], before[-1], room.exchange, room.counters, panel, rows, starts, counts,
-                room.size, room.pitch, first, last, halves, int(reverse),
+                before[0], before[-1], room.exchange, room.halves, room.counters, panel, rows,
+                starts, counts, room.size, room.pitch, room.half, first, last, halves, int(reverse),
                 int(plan.cell == "rnn_relu"), shared=plan.shared,
             )  # fmt: skip
 
@@ -393,31 +311,34 @@ def _launches(steps: int) -> list[tuple[int, int]]:
 class _Room:
     """What the blocks of a launch meet by.
 
-    exchange  float32[2, depth, pitch]
+    exchange  float32[2, half] on the device; `halves` the same memory as uint16
     counters  int32[tiles], zero
     tiles     row tiles, of `size` sequences each
+    pitch     of the exchange's rows
     """
 
     exchange: Any
+    halves: Any
     counters: Any
     tiles: int
     size: int
     pitch: int
+    half: int
 
     @classmethod
     def of(cls, plan: Plan, batch: int, h: Any) -> _Room:
         """For so many sequences; h float32[B · H] is exchanged already, or nothing."""
         size = plan.tile_rows(batch, multiprocessors())
         tiles = plan.row_tiles(batch, multiprocessors())
-        pitch = tiles * size + MOST_ROWS  # a chunk may reach past the last row
-        exchange = memory.scratch("exchange", 2 * plan.depth * pitch)
-        counters = _counters(tiles)
-        begin(
-            blocks_for(plan.depth * pitch, _PACKING, 1024), exchange, counters,
-            exchange if h is None else h, 0 if h is None else batch, plan.units, plan.depth, pitch,
-            threads=WARP if SIMULATED else _PACKING,
+        pitch, half = plan.exchange_of(tiles * size + MOST_ROWS)  # a chunk may reach past the last
+        exchange = memory.scratch("exchange", 2 * half)
+        halves, counters = exchange.view(np.uint16), _counters(tiles)
+        way_of(plan).begin(
+            blocks_for(2 * half, PACKING, 1024), exchange, halves, counters,
+            exchange if h is None else h, 0 if h is None else batch, plan.units, half, pitch,
+            int(plan.precision == "bfloat16"), threads=WARP if SIMULATED else PACKING,
         )  # fmt: skip
-        return cls(exchange, counters, tiles, size, pitch)
+        return cls(exchange, halves, counters, tiles, size, pitch, half)
 
 
 _kept: dict[str, Any] = {}
@@ -434,10 +355,11 @@ def _packed(plan: Plan, weight: Any) -> Any:
     """The weight as the plan's parts take it, until the next one is packed."""
     size = plan.parts * plan.stage
     panel = memory.scratch("spread panel", size)
-    pack_parts(
-        blocks_for(size, _PACKING, 1024), panel, weight.reshape(weight.size), plan.units,
-        plan.gates, plan.own, plan.depth, int(plan.back),
-        threads=WARP if SIMULATED else _PACKING,
+    way_of(plan).pack_parts(
+        blocks_for(size, PACKING, 1024), panel, panel.view(np.uint16),
+        weight.reshape(weight.size), plan.units, plan.gates, plan.own, plan.columns,
+        plan.stage // plan.columns, int(plan.back), int(plan.precision == "bfloat16"),
+        threads=WARP if SIMULATED else PACKING,
     )  # fmt: skip
     return panel
 
@@ -445,8 +367,9 @@ def _packed(plan: Plan, weight: Any) -> Any:
 def variants() -> None:
     """Declare the kernels of some sizes, for tests that compile them."""
     for cell, gates in (("lstm", 4), ("gru", 3), ("rnn", 1)):
-        for units in (192, 256, 512):
+        for units, precision in ((192, "float32"), (256, "bfloat16"), (256, "tf32"),
+                                 (512, "float32"), (512, "bfloat16")):  # fmt: skip
             for back in (False, True):
-                plan = plan_of(cell, units, gates, back, 64, 132, MOST_SHARED)
+                plan = plan_of(cell, units, gates, back, 64, 132, MOST_SHARED, precision)
                 assert plan is not None
                 (backward_kernel if back else forward_kernel)(plan)

@@ -13,6 +13,7 @@ LEAST_THREADS = WARP if SIMULATED else 256
 MOST_THREADS = 512
 MOST_ROWS = 16  # of a chunk of a row tile
 CHUNK = 8 if SIMULATED else 128  # of the depth of a product
+WORDS = 8 if SIMULATED else 64  # of a row that are staged at a time for tensor cores
 MOST_WORK = 64  # rows of a row tile: with more, the library's products step by step are as good
 _WAITING = 1500  # clocks: two trips to memory, four barriers
 
@@ -27,6 +28,7 @@ class Plan:
     back    the way back
     own     units of a part, a multiple of four
     rows    sequences at a time, a multiple of four
+    precision  what the factors of products are rounded to: this class has "float32"
     """
 
     cell: str
@@ -35,6 +37,17 @@ class Plan:
     back: bool
     own: int
     rows: int
+    precision: str = "float32"
+
+    @property
+    def name(self) -> str:
+        """Of its kernel."""
+        return f"{self.units}_{self.own}x{self.rows}_{self.precision}"
+
+    @property
+    def inner(self) -> int:
+        """Factors of each of the product's sums."""
+        return self.gates * self.units if self.back else self.units
 
     @property
     def parts(self) -> int:
@@ -49,8 +62,7 @@ class Plan:
     @property
     def depth(self) -> int:
         """Of the product, in whole chunks."""
-        inner = self.gates * self.units if self.back else self.units
-        return blocks_for(inner, CHUNK) * CHUNK
+        return blocks_for(self.inner, CHUNK) * CHUNK
 
     @property
     def tiles(self) -> int:
@@ -84,6 +96,10 @@ class Plan:
         sums = self.shares * self.rows * self.columns
         return 4 * (self.stage + max(2 * CHUNK * self.rows, sums))
 
+    def exchange_of(self, rows: int) -> tuple[int, int]:
+        """The pitch of the exchange for so many sequences, and numbers of a half of it."""
+        return rows, self.depth * rows
+
     def cost(self, batch: int, multiprocessors: int) -> float:
         """Clocks of a step, about: of multiply-adds or reads of shared memory, 128 numbers and 128
         bytes a clock, whichever take longer; of the exchange, 32 bytes a clock; and of what a
@@ -106,10 +122,68 @@ class Plan:
         return blocks_for(blocks_for(batch, most), SIDE) * SIDE
 
 
+@dataclass(frozen=True, slots=True)
+class TensorPlan(Plan):
+    """The same where tensor cores multiply: factors are words, of two bfloat16 or one tf32. A warp
+    has 16 columns of the product and some of its depth, for all of 8 or 16 rows.
+
+    The weights of a column, and the numbers of a row, are neighbours; WORDS of each are staged at
+    a time. Rows are four words longer than a multiple of 32, so that the eight rows and four words
+    that a warp reads at once fall on 32 banks.
+    """
+
+    @property
+    def words(self) -> int:
+        """Of a row of the exchange, in whole chunks."""
+        each = 2 if self.precision == "bfloat16" else 1
+        return blocks_for(self.inner, each * WORDS) * WORDS
+
+    @property
+    def columns(self) -> int:
+        own = self.own if self.back else self.gates * self.own
+        return blocks_for(own, 16) * 16
+
+    @property
+    def tiles(self) -> int:
+        """Of 16 columns: a warp each, at least."""
+        return self.columns // 16
+
+    @property
+    def threads(self) -> int:
+        wanted = max(LEAST_THREADS, self.own * self.rows, WARP * self.tiles)
+        return blocks_for(wanted, WARP) * WARP
+
+    @property
+    def shares(self) -> int:
+        """Warps that share a tile."""
+        return max(1, min(self.threads // WARP // self.tiles, WORDS // 8))
+
+    @property
+    def stage(self) -> int:
+        return (self.words + 4) * self.columns
+
+    @property
+    def shared(self) -> int:
+        sums = self.shares * self.rows * self.columns
+        return 4 * (self.stage + max(2 * self.rows * (WORDS + 4), sums))
+
+    def exchange_of(self, rows: int) -> tuple[int, int]:
+        return self.words, rows * self.words
+
+    def cost(self, batch: int, multiprocessors: int) -> float:
+        """Clocks of a step, about: reads of shared memory by warps, four for the columns and two
+        for each eight rows of a product of 16 by 8 by 8 words; the exchange; waiting."""
+        reads = self.tiles * self.words // 8 * (4 + 2 * (self.rows // 8))
+        moved = self.rows * self.words * 4 / 32
+        chunks = blocks_for(self.tile_rows(batch, multiprocessors), self.rows)
+        return chunks * (reads + moved + _WAITING)
+
+
 @lru_cache(1024)
 def plan_of(
-    cell: str, units: int, gates: int, back: bool, batch: int, multiprocessors: int, shared: int
-) -> Plan | None:
+    cell: str, units: int, gates: int, back: bool, batch: int, multiprocessors: int, shared: int,
+    precision: str = "float32",
+) -> Plan | None:  # fmt: skip
     """The cheapest plan; None where the weights do not fit, or where a row tile would be so large
     that step by step is as fast.
 
@@ -120,7 +194,10 @@ def plan_of(
         if blocks_for(units, own) > multiprocessors:
             continue
         for rows in range(SIDE, MOST_ROWS + 1, SIDE):
-            plan = Plan(cell, units, gates, back, own, rows)
+            if precision != "float32" and rows % 8:
+                continue
+            kind = Plan if precision == "float32" else TensorPlan
+            plan = kind(cell, units, gates, back, own, rows, precision)
             if plan.threads > MOST_THREADS or plan.shared > shared:
                 continue
             if plan.tile_rows(batch, multiprocessors) > MOST_WORK:
