@@ -34,8 +34,8 @@ def test_a_wrong_gradient_is_seen(bench: ModuleType, monkeypatch: pytest.MonkeyP
 
 
 def test_losses_are_compared(bench: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    what, off = next(bench.checked_losses(True))
+    what, off, allowed = next(bench.checked_losses(True))
     assert "classifier" in what
-    assert off < 1e-4
+    assert off < allowed
     monkeypatch.setattr(sums, "column_sums", lambda out, a: None)
     assert next(bench.checked_losses(True))[1] > 1e-4

@@ -28,7 +28,7 @@ from fastseq.kernels.cuda.target import blocks_for, most_shared
 
 CELLS: dict[str, ModuleType] = {"lstm": lstm, "gru": gru, "rnn": rnn, "rnn_relu": rnn}
 SLOTS = {"lstm": 4, "gru": 4, "rnn": 1, "rnn_relu": 1}  # of a row of gates, each of H numbers
-GATES = {"lstm": 4, "gru": 3, "rnn": 1, "rnn_relu": 1}  # of a weight
+GATES = steps.GATES  # of a weight
 STATES = {"lstm": 2, "gru": 1, "rnn": 1, "rnn_relu": 1}  # arrays of a state
 
 ONE_MULTIPROCESSOR, SPREAD, STEP_BY_STEP = "one multiprocessor", "spread", "step by step"
@@ -135,8 +135,8 @@ def forward(
     path = path_of(cell, units, steps.batch, precision)
     if path == STEP_BY_STEP:
         _forward_by_steps(
-            cell, out, y.shape[1], column, state, flat, weight, bias, rows, steps, reverse, keep,
-            relu, precision,
+            cell, out, y.shape[1], column, state, flat, weight, hidden_bias, rows, steps, reverse,
+            keep, precision,
         )  # fmt: skip
         return
     states = len(state)
@@ -172,23 +172,23 @@ def backward(
     units = dstate[0].shape[1]
     needed = {"lstm": before[1:], "gru": before[:1]}.get(cell, ())
     flat = [array.reshape(array.size) for array in (gates, *dstate)]
+    whole = [array.reshape(array.size) for array in before]
     kept = [array.reshape(array.size) for array in needed]
     given = dy.reshape(dy.size)
     relu = (int(cell == "rnn_relu"),) if CELLS[cell] is rnn else ()
     path = path_of(cell, units, steps.batch, precision)
     if path == STEP_BY_STEP:
         _backward_by_steps(
-            cell, flat, dstate, given, dy.shape[1], column, kept, weight, rows, steps, reverse,
-            relu, precision,
+            cell, flat, dstate, given, dy.shape[1], column, whole, weight, rows, steps, reverse,
+            precision,
         )  # fmt: skip
         return
     if path == SPREAD:
         over = spread.plans(cell, units, GATES[cell], steps.batch, precision)
         assert over is not None
         spread.backward(
-            over[1], flat[0], flat[1:], given, dy.shape[1], column,
-            [array.reshape(array.size) for array in before], weight, rows, steps.starts,
-            steps.counts, steps.batch, reverse,
+            over[1], flat[0], flat[1:], given, dy.shape[1], column, whole, weight, rows,
+            steps.starts, steps.counts, steps.batch, reverse,
         )  # fmt: skip
         return
     plan = _plans(cell, units)[1]
@@ -221,41 +221,39 @@ def _order(steps: Steps, backwards: bool) -> range:
 
 def _forward_by_steps(
     cell: str, out: Any, y_row: int, column: int, state: Sequence[Any], flat: Sequence[Any],
-    weight: Any, bias: tuple[Any, ...], rows: Any, of: Steps, reverse: bool, keep: bool,
-    relu: tuple[int, ...], precision: str,
+    weight: Any, hidden_bias: Any, rows: Any, of: Steps, reverse: bool, keep: bool, precision: str,
 ) -> None:  # fmt: skip
-    units = state[0].shape[1]
+    units, states = state[0].shape[1], len(state)
     width = GATES[cell] * units
     products = memory.scratch("products", of.batch * width)
-    kernel = {"lstm": steps.lstm_units, "gru": steps.gru_units}.get(cell, steps.rnn_units)
+    gates, before = flat[states], flat[states + 1 :]
     for t in _order(of, reverse):
         count = of.sizes[t]
         gemm.multiply(
             products[: count * width].reshape(count, width), state[0][:count], weight,
             transpose_b=True, precision=precision,
         )  # fmt: skip
-        kernel(
-            blocks_for(count * units, steps.THREADS), out, y_row, column, *flat, products, *bias,
-            rows, of.firsts[t], count, units, int(keep), *relu,
+        steps.forward_kernel(cell)(
+            blocks_for(count * units, steps.THREADS), out, y_row, column, flat[0],
+            flat[states - 1], gates, before[0], before[-1], products,
+            gates if hidden_bias is None else hidden_bias, rows, of.firsts[t], count, units,
+            int(keep), int(cell == "rnn_relu"),
         )  # fmt: skip
 
 
 def _backward_by_steps(
     cell: str, flat: Sequence[Any], dstate: Sequence[Any], dy: Any, dy_row: int, column: int,
-    kept: Sequence[Any], weight: Any, rows: Any, of: Steps, reverse: bool, relu: tuple[int, ...],
-    precision: str,
+    before: Sequence[Any], weight: Any, rows: Any, of: Steps, reverse: bool, precision: str,
 ) -> None:  # fmt: skip
     units = dstate[0].shape[1]
     width = GATES[cell] * units
     dz = memory.scratch("products", of.batch * width)
-    kernel = {"lstm": steps.lstm_units_back, "gru": steps.gru_units_back}.get(
-        cell, steps.rnn_units_back
-    )
     for t in _order(of, not reverse):
         count = of.sizes[t]
-        kernel(
-            blocks_for(count * units, steps.THREADS), flat[0], dz, *flat[1:], dy, dy_row, column,
-            *kept, rows, of.firsts[t], count, units, *relu,
+        steps.backward_kernel(cell)(
+            blocks_for(count * units, steps.THREADS), flat[0], dz, flat[1], flat[-1], dy, dy_row,
+            column, before[0], before[-1], rows, of.firsts[t], count, units,
+            int(cell == "rnn_relu"),
         )  # fmt: skip
         gemm.multiply(
             dstate[0][:count], dz[: count * width].reshape(count, width), weight, add=True,

@@ -4,7 +4,8 @@ A grid of blocks, at most one for each multiprocessor, takes all steps in one la
 has the sequences of *row tile* r and the units of *part* p, with the recurrent weights of these
 units in shared memory all along. At a step it needs what the other parts made of its rows at the
 step before: they exchange it through memory that all multiprocessors see, one half of it at every
-other step, and one barrier among the parts of a row tile ends a step. No two row tiles wait for each other.
+other step, and one barrier among the parts of a row tile ends a step. No two row tiles wait for
+each other.
 
 A product is made of tiles, in float32 (spread_tiles.py) or on tensor cores (spread_tensor.py);
 several threads or warps share the depth of a tile, and their sums are added in order. Then each

@@ -72,7 +72,7 @@ def begin(exchange, halves, counters, h, B, H, half, pitch, narrow):
 @kernel(
     "float32[::1], uint16[::1], float32[::1], int64, int64, int64, int64, int64, int64, int64",
     threads=PACKING,
-    registers=56,
+    registers=72,
 )
 def pack_parts(panel, halves, weight, units, gates, own, columns, pitch, back, narrow):
     """A weight float32[gates · units, units] as the parts take it: words[part, column, pitch],
