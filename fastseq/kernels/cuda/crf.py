@@ -279,7 +279,7 @@ def crf_paths(
     flat = emissions.reshape(N * K), tags, offsets
     square = transitions.reshape(K * K)
     paths_of(
-        len(offsets) - 1, losses, marginals.reshape(marginals.size), alpha, ahead, norms, *flat,
+        len(offsets) - 1, losses, memory.flat(marginals), alpha, ahead, norms, *flat,
         square, start, end, np.float32(weight), K, mode, threads=threads, shared=4 * threads,
     )  # fmt: skip
     if mode != GRADIENT or slopes is None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastseq.kernels import formulas
+from fastseq.kernels.cuda import memory
 from fastseq.kernels.cuda.sequences import THREADS, lane_power, row_threads
 from fastseq.kernels.cuda.target import SIMULATED, blocks_for, cuda, formula, kernel
 
@@ -81,7 +82,7 @@ def drop(out: Any, x: Any, key: int, limit: Any, scale: Any) -> None:
     """
     if out.size != x.size:
         raise ValueError(f"dropout of {x.size} elements into {out.size}")
-    to, source = out.reshape(-1), x.reshape(-1)
+    to, source = memory.flat(out), memory.flat(x)
     for start in range(0, x.size, BLOCK):
         stop = min(start + BLOCK, x.size)
         count = stop - start
@@ -110,7 +111,7 @@ def drop_rows(
     elements = (N if total is None else total) * columns
     for start in range(0, elements, BLOCK):
         drop_rows_block(
-            blocks, x.reshape(-1), rows, columns, power, start, *key_halves(key, start // BLOCK),
+            blocks, memory.flat(x), rows, columns, power, start, *key_halves(key, start // BLOCK),
             int(limit), np.float32(scale), threads=threads,
         )  # fmt: skip
 

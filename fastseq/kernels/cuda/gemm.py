@@ -50,7 +50,7 @@ def view(matrix: Any) -> View:
     if isinstance(matrix, View):
         return matrix
     rows, columns = matrix.shape
-    return View(matrix.reshape(matrix.size), rows, columns, columns)
+    return View(memory.flat(matrix), rows, columns, columns)
 
 
 def window(matrix: Any, first: int, last: int) -> View:

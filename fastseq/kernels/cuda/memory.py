@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from fastseq.kernels.cuda.target import SIMULATED, cuda
 
+_VIEWS = "_fastseq_views"  # an attribute of arrays that have been asked for some
 _OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY
 
 # Held by whoever launches something and all that follows from it: `scratch` is one for all threads,
@@ -60,6 +62,31 @@ def copy(out: Any, array: Any) -> None:
     """out = array, both on the device and of one shape and type."""
     if array.size:
         out.copy_to_device(array)
+
+
+def flat(array: Any) -> Any:
+    """All of a contiguous array as a vector over the same memory. It is made once for an array: a
+    new view costs the host about as much as a launch."""
+    if array.ndim == 1:
+        return array
+    return _remembered(array, "flat", lambda: array.reshape(array.size))
+
+
+def row(array: Any, i: int) -> Any:
+    """array[i] of a contiguous array, likewise."""
+    return _remembered(array, i, lambda: array[i])
+
+
+def _remembered(array: Any, which: object, make: Callable[[], Any]) -> Any:
+    views = getattr(array, _VIEWS, None)
+    if views is None:
+        if isinstance(array, np.ndarray):  # a view in the simulator: nothing can be written to it
+            return make()
+        views = {}
+        setattr(array, _VIEWS, views)
+    if which not in views:
+        views[which] = make()
+    return views[which]
 
 
 _scratch: dict[str, Any] = {}

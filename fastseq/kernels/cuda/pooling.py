@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numba import float32
 
+from fastseq.kernels.cuda import memory
 from fastseq.kernels.cuda.scalars import exp, fma, maximum, tanh
 from fastseq.kernels.cuda.softmax import LOWEST, largest_of, sum_of
 from fastseq.kernels.cuda.target import blocks_for, cuda, kernel
@@ -271,7 +272,7 @@ def mean_weights(weights: Any, offsets: Any) -> None:
 
 
 def _flat(*arrays: Any) -> list[Any]:
-    return [array.reshape(array.size) for array in arrays]
+    return [memory.flat(array) for array in arrays]
 
 
 def _grid(pooled: Any) -> tuple[int, int, int]:

@@ -128,8 +128,8 @@ def forward(
                  multiprocessor nothing is
     """
     units = state[0].shape[1]
-    flat = [array.reshape(array.size) for array in (*state, gates, *before)]
-    out = y.reshape(y.size)
+    flat = [memory.flat(array) for array in (*state, gates, *before)]
+    out = memory.flat(y)
     bias = () if hidden_bias is None else (hidden_bias,)
     relu = (int(cell == "rnn_relu"),) if CELLS[cell] is rnn else ()
     path = path_of(cell, units, steps.batch, precision)
@@ -171,10 +171,10 @@ def backward(
     """
     units = dstate[0].shape[1]
     needed = {"lstm": before[1:], "gru": before[:1]}.get(cell, ())
-    flat = [array.reshape(array.size) for array in (gates, *dstate)]
-    whole = [array.reshape(array.size) for array in before]
-    kept = [array.reshape(array.size) for array in needed]
-    given = dy.reshape(dy.size)
+    flat = [memory.flat(array) for array in (gates, *dstate)]
+    whole = [memory.flat(array) for array in before]
+    kept = [memory.flat(array) for array in needed]
+    given = memory.flat(dy)
     relu = (int(cell == "rnn_relu"),) if CELLS[cell] is rnn else ()
     path = path_of(cell, units, steps.batch, precision)
     if path == STEP_BY_STEP:
@@ -208,7 +208,7 @@ def _plans(cell: str, units: int) -> tuple[Plan, Plan]:
 def _packed(plan: Plan, weight: Any, transposed: bool) -> Any:
     panel = memory.scratch("panel", plan.panel)
     pack_columns(
-        blocks_for(plan.panel, _PACKING, 1024), panel, weight.reshape(weight.size), plan.units,
+        blocks_for(plan.panel, _PACKING, 1024), panel, memory.flat(weight), plan.units,
         plan.outputs, plan.depth, plan.threads, int(transposed),
     )  # fmt: skip
     return panel

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numba import float32, int32
 
+from fastseq.kernels.cuda import memory
 from fastseq.kernels.cuda.scalars import bits
 from fastseq.kernels.cuda.target import SIMULATED, blocks_for, cuda, formula, kernel
 from fastseq.kernels.cuda.topk import TABLE, make_key, selection
@@ -202,11 +203,11 @@ def score(
         raise ValueError(f"{Q} queries of {n} lists: {keys.shape}, {bounds.shape}, {width}")
     edges = n * (windows + 1)
     find_bounds(
-        blocks_for(edges, 256, 1 << 16), bounds.reshape(-1), docs, at, counts, width, windows,
+        blocks_for(edges, 256, 1 << 16), memory.flat(bounds), docs, at, counts, width, windows,
         threads=min(256, edges),
     )  # fmt: skip
     score_windows(
-        Q * windows, keys.reshape(-1), totals, floors, docs, parts, at, weights, starts,
-        bounds.reshape(-1), base, width, windows, documents, k, room,
+        Q * windows, memory.flat(keys), totals, floors, docs, parts, at, weights, starts,
+        memory.flat(bounds), base, width, windows, documents, k, room,
         threads=min(THREADS, max(4, width // 16)), shared=4 * width,
     )  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numba import float32, int32
 
+from fastseq.kernels.cuda import memory
 from fastseq.kernels.cuda.target import WARP, blocks_for, cuda, formula, kernel
 
 THREADS = 256
@@ -148,7 +149,9 @@ def gather(out: Any, values: Any, rows: Any) -> None:
     columns = _columns(out, values, len(rows) == len(out))
     power = lane_power(columns)
     blocks, threads = row_threads(len(rows), power)
-    gather_rows(blocks, out.reshape(-1), values.reshape(-1), rows, columns, power, threads=threads)
+    gather_rows(
+        blocks, memory.flat(out), memory.flat(values), rows, columns, power, threads=threads
+    )
 
 
 def scatter(out: Any, values: Any, rows: Any) -> None:
@@ -161,7 +164,9 @@ def scatter(out: Any, values: Any, rows: Any) -> None:
     columns = _columns(out, values, len(rows) == len(values))
     power = lane_power(columns)
     blocks, threads = row_threads(len(rows), power)
-    scatter_rows(blocks, out.reshape(-1), values.reshape(-1), rows, columns, power, threads=threads)
+    scatter_rows(
+        blocks, memory.flat(out), memory.flat(values), rows, columns, power, threads=threads
+    )
 
 
 def copy_columns(out: Any, out_first: int, x: Any, x_first: int, columns: int) -> None:
@@ -178,7 +183,7 @@ def copy_columns(out: Any, out_first: int, x: Any, x_first: int, columns: int) -
     power = lane_power(columns)
     blocks, threads = row_threads(rows if columns else 0, power)
     copy_rows(
-        blocks, out.reshape(-1), x.reshape(-1), rows, out_width, out_first, x_width, x_first,
+        blocks, memory.flat(out), memory.flat(x), rows, out_width, out_first, x_width, x_first,
         columns, power, threads=threads,
     )  # fmt: skip
 
@@ -188,7 +193,7 @@ def add(out: Any, x: Any) -> None:
     if out.size != x.size:
         raise ValueError(f"{x.size} numbers added to {out.size}")
     n = out.size
-    add_all(blocks_for(n, THREADS), out.reshape(-1), x.reshape(-1), threads=min(THREADS, n))
+    add_all(blocks_for(n, THREADS), memory.flat(out), memory.flat(x), threads=min(THREADS, n))
 
 
 def sum_first(out: Any, a: Any, b: Any, count: int) -> None:
@@ -202,7 +207,7 @@ def sum_first(out: Any, a: Any, b: Any, count: int) -> None:
 def fill(out: Any, value: float) -> None:
     """out = value, float32."""
     n = out.size
-    fill_all(blocks_for(n, THREADS), out.reshape(-1), np.float32(value), threads=min(THREADS, n))
+    fill_all(blocks_for(n, THREADS), memory.flat(out), np.float32(value), threads=min(THREADS, n))
 
 
 def row_maxima(best: Any, x: Any) -> None:
@@ -216,7 +221,7 @@ def row_maxima(best: Any, x: Any) -> None:
         raise ValueError(f"the largest columns of {x.shape} into {best.shape}")
     power = lane_power(columns, least=4)
     blocks, threads = row_threads(rows, power)
-    maxima(blocks, best, x.reshape(-1), columns, power, threads=threads, shared=8 * threads)
+    maxima(blocks, best, memory.flat(x), columns, power, threads=threads, shared=8 * threads)
 
 
 def _columns(out: Any, values: Any, numbered: bool) -> int:

@@ -152,7 +152,7 @@ def softmax_rows(logits: Any) -> None:
     """The rows of logits float32[N, C] become probabilities, in place."""
     rows, columns = logits.shape
     threads = _threads(columns)
-    softmax_of_rows(rows, logits.reshape(-1), columns, threads=threads, shared=8 * threads)
+    softmax_of_rows(rows, memory.flat(logits), columns, threads=threads, shared=8 * threads)
 
 
 def cross_entropy_rows(losses: Any, logits: Any, targets: Any, scales: Any, gradient: bool) -> None:
@@ -167,7 +167,7 @@ def cross_entropy_rows(losses: Any, logits: Any, targets: Any, scales: Any, grad
     rows, columns = logits.shape
     threads = _threads(columns)
     cross_entropy_of_rows(
-        rows, losses, logits.reshape(-1), targets, scales, columns, int(gradient), threads=threads,
+        rows, losses, memory.flat(logits), targets, scales, columns, int(gradient), threads=threads,
         shared=8 * threads,
     )  # fmt: skip
 
@@ -186,7 +186,7 @@ def squared_errors_of_parts(y: Any, wanted: Any, factor: float, gradient: bool) 
     sums = memory.empty(parts, np.float64)
     threads = _threads(min(y.size, THREADS))
     squared_errors_of(
-        parts, sums, y.reshape(-1), wanted.reshape(-1), np.float32(factor), int(gradient), SUMMED,
+        parts, sums, memory.flat(y), memory.flat(wanted), np.float32(factor), int(gradient), SUMMED,
         threads=threads, shared=8 * threads,
     )  # fmt: skip
     return sums

@@ -358,7 +358,7 @@ def _packed(plan: Plan, weight: Any) -> Any:
     panel = memory.scratch("spread panel", size)
     way_of(plan).pack_parts(
         blocks_for(size, PACKING, 1024), panel, panel.view(np.uint16),
-        weight.reshape(weight.size), plan.units, plan.gates, plan.own, plan.columns,
+        memory.flat(weight), plan.units, plan.gates, plan.own, plan.columns,
         plan.stage // plan.columns, int(plan.back), int(plan.precision == "bfloat16"),
         threads=WARP if SIMULATED else PACKING,
     )  # fmt: skip

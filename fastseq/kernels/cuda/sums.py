@@ -113,6 +113,6 @@ def _sum_rows(out: Any, a: Any, targets: Any, order: Any, starts: Any, add: bool
         raise ValueError(f"{len(targets)} sums of rows of {a.shape} into {out.shape}")
     n = len(targets) * columns
     sum_rows(
-        blocks_for(n, _SUMMING, 4096), out.reshape(-1), a.reshape(-1), targets, order, starts,
+        blocks_for(n, _SUMMING, 4096), memory.flat(out), memory.flat(a), targets, order, starts,
         columns, int(add), threads=max(1, min(_SUMMING, n)),
     )  # fmt: skip

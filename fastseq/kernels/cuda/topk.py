@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numba import int32, int64
 
+from fastseq.kernels.cuda import memory
 from fastseq.kernels.cuda.scalars import bits, from_bits
 from fastseq.kernels.cuda.target import cuda, formula, kernel
 
@@ -180,6 +181,6 @@ def best(rows: Any, scores: Any, keys: Any, totals: Any) -> None:
     sorted_room = 1 << (k - 1).bit_length()
     threads = min(THREADS, max(4, sorted_room // 4, room // 8))
     best_of_queries(
-        Q, rows.reshape(-1), scores.reshape(-1), keys.reshape(-1), totals, room, k, sorted_room,
+        Q, memory.flat(rows), memory.flat(scores), memory.flat(keys), totals, room, k, sorted_room,
         threads=threads, shared=8 * sorted_room,
     )  # fmt: skip

@@ -65,6 +65,9 @@ class DeviceLayer(Layer):
         self.parameters_of.push()
 
     def zero_gradients(self) -> None:
+        if self._alone is not None:
+            self.parameters_of.zero_gradients()
+            return
         for slope in self.slopes_on_device.values():
             sequences.fill(slope, 0)
 

@@ -196,16 +196,16 @@ class DeviceSweep:
             if part is None:
                 sequences.fill(state, 0)
             elif layout.host.identity:
-                memory.copy(state, part[at])
+                memory.copy(state, memory.row(part, at))
             else:
-                sequences.gather(state, part[at], layout.order)
+                sequences.gather(state, memory.row(part, at), layout.order)
             found.append(state)
         return found
 
     def _unpacked(self, out: list[Any], states: list[Any], d: int, layout: DeviceLayout) -> None:
         """The way back from `_states`."""
         for whole, state in zip(out, states, strict=True):
-            part = whole[self._at(d)]
+            part = memory.row(whole, self._at(d))
             if layout.host.identity:
                 memory.copy(part, state)
             else:
