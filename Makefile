@@ -39,8 +39,15 @@ demo: $(VENV)/.installed ## index, search, train and predict on the sample corpo
 	$(FASTSEQ) predict demo/model demo/labelled_test.parquet --keep label -o demo/predicted.parquet
 
 .PHONY: test
-test: lint ## lint, then run every test
+test: lint ## lint, then run every test, those of CUDA's kernels in Numba's simulator beside the others
+	$(MAKE) -j2 test-host test-simulated
+
+.PHONY: test-host
+test-host: $(VENV)/.installed-test
 	$(BIN)/python -m pytest
+
+.PHONY: test-simulated
+test-simulated: $(VENV)/.installed-test
 	NUMBA_ENABLE_CUDASIM=1 $(BIN)/python -m pytest tests/cuda
 
 .PHONY: test-cuda

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from fastseq.kernels.cuda import memory, target
 from fastseq.kernels.cuda.scalars import absolute, exp, fma, maximum, minimum, sigmoid, tanh
-from fastseq.kernels.cuda.target import cuda, kernel
+from fastseq.kernels.cuda.target import cuda, kernel, undeclared
 from fastseq.kernels.simd.vmath import exp_array, sigmoid_array, tanh_array
 
 
@@ -87,3 +89,27 @@ def test_scratch_is_kept_while_it_is_large_enough() -> None:
     assert memory.get(memory.scratch("a test's", 4))[0] == 5
     assert memory.scratch("a test's", 100).size == 100
     memory.synchronize()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (np.zeros(2, np.float64), np.float32(1), 1),
+        (np.zeros((1, 2), np.float32), np.float32(1), 1),
+        (np.zeros(2, np.float32), 1.0, 1),
+        (np.zeros(2, np.float32), np.float32(1), True),
+        (np.zeros(2, np.float32), np.float32(1)),
+    ],
+)
+def test_a_launch_brings_what_was_declared(arguments: tuple[Any, ...]) -> None:
+    with undeclared():
+
+        @kernel("float32[::1], float32, int64", threads=1, registers=16)
+        def filled(out, value, n):
+            out[n] = value
+
+        filled(1, memory.zeros(2), np.float32(1), 1)
+        with pytest.raises(TypeError, match=r"declared|not "):
+            filled(1, *arguments)
+        with pytest.raises(ValueError, match="shared memory, 0 are said"):
+            filled(1, memory.zeros(2), np.float32(1), 1, shared=4)

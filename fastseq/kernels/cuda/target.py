@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from numba import config
 from numba import cuda as numba_target
 
@@ -93,10 +94,28 @@ class Kernel:
             )
         if not blocks or (isinstance(blocks, tuple) and 0 in blocks):
             return
+        if SIMULATED:
+            self._check(arguments)
         launch = self.compiled[blocks, threads or self.threads, 0, shared]
         if shared > _GIVEN and not SIMULATED and _allow_shared not in launch.pre_launch_callbacks:
             launch.pre_launch_callbacks.append(_allow_shared)
         launch(*arguments)
+
+    def _check(self, arguments: tuple[Any, ...]) -> None:
+        """That a launch brings what was declared and compiled: a GPU would compile another kernel
+        for other types, and nobody would have looked at that one."""
+        types = self.types.split(", ")
+        if len(types) != len(arguments):
+            raise TypeError(f"{self.name}: {len(arguments)} arguments, {len(types)} are declared")
+        for number, (declared, given) in enumerate(zip(types, arguments, strict=True)):
+            if declared.endswith("[::1]"):
+                fits = str(given.dtype) == declared[:-5] and given.ndim == 1
+            elif declared == "int64":
+                fits = isinstance(given, int | np.int64) and not isinstance(given, bool)
+            else:
+                fits = type(given).__name__ == declared
+            if not fits:
+                raise TypeError(f"{self.name}: argument {number} is {given!r}, not {declared}")
 
 
 def _allow_shared(compiled: Any, launch: Any) -> None:
