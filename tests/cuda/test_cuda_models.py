@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fastseq.devices import simulated
 from fastseq.errors import DeviceError, SettingsError
 from fastseq.kernels.cuda import memory
 from fastseq.models.classifier import SequenceClassifier
@@ -162,6 +163,6 @@ def test_precision() -> None:
     assert model.learned.network.recurrent.precision == "tf32"
 
 
-def test_auto_is_never_the_simulator() -> None:
+def test_auto_is_a_gpu_and_never_the_simulator() -> None:
     model = classifier(epochs=1).fit(TEXTS, LABELS)
-    assert model.learned.network.kit.device == "cpu"
+    assert model.learned.network.kit.device == ("cpu" if simulated() else "cuda")

@@ -243,6 +243,7 @@ def test_what_does_not_fit_is_refused() -> None:
         topk.best(memory.empty(size, np.int32), memory.empty(size), keys, totals)
 
 
+@pytest.mark.skipif(not target.SIMULATED, reason="the simulator alone")
 def test_the_simulator_counts_as_a_gpu() -> None:
     assert cuda_problem() is None
     require_cuda()
