@@ -31,6 +31,12 @@ _NONE = np.int32(-1)
 Fill = Callable[[Int32], Impacts]  # the impacts, with those of some terms worked out
 
 
+def has_room(segment: Segment) -> bool:
+    """Whether all postings of a segment fit into half of the device's free memory."""
+    free = free_memory()
+    return free is None or len(segment.postings.docs) <= free // 2 // _POSTING_BYTES
+
+
 class GpuSearch:
     """The postings of one segment under one model on the device, as far as they were asked for."""
 

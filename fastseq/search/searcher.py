@@ -125,8 +125,8 @@ class Searcher:
         self._words = _Words(segment)
         self._scratch: list[kernels.Scratch] = []
         self._gpu_lock = threading.Lock()
-        # of the model used last: the device's memory is dearer than the host's
-        self._gpu: tuple[Ranking, GpuSearch] | None = None
+        # of the models used last, as many as the device's memory holds whole
+        self._gpu: dict[Ranking, GpuSearch] = {}
         self._ranking = lru_cache(_KEPT_RANKINGS)(lambda model: Ranking(segment, model))
 
     def search(
@@ -205,15 +205,16 @@ class Searcher:
 
     def _on_gpu(self, ranking: Ranking, depth: int) -> GpuSearch | None:
         """The search on the device for a model; None where the CPU must do it."""
-        from fastseq.search.cuda import MOST_HITS, GpuSearch
+        from fastseq.search.cuda import MOST_HITS, GpuSearch, has_room
 
         if depth > MOST_HITS:
             return None
         with self._gpu_lock:
-            if self._gpu is None or self._gpu[0] is not ranking:
-                self._gpu = None  # its memory is given back before more is asked for
-                self._gpu = ranking, GpuSearch(self._segment, ranking.impacts)
-            return self._gpu[1]
+            if ranking not in self._gpu:
+                if len(self._gpu) == _KEPT_RANKINGS or not has_room(self._segment):
+                    self._gpu.clear()  # their memory is given back before more is asked for
+                self._gpu[ranking] = GpuSearch(self._segment, ranking.impacts)
+            return self._gpu[ranking]
 
     def _score(
         self,

@@ -270,6 +270,19 @@ def test_a_driver_that_fails_is_a_reason_too(monkeypatch: pytest.MonkeyPatch) ->
     assert cuda_problem() == "no usable NVIDIA GPU: [100] no device"
 
 
+def test_models_in_turn_stay_on_the_device(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    searcher = Searcher(index._segment)
+    found = []
+    for model in (BM25(), BM25(k1=2.0), BM25(), BM25(k1=2.0)):
+        searcher.search(["w1 w2"], 2, model, 1, "cuda")
+        found.append(dict(searcher._gpu))
+    assert [len(each) for each in found] == [1, 2, 2, 2]
+    assert list(found[1].values()) == list(found[3].values())
+    monkeypatch.setattr(gpu, "free_memory", lambda: 64)  # no room beside another one
+    searcher.search(["w1 w2"], 2, BM25(k1=3.0), 1, "cuda")
+    assert len(searcher._gpu) == 1
+
+
 def test_many_threads_share_a_searcher(index: Index) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
