@@ -51,8 +51,16 @@ test-simulated: $(VENV)/.installed-test
 	NUMBA_ENABLE_CUDASIM=1 $(BIN)/python -m pytest tests/cuda
 
 .PHONY: test-cuda
-test-cuda: $(VENV_CUDA)/.installed ## compile every CUDA kernel; no GPU needed
+test-cuda: $(VENV_CUDA)/.installed ## compile every CUDA kernel and run them emulated; no GPU needed
+	$(MAKE) -j2 test-cubin test-emulated
+
+.PHONY: test-cubin
+test-cubin: $(VENV_CUDA)/.installed
 	$(VENV_CUDA)/bin/python -m pytest tests/cubin
+
+.PHONY: test-emulated
+test-emulated: $(VENV_CUDA)/.installed
+	FASTSEQ_GPU=emulated $(VENV_CUDA)/bin/python -m pytest tests/cuda
 
 .PHONY: lint
 lint: $(VENV)/.installed-test ## check style and types
@@ -83,7 +91,7 @@ $(BIN)/python $(VENV_CUDA)/bin/python:
 
 # An environment of its own: numba-cuda takes the place of Numba's CUDA target, the simulator too.
 $(VENV_CUDA)/.installed: pyproject.toml | $(VENV_CUDA)/bin/python
-	$(VENV_CUDA)/bin/python -m pip install --disable-pip-version-check --quiet -e '.[cuda]' "pytest>=8"
+	$(VENV_CUDA)/bin/python -m pip install --disable-pip-version-check --quiet -e '.[cuda]' "pytest>=8" "hypothesis>=6.100"
 	@touch $@
 
 $(VENV)/.installed: pyproject.toml | $(BIN)/python

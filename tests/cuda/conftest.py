@@ -1,5 +1,6 @@
-"""These tests run in Numba's simulator: NUMBA_ENABLE_CUDASIM=1 pytest tests/cuda; on a GPU they are
-the first check of bench/cuda.py: FASTSEQ_GPU=1 pytest tests/cuda."""
+"""These tests run in Numba's simulator: NUMBA_ENABLE_CUDASIM=1 pytest tests/cuda. On a GPU they are
+the first check of bench/cuda.py: FASTSEQ_GPU=1 pytest tests/cuda. With FASTSEQ_GPU=emulated what
+numba-cuda compiled for one runs on the CPU: see tests/emulator."""
 
 from __future__ import annotations
 
@@ -8,6 +9,12 @@ from pathlib import Path
 
 from numba import config
 
+GPU = os.environ.get("FASTSEQ_GPU")
+
 collect_ignore_glob: list[str] = []
-if not (getattr(config, "ENABLE_CUDASIM", False) or os.environ.get("FASTSEQ_GPU") == "1"):
+if not (getattr(config, "ENABLE_CUDASIM", False) or GPU in ("1", "emulated")):
     collect_ignore_glob = [path.name for path in Path(__file__).parent.glob("test_*.py")]
+if GPU == "emulated":
+    from tests.emulator.driver import install
+
+    install()

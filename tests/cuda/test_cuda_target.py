@@ -85,7 +85,7 @@ def test_arrays_go_there_and_back() -> None:
 
 def test_scratch_is_kept_while_it_is_large_enough() -> None:
     first = memory.scratch("a test's", 8)
-    first[0] = 5
+    memory.put(np.full(8, 5, np.float32), first)
     assert memory.get(memory.scratch("a test's", 4))[0] == 5
     assert memory.scratch("a test's", 100).size == 100
     memory.synchronize()

@@ -36,8 +36,11 @@ _GIVEN = 48 << 10  # what it has unasked
 intrinsic: Any = None  # the simulator has none
 _driver: Any = None
 if not SIMULATED:
+    from numba.cuda.core import config as _config
     from numba.cuda.cudadrv import driver as _driver
     from numba.cuda.extending import intrinsic
+
+    _config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # small launches are meant
 
 __all__ = [
     "MOST_SHARED",

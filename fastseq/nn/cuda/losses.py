@@ -63,12 +63,13 @@ class Losses:
 
     def squared_error(self, y: Any, targets: Any, want_gradient: bool = True) -> Pending:
         """As losses.mean_squared_error: the gradient is written over y on the device."""
-        given = targets if is_on_device(targets) else np.asarray(targets, np.float32)
+        at_hand = is_on_device(targets)
+        given = targets if at_hand else np.asarray(targets, np.float32)
         if tuple(given.shape) != tuple(y.shape):
             raise DataError(f"targets are of shape {list(given.shape)}, expected {list(y.shape)}")
         if not y.size:
             return Pending(None, 0.0)
-        sent = given if given is targets else self.feed.send(given, np.float32)
+        sent = given if at_hand else self.feed.send(given, np.float32)
         terms = squared_errors_of_parts(y, sent, 2 / y.size, want_gradient)
         return Pending(terms, 1 / y.size)
 
