@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from tests.emulator.machine import Device, launch, program
+from tests.emulator.reading import BYTES
 from tests.emulator.spaces import FaultError
 
 CAPABILITY = (9, 0)
@@ -39,7 +40,7 @@ class Driver:
         self.current = 0
         self.shared: dict[int, int] = {}  # what kernels were allowed
         self.seed = int(os.environ["FASTSEQ_SEED"]) if os.environ.get("FASTSEQ_SEED") else None
-        self.launched: dict[str, int] = {}
+        self.ptx: dict[int, str] = {}  # of each kernel, by its handle
 
     def later(self, work: Callable[[], None]) -> None:
         self.queue.append(work)
@@ -176,39 +177,39 @@ class Driver:
         assert what.name == "CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES"
         self.shared[handle] = value
 
-    def launch(self, stream: Any, config: Any, kernel: Any, *arguments: Any) -> None:
-        """In the place of cuda.core.launch."""
-        made, _ = program(kernel.ptx)
-        dynamic = config.shmem_size
-        if dynamic > max(UNASKED - made.static, self.shared.get(kernel.handle, 0)) or (
-            made.static + dynamic > MOST_SHARED
+    def cuLaunchKernel(
+        self, handle: int, x: int, y: int, z: int, threads: int, threads_y: int, threads_z: int,
+        shared: int, stream: Any, parameters: Any, extra: Any,
+    ) -> int:  # fmt: skip
+        kernel = program(self.ptx[handle])
+        made = kernel[0]
+        if shared > max(UNASKED - made.static, self.shared.get(handle, 0)) or (
+            made.static + shared > MOST_SHARED
         ):
-            raise FaultError(f"{made.name}: {made.static} + {dynamic} bytes of shared memory")
-        grid, block = (
-            (*((of,) if isinstance(of, int) else tuple(of)), 1, 1)[:3]
-            for of in (config.grid, config.block)
-        )
-        if made.waits_for_blocks and int(np.prod(grid)) > MULTIPROCESSORS:
-            raise FaultError(
-                f"{made.name}: {grid} blocks wait for one another on {MULTIPROCESSORS}"
-            )
-        if block[1:] != (1, 1):
-            raise FaultError(f"{made.name}: blocks of {block}")
-        bits = [_bits(argument) for argument in arguments]
-        self.launched[made.name] = self.launched.get(made.name, 0) + 1
+            raise FaultError(f"{made.name}: {made.static} + {shared} bytes of shared memory")
+        if made.waits_for_blocks and x * y * z > MULTIPROCESSORS:
+            raise FaultError(f"{made.name}: {x * y * z} blocks on {MULTIPROCESSORS} wait")
+        if (threads_y, threads_z, stream, parameters) != (1, 1, None, None):
+            raise FaultError(f"{made.name}: launched in a way that is not emulated")
+        bits = _unpacked(extra, [kind for _, kind in made.parameters])
         seed = self.seed
-        self.later(lambda: launch(program(kernel.ptx), grid, block[0], dynamic, bits, self.device,
-                                  seed))  # fmt: skip
+        self.later(lambda: launch(kernel, (x, y, z), threads, shared, bits, self.device, seed))
+        return 0
 
 
-def _bits(argument: Any) -> int:
-    """An argument as the 64 bits that its parameter's bytes are the first of."""
-    if isinstance(argument, ctypes.c_float):
-        return int(np.float32(argument.value).view(np.uint32))
-    if isinstance(argument, ctypes.c_double):
-        return int(np.float64(argument.value).view(np.uint64))
-    value = getattr(argument, "value", argument)
-    return int(value) & (1 << 64) - 1
+def _unpacked(extra: Any, kinds: list[str]) -> list[int]:
+    """The bits of each parameter, out of a buffer where each lies at a multiple of its size."""
+    assert (extra[0], extra[2], extra[4]) == (1, 2, None)
+    raw = ctypes.string_at(extra[1], ctypes.c_size_t.from_address(extra[3]).value)
+    found, at = [], 0
+    for kind in kinds:
+        size = BYTES[kind]
+        at += -at % size
+        found.append(int.from_bytes(raw[at : at + size], "little"))
+        at += size
+    if at != len(raw):
+        raise FaultError(f"{len(raw)} bytes of arguments, {at} are declared")
+    return found
 
 
 class Blas:
@@ -237,10 +238,10 @@ class Blas:
 
         def matrix(place: Any, rows: int, columns: int, stride: int) -> Any:
             size = 4 * (stride * (columns - 1) + rows) if rows and columns else 0
-            self.driver._check(place.value, size)
-            if place.value % 4:
+            self.driver._check(place, size)
+            if place % 4:
                 raise FaultError("a matrix that is misaligned")
-            first = (place.value - device.first) // 4
+            first = (place - device.first) // 4
             return np.lib.stride_tricks.as_strided(
                 device.views[4].view(np.float32)[first:], (rows, columns), (4, 4 * stride)
             )
@@ -273,7 +274,6 @@ def _rounded(x: Any, compute: int) -> Any:
 def install() -> Driver:
     """From here on numba-cuda finds this GPU; before fastseq's CUDA files are imported."""
     numba_driver = import_module("numba.cuda.cudadrv.driver")
-    dispatcher = import_module("numba.cuda.dispatcher")
     codegen = import_module("numba.cuda.codegen")
 
     def error(code: int, message: str) -> Exception:
@@ -299,21 +299,20 @@ def install() -> Driver:
             made.current = 1
 
     numba_driver.ExperimentalDevice = FoundDevice
-    dispatcher.launch = made.launch
     handles: dict[str, int] = {}
 
     def get_cufunc(library: Any) -> Any:
         ptx = library.get_asm_str(cc=CAPABILITY)
-        if isinstance(ptx, bytes):
-            ptx = ptx.decode()
         handle = handles.setdefault(ptx, len(handles) + 1)
+        made.ptx[handle] = ptx
         return SimpleNamespace(
-            kernel=SimpleNamespace(ptx=ptx, handle=handle), handle=handle, name=library._entry_name,
-            device=SimpleNamespace(id=0), module=SimpleNamespace(initialized=True),
-        )  # fmt: skip
+            handle=handle, device=SimpleNamespace(id=0), module=SimpleNamespace(initialized=True)
+        )
 
     codegen.CUDACodeLibrary.get_cufunc = get_cufunc
+    launching = import_module("fastseq.kernels.cuda.launching")
     blas = import_module("fastseq.kernels.cuda.blas")
     library = Blas(made)
     blas._library = lambda: library
+    launching.library = lambda: made
     return made

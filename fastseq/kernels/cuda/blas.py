@@ -11,7 +11,8 @@ from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from fastseq.kernels.cuda.target import SIMULATED, cuda
+from fastseq.kernels.cuda import launching
+from fastseq.kernels.cuda.target import SIMULATED
 
 if TYPE_CHECKING:
     from fastseq.kernels.cuda.gemm import View
@@ -22,6 +23,7 @@ _FLOAT32 = 0  # CUDA_R_32F
 # CUBLAS_COMPUTE_32F_PEDANTIC is not needed: _32F never rounds factors unless the math mode says so
 _COMPUTE = {"float32": 68, "tf32": 77, "bfloat16": 75}  # _32F, _32F_FAST_TF32, _32F_FAST_16BF
 _DEFAULT_ALGORITHM = -1
+_ONE, _ZERO = ctypes.byref(ctypes.c_float(1)), ctypes.byref(ctypes.c_float(0))
 
 
 class BlasError(RuntimeError):
@@ -43,11 +45,10 @@ def multiply(
     """
     library = _library()
     assert library is not None
-    one, beta = ctypes.c_float(1), ctypes.c_float(1 if add else 0)
     status = library.cublasGemmEx(
-        _handle(cuda.get_current_device().id), *arguments(a, b, M, N, K, transpose_a, transpose_b),
-        ctypes.byref(one), _place(b), _FLOAT32, b.stride, _place(a), _FLOAT32, a.stride,
-        ctypes.byref(beta), _place(out), _FLOAT32, out.stride, _COMPUTE[precision],
+        _handle(launching.device()), *arguments(a, b, M, N, K, transpose_a, transpose_b),
+        _ONE, _place(b), _FLOAT32, b.stride, _place(a), _FLOAT32, a.stride,
+        _ONE if add else _ZERO, _place(out), _FLOAT32, out.stride, _COMPUTE[precision],
         _DEFAULT_ALGORITHM,
     )  # fmt: skip
     _check("cublasGemmEx", status)
@@ -63,8 +64,8 @@ def arguments(
     return first, second, N, M, K
 
 
-def _place(view: View) -> ctypes.c_void_p:
-    return ctypes.c_void_p(view.array.device_ctypes_pointer.value + 4 * view.first)
+def _place(view: View) -> int:
+    return launching.address(view.array) + 4 * view.first
 
 
 @lru_cache(None)
@@ -75,9 +76,20 @@ def _library() -> Any:
     try:
         loader = import_module("cuda.pathfinder").load_nvidia_dynamic_lib
         found = loader("cublas")
-        return ctypes.CDLL(found.abs_path)
+        return _declared(ctypes.CDLL(found.abs_path))
     except Exception:  # not installed, or not loadable: the project's own tiles do
         return None
+
+
+def _declared(library: Any) -> Any:
+    """The library, its functions' parameters told."""
+    whole, place = ctypes.c_int, ctypes.c_void_p
+    library.cublasCreate_v2.argtypes = [place]
+    matrix = [place, whole, whole]
+    library.cublasGemmEx.argtypes = [
+        place, *[whole] * 5, place, *matrix, *matrix, place, *matrix, whole, whole,
+    ]  # fmt: skip
+    return library
 
 
 @lru_cache(None)

@@ -53,6 +53,14 @@ def view(matrix: Any) -> View:
     return View(memory.flat(matrix), rows, columns, columns)
 
 
+def top(matrix: Any, rows: int) -> View:
+    """Its first rows."""
+    whole = view(matrix)
+    if not 0 <= rows <= whole.rows:
+        raise ValueError(f"{rows} of {whole.rows} rows")
+    return View(whole.array, rows, whole.columns, whole.stride, whole.first)
+
+
 def window(matrix: Any, first: int, last: int) -> View:
     """Columns [first, last) of it."""
     whole = view(matrix)

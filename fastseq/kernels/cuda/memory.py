@@ -13,6 +13,7 @@ import numpy.typing as npt
 from fastseq.kernels.cuda.target import SIMULATED, cuda
 
 _VIEWS = "_fastseq_views"  # an attribute of arrays that have been asked for some
+_MOST_VIEWS = 64  # of an array
 _OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY
 
 # Held by whoever launches something and all that follows from it: `scratch` is one for all threads,
@@ -77,6 +78,13 @@ def row(array: Any, i: int) -> Any:
     return _remembered(array, i, lambda: array[i])
 
 
+def first(array: Any, size: int) -> Any:
+    """array[:size] of a vector, likewise, for the few sizes that come again."""
+    if array.size == size:
+        return array
+    return _remembered(array, ("first", size), lambda: array[:size])
+
+
 def _remembered(array: Any, which: object, make: Callable[[], Any]) -> Any:
     views = getattr(array, _VIEWS, None)
     if views is None:
@@ -85,6 +93,8 @@ def _remembered(array: Any, which: object, make: Callable[[], Any]) -> Any:
         views = {}
         setattr(array, _VIEWS, views)
     if which not in views:
+        if len(views) == _MOST_VIEWS:
+            views.clear()
         views[which] = make()
     return views[which]
 
@@ -100,7 +110,7 @@ def scratch(name: str, size: int) -> Any:
     if found is None or found.size < size:
         _scratch.pop(name, None)
         found = _scratch[name] = empty(size)
-    return found[:size]
+    return first(found, size)
 
 
 def pinned(size: int) -> npt.NDArray[np.uint8]:

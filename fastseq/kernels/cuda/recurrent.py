@@ -226,12 +226,14 @@ def _forward_by_steps(
     units, states = state[0].shape[1], len(state)
     width = GATES[cell] * units
     products = memory.scratch("products", of.batch * width)
+    whole = gemm.View(products, of.batch, width, width)
+    h, matrix = gemm.view(state[0]), gemm.view(weight)
     gates, before = flat[states], flat[states + 1 :]
     for t in _order(of, reverse):
         count = of.sizes[t]
         gemm.multiply(
-            products[: count * width].reshape(count, width), state[0][:count], weight,
-            transpose_b=True, precision=precision,
+            gemm.top(whole, count), gemm.top(h, count), matrix, transpose_b=True,
+            precision=precision,
         )  # fmt: skip
         steps.forward_kernel(cell)(
             blocks_for(count * units, steps.THREADS), out, y_row, column, flat[0],
@@ -248,6 +250,8 @@ def _backward_by_steps(
     units = dstate[0].shape[1]
     width = GATES[cell] * units
     dz = memory.scratch("products", of.batch * width)
+    whole = gemm.View(dz, of.batch, width, width)
+    dh, matrix = gemm.view(dstate[0]), gemm.view(weight)
     for t in _order(of, not reverse):
         count = of.sizes[t]
         steps.backward_kernel(cell)(
@@ -256,6 +260,5 @@ def _backward_by_steps(
             int(cell == "rnn_relu"),
         )  # fmt: skip
         gemm.multiply(
-            dstate[0][:count], dz[: count * width].reshape(count, width), weight, add=True,
-            precision=precision,
+            gemm.top(dh, count), gemm.top(whole, count), matrix, add=True, precision=precision,
         )  # fmt: skip

@@ -21,6 +21,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -31,15 +32,16 @@ cuda: Any = numba_target  # what it has depends on how it runs
 SIMULATED = bool(getattr(config, "ENABLE_CUDASIM", False))
 WARP = 32
 MOST_SHARED = 227 << 10  # bytes of shared memory that a block may have on sm_90
-_GIVEN = 48 << 10  # what it has unasked
-
-intrinsic: Any = None  # the simulator has none
-_driver: Any = None
+intrinsic: Any = None  # the simulator has none of these
+driver: Any = None
+sigutils: Any = None
 if not SIMULATED:
     from numba.cuda.core import config as _config
+    from numba.cuda.core import sigutils as _sigutils
     from numba.cuda.cudadrv import driver as _driver
     from numba.cuda.extending import intrinsic
 
+    driver, sigutils = _driver, _sigutils
     _config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # small launches are meant
 
 __all__ = [
@@ -49,12 +51,14 @@ __all__ = [
     "Kernel",
     "blocks_for",
     "cuda",
+    "driver",
     "formula",
     "intrinsic",
     "kernel",
     "kernels",
     "most_shared",
     "multiprocessors",
+    "sigutils",
     "undeclared",
 ]
 
@@ -99,14 +103,15 @@ class Kernel:
             return
         if SIMULATED:
             self._check(arguments)
-        launch = self.compiled[blocks, threads or self.threads, 0, shared]
-        if shared > _GIVEN and not SIMULATED and _allow_shared not in launch.pre_launch_callbacks:
-            launch.pre_launch_callbacks.append(_allow_shared)
-        launch(*arguments)
+            self.compiled[blocks, threads or self.threads, 0, shared](*arguments)
+            return
+        launch = _LAUNCHERS.get(self)
+        if launch is None:
+            launch = _LAUNCHERS[self] = _launcher(self)
+        launch(blocks, threads or self.threads, shared, arguments)
 
     def _check(self, arguments: tuple[Any, ...]) -> None:
-        """That a launch brings what was declared and compiled: a GPU would compile another kernel
-        for other types, and nobody would have looked at that one."""
+        """That a launch brings what was declared and compiled, as launching.py asks on a GPU."""
         types = self.types.split(", ")
         if len(types) != len(arguments):
             raise TypeError(f"{self.name}: {len(arguments)} arguments, {len(types)} are declared")
@@ -121,23 +126,29 @@ class Kernel:
                 raise TypeError(f"{self.name}: argument {number} is {given!r}, not {declared}")
 
 
-def _allow_shared(compiled: Any, launch: Any) -> None:
-    """Before a launch: let its blocks have more shared memory than they are given unasked."""
-    of = _driver.binding.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-    function = compiled._codelibrary.get_cufunc()
-    _driver.driver.cuKernelSetAttribute(of, launch.sharedmem, function.handle, function.device.id)
+_LAUNCHERS: dict[Kernel, Any] = {}
+
+
+def _launcher(kernel: Kernel) -> Any:
+    from fastseq.kernels.cuda.launching import Launcher
+
+    return Launcher(kernel.name, kernel.compiled, kernel.types)
 
 
 def most_shared() -> int:
     """Bytes of shared memory that a block of the device at hand may have."""
-    if SIMULATED:
-        return MOST_SHARED
-    return int(cuda.get_current_device().MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
+    return MOST_SHARED if SIMULATED else _attribute("MAX_SHARED_MEMORY_PER_BLOCK_OPTIN")
 
 
 def multiprocessors() -> int:
     """Of the device at hand."""
-    return 1 if SIMULATED else int(cuda.get_current_device().MULTIPROCESSOR_COUNT)
+    return 1 if SIMULATED else _attribute("MULTIPROCESSOR_COUNT")
+
+
+@lru_cache(None)
+def _attribute(name: str) -> int:
+    """Of the device: asking for the device alone takes as long as a launch."""
+    return int(getattr(cuda.get_current_device(), name))
 
 
 _KERNELS: dict[str, Kernel] = {}
