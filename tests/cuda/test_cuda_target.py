@@ -91,15 +91,21 @@ def test_scratch_is_kept_while_it_is_large_enough() -> None:
     memory.synchronize()
 
 
-@pytest.mark.skipif(not target.SIMULATED, reason="a GPU compiles a kernel for what it is given")
+ONLY_SIMULATED = pytest.mark.skipif(
+    not target.SIMULATED, reason="on a GPU they are packed as the declared type"
+)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         (np.zeros(2, np.float64), np.float32(1), 1),
         (np.zeros((1, 2), np.float32), np.float32(1), 1),
-        (np.zeros(2, np.float32), 1.0, 1),
-        (np.zeros(2, np.float32), np.float32(1), True),
+        (np.zeros(2, np.float32), "1", 1),
+        (np.zeros(2, np.float32), np.float32(1), 1.5),
         (np.zeros(2, np.float32), np.float32(1)),
+        pytest.param((np.zeros(2, np.float32), 1.0, 1), marks=ONLY_SIMULATED),
+        pytest.param((np.zeros(2, np.float32), np.float32(1), True), marks=ONLY_SIMULATED),
     ],
 )
 def test_a_launch_brings_what_was_declared(arguments: tuple[Any, ...]) -> None:
@@ -109,8 +115,38 @@ def test_a_launch_brings_what_was_declared(arguments: tuple[Any, ...]) -> None:
         def filled(out, value, n):
             out[n] = value
 
-        filled(1, memory.zeros(2), np.float32(1), 1)
-        with pytest.raises(TypeError, match=r"declared|not "):
-            filled(1, *arguments)
+        found = memory.zeros(2)
+        filled(1, found, np.float32(3), 1)
+        assert memory.get(found).tolist() == [0, 3]
+        with pytest.raises(TypeError, match=r"declared|not |argument"):
+            filled(1, memory.put(arguments[0]), *arguments[1:])
         with pytest.raises(ValueError, match="shared memory, 0 are said"):
-            filled(1, memory.zeros(2), np.float32(1), 1, shared=4)
+            filled(1, found, np.float32(1), 1, shared=4)
+
+
+@pytest.mark.skipif(target.SIMULATED, reason="arrays of the simulator are the host's")
+def test_an_array_of_the_host_is_refused() -> None:
+    with undeclared():
+
+        @kernel("float32[::1]", threads=1, registers=16)
+        def zeroed(out):
+            out[0] = 0
+
+        with pytest.raises(TypeError, match="argument 0 is ndarray, not an array on the device"):
+            zeroed(1, np.ones(1, np.float32))
+        every_other = memory.put(np.ones(4, np.float32))[::2]
+        with pytest.raises(TypeError, match="not one contiguous row"):
+            zeroed(1, every_other)
+
+
+@pytest.mark.skipif(target.SIMULATED, reason="the simulator packs nothing")
+def test_arguments_are_aligned() -> None:
+    with undeclared():
+
+        @kernel("float32, float32[::1], int32, float64, float32, int64", threads=1, registers=32)
+        def listed(a, out, b, c, d, e):
+            out[0], out[1], out[2], out[3], out[4] = a, b, c, d, e
+
+        found = memory.zeros(5)
+        listed(1, 1.5, found, -2, 3.25, 4.5, -5)
+        assert memory.get(found).tolist() == [1.5, -2, 3.25, 4.5, -5]

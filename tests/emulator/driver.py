@@ -306,7 +306,10 @@ def install() -> Driver:
         handle = handles.setdefault(ptx, len(handles) + 1)
         made.ptx[handle] = ptx
         return SimpleNamespace(
-            handle=handle, device=SimpleNamespace(id=0), module=SimpleNamespace(initialized=True)
+            handle=handle,
+            kernel=handle,
+            device=SimpleNamespace(id=0),
+            module=SimpleNamespace(initialized=True),
         )
 
     codegen.CUDACodeLibrary.get_cufunc = get_cufunc

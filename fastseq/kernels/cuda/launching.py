@@ -56,7 +56,11 @@ class Launcher:
         ready()
         if len(arguments) != len(self._packers):
             raise TypeError(f"{self.name}: {len(arguments)} arguments of {len(self._packers)}")
-        raw = b"".join([pack(given) for pack, given in zip(self._packers, arguments, strict=True)])
+        try:
+            pairs = zip(self._packers, arguments, strict=True)
+            raw = b"".join([pack(given) for pack, given in pairs])
+        except struct.error as error:
+            raise TypeError(f"{self.name}: an argument of another type: {error}") from None
         ctypes.memmove(self._address, raw, len(raw))
         if shared > self._given:
             self._allow(shared)
