@@ -118,6 +118,7 @@ class Launch:
         self.block = np.repeat(np.arange(blocks.size), threads)
         self._numbers = base + np.repeat(blocks, threads) * threads + self.everyone % threads
         self._epochs = np.zeros(n, np.int32)
+        self.meeting = made.waits_for_blocks
         self.random = None if seed is None else np.random.default_rng(seed)
         self.live = np.ones(n, bool)
         self.pending: list[tuple[Any, Any, Any]] = []  # copies under way
@@ -128,7 +129,6 @@ class Launch:
         self.shared.watch = Watch(part * blocks.size // 4)
         self.device = device.space
         self.shared.launch = self.device.launch = self
-        self.device_watch = self.device.watch
         x, y, _ = grid
         names: dict[str, Any] = {
             "tid": self.everyone % threads, "lane": self.everyone % threads % WARP,
@@ -187,13 +187,8 @@ class Launch:
     # running
 
     def run(self) -> None:
-        if self.made.waits_for_blocks:
-            self.device.watch = None  # blocks order one another by flags, which Watch knows not of
-        try:
-            with np.errstate(all="ignore"):
-                self._run()
-        finally:
-            self.device.watch = self.device_watch
+        with np.errstate(all="ignore"):
+            self._run()
 
     def _run(self) -> None:
         made = self.made
@@ -302,7 +297,7 @@ class Launch:
             now = mine[lanes]
             if now.any():
                 threads = lanes[now]
-                words = self.device.load(threads, source[now], 4, 4)
+                words = self.device.load(threads, source[now], 4, 4, fresh=True)
                 self.shared.store(threads, to[now], 4, words)
             if not now.all():
                 rest.append((lanes[~now], to[~now], source[~now]))

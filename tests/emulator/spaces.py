@@ -19,8 +19,9 @@ class Watch:
 
     Threads have numbers of their own in all launches, so what is older than a launch has smaller
     ones; a number more than its threads, `several`, stands for more than one of them. The epoch of
-    a block is the number of its barriers so far. Of readers in several blocks the last are known,
-    so that a write after them is not always found out.
+    a block is the number of its barriers so far. Where blocks meet, what another block wrote in the
+    same launch may be read past the cache only, which may have an older line. Of readers in several
+    blocks the last are known, so that a write after them is not always found out.
     """
 
     def __init__(self, words: int) -> None:
@@ -67,10 +68,13 @@ class Space:
             who = self.launch.who(int(self.launch.threads(at_work)[i]))
             raise FaultError(f"{what} byte {int(at[i])} of {self.name} memory, by {who}")
 
-    def load(self, at_work: Any, addresses: Any, size: int, count: int) -> list[Any]:
-        """The bits of `count` numbers of so many bytes that lie one after the other."""
+    def load(
+        self, at_work: Any, addresses: Any, size: int, count: int, *, fresh: bool = False
+    ) -> list[Any]:
+        """The bits of `count` numbers of so many bytes that lie one after the other; `fresh` past
+        the multiprocessor's own cache."""
         at = self._places(at_work, addresses, size * count)
-        if self.watch is not None:
+        if self.watch is not None and not (fresh and self.launch.meeting):
             self._reads(self.watch, at_work, at, size * count)
         index = (at // U8(size)).astype(np.int64)
         view = self.views[size]
@@ -134,6 +138,8 @@ class Space:
                 ordered = (launch.block_of(who[index]) == launch.block_of(threads)) | (
                     who[index] == launch.several
                 )
+                if launch.meeting:  # blocks come before one another by flags, not known here
+                    other &= ordered
                 wrong |= other & ~(ordered & (when[index] < epochs))
             wrong &= changed & (size >= 4)
             self._refuse(at_work, at, wrong, "a race: another thread used, and this one writes")

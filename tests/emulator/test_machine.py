@@ -229,6 +229,23 @@ def test_blocks_wait_for_one_another(device: Device, seed: int | None) -> None:
         run(device, SPIN.format("6"), count, out, threads=1, blocks=5, seed=seed)
 
 
+NEIGHBOUR = """mov.u32 %r2, %ctaid.x; mul.wide.u32 %rd8, %r2, 4; add.s64 %rd8, %rd2, %rd8;
+    add.u32 %r5, %r2, 7; st.global.u32 [%rd8+4], %r5; membar.gl; atom.global.add.u32 %r3, [%rd1], 1;
+    wait: ld.acquire.gpu.global.s32 %r4, [%rd1]; setp.lt.s32 %p1, %r4, 2; @%p1 bra wait;
+    xor.b32 %r2, %r2, 1; mul.wide.u32 %rd8, %r2, 16; {}"""
+
+
+def test_what_another_block_wrote_is_read_past_the_cache(device: Device) -> None:
+    count, out = np.zeros(1, np.int32), np.zeros(4, np.uint32)
+    plain = "ld.global.u32 %r6, [%rd2+4];"
+    with pytest.raises(FaultError, match="another thread wrote"):
+        run(device, NEIGHBOUR.format(plain), count, out, threads=1, blocks=2)
+    copied = """cp.async.cg.shared.global [%rd6], [%rd2], 16; cp.async.wait_all;
+        ld.shared.u32 %r6, [%rd6+4]; setp.ne.u32 %p2, %r2, 0; @%p2 st.global.u32 [%rd2], %r6;"""
+    _, found = run(device, NEIGHBOUR.format(copied), count, out, threads=1, blocks=2)
+    assert found.tolist() == [7, 7, 8, 0]
+
+
 def test_a_shuffle(device: Device) -> None:
     x = np.arange(64, dtype=np.uint32)
     body = "shfl.sync.bfly.b32 %r3|%p1, %r1, 5, 31, -1; st.global.u32 [%rd4], %r3;"

@@ -261,8 +261,9 @@ class Translator:
             raise ValueError(f"not emulated: {each.text}")
         names = [name.strip() for name in to.strip("{}").split(",")]
         size, letter = BYTES[kind], _letter(kind)
+        fresh = ", fresh=True" if "acquire" in each.words else ""
         return [
-            f"V = {space}.load(T, {self._address(place)}, {size}, {len(names)})",
+            f"V = {space}.load(T, {self._address(place)}, {size}, {len(names)}{fresh})",
             *(
                 self._write(name, kind, f"V[{i}].view('{letter}{size}')")
                 for i, name in enumerate(names)

@@ -17,7 +17,7 @@ from typing import Any
 from fastseq.kernels.cuda.target import cuda, driver, sigutils
 
 _PART = "_fastseq_argument"  # an attribute of arrays
-_GIVEN = 48 << 10  # bytes of shared memory that a block has unasked
+_GIVEN = 16 << 10  # bytes of shared memory that a block surely has unasked beside its own
 _ARRAY = struct.Struct("7q")  # meminfo, parent, numbers, bytes of one, address, shape, strides
 _NUMBERS = {"int64": "q", "int32": "i", "float32": "f", "float64": "d"}
 # CU_LAUNCH_PARAM_BUFFER_POINTER, _BUFFER_SIZE, _END

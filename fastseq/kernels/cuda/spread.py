@@ -133,7 +133,7 @@ def forward_kernel(plan: Plan) -> Kernel:
     H, own, rows, parts = plan.units, plan.own, plan.rows, plan.parts
     weights, threads = plan.stage, plan.threads
     of: Units = UNITS[plan.cell]
-    read, advance = of.read, of.advance
+    read, advance, nothing = of.read, of.advance, of.nothing
     way = way_of(plan)
     product, store, totals = way.product_of(plan), way.store_of(plan), _totals(plan, plan.gates)
 
@@ -168,14 +168,16 @@ def forward_kernel(plan: Plan) -> Kernel:
             now = step % 2 * half
             then = (step + 1) % 2 * half
             for start in range(low, min(low + tile_rows, count), rows):
+                at_work = there and start + b < min(count, low + tile_rows)
                 row = min(start + b, count - 1)
                 n = first + row
                 at = row * H + unit
-                values = read(h, c, gates, bias, at, n, unit, H)
+                # what other threads write is not even read by those who have nothing to do
+                values = read(h, c, gates, bias, at, n, unit, H) if at_work else nothing
                 to = rows_of[n] * y_row + column + unit
                 product(shared, exchange, now, start, pitch, thread)
                 cuda.syncthreads()
-                if there and start + b < min(count, low + tile_rows):
+                if at_work:
                     new_h = advance(
                         values, totals(shared, b, thread % own), h, c, gates, before_h, before_c,
                         at, n, unit, H, keep, relu,
@@ -232,12 +234,12 @@ def backward_kernel(plan: Plan) -> Kernel:
             now = step % 2 * half
             if parts_of_step & 1:
                 for start in range(low, last, rows):
-                    row = min(start + b, count - 1)
-                    n = first + row
-                    at = row * H + unit
-                    values = read_back(gates, before_h, before_c, n, unit, H)
-                    d = dh[at] + dy[rows_of[n] * dy_row + column + unit]
                     if there and start + b < last:
+                        row = start + b
+                        n = first + row
+                        at = row * H + unit
+                        values = read_back(gates, before_h, before_c, n, unit, H)
+                        d = dh[at] + dy[rows_of[n] * dy_row + column + unit]
                         dz, direct = retreat(values, d, dc, gates, at, n, unit, H, relu)
                         dh[at] = direct
                         for g in range(outputs):

@@ -28,8 +28,9 @@ ZERO = np.float32(0)
 
 
 class Units(NamedTuple):
-    """The functions of a cell."""
+    """The functions of a cell, and `nothing`: zeros of what `read` gives."""
 
+    nothing: Any
     read: Any
     advance: Any
     read_back: Any
@@ -149,10 +150,10 @@ def _rnn_retreat(values, d, dc, gates, at, n, u, H, relu):
     return (z,), ZERO
 
 
-_RNN = Units(_rnn_read, _rnn_advance, _rnn_read_back, _rnn_retreat)
+_RNN = Units((ZERO,) * 2, _rnn_read, _rnn_advance, _rnn_read_back, _rnn_retreat)
 UNITS = {
-    "lstm": Units(_lstm_read, _lstm_advance, _lstm_read_back, _lstm_retreat),
-    "gru": Units(_gru_read, _gru_advance, _gru_read_back, _gru_retreat),
+    "lstm": Units((ZERO,) * 6, _lstm_read, _lstm_advance, _lstm_read_back, _lstm_retreat),
+    "gru": Units((ZERO,) * 5, _gru_read, _gru_advance, _gru_read_back, _gru_retreat),
     "rnn": _RNN,
     "rnn_relu": _RNN,
 }
