@@ -27,7 +27,7 @@ def forward_kernel(plan: Plan) -> Kernel:
     """The kernel for a plan of three outputs a unit and H rows."""
     H, threads, row, held, rest = plan.units, plan.threads, plan.row, plan.held, plan.rest
     vectors, spare, step_w = plan.vectors, plan.spare, plan.threads * 4
-    nothing, hold, multiply, multiply_chunk = products(GATES, held)
+    nothing, hold, multiply, multiply_rest = products(GATES, held, rest, plan.span)
 
     @kernel(
         "float32[::1], int64, int64, float32[::1], float32[::1], float32[::1], float32[::1], "
@@ -84,11 +84,7 @@ def forward_kernel(plan: Plan) -> Kernel:
                     k = (first + sequence) * (4 * H) + unit
                     z_r, z_z, z_n = gates[k], gates[k + H], gates[k + 2 * H]
             sums = multiply(nothing(), weights, shared, buffer + lane * 4, row)
-            for j in range(rest):
-                sums = multiply_chunk(
-                    sums, shared, j * GATES * step_w + thread * 4, step_w, shared,
-                    buffer + (held + j) * 16 + lane * 4, row,
-                )  # fmt: skip
+            sums = multiply_rest(sums, shared, thread * 4, step_w, shared, buffer + lane * 4, row)
             a_r += own(sums[0], sums[3], sums[6], sums[9], lane, shared, spare)
             a_z += own(sums[1], sums[4], sums[7], sums[10], lane, shared, spare)
             m = b_n + own(sums[2], sums[5], sums[8], sums[11], lane, shared, spare)
@@ -118,7 +114,7 @@ def backward_kernel(plan: Plan) -> Kernel:
     """The kernel for a plan of one output a unit and 3 H rows."""
     H, threads, row, held, rest = plan.units, plan.threads, plan.row, plan.held, plan.rest
     vectors, spare, step_w = plan.vectors, plan.spare, plan.threads * 4
-    nothing, hold, multiply, multiply_chunk = products(1, held)
+    nothing, hold, multiply, multiply_rest = products(1, held, rest, plan.span)
 
     @kernel(
         "float32[::1], float32[::1], float32[::1], int64, int64, float32[::1], float32[::1], "
@@ -184,11 +180,7 @@ def backward_kernel(plan: Plan) -> Kernel:
                     h, d = before_h[q * H + unit], dy[rows[q] * dy_row + column + unit]
             cuda.syncthreads()
             sums = multiply(nothing(), weights, shared, buffer + lane * 4, row)
-            for j in range(rest):
-                sums = multiply_chunk(
-                    sums, shared, j * step_w + thread * 4, step_w, shared,
-                    buffer + (held + j) * 16 + lane * 4, row,
-                )  # fmt: skip
+            sums = multiply_rest(sums, shared, thread * 4, step_w, shared, buffer + lane * 4, row)
             total = own(sums[0], sums[1], sums[2], sums[3], lane, shared, spare)
             if active:
                 d_hidden = direct + total
@@ -201,7 +193,7 @@ def backward_kernel(plan: Plan) -> Kernel:
 def plans(units: int, shared: int) -> tuple[Plan, Plan] | None:
     """How both passes lie on a multiprocessor that gives a block so many bytes of shared memory;
     None where they do not fit. The registers are what the compiler was seen to need."""
-    return plans_of(units, GATES, 74, 80, shared)
+    return plans_of(units, GATES, 72, 76, shared)
 
 
 def variants() -> None:

@@ -26,7 +26,7 @@ def forward_kernel(plan: Plan) -> Kernel:
     """The kernel for a plan of four outputs a unit and H rows."""
     H, threads, row, held, rest = plan.units, plan.threads, plan.row, plan.held, plan.rest
     vectors, spare, step_w = plan.vectors, plan.spare, plan.threads * 4
-    nothing, hold, multiply, multiply_chunk = products(GATES, held)
+    nothing, hold, multiply, multiply_rest = products(GATES, held, rest, plan.span)
 
     @kernel(
         "float32[::1], int64, int64, float32[::1], float32[::1], float32[::1], float32[::1], "
@@ -82,11 +82,7 @@ def forward_kernel(plan: Plan) -> Kernel:
                     k = (first + sequence) * (4 * H) + unit
                     z_i, z_f, z_g, z_o = gates[k], gates[k + H], gates[k + 2 * H], gates[k + 3 * H]
             sums = multiply(nothing(), weights, shared, buffer + lane * 4, row)
-            for j in range(rest):
-                sums = multiply_chunk(
-                    sums, shared, j * GATES * step_w + thread * 4, step_w, shared,
-                    buffer + (held + j) * 16 + lane * 4, row,
-                )  # fmt: skip
+            sums = multiply_rest(sums, shared, thread * 4, step_w, shared, buffer + lane * 4, row)
             a_i += own(sums[0], sums[4], sums[8], sums[12], lane, shared, spare)
             a_f += own(sums[1], sums[5], sums[9], sums[13], lane, shared, spare)
             a_g += own(sums[2], sums[6], sums[10], sums[14], lane, shared, spare)
@@ -119,7 +115,7 @@ def backward_kernel(plan: Plan) -> Kernel:
     """The kernel for a plan of one output a unit and 4 H rows."""
     H, threads, row, held, rest = plan.units, plan.threads, plan.row, plan.held, plan.rest
     vectors, spare, step_w = plan.vectors, plan.spare, plan.threads * 4
-    nothing, hold, multiply, multiply_chunk = products(1, held)
+    nothing, hold, multiply, multiply_rest = products(1, held, rest, plan.span)
 
     @kernel(
         "float32[::1], float32[::1], float32[::1], float32[::1], int64, int64, float32[::1], "
@@ -186,11 +182,7 @@ def backward_kernel(plan: Plan) -> Kernel:
                     c, d = before_c[m * H + unit], dy[rows[m] * dy_row + column + unit]
             cuda.syncthreads()
             sums = multiply(nothing(), weights, shared, buffer + lane * 4, row)
-            for j in range(rest):
-                sums = multiply_chunk(
-                    sums, shared, j * step_w + thread * 4, step_w, shared,
-                    buffer + (held + j) * 16 + lane * 4, row,
-                )  # fmt: skip
+            sums = multiply_rest(sums, shared, thread * 4, step_w, shared, buffer + lane * 4, row)
             total = own(sums[0], sums[1], sums[2], sums[3], lane, shared, spare)
             if active:
                 d_hidden = total
@@ -204,12 +196,12 @@ def backward_kernel(plan: Plan) -> Kernel:
 def plans(units: int, shared: int) -> tuple[Plan, Plan] | None:
     """How both passes lie on a multiprocessor that gives a block so many bytes of shared memory;
     None where they do not fit. The registers are what the compiler was seen to need."""
-    return plans_of(units, GATES, 64, 84, shared)
+    return plans_of(units, GATES, 64, 96, shared)
 
 
 def variants() -> None:
     """Declare the kernels of some sizes, for tests that compile them."""
-    for units in (64, 128):
+    for units in (64, 112, 128):
         found = plans(units, MOST_SHARED)
         assert found is not None
         forward_kernel(found[0])

@@ -35,25 +35,26 @@ class Products(NamedTuple):
     hold(panel, thread, threads)     the weights of this thread
     multiply(sums, held, x, at, row) sums plus the products of the chunks held: vector r begins at
                                      x[at + r * row], and `at` counts from this lane's rows
-    multiply_chunk(sums, panel, w, step, x, at, row)
-                                     the same for one chunk whose weights lie at panel[w],
-                                     panel[w + step], … in shared memory
+    multiply_rest(sums, panel, w, step, x, at, row)
+                                     the same for the chunks after them, whose weights lie at
+                                     panel[w], panel[w + step], … in shared memory
     """
 
     nothing: Any
     hold: Any
     multiply: Any
-    multiply_chunk: Any
+    multiply_rest: Any
 
 
 @lru_cache(None)
-def products(outputs: int, chunks: int) -> Products:
-    """The functions for so many columns a unit and chunks in registers (0 to …).
+def products(outputs: int, chunks: int, rest: int, span: int = 1) -> Products:
+    """The functions for so many columns a unit, chunks in registers and in shared memory, of which
+    `span` are written out at a time.
 
     A panel has the weights as the threads take them: float32[chunk, output, thread, 4].
     """
     if SIMULATED:
-        return _simulated(outputs, chunks)
+        return _simulated(outputs, chunks, rest)
     width, held_width = LANES * outputs, max(1, LANES * outputs * chunks)
     sums_type = types.UniTuple(types.float32, width)
     held_type = types.UniTuple(types.float32, held_width)
@@ -103,28 +104,55 @@ def products(outputs: int, chunks: int) -> Products:
 
         return sums_type(sums, held, x, at, row), generate
 
+    whole, left = divmod(rest, span)
+    multiply_span, multiply_left = (_spans(outputs, sums_type, n) for n in (span, left))
+
+    @formula
+    def multiply_rest(sums, panel, w, step, x, at, row):
+        for j in range(whole):
+            sums = multiply_span(
+                sums, panel, w + j * span * outputs * step, step, x,
+                at + (chunks + j * span) * CHUNK, row,
+            )  # fmt: skip
+        return multiply_left(
+            sums, panel, w + whole * span * outputs * step, step, x,
+            at + (chunks + whole * span) * CHUNK, row,
+        )  # fmt: skip
+
+    @formula
+    def no_rest(sums, panel, w, step, x, at, row):
+        return sums
+
+    return Products(nothing, hold, multiply, multiply_rest if rest else no_rest)
+
+
+def _spans(outputs: int, sums_type: Any, count: int) -> Any:
+    """multiply_rest for so many chunks, written out."""
+
     @intrinsic
-    def multiply_chunk(
+    def multiply_span(
         typing_context: Any, sums: Any, panel: Any, w: Any, step: Any, x: Any, at: Any, row: Any
     ) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            sums = _numbers(builder, arguments[0], width)
+            sums = _numbers(builder, arguments[0], LANES * outputs)
             panel = _data(context, builder, signature.args[1], arguments[1])
             data = _data(context, builder, signature.args[4], arguments[4])
             w, step, at, row = (
                 context.cast(builder, arguments[i], signature.args[i], types.int64)
                 for i in (2, 3, 5, 6)
             )
-            weights = []
-            for _ in range(outputs):
-                weights += _load(builder, panel, w)
-                w = builder.add(w, step)
-            _multiply(builder, sums, weights, data, at, row, outputs)
+            for j in range(count):
+                weights = []
+                for output in range(outputs):
+                    far = builder.mul(step, step.type(j * outputs + output))
+                    weights += _load(builder, panel, builder.add(w, far))
+                where = builder.add(at, at.type(j * CHUNK))
+                _multiply(builder, sums, weights, data, where, row, outputs)
             return tuple_of(context, builder, sums_type, sums)
 
         return sums_type(sums, panel, w, step, x, at, row), generate
 
-    return Products(nothing, hold, multiply, multiply_chunk)
+    return multiply_span
 
 
 def _multiply(
@@ -170,7 +198,7 @@ def tuple_of(context: Any, builder: Any, kind: Any, numbers: list[Any]) -> Any:
     return context.make_tuple(builder, kind, numbers)
 
 
-def _simulated(outputs: int, chunks: int) -> Products:
+def _simulated(outputs: int, chunks: int, rest: int) -> Products:
     """The same in NumPy."""
 
     def nothing() -> Any:
@@ -191,11 +219,16 @@ def _simulated(outputs: int, chunks: int) -> Products:
             add(sums, held[j], x, at + j * CHUNK, row)
         return sums
 
-    def multiply_chunk(sums: Any, panel: Any, w: int, step: int, x: Any, at: int, row: int) -> Any:
-        weights = [[panel[w + o * step + i] for i in range(LANES)] for o in range(outputs)]
-        return add(sums, np.array(weights, np.float32), x, at, row)
+    def multiply_rest(sums: Any, panel: Any, w: int, step: int, x: Any, at: int, row: int) -> Any:
+        for j in range(rest):
+            weights = [
+                [panel[w + (j * outputs + o) * step + i] for i in range(LANES)]
+                for o in range(outputs)
+            ]
+            add(sums, np.array(weights, np.float32), x, at + (chunks + j) * CHUNK, row)
+        return sums
 
-    return Products(nothing, hold, multiply, multiply_chunk)
+    return Products(nothing, hold, multiply, multiply_rest)
 
 
 if SIMULATED:

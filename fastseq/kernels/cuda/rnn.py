@@ -40,7 +40,7 @@ def forward_kernel(plan: Plan) -> Kernel:
     """The kernel for a plan of one output a unit and H rows."""
     H, threads, row, held, rest = plan.units, plan.threads, plan.row, plan.held, plan.rest
     vectors, spare, step_w = plan.vectors, plan.spare, plan.threads * 4
-    nothing, hold, multiply, multiply_chunk = products(1, held)
+    nothing, hold, multiply, multiply_rest = products(1, held, rest, plan.span)
 
     @kernel(
         "float32[::1], int64, int64, float32[::1], float32[::1], float32[::1], float32[::1], "
@@ -91,11 +91,7 @@ def forward_kernel(plan: Plan) -> Kernel:
                 if there and sequence < count:
                     z = gates[(first + sequence) * H + unit]
             sums = multiply(nothing(), weights, shared, buffer + lane * 4, row)
-            for j in range(rest):
-                sums = multiply_chunk(
-                    sums, shared, j * step_w + thread * 4, step_w, shared,
-                    buffer + (held + j) * 16 + lane * 4, row,
-                )  # fmt: skip
+            sums = multiply_rest(sums, shared, thread * 4, step_w, shared, buffer + lane * 4, row)
             a += own(sums[0], sums[1], sums[2], sums[3], lane, shared, spare)
             buffer = vectors + (step + 1) % 2 * 4 * row
             if active:
@@ -119,7 +115,7 @@ def backward_kernel(plan: Plan) -> Kernel:
     """The kernel for a plan of one output a unit and H rows."""
     H, threads, row, held, rest = plan.units, plan.threads, plan.row, plan.held, plan.rest
     vectors, spare, step_w = plan.vectors, plan.spare, plan.threads * 4
-    nothing, hold, multiply, multiply_chunk = products(1, held)
+    nothing, hold, multiply, multiply_rest = products(1, held, rest, plan.span)
 
     @kernel(
         "float32[::1], float32[::1], float32[::1], int64, int64, float32[::1], int32[::1], "
@@ -175,11 +171,7 @@ def backward_kernel(plan: Plan) -> Kernel:
                     h, d = gates[q * H + unit], dy[rows[q] * dy_row + column + unit]
             cuda.syncthreads()
             sums = multiply(nothing(), weights, shared, buffer + lane * 4, row)
-            for j in range(rest):
-                sums = multiply_chunk(
-                    sums, shared, j * step_w + thread * 4, step_w, shared,
-                    buffer + (held + j) * 16 + lane * 4, row,
-                )  # fmt: skip
+            sums = multiply_rest(sums, shared, thread * 4, step_w, shared, buffer + lane * 4, row)
             total = own(sums[0], sums[1], sums[2], sums[3], lane, shared, spare)
             if active:
                 d_hidden = total
@@ -192,7 +184,7 @@ def backward_kernel(plan: Plan) -> Kernel:
 def plans(units: int, shared: int) -> tuple[Plan, Plan] | None:
     """How both passes lie on a multiprocessor that gives a block so many bytes of shared memory;
     None where they do not fit. The registers are what the compiler was seen to need."""
-    return plans_of(units, 1, 60, 68, shared)
+    return plans_of(units, 1, 68, 68, shared)
 
 
 def variants() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from fastseq.kernels.cuda.persistent import MOST_REGISTERS, REGISTERS
+from fastseq.kernels.cuda.persistent import registers_of
 from fastseq.kernels.cuda.target import SIMULATED, WARP, blocks_for
 
 SIDE = 4  # rows and columns that a thread adds up
@@ -78,7 +78,7 @@ class Plan:
     @property
     def registers(self) -> int:
         """That a thread may have."""
-        return min(MOST_REGISTERS, REGISTERS // self.threads // 8 * 8)
+        return registers_of(self.threads)
 
     @property
     def shares(self) -> int:
