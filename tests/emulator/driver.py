@@ -114,7 +114,7 @@ class Driver:
 
     def cuMemFreeHost(self, pointer: int) -> None:
         address = int(pointer)
-        self.later(lambda: (self.pinned.pop(address), None)[1])
+        self.later(lambda: self.pinned.__delitem__(address))
 
     def _check(self, address: int, size: int) -> None:
         space = self.device.space
@@ -122,13 +122,14 @@ class Driver:
         if not (at >= 0 and at + size <= space.size and space.usable[at : at + size].all()):
             raise FaultError(f"a copy of {size} bytes outside of what was allocated")
 
-    def _copy(self, to: int, source: int, size: int) -> None:
+    def _to_device(self, to: int, source: int | bytes, size: int) -> None:
+        self._check(to, size)
         ctypes.memmove(to, source, size)
 
     def cuMemcpyHtoD(self, to: int, source: int, size: int) -> None:
         """Its source is free when it returns."""
         kept = ctypes.string_at(source, size)
-        self.later(lambda: (self._check(to, size), self._copy(to, kept, size))[1])  # type: ignore[arg-type]
+        self.later(lambda: self._to_device(to, kept, size))
 
     def cuMemcpyHtoDAsync(self, to: int, source: int, size: int, stream: Any) -> None:
         self._stream(stream)
@@ -137,23 +138,22 @@ class Driver:
         if not inside:  # the driver takes a copy of its own first
             self.cuMemcpyHtoD(to, source, size)
             return
-        self.later(lambda: (self._check(to, size), self._copy(to, source, size))[1])
+        self.later(lambda: self._to_device(to, source, size))
 
     def cuMemcpyDtoH(self, to: int, source: int, size: int) -> None:
         self.flush()
         self._check(source, size)
-        self._copy(to, source, size)
+        ctypes.memmove(to, source, size)
 
     def cuMemcpyDtoD(self, to: int, source: int, size: int) -> None:
         def copy() -> None:
-            self._check(to, size)
             self._check(source, size)
-            self._copy(to, source, size)
+            self._to_device(to, source, size)
 
         self.later(copy)
 
     def cuMemsetD8(self, to: int, byte: int, count: int) -> None:
-        self.later(lambda: (self._check(to, count), ctypes.memset(to, byte, count))[0])
+        self.later(lambda: self._to_device(to, bytes([byte]) * count, count))
 
     def _stream(self, stream: Any) -> None:
         if int(stream) not in (0, 1):  # the default one, also by its name

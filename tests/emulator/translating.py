@@ -310,8 +310,6 @@ class Translator:
         mode = each.words[2]
         to, value, by, clamp, mask = each.operands
         register, _, there = to.partition("|")
-        if clamp not in ("31", "%r30") and not clamp.startswith("%"):
-            raise ValueError(f"not emulated: {each.text}")
         lines = [
             f"V, W = shuffled(T, '{mode}', {self._read(value, 'u32')}, {self._read(by, 'u32')}, "
             f"{self._read(clamp, 'u32')}, {self._read(mask, 'u32')})",
