@@ -6,7 +6,7 @@ test. Copies that need not wait are done when they are waited for.
 
     launch(program(ptx), (blocks, 1, 1), threads, dynamic_bytes, arguments, device, seed)
 
-Not emulated: caches (a stale line of a multiprocessor's own), and what the assembler does to PTX.
+Not emulated: what the assembler does to PTX, time, and caches but for one thing: spaces.Watch.
 """
 
 from __future__ import annotations

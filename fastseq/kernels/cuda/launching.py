@@ -1,8 +1,8 @@
 """Launches at little cost to the host.
 
-Numba's own takes each argument apart anew, some 7 µs a launch and 4 µs an array: more than a small
-layer's kernels take to run. Here an array's part of the arguments is made once for the array, and a
-launch is one call of the driver with all parts in a row.
+Numba's own takes each argument apart anew: 57 µs for ten arrays. Here an array's part of the
+arguments is made once for the array, and a launch is one call of the driver with all parts in a
+row: 4 µs (bench/launching.py).
 """
 
 from __future__ import annotations
