@@ -44,7 +44,8 @@ from fastseq.devices import cuda_problem, simulated  # noqa: E402
 if (problem := cuda_problem()) is not None:
     sys.exit(f"Error: {problem}")
 
-from fastseq.kernels.cuda import memory, recurrent  # noqa: E402
+from fastseq.kernels.cuda.recurrent import recurrent  # noqa: E402
+from fastseq.kernels.cuda.runtime import memory  # noqa: E402
 from fastseq.models.classifier import SequenceClassifier  # noqa: E402
 from fastseq.models.forecaster import Forecaster  # noqa: E402
 from fastseq.models.language import LanguageModel  # noqa: E402

@@ -27,8 +27,8 @@ from tests.emulator.driver import install  # noqa: E402
 
 GPU = install()
 
-from fastseq.kernels.cuda import blas, memory, target  # noqa: E402
-from fastseq.kernels.cuda.target import kernel  # noqa: E402
+from fastseq.kernels.cuda.runtime import blas, memory, target  # noqa: E402
+from fastseq.kernels.cuda.runtime.target import kernel  # noqa: E402
 from fastseq.nn.cuda import recurrent  # noqa: E402
 
 ARRAYS = 10

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from fastseq.kernels.arrays import aligned_zeros
-from fastseq.kernels.gates import pack_backward
-from fastseq.kernels.jit import helper
+from fastseq.kernels.core.arrays import aligned_zeros
+from fastseq.kernels.core.jit import helper
+from fastseq.kernels.core.width import LANES
+from fastseq.kernels.nn.gates import pack_backward
 from fastseq.kernels.simd.floats import fma, splat, store
-from fastseq.kernels.simd.width import LANES
 from fastseq.nn.recurrent import Recurrent
 from fastseq.nn.sequences import lay_out
 from fastseq.nn.sweep import BEFORE, CHUNK, NOTHING

@@ -37,7 +37,7 @@ import torch
 from harness import Check, Contender
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from fastseq.kernels.simd.width import LANES
+from fastseq.kernels.core.width import LANES
 from fastseq.nn import GRU, LSTM, RNN
 
 OURS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}

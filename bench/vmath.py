@@ -35,10 +35,10 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from fastseq.kernels.jit import helper
+from fastseq.kernels.core.jit import helper
+from fastseq.kernels.core.width import LANES, WIDTHS
 from fastseq.kernels.simd import vmath
 from fastseq.kernels.simd.floats import load, store
-from fastseq.kernels.simd.width import LANES, WIDTHS
 
 NAMES = ("exp", "sigmoid", "tanh", "erf", "log")
 SIZE, TIMES, ROUNDS = 2048, 100, 40

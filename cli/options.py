@@ -48,7 +48,7 @@ class Common:
 
     def announce_compilation(self) -> None:
         """Say so, once, if this run must compile a kernel first."""
-        from fastseq.kernels.jit import on_first_compile
+        from fastseq.kernels.core.jit import on_first_compile
 
         on_first_compile(lambda: self.say("Compiling fastseq's kernels for this machine (once)…"))
 

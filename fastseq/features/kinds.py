@@ -140,7 +140,7 @@ class TfidfFeatures(Features):
         return self.binary
 
     def _weigh(self, learned: Learned) -> Weigh:
-        from fastseq.kernels.counts import L1, L2, NO_NORM, weigh_rows
+        from fastseq.kernels.text.counts import L1, L2, NO_NORM, weigh_rows
 
         weights = self._idf(learned)
         norm = {"l1": L1, "l2": L2, None: NO_NORM}[self.norm]
@@ -217,7 +217,7 @@ class BM25Features(Features):
         return learned.tokens / learned.documents
 
     def _weigh(self, learned: Learned) -> Weigh:
-        from fastseq.kernels.counts import NO_NORM, weigh_rows
+        from fastseq.kernels.text.counts import NO_NORM, weigh_rows
 
         weights = self._idf(learned)
         average = self._average(learned)

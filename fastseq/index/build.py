@@ -16,8 +16,8 @@ from fastseq.errors import DataError, FastseqError
 from fastseq.index import format as layout
 from fastseq.index.merge import Merge
 from fastseq.index.slices import Slice, SliceStore, invert
-from fastseq.kernels import hashing
-from fastseq.kernels.postings import WINDOW, WINDOW_BITS
+from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS
+from fastseq.kernels.text import hashing
 from fastseq.settings import parse_size, thread_count
 from fastseq.store.corpus import Corpus, CorpusBatch
 from fastseq.store.documents import DocumentReader, DocumentWriter

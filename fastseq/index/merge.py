@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastseq.index.slices import Part, Slice, take
-from fastseq.kernels import postings as kernels
+from fastseq.kernels.search import postings as kernels
 from fastseq.threads import in_order
 from fastseq.types import Int32, Int64, UInt8, UInt16
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from fastseq.errors import FormatError
 from fastseq.index import format as layout
-from fastseq.kernels.impacts import Postings
-from fastseq.kernels.postings import WINDOW, WINDOW_BITS, run_totals
+from fastseq.kernels.search.impacts import Postings
+from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, run_totals
 from fastseq.store.folder import Folder
 from fastseq.text.analyzer import Analyzer
 from fastseq.types import Int32, Int64, Texts
@@ -72,7 +72,7 @@ class Segment:
 
     def lookup(self, words: Texts) -> Int32:
         """int32[n]: the id of each word, exactly as spelt, or -1."""
-        from fastseq.kernels import hashing
+        from fastseq.kernels.text import hashing
 
         out = np.empty(len(words), np.int32)
         hashing.lookup(

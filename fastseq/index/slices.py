@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import FastseqError
-from fastseq.kernels import postings as kernels
+from fastseq.kernels.search import postings as kernels
 from fastseq.store.atomic import reason
 from fastseq.types import Int32, Int64, Tokens, UInt8, UInt16
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastseq.errors import FormatError
-from fastseq.kernels.arrays import aligned_zeros
+from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.models.data.labels import Labels
 from fastseq.models.fasttext_network import Learned, label_tree, padded
 from fastseq.models.fasttext_rows import END, Ngrams, TextRows

@@ -17,16 +17,16 @@ import numpy as np
 
 from fastseq.errors import TrainingError
 from fastseq.interrupts import Interrupts
-from fastseq.kernels.arrays import aligned_zeros
-from fastseq.kernels.chances import fill_alias
-from fastseq.kernels.fasttext_labels import (
+from fastseq.kernels.core.arrays import aligned_zeros
+from fastseq.kernels.core.width import LANES
+from fastseq.kernels.vectors.chances import fill_alias
+from fastseq.kernels.vectors.fasttext_labels import (
     LISTS,
     mean_rows,
     room_for,
     train_labels,
     work_size,
 )
-from fastseq.kernels.simd.width import LANES
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.data.labels import Labels
 from fastseq.models.fasttext_rows import LabelledRows, TextRows

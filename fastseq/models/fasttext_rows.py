@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastseq.errors import DataError
-from fastseq.kernels.fasttext_labels import count_rows, fill_rows, hash_words
-from fastseq.kernels.subwords import bucket_ids
+from fastseq.kernels.text.subwords import bucket_ids
+from fastseq.kernels.vectors.fasttext_labels import count_rows, fill_rows, hash_words
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.data.ragged import gathered, offsets_of
 from fastseq.store.categories import Categories, Label

@@ -1,6 +1,6 @@
 """The three recurrent cells as the layers see them: sizes, packed weights, kernels.
 
-A cell knows how its gates are stored (kernels/gates.py) and nothing of threads or memory.
+A cell knows how its gates are stored (kernels/nn/gates.py) and nothing of threads or memory.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from fastseq.kernels.gates import pack_forward
-from fastseq.kernels.gru import gru_backward, gru_forward
-from fastseq.kernels.inputs import project_records, project_units
-from fastseq.kernels.lstm import lstm_backward, lstm_forward
-from fastseq.kernels.rnn import rnn_backward, rnn_forward
+from fastseq.kernels.core.width import LANES
+from fastseq.kernels.nn.gates import pack_forward
+from fastseq.kernels.nn.gru import gru_backward, gru_forward
+from fastseq.kernels.nn.inputs import project_records, project_units
+from fastseq.kernels.nn.lstm import lstm_backward, lstm_forward
+from fastseq.kernels.nn.rnn import rnn_backward, rnn_forward
 from fastseq.kernels.simd import gemm
-from fastseq.kernels.simd.width import LANES
 from fastseq.nn.sequences import Slice
 from fastseq.types import Float32, Int64
 
@@ -108,7 +108,7 @@ class LSTMCell(Cell):
 
 
 class GRUCell(Cell):
-    """Records of n, r, z, and U_n h' + b (see kernels/gru.py)."""
+    """Records of n, r, z, and U_n h' + b (see kernels/nn/gru.py)."""
 
     gates = 3
     slots = 4

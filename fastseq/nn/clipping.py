@@ -10,7 +10,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from fastseq.kernels.arrays import ALIGNED
+from fastseq.kernels.core.arrays import ALIGNED
 from fastseq.nn.parameters import Parameters
 from fastseq.settings import real
 from fastseq.threads import Team

@@ -176,7 +176,7 @@ class CRF(Layer):
         Of paths with equal scores, the one with the lower tag at the last position where they
         differ. Raises DataError when shapes do not fit or a sequence is empty.
         """
-        from fastseq.kernels.crf import crf_best
+        from fastseq.kernels.nn.crf import crf_best
 
         batch = self._batch(emissions, offsets)
         tables = self._tables(constraints or self.constraints)
@@ -230,8 +230,8 @@ class CRF(Layer):
     def _paths(
         self, batch: _Batch, tags: Int32, mode: int, weight: float
     ) -> tuple[Float64, Float32, Float32]:
-        """(float64[B], float32[N * K], float32[slots, W * W + 2 W]): see kernels/crf.py."""
-        from fastseq.kernels.crf import crf_paths
+        """(float64[B], float32[N * K], float32[slots, W * W + 2 W]): see kernels/nn/crf.py."""
+        from fastseq.kernels.nn.crf import crf_paths
 
         tables = self._tables(self.constraints)
         width = tables.width
@@ -279,7 +279,7 @@ class CRF(Layer):
 
     def _width(self) -> int:
         """K rounded up to whole vectors."""
-        from fastseq.kernels.simd.width import LANES
+        from fastseq.kernels.core.width import LANES
 
         return -(-self.tags // LANES) * LANES
 

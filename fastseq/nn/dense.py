@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError, SettingsError
-from fastseq.kernels.pooling import segment_sums
+from fastseq.kernels.nn.pooling import segment_sums
 from fastseq.nn.checks import as_rows, kept_by_forward
 from fastseq.nn.embedding import Embedding
 from fastseq.nn.initialisers import initialiser

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastseq.kernels.dropout import drop
+from fastseq.kernels.nn.dropout import drop
 from fastseq.nn.checks import kept_by_forward
 from fastseq.nn.layer import Layer
 from fastseq.settings import fraction

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError
-from fastseq.kernels.embedding import distinct, gather, scatter_add
+from fastseq.kernels.nn.embedding import distinct, gather, scatter_add
 from fastseq.nn.checks import as_numbers, as_rows, kept_by_forward
 from fastseq.nn.initialisers import normal
 from fastseq.nn.layer import Layer

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from fastseq.devices import cuda_problem, require_cuda, simulated
 from fastseq.errors import SettingsError
-from fastseq.kernels.embedding import gather, scatter_add
+from fastseq.kernels.nn.embedding import gather, scatter_add
 from fastseq.nn.crf import CRF
 from fastseq.nn.dense import Dense
 from fastseq.nn.dropout import Dropout

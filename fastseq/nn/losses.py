@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError, SettingsError
-from fastseq.kernels.softmax import cross_entropy_rows, softmax_rows
+from fastseq.kernels.nn.softmax import cross_entropy_rows, softmax_rows
 from fastseq.nn.checks import as_floats, as_numbers, as_rows, kept_by_forward
 from fastseq.nn.dense import Dense
 from fastseq.settings import whole

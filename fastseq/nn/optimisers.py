@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import FormatError, SettingsError
-from fastseq.kernels.arrays import ALIGNED
+from fastseq.kernels.core.arrays import ALIGNED
 from fastseq.nn.parameters import Parameters
 from fastseq.settings import one_of, real
 from fastseq.threads import Team

@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastseq.errors import FormatError, SettingsError
-from fastseq.kernels import optimisers
-from fastseq.kernels.arrays import ALIGNED, aligned_zeros
+from fastseq.kernels.core.arrays import ALIGNED, aligned_zeros
+from fastseq.kernels.nn import optimisers
 from fastseq.threads import Team
 from fastseq.types import Float32
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError, SettingsError
-from fastseq.kernels.pooling import (
+from fastseq.kernels.nn.pooling import (
     attention_scores,
     attention_scores_backward,
     segment_maxima,

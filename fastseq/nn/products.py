@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastseq.kernels.arrays import aligned_zeros
+from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.kernels.simd import gemm
 from fastseq.threads import Team
 from fastseq.types import Float32

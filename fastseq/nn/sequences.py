@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastseq.errors import DataError
-from fastseq.kernels.sequences import pack_order
+from fastseq.kernels.nn.sequences import pack_order
 from fastseq.types import Int64
 
 

@@ -15,8 +15,8 @@ from typing import Any, cast
 import numpy as np
 
 from fastseq.errors import DataError, SettingsError
-from fastseq.kernels.dropout import drop_rows
-from fastseq.kernels.sequences import gather
+from fastseq.kernels.nn.dropout import drop_rows
+from fastseq.kernels.nn.sequences import gather
 from fastseq.nn.cells import Cell, State
 from fastseq.nn.checks import (
     as_floats,

@@ -13,12 +13,12 @@ from functools import partial
 
 import numpy as np
 
-from fastseq.kernels.gates import pack_backward
-from fastseq.kernels.gradients import input_gradient, weight_gradients
-from fastseq.kernels.inputs import BEFORE, IN_LOOP, PICKED
-from fastseq.kernels.sequences import gather_steps, scatter
+from fastseq.kernels.core.width import LANES
+from fastseq.kernels.nn.gates import pack_backward
+from fastseq.kernels.nn.gradients import input_gradient, weight_gradients
+from fastseq.kernels.nn.inputs import BEFORE, IN_LOOP, PICKED
+from fastseq.kernels.nn.sequences import gather_steps, scatter
 from fastseq.kernels.simd import gemm
-from fastseq.kernels.simd.width import LANES
 from fastseq.nn.cells import ZEROS, Cell, State
 from fastseq.nn.dropout import dropped
 from fastseq.nn.parameters import Views

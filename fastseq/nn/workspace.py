@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from fastseq.kernels.arrays import aligned_zeros
+from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.types import Float32
 
 

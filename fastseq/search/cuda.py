@@ -14,11 +14,12 @@ import numpy as np
 
 from fastseq.errors import DeviceError
 from fastseq.index.segment import Segment
-from fastseq.kernels.cuda import memory, scoring, topk
-from fastseq.kernels.cuda.presence import free_memory
-from fastseq.kernels.impacts import Impacts
-from fastseq.kernels.postings import WINDOW_BITS
-from fastseq.kernels.search import TINY
+from fastseq.kernels.cuda.runtime import memory
+from fastseq.kernels.cuda.runtime.presence import free_memory
+from fastseq.kernels.cuda.search import scoring, topk
+from fastseq.kernels.search.impacts import Impacts
+from fastseq.kernels.search.postings import WINDOW_BITS
+from fastseq.kernels.search.search import TINY
 from fastseq.types import Float32, Int32, Int64
 
 MOST_HITS = topk.MOST_HITS  # k past it is the CPU's

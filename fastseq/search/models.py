@@ -19,9 +19,9 @@ import numpy as np
 
 from fastseq.errors import SettingsError
 from fastseq.index.segment import Segment
-from fastseq.kernels.impacts import Weighting
-from fastseq.kernels.postings import WINDOW
-from fastseq.kernels.queries import document_sums
+from fastseq.kernels.search.impacts import Weighting
+from fastseq.kernels.search.postings import WINDOW
+from fastseq.kernels.search.queries import document_sums
 from fastseq.types import Float32, Float64, Int32, Int64
 
 LARGEST = 1_000_000  # of k1 and delta: far more would not fit a float32 score

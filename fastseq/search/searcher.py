@@ -15,9 +15,9 @@ import numpy as np
 from fastseq.devices import check_device
 from fastseq.errors import DataError, SettingsError
 from fastseq.index.segment import Segment
-from fastseq.kernels import impacts as impact_kernels
-from fastseq.kernels import queries as query_kernels
-from fastseq.kernels import search as kernels
+from fastseq.kernels.search import impacts as impact_kernels
+from fastseq.kernels.search import queries as query_kernels
+from fastseq.kernels.search import search as kernels
 from fastseq.search.models import Model
 from fastseq.settings import thread_count
 from fastseq.text.lexicon import Lexicon

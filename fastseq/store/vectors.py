@@ -133,7 +133,7 @@ def _of_folder(
 def _of_pieces(content: VectorsContent, words: list[str]) -> tuple[list[str], Float32]:
     """Those of the words that have n-grams, and the mean of their vectors, float32[n, d]; a bucket
     without a vector counts as zeros."""
-    from fastseq.kernels.subwords import bucket_ids
+    from fastseq.kernels.text.subwords import bucket_ids
     from fastseq.store.fasttext_model import means
 
     grams, table = content.settings["subwords"], np.array(content.arrays["subwords"], np.float32)
@@ -388,7 +388,7 @@ def _missing(wanted: Collection[str], found: Collection[str]) -> list[str]:
 
 def _with_grams(words: list[str], low: int, high: int) -> list[str]:
     """Those of the words that have an n-gram of low to high characters."""
-    from fastseq.kernels.subwords import bucket_ids
+    from fastseq.kernels.text.subwords import bucket_ids
 
     texts = Texts.from_strings(words)
     _, ends = bucket_ids(texts.data, texts.offsets, low, high, 1)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError
-from fastseq.kernels import counts, ngrams
+from fastseq.kernels.text import counts, ngrams
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.lexicon import Lexicon
 from fastseq.text.turns import Turns, encode_in_turn

@@ -11,8 +11,8 @@ from itertools import compress
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.kernels import ngrams, tokenize, unicode
-from fastseq.kernels.hashing import PADDING
+from fastseq.kernels.text import ngrams, tokenize, unicode
+from fastseq.kernels.text.hashing import PADDING
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.segmentation import segmenter
 from fastseq.text.stemming import stem

@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager
 import numpy as np
 
 from fastseq.errors import DataError
-from fastseq.kernels import ngrams, tokenize, unicode
+from fastseq.kernels.text import ngrams, tokenize, unicode
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.filters import Rename, WordFilter, packed, renaming
 from fastseq.text.tables import ByteTable, KeyTable

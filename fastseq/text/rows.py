@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.kernels import counts as kernels
-from fastseq.kernels import hashing
+from fastseq.kernels.text import counts as kernels
+from fastseq.kernels.text import hashing
 from fastseq.text.counting import Reading, joined_levels
 from fastseq.types import Float64, Int32, Int64, Texts, Tokens, UInt32, UInt64
 

@@ -1,4 +1,4 @@
-"""Growing arrays and hash tables: the memory behind the kernels of kernels/hashing.py.
+"""Growing arrays and hash tables: the memory behind the kernels of kernels/text/hashing.py.
 
 Only a holder of the lexicon's turn changes a shared one. What another thread took before stays
 good: entries never change once written, and growth makes a new array beside the old.
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.kernels import hashing
+from fastseq.kernels.text import hashing
 from fastseq.types import Int32, Int64, UInt8, UInt64
 
 Array = npt.NDArray[Any]

@@ -14,7 +14,7 @@ import numpy as np
 
 from fastseq.types import Int32, UInt8, UInt16
 
-_MULTIPLE = 1 << 24  # as in fastseq/kernels/unicode.py, which would bring Numba with it
+_MULTIPLE = 1 << 24  # as in fastseq/kernels/text/unicode.py, which would bring Numba with it
 _CASED, _IGNORABLE = 4, 8
 
 

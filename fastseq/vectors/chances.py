@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.kernels.chances import build_tree, fill_alias, walk_tree
+from fastseq.kernels.vectors.chances import build_tree, fill_alias, walk_tree
 from fastseq.types import Float32, Int32, Int64
 
 UInt32 = npt.NDArray[np.uint32]

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastseq.kernels.cooccurrences import (
+from fastseq.kernels.vectors.cooccurrences import (
     PLACE_BITS,
     WINDOW_BITS,
     count_rows,

@@ -7,7 +7,7 @@ character n-grams.
 
 Source: Bojanowski, Grave, Joulin & Mikolov 2017, "Enriching Word Vectors with Subword
 Information". What the paper leaves open is as in its authors' program, but for
-skip-gram's direction and the negatives that a context shares (kernels/fasttext.py).
+skip-gram's direction and the negatives that a context shares (kernels/vectors/fasttext.py).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import SettingsError
-from fastseq.kernels.fasttext import train_fasttext, work_size
+from fastseq.kernels.vectors.fasttext import train_fasttext, work_size
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.subwords import Subwords
 from fastseq.types import Int32

@@ -17,9 +17,9 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.kernels.arrays import aligned_zeros
-from fastseq.kernels.glove import STILL, train_tiles
-from fastseq.kernels.simd.width import LANES
+from fastseq.kernels.core.arrays import aligned_zeros
+from fastseq.kernels.core.width import LANES
+from fastseq.kernels.vectors.glove import STILL, train_tiles
 from fastseq.seeds import mixed_key
 from fastseq.settings import flag, one_of, parse_size, real, whole
 from fastseq.text.analyzer import Analyzer
@@ -134,7 +134,7 @@ class GloVe(VectorModel):
 
 
 class GloVeObjective:
-    """What a training of GloVe learns: "table" float32[V, 4 W], as kernels/glove.py has it; and
+    """What a training of GloVe learns: "table" float32[V, 4 W], as in kernels/vectors/glove.py; and
     what it learns from, the co-occurrences of the corpus in tiles."""
 
     def __init__(self, model: GloVe, sentences: Sentences, parts: int) -> None:

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from fastseq.errors import DataError
-from fastseq.kernels import nearest as kernels
-from fastseq.kernels.arrays import aligned_zeros
+from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.kernels.simd import gemm
+from fastseq.kernels.vectors import nearest as kernels
 from fastseq.settings import thread_count, whole
 from fastseq.store.vector_checks import check_finite
 from fastseq.threads import Team

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from fastseq.errors import DataError, FormatError, NotFittedError, SettingsError
-from fastseq.kernels import phrases as kernels
+from fastseq.kernels.text import phrases as kernels
 from fastseq.manners import Manners, plain
 from fastseq.settings import one_of, parse_size, real, thread_count, whole
 from fastseq.text.analyzer import Analyzer

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastseq.kernels.arrays import aligned_zeros
-from fastseq.kernels.simd.width import LANES
-from fastseq.kernels.windows import LISTS, room_for
+from fastseq.kernels.core.arrays import aligned_zeros
+from fastseq.kernels.core.width import LANES
+from fastseq.kernels.vectors.windows import LISTS, room_for
 from fastseq.settings import fraction, one_of, real, whole
 from fastseq.types import Float32, Float64, Int32, Int64
 from fastseq.vectors.base import VectorModel

@@ -17,8 +17,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.kernels.windows import work_size
-from fastseq.kernels.word2vec import train_words
+from fastseq.kernels.vectors.windows import work_size
+from fastseq.kernels.vectors.word2vec import train_words
 from fastseq.text.analyzer import Analyzer
 from fastseq.vectors.base import Start
 from fastseq.vectors.sentences import Sentences

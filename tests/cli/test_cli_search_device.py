@@ -9,7 +9,7 @@ import pytest
 
 from fastseq import devices
 from fastseq.devices import cuda_problem
-from fastseq.kernels.cuda import presence
+from fastseq.kernels.cuda.runtime import presence
 from tests.cli.conftest import Run
 
 SAID = "no usable NVIDIA GPU: CUDA driver library cannot be found"

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 
 import numpy as np
 import pytest
 
 import fastseq.kernels.cuda as room
-from fastseq.kernels.cuda.compiling import SHARED, compile_kernel
-from fastseq.kernels.cuda.target import Kernel, cuda, kernel, kernels, undeclared
+from fastseq.kernels.cuda.runtime.compiling import SHARED, compile_kernel
+from fastseq.kernels.cuda.runtime.target import Kernel, cuda, kernel, kernels, undeclared
 
 CAPABILITIES = tuple(SHARED)
 FILE = 65536  # registers of a multiprocessor
@@ -21,8 +21,8 @@ FILE = 65536  # registers of a multiprocessor
 
 def all_kernels() -> list[Kernel]:
     """Those that the room's files declare, and their variants of typical sizes."""
-    for module in iter_modules(room.__path__):
-        found = import_module(f"{room.__name__}.{module.name}")
+    for module in walk_packages(room.__path__, f"{room.__name__}."):
+        found = import_module(module.name)
         if hasattr(found, "variants"):
             found.variants()
     return kernels()
@@ -57,7 +57,7 @@ def no_kernel_stays() -> Iterator[None]:
 def test_spills_are_seen(tmp_path: Path) -> None:
     """A hundred sums at once, where 1,024 threads leave 64 registers to each."""
     names = [f"s{i}" for i in range(100)]
-    lines = ["from fastseq.kernels.cuda.target import cuda", "def spilling(x, n):"]
+    lines = ["from fastseq.kernels.cuda.runtime.target import cuda", "def spilling(x, n):"]
     lines += ["    t = cuda.grid(1) * 1000"]  # else the numbers are every thread's, and kept once
     lines += [f"    {name} = x[t + {i}]" for i, name in enumerate(names)]
     lines += ["    for i in range(t, t + n):"]
@@ -113,7 +113,7 @@ def test_float64_is_seen(function) -> None:
 
 
 def test_predicated_float64_is_seen_in_the_assembler() -> None:
-    from fastseq.kernels.cuda.compiling import _FLOAT64
+    from fastseq.kernels.cuda.runtime.compiling import _FLOAT64
 
     for line in (
         "\tadd.f64 \t%fd1, %fd2, %fd3;",

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from fastseq.kernels.cuda import sums
+from fastseq.kernels.cuda.nn import sums
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastseq.kernels.cuda import crf, memory
+from fastseq.kernels.cuda.nn import crf
+from fastseq.kernels.cuda.runtime import memory
 from fastseq.nn.crf import CRF
 
 F = np.float32

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastseq.kernels.cuda import dropout, memory
-from fastseq.kernels.dropout import drop, drop_rows
+from fastseq.kernels.cuda.nn import dropout
+from fastseq.kernels.cuda.runtime import memory
+from fastseq.kernels.nn.dropout import drop, drop_rows
 from fastseq.nn.dropout import limit_and_scale
 
 keys = st.integers(0, (1 << 64) - 1)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fastseq.kernels.cuda import blas, gemm, memory
-from fastseq.kernels.cuda.target import SIMULATED
+from fastseq.kernels.cuda.nn import gemm
+from fastseq.kernels.cuda.runtime import blas, memory
+from fastseq.kernels.cuda.runtime.target import SIMULATED
 
 Float32 = NDArray[np.float32]
 

@@ -10,7 +10,7 @@ import pytest
 
 from fastseq.devices import simulated
 from fastseq.errors import DeviceError, SettingsError
-from fastseq.kernels.cuda import memory
+from fastseq.kernels.cuda.runtime import memory
 from fastseq.models.classifier import SequenceClassifier
 from fastseq.models.forecaster import Forecaster
 from fastseq.models.language import LanguageModel

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastseq.errors import DataError, SettingsError
-from fastseq.kernels.cuda import memory
+from fastseq.kernels.cuda.runtime import memory
 from fastseq.nn import Dense as HostDense
 from fastseq.nn import Dropout as HostDropout
 from fastseq.nn import Embedding as HostEmbedding

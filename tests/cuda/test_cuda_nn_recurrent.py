@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastseq.errors import DataError, SettingsError
-from fastseq.kernels.cuda import memory
+from fastseq.kernels.cuda.runtime import memory
 from fastseq.nn import recurrent as host
 from fastseq.nn.cuda import recurrent as device
 from fastseq.seeds import mixed_key

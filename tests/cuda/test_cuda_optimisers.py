@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastseq.kernels import optimisers as cpu
-from fastseq.kernels.cuda import memory, optimisers
+from fastseq.kernels.cuda.nn import optimisers
+from fastseq.kernels.cuda.runtime import memory
+from fastseq.kernels.nn import optimisers as cpu
 
 N = 48
 SLICE = (16, 48)  # the numbers before it stay

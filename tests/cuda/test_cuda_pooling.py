@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastseq.kernels.cuda import memory, pooling
+from fastseq.kernels.cuda.nn import pooling
+from fastseq.kernels.cuda.runtime import memory
 from fastseq.nn.pooling import Pooling
 
 F = np.float32

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastseq.kernels.cuda import memory, recurrent, spread, spreading
-from fastseq.kernels.cuda.persistent import MOST_REGISTERS, plans_of
-from fastseq.kernels.cuda.target import SIMULATED
+from fastseq.kernels.cuda.recurrent import recurrent, spread, spreading
+from fastseq.kernels.cuda.recurrent.persistent import MOST_REGISTERS, plans_of
+from fastseq.kernels.cuda.runtime import memory
+from fastseq.kernels.cuda.runtime.target import SIMULATED
 from fastseq.nn.recurrent import GRU, LSTM, RNN
 from fastseq.nn.sequences import lay_out
 from tests.cuda.recurrent_cases import CASES, Case

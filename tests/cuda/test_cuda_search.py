@@ -14,7 +14,8 @@ import pytest
 from fastseq import Index
 from fastseq.devices import cuda_problem, require_cuda
 from fastseq.errors import DeviceError, SettingsError
-from fastseq.kernels.cuda import memory, presence, scoring, target, topk
+from fastseq.kernels.cuda.runtime import memory, presence, target
+from fastseq.kernels.cuda.search import scoring, topk
 from fastseq.search import cuda as gpu
 from fastseq.search.models import BM25, TFIDF, BoW, Model
 from fastseq.search.searcher import Searcher

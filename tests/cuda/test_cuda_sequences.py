@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastseq.kernels.cuda import memory, sequences
+from fastseq.kernels.cuda.nn import sequences
+from fastseq.kernels.cuda.runtime import memory
 
 
 def drawn(*shape: int) -> np.ndarray:

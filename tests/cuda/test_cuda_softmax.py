@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastseq.kernels.cuda import memory, softmax
+from fastseq.kernels.cuda.nn import softmax
+from fastseq.kernels.cuda.runtime import memory
 from fastseq.nn import losses
 
 F = np.float32

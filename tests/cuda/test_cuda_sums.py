@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastseq.kernels.cuda import embedding, gemm, memory, sums
+from fastseq.kernels.cuda.nn import embedding, gemm, sums
+from fastseq.kernels.cuda.runtime import memory
 from fastseq.nn.embedding import Embedding
 
 F = np.float32

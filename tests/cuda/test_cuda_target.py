@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastseq.kernels.cuda import memory, target
-from fastseq.kernels.cuda.scalars import absolute, exp, fma, maximum, minimum, sigmoid, tanh
-from fastseq.kernels.cuda.target import cuda, kernel, undeclared
+from fastseq.kernels.cuda.runtime import memory, target
+from fastseq.kernels.cuda.runtime.scalars import absolute, exp, fma, maximum, minimum, sigmoid, tanh
+from fastseq.kernels.cuda.runtime.target import cuda, kernel, undeclared
 from fastseq.kernels.simd.vmath import exp_array, sigmoid_array, tanh_array
 
 

@@ -313,8 +313,8 @@ def install() -> Driver:
         )
 
     codegen.CUDACodeLibrary.get_cufunc = get_cufunc
-    launching = import_module("fastseq.kernels.cuda.launching")
-    blas = import_module("fastseq.kernels.cuda.blas")
+    launching = import_module("fastseq.kernels.cuda.runtime.launching")
+    blas = import_module("fastseq.kernels.cuda.runtime.blas")
     library = Blas(made)
     blas._library = lambda: library
     launching.library = lambda: made

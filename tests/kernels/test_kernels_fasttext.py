@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastseq.kernels.arrays import aligned_zeros
-from fastseq.kernels.fasttext import train_fasttext, work_size
+from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.kernels.simd.rows import MOST_ROWS
-from fastseq.kernels.windows import LISTS, room_for
+from fastseq.kernels.vectors.fasttext import train_fasttext, work_size
+from fastseq.kernels.vectors.windows import LISTS, room_for
 from fastseq.vectors.chances import alias_table, huffman_tree, keep_chances, no_tree
 from tests.kernels.test_kernels_word2vec import close, corpus, padded
 from tests.naive.fasttext import FastText

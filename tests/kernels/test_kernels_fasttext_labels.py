@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastseq.kernels.arrays import aligned_zeros
-from fastseq.kernels.chances import fill_alias
-from fastseq.kernels.fasttext_labels import (
+from fastseq.kernels.core.arrays import aligned_zeros
+from fastseq.kernels.core.width import LANES
+from fastseq.kernels.vectors.chances import fill_alias
+from fastseq.kernels.vectors.fasttext_labels import (
     LISTS,
     hash_words,
     mean_rows,
@@ -18,7 +19,6 @@ from fastseq.kernels.fasttext_labels import (
     train_labels,
     work_size,
 )
-from fastseq.kernels.simd.width import LANES
 from fastseq.models.fasttext_network import LOSSES, label_tree
 from fastseq.types import Texts
 from tests.naive import fasttext_labels as naive

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastseq.kernels import formulas
+from fastseq.kernels.core import formulas
 
 
 def _as_is(function: Any) -> Any:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastseq.kernels.arrays import aligned_zeros
-from fastseq.kernels.glove import STILL, train_tiles
-from fastseq.kernels.simd.width import LANES
+from fastseq.kernels.core.arrays import aligned_zeros
+from fastseq.kernels.core.width import LANES
+from fastseq.kernels.vectors.glove import STILL, train_tiles
 from fastseq.vectors import cooccurrences
 from fastseq.vectors.cooccurrences import count_cooccurrences, tiles_of
 from tests.naive import glove as naive

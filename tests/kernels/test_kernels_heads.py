@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastseq.kernels.simd.width import WIDTHS
+from fastseq.kernels.core.width import WIDTHS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
 import sys
 import numpy as np
-from fastseq.kernels import pooling
-from fastseq.kernels.simd.width import LANES
+from fastseq.kernels.nn import pooling
+from fastseq.kernels.core.width import LANES
 from fastseq.nn.dropout import dropout_mask
 from fastseq.nn.embedding import Embedding
 from fastseq.nn.losses import softmax, softmax_cross_entropy

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import fastseq
-from fastseq.kernels import jit as module
+from fastseq.kernels.core import jit as module
 
 PACKAGE = Path(fastseq.__file__).resolve().parent
 VARIABLES = ("FASTSEQ_CACHE_DIR", "NUMBA_CACHE_DIR", "XDG_CACHE_HOME")
@@ -131,7 +131,7 @@ def test_any_edit_in_the_room_changes_the_stamp(
     monkeypatch.setattr(module, "HERE", copy)
     assert module._stamp.startswith(module._digest())  # wherever it is installed
     seen = {module._digest()}
-    topk = copy / "topk.py"
+    topk = copy / "core" / "topk.py"
     topk.write_bytes(topk.read_bytes() + b"\n")
     seen.add(module._digest())
     topk.rename(copy / "top.py")
@@ -143,8 +143,8 @@ def test_any_edit_in_the_room_changes_the_stamp(
 
 ONE_KERNEL = """
 import numpy as np
-from fastseq.kernels import jit
-from fastseq.kernels.postings import run_totals
+from fastseq.kernels.core import jit
+from fastseq.kernels.search.postings import run_totals
 
 compiled = []
 jit.on_first_compile(lambda: compiled.append("compiled"))
@@ -187,7 +187,7 @@ def test_an_installation_that_cannot_be_written_to(tmp_path: Path) -> None:
     assert not Path(folder).is_relative_to(copy)
     assert any("run_totals" in path.name for path in Path(folder).iterdir())
     assert run() == [folder]  # found: nothing is compiled
-    with open(copy / "kernels" / "topk.py", "a", encoding="utf-8") as file:
+    with open(copy / "kernels" / "core" / "topk.py", "a", encoding="utf-8") as file:
         file.write("# an edit in another file\n")
     again, other = run()
     assert again == "compiled"
@@ -247,7 +247,8 @@ def test_no_kernel_is_compiled_for_two_kinds_of_array() -> None:
     }
     # steps that only kernels call are compiled with each of them
     kernels = {name for name, count in counts.items() if count}
-    assert {"fastseq.kernels.search search", "fastseq.kernels.postings invert"} <= kernels
+    searching = "fastseq.kernels.search"
+    assert {f"{searching}.search search", f"{searching}.postings invert"} <= kernels
     assert {name: count for name, count in counts.items() if count > 1} == {}
 
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from fastseq.kernels.phrases import collect_pairs, count_runs, intern_lefts, join_pairs
+from fastseq.kernels.text.phrases import collect_pairs, count_runs, intern_lefts, join_pairs
 from fastseq.text.tables import KeyTable
 
 TOKENS = np.random.default_rng(0).integers(0, 7, 500).astype(np.int32)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastseq.index.slices import Slice, invert
-from fastseq.kernels import postings as kernels
-from fastseq.kernels.postings import LARGE_TF, WINDOW
+from fastseq.kernels.search import postings as kernels
+from fastseq.kernels.search.postings import LARGE_TF, WINDOW
 from fastseq.types import Tokens
 
 Postings = dict[int, list[tuple[int, int]]]

@@ -9,10 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastseq.kernels.jit import helper
-from fastseq.kernels.simd.bits import bits_float, float_bits, greater64
+from fastseq.kernels.core.bits import bits_float, float_bits, greater64
+from fastseq.kernels.core.jit import helper
+from fastseq.kernels.core.topk import (
+    key_document,
+    key_score,
+    make_key,
+    select_best,
+    sort_descending,
+)
 from fastseq.kernels.simd.bytes import trailing_zeros
-from fastseq.kernels.topk import key_document, key_score, make_key, select_best, sort_descending
 
 
 @helper

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastseq.kernels.arrays import aligned_zeros
-from fastseq.kernels.jit import jit
+from fastseq.kernels.core.arrays import aligned_zeros
+from fastseq.kernels.core.jit import jit
+from fastseq.kernels.core.width import LANES
 from fastseq.kernels.simd.rows import MOST_ROWS, dots, exchange
 from fastseq.kernels.simd.tiles import address
-from fastseq.kernels.simd.width import LANES
-from fastseq.kernels.windows import LISTS, room_for, work_size
-from fastseq.kernels.word2vec import train_words
+from fastseq.kernels.vectors.windows import LISTS, room_for, work_size
+from fastseq.kernels.vectors.word2vec import train_words
 from fastseq.vectors.chances import alias_table, huffman_tree, keep_chances, no_tree
 from tests.naive import word2vec as naive
 

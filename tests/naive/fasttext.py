@@ -1,4 +1,4 @@
-"""FastText one word after the other in float64, with the schedule of kernels/fasttext.py.
+"""FastText one word after the other in float64, with the schedule of kernels/vectors/fasttext.py.
 
 The random numbers are drawn in the order of tests/naive/word2vec.py. The vector of a place of a
 sentence is made when it comes into reach of a window and moves with what it learns; its rows learn

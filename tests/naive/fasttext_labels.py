@@ -1,5 +1,5 @@
 """FastText's classifier one text after the other in float64, with the schedule of
-kernels/fasttext_labels.py, and the hashes of its n-grams.
+kernels/vectors/fasttext_labels.py, and the hashes of its n-grams.
 
 Of a text with several labels one is drawn first, then the negatives, each again while it is the
 right label. All products are taken before anything moves; then the targets learn one after the

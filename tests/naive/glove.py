@@ -1,6 +1,6 @@
 """GloVe in float64, one pair after the other, and counting by brute force.
 
-The order of pairs is that of kernels/glove.py: of the tiles given, each in an order drawn with
+The order of pairs is that of kernels/vectors/glove.py: tiles as given, each in an order drawn with
 splitmix64 from the key and the tile's number.
 """
 

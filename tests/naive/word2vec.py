@@ -1,4 +1,4 @@
-"""Word2Vec one word after the other in float64, with the schedule of kernels/word2vec.py.
+"""Word2Vec one word after the other in float64, with the schedule of kernels/vectors/word2vec.py.
 
 The random numbers (splitmix64) are drawn in the same order: of every sentence first which words
 stay, then the negatives of the first word, then for each word its window and the negatives of the

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastseq.errors import SettingsError
-from fastseq.kernels.dropout import drop, drop_rows
+from fastseq.kernels.nn.dropout import drop, drop_rows
 from fastseq.nn.dropout import Dropout, dropout_mask, dropped, limit_and_scale
 from fastseq.seeds import mixed_key
 from fastseq.threads import Team

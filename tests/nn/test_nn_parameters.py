@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastseq.errors import FormatError, SettingsError
-from fastseq.kernels.arrays import ALIGNED, aligned_zeros
+from fastseq.kernels.core.arrays import ALIGNED, aligned_zeros
 from fastseq.nn.layer import Layer, joined
 from fastseq.nn.parameters import Parameters
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastseq.kernels.lstm import lstm_backward, lstm_forward
+from fastseq.kernels.nn.lstm import lstm_backward, lstm_forward
 from tests.naive import recurrent as naive
 from tests.naive.differences import central, relative_error
 from tests.nn.recurrent_cases import KINDS, Case, assert_as_twin, errors, parts

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fastseq.kernels.simd.width import LANES, WIDTHS
+from fastseq.kernels.core.width import LANES, WIDTHS
 
 ROOT = Path(__file__).resolve().parents[2]
 OTHERS = [width for width in WIDTHS if width != LANES]

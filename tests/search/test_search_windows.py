@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from fastseq import BM25, TFIDF, Analyzer, BoW, Hits, Index
-from fastseq.kernels.postings import WINDOW
+from fastseq.kernels.search.postings import WINDOW
 from fastseq.search.models import Model
 
 DOCUMENTS = 200_000

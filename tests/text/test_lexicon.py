@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from fastseq.kernels import hashing
+from fastseq.kernels.text import hashing
 from fastseq.text import Analyzer, Lexicon
 from fastseq.text.lexicon import Turn
 from fastseq.text.tables import ByteTable, KeyTable

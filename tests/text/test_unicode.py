@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from fastseq.kernels.unicode import first_invalid
+from fastseq.kernels.text.unicode import first_invalid
 from fastseq.text import Analyzer, Lexicon
 from fastseq.text.unicode_tables import unicode_tables
 from fastseq.types import Texts

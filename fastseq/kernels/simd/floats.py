@@ -32,7 +32,7 @@ from numba.extending import (
     type_callable,
 )
 
-from fastseq.kernels.simd.width import LANES
+from fastseq.kernels.core.width import LANES
 
 _F32, _I1, _I32, _I64 = ir.FloatType(), ir.IntType(1), ir.IntType(32), ir.IntType(64)
 _FLOATS, _INTS, _MASK = (ir.VectorType(kind, LANES) for kind in (_F32, _I32, _I1))

@@ -13,11 +13,11 @@ with the roles of A and B as row-major storage has them.
 
 from __future__ import annotations
 
-from fastseq.kernels.jit import helper, inline, jit
+from fastseq.kernels.core.jit import helper, inline, jit
+from fastseq.kernels.core.width import LANES, REGISTERS
 from fastseq.kernels.simd.floats import load, load_part, splat, store
 from fastseq.kernels.simd.tiles import address, tiles
 from fastseq.kernels.simd.transpose import transpose
-from fastseq.kernels.simd.width import LANES, REGISTERS
 
 VECTORS = 4 if REGISTERS == 32 else 3
 WIDTH = VECTORS * LANES  # columns of a panel

@@ -23,11 +23,11 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastseq.kernels.jit import helper, inline
+from fastseq.kernels.core.jit import helper, inline
+from fastseq.kernels.core.width import LANES, REGISTERS
 from fastseq.kernels.simd.bytes import prefetch
 from fastseq.kernels.simd.floats import fused, load, splat, spread, store
 from fastseq.kernels.simd.tiles import repeat
-from fastseq.kernels.simd.width import LANES, REGISTERS
 
 _F32, _I64 = ir.FloatType(), ir.IntType(64)
 _VECTOR = ir.VectorType(_F32, LANES)

@@ -25,9 +25,9 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastseq.kernels.jit import helper, inline
+from fastseq.kernels.core.jit import helper, inline
+from fastseq.kernels.core.width import LANES, REGISTERS
 from fastseq.kernels.simd.floats import fused, spread
-from fastseq.kernels.simd.width import LANES, REGISTERS
 
 _F32, _I64 = ir.FloatType(), ir.IntType(64)
 _VECTOR = ir.VectorType(_F32, LANES)

@@ -8,8 +8,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from fastseq.kernels.core.width import LANES
 from fastseq.kernels.simd.floats import element
-from fastseq.kernels.simd.width import LANES
 
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
 

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import math
 
-from fastseq.kernels.formulas import LN2_HIGH, LN2_LOW, ROUND, elementary
-from fastseq.kernels.jit import inline, jit
+from fastseq.kernels.core.formulas import LN2_HIGH, LN2_LOW, ROUND, elementary
+from fastseq.kernels.core.jit import inline, jit
+from fastseq.kernels.core.width import LANES
 from fastseq.kernels.simd.floats import (
     absolute,
     bits,
@@ -32,7 +33,6 @@ from fastseq.kernels.simd.floats import (
     store_part,
     to_float,
 )
-from fastseq.kernels.simd.width import LANES
 
 _LN2_HIGH, _LN2_LOW = LN2_HIGH, LN2_LOW
 _ROUND_127 = ROUND + 127.0

@@ -105,7 +105,7 @@ class Units:
         SettingsError
             The unit is the byte, which needs no splitting.
         """
-        from fastseq.kernels import units as kernels
+        from fastseq.kernels.text import units as kernels
         from fastseq.text.tables import ByteTable
 
         if self.unit == "byte" and not whole:
@@ -186,7 +186,7 @@ def checked(texts: Texts) -> Texts:
 
     Raises InvalidTextError when one is not.
     """
-    from fastseq.kernels.unicode import first_invalid
+    from fastseq.kernels.text.unicode import first_invalid
 
     data, offsets = texts.data, texts.offsets
     if not (data.flags.writeable and offsets.flags.writeable):
@@ -203,8 +203,8 @@ def checked(texts: Texts) -> Texts:
 
 @cache
 def _kinds() -> UInt8:
-    """uint8[1114112]: the kind of each code point, as kernels/units.py numbers them."""
-    from fastseq.kernels import units as kernels
+    """uint8[1114112]: the kind of each code point, as kernels/text/units.py numbers them."""
+    from fastseq.kernels.text import units as kernels
 
     tables = unicode_tables()
     flags = tables.flags.reshape(-1, 128)[tables.flags_index].reshape(-1)

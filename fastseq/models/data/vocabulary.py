@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 UNKNOWN = "<unk>"
 END = "<eos>"
 BYTES = 256
-PADDING = 8  # bytes readable after the last string, as kernels/hashing.py asks for
+PADDING = 8  # bytes readable after the last string, as kernels/text/hashing.py asks for
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,9 @@ from typing import Any, Literal
 import numpy as np
 
 from fastseq.errors import DataError, SettingsError
-from fastseq.kernels.cuda import crf as kernels
-from fastseq.kernels.cuda import memory, sequences
+from fastseq.kernels.cuda.nn import crf as kernels
+from fastseq.kernels.cuda.nn import sequences
+from fastseq.kernels.cuda.runtime import memory
 from fastseq.nn import crf
 from fastseq.nn.checks import as_numbers, as_offsets
 from fastseq.nn.crf import FORBIDDEN, Constraints

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from fastseq.errors import DataError
-from fastseq.kernels.cuda import gemm, memory, sums
+from fastseq.kernels.cuda.nn import gemm, sums
+from fastseq.kernels.cuda.runtime import memory
 from fastseq.nn import dense
 from fastseq.nn.checks import kept_by_forward
 from fastseq.nn.cuda.layer import DeviceLayer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastseq.kernels.cuda.dropout import drop
+from fastseq.kernels.cuda.nn.dropout import drop
 from fastseq.nn import dropout
 from fastseq.nn.checks import kept_by_forward
 from fastseq.nn.cuda.layer import DeviceLayer

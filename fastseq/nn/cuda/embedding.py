@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError
-from fastseq.kernels.cuda import embedding as kernels
-from fastseq.kernels.cuda import memory
-from fastseq.kernels.embedding import distinct
+from fastseq.kernels.cuda.nn import embedding as kernels
+from fastseq.kernels.cuda.runtime import memory
+from fastseq.kernels.nn.embedding import distinct
 from fastseq.nn import embedding
 from fastseq.nn.checks import as_numbers, kept_by_forward
 from fastseq.nn.cuda.layer import DeviceLayer

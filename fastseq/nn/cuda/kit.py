@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DeviceError
-from fastseq.kernels.cuda import embedding as kernels
-from fastseq.kernels.cuda import memory, sequences, softmax, sums
+from fastseq.kernels.cuda.nn import embedding as kernels
+from fastseq.kernels.cuda.nn import sequences, softmax, sums
+from fastseq.kernels.cuda.runtime import memory
 from fastseq.nn.cuda.crf import CRF
 from fastseq.nn.cuda.dense import Dense
 from fastseq.nn.cuda.dropout import Dropout

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError
-from fastseq.kernels.cuda import memory, sequences
-from fastseq.kernels.cuda.gemm import PRECISIONS
+from fastseq.kernels.cuda.nn import sequences
+from fastseq.kernels.cuda.nn.gemm import PRECISIONS
+from fastseq.kernels.cuda.runtime import memory
 from fastseq.nn.checks import as_floats
 from fastseq.nn.cuda.parameters import DeviceParameters
 from fastseq.nn.cuda.space import Feed, Space

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError
-from fastseq.kernels.cuda import memory
-from fastseq.kernels.cuda.softmax import cross_entropy_rows, squared_errors_of_parts
+from fastseq.kernels.cuda.nn.softmax import cross_entropy_rows, squared_errors_of_parts
+from fastseq.kernels.cuda.runtime import memory
 from fastseq.nn import losses
 from fastseq.nn.checks import as_rows, kept_by_forward
 from fastseq.nn.cuda.dense import Dense

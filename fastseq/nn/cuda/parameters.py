@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastseq.kernels.cuda import memory, optimisers, sequences
+from fastseq.kernels.cuda.nn import optimisers, sequences
+from fastseq.kernels.cuda.runtime import memory
 from fastseq.nn.parameters import Parameters, Shapes
 from fastseq.threads import Team
 from fastseq.types import Float32

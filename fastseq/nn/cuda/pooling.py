@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError
-from fastseq.kernels.cuda import gemm, memory, sums
-from fastseq.kernels.cuda import pooling as kernels
+from fastseq.kernels.cuda.nn import gemm, sums
+from fastseq.kernels.cuda.nn import pooling as kernels
+from fastseq.kernels.cuda.runtime import memory
 from fastseq.nn import pooling
 from fastseq.nn.checks import as_offsets, kept_by_forward
 from fastseq.nn.cuda.layer import DeviceLayer

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.kernels.cuda import memory
+from fastseq.kernels.cuda.runtime import memory
 
 Made = TypeVar("Made")
 

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from fastseq.errors import DataError
-from fastseq.kernels.cuda import memory, sequences
-from fastseq.kernels.cuda.dropout import drop_rows
-from fastseq.kernels.cuda.recurrent import Steps, steps_of
+from fastseq.kernels.cuda.nn import sequences
+from fastseq.kernels.cuda.nn.dropout import drop_rows
+from fastseq.kernels.cuda.recurrent.recurrent import Steps, steps_of
+from fastseq.kernels.cuda.runtime import memory
 from fastseq.nn.cells import Cell, GRUCell, RNNCell
 from fastseq.nn.checks import as_index, as_lengths, as_offsets, as_parts
 from fastseq.nn.cuda.layer import DeviceLayer

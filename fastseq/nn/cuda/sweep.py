@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastseq.kernels.cuda import embedding, gemm, memory, recurrent, sequences, sums
-from fastseq.kernels.cuda.dropout import drop
+from fastseq.kernels.cuda.nn import embedding, gemm, sequences, sums
+from fastseq.kernels.cuda.nn.dropout import drop
+from fastseq.kernels.cuda.recurrent import recurrent
+from fastseq.kernels.cuda.runtime import memory
 from fastseq.nn.cuda.space import Feed
 from fastseq.nn.dropout import limit_and_scale
 from fastseq.seeds import mixed_key

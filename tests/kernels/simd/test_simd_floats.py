@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba.core.errors import TypingError
 
-from fastseq.kernels.jit import helper
+from fastseq.kernels.core.jit import helper
+from fastseq.kernels.core.width import LANES, WIDTHS
 from fastseq.kernels.simd import floats as module
 from fastseq.kernels.simd.floats import (
     absolute,
@@ -40,7 +41,6 @@ from fastseq.kernels.simd.floats import (
     to_float,
     to_int,
 )
-from fastseq.kernels.simd.width import LANES, WIDTHS
 
 SPECIAL = np.float32([0.0, 1.0, 0.5, 1.5, 2.5, 7.25, 3e38, 1e-40, 1e-45, 2.0**-126, np.inf, np.nan])
 SPECIAL = np.concatenate([SPECIAL, -SPECIAL])

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastseq.kernels.core.width import LANES
 from fastseq.kernels.simd import gemm, tiles
 from fastseq.kernels.simd.gemm import DEPTH, HEIGHT, ROWS, WIDTH
-from fastseq.kernels.simd.width import LANES
 
 GUARD = np.float32(-777.0)
 SIZES = st.integers(1, 3 * LANES + 2) | st.sampled_from([WIDTH - 1, WIDTH, WIDTH + 1, 2 * WIDTH])

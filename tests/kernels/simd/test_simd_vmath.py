@@ -19,10 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
 
-from fastseq.kernels.jit import helper
+from fastseq.kernels.core.jit import helper
+from fastseq.kernels.core.width import LANES
 from fastseq.kernels.simd import vmath
 from fastseq.kernels.simd.floats import fma, load, store
-from fastseq.kernels.simd.width import LANES
 
 REFERENCE: dict[str, Callable[[Any], Any]] = {
     "exp": np.exp,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fastseq.kernels.simd.width import LANES, WIDTHS
+from fastseq.kernels.core.width import LANES, WIDTHS
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
@@ -23,7 +23,7 @@ import sys
 import zlib
 import numpy as np
 from fastseq.kernels.simd import vmath
-from fastseq.kernels.simd.width import LANES
+from fastseq.kernels.core.width import LANES
 x = np.arange(0, 1 << 32, 8191, dtype=np.uint32).view(np.float32)
 x = np.concatenate([x, np.linspace(-20, 20, 100_001, dtype=np.float32)])
 x = x[~np.isnan(x)]
@@ -68,7 +68,7 @@ def test_every_width_gives_the_same_bits() -> None:
 @pytest.mark.parametrize("forced", ["5", "32", "sixteen"])
 def test_a_width_there_is_not_is_refused(forced: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", "import fastseq.kernels.simd.width"],
+        [sys.executable, "-c", "import fastseq.kernels.core.width"],
         env={**os.environ, "FASTSEQ_LANES": forced},
         capture_output=True,
         text=True,

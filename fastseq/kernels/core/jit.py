@@ -1,0 +1,200 @@
+"""The one place that sets Numba's options, and where compiled code is cached.
+
+`jit` is what every kernel of this room is decorated with. Its cache differs from Numba's own in
+two ways: an entry is valid only while *every* file of this room is unchanged (Numba looks at the
+decorated function's file alone and misses an edit in a helper it calls), and it lives in the
+first folder that can be written: $FASTSEQ_CACHE_DIR, $NUMBA_CACHE_DIR, this room's __pycache__,
+the user's cache folder; failing all, a temporary one of this process. Nothing of Numba's global
+configuration is touched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import os
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+from numba.core import caching
+
+from fastseq.kernels.core.width import LANES
+
+HERE = Path(__file__).resolve().parents[1]  # fastseq/kernels
+
+Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+
+# No fastmath: a score must have the same bits whether a loop was vectorised or not.
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
+
+_on_compile: Callable[[], None] | None = None
+
+
+def on_first_compile(callback: Callable[[], None] | None) -> None:
+    """Call `callback` once, the first time a kernel is found in no cache and must be compiled."""
+    global _on_compile
+    _on_compile = callback
+
+
+def jit(function: Kernel) -> Kernel:
+    """Compile `function` when first called: no GIL, no bounds checks, cached on disk.
+
+    Division by zero gives infinity, not an exception: the check would keep loops scalar.
+    """
+    kernel = numba.njit(**OPTIONS)(function)
+    kernel._cache = _KernelCache(function)
+    return kernel  # type: ignore[no-any-return]
+
+
+def inline(function: Kernel) -> Kernel:
+    """A formula or step that only kernels call, always inlined into its caller."""
+    return numba.njit(forceinline=True, **OPTIONS)(function)  # type: ignore[no-any-return]
+
+
+def helper(function: Kernel) -> Kernel:
+    """A step that only kernels call, left out of line where LLVM thinks so (rare or long ones)."""
+    return numba.njit(**OPTIONS)(function)  # type: ignore[no-any-return]
+
+
+def cache_folder() -> Path:
+    """The folder that holds the compiled kernels: the first candidate that is usable."""
+    global _cache_folder
+    if _cache_folder is None:
+        found = next(filter(_usable, _candidates()), None)
+        # nowhere to keep anything: compile afresh each time
+        _cache_folder = found or Path(tempfile.mkdtemp(prefix="fastseq-"))
+    return _cache_folder
+
+
+_cache_folder: Path | None = None
+
+
+def _candidates() -> Iterator[Path]:
+    """Where kernels may be kept, best first.
+
+    Never two versions of the kernels in one folder: a compiled kernel names Python types of its
+    version, and loading it under another fails in the middle.
+    """
+    for name in ("FASTSEQ_CACHE_DIR", "NUMBA_CACHE_DIR"):
+        if os.environ.get(name):
+            yield Path(os.environ[name]) / f"fastseq-{_stamp}"
+    ours = HERE / "__pycache__"
+    if not (ours / f"kernels-{_stamp}").is_dir():
+        for old in ours.glob("kernels-*"):
+            if not old.name.startswith(f"kernels-{_digest()}"):
+                shutil.rmtree(old, ignore_errors=True)
+    yield ours / f"kernels-{_stamp}"
+    with suppress(RuntimeError):  # a user without a home
+        if sys.platform == "win32":
+            user = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local")
+        elif sys.platform == "darwin":
+            user = Path.home() / "Library/Caches"
+        else:
+            user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        yield user / "fastseq" / _stamp
+
+
+def _usable(folder: Path) -> bool:
+    """Whether the folder can be written, and by nobody else: what lies in it is run."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            status = folder.stat()
+    except OSError:
+        return False
+    return not hasattr(os, "getuid") or (
+        status.st_uid == os.getuid() and not status.st_mode & stat.S_IWOTH
+    )
+
+
+def _digest() -> str:
+    """Changes when any source file of this room does."""
+    seen = hashlib.sha256()
+    for path in sorted(HERE.rglob("*.py")):
+        seen.update(path.relative_to(HERE).as_posix().encode() + b"\0" + path.read_bytes())
+    return seen.hexdigest()[:16]
+
+
+_stamp = f"{_digest()}-{LANES}"  # code for other vectors beside it, when they are forced
+
+
+def _defer_scipy_linalg() -> None:
+    """Let Numba load its array functions without importing scipy.linalg at once.
+
+    It does so only to learn whether it may offer np.dot, which costs every process 0.17 s. With
+    SciPy installed the answer is yes; whoever compiles a np.dot still gets the real check.
+    """
+    if "numba.np.arraymath" in sys.modules:
+        return
+    from numba.np import linalg
+
+    check = getattr(linalg, "ensure_blas", None)
+    if check is None or importlib.util.find_spec("scipy") is None:
+        return
+    linalg.ensure_blas = lambda: None  # type: ignore[attr-defined]
+    try:
+        arraymath = importlib.import_module("numba.np.arraymath")
+    finally:
+        linalg.ensure_blas = check  # type: ignore[attr-defined]
+    if hasattr(arraymath, "ensure_blas"):
+        arraymath.ensure_blas = check  # type: ignore[attr-defined]
+
+
+_defer_scipy_linalg()
+
+
+class _Locator(caching._CacheLocator):  # type: ignore[misc]
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._line = function.__code__.co_firstlineno
+
+    def get_cache_path(self) -> str:
+        return str(cache_folder())
+
+    def get_source_stamp(self) -> str:
+        return _stamp
+
+    def get_disambiguator(self) -> str:
+        return str(self._line)
+
+    def ensure_cache_path(self) -> None:
+        cache_folder()
+
+    @classmethod
+    def from_function(cls, function: Callable[..., Any], path: str) -> _Locator:
+        return cls(function)
+
+
+class _Impl(caching.CompileResultCacheImpl):  # type: ignore[misc]
+    _locator_classes = [_Locator]  # type: ignore[list-item]  # noqa: RUF012
+
+
+class _KernelCache(caching.FunctionCache):  # type: ignore[misc]
+    _impl_class = _Impl
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        global _on_compile
+        try:
+            loaded = super().load_overload(sig, target_context)
+        except Exception:  # of whatever kind a damaged file brings about: compile it again
+            loaded = None
+        if loaded is None and _on_compile is not None:
+            callback, _on_compile = _on_compile, None
+            callback()
+        return loaded
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except Exception:
+            # a damaged index file: start a new one; a full disk: do without
+            with suppress(Exception):
+                self.flush()
+                super().save_overload(sig, data)

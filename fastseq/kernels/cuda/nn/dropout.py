@@ -1,0 +1,124 @@
+"""Dropout with masks that are computed, never stored: the twins of kernels/nn/dropout.py.
+
+An element's hash is the CPU's, bit for bit, so a training may go on elsewhere with the same masks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastseq.kernels.core import formulas
+from fastseq.kernels.cuda.nn.sequences import THREADS, lane_power, row_threads
+from fastseq.kernels.cuda.runtime import memory
+from fastseq.kernels.cuda.runtime.target import SIMULATED, blocks_for, cuda, formula, kernel
+
+ZERO = np.float32(0)
+BLOCK = 1 << 32  # elements that one 32-bit number can tell apart
+
+if SIMULATED:
+
+    @formula
+    def _wrap(x):
+        """The lowest 32 bits as a signed number."""
+        return (int(x) + (1 << 31)) % (1 << 32) - (1 << 31)
+
+else:
+
+    @formula
+    def _wrap(x):
+        """The same."""
+        return np.int32(x)
+
+
+_hash = formulas.mask_hash(formula, _wrap).hashed
+_key_bits = formulas.mask_hash(lambda function: function, lambda x: x).key_bits
+
+
+@kernel(
+    "float32[::1], float32[::1], int64, int64, int64, int64, int64, float32",
+    threads=THREADS,
+    registers=48,
+)
+def drop_block(out, x, start, stop, first, second, limit, scale):
+    """out[start:stop], which lies in one block of 2**32 elements; first, second: its key."""
+    for i in range(start + cuda.grid(1), stop, cuda.gridsize(1)):
+        kept = _hash(i, first, second) >= limit
+        out[i] = x[i] * scale if kept else ZERO
+
+
+@kernel(
+    "float32[::1], int32[::1], int64, int64, int64, int64, int64, int64, float32",
+    threads=THREADS,
+    registers=48,
+)
+def drop_rows_block(x, rows, columns, power, start, first, second, limit, scale):
+    """The elements of x whose numbers are of the block of 2**32 that begins at `start`.
+
+    power  log2 of the threads that share a row
+    """
+    thread = cuda.threadIdx.x
+    lanes = 1 << power
+    n = cuda.blockIdx.x * (cuda.blockDim.x >> power) + (thread >> power)
+    if n >= len(rows):
+        return
+    before = rows[n] * columns - start
+    at = n * columns
+    for column in range(thread & (lanes - 1), columns, lanes):
+        number = before + column
+        if number >> 32 == 0:
+            kept = _hash(number, first, second) >= limit
+            x[at + column] = x[at + column] * scale if kept else ZERO
+
+
+def drop(out: Any, x: Any, key: int, limit: Any, scale: Any) -> None:
+    """out[i] = x[i] · scale where i's hash, an int32, is at least `limit`, else 0.
+
+    out, x  float32, of one size; may be the same array
+    key     any whole number; its low 64 bits count
+    limit   int32: a rate p drops the hashes below p · 2**32 - 2**31
+    scale   1 / (1 - p)
+    """
+    if out.size != x.size:
+        raise ValueError(f"dropout of {x.size} elements into {out.size}")
+    to, source = memory.flat(out), memory.flat(x)
+    for start in range(0, x.size, BLOCK):
+        stop = min(start + BLOCK, x.size)
+        count = stop - start
+        drop_block(
+            blocks_for(count, THREADS), to, source, start, stop, *key_halves(key, start // BLOCK),
+            int(limit), np.float32(scale), threads=min(THREADS, count),
+        )  # fmt: skip
+
+
+def drop_rows(
+    x: Any, rows: Any, key: int, limit: Any, scale: Any, total: int | None = None
+) -> None:
+    """x in place, with the mask of an array whose row rows[n] its row n is.
+
+    x      float32[N, F]
+    rows   int32[N], 0 or more and below `total`
+    total  rows of that array: N unless said
+
+    So the mask does not depend on the order in which a batch was packed.
+    """
+    N, columns = x.shape
+    if len(rows) != N:
+        raise ValueError(f"{len(rows)} numbers of rows for {N} rows")
+    power = lane_power(columns)
+    blocks, threads = row_threads(N, power)
+    elements = (N if total is None else total) * columns
+    for start in range(0, elements, BLOCK):
+        drop_rows_block(
+            blocks, memory.flat(x), rows, columns, power, start, *key_halves(key, start // BLOCK),
+            int(limit), np.float32(scale), threads=threads,
+        )  # fmt: skip
+
+
+def key_halves(key: int, block: int) -> tuple[int, int]:
+    """The two halves, as int32, of the bits for a key and a block of 2**32 elements."""
+    # arrays, since NumPy warns of single numbers that wrap around
+    bits = _key_bits(np.array([key % (1 << 64)], np.uint64), np.array([block], np.uint64))
+    first, second = bits.astype("<u8").view("<i4").tolist()
+    return first, second

@@ -1,0 +1,197 @@
+"""Softmax of rows, cross-entropy, squared errors: the twins of kernels/nn/softmax.py, and what
+nn/losses.py does in NumPy.
+
+A block of threads has a row. They take turns at its numbers, and a tree over the block adds up (or
+compares) what they found: one order for a row of a length, whatever runs first.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import float32, float64
+
+from fastseq.kernels.cuda.runtime import memory
+from fastseq.kernels.cuda.runtime.scalars import exp, maximum
+from fastseq.kernels.cuda.runtime.target import WARP, blocks_for, cuda, formula, kernel
+
+THREADS = 256
+ZERO = np.float32(0)
+LOWEST = np.float32(-np.inf)
+SUMMED = 32 * THREADS  # numbers that a block sums up
+
+
+@formula
+def largest_of(shared, value):
+    """The largest of what the threads of a block bring, to all of them; NaN where one is.
+
+    shared  float32, a number a thread
+    """
+    thread = cuda.threadIdx.x
+    shared[thread] = value
+    cuda.syncthreads()
+    step = cuda.blockDim.x >> 1
+    while step:
+        if thread < step:
+            a, b = shared[thread], shared[thread + step]
+            shared[thread] = a if a != a else maximum(a, b)
+        cuda.syncthreads()
+        step >>= 1
+    found = shared[0]
+    cuda.syncthreads()
+    return found
+
+
+@formula
+def sum_of(shared, value):
+    """Their sum, in the type of `shared`, a number a thread."""
+    thread = cuda.threadIdx.x
+    shared[thread] = value
+    cuda.syncthreads()
+    step = cuda.blockDim.x >> 1
+    while step:
+        if thread < step:
+            shared[thread] += shared[thread + step]
+        cuda.syncthreads()
+        step >>= 1
+    found = shared[0]
+    cuda.syncthreads()
+    return found
+
+
+@kernel("float32[::1], int64", threads=THREADS, registers=48, float64=True, shared=8 * THREADS)
+def softmax_of_rows(logits, columns):
+    """See `softmax_rows`. Dynamic shared memory: eight bytes a thread."""
+    floats = cuda.shared.array(0, float32)
+    doubles = cuda.shared.array(0, float64)
+    thread, threads = cuda.threadIdx.x, cuda.blockDim.x
+    start = cuda.blockIdx.x * columns
+    largest = LOWEST
+    for c in range(thread, columns, threads):
+        largest = maximum(largest, logits[start + c])
+    largest = largest_of(floats, largest)
+    total = 0.0
+    for c in range(thread, columns, threads):
+        value = exp(logits[start + c] - largest)
+        logits[start + c] = value
+        total += np.float64(value)
+    factor = np.float32(1.0 / sum_of(doubles, total))
+    for c in range(thread, columns, threads):
+        logits[start + c] = logits[start + c] * factor
+
+
+@kernel(
+    "float64[::1], float32[::1], int32[::1], float32[::1], int64, int64",
+    threads=THREADS,
+    registers=64,
+    float64=True,
+    shared=8 * THREADS,
+)
+def cross_entropy_of_rows(losses, logits, targets, scales, columns, gradient):
+    """See `cross_entropy_rows`. Dynamic shared memory: eight bytes a thread."""
+    floats = cuda.shared.array(0, float32)
+    doubles = cuda.shared.array(0, float64)
+    thread, threads = cuda.threadIdx.x, cuda.blockDim.x
+    row = cuda.blockIdx.x
+    start = row * columns
+    target = targets[row]
+    if target < 0:
+        if gradient:
+            for c in range(thread, columns, threads):
+                logits[start + c] = ZERO
+        if thread == 0:
+            losses[row] = 0.0
+        return
+    right = np.float64(logits[start + target])
+    largest = LOWEST
+    for c in range(thread, columns, threads):
+        largest = maximum(largest, logits[start + c])
+    largest = largest_of(floats, largest)
+    total = 0.0
+    for c in range(thread, columns, threads):
+        value = exp(logits[start + c] - largest)
+        if gradient:
+            logits[start + c] = value
+        total += np.float64(value)
+    total = sum_of(doubles, total)
+    if thread == 0:
+        losses[row] = math.log(total) + (np.float64(largest) - right)
+    if gradient:
+        share = scales[row]
+        factor = np.float32(np.float64(share) / total)
+        for c in range(thread, columns, threads):
+            value = logits[start + c] * factor
+            logits[start + c] = value - share if c == target else value
+
+
+@kernel(
+    "float64[::1], float32[::1], float32[::1], float32, int64, int64",
+    threads=THREADS,
+    registers=40,
+    float64=True,
+    shared=8 * THREADS,
+)
+def squared_errors_of(sums, y, wanted, factor, gradient, count):
+    """See `squared_errors`: block b has `count` numbers. Shared memory: eight bytes a thread."""
+    doubles = cuda.shared.array(0, float64)
+    first = cuda.blockIdx.x * count
+    total = 0.0
+    for i in range(first + cuda.threadIdx.x, min(first + count, len(y)), cuda.blockDim.x):
+        difference = y[i] - wanted[i]
+        total += np.float64(difference) * np.float64(difference)
+        if gradient:
+            y[i] = factor * difference
+    total = sum_of(doubles, total)
+    if cuda.threadIdx.x == 0:
+        sums[cuda.blockIdx.x] = total
+
+
+def softmax_rows(logits: Any) -> None:
+    """The rows of logits float32[N, C] become probabilities, in place."""
+    rows, columns = logits.shape
+    threads = _threads(columns)
+    softmax_of_rows(rows, memory.flat(logits), columns, threads=threads, shared=8 * threads)
+
+
+def cross_entropy_rows(losses: Any, logits: Any, targets: Any, scales: Any, gradient: bool) -> None:
+    """losses[r] = -log softmax(row r)[targets[r]].
+
+    losses    float64[N], 0 where the target is negative
+    logits    float32[N, C]; with `gradient` they become scales[r] · (softmax - one-hot), zeros
+              where the target is negative; without it they stay
+    targets   int32[N], below C
+    scales    float32[N]: what row r's loss counts in the loss that is minimised
+    """
+    rows, columns = logits.shape
+    threads = _threads(columns)
+    cross_entropy_of_rows(
+        rows, losses, memory.flat(logits), targets, scales, columns, int(gradient), threads=threads,
+        shared=8 * threads,
+    )  # fmt: skip
+
+
+def squared_errors(y: Any, wanted: Any, factor: float, gradient: bool) -> float:
+    """Σ (y - wanted)² of two float32 arrays of one size, in float64; with `gradient` y becomes
+    factor (y - wanted). Waits for the device."""
+    return float(memory.get(squared_errors_of_parts(y, wanted, factor, gradient)).sum())
+
+
+def squared_errors_of_parts(y: Any, wanted: Any, factor: float, gradient: bool) -> Any:
+    """The same, of parts of the arrays: float64[·] on the device, to be added up."""
+    if y.size != wanted.size:
+        raise ValueError(f"{y.size} numbers beside {wanted.size}")
+    parts = blocks_for(y.size, SUMMED)
+    sums = memory.empty(parts, np.float64)
+    threads = _threads(min(y.size, THREADS))
+    squared_errors_of(
+        parts, sums, memory.flat(y), memory.flat(wanted), np.float32(factor), int(gradient), SUMMED,
+        threads=threads, shared=8 * threads,
+    )  # fmt: skip
+    return sums
+
+
+def _threads(columns: int) -> int:
+    """A power of two: a thread for each column of narrow rows, at most THREADS."""
+    return min(THREADS, max(1, 1 << (columns - 1).bit_length()) if columns < WARP else THREADS)

@@ -1,0 +1,103 @@
+"""Compiling a kernel for a GPU that need not be there: what it takes of the chip.
+
+Numba makes PTX, NVIDIA's linker machine code; both come with numba-cuda and ask for no driver.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+import numba
+
+from fastseq.kernels.cuda.runtime.target import Kernel, cuda
+
+_REGISTERS = re.compile(r"Used (\d+) registers")
+_SHARED = re.compile(r"(\d+) bytes smem")
+_SPILLS = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
+# arithmetic, predicated or not; moves, loads and stores of a float64 are free of it, and so is a
+# conversion to one of what was one before: to or from float32 it is where float64 gets in
+_FLOAT64 = re.compile(
+    r"^\s+(?:@!?%\w+\s+)?(?:(?!mov|ld|st|cvt)\w+(?:\.\w+)*\.f64|cvt(?:\.\w+)*\.f(?:64\.f32|32\.f64))\s",
+    re.MULTILINE,
+)
+
+SHARED = {(8, 0): 163 << 10, (9, 0): 227 << 10}  # bytes that a block may have, by capability
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """What came out.
+
+    ptx           the assembler's text
+    cubin         machine code
+    registers     of a thread
+    stack         bytes of local memory of a thread
+    spill_stores  bytes that registers were too few for, written; spill_loads: read
+    shared        bytes of shared memory that it has itself, beside what a launch adds
+    float64       there is arithmetic in float64, or a conversion to it and back
+    """
+
+    ptx: str = field(repr=False)
+    cubin: bytes = field(repr=False)
+    registers: int
+    stack: int
+    spill_stores: int
+    spill_loads: int
+    shared: int
+    float64: bool
+
+
+def compile_kernel(kernel: Kernel, capability: tuple[int, int]) -> Compiled:
+    """A kernel for a GPU of a compute capability, such as (9, 0).
+
+    Raises what Numba and the linker raise for code that does not compile.
+    """
+    core = import_module("cuda.core")
+    with _without_device(capability):
+        ptx, _ = cuda.compile(
+            kernel.function, _signature(kernel.types), cc=capability, output="ptx", device=False,
+            abi="numba", launch_bounds=kernel.threads,
+        )  # fmt: skip
+    options = core.LinkerOptions(
+        arch=f"sm_{capability[0]}{capability[1]}", verbose=True, ptxas_options=["-v"]
+    )
+    linker = core.Linker(core.ObjectCode.from_ptx(ptx.encode()), options=options)
+    cubin = bytes(linker.link("cubin").code)
+    log = linker.get_info_log()
+    registers, spills = _REGISTERS.search(log), _SPILLS.search(log)
+    if registers is None or spills is None:
+        raise ValueError(f"{kernel.name}: the linker did not say what it used: {log}")
+    stack, stores, loads = (int(number) for number in spills.groups())
+    shared = _SHARED.search(log)  # not said where there is none
+    return Compiled(
+        ptx, cubin, int(registers[1]), stack, stores, loads, int(shared[1]) if shared else 0,
+        _FLOAT64.search(ptx) is not None,
+    )  # fmt: skip
+
+
+def _signature(types: str) -> Any:
+    """The Numba signature of what a kernel says of its arguments: "float32[::1], int64"."""
+    parts = [part.strip() for part in types.split(", ")]
+    return numba.core.sigutils.normalize_signature(f"void({', '.join(parts)})")[0]
+
+
+@contextmanager
+def _without_device(capability: tuple[int, int]) -> Iterator[None]:
+    """A block in which Numba, asked for the GPU at hand, finds one of this capability: it asks
+    where kernels call functions of their own."""
+    dispatcher: Any = import_module("numba.cuda.dispatcher")
+    found = dispatcher.get_current_device
+
+    class Device:
+        compute_capability = capability
+
+    dispatcher.get_current_device = Device
+    try:
+        yield
+    finally:
+        dispatcher.get_current_device = found

@@ -1,0 +1,457 @@
+"""Exact top-k over an inverted index: window accumulation with MaxScore's split of the terms.
+
+The collection is worked through window by window (65,536 documents), so that the accumulators
+(256 KB) stay in the L2 cache. A query's terms stand in descending order of their upper bounds, the
+most a term can add to any document. Once k hits are known, the tail of terms whose bounds sum to
+no more than the k-th score cannot make a hit alone: those are *non-essential* (Turtle & Flood
+1995). Only the postings of the essential terms are accumulated; a document that could still reach
+the threshold with the rest is looked up in the other lists, in order, until it no longer can.
+
+Whatever the split, a document's score is the float32 sum of its terms' impacts in that one fixed
+order, so pruned and exhaustive search give the same bits. Upper bounds are inflated by more than
+the rounding error of the sum, so nothing is lost to rounding.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastseq.kernels.core.arrays import Float32, Int32, Int64, UInt8, UInt64
+from fastseq.kernels.core.bits import greater64
+from fastseq.kernels.core.jit import helper, inline, jit
+from fastseq.kernels.core.topk import (
+    key_document,
+    key_score,
+    make_key,
+    select_best,
+    sort_descending,
+)
+from fastseq.kernels.search.impacts import BLOCK, BLOCK_BITS
+from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS
+from fastseq.kernels.simd.bytes import trailing_zeros
+
+# Below this many postings in a window, walking them again is cheaper than scanning the window.
+SPARSE = 6144
+# A list up to this many times as long as what is accumulated already is accumulated too: looking
+# one document up costs about as much as adding that many postings.
+PROBE_COST = 6
+# Below this a product of weight and part might round to zero and a hit be lost.
+TINY = 1e-30
+NO_WINDOW = 1 << 30
+
+
+class Scratch(NamedTuple):
+    """What one thread needs to search; `make_scratch` sizes it."""
+
+    scores: Float32  # [WINDOW] all zero between queries
+    seen: UInt8  # [WINDOW] all zero between queries
+    candidates: Int32  # [WINDOW] documents that may pass the threshold
+    partial: Float32  # [WINDOW] and their scores so far
+    keys: UInt64  # [capacity]
+    spare: UInt64  # [capacity]
+    term: Int32  # [M] the query's terms, M the longest query's
+    weight: Float32  # [M]
+    bound: Float32  # [M]
+    rest: Float32  # [M + 1]
+    run: Int64  # [M] each term's current run
+    posting: Int64  # [M] where its postings start
+    count: Int64  # [M] and how many fall in the window at hand
+    order: UInt64  # [M] keys of (bound, place in the query)
+    order_spare: UInt64  # [M]
+
+
+def make_scratch(k: int, terms: int) -> Scratch:
+    """Scratch for queries of at most `terms` terms and k hits."""
+    capacity = k + max(k, 128)
+    return Scratch(
+        scores=np.zeros(WINDOW, np.float32),
+        seen=np.zeros(WINDOW, np.uint8),
+        candidates=np.empty(WINDOW, np.int32),
+        partial=np.empty(WINDOW, np.float32),
+        keys=np.empty(capacity, np.uint64),
+        spare=np.empty(capacity, np.uint64),
+        term=np.empty(terms, np.int32),
+        weight=np.empty(terms, np.float32),
+        bound=np.empty(terms, np.float32),
+        rest=np.empty(terms + 1, np.float32),
+        run=np.empty(terms, np.int64),
+        posting=np.empty(terms, np.int64),
+        count=np.empty(terms, np.int64),
+        order=np.empty(terms, np.uint64),
+        order_spare=np.empty(terms, np.uint64),
+    )
+
+
+def fits(scratch: Scratch, k: int, terms: int) -> bool:
+    """Whether scratch serves queries of `terms` terms and k hits."""
+    # a buffer for a far larger k would let the threshold lag behind
+    capacity = k + max(k, 128)
+    return capacity <= len(scratch.keys) <= 4 * capacity and terms <= len(scratch.term)
+
+
+@inline
+def _find(docs, start, count, low, document):
+    """Position in docs[start:start + count] (ascending) of the first entry >= document.
+
+    The search starts at `low` and gallops, so a caller that goes through ascending documents
+    pays for the distance, not for the length.
+    """
+    step = np.int64(1)
+    high = low
+    while high < count and docs[np.uint64(start + high)] < document:
+        low = high + 1
+        high += step
+        step += step
+    if high > count:
+        high = count
+    while low < high:
+        middle = (low + high) >> 1
+        if docs[np.uint64(start + middle)] < document:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@helper
+def _prepare(scratch, terms, weights, postings, impacts):
+    """Fill the scratch's term tables, largest bound first, equals in the order given.
+
+    Returns (terms kept, whether all weights are positive).
+    """
+    kept = 0
+    positive = True
+    for i in range(len(terms)):
+        term = terms[i]
+        if term < 0 or postings.term_run[term] == postings.term_run[term + 1]:
+            continue
+        positive = positive and weights[i] > TINY
+        bound = weights[i] * impacts.best[np.uint64(term)]
+        scratch.order[kept] = make_key(bound, i)
+        kept += 1
+    sort_descending(scratch.order, scratch.order_spare, kept)
+    total = 0.0
+    scratch.rest[kept] = 0.0
+    for j in range(kept):
+        total += key_score(scratch.order[j])
+    # float32 sums of n terms err by less than n · 2^-24 of the whole score, however small the tail
+    error = total * (1e-6 + 1.2e-7 * kept)
+    total = 0.0
+    for j in range(kept - 1, -1, -1):
+        i = key_document(scratch.order[j])
+        term = terms[i]
+        scratch.term[j] = term
+        scratch.weight[j] = weights[i]
+        scratch.bound[j] = key_score(scratch.order[j])
+        scratch.run[j] = postings.term_run[term]
+        scratch.posting[j] = postings.term_posting[term]
+        total += scratch.bound[j]
+        scratch.rest[j] = total + error
+    return kept, positive
+
+
+@inline
+def _advance(scratch, postings, i, window):
+    """Move term i to its run in `window`; returns the postings there, 0 if it has none."""
+    last = postings.term_run[scratch.term[i] + 1]
+    while scratch.run[i] < last and postings.run_window[np.uint64(scratch.run[i])] < window:
+        scratch.posting[i] += np.int64(postings.run_count[np.uint64(scratch.run[i])]) + 1
+        scratch.run[i] += 1
+    if scratch.run[i] < last and postings.run_window[np.uint64(scratch.run[i])] == window:
+        return np.int64(postings.run_count[np.uint64(scratch.run[i])]) + 1
+    return np.int64(0)
+
+
+@inline
+def _next_window(scratch, postings, essential):
+    """The earliest window in which one of the first `essential` terms has postings left."""
+    window = NO_WINDOW
+    for i in range(essential):
+        if scratch.run[i] < postings.term_run[scratch.term[i] + 1]:
+            window = min(window, np.int64(postings.run_window[np.uint64(scratch.run[i])]))
+    return window
+
+
+@helper
+def _accumulate(scratch, postings, impacts, i, slack):
+    """Add the impacts of term i's postings in the window to the scores.
+
+    A block whose best impact is no more than `slack` is left out: no document of it can be a hit.
+    """
+    scores = scratch.scores
+    docs = postings.docs
+    parts = impacts.parts
+    block = impacts.block
+    weight = scratch.weight[i]
+    at = np.uint64(scratch.posting[i])
+    last = at + np.uint64(scratch.count[i])
+    while at < last:
+        stop = min((at | np.uint64(BLOCK - 1)) + np.uint64(1), last)
+        if stop - at < np.uint64(BLOCK) or weight * block[at >> np.uint64(BLOCK_BITS)] > slack:
+            for j in range(at, stop):
+                scores[np.uint64(docs[j])] += weight * parts[j]
+        at = stop
+
+
+@helper
+def _search_all(scratch, postings, impacts, terms, k, n_docs, base):
+    """Every document that has a query term, whatever the sign of its score; exhaustive."""
+    keys = scratch.keys
+    found = 0
+    threshold = np.uint64(0)
+    while True:
+        window = _next_window(scratch, postings, terms)
+        if window == NO_WINDOW or (window << WINDOW_BITS) >= n_docs:
+            return found
+        touched = 0
+        for i in range(terms):
+            count = _advance(scratch, postings, i, window)
+            scratch.count[i] = count
+            _accumulate(scratch, postings, impacts, i, np.float32(-np.inf))
+            at = np.uint64(scratch.posting[i])
+            for j in range(np.uint64(count)):
+                document = np.uint64(postings.docs[at + j])
+                if scratch.seen[document] == 0:
+                    scratch.seen[document] = 1
+                    scratch.candidates[touched] = np.int32(document)
+                    touched += 1
+            _advance(scratch, postings, i, window + 1)
+        for c in range(touched):
+            document = np.uint64(scratch.candidates[c])
+            row = (window << WINDOW_BITS) + np.int64(document)
+            key = make_key(scratch.scores[document] + base, row)
+            scratch.scores[document] = 0.0
+            scratch.seen[document] = 0
+            if key > threshold and row < n_docs:
+                keys[found] = key
+                found += 1
+                if found == len(keys):
+                    threshold = select_best(keys, found, k)
+                    found = k
+
+
+@helper
+def _collect_one(scratch, postings, impacts, i, limit):
+    """Candidates above `limit` when term i alone is accumulated: no scores to scatter and scan."""
+    candidates = scratch.candidates
+    partial = scratch.partial
+    docs = postings.docs
+    parts = impacts.parts
+    block = impacts.block
+    weight = scratch.weight[i]
+    at = np.uint64(scratch.posting[i])
+    last = at + np.uint64(scratch.count[i])
+    # a little below limit / weight, to find whatever the exact product may pass
+    least = np.float32(limit / weight * np.float32(1 - 1e-6))
+    found = np.uint64(0)
+    while at < last:
+        stop = min((at | np.uint64(BLOCK - 1)) + np.uint64(1), last)
+        if stop - at == np.uint64(BLOCK) and weight * block[at >> np.uint64(BLOCK_BITS)] <= limit:
+            at = stop
+            continue
+        while at + np.uint64(64) <= stop:
+            above = greater64(parts, at, least)
+            while above:
+                j = at + trailing_zeros(above)
+                above &= above - np.uint64(1)
+                score = weight * parts[j]
+                if score > limit:
+                    candidates[found] = np.int32(docs[j])
+                    partial[found] = score
+                    found += np.uint64(1)
+            at += np.uint64(64)
+        for j in range(at, stop):
+            score = weight * parts[j]
+            if score > limit:
+                candidates[found] = np.int32(docs[j])
+                partial[found] = score
+                found += np.uint64(1)
+        at = stop
+    return np.int64(found)
+
+
+@helper
+def _collect_sparse(scratch, postings, accumulated, limit):
+    """Candidates above `limit` by walking the accumulated lists again; clears the scores."""
+    scores = scratch.scores
+    candidates = scratch.candidates
+    partial = scratch.partial
+    docs = postings.docs
+    found = np.uint64(0)
+    for i in range(accumulated):
+        at = np.uint64(scratch.posting[i])
+        for j in range(at, at + np.uint64(scratch.count[i])):
+            document = np.uint64(docs[j])
+            score = scores[document]
+            scores[document] = 0.0
+            if score > limit:
+                candidates[found] = np.int32(document)
+                partial[found] = score
+                found += np.uint64(1)
+    return np.int64(found)
+
+
+@helper
+def _collect_dense(scratch, limit):
+    """Candidates above `limit` by scanning the window's scores, 64 at a time; clears them."""
+    scores = scratch.scores
+    candidates = scratch.candidates
+    partial = scratch.partial
+    found = np.uint64(0)
+    for start in range(np.uint64(0), np.uint64(WINDOW), np.uint64(64)):
+        above = greater64(scores, start, limit)
+        while above:
+            document = start + trailing_zeros(above)
+            above &= above - np.uint64(1)
+            candidates[found] = np.int32(document)
+            partial[found] = scores[document]
+            found += np.uint64(1)
+        for j in range(np.uint64(64)):
+            scores[start + j] = 0.0
+    return np.int64(found)
+
+
+@helper
+def _complete(scratch, postings, impacts, i, found, window, threshold):
+    """Add term i to each candidate's score; keep those that can still pass the threshold."""
+    candidates = scratch.candidates
+    partial = scratch.partial
+    docs = postings.docs
+    parts = impacts.parts
+    count = _advance(scratch, postings, i, window)
+    start = scratch.posting[i]
+    reach = scratch.rest[i]
+    weight = scratch.weight[i]
+    kept = np.uint64(0)
+    low = np.int64(0)
+    previous = np.int64(-1)
+    for c in range(np.uint64(found)):
+        score = partial[c]
+        if score + reach <= threshold:
+            continue
+        document = np.int64(candidates[c])
+        if document < previous:
+            low = np.int64(0)
+        previous = document
+        low = _find(docs, start, count, low, document)
+        at = np.uint64(start + low)
+        if low < count and np.int64(docs[at]) == document:
+            score += weight * parts[at]
+        candidates[kept] = np.int32(document)
+        partial[kept] = score
+        kept += np.uint64(1)
+    return np.int64(kept)
+
+
+@inline
+def _threshold(key, base):
+    """A sum of impacts must be above this for a later document to pass `key`.
+
+    Scores are ranked with `base` added, in float32: two sums that differ may make one score. So
+    with a base the threshold lies a rounding error below, and the keys decide.
+    """
+    score = key_score(key)
+    if base == 0.0:
+        return score
+    return max(np.float32(0.0), np.float32(score - base - np.float32(2.4e-7) * score))
+
+
+@helper
+def _search_pruned(scratch, postings, impacts, terms, k, n_docs, base):
+    """The general case: every weight positive, so a sum is zero where no term occurs."""
+    keys = scratch.keys
+    found = np.int64(0)
+    best_key = np.uint64(0)
+    threshold = np.float32(0.0)
+    essential = terms
+    while essential > 0:
+        window = _next_window(scratch, postings, essential)
+        if window == NO_WINDOW or (window << WINDOW_BITS) >= n_docs:
+            break
+        total = np.int64(0)
+        accumulated = 0
+        lists = 0
+        only = 0
+        while accumulated < terms:
+            count = _advance(scratch, postings, accumulated, window)
+            if accumulated >= essential and count > PROBE_COST * total:
+                break
+            scratch.count[accumulated] = count
+            if count > 0:
+                lists += 1
+                only = accumulated
+                total += count
+            accumulated += 1
+        limit = np.float32(threshold - scratch.rest[accumulated])
+        if lists == 1:
+            candidates = _collect_one(scratch, postings, impacts, only, limit)
+        else:
+            for i in range(accumulated):
+                slack = np.float32(threshold - (scratch.rest[0] - scratch.bound[i]))
+                _accumulate(scratch, postings, impacts, i, slack)
+            if total < SPARSE:
+                candidates = _collect_sparse(scratch, postings, accumulated, limit)
+            else:
+                candidates = _collect_dense(scratch, limit)
+        for i in range(accumulated, terms):
+            candidates = _complete(scratch, postings, impacts, i, candidates, window, threshold)
+        for c in range(np.uint64(candidates)):
+            score = scratch.partial[c]
+            if score >= threshold:
+                row = (window << WINDOW_BITS) + np.int64(scratch.candidates[c])
+                key = make_key(score + base, row)
+                if key > best_key and row < n_docs:
+                    keys[np.uint64(found)] = key
+                    found += 1
+                    if found == len(keys):
+                        best_key = select_best(keys, found, k)
+                        threshold = _threshold(best_key, base)
+                        found = np.int64(k)
+        if found > k:
+            best_key = select_best(keys, found, k)
+            threshold = _threshold(best_key, base)
+            found = np.int64(k)
+        for i in range(essential):
+            _advance(scratch, postings, i, window + 1)
+        while essential > 0 and scratch.rest[essential - 1] <= threshold:
+            essential -= 1
+    return found
+
+
+@jit
+def search(rows, scores, postings, impacts, scratch, starts, terms, weights, base, k, n_docs):
+    """The k best documents of each of Q queries.
+
+    rows     int32[Q, k]    document rows, -1 past the last hit
+    scores   float32[Q, k]  0 past the last hit
+    starts   int64[Q + 1]   query q has terms[starts[q]:starts[q + 1]], each term once
+    terms    int32[n]       term ids, -1 for a term that the index has not
+    weights  float32[n]
+    base     float32[Q]     added to the score of every hit
+    n_docs   documents in the index
+
+    `fill_impacts` must have been called for every term.
+    """
+    for q in range(len(starts) - 1):
+        first = starts[q]
+        last = starts[q + 1]
+        kept, positive = _prepare(
+            scratch, terms[first:last], weights[first:last], postings, impacts
+        )
+        if positive:
+            found = _search_pruned(scratch, postings, impacts, kept, k, n_docs, base[q])
+        else:
+            found = _search_all(scratch, postings, impacts, kept, k, n_docs, base[q])
+        if found > k:
+            select_best(scratch.keys, found, k)
+            found = np.int64(k)
+        sort_descending(scratch.keys, scratch.spare, found)
+        for i in range(found):
+            key = scratch.keys[np.uint64(i)]
+            rows[q, i] = key_document(key)
+            scores[q, i] = key_score(key)
+        for i in range(found, k):
+            rows[q, i] = -1
+            scores[q, i] = 0.0

@@ -1,0 +1,193 @@
+"""UTF-8 and the Unicode tables: decode, encode, validate, look up.
+
+The tables are those of fastseq/text/unicode.npz (tools/make_unicode_tables.py says how they are
+laid out). Decoding trusts its input: `first_invalid` has to have passed it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastseq.kernels.core.arrays import Int64, UInt8, UInt16
+from fastseq.kernels.core.jit import inline, jit
+from fastseq.kernels.simd.bytes import load8, non_ascii64, trailing_zeros
+
+WORD = 1  # the bits of a code point's flags
+SPACE = 2
+CASED = 4
+IGNORABLE = 8
+SCRIPT_SHIFT = 4  # two bits: 1 Han and kana, 2 Hangul
+ASSIGNED = 64
+
+MULTIPLE = 1 << 24  # a mapping from here on names a piece of the pool
+BLOCK_SHIFT = 7
+
+CAPITAL_SIGMA = 0x3A3
+SMALL_SIGMA = 0x3C3
+FINAL_SIGMA = 0x3C2
+
+_HIGH_BITS = np.uint64(0x8080808080808080)
+_U1, _U8, _U64 = np.uint64(1), np.uint64(8), np.uint64(64)
+
+
+@inline
+def char_length(lead):
+    """How many bytes the character has that begins with this byte."""
+    if lead < 0x80:
+        return _U1
+    return np.uint64(2) + np.uint64(lead >= 0xE0) + np.uint64(lead >= 0xF0)
+
+
+@inline
+def decode(data, at):
+    """The code point (uint32) at data[at], of valid UTF-8."""
+    i = np.uint64(at)
+    b = np.uint32(data[i])
+    if b < 0x80:
+        return b
+    low = np.uint32(data[i + _U1]) & np.uint32(0x3F)
+    if b < 0xE0:
+        return (b & np.uint32(0x1F)) << np.uint32(6) | low
+    low = low << np.uint32(6) | (np.uint32(data[i + np.uint64(2)]) & np.uint32(0x3F))
+    if b < 0xF0:
+        return (b & np.uint32(0x0F)) << np.uint32(12) | low
+    low = low << np.uint32(6) | (np.uint32(data[i + np.uint64(3)]) & np.uint32(0x3F))
+    return (b & np.uint32(0x07)) << np.uint32(18) | low
+
+
+@inline
+def encode(out, to, code):
+    """Write a code point (uint32) at out[to] as UTF-8; returns its number of bytes (1 to 4)."""
+    i = np.uint64(to)
+    if code < 0x80:
+        out[i] = np.uint8(code)
+        return _U1
+    if code < 0x800:
+        out[i] = np.uint8(0xC0 | code >> 6)
+        out[i + _U1] = np.uint8(0x80 | code & 0x3F)
+        return np.uint64(2)
+    if code < 0x10000:
+        out[i] = np.uint8(0xE0 | code >> 12)
+        out[i + _U1] = np.uint8(0x80 | code >> 6 & 0x3F)
+        out[i + np.uint64(2)] = np.uint8(0x80 | code & 0x3F)
+        return np.uint64(3)
+    out[i] = np.uint8(0xF0 | code >> 18)
+    out[i + _U1] = np.uint8(0x80 | code >> 12 & 0x3F)
+    out[i + np.uint64(2)] = np.uint8(0x80 | code >> 6 & 0x3F)
+    out[i + np.uint64(3)] = np.uint8(0x80 | code & 0x3F)
+    return np.uint64(4)
+
+
+@inline
+def table(index, values, code):
+    """The entry of a code point (uint32) in a two-stage table."""
+    block = np.uint64(index[np.uint64(code >> np.uint32(BLOCK_SHIFT))])
+    return values[block << np.uint64(BLOCK_SHIFT) | np.uint64(code & np.uint32(127))]
+
+
+@inline
+def sigma_is_final(data, begin, end, at, flags_index, flags):
+    """Whether the capital sigma at data[at] ends a word of the text data[begin:end].
+
+    Unicode's Final_Sigma: a cased character before and none after, case-ignorable ones skipped.
+    """
+    i = np.uint64(at)
+    before = 0
+    while i > begin:
+        i -= _U1
+        if data[i] & 0xC0 != 0x80:
+            before = table(flags_index, flags, decode(data, i))
+            if not before & IGNORABLE:
+                break
+            before = 0
+    if not before & CASED:
+        return False
+    i = np.uint64(at) + np.uint64(2)
+    while i < end:
+        after = table(flags_index, flags, decode(data, i))
+        if not after & IGNORABLE:
+            return not after & CASED
+        i += char_length(data[i])
+    return True
+
+
+@inline
+def _valid(data, start, end):
+    """Whether data[start:end] is UTF-8 as Python has it (Unicode 15, table 3-7)."""
+    i = start
+    while i < end:
+        if i + _U64 <= end:
+            mask = non_ascii64(data, i)
+            i += trailing_zeros(mask)  # 64 when there is none
+            if mask == np.uint64(0):
+                continue
+        elif i + _U8 <= end and load8(data, i) & _HIGH_BITS == np.uint64(0):
+            i += _U8
+            continue
+        while i < end:
+            lead = data[i]
+            if lead < 0x80:
+                i += _U1
+                break
+            if lead < 0xC2 or lead > 0xF4:
+                return False
+            length = char_length(lead)
+            if i + length > end:
+                return False
+            second = data[i + _U1]
+            low, high = 0x80, 0xBF
+            if lead == 0xE0:
+                low = 0xA0
+            elif lead == 0xED:
+                high = 0x9F
+            elif lead == 0xF0:
+                low = 0x90
+            elif lead == 0xF4:
+                high = 0x8F
+            if second < low or second > high:
+                return False
+            for k in range(np.uint64(2), length):
+                if data[i + np.uint64(k)] & 0xC0 != 0x80:
+                    return False
+            i += length
+    return True
+
+
+@jit
+def first_invalid(data: UInt8, offsets: Int64, first: int) -> int:
+    """The first text from `first` on that is not valid UTF-8, or their number D if all are.
+
+    data uint8[n], offsets int64[D + 1]: text i is data[offsets[i]:offsets[i + 1]].
+    """
+    for i in range(np.uint64(first), np.uint64(len(offsets) - 1)):
+        start = np.uint64(offsets[np.uint64(i)])
+        if not _valid(data, start, np.uint64(offsets[np.uint64(i) + _U1])):
+            return np.int64(i)
+    return np.int64(len(offsets) - 1)
+
+
+@jit
+def describe(
+    lengths: Int64,
+    scripts: UInt8,
+    data: UInt8,
+    starts: Int64,
+    gap: int,
+    flags_index: UInt16,
+    flags: UInt8,
+) -> None:
+    """Code points of each string, and the script of its first character.
+
+    lengths int64[n], scripts uint8[n] (0 other, 1 Han and kana, 2 Hangul); string i is
+    data[starts[i]:starts[i + 1] - gap].
+    """
+    for i in range(np.uint64(len(lengths))):
+        start = np.uint64(starts[i])
+        end = np.uint64(starts[np.uint64(i) + _U1]) - np.uint64(gap)
+        count = 0
+        for at in range(start, end):
+            count += data[np.uint64(at)] & 0xC0 != 0x80
+        lengths[i] = count
+        scripts[i] = 0
+        if end > start:
+            scripts[i] = table(flags_index, flags, decode(data, start)) >> SCRIPT_SHIFT & 3
