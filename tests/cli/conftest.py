@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-
 from fastseq_cli.main import cli
 
 BILINGUAL = Path(__file__).resolve().parents[2] / "data" / "bilingual"

@@ -16,12 +16,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from fastseq_cli.fit_options import CELLS, ESTIMATORS, SETTINGS, TASKS
+from fastseq_cli.fit_options import DATA as COLUMNS
 
 from fastseq.models.classifier import SequenceClassifier
 from fastseq.models.forecaster import Forecaster
 from fastseq.models.language import BPTT, LanguageModel
-from fastseq_cli.fit_options import CELLS, ESTIMATORS, SETTINGS, TASKS
-from fastseq_cli.fit_options import DATA as COLUMNS
 
 Run = Callable[..., Any]
 Write = Callable[..., Path]

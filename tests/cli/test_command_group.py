@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-import pytest
-
 import fastseq_cli.main as main_module
-from fastseq.errors import DataError
+import pytest
 from fastseq_cli.main import COMMANDS, cli
 from fastseq_cli.options import Common, common_options, pass_common
+
+from fastseq.errors import DataError
 
 Run = Callable[..., Any]
 SCRIPT = Path(sys.executable).with_name("fastseq")

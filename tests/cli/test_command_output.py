@@ -8,9 +8,6 @@ import re
 import unicodedata
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from fastseq_cli import output
 from fastseq_cli.output import (
     GAP,
@@ -23,6 +20,8 @@ from fastseq_cli.output import (
     write_table,
     write_tsv,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 @given(st.text(), st.integers(1, 30))

@@ -11,7 +11,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-
 from fastseq_cli.predict import _print
 
 Run = Callable[..., Any]

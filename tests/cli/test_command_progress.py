@@ -6,10 +6,10 @@ import io
 import sys
 
 import pytest
-
-from fastseq.models.loop.progress import TrainingProgress
 from fastseq_cli.options import Common
 from fastseq_cli.progress import progress, training
+
+from fastseq.models.loop.progress import TrainingProgress
 
 
 class Terminal(io.StringIO):

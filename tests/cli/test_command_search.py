@@ -12,7 +12,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-
 from fastseq_cli.search import MODELS
 
 BILINGUAL = Path(__file__).resolve().parents[2] / "data" / "bilingual"

@@ -13,9 +13,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fastseq_cli.test import WHOLE, _write_confusion
 
 from fastseq.store.manifest import MANIFEST, read_manifest
-from fastseq_cli.test import WHOLE, _write_confusion
 
 Run = Callable[..., Any]
 Write = Callable[..., Path]
