@@ -280,14 +280,14 @@ def run(
         _, seconds = torch_models.seconds(lambda: model.fit(part.train, part.train_targets))
     else:
         model.check()
-        study = model._study(part.train, part.train_targets, None, {}, Team(threads))
+        job = model._task(part.train, part.train_targets, None, {}, Team(threads))
         torch.manual_seed(seed)
-        network = torch_models.twin(model, study, "turned")
+        network = torch_models.twin(model, job, "turned")
         training = model._training_settings(1e9)
-        _, seconds = torch_models.seconds(lambda: torch_models.train(network, study, training))
-        names = study.parameters.shapes
-        study.parameters.load_state_dict(network.weights(names))
-        model._learned = study.learned
+        _, seconds = torch_models.seconds(lambda: torch_models.train(network, job, training))
+        names = job.parameters.shapes
+        job.parameters.load_state_dict(network.weights(names))
+        model._learned = job.learned
     given = (part.test,) if part.test_targets is None else (part.test, part.test_targets)
     measures: dict[str, float] = model.evaluate(*given)
     return measures, seconds

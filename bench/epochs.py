@@ -108,22 +108,22 @@ def measure(
 ) -> tuple[harness.Comparison, int]:
     """The comparison, and the units of an epoch."""
     team = Team(options.threads)
-    study = model._study(*given, None, {}, team)
+    task = model._task(*given, None, {}, team)
     settings = model._training_settings(1e9)
-    first = study.parameters.state_dict()
+    first = task.parameters.state_dict()
 
     def ours() -> float:
-        study.parameters.load_state_dict(first)
-        history = train(study, settings, team=team)
+        task.parameters.load_state_dict(first)
+        history = train(task, settings, team=team)
         return float(history.columns["train_loss"][-1])
 
     def theirs(way: str) -> Callable[[], float]:
-        network = torch_models.twin(model, study, way)
-        weights = [weight_of(batch) for batch in torch_models.batches(study, 0)]
+        network = torch_models.twin(model, task, way)
+        weights = [weight_of(batch) for batch in torch_models.batches(task, 0)]
 
         def run() -> float:
             network.take_weights(first)
-            losses = torch_models.train(network, study, settings)
+            losses = torch_models.train(network, task, settings)
             return float(np.average(losses, weights=weights))
 
         return run
@@ -141,9 +141,9 @@ def measure(
 
         return check
 
-    units = sum(size_of(batch) for batch in torch_models.batches(study, 0))
+    units = sum(size_of(batch) for batch in torch_models.batches(task, 0))
     contenders = [Contender("fastseq", ours, remember)]
-    study.parameters.load_state_dict(first)
+    task.parameters.load_state_dict(first)
     if model.kind == "classifier":
         ways = [
             Contender(f"PyTorch, {way}", theirs(way), near(1e-2 if way == "padded" else 1e-3))

@@ -88,9 +88,9 @@ def measure(name: str, path: Path, options: argparse.Namespace) -> tuple[harness
     kind, columns = KINDS[name]
     few = pq.read_table(path, columns=list(columns)).slice(0, TRAINED_ON)
     model = kind(**SETTINGS, threads=options.threads)
-    study = model._study(few, None, None, {}, Team(options.threads))
+    task = model._task(few, None, None, {}, Team(options.threads))
     model.fit(few)
-    study.parameters.load_state_dict(model.learned.network.parameters.state_dict())
+    task.parameters.load_state_dict(model.learned.network.parameters.state_dict())
     learned = model.learned
     examples = learned.encoder.read(model._open(path, None, {}, targets=False))
     sorted_batches = SortedBatches(examples.offsets, ROWS_AT_ONCE, UNITS_AT_ONCE)
@@ -104,7 +104,7 @@ def measure(name: str, path: Path, options: argparse.Namespace) -> tuple[harness
         return found
 
     def theirs(way: str) -> Callable[[], list[Any]]:
-        network = torch_models.twin(model, study, way).eval()
+        network = torch_models.twin(model, task, way).eval()
 
         def run() -> list[Any]:
             with torch.inference_mode():

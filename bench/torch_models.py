@@ -1,6 +1,6 @@
 """The sequence models' networks in PyTorch, for accuracy.py and epochs.py.
 
-A network is made from a fastseq study: same layers under the same names, same initial weights, fed
+A network is made from a fastseq task: same layers under the same names, same initial weights, fed
 with the same batches in the same order, the same optimiser, rates and clipping. What is trained
 can be put back into fastseq's network, so that both are measured by one piece of code (their
 outputs from the same weights agree: tests/nn/test_nn_golden.py).
@@ -26,10 +26,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from fastseq.models.data.batches import take
-from fastseq.models.forecast_network import ForecastStudy
-from fastseq.models.language_network import LanguageStudy
+from fastseq.models.forecast_network import ForecastTask
+from fastseq.models.language_network import LanguageTask
 from fastseq.models.loop.trainable import TrainingSettings
-from fastseq.models.scoring import ScoringStudy
+from fastseq.models.scoring import ScoringTask
 from fastseq.nn.schedules import schedule
 
 CELLS: dict[str, Callable[..., nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
@@ -109,9 +109,9 @@ def tensor(array: np.ndarray) -> Tensor:
 
 
 class Twin(nn.Module, ABC):
-    """What the networks share. `model` is an estimator, `study` what its training works on."""
+    """What the networks share. `model` is an estimator, `task` what its training works on."""
 
-    def __init__(self, model: Any, study: Any, inputs: int, outputs: int, way: str) -> None:
+    def __init__(self, model: Any, task: Any, inputs: int, outputs: int, way: str) -> None:
         super().__init__()
         self.way = way
         self.cell = model.cell
@@ -125,7 +125,7 @@ class Twin(nn.Module, ABC):
         self.dropout = nn.Dropout(model.dropout)
         if model.recurrent_dropout:
             raise SystemExit("PyTorch has no recurrent weight dropout to compare with")
-        network = study.learned.network
+        network = task.learned.network
         if hasattr(network, "embedding"):
             self.embedding = nn.Embedding(network.embedding.words, network.embedding.size)
             self.embedding.weight.requires_grad_(not network.embedding.frozen)
@@ -157,10 +157,10 @@ class Scorer(Twin):
 
 
 class Classifier(Scorer):
-    def __init__(self, model: Any, study: ScoringStudy[Any], way: str) -> None:
-        network = study.learned.network
+    def __init__(self, model: Any, task: ScoringTask[Any], way: str) -> None:
+        network = task.learned.network
         size = network.embedding.size
-        super().__init__(model, study, size, network.output.outputs, way)
+        super().__init__(model, task, size, network.output.outputs, way)
         self.pooling = model.pooling
         self.by_label = None if network.weights is None else tensor(network.weights)
         if self.pooling == "attention":
@@ -206,13 +206,13 @@ class Classifier(Scorer):
 class Tagger(Scorer):
     """Without a CRF: PyTorch has none."""
 
-    def __init__(self, model: Any, study: ScoringStudy[Any], way: str) -> None:
-        network = study.learned.network
+    def __init__(self, model: Any, task: ScoringTask[Any], way: str) -> None:
+        network = task.learned.network
         if network.crf is not None:
             raise SystemExit("PyTorch has no CRF to compare with")
         spelt = 0 if network.words is None else network.words.size
         size = network.embedding.size
-        super().__init__(model, study, size + spelt, network.output.outputs, way)
+        super().__init__(model, task, size + spelt, network.output.outputs, way)
         self.spelt = spelt > 0
         if self.spelt:
             self.characters = nn.Module()
@@ -246,10 +246,10 @@ class Tagger(Scorer):
 
 
 class Language(Twin):
-    def __init__(self, model: Any, study: LanguageStudy, way: str) -> None:
-        network = study.learned.network
+    def __init__(self, model: Any, task: LanguageTask, way: str) -> None:
+        network = task.learned.network
         size = network.embedding.size
-        super().__init__(model, study, size, network.output.outputs, way)
+        super().__init__(model, task, size, network.output.outputs, way)
         self.state: Any = None
         if model.tie_weights:
             self.output.weight = self.embedding.weight
@@ -264,10 +264,10 @@ class Language(Twin):
 
 
 class Forecast(Twin):
-    def __init__(self, model: Any, study: ForecastStudy, way: str) -> None:
-        network = study.learned.network
+    def __init__(self, model: Any, task: ForecastTask, way: str) -> None:
+        network = task.learned.network
         self.horizon = model.horizon
-        super().__init__(model, study, network.recurrent.input_size, network.output.outputs, way)
+        super().__init__(model, task, network.recurrent.input_size, network.output.outputs, way)
 
     def loss(self, batch: Any) -> Tensor:
         x = tensor(batch.inputs)
@@ -284,21 +284,21 @@ KINDS: dict[str, Callable[..., Twin]] = {
 }
 
 
-def twin(model: Any, study: Any, way: str = "packed") -> Twin:
-    """The PyTorch network of an estimator's study, with its weights as they are now."""
-    made = KINDS[model.kind](model, study, way)
-    made.take_weights(study.learned.network.parameters.state_dict())
+def twin(model: Any, task: Any, way: str = "packed") -> Twin:
+    """The PyTorch network of an estimator's task, with its weights as they are now."""
+    made = KINDS[model.kind](model, task, way)
+    made.take_weights(task.learned.network.parameters.state_dict())
     return made
 
 
-def batches(study: Any, epoch: int) -> Iterator[Any]:
+def batches(task: Any, epoch: int) -> Iterator[Any]:
     """An epoch's batches with their data."""
-    for batch in study.batches(epoch):
-        yield take(study._train, batch) if isinstance(study, ScoringStudy) else batch
+    for batch in task.batches(epoch):
+        yield take(task._train, batch) if isinstance(task, ScoringTask) else batch
 
 
 def train(
-    network: Twin, study: Any, settings: TrainingSettings, epochs: int | None = None
+    network: Twin, task: Any, settings: TrainingSettings, epochs: int | None = None
 ) -> list[float]:
     """Train as fastseq's loop does; the loss of each step, seconds being the caller's to take."""
     learnt = [value for value in network.parameters() if value.requires_grad]
@@ -308,11 +308,11 @@ def train(
     rates = schedule(
         settings.schedule, rate, **{**settings.schedule_settings, "warmup": settings.warmup}
     )
-    total = study.steps_per_epoch(0) * settings.epochs
+    total = task.steps_per_epoch(0) * settings.epochs
     network.train()
     losses: list[Tensor] = []
     for epoch in range(settings.epochs if epochs is None else epochs):
-        for batch in batches(study, epoch):
+        for batch in batches(task, epoch):
             for group in optimiser.param_groups:
                 group["lr"] = rates(len(losses), total)
             optimiser.zero_grad()

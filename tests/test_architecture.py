@@ -22,7 +22,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 # every room, and the rooms it may import; a module at the top of fastseq is a room by itself
-BASE = {"types", "settings", "machine", "errors", "threads", "manners", "interrupts", "seeds"}
+BASE = {"types", "settings", "machine", "errors", "threads", "estimator", "interrupts", "seeds"}
 BASE |= {"devices"}
 ALLOWED = {
     "errors": set(),
@@ -30,7 +30,7 @@ ALLOWED = {
     "threads": set(),
     "interrupts": set(),
     "seeds": set(),
-    "manners": {"errors"},
+    "estimator": {"errors"},
     "machine": {"errors"},
     "settings": {"errors", "machine"},
     "kernels": set(),
@@ -225,7 +225,7 @@ def test_cuda_is_imported_in_one_room_and_where_it_is_said() -> None:
 )
 def test_an_import_of_cuda_is_seen(source: str) -> None:
     lstm = "fastseq.kernels.cuda.recurrent.lstm"
-    for name in ("fastseq.search.cuda", lstm, "fastseq.nn.cuda.kit"):
+    for name in ("fastseq.search.cuda", lstm, "fastseq.nn.cuda.backend"):
         assert cuda_problems(name, imports_in(source, name, False)), (source, name)
 
 
@@ -269,10 +269,10 @@ def test_a_package_without_cuda_never_imports_its_kernels() -> None:
     [
         ("import fastseq.kernels.cuda.runtime.memory", True),
         ("from fastseq.kernels import cuda", True),
-        ("try:\n    from fastseq.nn.cuda import kit\nexcept ImportError:\n    pass", True),
+        ("try:\n    from fastseq.nn.cuda import backend\nexcept ImportError:\n    pass", True),
         ("if TYPE_CHECKING:\n    from fastseq.search.cuda import GpuSearch", False),
-        ("class A:\n    from fastseq.nn.cuda.kit import CudaKit", True),
-        ("def f():\n    from fastseq.nn.cuda.kit import CudaKit", False),
+        ("class A:\n    from fastseq.nn.cuda.backend import CudaBackend", True),
+        ("def f():\n    from fastseq.nn.cuda.backend import CudaBackend", False),
         ("from fastseq.kernels.cuda.runtime.presence import available", False),
     ],
 )

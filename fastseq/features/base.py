@@ -29,7 +29,7 @@ _ANALYSIS = tuple(field.name for field in fields(Analyzer))
 
 
 @dataclass(frozen=True, eq=False)
-class Learned:
+class FittedState:
     """What fitting learns.
 
     terms      the columns
@@ -94,7 +94,7 @@ class Features(ABC):
         for name in self._own_names():
             setattr(self, name, settings[name])
         self._analysis = dict(analysis)
-        self._learned: Learned | None = None
+        self._learned: FittedState | None = None
 
     @classmethod
     def _own_names(cls) -> list[str]:
@@ -162,7 +162,7 @@ class Features(ABC):
         return np.array(self.learned.names, dtype=object)
 
     @property
-    def learned(self) -> Learned:
+    def learned(self) -> FittedState:
         """All that fitting learned, as arrays. Raises NotFittedError when nothing was fitted."""
         if self._learned is None:
             raise NotFittedError(f"this {type(self).__name__} is not fitted: call fit first")
@@ -259,14 +259,14 @@ class Features(ABC):
     def _check_kind(self) -> None:
         """The same for the settings of this kind alone."""
 
-    def learn(self, learned: Learned) -> None:
+    def learn(self, learned: FittedState) -> None:
         """Take over what was learned elsewhere."""
         self._learned = learned
 
     def _is_binary(self) -> bool:
         return False
 
-    def _weigh(self, learned: Learned) -> Weigh | None:
+    def _weigh(self, learned: FittedState) -> Weigh | None:
         """What turns counts into weights; None: they stay."""
         return None
 
@@ -303,7 +303,7 @@ class Features(ABC):
             most = np.argsort(-often, kind="stable")[: self.max_features]
             chosen = chosen[np.sort(most)]
         terms, df = taken(reading.terms, chosen), reading.df[chosen]
-        self._learned = Learned(terms, df, reading.documents, reading.tokens)
+        self._learned = FittedState(terms, df, reading.documents, reading.tokens)
         return reading, chosen
 
     def _matrix(self, reading: Reading, columns: npt.NDArray[np.int32]) -> csr_matrix:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import SettingsError
-from fastseq.features.base import Features, Learned
+from fastseq.features.base import Features, FittedState
 from fastseq.features.checks import check_flag, check_float, check_number, kind_of
 from fastseq.text.analyzer import Analyzer
 from fastseq.types import Float64, Int32, Int64
@@ -129,7 +129,7 @@ class TfidfFeatures(Features):
     def weights(self) -> dict[str, Float64]:
         return {"idf": self.idf_} if self.use_idf else {}
 
-    def _idf(self, learned: Learned) -> Float64:
+    def _idf(self, learned: FittedState) -> Float64:
         if not self.use_idf:
             return np.ones(len(learned.df))
         smooth = int(self.smooth_idf)
@@ -139,7 +139,7 @@ class TfidfFeatures(Features):
     def _is_binary(self) -> bool:
         return self.binary
 
-    def _weigh(self, learned: Learned) -> Weigh:
+    def _weigh(self, learned: FittedState) -> Weigh:
         from fastseq.kernels.text.counts import L1, L2, NO_NORM, weigh_rows
 
         weights = self._idf(learned)
@@ -209,14 +209,14 @@ class BM25Features(Features):
     def weights(self) -> dict[str, Float64]:
         return {"idf": self.idf_}
 
-    def _idf(self, learned: Learned) -> Float64:
+    def _idf(self, learned: FittedState) -> Float64:
         idf: Float64 = np.log1p((learned.documents - learned.df + 0.5) / (learned.df + 0.5))
         return idf
 
-    def _average(self, learned: Learned) -> float:
+    def _average(self, learned: FittedState) -> float:
         return learned.tokens / learned.documents
 
-    def _weigh(self, learned: Learned) -> Weigh:
+    def _weigh(self, learned: FittedState) -> Weigh:
         from fastseq.kernels.text.counts import NO_NORM, weigh_rows
 
         weights = self._idf(learned)

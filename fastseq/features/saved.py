@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from fastseq.errors import FormatError, SettingsError
-from fastseq.features.base import Features, Learned
+from fastseq.features.base import Features, FittedState
 from fastseq.features.kinds import KINDS
 from fastseq.store.folder import Folder
 from fastseq.store.writer import FolderWriter
@@ -64,7 +64,7 @@ def restored(
     ----------
     kind : the kind expected; Features for any
     settings : of Features.settings
-    statistics : documents and tokens, as Learned has them
+    statistics : documents and tokens, as FittedState has them
     where : the file they were read from, for messages
 
     Raises FormatError for settings that are not these, or of another kind.
@@ -83,5 +83,5 @@ def restored(
         raise FormatError(f"{where}: its settings cannot be read: {error}") from None
     if not 0 < len(terms) == len(df) or df.min() < 1 or df.max() > documents or tokens < 1:
         raise FormatError(f"{where}: damaged: its counts do not fit each other")
-    made.learn(Learned(terms, df, documents, tokens))
+    made.learn(FittedState(terms, df, documents, tokens))
     return made

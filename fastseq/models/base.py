@@ -1,7 +1,7 @@
 """What the sequence models share: settings, training, saving, scikit-learn's manners.
 
 A model says what it reads and what it is made of in a few methods (`SequenceModel`, the last
-part); what one training works on is its `Study`, and what training learns is its `Learned`.
+part); what one training works on is its `TrainingTask`, what it learns its `FittedState`.
 """
 
 from __future__ import annotations
@@ -15,16 +15,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self
 
 from fastseq.errors import FormatError, NotFittedError, SettingsError
-from fastseq.manners import plain
+from fastseq.estimator import plain
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.folder import Content, ModelFolder, ModelWriter, write_model
-from fastseq.models.kept import KeptModel
 from fastseq.models.loop.history import History
 from fastseq.models.loop.progress import Report
 from fastseq.models.loop.trainable import TrainingSettings
 from fastseq.models.loop.training import train
-from fastseq.models.study import L, Learned, Network, Study, Watched, fingerprint_of, mean_norms
-from fastseq.nn.kit import DEVICES, PRECISIONS, Kit, check_place, kit_for
+from fastseq.models.savable import SavableModel
+from fastseq.models.task import (
+    FittedState,
+    GradientFlowRecorder,
+    L,
+    Network,
+    TrainingTask,
+    fingerprint_of,
+    mean_norms,
+)
+from fastseq.nn.backend import DEVICES, PRECISIONS, Backend, backend_for, check_place
 from fastseq.nn.optimisers import OPTIMISERS
 from fastseq.nn.schedules import SCHEDULES
 from fastseq.settings import (
@@ -45,10 +53,10 @@ if TYPE_CHECKING:
     from fastseq.store.fields import Fields
 
 __all__ = [
-    "Learned",
+    "FittedState",
     "Network",
     "SequenceModel",
-    "Study",
+    "TrainingTask",
     "fingerprint_of",
     "mean_norms",
 ]
@@ -67,7 +75,7 @@ TRAINING = frozenset(
 )
 
 
-class SequenceModel(KeptModel, Generic[L]):
+class SequenceModel(SavableModel, Generic[L]):
     """What the sequence models share.
 
     Parameters
@@ -201,20 +209,20 @@ class SequenceModel(KeptModel, Generic[L]):
                     raise SettingsError(f"{what} needs validation: give data to validate on")
         if resume and path is None:
             raise SettingsError("resume needs the path of the folder to go on from")
-        kit = kit_for(self.device, Team(thread_count(self.threads)), self.precision)
+        backend = backend_for(self.device, Team(thread_count(self.threads)), self.precision)
         settings = self._training_settings(checkpoint_seconds)
         advice = f"lower batch_size (now {self.batch_size})"
         place = nullcontext() if path is None else ModelWriter(path, overwrite, resume)
-        with place as writer, kit.memory(advice):
-            study = self._study(examples, y, valid, columns, kit)
-            watched = Watched(study) if gradient_flow else None
-            checkpoint = writer.checkpoint(self._identity(study)) if writer else None
-            learned = study.learned
+        with place as writer, backend.memory(advice):
+            task = self._task(examples, y, valid, columns, backend)
+            recorder = GradientFlowRecorder(task) if gradient_flow else None
+            checkpoint = writer.checkpoint(self._identity(task)) if writer else None
+            learned = task.learned
             learned.history = train(
-                watched or study, settings, checkpoint, resume, progress, kit.team
+                recorder or task, settings, checkpoint, resume, progress, backend.team
             )
             learned.network.parameters.pull()
-            learned.flow = watched.recorded if watched else None
+            learned.flow = recorder.recorded if recorder else None
             if writer is not None:
                 writer.commit(
                     self.kind,
@@ -327,7 +335,7 @@ class SequenceModel(KeptModel, Generic[L]):
         try:
             model = cls(**settings)
             model.check()
-            learned = model._restored(folder, kit_for(device, team))
+            learned = model._restored(folder, backend_for(device, team))
             learned.network.parameters.load_state_dict(folder.weights)
             learned.network.parameters.push()
         except (SettingsError, FormatError) as error:
@@ -351,9 +359,9 @@ class SequenceModel(KeptModel, Generic[L]):
         """Raise SettingsError for a setting of this kind of model alone."""
 
     @abstractmethod
-    def _study(
-        self, examples: Any, y: Any, valid: Any, columns: Mapping[str, Any], kit: Kit
-    ) -> Study[L]:
+    def _task(
+        self, examples: Any, y: Any, valid: Any, columns: Mapping[str, Any], backend: Backend
+    ) -> TrainingTask[L]:
         """Read the data, build the network. `self` stays as it is."""
 
     @abstractmethod
@@ -365,7 +373,7 @@ class SequenceModel(KeptModel, Generic[L]):
         """What it needs that is too large for that."""
 
     @abstractmethod
-    def _restored(self, folder: ModelFolder, kit: Kit) -> L:
+    def _restored(self, folder: ModelFolder, backend: Backend) -> L:
         """What was learned, of what `_statistics` and `_files` gave. The weights are set by the
         caller."""
 
@@ -450,15 +458,15 @@ class SequenceModel(KeptModel, Generic[L]):
             checkpoint_seconds=checkpoint_seconds,
         )
 
-    def _identity(self, study: Study[L]) -> dict[str, Any]:
+    def _identity(self, task: TrainingTask[L]) -> dict[str, Any]:
         settings = {k: v for k, v in self.settings().items() if k not in TRAINING}
         # what ids, labels and scaled values stand for, too: others may look the same by number
-        meaning = json.dumps(self._statistics(study.learned), sort_keys=True)
-        files = repr(sorted(self._files(study.learned).items()))
+        meaning = json.dumps(self._statistics(task.learned), sort_keys=True)
+        files = repr(sorted(self._files(task.learned).items()))
         return {
             "model": self.kind,
             "settings": settings,
-            "data": study.fingerprint(),
+            "data": task.fingerprint(),
             "vocabulary, labels and scale": zlib.crc32((meaning + files).encode()),
         }
 

@@ -20,11 +20,11 @@ from fastseq.models.data.examples import Encoder, Examples, ReadReport
 from fastseq.models.data.vocabulary import Vocabulary
 from fastseq.models.labelling import LabellingModel
 from fastseq.models.metrics import Confusion
-from fastseq.models.scoring import LearnedScores, ScoringNetwork, encoded, scored
+from fastseq.models.scoring import ScoringNetwork, ScoringState, encoded, scored
 from fastseq.models.textual import recurrent
+from fastseq.nn.backend import Backend
 from fastseq.nn.dense import Dense
 from fastseq.nn.embedding import Embedding
-from fastseq.nn.kit import Kit
 from fastseq.nn.pooling import KINDS, Pooling
 from fastseq.nn.recurrent import Recurrent
 from fastseq.seeds import mixed_key
@@ -50,18 +50,18 @@ class ClassifierNetwork(ScoringNetwork):
         output: Dense,
         dropout: float,
         weights: Float32 | None,
-        kit: Kit,
+        backend: Backend,
     ) -> None:
         self.embedding = embedding
         self.recurrent = recurrent
         self.pooling = pooling
         self.output = output
         self.weights = weights
-        self._drop_in = kit.dropout(dropout)
-        self._drop_out = kit.dropout(dropout)
+        self._drop_in = backend.dropout(dropout)
+        self._drop_out = backend.dropout(dropout)
         self._slopes: Any = None
         names = {"embedding": embedding, cell: recurrent, "attention": pooling, "output": output}
-        super().__init__(names, kit)
+        super().__init__(names, backend)
 
     def prepare(self, batch: Batch, training: bool) -> None:
         index = self.embedding.prepare(batch.values, self._shares(training))
@@ -93,7 +93,7 @@ class ClassifierNetwork(ScoringNetwork):
     def loss(self, scores: Any, batch: Batch, training: bool) -> tuple[SupportsFloat, float]:
         targets = batch.targets
         assert targets is not None
-        loss = self.kit.cross_entropy(scores, targets, self.weights, training)
+        loss = self.backend.cross_entropy(scores, targets, self.weights, training)
         if training:
             self._slopes = scores
         known = targets[targets >= 0]
@@ -111,10 +111,10 @@ class ClassifierNetwork(ScoringNetwork):
             self.embedding.backward(self._drop_in.backward(dx, out=dx))
 
     def best(self, scores: Any, batch: Batch) -> Int32:
-        return self.kit.best(scores)
+        return self.backend.best(scores)
 
 
-LearnedClassifier = LearnedScores[ClassifierNetwork]
+ClassifierState = ScoringState[ClassifierNetwork]
 
 
 class SequenceClassifier(LabellingModel[ClassifierNetwork], TextClassifier):
@@ -240,16 +240,16 @@ class SequenceClassifier(LabellingModel[ClassifierNetwork], TextClassifier):
         }
 
     def _encoded(
-        self, learned: LearnedClassifier, reader: RowReader, report: ReadReport
+        self, learned: ClassifierState, reader: RowReader, report: ReadReport
     ) -> Iterator[tuple[RowBatch, Examples]]:
         return encoded(learned.encoder, reader, report)
 
-    def _probabilities(self, learned: LearnedClassifier, texts: Examples) -> Float32:
+    def _probabilities(self, learned: ClassifierState, texts: Examples) -> Float32:
         """float32[D, K] of examples whose rows are 0 to D - 1."""
         network = learned.network
         out = np.empty((len(texts), network.output.outputs), np.float32)
         for batch, scores in scored(network, texts):
-            out[texts.rows[batch.rows]] = network.kit.softmax(scores)
+            out[texts.rows[batch.rows]] = network.backend.softmax(scores)
         return out
 
     # ---- making
@@ -263,24 +263,24 @@ class SequenceClassifier(LabellingModel[ClassifierNetwork], TextClassifier):
     def _reading(self) -> dict[str, Any]:
         return {"max_length": self.max_length}
 
-    def _network(self, encoder: Encoder, size: int, kit: Kit) -> ClassifierNetwork:
+    def _network(self, encoder: Encoder, size: int, backend: Backend) -> ClassifierNetwork:
         assert encoder.labels is not None
-        layer = recurrent(self, size, self.bidirectional, kit)
+        layer = recurrent(self, size, self.bidirectional, backend)
         width = layer.output_size
         return ClassifierNetwork(
             self.cell,
-            self._embedding(encoder.vocabulary, size, kit),
+            self._embedding(encoder.vocabulary, size, backend),
             layer,
-            kit.pooling(
+            backend.pooling(
                 self.pooling,
                 width,
                 bidirectional=self.bidirectional,
                 seed=mixed_key(self.seed, 2),
             ),
-            kit.dense(width, len(encoder.labels), seed=mixed_key(self.seed, 3)),
+            backend.dense(width, len(encoder.labels), seed=mixed_key(self.seed, 3)),
             self.dropout,
             encoder.labels.weights(self.class_weights),
-            kit,
+            backend,
         )
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from fastseq.errors import DataError, DeviceError, FormatError, SettingsError
-from fastseq.manners import plain
+from fastseq.estimator import plain
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.data.labels import LabelBuilder
 from fastseq.models.fasttext_files import content_of, learned_of, write_bin
@@ -26,7 +26,7 @@ from fastseq.models.fasttext_measures import Tally
 from fastseq.models.fasttext_network import (
     LOSSES,
     Course,
-    Learned,
+    FittedState,
     first_rows,
     label_tree,
     padded,
@@ -170,13 +170,13 @@ class FastTextClassifier(FastTextPredictor):
         team = Team(thread_count(self.threads))
         place = nullcontext() if path is None else ModelWriter(path, overwrite)
         with place as writer:
-            learned = self._study(corpus, y, valid, columns, team, progress)
+            learned = self._task(corpus, y, valid, columns, team, progress)
             if writer is not None:
                 writer.commit(self.kind, self.settings(), *content_of(learned))
         self._learned = learned
         return self
 
-    def _study(
+    def _task(
         self,
         corpus: Any,
         y: Any,
@@ -184,7 +184,7 @@ class FastTextClassifier(FastTextPredictor):
         columns: Mapping[str, Any],
         team: Team,
         progress: Report | None,
-    ) -> Learned:
+    ) -> FittedState:
         """Read the data and learn from it; `self` stays as it is."""
         memory = parse_size(self.memory)
         y, several = self._targets(y)
@@ -217,7 +217,7 @@ class FastTextClassifier(FastTextPredictor):
             inputs[[at[word] for word in known], : self.dimensions] = vectors
         tree = label_tree(labels.counts) if self.loss == "hierarchical" else None
         outputs = padded(len(labels) - (tree is not None), self.dimensions)
-        learned = Learned(
+        learned = FittedState(
             encoder, counts, labels, several, self.loss, inputs, outputs, tree, reader.fields,
             self.dimensions, int(data.sizes.sum()),
         )  # fmt: skip
@@ -230,7 +230,7 @@ class FastTextClassifier(FastTextPredictor):
         return learned
 
     def _measure(
-        self, learned: Learned, valid: Any, columns: Mapping[str, Any], like: RowReader
+        self, learned: FittedState, valid: Any, columns: Mapping[str, Any], like: RowReader
     ) -> Callable[[], dict[str, float]]:
         """What to call for what validation finds; its texts are read once."""
         y = None

@@ -11,7 +11,7 @@ import numpy as np
 from fastseq.errors import FormatError
 from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.models.data.labels import Labels
-from fastseq.models.fasttext_network import Learned, label_tree, padded
+from fastseq.models.fasttext_network import FittedState, label_tree, padded
 from fastseq.models.fasttext_rows import END, Ngrams, TextRows
 from fastseq.models.folder import HISTORY, Content, ModelFolder
 from fastseq.text.analyzer import Analyzer
@@ -27,7 +27,7 @@ _BIN_LOSSES = {"softmax": "softmax", "hierarchical": "hs", "negative": "ns", "ov
 
 
 def content_of(
-    learned: Learned,
+    learned: FittedState,
 ) -> tuple[dict[str, Any], dict[str, Float32], dict[str, Content]]:
     """Statistics, weights and files of a model, as ModelWriter.commit takes them."""
     d, labels = learned.dimensions, learned.labels
@@ -52,7 +52,7 @@ def content_of(
     return statistics, weights, files
 
 
-def learned_of(folder: ModelFolder, analyzer: Analyzer, ngrams: Ngrams, loss: str) -> Learned:
+def learned_of(folder: ModelFolder, analyzer: Analyzer, ngrams: Ngrams, loss: str) -> FittedState:
     """What `content_of` gave. Raises FormatError, KeyError, TypeError or ValueError for what is
     damaged."""
     from fastseq.store.fields import Fields
@@ -78,7 +78,7 @@ def learned_of(folder: ModelFolder, analyzer: Analyzer, ngrams: Ngrams, loss: st
     for array in (inputs, outputs):
         tables.append(padded(*array.shape))
         tables[-1][:, : array.shape[1]] = array
-    return Learned(
+    return FittedState(
         TextRows(analyzer, ngrams, Texts.from_strings(words), used),
         np.array(columns["count"], np.int64),
         labels,
@@ -94,7 +94,7 @@ def learned_of(folder: ModelFolder, analyzer: Analyzer, ngrams: Ngrams, loss: st
     )
 
 
-def write_bin(path: str | Path, learned: Learned, model: FastTextClassifier) -> None:
+def write_bin(path: str | Path, learned: FittedState, model: FastTextClassifier) -> None:
     """Write fastText's .bin. Its program takes labels to stand by falling frequency, which its
     tree is built from."""
     from fastseq.store.fasttext_bin import FastTextFile, FastTextSettings, write_fasttext

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.models.data.examples import ReadReport
-from fastseq.models.fasttext_network import Learned
+from fastseq.models.fasttext_network import FittedState
 from fastseq.models.metrics import Confusion, class_scores
 from fastseq.types import Float32, Int32, Int64
 
@@ -21,7 +21,7 @@ class Tally:
     texts, told : in all, and those with a label that training had
     """
 
-    def __init__(self, learned: Learned) -> None:
+    def __init__(self, learned: FittedState) -> None:
         self._learned = learned
         self.texts = self.told = 0
         self._loss = 0.0

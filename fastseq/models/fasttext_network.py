@@ -99,7 +99,7 @@ def label_tree(counts: Int64) -> Tree:
 
 
 @dataclass(slots=True, eq=False)
-class Learned:
+class FittedState:
     """All that predicting needs.
 
     encoder  texts as rows
@@ -190,7 +190,7 @@ class Course:
 
 
 def train(
-    learned: Learned,
+    learned: FittedState,
     data: LabelledRows,
     course: Course,
     team: Team,
@@ -249,7 +249,9 @@ def train(
 
 
 class _Trainer:
-    def __init__(self, learned: Learned, data: LabelledRows, course: Course, team: Team) -> None:
+    def __init__(
+        self, learned: FittedState, data: LabelledRows, course: Course, team: Team
+    ) -> None:
         self._learned, self._data, self._course, self._team = learned, data, course, team
         loss, K = learned.loss, len(learned.labels)
         self._kind = LOSSES.index(loss)

@@ -12,9 +12,9 @@ from fastseq.models.classifying import TextClassifier
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.data.ragged import offsets_of
 from fastseq.models.fasttext_measures import THRESHOLD, Tally
-from fastseq.models.fasttext_network import History, Learned
+from fastseq.models.fasttext_network import FittedState, History
 from fastseq.models.fasttext_rows import SEVERAL, encoded, joined_labels, numbered
-from fastseq.models.kept import KeptModel
+from fastseq.models.savable import SavableModel
 from fastseq.settings import real
 from fastseq.types import Float32, Int32, Int64, Tokens
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from fastseq.store.fields import Fields
 
 
-class FastTextPredictor(KeptModel, TextClassifier):
+class FastTextPredictor(SavableModel, TextClassifier):
     """A fitted classifier, as FastTextClassifier documents it."""
 
     estimator_type: ClassVar[str | None] = TextClassifier.estimator_type
 
-    _learned: Learned | None = None
+    _learned: FittedState | None = None
 
     # ---- what was learned
 
     @property
-    def learned(self) -> Learned:
+    def learned(self) -> FittedState:
         """All that training learned. Raises NotFittedError before it did."""
         if self._learned is None:
             raise NotFittedError(f"this {type(self).__name__} is not fitted: call fit first")
@@ -115,11 +115,11 @@ class FastTextPredictor(KeptModel, TextClassifier):
     # ---- reading
 
     def _encoded(
-        self, learned: Learned, reader: RowReader, report: ReadReport
+        self, learned: FittedState, reader: RowReader, report: ReadReport
     ) -> Iterator[tuple[RowBatch, Tokens]]:
         return encoded(learned.encoder, reader, report)
 
-    def _probabilities(self, learned: Learned, texts: Tokens) -> Float32:
+    def _probabilities(self, learned: FittedState, texts: Tokens) -> Float32:
         return learned.probabilities(texts)
 
     def _joined(self, y: Any, several: str | None) -> Any:
@@ -131,7 +131,9 @@ class FastTextPredictor(KeptModel, TextClassifier):
             raise DataError("lists of labels, but training had one for each text: expected one")
         return [row.replace(SEVERAL, several) for row in joined]
 
-    def _codes(self, learned: Learned, batch: RowBatch, report: ReadReport) -> tuple[Int32, Int64]:
+    def _codes(
+        self, learned: FittedState, batch: RowBatch, report: ReadReport
+    ) -> tuple[Int32, Int64]:
         """The labels of a batch, -1 for unseen ones, and where those of each text end."""
         codes, lengths = numbered(batch, learned.labels.encode, learned.several, report)
         return codes, offsets_of(lengths)

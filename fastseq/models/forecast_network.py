@@ -10,9 +10,16 @@ import numpy as np
 
 from fastseq.models.data.series import Scaler, WindowBatch, Windows
 from fastseq.models.loop.trainable import StepResult
-from fastseq.models.study import Ahead, Learned, Network, Study, fingerprint_of, step_norms
+from fastseq.models.task import (
+    FittedState,
+    Network,
+    Prefetcher,
+    TrainingTask,
+    fingerprint_of,
+    step_norms,
+)
+from fastseq.nn.backend import Backend
 from fastseq.nn.dense import Dense
-from fastseq.nn.kit import Kit
 from fastseq.nn.recurrent import Recurrent
 from fastseq.seeds import mixed_key
 from fastseq.types import Float32, Float64, Int64
@@ -41,44 +48,44 @@ class ForecastNetwork(Network):
         cell: str,
         dropout: float,
         horizon: int,
-        kit: Kit,
+        backend: Backend,
     ) -> None:
         self.recurrent = recurrent
         self.output = output
         self.horizon = horizon
-        self._dropout = kit.dropout(dropout)
-        super().__init__({cell: recurrent, "output": output}, kit)
+        self._dropout = backend.dropout(dropout)
+        super().__init__({cell: recurrent, "output": output}, backend)
 
     def prepare(self, inputs: Float32) -> tuple[Any, Any]:
         """Windows float32[T, B, C] as the layers take them, and what is added to the forecasts."""
         last = np.tile(inputs[-1], self.horizon)
-        return self.kit.put(inputs), self.kit.put(last)
+        return self.backend.put(inputs), self.backend.put(last)
 
     def forecast(self, inputs: Float32) -> Float32:
         """float32[B, horizon * C], step after step, of windows float32[T, B, C]."""
-        with self.lock, self.kit.memory("predict on the CPU (device cpu)"):
-            self.kit.begin()
-            return self.kit.get(self.forward(*self.prepare(inputs), training=False))
+        with self.lock, self.backend.memory("predict on the CPU (device cpu)"):
+            self.backend.begin()
+            return self.backend.get(self.forward(*self.prepare(inputs), training=False))
 
     def forward(self, inputs: Any, last: Any, training: bool = True, key: int = 0) -> Any:
         """The forecasts [B, horizon * C] of what `prepare` gave, where the network computes."""
         y, _ = self.recurrent.forward(inputs, training=training, key=mixed_key(key, 0))
         ends = self._dropout.forward(y[len(y) - 1], training, mixed_key(key, 1))
         out = self.output.forward(ends, training)
-        self.kit.add(out, last)
+        self.backend.add(out, last)
         return out
 
     def backward(self, dout: Any, steps: int) -> Any:
         """[T, B, C], the gradient of the windows' values as the recurrent layers read them, of that
         of the forecasts; adds to the gradients of the parameters."""
         dlast = self._dropout.backward(self.output.backward(dout))
-        dy = self.kit.zeros("dy", steps, *dlast.shape)
-        self.kit.copy(dy[steps - 1], dlast)
+        dy = self.backend.zeros("dy", steps, *dlast.shape)
+        self.backend.copy(dy[steps - 1], dlast)
         return self.recurrent.backward(dy)
 
 
 @dataclass(slots=True, eq=False)
-class LearnedForecast(Learned):
+class ForecastState(FittedState):
     """What a forecaster learned.
 
     scaler  of the training series
@@ -90,7 +97,7 @@ class LearnedForecast(Learned):
     names: tuple[str, ...]
 
 
-class ForecastStudy(Study[LearnedForecast]):
+class ForecastTask(TrainingTask[ForecastState]):
     """The training of a forecaster.
 
     windows   of the training series, scaled
@@ -99,7 +106,7 @@ class ForecastStudy(Study[LearnedForecast]):
 
     def __init__(
         self,
-        learned: LearnedForecast,
+        learned: ForecastState,
         windows: Windows,
         held_out: Windows | None,
         batch_size: int,
@@ -110,7 +117,7 @@ class ForecastStudy(Study[LearnedForecast]):
         self._held_out = held_out
         self._batch_size = batch_size
         self._seed = seed
-        self._ahead: Ahead[WindowBatch, Prepared] = Ahead(self._prepared)
+        self._ahead: Prefetcher[WindowBatch, Prepared] = Prefetcher(self._prepared)
 
     def steps_per_epoch(self, epoch: int) -> int:
         return -(-len(self._windows) // self._batch_size)
@@ -120,16 +127,16 @@ class ForecastStudy(Study[LearnedForecast]):
 
     def _prepared(self, batch: WindowBatch) -> Prepared:
         network = self.learned.network
-        network.kit.begin()
-        return network.prepare(batch.inputs), network.kit.put(batch.targets)
+        network.backend.begin()
+        return network.prepare(batch.inputs), network.backend.put(batch.targets)
 
     def learn(self, batch: WindowBatch, key: int) -> StepResult:
         network = self.learned.network
         given, targets = self._ahead.take(batch)
         out = network.forward(*given, key=key)
-        loss = network.kit.squared_error(out, targets)
+        loss = network.backend.squared_error(out, targets)
         network.backward(out, len(batch.inputs))
-        if network.kit.ahead:
+        if network.backend.ahead:
             self._ahead.prepare()
         return StepResult(loss, out.size, batch.inputs.size)
 
@@ -160,7 +167,7 @@ class ForecastStudy(Study[LearnedForecast]):
         network = self.learned.network
         given, targets = self._prepared(batch)
         out = network.forward(*given)
-        network.kit.squared_error(out, targets)
-        dx = network.kit.get(network.backward(out, len(batch.inputs)))
+        network.backend.squared_error(out, targets)
+        dx = network.backend.get(network.backward(out, len(batch.inputs)))
         network.parameters.zero_gradients()
         return step_norms(dx)

@@ -24,10 +24,10 @@ from fastseq.models.data.series import (
     windows_before,
 )
 from fastseq.models.folder import Content, ModelFolder
-from fastseq.models.forecast_network import ForecastNetwork, ForecastStudy, LearnedForecast
+from fastseq.models.forecast_network import ForecastNetwork, ForecastState, ForecastTask
 from fastseq.models.predicting import RowPredictor
 from fastseq.models.textual import recurrent
-from fastseq.nn.kit import Kit
+from fastseq.nn.backend import Backend
 from fastseq.seeds import mixed_key
 from fastseq.settings import whole
 from fastseq.types import Float32, Float64, Int64
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 ROWS_AT_ONCE = 4096  # forecasts made side by side
 
 
-class Forecaster(SequenceModel[LearnedForecast], RowPredictor):
+class Forecaster(SequenceModel[ForecastState], RowPredictor):
     """Forecasts the next rows of numeric columns from the rows before them, oldest first.
 
     Columns are standardised by mean and standard deviation of the training series; forecasts are
@@ -269,17 +269,17 @@ class Forecaster(SequenceModel[LearnedForecast], RowPredictor):
         whole("window", self.window, 1)
         whole("horizon", self.horizon, 1)
 
-    def _study(
-        self, examples: Any, y: Any, valid: Any, columns: Mapping[str, Any], kit: Kit
-    ) -> ForecastStudy:
+    def _task(
+        self, examples: Any, y: Any, valid: Any, columns: Mapping[str, Any], backend: Backend
+    ) -> ForecastTask:
         if y is not None:
             raise SettingsError("a forecaster has no targets beside its series: expected no y")
         reader = self._open(examples, None, columns)
         series = read_series(reader)
         scaler = Scaler.of(series)
         windows = self._windows(series, scaler)
-        learned = LearnedForecast(
-            self._network(len(series.names), kit), reader.fields, scaler, series.names
+        learned = ForecastState(
+            self._network(len(series.names), backend), reader.fields, scaler, series.names
         )
         learned.reports["training"] = ReadReport(rows=len(series))
         held_out = None
@@ -287,28 +287,28 @@ class Forecaster(SequenceModel[LearnedForecast], RowPredictor):
             other = read_series(self._open_valid(valid, columns, reader))
             learned.reports["validation"] = ReadReport(rows=len(other))
             held_out = self._windows(other, scaler)
-        return ForecastStudy(learned, windows, held_out, self.batch_size, self.seed)
+        return ForecastTask(learned, windows, held_out, self.batch_size, self.seed)
 
     def _windows(self, series: Series, scaler: Scaler) -> Windows:
         scaled = scaler.scale(series.values, series.names, series.where)
         return Windows(scaled, self.window, self.horizon, series.source)
 
-    def _network(self, columns: int, kit: Kit) -> ForecastNetwork:
-        layers = recurrent(self, columns, False, kit)
+    def _network(self, columns: int, backend: Backend) -> ForecastNetwork:
+        layers = recurrent(self, columns, False, backend)
         seed = mixed_key(self.seed, 2)
-        output = kit.dense(self.hidden, self.horizon * columns, seed=seed)
-        return ForecastNetwork(layers, output, self.cell, self.dropout, self.horizon, kit)
+        output = backend.dense(self.hidden, self.horizon * columns, seed=seed)
+        return ForecastNetwork(layers, output, self.cell, self.dropout, self.horizon, backend)
 
-    def _statistics(self, learned: LearnedForecast) -> dict[str, Any]:
+    def _statistics(self, learned: ForecastState) -> dict[str, Any]:
         return {"scaler": learned.scaler.to_dict(), "columns": list(learned.names)}
 
-    def _files(self, learned: LearnedForecast) -> dict[str, Content]:
+    def _files(self, learned: ForecastState) -> dict[str, Content]:
         return {}
 
-    def _restored(self, folder: ModelFolder, kit: Kit) -> LearnedForecast:
+    def _restored(self, folder: ModelFolder, backend: Backend) -> ForecastState:
         from fastseq.store.fields import Fields
 
         saved = folder.statistics
         scaler, names = Scaler.from_dict(saved["scaler"]), tuple(saved["columns"])
-        network = self._network(len(names), kit)
-        return LearnedForecast(network, Fields.from_dict(saved["fields"]), scaler, names)
+        network = self._network(len(names), backend)
+        return ForecastState(network, Fields.from_dict(saved["fields"]), scaler, names)

@@ -12,15 +12,15 @@ from fastseq.models.data.examples import Encoder
 from fastseq.models.data.labels import Labels
 from fastseq.models.folder import Content, ModelFolder
 from fastseq.models.predicting import RowPredictor
-from fastseq.models.scoring import LearnedScores, N, ScoringStudy
+from fastseq.models.scoring import N, ScoringState, ScoringTask
 from fastseq.models.textual import TextModel, restored_vocabulary, texts_of, vocabulary_file
-from fastseq.nn.kit import Kit
+from fastseq.nn.backend import Backend
 from fastseq.settings import parse_size
 
 _CHARACTERS = "characters.parquet"
 
 
-class LabellingModel(TextModel[LearnedScores[N]], RowPredictor):
+class LabellingModel(TextModel[ScoringState[N]], RowPredictor):
     """A model of text whose network gives scores for labels; settings are those of TextModel."""
 
     @abstractmethod
@@ -28,12 +28,12 @@ class LabellingModel(TextModel[LearnedScores[N]], RowPredictor):
         """What Encoder.learn takes of the settings that not all such models have."""
 
     @abstractmethod
-    def _network(self, encoder: Encoder, size: int, kit: Kit) -> N:
+    def _network(self, encoder: Encoder, size: int, backend: Backend) -> N:
         """The network for what was read; `size` is that of the units' vectors."""
 
-    def _study(
-        self, examples: Any, y: Any, valid: Any, columns: Mapping[str, Any], kit: Kit
-    ) -> ScoringStudy[N]:
+    def _task(
+        self, examples: Any, y: Any, valid: Any, columns: Mapping[str, Any], backend: Backend
+    ) -> ScoringTask[N]:
         reader = self._open(examples, y, columns)
         memory = parse_size(self.memory)
         encoder, train = Encoder.learn(
@@ -47,28 +47,28 @@ class LabellingModel(TextModel[LearnedScores[N]], RowPredictor):
         held_out = None
         if valid is not None:
             held_out = encoder.read(self._open_valid(valid, columns, reader), memory)
-        vectors = self._vectors(encoder.vocabulary, kit.team)
+        vectors = self._vectors(encoder.vocabulary, backend.team)
         size = self.embedding if vectors is None else vectors[1].shape[1]
         assert size is not None
-        network = self._network(encoder, size, kit)
+        network = self._network(encoder, size, backend)
         if vectors is not None:
             self._place(network.embedding, vectors)
-        learned = LearnedScores(network, reader.fields, encoder)
-        return ScoringStudy(learned, train, held_out, self.batch_size, self.seed)
+        learned = ScoringState(network, reader.fields, encoder)
+        return ScoringTask(learned, train, held_out, self.batch_size, self.seed)
 
-    def _statistics(self, learned: LearnedScores[N]) -> dict[str, Any]:
+    def _statistics(self, learned: ScoringState[N]) -> dict[str, Any]:
         size = learned.network.embedding.size
         return {**_statistics_of(learned.encoder), "embedding": size}
 
-    def _files(self, learned: LearnedScores[N]) -> dict[str, Content]:
+    def _files(self, learned: ScoringState[N]) -> dict[str, Content]:
         return _files_of(learned.encoder)
 
-    def _restored(self, folder: ModelFolder, kit: Kit) -> LearnedScores[N]:
+    def _restored(self, folder: ModelFolder, backend: Backend) -> ScoringState[N]:
         from fastseq.store.fields import Fields
 
         encoder = _restored_encoder(folder)
-        network = self._network(encoder, folder.statistics["embedding"], kit)
-        return LearnedScores(network, Fields.from_dict(folder.statistics["fields"]), encoder)
+        network = self._network(encoder, folder.statistics["embedding"], backend)
+        return ScoringState(network, Fields.from_dict(folder.statistics["fields"]), encoder)
 
 
 def _files_of(encoder: Encoder) -> dict[str, Content]:

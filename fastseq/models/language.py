@@ -23,14 +23,14 @@ from fastseq.models.folder import Content, ModelFolder
 from fastseq.models.generation import beam_search, check_settings, sample
 from fastseq.models.language_network import (
     LanguageNetwork,
-    LanguageStudy,
-    LearnedLanguage,
+    LanguageState,
+    LanguageTask,
     StreamMeasure,
     perplexity,
 )
 from fastseq.models.stepper import LanguageStepper, pieces
 from fastseq.models.textual import TextModel, recurrent, restored_vocabulary, vocabulary_file
-from fastseq.nn.kit import Kit
+from fastseq.nn.backend import Backend
 from fastseq.seeds import mixed_key
 from fastseq.settings import parse_size, seed_number, whole
 from fastseq.types import Int32, Texts
@@ -40,7 +40,7 @@ BPTT = {"word": 35, "space": 35, "char": 100, "byte": 100}  # steps, unless said
 _AT_ONCE = 512  # units whose probabilities are made at a time
 
 
-class LanguageModel(TextModel[LearnedLanguage]):
+class LanguageModel(TextModel[LanguageState]):
     """Gives every unit of a text its probability, given all units before it.
 
     The rows are read as one stream, cut into `batch_size` streams that are learned from side by
@@ -284,9 +284,9 @@ class LanguageModel(TextModel[LearnedLanguage]):
                 f"{self.hidden}"
             )
 
-    def _study(
-        self, examples: Any, y: Any, valid: Any, columns: Mapping[str, Any], kit: Kit
-    ) -> LanguageStudy:
+    def _task(
+        self, examples: Any, y: Any, valid: Any, columns: Mapping[str, Any], backend: Backend
+    ) -> LanguageTask:
         if y is not None:
             raise SettingsError("a language model has no targets beside its text: expected no y")
         memory = parse_size(self.memory)
@@ -304,46 +304,46 @@ class LanguageModel(TextModel[LearnedLanguage]):
             values, reports["validation"] = read_stream(held_out, vocabulary, memory)
             measure = _measure(values, held_out.sources[0].name)
         windows = StreamBatches(stream, self.batch_size, self.bptt or BPTT[self.unit])
-        vectors = self._vectors(vocabulary, kit.team)
+        vectors = self._vectors(vocabulary, backend.team)
         size = self.embedding if vectors is None else int(vectors[1].shape[1])
         assert size is not None  # checked
-        network = self._network(vocabulary, size, kit)
+        network = self._network(vocabulary, size, backend)
         if vectors is not None:
             self._place(network.embedding, vectors)
-        learned = LearnedLanguage(network, reader.fields, vocabulary, report.unknown > 0)
+        learned = LanguageState(network, reader.fields, vocabulary, report.unknown > 0)
         learned.reports.update(reports)
-        return LanguageStudy(learned, windows, measure)
+        return LanguageTask(learned, windows, measure)
 
-    def _network(self, vocabulary: Vocabulary, size: int, kit: Kit) -> LanguageNetwork:
+    def _network(self, vocabulary: Vocabulary, size: int, backend: Backend) -> LanguageNetwork:
         return LanguageNetwork(
-            self._embedding(vocabulary, size, kit),
-            recurrent(self, size, False, kit),
+            self._embedding(vocabulary, size, backend),
+            recurrent(self, size, False, backend),
             self.cell,
             self.dropout,
             self.tie_weights,
             mixed_key(self.seed, 2),
-            kit,
+            backend,
         )
 
-    def _statistics(self, learned: LearnedLanguage) -> dict[str, Any]:
+    def _statistics(self, learned: LanguageState) -> dict[str, Any]:
         return {
             "vocabulary": learned.vocabulary.to_dict(),
             "embedding": learned.network.embedding.size,
             "knows_unknown": learned.knows_unknown,
         }
 
-    def _files(self, learned: LearnedLanguage) -> dict[str, Content]:
+    def _files(self, learned: LanguageState) -> dict[str, Content]:
         return vocabulary_file(learned.vocabulary)
 
-    def _restored(self, folder: ModelFolder, kit: Kit) -> LearnedLanguage:
+    def _restored(self, folder: ModelFolder, backend: Backend) -> LanguageState:
         from fastseq.store.fields import Fields
 
         saved = folder.statistics
         vocabulary = restored_vocabulary(folder, saved["vocabulary"])
-        network = self._network(vocabulary, saved["embedding"], kit)
+        network = self._network(vocabulary, saved["embedding"], backend)
         fields = Fields.from_dict(saved["fields"])
         knows = bool(saved["knows_unknown"])
-        return LearnedLanguage(network, fields, vocabulary, knows)
+        return LanguageState(network, fields, vocabulary, knows)
 
 
 def _measure(values: Int32, where: str) -> StreamMeasure:

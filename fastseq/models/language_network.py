@@ -21,9 +21,16 @@ from fastseq.errors import SettingsError
 from fastseq.models.data.batches import StreamBatches, StreamWindow
 from fastseq.models.data.vocabulary import Vocabulary
 from fastseq.models.loop.trainable import StepResult
-from fastseq.models.study import Ahead, Learned, Network, Study, fingerprint_of, step_norms
+from fastseq.models.task import (
+    FittedState,
+    Network,
+    Prefetcher,
+    TrainingTask,
+    fingerprint_of,
+    step_norms,
+)
+from fastseq.nn.backend import Backend
 from fastseq.nn.embedding import Embedding
-from fastseq.nn.kit import Kit
 from fastseq.nn.recurrent import Recurrent
 from fastseq.seeds import mixed_key
 from fastseq.types import Float32, Float64, Int32, Int64
@@ -59,7 +66,7 @@ class LanguageNetwork(Network):
         dropout: float,
         tied: bool,
         seed: int,
-        kit: Kit,
+        backend: Backend,
     ) -> None:
         size, hidden = recurrent.input_size, recurrent.output_size
         if tied and size != hidden:
@@ -69,11 +76,11 @@ class LanguageNetwork(Network):
         self.embedding = embedding
         self.recurrent = recurrent
         table = embedding if tied else None
-        self.output = kit.dense(hidden, embedding.words, weight_of=table, seed=seed)
-        self.dropout_before = kit.dropout(dropout)
-        self.dropout_after = kit.dropout(dropout)
-        self.head = kit.projected_cross_entropy()
-        super().__init__({"embedding": embedding, cell: recurrent, "output": self.output}, kit)
+        self.output = backend.dense(hidden, embedding.words, weight_of=table, seed=seed)
+        self.dropout_before = backend.dropout(dropout)
+        self.dropout_after = backend.dropout(dropout)
+        self.head = backend.projected_cross_entropy()
+        super().__init__({"embedding": embedding, cell: recurrent, "output": self.output}, backend)
 
     @property
     def _shared(self) -> bool:
@@ -83,7 +90,7 @@ class LanguageNetwork(Network):
 
     def prepare(self, inputs: Int32, training: bool) -> None:
         """Send to the device what a pass over inputs int32[T, B] needs."""
-        self.kit.begin()
+        self.backend.begin()
         index = self.embedding.prepare(inputs.reshape(-1), self._shared or not training)
         steps, batch = inputs.shape
         self.recurrent.prepare_steps(
@@ -104,9 +111,9 @@ class LanguageNetwork(Network):
     def input_gradient(self, inputs: Int32, targets: Int32) -> Float32:
         """float32[T, B, E]: the gradient of the mean loss with respect to what the recurrent
         layers read. Adds to gradients of parameters too. Targets below 0 do not count."""
-        self.kit.begin()
+        self.backend.begin()
         dx = self._pass(inputs, targets, None, 0, shared=False)[2]
-        return self.kit.get(dx).reshape(*inputs.shape, -1)
+        return self.backend.get(dx).reshape(*inputs.shape, -1)
 
     def _pass(
         self, inputs: Int32, targets: Int32, state: Any, key: int, shared: bool
@@ -135,8 +142,8 @@ class LanguageNetwork(Network):
 
     def hidden(self, inputs: Int32, state: Any) -> tuple[Any, Any]:
         """[T·B, H] of inputs int32[T, B], as prediction has it, and the last state."""
-        with self.lock, self.kit.memory("predict on the CPU (device cpu)"):
-            self.kit.begin()
+        with self.lock, self.backend.memory("predict on the CPU (device cpu)"):
+            self.backend.begin()
             x, index = self.embedding.forward_distinct(inputs.reshape(-1), training=False)
             y, state = self.recurrent.forward(
                 x, state=state, training=False, index=index.reshape(inputs.shape)
@@ -204,7 +211,7 @@ class StreamMeasure:
 
 
 @dataclass(slots=True, eq=False)
-class LearnedLanguage(Learned):
+class LanguageState(FittedState):
     """What a language model learned.
 
     knows_unknown  whether units outside the vocabulary occurred in training, as `<unk>`
@@ -215,7 +222,7 @@ class LearnedLanguage(Learned):
     knows_unknown: bool
 
 
-class LanguageStudy(Study[LearnedLanguage]):
+class LanguageTask(TrainingTask[LanguageState]):
     """The training of a language model, its state carried from window to window.
 
     Parameters
@@ -225,13 +232,13 @@ class LanguageStudy(Study[LearnedLanguage]):
     """
 
     def __init__(
-        self, learned: LearnedLanguage, batches: StreamBatches, measure: StreamMeasure | None
+        self, learned: LanguageState, batches: StreamBatches, measure: StreamMeasure | None
     ) -> None:
         super().__init__(learned)
         self._batches = batches
         self._measure = measure
         self._state: Any = None
-        self._ahead: Ahead[StreamWindow, StreamWindow] = Ahead(self._prepared)
+        self._ahead: Prefetcher[StreamWindow, StreamWindow] = Prefetcher(self._prepared)
 
     def steps_per_epoch(self, epoch: int) -> int:
         return len(self._batches)
@@ -248,7 +255,7 @@ class LanguageStudy(Study[LearnedLanguage]):
         network, count = self.learned.network, batch.targets.size
         window = self._ahead.take(batch)
         loss, self._state = network.learn(window.inputs, window.targets, state, key)
-        if network.kit.ahead:
+        if network.backend.ahead:
             self._ahead.prepare()
         return StepResult(loss, count, count)
 
@@ -277,7 +284,7 @@ class LanguageStudy(Study[LearnedLanguage]):
     def carried(self) -> dict[str, npt.NDArray[Any]]:
         if self._state is None:
             return {}
-        get = self.learned.network.kit.get
+        get = self.learned.network.backend.get
         return dict(zip(STATES, map(get, parts_of(self._state)), strict=False))
 
     def restore_carried(self, carried: dict[str, npt.NDArray[Any]]) -> None:

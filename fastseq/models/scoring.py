@@ -14,7 +14,14 @@ from fastseq.models.data.batches import Batch, BucketedBatches, SortedBatches, t
 from fastseq.models.data.examples import Encoder, Examples, ReadReport
 from fastseq.models.data.labels import Labels
 from fastseq.models.loop.trainable import StepResult
-from fastseq.models.study import Ahead, Learned, Network, Study, fingerprint_of, mean_norms
+from fastseq.models.task import (
+    FittedState,
+    Network,
+    Prefetcher,
+    TrainingTask,
+    fingerprint_of,
+    mean_norms,
+)
 from fastseq.nn.dense import Dense
 from fastseq.nn.embedding import Embedding
 from fastseq.nn.recurrent import Recurrent
@@ -74,7 +81,7 @@ N = TypeVar("N", bound=ScoringNetwork)
 
 
 @dataclass(slots=True, eq=False)
-class LearnedScores(Learned, Generic[N]):
+class ScoringState(FittedState, Generic[N]):
     """What a classifier or a tagger learned.
 
     encoder  vocabulary, labels, characters
@@ -90,7 +97,7 @@ class LearnedScores(Learned, Generic[N]):
         return self.encoder.labels
 
 
-class ScoringStudy(Study[LearnedScores[N]]):
+class ScoringTask(TrainingTask[ScoringState[N]]):
     """The training of a classifier or a tagger.
 
     Raises DataError where every target to validate on is unseen in training.
@@ -98,7 +105,7 @@ class ScoringStudy(Study[LearnedScores[N]]):
 
     def __init__(
         self,
-        learned: LearnedScores[N],
+        learned: ScoringState[N],
         train: Examples,
         valid: Examples | None,
         batch_size: int,
@@ -112,7 +119,7 @@ class ScoringStudy(Study[LearnedScores[N]]):
         self._train = train
         self._valid = valid
         self._bucketed = BucketedBatches(train.offsets, batch_size, seed)
-        self._ahead: Ahead[Int64, Batch] = Ahead(self._prepared)
+        self._ahead: Prefetcher[Int64, Batch] = Prefetcher(self._prepared)
 
     def steps_per_epoch(self, epoch: int) -> int | None:
         return self._bucketed.count(epoch)
@@ -122,7 +129,7 @@ class ScoringStudy(Study[LearnedScores[N]]):
 
     def _prepared(self, rows: Int64) -> Batch:
         network, batch = self.learned.network, take(self._train, rows)
-        network.kit.begin()
+        network.backend.begin()
         network.prepare(batch, True)
         return batch
 
@@ -131,7 +138,7 @@ class ScoringStudy(Study[LearnedScores[N]]):
         taken = self._ahead.take(batch)
         loss, weight = network.loss(network.scores(taken, True, key), taken, True)
         network.backward()
-        if network.kit.ahead:
+        if network.backend.ahead:
             self._ahead.prepare()
         return StepResult(loss, weight, len(taken.values))
 
@@ -153,21 +160,21 @@ class ScoringStudy(Study[LearnedScores[N]]):
         network, ends = self.learned.network, batch.offsets[1:] - 1
         assert batch.targets is not None
         targets = batch.targets if len(batch.targets) == len(batch) else batch.targets[ends]
-        kit, recurrent = network.kit, network.recurrent
-        kit.begin()
+        backend, recurrent = network.backend, network.recurrent
+        backend.begin()
         network.by_step = True
         y = network.read(batch, True)
         network.by_step = False
-        scores = network.output.forward(kit.rows(y, ends))
-        kit.cross_entropy(scores, targets)
-        last = kit.get(network.output.backward(scores))
+        scores = network.output.forward(backend.rows(y, ends))
+        backend.cross_entropy(scores, targets)
+        last = backend.get(network.output.backward(scores))
         dy = np.zeros((len(y), recurrent.output_size), np.float32)
         forwards = slice(0, recurrent.hidden_size)
         dy[ends, forwards] = last[:, forwards]
-        dx = recurrent.backward_ragged(kit.put(dy))
+        dx = recurrent.backward_ragged(backend.put(dy))
         network.parameters.zero_gradients()
         assert dx is not None
-        return mean_norms(kit.get(dx), batch.offsets)
+        return mean_norms(backend.get(dx), batch.offsets)
 
 
 def measured(network: ScoringNetwork, examples: Examples) -> dict[str, float]:
@@ -189,8 +196,8 @@ def scored(network: ScoringNetwork, examples: Examples) -> Iterator[tuple[Batch,
     for rows in SortedBatches(examples.offsets, ROWS_AT_ONCE, UNITS_AT_ONCE):
         batch = take(examples, rows)
         advice = "predict on the CPU (device cpu)"
-        with network.lock, network.kit.memory(advice):
-            network.kit.begin()
+        with network.lock, network.backend.memory(advice):
+            network.backend.begin()
             scores = network.scores(batch)
         yield batch, scores
 

@@ -36,9 +36,9 @@ class LanguageStepper:
         shape = len(tokens), network.output.outputs
         with network.lock:  # another thread may be packing the output's weight anew
             y, state = network.hidden(tokens.reshape(1, -1), state)
-            out = network.kit.empty("logits", *shape)
+            out = network.backend.empty("logits", *shape)
             network.output.project(out, y)
-            logits = network.kit.get(out)
+            logits = network.backend.get(out)
         if self._never is not None:
             logits[:, self._never] = -np.inf
         return logits, state
@@ -48,9 +48,9 @@ class LanguageStepper:
         if state is None:
             return None
         with self._network.lock:
-            kit = self._network.kit
-            kit.begin()
-            return state_of(tuple(kit.batch_rows(part, rows) for part in parts_of(state)))
+            backend = self._network.backend
+            backend.begin()
+            return state_of(tuple(backend.batch_rows(part, rows) for part in parts_of(state)))
 
 
 def pieces(vocabulary: Vocabulary, ids: Iterable[int], before: int | None = None) -> Iterator[str]:

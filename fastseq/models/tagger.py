@@ -20,12 +20,12 @@ from fastseq.models.data.labels import Labels
 from fastseq.models.data.ragged import offsets_of
 from fastseq.models.data.vocabulary import Vocabulary
 from fastseq.models.labelling import LabellingModel
-from fastseq.models.scoring import LearnedScores, encoded, scored
+from fastseq.models.scoring import ScoringState, encoded, scored
 from fastseq.models.spans import SpanCounts, is_bio
 from fastseq.models.tagger_network import CharacterWords, TaggerNetwork
 from fastseq.models.textual import kind_of, recurrent
+from fastseq.nn.backend import Backend
 from fastseq.nn.crf import bio_constraints
-from fastseq.nn.kit import Kit
 from fastseq.seeds import mixed_key
 from fastseq.settings import one_of, whole
 from fastseq.store.categories import Categories
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from fastseq.store.examples import RowBatch
     from fastseq.store.predictions import Predictions
 
-LearnedTagger = LearnedScores[TaggerNetwork]
+TaggerState = ScoringState[TaggerNetwork]
 
 
 class SequenceTagger(LabellingModel[TaggerNetwork]):
@@ -256,34 +256,34 @@ class SequenceTagger(LabellingModel[TaggerNetwork]):
     def _reading(self) -> dict[str, Any]:
         return {"chars": self.chars}
 
-    def _network(self, encoder: Encoder, size: int, kit: Kit) -> TaggerNetwork:
+    def _network(self, encoder: Encoder, size: int, backend: Backend) -> TaggerNetwork:
         labels = encoder.labels
         assert labels is not None
         words: CharacterWords | None = None
         if encoder.chars is not None:
-            table = kit.embedding(
+            table = backend.embedding(
                 len(encoder.chars), self.char_embedding, seed=mixed_key(self.seed, 4)
             )
             words = CharacterWords(
                 self.cell,
-                kind_of(self, kit),
+                kind_of(self, backend),
                 table,
                 self.char_hidden,
                 mixed_key(self.seed, 5),
-                kit,
+                backend,
             )
         inputs = size if words is None else size + words.size
-        layer = recurrent(self, inputs, self.bidirectional, kit)
+        layer = recurrent(self, inputs, self.bidirectional, backend)
         return TaggerNetwork(
             self.cell,
-            self._embedding(encoder.vocabulary, size, kit),
+            self._embedding(encoder.vocabulary, size, backend),
             words,
             layer,
-            kit.dense(layer.output_size, len(labels), seed=mixed_key(self.seed, 3)),
-            kit.crf(len(labels), mixed_key(self.seed, 6)) if self.crf else None,
+            backend.dense(layer.output_size, len(labels), seed=mixed_key(self.seed, 3)),
+            backend.crf(len(labels), mixed_key(self.seed, 6)) if self.crf else None,
             bio_constraints(_names(labels)) if is_bio(_names(labels)) else None,
             self.dropout,
-            kit,
+            backend,
         )
 
 

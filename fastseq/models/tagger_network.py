@@ -11,10 +11,10 @@ from fastseq.models.data.batches import Batch
 from fastseq.models.data.characters import WordCharacters
 from fastseq.models.data.ragged import offsets_of, places
 from fastseq.models.scoring import ScoringNetwork
+from fastseq.nn.backend import Backend
 from fastseq.nn.crf import CRF, Constraints
 from fastseq.nn.dense import Dense
 from fastseq.nn.embedding import Embedding
-from fastseq.nn.kit import Kit
 from fastseq.nn.layer import Layer
 from fastseq.nn.recurrent import Recurrent
 from fastseq.seeds import mixed_key
@@ -36,13 +36,13 @@ class CharacterWords:
         table: Embedding,
         hidden: int,
         seed: int,
-        kit: Kit,
+        backend: Backend,
     ) -> None:
-        self._kit = kit
+        self._kit = backend
         self._table = table
         self._recurrent = kind(table.size, hidden, bidirectional=True, seed=seed)
         self.size = self._recurrent.output_size
-        self._ends = kit.pooling("last", self.size, bidirectional=True)
+        self._ends = backend.pooling("last", self.size, bidirectional=True)
         self._inverse: Int64 | None = None
         self._distinct = 0
         self.layers: dict[str, Layer] = {
@@ -93,7 +93,7 @@ class TaggerNetwork(ScoringNetwork):
         crf: CRF | None,
         constraints: Constraints | None,
         dropout: float,
-        kit: Kit,
+        backend: Backend,
     ) -> None:
         self.embedding = embedding
         self.words = words
@@ -101,15 +101,15 @@ class TaggerNetwork(ScoringNetwork):
         self.output = output
         self.crf = crf
         self.constraints = constraints
-        self._drop_in = kit.dropout(dropout)
-        self._drop_out = kit.dropout(dropout)
+        self._drop_in = backend.dropout(dropout)
+        self._drop_out = backend.dropout(dropout)
         self._slopes: Any = None
         layers: dict[str, Layer] = {"embedding": embedding, cell: recurrent, "output": output}
         if words is not None:
             layers |= words.layers
         if crf is not None:
             layers["crf"] = crf
-        super().__init__(layers, kit)
+        super().__init__(layers, backend)
 
     def prepare(self, batch: Batch, training: bool) -> None:
         index = self.embedding.prepare(batch.values, self._shares(training))
@@ -131,7 +131,7 @@ class TaggerNetwork(ScoringNetwork):
         if self.words is not None:
             assert batch.characters is not None
             spelt = self.words.forward(batch.characters, training, mixed_key(key, 3))
-            x = self.kit.beside(x, spelt)
+            x = self.backend.concat_columns(x, spelt)
         x = self._drop_in.forward(x, training, mixed_key(key, 0), out=x)
         y, _ = self.recurrent.forward_ragged(
             x, batch.offsets, training=training, key=mixed_key(key, 1), index=index
@@ -147,7 +147,7 @@ class TaggerNetwork(ScoringNetwork):
         targets = batch.targets
         assert targets is not None
         if self.crf is None:
-            loss = self.kit.cross_entropy(scores, targets, None, training)
+            loss = self.backend.cross_entropy(scores, targets, None, training)
             self._slopes = scores if training else None
             return loss, float(np.count_nonzero(targets >= 0))
         if training:  # where no tag is unseen
@@ -160,7 +160,7 @@ class TaggerNetwork(ScoringNetwork):
             return 0.0, 0.0
         at = places(batch.offsets[:-1][known], lengths)
         offsets = offsets_of(lengths)
-        chosen = scores if len(at) == len(targets) else self.kit.rows(scores, at)
+        chosen = scores if len(at) == len(targets) else self.backend.rows(scores, at)
         return self.crf.loss(chosen, targets[at], offsets, training=False), float(len(at))
 
     def backward(self) -> None:
@@ -177,10 +177,10 @@ class TaggerNetwork(ScoringNetwork):
             self.embedding.backward(below)
         else:
             size = self.embedding.size
-            self.embedding.backward(self.kit.columns(below, 0, size))
-            self.words.backward(self.kit.columns(below, size, below.shape[1]))
+            self.embedding.backward(self.backend.columns(below, 0, size))
+            self.words.backward(self.backend.columns(below, size, below.shape[1]))
 
     def best(self, scores: Any, batch: Batch) -> Int32:
         if self.crf is None:
-            return self.kit.best(scores)
+            return self.backend.best(scores)
         return self.crf.decode(scores, batch.offsets, self.constraints)[0]

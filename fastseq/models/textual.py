@@ -14,9 +14,9 @@ from fastseq.models.base import SequenceModel
 from fastseq.models.data.units import Units
 from fastseq.models.data.vocabulary import Vocabulary
 from fastseq.models.folder import Content, ModelFolder
-from fastseq.models.study import L
+from fastseq.models.task import L
+from fastseq.nn.backend import Backend
 from fastseq.nn.embedding import Embedding
-from fastseq.nn.kit import Kit
 from fastseq.nn.recurrent import Recurrent
 from fastseq.seeds import mixed_key
 from fastseq.settings import whole
@@ -101,8 +101,8 @@ class TextModel(SequenceModel[L]):
             )
         return numbers, vectors[[found[number] for number in numbers]]
 
-    def _embedding(self, vocabulary: Vocabulary, size: int, kit: Kit) -> Embedding:
-        return kit.embedding(
+    def _embedding(self, vocabulary: Vocabulary, size: int, backend: Backend) -> Embedding:
+        return backend.embedding(
             len(vocabulary),
             size,
             frozen=self.freeze_embeddings,
@@ -126,15 +126,17 @@ class TextModel(SequenceModel[L]):
         table.load_rows(rows, found)
 
 
-def kind_of(model: SequenceModel[Any], kit: Kit) -> Callable[..., Recurrent]:
+def kind_of(model: SequenceModel[Any], backend: Backend) -> Callable[..., Recurrent]:
     """What makes recurrent layers of the kind that a model's settings ask for."""
-    kind = kit.recurrent[model.cell]
+    kind = backend.recurrent[model.cell]
     return partial(kind, nonlinearity=model.nonlinearity) if model.cell == "rnn" else kind
 
 
-def recurrent(model: SequenceModel[Any], inputs: int, bidirectional: bool, kit: Kit) -> Recurrent:
+def recurrent(
+    model: SequenceModel[Any], inputs: int, bidirectional: bool, backend: Backend
+) -> Recurrent:
     """The recurrent layers that a model's settings ask for."""
-    return kind_of(model, kit)(
+    return kind_of(model, backend)(
         inputs,
         model.hidden,
         model.layers,

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import FormatError, NotFittedError, SettingsError
+from fastseq.estimator import BaseEstimator, plain
 from fastseq.interrupts import Interrupts
-from fastseq.manners import Manners, plain
 from fastseq.settings import parse_size, real, seed_number, thread_count, whole
 from fastseq.store.vector_folder import VectorsWriter, is_begun, read_vectors, write_vectors
 from fastseq.text.analyzer import Analyzer
@@ -56,7 +56,7 @@ class Learner(Objective, Protocol):
         is of use."""
 
 
-class VectorModel(Manners, ABC):
+class VectorModel(BaseEstimator, ABC):
     """A model that learns word vectors. Settings are those of its constructor."""
 
     kind: ClassVar[str]

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from fastseq.errors import DataError, FormatError, NotFittedError, SettingsError
+from fastseq.estimator import BaseEstimator, plain
 from fastseq.kernels.text import phrases as kernels
-from fastseq.manners import Manners, plain
 from fastseq.settings import one_of, parse_size, real, thread_count, whole
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.tables import KeyTable
@@ -44,7 +44,7 @@ class Phrase(NamedTuple):
     occurrences: int
 
 
-class Phrases(Manners):
+class Phrases(BaseEstimator):
     """Finds phrases in a corpus, and joins them in other texts.
 
     A pair of neighbours a, b that occurs count(ab) times is a phrase where its score is above the

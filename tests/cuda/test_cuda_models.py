@@ -16,7 +16,7 @@ from fastseq.models.forecaster import Forecaster
 from fastseq.models.language import LanguageModel
 from fastseq.models.loading import load
 from fastseq.models.tagger import SequenceTagger
-from fastseq.nn.cuda.kit import CudaKit
+from fastseq.nn.cuda.backend import CudaBackend
 
 TEXTS, LABELS = ["a b c", "c", "b a", "c c"], [0, 1, 0, 1]
 ROWS = [["a", "b"], ["c"], ["b", "a", "c"]]
@@ -34,7 +34,7 @@ def both(kind: type[Any], *data: Any, fit: dict[str, Any] | None = None, **setti
     """The same training on either device: weights and losses agree."""
     mine = kind(**settings, device="cpu").fit(*data, **(fit or {}))
     theirs = kind(**settings, device="cuda").fit(*data, **(fit or {}))
-    assert isinstance(theirs.learned.network.kit, CudaKit)
+    assert isinstance(theirs.learned.network.backend, CudaBackend)
     agree(mine, theirs)
     return mine, theirs
 
@@ -142,14 +142,14 @@ def test_memory_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             raise memory.DeviceMemoryError("1.5 GB more")
         return original(*arguments, **named)
 
-    from fastseq.models.scoring import ScoringStudy
+    from fastseq.models.scoring import ScoringTask
 
-    original = ScoringStudy.learn
-    monkeypatch.setattr(ScoringStudy, "learn", learn)
+    original = ScoringTask.learn
+    monkeypatch.setattr(ScoringTask, "learn", learn)
     settings: dict[str, Any] = {"device": "cuda", "epochs": 2, "batch_size": 2}
     with pytest.raises(DeviceError, match=r"1.5 GB more needed: lower batch_size \(now 2\)"):
         classifier(**settings).fit(TEXTS, LABELS, path=place, checkpoint_seconds=0)
-    monkeypatch.setattr(ScoringStudy, "learn", original)
+    monkeypatch.setattr(ScoringTask, "learn", original)
     model = classifier(**settings).fit(TEXTS, LABELS, path=place, resume=True)
     agree(classifier(epochs=2, device="cpu").fit(TEXTS, LABELS), model)
 
@@ -165,4 +165,4 @@ def test_precision() -> None:
 
 def test_auto_is_a_gpu_and_never_the_simulator() -> None:
     model = classifier(epochs=1).fit(TEXTS, LABELS)
-    assert model.learned.network.kit.device == ("cpu" if simulated() else "cuda")
+    assert model.learned.network.backend.device == ("cpu" if simulated() else "cuda")

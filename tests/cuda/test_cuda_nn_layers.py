@@ -15,16 +15,16 @@ from fastseq.nn import Embedding as HostEmbedding
 from fastseq.nn import Pooling as HostPooling
 from fastseq.nn import crf as host_crf
 from fastseq.nn import losses as host_losses
+from fastseq.nn.backend import Backend, HostBackend
 from fastseq.nn.crf import bio_constraints
+from fastseq.nn.cuda.backend import CudaBackend
 from fastseq.nn.cuda.crf import CRF
 from fastseq.nn.cuda.dense import Dense
 from fastseq.nn.cuda.dropout import Dropout
 from fastseq.nn.cuda.embedding import Embedding
-from fastseq.nn.cuda.kit import CudaKit
 from fastseq.nn.cuda.losses import ProjectedCrossEntropy
 from fastseq.nn.cuda.pooling import Pooling
 from fastseq.nn.cuda.space import Feed, Space
-from fastseq.nn.kit import HostKit, Kit
 from fastseq.threads import Team
 
 OFFSETS = np.array([0, 3, 4, 6])
@@ -168,34 +168,34 @@ def test_projected_cross_entropy_in_pieces(weighted: bool) -> None:
     same_gradients(mine, theirs)
 
 
-KITS: list[Kit] = [HostKit(Team(1)), CudaKit(Team(1))]
+BACKENDS: list[Backend] = [HostBackend(Team(1)), CudaBackend(Team(1))]
 
 
 def test_kits_agree() -> None:
     x, other = drawn(4, 3), drawn(4, 2)
     rows, weights = np.array([2, 0, 2]), np.array([1, 0.5, 2], np.float32)
     found = []
-    for kit in KITS:
-        kit.begin()
-        logits, y = kit.put(x.copy()), kit.put(x.copy())
-        sums = kit.sum_rows(kit.put(x[:3].copy()), rows, 4)
-        state = kit.put(np.stack([x, 2 * x]))
-        zeros = kit.zeros("zeros", 4, 3)
-        kit.copy(zeros[1], kit.put(x[0].copy()))
-        kit.add(zeros, kit.put(x.copy()))
+    for backend in BACKENDS:
+        backend.begin()
+        logits, y = backend.put(x.copy()), backend.put(x.copy())
+        sums = backend.sum_rows(backend.put(x[:3].copy()), rows, 4)
+        state = backend.put(np.stack([x, 2 * x]))
+        zeros = backend.zeros("zeros", 4, 3)
+        backend.copy(zeros[1], backend.put(x[0].copy()))
+        backend.add(zeros, backend.put(x.copy()))
         results: list[Any] = [
-            float(kit.cross_entropy(logits, [2, -1, 0, 1], weights)),
-            kit.get(logits),
-            float(kit.squared_error(y, np.ones((4, 3), np.float32))),
-            kit.get(y),
-            kit.get(kit.rows(kit.put(x.copy()), rows)),
-            kit.get(sums),
-            kit.get(kit.beside(kit.put(x.copy()), kit.put(other))),
-            kit.get(kit.columns(kit.put(x.copy()), 1, 3)),
-            kit.get(kit.batch_rows(state, np.array([3, 1]))),
-            kit.get(zeros),
-            kit.best(kit.put(x.copy())),
-            kit.softmax(kit.put(x.copy())),
+            float(backend.cross_entropy(logits, [2, -1, 0, 1], weights)),
+            backend.get(logits),
+            float(backend.squared_error(y, np.ones((4, 3), np.float32))),
+            backend.get(y),
+            backend.get(backend.rows(backend.put(x.copy()), rows)),
+            backend.get(sums),
+            backend.get(backend.concat_columns(backend.put(x.copy()), backend.put(other))),
+            backend.get(backend.columns(backend.put(x.copy()), 1, 3)),
+            backend.get(backend.batch_rows(state, np.array([3, 1]))),
+            backend.get(zeros),
+            backend.best(backend.put(x.copy())),
+            backend.softmax(backend.put(x.copy())),
         ]
         found.append(results)
     for mine, theirs in zip(*found, strict=True):

@@ -13,7 +13,7 @@ import pytest
 from fastseq.errors import DataError, FormatError, NotFittedError, SettingsError
 from fastseq.models.data.series import Windows
 from fastseq.models.forecaster import Forecaster
-from fastseq.nn.kit import HostKit
+from fastseq.nn.backend import HostBackend
 from fastseq.threads import Team
 
 SMALL: dict[str, Any] = {"hidden": 8, "window": 6, "epochs": 2, "threads": 1}
@@ -93,17 +93,17 @@ def test_the_gradient_is_that_of_the_loss() -> None:
     rng = np.random.default_rng(0)
     values = rng.standard_normal((60, 2)).astype(np.float32)
     model = Forecaster(hidden=16, window=5, horizon=3, threads=1)
-    study = model._study(values, None, None, {}, HostKit(Team(1)))
+    task = model._task(values, None, None, {}, HostBackend(Team(1)))
     batch = Windows(values, 5, 3).take(np.arange(20))
-    parameters = study.parameters
+    parameters = task.parameters
     parameters.zero_gradients()
-    study.learn(batch, 0)
+    task.learn(batch, 0)
     slope = parameters.gradients.copy()
     norm = float(np.sqrt((slope.astype(np.float64) ** 2).sum()))
     start, losses = parameters.values.copy(), []
     for step in (1e-2, -1e-2):
         parameters.values[...] = start + np.float32(step / norm) * slope
-        losses.append(study.learn(batch, 0).loss)
+        losses.append(task.learn(batch, 0).loss)
     assert (losses[0] - losses[1]) / 2e-2 == pytest.approx(norm, rel=2e-3)
 
 

@@ -20,9 +20,9 @@ from fastseq.models.data.units import Units
 from fastseq.models.data.vocabulary import Vocabulary
 from fastseq.models.generation import log_softmax
 from fastseq.models.language import LanguageModel
-from fastseq.models.language_network import LanguageStudy, StreamMeasure
+from fastseq.models.language_network import LanguageTask, StreamMeasure
 from fastseq.models.stepper import LanguageStepper, pieces
-from fastseq.nn.kit import HostKit
+from fastseq.nn.backend import HostBackend
 from fastseq.threads import Team
 from fastseq.types import Texts
 
@@ -57,8 +57,8 @@ def word() -> LanguageModel:
     )
 
 
-def study_of(model: LanguageModel, rows: list[str], valid: Any = None) -> LanguageStudy:
-    return model._study(rows, None, valid, {}, HostKit(Team(1)))
+def study_of(model: LanguageModel, rows: list[str], valid: Any = None) -> LanguageTask:
+    return model._task(rows, None, valid, {}, HostBackend(Team(1)))
 
 
 # ---- learning and measuring
@@ -131,15 +131,15 @@ def test_the_gradient_is_that_of_the_loss(cell: str, tied: bool) -> None:
     """Central differences of the loss along the gradient itself; the second window starts from a
     state."""
     model = LanguageModel(cell=cell, layers=2, unit="char", tie_weights=tied, **SMALL)
-    study = study_of(model, ["the quick brown fox jumps over the lazy dog. " * 4])
-    first, second = list(study.batches(0))[:2]
-    study.learn(first, 0)
-    carried = study.carried()
-    parameters = study.parameters
+    task = study_of(model, ["the quick brown fox jumps over the lazy dog. " * 4])
+    first, second = list(task.batches(0))[:2]
+    task.learn(first, 0)
+    carried = task.carried()
+    parameters = task.parameters
 
     def loss() -> float:
-        study.restore_carried(carried)
-        return study.learn(second, 0).loss
+        task.restore_carried(carried)
+        return task.learn(second, 0).loss
 
     parameters.zero_gradients()
     loss()
@@ -154,13 +154,13 @@ def test_the_gradient_is_that_of_the_loss(cell: str, tied: bool) -> None:
 
 def test_the_state_is_carried_and_begins_anew() -> None:
     """The loss of a window depends on the window before, and an epoch on none."""
-    study = study_of(LanguageModel(unit="char", **SMALL), cyclic())
-    first, second = list(study.batches(0))[:2]
-    begun = study.learn(first, 0).loss
-    after = study.learn(second, 0).loss
-    assert study.learn(second, 0).loss != after  # from another state
-    assert study.learn(first, 0).loss == begun
-    assert study.learn(second, 0).loss == after
+    task = study_of(LanguageModel(unit="char", **SMALL), cyclic())
+    first, second = list(task.batches(0))[:2]
+    begun = task.learn(first, 0).loss
+    after = task.learn(second, 0).loss
+    assert task.learn(second, 0).loss != after  # from another state
+    assert task.learn(first, 0).loss == begun
+    assert task.learn(second, 0).loss == after
 
 
 def test_weights_have_their_names_and_tied_ones_are_one(word: LanguageModel) -> None:
@@ -214,9 +214,9 @@ def test_an_interrupted_run_ends_with_the_same_bits(
     settings = {**SMALL, "epochs": 3, "layers": 2, "dropout": 0.3, "recurrent_dropout": 0.1}
     rows = cyclic()
     whole = LanguageModel(unit="char", **settings).fit(rows, valid=cyclic(5))
-    learn, taken = LanguageStudy.learn, []
+    learn, taken = LanguageTask.learn, []
 
-    def interrupted(self: LanguageStudy, batch: Any, key: int) -> Any:
+    def interrupted(self: LanguageTask, batch: Any, key: int) -> Any:
         result = learn(self, batch, key)
         taken.append(key)
         if len(taken) != step:
@@ -226,7 +226,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(
         signal.raise_signal(signal.SIGINT)
         return result
 
-    monkeypatch.setattr(LanguageStudy, "learn", interrupted)
+    monkeypatch.setattr(LanguageTask, "learn", interrupted)
     model = LanguageModel(unit="char", **settings)
     with pytest.raises(TrainingError if diverges else KeyboardInterrupt):
         model.fit(rows, valid=cyclic(5), path=tmp_path / "model", checkpoint_seconds=0)

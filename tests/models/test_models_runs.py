@@ -61,14 +61,14 @@ def test_fit_with_a_path_is_fit_and_save(tmp_path: Path) -> None:
 
 KILLED = """if True:
     import os, signal, sys
-    from fastseq.models.scoring import ScoringStudy
+    from fastseq.models.scoring import ScoringTask
     from tests.models.small_data import DROPPING, LABELS, TEST, EXPECTED, TEXTS, classifier
-    learn, steps = ScoringStudy.learn, iter(range(int(sys.argv[2])))
+    learn, steps = ScoringTask.learn, iter(range(int(sys.argv[2])))
     def counted(self, batch, key):
         if next(steps, None) is None:
             os.kill(os.getpid(), signal.SIGKILL)
         return learn(self, batch, key)
-    ScoringStudy.learn = counted
+    ScoringTask.learn = counted
     model = classifier(**DROPPING)
     model.fit(TEXTS, LABELS, valid=(TEST, EXPECTED), path=sys.argv[1], checkpoint_seconds=0)
 """
@@ -172,9 +172,9 @@ def test_a_loss_that_diverges(tmp_path: Path, cell: str) -> None:
 
 
 def test_a_loss_that_is_no_number(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from fastseq.models.scoring import ScoringStudy
+    from fastseq.models.scoring import ScoringTask
 
-    learn, place, whole = ScoringStudy.learn, tmp_path / "model", tmp_path / "whole"
+    learn, place, whole = ScoringTask.learn, tmp_path / "model", tmp_path / "whole"
     steps = iter(range(19))  # of 13 in an epoch
 
     def spoilt(self: Any, batch: Any, key: int) -> Any:
@@ -186,7 +186,7 @@ def test_a_loss_that_is_no_number(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         r"the checkpoint of epoch 2, step 5 can be resumed"
     )
     with monkeypatch.context() as patch:
-        patch.setattr(ScoringStudy, "learn", spoilt)
+        patch.setattr(ScoringTask, "learn", spoilt)
         with pytest.raises(TrainingError, match=said):
             classifier().fit(TEXTS, LABELS, path=place, checkpoint_seconds=0)
     assert not (place / "manifest.json").exists()

@@ -263,12 +263,12 @@ def test_constraints_hold_for_predictions_alone(monkeypatch: pytest.MonkeyPatch)
     assert crf is not None
     decode, own, told = crf.decode, [], []
 
-    def watched(scores: Any, offsets: Any, constraints: Any = None) -> Any:
+    def recorder(scores: Any, offsets: Any, constraints: Any = None) -> Any:
         own.append(crf.constraints)
         told.append(constraints)
         return decode(scores, offsets, constraints)
 
-    monkeypatch.setattr(crf, "decode", watched)
+    monkeypatch.setattr(crf, "decode", recorder)
     model.predict(rows)
     assert own == [None]
     assert told == [model.learned.network.constraints] != [None]

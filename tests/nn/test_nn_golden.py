@@ -14,11 +14,11 @@ from fastseq.models.data.batches import Batch
 from fastseq.models.forecast_network import ForecastNetwork
 from fastseq.models.language_network import LanguageNetwork
 from fastseq.models.tagger_network import TaggerNetwork
+from fastseq.nn.backend import HostBackend
 from fastseq.nn.clipping import clip_norm
 from fastseq.nn.crf import CRF
 from fastseq.nn.dense import Dense
 from fastseq.nn.embedding import Embedding
-from fastseq.nn.kit import HostKit
 from fastseq.nn.losses import ProjectedCrossEntropy, mean_squared_error
 from fastseq.nn.optimisers import SGD, Adam
 from fastseq.nn.parameters import Parameters
@@ -85,7 +85,7 @@ class Model:
     def __init__(self, task: str, cell: str) -> None:
         self.task = task
         self.team = team = Team(2)
-        kit = HostKit(team)
+        backend = HostBackend(team)
         self.state: Any = None
         count, directions = SPEC["shapes"][task]
         units, classes, words, size = (SPEC[name] for name in ("units", "classes", "words", "size"))
@@ -95,18 +95,20 @@ class Model:
         width = layer.output_size
         self.network: Any
         if task == "language":
-            self.network = LanguageNetwork(table, layer, cell, 0.0, False, 0, kit)
+            self.network = LanguageNetwork(table, layer, cell, 0.0, False, 0, backend)
             self.network.head = ProjectedCrossEntropy(budget=1000)  # a few rows at a time
         elif task == "forecast":
             output = Dense(width, inputs, team=team)
-            self.network = ForecastNetwork(layer, output, cell, 0.0, 1, kit)
+            self.network = ForecastNetwork(layer, output, cell, 0.0, 1, backend)
         elif task == "classify":
             pooling, output = Pooling("max", width, team=team), Dense(width, classes, team=team)
-            self.network = ClassifierNetwork(cell, table, layer, pooling, output, 0.0, None, kit)
+            self.network = ClassifierNetwork(
+                cell, table, layer, pooling, output, 0.0, None, backend
+            )
         else:
             crf = CRF(classes, team=team) if task == "crf" else None
             output = Dense(width, classes, team=team)
-            self.network = TaggerNetwork(cell, table, None, layer, output, crf, None, 0.0, kit)
+            self.network = TaggerNetwork(cell, table, None, layer, output, crf, None, 0.0, backend)
         self.parameters: Parameters = self.network.parameters
 
     def loss(self, batch: dict[str, np.ndarray], by_step: bool) -> float:

@@ -1,4 +1,4 @@
-"""What networks on a GPU are made with; see nn/kit.py."""
+"""What networks on a GPU are made with; see nn/backend.py."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from fastseq.errors import DeviceError
 from fastseq.kernels.cuda.nn import embedding as kernels
 from fastseq.kernels.cuda.nn import sequences, softmax, sums
 from fastseq.kernels.cuda.runtime import memory
+from fastseq.nn.backend import Backend
 from fastseq.nn.cuda.crf import CRF
 from fastseq.nn.cuda.dense import Dense
 from fastseq.nn.cuda.dropout import Dropout
@@ -24,14 +25,13 @@ from fastseq.nn.cuda.parameters import DeviceParameters
 from fastseq.nn.cuda.pooling import Pooling
 from fastseq.nn.cuda.recurrent import GRU, LSTM, RNN
 from fastseq.nn.cuda.space import Feed, Space
-from fastseq.nn.kit import Kit
 from fastseq.nn.layer import Layer, joined
 from fastseq.nn.parameters import Parameters
 from fastseq.threads import Team
 from fastseq.types import Float32, Int32, Int64
 
 
-class CudaKit(Kit):
+class CudaBackend(Backend):
     """The layers of nn.cuda.
 
     precision : what the factors of large products are rounded to, see kernels.cuda.gemm
@@ -116,7 +116,7 @@ class CudaKit(Kit):
         sums.add_rows(out, x, *self.feed.made("groups", (numbers,), make))
         return out
 
-    def beside(self, a: Any, b: Any) -> Any:
+    def concat_columns(self, a: Any, b: Any) -> Any:
         left, right = a.shape[1], b.shape[1]
         out = self.space.array("beside", len(a), left + right)
         sequences.copy_columns(out, 0, a, 0, left)

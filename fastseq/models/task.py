@@ -14,7 +14,7 @@ import numpy.typing as npt
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.loop.history import History
 from fastseq.models.loop.trainable import StepResult
-from fastseq.nn.kit import Kit
+from fastseq.nn.backend import Backend
 from fastseq.nn.layer import Layer
 from fastseq.nn.parameters import Parameters
 from fastseq.types import Float32, Float64, Int64
@@ -28,20 +28,20 @@ class Network:
 
     layers      {prefix: layer}, those without parameters may be left out
     parameters  of all of them
-    kit         that they were made with
+    backend         that they were made with
     lock        held while the layers compute: their working memory serves one thread at a time, so
                 that a model may be used from several
     """
 
-    def __init__(self, layers: Mapping[str, Layer], kit: Kit) -> None:
+    def __init__(self, layers: Mapping[str, Layer], backend: Backend) -> None:
         self.layers = dict(layers)
-        self.parameters: Parameters = kit.join(self.layers)
-        self.kit = kit
-        self.lock = kit.lock
+        self.parameters: Parameters = backend.join(self.layers)
+        self.backend = backend
+        self.lock = backend.lock
 
 
 @dataclass(slots=True, eq=False)
-class Learned:
+class FittedState:
     """What training learned: all that predicting needs. Models add to it.
 
     network  the layers
@@ -58,12 +58,12 @@ class Learned:
     flow: dict[str, Float64] | None = field(default=None, init=False)
 
 
-L = TypeVar("L", bound=Learned)
+L = TypeVar("L", bound=FittedState)
 Drawn = TypeVar("Drawn")
 Made = TypeVar("Made")
 
 
-class Ahead(Generic[Drawn, Made]):
+class Prefetcher(Generic[Drawn, Made]):
     """Batches of which the next one can be prepared while a device works on the one before.
 
     make  what is learned from, of a batch as it was drawn
@@ -94,7 +94,7 @@ class Ahead(Generic[Drawn, Made]):
             self._made = self._next, self._make(self._next)
 
 
-class Study(ABC, Generic[L]):
+class TrainingTask(ABC, Generic[L]):
     """What one training works on: a model under way, its data. It is the loop's Trainable."""
 
     def __init__(self, learned: L) -> None:
@@ -138,24 +138,24 @@ class Study(ABC, Generic[L]):
         """As Trainable.restore_carried."""
 
 
-class Watched:
-    """A study whose gradient flow is recorded, before training and after each epoch."""
+class GradientFlowRecorder:
+    """A task whose gradient flow is recorded, before training and after each epoch."""
 
-    def __init__(self, study: Study[Any]) -> None:
-        self._study = study
+    def __init__(self, task: TrainingTask[Any]) -> None:
+        self._task = task
         self._epoch = 0
-        self.recorded = {"before training": study.flow()}
+        self.recorded = {"before training": task.flow()}
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._study, name)
+        return getattr(self._task, name)
 
     def batches(self, epoch: int) -> Iterator[Any]:
         self._epoch = epoch + 1
-        return self._study.batches(epoch)
+        return self._task.batches(epoch)
 
     def validate(self) -> dict[str, float] | None:
-        self.recorded[f"epoch {self._epoch}"] = self._study.flow()
-        return self._study.validate()
+        self.recorded[f"epoch {self._epoch}"] = self._task.flow()
+        return self._task.validate()
 
 
 def mean_norms(dx: Float32, offsets: Int64) -> Float64:

@@ -9,11 +9,11 @@ from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Self
 
 from fastseq.errors import FormatError
-from fastseq.manners import Manners
+from fastseq.estimator import BaseEstimator
 from fastseq.models.folder import ModelFolder, read_model
 
 
-class KeptModel(Manners, ABC):
+class SavableModel(BaseEstimator, ABC):
     """A model that `save` writes and `load` reads."""
 
     kind: ClassVar[str]

@@ -12,7 +12,7 @@ import numpy as np
 from fastseq.errors import SettingsError
 
 
-class Manners:
+class BaseEstimator:
     """An estimator whose constructor's parameters are attributes of the same names."""
 
     estimator_type: ClassVar[str | None] = None  # "classifier", "regressor"

@@ -1,7 +1,7 @@
 """Where a network computes: the layers it is made of, its arrays, its losses.
 
-A network is written once, against a `Kit`. `HostKit` has the layers of fastseq.nn and NumPy arrays,
-`nn.cuda.kit.CudaKit` their twins on a GPU and arrays there.
+A network is written once, against a `Backend`. `HostBackend` has the layers of fastseq.nn and NumPy
+arrays, `nn.cuda.backend.CudaBackend` their twins on a GPU and arrays there.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("float32", "tf32", "bfloat16")
 
 
-class Kit(ABC):
+class Backend(ABC):
     """What networks are made with.
 
     Attributes
@@ -122,7 +122,7 @@ class Kit(ABC):
         """[count, K]: row u is the sum of the rows n of x [N, K] with numbers[n] = u, in order."""
 
     @abstractmethod
-    def beside(self, a: Any, b: Any) -> Any:
+    def concat_columns(self, a: Any, b: Any) -> Any:
         """[N, J + K] of a [N, J] and b [N, K]."""
 
     @abstractmethod
@@ -156,7 +156,7 @@ class Kit(ABC):
         """The host's int32[N]: the column of each row's largest number, the first of equals."""
 
 
-class HostKit(Kit):
+class HostBackend(Backend):
     """The layers of fastseq.nn over NumPy arrays."""
 
     def __init__(self, team: Team) -> None:
@@ -218,7 +218,7 @@ class HostKit(Kit):
         scatter_add(out.reshape(-1), x.reshape(-1), places, 0, x.shape[1])
         return out
 
-    def beside(self, a: Float32, b: Float32) -> Float32:
+    def concat_columns(self, a: Float32, b: Float32) -> Float32:
         return np.concatenate([a, b], axis=1)
 
     def columns(self, x: Float32, first: int, last: int) -> Float32:
@@ -255,13 +255,13 @@ def check_place(device: str, precision: str) -> None:
         raise SettingsError(f"precision {precision} is for the device cuda; expected float32")
 
 
-def kit_for(device: str, team: Team, precision: str = "float32") -> Kit:
-    """The kit of a device that `check_place` let pass; "auto" is a GPU where one can be used."""
+def backend_for(device: str, team: Team, precision: str = "float32") -> Backend:
+    """The backend of a device that `check_place` accepted; "auto" is a GPU where available."""
     if _device(device) == "cpu":
-        return HostKit(team)
-    from fastseq.nn.cuda.kit import CudaKit
+        return HostBackend(team)
+    from fastseq.nn.cuda.backend import CudaBackend
 
-    return CudaKit(team, precision)
+    return CudaBackend(team, precision)
 
 
 def _device(device: str) -> str:
