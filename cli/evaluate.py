@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import math
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from subprocess import CalledProcessError
 from typing import Any
 
 import click
+import numpy as np
 
 from fastseq.errors import DataError, SettingsError
 
@@ -14,6 +18,24 @@ from .options import Common, common_options, example, format_option, pass_common
 from .output import write_json, write_table
 
 MEASURES = ("nDCG@10", "AP", "RR", "R@100", "P@10")
+SUPPORTED = (
+    "AP", "Accuracy", "Bpref", "Compat", "ERR", "IPrec", "infAP", "Judged", "nDCG", "NumQ",
+    "NumRel", "NumRelRet", "NumRet", "P", "R", "Rprec", "RR", "SetAP", "SetF", "SetP", "SetR",
+    "SetRelP", "Success",
+)  # fmt: skip
+PROVIDERS = ("pytrec_eval", "compat", "judged", "msmarco")  # of ir-measures, always installed
+# What the providers accept; outside of it some end the process, others ignore the parameter.
+RANGES = {
+    "cutoff": (1, 1 << 30),
+    "rel": (1, 1 << 30),
+    "recall": (0, 1),
+    "beta": (0.001, 1000),
+    "p": (0, 1),
+}
+LARGEST_GRADE = {"ERR": 4, "nDCG": 1000}  # of exponential gains; ERR's is that of TREC's gdeval
+
+Qrels = Mapping[str, Mapping[str, int]]
+Ranking = dict[str, list[str]]  # document ids by query id, best first
 
 
 @click.command(
@@ -31,65 +53,268 @@ MEASURES = ("nDCG@10", "AP", "RR", "R@100", "P@10")
     "measures",
     multiple=True,
     metavar="M",
-    help=f"A measure as ir-measures names it; may be repeated.  [default: {', '.join(MEASURES)}]",
+    help="Measure, as ir-measures writes it (nDCG@10, P(rel=2)@5); may be repeated.  "
+    f"[default: {', '.join(MEASURES)}]",
 )
-@format_option("table", "json", default="table", help="Form of the answer.")
+@format_option("table", "json", default="table", help="Output format.")
 @common_options
 @pass_common
 def command(common: Common, run: Path, qrels: Path, measures: tuple[str, ...], form: str) -> None:
-    """Score a run against relevance judgements.
+    """Score a run against relevance judgments.
 
     RUN is Parquet (query_id, doc_id, rank, score) or TREC, QRELS Parquet (query_id, doc_id, rel)
-    or TREC. Every measure is the mean over the queries of QRELS: one that RUN has nothing for
-    counts as 0, and one that only RUN has is left out. As in trec_eval, documents are ordered by
-    score, and nDCG takes the grades as gains.
+    or TREC. Every measure is the mean over the queries of QRELS (the Num… measures are sums): a
+    query without results in RUN counts as 0, and one without judgments is ignored. nDCG takes the
+    grades as gains.
+
+    Documents are ordered by the ranks of RUN; equal or missing ranks by descending score, then by
+    descending document id. trec_eval ignores ranks: where its order gives another figure, a notice
+    on stderr says which.
     """
-    wanted = _parsed(measures or MEASURES)
+    wanted = {name: _parsed(name) for name in measures or MEASURES}
     from fastseq.store.runs import read_qrels, read_run
 
     judged = read_qrels(qrels)
     if not judged:
         raise DataError(f"{qrels}: judges no document")
-    values = _scores(wanted, judged, read_run(run))
+    _check_grades(wanted, judged, qrels)
+    found = read_run(run)
+    _report_overlap(common, run, found, qrels, judged)
+    ranking = {query: list(scores) for query, scores in found.items() if query in judged}
+    values = _values(wanted, judged, ranking)
+    _report_order(common, wanted, judged, found, ranking, values)
     if form == "json":
         write_json(values)
     else:
         write_table(["measure", "value"], list(values.items()))
 
 
-def _parsed(names: tuple[str, ...]) -> dict[str, Any]:
-    """The measures by the names they were asked for under, checked before anything is read."""
-    import ir_measures
-
-    wanted = {}
-    for name in names:
-        try:
-            measure: Any = ir_measures.parse_measure(name)
-            measure.validate_params()
-            if measure.params.get("cutoff", 1) < 1:
-                raise ValueError("a cutoff below 1")
-        except (NameError, ValueError, AssertionError, SyntaxError) as error:
-            raise SettingsError(
-                f"no such measure: {name!r}; write it like nDCG@10, AP, RR or P(rel=2)@5"
-            ) from error
-        wanted[name] = measure
-    return wanted
+# ---- measures
 
 
-def _scores(
-    wanted: dict[str, Any],
-    qrels: dict[str, dict[str, int]],
-    run: dict[str, dict[str, float]],
-) -> dict[str, float]:
-    import ir_measures
+def _parsed(name: str) -> Any:
+    """The measure of that name. Raises SettingsError unless it can be computed.
 
+    Not by ir_measures.parse_measure, which uses parts of ast that Python 3.14 no longer has.
+    """
+    from ir_measures import measures
+
+    known = f"write it like nDCG@10 or P(rel=2)@5; the measures are {', '.join(SUPPORTED)}"
+    parts = re.fullmatch(r"(\w+)(\(.+\))?(?:@(.+))?", name)
+    if parts is None or parts[1] not in measures.registry:
+        raise SettingsError(f"no such measure: {name!r}; {known}")
+    measure = measures.registry[parts[1]]
     try:
-        found = ir_measures.calc_aggregate(list(wanted.values()), qrels, run)
-    except ValueError as error:  # a measure that needs a package which is not installed
-        raise SettingsError(str(error)) from error
-    except (OSError, CalledProcessError) as error:  # or another program, which is fussy about ids
-        raise SettingsError(
-            f"{', '.join(wanted)}: the program that works one of these out failed; it may need "
-            "Perl, and query ids that are numbers"
-        ) from error
+        call: Any = ast.parse(f"f{parts[2] or '()'}", mode="eval").body
+        params = {str(key.arg): ast.literal_eval(key.value) for key in call.keywords}
+        if parts[3] is not None:
+            params[measure.AT_PARAM] = ast.literal_eval(parts[3])
+        if call.args or not isinstance(call.func, ast.Name):
+            raise SyntaxError
+    except (ValueError, TypeError, AttributeError, SyntaxError):
+        raise SettingsError(f"cannot read the measure {name!r}; {known}") from None
+    if measure.NAME in SUPPORTED:
+        measure = measure(**_checked(name, measure, params))
+        if _native(measure) is not None or _provider().supports(measure):
+            return measure
+    raise SettingsError(f"the measure {name!r} is not supported; {known}")
+
+
+def _checked(name: str, measure: Any, params: dict[str, Any]) -> dict[str, Any]:
+    """The parameters, integers as floats where those are expected. Raises SettingsError."""
+    known = measure.SUPPORTED_PARAMS
+    for key in [*params, *(key for key, info in known.items() if info.required)]:
+        value = params.get(key, measure.params.get(key))
+        kind = known[key].dtype if key in known else None
+        if kind is float and type(value) is int:
+            params[key] = value = float(value)
+        low, high = RANGES.get(key, (None, None))
+        if kind is None:
+            wrong = f"it has no parameter {key!r}"
+        elif value is None:
+            wrong = f"it needs a {key}, such as {measure.NAME}@{1 if key == 'recall' else 10}"
+        elif type(value) is not kind or (low is not None and not low <= value <= high):
+            within = "" if low is None else f" from {low:,} to {high:,}"
+            wrong = f"expected {key} of type {kind.__name__}{within}, not {value!r}"
+        elif not known[key].validate(value):
+            wrong = f"expected {key} to be one of {', '.join(known[key].choices)}, not {value!r}"
+        elif key == "recall" and round(value, 2) != value:
+            wrong = f"expected recall with at most two decimals, not {value!r}"
+        elif key == "gains" and not all(
+            type(n) is int and 0 <= n <= 1_000_000 for gain in value.items() for n in gain
+        ):
+            wrong = f"expected gains between integers from 0, not {value!r}"
+        else:
+            continue
+        raise SettingsError(f"measure {name!r}: {wrong}")
+    return params
+
+
+def _provider() -> Any:
+    """The providers of ir-measures that need no further package or program."""
+    from ir_measures import providers
+
+    make: Any = providers.FallbackProvider
+    return make([providers.registry[name] for name in PROVIDERS])
+
+
+def _values(wanted: Mapping[str, Any], qrels: Qrels, ranking: Ranking) -> dict[str, float]:
+    """The value of each measure for documents in a given order."""
+    # Scores without ties, which every provider sorts alike; exact as float32, trec_eval's type.
+    run = {
+        query: {document: float(len(documents) - i) for i, document in enumerate(documents)}
+        for query, documents in ranking.items()
+    }
+    found: dict[Any, float] = {}
+    rest = {measure for measure in wanted.values() if _native(measure) is None}
+    # One call for all without parameters but a cutoff. The others separately: trec_eval takes the
+    # parameters of one measure for another's when they are computed together.
+    plain = {m for m in rest if not m.params.keys() - {"cutoff"}}
+    for measures in [plain, *({measure} for measure in rest - plain)]:
+        if measures:
+            found |= _provider().calc_aggregate(measures, qrels, run)
+    for measure in wanted.values():
+        if (compute := _native(measure)) is not None:
+            found[measure] = _aggregated(measure, compute, qrels, ranking)
     return {name: float(found[measure]) for name, measure in wanted.items()}
+
+
+# ---- measures that ir-measures has from a Perl program, or computes otherwise than described
+
+# grades in ranking order, 0 for none; judgments of the query; measure -> value; None: left out
+Compute = Callable[[list[int], Mapping[str, int], Any], float | None]
+
+
+def _aggregated(measure: Any, compute: Compute, qrels: Qrels, ranking: Ranking) -> float:
+    total = measure.aggregator()
+    cutoff, judged_only = (measure.params.get(key) for key in ("cutoff", "judged_only"))
+    for query, judged in qrels.items():
+        documents = ranking.get(query, [])
+        if judged_only:
+            documents = [document for document in documents if judged.get(document, -1) >= 0]
+        grades = [max(judged.get(document, 0), 0) for document in documents[:cutoff]]
+        value = compute(grades, judged, measure)
+        if value is not None:
+            total.add(value)
+    return float(total.result())
+
+
+def _native(measure: Any) -> Compute | None:
+    """The function here that computes a measure; None for one of ir-measures."""
+    if measure.NAME == "nDCG" and (measure["dcg"] != "exp-log2" or "gains" in measure.params):
+        return None
+    return _NATIVE.get(measure.NAME)
+
+
+def _err(grades: list[int], judged: Mapping[str, int], measure: Any) -> float:
+    """Expected reciprocal rank (Chapelle et al. 2009, CIKM), for grades up to 4."""
+    value, unsatisfied = 0.0, 1.0
+    for rank, grade in enumerate(grades, 1):
+        satisfied = (2.0**grade - 1) / 2.0 ** LARGEST_GRADE["ERR"]
+        value += unsatisfied * satisfied / rank
+        unsatisfied *= 1 - satisfied
+    return value
+
+
+def _exponential_ndcg(grades: list[int], judged: Mapping[str, int], measure: Any) -> float:
+    """nDCG with gains of 2^grade - 1 (Burges et al. 2005, ICML)."""
+    ideal = sorted((max(grade, 0) for grade in judged.values()), reverse=True)
+    dcg, best = (
+        sum((2.0**grade - 1) / math.log2(rank + 1) for rank, grade in enumerate(order, 1))
+        for order in (grades, ideal[: measure.params.get("cutoff")])
+    )
+    return float(dcg / best) if best else 0.0
+
+
+def _accuracy(grades: list[int], judged: Mapping[str, int], measure: Any) -> float | None:
+    """The share of pairs of a relevant and another retrieved document in the right order; None
+    where no relevant document was retrieved."""
+    relevant = others = wrong = 0
+    for grade in grades:
+        if grade >= measure["rel"]:
+            relevant += 1
+            wrong += others
+        else:
+            others += 1
+    return 1 - wrong / max(relevant * others, 1) if relevant else None
+
+
+_NATIVE: dict[str, Compute] = {
+    "ERR": _err,
+    "nDCG": _exponential_ndcg,
+    "Accuracy": _accuracy,
+    "NumQ": lambda grades, judged, measure: 1,
+    "NumRel": lambda grades, judged, measure: sum(rel >= measure["rel"] for rel in judged.values()),
+}
+
+
+# ---- notices
+
+
+def _check_grades(wanted: Mapping[str, Any], qrels: Qrels, path: Path) -> None:
+    """Raise DataError for grades whose exponential gain a measure cannot take."""
+    largest = max(max(judged.values()) for judged in qrels.values())
+    for name, measure in wanted.items():
+        limit = LARGEST_GRADE.get(measure.NAME)
+        if limit is not None and _native(measure) is not None and largest > limit:
+            raise DataError(f"{path}: {name} takes grades up to {limit}, not {largest}")
+
+
+def _report_overlap(
+    common: Common, run: Path, found: Mapping[str, Mapping[str, float]], path: Path, qrels: Qrels
+) -> None:
+    """Say which queries are in one file only, and warn where the files have nothing in common."""
+    shared = [query for query in found if query in qrels]
+    if found and not shared:
+        click.echo(
+            f"Warning: {run} and {path} have no query in common: the one has, for example, "
+            f"{next(iter(found))!r}, the other {next(iter(qrels))!r}. Every measure is 0.",
+            err=True,
+        )
+        return
+    if missing := [query for query in qrels if query not in found]:
+        common.say(
+            f"{len(missing):,} of {len(qrels):,} queries of {path} have no results in {run}, such "
+            f"as {missing[0]!r}: they count as 0"
+        )
+    if unjudged := [query for query in found if query not in qrels]:
+        common.say(
+            f"{len(unjudged):,} of {len(found):,} queries of {run} have no judgments in {path}, "
+            f"such as {unjudged[0]!r}: they are ignored"
+        )
+    if shared and not any(found[query].keys() & qrels[query].keys() for query in shared):
+        click.echo(
+            f"Warning: no document of {run} is judged in {path} for its query: for query "
+            f"{shared[0]!r} the one has, for example, {next(iter(found[shared[0]]))!r}, the other "
+            f"{next(iter(qrels[shared[0]]))!r}",
+            err=True,
+        )
+
+
+def _report_order(
+    common: Common,
+    wanted: Mapping[str, Any],
+    qrels: Qrels,
+    found: Mapping[str, Mapping[str, float]],
+    ranking: Ranking,
+    values: Mapping[str, float],
+) -> None:
+    """Say what trec_eval would give, where its order gives other figures."""
+    changed = {}
+    for query, documents in ranking.items():
+        with np.errstate(over="ignore", invalid="ignore"):
+            scores = np.array(list(found[query].values()), np.float32)  # as trec_eval has them
+            if np.all(np.diff(scores) < 0):
+                continue
+        order = sorted(zip(scores.tolist(), documents, strict=True), reverse=True)
+        if [document for _, document in order] != documents:
+            changed[query] = [document for _, document in order]
+    if not changed:
+        return
+    others = {n: f"{v:.6g}" for n, v in _values(wanted, qrels, ranking | changed).items()}
+    if differ := [f"{n} {v}" for n, v in others.items() if v != f"{values[n]:.6g}"]:
+        common.say(
+            "Documents are ordered by the run's ranks. trec_eval orders them by score, ties by "
+            f"descending document id: another order for {len(changed):,} of {len(ranking):,} "
+            f"queries, such as {next(iter(changed))!r}, which gives {', '.join(differ)}."
+        )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, TypeAlias
@@ -28,6 +29,7 @@ from fastseq.types import Float32, Int64
 RUN_SUFFIXES = (".parquet", ".trec", ".tsv")
 DOC_ID_NAMES = ("doc_id", "docid", "docno")
 REL_NAMES = ("rel", "relevance", "score")
+LARGEST_REL = 1_000_000  # pytrec_eval allocates an array of as many levels
 _LINES = 1 << 18  # formatted at a time
 
 Ids: TypeAlias = Iterable[str] | Iterable[int] | pa.Array | pa.ChunkedArray
@@ -172,118 +174,135 @@ def write_run(
 
 
 def read_run(path: str | Path) -> dict[str, dict[str, float]]:
-    """A run as {query id: {document id: score}}, ids as strings, which is what ir-measures takes.
+    """Read a run as {query id: {document id: score}}, each query's documents in ranking order.
 
-    Parquet (query_id, doc_id, score), .tsv with a header line, or TREC's six columns in a file of
-    any other suffix.
+    The order is that of the ranks, where every row of the query has a number as its rank; equal
+    ranks, and queries without ranks, are ordered by descending score, then by descending document
+    id (as trec_eval orders ties). Ids are strings.
+
+    Parameters
+    ----------
+    path : Parquet or .tsv with a header line (query_id, doc_id, score, optionally rank), or TREC's
+        six columns in a file of any other suffix
 
     Raises
     ------
     DataError
-        The file is missing or damaged, a line has another number of columns, a score is no
-        number, or a document is there twice for one query.
+        The file is missing or damaged, a line has the wrong number of columns, a score is not a
+        number, or a query lists a document twice.
     """
-    suffix = Path(path).suffix.lower()
+    names = (QUERY_ID_NAMES, DOC_ID_NAMES, ("score",), ("rank", None))
     run: dict[str, dict[str, float]] = {}
-    if suffix == ".parquet":
-        rows = _parquet_rows(path, (QUERY_ID_NAMES, DOC_ID_NAMES, ("score",)))
-    elif suffix == ".tsv":
-        rows = _headed_rows(path, (QUERY_ID_NAMES, DOC_ID_NAMES, ("score",)))
-    else:
-        rows = _trec_rows(path, 6, (0, 2, 4), "query_id Q0 doc_id rank score tag")
-    for place, query, document, value in rows:
-        try:
-            score = float(value)
-        except (TypeError, ValueError):
-            score = np.nan
+    ranks: dict[str, list[float]] = {}
+    for place, query, document, value, rank in _rows(
+        path, names, (0, 2, 4, 3), 6, "expected 6: query_id Q0 doc_id rank score tag"
+    ):
+        score = _number(value)
         if score != score:
             raise DataError(f"{path}, {place}: expected a number as score, not {value!r}")
         scores = run.setdefault(query, {})
         if document in scores:
             raise DataError(f"{path}, {place}: {document!r} is there twice for query {query!r}")
         scores[document] = score
-    return run
+        ranks.setdefault(query, []).append(_number(rank))
+    return {query: _ranked(scores, ranks[query]) for query, scores in run.items()}
+
+
+def _ranked(scores: dict[str, float], ranks: list[float]) -> dict[str, float]:
+    """The scores in ranking order (see `read_run`); a rank of NaN is a missing one."""
+    if any(rank != rank for rank in ranks):
+        ranks = [0.0] * len(ranks)
+    if all(a < b for a, b in pairwise(ranks)):
+        return scores
+    rows = sorted(zip(scores, scores.values(), ranks, strict=True), reverse=True)
+    rows.sort(key=lambda row: (row[2], -row[1]))
+    return {document: score for document, score, _ in rows}
 
 
 def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
-    """Judgements as {query id: {document id: relevance}}, ids as strings.
+    """Read relevance judgments as {query id: {document id: relevance}}; ids are strings.
 
-    Parquet (query_id, doc_id, rel), .tsv with a header line, or TREC's four columns in a file of
-    any other suffix.
+    Parameters
+    ----------
+    path : Parquet or .tsv with a header line (query_id, doc_id, rel), or TREC's four columns in a
+        file of any other suffix
 
     Raises
     ------
     DataError
-        The file is missing or damaged, a line has another number of columns, a relevance is no
-        integer, or a document has two of them for one query.
+        The file is missing or damaged, a line has the wrong number of columns, a relevance is not
+        an integer of at most 1,000,000, or a query gives a document two relevances.
     """
-    suffix = Path(path).suffix.lower()
-    qrels: dict[str, dict[str, int]] = {}
     names = ((*QUERY_ID_NAMES, "query-id"), (*DOC_ID_NAMES, "corpus-id"), REL_NAMES)
-    if suffix == ".parquet":
-        rows = _parquet_rows(path, names)
-    elif suffix == ".tsv":
-        rows = _headed_rows(path, names)
-    else:
-        rows = _trec_rows(path, 4, (0, 2, 3), "query_id 0 doc_id rel")
-    for place, query, document, value in rows:
+    qrels: dict[str, dict[str, int]] = {}
+    for place, query, document, value in _rows(
+        path, names, (0, 2, 3), 4, "expected 4: query_id 0 doc_id rel"
+    ):
         try:
             rel = int(value)
         except (TypeError, ValueError, OverflowError):
             rel = None
         if rel is None or (isinstance(value, float) and rel != value):
             raise DataError(f"{path}, {place}: expected an integer as relevance, not {value!r}")
+        if abs(rel) > LARGEST_REL:
+            raise DataError(f"{path}, {place}: relevance {rel}, expected at most {LARGEST_REL:,}")
         if qrels.setdefault(query, {}).setdefault(document, rel) != rel:
             raise DataError(f"{path}, {place}: {document!r} has two relevances for query {query!r}")
     return qrels
 
 
-def _parquet_rows(
-    path: str | Path, names: Sequence[Sequence[str]]
-) -> Iterator[tuple[str, str, str, Any]]:
-    queries, documents, values = read_columns(path, names)
-    columns = (
-        map(str, id_list(queries, f"{path}: the query id")),
-        map(str, id_list(documents, f"{path}: the document id")),
-        values.to_pylist() if not is_string(values.type) else values.cast(pa.string()).to_pylist(),
-    )
-    for row, (query, document, value) in enumerate(zip(*columns, strict=True)):
-        yield f"row {row} (from 0)", query, document, value
+def _rows(
+    path: str | Path,
+    names: Sequence[Sequence[str | None]],
+    at: Sequence[int],
+    width: int,
+    form: str,
+) -> Iterator[tuple[Any, ...]]:
+    """(place, query id, document id, further values) of each row of a run or of judgments.
 
-
-def _headed_rows(
-    path: str | Path, names: Sequence[Sequence[str]]
-) -> Iterator[tuple[str, str, str, Any]]:
-    at: list[int] = []
-    width = 0
+    names: the columns of Parquet and .tsv, with alternatives, None for an optional column
+    at, width, form: the same columns in TREC's form, its number of columns, and what
+        to say of a line with another number
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix == ".parquet":
+        queries, documents, *values = read_columns(path, names)
+        columns = [
+            map(str, id_list(queries, f"{path}: the query id")),
+            map(str, id_list(documents, f"{path}: the document id")),
+            *((v.cast(pa.string()) if is_string(v.type) else v).to_pylist() for v in values),
+        ]
+        for row, found in enumerate(zip(*columns, strict=True)):
+            yield f"row {row} (from 0)", *found
+        return
+    places: list[int | None] = list(at) if suffix != ".tsv" else []
     for number, line in read_lines(path):
-        fields = line.split("\t")
-        if not at:
-            width = len(fields)
-            for wanted in names:
-                name = next((name for name in wanted if name in fields), None)
-                if name is None:
-                    raise DataError(f"{path}, line {number}: no column {wanted[0]!r} in the header")
-                at.append(fields.index(name))
-            continue
+        if suffix == ".tsv":
+            fields = line.split("\t")
+            if not places:
+                width, form = len(fields), f"the header has {len(fields)}"
+                for wanted in names:
+                    name = next((name for name in wanted if name in fields), None)
+                    if name is None and None not in wanted:
+                        raise DataError(
+                            f"{path}, line {number}: no column {wanted[0]!r} in the header"
+                        )
+                    places.append(None if name is None else fields.index(name))
+                continue
+        else:
+            # an id may hold other white space
+            fields = [field for field in line.replace("\t", " ").split(" ") if field]
         if len(fields) != width:
-            raise DataError(f"{path}, line {number}: {len(fields)} columns, the header has {width}")
-        query, document, value = (fields[i] for i in at)
-        yield f"line {number}", query, document, value
+            raise DataError(f"{path}, line {number}: {len(fields)} columns, {form}")
+        yield f"line {number}", *(None if i is None else fields[i] for i in places)
 
 
-def _trec_rows(
-    path: str | Path, width: int, at: tuple[int, int, int], form: str
-) -> Iterator[tuple[str, str, str, Any]]:
-    first, second, third = at
-    for number, line in read_lines(path):
-        fields = line.replace("\t", " ").split(" ")  # an id may hold other white space
-        fields = [field for field in fields if field]
-        if len(fields) != width:
-            raise DataError(
-                f"{path}, line {number}: {len(fields)} columns, expected {width}: {form}"
-            )
-        yield f"line {number}", fields[first], fields[second], fields[third]
+def _number(value: Any) -> float:
+    """The value as a float; NaN where it is not a number."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return np.nan
 
 
 def _refuse_white_space(ids: pa.Array, what: str, path: Path, separators: bytes) -> None:

@@ -51,12 +51,15 @@ def write_columns(path: str | os.PathLike[str], columns: Mapping[str, Sequence[A
     write_table(path, table)
 
 
-def read_columns(path: str | os.PathLike[str], names: Sequence[Sequence[str]]) -> list[pa.Array]:
+def read_columns(
+    path: str | os.PathLike[str], names: Sequence[Sequence[str | None]]
+) -> list[pa.Array]:
     """Some columns of a small Parquet file, whole, with plain types and in one chunk.
 
     Parameters
     ----------
-    names : for each column wanted its name, then the names to fall back on, in order
+    names : for each column wanted its name, then the names to fall back on, in order; None last
+        for an optional column, whose values are null where the file lacks it
 
     Raises
     ------
@@ -67,15 +70,15 @@ def read_columns(path: str | os.PathLike[str], names: Sequence[Sequence[str]]) -
     try:
         with pq.ParquetFile(path) as file:
             schema = file.schema_arrow
-            found = []
+            found: list[str | None] = []
             for wanted in names:
                 name = next((name for name in wanted if name in schema.names), None)
-                if name is None:
+                if name is None and None not in wanted:
                     raise DataError(
                         f"{path}: no column {wanted[0]!r}; its columns: {listing(schema)}"
                     )
                 found.append(name)
-            distinct = list(dict.fromkeys(found))
+            distinct = list(dict.fromkeys(name for name in found if name is not None))
             if file.num_row_groups:
                 table = file.read(columns=distinct, use_threads=False)
             else:  # which some versions of pyarrow cannot read
@@ -88,6 +91,9 @@ def read_columns(path: str | os.PathLike[str], names: Sequence[Sequence[str]]) -
         ) from error
     arrays = []
     for name in found:
+        if name is None:
+            arrays.append(pa.nulls(len(table)))
+            continue
         column = table.column(name).combine_chunks()
         chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
         kind = plain_type(column.type)
