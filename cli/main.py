@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,7 +16,7 @@ from typing import Any
 
 import click
 
-from fastseq.errors import FastseqError
+from fastseq.errors import FastseqError, printable
 
 from .options import Interrupted, common_options, example
 
@@ -52,6 +53,14 @@ HOMES["fit-glove"] = ("fit_glove", "glove")
 HOMES["fit-fasttext-classifier"] = ("fit_fasttext_classifier", "command")
 HOMES["test-vectors"] = ("test_vectors", "command")
 
+# how the library's errors write a parameter: overwrite=True, text_column=…, on_invalid="replace",
+# or a name of several words alone, which no quoted value, path or listed column is
+_PARAMETER = re.compile(
+    r"""\b([a-z]\w*)=(?:True|…|"([^"]*)")"""
+    r"""|(?<![\w/\\.:'"-])([a-z]\w*_\w+)(?![\w/\\.:'"=-]| \((?!now))""",
+    re.ASCII,
+)
+
 
 class Commands(click.Group):
     """A group that knows its commands by name, and prints one line for any error."""
@@ -70,6 +79,13 @@ class Commands(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()), col_max=12)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except FastseqError as error:
+            command = self.get_command(ctx, ctx.invoked_subcommand or "")
+            raise click.ClickException(_in_options(str(error), command)) from error
 
     def main(  # type: ignore[override]
         self,
@@ -110,8 +126,22 @@ class Commands(click.Group):
 
 
 def _fail(message: str, code: int, prefix: str = "Error: ") -> None:
-    click.echo(prefix + " ".join(message.split()), err=True)
+    click.echo(prefix + printable(" ".join(message.split())), err=True)
     sys.exit(code)
+
+
+def _in_options(message: str, command: click.Command | None) -> str:
+    """The message with options of the command for parameters of Python."""
+    flags = {flag for param in (command.params if command else ()) for flag in param.opts}
+
+    def option(found: re.Match[str]) -> str:
+        name, value = found[1] or found[3], found[2]
+        for flag in (f"--{name}", f"--{name.removesuffix('s')}"):
+            if (flag := flag.replace("_", "-")) in flags:
+                return flag if value is None else f"{flag} {value}"
+        return found[0]
+
+    return _PARAMETER.sub(option, message)
 
 
 def _memory_advice(args: Sequence[str] | None) -> str:

@@ -1,14 +1,32 @@
 """Every error that fastseq raises on purpose.
 
 The command line prints the message on one line and exits 1, so a message says what is wrong,
-where (which file, which row), and what was expected.
+where (which file, which row), and what was expected. A parameter that would help is written as
+`overwrite=True` or `text_column=…`: Python's name, which the command line shows as its option.
 """
 
 from __future__ import annotations
 
+import re
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """The text with an escape for each byte of a file name that is not UTF-8 (`caf\\xe9`)."""
+    return text if text.isascii() else _SURROGATE.sub(_escape, text)
+
+
+def _escape(surrogate: re.Match[str]) -> str:
+    code = ord(surrogate[0])
+    return f"\\x{code & 0xFF:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
+
 
 class FastseqError(Exception):
     """Base of every error below."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class SettingsError(FastseqError, ValueError):

@@ -11,6 +11,7 @@ A room may use those below it, never one above or beside it.
 from __future__ import annotations
 
 import ast
+import re
 import sys
 import sysconfig
 import tomllib
@@ -293,6 +294,37 @@ def test_naive_twins_import_nothing_of_fastseq() -> None:
     for path in ROOT.glob("tests/naive/*.py"):
         ours = [m for m in imports_of(path) if m.split(".")[0] in OURS]
         assert not ours, f"{path.name} imports {ours}"
+
+
+def options_named(source: str) -> list[str]:
+    """The strings of a file, docstrings aside, that name an option of the command line."""
+    tree = ast.parse(source)
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    return [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and id(node) not in docstrings
+        and re.search(r"(?<![\w-])--[a-z]", node.value)
+    ]
+
+
+def test_messages_of_the_library_name_no_option() -> None:
+    paths = ROOT.glob("fastseq/**/*.py")
+    found = {str(path): options_named(path.read_text("utf-8")) for path in paths}
+    assert not {path: named for path, named in found.items() if named}
+
+
+def test_an_option_in_a_message_is_seen() -> None:
+    source = 'def f():\n    "Docstring of --memory."\n    raise OSError(f"{1}: give --overwrite")'
+    assert options_named(source) == [": give --overwrite"]
 
 
 def test_nothing_is_pickled() -> None:

@@ -78,15 +78,13 @@ class ModelWriter:
         begun = is_begun(self.path)
         if self._resume and stands and not begun and not self._overwrite:
             raise SettingsError(
-                f"{self.path} has no checkpoint to resume from: overwrite (--overwrite) to train "
-                "anew"
+                f"{self.path} has no checkpoint to resume from: overwrite=True trains from the "
+                "beginning"
             )
         if (stands or begun) and not (self._overwrite or self._resume):
-            what = "already stands" if stands else "holds the checkpoint of a run that did not end"
-            further = "resume (--resume) to train it further, or " if begun else ""
-            raise SettingsError(
-                f"{self.path} {what}: {further}overwrite (--overwrite) to replace it"
-            )
+            what = "already exists" if stands else "holds the checkpoint of an unfinished training"
+            further = "resume=True trains it further, " if begun else ""
+            raise SettingsError(f"{self.path} {what}: {further}overwrite=True replaces it")
         self._writer.__enter__()
         return self
 

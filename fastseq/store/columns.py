@@ -152,7 +152,7 @@ def _only_string(schema: pa.Schema, id_column: str | None, where: str) -> str:
     if len(strings) != 1:
         raise DataError(
             f"{where}: cannot tell which column is the text, expected {TEXT_NAME!r} or a single "
-            f"column of strings: name it (--text-column); its columns: {listing(schema)}"
+            f"column of strings: name it (text_columns=…); its columns: {listing(schema)}"
         )
     return strings[0]
 

@@ -287,14 +287,14 @@ def _refuse_types(schema: pa.Schema) -> None:
         if _has_views(field.type):
             raise DataError(
                 f"the column {field.name!r} is {field.type}; expected lists and structs of plain "
-                "strings: leave it out (--store names the columns to store)"
+                "strings: leave it out (store=… names the columns to store)"
             )
         try:
             pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([field])).close()
         except pa.ArrowException as error:
             raise DataError(
                 f"the column {field.name!r} is {field.type}, which Parquet cannot hold: leave it "
-                f"out (--store names the columns to store; {reason(error)})"
+                f"out (store=… names the columns to store; {reason(error)})"
             ) from error
 
 

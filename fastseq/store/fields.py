@@ -143,7 +143,7 @@ def choose_fields(
         id = next((name for name in ID_NAMES if name in schema.names), None)
     taken = {id, *_listed(text), *_listed(values), tokens, label, tags, *_listed(keep)}
 
-    def guess(name: str, option: str, what: str, serves: Callable[[pa.DataType], bool]) -> str:
+    def guess(name: str, parameter: str, what: str, serves: Callable[[pa.DataType], bool]) -> str:
         if name in schema.names:
             taken.add(name)
             return name
@@ -157,7 +157,7 @@ def choose_fields(
         if len(found) != 1:
             raise DataError(
                 f"{where}: cannot tell which column is the {name}, expected {name!r} or a single "
-                f"column of {what}: name it ({option}); its columns: {listing(schema)}"
+                f"column of {what}: name it ({parameter}=…); its columns: {listing(schema)}"
             )
         taken.add(found[0])
         return found[0]
@@ -169,12 +169,12 @@ def choose_fields(
             fields = replace(fields, label=LABEL_NAME)
             taken.add(LABEL_NAME)
         if not fields.text:
-            name = guess(TEXT_NAME, "--text-column", "strings", lambda t: is_string(plain_type(t)))
+            name = guess(TEXT_NAME, "text_column", "strings", lambda t: is_string(plain_type(t)))
             fields = replace(fields, text=(name,))
         if targets and fields.label is None:
             name = guess(
                 LABEL_NAME,
-                "--label-column",
+                "label_column",
                 "strings, integers or booleans",
                 lambda t: is_label(plain_type(t)),
             )
@@ -183,16 +183,16 @@ def choose_fields(
         if tags is None and TAGS_NAME in schema.names:
             taken.add(TAGS_NAME)
         if tokens is None:
-            name = guess(TOKENS_NAME, "--tokens-column", "lists of strings", is_string_list)
+            name = guess(TOKENS_NAME, "tokens_column", "lists of strings", is_string_list)
             fields = replace(fields, tokens=name)
         if targets and tags is None:
-            name = guess(TAGS_NAME, "--tags-column", "lists of strings", is_string_list)
+            name = guess(TAGS_NAME, "tags_column", "lists of strings", is_string_list)
             fields = replace(fields, tags=name)
     elif not fields.values and VALUE_NAME not in schema.names and f"{VALUE_NAME}_0" in schema.names:
         numbered = takewhile(schema.names.__contains__, (f"{VALUE_NAME}_{n}" for n in count()))
         fields = replace(fields, values=tuple(numbered))
     elif not fields.values:
-        name = guess(VALUE_NAME, "--value-column", "numbers", lambda t: is_number(plain_type(t)))
+        name = guess(VALUE_NAME, "value_columns", "numbers", lambda t: is_number(plain_type(t)))
         fields = replace(fields, values=(name,))
     if not targets:
         fields = fields.without_targets()
@@ -204,7 +204,7 @@ def choose_fields(
         if target is not None and target in read:
             raise DataError(
                 f"{where}: the column {target!r} is to be both the {inputs} and the {role}: name "
-                f"another for one of them (--{inputs}-column, --{role}-column); its columns: "
+                f"another for one of them ({inputs}_column=… or {role}_column=…); its columns: "
                 f"{listing(schema)}"
             )
     return fields

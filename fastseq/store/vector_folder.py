@@ -110,16 +110,15 @@ class VectorsWriter:
     def __enter__(self) -> VectorsWriter:
         stands, begun = (self.path / MANIFEST).exists(), is_begun(self.path)
         if not self._overwrite:
-            further = "overwrite (--overwrite) to replace it"
             if begun and not self._resume:
                 raise SettingsError(
-                    f"{self.path} holds the checkpoint of a training that did not end: resume "
-                    f"(--resume) to go on with it, or {further}"
+                    f"{self.path} holds the checkpoint of an unfinished training: resume=True "
+                    "continues it, overwrite=True replaces it"
                 )
             if stands and not begun:
                 raise SettingsError(
-                    f"{self.path} already stands: start (--start) from it to train it further, in "
-                    f"another place, or {further}"
+                    f"{self.path} already exists: start=… trains from these vectors into another "
+                    "folder, overwrite=True replaces them"
                 )
         self._writer.__enter__()
         if begun and not self._resume:

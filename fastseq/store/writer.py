@@ -348,7 +348,7 @@ class FolderWriter:
                 f"{root} holds the kind {content['kind']!r}, expected {self._kind!r} or nothing"
             )
         if raw is not None and not self._overwrite:
-            raise SettingsError(f"{root} already stands: give --overwrite to replace it")
+            raise SettingsError(f"{root} already exists: overwrite=True replaces it")
 
     def _sweep(self) -> None:
         """Remove what bears a name of ours and is not in the manifest on disk. Whatever cannot be

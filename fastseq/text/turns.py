@@ -71,5 +71,5 @@ def encode_in_turn(
             raise
         raise DataError(
             f"row {first_row + row}: its text is not valid UTF-8 "
-            '(--on-invalid replace, or Analyzer(on_invalid="replace"), takes it all the same)'
+            '(an analyzer with on_invalid="replace" reads it as U+FFFD)'
         ) from None

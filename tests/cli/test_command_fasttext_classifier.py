@@ -40,7 +40,7 @@ def test_it_trains_and_says_so(run: Run, corpora: Path, tmp_path: Path) -> None:
     assert read_fasttext(tmp_path / "model.bin").settings.dimensions == 8
     assert FastTextClassifier.load(".fastseq/model").epochs == 9
     again = run(FIT, data, *SMALL)
-    assert "already stands" in again.error
+    assert "already exists" in again.error
     quiet = run(FIT, data, *SMALL, "--overwrite", "--quiet")
     assert (quiet.code, quiet.out) == (0, "")
 

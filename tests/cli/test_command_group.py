@@ -232,3 +232,12 @@ def test_completion_completes(tmp_path: Path) -> None:
         },
     )
     assert "plain,--model" in ran.stdout
+
+
+def test_parameters_in_messages_become_options(run: Run, write: Callable[..., Path]) -> None:
+    corpus = write("docs.parquet", a=["x"], b=["y"])
+    assert "name it (--text-column);" in run("index", corpus).error
+    assert run("index", corpus, "--text-column", "a").code == 0
+    assert run("index", corpus, "--text-column", "a").error.endswith(": --overwrite replaces it")
+    wrong = run("fit-lstm", corpus, "--task", "language", "--batch-size", "0").error
+    assert wrong.startswith("Error: --batch-size must")

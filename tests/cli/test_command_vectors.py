@@ -286,7 +286,7 @@ def test_vectors_are_learned_and_used(run: Run, tmp_path: Path, write: Callable[
     assert json.loads(near.out)[0]["word"] in ("pear", "plum", "cherry")
     again = run("fit-word2vec", corpus, "-o", made, *options)
     assert again.code == 1
-    assert "already stands" in again.err
+    assert "already exists" in again.err
     further = run(
         "fit-word2vec", corpus, "-o", tmp_path / "further", *options, "--start", made, "--quiet"
     )
@@ -361,13 +361,13 @@ def test_glove_is_learned_and_used(run: Run, tmp_path: Path, write: Callable[...
     )  # fmt: skip
     assert (further.code, further.out, further.err) == (0, "", "")
     again = run("fit-glove", corpus, "-o", made, *options)
-    assert "already stands" in again.error
+    assert "already exists" in again.error
 
 
 def test_glove_refuses_in_one_line(run: Run, write: Callable[..., Path]) -> None:
     corpus = write("c.parquet", text=lines())
     for options, said in (
-        (("--x-max", 0), "x_max must be above 0"),
+        (("--x-max", 0), "--x-max must be above 0"),
         (("--window", 5000), "window must be"),
         (("--min-count", 1000), "none of the corpus's 8 words occurs 1,000 times"),
     ):

@@ -74,5 +74,5 @@ def test_the_script_makes_them_and_writes_over_nothing(tmp_path: Path) -> None:
     folder = make.make(tmp_path)
     made = {file.relative_to(folder) for file in folder.rglob("*")}
     assert made == {file.relative_to(CURRENT) for file in CURRENT.rglob("*")}
-    with pytest.raises(Exception, match="already stands"):
+    with pytest.raises(Exception, match="already exists"):
         make.make(tmp_path)

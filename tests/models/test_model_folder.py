@@ -114,7 +114,7 @@ def test_equal_models_have_equal_weights(tmp_path: Path) -> None:
 def test_overwriting(tmp_path: Path) -> None:
     path = tmp_path / "model"
     write(path, 1)
-    with pytest.raises(SettingsError, match="already stands: overwrite"):
+    with pytest.raises(SettingsError, match="already exists: overwrite"):
         write(path, 2)
     assert read_model(path).settings["seed"] == 1
     before = read_model(path)
@@ -359,7 +359,7 @@ def test_an_interrupted_fit_is_resumed_to_the_same_file(tmp_path: Path) -> None:
     assert names(path) == {"lock", "checkpoint"}
     with pytest.raises(FormatError, match="a training that did not end"):
         read_model(path)
-    with pytest.raises(SettingsError, match="a run that did not end: resume"):
+    with pytest.raises(SettingsError, match="unfinished training: resume=True"):
         fit(path)
     fit(path, resume=True)
     fit(tmp_path / "whole")
@@ -414,7 +414,7 @@ def test_a_place_is_taken_before_training(tmp_path: Path) -> None:
                 fit(path, resume=resume)
     fit(path)
     began = []
-    said = r"already stands: resume \(--resume\) to train it further, or overwrite"
+    said = r"already exists: resume=True trains it further, overwrite=True"
     with pytest.raises(SettingsError, match=said), ModelWriter(path):
         began.append(True)
     assert not began

@@ -242,7 +242,7 @@ def test_saved_loaded_copied_and_pickled_it_is_the_same(tmp_path: Path, loss: st
         assert other.history_ == model.history_
         assert other.get_params() == model.get_params()
     assert loaded.n_parameters_ == model.n_parameters_
-    with pytest.raises(SettingsError, match="already stands"):
+    with pytest.raises(SettingsError, match="already exists"):
         model.save(tmp_path / "model")
     model.save(tmp_path / "model", overwrite=True)
 

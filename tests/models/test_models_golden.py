@@ -64,5 +64,5 @@ def test_the_maker_makes_one_of_every_kind_that_stands_here(tmp_path: Path) -> N
         assert list(model.learned.network.parameters.shapes.items()) == list(
             golden.learned.network.parameters.shapes.items()
         )
-    with pytest.raises(SettingsError, match="already stands"):
+    with pytest.raises(SettingsError, match="already exists"):
         make.make(tmp_path)

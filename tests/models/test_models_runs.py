@@ -51,7 +51,7 @@ def test_fit_with_a_path_is_fit_and_save(tmp_path: Path) -> None:
     place = tmp_path / "model"
     model = classifier().fit(TEXTS, LABELS, path=place)
     np.testing.assert_array_equal(load(place).predict_proba(TEST), model.predict_proba(TEST))
-    with pytest.raises(SettingsError, match="already stands"):
+    with pytest.raises(SettingsError, match="already exists"):
         classifier().fit(TEXTS, LABELS, path=place)
     classifier(seed=4).fit(TEXTS, LABELS, path=place, overwrite=True)
     assert load(place).seed == 4
@@ -82,7 +82,7 @@ def test_resumed_after_a_kill(tmp_path: Path, steps: int) -> None:
     assert subprocess.run(command, cwd=ROOT).returncode == -signal.SIGKILL
     assert not (place / "manifest.json").exists()
     valid = (TEST, EXPECTED)
-    with pytest.raises(SettingsError, match="a run that did not end: resume"):
+    with pytest.raises(SettingsError, match="unfinished training: resume=True"):
         classifier(**DROPPING).fit(TEXTS, LABELS, valid=valid, path=place)
     again = classifier(**DROPPING).fit(TEXTS, LABELS, valid=valid, path=place, resume=True)
     expected = classifier(**DROPPING).fit(TEXTS, LABELS, valid=valid, path=whole)

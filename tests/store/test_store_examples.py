@@ -93,9 +93,9 @@ def test_columns_of_tokens_and_values() -> None:
 @pytest.mark.parametrize(
     ("inputs", "columns", "named", "said"),
     [
-        ("text", {"a": ["x"], "b": ["y"]}, {}, "which column is the text.*--text-column"),
+        ("text", {"a": ["x"], "b": ["y"]}, {}, "which column is the text.*text_column=…"),
         ("text", {"n": [1]}, {}, r"which column is the text.*its columns: n \(int64\)"),
-        ("text", {"text": ["x"], "f": [0.5]}, {}, "which column is the label.*--label-column"),
+        ("text", {"text": ["x"], "f": [0.5]}, {}, "which column is the label.*label_column=…"),
         (
             "text",
             {"text": ["x"], "label": [0.5]},
@@ -112,9 +112,9 @@ def test_columns_of_tokens_and_values() -> None:
         ("text", {"text": ["x"]}, {"targets": False, "keep": "k"}, "no column 'k'"),
         ("tokens", {"tokens": ["x"], "tags": [["X"]]}, {}, "tokens column 'tokens' is string"),
         ("tokens", {"tokens": [["x"]], "tags": [[1]]}, {}, "tags column 'tags' is list<"),
-        ("tokens", {"tokens": [["x"]]}, {}, "which column is the tags.*--tags-column"),
+        ("tokens", {"tokens": [["x"]]}, {}, "which column is the tags.*tags_column=…"),
         ("tokens", {"text": ["x"]}, {}, "which column is the tokens.*lists of strings"),
-        ("values", {"s": ["x"]}, {}, "which column is the value.*--value-column"),
+        ("values", {"s": ["x"]}, {}, "which column is the value.*value_columns=…"),
         ("values", {"s": ["x"]}, {"values": "s"}, "value column 's' is string, expected numbers"),
         ("values", {"b": [True]}, {"values": ["b"]}, "value column 'b' is bool"),
     ],

@@ -296,7 +296,7 @@ def test_places_that_are_refused(tmp_path: Path) -> None:
     assert (stranger / "data-000001" / "photo.jpg").read_text() == "mine"
     path = tmp_path / "index"
     commit(path)
-    with pytest.raises(SettingsError, match="--overwrite"):
+    with pytest.raises(SettingsError, match="overwrite=True"):
         commit(path)
     with (
         pytest.raises(SettingsError, match="holds the kind 'index', expected 'model'"),
@@ -322,7 +322,7 @@ def test_a_damaged_folder_can_be_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "index"
     commit(path)
     (path / "manifest.json").write_bytes(b"{broken")
-    with pytest.raises(SettingsError, match="--overwrite"):
+    with pytest.raises(SettingsError, match="overwrite=True"):
         commit(path, 1)
     assert (path / "data-000001").exists()
     commit(path, 1, overwrite=True)
