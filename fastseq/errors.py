@@ -26,7 +26,7 @@ class FastseqError(Exception):
     """Base of every error below."""
 
     def __str__(self) -> str:
-        return printable(super().__str__())
+        return printable(" ".join(super().__str__().splitlines()))
 
 
 class SettingsError(FastseqError, ValueError):

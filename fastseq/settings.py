@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 from fastseq import machine
@@ -70,6 +72,46 @@ def whole(name: str, value: Any, least: int, below: int = 1 << 31) -> int:
 def seed_number(value: Any) -> int:
     """A seed as an int. Raises SettingsError unless it is a whole number of 64 bits, from 0."""
     return whole("seed", value, 0, 1 << 64)
+
+
+def file_path(name: str, value: Any) -> Path:
+    """The path. Raises SettingsError unless it is a string or os.PathLike that may name a file."""
+    try:
+        path = Path(value)
+        if b"\0" not in os.fsencode(path):
+            return path
+    except (TypeError, ValueError):  # a lone surrogate among them
+        pass
+    raise SettingsError(f"{name} must be a path, a string or os.PathLike, not {value!r}")
+
+
+def string(name: str, value: Any) -> str:
+    """The string itself. Raises SettingsError unless it is a string of valid Unicode."""
+    if not isinstance(value, str) or _has_surrogate(value):
+        raise SettingsError(f"{name} must be a string, not {value!r}")
+    return value
+
+
+def strings(name: str, value: Any) -> list[str]:
+    """One or several strings as a list. Raises SettingsError for anything else."""
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, Iterable) or isinstance(values, bytes | bytearray | Mapping):
+        raise SettingsError(f"{name} must be a string or a list of strings, not {value!r}")
+    values = list(values)
+    if not all(isinstance(item, str) and not _has_surrogate(item) for item in values):
+        raise SettingsError(f"{name} must be a string or a list of strings, not {value!r}")
+    return values
+
+
+def _has_surrogate(text: str) -> bool:
+    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def function(name: str, value: Any) -> Any:
+    """The value itself. Raises SettingsError unless it is a function or None."""
+    if value is not None and not callable(value):
+        raise SettingsError(f"{name} must be a function, not {value!r}")
+    return value
 
 
 def flag(name: str, value: Any) -> bool:

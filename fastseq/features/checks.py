@@ -53,7 +53,7 @@ def kind_of(dtype: npt.DTypeLike) -> str:
     """NumPy's letter for the kind of a dtype, "?" for what is none."""
     try:
         return np.dtype(dtype).kind
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):
         return "?"
 
 
@@ -67,7 +67,7 @@ def check_number(name: str, value: float, high: float) -> None:
     """Raise SettingsError unless 0 <= value <= high, and finite."""
     try:
         fits = 0 <= value <= high and math.isfinite(value)
-    except TypeError:
+    except (TypeError, ValueError):
         fits = False
     if not fits:
         bounds = f"between 0 and {high}" if high < math.inf else "0 or more"

@@ -109,7 +109,7 @@ class TfidfFeatures(Features):
         self._store(locals(), analysis)
 
     def _check_kind(self) -> None:
-        if self.norm is not None and self.norm not in NORMS:
+        if self.norm is not None and not (isinstance(self.norm, str) and self.norm in NORMS):
             raise SettingsError(f"norm is {self.norm!r}; expected l1, l2 or None")
         for name in ("use_idf", "smooth_idf", "sublinear_tf", "binary"):
             check_flag(name, getattr(self, name))

@@ -12,13 +12,13 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.errors import DataError, FastseqError
+from fastseq.errors import DataError, FastseqError, SettingsError
 from fastseq.index import format as layout
 from fastseq.index.merge import Merge
 from fastseq.index.slices import Slice, SliceStore, invert
 from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS
 from fastseq.kernels.text import hashing
-from fastseq.settings import parse_size, thread_count
+from fastseq.settings import flag, function, parse_size, string, strings, thread_count
 from fastseq.store.corpus import Corpus, CorpusBatch
 from fastseq.store.documents import DocumentReader, DocumentWriter
 from fastseq.store.ids import id_hashes, refuse_duplicate_ids
@@ -70,16 +70,29 @@ def build(
     started = time.perf_counter()
     budget = max(parse_size(memory), SMALLEST_MEMORY)
     threads = thread_count(threads)
+    if analyzer is not None and not isinstance(analyzer, Analyzer):
+        raise SettingsError(
+            "analyzer must be a fastseq.Analyzer, such as Analyzer.for_language('english'), "
+            f"not {analyzer!r}"
+        )
     analyzer = analyzer or Analyzer()
     settings: dict[str, Any] = {"analyzer": analyzer.to_dict()}
-    documents = Corpus.open(corpus, id_column, text_columns, store)
+    documents = Corpus.open(
+        corpus,
+        None if id_column is None else string("id_column", id_column),
+        None if text_columns is None else strings("text_columns", text_columns),
+        None if store is None else strings("store", store),
+    )
+    overwrite = flag("overwrite", overwrite)
     settings |= {
         "id_column": documents.id_column,
         "text_columns": list(documents.text_columns),
         "stored_columns": list(documents.stored_columns),
     }
     with FolderWriter(path, layout.KIND, layout.VERSION, overwrite) as writer:
-        builder = _Builder(documents, analyzer, writer, budget, threads, progress)
+        builder = _Builder(
+            documents, analyzer, writer, budget, threads, function("progress", progress)
+        )
         statistics = builder.run()
         builder.report("commit", statistics["documents"], statistics["documents"])
         writer.commit(settings, statistics)

@@ -6,7 +6,7 @@ with weights, such as `vectors.expansion.Expander`, which looks for the nearest 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from math import isfinite
@@ -38,7 +38,7 @@ def expanded(queries: Sequence[Query], expand: Expand, segment: Segment) -> list
         A query that is not valid Unicode.
     """
     asked = [query for query in queries if isinstance(query, str)]
-    answers = _checked(list(expand(asked)), len(asked)) if asked else []
+    answers = _checked(expand(asked), len(asked)) if asked else []
     texts = [t for query, words in zip(asked, answers, strict=True) for t in (query, *words)]
     lexicon = Lexicon(segment.analyzer)
     try:
@@ -75,7 +75,10 @@ def _one(
     return {names[term]: weight for term, weight in (own | added).items()}
 
 
-def _checked(answers: list[Mapping[str, float]], queries: int) -> list[dict[str, float]]:
+def _checked(given: Iterable[Mapping[str, float]], queries: int) -> list[dict[str, float]]:
+    if not isinstance(given, Iterable):
+        raise SettingsError(f"expand gave {given!r:.80}; expected a list of words with weights")
+    answers = list(given)
     if len(answers) != queries:
         raise SettingsError(f"expand gave {len(answers)} answers to {queries} queries")
     for words in answers:

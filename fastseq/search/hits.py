@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 import numpy as np
 
+from fastseq.errors import SettingsError
 from fastseq.index.segment import Segment
+from fastseq.settings import strings, whole
 from fastseq.types import Float32, Int32
 
 if TYPE_CHECKING:
@@ -29,7 +32,24 @@ class Hits:
     _segment: Segment = field(repr=False)
 
     def __len__(self) -> int:
+        """The number of queries."""
         return len(self.rows)
+
+    @overload
+    def __getitem__(self, q: SupportsIndex) -> list[dict[str, Any]]: ...
+    @overload
+    def __getitem__(self, q: slice) -> Hits: ...
+    def __getitem__(self, q: SupportsIndex | slice) -> list[dict[str, Any]] | Hits:
+        """Query q's hits as `to_dicts` gives them; of a slice, the hits of those queries."""
+        if isinstance(q, slice):
+            return Hits(self.rows[q], self.scores[q], self._segment)
+        if not -len(self) <= operator.index(q) < len(self):
+            raise IndexError(f"hits of {len(self)} queries have no number {q!r}")
+        return self.to_dicts(operator.index(q))
+
+    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
+        """Each query's hits, as `to_dicts` gives them."""
+        return map(self.to_dicts, range(len(self)))
 
     @cached_property
     def counts(self) -> Int32:
@@ -49,11 +69,13 @@ class Hits:
 
         Raises DataError for a column that is not stored, FormatError for a damaged file.
         """
+        q = whole("q", q, -len(self), len(self))
+        wanted = None if columns is None else strings("columns", columns)
         stored = self._segment.stored
         rows = self.rows[q, : self.counts[q]]
         if stored is None:
             return [{} for _ in rows]
-        found: list[dict[str, Any]] = stored.take(rows, columns).to_pylist()
+        found: list[dict[str, Any]] = stored.take(rows, wanted).to_pylist()
         return found
 
     def to_dicts(self, q: int = 0) -> list[dict[str, Any]]:
@@ -85,6 +107,12 @@ class Hits:
         from fastseq.store.runs import run_table
 
         ids = list(range(len(self))) if query_ids is None else query_ids
+        if not isinstance(ids, Iterable) or isinstance(ids, str | bytes | Mapping):
+            raise SettingsError(f"query_ids must be a list of strings or integers, not {ids!r}")
+        ids = list(ids)
+        if len(ids) != len(self):
+            raise SettingsError(f"{len(ids)} query_ids for {len(self)} queries")
+        columns = [] if columns is None else strings("columns", columns)
         offsets = np.concatenate([[0], np.cumsum(self.counts)])
         table = run_table(ids, offsets, self._flat_ids(), self.scores[self.rows >= 0])
         if columns and self._segment.stored is not None:

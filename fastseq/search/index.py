@@ -12,6 +12,7 @@ from fastseq.search.expansion import Expand, are_known, expanded, raw_words
 from fastseq.search.hits import Hits
 from fastseq.search.models import BM25, Model
 from fastseq.search.searcher import Query, Searcher
+from fastseq.settings import function, string, strings, whole
 from fastseq.store.folder import description
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ class Index:
         FormatError
             No index there, one of another format version, or a damaged one (naming the file).
         """
-        return Index(Path(path), Segment.open(path))
+        segment = Segment.open(path)
+        return Index(segment.folder.root, segment)
 
     def __len__(self) -> int:
         return self._segment.documents
@@ -148,26 +150,26 @@ class Index:
                 f"a query must be a string, a mapping or a list of those, not {query!r}"
             )
         queries = list(queries)
-        if expand is not None:
+        if function("expand", expand) is not None:
             queries = expanded(queries, expand, self._segment)
         rows, scores = self._searcher.search(queries, k, model, threads, device)
         return Hits(rows, scores, self._segment)
 
     def unknown_words(self, query: str) -> list[str]:
         """The words of a query that no document has, before stems are made; stop words are none."""
-        words = raw_words(self._segment, query)
+        words = raw_words(self._segment, string("query", query))
         known = self.knows(words)
         return [word for word, there in zip(words, known, strict=True) if there is False]
 
     def knows(self, words: Sequence[str]) -> list[bool | None]:
         """Of each word whether a document has it, as the index spells it; None for one that its
         analyzer leaves out."""
-        return are_known(self._segment, words)
+        return are_known(self._segment, strings("words", words))
 
     def frequent_terms(self, most: int = 200_000) -> list[str]:
         """The terms that stand in most documents, as the index spells them, the most frequent
         first."""
-        return self._segment.frequent_terms(most)
+        return self._segment.frequent_terms(whole("most", most, 0))
 
     def info(self) -> dict[str, Any]:
         """What `fastseq info` prints: kind, format_version, settings, statistics, files, bytes."""

@@ -22,6 +22,7 @@ from fastseq.index.segment import Segment
 from fastseq.kernels.search.impacts import Weighting
 from fastseq.kernels.search.postings import WINDOW
 from fastseq.kernels.search.queries import document_sums
+from fastseq.settings import flag, one_of
 from fastseq.types import Float32, Float64, Int32, Int64
 
 LARGEST = 1_000_000  # of k1 and delta: far more would not fit a float32 score
@@ -80,10 +81,7 @@ class BM25(Model):
     VARIANTS: ClassVar[tuple[str, ...]] = ("lucene", "robertson", "atire", "bm25+", "bm25l")
 
     def __post_init__(self) -> None:
-        if self.variant not in self.VARIANTS:
-            raise SettingsError(
-                f"variant must be one of {', '.join(self.VARIANTS)}, not {self.variant!r}"
-            )
+        one_of("variant", self.variant, self.VARIANTS)
         _check_number("k1", self.k1, LARGEST)
         _check_number("b", self.b, 1)
         _check_number("delta", self.delta, LARGEST)
@@ -202,6 +200,9 @@ class BoW(Model):
 
     cosine: bool = False
 
+    def __post_init__(self) -> None:
+        flag("cosine", self.cosine)
+
     @property
     def _smart(self) -> TFIDF:
         return TFIDF("nnc.nnc" if self.cosine else "nnn.nnn")
@@ -230,8 +231,7 @@ def model_by_name(
     Raises SettingsError for an unknown name, a value outside its range, or a parameter that the
     model does not have.
     """
-    if name not in NAMES:
-        raise SettingsError(f"model must be one of {', '.join(NAMES)}, not {name!r}")
+    one_of("model", name, NAMES)
     bm25 = {k: v for k, v in (("k1", k1), ("b", b), ("delta", delta)) if v is not None}
     if delta is not None and name not in ("bm25+", "bm25l"):
         raise SettingsError(f"delta: only for bm25+ and bm25l, not {name}")

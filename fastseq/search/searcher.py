@@ -19,7 +19,7 @@ from fastseq.kernels.search import impacts as impact_kernels
 from fastseq.kernels.search import queries as query_kernels
 from fastseq.kernels.search import search as kernels
 from fastseq.search.models import Model
-from fastseq.settings import thread_count
+from fastseq.settings import thread_count, whole
 from fastseq.text.lexicon import Lexicon
 from fastseq.types import Float32, Int32, Int64, Texts
 
@@ -149,9 +149,7 @@ class Searcher:
         a term's weight that is not a number from -1e20 to 1e20, and for another device;
         DeviceError where there is no such GPU, or its memory is full.
         """
-        if isinstance(k, bool) or not hasattr(k, "__index__") or k < 1:
-            raise SettingsError(f"k must be a whole number of at least 1, not {k!r}")
-        k = int(k)
+        k = whole("k", k, 1)
         if k * max(len(queries), 1) > MOST_HITS:
             raise SettingsError(f"k of {k} for {len(queries)} queries is more than memory holds")
         if not isinstance(model, Model):

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError, FormatError
+from fastseq.settings import file_path
 from fastseq.store.atomic import reason
 from fastseq.store.manifest import MANIFEST, FileEntry, Manifest, read_manifest
 
@@ -55,7 +56,7 @@ class Folder:
             No manifest, a damaged one, another kind or version, a file that is missing or of the
             wrong size.
         """
-        root = Path(path)
+        root = file_path("path", path)
         manifest = read_manifest(root, kind, versions)
         while True:
             try:

@@ -33,6 +33,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import FastseqError, FormatError, SettingsError
+from fastseq.settings import file_path
 from fastseq.store.atomic import flush_folder, flush_to_disk, reason, replace
 from fastseq.store.folder import checksum
 from fastseq.store.manifest import MANIFEST, NAME, FileEntry, Manifest, is_ours, read_manifest
@@ -148,7 +149,7 @@ class FolderWriter:
         beside: Collection[str] = (),
         inside: Collection[str] = (),
     ) -> None:
-        self.root = Path(path)
+        self.root = file_path("path", path)
         self._kind = kind
         self._format_version = format_version
         self._overwrite = overwrite

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from fastseq.errors import FormatError, SettingsError
+from fastseq.settings import flag, one_of, whole
 from fastseq.text.segmentation import segmenter_version
 from fastseq.text.stemming import check_stemmer, stemmers, stems_fingerprint
 from fastseq.text.stopwords import check_stopwords, stopword_languages, stopwords_fingerprint
@@ -67,12 +68,11 @@ class Analyzer:
 
     def __post_init__(self) -> None:
         if not callable(self.tokenizer):
-            _one_of("tokenizer", self.tokenizer, TOKENIZERS)
-        _one_of("cjk", self.cjk, CJK)
-        _one_of("on_invalid", self.on_invalid, ON_INVALID)
+            one_of("tokenizer", self.tokenizer, TOKENIZERS)
+        one_of("cjk", self.cjk, CJK)
+        one_of("on_invalid", self.on_invalid, ON_INVALID)
         for name in ("lowercase", "fold_accents"):
-            if not isinstance(getattr(self, name), bool):
-                raise SettingsError(f"{name} is {getattr(self, name)!r}; expected True or False")
+            object.__setattr__(self, name, flag(name, getattr(self, name)))
         if isinstance(self.stopwords, list):
             object.__setattr__(self, "stopwords", tuple(self.stopwords))
         check_stopwords(self.stopwords)
@@ -84,8 +84,8 @@ class Analyzer:
                 raise SettingsError("ngrams and char_ngrams exclude each other: set one of them")
         for name in ("min_length", "max_length"):
             value = getattr(self, name)
-            if value is not None and (not _is_int(value) or value < 1):
-                raise SettingsError(f"{name} is {value!r}; expected a whole number from 1, or None")
+            if value is not None:
+                object.__setattr__(self, name, whole(name, value, 1))
         if None not in (self.min_length, self.max_length) and self.min_length > self.max_length:  # type: ignore[operator]
             raise SettingsError(
                 f"min_length is {self.min_length} and max_length {self.max_length}: nothing is left"
@@ -99,9 +99,7 @@ class Analyzer:
         win. Raises SettingsError for a language that has neither.
         """
         lists, stems = stopword_languages(), stemmers()
-        if language not in lists and language not in stems:
-            known = ", ".join(sorted({*lists, *stems}))
-            raise SettingsError(f"language is {language!r}; expected one of {known}")
+        one_of("language", language, sorted({*lists, *stems}))
         found = {
             "stopwords": language if language in lists else "none",
             "stemmer": language if language in stems else "none",
@@ -112,6 +110,8 @@ class Analyzer:
         """The terms of one text, in order; for looking at, not for speed."""
         from fastseq.text.lexicon import Lexicon
 
+        if not isinstance(text, str):
+            raise SettingsError(f"text must be a string, not {text!r}")
         lexicon = Lexicon(self)
         ids = lexicon.encode(Texts.from_strings([text])).values.tolist()
         terms = lexicon.terms().to_strings()
@@ -138,6 +138,8 @@ class Analyzer:
 
         Raises FormatError for settings that this version does not know or cannot honour.
         """
+        if not isinstance(saved, Mapping):
+            raise FormatError(f"the saved analyzer must be a dictionary, not {saved!r}")
         settings = dict(saved)
         version = settings.pop("unicode", None)
         if version != unicode_tables().version:
@@ -176,11 +178,6 @@ class Analyzer:
         if self.tokenizer == "word" and self.cjk == "words":
             found["rjieba"] = segmenter_version()
         return found
-
-
-def _one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if not isinstance(value, str) or value not in choices:
-        raise SettingsError(f"{name} is {value!r}; expected one of {', '.join(choices)}")
 
 
 def _is_int(value: object) -> bool:

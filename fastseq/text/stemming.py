@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable
 from functools import cache
 
-from fastseq.errors import SettingsError
+from fastseq.settings import one_of
 
 _own = threading.local()  # a stemmer has state: one for each thread
 
@@ -22,10 +22,7 @@ def stemmers() -> tuple[str, ...]:
 
 def check_stemmer(stemmer: str) -> None:
     """Raise SettingsError unless this is "none" or the name of a stemmer."""
-    if stemmer != "none" and stemmer not in stemmers():
-        raise SettingsError(
-            f"stemmer is {stemmer!r}; expected none or one of {', '.join(stemmers())}"
-        )
+    one_of("stemmer", stemmer, ("none", *stemmers()))
 
 
 def stem(stemmer: str, words: list[str]) -> list[str]:
