@@ -34,8 +34,8 @@ from harness import Check, Contender
 
 from fastseq.models.classifier import SequenceClassifier
 from fastseq.models.language import LanguageModel
-from fastseq.models.loop.training import train
 from fastseq.threads import Team
+from fastseq.training.loop import train
 
 ASKED = 1.5
 

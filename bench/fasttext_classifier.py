@@ -38,7 +38,7 @@ import harness
 import numpy as np
 import pyarrow.parquet as pq
 
-from fastseq.models.fasttext import FastTextClassifier
+from fastseq.models.fasttext.classifier import FastTextClassifier
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.lexicon import Lexicon
 from fastseq.types import Texts

@@ -28,9 +28,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from fastseq.models.data.batches import take
 from fastseq.models.forecast_network import ForecastTask
 from fastseq.models.language_network import LanguageTask
-from fastseq.models.loop.trainable import TrainingSettings
 from fastseq.models.scoring import ScoringTask
 from fastseq.nn.schedules import schedule
+from fastseq.training.trainable import TrainingSettings
 
 CELLS: dict[str, Callable[..., nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {

@@ -36,15 +36,15 @@ import harness
 import numpy as np
 import pyarrow.parquet as pq
 
+from fastseq.models.fasttext.vectors import FastText
+from fastseq.models.word_vectors.base import VectorModel
+from fastseq.models.word_vectors.glove import GloVe
+from fastseq.models.word_vectors.word2vec import Word2Vec
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.lexicon import Lexicon
 from fastseq.types import Texts
-from fastseq.vectors.base import VectorModel
+from fastseq.vectors.eval_datasets import read_pairs, read_questions
 from fastseq.vectors.evaluation import analogies, similarity
-from fastseq.vectors.fasttext import FastText
-from fastseq.vectors.glove import GloVe
-from fastseq.vectors.questions import read_pairs, read_questions
-from fastseq.vectors.word2vec import Word2Vec
 from fastseq.vectors.words import WordVectors
 
 

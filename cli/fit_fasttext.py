@@ -47,6 +47,6 @@ def fasttext(common: Common, /, **given: Any) -> None:
     character n-grams: words never seen have vectors too, misspelt ones near the words meant. For
     a classifier of texts see `fastseq fit-fasttext-classifier`.
     """
-    from fastseq.vectors.fasttext import FastText
+    from fastseq.models.fasttext.vectors import FastText
 
     learn_vectors(common, FastText, **given)

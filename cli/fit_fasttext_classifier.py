@@ -113,7 +113,7 @@ def command(
     """
     if export is not None:
         check_output(export, (".bin",))
-    from fastseq.models.fasttext import FastTextClassifier
+    from fastseq.models.fasttext.classifier import FastTextClassifier
 
     names = set(FastTextClassifier().get_params()) - {"analyzer", "threads"}
     settings = {name: given.pop(name) for name in names}

@@ -62,6 +62,6 @@ def glove(common: Common, /, **given: Any) -> None:
     vectors are learned whose products are the logarithms of that: see `fastseq neighbors`,
     `analogy` and `test-vectors`.
     """
-    from fastseq.vectors.glove import GloVe
+    from fastseq.models.word_vectors.glove import GloVe
 
     learn_vectors(common, GloVe, **given)

@@ -26,6 +26,6 @@ def word2vec(common: Common, /, **given: Any) -> None:
     Every row of CORPUS is a sentence. Words that stand in like surroundings get vectors that are
     near each other: see `fastseq neighbors`, `analogy` and `test-vectors`.
     """
-    from fastseq.vectors.word2vec import Word2Vec
+    from fastseq.models.word_vectors.word2vec import Word2Vec
 
     learn_vectors(common, Word2Vec, **given)

@@ -88,9 +88,9 @@ def _is_known(said: dict[str, Any]) -> bool:
         return False
     # these import more than an index has need of
     from fastseq.models import folder
-    from fastseq.models.loop import checkpoint
-    from fastseq.store import vector_folder
-    from fastseq.vectors import checkpoint as of_vectors
+    from fastseq.training import checkpoint
+    from fastseq.training import hogwild_checkpoint as of_vectors
+    from fastseq.vectors import folder as vector_folder
 
     parts = (folder, checkpoint, vector_folder, of_vectors)
     versions = {part.KIND: part.VERSION for part in parts}

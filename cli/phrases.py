@@ -87,8 +87,8 @@ def command(
     pairs. JSON is a list of {rank, phrase, score, count}. With --phrases,
     `fastseq fit-word2vec` makes phrases words.
     """
+    from fastseq.models.word_vectors.phrases import Phrases
     from fastseq.settings import whole
-    from fastseq.vectors.phrases import Phrases
 
     whole("k", k, 1)
     if threshold is None:

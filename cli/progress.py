@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn, Task, TaskID
     from rich.text import Text
 
-    from fastseq.models.loop.progress import TrainingProgress
-    from fastseq.vectors.training import Progress as VectorsProgress
+    from fastseq.training.hogwild import Progress as VectorsProgress
+    from fastseq.training.progress import TrainingProgress
 
 Report = Callable[[str, int, "int | None"], None]
 

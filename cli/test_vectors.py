@@ -76,7 +76,7 @@ def command(
         raise click.UsageError("give at least one --similarity FILE or --analogies FILE")
     from fastseq.settings import whole
     from fastseq.vectors import evaluation
-    from fastseq.vectors.questions import read_pairs, read_questions
+    from fastseq.vectors.eval_datasets import read_pairs, read_questions
     from fastseq.vectors.words import WordVectors
 
     whole("most", most, 1)

@@ -4,7 +4,7 @@
     @vectors_options(click.option("--window", ...), ..., epochs=25)
     @pass_common
     def glove(common, /, **given):
-        from fastseq.vectors.glove import GloVe
+        from fastseq.models.word_vectors.glove import GloVe
 
         learn_vectors(common, GloVe, **given)
 
@@ -27,7 +27,7 @@ from .output import write_pairs
 from .progress import vectors_training
 
 if TYPE_CHECKING:
-    from fastseq.vectors.base import VectorModel
+    from fastseq.models.word_vectors.base import VectorModel
 
 F = TypeVar("F", bound=Callable[..., Any])
 Option = Callable[[Any], Any]
@@ -176,7 +176,7 @@ def learn_vectors(
     **given: Any,
 ) -> None:
     """Train a model with the settings among what was `given`, and say how it went."""
-    from fastseq.store.vector_folder import is_begun
+    from fastseq.vectors.folder import is_begun
 
     names = set(kind().get_params()) - {"analyzer", "threads"}
     settings = {name: given.pop(name) for name in names}

@@ -25,20 +25,20 @@ if TYPE_CHECKING:
     )
     from fastseq.features.kinds import BM25Features, CountFeatures, TfidfFeatures
     from fastseq.models.classifier import SequenceClassifier
-    from fastseq.models.fasttext import FastTextClassifier
+    from fastseq.models.fasttext.classifier import FastTextClassifier
+    from fastseq.models.fasttext.vectors import FastText
     from fastseq.models.forecaster import Forecaster
     from fastseq.models.language import LanguageModel
     from fastseq.models.tagger import SequenceTagger
+    from fastseq.models.word_vectors.glove import GloVe
+    from fastseq.models.word_vectors.phrases import Phrases
+    from fastseq.models.word_vectors.word2vec import Word2Vec
     from fastseq.search.hits import Hits
     from fastseq.search.index import Index
     from fastseq.search.models import BM25, TFIDF, BoW
     from fastseq.store.corpus import Corpus
     from fastseq.text.analyzer import Analyzer
     from fastseq.vectors.expansion import Expander
-    from fastseq.vectors.fasttext import FastText
-    from fastseq.vectors.glove import GloVe
-    from fastseq.vectors.phrases import Phrases
-    from fastseq.vectors.word2vec import Word2Vec
     from fastseq.vectors.words import WordVectors
 
 __version__ = "0.1.0"
@@ -53,25 +53,25 @@ _HOMES = {
     "DataError": "fastseq.errors",
     "DeviceError": "fastseq.errors",
     "Expander": "fastseq.vectors.expansion",
-    "FastTextClassifier": "fastseq.models.fasttext",
-    "FastText": "fastseq.vectors.fasttext",
+    "FastTextClassifier": "fastseq.models.fasttext.classifier",
+    "FastText": "fastseq.models.fasttext.vectors",
     "FastseqError": "fastseq.errors",
     "Forecaster": "fastseq.models.forecaster",
     "FormatError": "fastseq.errors",
-    "GloVe": "fastseq.vectors.glove",
+    "GloVe": "fastseq.models.word_vectors.glove",
     "Hits": "fastseq.search.hits",
     "Index": "fastseq.search.index",
     "LanguageModel": "fastseq.models.language",
     "MissingExtraError": "fastseq.errors",
     "NotFittedError": "fastseq.errors",
-    "Phrases": "fastseq.vectors.phrases",
+    "Phrases": "fastseq.models.word_vectors.phrases",
     "SequenceClassifier": "fastseq.models.classifier",
     "SequenceTagger": "fastseq.models.tagger",
     "SettingsError": "fastseq.errors",
     "TFIDF": "fastseq.search.models",
     "TfidfFeatures": "fastseq.features.kinds",
     "TrainingError": "fastseq.errors",
-    "Word2Vec": "fastseq.vectors.word2vec",
+    "Word2Vec": "fastseq.models.word_vectors.word2vec",
     "WordVectors": "fastseq.vectors.words",
 }
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse
-from fastseq.kernels.simd.width import LANES
 
 import fastseq
 from fastseq.features.base import Features
+from fastseq.kernels.core.width import LANES
 from fastseq.models.loading import load
 from fastseq.store.folder import verify
 from tests.scripts import loaded

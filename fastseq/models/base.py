@@ -18,10 +18,6 @@ from fastseq.errors import FormatError, NotFittedError, SettingsError
 from fastseq.estimator import plain
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.folder import Content, ModelFolder, ModelWriter, write_model
-from fastseq.models.loop.history import History
-from fastseq.models.loop.progress import Report
-from fastseq.models.loop.trainable import TrainingSettings
-from fastseq.models.loop.training import train
 from fastseq.models.savable import SavableModel
 from fastseq.models.task import (
     FittedState,
@@ -46,6 +42,10 @@ from fastseq.settings import (
     whole,
 )
 from fastseq.threads import Team
+from fastseq.training.history import History
+from fastseq.training.loop import train
+from fastseq.training.progress import Report
+from fastseq.training.trainable import TrainingSettings
 from fastseq.types import Float64
 
 if TYPE_CHECKING:

@@ -24,13 +24,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError, FormatError, SettingsError
-from fastseq.models.loop.checkpoint import Checkpoint
-from fastseq.models.loop.history import History
 from fastseq.store.folder import Folder
 from fastseq.store.manifest import MANIFEST, Manifest, read_manifest
 from fastseq.store.tables import write_columns
 from fastseq.store.weights import read_weights, write_weights
 from fastseq.store.writer import FolderWriter
+from fastseq.training.checkpoint import Checkpoint
+from fastseq.training.history import History
 from fastseq.types import Float32
 
 KIND = "model"

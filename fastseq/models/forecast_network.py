@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from fastseq.models.data.series import Scaler, WindowBatch, Windows
-from fastseq.models.loop.trainable import StepResult
 from fastseq.models.task import (
     FittedState,
     Network,
@@ -22,6 +21,7 @@ from fastseq.nn.backend import Backend
 from fastseq.nn.dense import Dense
 from fastseq.nn.recurrent import Recurrent
 from fastseq.seeds import mixed_key
+from fastseq.training.trainable import StepResult
 from fastseq.types import Float32, Float64, Int64
 
 _VALIDATED_AT_ONCE = 1024  # windows

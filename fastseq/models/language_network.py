@@ -20,7 +20,6 @@ import numpy.typing as npt
 from fastseq.errors import SettingsError
 from fastseq.models.data.batches import StreamBatches, StreamWindow
 from fastseq.models.data.vocabulary import Vocabulary
-from fastseq.models.loop.trainable import StepResult
 from fastseq.models.task import (
     FittedState,
     Network,
@@ -33,6 +32,7 @@ from fastseq.nn.backend import Backend
 from fastseq.nn.embedding import Embedding
 from fastseq.nn.recurrent import Recurrent
 from fastseq.seeds import mixed_key
+from fastseq.training.trainable import StepResult
 from fastseq.types import Float32, Float64, Int32, Int64
 
 STATES = ("h", "c")  # names of the arrays of a state, in order

@@ -11,7 +11,7 @@ from fastseq.models.folder import read_model
 
 if TYPE_CHECKING:
     from fastseq.models.base import SequenceModel
-    from fastseq.models.fasttext import FastTextClassifier
+    from fastseq.models.fasttext.classifier import FastTextClassifier
 
 # the name of each kind of model on disk -> its class, imported when it is met
 HOMES = {
@@ -19,7 +19,7 @@ HOMES = {
     "tagger": ("fastseq.models.tagger", "SequenceTagger"),
     "language": ("fastseq.models.language", "LanguageModel"),
     "forecaster": ("fastseq.models.forecaster", "Forecaster"),
-    "fasttext": ("fastseq.models.fasttext", "FastTextClassifier"),
+    "fasttext": ("fastseq.models.fasttext.classifier", "FastTextClassifier"),
 }
 
 

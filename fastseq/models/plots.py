@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError
-from fastseq.models.loop.history import VALID, History
 from fastseq.plotting import COLOURS, FORMATS, LINES, check_name, drawn
 from fastseq.plotting import check_plot as check_plot  # those who draw ask here too
+from fastseq.training.history import VALID, History
 from fastseq.types import Float64
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ import numpy as np
 from fastseq.models.data.batches import Batch, BucketedBatches, SortedBatches, take
 from fastseq.models.data.examples import Encoder, Examples, ReadReport
 from fastseq.models.data.labels import Labels
-from fastseq.models.loop.trainable import StepResult
 from fastseq.models.task import (
     FittedState,
     Network,
@@ -26,6 +25,7 @@ from fastseq.nn.dense import Dense
 from fastseq.nn.embedding import Embedding
 from fastseq.nn.recurrent import Recurrent
 from fastseq.threads import in_order
+from fastseq.training.trainable import StepResult
 from fastseq.types import Float64, Int32, Int64
 
 if TYPE_CHECKING:

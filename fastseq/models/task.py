@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.models.data.examples import ReadReport
-from fastseq.models.loop.history import History
-from fastseq.models.loop.trainable import StepResult
 from fastseq.nn.backend import Backend
 from fastseq.nn.layer import Layer
 from fastseq.nn.parameters import Parameters
+from fastseq.training.history import History
+from fastseq.training.trainable import StepResult
 from fastseq.types import Float32, Float64, Int64
 
 if TYPE_CHECKING:

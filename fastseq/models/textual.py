@@ -77,7 +77,7 @@ class TextModel(SequenceModel[L]):
         """
         if self.embeddings is None:
             return None
-        from fastseq.store.vectors import read_word_vectors
+        from fastseq.vectors.formats import read_word_vectors
 
         units = vocabulary.texts.to_strings()
         lowered = [unit.lower() for unit in units]

@@ -1,5 +1,5 @@
-"""Word vectors in files that others wrote: word2vec's text and binary forms, GloVe's and
-fastText's text, fastText's models, each as it is or under gzip, and Parquet.
+"""Read word vectors from files that others wrote: word2vec's text and binary forms, GloVe's and
+fastText's text, each as it is or under gzip, and Parquet.
 
 What a file is, its content says; only where word2vec's text and binary cannot be told apart
 (a damaged first row) does the suffix decide. Files are read in blocks, and of the vectors only
@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import BinaryIO
@@ -21,17 +21,14 @@ import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
-from fastseq.errors import DataError, FormatError
+from fastseq.errors import DataError
 from fastseq.settings import thread_count
 from fastseq.store.arrays import is_string, plain, plain_type
 from fastseq.store.atomic import reason
 from fastseq.store.columns import listing
-from fastseq.store.fasttext_bin import MAGIC, FastTextStream
 from fastseq.store.gzipped import opened, peek
-from fastseq.store.vector_checks import check_finite
-from fastseq.store.vector_folder import VectorsContent, read_vectors
 from fastseq.threads import in_order
-from fastseq.types import Float32, Int32, Texts
+from fastseq.types import Float32
 
 _BLOCK = 1 << 22  # bytes of a file read at a time
 _LONGEST_WORD = 1 << 16  # bytes; past them without a space, it is not a word
@@ -41,117 +38,9 @@ _MOST_DIMENSIONS = 1 << 20
 _HEADER = re.compile(rb"\s*(\d{1,18})[ \t]+(\d{1,18})\s*")
 
 
-def read_word_vectors(
-    path: str | os.PathLike[str],
-    wanted: Collection[str] | None = None,
-    threads: int | None = None,
-    make_unknown: bool = False,
-) -> tuple[list[str], Float32]:
-    """The words of a file and their vectors, in the file's order.
-
-    Of a word that comes twice the first vector is taken. Bytes that are not UTF-8 (word2vec cuts
-    long words in the middle of a character) become U+FFFD. A word of a text file may hold spaces,
-    as some of GloVe's do, if the piece before the numbers is not a number itself. A gzip file may
-    have any name. Of a model of fastText come the words of its dictionary (no labels), each with
-    the mean of its own vector and those of its character n-grams.
-
-    Parameters
-    ----------
-    path : text with or without a first line of "words dimensions", word2vec binary, fastText's
-        .bin, or Parquet with the columns word (strings) and vector (lists of numbers); or a
-        folder of vectors (store/vector_folder.py)
-    wanted : the words to keep; None: all. The numbers of the others are not read
-    threads : for text; None: every core
-    make_unknown : where there are vectors of character n-grams (fastText's models, folders of
-        FastText), wanted words that are not among the others, nor are in lower case, come after
-        them, each with the mean of its n-grams'
-
-    Returns
-    -------
-    words : n different ones
-    vectors : float32[n, d]; float32[0, d] where none of the wanted is there
-
-    Raises
-    ------
-    DataError
-        The file is missing, empty, cut short or of another kind, or a vector is of another length
-        than the first, or holds what is no finite float32; the message names the line (or entry,
-        or row), counted from 1.
-    FormatError
-        A folder that holds no word vectors, or damaged ones.
-    SettingsError
-        `threads` is less than 1.
-    """
-    workers = thread_count(threads)
-    if os.path.isdir(path):
-        return _of_folder(path, wanted, make_unknown)
-    kept = _Kept(str(path), None if wanted is None else frozenset(wanted))
-    try:
-        with opened(path) as file:
-            start = peek(file, 8)
-            if not start:
-                raise DataError(f"{path}: empty, expected word vectors")
-            if start.startswith(b"PAR1"):
-                _read_parquet(kept)
-            elif start.startswith(MAGIC):
-                _read_fasttext(file, kept, make_unknown)
-            elif start.startswith(b"PK\x03\x04"):
-                raise DataError(f"{path}: a zip archive, expected the file inside of it")
-            else:
-                _read_words(file, kept, workers)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file, expected word vectors") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read ({reason(error)})") from error
-    if not kept.read:
-        raise DataError(f"{path}: no word vectors in it")
-    if not kept.words:
-        return [], np.empty((0, kept.dimensions), np.float32)
-    vectors: Float32 = np.frombuffer(kept.vectors, np.float32)
-    return list(kept.words), vectors.reshape(-1, kept.dimensions)
-
-
-def _of_folder(
-    path: str | os.PathLike[str], wanted: Collection[str] | None, make_unknown: bool
-) -> tuple[list[str], Float32]:
-    """What is wanted of a folder of vectors."""
-    content = read_vectors(os.fspath(path))
-    words, chosen = content.words, None if wanted is None else frozenset(wanted)
-    rows = [row for row, word in enumerate(words) if chosen is None or word in chosen]
-    found, vectors = [words[row] for row in rows], np.array(content.vectors[rows], np.float32)
-    check_finite(os.fspath(path), vectors)
-    if chosen is None or not make_unknown or "subwords" not in content.settings:
-        return found, vectors
-    try:
-        others, made = _of_pieces(content, _missing(chosen, found))
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise FormatError(f"{path}: vectors of n-grams are damaged: {error}") from error
-    check_finite(os.fspath(path), made)
-    return found + others, np.concatenate([vectors, made])
-
-
-def _of_pieces(content: VectorsContent, words: list[str]) -> tuple[list[str], Float32]:
-    """Those of the words that have n-grams, and the mean of their vectors, float32[n, d]; a bucket
-    without a vector counts as zeros."""
-    from fastseq.kernels.text.subwords import bucket_ids
-    from fastseq.store.fasttext_model import means
-
-    grams, table = content.settings["subwords"], np.array(content.arrays["subwords"], np.float32)
-    words = _with_grams(words, grams["low"], grams["high"])
-    texts = Texts.from_strings(words)
-    ids, ends = bucket_ids(texts.data, texts.offsets, grams["low"], grams["high"], grams["buckets"])
-    if "buckets" in content.arrays:
-        rows = np.full(grams["buckets"], len(table), np.int32)
-        rows[content.arrays["buckets"]] = np.arange(len(table), dtype=np.int32)
-        ids = rows[ids]
-        table = np.concatenate([table, np.zeros((1, table.shape[1]), np.float32)])
-    own: Int32 = np.full(len(words), -1, np.int32)
-    return words, means(table[:0], own, table, ids, ends)
-
-
 @dataclass(slots=True)
-class _Kept:
-    """What has been read so far.
+class WantedVectors:
+    """Words and vectors read so far, of those that are wanted.
 
     unit     what the file consists of, for messages
     read     how many words have been seen
@@ -190,7 +79,49 @@ class _Kept:
         return DataError(f"{self.path}: {self.unit} {number} {problem}")
 
 
-def _read_words(file: BinaryIO, kept: _Kept, threads: int) -> None:
+ReadFormat = Callable[[BinaryIO, WantedVectors], None]
+
+
+def read_vector_file(
+    path: str | os.PathLike[str],
+    wanted: Collection[str] | None = None,
+    threads: int | None = None,
+    formats: Mapping[bytes, ReadFormat] | None = None,
+) -> tuple[list[str], Float32]:
+    """Return the words of a file and their vectors [n, d], in the file's order.
+
+    vectors.formats.read_word_vectors has the parameters and errors; `formats` are readers of
+    further binary formats by the bytes that these begin with.
+    """
+    workers = thread_count(threads)
+    kept = WantedVectors(str(path), None if wanted is None else frozenset(wanted))
+    try:
+        with opened(path) as file:
+            start = peek(file, 8)
+            known = [read for magic, read in (formats or {}).items() if start.startswith(magic)]
+            if not start:
+                raise DataError(f"{path}: empty, expected word vectors")
+            if start.startswith(b"PAR1"):
+                _read_parquet(kept)
+            elif known:
+                known[0](file, kept)
+            elif start.startswith(b"PK\x03\x04"):
+                raise DataError(f"{path}: a zip archive, expected the file inside of it")
+            else:
+                _read_words(file, kept, workers)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file, expected word vectors") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read ({reason(error)})") from error
+    if not kept.read:
+        raise DataError(f"{path}: no word vectors in it")
+    if not kept.words:
+        return [], np.empty((0, kept.dimensions), np.float32)
+    vectors: Float32 = np.frombuffer(kept.vectors, np.float32)
+    return list(kept.words), vectors.reshape(-1, kept.dimensions)
+
+
+def _read_words(file: BinaryIO, kept: WantedVectors, threads: int) -> None:
     """A file of word2vec's, GloVe's or fastText's, by its first two lines."""
     header = _HEADER.fullmatch(file.readline(_BLOCK).removeprefix(_BOM))
     if header is None:
@@ -213,7 +144,7 @@ def _read_words(file: BinaryIO, kept: _Kept, threads: int) -> None:
         _read_binary(file, kept, count)
 
 
-def _read_text(file: BinaryIO, kept: _Kept, threads: int, line: int) -> None:
+def _read_text(file: BinaryIO, kept: WantedVectors, threads: int, line: int) -> None:
     """The words and numbers of a text file, from line `line` on."""
     pool = ThreadPoolExecutor(threads, "fastseq-vectors")
     try:
@@ -228,7 +159,9 @@ def _read_text(file: BinaryIO, kept: _Kept, threads: int, line: int) -> None:
         pool.shutdown(cancel_futures=True)
 
 
-def _text_blocks(file: BinaryIO, kept: _Kept, line: int) -> Iterator[tuple[list[int], list[bytes]]]:
+def _text_blocks(
+    file: BinaryIO, kept: WantedVectors, line: int
+) -> Iterator[tuple[list[int], list[bytes]]]:
     """For the words taken, block after block: the line each stands in, and its numbers."""
     for rows in _line_blocks(file, kept):
         lines, numbers = [], []
@@ -252,7 +185,7 @@ def _text_blocks(file: BinaryIO, kept: _Kept, line: int) -> Iterator[tuple[list[
             yield lines, numbers
 
 
-def _first_row(kept: _Kept, pieces: list[bytes], line: int) -> None:
+def _first_row(kept: WantedVectors, pieces: list[bytes], line: int) -> None:
     """The first word and its numbers: how many there are to be, where no header said so. They are
     looked at though the word may not be wanted, so that text of another kind is met."""
     if len(pieces) == 1:
@@ -263,7 +196,7 @@ def _first_row(kept: _Kept, pieces: list[bytes], line: int) -> None:
         raise wrong
 
 
-def _line_blocks(file: BinaryIO, kept: _Kept) -> Iterator[list[bytes]]:
+def _line_blocks(file: BinaryIO, kept: WantedVectors) -> Iterator[list[bytes]]:
     """The lines of a file, without their ends, in runs of a few megabytes."""
     left = b""
     while block := file.read(_BLOCK):
@@ -276,7 +209,7 @@ def _line_blocks(file: BinaryIO, kept: _Kept) -> Iterator[list[bytes]]:
         yield [left]
 
 
-def _uneven(kept: _Kept, row: bytes, line: int) -> tuple[bytes, bytes]:
+def _uneven(kept: WantedVectors, row: bytes, line: int) -> tuple[bytes, bytes]:
     """Word and numbers of a line with spaces inside of the word, or several in a row."""
     pieces = row.split()
     word = pieces[: -kept.dimensions]
@@ -304,7 +237,7 @@ def _parse(numbers: list[bytes]) -> Float32 | None:
     return vectors
 
 
-def _unread(kept: _Kept, lines: list[int], numbers: list[bytes]) -> DataError:
+def _unread(kept: WantedVectors, lines: list[int], numbers: list[bytes]) -> DataError:
     """The error about the first of some lines that `_parse` cannot read."""
     for line, row in zip(lines, numbers, strict=True):
         if _parse([row]) is None:
@@ -313,7 +246,7 @@ def _unread(kept: _Kept, lines: list[int], numbers: list[bytes]) -> DataError:
     return DataError(f"{kept.path}: cannot be read as numbers, after line {lines[0]}")
 
 
-def _no_number(kept: _Kept, line: int, pieces: list[bytes]) -> DataError | None:
+def _no_number(kept: WantedVectors, line: int, pieces: list[bytes]) -> DataError | None:
     """The error about the first piece of a line that is no number; None where all are."""
     for piece in pieces:
         if not _is_number(piece):
@@ -330,7 +263,7 @@ def _is_number(piece: bytes) -> bool:
     return True
 
 
-def _read_binary(file: BinaryIO, kept: _Kept, count: int) -> None:
+def _read_binary(file: BinaryIO, kept: WantedVectors, count: int) -> None:
     """The entries of word2vec's binary form: a word, a space, float32[dimensions] in little-endian
     order, and in most files the end of a line."""
     kept.unit = "entry"
@@ -365,37 +298,7 @@ def _read_binary(file: BinaryIO, kept: _Kept, count: int) -> None:
         raise DataError(f"{kept.path}: goes on after the {count} words that line 1 says there are")
 
 
-def _read_fasttext(file: BinaryIO, kept: _Kept, make_unknown: bool) -> None:
-    """The words of a model of fastText, and vectors made of n-grams for the others wanted."""
-    kept.unit = "word"
-    stream = FastTextStream(file, kept.path)
-    kept.dimensions = stream.settings.dimensions
-    words = stream.entries[: stream.num_words]
-    taken = [number for number, word in enumerate(words) if kept.takes(word, number + 1)]
-    others: list[str] = []
-    if make_unknown and kept.wanted is not None:
-        others = _with_grams(_missing(kept.wanted, kept.words), *stream.settings.ngrams)
-    kept.words |= dict.fromkeys(others)
-    for numbers, vectors in stream.means(taken, [word.encode() for word in others]):
-        kept.add(vectors.reshape(-1), [number + 1 for number in numbers])
-
-
-def _missing(wanted: Collection[str], found: Collection[str]) -> list[str]:
-    """Wanted words that are not found, and not in lower case either."""
-    known = frozenset(found)
-    return sorted(w for w in wanted if w not in known and w.lower() not in known)
-
-
-def _with_grams(words: list[str], low: int, high: int) -> list[str]:
-    """Those of the words that have an n-gram of low to high characters."""
-    from fastseq.kernels.text.subwords import bucket_ids
-
-    texts = Texts.from_strings(words)
-    _, ends = bucket_ids(texts.data, texts.offsets, low, high, 1)
-    return [word for word, many in zip(words, np.diff(ends).tolist(), strict=True) if many]
-
-
-def _read_parquet(kept: _Kept) -> None:
+def _read_parquet(kept: WantedVectors) -> None:
     """The columns word and vector."""
     kept.unit = "row"
     path = kept.path
@@ -428,7 +331,7 @@ def _is_vector(kind: pa.DataType) -> bool:
     )
 
 
-def _keep_batch(kept: _Kept, words: pa.Array, lists: pa.Array) -> None:
+def _keep_batch(kept: WantedVectors, words: pa.Array, lists: pa.Array) -> None:
     """Take what is wanted of some rows, which follow those read before."""
     before = kept.read
     for column in (words, lists):

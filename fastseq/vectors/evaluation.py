@@ -9,8 +9,8 @@ import numpy as np
 
 from fastseq.settings import one_of, whole
 from fastseq.types import Float64, Int32
+from fastseq.vectors.eval_datasets import Pairs, Questions
 from fastseq.vectors.nearest import unit_rows
-from fastseq.vectors.questions import Pairs, Questions
 from fastseq.vectors.words import METHODS, WordVectors
 
 MOST = 300_000  # of the most frequent words, as gensim has it

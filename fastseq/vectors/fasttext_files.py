@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastseq.errors import SettingsError
-from fastseq.store.fasttext_model import FastTextFile, FastTextSettings
 from fastseq.types import Float32, Texts
-from fastseq.vectors.pieces import SubwordVectors
+from fastseq.vectors.fasttext_model import FastTextFile, FastTextSettings
+from fastseq.vectors.subword_vectors import SubwordVectors
 
 if TYPE_CHECKING:
     from fastseq.vectors.words import WordVectors

@@ -16,9 +16,9 @@ from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.kernels.simd import gemm
 from fastseq.kernels.vectors import nearest as kernels
 from fastseq.settings import thread_count, whole
-from fastseq.store.vector_checks import check_finite
 from fastseq.threads import Team
 from fastseq.types import Float32, Int32, Int64
+from fastseq.vectors.checks import check_finite
 
 _PACKED = 4096  # words made unit vectors of and packed at a time, about
 _SMALL = 1 << 20  # multiply-adds below which a second thread costs more than it brings

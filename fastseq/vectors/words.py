@@ -13,15 +13,15 @@ import numpy.typing as npt
 
 from fastseq.errors import DataError
 from fastseq.settings import one_of, whole
-from fastseq.store.vector_checks import check_counts, check_finite, check_words
 from fastseq.types import Float32, Int32, Int64, Texts
+from fastseq.vectors.checks import check_counts, check_finite, check_words
 from fastseq.vectors.nearest import Nearest, unit_rows
 from fastseq.vectors.spelling import nearest_spellings
 
 if TYPE_CHECKING:
-    from fastseq.store.vector_folder import VectorsContent
     from fastseq.text.analyzer import Analyzer
-    from fastseq.vectors.phrases import Phrases
+    from fastseq.vectors.folder import VectorsContent
+    from fastseq.vectors.phrases import PhraseTable
 
 METHODS = ("add", "mul")
 _SHOWN = 40  # characters of a word in a message
@@ -85,7 +85,7 @@ class WordVectors:
         settings: Mapping[str, Any] | None = None,
         statistics: Mapping[str, Any] | None = None,
         output: npt.ArrayLike | None = None,
-        phrases: Phrases | None = None,
+        phrases: PhraseTable | None = None,
     ) -> None:
         array = _numbers(vectors, "vectors")
         if array.ndim != 2 or not array.size:
@@ -111,7 +111,7 @@ class WordVectors:
         settings: Mapping[str, Any],
         statistics: Mapping[str, Any],
         output: Float32 | None,
-        phrases: Phrases | None,
+        phrases: PhraseTable | None,
     ) -> None:
         self.words = words
         self.vectors = vectors
@@ -145,7 +145,7 @@ class WordVectors:
         """
         if not Path(path).is_dir():
             return cls._of_file(path, threads)
-        from fastseq.store.vector_folder import read_vectors
+        from fastseq.vectors.folder import read_vectors
 
         return cls.of_content(read_vectors(Path(path)))
 
@@ -153,8 +153,8 @@ class WordVectors:
     def of_content(cls, content: VectorsContent) -> WordVectors:
         """Those of a folder that was read. Raises FormatError for damaged vectors of n-grams, or
         damaged phrases."""
-        from fastseq.vectors.phrases import ARRAY, Phrases
-        from fastseq.vectors.pieces import SubwordVectors
+        from fastseq.vectors.phrases import ARRAY, PhraseTable
+        from fastseq.vectors.subword_vectors import SubwordVectors
 
         pieces = SubwordVectors.from_folder(content.arrays, content.settings)
         output = content.arrays.get("output")
@@ -164,18 +164,18 @@ class WordVectors:
         loaded._set(
             content.words, content.vectors, content.counts, pieces, content.settings,
             content.statistics, output,
-            Phrases.from_array(content.arrays[ARRAY]) if ARRAY in content.arrays else None,
+            PhraseTable.from_array(content.arrays[ARRAY]) if ARRAY in content.arrays else None,
         )  # fmt: skip
         return loaded
 
     @classmethod
     def _of_file(cls, path: str | os.PathLike[str], threads: int | None) -> WordVectors:
-        from fastseq.store.fasttext_bin import is_fasttext, read_fasttext
-        from fastseq.store.vectors import read_word_vectors
+        from fastseq.vectors.fasttext_bin import is_fasttext, read_fasttext
+        from fastseq.vectors.formats import read_word_vectors
 
         if not is_fasttext(path):
             return cls(*read_word_vectors(path, threads=threads))
-        from fastseq.vectors.pieces import SubwordVectors
+        from fastseq.vectors.subword_vectors import SubwordVectors
 
         file = read_fasttext(path)
         V = file.num_words
@@ -212,7 +212,7 @@ class WordVectors:
             The system refuses.
         """
         if form == "fasttext":
-            from fastseq.store.fasttext_bin import write_fasttext
+            from fastseq.vectors.fasttext_bin import write_fasttext
             from fastseq.vectors.fasttext_files import fasttext_file
 
             write_fasttext(path, fasttext_file(self))
@@ -231,7 +231,7 @@ class WordVectors:
         FastseqError
             The system refuses, or another process writes there.
         """
-        from fastseq.store.vector_folder import MAIN, write_vectors
+        from fastseq.vectors.folder import MAIN, write_vectors
 
         arrays: dict[str, npt.NDArray[Any]] = {MAIN: self.vectors}
         settings = dict(self.settings)

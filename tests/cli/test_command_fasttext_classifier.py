@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fastseq import FastTextClassifier
-from fastseq.store.fasttext_bin import read_fasttext
+from fastseq.vectors.fasttext_bin import read_fasttext
 
 Run = Callable[..., Any]
 

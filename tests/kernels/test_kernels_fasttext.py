@@ -11,7 +11,7 @@ from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.kernels.simd.rows import MOST_ROWS
 from fastseq.kernels.vectors.fasttext import train_fasttext, work_size
 from fastseq.kernels.vectors.windows import LISTS, room_for
-from fastseq.vectors.chances import alias_table, huffman_tree, keep_chances, no_tree
+from fastseq.models.word_vectors.sampling import alias_table, huffman_tree, keep_chances, no_tree
 from tests.kernels.test_kernels_word2vec import close, corpus, padded
 from tests.naive.fasttext import FastText
 

@@ -19,7 +19,7 @@ from fastseq.kernels.vectors.fasttext_labels import (
     train_labels,
     work_size,
 )
-from fastseq.models.fasttext_network import LOSSES, label_tree
+from fastseq.models.fasttext.network import LOSSES, label_tree
 from fastseq.types import Texts
 from tests.naive import fasttext_labels as naive
 from tests.naive.differences import central, relative_error

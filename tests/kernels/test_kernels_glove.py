@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.kernels.core.width import LANES
 from fastseq.kernels.vectors.glove import STILL, train_tiles
-from fastseq.vectors import cooccurrences
-from fastseq.vectors.cooccurrences import count_cooccurrences, tiles_of
+from fastseq.models.word_vectors import cooccurrences
+from fastseq.models.word_vectors.cooccurrences import count_cooccurrences, tiles_of
 from tests.naive import glove as naive
 
 

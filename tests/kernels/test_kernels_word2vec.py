@@ -14,7 +14,7 @@ from fastseq.kernels.simd.rows import MOST_ROWS, dots, exchange
 from fastseq.kernels.simd.tiles import address
 from fastseq.kernels.vectors.windows import LISTS, room_for, work_size
 from fastseq.kernels.vectors.word2vec import train_words
-from fastseq.vectors.chances import alias_table, huffman_tree, keep_chances, no_tree
+from fastseq.models.word_vectors.sampling import alias_table, huffman_tree, keep_chances, no_tree
 from tests.naive import word2vec as naive
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.models.loop.training import StepResult
 from fastseq.nn.parameters import Parameters
+from fastseq.training.loop import StepResult
 
 Hook = Callable[["Linear"], None]
 

@@ -17,12 +17,12 @@ import pytest
 
 from fastseq.errors import FastseqError, FormatError, SettingsError
 from fastseq.models.folder import ModelWriter, read_model, write_model
-from fastseq.models.loop.checkpoint import Checkpoint
-from fastseq.models.loop.training import TrainingSettings, train
 from fastseq.store import writer as writer_module
 from fastseq.store.folder import Folder, describe, verify
 from fastseq.store.weights import read_weights
 from fastseq.store.writer import FolderWriter
+from fastseq.training.checkpoint import Checkpoint
+from fastseq.training.loop import TrainingSettings, train
 from tests.models.fake_models import Linear, interrupt
 
 WEIGHTS = "weights.safetensors"

@@ -20,9 +20,9 @@ from fastseq.errors import (
     SettingsError,
     TrainingError,
 )
-from fastseq.models import fasttext_network as network
-from fastseq.models import fasttext_rows as rows_of
 from fastseq.models import load
+from fastseq.models.fasttext import network
+from fastseq.models.fasttext import rows as rows_of
 from fastseq.text.analyzer import Analyzer
 from tests.models.small_data import EXPECTED, LABELS, TEST, TEXTS, WEIGHTS, write
 from tests.naive import fasttext_labels as naive

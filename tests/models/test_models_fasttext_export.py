@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from fastseq import FastTextClassifier
-from fastseq.store.fasttext_bin import read_fasttext
-from fastseq.store.vectors import read_word_vectors
 from fastseq.text.analyzer import Analyzer
 from fastseq.types import Texts
+from fastseq.vectors.fasttext_bin import read_fasttext
+from fastseq.vectors.formats import read_word_vectors
 from tests.models.small_data import LABELS, TEST, TEXTS
 
 LOSSES = {"softmax": "softmax", "hierarchical": "hs", "negative": "ns", "ova": "ova"}

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from fastseq.errors import DataError, MissingExtraError, SettingsError
 from fastseq.models import plots
-from fastseq.models.loop.history import COLUMNS, History
 from fastseq.models.plots import check_gradient_flow, check_plot, gradient_flow, learning_curve
+from fastseq.training.history import COLUMNS, History
 
 BEGINNINGS = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
 

@@ -14,8 +14,8 @@ import pytest
 
 from fastseq.errors import DataError, FormatError, NotFittedError, SettingsError, TrainingError
 from fastseq.models.loading import load
-from fastseq.models.loop.progress import TrainingProgress
 from fastseq.models.tagger import SequenceTagger
+from fastseq.training.progress import TrainingProgress
 from tests.models.small_data import (
     DROPPING,
     EXPECTED,

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from fastseq.errors import DataError, SettingsError, TrainingError
-from fastseq.models.loop.checkpoint import Checkpoint
-from fastseq.models.loop.progress import EVERY, TrainingProgress
-from fastseq.models.loop.training import StepResult, TrainingSettings, mix, train
 from fastseq.nn.parameters import Parameters
 from fastseq.threads import Team
+from fastseq.training.checkpoint import Checkpoint
+from fastseq.training.loop import StepResult, TrainingSettings, mix, train
+from fastseq.training.progress import EVERY, TrainingProgress
 from tests.models.fake_models import Linear, interrupt, spoil
 
 
@@ -338,7 +338,7 @@ class Nothing:
 def test_the_loop_itself_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
     """Less than 30 µs a step beside the optimiser and the norm; the bound is wide, for a machine
     that is shared, and would still see work that grows with the number of steps."""
-    from fastseq.models.loop import training
+    from fastseq.training import loop as training
 
     monkeypatch.setattr(training, "gradient_norm", lambda *arguments: 0.5)
     monkeypatch.setattr("fastseq.nn.optimisers.Adam.step", lambda self, rate: None)

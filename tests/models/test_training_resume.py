@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from fastseq.errors import DataError, FastseqError, FormatError, SettingsError, TrainingError
-from fastseq.models.loop.checkpoint import Checkpoint, State
-from fastseq.models.loop.history import History
-from fastseq.models.loop.training import TrainingSettings, mix, train
 from fastseq.store.folder import describe, verify
+from fastseq.training.checkpoint import Checkpoint, State
+from fastseq.training.history import History
+from fastseq.training.loop import TrainingSettings, mix, train
 from tests.models.fake_models import Linear, explode, interrupt, spoil
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,8 +92,8 @@ def test_interrupted_again_and_again(tmp_path: Path) -> None:
 
 KILLED = """if True:
     import sys
-    from fastseq.models.loop.checkpoint import Checkpoint
-    from fastseq.models.loop.training import TrainingSettings, train
+    from fastseq.training.checkpoint import Checkpoint
+    from fastseq.training.loop import TrainingSettings, train
     from tests.models.fake_models import Linear, kill
     model = Linear()
     model.hooks[int(sys.argv[2]), sys.argv[3]] = kill
@@ -377,7 +377,7 @@ def test_damaged_checkpoints(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_of_a_newer_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fastseq.models.loop.checkpoint.VERSION", 2)
+    monkeypatch.setattr("fastseq.training.checkpoint.VERSION", 2)
     checkpoint = finished(tmp_path / "checkpoint")
     monkeypatch.undo()
     with pytest.raises(FormatError, match="version 2 is too new"):

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from fastseq.errors import DataError, SettingsError
 from fastseq.store import vector_files as module
 from fastseq.store.vector_files import write_word_vectors
-from fastseq.store.vectors import read_word_vectors
 from fastseq.types import Texts
+from fastseq.vectors.formats import read_word_vectors
 
 WORDS = ["the", "猫", "naïve", ",", '"', "7", "a\u00a0b", "\u2028", "-0.5", "\\n"]
 VECTORS = np.random.default_rng(0).normal(size=(len(WORDS), 5)).astype(np.float32)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fastseq.errors import DataError, FormatError, SettingsError
 from fastseq.store import vectors as module
-from fastseq.store.vectors import read_word_vectors
+from fastseq.vectors.formats import read_word_vectors
 
 WORDS = ["the", "猫", "naïve", ",", "7", "a\u00a0b", "Zürich", "\u2028"]
 VECTORS = np.random.default_rng(0).normal(size=(len(WORDS), 5)).astype(np.float32)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fastseq import Analyzer, SettingsError, WordVectors
+from fastseq.models.word_vectors.phrases import Phrases
 from fastseq.vectors.expansion import Expander
-from fastseq.vectors.phrases import Phrases
 from fastseq.vectors.suggestions import suggestions
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "vectors"

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from fastseq.errors import FormatError
-from fastseq.store.fasttext_bin import read_fasttext
 from fastseq.text.subwords import Subwords
-from fastseq.vectors.pieces import SubwordVectors
+from fastseq.vectors.fasttext_bin import read_fasttext
+from fastseq.vectors.subword_vectors import SubwordVectors
 from fastseq.vectors.words import WordVectors
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "vectors"

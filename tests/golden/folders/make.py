@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 from click.testing import CliRunner
-from fastseq.kernels.simd.width import LANES
 from fastseq_cli.main import cli
 
 import fastseq
+from fastseq.kernels.core.width import LANES
 from fastseq.models.loading import load
 
 HERE = Path(__file__).resolve().parent

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.models.data.examples import ReadReport
-from fastseq.models.fasttext_network import FittedState
+from fastseq.models.fasttext.network import FittedState
 from fastseq.models.metrics import Confusion, class_scores
 from fastseq.types import Float32, Int32, Int64
 

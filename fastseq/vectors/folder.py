@@ -34,9 +34,9 @@ from fastseq.errors import DataError, FormatError, SettingsError
 from fastseq.store.folder import Folder
 from fastseq.store.manifest import MANIFEST
 from fastseq.store.tables import write_columns
-from fastseq.store.vector_checks import check_counts, check_finite, check_words
 from fastseq.store.writer import FolderWriter
 from fastseq.types import Float32, Int64
+from fastseq.vectors.checks import check_counts, check_finite, check_words
 
 KIND = "vectors"
 VERSION = 1

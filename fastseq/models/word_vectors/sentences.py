@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastseq.errors import DataError, SettingsError
+from fastseq.models.word_vectors.sampling import occurrences
 from fastseq.store.corpus import Corpus
 from fastseq.store.spool import MEMORY, Spool
 from fastseq.store.texts import is_source, text_slices
@@ -26,10 +27,10 @@ from fastseq.text.rows import Dictionary
 from fastseq.text.turns import Turns, encode_in_turn
 from fastseq.threads import in_order
 from fastseq.types import Int32, Int64, Texts, Tokens
-from fastseq.vectors.chances import occurrences
 
 if TYPE_CHECKING:
-    from fastseq.vectors.phrases import Phrases
+    from fastseq.models.word_vectors.phrases import Phrases
+    from fastseq.vectors.phrases import PhraseTable
 
 _PIECE = 1 << 22  # tokens renumbered at a time
 
@@ -51,7 +52,7 @@ class Sentences:
     tokens: Int32
     ends: Int64
     read: int
-    phrases: Phrases | None = None
+    phrases: PhraseTable | None = None
 
 
 def read_sentences(
@@ -64,8 +65,8 @@ def read_sentences(
     known: Texts | None = None,
     fixed: bool = False,
     memory: int = MEMORY,
-    phrases: Phrases | None = None,
-    learn: bool = False,
+    phrases: PhraseTable | None = None,
+    finder: Phrases | None = None,
 ) -> Sentences:
     """Read a corpus to its end.
 
@@ -79,7 +80,7 @@ def read_sentences(
     fixed : no others
     memory : bytes of ids to hold; more goes to a temporary file
     phrases : joined before words are left out; None: none
-    learn : find the phrases in this corpus first
+    finder : finds the phrases in this corpus; used where `phrases` is None
 
     Raises
     ------
@@ -92,9 +93,11 @@ def read_sentences(
         raise SettingsError("word vectors are made of words: expected an analyzer without n-grams")
     words, tokens, ends, counts = read_ids(source, analyzer, threads, memory)
     read = len(tokens)
-    if phrases is not None:
-        join = phrases.learn if learn else phrases.join
-        joined, tokens = join(words.to_strings(), tokens, ends)
+    if phrases is not None or finder is not None:
+        if phrases is not None:
+            joined, tokens = phrases.join(words.to_strings(), tokens, ends)
+        elif finder is not None:
+            phrases, (joined, tokens) = finder, finder.learn(words.to_strings(), tokens, ends)
         words, counts = Texts.from_strings(joined), occurrences(tokens, len(joined))
     kept, mapping = _chosen(words, counts, min_count, most, known, fixed)
     tokens = _renumbered(tokens, ends, mapping)

@@ -20,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import FormatError, SettingsError
-from fastseq.models.loop.history import History
 from fastseq.store.folder import Folder
 from fastseq.store.manifest import MANIFEST
 from fastseq.store.writer import FolderWriter
+from fastseq.training.history import History
 
 KIND = "checkpoint"
 VERSION = 1

@@ -29,10 +29,10 @@ from fastseq.kernels.vectors.fasttext_labels import (
 )
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.data.labels import Labels
-from fastseq.models.fasttext_rows import LabelledRows, TextRows
-from fastseq.models.loop.progress import Pace, Report, TrainingProgress
+from fastseq.models.fasttext.rows import LabelledRows, TextRows
 from fastseq.seeds import mixed_key
 from fastseq.threads import Team
+from fastseq.training.progress import Pace, Report, TrainingProgress
 from fastseq.types import Float32, Float64, Int64, Tokens, UInt64
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastseq.store.fasttext_bin import read_fasttext, write_fasttext
 from fastseq.store.vector_files import write_word_vectors
-from fastseq.store.vectors import read_word_vectors
 from fastseq.types import Texts
+from fastseq.vectors.fasttext_bin import read_fasttext, write_fasttext
+from fastseq.vectors.formats import read_word_vectors
 
 fasttext = pytest.importorskip("gensim.models.fasttext")
 

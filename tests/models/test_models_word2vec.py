@@ -12,10 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from fastseq.errors import DataError, FastseqError, FormatError, NotFittedError, SettingsError
-from fastseq.store.vector_folder import VectorsWriter
+from fastseq.models.word_vectors import reading
+from fastseq.models.word_vectors.word2vec import Word2Vec
 from fastseq.text.analyzer import Analyzer
-from fastseq.vectors import training
-from fastseq.vectors.word2vec import Word2Vec
+from fastseq.training import hogwild
+from fastseq.vectors.folder import VectorsWriter
 from fastseq.vectors.words import WordVectors
 
 TOPICS = (
@@ -86,7 +87,7 @@ def stop_after(rounds):
 @pytest.fixture
 def stopped(tmp_path, monkeypatch):
     """The place of a training of 3 epochs that was stopped in the second."""
-    monkeypatch.setattr(training, "ROUND", 500)
+    monkeypatch.setattr(hogwild, "ROUND", 500)
     with pytest.raises(KeyboardInterrupt):
         small(epochs=3).fit(texts(200), path=tmp_path / "v", report=stop_after(7))
     return tmp_path / "v"
@@ -255,8 +256,8 @@ def test_a_small_memory_gives_the_same_vectors():
 def test_a_long_sentence_is_read_to_its_end(monkeypatch):
     rng = np.random.default_rng(0)
     words = rng.choice([f"w{i}" for i in range(50)], 30_000).tolist()
-    for longest in (training.LONGEST, 1000):
-        monkeypatch.setattr(training, "LONGEST", longest)
+    for longest in (reading.LONGEST, 1000):
+        monkeypatch.setattr(reading, "LONGEST", longest)
         model = small(epochs=1, min_count=1).fit([" ".join(words)])
         assert model.vectors_.counts.sum() == 30_000
         assert model.history_["words_kept"] == [30_000]
@@ -264,13 +265,13 @@ def test_a_long_sentence_is_read_to_its_end(monkeypatch):
 
 def test_long_sentences_are_cut_into_equal_parts():
     ends = np.array([0, 5, 5, 28, 30])
-    assert training.parted(ends, 10).tolist() == [0, 5, 5, 12, 20, 28, 30]
-    assert training.parted(ends, 23) is ends
+    assert reading.parted(ends, 10).tolist() == [0, 5, 5, 12, 20, 28, 30]
+    assert reading.parted(ends, 23) is ends
 
 
 def test_a_corpus_of_one_row_is_shared_among_threads(monkeypatch):
-    monkeypatch.setattr(training, "ROUND", 1000)
-    pieces = training.cut(training.parted(np.array([50_000]), 500), 2)
+    monkeypatch.setattr(hogwild, "ROUND", 1000)
+    pieces = hogwild.cut(reading.parted(np.array([50_000]), 500), 2)
     for part in pieces:
         assert len(part) - 1 == 25
         assert (np.diff(part) >= 1).all()

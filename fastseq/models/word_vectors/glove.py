@@ -20,20 +20,20 @@ import numpy.typing as npt
 from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.kernels.core.width import LANES
 from fastseq.kernels.vectors.glove import STILL, train_tiles
-from fastseq.seeds import mixed_key
-from fastseq.settings import flag, one_of, parse_size, real, whole
-from fastseq.text.analyzer import Analyzer
-from fastseq.types import Float32, Float64, Int32, Int64
-from fastseq.vectors.base import Start, VectorModel
-from fastseq.vectors.cooccurrences import (
+from fastseq.models.word_vectors.base import Start, VectorModel
+from fastseq.models.word_vectors.cooccurrences import (
     WINDOW,
     Cooccurrences,
     Tiles,
     count_cooccurrences,
     tiles_of,
 )
-from fastseq.vectors.sentences import Sentences
-from fastseq.vectors.training import State, cut
+from fastseq.models.word_vectors.sentences import Sentences
+from fastseq.seeds import mixed_key
+from fastseq.settings import flag, one_of, parse_size, real, whole
+from fastseq.text.analyzer import Analyzer
+from fastseq.training.hogwild import State, cut
+from fastseq.types import Float32, Float64, Int32, Int64
 
 COMBINE = ("sum", "word")
 # Bytes of the rows of a tile, about: rows and columns fit a core's own cache. Larger tiles mix the

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from fastseq import Analyzer, Word2Vec, WordVectors
 from fastseq.errors import DataError, FormatError, NotFittedError, SettingsError
-from fastseq.vectors import phrases as module
-from fastseq.vectors.phrases import Phrases
+from fastseq.models.word_vectors import phrases as module
+from fastseq.models.word_vectors.phrases import Phrases
+from fastseq.vectors.phrases import PhraseTable
 from tests.naive import phrases as naive
 
 SPACE = Analyzer(tokenizer="space")
@@ -125,14 +126,15 @@ def test_a_word_that_is_spelt_like_a_phrase_is_that() -> None:
 
 def test_kept_as_an_array() -> None:
     made = Phrases(min_count=1, threshold=0.5, passes=2, common_words=COMMON).fit(TEXTS)
-    again = Phrases.from_array(made.to_array())
+    again = PhraseTable.from_array(made.to_array())
     assert again.passes_ == made.passes_
-    assert again.get_params() == {**made.get_params(), "common_words": sorted(COMMON)}
+    assert again.settings == made.settings
+    assert again.transform([["bank", "of"]]) == made.transform([["bank", "of"]])
     for damaged in (b"", b"{", b"[]", b'{"settings":{"passes":0},"passes":[]}',
                     b'{"settings":{},"passes":[[["a",1,1]]]}',
                     b'{"settings":{},"passes":[[[["a","b"],"x",1]]]}'):  # fmt: skip
         with pytest.raises(FormatError, match="damaged"):
-            Phrases.from_array(np.frombuffer(damaged, np.uint8))
+            PhraseTable.from_array(np.frombuffer(damaged, np.uint8))
 
 
 def test_bad_input() -> None:

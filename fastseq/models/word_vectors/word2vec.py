@@ -19,10 +19,10 @@ import numpy.typing as npt
 
 from fastseq.kernels.vectors.windows import work_size
 from fastseq.kernels.vectors.word2vec import train_words
+from fastseq.models.word_vectors.base import Start
+from fastseq.models.word_vectors.sentences import Sentences
+from fastseq.models.word_vectors.windowed import WindowModel, WindowObjective
 from fastseq.text.analyzer import Analyzer
-from fastseq.vectors.base import Start
-from fastseq.vectors.sentences import Sentences
-from fastseq.vectors.windowed import WindowModel, WindowObjective
 
 RATES = {"skipgram": 0.025, "cbow": 0.05}
 

@@ -11,14 +11,14 @@ import numpy as np
 from fastseq.errors import FormatError
 from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.models.data.labels import Labels
-from fastseq.models.fasttext_network import FittedState, label_tree, padded
-from fastseq.models.fasttext_rows import END, Ngrams, TextRows
+from fastseq.models.fasttext.network import FittedState, label_tree, padded
+from fastseq.models.fasttext.rows import END, Ngrams, TextRows
 from fastseq.models.folder import HISTORY, Content, ModelFolder
 from fastseq.text.analyzer import Analyzer
 from fastseq.types import Float32, Texts
 
 if TYPE_CHECKING:
-    from fastseq.models.fasttext import FastTextClassifier
+    from fastseq.models.fasttext.classifier import FastTextClassifier
 
 INPUT, OUTPUT = "input.weight", "output.weight"
 _WORDS, _BUCKETS = "vocabulary.parquet", "buckets"
@@ -97,7 +97,7 @@ def learned_of(folder: ModelFolder, analyzer: Analyzer, ngrams: Ngrams, loss: st
 def write_bin(path: str | Path, learned: FittedState, model: FastTextClassifier) -> None:
     """Write fastText's .bin. Its program takes labels to stand by falling frequency, which its
     tree is built from."""
-    from fastseq.store.fasttext_bin import FastTextFile, FastTextSettings, write_fasttext
+    from fastseq.vectors.fasttext_bin import FastTextFile, FastTextSettings, write_fasttext
 
     encoder, labels, d = learned.encoder, learned.labels, learned.dimensions
     V, buckets = len(encoder.words), encoder.ngrams.buckets

@@ -21,9 +21,9 @@ from fastseq.errors import DataError, DeviceError, FormatError, SettingsError
 from fastseq.estimator import plain
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.data.labels import LabelBuilder
-from fastseq.models.fasttext_files import content_of, learned_of, write_bin
-from fastseq.models.fasttext_measures import Tally
-from fastseq.models.fasttext_network import (
+from fastseq.models.fasttext.files import content_of, learned_of, write_bin
+from fastseq.models.fasttext.measures import Tally
+from fastseq.models.fasttext.network import (
     LOSSES,
     Course,
     FittedState,
@@ -32,14 +32,14 @@ from fastseq.models.fasttext_network import (
     padded,
     train,
 )
-from fastseq.models.fasttext_predicting import FastTextPredictor
-from fastseq.models.fasttext_rows import SEVERAL, Ngrams, Words, encoded, joined_labels
+from fastseq.models.fasttext.predicting import FastTextPredictor
+from fastseq.models.fasttext.rows import SEVERAL, Ngrams, Words, encoded, joined_labels
 from fastseq.models.folder import ModelFolder, ModelWriter, write_model
-from fastseq.models.loop.progress import Report
 from fastseq.settings import one_of, parse_size, real, seed_number, thread_count, whole
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.subwords import Subwords
 from fastseq.threads import Team
+from fastseq.training.progress import Report
 from fastseq.types import Float32
 
 if TYPE_CHECKING:
@@ -340,7 +340,7 @@ class FastTextClassifier(FastTextPredictor):
         """The words of the file of vectors, and theirs."""
         if self.vectors is None:
             return [], None
-        from fastseq.store.vectors import read_word_vectors
+        from fastseq.vectors.formats import read_word_vectors
 
         words, vectors = read_word_vectors(self.vectors, threads=team.threads)
         if vectors.shape[1] != self.dimensions:

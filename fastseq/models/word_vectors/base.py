@@ -16,26 +16,27 @@ import numpy.typing as npt
 from fastseq.errors import FormatError, NotFittedError, SettingsError
 from fastseq.estimator import BaseEstimator, plain
 from fastseq.interrupts import Interrupts
+from fastseq.models.word_vectors.phrases import Phrases
+from fastseq.models.word_vectors.reading import Reading
+from fastseq.models.word_vectors.sentences import Sentences, read_sentences, source_of
 from fastseq.settings import parse_size, real, seed_number, thread_count, whole
-from fastseq.store.vector_folder import VectorsWriter, is_begun, read_vectors, write_vectors
 from fastseq.text.analyzer import Analyzer
 from fastseq.threads import Team
-from fastseq.types import Float32, Int64, Texts
-from fastseq.vectors.checkpoint import Checkpoint
-from fastseq.vectors.phrases import ARRAY as PHRASES
-from fastseq.vectors.phrases import Phrases
-from fastseq.vectors.pieces import ARRAY, SubwordVectors
-from fastseq.vectors.sentences import Sentences, read_sentences, source_of
-from fastseq.vectors.training import (
+from fastseq.training.hogwild import (
     History,
     Lessons,
     Objective,
-    Reading,
     Report,
     Settings,
     State,
     train,
 )
+from fastseq.training.hogwild_checkpoint import Checkpoint
+from fastseq.types import Float32, Int64, Texts
+from fastseq.vectors.folder import VectorsWriter, is_begun, read_vectors, write_vectors
+from fastseq.vectors.phrases import ARRAY as PHRASES
+from fastseq.vectors.phrases import PhraseTable
+from fastseq.vectors.subword_vectors import ARRAY, SubwordVectors
 from fastseq.vectors.words import WordVectors
 
 # settings of one run, not of what is learned
@@ -158,7 +159,8 @@ class VectorModel(BaseEstimator, ABC):
                 checkpoint_seconds,
             )  # fmt: skip
             lessons = self._lessons(learner, sentences, team.threads)
-            train(learner, lessons, settings, team, state, held_out, report, save)
+            measured = None if held_out is None else (held_out.tokens, held_out.ends)
+            train(learner, lessons, settings, team, state, measured, report, save)
             interrupts.hold()  # what took hours is not to be lost in the second that writes it
             self._keep(learner, sentences, state, begun)
             if writer is not None:
@@ -215,7 +217,7 @@ class VectorModel(BaseEstimator, ABC):
             min_count=self.min_count, most=self.max_vocabulary,
             known=None if start is None else Texts.from_strings(start.words),
             memory=parse_size(self.memory),
-            phrases=known or (self._phrases() if self.phrases else None), learn=known is None,
+            phrases=known, finder=self._phrases() if self.phrases else None,
         )  # fmt: skip
 
     def _phrases(self) -> Phrases:
@@ -335,7 +337,7 @@ class Start:
     counts: Int64 | None
     arrays: dict[str, Float32]
     pieces: SubwordVectors | None
-    phrases: Phrases | None = None
+    phrases: PhraseTable | None = None
 
     @property
     def dimensions(self) -> int:

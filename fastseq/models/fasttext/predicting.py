@@ -11,9 +11,9 @@ from fastseq.errors import DataError, NotFittedError
 from fastseq.models.classifying import TextClassifier
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.data.ragged import offsets_of
-from fastseq.models.fasttext_measures import THRESHOLD, Tally
-from fastseq.models.fasttext_network import FittedState, History
-from fastseq.models.fasttext_rows import SEVERAL, encoded, joined_labels, numbered
+from fastseq.models.fasttext.measures import THRESHOLD, Tally
+from fastseq.models.fasttext.network import FittedState, History
+from fastseq.models.fasttext.rows import SEVERAL, encoded, joined_labels, numbered
 from fastseq.models.savable import SavableModel
 from fastseq.settings import real
 from fastseq.types import Float32, Int32, Int64, Tokens

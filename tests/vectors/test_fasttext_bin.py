@@ -16,15 +16,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastseq.errors import DataError, SettingsError
-from fastseq.store import fasttext_bin as module
-from fastseq.store.fasttext_bin import (
+from fastseq.types import Texts
+from fastseq.vectors import fasttext_bin as module
+from fastseq.vectors.fasttext_bin import (
     FastTextFile,
     FastTextSettings,
     read_fasttext,
     write_fasttext,
 )
-from fastseq.store.vectors import read_word_vectors
-from fastseq.types import Texts
+from fastseq.vectors.formats import read_word_vectors
 from tests.naive import subwords as naive
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "vectors"

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from fastseq.errors import DataError, FormatError, SettingsError, TrainingError
-from fastseq.vectors import glove, training
-from fastseq.vectors.glove import GloVe
-from fastseq.vectors.word2vec import Word2Vec
+from fastseq.models.word_vectors import glove
+from fastseq.models.word_vectors.glove import GloVe
+from fastseq.models.word_vectors.word2vec import Word2Vec
+from fastseq.threads import Team
+from fastseq.training import hogwild
 from fastseq.vectors.words import WordVectors
 from tests.naive import glove as naive
 
@@ -50,7 +52,7 @@ def pieces(monkeypatch):
     """Many small tiles, and several rounds an epoch, of a small vocabulary."""
     tiles_of = glove.tiles_of
     monkeypatch.setattr(glove, "tiles_of", lambda matrix, _, memory: tiles_of(matrix, 4, memory))
-    monkeypatch.setattr(training, "ROUND", 40)
+    monkeypatch.setattr(hogwild, "ROUND", 40)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +107,7 @@ def test_one_thread_and_a_seed_repeat_bit_for_bit(pieces):
 
 def test_epochs_differ_in_their_order(pieces):
     model = small()
-    sentences = model._read(texts(100), training.Team(1), None)
+    sentences = model._read(texts(100), Team(1), None)
     lessons = model._lessons(model._objective(sentences, 1), sentences, 1)
     orders = [lessons._planned(seed, epoch)[0] for seed, epoch in ((0, 0), (0, 1), (1, 0), (0, 0))]
     for order in orders:

@@ -20,13 +20,13 @@ import numpy.typing as npt
 
 from fastseq.errors import SettingsError
 from fastseq.kernels.vectors.fasttext import train_fasttext, work_size
+from fastseq.models.word_vectors.base import Start
+from fastseq.models.word_vectors.sentences import Sentences
+from fastseq.models.word_vectors.windowed import WindowModel, WindowObjective
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.subwords import Subwords
 from fastseq.types import Int32
-from fastseq.vectors.base import Start
-from fastseq.vectors.pieces import ARRAY, BUCKETS, SubwordVectors
-from fastseq.vectors.sentences import Sentences
-from fastseq.vectors.windowed import WindowModel, WindowObjective
+from fastseq.vectors.subword_vectors import ARRAY, BUCKETS, SubwordVectors
 
 OWN = "own"  # array of the words' own vectors, while training
 

@@ -23,13 +23,10 @@ import numpy.typing as npt
 
 from fastseq.errors import TrainingError
 from fastseq.interrupts import Interrupts
-from fastseq.seeds import mixed_key
 from fastseq.threads import Team
 from fastseq.types import Float32, Float64, Int32, Int64
-from fastseq.vectors.sentences import Sentences
 
 ROUND = 1 << 19  # tokens of a thread's piece, about
-LONGEST = 1 << 16  # tokens of a sentence that are learned from in one go
 _RECENT = 4_000_000  # tokens that the loss told is a mean over
 
 
@@ -43,21 +40,6 @@ class Objective(Protocol):
 
     def measure(self, tokens: Int32, ends: Int64, seed: int) -> float | None:
         """The mean loss of sentences that are not learned from; None where no two words meet."""
-
-
-class Reader(Objective, Protocol):
-    """What is learned from sentences."""
-
-    def learn(
-        self, part: int, tokens: Int32, ends: Int64, rates: tuple[float, float], seed: int,
-        seen: Float64,
-    ) -> None:  # fmt: skip
-        """Learn from some sentences, in working memory of the thread `part`.
-
-        rates  at the first token and behind the last
-        seen   float64[4], added to: tokens read, words kept, loss, how many terms that is the
-               sum of
-        """
 
 
 class Lessons(Protocol):
@@ -138,7 +120,7 @@ def train(
     settings: Settings,
     team: Team,
     state: State,
-    held_out: Sentences | None = None,
+    held_out: tuple[Int32, Int64] | None = None,
     report: Report | None = None,
     save: Save | None = None,
 ) -> None:
@@ -200,7 +182,7 @@ def _round(
 
 
 def _end_epoch(
-    objective: Objective, state: State, settings: Settings, held_out: Sentences | None
+    objective: Objective, state: State, settings: Settings, held_out: tuple[Int32, Int64] | None
 ) -> None:
     tokens, kept, loss, terms, seconds = state.sums
     found = {
@@ -208,7 +190,7 @@ def _end_epoch(
         "words_kept": kept, "seconds": seconds, "words_per_second": tokens / max(seconds, 1e-9),
     }  # fmt: skip
     if held_out is not None:
-        found["valid_loss"] = objective.measure(held_out.tokens, held_out.ends, settings.seed)
+        found["valid_loss"] = objective.measure(*held_out, settings.seed)
     for name, value in found.items():
         state.history.setdefault(name, []).append(None if value is None else float(value))
     state.epoch += 1
@@ -216,52 +198,11 @@ def _end_epoch(
     state.sums = [0.0] * 5
 
 
-class Reading:
-    """Lessons of sentences, each thread with a slice of the corpus that it reads in order.
-
-    A sentence of more than LONGEST words is learned from in parts of that: threads can share it,
-    the learning rate falls within it. The words on the two sides of such a cut do not meet.
-    """
-
-    def __init__(self, reader: Reader, sentences: Sentences, threads: int) -> None:
-        self._reader = reader
-        self._tokens = sentences.tokens
-        self._ends = parted(sentences.ends, LONGEST)
-        self._pieces = cut(self._ends, threads)
-        self.rounds = len(self._pieces[0]) - 1
-
-    def learn(
-        self, part: int, epoch: int, round: int, rates: tuple[float, float], seed: int,
-        seen: Float64,
-    ) -> None:  # fmt: skip
-        """As Lessons has it."""
-        first, last = self._pieces[part][round], self._pieces[part][round + 1]
-        if first == last:
-            return
-        start = self._ends[first - 1] if first else 0
-        ends = self._ends[first:last] - start
-        tokens = self._tokens[start : start + ends[-1]]
-        key = mixed_key(seed, epoch * self.rounds + round, part)
-        self._reader.learn(part, tokens, ends, rates, key, seen)
-
-
 def _diverged(state: State, rounds: int) -> TrainingError:
     return TrainingError(
         f"the loss is not finite in epoch {state.epoch + 1}, {state.round / rounds:.0%} of it "
         "done: expected a lower learning_rate"
     )
-
-
-def parted(ends: Int64, longest: int) -> Int64:
-    """Where sentences end when those that are longer than `longest` are cut into equal parts."""
-    lengths = np.diff(ends, prepend=0)
-    parts = np.maximum(-(-lengths // longest), 1)
-    if len(parts) == int(parts.sum()):
-        return ends
-    part = np.arange(int(parts.sum())) - np.repeat(np.cumsum(parts) - parts, parts)
-    lengths, parts = np.repeat(lengths, parts), np.repeat(parts, parts)
-    found: Int64 = np.cumsum(lengths * (part + 1) // parts - lengths * part // parts)
-    return found
 
 
 def cut(ends: Int64, threads: int) -> list[Int64]:

@@ -25,7 +25,9 @@ import numpy as np
 
 from fastseq.errors import DataError, SettingsError
 from fastseq.store.atomic import reason
-from fastseq.store.fasttext_model import (
+from fastseq.store.gzipped import bytes_left, created, opened, peek
+from fastseq.types import Float32, Int64, Texts
+from fastseq.vectors.fasttext_model import (
     PACKED,
     FastTextFile,
     FastTextSettings,
@@ -34,8 +36,6 @@ from fastseq.store.fasttext_model import (
     packed,
     unpacked,
 )
-from fastseq.store.gzipped import bytes_left, created, opened, peek
-from fastseq.types import Float32, Int64, Texts
 
 __all__ = [
     "FastTextFile",

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from fastseq.errors import FormatError, SettingsError
 from fastseq.kernels.text.subwords import add_rows
-from fastseq.store.fasttext_bin import FastTextFile
 from fastseq.text.subwords import Subwords
 from fastseq.types import Float32, Int32, Int64, Texts
+from fastseq.vectors.fasttext_bin import FastTextFile
 
 ARRAY = "subwords"  # of a folder of vectors, and the setting that says which n-grams
 BUCKETS = "buckets"

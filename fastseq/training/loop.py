@@ -21,14 +21,14 @@ from typing import Any
 
 from fastseq.errors import DataError, FastseqError, FormatError, SettingsError, TrainingError
 from fastseq.interrupts import Interrupts
-from fastseq.models.loop.checkpoint import Arrays, Checkpoint, State
-from fastseq.models.loop.history import History
-from fastseq.models.loop.progress import Pace, Report, TrainingProgress
-from fastseq.models.loop.trainable import StepResult, Trainable, TrainingSettings
 from fastseq.nn.clipping import clip_norm, clip_value, gradient_norm
 from fastseq.nn.optimisers import check_names, optimiser
 from fastseq.nn.schedules import Cosine, Linear, Plateau, schedule
 from fastseq.threads import Team
+from fastseq.training.checkpoint import Arrays, Checkpoint, State
+from fastseq.training.history import History
+from fastseq.training.progress import Pace, Report, TrainingProgress
+from fastseq.training.trainable import StepResult, Trainable, TrainingSettings
 from fastseq.types import Float32
 
 __all__ = ["StepResult", "Trainable", "TrainingSettings", "mix", "train"]

@@ -17,11 +17,11 @@ import numpy as np
 
 from fastseq.errors import FormatError, SettingsError
 from fastseq.store.folder import Folder
-from fastseq.store.vector_folder import CHECKPOINT
 from fastseq.store.writer import FolderWriter
+from fastseq.training.hogwild import State
 from fastseq.types import Float32
-from fastseq.vectors.training import State
 
+CHECKPOINT = "checkpoint"  # folder of the checkpoint inside that of the vectors
 KIND = "vectors checkpoint"
 VERSION = 1
 

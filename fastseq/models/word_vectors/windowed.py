@@ -10,11 +10,11 @@ import numpy as np
 from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.kernels.core.width import LANES
 from fastseq.kernels.vectors.windows import LISTS, room_for
+from fastseq.models.word_vectors.base import VectorModel
+from fastseq.models.word_vectors.sampling import alias_table, huffman_tree, keep_chances, no_tree
+from fastseq.models.word_vectors.sentences import Sentences
 from fastseq.settings import fraction, one_of, real, whole
 from fastseq.types import Float32, Float64, Int32, Int64
-from fastseq.vectors.base import VectorModel
-from fastseq.vectors.chances import alias_table, huffman_tree, keep_chances, no_tree
-from fastseq.vectors.sentences import Sentences
 
 ARCHITECTURES = ("skipgram", "cbow")
 LOSSES = ("negative", "hierarchical")

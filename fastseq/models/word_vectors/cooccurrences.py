@@ -23,10 +23,10 @@ from fastseq.kernels.vectors.cooccurrences import (
     gather_places,
     sort_tiles,
 )
+from fastseq.models.word_vectors.sampling import occurrences
 from fastseq.store.spool import MEMORY, Spool
 from fastseq.threads import in_order
 from fastseq.types import Float32, Float64, Int32, Int64, UInt64
-from fastseq.vectors.chances import occurrences
 
 WINDOW = 1 << WINDOW_BITS  # windows are smaller than this
 LEAST = 1 << 18  # places gathered at a time, however small the memory: each time reads the text

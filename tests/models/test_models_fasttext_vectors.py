@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from fastseq.errors import DataError, SettingsError
-from fastseq.store.fasttext_bin import read_fasttext
-from fastseq.store.vector_folder import read_vectors
-from fastseq.store.vectors import read_word_vectors
-from fastseq.vectors.fasttext import FastText
-from fastseq.vectors.word2vec import Word2Vec
+from fastseq.models.fasttext.vectors import FastText
+from fastseq.models.word_vectors.word2vec import Word2Vec
+from fastseq.vectors.fasttext_bin import read_fasttext
+from fastseq.vectors.folder import read_vectors
+from fastseq.vectors.formats import read_word_vectors
 from fastseq.vectors.words import WordVectors
-from tests.vectors.test_word2vec import coherence, texts
+from tests.models.test_models_word2vec import coherence, texts
 
 STRANGE = ["aple", "rivers", "kingdom", "ü", "qqq", "cherries"]
 

@@ -19,7 +19,9 @@ from fastseq import WordVectors
 from fastseq.errors import DataError, FormatError, SettingsError
 from fastseq.store.folder import describe, verify
 from fastseq.store.manifest import MANIFEST, read_manifest
-from fastseq.store.vector_folder import (
+from fastseq.store.weights import read_weights, write_weights
+from fastseq.store.writer import FolderWriter
+from fastseq.vectors.folder import (
     CHECKPOINT,
     KIND,
     VECTORS,
@@ -28,9 +30,7 @@ from fastseq.store.vector_folder import (
     read_vectors,
     write_vectors,
 )
-from fastseq.store.vectors import read_word_vectors
-from fastseq.store.weights import read_weights, write_weights
-from fastseq.store.writer import FolderWriter
+from fastseq.vectors.formats import read_word_vectors
 
 NAMES = ["the", "猫", "new york", "naïve", "\u2028"]
 ARRAYS: dict[str, Any] = {

@@ -1,0 +1,1 @@
+"""fastText: word vectors with character n-grams, and the classifier of texts."""

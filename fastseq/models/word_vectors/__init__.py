@@ -1,0 +1,1 @@
+"""Training of word vectors: Word2Vec and GloVe; FastText is in models/fasttext."""

@@ -1,0 +1,264 @@
+"""Phrases: neighbouring words that stand together more often than chance, made one word.
+
+    phrases = Phrases(threshold=10.0).fit("corpus.parquet")
+    phrases.phrases_[:3]                       # (phrase, score, count), the best first
+    phrases.transform([["in", "new", "york"]])  # [["in", "new_york"]]
+
+Source: Mikolov et al. 2013, "Distributed Representations of Words and Phrases and their
+Compositionality", section 4, with the scale of gensim; Bouma 2009, "Normalized (Pointwise) Mutual
+Information in Collocation Extraction".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from fastseq.errors import DataError, NotFittedError, SettingsError
+from fastseq.estimator import BaseEstimator, plain
+from fastseq.kernels.text import phrases as kernels
+from fastseq.models.word_vectors.sampling import occurrences
+from fastseq.settings import one_of, parse_size, real, thread_count, whole
+from fastseq.text.analyzer import Analyzer
+from fastseq.text.tables import KeyTable
+from fastseq.threads import Team
+from fastseq.types import Float64, Int32, Int64, UInt8, UInt64
+from fastseq.vectors.phrases import Phrase, PhraseTable, connectors
+
+SCORINGS = ("default", "npmi")
+_KEY_BYTES = 32  # of memory for each pair at work: its key and count, and merging
+_LEAST = 1 << 16  # pairs at work, at least
+_LEFT, _WORD = np.uint64(32), np.uint64(0xFFFFFFFF)
+
+
+class Phrases(PhraseTable, BaseEstimator):
+    """Finds phrases in a corpus, and joins them in other texts.
+
+    A pair of neighbours a, b that occurs count(ab) times is a phrase where its score is above the
+    threshold. Phrases are joined from left to right, each word in one of them at most; a second
+    pass makes phrases of phrases. Pairs do not cross the end of a text.
+
+    Parameters
+    ----------
+    min_count : pairs of no more occurrences (npmi: of fewer) are none
+    threshold : of the score: the higher, the fewer phrases
+    scoring : "default": (count(ab) - min_count) N / (count(a) count(b)), N being the number of
+        different words and pairs. "npmi": ln(p(ab) / (p(a) p(b))) / -ln p(ab), from -1 to 1
+    passes : over the corpus; of phrases of up to 2 ** passes words
+    common_words : may stand inside a phrase ("bank of america") and neither begin nor end one;
+        they are not counted as neighbours. None by default
+    analyzer : what a word is; None: Analyzer()
+    threads : None: every core. What is found does not depend on it, nor on `memory`
+    memory : for pairs and ids of the corpus at work; more goes to a temporary file, or takes
+        several readings of the ids
+
+    Attributes
+    ----------
+    phrases_ : list of (phrase, score, count), the best first
+    passes_ : for each pass, its phrases in their parts
+    """
+
+    def __init__(
+        self,
+        *,
+        min_count: int = 5,
+        threshold: float = 10.0,
+        scoring: str = "default",
+        passes: int = 1,
+        common_words: Collection[str] = (),
+        analyzer: Analyzer | None = None,
+        threads: int | None = None,
+        memory: str | int = "1GB",
+    ) -> None:
+        self.min_count = min_count
+        self.threshold = threshold
+        self.scoring = scoring
+        self.passes = passes
+        self.common_words = common_words
+        self.analyzer = analyzer
+        self.threads = threads
+        self.memory = memory
+        self._searched = False
+
+    def check(self) -> None:
+        """Raise SettingsError for a setting that is out of its range."""
+        whole("min_count", self.min_count, 0)
+        one_of("scoring", self.scoring, SCORINGS)
+        real("threshold", self.threshold, lambda t: abs(t) < np.inf, "a finite number")
+        whole("passes", self.passes, 1, 17)
+        common = self.common_words
+        if isinstance(common, str) or not all(isinstance(word, str) for word in common):
+            raise SettingsError(f"common_words is {common!r}; expected a list of words")
+        if self.analyzer is not None and not isinstance(self.analyzer, Analyzer):
+            raise SettingsError(f"analyzer is {self.analyzer!r}; expected an Analyzer or None")
+
+    # ---- finding
+
+    def fit(self, corpus: Any, *, text_column: str | Sequence[str] | None = None) -> Self:
+        """Find the phrases of a corpus: Parquet files, a table or strings, as Word2Vec.fit has it.
+
+        Raises SettingsError for a setting out of its range, DataError where the corpus cannot be
+        read or has no words.
+        """
+        self.check()
+        from fastseq.models.word_vectors.sentences import read_ids, source_of
+
+        analyzer = self.analyzer if self.analyzer is not None else Analyzer()
+        threads = thread_count(self.threads)
+        source = source_of(corpus, text_column)
+        memory = parse_size(self.memory)
+        words, tokens, ends, _ = read_ids(source, analyzer, threads, memory)
+        if not len(tokens):
+            raise DataError("no words in the corpus, as the analyzer takes them")
+        self.learn(words.to_strings(), tokens, ends)
+        return self
+
+    def learn(self, words: list[str], tokens: Int32, ends: Int64) -> tuple[list[str], Int32]:
+        """Find the phrases of a text in ids, and join them in place.
+
+        words   different strings
+        tokens  int32[n], ids of `words`; overwritten
+        ends    int64[S], where each sentence ends in `tokens`; moved along
+
+        Returns the words, new ones at the end, and the tokens that are left, a part of `tokens`.
+        """
+        self._found, self._searched = [], True
+        team = Team(thread_count(self.threads))
+        for _ in range(self.passes):
+            found = self._find(words, tokens, ends, team)
+            if not found:
+                break
+            self._found.append(found)
+            words, tokens = self._joined(found, words, tokens, ends)
+        return words, tokens
+
+    def _find(self, words: list[str], tokens: Int32, ends: Int64, team: Team) -> list[Phrase]:
+        """The phrases of one pass, the best first."""
+        connector = connectors(words, self.common_words)
+        lefts = KeyTable(1024 if len(connector) else 1)
+        progress = np.zeros(1, np.int64)
+        if len(connector):
+            while not kernels.intern_lefts(
+                lefts.slots, lefts.room, lefts.size, progress, tokens, ends, connector
+            ):
+                lefts.grow()
+        least = self.min_count + (self.scoring == "default")  # below, no score is above zero
+        if self.threshold < 0 and self.scoring == "default":
+            least = 1
+        keys, counts, distinct = _counted(
+            tokens, ends, connector, lefts.slots, team, parse_size(self.memory), least
+        )
+        often = occurrences(tokens, len(words))
+        lefts_of, rights = (keys >> _LEFT).astype(np.int64), (keys & _WORD).astype(np.int64)
+        single = often > 0
+        if len(connector):
+            single &= connector == 0
+        scores = self._scores(
+            often[_firsts(lefts_of, lefts.keys, len(words))], often[rights], counts,
+            int(single.sum()) + distinct, len(tokens),
+        )  # fmt: skip
+        chosen = np.flatnonzero(scores > self.threshold)
+        chains = _chains(lefts_of[chosen], lefts.keys, len(words))
+        found = [
+            Phrase((*(words[i] for i in chain), words[right]), score, count)
+            for chain, right, score, count in zip(
+                chains, *(a[chosen].tolist() for a in (rights, scores, counts)), strict=True
+            )
+        ]
+        return sorted(found, key=lambda one: (-one.score, one.parts))
+
+    def _scores(
+        self, first: Int64, second: Int64, pairs: Int64, distinct: int, total: int
+    ) -> Float64:
+        """float64[n] of pairs, which occur so often, as their words do."""
+        a, b, ab = (counts.astype(np.float64) for counts in (first, second, pairs))
+        if self.scoring == "default":
+            scores: Float64 = (ab - self.min_count) / (a * b) * distinct
+            return scores
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scores = np.log(ab / total / (a / total * (b / total))) / -np.log(ab / total)
+        return np.where(np.isnan(scores), -np.inf, scores)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the phrases were found with, as JSON has it."""
+        names = ("min_count", "threshold", "scoring", "passes")
+        common = sorted(self.common_words)
+        return {**{n: plain(getattr(self, n)) for n in names}, "common_words": common}
+
+    @property
+    def passes_(self) -> list[list[Phrase]]:
+        """The phrases of each pass, the best first. Raises NotFittedError before `fit`."""
+        if not self._searched:
+            raise NotFittedError("these Phrases are not fitted: call fit first")
+        return self._found
+
+
+def _firsts(lefts: Int64, keys: UInt64, words: int) -> Int64:
+    """The first word of each left side."""
+    firsts = lefts.copy()
+    while len(longer := np.flatnonzero(firsts >= words)):
+        firsts[longer] = (keys[firsts[longer] - words] >> _LEFT).astype(np.int64)
+    return firsts
+
+
+def _chains(lefts: Int64, keys: UInt64, words: int) -> list[list[int]]:
+    """The words that each left side is made of."""
+    chains = []
+    for left in lefts.tolist():
+        chain = []
+        while left >= words:
+            key = int(keys[left - words])
+            chain.append(key & 0xFFFFFFFF)
+            left = key >> 32
+        chains.append([left, *reversed(chain)])
+    return chains
+
+
+def _counted(
+    tokens: Int32, ends: Int64, connector: UInt8, lefts: UInt64, team: Team, memory: int,
+    least: int,
+) -> tuple[UInt64, Int64, int]:  # fmt: skip
+    """The pairs that occur `least` times and more, ascending by their keys, how often they do, and
+    how many different pairs there are at all.
+
+    Keys are shared out by their hash; of one share at a time each thread sorts what fits into its
+    part of the memory.
+    """
+    room = min(max(memory // (_KEY_BYTES * team.threads), _LEAST), len(tokens) + 1)
+    parts = max(team.threads, -(-len(tokens) * 9 // (room * 8)))
+    kept: list[tuple[UInt64, Int64, int]] = [(np.zeros(0, np.uint64), np.zeros(0, np.int64), 0)]
+    kept *= parts
+
+    def count(part: int) -> None:
+        keys, counts = np.zeros(0, np.uint64), np.zeros(0, np.int64)
+        found, place = np.empty(room, np.uint64), np.array([0, 0, -1], np.int64)
+        n = room
+        while n == room:
+            n = kernels.collect_pairs(found, place, tokens, ends, connector, lefts, part, parts)
+            some = found[:n]
+            some.sort()
+            occurrences = np.empty(n, np.int64)
+            distinct = kernels.count_runs(occurrences, some)
+            keys, counts = _merged(keys, counts, some[:distinct], occurrences[:distinct])
+        often = counts >= least
+        kept[part] = keys[often], counts[often], len(keys)
+
+    team.run(count, parts)
+    keys = np.concatenate([keys for keys, _, _ in kept])
+    counts = np.concatenate([counts for _, counts, _ in kept])
+    order = np.argsort(keys)
+    return keys[order], counts[order], sum(distinct for _, _, distinct in kept)
+
+
+def _merged(keys: UInt64, counts: Int64, more: UInt64, of_more: Int64) -> tuple[UInt64, Int64]:
+    """Two lists of different keys, ascending, with their counts, as one."""
+    if not len(keys):
+        return more.copy(), of_more.copy()
+    both = np.concatenate([keys, more])
+    order = np.argsort(both, kind="stable")
+    both, total = both[order], np.concatenate([counts, of_more])[order]
+    starts = np.flatnonzero(np.concatenate([[True], both[1:] != both[:-1]]))
+    return both[starts], np.add.reduceat(total, starts) if len(both) else total

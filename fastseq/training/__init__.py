@@ -1,0 +1,1 @@
+"""Training of models: state, steps, checkpoints, history, progress and early stopping."""
