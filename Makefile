@@ -76,9 +76,13 @@ bench: $(VENV)/.installed-bench $(if $(filter demo/%,$(CORPUS) $(QUERIES)),demo/
 bench-models: $(VENV)/.installed-bench ## time the recurrent layers beside PyTorch
 	$(BIN)/python bench/recurrent.py
 
+.PHONY: docs
+docs: $(VENV)/.installed-docs ## build the documentation into docs/build, warnings as errors
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/build
+
 .PHONY: clean
 clean: ## remove the environments and what the demo wrote
-	rm -rf "$(VENV)" "$(VENV_CUDA)" demo .mypy_cache .pytest_cache .ruff_cache
+	rm -rf "$(VENV)" "$(VENV_CUDA)" demo docs/build .mypy_cache .pytest_cache .ruff_cache
 
 demo/docs.parquet: | $(VENV)/.installed
 	$(FASTSEQ) sample demo
@@ -104,4 +108,8 @@ $(VENV)/.installed-test: pyproject.toml | $(BIN)/python
 
 $(VENV)/.installed-bench: pyproject.toml | $(BIN)/python
 	$(INSTALL) -e '.[bench]'
+	@touch $@ "$(VENV)/.installed"
+
+$(VENV)/.installed-docs: pyproject.toml | $(BIN)/python
+	$(INSTALL) -e '.[docs]'
 	@touch $@ "$(VENV)/.installed"

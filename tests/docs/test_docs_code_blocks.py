@@ -1,0 +1,82 @@
+"""Every code block of the documentation runs, page by page, from top to bottom."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sybil import Document, Example
+from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
+if os.environ.get("FASTSEQ_TESTS") == "all":
+    PAGES.append(ROOT / "README.md")  # trains for a minute
+NOT_RUN = ("pip ", "make ", "git ")  # install or change the environment
+ENVIRONMENT = {
+    **os.environ,
+    "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+    "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+    "COLUMNS": "100",
+}
+
+
+def commands_of(block: str) -> Iterator[tuple[str, list[str]]]:
+    """Each command after a `$ ` prompt, with the lines of output shown below it."""
+    command, shown = "", []
+    for line in [*block.splitlines(), "$ "]:
+        if command.endswith("\\"):
+            command = command[:-1] + line.strip()
+        elif line.startswith("$ "):
+            if command:
+                yield command, shown
+            command, shown = line[2:], []
+        else:
+            shown.append(line)
+
+
+def run_console(example: Example) -> None:
+    for command, shown in commands_of(example.parsed):
+        if command.startswith(NOT_RUN):
+            continue
+        ran = subprocess.run(
+            ["bash", "-c", command],
+            capture_output=True, text=True, timeout=300, env=ENVIRONMENT,
+        )  # fmt: skip
+        if any(line.startswith("Error: ") for line in shown):
+            assert ran.returncode == 1, f"{command}: {ran.stderr}"
+        else:
+            assert ran.returncode == 0, f"{command}: {ran.stderr}"
+            assert bool((ran.stdout + ran.stderr).strip()) >= bool(shown), command
+
+
+PARSERS = [PythonCodeBlockParser(), CodeBlockParser("console", run_console)]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the blocks are written for a POSIX shell")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_code_blocks_of_a_page_run(
+    page: Path, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(samples, tmp_path / "demo")
+    shutil.copytree(ROOT / "data", tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", ENVIRONMENT["PATH"])  # python blocks may run commands too
+    document = Document.parse(str(page), *PARSERS)
+    for example in document.examples():
+        example.evaluate()
+
+
+def test_a_block_that_fails_is_seen(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("```console\n$ fastseq info nowhere\n```\n\n```python\nassert 1 == 2\n```\n")
+    console, python = Document.parse(str(page), *PARSERS).examples()
+    with pytest.raises(AssertionError, match="fastseq info nowhere"):
+        console.evaluate()
+    with pytest.raises(AssertionError):
+        python.evaluate()

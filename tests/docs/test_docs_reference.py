@@ -1,0 +1,45 @@
+"""The reference pages list every public name and every command."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import click
+import pytest
+from fastseq_cli.main import cli
+
+import fastseq
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def test_every_public_name_is_in_the_python_reference() -> None:
+    page = (DOCS / "reference" / "python.md").read_text("utf-8")
+    listed = set(re.findall(r"autoclass:: fastseq\.(\w+)$", page, re.M))
+    errors = {
+        name
+        for name in fastseq.__all__
+        if inspect.isclass(getattr(fastseq, name))
+        and issubclass(getattr(fastseq, name), fastseq.FastseqError)
+    }
+    assert "automodule:: fastseq.errors" in page
+    assert listed == set(fastseq.__all__) - errors
+
+
+def test_the_command_reference_is_generated_from_the_commands() -> None:
+    page = (DOCS / "reference" / "commands.md").read_text("utf-8")
+    assert ".. click:: fastseq_cli.main:cli" in page
+    assert ":nested: full" in page  # every command and option of the group
+
+
+@pytest.mark.parametrize("name", cli.list_commands(click.Context(cli)))
+def test_every_command_and_option_has_a_help_text(name: str) -> None:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    assert command.help
+    assert command.epilog, "an example"
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, f"{name} {parameter.name}"
