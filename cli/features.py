@@ -210,6 +210,7 @@ class _Reader:
             self.null_texts += batch.null_texts
             if self.ids is not None:
                 self.ids.append(batch.ids)
+            assert batch.texts is not None
             yield batch.texts
             if self._report is not None:
                 self._report("count", batch.first_row + batch.rows, self._corpus.num_rows)

@@ -161,16 +161,16 @@ def _guessed(corpus: tuple[Path, ...], given: dict[str, Any]) -> str:
     for setting in DATA:
         if setting.name in given and len(setting.tasks) == 1:
             return setting.tasks[0]
-    from fastseq.store.fields import LABEL_NAME, TAGS_NAME, TOKENS_NAME
+    from fastseq.store.columns import LABEL_NAME, TAGS_NAME, TOKENS_NAME
     from fastseq.store.sources import open_sources
 
-    source = open_sources(list(corpus))[0]
-    columns = source.schema.names
+    data = open_sources(list(corpus))
+    columns = list(data.types)
     tagged = TOKENS_NAME in columns and TAGS_NAME in columns
     if (LABEL_NAME in columns) != tagged:
         return TAG if tagged else CLASSIFY
     raise click.UsageError(
-        f"cannot tell by the columns of {source.name} ({', '.join(columns)}) what to learn: "
+        f"cannot tell by the columns of {data.name} ({', '.join(columns)}) what to learn: "
         "give --task classify, tag, language or forecast"
     )
 

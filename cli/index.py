@@ -59,6 +59,9 @@ def command(
 
     Every row of CORPUS becomes a document. Several text columns are joined by a space; a null
     text is an empty document. The index can be searched with any ranking model.
+
+    In folders, *.parquet is read at any depth, but for names that begin with . or _ ; folders
+    called KEY=VALUE (Hive partitions) are columns. A column that some files lack is null there.
     """
     analyzer = analyzer_of(**analysis)
     if "none" in store and len(store) > 1:

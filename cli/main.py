@@ -10,15 +10,16 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import click
 
-from fastseq.errors import FastseqError, printable
+from fastseq.errors import FastseqError, FastseqWarning, printable
 
-from .options import Interrupted, common_options, example
+from .options import Common, Interrupted, common_options, example
 
 # name: what `fastseq --help` says
 COMMANDS = {
@@ -97,6 +98,8 @@ class Commands(click.Group):
     ) -> Any:
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        warnings.showwarning = _notice(warnings.showwarning)
+        warnings.simplefilter("always", FastseqWarning)
         try:
             code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
             # here and not at exit, so that a reader that went away or a full disk is met below
@@ -123,6 +126,25 @@ class Commands(click.Group):
                 _give_up_stdout()
             _fail(_os_message(error), 1)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _notice(others: Callable[..., None]) -> Callable[..., None]:
+    """What prints warnings: one line for each different FastseqWarning, unless --quiet is given;
+    those of other packages as before."""
+    printed: set[str] = set()
+
+    def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+        if not issubclass(category, FastseqWarning):
+            others(message, category, *where)
+            return
+        context = click.get_current_context(silent=True)
+        common = context.find_object(Common) if context else None
+        text = " ".join(str(message).split())
+        if text not in printed and not (common and common.quiet):
+            printed.add(text)
+            click.echo(f"Notice: {text}", err=True)
+
+    return show
 
 
 def _fail(message: str, code: int, prefix: str = "Error: ") -> None:

@@ -8,6 +8,8 @@ where (which file, which row), and what was expected. A parameter that would hel
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -37,6 +39,31 @@ class DataError(FastseqError, ValueError):
     """Input data are not what they should be: a missing column, a null id, a broken file."""
 
 
+class RowError(DataError):
+    """Bad data in a row; whoever knows the file says `located`.
+
+    row      counted from 0 in what was handed over
+    problem  what is wrong with it
+    """
+
+    def __init__(self, row: int, problem: str) -> None:
+        super().__init__(f"row {row} (from 0): {problem}")
+        self.row = row
+        self.problem = problem
+
+    def __reduce__(self) -> tuple[type[RowError], tuple[int, str]]:
+        return type(self), (self.row, self.problem)
+
+
+@contextmanager
+def located(where: Callable[[int], str], first: int = 0) -> Iterator[None]:
+    """Name the place of a RowError in the block: where(first + its row)."""
+    try:
+        yield
+    except RowError as error:
+        raise DataError(f"{where(first + error.row)}: {error.problem}") from error
+
+
 class FormatError(FastseqError):
     """A folder on disk is too old, too new, damaged, or not of the kind expected."""
 
@@ -55,3 +82,8 @@ class NotFittedError(FastseqError):
 
 class MissingExtraError(FastseqError, ImportError):
     """An optional package is needed; the message gives the `pip install` that brings it."""
+
+
+class FastseqWarning(UserWarning):
+    """A notice: the result is right for what was read, but perhaps not for what was meant. The
+    command line prints it on one line of stderr."""

@@ -19,8 +19,9 @@ from fastseq.index.slices import Slice, SliceStore, invert
 from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS
 from fastseq.kernels.text import hashing
 from fastseq.settings import flag, function, parse_size, string, strings, thread_count
-from fastseq.store.corpus import Corpus, CorpusBatch
+from fastseq.store.corpus import Corpus
 from fastseq.store.documents import DocumentReader, DocumentWriter
+from fastseq.store.examples import RowBatch
 from fastseq.store.ids import id_hashes, refuse_duplicate_ids
 from fastseq.store.writer import FolderWriter
 from fastseq.text.analyzer import Analyzer
@@ -185,15 +186,15 @@ class _Builder:
             raise
         documents.close()
 
-    def _take(self, batch: CorpusBatch, documents: DocumentWriter | None) -> None:
+    def _take(self, batch: RowBatch, documents: DocumentWriter | None) -> None:
         self._rows += batch.rows
         if self._rows > MOST_DOCUMENTS:
             raise DataError(f"more than {MOST_DOCUMENTS:,} rows; an index holds no more")
         self.null_texts += batch.null_texts
         if batch.ids is not None:
             self._hashes.append(id_hashes(batch.ids))
-        if batch.stored is not None and documents is not None:
-            documents.append(batch.stored)
+        if batch.kept is not None and documents is not None:
+            documents.append(batch.kept)
 
     def _check_ids(self) -> None:
         column = self._corpus.id_column
@@ -265,8 +266,9 @@ class _Builder:
         }
 
 
-def _cut(batch: CorpusBatch) -> Iterator[tuple[int, Texts]]:
+def _cut(batch: RowBatch) -> Iterator[tuple[int, Texts]]:
     """The batch in pieces that do not cross the border of a window."""
+    assert batch.texts is not None
     start = 0
     while start < batch.rows:
         row = batch.first_row + start

@@ -49,8 +49,8 @@ from fastseq.training.trainable import TrainingSettings
 from fastseq.types import Float64
 
 if TYPE_CHECKING:
+    from fastseq.store.columns import Fields
     from fastseq.store.examples import RowReader
-    from fastseq.store.fields import Fields
 
 __all__ = [
     "FittedState",

@@ -306,7 +306,7 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor):
         return {}
 
     def _restored(self, folder: ModelFolder, backend: Backend) -> ForecastState:
-        from fastseq.store.fields import Fields
+        from fastseq.store.columns import Fields
 
         saved = folder.statistics
         scaler, names = Scaler.from_dict(saved["scaler"]), tuple(saved["columns"])

@@ -64,7 +64,7 @@ class LabellingModel(TextModel[ScoringState[N]], RowPredictor):
         return _files_of(learned.encoder)
 
     def _restored(self, folder: ModelFolder, backend: Backend) -> ScoringState[N]:
-        from fastseq.store.fields import Fields
+        from fastseq.store.columns import Fields
 
         encoder = _restored_encoder(folder)
         network = self._network(encoder, folder.statistics["embedding"], backend)

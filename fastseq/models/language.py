@@ -336,7 +336,7 @@ class LanguageModel(TextModel[LanguageState]):
         return vocabulary_file(learned.vocabulary)
 
     def _restored(self, folder: ModelFolder, backend: Backend) -> LanguageState:
-        from fastseq.store.fields import Fields
+        from fastseq.store.columns import Fields
 
         saved = folder.statistics
         vocabulary = restored_vocabulary(folder, saved["vocabulary"])

@@ -20,7 +20,7 @@ from fastseq.training.trainable import StepResult
 from fastseq.types import Float32, Float64, Int64
 
 if TYPE_CHECKING:
-    from fastseq.store.fields import Fields
+    from fastseq.store.columns import Fields
 
 
 class Network:

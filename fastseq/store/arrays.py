@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pyarrow as pa
 
-from fastseq.errors import DataError
+from fastseq.errors import RowError
 from fastseq.types import Int64, Texts, UInt8
 
 INT32_MAX = 2**31 - 1
@@ -43,7 +43,7 @@ def byte_lengths(array: pa.Array) -> Int64:
 
     Raises
     ------
-    DataError
+    RowError
         The array's offsets descend: it is damaged.
     """
     kind, n = array.type, len(array)
@@ -66,7 +66,7 @@ def byte_lengths(array: pa.Array) -> Int64:
     else:
         lengths = np.diff(_offsets(array))
     if lengths.min() < 0:
-        raise DataError("an Arrow array of strings is damaged: its offsets descend")
+        raise RowError(0, "an Arrow array of strings is damaged: its offsets descend")
     return lengths
 
 
@@ -75,8 +75,8 @@ def plain(array: pa.Array, kind: pa.DataType) -> pa.Array:
 
     Raises
     ------
-    DataError
-        More than 2 GiB of text, or values that `kind` cannot hold.
+    RowError
+        More than 2 GiB of text, or a value that `kind` cannot hold.
     """
     if isinstance(array, pa.ExtensionArray):
         return plain(array.storage, kind)
@@ -92,7 +92,22 @@ def plain(array: pa.Array, kind: pa.DataType) -> pa.Array:
             return _narrow(array, kind)
         return array.cast(kind)
     except pa.ArrowException as error:
-        raise DataError(f"values of type {array.type} that do not fit {kind}: {error}") from error
+        row = next((i for i in range(len(array)) if not _fits(array.slice(i, 1), kind)), 0)
+        problem = f"a value of type {array.type} that does not fit {kind}: {error}"
+        raise RowError(row, problem) from error
+
+
+def _fits(array: pa.Array, kind: pa.DataType) -> bool:
+    try:
+        array.cast(kind)
+    except pa.ArrowException:
+        return False
+    return True
+
+
+def first_null(array: pa.Array) -> int:
+    """The number of the first null of an array that has one."""
+    return int(np.argmax(array.is_null().to_numpy(zero_copy_only=False)))
 
 
 def texts_of(parts: Sequence[pa.Array]) -> tuple[Texts, int]:
@@ -134,7 +149,7 @@ def to_texts(array: pa.Array) -> Texts:
 
     Raises
     ------
-    DataError
+    RowError
         The offsets point outside of the data: the array is damaged.
     """
     if len(array) == 0:
@@ -143,7 +158,7 @@ def to_texts(array: pa.Array) -> Texts:
     first, last = int(offsets[0]), int(offsets[-1])
     data = writable_bytes(array.buffers()[2])
     if not 0 <= first <= last <= len(data):
-        raise DataError("an Arrow array of strings is damaged: its offsets leave its data")
+        raise RowError(0, "an Arrow array of strings is damaged: its offsets leave its data")
     offsets -= first
     return Texts(data[first:last], offsets)
 
@@ -245,7 +260,7 @@ def _narrow(array: pa.Array, kind: pa.DataType) -> pa.Array:
     offsets = _offsets(array)
     first, last = int(offsets[0]), int(offsets[-1])
     if last - first > INT32_MAX:
-        raise DataError("a text of more than 2 GiB, expected shorter ones")
+        raise RowError(0, "a text of more than 2 GiB, expected shorter ones")
     buffers = array.buffers()
     return pa.Array.from_buffers(
         kind,

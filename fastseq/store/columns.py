@@ -1,180 +1,289 @@
-"""Which column of a corpus is what: the id, the text, and those to store."""
+"""Which column of the rows is what: inputs, targets, id, columns to keep."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import count, takewhile
+from typing import Any
 
 import pyarrow as pa
 
-from fastseq.errors import DataError
+from fastseq.errors import DataError, FormatError, SettingsError
 from fastseq.store.arrays import is_string, is_text, plain_type
+from fastseq.store.sources import Dataset, Source
 
+INPUTS = ("text", "tokens", "values")
 ID_NAMES = ("id", "doc_id", "_id")
 TEXT_NAME = "text"
+LABEL_NAME, TOKENS_NAME, TAGS_NAME, VALUE_NAME = "label", "tokens", "tags", "value"
 INDEX_NAME = re.compile(r"__index_level_\d+__")  # how pandas hands over the index of a frame
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
-    """The columns used of a corpus.
+class Fields:
+    """The columns to read.
 
-    id      the name of the id column; None where the row number is the id
-    text    the text columns, joined by a space
-    stored  the columns to store, the id among them when there is one
+    text    columns of strings, joined by a space
+    tokens  a column of lists of strings
+    values  columns of numbers
+    label   of strings, integers or booleans
+    tags    of lists of strings, as long as the tokens'
+    id      None: the row number is the id
+    keep    columns handed on as they are
     """
 
-    id: str | None
-    text: tuple[str, ...]
-    stored: tuple[str, ...]
+    text: tuple[str, ...] = ()
+    tokens: str | None = None
+    values: tuple[str, ...] = ()
+    label: str | None = None
+    tags: str | None = None
+    id: str | None = None
+    keep: tuple[str, ...] = ()
 
     @property
     def used(self) -> tuple[str, ...]:
         """Every column that must be read, once."""
-        first = () if self.id is None else (self.id,)
-        return tuple(dict.fromkeys((*first, *self.text, *self.stored)))
+        single = [name for name in (self.tokens, self.label, self.tags) if name]
+        return tuple(dict.fromkeys((*self.text, *self.values, *single, *self.outputs)))
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The id, where it is a column, and the columns to keep, each once."""
+        return tuple(dict.fromkeys((*([] if self.id is None else [self.id]), *self.keep)))
+
+    def without_targets(self) -> Fields:
+        """The same, the label or tags left out: what predicting has to read."""
+        return replace(self, label=None, tags=None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The names as JSON has them."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> Fields:
+        """The fields that to_dict wrote. Raises FormatError for others."""
+        try:
+            names: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in saved.items()
+            }
+            return cls(**names)
+        except TypeError as error:
+            raise FormatError(f"the saved column names cannot be read: {error}") from None
 
 
-def choose_columns(
-    schema: pa.Schema,
-    where: str,
-    id_column: str | None = None,
-    text_columns: str | Sequence[str] | None = None,
-    store: str | Sequence[str] | None = None,
-) -> Columns:
-    """Apply the rules to the schema of the file (or table) called `where`.
+# ---- what a type can serve as
 
-    Without `id_column`, the id is `id`, `doc_id` or `_id`, else the row number. Without
-    `text_columns`, the text is `text`, else the only column of strings beside the id. Without
-    `store`, every column is stored; the id always is. The unnamed index of a pandas frame counts
-    as a column only where it is named.
+
+def is_id(kind: pa.DataType) -> bool:
+    """Whether a type can be the id of documents: strings or integers."""
+    kind = plain_type(kind)
+    return bool(is_string(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind))
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Whether a type holds numbers."""
+    kind = plain_type(kind)
+    return bool(
+        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    )
+
+
+def is_label(kind: pa.DataType) -> bool:
+    """Whether a type can be a label: strings, integers, booleans."""
+    kind = plain_type(kind)
+    return bool(is_string(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind))
+
+
+def element_type(kind: pa.DataType) -> pa.DataType | None:
+    """The plain type of a list's elements, lists of every Arrow kind; None for what is no list."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return element_type(kind.storage_type)
+    listed = (
+        pa.types.is_list(kind)
+        or pa.types.is_large_list(kind)
+        or pa.types.is_fixed_size_list(kind)
+        or pa.types.is_list_view(kind)
+        or pa.types.is_large_list_view(kind)
+    )
+    return plain_type(kind.value_type) if listed else None
+
+
+def is_string_list(kind: pa.DataType) -> bool:
+    """Whether a type is lists of strings, or of nulls alone (lists that are all empty)."""
+    element = element_type(kind)
+    return element is not None and (is_string(element) or bool(pa.types.is_null(element)))
+
+
+# ---- choosing
+
+
+def choose_fields(
+    data: Dataset,
+    inputs: str,
+    *,
+    text: str | Sequence[str] | None = None,
+    tokens: str | None = None,
+    values: str | Sequence[str] | None = None,
+    label: str | None = None,
+    tags: str | None = None,
+    id: str | None = None,
+    keep: str | Sequence[str] | None = None,
+    targets: bool = True,
+    text_parameter: str = "text_column",
+) -> Fields:
+    """Settle the columns of some data.
+
+    Parameters
+    ----------
+    inputs : "text", "tokens" or "values": what is read
+    targets : whether the label (beside text) or the tags (beside tokens) are wanted too
+    text_parameter : what messages call the parameter that names columns of text
+
+    What is not named is guessed: the id from `id`, `doc_id` or `_id`; the text from `text`, the
+    label from `label`, tokens and tags from `tokens` and `tags`, values from `value` or else
+    `value_0`, `value_1` and so on; else the only column of a type that serves, beside those
+    already taken. The unnamed index of a pandas frame counts only where it is named; so do columns
+    that Hive partitions are named for, but for a label called `label`.
 
     Raises
     ------
     DataError
-        A column named is not there, no text column can be guessed, or the id or text are of a
-        type that cannot serve; the message lists the columns there are.
+        A column is not there, cannot serve, cannot be guessed, or would be input and target at
+        once; the message lists the columns.
+    SettingsError
+        `inputs` is none of the three.
     """
-    names = schema.names
-    if id_column is None:
-        id_column = next((name for name in ID_NAMES if name in names), None)
-    else:
-        _check_there(schema, id_column, where)
-    texts = _listed(text_columns)
-    if not texts:
-        texts = (TEXT_NAME,) if TEXT_NAME in names else (_only_string(schema, id_column, where),)
-    if store is None:
-        stored = tuple(name for name in names if not INDEX_NAME.fullmatch(name))
-    else:
-        stored = (*(() if id_column is None else (id_column,)), *_listed(store))
-    columns = Columns(id_column, texts, tuple(dict.fromkeys(stored)))
-    used_schema(schema, columns, where)
-    return columns
+    if inputs not in INPUTS:
+        raise SettingsError(f"inputs is {inputs!r}; expected one of {', '.join(INPUTS)}")
+    fields = Fields(listed(text), tokens, listed(values), label, tags, id, listed(keep))
+    own = [name for name in data.types if name not in data.partitions]
+    if id is None:
+        fields = replace(fields, id=next((name for name in ID_NAMES if name in own), None))
+    _check_there(data, fields)
+    taken = {*fields.used}
+    first = data.sources[0]
 
-
-def used_schema(schema: pa.Schema, columns: Columns, where: str) -> pa.Schema:
-    """The used columns of a schema, with their plain types and no metadata.
-
-    Raises
-    ------
-    DataError
-        A column is not there, is there twice, or is of a type that cannot serve.
-    """
-    for name in columns.used:
-        _check_there(schema, name, where)
-    kinds = {name: plain_type(schema.field(name).type) for name in columns.used}
-    for name in columns.text:
-        if not is_text(kinds[name]):
+    def guess(name: str, parameter: str, what: str, serves: Callable[[pa.DataType], bool]) -> str:
+        if name in (data.types if name == LABEL_NAME else own):
+            taken.add(name)
+            return name
+        found = [
+            name
+            for name in own
+            if name not in taken
+            and not INDEX_NAME.fullmatch(name)
+            and all(map(serves, data.types[name]))
+        ]
+        if len(found) != 1:
             raise DataError(
-                f"{where}: the text column {name!r} is {schema.field(name).type}, expected strings"
+                f"{first.name}: cannot tell which column is the {name}, expected {name!r} or a "
+                f"single column of {what}: name it ({parameter}=…); its columns: {listing(first)}"
             )
-    if columns.id is not None:
-        kind = kinds[columns.id]
-        if not (is_string(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
+        taken.add(found[0])
+        return found[0]
+
+    if inputs == "text":
+        if targets and label is None and LABEL_NAME in data.types:
+            # before the text is guessed, for which a label of strings would stand in the way
+            fields = replace(fields, label=LABEL_NAME)
+            taken.add(LABEL_NAME)
+        if not fields.text:
+            name = guess(TEXT_NAME, text_parameter, "strings", lambda t: is_string(plain_type(t)))
+            fields = replace(fields, text=(name,))
+        if targets and fields.label is None:
+            what = "strings, integers or booleans"
+            fields = replace(fields, label=guess(LABEL_NAME, "label_column", what, is_label))
+    elif inputs == "tokens":
+        if tags is None and TAGS_NAME in own:
+            taken.add(TAGS_NAME)
+        if tokens is None:
+            name = guess(TOKENS_NAME, "tokens_column", "lists of strings", is_string_list)
+            fields = replace(fields, tokens=name)
+        if targets and tags is None:
+            name = guess(TAGS_NAME, "tags_column", "lists of strings", is_string_list)
+            fields = replace(fields, tags=name)
+    elif not fields.values and VALUE_NAME not in own and f"{VALUE_NAME}_0" in own:
+        numbered = takewhile(own.__contains__, (f"{VALUE_NAME}_{n}" for n in count()))
+        fields = replace(fields, values=tuple(numbered))
+    elif not fields.values:
+        name = guess(VALUE_NAME, "value_columns", "numbers", is_number)
+        fields = replace(fields, values=(name,))
+    if not targets:
+        fields = fields.without_targets()
+    check_fields(data, fields)
+    for target, role, read, inputs in (
+        (fields.label, "label", fields.text, "text"),
+        (fields.tags, "tags", (fields.tokens,), "tokens"),
+    ):
+        if target is not None and target in read:
             raise DataError(
-                f"{where}: the id column {columns.id!r} is {schema.field(columns.id).type}, "
-                "expected strings or integers"
+                f"{first.name}: the column {target!r} is to be both the {inputs} and the {role}: "
+                f"name another for one of them ({inputs}_column=…, {role}_column=…); its columns: "
+                f"{listing(first)}"
             )
-    return pa.schema([pa.field(name, kinds[name]) for name in columns.used])
+    return fields
 
 
-def agreed_schema(schemas: Iterable[tuple[str, pa.Schema]]) -> pa.Schema:
-    """One schema for the files of a corpus, from each one's name and `used_schema`.
+def check_fields(data: Dataset, fields: Fields) -> None:
+    """Check that every column is there, once, and of a type that can serve. A column to keep may
+    be missing from some of the sources, and so may one of several of text.
 
-    Numbers widen, and a column of nulls alone agrees with everything.
-
-    Raises
-    ------
-    DataError
-        A column is of different types in two files; the message names both.
+    Raises DataError; the message names the source and lists its columns.
     """
-    agreed: pa.Schema | None = None
-    first = ""
-    for where, schema in schemas:
-        if agreed is None:
-            first, agreed = where, schema
-        elif schema != agreed:
-            fields = []
-            for old, new in zip(agreed, schema, strict=True):
-                kind = _agreed_type(old.type, new.type)
-                if kind is None:
-                    raise DataError(
-                        f"{where}: the column {new.name!r} is {new.type}, but {old.type} in {first}"
-                    )
-                fields.append(pa.field(old.name, kind))
-            agreed = pa.schema(fields)
-    if agreed is None:
-        raise DataError("no file to read")
-    return agreed
+    _check_there(data, fields)
+    check_types(data, fields.text, "text", lambda kind: is_text(plain_type(kind)), "strings")
+    check_types(data, fields.values, "value", is_number, "numbers")
+    check_types(data, [fields.label], "label", is_label, "strings, integers or booleans")
+    check_types(data, [fields.tokens], "tokens", is_string_list, "lists of strings")
+    check_types(data, [fields.tags], "tags", is_string_list, "lists of strings")
 
 
-def listing(schema: pa.Schema) -> str:
+def _check_there(data: Dataset, fields: Fields) -> None:
+    for source in data.sources:
+        names = source.schema.names
+        texts = () if any(name in names for name in fields.text) else fields.text
+        single = (fields.tokens, fields.label, fields.tags, fields.id)
+        for name in fields.used:
+            found = names.count(name)
+            if found == 1:
+                continue
+            problem = f"{found} columns called {name!r}" if found else f"no column {name!r}"
+            if not found and name in data.types:
+                if name not in (*texts, *fields.values, *single):
+                    continue
+                problem += f", which {next(iter(data.types[name].values()))} has"
+            raise DataError(f"{source.name}: {problem}; its columns: {listing(source)}")
+
+
+def check_types(
+    data: Dataset,
+    names: Sequence[str | None],
+    role: str,
+    serves: Callable[[pa.DataType], bool],
+    expected: str,
+) -> None:
+    """Raise DataError, which names the source, for a column of a type that cannot serve."""
+    for name in filter(None, names):
+        for kind, where in data.types[name].items():
+            if not serves(kind):
+                source = next(source for source in data.sources if source.name == where)
+                raise DataError(
+                    f"{where}: the {role} column {name!r} is {kind}, expected {expected}; its "
+                    f"columns: {listing(source)}"
+                )
+
+
+def listing(source: Source | pa.Schema) -> str:
     """The columns and their types, for a message."""
+    schema = source if isinstance(source, pa.Schema) else source.schema
     return ", ".join(f"{field.name} ({field.type})" for field in schema) or "none"
 
 
-def _check_there(schema: pa.Schema, name: str, where: str) -> None:
-    count = len(schema.get_all_field_indices(name))
-    if count != 1:
-        problem = f"no column {name!r}" if count == 0 else f"{count} columns called {name!r}"
-        raise DataError(f"{where}: {problem}; its columns: {listing(schema)}")
-
-
-def _only_string(schema: pa.Schema, id_column: str | None, where: str) -> str:
-    strings: list[str] = [
-        field.name
-        for field in schema
-        if field.name != id_column
-        and not INDEX_NAME.fullmatch(field.name)
-        and is_string(plain_type(field.type))
-    ]
-    if len(strings) != 1:
-        raise DataError(
-            f"{where}: cannot tell which column is the text, expected {TEXT_NAME!r} or a single "
-            f"column of strings: name it (text_columns=…); its columns: {listing(schema)}"
-        )
-    return strings[0]
-
-
-def _listed(names: str | Sequence[str] | None) -> tuple[str, ...]:
+def listed(names: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Names given as one, as several or not at all."""
     if names is None:
         return ()
     return (names,) if isinstance(names, str) else tuple(names)
-
-
-def _agreed_type(old: pa.DataType, new: pa.DataType) -> pa.DataType | None:
-    def number(kind: pa.DataType) -> bool:
-        return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
-
-    if old == new or pa.types.is_null(new):
-        return old
-    if pa.types.is_null(old):
-        return new
-    if number(old) and number(new):
-        try:
-            both = [pa.schema([("n", kind)]) for kind in (old, new)]
-            return pa.unify_schemas(both, promote_options="permissive").field(0).type
-        except pa.ArrowException:
-            return None
-    return None

@@ -3,65 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
-from fastseq.errors import DataError
-from fastseq.store.arrays import (
-    byte_lengths,
-    is_string,
-    is_text,
-    plain,
-    repaired,
-    texts_of,
-    valid_utf8,
+from fastseq.errors import RowError, located
+from fastseq.store.arrays import first_null, is_string, valid_utf8
+from fastseq.store.columns import (
+    INDEX_NAME,
+    check_fields,
+    check_types,
+    choose_fields,
+    is_id,
+    listed,
 )
-from fastseq.store.columns import Columns, agreed_schema, choose_columns, used_schema
-from fastseq.store.sources import Source, open_sources
-from fastseq.types import Int64, Texts
+from fastseq.store.examples import MAX_BYTES, RowBatch, RowReader
+from fastseq.store.sources import open_sources
 
-MAX_BYTES = 2 << 20  # of strings in a batch
-_MOST_BYTES = 1 << 30  # what 32-bit offsets hold with room to spare
+CorpusBatch = RowBatch  # its former name
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class CorpusBatch:
-    """Some consecutive rows of a corpus.
-
-    first_row    number of the first row, from 0, in the whole corpus
-    texts        the rows' texts; the bytes are Arrow's, so they must not be written to
-    ids          pa.Array of strings or integers without nulls; None where the row number is the id
-    stored       the columns to store, the id's among them; None where there are none
-    null_texts   rows whose text is null, and empty in `texts`
-    """
-
-    first_row: int
-    texts: Texts
-    ids: pa.Array | None
-    stored: pa.Table | None
-    null_texts: int
-
-    @property
-    def rows(self) -> int:
-        """The number of rows."""
-        return len(self.texts)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Corpus:
-    """Documents to be read: where they are, and which column is what.
-
-    sources   the files or the table, in order
-    columns   the id, text and stored columns
-    schema    the plain types of the used columns
-    """
-
-    sources: tuple[Source, ...]
-    columns: Columns
-    schema: pa.Schema
+class Corpus(RowReader):
+    """Documents to be read: where they are, and which column is what."""
 
     @staticmethod
     def open(
@@ -81,6 +46,10 @@ class Corpus:
             column of strings beside the id. Strings of every Arrow type, or bytes taken as UTF-8
         store : the columns to store beside the id; unless given, all
 
+        Columns go by name: where a file lacks one that is stored, or one of several of text, its
+        rows have nulls; numbers of several widths become the widest. Folders called KEY=VALUE
+        below the folder given are columns, too.
+
         Raises
         ------
         DataError
@@ -89,37 +58,40 @@ class Corpus:
         SettingsError
             `source` is none of the above.
         """
-        sources = tuple(open_sources(source))
-        first = sources[0]
-        columns = choose_columns(first.schema, first.name, id_column, text_columns, store)
-        schema = agreed_schema((s.name, used_schema(s.schema, columns, s.name)) for s in sources)
-        return Corpus(sources, columns, used_schema(schema, columns, first.name))
+        data = open_sources(source)
+        fields = choose_fields(
+            data, "text", text=text_columns or None, id=id_column, targets=False,
+            text_parameter="text_columns",
+        )  # fmt: skip
+        if store is None:
+            stored = tuple(name for name in data.types if not INDEX_NAME.fullmatch(name))
+        else:
+            stored = (*(() if fields.id is None else (fields.id,)), *listed(store))
+        fields = replace(fields, keep=tuple(dict.fromkeys(stored)))
+        check_fields(data, fields)
+        check_types(data, [fields.id], "id", is_id, "strings or integers")
+        kept = pa.schema([(name, data.type_of(name)) for name in fields.outputs])
+        return Corpus(data, fields, None, kept)
 
     @property
     def id_column(self) -> str | None:
         """The name of the id column; None where the row number is the id."""
-        return self.columns.id
+        return self.fields.id
 
     @property
     def text_columns(self) -> tuple[str, ...]:
         """The names of the text columns."""
-        return self.columns.text
+        return self.fields.text
 
     @property
     def stored_columns(self) -> tuple[str, ...]:
         """The names of the columns to store."""
-        return self.columns.stored
+        return self.fields.keep
 
     @property
     def stored_schema(self) -> pa.Schema:
-        """The schema of every batch's `stored`."""
-        return pa.schema([self.schema.field(name) for name in self.stored_columns])
-
-    @property
-    def num_rows(self) -> int | None:
-        """The number of rows; None where only reading a stream tells."""
-        counts = [source.num_rows for source in self.sources]
-        return None if None in counts else sum(count or 0 for count in counts)
+        """The schema of every batch's `kept`."""
+        return pa.schema([self.kept.field(name) for name in self.stored_columns])
 
     @property
     def num_bytes(self) -> int | None:
@@ -127,7 +99,7 @@ class Corpus:
         sizes = [source.nbytes(self.text_columns) for source in self.sources]
         return None if None in sizes else sum(size or 0 for size in sizes)
 
-    def batches(self, max_bytes: int = MAX_BYTES) -> Iterator[CorpusBatch]:
+    def batches(self, max_bytes: int = MAX_BYTES) -> Iterator[RowBatch]:
         """Read the corpus, in order, in batches of about `max_bytes` of strings, at least a row.
 
         How rows fall into batches says nothing about them: joined, batches of every size are the
@@ -139,78 +111,15 @@ class Corpus:
             A null id or one that is not UTF-8 (naming file and row), a damaged file, a text of
             more than 2 GiB, a stream read for the second time.
         """
-        max_bytes = min(max(max_bytes, 1), _MOST_BYTES)
-        first_row = 0
-        pending: list[pa.RecordBatch] = []
-        size = 0
-        for piece in self._pieces(max_bytes):
-            if pending and size + piece.nbytes > max_bytes:
-                yield (batch := self._batch(pending, first_row))
-                first_row, pending, size = first_row + batch.rows, [], 0
-            pending.append(piece)
-            size += piece.nbytes
-            if 2 * size >= max_bytes:
-                yield (batch := self._batch(pending, first_row))
-                first_row, pending, size = first_row + batch.rows, [], 0
-        if pending:
-            yield self._batch(pending, first_row)
+        for batch in self._batches(max_bytes, joined=True):
+            if batch.ids is not None:
+                with located(batch.where):
+                    self._check_ids(batch.ids)
+            yield batch
 
-    def _pieces(self, max_bytes: int) -> Iterator[pa.RecordBatch]:
-        """Record batches with the plain schema, of at most `max_bytes` of strings or one row,
-        their ids checked."""
-        strings = [field.name for field in self.schema if is_text(field.type)]
-        for source in self.sources:
-            row = 0
-            for raw in source.read(self.columns.used, max_bytes):
-                if raw.num_rows == 0:
-                    continue
-                try:
-                    lengths = np.zeros(raw.num_rows, np.int64)
-                    for name in strings:
-                        lengths += byte_lengths(raw.column(name))
-                    for start, stop in cuts(lengths, max_bytes):
-                        arrays = [
-                            plain(raw.column(field.name).slice(start, stop - start), field.type)
-                            for field in self.schema
-                        ]
-                        piece = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
-                        self._check_ids(piece, row + start)
-                        yield piece
-                except DataError as error:
-                    raise DataError(f"{source.name}: {error}") from error
-                row += raw.num_rows
-
-    def _check_ids(self, piece: pa.RecordBatch, row: int) -> None:
-        if self.id_column is None:
-            return
-        ids = piece.column(self.id_column)
+    def _check_ids(self, ids: pa.Array) -> None:
         if ids.null_count:
-            row += int(np.argmax(ids.is_null().to_numpy(zero_copy_only=False)))
-            raise DataError(f"row {row} (from 0): the id in column {self.id_column!r} is null")
+            raise RowError(first_null(ids), f"the id in column {self.id_column!r} is null")
         if is_string(ids.type) and not valid_utf8(ids):
-            row += next(i for i in range(len(ids)) if not valid_utf8(ids.slice(i, 1)))
-            raise DataError(f"row {row} (from 0): the id in column {self.id_column!r} is not UTF-8")
-
-    def _batch(self, pieces: list[pa.RecordBatch], first_row: int) -> CorpusBatch:
-        if len(pieces) > 1:
-            pieces = pa.Table.from_batches(pieces).combine_chunks().to_batches()
-        (piece,) = pieces
-        texts, nulls = texts_of([piece.column(name) for name in self.text_columns])
-        stored = None
-        if self.stored_columns:
-            arrays = [piece.column(name) for name in self.stored_columns]
-            # what is stored must be shown later, whatever becomes of invalid text in the index
-            arrays = [repaired(array) if is_string(array.type) else array for array in arrays]
-            stored = pa.Table.from_arrays(arrays, schema=self.stored_schema)
-        ids = None if self.id_column is None else piece.column(self.id_column)
-        return CorpusBatch(first_row, texts, ids, stored, nulls)
-
-
-def cuts(lengths: Int64, max_bytes: int) -> Iterator[tuple[int, int]]:
-    """Cut n rows of these lengths into runs [start, stop) of at most `max_bytes`, or one row."""
-    ends = np.cumsum(lengths)
-    start, before = 0, 0
-    while start < len(lengths):
-        stop = max(int(np.searchsorted(ends, before + max_bytes, "right")), start + 1)
-        yield start, stop
-        start, before = stop, int(ends[stop - 1])
+            row = next(i for i in range(len(ids)) if not valid_utf8(ids.slice(i, 1)))
+            raise RowError(row, f"the id in column {self.id_column!r} is not UTF-8")

@@ -18,9 +18,8 @@ import pyarrow as pa
 
 from fastseq.errors import DataError, SettingsError
 from fastseq.store.arrays import INT32_MAX, int64_array
-from fastseq.store.columns import TEXT_NAME
-from fastseq.store.fields import LABEL_NAME, TAGS_NAME, TOKENS_NAME, VALUE_NAME
-from fastseq.store.sources import PARQUET, SUFFIX, below
+from fastseq.store.columns import LABEL_NAME, TAGS_NAME, TEXT_NAME, TOKENS_NAME, VALUE_NAME
+from fastseq.store.sources import PARQUET, SUFFIX, holds_parquet
 from fastseq.types import Texts
 
 
@@ -92,7 +91,7 @@ def _is_path(text: Any) -> bool:
         return True
     try:
         if os.path.isdir(text):
-            return any(below(Path(text)))
+            return holds_parquet(Path(text))
         with open(text, "rb") as file:
             return file.read(len(PARQUET)) == PARQUET
     except (OSError, ValueError):  # no such file, or nothing that a file can be called

@@ -6,11 +6,10 @@ from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from fastseq.errors import DataError, SettingsError
-from fastseq.store.arrays import is_string, is_text, repaired
+from fastseq.store.arrays import first_null, is_string, is_text, repaired
 from fastseq.store.tables import read_columns, read_lines
 
 QUERY_ID_NAMES = ("query_id", "qid", "id", "_id")
@@ -55,8 +54,7 @@ def id_list(array: pa.Array, where: str) -> list[Any]:
     if not (is_string(array.type) or pa.types.is_integer(array.type) or len(array) == 0):
         raise DataError(f"{where} is {array.type}, expected strings or integers")
     if array.null_count:
-        row = int(np.argmax(array.is_null().to_numpy(zero_copy_only=False)))
-        raise DataError(f"{where} is null in row {row} (from 0)")
+        raise DataError(f"{where} is null in row {first_null(array)} (from 0)")
     return list((repaired(array) if is_string(array.type) else array).to_pylist())
 
 

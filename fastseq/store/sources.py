@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import unquote
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fastseq.errors import DataError, SettingsError
+from fastseq.errors import DataError, FastseqWarning, SettingsError
+from fastseq.store.arrays import is_text, plain_type
 from fastseq.store.atomic import reason
 from fastseq.store.manifest import MANIFEST
+from fastseq.types import Int64
 
-SUFFIX = ".parquet"  # of the files that are looked for in a folder
+SUFFIX = ".parquet"  # of the files of a folder that are read
+HIDDEN = "._"  # what begins with one of these is no data, by Hadoop's convention
+HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 PARQUET = b"PAR1"  # the first bytes of any
 MAX_ROWS = 16_384  # rows read at a time
 # Bytes read ahead of each column. With it Parquet's pages are read one after the other; without
 # it a whole column of a row group is, which can be gigabytes.
 READ_AHEAD = 64 << 10
+_INTEGER = re.compile(r"-?[0-9]+")
 
 
 class Source(Protocol):
@@ -38,9 +49,12 @@ class Source(Protocol):
 
 
 class ParquetSource:
-    """One Parquet file. Opening it reads the footer only."""
+    """One Parquet file. Opening it reads the footer only.
 
-    def __init__(self, path: Path) -> None:
+    constants  columns that the file's folders are named for; its own of that name come first
+    """
+
+    def __init__(self, path: Path, constants: Mapping[str, pa.Scalar] | None = None) -> None:
         self.name = str(path)
         self._path = path
         try:
@@ -64,6 +78,10 @@ class ParquetSource:
             raise DataError(
                 f"{path}: not a Parquet file, or one cut short ({reason(error)})"
             ) from error
+        own = self.schema.names
+        self.constants = {n: v for n, v in (constants or {}).items() if n not in own}
+        for name, value in self.constants.items():
+            self.schema = self.schema.append(pa.field(name, value.type))
 
     def nbytes(self, columns: Sequence[str]) -> int | None:
         return int(sum(_of_columns(self._sizes, columns)))
@@ -78,8 +96,15 @@ class ParquetSource:
                 pre_buffer=False,
                 page_checksum_verification=True,
             ) as file:
-                if file.num_row_groups:  # none: some versions of pyarrow cannot read that
-                    yield from file.iter_batches(rows, columns=list(columns), use_threads=False)
+                if not file.num_row_groups:  # which some versions of pyarrow cannot read
+                    return
+                own = [name for name in columns if name not in self.constants]
+                for batch in file.iter_batches(rows, columns=own, use_threads=False):
+                    for name in columns:
+                        if name in self.constants:
+                            array = pa.repeat(self.constants[name], batch.num_rows)
+                            batch = batch.append_column(name, array)
+                    yield batch
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{self.name}: damaged or cut short ({reason(error)})") from error
 
@@ -137,9 +162,106 @@ class StreamSource:
             raise DataError(f"{self.name}: gives no Arrow stream ({reason(error)})") from error
 
 
-def open_sources(source: Any) -> list[Source]:
-    """The sources that a corpus was said to be: a path, folder or glob, a list of those, a table,
-    or a stream.
+@dataclass(frozen=True, slots=True, eq=False)
+class Dataset:
+    """The rows of one or several sources, one after the other; columns go by name.
+
+    sources     in order, at least one
+    types       of each column: {type: name of the first source that has it so}
+    partitions  columns that folders are named for (Hive's KEY=VALUE), in some of the sources
+    ends        int64[S - 1]: the row that each source but the last ends before
+    """
+
+    sources: tuple[Source, ...]
+    types: Mapping[str, Mapping[pa.DataType, str]]
+    partitions: frozenset[str]
+    ends: Int64
+
+    @staticmethod
+    def of(sources: Sequence[Source]) -> Dataset:
+        """The dataset of some sources."""
+        types: dict[str, dict[pa.DataType, str]] = {}
+        constants = [getattr(source, "constants", {}).keys() for source in sources]
+        for partition in (False, True):  # these come last
+            for source, names in zip(sources, constants, strict=True):
+                for field in source.schema:
+                    if (field.name in names) == partition:
+                        types.setdefault(field.name, {}).setdefault(field.type, source.name)
+        ends = np.cumsum([source.num_rows or 0 for source in sources[:-1]], dtype=np.int64)
+        return Dataset(tuple(sources), types, frozenset().union(*constants), ends)
+
+    @property
+    def name(self) -> str:
+        """What messages call it: the first source and how many more there are."""
+        more = len(self.sources) - 1
+        return self.sources[0].name + (f" and {more} more" if more else "")
+
+    @property
+    def num_rows(self) -> int | None:
+        """The number of rows; None where only reading a stream tells."""
+        counts = [source.num_rows for source in self.sources]
+        return None if None in counts else sum(count or 0 for count in counts)
+
+    def locate(self, row: int) -> tuple[Source, int]:
+        """The source of a row, and the row's number in it."""
+        at = int(np.searchsorted(self.ends, row, "right"))
+        return self.sources[at], row - int(self.ends[at - 1] if at else 0)
+
+    def where(self, row: int) -> str:
+        """The place of a row, for a message: its source and its number in that."""
+        source, at = self.locate(row)
+        return f"{source.name}: row {at} (from 0)"
+
+    def type_of(self, name: str) -> pa.DataType:
+        """The plain type that a column has, or is promoted to, in all sources.
+
+        Raises DataError where two are incompatible; the message names both.
+        """
+        kinds: dict[pa.DataType, str] = {}
+        for kind, where in self.types[name].items():
+            kinds.setdefault(plain_type(kind), where)
+        agreed: pa.DataType | None = pa.null()
+        for kind in sorted(kinds, key=str):  # sorted: whatever the order of the files
+            agreed = None if agreed is None else promoted(agreed, kind)
+        if agreed is not None:
+            return agreed
+        pairs = list(combinations(kinds.items(), 2))
+        (a, one), (b, other) = next((p for p in pairs if not promoted(p[0][0], p[1][0])), pairs[0])
+        raise DataError(f"{other}: the column {name!r} is {b}, but {a} in {one}")
+
+    def read(self, columns: Sequence[str], max_bytes: int) -> Iterator[pa.RecordBatch]:
+        """Batches of these columns as Source.read gives them, none of them empty; nulls where a
+        source has no such column."""
+        for source in self.sources:
+            there = [name for name in columns if name in source.schema.names]
+            for batch in source.read(there, max_bytes):
+                for name in columns:
+                    if name not in there:
+                        kind = next(iter(self.types[name]))
+                        batch = batch.append_column(name, pa.nulls(batch.num_rows, kind))
+                if batch.num_rows:
+                    yield batch
+
+
+def promoted(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
+    """The type that holds the values of two plain types: numbers widen, nulls become anything.
+    None where there is none: strings and bytes are incompatible, too."""
+    if a == b or pa.types.is_null(b):
+        return a
+    if pa.types.is_null(a):
+        return b
+    if any(map(is_text, (a, b))):
+        return None
+    try:
+        both = [pa.schema([("c", kind)]) for kind in (a, b)]
+        return pa.unify_schemas(both, promote_options="permissive").field(0).type
+    except pa.ArrowException:
+        return None
+
+
+def open_sources(source: Any) -> Dataset:
+    """The rows that a corpus was said to be: a path, folder or glob, a list of those, a table,
+    or a stream. Warns of files in folders that are not read.
 
     Raises
     ------
@@ -149,32 +271,63 @@ def open_sources(source: Any) -> list[Source]:
         Something that is none of these.
     """
     if isinstance(source, str | os.PathLike):
-        return [ParquetSource(path) for path in find_files([source])]
+        return _open_files([source])
     if isinstance(source, pa.Table | pa.RecordBatch):
-        return [TableSource(source)]
+        return Dataset.of([TableSource(source)])
     if isinstance(source, pa.RecordBatchReader) or hasattr(source, "__arrow_c_stream__"):
-        return [StreamSource(source)]
+        return Dataset.of([StreamSource(source)])
     if hasattr(source, "__arrow_c_array__"):
         try:
-            return [TableSource(pa.record_batch(source))]
+            return Dataset.of([TableSource(pa.record_batch(source))])
         except (pa.ArrowException, TypeError, ValueError) as error:
             raise DataError(f"no columns in the Arrow array ({reason(error)})") from error
     if isinstance(source, Iterable):
         paths = list(source)
         if paths and all(isinstance(path, str | os.PathLike) for path in paths):
-            return [ParquetSource(path) for path in find_files(paths)]
+            return _open_files(paths)
     raise SettingsError(
         f"a corpus of type {type(source).__name__}: expected Parquet paths, an Arrow table or "
         "stream, or a data frame with the Arrow stream interface"
     )
 
 
-def find_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """The files that paths, folders and globs name, in that order; inside a folder or a glob,
-    sorted. A file named twice is read once.
+def _open_files(given: Sequence[str | os.PathLike[str]]) -> Dataset:
+    files = search_files(given)
+    if files.skipped:
+        count = len(files.skipped)
+        what = "1 file is" if count == 1 else f"{count:,} files are"
+        warnings.warn(
+            f"{what} not read, being empty or not called *{SUFFIX}: {files.skipped[0]}"
+            + (", …" if count > 1 else ""),
+            FastseqWarning,
+            stacklevel=4,
+        )
+    pairs = zip(files.paths, _partitions(files), strict=True)
+    return Dataset.of([ParquetSource(path, constants) for path, constants in pairs])
 
-    A folder is searched for `*.parquet` at any depth. Left out are names that begin with '.' or
-    '_' (caches, and what Spark leaves) and folders that fastseq wrote.
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Files found below the paths given.
+
+    paths    of the files, in the order of reading
+    base     the folder that Hive partitions are counted from; None without a common one
+    skipped  files of the folders that are not read: no Parquet by their names, or empty
+    """
+
+    paths: tuple[Path, ...]
+    base: Path | None
+    skipped: tuple[Path, ...]
+
+
+def search_files(given: Iterable[str | os.PathLike[str]]) -> Files:
+    """The files that paths, folders and globs name, in that order; sorted inside a folder or glob.
+    A file named twice is read once.
+
+    A folder is searched for `*.parquet`, in any case of letters, at every depth. By Hadoop's
+    convention names that begin with '.' or '_' (`_SUCCESS`, checksums, unfinished work) are no
+    data; folders that fastseq wrote are left out as well. What else is no Parquet, or is an empty
+    file, is listed as skipped.
 
     Raises
     ------
@@ -182,37 +335,96 @@ def find_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
         Nothing is there, or nothing with that ending.
     """
     found: dict[Path, Path] = {}  # by where they really are
-    for given in paths:
-        path = Path(given)
+    skipped: list[Path] = []
+    roots: list[str] = []
+
+    for each in given:
+        path = Path(each)
+        root = path
         if path.is_dir():
-            files = sorted(below(path))
+            files = sorted(_walk(path, skipped))
             if not files:
                 raise DataError(f"{path}: no *.parquet file in this folder or below it")
         elif path.exists():
-            files = [path]
+            files, root = [path], path.parent
         elif glob.has_magic(str(path)):
-            matches = map(Path, sorted(glob.glob(str(path), recursive=True)))
-            files = [match for match in matches if not match.is_dir()]
+            files = []
+            for match in map(Path, sorted(glob.glob(str(path), recursive=True))):
+                if not match.is_dir():
+                    files.append(match)
+                elif match.name[0] not in HIDDEN:
+                    files += sorted(_walk(match, skipped))
             if not files:
                 raise DataError(f"{path}: no file matches")
+            while glob.has_magic(str(root)):
+                root = root.parent
         else:
             raise DataError(f"{path}: no such file or folder")
+        roots.append(os.path.abspath(root))
         for file in files:
             found.setdefault(file.resolve(), file)
-    return list(found.values())
+    try:
+        base = Path(os.path.commonpath(roots)) if roots else None
+    except ValueError:  # of several drives
+        base = None
+    return Files(tuple(found.values()), base, tuple(sorted(skipped)))
 
 
-def below(folder: Path) -> Iterator[Path]:
-    """The Parquet files of a folder that `find_files` reads, in no order."""
+def find_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """The paths that `search_files` finds; raises as it."""
+    return list(search_files(paths).paths)
+
+
+def holds_parquet(folder: Path) -> bool:
+    """Whether `search_files` finds a file in a folder."""
+    return any(_walk(folder, []))
+
+
+def _walk(folder: Path, skipped: list[Path]) -> Iterator[Path]:
+    """The Parquet files at and below a folder, in no order; others are added to `skipped`."""
     if (folder / MANIFEST).exists() and any(folder.glob("data-*")):
         return
     for entry in folder.iterdir():
-        if entry.name[0] in "._":
+        if entry.name[0] in HIDDEN:
             continue
         if entry.is_dir():
-            yield from below(entry)
-        elif entry.suffix == SUFFIX:
+            yield from _walk(entry, skipped)
+        elif entry.suffix.lower() == SUFFIX and not (entry.exists() and not entry.stat().st_size):
             yield entry
+        else:
+            skipped.append(entry)
+
+
+# ---- Hive partitions: folders called KEY=VALUE
+
+
+def _partitions(files: Files) -> list[dict[str, pa.Scalar]]:
+    """For each file the columns that the folders between it and the base are named for, typed as
+    pyarrow does: int32 (here also int64) where all values of a key are integers, else string."""
+    keys = [{} if files.base is None else _keys(path, files.base) for path in files.paths]
+    kinds: dict[str, pa.DataType] = {}
+    for name in dict.fromkeys(name for each in keys for name in each):
+        values = [text for each in keys if (text := each.get(name)) is not None]
+        kinds[name] = pa.string()
+        if values and all(map(_INTEGER.fullmatch, values)):
+            for kind, bits in ((pa.int64(), 63), (pa.int32(), 31)):
+                if all(-(1 << bits) <= int(text) < 1 << bits for text in values):
+                    kinds[name] = kind
+
+    def scalar(text: str | None, kind: pa.DataType) -> pa.Scalar:
+        return pa.scalar(text if text is None or kind == pa.string() else int(text), kind)
+
+    return [{name: scalar(text, kinds[name]) for name, text in each.items()} for each in keys]
+
+
+def _keys(path: Path, base: Path) -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for part in Path(os.path.relpath(os.path.abspath(path.parent), base)).parts:
+        name, equals, value = part.partition("=")
+        if equals and name:
+            text = unquote(value)
+            found.setdefault(unquote(name), None if text == HIVE_NULL else text)
+    return found
 
 
 def _of_columns(by_path: dict[str, Any], columns: Sequence[str]) -> Iterator[Any]:

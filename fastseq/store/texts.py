@@ -41,6 +41,7 @@ def text_slices(source: Any, max_bytes: int) -> Iterator[Texts]:
         source = Corpus.open(source)
     if isinstance(source, Corpus):
         for batch in source.batches(max_bytes):
+            assert batch.texts is not None
             yield batch.texts
         return
     for chunk in _column(source).chunks:

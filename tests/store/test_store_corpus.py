@@ -323,9 +323,10 @@ def test_files_must_agree(tmp_path: Path) -> None:
         "id": ["x", "y", "z"],
         "text": ["a", "b", None],
         "n": [1, 2, None],
+        "more": [None, None, 1],
     }
-    write(tmp_path / "d.parquet", {"id": ["z"], "text": ["d"]})
-    with pytest.raises(DataError, match=r"d\.parquet: no column 'n'"):
+    write(tmp_path / "d.parquet", {"text": ["d"], "n": [1]})
+    with pytest.raises(DataError, match=r"d\.parquet: no column 'id', which .*a\.parquet has"):
         Corpus.open(tmp_path)
     write(tmp_path / "d.parquet", {"id": [7], "text": ["d"], "n": [1]})
     with pytest.raises(DataError, match=r"d\.parquet: the column 'id' is int64, but string in .*a"):

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastseq.errors import DataError, FormatError, SettingsError
+from fastseq.store.columns import Fields
 from fastseq.store.examples import RowBatch, RowReader, open_rows
-from fastseq.store.fields import Fields
 from fastseq.store.objects import as_source
 from fastseq.types import Texts
 

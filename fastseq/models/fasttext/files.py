@@ -55,7 +55,7 @@ def content_of(
 def learned_of(folder: ModelFolder, analyzer: Analyzer, ngrams: Ngrams, loss: str) -> FittedState:
     """What `content_of` gave. Raises FormatError, KeyError, TypeError or ValueError for what is
     damaged."""
-    from fastseq.store.fields import Fields
+    from fastseq.store.columns import Fields
 
     saved, columns = folder.statistics, folder.columns(_WORDS)
     labels = Labels.from_dict(saved["labels"])

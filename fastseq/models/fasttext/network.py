@@ -36,7 +36,7 @@ from fastseq.training.progress import Pace, Report, TrainingProgress
 from fastseq.types import Float32, Float64, Int64, Tokens, UInt64
 
 if TYPE_CHECKING:
-    from fastseq.store.fields import Fields
+    from fastseq.store.columns import Fields
 
 LOSSES = ("softmax", "hierarchical", "negative", "ova")  # in the order of the kernel's numbers
 ROUND = 1 << 18  # words of a thread's piece, about

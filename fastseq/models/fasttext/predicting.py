@@ -19,8 +19,8 @@ from fastseq.settings import real
 from fastseq.types import Float32, Int32, Int64, Tokens
 
 if TYPE_CHECKING:
+    from fastseq.store.columns import Fields
     from fastseq.store.examples import RowBatch, RowReader
-    from fastseq.store.fields import Fields
 
 
 class FastTextPredictor(SavableModel, TextClassifier):
