@@ -150,7 +150,7 @@ class Index:
                 f"a query must be a string, a mapping or a list of those, not {query!r}"
             )
         queries = list(queries)
-        if function("expand", expand) is not None:
+        if (expand := function("expand", expand)) is not None:
             queries = expanded(queries, expand, self._segment)
         rows, scores = self._searcher.search(queries, k, model, threads, device)
         return Hits(rows, scores, self._segment)

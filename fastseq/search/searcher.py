@@ -149,7 +149,7 @@ class Searcher:
         a term's weight that is not a number from -1e20 to 1e20, and for another device;
         DeviceError where there is no such GPU, or its memory is full.
         """
-        k = whole("k", k, 1)
+        k = whole("k", k, 1, below=1 << 128)
         if k * max(len(queries), 1) > MOST_HITS:
             raise SettingsError(f"k of {k} for {len(queries)} queries is more than memory holds")
         if not isinstance(model, Model):

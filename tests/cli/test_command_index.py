@@ -151,7 +151,7 @@ def test_folders_and_globs(run: Run, write: Write, tmp_path: Path) -> None:
         (("--memory", "much"), ("much", "256MB")),
         (("--ngrams", "2-1"), ("--ngrams", "2-1")),
         (("--ngrams", "x"), ("--ngrams", "x")),
-        (("--min-length", "0"), ("--min-length is 0",)),
+        (("--min-length", "0"), ("--min-length must be", "not 0")),
         (("--language", "klingon"), ("klingon", "english")),
         (("--stemmer", "klingon"), ("klingon", "english")),
         (("--stopwords", "klingon"), ("klingon",)),
