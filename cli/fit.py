@@ -240,8 +240,10 @@ def _unit(task: str, given: dict[str, Any]) -> str:
 
 
 def _summary(model: SequenceModel[Any], unit: str, seconds: float) -> Iterator[tuple[str, Any]]:
-    """What became of a training."""
+    """The trained model and its measures."""
     yield "parameters", f"{model.n_parameters_:,}"
+    if hasattr(model, "tag_scheme_"):
+        yield "tag scheme", model.tag_scheme_
     history = model.history_
     rows = [] if history is None else list(history.rows())
     if not rows or history is None:
@@ -258,6 +260,8 @@ def _summary(model: SequenceModel[Any], unit: str, seconds: float) -> Iterator[t
     yield "training loss", best["train_loss"]
     for name in history.measures:
         yield f"validation {name.replace('_', ' ')}", best[f"valid_{name}"]
+    if history.measures and hasattr(model, "vocabulary_"):
+        yield "validation unknown rate", model.report_["validation"].unknown_rate
     learned = sum(row["units_per_second"] for row in rows) / len(rows)
     yield "time", f"{seconds:.2f} s ({learned:,.0f} {unit}/s)"
 

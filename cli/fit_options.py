@@ -165,6 +165,12 @@ MODEL = (
     Setting("--char-embedding", "with --chars, numbers that stand for one.", int, (TAG,)),
     Setting("--char-hidden", "with --chars, numbers in their states.", int, (TAG,)),
     Setting("--crf", "A conditional random field over the tags.", bool, (TAG,)),
+    Setting(
+        "--tag-scheme",
+        "How tags encode spans; auto: detected from all training tags.",
+        click.Choice(("auto", "IOB1", "IOB2", "BIOES", "BILOU", "BMES", "IO", "none"), False),
+        (TAG,),
+    ),
     Setting("--tie-weights", "one matrix as embedding and output.", bool, (LANGUAGE,)),
     Setting("--window", "rows of the past that a forecast is made from.", int, (FORECAST,)),
     Setting("--horizon", "rows to forecast.", int, (FORECAST,)),
@@ -219,7 +225,8 @@ TRAINING = (
     Setting("--patience", "Stop after N epochs without a better validation."),
     Setting(
         "--monitor",
-        "What a validation is better by: loss, or accuracy, perplexity or rmse of its task.",
+        "Validation measure that selects the best epoch: loss; accuracy or macro_f1 (classify, "
+        "tag), f1 of spans (tag), perplexity (language), rmse (forecast).",
         str,
         TASKS,
         "M",

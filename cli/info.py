@@ -114,6 +114,8 @@ def _of_model(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     if learned.get("labels"):
         classes = learned["labels"]["values"]
         yield "classes", f"{len(classes):,}: {_listed(classes)}"
+    if learned.get("tag_scheme"):
+        yield "tag scheme", learned["tag_scheme"]
     if learned.get("vocabulary"):
         vocabulary = learned["vocabulary"]
         unit = UNITS.get(vocabulary["units"]["unit"], "units")

@@ -13,14 +13,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, SupportsFloat
 
 import numpy as np
 
-from fastseq.errors import DataError
-from fastseq.models.classifying import TextClassifier
 from fastseq.models.data.batches import Batch
 from fastseq.models.data.examples import Encoder, Examples, ReadReport
 from fastseq.models.data.vocabulary import Vocabulary
-from fastseq.models.labelling import LabellingModel
-from fastseq.models.metrics import Confusion
-from fastseq.models.scoring import ScoringNetwork, ScoringState, encoded, scored
+from fastseq.models.prediction import TextClassifier
+from fastseq.models.scoring import ScoringModel, ScoringNetwork, ScoringState, encoded, scored
 from fastseq.models.textual import recurrent
 from fastseq.nn.backend import Backend
 from fastseq.nn.dense import Dense
@@ -117,7 +114,7 @@ class ClassifierNetwork(ScoringNetwork):
 ClassifierState = ScoringState[ClassifierNetwork]
 
 
-class SequenceClassifier(LabellingModel[ClassifierNetwork], TextClassifier):
+class SequenceClassifier(ScoringModel[ClassifierNetwork], TextClassifier):
     """Gives each text one of the labels it learned.
 
     Parameters
@@ -141,7 +138,7 @@ class SequenceClassifier(LabellingModel[ClassifierNetwork], TextClassifier):
     inputs: ClassVar[str] = TextClassifier.inputs
     columns: ClassVar[Mapping[str, str]] = TextClassifier.columns
     supervised: ClassVar[bool] = True
-    measures: ClassVar[Mapping[str, bool]] = {"accuracy": True, "loss": False}
+    measures: ClassVar[Mapping[str, bool]] = {"accuracy": True, "loss": False, "macro_f1": True}
 
     bidirectional: bool
     pooling: str
@@ -206,38 +203,17 @@ class SequenceClassifier(LabellingModel[ClassifierNetwork], TextClassifier):
         text_column: str | Sequence[str] | None = None,
         label_column: str | None = None,
     ) -> dict[str, float]:
-        """{"accuracy", "macro_f1", "loss" in nats}; `confusion_` has the counts.
+        """{"accuracy", "macro_f1", "loss" in nats, "unknown_rate" of the units}; `confusion_` has
+        the counts.
 
         A label that training did not have counts as wrong, and not in the loss.
 
         Raises DataError for data that cannot be read, and where every label is unseen.
         """
-        learned = self.learned
-        named = self._named_columns(text_column=text_column, label_column=label_column)
-        reader = self._open(examples, y, named, fields=learned.fields)
-        report = learned.reports["data"] = ReadReport()
-        network, count = learned.network, len(learned.labels)
-        cells = np.zeros((count + 1) * count, np.int64)  # the last row: unseen labels
-        losses = weights = 0.0
-        for _, part in self._encoded(learned, reader, report):
-            for batch, scores in scored(network, part):
-                assert batch.targets is not None
-                expected = np.where(batch.targets < 0, count, batch.targets)
-                best = network.best(scores, batch)
-                cells += np.bincount(expected * count + best, minlength=len(cells))
-                loss, weight = network.loss(scores, batch, False)
-                losses += float(loss) * weight
-                weights += weight
-        counts = cells.reshape(count + 1, count)
-        if not counts[:count].any():
-            what = "every label is unseen in training" if counts.any() else "there are no rows"
-            raise DataError(f"{reader.sources[0].name}: {what}: nothing to measure")
-        self.confusion_ = Confusion(self.classes_, counts[:count])
-        return {
-            "accuracy": float(np.trace(counts) / counts.sum()),
-            "macro_f1": _macro_f1(counts, len(report.unseen)),
-            "loss": losses / weights if weights else 0.0,
-        }
+        columns = {"text_column": text_column, "label_column": label_column}
+        measures, evaluation = self._evaluate(examples, y, **columns)
+        self.confusion_ = evaluation.labels.confusion(self.classes_)
+        return measures
 
     def _encoded(
         self, learned: ClassifierState, reader: RowReader, report: ReadReport
@@ -282,14 +258,3 @@ class SequenceClassifier(LabellingModel[ClassifierNetwork], TextClassifier):
             encoder.labels.weights(self.class_weights),
             backend,
         )
-
-
-def _macro_f1(counts: Int64, unseen: int) -> float:
-    """The mean F1 of the labels on either side; counts int64[K + 1, K], its last row that of the
-    `unseen` labels, which are never found."""
-    known = counts[:-1]
-    right = np.diag(known)
-    given, wanted = counts.sum(0), known.sum(1)
-    present = (given + wanted) > 0
-    f1 = 2 * right / np.maximum(given + wanted, 1)
-    return float(f1.sum() / (np.count_nonzero(present) + unseen))

@@ -25,7 +25,7 @@ from fastseq.models.data.series import (
 )
 from fastseq.models.folder import Content, ModelFolder
 from fastseq.models.forecast_network import ForecastNetwork, ForecastState, ForecastTask
-from fastseq.models.predicting import RowPredictor
+from fastseq.models.prediction import RowPredictor
 from fastseq.models.textual import recurrent
 from fastseq.nn.backend import Backend
 from fastseq.seeds import mixed_key

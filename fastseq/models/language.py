@@ -120,11 +120,13 @@ class LanguageModel(TextModel[LanguageState]):
     def evaluate(
         self, examples: Any, *, text_column: str | Sequence[str] | None = None
     ) -> dict[str, float]:
-        """{"nats" a unit, "perplexity", "units" measured}, and for characters and bytes
-        "bits_per_character" or "bits_per_byte".
+        """{"nats" per unit, "perplexity", "units" measured, "unknown_rate"}, and for characters and
+        bytes "bits_per_character" or "bits_per_byte".
 
         The rows are read as one stream whose first unit is given; a long one is cut as
-        language_network.StreamMeasure says. Units that are not known are `<unk>`.
+        language_network.StreamMeasure says. Units that are not in the vocabulary are predicted as
+        `<unk>`, which may be easy: compare perplexities at a similar unknown rate, the fraction of
+        all units but `<eos>` that these are.
 
         Raises DataError for data that cannot be read, or with fewer than two units.
         """
@@ -138,7 +140,7 @@ class LanguageModel(TextModel[LanguageState]):
         bits = {"char": "bits_per_character", "byte": "bits_per_byte"}.get(self.unit)
         if bits is not None:
             found[bits] = nats / math.log(2)
-        return found
+        return {**found, "unknown_rate": report.unknown_rate}
 
     def score(self, examples: Any, y: Any = None) -> float:
         """Less the nats a unit: larger is better. Raises as `evaluate`."""

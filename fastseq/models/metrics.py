@@ -1,7 +1,7 @@
-"""Measures of predictions against what was expected: classes and numbers.
+"""Measures of predictions against expected values: classes and numbers.
 
-Labels are one-dimensional arrays (or lists) of whole numbers, strings or truth values, the same
-kind on both sides. Nothing is sampled or weighted.
+Labels are one-dimensional arrays (or lists) of integers, strings or booleans, of the same kind on
+both sides. `LabelCounts` measures predictions batch after batch.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError
-from fastseq.types import Float64, Int64
+from fastseq.types import Float64, Int32, Int64
 
 
 class Confusion(NamedTuple):
@@ -33,7 +33,7 @@ class ClassScores(NamedTuple):
 
 
 def accuracy(expected: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
-    """The fraction of labels that are right.
+    """The fraction of labels that are correct.
 
     Raises DataError when the lengths differ or there is nothing to measure.
     """
@@ -70,25 +70,76 @@ def confusion(
 def class_scores(
     expected: npt.ArrayLike, predicted: npt.ArrayLike, labels: npt.ArrayLike | None = None
 ) -> ClassScores:
-    """Precision, recall and F1 of each class; a fraction of nothing is 0. Raises as `confusion`."""
+    """Precision, recall and F1 of each class; a ratio of nothing is 0. Raises as `confusion`."""
     names, counts = confusion(expected, predicted, labels)
-    right = np.diag(counts).astype(np.float64)
-    given, wanted = counts.sum(axis=0), counts.sum(axis=1)
-    return ClassScores(
-        names,
-        right / np.maximum(given, 1),
-        right / np.maximum(wanted, 1),
-        2 * right / np.maximum(given + wanted, 1),
-        wanted,
-    )
+    correct = np.diag(counts)
+    found, support = counts.sum(axis=0), counts.sum(axis=1)
+    precision, recall = correct / np.maximum(found, 1), correct / np.maximum(support, 1)
+    return ClassScores(names, precision, recall, _f1(correct, found, support), support)
 
 
 def macro_f1(expected: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
-    """The mean F1 of the classes that occur on either side, each counting the same.
+    """The mean F1 of the classes that are expected or predicted, unweighted.
 
     Raises DataError when the lengths differ or there is nothing to measure.
     """
     return float(class_scores(expected, predicted).f1.mean())
+
+
+class LabelCounts:
+    """Counts of K labels, numbered from 0, for accuracy, macro-F1 and the confusion matrix.
+
+    Parameters
+    ----------
+    labels : K
+    confusion : count each pair of labels too
+
+    Attributes
+    ----------
+    total : of all labels added
+    """
+
+    def __init__(self, labels: int, confusion: bool = False) -> None:
+        self.total = 0
+        self._correct, self._predicted, self._expected = np.zeros((3, labels), np.int64)
+        self._pairs = np.zeros((labels, labels), np.int64) if confusion else None
+
+    def add(self, expected: Int32, predicted: Int32) -> None:
+        """Count more labels; an expected one below 0 is unseen in training, and never correct."""
+        K, known = len(self._expected), expected >= 0
+        self.total += len(expected)
+        self._expected += np.bincount(expected[known], minlength=K)
+        self._predicted += np.bincount(predicted, minlength=K)
+        self._correct += np.bincount(expected[expected == predicted], minlength=K)
+        if self._pairs is not None:
+            np.add.at(self._pairs, (expected[known], predicted[known]), 1)
+
+    @property
+    def known(self) -> int:
+        """How many expected labels training had."""
+        return int(self._expected.sum())
+
+    @property
+    def accuracy(self) -> float:
+        """The fraction of all labels that are correct."""
+        return float(self._correct.sum() / self.total)
+
+    def macro_f1(self, unseen: int = 0) -> float:
+        """The mean F1 of the labels that are expected or predicted, unweighted; `unseen` more
+        labels that training did not have count 0 each."""
+        present = (self._predicted + self._expected) > 0
+        f1 = _f1(self._correct, self._predicted, self._expected)
+        return float(f1.sum() / (np.count_nonzero(present) + unseen))
+
+    def confusion(self, labels: npt.NDArray[Any]) -> Confusion:
+        """The confusion matrix of the known labels, in their order."""
+        assert self._pairs is not None, "confusion was not asked for"
+        return Confusion(labels, self._pairs)
+
+
+def _f1(correct: Int64, predicted: Int64, expected: Int64) -> Float64:
+    f1: Float64 = 2 * correct / np.maximum(predicted + expected, 1)
+    return f1
 
 
 def rmse(expected: npt.ArrayLike, predicted: npt.ArrayLike) -> float:

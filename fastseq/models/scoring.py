@@ -1,18 +1,27 @@
-"""What the models of examples, a classifier and a tagger, share: networks that give scores."""
+"""Supervised models of text: networks that score labels, their training and evaluation.
+
+A classifier scores the labels of each row, a tagger the tags of each token.
+"""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, SupportsFloat, TypeVar
 
 import numpy as np
 
+from fastseq.errors import DataError, FormatError
 from fastseq.models.data.batches import Batch, BucketedBatches, SortedBatches, take
+from fastseq.models.data.characters import CharTable
 from fastseq.models.data.examples import Encoder, Examples, ReadReport
 from fastseq.models.data.labels import Labels
+from fastseq.models.folder import Content, ModelFolder
+from fastseq.models.metrics import LabelCounts
+from fastseq.models.prediction import RowPredictor
+from fastseq.models.spans import SpanCounts, TagScheme
 from fastseq.models.task import (
     FittedState,
     Network,
@@ -21,9 +30,12 @@ from fastseq.models.task import (
     fingerprint_of,
     mean_norms,
 )
+from fastseq.models.textual import TextModel, restored_vocabulary, texts_of, vocabulary_file
+from fastseq.nn.backend import Backend
 from fastseq.nn.dense import Dense
 from fastseq.nn.embedding import Embedding
 from fastseq.nn.recurrent import Recurrent
+from fastseq.settings import parse_size
 from fastseq.threads import in_order
 from fastseq.training.trainable import StepResult
 from fastseq.types import Float64, Int32, Int64
@@ -31,9 +43,11 @@ from fastseq.types import Float64, Int32, Int64
 if TYPE_CHECKING:
     from fastseq.store.examples import RowBatch, RowReader
 
-# of batches whose losses and predictions are asked for, not gradients
+# of batches that are predicted
 ROWS_AT_ONCE = 256
 UNITS_AT_ONCE = 16384
+
+_CHARACTERS = "characters.parquet"
 
 
 class ScoringNetwork(Network):
@@ -82,19 +96,26 @@ N = TypeVar("N", bound=ScoringNetwork)
 
 @dataclass(slots=True, eq=False)
 class ScoringState(FittedState, Generic[N]):
-    """What a classifier or a tagger learned.
+    """The fitted state of a classifier or a tagger.
 
     encoder  vocabulary, labels, characters
+    scheme   how tags encode spans; None for none, and for labels of rows
     """
 
     network: N
     encoder: Encoder
+    scheme: TagScheme | None = field(default=None, init=False)
 
     @property
     def labels(self) -> Labels:
         """Of the rows or the units."""
         assert self.encoder.labels is not None
         return self.encoder.labels
+
+    def names(self, report: ReadReport) -> list[str]:
+        """What the targets of the examples of a report stand for, those below 0, which training
+        did not have, counted from the end."""
+        return [*map(str, self.labels.values), *map(str, reversed(report.unseen))]
 
 
 class ScoringTask(TrainingTask[ScoringState[N]]):
@@ -143,7 +164,11 @@ class ScoringTask(TrainingTask[ScoringState[N]]):
         return StepResult(loss, weight, len(taken.values))
 
     def validate(self) -> dict[str, float] | None:
-        return None if self._valid is None else measured(self.learned.network, self._valid)
+        if self._valid is None:
+            return None
+        evaluation = Evaluation(self.learned)
+        evaluation.add(self._valid)
+        return evaluation.validation(self._valid.report)
 
     def fingerprint(self) -> dict[str, Any]:
         train, valid = self._train, self._valid
@@ -177,18 +202,59 @@ class ScoringTask(TrainingTask[ScoringState[N]]):
         return mean_norms(backend.get(dx), batch.offsets)
 
 
-def measured(network: ScoringNetwork, examples: Examples) -> dict[str, float]:
-    """{"loss": over the known targets, "accuracy": over all, those unseen in training wrong}."""
-    losses = weights = 0.0
-    right = count = 0
-    for batch, scores in scored(network, examples):
-        best = network.best(scores, batch)
-        right += int(np.count_nonzero(best == batch.targets))
-        count += len(best)
-        loss, weight = network.loss(scores, batch, False)
-        losses += float(loss) * weight
-        weights += weight
-    return {"loss": losses / weights if weights else 0.0, "accuracy": right / count}
+class Evaluation:
+    """Measures of predictions, part after part of the examples.
+
+    Parameters
+    ----------
+    confusion : count which labels are predicted for which
+
+    Attributes
+    ----------
+    labels : counts of labels or tags
+    spans : counts of spans, where tags encode some
+    """
+
+    def __init__(self, learned: ScoringState[Any], confusion: bool = False) -> None:
+        self._learned = learned
+        self._loss = self._weight = 0.0
+        self.labels = LabelCounts(len(learned.labels), confusion)
+        self.spans = None if learned.scheme is None else SpanCounts(learned.scheme)
+
+    def add(self, examples: Examples) -> None:
+        """Predict more examples and count; `examples.report` names the unseen labels."""
+        network, names = self._learned.network, self._learned.names(examples.report)
+        for batch, scores in scored(network, examples):
+            assert batch.targets is not None
+            best = network.best(scores, batch)
+            self.labels.add(batch.targets, best)
+            if self.spans is not None:
+                self.spans.add(names, batch.targets, best, batch.offsets)
+            loss, weight = network.loss(scores, batch, False)
+            self._loss += float(loss) * weight
+            self._weight += weight
+
+    def validation(self, report: ReadReport) -> dict[str, float]:
+        """{"loss", "accuracy", "macro_f1"}, and of spans "f1"."""
+        spans = {} if self.spans is None else {"f1": self.spans.score().f1}
+        return {
+            "loss": self._loss / self._weight if self._weight else 0.0,
+            "accuracy": self.labels.accuracy,
+            "macro_f1": self.labels.macro_f1(len(report.unseen)),
+            **spans,
+        }
+
+    def measures(self, report: ReadReport) -> dict[str, float]:
+        """{"accuracy", "macro_f1", "loss", "unknown_rate"}, and of spans "precision", "recall" and
+        "f1" in lenient reading, "strict_precision", "strict_recall" and "strict_f1"."""
+        found = self.validation(report)
+        measures = {name: found[name] for name in ("accuracy", "macro_f1", "loss")}
+        for prefix, strict in (("", False), ("strict_", True)):
+            if self.spans is not None:
+                *three, _ = self.spans.score(strict)
+                names = ("precision", "recall", "f1")
+                measures |= {prefix + n: value for n, value in zip(names, three, strict=True)}
+        return {**measures, "unknown_rate": report.unknown_rate}
 
 
 def scored(network: ScoringNetwork, examples: Examples) -> Iterator[tuple[Batch, Any]]:
@@ -205,19 +271,134 @@ def scored(network: ScoringNetwork, examples: Examples) -> Iterator[tuple[Batch,
 def encoded(
     encoder: Encoder, reader: RowReader, report: ReadReport
 ) -> Iterator[tuple[RowBatch, Examples]]:
-    """Each batch of rows and its examples, encoded on another thread while the caller works; what
-    was met is added to `report`."""
+    """Each batch of rows and its examples, counted in `report`, encoded on another thread while
+    the caller works."""
     with ThreadPoolExecutor(1, "fastseq-encode") as pool:
         for rows, examples in in_order(pool, encoder.encode, reader.batches(), 2):
-            # `encode` numbers the rows from the first that was read; here from the batch's own
+            # `encode` numbers rows from the first that was read, here from the first of the batch
             add_report(report, examples.report)
             yield rows, replace(examples, rows=examples.rows - rows.first_row)
 
 
+def count_malformed(
+    learned: ScoringState[Any], examples: Examples, where: Callable[[int], str], report: ReadReport
+) -> None:
+    """Count in `report` the examples whose tags violate the scheme.
+
+    where  file and row of a row number
+    """
+    targets, offsets, names = examples.targets, examples.offsets, learned.names(examples.report)
+    if learned.scheme is None or targets is None:
+        return
+    found, _ = learned.scheme.violations(names, targets, offsets)
+    report.malformed += len(found)
+    if len(found) and not report.violation:
+        first = int(found[0])
+        tags = [names[code] for code in targets[offsets[first] : offsets[first + 1]].tolist()]
+        report.violation = (
+            f"the tag scheme {learned.scheme.name}, such as {where(int(examples.rows[first]))}: "
+            f"{learned.scheme.violation(tags)}"
+        )
+
+
 def add_report(total: ReadReport, part: ReadReport) -> None:
-    """Add what was met in a part to what was met in all."""
+    """Add the counts of a part to those of the whole."""
     for name in ("rows", "nulls", "empty", "skipped", "cut", "units", "unknown", "targets"):
         setattr(total, name, getattr(total, name) + getattr(part, name))
     for label, count in part.unseen.items():
         total.unseen[label] = total.unseen.get(label, 0) + count
     total.what = part.what
+
+
+class ScoringModel(TextModel[ScoringState[N]], RowPredictor):
+    """A model of text whose network scores labels; parameters are those of TextModel."""
+
+    @abstractmethod
+    def _reading(self) -> dict[str, Any]:
+        """What Encoder.learn takes of the settings that not all such models have."""
+
+    @abstractmethod
+    def _network(self, encoder: Encoder, size: int, backend: Backend) -> N:
+        """The network for what was read; `size` is that of the units' vectors."""
+
+    def _task(
+        self, examples: Any, y: Any, valid: Any, columns: Mapping[str, Any], backend: Backend
+    ) -> ScoringTask[N]:
+        reader = self._open(examples, y, columns)
+        memory = parse_size(self.memory)
+        encoder, train = Encoder.learn(
+            reader,
+            self._units(),
+            min_count=self.min_count,
+            max_size=self.max_vocabulary,
+            memory=memory,
+            **self._reading(),
+        )
+        held_out = None
+        if valid is not None:
+            valid_reader = self._open_valid(valid, columns, reader)
+            held_out = encoder.read(valid_reader, memory)
+        vectors = self._vectors(encoder.vocabulary, backend.team)
+        size = self.embedding if vectors is None else vectors[1].shape[1]
+        assert size is not None
+        network = self._network(encoder, size, backend)
+        if vectors is not None:
+            self._place(network.embedding, vectors)
+        learned = ScoringState(network, reader.fields, encoder)
+        self._settle(learned, train)
+        count_malformed(learned, train, reader.data.where, train.report)
+        if held_out is not None:
+            count_malformed(learned, held_out, valid_reader.data.where, held_out.report)
+        return ScoringTask(learned, train, held_out, self.batch_size, self.seed)
+
+    def _settle(self, learned: ScoringState[N], train: Examples) -> None:
+        """Learn what else the training targets say."""
+
+    def _evaluate(self, examples: Any, y: Any, **named: Any) -> tuple[dict[str, float], Evaluation]:
+        """The measures of data with known targets. Raises DataError for data that cannot be read,
+        or that have no target that training had."""
+        learned = self.learned
+        reader = self._open(examples, y, self._named_columns(**named), fields=learned.fields)
+        report = learned.reports["data"] = ReadReport()
+        evaluation = Evaluation(learned, confusion=self.inputs == "text")
+        for rows, part in encoded(learned.encoder, reader, report):
+            count_malformed(learned, part, rows.where, report)
+            evaluation.add(part)
+        if not evaluation.labels.known:
+            tokens = self.inputs == "tokens"
+            what = f"every {'tag' if tokens else 'label'} is unseen in training"
+            if not evaluation.labels.total:
+                what = f"there are no {'tokens' if tokens else 'rows'}"
+            raise DataError(f"{reader.sources[0].name}: {what}: nothing to measure")
+        return evaluation.measures(report), evaluation
+
+    def _statistics(self, learned: ScoringState[N]) -> dict[str, Any]:
+        encoder = learned.encoder
+        return {
+            "vocabulary": encoder.vocabulary.to_dict(),
+            "labels": learned.labels.to_dict(),
+            "characters": None if encoder.chars is None else encoder.chars.to_dict(),
+            "max_length": encoder.max_length,
+            "embedding": learned.network.embedding.size,
+        }
+
+    def _files(self, learned: ScoringState[N]) -> dict[str, Content]:
+        files, chars = vocabulary_file(learned.encoder.vocabulary), learned.encoder.chars
+        if chars is not None:
+            files[_CHARACTERS] = {"unit": chars.to_texts().to_strings()}
+        return files
+
+    def _restored(self, folder: ModelFolder, backend: Backend) -> ScoringState[N]:
+        from fastseq.store.columns import Fields
+
+        saved = folder.statistics
+        chars: CharTable | None = None
+        if saved["characters"] is not None:
+            chars = CharTable.from_texts(texts_of(folder, _CHARACTERS), saved["characters"])
+        labels = Labels.from_dict(saved["labels"])
+        if len(labels) < 2:
+            raise FormatError(f"{len(labels)} labels, expected at least 2")
+        vocabulary = restored_vocabulary(folder, saved["vocabulary"])
+        encoder = Encoder(vocabulary, labels, chars, saved["max_length"])
+        network = self._network(encoder, saved["embedding"], backend)
+        return ScoringState(network, Fields.from_dict(saved["fields"]), encoder)

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fastseq.errors import DataError
+from fastseq.errors import SettingsError
 from fastseq.models.data.examples import Encoder, Examples, ReadReport
-from fastseq.models.data.labels import Labels
 from fastseq.models.data.ragged import offsets_of
 from fastseq.models.data.vocabulary import Vocabulary
-from fastseq.models.labelling import LabellingModel
-from fastseq.models.scoring import ScoringState, encoded, scored
-from fastseq.models.spans import SpanCounts, is_bio
+from fastseq.models.folder import ModelFolder
+from fastseq.models.scoring import ScoringModel, ScoringState, encoded, scored
+from fastseq.models.spans import AUTO, NONE, SpanScore, TagScheme, checked_scheme, is_bio
 from fastseq.models.tagger_network import CharacterWords, TaggerNetwork
 from fastseq.models.textual import kind_of, recurrent
 from fastseq.nn.backend import Backend
@@ -38,14 +37,16 @@ if TYPE_CHECKING:
 TaggerState = ScoringState[TaggerNetwork]
 
 
-class SequenceTagger(LabellingModel[TaggerNetwork]):
-    """Gives each token of a row one of the tags it learned.
+class SequenceTagger(ScoringModel[TaggerNetwork]):
+    """Sequence labelling: a tag for each token of a row.
 
     Parameters
     ----------
     bidirectional : a second direction reads backwards
-    crf : score neighbouring tags too (Lafferty, McCallum, Pereira 2001) and predict the best
-        sequence; where the tags are BIO, one that BIO allows
+    crf : conditional random field over the tags (Lafferty, McCallum, Pereira 2001): score
+        neighbouring tags too and predict the best sequence that is well formed in the tag scheme
+    tag_scheme : how tags encode spans, see models.spans: "IOB1", "IOB2", "BIOES", "BILOU", "BMES",
+        "IO", "none" or, detected from all training tags, "auto"
     chars : read each token character by character too, in both directions; what each has read at
         its end stands beside the token's vector (Lample et al. 2016)
     char_embedding, char_hidden : sizes of the characters' vectors and of each direction
@@ -56,7 +57,17 @@ class SequenceTagger(LabellingModel[TaggerNetwork]):
     Attributes
     ----------
     classes_ : array[K], the tags in ascending order
+    tag_scheme_ : how tags encode spans, given or detected
+    span_scores_, strict_span_scores_ : {type: SpanScore} of the last `evaluate`
     vocabulary_, history_, report_, gradient_flow_, n_parameters_
+
+    Notes
+    -----
+    The CRF is trained without the constraints of the scheme: its likelihood is normalised over all
+    tag sequences, so a training sequence that violates the scheme has a finite loss and the right
+    gradient, where a constrained model gives it probability 0. Prediction is constrained: it finds
+    the most probable of the well-formed sequences, which is exact, since conditioning on being well
+    formed divides the probability of all of them by the same number.
     """
 
     kind: ClassVar[str] = "tagger"
@@ -64,10 +75,13 @@ class SequenceTagger(LabellingModel[TaggerNetwork]):
     inputs: ClassVar[str] = "tokens"
     columns: ClassVar[Mapping[str, str]] = {"tokens_column": "tokens", "tags_column": "tags"}
     supervised: ClassVar[bool] = True
-    measures: ClassVar[Mapping[str, bool]] = {"accuracy": True, "loss": False}
+    measures: ClassVar[Mapping[str, bool]] = {
+        "accuracy": True, "loss": False, "macro_f1": True, "f1": True,
+    }  # fmt: skip
 
     bidirectional: bool
     crf: bool
+    tag_scheme: str
     chars: bool
     char_embedding: int
     char_hidden: int
@@ -81,6 +95,7 @@ class SequenceTagger(LabellingModel[TaggerNetwork]):
         layers: int = 1,
         bidirectional: bool = False,
         crf: bool = False,
+        tag_scheme: str = "auto",
         chars: bool = False,
         char_embedding: int = 32,
         char_hidden: int = 32,
@@ -125,6 +140,11 @@ class SequenceTagger(LabellingModel[TaggerNetwork]):
     def vocabulary_(self) -> Vocabulary:
         """The tokens that are known."""
         return self.learned.encoder.vocabulary
+
+    @property
+    def tag_scheme_(self) -> str:
+        """How tags encode spans: "IOB2", …; "none" where they do not."""
+        return NONE if self.learned.scheme is None else self.learned.scheme.name
 
     # ---- using
 
@@ -187,48 +207,20 @@ class SequenceTagger(LabellingModel[TaggerNetwork]):
         tokens_column: str | None = None,
         tags_column: str | None = None,
     ) -> dict[str, float]:
-        """{"accuracy" over tokens, "loss" in nats a token}, and where tags are BIO "precision",
-        "recall" and "f1" of spans.
+        """{"accuracy" and "macro_f1" over tokens, "loss" in nats per token, "unknown_rate" of the
+        tokens}, and where tags encode spans their micro-averaged "precision", "recall" and "f1" as
+        conlleval counts them and "strict_precision", "strict_recall" and "strict_f1" as seqeval
+        does in strict mode; `span_scores_` and `strict_span_scores_` have those of each type.
 
         A tag that training did not have counts as wrong, and not in the loss.
 
         Raises DataError for data that cannot be read, and where every tag is unseen.
         """
-        learned = self.learned
-        named = self._named_columns(tokens_column=tokens_column, tags_column=tags_column)
-        reader = self._open(examples, y, named, fields=learned.fields)
-        report = learned.reports["data"] = ReadReport()
-        network = learned.network
-        spanned = is_bio(self.classes_.tolist())
-        spans = SpanCounts()
-        strange: DataError | None = None  # a tag unseen in training that BIO does not have
-        losses = weights = 0.0
-        right = count = 0
-        for rows, part in encoded(learned.encoder, reader, report):
-            assert part.targets is not None
-            codes = np.full(len(part.values), -1, np.int32)
-            for batch, scores in scored(network, part):
-                codes[batch.places] = network.best(scores, batch)
-                loss, weight = network.loss(scores, batch, False)
-                losses += float(loss) * weight
-                weights += weight
-            right += int(np.count_nonzero(codes == part.targets))
-            count += len(codes)
-            if spanned and rows.tags is not None and rows.token_offsets is not None:
-                # rows without tokens are no examples, and have no codes either
-                found = _lists(learned.labels.decode(codes), rows.token_offsets)
-                try:
-                    spans.add(_lists(rows.tags, rows.token_offsets), found, rows.first_row)
-                except DataError as error:
-                    strange = strange or error
-        if not weights:
-            what = "every tag is unseen in training" if count else "there are no tokens"
-            raise DataError(f"{reader.sources[0].name}: {what}: nothing to measure")
-        if strange is not None:
-            raise strange
-        measures = {"accuracy": right / count, "loss": losses / weights}
-        if spanned:
-            measures |= spans.score()._asdict()
+        columns = {"tokens_column": tokens_column, "tags_column": tags_column}
+        measures, evaluation = self._evaluate(examples, y, **columns)
+        spans = evaluation.spans
+        self.span_scores_: dict[str, SpanScore] = {} if spans is None else spans.by_type()
+        self.strict_span_scores_ = {} if spans is None else spans.by_type(strict=True)
         return measures
 
     def score(self, examples: Any, y: Any = None) -> float:
@@ -250,6 +242,7 @@ class SequenceTagger(LabellingModel[TaggerNetwork]):
     def _check(self) -> None:
         super()._check()
         one_of("unit, where tokens are given,", self.unit, ("word", "space"))
+        checked_scheme(self.tag_scheme)
         for name in ("char_embedding", "char_hidden"):
             whole(name, getattr(self, name), 1)
 
@@ -281,14 +274,41 @@ class SequenceTagger(LabellingModel[TaggerNetwork]):
             layer,
             backend.dense(layer.output_size, len(labels), seed=mixed_key(self.seed, 3)),
             backend.crf(len(labels), mixed_key(self.seed, 6)) if self.crf else None,
-            bio_constraints(_names(labels)) if is_bio(_names(labels)) else None,
             self.dropout,
             backend,
         )
 
+    def _settle(self, learned: TaggerState, train: Examples) -> None:
+        names, targets = learned.names(train.report), train.targets
+        assert targets is not None
+        if checked_scheme(self.tag_scheme) == AUTO:
+            learned.scheme = TagScheme.detect(names, targets, train.offsets)
+        else:
+            learned.scheme = TagScheme.of(self.tag_scheme, names)
+        if learned.scheme is not None:
+            learned.network.constraints = learned.scheme.constraints(names)
+        elif self.monitor == "f1":
+            raise SettingsError(
+                "monitor is 'f1', but the tags encode no spans (tag_scheme none); expected "
+                "accuracy, loss or macro_f1"
+            )
 
-def _names(labels: Labels) -> list[str]:
-    return [str(value) for value in labels.values]
+    def _all_statistics(self, learned: TaggerState) -> dict[str, Any]:
+        scheme = NONE if learned.scheme is None else learned.scheme.name
+        return {**super()._all_statistics(learned), "tag_scheme": scheme}
+
+    def _restored(self, folder: ModelFolder, backend: Backend) -> TaggerState:
+        learned = super()._restored(folder, backend)
+        names, saved = learned.names(ReadReport()), folder.statistics.get("tag_scheme")
+        if saved is not None:
+            learned.scheme = TagScheme.of(saved, names)
+            if learned.scheme is not None:
+                learned.network.constraints = learned.scheme.constraints(names)
+        elif is_bio(names):  # of an earlier version, which predicts as it did
+            ends = any(name[0] in "ES" for name in names)
+            learned.scheme = TagScheme("BIOES" if ends else "IOB2")
+            learned.network.constraints = bio_constraints(names)
+        return learned
 
 
 def _lists(tags: Categories, offsets: Int64) -> list[list[str]]:

@@ -79,9 +79,10 @@ class CharacterWords:
 class TaggerNetwork(ScoringNetwork):
     """embedding (and characters) -> dropout -> recurrent -> dropout -> dense (-> CRF).
 
-    constraints  what the CRF may not predict; it learns without them, so that data which breaks
-        them has a finite loss
+    constraints  what the CRF must not predict; it is trained without, see SequenceTagger
     """
+
+    constraints: Constraints | None = None
 
     def __init__(
         self,
@@ -91,7 +92,6 @@ class TaggerNetwork(ScoringNetwork):
         recurrent: Recurrent,
         output: Dense,
         crf: CRF | None,
-        constraints: Constraints | None,
         dropout: float,
         backend: Backend,
     ) -> None:
@@ -100,7 +100,6 @@ class TaggerNetwork(ScoringNetwork):
         self.recurrent = recurrent
         self.output = output
         self.crf = crf
-        self.constraints = constraints
         self._drop_in = backend.dropout(dropout)
         self._drop_out = backend.dropout(dropout)
         self._slopes: Any = None

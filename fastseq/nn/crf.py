@@ -39,14 +39,16 @@ _LIKELIHOOD, _GRADIENT, _MARGINALS = 0, 1, 2
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Constraints:
-    """Steps that no sequence of tags should take.
+    """Transitions that no sequence of tags should have.
 
     transitions  bool[K, K]  true where (from, to) is forbidden
     start        bool[K]     true where a sequence may not begin
+    end          bool[K]     true where a sequence may not end; None: it may end anywhere
     """
 
     transitions: Bool
     start: Bool
+    end: Bool | None = None
 
 
 def bio_constraints(names: Sequence[str]) -> Constraints:
@@ -98,7 +100,9 @@ class CRF(Layer):
     ) -> None:
         self.tags = whole("tags", tags, 1)
         if constraints is not None and (
-            constraints.transitions.shape != (tags, tags) or constraints.start.shape != (tags,)
+            constraints.transitions.shape != (tags, tags)
+            or constraints.start.shape != (tags,)
+            or (constraints.end is not None and constraints.end.shape != (tags,))
         ):
             raise SettingsError(
                 f"the constraints of a CRF of {tags} tags are of shapes "
@@ -222,8 +226,11 @@ class CRF(Layer):
         inner = np.ones(len(tags), np.bool_)
         inner[starts] = False
         at = np.flatnonzero(inner)
-        steps = self.constraints.transitions[tags[at - 1], tags[at]]
-        return int(steps.sum()) + int(self.constraints.start[tags[starts]].sum())
+        found = int(self.constraints.transitions[tags[at - 1], tags[at]].sum())
+        found += int(self.constraints.start[tags[starts]].sum())
+        if self.constraints.end is not None:
+            found += int(self.constraints.end[tags[np.append(starts[1:], len(tags)) - 1]].sum())
+        return found
 
     # ---- inside -----------------------------------------------------------------------------
 
@@ -270,12 +277,15 @@ class CRF(Layer):
         width = self._width()
         square = total[: width * width].reshape(width, width)[:k, :k].T
         start = total[width * width :][:k]
+        end = total[width * (width + 1) :][:k]
         if self.constraints is not None:
             square = np.where(self.constraints.transitions, 0.0, square)
             start = np.where(self.constraints.start, 0.0, start)
+            if self.constraints.end is not None:
+                end = np.where(self.constraints.end, 0.0, end)
         self.slopes["transitions"] += square
         self.slopes["start"] += start
-        self.slopes["end"] += total[width * (width + 1) :][:k]
+        self.slopes["end"] += end
 
     def _width(self) -> int:
         """K rounded up to whole vectors."""
@@ -293,6 +303,8 @@ class CRF(Layer):
         if constraints is not None:
             transitions[:, :k][constraints.transitions] = FORBIDDEN
             ends[0, :k][constraints.start] = FORBIDDEN
+            if constraints.end is not None:
+                ends[1, :k][constraints.end] = FORBIDDEN
         square = transitions[:, :k]
         ends[2, :k] = square.max(axis=0)
         ends[3, :k] = square.max(axis=1)

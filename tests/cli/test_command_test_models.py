@@ -49,7 +49,9 @@ def test_a_classifier(run: Run, models: Path, corpora: Path, measures: Any) -> N
     assert values["accuracy"] == values["macro_f1"] == 1.0
     ran = run("test", models / "reviews", corpora / "reviews.parquet")
     table, confusion = (part.splitlines() for part in ran.out.split("\n\n"))
-    assert [line.split()[0] for line in table] == ["measure", "accuracy", "macro_f1", "loss"]
+    assert [line.split()[0] for line in table] == [
+        "measure", "accuracy", "macro_f1", "loss", "unknown_rate",
+    ]  # fmt: skip
     assert [line.split() for line in confusion] == [
         ["expected", "\\", "predicted", "0", "1"],
         ["0", "40", "0"],
@@ -57,10 +59,39 @@ def test_a_classifier(run: Run, models: Path, corpora: Path, measures: Any) -> N
     ]
 
 
-def test_a_tagger_of_spans(measures: Any) -> None:
+def test_a_tagger_of_spans(run: Run, models: Path, corpora: Path, measures: Any) -> None:
     values = measures("spoken")
     assert values["accuracy"] > 0.9
     assert {"precision", "recall", "f1"} <= set(values)
+    assert values["tag_scheme"] == "IOB2"
+    assert set(values["spans"]) == set(values["strict_spans"]) == {"LOC", "PER"}
+    assert set(values["spans"]["PER"]) == {"precision", "recall", "f1", "support"}
+    assert sum(of["f1"] for of in values["spans"].values()) > 1.8
+    ran = run("test", models / "spoken", corpora / "spoken.parquet")
+    table, types = (part.splitlines() for part in ran.out.split("\n\n"))
+    assert "strict_f1" in [line.split()[0] for line in table]
+    assert types[0].split() == ["IOB2", "type", "precision", "recall", "f1", "support", "strict_f1"]
+    assert [line.split()[0] for line in types[1:]] == ["LOC", "PER"]
+    assert types[1].split()[4] == str(values["spans"]["LOC"]["support"])
+    ran = run("info", models / "spoken")
+    assert ["tag", "scheme", "IOB2"] in [line.split() for line in ran.out.splitlines()]
+
+
+def test_unknown_words_are_reported(run: Run, models: Path, write: Write) -> None:
+    """Perplexity is low where every word is unknown: the unknown rate says so."""
+    words = ("-o", "m", "--task", "language", "--hidden", "8", "--epochs", "1", "--min-count", "2",
+             "--threads", "1")  # fmt: skip
+    text = write("text.parquet", text=["the cat sat on the mat"] * 20 + ["a dog"])
+    assert run("fit-rnn", text, *words, "--valid", text).code == 0
+    strange = write("strange.parquet", text=["lorem ipsum dolor", "sit amet"])
+    values = json.loads(run("test", "m", strange, "--format", "json").out)
+    assert values["unknown_rate"] == 1.0
+    values = json.loads(run("test", "m", text, "--format", "json").out)
+    assert values["unknown_rate"] == pytest.approx(2 / 122)
+    assert "unknown_rate" in run("test", "m", text).out
+    review = write("review.parquet", text=["a good zzz qqq"], label=[1])
+    ran = run("test", models / "reviews", review, "--format", "json")
+    assert json.loads(ran.out)["unknown_rate"] == 0.5
 
 
 def test_a_tagger_without_spans(run: Run, write: Write) -> None:
@@ -68,7 +99,7 @@ def test_a_tagger_without_spans(run: Run, write: Write) -> None:
     words = ("-o", "m", "--hidden", "4", "--epochs", "1", "--threads", "1")
     assert run("fit-rnn", tagged, *words).code == 0
     values = json.loads(run("test", "m", tagged, "--format", "json").out)
-    assert set(values) == {"accuracy", "loss"}
+    assert set(values) == {"accuracy", "macro_f1", "loss", "unknown_rate"}
 
 
 def test_a_language_model(run: Run, models: Path, corpora: Path, measures: Any) -> None:

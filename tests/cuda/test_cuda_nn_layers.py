@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -127,9 +128,12 @@ def test_pooling(kind: str, both: bool) -> None:
         theirs.forward(x, np.array([0, 0, 6]))
 
 
-@pytest.mark.parametrize("constrained", [False, True])
-def test_crf(constrained: bool) -> None:
+@pytest.mark.parametrize("constrained", [False, True, "at the end too"])
+def test_crf(constrained: bool | str) -> None:
     rules = bio_constraints(["O", "B-X", "I-X"]) if constrained else None
+    if constrained == "at the end too":
+        assert rules is not None
+        rules = replace(rules, end=np.array([False, True, False]))
     mine, theirs = host_crf.CRF(3, constraints=rules), CRF(3, constraints=rules)
     same_values(mine, theirs)
     x, tags = drawn(6, 3), np.array([0, 1, 2, 0, 1, 2], np.int32)
@@ -140,7 +144,7 @@ def test_crf(constrained: bool) -> None:
         loss = theirs.loss(memory.put(x), tags, OFFSETS, training=False, per=per)
         assert float(loss) == pytest.approx(mine.loss(x, tags, OFFSETS, False, per), rel=1e-5)
     same_gradients(mine, theirs)
-    for limits in (None, bio_constraints(["O", "B-X", "I-X"])):
+    for limits in (None, bio_constraints(["O", "B-X", "I-X"]), rules):
         best, scores = theirs.decode(x, OFFSETS, limits)
         expected, wanted = mine.decode(x, OFFSETS, limits)
         np.testing.assert_array_equal(best, expected)

@@ -173,7 +173,7 @@ def test_labels_unseen_in_validation(fitted: SequenceClassifier) -> None:
     assert model.report_["validation"].unseen == {"other": 1}
     history = model.history_
     assert history is not None
-    assert history.measures == ["loss", "accuracy"]
+    assert history.measures == ["loss", "accuracy", "macro_f1"]
     best = max(history.columns["valid_accuracy"])
     assert best <= 40 / 41, "an unseen label counts as wrong"
     assert model.score(texts, gold) == pytest.approx(best), "the best epoch's weights are kept"

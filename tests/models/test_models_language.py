@@ -66,7 +66,7 @@ def study_of(model: LanguageModel, rows: list[str], valid: Any = None) -> Langua
 
 def test_a_cycle_is_learned_and_written_on(char: LanguageModel) -> None:
     found = char.evaluate(cyclic(10))
-    assert list(found) == ["nats", "perplexity", "units", "bits_per_character"]
+    assert list(found) == ["nats", "perplexity", "units", "bits_per_character", "unknown_rate"]
     assert found["nats"] < 0.1
     assert found["units"] == 89
     assert found["perplexity"] == pytest.approx(math.exp(found["nats"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ import pytest
 
 from fastseq.errors import DataError, NotFittedError, SettingsError
 from fastseq.models.data.batches import take
-from fastseq.models.spans import SpanCounts, span_f1
+from fastseq.models.spans import SpanCounts, TagScheme, span_f1, span_f1_by_kind
 from fastseq.models.tagger import SequenceTagger
+from fastseq.nn.crf import bio_constraints
 from fastseq.store import sources
 from fastseq.store.examples import RowReader, open_rows
 from fastseq.store.objects import as_source
-from tests.models.small_data import assert_gradients, sentences, write
+from tests.models.small_data import PEOPLE, VERBS, assert_gradients, sentences, write
+from tests.naive import spans as naive
 
 SMALL: dict[str, Any] = {
     "hidden": 8,
@@ -56,7 +59,10 @@ def test_learns_and_says_the_same_everywhere(fitted: SequenceTagger, tmp_path: P
     assert measures["accuracy"] == pytest.approx(np.mean([a == b for a, b in pairs]))
     assert fitted.score(TEST, EXPECTED) == measures["accuracy"]
     expected = span_f1(EXPECTED, found)
-    assert (measures["precision"], measures["recall"], measures["f1"]) == tuple(expected)
+    assert (measures["precision"], measures["recall"], measures["f1"]) == tuple(expected)[:3]
+    assert measures["strict_f1"] == span_f1(EXPECTED, found, strict=True).f1
+    assert fitted.span_scores_ == span_f1_by_kind(EXPECTED, found)
+    assert fitted.strict_span_scores_ == span_f1_by_kind(EXPECTED, found, strict=True)
     for row in (0, 11, 29):  # alone as in company
         assert fitted.predict([TEST[row]]) == [found[row]]
     data = write(tmp_path / "d.parquet", doc_id=[f"r{i}" for i in range(30)], tokens=TEST)
@@ -210,9 +216,12 @@ def test_one_tag_only() -> None:
         SequenceTagger(**FAST).fit([["a", "b"], ["c"]], [["O", "O"], ["O"]])
 
 
-def test_accuracy_alone_where_tags_are_not_bio() -> None:
+def test_no_span_scores_where_tags_encode_no_spans() -> None:
     model = SequenceTagger(**FAST).fit([["a", "b"]] * 4, [["X", "Y"]] * 4)
-    assert set(model.evaluate([["a"]], [["X"]])) == {"accuracy", "loss"}
+    found = model.evaluate([["a"]], [["X"]])
+    assert set(found) == {"accuracy", "macro_f1", "loss", "unknown_rate"}
+    assert model.tag_scheme_ == "none"
+    assert model.span_scores_ == {}
 
 
 def test_case_of_tokens() -> None:
@@ -242,10 +251,9 @@ def test_spans_are_counted_batch_after_batch(monkeypatch: pytest.MonkeyPatch) ->
     batches, add = RowReader.batches, SpanCounts.add
     sizes: list[int] = []
 
-    def counted(self: SpanCounts, gold: Any, predicted: Any, first_row: int = 0) -> None:
-        assert first_row == sum(sizes)
-        sizes.append(len(gold))
-        add(self, gold, predicted, first_row)
+    def counted(self: SpanCounts, tags: Any, expected: Any, predicted: Any, offsets: Any) -> None:
+        sizes.append(len(offsets) - 1)
+        add(self, tags, expected, predicted, offsets)
 
     monkeypatch.setattr(sources, "MAX_ROWS", 7)
     monkeypatch.setattr(RowReader, "batches", lambda self: batches(self, 64))
@@ -272,3 +280,167 @@ def test_constraints_hold_for_predictions_alone(monkeypatch: pytest.MonkeyPatch)
     model.predict(rows)
     assert own == [None]
     assert told == [model.learned.network.constraints] != [None]
+
+
+# ---- tag schemes
+
+
+def in_scheme(scheme: str, count: int, seed: int = 0) -> tuple[list[list[str]], list[list[str]]]:
+    """People of one to three tokens, some next to each other, in a tag scheme."""
+    rng = np.random.default_rng(seed)
+    rows, tags = [], []
+    for _ in range(count):
+        row: list[str] = []
+        people: naive.Spans = []
+        for _ in range(int(rng.integers(1, 4))):
+            name = [*["Dr", "Prof"][: rng.integers(0, 3)], str(rng.choice(PEOPLE))]
+            kind = "LOC" if name[-1] == PEOPLE[0] else "PER"
+            people.append((len(row), len(row) + len(name), kind))
+            row += name
+            if rng.random() < 0.5:
+                row.append(str(rng.choice(VERBS)))
+        rows.append(row)
+        tags.append(naive.encoded(people, len(row), scheme))
+    return rows, tags
+
+
+@pytest.mark.parametrize("scheme", ["IOB1", "IOB2", "BIOES", "BILOU", "BMES"])
+def test_a_crf_learns_spans_in_every_scheme(scheme: str, tmp_path: Path) -> None:
+    rows, tags = in_scheme(scheme, 150)
+    test, expected = in_scheme(scheme, 60, seed=1)
+    model = SequenceTagger(**{**FAST, "epochs": 10}, crf=True)
+    model.fit(rows, tags, valid=(test, expected))
+    assert model.tag_scheme_ == scheme
+    found = model.predict(test)
+    assert not any(TagScheme(scheme).violation(row) for row in found)
+    measures = model.evaluate(test, expected)
+    assert measures["f1"] > 0.9
+    for strict, prefix in ((False, ""), (True, "strict_")):
+        three = span_f1(expected, found, TagScheme(scheme), strict)[:3]
+        assert tuple(measures[prefix + n] for n in ("precision", "recall", "f1")) == three
+    assert {kind: score.support for kind, score in model.span_scores_.items()}.keys() == {
+        "LOC",
+        "PER",
+    }
+    assert model.history_ is not None
+    last = {name: values[-1] for name, values in model.history_.columns.items()}
+    best = max(model.history_.columns["valid_accuracy"])
+    if last["valid_accuracy"] == best:
+        assert last["valid_f1"] == pytest.approx(measures["f1"])
+        assert last["valid_macro_f1"] == pytest.approx(measures["macro_f1"])
+    model.save(tmp_path / "model")
+    back = SequenceTagger.load(tmp_path / "model", threads=1)
+    assert back.tag_scheme_ == scheme
+    assert back.predict(test) == found
+    assert back.evaluate(test, expected) == measures
+
+
+def test_word_segmentation() -> None:
+    """Bare B, M, E and S: each character is a token."""
+    words = ["ab", "c", "dbe", "cabd"]
+    rng = np.random.default_rng(0)
+    rows, tags = [], []
+    for _ in range(80):
+        some = rng.choice(words, 3).tolist()
+        rows.append([*"".join(some)])
+        tags.append([x for w in some for x in ("S" if len(w) == 1 else f"B{'M' * (len(w) - 2)}E")])
+    model = SequenceTagger(**FAST, crf=True).fit(rows, tags)
+    assert model.tag_scheme_ == "BMES"
+    found = model.predict(rows)
+    assert not any(TagScheme("BMES").violation(row) for row in found)
+    assert model.evaluate(rows, tags)["f1"] > 0.9
+    assert set(model.span_scores_) == {""}
+
+
+def test_constraints_of_iob2_forbid_what_iob1_contains() -> None:
+    """What `crf` did to CoNLL-2003's own files: I-PER could not begin a span."""
+    rows, tags = in_scheme("IOB1", 150)
+    test, expected = in_scheme("IOB1", 60, seed=1)
+    model = SequenceTagger(**{**FAST, "epochs": 10}, crf=True).fit(rows, tags)
+    reachable = model.evaluate(test, expected)
+    model.learned.network.constraints = bio_constraints(model.classes_.tolist())
+    limited = model.evaluate(test, expected)
+    assert limited["f1"] < 0.8 < 0.9 < reachable["f1"]
+    assert limited["accuracy"] < 0.7 < 0.9 < reachable["accuracy"]
+
+
+@pytest.mark.parametrize("scheme", ["IOB2", "BIOES"])
+def test_training_tags_that_violate_the_scheme_are_counted(scheme: str, tmp_path: Path) -> None:
+    rows, tags = in_scheme(scheme, 20)
+    first = write(tmp_path / "first.parquet", tokens=rows, tags=tags)
+    wrong = [["O", "I-PER"], ["I-LOC", "I-PER"]]
+    second = write(tmp_path / "second.parquet", tokens=[["runs", "Bob"]] * 2, tags=wrong)
+    model = SequenceTagger(**FAST, crf=True).fit([first, second], valid=second)
+    assert model.tag_scheme_ == scheme
+    example = rf"the tag scheme {scheme}, such as \S*second\.parquet: row 0 .*: 'I-PER' after 'O'"
+    for part, of in (("training", 22), ("validation", 2)):
+        report = model.report_[part]
+        assert report.malformed == 2
+        said = rf"the tags of 2 of {of} rows violate {example}"
+        assert any(re.fullmatch(said, line) for line in report.messages())
+    assert model.history_ is not None
+    assert max(model.history_.columns["train_loss"]) < 10, "they are not trained as impossible"
+    measures = model.evaluate([second, first])
+    assert model.report_["data"].malformed == 2
+    assert np.isfinite(measures["loss"])
+    model.evaluate(first)
+    assert model.report_["data"].malformed == 0
+
+
+def test_the_loss_of_tags_that_violate_the_scheme_is_that_of_all_paths() -> None:
+    """The likelihood is normalised over all tag sequences: it equals that without a scheme."""
+    rows, tags = in_scheme("IOB2", 30)
+    rows, tags = [*rows, ["runs", "Bob"]], [*tags, ["O", "I-PER"]]
+    one = SequenceTagger(**FAST, crf=True).fit(rows, tags)
+    other = SequenceTagger(**FAST, crf=True, tag_scheme="none").fit(rows, tags)
+    assert one.history_ is not None
+    assert other.history_ is not None
+    assert one.history_.columns["train_loss"] == other.history_.columns["train_loss"]
+    assert other.tag_scheme_ == "none"
+    assert "f1" not in other.evaluate(rows, tags)
+
+
+def test_a_named_scheme() -> None:
+    rows, tags = in_scheme("IOB2", 40)
+    model = SequenceTagger(**{**FAST, "epochs": 1}, crf=True, tag_scheme="iob1").fit(rows, tags)
+    assert model.tag_scheme_ == "IOB1"
+    assert model.report_["training"].malformed == 40
+    with pytest.raises(SettingsError, match="tag_scheme is BMES, but 'I-LOC' is among"):
+        SequenceTagger(**FAST, tag_scheme="BMES").fit(rows, tags)
+    with pytest.raises(SettingsError, match="tag_scheme is 'BIO'; expected one of auto, IOB1"):
+        SequenceTagger(**FAST, tag_scheme="BIO").fit(rows, tags)
+
+
+def test_the_best_epoch_by_f1_of_spans_or_macro_f1() -> None:
+    rows, tags = in_scheme("IOB1", 60)
+    test, expected = in_scheme("IOB1", 30, seed=1)
+    for monitor in ("f1", "macro_f1"):
+        model = SequenceTagger(**{**FAST, "epochs": 3}, monitor=monitor)
+        model.fit(rows, tags, valid=(test, expected))
+        assert model.history_ is not None
+        best = max(model.history_.columns[f"valid_{monitor}"])
+        assert model.evaluate(test, expected)[monitor] == pytest.approx(best)
+    with pytest.raises(SettingsError, match="monitor is 'f1', but the tags encode no spans"):
+        SequenceTagger(**FAST, monitor="f1").fit([["a", "b"]] * 4, [["X", "Y"]] * 4, valid=(
+            [["a"]], [["X"]]))  # fmt: skip
+
+
+def test_spans_of_unseen_tags_are_expected_in_validation_too() -> None:
+    """B-ORG, I-ORG and B-MISC did not occur in training: two spans are missed."""
+    rows, tags = in_scheme("IOB2", 60)
+    test, expected = in_scheme("IOB2", 20, seed=1)
+    test, expected = [*test, ["a", "b", "c"]], [*expected, ["B-ORG", "I-ORG", "B-MISC"]]
+    model = SequenceTagger(**{**FAST, "epochs": 1}).fit(rows, tags, valid=(test, expected))
+    measures = model.evaluate(test, expected)
+    assert measures["recall"] == span_f1(expected, model.predict(test)).recall
+    assert {"ORG", "MISC"} < set(model.span_scores_)
+    assert model.history_ is not None
+    assert model.history_.columns["valid_f1"] == [pytest.approx(measures["f1"])]
+    assert model.history_.columns["valid_macro_f1"] == [pytest.approx(measures["macro_f1"])]
+
+
+def test_unknown_tokens_are_reported(plain: SequenceTagger) -> None:
+    known = plain.evaluate([["Dr", "Ann"]], [["B-PER", "I-PER"]])
+    assert known["unknown_rate"] == 0
+    half = plain.evaluate([["Dr", "Zebedee"]], [["B-PER", "I-PER"]])
+    assert half["unknown_rate"] == 0.5

@@ -37,6 +37,8 @@ def wide(crf: CRF) -> list[np.ndarray]:
     if crf.constraints is not None:
         transitions = np.where(crf.constraints.transitions, FORBIDDEN, transitions)
         start = np.where(crf.constraints.start, FORBIDDEN, start)
+        if crf.constraints.end is not None:
+            end = np.where(crf.constraints.end, FORBIDDEN, end)
     return [transitions, start, end]
 
 
@@ -304,21 +306,36 @@ def test_bio_constraints_table() -> None:
     assert bio_constraints(bioes).transitions[bioes.index("S")].tolist() == [0, 0, 1, 1, 0]
 
 
-def constrained(seed: int, lengths: list[int]) -> tuple[CRF, np.ndarray, np.ndarray, np.ndarray]:
+BIOES = Constraints(  # of O, B, I, E, S: B and I go on to I and E, which come from nowhere else
+    np.array([[0, 0, 1, 1, 0], [1, 1, 0, 0, 1], [1, 1, 0, 0, 1], [0, 0, 1, 1, 0], [0, 0, 1, 1, 0]])
+    > 0,
+    np.array([0, 0, 1, 1, 0]) > 0,
+    np.array([0, 1, 1, 0, 0]) > 0,
+)
+
+
+def constrained(
+    seed: int, lengths: list[int], constraints: Constraints | None = None
+) -> tuple[CRF, np.ndarray, np.ndarray, np.ndarray]:
     plain, emissions, _, offsets = made(5, lengths, seed, scale=3.0)
-    crf = CRF(5, constraints=bio_constraints(BIO))
+    crf = CRF(5, constraints=constraints or bio_constraints(BIO))
     crf.load_state_dict(plain.state_dict())
     tags, _ = crf.decode(np.random.default_rng(seed).normal(size=emissions.shape), offsets)
     return crf, emissions, tags, offsets
 
 
+@pytest.mark.parametrize("constraints", [None, BIOES], ids=["IOB2", "BIOES"])
 @pytest.mark.parametrize("seed", range(5))
-def test_constraints_in_loss_decode_and_marginals(seed: int) -> None:
-    crf, emissions, tags, offsets = constrained(seed, [6, 1, 3])
+def test_constraints_in_loss_decode_and_marginals(
+    seed: int, constraints: Constraints | None
+) -> None:
+    crf, emissions, tags, offsets = constrained(seed, [6, 1, 3], constraints)
     assert crf.constraints is not None
     check(crf, emissions, tags, offsets)
     assert not crf.slopes["transitions"][crf.constraints.transitions].any()
     assert not crf.slopes["start"][crf.constraints.start].any()
+    if crf.constraints.end is not None:
+        assert not crf.slopes["end"][crf.constraints.end].any()
     best, _ = crf.decode(emissions, offsets)
     assert crf.violations(best, offsets) == 0
     free = CRF(5)
@@ -356,6 +373,14 @@ def test_violations_are_counted_where_they_are() -> None:
     assert not crf.slopes["transitions"][crf.constraints.transitions].any()
     assert not crf.slopes["start"][crf.constraints.start].any()
     assert crf.slopes["end"].any()
+
+
+def test_violations_at_the_end_are_counted() -> None:
+    crf = CRF(5, constraints=BIOES)
+    tags = np.array([1, 3, 4, 2, 1], np.int32)  # B E S I B: S I, I B and the end
+    assert crf.violations(tags, np.array([0, 5], np.int64)) == 3
+    assert crf.violations(tags, np.array([0, 2, 3, 5], np.int64)) == 3  # I begins a sequence
+    assert crf.violations(tags, np.array([0, 2, 3, 4, 5], np.int64)) == 3
 
 
 # ---- what is refused ------------------------------------------------------------------------

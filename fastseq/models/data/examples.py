@@ -45,6 +45,8 @@ class ReadReport:
     units    in all; unknown: of them, `<unk>`
     targets  labels or tags; unseen: how often each occurs that training did not have
     what     a target's name: "label" or "tag"
+    ends     of the units, `<eos>`
+    malformed  rows whose tags violate the scheme; violation: which, and the first of them
     """
 
     rows: int = 0
@@ -57,6 +59,14 @@ class ReadReport:
     targets: int = 0
     unseen: dict[Label, int] = field(default_factory=dict)
     what: str = "label"
+    ends: int = 0
+    malformed: int = 0
+    violation: str = ""
+
+    @property
+    def unknown_rate(self) -> float:
+        """The fraction of units that are not in the vocabulary; ends of rows do not count."""
+        return self.unknown / max(self.units - self.ends, 1)
 
     def messages(self) -> list[str]:
         """A line for each thing that a user should know of."""
@@ -68,6 +78,10 @@ class ReadReport:
             lines.append(f"{self.skipped:,} of {self.rows:,} rows have no token: left out")
         if self.cut:
             lines.append(f"{self.cut:,} of {self.rows:,} rows are cut to the maximum length")
+        if self.malformed:
+            lines.append(
+                f"the tags of {self.malformed:,} of {self.rows:,} rows violate {self.violation}"
+            )
         unseen = unseen_message(self.unseen, self.targets, self.what)
         return [*lines, unseen] if unseen else lines
 
@@ -79,7 +93,8 @@ class Examples:
     values      int32[N]      ids, sequence after sequence
     offsets     int64[B + 1]  sequence b is values[offsets[b]:offsets[b + 1]]
     rows        int64[B]      the row of the source that each comes from
-    targets     int32[B] labels, or int32[N] tags; -1 for one unseen in training; None without
+    targets     int32[B] labels, or int32[N] tags; -1 - i for one unseen in training, number i of
+                report.unseen; None without
     spellings   int32[N]      which of `characters` spells each unit; None without characters
     characters  of each distinct spelling; None without
     report      what was met
@@ -292,11 +307,15 @@ def _numbered(
                 codes, unseen = encode(column)
             except DataError as error:
                 raise DataError(f"{batch.source}: {error}") from None
+            for label, count in unseen.items():
+                report.unseen[label] = report.unseen.get(label, 0) + count
+            if unseen:  # each has a number of its own, below 0
+                order = {label: -1 - i for i, label in enumerate(report.unseen)}
+                own = np.array([order.get(label, 0) for label in column.values], np.int32)
+                codes = np.where(codes < 0, own[column.codes], codes)
             targets.append(codes)
             has_targets = True
             report.targets += len(codes)
-            for label, count in unseen.items():
-                report.unseen[label] = report.unseen.get(label, 0) + count
         numbers.append(values)
         lengths.append(row_lengths[keep])
         rows.append(batch.first_row + keep)
@@ -401,6 +420,7 @@ def _stream(
             raise DataError(f"{batch.where(error.row)}: {problem}") from None
         report.rows += batch.rows
         report.nulls += batch.null_texts
+        report.ends += batch.rows if ended else 0
         values = tokens.values
         numbers.append(np.insert(values, tokens.offsets[1:], _FILLER) if ended else values)
     return numbers.finish(), report

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from fastseq.errors import DataError, NotFittedError
-from fastseq.models.classifying import TextClassifier
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.data.ragged import offsets_of
 from fastseq.models.fasttext.measures import THRESHOLD, Tally
 from fastseq.models.fasttext.network import FittedState, History
 from fastseq.models.fasttext.rows import SEVERAL, encoded, joined_labels, numbered
+from fastseq.models.prediction import TextClassifier
 from fastseq.models.savable import SavableModel
 from fastseq.settings import real
 from fastseq.types import Float32, Int32, Int64, Tokens

@@ -22,7 +22,7 @@ class CRF(DeviceLayer, crf.CRF):
     """As nn.crf.CRF: emissions on the device, tags and offsets from the host."""
 
     def __init__(self, *settings: Any, **named: Any) -> None:
-        self._masks: dict[int, tuple[Constraints, Any, Any]] = {}
+        self._masks: dict[int, tuple[Constraints, tuple[Any, ...]]] = {}
         self._slope: Any = None
         super().__init__(*settings, **named)
 
@@ -60,10 +60,9 @@ class CRF(DeviceLayer, crf.CRF):
             terms, slope, rows, seen, bounds, *scores, 1 / count, kernels.GRADIENT, slopes
         )
         if self.constraints is not None:
-            _, square, start = self._masks_of(self.constraints)
-            kernels.forbid(slopes[0], slopes[0], square, 0.0)
-            kernels.forbid(slopes[1], slopes[1], start, 0.0)
-            for name, each in zip(names, slopes, strict=True):
+            masks = self._masks_of(self.constraints)
+            for name, each, mask in zip(names, slopes, masks, strict=True):
+                kernels.forbid(each, each, mask, 0.0)
                 sequences.add(self.slopes_on_device[name], each)
         return Pending(terms, 1 / count)
 
@@ -107,22 +106,21 @@ class CRF(DeviceLayer, crf.CRF):
 
     def _scores(self, constraints: Constraints | None) -> tuple[Any, Any, Any]:
         """Transitions, start and end, with what is forbidden."""
-        of = self.on_device
-        if constraints is None:
-            return of["transitions"], of["start"], of["end"]
-        _, square, first = self._masks_of(constraints)
-        transitions = self.space.array("transitions", self.tags, self.tags)
-        start = self.space.array("start", self.tags)
-        kernels.forbid(transitions, of["transitions"], square, FORBIDDEN)
-        kernels.forbid(start, of["start"], first, FORBIDDEN)
-        return transitions, start, of["end"]
+        names = ("transitions", "start", "end")
+        scores = tuple(self.on_device[name] for name in names)
+        if constraints is not None:
+            masks, free = self._masks_of(constraints), scores
+            scores = tuple(self.space.array(n, *x.shape) for n, x in zip(names, free, strict=True))
+            for out, own, mask in zip(scores, free, masks, strict=True):
+                kernels.forbid(out, own, mask, FORBIDDEN)
+        return scores[0], scores[1], scores[2]
 
-    def _masks_of(self, constraints: Constraints) -> tuple[Constraints, Any, Any]:
+    def _masks_of(self, constraints: Constraints) -> tuple[Any, ...]:
+        """What is forbidden of transitions, start and end, as int32."""
         found = self._masks.get(id(constraints))
         if found is None:
-            square, start = (
-                memory.put(part.astype(np.int32))
-                for part in (constraints.transitions, constraints.start)
-            )
-            found = self._masks[id(constraints)] = constraints, square, start
-        return found
+            end = np.zeros(self.tags, bool) if constraints.end is None else constraints.end
+            parts = (constraints.transitions, constraints.start, end)
+            masks = tuple(memory.put(part.astype(np.int32)) for part in parts)
+            found = self._masks[id(constraints)] = constraints, masks
+        return found[1]

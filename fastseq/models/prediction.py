@@ -1,16 +1,16 @@
-"""What classifiers of texts do alike once they are fitted: tell labels and their probabilities."""
+"""Prediction row by row: files of predictions; labels of texts and their probabilities."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from fastseq.models.data.examples import ReadReport
-from fastseq.models.predicting import RowPredictor
 from fastseq.types import Float32
 
 if TYPE_CHECKING:
@@ -18,24 +18,40 @@ if TYPE_CHECKING:
     from fastseq.store.predictions import Predictions
 
 
+class RowPredictor(ABC):
+    """A model with a prediction for every row."""
+
+    @abstractmethod
+    def predict_batches(self, *data: Any, **how: Any) -> Predictions:
+        """Arrow tables with a prediction for every row, each made when it is asked for."""
+
+    def predict_file(self, data: Any, out: str | Path, **how: Any) -> int:
+        """Write what `predict_batches` returns for the same arguments to Parquet, a batch at a
+        time; the number of rows.
+
+        Raises as `predict_batches`, and FastseqError where the system refuses to write.
+        """
+        return self.predict_batches(data, **how).write(out)
+
+
 class TextClassifier(RowPredictor):
-    """A model that gives each text one of some labels."""
+    """A model that predicts a label for each text, with the probabilities of all labels."""
 
     estimator_type: ClassVar[str | None] = "classifier"
     inputs: ClassVar[str] = "text"
     columns: ClassVar[Mapping[str, str]] = {"text_column": "text", "label_column": "label"}
 
-    # ---- what a classifier says of itself
+    # ---- what a classifier provides
 
     @property
     @abstractmethod
     def learned(self) -> Any:
-        """All that training learned, `labels`, `fields` and `reports` among it. Raises
-        NotFittedError before it did."""
+        """The fitted state, `labels`, `fields` and `reports` among it. Raises NotFittedError
+        before `fit`."""
 
     @abstractmethod
     def _open(self, examples: Any, y: Any, columns: Mapping[str, Any], **how: Any) -> RowReader:
-        """The rows of whatever examples came in."""
+        """The rows of examples in any form."""
 
     @abstractmethod
     def _named_columns(self, **named: Any) -> dict[str, Any]:
@@ -45,18 +61,17 @@ class TextClassifier(RowPredictor):
     def _encoded(
         self, learned: Any, reader: RowReader, report: ReadReport
     ) -> Iterator[tuple[RowBatch, Any]]:
-        """Each batch of rows and its texts as the model takes them; what was met is added to
-        `report`."""
+        """Each batch of rows and its texts as the model takes them, counted in `report`."""
 
     @abstractmethod
     def _probabilities(self, learned: Any, texts: Any) -> Float32:
-        """float32[D, K], of texts as `_encoded` gives them."""
+        """float32[D, K], of texts as `_encoded` returns them."""
 
     @abstractmethod
     def evaluate(self, examples: Any, y: Any = None) -> dict[str, float]:
-        """What is measured of texts whose labels are known, "accuracy" among it."""
+        """Measures on texts with known labels, "accuracy" among them."""
 
-    # ---- what follows
+    # ---- what all classifiers do
 
     @property
     def classes_(self) -> npt.NDArray[Any]:
@@ -65,7 +80,7 @@ class TextClassifier(RowPredictor):
         return np.array(labels.values, None if labels.type == "string" else labels.type)
 
     def predict(self, examples: Any, *, text_column: str | Sequence[str] | None = None) -> Any:
-        """array[D], the likeliest label of each text, of the labels' own type.
+        """array[D], the most probable label of each text, of the labels' own type.
 
         Raises DataError for data that cannot be read.
         """
@@ -98,7 +113,7 @@ class TextClassifier(RowPredictor):
 
         Parameters
         ----------
-        probabilities : whether a column `probabilities` has those of all of `classes_`
+        probabilities : add a column `probabilities` with those of all of `classes_`
 
         Raises DataError for data that cannot be read, SettingsError for a column to keep that has
         the name of a predicted one.
@@ -117,17 +132,18 @@ class TextClassifier(RowPredictor):
         if probabilities:
             outputs["probabilities"] = "list<float>"
 
-        def found() -> Iterator[tuple[RowBatch, dict[str, Any]]]:
+        def predicted() -> Iterator[tuple[RowBatch, dict[str, Any]]]:
             for rows, texts in self._encoded(learned, reader, report):
-                shares = self._probabilities(learned, texts)
-                best = np.argmax(shares, 1)
-                told: dict[str, Any] = {
+                found = self._probabilities(learned, texts)
+                best = np.argmax(found, 1)
+                columns = {
                     "prediction": labels.decode(best),
-                    "probability": shares[np.arange(len(best)), best],
+                    "probability": found[np.arange(len(best)), best],
+                    "probabilities": found,
                 }
-                yield rows, told | ({"probabilities": shares} if probabilities else {})
+                yield rows, {name: columns[name] for name in outputs}
 
-        return Predictions(reader, outputs, found())
+        return Predictions(reader, outputs, predicted())
 
     def score(self, examples: Any, y: Any = None) -> float:
         """The accuracy. Raises as `evaluate`."""
