@@ -45,7 +45,8 @@ napoleon_use_rtype = False
 
 def examples_as_code(app: Sphinx, context: click.Context, lines: list[str]) -> None:
     """Show the examples below a command's help as console code."""
-    commands = [line.strip() for line in lines if line.strip().startswith("$ ")]
+    stripped = [line.lstrip("| ") for line in lines]  # sphinx-click makes it a line block
+    commands = [line for line in stripped if line.startswith("$ ")]
     if commands:
         lines[:] = ["Examples:", "", ".. code-block:: console", ""]
         lines += [f"   {command}" for command in commands] + [""]
