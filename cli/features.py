@@ -202,6 +202,7 @@ class _Reader:
     def __init__(self, corpus: Corpus, report: Report | None, keep_ids: bool) -> None:
         self._corpus = corpus
         self._report = report
+        self.where = corpus.where
         self.null_texts = 0
         self.ids: list[Any] | None = [] if keep_ids and corpus.id_column is not None else None
 
@@ -210,8 +211,7 @@ class _Reader:
             self.null_texts += batch.null_texts
             if self.ids is not None:
                 self.ids.append(batch.ids)
-            assert batch.texts is not None
-            yield batch.texts
+            yield batch.text
             if self._report is not None:
                 self._report("count", batch.first_row + batch.rows, self._corpus.num_rows)
 

@@ -82,11 +82,14 @@ class Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()), col_max=12)
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except FastseqError as error:
-            command = self.get_command(ctx, ctx.invoked_subcommand or "")
-            raise click.ClickException(_in_options(str(error), command)) from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", FastseqWarning)
+            warnings.showwarning = _notice(ctx.ensure_object(Common), warnings.showwarning)
+            try:
+                return super().invoke(ctx)
+            except FastseqError as error:
+                command = self.get_command(ctx, ctx.invoked_subcommand or "")
+                raise click.ClickException(_in_options(str(error), command)) from error
 
     def main(  # type: ignore[override]
         self,
@@ -98,8 +101,6 @@ class Commands(click.Group):
     ) -> Any:
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
-        warnings.showwarning = _notice(warnings.showwarning)
-        warnings.simplefilter("always", FastseqWarning)
         try:
             code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
             # here and not at exit, so that a reader that went away or a full disk is met below
@@ -128,7 +129,7 @@ class Commands(click.Group):
         sys.exit(code if isinstance(code, int) else 0)
 
 
-def _notice(others: Callable[..., None]) -> Callable[..., None]:
+def _notice(common: Common, others: Callable[..., None]) -> Callable[..., None]:
     """What prints warnings: one line for each different FastseqWarning, unless --quiet is given;
     those of other packages as before."""
     printed: set[str] = set()
@@ -137,12 +138,10 @@ def _notice(others: Callable[..., None]) -> Callable[..., None]:
         if not issubclass(category, FastseqWarning):
             others(message, category, *where)
             return
-        context = click.get_current_context(silent=True)
-        common = context.find_object(Common) if context else None
-        text = " ".join(str(message).split())
-        if text not in printed and not (common and common.quiet):
+        text = printable(" ".join(str(message).split()))
+        if text not in printed:
             printed.add(text)
-            click.echo(f"Notice: {text}", err=True)
+            common.say(f"Notice: {text}")
 
     return show
 

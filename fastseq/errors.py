@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -51,8 +52,20 @@ class RowError(DataError):
         self.row = row
         self.problem = problem
 
-    def __reduce__(self) -> tuple[type[RowError], tuple[int, str]]:
-        return type(self), (self.row, self.problem)
+    def __reduce__(self) -> Any:
+        return RowError, (self.row, self.problem)
+
+
+class InvalidTextError(RowError):
+    """A text is not UTF-8; `row` is its number among those given."""
+
+    def __init__(self, row: int) -> None:
+        DataError.__init__(self, f"text {row} is not valid UTF-8")
+        self.row = row
+        self.problem = "its text is not valid UTF-8"
+
+    def __reduce__(self) -> Any:
+        return InvalidTextError, (self.row,)
 
 
 @contextmanager

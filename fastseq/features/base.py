@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from fastseq.errors import DataError, NotFittedError, SettingsError
 from fastseq.features.checks import check_bounds, document_bounds
 from fastseq.settings import thread_count
+from fastseq.store.texts import open_texts
 from fastseq.text.analyzer import Analyzer
 from fastseq.types import Float64, Int64, Texts
 
@@ -154,7 +155,9 @@ class Features(ABC):
         learned = self.learned
         self.check()
         threads = thread_count(self.threads)
-        reading = read(self._analyzer(), _slices(texts), threads, frequencies=False)
+        source = open_texts(texts)
+        with source.located():
+            reading = read(self._analyzer(), source.slices(), threads, frequencies=False)
         return self._matrix(reading, learned.dictionary.columns(reading.terms))
 
     def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[np.object_]:
@@ -288,7 +291,11 @@ class Features(ABC):
         self.check()
         threads = thread_count(self.threads)
         occurrences = self.max_features is not None and not self._is_binary()
-        reading = read(self._analyzer(), _slices(texts), threads, keep=keep, totals=occurrences)
+        source = open_texts(texts)
+        with source.located():
+            reading = read(
+                self._analyzer(), source.slices(), threads, keep=keep, totals=occurrences
+            )
         if not len(reading.terms):
             raise DataError(
                 "no terms: the texts are empty, or hold nothing that the analyzer keeps"
@@ -328,22 +335,3 @@ class Features(ABC):
         made.has_sorted_indices = True
         made.has_canonical_format = True
         return made
-
-
-def _slices(texts: Any) -> Iterator[Texts]:
-    """Whatever texts come in, as Texts of a size to work on."""
-    from fastseq.text.counting import SLICE_BYTES, slices_of
-
-    if isinstance(texts, Texts):
-        return slices_of([texts])
-    if not isinstance(texts, list | tuple):
-        from fastseq.store.texts import is_source, text_slices
-
-        if is_source(texts):
-            return slices_of(text_slices(texts, SLICE_BYTES))
-    if not isinstance(texts, Iterable):
-        raise SettingsError(
-            f"cannot read texts from a {type(texts).__name__}; expected strings, an Arrow column "
-            "or a corpus"
-        )
-    return slices_of(texts)

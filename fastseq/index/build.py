@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.errors import DataError, FastseqError, SettingsError
+from fastseq.errors import DataError, FastseqError, SettingsError, located
 from fastseq.index import format as layout
 from fastseq.index.merge import Merge
 from fastseq.index.slices import Slice, SliceStore, invert
@@ -23,6 +23,7 @@ from fastseq.store.corpus import Corpus
 from fastseq.store.documents import DocumentReader, DocumentWriter
 from fastseq.store.examples import RowBatch
 from fastseq.store.ids import id_hashes, refuse_duplicate_ids
+from fastseq.store.sources import ParquetSource
 from fastseq.store.writer import FolderWriter
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.lexicon import Lexicon
@@ -132,7 +133,10 @@ class _Builder:
         """Do all but the commit; returns the statistics for the manifest."""
         slices = SliceStore(self._writer.temporary("slices"), self._budget // 3)
         reading = self._read()
-        with ThreadPoolExecutor(self._threads, "fastseq-index") as pool:
+        with (
+            located(self._corpus.where),
+            ThreadPoolExecutor(self._threads, "fastseq-index") as pool,
+        ):
             try:
                 work = in_order(pool, self._invert, reading, self._threads + 1)
                 for (_, first_row, texts), one in work:
@@ -209,7 +213,9 @@ class _Builder:
             values: list[Any] = reader.take(rows, [column]).column(column).to_pylist()
             return values
 
-        refuse_duplicate_ids(hashes, ids_of, f"column {column!r}")
+        files = isinstance(self._corpus.sources[0], ParquetSource)
+        place = self._corpus.where if files else None
+        refuse_duplicate_ids(hashes, ids_of, f"column {column!r}", place)
 
     # ---- inverting
 
@@ -268,12 +274,11 @@ class _Builder:
 
 def _cut(batch: RowBatch) -> Iterator[tuple[int, Texts]]:
     """The batch in pieces that do not cross the border of a window."""
-    assert batch.texts is not None
     start = 0
     while start < batch.rows:
         row = batch.first_row + start
         stop = min(batch.rows, start + WINDOW - (row & (WINDOW - 1)))
-        yield row, Texts(batch.texts.data, batch.texts.offsets[start : stop + 1])
+        yield row, Texts(batch.text.data, batch.text.offsets[start : stop + 1])
         start = stop
 
 

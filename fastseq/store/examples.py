@@ -69,6 +69,12 @@ class RowBatch:
     null_texts: int = 0
 
     @property
+    def text(self) -> Texts:
+        """The texts of rows that are read for them."""
+        assert self.texts is not None
+        return self.texts
+
+    @property
     def stored(self) -> Any:
         """The columns to keep, under the name that a corpus has for them."""
         return self.kept
@@ -112,6 +118,10 @@ class RowReader:
     def num_rows(self) -> int | None:
         """The number of rows; None where only reading a stream tells."""
         return self.data.num_rows
+
+    def where(self, row: int) -> str:
+        """The place of a row, for a message: its file and its number in that."""
+        return self.data.where(row)
 
     def batches(self, max_bytes: int = MAX_BYTES) -> Iterator[RowBatch]:
         """Read the rows, in order, in batches of about `max_bytes` of strings, at least a row.

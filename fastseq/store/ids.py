@@ -81,9 +81,12 @@ def find_duplicate_ids(
 
 
 def refuse_duplicate_ids(
-    hashes: UInt64, ids_of: Callable[[Int64], Sequence[Any]], where: str = "the corpus"
+    hashes: UInt64,
+    ids_of: Callable[[Int64], Sequence[Any]],
+    where: str = "the corpus",
+    place: Callable[[int], str] | None = None,
 ) -> None:
-    """Check that every row has its own id.
+    """Check that every row has its own id. `place` names a row, for messages; None: its number.
 
     Raises
     ------
@@ -93,7 +96,8 @@ def refuse_duplicate_ids(
     found = find_duplicate_ids(hashes, ids_of)
     if found:
         named = ", ".join(
-            f"{value!r} (rows {', '.join(map(str, rows[:3]))}{', …' if len(rows) > 3 else ''})"
+            f"{value!r} ({'rows ' if place is None else ''}"
+            f"{', '.join(map(place or str, rows[:3]))}{', …' if len(rows) > 3 else ''})"
             for value, rows in found
         )
         more = ", and perhaps more" if len(found) == _NAMED else ""

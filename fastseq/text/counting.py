@@ -10,15 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.errors import DataError
 from fastseq.kernels.text import counts, ngrams
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.lexicon import Lexicon
 from fastseq.text.turns import Turns, encode_in_turn
 from fastseq.threads import in_order
 from fastseq.types import Int32, Int64, Texts, Tokens
-
-SLICE_BYTES = 2 << 20  # of text, worked on by one thread at a time
 
 
 @dataclass(slots=True)
@@ -61,12 +58,12 @@ def read(
 ) -> Reading:
     """Read texts to their end.
 
-    slices       of about SLICE_BYTES; they are taken in this thread
+    slices       of the texts; they are taken in this thread
     keep         False: no matrix will be asked for
     frequencies  count df
     totals       count occurrences
 
-    Raises DataError for a text that is not UTF-8, unless the analyzer replaces; and what taking
+    Raises RowError for a text that is not UTF-8, unless the analyzer replaces; and what taking
     the slices raises. A term that two ways of joining tokens give (only a tokenizer of your own
     can make such) is one term.
     """
@@ -173,44 +170,6 @@ def joined_levels(levels: Sequence[Tokens], sizes: Sequence[int]) -> Tokens:
         ngrams.interleave(values, cursor, level.values, level.offsets, base)
         base += size
     return Tokens(values, offsets)
-
-
-# ---- slices
-
-
-def slices_of(texts: Iterable[str | Texts], size: int = SLICE_BYTES) -> Iterator[Texts]:
-    """Strings, or Texts of several each, in slices of about `size` bytes.
-
-    Raises DataError for a value that is neither.
-    """
-    held: list[str] = []
-    characters = 0
-    for number, text in enumerate(texts):
-        if isinstance(text, str):
-            held.append(text)
-            characters += len(text)
-            if characters < size:
-                continue
-        elif not isinstance(text, Texts):
-            shown = "missing (None)" if text is None else f"of type {type(text).__name__}"
-            raise DataError(f"text {number} (from 0) is {shown}; expected a string")
-        if held:
-            yield Texts.from_strings(held)
-            held, characters = [], 0
-        if isinstance(text, Texts):
-            yield from _cut(text, size)
-    if held:
-        yield Texts.from_strings(held)
-
-
-def _cut(texts: Texts, size: int) -> Iterator[Texts]:
-    offsets = texts.offsets
-    start = 0
-    while start < len(texts):
-        stop = int(np.searchsorted(offsets, offsets[start] + size, "right")) - 1
-        stop = min(max(stop, start + 1), len(texts))
-        yield Texts(texts.data, offsets[start : stop + 1])
-        start = stop
 
 
 def _numbered(slices: Iterable[Texts]) -> Iterator[tuple[int, int, Texts]]:

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager
 
 import numpy as np
 
-from fastseq.errors import DataError
+from fastseq.errors import DataError, InvalidTextError, RowError
 from fastseq.kernels.text import ngrams, tokenize, unicode
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.filters import Rename, WordFilter, packed, renaming
@@ -118,8 +118,8 @@ class Lexicon:
         next, numbered as terms() is at the end of this call: good for a collection encoded in one
         call (see encode_levels for others).
 
-        Raises DataError for a text that is not UTF-8, unless the analyzer replaces; its attribute
-        `row` is the text's number in this call.
+        Raises InvalidTextError, with the text's number in this call, for a text that is not UTF-8,
+        unless the analyzer replaces.
         """
         levels = self.encode_levels(texts, turn)
         if len(levels) == 1:
@@ -166,9 +166,7 @@ class Lexicon:
         if row == len(texts):
             return texts
         if self.analyzer.on_invalid == "error":
-            error = DataError(f"text {row} is not valid UTF-8")
-            error.row = row  # type: ignore[attr-defined]
-            raise error
+            raise InvalidTextError(row)
         pieces, lengths, done = [], np.diff(offsets), 0
         while row < len(texts):
             broken = data[offsets[row] : offsets[row + 1]].tobytes()
@@ -245,7 +243,7 @@ class Lexicon:
         for row, text in enumerate(texts.to_strings()):
             for token in split(text):
                 if not isinstance(token, str):
-                    raise DataError(f"the tokenizer gave {token!r} for text {row}; expected str")
+                    raise RowError(row, f"the tokenizer gave {token!r}; expected str")
                 if token not in changed:
                     changed[token] = self._tables.change(token, lowercase, fold_accents)
                 if changed[token]:

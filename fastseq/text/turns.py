@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from fastseq.errors import DataError
+from fastseq.errors import InvalidTextError, RowError
 from fastseq.text.lexicon import Lexicon
 from fastseq.types import Texts, Tokens
 
@@ -59,17 +59,16 @@ def encode_in_turn(
 ) -> list[Tokens]:
     """The tokens of slice `number`, whose first text is row `first_row` of the collection.
 
-    When it fails, the slices after it are woken. Raises DataError naming the row of a text that is
-    not UTF-8.
+    When it fails, the slices after it are woken. Raises RowError, which counts the collection's
+    rows, for a text that is not UTF-8.
     """
     try:
         return lexicon.encode_levels(texts, turns.of(number))
     except BaseException as error:
         turns.abort(number)
-        row = getattr(error, "row", None)
-        if row is None:
+        if not isinstance(error, RowError):
             raise
-        raise DataError(
-            f"row {first_row + row}: its text is not valid UTF-8 "
-            '(an analyzer with on_invalid="replace" reads it as U+FFFD)'
-        ) from None
+        problem = error.problem
+        if isinstance(error, InvalidTextError):
+            problem += ' (an analyzer with on_invalid="replace" reads it as U+FFFD)'
+        raise RowError(first_row + error.row, problem) from None

@@ -11,15 +11,16 @@ bench/documents.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastseq.errors import NotFittedError, SettingsError
+from fastseq.errors import NotFittedError, located
 from fastseq.settings import one_of, real, thread_count, whole
+from fastseq.store.texts import TextSource, open_texts
 from fastseq.text.analyzer import Analyzer
-from fastseq.types import Float32, Float64, Int32, Texts
+from fastseq.types import Float32, Float64, Int32
 
 if TYPE_CHECKING:
     from fastseq.vectors.words import WordVectors
@@ -105,7 +106,7 @@ class DocumentVectors:
         """
         if self.method == "sif" and self.components_ is None:
             raise NotFittedError("SIF's components are not known yet: call fit with some texts")
-        return self._without_component(self._averages(_slices(texts)))
+        return self._without_component(self._averages(open_texts(texts)))
 
     def fit_transform(self, texts: Any) -> Float32:
         """`fit`, then `transform`, of the same texts."""
@@ -116,11 +117,12 @@ class DocumentVectors:
     def _learn(self, texts: Any) -> Float32:
         """Learn frequencies, where the vectors have none, and components; returns the weighted
         means."""
-        slices: Iterable[Texts] = _slices(texts)
+        source = open_texts(texts)
         if self.vectors.counts is None:
-            slices = list(slices)
-            self.frequencies_ = self._shares(slices)
-        averages = self._averages(slices)
+            slices = list(source.slices())
+            source = TextSource(lambda _: iter(slices), source.where)
+            self.frequencies_ = self._shares(source)
+        averages = self._averages(source)
         self.components_ = principal_components(averages, self.components)
         return averages
 
@@ -131,13 +133,13 @@ class DocumentVectors:
         averages -= projected @ self.components_
         return averages
 
-    def _averages(self, slices: Iterable[Texts]) -> Float32:
+    def _averages(self, source: TextSource) -> Float32:
         """Weighted means of the known words of each text, zeros where there are none."""
         import scipy.sparse
 
         parts = [np.zeros((0, self.vectors.dimensions), np.float32)]
         self.empty_ = 0
-        for ids, offsets, words in self._encoded(slices):
+        for ids, offsets, words in self._encoded(source):
             known, weighted = self._weighted(words)
             used = known[ids]
             ends = np.concatenate([[0], np.cumsum(used)])[offsets]
@@ -149,14 +151,17 @@ class DocumentVectors:
             self.empty_ += int((lengths == 0).sum())
         return np.concatenate(parts)
 
-    def _encoded(self, slices: Iterable[Texts]) -> Iterator[tuple[Int32, Any, list[str]]]:
+    def _encoded(self, source: TextSource) -> Iterator[tuple[Int32, Any, list[str]]]:
         """For each slice: its words as numbers, where each text begins, the different words."""
         from fastseq.text.lexicon import Lexicon
         from fastseq.text.rows import taken
 
         lexicon = Lexicon(self.analyzer)
-        for texts in slices:
-            tokens = lexicon.encode(texts)
+        first = 0
+        for texts in source.slices():
+            with located(source.where, first):
+                tokens = lexicon.encode(texts)
+            first += len(texts)
             distinct, ids = np.unique(tokens.values, return_inverse=True)
             words, offsets = taken(lexicon.terms(), distinct).to_strings(), tokens.offsets
             rows: Int32 = ids.astype(np.int32)
@@ -189,9 +194,9 @@ class DocumentVectors:
             return found
         return np.array([(shares or {}).get(word, 0.0) for word in words])
 
-    def _shares(self, slices: Iterable[Texts]) -> dict[str, float]:
+    def _shares(self, source: TextSource) -> dict[str, float]:
         counts: dict[str, int] = {}
-        for ids, _, words in self._encoded(slices):
+        for ids, _, words in self._encoded(source):
             for word, count in zip(words, np.bincount(ids, minlength=len(words)), strict=True):
                 counts[word] = counts.get(word, 0) + int(count)
         total = max(1, sum(counts.values()))
@@ -213,16 +218,3 @@ def principal_components(rows: Float32, n: int) -> Float32:
         if squares[-1 - row] > squares[-1] * d * np.finfo(np.float64).eps:
             found[row] = component * np.sign(component[np.argmax(np.abs(component))])
     return found
-
-
-def _slices(texts: Any) -> Iterator[Texts]:
-    from fastseq.store.texts import is_source, text_slices
-    from fastseq.text.counting import SLICE_BYTES, slices_of
-
-    if isinstance(texts, Texts):
-        texts = [texts]
-    if is_source(texts):
-        return text_slices(texts, SLICE_BYTES)
-    if not isinstance(texts, Iterable):
-        raise SettingsError(f"cannot read texts from a {type(texts).__name__}")
-    return slices_of(texts)

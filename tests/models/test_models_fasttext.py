@@ -279,7 +279,7 @@ def test_weights_that_do_not_go_with_the_words_are_refused(tmp_path: Path) -> No
         (["aa", None], ["x", None], "row 1 .from 0.: the label is null"),
         (["aa", "bb"], [["x"], [3]], "row 1 .from 0.: expected a list of labels"),
         (["aa", 3], ["x", "y"], "row 1 .from 0.: a int, expected a text"),
-        (["aa", "b\udcff"], ["x", "y"], "row 1: its text is not valid UTF-8"),
+        (["aa", "b\udcff"], ["x", "y"], "row 1 .from 0.: its text is not valid UTF-8"),
     ],
 )
 def test_what_cannot_be_learned_from_is_refused(texts: Any, labels: Any, said: str) -> None:

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastseq.errors import FormatError, SettingsError
+from fastseq.errors import FormatError, InvalidTextError, SettingsError
 from fastseq.models.data.marks import is_mark
-from fastseq.models.data.units import InvalidTextError, Units
+from fastseq.models.data.units import Units
 from fastseq.types import Texts
 from tests.naive import units as naive
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastseq.errors import DataError, FormatError, SettingsError
+from fastseq.errors import DataError, FormatError, InvalidTextError, SettingsError
 from fastseq.models.data.characters import CharTable, distinct_words
-from fastseq.models.data.units import InvalidTextError, Units
+from fastseq.models.data.units import Units
 from fastseq.models.data.vocabulary import Vocabulary, VocabularyBuilder
 from fastseq.types import Texts, Tokens
 from tests.naive import units as naive

@@ -313,7 +313,7 @@ def test_a_corpus_without_words_is_refused():
     with pytest.raises(SettingsError, match=r"one ends in \.parquet"):
         small().fit(["a.parquet", "b.parquet"])
     for nothing in (3, None):
-        with pytest.raises(SettingsError, match="cannot read text from a"):
+        with pytest.raises(SettingsError, match="cannot read texts from a"):
             small().fit(nothing)
     with pytest.raises(DataError, match=r"none of .* 2 words occurs 5 times .*frequent 2"):
         small().fit(["one two", "two"])

@@ -268,7 +268,7 @@ def test_segmentation_without_its_package(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_tokenizer_that_gives_something_else() -> None:
-    with pytest.raises(DataError, match="the tokenizer gave 3 for text 0"):
+    with pytest.raises(DataError, match=r"row 0 .from 0.: the tokenizer gave 3"):
         Analyzer(tokenizer=lambda text: [3]).tokens("a")  # type: ignore[list-item]
     with pytest.raises(DataError, match="no valid Unicode"):
         Analyzer(tokenizer=lambda text: ["\ud800"]).tokens("a")

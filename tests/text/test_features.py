@@ -24,7 +24,7 @@ import fastseq
 from fastseq import BM25Features, CountFeatures, TfidfFeatures
 from fastseq.errors import DataError, FastseqError, FormatError, SettingsError
 from fastseq.features.base import Features
-from fastseq.text.counting import slices_of
+from fastseq.store.texts import slices_of
 from fastseq.text.rows import ascending
 from fastseq.types import Texts
 from tests.naive import features as naive
@@ -243,10 +243,10 @@ def test_many_terms_with_long_common_beginnings_are_sorted() -> None:
 
 
 def test_the_result_does_not_depend_on_threads_or_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fastseq.text import counting
+    from fastseq.store import texts
 
     first = TfidfFeatures(ngrams=(1, 2), threads=1).fit_transform(TEXTS)
-    monkeypatch.setattr(counting, "SLICE_BYTES", 700)
+    monkeypatch.setattr(texts, "SLICE_BYTES", 700)
     assert len(list(slices_of(TEXTS, 700))) > 20
     for threads in (1, 2, 5):
         other = TfidfFeatures(ngrams=(1, 2), threads=threads).fit_transform(TEXTS)
@@ -415,7 +415,7 @@ def test_an_error_in_the_middle_leaves_the_old_fit() -> None:
     with pytest.raises(OSError, match="gone"):
         features.fit(texts())
     broken = [*TEXTS, "\udfff", *TEXTS]
-    with pytest.raises(DataError, match=f"row {len(TEXTS)}:"):
+    with pytest.raises(DataError, match=rf"row {len(TEXTS)} .from 0.:"):
         features.fit(broken)
     assert list(features.get_feature_names_out()) == ["aa", "bb"]
     assert CountFeatures(on_invalid="replace").fit(broken).documents_ == len(broken)

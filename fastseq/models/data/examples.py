@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastseq.errors import DataError, SettingsError
+from fastseq.errors import DataError, InvalidTextError, RowError, SettingsError, located
 from fastseq.models.data.characters import CharTable
 from fastseq.models.data.labels import LabelBuilder, Labels, unseen_message
 from fastseq.models.data.ragged import fitted, offsets_of, places
-from fastseq.models.data.units import InvalidTextError, Units
+from fastseq.models.data.units import Units
 from fastseq.models.data.vocabulary import Vocabulary, VocabularyBuilder
 from fastseq.store.categories import Categories, Label
 from fastseq.store.spool import MEMORY, Spool
@@ -295,7 +295,8 @@ def _numbered(
     report, has_targets = ReadReport(), False
     for batch in batches:
         column = None if encode is None else batch.labels or batch.tags
-        values, row_lengths = _units(builder, batch, max_length, training, report)
+        with located(batch.where):
+            values, row_lengths = _units(builder, batch, max_length, training, report)
         keep = np.flatnonzero(row_lengths)
         if batch.tokens is not None and column is not None and batch.token_offsets is not None:
             if len(values) < len(column):  # tags go with the tokens that are left
@@ -344,7 +345,7 @@ def _units(
         row = error.row
         if batch.token_offsets is not None:
             row = int(np.searchsorted(batch.token_offsets, row, "right")) - 1
-        raise DataError(f"{batch.where(row)}: its text is not valid UTF-8") from None
+        raise RowError(row, error.problem) from None
     lengths = np.diff(tokens.offsets)
     empty = int(np.count_nonzero(lengths == 0))
     report.rows += batch.rows
@@ -413,11 +414,8 @@ def _stream(
     numbers, report = Spool(np.int32, memory), ReadReport()
     for batch in reader.batches():
         assert batch.texts is not None
-        try:
+        with located(batch.where):
             tokens = builder.add(batch.texts)
-        except InvalidTextError as error:
-            problem = "its text is not valid UTF-8"
-            raise DataError(f"{batch.where(error.row)}: {problem}") from None
         report.rows += batch.rows
         report.nulls += batch.null_texts
         report.ends += batch.rows if ended else 0

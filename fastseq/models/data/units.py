@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastseq.errors import DataError, FormatError, SettingsError
+from fastseq.errors import FormatError, InvalidTextError, SettingsError
 from fastseq.models.data.marks import is_mark
 from fastseq.text.unicode_tables import unicode_tables
 from fastseq.types import Int32, Int64, Texts, UInt8
@@ -26,14 +26,6 @@ UNITS = ("word", "space", "char", "byte")
 _SMALL = 1 << 16  # bytes of text up to which sizes are simply taken large enough
 _SPACE, _HAN_AND_KANA = 2, 1  # of the flags in fastseq/text/unicode.npz
 _SCRIPT_SHIFT = 4
-
-
-class InvalidTextError(DataError):
-    """A text is not UTF-8; `row` is its number among those handed over."""
-
-    def __init__(self, row: int) -> None:
-        super().__init__(f"text {row} is not valid UTF-8")
-        self.row = row
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastseq.errors import DataError
+from fastseq.errors import DataError, located
 from fastseq.kernels.text.subwords import bucket_ids
 from fastseq.kernels.vectors.fasttext_labels import count_rows, fill_rows, hash_words
 from fastseq.models.data.examples import ReadReport
@@ -201,7 +201,7 @@ class Words:
             assert batch.texts is not None
             return encode_in_turn(lexicon, turns, number, batch.first_row, batch.texts)[0]
 
-        with ThreadPoolExecutor(threads, "fastseq-read") as pool:
+        with located(reader.where), ThreadPoolExecutor(threads, "fastseq-read") as pool:
             try:
                 jobs = enumerate(reader.batches())
                 for (_, batch), ids in in_order(pool, work, jobs, threads + 1):
@@ -294,13 +294,8 @@ def encoded(
 
     def work(batch: RowBatch) -> Tokens:
         assert batch.texts is not None
-        try:
+        with located(batch.where):
             return encoder.encode(batch.texts)
-        except DataError as error:
-            row = getattr(error, "row", None)
-            if row is None:
-                raise
-            raise DataError(f"{batch.where(row)}: its text is not valid UTF-8") from None
 
     with ThreadPoolExecutor(1, "fastseq-encode") as pool:
         for batch, rows in in_order(pool, work, reader.batches(), 2):

@@ -10,18 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastseq.errors import DataError, SettingsError
 from fastseq.models.word_vectors.sampling import occurrences
-from fastseq.store.corpus import Corpus
 from fastseq.store.spool import MEMORY, Spool
-from fastseq.store.texts import is_source, text_slices
+from fastseq.store.texts import TextSource, open_texts
 from fastseq.text.analyzer import Analyzer
-from fastseq.text.counting import SLICE_BYTES, slices_of
 from fastseq.text.lexicon import Lexicon
 from fastseq.text.rows import Dictionary
 from fastseq.text.turns import Turns, encode_in_turn
@@ -56,7 +53,7 @@ class Sentences:
 
 
 def read_sentences(
-    source: Any,
+    source: TextSource,
     analyzer: Analyzer,
     threads: int,
     *,
@@ -72,7 +69,7 @@ def read_sentences(
 
     Parameters
     ----------
-    source : what text_slices takes, or strings
+    source : the texts, each a sentence
     analyzer : without n-grams
     min_count : words that occur less often are left out, unless known
     most : the most frequent words to keep, beside the known; None for all
@@ -111,38 +108,25 @@ def read_sentences(
     return Sentences(kept, found, tokens, ends, read, phrases)
 
 
-def source_of(corpus: Any, text_column: str | Sequence[str] | None) -> Any:
+def source_of(corpus: Any, text_column: str | Sequence[str] | None) -> TextSource:
     """A corpus as read_sentences takes it, of what the models' `fit` takes."""
     listed = isinstance(corpus, list | tuple)
-    if listed and corpus and all(isinstance(part, Path) for part in corpus):
-        return Corpus.open(corpus, text_columns=text_column)
     if listed and any(isinstance(part, str) and part.endswith(".parquet") for part in corpus):
         raise SettingsError(
             "strings in a list are sentences, and one ends in .parquet: give files as Path objects"
         )
-    if text_column is not None and is_source(corpus):
-        return Corpus.open(corpus, text_columns=text_column)
-    if is_source(corpus) or hasattr(corpus, "chunks") or isinstance(corpus, Iterable):
-        return corpus
-    raise SettingsError(
-        f"cannot read text from a {type(corpus).__name__}; expected Parquet, a table or strings"
-    )
+    return open_texts(corpus, text_column)
 
 
 def read_ids(
-    source: Any, analyzer: Analyzer, threads: int, memory: int
+    source: TextSource, analyzer: Analyzer, threads: int, memory: int
 ) -> tuple[Texts, Int32, Int64, Int64]:
     """The different words of a corpus, its tokens as their ids, where each text ends, and how
     often each word occurs. Arguments and errors as in read_sentences."""
     lexicon = Lexicon(analyzer)
-    tokens, lengths, counts = _encoded(lexicon, _slices(source), threads, memory)
+    with source.located():
+        tokens, lengths, counts = _encoded(lexicon, source.slices(), threads, memory)
     return lexicon.terms(), tokens, np.cumsum(lengths), counts
-
-
-def _slices(source: Any) -> Iterable[Texts]:
-    if is_source(source) or hasattr(source, "chunks"):
-        return text_slices(source, SLICE_BYTES)
-    return slices_of(source)
 
 
 def _encoded(
