@@ -142,7 +142,7 @@ def checked_layers(tiny: bool) -> Iterator[tuple[str, float, float]]:
                         yield f"{shape} {path}", difference(shape), TOLERANCE
         for precision, allowed in ROUNDED.items():
             shape = Shape(cell, *(sizes[-1]), True)
-            with recurrent.forced(recurrent.SPREAD):
+            with recurrent.forced(recurrent.GRID):
                 yield f"{shape} {precision}", difference(shape, precision), allowed
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastseq.errors import DeviceError, SettingsError
-from fastseq.kernels.cuda.runtime.presence import available, simulated
+from fastseq.kernels.cuda.runtime.availability import available, simulated
 
 __all__ = ["DEVICES", "check_device", "cuda_problem", "require_cuda", "simulated"]
 

@@ -256,7 +256,7 @@ LAZY = ("fastseq.kernels.cuda", "fastseq.search.cuda", "fastseq.nn.cuda")
 
 def early_cuda(source: str) -> list[str]:
     """What of CUDA is imported early, but for what may always be."""
-    free = "fastseq.kernels.cuda.runtime.presence"
+    free = "fastseq.kernels.cuda.runtime.availability"
     return [m for m in early_imports(source) if m.startswith(LAZY) and not m.startswith(free)]
 
 
@@ -276,7 +276,7 @@ def test_a_package_without_cuda_never_imports_its_kernels() -> None:
         ("if TYPE_CHECKING:\n    from fastseq.search.cuda import GpuSearch", False),
         ("class A:\n    from fastseq.nn.cuda.backend import CudaBackend", True),
         ("def f():\n    from fastseq.nn.cuda.backend import CudaBackend", False),
-        ("from fastseq.kernels.cuda.runtime.presence import available", False),
+        ("from fastseq.kernels.cuda.runtime.availability import available", False),
     ],
 )
 def test_an_early_import_is_seen(source: str, seen: bool) -> None:

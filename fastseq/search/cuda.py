@@ -15,7 +15,7 @@ import numpy as np
 from fastseq.errors import DeviceError
 from fastseq.index.segment import Segment
 from fastseq.kernels.cuda.runtime import memory
-from fastseq.kernels.cuda.runtime.presence import free_memory
+from fastseq.kernels.cuda.runtime.availability import free_memory
 from fastseq.kernels.cuda.search import scoring, topk
 from fastseq.kernels.search.impacts import Impacts
 from fastseq.kernels.search.postings import WINDOW_BITS

@@ -9,7 +9,7 @@ import pytest
 
 from fastseq import devices
 from fastseq.devices import cuda_problem
-from fastseq.kernels.cuda.runtime import presence
+from fastseq.kernels.cuda.runtime import availability
 from tests.cli.conftest import Run
 
 SAID = "no usable NVIDIA GPU: CUDA driver library cannot be found"
@@ -59,6 +59,6 @@ def test_another_device(run: Run, bilingual: Path, queries: Path) -> None:
 
 
 def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presence.config, "ENABLE_CUDASIM", False)
-    monkeypatch.setattr(presence, "find_spec", lambda name: None)
+    monkeypatch.setattr(availability.config, "ENABLE_CUDASIM", False)
+    monkeypatch.setattr(availability, "find_spec", lambda name: None)
     assert cuda_problem() == 'CUDA needs the package numba-cuda; pip install "fastseq[cuda]"'

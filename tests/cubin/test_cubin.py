@@ -30,7 +30,7 @@ def all_kernels() -> list[Kernel]:
 
 def is_planned(each: Kernel) -> bool:
     """Whether its shared memory was planned for the GPU at hand, here the largest one."""
-    return each.name.partition(".")[0] in ("lstm", "gru", "rnn", "spread")
+    return each.name.partition(".")[0] in ("persistent", "grid_persistent")
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES, ids=lambda c: f"sm_{c[0]}{c[1]}")

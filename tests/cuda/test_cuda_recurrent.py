@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastseq.kernels.cuda.recurrent import recurrent, spread, spreading
+from fastseq.kernels.cuda.recurrent import grid_persistent, grid_planning, recurrent
 from fastseq.kernels.cuda.recurrent.persistent import MOST_REGISTERS, plans_of
 from fastseq.kernels.cuda.runtime import memory
 from fastseq.kernels.cuda.runtime.target import SIMULATED
@@ -16,7 +16,7 @@ from fastseq.nn.sequences import lay_out
 from tests.cuda.recurrent_cases import CASES, Case
 
 ONE, IN_SHARED = recurrent.ONE_MULTIPROCESSOR, "weights in shared memory"
-PATHS = (ONE, IN_SHARED, recurrent.SPREAD, recurrent.STEP_BY_STEP)
+PATHS = (ONE, IN_SHARED, recurrent.GRID, recurrent.STEP_BY_STEP)
 
 
 def layer_of(case: Case) -> Any:
@@ -43,7 +43,7 @@ def compare(
     """Outputs, states, gates' gradients and what becomes of them within `far` times what float32
     allows; returns the largest difference of an output."""
     monkeypatch.setattr(recurrent, "_forced", [ONE if path == IN_SHARED else path])
-    monkeypatch.setattr(spread, "multiprocessors", lambda: 4)
+    monkeypatch.setattr(grid_persistent, "multiprocessors", lambda: 4)
     if path == IN_SHARED:  # no register is left for weights
         gates = recurrent.GATES[case.cell]
         plans = plans_of(case.hidden, gates, MOST_REGISTERS, MOST_REGISTERS)
@@ -128,22 +128,22 @@ def compare(
 
 
 def test_the_way_follows_from_sizes_and_chip(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spread, "multiprocessors", lambda: 132)
+    monkeypatch.setattr(grid_persistent, "multiprocessors", lambda: 132)
     for cell, units, batch, path in (
         ("lstm", 128, 64, ONE),
         ("gru", 144, 1024, ONE),
         ("rnn", 232, 64, ONE),
-        ("lstm", 129, 64, recurrent.SPREAD),
-        ("gru", 192, 1024, recurrent.SPREAD),
-        ("lstm", 512, 64, recurrent.SPREAD),
-        ("lstm", 768, 16, recurrent.SPREAD),
+        ("lstm", 129, 64, recurrent.GRID),
+        ("gru", 192, 1024, recurrent.GRID),
+        ("lstm", 512, 64, recurrent.GRID),
+        ("lstm", 768, 16, recurrent.GRID),
         ("lstm", 512, 1024, recurrent.STEP_BY_STEP),
         ("lstm", 4096, 16, recurrent.STEP_BY_STEP),
     ):
         assert recurrent.path_of(cell, units, batch) == path, (cell, units, batch)
     with recurrent.forced(recurrent.STEP_BY_STEP):
         assert recurrent.path_of("lstm", 64, 64) == recurrent.STEP_BY_STEP
-    assert recurrent.paths("gru", 64, 64) == [ONE, recurrent.SPREAD, recurrent.STEP_BY_STEP]
+    assert recurrent.paths("gru", 64, 64) == [ONE, recurrent.GRID, recurrent.STEP_BY_STEP]
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
@@ -152,19 +152,19 @@ def test_parts_row_tiles_and_chunks(
     cell: str, reverse: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two parts of six units, two row tiles, the first of two chunks of rows."""
-    monkeypatch.setattr(spread, "multiprocessors", lambda: 4)
+    monkeypatch.setattr(grid_persistent, "multiprocessors", lambda: 4)
     gates = recurrent.GATES[cell]
-    plans = tuple(spreading.Plan(cell, 6, gates, back, 4, 4) for back in (False, True))
+    plans = tuple(grid_planning.Plan(cell, 6, gates, back, 4, 4) for back in (False, True))
     for plan in plans:
         assert plan.parts == 2
         assert plan.row_tiles(9, 4) == 2
         assert plan.tile_rows(9, 4) == 8
     assert (
-        gates == 1 or plans[1].depth > spreading.CHUNK or not SIMULATED
+        gates == 1 or plans[1].depth > grid_planning.CHUNK or not SIMULATED
     )  # its products take several chunks of their depth
-    monkeypatch.setattr(spread, "plans", lambda *sizes: plans)
+    monkeypatch.setattr(grid_persistent, "plans", lambda *sizes: plans)
     case = Case(cell, 2, 6, (2, 1, 3, 2, 2, 1, 3, 2, 1), reverse)
-    compare(case, recurrent.SPREAD, monkeypatch)
+    compare(case, recurrent.GRID, monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -175,18 +175,19 @@ def test_tensor_cores(
     cell: str, precision: str, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two parts, two row tiles, rounded factors."""
-    monkeypatch.setattr(spread, "multiprocessors", lambda: 4)
+    monkeypatch.setattr(grid_persistent, "multiprocessors", lambda: 4)
     gates = recurrent.GATES[cell]
     plans = tuple(
-        spreading.TensorPlan(cell, 10, gates, back, 8, rows, precision) for back in (False, True)
+        grid_planning.TensorPlan(cell, 10, gates, back, 8, rows, precision)
+        for back in (False, True)
     )
-    assert plans[1].words > spreading.WORDS or gates == 1 or not SIMULATED
+    assert plans[1].words > grid_planning.WORDS or gates == 1 or not SIMULATED
     for plan in plans:
         assert plan.parts == plan.row_tiles(9, 4) == 2
-    monkeypatch.setattr(spread, "plans", lambda *sizes: plans)
+    monkeypatch.setattr(grid_persistent, "plans", lambda *sizes: plans)
     case = Case(cell, 2, 10, (2, 1, 2, 2, 2, 1, 2, 2, 1), rows == 16)
     far = {"bfloat16": 1e4, "tf32": 1e3}[precision]  # 2e-2 and 2e-3 of an output
-    found = compare(case, recurrent.SPREAD, monkeypatch, precision, far)
+    found = compare(case, recurrent.GRID, monkeypatch, precision, far)
     assert found > {"bfloat16": 1e-4, "tf32": 1e-5}[precision]  # they were rounded
 
 

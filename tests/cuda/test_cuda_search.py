@@ -14,7 +14,7 @@ import pytest
 from fastseq import Index
 from fastseq.devices import cuda_problem, require_cuda
 from fastseq.errors import DeviceError, SettingsError
-from fastseq.kernels.cuda.runtime import memory, presence, target
+from fastseq.kernels.cuda.runtime import availability, memory, target
 from fastseq.kernels.cuda.search import scoring, topk
 from fastseq.search import cuda as gpu
 from fastseq.search.models import BM25, TFIDF, BoW, Model
@@ -248,7 +248,7 @@ def test_what_does_not_fit_is_refused() -> None:
 def test_the_simulator_counts_as_a_gpu() -> None:
     assert cuda_problem() is None
     require_cuda()
-    assert presence.free_memory() is None
+    assert availability.free_memory() is None
 
 
 def test_the_reason_for_no_gpu_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,27 +12,27 @@ import numpy as np
 from fastseq.kernels.core import formulas
 from fastseq.kernels.cuda.nn.sequences import THREADS, lane_power, row_threads
 from fastseq.kernels.cuda.runtime import memory
-from fastseq.kernels.cuda.runtime.target import SIMULATED, blocks_for, cuda, formula, kernel
+from fastseq.kernels.cuda.runtime.target import SIMULATED, blocks_for, cuda, device_function, kernel
 
 ZERO = np.float32(0)
 BLOCK = 1 << 32  # elements that one 32-bit number can tell apart
 
 if SIMULATED:
 
-    @formula
+    @device_function
     def _wrap(x):
         """The lowest 32 bits as a signed number."""
         return (int(x) + (1 << 31)) % (1 << 32) - (1 << 31)
 
 else:
 
-    @formula
+    @device_function
     def _wrap(x):
         """The same."""
         return np.int32(x)
 
 
-_hash = formulas.mask_hash(formula, _wrap).hashed
+_hash = formulas.mask_hash(device_function, _wrap).hashed
 _key_bits = formulas.mask_hash(lambda function: function, lambda x: x).key_bits
 
 

@@ -13,7 +13,7 @@ from numba import float64
 
 from fastseq.kernels.cuda.runtime import memory
 from fastseq.kernels.cuda.runtime.scalars import absolute, fma, maximum, minimum, square_root
-from fastseq.kernels.cuda.runtime.target import blocks_for, cuda, formula, kernel
+from fastseq.kernels.cuda.runtime.target import blocks_for, cuda, device_function, kernel
 from fastseq.kernels.nn.updates import SMALLEST, updates
 
 THREADS = 256
@@ -22,12 +22,12 @@ SUMMED = 32 * THREADS  # numbers whose squares one block sums up
 ZERO = np.float32(0)
 
 
-@formula
+@device_function
 def _flushed(x):
     return ZERO if absolute(x) < SMALLEST else x
 
 
-_momentum, _adagrad, _rmsprop, _adam = updates(formula, fma, _flushed, square_root)
+_momentum, _adagrad, _rmsprop, _adam = updates(device_function, fma, _flushed, square_root)
 
 
 @kernel(

@@ -12,7 +12,7 @@ import numpy as np
 from numba import float32, int32
 
 from fastseq.kernels.cuda.runtime import memory
-from fastseq.kernels.cuda.runtime.target import WARP, blocks_for, cuda, formula, kernel
+from fastseq.kernels.cuda.runtime.target import WARP, blocks_for, cuda, device_function, kernel
 
 THREADS = 256
 MOST = 8  # log2 of THREADS
@@ -95,7 +95,7 @@ def add_first(out, a, b, count):
         out[i] = a[i] + b[i] if i < count else a[i]
 
 
-@formula
+@device_function
 def _before(a, i, b, j):
     """Whether a in column i comes before b in column j: the larger, or the first among equals;
     NaN is larger than all, as NumPy has it."""

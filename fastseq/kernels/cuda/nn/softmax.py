@@ -15,7 +15,7 @@ from numba import float32, float64
 
 from fastseq.kernels.cuda.runtime import memory
 from fastseq.kernels.cuda.runtime.scalars import exp, maximum
-from fastseq.kernels.cuda.runtime.target import WARP, blocks_for, cuda, formula, kernel
+from fastseq.kernels.cuda.runtime.target import WARP, blocks_for, cuda, device_function, kernel
 
 THREADS = 256
 ZERO = np.float32(0)
@@ -23,7 +23,7 @@ LOWEST = np.float32(-np.inf)
 SUMMED = 32 * THREADS  # numbers that a block sums up
 
 
-@formula
+@device_function
 def largest_of(shared, value):
     """The largest of what the threads of a block bring, to all of them; NaN where one is.
 
@@ -44,7 +44,7 @@ def largest_of(shared, value):
     return found
 
 
-@formula
+@device_function
 def sum_of(shared, value):
     """Their sum, in the type of `shared`, a number a thread."""
     thread = cuda.threadIdx.x

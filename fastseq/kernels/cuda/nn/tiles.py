@@ -13,7 +13,7 @@ import numpy as np
 from llvmlite import ir
 from numba import float32, types
 
-from fastseq.kernels.cuda.recurrent.registers import load_four, tuple_of
+from fastseq.kernels.cuda.runtime.instructions import load_four, tuple_of
 from fastseq.kernels.cuda.runtime.target import SIMULATED, blocks_for, cuda, intrinsic, kernel
 
 SIDE = 64  # rows and columns of a tile

@@ -5,8 +5,8 @@
     backward("lstm", gates, (dh, dc), dy, 0, (before_h, before_c), weight, rows, steps)
 
 Rows are packed as kernels/nn/lstm.py says. Layers whose recurrent weights fit on one multiprocessor
-run in one launch (persistent.py), larger ones in one launch over the whole chip (spread.py), what
-fits nowhere in two launches a step (steps.py): `paths` says which.
+run in one launch (persistent.py), larger ones in one launch over the whole chip
+(grid_persistent.py), what fits nowhere in two launches a step (steps.py): `paths` says which.
 The memory the kernels need beside their arguments is kept from call to call.
 """
 
@@ -15,25 +15,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fastseq.kernels.cuda.nn import gemm
-from fastseq.kernels.cuda.recurrent import gru, lstm, rnn, spread, steps
+from fastseq.kernels.cuda.recurrent import grid_persistent, persistent, steps
+from fastseq.kernels.cuda.recurrent.cells import CELLS
 from fastseq.kernels.cuda.recurrent.persistent import Plan, pack_columns
-from fastseq.kernels.cuda.recurrent.registers import LANES
+from fastseq.kernels.cuda.recurrent.register_matvec import LANES
 from fastseq.kernels.cuda.runtime import memory
 from fastseq.kernels.cuda.runtime.target import blocks_for, most_shared
 
-CELLS: dict[str, ModuleType] = {"lstm": lstm, "gru": gru, "rnn": rnn, "rnn_relu": rnn}
-SLOTS = {"lstm": 4, "gru": 4, "rnn": 1, "rnn_relu": 1}  # of a row of gates, each of H numbers
-GATES = steps.GATES  # of a weight
-STATES = {"lstm": 2, "gru": 1, "rnn": 1, "rnn_relu": 1}  # arrays of a state
+SLOTS = {name: cell.slots for name, cell in CELLS.items()}  # of a row of gates, each of H values
+GATES = {name: cell.gates for name, cell in CELLS.items()}  # rows of a weight are G H
+STATES = {name: cell.states for name, cell in CELLS.items()}  # arrays of a state
 
-ONE_MULTIPROCESSOR, SPREAD, STEP_BY_STEP = "one multiprocessor", "spread", "step by step"
+ONE_MULTIPROCESSOR, GRID, STEP_BY_STEP = "one multiprocessor", "grid", "step by step"
 
 _PACKING = 256  # threads
 
@@ -80,12 +79,12 @@ def steps_of(
 
 def paths(cell: str, units: int, batch: int, precision: str = "float32") -> list[str]:
     """The ways in which a batch can run through a layer of this cell and size, that which is taken
-    first: ONE_MULTIPROCESSOR where the weights fit, SPREAD where they fit over the chip and no row
-    tile is too large (spreading.MOST_WORK), else STEP_BY_STEP."""
+    first: ONE_MULTIPROCESSOR where the weights fit, GRID where they fit over the chip and no row
+    tile is too large (grid_planning.MOST_WORK), else STEP_BY_STEP."""
     found = [STEP_BY_STEP]
-    if spread.plans(cell, units, GATES[cell], batch, precision) is not None:
-        found.insert(0, SPREAD)
-    if CELLS[cell].plans(units, most_shared()) is not None:
+    if grid_persistent.plans(cell, units, GATES[cell], batch, precision) is not None:
+        found.insert(0, GRID)
+    if persistent.plans(CELLS[cell], units, most_shared()) is not None:
         found.insert(0, ONE_MULTIPROCESSOR)
     return found
 
@@ -132,8 +131,6 @@ def forward(
     units = state[0].shape[1]
     flat = [memory.flat(array) for array in (*state, gates, *before)]
     out = memory.flat(y)
-    bias = () if hidden_bias is None else (hidden_bias,)
-    relu = (int(cell == "rnn_relu"),) if CELLS[cell] is rnn else ()
     path = path_of(cell, units, steps.batch, precision)
     if path == STEP_BY_STEP:
         _forward_by_steps(
@@ -142,20 +139,22 @@ def forward(
         )  # fmt: skip
         return
     states = len(state)
-    if path == SPREAD:
-        over = spread.plans(cell, units, GATES[cell], steps.batch, precision)
+    if path == GRID:
+        over = grid_persistent.plans(cell, units, GATES[cell], steps.batch, precision)
         assert over is not None
-        spread.forward(
+        grid_persistent.forward(
             over[0], out, y.shape[1], column, flat[:states], flat[states], flat[states + 1 :],
             weight, hidden_bias, rows, steps.starts, steps.counts, steps.batch, reverse, keep,
         )  # fmt: skip
         return
     plan = _plans(cell, units)[0]
     panel = _packed(plan, weight, transposed=False)
-    CELLS[cell].forward_kernel(plan)(
-        blocks_for(steps.batch, LANES), out, y.shape[1], column, *flat, panel, *bias, rows,
-        steps.starts, steps.counts, steps.lasts, int(reverse), int(keep), *relu,
-        shared=plan.shared,
+    before = flat[states + 1 :]
+    persistent.forward_kernel(CELLS[cell], plan)(
+        blocks_for(steps.batch, LANES), out, y.shape[1], column, flat[0], flat[states - 1],
+        flat[states], before[0], before[-1], panel, flat[0] if hidden_bias is None else hidden_bias,
+        rows, steps.starts, steps.counts, steps.lasts, int(reverse), int(keep),
+        int(cell == "rnn_relu"), shared=plan.shared,
     )  # fmt: skip
 
 
@@ -172,12 +171,9 @@ def backward(
     The others as for `forward`.
     """
     units = dstate[0].shape[1]
-    needed = {"lstm": before[1:], "gru": before[:1]}.get(cell, ())
     flat = [memory.flat(array) for array in (gates, *dstate)]
     whole = [memory.flat(array) for array in before]
-    kept = [memory.flat(array) for array in needed]
     given = memory.flat(dy)
-    relu = (int(cell == "rnn_relu"),) if CELLS[cell] is rnn else ()
     path = path_of(cell, units, steps.batch, precision)
     if path == STEP_BY_STEP:
         _backward_by_steps(
@@ -185,25 +181,27 @@ def backward(
             precision,
         )  # fmt: skip
         return
-    if path == SPREAD:
-        over = spread.plans(cell, units, GATES[cell], steps.batch, precision)
+    if path == GRID:
+        over = grid_persistent.plans(cell, units, GATES[cell], steps.batch, precision)
         assert over is not None
-        spread.backward(
+        grid_persistent.backward(
             over[1], flat[0], flat[1:], given, dy.shape[1], column, whole, weight, rows,
             steps.starts, steps.counts, steps.batch, reverse,
         )  # fmt: skip
         return
     plan = _plans(cell, units)[1]
     panel = _packed(plan, weight, transposed=True)
-    CELLS[cell].backward_kernel(plan)(
-        blocks_for(steps.batch, LANES), *flat, given, dy.shape[1], column, *kept, panel, rows,
-        steps.starts, steps.counts, steps.lasts, int(reverse), *relu, shared=plan.shared,
+    persistent.backward_kernel(CELLS[cell], plan)(
+        blocks_for(steps.batch, LANES), flat[0], flat[1], flat[-1], given, dy.shape[1], column,
+        whole[0], whole[-1], panel, rows, steps.starts, steps.counts, steps.lasts, int(reverse),
+        int(cell == "rnn_relu"), shared=plan.shared,
     )  # fmt: skip
 
 
 def _plans(cell: str, units: int) -> tuple[Plan, Plan]:
     """The plans of both passes on one multiprocessor."""
-    found: tuple[Plan, Plan] = CELLS[cell].plans(units, most_shared())
+    found = persistent.plans(CELLS[cell], units, most_shared())
+    assert found is not None
     return found
 
 
@@ -237,7 +235,7 @@ def _forward_by_steps(
             gemm.top(whole, count), gemm.top(h, count), matrix, transpose_b=True,
             precision=precision,
         )  # fmt: skip
-        steps.forward_kernel(cell)(
+        steps.forward_kernel(CELLS[cell])(
             blocks_for(count * units, steps.THREADS), out, y_row, column, flat[0],
             flat[states - 1], gates, before[0], before[-1], products,
             gates if hidden_bias is None else hidden_bias, rows, of.firsts[t], count, units,
@@ -256,7 +254,7 @@ def _backward_by_steps(
     dh, matrix = gemm.view(dstate[0]), gemm.view(weight)
     for t in _order(of, not reverse):
         count = of.sizes[t]
-        steps.backward_kernel(cell)(
+        steps.backward_kernel(CELLS[cell])(
             blocks_for(count * units, steps.THREADS), flat[0], dz, flat[1], flat[-1], dy, dy_row,
             column, before[0], before[-1], rows, of.firsts[t], count, units,
             int(cell == "rnn_relu"),

@@ -1,20 +1,17 @@
 """Recurrences step by step, for layers whose weights do not fit on the chip.
 
-A step is a product of the states at work with the recurrent weights, and a kernel for the units:
-two launches. Slower than the other ways wherever they can be had, but bound to no size. Rows are
-packed as kernels/nn/lstm.py says; what a thread does is in units.py.
+A step is a product of the active states and the recurrent weights, and a kernel for the units
+(cells.py): two launches. Slower than the other paths where those fit, but for any size.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
-from fastseq.kernels.cuda.recurrent.units import UNITS, Units
-from fastseq.kernels.cuda.runtime.target import Kernel, cuda, formula, kernel
+from fastseq.kernels.cuda.recurrent.cells import CELLS, Cell
+from fastseq.kernels.cuda.runtime.target import Kernel, cuda, kernel
 
 THREADS = 128
-GATES = {"lstm": 4, "gru": 3, "rnn": 1, "rnn_relu": 1}  # of a weight
 
 # What the kernels share: H units, `first` the packed row of the step's first sequence, `count` its
 # rows; products float32[count · G H] of h' and the weights; states float32[B · H] in place; thread
@@ -22,18 +19,19 @@ GATES = {"lstm": 4, "gru": 3, "rnn": 1, "rnn_relu": 1}  # of a weight
 
 
 @lru_cache(None)
-def forward_kernel(cell: str) -> Kernel:
+def forward_kernel(cell: Cell) -> Kernel:
     """One step forward of a cell's units."""
-    of: Units = UNITS[cell]
-    read, advance, of_unit = of.read, of.advance, _of_unit(GATES[cell])
-    gates_of = GATES[cell]
+    outputs, slots, load, store = cell.gates, cell.slots, cell.load, cell.store_slots
+    read_c, write_c, read_bias, forward, keep_state = (
+        cell.read_c, cell.write_c, cell.read_bias, cell.forward, cell.keep
+    )  # fmt: skip
 
     @kernel(
         "float32[::1], int64, int64, float32[::1], float32[::1], float32[::1], float32[::1], "
         "float32[::1], float32[::1], float32[::1], int32[::1], int64, int64, int64, int64, int64",
         threads=THREADS,
         registers=72,
-        name=f"{cell}_forward",
+        name=f"{cell.name}_forward",
     )
     def step_forward(
         y, y_row, column, h, c, gates, before_h, before_c, products, bias, rows, first, count, H,
@@ -43,27 +41,35 @@ def forward_kernel(cell: str) -> Kernel:
         if at < count * H:
             r, u = at // H, at % H
             n = first + r
-            values = read(h, c, gates, bias, at, n, u, H)
-            y[rows[n] * y_row + column + u] = advance(
-                values, of_unit(products, r * gates_of * H + u, H), h, c, gates, before_h,
-                before_c, at, n, u, H, keep, relu,
+            old_h, old_c, k = h[at], read_c(c, at), n * (slots * H) + u
+            values, new_h, new_c = forward(
+                load(gates, k, H), load(products, r * outputs * H + u, H), old_h, old_c,
+                read_bias(bias, u), relu,
             )  # fmt: skip
+            if keep:
+                store(gates, k, H, values)
+                keep_state(before_h, before_c, n * H + u, old_h, old_c)
+            h[at] = new_h
+            write_c(c, at, new_c)
+            y[rows[n] * y_row + column + u] = new_h
 
     return step_forward
 
 
 @lru_cache(None)
-def backward_kernel(cell: str) -> Kernel:
-    """One step back: `dz` float32[count · G H] is what the gates get too, for the product."""
-    of: Units = UNITS[cell]
-    read_back, retreat, gates_of = of.read_back, of.retreat, GATES[cell]
+def backward_kernel(cell: Cell) -> Kernel:
+    """One step back: `dz` float32[count · G H], gradients of the products' outputs."""
+    outputs, slots, load, store, store_dz = (
+        cell.gates, cell.slots, cell.load_slots, cell.store_slots, cell.store
+    )  # fmt: skip
+    read_c, write_c, kept, backward = cell.read_c, cell.write_c, cell.kept, cell.backward
 
     @kernel(
         "float32[::1], float32[::1], float32[::1], float32[::1], float32[::1], int64, int64, "
         "float32[::1], float32[::1], int32[::1], int64, int64, int64, int64",
         threads=THREADS,
         registers=72,
-        name=f"{cell}_backward",
+        name=f"{cell.name}_backward",
     )
     def step_backward(
         gates, dz, dh, dc, dy, dy_row, column, before_h, before_c, rows, first, count, H, relu
@@ -72,41 +78,21 @@ def backward_kernel(cell: str) -> Kernel:
         if at < count * H:
             r, u = at // H, at % H
             n = first + r
-            values = read_back(gates, before_h, before_c, n, u, H)
-            d = dh[at] + dy[rows[n] * dy_row + column + u]
-            slopes, direct = retreat(values, d, dc, gates, at, n, u, H, relu)
-            for g in range(gates_of):
-                dz[(r * gates_of + g) * H + u] = slopes[g]
+            k = n * (slots * H) + u
+            slot_gradients, d_products, direct, d_cell = backward(
+                load(gates, k, H), kept(before_h, before_c, n * H + u),
+                dh[at] + dy[rows[n] * dy_row + column + u], read_c(dc, at), relu,
+            )  # fmt: skip
+            store(gates, k, H, slot_gradients)
+            store_dz(dz, r * outputs * H + u, H, d_products)
+            write_c(dc, at, d_cell)
             dh[at] = direct
 
     return step_backward
 
 
-def _of_unit(gates: int) -> Any:
-    """of_unit(products, k, H): a unit's product of each gate."""
-    if gates == 1:
-
-        @formula
-        def of_unit(products, k, H):
-            return (products[k],)
-
-    elif gates == 3:
-
-        @formula
-        def of_unit(products, k, H):
-            return products[k], products[k + H], products[k + 2 * H]
-
-    else:
-
-        @formula
-        def of_unit(products, k, H):
-            return products[k], products[k + H], products[k + 2 * H], products[k + 3 * H]
-
-    return of_unit
-
-
 def variants() -> None:
     """Declare every kernel, for tests that compile them."""
-    for cell in UNITS:
+    for cell in CELLS.values():
         forward_kernel(cell)
         backward_kernel(cell)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fastseq.kernels.cuda.recurrent.registers import tuple_of
+from fastseq.kernels.cuda.runtime.instructions import tuple_of
 from fastseq.kernels.cuda.runtime.target import SIMULATED, intrinsic
 
 if SIMULATED:

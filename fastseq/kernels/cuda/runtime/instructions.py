@@ -11,6 +11,7 @@ from numba.core import cgutils
 from fastseq.kernels.cuda.runtime.target import intrinsic
 
 _F32, _I32, _I64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
+_FOUR = ir.VectorType(_F32, 4)
 
 
 @intrinsic
@@ -53,7 +54,7 @@ def copy_four(typing_context: Any, out: Any, i: Any, array: Any, j: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         to, place = (
-            builder.ptrtoint(builder.gep(_data(context, builder, signature.args[n], arguments[n]),
+            builder.ptrtoint(builder.gep(data_of(context, builder, signature.args[n], arguments[n]),
                                          [arguments[n + 1]]), _I64)
             for n in (0, 2)
         )  # fmt: skip
@@ -86,7 +87,7 @@ def load_acquired(typing_context: Any, array: Any, i: Any) -> Any:
     what this thread reads after (PTX ld.acquire)."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = _data(context, builder, signature.args[0], arguments[0])
+        data = data_of(context, builder, signature.args[0], arguments[0])
         place = builder.ptrtoint(builder.gep(data, [arguments[1]]), _I64)
         kind = ir.FunctionType(_I32, [_I64])
         return builder.asm(
@@ -96,5 +97,31 @@ def load_acquired(typing_context: Any, array: Any, i: Any) -> Any:
     return types.int32(array, types.int64), generate
 
 
-def _data(context: Any, builder: Any, kind: Any, array: Any) -> Any:
+# ---- LLVM values, for those who write instructions
+
+
+def data_of(context: Any, builder: Any, kind: Any, array: Any) -> Any:
+    """The pointer to an array's first element."""
     return context.make_array(kind)(context, builder, array).data
+
+
+def load_at(builder: Any, data: Any, at: Any) -> list[Any]:
+    """Four neighbouring float32, read at once: `at` is a multiple of four."""
+    place = builder.bitcast(builder.gep(data, [at]), _FOUR.as_pointer())
+    vector = builder.load(place, align=16)
+    return [builder.extract_element(vector, ir.Constant(_I32, i)) for i in range(4)]
+
+
+def load_four(context: Any, builder: Any, kind: Any, array: Any, at: Any) -> list[Any]:
+    """LLVM values of array[at:at + 4], `at` a multiple of four, read at once."""
+    return load_at(builder, data_of(context, builder, kind, array), at)
+
+
+def values_of(builder: Any, value: Any, count: int) -> list[Any]:
+    """The elements of a tuple."""
+    return [builder.extract_value(value, i) for i in range(count)]
+
+
+def tuple_of(context: Any, builder: Any, kind: Any, numbers: list[Any]) -> Any:
+    """The LLVM value of a tuple."""
+    return context.make_tuple(builder, kind, numbers)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastseq.kernels.core import formulas
-from fastseq.kernels.cuda.runtime.target import SIMULATED, formula
+from fastseq.kernels.cuda.runtime.target import SIMULATED, device_function
 
 __all__ = [
     "absolute",
@@ -55,7 +55,7 @@ if SIMULATED:
         """array[i]"""
         return array[i]
 
-    @formula
+    @device_function
     def square_root(x):
         """√x of float32, rounded to nearest."""
         return np.float32(math.sqrt(x))
@@ -70,28 +70,30 @@ else:
         wait_for_copies,
     )
 
-    @formula
+    @device_function
     def square_root(x):
         """The same."""
         return math.sqrt(x)
 
 
-@formula
+@device_function
 def minimum(a, x):
     """The smaller one; x where there is a NaN."""
     return a if a < x else x
 
 
-@formula
+@device_function
 def maximum(a, x):
     """The larger one; x where there is a NaN."""
     return a if a > x else x
 
 
-@formula
+@device_function
 def absolute(x):
     """|x|, of float32."""
     return from_bits(bits(x) & np.int32(0x7FFFFFFF))
 
 
-exp, sigmoid, tanh = formulas.elementary(formula, fma, minimum, maximum, absolute, bits, from_bits)
+exp, sigmoid, tanh = formulas.elementary(
+    device_function, fma, minimum, maximum, absolute, bits, from_bits
+)

@@ -51,8 +51,8 @@ __all__ = [
     "Kernel",
     "blocks_for",
     "cuda",
+    "device_function",
     "driver",
-    "formula",
     "intrinsic",
     "kernel",
     "kernels",
@@ -197,7 +197,7 @@ def kernel(
     return declare
 
 
-def formula(function: Callable[..., Any]) -> Callable[..., Any]:
+def device_function(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function that only kernels call, inlined into them."""
     return cuda.jit(device=True, inline=True)(function)  # type: ignore[no-any-return]
 

@@ -19,7 +19,7 @@ from numba import float32, int32
 
 from fastseq.kernels.cuda.runtime import memory
 from fastseq.kernels.cuda.runtime.scalars import bits
-from fastseq.kernels.cuda.runtime.target import SIMULATED, blocks_for, cuda, formula, kernel
+from fastseq.kernels.cuda.runtime.target import SIMULATED, blocks_for, cuda, device_function, kernel
 from fastseq.kernels.cuda.search.topk import TABLE, make_key, selection
 
 MOST_WIDTH = 1 << 14  # documents of a window: 64 KB of scores, two blocks a multiprocessor
@@ -31,7 +31,7 @@ PLACE_SHIFT = 40  # of the highest byte of a key of 31 bits of score, 16 of plac
 
 if SIMULATED:
 
-    @formula
+    @device_function
     def product(a, b):
         """a b of float32, rounded before anything is added to it."""
         return a * b

@@ -17,7 +17,7 @@ from numba import int32, int64
 
 from fastseq.kernels.cuda.runtime import memory
 from fastseq.kernels.cuda.runtime.scalars import bits, from_bits
-from fastseq.kernels.cuda.runtime.target import cuda, formula, kernel
+from fastseq.kernels.cuda.runtime.target import cuda, device_function, kernel
 
 MOST_HITS = 4096  # that a block can sort
 THREADS = 512
@@ -32,7 +32,7 @@ LAST_ROW = (1 << 31) - 1
 KEY_SHIFT = 56  # of the highest byte of `make_key`'s keys
 
 
-@formula
+@device_function
 def make_key(score, row):
     """int64 key of (score float32 > 0, row); larger is better."""
     return (np.int64(bits(score)) << 32) | (LAST_ROW - np.int64(row))
@@ -40,9 +40,9 @@ def make_key(score, row):
 
 def selection(key_at: Callable[..., Any]) -> Callable[..., Any]:
     """A device function that finds the k-th largest of the keys key_at(values, i), 0 for none."""
-    key_of = formula(key_at)
+    key_of = device_function(key_at)
 
-    @formula
+    @device_function
     def kth_largest(values, n, k, shift, table):
         """The largest key, perhaps with its low bytes cut to 0, that k of the n keys reach.
 

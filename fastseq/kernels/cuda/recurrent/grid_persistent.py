@@ -7,9 +7,9 @@ step before: they exchange it through memory that all multiprocessors see, one h
 other step, and one barrier among the parts of a row tile ends a step. No two row tiles wait for
 each other.
 
-A product is made of tiles, in float32 (spread_tiles.py) or on tensor cores (spread_tensor.py);
+A product is made of tiles, in float32 (grid_tiles.py) or on tensor cores (grid_tensor.py);
 several threads or warps share the depth of a tile, and their sums are added in order. Then each
-thread has one unit of one sequence (units.py), whose numbers were on their way meanwhile. A
+thread has one unit of one sequence (cells.py), whose numbers were on their way meanwhile. A
 product's rows come from the exchange by cp.async, one chunk ahead of the arithmetic.
 
 The barrier is a counter: a part adds one when its writes are out, and waits until all parts have.
@@ -33,10 +33,10 @@ from typing import Any
 import numpy as np
 from numba import float32
 
-from fastseq.kernels.cuda.recurrent import spread_tensor, spread_tiles
-from fastseq.kernels.cuda.recurrent.spread_tiles import PACKING
-from fastseq.kernels.cuda.recurrent.spreading import MOST_ROWS, Plan, plan_of
-from fastseq.kernels.cuda.recurrent.units import UNITS, Units
+from fastseq.kernels.cuda.recurrent import grid_tensor, grid_tiles
+from fastseq.kernels.cuda.recurrent.cells import CELLS, ZERO
+from fastseq.kernels.cuda.recurrent.grid_planning import MOST_ROWS, Plan, plan_of
+from fastseq.kernels.cuda.recurrent.grid_tiles import PACKING
 from fastseq.kernels.cuda.runtime import memory
 from fastseq.kernels.cuda.runtime.scalars import load_acquired
 from fastseq.kernels.cuda.runtime.target import (
@@ -46,21 +46,19 @@ from fastseq.kernels.cuda.runtime.target import (
     Kernel,
     blocks_for,
     cuda,
-    formula,
+    device_function,
     kernel,
     most_shared,
     multiprocessors,
 )
 
-ZERO = np.float32(0)
-
 
 def way_of(plan: Plan) -> ModuleType:
     """The module that makes a plan's products."""
-    return spread_tiles if plan.precision == "float32" else spread_tensor
+    return grid_tiles if plan.precision == "float32" else grid_tensor
 
 
-@formula
+@device_function
 def _meet(counters, tile, wanted, thread):
     """Wait until all parts of the row tile have come here: `wanted` arrivals in all."""
     cuda.syncthreads()
@@ -72,7 +70,7 @@ def _meet(counters, tile, wanted, thread):
     cuda.syncthreads()
 
 
-@formula
+@device_function
 def _steps_of(counts, row):
     """At how many steps the sequence `row` is at work; counts descend."""
     low, high = 0, len(counts)
@@ -91,7 +89,7 @@ def _totals(plan: Plan, outputs: int) -> Any:
         plan.columns, plan.rows, plan.stage, plan.shares, plan.own
     )  # fmt: skip
 
-    @formula
+    @device_function
     def total(shared, row, column):
         found = ZERO
         for share in range(shares):
@@ -100,13 +98,13 @@ def _totals(plan: Plan, outputs: int) -> Any:
 
     if outputs == 1:
 
-        @formula
+        @device_function
         def totals(shared, row, unit):
             return (total(shared, row, unit),)
 
     elif outputs == 3:
 
-        @formula
+        @device_function
         def totals(shared, row, unit):
             return (
                 total(shared, row, unit),
@@ -116,7 +114,7 @@ def _totals(plan: Plan, outputs: int) -> Any:
 
     else:
 
-        @formula
+        @device_function
         def totals(shared, row, unit):
             return (
                 total(shared, row, unit),
@@ -133,8 +131,11 @@ def forward_kernel(plan: Plan) -> Kernel:
     """The kernel of a plan."""
     H, own, rows, parts = plan.units, plan.own, plan.rows, plan.parts
     weights, threads = plan.stage, plan.threads
-    of: Units = UNITS[plan.cell]
-    read, advance, nothing = of.read, of.advance, of.nothing
+    cell = CELLS[plan.cell]
+    slots, load, store_slots, no_inputs = cell.slots, cell.load, cell.store_slots, cell.no_inputs
+    read_c, write_c, read_bias, forward, keep_state = (
+        cell.read_c, cell.write_c, cell.read_bias, cell.forward, cell.keep
+    )  # fmt: skip
     way = way_of(plan)
     product, store, totals = way.product_of(plan), way.store_of(plan), _totals(plan, plan.gates)
 
@@ -152,7 +153,7 @@ def forward_kernel(plan: Plan) -> Kernel:
         y, y_row, column, h, c, gates, before_h, before_c, exchange, halves, counters, panel, bias,
         rows_of, starts, counts, tile_rows, pitch, half, first_step, last_step, reverse, keep, relu,
     ):  # fmt: skip
-        """Steps [first_step, last_step) of every row tile; see recurrent.forward and units.py."""
+        """Steps [first_step, last_step) of every row tile; see recurrent.forward."""
         shared = cuda.shared.array(0, float32)
         thread = cuda.threadIdx.x
         tile, part = cuda.blockIdx.x // parts, cuda.blockIdx.x % parts
@@ -173,16 +174,23 @@ def forward_kernel(plan: Plan) -> Kernel:
                 row = min(start + b, count - 1)
                 n = first + row
                 at = row * H + unit
-                # what other threads write is not even read by those who have nothing to do
-                values = read(h, c, gates, bias, at, n, unit, H) if at_work else nothing
+                k = n * (slots * H) + unit
+                inputs, old_h, old_c, b_hn = no_inputs, ZERO, ZERO, ZERO
+                if at_work:  # idle threads do not even read what others write
+                    inputs, old_h = load(gates, k, H), h[at]
+                    old_c, b_hn = read_c(c, at), read_bias(bias, unit)
                 to = rows_of[n] * y_row + column + unit
                 product(shared, exchange, now, start, pitch, thread)
                 cuda.syncthreads()
                 if at_work:
-                    new_h = advance(
-                        values, totals(shared, b, thread % own), h, c, gates, before_h, before_c,
-                        at, n, unit, H, keep, relu,
-                    )  # fmt: skip
+                    values, new_h, new_c = forward(
+                        inputs, totals(shared, b, thread % own), old_h, old_c, b_hn, relu
+                    )
+                    if keep:
+                        store_slots(gates, k, H, values)
+                        keep_state(before_h, before_c, n * H + unit, old_h, old_c)
+                    h[at] = new_h
+                    write_c(c, at, new_c)
                     y[to] = new_h
                     store(exchange, halves, then, unit, row, pitch, new_h)
                 cuda.syncthreads()
@@ -197,8 +205,9 @@ def backward_kernel(plan: Plan) -> Kernel:
     """The kernel of a plan."""
     H, own, rows, parts = plan.units, plan.own, plan.rows, plan.parts
     weights, threads, outputs = plan.stage, plan.threads, plan.gates
-    of: Units = UNITS[plan.cell]
-    read_back, retreat = of.read_back, of.retreat
+    cell = CELLS[plan.cell]
+    slots, load, store_slots = cell.slots, cell.load_slots, cell.store_slots
+    read_c, write_c, kept, step_backward = cell.read_c, cell.write_c, cell.kept, cell.backward
     way = way_of(plan)
     product, store, totals = way.product_of(plan), way.store_of(plan), _totals(plan, 1)
 
@@ -239,9 +248,13 @@ def backward_kernel(plan: Plan) -> Kernel:
                         row = start + b
                         n = first + row
                         at = row * H + unit
-                        values = read_back(gates, before_h, before_c, n, unit, H)
-                        d = dh[at] + dy[rows_of[n] * dy_row + column + unit]
-                        dz, direct = retreat(values, d, dc, gates, at, n, unit, H, relu)
+                        k = n * (slots * H) + unit
+                        slot_gradients, dz, direct, d_cell = step_backward(
+                            load(gates, k, H), kept(before_h, before_c, n * H + unit),
+                            dh[at] + dy[rows_of[n] * dy_row + column + unit], read_c(dc, at), relu,
+                        )  # fmt: skip
+                        store_slots(gates, k, H, slot_gradients)
+                        write_c(dc, at, d_cell)
                         dh[at] = direct
                         for g in range(outputs):
                             store(exchange, halves, now, unit + g * H, row, pitch, dz[g])

@@ -1,4 +1,4 @@
-"""How a recurrent layer lies when its weights are spread over the chip: see spread.py."""
+"""How a recurrent layer lies when its weights are spread over the chip: see grid_persistent.py."""
 
 from __future__ import annotations
 

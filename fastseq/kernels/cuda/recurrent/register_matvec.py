@@ -19,13 +19,13 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from fastseq.kernels.cuda.runtime.target import SIMULATED, cuda, formula, intrinsic
+from fastseq.kernels.cuda.runtime.instructions import data_of, load_at, tuple_of, values_of
+from fastseq.kernels.cuda.runtime.target import SIMULATED, cuda, device_function, intrinsic
 
 LANES = 4  # threads of a unit, vectors of a block, and numbers read at a time
 CHUNK = LANES * LANES  # rows of the matrix that the lanes of a unit have in turn
 
 _F32 = ir.FloatType()
-_FOUR = ir.VectorType(_F32, LANES)
 
 
 class Products(NamedTuple):
@@ -69,7 +69,7 @@ def products(outputs: int, chunks: int, rest: int, span: int = 1) -> Products:
     @intrinsic
     def hold(typing_context: Any, panel: Any, thread: Any, threads: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            data = _data(context, builder, signature.args[0], arguments[0])
+            data = data_of(context, builder, signature.args[0], arguments[0])
             thread, threads = (
                 context.cast(builder, value, kind, types.int64)
                 for value, kind in zip(arguments[1:], signature.args[1:], strict=True)
@@ -78,7 +78,7 @@ def products(outputs: int, chunks: int, rest: int, span: int = 1) -> Products:
             at = builder.mul(thread, thread.type(LANES))
             step = builder.mul(threads, thread.type(LANES))
             for _ in range(outputs * chunks):
-                numbers += _load(builder, data, at)
+                numbers += load_at(builder, data, at)
                 at = builder.add(at, step)
             if not numbers:
                 numbers = [ir.Constant(_F32, 0.0)]
@@ -89,9 +89,9 @@ def products(outputs: int, chunks: int, rest: int, span: int = 1) -> Products:
     @intrinsic
     def multiply(typing_context: Any, sums: Any, held: Any, x: Any, at: Any, row: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            sums = _numbers(builder, arguments[0], width)
-            held = _numbers(builder, arguments[1], held_width)
-            data = _data(context, builder, signature.args[2], arguments[2])
+            sums = values_of(builder, arguments[0], width)
+            held = values_of(builder, arguments[1], held_width)
+            data = data_of(context, builder, signature.args[2], arguments[2])
             at, row = (
                 context.cast(builder, value, kind, types.int64)
                 for value, kind in zip(arguments[3:], signature.args[3:], strict=True)
@@ -107,7 +107,7 @@ def products(outputs: int, chunks: int, rest: int, span: int = 1) -> Products:
     whole, left = divmod(rest, span)
     multiply_span, multiply_left = (_spans(outputs, sums_type, n) for n in (span, left))
 
-    @formula
+    @device_function
     def multiply_rest(sums, panel, w, step, x, at, row):
         for j in range(whole):
             sums = multiply_span(
@@ -119,7 +119,7 @@ def products(outputs: int, chunks: int, rest: int, span: int = 1) -> Products:
             at + (chunks + whole * span) * CHUNK, row,
         )  # fmt: skip
 
-    @formula
+    @device_function
     def no_rest(sums, panel, w, step, x, at, row):
         return sums
 
@@ -134,9 +134,9 @@ def _spans(outputs: int, sums_type: Any, count: int) -> Any:
         typing_context: Any, sums: Any, panel: Any, w: Any, step: Any, x: Any, at: Any, row: Any
     ) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            sums = _numbers(builder, arguments[0], LANES * outputs)
-            panel = _data(context, builder, signature.args[1], arguments[1])
-            data = _data(context, builder, signature.args[4], arguments[4])
+            sums = values_of(builder, arguments[0], LANES * outputs)
+            panel = data_of(context, builder, signature.args[1], arguments[1])
+            data = data_of(context, builder, signature.args[4], arguments[4])
             w, step, at, row = (
                 context.cast(builder, arguments[i], signature.args[i], types.int64)
                 for i in (2, 3, 5, 6)
@@ -145,7 +145,7 @@ def _spans(outputs: int, sums_type: Any, count: int) -> Any:
                 weights = []
                 for output in range(outputs):
                     far = builder.mul(step, step.type(j * outputs + output))
-                    weights += _load(builder, panel, builder.add(w, far))
+                    weights += load_at(builder, panel, builder.add(w, far))
                 where = builder.add(at, at.type(j * CHUNK))
                 _multiply(builder, sums, weights, data, where, row, outputs)
             return tuple_of(context, builder, sums_type, sums)
@@ -164,38 +164,13 @@ def _multiply(
         builder.module, kind, "llvm.fma.f32"
     )
     for r in range(LANES):
-        numbers = _load(builder, x, at)
+        numbers = load_at(builder, x, at)
         at = builder.add(at, row)
         for output in range(outputs):
             total = sums[r * outputs + output]
             for i in range(LANES):
                 total = builder.call(fma, [weights[output * LANES + i], numbers[i], total])
             sums[r * outputs + output] = total
-
-
-def _data(context: Any, builder: Any, kind: Any, array: Any) -> Any:
-    return context.make_array(kind)(context, builder, array).data
-
-
-def _load(builder: Any, data: Any, at: Any) -> list[Any]:
-    """Four neighbouring numbers, read at once: `at` is a multiple of four."""
-    place = builder.bitcast(builder.gep(data, [at]), _FOUR.as_pointer())
-    vector = builder.load(place, align=16)
-    return [builder.extract_element(vector, ir.Constant(ir.IntType(32), i)) for i in range(LANES)]
-
-
-def load_four(context: Any, builder: Any, kind: Any, array: Any, at: Any) -> list[Any]:
-    """LLVM values of array[at:at + 4], `at` a multiple of four, read at once."""
-    return _load(builder, _data(context, builder, kind, array), at)
-
-
-def _numbers(builder: Any, value: Any, count: int) -> list[Any]:
-    return [builder.extract_value(value, i) for i in range(count)]
-
-
-def tuple_of(context: Any, builder: Any, kind: Any, numbers: list[Any]) -> Any:
-    """The LLVM value of a tuple."""
-    return context.make_tuple(builder, kind, numbers)
 
 
 def _simulated(outputs: int, chunks: int, rest: int) -> Products:
@@ -233,7 +208,7 @@ def _simulated(outputs: int, chunks: int, rest: int) -> Products:
 
 if SIMULATED:
 
-    @formula
+    @device_function
     def own(a, b, c, d, lane, shared, spare):
         """The sum over a unit's lanes of the output of vector `lane`; a to d: this lane's part of
         it for vectors 0 to 3. To be called by all threads of a block.
@@ -253,7 +228,7 @@ if SIMULATED:
 
 else:
 
-    @formula
+    @device_function
     def own(a, b, c, d, lane, shared, spare):
         """The same in three exchanges: two sums go to the lanes two away, one to the next."""
         high, odd = (lane & 2) != 0, (lane & 1) != 0

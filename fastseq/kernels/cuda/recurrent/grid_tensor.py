@@ -1,4 +1,4 @@
-"""Products of spread.py on tensor cores: factors of bfloat16 or tf32, sums of float32.
+"""Products of grid_persistent.py on tensor cores: factors of bfloat16 or tf32, sums of float32.
 
 The exchange has a row for each sequence, neighbouring units next to each other: words[2, row,
 words], a word two bfloat16 or a float32 that was rounded to tf32. A warp multiplies 16 columns of
@@ -13,30 +13,30 @@ from typing import Any
 
 import numpy as np
 
-from fastseq.kernels.cuda.recurrent.spread_tiles import PACKING
-from fastseq.kernels.cuda.recurrent.spreading import WORDS, Plan
+from fastseq.kernels.cuda.recurrent.grid_planning import WORDS, Plan
+from fastseq.kernels.cuda.recurrent.grid_tiles import PACKING
 from fastseq.kernels.cuda.recurrent.tensor import multiply_bfloat16, multiply_tf32, no_product
 from fastseq.kernels.cuda.runtime.scalars import bits, copy_four, from_bits, wait_for_copies
-from fastseq.kernels.cuda.runtime.target import WARP, cuda, formula, kernel
+from fastseq.kernels.cuda.runtime.target import WARP, cuda, device_function, kernel
 
 ZERO = np.float32(0)
 
 
-@formula
+@device_function
 def to_bfloat16(x):
     """The 16 bits of x rounded to bfloat16, to nearest, ties to even."""
     whole = np.int64(bits(x)) & 0xFFFFFFFF
     return ((whole + 0x7FFF + ((whole >> 16) & 1)) >> 16) & 0xFFFF
 
 
-@formula
+@device_function
 def to_tf32(x):
     """x rounded to 10 bits of mantissa, to nearest."""
     whole = (np.int64(bits(x)) + 0x1000) & 0xFFFFE000
     return from_bits(np.int32(whole - ((whole >> 31) << 32)))
 
 
-@formula
+@device_function
 def put(words, halves, at, k, value, narrow):
     """The k-th factor of the row that begins at word `at`."""
     if narrow:
@@ -96,10 +96,10 @@ def pack_parts(panel, halves, weight, units, gates, own, columns, pitch, back, n
 
 
 def store_of(plan: Plan) -> Any:
-    """store(exchange, halves, now, k, row, pitch, value): see spread_tiles.store_of."""
+    """store(exchange, halves, now, k, row, pitch, value): see grid_tiles.store_of."""
     narrow = plan.precision == "bfloat16"
 
-    @formula
+    @device_function
     def store(exchange, halves, now, k, row, pitch, value):
         put(exchange, halves, now + row * pitch, k, value, narrow)
 
@@ -107,7 +107,7 @@ def store_of(plan: Plan) -> Any:
 
 
 def product_of(plan: Plan) -> Any:
-    """product(shared, exchange, now, first, pitch, thread): see spread_tiles.product_of."""
+    """product(shared, exchange, now, first, pitch, thread): see grid_tiles.product_of."""
     columns, rows, stage = plan.columns, plan.rows, plan.stage
     tiles, shares, threads = plan.tiles, plan.shares, plan.threads
     words = stage // columns - 4
@@ -115,13 +115,13 @@ def product_of(plan: Plan) -> Any:
     two = rows == 16
     multiply = multiply_bfloat16 if plan.precision == "bfloat16" else multiply_tf32
 
-    @formula
+    @device_function
     def fetch(shared, to, exchange, source, pitch, thread):
         for i in range(thread, rows * (WORDS // 4), threads):
             row, four = i // (WORDS // 4), i % (WORDS // 4) * 4
             copy_four(shared, to + row * pitch_s + four, exchange, source + row * pitch + four)
 
-    @formula
+    @device_function
     def product(shared, exchange, now, first, pitch, thread):
         warp, lane = thread // WARP, thread % WARP
         tile, share = warp % tiles, warp // tiles

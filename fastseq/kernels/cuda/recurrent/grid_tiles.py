@@ -1,4 +1,4 @@
-"""Products of spread.py in float32: four rows by four columns a thread.
+"""Products of grid_persistent.py in float32: four rows by four columns a thread.
 
 The exchange has a row for each unit (or gate) k, float32[2, depth, pitch], so that neighbouring
 sequences are neighbours. Several threads share the depth of a tile, each its own part of the sum.
@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from fastseq.kernels.cuda.nn.tiles import add_outer, no_sums, pick
-from fastseq.kernels.cuda.recurrent.spreading import CHUNK, SIDE, Plan
+from fastseq.kernels.cuda.recurrent.grid_planning import CHUNK, SIDE, Plan
 from fastseq.kernels.cuda.runtime.scalars import copy_four, wait_for_copies
-from fastseq.kernels.cuda.runtime.target import cuda, formula, kernel
+from fastseq.kernels.cuda.runtime.target import cuda, device_function, kernel
 
 PACKING = 256  # threads
 ZERO = np.float32(0)
@@ -64,7 +64,7 @@ def pack_parts(panel, halves, weight, units, gates, own, columns, depth, back, n
         panel[i] = value
 
 
-@formula
+@device_function
 def _fetch(shared, to, exchange, source, pitch, rows, thread, threads):
     """CHUNK rows of the exchange, `rows` sequences of each, on their way to shared[to:]."""
     quarter = rows // SIDE
@@ -77,7 +77,7 @@ def store_of(plan: Plan) -> Any:
     """store(exchange, halves, now, k, row, pitch, value): what products are to read as factor k of
     a sequence, in the half of the exchange that begins at `now`."""
 
-    @formula
+    @device_function
     def store(exchange, halves, now, k, row, pitch, value):
         exchange[now + k * pitch + row] = value
 
@@ -92,7 +92,7 @@ def product_of(plan: Plan) -> Any:
     tiles, shares, threads = plan.tiles, plan.shares, plan.threads
     across = columns // SIDE
 
-    @formula
+    @device_function
     def product(shared, exchange, now, first, pitch, thread):
         source = now + first
         tile, share = thread % tiles, thread // tiles
