@@ -141,9 +141,11 @@ def command(
         ("parameters", f"{model.n_parameters_:,}"),
         ("training loss", history["train_loss"][-1]),
     ]
-    for name in ("loss", "accuracy"):
+    for name in ("loss", "accuracy", "macro_f1", "micro_f1"):
         if f"valid_{name}" in history:
-            pairs.append((f"validation {name}", history[f"valid_{name}"][-1]))
+            pairs.append((f"validation {name.replace('_', ' ')}", history[f"valid_{name}"][-1]))
+    if "validation" in model.report_:
+        pairs.append(("validation unknown rate", model.report_["validation"].unknown_rate))
     speed = sum(history["words"]) / max(sum(history["seconds"]), 1e-9)
     spent = time.perf_counter() - began
     write_pairs([*pairs, ("time", f"{spent:.2f} s ({speed:,.0f} words/s)")])

@@ -68,10 +68,11 @@ NONLINEARITIES = ("tanh", "relu")
 FLAGS = frozenset({"bidirectional", "chars", "crf", "freeze_embeddings", "tie_weights"})
 # settings of one run, not of the model: another value gives the same weights, up to rounding
 RUN = frozenset({"threads", "device", "precision", "memory"})
-# settings of training, which a checkpoint compares by itself
+# settings of training, which a checkpoint compares by itself, and of prediction alone
 TRAINING = frozenset(
     {"epochs", "learning_rate", "optimizer", "optimizer_settings", "weight_decay", "schedule"}
     | {"schedule_settings", "warmup", "clip", "clip_value", "patience", "monitor", "seed"}
+    | {"tag_scheme"}
 )
 
 

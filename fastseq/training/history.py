@@ -53,12 +53,16 @@ class History:
             raise FormatError("a training history has columns of different lengths")
 
     def append(self, row: Mapping[str, float], valid: Mapping[str, float]) -> None:
-        """Add an epoch: a value for each name in COLUMNS, and what validation found. Raises
-        ValueError when validation measures other things than it did before."""
+        """Add an epoch: a value for each name in COLUMNS, and what validation found. Measures that
+        an earlier version did not have are NaN in its epochs. Raises ValueError when validation
+        no longer measures what it did before."""
         new = {name: row[name] for name in COLUMNS}
         new.update({VALID + name: value for name, value in valid.items()})
         if len(self) == 0:
             self.columns = {name: [] for name in new}
+        if self.measures:
+            unknown = [float("nan")] * len(self)
+            self.columns.update({n: unknown.copy() for n in new if n not in self.columns})
         if new.keys() != self.columns.keys():
             raise ValueError(
                 f"validation measured {', '.join(valid)}, but earlier {', '.join(self.measures)}"

@@ -34,7 +34,7 @@ def test_it_trains_and_says_so(run: Run, corpora: Path, tmp_path: Path) -> None:
     ran = run(FIT, data, "--valid", data, "--export", "model.bin", *SMALL, "--epochs", "9")
     assert ran.code == 0, ran.err
     assert ran.out.split()[:2] == ["model", ".fastseq/model"]
-    assert "validation accuracy  1.0000" in ran.out
+    assert "validation accuracy      1.0000" in ran.out
     assert "epoch 9/9: loss" in ran.err
     assert "accuracy 1.0000" in ran.err
     assert read_fasttext(tmp_path / "model.bin").settings.dimensions == 8
@@ -61,10 +61,10 @@ def test_its_models_predict(run: Run, model: Path, corpora: Path, tmp_path: Path
 
 def test_its_models_are_measured(run: Run, model: Path, corpora: Path) -> None:
     ran = run("test", model, corpora / "reviews.parquet")
-    assert "accuracy  1.0000" in ran.out
+    assert "accuracy      1.0000" in ran.out
     assert "expected \\ predicted" in ran.out
     found = json.loads(run("test", model, corpora / "reviews.parquet", "--format", "json").out)
-    assert set(found) == {"accuracy", "macro_f1", "loss"}
+    assert set(found) == {"accuracy", "macro_f1", "loss", "unknown_rate"}
 
 
 def test_info_says_what_it_is(run: Run, model: Path) -> None:

@@ -158,6 +158,18 @@ def test_parquet_and_lists_give_the_same(tmp_path: Path) -> None:
     assert model.confusion_.counts.sum() == 30
 
 
+def test_unknown_words_are_reported() -> None:
+    model = FastTextClassifier(**FAST, min_count=2, word_ngrams=2)
+    texts = [*TEXTS, "once only"]
+    model.fit(texts, [*LABELS, LABELS[0]], valid=(["the zzz plot qqq"], ["pos"]))
+    words = sum(len(word) > 1 for text in texts for word in text.split())
+    assert model.report_["training"].units == words
+    assert model.report_["training"].unknown_rate == 2 / words
+    assert model.report_["validation"].unknown_rate == 0.5
+    assert model.evaluate(["the zzz plot qqq", ""], ["pos", "neg"])["unknown_rate"] == 0.5
+    assert model.report_["data"].empty == 1
+
+
 def test_unseen_labels_count_as_wrong() -> None:
     model = fitted()
     expected = [*EXPECTED[:-2], "other", "strange"]

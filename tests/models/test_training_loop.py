@@ -17,6 +17,7 @@ from fastseq.errors import DataError, SettingsError, TrainingError
 from fastseq.nn.parameters import Parameters
 from fastseq.threads import Team
 from fastseq.training.checkpoint import Checkpoint
+from fastseq.training.history import COLUMNS, History
 from fastseq.training.loop import StepResult, TrainingSettings, mix, train
 from fastseq.training.progress import EVERY, TrainingProgress
 from tests.models.fake_models import Linear, interrupt, spoil
@@ -349,3 +350,15 @@ def test_the_loop_itself_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
         times.append((time.perf_counter() - started) / steps)
     assert min(times) < 100e-6
     assert all(b < 10 * a for a, b in pairwise(times))
+
+
+def test_measures_that_an_earlier_version_lacked_are_nan_in_its_epochs() -> None:
+    row = dict.fromkeys(COLUMNS, 1.0)
+    history = History()
+    history.append(row, {"loss": 0.5})
+    history.append(row, {"loss": 0.4, "macro_f1": 0.9})
+    assert history.columns["valid_loss"] == [0.5, 0.4]
+    assert np.isnan(history.columns["valid_macro_f1"][0])
+    assert history.columns["valid_macro_f1"][1] == 0.9
+    with pytest.raises(ValueError, match="validation measured loss, but earlier loss, macro_f1"):
+        history.append(row, {"loss": 0.3})

@@ -22,7 +22,6 @@ from fastseq.estimator import plain
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.data.labels import LabelBuilder
 from fastseq.models.fasttext.files import content_of, learned_of, write_bin
-from fastseq.models.fasttext.measures import Tally
 from fastseq.models.fasttext.network import (
     LOSSES,
     Course,
@@ -32,7 +31,7 @@ from fastseq.models.fasttext.network import (
     padded,
     train,
 )
-from fastseq.models.fasttext.predicting import FastTextPredictor
+from fastseq.models.fasttext.predicting import FastTextEvaluation, FastTextPredictor
 from fastseq.models.fasttext.rows import SEVERAL, Ngrams, Words, encoded, joined_labels
 from fastseq.models.folder import ModelFolder, ModelWriter, write_model
 from fastseq.settings import one_of, parse_size, real, seed_number, thread_count, whole
@@ -205,6 +204,7 @@ class FastTextClassifier(FastTextPredictor):
         words.labels = order[words.labels]
         known, vectors = self._vectors(team)
         texts, counts, own = words.choose(self.min_count, known)
+        words.report.unknown = int(words.counts[:-1][own[:-1] < 0].sum())
         encoder, data = words.rows(self._analyzer(), self._ngrams(), texts, own, memory)
         if len(encoder) < 2:  # the end of a line is all there is
             raise DataError(
@@ -249,10 +249,10 @@ class FastTextClassifier(FastTextPredictor):
             )
 
         def measured() -> dict[str, float]:
-            tally = Tally(learned)
+            evaluation = FastTextEvaluation(learned)
             for rows, codes, ends in parts:
-                tally.add(learned.probabilities(rows), codes, ends)
-            return {"loss": tally.loss, "accuracy": tally.accuracy}
+                evaluation.add(learned.probabilities(rows), codes, ends)
+            return evaluation.validation(report)
 
         return measured
 

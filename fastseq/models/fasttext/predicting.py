@@ -1,4 +1,4 @@
-"""What FastText's classifier does once it is fitted: predict and be measured."""
+"""Prediction and evaluation of FastText's classifier."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from fastseq.errors import DataError, NotFittedError
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.data.ragged import offsets_of
-from fastseq.models.fasttext.measures import THRESHOLD, Tally
 from fastseq.models.fasttext.network import FittedState, History
 from fastseq.models.fasttext.rows import SEVERAL, encoded, joined_labels, numbered
+from fastseq.models.metrics import LabelCounts
 from fastseq.models.prediction import TextClassifier
 from fastseq.models.savable import SavableModel
 from fastseq.settings import real
@@ -21,6 +22,9 @@ from fastseq.types import Float32, Int32, Int64, Tokens
 if TYPE_CHECKING:
     from fastseq.store.columns import Fields
     from fastseq.store.examples import RowBatch, RowReader
+
+
+THRESHOLD = 0.5  # probability from which one of several labels is predicted
 
 
 class FastTextPredictor(SavableModel, TextClassifier):
@@ -86,13 +90,16 @@ class FastTextPredictor(SavableModel, TextClassifier):
         text_column: str | Sequence[str] | None = None,
         label_column: str | None = None,
     ) -> dict[str, float]:
-        """{"accuracy", "macro_f1", "loss" in nats}; `confusion_` has the counts.
+        """{"accuracy", "macro_f1", "loss" in nats, "unknown_rate" of the words}; `confusion_` has
+        the counts.
 
-        Where rows have several labels: {"accuracy": of the likeliest label, "recall": the share of
-        all labels that these are, "micro_f1": of the labels from probability 0.5 on, "loss"}.
+        Where rows have several labels: {"accuracy": of the most probable label, "recall": the
+        fraction of all labels that these are, "micro_f1": of the labels from probability 0.5 on,
+        "loss", "unknown_rate"}.
 
         A label that training did not have counts as wrong, and not in the loss. With the losses
-        "negative" and "ova" the loss is that of all labels, each told by itself.
+        "negative" and "ova" the loss is that of all labels, each predicted by itself. Words that
+        are not in the vocabulary are unknown, though their n-grams may have vectors.
 
         Raises DataError for data that cannot be read, and where every label is unseen.
         """
@@ -101,16 +108,15 @@ class FastTextPredictor(SavableModel, TextClassifier):
         joined = self._joined(y, learned.several)
         reader = self._open(examples, joined, named, fields=learned.fields)
         report = learned.reports["data"] = ReadReport()
-        tally = Tally(learned)
+        evaluation = FastTextEvaluation(learned, confusion=learned.several is None)
         for batch, rows in self._encoded(learned, reader, report):
-            tally.add(learned.probabilities(rows), *self._codes(learned, batch, report))
-        if not tally.told:
-            what = "every label is unseen in training" if tally.texts else "there are no rows"
+            evaluation.add(learned.probabilities(rows), *self._codes(learned, batch, report))
+        if not evaluation.known:
+            what = "every label is unseen in training" if report.rows else "there are no rows"
             raise DataError(f"{reader.sources[0].name}: {what}: nothing to measure")
-        if learned.several is not None:
-            return tally.several()
-        measures, self.confusion_ = tally.single(self.classes_, report)
-        return measures
+        if learned.several is None:
+            self.confusion_ = evaluation.labels.confusion(self.classes_)
+        return evaluation.measures(report)
 
     # ---- reading
 
@@ -165,3 +171,76 @@ class FastTextPredictor(SavableModel, TextClassifier):
     def _named_columns(self, **named: Any) -> dict[str, Any]:
         """The columns that were named, by what open_rows calls them."""
         return {self.columns[name]: value for name, value in named.items() if value is not None}
+
+
+class FastTextEvaluation:
+    """Measures of predicted probabilities, part after part of the texts.
+
+    Attributes
+    ----------
+    labels : counts of the labels, where texts have one each
+    known : texts with a label that training had
+    """
+
+    def __init__(self, learned: FittedState, confusion: bool = False) -> None:
+        self._learned = learned
+        self._loss, self.known = 0.0, 0
+        self._texts = self._top = self._correct = self._predicted = self._expected = 0
+        self.labels = LabelCounts(len(learned.labels), confusion)
+
+    def add(self, probabilities: Float32, codes: Int32, ends: Int64) -> None:
+        """Add texts with their probabilities float32[D, K]: text d has the labels
+        codes[ends[d]:ends[d + 1]], below 0 those unseen in training."""
+        text = np.repeat(np.arange(len(probabilities)), np.diff(ends))
+        best = np.argmax(probabilities, 1).astype(np.int32)
+        known = codes >= 0
+        if self._learned.several is None:
+            self.labels.add(codes, best)
+        chosen = probabilities >= THRESHOLD
+        self._texts += len(probabilities)
+        self._top += int(np.count_nonzero(np.bincount(text, codes == best[text])))
+        self._correct += int(np.count_nonzero(chosen[text[known], codes[known]]))
+        self._predicted += int(np.count_nonzero(chosen))
+        self._expected += len(codes)
+        independent = self._learned.loss in ("negative", "ova")
+        loss, count = summed_loss(probabilities, codes[known], text[known], independent)
+        self._loss += loss
+        self.known += count
+
+    def validation(self, report: ReadReport) -> dict[str, float]:
+        """{"loss", "accuracy", "macro_f1"}; of several labels "micro_f1"."""
+        if self._learned.several is None:
+            f1 = {"macro_f1": self.labels.macro_f1(len(report.unseen))}
+        else:
+            f1 = {"micro_f1": 2 * self._correct / (self._predicted + self._expected)}
+        return {"loss": self._loss / self.known, "accuracy": self._top / self._texts, **f1}
+
+    def measures(self, report: ReadReport) -> dict[str, float]:
+        """As FastTextClassifier.evaluate returns them."""
+        found = {**self.validation(report), "recall": self._top / self._expected}
+        found["unknown_rate"] = report.unknown_rate
+        single = ("accuracy", "macro_f1", "loss", "unknown_rate")
+        several = ("accuracy", "recall", "micro_f1", "loss", "unknown_rate")
+        names = single if self._learned.several is None else several
+        return {name: found[name] for name in names}
+
+
+def summed_loss(
+    probabilities: Float32, labels: Int32, text: Int64, independent: bool
+) -> tuple[float, int]:
+    """The summed loss of texts, in nats, and how many of them have a label.
+
+    probabilities  float32[D, K]
+    labels         known ones, each of the text number in `text`
+    independent    whether each label is predicted by itself: the loss is then that of all K
+                   labels, else that of the expected one (the mean over several)
+    """
+    counts = np.bincount(text, minlength=len(probabilities))
+    known = counts > 0
+    chances: npt.NDArray[np.float64] = np.clip(probabilities.astype(np.float64), 1e-38, 1.0)
+    right = np.log(chances[text, labels])
+    if not independent:
+        return float(-(right / counts[text]).sum()), int(known.sum())
+    others = np.log1p(-np.minimum(chances, 1 - 1e-7))
+    total = -others[known].sum() + (others[text, labels] - right).sum()
+    return float(total), int(known.sum())

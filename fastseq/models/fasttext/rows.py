@@ -115,15 +115,19 @@ class TextRows:
         places[self.used] = np.arange(len(self.words), len(self), dtype=np.int32)
         return places
 
-    def encode(self, texts: Texts) -> Tokens:
-        """The rows of each text, -1 for a bucket that has none.
+    def encode(self, texts: Texts, report: ReadReport | None = None) -> Tokens:
+        """The rows of each text, -1 for a bucket that has none; words are counted in `report`.
 
         Raises DataError for a text that is not UTF-8; its attribute `row` is the text's number.
         """
         lexicon = Lexicon(self.analyzer)
         tokens = lexicon.encode(texts)
         terms = with_end(lexicon)
-        found = self.ngrams.rows(tokens, terms, self._dictionary.columns(terms))
+        own = self._dictionary.columns(terms)
+        if report is not None:
+            report.units += len(tokens.values)
+            report.unknown += int(np.count_nonzero(own[tokens.values] < 0))
+        found = self.ngrams.rows(tokens, terms, own)
         self.settle(found.values)
         return found
 
@@ -208,7 +212,8 @@ class Words:
                     codes, sizes = numbered(batch, encode, separator, found)
                     labels.append(codes)
                     label_lengths.append(sizes)
-                    met(found, batch, np.diff(ids.offsets))
+                    count_rows_of(found, batch, np.diff(ids.offsets))
+                    found.units += len(ids.values)
                     tokens.append(ids.values.copy())  # the kernel's buffer is longer
                     lengths.append(np.diff(ids.offsets))
                     here = np.bincount(ids.values)
@@ -295,20 +300,19 @@ def encoded(
     def work(batch: RowBatch) -> Tokens:
         assert batch.texts is not None
         with located(batch.where):
-            return encoder.encode(batch.texts)
+            return encoder.encode(batch.texts, report)
 
     with ThreadPoolExecutor(1, "fastseq-encode") as pool:
         for batch, rows in in_order(pool, work, reader.batches(), 2):
-            met(report, batch, np.diff(rows.offsets) - 1)
+            count_rows_of(report, batch, np.diff(rows.offsets) - 1)
             yield batch, rows
 
 
-def met(report: ReadReport, batch: RowBatch, lengths: Int64) -> None:
+def count_rows_of(report: ReadReport, batch: RowBatch, lengths: Int64) -> None:
     """Count the rows of a batch, and those without a word."""
     report.rows += batch.rows
     report.nulls += batch.null_texts
     report.empty += int(np.count_nonzero(lengths == 0))
-    report.units += int(lengths.sum())
 
 
 def numbered(
