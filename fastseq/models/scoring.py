@@ -51,11 +51,11 @@ _CHARACTERS = "characters.parquet"
 
 
 class ScoringNetwork(Network):
-    """A network that gives a row of scores for each example, or for each unit of it.
+    """A network with a row of scores for each example, or for each unit of it.
 
     embedding, recurrent, output  its layers
-    by_step  whether `read` gives every step a row of the recurrent layer's input; else units that
-             come again in a batch share one, which is faster
+    by_step  whether every step has its own row of the recurrent layer's input; else repeated units
+             share one, which is faster
     """
 
     embedding: Embedding
@@ -69,26 +69,26 @@ class ScoringNetwork(Network):
 
     @abstractmethod
     def read(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
-        """[N, D·H] where the network computes, what the recurrent layer gives at every step; with
-        `training` what its way back needs is kept."""
+        """[N, D·H] on the network's device: the outputs of the recurrent layer at every step; with
+        `training` what its backward pass needs is kept."""
 
     @abstractmethod
     def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
-        """[B, K] or [N, K] where the network computes; with `training` what `backward` needs is
+        """[B, K] or [N, K] on the network's device; with `training` what `backward` needs is
         kept."""
 
     @abstractmethod
     def loss(self, scores: Any, batch: Batch, training: bool) -> tuple[SupportsFloat, float]:
-        """The mean loss and what it is a mean over, targets below 0 left out. With `training` the
-        gradient is kept for `backward`, and `scores` may be overwritten."""
+        """The mean loss and the weight that it is a mean over, targets below 0 left out. With
+        `training` the gradient is kept for `backward`, and `scores` may be overwritten."""
 
     @abstractmethod
     def backward(self) -> None:
-        """Add to the gradients."""
+        """Add the gradients of parameters."""
 
     @abstractmethod
     def best(self, scores: Any, batch: Batch) -> Int32:
-        """int32[B] or int32[N], the numbers of the labels predicted."""
+        """int32[B] or int32[N]: the predicted labels."""
 
 
 N = TypeVar("N", bound=ScoringNetwork)
@@ -108,7 +108,7 @@ class ScoringState(FittedState, Generic[N]):
 
     @property
     def labels(self) -> Labels:
-        """Of the rows or the units."""
+        """The labels of rows, or the tags of tokens."""
         assert self.encoder.labels is not None
         return self.encoder.labels
 
@@ -121,7 +121,7 @@ class ScoringState(FittedState, Generic[N]):
 class ScoringTask(TrainingTask[ScoringState[N]]):
     """The training of a classifier or a tagger.
 
-    Raises DataError where every target to validate on is unseen in training.
+    Raises DataError if every target to validate on is unseen in training.
     """
 
     def __init__(
@@ -178,8 +178,8 @@ class ScoringTask(TrainingTask[ScoringState[N]]):
         return {"examples": len(train), "checksums": marks}
 
     def flow(self) -> Float64:
-        """The loss is that of each sequence's last step, read off by the output layer. It reaches
-        the steps before through the recurrence alone; of a second direction nothing is asked."""
+        """The loss is that of each sequence's last step: its gradient reaches earlier steps through
+        the recurrence alone. A second direction is left out."""
         first = np.arange(min(len(self._train), self._bucketed.batch_size))
         batch = take(self._train, first)
         network, ends = self.learned.network, batch.offsets[1:] - 1
@@ -258,7 +258,7 @@ class Evaluation:
 
 
 def scored(network: ScoringNetwork, examples: Examples) -> Iterator[tuple[Batch, Any]]:
-    """The batches of some examples, each with its scores, the longest sequences first."""
+    """The batches of examples with their scores, the longest sequences first."""
     for rows in SortedBatches(examples.offsets, ROWS_AT_ONCE, UNITS_AT_ONCE):
         batch = take(examples, rows)
         advice = "predict on the CPU (device cpu)"
@@ -315,11 +315,11 @@ class ScoringModel(TextModel[ScoringState[N]], RowPredictor):
 
     @abstractmethod
     def _reading(self) -> dict[str, Any]:
-        """What Encoder.learn takes of the settings that not all such models have."""
+        """Arguments of Encoder.learn that are parameters of only some models."""
 
     @abstractmethod
     def _network(self, encoder: Encoder, size: int, backend: Backend) -> N:
-        """The network for what was read; `size` is that of the units' vectors."""
+        """The network for an encoder; `size` is the embedding dimensions."""
 
     def _task(
         self, examples: Any, y: Any, valid: Any, columns: Mapping[str, Any], backend: Backend

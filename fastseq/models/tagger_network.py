@@ -22,11 +22,11 @@ from fastseq.types import Int32, Int64
 
 
 class CharacterWords:
-    """Words by their characters: an embedding, a recurrent layer in both directions, and what
-    each direction has read at its end. Every distinct word of a batch is read once.
+    """Character-level word vectors: an embedding, a bidirectional recurrent layer and the last
+    output of each direction. Every distinct word of a batch is read once.
 
-    cell  its name, and `kind` what makes the layer
-    size  of a word's vector
+    cell  name of the layer, which `kind` makes
+    size  dimensions of a word's vector
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class CharacterWords:
         self._ends.prepare(words.offsets)
 
     def forward(self, words: WordCharacters, training: bool, key: int) -> Any:
-        """[N, size], a vector for each word of the batch."""
+        """[N, size]: a vector for each word of the batch."""
         x, index = self._table.forward_distinct(words.values, training)
         y, _ = self._recurrent.forward_ragged(
             x, words.offsets, training=training, key=key, index=index
@@ -68,7 +68,7 @@ class CharacterWords:
         return self._kit.rows(distinct, words.inverse)
 
     def backward(self, dy: Any) -> None:
-        """Add to the gradients what dy [N, size] gives."""
+        """Add the gradients of parameters, given that of the vectors, dy [N, size]."""
         assert self._inverse is not None, "backward without a forward pass"
         slopes = self._kit.sum_rows(dy, self._inverse, self._distinct)
         dx = self._recurrent.backward_ragged(self._ends.backward(slopes))
@@ -118,7 +118,7 @@ class TaggerNetwork(ScoringNetwork):
         self.recurrent.prepare(batch.offsets, index)
 
     def _shares(self, training: bool) -> bool:
-        """Whether steps that read one unit share its row: not where each drops other numbers."""
+        """Whether repeated tokens share an embedding row (not under per-step dropout)."""
         return not (self.by_step or self.words is not None or (training and self._drop_in.rate))
 
     def read(self, batch: Batch, training: bool = False, key: int = 0) -> Any:

@@ -30,9 +30,9 @@ from fastseq.types import Float32, Float64, Int32, Int64
 
 Bool = npt.NDArray[np.bool_]
 
-FORBIDDEN = -1e4  # score of a forbidden step: far below any other, and finite
-SLOTS = 8  # partial sums of the gradients, whatever the number of threads
-SMALL = 50_000  # additions and products below which one thread does all
+FORBIDDEN = -1e4  # score of a forbidden transition: far below any other, and finite
+SLOTS = 8  # partial sums of the gradients, independent of the number of threads
+SMALL = 50_000  # operations below which one thread does all the work
 
 _LIKELIHOOD, _GRADIENT, _MARGINALS = 0, 1, 2
 
@@ -52,14 +52,15 @@ class Constraints:
 
 
 def bio_constraints(names: Sequence[str]) -> Constraints:
-    """What BIO names forbid: I-X (or E-X) anywhere but behind B-X or I-X.
+    """The constraints of IOB2 (BIO): I-X, and E-X, only after B-X or I-X.
 
-    A name is "O", a prefix alone or prefix, hyphen and type; names of other forms are free.
+    A name is "O", a letter alone, or letter, hyphen and type; other names are not constrained.
+    models.spans.TagScheme has the constraints of all tag schemes.
     """
     parts = [_parts(name) for name in names]
     inside = np.array([prefix in ("I", "E") for prefix, _ in parts], np.bool_)
     opening = {kind for prefix, kind in parts if prefix == "B"}
-    # types of which no B-X is known (IOB1 data may hold none) can begin in no other way
+    # without a B-X, spans of type X could not begin at all
     inside &= np.array([kind in opening for _, kind in parts], np.bool_)
     follows = np.array(
         [[a in ("B", "I") and ka == kb for b, kb in parts] for a, ka in parts], np.bool_
@@ -73,15 +74,15 @@ def _parts(name: str) -> tuple[str, str]:
 
 
 class CRF(Layer):
-    """Scores of neighbouring tags, learnt with the scores of the tags themselves.
+    """Scores of neighbouring tags, trained together with the scores of single tags.
 
     Parameters
     ----------
     tags : K, the number of tags, at least 1.
-    seed : of the first values, uniform in [-0.1, 0.1].
+    seed : of the initial values, uniform in [-0.1, 0.1].
     team : threads; each takes whole sequences. Results are the same on any number.
-    constraints : forbidden steps count -10,000 in every score, in place of their parameter (whose
-        gradient stays 0), so they are taken only where no other path is left.
+    constraints : forbidden transitions score -10,000 in place of their parameter (whose gradient
+        is 0) in the loss too, so that they are chosen only where no other path is left.
 
     Parameters of the layer: "transitions" [K, K] (from, to), "start" [K], "end" [K].
 
@@ -136,9 +137,10 @@ class CRF(Layer):
         Parameters
         ----------
         emissions : float32[N, K], a score for every tag at every position.
-        tags : int32[N], the tags seen.
+        tags : int32[N], the expected tags.
         offsets : int64[B + 1], sequence b is the positions offsets[b]:offsets[b + 1].
-        training : add to the gradients of the parameters and keep that of the emissions.
+        training : add to the gradients of the parameters, and keep that of the emissions for
+            `backward`.
         per : the sum over sequences is divided by N ("token") or by B ("sequence").
 
         Raises
@@ -163,7 +165,7 @@ class CRF(Layer):
     def backward(self) -> Float32:
         """The gradient float32[N, K] of the emissions of the last `loss` with `training`.
 
-        Raises SettingsError when there was none since the last call.
+        Raises SettingsError if there was none since the last call.
         """
         if self._demissions is None:
             raise SettingsError("CRF.backward() was called without a loss(training=True) before it")
@@ -173,12 +175,12 @@ class CRF(Layer):
     def decode(
         self, emissions: Float32, offsets: Int64, constraints: Constraints | None = None
     ) -> tuple[Int32, Float64]:
-        """The best tags int32[N] and the scores float64[B] of those paths (not probabilities).
+        """The best tags int32[N] and the scores float64[B] of these paths (Viterbi).
 
-        constraints : what this call may not choose; the layer's own when None
+        constraints : transitions not to choose; None: those of the layer
 
         Of paths with equal scores, the one with the lower tag at the last position where they
-        differ. Raises DataError when shapes do not fit or a sequence is empty.
+        differ. Raises DataError if shapes do not fit or a sequence is empty.
         """
         from fastseq.kernels.nn.crf import crf_best
 
@@ -206,18 +208,18 @@ class CRF(Layer):
         return best, scores
 
     def marginals(self, emissions: Float32, offsets: Int64) -> Float32:
-        """float32[N, K]: the probability of every tag at every position, over all paths.
+        """float32[N, K]: the marginal probability of every tag at every position.
 
-        Raises DataError when shapes do not fit or a sequence is empty.
+        Raises DataError if shapes do not fit or a sequence is empty.
         """
         batch = self._batch(emissions, offsets)
         _, shares, _ = self._paths(batch, np.zeros(0, np.int32), _MARGINALS, 1.0)
         return shares.reshape(-1, self.tags)
 
     def violations(self, tags: Int32, offsets: Int64) -> int:
-        """How many steps of these tag sequences the constraints forbid.
+        """The number of forbidden transitions, starts and ends in tag sequences.
 
-        Raises DataError when a tag is not in 0:K or a sequence is empty.
+        Raises DataError if a tag is not in 0:K or a sequence is empty.
         """
         if self.constraints is None:
             return 0
