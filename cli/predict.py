@@ -1,4 +1,4 @@
-"""fastseq predict: labels, tags or forecasts for the rows of Parquet."""
+"""fastseq predict: labels, tags or forecasts for rows of Parquet."""
 
 from __future__ import annotations
 
@@ -43,13 +43,15 @@ if TYPE_CHECKING:
     "--output",
     type=click.Path(path_type=Path),
     metavar="OUT",
-    help="Where the predictions go: .parquet.",
+    help="File of predictions: .parquet.",
 )
-@click.option("--keep", metavar="C", multiple=True, help="Column to hand on; may be repeated.")
+@click.option(
+    "--keep", metavar="C", multiple=True, help="Column to copy to the output; may be repeated."
+)
 @click.option("--id-column", metavar="C", help="Column of ids.  [default: id, doc_id or _id]")
 @column_options(*INPUTS)
 @format_option(
-    "jsonl", "tsv", help="Form of the predictions on standard output.  [default: jsonl, without -o]"
+    "jsonl", "tsv", help="Format of the predictions on standard output.  [default: jsonl]"
 )
 @device_option
 @common_options
@@ -66,12 +68,11 @@ def command(
     device: str,
     **columns: Any,
 ) -> None:
-    """Label, tag or forecast with a trained model.
+    """Predict labels, tags or values with a trained model.
 
-    DATA is Parquet files, folders or globs with the columns that MODEL was trained on, the answers
-    left out or not. Every row gets its id (else its number), the columns of --keep, and what MODEL
-    says: prediction and probability, tags, or values, null before a first whole window. Labels keep
-    their type.
+    DATA is Parquet files, folders or globs with the columns that MODEL was trained on; labels and
+    tags may be missing. Each row has its id (or its number), the columns of --keep, and prediction
+    and probability, tags, or values, null before the first whole window. Labels keep their type.
     """
     if output is not None:
         if form is not None:
@@ -82,7 +83,7 @@ def command(
     model: Any = load(model_path, threads=common.threads, device=device)
     if not hasattr(model, "predict_batches"):
         raise SettingsError(
-            f"{model_path}: a language model has no answers for rows: use generate or test"
+            f"{model_path}: a language model has no predictions for rows: use generate or test"
         )
     named = named_columns(model, columns)
     common.announce_compilation()
@@ -122,5 +123,5 @@ def _print(found: Predictions, form: str, told: Callable[[int, int | None], None
 
 
 def _cell(value: Any) -> Any:
-    """Tags, and several values, side by side."""
+    """Tags, or several values, separated by spaces."""
     return " ".join(map(str, value)) if isinstance(value, list) else value

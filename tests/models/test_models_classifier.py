@@ -1,4 +1,4 @@
-"""SequenceClassifier: what it learns, says and refuses."""
+"""SequenceClassifier: training, prediction, evaluation, errors."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_learns(cell: str, pooling: str) -> None:
 
 @pytest.mark.parametrize("pooling", ["max", "mean", "last", "attention"])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_gradients_of_the_whole(pooling: str, weighted: bool) -> None:
+def test_gradients_match_finite_differences(pooling: str, weighted: bool) -> None:
     model = SequenceClassifier(
         **{**SMALL, "dropout": 0.3},
         pooling=pooling,
@@ -151,7 +151,7 @@ def test_many_batches_in_order(fitted: SequenceClassifier) -> None:
         np.testing.assert_allclose(fitted.predict_proba([texts[row]])[0], found[row], atol=1e-5)
 
 
-def test_evaluate_is_what_scikit_learn_counts(fitted: SequenceClassifier) -> None:
+def test_evaluate_equals_scikit_learn(fitted: SequenceClassifier) -> None:
     texts = [*TEST, "good", "bad", "the", "dull"]
     gold = [*EXPECTED, "neither", "neither", "other", "neg"]
     found = fitted.predict(texts)
@@ -259,7 +259,7 @@ def test_class_weights() -> None:
         SequenceClassifier(**FAST, class_weights="even").fit(texts, labels)
 
 
-def test_max_length_reads_the_start_alone() -> None:
+def test_max_length_reads_only_the_start() -> None:
     model = SequenceClassifier(**FAST, max_length=3).fit(TEXTS, LABELS)
     assert model.report_["training"].cut > 0
     cut = model.predict_proba(["the film was good", "the film was bad"])

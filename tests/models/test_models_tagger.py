@@ -1,4 +1,4 @@
-"""SequenceTagger: what it learns, says and refuses."""
+"""SequenceTagger: training, prediction, span scores, tag schemes, errors."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from fastseq.models.tagger import SequenceTagger
 from fastseq.nn.crf import bio_constraints
 from fastseq.store import sources
 from fastseq.store.examples import RowReader, open_rows
+from fastseq.store.manifest import MANIFEST, read_manifest
 from fastseq.store.objects import as_source
 from tests.models.small_data import PEOPLE, VERBS, assert_gradients, sentences, write
 from tests.naive import spans as naive
@@ -48,7 +49,7 @@ def plain() -> SequenceTagger:
     return SequenceTagger(**FAST).fit(ROWS, TAGS)
 
 
-def test_learns_and_says_the_same_everywhere(fitted: SequenceTagger, tmp_path: Path) -> None:
+def test_all_methods_of_prediction_agree(fitted: SequenceTagger, tmp_path: Path) -> None:
     measures = fitted.evaluate(TEST, EXPECTED)
     assert measures["accuracy"] >= 0.97
     found = fitted.predict(TEST)
@@ -76,7 +77,7 @@ def test_learns_and_says_the_same_everywhere(fitted: SequenceTagger, tmp_path: P
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: "+".join(kind) or "words")
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_gradients_of_the_whole(kind: dict[str, bool], cell: str) -> None:
+def test_gradients_match_finite_differences(kind: dict[str, bool], cell: str) -> None:
     settings = {**FAST, "epochs": 1, "learning_rate": 0.005, "dropout": 0.2}
     model = SequenceTagger(**settings, **kind, cell=cell, layers=2)
     model.fit(ROWS, TAGS)
@@ -99,7 +100,7 @@ def test_gradients_of_the_whole(kind: dict[str, bool], cell: str) -> None:
     assert_gradients(network.parameters, loss, learn)
 
 
-def test_characters_tell_words_apart_that_were_not_learned() -> None:
+def test_characters_distinguish_unknown_words() -> None:
     rng = np.random.default_rng(3)
     stems = ["".join(rng.choice(list("bdfgklmnprst"), 4)) for _ in range(300)]
     rows = [[stem + ("ing" if i % 2 else "ed")] for i, stem in enumerate(stems)]
@@ -264,7 +265,7 @@ def test_spans_are_counted_batch_after_batch(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_constraints_hold_for_predictions_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Decoding is told of them, and leaves the layer without, as another thread's loss needs it."""
+    """They are an argument of decoding: the layer has none, as another thread's loss requires."""
     rows, tags = sentences(60)
     model = SequenceTagger(**{**SMALL, "crf": True, "epochs": 1}).fit(rows, tags)
     crf = model.learned.network.crf
@@ -353,7 +354,7 @@ def test_word_segmentation() -> None:
 
 
 def test_constraints_of_iob2_forbid_what_iob1_contains() -> None:
-    """What `crf` did to CoNLL-2003's own files: I-PER could not begin a span."""
+    """With them, as `crf` once had on CoNLL-2003's own files, I-PER cannot begin a span."""
     rows, tags = in_scheme("IOB1", 150)
     test, expected = in_scheme("IOB1", 60, seed=1)
     model = SequenceTagger(**{**FAST, "epochs": 10}, crf=True).fit(rows, tags)
@@ -444,3 +445,20 @@ def test_unknown_tokens_are_reported(plain: SequenceTagger) -> None:
     assert known["unknown_rate"] == 0
     half = plain.evaluate([["Dr", "Zebedee"]], [["B-PER", "I-PER"]])
     assert half["unknown_rate"] == 0.5
+
+
+def test_models_saved_without_a_scheme_keep_their_constraints(tmp_path: Path) -> None:
+    """Those of IOB2, as in the version that wrote them: predictions stay the same."""
+    rows, tags = in_scheme("BIOES", 40)
+    model = SequenceTagger(**{**FAST, "epochs": 1, "learning_rate": 1e-3}, crf=True)
+    model.fit(rows, tags).save(tmp_path / "model")
+    manifest = read_manifest(tmp_path / "model")
+    del manifest.settings["settings"]["tag_scheme"]
+    del manifest.statistics["tag_scheme"]
+    (tmp_path / "model" / MANIFEST).write_bytes(manifest.to_bytes())
+    back = SequenceTagger.load(tmp_path / "model", threads=1)
+    model.learned.network.constraints = bio_constraints(model.classes_.tolist())
+    assert back.predict(rows) == model.predict(rows)
+    assert back.tag_scheme == "auto"
+    assert back.tag_scheme_ == "BIOES"
+    assert back.evaluate(rows, tags) == model.evaluate(rows, tags)

@@ -197,3 +197,17 @@ def test_a_batch_has_every_distinct_word_once(spellings: list[int]) -> None:
     assert len(table) == 5
     with pytest.raises(DataError, match="expected 0 to 5"):
         distinct_words(np.array([6], np.int32), learned)
+
+
+@pytest.mark.parametrize("end", [False, True])
+def test_coverage_counts_units_and_their_occurrences(end: bool) -> None:
+    units = Units("word")
+    vocabulary = Vocabulary.learn(units, [Texts.from_strings(["a a b c"])], end=end)
+    ids = vocabulary.encode(Texts.from_strings(["a a b b c d d d d"])).values
+    if end:
+        ids = np.append(ids, np.int32(1))
+    found = vocabulary.lookup(Texts.from_strings(["<unk>", "<eos>", "a", "c"])).tolist()
+    assert vocabulary.coverage(found, ids) == {
+        "units": 3, "found": 2, "tokens": 5, "tokens_found": 3,
+    }  # fmt: skip
+    assert vocabulary.coverage([], ids)["tokens_found"] == 0

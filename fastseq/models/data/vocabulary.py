@@ -12,7 +12,7 @@ own ids, 0 to 255, and have neither of the two.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -121,6 +121,22 @@ class Vocabulary:
             raise DataError(f"ids from {wanted.min()} to {wanted.max()}, expected 0 to {len(self)}")
         joiner = self.units.joiner.encode()
         return joiner.join([self._strings[i] for i in wanted.tolist()]).decode("utf-8", "replace")
+
+    def coverage(self, found: Sequence[int], ids: Int32) -> dict[str, int]:
+        """How many units, `<unk>` and `<eos>` excepted, have word vectors: {"units": in the
+        vocabulary, "found": of them, those among `found`, "tokens": how often units occur in
+        `ids`, "tokens_found": how often those that were found do}."""
+        special = 0 if self.unknown is None else 1 if self.end is None else 2
+        counts = np.zeros(len(self), np.int64)
+        for start in range(0, len(ids), 1 << 20):  # ids may lie in a file
+            counts += np.bincount(ids[start : start + (1 << 20)], minlength=len(self))
+        has = np.array([number for number in found if number >= special], np.int64)
+        return {
+            "units": len(self) - special,
+            "found": len(has),
+            "tokens": int(counts[special:].sum()),
+            "tokens_found": int(counts[has].sum()),
+        }
 
     # ---- keeping
 
