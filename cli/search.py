@@ -145,7 +145,7 @@ def command(
     if vectors is None and not (expand_terms is None and expand_weight is None):
         raise click.UsageError("--expand-terms and --expand-weight go with --expand VECTORS")
     from fastseq.devices import check_device
-    from fastseq.search.models import model_by_name
+    from fastseq.search.ranking import model_by_name
 
     check_device(device)
     ranking = model_by_name(model, k1=k1, b=b, delta=delta, smart=smart)

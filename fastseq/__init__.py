@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from fastseq.models.word_vectors.word2vec import Word2Vec
     from fastseq.search.hits import Hits
     from fastseq.search.index import Index
-    from fastseq.search.models import BM25, TFIDF, BoW
+    from fastseq.search.ranking import BM25, TFIDF, BoW
     from fastseq.store.corpus import Corpus
     from fastseq.text.analyzer import Analyzer
     from fastseq.vectors.expansion import Expander
@@ -45,9 +45,9 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Analyzer": "fastseq.text.analyzer",
-    "BM25": "fastseq.search.models",
+    "BM25": "fastseq.search.ranking",
     "BM25Features": "fastseq.features.kinds",
-    "BoW": "fastseq.search.models",
+    "BoW": "fastseq.search.ranking",
     "Corpus": "fastseq.store.corpus",
     "CountFeatures": "fastseq.features.kinds",
     "DataError": "fastseq.errors",
@@ -68,7 +68,7 @@ _HOMES = {
     "SequenceClassifier": "fastseq.models.classifier",
     "SequenceTagger": "fastseq.models.tagger",
     "SettingsError": "fastseq.errors",
-    "TFIDF": "fastseq.search.models",
+    "TFIDF": "fastseq.search.ranking",
     "TfidfFeatures": "fastseq.features.kinds",
     "TrainingError": "fastseq.errors",
     "Word2Vec": "fastseq.models.word_vectors.word2vec",

@@ -126,9 +126,13 @@ def real(name: str, value: Any, holds: Callable[[float], bool], wanted: str) -> 
 
     Raises SettingsError, with what is `wanted`, unless it is a number for which `holds` is true.
     """
-    if isinstance(value, bool) or not isinstance(value, Real) or not holds(float(value)):
+    try:
+        number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else None
+    except OverflowError:
+        number = None
+    if number is None or not holds(number):
         raise SettingsError(f"{name} must be {wanted}, not {value!r}")
-    return float(value)
+    return number
 
 
 def fraction(name: str, value: Any) -> float:

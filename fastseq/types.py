@@ -19,6 +19,19 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 
+def offsets_of(counts: npt.ArrayLike) -> Int64:
+    """int64[n + 1]: 0, then the running total of n counts."""
+    offsets = np.zeros(np.size(counts) + 1, np.int64)
+    np.cumsum(counts, out=offsets[1:])
+    return offsets
+
+
+def ranges(first: Int64, counts: Int64) -> Int64:
+    """The integers first[i] to first[i] + counts[i] of each i, one range after the other."""
+    offsets = offsets_of(counts)
+    return np.repeat(first - offsets[:-1], counts) + np.arange(offsets[-1])
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Texts:
     """D strings as one run of UTF-8 bytes, the way Arrow keeps them.
@@ -42,8 +55,7 @@ class Texts:
     def from_strings(strings: Iterable[str]) -> Texts:
         """Texts of Python strings. A lone surrogate becomes the (invalid) bytes it encodes to."""
         encoded = [s.encode("utf-8", "surrogatepass") for s in strings]
-        offsets = np.zeros(len(encoded) + 1, np.int64)
-        np.cumsum([len(b) for b in encoded], out=offsets[1:])
+        offsets = offsets_of([len(b) for b in encoded])
         # a bytearray, so that NumPy sees a writable buffer: read-only arrays are another type to
         # Numba and would compile every kernel a second time
         return Texts(np.frombuffer(bytearray(b"".join(encoded)), np.uint8), offsets)

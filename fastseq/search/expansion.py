@@ -1,15 +1,16 @@
-"""Queries with further terms, and words that an index does not know.
+"""Query expansion, and the words of a query that an index lacks.
 
-What the further words are is the caller's to say: a function that takes queries and gives words
-with weights, such as `vectors.expansion.Expander`, which looks for the nearest word vectors.
+Which words to add is the caller's choice: a function from queries to words with weights, such as
+`vectors.expansion.Expander`, which takes the nearest word vectors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from math import isfinite
+from math import inf, isfinite
 
 import numpy as np
 
@@ -19,21 +20,21 @@ from fastseq.search.searcher import Query
 from fastseq.text.lexicon import Lexicon
 from fastseq.types import Texts
 
-# queries -> for each of them words that are to be looked for too, and what each is worth, where a
-# word of the query itself is worth 1
+# queries -> for each of them further words with weights; a word of the query itself has weight 1
 Expand = Callable[[Sequence[str]], Sequence[Mapping[str, float]]]
 
 
 def expanded(queries: Sequence[Query], expand: Expand, segment: Segment) -> list[Query]:
-    """The queries, each that is a string as a mapping of terms to weights, with those of the words
-    that `expand` gives: as the index spells them, without those that the query has and those that
-    the index has not. A word of several terms shares its weight among them; of several words that
-    are the same term the largest weight counts. Where nothing is added the query stays.
+    """The queries, strings as mappings from terms to weights with the words that `expand` returns.
+
+    Those words are analysed as the documents were; terms of the query itself and terms that the
+    index lacks are left out. A word of several terms divides its weight among them; of several
+    words with the same term the largest weight counts. A query without added terms is unchanged.
 
     Raises
     ------
     SettingsError
-        `expand` gives something else than it should.
+        `expand` returns something else.
     DataError
         A query that is not valid Unicode.
     """
@@ -47,52 +48,48 @@ def expanded(queries: Sequence[Query], expand: Expand, segment: Segment) -> list
         raise DataError("a query is not valid UTF-8") from None
     terms = lexicon.terms()
     known = (segment.lookup(terms) >= 0).tolist()
-    names, ids, ends = terms.to_strings(), tokens.values.tolist(), tokens.offsets.tolist()
-    rows = iter([ids[a:b] for a, b in pairwise(ends)])
-    turn = iter(answers)
-    return [_one(q, next(turn), rows, names, known) if isinstance(q, str) else q for q in queries]
-
-
-def _one(
-    query: str,
-    words: Mapping[str, float],
-    rows: Iterator[list[int]],
-    names: list[str],
-    known: list[bool],
-) -> Query:
-    """rows: the terms of the query, then those of each word."""
-    own: dict[int, float] = {}
-    for term in next(rows):
-        own[term] = own.get(term, 0.0) + 1.0
-    added: dict[int, float] = {}
-    for weight in words.values():
-        found = next(rows)
-        for term in found:
-            if term not in own and known[term]:
-                added[term] = max(added.get(term, -np.inf), weight / len(found))
-    if not added:
-        return query
-    return {names[term]: weight for term, weight in (own | added).items()}
+    names, ids = terms.to_strings(), tokens.values.tolist()
+    # the terms of each query, then those of each of its added words
+    rows = iter([ids[a:b] for a, b in pairwise(tokens.offsets.tolist())])
+    answer = iter(answers)
+    found: list[Query] = []
+    for query in queries:
+        if not isinstance(query, str):
+            found.append(query)
+            continue
+        own, added = Counter(next(rows)), dict[int, float]()
+        for weight in next(answer).values():
+            row = next(rows)
+            for term in row:
+                if term not in own and known[term]:
+                    added[term] = max(added.get(term, -inf), weight / len(row))
+        weights = {names[term]: float(weight) for term, weight in {**own, **added}.items()}
+        found.append(weights if added else query)
+    return found
 
 
 def _checked(given: Iterable[Mapping[str, float]], queries: int) -> list[dict[str, float]]:
     if not isinstance(given, Iterable):
-        raise SettingsError(f"expand gave {given!r:.80}; expected a list of words with weights")
+        raise SettingsError(
+            f"expand returned {given!r:.80}; expected a list of mappings from words to weights"
+        )
     answers = list(given)
     if len(answers) != queries:
-        raise SettingsError(f"expand gave {len(answers)} answers to {queries} queries")
+        raise SettingsError(f"expand returned {len(answers)} mappings for {queries} queries")
     for words in answers:
         if not isinstance(words, Mapping) or not all(
             isinstance(word, str) and isinstance(weight, int | float) and isfinite(weight)
             for word, weight in words.items()
         ):
-            raise SettingsError(f"expand gave {words!r:.80}; expected words with finite weights")
+            raise SettingsError(
+                f"expand returned {words!r:.80}; expected a mapping from words to finite weights"
+            )
     return [dict(words) for words in answers]
 
 
 def raw_words(segment: Segment, query: str) -> list[str]:
-    """The different words of a query before stop words are left out and stems are made; a run of
-    Chinese, Japanese or Korean, of which an index may have bigrams, is one."""
+    """The distinct words of a query before stop words are removed and stems taken; a run of
+    Chinese, Japanese or Korean, of which an index may have bigrams, is one word."""
     cjk = "none" if segment.analyzer.cjk == "bigrams" else segment.analyzer.cjk
     plain = replace(
         segment.analyzer, stopwords="none", stemmer="none", ngrams=(1, 1), char_ngrams=None, cjk=cjk
@@ -103,8 +100,8 @@ def raw_words(segment: Segment, query: str) -> list[str]:
 
 
 def are_known(segment: Segment, words: Sequence[str]) -> list[bool | None]:
-    """Of each word whether a document has it, as the index spells it; None for one that the
-    index's analyzer leaves out, as a stop word is."""
+    """For each word whether a document contains it; None for one that the analyzer removes, such
+    as a stop word."""
     lexicon = Lexicon(segment.analyzer)
     tokens = lexicon.encode(Texts.from_strings(words))
     there = (segment.lookup(lexicon.terms()) >= 0)[tokens.values]

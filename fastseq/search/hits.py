@@ -1,4 +1,4 @@
-"""What a search found."""
+"""The results of a search."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from fastseq.errors import SettingsError
 from fastseq.index.segment import Segment
 from fastseq.settings import strings, whole
-from fastseq.types import Float32, Int32
+from fastseq.types import Float32, Int32, offsets_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Hits:
-    """The k best documents of Q queries.
+    """The k best documents of Q queries; a sequence of the queries' results.
 
     rows    int32[Q, k]    document rows, -1 past the last hit
     scores  float32[Q, k]  descending, ties by row; 0 past the last hit
@@ -40,7 +41,7 @@ class Hits:
     @overload
     def __getitem__(self, q: slice) -> Hits: ...
     def __getitem__(self, q: SupportsIndex | slice) -> list[dict[str, Any]] | Hits:
-        """Query q's hits as `to_dicts` gives them; of a slice, the hits of those queries."""
+        """The results of query q, as `to_dicts` returns them; for a slice, those queries' Hits."""
         if isinstance(q, slice):
             return Hits(self.rows[q], self.scores[q], self._segment)
         if not -len(self) <= operator.index(q) < len(self):
@@ -48,12 +49,12 @@ class Hits:
         return self.to_dicts(operator.index(q))
 
     def __iter__(self) -> Iterator[list[dict[str, Any]]]:
-        """Each query's hits, as `to_dicts` gives them."""
+        """The results of each query, as `to_dicts` returns them."""
         return map(self.to_dicts, range(len(self)))
 
     @cached_property
     def counts(self) -> Int32:
-        """int32[Q]: how many hits each query has, at most k."""
+        """int32[Q]: the number of hits of each query, at most k."""
         counts: Int32 = (self.rows >= 0).sum(axis=1, dtype=np.int32)
         return counts
 
@@ -61,11 +62,10 @@ class Hits:
     def ids(self) -> list[list[Any]]:
         """The ids of each query's hits, best first; row numbers where the corpus has no ids."""
         flat = self._flat_ids()
-        ends = np.cumsum(self.counts).tolist()
-        return [flat[a:b] for a, b in zip([0, *ends], ends, strict=False)]
+        return [flat[a:b] for a, b in pairwise(offsets_of(self.counts).tolist())]
 
     def fields(self, q: int = 0, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
-        """The stored columns of query q's hits, best first; only the rows needed are read.
+        """The stored columns of the hits of query q, best first; only their rows are read.
 
         Raises DataError for a column that is not stored, FormatError for a damaged file.
         """
@@ -79,30 +79,24 @@ class Hits:
         return found
 
     def to_dicts(self, q: int = 0) -> list[dict[str, Any]]:
-        """Query q's hits as {rank, id, score, fields}."""
+        """The hits of query q as {rank, id, score, fields}."""
         fields = self.fields(q)
         rows = self.rows[q, : len(fields)].tolist()
         scores = self.scores[q, : len(fields)].tolist()
         column = self._segment.id_column
+        ids = rows if column is None else [stored[column] for stored in fields]
         return [
-            {
-                "rank": rank,
-                "id": row if column is None else stored[column],
-                "score": score,
-                "fields": stored,
-            }
-            for rank, (row, score, stored) in enumerate(
-                zip(rows, scores, fields, strict=True), start=1
-            )
+            {"rank": rank, "id": id, "score": score, "fields": stored}
+            for rank, (id, score, stored) in enumerate(zip(ids, scores, fields, strict=True), 1)
         ]
 
     def to_table(
         self, query_ids: Sequence[Any] | None = None, columns: Sequence[str] | None = None
     ) -> pa.Table:
-        """All hits as an Arrow table: query_id, doc_id, rank (from 1), score, then the stored
-        columns named.
+        """All hits as an Arrow table: query_id, doc_id, rank (from 1), score, and stored columns.
 
-        query_ids : one for each query; its number unless given
+        query_ids : one for each query; default: its number
+        columns : stored columns to add
         """
         from fastseq.store.runs import run_table
 
@@ -113,10 +107,10 @@ class Hits:
         if len(ids) != len(self):
             raise SettingsError(f"{len(ids)} query_ids for {len(self)} queries")
         columns = [] if columns is None else strings("columns", columns)
-        offsets = np.concatenate([[0], np.cumsum(self.counts)])
-        table = run_table(ids, offsets, self._flat_ids(), self.scores[self.rows >= 0])
+        hits = self.rows >= 0
+        table = run_table(ids, offsets_of(self.counts), self._flat_ids(), self.scores[hits])
         if columns and self._segment.stored is not None:
-            stored = self._segment.stored.take(self.rows[self.rows >= 0], columns)
+            stored = self._segment.stored.take(self.rows[hits], columns)
             for name in columns:
                 table = table.append_column(name, stored.column(name))
         return table

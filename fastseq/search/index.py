@@ -10,7 +10,7 @@ from fastseq.errors import SettingsError
 from fastseq.index.segment import Segment
 from fastseq.search.expansion import Expand, are_known, expanded, raw_words
 from fastseq.search.hits import Hits
-from fastseq.search.models import BM25, Model
+from fastseq.search.ranking import BM25, RankingModel
 from fastseq.search.searcher import Query, Searcher
 from fastseq.settings import function, string, strings, whole
 from fastseq.store.folder import description
@@ -28,8 +28,8 @@ class Index:
     Attributes
     ----------
     path : the folder
-    summary : counts of what is in it (documents, terms, postings, tokens); after `build` also
-        null_texts and seconds
+    summary : the numbers of documents, terms, postings and tokens; after `build` also null_texts
+        and seconds
     """
 
     def __init__(self, path: Path, segment: Segment) -> None:
@@ -57,14 +57,14 @@ class Index:
         Parameters
         ----------
         corpus : Parquet files, folders or globs; an Arrow table or stream; pandas or polars
-        path : the folder to make
-        id_column : unless given `id`, `doc_id`, `_id` or the row number
-        text_columns : joined by a space; unless given `text` or the only string column
-        store : columns to keep beside the id; all unless given
-        analyzer : how text becomes terms; `Analyzer()` unless given
-        memory : bytes, or "256MB", for postings at work
-        threads : all cores unless given; the index is the same whatever it is
-        overwrite : replace an index that stands there
+        path : the folder to create
+        id_column : default: `id`, `doc_id`, `_id` or the row number
+        text_columns : joined by a space; default: `text` or the only string column
+        store : columns to store beside the id; default: all
+        analyzer : how text becomes terms; default: `Analyzer()`
+        memory : for postings in progress, in bytes or as "256MB"
+        threads : default: all cores; the index does not depend on it
+        overwrite : replace an existing index
         progress : called as progress(stage, done, total or None) from the calling thread
 
         Raises
@@ -72,7 +72,7 @@ class Index:
         DataError
             A missing column, no rows, duplicate ids, a file that is not Parquet, invalid UTF-8.
         SettingsError
-            A setting outside its range; the path is taken.
+            A setting of a wrong type or outside its range; the path exists already.
         """
         from fastseq.index.build import build
 
@@ -94,29 +94,30 @@ class Index:
 
     @staticmethod
     def open(path: str | Path) -> Index:
-        """Open a committed index. Later commits to the folder do not disturb it.
+        """Open a committed index. Later commits to the folder do not affect it.
 
         Raises
         ------
         FormatError
-            No index there, one of another format version, or a damaged one (naming the file).
+            There is no index, or one of another format version, or a damaged one (naming the file).
         """
         segment = Segment.open(path)
         return Index(segment.folder.root, segment)
 
     def __len__(self) -> int:
+        """The number of documents."""
         return self._segment.documents
 
     @property
     def analyzer(self) -> Analyzer:
-        """How the documents were analysed; queries are analysed the same way."""
+        """The analyzer of the documents and of queries."""
         return self._segment.analyzer
 
     def search(
         self,
         query: Query | Sequence[Query],
         k: int = 10,
-        model: Model = _DEFAULT,
+        model: RankingModel = _DEFAULT,
         threads: int | None = None,
         expand: Expand | None = None,
         device: str = "cpu",
@@ -126,21 +127,21 @@ class Index:
         Parameters
         ----------
         query : a string, analysed as the documents were (a repeated word counts each time); or a
-            mapping of terms, spelt as in the index, to weights; or a list of those
+            mapping from terms of the index to weights; or a list of those
         k : hits for each query
         model : `BM25(…)`, `TFIDF(…)` or `BoW(…)`
-        threads : for a list of queries; all cores unless given
-        expand : gives words to look for too: called with the queries that are strings, it returns
-            for each a mapping of words, analysed as the documents were, to weights, a word of the
-            query weighing 1; see search.expansion. `vectors.expansion.Expander` is one
+        threads : for a list of queries; default: all cores
+        expand : query expansion: a function from the queries that are strings to a mapping for
+            each, from further words to weights (a word of the query has weight 1), such as
+            `fastseq.Expander`; see search.expansion
         device : "cpu", or "cuda" for many queries at a time on an NVIDIA GPU, where the postings of
-            the terms stay for later calls with the same model. The hits are the same
+            the terms stay for later calls with the same model; the hits are the same
 
         Raises
         ------
         SettingsError
-            k below 1, a query that is none, a weight that is not a number from -1e20 to 1e20,
-            `expand` gives no such thing, another device.
+            k below 1, a query of another type, a weight that is not a number from -1e20 to 1e20,
+            `expand` returns something else, another device.
         DeviceError
             "cuda" without the [cuda] extra or an NVIDIA GPU, or more than its memory holds.
         """
@@ -156,21 +157,19 @@ class Index:
         return Hits(rows, scores, self._segment)
 
     def unknown_words(self, query: str) -> list[str]:
-        """The words of a query that no document has, before stems are made; stop words are none."""
+        """The words of a query, before stemming, that no document contains; never stop words."""
         words = raw_words(self._segment, string("query", query))
         known = self.knows(words)
-        return [word for word, there in zip(words, known, strict=True) if there is False]
+        return [word for word, found in zip(words, known, strict=True) if found is False]
 
     def knows(self, words: Sequence[str]) -> list[bool | None]:
-        """Of each word whether a document has it, as the index spells it; None for one that its
-        analyzer leaves out."""
+        """For each word whether a document contains it; None for one that the analyzer removes."""
         return are_known(self._segment, strings("words", words))
 
     def frequent_terms(self, most: int = 200_000) -> list[str]:
-        """The terms that stand in most documents, as the index spells them, the most frequent
-        first."""
+        """The `most` terms of the highest document frequency, the most frequent first."""
         return self._segment.frequent_terms(whole("most", most, 0))
 
     def info(self) -> dict[str, Any]:
-        """What `fastseq info` prints: kind, format_version, settings, statistics, files, bytes."""
+        """The kind, format_version, settings, statistics, files and bytes of `fastseq info`."""
         return description(self._segment.folder.manifest)

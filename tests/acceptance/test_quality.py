@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fastseq import BM25, TFIDF, Analyzer, BoW, Index, samples
-from fastseq.search.models import Model
+from fastseq.search.ranking import RankingModel
 
 BILINGUAL = Path(__file__).resolve().parents[2] / "data" / "bilingual"
 ENGLISH = Analyzer.for_language("english")
@@ -52,7 +52,9 @@ def indexes(
     }
 
 
-def reciprocal_rank(index: Index, queries: dict[str, str], model: Model) -> tuple[float, float]:
+def reciprocal_rank(
+    index: Index, queries: dict[str, str], model: RankingModel
+) -> tuple[float, float]:
     """(share of the answers that come first, mean reciprocal rank among ten) of {answer: query}."""
     hits = index.search(list(queries.values()), k=10, model=model)
     ranks = [
@@ -86,7 +88,7 @@ def test_a_summary_finds_its_document(
     summaries: dict[str, str],
     indexes: dict[str, Index],
     analyzer: str,
-    model: Model,
+    model: RankingModel,
     first: float,
 ) -> None:
     assert len(summaries) >= 300

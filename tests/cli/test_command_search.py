@@ -106,7 +106,7 @@ def test_every_model_ranks(search: Search, model: str) -> None:
 
 
 def test_the_models_are_the_librarys() -> None:
-    from fastseq.search.models import model_by_name
+    from fastseq.search.ranking import model_by_name
 
     for name in MODELS:
         assert model_by_name(name) is not None

@@ -17,7 +17,7 @@ from fastseq.errors import DeviceError, SettingsError
 from fastseq.kernels.cuda.runtime import availability, memory, target
 from fastseq.kernels.cuda.search import scoring, topk
 from fastseq.search import cuda as gpu
-from fastseq.search.models import BM25, TFIDF, BoW, Model
+from fastseq.search.ranking import BM25, TFIDF, BoW, RankingModel
 from fastseq.search.searcher import Searcher
 from fastseq.types import Texts
 
@@ -58,7 +58,9 @@ def narrow(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
     monkeypatch.setattr(scoring, "window_width", lambda documents: width)
 
 
-def assert_same(index: Index, queries: Sequence[Any], k: int, model: Model | None = None) -> None:
+def assert_same(
+    index: Index, queries: Sequence[Any], k: int, model: RankingModel | None = None
+) -> None:
     model = BM25() if model is None else model
     found = index.search(queries, k=k, model=model, threads=1, device="cuda")
     expected = index.search(queries, k=k, model=model, threads=1)
@@ -68,7 +70,7 @@ def assert_same(index: Index, queries: Sequence[Any], k: int, model: Model | Non
 
 
 @pytest.mark.parametrize("model", MODELS, ids=str)
-def test_every_model_gives_the_hits_of_the_cpu(index: Index, model: Model) -> None:
+def test_every_model_gives_the_hits_of_the_cpu(index: Index, model: RankingModel) -> None:
     assert_same(index, QUERIES, 3, model)
 
 
@@ -152,9 +154,9 @@ def test_a_batch_of_too_many_postings_is_searched_in_parts(
     launched: list[int] = []
     whole = gpu.GpuSearch._launch
 
-    def launch(self: Any, rows: Any, scores: Any, k: int, base: Any, *others: Any) -> None:
-        launched.append(len(base))
-        whole(self, rows, scores, k, base, *others)
+    def launch(self: Any, rows: Any, scores: Any, k: int, mine: Any, *others: Any) -> None:
+        launched.append(len(mine))
+        whole(self, rows, scores, k, mine, *others)
 
     monkeypatch.setattr(gpu.GpuSearch, "_launch", launch)
     monkeypatch.setattr(gpu, "_MOST_BOUNDS", 5)

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from fastseq import BM25, TFIDF, Analyzer, BoW, Index
 from fastseq.index import format as layout
-from fastseq.search.models import Model
+from fastseq.search.ranking import RankingModel
 
 HERE = Path(__file__).resolve().parent
 
@@ -27,7 +27,7 @@ ANALYZERS = {
     "pieces": Analyzer(char_ngrams=(2, 3), fold_accents=True),
 }
 QUERIES = ["green tea", "猫喜欢吃鱼", "the cat", "caffè", "often", "nothing like it", "w7 w3 w7"]
-MODELS: dict[str, Model] = {
+MODELS: dict[str, RankingModel] = {
     "bm25": BM25(),
     "bm25l": BM25(0.9, 0.4, 1.0, "bm25l"),
     "tfidf": TFIDF("ltc.lnc"),

@@ -98,7 +98,7 @@ def test_many_queries_are_as_one_by_one_and_mappings_stay(index: Index) -> None:
     [[], [{}, {}], [["dog"]], [{"dog": "1"}], [{"dog": float("nan")}], [{1: 1.0}]],
 )
 def test_what_is_no_answer_is_refused(index: Index, answers: list[Any]) -> None:
-    with pytest.raises(SettingsError, match="expand gave"):
+    with pytest.raises(SettingsError, match="expand returned"):
         index.search("cat", expand=lambda _: answers)
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from fastseq import BM25, TFIDF, Analyzer, BoW, Hits, Index
 from fastseq.errors import SettingsError
-from fastseq.search.models import LARGEST, NAMES, Model, model_by_name
+from fastseq.search.ranking import LARGEST, NAMES, RankingModel, model_by_name
 from tests.naive import ranking as naive
 
 WORDS = [f"w{number}" for number in range(8)]
@@ -88,7 +88,9 @@ def check(
         assert len({given[i] for i in places}) <= 1
 
 
-def ranked(index: Index, query: Sequence[str] | Mapping[str, float], k: int, model: Model) -> Hits:
+def ranked(
+    index: Index, query: Sequence[str] | Mapping[str, float], k: int, model: RankingModel
+) -> Hits:
     asked = query if isinstance(query, Mapping) else " ".join(query)
     return index.search(asked, k=k, model=model, threads=1)
 
@@ -148,7 +150,7 @@ def test_a_term_of_every_document(tmp_path: Path) -> None:
     """Its weight is zero for some models, and yet the documents are found, in their order."""
     documents = [["all", f"w{n % 3}"] for n in range(40)]
     index = indexed(documents, tmp_path / "index")
-    models: list[Model] = [
+    models: list[RankingModel] = [
         BM25(variant="robertson"),
         BM25(variant="atire"),
         TFIDF(),
@@ -347,7 +349,7 @@ def test_models_by_name() -> None:
 
 
 def _expected(
-    model: Model, documents: Sequence[Sequence[str]], query: Sequence[str]
+    model: RankingModel, documents: Sequence[Sequence[str]], query: Sequence[str]
 ) -> naive.Scores:
     if isinstance(model, BM25):
         return naive.bm25(documents, query, model.variant, model.k1, model.b, model.delta)

@@ -12,11 +12,18 @@ import pytest
 
 from fastseq import BM25, TFIDF, Analyzer, BoW, Hits, Index
 from fastseq.kernels.search.postings import WINDOW
-from fastseq.search.models import Model
+from fastseq.search.ranking import RankingModel
 
 DOCUMENTS = 200_000
 TERMS = 1500
-MODELS: list[Model] = [BM25(), BM25(0.9, 0.4), BM25(variant="atire"), TFIDF(), BoW(), BM25(b=0)]
+MODELS: list[RankingModel] = [
+    BM25(),
+    BM25(0.9, 0.4),
+    BM25(variant="atire"),
+    TFIDF(),
+    BoW(),
+    BM25(b=0),
+]
 DEPTHS = [1, 10, 100, 1000]
 
 
@@ -116,7 +123,7 @@ def test_scores_and_order_are_those_of_every_document_scored(
 
 
 @pytest.mark.parametrize("model", MODELS, ids=repr)
-def test_pruned_is_exhaustive(collection: Collection, model: Model) -> None:
+def test_pruned_is_exhaustive(collection: Collection, model: RankingModel) -> None:
     """A term of weight 0 makes the search look at every posting; it changes no score."""
     for query in collection.queries:
         weights = {f"w{term}": float(query.count(term)) for term in query}
@@ -131,7 +138,7 @@ def test_pruned_is_exhaustive(collection: Collection, model: Model) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS, ids=repr)
-def test_fewer_hits_are_the_first_of_more(collection: Collection, model: Model) -> None:
+def test_fewer_hits_are_the_first_of_more(collection: Collection, model: RankingModel) -> None:
     texts = [text_of(query) for query in collection.queries]
     deep = collection.index.search(texts, k=1000, model=model)
     for k in (1, 2, 10, 64, 100, 999):

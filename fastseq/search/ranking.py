@@ -1,0 +1,297 @@
+"""Ranking models: the weight of a term in a query and in a document.
+
+Every model scores a document by a sum over the terms of the query,
+
+    weight(term) · value(tf) / (slope · value(tf) + factor(document))
+
+so one set of kernels serves them all, and a model is chosen at search time, not at index time.
+Notation: N documents, df of which hold the term; tf, occurrences in the document; length and avg,
+the document's and the average number of tokens. Logarithms are natural.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fastseq.errors import SettingsError
+from fastseq.index.segment import Segment
+from fastseq.kernels.search.impacts import Weighting
+from fastseq.kernels.search.postings import WINDOW
+from fastseq.kernels.search.queries import document_sums
+from fastseq.settings import flag, one_of, real
+from fastseq.types import Float32, Float64, Int32, Int64, offsets_of, ranges
+
+LARGEST = 1_000_000  # of k1 and delta: far more would not fit a float32 score
+_TFS = np.arange(256, dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QueryTerms:
+    """The distinct terms of Q queries that the index has.
+
+    starts   int64[Q + 1]  query q has terms[starts[q]:starts[q + 1]]
+    terms    int32[n]
+    weights  float32[n]    occurrences in the query, or the given weight; as a model returns them,
+                           the weight in the sum
+    base     float32[Q]    added to the score of every hit
+    """
+
+    starts: Int64
+    terms: Int32
+    weights: Float32
+    base: Float32
+
+    def __len__(self) -> int:
+        return len(self.base)
+
+    @property
+    def owners(self) -> Int64:
+        """int64[n]: the query of each term."""
+        return np.repeat(np.arange(len(self)), np.diff(self.starts))
+
+    def sums(self, values: Float64) -> Float32:
+        """float32[Q]: the sum of each query's values, independent of the other queries."""
+        return np.bincount(self.owners, values, len(self)).astype(np.float32)
+
+    def weighted(self, weights: Float64, base: Float64 | None = None) -> QueryTerms:
+        """The same terms with new weights; `base`, of each term, is summed over the query."""
+        sums = self.base if base is None else self.sums(base)
+        return replace(self, weights=weights.astype(np.float32), base=sums)
+
+    def take(self, queries: Int64) -> QueryTerms:
+        """Some of the queries, in that order."""
+        counts = np.diff(self.starts)[queries]
+        places = ranges(self.starts[queries], counts)
+        return QueryTerms(
+            offsets_of(counts), self.terms[places], self.weights[places], self.base[queries]
+        )
+
+
+class RankingModel(ABC):
+    """A ranking function. Subclasses are frozen dataclasses: equal parameters, equal model."""
+
+    @abstractmethod
+    def document_weighting(self, segment: Segment) -> Weighting:
+        """The document's side of the sum, for every document of an index."""
+
+    @abstractmethod
+    def weigh(self, segment: Segment, queries: QueryTerms) -> QueryTerms:
+        """The query's side of the sum: the terms with their weights."""
+
+
+@dataclass(frozen=True)
+class BM25(RankingModel):
+    """Okapi BM25 and its variants, after Kamphuis et al. 2020 ("Which BM25 do you mean?", ECIR).
+    With L = 1 - b + b · length / avg, a term adds idf times:
+
+    lucene     tf / (tf + k1 L)                          idf ln(1 + (N - df + ½) / (df + ½))
+    robertson  the same                                  idf ln((N - df + ½) / (df + ½)), at least 0
+    atire      (k1 + 1) tf / (tf + k1 L)                 idf ln(N / df)
+    bm25+      δ + (k1 + 1) tf / (tf + k1 L)             idf ln((N + 1) / df)
+    bm25l      (k1 + 1)(tf / L + δ) / (k1 + tf / L + δ)  idf ln((N + 1) / (df + ½))
+
+    In the last two a query term absent from the document counts as tf = 0, so it adds too.
+
+    Parameters
+    ----------
+    k1 : term-frequency saturation, 0 to 1,000,000
+    b : length normalisation, 0 to 1
+    delta : δ, the lower bound of one occurrence in bm25+ and bm25l, 0 to 1,000,000
+    variant : one of the names above
+
+    Raises SettingsError for a value outside its range.
+    """
+
+    k1: float = 1.2
+    b: float = 0.75
+    delta: float = 0.5
+    variant: str = "lucene"
+
+    VARIANTS: ClassVar[tuple[str, ...]] = ("lucene", "robertson", "atire", "bm25+", "bm25l")
+
+    def __post_init__(self) -> None:
+        one_of("variant", self.variant, self.VARIANTS)
+        for name, high in (("k1", LARGEST), ("b", 1), ("delta", LARGEST)):
+            self._check(name, high)
+
+    def _check(self, name: str, high: int) -> None:
+        wanted = f"a number between 0 and {high}"
+        real(name, getattr(self, name), lambda value: 0 <= value <= high, wanted)
+
+    def document_weighting(self, segment: Segment) -> Weighting:
+        average = segment.tokens / segment.documents
+        relative = segment.lengths / average if average > 0 else np.ones(segment.documents)
+        saturation = self.k1 + self.delta if self.variant == "bm25l" else self.k1
+        factor = saturation * (1 - self.b + self.b * relative)
+        return _weighting(segment, 1.0, factor, _TFS, segment.postings.large_tf)
+
+    def weigh(self, segment: Segment, queries: QueryTerms) -> QueryTerms:
+        n, df = segment.documents, segment.df[queries.terms]
+        given: Float64 = queries.weights.astype(np.float64)
+        if self.variant == "lucene":
+            return queries.weighted(np.log1p((n - df + 0.5) / (df + 0.5)) * given)
+        if self.variant == "robertson":
+            return queries.weighted(np.log(np.maximum((n - df + 0.5) / (df + 0.5), 1)) * given)
+        if self.variant == "atire":
+            return queries.weighted(np.log(n / df) * (self.k1 + 1) * given)
+        if self.variant == "bm25+":
+            idf = np.log((n + 1) / df) * given
+            return queries.weighted(idf * (self.k1 + 1), idf * self.delta)
+        # f(tf) - f(0) is idf (k1 + 1) k1/(k1 + δ) · tf / (tf + (k1 + δ) L)
+        idf = np.log((n + 1) / (df + 0.5)) * given * (self.k1 + 1)
+        total = self.k1 + self.delta
+        if total == 0:
+            return queries.weighted(idf)
+        return queries.weighted(idf * (self.k1 / total), idf * (self.delta / total))
+
+
+@dataclass(frozen=True)
+class TFIDF(RankingModel):
+    """TF-IDF in SMART notation, `ddd.qqq`: three letters for the document, three for the query
+    (Manning, Raghavan, Schütze 2008, Introduction to Information Retrieval, figure 6.15).
+
+    tf    n tf, l 1 + ln tf, b 1, L (1 + ln tf) / (1 + ln of the mean tf in the text);
+          for the query also a ½ + ½ tf / the largest tf
+    df    n 1, t ln(N / df), p max(0, ln((N - df) / df))
+    norm  n none, c cosine
+
+    Raises SettingsError for other letters.
+    """
+
+    smart: str = "ltc.lnc"
+
+    def __post_init__(self) -> None:
+        allowed = ("nlbL", "ntp", "nc", ".", "nlabL", "ntp", "nc")
+        fits = isinstance(self.smart, str) and len(self.smart) == len(allowed)
+        if not fits or any(c not in s for c, s in zip(self.smart, allowed, strict=True)):
+            raise SettingsError(
+                f"smart must be like ltc.lnc, tf from n l b L (query also a), df from n t p, norm "
+                f"from n c, not {self.smart!r}"
+            )
+
+    def document_weighting(self, segment: Segment) -> Weighting:
+        tf, df, norm = list(self.smart[:3])
+        values = _tf_values(tf, _TFS)
+        large = _tf_values(tf, segment.postings.large_tf.astype(np.float64))
+        factor = np.ones(segment.documents)
+        if tf == "L" or norm == "c":
+            squares = np.zeros(segment.documents)
+            unique = np.zeros(segment.documents, np.int32)
+            document_sums(
+                squares, unique, segment.postings,
+                values.astype(np.float32), large.astype(np.float32), _idf(df, segment, segment.df),
+            )  # fmt: skip
+            if norm == "c":
+                # a document's L divides every weight and its norm alike, and cancels
+                factor = np.sqrt(squares)
+            else:
+                factor = 1 + np.log(np.maximum(segment.lengths / np.maximum(unique, 1), 1))
+            factor[factor == 0] = 1
+        return _weighting(segment, 0.0, factor, values, large)
+
+    def weigh(self, segment: Segment, queries: QueryTerms) -> QueryTerms:
+        tf, df, norm = list(self.smart[4:])
+        owners, counts = queries.owners, segment.df[queries.terms]
+        given = queries.weights.astype(np.float64)
+        if tf == "a":
+            largest = np.zeros(len(queries))
+            np.maximum.at(largest, owners, np.abs(given))
+            largest[largest == 0] = 1
+            weights = 0.5 + 0.5 * given / largest[owners]
+        else:
+            weights = _tf_values(tf, given)
+        if tf == "L":
+            mean = queries.sums(given) / np.maximum(np.diff(queries.starts), 1)
+            weights = weights / (1 + np.log(np.maximum(mean, 1)))[owners]
+        weights = weights * _idf(df, segment, counts)
+        if norm == "c":
+            length = np.sqrt(queries.sums(weights**2).astype(np.float64))
+            length[length == 0] = 1
+            weights = weights / length[owners]
+        # the document's idf is a factor of the term, so the query's side can carry it
+        return queries.weighted(weights * _idf(self.smart[1], segment, counts))
+
+
+@dataclass(frozen=True)
+class BoW(RankingModel):
+    """Bag of words: the dot product of the vectors of term counts, or their cosine similarity.
+
+    Parameters
+    ----------
+    cosine : divide by the norms of both vectors
+    """
+
+    cosine: bool = False
+
+    def __post_init__(self) -> None:
+        flag("cosine", self.cosine)
+
+    @property
+    def _smart(self) -> TFIDF:
+        return TFIDF("nnc.nnc" if self.cosine else "nnn.nnn")
+
+    def document_weighting(self, segment: Segment) -> Weighting:
+        return self._smart.document_weighting(segment)
+
+    def weigh(self, segment: Segment, queries: QueryTerms) -> QueryTerms:
+        return self._smart.weigh(segment, queries)
+
+
+# the names of the models on the command line, and the parameters that each has
+NAMES: dict[str, tuple[str, ...]] = {
+    "bm25": ("k1", "b"),
+    "robertson": ("k1", "b"),
+    "atire": ("k1", "b"),
+    "bm25+": ("k1", "b", "delta"),
+    "bm25l": ("k1", "b", "delta"),
+    "tfidf": ("smart",),
+    "bow": (),
+}
+
+
+def model_by_name(name: str, **parameters: Any) -> RankingModel:
+    """The model of that name, with its defaults for parameters that are None.
+
+    Raises SettingsError for an unknown name, a value outside its range, or a parameter that the
+    model does not have.
+    """
+    one_of("model", name, NAMES)
+    given = {key: value for key, value in parameters.items() if value is not None}
+    for key in given:
+        if key not in NAMES[name]:
+            others = ", ".join(other for other in NAMES if key in NAMES[other])
+            raise SettingsError(f"{key} is a parameter of {others}, not of {name}")
+    if name in ("tfidf", "bow"):
+        return TFIDF(**given) if name == "tfidf" else BoW()
+    return BM25(**given, variant="lucene" if name == "bm25" else name)
+
+
+def _weighting(
+    segment: Segment, slope: float, factor: Float64, table: Float64, large: Float64 | Int32
+) -> Weighting:
+    """A Weighting from the factors of the documents, float64[documents], and the values of the
+    term frequencies 0 to 255 and of the larger ones."""
+    padded = np.ones(segment.windows * WINDOW, np.float32)
+    padded[: segment.documents] = factor
+    return Weighting(slope, padded, table.astype(np.float32), large.astype(np.float32))
+
+
+def _tf_values(letter: str, tf: Float64) -> Float64:
+    if letter == "n":
+        return tf
+    if letter == "b":
+        return np.minimum(tf, 1.0)
+    # a weight below 1 given for a query term would make the logarithm negative
+    return np.where(tf >= 1, 1 + np.log(np.maximum(tf, 1)), tf)
+
+
+def _idf(letter: str, segment: Segment, df: Int64) -> Float64:
+    if letter == "n":
+        return np.ones(len(df))
+    if letter == "t":
+        return np.log(segment.documents / np.maximum(df, 1))
+    return np.log(np.maximum((segment.documents - df) / np.maximum(df, 1), 1))
