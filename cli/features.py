@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -258,11 +257,10 @@ def _earlier(like: str, method: str | None, settings: dict[str, Any], given: set
         saved.terms,
         saved.df,
         where,
+        settings["on_invalid"] if "on_invalid" in given else None,
     )
     if method is not None and method != made.method:
         raise SettingsError(f"{where}: holds {made.method} features, not {method}")
-    if "on_invalid" in given and made.analyzer is not None:
-        made.analyzer = replace(made.analyzer, on_invalid=settings["on_invalid"])
     return made
 
 

@@ -1,79 +1,481 @@
-"""scikit-learn's manners: settings by name, a short repr."""
+"""Estimators whose parameters are declared once.
+
+    class Forecaster(SequenceModel):
+        window: int = parameter(default=32, check=Whole(1), help="Rows of the input window.")
+        hidden: int = 64  # an inherited parameter with another default
+
+The constructor and its signature, `get_params`, `set_params`, `repr`, `check`, the section
+"Parameters" of the docstring and the options of the command line are derived from the declarations.
+Frozen dataclasses of parameters (an analyzer, a ranking model) declare theirs in the same way.
+"""
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import inspect
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
 import numpy as np
 
+from fastseq import settings
 from fastseq.errors import SettingsError
 
+T = TypeVar("T")
 
+# ---- valid values
+
+
+@dataclass(frozen=True)
+class Check:
+    """Any value."""
+
+    def __call__(self, name: str, value: Any) -> Any:
+        """The value of the parameter `name` as a plain Python value. Raises SettingsError unless
+        it is valid."""
+        return value
+
+
+@dataclass(frozen=True)
+class Whole(Check):
+    """Whole numbers, least <= value < below."""
+
+    least: int = 1
+    below: int = 1 << 31
+
+    def __call__(self, name: str, value: Any) -> Any:
+        return settings.whole(name, value, self.least, self.below)
+
+
+@dataclass(frozen=True)
+class Real(Check):
+    """Finite numbers between bounds, which are part of the range (least, most) or not."""
+
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+    below: float | None = None
+
+    @property
+    def wanted(self) -> str:
+        """The range in words."""
+        if self.least is not None and self.most is not None:
+            return f"from {self.least:g} to {self.most:g}"
+        bounds = (("at least", self.least), ("above", self.above), ("at most", self.most),
+                  ("below", self.below))  # fmt: skip
+        said = [f"{word} {bound:g}" for word, bound in bounds if bound is not None]
+        if len(said) > 1:
+            return " and ".join(said)
+        return f"a number {said[0]}" if said else "a finite number"
+
+    def __call__(self, name: str, value: Any) -> Any:
+        return settings.real(name, value, self._holds, self.wanted)
+
+    def _holds(self, value: float) -> bool:
+        return math.isfinite(value) and not (
+            (self.least is not None and value < self.least)
+            or (self.most is not None and value > self.most)
+            or (self.above is not None and value <= self.above)
+            or (self.below is not None and value >= self.below)
+        )
+
+
+@dataclass(frozen=True)
+class Choice(Check):
+    """One of some names."""
+
+    names: tuple[str, ...]
+
+    def __init__(self, names: Iterable[str]) -> None:
+        object.__setattr__(self, "names", tuple(names))
+
+    def __call__(self, name: str, value: Any) -> Any:
+        return settings.one_of(name, value, self.names)
+
+
+@dataclass(frozen=True)
+class Flag(Check):
+    """True or False."""
+
+    def __call__(self, name: str, value: Any) -> Any:
+        return settings.flag(name, value)
+
+
+@dataclass(frozen=True)
+class Text(Check):
+    """A string that is not empty."""
+
+    def __call__(self, name: str, value: Any) -> Any:
+        if not isinstance(value, str) or not value:
+            raise SettingsError(f"{name} must be a string that is not empty, not {value!r}")
+        return value
+
+
+@dataclass(frozen=True)
+class Location(Check):
+    """A path."""
+
+    def __call__(self, name: str, value: Any) -> Any:
+        return settings.file_path(name, value)
+
+
+@dataclass(frozen=True)
+class Size(Check):
+    """Bytes as a number or as text such as 256MB."""
+
+    def __call__(self, name: str, value: Any) -> Any:
+        settings.parse_size(value)
+        return value
+
+
+@dataclass(frozen=True)
+class Span(Check):
+    """Two whole numbers, 1 <= lowest <= highest <= most."""
+
+    most: int
+
+    def __call__(self, name: str, value: Any) -> Any:
+        if isinstance(value, tuple | list) and len(value) == 2:
+            low, high = value
+            if type(low) is type(high) is int and 1 <= low <= high <= self.most:
+                return low, high
+        raise SettingsError(
+            f"{name} is {value!r}; expected two whole numbers, 1 <= low <= high <= {self.most}"
+        )
+
+
+@dataclass(frozen=True)
+class Named(Check):
+    """A dictionary of values by name."""
+
+    def __call__(self, name: str, value: Any) -> Any:
+        return settings.named(name, value)
+
+
+@dataclass(frozen=True)
+class Instance(Check):
+    """An object of a class that has `to_dict` and `from_dict`."""
+
+    kind: type[Any]
+
+    def __call__(self, name: str, value: Any) -> Any:
+        if not isinstance(value, self.kind):
+            raise SettingsError(f"{name} is {value!r}; expected a fastseq.{self.kind.__name__}")
+        return value
+
+
+@dataclass(frozen=True)
+class Checked(Check):
+    """What a function accepts, which raises SettingsError for all else."""
+
+    rule: Callable[[Any], object]
+
+    def __call__(self, name: str, value: Any) -> Any:
+        self.rule(value)
+        return value
+
+
+FRACTION = Real(least=0, below=1)
+SEED = Whole(0, 1 << 64)
+THREADS = Whole(1, 1025)
+
+# ---- declarations
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """The declaration of a parameter.
+
+    name     of the constructor's argument; also the option's, with hyphens
+    type     its annotation
+    check    what values it may have, None excepted
+    help     a sentence for the docstring and the help page
+    notes    further sentences for the docstring
+    none     the meaning of None; empty where None is not accepted
+    aliases  earlier names, still accepted; manifests keep the first of them
+    flag     the option's name where it differs, as click takes it
+    metavar  of the option, where that of its type does not say enough
+    section  of the help page
+    run      a parameter of one run, not of the model: not saved with it
+    """
+
+    name: str = ""
+    type: str = ""
+    default: Any
+    check: Check
+    help: str
+    notes: str = ""
+    none: str = ""
+    aliases: tuple[str, ...] = ()
+    flag: str = ""
+    metavar: str = ""
+    section: str = "Model"
+    run: bool = False
+
+    @property
+    def stored(self) -> str:
+        """The name in manifests."""
+        return self.aliases[0] if self.aliases else self.name
+
+    def validate(self, value: Any) -> Any:
+        """The value as a plain Python value. Raises SettingsError for one that is not valid."""
+        return None if value is None and self.none else self.check(self.name, value)
+
+    def documented(self) -> str:
+        """Its entry in the section "Parameters" of a docstring."""
+        kind = self.type.replace('"', "")
+        if isinstance(self.check, Choice):
+            kind = "{" + ", ".join(map(repr, self.check.names)) + "}"
+        default = getattr(self.default, "__name__", None) or repr(self.default)
+        none = f"None: {self.none}." if self.none else ""
+        text = " ".join(filter(None, (self.help, self.notes, none)))
+        return f"{self.name} : {kind}, default {default}\n    {text}"
+
+
+def parameter(
+    *,
+    default: Any,
+    check: Check,
+    help: str,
+    notes: str = "",
+    none: str = "",
+    aliases: tuple[str, ...] = (),
+    flag: str = "",
+    metavar: str = "",
+    section: str = "Model",
+    run: bool = False,
+) -> Any:
+    """Declare a parameter of an estimator or of a dataclass, as Parameter has it."""
+    made = Parameter(
+        default=default, check=check, help=help, notes=notes, none=none, aliases=aliases, flag=flag,
+        metavar=metavar, section=section, run=run,
+    )  # fmt: skip
+    return dataclasses.field(default=default, metadata={"parameter": made})
+
+
+def declared_by(kind: type[Any], name: str) -> Any:
+    """Declare a parameter that is passed on to a dataclass, which checks it."""
+    found = dataclasses.replace(parameters_of(kind)[name], check=Check())
+    return dataclasses.field(default=found.default, metadata={"parameter": found})
+
+
+def parameters_of(kind: type[Any]) -> dict[str, Parameter]:
+    """{name: declaration} of an estimator or a dataclass, its own before inherited ones."""
+    found: dict[str, Parameter] | None = getattr(kind, "_parameters", None)
+    if found is not None:
+        return found
+    return {
+        field.name: dataclasses.replace(
+            field.metadata["parameter"], name=field.name, type=str(field.type)
+        )
+        for field in dataclasses.fields(kind)
+        if "parameter" in field.metadata
+    }
+
+
+def valid_parameters(given: Any) -> dict[str, Any]:
+    """The parameters of an estimator or a dataclass as plain Python values. Raises SettingsError
+    for one that is not valid."""
+    declared = parameters_of(type(given))
+    return {name: each.validate(getattr(given, name)) for name, each in declared.items()}
+
+
+def documented(text: str, parameters: Iterable[Parameter]) -> str:
+    """A docstring with a section "Parameters", before its section "Attributes" if it has one."""
+    entries = "\n".join(each.documented() for each in parameters)
+    head, line, tail = inspect.cleandoc(text).partition("\nAttributes\n")
+    rest = f"{line}{tail}" if line else ""
+    return f"{head.rstrip()}\n\nParameters\n----------\n{entries}\n{rest}"
+
+
+def describe_parameters(kind: type[T]) -> type[T]:
+    """Class decorator that adds the section "Parameters" to the docstring of a dataclass."""
+    if kind.__doc__:
+        kind.__doc__ = documented(kind.__doc__, parameters_of(kind).values())
+    return kind
+
+
+@dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(parameter,))
 class BaseEstimator:
-    """An estimator whose constructor's parameters are attributes of the same names."""
+    """Parameters by name, following scikit-learn's conventions: the constructor stores them as
+    they are, and `fit` checks them."""
 
     estimator_type: ClassVar[str | None] = None  # "classifier", "regressor"
+    _parameters: ClassVar[dict[str, Parameter]] = {}
 
-    def _store(self, settings: Mapping[str, Any]) -> None:
-        """Keep what the constructor was given, as it is: pass it locals()."""
-        for name in self._names():
-            setattr(self, name, settings[name])
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        own = dict(vars(cls))
+        types = own.get("__annotations__") or inspect.get_annotations(cls)
+        found = {
+            name: dataclasses.replace(
+                field.metadata["parameter"], name=name, type=str(types[name])
+            )
+            for name, field in own.items()
+            if isinstance(field, dataclasses.Field)
+        }
+        for base in cls.__mro__[1:]:
+            found = {**found, **{n: p for n, p in _declared(base).items() if n not in found}}
+        for name, declared in found.items():
+            if name in types and not isinstance(own.get(name), dataclasses.Field):
+                declared = found[name] = dataclasses.replace(declared, default=own[name])
+            setattr(cls, name, declared.default)
+            for alias in declared.aliases:
+                setattr(cls, alias, _alias(name))
+        cls._parameters = found
+        cls.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [
+                inspect.Parameter(
+                    name, inspect.Parameter.KEYWORD_ONLY, default=declared.default,
+                    annotation=declared.type,
+                )
+                for name, declared in found.items()
+            ]
+        )  # fmt: skip
+        if own.get("__doc__"):
+            cls.__doc__ = documented(own["__doc__"], found.values())
+
+    def __init__(self, **params: Any) -> None:
+        given = self._resolved(params)
+        for name, declared in self._parameters.items():
+            setattr(self, name, given.get(name, declared.default))
+        self._given = set(given)
+        self._learned: Any = None
 
     @classmethod
-    def _names(cls) -> list[str]:
-        return list(inspect.signature(cls).parameters)
+    def _resolved(cls, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters under their names. Raises SettingsError for one that is not known or given
+        twice."""
+        names = {alias: name for name, p in cls._parameters.items() for alias in p.aliases}
+        given: dict[str, Any] = {}
+        for said, value in params.items():
+            name = names.get(said, said)
+            if name not in cls._parameters:
+                raise SettingsError(
+                    f"{cls.__name__} has no parameter {said!r}; it has "
+                    f"{', '.join(cls._parameters)}"
+                )
+            if name in given:
+                raise SettingsError(f"{said} is another name of {name}: give one of them")
+            given[name] = value
+        return given
+
+    # ---- scikit-learn's protocol
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The settings by name. `deep` is there for scikit-learn."""
-        return {name: getattr(self, name) for name in self._names()}
+        """The parameters by name. `deep` is ignored."""
+        return {name: getattr(self, name) for name in self._parameters}
 
-    def set_params(self, **settings: Any) -> Self:
-        """Change settings by name; fit again for them to count.
+    def set_params(self, **params: Any) -> Self:
+        """Change parameters by name. They take effect when `fit` is called again.
 
-        Raises SettingsError for a name that is none.
+        Raises SettingsError for a parameter that is not known; nothing is changed then.
         """
-        names = self._names()
-        for name in settings:
-            if name not in names:
-                raise SettingsError(
-                    f"{type(self).__name__} has no setting {name!r}; it has {', '.join(names)}"
-                )
-        for name, value in settings.items():
+        for name, value in self._resolved(params).items():
             setattr(self, name, value)
+            self._given.add(name)
         return self
 
     def __repr__(self) -> str:
-        defaults = inspect.signature(type(self)).parameters
         shown = [
             f"{name}={value!r}"
             for name, value in self.get_params().items()
-            if value is not defaults[name].default and value != defaults[name].default
+            if value is not (default := self._parameters[name].default) and value != default
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
 
+    def __sklearn_is_fitted__(self) -> bool:
+        return self._learned is not None
+
     def __sklearn_tags__(self) -> Any:
-        """Asked for by scikit-learn alone, which is then there to be imported."""
+        """Called by scikit-learn alone, so that it can be imported."""
         from sklearn.utils import (  # type: ignore[import-untyped,unused-ignore]
             ClassifierTags,
             InputTags,
             Tags,
             TargetTags,
+            TransformerTags,
         )
 
         kind = self.estimator_type
         return Tags(
             estimator_type=kind,
             target_tags=TargetTags(required=kind is not None),
+            transformer_tags=TransformerTags() if hasattr(self, "transform") else None,
             classifier_tags=ClassifierTags() if kind == "classifier" else None,
             input_tags=InputTags(two_d_array=False, string=True),
         )
 
+    # ---- checking and saving
+
+    def check(self) -> None:
+        """Raise SettingsError for a parameter that is out of its range."""
+        valid_parameters(self)
+        self._check()
+
+    def _check(self) -> None:
+        """Raise SettingsError for parameters that contradict each other."""
+
+    def is_given(self, name: str) -> bool:
+        """Whether a parameter was set, be it to its default."""
+        value = getattr(self, name)
+        return name in self._given or value is not self._parameters[name].default
+
+    def snapshot(self) -> Self:
+        """An unfitted copy, which later changes of the parameters do not reach."""
+        given = {name: getattr(self, name) for name in self._parameters if self.is_given(name)}
+        return type(self)(**copy.deepcopy(given))
+
+    __sklearn_clone__ = snapshot
+
+    def settings(self) -> dict[str, Any]:
+        """The parameters as manifests keep them: JSON, without those of a single run."""
+        return {
+            declared.stored: plain(getattr(self, name))
+            for name, declared in self._parameters.items()
+            if not declared.run
+        }
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any], **run: Any) -> Self:
+        """An estimator with the parameters of `settings()`, which may be those of an earlier
+        version, and the given ones of a single run.
+
+        Raises SettingsError for parameters that are not known, FormatError for an object that
+        cannot be restored.
+        """
+        known = {said for name, p in cls._parameters.items() for said in (name, *p.aliases)}
+        unknown = sorted(settings.keys() - known)
+        if unknown:
+            raise SettingsError(
+                f"settings that this version of fastseq does not know: {', '.join(unknown)}"
+            )
+        given = cls._resolved(settings)
+        for name, value in given.items():
+            check = cls._parameters[name].check
+            if isinstance(check, Instance) and value is not None:
+                given[name] = check.kind.from_dict(value)
+        return cls(**given | run)
+
+
+def _declared(kind: type[Any]) -> dict[str, Parameter]:
+    found: dict[str, Parameter] = vars(kind).get("_parameters", {})
+    return found
+
+
+def _alias(name: str) -> property:
+    return property(
+        lambda self: getattr(self, name), lambda self, value: setattr(self, name, value),
+        doc=f"Another name of {name}.",
+    )  # fmt: skip
+
 
 def plain(value: Any) -> Any:
-    """A setting as JSON has it."""
+    """A value as JSON has it."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, Path):
@@ -82,4 +484,7 @@ def plain(value: Any) -> Any:
         return {str(plain(k)): plain(v) for k, v in value.items()}
     if isinstance(value, tuple | list):
         return [plain(v) for v in value]
-    return value
+    return value.to_dict() if hasattr(value, "to_dict") else value
+
+
+

@@ -32,7 +32,7 @@ ALLOWED = {
     "threads": set(),
     "interrupts": set(),
     "seeds": set(),
-    "estimator": {"errors"},
+    "estimator": {"errors", "settings"},
     "machine": {"errors"},
     "settings": {"errors", "machine"},
     "kernels": set(),

@@ -1,11 +1,10 @@
-"""What the three kinds of features share: reading, choosing terms, scikit-learn's manners."""
+"""What the three kinds of features share: reading texts, choosing terms, saving."""
 
 from __future__ import annotations
 
-import inspect
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from abc import ABC
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -14,7 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError, NotFittedError, SettingsError
-from fastseq.features.checks import check_bounds, document_bounds
+from fastseq.estimator import (
+    THREADS,
+    BaseEstimator,
+    Instance,
+    Whole,
+    declared_by,
+    parameter,
+    parameters_of,
+)
+from fastseq.features.checks import DocumentCount, Dtype, document_bounds
 from fastseq.settings import thread_count
 from fastseq.store.texts import open_texts
 from fastseq.text.analyzer import Analyzer
@@ -26,7 +34,7 @@ if TYPE_CHECKING:
     from fastseq.text.counting import Reading
     from fastseq.text.rows import Dictionary, Weigh
 
-_ANALYSIS = tuple(field.name for field in fields(Analyzer))
+_ANALYSIS = tuple(parameters_of(Analyzer))
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,73 +64,51 @@ class FittedState:
         return self.terms.to_strings()
 
 
-class Features(ABC):
+class Features(BaseEstimator, ABC):
     """What the three kinds of features share.
 
-    Parameters
-    ----------
-    analyzer : what a term is; unless given, Analyzer(**analysis)
-    min_df, max_df : terms in fewer or in more texts are dropped; a whole number counts texts, a
-        float is a share of them
-    max_features : keep the terms that occur most often, equals in the order of the terms
-    dtype : of the matrix
-    threads : to work with; None for every core
-    analysis : settings of the Analyzer by name, such as ngrams=(1, 2); not beside `analyzer`
-
     Texts are an iterable of strings, or of fastseq.types.Texts; an Arrow column; or a corpus: a
-    path to Parquet, a fastseq.Corpus, an Arrow table, a data frame.
+    path to Parquet, a fastseq.Corpus, an Arrow table, a data frame. The parameters of the analyzer
+    may be given by name, without one.
 
-    Raises SettingsError, when fitted, for a setting outside its range.
+    Raises SettingsError, when fitted, for a parameter that is out of its range.
     """
 
     method: ClassVar[str]
 
-    analyzer: Analyzer | None
-    min_df: float
-    max_df: float
-    max_features: int | None
-    dtype: npt.DTypeLike
-    threads: int | None
-
-    def _store(self, settings: Mapping[str, Any], analysis: Mapping[str, Any]) -> None:
-        """Keep what the constructor was given, as it is."""
-        unknown = sorted(analysis.keys() - set(_ANALYSIS))
-        if unknown:
-            raise SettingsError(
-                f"{type(self).__name__} has no setting {unknown[0]!r}; "
-                f"it has {', '.join(self._own_names())}, and of the analyzer {', '.join(_ANALYSIS)}"
-            )
-        for name in self._own_names():
-            setattr(self, name, settings[name])
-        self._analysis = dict(analysis)
-        self._learned: FittedState | None = None
-
-    @classmethod
-    def _own_names(cls) -> list[str]:
-        """The constructor's parameters beside those of the analyzer."""
-        parameters = inspect.signature(cls).parameters.values()
-        return [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
-
-    # ---- scikit-learn's manners
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The settings by name. `deep` is there for scikit-learn."""
-        return {name: getattr(self, name) for name in self._own_names()} | self._analysis
-
-    def set_params(self, **settings: Any) -> Self:
-        """Change settings by name; fit again for them to count.
-
-        Raises SettingsError for a name that is none.
-        """
-        own = self._own_names()
-        for name, value in settings.items():
-            if name in own:
-                setattr(self, name, value)
-            elif name in _ANALYSIS:
-                self._analysis[name] = value
-            else:
-                raise SettingsError(f"{type(self).__name__} has no setting {name!r}")
-        return self
+    analyzer: Analyzer | None = parameter(
+        default=None, check=Instance(Analyzer), help="Analyzer that splits text into terms.",
+        none="Analyzer(tokenizer=tokenizer, …)",
+    )  # fmt: skip
+    min_df: float = parameter(
+        default=1, check=DocumentCount(), metavar="N",
+        help="Drop terms of fewer documents, a number or a share.",
+    )  # fmt: skip
+    max_df: float = parameter(
+        default=1.0, check=DocumentCount(), metavar="N",
+        help="Drop terms of more documents, a number or a share.",
+    )  # fmt: skip
+    max_features: int | None = parameter(
+        default=None, check=Whole(1), help="Maximum number of terms.", none="all terms",
+        notes="The most frequent ones are kept, equals in the order of the terms.",
+    )  # fmt: skip
+    dtype: npt.DTypeLike = parameter(
+        default=np.float64, check=Dtype(), help="Type of the matrix, float64 or float32."
+    )
+    threads: int | None = parameter(
+        default=None, check=THREADS, help="Number of threads.", none="all cores", run=True
+    )
+    tokenizer: str | Callable[[str], list[str]] = declared_by(Analyzer, "tokenizer")
+    cjk: str = declared_by(Analyzer, "cjk")
+    lowercase: bool = declared_by(Analyzer, "lowercase")
+    fold_accents: bool = declared_by(Analyzer, "fold_accents")
+    stopwords: str | tuple[str, ...] = declared_by(Analyzer, "stopwords")
+    stemmer: str = declared_by(Analyzer, "stemmer")
+    ngrams: tuple[int, int] = declared_by(Analyzer, "ngrams")
+    char_ngrams: tuple[int, int] | None = declared_by(Analyzer, "char_ngrams")
+    min_length: int | None = declared_by(Analyzer, "min_length")
+    max_length: int | None = declared_by(Analyzer, "max_length")
+    on_invalid: str = declared_by(Analyzer, "on_invalid")
 
     def fit(self, texts: Iterable[str] | Any, y: Any = None) -> Self:
         """Learn the terms and how many texts have each. `y` is there for scikit-learn.
@@ -152,12 +138,12 @@ class Features(ABC):
         """
         from fastseq.text.counting import read
 
-        learned = self.learned
-        self.check()
-        threads = thread_count(self.threads)
+        learned, threads = self.learned, thread_count(self.threads)
         source = open_texts(texts)
         with source.located():
-            reading = read(self._analyzer(), source.slices(), threads, frequencies=False)
+            reading = read(
+                self.fitted._analyzer(), source.slices(), threads, frequencies=False
+            )
         return self._matrix(reading, learned.dictionary.columns(reading.terms))
 
     def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[np.object_]:
@@ -169,7 +155,16 @@ class Features(ABC):
         """All that fitting learned, as arrays. Raises NotFittedError when nothing was fitted."""
         if self._learned is None:
             raise NotFittedError(f"this {type(self).__name__} is not fitted: call fit first")
-        return self._learned
+        state: FittedState = self._learned
+        return state
+
+    @property
+    def fitted(self) -> Self:
+        """An unfitted copy with the parameters of the last `fit`, which a later `set_params` does
+        not reach. Raises NotFittedError when nothing was fitted."""
+        self.learned  # noqa: B018
+        found: Self = self._fitted
+        return found
 
     @property
     def vocabulary_(self) -> dict[str, int]:
@@ -185,34 +180,6 @@ class Features(ABC):
     def documents_(self) -> int:
         """How many texts were fitted."""
         return self.learned.documents
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return self._learned is not None
-
-    def __sklearn_tags__(self) -> Any:
-        """Asked for by scikit-learn alone, which is then there to be imported."""
-        from sklearn.utils import (  # type: ignore[import-untyped,unused-ignore]
-            InputTags,
-            Tags,
-            TargetTags,
-            TransformerTags,
-        )
-
-        return Tags(
-            estimator_type=None,
-            target_tags=TargetTags(required=False),
-            transformer_tags=TransformerTags(),
-            input_tags=InputTags(two_d_array=False, string=True),
-        )
-
-    def __repr__(self) -> str:
-        defaults = inspect.signature(type(self)).parameters
-        shown = [
-            f"{name}={value!r}"
-            for name, value in self.get_params().items()
-            if name not in defaults or value is not defaults[name].default
-        ]
-        return f"{type(self).__name__}({', '.join(shown)})"
 
     # ---- saving
 
@@ -241,8 +208,9 @@ class Features(ABC):
         return load(cls, path)
 
     def settings(self) -> dict[str, Any]:
-        """The settings as JSON has them. Raises SettingsError for a tokenizer of your own."""
-        own = {name: getattr(self, name) for name in self._own_names() if name != "threads"}
+        """The parameters as JSON has them. Raises SettingsError for a tokenizer that is a
+        function."""
+        own = {name: value for name, value in super().settings().items() if name not in _ANALYSIS}
         own |= {"dtype": np.dtype(self.dtype).name, "analyzer": self._analyzer().to_dict()}
         return {"method": self.method, **own}
 
@@ -253,17 +221,12 @@ class Features(ABC):
 
     # ---- the work
 
-    def check(self) -> None:
-        """Raise SettingsError for a setting that is out of its range."""
-        check_bounds(self.min_df, self.max_df, self.max_features)
-        self._check_kind()
-
-    @abstractmethod
-    def _check_kind(self) -> None:
-        """The same for the settings of this kind alone."""
+    def _check(self) -> None:
+        self._analyzer()
 
     def learn(self, learned: FittedState) -> None:
-        """Take over what was learned elsewhere."""
+        """Take over a fitted state."""
+        self._fitted: Any = self.snapshot()
         self._learned = learned
 
     def _is_binary(self) -> bool:
@@ -274,13 +237,14 @@ class Features(ABC):
         return None
 
     def _analyzer(self) -> Analyzer:
+        given = {name: getattr(self, name) for name in _ANALYSIS}
         if self.analyzer is None:
-            return Analyzer(**self._analysis)
-        if self._analysis:
-            named = ", ".join(self._analysis)
-            raise SettingsError(f"{named}: not beside analyzer, which has its own")
-        if not isinstance(self.analyzer, Analyzer):
-            raise SettingsError(f"analyzer is {self.analyzer!r}; expected a fastseq.Analyzer")
+            return Analyzer(**given)
+        named = [name for name, value in given.items() if value != self._parameters[name].default]
+        if named:
+            raise SettingsError(
+                f"{', '.join(named)}: not together with analyzer, which has its own"
+            )
         return self.analyzer
 
     def _fit(self, texts: Any, keep: bool) -> tuple[Reading, npt.NDArray[np.int32]]:
@@ -310,7 +274,7 @@ class Features(ABC):
             most = np.argsort(-often, kind="stable")[: self.max_features]
             chosen = chosen[np.sort(most)]
         terms, df = taken(reading.terms, chosen), reading.df[chosen]
-        self._learned = FittedState(terms, df, reading.documents, reading.tokens)
+        self.learn(FittedState(terms, df, reading.documents, reading.tokens))
         return reading, chosen
 
     def _matrix(self, reading: Reading, columns: npt.NDArray[np.int32]) -> csr_matrix:
@@ -318,16 +282,16 @@ class Features(ABC):
 
         from fastseq.text.rows import matrix
 
-        learned = self.learned
+        learned, fitted = self.learned, self.fitted
         width = len(learned.terms)
         rows = matrix(
             reading,
             columns,
             width,
-            np.dtype(self.dtype),
+            np.dtype(fitted.dtype),
             thread_count(self.threads),
-            binary=self._is_binary(),
-            weigh=self._weigh(learned),
+            binary=fitted._is_binary(),
+            weigh=fitted._weigh(learned),
         )
         made = scipy.sparse.csr_matrix(
             (rows.data, rows.indices, rows.indptr), shape=(reading.documents, width), copy=False

@@ -4,7 +4,7 @@
     X = features.fit_transform(texts)                 # scipy.sparse, a row for each text
     features.transform(more_texts)                    # the same columns and weights
 
-The estimators have scikit-learn's manners and, for the same settings, its results: those of
+The estimators follow scikit-learn's conventions and, for the same settings, give the results of
 CountVectorizer and TfidfVectorizer, whose `ngram_range` is `ngrams` here, `stop_words` is
 `stopwords`, and whose words are those of cjk="none" (see Analyzer). The columns are in the order
 of the terms' code points.
@@ -12,16 +12,14 @@ of the terms' code points.
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.errors import SettingsError
+from fastseq.estimator import Choice, Flag, Real, parameter
 from fastseq.features.base import Features, FittedState
-from fastseq.features.checks import check_flag, check_float, check_number, kind_of
-from fastseq.text.analyzer import Analyzer
+from fastseq.features.checks import Dtype
 from fastseq.types import Float64, Int32, Int64
 
 if TYPE_CHECKING:
@@ -32,35 +30,15 @@ NORMS = ("l1", "l2")
 
 class CountFeatures(Features):
     """How often each text has each term: scikit-learn's CountVectorizer.
-
-    Parameters
-    ----------
-    binary : 1 for every term that a text has
-    dtype : int64 unless given
     """
 
-    __doc__ += f"\n{Features.__doc__}"  # type: ignore[operator]
     method: ClassVar[str] = "bow"
-    binary: bool
 
-    def __init__(
-        self,
-        *,
-        analyzer: Analyzer | None = None,
-        binary: bool = False,
-        min_df: float = 1,
-        max_df: float = 1.0,
-        max_features: int | None = None,
-        dtype: npt.DTypeLike = np.int64,
-        threads: int | None = None,
-        **analysis: Any,
-    ) -> None:
-        self._store(locals(), analysis)
-
-    def _check_kind(self) -> None:
-        check_flag("binary", self.binary)
-        if kind_of(self.dtype) not in "iuf":
-            raise SettingsError(f"dtype is {self.dtype!r}; expected integers or floats")
+    binary: bool = parameter(default=False, check=Flag(), help="Count every term once per text.")
+    dtype: npt.DTypeLike = parameter(
+        default=np.int64, check=Dtype("iuf", (1, 2, 4, 8, 16), "integers or floats"),
+        help="Type of the matrix: integers or floats.",
+    )  # fmt: skip
 
     def _is_binary(self) -> bool:
         return self.binary
@@ -71,49 +49,25 @@ class TfidfFeatures(Features):
 
     tf is the count of a term in the text, idf = 1 + ln(N / df), with N texts of which df have it;
     every text's vector is then divided by its norm.
-
-    Parameters
-    ----------
-    norm : "l2" (Euclidean length 1), "l1" (absolute values that sum up to 1) or None
-    use_idf : False for idf = 1
-    smooth_idf : count one text more, that has every term: N + 1, df + 1
-    sublinear_tf : 1 + ln(count) for the count
-    binary : 1 for every count
-    dtype : float64 unless given, or float32
     """
 
-    __doc__ += f"\n{Features.__doc__}"  # type: ignore[operator]
     method: ClassVar[str] = "tfidf"
-    norm: str | None
-    use_idf: bool
-    smooth_idf: bool
-    sublinear_tf: bool
-    binary: bool
 
-    def __init__(
-        self,
-        *,
-        analyzer: Analyzer | None = None,
-        norm: str | None = "l2",
-        use_idf: bool = True,
-        smooth_idf: bool = True,
-        sublinear_tf: bool = False,
-        binary: bool = False,
-        min_df: float = 1,
-        max_df: float = 1.0,
-        max_features: int | None = None,
-        dtype: npt.DTypeLike = np.float64,
-        threads: int | None = None,
-        **analysis: Any,
-    ) -> None:
-        self._store(locals(), analysis)
-
-    def _check_kind(self) -> None:
-        if self.norm is not None and not (isinstance(self.norm, str) and self.norm in NORMS):
-            raise SettingsError(f"norm is {self.norm!r}; expected l1, l2 or None")
-        for name in ("use_idf", "smooth_idf", "sublinear_tf", "binary"):
-            check_flag(name, getattr(self, name))
-        check_float(self.dtype)
+    norm: str | None = parameter(
+        default="l2", check=Choice(NORMS), none="not normalised",
+        help="Norm that each row is divided by.",
+    )  # fmt: skip
+    use_idf: bool = parameter(
+        default=True, check=Flag(), help="Weight terms by idf.", flag="--use-idf/--no-idf"
+    )
+    smooth_idf: bool = parameter(
+        default=True, check=Flag(), help="Add one to document frequencies.",
+        notes="As if one more text had every term: N + 1, df + 1.",
+    )  # fmt: skip
+    sublinear_tf: bool = parameter(
+        default=False, check=Flag(), help="Use 1 + ln(count) for the count."
+    )
+    binary: bool = parameter(default=False, check=Flag(), help="Count every term once per text.")
 
     @property
     def idf_(self) -> Float64:
@@ -121,13 +75,13 @@ class TfidfFeatures(Features):
 
         Raises AttributeError where use_idf is False, as scikit-learn does.
         """
-        if not self.use_idf:
+        if not self.fitted.use_idf:
             raise AttributeError("use_idf is False: there is no idf_")
-        return self._idf(self.learned)
+        return self.fitted._idf(self.learned)
 
     @property
     def weights(self) -> dict[str, Float64]:
-        return {"idf": self.idf_} if self.use_idf else {}
+        return {"idf": self.idf_} if self.fitted.use_idf else {}
 
     def _idf(self, learned: FittedState) -> Float64:
         if not self.use_idf:
@@ -162,38 +116,16 @@ class BM25Features(Features):
     as Lucene has it: the ranking model `bm25` of this package. A text's length is the number of
     its terms, those that are no column among them, and the average is that of the fitted texts.
     (Kamphuis et al. 2020, "Which BM25 do you mean?", ECIR.)
-
-    Parameters
-    ----------
-    k1 : how slowly repetition saturates, >= 0
-    b : how much length counts, 0 to 1
-    dtype : float64 unless given, or float32
     """
 
-    __doc__ += f"\n{Features.__doc__}"  # type: ignore[operator]
     method: ClassVar[str] = "bm25"
-    k1: float
-    b: float
 
-    def __init__(
-        self,
-        *,
-        analyzer: Analyzer | None = None,
-        k1: float = 1.2,
-        b: float = 0.75,
-        min_df: float = 1,
-        max_df: float = 1.0,
-        max_features: int | None = None,
-        dtype: npt.DTypeLike = np.float64,
-        threads: int | None = None,
-        **analysis: Any,
-    ) -> None:
-        self._store(locals(), analysis)
-
-    def _check_kind(self) -> None:
-        check_number("k1", self.k1, math.inf)
-        check_number("b", self.b, 1)
-        check_float(self.dtype)
+    k1: float = parameter(
+        default=1.2, check=Real(least=0), help="Term-frequency saturation (k1)."
+    )
+    b: float = parameter(
+        default=0.75, check=Real(least=0, most=1), help="Length normalisation (b)."
+    )
 
     @property
     def idf_(self) -> Float64:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +27,7 @@ F = TypeVar("F", bound=Features)
 
 def save(features: Features, path: str | Path, overwrite: bool) -> None:
     """Features.save."""
-    learned, settings = features.learned, features.settings()
+    learned, settings = features.learned, features.fitted.settings()
     terms = learned.terms
     with FolderWriter(path, KIND, VERSION, overwrite) as writer:
         writer.array(_BYTES, terms.data[terms.offsets[0] : terms.offsets[-1]])
@@ -57,6 +58,7 @@ def restored(
     terms: Texts,
     df: Int64,
     where: str,
+    on_invalid: str | None = None,
 ) -> F:
     """Fitted features.
 
@@ -66,6 +68,7 @@ def restored(
     settings : of Features.settings
     statistics : documents and tokens, as FittedState has them
     where : the file they were read from, for messages
+    on_invalid : of the analyzer, instead of the saved one
 
     Raises FormatError for settings that are not these, or of another kind.
     """
@@ -75,8 +78,10 @@ def restored(
     if method not in fitting:
         raise FormatError(f"{where}: holds {method!r} features, expected {' or '.join(fitting)}")
     try:
-        own["analyzer"] = Analyzer.from_dict(own["analyzer"])
-        made = fitting[method](**own)
+        analyzer = Analyzer.from_dict(own["analyzer"])
+        if on_invalid is not None:
+            analyzer = replace(analyzer, on_invalid=on_invalid)
+        made = fitting[method](**own | {"analyzer": analyzer})
         made.check()
         documents, tokens = int(statistics["documents"]), int(statistics["tokens"])
     except (KeyError, TypeError, ValueError, SettingsError) as error:

@@ -8,24 +8,23 @@ model.predict(["How far is it?"])
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, SupportsFloat
 
 import numpy as np
 
+from fastseq.estimator import Check, Choice, Flag, Whole, parameter
+from fastseq.models.base import recurrent
 from fastseq.models.data.batches import Batch
 from fastseq.models.data.examples import Encoder, Examples, ReadReport
 from fastseq.models.data.vocabulary import Vocabulary
 from fastseq.models.prediction import TextClassifier
 from fastseq.models.scoring import ScoringModel, ScoringNetwork, ScoringState, encoded, scored
-from fastseq.models.textual import recurrent
 from fastseq.nn.backend import Backend
 from fastseq.nn.dense import Dense
 from fastseq.nn.embedding import Embedding
 from fastseq.nn.pooling import KINDS, Pooling
 from fastseq.nn.recurrent import Recurrent
 from fastseq.seeds import mixed_key
-from fastseq.settings import one_of, whole
 from fastseq.types import Float32, Int32, Int64
 
 if TYPE_CHECKING:
@@ -117,15 +116,6 @@ ClassifierState = ScoringState[ClassifierNetwork]
 class SequenceClassifier(ScoringModel[ClassifierNetwork], TextClassifier):
     """Gives each text one of the labels it learned.
 
-    Parameters
-    ----------
-    bidirectional : a second direction reads backwards
-    pooling : how the recurrent outputs become one vector: "max", "mean", "last", "attention"
-    max_length : units of a text that are read, from its start; None for all
-    class_weights : what a label counts in the loss: None, "balanced" or {label: weight}
-
-    The others are those of TextModel and SequenceModel; what `fit` takes is said there.
-
     Attributes
     ----------
     classes_ : array[K], the labels in ascending order, of their own type
@@ -140,51 +130,22 @@ class SequenceClassifier(ScoringModel[ClassifierNetwork], TextClassifier):
     supervised: ClassVar[bool] = True
     measures: ClassVar[Mapping[str, bool]] = {"accuracy": True, "loss": False, "macro_f1": True}
 
-    bidirectional: bool
-    pooling: str
-    max_length: int | None
-    class_weights: str | Mapping[Any, float] | None
-
-    def __init__(
-        self,
-        *,
-        cell: str = "lstm",
-        nonlinearity: str = "tanh",
-        hidden: int = 128,
-        layers: int = 1,
-        bidirectional: bool = False,
-        pooling: str = "max",
-        unit: str = "word",
-        lowercase: bool | None = None,
-        embedding: int | None = 128,
-        embeddings: str | Path | None = None,
-        freeze_embeddings: bool = False,
-        min_count: int = 1,
-        max_vocabulary: int | None = None,
-        max_length: int | None = None,
-        class_weights: str | Mapping[Any, float] | None = None,
-        dropout: float = 0.3,
-        recurrent_dropout: float = 0.0,
-        epochs: int = 10,
-        batch_size: int = 32,
-        learning_rate: float | None = None,
-        optimizer: str = "adam",
-        optimizer_settings: Mapping[str, Any] | None = None,
-        weight_decay: float = 0.0,
-        schedule: str = "constant",
-        schedule_settings: Mapping[str, Any] | None = None,
-        warmup: int = 0,
-        clip: float | None = None,
-        clip_value: float | None = None,
-        patience: int | None = None,
-        monitor: str | None = None,
-        seed: int = 0,
-        threads: int | None = None,
-        device: str = "auto",
-        precision: str = "float32",
-        memory: str | int = "1GB",
-    ) -> None:
-        self._store(locals())
+    bidirectional: bool = parameter(
+        default=False, check=Flag(), help="Read in both directions.",
+        flag="--bidirectional/--no-bidirectional",
+    )  # fmt: skip
+    pooling: str = parameter(
+        default="max", check=Choice(KINDS), help="Pooling of the recurrent outputs."
+    )
+    max_length: int | None = parameter(
+        default=None, check=Whole(1), none="not truncated",
+        help="Truncate texts to this number of units.",
+    )  # fmt: skip
+    class_weights: str | Mapping[Any, float] | None = parameter(
+        default=None, check=Check(), section="Training", none="equal weights", metavar="W",
+        help='Weight of each class in the loss: "balanced" or weights by label.',
+    )  # fmt: skip
+    dropout: float = 0.3
 
     # ---- what was learned
 
@@ -229,12 +190,6 @@ class SequenceClassifier(ScoringModel[ClassifierNetwork], TextClassifier):
         return out
 
     # ---- making
-
-    def _check(self) -> None:
-        super()._check()
-        one_of("pooling", self.pooling, KINDS)
-        if self.max_length is not None:
-            whole("max_length", self.max_length, 1)
 
     def _reading(self) -> dict[str, Any]:
         return {"max_length": self.max_length}

@@ -253,7 +253,7 @@ def _read(root: Path) -> ModelFolder:
     content = folder.settings
     model, settings, columns = (content.get(key) for key in ("model", "settings", "columns"))
     if not (isinstance(model, str) and isinstance(settings, dict) and isinstance(columns, dict)):
-        raise FormatError(f"{root / MANIFEST}: damaged: it says not which model this is")
+        raise FormatError(f"{root / MANIFEST}: damaged: the manifest does not name the model type")
     try:
         weights, _ = read_weights(folder.path(WEIGHTS))
     except DataError as error:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastseq.models.data.series import Scaler, WindowBatch, Windows
+from fastseq.models.data.series import Scaler, Series, WindowBatch, Windows
 from fastseq.models.task import (
     FittedState,
     Network,
@@ -86,15 +86,24 @@ class ForecastNetwork(Network):
 
 @dataclass(slots=True, eq=False)
 class ForecastState(FittedState):
-    """What a forecaster learned.
+    """The fitted state of a forecaster.
 
-    scaler  of the training series
-    names   of its columns
+    scaler   of the training series
+    names    of its columns
+    window   rows of the input window
+    horizon  rows that are forecast
     """
 
     network: ForecastNetwork
     scaler: Scaler
     names: tuple[str, ...]
+    window: int
+    horizon: int
+
+    def windows(self, series: Series) -> Windows:
+        """The scaled windows of a series. Raises DataError for one that is too short."""
+        scaled = self.scaler.scale(series.values, series.names, series.where)
+        return Windows(scaled, self.window, self.horizon, series.source)
 
 
 class ForecastTask(TrainingTask[ForecastState]):

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from fastseq.errors import DataError, SettingsError
-from fastseq.models.base import SequenceModel
+from fastseq.estimator import Whole, parameter
+from fastseq.models.base import SequenceModel, recurrent
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.data.series import (
     Scaler,
     Series,
-    Windows,
     last_value_errors,
     read_series,
     windows_before,
@@ -26,13 +26,12 @@ from fastseq.models.data.series import (
 from fastseq.models.folder import Content, ModelFolder
 from fastseq.models.forecast_network import ForecastNetwork, ForecastState, ForecastTask
 from fastseq.models.prediction import RowPredictor
-from fastseq.models.textual import recurrent
 from fastseq.nn.backend import Backend
 from fastseq.seeds import mixed_key
-from fastseq.settings import whole
 from fastseq.types import Float32, Float64, Int64
 
 if TYPE_CHECKING:
+    from fastseq.store.columns import Fields
     from fastseq.store.examples import RowBatch, RowReader
     from fastseq.store.predictions import Predictions
 
@@ -45,13 +44,6 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor):
     Columns are standardised by mean and standard deviation of the training series; forecasts are
     in the columns' own units. What the network gives is added to the last value it has seen, so
     that it learns the change.
-
-    Parameters
-    ----------
-    window : rows that a forecast is made from
-    horizon : rows that are forecast
-
-    The others are those of SequenceModel; what `fit` takes is said there.
 
     Attributes
     ----------
@@ -68,40 +60,15 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor):
     # of squares, which one far value makes as large as there are rows, and no sign of divergence
     largest_loss: ClassVar[float | None] = None
 
-    window: int
-    horizon: int
-
-    def __init__(
-        self,
-        *,
-        window: int = 32,
-        horizon: int = 1,
-        cell: str = "lstm",
-        nonlinearity: str = "tanh",
-        hidden: int = 64,
-        layers: int = 1,
-        dropout: float = 0.2,
-        recurrent_dropout: float = 0.0,
-        epochs: int = 20,
-        batch_size: int = 32,
-        learning_rate: float | None = None,
-        optimizer: str = "adam",
-        optimizer_settings: Mapping[str, Any] | None = None,
-        weight_decay: float = 0.0,
-        schedule: str = "cosine",
-        schedule_settings: Mapping[str, Any] | None = None,
-        warmup: int = 0,
-        clip: float | None = 1.0,
-        clip_value: float | None = None,
-        patience: int | None = None,
-        monitor: str | None = None,
-        seed: int = 0,
-        threads: int | None = None,
-        device: str = "auto",
-        precision: str = "float32",
-        memory: str | int = "1GB",
-    ) -> None:
-        self._store(locals())
+    window: int = parameter(
+        default=32, check=Whole(1), help="Length of the input window in rows."
+    )
+    horizon: int = parameter(default=1, check=Whole(1), help="Number of rows to forecast.")
+    hidden: int = 64
+    dropout: float = 0.2
+    epochs: int = 20
+    schedule: str = "cosine"
+    clip: float | None = 1.0
 
     # ---- what was learned
 
@@ -139,10 +106,10 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor):
         """
         learned = self.learned
         series = read_series(self._reader(examples, value_columns))
-        if len(series) < self.window:
+        if len(series) < learned.window:
             raise DataError(
                 f"{series.source}: a series of {len(series)} rows, expected at least "
-                f"{self.window}, the window"
+                f"{learned.window}, the window"
             )
         values = learned.scaler.scale(series.values, series.names, series.where)
         after: Float64 = self._without_column(self._from(values, np.array([len(values)])))[0]
@@ -171,11 +138,12 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor):
         reader = self._reader(data, value_columns, outputs=True, keep=keep, id=id_column)
         columns = self.columns_
         names = ["prediction"] if len(columns) == 1 else [f"prediction_{c}" for c in columns]
-        kind = "double" if self.horizon == 1 else "list<double>"
+        horizon = self.learned.horizon
+        kind = "double" if horizon == 1 else "list<double>"
 
         def found() -> Iterator[tuple[RowBatch, dict[str, Any]]]:
             for rows, forecasts in self._forecasts(reader):
-                one = forecasts[:, 0] if self.horizon == 1 else forecasts
+                one = forecasts[:, 0] if horizon == 1 else forecasts
                 yield rows, {name: one[..., i] for i, name in enumerate(names)}
 
         return Predictions(reader, dict.fromkeys(names, kind), found())
@@ -190,7 +158,8 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor):
         """
         predicted, expected, series = self._tested(examples, value_columns)
         errors = predicted - expected
-        rmse, mae = last_value_errors(series.values, self.window, self.horizon)
+        learned = self.learned
+        rmse, mae = last_value_errors(series.values, learned.window, learned.horizon)
         return {
             "rmse": float(np.sqrt(np.mean(errors * errors))),
             "mae": float(np.mean(np.abs(errors))),
@@ -232,11 +201,11 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor):
             scaled = learned.scaler.scale(batch.values, reader.fields.values, batch.where)
             values = np.concatenate([before, scaled])
             ends = np.arange(len(before), len(values)) + 1  # a row behind the one that is last seen
-            whole = ends[ends >= self.window]
-            out = np.full((batch.rows, self.horizon, len(learned.names)), np.nan)
+            whole = ends[ends >= learned.window]
+            out = np.full((batch.rows, learned.horizon, len(learned.names)), np.nan)
             if len(whole):
                 out[len(ends) - len(whole) :] = self._from(values, whole)
-            before = values[max(0, len(values) - self.window + 1) :]
+            before = values[max(0, len(values) - learned.window + 1) :]
             report.rows += batch.rows
             yield batch, out
 
@@ -244,10 +213,10 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor):
         """float64[B, horizon, C]: the forecasts of what begins at the rows."""
         learned = self.learned
         parts = [
-            learned.network.forecast(windows_before(scaled, self.window, rows[i:j]))
+            learned.network.forecast(windows_before(scaled, learned.window, rows[i:j]))
             for i, j in ((i, i + ROWS_AT_ONCE) for i in range(0, len(rows), ROWS_AT_ONCE))
         ]
-        shaped = np.concatenate(parts).reshape(len(rows), self.horizon, -1)
+        shaped = np.concatenate(parts).reshape(len(rows), learned.horizon, -1)
         return learned.scaler.unscale(shaped)
 
     def _tested(self, examples: Any, value_columns: Any) -> tuple[Float64, Float64, Series]:
@@ -255,19 +224,15 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor):
         learned = self.learned
         series = read_series(self._reader(examples, value_columns))
         learned.reports["data"] = ReadReport(rows=len(series))
-        windows = self._windows(series, learned.scaler)
-        rows = np.arange(len(windows)) + self.window
-        expected = series.values[rows[:, None] + np.arange(self.horizon)]
+        windows = learned.windows(series)
+        rows = np.arange(len(windows)) + learned.window
+        expected = series.values[rows[:, None] + np.arange(learned.horizon)]
         return self._from(windows.values, rows), expected, series
 
     def _without_column(self, values: Float64) -> Float64:
         return values[..., 0] if values.shape[-1] == 1 else values
 
     # ---- making
-
-    def _check(self) -> None:
-        whole("window", self.window, 1)
-        whole("horizon", self.horizon, 1)
 
     def _task(
         self, examples: Any, y: Any, valid: Any, columns: Mapping[str, Any], backend: Backend
@@ -276,28 +241,24 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor):
             raise SettingsError("a forecaster has no targets beside its series: expected no y")
         reader = self._open(examples, None, columns)
         series = read_series(reader)
-        scaler = Scaler.of(series)
-        windows = self._windows(series, scaler)
-        learned = ForecastState(
-            self._network(len(series.names), backend), reader.fields, scaler, series.names
-        )
+        learned = self._state(Scaler.of(series), series.names, reader.fields, backend)
+        windows = learned.windows(series)
         learned.reports["training"] = ReadReport(rows=len(series))
         held_out = None
         if valid is not None:
             other = read_series(self._open_valid(valid, columns, reader))
             learned.reports["validation"] = ReadReport(rows=len(other))
-            held_out = self._windows(other, scaler)
+            held_out = learned.windows(other)
         return ForecastTask(learned, windows, held_out, self.batch_size, self.seed)
 
-    def _windows(self, series: Series, scaler: Scaler) -> Windows:
-        scaled = scaler.scale(series.values, series.names, series.where)
-        return Windows(scaled, self.window, self.horizon, series.source)
-
-    def _network(self, columns: int, backend: Backend) -> ForecastNetwork:
-        layers = recurrent(self, columns, False, backend)
+    def _state(
+        self, scaler: Scaler, names: tuple[str, ...], fields: Fields, backend: Backend
+    ) -> ForecastState:
+        layers = recurrent(self, len(names), False, backend)
         seed = mixed_key(self.seed, 2)
-        output = backend.dense(self.hidden, self.horizon * columns, seed=seed)
-        return ForecastNetwork(layers, output, self.cell, self.dropout, self.horizon, backend)
+        output = backend.dense(self.hidden, self.horizon * len(names), seed=seed)
+        network = ForecastNetwork(layers, output, self.cell, self.dropout, self.horizon, backend)
+        return ForecastState(network, fields, scaler, names, self.window, self.horizon)
 
     def _statistics(self, learned: ForecastState) -> dict[str, Any]:
         return {"scaler": learned.scaler.to_dict(), "columns": list(learned.names)}
@@ -305,10 +266,9 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor):
     def _files(self, learned: ForecastState) -> dict[str, Content]:
         return {}
 
-    def _restored(self, folder: ModelFolder, backend: Backend) -> ForecastState:
+    def _rebuilt(self, folder: ModelFolder, backend: Backend) -> ForecastState:
         from fastseq.store.columns import Fields
 
         saved = folder.statistics
         scaler, names = Scaler.from_dict(saved["scaler"]), tuple(saved["columns"])
-        network = self._network(len(names), backend)
-        return ForecastState(network, Fields.from_dict(saved["fields"]), scaler, names)
+        return self._state(scaler, names, Fields.from_dict(saved["fields"]), backend)

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from fastseq.errors import DataError, SettingsError
+from fastseq.estimator import Flag, Whole, parameter
+from fastseq.models.base import TextModel, recurrent, restored_vocabulary, vocabulary_file
 from fastseq.models.data.batches import StreamBatches
 from fastseq.models.data.examples import learn_stream, read_stream
 from fastseq.models.data.vocabulary import UNKNOWN, Vocabulary
@@ -29,10 +30,9 @@ from fastseq.models.language_network import (
     perplexity,
 )
 from fastseq.models.stepper import LanguageStepper, pieces
-from fastseq.models.textual import TextModel, recurrent, restored_vocabulary, vocabulary_file
 from fastseq.nn.backend import Backend
 from fastseq.seeds import mixed_key
-from fastseq.settings import parse_size, seed_number, whole
+from fastseq.settings import parse_size, seed_number
 from fastseq.types import Int32, Texts
 
 BPTT = {"word": 35, "space": 35, "char": 100, "byte": 100}  # steps, unless said
@@ -46,14 +46,6 @@ class LanguageModel(TextModel[LanguageState]):
     The rows are read as one stream, cut into `batch_size` streams that are learned from side by
     side, `bptt` steps at a time, the state carried on. Rows of words end with `<eos>`.
 
-    Parameters
-    ----------
-    unit : "word", "space" (text that is already tokenised), "char" or "byte"
-    tie_weights : the output's weights are the embedding's; both sizes must be one
-    bptt : steps that gradients flow through; None: 35 for words, 100 for characters and bytes
-
-    The others are those of TextModel and SequenceModel; what `fit` takes is said there.
-
     Attributes
     ----------
     vocabulary_, history_, report_, gradient_flow_, n_parameters_
@@ -66,47 +58,18 @@ class LanguageModel(TextModel[LanguageState]):
     measures: ClassVar[Mapping[str, bool]] = {"loss": False, "perplexity": False}
     learning_rates: ClassVar[Mapping[str, float]] = {"adam": 4e-3, "adamw": 4e-3, "sgd": 1.0}
 
-    tie_weights: bool
-    bptt: int | None
-
-    def __init__(
-        self,
-        *,
-        cell: str = "lstm",
-        nonlinearity: str = "tanh",
-        hidden: int = 128,
-        layers: int = 1,
-        unit: str = "word",
-        lowercase: bool | None = None,
-        embedding: int | None = 128,
-        embeddings: str | Path | None = None,
-        freeze_embeddings: bool = False,
-        min_count: int = 1,
-        max_vocabulary: int | None = None,
-        tie_weights: bool = False,
-        bptt: int | None = None,
-        dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
-        epochs: int = 10,
-        batch_size: int = 32,
-        learning_rate: float | None = None,
-        optimizer: str = "adam",
-        optimizer_settings: Mapping[str, Any] | None = None,
-        weight_decay: float = 0.0,
-        schedule: str = "cosine",
-        schedule_settings: Mapping[str, Any] | None = None,
-        warmup: int = 50,
-        clip: float | None = 1.0,
-        clip_value: float | None = None,
-        patience: int | None = None,
-        monitor: str | None = None,
-        seed: int = 0,
-        threads: int | None = None,
-        device: str = "auto",
-        precision: str = "float32",
-        memory: str | int = "1GB",
-    ) -> None:
-        self._store(locals())
+    tie_weights: bool = parameter(
+        default=False, check=Flag(), help="Use one matrix as embedding and output weights.",
+        notes="Both sizes must be the same.",
+    )  # fmt: skip
+    bptt: int | None = parameter(
+        default=None, check=Whole(1), section="Training",
+        none=f"{BPTT['word']}, or {BPTT['char']} for char and byte",
+        help="Steps of truncated backpropagation through time.",
+    )  # fmt: skip
+    schedule: str = "cosine"
+    warmup: int = 50
+    clip: float | None = 1.0
 
     # ---- what was learned
 
@@ -137,7 +100,8 @@ class LanguageModel(TextModel[LanguageState]):
         learned.reports["data"] = report
         nats = _measure(values, reader.sources[0].name)(learned.network)
         found = {"nats": nats, "perplexity": perplexity(nats), "units": len(values) - 1}
-        bits = {"char": "bits_per_character", "byte": "bits_per_byte"}.get(self.unit)
+        unit = learned.vocabulary.units.unit
+        bits = {"char": "bits_per_character", "byte": "bits_per_byte"}.get(unit)
         if bits is not None:
             found[bits] = nats / math.log(2)
         return {**found, "unknown_rate": report.unknown_rate}
@@ -213,7 +177,7 @@ class LanguageModel(TextModel[LanguageState]):
         vocabulary = self.learned.vocabulary
         if end_with_row and vocabulary.end is None:
             raise SettingsError(
-                f"end_with_row needs rows that end: a model of {self.unit}s has none"
+                f"end_with_row needs rows that end: a model of {vocabulary.units.unit}s has none"
             )
         ids = self._prompt(prompt, "the prompt")
         stepper = LanguageStepper(self.learned.network, vocabulary.unknown)
@@ -278,8 +242,6 @@ class LanguageModel(TextModel[LanguageState]):
 
     def _check(self) -> None:
         super()._check()
-        if self.bptt is not None:
-            whole("bptt", self.bptt, 1)
         if self.tie_weights and self.embedding not in (None, self.hidden):
             raise SettingsError(
                 f"tie_weights needs embedding and hidden of one size, not {self.embedding} and "
@@ -337,7 +299,7 @@ class LanguageModel(TextModel[LanguageState]):
     def _files(self, learned: LanguageState) -> dict[str, Content]:
         return vocabulary_file(learned.vocabulary)
 
-    def _restored(self, folder: ModelFolder, backend: Backend) -> LanguageState:
+    def _rebuilt(self, folder: ModelFolder, backend: Backend) -> LanguageState:
         from fastseq.store.columns import Fields
 
         saved = folder.statistics

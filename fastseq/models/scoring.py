@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, SupportsFloat, TypeVar
 import numpy as np
 
 from fastseq.errors import DataError, FormatError
+from fastseq.models.base import TextModel, restored_vocabulary, texts_of, vocabulary_file
 from fastseq.models.data.batches import Batch, BucketedBatches, SortedBatches, take
 from fastseq.models.data.characters import CharTable
 from fastseq.models.data.examples import Encoder, Examples, ReadReport
@@ -30,7 +31,6 @@ from fastseq.models.task import (
     fingerprint_of,
     mean_norms,
 )
-from fastseq.models.textual import TextModel, restored_vocabulary, texts_of, vocabulary_file
 from fastseq.nn.backend import Backend
 from fastseq.nn.dense import Dense
 from fastseq.nn.embedding import Embedding
@@ -388,7 +388,7 @@ class ScoringModel(TextModel[ScoringState[N]], RowPredictor):
             files[_CHARACTERS] = {"unit": chars.to_texts().to_strings()}
         return files
 
-    def _restored(self, folder: ModelFolder, backend: Backend) -> ScoringState[N]:
+    def _rebuilt(self, folder: ModelFolder, backend: Backend) -> ScoringState[N]:
         from fastseq.store.columns import Fields
 
         saved = folder.statistics

@@ -9,24 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from fastseq.errors import SettingsError
+from fastseq.estimator import Choice, Flag, Whole, parameter
+from fastseq.models.base import kind_of, recurrent
 from fastseq.models.data.examples import Encoder, Examples, ReadReport
 from fastseq.models.data.ragged import offsets_of
 from fastseq.models.data.vocabulary import Vocabulary
 from fastseq.models.folder import ModelFolder
 from fastseq.models.scoring import ScoringModel, ScoringState, encoded, scored
-from fastseq.models.spans import AUTO, NONE, SpanScore, TagScheme, checked_scheme, is_bio
+from fastseq.models.spans import AUTO, NONE, SCHEMES, SpanScore, TagScheme, checked_scheme, is_bio
 from fastseq.models.tagger_network import CharacterWords, TaggerNetwork
-from fastseq.models.textual import kind_of, recurrent
 from fastseq.nn.backend import Backend
 from fastseq.nn.crf import bio_constraints
 from fastseq.seeds import mixed_key
-from fastseq.settings import one_of, whole
+from fastseq.settings import one_of
 from fastseq.store.categories import Categories
 from fastseq.types import Int32, Int64
 
@@ -37,22 +37,15 @@ if TYPE_CHECKING:
 TaggerState = ScoringState[TaggerNetwork]
 
 
+class _TagScheme(Choice):
+    """The name of a tag scheme, in any case."""
+
+    def __call__(self, name: str, value: Any) -> Any:
+        return checked_scheme(value)
+
+
 class SequenceTagger(ScoringModel[TaggerNetwork]):
     """Sequence labelling: a tag for each token of a row.
-
-    Parameters
-    ----------
-    bidirectional : a second direction reads backwards
-    crf : conditional random field over the tags (Lafferty, McCallum, Pereira 2001): score
-        neighbouring tags too and predict the best sequence that is well formed in the tag scheme
-    tag_scheme : how tags encode spans, see models.spans: "IOB1", "IOB2", "BIOES", "BILOU", "BMES",
-        "IO", "none" or, detected from all training tags, "auto"
-    chars : read each token character by character too, in both directions; what each has read at
-        its end stands beside the token's vector (Lample et al. 2016)
-    char_embedding, char_hidden : sizes of the characters' vectors and of each direction
-
-    The others are those of TextModel and SequenceModel; what `fit` takes is said there. `unit` is
-    "word" (lower-cased unless `lowercase` is False) or "space" (as written); tokens are not split.
 
     Attributes
     ----------
@@ -79,55 +72,32 @@ class SequenceTagger(ScoringModel[TaggerNetwork]):
         "accuracy": True, "loss": False, "macro_f1": True, "f1": True,
     }  # fmt: skip
 
-    bidirectional: bool
-    crf: bool
-    tag_scheme: str
-    chars: bool
-    char_embedding: int
-    char_hidden: int
-
-    def __init__(
-        self,
-        *,
-        cell: str = "lstm",
-        nonlinearity: str = "tanh",
-        hidden: int = 128,
-        layers: int = 1,
-        bidirectional: bool = False,
-        crf: bool = False,
-        tag_scheme: str = "auto",
-        chars: bool = False,
-        char_embedding: int = 32,
-        char_hidden: int = 32,
-        unit: str = "word",
-        lowercase: bool | None = None,
-        embedding: int | None = 128,
-        embeddings: str | Path | None = None,
-        freeze_embeddings: bool = False,
-        min_count: int = 1,
-        max_vocabulary: int | None = None,
-        dropout: float = 0.3,
-        recurrent_dropout: float = 0.0,
-        epochs: int = 10,
-        batch_size: int = 32,
-        learning_rate: float | None = None,
-        optimizer: str = "adam",
-        optimizer_settings: Mapping[str, Any] | None = None,
-        weight_decay: float = 0.0,
-        schedule: str = "constant",
-        schedule_settings: Mapping[str, Any] | None = None,
-        warmup: int = 0,
-        clip: float | None = None,
-        clip_value: float | None = None,
-        patience: int | None = None,
-        monitor: str | None = None,
-        seed: int = 0,
-        threads: int | None = None,
-        device: str = "auto",
-        precision: str = "float32",
-        memory: str | int = "1GB",
-    ) -> None:
-        self._store(locals())
+    bidirectional: bool = parameter(
+        default=False, check=Flag(), help="Read in both directions.",
+        flag="--bidirectional/--no-bidirectional",
+    )  # fmt: skip
+    crf: bool = parameter(
+        default=False, check=Flag(), help="Conditional random field over the tags.",
+        notes="Scores neighbouring tags too and predicts the best sequence that is well formed in "
+        "the tag scheme (Lafferty, McCallum, Pereira 2001).",
+    )  # fmt: skip
+    tag_scheme: str = parameter(
+        default=AUTO, check=_TagScheme((AUTO, *SCHEMES)),
+        help="Encoding of spans by the tags; auto detects it from all training tags.",
+        notes="See models.spans.",
+    )  # fmt: skip
+    chars: bool = parameter(
+        default=False, check=Flag(), help="Character-level features of each token.",
+        notes="The last states of a bidirectional layer over its characters are concatenated with "
+        "the token's embedding (Lample et al. 2016).",
+    )  # fmt: skip
+    char_embedding: int = parameter(
+        default=32, check=Whole(1), help="Character embedding dimensions, with chars."
+    )
+    char_hidden: int = parameter(
+        default=32, check=Whole(1), help="Hidden units of the character layer, with chars."
+    )
+    dropout: float = 0.3
 
     # ---- what was learned
 
@@ -242,9 +212,6 @@ class SequenceTagger(ScoringModel[TaggerNetwork]):
     def _check(self) -> None:
         super()._check()
         one_of("unit, where tokens are given,", self.unit, ("word", "space"))
-        checked_scheme(self.tag_scheme)
-        for name in ("char_embedding", "char_hidden"):
-            whole(name, getattr(self, name), 1)
 
     def _reading(self) -> dict[str, Any]:
         return {"chars": self.chars}
@@ -297,8 +264,8 @@ class SequenceTagger(ScoringModel[TaggerNetwork]):
         scheme = NONE if learned.scheme is None else learned.scheme.name
         return {**super()._all_statistics(learned), "tag_scheme": scheme}
 
-    def _restored(self, folder: ModelFolder, backend: Backend) -> TaggerState:
-        learned = super()._restored(folder, backend)
+    def _rebuilt(self, folder: ModelFolder, backend: Backend) -> TaggerState:
+        learned = super()._rebuilt(folder, backend)
         names, saved = learned.names(ReadReport()), folder.statistics.get("tag_scheme")
         if saved is not None:
             learned.scheme = TagScheme.of(saved, names)

@@ -46,6 +46,7 @@ class FittedState:
 
     network  the layers
     fields   the columns that were read
+    settings those of the model when it was fitted, as its manifest keeps them
     history  epoch by epoch; None where it is not known
     reports  what was met while reading, {"training": …, "validation": …}
     flow     see SequenceModel.gradient_flow_
@@ -53,6 +54,7 @@ class FittedState:
 
     network: Network
     fields: Fields
+    settings: dict[str, Any] = field(default_factory=dict, init=False)
     history: History | None = field(default=None, init=False)
     reports: dict[str, ReadReport] = field(default_factory=dict, init=False)
     flow: dict[str, Float64] | None = field(default=None, init=False)

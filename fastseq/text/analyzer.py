@@ -7,7 +7,17 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from fastseq.errors import FormatError, SettingsError
-from fastseq.settings import flag, one_of, whole
+from fastseq.estimator import (
+    Checked,
+    Choice,
+    Flag,
+    Span,
+    Whole,
+    describe_parameters,
+    parameter,
+    valid_parameters,
+)
+from fastseq.settings import one_of
 from fastseq.text.segmentation import segmenter_version
 from fastseq.text.stemming import check_stemmer, stemmers, stems_fingerprint
 from fastseq.text.stopwords import check_stopwords, stopword_languages, stopwords_fingerprint
@@ -20,76 +30,95 @@ ON_INVALID = ("error", "replace")
 LONGEST_NGRAM = 64
 
 
+class _Tokenizer(Choice):
+    """The name of a tokenizer, or a function."""
+
+    def __call__(self, name: str, value: Any) -> Any:
+        return value if callable(value) else super().__call__(name, value)
+
+
+@describe_parameters
 @dataclass(frozen=True)
 class Analyzer:
     """How text becomes terms. Equal settings give equal terms under every Python.
 
-    tokenizer     "word": runs of two or more letters, digits and underscores, the tokens of
-                  re.findall(r"(?u)\\b\\w\\w+\\b", text.lower()); "space": what str.split() gives;
-                  "char": every character that is not white space; or a function from str to a
-                  list of str, which gets the text as it is: plainly slower (Python runs for every
-                  text), and such an analyzer cannot be saved
-    cjk           runs of Han and kana (together) and of Hangul, with the word tokenizer:
-                  "bigrams" makes them overlapping character bigrams, a lone character staying
-                  itself, and cuts the text at their borders; "words" segments Han and kana with
-                  rjieba (the extra `chinese`), Hangul being bigrams; "none" treats them as any
-                  other letters
-    lowercase     lower-case the text (Unicode's full mapping, final sigma included)
-    fold_accents  drop accents and compatibility variants: NFKD, combining marks dropped, what is
-                  left composed again and lower-cased: «café» becomes «cafe», «ﬁ» «fi», «が» «か»
-    stopwords     words to drop, compared after lower-casing and folding and before stemming:
-                  "none", "lucene" (its 33 English words), a language's list by its English name,
-                  or a tuple of words
-    stemmer       "none" or a Snowball stemmer of PyStemmer; "english" is Porter2
-    ngrams        (low, high): sequences of low to high terms joined by a space, over what the
-                  filters left
-    char_ngrams   (low, high): sequences of low to high characters of each term padded with a
-                  space on both sides, a shorter padded term staying itself (scikit-learn's
-                  char_wb); not together with ngrams
-    min_length, max_length
-                  code points of the tokens kept; None: the tokenizer's own rule. They do not
-                  concern the bigrams and words made of Han, kana and Hangul
-    on_invalid    text that is not UTF-8: "error", or "replace" as bytes.decode does
-
-    Raises SettingsError for a value outside of these.
+    Raises SettingsError for a parameter that is not valid.
     """
 
-    tokenizer: str | Callable[[str], list[str]] = "word"
-    cjk: str = "bigrams"
-    lowercase: bool = True
-    fold_accents: bool = False
-    stopwords: str | tuple[str, ...] = "none"
-    stemmer: str = "none"
-    ngrams: tuple[int, int] = (1, 1)
-    char_ngrams: tuple[int, int] | None = None
-    min_length: int | None = None
-    max_length: int | None = None
-    on_invalid: str = "error"
+    tokenizer: str | Callable[[str], list[str]] = parameter(
+        default="word", check=_Tokenizer(TOKENIZERS), section="Analysis",
+        help="Tokenizer: words, runs between white space, or characters.",
+        notes='"word": runs of two or more letters, digits and underscores, those of '
+        r're.findall(r"(?u)\b\w\w+\b", text.lower()); "space": those of str.split(); "char": '
+        "every character that is not white space; or a function from str to a list of str, which "
+        "gets the text as it is: slower, since Python runs for every text, and such an analyzer "
+        "cannot be saved.",
+    )  # fmt: skip
+    cjk: str = parameter(
+        default="bigrams", check=Choice(CJK), section="Analysis",
+        help="Chinese, Japanese and Korean: overlapping bigrams, as the tokenizer has them, or "
+        "words (Chinese; needs fastseq[chinese]).",
+        notes="Of runs of Han and kana (together) and of Hangul, with the word tokenizer. "
+        '"bigrams" are of characters, a lone character staying itself, and cut the text at their '
+        'borders; "words" segments Han and kana with rjieba, Hangul being bigrams; "none" treats '
+        "them as any other letters.",
+    )  # fmt: skip
+    lowercase: bool = parameter(
+        default=True, check=Flag(), section="Analysis", flag="--keep-case",
+        help="Lower-case the text.", notes="Unicode's full mapping, final sigma included.",
+    )  # fmt: skip
+    fold_accents: bool = parameter(
+        default=False, check=Flag(), section="Analysis", help="Remove accents: café becomes cafe.",
+        notes="Compatibility variants too: NFKD, combining marks dropped, what is left composed "
+        "again and lower-cased: «ﬁ» becomes «fi», «が» «か».",
+    )  # fmt: skip
+    stopwords: str | tuple[str, ...] = parameter(
+        default="none", check=Checked(check_stopwords), section="Analysis", metavar="S",
+        help="Stop words: lucene, a language's list, or none.",
+        notes='Compared after lower-casing and folding and before stemming. "lucene" has its 33 '
+        "English words, a language goes by its English name; or a tuple of words.",
+    )  # fmt: skip
+    stemmer: str = parameter(
+        default="none", check=Checked(check_stemmer), section="Analysis", metavar="L",
+        help="Snowball stemmer of a language, or none.",
+        notes='One of PyStemmer\'s; "english" is Porter2.',
+    )  # fmt: skip
+    ngrams: tuple[int, int] = parameter(
+        default=(1, 1), check=Span(LONGEST_NGRAM), section="Analysis", metavar="1-2",
+        help="Lengths of word n-grams.",
+        notes="Sequences of terms joined by a space, over what the filters left.",
+    )  # fmt: skip
+    char_ngrams: tuple[int, int] | None = parameter(
+        default=None, check=Span(LONGEST_NGRAM), section="Analysis", metavar="3-5",
+        help="Lengths of character n-grams of each word.", none="none",
+        notes="Of each term padded with a space on both sides, a shorter padded term staying "
+        "itself (scikit-learn's char_wb); not together with ngrams.",
+    )  # fmt: skip
+    min_length: int | None = parameter(
+        default=None, check=Whole(1), section="Analysis", none="the tokenizer's rule",
+        help="Minimum token length in characters.",
+        notes="Not of the bigrams and words made of Han, kana and Hangul.",
+    )  # fmt: skip
+    max_length: int | None = parameter(
+        default=None, check=Whole(1), section="Analysis", none="no maximum",
+        help="Maximum token length in characters.",
+        notes="Not of the bigrams and words made of Han, kana and Hangul.",
+    )  # fmt: skip
+    on_invalid: str = parameter(
+        default="error", check=Choice(ON_INVALID), section="Analysis",
+        help="Text that is not UTF-8: an error, or replacement characters.",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
-        if not callable(self.tokenizer):
-            one_of("tokenizer", self.tokenizer, TOKENIZERS)
-        one_of("cjk", self.cjk, CJK)
-        one_of("on_invalid", self.on_invalid, ON_INVALID)
-        for name in ("lowercase", "fold_accents"):
-            object.__setattr__(self, name, flag(name, getattr(self, name)))
         if isinstance(self.stopwords, list):
             object.__setattr__(self, "stopwords", tuple(self.stopwords))
-        check_stopwords(self.stopwords)
-        check_stemmer(self.stemmer)
-        object.__setattr__(self, "ngrams", _span("ngrams", self.ngrams))
-        if self.char_ngrams is not None:
-            object.__setattr__(self, "char_ngrams", _span("char_ngrams", self.char_ngrams))
-            if self.ngrams != (1, 1):
-                raise SettingsError("ngrams and char_ngrams exclude each other: set one of them")
-        for name in ("min_length", "max_length"):
-            value = getattr(self, name)
-            if value is not None:
-                object.__setattr__(self, name, whole(name, value, 1))
-        if None not in (self.min_length, self.max_length) and self.min_length > self.max_length:  # type: ignore[operator]
-            raise SettingsError(
-                f"min_length is {self.min_length} and max_length {self.max_length}: nothing is left"
-            )
+        for name, value in valid_parameters(self).items():
+            object.__setattr__(self, name, value)
+        if self.char_ngrams is not None and self.ngrams != (1, 1):
+            raise SettingsError("ngrams and char_ngrams exclude each other: set one of them")
+        least, most = self.min_length, self.max_length
+        if least is not None and most is not None and least > most:
+            raise SettingsError(f"min_length is {least} and max_length {most}: nothing is left")
 
     @classmethod
     def for_language(cls, language: str, **settings: Any) -> Analyzer:
@@ -179,17 +208,3 @@ class Analyzer:
             found["rjieba"] = segmenter_version()
         return found
 
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _span(name: str, value: object) -> tuple[int, int]:
-    """A pair (low, high) of whole numbers, 1 <= low <= high."""
-    if isinstance(value, tuple | list) and len(value) == 2 and all(map(_is_int, value)):
-        low, high = value
-        if 1 <= low <= high <= LONGEST_NGRAM:
-            return low, high
-    raise SettingsError(
-        f"{name} is {value!r}; expected two whole numbers, 1 <= low <= high <= {LONGEST_NGRAM}"
-    )

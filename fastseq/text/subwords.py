@@ -14,34 +14,35 @@ from fastseq.types import Texts, Tokens
 class Subwords:
     """Which n-grams a word has, and in how many buckets they fall.
 
-    low, high  the fewest and the most code points of an n-gram, "<" and ">" around the word
+    min_n, max_n
+               the fewest and the most code points of an n-gram, "<" and ">" around the word
                counted; 0 for either (fastText's maxn 0): no n-grams at all, and both become 0
     buckets    n-grams of one bucket share a number; may be 0 only where there are no n-grams
 
-    Raises SettingsError where these are no whole numbers, `low` is above `high`, or there are
+    Raises SettingsError where these are no whole numbers, `min_n` is above `max_n`, or there are
     n-grams but no buckets.
     """
 
-    low: int = 3
-    high: int = 6
+    min_n: int = 3
+    max_n: int = 6
     buckets: int = 2_000_000
 
     def __post_init__(self) -> None:
-        low, high = whole("low", self.low, 0), whole("high", self.high, 0)
+        low, high = whole("min_n", self.min_n, 0), whole("max_n", self.max_n, 0)
         if not low or not high:
             low = high = 0
         if low > high:
             raise SettingsError(
-                f"low is {low} and high {high}: expected low to be no more than high"
+                f"min_n is {low} and max_n {high}: expected min_n to be no more than max_n"
             )
-        object.__setattr__(self, "low", low)
-        object.__setattr__(self, "high", high)
+        object.__setattr__(self, "min_n", low)
+        object.__setattr__(self, "max_n", high)
         object.__setattr__(self, "buckets", whole("buckets", self.buckets, 1 if high else 0))
 
     def ids(self, words: Texts) -> Tokens:
         """The buckets of each word's n-grams, exactly as fastText numbers them.
 
-        An n-gram is a run of low to high code points of "<word>", but not "<" or ">" alone; its
+        An n-gram is a run of min_n to max_n code points of "<word>", but not "<" or ">" alone; its
         bucket is the 32-bit FNV-1a hash of its UTF-8 bytes, each sign-extended, modulo `buckets`
         (Bojanowski et al. 2017, section 3). N-grams come by the place where they begin, the short
         ones first; what comes twice in a word stands twice. "</s>", with which fastText ends a
@@ -51,4 +52,4 @@ class Subwords:
 
         Returns W runs of int32 in [0, buckets).
         """
-        return Tokens(*bucket_ids(words.data, words.offsets, self.low, self.high, self.buckets))
+        return Tokens(*bucket_ids(words.data, words.offsets, self.min_n, self.max_n, self.buckets))

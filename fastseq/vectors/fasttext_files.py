@@ -56,6 +56,6 @@ def _settings(
     model = "cbow" if said.get("architecture") == "cbow" else "skipgram"
     grams: dict[str, Any] = {"low": 0, "high": 0, "buckets": 0}
     if pieces is not None:
-        grams = {"low": pieces.grams.low, "high": pieces.grams.high}
+        grams = {"low": pieces.grams.min_n, "high": pieces.grams.max_n}
         grams["buckets"] = pieces.grams.buckets
     return FastTextSettings(dimensions=dimensions, model=model, **given, **grams)

@@ -58,10 +58,10 @@ class PhraseTable:
     def join(self, words: list[str], tokens: Int32, ends: Int64) -> tuple[list[str], Int32]:
         """Join the phrases that were found, in another text; as Phrases.learn has it."""
         for found in self.passes_:
-            words, tokens = self._joined(found, words, tokens, ends)
+            words, tokens = self.join_pass(found, words, tokens, ends)
         return words, tokens
 
-    def _joined(
+    def join_pass(
         self, found: list[Phrase], words: list[str], tokens: Int32, ends: Int64
     ) -> tuple[list[str], Int32]:
         index = {word: row for row, word in enumerate(words)}
@@ -96,7 +96,7 @@ class PhraseTable:
     def transform(self, sentences: Iterable[Sequence[str]]) -> list[list[str]]:
         """Lists of words with the phrases joined: ["new", "york"] becomes ["new_york"].
 
-        Raises NotFittedError before `fit`, DataError for a sentence that is a string.
+        Raises DataError for a sentence that is a string.
         """
         numbers: dict[str, int] = {}
         ids: list[int] = []

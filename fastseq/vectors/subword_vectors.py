@@ -69,7 +69,7 @@ class SubwordVectors:
     @property
     def settings(self) -> dict[str, int]:
         """What a folder of vectors notes beside."""
-        return {"low": self.grams.low, "high": self.grams.high, "buckets": self.grams.buckets}
+        return {"low": self.grams.min_n, "high": self.grams.max_n, "buckets": self.grams.buckets}
 
     @classmethod
     def from_folder(

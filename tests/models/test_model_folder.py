@@ -200,7 +200,7 @@ def test_folders_that_are_no_model(tmp_path: Path) -> None:
         read_model(tmp_path / "newer")
     with FolderWriter(tmp_path / "odd", "model", 1) as writer:
         writer.commit({"model": 3}, {})
-    with pytest.raises(FormatError, match="says not which model"):
+    with pytest.raises(FormatError, match="does not name the model type"):
         read_model(tmp_path / "odd")
 
 

@@ -23,10 +23,11 @@ from fastseq.errors import (
     NotFittedError,
     SettingsError,
 )
-from fastseq.models.base import SequenceModel, mean_norms
+from fastseq.models.base import SequenceModel
 from fastseq.models.classifier import SequenceClassifier
 from fastseq.models.loading import load
 from fastseq.models.tagger import SequenceTagger
+from fastseq.models.task import mean_norms
 from fastseq.store.manifest import read_manifest
 from fastseq.store.weights import read_weights, write_weights
 from tests.models.small_data import (
@@ -52,10 +53,10 @@ def test_settings_by_name() -> None:
     assert settings["cell"] == "lstm"
     assert model.set_params(hidden=9, cell="gru") is model
     assert (model.hidden, model.cell) == (9, "gru")
-    with pytest.raises(SettingsError, match="SequenceClassifier has no setting 'hiden'"):
+    with pytest.raises(SettingsError, match="SequenceClassifier has no parameter 'hiden'"):
         model.set_params(hiden=3, cell="rnn")
     assert model.cell == "gru", "nothing is changed"
-    assert repr(model) == "SequenceClassifier(cell='gru', hidden=9, class_weights={'a': 2.0})"
+    assert repr(model) == "SequenceClassifier(class_weights={'a': 2.0}, cell='gru', hidden=9)"
     twin = clone(model)
     assert twin.get_params() == model.get_params()
     assert is_classifier(model)
@@ -293,11 +294,11 @@ def test_another_version_or_kind(fitted: dict[str, Any], tmp_path: Path) -> None
     settings = manifest.settings
     refused("a model of kind 'poet'", settings={**settings, "model": "poet"})
     own = settings["settings"]
-    refused("make no sense", settings={**settings, "settings": {**own, "hiden": 3}})
+    refused("does not know: hiden", settings={**settings, "settings": {**own, "hiden": 3}})
     refused("cell is 'x'", settings={**settings, "settings": {**own, "cell": "x"}})
     refused("do not fit this model", settings={**settings, "settings": {**own, "hidden": 9}})
     said = manifest.statistics
-    refused("make no sense", statistics={k: v for k, v in said.items() if k != "vocabulary"})
+    refused("not consistent", statistics={k: v for k, v in said.items() if k != "vocabulary"})
     refused("damaged", statistics={**said, "vocabulary": {**said["vocabulary"], "size": 3}})
     labels = {**said["labels"], "values": ["a"], "counts": [1]}
     refused("1 labels, expected at least 2", statistics={**said, "labels": labels})

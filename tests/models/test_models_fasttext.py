@@ -359,11 +359,11 @@ def test_before_it_is_fitted_it_says_so() -> None:
             use(FastTextClassifier())
 
 
-def test_it_has_scikit_learns_manners() -> None:
+def test_scikit_learn_protocol() -> None:
     model = FastTextClassifier(word_ngrams=2)
     assert repr(model) == "FastTextClassifier(word_ngrams=2)"
     assert model.set_params(epochs=3).get_params()["epochs"] == 3
-    with pytest.raises(SettingsError, match="no setting"):
+    with pytest.raises(SettingsError, match="no parameter"):
         model.set_params(layers=2)
 
 

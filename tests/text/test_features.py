@@ -348,7 +348,7 @@ def test_parameters() -> None:
     assert features.get_params()["ngrams"] == (1, 2)
     assert features.set_params(min_df=2, stemmer="english") is features
     assert (features.min_df, features.get_params()["stemmer"]) == (2, "english")
-    assert repr(features) == "TfidfFeatures(norm=None, min_df=2, ngrams=(1, 2), stemmer='english')"
+    assert repr(features) == "TfidfFeatures(norm=None, min_df=2, stemmer='english', ngrams=(1, 2))"
     for wrong in ({"ngram_range": (1, 2)}, {"k1": 1}):
         with pytest.raises(SettingsError, match=next(iter(wrong))):
             TfidfFeatures(**wrong)

@@ -17,8 +17,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from fastseq.errors import DataError, DeviceError, FormatError, SettingsError
-from fastseq.estimator import plain
+from fastseq.errors import DataError, DeviceError, SettingsError
+from fastseq.estimator import Choice, Location, Real, Text, Whole, parameter
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.data.labels import LabelBuilder
 from fastseq.models.fasttext.files import content_of, learned_of, write_bin
@@ -33,8 +33,9 @@ from fastseq.models.fasttext.network import (
 )
 from fastseq.models.fasttext.predicting import FastTextEvaluation, FastTextPredictor
 from fastseq.models.fasttext.rows import SEVERAL, Ngrams, Words, encoded, joined_labels
-from fastseq.models.folder import ModelFolder, ModelWriter, write_model
-from fastseq.settings import one_of, parse_size, real, seed_number, thread_count, whole
+from fastseq.models.folder import ModelFolder, ModelWriter
+from fastseq.models.parameters import SubwordParameters
+from fastseq.settings import one_of, parse_size, thread_count
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.subwords import Subwords
 from fastseq.threads import Team
@@ -45,34 +46,16 @@ if TYPE_CHECKING:
     from fastseq.store.examples import RowReader
 
 DEVICES = ("auto", "cpu", "cuda")
-RUN = frozenset({"threads", "memory"})  # settings of a run, not of what is learned
 
 
-class FastTextClassifier(FastTextPredictor):
+class FastTextClassifier(FastTextPredictor, SubwordParameters):
     """Gives each text one of the labels it learned, or several.
 
-    A text of unknown words alone, as an empty one, is told what the end of a line by itself is.
+    A text without known words gets the prediction for the end-of-line token.
     With the losses "negative" and "ova" each label's probability is by itself: those of a text do
     not add up to 1.
 
-    Parameters
-    ----------
-    dimensions : of a row; with `vectors` theirs
-    loss : "softmax"; "hierarchical" (softmax over a tree, for many labels); "negative" (sampling);
-        "ova" (one against all: each label by itself, for texts with several)
-    word_ngrams : words of the longest n-gram of words that has a row; 1 for words alone
-    low, high : the fewest and the most characters of an n-gram of characters; 0 for none
-    buckets : n-grams of both kinds are hashed into so many; only those that occur take memory
-    min_count : words that occur less often have no row of their own
-    negatives : labels drawn beside the right one, where the loss is "negative"
-    vectors : a file or folder of word vectors to begin with; all its words are known then
-    label_separator : what stands between the labels of a row that has several, such as ","
-    epochs : passes over the texts
-    learning_rate : at the beginning; it falls to 0, word by word
-    analyzer : what a word is; None: Analyzer()
-    seed : of the first rows, the order of the texts, the negatives
-    threads : to work with; None for every core. One thread repeats bit for bit, several do not
-    memory : of numbers of the corpus to hold; more goes to a temporary file
+    Training on several threads is lock-free, and does not repeat bit for bit; on one it does.
 
     Attributes
     ----------
@@ -86,44 +69,34 @@ class FastTextClassifier(FastTextPredictor):
 
     kind: ClassVar[str] = "fasttext"
 
-    dimensions: int
-    loss: str
-    word_ngrams: int
-    low: int
-    high: int
-    buckets: int
-    min_count: int
-    negatives: int
-    vectors: str | Path | None
-    label_separator: str | None
-    epochs: int
-    learning_rate: float
-    analyzer: Analyzer | None
-    seed: int
-    threads: int | None
-    memory: str | int
-
-    def __init__(
-        self,
-        *,
-        dimensions: int = 100,
-        loss: str = "softmax",
-        word_ngrams: int = 1,
-        low: int = 0,
-        high: int = 0,
-        buckets: int = 2_000_000,
-        min_count: int = 1,
-        negatives: int = 5,
-        vectors: str | Path | None = None,
-        label_separator: str | None = None,
-        epochs: int = 5,
-        learning_rate: float = 0.1,
-        analyzer: Analyzer | None = None,
-        seed: int = 0,
-        threads: int | None = None,
-        memory: str | int = "1GB",
-    ) -> None:
-        self._store(locals())
+    loss: str = parameter(
+        default="softmax", check=Choice(LOSSES),
+        help="Loss: softmax, hierarchical softmax, negative sampling or one-vs-all (ova).",
+        notes='"hierarchical" suits many labels, "ova" rows with several labels.',
+    )  # fmt: skip
+    word_ngrams: int = parameter(
+        default=1, check=Whole(1, 1 << 10), help="Maximum length of word n-grams."
+    )
+    min_n: int = 0
+    max_n: int = 0
+    min_count: int = 1
+    negatives: int = parameter(
+        default=5, check=Whole(1), help="Negative samples, with the loss negative.",
+        section="Training",
+    )  # fmt: skip
+    vectors: str | Path | None = parameter(
+        default=None, check=Location(), none="random vectors", metavar="FILE",
+        help="File or folder of pretrained word vectors to start from.",
+        notes="All their words are in the vocabulary.",
+    )  # fmt: skip
+    label_separator: str | None = parameter(
+        default=None, check=Text(), none="one label per row", metavar="S",
+        help="Separator between the labels of a row with several, such as a comma.",
+    )  # fmt: skip
+    learning_rate: float = parameter(
+        default=0.1, check=Real(above=0, below=1e6), section="Training",
+        help="Initial learning rate; it decays linearly to 0.",
+    )  # fmt: skip
 
     # ---- training
 
@@ -170,8 +143,9 @@ class FastTextClassifier(FastTextPredictor):
         place = nullcontext() if path is None else ModelWriter(path, overwrite)
         with place as writer:
             learned = self._task(corpus, y, valid, columns, team, progress)
+            learned.settings = self.settings()
             if writer is not None:
-                writer.commit(self.kind, self.settings(), *content_of(learned))
+                writer.commit(self.kind, *self._content(learned))
         self._learned = learned
         return self
 
@@ -256,29 +230,13 @@ class FastTextClassifier(FastTextPredictor):
 
         return measured
 
-    def check(self) -> None:
-        """Raise SettingsError for a setting that is out of its range."""
-        one_of("loss", self.loss, LOSSES)
-        for name, most in (("dimensions", 1 << 16), ("word_ngrams", 1 << 10)):
-            whole(name, getattr(self, name), 1, most)
-        for name in ("min_count", "negatives", "epochs"):
-            whole(name, getattr(self, name), 1)
+    def _check(self) -> None:
         self._ngrams()
-        if self.label_separator is not None and (
-            not isinstance(self.label_separator, str) or not self.label_separator
-        ):
-            raise SettingsError(
-                f"label_separator must be text between labels, not {self.label_separator!r}"
-            )
-        real("learning_rate", self.learning_rate, lambda r: 0 < r < 1e6, "above 0, and below 1e6")
         analyzer = self._analyzer()
-        if not isinstance(analyzer, Analyzer):
-            raise SettingsError(f"analyzer is a {type(analyzer).__name__}; expected an Analyzer")
         if analyzer.ngrams != (1, 1) or analyzer.char_ngrams is not None:
-            raise SettingsError("expected an analyzer without n-grams: word_ngrams, low and high")
-        seed_number(self.seed)
-        thread_count(self.threads)
-        parse_size(self.memory)
+            raise SettingsError(
+                "expected an analyzer without n-grams: set word_ngrams, min_n and max_n"
+            )
 
     # ---- files
 
@@ -289,42 +247,19 @@ class FastTextClassifier(FastTextPredictor):
         Labels get fastText's mark __label__. All `buckets` rows are written, those that did not
         occur as zeros. Raises SettingsError and FastseqError where the place does not do.
         """
-        write_bin(path, self.learned, self)
+        write_bin(path, self.learned)
 
-    def save(self, path: str | Path, overwrite: bool = False) -> None:
-        """Write what was learned to a folder, whole or not at all.
+    def _content(self, learned: FittedState) -> tuple[Any, ...]:
+        return learned.settings, *content_of(learned)
 
-        Raises SettingsError where the folder is taken, FastseqError where the system refuses.
-        """
-        learned = self.learned
-        write_model(path, self.kind, self.settings(), *content_of(learned), overwrite=overwrite)
+    def _restored(self, folder: ModelFolder) -> FittedState:
+        return learned_of(folder, self._analyzer(), self._ngrams(), self.loss)
 
     @classmethod
-    def from_folder(cls, folder: ModelFolder, threads: int | None, device: str) -> Self:
-        """The model of a folder of its kind that was read; raises as `load`, and DeviceError for
-        a device that is not there."""
+    def _on(cls, device: str) -> dict[str, Any]:
         if one_of("device", device, DEVICES) == "cuda":
             raise DeviceError("no CUDA device that FastText can use: expected auto or cpu")
-        thread_count(threads)
-        settings = dict(folder.settings)
-        try:
-            if settings["analyzer"] is not None:
-                settings["analyzer"] = Analyzer.from_dict(settings["analyzer"])
-            model = cls(**settings, threads=threads)
-            model.check()
-            model._learned = learned_of(folder, model._analyzer(), model._ngrams(), model.loss)
-        except (SettingsError, FormatError) as error:
-            raise FormatError(f"{folder.path}: {error}") from error
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise FormatError(
-                f"{folder.path}: its settings and statistics make no sense: {error!r}"
-            ) from error
-        return model
-
-    def settings(self) -> dict[str, Any]:
-        """The settings that are kept with the model, as JSON has them."""
-        said = {k: plain(v) for k, v in self.get_params().items() if k not in RUN}
-        return {**said, "analyzer": None if self.analyzer is None else self.analyzer.to_dict()}
+        return {}
 
     # ---- reading
 
@@ -332,8 +267,8 @@ class FastTextClassifier(FastTextPredictor):
         return Analyzer() if self.analyzer is None else self.analyzer
 
     def _ngrams(self) -> Ngrams:
-        subwords = Subwords(self.low, self.high, whole("buckets", self.buckets, 1))
-        used = self.word_ngrams > 1 or subwords.high > 0
+        subwords = Subwords(self.min_n, self.max_n, self.buckets)
+        used = self.word_ngrams > 1 or subwords.max_n > 0
         return Ngrams(self.word_ngrams, subwords, self.buckets if used else 0)
 
     def _vectors(self, team: Team) -> tuple[list[str], Float32 | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,12 +17,10 @@ from fastseq.models.folder import HISTORY, Content, ModelFolder
 from fastseq.text.analyzer import Analyzer
 from fastseq.types import Float32, Texts
 
-if TYPE_CHECKING:
-    from fastseq.models.fasttext.classifier import FastTextClassifier
-
 INPUT, OUTPUT = "input.weight", "output.weight"
 _WORDS, _BUCKETS = "vocabulary.parquet", "buckets"
 _MARK = "__label__"
+_BIN_SETTINGS = ("epochs", "min_count", "negatives", "word_ngrams")
 _BIN_LOSSES = {"softmax": "softmax", "hierarchical": "hs", "negative": "ns", "ova": "ova"}
 
 
@@ -94,7 +92,7 @@ def learned_of(folder: ModelFolder, analyzer: Analyzer, ngrams: Ngrams, loss: st
     )
 
 
-def write_bin(path: str | Path, learned: FittedState, model: FastTextClassifier) -> None:
+def write_bin(path: str | Path, learned: FittedState) -> None:
     """Write fastText's .bin. Its program takes labels to stand by falling frequency, which its
     tree is built from."""
     from fastseq.vectors.fasttext_bin import FastTextFile, FastTextSettings, write_fasttext
@@ -119,10 +117,10 @@ def write_bin(path: str | Path, learned: FittedState, model: FastTextClassifier)
         path,
         FastTextFile(
             FastTextSettings(
-                dimensions=d, window=5, epochs=model.epochs, min_count=model.min_count,
-                negatives=model.negatives, word_ngrams=model.word_ngrams,
+                dimensions=d, window=5,
+                **{name: learned.settings[name] for name in _BIN_SETTINGS},
                 loss=_BIN_LOSSES[learned.loss], model="supervised", buckets=buckets,
-                low=encoder.ngrams.subwords.low, high=encoder.ngrams.subwords.high,
+                low=encoder.ngrams.subwords.min_n, high=encoder.ngrams.subwords.max_n,
             ),
             Texts(
                 np.concatenate([words.data[:size], names.data]),

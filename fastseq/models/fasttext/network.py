@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -111,6 +111,7 @@ class FittedState:
     outputs  float32[M, W]: M is K, of the hierarchical loss K - 1
     tree     None but for the hierarchical loss
     fields   the columns that were read
+    settings those of the model when it was fitted, as its manifest keeps them
     words    of the texts in all, the ends of lines counted
     """
 
@@ -127,6 +128,7 @@ class FittedState:
     words: int
     history: History = field(default_factory=dict)
     reports: dict[str, ReadReport] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def probabilities(self, rows: Tokens) -> Float32:
         """float32[D, K] of texts: by softmax and tree adding up to 1, else each by itself."""

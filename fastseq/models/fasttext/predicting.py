@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.errors import DataError, NotFittedError
+from fastseq.errors import DataError
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.data.ragged import offsets_of
 from fastseq.models.fasttext.network import FittedState, History
@@ -20,28 +20,20 @@ from fastseq.settings import real
 from fastseq.types import Float32, Int32, Int64, Tokens
 
 if TYPE_CHECKING:
-    from fastseq.store.columns import Fields
     from fastseq.store.examples import RowBatch, RowReader
 
 
 THRESHOLD = 0.5  # probability from which one of several labels is predicted
 
 
-class FastTextPredictor(SavableModel, TextClassifier):
+class FastTextPredictor(SavableModel[FittedState], TextClassifier):
     """A fitted classifier, as FastTextClassifier documents it."""
 
     estimator_type: ClassVar[str | None] = TextClassifier.estimator_type
+    inputs: ClassVar[str] = TextClassifier.inputs
+    columns: ClassVar[Mapping[str, str]] = TextClassifier.columns
 
-    _learned: FittedState | None = None
-
-    # ---- what was learned
-
-    @property
-    def learned(self) -> FittedState:
-        """All that training learned. Raises NotFittedError before it did."""
-        if self._learned is None:
-            raise NotFittedError(f"this {type(self).__name__} is not fitted: call fit first")
-        return self._learned
+    # ---- fitted state
 
     @property
     def history_(self) -> History:
@@ -49,19 +41,10 @@ class FastTextPredictor(SavableModel, TextClassifier):
         return self.learned.history
 
     @property
-    def report_(self) -> dict[str, ReadReport]:
-        """What was met while reading, under "training", "validation", and "data" for what was
-        evaluated or predicted last."""
-        return self.learned.reports
-
-    @property
     def n_parameters_(self) -> int:
         """The number of weights."""
         learned = self.learned
         return (len(learned.inputs) + len(learned.outputs)) * learned.dimensions
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return self._learned is not None
 
     # ---- using
 
@@ -143,34 +126,6 @@ class FastTextPredictor(SavableModel, TextClassifier):
         """The labels of a batch, -1 for unseen ones, and where those of each text end."""
         codes, lengths = numbered(batch, learned.labels.encode, learned.several, report)
         return codes, offsets_of(lengths)
-
-    def _open(
-        self,
-        examples: Any,
-        y: Any,
-        columns: Mapping[str, Any],
-        *,
-        fields: Fields | None = None,
-        like: RowReader | None = None,
-        targets: bool = True,
-        **more: Any,
-    ) -> RowReader:
-        """The rows of whatever examples came in; what is not named is called as in `fields`, those
-        of training. `like`: rows whose labels are of the type to expect."""
-        from fastseq.store.examples import open_rows
-        from fastseq.store.objects import as_source
-
-        source = as_source(examples, y, self.inputs)
-        named = dict(columns)
-        if fields is not None and source is examples:
-            roles = ("text", "label") if targets else ("text",)
-            named = {role: getattr(fields, role) for role in roles} | named
-        more.setdefault("outputs", False)
-        return open_rows(source, self.inputs, like=like, targets=targets, **named, **more)
-
-    def _named_columns(self, **named: Any) -> dict[str, Any]:
-        """The columns that were named, by what open_rows calls them."""
-        return {self.columns[name]: value for name, value in named.items() if value is not None}
 
 
 class FastTextEvaluation:

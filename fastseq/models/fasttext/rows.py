@@ -68,7 +68,7 @@ class Ngrams:
         """`rows` for several Tokens of the same terms."""
         hashes: UInt32 = np.empty(len(terms), np.uint32)
         hash_words(hashes, terms.data, terms.offsets)
-        low, high = self.subwords.low, self.subwords.high
+        low, high = self.subwords.min_n, self.subwords.max_n
         grams, gram_ends = bucket_ids(terms.data, terms.offsets, low, high, max(self.buckets, 1))
         end = len(terms) - 1
 

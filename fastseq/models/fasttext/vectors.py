@@ -19,11 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import SettingsError
+from fastseq.estimator import Whole, parameter
 from fastseq.kernels.vectors.fasttext import train_fasttext, work_size
+from fastseq.models.parameters import SubwordParameters
 from fastseq.models.word_vectors.base import Start
 from fastseq.models.word_vectors.sentences import Sentences
 from fastseq.models.word_vectors.windowed import WindowModel, WindowObjective
-from fastseq.text.analyzer import Analyzer
 from fastseq.text.subwords import Subwords
 from fastseq.types import Int32
 from fastseq.vectors.subword_vectors import ARRAY, BUCKETS, SubwordVectors
@@ -31,33 +32,9 @@ from fastseq.vectors.subword_vectors import ARRAY, BUCKETS, SubwordVectors
 OWN = "own"  # array of the words' own vectors, while training
 
 
-class FastText(WindowModel):
+class FastText(WindowModel, SubwordParameters):
     """Vectors of words that are near each other where the words occur in like surroundings, or are
     written alike; words never seen, misspelt ones among them, have vectors too.
-
-    Parameters
-    ----------
-    dimensions : of a vector
-    architecture : "skipgram" (each word of the context against the word) or "cbow" (their mean)
-    loss : "negative" (sampling) or "hierarchical" (softmax)
-    low, high : the fewest and the most characters of an n-gram; "<" and ">" around the word count
-    buckets : that n-grams are hashed into; those that no word falls into take no memory
-    window : words on each side at most; the reach of every word is drawn from 1 to it
-    negatives : words drawn for every word, where the loss is "negative"
-    power : negatives are drawn by count ** power
-    sample : words more frequent than this share of all are thinned out; 0 to keep all
-    min_count : words that occur less often are left out
-    max_vocabulary : the most frequent words to keep; None for all
-    phrases : passes that join neighbouring words to phrases ("new_york"), which are words then,
-        before rare ones are left out; 0 for none. See phrases.Phrases
-    phrase_threshold : of a phrase's score: the higher, the fewer
-    epochs : passes over the corpus
-    learning_rate : at the beginning
-    last_rate : at the end, linear between
-    analyzer : what a word is; None: Analyzer()
-    seed : of the first vectors, the windows, the negatives
-    threads : to work with; None for every core. One thread repeats bit for bit, several do not
-    memory : of ids of the corpus to hold; more goes to a temporary file
 
     Attributes
     ----------
@@ -66,55 +43,31 @@ class FastText(WindowModel):
     """
 
     kind: ClassVar[str] = "fasttext"
-    most_window: ClassVar[int] = 1 << 12  # each place of it has two rows of working memory
+    window: int = parameter(  # each place of it has two rows of working memory
+        default=5, check=Whole(1, 1 << 12), help="Maximum number of context words on each side.",
+        notes="The window of every word is drawn from 1 to it.",
+    )  # fmt: skip
+    ns_exponent: float = 0.5
+    sample: float = 1e-4
+    learning_rate: float | None = 0.05
 
-    low: int
-    high: int
-    buckets: int
-    learning_rate: float
+    def _check(self) -> None:
+        super()._check()
+        self._grams()
 
-    def __init__(
-        self,
-        *,
-        dimensions: int = 100,
-        architecture: str = "skipgram",
-        loss: str = "negative",
-        low: int = 3,
-        high: int = 6,
-        buckets: int = 2_000_000,
-        window: int = 5,
-        negatives: int = 5,
-        power: float = 0.5,
-        sample: float = 1e-4,
-        min_count: int = 5,
-        max_vocabulary: int | None = None,
-        phrases: int = 0,
-        phrase_threshold: float = 10.0,
-        epochs: int = 5,
-        learning_rate: float = 0.05,
-        last_rate: float = 1e-4,
-        analyzer: Analyzer | None = None,
-        seed: int = 0,
-        threads: int | None = None,
-        memory: str | int = "1GB",
-    ) -> None:
-        self._store(locals())
+    def _grams(self) -> Subwords:
+        return Subwords(self.min_n, self.max_n, self.buckets)
 
-    def _check_kind(self) -> None:
-        super()._check_kind()
-        Subwords(self.low, self.high, self.buckets)
-
-    @property
-    def first_rate(self) -> float:
-        """The learning rate that training begins with."""
-        return self.learning_rate
+    def _of_start(self, start: Start) -> dict[str, Any]:
+        grams = {} if start.pieces is None else start.pieces.settings
+        return {**super()._of_start(start), **self._resolved(grams)}
 
     def _objective(self, sentences: Sentences, parts: int) -> FastTextObjective:
         return FastTextObjective(self, sentences, parts)
 
     def _pieces(self, arrays: Mapping[str, Any]) -> SubwordVectors | None:
-        grams = Subwords(self.low, self.high, self.buckets)
-        if not grams.high:
+        grams = self._grams()
+        if not grams.max_n:
             return None
         return SubwordVectors(grams, arrays[ARRAY], arrays[BUCKETS])
 
@@ -127,7 +80,7 @@ class FastTextObjective(WindowObjective):
     def __init__(self, model: FastText, sentences: Sentences, parts: int) -> None:
         super().__init__(model, sentences, parts)
         self._words = sentences.words
-        self._subwords = Subwords(model.low, model.high, model.buckets)
+        self._subwords = model._grams()
         grams = self._subwords.ids(sentences.words)
         uses = np.repeat(np.maximum(sentences.counts, 1), np.diff(grams.offsets))
         buckets, rows = np.unique(grams.values, return_inverse=True)
@@ -152,7 +105,7 @@ class FastTextObjective(WindowObjective):
         vectors = arrays.pop(OWN)
         if self._settings.loss == "hierarchical":
             del arrays["output"]
-        if not self._subwords.high:
+        if not self._subwords.max_n:
             del arrays[ARRAY]
             return {"vectors": vectors, **arrays}
         grams = SubwordVectors(self._subwords, arrays[ARRAY], self._buckets)
@@ -172,8 +125,9 @@ class FastTextObjective(WindowObjective):
         if start.pieces is not None:
             if start.pieces.grams != grams:
                 raise SettingsError(
-                    f"the vectors to go on from have the n-grams {start.pieces.settings}; expected "
-                    f"low {grams.low}, high {grams.high}, buckets {grams.buckets}"
+                    f"the vectors to start from have {start.pieces.grams}, but min_n is "
+                    f"{grams.min_n}, max_n {grams.max_n} and buckets {grams.buckets}; expected the "
+                    "same"
                 )
             given = start.pieces.buckets
             if given is None:

@@ -1,4 +1,4 @@
-"""What the models of word vectors share: settings, reading, training, saving."""
+"""What the models of word vectors share: parameters, reading, training, saving."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import FormatError, NotFittedError, SettingsError
-from fastseq.estimator import BaseEstimator, plain
+from fastseq.estimator import Real, Whole, parameter, plain
 from fastseq.interrupts import Interrupts
+from fastseq.models.parameters import WordParameters
 from fastseq.models.word_vectors.phrases import Phrases
 from fastseq.models.word_vectors.reading import Reading
 from fastseq.models.word_vectors.sentences import Sentences, read_sentences, source_of
-from fastseq.settings import parse_size, real, seed_number, thread_count, whole
+from fastseq.settings import parse_size, thread_count
 from fastseq.text.analyzer import Analyzer
 from fastseq.threads import Team
 from fastseq.training.hogwild import (
@@ -39,9 +40,6 @@ from fastseq.vectors.phrases import PhraseTable
 from fastseq.vectors.subword_vectors import ARRAY, SubwordVectors
 from fastseq.vectors.words import WordVectors
 
-# settings of one run, not of what is learned
-RUN = frozenset({"threads", "memory"})
-
 
 class Learner(Objective, Protocol):
     """What a model trains."""
@@ -57,27 +55,26 @@ class Learner(Objective, Protocol):
         is of use."""
 
 
-class VectorModel(BaseEstimator, ABC):
-    """A model that learns word vectors. Settings are those of its constructor."""
+class VectorModel(WordParameters, ABC):
+    """A model that learns word vectors.
+
+    Training on several threads is lock-free, and does not repeat bit for bit; on one it does.
+    """
 
     kind: ClassVar[str]
 
-    dimensions: int
-    min_count: int
-    max_vocabulary: int | None
-    epochs: int
-    learning_rate: float | None
-    last_rate: float
-    analyzer: Analyzer | None
-    seed: int
-    threads: int | None
-    memory: str | int
-    phrases: int = 0
-    phrase_threshold: float = 10.0
-
-    _vectors: WordVectors | None = None
-    _history: History | None = None
-    _further: Mapping[str, Float32] | None = None  # arrays beside the vectors, for further training
+    max_vocabulary: int | None = parameter(
+        default=None, check=Whole(1), help="Maximum vocabulary size.", none="all words",
+        notes="The most frequent words are kept.",
+    )  # fmt: skip
+    phrases: int = parameter(
+        default=0, check=Whole(0, 18), metavar="PASSES",
+        help="Join neighbouring words to phrases, in this number of passes.",
+        notes='"new_york" is a word then, before rare words are left out. See Phrases.',
+    )  # fmt: skip
+    phrase_threshold: float = parameter(
+        default=10.0, check=Real(), help="Minimum score of a phrase."
+    )
 
     # ---- training
 
@@ -102,10 +99,11 @@ class VectorModel(BaseEstimator, ABC):
             strings. Every row is a sentence, whatever its length
         valid : of the same kind: text whose loss is measured after every epoch
         text_column : unless given, `text` or the only column of strings
-        start : vectors to go on from: WordVectors, a model, or where they stand. Their words
-            stay, in their order, and new ones come after them; what a model or its folder
-            predicts by goes on as well, but for the tree of the hierarchical loss. Phrases that
-            they were trained with are joined again, and no others are looked for
+        start : vectors to continue from: WordVectors, a model, or a path. Their words stay, in
+            their order, and new ones come after them; the output weights of a model or its folder
+            are trained further as well, except the tree of the hierarchical loss. Phrases that
+            they were trained with are joined again, and no others are searched for. Dimensions,
+            n-gram lengths and buckets are those of the vectors, unless given
         path : the folder to save in when done, with checkpoints on the way; it is taken at once
         overwrite : replace what stands there
         resume : go on from the checkpoint there; from the beginning where nothing is there
@@ -129,70 +127,70 @@ class VectorModel(BaseEstimator, ABC):
             raise SettingsError("resume needs the path of what to go on with")
         source = source_of(corpus, text_column)
         begun = None if start is None else _start(start)
+        model = self if begun is None else self._continuing(begun)
         team = Team(thread_count(self.threads))
         place = nullcontext() if path is None else VectorsWriter(path, overwrite, resume)
         with place as writer, Interrupts() as interrupts:
-            sentences = self._read(source, team, begun)
+            sentences = model._read(source, team, begun)
             held_out = None
             if valid is not None:
                 held_out = read_sentences(
-                    source_of(valid, text_column), self._analyzer(), team.threads,
+                    source_of(valid, text_column), model._analyzer(), team.threads,
                     known=sentences.words, fixed=True, memory=parse_size(self.memory),
                     phrases=sentences.phrases,
                 )  # fmt: skip
-            learner = self._objective(sentences, team.threads)
+            learner = model._objective(sentences, team.threads)
             if begun is not None:
                 learner.go_on(begun)
             learner.compile()
             state, save = State(), None
             if path is not None:
-                checkpoint = Checkpoint(path, self._identity(sentences, held_out, begun))
+                checkpoint = Checkpoint(path, model._identity(sentences, held_out, begun))
                 if resume and is_begun(path):
                     state = checkpoint.load(learner.arrays)
 
                 def save(state: State) -> None:
                     checkpoint.save(state, learner.arrays)
 
+            first, last = float(model.first_rate), float(model._last_rate)
             settings = Settings(
-                self.epochs, float(self.first_rate), float(min(self.last_rate, self.first_rate)),
-                int(self.seed),
-                checkpoint_seconds,
-            )  # fmt: skip
-            lessons = self._lessons(learner, sentences, team.threads)
+                model.epochs, first, min(first, last), int(model.seed), checkpoint_seconds
+            )
+            lessons = model._lessons(learner, sentences, team.threads)
             measured = None if held_out is None else (held_out.tokens, held_out.ends)
             train(learner, lessons, settings, team, state, measured, report, save)
             interrupts.hold()  # what took hours is not to be lost in the second that writes it
-            self._keep(learner, sentences, state, begun)
+            self._learned = model._fitted(learner, sentences, state, begun)
             if writer is not None:
                 writer.commit(*self._content())
             interrupts.release()
         return self
 
-    def check(self) -> None:
-        """Raise SettingsError for a setting that is out of its range."""
-        self._check_kind()
-        whole("dimensions", self.dimensions, 1, 1 << 16)
-        whole("min_count", self.min_count, 1)
-        if self.max_vocabulary is not None:
-            whole("max_vocabulary", self.max_vocabulary, 1)
-        whole("epochs", self.epochs, 1)
-        seed_number(self.seed)
-        for name, value in (("learning_rate", self.first_rate), ("last_rate", self.last_rate)):
-            real(name, value, lambda rate: 0 <= rate <= 10, "from 0 to 10")
-        if self.analyzer is not None and not isinstance(self.analyzer, Analyzer):
-            raise SettingsError(f"analyzer is {self.analyzer!r}; expected an Analyzer or None")
-        if whole("phrases", self.phrases, 0, 18):
+    def _check(self) -> None:
+        super()._check()
+        if self.phrases:
             self._phrases().check()
-        real("phrase_threshold", self.phrase_threshold, lambda t: abs(t) < np.inf, "finite")
+
+    def _continuing(self, start: Start) -> Self:
+        """The model with the parameters of the vectors to start from, where none are given."""
+        model = self.snapshot()
+        found = self._of_start(start).items()
+        model.set_params(**{name: value for name, value in found if not self.is_given(name)})
+        return model
+
+    def _of_start(self, start: Start) -> dict[str, Any]:
+        """Parameters that vectors to start from bring with them."""
+        return {"dimensions": start.dimensions}
 
     @property
     @abstractmethod
     def first_rate(self) -> float:
         """The learning rate that training begins with."""
 
-    @abstractmethod
-    def _check_kind(self) -> None:
-        """The model's own part of `check`."""
+    @property
+    def _last_rate(self) -> float:
+        """The learning rate that training ends with."""
+        return self.first_rate
 
     @abstractmethod
     def _objective(self, sentences: Sentences, parts: int) -> Learner:
@@ -208,8 +206,8 @@ class VectorModel(BaseEstimator, ABC):
     def _read(self, source: Any, team: Team, start: Start | None) -> Sentences:
         if start is not None and start.dimensions != self.dimensions:
             raise SettingsError(
-                f"the vectors to go on from have {start.dimensions} dimensions, but dimensions "
-                f"is {self.dimensions}; expected the same"
+                f"the vectors to start from have {start.dimensions} dimensions, but dimensions is "
+                f"{self.dimensions}; expected the same"
             )
         known = None if start is None else start.phrases
         return read_sentences(
@@ -231,24 +229,23 @@ class VectorModel(BaseEstimator, ABC):
         self, sentences: Sentences, held_out: Sentences | None, start: Start | None
     ) -> dict[str, Any]:
         """What makes a training the same one."""
-        settings = self._settings()
         return {
-            **{name: settings[name] for name in settings if name not in RUN},
+            **super().settings(),
+            "analyzer": self._analyzer().to_dict(),
             "threads": thread_count(self.threads),
             "corpus": _checksum(sentences.words.data, sentences.tokens, sentences.ends),
             "valid": None if held_out is None else _checksum(held_out.tokens, held_out.ends),
             "start": None if start is None else _checksum(*start.arrays.values()),
         }
 
-    def _settings(self) -> dict[str, Any]:
-        """The settings as JSON has them."""
-        said = {name: plain(value) for name, value in self.get_params().items()}
-        said["analyzer"] = self._analyzer().to_dict()
-        return said
+    def settings(self) -> dict[str, Any]:
+        """The parameters as folders of vectors keep them: JSON, those of the run as well."""
+        run = {name: plain(getattr(self, name)) for name, p in self._parameters.items() if p.run}
+        return {**super().settings(), **run, "analyzer": self._analyzer().to_dict()}
 
-    def _keep(
+    def _fitted(
         self, learner: Learner, sentences: Sentences, state: State, start: Start | None
-    ) -> None:
+    ) -> FittedVectors:
         counts = sentences.counts.copy()
         if start is not None and start.counts is not None:
             counts[: len(start.counts)] += start.counts
@@ -256,34 +253,39 @@ class VectorModel(BaseEstimator, ABC):
         statistics = {"tokens": sentences.read, "sentences": len(sentences.ends)}
         if sentences.phrases is not None:
             statistics["phrases"] = len(sentences.phrases.phrases_)
-        self._further = {name: a for name, a in arrays.items() if name != "vectors"}
-        self._history = state.history
-        self._vectors = WordVectors(
+        vectors = WordVectors(
             sentences.words.to_strings(), arrays["vectors"], counts, self._pieces(arrays),
-            settings={"model": self.kind, **self._settings()},
+            settings={"model": self.kind, **self.settings()},
             statistics={**statistics, "history": state.history}, output=_output(arrays),
             phrases=sentences.phrases,
         )  # fmt: skip
+        further = {name: a for name, a in arrays.items() if name != "vectors"}
+        return FittedVectors(vectors, state.history, further)
 
     def _pieces(self, arrays: Mapping[str, Any]) -> SubwordVectors | None:
         """What makes vectors of words never seen, of the arrays that were learned."""
         return None
 
-    # ---- what was learned
+    # ---- fitted state
+
+    @property
+    def learned(self) -> FittedVectors:
+        """The fitted state. Raises NotFittedError before `fit`."""
+        if self._learned is None:
+            raise NotFittedError(f"this {type(self).__name__} is not fitted: call fit first")
+        state: FittedVectors = self._learned
+        return state
 
     @property
     def vectors_(self) -> WordVectors:
         """The words and their vectors. Raises NotFittedError before `fit`."""
-        if self._vectors is None:
-            raise NotFittedError(f"this {type(self).__name__} is not fitted: call fit first")
-        return self._vectors
+        return self.learned.vectors
 
     @property
     def history_(self) -> History:
         """{name: a value for each epoch}: epoch, train_loss, valid_loss where text was held out,
         words, words_kept, seconds, words_per_second. Raises NotFittedError before `fit`."""
-        self.vectors_  # noqa: B018
-        return self._history or {}
+        return self.learned.history
 
     # ---- files
 
@@ -296,7 +298,7 @@ class VectorModel(BaseEstimator, ABC):
     ) -> tuple[list[str], dict[str, Any], Int64 | None, dict[str, Any], dict[str, Any]]:
         """Words, arrays, counts, settings and statistics, as they are written."""
         found = self.vectors_
-        arrays: dict[str, Any] = {"vectors": found.vectors, **(self._further or {})}
+        arrays: dict[str, Any] = {"vectors": found.vectors, **self.learned.further}
         settings = dict(found.settings)
         if found.phrases is not None:
             arrays[PHRASES] = found.phrases.to_array()
@@ -316,21 +318,32 @@ class VectorModel(BaseEstimator, ABC):
         if settings.pop("model", None) != cls.kind:
             raise FormatError(f"{path}: vectors of another kind than {cls.kind}")
         try:
-            settings["analyzer"] = Analyzer.from_dict(settings["analyzer"])
-            made = cls(**settings)
-        except (KeyError, TypeError, ValueError) as error:
-            raise FormatError(
-                f"{path}: settings that this version does not know: {error}"
-            ) from None
-        made._vectors = WordVectors.of_content(content)
-        made._history = content.statistics.get("history", {})
-        made._further = {n: a for n, a in content.arrays.items() if n not in ("vectors", PHRASES)}
+            made = cls.from_settings(settings)
+        except (TypeError, SettingsError) as error:
+            raise FormatError(f"{path}: {error}") from None
+        further = {n: a for n, a in content.arrays.items() if n not in ("vectors", PHRASES)}
+        history = content.statistics.get("history", {})
+        made._learned = FittedVectors(WordVectors.of_content(content), history, further)
         return made
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class FittedVectors:
+    """The fitted state.
+
+    vectors  the words and their vectors, with the settings that they were trained with
+    history  {name: a value for each epoch}
+    further  {name: array} besides the vectors, for further training
+    """
+
+    vectors: WordVectors
+    history: History
+    further: Mapping[str, Float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Start:
-    """What a training goes on from: "vectors" [V, d] among the arrays, and "output" where a model
+    """What a training continues from: "vectors" [V, d] among the arrays, and "output" where a model
     left it; what makes vectors of other words, where n-grams do; the phrases that are words."""
 
     words: list[str]
@@ -354,7 +367,7 @@ def _start(given: Any) -> Start:
         else:
             found = WordVectors.load(given)
     elif isinstance(given, VectorModel):
-        found, further = given.vectors_, given._further or {}
+        found, further = given.vectors_, given.learned.further
     elif isinstance(given, WordVectors):
         found = given
     else:

@@ -17,10 +17,11 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from fastseq.estimator import Choice, Flag, Real, Whole, parameter
 from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.kernels.core.width import LANES
 from fastseq.kernels.vectors.glove import STILL, train_tiles
-from fastseq.models.word_vectors.base import Start, VectorModel
+from fastseq.models.word_vectors.base import FittedVectors, Start, VectorModel
 from fastseq.models.word_vectors.cooccurrences import (
     WINDOW,
     Cooccurrences,
@@ -30,8 +31,7 @@ from fastseq.models.word_vectors.cooccurrences import (
 )
 from fastseq.models.word_vectors.sentences import Sentences
 from fastseq.seeds import mixed_key
-from fastseq.settings import flag, one_of, parse_size, real, whole
-from fastseq.text.analyzer import Analyzer
+from fastseq.settings import parse_size
 from fastseq.training.hogwild import State, cut
 from fastseq.types import Float32, Float64, Int32, Int64
 
@@ -48,28 +48,6 @@ class GloVe(VectorModel):
     How often words stand near each other is counted first, in one pass over the corpus; training
     then visits every such pair once an epoch, whatever the corpus's length.
 
-    Parameters
-    ----------
-    dimensions : of a vector
-    window : words on each side that count; all of them, to the sentence's ends at most
-    symmetric : count words on both sides, not those on the left alone
-    distance_weighting : a word at distance k counts 1 / k, else 1
-    x_max : words that meet so often or oftener count fully. The paper's 100 is for billions of
-        words; on 25 million, 10 answers far more analogies
-    alpha : others by (x / x_max) ** alpha
-    min_count : words that occur less often are left out
-    max_vocabulary : the most frequent words to keep; None for all
-    phrases : passes that join neighbouring words to phrases ("new_york"), which are words then,
-        before rare ones are left out; 0 for none. See phrases.Phrases
-    phrase_threshold : of a phrase's score: the higher, the fewer
-    epochs : passes over the pairs
-    learning_rate : of AdaGrad
-    combine : what a word's vector is: "sum" of its vectors as a word and as context, or as "word"
-    analyzer : what a word is; None: Analyzer()
-    seed : of the first vectors, the order of the pairs
-    threads : to work with; None for every core. One thread repeats bit for bit, several do not
-    memory : of ids of the corpus, and of pairs, to hold; more goes to temporary files
-
     Attributes
     ----------
     vectors_ : WordVectors; of `statistics`, "cooccurrences" is the number of pairs
@@ -77,45 +55,36 @@ class GloVe(VectorModel):
     """
 
     kind: ClassVar[str] = "glove"
-    last_rate = 10.0  # no setting: the rate stays as it is, since AdaGrad lowers the steps
-
-    window: int
-    symmetric: bool
-    distance_weighting: bool
-    x_max: float
-    alpha: float
-    combine: str
-
-    def __init__(
-        self,
-        *,
-        dimensions: int = 100,
-        window: int = 10,
-        symmetric: bool = True,
-        distance_weighting: bool = True,
-        x_max: float = 10.0,
-        alpha: float = 0.75,
-        min_count: int = 5,
-        max_vocabulary: int | None = None,
-        phrases: int = 0,
-        phrase_threshold: float = 10.0,
-        epochs: int = 25,
-        learning_rate: float = 0.05,
-        combine: str = "sum",
-        analyzer: Analyzer | None = None,
-        seed: int = 0,
-        threads: int | None = None,
-        memory: str | int = "1GB",
-    ) -> None:
-        self._store(locals())
-
-    def _check_kind(self) -> None:
-        whole("window", self.window, 1, WINDOW)
-        flag("symmetric", self.symmetric)
-        flag("distance_weighting", self.distance_weighting)
-        real("x_max", self.x_max, lambda x: 0 < x <= 1e12, "above 0, 1e12 at most")
-        real("alpha", self.alpha, lambda a: 0 <= a <= 4, "0 to 4")
-        one_of("combine", self.combine, COMBINE)
+    window: int = parameter(
+        default=10, check=Whole(1, WINDOW), help="Context words on each side.",
+        notes="All of them, to the sentence's ends at most.",
+    )  # fmt: skip
+    symmetric: bool = parameter(
+        default=True, check=Flag(), help="Count context on both sides, or on the left alone.",
+        flag="--symmetric/--left",
+    )  # fmt: skip
+    distance_weighting: bool = parameter(
+        default=True, check=Flag(), help="Weight a context word at distance k by 1 / k."
+    )
+    x_max: float = parameter(
+        default=10.0, check=Real(above=0, most=1e12), section="Training",
+        help="Co-occurrences from which on a pair has the full weight.",
+        notes="The paper's 100 is for billions of words; on 25 million, 10 answers far more "
+        "analogies.",
+    )  # fmt: skip
+    alpha: float = parameter(
+        default=0.75, check=Real(least=0, most=4), section="Training",
+        help="Exponent of the weight of rarer pairs, (x / x_max) ** alpha.",
+    )  # fmt: skip
+    epochs: int = 25
+    learning_rate: float | None = parameter(
+        default=0.05, check=Real(least=0, most=10), section="Training",
+        help="Learning rate of AdaGrad.", none="0.05",
+    )  # fmt: skip
+    combine: str = parameter(
+        default="sum", check=Choice(COMBINE),
+        help="Vector of a word: the sum of its word and context vectors, or the word vector.",
+    )  # fmt: skip
 
     @property
     def first_rate(self) -> float:
@@ -128,9 +97,12 @@ class GloVe(VectorModel):
     def _lessons(self, learner: Any, sentences: Sentences, threads: int) -> Pairs:
         return Pairs(learner, len(sentences.tokens), threads)
 
-    def _keep(self, learner: Any, sentences: Sentences, state: State, start: Start | None) -> None:
-        super()._keep(learner, sentences, state, start)
-        self.vectors_.statistics["cooccurrences"] = learner.pairs
+    def _fitted(
+        self, learner: Any, sentences: Sentences, state: State, start: Start | None
+    ) -> FittedVectors:
+        fitted = super()._fitted(learner, sentences, state, start)
+        fitted.vectors.statistics["cooccurrences"] = learner.pairs
+        return fitted
 
 
 class GloVeObjective:

@@ -11,16 +11,27 @@ Information in Collocation Extraction".
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Self
 
 import numpy as np
 
 from fastseq.errors import DataError, NotFittedError, SettingsError
-from fastseq.estimator import BaseEstimator, plain
+from fastseq.estimator import (
+    THREADS,
+    BaseEstimator,
+    Checked,
+    Choice,
+    Instance,
+    Real,
+    Size,
+    Whole,
+    parameter,
+    plain,
+)
 from fastseq.kernels.text import phrases as kernels
 from fastseq.models.word_vectors.sampling import occurrences
-from fastseq.settings import one_of, parse_size, real, thread_count, whole
+from fastseq.settings import parse_size, thread_count
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.tables import KeyTable
 from fastseq.threads import Team
@@ -33,26 +44,17 @@ _LEAST = 1 << 16  # pairs at work, at least
 _LEFT, _WORD = np.uint64(32), np.uint64(0xFFFFFFFF)
 
 
-class Phrases(PhraseTable, BaseEstimator):
+def _check_words(words: Any) -> None:
+    if isinstance(words, str) or not all(isinstance(word, str) for word in words):
+        raise SettingsError(f"common_words is {words!r}; expected a list of words")
+
+
+class Phrases(BaseEstimator):
     """Finds phrases in a corpus, and joins them in other texts.
 
     A pair of neighbours a, b that occurs count(ab) times is a phrase where its score is above the
     threshold. Phrases are joined from left to right, each word in one of them at most; a second
     pass makes phrases of phrases. Pairs do not cross the end of a text.
-
-    Parameters
-    ----------
-    min_count : pairs of no more occurrences (npmi: of fewer) are none
-    threshold : of the score: the higher, the fewer phrases
-    scoring : "default": (count(ab) - min_count) N / (count(a) count(b)), N being the number of
-        different words and pairs. "npmi": ln(p(ab) / (p(a) p(b))) / -ln p(ab), from -1 to 1
-    passes : over the corpus; of phrases of up to 2 ** passes words
-    common_words : may stand inside a phrase ("bank of america") and neither begin nor end one;
-        they are not counted as neighbours. None by default
-    analyzer : what a word is; None: Analyzer()
-    threads : None: every core. What is found does not depend on it, nor on `memory`
-    memory : for pairs and ids of the corpus at work; more goes to a temporary file, or takes
-        several readings of the ids
 
     Attributes
     ----------
@@ -60,39 +62,39 @@ class Phrases(PhraseTable, BaseEstimator):
     passes_ : for each pass, its phrases in their parts
     """
 
-    def __init__(
-        self,
-        *,
-        min_count: int = 5,
-        threshold: float = 10.0,
-        scoring: str = "default",
-        passes: int = 1,
-        common_words: Collection[str] = (),
-        analyzer: Analyzer | None = None,
-        threads: int | None = None,
-        memory: str | int = "1GB",
-    ) -> None:
-        self.min_count = min_count
-        self.threshold = threshold
-        self.scoring = scoring
-        self.passes = passes
-        self.common_words = common_words
-        self.analyzer = analyzer
-        self.threads = threads
-        self.memory = memory
-        self._searched = False
-
-    def check(self) -> None:
-        """Raise SettingsError for a setting that is out of its range."""
-        whole("min_count", self.min_count, 0)
-        one_of("scoring", self.scoring, SCORINGS)
-        real("threshold", self.threshold, lambda t: abs(t) < np.inf, "a finite number")
-        whole("passes", self.passes, 1, 17)
-        common = self.common_words
-        if isinstance(common, str) or not all(isinstance(word, str) for word in common):
-            raise SettingsError(f"common_words is {common!r}; expected a list of words")
-        if self.analyzer is not None and not isinstance(self.analyzer, Analyzer):
-            raise SettingsError(f"analyzer is {self.analyzer!r}; expected an Analyzer or None")
+    min_count: int = parameter(
+        default=5, check=Whole(0), help="Minimum occurrences of a pair; it must have more.",
+        notes="With npmi as many are enough.",
+    )  # fmt: skip
+    threshold: float = parameter(default=10.0, check=Real(), help="Minimum score of a phrase.")
+    scoring: str = parameter(
+        default="default", check=Choice(SCORINGS),
+        help="Score: word2vec's, or normalised pointwise mutual information (-1 to 1).",
+        notes='"default": (count(ab) - min_count) N / (count(a) count(b)), N being the number of '
+        'different words and pairs; "npmi": ln(p(ab) / (p(a) p(b))) / -ln p(ab).',
+    )  # fmt: skip
+    passes: int = parameter(
+        default=1, check=Whole(1, 17), help="Passes; more of them join longer phrases.",
+        notes="Phrases have up to 2 ** passes words.",
+    )  # fmt: skip
+    common_words: Collection[str] = parameter(
+        default=(), check=Checked(_check_words), metavar="W,W",
+        help="Words that may be inside of a phrase, such as of,the,and.",
+        notes='They neither begin nor end one ("bank of america") and are not counted as '
+        "neighbours.",
+    )  # fmt: skip
+    analyzer: Analyzer | None = parameter(
+        default=None, check=Instance(Analyzer), help="Analyzer that splits text into words.",
+        none="Analyzer()",
+    )  # fmt: skip
+    threads: int | None = parameter(
+        default=None, check=THREADS, help="Number of threads.", none="all cores", run=True
+    )
+    memory: str | int = parameter(
+        default="1GB", check=Size(), run=True, metavar="SIZE",
+        help="Working memory for the data, such as 256MB.",
+        notes="More goes to a temporary file, or takes several readings of it.",
+    )  # fmt: skip
 
     # ---- finding
 
@@ -124,14 +126,17 @@ class Phrases(PhraseTable, BaseEstimator):
 
         Returns the words, new ones at the end, and the tokens that are left, a part of `tokens`.
         """
-        self._found, self._searched = [], True
-        team = Team(thread_count(self.threads))
+        common = sorted(self.common_words)
+        names = ("min_count", "threshold", "scoring", "passes")
+        settings = {**{n: plain(getattr(self, n)) for n in names}, "common_words": common}
+        table, team = PhraseTable(settings, []), Team(thread_count(self.threads))
         for _ in range(self.passes):
             found = self._find(words, tokens, ends, team)
             if not found:
                 break
-            self._found.append(found)
-            words, tokens = self._joined(found, words, tokens, ends)
+            table.passes_.append(found)
+            words, tokens = table.join_pass(found, words, tokens, ends)
+        self._learned = table
         return words, tokens
 
     def _find(self, words: list[str], tokens: Int32, ends: Int64, team: Team) -> list[Phrase]:
@@ -181,19 +186,32 @@ class Phrases(PhraseTable, BaseEstimator):
             scores = np.log(ab / total / (a / total * (b / total))) / -np.log(ab / total)
         return np.where(np.isnan(scores), -np.inf, scores)
 
+    # ---- fitted state
+
     @property
-    def settings(self) -> dict[str, Any]:
-        """What the phrases were found with, as JSON has it."""
-        names = ("min_count", "threshold", "scoring", "passes")
-        common = sorted(self.common_words)
-        return {**{n: plain(getattr(self, n)) for n in names}, "common_words": common}
+    def learned(self) -> PhraseTable:
+        """The phrases, which join them in other texts. Raises NotFittedError before `fit`."""
+        if self._learned is None:
+            raise NotFittedError("these Phrases are not fitted: call fit first")
+        table: PhraseTable = self._learned
+        return table
 
     @property
     def passes_(self) -> list[list[Phrase]]:
         """The phrases of each pass, the best first. Raises NotFittedError before `fit`."""
-        if not self._searched:
-            raise NotFittedError("these Phrases are not fitted: call fit first")
-        return self._found
+        return self.learned.passes_
+
+    @property
+    def phrases_(self) -> list[tuple[str, float, int]]:
+        """(phrase, score, count), the best first. Raises NotFittedError before `fit`."""
+        return self.learned.phrases_
+
+    def transform(self, sentences: Iterable[Sequence[str]]) -> list[list[str]]:
+        """Lists of words with the phrases joined: ["new", "york"] becomes ["new_york"].
+
+        Raises NotFittedError before `fit`, DataError for a sentence that is a string.
+        """
+        return self.learned.transform(sentences)
 
 
 def _firsts(lefts: Int64, keys: UInt64, words: int) -> Int64:

@@ -94,7 +94,8 @@ def read_sentences(
         if phrases is not None:
             joined, tokens = phrases.join(words.to_strings(), tokens, ends)
         elif finder is not None:
-            phrases, (joined, tokens) = finder, finder.learn(words.to_strings(), tokens, ends)
+            joined, tokens = finder.learn(words.to_strings(), tokens, ends)
+            phrases = finder.learned
         words, counts = Texts.from_strings(joined), occurrences(tokens, len(joined))
     kept, mapping = _chosen(words, counts, min_count, most, known, fixed)
     tokens = _renumbered(tokens, ends, mapping)

@@ -3,43 +3,71 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
+from fastseq.estimator import FRACTION, Choice, Real, Whole, parameter
 from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.kernels.core.width import LANES
 from fastseq.kernels.vectors.windows import LISTS, room_for
 from fastseq.models.word_vectors.base import VectorModel
 from fastseq.models.word_vectors.sampling import alias_table, huffman_tree, keep_chances, no_tree
 from fastseq.models.word_vectors.sentences import Sentences
-from fastseq.settings import fraction, one_of, real, whole
 from fastseq.types import Float32, Float64, Int32, Int64
 
 ARCHITECTURES = ("skipgram", "cbow")
 LOSSES = ("negative", "hierarchical")
+RATES = {"skipgram": 0.025, "cbow": 0.05}
 LOSS_EVERY = 64  # words between two whose loss is looked at while training
 
 
 class WindowModel(VectorModel):
     """A model whose words predict, or are predicted from, those in a window around them."""
 
-    most_window: ClassVar[int] = 1 << 20
+    architecture: str = parameter(
+        default="skipgram", check=Choice(ARCHITECTURES),
+        help="Architecture: skip-gram or continuous bag of words.",
+        notes="Each word of the context against the word, or their mean.",
+    )  # fmt: skip
+    loss: str = parameter(
+        default="negative", check=Choice(LOSSES),
+        help="Loss: negative sampling or hierarchical softmax.",
+    )  # fmt: skip
+    window: int = parameter(
+        default=5, check=Whole(1, 1 << 20), help="Maximum number of context words on each side.",
+        notes="The window of every word is drawn from 1 to it.",
+    )  # fmt: skip
+    negatives: int = parameter(
+        default=5, check=Whole(1, 1 << 10), help="Negative samples, with the loss negative.",
+        section="Training",
+    )  # fmt: skip
+    ns_exponent: float = parameter(
+        default=0.75, check=Real(least=0, most=4), section="Training", aliases=("power",),
+        help="Exponent of the negative-sampling distribution.",
+    )  # fmt: skip
+    sample: float = parameter(
+        default=1e-3, check=FRACTION, section="Training",
+        help="Subsample words more frequent than this share of the text; 0 for none.",
+    )  # fmt: skip
+    learning_rate: float | None = parameter(
+        default=None, check=Real(least=0, most=10), section="Training",
+        help="Initial learning rate; it decays linearly.",
+        none=f"{RATES['skipgram']}, or {RATES['cbow']} for cbow",
+    )  # fmt: skip
+    min_learning_rate: float = parameter(
+        default=1e-4, check=Real(least=0, most=10), section="Training", aliases=("last_rate",),
+        help="Final learning rate.",
+    )  # fmt: skip
 
-    architecture: str
-    loss: str
-    window: int
-    negatives: int
-    power: float
-    sample: float
+    @property
+    def first_rate(self) -> float:
+        """The learning rate that training begins with."""
+        return RATES[self.architecture] if self.learning_rate is None else self.learning_rate
 
-    def _check_kind(self) -> None:
-        one_of("architecture", self.architecture, ARCHITECTURES)
-        one_of("loss", self.loss, LOSSES)
-        whole("window", self.window, 1, self.most_window)
-        whole("negatives", self.negatives, 1, 1 << 10)
-        real("power", self.power, lambda p: 0 <= p <= 4, "0 to 4")
-        fraction("sample", self.sample)
+    @property
+    def _last_rate(self) -> float:
+        return self.min_learning_rate
 
 
 class WindowObjective(ABC):
@@ -51,7 +79,7 @@ class WindowObjective(ABC):
         self._width = -(-model.dimensions // LANES) * LANES
         self.arrays: dict[str, Float32] = {"output": self._rows(len(sentences.words))}
         self._keep = keep_chances(sentences.counts, model.sample)
-        self._alias = alias_table(sentences.counts, model.power)
+        self._alias = alias_table(sentences.counts, model.ns_exponent)
         hierarchical = model.loss == "hierarchical"
         self._tree = huffman_tree(sentences.counts) if hierarchical else no_tree()
         room = room_for(max(self._tree.longest, 1) if hierarchical else model.negatives + 1)
