@@ -115,8 +115,8 @@ def command(
         check_output(export, (".bin",))
     from fastseq.models.fasttext.classifier import FastTextClassifier
 
-    names = set(FastTextClassifier().get_params()) - {"analyzer", "threads"}
-    settings = {name: given.pop(name) for name in names}
+    names = {*FastTextClassifier().get_params(), "low", "high", "power", "last_rate"} - {"analyzer", "threads"}
+    settings = {name: given.pop(name) for name in list(given) if name in names}
     model = FastTextClassifier(**settings, analyzer=analyzer_of(**given), threads=common.threads)
     common.announce_compilation()
     began = time.perf_counter()

@@ -178,8 +178,8 @@ def learn_vectors(
     """Train a model with the settings among what was `given`, and say how it went."""
     from fastseq.vectors.folder import is_begun
 
-    names = set(kind().get_params()) - {"analyzer", "threads"}
-    settings = {name: given.pop(name) for name in names}
+    names = {*kind().get_params(), "low", "high", "power", "last_rate"} - {"analyzer", "threads"}
+    settings = {name: given.pop(name) for name in list(given) if name in names}
     model = kind(**settings, analyzer=analyzer_of(**given), threads=common.threads)
     if start is not None and start.resolve() == path.resolve():
         raise SettingsError(f"{path}: is what to go on from, choose another output")

@@ -197,7 +197,7 @@ class Parameter:
     notes    further sentences for the docstring
     none     the meaning of None; empty where None is not accepted
     aliases  earlier names, still accepted; manifests keep the first of them
-    flag     the option's name where it differs, as click takes it
+    flag     the option's name where it differs, or both of a pair, as lowercase/keep-case
     metavar  of the option, where that of its type does not say enough
     section  of the help page
     run      a parameter of one run, not of the model: not saved with it

@@ -58,7 +58,7 @@ class TfidfFeatures(Features):
         help="Norm that each row is divided by.",
     )  # fmt: skip
     use_idf: bool = parameter(
-        default=True, check=Flag(), help="Weight terms by idf.", flag="--use-idf/--no-idf"
+        default=True, check=Flag(), help="Weight terms by idf.", flag="use-idf/no-idf"
     )
     smooth_idf: bool = parameter(
         default=True, check=Flag(), help="Add one to document frequencies.",

@@ -98,7 +98,7 @@ class SequenceModel(SavableModel[L]):
     optimizer_settings: Mapping[str, Any] | None = parameter(
         default=None, check=Named(), section="Training", none="the optimiser's defaults",
         help="Further optimiser settings by name, such as momentum=0.9 or betas=0.9,0.99.",
-        flag="--optimizer-setting",
+        flag="optimizer-setting",
     )  # fmt: skip
     weight_decay: float = parameter(
         default=0.0, check=Real(least=0), help="Weight decay (L2).", section="Training",
@@ -110,7 +110,7 @@ class SequenceModel(SavableModel[L]):
     )  # fmt: skip
     schedule_settings: Mapping[str, Any] | None = parameter(
         default=None, check=Named(), section="Training", none="the schedule's defaults",
-        help="Further schedule settings by name, such as every=500.", flag="--schedule-setting",
+        help="Further schedule settings by name, such as every=500.", flag="schedule-setting",
     )  # fmt: skip
     warmup: int = parameter(
         default=0, check=Whole(0), help="Warm-up steps of the learning rate.", section="Training"
@@ -363,7 +363,7 @@ class TextModel(SequenceModel[L]):
         default="word", check=Choice(UNITS), help="Unit of text: word, space-separated, char, byte."
     )
     lowercase: bool | None = parameter(
-        default=None, check=Flag(), help="Lower-case the text.", flag="--lowercase/--keep-case",
+        default=None, check=Flag(), help="Lower-case the text.", flag="lowercase/keep-case",
         none="words are lower-cased, other units are not",
     )  # fmt: skip
     embedding: int | None = parameter(

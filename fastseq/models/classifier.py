@@ -132,7 +132,7 @@ class SequenceClassifier(ScoringModel[ClassifierNetwork], TextClassifier):
 
     bidirectional: bool = parameter(
         default=False, check=Flag(), help="Read in both directions.",
-        flag="--bidirectional/--no-bidirectional",
+        flag="bidirectional/no-bidirectional",
     )  # fmt: skip
     pooling: str = parameter(
         default="max", check=Choice(KINDS), help="Pooling of the recurrent outputs."

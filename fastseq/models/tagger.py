@@ -74,7 +74,7 @@ class SequenceTagger(ScoringModel[TaggerNetwork]):
 
     bidirectional: bool = parameter(
         default=False, check=Flag(), help="Read in both directions.",
-        flag="--bidirectional/--no-bidirectional",
+        flag="bidirectional/no-bidirectional",
     )  # fmt: skip
     crf: bool = parameter(
         default=False, check=Flag(), help="Conditional random field over the tags.",

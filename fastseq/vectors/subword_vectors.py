@@ -68,7 +68,7 @@ class SubwordVectors:
 
     @property
     def settings(self) -> dict[str, int]:
-        """What a folder of vectors notes beside."""
+        """The n-grams, under the names that folders of vectors have for them."""
         return {"low": self.grams.min_n, "high": self.grams.max_n, "buckets": self.grams.buckets}
 
     @classmethod
@@ -82,7 +82,8 @@ class SubwordVectors:
         if ARRAY not in settings:
             return None
         try:
-            grams, table = Subwords(**settings[ARRAY]), arrays[ARRAY]
+            saved, table = settings[ARRAY], arrays[ARRAY]
+            grams = Subwords(saved["low"], saved["high"], saved["buckets"])
             found = cls(grams, table, arrays.get(BUCKETS))
         except (KeyError, TypeError, SettingsError, FormatError) as error:
             raise FormatError(f"vectors of n-grams are damaged: {error}") from None

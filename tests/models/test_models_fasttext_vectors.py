@@ -95,7 +95,7 @@ def test_saved_and_loaded_it_makes_the_same_vectors(tmp_path):
         np.testing.assert_array_equal(again.vectors_of(STRANGE), wanted)
         np.testing.assert_array_equal(again.vectors, model.vectors_.vectors)
     loaded = FastText.load(tmp_path / "v")
-    assert loaded.get_params()["low"] == 3
+    assert loaded.get_params()["min_n"] == loaded.low == 3
     loaded.save(tmp_path / "w")
     np.testing.assert_array_equal(WordVectors.load(tmp_path / "w").vectors_of(STRANGE), wanted)
     with pytest.raises(SettingsError, match="have 16 dimensions, but dimensions is 8"):
@@ -132,7 +132,7 @@ def test_training_goes_on_from_vectors_of_another_kind():
 
 def test_other_n_grams_are_refused(tmp_path):
     model = small().fit(texts(60))
-    with pytest.raises(SettingsError, match="'low': 3, 'high': 6, 'buckets': 5000"):
+    with pytest.raises(SettingsError, match="min_n=3, max_n=6, buckets=5000"):
         small(high=5).fit(texts(60), start=model)
 
 
@@ -170,7 +170,7 @@ def test_interrupted_and_resumed_it_ends_with_the_same_bits(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"low": 4, "high": 3}, "low is 4 and high 3"),
+        ({"low": 4, "high": 3}, "min_n is 4 and max_n 3"),
         ({"buckets": 0}, "buckets"),
         ({"window": 0}, "window"),
         ({"window": 5000}, "window"),

@@ -291,7 +291,7 @@ def test_frequent_words_are_thinned_out():
         ({"window": 0}, "window must be .* not 0"),
         ({"negatives": 0}, "negatives must be .* not 0"),
         ({"sample": 2.0}, "sample must be .* not 2.0"),
-        ({"power": -1.0}, "power must be .* not -1.0"),
+        ({"power": -1.0}, "ns_exponent must be .* not -1.0"),
         ({"epochs": 0}, "epochs must be .* not 0"),
         ({"min_count": 0}, "min_count must be .* not 0"),
         ({"learning_rate": -1}, "learning_rate must be .* not -1"),

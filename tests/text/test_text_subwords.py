@@ -79,7 +79,7 @@ def test_the_end_of_a_line_is_no_word() -> None:
 @pytest.mark.parametrize(("low", "high"), [(3, 0), (0, 6), (0, 0)])
 def test_no_ngrams_at_all(low: int, high: int) -> None:
     subwords = Subwords(low, high, 0)
-    assert (subwords.low, subwords.high) == (0, 0)
+    assert (subwords.min_n, subwords.max_n) == (0, 0)
     assert ids(subwords, ["where", "猫"]) == [[], []]
 
 
@@ -103,9 +103,9 @@ def test_bytes_that_are_not_utf8() -> None:
 @pytest.mark.parametrize(
     ("low", "high", "buckets", "said"),
     [
-        (4, 3, 10, "low is 4 and high 3"),
-        (-1, 3, 10, "low must be"),
-        (3, 2.5, 10, "high must be"),
+        (4, 3, 10, "min_n is 4 and max_n 3"),
+        (-1, 3, 10, "min_n must be"),
+        (3, 2.5, 10, "max_n must be"),
         (3, 6, 0, "buckets must be a whole number of at least 1"),
         (3, 6, 1 << 31, "buckets must be a whole number below"),
         (0, 0, -1, "buckets must be"),

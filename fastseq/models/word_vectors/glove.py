@@ -61,7 +61,7 @@ class GloVe(VectorModel):
     )  # fmt: skip
     symmetric: bool = parameter(
         default=True, check=Flag(), help="Count context on both sides, or on the left alone.",
-        flag="--symmetric/--left",
+        flag="symmetric/left",
     )  # fmt: skip
     distance_weighting: bool = parameter(
         default=True, check=Flag(), help="Weight a context word at distance k by 1 / k."

@@ -206,6 +206,14 @@ class Phrases(BaseEstimator):
         """(phrase, score, count), the best first. Raises NotFittedError before `fit`."""
         return self.learned.phrases_
 
+    def join(self, words: list[str], tokens: Int32, ends: Int64) -> tuple[list[str], Int32]:
+        """Join the phrases in another text; as `learn` has it."""
+        return self.learned.join(words, tokens, ends)
+
+    def to_array(self) -> UInt8:
+        """Settings and phrases as a folder of vectors keeps them: JSON in UTF-8, uint8[n]."""
+        return self.learned.to_array()
+
     def transform(self, sentences: Iterable[Sequence[str]]) -> list[list[str]]:
         """Lists of words with the phrases joined: ["new", "york"] becomes ["new_york"].
 
