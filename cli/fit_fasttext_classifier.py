@@ -115,7 +115,7 @@ def command(
         check_output(export, (".bin",))
     from fastseq.models.fasttext.classifier import FastTextClassifier
 
-    names = {*FastTextClassifier().get_params(), "low", "high", "power", "last_rate"} - {"analyzer", "threads"}
+    names = {*FastTextClassifier().get_params(), "low", "high"} - {"analyzer", "threads"}
     settings = {name: given.pop(name) for name in list(given) if name in names}
     model = FastTextClassifier(**settings, analyzer=analyzer_of(**given), threads=common.threads)
     common.announce_compilation()

@@ -58,13 +58,13 @@ def test_training_goes_on_with_the_same_n_grams_only(
     assert run(*further, "--quiet").code == 0
     other = run(*further, "--overwrite", "--high", 5)
     assert other.code == 1
-    assert "the vectors to go on from have the n-grams" in other.err
+    assert "the vectors to start from have Subwords(min_n=3, max_n=6, buckets=1000)" in other.err
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--low", 5, "--high", 4), "low is 5 and high 4"),
+        (("--low", 5, "--high", 4), "min_n is 5 and max_n 4"),
         (("--buckets", 0), "buckets must be"),
         (("--window", 0), "window must be"),
         (("--min-count", 1000), "none of the corpus's 8 words occurs 1,000 times"),

@@ -204,7 +204,7 @@ def test_wrong_usage_is_one_line_and_2(
         (("-o", "x", "--min-df", "9"), "is fewer than --min-df 9"),
         (("-o", "x", "--min-df", "5", "--max-df", "1.0"), "no terms are left"),
         (("-o", "x", "--min-df", "0"), "--min-df is 0"),
-        (("-o", "x", "--max-features", "0"), "--max-features is 0"),
+        (("-o", "x", "--max-features", "0"), "--max-features must be a whole number"),
         (("-o", "x", "--method", "bm25", "--b", "2"), "b must be"),
         (("-o", "x", "--text-column", "body"), "'body'"),
         (("-o", "x", "--ngrams", "2-1"), "--ngrams"),

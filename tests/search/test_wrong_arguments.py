@@ -156,14 +156,14 @@ def features(path: Path) -> list[Wrong]:
         "k1": [None, -1, math.nan, math.inf, *STRINGS, *CONTAINERS],
         "b": [5, 1.5, *NOT_A_NUMBER],
     }
+    wrong |= {name: values for name, _, values in analysis() if name not in ("text", "analyzer")}
     found: list[Wrong] = []
     for kind in FEATURES:
-        names = [name for name in inspect.signature(kind).parameters if name != "analysis"]
+        names = list(inspect.signature(kind).parameters)
         assert set(names) <= set(wrong), "a new parameter has no row in this table"
         found += [(name, keyword(kind, name), wrong[name]) for name in names]
         fitted = kind().fit(TEXTS)
         found += [
-            ("ngrams", keyword(kind, "ngrams"), NOT_A_SPAN),
             ("", lambda value, kind=kind: kind().fit(value), NOT_TEXTS),
             ("", fitted.transform, NOT_TEXTS),
             ("path", fitted.save, NOT_A_PATH),
