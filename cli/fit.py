@@ -43,9 +43,9 @@ def _command(cell: str) -> click.Command:
     run.__doc__ = f"""Train {CELLS[cell]} on Parquet files, folders or globs.
 
     CORPUS has text and label to learn to classify, tokens and tags to tag, text to model a
-    language, or numbers, oldest first, to forecast. The model, the history of its training and a
-    checkpoint are written to MODEL. Without --valid nothing is held out and the last weights are
-    kept; with it those of the best epoch.
+    language, or numbers, oldest first, to forecast (each file a series, or --series-column). The
+    model, the history of its training and a checkpoint are written to MODEL. Without --valid
+    nothing is held out and the last weights are kept; with it those of the best epoch.
     """
     options = [
         click.argument("corpus", nargs=-1, required=True, type=FILE),

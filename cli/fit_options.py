@@ -126,6 +126,13 @@ DATA = (
         repeated=True,
         unset="value",
     ),
+    Setting(
+        "--series-column",
+        "which series a row belongs to.",
+        str,
+        (FORECAST,),
+        unset="each file is one",
+    ),
 )
 MODEL = (
     Setting(
@@ -284,7 +291,7 @@ def _defaults(task: str) -> dict[str, Any]:
 
 # ---- naming columns to a model that is trained
 
-INPUTS = ("text_column", "tokens_column", "value_columns")
+INPUTS = ("text_column", "tokens_column", "value_columns", "series_column")
 
 
 def column_options(*names: str) -> Callable[[F], F]:

@@ -72,7 +72,11 @@ def command(
 
     DATA is Parquet files, folders or globs with the columns that MODEL was trained on; labels and
     tags may be missing. Each row has its id (or its number), the columns of --keep, and prediction
-    and probability, tags, or values, null before the first whole window. Labels keep their type.
+    and probability, or tags. Labels keep their type.
+
+    A forecaster writes a row for each value: the id and the columns of --keep of the row that the
+    value is for (null beyond the end), the series (of several), the row in that series, and the
+    step, the distance from the last row of the window.
     """
     if output is not None:
         if form is not None:

@@ -154,6 +154,7 @@ class SequenceModel(SavableModel[L]):
         tokens_column: str | None = None,
         tags_column: str | None = None,
         value_columns: str | Sequence[str] | None = None,
+        series_column: str | None = None,
         path: str | Path | None = None,
         overwrite: bool = False,
         resume: bool = False,
@@ -170,7 +171,7 @@ class SequenceModel(SavableModel[L]):
         y : targets, where examples are a list
         valid : data to validate on after each epoch, of the same kinds; (examples, y) for lists.
             With it the weights of the best epoch are kept, without it the last ones
-        text_column … value_columns : which column is what; those not named are guessed
+        text_column … series_column : which column is what; those not named are guessed
         path : a folder to train in: checkpoints, then the model. None: in memory alone
         overwrite : replace an existing model
         resume : continue from the checkpoint there
@@ -196,6 +197,7 @@ class SequenceModel(SavableModel[L]):
             tokens_column=tokens_column,
             tags_column=tags_column,
             value_columns=value_columns,
+            series_column=series_column,
         )
         if valid is None:
             for what, asked in (
@@ -353,7 +355,6 @@ class SequenceModel(SavableModel[L]):
             "data": task.fingerprint(),
             "vocabulary, labels and scale": zlib.crc32((meaning + files).encode()),
         }
-
 
 
 class TextModel(SequenceModel[L]):

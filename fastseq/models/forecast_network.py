@@ -22,7 +22,7 @@ from fastseq.nn.dense import Dense
 from fastseq.nn.recurrent import Recurrent
 from fastseq.seeds import mixed_key
 from fastseq.training.trainable import StepResult
-from fastseq.types import Float32, Float64, Int64
+from fastseq.types import Float32, Float64
 
 _VALIDATED_AT_ONCE = 1024  # windows
 
@@ -101,9 +101,9 @@ class ForecastState(FittedState):
     horizon: int
 
     def windows(self, series: Series) -> Windows:
-        """The scaled windows of a series. Raises DataError for one that is too short."""
+        """The scaled windows of some series. Raises DataError where all are too short."""
         scaled = self.scaler.scale(series.values, series.names, series.where)
-        return Windows(scaled, self.window, self.horizon, series.source)
+        return Windows(scaled, self.window, self.horizon, series.source, series.bounds)
 
 
 class ForecastTask(TrainingTask[ForecastState]):
@@ -168,11 +168,14 @@ class ForecastTask(TrainingTask[ForecastState]):
     def fingerprint(self) -> dict[str, Any]:
         held_out = None if self._held_out is None else self._held_out.values
         values = self._windows.values
-        return {"rows": len(values), "checksums": fingerprint_of(values, held_out)}
+        found = {"rows": len(values), "checksums": fingerprint_of(values, held_out)}
+        bounds = [None if w is None else w.offsets for w in (self._windows, self._held_out)]
+        if any(offsets is not None and len(offsets) > 2 for offsets in bounds):
+            found["series"] = fingerprint_of(*bounds)
+        return found
 
     def flow(self) -> Float64:
-        count: Int64 = np.arange(min(len(self._windows), self._batch_size))
-        batch = self._windows.take(count)
+        batch = self._windows.take(self._windows.starts[: self._batch_size])
         network = self.learned.network
         given, targets = self._prepared(batch)
         out = network.forward(*given)

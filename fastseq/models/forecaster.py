@@ -8,19 +8,19 @@ model.forecast("sunspots_before_1990.parquet")     # float64[3], what comes afte
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from fastseq.errors import DataError, SettingsError
 from fastseq.estimator import Whole, parameter
 from fastseq.models.base import SequenceModel, recurrent
-from fastseq.models.data.examples import ReadReport
 from fastseq.models.data.series import (
     Scaler,
-    Series,
     last_value_errors,
     read_series,
+    series_numbers,
+    series_report,
     windows_before,
 )
 from fastseq.models.folder import Content, ModelFolder
@@ -28,6 +28,7 @@ from fastseq.models.forecast_network import ForecastNetwork, ForecastState, Fore
 from fastseq.models.prediction import RowPredictor
 from fastseq.nn.backend import Backend
 from fastseq.seeds import mixed_key
+from fastseq.store.categories import Categories, Label
 from fastseq.types import Float32, Float64, Int64
 
 if TYPE_CHECKING:
@@ -38,8 +39,55 @@ if TYPE_CHECKING:
 ROWS_AT_ONCE = 4096  # forecasts made side by side
 
 
+class Part(NamedTuple):
+    """The rows of a batch that belong to one series.
+
+    number  of the series
+    rows    int64[n] of the batch, ascending
+    first   the number of the first of them in the series
+    """
+
+    number: int
+    rows: Int64
+    first: int
+
+
+class Targets(NamedTuple):
+    """n values that are forecast, in order.
+
+    batch   n rows: the ids and columns to keep of the rows that the values are for
+    series  of each
+    rows    int64[n]  the row that each is for, counted in its series
+    steps   int64[n]  how many rows it is after the last of its window
+    values  float64[n, C]
+    """
+
+    batch: RowBatch
+    series: Categories
+    rows: Int64
+    steps: Int64
+    values: Float64
+
+
+def parts_of(numbers: Int64, lengths: dict[int, int]) -> list[Part]:
+    """The rows of a batch by series, from the number of each row's; `lengths`, those of the series
+    so far, grow by them."""
+    order = np.argsort(numbers, kind="stable")
+    found, starts = np.unique(numbers[order], return_index=True)
+    parts = []
+    for number, rows in zip(found.tolist(), np.split(order, starts[1:]), strict=True):
+        parts.append(Part(number, rows, lengths.get(number, 0)))
+        lengths[number] = parts[-1].first + len(rows)
+    return parts
+
+
 class Forecaster(SequenceModel[ForecastState], RowPredictor):
     """Forecasts the next rows of numeric columns from the rows before them, oldest first.
+
+    A file, a table or an array is one series. A folder of files is one series for each of them;
+    with `series_column` the rows of a value of that column are one, in the order in which they are
+    read, whatever file they are in. No window reaches over the end of a series; series too short
+    for a window are left out, and counted in `report_`.
 
     Columns are standardised by mean and standard deviation of the training series; forecasts are
     in the columns' own units. What the network gives is added to the last value it has seen, so
@@ -54,15 +102,13 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor):
     kind: ClassVar[str] = "forecaster"
     estimator_type: ClassVar[str | None] = "regressor"
     inputs: ClassVar[str] = "values"
-    columns: ClassVar[Mapping[str, str]] = {"value_columns": "values"}
+    columns: ClassVar[Mapping[str, str]] = {"value_columns": "values", "series_column": "series"}
     supervised: ClassVar[bool] = False
     measures: ClassVar[Mapping[str, bool]] = {"loss": False, "rmse": False}
     # of squares, which one far value makes as large as there are rows, and no sign of divergence
     largest_loss: ClassVar[float | None] = None
 
-    window: int = parameter(
-        default=32, check=Whole(1), help="Length of the input window in rows."
-    )
+    window: int = parameter(default=32, check=Whole(1), help="Length of the input window in rows.")
     horizon: int = parameter(default=1, check=Whole(1), help="Number of rows to forecast.")
     hidden: int = 64
     dropout: float = 0.2
@@ -80,40 +126,55 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor):
     # ---- using
 
     def predict(
-        self, examples: Any, *, value_columns: str | Sequence[str] | None = None
+        self,
+        examples: Any,
+        *,
+        value_columns: str | Sequence[str] | None = None,
+        series_column: str | None = None,
     ) -> Float64:
-        """The forecast made at each row of a series from the window that ends with it.
+        """The forecasts made at each row of the data, from the window of its series that ends with
+        it.
 
         Returns float64[T, horizon, C], without the last axis for a single column: [t, 0] is the
-        forecast of row t + 1. It is NaN in the first window - 1 rows (null where predictions are
-        tables, in `predict_batches` and `predict_file`).
+        forecast of the row after t. It is NaN in the first window - 1 rows of a series.
 
         Raises DataError for data that cannot be read (a null or NaN: file, row and column).
         """
-        reader = self._reader(examples, value_columns)
-        parts = [found for _, found in self._forecasts(reader)]
+        reader = self._reader(examples, value_columns, series_column)
+        parts = [made for _, _, made in self._forecasts(reader)]
         if not parts:
             raise DataError(f"{reader.sources[0].name}: no rows, expected a series")
         return self._without_column(np.concatenate(parts))
 
     def forecast(
-        self, examples: Any, *, value_columns: str | Sequence[str] | None = None
+        self,
+        examples: Any,
+        *,
+        value_columns: str | Sequence[str] | None = None,
+        series_column: str | None = None,
     ) -> Float64:
-        """float64[horizon, C], or float64[horizon] for a single column: what comes after the end
-        of a series.
+        """What comes after the end of a series: float64[horizon, C], without the last axis for a
+        single column. Of S series: float64[S, …], in the order in which they begin, NaN for those
+        that are shorter than the window.
 
-        Raises DataError for a series shorter than the window, and as `predict`.
+        Raises DataError where every series is shorter than the window, and as `predict`.
         """
         learned = self.learned
-        series = read_series(self._reader(examples, value_columns))
-        if len(series) < learned.window:
+        series = read_series(self._reader(examples, value_columns, series_column))
+        ends = series.bounds[1:]
+        lengths = np.diff(series.bounds)
+        if lengths.max() < learned.window:
             raise DataError(
-                f"{series.source}: a series of {len(series)} rows, expected at least "
+                f"{series.source}: a series of {lengths.max()} rows, expected at least "
                 f"{learned.window}, the window"
             )
+        learned.reports["data"] = series.report(learned.window)
         values = learned.scaler.scale(series.values, series.names, series.where)
-        after: Float64 = self._without_column(self._from(values, np.array([len(values)])))[0]
-        return after
+        after = np.full((len(ends), learned.horizon, len(learned.names)), np.nan)
+        whole = lengths >= learned.window
+        after[whole] = self._from(values, ends[whole])
+        found: Float64 = self._without_column(after if len(after) > 1 else after[0])
+        return found
 
     def predict_batches(
         self,
@@ -121,45 +182,59 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor):
         *,
         keep: str | Sequence[str] = (),
         value_columns: str | Sequence[str] | None = None,
+        series_column: str | None = None,
         id_column: str | None = None,
     ) -> Predictions:
-        """`id`, the columns to keep and `prediction` of every row: Arrow tables, each made when it
-        is asked for.
+        """A row for each value that is forecast: Arrow tables, each made when it is asked for.
 
-        `prediction` is what `predict` gives for the row: a number, or a list where the horizon is
-        longer than 1, and null in the first window - 1 rows. Several columns have one each,
-        `prediction_` and the column's name.
+        id          of the row that the value is for (or its number); null beyond the end
+        columns to keep, of that row; null beyond the end
+        series      the file, or what `series_column` holds; where there can be several
+        row         the number, from 0, of that row in its series; it counts on beyond the end
+        step        how many rows it is after the window's last, from 1 to the horizon
+        prediction  the value; several columns have one each, `prediction_` and the column's name
+
+        The rows of a series are forecast in order, each for every step that has a whole window;
+        those beyond the end come after the file, or after all files with `series_column`.
 
         Raises DataError for data that cannot be read, SettingsError for a column to keep that has
-        the name of a predicted one.
+        the name of one of these.
         """
         from fastseq.store.predictions import Predictions
 
-        reader = self._reader(data, value_columns, outputs=True, keep=keep, id=id_column)
+        more = {"outputs": True, "keep": keep, "id": id_column}
+        reader = self._reader(data, value_columns, series_column, **more)
         columns = self.columns_
         names = ["prediction"] if len(columns) == 1 else [f"prediction_{c}" for c in columns]
-        horizon = self.learned.horizon
-        kind = "double" if horizon == 1 else "list<double>"
+        kinds = {} if reader.series_type is None else {"series": reader.series_type}
+        kinds |= {"row": "int64", "step": "int64"} | dict.fromkeys(names, "double")
 
         def found() -> Iterator[tuple[RowBatch, dict[str, Any]]]:
-            for rows, forecasts in self._forecasts(reader):
-                one = forecasts[:, 0] if horizon == 1 else forecasts
-                yield rows, {name: one[..., i] for i, name in enumerate(names)}
+            for targets in self._targets(reader):
+                predicted = {name: targets.values[:, i] for i, name in enumerate(names)}
+                told = {"series": targets.series, "row": targets.rows, "step": targets.steps}
+                yield targets.batch, {k: v for k, v in (told | predicted).items() if k in kinds}
 
-        return Predictions(reader, dict.fromkeys(names, kind), found())
+        predictions = Predictions(reader, kinds, found())
+        predictions.total = None  # not those of the data
+        return predictions
 
     def evaluate(
-        self, examples: Any, *, value_columns: str | Sequence[str] | None = None
+        self,
+        examples: Any,
+        *,
+        value_columns: str | Sequence[str] | None = None,
+        series_column: str | None = None,
     ) -> dict[str, float]:
-        """{"rmse", "mae", "last_value_rmse", "last_value_mae"} over all windows of a series that
-        a whole horizon follows, all its steps and columns, in the columns' own units.
+        """{"rmse", "mae", "last_value_rmse", "last_value_mae"} over all windows that a whole
+        horizon of their series follows, all its steps and columns, in the columns' own units.
 
-        Raises DataError for a series shorter than window and horizon together, and as `predict`.
+        Raises DataError where every series is shorter than window and horizon together, and as
+        `predict`.
         """
-        predicted, expected, series = self._tested(examples, value_columns)
+        predicted, expected, last = self._tested(examples, value_columns, series_column)
         errors = predicted - expected
-        learned = self.learned
-        rmse, mae = last_value_errors(series.values, learned.window, learned.horizon)
+        rmse, mae = last
         return {
             "rmse": float(np.sqrt(np.mean(errors * errors))),
             "mae": float(np.mean(np.abs(errors))),
@@ -170,7 +245,7 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor):
     def score(self, examples: Any, y: Any = None) -> float:
         """R², the mean over columns and steps of the horizon: 1 is perfect, 0 what the mean of the
         series would reach. Raises as `evaluate`."""
-        predicted, expected, _ = self._tested(examples, None)
+        predicted, expected, _ = self._tested(examples, None, None)
         wrong = np.square(predicted - expected).sum(0)
         spread = np.square(expected - expected.mean(0)).sum(0)
         perfect = np.where(wrong == 0, 1.0, 0.0)
@@ -179,9 +254,11 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor):
 
     # ---- forecasts
 
-    def _reader(self, examples: Any, value_columns: Any, **more: Any) -> RowReader:
+    def _reader(
+        self, examples: Any, value_columns: Any, series_column: Any, **more: Any
+    ) -> RowReader:
         learned = self.learned
-        columns = self._named_columns(value_columns=value_columns)
+        columns = self._named_columns(value_columns=value_columns, series_column=series_column)
         reader = self._open(examples, None, columns, fields=learned.fields, **more)
         found, expected = reader.fields.values, learned.names
         if len(found) != len(expected):
@@ -191,23 +268,91 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor):
             )
         return reader
 
-    def _forecasts(self, reader: RowReader) -> Iterator[tuple[RowBatch, Float64]]:
-        """Each batch of rows with float64[D, horizon, C], the forecasts made at them."""
+    def _forecasts(self, reader: RowReader) -> Iterator[tuple[RowBatch, list[Part], Float64]]:
+        """Each batch of rows, its parts by series, and float64[D, horizon, C], the forecasts made
+        at its rows, from the row after each on."""
         learned = self.learned
-        report = learned.reports["data"] = ReadReport()
-        before = np.zeros((0, len(learned.names)), np.float32)
+        known: dict[Label, int] = {}
+        lengths: dict[int, int] = {}
+        before: dict[int, Float32] = {}  # the last window - 1 rows of each series
         for batch in reader.batches():
             assert batch.values is not None
             scaled = learned.scaler.scale(batch.values, reader.fields.values, batch.where)
-            values = np.concatenate([before, scaled])
-            ends = np.arange(len(before), len(values)) + 1  # a row behind the one that is last seen
-            whole = ends[ends >= learned.window]
-            out = np.full((batch.rows, learned.horizon, len(learned.names)), np.nan)
-            if len(whole):
-                out[len(ends) - len(whole) :] = self._from(values, whole)
-            before = values[max(0, len(values) - learned.window + 1) :]
-            report.rows += batch.rows
-            yield batch, out
+            parts = parts_of(series_numbers(batch, known), lengths)
+            if batch.series is None:  # the series before has ended with its file
+                before = {part.number: before[part.number] for part in parts if part.first}
+            values: list[Float32] = []
+            ends: list[Int64] = []  # a row behind the one that is last seen
+            rows: list[Int64] = []  # of the batch, that have a whole window
+            at = 0
+            for part in parts:
+                mine = scaled[part.rows]
+                if part.number in before:
+                    mine = np.concatenate([before[part.number], mine])
+                before[part.number] = mine[max(0, len(mine) - learned.window + 1) :]
+                end = np.arange(len(mine) - len(part.rows), len(mine)) + 1
+                whole = end >= learned.window
+                values.append(mine)
+                ends.append(at + end[whole])
+                rows.append(part.rows[whole])
+                at += len(mine)
+            made = np.full((batch.rows, learned.horizon, len(learned.names)), np.nan)
+            if len(found := np.concatenate(rows)):
+                made[found] = self._from(np.concatenate(values), np.concatenate(ends))
+            yield batch, parts, made
+        counts = np.array([*lengths.values()], np.int64)
+        learned.reports["data"] = series_report(tuple(known), counts, learned.window)
+
+    def _targets(self, reader: RowReader) -> Iterator[Targets]:
+        """What is forecast, by the row that it is for; see predict_batches."""
+        learned = self.learned
+        steps = np.arange(1, learned.horizon + 1)
+        made: dict[int, Float64] = {}  # at the last `horizon` rows of each series, before and now
+        ends: dict[int, tuple[RowBatch, int]] = {}  # the last batch of each series, its length
+        keys: dict[Label, int] = {}
+        names: list[Label] = []
+
+        def series(numbers: Int64) -> Categories:
+            found, codes = np.unique(numbers, return_inverse=True)
+            return Categories(tuple(names[n] for n in found), codes.astype(np.int32))
+
+        def beyond(number: int) -> Iterator[Targets]:
+            """What comes after the end of a series."""
+            batch, length = ends.pop(number)
+            last = made.pop(number)
+            i, step = np.nonzero(steps[None, :] > np.arange(learned.horizon)[:, None])
+            origin = i - steps[step]  # -1 is the last row
+            there = length + origin >= learned.window - 1
+            i, step, origin = i[there], step[there], origin[there]
+            if len(i):
+                nowhere = batch.take(np.full(len(i), -1))
+                values = last[learned.horizon + origin, step]
+                where = series(np.full(len(i), number))
+                yield Targets(nowhere, where, length + i, steps[step], values)
+
+        for batch, parts, forecasts in self._forecasts(reader):
+            if batch.series is None:
+                for number in [n for n in ends if n != parts[0].number]:
+                    yield from beyond(number)
+            series_numbers(batch, keys)
+            names += list(keys)[len(names) :]
+            values = np.empty_like(forecasts)
+            rows, numbers = np.empty(batch.rows, np.int64), np.empty(batch.rows, np.int64)
+            for part in parts:
+                n = len(part.rows)
+                nothing = np.full((learned.horizon, *forecasts.shape[1:]), np.nan)
+                mine = np.concatenate([made.get(part.number, nothing), forecasts[part.rows]])
+                at = learned.horizon + np.arange(n)
+                values[part.rows] = mine[at[:, None] - steps, steps - 1]
+                rows[part.rows] = part.first + np.arange(n)
+                numbers[part.rows] = part.number
+                made[part.number] = mine[len(mine) - learned.horizon :]
+                ends[part.number] = batch, part.first + n
+            row, step = np.nonzero(rows[:, None] - steps >= learned.window - 1)
+            where = series(numbers[row])
+            yield Targets(batch.take(row), where, rows[row], steps[step], values[row, step])
+        for number in list(ends):
+            yield from beyond(number)
 
     def _from(self, scaled: Float32, rows: Int64) -> Float64:
         """float64[B, horizon, C]: the forecasts of what begins at the rows."""
@@ -219,15 +364,18 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor):
         shaped = np.concatenate(parts).reshape(len(rows), learned.horizon, -1)
         return learned.scaler.unscale(shaped)
 
-    def _tested(self, examples: Any, value_columns: Any) -> tuple[Float64, Float64, Series]:
-        """Forecasts and what came, float64[B, horizon, C], and the series."""
+    def _tested(
+        self, examples: Any, value_columns: Any, series_column: Any
+    ) -> tuple[Float64, Float64, tuple[float, float]]:
+        """Forecasts and what came, float64[B, horizon, C], and the errors of the last value."""
         learned = self.learned
-        series = read_series(self._reader(examples, value_columns))
-        learned.reports["data"] = ReadReport(rows=len(series))
+        series = read_series(self._reader(examples, value_columns, series_column))
         windows = learned.windows(series)
-        rows = np.arange(len(windows)) + learned.window
+        learned.reports["data"] = series.report(learned.window + learned.horizon)
+        rows = windows.starts + learned.window
         expected = series.values[rows[:, None] + np.arange(learned.horizon)]
-        return self._from(windows.values, rows), expected, series
+        last = last_value_errors(series.values, learned.window, learned.horizon, windows.starts)
+        return self._from(windows.values, rows), expected, last
 
     def _without_column(self, values: Float64) -> Float64:
         return values[..., 0] if values.shape[-1] == 1 else values
@@ -243,11 +391,11 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor):
         series = read_series(reader)
         learned = self._state(Scaler.of(series), series.names, reader.fields, backend)
         windows = learned.windows(series)
-        learned.reports["training"] = ReadReport(rows=len(series))
+        learned.reports["training"] = series.report(self.window + self.horizon)
         held_out = None
         if valid is not None:
             other = read_series(self._open_valid(valid, columns, reader))
-            learned.reports["validation"] = ReadReport(rows=len(other))
+            learned.reports["validation"] = other.report(self.window + self.horizon)
             held_out = learned.windows(other)
         return ForecastTask(learned, windows, held_out, self.batch_size, self.seed)
 

@@ -30,6 +30,7 @@ class Fields:
     values  columns of numbers
     label   of strings, integers or booleans
     tags    of lists of strings, as long as the tokens'
+    series  says which series of values a row belongs to; None: each file is one
     id      None: the row number is the id
     keep    columns handed on as they are
     """
@@ -41,11 +42,12 @@ class Fields:
     tags: str | None = None
     id: str | None = None
     keep: tuple[str, ...] = ()
+    series: str | None = None
 
     @property
     def used(self) -> tuple[str, ...]:
         """Every column that must be read, once."""
-        single = [name for name in (self.tokens, self.label, self.tags) if name]
+        single = [name for name in (self.tokens, self.label, self.tags, self.series) if name]
         return tuple(dict.fromkeys((*self.text, *self.values, *single, *self.outputs)))
 
     @property
@@ -59,7 +61,10 @@ class Fields:
 
     def to_dict(self) -> dict[str, Any]:
         """The names as JSON has them."""
-        return asdict(self)
+        names = asdict(self)
+        if self.series is None:  # which models of older versions lack
+            del names["series"]
+        return names
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Fields:
@@ -131,6 +136,7 @@ def choose_fields(
     tags: str | None = None,
     id: str | None = None,
     keep: str | Sequence[str] | None = None,
+    series: str | None = None,
     targets: bool = True,
     text_parameter: str = "text_column",
 ) -> Fields:
@@ -158,7 +164,7 @@ def choose_fields(
     """
     if inputs not in INPUTS:
         raise SettingsError(f"inputs is {inputs!r}; expected one of {', '.join(INPUTS)}")
-    fields = Fields(listed(text), tokens, listed(values), label, tags, id, listed(keep))
+    fields = Fields(listed(text), tokens, listed(values), label, tags, id, listed(keep), series)
     own = [name for name in data.types if name not in data.partitions]
     if id is None:
         fields = replace(fields, id=next((name for name in ID_NAMES if name in own), None))
@@ -237,6 +243,7 @@ def check_fields(data: Dataset, fields: Fields) -> None:
     check_types(data, fields.text, "text", lambda kind: is_text(plain_type(kind)), "strings")
     check_types(data, fields.values, "value", is_number, "numbers")
     check_types(data, [fields.label], "label", is_label, "strings, integers or booleans")
+    check_types(data, [fields.series], "series", is_label, "strings, integers or booleans")
     check_types(data, [fields.tokens], "tokens", is_string_list, "lists of strings")
     check_types(data, [fields.tags], "tags", is_string_list, "lists of strings")
 
@@ -245,7 +252,7 @@ def _check_there(data: Dataset, fields: Fields) -> None:
     for source in data.sources:
         names = source.schema.names
         texts = () if any(name in names for name in fields.text) else fields.text
-        single = (fields.tokens, fields.label, fields.tags, fields.id)
+        single = (fields.tokens, fields.label, fields.tags, fields.id, fields.series)
         for name in fields.used:
             found = names.count(name)
             if found == 1:

@@ -50,6 +50,7 @@ class RowBatch:
     labels      D labels, none missing
     tags        as many as tokens, none missing
     values      float64[D, C], finite numbers
+    series      which series each row belongs to, none missing; None where the file says so
     ids         the id column (pa.Array); None where the row number is the id
     kept        the columns to keep (pa.Table); None where there are none
     null_texts  rows whose text, or whole list of tokens, is null
@@ -64,9 +65,19 @@ class RowBatch:
     labels: Categories | None = None
     tags: Categories | None = None
     values: Float64 | None = None
+    series: Categories | None = None
     ids: Any = None
     kept: Any = None
     null_texts: int = 0
+
+    def take(self, rows: Int64) -> RowBatch:
+        """The ids, or row numbers, and the columns to keep of some rows of the batch; nulls for a
+        row of -1."""
+        at = pa.array(rows, mask=rows < 0)
+        ids = pa.array(self.first_row + rows, mask=rows < 0) if self.ids is None else None
+        kept = None if self.kept is None else self.kept.take(at)
+        ids = self.ids.take(at) if ids is None else ids
+        return RowBatch(self.first_row, len(rows), self.data, ids=ids, kept=kept)
 
     @property
     def text(self) -> Texts:
@@ -113,6 +124,13 @@ class RowReader:
     def sources(self) -> tuple[Source, ...]:
         """The files or the table, in order."""
         return self.data.sources
+
+    @property
+    def series_type(self) -> str | None:
+        """The type of what tells series apart; None where there is but one."""
+        if self.fields.series is not None:
+            return str(self.data.type_of(self.fields.series))
+        return "string" if len(self.sources) > 1 else None
 
     @property
     def num_rows(self) -> int | None:
@@ -192,12 +210,16 @@ class RowReader:
                     tags, ends, _ = _lists(part, fields.tags)
                     _check_lengths(fields.tokens, offsets, fields.tags, ends)
                     found["tags"] = _categories(tags)
-            if fields.label is not None:
-                labels = _plain(part.column(fields.label), fields.label)
-                if labels.null_count:
-                    problem = f"the label in column {fields.label!r} is null"
-                    raise RowError(first_null(labels), problem)
-                found["labels"] = _categories(labels)
+            for role, field, name in (
+                ("label", "labels", fields.label),
+                ("series", "series", fields.series),
+            ):
+                if name is not None:
+                    array = _plain(part.column(name), name)
+                    if array.null_count:
+                        problem = f"the {role} in column {name!r} is null"
+                        raise RowError(first_null(array), problem)
+                    found[field] = _categories(array)
             if fields.values:
                 found["values"] = np.stack([_numbers(part, name) for name in fields.values], axis=1)
         if fields.id is not None:
@@ -231,8 +253,8 @@ def open_rows(
     like : rows whose labels are of the type to expect here
     outputs : whether the id and the columns to keep are read, which only predictions need; a
         column to keep that is named twice is kept once
-    named : unless `fields` is given: text, tokens, values, label, tags, id, keep, targets, as
-        columns.choose_fields has them
+    named : unless `fields` is given: text, tokens, values, label, tags, series, id, keep,
+        targets, as columns.choose_fields has them
 
     Raises
     ------

@@ -56,33 +56,56 @@ def test_a_tagger_writes_a_tag_for_each_token(run: Run, models: Path, corpora: P
     assert sum(same) > 70
 
 
-def test_a_forecaster_writes_values(run: Run, models: Path, corpora: Path) -> None:
+def test_a_forecaster_writes_the_row_that_each_value_is_for(
+    run: Run, models: Path, corpora: Path
+) -> None:
     words = ("predict", models / "wave", corpora / "wave.parquet", "--keep", "value")
     found = rows(run(*words))
-    assert [row["prediction"] for row in found[:7]] == [None] * 7  # a window is eight rows
-    value = [row["value"] for row in found]
-    errors = [abs(found[n]["prediction"][0] - value[n + 1]) for n in range(7, len(found) - 1)]
+    value = pq.read_table(corpora / "wave.parquet")["value"].to_pylist()
+    assert list(found[0]) == ["id", "value", "row", "step", "prediction"]
+    assert [row["row"] for row in found if row["step"] == 1] == list(range(8, len(value) + 1))
+    assert [row["row"] for row in found if row["step"] == 2] == list(range(9, len(value) + 2))
+    known = found[:-3]
+    assert [row["value"] for row in known] == [value[row["row"]] for row in known]
+    assert [row["id"] for row in known] == [row["row"] for row in known]
+    errors = [abs(row["prediction"] - row["value"]) for row in known if row["step"] == 1]
     assert sum(errors) / len(errors) < 0.15
-    assert run(*words, "-o", "out.parquet").code == 0
-    assert pq.read_table("out.parquet")["prediction"].null_count == 7
-    lines = [line.split("\t") for line in run(*words, "--format", "tsv").out.splitlines()]
-    assert [line[2] == "" for line in lines[1:]] == [True] * 7 + [False] * (len(found) - 7)
-
-
-def test_a_forecast_of_one_row_is_empty_before_the_first_window(run: Run, corpora: Path) -> None:
-    wave = corpora / "wave.parquet"
-    sizes = ("--hidden", "4", "--epochs", "1", "--window", "3", "--threads", "1", "--quiet")
-    assert run("fit-lstm", wave, "--task", "forecast", "-o", "m", *sizes).code == 0
-    assert [row["prediction"] is None for row in rows(run("predict", "m", wave))[:3]] == [
-        True,
-        True,
-        False,
+    assert [(r["id"], r["value"], r["row"] - len(value), r["step"]) for r in found[-3:]] == [
+        (None, None, 0, 1),
+        (None, None, 0, 2),
+        (None, None, 1, 2),
     ]
-    lines = run("predict", "m", wave, "--format", "tsv").out.splitlines()
-    assert lines[1:3] == ["0\t", "1\t"]
-    assert float(lines[3].split("\t")[1])
-    assert run("predict", "m", wave, "-o", "out.parquet").code == 0
-    assert pq.read_table("out.parquet")["prediction"].null_count == 2
+    assert run(*words, "-o", "out.parquet").code == 0
+    assert pq.read_table("out.parquet").to_pylist() == found
+    lines = [line.split("\t") for line in run(*words, "--format", "tsv").out.splitlines()]
+    assert lines[-1][:4] == ["", "", str(len(value) + 1), "2"]
+
+
+def test_each_file_of_a_folder_is_a_series(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for name, n in (("a", 20), ("b", 4), ("c", 30)):
+        table = pa.table(
+            {"value": [float(i % 5) for i in range(n)], "day": [f"{name}{i}" for i in range(n)]}
+        )
+        pq.write_table(table, tmp_path / "data" / f"{name}.parquet")
+    sizes = ("--hidden", "4", "--epochs", "1", "--window", "8", "--value-column", "value")
+    ran = run("fit-lstm", "data", "--task", "forecast", "-o", "m", *sizes)
+    assert ran.code == 0
+    assert "1 of 3 series have fewer than 9 rows: left out: data/b.parquet (4)" in ran.err
+    ran = run("predict", "m", "data", "--keep", "day")
+    found = rows(ran)
+    assert "1 of 3 series have fewer than 8 rows: left out: data/b.parquet (4)" in ran.err
+    assert [(row["series"], row["day"]) for row in found] == [
+        *(("data/a.parquet", f"a{i}") for i in range(8, 20)),
+        ("data/a.parquet", None),
+        *(("data/c.parquet", f"c{i}") for i in range(8, 30)),
+        ("data/c.parquet", None),
+    ]
+    ran = run("predict", "m", "data", "--series-column", "day")
+    assert ran.code == 0
+    assert rows(ran) == []
+    assert "54 of 54 series have fewer than 8 rows" in ran.err
+    assert "fewer than 9 rows" in run("test", "m", "data").err
 
 
 def test_standard_output_has_what_the_file_has(run: Run, models: Path, corpora: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -123,14 +124,15 @@ def test_several_columns_in_parquet(tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded.predict(values), whole)
 
     out = tmp_path / "out.parquet"
-    assert loaded.predict_file(tmp_path / "train.parquet", out, keep=["a"]) == 200
+    assert loaded.predict_file(tmp_path / "train.parquet", out, keep=["a"]) == 195 * 3
     written = pq.read_table(out)
-    assert written.column_names == ["id", "a", "prediction_a", "prediction_b"]
-    assert written["id"].to_pylist() == table["id"].to_pylist()
+    assert written.column_names == ["id", "a", "row", "step", "prediction_a", "prediction_b"]
+    rows = [row for row in written.to_pylist() if row["step"] == 2]
+    assert [row["row"] for row in rows] == list(range(7, 202))
+    assert [row["id"] for row in rows] == [*table["id"].to_pylist()[7:], None, None]
+    assert [row["a"] for row in rows] == [*table["a"].to_pylist()[7:], None, None]
     for i, name in enumerate(("prediction_a", "prediction_b")):
-        found = written[name].to_pylist()
-        assert found[:5] == [None] * 5, "no window of 6 rows is there yet"
-        np.testing.assert_allclose(np.array(found[5:]), whole[5:, :, i], rtol=1e-6)
+        np.testing.assert_allclose([row[name] for row in rows], whole[5:, 1, i], rtol=1e-6)
 
 
 def test_a_file_is_forecast_batch_by_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,11 +157,185 @@ def test_a_file_is_forecast_batch_by_batch(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(RowReader, "batches", few)
     table = pa.table({"value": wave(50, seed=7)[:, 0]})
-    assert model.predict_file(table, tmp_path / "out.parquet") == 50
+    assert model.predict_file(table, tmp_path / "out.parquet") == 45
     written = pq.read_table(tmp_path / "out.parquet")
-    assert written["id"].to_pylist() == list(range(50))
-    np.testing.assert_allclose(written["prediction"].to_numpy(), whole, rtol=1e-6)
-    assert written["prediction"].null_count == np.isnan(whole).sum() == 5
+    assert written["id"].to_pylist() == [*range(6, 50), None]
+    assert written["row"].to_pylist() == list(range(6, 51))
+    np.testing.assert_allclose(written["prediction"].to_numpy(), whole[5:], rtol=1e-6)
+
+
+# ---- several series
+
+
+SERIES = {"a": wave(40, seed=1)[:, 0], "b": wave(5, seed=2)[:, 0], "c": 3 * wave(31, seed=3)[:, 0]}
+SEVERAL: dict[str, Any] = {**SMALL, "horizon": 3}
+
+
+def files_of(folder: Path) -> Path:
+    """A file for each series."""
+    folder.mkdir()
+    for name, values in SERIES.items():
+        pq.write_table(pa.table({"value": values}), folder / f"{name}.parquet", row_group_size=7)
+    return folder
+
+
+def interleaved() -> pa.Table:
+    """All series in one table, their rows mixed; `n` is the row's number in its series."""
+    keys = np.repeat(list(SERIES), [len(values) for values in SERIES.values()])
+    order = np.random.default_rng(5).permutation(len(keys))
+    mixed = keys[order]
+    seen: dict[str, int] = {}
+    numbers = []
+    for key in mixed.tolist():
+        numbers.append(seen.get(key, 0))
+        seen[key] = numbers[-1] + 1
+    values = [float(SERIES[key][n]) for key, n in zip(mixed.tolist(), numbers, strict=True)]
+    return pa.table({"value": values, "key": mixed.tolist(), "n": numbers})
+
+
+def windows_of(model: Forecaster, data: Any, **columns: Any) -> set[bytes]:
+    """The windows with their horizons that a model trains on, in the columns' own units."""
+    task = model._task(data, None, None, model._named_columns(**columns), HostBackend(Team(1)))
+    found = set()
+    for batch in task.batches(0):
+        both = np.concatenate([batch.inputs[:, :, 0].T, batch.targets], axis=1)
+        values = task.learned.scaler.unscale(both[..., None])[..., 0]
+        found |= {np.round(window, 3).tobytes() for window in values}
+    return found
+
+
+def test_no_window_crosses_the_end_of_a_series(tmp_path: Path) -> None:
+    model = Forecaster(**SEVERAL)
+    needed = model.window + model.horizon
+    expected = {
+        np.round(values[at : at + needed], 3).tobytes()
+        for values in SERIES.values()
+        for at in range(len(values) - needed + 1)
+    }
+    assert len(expected) == 32 + 23
+    assert windows_of(model, files_of(tmp_path / "data")) == expected
+    assert windows_of(model, interleaved(), value_columns="value", series_column="key") == expected
+
+
+def test_series_that_are_too_short_are_counted(tmp_path: Path) -> None:
+    folder = files_of(tmp_path / "data")
+    model = Forecaster(**SEVERAL).fit(folder, valid=folder)
+    for part in ("training", "validation"):
+        (said,) = model.report_[part].messages()
+        assert said.startswith("1 of 3 series have fewer than 9 rows: left out: ")
+        assert said.endswith("b.parquet (5)")
+    model.evaluate(folder)
+    assert model.report_["data"].messages() == [said]
+    model.forecast(folder)
+    assert "fewer than 6 rows" in model.report_["data"].messages()[0]
+    model.predict(folder)
+    assert "fewer than 6 rows" in model.report_["data"].messages()[0]
+    short = [folder / "b.parquet"] * 2
+    with pytest.raises(DataError, match=r"b\.parquet: a series of 5 rows, expected at least 9"):
+        Forecaster(**SEVERAL).fit(short)
+    table = interleaved()
+    table = table.filter(pc.less(table["n"], 5))
+    with pytest.raises(DataError, match="3 series of at most 5 rows, expected at least 9"):
+        Forecaster(**SEVERAL).fit(table, value_columns="value", series_column="key")
+
+
+def test_files_and_a_series_column_train_the_same(tmp_path: Path) -> None:
+    files = Forecaster(**SEVERAL).fit(files_of(tmp_path / "data"))
+    order = pa.concat_tables(
+        [pa.table({"key": [name] * len(v), "value": v}) for name, v in SERIES.items()]
+    )
+    column = Forecaster(**SEVERAL).fit(order, value_columns="value", series_column="key")
+    np.testing.assert_array_equal(files.predict(SERIES["a"]), column.predict(SERIES["a"]))
+
+
+def test_measures_are_those_of_the_series_one_by_one(fitted: Forecaster, tmp_path: Path) -> None:
+    folder = files_of(tmp_path / "data")
+    squares, absolutes, last = [], [], []
+    for values in (SERIES["a"], SERIES["c"]):
+        made = fitted.predict(values)
+        for at in range(fitted.window - 1, len(values) - fitted.horizon):
+            come = values[at + 1 : at + 1 + fitted.horizon]
+            squares.append((made[at] - come) ** 2)
+            absolutes.append(np.abs(made[at] - come))
+            last.append((values[at] - come) ** 2)
+    found = fitted.evaluate(folder)
+    assert found["rmse"] == pytest.approx(np.sqrt(np.mean(squares)))
+    assert found["mae"] == pytest.approx(np.mean(absolutes))
+    assert found["last_value_rmse"] == pytest.approx(np.sqrt(np.mean(last)))
+    assert found == pytest.approx(
+        fitted.evaluate(interleaved(), value_columns="value", series_column="key")
+    )
+    after = fitted.forecast(folder)
+    assert after.shape == (3, fitted.horizon)
+    assert np.isnan(after[1]).all()
+    np.testing.assert_allclose(after[2], fitted.forecast(SERIES["c"]), rtol=1e-6)
+
+
+def expected_targets(model: Forecaster) -> dict[tuple[str, int, int], float]:
+    """{(series, row that the value is for, step): value}, one series after the other."""
+    return {
+        (name, origin + step, step): made[origin, step - 1]
+        for name, values in SERIES.items()
+        for made in [model.predict(values)]
+        for origin in range(model.window - 1, len(values))
+        for step in range(1, model.horizon + 1)
+    }
+
+
+def test_each_value_is_written_with_the_row_that_it_is_for(
+    fitted: Forecaster, tmp_path: Path
+) -> None:
+    expected = expected_targets(fitted)
+    folder = files_of(tmp_path / "data")
+    fitted.predict_file(folder, tmp_path / "out.parquet", keep="value")
+    rows = pq.read_table(tmp_path / "out.parquet").to_pylist()
+    assert list(rows[0]) == ["id", "value", "series", "row", "step", "prediction"]
+    for row in rows:
+        name = Path(row["series"]).stem
+        values = SERIES[name].tolist()
+        assert row["prediction"] == pytest.approx(expected[name, row["row"], row["step"]])
+        there = row["row"] < len(values)
+        assert row["value"] == (values[row["row"]] if there else None)
+        first = {"a": 0, "b": 40, "c": 45}[name]
+        assert row["id"] == (first + row["row"] if there else None)
+    found = [(Path(row["series"]).stem, row["row"], row["step"]) for row in rows]
+    assert found == sorted(expected), "file by file, row by row, step by step"
+
+    column: dict[str, Any] = {"value_columns": "value", "series_column": "key", "id_column": "n"}
+    (tmp_path / "cut").mkdir()  # a series goes on in the next file, and in the next batch
+    for at in range(0, 76, 19):
+        part = interleaved().slice(at, 19)
+        pq.write_table(part, tmp_path / "cut" / f"{at:02}.parquet", row_group_size=5)
+    fitted.predict_file(tmp_path / "cut", tmp_path / "mixed.parquet", keep="value", **column)
+    rows = pq.read_table(tmp_path / "mixed.parquet").to_pylist()
+    assert len(rows) == len(expected)
+    for row in rows:
+        values = SERIES[row["series"]].tolist()
+        wanted = expected[row["series"], row["row"], row["step"]]
+        assert row["prediction"] == pytest.approx(wanted)
+        there = row["row"] < len(values)
+        assert row["id"] == (row["row"] if there else None)
+        assert row["value"] == (values[row["row"]] if there else None)
+
+
+def test_a_series_column_must_serve(fitted: Forecaster) -> None:
+    table = pa.table({"value": wave(20)[:, 0], "key": [1.5] * 20, "gap": ["a", None] * 10})
+    with pytest.raises(DataError, match="the series column 'key' is double, expected strings"):
+        fitted.predict(table, series_column="key")
+    with pytest.raises(DataError, match=r"row 1 .from 0.: the series in column 'gap' is null"):
+        fitted.predict(table, series_column="gap")
+    steps = pa.table({"value": wave(20)[:, 0], "step": range(20)})
+    with pytest.raises(SettingsError, match="'step' cannot be kept"):
+        fitted.predict_batches(steps, keep="step", value_columns="value")
+
+
+def test_a_resumed_training_knows_its_series(tmp_path: Path) -> None:
+    together = pa.concat_tables([pa.table({"value": values}) for values in SERIES.values()])
+    one = Forecaster(**SEVERAL)._task(together, None, None, {}, HostBackend(Team(1)))
+    folder = files_of(tmp_path / "data")
+    several = Forecaster(**SEVERAL)._task(folder, None, None, {}, HostBackend(Team(1)))
+    assert one.fingerprint()["checksums"] == several.fingerprint()["checksums"]
+    assert one.fingerprint() != several.fingerprint()
 
 
 @pytest.mark.parametrize("cell", ["gru", "rnn"])

@@ -47,6 +47,7 @@ class ReadReport:
     what     a target's name: "label" or "tag"
     ends     of the units, `<eos>`
     malformed  rows whose tags violate the scheme; violation: which, and the first of them
+    series   of numbers; short: of them, with fewer than the `least` rows needed; example: of these
     """
 
     rows: int = 0
@@ -62,6 +63,10 @@ class ReadReport:
     ends: int = 0
     malformed: int = 0
     violation: str = ""
+    series: int = 0
+    short: int = 0
+    least: int = 0
+    example: str = ""
 
     @property
     def unknown_rate(self) -> float:
@@ -81,6 +86,12 @@ class ReadReport:
         if self.malformed:
             lines.append(
                 f"the tags of {self.malformed:,} of {self.rows:,} rows violate {self.violation}"
+            )
+        if self.short:
+            more = ", …" if self.short > 1 else ""
+            lines.append(
+                f"{self.short:,} of {self.series:,} series have fewer than {self.least:,} rows: "
+                f"left out: {self.example}{more}"
             )
         unseen = unseen_message(self.unseen, self.targets, self.what)
         return [*lines, unseen] if unseen else lines

@@ -10,66 +10,110 @@ rmse, mae = last_value_errors(test.values, window=24, horizon=1)
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError, FormatError, SettingsError
+from fastseq.models.data.examples import ReadReport
+from fastseq.models.data.ragged import offsets_of, places
+from fastseq.store.categories import Label
 from fastseq.types import Float32, Float64, Int64
 
 if TYPE_CHECKING:
-    from fastseq.store.examples import RowReader
+    from fastseq.store.examples import RowBatch, RowReader
 
 _LARGEST = float(np.finfo(np.float32).max)
 _ROUNDING = 1e-12  # of a column's size: a spread below this is a constant's rounding
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Series:
-    """Numbers in the order of time.
+    """Numbers of one or several series, each in the order of time.
 
-    values  float64[T, C], finite, in the columns' own units
-    names   of the C columns
-    source  the file or table, for messages
-    starts  the row at which each file begins, and its name
+    values   float64[T, C], finite, in the columns' own units, series after series
+    names    of the C columns
+    source   the files or table, for messages
+    offsets  int64[S + 1]: series s is values[offsets[s]:offsets[s + 1]]; None for a single one
+    keys     of the S series: names of files, or what the series column holds
+    order    int64[T]: the row of the source that each comes from; None where it is the same
+    place    says where a row of the source is, for messages
     """
 
     values: Float64
     names: tuple[str, ...]
     source: str = "the series"
-    starts: tuple[tuple[int, str], ...] = ()
+    offsets: Int64 | None = None
+    keys: tuple[Label, ...] = ()
+    order: Int64 | None = None
+    place: Callable[[int], str] | None = None
 
     def __len__(self) -> int:
         return len(self.values)
 
+    @cached_property
+    def bounds(self) -> Int64:
+        """int64[S + 1]: `offsets`, of a single series too."""
+        return np.array([0, len(self)]) if self.offsets is None else self.offsets
+
     def where(self, row: int) -> str:
         """The place of a row, for a message: its file, and its number in that."""
-        at = bisect_right(self.starts, row, key=lambda start: start[0]) - 1
-        first, name = self.starts[at] if at >= 0 else (0, self.source)
-        return f"{name}: {_row(row - first)}"
+        row = row if self.order is None else int(self.order[row])
+        return f"{self.source}: {_row(row)}" if self.place is None else self.place(row)
+
+    def report(self, least: int) -> ReadReport:
+        """How many series there are, and how many are shorter than `least` rows."""
+        return series_report(self.keys, np.diff(self.bounds), least)
 
 
 def read_series(reader: RowReader) -> Series:
-    """All rows of the reader's value columns, in order.
+    """All rows of the reader's value columns: a series for each value of its series column, else
+    for each file.
 
     Raises DataError for a null, NaN or infinite number (file, row, column), and for no rows.
     """
     parts: list[Float64] = []
-    starts: list[tuple[int, str]] = []
+    numbers: list[Int64] = []
+    known: dict[Label, int] = {}
     for batch in reader.batches():
         assert batch.values is not None
         parts.append(batch.values)
-        if batch.source_row == 0:
-            starts.append((batch.first_row, batch.source))
+        numbers.append(series_numbers(batch, known))
     if not parts:
         raise DataError(f"{reader.sources[0].name}: no rows, expected a series")
-    more = len(reader.sources) - 1
-    source = reader.sources[0].name + (f" and {more} more" if more else "")
-    return Series(np.concatenate(parts), reader.fields.values, source, tuple(starts))
+    values, number = np.concatenate(parts), np.concatenate(numbers)
+    order: Int64 | None = None
+    if np.any(number[1:] < number[:-1]):
+        order = np.argsort(number, kind="stable")
+        values = values[order]
+    offsets = offsets_of(np.bincount(number))
+    names, keys = reader.fields.values, tuple(known)
+    return Series(values, names, reader.data.name, offsets, keys, order, reader.where)
+
+
+def series_numbers(batch: RowBatch, known: dict[Label, int]) -> Int64:
+    """int64[D]: the number of the series that each row belongs to, by first occurrence.
+
+    known : the numbers given so far, by key; more are added
+    """
+    if batch.series is None:
+        return np.full(batch.rows, known.setdefault(batch.source, len(known)))
+    numbers = [known.setdefault(key, len(known)) for key in batch.series.values]
+    found: Int64 = np.array(numbers, np.int64)[batch.series.codes]
+    return found
+
+
+def series_report(keys: Sequence[Label], lengths: Int64, least: int) -> ReadReport:
+    """What to report of series of these lengths; those of fewer than `least` rows are too short."""
+    short = np.flatnonzero(lengths < least)
+    report = ReadReport(rows=int(lengths.sum()), series=len(lengths), short=len(short), least=least)
+    if len(short):
+        report.example = f"{keys[short[0]]} ({lengths[short[0]]:,})"
+    return report
 
 
 def _row(row: int) -> str:
@@ -169,33 +213,41 @@ class WindowBatch:
     starts: Int64
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Windows:
-    """Every window of a series that is followed by a whole horizon.
+    """Every window of one or several series that is followed by a whole horizon of its series.
 
     values   float32[T, C], scaled
     window   steps that are looked at
     horizon  steps that are forecast
     source   the file or table, for messages
+    offsets  int64[S + 1]: series s is values[offsets[s]:offsets[s + 1]]; None for a single one
 
     Raises
     ------
     SettingsError
         A window or horizon below 1.
     DataError
-        The series is shorter than the two together.
+        Every series is shorter than the two together.
     """
 
     values: Float32
     window: int
     horizon: int
     source: str = "the series"
+    offsets: Int64 | None = None
 
     def __post_init__(self) -> None:
-        _check(len(self.values), self.window, self.horizon, self.source)
+        _ = self.starts  # too short a series is to be known before training
+
+    @cached_property
+    def starts(self) -> Int64:
+        """int64[n]: the row that each window begins at."""
+        offsets = np.array([0, len(self.values)]) if self.offsets is None else self.offsets
+        return window_starts(offsets, self.window, self.horizon, self.source)
 
     def __len__(self) -> int:
-        return len(self.values) - self.window - self.horizon + 1
+        return len(self.starts)
 
     def take(self, starts: Int64) -> WindowBatch:
         """The windows that begin at the rows `starts` (int64[B])."""
@@ -211,7 +263,7 @@ class Windows:
         if batch_size < 1:
             raise SettingsError(f"batch_size is {batch_size}; expected at least 1")
         generator = np.random.Generator(np.random.PCG64([seed, number]))
-        order = generator.permutation(len(self))
+        order = self.starts[generator.permutation(len(self))]
         for at in range(start * batch_size, len(order), batch_size):
             yield self.take(order[at : at + batch_size])
 
@@ -220,7 +272,7 @@ class Windows:
         if batch_size < 1:
             raise SettingsError(f"batch_size is {batch_size}; expected at least 1")
         for at in range(0, len(self), batch_size):
-            yield self.take(np.arange(at, min(at + batch_size, len(self))))
+            yield self.take(self.starts[at : at + batch_size])
 
 
 def windows_before(values: Float32, window: int, rows: Int64) -> Float32:
@@ -239,29 +291,40 @@ def windows_before(values: Float32, window: int, rows: Int64) -> Float32:
     return before
 
 
-def last_value_errors(values: Float64, window: int, horizon: int) -> tuple[float, float]:
+def last_value_errors(
+    values: Float64, window: int, horizon: int, starts: Int64 | None = None
+) -> tuple[float, float]:
     """(RMSE, MAE) of forecasting that every step of the horizon equals the window's last value,
     over the windows that `Windows` has and all columns, in the columns' own units.
 
+    starts : of the windows; None: those of a single series
+
     Raises as Windows.
     """
-    _check(len(values), window, horizon)
-    count = len(values) - window - horizon + 1
-    last = values[window - 1 : window - 1 + count]
+    if starts is None:
+        starts = window_starts(np.array([0, len(values)]), window, horizon)
+    last = values[starts + window - 1]
     squares = absolutes = 0.0
     for step in range(horizon):
-        wrong = values[window + step : window + step + count] - last
+        wrong = values[starts + window + step] - last
         squares += float(np.mean(wrong * wrong))
         absolutes += float(np.mean(np.abs(wrong)))
     return float(np.sqrt(squares / horizon)), absolutes / horizon
 
 
-def _check(steps: int, window: int, horizon: int, source: str = "the series") -> None:
+def window_starts(offsets: Int64, window: int, horizon: int, source: str = "the series") -> Int64:
+    """The rows that windows begin at, in series offsets[s] to offsets[s + 1]. Raises as Windows."""
     for name, value in (("window", window), ("horizon", horizon)):
         if value < 1:
             raise SettingsError(f"{name} is {value}; expected at least 1")
-    if steps < window + horizon:
+    lengths, needed = np.diff(offsets), window + horizon
+    longest = lengths.max(initial=0)
+    if longest < needed:
+        what = f"a series of {longest} rows"
+        if len(lengths) > 1:
+            what = f"{len(lengths):,} series of at most {longest} rows"
         raise DataError(
-            f"{source}: a series of {steps} rows, expected at least {window + horizon} for a "
-            f"window of {window} and a horizon of {horizon}"
+            f"{source}: {what}, expected at least {needed} for a window of {window} and a horizon "
+            f"of {horizon}"
         )
+    return places(offsets[:-1], np.maximum(lengths - needed + 1, 0))
