@@ -1,4 +1,4 @@
-"""Building an index: Parquet → tokens → slices → merged postings → one commit."""
+"""Index construction: Parquet → tokens → slices → merged postings → one commit."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ import numpy.typing as npt
 
 from fastseq.errors import DataError, FastseqError, SettingsError, located
 from fastseq.index import format as layout
-from fastseq.index.merge import Merge
-from fastseq.index.slices import Slice, SliceStore, invert
+from fastseq.index.slices import Merge, Slice, SliceStore, invert
 from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS
 from fastseq.kernels.text import hashing
 from fastseq.settings import flag, function, parse_size, string, strings, thread_count
@@ -35,12 +34,20 @@ Progress = Callable[[str, int, int | None], None]
 
 MOST_DOCUMENTS = (1 << 31) - 1  # rows are int32
 SMALLEST_MEMORY = 16 << 20
-# A slice at work takes about this many times its text: ids, sort keys and their spare, postings,
-# for words; for what is shorter than a word, there are about this many times as many of them.
-_BYTES_PER_BYTE = 8
-_CHARACTERS = 4
+_BYTES_PER_BYTE = 8  # memory of a slice in progress by bytes of text: ids, sort keys, postings
+_CHARACTERS = 4  # tokens shorter than a word, by words
 _LARGEST_SLICE = 8 << 20
 _SMALLEST_SLICE = 64 << 10
+
+# file, its array in a Chunk, dtype
+_POSTING_FILES = (
+    (layout.POSTING_DOCS, "docs", np.uint16),
+    (layout.POSTING_TFS, "tfs", np.uint8),
+    (layout.RUN_WINDOWS, "run_window", np.uint16),
+    (layout.RUN_COUNTS, "run_count", np.uint16),
+    (layout.LARGE_AT, "large_at", np.int64),
+    (layout.LARGE_TFS, "large_tf", np.int32),
+)
 
 
 def build(
@@ -56,18 +63,10 @@ def build(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Index a corpus into the folder `path` and commit it; returns a summary.
+    """Index a corpus into a folder and return its summary: see `Index.build`.
 
-    The folder's bytes do not depend on `memory` or `threads`. The vocabulary, four bytes a
-    document and the id hashes are held in memory beside the `memory` given for postings.
-
-    Raises
-    ------
-    DataError
-        The corpus is not what it should be: see Corpus; no rows; duplicate ids; text that is not
-        UTF-8 (naming the row) unless the analyzer replaces.
-    SettingsError
-        A setting outside its range, `path` is taken.
+    The bytes of the folder do not depend on `memory` or `threads`. The vocabulary, four bytes a
+    document and the hashes of the ids are held in memory besides `memory`.
     """
     started = time.perf_counter()
     budget = max(parse_size(memory), SMALLEST_MEMORY)
@@ -78,59 +77,49 @@ def build(
             f"not {analyzer!r}"
         )
     analyzer = analyzer or Analyzer()
-    settings: dict[str, Any] = {"analyzer": analyzer.to_dict()}
+    saved_analyzer = analyzer.to_dict()
     documents = Corpus.open(
         corpus,
         None if id_column is None else string("id_column", id_column),
         None if text_columns is None else strings("text_columns", text_columns),
         None if store is None else strings("store", store),
     )
-    overwrite = flag("overwrite", overwrite)
-    settings |= {
+    settings = {
+        "analyzer": saved_analyzer,
         "id_column": documents.id_column,
         "text_columns": list(documents.text_columns),
         "stored_columns": list(documents.stored_columns),
     }
+    report = function("progress", progress) or (lambda stage, done, total: None)
+    overwrite = flag("overwrite", overwrite)
     with FolderWriter(path, layout.KIND, layout.VERSION, overwrite) as writer:
-        builder = _Builder(
-            documents, analyzer, writer, budget, threads, function("progress", progress)
-        )
+        builder = _Builder(documents, Lexicon(analyzer), writer, budget, threads, report)
         statistics = builder.run()
-        builder.report("commit", statistics["documents"], statistics["documents"])
+        report("commit", statistics["documents"], statistics["documents"])
         writer.commit(settings, statistics)
-    return statistics | {
-        "null_texts": builder.null_texts,
-        "seconds": time.perf_counter() - started,
-    }
+    seconds = time.perf_counter() - started
+    return statistics | {"null_texts": builder.null_texts, "seconds": seconds}
 
 
 class _Builder:
     def __init__(
         self,
         corpus: Corpus,
-        analyzer: Analyzer,
+        lexicon: Lexicon,
         writer: FolderWriter,
         budget: int,
         threads: int,
-        progress: Progress | None,
+        report: Progress,
     ) -> None:
-        self._corpus = corpus
-        self._writer = writer
-        self._budget = budget
-        self._threads = threads
-        self._progress = progress
-        self._lexicon = Lexicon(analyzer)
+        self._corpus, self._lexicon, self._writer = corpus, lexicon, writer
+        self._budget, self._threads, self._report = budget, threads, report
         self._turns = Turns()
         self._hashes: list[UInt64] = []
         self._rows = 0
         self.null_texts = 0
 
-    def report(self, stage: str, done: int, total: int | None) -> None:
-        if self._progress is not None:
-            self._progress(stage, done, total)
-
     def run(self) -> dict[str, Any]:
-        """Do all but the commit; returns the statistics for the manifest."""
+        """Do everything but the commit; returns the statistics for the manifest."""
         slices = SliceStore(self._writer.temporary("slices"), self._budget // 3)
         reading = self._read()
         with (
@@ -141,7 +130,7 @@ class _Builder:
                 work = in_order(pool, self._invert, reading, self._threads + 1)
                 for (_, first_row, texts), one in work:
                     slices.append(one)
-                    self.report("index", first_row + len(texts), self._corpus.num_rows)
+                    self._report("index", first_row + len(texts), self._corpus.num_rows)
             except BaseException:
                 self._turns.abort()
                 reading.close()
@@ -155,7 +144,7 @@ class _Builder:
     # ---- reading
 
     def _read(self) -> Generator[tuple[int, int, Texts], None, None]:
-        """(number, first row, texts) of each slice; writes the stored columns on the way."""
+        """Yield (number, first row, texts) of each slice, writing the stored columns."""
         analyzer = self._lexicon.analyzer
         weight = _CHARACTERS if analyzer.tokenizer == "char" else 1
         if analyzer.char_ngrams is not None:
@@ -173,7 +162,7 @@ class _Builder:
 
     @contextmanager
     def _documents(self) -> Iterator[DocumentWriter | None]:
-        """The writer of the stored columns; None where there are none."""
+        """The writer of the stored columns; None if there are none."""
         schema = self._corpus.stored_schema
         if not schema.names:
             yield None
@@ -184,7 +173,7 @@ class _Builder:
         try:
             yield documents
         except BaseException:
-            # left open, Parquet's writer would write its footer to a file that is closed by then
+            # left open, Parquet's writer would write its footer to a closed file
             with suppress(FastseqError):
                 documents.close()
             raise
@@ -233,28 +222,14 @@ class _Builder:
         merge = Merge(slices.slices, self._lexicon.section_sizes)
         total = int(merge.df.sum())
         lengths: Int32 = np.concatenate([one.lengths for one in slices.slices])
-        files = {
-            name: writer.create(name, dtype)
-            for name, dtype in (
-                (layout.POSTING_DOCS, np.uint16),
-                (layout.POSTING_TFS, np.uint8),
-                (layout.RUN_WINDOWS, np.uint16),
-                (layout.RUN_COUNTS, np.uint16),
-                (layout.LARGE_AT, np.int64),
-                (layout.LARGE_TFS, np.int32),
-            )
-        }
+        files = {field: writer.create(name, dtype) for name, field, dtype in _POSTING_FILES}
 
         def report(done: int) -> None:
-            self.report("merge", done, total)
+            self._report("merge", done, total)
 
         for chunk in merge.chunks(pool, self._threads, self._budget // 3, report):
-            files[layout.POSTING_DOCS].append(chunk.docs)
-            files[layout.POSTING_TFS].append(chunk.tfs)
-            files[layout.RUN_WINDOWS].append(chunk.run_window)
-            files[layout.RUN_COUNTS].append(chunk.run_count)
-            files[layout.LARGE_AT].append(chunk.large_at)
-            files[layout.LARGE_TFS].append(chunk.large_tf)
+            for field, file in files.items():
+                file.append(getattr(chunk, field))
         for file in files.values():
             writer.close(file)
         writer.array(layout.TERM_RUNS, narrowest(merge.runs))
@@ -273,7 +248,7 @@ class _Builder:
 
 
 def _cut(batch: RowBatch) -> Iterator[tuple[int, Texts]]:
-    """The batch in pieces that do not cross the border of a window."""
+    """Yield (first row, texts) of parts of the batch that do not cross windows."""
     start = 0
     while start < batch.rows:
         row = batch.first_row + start
@@ -283,6 +258,5 @@ def _cut(batch: RowBatch) -> Iterator[tuple[int, Texts]]:
 
 
 def narrowest(counts: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The same counts in the smallest unsigned type that holds them."""
-    largest = int(counts.max(initial=0))
-    return counts.astype(np.min_scalar_type(largest))
+    """The counts in the smallest unsigned type that holds them."""
+    return counts.astype(np.min_scalar_type(int(counts.max(initial=0))))

@@ -2,22 +2,21 @@
 
     posting_docs      uint16[P]  document in its window of 65,536, by (term, document)
     posting_tfs       uint8[P]   term frequency; 255 when it is in large_tfs
-    run_windows       uint16[R]  the windows that each term occurs in, ascending
-    run_counts        uint16[R]  its postings there, less one
+    run_windows       uint16[R]  the windows in which each term occurs, ascending
+    run_counts        uint16[R]  its postings in the window, minus one
     large_at          int64[L]   positions of the postings marked 255
     large_tfs         int32[L]   their frequencies
-    term_runs         uint[V]    how many runs each term has
-    term_bytes        uint8[…]   the terms in UTF-8, one after the other
+    term_runs         uint[V]    runs of each term
+    term_bytes        uint8[…]   the concatenated terms in UTF-8
     term_lengths      uint[V]    bytes of each
     term_slots        uint32[2^n]  hash table: id + 1 of the term in each slot, 0 for none
     document_lengths  uint[N]    tokens of each document
-    documents.parquet the stored columns, the id's among them
+    documents.parquet the stored columns, including the id
 
 Terms are numbered by their first occurrence in the collection (n-gram level by level), documents
-by their row. `uint` is the narrowest of uint8, 16, 32, 64 that fits. Counts are kept rather than
-offsets: they are smaller, and a running total of unsigned numbers whose end is checked cannot
-point outside a file, whatever damage it took. Document and term frequencies are kept rather than
-scores, so the ranking model is chosen when searching.
+by their row. `uint` is the narrowest of uint8, 16, 32, 64 that fits. Counts are stored, not
+offsets: they are smaller, and a running total of unsigned numbers whose end is checked cannot point
+outside a damaged file. Frequencies are stored, not scores, so the model is chosen at search time.
 """
 
 from __future__ import annotations
@@ -38,9 +37,9 @@ TERM_SLOTS = "term_slots"
 DOCUMENT_LENGTHS = "document_lengths"
 DOCUMENTS = "documents.parquet"
 
-_FULLEST = 0.8  # of the hash table's slots; linear probing looks at 3 on average
+_FULLEST = 0.8  # load factor of the hash table: 3 probes on average
 
 
 def slot_count(terms: int) -> int:
-    """Slots of the hash table for this many terms, a power of two."""
+    """The number of slots of the hash table for so many terms, a power of two."""
     return 1 << max(int(terms / _FULLEST), 1).bit_length()

@@ -1,4 +1,4 @@
-"""An index opened for reading: its arrays mapped, its statistics, its dictionary."""
+"""A committed index opened for reading: postings, statistics, term dictionary."""
 
 from __future__ import annotations
 
@@ -15,29 +15,28 @@ from fastseq.kernels.search.impacts import Postings
 from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, run_totals
 from fastseq.store.folder import Folder
 from fastseq.text.analyzer import Analyzer
-from fastseq.types import Int32, Int64, Texts
+from fastseq.types import Int32, Int64, Texts, offsets_of
 
 if TYPE_CHECKING:
     from fastseq.store.documents import DocumentReader
 
-# The total of any counts is at most this, far from where an int64 would wrap.
-_MOST = 1 << 48
+_MOST = 1 << 48  # total of any counts, far from int64 overflow
 
 
 class Segment:
-    """The postings, dictionary, document lengths and stored columns of one committed index.
+    """The postings, term dictionary, document lengths and stored columns of a committed index.
 
-    Everything a damaged file could say wrong is either checked here or harmless to the kernels:
-    offsets are running totals of unsigned counts that must end where the arrays do, windows beyond
-    the last are ignored, hits beyond the last document are dropped.
+    What a damaged file could contain is either checked here or harmless to the kernels: offsets are
+    running totals of unsigned counts that must end where the arrays do, windows beyond the last are
+    ignored, hits beyond the last document are dropped.
 
     Attributes
     ----------
-    postings : the arrays that the search kernels take
-    documents, terms, tokens : how many there are (tokens over all documents)
+    postings : the arrays of the search kernels
+    documents, terms, tokens : their numbers (tokens of all documents)
     lengths : int32[documents], tokens of each document
-    df : int64[terms], documents that hold each term
-    analyzer : how the documents were analysed, and queries must be
+    df : int64[terms], document frequency of each term
+    analyzer : the analyzer of documents and queries
     """
 
     def __init__(self, folder: Folder) -> None:
@@ -61,17 +60,11 @@ class Segment:
 
     @staticmethod
     def open(path: str | Path) -> Segment:
-        """Open a committed index; the files are mapped, not read.
-
-        Raises
-        ------
-        FormatError
-            No index there, one of another format version, or a damaged one (naming the file).
-        """
+        """Open a committed index; the files are mapped, not read. Raises as `Index.open`."""
         return Segment(Folder.open(path, layout.KIND, [layout.VERSION]))
 
     def lookup(self, words: Texts) -> Int32:
-        """int32[n]: the id of each word, exactly as spelt, or -1."""
+        """int32[n]: the id of each term, -1 for one that the index lacks."""
         from fastseq.kernels.text import hashing
 
         out = np.empty(len(words), np.int32)
@@ -81,7 +74,7 @@ class Segment:
         return out
 
     def frequent_terms(self, most: int) -> list[str]:
-        """The `most` terms that stand in most documents, the most frequent first."""
+        """The `most` terms of the highest document frequency, the most frequent first."""
         order = np.argsort(-self.df, kind="stable")[:most]
         raw, offsets = self._term_bytes.tobytes(), self._term_offsets
         spans = zip(offsets[order].tolist(), offsets[order + 1].tolist(), strict=True)
@@ -93,17 +86,19 @@ class Segment:
 
     @property
     def windows(self) -> int:
-        """How many windows of 65,536 documents there are."""
+        """The number of windows of 65,536 documents."""
         return (self.documents + WINDOW - 1) >> WINDOW_BITS
 
     @cached_property
     def stored(self) -> DocumentReader | None:
-        """The stored columns; None where there are none."""
+        """The stored columns; None if there are none."""
         from fastseq.store.documents import DocumentReader
 
         if not self.stored_columns:
             return None
-        reader = DocumentReader(self.folder.buffer(layout.DOCUMENTS), self._path(layout.DOCUMENTS))
+        reader = DocumentReader(
+            self.folder.buffer(layout.DOCUMENTS), self.folder.path(layout.DOCUMENTS)
+        )
         if reader.num_rows != self.documents or set(self.stored_columns) - set(reader.columns):
             raise self._damaged(layout.DOCUMENTS, "not the rows and columns of the index")
         return reader
@@ -127,7 +122,7 @@ class Segment:
                 raise self._damaged(name, f"{len(array)} entries, expected {len(other)}")
         totals = np.empty(self.terms, np.int64)
         run_totals(totals, term_run, run_count)
-        term_posting = _running_total(totals)
+        term_posting = offsets_of(totals)
         if term_posting[-1] != len(docs):
             raise self._damaged(layout.RUN_COUNTS, f"its total is not {len(docs)}")
         return Postings(
@@ -135,8 +130,8 @@ class Segment:
         )
 
     def _offsets(self, name: str, end: int) -> Int64:
-        """Offsets from counts, which must add up to `end`."""
-        offsets = _running_total(self._counts(name))
+        """The offsets of counts, which must add up to `end`."""
+        offsets = offsets_of(self._counts(name))
         if offsets[-1] != end:
             raise self._damaged(name, f"its total is not {end}")
         return offsets
@@ -153,14 +148,5 @@ class Segment:
             raise FormatError(f"{self.folder.root}: the manifest has no setting {name!r}")
         return value
 
-    def _path(self, name: str) -> Path:
-        return self.folder.path(name)
-
     def _damaged(self, name: str, what: str) -> FormatError:
-        return FormatError(f"{self._path(name)}: damaged: {what}")
-
-
-def _running_total(counts: npt.NDArray[Any]) -> Int64:
-    offsets = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=offsets[1:])
-    return offsets
+        return FormatError(f"{self.folder.path(name)}: damaged: {what}")

@@ -74,20 +74,10 @@ class Index:
         SettingsError
             A setting of a wrong type or outside its range; the path exists already.
         """
+        arguments = locals()
         from fastseq.index.build import build
 
-        summary = build(
-            corpus,
-            path,
-            id_column=id_column,
-            text_columns=text_columns,
-            store=store,
-            analyzer=analyzer,
-            memory=memory,
-            threads=threads,
-            overwrite=overwrite,
-            progress=progress,
-        )
+        summary = build(**arguments)
         index = Index.open(path)
         index.summary = summary
         return index

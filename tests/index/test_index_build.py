@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from fastseq import Analyzer, Corpus, Index
 from fastseq.index import build as build_module
-from fastseq.index import merge as merge_module
+from fastseq.index import slices as slices_module
 from fastseq.index.segment import Segment
 from fastseq.index.slices import SliceStore
 from fastseq.types import Texts
@@ -60,23 +60,23 @@ def tiny_pieces(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     Gives a count of what happened.
     """
     seen = {"spills": 0, "spilled": 0, "chunks": 0}
-    spill, chunk = SliceStore._spill, merge_module.Merge._merge
+    spill, chunk = SliceStore._spill, slices_module.Merge._merge
 
     def counted_spill(self: SliceStore) -> None:
         seen["spilled"] += len(self.slices) - self._spilled
         seen["spills"] += 1
         spill(self)
 
-    def counted_chunk(self: merge_module.Merge, *args: Any) -> Any:
+    def counted_chunk(self: slices_module.Merge, *args: Any) -> Any:
         seen["chunks"] += 1
         return chunk(self, *args)
 
     monkeypatch.setattr(build_module, "SMALLEST_MEMORY", 1 << 10)
     monkeypatch.setattr(build_module, "_SMALLEST_SLICE", 1 << 10)
     monkeypatch.setattr(build_module, "_LARGEST_SLICE", 4 << 10)
-    monkeypatch.setattr(merge_module, "SMALLEST_CHUNK", 50)
+    monkeypatch.setattr(slices_module, "SMALLEST_CHUNK", 50)
     monkeypatch.setattr(SliceStore, "_spill", counted_spill)
-    monkeypatch.setattr(merge_module.Merge, "_merge", counted_chunk)
+    monkeypatch.setattr(slices_module.Merge, "_merge", counted_chunk)
     return seen
 
 

@@ -13,8 +13,7 @@ import pytest
 
 from fastseq.index.build import Turns, in_order, narrowest
 from fastseq.index.format import slot_count
-from fastseq.index.merge import Merge
-from fastseq.index.slices import SliceStore, Stretch, invert, take
+from fastseq.index.slices import Merge, SliceStore, SpilledArray, invert, take
 from fastseq.types import Tokens
 
 # ---- work in order
@@ -139,7 +138,7 @@ def test_a_spilled_slice_reads_as_it_was(tmp_path: Path) -> None:
     for whole, other in zip(kept.slices[:-2], spilled.slices[:-2], strict=True):
         assert whole.lengths.tolist() == other.lengths.tolist()
         for part, away in zip(whole.parts, other.parts, strict=True):
-            assert isinstance(away.docs, Stretch)
+            assert isinstance(away.docs, SpilledArray)
             for name in ("terms", "dfs", "docs", "tfs"):
                 array, stretch = getattr(part, name), getattr(away, name)
                 read = take(stretch)
