@@ -12,6 +12,12 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 # what `make bench` measures; give another collection by its paths
 CORPUS ?= demo/docs.parquet
 QUERIES ?= demo/queries.parquet
+BENCH := $(BIN)/python -m bench
+comma := ,
+define newline
+
+
+endef
 
 .DEFAULT_GOAL := help
 
@@ -65,16 +71,50 @@ test-emulated: $(VENV_CUDA)/.installed
 .PHONY: lint
 lint: $(VENV)/.installed-test ## check style and types
 	$(BIN)/ruff check .
-	$(BIN)/mypy fastseq cli
+	$(BIN)/mypy fastseq cli bench
 
 .PHONY: bench
-bench: $(VENV)/.installed-bench $(if $(filter demo/%,$(CORPUS) $(QUERIES)),demo/docs.parquet) ## time fastseq beside its peers on CORPUS=… QUERIES=…
-	$(BIN)/python bench/search.py --corpus "$(CORPUS)" --queries "$(QUERIES)"
-	$(BIN)/python bench/indexing.py --corpus "$(CORPUS)"
+bench: $(VENV)/.installed-bench $(if $(filter demo/%,$(CORPUS) $(QUERIES)),demo/docs.parquet) ## compare fastseq's speed with its peers' on CORPUS=… QUERIES=…
+	$(BENCH).search --corpus "$(CORPUS)" --queries "$(QUERIES)"
+	$(BENCH).indexing --corpus "$(CORPUS)"
 
 .PHONY: bench-models
-bench-models: $(VENV)/.installed-bench ## time the recurrent layers beside PyTorch
-	$(BIN)/python bench/recurrent.py
+bench-models: $(VENV)/.installed-bench ## compare the speed of the recurrent layers with PyTorch's
+	$(BENCH).recurrent
+
+# The figures of bench/RESULTS.md; a missed target does not stop the others.
+GLOVE := window=15 window=15,epochs=50 window=15,epochs=16 window=15,x_max=20,learning_rate=0.1 \
+	window=15,symmetric=false window=15,alpha=0.5 epochs=16 x_max=100,epochs=16 x_max=5,epochs=8
+.PHONY: bench-all
+bench-all: $(VENV)/.installed-bench $(VENV_CUDA)/.installed ## run every benchmark on the data sets in DATA=… (hours)
+	@test -d "$(DATA)" || { echo "give the folder of the data sets: make bench-all DATA=…" >&2; exit 1; }
+	-$(BENCH).search --data "$(DATA)"
+	-$(BENCH).indexing --data "$(DATA)"
+	-$(BENCH).startup --first-run
+	-$(BENCH).quality --data "$(DATA)" --collections ir/scifact
+	-$(BENCH).quality --data "$(DATA)" --collections ir/cranfield --depth 1000
+	-$(BENCH).quality --data "$(DATA)" --collections ir/xquad_zh --plain
+	-$(BENCH).features --data "$(DATA)" --rows 100000
+	-$(BENCH).features --data "$(DATA)" --kinds tfidf --ngrams 1
+	-$(BENCH).recurrent
+	-$(BENCH).recurrent --fma-peak
+	-$(BENCH).epochs --data "$(DATA)"
+	-$(BENCH).prediction --data "$(DATA)"
+	-$(BENCH).accuracy --data "$(DATA)" --seeds 5
+	-$(BENCH).adding --seeds 5
+	-$(BENCH).vectors --data "$(DATA)" --task skipgram cbow fasttext --seeds 3
+	-$(BENCH).vectors --data "$(DATA)" --task skipgram-hs cbow-hs --seeds 1
+	-$(BENCH).vectors --data "$(DATA)" --task skipgram cbow fasttext --seeds 1 --set epochs=1 --sentences
+	-$(BENCH).vectors --data "$(DATA)" --task glove --seeds 1
+	$(foreach settings,$(GLOVE),-$(BENCH).vectors --data "$(DATA)" --task glove --seeds 1 --set \
+		$(subst $(comma), ,$(settings))$(newline))
+	-$(BENCH).fasttext_classifier --data "$(DATA)" --folds 10
+	-$(BENCH).pretrained --data "$(DATA)"
+	-$(BENCH).documents --data "$(DATA)"
+	-$(BENCH).expansion --data "$(DATA)" --own
+	-$(BENCH).vmath
+	-$(BENCH).vmath --sweep
+	-$(VENV_CUDA)/bin/python -m bench.launching
 
 .PHONY: docs
 docs: $(VENV)/.installed-docs ## build the documentation into docs/build, warnings as errors

@@ -1,59 +1,50 @@
-"""What the sequence models reach on public data, beside the same models in PyTorch.
+"""Accuracy of the sequence models on public data, compared with the same models in PyTorch.
 
-    python bench/accuracy.py --data DATA --task trec6 --seeds 5
-    python bench/accuracy.py --data DATA --task mr --seeds 1 --folds 2
-    python bench/accuracy.py --list
+    python -m bench.accuracy --data DATA --task trec6 --seeds 5
+    python -m bench.accuracy --data DATA --task mr --seeds 1 --folds 2
+    python -m bench.accuracy --list
 
-DATA is a folder of Parquet files; --list says which of them a task reads, and with which settings.
-Both sides have the same architecture, initial weights, batches, optimiser, rates and clipping
-(bench/torch_models.py); their dropout is each one's own. Weights are those after the last epoch:
-nothing is chosen by what is measured on. Seconds are those of training; fastseq's include reading
-and tokenising, which PyTorch is given. A seed gives one run of each side (for ten-fold
-cross-validation the mean over the folds); what is told is the mean over the seeds with its standard
-error. fastseq passes where its mean is as good as what is asked for, and not behind PyTorch's by
-more than two standard errors of the difference.
+--list names the files below DATA that a task reads, and its settings. Both sides have the same
+architecture, initial weights, batches, optimiser, rates and clipping (common/twins.py); each has
+its own dropout masks. Weights are those after the last epoch: nothing is selected on the test data.
+Seconds are those of training; fastseq's include reading and tokenising, PyTorch's do not. A seed is
+one run of each side (for ten-fold cross-validation the mean over the folds); reported is the mean
+over the seeds with its standard error. Targets: fastseq's mean reaches the task's figure and is not
+below PyTorch's by more than two standard errors of the difference.
 
-The adding problem, which needs no data, is in bench/adding.py.
+The adding problem, which needs no data, is bench.adding.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import shlex
 import statistics
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import harness
 import numpy as np
 import pyarrow.parquet as pq
-import torch
-import torch_models
 
-from fastseq.models.classifier import SequenceClassifier
-from fastseq.models.forecaster import Forecaster
-from fastseq.models.language import LanguageModel
-from fastseq.models.tagger import SequenceTagger
-from fastseq.threads import Team
-
-KINDS: dict[str, Callable[..., Any]] = {
-    "classifier": SequenceClassifier,
-    "tagger": SequenceTagger,
-    "language": LanguageModel,
-    "forecaster": Forecaster,
-}
+from bench.common.harness import seconds_of
+from bench.common.report import (
+    Parser,
+    Report,
+    mean_and_error,
+    optional,
+    setting,
+    standard_error,
+    table,
+)
+from bench.common.training import MODELS, Training, columns_of, folds
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one training sees and what it is measured on: rows, and targets beside them."""
+    """Rows and targets to train on and to evaluate on."""
 
     train: Any
     train_targets: Any
@@ -69,25 +60,20 @@ class Task:
     files     below the data folder: training, then test; or one for all
     settings  of the estimator
     measure   of its `evaluate`
-    asked     for the mean; None: only to be as good as PyTorch
-    larger    whether larger is better
+    target    for the mean; None: only PyTorch's
     parts     reads the files
-    allowed   relative difference from PyTorch's mean instead of standard errors; None: those
+    larger    whether larger is better
+    allowed   relative difference from PyTorch's mean, instead of two standard errors
     """
 
     kind: str
     files: tuple[str, ...]
     settings: dict[str, Any]
     measure: str
-    asked: float | None
+    target: float | None
     parts: Callable[[list[Path], argparse.Namespace], Iterator[Part]]
     larger: bool = True
     allowed: float | None = None
-
-
-def columns_of(path: Path, *names: str) -> list[list[Any]]:
-    rows = pq.read_table(path, columns=list(names))
-    return [rows[name].to_pylist() for name in names]
 
 
 def labelled(paths: list[Path], options: argparse.Namespace) -> Iterator[Part]:
@@ -98,13 +84,10 @@ def tagged(paths: list[Path], options: argparse.Namespace) -> Iterator[Part]:
     yield Part(*columns_of(paths[0], "tokens", "tags"), *columns_of(paths[1], "tokens", "tags"))
 
 
-def folds(paths: list[Path], options: argparse.Namespace) -> Iterator[Part]:
-    """Ten of them, the same ones for every seed; the first --folds are run."""
+def ten_folds(paths: list[Path], options: argparse.Namespace) -> Iterator[Part]:
+    """The first --folds of them."""
     texts, labels = columns_of(paths[0], "text", "label")
-    fold = np.random.default_rng(0).permutation(len(texts)) % 10
-    for number in range(options.folds):
-        held = [int(row) for row in np.flatnonzero(fold == number)]
-        kept = [int(row) for row in np.flatnonzero(fold != number)]
+    for kept, held in folds(len(texts), options.folds):
         yield Part(
             [texts[row] for row in kept], [labels[row] for row in kept],
             [texts[row] for row in held], [labels[row] for row in held],
@@ -112,33 +95,34 @@ def folds(paths: list[Path], options: argparse.Namespace) -> Iterator[Part]:
 
 
 def texts(paths: list[Path], options: argparse.Namespace) -> Iterator[Part]:
-    yield Part(*columns_of(paths[0], "text"), None, *columns_of(paths[1], "text"), None)
+    (train,), (test,) = (columns_of(path, "text") for path in paths)
+    yield Part(train, None, test, None)
 
 
 def paragraphs(paths: list[Path], options: argparse.Namespace) -> Iterator[Part]:
-    """The first 2,000,000 words (by spaces) to train on, the next 200,000 to measure on."""
+    """The first --words words (by spaces) to train on, a tenth as many after them for the test."""
     rows: list[list[str]] = [[], []]
     counts = [0, 0]
-    limits = (2_000_000, 200_000)
     for batch in pq.ParquetFile(paths[0]).iter_batches(columns=["text"]):
         for text in batch["text"].to_pylist():
-            turn = int(counts[0] >= limits[0])
-            rows[turn].append(text)
-            counts[turn] += text.count(" ") + 1
-            if counts[1] >= limits[1]:
+            part = int(counts[0] >= options.words)
+            rows[part].append(text)
+            counts[part] += text.count(" ") + 1
+            if counts[1] >= options.words // 10:
                 yield Part(rows[0], None, rows[1], None)
                 return
-    raise SystemExit(f"{paths[0]}: {sum(counts):,} words, expected {sum(limits):,}")
+    raise SystemExit(f"Error: {paths[0]} has too few words: {sum(counts):,}")
 
 
 def numbers(paths: list[Path], options: argparse.Namespace) -> Iterator[Part]:
-    """The last fifth is held out; its first forecasts look back at what was trained on."""
+    """The last fifth is held out; its first windows begin in the training part."""
     (values,) = columns_of(paths[0], "sunspots")
     cut = len(values) - len(values) // 5
     window = TASKS["sunspots"].settings["window"]
     yield Part(np.array(values[:cut]), None, np.array(values[cut - window :]), None)
 
 
+EQUAL = 1e-3  # relative difference of the sides where both are deterministic
 BILSTM = {"bidirectional": True, "hidden": 128, "embedding": 128}
 TASKS = {
     "trec6-defaults": Task(
@@ -158,7 +142,7 @@ TASKS = {
     "mr": Task(
         "classifier", ("classify/mr/all.parquet",),
         {"bidirectional": True, "hidden": 64, "embedding": 64, "dropout": 0.5, "epochs": 2,
-         "learning_rate": 3e-3, "schedule": "cosine"}, "accuracy", 0.74, folds,
+         "learning_rate": 3e-3, "schedule": "cosine"}, "accuracy", 0.74, ten_folds,
     ),
     "chnsenticorp": Task(
         "classifier",
@@ -195,57 +179,54 @@ TASKS = {
 }  # fmt: skip
 
 
-def main() -> int:
-    options = parse()
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse(arguments)
     if options.list:
-        print(harness.table(
+        print(table(
             ["task", "model", "files", "settings"],
             [[n, t.kind, " ".join(t.files), str(t.settings)] for n, t in TASKS.items()],
         ))  # fmt: skip
         return 0
-    torch.set_num_threads(options.threads)
-    facts = harness.machine_facts(("torch",))
-    print(f"python {shlex.join(sys.argv)}\n{harness.machine_lines(facts, options.threads)}\n")
-    report: dict[str, Any] = {"bench": "accuracy", "machine": facts, "results": {}}
-    rows, failed = [], False
+    report = Report("accuracy", options, ("torch",))
+    sides = ["fastseq", "PyTorch"] if optional("torch") is not None else ["fastseq"]
+    rows = []
     for name in options.task:
-        found = compared(name, TASKS[name], options)
-        report["results"][name] = found
-        failed = failed or not found["passed"]
+        found = compared(name, TASKS[name], sides, options)
+        report.results[name] = found
         rows.append(row_of(name, TASKS[name], found))
-    head = ["task", "measure", "asked", "fastseq", "PyTorch", "seconds", "PyTorch's", ""]
-    print("\n" + harness.table(head, rows))
-    harness.write_report("accuracy", report)
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
-    return 1 if failed else 0
+    head = ["task", "measure", "target", "fastseq", "PyTorch", "seconds", "PyTorch's"]
+    print("\n" + table(head, rows))
+    for name in options.task:
+        judge(name, TASKS[name], report)
+    return report.end()
 
 
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--data", type=Path, default=Path(), help="folder of the data")
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    few = {"hidden": 8, "embedding": 8, "epochs": 1, "dropout": 0.0}
+    parser = Parser(__doc__, small={"seeds": 1, "folds": 1, "words": 1000, "set": few.items()})
     parser.add_argument("--task", nargs="+", choices=list(TASKS), default=list(TASKS))
     parser.add_argument("--seeds", type=int, default=5, help="runs of each side")
-    parser.add_argument("--first-seed", type=int, default=0, help="of those runs")
-    parser.add_argument("--folds", type=int, default=10, help="of those that mr has")
-    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=JSON", help="other settings")
-    parser.add_argument("--without-torch", action="store_true", help="fastseq alone")
-    parser.add_argument("--threads", type=int, default=2, help="of both")
-    parser.add_argument("--json", type=Path, help="write the report to this file too")
-    parser.add_argument("--list", action="store_true", help="say what there is, and stop")
-    options = parser.parse_args()
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--folds", type=int, default=10, help="of mr's ten")
+    parser.add_argument("--words", type=int, default=2_000_000, help="of wiki-words to train on")
+    parser.add_argument(
+        "--set", nargs="+", type=setting, default=[], metavar="NAME=JSON", help="other settings"
+    )
+    parser.add_argument("--list", action="store_true", help="list the tasks and exit")
+    options = parser.parse(arguments)
     for name in () if options.list else options.task:
         for file in TASKS[name].files:
-            if not (options.data / file).is_file():
-                parser.error(f"no such file: {options.data / file}")
+            parser.existing(options.data / file)
     return options
 
 
-def compared(name: str, task: Task, options: argparse.Namespace) -> dict[str, Any]:
-    """Every seed's values and seconds on either side, and the verdict."""
-    settings = {**task.settings, **dict(setting(text) for text in options.set)}
-    print(f"{name}: {KINDS[task.kind].__name__}({said(settings)})", flush=True)
-    sides = ["fastseq"] if options.without_torch else ["fastseq", "PyTorch"]
+def compared(
+    name: str, task: Task, sides: list[str], options: argparse.Namespace
+) -> dict[str, Any]:
+    """Every seed's values and seconds on either side."""
+    known = MODELS[task.kind]().get_params()
+    settings = task.settings | {k: v for k, v in options.set if k in known}
+    print(f"{name}: {task.kind}, {settings}", flush=True)
     values: dict[str, list[float]] = {side: [] for side in sides}
     spent: dict[str, list[float]] = {side: [] for side in sides}
     baseline: float | None = None
@@ -263,85 +244,64 @@ def compared(name: str, task: Task, options: argparse.Namespace) -> dict[str, An
             spent[side].append(times[side])
         line = ", ".join(f"{s} {values[s][-1]:.4f} in {spent[s][-1]:.1f} s" for s in sides)
         print(f"  seed {seed}: {line}", flush=True)
-    found: dict[str, Any] = {
+    return {
         "settings": settings, "measure": task.measure, "values": values, "seconds": spent,
         "last_value": baseline,
     }  # fmt: skip
-    found["passed"] = passed(task, values, baseline)
-    return found
 
 
 def run(
     side: str, task: Task, settings: dict[str, Any], part: Part, seed: int, threads: int
 ) -> tuple[dict[str, float], float]:
-    """(what `evaluate` measures, seconds of training) after one training."""
-    model = KINDS[task.kind](**settings, seed=seed, threads=threads)
+    """(what `evaluate` returns, seconds of training)."""
+    model = MODELS[task.kind](**settings, seed=seed, threads=threads)
     if side == "fastseq":
-        _, seconds = torch_models.seconds(lambda: model.fit(part.train, part.train_targets))
+        _, seconds = seconds_of(lambda: model.fit(part.train, part.train_targets))
     else:
-        model.check()
-        job = model._task(part.train, part.train_targets, None, {}, Team(threads))
+        import torch
+
+        from bench.common import twins
+
+        training = Training(model, part.train, part.train_targets, threads)
         torch.manual_seed(seed)
-        network = torch_models.twin(model, job, "turned")
-        training = model._training_settings(1e9)
-        _, seconds = torch_models.seconds(lambda: torch_models.train(network, job, training))
-        names = job.parameters.shapes
-        job.parameters.load_state_dict(network.weights(names))
-        model._learned = job.learned
+        network = twins.twin(model, training.first, "reversed")
+        _, seconds = seconds_of(lambda: twins.train(network, training))
+        training.fitted_with(network.weights(training.first))
     given = (part.test,) if part.test_targets is None else (part.test, part.test_targets)
     measures: dict[str, float] = model.evaluate(*given)
     return measures, seconds
 
 
-def passed(task: Task, values: dict[str, list[float]], baseline: float | None) -> bool:
-    """Whether fastseq reached what is asked for, and is not behind PyTorch."""
+def judge(name: str, task: Task, report: Report) -> None:
+    """Compare fastseq's mean with the task's target, the baseline and PyTorch's mean."""
+    found = report.results[name]
+    values, baseline = found["values"], found["last_value"]
     ours = statistics.mean(values["fastseq"])
     sign = 1 if task.larger else -1
-    if task.asked is not None and sign * (ours - task.asked) < 0:
-        return False
-    if baseline is not None and ours >= baseline:
-        return False
-    if "PyTorch" not in values:
-        return True
-    theirs = statistics.mean(values["PyTorch"])
-    margin = 2 * math.hypot(error(values["fastseq"]), error(values["PyTorch"]))
-    if task.allowed is not None:
-        margin = task.allowed * theirs
-    return sign * (ours - theirs) >= -margin
-
-
-def error(values: list[float]) -> float:
-    """The standard error of their mean; 0 for one value."""
-    return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    if task.target is not None:
+        text = f"{name}: {task.measure} {ours:.4f} (target {task.target})"
+        report.target(sign * (ours - task.target) >= 0, text)
+    if baseline is not None:
+        report.target(ours < baseline, f"{name}: {ours:.2f}, last value {baseline:.2f}")
+    if "PyTorch" in values:
+        theirs = statistics.mean(values["PyTorch"])
+        margin = 2 * math.hypot(*(standard_error(each) for each in values.values()))
+        margin = margin if task.allowed is None else task.allowed * theirs
+        text = f"{name}: {ours:.4f}, PyTorch {theirs:.4f} (margin {margin:.4f})"
+        report.target(sign * (ours - theirs) >= -margin, text)
+        if not found["settings"].get("dropout", True):
+            report.check(abs(ours / theirs - 1) < EQUAL, f"{name} without dropout: {text}")
 
 
 def row_of(name: str, task: Task, found: dict[str, Any]) -> list[str]:
-    def of(side: str) -> str:
-        values = found["values"].get(side)
-        return f"{statistics.mean(values):.4f} ± {error(values):.4f}" if values else ""
-
-    def seconds(side: str) -> str:
-        values = found["seconds"].get(side)
-        return f"{statistics.mean(values):.1f}" if values else ""
-
-    asked = "" if task.asked is None else f"{'≥' if task.larger else '≤'} {task.asked}"
+    target = "" if task.target is None else f"{'≥' if task.larger else '≤'} {task.target}"
     if found["last_value"] is not None:
-        asked = f"< {found['last_value']:.2f}"
-    verdict = "reached" if found["passed"] else "MISSED"
+        target = f"< {found['last_value']:.2f}"
     sides = ("fastseq", "PyTorch")
-    return [name, task.measure, asked, *map(of, sides), *map(seconds, sides), verdict]
-
-
-def setting(text: str) -> tuple[str, Any]:
-    name, _, value = text.partition("=")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
-
-
-def said(settings: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in settings.items())
+    values = [mean_and_error(found["values"].get(side, [])) for side in sides]
+    seconds = [found["seconds"].get(side) for side in sides]
+    means = [f"{statistics.mean(each):.1f}" if each else "" for each in seconds]
+    return [name, task.measure, target, *values, *means]
 
 
 if __name__ == "__main__":

@@ -1,16 +1,15 @@
 """The adding problem: which recurrent layers learn to remember over 100 steps.
 
-A sequence has two numbers at each step: one drawn from [0, 1), and a mark. Two steps are marked,
-one in each half; the answer, given behind the last step, is the sum of their numbers (Hochreiter
-and Schmidhuber 1997, section 5.4; in this form Arjovsky, Shah and Bengio 2016). Who always answers
-1 has a mean squared error of 0.167, that of two uniform numbers' sum. Every step draws a fresh
-batch, so nothing can be learned by heart; the error is that over 2,000 sequences never seen.
+    python -m bench.adding --seeds 5         # LSTM and GRU below 0.01, the plain network not
+    python -m bench.adding --cells lstm --length 400 --steps 8000
 
-    python bench/adding.py                     # LSTM and GRU below 0.01, the plain network not
-    python bench/adding.py --cells lstm --length 400 --steps 8000
-    python bench/adding.py --seeds 5 --with-torch
+A sequence has two numbers at each step: one uniform in [0, 1), and a marker. Two steps are marked,
+one in each half; the target, after the last step, is the sum of their numbers (Hochreiter and
+Schmidhuber 1997, section 5.4; in this form Arjovsky, Shah and Bengio 2016). Always answering 1 has
+a mean squared error of 0.167, the variance of the sum. Every step draws a fresh batch, so nothing
+can be memorised; the error is that over 2,000 new sequences.
 
-PyTorch's side starts from the same weights and sees the same batches, rates and clipping.
+PyTorch starts from the same weights and sees the same batches, rates and clipping.
 """
 
 from __future__ import annotations
@@ -19,13 +18,15 @@ import argparse
 import math
 import statistics
 import sys
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 
-from fastseq import machine
+from bench.common.harness import seconds_of
+from bench.common.report import Parser, Report, optional
 from fastseq.nn import GRU, LSTM, RNN
 from fastseq.nn.clipping import clip_norm
 from fastseq.nn.dense import Dense
@@ -39,12 +40,12 @@ from fastseq.types import Float32
 CELLS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 SOLVED = 0.01
 HELD_OUT = 2_000
-EVERY = 250  # steps between two measurements
+EVERY = 250  # steps between two evaluations
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a cell reached.
+    """One training.
 
     error   mean squared error over the held-out sequences, at the end
     steps   after how many of them it was first below SOLVED; None: never
@@ -52,7 +53,6 @@ class Result:
 
     error: float
     steps: int | None
-    seconds: float
 
 
 def draw(rng: np.random.Generator, length: int, count: int) -> tuple[Float32, Float32]:
@@ -68,7 +68,7 @@ def draw(rng: np.random.Generator, length: int, count: int) -> tuple[Float32, Fl
 
 
 class Side(Protocol):
-    """One recurrent layer with a dense layer behind its last step."""
+    """One recurrent layer and a dense layer on its last step."""
 
     def learn(self, x: Float32, answers: Float32, rate: float) -> None:
         """One step of Adam."""
@@ -92,7 +92,7 @@ class Ours:
         self.parameters.zero_gradients()
         y, _ = self.recurrent.forward(x)
         out = self.output.forward(y[-1])
-        mean_squared_error(out, answers)  # its gradient takes the place of `out`
+        mean_squared_error(out, answers)  # overwrites `out` with the gradient
         dy = np.zeros_like(y)
         dy[-1] = self.output.backward(out)
         self.recurrent.backward(dy)
@@ -112,12 +112,11 @@ class PyTorch:
         import torch
 
         self.torch = torch
-        torch.set_num_threads(options.threads)
-        kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}[cell]
+        kind = getattr(torch.nn, cell.upper())
         self.recurrent: Any = kind(2, options.hidden)
         self.output = torch.nn.Linear(options.hidden, 1)
-        twin = Ours(cell, seed, options)
-        for module, layer in ((self.recurrent, twin.recurrent), (self.output, twin.output)):
+        ours = Ours(cell, seed, options)
+        for module, layer in ((self.recurrent, ours.recurrent), (self.output, ours.output)):
             state = {name: torch.from_numpy(v) for name, v in layer.state_dict().items()}
             module.load_state_dict(state)
         self.weights = [*self.recurrent.parameters(), *self.output.parameters()]
@@ -146,19 +145,52 @@ def run(side: Side, seed: int, options: argparse.Namespace) -> Result:
     schedule = Cosine(options.learning_rate)
     rng = np.random.default_rng(seed + 1)
     held_out = draw(np.random.default_rng(seed + 2), options.length, HELD_OUT)
-    began, solved, error = time.perf_counter(), None, math.nan
+    solved, error = None, math.nan
     for step in range(options.steps):
         side.learn(*draw(rng, options.length, options.batch), schedule(step, options.steps))
         if (step + 1) % EVERY == 0 or step + 1 == options.steps:
             error = side.measure(*held_out)
             if solved is None and error < SOLVED:
                 solved = step + 1
-    return Result(error, solved, time.perf_counter() - began)
+    return Result(error, solved)
 
 
-def main() -> int:
-    """Print what each cell reached; 0 if the gated ones solve it and the plain one does not."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse(arguments)
+    report = Report("adding", options, ("torch",))
+    sides: dict[str, Any] = {"fastseq": Ours}
+    if optional("torch") is not None:
+        sides["PyTorch"] = PyTorch
+    print(f"the adding problem, {options.length} steps; always answering 1 has an error of 0.167")
+    errors = "errors".rjust(9 * options.seeds)
+    print(f"{'cell':6}{'':10}{errors}{'all solved at':>15}{'seconds':>9}")
+    for cell in options.cells:
+        found: dict[str, list[Result]] = {side: [] for side in sides}
+        spent: dict[str, list[float]] = {side: [] for side in sides}
+        for seed in range(options.seeds):
+            for name, side in sides.items():
+                work = partial(run, side(cell, seed, options), seed, options)
+                result, seconds = seconds_of(work)
+                found[name].append(result)
+                spent[name].append(seconds)
+        for name, results in found.items():
+            steps = [result.steps for result in results]
+            slowest = "never" if None in steps else f"{max(filter(None, steps)):,} steps"
+            errors = "".join(f"{result.error:9.5f}" for result in results)
+            mean = statistics.mean(spent[name])
+            print(f"{cell:6}{name:10}{errors}{slowest:>15}{mean:9.1f}", flush=True)
+        report.results[cell] = {name: [r.error for r in each] for name, each in found.items()}
+        solved = [result.error < SOLVED for result in found["fastseq"]]
+        wanted = "not solved" if cell == "rnn" else "solved"
+        report.target(all(each == (cell != "rnn") for each in solved), f"{cell} {wanted}")
+        if options.small and "PyTorch" in found:
+            ours, theirs = (found[side][0].error for side in sides)
+            report.check(abs(ours / theirs - 1) < 1e-3, f"{cell}: {ours}, PyTorch {theirs}")
+    return report.end()
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(__doc__, small={"seeds": 1, "length": 10, "hidden": 8, "steps": 20})
     parser.add_argument("--cells", nargs="+", choices=list(CELLS), default=list(CELLS))
     parser.add_argument("--length", type=int, default=100, help="steps of a sequence")
     parser.add_argument("--hidden", type=int, default=64)
@@ -167,26 +199,7 @@ def main() -> int:
     parser.add_argument("--learning-rate", type=float, default=4e-3)
     parser.add_argument("--clip", type=float, default=1.0)
     parser.add_argument("--seeds", type=int, default=1, help="runs of each side")
-    parser.add_argument("--with-torch", action="store_true", help="PyTorch beside it")
-    parser.add_argument("--threads", type=int, default=machine.core_count())
-    options = parser.parse_args()
-    print(f"the adding problem, {options.length} steps; who answers 1 has an error of 0.167\n")
-    errors = "errors".rjust(9 * options.seeds)
-    print(f"{'cell':6}{'':10}{errors}{'all solved at':>15}{'seconds':>9}")
-    sides: dict[str, Any] = {"fastseq": Ours} | ({"PyTorch": PyTorch} if options.with_torch else {})
-    as_expected = True
-    for cell in options.cells:
-        for name, made in sides.items():
-            found = [run(made(cell, seed, options), seed, options) for seed in range(options.seeds)]
-            steps = [result.steps for result in found]
-            slowest = "never" if None in steps else f"{max(filter(None, steps)):,} steps"
-            errors = "".join(f"{result.error:9.5f}" for result in found)
-            seconds = statistics.mean(result.seconds for result in found)
-            print(f"{cell:6}{name:10}{errors}{slowest:>15}{seconds:9.1f}", flush=True)
-            if name == "fastseq":
-                solved = [result.error < SOLVED for result in found]
-                as_expected = as_expected and all(each == (cell != "rnn") for each in solved)
-    return 0 if as_expected else 1
+    return parser.parse(arguments)
 
 
 if __name__ == "__main__":

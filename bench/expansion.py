@@ -1,107 +1,90 @@
-"""Query expansion by word vectors: nDCG@10 with it and without, as a user would type it.
+"""Query expansion by word vectors: the change of nDCG@10 by `search --expand`.
 
-    python bench/expansion.py --vectors VECTORS --data DATA/cranfield DATA/scifact
+    python -m bench.expansion --data DATA --own
 
-A folder of --data holds docs.parquet, queries.parquet and qrels.parquet. Each is indexed twice,
-with plain words and with English stop words and stems, and searched with BM25's defaults and
-different `--expand-terms` and `--expand-weight`. With --own, vectors are trained on each collection
-itself (skip-gram, min_count 2, 20 epochs) and measured beside. Ends with status 1 where the
-expansion that is the default lowers the mean over all indexes.
+Each collection is indexed twice, with plain words and with English stop words and stems, and
+searched with BM25's defaults and several `--expand-terms` and `--expand-weight`. With --own,
+vectors are also trained on each collection itself (skip-gram, min_count 2, 20 epochs). Target: the
+default expansion does not lower the mean over all indexes.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import pyarrow.parquet as pq
-from documents import ndcg
-
+from bench.common import commands
+from bench.common.report import Parser, Report
 from fastseq.vectors.expansion import TERMS, WEIGHT
 
 ANALYSES = {"plain": (), "english": ("--language", "english")}
 WEIGHTS = (0.05, 0.1, 0.2, 0.3)
 
 
-def main() -> int:
-    options = parse()
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse(arguments)
+    report = Report("expansion", options)
     tried = [(n, w) for n in options.terms for w in options.weights]
     if (TERMS, WEIGHT) not in tried:
         tried.append((TERMS, WEIGHT))
+    given = commands.vectors(options)
     heads = [f"{n} x {w:g}" for n, w in tried]
     print(f"{'nDCG@10':<28}{'none':>9}" + "".join(f"{head:>10}" for head in heads))
     gains = []
     with tempfile.TemporaryDirectory() as folder:
-        for data in options.data:
-            vectors = {"given": options.vectors}
+        for collection in options.collections:
+            docs = collection / "docs.parquet"
+            columns = commands.column_options(docs)
+            vectors = {"given": given}
             if options.own:
-                vectors["own"] = Path(folder) / f"{data.name}-vectors"
-                fastseq(
-                    "fit-word2vec", data / "docs.parquet", "-o", vectors["own"], *columns(data),
+                vectors["own"] = Path(folder) / f"{collection.name}-vectors"
+                commands.fastseq(
+                    "fit-word2vec", docs, "-o", vectors["own"], *columns,
                     "--min-count", 2, "--epochs", 20,
                 )  # fmt: skip
             for analysis, words in ANALYSES.items():
-                index = Path(folder) / f"{data.name}-{analysis}"
-                fastseq(
-                    "index", data / "docs.parquet", "-o", index, *columns(data), *words,
-                    "--store", "none",
-                )  # fmt: skip
-                base = searched(data, index)
+                index = Path(folder) / f"{collection.name}-{analysis}"
+                commands.fastseq("index", docs, "-o", index, *columns, *words, "--store", "none")
+                base = ndcg(collection, index)
                 for name, path in vectors.items():
                     found = [
-                        searched(
-                            data, index, "--expand", path, "--expand-terms", n,
+                        ndcg(
+                            collection, index, "--expand", path, "--expand-terms", n,
                             "--expand-weight", w,
                         )
                         for n, w in tried
                     ]  # fmt: skip
-                    label = f"{data.name}, {analysis}, {name}"
-                    print(
-                        f"{label:<28}{base:>9.4f}" + "".join(f"{v - base:>+10.4f}" for v in found),
-                        flush=True,
-                    )
+                    label = f"{collection.name}, {analysis}, {name}"
+                    changes = "".join(f"{value - base:>+10.4f}" for value in found)
+                    print(f"{label:<28}{base:>9.4f}{changes}", flush=True)
+                    report.results[label] = {"none": base, **dict(zip(heads, found, strict=True))}
                     if name == "given":
                         gains.append(found[tried.index((TERMS, WEIGHT))] - base)
-    print(f"the default ({TERMS} x {WEIGHT:g}) gains {statistics.mean(gains):+.4f} on average")
-    return 0 if statistics.mean(gains) >= 0 else 1
+    mean = statistics.mean(gains)
+    report.target(mean >= 0, f"the default ({TERMS} x {WEIGHT:g}) gains {mean:+.4f} on average")
+    return report.end()
 
 
-def columns(data: Path) -> list[str]:
-    names = pq.read_schema(data / "docs.parquet").names
-    return [f"--text-column={name}" for name in ("title", "text") if name in names]
+def ndcg(collection: Path, index: Path, *more: Any) -> float:
+    return commands.searched(collection, index, ["nDCG@10"], "-k", 100, *more)[0]
 
 
-def searched(data: Path, index: Path, *further: Any) -> float:
-    """nDCG@10 of the collection's queries."""
-    with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder) / "run.parquet"
-        queries = data / "queries.parquet"
-        fastseq("search", "--queries", queries, "-i", index, "-k", 100, "-o", run, *further)
-        return ndcg(run, data / "qrels.parquet")
-
-
-def fastseq(*arguments: Any) -> None:
-    command = [sys.executable, "-m", "fastseq_cli", *map(str, arguments), "--quiet"]
-    subprocess.run(command, check=True)
-
-
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--vectors", type=Path, required=True)
-    parser.add_argument("--data", type=Path, nargs="+", required=True)
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    few = {"collections": ["ir/scifact"], "terms": [3], "weights": [0.1], "own": True}
+    parser = Parser(__doc__, small=few)
+    commands.add_collections(parser)
+    commands.add_vectors(parser)
     parser.add_argument("--terms", type=int, nargs="+", default=[3, 10])
     parser.add_argument("--weights", type=float, nargs="+", default=list(WEIGHTS))
     parser.add_argument("--own", action="store_true", help="vectors of the collections too")
-    return parser.parse_args()
+    options = parser.parse(arguments)
+    options.collections = commands.collections(parser, options)
+    return options
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""`fastseq predict` beside PyTorch: tokens a second through a trained classifier and tagger.
+"""`fastseq predict` compared with PyTorch: tokens per second of a classifier and a tagger.
 
-    python bench/prediction.py --classify sst2/train.parquet --tag ud_ewt/train.parquet
+    python -m bench.prediction --data DATA
 
 A bidirectional LSTM of 128 on embeddings of 128 with max pooling, and a tagger of the same layers,
 trained for an epoch on 2,000 rows; then every row of the file is predicted. fastseq does all that
 the command does but writing: read Parquet, tokenise, look up, run the network, make Arrow tables of
-labels and probabilities. PyTorch runs the network alone, on the same weights: it is given batches
-of ids, sorted by length as fastseq sorts them, and only the largest score is asked for. It runs in
-each of the ways of bench/torch_models.py, and the quickest that is right is timed.
+labels and probabilities. PyTorch runs the network alone, with the same weights: it is given batches
+of ids, sorted by length as fastseq sorts them, and only takes the argmax. It runs in each of the
+ways of common/twins.py, and the fastest correct one is timed.
 
 Checked first: PyTorch's labels are fastseq's but for 1 in 1,000 (1 in 50 where its backward
 direction reads the padding).
@@ -16,131 +16,109 @@ direction reads the padding).
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import harness
-import numpy as np
 import pyarrow.parquet as pq
-import torch
-import torch_models
-from harness import Check, Contender
 
-from fastseq.models.classifier import SequenceClassifier
-from fastseq.models.data.batches import SortedBatches, take
-from fastseq.models.scoring import ROWS_AT_ONCE, UNITS_AT_ONCE
-from fastseq.models.tagger import SequenceTagger
-from fastseq.threads import Team
+from bench.common import harness
+from bench.common.harness import Check, Contender
+from bench.common.report import Parser, Report, optional
+from bench.common.training import MODELS, prediction_batches, weights_of
 
-ASKED = 1.0
+TARGET = 1.0
 TRAINED_ON = 2000
 SETTINGS: dict[str, Any] = {"bidirectional": True, "hidden": 128, "embedding": 128, "epochs": 1}
-KINDS: dict[str, tuple[Callable[..., Any], tuple[str, str]]] = {
-    "classify": (SequenceClassifier, ("text", "label")),
-    "tag": (SequenceTagger, ("tokens", "tags")),
+TASKS = {
+    "classify": ("classifier", "classify/sst2/train.parquet", ("text", "label")),
+    "tag": ("tagger", "tag/ud_ewt/train.parquet", ("tokens", "tags")),
 }
 
 
-def main() -> int:
-    options = parse()
-    torch.set_num_threads(options.threads)
-    facts = harness.machine_facts(("torch",))
-    print(f"{harness.machine_lines(facts, options.threads)}\n")
-    report: dict[str, Any] = {"bench": "prediction", "machine": facts, "results": {}}
-    failed = False
-    for name in KINDS:
-        path: Path | None = getattr(options, name)
-        if path is None:
-            continue
-        found, tokens = measure(name, path, options)
-        print(f"\n{name}, {tokens:,} tokens\n" + harness.rate_table(found, tokens, "fastseq", "/s"))
-        others = [other for other in found.timings if other != "fastseq"]
-        ratio = found.ratio(others[0], "fastseq") if others else float("nan")
-        print(f"{'reached' if ratio >= ASKED else 'MISSED '}  {ratio:.2f} (asked {ASKED})")
-        failed = failed or not ratio >= ASKED
-        report["results"][name] = found.to_dict(tokens)
-    harness.write_report("prediction", report)
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
-    return 1 if failed else 0
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse(arguments)
+    report = Report("prediction", options, ("torch",))
+    for name in options.task:
+        kind, file, columns = TASKS[name]
+        path = options.data / file
+        model = MODELS[kind](**SETTINGS, threads=options.threads)
+        model.fit(pq.read_table(path, columns=list(columns)).slice(0, TRAINED_ON))
+        batches = prediction_batches(model, path)
+        tokens = sum(len(batch.values) for _, batch in batches)
+        found = harness.compare(contenders(model, path, batches), options.rounds)
+        print(f"\n{name}, {tokens:,} tokens")
+        print(harness.rate_table(found, tokens, "fastseq", "tokens/s"), flush=True)
+        report.check(not found.refused, f"{name}: {found.refused}")
+        for way in found.timings.keys() - {"fastseq"}:
+            ratio = found.ratio(way, "fastseq")
+            report.target(ratio >= TARGET, f"{name}: {ratio:.2f} (target {TARGET})")
+        report.results[name] = found.to_dict(tokens, "fastseq")
+    return report.end()
 
 
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--classify", type=harness.existing, help="Parquet: text, label")
-    parser.add_argument("--tag", type=harness.existing, help="Parquet: tokens, tags")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=2, help="of both")
-    parser.add_argument("--json", type=Path, help="write the report to this file too")
-    options = parser.parse_args()
-    if options.classify is None and options.tag is None:
-        parser.error("give --classify, --tag or both")
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(__doc__, rounds=9)
+    parser.add_argument("--task", nargs="+", choices=list(TASKS), default=list(TASKS))
+    options = parser.parse(arguments)
+    for name in options.task:
+        parser.existing(options.data / TASKS[name][1])
     return options
 
 
-def measure(name: str, path: Path, options: argparse.Namespace) -> tuple[harness.Comparison, int]:
-    """The comparison, and the tokens of the file."""
-    kind, columns = KINDS[name]
-    few = pq.read_table(path, columns=list(columns)).slice(0, TRAINED_ON)
-    model = kind(**SETTINGS, threads=options.threads)
-    task = model._task(few, None, None, {}, Team(options.threads))
-    model.fit(few)
-    task.parameters.load_state_dict(model.learned.network.parameters.state_dict())
-    learned = model.learned
-    examples = learned.encoder.read(model._open(path, None, {}, targets=False))
-    sorted_batches = SortedBatches(examples.offsets, ROWS_AT_ONCE, UNITS_AT_ONCE)
-    batches = [take(examples, rows) for rows in sorted_batches]
-    names = np.array(learned.labels.values, object)
+def contenders(model: Any, path: Path, batches: list[tuple[Any, Any]]) -> list[Contender]:
+    """fastseq, which returns each row's label or tags, and PyTorch, each batch's label numbers."""
+    expected: list[Any] = []
 
-    def ours() -> list[Any]:
+    def run() -> list[Any]:
         found: list[Any] = []
         for table in model.predict_batches(path):
             found += table["prediction"].to_pylist()
         return found
-
-    def theirs(way: str) -> Callable[[], list[Any]]:
-        network = torch_models.twin(model, task, way).eval()
-
-        def run() -> list[Any]:
-            with torch.inference_mode():
-                return [network.scores(batch).argmax(1).numpy() for batch in batches]
-
-        return run
-
-    expected: list[Any] = []
 
     def remember(found: list[Any]) -> Check:
         expected.extend(found)
         return Check(len(found) > 0, f"{len(found):,} rows")
 
     def alike(least: float) -> Callable[[list[Any]], Check]:
+        names = model.learned.labels.values
+
         def check(found: list[Any]) -> Check:
             right = total = 0
-            for batch, best in zip(batches, found, strict=True):
-                rows = [expected[row] for row in examples.rows[batch.rows]]
-                labels = rows if name == "classify" else [tag for row in rows for tag in row]
-                right += sum(a == b for a, b in zip(labels, names[best], strict=True))
+            for (rows, _), best in zip(batches, found, strict=True):
+                labels = [expected[row] for row in rows]
+                if model.kind == "tagger":
+                    labels = [tag for tags in labels for tag in tags]
+                right += sum(a == names[b] for a, b in zip(labels, best, strict=True))
                 total += len(labels)
-            return Check(right / total >= least, f"{right / total:.2%} as fastseq")
+            return Check(right / total >= least, f"{right / total:.2%} of fastseq's labels")
 
         return check
 
+    ours = Contender("fastseq", run, remember)
+    torch = optional("torch")
+    if torch is None:
+        return [ours]
+    from bench.common import twins
+
+    def theirs(way: str) -> Callable[[], list[Any]]:
+        network = twins.twin(model, weights_of(model), way).eval()
+
+        def run() -> list[Any]:
+            with torch.inference_mode():
+                return [network.scores(batch).argmax(1).tolist() for _, batch in batches]
+
+        return run
+
     ways = [
         Contender(f"PyTorch, {way}", theirs(way), alike(0.98 if way == "padded" else 0.999))
-        for way in torch_models.WAYS
+        for way in twins.WAYS
     ]
-    remember(ours())
+    remember(run())
     quickest = harness.fastest(ways)
     expected.clear()
-    tell = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
-    contenders = [Contender("fastseq", ours, remember), quickest]
-    tokens = sum(len(batch.values) for batch in batches)
-    return harness.compare(contenders, options.rounds, tell=tell), tokens
+    return [ours, quickest]
 
 
 if __name__ == "__main__":

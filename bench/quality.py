@@ -1,29 +1,30 @@
-"""Effectiveness through the command line, beside bm25s on the same tokens.
+"""Effectiveness of fastseq's commands, compared with bm25s on the same tokens.
 
-    python bench/quality.py --corpus DOCS.parquet --queries QUERIES.parquet --qrels QRELS.parquet
+    python -m bench.quality --data DATA
+    python -m bench.quality --data DATA --collections ir/cranfield --depth 1000
 
-Each line indexes, searches and evaluates with `fastseq` as a user would type it: Lucene's 33 stop
-words, Porter2 stems, no bigrams of CJK, so that the tokens are those of bm25s's regular expression.
-Title and text are joined where there are both. bm25s gets the same strings, ranks with the same
-variant and parameters, and its run is measured by the same ir-measures.
+Each line is of the commands `index`, `search --queries` and `evaluate`, with Lucene's 33 stop
+words, Porter2 stems and no bigrams of CJK, so that the tokens are those of bm25s's regular
+expression. Title and text are joined where there are both. bm25s gets the same strings, ranks with
+the same variant and parameters, and its run is measured by the same ir-measures. A measure that
+differs by more than .001 (ties may be ordered differently) is an error. --plain uses the commands'
+default analysis instead, without bm25s.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-import bm25s
 import ir_measures
 import Stemmer
-from bm25s.stopwords import STOPWORDS_EN
 
-from fastseq.store.corpus import Corpus
+from bench.common import commands
+from bench.common.reference import STOP_WORDS
+from bench.common.report import Parser, Report, optional
 from fastseq.store.queries import read_queries
 from fastseq.store.runs import read_qrels
 
@@ -37,87 +38,82 @@ SETTINGS = [  # fastseq's model, bm25s's method, k1, b
     ("bm25l", "bm25l", 1.2, 0.75),
 ]
 DELTA = 0.5
+ANALYSIS = ("--stopwords", "lucene", "--stemmer", "english", "--cjk", "none")
+SAME = 1e-3
+
+Peer = Callable[[str, float, float], list[float]]
 
 
-def main() -> int:
-    options = parse()
-    measures = [ir_measures.parse_measure(name) for name in options.measures]
-    text, ids = documents(options.corpus)
-    query_ids, queries = read_queries(options.queries)
-    qrels = read_qrels(options.qrels)
-    tokenizer = bm25s.tokenization.Tokenizer(
-        stopwords=list(STOPWORDS_EN), stemmer=Stemmer.Stemmer("english").stemWord
-    )
-    tokens = tokenizer.tokenize(text, return_as="tuple", show_progress=False)
-    asked = tokenizer.tokenize(queries, update_vocab=False, return_as="tuple", show_progress=False)
-    print(f"{'model':<10} {'k1':>4} {'b':>5}  " + "".join(f"{n:>22}" for n in options.measures))
-    with tempfile.TemporaryDirectory() as folder:
-        index = f"{folder}/index"
-        columns = [f"--text-column={name}" for name in text_columns(options.corpus)]
-        fastseq(
-            "index", options.corpus, "-o", index, *columns, "--store", "none",
-            "--stopwords", "lucene", "--stemmer", "english", "--cjk", "none",
-        )  # fmt: skip
-        for model, method, k1, b in SETTINGS:
-            run = f"{folder}/run.parquet"
-            fastseq(
-                "search", "--queries", options.queries, "-i", index, "-k", options.depth, "-o", run,
-                "--model", model, "--k1", k1, "--b", b,
-            )  # fmt: skip
-            wanted = [part for name in options.measures for part in ("-m", name)]
-            said = fastseq("evaluate", run, options.qrels, *wanted, "--format", "json")
-            ours = list(json.loads(said).values())
-            peer = bm25s.BM25(method=method, k1=k1, b=b, delta=DELTA)
-            peer.index(tokens, show_progress=False)
-            depth = min(options.depth, len(ids))
-            rows, scores = peer.retrieve(asked, k=depth, show_progress=False)
-            found = {
-                str(query): {ids[row]: float(s) for row, s in zip(*pair, strict=True) if s > 0}
-                for query, pair in zip(query_ids, zip(rows, scores, strict=True), strict=True)
-            }
-            theirs = ir_measures.calc_aggregate(measures, qrels, found)
-            pairs = zip(ours, (theirs[m] for m in measures), strict=True)
-            print(
-                f"{model:<10} {k1:>4} {b:>5}  "
-                + "".join(f"{f'{mine:.4f} ({other:.4f})':>22}" for mine, other in pairs)
-            )
-    print("in brackets: bm25s")
-    return 0
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse(arguments)
+    report = Report("quality", options, ("bm25s", "ir-measures"))
+    for collection in options.collections:
+        docs = collection / "docs.parquet"
+        peer = None if options.plain else peer_of(collection, options)
+        print(f"{collection.name:<22}" + "".join(f"{n:>22}" for n in options.measures))
+        with tempfile.TemporaryDirectory() as folder:
+            index = Path(folder) / "index"
+            analysis = () if options.plain else ANALYSIS
+            columns = commands.column_options(docs)
+            commands.fastseq("index", docs, "-o", index, *columns, "--store", "none", *analysis)
+            for model, method, k1, b in SETTINGS[:1] if options.plain else SETTINGS:
+                ours = commands.searched(
+                    collection, index, options.measures, "-k", options.depth,
+                    "--model", model, "--k1", k1, "--b", b,
+                )  # fmt: skip
+                theirs = peer(method, k1, b) if peer else []
+                both = zip(ours, theirs or ours, strict=True)
+                cells = [f"{a:.4f} ({b:.4f})" if theirs else f"{a:.4f}" for a, b in both]
+                name = f"{model:<10} {k1:>4} {b:>5}"
+                print(f"{name:<22}" + "".join(f"{cell:>22}" for cell in cells), flush=True)
+                report.results[f"{collection.name}, {name}"] = {"ours": ours, "bm25s": theirs}
+                off = max(abs(a - b) for a, b in zip(ours, theirs or ours, strict=True))
+                report.check(off <= SAME, f"{collection.name}, {name}: {off:.4f} from bm25s")
+    print("" if options.plain else "in brackets: bm25s")
+    return report.end()
 
 
-def text_columns(path: Path) -> list[str]:
-    import pyarrow.parquet as pq
-
-    names = pq.read_schema(path).names
-    return [name for name in ("title", "text") if name in names]
-
-
-def documents(path: Path) -> tuple[list[str], list[str]]:
-    """The texts and ids of a corpus, as fastseq reads them."""
-    texts: list[str] = []
-    ids: list[str] = []
-    for batch in Corpus.open(path, text_columns=text_columns(path)).batches():
-        texts += batch.texts.to_strings()
-        ids += map(str, batch.ids.to_pylist())
-    return texts, ids
-
-
-def fastseq(*arguments: Any) -> str:
-    """Run the command; its standard output."""
-    command = [sys.executable, "-m", "fastseq_cli", *map(str, arguments), "--quiet"]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-
-
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--corpus", type=Path, required=True)
-    parser.add_argument("--queries", type=Path, required=True)
-    parser.add_argument("--qrels", type=Path, required=True)
-    parser.add_argument("--depth", type=int, default=100, help="hits of each query")
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(__doc__, small={"collections": ["ir/scifact"], "depth": 20})
+    commands.add_collections(parser)
+    parser.add_argument("--depth", type=int, default=100, help="hits per query")
     parser.add_argument("--measures", nargs="+", default=["nDCG@10", "AP"])
-    return parser.parse_args()
+    parser.add_argument("--plain", action="store_true", help="the default analysis, no bm25s")
+    options = parser.parse(arguments)
+    options.collections = commands.collections(parser, options)
+    return options
+
+
+def peer_of(collection: Path, options: argparse.Namespace) -> Peer | None:
+    """bm25s on the collection's documents."""
+    bm25s = optional("bm25s")
+    if bm25s is None:
+        return None
+    docs = collection / "docs.parquet"
+    found_ids, texts = commands.documents(docs)
+    ids = [str(name) for name in found_ids]
+    query_ids, queries = read_queries(collection / "queries.parquet")
+    qrels = read_qrels(collection / "qrels.parquet")
+    measures = [ir_measures.parse_measure(name) for name in options.measures]
+    words = bm25s.tokenization.Tokenizer(
+        stopwords=list(STOP_WORDS), stemmer=Stemmer.Stemmer("english").stemWord
+    )
+    tokens = words.tokenize(texts, return_as="tuple", show_progress=False)
+    asked = words.tokenize(queries, update_vocab=False, return_as="tuple", show_progress=False)
+
+    def measured(method: str, k1: float, b: float) -> list[float]:
+        model = bm25s.BM25(method=method, k1=k1, b=b, delta=DELTA)
+        model.index(tokens, show_progress=False)
+        depth = min(options.depth, len(ids))
+        rows, scores = model.retrieve(asked, k=depth, show_progress=False)
+        run = {
+            str(query): {ids[row]: float(s) for row, s in zip(*pair, strict=True) if s > 0}
+            for query, pair in zip(query_ids, zip(rows, scores, strict=True), strict=True)
+        }
+        found = ir_measures.calc_aggregate(measures, qrels, run)
+        return [found[measure] for measure in measures]
+
+    return measured
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ each solution every point's weight is multiplied by its error). The coefficients
 float32 one after the other, from the lowest power upward, those left being fitted again around
 them: a later coefficient makes up for the rounding of an earlier one. Printed beside each is the
 largest weighted error of the float32 coefficients in exact arithmetic. The rounding of each step
-in float32 comes on top: bench/vmath.py --sweep measures the whole.
+in float32 comes on top: bench.vmath --sweep measures the whole.
 
 Source: C. L. Lawson, "Contributions to the theory of linear least maximum approximation", 1961.
 """

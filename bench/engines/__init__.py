@@ -1,13 +1,13 @@
-"""The engines that are timed, each behind the same few names.
+"""The search engines that are timed, each a module with the same few names.
 
-An engine's module has `open_engine(corpus, column, folder)`, which builds a searchable index where
-`folder` has none and returns an Engine. Each is also a program, for bench/indexing.py:
+`open_engine(corpus, column, folder)` builds a searchable index where `folder` has none and returns
+an Engine. Each module is also a program, for bench.indexing:
 
-    python bench/engines/<name>_engine.py index CORPUS COLUMN FOLDER THREADS
-    python bench/engines/<name>_engine.py count FOLDER        documents and postings, as JSON
+    python -m bench.engines.<name>_engine index CORPUS COLUMN FOLDER THREADS
+    python -m bench.engines.<name>_engine count FOLDER     documents and postings, as JSON
 
-The first is the quickest way the engine's documentation and source offer from Parquet to an index
-on disk, which is not always the index that `open_engine` makes for searching.
+The first is the fastest way from Parquet to an index on disk that the engine's documentation and
+source offer, which is not always the index that `open_engine` makes for searching.
 """
 
 from __future__ import annotations
@@ -21,20 +21,21 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
+from bench.common.reference import Ranking
+from bench.common.report import optional
 
-BENCH = Path(__file__).resolve().parent.parent
-
-
-class Ranking(NamedTuple):
-    """rows int32[Q, k], -1 past the last hit; scores float32[Q, k], 0 past the last hit."""
-
-    rows: np.ndarray
-    scores: np.ndarray
+# name: the package that it needs
+ENGINES = {
+    "fastseq": "fastseq",
+    "bm25s": "bm25s",
+    "tantivy": "tantivy",
+    "pisa": "pyterrier_pisa",
+}
+PACKAGES = ("bm25s", "tantivy", "pyterrier-pisa")
 
 
 class Way(NamedTuple):
-    """One way to search: `run` is timed, `ranking` turns its answer into a Ranking and is not."""
+    """One way to search: `run` is timed, `ranking` converts its answer and is not."""
 
     name: str
     run: Callable[[], Any]
@@ -52,9 +53,19 @@ class Engine(Protocol):
         """The promising ways to answer all the queries from their raw strings."""
 
 
+def installed(names: Sequence[str]) -> list[str]:
+    """Those of the engines whose packages are installed; the others are named on stderr."""
+    return [name for name in names if optional(ENGINES[name]) is not None]
+
+
+def program(name: str) -> list[str]:
+    """The command of an engine's program, to be run in the repository root."""
+    return [sys.executable, "-m", f"{__name__}.{name}_engine"]
+
+
 @contextlib.contextmanager
 def fresh_folder(folder: Path) -> Iterator[None]:
-    """An empty folder that is taken away again when building it fails or is stopped."""
+    """An empty folder, removed when building the index in it fails or is interrupted."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
@@ -66,7 +77,7 @@ def fresh_folder(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Drop what compiled code writes to standard output and standard error meanwhile."""
+    """Discard what compiled code writes to standard output and standard error."""
     sys.stdout.flush()
     sys.stderr.flush()
     kept = os.dup(1), os.dup(2)

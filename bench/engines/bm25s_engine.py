@@ -7,20 +7,17 @@ own and its scores are BM25 in Lucene's form to float32, so its answers are held
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import bm25s
 import numpy as np
 import Stemmer
 from bm25s.tokenization import Tokenizer
-from reference import K1, STOP_WORDS, B, read_texts
 
-from engines import Ranking, Way, fresh_folder, run_as_program
+from bench.common.reference import K1, STOP_WORDS, B, Ranking, read_texts
+from bench.engines import Way, fresh_folder, run_as_program
 
 
 def tokenizer() -> Any:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 import numpy as np
-from reference import K1, B
 
 import fastseq
-from engines import Ranking, Way, run_as_program
+from bench.common.reference import K1, B, Ranking
+from bench.engines import Way, run_as_program
 
 NAME = "fastseq"
 

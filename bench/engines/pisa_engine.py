@@ -11,18 +11,15 @@ documents as the reference's words, so that stop words do not count in their len
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 import numpy as np
 from pyterrier_pisa import PisaIndex, _pisathon
-from reference import K1, STOP_WORDS, WORDS, B, read_texts
 
-from engines import Ranking, Way, fresh_folder, quiet, run_as_program
+from bench.common.reference import K1, STOP_WORDS, WORDS, B, Ranking, read_texts
+from bench.engines import Way, fresh_folder, quiet, run_as_program
 
 ALGORITHMS = ("maxscore", "block_max_maxscore", "block_max_wand", "wand")
 

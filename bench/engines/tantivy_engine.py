@@ -7,19 +7,16 @@ one segment (its quickest), the reference's tokens, no positions, no count of th
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 import numpy as np
 import pyarrow.parquet as pq
 import tantivy
-from reference import STOP_WORDS, id_column, read_texts
 
-from engines import Ranking, Way, fresh_folder, run_as_program
+from bench.common.reference import STOP_WORDS, Ranking, id_column, read_texts
+from bench.engines import Way, fresh_folder, run_as_program
 
 HEAP = 256_000_000
 

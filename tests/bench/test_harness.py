@@ -1,23 +1,19 @@
-"""The harness itself: it refuses wrong answers, takes turns, and its ratios are right."""
+"""Timing and reporting of benchmarks: wrong answers refused, alternation, ratios, header."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-BENCH = Path(__file__).resolve().parents[2] / "bench"
-sys.path.insert(0, str(BENCH))
-
-import harness  # noqa: E402
-from harness import Check, Comparison, Contender, Timing  # noqa: E402
+from bench.common import harness, report
+from bench.common.harness import Check, Comparison, Contender, Timing
 
 
 class Clock:
-    """Time that passes only when a contender says so."""
+    """A clock that only contenders advance."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -54,7 +50,7 @@ def test_a_wrong_answer_is_refused_and_never_timed() -> None:
     assert "wrong" in harness.rate_table(found, 10, "good", "items/s")
 
 
-def test_the_warm_up_is_not_timed_and_rounds_take_turns() -> None:
+def test_the_warm_up_is_not_timed_and_contenders_alternate() -> None:
     clock = Clock()
     contenders = [clock.contender(name, lambda n: 100.0 if n == 0 else float(n)) for name in "ab"]
     found = harness.compare(contenders, rounds=3, clock=clock)
@@ -63,7 +59,7 @@ def test_the_warm_up_is_not_timed_and_rounds_take_turns() -> None:
 
 
 def test_ratio_is_the_median_of_the_rounds_own_ratios() -> None:
-    # the machine slows down fourfold after the first round: what stands is each round's ratio
+    # the machine slows down fourfold after the first round, both contenders alike
     ours, theirs = Timing("ours", "", [1.0, 4.0, 4.0]), Timing("theirs", "", [3.0, 8.0, 20.0])
     found = Comparison({"ours": ours, "theirs": theirs}, {})
     assert found.ratio("theirs", "ours") == 3.0
@@ -75,7 +71,7 @@ def test_ratio_is_the_median_of_the_rounds_own_ratios() -> None:
     assert entry["times_as_fast"] == {"ours": 3.0}
 
 
-def test_the_fastest_right_way_goes_on() -> None:
+def test_the_fastest_correct_variant_is_chosen() -> None:
     def ways(*seconds: float) -> list[Contender]:
         return [
             Contender(f"{time:g} s", _spin(time), lambda answer, time=time: Check(time > 0.001, ""))
@@ -93,7 +89,7 @@ def _spin(seconds: float) -> Callable[[], None]:
     return lambda: time.sleep(seconds)
 
 
-def test_further_numbers_are_kept_round_by_round(tmp_path: Path) -> None:
+def test_facts_are_recorded_round_by_round() -> None:
     clock = Clock()
     plain = clock.contender("one", lambda n: 1.0)
     sizes = iter([7, 9, 8])
@@ -101,11 +97,10 @@ def test_further_numbers_are_kept_round_by_round(tmp_path: Path) -> None:
     found = harness.compare([contender], rounds=3, clock=clock)
     assert found.timings["one"].facts == {"size": [7.0, 9.0, 8.0]}
     assert found.timings["one"].fact("size") == 8.0
-    written = harness.write_report("trial", {"results": found.to_dict(3)}, tmp_path)
-    assert json.loads(written.read_text())["results"]["contenders"][0]["per_second"] == 3.0
+    assert found.to_dict(3)["contenders"][0]["per_second"] == 3.0
 
 
-def test_bad_settings_are_refused() -> None:
+def test_settings_out_of_range_are_refused() -> None:
     clock = Clock()
     with pytest.raises(ValueError, match="rounds"):
         harness.compare([clock.contender("a", lambda n: 1.0)], rounds=0)
@@ -113,9 +108,52 @@ def test_bad_settings_are_refused() -> None:
         harness.compare([clock.contender("a", lambda n: 1.0) for _ in range(2)], rounds=1)
 
 
-def test_the_machine_is_told() -> None:
-    facts = harness.machine_facts(["numpy", "no-such-package"])
+def test_alternate_measures_each_call() -> None:
+    medians = harness.alternate({"short": _spin(0.001), "long": _spin(0.01)}, rounds=3)
+    assert 0.001 <= medians["short"] < 0.01 <= medians["long"]
+
+
+def test_the_header_names_machine_commit_date_threads_and_blas() -> None:
+    facts = report.facts(["numpy", "no-such-package"], threads=1)
     assert facts["cores"] >= 1
     assert facts["versions"]["numpy"][0].isdigit()
     assert facts["versions"]["no-such-package"] == "-"
-    assert "1 thread used" in harness.machine_lines(facts, 1)
+    header = report.header(facts)
+    for text in ("1 thread used", "BLAS: ", "commit ", facts["date"], facts["cpu"]):
+        assert text in header
+
+
+def finished(arguments: list[str], passed: bool, reached: bool, path: Path) -> int:
+    """The exit status of a run with one check and one target, its report written to `path`."""
+    options = report.Parser("A trial.").parse([*arguments, "--json", str(path)])
+    options.folder = path.parent
+    run = report.Report("trial", options)
+    run.check(passed, "the answer")
+    run.target(reached, "the speed")
+    return run.end()
+
+
+def test_a_wrong_result_or_a_missed_target_fails_the_run(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    assert finished([], True, True, path) == 0
+    assert finished([], True, False, path) == 1
+    assert json.loads(path.read_text("utf-8"))["missed"] == ["the speed"]
+    assert finished([], False, True, path) == 1
+    assert json.loads(path.read_text("utf-8"))["wrong"] == ["the answer"]
+
+
+def test_the_small_mode_has_no_targets_but_checks(tmp_path: Path) -> None:
+    assert finished(["--small"], True, False, tmp_path / "report.json") == 0
+    assert finished(["--small"], False, True, tmp_path / "report.json") == 1
+
+
+def test_a_file_that_is_not_there_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    def parsed(*arguments: str) -> Path:
+        parser = report.Parser("A trial.")
+        parser.add_file("--corpus", "text/wiki_simple.parquet", "Parquet file")
+        return parser.parse(arguments).corpus
+
+    assert parsed("--small").is_file()
+    with pytest.raises(SystemExit):
+        parsed("--data", "nowhere")
+    assert "no such file: nowhere/text/wiki_simple.parquet" in capsys.readouterr().err

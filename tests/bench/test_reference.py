@@ -1,24 +1,16 @@
-"""What the benches check answers against is itself right: the naive ranking against bm25s, the
-bench's reference against the naive ranking, and the judge against answers made wrong on purpose."""
+"""The reference of the search benchmark: the naive ranking against bm25s, the reference against the
+naive ranking, and the judge against answers made wrong on purpose."""
 
 from __future__ import annotations
 
 import random
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bench.common.reference import STOP_WORDS, WORDS, Judge, Ranking, Reference
 from tests.naive import ranking as naive
-
-BENCH = Path(__file__).resolve().parents[2] / "bench"
-sys.path.insert(0, str(BENCH))
-
-from engines import Ranking  # noqa: E402
-from judge import Judge  # noqa: E402
-from reference import STOP_WORDS, WORDS, Reference  # noqa: E402
 
 
 def corpora() -> Iterator[tuple[list[list[str]], list[list[str]]]]:
@@ -35,7 +27,7 @@ def corpora() -> Iterator[tuple[list[list[str]], list[list[str]]]]:
 
 
 @pytest.mark.parametrize("variant", naive.VARIANTS)
-def test_naive_bm25_is_what_bm25s_computes(variant: str) -> None:
+def test_naive_bm25_matches_bm25s(variant: str) -> None:
     import bm25s
 
     for documents, queries in corpora():
@@ -62,7 +54,7 @@ def test_naive_smart_agrees_with_a_worked_example() -> None:
     np.testing.assert_allclose(scores[0], (1 + np.log(2)) * np.log(4) + np.log(2))
 
 
-def test_naive_smart_is_scikit_learns_for_the_same_settings() -> None:
+def test_naive_smart_matches_scikit_learn() -> None:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     for documents, queries in corpora():
@@ -91,7 +83,7 @@ def texts_and_queries() -> tuple[list[str], list[str]]:
     return texts, ["the running cats", "naïve cat cat", "猫咪 café", "numbers of runs", "nothing"]
 
 
-def test_the_reference_is_the_naive_ranking() -> None:
+def test_the_reference_matches_the_naive_ranking() -> None:
     import Stemmer
 
     stem = Stemmer.Stemmer("english").stemWord
@@ -111,7 +103,7 @@ def test_the_reference_is_the_naive_ranking() -> None:
         np.testing.assert_allclose(scores, expected[found], rtol=1e-12)
 
 
-def test_the_judge_passes_the_right_ranking_and_no_other() -> None:
+def test_the_judge_passes_only_the_right_ranking() -> None:
     texts, queries = texts_and_queries()
     reference, k = Reference.of(texts), 8
     rows = np.full((len(queries), k), -1, np.int32)
@@ -148,7 +140,7 @@ def test_the_judge_passes_the_right_ranking_and_no_other() -> None:
     assert not judge.overlap(k, 0.99)(Ranking(np.full_like(rows, unmatched), scores)).passed
 
 
-def test_the_judge_tells_ties_in_order_from_ties_out_of_order() -> None:
+def test_the_judge_requires_ties_in_row_order_only_where_asked() -> None:
     reference = Reference.of(["cat dog", "cat dog", "cat dog"])
     judge = Judge(reference, ["cat"], 1)
     score = np.float32(reference.score("cat")[1][0])

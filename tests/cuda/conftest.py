@@ -1,5 +1,5 @@
 """These tests run in Numba's simulator: NUMBA_ENABLE_CUDASIM=1 pytest tests/cuda. On a GPU they are
-the first check of bench/cuda.py: FASTSEQ_GPU=1 pytest tests/cuda. With FASTSEQ_GPU=emulated what
+the first check of bench.gpu: FASTSEQ_GPU=1 pytest tests/cuda. With FASTSEQ_GPU=emulated what
 numba-cuda compiled for one runs on the CPU: see tests/emulator."""
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""The yardstick that answers are checked against before anything is timed.
+"""The reference that rankings are checked against before anything is timed.
 
 Independent of every engine: Python's own regular expression, PyStemmer and NumPy in float64. The
 analysis is `(?u)\\b\\w\\w+\\b` over lower-cased text, Lucene's 33 stop words, Porter2; the ranking
-is BM25 in Lucene's form, every matching document scored. What it makes of a corpus is kept under
+is BM25 in Lucene's form, every matching document scored. The inverted corpus is cached below
 bench/out, since analysing half a million documents this way takes a quarter of a minute.
 
-    python bench/reference.py CORPUS    makes it
+    python -m bench.common.reference CORPUS COLUMN FOLDER    writes it
 """
 
 from __future__ import annotations
@@ -16,10 +16,15 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import pyarrow.parquet as pq
+import Stemmer
+
+from bench.common.harness import Check
 
 LUCENE = (
     "a an and are as at be but by for if in into is it no not of on or such that the their then "
@@ -29,27 +34,30 @@ STOP_WORDS = tuple(LUCENE.split())
 K1, B = 1.2, 0.75
 WORDS = re.compile(r"(?u)\b\w\w+\b").findall
 ARRAYS = ("docs", "tfs", "starts", "lengths")
-CLOSE = 1e-5  # two scores nearer than this, relative above 1, are the same
+CLOSE = 1e-5  # tolerance of scores, relative above 1
+
+
+class Ranking(NamedTuple):
+    """rows int32[Q, k], -1 past the last hit; scores float32[Q, k], 0 past the last hit."""
+
+    rows: np.ndarray
+    scores: np.ndarray
 
 
 def workplace(corpus: Path, column: str, out: Path) -> Path:
-    """The folder that keeps what is made of this corpus, as it is now."""
+    """The folder of the reference and the indexes of this corpus in its present state."""
     state = corpus.stat()
     key = f"{corpus.resolve()} {state.st_size} {state.st_mtime_ns} {column}"
     return out / f"{corpus.stem}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
 
 
 def read_texts(corpus: Path, column: str) -> list[str]:
-    """The column's strings; null is the empty one."""
-    import pyarrow.parquet as pq
-
+    """The column's strings; null becomes the empty one."""
     return [text or "" for text in pq.read_table(corpus, columns=[column])[column].to_pylist()]
 
 
 def id_column(corpus: Path) -> str | None:
-    """The column that fastseq takes for the id, where there is one."""
-    import pyarrow.parquet as pq
-
+    """The column that fastseq takes for the id, or None."""
     names = pq.read_schema(corpus).names
     return next((name for name in ("id", "doc_id", "_id") if name in names), None)
 
@@ -59,9 +67,9 @@ class Reference:
 
     docs    int32[P]      documents of every term, ascending; term t has
                           docs[starts[t]:starts[t + 1]]
-    tfs     int32[P]      how often the term stands in them
+    tfs     int32[P]      its frequency in each of them
     starts  int64[V + 1]
-    lengths int32[D]      tokens of every document
+    lengths int32[D]      tokens of each document
     """
 
     def __init__(self, arrays: dict[str, np.ndarray], vocabulary: dict[str, int]) -> None:
@@ -115,7 +123,7 @@ class Reference:
 
     @staticmethod
     def open(corpus: Path, column: str, folder: Path) -> Reference:
-        """The reference of a corpus, from `folder` where it was made before."""
+        """The reference of a corpus, cached in `folder`."""
         if not (folder / "counts.json").exists():
             made = Reference.of(read_texts(corpus, column))
             folder.mkdir(parents=True, exist_ok=True)
@@ -127,13 +135,13 @@ class Reference:
                 "id_column": id_column(corpus),
             }
             (folder / "vocabulary.json").write_text(json.dumps(made.vocabulary))
-            (folder / "counts.json").write_text(json.dumps(counts))  # the last: all is there
+            (folder / "counts.json").write_text(json.dumps(counts))  # last: the folder is complete
             return made
         arrays = {name: np.load(folder / f"{name}.npy") for name in ARRAYS}
         return Reference(arrays, json.loads((folder / "vocabulary.json").read_text()))
 
     def terms(self, query: str) -> Counter[int]:
-        """The query's terms that the corpus has, and how often each is asked for."""
+        """The query's terms that the corpus has, with their frequency in the query."""
         stems = (self._stem(word) for word in WORDS(query.lower()) if word not in STOP_WORDS)
         return Counter(self.vocabulary[stem] for stem in stems if stem in self.vocabulary)
 
@@ -151,21 +159,82 @@ class Reference:
         return rows, total[rows]
 
 
-def _stemmer() -> Callable[[str], str]:
-    import Stemmer
+class Judge:
+    """Compares rankings with the reference's scores for an even sample of the queries."""
 
+    def __init__(self, reference: Reference, queries: Sequence[str], sample: int) -> None:
+        size = min(sample, len(queries))
+        self.asked = np.unique(np.linspace(0, len(queries) - 1, size).astype(int)).tolist()
+        self.scored = [reference.score(queries[at]) for at in self.asked]
+        self.terms = [len(reference.terms(queries[at])) for at in self.asked]
+
+    def exact(self, k: int, ties_in_order: bool) -> Callable[[Ranking], Check]:
+        """Require the same scores rank by rank, each document with its own score, none twice or
+        missing; with `ties_in_order` documents of equal float32 score in the order of their rows.
+        """
+        return lambda ranking: self._exact(ranking, k, ties_in_order)
+
+    def overlap(self, k: int, least: float) -> Callable[[Ranking], Check]:
+        """Require a mean recall of the true top k of at least `least`."""
+        return lambda ranking: self._overlap(ranking, k, least)
+
+    def analysis(self, counts: np.ndarray) -> Check:
+        """Check the number of distinct known terms of every query, int[Q]."""
+        wrong = [at for at, n in zip(self.asked, self.terms, strict=True) if counts[at] != n]
+        right = f"the known terms of {len(self.asked)} queries"
+        return Check(not wrong, f"query {wrong[0]}: not its terms" if wrong else right)
+
+    def _exact(self, ranking: Ranking, k: int, ties_in_order: bool) -> Check:
+        worst = 0.0
+        for at, (rows, scores) in zip(self.asked, self.scored, strict=True):
+            hits = ranking.rows[at][ranking.rows[at] >= 0]
+            given = ranking.scores[at][: len(hits)].astype(np.float64)
+            best = np.sort(scores)[::-1][:k]
+            if len(hits) != len(best) or len(np.unique(hits)) != len(hits):
+                return Check(False, f"query {at}: {len(hits)} hits for {len(best)}, or one twice")
+            if not np.isin(hits, rows).all():
+                return Check(False, f"query {at}: a document without any query word")
+            own = scores[np.searchsorted(rows, hits)]
+            scale = np.maximum(1.0, best)
+            off = np.max([np.abs(given - best) / scale, np.abs(given - own) / scale], initial=0.0)
+            if not off <= CLOSE:
+                return Check(False, f"query {at}: a score is off by {off:.2g}")
+            worst = max(worst, float(off))
+            drop = np.diff(ranking.scores[at][: len(hits)])
+            if (drop > 0).any() or (ties_in_order and (np.diff(hits)[drop == 0] <= 0).any()):
+                return Check(False, f"query {at}: hits out of order")
+        return Check(
+            True,
+            f"the exact top {k} of {len(self.asked)} queries, scores within {worst:.1g}",
+        )
+
+    def _overlap(self, ranking: Ranking, k: int, least: float) -> Check:
+        shares = []
+        for at, (rows, scores) in zip(self.asked, self.scored, strict=True):
+            wanted = min(k, len(scores))
+            if not wanted:
+                continue
+            hits = np.unique(ranking.rows[at][ranking.rows[at] >= 0])
+            hits = hits[np.isin(hits, rows)]
+            bar = np.partition(scores, len(scores) - wanted)[len(scores) - wanted]
+            own = scores[np.searchsorted(rows, hits)]
+            shares.append(min(1.0, np.count_nonzero(own >= bar - CLOSE) / wanted))
+        share = float(np.mean(shares)) if shares else 1.0
+        return Check(
+            share >= least,
+            f"{share:.1%} of the true top {k} (mean of {len(shares)} queries; "
+            f"at least {least:.0%} required)",
+        )
+
+
+def _stemmer() -> Callable[[str], str]:
     stem: Callable[[str], str] = Stemmer.Stemmer("english").stemWord
     return stem
 
 
 def main() -> None:
-    from harness import OUT
-
-    corpus = Path(sys.argv[1])
-    column = sys.argv[2] if len(sys.argv) > 2 else "text"
-    folder = workplace(corpus, column, OUT) / "reference"
-    made = Reference.open(corpus, column, folder)
-    print(f"{made.documents:,} documents, {made.postings:,} postings: {folder}")
+    corpus, column, folder = sys.argv[1:]
+    Reference.open(Path(corpus), column, Path(folder))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""The most fused multiply-adds this machine does, and what share of it the time loops reach.
+"""The machine's peak rate of fused multiply-adds, and the share of it that the time loops reach.
 
-Called by bench/recurrent.py --fma-peak. The peak is measured by a loop that does nothing else:
-PARALLEL sums held in registers, enough to keep every unit busy. The time loop is the recurrent
-product and the activations of all steps, by the cells' kernels themselves on inputs whose products
-are made before the clock starts; what counts as its work are the multiply-adds of the product.
+For `python -m bench.recurrent --fma-peak`. The peak is that of a loop with nothing else: PARALLEL
+sums in registers, enough to keep every unit busy. The time loop is the recurrent product and the
+activations of all steps, by the cells' own kernels on inputs whose products are computed before the
+clock starts; its work is counted as the multiply-adds of the recurrent product.
 """
 
 from __future__ import annotations
@@ -14,64 +14,37 @@ from typing import Any
 
 import numpy as np
 
+from bench.common.harness import quickest
+from bench.common.loops import PARALLEL, multiply_and_add
 from fastseq.kernels.core.arrays import aligned_zeros
-from fastseq.kernels.core.jit import helper
 from fastseq.kernels.core.width import LANES
 from fastseq.kernels.nn.gates import pack_backward
-from fastseq.kernels.simd.floats import fma, splat, store
+from fastseq.kernels.nn.inputs import BEFORE
 from fastseq.nn.recurrent import Recurrent
 from fastseq.nn.sequences import lay_out
-from fastseq.nn.sweep import BEFORE, CHUNK, NOTHING
+from fastseq.nn.sweep import CHUNK, NOTHING
 from fastseq.threads import Team
 from fastseq.types import Float32
 
-PARALLEL = 12
 TIMES = 2_000_000
 PASSES = 3
 
 
-@helper
-def _multiply_and_add(out, times):  # type: ignore[no-untyped-def]
-    x, y = splat(0.999), splat(0.001)
-    a, b, c, d, e, f = y, y + 1.0, y + 2.0, y + 3.0, y + 4.0, y + 5.0
-    g, h, i, j, k, m = y + 6.0, y + 7.0, y + 8.0, y + 9.0, y + 10.0, y + 11.0
-    for _ in range(times):
-        a, b, c = fma(a, x, y), fma(b, x, y), fma(c, x, y)
-        d, e, f = fma(d, x, y), fma(e, x, y), fma(f, x, y)
-        g, h, i = fma(g, x, y), fma(h, x, y), fma(i, x, y)
-        j, k, m = fma(j, x, y), fma(k, x, y), fma(m, x, y)
-    store(out, 0, (a + b + c) + (d + e + f) + (g + h + i) + (j + k + m))
-
-
-def best(run: Callable[[], None], rounds: int, seconds: float = 0.05) -> float:
-    """Seconds of one call: the quickest of so many samples, each of at least `seconds`."""
-    run()
-    start = time.perf_counter()
-    run()
-    times = max(1, round(seconds / max(time.perf_counter() - start, 1e-9)))
-    found = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        for _ in range(times):
-            run()
-        found.append((time.perf_counter() - start) / times)
-    return min(found)
-
-
-def peak(threads: int, rounds: int = 9) -> float:
+def peak(threads: int, rounds: int, sample: float) -> float:
     """GFLOP/s of `threads` threads (a multiply-add is two)."""
     team = Team(threads)
     outs = [np.zeros(LANES, np.float32) for _ in range(threads)]
-    seconds = best(lambda: team.run(lambda i: _multiply_and_add(outs[i], TIMES), threads), rounds)
+    work = lambda i: multiply_and_add(outs[i], TIMES)  # noqa: E731
+    seconds = quickest(lambda: team.run(work, threads), rounds, sample)
     return threads * 2 * PARALLEL * LANES * TIMES / seconds / 1e9
 
 
 def time_loops(layer: Recurrent, steps: int, batch: int, rounds: int = 9) -> dict[str, float]:
     """GFLOP/s of the time loops of a layer (one direction), {"forward", "inference", "backward"}.
 
-    The quickest of many runs, as the peak is. The threads work side by side, and what counts is
-    the time of the slowest in its loop: neither waking it (some 35 µs) nor writing anew what a
-    pass overwrites.
+    The fastest of many runs, like the peak. The threads run in parallel; counted is the time of the
+    slowest one in its loop, without starting it (some 35 µs) and without restoring the arrays that
+    a pass overwrites.
     """
     sweep = layer._sweeps[0]
     cell, team, H, W = sweep.cell, layer.team, layer.hidden_size, sweep.width
@@ -142,10 +115,12 @@ def time_loops(layer: Recurrent, steps: int, batch: int, rounds: int = 9) -> dic
     return found
 
 
-def report(layers: dict[str, Any], threads: int, rounds: int) -> dict[str, Any]:
-    """The peaks of one and of `threads` threads, and each case's rates and shares of the latter.
+Case = tuple[Recurrent, int, int]
 
-    Of peaks and rates the best of PASSES over all cases: a busy second must not lower them.
+
+def report(layers: dict[str, Case], threads: int, rounds: int, sample: float) -> dict[str, Any]:
+    """The peaks of one and of `threads` threads, and each case's rates and shares of the latter:
+    the best of PASSES over all cases, so that a busy second does not lower them.
 
     layers : {name: (layer, steps, batch)}
     """
@@ -153,7 +128,9 @@ def report(layers: dict[str, Any], threads: int, rounds: int) -> dict[str, Any]:
     rates: dict[str, dict[str, float]] = {name: {} for name in layers}
     for _ in range(PASSES):
         for name, case in layers.items():
-            peaks = {count: max(found, peak(count, rounds)) for count, found in peaks.items()}
+            peaks = {
+                count: max(found, peak(count, rounds, sample)) for count, found in peaks.items()
+            }
             for part, rate in time_loops(*case, rounds).items():
                 rates[name][part] = max(rate, rates[name].get(part, 0.0))
     shares = {
