@@ -32,10 +32,14 @@ cuda: Any = numba_target  # what it has depends on how it runs
 SIMULATED = bool(getattr(config, "ENABLE_CUDASIM", False))
 WARP = 32
 MOST_SHARED = 227 << 10  # bytes of shared memory that a block may have on sm_90
-intrinsic: Any = None  # the simulator has none of these
 driver: Any = None
 sigutils: Any = None
-if not SIMULATED:
+if SIMULATED:
+
+    def intrinsic(function: Any) -> Any:
+        """Leave the function: the simulator runs no LLVM code."""
+        return function
+else:
     from numba.cuda.core import config as _config
     from numba.cuda.core import sigutils as _sigutils
     from numba.cuda.cudadrv import driver as _driver
