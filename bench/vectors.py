@@ -57,8 +57,8 @@ TASKS = {
     "cbow": Task(fastseq.Word2Vec, {**CBOW, "loss": "negative"}, 1.3),
     "skipgram-hs": Task(fastseq.Word2Vec, {**SKIPGRAM, "loss": "hierarchical"}),
     "cbow-hs": Task(fastseq.Word2Vec, {**CBOW, "loss": "hierarchical"}),
-    "fasttext": Task(fastseq.FastText, {**SKIPGRAM, "loss": "negative", "power": 0.75}, 2.5),
-    "fasttext-cbow": Task(fastseq.FastText, {**CBOW, "loss": "negative", "power": 0.75}),
+    "fasttext": Task(fastseq.FastText, {**SKIPGRAM, "loss": "negative", "ns_exponent": 0.75}, 2.5),
+    "fasttext-cbow": Task(fastseq.FastText, {**CBOW, "loss": "negative", "ns_exponent": 0.75}),
     "glove": Task(fastseq.GloVe, {}),  # its own defaults; gensim has none
 }
 MEASURES = ("words/s", "semantic", "syntactic", "analogies", "spearman")
