@@ -7,6 +7,7 @@ open_rows(as_source(np.sin(np.arange(100.0)), inputs="values"), "values")
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,7 +19,14 @@ import pyarrow as pa
 
 from fastseq.errors import DataError, SettingsError
 from fastseq.store.arrays import INT32_MAX, int64_array
-from fastseq.store.columns import LABEL_NAME, TAGS_NAME, TEXT_NAME, TOKENS_NAME, VALUE_NAME
+from fastseq.store.columns import (
+    INDEX_NAME,
+    LABEL_NAME,
+    TAGS_NAME,
+    TEXT_NAME,
+    TOKENS_NAME,
+    VALUE_NAME,
+)
 from fastseq.store.sources import PARQUET, SUFFIX, holds_parquet
 from fastseq.types import Texts
 
@@ -31,12 +39,13 @@ def as_source(examples: Any, targets: Any = None, inputs: str = "text") -> Any:
     examples : a path, a list of paths, a table, a data frame: returned as it is, its columns to be
         settled there. Else one element for each row: strings for "text" (a list, a NumPy array,
         types.Texts, an Arrow array or a Series); lists of strings for "tokens"; numbers [T] or
-        [T, C] for "values".
-        A list of strings beside which no targets are given is one of paths where every string
-        ends in ".parquet" (a glob may), or is a Parquet file or a folder of some that is there. A
-        NumPy array of strings is never one.
-    targets : labels (strings, integers or booleans) or lists of tags; None where examples have
-        them, or none are wanted
+        [T, C] for "values". Beside targets a table or frame of one column is that column.
+        A list of strings is texts, unless every string can only be a path and no targets are
+        given: an existing Parquet file, a folder or glob with some, or a name without white space
+        that ends in ".parquet", so that a mistyped name is reported and not read as a text. A list
+        of Path objects is paths, a NumPy array of strings texts, whatever they are.
+    targets : labels (strings, integers or booleans) or lists of tags, as a list, an array, a Series
+        or a frame of one column; None where examples have them, or none are wanted
     inputs : "text", "tokens" or "values"
 
     Raises
@@ -44,21 +53,29 @@ def as_source(examples: Any, targets: Any = None, inputs: str = "text") -> Any:
     DataError
         An element of another type (which row), as many targets as examples not being there.
     SettingsError
-        Targets beside a table, or something that cannot be read at all.
+        Targets beside a file or a table of several columns, or something that cannot be read at
+        all.
     """
-    if _is_source(examples) or (targets is None and _are_paths(examples)):
+    name = TEXT_NAME if inputs == "text" else TOKENS_NAME
+    if targets is not None and _is_table(examples):
+        name, examples = _sole_column(examples)
+    elif _is_source(examples) or (targets is None and _are_paths(examples)):
         if targets is not None:
             raise SettingsError(
-                "targets are given beside a table or file, which has its own: expected None"
+                "targets are given beside files, which have their own: expected None"
             )
         return examples
     if inputs == "values":
         return _numbers(examples)
     arrays = [_texts(examples)] if inputs == "text" else [_lists(examples, "tokens")]
-    names = [TEXT_NAME if inputs == "text" else TOKENS_NAME]
+    names = [name]
     if targets is not None:
+        if _is_table(targets):
+            targets = _sole_column(targets)[1]
         arrays.append(_labels(targets) if inputs == "text" else _lists(targets, "tags"))
         names.append(LABEL_NAME if inputs == "text" else TAGS_NAME)
+        if names[0] == names[1]:
+            names[0] = TEXT_NAME if inputs == "text" else TOKENS_NAME
         if len(arrays[0]) != len(arrays[1]):
             raise DataError(
                 f"{len(arrays[0])} {'texts' if inputs == 'text' else 'lists of tokens'}, but "
@@ -73,9 +90,30 @@ def _is_source(examples: Any) -> bool:
         return True
     if isinstance(examples, list | tuple) and examples:
         return all(isinstance(path, os.PathLike) for path in examples)  # strings may be texts
-    arrow = hasattr(examples, "__arrow_c_stream__") or hasattr(examples, "__arrow_c_array__")
-    # several columns: a data frame names them, a stream's schema does
-    return arrow and (hasattr(examples, "columns") or hasattr(examples, "schema"))
+    return _is_table(examples)
+
+
+def _is_table(values: Any) -> bool:
+    """Whether it has columns, which a data frame names and a stream's schema does."""
+    arrow = hasattr(values, "__arrow_c_stream__") or hasattr(values, "__arrow_c_array__")
+    return arrow and (hasattr(values, "columns") or hasattr(values, "schema"))
+
+
+def _sole_column(table: Any) -> tuple[str, pa.Array]:
+    """The name and values of the only column of a table or frame, beside an index."""
+    try:
+        whole = pa.table(table)
+    except (pa.ArrowException, TypeError) as error:
+        raise SettingsError(f"cannot read a {type(table).__name__}: {error}") from error
+    frame = hasattr(table, "columns") and not isinstance(table, pa.Table | pa.RecordBatch)
+    names = list(map(str, table.columns)) if frame else whole.schema.names  # without its index
+    names = [name for name in names if not INDEX_NAME.fullmatch(name)]
+    if len(names) != 1:
+        raise SettingsError(
+            f"targets are given beside a table of {len(names)} columns; expected a single column "
+            "of each, or a table that holds both and no targets"
+        )
+    return names[0], _column(whole.column(names[0]))
 
 
 def _are_paths(examples: Any) -> bool:
@@ -87,11 +125,13 @@ def _are_paths(examples: Any) -> bool:
 def _is_path(text: Any) -> bool:
     if not isinstance(text, str):
         return isinstance(text, os.PathLike)
-    if text.endswith(SUFFIX):
+    if text.lower().endswith(SUFFIX) and len(text.split()) == 1:
         return True
     try:
         if os.path.isdir(text):
             return holds_parquet(Path(text))
+        if glob.has_magic(text) and not os.path.exists(text):
+            return any(match.lower().endswith(SUFFIX) for match in glob.iglob(text, recursive=True))
         with open(text, "rb") as file:
             return file.read(len(PARQUET)) == PARQUET
     except (OSError, ValueError):  # no such file, or nothing that a file can be called

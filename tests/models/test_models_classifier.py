@@ -198,6 +198,15 @@ def test_empty_texts_are_read_as_unknown(fitted: SequenceClassifier) -> None:
         SequenceClassifier(**SMALL, epochs=1).fit(["", " "], ["a", "b"])
 
 
+def test_texts_that_look_like_a_glob_and_a_frame_of_one_column(fitted: SequenceClassifier) -> None:
+    texts = ["what is a *.parquet", "a film?"]
+    assert fitted.predict(texts).tolist() == fitted.predict(np.array(texts)).tolist()
+    table = pa.table({"text": TEXTS, "label": LABELS})
+    small = SequenceClassifier(hidden=4, embedding=4, epochs=1, threads=1)
+    beside = small.fit(table.select(["text"]), table["label"]).predict_proba(TEXTS)
+    np.testing.assert_array_equal(small.fit(TEXTS, LABELS).predict_proba(TEXTS), beside)
+
+
 def test_one_class_only() -> None:
     with pytest.raises(DataError, match="a single label, 'pos', in 3 rows"):
         SequenceClassifier(**SMALL).fit(["a", "b", "c"], ["pos"] * 3)

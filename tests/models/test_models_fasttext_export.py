@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fastseq import FastTextClassifier
+from fastseq.errors import DataError
 from fastseq.text.analyzer import Analyzer
 from fastseq.types import Texts
 from fastseq.vectors.fasttext_bin import read_fasttext
@@ -56,6 +57,22 @@ def test_what_is_written_is_read_back(tmp_path: Path, loss: str) -> None:
     np.testing.assert_allclose(
         vectors, file.vectors(Texts.from_strings(words)), rtol=1e-5, atol=1e-7
     )
+
+
+def test_labels_that_have_the_mark_are_written_once(tmp_path: Path) -> None:
+    """`__label__pos`, from a file of fastText's, is not marked a second time."""
+    marked = [f"__label__{label}" for label in THREE]
+    FastTextClassifier(**SETTINGS).fit(TEXTS, marked).export(tmp_path / "marked.bin")
+    fitted().export(tmp_path / "plain.bin")
+    files = [
+        read_fasttext(tmp_path / f"{name}.bin").words.to_strings() for name in ("marked", "plain")
+    ]
+    assert files[0] == files[1]
+    assert sorted(files[0][-3:]) == sorted(set(marked))
+    mixed = [f"__label__{label}" if n % 2 else label for n, label in enumerate(THREE)]
+    with pytest.raises(DataError, match=r"the labels '__label__.*' are the same one"):
+        FastTextClassifier(**SETTINGS).fit(TEXTS, mixed).export(tmp_path / "mixed.bin")
+    assert not (tmp_path / "mixed.bin").exists()
 
 
 def test_without_ngrams_there_are_no_buckets(tmp_path: Path) -> None:

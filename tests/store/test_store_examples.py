@@ -371,8 +371,48 @@ def test_files_and_tables_stay_what_they_are(tmp_path: Path) -> None:
     table = pa.table({"text": ["a"]})
     for source in (table, "a.parquet", tmp_path, [tmp_path, tmp_path], table.to_reader()):
         assert as_source(source) is source
-    with pytest.raises(SettingsError, match="targets are given beside a table"):
-        as_source(table, ["x"])
+    two = pa.table({"text": ["a"], "label": ["x"]})
+    with pytest.raises(SettingsError, match="targets are given beside a table of 2 columns"):
+        as_source(two, ["x"])
+    with pytest.raises(SettingsError, match="targets are given beside files"):
+        as_source(tmp_path, ["x"])
+
+
+class Frame:
+    """A data frame with the Arrow interface."""
+
+    def __init__(self, **columns: Any) -> None:
+        self.table = pa.table(columns)
+        self.columns = list(columns)
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self.table.__arrow_c_stream__(requested_schema)
+
+
+@pytest.mark.parametrize("name", ["text", "review", "label"])
+@pytest.mark.parametrize("form", ["list", "column", "frame", "array"])
+def test_a_frame_of_one_column_beside_its_targets(name: str, form: str) -> None:
+    texts, labels = ["good film", "dull"], ["pos", "neg"]
+    index = {"__index_level_0__": [5, 7]}  # pandas' own
+    targets: Any = {
+        "list": labels,
+        "column": pa.chunked_array([labels[:1], labels[1:]]),
+        "frame": Frame(stars=labels),
+        "array": np.array(labels),
+    }[form]
+    for examples in (
+        pa.table({name: texts}),
+        Frame(**{name: texts}),
+        Frame(**{name: texts}, **index),
+    ):
+        batch = only(open_rows(as_source(examples, targets), "text"))
+        assert batch.text.to_strings() == texts
+        assert batch.labels is not None
+        assert batch.labels.to_list() == labels
+    tokens = Frame(words=[["a"], ["b", "c"]])
+    batch = only(open_rows(as_source(tokens, [["X"], ["Y", "Z"]], "tokens"), "tokens"))
+    assert batch.tags is not None
+    assert batch.tags.to_list() == ["X", "Y", "Z"]
 
 
 def test_strings_that_are_paths_and_strings_that_are_not(
@@ -381,7 +421,7 @@ def test_strings_that_are_paths_and_strings_that_are_not(
     monkeypatch.chdir(tmp_path)
     for folder in ("full", "bare"):
         (tmp_path / folder).mkdir()
-    for name in ("a.parquet", "full/b.parquet", "c"):
+    for name in ("a.parquet", "full/b.parquet", "c", "with space.parquet"):
         written(tmp_path / name, text=["a", "b"])
     (tmp_path / "notes").write_text("PARting is such sweet sorrow")
     for paths in (
@@ -389,6 +429,7 @@ def test_strings_that_are_paths_and_strings_that_are_not(
         ["full"],
         ["c"],
         ["*.parquet", "full", "c"],
+        ["with space.parquet", "with*.parquet", "* space.*"],
         ("a.parquet", tmp_path),
         ["gone.parquet"],  # a mistake that is better said than classified
     ):
@@ -398,6 +439,9 @@ def test_strings_that_are_paths_and_strings_that_are_not(
         ["bare"],
         ["notes"],
         ["a.parquet", "a good film"],
+        ["what is a *.parquet"],
+        ["how do I read gone.parquet"],
+        ["really?", "no[thing]"],
         ["a" * 5000, "\0"],
         [""],
         ["a.parquet", None],

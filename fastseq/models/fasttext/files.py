@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastseq.errors import FormatError
+from fastseq.errors import DataError, FormatError
 from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.models.data.labels import Labels
 from fastseq.models.fasttext.network import FittedState, label_tree, padded
@@ -94,16 +94,21 @@ def learned_of(folder: ModelFolder, analyzer: Analyzer, ngrams: Ngrams, loss: st
 
 def write_bin(path: str | Path, learned: FittedState) -> None:
     """Write fastText's .bin. Its program takes labels to stand by falling frequency, which its
-    tree is built from."""
+    tree is built from. Raises DataError for labels that are the same once they have its mark."""
     from fastseq.vectors.fasttext_bin import FastTextFile, FastTextSettings, write_fasttext
 
     encoder, labels, d = learned.encoder, learned.labels, learned.dimensions
     V, buckets = len(encoder.words), encoder.ngrams.buckets
     order = np.argsort(-labels.counts, kind="stable")
-    names = Texts.from_strings(
-        _MARK + (str(value).lower() if labels.type == "bool" else str(value))
-        for value in (labels.values[k] for k in order.tolist())
-    )
+    texts = [str(value).lower() if labels.type == "bool" else str(value) for value in labels.values]
+    marked = [text if text.startswith(_MARK) else _MARK + text for text in texts]
+    if len(set(marked)) < len(marked):
+        same = next(name for name in marked if marked.count(name) > 1)
+        raise DataError(
+            f"the labels {same!r} and {same.removeprefix(_MARK)!r} are the same one in fastText's "
+            "file: rename one of them"
+        )
+    names = Texts.from_strings(marked[k] for k in order.tolist())
     table = aligned_zeros((V + buckets) * d).reshape(V + buckets, d)
     table[:V] = learned.inputs[:V, :d]
     table[V + encoder.used.astype(np.int64)] = learned.inputs[V:, :d]
