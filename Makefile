@@ -45,8 +45,12 @@ demo: $(VENV)/.installed ## index, search, train and predict on the sample corpo
 	$(FASTSEQ) predict demo/model demo/labelled_test.parquet --keep label -o demo/predicted.parquet
 
 .PHONY: test
-test: lint ## lint, then run every test, those of CUDA's kernels in Numba's simulator beside the others
+test: lint ## lint, and run the tests on a sample of the large suites, CUDA's in Numba's simulator
 	$(MAKE) -j2 test-host test-simulated
+
+.PHONY: test-all
+test-all: ## the same on all of the randomised and exhaustive suites
+	FASTSEQ_TESTS=all $(MAKE) test
 
 .PHONY: test-host
 test-host: $(VENV)/.installed-test
