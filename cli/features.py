@@ -11,17 +11,27 @@ import click
 from click.core import ParameterSource
 
 from fastseq.errors import DataError, SettingsError
+from fastseq.estimator import parameters_of
+from fastseq.features.kinds import KINDS
+from fastseq.text.analyzer import Analyzer
 
 from .options import (
     Common,
-    analyzer_of,
-    analyzer_options,
     common_options,
     corpus_options,
     example,
     pass_common,
 )
 from .output import write_pairs
+from .parameters import (
+    NONE,
+    Sectioned,
+    analyzer_of,
+    analyzer_options,
+    given_parameters,
+    parameter_options,
+    with_options,
+)
 from .progress import Report, progress
 
 if TYPE_CHECKING:
@@ -30,41 +40,13 @@ if TYPE_CHECKING:
     from fastseq.store.matrices import Outputs
     from fastseq.types import Texts
 
-METHODS = ("bow", "tfidf", "bm25")
-# which methods take an option that not all do, by its name as a parameter
-ONLY_FOR = {
-    "binary": ("bow", "tfidf"),
-    "sublinear_tf": ("tfidf",),
-    "norm": ("tfidf",),
-    "no_idf": ("tfidf",),
-    "no_smooth_idf": ("tfidf",),
-    "k1": ("bm25",),
-    "b": ("bm25",),
-}
-# what --like may stand beside: it has all other settings of its own
+# options that --like can be combined with: it has all other settings of its own
 WITH_LIKE = ("corpus", "output", "like", "method", "id_column", "text_columns", "on_invalid")
-
-
-class Share(click.ParamType):  # type: ignore[type-arg]
-    """A whole number counts documents, one with a point is a share of them."""
-
-    name = "number"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | float:
-        if not isinstance(value, str):
-            return value  # type: ignore[no-any-return]
-        for kind in (int, float):
-            try:
-                return kind(value)
-            except ValueError:
-                continue
-        self.fail(f"{value!r} is neither a number of documents, as 2, nor a share of them, as 0.5")
 
 
 @click.command(
     "features",
+    cls=Sectioned,
     epilog=example(
         "fastseq features docs.parquet -o counts",
         "fastseq features docs.parquet --method tfidf --ngrams 1-2 --min-df 2 -o train.npz",
@@ -84,41 +66,20 @@ class Share(click.ParamType):  # type: ignore[type-arg]
 )
 @click.option(
     "--method",
-    type=click.Choice(METHODS),
+    type=click.Choice(tuple(KINDS)),
     default="bow",
     show_default=True,
     help="Counts, TF-IDF or BM25 weights.",
 )
 @click.option("--like", metavar="OUT", help="Take terms, weights and settings from an earlier OUT.")
-@click.option("--binary", is_flag=True, help="bow, tfidf: count every term as one.")
-@click.option("--sublinear-tf", is_flag=True, help="tfidf: 1 + ln of the count.")
-@click.option(
-    "--norm",
-    type=click.Choice(["l2", "l1", "none"]),
-    default="l2",
-    show_default=True,
-    help="tfidf: what of each row is made 1.",
-)
 @click.option("--no-norm", is_flag=True, help="tfidf: the same as --norm none.")
-@click.option("--no-idf", is_flag=True, help="tfidf: weigh all terms alike.")
-@click.option("--no-smooth-idf", is_flag=True, help="tfidf: do not add one to every df.")
-@click.option("--k1", type=float, help="bm25: how soon repeated terms stop counting.  [1.2]")
-@click.option("--b", type=float, help="bm25: how much long documents are held back.  [0.75]")
-@click.option(
-    "--min-df",
-    type=Share(),
-    default=1,
-    metavar="N",
-    help="Drop terms of fewer documents, a number or a share.  [default: 1]",
+@with_options(
+    *parameter_options(
+        *KINDS.values(),
+        skip=("dtype", *parameters_of(Analyzer)),
+        names={kind: method for method, kind in KINDS.items()},
+    )
 )
-@click.option(
-    "--max-df",
-    type=Share(),
-    default=1.0,
-    metavar="N",
-    help="Drop terms of more documents, a number or a share.  [default: 1.0]",
-)
-@click.option("--max-features", type=int, metavar="N", help="Keep the N most frequent terms.")
 @corpus_options
 @analyzer_options
 @common_options
@@ -147,11 +108,14 @@ def command(
         wrong = [name for name in given if name not in WITH_LIKE]
         if wrong:
             raise click.UsageError(f"{_flag(wrong[0])} cannot be given: --like brings its own")
-    for name, methods in ONLY_FOR.items():
-        if name in given and method not in methods:
+    for name in given:
+        methods = [m for m, kind in KINDS.items() if name in parameters_of(kind)]
+        if methods and method not in methods:
             raise click.UsageError(f"{_flag(name)} is for --method {' or '.join(methods)}")
-    if {"norm", "no_norm"} <= given and settings["norm"] != "none":
-        raise click.UsageError("--no-norm contradicts --norm")
+    if settings.pop("no_norm"):
+        if settings["norm"] not in (None, NONE):
+            raise click.UsageError("--no-norm contradicts --norm")
+        settings["norm"] = NONE if method == "tfidf" else None
     from fastseq.store.corpus import Corpus
     from fastseq.store.matrices import Outputs, SavedTerms, write_features
 
@@ -217,27 +181,9 @@ class _Reader:
 
 def _features(method: str, settings: dict[str, Any]) -> Features:
     """The features that the options describe."""
-    from fastseq.features.kinds import KINDS
-
-    own = {name: settings.pop(name) for name in ("min_df", "max_df", "max_features")}
-    norm = None if settings.pop("no_norm") or settings["norm"] == "none" else settings["norm"]
-    weighing = {
-        "binary": settings.pop("binary"),
-        "norm": norm,
-        "sublinear_tf": settings.pop("sublinear_tf"),
-        "use_idf": not settings.pop("no_idf"),
-        "smooth_idf": not settings.pop("no_smooth_idf"),
-        "k1": settings.pop("k1"),
-        "b": settings.pop("b"),
-    }
-    del settings["norm"]
-    takes = {
-        "bow": ("binary",),
-        "tfidf": ("binary", "norm", "sublinear_tf", "use_idf", "smooth_idf"),
-        "bm25": ("k1", "b"),
-    }
-    own |= {n: weighing[n] for n in takes[method] if n == "norm" or weighing[n] is not None}
-    made = KINDS[method](analyzer=analyzer_of(**settings), **own)
+    names = ("language", *parameters_of(Analyzer))
+    analyzer = analyzer_of(**{name: settings.pop(name) for name in names})
+    made = KINDS[method](analyzer=analyzer, **given_parameters(KINDS[method], settings))
     made.check()
     return made
 

@@ -4,34 +4,65 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fastseq.errors import SettingsError
+from fastseq.estimator import parameters_of
 
-from .fit_options import (
-    CELLS,
-    CLASSIFY,
-    DATA,
+from .options import (
     FILE,
-    FORECAST,
-    SETTINGS,
-    TAG,
-    TASKS,
-    Sectioned,
-    estimator,
+    Common,
+    Interrupted,
+    common_options,
+    example,
+    model_option,
+    pass_common,
+    training_options,
 )
-from .options import Common, Interrupted, common_options, example, model_option, pass_common
 from .output import write_pairs
+from .parameters import (
+    CLASSIFY,
+    COLUMNS,
+    FORECAST,
+    LANGUAGE,
+    TAG,
+    Column,
+    Sectioned,
+    flags_of,
+    given_parameters,
+    parameter_options,
+    with_options,
+)
 from .progress import training
 
 if TYPE_CHECKING:
     from fastseq.models.base import SequenceModel
 
-V = TypeVar("V")
+# task: the module and the class that do it
+ESTIMATORS = {
+    CLASSIFY: ("fastseq.models.classifier", "SequenceClassifier"),
+    TAG: ("fastseq.models.tagger", "SequenceTagger"),
+    LANGUAGE: ("fastseq.models.language", "LanguageModel"),
+    FORECAST: ("fastseq.models.forecaster", "Forecaster"),
+}
+TASKS = tuple(ESTIMATORS)
+CELLS = {
+    "lstm": "a long short-term memory network (LSTM)",
+    "gru": "a gated recurrent unit network (GRU)",
+    "rnn": "a plain recurrent network (RNN)",
+}
+
+
+def estimator(task: str) -> type[SequenceModel[Any]]:
+    """The class that does it."""
+    module, name = ESTIMATORS[task]
+    found: type[SequenceModel[Any]] = getattr(import_module(module), name)
+    return found
 
 
 def _command(cell: str) -> click.Command:
@@ -47,19 +78,15 @@ def _command(cell: str) -> click.Command:
     model, the history of its training and a checkpoint are written to MODEL. Without --valid
     nothing is held out and the last weights are kept; with it those of the best epoch.
     """
+    kinds = {estimator(task): task for task in TASKS}
+    skipped = ("cell",) if cell == "rnn" else ("cell", "nonlinearity")
     options = [
-        click.argument("corpus", nargs=-1, required=True, type=FILE),
+        *training_options(model_option("-o", "--output", help="Folder of the model."), "model"),
         click.option(
             "--task",
             type=click.Choice(TASKS),
             help="What to learn.  [default: by the columns of CORPUS]",
         ),
-        click.option(
-            "--valid", type=FILE, metavar="FILE", help="Parquet to validate on after every epoch."
-        ),
-        model_option("-o", "--output", help="Folder of the model to write."),
-        click.option("--overwrite", is_flag=True, help="Replace the model that stands there."),
-        click.option("--resume", is_flag=True, help="Go on from the checkpoint that is there."),
         click.option(
             "--plot", type=FILE, metavar="FILE", help="Draw the learning curve: .png, .svg, .pdf."
         ),
@@ -67,15 +94,15 @@ def _command(cell: str) -> click.Command:
             "--gradient-flow",
             type=FILE,
             metavar="FILE",
-            help="Draw how far back in time the gradient reaches: .png, .svg, .pdf; or write its "
-            "numbers, when, steps_before_last and norm: .parquet.",
+            help="Draw the gradient norm by the distance in time: .png, .svg, .pdf; or write it, "
+            "with the columns when, steps_before_last and norm: .parquet.",
         ),
-        *(setting.option() for setting in SETTINGS.values() if cell in setting.cells),
+        *(column.option(tasks=True) for column in COLUMNS.values()),
+        *parameter_options(*kinds, skip=skipped, names=kinds),
         common_options,
         pass_common,
     ]
-    for option in reversed(options):
-        run = option(run)
+    run = with_options(*options)(run)
     epilog = example(
         f"fastseq {name} labelled.parquet --valid labelled_test.parquet --epochs 3",
         f"fastseq {name} tagged.parquet --bidirectional --crf -o tagger",
@@ -98,20 +125,20 @@ def _fit(
     gradient_flow: Path | None,
     **settings: Any,
 ) -> None:
-    given = {name: value for name, value in settings.items() if value not in (None, ())}
-    chosen = task or _guessed(corpus, given)
-    for name in given:
-        if chosen not in SETTINGS[name].tasks:
-            raise click.UsageError(
-                f"{SETTINGS[name].flag} is for --task {' or '.join(SETTINGS[name].tasks)}"
-                + ("" if task else f"; by its columns CORPUS is for --task {chosen}")
-            )
-    columns = {setting.name: given.pop(setting.name, None) for setting in DATA}
+    columns: dict[str, Any] = {name: settings.pop(name) or None for name in COLUMNS}
+    named = [COLUMNS[name] for name, value in columns.items() if value is not None]
+    chosen = task or _guessed(corpus, named)
+    for column in named:
+        _check_task(column.flag, column.tasks, chosen, task)
+    make: Any = estimator(chosen)
+    given = given_parameters(make, settings)
+    for name, value in settings.items():
+        if value not in (None, ()):
+            tasks = [each for each in TASKS if name in parameters_of(estimator(each))]
+            flag = flags_of(parameters_of(estimator(tasks[0]))[name])[0].partition("/")[0]
+            _check_task(flag, tasks, chosen, task)
     if "embeddings" in given:
         given.setdefault("embedding", None)  # as large as those of the file
-    for name, parse in PARSED.items():
-        if name in given:
-            given[name] = parse(SETTINGS[name].flag, given[name])
     from fastseq.models import plots
     from fastseq.models.folder import is_begun, is_trained
 
@@ -120,8 +147,7 @@ def _fit(
     if gradient_flow is not None:
         plots.check_gradient_flow(gradient_flow)
         _refuse_sources(gradient_flow, (*corpus, valid, given.get("embeddings")))
-    make: Callable[..., SequenceModel[Any]] = estimator(chosen)
-    model = make(cell=cell, threads=common.threads, **given)
+    model: SequenceModel[Any] = make(cell=cell, threads=common.threads, **given)
     if resume and not (is_begun(model_path) or is_trained(model_path)):
         common.say(f"{model_path} has no checkpoint: training from the beginning")
     common.announce_compilation()
@@ -156,11 +182,20 @@ def _fit(
         write_pairs([("model", model_path), ("task", chosen), *_summary(model, unit, seconds)])
 
 
-def _guessed(corpus: tuple[Path, ...], given: dict[str, Any]) -> str:
+def _check_task(flag: str, tasks: Sequence[str], chosen: str, given: str | None) -> None:
+    """Refuse an option that is for other tasks."""
+    if chosen not in tasks:
+        raise click.UsageError(
+            f"{flag} is for --task {' or '.join(tasks)}"
+            + ("" if given else f"; by its columns CORPUS is for --task {chosen}")
+        )
+
+
+def _guessed(corpus: tuple[Path, ...], named: Iterable[Column]) -> str:
     """The task that the columns named, or else those of CORPUS, are for."""
-    for setting in DATA:
-        if setting.name in given and len(setting.tasks) == 1:
-            return setting.tasks[0]
+    for column in named:
+        if len(column.tasks) == 1:
+            return column.tasks[0]
     from fastseq.store.columns import LABEL_NAME, TAGS_NAME, TOKENS_NAME
     from fastseq.store.sources import open_sources
 
@@ -182,51 +217,6 @@ def _refuse_sources(output: Path, sources: Iterable[Path | None]) -> None:
     read = find_files(source for source in sources if source is not None)
     if output.resolve() in [path.resolve() for path in read]:
         raise SettingsError(f"{output}: is part of what is read, choose another output")
-
-
-# ---- values as the estimators take them
-
-
-def _class_weights(flag: str, given: tuple[str, ...]) -> str | dict[str, float]:
-    return "balanced" if given == ("balanced",) else _named(flag, given, _number)
-
-
-def _settings(flag: str, given: tuple[str, ...]) -> dict[str, float | tuple[float, ...]]:
-    return _named(flag, given, _number_or_several)
-
-
-def _named(flag: str, given: tuple[str, ...], parse: Callable[[str], V]) -> dict[str, V]:
-    """{name: value} of NAME=VALUE, repeated; the name may hold an equals sign too."""
-    values = {}
-    for each in given:
-        name, _, value = each.rpartition("=")
-        try:
-            values[name] = parse(value)
-        except ValueError:
-            name = ""
-        if not name:
-            raise click.UsageError(f"cannot read {flag} {each!r}: write it like name=0.5")
-    return values
-
-
-def _number(text: str) -> float:
-    return int(text) if text.isdecimal() else float(text)
-
-
-def _number_or_several(text: str) -> float | tuple[float, ...]:
-    """A number, or those between commas."""
-    numbers = tuple(map(_number, text.split(",")))
-    return numbers[0] if len(numbers) == 1 else numbers
-
-
-# options whose values are not: a function of the flag and the value
-PARSED: dict[str, Callable[[str, Any], Any]] = {
-    "class_weights": _class_weights,
-    "optimizer_settings": _settings,
-    "schedule_settings": _settings,
-    "clip": lambda _, norm: norm or None,
-    "clip_value": lambda _, value: value or None,
-}
 
 
 # ---- what is said

@@ -9,8 +9,6 @@ import click
 
 from .options import (
     Common,
-    analyzer_of,
-    analyzer_options,
     common_options,
     corpus_options,
     example,
@@ -18,11 +16,13 @@ from .options import (
     pass_common,
 )
 from .output import write_pairs
+from .parameters import Sectioned, analyzer_of, analyzer_options
 from .progress import progress
 
 
 @click.command(
     "index",
+    cls=Sectioned,
     epilog=example(
         "fastseq index docs.parquet",
         "fastseq index 'wiki/*.parquet' -o wiki --language english --store title",

@@ -49,8 +49,8 @@ COMMANDS = {
 # commands that are not `command` in the module of their name: (module, name in it)
 HOMES = {f"fit-{cell}": ("fit", cell) for cell in ("lstm", "gru", "rnn")}
 HOMES["fit-word2vec"] = ("fit_vectors", "word2vec")
-HOMES["fit-fasttext"] = ("fit_fasttext", "fasttext")
-HOMES["fit-glove"] = ("fit_glove", "glove")
+HOMES["fit-fasttext"] = ("fit_vectors", "fasttext")
+HOMES["fit-glove"] = ("fit_vectors", "glove")
 HOMES["fit-fasttext-classifier"] = ("fit_fasttext_classifier", "command")
 HOMES["test-vectors"] = ("test_vectors", "command")
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from fastseq.errors import DataError, SettingsError
 
-if TYPE_CHECKING:
-    from fastseq.text.analyzer import Analyzer
-
 F = TypeVar("F", bound=Callable[..., Any])
 
+FILE = click.Path(path_type=Path)
 DEFAULT_INDEX = ".fastseq/index"
 DEFAULT_MODEL = ".fastseq/model"
 
@@ -123,90 +121,35 @@ def device_option(function: F) -> F:
 
 def corpus_options(function: F) -> F:
     """Add --id-column and --text-column, as `id_column` and the tuple `text_columns`."""
-    return _with_options(
-        function,
-        click.option(
-            "--id-column", metavar="C", help="Column of ids.  [default: id, doc_id or _id]"
-        ),
-        click.option(
-            "--text-column",
-            "text_columns",
-            metavar="C",
-            multiple=True,
-            help="Column of text; may be repeated.  [default: text, else the only one of strings]",
-        ),
+    id_column = click.option(
+        "--id-column", metavar="C", help="Column of ids.  [default: id, doc_id or _id]"
     )
+    return id_column(text_column_option(function))
 
 
-def analyzer_options(function: F) -> F:
-    """Add the options that say what a term is, whose values `analyzer_of` takes by name."""
-    return _with_options(
-        function,
-        click.option(
-            "--tokenizer",
-            type=click.Choice(["word", "space", "char"]),
-            default="word",
-            show_default=True,
-            help="What a token is: a word, what stands between spaces, or a character.",
-        ),
-        click.option(
-            "--cjk",
-            type=click.Choice(["bigrams", "none", "words"]),
-            default="bigrams",
-            show_default=True,
-            help="Chinese, Japanese and Korean: overlapping pairs of characters, left as the "
-            "tokenizer has them, or words (Chinese; needs fastseq[chinese]).",
-        ),
-        click.option(
-            "--language", metavar="L", help="The language's stop words and stemmer at once."
-        ),
-        click.option(
-            "--stopwords", metavar="S", help="lucene, a language, or none.  [default: none]"
-        ),
-        click.option(
-            "--stemmer", metavar="L", help="A Snowball stemmer's language.  [default: none]"
-        ),
-        click.option("--fold-accents", is_flag=True, help="Take accents off: café becomes cafe."),
-        click.option("--keep-case", is_flag=True, help="Tell Apple from apple."),
-        click.option("--ngrams", metavar="1-2", help="Runs of so many words as terms."),
-        click.option(
-            "--char-ngrams", metavar="3-5", help="Runs of so many characters of each word."
-        ),
-        click.option(
-            "--min-length", type=int, metavar="N", help="Drop tokens of fewer characters."
-        ),
-        click.option("--max-length", type=int, metavar="N", help="Drop tokens of more characters."),
-        click.option(
-            "--on-invalid",
-            type=click.Choice(["error", "replace"]),
-            default="error",
-            show_default=True,
-            help="What to do about text that is not UTF-8.",
-        ),
-    )
+def text_column_option(function: F) -> F:
+    """Add --text-column, as the tuple `text_columns`."""
+    return click.option(
+        "--text-column",
+        "text_columns",
+        metavar="C",
+        multiple=True,
+        help="Column of text; may be repeated.  [default: text, else the only one of strings]",
+    )(function)
 
 
-def analyzer_of(
-    *,
-    language: str | None,
-    stopwords: str | None,
-    stemmer: str | None,
-    keep_case: bool,
-    ngrams: str | None,
-    char_ngrams: str | None,
-    **settings: Any,
-) -> Analyzer:
-    """The analyzer that `analyzer_options` describe."""
-    if language and (stopwords or stemmer):
-        raise click.UsageError("--language stands for --stopwords and --stemmer: give it alone")
-    from fastseq.settings import parse_range
-    from fastseq.text.analyzer import Analyzer
-
-    settings |= {"stopwords": stopwords, "stemmer": stemmer, "lowercase": not keep_case}
-    settings["ngrams"] = parse_range(ngrams, "--ngrams") if ngrams else None
-    settings["char_ngrams"] = parse_range(char_ngrams, "--char-ngrams") if char_ngrams else None
-    given = {name: value for name, value in settings.items() if value is not None}
-    return Analyzer.for_language(language, **given) if language else Analyzer(**given)
+def training_options(output: Callable[[F], F], what: str, resume: bool = True) -> list[Any]:
+    """CORPUS, where the output goes and what to validate on: of commands that train."""
+    options = [
+        click.argument("corpus", nargs=-1, required=True, type=FILE),
+        output,
+        click.option("--overwrite", is_flag=True, help=f"Replace an existing {what}."),
+        click.option("--resume", is_flag=True, help="Continue from the checkpoint in its folder."),
+        click.option(
+            "--valid", type=FILE, metavar="FILE", help="Parquet to validate on after every epoch."
+        ),
+    ]
+    return options if resume else [*options[:3], *options[4:]]
 
 
 def format_option(*choices: str, default: str | None = None, help: str) -> Callable[[F], F]:
@@ -248,10 +191,3 @@ def _set_threads(ctx: click.Context, _: click.Parameter, value: int | None) -> N
         from fastseq.settings import thread_count
 
         common.threads = thread_count(value)
-
-
-def _with_options(function: F, *options: Callable[[F], F]) -> F:
-    """The options in the order that the help page shows them."""
-    for option in reversed(options):
-        function = option(function)
-    return function

@@ -8,22 +8,33 @@ from typing import Any
 
 import click
 
+from fastseq.models.word_vectors.phrases import Phrases
+from fastseq.settings import whole
+
 from .options import (
     Common,
-    analyzer_of,
-    analyzer_options,
     common_options,
     example,
     format_option,
     pass_common,
+    text_column_option,
 )
 from .output import write_json, write_jsonl, write_rows
+from .parameters import (
+    Sectioned,
+    analyzer_of,
+    analyzer_options,
+    given_parameters,
+    parameter_options,
+    with_options,
+)
 
 COLUMNS = ("rank", "phrase", "score", "count")
 
 
 @click.command(
     "phrases",
+    cls=Sectioned,
     epilog=example(
         "fastseq phrases corpus.parquet",
         "fastseq phrases corpus.parquet --by count --passes 2 -k 100 --format tsv",
@@ -37,30 +48,10 @@ COLUMNS = ("rank", "phrase", "score", "count")
     type=click.Choice(["score", "count"]),
     default="score",
     show_default=True,
-    help="What the first have most of.",
+    help="Order of the phrases.",
 )
-@click.option("--passes", type=int, default=1, show_default=True, help="More join longer phrases.")
-@click.option(
-    "--min-count", type=int, default=5, show_default=True, help="Pairs must occur more often."
-)
-@click.option("--threshold", type=float, help="Least score of a phrase.  [default: 10; npmi 0.5]")
-@click.option(
-    "--scoring",
-    type=click.Choice(["default", "npmi"]),
-    default="default",
-    show_default=True,
-    help="word2vec's, or normalised pointwise mutual information, -1 to 1.",
-)
-@click.option("--common-words", metavar="W,W", help="May stand inside a phrase: of,the,and.")
-@click.option(
-    "--text-column",
-    "text_columns",
-    metavar="C",
-    multiple=True,
-    help="Column of text; may be repeated.  [default: text, else the only one of strings]",
-)
-@click.option("--memory", default="1GB", show_default=True, help="To work in, such as 256MB.")
-@analyzer_options
+@text_column_option
+@with_options(*parameter_options(Phrases), analyzer_options)
 @format_option("table", "json", "jsonl", "tsv", default="table", help="Form of the results.")
 @common_options
 @pass_common
@@ -70,15 +61,9 @@ def command(
     corpus: tuple[Path, ...],
     k: int,
     by: str,
-    passes: int,
-    min_count: int,
-    threshold: float | None,
-    scoring: str,
-    common_words: str | None,
     text_columns: tuple[str, ...],
-    memory: str,
     form: str,
-    **analysis: Any,
+    **options: Any,
 ) -> None:
     """Find phrases: words that stand side by side more often than chance.
 
@@ -87,17 +72,11 @@ def command(
     pairs. JSON is a list of {rank, phrase, score, count}. With --phrases,
     `fastseq fit-word2vec` makes phrases words.
     """
-    from fastseq.models.word_vectors.phrases import Phrases
-    from fastseq.settings import whole
-
     whole("k", k, 1)
-    if threshold is None:
-        threshold = 0.5 if scoring == "npmi" else 10.0
-    finder = Phrases(
-        min_count=min_count, threshold=threshold, scoring=scoring, passes=passes,
-        common_words=[word.strip() for word in (common_words or "").split(",") if word.strip()],
-        analyzer=analyzer_of(**analysis), threads=common.threads, memory=memory,
-    )  # fmt: skip
+    settings = given_parameters(Phrases, options)
+    if settings.get("scoring") == "npmi":
+        settings.setdefault("threshold", 0.5)
+    finder = Phrases(**settings, analyzer=analyzer_of(**options), threads=common.threads)
     common.announce_compilation()
     began = time.perf_counter()
     found = finder.fit(list(corpus), text_column=list(text_columns) or None).phrases_

@@ -11,7 +11,6 @@ import click
 
 from fastseq.errors import SettingsError
 
-from .fit_options import INPUTS, column_options, named_columns
 from .options import (
     Common,
     check_output,
@@ -23,6 +22,7 @@ from .options import (
     pass_common,
 )
 from .output import write_jsonl, write_tsv
+from .parameters import INPUTS, Sectioned, column_options, named_columns
 from .progress import progress
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 @click.command(
     "predict",
+    cls=Sectioned,
     epilog=example(
         "fastseq predict .fastseq/model new.parquet -o labels.parquet --keep text",
         "fastseq predict tagger tagged_test.parquet --format jsonl | head",

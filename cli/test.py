@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from .fit_options import DATA, column_options, named_columns
 from .options import (
     Common,
     common_options,
@@ -18,12 +17,14 @@ from .options import (
     pass_common,
 )
 from .output import write_json, write_table
+from .parameters import COLUMNS, Sectioned, column_options, named_columns
 
 WHOLE = 12  # classes up to which the whole confusion matrix is shown
 
 
 @click.command(
     "test",
+    cls=Sectioned,
     epilog=example(
         "fastseq test .fastseq/model labelled_test.parquet",
         "fastseq test tagger tagged_test.parquet --format json",
@@ -32,7 +33,7 @@ WHOLE = 12  # classes up to which the whole confusion matrix is shown
 @model_argument
 @click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
 @format_option("table", "json", default="table", help="Output format.")
-@column_options(*(setting.name for setting in DATA))
+@column_options(*COLUMNS)
 @device_option
 @common_options
 @pass_common

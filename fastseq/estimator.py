@@ -157,6 +157,21 @@ class Named(Check):
 
 
 @dataclass(frozen=True)
+class Weights(Check):
+    """"balanced" or a dictionary of numbers by label, which the labels of the data check."""
+
+
+@dataclass(frozen=True)
+class Words(Check):
+    """Several strings."""
+
+    def __call__(self, name: str, value: Any) -> Any:
+        if isinstance(value, str) or not all(isinstance(word, str) for word in value):
+            raise SettingsError(f"{name} is {value!r}; expected a list of words")
+        return value
+
+
+@dataclass(frozen=True)
 class Instance(Check):
     """An object of a class that has `to_dict` and `from_dict`."""
 

@@ -90,7 +90,7 @@ class SequenceModel(SavableModel[L]):
     )
     learning_rate: float | None = parameter(
         default=None, check=Real(above=0), help="Peak learning rate.", section="Training",
-        none="the default of the model or the optimiser",
+        none="that of the model or the optimiser",
     )  # fmt: skip
     optimizer: str = parameter(
         default="adam", check=Choice(OPTIMISERS), help="Optimiser.", section="Training"
@@ -129,7 +129,8 @@ class SequenceModel(SavableModel[L]):
     )  # fmt: skip
     monitor: str | None = parameter(
         default=None, check=Check(), section="Training", metavar="M",
-        help="Validation measure that the best epoch is chosen by.",
+        help="Validation measure that selects the best epoch: loss, accuracy, macro_f1, f1 (of "
+        "spans), perplexity or rmse.",
         none="accuracy, or loss of a language model or forecaster",
     )  # fmt: skip
     device: str = parameter(

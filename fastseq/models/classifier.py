@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, SupportsFloat
 
 import numpy as np
 
-from fastseq.estimator import Check, Choice, Flag, Whole, parameter
+from fastseq.estimator import Choice, Flag, Weights, Whole, parameter
 from fastseq.models.base import recurrent
 from fastseq.models.data.batches import Batch
 from fastseq.models.data.examples import Encoder, Examples, ReadReport
@@ -142,7 +142,7 @@ class SequenceClassifier(ScoringModel[ClassifierNetwork], TextClassifier):
         help="Truncate texts to this number of units.",
     )  # fmt: skip
     class_weights: str | Mapping[Any, float] | None = parameter(
-        default=None, check=Check(), section="Training", none="equal weights", metavar="W",
+        default=None, check=Weights(), section="Training", none="equal weights", metavar="W",
         help='Weight of each class in the loss: "balanced" or weights by label.',
     )  # fmt: skip
     dropout: float = 0.3

@@ -64,7 +64,7 @@ class Analyzer:
         "them as any other letters.",
     )  # fmt: skip
     lowercase: bool = parameter(
-        default=True, check=Flag(), section="Analysis", flag="keep-case",
+        default=True, check=Flag(), section="Analysis", flag="lowercase/keep-case",
         help="Lower-case the text.", notes="Unicode's full mapping, final sigma included.",
     )  # fmt: skip
     fold_accents: bool = parameter(

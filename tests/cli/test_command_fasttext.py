@@ -50,6 +50,18 @@ def test_what_is_trained_is_what_python_trains(made: Path) -> None:
     np.testing.assert_array_equal(again.vectors_.vectors, loaded.vectors_.vectors)
 
 
+def test_start_brings_the_dimensions_and_n_grams_of_its_vectors(
+    run: Run, made: Path, tmp_path: Path, write: Callable[..., Path]
+) -> None:
+    corpus = write("more.parquet", text=lines())
+    ran = run("fit-fasttext", corpus, "-o", tmp_path / "w", "--start", made, "--epochs", 1)
+    assert ran.code == 0, ran.err
+    before, after = (FastText.load(path) for path in (made, tmp_path / "w"))
+    for name in ("dimensions", "min_n", "max_n", "buckets"):
+        assert getattr(after, name) == getattr(before, name)
+    assert before.buckets != FastText().buckets
+
+
 def test_training_goes_on_with_the_same_n_grams_only(
     run: Run, made: Path, tmp_path: Path, write: Callable[..., Path]
 ) -> None:
@@ -64,7 +76,7 @@ def test_training_goes_on_with_the_same_n_grams_only(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--low", 5, "--high", 4), "min_n is 5 and max_n 4"),
+        (("--low", 5, "--high", 4), "--min-n is 5 and --max-n 4"),
         (("--buckets", 0), "buckets must be"),
         (("--window", 0), "window must be"),
         (("--min-count", 1000), "none of the corpus's 8 words occurs 1,000 times"),

@@ -84,7 +84,7 @@ def test_info_says_what_it_is(run: Run, model: Path) -> None:
     [
         (("--export", "model.txt"), "must end in .bin"),
         (("--dimensions", "0"), "dimensions must be a whole number"),
-        (("--low", "5", "--high", "2"), "min_n is 5 and max_n 2"),
+        (("--low", "5", "--high", "2"), "--min-n is 5 and --max-n 2"),
         (("--label-column", "sense"), "sense"),
         (("--ngrams", "1-2"), "without n-grams"),
         (("--vectors", "nowhere.vec"), "no such file"),

@@ -10,15 +10,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from fastseq_cli.fit_options import CELLS, ESTIMATORS, SETTINGS, TASKS
-from fastseq_cli.fit_options import DATA as COLUMNS
+from fastseq_cli import fit
+from fastseq_cli.fit import CELLS, TASKS, estimator
+from fastseq_cli.parameters import COLUMNS, ParameterOption
 
+from fastseq.estimator import parameters_of
 from fastseq.models.classifier import SequenceClassifier
 from fastseq.models.forecaster import Forecaster
 from fastseq.models.language import BPTT, LanguageModel
@@ -35,55 +36,62 @@ def said(ran: Any) -> dict[str, str]:
     return {k: v.strip() for k, v in (line.split("  ", 1) for line in ran.out.splitlines())}
 
 
-# ---- the table of options
+# ---- options
+
+
+def options_of(cell: str) -> dict[str, Any]:
+    """The options of a command that are parameters of estimators or columns, by name."""
+    params = getattr(fit, cell).params
+    return {param.name: param for param in params if isinstance(param, ParameterOption)}
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_options_are_the_estimators_settings(task: str) -> None:
-    module, name = ESTIMATORS[task]
-    estimator = getattr(import_module(module), name)
-    options = {s.name for s in SETTINGS.values() if task in s.tasks}
-    columns = {s.name.removesuffix("s") for s in COLUMNS if task in s.tasks}
-    settings = set(inspect.signature(estimator).parameters)
-    assert options - {s.name for s in COLUMNS} == settings - {"cell", "threads"}
-    assert columns == {column.removesuffix("s") for column in estimator.columns}
+def test_the_options_are_the_estimators_parameters(task: str) -> None:
+    kind = estimator(task)
+    columns = {name for name, column in COLUMNS.items() if task in column.tasks}
+    parameters = set(inspect.signature(kind).parameters)
+    assert parameters - {"cell", "threads"} <= options_of("rnn").keys()
+    assert {column.removesuffix("s") for column in columns} == {
+        column.removesuffix("s") for column in kind.columns
+    }
+
+
+def test_an_option_has_the_range_and_choices_of_its_parameter() -> None:
+    options, declared = options_of("lstm"), parameters_of(SequenceClassifier)
+    assert options["hidden"].type.name == "integer"
+    assert options["dropout"].type.name == "float"
+    assert options["pooling"].type.choices == declared["pooling"].check.names
+    assert options["hidden"].help.startswith(declared["hidden"].help)
 
 
 def test_the_help_page_has_the_estimators_defaults(run: Run) -> None:
     page = run("fit-lstm", "--help").out.partition("Examples:")[0]
     said = " ".join(page.split())
     for flag, values in {
-        "layers": "[1]",
-        "pooling": f"[{SequenceClassifier().pooling}]",
-        "optimizer": f"[{LanguageModel().optimizer}]",
-        "memory": "[1GB]",
-        "bptt": f"[{BPTT['word']}, or {BPTT['char']} with char and byte]",
-        "window": f"[{Forecaster().window}]",
+        "layers": "1",
+        "pooling": SequenceClassifier().pooling,
+        "optimizer": LanguageModel().optimizer,
+        "memory": "1GB",
+        "bptt": f"{BPTT['word']}, or {BPTT['char']} for char and byte",
+        "window": f"{Forecaster().window}",
+        "epochs": "10; forecast: 20",
+        "clip": "not clipped; language, forecast: 1",
     }.items():
-        after = said.partition(f" --{flag} ")[2].partition(" --")[0]
-        assert after.strip().endswith(values), flag
-
-
-def test_a_default_that_differs_names_its_tasks() -> None:
-    epochs, clip, crf = (SETTINGS[name] for name in ("epochs", "clip", "crf"))
-    defaults: dict[str, dict[str, Any]] = {task: {"epochs": 10, "clip": None} for task in TASKS}
-    assert epochs.default(defaults) == "10"
-    defaults["forecast"] = {"epochs": 20, "clip": 0.5}
-    defaults["language"]["clip"] = 0.5
-    assert epochs.default(defaults) == "10; forecast: 20"
-    assert clip.default(defaults) == "0; language, forecast: 0.5"
-    assert crf.default({"tag": {"crf": False}}) == ""
+        after = said.partition(f" --{flag} ")[2].partition(" --")[0].partition(" Training:")[0]
+        assert after.strip().endswith(f"[default: {values}]"), flag
+    assert "[default" not in said.partition(" --crf ")[2].partition(" --")[0]
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_help_lists_every_option_in_sections(run: Run, cell: str) -> None:
     ran = run(f"fit-{cell}", "--help")
     assert ran.code == 0
-    places = [ran.out.index(f"\n{title}:\n") for title in ("Options", "Columns", "Model")]
+    titles = ("Options", "Columns", "Model", "Training")
+    places = [ran.out.index(f"\n{title}:\n") for title in titles]
     assert places == sorted(places)
-    for setting in SETTINGS.values():
-        assert (f"  {setting.flag} " in ran.out) == (cell in setting.cells)
-    assert SETTINGS["nonlinearity"].cells == ("rnn",)
+    for option in options_of(cell).values():
+        assert f"  {option.opts[0]} " in ran.out
+    assert ("nonlinearity" in options_of(cell)) == (cell == "rnn")
 
 
 def test_a_nonlinearity_is_for_plain_recurrence(run: Run, corpora: Path) -> None:

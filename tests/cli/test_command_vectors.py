@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -320,9 +321,21 @@ def test_vectors_of_other_dimensions_cannot_be_gone_on_from(
     run: Run, vectors: Path, tmp_path: Path, write: Callable[..., Path]
 ) -> None:
     corpus = write("c.parquet", text=lines())
-    ran = run("fit-word2vec", corpus, "-o", tmp_path / "v", "--start", vectors)
-    assert ran.code == 1
-    assert "have 4 dimensions, but dimensions is 100" in ran.err
+    for dimensions in (5, 100):
+        ran = run("fit-word2vec", corpus, "-o", tmp_path / "v", "--start", vectors,
+                  "--dimensions", dimensions)  # fmt: skip
+        assert ran.code == 1
+        assert f"have 4 dimensions, but dimensions is {dimensions}" in ran.err
+
+
+def test_start_brings_the_dimensions_of_its_vectors(
+    run: Run, vectors: Path, tmp_path: Path, write: Callable[..., Path]
+) -> None:
+    corpus = write("c.parquet", text=lines())
+    ran = run("fit-word2vec", corpus, "-o", tmp_path / "v", "--start", vectors, "--epochs", 1)
+    assert ran.code == 0, ran.err
+    for out in (ran.out, run("info", tmp_path / "v").out):
+        assert re.search("^dimensions +4$", out, re.MULTILINE)
 
 
 def test_a_folder_of_vectors_serves_a_sequence_model(

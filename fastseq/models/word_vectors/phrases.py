@@ -16,16 +16,16 @@ from typing import Any, Self
 
 import numpy as np
 
-from fastseq.errors import DataError, NotFittedError, SettingsError
+from fastseq.errors import DataError, NotFittedError
 from fastseq.estimator import (
     THREADS,
     BaseEstimator,
-    Checked,
     Choice,
     Instance,
     Real,
     Size,
     Whole,
+    Words,
     parameter,
     plain,
 )
@@ -42,11 +42,6 @@ SCORINGS = ("default", "npmi")
 _KEY_BYTES = 32  # of memory for each pair at work: its key and count, and merging
 _LEAST = 1 << 16  # pairs at work, at least
 _LEFT, _WORD = np.uint64(32), np.uint64(0xFFFFFFFF)
-
-
-def _check_words(words: Any) -> None:
-    if isinstance(words, str) or not all(isinstance(word, str) for word in words):
-        raise SettingsError(f"common_words is {words!r}; expected a list of words")
 
 
 class Phrases(BaseEstimator):
@@ -78,7 +73,7 @@ class Phrases(BaseEstimator):
         notes="Phrases have up to 2 ** passes words.",
     )  # fmt: skip
     common_words: Collection[str] = parameter(
-        default=(), check=Checked(_check_words), metavar="W,W",
+        default=(), check=Words(), metavar="W,W",
         help="Words that may be inside of a phrase, such as of,the,and.",
         notes='They neither begin nor end one ("bank of america") and are not counted as '
         "neighbours.",
