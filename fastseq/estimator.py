@@ -327,9 +327,7 @@ class BaseEstimator:
         own = dict(vars(cls))
         types = own.get("__annotations__") or inspect.get_annotations(cls)
         found = {
-            name: dataclasses.replace(
-                field.metadata["parameter"], name=name, type=str(types[name])
-            )
+            name: dataclasses.replace(field.metadata["parameter"], name=name, type=str(types[name]))
             for name, field in own.items()
             if isinstance(field, dataclasses.Field)
         }
@@ -371,8 +369,7 @@ class BaseEstimator:
             name = names.get(said, said)
             if name not in cls._parameters:
                 raise SettingsError(
-                    f"{cls.__name__} has no parameter {said!r}; it has "
-                    f"{', '.join(cls._parameters)}"
+                    f"{cls.__name__} has no parameter {said!r}; it has {', '.join(cls._parameters)}"
                 )
             if name in given:
                 raise SettingsError(f"{said} is another name of {name}: give one of them")
@@ -500,6 +497,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [plain(v) for v in value]
     return value.to_dict() if hasattr(value, "to_dict") else value
-
-
-

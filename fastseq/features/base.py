@@ -141,9 +141,7 @@ class Features(BaseEstimator, ABC):
         learned, threads = self.learned, thread_count(self.threads)
         source = open_texts(texts)
         with source.located():
-            reading = read(
-                self.fitted._analyzer(), source.slices(), threads, frequencies=False
-            )
+            reading = read(self.fitted._analyzer(), source.slices(), threads, frequencies=False)
         return self._matrix(reading, learned.dictionary.columns(reading.terms))
 
     def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[np.object_]:

@@ -29,8 +29,7 @@ NORMS = ("l1", "l2")
 
 
 class CountFeatures(Features):
-    """How often each text has each term: scikit-learn's CountVectorizer.
-    """
+    """How often each text has each term: scikit-learn's CountVectorizer."""
 
     method: ClassVar[str] = "bow"
 
@@ -120,9 +119,7 @@ class BM25Features(Features):
 
     method: ClassVar[str] = "bm25"
 
-    k1: float = parameter(
-        default=1.2, check=Real(least=0), help="Term-frequency saturation (k1)."
-    )
+    k1: float = parameter(default=1.2, check=Real(least=0), help="Term-frequency saturation (k1).")
     b: float = parameter(
         default=0.75, check=Real(least=0, most=1), help="Length normalisation (b)."
     )

@@ -22,9 +22,7 @@ class ModelParameters(BaseEstimator):
 class WordParameters(ModelParameters):
     """Of models that have a vector for each word."""
 
-    dimensions: int = parameter(
-        default=100, check=Whole(1, 1 << 16), help="Embedding dimensions."
-    )
+    dimensions: int = parameter(default=100, check=Whole(1, 1 << 16), help="Embedding dimensions.")
     min_count: int = parameter(
         default=5, check=Whole(1), help="Minimum occurrences of a word in the vocabulary."
     )

@@ -207,4 +207,3 @@ class Analyzer:
         if self.tokenizer == "word" and self.cjk == "words":
             found["rjieba"] = segmenter_version()
         return found
-
