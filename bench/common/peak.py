@@ -21,8 +21,8 @@ from fastseq.kernels.core.width import LANES
 from fastseq.kernels.nn.gates import pack_backward
 from fastseq.kernels.nn.inputs import BEFORE
 from fastseq.nn.recurrent import Recurrent
+from fastseq.nn.recurrent_layer import CHUNK, NOTHING
 from fastseq.nn.sequences import lay_out
-from fastseq.nn.sweep import CHUNK, NOTHING
 from fastseq.threads import Team
 from fastseq.types import Float32
 
@@ -46,8 +46,8 @@ def time_loops(layer: Recurrent, steps: int, batch: int, rounds: int = 9) -> dic
     slowest one in its loop, without starting it (some 35 µs) and without restoring the arrays that
     a pass overwrites.
     """
-    sweep = layer._sweeps[0]
-    cell, team, H, W = sweep.cell, layer.team, layer.hidden_size, sweep.width
+    recurrent_layer = layer._layers[0]
+    cell, team, H, W = recurrent_layer.cell, layer.team, layer.hidden_size, recurrent_layer.width
     rng = np.random.default_rng(0)
     x = rng.standard_normal((steps * batch, layer.input_size), dtype=np.float32)
     layout = lay_out(np.full(batch, steps), np.arange(batch), batch, team.threads)
@@ -59,7 +59,7 @@ def time_loops(layer: Recurrent, steps: int, batch: int, rounds: int = 9) -> dic
     cell.pack(hidden_panels, weights["weight_hh_l0"], cell.hidden_gates, H)
     cell.pack_bias(bias, weights["bias_ih_l0"], weights["bias_hh_l0"], H)
     pack_backward(back, weights["weight_hh_l0"], cell.hidden_gates, H)
-    products = aligned_zeros(len(x) * sweep.row).reshape(-1, sweep.row)
+    products = aligned_zeros(len(x) * recurrent_layer.row).reshape(-1, recurrent_layer.row)
     cell.project(products, x, input_panels, bias, 0, len(x))
     gates = aligned_zeros(products.size).reshape(products.shape)
     before = tuple(aligned_zeros(len(x) * W).reshape(-1, W) for _ in range(cell.states))
@@ -78,7 +78,7 @@ def time_loops(layer: Recurrent, steps: int, batch: int, rounds: int = 9) -> dic
                 y, 0, tuple(array[piece.first : piece.last] for array in state), gates,
                 before if keep else passing[s], x, input_panels, hidden_panels, bias,
                 layout.rows, piece, False, H, keep, BEFORE, gates, NOTHING,
-                max(CHUNK // sweep.row, piece.widest),
+                max(CHUNK // recurrent_layer.row, piece.widest),
             )  # fmt: skip
 
         return step

@@ -55,7 +55,7 @@ class ClassifierNetwork(ScoringNetwork):
         self.weights = weights
         self._drop_in = backend.dropout(dropout)
         self._drop_out = backend.dropout(dropout)
-        self._slopes: Any = None
+        self._gradients: Any = None
         names = {"embedding": embedding, cell: recurrent, "attention": pooling, "output": output}
         super().__init__(names, backend)
 
@@ -91,16 +91,16 @@ class ClassifierNetwork(ScoringNetwork):
         assert targets is not None
         loss = self.backend.cross_entropy(scores, targets, self.weights, training)
         if training:
-            self._slopes = scores
+            self._gradients = scores
         known = targets[targets >= 0]
         if self.weights is None:
             return loss, float(len(known))
         return loss, float(self.weights[known].sum(dtype=np.float64))
 
     def backward(self) -> None:
-        assert self._slopes is not None, "backward without a loss"
-        slopes, self._slopes = self._slopes, None
-        pooled = self.output.backward(slopes)
+        assert self._gradients is not None, "backward without a loss"
+        gradients, self._gradients = self._gradients, None
+        pooled = self.output.backward(gradients)
         dy = self.pooling.backward(self._drop_out.backward(pooled, out=pooled))
         dx = self.recurrent.backward_ragged(dy, want_dx=not self.embedding.frozen)
         if dx is not None:

@@ -70,8 +70,8 @@ class CharacterWords:
     def backward(self, dy: Any) -> None:
         """Add the gradients of parameters, given that of the vectors, dy [N, size]."""
         assert self._inverse is not None, "backward without a forward pass"
-        slopes = self._kit.sum_rows(dy, self._inverse, self._distinct)
-        dx = self._recurrent.backward_ragged(self._ends.backward(slopes))
+        gradients = self._kit.sum_rows(dy, self._inverse, self._distinct)
+        dx = self._recurrent.backward_ragged(self._ends.backward(gradients))
         assert dx is not None
         self._table.backward(dx)
 
@@ -102,7 +102,7 @@ class TaggerNetwork(ScoringNetwork):
         self.crf = crf
         self._drop_in = backend.dropout(dropout)
         self._drop_out = backend.dropout(dropout)
-        self._slopes: Any = None
+        self._gradients: Any = None
         layers: dict[str, Layer] = {"embedding": embedding, cell: recurrent, "output": output}
         if words is not None:
             layers |= words.layers
@@ -147,11 +147,11 @@ class TaggerNetwork(ScoringNetwork):
         assert targets is not None
         if self.crf is None:
             loss = self.backend.cross_entropy(scores, targets, None, training)
-            self._slopes = scores if training else None
+            self._gradients = scores if training else None
             return loss, float(np.count_nonzero(targets >= 0))
         if training:  # where no tag is unseen
             likelihood = self.crf.loss(scores, targets, batch.offsets)
-            self._slopes = self.crf.backward()
+            self._gradients = self.crf.backward()
             return likelihood, float(len(targets))
         known = np.logical_and.reduceat(targets >= 0, batch.offsets[:-1])
         lengths = np.diff(batch.offsets)[known]
@@ -163,9 +163,9 @@ class TaggerNetwork(ScoringNetwork):
         return self.crf.loss(chosen, targets[at], offsets, training=False), float(len(at))
 
     def backward(self) -> None:
-        assert self._slopes is not None, "backward without a loss"
-        slopes, self._slopes = self._slopes, None
-        dy = self.output.backward(slopes)
+        assert self._gradients is not None, "backward without a loss"
+        gradients, self._gradients = self._gradients, None
+        dy = self.output.backward(gradients)
         dy = self._drop_out.backward(dy, out=dy)
         learns = self.words is not None or not self.embedding.frozen
         dx = self.recurrent.backward_ragged(dy, want_dx=learns)

@@ -158,8 +158,8 @@ class CRF(Layer):
         if not training:
             losses, _, _ = self._paths(batch, checked, _LIKELIHOOD, 1.0)
             return float(losses.sum()) / count
-        losses, self._demissions, slopes = self._paths(batch, checked, _GRADIENT, 1.0 / count)
-        self._add_slopes(slopes, 1.0 / count)
+        losses, self._demissions, gradients = self._paths(batch, checked, _GRADIENT, 1.0 / count)
+        self._add_gradients(gradients, 1.0 / count)
         return float(losses.sum()) / count
 
     def backward(self) -> Float32:
@@ -247,14 +247,14 @@ class CRF(Layer):
         losses = np.empty(len(batch.offsets) - 1, np.float64)
         demissions = np.empty(len(batch.flat) if mode else 0, np.float32)
         slots = len(batch.bounds) - 1 if mode == _GRADIENT else 0
-        slopes = np.zeros(slots * width * (width + 2), np.float32)
+        gradients = np.zeros(slots * width * (width + 2), np.float32)
         ranges = self._ranges(batch)
 
         def work(part: int) -> None:
             crf_paths(
                 losses,
                 demissions,
-                slopes,
+                gradients,
                 np.empty((batch.longest + 4) * width, np.float32),
                 batch.flat,
                 tags,
@@ -270,9 +270,9 @@ class CRF(Layer):
             )
 
         self.team.run(work, len(ranges))
-        return losses, demissions, slopes.reshape(slots, width * (width + 2))
+        return losses, demissions, gradients.reshape(slots, width * (width + 2))
 
-    def _add_slopes(self, slots: Float32, weight: float) -> None:
+    def _add_gradients(self, slots: Float32, weight: float) -> None:
         """Add the slots' partial sums, in their order, to the gradients."""
         total = slots.sum(axis=0, dtype=np.float64) * weight
         k = self.tags
@@ -285,9 +285,9 @@ class CRF(Layer):
             start = np.where(self.constraints.start, 0.0, start)
             if self.constraints.end is not None:
                 end = np.where(self.constraints.end, 0.0, end)
-        self.slopes["transitions"] += square
-        self.slopes["start"] += start
-        self.slopes["end"] += end
+        self.grads["transitions"] += square
+        self.grads["start"] += start
+        self.grads["end"] += end
 
     def _width(self) -> int:
         """K rounded up to whole vectors."""

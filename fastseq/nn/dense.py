@@ -106,13 +106,13 @@ class Dense(Layer):
         """dx float32[N, K] of dy float32[N, M]; adds the gradients of weight and bias."""
         x = kept_by_forward(self._x)
         self._x = None
-        slopes = as_rows(dy, self.outputs, "the gradient")
-        if len(slopes) != len(x):
-            raise DataError(f"a gradient of {len(slopes)} rows, expected {len(x)}")
-        self.add_gradients(x, slopes)
+        gradients = as_rows(dy, self.outputs, "the gradient")
+        if len(gradients) != len(x):
+            raise DataError(f"a gradient of {len(gradients)} rows, expected {len(x)}")
+        self.add_gradients(x, gradients)
         dx = np.empty_like(x)
         self.prepare(backward=True)
-        self.project_back(dx, slopes)
+        self.project_back(dx, gradients)
         return dx
 
     def prepare(self, backward: bool) -> None:
@@ -135,9 +135,9 @@ class Dense(Layer):
     def add_gradients(self, x: Float32, dy: Float32) -> None:
         """Add what rows x float32[N, K] and dy float32[N, M] give to the parameters' gradients."""
         if self.weight_of is None or not self.weight_of.frozen:
-            multiply_rows((self.weight_of or self).slopes["weight"], dy, x, self.team)
+            multiply_rows((self.weight_of or self).grads["weight"], dy, x, self.team)
         if self.has_bias and len(dy):
-            self.slopes["bias"] += column_sums(dy, self.team)
+            self.grads["bias"] += column_sums(dy, self.team)
 
 
 def column_sums(a: Float32, team: Team) -> Float32:

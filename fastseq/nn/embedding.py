@@ -115,7 +115,7 @@ class Embedding(Layer):
             raise DataError(f"a gradient of {len(given)} rows, expected {len(numbers)}")
         if self.frozen or not len(numbers):
             return
-        source, target = given.reshape(-1), self.slopes["weight"].reshape(-1)
+        source, target = given.reshape(-1), self.grads["weight"].reshape(-1)
 
         def part(i: int) -> None:
             scatter_add(target, source, numbers, *ranges[i])

@@ -26,7 +26,7 @@ class Layer:
     buffers: ClassVar[type[Parameters]] = Parameters  # what its parameters lie in
 
     values: Views
-    slopes: Views  # gradients of the values
+    grads: Views  # gradients of the values
 
     def __init__(self, seed: int = 0) -> None:
         self.bind(self.buffers(self.shapes()))
@@ -43,7 +43,7 @@ class Layer:
         """Work from now on with arrays of these: those named "prefix.name", or "name"."""
         names = {name: _name(prefix, name) for name in self.shapes()}
         self.values = {name: parameters.views[full] for name, full in names.items()}
-        self.slopes = {name: parameters.gradient_views[full] for name, full in names.items()}
+        self.grads = {name: parameters.gradient_views[full] for name, full in names.items()}
 
     def parameters(self) -> Views:
         """{name: the array itself}; what is written to it is used from the next forward pass."""
@@ -54,12 +54,12 @@ class Layer:
 
     def gradients(self) -> Views:
         """{name: the gradient array itself}, of the shape of the parameter."""
-        return dict(self.slopes)
+        return dict(self.grads)
 
     def zero_gradients(self) -> None:
         """Set every gradient to zero."""
-        for slope in self.slopes.values():
-            slope.fill(0)
+        for gradient in self.grads.values():
+            gradient.fill(0)
 
     def state_dict(self) -> Views:
         """{name: a copy of the array}."""

@@ -143,12 +143,12 @@ class SGD(Optimiser):
         super().__init__(parameters, learning_rate, ("velocity",) if momentum else (), frozen, team)
 
     def _update(self, rate: float) -> Callable[[int, int], None]:
-        values, slopes = self.parameters.values, self.parameters.gradients
+        values, gradients = self.parameters.values, self.parameters.gradients
         velocity = self.moments.get("velocity", values)
         settings = np.float32(rate), self._momentum, self._nesterov, self._decay
 
         def update(start: int, stop: int) -> None:
-            self.parameters.kernels.sgd_step(values, slopes, velocity, start, stop, *settings)
+            self.parameters.kernels.sgd_step(values, gradients, velocity, start, stop, *settings)
 
         return update
 
@@ -177,12 +177,12 @@ class Adagrad(Optimiser):
         super().__init__(parameters, learning_rate, ("squares",), frozen, team)
 
     def _update(self, rate: float) -> Callable[[int, int], None]:
-        values, slopes = self.parameters.values, self.parameters.gradients
+        values, gradients = self.parameters.values, self.parameters.gradients
         squares = self.moments["squares"]
         settings = np.float32(rate), self._eps, self._decay
 
         def update(start: int, stop: int) -> None:
-            self.parameters.kernels.adagrad_step(values, slopes, squares, start, stop, *settings)
+            self.parameters.kernels.adagrad_step(values, gradients, squares, start, stop, *settings)
 
         return update
 
@@ -223,12 +223,14 @@ class RMSprop(Optimiser):
         super().__init__(parameters, learning_rate, moments, frozen, team)
 
     def _update(self, rate: float) -> Callable[[int, int], None]:
-        values, slopes = self.parameters.values, self.parameters.gradients
+        values, gradients = self.parameters.values, self.parameters.gradients
         moments = self.moments["squares"], self.moments.get("velocity", values)
         settings = np.float32(rate), *self._settings
 
         def update(start: int, stop: int) -> None:
-            self.parameters.kernels.rmsprop_step(values, slopes, *moments, start, stop, *settings)
+            self.parameters.kernels.rmsprop_step(
+                values, gradients, *moments, start, stop, *settings
+            )
 
         return update
 
@@ -266,7 +268,7 @@ class Adam(Optimiser):
         super().__init__(parameters, learning_rate, ("means", "squares"), frozen, team)
 
     def _update(self, rate: float) -> Callable[[int, int], None]:
-        values, slopes = self.parameters.values, self.parameters.gradients
+        values, gradients = self.parameters.values, self.parameters.gradients
         moments = self.moments["means"], self.moments["squares"]
         beta1, beta2 = self._betas
         settings = (
@@ -281,7 +283,7 @@ class Adam(Optimiser):
         )
 
         def update(start: int, stop: int) -> None:
-            self.parameters.kernels.adam_step(values, slopes, *moments, start, stop, *settings)
+            self.parameters.kernels.adam_step(values, gradients, *moments, start, stop, *settings)
 
         return update
 

@@ -128,20 +128,20 @@ class Pooling(Layer):
         """dx float32[N, F] of dy float32[B, F]; adds the gradients of attention's parameters."""
         kept = kept_by_forward(self._kept)
         self._kept = None
-        slopes = as_rows(dy, self.size, "the gradient")
-        if len(slopes) != len(kept.offsets) - 1:
+        gradients = as_rows(dy, self.size, "the gradient")
+        if len(gradients) != len(kept.offsets) - 1:
             raise DataError(
-                f"a gradient of {len(slopes)} rows, expected {len(kept.offsets) - 1} sequences"
+                f"a gradient of {len(gradients)} rows, expected {len(kept.offsets) - 1} sequences"
             )
         dx = np.empty((kept.rows, self.size), np.float32)
         if self.kind == "last":
             dx.fill(0)
             first, last = self._ends(kept.offsets)
             half = self.size // 2 if self.bidirectional else self.size
-            dx[last, :half] = slopes[:, :half]
-            dx[first, half:] = slopes[:, half:]
+            dx[last, :half] = gradients[:, :half]
+            dx[first, half:] = gradients[:, half:]
             return dx
-        out, given = dx.reshape(-1), slopes.reshape(-1)
+        out, given = dx.reshape(-1), gradients.reshape(-1)
         offsets, weights, maxima = kept.offsets, kept.weights, kept.maxima
         if self.kind == "max":
             self._by_sequence(
@@ -203,11 +203,11 @@ class Pooling(Layer):
         # softmax's gradient, a (da - Σ a da) over each sequence
         mean = np.add.reduceat(weights * dweights, offsets[:-1])
         dscores = weights * (dweights - np.repeat(mean, np.diff(offsets)))
-        multiply_rows(self.slopes["vector"][None], dscores[:, None], u, self.team)
+        multiply_rows(self.grads["vector"][None], dscores[:, None], u, self.team)
         flat, vector = u.reshape(-1), self.values["vector"]
         self._by_row(len(u), lambda a, b: attention_scores_backward(flat, dscores, vector, a, b))
-        multiply_rows(self.slopes["weight"], u, kept.x, self.team)
-        self.slopes["bias"] += column_sums(u, self.team)
+        multiply_rows(self.grads["weight"], u, kept.x, self.team)
+        self.grads["bias"] += column_sums(u, self.team)
         multiply(dx, u, self.values["weight"], self.team, add=True)
 
     def _by_column(self, rows: int, work: Callable[[int, int], None]) -> None:

@@ -57,7 +57,7 @@ def test_losses_and_gradients(K: int, spread: float) -> None:
     assert losses.sum() / case.N == pytest.approx(loss, rel=1e-5, abs=1e-6)
     np.testing.assert_allclose(found, expected, atol=5e-6)
     for name, slope in zip(("transitions", "start", "end"), slopes, strict=True):
-        np.testing.assert_allclose(memory.get(slope) - 1, case.layer.slopes[name], atol=1e-5)
+        np.testing.assert_allclose(memory.get(slope) - 1, case.layer.grads[name], atol=1e-5)
 
 
 def test_the_likelihood_alone_leaves_the_rest() -> None:

@@ -102,8 +102,8 @@ def test_attention() -> None:
     pooling.attention_scores_backward(u, dscores, memory.put(vector))
     before = memory.get(u)
     close(dx, expected_dx - before @ weight)
-    np.testing.assert_allclose(memory.get(dscores) @ tanh_u, layer.slopes["vector"], atol=2e-6)
-    np.testing.assert_allclose(before.T @ x, layer.slopes["weight"], atol=2e-6)
+    np.testing.assert_allclose(memory.get(dscores) @ tanh_u, layer.grads["vector"], atol=2e-6)
+    np.testing.assert_allclose(before.T @ x, layer.grads["weight"], atol=2e-6)
 
 
 def test_what_does_not_fit_is_refused() -> None:

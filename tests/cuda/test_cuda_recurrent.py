@@ -116,13 +116,13 @@ def compare(
         np.testing.assert_allclose(memory.get(mine), expected[d][layout.order], atol=1e-5 * far)
     dz = memory.get(on_device)
     np.testing.assert_allclose(
-        dz[:, : G * H].T @ x[layout.rows], layer.slopes[f"weight_ih_{suffix}"], atol=2e-5 * far
+        dz[:, : G * H].T @ x[layout.rows], layer.grads[f"weight_ih_{suffix}"], atol=2e-5 * far
     )
     hidden = dz[:, : G * H].copy()
     if case.cell == "gru":
         hidden[:, 2 * H :] = dz[:, 3 * H :]
     np.testing.assert_allclose(
-        hidden.T @ memory.get(before[0]), layer.slopes[f"weight_hh_{suffix}"], atol=2e-5 * far
+        hidden.T @ memory.get(before[0]), layer.grads[f"weight_hh_{suffix}"], atol=2e-5 * far
     )
     return float(np.abs(memory.get(out)[:, d * H :] - y[:, d * H :]).max())
 

@@ -58,7 +58,7 @@ def test_an_embeddings_gradient_is_the_layers_bit_for_bit() -> None:
     assert (memory.get(out) == y).all()
     slopes = memory.zeros((6, 5))
     embedding.add_rows(slopes, memory.put(dy), *map(memory.put, embedding.groups(ids)))
-    assert (memory.get(slopes) == layer.slopes["weight"]).all()
+    assert (memory.get(slopes) == layer.grads["weight"]).all()
 
 
 def test_segments_are_written() -> None:

@@ -56,11 +56,11 @@ def test_rows_and_their_gradients(words: int, size: int, count: int, seed: int) 
     ids = np.random.default_rng(seed).integers(0, words, count).astype(np.int32)
     y = layer.forward(ids)
     np.testing.assert_array_equal(y, naive_embedding.forward(layer.values["weight"], ids))
-    layer.slopes["weight"].fill(1)  # gradients are added to
+    layer.grads["weight"].fill(1)  # gradients are added to
     dy = drawn(seed, count, size).astype(np.float32)
     layer.backward(dy)
     expected = 1 + naive_embedding.backward(words, ids, dy.astype(np.float64))
-    assert relative_error(layer.slopes["weight"], expected) < 1e-6
+    assert relative_error(layer.grads["weight"], expected) < 1e-6
 
 
 def test_threads_change_no_bit() -> None:
@@ -70,7 +70,7 @@ def test_threads_change_no_bit() -> None:
     results = []
     for threads in (1, 2, 5):
         layer = Embedding(words, size, team=Team(threads))
-        results.append((layer.forward(ids), layer.slopes["weight"]))
+        results.append((layer.forward(ids), layer.grads["weight"]))
         layer.backward(dy)
     for y, slope in results[1:]:
         np.testing.assert_array_equal(y, results[0][0])
@@ -94,7 +94,7 @@ def test_no_ids_give_no_rows() -> None:
     layer = Embedding(5, 3)
     assert layer.forward(np.empty(0, np.int32)).shape == (0, 3)
     layer.backward(np.empty((0, 3), np.float32))
-    assert not layer.slopes["weight"].any()
+    assert not layer.grads["weight"].any()
 
 
 def test_int64_and_read_only_ids_are_taken() -> None:
@@ -108,7 +108,7 @@ def test_a_frozen_table_has_no_gradient() -> None:
     layer = Embedding(5, 3, frozen=True)
     layer.forward(np.array([1, 4], np.int32))
     layer.backward(np.ones((2, 3), np.float32))
-    assert not layer.slopes["weight"].any()
+    assert not layer.grads["weight"].any()
 
 
 def test_backward_needs_a_forward_pass_each_time() -> None:
@@ -171,13 +171,13 @@ def test_dense_against_the_twin(inputs: int, outputs: int, rows: int) -> None:
     expected = naive_dense.forward(x.astype(np.float64), weight, layer.values["bias"])
     assert relative_error(y, expected) < 1e-5
     slopes = naive_dense.backward(x.astype(np.float64), weight, dy.astype(np.float64))
-    found = (dx, layer.slopes["weight"], layer.slopes["bias"])
+    found = (dx, layer.grads["weight"], layer.grads["bias"])
     for ours, theirs in zip(found, slopes, strict=True):
         assert relative_error(ours, theirs) < 1e-5
     layer.forward(x)
     layer.backward(dy)
     for name, theirs in zip(("weight", "bias"), slopes[1:], strict=True):
-        assert relative_error(layer.slopes[name], 2 * theirs) < 1e-5  # added to
+        assert relative_error(layer.grads[name], 2 * theirs) < 1e-5  # added to
 
 
 def test_a_dense_layer_without_bias() -> None:
@@ -186,7 +186,7 @@ def test_a_dense_layer_without_bias() -> None:
     x = np.eye(3, dtype=np.float32)
     np.testing.assert_allclose(layer.forward(x), layer.values["weight"].T, rtol=1e-6)
     layer.backward(np.ones((3, 4), np.float32))
-    np.testing.assert_allclose(layer.slopes["weight"], 1)
+    np.testing.assert_allclose(layer.grads["weight"], 1)
 
 
 def test_dense_starts_within_xaviers_bounds() -> None:
@@ -235,8 +235,8 @@ def test_a_shared_frozen_weight_has_no_gradient() -> None:
     layer = Dense(4, 6, weight_of=embedding)
     layer.forward(np.ones((2, 4), np.float32))
     layer.backward(np.ones((2, 6), np.float32))
-    assert not embedding.slopes["weight"].any()
-    np.testing.assert_array_equal(layer.slopes["bias"], 2)
+    assert not embedding.grads["weight"].any()
+    np.testing.assert_array_equal(layer.grads["bias"], 2)
 
 
 def test_a_weight_of_another_shape_cannot_be_shared() -> None:

@@ -197,7 +197,7 @@ def test_projected_against_the_twins(rows: int, budget: int, weighted: bool) -> 
     loss = ProjectedCrossEntropy(budget)
     assert loss.loss(x, layer, targets, weights) == pytest.approx(expected, rel=1e-5)
     slopes = naive_dense.backward(*wide[:2], dlogits)
-    found = (loss.backward(), layer.slopes["weight"], layer.slopes["bias"])
+    found = (loss.backward(), layer.grads["weight"], layer.grads["bias"])
     for ours, theirs in zip(found, slopes, strict=True):
         assert relative_error(ours, theirs) < 1e-4
 
@@ -211,7 +211,7 @@ def test_projected_without_training_changes_nothing() -> None:
     loss.loss(x, layer, [0, 1, 2], training=False)
     layer.zero_gradients()
     loss.loss(x, layer, [0, 1, 2], training=False)
-    assert not layer.slopes["weight"].any()
+    assert not layer.grads["weight"].any()
     with pytest.raises(SettingsError, match="training=True"):
         loss.backward()
 
@@ -225,8 +225,8 @@ def test_projected_onto_an_embedding() -> None:
     values = [loss.loss(x, layer, targets) for loss, layer in zip(losses, (tied, own), strict=True)]
     assert values[0] == values[1]
     np.testing.assert_array_equal(losses[0].backward(), losses[1].backward())
-    np.testing.assert_array_equal(embedding.slopes["weight"], own.slopes["weight"])
-    np.testing.assert_array_equal(tied.slopes["bias"], own.slopes["bias"])
+    np.testing.assert_array_equal(embedding.grads["weight"], own.grads["weight"])
+    np.testing.assert_array_equal(tied.grads["bias"], own.grads["bias"])
 
 
 def test_a_large_vocabulary_stays_within_its_budget() -> None:
@@ -246,8 +246,8 @@ def test_a_large_vocabulary_stays_within_its_budget() -> None:
     logits = x @ layer.weight.T
     assert value == pytest.approx(softmax_cross_entropy(logits, targets), rel=1e-6)
     assert relative_error(dx, logits @ layer.weight) < 1e-4
-    assert relative_error(layer.slopes["weight"], logits.T @ x) < 1e-4
-    assert relative_error(layer.slopes["bias"], logits.sum(axis=0)) < 1e-4
+    assert relative_error(layer.grads["weight"], logits.T @ x) < 1e-4
+    assert relative_error(layer.grads["bias"], logits.sum(axis=0)) < 1e-4
 
 
 def test_a_large_vocabulary_adds_little_in_all() -> None:

@@ -75,7 +75,7 @@ def check(
     got = crf.backward()
     assert got.shape == emissions.shape
     assert got.dtype == np.float32
-    got_slopes = [crf.slopes[name] for name in NAMES]
+    got_slopes = [crf.grads[name] for name in NAMES]
     for one, other in zip([got, *got_slopes], [demissions, *slopes], strict=True):
         # where a likelihood is next to 1 all gradients are differences of numbers next to 1
         largest = max(0.01, float(np.abs(other).max()))
@@ -249,7 +249,7 @@ def test_threads_change_no_bit(k: int) -> None:
         loss = crf.loss(emissions, tags, offsets)
         best, scores = crf.decode(emissions, offsets)
         arrays = [crf.backward(), best, scores, crf.marginals(emissions, offsets)]
-        arrays += [crf.slopes[name] for name in NAMES]
+        arrays += [crf.grads[name] for name in NAMES]
         results.append((loss, [array.tobytes() for array in arrays]))
     assert results[1:] == results[:1] * 3
 
@@ -257,11 +257,11 @@ def test_threads_change_no_bit(k: int) -> None:
 def test_gradients_are_added() -> None:
     crf, emissions, tags, offsets = made(4, [5, 2], 1)
     crf.loss(emissions, tags, offsets)
-    once = {name: slope.copy() for name, slope in crf.slopes.items()}
+    once = {name: slope.copy() for name, slope in crf.grads.items()}
     crf.loss(emissions, tags, offsets, training=False)
     crf.loss(emissions, tags, offsets)
     for name in NAMES:
-        np.testing.assert_array_equal(crf.slopes[name], 2 * once[name])
+        np.testing.assert_array_equal(crf.grads[name], 2 * once[name])
         assert np.abs(once[name]).max() > 0.01
 
 
@@ -332,10 +332,10 @@ def test_constraints_in_loss_decode_and_marginals(
     crf, emissions, tags, offsets = constrained(seed, [6, 1, 3], constraints)
     assert crf.constraints is not None
     check(crf, emissions, tags, offsets)
-    assert not crf.slopes["transitions"][crf.constraints.transitions].any()
-    assert not crf.slopes["start"][crf.constraints.start].any()
+    assert not crf.grads["transitions"][crf.constraints.transitions].any()
+    assert not crf.grads["start"][crf.constraints.start].any()
     if crf.constraints.end is not None:
-        assert not crf.slopes["end"][crf.constraints.end].any()
+        assert not crf.grads["end"][crf.constraints.end].any()
     best, _ = crf.decode(emissions, offsets)
     assert crf.violations(best, offsets) == 0
     free = CRF(5)
@@ -370,9 +370,9 @@ def test_violations_are_counted_where_they_are() -> None:
     loss = crf.loss(emissions, tags, np.array([0, 8], np.int64), per="sequence")
     assert loss == pytest.approx(-3 * FORBIDDEN, rel=1e-2)
     assert crf.constraints is not None
-    assert not crf.slopes["transitions"][crf.constraints.transitions].any()
-    assert not crf.slopes["start"][crf.constraints.start].any()
-    assert crf.slopes["end"].any()
+    assert not crf.grads["transitions"][crf.constraints.transitions].any()
+    assert not crf.grads["start"][crf.constraints.start].any()
+    assert crf.grads["end"].any()
 
 
 def test_violations_at_the_end_are_counted() -> None:
@@ -436,7 +436,7 @@ def test_learns_what_follows_what() -> None:
         crf.zero_gradients()
         crf.loss(emissions, tags, offsets)
         for name in NAMES:
-            crf.values[name] -= 1.0 * crf.slopes[name]
+            crf.values[name] -= 1.0 * crf.grads[name]
     assert crf.loss(emissions, tags, offsets, training=False) < 0.1 * first
     assert crf.decode(emissions, offsets)[0].tolist() == tags.tolist()
 

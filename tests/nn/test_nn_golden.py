@@ -108,7 +108,7 @@ class Model:
         else:
             crf = CRF(classes, team=team) if task == "crf" else None
             output = Dense(width, classes, team=team)
-            self.network = TaggerNetwork(cell, table, None, layer, output, crf, None, 0.0, backend)
+            self.network = TaggerNetwork(cell, table, None, layer, output, crf, 0.0, backend)
         self.parameters: Parameters = self.network.parameters
 
     def loss(self, batch: dict[str, np.ndarray], by_step: bool) -> float:

@@ -40,8 +40,8 @@ class Affine(Layer):
         return x @ self.values["weight"].T + self.values["bias"]
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
-        self.slopes["weight"] += dy.T @ self.x
-        self.slopes["bias"] += dy.sum(axis=0)
+        self.grads["weight"] += dy.T @ self.x
+        self.grads["bias"] += dy.sum(axis=0)
         return dy @ self.values["weight"]
 
 

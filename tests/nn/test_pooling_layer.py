@@ -33,7 +33,7 @@ def check(layer: Pooling, lengths: list[int], seed: int) -> None:
     offsets = offsets_of(lengths)
     x = drawn(seed, int(offsets[-1]), layer.size).astype(np.float32)
     dy = drawn(seed + 1, len(lengths), layer.size).astype(np.float32)
-    for slope in layer.slopes.values():
+    for slope in layer.grads.values():
         slope.fill(0.5)  # added to
     y = layer.forward(x, offsets)
     dx = layer.backward(dy)
@@ -45,7 +45,7 @@ def check(layer: Pooling, lengths: list[int], seed: int) -> None:
     for name, slope in slopes.items():
         # one row is all of its sequence: its weight is 1, and all of these are 0
         scale = max(np.abs(slope).max(), 1e-2)
-        assert np.abs(layer.slopes[name] - 0.5 - slope).max() < 1e-4 * scale, name
+        assert np.abs(layer.grads[name] - 0.5 - slope).max() < 1e-4 * scale, name
 
 
 # ---- the twin, by central differences
@@ -108,7 +108,7 @@ def test_threads_change_no_bit(kind: str, bidirectional: bool) -> None:
     results = []
     for threads in (1, 2, 5):
         layer = Pooling(kind, 256, bidirectional=bidirectional, team=Team(threads))
-        results.append([layer.forward(x, offsets), layer.backward(dy), *layer.slopes.values()])
+        results.append([layer.forward(x, offsets), layer.backward(dy), *layer.grads.values()])
     for other in results[1:]:
         for a, b in zip(results[0], other, strict=True):
             np.testing.assert_array_equal(a, b)

@@ -244,8 +244,10 @@ class FastTextClassifier(FastTextPredictor, SubwordParameters):
         """Write fastText's .bin (under gzip if `path` ends in .gz), from which its program predicts
         the same of texts whose words, as the analyzer has them, are joined by spaces.
 
-        Labels get fastText's mark __label__, unless they have it. All `buckets` rows are written, those that did not
-        occur as zeros. Raises SettingsError and FastseqError where the place does not do.
+        Labels get fastText's mark __label__, unless they have it. All `buckets` rows are written,
+        those that did not occur as zeros.
+
+        Raises SettingsError and FastseqError for a path that cannot be written to.
         """
         write_bin(path, self.learned)
 

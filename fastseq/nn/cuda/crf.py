@@ -23,7 +23,7 @@ class CRF(DeviceLayer, crf.CRF):
 
     def __init__(self, *settings: Any, **named: Any) -> None:
         self._masks: dict[int, tuple[Constraints, tuple[Any, ...]]] = {}
-        self._slope: Any = None
+        self._gradient: Any = None
         super().__init__(*settings, **named)
 
     def loss(
@@ -48,29 +48,29 @@ class CRF(DeviceLayer, crf.CRF):
         if not training:
             kernels.crf_paths(terms, rows, rows, seen, bounds, *scores, 1.0, kernels.LIKELIHOOD)
             return Pending(terms, 1 / count)
-        slope = self._slope = self.space.array("demissions", *rows.shape)
+        gradient = self._gradient = self.space.array("demissions", *rows.shape)
         names = ("transitions", "start", "end")
-        slopes = tuple(self.slopes_on_device[name] for name in names)
+        gradients = tuple(self.grads_on_device[name] for name in names)
         if self.constraints is not None:
-            slopes = tuple(self.space.array((name, "slope"), *s.shape)
-                           for name, s in zip(names, slopes, strict=True))  # fmt: skip
-            for each in slopes:
+            gradients = tuple(self.space.array((name, "gradient"), *s.shape)
+                           for name, s in zip(names, gradients, strict=True))  # fmt: skip
+            for each in gradients:
                 sequences.fill(each, 0)
         kernels.crf_paths(
-            terms, slope, rows, seen, bounds, *scores, 1 / count, kernels.GRADIENT, slopes
+            terms, gradient, rows, seen, bounds, *scores, 1 / count, kernels.GRADIENT, gradients
         )
         if self.constraints is not None:
             masks = self._masks_of(self.constraints)
-            for name, each, mask in zip(names, slopes, masks, strict=True):
+            for name, each, mask in zip(names, gradients, masks, strict=True):
                 kernels.forbid(each, each, mask, 0.0)
-                sequences.add(self.slopes_on_device[name], each)
+                sequences.add(self.grads_on_device[name], each)
         return Pending(terms, 1 / count)
 
     def backward(self) -> Any:
-        if self._slope is None:
+        if self._gradient is None:
             raise SettingsError("CRF.backward() was called without a loss(training=True) before it")
-        slope, self._slope = self._slope, None
-        return slope
+        gradient, self._gradient = self._gradient, None
+        return gradient
 
     def decode(
         self, emissions: Any, offsets: Int64, constraints: Constraints | None = None

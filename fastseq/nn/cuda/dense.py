@@ -32,12 +32,12 @@ class Dense(DeviceLayer, dense.Dense):
     def backward(self, dy: Any) -> Any:
         x = kept_by_forward(self._x)
         self._x = None
-        slopes = self.rows(dy, self.outputs, "the gradient")
-        if len(slopes) != len(x):
-            raise DataError(f"a gradient of {len(slopes)} rows, expected {len(x)}")
-        self.add_gradients(x, slopes)
+        gradients = self.rows(dy, self.outputs, "the gradient")
+        if len(gradients) != len(x):
+            raise DataError(f"a gradient of {len(gradients)} rows, expected {len(x)}")
+        self.add_gradients(x, gradients)
         dx = self.space.array("dx", *x.shape)
-        self.project_back(dx, slopes)
+        self.project_back(dx, gradients)
         return dx
 
     def prepare(self, backward: bool) -> None:
@@ -55,8 +55,8 @@ class Dense(DeviceLayer, dense.Dense):
     def add_gradients(self, x: Any, dy: Any) -> None:
         if self.weight_of is None or not self.weight_of.frozen:
             gemm.multiply(
-                self._of_weight.slopes_on_device["weight"], dy, x, transpose_a=True, add=True,
+                self._of_weight.grads_on_device["weight"], dy, x, transpose_a=True, add=True,
                 precision=self.precision,
             )  # fmt: skip
         if self.has_bias and len(dy):
-            sums.column_sums(self.slopes_on_device["bias"], dy)
+            sums.column_sums(self.grads_on_device["bias"], dy)

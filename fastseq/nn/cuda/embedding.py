@@ -57,7 +57,7 @@ class Embedding(DeviceLayer, embedding.Embedding):
         if len(given) != len(numbers):
             raise DataError(f"a gradient of {len(given)} rows, expected {len(numbers)}")
         if not self.frozen and len(numbers):
-            kernels.add_rows(self.slopes_on_device["weight"], given, *self._groups(numbers))
+            kernels.add_rows(self.grads_on_device["weight"], given, *self._groups(numbers))
 
     def _distinct(self, ids: Int32) -> tuple[Int32, Int64]:
         def make() -> tuple[Int32, Int64]:

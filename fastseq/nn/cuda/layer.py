@@ -49,12 +49,12 @@ class DeviceLayer(Layer):
         self.parameters_of = parameters
         dot = f"{prefix}." if prefix else ""
         self.on_device = {name: parameters.arrays[dot + name] for name in self.values}
-        self.slopes_on_device = {name: parameters.slopes[dot + name] for name in self.values}
+        self.grads_on_device = {name: parameters.grads[dot + name] for name in self.values}
 
     def gradients(self) -> Views:
         """{name: a copy of the gradient on the host}."""
         self.parameters_of.pull_gradients()
-        return {name: slope.copy() for name, slope in self.slopes.items()}
+        return {name: gradient.copy() for name, gradient in self.grads.items()}
 
     def parameters(self) -> Views:
         """{name: the array on the host}; `push` brings what is written there to the device."""
@@ -69,8 +69,8 @@ class DeviceLayer(Layer):
         if self._alone is not None:
             self.parameters_of.zero_gradients()
             return
-        for slope in self.slopes_on_device.values():
-            sequences.fill(slope, 0)
+        for gradient in self.grads_on_device.values():
+            sequences.fill(gradient, 0)
 
     def state_dict(self) -> Views:
         self.parameters_of.pull()

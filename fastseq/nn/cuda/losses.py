@@ -110,10 +110,10 @@ class ProjectedCrossEntropy(losses.ProjectedCrossEntropy):
             if dx is not None:
                 dense.project_back(dx[part], logits)
                 dense.add_gradients(rows[part], logits)
-        self._slope = dx
+        self._gradient = dx
         return Pending(terms, shares)
 
     def backward(self) -> Any:
-        dx = kept_by_forward(self._slope)
-        self._slope = None
+        dx = kept_by_forward(self._gradient)
+        self._gradient = None
         return dx

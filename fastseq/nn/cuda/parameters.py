@@ -14,9 +14,11 @@ from fastseq.types import Float32
 
 
 class DeviceParameters(Parameters):
-    """`values` and `gradients` lie on the device, and so do `arrays` and `slopes`, {name: what the
-    buffers hold}; `views` and `gradient_views` are copies on the host: `push` and `pull` bring
-    values there and back, `pull_gradients` gradients back."""
+    """Parameters whose `values`, `gradients`, `arrays` and `grads` are on the device.
+
+    `views` and `gradient_views` are copies on the host: `push` and `pull` transfer values to the
+    device and back, `pull_gradients` transfers gradients back.
+    """
 
     kernels: ClassVar[Any] = optimisers
 
@@ -26,7 +28,7 @@ class DeviceParameters(Parameters):
         self.values: Any = memory.put(self._host)
         self.gradients: Any = memory.zeros(len(self._host_gradients))
         self.arrays: dict[str, Any] = self._views(self.values)
-        self.slopes: dict[str, Any] = self._views(self.gradients)
+        self.grads: dict[str, Any] = self._views(self.gradients)
 
     def zero_gradients(self) -> None:
         if self.gradients.size:

@@ -65,20 +65,20 @@ class Pooling(DeviceLayer, pooling.Pooling):
     def backward(self, dy: Any) -> Any:
         kept = kept_by_forward(self._left)
         self._left = None
-        slopes = self.rows(dy, self.size, "the gradient")
-        if len(slopes) != kept.sequences:
+        gradients = self.rows(dy, self.size, "the gradient")
+        if len(gradients) != kept.sequences:
             raise DataError(
-                f"a gradient of {len(slopes)} rows, expected {kept.sequences} sequences"
+                f"a gradient of {len(gradients)} rows, expected {kept.sequences} sequences"
             )
         dx = self.space.array("dx", *kept.x.shape)
         if self.kind == "last":
-            kernels.last_rows_backward(dx, slopes, kept.offsets, self._half)
+            kernels.last_rows_backward(dx, gradients, kept.offsets, self._half)
         elif self.kind == "max":
-            kernels.segment_maxima_backward(dx, slopes, kept.maxima, kept.offsets)
+            kernels.segment_maxima_backward(dx, gradients, kept.maxima, kept.offsets)
         else:
-            kernels.segment_spread(dx, slopes, kept.weights, kept.offsets)
+            kernels.segment_spread(dx, gradients, kept.weights, kept.offsets)
         if self.kind == "attention":
-            self._attend_back(dx, slopes, kept)
+            self._attend_back(dx, gradients, kept)
         return dx
 
     def attention_weights(self) -> Float32:
@@ -101,7 +101,7 @@ class Pooling(DeviceLayer, pooling.Pooling):
 
     def _attend_back(self, dx: Any, dy: Any, kept: _Kept) -> None:
         """Add to dx, and to the parameters' gradients, what comes through the weights."""
-        N, u, to = len(kept.x), kept.activations, self.slopes_on_device
+        N, u, to = len(kept.x), kept.activations, self.grads_on_device
         dweights, dscores = self.space.array("dweights", N), self.space.array("scores", N)
         kernels.segment_products(dweights, kept.x, dy, kept.offsets)
         kernels.segment_softmax_backward(dscores, kept.weights, dweights, kept.offsets)

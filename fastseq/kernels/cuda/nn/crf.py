@@ -168,7 +168,7 @@ def pairs_of(slots, alpha, ahead, norms, transitions, tags, K, count):
     threads=THREADS,
     registers=48,
 )
-def add_slopes(dtransitions, dstart, dend, slots, demissions, offsets, weight, K, count):
+def add_gradients(dtransitions, dstart, dend, slots, demissions, offsets, weight, K, count):
     """Add what came of the paths to the parameters' gradients: a thread each."""
     at = cuda.grid(1)
     if at < K * K:
@@ -260,7 +260,7 @@ def forbid(out: Any, scores: Any, mask: Any, value: float) -> None:
 def crf_paths(
     losses: Any, marginals: Any, emissions: Any, tags: Any, offsets: Any, transitions: Any,
     start: Any, end: Any, weight: float, mode: int,
-    slopes: tuple[Any, Any, Any] | None = None,
+    gradients: tuple[Any, Any, Any] | None = None,
 ) -> None:  # fmt: skip
     """Negative log-likelihoods of tagged sequences; their gradients; marginals.
 
@@ -269,7 +269,7 @@ def crf_paths(
                for LIKELIHOOD an array of any size that is left as it is
     tags       int32[N], each below K; of any size for MARGINALS
     mode       LIKELIHOOD, GRADIENT or MARGINALS
-    slopes     of transitions, start and end, for GRADIENT: added to, times `weight`
+    gradients     of transitions, start and end, for GRADIENT: added to, times `weight`
     """
     N, K = emissions.shape
     room = N * K if mode else 0
@@ -282,7 +282,7 @@ def crf_paths(
         len(offsets) - 1, losses, memory.flat(marginals), alpha, ahead, norms, *flat,
         square, start, end, np.float32(weight), K, mode, threads=threads, shared=4 * threads,
     )  # fmt: skip
-    if mode != GRADIENT or slopes is None:
+    if mode != GRADIENT or gradients is None:
         return
     count = blocks_for(N, SLOTS)
     used = blocks_for(N, count)
@@ -292,8 +292,8 @@ def crf_paths(
         (blocks_for(K * K, threads), used, 1), slots, alpha, ahead, norms, square, tags, K, count,
         threads=threads,
     )  # fmt: skip
-    add_slopes(
-        blocks_for(K * K, threads), slopes[0].reshape(K * K), *slopes[1:], slots,
+    add_gradients(
+        blocks_for(K * K, threads), gradients[0].reshape(K * K), *gradients[1:], slots,
         marginals.reshape(N * K), offsets, np.float32(weight), K, used, threads=threads,
     )  # fmt: skip
 

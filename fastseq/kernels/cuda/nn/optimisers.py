@@ -38,13 +38,13 @@ _momentum, _adagrad, _rmsprop, _adam = updates(device_function, fma, _flushed, s
 def sgd_all(values, gradients, velocity, start, stop, rate, momentum, nesterov, decay):
     """See `sgd_step`."""
     for i in range(start + cuda.grid(1), stop, cuda.gridsize(1)):
-        slope = fma(values[i], decay, gradients[i])
+        gradient = fma(values[i], decay, gradients[i])
         if momentum != ZERO:
-            value, moving = _momentum(values[i], slope, velocity[i], rate, momentum, nesterov)
+            value, moving = _momentum(values[i], gradient, velocity[i], rate, momentum, nesterov)
             velocity[i] = moving
             values[i] = value
         else:
-            values[i] = fma(slope, -rate, values[i])
+            values[i] = fma(gradient, -rate, values[i])
 
 
 @kernel(
@@ -55,8 +55,8 @@ def sgd_all(values, gradients, velocity, start, stop, rate, momentum, nesterov, 
 def adagrad_all(values, gradients, squares, start, stop, rate, eps, decay):
     """See `adagrad_step`."""
     for i in range(start + cuda.grid(1), stop, cuda.gridsize(1)):
-        slope = fma(values[i], decay, gradients[i])
-        value, sums = _adagrad(values[i], slope, squares[i], rate, eps)
+        gradient = fma(values[i], decay, gradients[i])
+        value, sums = _adagrad(values[i], gradient, squares[i], rate, eps)
         squares[i] = sums
         values[i] = value
 
@@ -72,8 +72,8 @@ def rmsprop_all(
 ):
     """See `rmsprop_step`."""
     for i in range(start + cuda.grid(1), stop, cuda.gridsize(1)):
-        slope = fma(values[i], decay, gradients[i])
-        move, mean = _rmsprop(slope, squares[i], alpha, rest, eps)
+        gradient = fma(values[i], decay, gradients[i])
+        move, mean = _rmsprop(gradient, squares[i], alpha, rest, eps)
         squares[i] = mean
         if momentum != ZERO:
             move = _flushed(fma(velocity[i], momentum, move))
@@ -93,9 +93,9 @@ def adam_all(
 ):  # fmt: skip
     """See `adam_step`."""
     for i in range(start + cuda.grid(1), stop, cuda.gridsize(1)):
-        slope = fma(values[i], decay, gradients[i])
+        gradient = fma(values[i], decay, gradients[i])
         value, mean, square = _adam(
-            values[i], slope, means[i], squares[i], rate, rest1, beta2, rest2, root, eps, lost
+            values[i], gradient, means[i], squares[i], rate, rest1, beta2, rest2, root, eps, lost
         )
         means[i] = mean
         squares[i] = square

@@ -44,9 +44,9 @@ def spread_of(dx, dy, weights, offsets, columns):
     """See `segment_spread`."""
     b, column = cuda.blockIdx.x, cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x
     if column < columns:
-        slope = dy[b * columns + column]
+        gradient = dy[b * columns + column]
         for row in range(offsets[b], offsets[b + 1]):
-            dx[row * columns + column] = weights[row] * slope
+            dx[row * columns + column] = weights[row] * gradient
 
 
 @kernel("float32[::1], int32[::1], float32[::1], int32[::1], int64", threads=COLUMNS, registers=48)
@@ -70,9 +70,9 @@ def maxima_back(dx, dy, rows, offsets, columns):
     """See `segment_maxima_backward`."""
     b, column = cuda.blockIdx.x, cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x
     if column < columns:
-        slope, where = dy[b * columns + column], rows[b * columns + column]
+        gradient, where = dy[b * columns + column], rows[b * columns + column]
         for row in range(offsets[b], offsets[b + 1]):
-            dx[row * columns + column] = slope if row == where else ZERO
+            dx[row * columns + column] = gradient if row == where else ZERO
 
 
 @kernel("float32[::1], float32[::1], int32[::1], int64, int64", threads=COLUMNS, registers=48)
@@ -90,9 +90,9 @@ def ends_back(dx, dy, offsets, columns, half):
     b, column = cuda.blockIdx.x, cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x
     if column < columns:
         end = offsets[b + 1] - 1 if column < half else offsets[b]
-        slope = dy[b * columns + column]
+        gradient = dy[b * columns + column]
         for row in range(offsets[b], offsets[b + 1]):
-            dx[row * columns + column] = slope if row == end else ZERO
+            dx[row * columns + column] = gradient if row == end else ZERO
 
 
 # Where a block has a row or a sequence, its threads take turns at its numbers, and a tree adds up

@@ -98,13 +98,13 @@ def segment_rows(out: Any, a: Any, numbers: Any, order: Any, starts: Any) -> Non
     _sum_rows(out, a, numbers, order, starts, add=False)
 
 
-def add_rows(slopes: Any, dy: Any, targets: Any, order: Any, starts: Any) -> None:
-    """slopes[targets[u]] += Σ dy[order[i]] over starts[u] <= i < starts[u + 1], in that order: an
-    embedding's gradient. The targets are distinct; kernels.cuda.embedding.groups makes the three.
+def add_rows(gradients: Any, dy: Any, targets: Any, order: Any, starts: Any) -> None:
+    """gradients[targets[u]] += Σ dy[order[i]] over starts[u] <= i < starts[u + 1], in that order:
+    an embedding's gradient. The targets are distinct; see kernels.cuda.nn.embedding.groups.
 
-    slopes  float32[V, C]
+    gradients  float32[V, C]
     """
-    _sum_rows(slopes, dy, targets, order, starts, add=True)
+    _sum_rows(gradients, dy, targets, order, starts, add=True)
 
 
 def _sum_rows(out: Any, a: Any, targets: Any, order: Any, starts: Any, add: bool) -> None:

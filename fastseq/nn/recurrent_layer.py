@@ -1,8 +1,7 @@
-"""One layer of recurrent units, in one or two directions, swept over a packed batch and back.
+"""Forward and backward passes of one recurrent layer, in one or two directions, on the CPU.
 
-Three kinds of work, each shared by the team in its own way: packing weights (by matrix, those of
-all layers in one go), time loops (by direction and slice of the batch), products for gradients (by
-units or rows).
+Three kinds of work are shared by the threads, each in its own way: packing weights (by matrix),
+time loops (by direction and slice of the batch), products for gradients (by units or rows).
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ class _Kept:
     before: State
 
 
-class Sweep:
+class RecurrentLayer:
     """A layer's passes and the memory they need.
 
     Parameters
@@ -59,8 +58,8 @@ class Sweep:
     cell : the recurrence
     inputs, units : I and H
     suffixes : of the parameters' names, one a direction ("l0", "l0_reverse")
-    space : memory shared with the layers beside it; what is kept for the way back is named by
-        `suffixes`, the rest is overwritten by the next sweep
+    space : memory shared with the other layers; what is kept for the way back is named by
+        `suffixes`, the rest is overwritten by the next pass
     weight_dropout : rate of single recurrent weights, while training
     """
 
@@ -246,7 +245,7 @@ class Sweep:
     # ---- backward ---------------------------------------------------------------------------
 
     def backward(
-        self, slopes: Views, x: Float32, dy: Float32, rows: Int64, layout: Layout, last: State,
+        self, grads: Views, x: Float32, dy: Float32, rows: Int64, layout: Layout, last: State,
         key: int, dx: Float32 | None = None, to: Float32 | None = None,
     ) -> State:  # fmt: skip
         """Add to the gradients of the parameters; returns the gradient of the initial state.
@@ -271,32 +270,32 @@ class Sweep:
             )  # fmt: skip
 
         self._share(step, self.directions * len(layout.slices), self.work(layout.count))
-        hidden_slopes = [slopes[f"weight_hh_{suffix}"] for suffix in self.suffixes]
+        hidden_gradients = [grads[f"weight_hh_{suffix}"] for suffix in self.suffixes]
         if self.weight_dropout:  # the gradients of the weights as used, to be masked
-            hidden_slopes = [
-                self.space.zeros(("masked", d), *slope.shape)
-                for d, slope in enumerate(hidden_slopes)
+            hidden_gradients = [
+                self.space.zeros(("masked", d), *gradient.shape)
+                for d, gradient in enumerate(hidden_gradients)
             ]
-        input_slopes = [kept.gates for kept in self._kept]
+        input_gradients = [kept.gates for kept in self._kept]
         if self._picks is not None:
-            input_slopes = [
+            input_gradients = [
                 self.space.zeros(("table", d), len(x), self.row) for d in range(self.directions)
             ]
-        products = self._weight_gradients(slopes, hidden_slopes, input_slopes, x, layout)
-        below = [] if dx is None else self._input_gradients(dx, input_slopes, to, layout)
+        products = self._weight_gradients(grads, hidden_gradients, input_gradients, x, layout)
+        below = [] if dx is None else self._input_gradients(dx, input_gradients, to, layout)
         if self._picks is None:
             products, below = products + below, []
         self._share(lambda i: products[i](), len(products), self.work(layout.count))
         self._share(lambda i: below[i](), len(below), self.work(len(x)))
         if self.weight_dropout:
             for d, suffix in enumerate(self.suffixes):
-                masked = hidden_slopes[d]
+                masked = hidden_gradients[d]
                 dropped(masked, masked, self.weight_dropout, mixed_key(key, d), self.team)
-                slopes[f"weight_hh_{suffix}"] += masked
+                grads[f"weight_hh_{suffix}"] += masked
         return self._unpadded(states, last, layout)
 
     def _weight_gradients(
-        self, slopes: Views, hidden_slopes: list[Float32], input_slopes: list[Float32],
+        self, grads: Views, hidden_gradients: list[Float32], input_gradients: list[Float32],
         x: Float32, layout: Layout,
     ) -> list[Callable[[], None]]:  # fmt: skip
         """Products for threads to share: a direction each, or some units of every direction."""
@@ -305,10 +304,10 @@ class Sweep:
         picks = self._picks
 
         def product(d: int, first: int, last: int) -> None:
-            suffix, kept, summed = self.suffixes[d], self._kept[d], input_slopes[d]
+            suffix, kept, summed = self.suffixes[d], self._kept[d], input_gradients[d]
             dz, before = kept.gates, kept.before[0]
-            given = slopes[f"weight_ih_{suffix}"], slopes[f"bias_ih_{suffix}"]
-            hidden = hidden_slopes[d], slopes[f"bias_hh_{suffix}"]
+            given = grads[f"weight_ih_{suffix}"], grads[f"bias_ih_{suffix}"]
+            hidden = hidden_gradients[d], grads[f"bias_hh_{suffix}"]
             if picks is None:
                 weight_gradients(
                     *given, *hidden, dz, *gates, x, before, NO_ROWS, NOTHING, scratch(), first, last
@@ -328,13 +327,13 @@ class Sweep:
         return [partial(product, d, *piece) for piece in units for d in range(self.directions)]
 
     def _input_gradients(
-        self, dx: Float32, slopes: list[Float32], to: Float32 | None, layout: Layout
+        self, dx: Float32, gradients: list[Float32], to: Float32 | None, layout: Layout
     ) -> list[Callable[[], None]]:
         """The sum over the directions of dz W, in small pieces that even out the others."""
         cell = self.cell
 
         def product(first: int, last: int) -> None:
-            for d, dz in enumerate(slopes):
+            for d, dz in enumerate(gradients):
                 input_gradient(
                     dx, dz, cell.slots, 0, cell.gates, self._below[d], d > 0, ZEROS, scratch(),
                     first, last,
