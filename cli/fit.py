@@ -17,7 +17,6 @@ from fastseq.estimator import parameters_of
 from .options import (
     FILE,
     Common,
-    Interrupted,
     common_options,
     example,
     model_option,
@@ -38,7 +37,7 @@ from .parameters import (
     parameter_options,
     with_options,
 )
-from .progress import training
+from .progress import fitting
 
 if TYPE_CHECKING:
     from fastseq.models.base import SequenceModel
@@ -140,7 +139,6 @@ def _fit(
     if "embeddings" in given:
         given.setdefault("embedding", None)  # as large as those of the file
     from fastseq.models import plots
-    from fastseq.models.folder import is_begun, is_trained
 
     if plot is not None:
         plots.check_plot(plot)
@@ -148,30 +146,20 @@ def _fit(
         plots.check_gradient_flow(gradient_flow)
         _refuse_sources(gradient_flow, (*corpus, valid, given.get("embeddings")))
     model: SequenceModel[Any] = make(cell=cell, threads=common.threads, **given)
-    if resume and not (is_begun(model_path) or is_trained(model_path)):
-        common.say(f"{model_path} has no checkpoint: training from the beginning")
     common.announce_compilation()
     started = time.perf_counter()
     unit = _unit(chosen, given)
-    with training(common, unit) as report:
-        try:
-            model.fit(
-                list(corpus),
-                valid=valid,
-                path=model_path,
-                overwrite=overwrite,
-                resume=resume,
-                progress=report,
-                gradient_flow=gradient_flow is not None,
-                **columns,
-            )
-        except KeyboardInterrupt:
-            if report.began:
-                raise Interrupted(
-                    f"Interrupted; the checkpoint in {model_path} is kept: the same command with "
-                    "--resume goes on from it"
-                ) from None
-            raise
+    with fitting(common, model_path, unit, resume) as report:
+        model.fit(
+            list(corpus),
+            valid=valid,
+            path=model_path,
+            overwrite=overwrite,
+            resume=resume,
+            progress=report,
+            gradient_flow=gradient_flow is not None,
+            **columns,
+        )
     common.say_met(model.report_, "training", "validation")
     if plot is not None and model.history_ is not None:
         plots.learning_curve(model.history_, plot)

@@ -30,7 +30,7 @@ from .parameters import (
     parameter_options,
     with_options,
 )
-from .progress import training
+from .progress import fitting
 
 
 @click.command(
@@ -43,7 +43,7 @@ from .progress import training
     ),
 )
 @with_options(
-    *training_options(model_option("-o", "--output", help="Folder of the model."), "model", False),
+    *training_options(model_option("-o", "--output", help="Folder of the model."), "model"),
     click.option(
         "--export", type=FILE, metavar="FILE", help="Write a .bin of fastText's program too."
     ),
@@ -60,6 +60,7 @@ def command(
     corpus: tuple[Path, ...],
     model_path: Path,
     overwrite: bool,
+    resume: bool,
     valid: Path | None,
     export: Path | None,
     text_column: tuple[str, ...],
@@ -78,11 +79,11 @@ def command(
     model = FastTextClassifier(**settings, analyzer=analyzer_of(**given), threads=common.threads)
     common.announce_compilation()
     began = time.perf_counter()
-    with training(common, "words") as report:
+    with fitting(common, model_path, "words", resume) as report:
         model.fit(
             list(corpus), valid=None if valid is None else [valid], path=model_path,
             text_column=list(text_column) or None, label_column=label_column,
-            overwrite=overwrite, progress=report,
+            overwrite=overwrite, resume=resume, progress=report,
         )  # fmt: skip
     common.say_met(model.report_, "training", "validation")
     if export is not None:

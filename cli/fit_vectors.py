@@ -14,7 +14,6 @@ from fastseq.errors import SettingsError
 from .options import (
     FILE,
     Common,
-    Interrupted,
     common_options,
     example,
     pass_common,
@@ -30,7 +29,7 @@ from .parameters import (
     parameter_options,
     with_options,
 )
-from .progress import vectors_training
+from .progress import fitting
 
 if TYPE_CHECKING:
     from fastseq.models.word_vectors.base import VectorModel
@@ -90,28 +89,18 @@ def _fit(
     text_columns: tuple[str, ...],
     **given: Any,
 ) -> None:
-    from fastseq.vectors.folder import is_begun
-
     settings = given_parameters(kind, given)
     model = kind(**settings, analyzer=analyzer_of(**given), threads=common.threads)
     if start is not None and start.resolve() == path.resolve():
         raise SettingsError(f"{path}: is what to start from, choose another output")
     common.announce_compilation()
     began = time.perf_counter()
-    with vectors_training(common) as report:
-        try:
-            model.fit(
-                list(corpus), valid=None if valid is None else [valid], path=path,
-                text_column=list(text_columns) or None, start=start, overwrite=overwrite,
-                resume=resume, report=report,
-            )  # fmt: skip
-        except KeyboardInterrupt:
-            if is_begun(path):
-                raise Interrupted(
-                    f"Interrupted; the checkpoint in {path} is kept: the same command with "
-                    "--resume goes on from it"
-                ) from None
-            raise
+    with fitting(common, path, "words", resume) as report:
+        model.fit(
+            list(corpus), valid=None if valid is None else [valid], path=path,
+            text_column=list(text_columns) or None, start=start, overwrite=overwrite,
+            resume=resume, report=report,
+        )  # fmt: skip
     if not common.quiet:
         write_pairs(_told(model, path, time.perf_counter() - began))
 
@@ -138,7 +127,7 @@ def _told(model: VectorModel, path: Path, spent: float) -> list[tuple[str, Any]]
 
 
 def _loss(value: float | None) -> float | str:
-    return "not measured: no two words met" if value is None else value
+    return "none: the rows of CORPUS hold nothing to tell apart" if value is None else value
 
 
 word2vec = _command(

@@ -89,11 +89,10 @@ def _is_known(said: dict[str, Any]) -> bool:
     # these import more than an index has need of
     from fastseq.models import folder
     from fastseq.training import checkpoint
-    from fastseq.training import hogwild_checkpoint as of_vectors
     from fastseq.vectors import folder as vector_folder
 
-    parts = (folder, checkpoint, vector_folder, of_vectors)
-    versions = {part.KIND: part.VERSION for part in parts}
+    versions = {part.KIND: part.VERSION for part in (folder, checkpoint, vector_folder)}
+    versions[checkpoint.VECTORS_KIND] = checkpoint.VECTORS_VERSION
     return bool(said["format_version"] == versions[said["kind"]])
 
 
@@ -147,20 +146,13 @@ def _of_vectors(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 def _of_checkpoint(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """Of which training it is, how far that came, and with which settings."""
     identity, place = said["settings"]["identity"], said["statistics"]
-    yield "model", identity.get("model")
+    settings = identity.get("settings", identity)  # of word vectors
+    if "model" in identity:
+        yield "model", identity["model"]
     yield "epochs done", f"{place['epoch']:,} of {said['settings']['training']['epochs']:,}"
     yield "steps in the next", _number(place["step"])
     if place["diverged"]:
         yield "diverged", "yes: resume it with a lower learning rate or a clip"
-    for name, value in _flat(identity.get("settings", {})):
-        yield name, f"{value:g}" if isinstance(value, float) else _listed(value)
-
-
-def _of_vectors_checkpoint(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """How far the training came, and with which settings."""
-    settings, state = said["settings"]["identity"], said["statistics"]["state"]
-    yield "epochs done", f"{state['epoch']:,} of {settings['epochs']:,}"
-    yield "rounds in the next", _number(state["round"])
     for name, value in _flat(settings):
         if name not in ("corpus", "valid", "start"):
             yield name, f"{value:g}" if isinstance(value, float) else _listed(value)
@@ -170,7 +162,7 @@ _OF_KIND = {
     "model": _of_model,
     "checkpoint": _of_checkpoint,
     "vectors": _of_vectors,
-    "vectors checkpoint": _of_vectors_checkpoint,
+    "vectors checkpoint": _of_checkpoint,
 }
 
 

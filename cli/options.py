@@ -19,9 +19,15 @@ DEFAULT_MODEL = ".fastseq/model"
 
 
 class Interrupted(click.ClickException):
-    """Ctrl-C in work that can be gone on with; the message says how."""
+    """Ctrl-C during training; the message says how it can be resumed."""
 
     exit_code = 130
+
+
+class StoppedBySignal(Interrupted):
+    """SIGTERM instead of Ctrl-C."""
+
+    exit_code = 143
 
 
 @dataclass
@@ -138,9 +144,9 @@ def text_column_option(function: F) -> F:
     )(function)
 
 
-def training_options(output: Callable[[F], F], what: str, resume: bool = True) -> list[Any]:
+def training_options(output: Callable[[F], F], what: str) -> list[Any]:
     """CORPUS, where the output goes and what to validate on: of commands that train."""
-    options = [
+    return [
         click.argument("corpus", nargs=-1, required=True, type=FILE),
         output,
         click.option("--overwrite", is_flag=True, help=f"Replace an existing {what}."),
@@ -149,7 +155,6 @@ def training_options(output: Callable[[F], F], what: str, resume: bool = True) -
             "--valid", type=FILE, metavar="FILE", help="Parquet to validate on after every epoch."
         ),
     ]
-    return options if resume else [*options[:3], *options[4:]]
 
 
 def format_option(*choices: str, default: str | None = None, help: str) -> Callable[[F], F]:

@@ -5,19 +5,20 @@ Training also says so elsewhere: a line for each epoch.
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .options import Common
+from .options import Common, Interrupted, StoppedBySignal
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn, Task, TaskID
     from rich.text import Text
 
-    from fastseq.training.hogwild import Progress as VectorsProgress
     from fastseq.training.progress import TrainingProgress
 
 Report = Callable[[str, int, "int | None"], None]
@@ -59,17 +60,29 @@ def training(common: Common, unit: str) -> Iterator[Training]:
 
 
 @contextmanager
-def vectors_training(common: Common) -> Iterator[VectorsTraining]:
-    """What a training of word vectors is to report to: shown as `training` shows its reports."""
-    if common.quiet or not sys.stderr.isatty():
-        told = VectorsTraining(common)
-        yield told
-        told.end_epoch()
-        return
-    from rich.progress import TextColumn
+def fitting(common: Common, path: Path, unit: str, resume: bool) -> Iterator[Training]:
+    """What a model that trains in the folder `path` is to report to, as `training` has it. Says
+    how a training that a signal ended is resumed, and that one was finished before.
 
-    with _display(TextColumn("{task.fields[said]}")) as shown:
-        yield VectorsTraining(common, shown)
+    Raises Interrupted on Ctrl-C (exit status 130) and SIGTERM (143).
+    """
+    from fastseq.interrupts import Terminated
+    from fastseq.store.folder import is_begun, is_written
+
+    if resume and not (is_begun(path) or is_written(path)):
+        common.say(f"{path} has no checkpoint: training from the beginning")
+    try:
+        with training(common, unit) as report:
+            yield report
+    except (KeyboardInterrupt, Terminated) as error:
+        terminated = isinstance(error, Terminated)
+        message = "Terminated" if terminated else "Interrupted"
+        if is_begun(path):
+            message += f"; the checkpoint in {path} is kept: the same command with --resume goes on"
+            message += " from it"
+        raise (StoppedBySignal if terminated else Interrupted)(message) from None
+    if resume and not report.began:
+        common.say(f"{path}: the training had finished before; nothing was left to learn")
 
 
 def _display(*columns: ProgressColumn) -> Progress:
@@ -163,7 +176,9 @@ class Training:
             f", {'valid loss' if name == 'loss' else name} {value:.4f}"
             for name, value in self._valid.items()
         )
-        said = f"loss {now.loss:.4f}{measures}, {now.units_per_second:,.0f} {self._unit}/s"
+        loss = "" if math.isnan(now.loss) else f"loss {now.loss:.4f}"
+        speed = f"{now.units_per_second:,.0f} {self._unit}/s"
+        said = ", ".join(filter(None, (f"{loss}{measures}".removeprefix(", "), speed)))
         left = now.seconds_left
         return said if not left else f"{said}, {_clock(left)} left"
 
@@ -173,36 +188,3 @@ def _clock(seconds: float) -> str:
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
-
-
-class VectorsTraining:
-    """Told by a training of word vectors how far it has come."""
-
-    def __init__(self, common: Common, shown: Progress | None = None) -> None:
-        self._common = common
-        self._shown = shown
-        self._task = None if shown is None else shown.add_task("read", total=None, said="")
-        self._last: VectorsProgress | None = None
-
-    def __call__(self, now: VectorsProgress) -> None:
-        if self._last is not None and self._last.epoch != now.epoch:
-            self.end_epoch()
-        self._last = now
-        if self._shown is not None and self._task is not None:
-            self._shown.update(
-                self._task,
-                description=f"epoch {now.epoch}/{now.epochs}",
-                completed=now.share,
-                total=1.0,
-                said=f"{_of(now)}, {_clock(now.seconds_left)} left",
-            )
-
-    def end_epoch(self) -> None:
-        """Say how the epoch of the last report went, where no terminal shows it."""
-        if self._shown is None and self._last is not None:
-            now = self._last
-            self._common.say(f"epoch {now.epoch}/{now.epochs}: {_of(now)}")
-
-
-def _of(now: VectorsProgress) -> str:
-    return f"loss {now.loss:.4f}, {now.words_per_second:,.0f} words/s"

@@ -15,7 +15,7 @@ from fastseq.models.data.batches import SortedBatches, take
 from fastseq.models.scoring import ROWS_AT_ONCE, UNITS_AT_ONCE, ScoringTask
 from fastseq.nn.backend import backend_for
 from fastseq.threads import Team
-from fastseq.training.loop import train
+from fastseq.training.gradient import train
 from fastseq.types import Float32
 
 MODELS: dict[str, Any] = {

@@ -29,6 +29,7 @@ from fastseq.estimator import (
     Whole,
     parameter,
 )
+from fastseq.interrupts import Interrupts
 from fastseq.models.data.units import UNITS, Units
 from fastseq.models.data.vocabulary import Vocabulary
 from fastseq.models.folder import HISTORY, Content, ModelFolder, ModelWriter
@@ -42,10 +43,9 @@ from fastseq.nn.schedules import SCHEDULES
 from fastseq.seeds import mixed_key
 from fastseq.settings import named, one_of, thread_count
 from fastseq.threads import Team
+from fastseq.training.gradient import TrainingSettings, train
 from fastseq.training.history import History
-from fastseq.training.loop import train
 from fastseq.training.progress import Report
-from fastseq.training.trainable import TrainingSettings
 from fastseq.types import Float32, Float64, Texts
 
 CELLS = ("lstm", "gru", "rnn")
@@ -190,6 +190,9 @@ class SequenceModel(SavableModel[L]):
             The device is not available.
         TrainingError
             The loss is no longer finite; the last checkpoint stays.
+        KeyboardInterrupt, SystemExit
+            Ctrl-C, SIGTERM. With a `path` the checkpoint there holds the last complete step;
+            without one this model does, ready for use.
         """
         self.check()
         columns = self._named_columns(
@@ -214,20 +217,23 @@ class SequenceModel(SavableModel[L]):
         settings = self._training_settings(checkpoint_seconds)
         advice = f"lower batch_size (now {self.batch_size})"
         place = nullcontext() if path is None else ModelWriter(path, overwrite, resume)
-        with place as writer, backend.memory(advice):
+        with place as writer, backend.memory(advice), Interrupts():
             task = self._task(examples, y, valid, columns, backend)
             recorder = GradientFlowRecorder(task) if gradient_flow else None
             checkpoint = writer.checkpoint(self._identity(task)) if writer else None
             learned = task.learned
             learned.settings = self.settings()
-            learned.history = train(
-                recorder or task, settings, checkpoint, resume, progress, backend.team
-            )
-            learned.network.parameters.pull()
-            learned.flow = recorder.recorded if recorder else None
+
+            def keep(history: History) -> None:
+                learned.history = history
+                learned.network.parameters.pull()
+                learned.flow = recorder.recorded if recorder else None
+                self._learned = learned
+
+            trained, at_once = recorder or task, None if writer else keep
+            keep(train(trained, settings, checkpoint, resume, progress, backend.team, at_once))
             if writer is not None:
                 writer.commit(self.kind, *self._content(learned))
-        self._learned = learned
         return self
 
     def check(self) -> None:

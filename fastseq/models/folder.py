@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError, FormatError, SettingsError
-from fastseq.store.folder import Folder
+from fastseq.store.folder import CHECKPOINT, Folder, is_begun, is_written
 from fastseq.store.manifest import MANIFEST, Manifest, read_manifest
 from fastseq.store.tables import write_columns
 from fastseq.store.weights import read_weights, write_weights
@@ -37,7 +37,6 @@ KIND = "model"
 VERSION = 1
 WEIGHTS = "weights.safetensors"
 HISTORY = "history.parquet"
-CHECKPOINT = "checkpoint"
 
 Content = bytes | npt.NDArray[Any] | Mapping[str, Sequence[Any]]
 
@@ -74,7 +73,7 @@ class ModelWriter:
         )
 
     def __enter__(self) -> ModelWriter:
-        stands = is_trained(self.path)
+        stands = is_written(self.path)
         begun = is_begun(self.path)
         if self._resume and stands and not begun and not self._overwrite:
             raise SettingsError(
@@ -96,10 +95,10 @@ class ModelWriter:
     ) -> None:
         self._writer.__exit__(kind, error, traceback)
 
-    def checkpoint(self, identity: Mapping[str, Any]) -> Checkpoint:
+    def checkpoint(self, identity: Mapping[str, Any], stays: bool = True) -> Checkpoint:
         """The checkpoint of this training, inside the model's folder. `identity` as Checkpoint
-        takes it."""
-        self._trains = True
+        takes it; `stays`: also when training is over."""
+        self._trains = stays
         return Checkpoint(self.path / CHECKPOINT, identity)
 
     def commit(
@@ -150,16 +149,6 @@ class ModelWriter:
         writer.commit(said, statistics)
         if not self._trains:  # a checkpoint there is of what stood before
             shutil.rmtree(self.path / CHECKPOINT, ignore_errors=True)
-
-
-def is_trained(path: str | Path) -> bool:
-    """Whether a model stands in the folder."""
-    return (Path(path) / MANIFEST).exists()
-
-
-def is_begun(path: str | Path) -> bool:
-    """Whether a training left a checkpoint in the folder."""
-    return (Path(path) / CHECKPOINT / MANIFEST).exists()
 
 
 def write_model(

@@ -21,7 +21,7 @@ from fastseq.nn.backend import Backend
 from fastseq.nn.dense import Dense
 from fastseq.nn.recurrent import Recurrent
 from fastseq.seeds import mixed_key
-from fastseq.training.trainable import StepResult
+from fastseq.training.gradient import StepResult
 from fastseq.types import Float32, Float64
 
 _VALIDATED_AT_ONCE = 1024  # windows

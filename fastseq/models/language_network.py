@@ -32,7 +32,7 @@ from fastseq.nn.backend import Backend
 from fastseq.nn.embedding import Embedding
 from fastseq.nn.recurrent import Recurrent
 from fastseq.seeds import mixed_key
-from fastseq.training.trainable import StepResult
+from fastseq.training.gradient import StepResult
 from fastseq.types import Float32, Float64, Int32, Int64
 
 STATES = ("h", "c")  # names of the arrays of a state, in order

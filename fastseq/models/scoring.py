@@ -37,7 +37,7 @@ from fastseq.nn.embedding import Embedding
 from fastseq.nn.recurrent import Recurrent
 from fastseq.settings import parse_size
 from fastseq.threads import in_order
-from fastseq.training.trainable import StepResult
+from fastseq.training.gradient import StepResult
 from fastseq.types import Float64, Int32, Int64
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from fastseq.models.data.examples import ReadReport
 from fastseq.nn.backend import Backend
 from fastseq.nn.layer import Layer
 from fastseq.nn.parameters import Parameters
+from fastseq.training.gradient import StepResult
 from fastseq.training.history import History
-from fastseq.training.trainable import StepResult
 from fastseq.types import Float32, Float64, Int64
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ its name, so that a later commit may remove the file.
 from __future__ import annotations
 
 import mmap
+import os
 import zlib
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ from fastseq.store.atomic import reason
 from fastseq.store.manifest import MANIFEST, FileEntry, Manifest, read_manifest
 
 BLOCK = 1 << 20  # bytes read at a time when a checksum is reckoned
+
+CHECKPOINT = "checkpoint"  # folder of a training, inside that of what it trains
 
 
 class Folder:
@@ -270,3 +273,18 @@ def _mapped(root: Path, name: str, entry: FileEntry) -> mmap.mmap | bytearray:
         raise FormatError(f"{path}: missing, but named in {MANIFEST}") from None
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {reason(error)}") from error
+
+
+def is_written(path: str | os.PathLike[str]) -> bool:
+    """Whether a commit of any kind stands in the folder."""
+    return os.path.exists(os.path.join(path, MANIFEST))
+
+
+def is_begun(path: str | os.PathLike[str]) -> bool:
+    """Whether a training left a checkpoint in the folder."""
+    return is_written(os.path.join(path, CHECKPOINT))
+
+
+def is_finished(path: str | os.PathLike[str]) -> bool:
+    """Whether what a training gave stands in the folder, and no checkpoint."""
+    return is_written(path) and not is_begun(path)

@@ -2,8 +2,8 @@
 
     MODEL/checkpoint/
       manifest.json        identity of the run, its settings, counters
-      data-00000n/         parameters, best weights, state of the optimiser, carried states,
-                           columns of the history, each one array
+      data-00000n/         all that the steps change, best weights, carried states, columns of the
+                           history, each one array
 
 It is a folder like every other of fastseq: a kill at any moment leaves the checkpoint before.
 """
@@ -27,11 +27,20 @@ from fastseq.training.history import History
 
 KIND = "checkpoint"
 VERSION = 1
+VECTORS_KIND = "vectors checkpoint"  # of word vectors
+VECTORS_VERSION = 2  # 1 had the counters in one entry, "state"
 
 # settings of training that say when to stop or to save, not what is learned
 MAY_CHANGE = frozenset({"epochs", "patience", "checkpoint_seconds"})
 # what the message about a diverged run tells people to change
 AFTER_DIVERGING = MAY_CHANGE | {"learning_rate", "clip", "clip_value"}
+
+# entries of an identity that stand for data: by them alone nobody can tell what changed
+DATA = {
+    "corpus": "the words of the corpus are",
+    "valid": "the words held out are",
+    "start": "the vectors to start from are",
+}
 
 _HISTORY = "history/"
 
@@ -44,8 +53,8 @@ class State:
 
     epoch, step   epochs completed, and steps taken in the one after them
     steps         taken since training began
-    loss_sum, weight_sum, norm_sum, units, seconds
-                  running sums of the epoch begun
+    loss_sum, weight_sum, norm_sum, units, units_kept, seconds
+                  running sums of the epoch begun; units_kept are the words left by subsampling
     best_epoch    epochs completed when validation was best; 0 before the first
     best_value    what was monitored then
     stale         epochs since then
@@ -61,6 +70,7 @@ class State:
     weight_sum: float = 0.0
     norm_sum: float = 0.0
     units: int = 0
+    units_kept: int = 0
     seconds: float = 0.0
     best_epoch: int = 0
     best_value: float = 0.0
@@ -72,7 +82,7 @@ class State:
     def begin_epoch(self) -> None:
         """Count an epoch as completed, and begin the sums anew."""
         self.epoch += 1
-        self.step = self.units = 0
+        self.step = self.units = self.units_kept = 0
         self.loss_sum = self.weight_sum = self.norm_sum = self.seconds = 0.0
 
 
@@ -92,11 +102,13 @@ class Checkpoint:
     path : the folder, `checkpoint` inside that of the model
     identity : what must be the same for the run to be continued, beside the settings of training:
         the model's settings, a fingerprint of the corpus. JSON only, finite numbers.
+    kind : KIND or VECTORS_KIND
     """
 
-    def __init__(self, path: str | Path, identity: Mapping[str, Any]) -> None:
+    def __init__(self, path: str | Path, identity: Mapping[str, Any], kind: str = KIND) -> None:
         self.path = Path(path)
         self.identity = _as_json(identity)
+        self._kind = kind
 
     def exists(self) -> bool:
         """Whether there is one, of whatever run."""
@@ -118,7 +130,8 @@ class Checkpoint:
         columns = {name: np.asarray(values) for name, values in state.history.columns.items()}
         every = arrays | {_HISTORY + name: column for name, column in columns.items()}
         counters = {name: getattr(state, name) for name in _COUNTERS}
-        with FolderWriter(self.path, KIND, VERSION, overwrite=True) as writer:
+        version = VERSION if self._kind == KIND else VECTORS_VERSION
+        with FolderWriter(self.path, self._kind, version, overwrite=True) as writer:
             for number, array in enumerate(every.values()):
                 writer.array(f"array-{number}", np.asarray(array))
             writer.commit(
@@ -139,7 +152,8 @@ class Checkpoint:
         FormatError
             There is none, or it is damaged: which file.
         """
-        folder = Folder.open(self.path, KIND, {VERSION})
+        known = {VERSION} if self._kind == KIND else {1, VECTORS_VERSION}
+        folder = Folder.open(self.path, self._kind, known)
         wrong = folder.damaged()
         if wrong:
             raise FormatError(
@@ -165,26 +179,47 @@ class Checkpoint:
     ) -> None:
         may_change = AFTER_DIVERGING if diverged else MAY_CHANGE
         kept = {name: value for name, value in training.items() if name not in may_change}
-        then = {k: v for k, v in saved["training"].items() if k not in may_change}
-        for before, after in ((saved["identity"], self.identity), (then, _as_json(kept))):
-            were, are = dict(_flat(before)), dict(_flat(after))
-            for name in sorted(were.keys() | are.keys()):
-                was, now = were.get(name, "not set"), are.get(name, "not set")
-                if was != now:
-                    raise SettingsError(
-                        f"{self.path}: cannot resume: {name} was {_brief(was)} in that run, now "
-                        f"{_brief(now)}; expected the same settings and data (only epochs and "
-                        "patience may change)"
-                    )
+        then = {k: v for k, v in saved.get("training", {}).items() if k not in may_change}
+        change = " (only epochs and patience may change)" if "optimiser" in training else ""
+        refuse_other(self.path, saved["identity"], self.identity, change)
+        refuse_other(self.path, then, kept, change)
+
+
+def refuse_other(
+    path: Path, before: Mapping[str, Any], after: Mapping[str, Any], change: str = ""
+) -> None:
+    """Raise SettingsError where a run that is to be resumed was another one: which setting."""
+    were, are = dict(_flat(dict(before))), dict(_flat(_as_json(after)))
+    # settings first: with another one the data look different, too
+    for name in sorted(were.keys() | are.keys(), key=lambda name: (name in DATA, name)):
+        was, now = were.get(name, "not set"), are.get(name, "not set")
+        if was == now:
+            continue
+        if name in DATA:
+            raise SettingsError(
+                f"{path}: cannot resume: {DATA[name]} not what they were in that run"
+            )
+        raise SettingsError(
+            f"{path}: cannot resume: {name} was {_brief(was)} in that run, now {_brief(now)}; "
+            f"expected the same settings and data{change}"
+        )
 
 
 def _read(folder: Folder) -> tuple[State, Arrays]:
     counters = folder.statistics
-    values = {name: kind(counters[name]) for name, kind in _COUNTERS.items()}
     every: Arrays = {
         str(name): np.array(folder.array(f"array-{number}")).reshape(shape)
         for number, (name, shape) in enumerate(counters["arrays"])
     }
+    if "state" in counters:  # version 1 of word vectors
+        was = counters["state"]
+        words, words_kept, loss, terms, seconds = was["sums"]
+        return State(
+            was["epoch"], was["round"], loss_sum=loss, weight_sum=terms, units=int(words),
+            units_kept=int(words_kept), seconds=seconds, history=History(was["history"]),
+        ), every  # fmt: skip
+    known = {"units_kept": 0, **counters}  # which older ones have not
+    values = {name: kind(known[name]) for name, kind in _COUNTERS.items()}
     history = {
         n.removeprefix(_HISTORY): a.tolist() for n, a in every.items() if n.startswith(_HISTORY)
     }

@@ -1,250 +1,200 @@
-"""The loop that trains word vectors: threads without locks, each with a slice of the corpus.
+"""Steps of threads without locks: what the training of word vectors and of FastText's classifier
+consists of.
 
-An epoch is cut into rounds. In a round every thread works through the next piece of its own slice
-and writes to the same vectors as the others, unlocked: updates touch few rows, and the few that
-are lost cost no quality (Recht et al. 2011, "Hogwild!"). Between rounds nothing is under way:
-there progress is told, Ctrl-C is let through and checkpoints are written. The learning rate falls
-with the rounds, and the random numbers of a piece depend on the seed, the round and the thread
-alone; so on one thread a training repeats bit for bit, stopped and resumed or not.
-
-What the pieces are of is a matter of the `Lessons`: sentences (`Reading`), or what a model made of
-them before.
+A step is a round: every thread works through the next piece of its own share of the data and
+writes to the same arrays as the others, unlocked; updates touch few rows, and the few that are
+lost cost no quality (Recht et al. 2011, "Hogwild!"). The learning rate falls with the rounds, and
+the random numbers of a piece depend on the seed, the round and the thread alone; so on one thread
+a training repeats bit for bit, stopped and resumed or not.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from fastseq.errors import TrainingError
-from fastseq.interrupts import Interrupts
 from fastseq.threads import Team
+from fastseq.training.checkpoint import Arrays, State
+from fastseq.training.loop import DivergedError, LoopSettings, ratio
 from fastseq.types import Float32, Float64, Int32, Int64
 
 ROUND = 1 << 19  # tokens of a thread's piece, about
-_RECENT = 4_000_000  # tokens that the loss told is a mean over
-
-
-class Objective(Protocol):
-    """What is learned.
-
-    arrays  float32[·, W] by name: all that training changes
-    """
-
-    arrays: dict[str, Float32]
-
-    def measure(self, tokens: Int32, ends: Int64, seed: int) -> float | None:
-        """The mean loss of sentences that are not learned from; None where no two words meet."""
 
 
 class Lessons(Protocol):
-    """What an epoch is made of, dealt out.
+    """What an epoch consists of.
 
     rounds  of an epoch
+    arrays  float32 by name: all that training changes
     """
 
     rounds: int
+    arrays: dict[str, Float32]
 
     def learn(
-        self, part: int, epoch: int, round: int, rates: tuple[float, float], seed: int,
-        seen: Float64,
+        self, part: int, epoch: int, round: int, rates: tuple[float, float], seen: Float64
     ) -> None:  # fmt: skip
-        """Learn from the piece that the thread `part` has in a round; all as Reader has it, `seed`
-        that of the whole training."""
+        """Learn from the piece that the thread `part` has in a round.
+
+        rates  learning rate at its first token and after its last
+        seen   float64[4], added to: tokens read, words kept, loss, how many terms that is the
+               sum of
+        """
+
+    def loss(self) -> float:
+        """The mean loss of some of the data, without learning: for an epoch that learned from
+        nothing whose loss was measured. nan where there is none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How training goes.
+@dataclass(frozen=True)
+class HogwildSettings(LoopSettings):
+    """How threads without locks train.
 
-    first_rate, last_rate  learning rate at the beginning and at the end, linear between
-    checkpoint_seconds     between two checkpoints
+    rate     the learning rate, of the rounds done and those of the whole training
+    columns  the sums of an epoch that its history has: "words", "words_kept"
     """
 
-    epochs: int
-    first_rate: float
-    last_rate: float
-    seed: int
-    checkpoint_seconds: float = 300.0
+    rate: Callable[[int, int], float] = lambda done, total: 0.0
+    columns: tuple[str, ...] = ("words",)
 
 
-History = dict[str, list[float | None]]
+class HogwildSteps:
+    """Rounds (see training.loop.Steps) of threads that share the arrays of `lessons`.
 
-
-class Progress(NamedTuple):
-    """A moment of a training.
-
-    epoch, epochs     that is under way, from 1; in all
-    share             of all epochs that is done, 0 to 1
-    loss              mean over the last few million tokens
-    words_per_second  of the corpus, since training began
-    seconds_left      at this speed
+    measure  what to call for what validation finds; None where nothing is held out
+    finite   arrays that are looked at after each round: a number that is not finite ends training
     """
 
-    epoch: int
-    epochs: int
-    share: float
-    loss: float
-    words_per_second: float
-    seconds_left: float
+    extensible = False
+    report_every = 0.0
+    advice = ""
+
+    def __init__(
+        self,
+        lessons: Lessons,
+        settings: HogwildSettings,
+        team: Team,
+        measure: Callable[[], dict[str, float]] | None = None,
+        finite: Sequence[Float32] = (),
+    ) -> None:
+        self.settings = settings
+        self.learning_rate = settings.rate(0, 1)
+        self._lessons, self._team, self._measure = lessons, team, measure
+        self._finite = finite
+        self._total = settings.epochs * lessons.rounds
+
+    def per_epoch(self, epoch: int) -> int | None:
+        return self._lessons.rounds
+
+    def pieces(self, epoch: int, skip: int) -> Iterator[int]:
+        return iter(range(skip, self._lessons.rounds))
+
+    def learn(self, piece: int, state: State) -> None:
+        """Nothing: a round moves the weights as it goes."""
+
+    def update(self, piece: int, state: State) -> None:
+        lessons, rate = self._lessons, self.settings.rate
+        done = state.epoch * lessons.rounds + piece
+        rates = rate(done, self._total), rate(done + 1, self._total)
+        seen = np.zeros((self._team.threads, 8))  # a cache line each
+
+        def work(part: int) -> None:
+            lessons.learn(part, state.epoch, piece, rates, seen[part, :4])
+
+        self._team.run(work, self._team.threads)
+        words, kept, loss, terms = seen[:, :4].sum(axis=0).tolist()
+        state.units += int(words)
+        state.units_kept += int(kept)
+        state.loss_sum += loss
+        state.weight_sum += terms
+        if not np.isfinite(loss) or not all(np.isfinite(array).all() for array in self._finite):
+            raise DivergedError("loss", loss if not np.isfinite(loss) else np.nan)
+        if piece == lessons.rounds - 1 and not state.weight_sum:
+            loss = lessons.loss()
+            if np.isfinite(loss):
+                state.loss_sum, state.weight_sum = loss, 1.0
+
+    def prove(self, state: State) -> None:
+        """Nothing: a round whose loss was finite is taken as proof."""
+
+    def validate(self) -> dict[str, float] | None:
+        return None if self._measure is None else self._measure()
+
+    def observe(self, valid: Mapping[str, float]) -> bool:
+        return True
+
+    def row(self, state: State, seconds: float) -> dict[str, float]:
+        sums = {"words": state.units, "words_kept": state.units_kept}
+        return {
+            "epoch": state.epoch + 1,
+            "train_loss": ratio(state.loss_sum, state.weight_sum),
+            **{name: float(sums[name]) for name in self.settings.columns},
+            "seconds": state.seconds,
+            "words_per_second": state.units / max(state.seconds, 1e-9),
+        }
+
+    def described(self) -> dict[str, Any]:
+        return {"epochs": self.settings.epochs}
+
+    def carried(self) -> Arrays:
+        return {}
+
+    def arrays(self, state: State) -> Arrays:
+        return dict(self._lessons.arrays)
+
+    def restore(self, state: State, arrays: Arrays, carried: Arrays) -> None:
+        for name, array in self._lessons.arrays.items():
+            if arrays[name].shape != array.shape:
+                raise ValueError(f"{name} is {arrays[name].shape}")
+            np.copyto(array, arrays[name])
+
+    def weights(self) -> None:
+        return None
+
+    def put(self, weights: Float32) -> None:
+        """Nothing: the last weights are kept."""
 
 
-Report = Callable[[Progress], None]
+class ShuffledItems:
+    """Items in another order in every epoch, dealt out to threads and rounds by their sizes.
 
-
-@dataclass(slots=True)
-class State:
-    """Where a training is: epochs and rounds completed, and the history of the epochs.
-
-    sums     of the epoch under way: tokens, words kept, loss, its terms, seconds
-    history  {name: a value for each epoch}; None for a loss that nothing was measured of
+    sizes  tokens of each
+    key    the seed of an epoch's order
+    most   as `cut` has it
     """
 
-    epoch: int = 0
-    round: int = 0
-    sums: list[float] = field(default_factory=lambda: [0.0] * 5)
-    history: History = field(default_factory=dict)
+    def __init__(
+        self, sizes: Int64 | Int32, threads: int, key: Callable[[int], int], most: int | None = None
+    ) -> None:
+        self._sizes, self._threads, self._key, self._most = sizes, threads, key, most
+        self.rounds = len(cut(np.cumsum(sizes, dtype=np.int64), threads, most)[0]) - 1
+        self._lock = Lock()
+        self._plan: tuple[int, tuple[Int64, Int64, list[Int64]]] | None = None
+
+    def planned(self, epoch: int) -> tuple[Int64, Int64, list[Int64]]:
+        """The items in an epoch's order, where each ends, and each thread's rounds, as `cut`."""
+        with self._lock:
+            if self._plan is None or self._plan[0] != epoch:
+                order = np.random.default_rng(self._key(epoch)).permutation(len(self._sizes))
+                ends = np.cumsum(self._sizes[order], dtype=np.int64)
+                self._plan = epoch, (order, ends, cut(ends, self._threads, self._most))
+            return self._plan[1]
 
 
-Save = Callable[[State], None]
+def cut(ends: Int64, threads: int, most: int | None = None) -> list[Int64]:
+    """For each thread the items that its rounds begin and end with, int64[rounds + 1]: of about as
+    many tokens each, and of `most` (ROUND) at most where items allow. The number of rounds is a
+    matter of the number of tokens alone.
 
-
-def train(
-    objective: Objective,
-    lessons: Lessons,
-    settings: Settings,
-    team: Team,
-    state: State,
-    held_out: tuple[Int32, Int64] | None = None,
-    report: Report | None = None,
-    save: Save | None = None,
-) -> None:
-    """Train in place, from where `state` is to the last epoch.
-
-    Raises
-    ------
-    TrainingError
-        The loss is no longer finite.
-    KeyboardInterrupt
-        Ctrl-C, after the round under way; it has been saved then.
+    ends  where each item ends among all tokens
     """
-    rounds = lessons.rounds
-    total = settings.epochs * rounds
-    clock = _Clock(state, rounds, total, settings.epochs)
-    with Interrupts() as interrupts:
-        while state.epoch < settings.epochs:
-            interrupts.hold()
-            began = time.perf_counter()
-            seen = _round(lessons, settings, team, state, total)
-            state.round += 1
-            state.sums = [
-                a + b for a, b in zip(state.sums, [*seen, time.perf_counter() - began], strict=True)
-            ]
-            if not np.isfinite(seen[2]):
-                raise _diverged(state, rounds)
-            if state.round == rounds:
-                _end_epoch(objective, state, settings, held_out)
-            if save is not None and clock.due(settings.checkpoint_seconds):
-                save(state)
-            if report is not None:
-                report(clock.progress(state, seen))
-            try:
-                interrupts.release()
-            except KeyboardInterrupt:
-                if save is not None:
-                    save(state)
-                raise
-
-
-def _round(
-    lessons: Lessons, settings: Settings, team: Team, state: State, total: int
-) -> Float64:  # fmt: skip
-    """Every thread's next piece; the sums of what they saw."""
-    done = state.epoch * lessons.rounds + state.round
-    span = settings.last_rate - settings.first_rate
-    rates = (
-        settings.first_rate + span * done / total,
-        settings.first_rate + span * (done + 1) / total,
-    )
-    seen = np.zeros((team.threads, 8))  # a cache line each
-
-    def work(part: int) -> None:
-        lessons.learn(part, state.epoch, state.round, rates, settings.seed, seen[part, :4])
-
-    team.run(work, team.threads)
-    sums: Float64 = seen[:, :4].sum(axis=0)
-    return sums
-
-
-def _end_epoch(
-    objective: Objective, state: State, settings: Settings, held_out: tuple[Int32, Int64] | None
-) -> None:
-    tokens, kept, loss, terms, seconds = state.sums
-    found = {
-        "epoch": state.epoch + 1, "train_loss": loss / terms if terms else None, "words": tokens,
-        "words_kept": kept, "seconds": seconds, "words_per_second": tokens / max(seconds, 1e-9),
-    }  # fmt: skip
-    if held_out is not None:
-        found["valid_loss"] = objective.measure(*held_out, settings.seed)
-    for name, value in found.items():
-        state.history.setdefault(name, []).append(None if value is None else float(value))
-    state.epoch += 1
-    state.round = 0
-    state.sums = [0.0] * 5
-
-
-def _diverged(state: State, rounds: int) -> TrainingError:
-    return TrainingError(
-        f"the loss is not finite in epoch {state.epoch + 1}, {state.round / rounds:.0%} of it "
-        "done: expected a lower learning_rate"
-    )
-
-
-def cut(ends: Int64, threads: int) -> list[Int64]:
-    """For each thread the sentences that its rounds begin and end with, int64[rounds + 1]: of
-    about as many tokens each, and of ROUND at most where sentences allow. The number of rounds is
-    a matter of the number of tokens alone."""
     tokens = int(ends[-1]) if len(ends) else 0
-    rounds = max(1, -(-tokens // (ROUND * threads)))
+    rounds = max(1, -(-tokens // ((most or ROUND) * threads)))
     marks = np.linspace(0, tokens, rounds * threads + 1)
     cuts = np.searchsorted(ends, marks[1:-1], "left")
     cuts = np.concatenate([[0], cuts, [len(ends)]])
     return [cuts[t * rounds : (t + 1) * rounds + 1] for t in range(threads)]
-
-
-class _Clock:
-    """Tells how fast training goes, and when it is time for a checkpoint."""
-
-    def __init__(self, state: State, rounds: int, total: int, epochs: int) -> None:
-        self._rounds, self._total, self._epochs = rounds, total, epochs
-        self._began = self._saved = time.perf_counter()
-        self._first = state.epoch * rounds + state.round
-        self._words = 0.0
-        self._recent: list[npt.NDArray[np.float64]] = []
-
-    def due(self, seconds: float) -> bool:
-        """Whether so many seconds have gone since this was last true."""
-        now = time.perf_counter()
-        if now - self._saved < seconds:
-            return False
-        self._saved = now
-        return True
-
-    def progress(self, state: State, seen: Float64) -> Progress:
-        self._words += seen[0]
-        self._recent.append(seen)
-        while sum(s[0] for s in self._recent[1:]) > _RECENT:
-            del self._recent[0]
-        sums = np.sum(self._recent, axis=0)
-        spent = max(time.perf_counter() - self._began, 1e-9)
-        done = state.epoch * self._rounds + state.round
-        return Progress(
-            (done - 1) // self._rounds + 1, self._epochs, done / self._total,
-            sums[2] / sums[3] if sums[3] else float("nan"), self._words / spent,
-            spent / max(done - self._first, 1) * (self._total - done),
-        )  # fmt: skip

@@ -1,4 +1,4 @@
-"""How far training has come, told a few times a second."""
+"""How far training has come, reported a few times a second."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class TrainingProgress(NamedTuple):
     epoch             that is being trained, from 1
     epochs            in all
     step              steps taken in this epoch
-    steps             of this epoch; None when nobody knows
-    loss              mean over this epoch so far
-    units_per_second  tokens (or numbers) learned from a second, over this epoch so far
+    steps             of this epoch; None where that is unknown before its end
+    loss              mean over this epoch so far; nan where none was measured yet
+    units_per_second  tokens, words or numbers learned from a second, over this epoch so far
     seconds_left      until the last epoch ends, if nothing stops it before; None while unknown
-    valid             what validation found, told once behind an epoch's last step; None before
+    valid             what validation found, reported once after an epoch's last step; else None
     """
 
     epoch: int
@@ -31,15 +31,28 @@ class TrainingProgress(NamedTuple):
     seconds_left: float | None
     valid: dict[str, float] | None = None
 
+    @property
+    def share(self) -> float | None:
+        """The part of all epochs that is done, 0 to 1; None while unknown."""
+        if self.steps is None:
+            return None
+        return (self.epoch - 1 + self.step / max(self.steps, 1)) / self.epochs
+
+    @property
+    def words_per_second(self) -> float:
+        """`units_per_second`, of word vectors."""
+        return self.units_per_second
+
 
 Report = Callable[[TrainingProgress], None]
 
 
 class Pace:
-    """Says when to report, and how long the rest will take."""
+    """When to report, and how long the rest will take."""
 
-    def __init__(self) -> None:
+    def __init__(self, every: float) -> None:
         self.taken = 0  # steps since the clock started
+        self._every = every
         self._started: float | None = None
         self._next = 0.0
 
@@ -49,10 +62,10 @@ class Pace:
             self._started = time.perf_counter()
 
     def due(self, now: float) -> bool:
-        """Whether the last report is EVERY seconds old; then the next one is put off again."""
+        """Whether the last report is `every` seconds old; then the next one is put off again."""
         if now < self._next:
             return False
-        self._next = now + EVERY
+        self._next = now + self._every
         return True
 
     def seconds_left(self, now: float, remaining: int | None) -> float | None:

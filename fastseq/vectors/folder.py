@@ -31,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError, FormatError, SettingsError
-from fastseq.store.folder import Folder
+from fastseq.store.folder import CHECKPOINT, Folder, is_begun
 from fastseq.store.manifest import MANIFEST
 from fastseq.store.tables import write_columns
 from fastseq.store.writer import FolderWriter
@@ -42,7 +42,6 @@ KIND = "vectors"
 VERSION = 1
 WORDS = "words.parquet"
 VECTORS = "vectors.safetensors"
-CHECKPOINT = "checkpoint"
 MAIN = "vectors"  # the array that every folder has
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -178,11 +177,6 @@ class VectorsWriter:
         writer.close(file)
         writer.commit(settings or {}, {"words": V, "dimensions": d, **(statistics or {})})
         shutil.rmtree(self.path / CHECKPOINT, ignore_errors=True)
-
-
-def is_begun(path: str | Path) -> bool:
-    """Whether a training left a checkpoint in the folder."""
-    return (Path(path) / CHECKPOINT / MANIFEST).exists()
 
 
 def write_vectors(

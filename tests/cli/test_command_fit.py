@@ -250,7 +250,13 @@ def test_a_finished_model_is_trained_further(run: Run, corpora: Path) -> None:
     assert Path("parts", WEIGHTS).read_bytes() == Path("whole", WEIGHTS).read_bytes()
 
 
-def test_an_interrupt_keeps_the_checkpoint(run: Run, corpora: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "code", "what"),
+    [(signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, 143, "Terminated")],
+)
+def test_a_signal_leaves_a_checkpoint(
+    run: Run, corpora: Path, tmp_path: Path, number: int, code: int, what: str
+) -> None:
     words = ["fit-lstm", str(corpora / "reviews.parquet"), "--hidden", "8", "--threads", "1"]
     child = subprocess.Popen(
         [SCRIPT, *words, "--epochs", "100000", "-o", "parts"],
@@ -264,13 +270,13 @@ def test_an_interrupt_keeps_the_checkpoint(run: Run, corpora: Path, tmp_path: Pa
         if line.startswith("epoch"):
             break
     time.sleep(0.1)
-    child.send_signal(signal.SIGINT)
+    child.send_signal(number)
     out, err = child.communicate(timeout=60)
-    assert child.returncode == 130, err
+    assert child.returncode == code, err
     assert out == ""
     assert "Traceback" not in err
     last = err.splitlines()[-1]
-    assert last.startswith("Interrupted; the checkpoint in parts is kept")
+    assert last.startswith(f"{what}; the checkpoint in parts is kept")
     assert "--resume" in last
     assert "--resume" in run(*words, "--epochs", "3", "-o", "parts").error
     shown = said(run("info", "parts", "--verify"))

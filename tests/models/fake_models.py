@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.nn.parameters import Parameters
-from fastseq.training.loop import StepResult
+from fastseq.training.gradient import StepResult
 
 Hook = Callable[["Linear"], None]
 

@@ -22,7 +22,7 @@ from fastseq.store.folder import Folder, describe, verify
 from fastseq.store.weights import read_weights
 from fastseq.store.writer import FolderWriter
 from fastseq.training.checkpoint import Checkpoint
-from fastseq.training.loop import TrainingSettings, train
+from fastseq.training.gradient import TrainingSettings, train
 from tests.models.fake_models import Linear, interrupt
 
 WEIGHTS = "weights.safetensors"

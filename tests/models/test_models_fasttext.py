@@ -329,7 +329,7 @@ def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
 
 def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path) -> None:
     model = FastTextClassifier(**{**FAST, "learning_rate": 9e5, "dimensions": 100, "epochs": 40})
-    with pytest.raises(TrainingError, match="lower learning_rate"):
+    with pytest.raises(TrainingError, match="lower the learning rate"):
         model.fit(TEXTS, LABELS, path=tmp_path / "model")
     assert not (tmp_path / "model" / WEIGHTS).exists()
 

@@ -17,8 +17,8 @@ from fastseq.errors import DataError, SettingsError, TrainingError
 from fastseq.nn.parameters import Parameters
 from fastseq.threads import Team
 from fastseq.training.checkpoint import Checkpoint
-from fastseq.training.history import COLUMNS, History
-from fastseq.training.loop import StepResult, TrainingSettings, mix, train
+from fastseq.training.gradient import StepResult, TrainingSettings, mix, train
+from fastseq.training.history import History
 from fastseq.training.progress import EVERY, TrainingProgress
 from tests.models.fake_models import Linear, interrupt, spoil
 
@@ -339,7 +339,7 @@ class Nothing:
 def test_the_loop_itself_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
     """Less than 30 µs a step beside the optimiser and the norm; the bound is wide, for a machine
     that is shared, and would still see work that grows with the number of steps."""
-    from fastseq.training import loop as training
+    from fastseq.training import gradient as training
 
     monkeypatch.setattr(training, "gradient_norm", lambda *arguments: 0.5)
     monkeypatch.setattr("fastseq.nn.optimisers.Adam.step", lambda self, rate: None)
@@ -353,7 +353,7 @@ def test_the_loop_itself_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_measures_that_an_earlier_version_lacked_are_nan_in_its_epochs() -> None:
-    row = dict.fromkeys(COLUMNS, 1.0)
+    row = dict.fromkeys(("epoch", "train_loss"), 1.0)
     history = History()
     history.append(row, {"loss": 0.5})
     history.append(row, {"loss": 0.4, "macro_f1": 0.9})

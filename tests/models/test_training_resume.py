@@ -18,8 +18,8 @@ import pytest
 from fastseq.errors import DataError, FastseqError, FormatError, SettingsError, TrainingError
 from fastseq.store.folder import describe, verify
 from fastseq.training.checkpoint import Checkpoint, State
+from fastseq.training.gradient import TrainingSettings, mix, train
 from fastseq.training.history import History
-from fastseq.training.loop import TrainingSettings, mix, train
 from tests.models.fake_models import Linear, explode, interrupt, spoil
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,7 +93,7 @@ def test_interrupted_again_and_again(tmp_path: Path) -> None:
 KILLED = """if True:
     import sys
     from fastseq.training.checkpoint import Checkpoint
-    from fastseq.training.loop import TrainingSettings, train
+    from fastseq.training.gradient import TrainingSettings, train
     from tests.models.fake_models import Linear, kill
     model = Linear()
     model.hooks[int(sys.argv[2]), sys.argv[3]] = kill

@@ -19,26 +19,39 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from fastseq.errors import DataError, DeviceError, SettingsError
 from fastseq.estimator import Choice, Location, Real, Text, Whole, parameter
+from fastseq.interrupts import Interrupts
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.data.labels import LabelBuilder
 from fastseq.models.fasttext.files import content_of, learned_of, write_bin
 from fastseq.models.fasttext.network import (
     LOSSES,
-    Course,
     FittedState,
+    LabelLessons,
     first_rows,
     label_tree,
     padded,
-    train,
 )
 from fastseq.models.fasttext.predicting import FastTextEvaluation, FastTextPredictor
-from fastseq.models.fasttext.rows import SEVERAL, Ngrams, Words, encoded, joined_labels
+from fastseq.models.fasttext.rows import (
+    SEVERAL,
+    LabelledRows,
+    Ngrams,
+    Words,
+    encoded,
+    joined_labels,
+)
 from fastseq.models.folder import ModelFolder, ModelWriter
 from fastseq.models.parameters import SubwordParameters
+from fastseq.models.task import fingerprint_of
 from fastseq.settings import one_of, parse_size, thread_count
+from fastseq.store.folder import is_finished
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.subwords import Subwords
 from fastseq.threads import Team
+from fastseq.training.checkpoint import refuse_other
+from fastseq.training.history import History
+from fastseq.training.hogwild import HogwildSettings, HogwildSteps
+from fastseq.training.loop import run
 from fastseq.training.progress import Report
 from fastseq.types import Float32
 
@@ -110,7 +123,9 @@ class FastTextClassifier(FastTextPredictor, SubwordParameters):
         label_column: str | None = None,
         path: str | Path | None = None,
         overwrite: bool = False,
+        resume: bool = False,
         progress: Report | None = None,
+        checkpoint_seconds: float = 60.0,
     ) -> Self:
         """Learn from texts with labels.
 
@@ -122,9 +137,11 @@ class FastTextClassifier(FastTextPredictor, SubwordParameters):
         valid : data of the same kinds to measure on after each epoch; (texts, y) for lists. The
             weights kept are the last ones all the same: they are those of the smallest steps
         text_column, label_column : which column is what; those not named are guessed
-        path : the folder to save in when done; it is taken at once
+        path : the folder to save in when done, with checkpoints on the way; it is taken at once
         overwrite : replace a model that stands there
-        progress : told a few times a second how far training has come
+        resume : go on from the checkpoint there; a model that stands there is loaded
+        progress : called with how far training has come
+        checkpoint_seconds : between two checkpoints, about
 
         Raises
         ------
@@ -134,31 +151,60 @@ class FastTextClassifier(FastTextPredictor, SubwordParameters):
             Data that cannot be read or learned from: which file, row and column.
         TrainingError
             The loss is no longer finite.
-        KeyboardInterrupt
-            Ctrl-C; nothing is written then.
+        KeyboardInterrupt, SystemExit
+            Ctrl-C, SIGTERM, after the round under way. With a `path` the checkpoint there holds
+            what was learned; without one this model does, ready for use.
         """
         self.check()
+        if resume and path is None:
+            raise SettingsError("resume needs the path of the folder to go on from")
         columns = self._named_columns(text_column=text_column, label_column=label_column)
+        if resume and not overwrite and path is not None and is_finished(path):
+            finished = self.load(path, self.threads)
+            refuse_other(Path(path), finished.settings(), self.settings())
+            self._learned = finished._learned
+            return self
         team = Team(thread_count(self.threads))
-        place = nullcontext() if path is None else ModelWriter(path, overwrite)
-        with place as writer:
-            learned = self._task(corpus, y, valid, columns, team, progress)
+        place = nullcontext() if path is None else ModelWriter(path, overwrite, resume)
+        with place as writer, Interrupts():
+            learned, data, measure = self._task(corpus, y, valid, columns, team)
             learned.settings = self.settings()
+            lessons = LabelLessons(learned, data, self.negatives, self.seed, team.threads)
+            identity = self._identity(learned, data)
+            checkpoint = writer.checkpoint(identity, stays=False) if writer else None
+            rate = float(self.learning_rate)
+            settings = HogwildSettings(
+                self.epochs, checkpoint_seconds=checkpoint_seconds,
+                rate=lambda done, total: rate * (1 - done / total),
+            )  # fmt: skip
+            steps = HogwildSteps(lessons, settings, team, measure, [learned.outputs])
+
+            def keep(history: History) -> None:
+                learned.history = history
+                self._learned = learned
+
+            keep(run(steps, checkpoint, resume, progress, None if writer else keep))
             if writer is not None:
                 writer.commit(self.kind, *self._content(learned))
-        self._learned = learned
         return self
 
+    def _identity(self, learned: FittedState, data: LabelledRows) -> dict[str, Any]:
+        """What makes a training the same one."""
+        words, labels = learned.encoder.words, learned.labels
+        texts = fingerprint_of(words.data, learned.encoder.used, data.rows, data.ends)
+        return {
+            "model": self.kind,
+            "settings": {**self.settings(), "threads": thread_count(self.threads)},
+            "data": {
+                "texts": texts, "labels": labels.to_dict(),
+                "labels of texts": fingerprint_of(data.labels, data.label_ends),
+            },
+        }  # fmt: skip
+
     def _task(
-        self,
-        corpus: Any,
-        y: Any,
-        valid: Any,
-        columns: Mapping[str, Any],
-        team: Team,
-        progress: Report | None,
-    ) -> FittedState:
-        """Read the data and learn from it; `self` stays as it is."""
+        self, corpus: Any, y: Any, valid: Any, columns: Mapping[str, Any], team: Team
+    ) -> tuple[FittedState, LabelledRows, Callable[[], dict[str, float]] | None]:
+        """Read the data: what is to be learned, from what, and what to call for validation."""
         memory = parse_size(self.memory)
         y, several = self._targets(y)
         reader = self._open(corpus, y, columns)
@@ -199,9 +245,7 @@ class FastTextClassifier(FastTextPredictor, SubwordParameters):
         measure = None
         if valid is not None:
             measure = self._measure(learned, valid, columns, reader)
-        course = Course(self.epochs, self.learning_rate, self.negatives, self.seed)
-        train(learned, data, course, team, measure, progress)
-        return learned
+        return learned, data, measure
 
     def _measure(
         self, learned: FittedState, valid: Any, columns: Mapping[str, Any], like: RowReader

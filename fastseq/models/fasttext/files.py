@@ -15,6 +15,7 @@ from fastseq.models.fasttext.network import FittedState, label_tree, padded
 from fastseq.models.fasttext.rows import END, Ngrams, TextRows
 from fastseq.models.folder import HISTORY, Content, ModelFolder
 from fastseq.text.analyzer import Analyzer
+from fastseq.training.history import History
 from fastseq.types import Float32, Texts
 
 INPUT, OUTPUT = "input.weight", "output.weight"
@@ -46,7 +47,11 @@ def content_of(
     words: Mapping[str, Sequence[Any]] = {
         "word": encoder.words.to_strings(), "count": learned.counts.tolist(),
     }  # fmt: skip
-    files: dict[str, Content] = {_WORDS: words, _BUCKETS: encoder.used, HISTORY: learned.history}
+    files: dict[str, Content] = {
+        _WORDS: words,
+        _BUCKETS: encoder.used,
+        HISTORY: learned.history.columns,
+    }
     return statistics, weights, files
 
 
@@ -88,7 +93,7 @@ def learned_of(folder: ModelFolder, analyzer: Analyzer, ngrams: Ngrams, loss: st
         Fields.from_dict(saved["fields"]),
         inputs.shape[1],
         saved["words"],
-        folder.columns(HISTORY),
+        History(folder.columns(HISTORY)),
     )
 
 

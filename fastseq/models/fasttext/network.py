@@ -1,25 +1,17 @@
-"""What FastText's classifier learns, and how: rows and outputs trained by threads without locks.
-
-Every epoch goes through the texts in another order. It is cut into rounds; in a round each thread
-learns from its own piece and writes to the same rows as the others, unlocked (Recht et al. 2011,
-"Hogwild!"). Between rounds progress is told and Ctrl-C let through. One thread repeats bit for bit.
-"""
+"""What FastText's classifier learns, and from what: rows and outputs that threads without locks
+train, text by text."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import math
 from dataclasses import dataclass, field
-from itertools import pairwise
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastseq.errors import TrainingError
-from fastseq.interrupts import Interrupts
 from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.kernels.core.width import LANES
-from fastseq.kernels.vectors.chances import fill_alias
 from fastseq.kernels.vectors.fasttext_labels import (
     LISTS,
     mean_rows,
@@ -30,40 +22,21 @@ from fastseq.kernels.vectors.fasttext_labels import (
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.data.labels import Labels
 from fastseq.models.fasttext.rows import LabelledRows, TextRows
+from fastseq.models.word_vectors.sampling import Tree, alias_table, no_tree
 from fastseq.seeds import mixed_key
-from fastseq.threads import Team
-from fastseq.training.progress import Pace, Report, TrainingProgress
-from fastseq.types import Float32, Float64, Int64, Tokens, UInt64
+from fastseq.training.history import History
+from fastseq.training.hogwild import ShuffledItems
+from fastseq.types import Float32, Float64, Int64, Tokens
 
 if TYPE_CHECKING:
     from fastseq.store.columns import Fields
 
 LOSSES = ("softmax", "hierarchical", "negative", "ova")  # in the order of the kernel's numbers
 ROUND = 1 << 18  # words of a thread's piece, about
-MEASURED = 16  # texts between two whose loss is looked at, but for the softmax's
+LOSS_EVERY = 16  # texts, at most, between two whose loss is measured, but for the softmax's
+MEASURED = 256  # texts of an epoch whose loss is measured, at least, where it has as many
 POWER = 0.5  # negatives are drawn by count ** POWER
 _NUMBERS = 1 << 22  # of scores made at a time
-
-History = dict[str, list[float]]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Tree:
-    """The way to each of K labels, for the hierarchical softmax.
-
-    paths   int64[K + 1]  label k's nodes are nodes[paths[k]:paths[k + 1]], from the label up
-    nodes   int64[·]      inner nodes, 0 … K - 2
-    codes   float32[·]    1 where the way comes from a node's second child, else 0
-    """
-
-    paths: Int64
-    nodes: Int64
-    codes: Float32
-
-    @property
-    def longest(self) -> int:
-        """Nodes of the longest way."""
-        return int(np.diff(self.paths).max())
 
 
 def label_tree(counts: Int64) -> Tree:
@@ -126,7 +99,7 @@ class FittedState:
     fields: Fields
     dimensions: int
     words: int
-    history: History = field(default_factory=dict)
+    history: History = field(default_factory=History)
     reports: dict[str, ReadReport] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -180,124 +153,47 @@ def first_rows(rows: int, dimensions: int, seed: int) -> Float32:
     return table
 
 
-@dataclass(frozen=True, slots=True)
-class Course:
-    """How training goes: passes over the texts, the learning rate that falls to 0, labels drawn
-    beside the right one."""
+class LabelLessons:
+    """Lessons (training.hogwild) of texts with labels, in another order in every epoch: what is
+    learned are the rows and outputs of `learned`, in place."""
 
-    epochs: int
-    rate: float
-    negatives: int
-    seed: int
-
-
-def train(
-    learned: FittedState,
-    data: LabelledRows,
-    course: Course,
-    team: Team,
-    measure: Callable[[], dict[str, float]] | None = None,
-    report: Report | None = None,
-) -> None:
-    """Train the rows and outputs of `learned` in place; the history goes with it.
-
-    measure  called after each epoch, for what validation finds
-
-    Raises
-    ------
-    TrainingError
-        The loss is no longer finite.
-    KeyboardInterrupt
-        Ctrl-C, after the round under way.
-    """
-    trainer = _Trainer(learned, data, course, team)
-    words = int(data.sizes.sum())
-    rounds = max(1, -(-words // (ROUND * team.threads)))
-    pace, began = Pace(), time.perf_counter()
-    with Interrupts() as interrupts:
-        for epoch in range(course.epochs):
-            pieces = trainer.pieces(epoch, rounds)
-            sums, started = np.zeros(4), time.perf_counter()
-            for step in range(rounds):
-                interrupts.hold()
-                sums += trainer.round(pieces[step], epoch * rounds + step, course.epochs * rounds)
-                if not np.isfinite(sums[2]) or not np.isfinite(learned.outputs).all():
-                    raise TrainingError(
-                        f"the loss is not finite in epoch {epoch + 1}: expected a lower "
-                        "learning_rate"
-                    )
-                interrupts.release()
-                now = time.perf_counter()
-                loss = sums[2] / sums[3] if sums[3] else float("nan")
-                done = epoch * rounds + step + 1
-                told = TrainingProgress(
-                    epoch + 1, course.epochs, step + 1, rounds, loss,
-                    sums[0] / max(now - started, 1e-9),
-                    (now - began) / done * (course.epochs * rounds - done),
-                )  # fmt: skip
-                if report is not None and pace.due(now):
-                    report(told)
-            seconds = time.perf_counter() - started
-            valid = {} if measure is None else measure()
-            row = {
-                "epoch": epoch + 1, "train_loss": loss,
-                **{f"valid_{name}": value for name, value in valid.items()},
-                "words": sums[0], "seconds": seconds, "words_per_second": sums[0] / seconds,
-            }  # fmt: skip
-            for name, value in row.items():
-                learned.history.setdefault(name, []).append(float(value))
-            if report is not None:
-                report(told._replace(valid=valid or None))
-
-
-class _Trainer:
     def __init__(
-        self, learned: FittedState, data: LabelledRows, course: Course, team: Team
+        self, learned: FittedState, data: LabelledRows, negatives: int, seed: int, threads: int
     ) -> None:
-        self._learned, self._data, self._course, self._team = learned, data, course, team
+        self._learned, self._data, self._negatives, self._seed = learned, data, negatives, seed
+        self.arrays = {"inputs": learned.inputs, "outputs": learned.outputs}
+        self._order = ShuffledItems(data.sizes, threads, partial(mixed_key, seed, 1), ROUND)
+        self.rounds = self._order.rounds
         loss, K = learned.loss, len(learned.labels)
         self._kind = LOSSES.index(loss)
-        alias: UInt64 = np.empty(K, np.uint64)
-        weights = learned.labels.counts.astype(np.float64) ** POWER
-        weights *= K / weights.sum()
-        fill_alias(alias, weights, np.empty(K, np.int64), np.empty(K, np.int64))
-        self._alias = alias
-        none = Tree(np.zeros(1, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
-        self._tree = learned.tree or none
-        targets = {"negative": course.negatives + 1}.get(loss, K)
+        self._alias = alias_table(learned.labels.counts, POWER)
+        self._tree = learned.tree or no_tree()
+        targets = {"negative": negatives + 1}.get(loss, K)
         room = room_for(self._tree.longest if learned.tree is not None else targets)
-        width = learned.inputs.shape[1]
+        self._loss_every = max(1, min(LOSS_EVERY, len(data) // MEASURED))
         self._spaces = [
-            (aligned_zeros(work_size(room, width)), np.zeros((LISTS, room), np.int64))
-            for _ in range(team.threads)
+            (
+                aligned_zeros(work_size(room, learned.inputs.shape[1])),
+                np.zeros((LISTS, room), np.int64),
+            )
+            for _ in range(threads)
         ]
 
-    def pieces(self, epoch: int, rounds: int) -> list[list[Int64]]:
-        """For each round the texts of each thread, of about as many words each."""
-        rng = np.random.default_rng(mixed_key(self._course.seed, 1, epoch))
-        order = rng.permutation(len(self._data))
-        ends = np.cumsum(self._data.sizes[order], dtype=np.int64)
-        threads = self._team.threads
-        marks = np.linspace(0, int(ends[-1]), rounds * threads + 1)
-        cuts = [0, *np.searchsorted(ends, marks[1:-1]).tolist(), len(order)]
-        parts = [order[a:b] for a, b in pairwise(cuts)]
-        return [parts[at : at + threads] for at in range(0, len(parts), threads)]
-
-    def round(self, pieces: list[Int64], done: int, total: int) -> Float64:
-        """Learn from the pieces, each on its thread; the sums of what they saw."""
+    def learn(
+        self, part: int, epoch: int, round: int, rates: tuple[float, float], seen: Float64
+    ) -> None:
+        """As Lessons has it."""
         learned, data, tree = self._learned, self._data, self._tree
-        first, last = (self._course.rate * (1 - (done + k) / total) for k in (0, 1))
-        seen = np.zeros((len(pieces), 8))  # a cache line each
+        order, _, pieces = self._order.planned(epoch)
+        texts = order[pieces[part][round] : pieces[part][round + 1]]
+        key = mixed_key(self._seed, 2, epoch * self.rounds + round, part)
+        train_labels(
+            learned.inputs, learned.outputs, data.rows, data.ends, data.labels, data.label_ends,
+            data.sizes, texts, self._kind, self._alias, tree.paths, tree.nodes, tree.codes,
+            self._negatives, *rates, np.array([key], np.uint64), *self._spaces[part], seen,
+            self._loss_every,
+        )  # fmt: skip
 
-        def work(part: int) -> None:
-            state = np.array([mixed_key(self._course.seed, 2, done, part)], np.uint64)
-            train_labels(
-                learned.inputs, learned.outputs, data.rows, data.ends, data.labels,
-                data.label_ends, data.sizes, pieces[part], self._kind, self._alias, tree.paths,
-                tree.nodes, tree.codes, self._course.negatives, first, last, state,
-                *self._spaces[part], seen[part, :4], MEASURED,
-            )  # fmt: skip
-
-        self._team.run(work, len(pieces))
-        sums: Float64 = seen[:, :4].sum(0)
-        return sums
+    def loss(self) -> float:
+        """As Lessons has it: none where no text that was looked at has a label."""
+        return math.nan

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from fastseq.errors import DataError
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.data.ragged import offsets_of
-from fastseq.models.fasttext.network import FittedState, History
+from fastseq.models.fasttext.network import FittedState
 from fastseq.models.fasttext.rows import SEVERAL, encoded, joined_labels, numbered
 from fastseq.models.metrics import LabelCounts
 from fastseq.models.prediction import TextClassifier
@@ -36,9 +36,9 @@ class FastTextPredictor(SavableModel[FittedState], TextClassifier):
     # ---- fitted state
 
     @property
-    def history_(self) -> History:
+    def history_(self) -> dict[str, list[float]]:
         """{name: a value for each epoch}."""
-        return self.learned.history
+        return self.learned.history.columns
 
     @property
     def n_parameters_(self) -> int:

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
@@ -18,37 +19,35 @@ from fastseq.estimator import Real, Whole, parameter, plain
 from fastseq.interrupts import Interrupts
 from fastseq.models.parameters import WordParameters
 from fastseq.models.word_vectors.phrases import Phrases
-from fastseq.models.word_vectors.reading import Reading
 from fastseq.models.word_vectors.sentences import Sentences, read_sentences, source_of
 from fastseq.settings import parse_size, thread_count
+from fastseq.store.folder import CHECKPOINT, is_finished
 from fastseq.text.analyzer import Analyzer
 from fastseq.threads import Team
-from fastseq.training.hogwild import (
-    History,
-    Lessons,
-    Objective,
-    Report,
-    Settings,
-    State,
-    train,
-)
-from fastseq.training.hogwild_checkpoint import Checkpoint
-from fastseq.types import Float32, Int64, Texts
-from fastseq.vectors.folder import VectorsWriter, is_begun, read_vectors, write_vectors
+from fastseq.training.checkpoint import VECTORS_KIND, Checkpoint, refuse_other
+from fastseq.training.history import History
+from fastseq.training.hogwild import HogwildSettings, HogwildSteps, Lessons
+from fastseq.training.loop import run
+from fastseq.training.progress import Report
+from fastseq.types import Float32, Int32, Int64, Texts
+from fastseq.vectors.folder import VectorsWriter, read_vectors, write_vectors
 from fastseq.vectors.phrases import ARRAY as PHRASES
 from fastseq.vectors.phrases import PhraseTable
 from fastseq.vectors.subword_vectors import ARRAY, SubwordVectors
 from fastseq.vectors.words import WordVectors
 
 
-class Learner(Objective, Protocol):
+class Learner(Lessons, Protocol):
     """What a model trains."""
+
+    def measure(self, tokens: Int32, ends: Int64) -> float:
+        """The mean loss of sentences that are not learned from; nan where no two words meet."""
 
     def learned(self) -> dict[str, npt.NDArray[Any]]:
         """What there is to keep: "vectors" float32[V, d], and what further training needs."""
 
     def compile(self) -> None:
-        """Have the kernels compiled, without learning: seconds told are then those of training."""
+        """Compile the kernels, without learning: the speed reported is then that of training."""
 
     def go_on(self, start: Start) -> None:
         """Begin with what was learned before: the vectors of the first words, and what else there
@@ -106,7 +105,8 @@ class VectorModel(WordParameters, ABC):
             n-gram lengths and buckets are those of the vectors, unless given
         path : the folder to save in when done, with checkpoints on the way; it is taken at once
         overwrite : replace what stands there
-        resume : go on from the checkpoint there; from the beginning where nothing is there
+        resume : go on from the checkpoint there; from the beginning where nothing is there. What
+            a finished training with these settings left is loaded
         checkpoint_seconds : between two checkpoints, about
         report : told after every round how far training has come
 
@@ -119,12 +119,18 @@ class VectorModel(WordParameters, ABC):
             The corpus cannot be read, or no word occurs often enough.
         TrainingError
             The loss is no longer finite.
-        KeyboardInterrupt
-            Ctrl-C, after the round under way; with a `path` it is saved.
+        KeyboardInterrupt, SystemExit
+            Ctrl-C, SIGTERM, after the round under way. With a `path` the checkpoint there holds
+            what was learned; without one this model does, ready for use.
         """
         self.check()
         if resume and path is None:
             raise SettingsError("resume needs the path of what to go on with")
+        if resume and not overwrite and path is not None and is_finished(path):
+            finished = self.load(path)
+            refuse_other(Path(path), finished._kept_settings(), self._kept_settings())
+            self._learned = finished._learned
+            return self
         source = source_of(corpus, text_column)
         begun = None if start is None else _start(start)
         model = self if begun is None else self._continuing(begun)
@@ -143,24 +149,21 @@ class VectorModel(WordParameters, ABC):
             if begun is not None:
                 learner.go_on(begun)
             learner.compile()
-            state, save = State(), None
+
+            def keep(history: History) -> None:
+                self._learned = model._fitted(learner, sentences, history, begun)
+
+            checkpoint = None
             if path is not None:
-                checkpoint = Checkpoint(path, model._identity(sentences, held_out, begun))
-                if resume and is_begun(path):
-                    state = checkpoint.load(learner.arrays)
-
-                def save(state: State) -> None:
-                    checkpoint.save(state, learner.arrays)
-
-            first, last = float(model.first_rate), float(model._last_rate)
-            settings = Settings(
-                model.epochs, first, min(first, last), int(model.seed), checkpoint_seconds
-            )
-            lessons = model._lessons(learner, sentences, team.threads)
-            measured = None if held_out is None else (held_out.tokens, held_out.ends)
-            train(learner, lessons, settings, team, state, measured, report, save)
+                identity = model._identity(sentences, held_out, begun)
+                checkpoint = Checkpoint(Path(path) / CHECKPOINT, identity, VECTORS_KIND)
+            steps = HogwildSteps(
+                learner, model._loop_settings(checkpoint_seconds), team,
+                None if held_out is None else partial(_valid_loss, learner, held_out),
+            )  # fmt: skip
+            history = run(steps, checkpoint, resume, report, None if writer else keep)
             interrupts.hold()  # what took hours is not to be lost in the second that writes it
-            self._learned = model._fitted(learner, sentences, state, begun)
+            keep(history)
             if writer is not None:
                 writer.commit(*self._content())
             interrupts.release()
@@ -196,9 +199,12 @@ class VectorModel(WordParameters, ABC):
     def _objective(self, sentences: Sentences, parts: int) -> Learner:
         """What is trained on these sentences, by so many threads."""
 
-    def _lessons(self, learner: Any, sentences: Sentences, threads: int) -> Lessons:
-        """What so many threads learn from: sentences, where the learner is a Reader."""
-        return Reading(learner, sentences, threads)
+    def _loop_settings(self, checkpoint_seconds: float) -> HogwildSettings:
+        first, last = float(self.first_rate), float(min(self._last_rate, self.first_rate))
+        return HogwildSettings(
+            self.epochs, checkpoint_seconds=checkpoint_seconds, columns=("words", "words_kept"),
+            rate=lambda done, total: first + (last - first) * done / total,
+        )  # fmt: skip
 
     def _analyzer(self) -> Analyzer:
         return self.analyzer if self.analyzer is not None else Analyzer()
@@ -230,21 +236,24 @@ class VectorModel(WordParameters, ABC):
     ) -> dict[str, Any]:
         """What makes a training the same one."""
         return {
-            **super().settings(),
-            "analyzer": self._analyzer().to_dict(),
+            **self._kept_settings(),
             "threads": thread_count(self.threads),
             "corpus": _checksum(sentences.words.data, sentences.tokens, sentences.ends),
             "valid": None if held_out is None else _checksum(held_out.tokens, held_out.ends),
             "start": None if start is None else _checksum(*start.arrays.values()),
         }
 
+    def _kept_settings(self) -> dict[str, Any]:
+        """The parameters as JSON, without those of a run."""
+        return {**super().settings(), "analyzer": self._analyzer().to_dict()}
+
     def settings(self) -> dict[str, Any]:
         """The parameters as folders of vectors keep them: JSON, those of the run as well."""
         run = {name: plain(getattr(self, name)) for name, p in self._parameters.items() if p.run}
-        return {**super().settings(), **run, "analyzer": self._analyzer().to_dict()}
+        return {**self._kept_settings(), **run}
 
     def _fitted(
-        self, learner: Learner, sentences: Sentences, state: State, start: Start | None
+        self, learner: Learner, sentences: Sentences, history: History, start: Start | None
     ) -> FittedVectors:
         counts = sentences.counts.copy()
         if start is not None and start.counts is not None:
@@ -253,14 +262,16 @@ class VectorModel(WordParameters, ABC):
         statistics = {"tokens": sentences.read, "sentences": len(sentences.ends)}
         if sentences.phrases is not None:
             statistics["phrases"] = len(sentences.phrases.phrases_)
+        columns = history.columns
+        told = {name: [None if v != v else v for v in values] for name, values in columns.items()}
         vectors = WordVectors(
             sentences.words.to_strings(), arrays["vectors"], counts, self._pieces(arrays),
             settings={"model": self.kind, **self.settings()},
-            statistics={**statistics, "history": state.history}, output=_output(arrays),
+            statistics={**statistics, "history": told}, output=_output(arrays),
             phrases=sentences.phrases,
         )  # fmt: skip
         further = {name: a for name, a in arrays.items() if name != "vectors"}
-        return FittedVectors(vectors, state.history, further)
+        return FittedVectors(vectors, told, further)
 
     def _pieces(self, arrays: Mapping[str, Any]) -> SubwordVectors | None:
         """What makes vectors of words never seen, of the arrays that were learned."""
@@ -282,7 +293,7 @@ class VectorModel(WordParameters, ABC):
         return self.learned.vectors
 
     @property
-    def history_(self) -> History:
+    def history_(self) -> dict[str, list[float | None]]:
         """{name: a value for each epoch}: epoch, train_loss, valid_loss where text was held out,
         words, words_kept, seconds, words_per_second. Raises NotFittedError before `fit`."""
         return self.learned.history
@@ -337,7 +348,7 @@ class FittedVectors:
     """
 
     vectors: WordVectors
-    history: History
+    history: dict[str, list[float | None]]
     further: Mapping[str, Float32]
 
 
@@ -380,6 +391,10 @@ def _start(given: Any) -> Start:
     pieces = found.subwords if isinstance(found.subwords, SubwordVectors) else None
     arrays.pop(PHRASES, None)
     return Start(found.words, found.counts, arrays, pieces, found.phrases)
+
+
+def _valid_loss(learner: Learner, held_out: Sentences) -> dict[str, float]:
+    return {"loss": learner.measure(held_out.tokens, held_out.ends)}
 
 
 def _output(arrays: Mapping[str, Float32]) -> Float32 | None:

@@ -11,7 +11,7 @@ paper leaves open is as in its authors' program.
 from __future__ import annotations
 
 import math
-from threading import Lock
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -32,7 +32,9 @@ from fastseq.models.word_vectors.cooccurrences import (
 from fastseq.models.word_vectors.sentences import Sentences
 from fastseq.seeds import mixed_key
 from fastseq.settings import parse_size
-from fastseq.training.hogwild import State, cut
+from fastseq.training.history import History
+from fastseq.training.hogwild import ShuffledItems
+from fastseq.training.loop import ratio
 from fastseq.types import Float32, Float64, Int32, Int64
 
 COMBINE = ("sum", "word")
@@ -94,13 +96,10 @@ class GloVe(VectorModel):
     def _objective(self, sentences: Sentences, parts: int) -> GloVeObjective:
         return GloVeObjective(self, sentences, parts)
 
-    def _lessons(self, learner: Any, sentences: Sentences, threads: int) -> Pairs:
-        return Pairs(learner, len(sentences.tokens), threads)
-
     def _fitted(
-        self, learner: Any, sentences: Sentences, state: State, start: Start | None
+        self, learner: Any, sentences: Sentences, history: History, start: Start | None
     ) -> FittedVectors:
-        fitted = super()._fitted(learner, sentences, state, start)
+        fitted = super()._fitted(learner, sentences, history, start)
         fitted.vectors.statistics["cooccurrences"] = learner.pairs
         return fitted
 
@@ -111,7 +110,7 @@ class GloVeObjective:
 
     def __init__(self, model: GloVe, sentences: Sentences, parts: int) -> None:
         V, d = len(sentences.words), model.dimensions
-        self._model, self._parts = model, parts
+        self._model, self._parts, self._tokens = model, parts, len(sentences.tokens)
         self._width = W = -(-(d + 2) // LANES) * LANES
         self.arrays: dict[str, Float32] = {"table": aligned_zeros(4 * V * W).reshape(V, 4 * W)}
         draw = np.random.default_rng(model.seed).random((V, 2, d + 1), np.float32)
@@ -131,6 +130,9 @@ class GloVeObjective:
         self._held_out: tuple[Int32, Tiles] | None = None
         largest = int(np.diff(self.tiles.starts).max(initial=0))
         self._spaces = [self._space(largest) for _ in range(parts)]
+        key = partial(mixed_key, model.seed)
+        self.order = ShuffledItems(np.diff(self.tiles.starts), parts, key)
+        self.rounds = self.order.rounds
 
     @property
     def _table(self) -> Float32:
@@ -168,7 +170,7 @@ class GloVeObjective:
 
     def compile(self) -> None:
         """As Learner has it."""
-        self.learn(0, self.tiles, np.empty(0, np.int64), 0.0, 0, np.zeros(2))
+        self._train(0, self.tiles, np.empty(0, np.int64), 0.0, 0, np.zeros(2))
 
     def go_on(self, start: Start) -> None:
         """As Learner has it. Of vectors that are not GloVe's, a word's part as word and its part
@@ -186,6 +188,21 @@ class GloVeObjective:
         table[:V, 0, 0, :d], table[:V, 1, 0, :d] = words, contexts
 
     def learn(
+        self, part: int, epoch: int, round: int, rates: tuple[float, float], seen: Float64
+    ) -> None:
+        """As Lessons has it: every epoch all tiles, in an order of its own, that depends on the
+        seed and the epoch alone. Of the corpus's words the share of the pairs learned from counts
+        as seen."""
+        order, ends, pieces = self.order.planned(epoch)
+        first, last = pieces[part][round], pieces[part][round + 1]
+        if first == last:
+            return
+        n, key = int(ends[-1]), mixed_key(self._model.seed, epoch)
+        self._train(part, self.tiles, order[first:last], rates[0], key, seen[2:])
+        start, end = int(ends[first - 1]) if first else 0, int(ends[last - 1])
+        seen[:2] += self._tokens * end // n - self._tokens * start // n
+
+    def _train(
         self, part: int, tiles: Tiles, order: Int64, rate: float, key: int, seen: Float64
     ) -> None:  # fmt: skip
         """Learn from some tiles, in working memory of the thread `part`.
@@ -200,7 +217,11 @@ class GloVeObjective:
             np.array([key, 0], np.uint64), *self._spaces[part], seen,
         )  # fmt: skip
 
-    def measure(self, tokens: Int32, ends: Int64, seed: int) -> float | None:
+    def loss(self) -> float:
+        """As Lessons has it: training measures the loss of every pair."""
+        return math.nan
+
+    def measure(self, tokens: Int32, ends: Int64) -> float:
         """The mean loss of a pair; nothing moves, the learning rate being zero."""
         if self._held_out is None or self._held_out[0] is not tokens:
             self._held_out = tokens, self._tiles(self._count(tokens, ends))
@@ -209,43 +230,5 @@ class GloVeObjective:
         if largest > len(self._spaces[0][0]):
             self._spaces[0] = self._space(largest)
         seen = np.zeros(2)
-        self.learn(0, tiles, np.arange(len(tiles.corners)), 0.0, seed, seen)
-        return float(seen[0] / seen[1]) if seen[1] else None
-
-
-class Pairs:
-    """Lessons of co-occurrences: every epoch all tiles, in an order of its own, that depends on
-    the seed and the epoch alone."""
-
-    def __init__(self, objective: GloVeObjective, tokens: int, threads: int) -> None:
-        self._objective, self._tokens, self._threads = objective, tokens, threads
-        self._lock = Lock()
-        self._sizes: Int64 = np.diff(objective.tiles.starts)
-        self.rounds = len(cut(np.cumsum(self._sizes), threads)[0]) - 1
-        self._plan: tuple[tuple[int, int], Int64, Int64, list[Int64]] | None = None
-
-    def learn(
-        self, part: int, epoch: int, round: int, rates: tuple[float, float], seed: int,
-        seen: Float64,
-    ) -> None:  # fmt: skip
-        """As Lessons has it. Of the corpus's words the share of the pairs learned from is seen."""
-        order, ends, pieces = self._planned(seed, epoch)
-        first, last = pieces[part][round], pieces[part][round + 1]
-        if first == last:
-            return
-        objective, n = self._objective, int(ends[-1])
-        key = mixed_key(seed, epoch)
-        objective.learn(part, objective.tiles, order[first:last], rates[0], key, seen[2:])
-        start, end = int(ends[first - 1]) if first else 0, int(ends[last - 1])
-        words = self._tokens * end // n - self._tokens * start // n
-        seen[:2] += words
-
-    def _planned(self, seed: int, epoch: int) -> tuple[Int64, Int64, list[Int64]]:
-        """The tiles in an epoch's order, where each ends, each thread's rounds."""
-        with self._lock:
-            if self._plan is None or self._plan[0] != (seed, epoch):
-                rng = np.random.default_rng(mixed_key(seed, epoch))
-                order = rng.permutation(len(self._sizes))
-                ends = np.cumsum(self._sizes[order])
-                self._plan = (seed, epoch), order, ends, cut(ends, self._threads)
-            return self._plan[1:]
+        self._train(0, tiles, np.arange(len(tiles.corners)), 0.0, self._model.seed, seen)
+        return ratio(float(seen[0]), float(seen[1]))

@@ -2,51 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
 
 import numpy as np
 
 from fastseq.models.word_vectors.sentences import Sentences
 from fastseq.seeds import mixed_key
-from fastseq.training.hogwild import Objective, cut
+from fastseq.training.hogwild import cut
 from fastseq.types import Float64, Int32, Int64
 
 LONGEST = 1 << 16  # tokens of a sentence that are learned from in one go
 
 
-class Reader(Objective, Protocol):
-    """What is learned from sentences."""
-
-    def learn(
-        self, part: int, tokens: Int32, ends: Int64, rates: tuple[float, float], seed: int,
-        seen: Float64,
-    ) -> None:  # fmt: skip
-        """Learn from some sentences, in working memory of the thread `part`.
-
-        rates  at the first token and behind the last
-        seen   float64[4], added to: tokens read, words kept, loss, how many terms that is the
-               sum of
-        """
-
-
-class Reading:
+class SentenceLessons(ABC):
     """Lessons of sentences, each thread with a slice of the corpus that it reads in order.
 
     A sentence of more than LONGEST words is learned from in parts of that: threads can share it,
     the learning rate falls within it. The words on the two sides of such a cut do not meet.
     """
 
-    def __init__(self, reader: Reader, sentences: Sentences, threads: int) -> None:
-        self._reader = reader
+    def __init__(self, sentences: Sentences, threads: int, seed: int) -> None:
+        self._seed = seed
         self._tokens = sentences.tokens
         self._ends = parted(sentences.ends, LONGEST)
         self._pieces = cut(self._ends, threads)
         self.rounds = len(self._pieces[0]) - 1
 
     def learn(
-        self, part: int, epoch: int, round: int, rates: tuple[float, float], seed: int,
-        seen: Float64,
-    ) -> None:  # fmt: skip
+        self, part: int, epoch: int, round: int, rates: tuple[float, float], seen: Float64
+    ) -> None:
         """As Lessons has it."""
         first, last = self._pieces[part][round], self._pieces[part][round + 1]
         if first == last:
@@ -54,8 +38,16 @@ class Reading:
         start = self._ends[first - 1] if first else 0
         ends = self._ends[first:last] - start
         tokens = self._tokens[start : start + ends[-1]]
-        key = mixed_key(seed, epoch * self.rounds + round, part)
-        self._reader.learn(part, tokens, ends, rates, key, seen)
+        key = mixed_key(self._seed, epoch * self.rounds + round, part)
+        self._read(part, tokens, ends, rates, key, seen)
+
+    @abstractmethod
+    def _read(
+        self, part: int, tokens: Int32, ends: Int64, rates: tuple[float, float], key: int,
+        seen: Float64,
+    ) -> None:  # fmt: skip
+        """Learn from some sentences, in working memory of the thread `part`; `key` is of the
+        random numbers."""
 
 
 def parted(ends: Int64, longest: int) -> Int64:

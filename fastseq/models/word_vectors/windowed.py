@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,23 @@ from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.kernels.core.width import LANES
 from fastseq.kernels.vectors.windows import LISTS, room_for
 from fastseq.models.word_vectors.base import VectorModel
-from fastseq.models.word_vectors.sampling import alias_table, huffman_tree, keep_chances, no_tree
+from fastseq.models.word_vectors.reading import SentenceLessons
+from fastseq.models.word_vectors.sampling import (
+    ALWAYS,
+    alias_table,
+    huffman_tree,
+    keep_chances,
+    no_tree,
+)
 from fastseq.models.word_vectors.sentences import Sentences
+from fastseq.training.loop import ratio
 from fastseq.types import Float32, Float64, Int32, Int64
 
 ARCHITECTURES = ("skipgram", "cbow")
 LOSSES = ("negative", "hierarchical")
 RATES = {"skipgram": 0.025, "cbow": 0.05}
-LOSS_EVERY = 64  # words between two whose loss is looked at while training
+LOSS_EVERY = 64  # words, at most, between two whose loss is measured while training
+MEASURED = 1024  # words of an epoch whose loss is measured, at least, where it has as many
 
 
 class WindowModel(VectorModel):
@@ -70,15 +79,18 @@ class WindowModel(VectorModel):
         return self.min_learning_rate
 
 
-class WindowObjective(ABC):
+class WindowObjective(SentenceLessons):
     """What such a model trains: the vectors of targets among its arrays, by the name of "output"
     (words, or inner nodes of a tree), float32[V, W] with W in whole registers."""
 
     def __init__(self, model: WindowModel, sentences: Sentences, parts: int) -> None:
+        super().__init__(sentences, parts, model.seed)
         self._settings = model
         self._width = -(-model.dimensions // LANES) * LANES
         self.arrays: dict[str, Float32] = {"output": self._rows(len(sentences.words))}
         self._keep = keep_chances(sentences.counts, model.sample)
+        kept = int((sentences.counts * (self._keep / float(ALWAYS))).sum())
+        self._loss_every = max(1, min(LOSS_EVERY, kept // MEASURED))
         self._alias = alias_table(sentences.counts, model.ns_exponent)
         hierarchical = model.loss == "hierarchical"
         self._tree = huffman_tree(sentences.counts) if hierarchical else no_tree()
@@ -89,29 +101,31 @@ class WindowObjective(ABC):
 
     def compile(self) -> None:
         """As Learner has it."""
-        self.measure(np.empty(0, np.int32), np.empty(0, np.int64), 0)
+        self.measure(np.empty(0, np.int32), np.empty(0, np.int64))
 
     def _rows(self, count: int) -> Float32:
         """Rows of nothing yet."""
         return aligned_zeros(count * self._width).reshape(count, self._width)
 
-    def learn(
-        self, part: int, tokens: Int32, ends: Int64, rates: tuple[float, float], seed: int,
-        seen: Float64,
-    ) -> None:  # fmt: skip
-        """As Reader has it."""
-        self._run(part, tokens, ends, rates, seed, seen, LOSS_EVERY)
-
-    def measure(self, tokens: Int32, ends: Int64, seed: int) -> float | None:
+    def measure(self, tokens: Int32, ends: Int64) -> float:
         """The mean loss of a word of a context, or of a context's mean; nothing moves, the
         learning rate being zero."""
         seen = np.zeros(4)
-        self._run(0, tokens, ends, (0.0, 0.0), seed, seen, 1)
-        return float(seen[2] / seen[3]) if seen[3] else None
+        self._read(0, tokens, ends, (0.0, 0.0), self._seed, seen, 1)
+        return ratio(float(seen[2]), float(seen[3]))
 
-    def _run(
-        self, part: int, tokens: Int32, ends: Int64, rates: tuple[float, float], seed: int,
-        seen: Float64, loss_every: int,
+    def loss(self) -> float:
+        """As Lessons has it: of the first rows, without subsampling."""
+        keep, count = self._keep, max(1, int(np.searchsorted(self._ends, MEASURED)))
+        self._keep = np.full_like(keep, ALWAYS)
+        try:
+            return self.measure(self._tokens[: self._ends[count - 1]], self._ends[:count])
+        finally:
+            self._keep = keep
+
+    def _read(
+        self, part: int, tokens: Int32, ends: Int64, rates: tuple[float, float], key: int,
+        seen: Float64, loss_every: int | None = None,
     ) -> None:  # fmt: skip
         longest = int(np.diff(ends, prepend=0).max(initial=0))
         if longest > len(self._kept[part]):
@@ -120,8 +134,8 @@ class WindowObjective(ABC):
         self._train(
             tokens, ends, self._keep, self._alias, tree.paths, tree.nodes, tree.codes,
             model.window, model.negatives, model.architecture == "cbow", *rates,
-            np.array([seed], np.uint64), self._kept[part], self._work[part], self._lists[part],
-            seen, loss_every,
+            np.array([key], np.uint64), self._kept[part], self._work[part], self._lists[part],
+            seen, loss_every or self._loss_every,
         )  # fmt: skip
 
     @abstractmethod

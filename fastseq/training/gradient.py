@@ -1,0 +1,289 @@
+"""Steps of an optimiser on mini-batches: what the training of a sequence model consists of.
+
+A step draws a batch, lets the model add its gradients, clips them and lets the optimiser move the
+weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple, Protocol, SupportsFloat
+
+import numpy.typing as npt
+
+from fastseq.errors import DataError, SettingsError
+from fastseq.nn.clipping import clip_norm, clip_value, gradient_norm
+from fastseq.nn.optimisers import check_names, optimiser
+from fastseq.nn.parameters import Parameters
+from fastseq.nn.schedules import Cosine, Linear, Plateau, schedule
+from fastseq.settings import real, whole
+from fastseq.threads import Team
+from fastseq.training.checkpoint import Arrays, Checkpoint, State
+from fastseq.training.history import History
+from fastseq.training.loop import DivergedError, LoopSettings, part_of, ratio, run
+from fastseq.training.progress import EVERY, Report
+from fastseq.types import Float32
+
+_PARAMETERS, _OPTIMISER = "parameters", "optimiser/"
+_ALL = (1 << 64) - 1
+
+
+class StepResult(NamedTuple):
+    """What one batch gave.
+
+    loss    mean over the batch; a number, or what becomes one when it is asked for
+    weight  what the mean is over: examples, tokens, or the sum of their class weights
+    units   tokens (or numbers) that went through the model, for the speed
+    """
+
+    loss: SupportsFloat
+    weight: float
+    units: int
+
+
+class Trainable(Protocol):
+    """A model as these steps see it."""
+
+    @property
+    def parameters(self) -> Parameters:
+        """Weights and gradients."""
+
+    def steps_per_epoch(self, epoch: int) -> int | None:
+        """Batches of an epoch (from 0), or None where nobody knows before it ends."""
+
+    def batches(self, epoch: int) -> Iterator[Any]:
+        """The batches of an epoch: the same ones in the same order whenever asked."""
+
+    def learn(self, batch: Any, key: int) -> StepResult:
+        """Forward and backward pass: adds to the gradients, which are zero before.
+
+        `key` is a number below 2**64, another one each step, for whatever is random.
+        """
+
+    def validate(self) -> dict[str, float] | None:
+        """{"loss": …, a metric: …} on held-out data; None where nothing is held out."""
+
+    def carried(self) -> dict[str, npt.NDArray[Any]]:
+        """What passes from one batch to the next beside the weights (the states of a language
+        model); {} for most."""
+
+    def restore_carried(self, carried: dict[str, npt.NDArray[Any]]) -> None:
+        """Go on from what `carried` gave, between two batches."""
+
+
+@dataclass(frozen=True)
+class TrainingSettings(LoopSettings):
+    """How an optimiser trains. A value out of its range raises SettingsError.
+
+    optimiser           name, and what else it takes (nn.optimisers)
+    learning_rate       the highest that the schedule gives; None: the optimiser's default
+    schedule            name, and what else it takes beside a warm-up (nn.schedules)
+    warmup              steps over which the rate first rises to the learning rate
+    frozen              names of parameters that stay as they are
+    clip                largest Euclidean norm of all gradients together; None: not clipped
+    clip_value          largest absolute value of one gradient, after `clip`; None: not clipped
+    seed                of whatever is random in a step
+    largest_loss        a higher one counts as diverged, as one that is not finite does: saturated
+                        layers can hold a loss finite for ever; None: no limit
+    """
+
+    optimiser: str = "adam"
+    optimiser_settings: Mapping[str, Any] = field(default_factory=dict)
+    learning_rate: float | None = None
+    schedule: str = "constant"
+    schedule_settings: Mapping[str, Any] = field(default_factory=dict)
+    warmup: int = 0
+    frozen: tuple[str, ...] = ()
+    clip: float | None = None
+    clip_value: float | None = None
+    seed: int = 0
+    largest_loss: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        whole("warmup", self.warmup, 0)
+        for name in ("learning_rate", "clip", "clip_value", "largest_loss"):
+            value = getattr(self, name)
+            if value is not None:
+                real(name, value, lambda n: 0 < n < math.inf, "a number above 0")
+
+
+def train(
+    model: Trainable,
+    settings: TrainingSettings,
+    checkpoint: Checkpoint | None = None,
+    resume: bool = False,
+    report: Report | None = None,
+    team: Team | None = None,
+    interrupted: Callable[[History], None] | None = None,
+) -> History:
+    """Train a model in place, as `run` has it; `team` has threads for the norm of the gradients.
+
+    Raises what `run` raises.
+    """
+    steps = GradientSteps(model, settings, team or Team(1))
+    return run(steps, checkpoint, resume, report, interrupted)
+
+
+def mix(seed: int, step: int) -> int:
+    """A number below 2**64 for a step: splitmix64 (Steele, Lea and Flood 2014), the generator that
+    starts at `seed`, after `step` + 1 draws."""
+    z = (seed + (step + 1) * 0x9E3779B97F4A7C15) & _ALL
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 & _ALL
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB & _ALL
+    return z ^ (z >> 31)
+
+
+class GradientSteps:
+    """Steps (see training.loop.Steps) in which an optimiser moves a model's weights."""
+
+    extensible = True
+    report_every = EVERY
+
+    def __init__(self, model: Trainable, settings: TrainingSettings, team: Team) -> None:
+        self.settings = settings
+        self._model = model
+        self._team = team
+        self._parameters = parameters = model.parameters
+        check_names(settings.optimiser, settings.optimiser_settings)
+        self._optimiser = optimiser(
+            settings.optimiser,
+            parameters,
+            settings.learning_rate,
+            **{**settings.optimiser_settings, "frozen": settings.frozen, "team": team},
+        )
+        self.learning_rate = self._optimiser.learning_rate
+        self._schedule = schedule(
+            settings.schedule,
+            self.learning_rate,
+            **{**settings.schedule_settings, "warmup": settings.warmup},
+        )
+        limit = settings.clip or settings.clip_value
+        clip = "set a clip, such as 1" if limit is None else f"the clip (now {limit:g})"
+        self.advice = f" or {clip}"
+        self._total = self._total_steps()
+        self._kept: Arrays | None = None  # carried, until the batches before are skipped
+        self._result: StepResult
+        self._loss = self._norm = math.nan
+
+    def _total_steps(self) -> int:
+        steps = self.per_epoch(0)
+        if steps is None and isinstance(self._schedule, Cosine | Linear):
+            raise SettingsError(
+                f"the schedule {self.settings.schedule} needs to know how many steps an epoch "
+                "has; expected constant, step or plateau"
+            )
+        return (steps or 0) * self.settings.epochs
+
+    def per_epoch(self, epoch: int) -> int | None:
+        return self._model.steps_per_epoch(epoch)
+
+    def pieces(self, epoch: int, skip: int) -> Iterator[Any]:
+        batches = iter(self._model.batches(epoch))
+        for _ in range(skip):
+            if next(batches, self) is self:
+                raise DataError(
+                    f"cannot resume: the epoch has fewer than the {skip} batches that were "
+                    "learned from; expected the same data"
+                )
+        if self._kept is not None:
+            self._model.restore_carried(self._kept)
+            self._kept = None
+        return batches
+
+    def learn(self, piece: Any, state: State) -> None:
+        settings, parameters = self.settings, self._parameters
+        parameters.zero_gradients()
+        result = self._model.learn(piece, mix(settings.seed, state.steps))
+        if settings.clip is None:
+            self._norm = gradient_norm(parameters, self._team, settings.frozen)
+        else:
+            self._norm = clip_norm(parameters, settings.clip, self._team, settings.frozen)
+        loss = float(result.loss)
+        if self._bad(loss) or not math.isfinite(self._norm):
+            if math.isfinite(self._norm) or not math.isfinite(loss):
+                raise DivergedError("loss", loss)
+            raise DivergedError("norm of the gradients", self._norm)
+        self._result, self._loss = result, loss
+
+    def update(self, piece: Any, state: State) -> None:
+        settings, result = self.settings, self._result
+        if settings.clip_value is not None:
+            clip_value(self._parameters, settings.clip_value, self._team, settings.frozen)
+        self._optimiser.step(self._schedule(state.steps, self._total))
+        state.loss_sum += self._loss * result.weight
+        state.weight_sum += float(result.weight)
+        state.norm_sum += self._norm
+        state.units += int(result.units)
+
+    def prove(self, state: State) -> None:
+        """By the loss of the batch that comes next; all but the gradients stays as it is."""
+        kept = self._kept = self.carried()
+        batch = next(self.pieces(state.epoch, state.step), None)
+        if batch is None:
+            batch = next(iter(self._model.batches(state.epoch + 1)))
+        self._parameters.zero_gradients()
+        loss = float(self._model.learn(batch, mix(self.settings.seed, state.steps)).loss)
+        self._kept = kept
+        if self._bad(loss):
+            raise DivergedError("loss", loss)
+
+    def _bad(self, loss: float) -> bool:
+        limit = self.settings.largest_loss
+        return not math.isfinite(loss) or (limit is not None and loss > limit)
+
+    def validate(self) -> dict[str, float] | None:
+        return self._model.validate()
+
+    def observe(self, valid: Mapping[str, float]) -> bool:
+        if not valid and isinstance(self._schedule, Plateau):
+            raise SettingsError("the schedule plateau needs validation: give data to validate on")
+        loss = float(valid.get("loss", math.nan))
+        if valid:
+            self._schedule.observe(loss if math.isfinite(loss) else math.nan)
+        return not self._bad(loss)
+
+    def row(self, state: State, seconds: float) -> dict[str, float]:
+        return {
+            "epoch": state.epoch + 1,
+            "step": state.steps,
+            "train_loss": ratio(state.loss_sum, state.weight_sum),
+            "learning_rate": self._schedule(state.steps - 1, self._total),
+            "gradient_norm": ratio(state.norm_sum, state.step),
+            "units_per_second": ratio(state.units, state.seconds),
+            "seconds": state.seconds + seconds,
+        }
+
+    def described(self) -> dict[str, Any]:
+        shapes = {name: list(shape) for name, shape in self._parameters.shapes.items()}
+        own = {"learning_rate": self.learning_rate, "parameters": shapes}
+        return {**asdict(self.settings), **own}
+
+    def carried(self) -> Arrays:
+        if self._kept is not None:
+            return self._kept
+        return {name: array.copy() for name, array in self._model.carried().items()}
+
+    def arrays(self, state: State) -> Arrays:
+        state.schedule = self._schedule.state()
+        optimiser = self._optimiser.state()
+        return {
+            _PARAMETERS: self._parameters.get(self._parameters.values),
+            **{_OPTIMISER + name: array for name, array in optimiser.items()},
+        }
+
+    def restore(self, state: State, arrays: Arrays, carried: Arrays) -> None:
+        self.put(arrays[_PARAMETERS])
+        self._optimiser.load_state(part_of(arrays, _OPTIMISER))
+        self._schedule.load_state(state.schedule)
+        self._kept = carried
+
+    def weights(self) -> Float32:
+        return self._parameters.get(self._parameters.values)
+
+    def put(self, weights: Float32) -> None:
+        if weights.shape != (len(self._parameters.values),):
+            raise ValueError(f"{weights.size} weights")
+        self._parameters.put(self._parameters.values, weights)

@@ -1,0 +1,106 @@
+"""Every fit command alike: ended by SIGTERM, resumed when it was finished, on few short rows."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Run = Callable[..., Any]
+Write = Callable[..., Path]
+
+COMMANDS = ("fit-word2vec", "fit-glove", "fit-fasttext", "fit-fasttext-classifier", "fit-gru")
+SMALL = {"fit-gru": ("--hidden", "4", "--embedding", "4")}
+FEW = ["a cat", "the dog runs", "a", "a cat sees the dog", "dog"] * 2  # ten short rows
+
+
+@pytest.fixture
+def corpus(write: Write) -> Path:
+    return write("few.parquet", text=FEW, label=["x", "y", "x", "y", "x"] * 2)
+
+
+def words(command: str, corpus: Path, *more: str) -> list[str]:
+    """A command line that trains a small model in the folder m."""
+    options = SMALL.get(command, ("--dimensions", "8"))
+    least = () if command == "fit-gru" else ("--min-count", "1")
+    return [command, str(corpus), *options, *least, "-o", "m", "--threads", "1", *more]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_sigterm_leaves_a_checkpoint_and_says_how_to_go_on(
+    command: str, run: Run, corpus: Path, tmp_path: Path
+) -> None:
+    given = words(command, corpus, "--epochs", "1000000")
+    child = subprocess.Popen(
+        [sys.executable, "-m", "fastseq_cli", *given],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert child.stderr is not None
+    for line in child.stderr:  # until the first epoch is over
+        if line.startswith("epoch"):
+            break
+    child.terminate()
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == 128 + signal.SIGTERM, err
+    assert out == ""
+    assert err.splitlines()[-1] == (
+        "Terminated; the checkpoint in m is kept: the same command with --resume goes on from it"
+    )
+    assert run("info", "m", "--verify").code == 0
+    assert "--resume" in run(*given).error
+
+
+@pytest.mark.parametrize(
+    "phase", ["word_vectors.glove.count_cooccurrences", "word_vectors.base.read_sentences"]
+)
+def test_sigterm_before_training_ends_the_command(phase: str, corpus: Path, tmp_path: Path) -> None:
+    given = words("fit-glove", corpus)
+    script = f"""if True:
+        import os, signal, time
+        from fastseq_cli.main import cli
+        import fastseq.models.{phase.rpartition(".")[0]} as module
+        def terminated(*given, **more):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        module.{phase.rpartition(".")[2]} = terminated
+        cli({given!r})
+    """
+    ran = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert ran.returncode == 143, ran.stderr
+    assert ran.stderr.splitlines()[-1] == "Terminated"
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_finished_training_is_resumed_with_a_notice(command: str, run: Run, corpus: Path) -> None:
+    given = words(command, corpus, "--epochs", "2")
+    first = run(*given)
+    assert first.code == 0, first.err
+    again = run(*given, "--resume")
+    assert again.code == 0, again.err
+    assert "m: the training had finished before; nothing was left to learn" in again.err
+    assert again.out.splitlines()[:-1] == first.out.splitlines()[:-1]
+    assert run(*given, "--resume", "--quiet").err == ""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_loss_of_few_short_rows_is_measured(command: str, run: Run, corpus: Path) -> None:
+    ran = run(*words(command, corpus))
+    assert ran.code == 0, ran.err
+    assert "nan" not in ran.err + ran.out
+    assert float(ran.out.split("training loss")[1].split()[0]) > 0
+
+
+def test_a_loss_of_nothing_is_named_so(run: Run, write: Write) -> None:
+    corpus = write("one.parquet", text=["aa aa"] * 5)
+    ran = run(*words("fit-word2vec", corpus, "--loss", "hierarchical"))
+    assert "training loss" in ran.out
+    assert "none: the rows of CORPUS hold nothing to tell apart" in ran.out
+    assert "nan" not in ran.err
