@@ -12,7 +12,7 @@ from fastseq.kernels.simd.rows import MOST_ROWS
 from fastseq.kernels.vectors.fasttext import train_fasttext, work_size
 from fastseq.kernels.vectors.windows import LISTS, room_for
 from fastseq.models.word_vectors.sampling import alias_table, huffman_tree, keep_chances, no_tree
-from tests.kernels.test_kernels_word2vec import close, corpus, padded
+from tests.kernels.vector_cases import close, corpus, padded, paths_of
 from tests.naive.fasttext import FastText
 
 
@@ -32,10 +32,7 @@ def run(
     ends = np.concatenate([[0], np.cumsum(many)]).astype(np.int64)
     keep, alias = keep_chances(counts, sample), alias_table(counts, 0.75)
     tree = huffman_tree(counts) if hierarchical else no_tree()
-    ways = None
-    if hierarchical:
-        spans = zip(tree.paths[:-1], tree.paths[1:], strict=True)
-        ways = {w: (tree.nodes[a:b].tolist(), tree.codes[a:b]) for w, (a, b) in enumerate(spans)}
+    ways = paths_of(tree) if hierarchical else None
     ours = [padded(array) for array in arrays]
     room = room_for(max(negatives + 1, tree.longest))
     seen = np.zeros(4)

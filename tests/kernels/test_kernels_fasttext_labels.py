@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastseq.kernels.core.arrays import aligned_zeros
-from fastseq.kernels.core.width import LANES
 from fastseq.kernels.vectors.chances import fill_alias
 from fastseq.kernels.vectors.fasttext_labels import (
     LISTS,
@@ -21,17 +20,10 @@ from fastseq.kernels.vectors.fasttext_labels import (
 )
 from fastseq.models.fasttext.network import LOSSES, label_tree
 from fastseq.types import Texts
+from tests.kernels.vector_cases import close, padded, paths_of
 from tests.naive import fasttext_labels as naive
 from tests.naive.differences import central, relative_error
 from tests.naive.subwords import fnv1a
-
-
-def padded(array):
-    rows, d = array.shape
-    width = -(-d // LANES) * LANES
-    out = aligned_zeros(rows * width).reshape(rows, width)
-    out[:, :d] = array
-    return out
 
 
 def ragged(lists):
@@ -53,10 +45,7 @@ def run(
     sizes = rng.integers(1, 20, texts).astype(np.int32)
     order = rng.permutation(texts)
     tree = label_tree(counts)
-    ways = {
-        k: (tree.nodes[a:b].tolist(), tree.codes[a:b].tolist())
-        for k, (a, b) in enumerate(zip(tree.paths[:-1], tree.paths[1:], strict=True))
-    }
+    ways = paths_of(tree)
     alias = np.empty(labels, np.uint64)
     weights = counts**0.5 * labels / (counts**0.5).sum()
     fill_alias(alias, weights, np.empty(labels, np.int64), np.empty(labels, np.int64))
@@ -80,13 +69,6 @@ def run(
     )  # fmt: skip
     np.testing.assert_allclose(seen, found, rtol=1e-5)
     return ours, theirs, seen, (inputs, outputs)
-
-
-def close(ours, theirs):
-    for mine, wanted in zip(ours, theirs, strict=True):
-        d = wanted.shape[1]
-        np.testing.assert_allclose(mine[:, :d], wanted, rtol=1e-5, atol=1e-5 * abs(wanted).max())
-        assert not mine[:, d:].any()
 
 
 @pytest.mark.parametrize("several", [False, True])

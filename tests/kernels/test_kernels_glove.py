@@ -14,15 +14,8 @@ from fastseq.kernels.core.width import LANES
 from fastseq.kernels.vectors.glove import STILL, train_tiles
 from fastseq.models.word_vectors import cooccurrences
 from fastseq.models.word_vectors.cooccurrences import count_cooccurrences, tiles_of
+from tests.kernels.vector_cases import corpus
 from tests.naive import glove as naive
-
-
-def corpus(rng, words, sentences, longest):
-    share = 1 / np.arange(1, words + 1)
-    return [
-        rng.choice(words, rng.integers(0, longest + 1), p=share / share.sum()).tolist()
-        for _ in range(sentences)
-    ]
 
 
 def as_arrays(text):

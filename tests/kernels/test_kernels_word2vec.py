@@ -15,23 +15,8 @@ from fastseq.kernels.simd.tiles import address
 from fastseq.kernels.vectors.windows import LISTS, room_for, work_size
 from fastseq.kernels.vectors.word2vec import train_words
 from fastseq.models.word_vectors.sampling import alias_table, huffman_tree, keep_chances, no_tree
+from tests.kernels.vector_cases import close, corpus, padded, paths_of
 from tests.naive import word2vec as naive
-
-
-def padded(array):
-    rows, d = array.shape
-    width = -(-d // LANES) * LANES
-    out = aligned_zeros(rows * width).reshape(rows, width)
-    out[:, :d] = array
-    return out
-
-
-def corpus(rng, words, sentences, longest):
-    share = 1 / np.arange(1, words + 1)
-    return [
-        rng.choice(words, rng.integers(0, longest + 1), p=share / share.sum()).tolist()
-        for _ in range(sentences)
-    ]
 
 
 def run(
@@ -47,10 +32,7 @@ def run(
     outputs = rng.normal(0, 0.3, (words, d)).astype(np.float32)
     keep, alias = keep_chances(counts, sample), alias_table(counts, 0.75)
     tree = huffman_tree(counts) if hierarchical else no_tree()
-    ways = None
-    if hierarchical:
-        spans = zip(tree.paths[:-1], tree.paths[1:], strict=True)
-        ways = {w: (tree.nodes[a:b].tolist(), tree.codes[a:b]) for w, (a, b) in enumerate(spans)}
+    ways = paths_of(tree) if hierarchical else None
     ours = padded(inputs), padded(outputs)
     room = room_for(max(negatives + 1, tree.longest))
     seen = np.zeros(4)
@@ -68,13 +50,6 @@ def run(
     if loss_every == 1:
         np.testing.assert_allclose(seen[2:], told, rtol=1e-5)
     return ours, theirs, seen, (inputs, outputs)
-
-
-def close(ours, theirs):
-    for mine, wanted in zip(ours, theirs, strict=True):
-        d = wanted.shape[1]
-        np.testing.assert_allclose(mine[:, :d], wanted, rtol=1e-5, atol=1e-5 * abs(wanted).max())
-        assert not mine[:, d:].any()
 
 
 @pytest.mark.parametrize("cbow", [False, True])

@@ -19,15 +19,8 @@ from fastseq.models.data.examples import Encoder
 from fastseq.nn.losses import softmax
 from fastseq.store.examples import open_rows
 from fastseq.store.objects import as_source
-from tests.models.small_data import assert_gradients, reviews, write
+from tests.models.small_data import SMALL, assert_gradients, reviews, write
 
-SMALL: dict[str, Any] = {
-    "hidden": 8,
-    "embedding": 8,
-    "batch_size": 8,
-    "dropout": 0.0,
-    "threads": 1,
-}
 FAST: dict[str, Any] = {**SMALL, "learning_rate": 0.02, "epochs": 6}
 
 TEXTS, LABELS = reviews(120)

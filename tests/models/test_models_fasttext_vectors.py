@@ -14,7 +14,7 @@ from fastseq.vectors.fasttext_bin import read_fasttext
 from fastseq.vectors.folder import read_vectors
 from fastseq.vectors.formats import read_word_vectors
 from fastseq.vectors.words import WordVectors
-from tests.models.test_models_word2vec import coherence, texts
+from tests.models.topics import coherence, texts
 
 STRANGE = ["aple", "rivers", "kingdom", "ü", "qqq", "cherries"]
 

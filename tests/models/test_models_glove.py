@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-
 import numpy as np
 import pytest
 
@@ -15,37 +13,13 @@ from fastseq.models.word_vectors.word2vec import Word2Vec
 from fastseq.threads import Team
 from fastseq.training import hogwild
 from fastseq.vectors.words import WordVectors
+from tests.models.topics import TOPICS, coherence, stop_after, texts
 from tests.naive import glove as naive
-
-TOPICS = (
-    ["apple", "pear", "plum", "cherry", "peach"],
-    ["river", "lake", "sea", "ocean", "pond"],
-    ["king", "queen", "prince", "duke", "earl"],
-)
-
-
-def texts(count=600, seed=0):
-    """Sentences of words of one topic each, common words between them."""
-    rng = np.random.default_rng(seed)
-    return [
-        " ".join(rng.choice([*TOPICS[i % 3], *TOPICS[i % 3], "the", "of", "and"], 12).tolist())
-        for i in range(count)
-    ]
 
 
 def small(**settings):
     settings = {"dimensions": 8, "epochs": 60, "window": 5, "threads": 1, **settings}
     return GloVe(**settings)
-
-
-def coherence(vectors):
-    """The share of words whose nearest word is of their topic."""
-    right = 0
-    for topic in TOPICS:
-        for word in topic:
-            others = [w for w, _ in vectors.neighbors(word, 17) if w not in ("the", "of", "and")]
-            right += others[0] in topic
-    return right / 15
 
 
 @pytest.fixture
@@ -117,18 +91,6 @@ def test_epochs_differ_in_their_order(pieces):
     assert not np.array_equal(orders[0], orders[1])
     assert not np.array_equal(orders[0], orders[2])
     np.testing.assert_array_equal(orders[0], orders[3])
-
-
-def stop_after(rounds):
-    """A report that sends Ctrl-C when so many rounds are done."""
-    left = [rounds]
-
-    def report(progress):
-        left[0] -= 1
-        if left[0] == 0:
-            signal.raise_signal(signal.SIGINT)
-
-    return report
 
 
 def test_a_training_that_was_stopped_goes_on_to_the_same_bits(tmp_path, pieces):

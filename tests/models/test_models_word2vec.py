@@ -18,36 +18,12 @@ from fastseq.text.analyzer import Analyzer
 from fastseq.training import hogwild
 from fastseq.vectors.folder import VectorsWriter
 from fastseq.vectors.words import WordVectors
-
-TOPICS = (
-    ["apple", "pear", "plum", "cherry", "peach"],
-    ["river", "lake", "sea", "ocean", "pond"],
-    ["king", "queen", "prince", "duke", "earl"],
-)
-
-
-def texts(count=600, seed=0):
-    """Sentences of words of one topic each, common words between them."""
-    rng = np.random.default_rng(seed)
-    return [
-        " ".join(rng.choice([*TOPICS[i % 3], *TOPICS[i % 3], "the", "of", "and"], 12).tolist())
-        for i in range(count)
-    ]
+from tests.models.topics import coherence, stop_after, texts
 
 
 def small(**settings):
     settings = {"dimensions": 16, "epochs": 8, "sample": 0.0, "threads": 1, **settings}
     return Word2Vec(**settings)
-
-
-def coherence(vectors):
-    """The share of words whose nearest word is of their topic."""
-    right = 0
-    for topic in TOPICS:
-        for word in topic:
-            others = [w for w, _ in vectors.neighbors(word, 17) if w not in ("the", "of", "and")]
-            right += others[0] in topic
-    return right / 15
 
 
 @pytest.mark.parametrize("architecture", ["skipgram", "cbow"])
@@ -70,18 +46,6 @@ def test_one_thread_and_a_seed_repeat_bit_for_bit():
     one, two, other = (small(seed=seed).fit(texts(100)).vectors_.vectors for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, two)
     assert abs(one - other).max() > 1e-3
-
-
-def stop_after(rounds):
-    """A report that sends Ctrl-C when so many rounds are done."""
-    left = [rounds]
-
-    def report(progress):
-        left[0] -= 1
-        if left[0] == 0:
-            signal.raise_signal(signal.SIGINT)
-
-    return report
 
 
 @pytest.fixture
