@@ -22,7 +22,7 @@ from fastseq.models.data.labels import Labels
 from fastseq.models.folder import Content, ModelFolder
 from fastseq.models.metrics import LabelCounts
 from fastseq.models.prediction import RowPredictor
-from fastseq.models.spans import SpanCounts, TagScheme
+from fastseq.models.spans import SchemeTags, SpanCounts, TagScheme
 from fastseq.models.task import (
     FittedState,
     Network,
@@ -287,18 +287,14 @@ def count_malformed(
 
     where  file and row of a row number
     """
-    targets, offsets, names = examples.targets, examples.offsets, learned.names(examples.report)
-    if learned.scheme is None or targets is None:
+    if learned.scheme is None or examples.targets is None:
         return
-    found, _ = learned.scheme.violations(names, targets, offsets)
-    report.malformed += len(found)
-    if len(found) and not report.violation:
-        first = int(found[0])
-        tags = [names[code] for code in targets[offsets[first] : offsets[first + 1]].tolist()]
-        report.violation = (
-            f"the tag scheme {learned.scheme.name}, such as {where(int(examples.rows[first]))}: "
-            f"{learned.scheme.violation(tags)}"
-        )
+    tags = SchemeTags(learned.scheme, learned.names(examples.report))
+    rows, _, first = tags.violations(examples.targets, examples.offsets)
+    report.malformed += len(rows)
+    if len(rows) and not report.violation:
+        place = where(int(examples.rows[rows[0]]))
+        report.violation = f"the tag scheme {learned.scheme.name}, such as {place}: {first}"
 
 
 def add_report(total: ReadReport, part: ReadReport) -> None:

@@ -21,7 +21,16 @@ from fastseq.models.data.ragged import offsets_of
 from fastseq.models.data.vocabulary import Vocabulary
 from fastseq.models.folder import ModelFolder
 from fastseq.models.scoring import ScoringModel, ScoringState, encoded, scored
-from fastseq.models.spans import AUTO, NONE, SCHEMES, SpanScore, TagScheme, checked_scheme, is_bio
+from fastseq.models.spans import (
+    AUTO,
+    NONE,
+    SCHEMES,
+    SchemeTags,
+    SpanScore,
+    TagScheme,
+    checked_scheme,
+    is_bio,
+)
 from fastseq.models.tagger_network import CharacterWords, TaggerNetwork
 from fastseq.nn.backend import Backend
 from fastseq.nn.crf import bio_constraints
@@ -253,7 +262,7 @@ class SequenceTagger(ScoringModel[TaggerNetwork]):
         else:
             learned.scheme = TagScheme.of(self.tag_scheme, names)
         if learned.scheme is not None:
-            learned.network.constraints = learned.scheme.constraints(names)
+            learned.network.constraints = SchemeTags(learned.scheme, names).constraints()
         elif self.monitor == "f1":
             raise SettingsError(
                 "monitor is 'f1', but the tags encode no spans (tag_scheme none); expected "
@@ -270,7 +279,7 @@ class SequenceTagger(ScoringModel[TaggerNetwork]):
         if saved is not None:
             learned.scheme = TagScheme.of(saved, names)
             if learned.scheme is not None:
-                learned.network.constraints = learned.scheme.constraints(names)
+                learned.network.constraints = SchemeTags(learned.scheme, names).constraints()
         elif is_bio(names):  # of an earlier version, which predicts as it did
             ends = any(name[0] in "ES" for name in names)
             learned.scheme = TagScheme("BIOES" if ends else "IOB2")

@@ -11,20 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastseq.errors import DataError, SettingsError
+from fastseq.errors import SettingsError
+from fastseq.models import spans as module
 from fastseq.models.spans import (
     SCHEMES,
-    Span,
+    SchemeTags,
     SpanCounts,
     SpanScore,
     TagScheme,
     checked_scheme,
     is_bio,
-    span_f1,
-    span_f1_by_kind,
-    spans,
 )
 from fastseq.nn.crf import CRF
+from tests.models.tag_lists import IOB2, codes_of, counted, span_f1, spans, violation
 from tests.naive import spans as naive
 
 NAMED = [name for name in SCHEMES if name != "none"]
@@ -33,11 +32,6 @@ KINDS = ("PER", "LOC")
 
 def tags_of(scheme: str, kinds: tuple[str, ...] = KINDS) -> list[str]:
     return ["O", *(f"{letter}-{kind}" for letter in naive.LETTERS[scheme] for kind in kinds)]
-
-
-def codes_of(names: list[str], rows: list[list[str]]) -> tuple[np.ndarray, np.ndarray]:
-    codes = np.array([names.index(tag) for row in rows for tag in row], np.int32)
-    return codes, np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
 
 
 def span_sets(length: int) -> Iterator[naive.Spans]:
@@ -70,7 +64,7 @@ def test_spans_equal_conlleval_and_seqeval(drawn: tuple[str, list[str]]) -> None
     found = spans(tags, TagScheme(scheme))
     assert found == naive.lenient(tags)
     assert spans(tags, TagScheme(scheme), strict=True) == naive.strict(tags, scheme)
-    covered = [i for span in found for i in range(span.start, span.stop)]
+    covered = [i for start, stop, _ in found for i in range(start, stop)]
     assert covered == [i for i, tag in enumerate(tags) if tag != "O"]
     behind = [tag if tag == "O" else "-".join(reversed(tag.split("-"))) for tag in tags]
     for strict in (False, True):
@@ -137,11 +131,11 @@ def test_only_encoded_spans_are_well_formed(scheme: str) -> None:
     names, length = tags_of(scheme), 4 if len(naive.LETTERS[scheme]) < 4 else 3
     good = {tuple(naive.encoded(some, length, scheme)) for some in span_sets(length)}
     rows = [list(row) for row in product(names, repeat=length)]
-    broken, steps = TagScheme(scheme).violations(names, *codes_of(names, rows))
+    broken, steps, _ = SchemeTags(TagScheme(scheme), names).violations(*codes_of(names, rows))
     assert {tuple(rows[i]) for i in broken} == {*map(tuple, rows)} - good
     assert steps >= len(broken)
     for row in rows:
-        assert (TagScheme(scheme).violation(row) == "") == (tuple(row) in good)
+        assert (violation(row, TagScheme(scheme)) == "") == (tuple(row) in good)
 
 
 @pytest.mark.parametrize("scheme", NAMED)
@@ -151,10 +145,10 @@ def test_constrained_decoding_is_well_formed(scheme: str) -> None:
     lengths = rng.integers(1, 7, 300)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     emissions = rng.normal(0, 3, (offsets[-1], len(names))).astype(np.float32)
-    best, _ = crf.decode(emissions, offsets, TagScheme(scheme).constraints(names))
-    assert TagScheme(scheme).violations(names, best, offsets)[1] == 0
+    best, _ = crf.decode(emissions, offsets, SchemeTags(TagScheme(scheme), names).constraints())
+    assert SchemeTags(TagScheme(scheme), names).violations(best, offsets)[1] == 0
     free, _ = crf.decode(emissions, offsets)
-    assert scheme == "IO" or TagScheme(scheme).violations(names, free, offsets)[1] > 0
+    assert scheme == "IO" or SchemeTags(TagScheme(scheme), names).violations(free, offsets)[1] > 0
     assert {names[code] for code in best} == {*names}
 
 
@@ -172,7 +166,7 @@ def test_tags_that_could_not_be_reached_are_allowed(
     scheme: str, names: list[str], allowed: str
 ) -> None:
     """A tag that the training set lacks must not make those that require it impossible."""
-    limits = TagScheme(scheme).constraints(names)
+    limits = SchemeTags(TagScheme(scheme), names).constraints()
     path = [names.index(tag) for tag in allowed.split()]
     assert limits.end is not None
     assert not limits.start[path[0]]
@@ -182,22 +176,23 @@ def test_tags_that_could_not_be_reached_are_allowed(
 
 def test_violations_are_described() -> None:
     scheme = TagScheme("BIOES")
-    assert scheme.violation(["O", "B-X", "E-X"]) == ""
-    assert scheme.violation(["O", "B-X", "O"]) == "'O' after 'B-X'"
-    assert scheme.violation(["I-X"]) == "'I-X' at the start"
-    assert scheme.violation(["O", "B-X"]) == "'B-X' at the end"
-    assert TagScheme("IOB2").violation(["O", "NOUN"]) == "'NOUN' after 'O'"
+    assert violation(["O", "B-X", "E-X"], scheme) == ""
+    assert violation(["O", "B-X", "O"], scheme) == "'O' after 'B-X'"
+    assert violation(["I-X"], scheme) == "'I-X' at the start"
+    assert violation(["O", "B-X"], scheme) == "'B-X' at the end"
+    assert violation(["O", "NOUN"], IOB2) == "'NOUN' after 'O'"
 
 
-def test_violations_of_many_sequences() -> None:
+@pytest.mark.parametrize("at_once", [3, 100, 1 << 20])
+def test_violations_of_many_sequences(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    monkeypatch.setattr(module, "_AT_ONCE", at_once)
     names, rng = tags_of("IOB2"), random.Random(2)
     rows = [rng.choices(names, k=rng.randrange(1, 6)) for _ in range(400)]
-    found, steps = TagScheme("IOB2").violations(names, *codes_of(names, rows))
-    wrong = [bool(TagScheme("IOB2").violation(row)) for row in rows]
+    found, steps, first = SchemeTags(IOB2, names).violations(*codes_of(names, rows))
+    wrong = [bool(violation(row, IOB2)) for row in rows]
+    assert first == next(filter(None, (violation(row, IOB2) for row in rows)))
     assert found.tolist() == np.flatnonzero(wrong).tolist()
-    one_by_one = sum(
-        TagScheme("IOB2").violations(names, *codes_of(names, [row]))[1] for row in rows
-    )
+    one_by_one = sum(SchemeTags(IOB2, names).violations(*codes_of(names, [row]))[1] for row in rows)
     assert steps == one_by_one > len(found)
 
 
@@ -302,7 +297,7 @@ def test_f1_by_hand() -> None:
     gold = [["O", "O", "O", "B-MISC", "I-MISC", "I-MISC", "O"], ["B-PER", "I-PER", "O"]]
     given_tags = [["O", "O", "B-MISC", "I-MISC", "I-MISC", "I-MISC", "O"], ["B-PER", "I-PER", "O"]]
     assert span_f1(gold, given_tags) == SpanScore(0.5, 0.5, 0.5, 2)
-    assert span_f1_by_kind(gold, given_tags) == {
+    assert counted(gold, given_tags).by_type() == {
         "MISC": SpanScore(0.0, 0.0, 0.0, 1),
         "PER": SpanScore(1.0, 1.0, 1.0, 1),
     }
@@ -317,8 +312,8 @@ def test_f1_by_hand() -> None:
 def test_lenient_and_strict_scores_differ() -> None:
     gold, found = [["O", "B-X", "I-X"]], [["O", "I-X", "I-X"]]
     assert span_f1(gold, found).f1 == 1
-    assert span_f1(gold, found, TagScheme("IOB2"), strict=True) == SpanScore(0, 0, 0, 1)
-    assert span_f1_by_kind(gold, found, strict=True) == {"X": SpanScore(0, 0, 0, 1)}
+    assert span_f1(gold, found, IOB2, strict=True) == SpanScore(0, 0, 0, 1)
+    assert counted(gold, found).by_type(strict=True) == {"X": SpanScore(0, 0, 0, 1)}
 
 
 def test_counted_batch_after_batch() -> None:
@@ -326,7 +321,7 @@ def test_counted_batch_after_batch() -> None:
     tags = ["O", "B-X", "I-X", "B-Y", "I-Y"]
     gold = [rng.choices(tags, k=rng.randrange(9)) for _ in range(50)]
     found = [rng.choices(tags, k=len(row)) for row in gold]
-    counts = SpanCounts()
+    counts = SpanCounts(IOB2)
     for start in range(0, 50, 7):
         (expected, offsets), (predicted, _) = (
             codes_of(tags, side[start : start + 7]) for side in (gold, found)
@@ -334,14 +329,14 @@ def test_counted_batch_after_batch() -> None:
         counts.add(tags, expected, predicted, offsets)
     for strict in (False, True):
         assert counts.score(strict) == span_f1(gold, found, strict=strict)
-        assert counts.by_type(strict) == span_f1_by_kind(gold, found, strict=strict)
+        assert counts.by_type(strict) == counted(gold, found).by_type(strict)
         assert counts.score(strict).f1 > 0
     assert counts.score().support > counts.score(strict=True).support
 
 
 def test_unseen_tags_have_numbers_from_the_end() -> None:
     """-1 is the last name, and so on: expected tags that training did not have."""
-    counts = SpanCounts()
+    counts = SpanCounts(IOB2)
     names = ["B-X", "I-X", "O", "NOUN", "I-Y", "B-Y"]
     expected = np.array([0, 1, -1, -2, -3, 2], np.int32)
     predicted = np.array([0, 1, 0, 1, 2, 2], np.int32)
@@ -355,7 +350,7 @@ def test_f1_of_nothing() -> None:
     assert span_f1([["O"]], [["O"]]) == SpanScore(0.0, 0.0, 0.0, 0)
     assert span_f1([["B-X"]], [["O"]]) == SpanScore(0.0, 0.0, 0.0, 1)
     assert span_f1([["O"]], [["B-X"]]) == SpanScore(0.0, 0.0, 0.0, 0)
-    assert span_f1_by_kind([["O"]], [["O"]]) == {}
+    assert counted([["O"]], [["O"]]).by_type() == {}
 
 
 @settings(max_examples=200)
@@ -375,21 +370,6 @@ def test_f1_equals_sets_of_spans(
 
     expected = naive.score(read(gold), read(guess))
     assert span_f1(gold, guess, TagScheme(scheme), strict) == pytest.approx(expected)
-    for kind, score in span_f1_by_kind(gold, guess, TagScheme(scheme), strict).items():
+    for kind, score in counted(gold, guess, TagScheme(scheme)).by_type(strict).items():
         both = [[[s for s in row if s[2] == kind] for row in read(side)] for side in (gold, guess)]
         assert score == pytest.approx(naive.score(*both))
-
-
-def test_wrong_tags_are_refused() -> None:
-    with pytest.raises(DataError, match="tag 'NOUN' at position 1 is no IOB2 tag"):
-        spans(["O", "NOUN"])
-    with pytest.raises(DataError, match="row 1: tag 'X' at position 0"):
-        span_f1([["O"], ["O"]], [["O"], ["X"]])
-    with pytest.raises(DataError, match="row 1: 2 tags are predicted, expected 1"):
-        span_f1([["O"], ["O"]], [["O"], ["O", "O"]])
-    with pytest.raises(DataError, match="1 tag sequences are predicted, expected 2"):
-        span_f1([["O"], ["O"]], [["O"]])
-
-
-def test_spans_are_tuples_of_start_stop_and_type() -> None:
-    assert spans(["B-X", "I-X"]) == [Span(0, 2, "X")]

@@ -13,7 +13,7 @@ import pytest
 
 from fastseq.errors import DataError, NotFittedError, SettingsError
 from fastseq.models.data.batches import take
-from fastseq.models.spans import SpanCounts, TagScheme, span_f1, span_f1_by_kind
+from fastseq.models.spans import SpanCounts, TagScheme
 from fastseq.models.tagger import SequenceTagger
 from fastseq.nn.crf import bio_constraints
 from fastseq.store import sources
@@ -21,6 +21,7 @@ from fastseq.store.examples import RowReader, open_rows
 from fastseq.store.manifest import MANIFEST, read_manifest
 from fastseq.store.objects import as_source
 from tests.models.small_data import PEOPLE, VERBS, assert_gradients, sentences, write
+from tests.models.tag_lists import counted, span_f1, violation
 from tests.naive import spans as naive
 
 SMALL: dict[str, Any] = {
@@ -62,8 +63,8 @@ def test_all_methods_of_prediction_agree(fitted: SequenceTagger, tmp_path: Path)
     expected = span_f1(EXPECTED, found)
     assert (measures["precision"], measures["recall"], measures["f1"]) == tuple(expected)[:3]
     assert measures["strict_f1"] == span_f1(EXPECTED, found, strict=True).f1
-    assert fitted.span_scores_ == span_f1_by_kind(EXPECTED, found)
-    assert fitted.strict_span_scores_ == span_f1_by_kind(EXPECTED, found, strict=True)
+    assert fitted.span_scores_ == counted(EXPECTED, found).by_type()
+    assert fitted.strict_span_scores_ == counted(EXPECTED, found).by_type(strict=True)
     for row in (0, 11, 29):  # alone as in company
         assert fitted.predict([TEST[row]]) == [found[row]]
     data = write(tmp_path / "d.parquet", doc_id=[f"r{i}" for i in range(30)], tokens=TEST)
@@ -313,7 +314,7 @@ def test_a_crf_learns_spans_in_every_scheme(scheme: str, tmp_path: Path) -> None
     model.fit(rows, tags, valid=(test, expected))
     assert model.tag_scheme_ == scheme
     found = model.predict(test)
-    assert not any(TagScheme(scheme).violation(row) for row in found)
+    assert not any(violation(row, TagScheme(scheme)) for row in found)
     measures = model.evaluate(test, expected)
     assert measures["f1"] > 0.9
     for strict, prefix in ((False, ""), (True, "strict_")):
@@ -348,7 +349,7 @@ def test_word_segmentation() -> None:
     model = SequenceTagger(**FAST, crf=True).fit(rows, tags)
     assert model.tag_scheme_ == "BMES"
     found = model.predict(rows)
-    assert not any(TagScheme("BMES").violation(row) for row in found)
+    assert not any(violation(row, TagScheme("BMES")) for row in found)
     assert model.evaluate(rows, tags)["f1"] > 0.9
     assert set(model.span_scores_) == {""}
 
