@@ -23,7 +23,7 @@ from .options import (
     pass_common,
     training_options,
 )
-from .output import write_pairs
+from .output import coverage_line, write_pairs
 from .parameters import (
     CLASSIFY,
     COLUMNS,
@@ -222,6 +222,9 @@ def _summary(model: SequenceModel[Any], unit: str, seconds: float) -> Iterator[t
     yield "parameters", f"{model.n_parameters_:,}"
     if hasattr(model, "tag_scheme_"):
         yield "tag scheme", model.tag_scheme_
+    coverage = getattr(model, "embeddings_coverage_", None)
+    if coverage is not None:
+        yield "embeddings found", coverage_line(coverage)
     history = model.history_
     rows = [] if history is None else list(history.rows())
     if not rows or history is None:

@@ -20,7 +20,7 @@ from .options import (
     pass_common,
     training_options,
 )
-from .output import write_pairs
+from .output import coverage_line, write_pairs
 from .parameters import (
     COLUMNS,
     Sectioned,
@@ -98,6 +98,7 @@ def command(
         ("words", f"{len(learned.encoder.words):,}"),
         ("buckets in use", f"{len(learned.encoder.used):,}"),
         ("parameters", f"{model.n_parameters_:,}"),
+        *([("vectors found", coverage_line(learned.coverage))] if learned.coverage else []),
         ("training loss", history["train_loss"][-1]),
     ]
     for name in ("loss", "accuracy", "macro_f1", "micro_f1"):

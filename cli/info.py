@@ -11,7 +11,7 @@ import click
 from fastseq.errors import FormatError
 
 from .options import Common, common_options, example, format_option, pass_common
-from .output import write_json, write_pairs
+from .output import coverage_line, write_json, write_pairs
 
 UNITS = {"char": "characters", "byte": "bytes", "word": "words", "space": "words"}
 MANIFEST, CHECKPOINT = "manifest.json", "checkpoint"  # as the library calls them
@@ -113,6 +113,8 @@ def _of_model(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     if learned.get("labels"):
         classes = learned["labels"]["values"]
         yield "classes", f"{len(classes):,}: {_listed(classes)}"
+    if learned.get("embeddings"):
+        yield "embeddings found", coverage_line(learned["embeddings"])
     if learned.get("tag_scheme"):
         yield "tag scheme", learned["tag_scheme"]
     if learned.get("vocabulary"):

@@ -86,6 +86,13 @@ def one_line(value: object) -> str:
     return "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
+def coverage_line(coverage: dict[str, int]) -> str:
+    """How much of a vocabulary has word vectors."""
+    units, tokens = coverage["units"], coverage["tokens"]
+    found, share = coverage["found"], coverage["tokens_found"] / max(tokens, 1)
+    return f"{found:,} of {units:,} units ({found / max(units, 1):.1%}), {share:.1%} of tokens"
+
+
 def width_of(text: str) -> int:
     """Columns that text takes on a terminal: two for wide characters, none for combining ones."""
     if text.isascii():

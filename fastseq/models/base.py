@@ -293,6 +293,7 @@ class SequenceModel(SavableModel[L]):
         learned.network.parameters.load_state_dict(folder.weights)
         learned.network.parameters.push()
         learned.history = folder.history()
+        learned.coverage = folder.statistics.get("embeddings")
         return learned
 
     @classmethod
@@ -312,7 +313,11 @@ class SequenceModel(SavableModel[L]):
         """What `_rebuilt` needs of the fitted state, as JSON."""
 
     def _all_statistics(self, learned: L) -> dict[str, Any]:
-        own = {"parameters": learned.network.parameters.count, "fields": learned.fields.to_dict()}
+        own: dict[str, Any] = {
+            "parameters": learned.network.parameters.count, "fields": learned.fields.to_dict(),
+        }  # fmt: skip
+        if learned.coverage is not None:
+            own["embeddings"] = learned.coverage
         return {**own, **self._statistics(learned)}
 
     @abstractmethod
@@ -393,6 +398,12 @@ class TextModel(SequenceModel[L]):
         default=None, check=Whole(1), help="Maximum vocabulary size.", none="all units",
         notes="The most frequent units are kept.",
     )  # fmt: skip
+
+    @property
+    def embeddings_coverage_(self) -> dict[str, int] | None:
+        """How much of the vocabulary the word vectors given cover, see Vocabulary.coverage; None
+        where none were given."""
+        return self.learned.coverage
 
     def _check(self) -> None:
         super()._check()

@@ -7,7 +7,7 @@ model.predict(["How far is it?"])
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, SupportsFloat
 
 import numpy as np
@@ -15,10 +15,9 @@ import numpy as np
 from fastseq.estimator import Choice, Flag, Weights, Whole, parameter
 from fastseq.models.base import recurrent
 from fastseq.models.data.batches import Batch
-from fastseq.models.data.examples import Encoder, Examples, ReadReport
-from fastseq.models.data.vocabulary import Vocabulary
+from fastseq.models.data.examples import Encoder, Examples
 from fastseq.models.prediction import TextClassifier
-from fastseq.models.scoring import ScoringModel, ScoringNetwork, ScoringState, encoded, scored
+from fastseq.models.scoring import ScoringModel, ScoringNetwork, ScoringState, scored
 from fastseq.nn.backend import Backend
 from fastseq.nn.dense import Dense
 from fastseq.nn.embedding import Embedding
@@ -28,7 +27,7 @@ from fastseq.seeds import mixed_key
 from fastseq.types import Float32, Int32, Int64
 
 if TYPE_CHECKING:
-    from fastseq.store.examples import RowBatch, RowReader
+    pass
 
 
 class ClassifierNetwork(ScoringNetwork):
@@ -113,8 +112,8 @@ class ClassifierNetwork(ScoringNetwork):
 ClassifierState = ScoringState[ClassifierNetwork]
 
 
-class SequenceClassifier(ScoringModel[ClassifierNetwork], TextClassifier):
-    """Gives each text one of the labels it learned.
+class SequenceClassifier(ScoringModel[ClassifierNetwork], TextClassifier[ClassifierState]):
+    """Text classification: a label for each text.
 
     Attributes
     ----------
@@ -124,10 +123,6 @@ class SequenceClassifier(ScoringModel[ClassifierNetwork], TextClassifier):
     """
 
     kind: ClassVar[str] = "classifier"
-    estimator_type: ClassVar[str | None] = TextClassifier.estimator_type
-    inputs: ClassVar[str] = TextClassifier.inputs
-    columns: ClassVar[Mapping[str, str]] = TextClassifier.columns
-    supervised: ClassVar[bool] = True
     measures: ClassVar[Mapping[str, bool]] = {"accuracy": True, "loss": False, "macro_f1": True}
 
     bidirectional: bool = parameter(
@@ -146,13 +141,6 @@ class SequenceClassifier(ScoringModel[ClassifierNetwork], TextClassifier):
         help='Weight of each class in the loss: "balanced" or weights by label.',
     )  # fmt: skip
     dropout: float = 0.3
-
-    # ---- what was learned
-
-    @property
-    def vocabulary_(self) -> Vocabulary:
-        """The units that are known."""
-        return self.learned.encoder.vocabulary
 
     # ---- using
 
@@ -175,11 +163,6 @@ class SequenceClassifier(ScoringModel[ClassifierNetwork], TextClassifier):
         measures, evaluation = self._evaluate(examples, y, **columns)
         self.confusion_ = evaluation.labels.confusion(self.classes_)
         return measures
-
-    def _encoded(
-        self, learned: ClassifierState, reader: RowReader, report: ReadReport
-    ) -> Iterator[tuple[RowBatch, Examples]]:
-        return encoded(learned.encoder, reader, report)
 
     def _probabilities(self, learned: ClassifierState, texts: Examples) -> Float32:
         """float32[D, K] of examples whose rows are 0 to D - 1."""

@@ -81,7 +81,7 @@ def parts_of(numbers: Int64, lengths: dict[int, int]) -> list[Part]:
     return parts
 
 
-class Forecaster(SequenceModel[ForecastState], RowPredictor):
+class Forecaster(SequenceModel[ForecastState], RowPredictor[ForecastState]):
     """Forecasts the next rows of numeric columns from the rows before them, oldest first.
 
     A file, a table or an array is one series. A folder of files is one series for each of them;

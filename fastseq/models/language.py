@@ -272,9 +272,10 @@ class LanguageModel(TextModel[LanguageState]):
         size = self.embedding if vectors is None else int(vectors[1].shape[1])
         assert size is not None  # checked
         network = self._network(vocabulary, size, backend)
+        learned = LanguageState(network, reader.fields, vocabulary, report.unknown > 0)
         if vectors is not None:
             self._place(network.embedding, vectors)
-        learned = LanguageState(network, reader.fields, vocabulary, report.unknown > 0)
+            learned.coverage = vocabulary.coverage(vectors[0], stream)
         learned.reports.update(reports)
         return LanguageTask(learned, windows, measure)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.models.data.examples import ReadReport
+from fastseq.models.savable import S, SavableModel
 from fastseq.types import Float32
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from fastseq.store.predictions import Predictions
 
 
-class RowPredictor(ABC):
+class RowPredictor(SavableModel[S]):
     """A model with a prediction for every row."""
 
     @abstractmethod
@@ -33,45 +34,42 @@ class RowPredictor(ABC):
         """
         return self.predict_batches(data, **how).write(out)
 
+    def _to_predict(
+        self, data: Any, columns: Mapping[str, Any], **outputs: Any
+    ) -> tuple[RowReader, ReadReport]:
+        """The rows to predict, and the report for what is read.
 
-class TextClassifier(RowPredictor):
+        columns  those named, by argument
+        outputs  keep and id, if the rows are written
+        """
+        learned, named = self.learned, self._named_columns(**columns)
+        if outputs:
+            outputs["outputs"] = True
+        reader = self._open(data, None, named, fields=learned.fields, targets=False, **outputs)
+        report = learned.reports["data"] = ReadReport()
+        return reader, report
+
+
+class TextClassifier(RowPredictor[S]):
     """A model that predicts a label for each text, with the probabilities of all labels."""
 
     estimator_type: ClassVar[str | None] = "classifier"
     inputs: ClassVar[str] = "text"
     columns: ClassVar[Mapping[str, str]] = {"text_column": "text", "label_column": "label"}
 
-    # ---- what a classifier provides
-
-    @property
-    @abstractmethod
-    def learned(self) -> Any:
-        """The fitted state, `labels`, `fields` and `reports` among it. Raises NotFittedError
-        before `fit`."""
-
-    @abstractmethod
-    def _open(self, examples: Any, y: Any, columns: Mapping[str, Any], **how: Any) -> RowReader:
-        """The rows of examples in any form."""
-
-    @abstractmethod
-    def _named_columns(self, **named: Any) -> dict[str, Any]:
-        """The columns that were named, by what `_open` calls them."""
-
     @abstractmethod
     def _encoded(
-        self, learned: Any, reader: RowReader, report: ReadReport
+        self, learned: S, reader: RowReader, report: ReadReport
     ) -> Iterator[tuple[RowBatch, Any]]:
         """Each batch of rows and its texts as the model takes them, counted in `report`."""
 
     @abstractmethod
-    def _probabilities(self, learned: Any, texts: Any) -> Float32:
+    def _probabilities(self, learned: S, texts: Any) -> Float32:
         """float32[D, K], of texts as `_encoded` returns them."""
 
     @abstractmethod
     def evaluate(self, examples: Any, y: Any = None) -> dict[str, float]:
         """Measures on texts with known labels, "accuracy" among them."""
-
-    # ---- what all classifiers do
 
     @property
     def classes_(self) -> npt.NDArray[Any]:
@@ -91,9 +89,7 @@ class TextClassifier(RowPredictor):
     ) -> Float32:
         """float32[D, K], the probability of each of `classes_` for each text."""
         learned = self.learned
-        columns = self._named_columns(text_column=text_column)
-        reader = self._open(examples, None, columns, fields=learned.fields, targets=False)
-        report = learned.reports["data"] = ReadReport()
+        reader, report = self._to_predict(examples, {"text_column": text_column})
         parts = [np.zeros((0, len(learned.labels)), np.float32)]
         for _, texts in self._encoded(learned, reader, report):
             parts.append(self._probabilities(learned, texts))
@@ -120,13 +116,8 @@ class TextClassifier(RowPredictor):
         """
         from fastseq.store.predictions import Predictions
 
-        learned = self.learned
-        columns = self._named_columns(text_column=text_column)
-        reader = self._open(
-            data, None, columns, fields=learned.fields, targets=False, outputs=True, keep=keep,
-            id=id_column,
-        )  # fmt: skip
-        report = learned.reports["data"] = ReadReport()
+        learned, named = self.learned, {"text_column": text_column}
+        reader, report = self._to_predict(data, named, keep=keep, id=id_column)
         labels = learned.labels
         outputs = {"prediction": labels.type, "probability": "float"}
         if probabilities:

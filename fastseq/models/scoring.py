@@ -19,6 +19,7 @@ from fastseq.models.data.batches import Batch, BucketedBatches, SortedBatches, t
 from fastseq.models.data.characters import CharTable
 from fastseq.models.data.examples import Encoder, Examples, ReadReport
 from fastseq.models.data.labels import Labels
+from fastseq.models.data.vocabulary import Vocabulary
 from fastseq.models.folder import Content, ModelFolder
 from fastseq.models.metrics import LabelCounts
 from fastseq.models.prediction import RowPredictor
@@ -306,7 +307,7 @@ def add_report(total: ReadReport, part: ReadReport) -> None:
     total.what = part.what
 
 
-class ScoringModel(TextModel[ScoringState[N]], RowPredictor):
+class ScoringModel(TextModel[ScoringState[N]], RowPredictor[ScoringState[N]]):
     """A model of text whose network scores labels; parameters are those of TextModel."""
 
     @abstractmethod
@@ -338,14 +339,25 @@ class ScoringModel(TextModel[ScoringState[N]], RowPredictor):
         size = self.embedding if vectors is None else vectors[1].shape[1]
         assert size is not None
         network = self._network(encoder, size, backend)
+        learned = ScoringState(network, reader.fields, encoder)
         if vectors is not None:
             self._place(network.embedding, vectors)
-        learned = ScoringState(network, reader.fields, encoder)
+            learned.coverage = encoder.vocabulary.coverage(vectors[0], train.values)
         self._settle(learned, train)
         count_malformed(learned, train, reader.data.where, train.report)
         if held_out is not None:
             count_malformed(learned, held_out, valid_reader.data.where, held_out.report)
         return ScoringTask(learned, train, held_out, self.batch_size, self.seed)
+
+    @property
+    def vocabulary_(self) -> Vocabulary:
+        """The units that are known."""
+        return self.learned.encoder.vocabulary
+
+    def _encoded(
+        self, learned: ScoringState[N], reader: RowReader, report: ReadReport
+    ) -> Iterator[tuple[RowBatch, Examples]]:
+        return encoded(learned.encoder, reader, report)
 
     def _settle(self, learned: ScoringState[N], train: Examples) -> None:
         """Learn what else the training targets say."""

@@ -18,9 +18,8 @@ from fastseq.estimator import Choice, Flag, Whole, parameter
 from fastseq.models.base import kind_of, recurrent
 from fastseq.models.data.examples import Encoder, Examples, ReadReport
 from fastseq.models.data.ragged import offsets_of
-from fastseq.models.data.vocabulary import Vocabulary
 from fastseq.models.folder import ModelFolder
-from fastseq.models.scoring import ScoringModel, ScoringState, encoded, scored
+from fastseq.models.scoring import ScoringModel, ScoringState, scored
 from fastseq.models.spans import (
     AUTO,
     NONE,
@@ -36,12 +35,10 @@ from fastseq.nn.backend import Backend
 from fastseq.nn.crf import bio_constraints
 from fastseq.seeds import mixed_key
 from fastseq.settings import one_of
-from fastseq.store.categories import Categories
-from fastseq.types import Int32, Int64
 
 if TYPE_CHECKING:
-    from fastseq.store.examples import RowBatch
-    from fastseq.store.predictions import Predictions
+    from fastseq.store.examples import RowBatch, RowReader
+    from fastseq.store.predictions import Predictions, TagLists
 
 TaggerState = ScoringState[TaggerNetwork]
 
@@ -76,7 +73,6 @@ class SequenceTagger(ScoringModel[TaggerNetwork]):
     estimator_type: ClassVar[str | None] = None  # scikit-learn has none of this kind
     inputs: ClassVar[str] = "tokens"
     columns: ClassVar[Mapping[str, str]] = {"tokens_column": "tokens", "tags_column": "tags"}
-    supervised: ClassVar[bool] = True
     measures: ClassVar[Mapping[str, bool]] = {
         "accuracy": True, "loss": False, "macro_f1": True, "f1": True,
     }  # fmt: skip
@@ -116,11 +112,6 @@ class SequenceTagger(ScoringModel[TaggerNetwork]):
         return np.array(self.learned.labels.values, np.str_)
 
     @property
-    def vocabulary_(self) -> Vocabulary:
-        """The tokens that are known."""
-        return self.learned.encoder.vocabulary
-
-    @property
     def tag_scheme_(self) -> str:
         """How tags encode spans: "IOB2", …; "none" where they do not."""
         return NONE if self.learned.scheme is None else self.learned.scheme.name
@@ -132,14 +123,11 @@ class SequenceTagger(ScoringModel[TaggerNetwork]):
 
         Raises DataError for data that cannot be read.
         """
-        learned = self.learned
-        columns = self._named_columns(tokens_column=tokens_column)
-        reader = self._open(examples, None, columns, fields=learned.fields, targets=False)
-        report = learned.reports["data"] = ReadReport()
         found: list[list[str]] = []
-        for rows, part in encoded(learned.encoder, reader, report):
-            codes, offsets = self._tags(part, rows.rows)
-            found += _lists(learned.labels.decode(codes), offsets)
+        named = {"tokens_column": tokens_column}
+        for _, tags in self._predicted(*self._to_predict(examples, named)):
+            every = tags.tags.to_list()
+            found += [every[a:b] for a, b in pairwise(tags.offsets.tolist())]
         return found
 
     def predict_batches(
@@ -156,27 +144,12 @@ class SequenceTagger(ScoringModel[TaggerNetwork]):
         Raises DataError for data that cannot be read, SettingsError for a column to keep that has
         the name of a predicted one.
         """
-        from fastseq.store.predictions import Predictions, TagLists
+        from fastseq.store.predictions import Predictions
 
-        learned = self.learned
-        reader = self._open(
-            data,
-            None,
-            self._named_columns(tokens_column=tokens_column),
-            fields=learned.fields,
-            targets=False,
-            outputs=True,
-            keep=keep,
-            id=id_column,
-        )
-        report = learned.reports["data"] = ReadReport()
-
-        def found() -> Iterator[tuple[RowBatch, dict[str, Any]]]:
-            for rows, part in encoded(learned.encoder, reader, report):
-                codes, offsets = self._tags(part, rows.rows)
-                yield rows, {"prediction": TagLists(learned.labels.decode(codes), offsets)}
-
-        return Predictions(reader, {"prediction": "list<string>"}, found())
+        named = {"tokens_column": tokens_column}
+        reader, report = self._to_predict(data, named, keep=keep, id=id_column)
+        found = ((rows, {"prediction": tags}) for rows, tags in self._predicted(reader, report))
+        return Predictions(reader, {"prediction": "list<string>"}, found)
 
     def evaluate(
         self,
@@ -206,15 +179,20 @@ class SequenceTagger(ScoringModel[TaggerNetwork]):
         """The accuracy over tokens. Raises as `evaluate`."""
         return self.evaluate(examples, y)["accuracy"]
 
-    def _tags(self, examples: Examples, rows: int) -> tuple[Int32, Int64]:
-        """The tags int32[N] of examples out of 0 to `rows` - 1, and their offsets."""
-        network = self.learned.network
-        codes = np.empty(len(examples.values), np.int32)
-        for batch, scores in scored(network, examples):
-            codes[batch.places] = network.best(scores, batch)
-        lengths = np.zeros(rows, np.int64)
-        lengths[examples.rows] = examples.lengths
-        return codes, offsets_of(lengths)
+    def _predicted(
+        self, reader: RowReader, report: ReadReport
+    ) -> Iterator[tuple[RowBatch, TagLists]]:
+        """Each batch of rows with the tags of its rows: none of a row without tokens."""
+        from fastseq.store.predictions import TagLists
+
+        learned = self.learned
+        for rows, part in self._encoded(learned, reader, report):
+            codes = np.empty(len(part.values), np.int32)
+            for batch, scores in scored(learned.network, part):
+                codes[batch.places] = learned.network.best(scores, batch)
+            lengths = np.zeros(rows.rows, np.int64)
+            lengths[part.rows] = part.lengths
+            yield rows, TagLists(learned.labels.decode(codes), offsets_of(lengths))
 
     # ---- making
 
@@ -285,8 +263,3 @@ class SequenceTagger(ScoringModel[TaggerNetwork]):
             learned.scheme = TagScheme("BIOES" if ends else "IOB2")
             learned.network.constraints = bio_constraints(names)
         return learned
-
-
-def _lists(tags: Categories, offsets: Int64) -> list[list[str]]:
-    every = tags.to_list()
-    return [every[a:b] for a, b in pairwise(offsets.tolist())]

@@ -50,12 +50,14 @@ class FittedState:
     history  epoch by epoch; None where it is not known
     reports  what was met while reading, {"training": …, "validation": …}
     flow     see SequenceModel.gradient_flow_
+    coverage see Vocabulary.coverage, of the embeddings given
     """
 
     network: Network
     fields: Fields
     settings: dict[str, Any] = field(default_factory=dict, init=False)
     history: History | None = field(default=None, init=False)
+    coverage: dict[str, int] | None = field(default=None, init=False)
     reports: dict[str, ReadReport] = field(default_factory=dict, init=False)
     flow: dict[str, Float64] | None = field(default=None, init=False)
 

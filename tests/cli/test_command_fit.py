@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -203,7 +204,13 @@ def test_settings_reach_the_model(run: Run, corpora: Path) -> None:
 def test_word_vectors_bring_their_size(run: Run, corpora: Path, tmp_path: Path) -> None:
     (tmp_path / "vectors.txt").write_text("good 1 0 0\ndull 0 1 0\nfilm 0 0 1\n")
     words = ("--embeddings", "vectors.txt", "--hidden", "4", "--epochs", "1", "-o", "m")
-    assert run("fit-lstm", corpora / "reviews.parquet", *words).code == 0
+    ran = run("fit-lstm", corpora / "reviews.parquet", *words)
+    assert ran.code == 0
+    covered = re.compile(r"^embeddings found +3 of (\d+) units \((.*)%\), (.*)% of tokens$", re.M)
+    found = covered.search(ran.out)
+    assert found is not None, ran.out
+    assert covered.search(run("info", "m").out).groups() == found.groups()
+    assert float(found[2]) == pytest.approx(100 * 3 / int(found[1]), abs=0.05)
     from fastseq.models.loading import load
 
     assert load("m").learned.network.embedding.size == 3

@@ -333,13 +333,20 @@ def test_word_vectors(tmp_path: Path) -> None:
     np.testing.assert_array_equal(table[words.index("good")], given["good"])
     np.testing.assert_array_equal(table[words.index("film")], given["film"])
     others = [i for i, word in enumerate(words) if word not in given]
+    tokens = [word for text in TEXTS for word in text.split()]
+    coverage = {
+        "units": len(words) - 1, "found": 2,
+        "tokens": len(tokens), "tokens_found": sum(word in given for word in tokens),
+    }  # fmt: skip
+    assert model.embeddings_coverage_ == coverage
     spread = np.std([given["good"], given["film"]])
     assert 0.5 * spread < table[others].std() < 1.5 * spread
     model.save(tmp_path / "model")
     path.unlink()  # a saved model needs the file no more
-    np.testing.assert_array_equal(
-        load(tmp_path / "model").predict_proba(TEST), model.predict_proba(TEST)
-    )
+    back = load(tmp_path / "model")
+    np.testing.assert_array_equal(back.predict_proba(TEST), model.predict_proba(TEST))
+    assert back.embeddings_coverage_ == coverage
+    assert classifier().fit(TEXTS, LABELS).embeddings_coverage_ is None
     moving = vectors(tmp_path / "w.txt", given)
     model = classifier(embedding=3, embeddings=str(moving)).fit(TEXTS, LABELS)
     table = model.learned.network.embedding.values["weight"]

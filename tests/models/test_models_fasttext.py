@@ -232,6 +232,15 @@ def test_pretrained_vectors_are_what_it_begins_with(tmp_path: Path) -> None:
     assert sorted(words) == ["</s>", "film", "good", "superb"]
     assert learned.counts[words.index("superb")] == 0 < learned.counts[words.index("film")]
     np.testing.assert_allclose(learned.inputs[words.index("superb"), :4], [8, 1, 0, 0], rtol=1e-5)
+    model = FastTextClassifier(**{**settings, "min_count": 1}).fit(TEXTS, LABELS)
+    tokens = [word for text in TEXTS for word in text.split() if len(word) > 1]
+    coverage = {
+        "units": len(set(tokens)), "found": 2, "tokens": len(tokens),
+        "tokens_found": tokens.count("good") + tokens.count("film"),
+    }  # fmt: skip
+    assert model.learned.coverage == coverage
+    model.save(tmp_path / "model")
+    assert load(tmp_path / "model").learned.coverage == coverage
     with pytest.raises(SettingsError, match="vectors of 4 numbers, but dimensions is 5"):
         FastTextClassifier(**{**settings, "dimensions": 5}).fit(TEXTS, LABELS)
     path.write_text("1 4\ngood 9 nan 0 0\n", "utf-8")

@@ -473,6 +473,13 @@ def test_embeddings_may_be_given(tmp_path: Path) -> None:
     the = model.vocabulary_.lookup(Texts.from_strings(["the"]))[0]
     np.testing.assert_array_equal(table[the], vectors[0])
     model.save(tmp_path / "model")
+    coverage = model.embeddings_coverage_
+    assert coverage is not None
+    assert coverage["found"] == 2, "the and cat; <unk> and <eos> do not count"
+    words = " ".join(WORDS).split()
+    assert coverage["tokens"] == len(words)
+    assert coverage["tokens_found"] == words.count("the") + words.count("cat")
+    assert LanguageModel.load(tmp_path / "model").embeddings_coverage_ == coverage
     assert LanguageModel.load(tmp_path / "model").log_probability("the cat") < 0
 
 

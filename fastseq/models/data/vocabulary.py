@@ -123,20 +123,14 @@ class Vocabulary:
         return joiner.join([self._strings[i] for i in wanted.tolist()]).decode("utf-8", "replace")
 
     def coverage(self, found: Sequence[int], ids: Int32) -> dict[str, int]:
-        """How many units, `<unk>` and `<eos>` excepted, have word vectors: {"units": in the
-        vocabulary, "found": of them, those among `found`, "tokens": how often units occur in
-        `ids`, "tokens_found": how often those that were found do}."""
+        """`coverage_of` the units, `<unk>` and `<eos>` excepted, in `ids`: the numbers of those
+        that have word vectors are `found`."""
         special = 0 if self.unknown is None else 1 if self.end is None else 2
-        counts = np.zeros(len(self), np.int64)
+        counts, has = np.zeros(len(self), np.int64), np.zeros(len(self), np.bool_)
         for start in range(0, len(ids), 1 << 20):  # ids may lie in a file
             counts += np.bincount(ids[start : start + (1 << 20)], minlength=len(self))
-        has = np.array([number for number in found if number >= special], np.int64)
-        return {
-            "units": len(self) - special,
-            "found": len(has),
-            "tokens": int(counts[special:].sum()),
-            "tokens_found": int(counts[has].sum()),
-        }
+        has[np.asarray(found, np.int64)] = True
+        return coverage_of(counts[special:], has[special:])
 
     # ---- keeping
 
@@ -169,6 +163,20 @@ class Vocabulary:
         if vocabulary._strings[: len(special)] != [name.encode() for name in special]:
             raise FormatError(f"the saved vocabulary is damaged: it does not begin with {special}")
         return vocabulary
+
+
+def coverage_of(counts: Int64, found: npt.NDArray[np.bool_]) -> dict[str, int]:
+    """{"units": that occur, "found": of them, those with word vectors, "tokens": occurrences of
+    units, "tokens_found": of units with word vectors}.
+
+    counts, found  int64[V], bool[V]: how often each unit occurs, and whether it has a vector
+    """
+    return {
+        "units": int(np.count_nonzero(counts)),
+        "found": int(np.count_nonzero(counts[found])),
+        "tokens": int(counts.sum()),
+        "tokens_found": int(counts[found].sum()),
+    }
 
 
 class VocabularyBuilder:

@@ -17,11 +17,14 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import numpy as np
+
 from fastseq.errors import DataError, DeviceError, SettingsError
 from fastseq.estimator import Choice, Location, Real, Text, Whole, parameter
 from fastseq.interrupts import Interrupts
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.data.labels import LabelBuilder
+from fastseq.models.data.vocabulary import coverage_of
 from fastseq.models.fasttext.files import content_of, learned_of, write_bin
 from fastseq.models.fasttext.network import (
     LOSSES,
@@ -242,6 +245,10 @@ class FastTextClassifier(FastTextPredictor, SubwordParameters):
             self.dimensions, int(data.sizes.sum()),
         )  # fmt: skip
         learned.reports["training"] = words.report
+        if vectors is not None:
+            found = np.zeros(len(counts), np.bool_)
+            found[[at[word] for word in known]] = True
+            learned.coverage = coverage_of(counts[1:], found[1:])  # but for the end of a line
         measure = None
         if valid is not None:
             measure = self._measure(learned, valid, columns, reader)

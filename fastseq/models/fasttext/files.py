@@ -44,6 +44,8 @@ def content_of(
         "buckets": len(encoder.used),
         "words": learned.words,
     }
+    if learned.coverage is not None:
+        statistics["embeddings"] = learned.coverage
     words: Mapping[str, Sequence[Any]] = {
         "word": encoder.words.to_strings(), "count": learned.counts.tolist(),
     }  # fmt: skip
@@ -94,6 +96,7 @@ def learned_of(folder: ModelFolder, analyzer: Analyzer, ngrams: Ngrams, loss: st
         inputs.shape[1],
         saved["words"],
         History(folder.columns(HISTORY)),
+        coverage=saved.get("embeddings"),
     )
 
 

@@ -86,6 +86,7 @@ class FittedState:
     fields   the columns that were read
     settings those of the model when it was fitted, as its manifest keeps them
     words    of the texts in all, the ends of lines counted
+    coverage of the words by the vectors given, see Vocabulary.coverage; None without
     """
 
     encoder: TextRows
@@ -101,6 +102,7 @@ class FittedState:
     words: int
     history: History = field(default_factory=History)
     reports: dict[str, ReadReport] = field(default_factory=dict)
+    coverage: dict[str, int] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
 
     def probabilities(self, rows: Tokens) -> Float32:

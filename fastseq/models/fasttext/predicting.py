@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,6 @@ from fastseq.models.fasttext.network import FittedState
 from fastseq.models.fasttext.rows import SEVERAL, encoded, joined_labels, numbered
 from fastseq.models.metrics import LabelCounts
 from fastseq.models.prediction import TextClassifier
-from fastseq.models.savable import SavableModel
 from fastseq.settings import real
 from fastseq.types import Float32, Int32, Int64, Tokens
 
@@ -26,12 +25,8 @@ if TYPE_CHECKING:
 THRESHOLD = 0.5  # probability from which one of several labels is predicted
 
 
-class FastTextPredictor(SavableModel[FittedState], TextClassifier):
+class FastTextPredictor(TextClassifier[FittedState]):
     """A fitted classifier, as FastTextClassifier documents it."""
-
-    estimator_type: ClassVar[str | None] = TextClassifier.estimator_type
-    inputs: ClassVar[str] = TextClassifier.inputs
-    columns: ClassVar[Mapping[str, str]] = TextClassifier.columns
 
     # ---- fitted state
 
