@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .options import Common, common_options, example, pass_common
+from .options import Common, common_options, example, overwrite_option, pass_common
 
 FILE = click.Path(path_type=Path)
 
@@ -30,17 +30,18 @@ FILE = click.Path(path_type=Path)
     "the vectors of n-grams).  [default: by the suffix: .vec and .txt, .bin as binary, .parquet; "
     "the first three also with .gz]",
 )
+@overwrite_option
 @common_options
 @pass_common
-def command(common: Common, vectors: Path, output: Path, form: str | None) -> None:
+def command(common: Common, vectors: Path, output: Path, form: str | None, overwrite: bool) -> None:
     """Write the word vectors of VECTORS to FILE.
 
     VECTORS is a folder of word vectors, or a file of any form that fastseq reads.
     """
-    from fastseq.errors import SettingsError
+    from fastseq.store.outputs import check_output
+    from fastseq.store.vector_files import KIND
     from fastseq.vectors.words import WordVectors
 
-    if vectors.resolve() == output.resolve():
-        raise SettingsError(f"{output}: is what is read, choose another output")
+    check_output(output, KIND, vectors, overwrite=overwrite)
     common.announce_compilation()
-    WordVectors.load(vectors, threads=common.threads).export(output, form)
+    WordVectors.load(vectors, threads=common.threads).export(output, form, overwrite)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from fastseq.errors import DataError, SettingsError
+from fastseq.errors import SettingsError
 from fastseq.estimator import parameters_of
 from fastseq.features.kinds import KINDS
 from fastseq.text.analyzer import Analyzer
@@ -20,6 +20,7 @@ from .options import (
     common_options,
     corpus_options,
     example,
+    overwrite_option,
     pass_common,
 )
 from .output import write_pairs
@@ -37,11 +38,11 @@ from .progress import Report, progress
 if TYPE_CHECKING:
     from fastseq.features.base import Features
     from fastseq.store.corpus import Corpus
-    from fastseq.store.matrices import Outputs
     from fastseq.types import Texts
 
 # options that --like can be combined with: it has all other settings of its own
-WITH_LIKE = ("corpus", "output", "like", "method", "id_column", "text_columns", "on_invalid")
+WITH_LIKE = ("corpus", "output", "like", "method", "id_column", "text_columns", "on_invalid",
+             "overwrite")
 
 
 @click.command(
@@ -71,6 +72,7 @@ WITH_LIKE = ("corpus", "output", "like", "method", "id_column", "text_columns", 
     show_default=True,
     help="Counts, TF-IDF or BM25 weights.",
 )
+@overwrite_option
 @click.option("--like", metavar="OUT", help="Take terms, weights and settings from an earlier OUT.")
 @click.option("--no-norm", is_flag=True, help="tfidf: the same as --norm none.")
 @with_options(
@@ -91,6 +93,7 @@ def command(
     /,
     corpus: tuple[str, ...],
     output: Path,
+    overwrite: bool,
     method: str,
     like: str | None,
     id_column: str | None,
@@ -118,16 +121,19 @@ def command(
         settings["norm"] = NONE if method == "tfidf" else None
     from fastseq.store.corpus import Corpus
     from fastseq.store.matrices import Outputs, SavedTerms, write_features
+    from fastseq.store.outputs import check_output
 
     outputs = Outputs.of(output)
-    _check_place(outputs)
+    earlier = None if like is None else Outputs.of(like)
+    read = (list(corpus), () if earlier is None else (earlier.matrix, earlier.terms))
+    check_output(outputs.matrix, "matrix", read, overwrite=overwrite)
+    check_output(outputs.terms, "terms", read, overwrite=overwrite)
     if like is None:
         features = _features(method, settings)
     else:
         features = _earlier(like, method if "method" in given else None, settings, given)
     features.threads = common.threads
     source = Corpus.open(list(corpus), id_column, list(text_columns) or None, [])
-    _check_sources(source, outputs)
     started = time.perf_counter()
     common.announce_compilation()
     with progress(common) as report:
@@ -208,23 +214,6 @@ def _earlier(like: str, method: str | None, settings: dict[str, Any], given: set
     if method is not None and method != made.method:
         raise SettingsError(f"{where}: holds {made.method} features, not {method}")
     return made
-
-
-def _check_place(outputs: Outputs) -> None:
-    """Refuse output files that cannot be written, before any work is done for them."""
-    for path in (outputs.matrix, outputs.terms):
-        if path.is_dir():
-            raise DataError(f"{path}: is a folder, not a file to write to")
-    if not outputs.matrix.parent.is_dir():
-        raise DataError(f"{outputs.matrix}: there is no folder {outputs.matrix.parent}")
-
-
-def _check_sources(corpus: Corpus, outputs: Outputs) -> None:
-    """Refuse to write over what is read."""
-    for source in corpus.sources:
-        for path in (outputs.matrix, outputs.terms):
-            if path.resolve() == Path(source.name).resolve():
-                raise SettingsError(f"{path}: is part of the corpus, choose another output")
 
 
 def _given(ctx: click.Context) -> set[str]:

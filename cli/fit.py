@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastseq.errors import SettingsError
 from fastseq.estimator import parameters_of
 
 from .options import (
@@ -80,7 +79,7 @@ def _command(cell: str) -> click.Command:
     kinds = {estimator(task): task for task in TASKS}
     skipped = ("cell",) if cell == "rnn" else ("cell", "nonlinearity")
     options = [
-        *training_options(model_option("-o", "--output", help="Folder of the model."), "model"),
+        *training_options(model_option("-o", "--output", help="Folder of the model.")),
         click.option(
             "--task",
             type=click.Choice(TASKS),
@@ -140,11 +139,12 @@ def _fit(
         given.setdefault("embedding", None)  # as large as those of the file
     from fastseq.models import plots
 
+    read = (corpus, valid, given.get("embeddings"))
     if plot is not None:
-        plots.check_plot(plot)
+        others = (model_path, gradient_flow)
+        plots.check_plot(plot, read, others=others, overwrite=overwrite)
     if gradient_flow is not None:
-        plots.check_gradient_flow(gradient_flow)
-        _refuse_sources(gradient_flow, (*corpus, valid, given.get("embeddings")))
+        plots.check_gradient_flow(gradient_flow, read, others=[model_path], overwrite=overwrite)
     model: SequenceModel[Any] = make(cell=cell, threads=common.threads, **given)
     common.announce_compilation()
     started = time.perf_counter()
@@ -162,9 +162,9 @@ def _fit(
         )
     common.say_met(model.report_, "training", "validation")
     if plot is not None and model.history_ is not None:
-        plots.learning_curve(model.history_, plot)
+        plots.learning_curve(model.history_, plot, overwrite)
     if gradient_flow is not None:
-        plots.gradient_flow(model.gradient_flow_, gradient_flow)
+        plots.gradient_flow(model.gradient_flow_, gradient_flow, overwrite)
     if not common.quiet:
         seconds = time.perf_counter() - started
         write_pairs([("model", model_path), ("task", chosen), *_summary(model, unit, seconds)])
@@ -196,15 +196,6 @@ def _guessed(corpus: tuple[Path, ...], named: Iterable[Column]) -> str:
         f"cannot tell by the columns of {data.name} ({', '.join(columns)}) what to learn: "
         "give --task classify, tag, language or forecast"
     )
-
-
-def _refuse_sources(output: Path, sources: Iterable[Path | None]) -> None:
-    """Refuse to write over what is read."""
-    from fastseq.store.sources import find_files
-
-    read = find_files(source for source in sources if source is not None)
-    if output.resolve() in [path.resolve() for path in read]:
-        raise SettingsError(f"{output}: is part of what is read, choose another output")
 
 
 # ---- what is said

@@ -13,7 +13,6 @@ from fastseq.models.fasttext.classifier import FastTextClassifier
 from .options import (
     FILE,
     Common,
-    check_output,
     common_options,
     example,
     model_option,
@@ -43,7 +42,7 @@ from .progress import fitting
     ),
 )
 @with_options(
-    *training_options(model_option("-o", "--output", help="Folder of the model."), "model"),
+    *training_options(model_option("-o", "--output", help="Folder of the model.")),
     click.option(
         "--export", type=FILE, metavar="FILE", help="Write a .bin of fastText's program too."
     ),
@@ -74,7 +73,12 @@ def command(
     `fastseq predict`, `test` and `info`.
     """
     if export is not None:
-        check_output(export, (".bin",))
+        from fastseq.store.outputs import check_output
+
+        check_output(
+            export, "fastText model", (corpus, valid, given["vectors"]), suffixes=(".bin",),
+            others=[model_path], overwrite=overwrite,
+        )  # fmt: skip
     settings = given_parameters(FastTextClassifier, given)
     model = FastTextClassifier(**settings, analyzer=analyzer_of(**given), threads=common.threads)
     common.announce_compilation()
@@ -87,7 +91,7 @@ def command(
         )  # fmt: skip
     common.say_met(model.report_, "training", "validation")
     if export is not None:
-        model.export(export)
+        model.export(export, overwrite)
     if common.quiet:
         return
     history, learned = model.history_, model.learned

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastseq.errors import SettingsError
-
 from .options import (
     FILE,
     Common,
@@ -65,7 +63,7 @@ def _command(name: str, module: str, kind: str, text: str, *examples: str) -> cl
         help="Continue from these vectors, with their dimensions and n-grams unless given.",
     )
     run = with_options(
-        *training_options(output, "folder of vectors"),
+        *training_options(output),
         start,
         text_column_option,
         *parameter_options(model),
@@ -91,8 +89,6 @@ def _fit(
 ) -> None:
     settings = given_parameters(kind, given)
     model = kind(**settings, analyzer=analyzer_of(**given), threads=common.threads)
-    if start is not None and start.resolve() == path.resolve():
-        raise SettingsError(f"{path}: is what to start from, choose another output")
     common.announce_compilation()
     began = time.perf_counter()
     with fitting(common, path, "words", resume) as report:

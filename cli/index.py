@@ -13,6 +13,7 @@ from .options import (
     corpus_options,
     example,
     index_option,
+    overwrite_option,
     pass_common,
 )
 from .output import write_pairs
@@ -31,7 +32,7 @@ from .progress import progress
 )
 @click.argument("corpus", nargs=-1, required=True)
 @index_option("-o", "--output", help="Folder of the index to write.")
-@click.option("--overwrite", is_flag=True, help="Replace the index that stands there.")
+@overwrite_option
 @corpus_options
 @click.option(
     "--store",

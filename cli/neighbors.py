@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import Common, common_options, example, format_option, pass_common
+from .options import (
+    Common,
+    common_options,
+    example,
+    format_option,
+    overwrite_option,
+    pass_common,
+)
 from .output import write_json, write_jsonl, write_rows
 
 if TYPE_CHECKING:
@@ -34,11 +41,18 @@ COLUMNS = ("query", "rank", "word", "score")
     metavar="FILE",
     help="Draw the words and those found: .png, .svg or .pdf.",
 )
+@overwrite_option
 @format_option("table", "json", "jsonl", "tsv", default="table", help="Form of the results.")
 @common_options
 @pass_common
 def command(
-    common: Common, vectors: Path, words: tuple[str, ...], k: int, plot: Path | None, form: str
+    common: Common,
+    vectors: Path,
+    words: tuple[str, ...],
+    k: int,
+    plot: Path | None,
+    overwrite: bool,
+    form: str,
 ) -> None:
     """Find the words nearest to each WORD, by the cosine of their vectors.
 
@@ -54,7 +68,7 @@ def command(
     if plot is not None:
         from fastseq.vectors.plots import check_plot
 
-        check_plot(plot)
+        check_plot(plot, vectors, overwrite=overwrite)
     common.announce_compilation()
     known = WordVectors.load(vectors, threads=common.threads)
     asked = [_as_trained(word, known) for word in words]
@@ -67,7 +81,7 @@ def command(
     if plot is not None:
         from fastseq.vectors.plots import word_map
 
-        drawn = word_map(known, asked, plot, k, threads=common.threads)
+        drawn = word_map(known, asked, plot, k, threads=common.threads, overwrite=overwrite)
         common.say(f"{plot}: {drawn:,} words")
     for query in dict.fromkeys(q for q, near in zip(asked, found, strict=True) if not near):
         common.say(f"{query}: nothing is near to it")

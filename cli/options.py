@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from fastseq.errors import DataError, SettingsError
+from fastseq.errors import printable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,7 +40,7 @@ class Common:
     def say(self, message: str) -> None:
         """A line for the person at the keyboard, on stderr; nothing when --quiet."""
         if not self.quiet:
-            click.echo(message, err=True)
+            click.echo(printable(message), err=True)
 
     def say_met(self, reports: Mapping[str, Any], *parts: str) -> None:
         """What was met while reading that a person should know of: the reports of a model, those
@@ -114,6 +114,16 @@ def model_argument(function: F) -> F:
     return click.argument("model_path", metavar="MODEL", type=click.Path(path_type=Path))(function)
 
 
+def overwrite_option(function: F) -> F:
+    """Add --overwrite, whose help is the rule for every output: fastseq.store.outputs."""
+    return click.option(
+        "--overwrite",
+        is_flag=True,
+        help="Replace existing outputs. Without it only a file that fastseq wrote, as the same "
+        "kind of output, is replaced; an input of the command never is.",
+    )(function)
+
+
 def device_option(function: F) -> F:
     """Add --device."""
     return click.option(
@@ -144,12 +154,12 @@ def text_column_option(function: F) -> F:
     )(function)
 
 
-def training_options(output: Callable[[F], F], what: str) -> list[Any]:
+def training_options(output: Callable[[F], F]) -> list[Any]:
     """CORPUS, where the output goes and what to validate on: of commands that train."""
     return [
         click.argument("corpus", nargs=-1, required=True, type=FILE),
         output,
-        click.option("--overwrite", is_flag=True, help=f"Replace an existing {what}."),
+        overwrite_option,
         click.option("--resume", is_flag=True, help="Continue from the checkpoint in its folder."),
         click.option(
             "--valid", type=FILE, metavar="FILE", help="Parquet to validate on after every epoch."
@@ -173,16 +183,6 @@ def example(*lines: str) -> str:
     """The epilog of a help page: commands to copy."""
     title = "Example:" if len(lines) == 1 else "Examples:"
     return "\n".join(["\b", title, *(f"  $ {line}" for line in lines)])
-
-
-def check_output(path: Path, suffixes: tuple[str, ...]) -> None:
-    """Refuse an output file that cannot be written, before any work is done for it."""
-    if path.suffix not in suffixes:
-        raise SettingsError(f"{path}: the output's name must end in {' or '.join(suffixes)}")
-    if path.is_dir():
-        raise DataError(f"{path}: is a folder, not a file to write to")
-    if not path.parent.is_dir():
-        raise DataError(f"{path}: there is no folder {path.parent}")
 
 
 def _set_quiet(ctx: click.Context, _: click.Parameter, value: bool) -> None:

@@ -13,12 +13,12 @@ from fastseq.errors import SettingsError
 
 from .options import (
     Common,
-    check_output,
     common_options,
     device_option,
     example,
     format_option,
     model_argument,
+    overwrite_option,
     pass_common,
 )
 from .output import write_jsonl, write_tsv
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     metavar="OUT",
     help="File of predictions: .parquet.",
 )
+@overwrite_option
 @click.option(
     "--keep", metavar="C", multiple=True, help="Column to copy to the output; may be repeated."
 )
@@ -63,6 +64,7 @@ def command(
     model_path: Path,
     data: tuple[Path, ...],
     output: Path | None,
+    overwrite: bool,
     keep: tuple[str, ...],
     id_column: str | None,
     form: str | None,
@@ -82,7 +84,10 @@ def command(
     if output is not None:
         if form is not None:
             raise click.UsageError("--format is for standard output: leave -o out")
-        check_output(output, (".parquet",))
+        from fastseq.store.outputs import check_output
+
+        read = (data, model_path)
+        check_output(output, "predictions", read, suffixes=(".parquet",), overwrite=overwrite)
     from fastseq.models.loading import load
 
     model: Any = load(model_path, threads=common.threads, device=device)
@@ -103,7 +108,7 @@ def command(
         if output is None:
             _print(found, form or "jsonl", told)
         else:
-            rows = found.write(output, told)
+            rows = found.write(output, told, overwrite)
     common.say_met(model.report_, "data")
     if output is not None:
         common.say(f"{output}: {rows:,} rows")

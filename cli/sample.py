@@ -6,15 +6,16 @@ from pathlib import Path
 
 import click
 
-from .options import Common, common_options, example, pass_common
+from .options import Common, common_options, example, overwrite_option, pass_common
 from .output import write_table
 
 
 @click.command("sample", epilog=example("fastseq sample demo"))
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@overwrite_option
 @common_options
 @pass_common
-def command(common: Common, folder: Path) -> None:
+def command(common: Common, folder: Path, overwrite: bool) -> None:
     """Write sample corpora made from Python's own documentation.
 
     The source of this Python's standard library is read (never imported): one document for each
@@ -25,6 +26,6 @@ def command(common: Common, folder: Path) -> None:
     """
     from fastseq.samples import write_samples
 
-    written = write_samples(folder)
+    written = write_samples(folder, overwrite)
     if not common.quiet:
         write_table(["file", "rows"], [(str(folder / name), n) for name, n in written.items()])

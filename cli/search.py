@@ -16,11 +16,11 @@ from fastseq.errors import DataError, SettingsError
 
 from .options import (
     Common,
-    check_output,
     common_options,
     example,
     format_option,
     index_option,
+    overwrite_option,
     pass_common,
 )
 from .output import RunRow, write_json, write_jsonl, write_rows, write_trec
@@ -89,6 +89,7 @@ RUN_COLUMNS = ("query_id", "doc_id", "rank", "score")
     metavar="RUN",
     help="Where the run of --queries goes: .parquet, .trec or .tsv.",
 )
+@overwrite_option
 @click.option(
     "--device",
     type=click.Choice(["cpu", "cuda"]),
@@ -121,6 +122,7 @@ def command(
     expand_weight: float | None,
     queries: Path | None,
     output: Path | None,
+    overwrite: bool,
     device: str,
     form: str | None,
 ) -> None:
@@ -141,7 +143,11 @@ def command(
     if k < 1:
         raise SettingsError(f"k must be at least 1, not {k}")
     if output is not None:
-        check_output(output, (".parquet", ".trec", ".tsv"))
+        from fastseq.store.outputs import check_output
+        from fastseq.store.runs import RUN_SUFFIXES
+
+        read = (queries, index_path, vectors)
+        check_output(output, "run", read, suffixes=RUN_SUFFIXES, overwrite=overwrite)
     if vectors is None and not (expand_terms is None and expand_weight is None):
         raise click.UsageError("--expand-terms and --expand-weight go with --expand VECTORS")
     from fastseq.devices import check_device

@@ -7,22 +7,19 @@ fonts.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastseq.errors import MissingExtraError, SettingsError
+from fastseq.errors import MissingExtraError
 from fastseq.store.atomic import written_whole
+from fastseq.store.identify import PICTURES
+from fastseq.store.outputs import check_output
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# suffix -> metadata that would hold the time of drawing
-FORMATS: dict[str, dict[str, None]] = {
-    ".png": {},
-    ".svg": {"Date": None},
-    ".pdf": {"CreationDate": None},
-}
+SUFFIXES = tuple(PICTURES)
 DOTS = 150  # of a PNG, an inch
 
 # Okabe and Ito (2008): told apart by the colour-blind too
@@ -50,34 +47,27 @@ STYLE: dict[str, Any] = {
 }
 
 
-def check_plot(path: str | Path) -> None:
+def check_plot(
+    path: str | Path, inputs: Any = None, suffixes: tuple[str, ...] = SUFFIXES, **how: Any
+) -> None:
     """Fail now rather than after hours of training, where a plot to `path` cannot be drawn.
+
+    inputs, suffixes, how : as store.outputs.check_output has them
 
     Raises
     ------
     SettingsError
-        Its suffix is not .png, .svg or .pdf, or its folder does not exist.
+        check_output refuses it.
     MissingExtraError
         matplotlib is not installed.
     """
-    check_name(path, FORMATS)
+    check_output(path, "picture", inputs, suffixes=suffixes, **how)
     try:
         import matplotlib  # noqa: F401
     except ImportError:
         raise MissingExtraError(
             "plots need the package matplotlib: pip install 'fastseq[plot]'"
         ) from None
-
-
-def check_name(path: str | Path, suffixes: Iterable[str]) -> None:
-    """Raise SettingsError unless `path` ends in one of the suffixes, in a folder that is there."""
-    target = Path(path)
-    if target.suffix.lower() not in suffixes:
-        raise SettingsError(
-            f"cannot draw {target}: expected a name that ends in {', '.join(suffixes)}"
-        )
-    if not target.parent.is_dir():
-        raise SettingsError(f"cannot write {target}: no such folder: {target.parent}")
 
 
 def drawn(path: str | Path, inches: tuple[float, float], draw: Callable[[Figure], None]) -> None:
@@ -104,4 +94,6 @@ def drawn(path: str | Path, inches: tuple[float, float], draw: Callable[[Figure]
             warnings.filterwarnings("ignore", message, UserWarning)
         figure = Figure(figsize=inches, layout="constrained")
         draw(figure)
-        figure.savefig(temporary, format=suffix[1:], dpi=DOTS, metadata=FORMATS[suffix])
+        # by a file of Python's, which takes names of any bytes
+        with open(temporary, "wb") as file:
+            figure.savefig(file, format=suffix[1:], dpi=DOTS, metadata=PICTURES[suffix])

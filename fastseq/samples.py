@@ -35,6 +35,12 @@ TAGGED_TOKENS = (4, 50)  # tokens of a line, from and to
 LONGEST_TOKEN = 40  # characters
 TEST_EVERY = 10  # one row in ten is held back for testing
 
+KIND = "sample"  # of output
+FILES = (
+    "docs.parquet", "queries.parquet", "qrels.parquet", "labelled.parquet",
+    "labelled_test.parquet", "tagged.parquet", "tagged_test.parquet",
+)  # fmt: skip
+
 _WORD = re.compile(r"\w\w+")
 
 T = TypeVar("T")
@@ -53,7 +59,7 @@ class Document:
     text: str  # the docstring, its indentation taken off
 
 
-def write_samples(folder: Path) -> dict[str, int]:
+def write_samples(folder: Path, overwrite: bool = False) -> dict[str, int]:
     """Write every sample file into `folder`, made where missing, and return each one's rows.
 
     docs.parquet            id, module, kind, title, text
@@ -62,12 +68,18 @@ def write_samples(folder: Path) -> dict[str, int]:
     labelled[_test].parquet label (the top-level package), text (its docstrings)
     tagged[_test].parquet   tokens, tags (lists of strings; logical lines of Python)
 
-    Raises DataError where this Python's library is not there as source, or `folder` is a file.
+    overwrite : replace existing files of these names that are not known to be sample corpora
+
+    Raises DataError where this Python's library is not there as source, or `folder` is a file;
+    SettingsError where a file exists that may not be replaced.
     """
+    from fastseq.store.outputs import check_output
     from fastseq.store.tables import write_columns
 
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder}: is a file, not a folder to write the samples to")
+    for file in FILES if folder.exists() else ():
+        check_output(folder / file, KIND, overwrite=overwrite)
     modules = library_modules()
     documents = library_documents(modules)
     queries = known_item_queries(documents)
@@ -97,7 +109,7 @@ def write_samples(folder: Path) -> dict[str, int]:
             tables[file] = {column: [row[c] for row in part] for c, column in enumerate(columns)}
     folder.mkdir(parents=True, exist_ok=True)
     for file, table in tables.items():
-        write_columns(folder / file, table)
+        write_columns(folder / file, table, KIND)
     return {file: len(next(iter(table.values()))) for file, table in tables.items()}
 
 

@@ -22,6 +22,7 @@ from fastseq.store.corpus import Corpus
 from fastseq.store.documents import DocumentReader, DocumentWriter
 from fastseq.store.examples import RowBatch
 from fastseq.store.ids import id_hashes, refuse_duplicate_ids
+from fastseq.store.outputs import check_folder
 from fastseq.store.sources import ParquetSource
 from fastseq.store.writer import FolderWriter
 from fastseq.text.analyzer import Analyzer
@@ -92,6 +93,7 @@ def build(
     }
     report = function("progress", progress) or (lambda stage, done, total: None)
     overwrite = flag("overwrite", overwrite)
+    check_folder(path, corpus)
     with FolderWriter(path, layout.KIND, layout.VERSION, overwrite) as writer:
         builder = _Builder(documents, Lexicon(analyzer), writer, budget, threads, report)
         statistics = builder.run()

@@ -42,6 +42,7 @@ from fastseq.nn.recurrent import Recurrent
 from fastseq.nn.schedules import SCHEDULES
 from fastseq.seeds import mixed_key
 from fastseq.settings import named, one_of, thread_count
+from fastseq.store.outputs import check_folder
 from fastseq.threads import Team
 from fastseq.training.gradient import TrainingSettings, train
 from fastseq.training.history import History
@@ -216,6 +217,7 @@ class SequenceModel(SavableModel[L]):
         backend = backend_for(self.device, Team(thread_count(self.threads)), self.precision)
         settings = self._training_settings(checkpoint_seconds)
         advice = f"lower batch_size (now {self.batch_size})"
+        check_folder(path, examples, valid, getattr(self, "embeddings", None), texts=True)
         place = nullcontext() if path is None else ModelWriter(path, overwrite, resume)
         with place as writer, backend.memory(advice), Interrupts():
             task = self._task(examples, y, valid, columns, backend)

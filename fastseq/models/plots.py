@@ -14,8 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError
-from fastseq.plotting import COLOURS, FORMATS, LINES, check_name, drawn
+from fastseq.plotting import COLOURS, LINES, drawn
 from fastseq.plotting import check_plot as check_plot  # those who draw ask here too
+from fastseq.store.identify import PICTURES
+from fastseq.store.outputs import check_output
 from fastseq.training.history import VALID, History
 from fastseq.types import Float64
 
@@ -24,22 +26,25 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
+KIND = "gradient flow"  # of output: numbers
 NUMBERS = ".parquet"  # the suffix of numbers, for those who draw themselves
 
 
-def check_gradient_flow(path: str | Path) -> None:
+def check_gradient_flow(path: str | Path, inputs: Any = None, **how: Any) -> None:
     """As `check_plot`, for `gradient_flow`: .parquet is a suffix too, and needs no matplotlib."""
-    check_name(path, (*FORMATS, NUMBERS))
-    if not _is_numbers(path):
-        check_plot(path)
+    if _is_numbers(path):
+        check_output(path, KIND, inputs, **how)
+    else:
+        check_plot(path, inputs, suffixes=(*PICTURES, NUMBERS), **how)
 
 
-def learning_curve(history: History, path: str | Path) -> None:
+def learning_curve(history: History, path: str | Path, overwrite: bool = False) -> None:
     """Draw loss, and what else validation measured, epoch by epoch.
 
     Parameters
     ----------
     path : .png, .svg or .pdf
+    overwrite : replace an existing file that is not known to be a picture of fastseq
 
     Raises
     ------
@@ -50,7 +55,7 @@ def learning_curve(history: History, path: str | Path) -> None:
     FastseqError
         The system refuses to write.
     """
-    check_plot(path)
+    check_plot(path, overwrite=overwrite)
     if len(history) == 0:
         raise DataError("nothing to draw: no epoch was trained")
     metrics = [name for name in history.measures if name != "loss"]
@@ -77,7 +82,9 @@ def learning_curve(history: History, path: str | Path) -> None:
     drawn(path, (7.0, 2.6 + 1.6 * len(metrics)) if metrics else (7.0, 3.6), draw)
 
 
-def gradient_flow(norms: npt.ArrayLike | Mapping[str, npt.ArrayLike], path: str | Path) -> None:
+def gradient_flow(
+    norms: npt.ArrayLike | Mapping[str, npt.ArrayLike], path: str | Path, overwrite: bool = False
+) -> None:
     """Draw how far back in time the gradient of the loss reaches, on a logarithmic scale: the last
     step stands at the right end, those before it to the left.
 
@@ -88,6 +95,7 @@ def gradient_flow(norms: npt.ArrayLike | Mapping[str, npt.ArrayLike], path: str 
         before the last. A value of 0, or one that is not finite, leaves a gap.
     path : .png, .svg or .pdf; or .parquet, to which the numbers are written as they are, a row for
         each step: when (string, the name of the curve), steps_before_last (int64), norm (float64)
+    overwrite : replace an existing file that is not known to be such a picture, or such numbers
 
     Raises
     ------
@@ -96,7 +104,7 @@ def gradient_flow(norms: npt.ArrayLike | Mapping[str, npt.ArrayLike], path: str 
     DataError
         There is no curve, or one is empty or not of one dimension.
     """
-    check_gradient_flow(path)
+    check_gradient_flow(path, overwrite=overwrite)
     named = norms if isinstance(norms, Mapping) else {"": norms}
     curves = {name: np.array(curve, np.float64) for name, curve in named.items()}
     if not curves or any(curve.ndim != 1 or not curve.size for curve in curves.values()):
@@ -136,7 +144,7 @@ def _write_numbers(curves: Mapping[str, Float64], path: str | Path) -> None:
         ),
         "norm": np.concatenate(list(curves.values())),
     }
-    write_columns(path, columns)
+    write_columns(path, columns, KIND)
 
 
 def _is_numbers(path: str | Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fastseq.errors import DataError, FormatError
 from fastseq.store.arrays import (
@@ -24,10 +24,11 @@ from fastseq.store.arrays import (
     to_texts,
 )
 from fastseq.store.atomic import reason, written_whole
+from fastseq.store.identify import NPZ_COMMENT
+from fastseq.store.parquet import KEY, parquet_file, parquet_writer
 from fastseq.types import Float64, Int64, Texts
 
 VERSION = 1
-KEY = b"fastseq"  # of the settings in the terms file's metadata
 _ROWS = 1 << 20  # of the long form, written at a time
 
 
@@ -109,7 +110,7 @@ def read_terms(out: str | os.PathLike[str]) -> SavedTerms:
     """
     path = Outputs.of(out).terms
     try:
-        with pq.ParquetFile(path) as file:
+        with parquet_file(path) as file:
             told = (file.schema_arrow.metadata or {}).get(KEY)
             table = file.read(columns=["term", "df"]) if told is not None else None
     except FileNotFoundError:
@@ -148,6 +149,7 @@ def _write_terms(
     arrays = [strings, int64_array(terms.df)]
     arrays += [_float64_array(values) for values in weights.values()]
     content = {
+        "kind": "terms",
         "format_version": VERSION,
         "settings": terms.settings,
         "statistics": terms.statistics,
@@ -157,7 +159,8 @@ def _write_terms(
         ["term", "df", *weights],
         metadata={KEY: json.dumps(content, ensure_ascii=False).encode()},
     )
-    pq.write_table(table, path, compression="zstd")
+    with parquet_writer(path, table.schema) as writer:
+        writer.write_table(table)
 
 
 def _write_npz(path: Path, matrix: Any) -> None:
@@ -166,6 +169,8 @@ def _write_npz(path: Path, matrix: Any) -> None:
 
     with open(path, "wb") as file:
         scipy.sparse.save_npz(file, matrix, compressed=False)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = NPZ_COMMENT
 
 
 def _write_long(path: Path, matrix: Any, strings: pa.Array, ids: Sequence[pa.Array] | None) -> None:
@@ -178,7 +183,7 @@ def _write_long(path: Path, matrix: Any, strings: pa.Array, ids: Sequence[pa.Arr
     indptr: Int64 = matrix.indptr.astype(np.int64)
     start = 0
     # without Arrow's own schema, large_string is a string to every reader
-    with pq.ParquetWriter(path, schema, compression="zstd", store_schema=False) as writer:
+    with parquet_writer(path, schema, "matrix", store_schema=False) as writer:
         while start < matrix.shape[0]:
             stop = int(np.searchsorted(indptr, indptr[start] + _ROWS, "right")) - 1
             stop = min(max(stop, start + 1), matrix.shape[0])

@@ -11,7 +11,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -25,11 +24,14 @@ from fastseq.store.arrays import int64_array
 from fastseq.store.atomic import reason, written_whole
 from fastseq.store.categories import Categories
 from fastseq.store.examples import RowBatch, RowReader
+from fastseq.store.outputs import check_output
+from fastseq.store.parquet import parquet_writer
 from fastseq.store.sources import ParquetSource
 from fastseq.types import Int64
 
 GROUP_ROWS = 65_536
 ID = "id"
+KIND = "predictions"  # of output
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,12 +79,19 @@ class Predictions:
         for batch, columns in self._found:
             yield self._tables.table(batch, columns)
 
-    def write(self, path: str | os.PathLike[str], report: Report | None = None) -> int:
+    def write(
+        self,
+        path: str | os.PathLike[str],
+        report: Report | None = None,
+        overwrite: bool = False,
+    ) -> int:
         """Write them to Parquet, whole or not at all; the number of rows. Raises as
         PredictionWriter, and what reading and predicting raise.
 
-        report : told the rows done, and those in all
+        report : called with the rows done, and those in all
+        overwrite : replace an existing file that is not known to be predictions of fastseq
         """
+        check_output(path, KIND, _files(self._reader), overwrite=overwrite)
         with PredictionWriter(path, self._reader, self._outputs) as writer:
             for batch, columns in self._found:
                 writer.append(batch, **columns)
@@ -152,7 +161,7 @@ class PredictionWriter:
         self, path: str | os.PathLike[str], reader: RowReader, outputs: Mapping[str, str]
     ) -> None:
         self._tables = _Tables(reader, outputs)
-        _refuse_source(path, reader)
+        check_output(path, KIND, _files(reader), overwrite=True)
         self.schema: pa.Schema = self._tables.schema
         self.num_rows = 0
         self._path = path
@@ -165,7 +174,8 @@ class PredictionWriter:
         with ExitStack() as stack:
             temporary = stack.enter_context(written_whole(self._path))
             try:
-                self._writer = pq.ParquetWriter(temporary, self.schema, compression="zstd")
+                writer = parquet_writer(temporary, self.schema, KIND)
+                self._writer = stack.enter_context(writer)
             except pa.ArrowException as error:
                 problem = f"cannot write {self._path} as Parquet: {reason(error)}"
                 raise DataError(f"{problem}: keep other columns") from error
@@ -222,13 +232,8 @@ class PredictionWriter:
             raise FastseqError(f"cannot write {self._path}: {reason(error)}") from error
 
 
-def _refuse_source(path: str | os.PathLike[str], reader: RowReader) -> None:
-    target = Path(path).resolve()
-    for source in reader.sources:
-        if isinstance(source, ParquetSource) and Path(source.name).resolve() == target:
-            raise SettingsError(
-                f"cannot write {path}: predictions are made from it, choose another output"
-            )
+def _files(reader: RowReader) -> list[str]:
+    return [source.name for source in reader.sources if isinstance(source, ParquetSource)]
 
 
 def _arrow_type(kind: str) -> pa.DataType:

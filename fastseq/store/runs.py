@@ -22,6 +22,8 @@ import pyarrow.parquet as pq
 from fastseq.errors import DataError, SettingsError
 from fastseq.store.arrays import id_array, int64_array, is_string, string_scalar, to_texts
 from fastseq.store.atomic import written_whole
+from fastseq.store.identify import TAG
+from fastseq.store.parquet import parquet_writer
 from fastseq.store.queries import QUERY_ID_NAMES, id_list
 from fastseq.store.tables import read_columns, read_lines
 from fastseq.types import Float32, Int64
@@ -82,7 +84,7 @@ class RunWriter:
         Another suffix, a tag with white space, or a place that cannot be written to.
     """
 
-    def __init__(self, path: str | Path, tag: str = "fastseq") -> None:
+    def __init__(self, path: str | Path, tag: str = TAG) -> None:
         self._path = Path(path)
         self._suffix = self._path.suffix.lower()
         if self._suffix not in RUN_SUFFIXES:
@@ -132,9 +134,7 @@ class RunWriter:
         self._stack.__exit__(kind, error, traceback)
 
     def _open_parquet(self, schema: pa.Schema) -> pq.ParquetWriter:
-        self._parquet = self._stack.enter_context(
-            pq.ParquetWriter(self._temporary, schema, compression="zstd")
-        )
+        self._parquet = self._stack.enter_context(parquet_writer(self._temporary, schema, "run"))
         return self._parquet
 
     def _lines(self, table: pa.Table) -> memoryview:
@@ -166,7 +166,7 @@ def write_run(
     offsets: npt.ArrayLike,
     doc_ids: Ids,
     scores: Float32,
-    tag: str = "fastseq",
+    tag: str = TAG,
 ) -> None:
     """Write a run at once: `RunWriter` with the parameters of `run_table`."""
     with RunWriter(path, tag) as writer:

@@ -15,12 +15,12 @@ from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fastseq.errors import DataError, FastseqWarning, SettingsError
 from fastseq.store.arrays import is_text, plain_type
 from fastseq.store.atomic import reason
 from fastseq.store.manifest import MANIFEST
+from fastseq.store.parquet import parquet_file
 from fastseq.types import Int64
 
 SUFFIX = ".parquet"  # of the files of a folder that are read
@@ -60,7 +60,7 @@ class ParquetSource:
         try:
             if path.stat().st_size == 0:
                 raise DataError(f"{path}: an empty file, expected Parquet")
-            with pq.ParquetFile(path) as file:
+            with parquet_file(path) as file:
                 self.schema: pa.Schema = file.schema_arrow
                 metadata = file.metadata
                 self.num_rows: int | None = metadata.num_rows
@@ -90,7 +90,7 @@ class ParquetSource:
         a_row = max(sum(_of_columns(self._largest, columns)), 1)
         rows = int(min(max(max_bytes / a_row, 1), MAX_ROWS))
         try:
-            with pq.ParquetFile(
+            with parquet_file(
                 self._path,
                 buffer_size=READ_AHEAD,
                 pre_buffer=False,

@@ -7,16 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fastseq.errors import DataError
 from fastseq.store.arrays import plain, plain_type
 from fastseq.store.atomic import reason, written_whole
 from fastseq.store.columns import listing
+from fastseq.store.parquet import parquet_file, parquet_writer
 
 
-def write_table(path: str | os.PathLike[str], table: pa.Table) -> None:
-    """Write a table as Parquet, whole or not at all.
+def write_table(path: str | os.PathLike[str], table: pa.Table, kind: str | None = None) -> None:
+    """Write a table as Parquet, whole or not at all, marked as of a kind where one is given.
 
     Raises
     ------
@@ -29,12 +29,15 @@ def write_table(path: str | os.PathLike[str], table: pa.Table) -> None:
     """
     with written_whole(path) as temporary:
         try:
-            pq.write_table(table, temporary, compression="zstd")
+            with parquet_writer(temporary, table.schema, kind) as writer:
+                writer.write_table(table)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
             raise DataError(f"cannot write {path} as Parquet: {reason(error)}") from error
 
 
-def write_columns(path: str | os.PathLike[str], columns: Mapping[str, Sequence[Any]]) -> None:
+def write_columns(
+    path: str | os.PathLike[str], columns: Mapping[str, Sequence[Any]], kind: str | None = None
+) -> None:
     """Write columns of Python values, or NumPy arrays, as Parquet; Arrow infers the types.
 
     Raises
@@ -48,7 +51,7 @@ def write_columns(path: str | os.PathLike[str], columns: Mapping[str, Sequence[A
         table = pa.table(dict(columns))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
         raise DataError(f"cannot write {path} as Parquet: {reason(error)}") from error
-    write_table(path, table)
+    write_table(path, table, kind)
 
 
 def read_columns(
@@ -68,7 +71,7 @@ def read_columns(
         lists those that are.
     """
     try:
-        with pq.ParquetFile(path) as file:
+        with parquet_file(path) as file:
             schema = file.schema_arrow
             found: list[str | None] = []
             for wanted in names:

@@ -10,15 +10,16 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from fastseq.errors import DataError, FastseqError, SettingsError
 from fastseq.settings import one_of
 from fastseq.store.arrays import valid_utf8
 from fastseq.store.atomic import reason, written_whole
 from fastseq.store.gzipped import created
+from fastseq.store.parquet import parquet_writer
 from fastseq.types import Float32, Texts, UInt8
 
+KIND = "word vectors"  # of output, which only Parquet can be marked as
 FORMS = ("text", "binary", "parquet")
 SUFFIXES = {".vec": "text", ".txt": "text", ".bin": "binary", ".parquet": "parquet"}
 
@@ -170,9 +171,7 @@ def _write_parquet(path: str | os.PathLike[str], words: Texts, vectors: Float32)
     schema = pa.schema([("word", pa.string()), ("vector", pa.list_(pa.float32(), d))])
     with written_whole(path) as temporary:
         try:
-            with pq.ParquetWriter(
-                temporary, schema, compression="zstd", use_dictionary=False
-            ) as writer:
+            with parquet_writer(temporary, schema, KIND, use_dictionary=False) as writer:
                 for names, numbers in _blocks(path, words, vectors, _GROUP, blanks=True):
                     flat = pa.array(numbers.reshape(-1))
                     lists = pa.FixedSizeListArray.from_arrays(flat, d)

@@ -19,7 +19,6 @@ from typing import BinaryIO
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pc
-import pyarrow.parquet as pq
 
 from fastseq.errors import DataError
 from fastseq.settings import thread_count
@@ -27,6 +26,7 @@ from fastseq.store.arrays import is_string, plain, plain_type
 from fastseq.store.atomic import reason
 from fastseq.store.columns import listing
 from fastseq.store.gzipped import opened, peek
+from fastseq.store.parquet import parquet_file
 from fastseq.threads import in_order
 from fastseq.types import Float32
 
@@ -303,7 +303,7 @@ def _read_parquet(kept: WantedVectors) -> None:
     kept.unit = "row"
     path = kept.path
     try:
-        with pq.ParquetFile(path) as file:
+        with parquet_file(path) as file:
             schema = file.schema_arrow
             for name in ("word", "vector"):
                 if schema.names.count(name) != 1:

@@ -337,7 +337,11 @@ class FolderWriter:
         strange = [
             name
             for name in names
-            if not ((LOCK in names and self._made_by_us(name)) or self._stands_inside(name))
+            if not (
+                (LOCK in names and self._is_leftover(name))
+                or (raw is not None and name in self._beside)
+                or self._stands_inside(name)
+            )
         ]
         if content is None and strange:
             raise SettingsError(
@@ -375,10 +379,12 @@ class FolderWriter:
                     _second_name(published[name], self.root / f"{name}{_NEW}")
                     replace(self.root / f"{name}{_NEW}", self.root / name)
 
-    def _made_by_us(self, name: str) -> bool:
+    def _is_leftover(self, name: str) -> bool:
+        """Whether a writer that died before its first commit may have left something of the name:
+        second names of data files come with the commit."""
         return (
             name in (MANIFEST, _NEW_MANIFEST, LOCK)
-            or name.removesuffix(_NEW) in self._beside
+            or (name.endswith(_NEW) and name.removesuffix(_NEW) in self._beside)
             or name in self._inside
             or _DATA.fullmatch(name) is not None
         )

@@ -36,6 +36,7 @@ def word_map(
     path: str | Path,
     k: int = 10,
     threads: int | None = None,
+    overwrite: bool = False,
 ) -> int:
     """Draw words and the neighbours of each as points, near where their vectors are.
 
@@ -48,6 +49,7 @@ def word_map(
         the first
     path : .png, .svg or .pdf
     k : neighbours of each word, 0 for none
+    overwrite : replace an existing file that is not known to be a picture of fastseq
 
     Raises
     ------
@@ -58,7 +60,7 @@ def word_map(
     FastseqError
         The system refuses to write.
     """
-    check_plot(path)
+    check_plot(path, overwrite=overwrite)
     groups: dict[str, int] = {}
     for group, word in enumerate(dict.fromkeys(words)):
         groups[word] = group

@@ -193,7 +193,9 @@ class WordVectors:
             list(rows), file.vectors(words)[kept], file.counts[:V][kept], pieces, output=output
         )
 
-    def export(self, path: str | os.PathLike[str], form: str | None = None) -> None:
+    def export(
+        self, path: str | os.PathLike[str], form: str | None = None, overwrite: bool = False
+    ) -> None:
         """Write words and vectors as a file that other programs read.
 
         Parameters
@@ -201,24 +203,27 @@ class WordVectors:
         form : "text", "binary", "parquet": see store.vector_files.write_word_vectors; by the
             suffix of `path` when None. "fasttext": fastText's model (.bin), with the vectors of
             n-grams where there are any: see fasttext_files.fasttext_file
+        overwrite : replace an existing file; Parquet that this wrote is replaced without it
 
         Raises
         ------
         DataError
             A word that the form cannot hold.
         SettingsError
-            A form that is none, or a suffix that says none.
+            A form that is none, or a suffix that says none; a file that exists.
         FastseqError
             The system refuses.
         """
+        from fastseq.store.outputs import check_output
+        from fastseq.store.vector_files import KIND, write_word_vectors
+
+        check_output(path, KIND, overwrite=overwrite)
         if form == "fasttext":
             from fastseq.vectors.fasttext_bin import write_fasttext
             from fastseq.vectors.fasttext_files import fasttext_file
 
             write_fasttext(path, fasttext_file(self))
             return
-        from fastseq.store.vector_files import write_word_vectors
-
         write_word_vectors(path, self.words, self.vectors, form)
 
     def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:

@@ -196,9 +196,9 @@ def test_wrong_usage_is_one_line_and_2(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("-o", "no/such/out"), "no folder"),
+        (("-o", "no/such/out"), "no such folder"),
         (("-o", "folder.npz"), "is a folder"),
-        (("-o", "docs.parquet"), "part of the corpus"),
+        (("-o", "docs.parquet"), "is also an input"),
         (("-o", "x", "--like", "y"), "y.terms.parquet: no such file"),
         (("-o", "x", "--like", "docs"), "docs.terms.parquet"),
         (("-o", "x", "--min-df", "9"), "is fewer than --min-df 9"),

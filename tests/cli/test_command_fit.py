@@ -328,7 +328,7 @@ def test_what_is_read_is_not_overwritten(run: Run, corpora: Path, tmp_path: Path
     before = Path(reviews).read_bytes()
     for words in ((reviews,), (corpora / "reviews.parquet", "--valid", reviews)):
         error = run("fit-rnn", *words, "--gradient-flow", "reviews.parquet", *TINY).error
-        assert "reviews.parquet: is part of what is read" in error
+        assert "reviews.parquet: is also an input" in error
     assert Path(reviews).read_bytes() == before
 
 

@@ -177,9 +177,15 @@ def test_the_data_is_not_overwritten(run: Run, models: Path, corpora: Path, tmp_
     before = Path("b.parquet").read_bytes()
     for data in (("a.parquet", "b.parquet"), ("?.parquet",), (tmp_path,)):
         error = run("predict", models / "reviews", *data, "-o", "./b.parquet").error
-        assert "b.parquet: predictions are made from it" in error
+        assert "b.parquet: is also an input" in error
         assert Path("b.parquet").read_bytes() == before
-    assert run("predict", models / "reviews", "a.parquet", "-o", "b.parquet").code == 0
+    words = ("predict", models / "reviews", "a.parquet", "-o", "b.parquet")
+    assert run(*words).error.endswith(
+        "not known to be predictions of fastseq: --overwrite replaces it"
+    )
+    assert Path("b.parquet").read_bytes() == before
+    assert run(*words, "--overwrite").code == 0
+    assert run(*words).code == 0  # what predict wrote, predict replaces
 
 
 def test_no_rows_give_no_rows(run: Run, models: Path, write: Write) -> None:

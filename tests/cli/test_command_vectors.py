@@ -252,7 +252,7 @@ def test_what_is_exported_is_read_again(run: Run, vectors: Path, tmp_path: Path,
 
 
 def test_export_refuses_what_it_cannot_write(run: Run, vectors: Path, tmp_path: Path) -> None:
-    for output, said in (("v.zip", "v.zip"), ("no/v.vec", "no"), ("vectors", "is what is read")):
+    for output, said in (("v.zip", "v.zip"), ("no/v.vec", "no"), ("vectors", "is also an input")):
         ran = run("export", vectors, tmp_path / output)
         assert ran.code == 1
         assert ran.err.startswith("Error: ")

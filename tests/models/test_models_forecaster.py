@@ -412,7 +412,7 @@ def test_the_series_is_not_overwritten(fitted: Forecaster, tmp_path: Path) -> No
     path = tmp_path / "series.parquet"
     pq.write_table(pa.table({"value": wave(30)[:, 0]}), path)
     before = path.read_bytes()
-    with pytest.raises(SettingsError, match=r"series\.parquet: predictions are made from it"):
+    with pytest.raises(SettingsError, match=r"series\.parquet: is also an input"):
         fitted.predict_file(path, path)
     assert path.read_bytes() == before
 

@@ -136,15 +136,15 @@ def test_numbers_of_a_gradient_flow(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     }
     with pytest.raises(SettingsError, match="no such folder"):
         check_gradient_flow(tmp_path / "none" / "flow.parquet")
-    with pytest.raises(SettingsError, match=r"ends in \.png, \.svg, \.pdf, \.parquet"):
+    with pytest.raises(SettingsError, match=r"end in \.png, \.svg, \.pdf or \.parquet"):
         check_gradient_flow(tmp_path / "flow.csv")
-    with pytest.raises(SettingsError, match=r"ends in \.png, \.svg, \.pdf$"):
+    with pytest.raises(SettingsError, match=r"end in \.png, \.svg or \.pdf$"):
         learning_curve(FULL, path)
 
 
 def test_what_cannot_be_drawn(tmp_path: Path) -> None:
     for name in ("curve.jpg", "curve", ".png"):
-        with pytest.raises(SettingsError, match=r"ends in \.png, \.svg, \.pdf"):
+        with pytest.raises(SettingsError, match=r"end in \.png, \.svg or \.pdf"):
             learning_curve(FULL, tmp_path / name)
     with pytest.raises(SettingsError, match="no such folder"):
         check_plot(tmp_path / "none" / "curve.png")

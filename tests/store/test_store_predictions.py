@@ -167,7 +167,7 @@ def test_what_is_read_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.Mon
     before = (tmp_path / "b.parquet").read_bytes()
     reader = open_rows(["a.parquet", "b.parquet"], "text", targets=False)
     for path in ("b.parquet", "link.parquet", tmp_path / "x" / ".." / "b.parquet"):
-        with pytest.raises(SettingsError, match=r"predictions are made from it"):
+        with pytest.raises(SettingsError, match=r"is also an input"):
             Predictions(reader, {"p": "float"}, []).write(path)
         assert (tmp_path / "b.parquet").read_bytes() == before
     assert Predictions(reader, {"p": "float"}, []).write("c.parquet") == 0

@@ -48,6 +48,7 @@ from fastseq.models.parameters import SubwordParameters
 from fastseq.models.task import fingerprint_of
 from fastseq.settings import one_of, parse_size, thread_count
 from fastseq.store.folder import is_finished
+from fastseq.store.outputs import check_folder, check_output
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.subwords import Subwords
 from fastseq.threads import Team
@@ -168,6 +169,7 @@ class FastTextClassifier(FastTextPredictor, SubwordParameters):
             self._learned = finished._learned
             return self
         team = Team(thread_count(self.threads))
+        check_folder(path, corpus, valid, self.vectors, texts=True)
         place = nullcontext() if path is None else ModelWriter(path, overwrite, resume)
         with place as writer, Interrupts():
             learned, data, measure = self._task(corpus, y, valid, columns, team)
@@ -291,15 +293,19 @@ class FastTextClassifier(FastTextPredictor, SubwordParameters):
 
     # ---- files
 
-    def export(self, path: str | Path) -> None:
+    def export(self, path: str | Path, overwrite: bool = False) -> None:
         """Write fastText's .bin (under gzip if `path` ends in .gz), from which its program predicts
         the same of texts whose words, as the analyzer has them, are joined by spaces.
 
         Labels get fastText's mark __label__, unless they have it. All `buckets` rows are written,
         those that did not occur as zeros.
 
-        Raises SettingsError and FastseqError for a path that cannot be written to.
+        overwrite : replace an existing file
+
+        Raises SettingsError for a path that cannot be written or a file that exists, FastseqError
+        where the system refuses.
         """
+        check_output(path, "fastText model", overwrite=overwrite)
         write_bin(path, self.learned)
 
     def _content(self, learned: FittedState) -> tuple[Any, ...]:

@@ -22,6 +22,7 @@ from fastseq.models.word_vectors.phrases import Phrases
 from fastseq.models.word_vectors.sentences import Sentences, read_sentences, source_of
 from fastseq.settings import parse_size, thread_count
 from fastseq.store.folder import CHECKPOINT, is_finished
+from fastseq.store.outputs import check_folder
 from fastseq.text.analyzer import Analyzer
 from fastseq.threads import Team
 from fastseq.training.checkpoint import VECTORS_KIND, Checkpoint, refuse_other
@@ -135,6 +136,7 @@ class VectorModel(WordParameters, ABC):
         begun = None if start is None else _start(start)
         model = self if begun is None else self._continuing(begun)
         team = Team(thread_count(self.threads))
+        check_folder(path, corpus, valid, start, texts=True)
         place = nullcontext() if path is None else VectorsWriter(path, overwrite, resume)
         with place as writer, Interrupts() as interrupts:
             sentences = model._read(source, team, begun)
