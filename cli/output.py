@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from fastseq.errors import DataError
+from fastseq.errors import DataError, printable
 
 Row = Sequence[object]
 RunRow = tuple[Any, Any, int, float]  # query id, document id, rank, score
@@ -82,7 +82,7 @@ def one_line(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4f}"
-    text = " ".join(str(value).split())
+    text = " ".join(printable(str(value)).split())
     return "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
@@ -187,8 +187,10 @@ def _is_number(value: object) -> bool:
 
 def _jsonable(value: Any) -> Any:
     """The same value of plain JSON types: NaN and infinity as null, dates and bytes as text."""
-    if value is None or isinstance(value, bool | int | str):
+    if value is None or isinstance(value, bool | int):
         return value
+    if isinstance(value, str):
+        return printable(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

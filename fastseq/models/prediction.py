@@ -26,13 +26,17 @@ class RowPredictor(SavableModel[S]):
     def predict_batches(self, *data: Any, **how: Any) -> Predictions:
         """Arrow tables with a prediction for every row, each made when it is asked for."""
 
-    def predict_file(self, data: Any, out: str | Path, **how: Any) -> int:
+    def predict_file(
+        self, data: Any, out: str | Path, *, overwrite: bool = False, **how: Any
+    ) -> int:
         """Write what `predict_batches` returns for the same arguments to Parquet, a batch at a
         time; the number of rows.
 
+        overwrite : replace an existing file that is not known to be predictions of fastseq
+
         Raises as `predict_batches`, and FastseqError where the system refuses to write.
         """
-        return self.predict_batches(data, **how).write(out)
+        return self.predict_batches(data, **how).write(out, overwrite=overwrite)
 
     def _to_predict(
         self, data: Any, columns: Mapping[str, Any], **outputs: Any

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from fastseq.errors import FormatError
+from fastseq.errors import FormatError, printable
 from fastseq.store.atomic import reason
 
 MANIFEST = "manifest.json"
@@ -75,10 +75,16 @@ class Manifest:
             "statistics": self.statistics,
             "files": {name: entry.to_json() for name, entry in sorted(self.files.items())},
         }
-        # as a reader will see it: keys are strings, tuples lists
-        content = json.loads(json.dumps(content, allow_nan=False))
+        content = as_json(content)
         content["crc32"] = _checksum(content)
         return json.dumps(content, indent=1).encode("ascii") + b"\n"
+
+
+def as_json(values: Any) -> Any:
+    """Values as a reader of their JSON gets them: keys are strings, tuples lists, and names of
+    files that are not UTF-8 have escapes. Raises as Manifest.to_bytes."""
+    text = json.dumps(values, allow_nan=False, ensure_ascii=False)
+    return json.loads(printable(text, r"\\"))
 
 
 def read_manifest(

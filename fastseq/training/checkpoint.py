@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from fastseq.errors import FormatError, SettingsError
 from fastseq.store.folder import Folder
-from fastseq.store.manifest import MANIFEST
+from fastseq.store.manifest import MANIFEST, as_json
 from fastseq.store.writer import FolderWriter
 from fastseq.training.history import History
 
@@ -107,7 +107,7 @@ class Checkpoint:
 
     def __init__(self, path: str | Path, identity: Mapping[str, Any], kind: str = KIND) -> None:
         self.path = Path(path)
-        self.identity = _as_json(identity)
+        self.identity = as_json(dict(identity))
         self._kind = kind
 
     def exists(self) -> bool:
@@ -189,7 +189,7 @@ def refuse_other(
     path: Path, before: Mapping[str, Any], after: Mapping[str, Any], change: str = ""
 ) -> None:
     """Raise SettingsError where a run that is to be resumed was another one: which setting."""
-    were, are = dict(_flat(dict(before))), dict(_flat(_as_json(after)))
+    were, are = dict(_flat(dict(before))), dict(_flat(as_json(dict(after))))
     # settings first: with another one the data look different, too
     for name in sorted(were.keys() | are.keys(), key=lambda name: (name in DATA, name)):
         was, now = were.get(name, "not set"), are.get(name, "not set")
@@ -225,12 +225,6 @@ def _read(folder: Folder) -> tuple[State, Arrays]:
     }
     arrays = {name: array for name, array in every.items() if not name.startswith(_HISTORY)}
     return State(**values, history=History(history)), arrays
-
-
-def _as_json(values: Mapping[str, Any]) -> dict[str, Any]:
-    """As it will be read back: tuples are lists, keys strings."""
-    made: dict[str, Any] = json.loads(json.dumps(dict(values), allow_nan=False))
-    return made
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
