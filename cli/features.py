@@ -41,8 +41,16 @@ if TYPE_CHECKING:
     from fastseq.types import Texts
 
 # options that --like can be combined with: it has all other settings of its own
-WITH_LIKE = ("corpus", "output", "like", "method", "id_column", "text_columns", "on_invalid",
-             "overwrite")
+WITH_LIKE = (
+    "corpus",
+    "output",
+    "like",
+    "method",
+    "id_column",
+    "text_columns",
+    "on_invalid",
+    "overwrite",
+)
 
 
 @click.command(

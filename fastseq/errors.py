@@ -15,15 +15,14 @@ from typing import Any
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def printable(text: str, backslash: str = "\\") -> str:
+def printable(text: str) -> str:
     """The text with an escape for each byte of a file name that is not UTF-8 (`caf\\xe9`)."""
+    return text if text.isascii() else _SURROGATE.sub(_escape, text)
 
-    def escaped(surrogate: re.Match[str]) -> str:
-        code = ord(surrogate[0])
-        byte = 0xDC80 <= code <= 0xDCFF
-        return backslash + (f"x{code & 0xFF:02x}" if byte else f"u{code:04x}")
 
-    return text if text.isascii() else _SURROGATE.sub(escaped, text)
+def _escape(surrogate: re.Match[str]) -> str:
+    code = ord(surrogate[0])
+    return f"\\x{code & 0xFF:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
 
 
 class FastseqError(Exception):

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from fastseq.errors import FormatError, printable
+from fastseq.errors import FormatError
 from fastseq.store.atomic import reason
 
 MANIFEST = "manifest.json"
@@ -81,10 +81,12 @@ class Manifest:
 
 
 def as_json(values: Any) -> Any:
-    """Values as a reader of their JSON gets them: keys are strings, tuples lists, and names of
-    files that are not UTF-8 have escapes. Raises as Manifest.to_bytes."""
-    text = json.dumps(values, allow_nan=False, ensure_ascii=False)
-    return json.loads(printable(text, r"\\"))
+    """Values as a reader of their JSON gets them: keys are strings, tuples lists.
+
+    Surrogates, as in names of files that are not UTF-8, are escaped in the file and restored.
+    Raises as Manifest.to_bytes.
+    """
+    return json.loads(json.dumps(values, allow_nan=False))
 
 
 def read_manifest(

@@ -116,11 +116,13 @@ def test_models_are_trained_tested_and_used(run: Run) -> None:
         assert verify(model) == []
         good(run("info", model, "--verify"))
         good(run("info", model, "--format", "json")).encode()
-        json.loads((model / "manifest.json").read_text("utf-8")).__str__().encode("utf-8", "strict")
+        json.loads((model / "manifest.json").read_text("ascii"))
         if name != "book":
             out_file = odd(f".{name}.out.parquet")
             good(run("predict", model, corpus, "-o", out_file))
-            assert len(rows(out_file)) == len(rows(corpus))
+            # a forecast for each row after the first window, and one beyond the end
+            expected = len(rows(corpus)) - (7 if name == "wave" else 0)
+            assert len(rows(out_file)) == expected
             assert r".out.parquet: is also an input" in run(
                 "predict", model, out_file, "-o", out_file
             ).error  # fmt: skip
