@@ -24,13 +24,20 @@ SUPPORTED = (
     "SetRelP", "Success",
 )  # fmt: skip
 PROVIDERS = ("pytrec_eval", "compat", "judged", "msmarco")  # of ir-measures, always installed
-# What the providers accept; outside of it some end the process, others ignore the parameter.
-RANGES = {
-    "cutoff": (1, 1 << 30),
-    "rel": (1, 1 << 30),
-    "recall": (0, 1),
-    "beta": (0.001, 1000),
-    "p": (0, 1),
+# The parameters that the providers handle: others end the process or give wrong values.
+ACCEPTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "cutoff": ("an integer from 1", lambda n: 1 <= n <= 1 << 30),
+    "rel": ("an integer from 1", lambda n: 1 <= n <= 1 << 30),
+    "recall": ("a number from 0 to 1 of two decimals", lambda r: 0 <= r <= 1 and round(r, 2) == r),
+    "beta": ("a number from 0.001 to 1000", lambda beta: 0.001 <= beta <= 1000),
+    "p": ("a number from 0 to 1", lambda p: 0 <= p <= 1),
+    "dcg": ("log2 or exp-log2", lambda dcg: dcg in ("log2", "exp-log2")),
+    "gains": (
+        "a mapping between integers from 0",
+        lambda gains: all(
+            type(n) is int and 0 <= n <= 10**6 for gain in gains.items() for n in gain
+        ),
+    ),
 }
 LARGEST_GRADE = {"ERR": 4, "nDCG": 1000}  # of exponential gains; ERR's is that of TREC's gdeval
 
@@ -125,28 +132,17 @@ def _checked(name: str, measure: Any, params: dict[str, Any]) -> dict[str, Any]:
     known = measure.SUPPORTED_PARAMS
     for key in [*params, *(key for key, info in known.items() if info.required)]:
         value = params.get(key, measure.params.get(key))
-        kind = known[key].dtype if key in known else None
+        if key not in known:
+            raise SettingsError(f"the measure {name!r} has no parameter {key!r}")
+        if value is None:
+            example = f"{measure.NAME}@{1 if key == 'recall' else 10}"
+            raise SettingsError(f"the measure {name!r} needs a {key}, such as {example}")
+        kind = known[key].dtype
         if kind is float and type(value) is int:
             params[key] = value = float(value)
-        low, high = RANGES.get(key, (None, None))
-        if kind is None:
-            wrong = f"it has no parameter {key!r}"
-        elif value is None:
-            wrong = f"it needs a {key}, such as {measure.NAME}@{1 if key == 'recall' else 10}"
-        elif type(value) is not kind or (low is not None and not low <= value <= high):
-            within = "" if low is None else f" from {low:,} to {high:,}"
-            wrong = f"expected {key} of type {kind.__name__}{within}, not {value!r}"
-        elif not known[key].validate(value):
-            wrong = f"expected {key} to be one of {', '.join(known[key].choices)}, not {value!r}"
-        elif key == "recall" and round(value, 2) != value:
-            wrong = f"expected recall with at most two decimals, not {value!r}"
-        elif key == "gains" and not all(
-            type(n) is int and 0 <= n <= 1_000_000 for gain in value.items() for n in gain
-        ):
-            wrong = f"expected gains between integers from 0, not {value!r}"
-        else:
-            continue
-        raise SettingsError(f"measure {name!r}: {wrong}")
+        wanted, fits = ACCEPTED.get(key, ("True or False", lambda value: True))
+        if type(value) is not kind or not fits(value):
+            raise SettingsError(f"measure {name!r}: {key} must be {wanted}, not {value!r}")
     return params
 
 
@@ -179,7 +175,7 @@ def _values(wanted: Mapping[str, Any], qrels: Qrels, ranking: Ranking) -> dict[s
     return {name: float(found[measure]) for name, measure in wanted.items()}
 
 
-# ---- measures that ir-measures has from a Perl program, or computes otherwise than described
+# ---- measures that ir-measures computes with a Perl program, or not as described
 
 # grades in ranking order, 0 for none; judgments of the query; measure -> value; None: left out
 Compute = Callable[[list[int], Mapping[str, int], Any], float | None]
