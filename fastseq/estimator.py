@@ -158,7 +158,7 @@ class Named(Check):
 
 @dataclass(frozen=True)
 class Weights(Check):
-    """ "balanced" or a dictionary of numbers by label, which the labels of the data check."""
+    """Class weights: "balanced", or a dictionary of numbers by label, checked against the data."""
 
 
 @dataclass(frozen=True)
