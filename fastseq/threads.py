@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Arguments = ParamSpec("Arguments")
 
 
 def in_order(
@@ -32,6 +35,44 @@ def in_order(
     finally:
         for _, future in waiting:
             future.cancel()
+
+
+class Lock:
+    """A re-entrant lock that objects which are copied or pickled can hold: a copy has its own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
+
+    def __reduce__(self) -> tuple[type[Lock], tuple[()]]:
+        return Lock, ()
+
+
+class HasLock(Protocol):
+    """An object with a lock of its own."""
+
+    lock: Any
+
+
+Owner = TypeVar("Owner", bound=HasLock)
+
+
+def locked(
+    method: Callable[Concatenate[Owner, Arguments], Result],
+) -> Callable[Concatenate[Owner, Arguments], Result]:
+    """Let one thread at a time run this method of an object with a `lock`."""
+
+    @wraps(method)
+    def run(self: Owner, /, *args: Arguments.args, **named: Arguments.kwargs) -> Result:
+        with self.lock:
+            return method(self, *args, **named)
+
+    return run
 
 
 class Team:
@@ -59,8 +100,9 @@ class Team:
             for part in range(parts):
                 work(part)
             return
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.threads - 1, "fastseq-team")
+        with _starting:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self.threads - 1, "fastseq-team")
         turn = iter(range(parts))  # next() on it is atomic
 
         def share() -> None:
@@ -88,3 +130,6 @@ class Team:
         step = -(-n // parts)
         step = -(-step // multiple) * multiple
         return [(start, min(n, start + step)) for start in range(0, n, step)] if n else []
+
+
+_starting = threading.Lock()

@@ -263,10 +263,11 @@ def scored(network: ScoringNetwork, examples: Examples) -> Iterator[tuple[Batch,
     for rows in SortedBatches(examples.offsets, ROWS_AT_ONCE, UNITS_AT_ONCE):
         batch = take(examples, rows)
         advice = "predict on the CPU (device cpu)"
-        with network.lock, network.backend.memory(advice):
-            network.backend.begin()
-            scores = network.scores(batch)
-        yield batch, scores
+        with network.lock:  # scores may lie in memory that the next pass uses
+            with network.backend.memory(advice):
+                network.backend.begin()
+                scores = network.scores(batch)
+            yield batch, scores
 
 
 def encoded(

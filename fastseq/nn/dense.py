@@ -13,7 +13,7 @@ from fastseq.nn.initialisers import initialiser
 from fastseq.nn.layer import Layer
 from fastseq.nn.products import Panels, multiply_panels, multiply_rows
 from fastseq.settings import whole
-from fastseq.threads import Team
+from fastseq.threads import Team, locked
 from fastseq.types import Float32
 
 _LEAST = 1 << 17  # floats read that are worth a thread
@@ -92,6 +92,7 @@ class Dense(Layer):
         """float32[M], or None for a layer without."""
         return self.values.get("bias")
 
+    @locked
     def forward(self, x: npt.ArrayLike, training: bool = True) -> Float32:
         """y float32[N, M] of x float32[N, K], which is kept (not copied) for `backward`."""
         rows = as_rows(x, self.inputs, "the input")
@@ -102,6 +103,7 @@ class Dense(Layer):
         self.project(y, rows)
         return y
 
+    @locked
     def backward(self, dy: npt.ArrayLike) -> Float32:
         """dx float32[N, K] of dy float32[N, M]; adds the gradients of weight and bias."""
         x = kept_by_forward(self._x)

@@ -11,7 +11,7 @@ from fastseq.nn.checks import as_numbers, as_rows, kept_by_forward
 from fastseq.nn.initialisers import normal
 from fastseq.nn.layer import Layer
 from fastseq.settings import whole
-from fastseq.threads import Team
+from fastseq.threads import Team, locked
 from fastseq.types import Float32, Int32, Int64
 
 _LEAST = 1 << 16  # floats moved that are worth a thread
@@ -92,6 +92,7 @@ class Embedding(Layer):
         self.team.run(part, len(ranges))
         return out
 
+    @locked
     def forward_distinct(self, ids: npt.ArrayLike, training: bool = True) -> tuple[Float32, Int64]:
         """The rows of ids int32[N], each once: float32[U, E] and int64[N], which of them each id
         is; what recurrent layers take as input and index. `backward` then takes dy float32[U, E].

@@ -13,6 +13,7 @@ import numpy as np
 
 from fastseq.nn.parameters import Parameters, Views
 from fastseq.settings import seed_number
+from fastseq.threads import Lock
 from fastseq.types import Float32
 
 
@@ -21,6 +22,9 @@ class Layer:
 
     Forward passes with `training=True` keep what `backward` needs; `backward` may be called once
     for each. Gradients of parameters are added to, until `zero_gradients`.
+
+    Several threads may run forward passes with `training=False` at once: a layer with working
+    memory lets them run one after the other. A training pass and its `backward` are one thread's.
     """
 
     buffers: ClassVar[type[Parameters]] = Parameters  # what its parameters lie in
@@ -29,6 +33,7 @@ class Layer:
     grads: Views  # gradients of the values
 
     def __init__(self, seed: int = 0) -> None:
+        self.lock = Lock()
         self.bind(self.buffers(self.shapes()))
         self.initialise(np.random.default_rng(seed_number(seed)))
 

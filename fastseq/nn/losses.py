@@ -16,7 +16,7 @@ from fastseq.kernels.nn.softmax import cross_entropy_rows, softmax_rows
 from fastseq.nn.checks import as_floats, as_numbers, as_rows, kept_by_forward
 from fastseq.nn.dense import Dense
 from fastseq.settings import whole
-from fastseq.threads import Team
+from fastseq.threads import Lock, Team, locked
 from fastseq.types import Float32, Float64, Int32
 
 _LEAST = 1 << 16  # logits that are worth a thread
@@ -78,9 +78,11 @@ class ProjectedCrossEntropy:
 
     def __init__(self, budget: int = _BUDGET) -> None:
         self.budget = whole("budget", budget, 1, 1 << 62)
+        self.lock = Lock()
         self._logits = np.empty(0, np.float32)
         self._dx: Float32 | None = None
 
+    @locked
     def loss(
         self,
         x: npt.ArrayLike,

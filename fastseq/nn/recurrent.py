@@ -40,7 +40,7 @@ from fastseq.nn.sequences import Layout, lay_out
 from fastseq.nn.workspace import Workspace
 from fastseq.seeds import mixed_key
 from fastseq.settings import fraction, one_of, real, seed_number, thread_count, whole
-from fastseq.threads import Team
+from fastseq.threads import Team, locked
 from fastseq.types import Float32, Int64
 
 __all__ = ["GRU", "LSTM", "RNN", "Recurrent"]
@@ -173,6 +173,7 @@ class Recurrent(Layer):
     def prepare_steps(self, steps: int, batch: int, index: Any = None) -> None:
         """The same of a padded batch, all of whose sequences have so many steps."""
 
+    @locked
     def forward(
         self,
         x: Float32,
@@ -231,6 +232,7 @@ class Recurrent(Layer):
             self._run.padded = True
         return y, state
 
+    @locked
     def forward_ragged(
         self,
         values: Float32,
@@ -324,22 +326,18 @@ class Recurrent(Layer):
     def weights_held(self) -> Iterator[None]:
         """A block in which the weights stay as they are: they are packed once for all its passes
         without training, which for steps of one unit at a time is most of the work."""
-        if not self._holders:
-            self._pack(
-                [
-                    work
-                    for recurrent_layer in self._layers
-                    for work in recurrent_layer.hold(self.values)
-                ]
-            )
-        self._holders += 1
+        with self.lock:
+            if not self._holders:
+                self._pack([work for layer in self._layers for work in layer.hold(self.values)])
+            self._holders += 1
         try:
             yield
         finally:
-            self._holders -= 1
-            if not self._holders:
-                for recurrent_layer in self._layers:
-                    recurrent_layer.release()
+            with self.lock:
+                self._holders -= 1
+                if not self._holders:
+                    for layer in self._layers:
+                        layer.release()
 
     def _pack(self, works: list[Callable[[], None]]) -> None:
         """Pack the weights of all layers, on all threads where that is worth it."""
@@ -351,6 +349,7 @@ class Recurrent(Layer):
 
     # ---- backward ---------------------------------------------------------------------------
 
+    @locked
     def backward(self, dy: Float32, dstate: Any = None) -> Float32:
         """The way back through the last `forward` with training=True; once for each.
 
@@ -387,6 +386,7 @@ class Recurrent(Layer):
         self._backward(dy.reshape(run.rows, -1), dx.reshape(-1, self.input_size), dstate)
         return dx
 
+    @locked
     def backward_ragged(
         self, dy: Float32, dstate: Any = None, want_dx: bool = True
     ) -> Float32 | None:

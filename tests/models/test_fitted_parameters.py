@@ -29,6 +29,7 @@ from fastseq import (
 )
 from fastseq.errors import NotFittedError
 from fastseq.estimator import parameters_of
+from tests.hammering import assert_same_from_threads
 from tests.models.small_data import reviews, sentences
 
 TEXTS, LABELS = reviews(40)
@@ -173,3 +174,24 @@ def test_a_bin_file_has_the_settings_of_the_training(tmp_path: Path) -> None:
     model.fit(TEXTS, LABELS).export(tmp_path / "a.bin")
     model.set_params(epochs=9, word_ngrams=1, min_count=4).export(tmp_path / "b.bin")
     assert (tmp_path / "a.bin").read_bytes() == (tmp_path / "b.bin").read_bytes()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_fitted_estimator_answers_several_threads(case: Case, threads: int) -> None:
+    model = clone(case.estimator).set_params(threads=threads).fit(*case.data)
+    parts = {
+        "SequenceTagger": [(lambda x: model.predict(x), ROWS)],
+        "Forecaster": [(lambda x: model.predict(x), SERIES)],
+        "LanguageModel": [
+            (lambda x: model.evaluate(x)["nats"], TEXTS),
+            (lambda x: list(model.generate(x[0][:3], 20, seed=3)), TEXTS),
+            (lambda x: model.log_probability(x[0]), TEXTS),
+        ],
+    }.get(case.name)
+    if parts is None and hasattr(model, "vectors_"):
+        parts = [(lambda x: model.vectors_.neighbors(x[0].split()[0], k=3), WORDS)]
+    elif parts is None and hasattr(model, "transform"):
+        parts = [(lambda x: model.transform(x).toarray(), TEXTS)]
+    for call, data in parts or [(lambda x: model.predict_proba(x), TEXTS)]:
+        assert_same_from_threads(call, [data[:12], data[8:25], data[3:]], 15)
