@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from .options import Common, common_options, example, format_option, pass_common
+from .options import (
+    Common,
+    common_options,
+    example,
+    format_option,
+    pass_common,
+    skip_bad_lines_option,
+)
 from .output import write_json, write_jsonl, write_rows
 
 COLUMNS = ("rank", "word", "score")
@@ -32,10 +39,19 @@ COLUMNS = ("rank", "word", "score")
     help="add: nearest to B - A + C (3CosAdd); mul: by a product of cosines (3CosMul).",
 )
 @format_option("table", "json", "jsonl", "tsv", default="table", help="Form of the results.")
+@skip_bad_lines_option
 @common_options
 @pass_common
 def command(
-    common: Common, vectors: Path, a: str, b: str, c: str, k: int, method: str, form: str
+    common: Common,
+    vectors: Path,
+    a: str,
+    b: str,
+    c: str,
+    k: int,
+    method: str,
+    form: str,
+    skip_bad_lines: bool,
 ) -> None:
     """Answer the question: A is to B as C is to what?
 
@@ -47,7 +63,7 @@ def command(
 
     whole("k", k, 1)
     common.announce_compilation()
-    known = WordVectors.load(vectors, threads=common.threads)
+    known = WordVectors.load(vectors, common.threads, skip_bad_lines)
     found = known.analogy(a, b, c, k, method, threads=common.threads)
     rows = [(rank, word, score) for rank, (word, score) in enumerate(found, 1)]
     if form in ("json", "jsonl"):

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from .options import Common, common_options, example, overwrite_option, pass_common
+from .options import (
+    Common,
+    common_options,
+    example,
+    overwrite_option,
+    pass_common,
+    skip_bad_lines_option,
+)
 
 FILE = click.Path(path_type=Path)
 
@@ -31,9 +38,17 @@ FILE = click.Path(path_type=Path)
     "the first three also with .gz]",
 )
 @overwrite_option
+@skip_bad_lines_option
 @common_options
 @pass_common
-def command(common: Common, vectors: Path, output: Path, form: str | None, overwrite: bool) -> None:
+def command(
+    common: Common,
+    vectors: Path,
+    output: Path,
+    form: str | None,
+    overwrite: bool,
+    skip_bad_lines: bool,
+) -> None:
     """Write the word vectors of VECTORS to FILE.
 
     VECTORS is a folder of word vectors, or a file of any form that fastseq reads.
@@ -44,4 +59,5 @@ def command(common: Common, vectors: Path, output: Path, form: str | None, overw
 
     check_output(output, KIND, vectors, overwrite=overwrite)
     common.announce_compilation()
-    WordVectors.load(vectors, threads=common.threads).export(output, form, overwrite)
+    known = WordVectors.load(vectors, common.threads, skip_bad_lines)
+    known.export(output, form, overwrite)

@@ -14,6 +14,7 @@ from .options import (
     format_option,
     overwrite_option,
     pass_common,
+    skip_bad_lines_option,
 )
 from .output import write_json, write_jsonl, write_rows
 
@@ -43,6 +44,7 @@ COLUMNS = ("query", "rank", "word", "score")
 )
 @overwrite_option
 @format_option("table", "json", "jsonl", "tsv", default="table", help="Form of the results.")
+@skip_bad_lines_option
 @common_options
 @pass_common
 def command(
@@ -53,6 +55,7 @@ def command(
     plot: Path | None,
     overwrite: bool,
     form: str,
+    skip_bad_lines: bool,
 ) -> None:
     """Find the words nearest to each WORD, by the cosine of their vectors.
 
@@ -70,7 +73,7 @@ def command(
 
         check_plot(plot, vectors, overwrite=overwrite)
     common.announce_compilation()
-    known = WordVectors.load(vectors, threads=common.threads)
+    known = WordVectors.load(vectors, common.threads, skip_bad_lines)
     asked = [_as_trained(word, known) for word in words]
     found = known.neighbors_of_each(asked, k, threads=common.threads)
     rows = [

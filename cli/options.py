@@ -135,6 +135,15 @@ def device_option(function: F) -> F:
     )(function)
 
 
+def skip_bad_lines_option(function: F) -> F:
+    """Add --skip-bad-lines, of files of word vectors."""
+    return click.option(
+        "--skip-bad-lines",
+        is_flag=True,
+        help="Skip damaged lines of a file of word vectors, and count them.",
+    )(function)
+
+
 def corpus_options(function: F) -> F:
     """Add --id-column and --text-column, as `id_column` and the tuple `text_columns`."""
     id_column = click.option(

@@ -22,6 +22,7 @@ from .options import (
     index_option,
     overwrite_option,
     pass_common,
+    skip_bad_lines_option,
 )
 from .output import RunRow, write_json, write_jsonl, write_rows, write_trec
 from .progress import progress
@@ -80,7 +81,7 @@ RUN_COLUMNS = ("query_id", "doc_id", "rank", "score")
     "--queries",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Many queries: Parquet (query_id, text) or TSV.",
+    help="Many queries: Parquet (query_id, text) or TSV (a header line is skipped).",
 )
 @click.option(
     "-o",
@@ -105,6 +106,7 @@ RUN_COLUMNS = ("query_id", "doc_id", "rank", "score")
     "trec",
     help="Form of the results on standard output.  [default: table; trec with --queries]",
 )
+@skip_bad_lines_option
 @common_options
 @pass_common
 def command(
@@ -125,6 +127,7 @@ def command(
     overwrite: bool,
     device: str,
     form: str | None,
+    skip_bad_lines: bool,
 ) -> None:
     """Search an index: one QUERY, or a file of them.
 
@@ -158,19 +161,21 @@ def command(
     common.announce_compilation()
     expand = None
     if vectors is not None:
-        expand = _expander(common, vectors, terms=expand_terms, weight=expand_weight)
+        expand = _expander(
+            common, vectors, skip_bad_lines, terms=expand_terms, weight=expand_weight
+        )
     if query is not None:
         _one(common, _text_of(query), index_path, k, ranking, form or "table", expand)
     elif queries is not None:
         _many(common, queries, index_path, k, ranking, output, form or "trec", expand, device)
 
 
-def _expander(common: Common, vectors: Path, **given: Any) -> Expander:
+def _expander(common: Common, vectors: Path, skip_bad_lines: bool, **given: Any) -> Expander:
     from fastseq.vectors.expansion import Expander
     from fastseq.vectors.words import WordVectors
 
     said = {name: value for name, value in given.items() if value is not None}
-    known = WordVectors.load(vectors, threads=common.threads)
+    known = WordVectors.load(vectors, common.threads, skip_bad_lines)
     return Expander(known, **said, threads=common.threads)
 
 

@@ -7,7 +7,14 @@ from typing import Any
 
 import click
 
-from .options import Common, common_options, example, format_option, pass_common
+from .options import (
+    Common,
+    common_options,
+    example,
+    format_option,
+    pass_common,
+    skip_bad_lines_option,
+)
 from .output import write_json, write_table
 
 
@@ -52,6 +59,7 @@ from .output import write_json, write_table
 )
 @click.option("--match-case", is_flag=True, help="Tell Paris from paris.")
 @format_option("table", "json", default="table", help="Form of the answer.")
+@skip_bad_lines_option
 @common_options
 @pass_common
 def command(
@@ -63,6 +71,7 @@ def command(
     method: str,
     match_case: bool,
     form: str,
+    skip_bad_lines: bool,
 ) -> None:
     """Measure word vectors on similarities and analogies.
 
@@ -83,7 +92,7 @@ def command(
     scored = [(path, read_pairs(path)) for path in pairs]
     asked = [(path, read_questions(path)) for path in questions]
     common.announce_compilation()
-    known = WordVectors.load(vectors, threads=common.threads).most_frequent(most)
+    known = WordVectors.load(vectors, common.threads, skip_bad_lines).most_frequent(most)
     similarities, analogies = [], []
     for path, each in scored:
         alike = evaluation.similarity(known, each, most, not match_case)

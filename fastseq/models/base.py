@@ -393,6 +393,10 @@ class TextModel(SequenceModel[L]):
     freeze_embeddings: bool = parameter(
         default=False, check=Flag(), help="Do not train the embeddings."
     )
+    skip_bad_lines: bool = parameter(
+        default=False, check=Flag(), run=True,
+        help="Skip damaged lines of the file of vectors to start from.",
+    )  # fmt: skip
     min_count: int = parameter(
         default=1, check=Whole(1), help="Minimum occurrences; rarer units are unknown."
     )
@@ -435,8 +439,9 @@ class TextModel(SequenceModel[L]):
         units = vocabulary.texts.to_strings()
         lowered = [unit.lower() for unit in units]
         words, vectors = read_word_vectors(
-            self.embeddings, {*units, *lowered}, threads=team.threads, make_unknown=True
-        )
+            self.embeddings, {*units, *lowered}, threads=team.threads, make_unknown=True,
+            skip_bad_lines=self.skip_bad_lines,
+        )  # fmt: skip
         if self.embedding not in (None, vectors.shape[1]):
             raise SettingsError(
                 f"{self.embeddings}: vectors of {vectors.shape[1]} numbers, but embedding is "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastseq.estimator import SEED, THREADS, BaseEstimator, Instance, Size, Whole, parameter
+from fastseq.estimator import SEED, THREADS, BaseEstimator, Flag, Instance, Size, Whole, parameter
 from fastseq.text.analyzer import Analyzer
 
 
@@ -32,6 +32,10 @@ class WordParameters(ModelParameters):
     analyzer: Analyzer | None = parameter(
         default=None, check=Instance(Analyzer), help="Analyzer that splits text into words.",
         none="Analyzer()",
+    )  # fmt: skip
+    skip_bad_lines: bool = parameter(
+        default=False, check=Flag(), run=True,
+        help="Skip damaged lines of the file of vectors to start from.",
     )  # fmt: skip
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from fastseq.errors import DataError, SettingsError
+from fastseq.errors import DataError, FastseqWarning, SettingsError
 from fastseq.store.arrays import first_null, is_string, is_text, repaired
 from fastseq.store.tables import read_columns, read_lines
 
 QUERY_ID_NAMES = ("query_id", "qid", "id", "_id")
 QUERY_TEXT_NAMES = ("text", "query")
+# in the header of a text file, in lower case and without marks
+_HEADER_IDS = {"id", "qid", "queryid", "topic", "topicid", "number", "num"}
+_HEADER_TEXTS = {"text", "query", "querytext", "question", "title"}
 TEXT_SUFFIXES = (".tsv", ".txt")
 
 
@@ -22,7 +27,8 @@ def read_queries(path: str | Path) -> tuple[list[str] | list[int], list[str]]:
 
     Parquet has the columns `query_id` (or `qid`, `id`, `_id`; strings or integers) and `text` (or
     `query`). A .tsv or .txt file has the id, a tab and the text on each line; a first line that
-    names these columns is passed over. A null text is an empty query.
+    names these columns is a header. A null text is an empty query. Warns of a header that is
+    skipped, and of empty lines.
 
     Raises
     ------
@@ -80,12 +86,28 @@ def _from_parquet(path: str | Path) -> tuple[list[Any], list[str]]:
 def _from_lines(path: str | Path) -> tuple[list[str], list[str]]:
     ids: list[str] = []
     texts: list[str] = []
+    header, empty, before = "", 0, 0
     for number, line in read_lines(path):
+        empty += number - before - 1
+        before = number
         identifier, tab, text = line.partition("\t")
         if not tab or not identifier:
             raise DataError(f"{path}, line {number}: expected an id, a tab and the query")
-        if not ids and identifier in QUERY_ID_NAMES and text.strip() in QUERY_TEXT_NAMES:
+        if not ids and not header and _is_header(identifier, text):
+            header = line
             continue
         ids.append(identifier)
         texts.append(text)
+    if header:
+        said = f"{path}: the first line is read as a header: {header!r}"
+        warnings.warn(said, FastseqWarning, stacklevel=4)
+    if empty:
+        lines = "1 empty line is" if empty == 1 else f"{empty:,} empty lines are"
+        warnings.warn(f"{path}: {lines} skipped", FastseqWarning, stacklevel=4)
     return ids, texts
+
+
+def _is_header(identifier: str, text: str) -> bool:
+    """Whether a first line names columns, as `query_id<TAB>text` and `#qid<TAB>Query` do."""
+    names = [re.sub(r"[\W_]", "", name).lower() for name in (identifier, text.partition("\t")[0])]
+    return names[0] in _HEADER_IDS and names[1] in _HEADER_TEXTS

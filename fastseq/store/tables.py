@@ -107,24 +107,36 @@ def read_columns(
 
 
 def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
-    """The lines of a UTF-8 text file that are not blank, numbered from 1, without their ends.
+    """The lines of a UTF-8 text file that are not blank, numbered from 1, without their ends:
+    LF or CR LF, or CR in a file without any LF.
 
     Raises
     ------
     DataError
-        The file is missing, cannot be read, or is not UTF-8.
+        The file is missing, cannot be read, or is not UTF-8 (which line).
     """
-    number = 0
     try:
-        # only '\n' ends a line: str.splitlines would cut at U+2028 and others inside of a text
-        with open(path, encoding="utf-8-sig", newline="\n") as file:
+        with open(path, "rb") as raw:
+            feeds = any(b"\n" in block for block in iter(lambda: raw.read(1 << 20), b""))
+        # no other line ends: str.splitlines would cut at U+2028 and others inside of a text
+        end = "\n" if feeds else "\r"
+        with open(path, encoding="utf-8-sig", errors="surrogateescape", newline=end) as file:
             for number, line in enumerate(file, 1):
                 line = line.rstrip("\r\n")
+                if not line.isascii() and not _is_utf8(line):
+                    raise DataError(f"{path}, line {number}: not UTF-8 text")
                 if line and not line.isspace():
                     yield number, line
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text, after line {number}") from error
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({reason(error)})") from error
+
+
+def _is_utf8(line: str) -> bool:
+    """Whether a line read with surrogateescape was UTF-8."""
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 import zlib
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pc
 
-from fastseq.errors import DataError
+from fastseq.errors import DataError, FastseqWarning
 from fastseq.settings import thread_count
 from fastseq.store.arrays import is_string, plain, plain_type
 from fastseq.store.atomic import reason
@@ -33,6 +35,7 @@ from fastseq.types import Float32
 _BLOCK = 1 << 22  # bytes of a file read at a time
 _LONGEST_WORD = 1 << 16  # bytes; past them without a space, it is not a word
 _LONGEST_LINE = 1 << 26
+_SOME = 1000  # lines that tell how many numbers a line has, where the first may be damaged
 _BOM = b"\xef\xbb\xbf"
 _MOST_DIMENSIONS = 1 << 20
 _HEADER = re.compile(rb"\s*(\d{1,18})[ \t]+(\d{1,18})\s*")
@@ -43,7 +46,9 @@ class WantedVectors:
     """Words and vectors read so far, of those that are wanted.
 
     unit     what the file consists of, for messages
+    skip     whether damaged units are skipped rather than refused
     read     how many words have been seen
+    skipped  how many units have been skipped; example: what is wrong with the first
     words    those that are kept, as keys, in order
     vectors  the bytes of float32[len(words), dimensions]
     """
@@ -51,16 +56,20 @@ class WantedVectors:
     path: str
     wanted: frozenset[str] | None
     unit: str = "line"
+    skip: bool = False
     dimensions: int = 0
     read: int = 0
+    skipped: int = 0
+    example: str = ""
     words: dict[str, None] = field(default_factory=dict)
     vectors: bytearray = field(default_factory=bytearray)
 
     def takes(self, word: bytes, number: int) -> bool:
         """Whether the word is wanted and new; if so it is taken, and its vector must follow."""
-        self.read += 1
         if not word:
-            raise self.wrong(number, "has no word before its numbers")
+            self.refuse(number, "has no word before its numbers")
+            return False
+        self.read += 1
         text = word.decode("utf-8", "replace")
         if (self.wanted is not None and text not in self.wanted) or text in self.words:
             return False
@@ -73,6 +82,13 @@ class WantedVectors:
         if not finite.all():
             raise self.wrong(numbers[int(finite.argmin())], "holds a number that is not finite")
         self.vectors += vectors.tobytes()
+
+    def refuse(self, number: int, problem: str) -> None:
+        """Skip a damaged unit, or raise the error about it."""
+        if not self.skip:
+            raise self.wrong(number, problem)
+        self.skipped += 1
+        self.example = self.example or f"{self.unit} {number} {problem}"
 
     def wrong(self, number: int, problem: str) -> DataError:
         """The error to raise about a unit of the file."""
@@ -87,6 +103,7 @@ def read_vector_file(
     wanted: Collection[str] | None = None,
     threads: int | None = None,
     formats: Mapping[bytes, ReadFormat] | None = None,
+    skip_bad_lines: bool = False,
 ) -> tuple[list[str], Float32]:
     """Return the words of a file and their vectors [n, d], in the file's order.
 
@@ -94,7 +111,8 @@ def read_vector_file(
     further binary formats by the bytes that these begin with.
     """
     workers = thread_count(threads)
-    kept = WantedVectors(str(path), None if wanted is None else frozenset(wanted))
+    chosen = None if wanted is None else frozenset(wanted)
+    kept = WantedVectors(str(path), chosen, skip=skip_bad_lines)
     try:
         with opened(path) as file:
             start = peek(file, 8)
@@ -114,7 +132,12 @@ def read_vector_file(
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read ({reason(error)})") from error
     if not kept.read:
-        raise DataError(f"{path}: no word vectors in it")
+        skipped = f", {kept.skipped:,} damaged ones skipped: {kept.example}" if kept.skipped else ""
+        raise DataError(f"{path}: no word vectors in it{skipped}")
+    if kept.skipped:
+        more = ", …" if kept.skipped > 1 else ""
+        said = f"{path}: damaged vectors skipped: {kept.skipped:,}: {kept.example}{more}"
+        warnings.warn(said, FastseqWarning, stacklevel=3)
     if not kept.words:
         return [], np.empty((0, kept.dimensions), np.float32)
     vectors: Float32 = np.frombuffer(kept.vectors, np.float32)
@@ -138,8 +161,8 @@ def _read_words(file: BinaryIO, kept: WantedVectors, threads: int) -> None:
     is_text = len(pieces) > kept.dimensions and all(map(_is_number, numbers))
     if is_text or kept.path.removesuffix(".gz").endswith((".txt", ".vec")):
         _read_text(file, kept, threads, 2)
-        if kept.read != count:
-            raise kept.wrong(1, f"says that there are {count} words, the file holds {kept.read}")
+        if (held := kept.read + kept.skipped) != count:
+            raise kept.wrong(1, f"says that there are {count} words, the file holds {held}")
     else:
         _read_binary(file, kept, count)
 
@@ -149,40 +172,79 @@ def _read_text(file: BinaryIO, kept: WantedVectors, threads: int, line: int) -> 
     pool = ThreadPoolExecutor(threads, "fastseq-vectors")
     try:
         blocks = _text_blocks(file, kept, line)
-        for (lines, numbers), vectors in in_order(
-            pool, lambda b: _parse(b[1]), blocks, threads + 1
-        ):
-            if vectors is None:
-                raise _unread(kept, lines, numbers)
-            kept.add(vectors, lines)
+        for rows, vectors in in_order(pool, lambda b: _parse(b.numbers), blocks, threads + 1):
+            _keep_rows(kept, rows, vectors)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _text_blocks(
-    file: BinaryIO, kept: WantedVectors, line: int
-) -> Iterator[tuple[list[int], list[bytes]]]:
-    """For the words taken, block after block: the line each stands in, and its numbers."""
+class _Rows(NamedTuple):
+    """Lines whose words may be wanted: the number of each, its word, and its numbers."""
+
+    lines: list[int]
+    words: list[bytes]
+    numbers: list[bytes]
+
+
+def _text_blocks(file: BinaryIO, kept: WantedVectors, line: int) -> Iterator[_Rows]:
+    """The lines that may be wanted, block after block; others are counted as read."""
+    known = False
     for rows in _line_blocks(file, kept):
-        lines, numbers = [], []
+        found = _Rows([], [], [])
+        if kept.skip and not kept.dimensions:  # the first line may be the damaged one
+            lengths = Counter(len(row.split()) for row in rows[:_SOME] if row.strip())
+            kept.dimensions = max(lengths.most_common(1)[0][0] - 1, 0) if lengths else 0
         for number, row in enumerate(rows, line):
             if number == 1:
                 row = row.removeprefix(_BOM)
             row = row.replace(b"\t", b" ").rstrip()
             if not row:
                 continue
-            if not kept.read:
+            if not known and not kept.skip:
                 _first_row(kept, row.split(), number)
+            known = True
             if row.count(b" ") == kept.dimensions:
                 word, _, rest = row.partition(b" ")
             else:
-                word, rest = _uneven(kept, row, number)
-            if kept.takes(word, number):
-                lines.append(number)
-                numbers.append(rest)
+                try:
+                    word, rest = _uneven(row, kept.dimensions)
+                except ValueError as error:
+                    kept.refuse(number, str(error))
+                    continue
+            if not word:
+                kept.refuse(number, "has no word before its numbers")
+            elif kept.wanted is None or word.decode("utf-8", "replace") in kept.wanted:
+                found.lines.append(number)
+                found.words.append(word)
+                found.numbers.append(rest)
+            else:
+                kept.read += 1
         line += len(rows)
-        if lines:
-            yield lines, numbers
+        if found.lines:
+            yield found
+
+
+def _keep_rows(kept: WantedVectors, rows: _Rows, vectors: Float32 | None) -> None:
+    """Take the words of some lines, and their vectors as `_parse` gave them."""
+    good = list(range(len(rows.lines)))
+    if vectors is None and not kept.skip:
+        raise _unread(kept, rows)
+    if kept.skip:
+        if vectors is None:
+            parsed = [_parse([numbers]) for numbers in rows.numbers]
+            blank = np.full(kept.dimensions, np.nan, np.float32)
+            vectors = np.concatenate([blank if one is None else one for one in parsed])
+        table = vectors.reshape(len(rows.lines), kept.dimensions)
+        finite = np.isfinite(table).all(axis=1)
+        for i in np.flatnonzero(~finite).tolist():
+            problem = _no_number(rows.numbers[i].split(b" "))
+            kept.refuse(rows.lines[i], problem or "holds a number that is not finite")
+        good = np.flatnonzero(finite).tolist()
+    assert vectors is not None
+    taken = [i for i in good if kept.takes(rows.words[i], rows.lines[i])]
+    if taken:
+        table = vectors.reshape(len(rows.lines), kept.dimensions)[taken]
+        kept.add(table.reshape(-1), [rows.lines[i] for i in taken])
 
 
 def _first_row(kept: WantedVectors, pieces: list[bytes], line: int) -> None:
@@ -191,9 +253,9 @@ def _first_row(kept: WantedVectors, pieces: list[bytes], line: int) -> None:
     if len(pieces) == 1:
         raise kept.wrong(line, "holds no numbers, expected a word and its vector")
     kept.dimensions = kept.dimensions or len(pieces) - 1
-    wrong = _no_number(kept, line, pieces[1:][-kept.dimensions :])
-    if wrong is not None:
-        raise wrong
+    problem = _no_number(pieces[1:][-kept.dimensions :])
+    if problem is not None:
+        raise kept.wrong(line, problem)
 
 
 def _line_blocks(file: BinaryIO, kept: WantedVectors) -> Iterator[list[bytes]]:
@@ -209,13 +271,16 @@ def _line_blocks(file: BinaryIO, kept: WantedVectors) -> Iterator[list[bytes]]:
         yield [left]
 
 
-def _uneven(kept: WantedVectors, row: bytes, line: int) -> tuple[bytes, bytes]:
-    """Word and numbers of a line with spaces inside of the word, or several in a row."""
+def _uneven(row: bytes, dimensions: int) -> tuple[bytes, bytes]:
+    """Word and numbers of a line with spaces inside of the word, or several in a row. Raises
+    ValueError, which says what is wrong, where they are not as many as expected."""
     pieces = row.split()
-    word = pieces[: -kept.dimensions]
-    if not word or (len(word) > 1 and _is_number(word[-1])):
-        raise kept.wrong(line, f"holds {len(pieces) - 1} numbers, expected {kept.dimensions}")
-    return b" ".join(word), b" ".join(pieces[-kept.dimensions :])
+    word = pieces[: len(pieces) - dimensions]
+    if len(pieces) <= dimensions or (len(word) > 1 and _is_number(word[-1])):
+        if len(pieces) == dimensions and all(map(_is_number, pieces)):
+            raise ValueError("has no word before its numbers")
+        raise ValueError(f"holds {len(pieces) - 1} numbers, expected {dimensions}")
+    return b" ".join(word), b" ".join(pieces[len(pieces) - dimensions :])
 
 
 def _parse(numbers: list[bytes]) -> Float32 | None:
@@ -237,21 +302,20 @@ def _parse(numbers: list[bytes]) -> Float32 | None:
     return vectors
 
 
-def _unread(kept: WantedVectors, lines: list[int], numbers: list[bytes]) -> DataError:
+def _unread(kept: WantedVectors, rows: _Rows) -> DataError:
     """The error about the first of some lines that `_parse` cannot read."""
-    for line, row in zip(lines, numbers, strict=True):
-        if _parse([row]) is None:
-            wrong = _no_number(kept, line, row.split(b" "))
-            return wrong or kept.wrong(line, "holds what is no number")
-    return DataError(f"{kept.path}: cannot be read as numbers, after line {lines[0]}")
+    for line, numbers in zip(rows.lines, rows.numbers, strict=True):
+        if _parse([numbers]) is None:
+            return kept.wrong(line, _no_number(numbers.split(b" ")) or "holds what is no number")
+    return DataError(f"{kept.path}: cannot be read as numbers, after line {rows.lines[0]}")
 
 
-def _no_number(kept: WantedVectors, line: int, pieces: list[bytes]) -> DataError | None:
-    """The error about the first piece of a line that is no number; None where all are."""
+def _no_number(pieces: list[bytes]) -> str | None:
+    """What is wrong with the first piece of a line that is no number; None where all are."""
     for piece in pieces:
         if not _is_number(piece):
             shown = piece[:40].decode("utf-8", "replace")
-            return kept.wrong(line, f"holds {shown!r}, expected a number")
+            return f"holds {shown!r}, expected a number"
     return None
 
 
@@ -269,30 +333,35 @@ def _read_binary(file: BinaryIO, kept: WantedVectors, count: int) -> None:
     kept.unit = "entry"
     size = 4 * kept.dimensions
     left = b""
-    while kept.read < count:
+    seen = 0
+    while seen < count:
         block = file.read(_BLOCK)
         data = left + block
         at, entries, numbers = 0, [], []
-        while kept.read < count:
+        while seen < count:
             while data.startswith(b"\n", at):
                 at += 1
             space = data.find(b" ", at, at + _LONGEST_WORD)
             stop = space + 1 + size
             if space < 0 or stop > len(data):
                 break
-            if kept.takes(data[at:space], kept.read + 1):
-                entries.append(data[space + 1 : stop])
-                numbers.append(kept.read)
+            seen += 1
+            vector = data[space + 1 : stop]
+            if kept.skip and not np.isfinite(np.frombuffer(vector, "<f4")).all():
+                kept.refuse(seen, "holds a number that is not finite")
+            elif kept.takes(data[at:space], seen):
+                entries.append(vector)
+                numbers.append(seen)
             at = stop
         if entries:
             kept.add(np.frombuffer(b"".join(entries), "<f4"), numbers)
         left = data[at:]
         if space < 0 and len(left) >= _LONGEST_WORD:
-            raise kept.wrong(kept.read + 1, "has no end of its word: not word2vec's binary form")
+            raise kept.wrong(seen + 1, "has no end of its word: not word2vec's binary form")
         if not block:
             raise DataError(
                 f"{kept.path}: cut short: line 1 says that there are {count} words, "
-                f"the file holds {kept.read}"
+                f"the file holds {seen}"
             )
     if (left + file.read(_BLOCK)).strip(b"\n"):
         raise DataError(f"{kept.path}: goes on after the {count} words that line 1 says there are")

@@ -24,6 +24,7 @@ def read_word_vectors(
     wanted: Collection[str] | None = None,
     threads: int | None = None,
     make_unknown: bool = False,
+    skip_bad_lines: bool = False,
 ) -> tuple[list[str], Float32]:
     """The words of a file and their vectors, in the file's order.
 
@@ -43,6 +44,9 @@ def read_word_vectors(
     make_unknown : where there are vectors of character n-grams (fastText's models, folders of
         FastText), wanted words that are not among the others, nor are in lower case, come after
         them, each with the mean of its n-grams'
+    skip_bad_lines : skip lines of text (and entries of word2vec's binary form) that have no word,
+        another number of numbers than most, or what is no finite number; a FastseqWarning counts
+        them and names the first
 
     Returns
     -------
@@ -67,7 +71,7 @@ def read_word_vectors(
     def read(file: BinaryIO, kept: WantedVectors) -> None:
         _read_fasttext(file, kept, make_unknown)
 
-    return read_vector_file(path, wanted, threads, {MAGIC: read})
+    return read_vector_file(path, wanted, threads, {MAGIC: read}, skip_bad_lines)
 
 
 def _of_folder(

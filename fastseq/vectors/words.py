@@ -128,13 +128,20 @@ class WordVectors:
     # ---- files
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], threads: int | None = None) -> WordVectors:
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        threads: int | None = None,
+        skip_bad_lines: bool = False,
+    ) -> WordVectors:
         """Vectors of a folder that fastseq wrote, or of a file that others did: word2vec's text
         or binary form, GloVe's and fastText's text, fastText's model (.bin), Parquet (word,
         vector).
 
         A folder is mapped: memory is filled as vectors are looked at. With vectors of n-grams,
         which fastText's models have, words never seen have vectors too.
+
+        `skip_bad_lines` skips damaged lines of a text file, as formats.read_word_vectors has it.
 
         Raises
         ------
@@ -144,7 +151,7 @@ class WordVectors:
             A file that is missing, damaged or of another kind; see store.vectors.
         """
         if not Path(path).is_dir():
-            return cls._of_file(path, threads)
+            return cls._of_file(path, threads, skip_bad_lines)
         from fastseq.vectors.folder import read_vectors
 
         return cls.of_content(read_vectors(Path(path)))
@@ -169,12 +176,15 @@ class WordVectors:
         return loaded
 
     @classmethod
-    def _of_file(cls, path: str | os.PathLike[str], threads: int | None) -> WordVectors:
+    def _of_file(
+        cls, path: str | os.PathLike[str], threads: int | None, skip_bad_lines: bool
+    ) -> WordVectors:
         from fastseq.vectors.fasttext_bin import is_fasttext, read_fasttext
         from fastseq.vectors.formats import read_word_vectors
 
         if not is_fasttext(path):
-            return cls(*read_word_vectors(path, threads=threads))
+            found = read_word_vectors(path, threads=threads, skip_bad_lines=skip_bad_lines)
+            return cls(*found)
         from fastseq.vectors.subword_vectors import SubwordVectors
 
         file = read_fasttext(path)

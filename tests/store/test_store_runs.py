@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastseq.errors import DataError, FastseqError, SettingsError
+from fastseq.errors import DataError, FastseqError, FastseqWarning, SettingsError
 from fastseq.store import runs
 from fastseq.store.atomic import written_whole
 from fastseq.store.queries import read_queries
@@ -280,8 +282,33 @@ def test_queries_from_lines(tmp_path: Path) -> None:
     wanted = (["1", "2", "猫"], ["what is\ta tab?", "", "cut\u2028here\x85\x0band\rthere"])
     assert read_queries(put(tmp_path / "queries.tsv", content)) == wanted
     headed = put(tmp_path / "queries.txt", "query_id\ttext\n1\tone\n")
-    assert read_queries(headed) == (["1"], ["one"])
+    with pytest.warns(FastseqWarning, match=r"queries\.txt: the first line is read as a header"):
+        assert read_queries(headed) == (["1"], ["one"])
     assert read_queries(put(tmp_path / "empty.tsv", "")) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["query_id\ttext", "qid\tquery", "#Query ID\tQuery", '"id"\t"text"', "id\ttitle\tnote"],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_header_of_queries_is_skipped_with_a_notice(
+    tmp_path: Path, header: str, end: str
+) -> None:
+    path = put(tmp_path / "q.tsv", end.join([header, "1\tone two", "2\tid", ""]).encode())
+    with pytest.warns(FastseqWarning, match=re.escape(f"as a header: {header!r}")) as caught:
+        assert read_queries(path) == (["1", "2"], ["one two", "id"])
+    assert len(caught) == 1
+
+
+def test_carriage_returns_alone_end_lines_and_empty_lines_are_counted(tmp_path: Path) -> None:
+    path = put(tmp_path / "q.tsv", "\ufeff1\tone\r2\ttwo\u2028three\r\r  \r3\tfour\r\r")
+    with pytest.warns(FastseqWarning, match=r"q\.tsv: 2 empty lines are skipped$"):
+        assert read_queries(path) == (["1", "2", "3"], ["one", "two\u2028three", "four"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_queries(put(tmp_path / "p.tsv", "1\tid\rtext\nid\tof\n"))[0] == ["1", "id"]
+        assert read_qrels(put(tmp_path / "q.qrels", "q1 0 d1 1\rq1 0 d2 0\r")) is not None
 
 
 @pytest.mark.parametrize(
@@ -290,7 +317,7 @@ def test_queries_from_lines(tmp_path: Path) -> None:
         ("q.tsv", "1\tone\nno tab here\n", "line 2: expected an id, a tab and the query"),
         ("q.tsv", "\tno id\n", "line 1: expected an id, a tab and the query"),
         ("q.tsv", "1\tone\n1\tother\n", "the query id '1' is there twice"),
-        ("q.tsv", b"1\tone\n2\t\xff\xfe\n", "not UTF-8 text"),
+        ("q.tsv", b"1\tone\n2\t\xff\xfe\n3\tx", r"q\.tsv, line 2: not UTF-8 text"),
         ("q.parquet", b"1\tone\n", "not a Parquet file"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fastseq.errors import DataError, FormatError, SettingsError
+from fastseq.errors import DataError, FastseqWarning, FormatError, SettingsError
 from fastseq.store import vectors as module
 from fastseq.vectors.formats import read_word_vectors
 
@@ -342,3 +343,80 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         read_word_vectors(tmp_path)
     with pytest.raises(SettingsError, match="threads"):
         read_word_vectors(put(tmp_path, text()), threads=0)
+
+
+# ---- damaged lines that are skipped
+
+BAD_LINES = {
+    " 1 2 3 4 5": "has no word before its numbers",
+    "1 2 3 4 5": "has no word before its numbers",
+    "word 1 2 3 4": "holds 4 numbers, expected 5",
+    "word 1 2 x 4 5": "holds 'x', expected a number",
+    "word 1 2 nan 4 5": "holds a number that is not finite",
+    "word 1 2 1e99 4 5": "holds a number that is not finite",
+    "word": "holds 0 numbers, expected 5",
+    "the 1 2 x 4 5": "holds 'x', expected a number",  # a good one of the word comes later
+}
+
+
+@pytest.mark.parametrize("header", [True, False])
+@pytest.mark.parametrize("at", [0, 3, 8])
+@pytest.mark.parametrize("bad", BAD_LINES)
+@pytest.mark.parametrize("block", [1 << 22, 40])
+def test_damaged_lines_are_skipped_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, header: bool, at: int, bad: str, block: int
+) -> None:
+    monkeypatch.setattr(module, "_BLOCK", block)
+    if not header and block == 40 and at == 0:
+        pytest.skip("no other line tells how many numbers there are")
+    lines = text().decode().split("\n")[:-1]
+    lines[at:at] = [bad, bad]
+    if header:
+        lines.insert(0, f"{len(lines)} 5")
+    path = put(tmp_path, "\n".join(lines).encode())
+    first = at + 1 + header
+    with pytest.raises(DataError, match=r"v\.txt: line \d+ "):
+        read_word_vectors(path, threads=2)
+    said = rf"v\.txt: damaged vectors skipped: 2: line {first} {BAD_LINES[bad]}, …$"
+    with pytest.warns(FastseqWarning, match=said):
+        words, vectors = read_word_vectors(path, threads=2, skip_bad_lines=True)
+    assert words == WORDS
+    np.testing.assert_array_equal(vectors, VECTORS)
+    wanted = {"猫", "7", "word"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FastseqWarning)
+        words, vectors = read_word_vectors(path, wanted, threads=2, skip_bad_lines=True)
+    assert words == ["猫", "7"]
+    np.testing.assert_array_equal(vectors, VECTORS[[1, 4]])
+
+
+def test_a_whole_file_is_read_without_a_notice(tmp_path: Path) -> None:
+    for name, content in FORMS.items():
+        path = put(tmp_path, content, name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            words, vectors = read_word_vectors(path, threads=1, skip_bad_lines=True)
+        expected = read_word_vectors(path, threads=1)
+        assert words == expected[0]
+        np.testing.assert_array_equal(vectors, expected[1])
+
+
+def test_damaged_entries_of_the_binary_form_are_skipped(tmp_path: Path) -> None:
+    header, rows = b"10 5\n", binary().split(b"\n", 1)[1]
+    bad = [b" " + VECTORS[0].tobytes(), b"x " + np.full(5, np.nan, "<f4").tobytes()]
+    path = put(tmp_path, header + b"\n".join(bad) + b"\n" + rows, "v.bin")
+    with pytest.raises(DataError, match="entry 1 has no word"):
+        read_word_vectors(path)
+    with pytest.warns(FastseqWarning, match="skipped: 2: entry 1 has no word"):
+        words, vectors = read_word_vectors(path, skip_bad_lines=True)
+    assert words == WORDS
+    np.testing.assert_array_equal(vectors, VECTORS)
+
+
+def test_a_file_of_damaged_lines_alone(tmp_path: Path) -> None:
+    path = put(tmp_path, b"just some\nlines of words\nwithout any number\n")
+    with pytest.raises(DataError, match=r"no word vectors in it, . damaged ones skipped: line"):
+        read_word_vectors(path, skip_bad_lines=True)
+    short = put(tmp_path, text(header=True)[:-250], "cut.txt")
+    with pytest.raises(DataError, match="says that there are 8 words, the file holds"):
+        read_word_vectors(short, skip_bad_lines=True)

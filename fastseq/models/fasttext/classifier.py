@@ -302,8 +302,8 @@ class FastTextClassifier(FastTextPredictor, SubwordParameters):
 
         overwrite : replace an existing file
 
-        Raises SettingsError for a path that cannot be written or a file that exists, FastseqError
-        where the system refuses.
+        Raises DataError for labels that are the same with the mark, SettingsError for a path that
+        cannot be written or a file that exists, FastseqError where the system refuses.
         """
         check_output(path, "fastText model", overwrite=overwrite)
         write_bin(path, self.learned)
@@ -336,7 +336,9 @@ class FastTextClassifier(FastTextPredictor, SubwordParameters):
             return [], None
         from fastseq.vectors.formats import read_word_vectors
 
-        words, vectors = read_word_vectors(self.vectors, threads=team.threads)
+        words, vectors = read_word_vectors(
+            self.vectors, threads=team.threads, skip_bad_lines=self.skip_bad_lines
+        )
         if vectors.shape[1] != self.dimensions:
             raise SettingsError(
                 f"{self.vectors}: vectors of {vectors.shape[1]} numbers, but dimensions is "

@@ -133,7 +133,7 @@ class VectorModel(WordParameters, ABC):
             self._learned = finished._learned
             return self
         source = source_of(corpus, text_column)
-        begun = None if start is None else _start(start)
+        begun = None if start is None else _start(start, self.skip_bad_lines)
         model = self if begun is None else self._continuing(begun)
         team = Team(thread_count(self.threads))
         check_folder(path, corpus, valid, start, texts=True)
@@ -370,7 +370,7 @@ class Start:
         return int(self.arrays["vectors"].shape[1])
 
 
-def _start(given: Any) -> Start:
+def _start(given: Any, skip_bad_lines: bool) -> Start:
     """Raises SettingsError for what holds no vectors; for a path what WordVectors.load raises."""
     further: Mapping[str, Float32] = {}
     if isinstance(given, str | Path):
@@ -378,7 +378,7 @@ def _start(given: Any) -> Start:
             content = read_vectors(given)
             found, further = WordVectors.of_content(content), content.arrays
         else:
-            found = WordVectors.load(given)
+            found = WordVectors.load(given, skip_bad_lines=skip_bad_lines)
     elif isinstance(given, VectorModel):
         found, further = given.vectors_, given.learned.further
     elif isinstance(given, WordVectors):
