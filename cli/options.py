@@ -13,6 +13,12 @@ from fastseq.errors import printable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# packages of fastseq.kernels, as the notice of a compilation names them
+DOMAINS = {
+    "core": "selection of the best", "simd": "matrix products", "text": "text analysis",
+    "search": "index and search", "nn": "network layers", "vectors": "word vectors",
+}  # fmt: skip
+
 FILE = click.Path(path_type=Path)
 DEFAULT_INDEX = ".fastseq/index"
 DEFAULT_MODEL = ".fastseq/model"
@@ -51,10 +57,14 @@ class Common:
                 self.say(f"{part}: {line}")
 
     def announce_compilation(self) -> None:
-        """Say so, once, if this run must compile a kernel first."""
-        from fastseq.kernels.core.jit import on_first_compile
+        """Name what this run must compile before it can go on, if anything."""
+        from fastseq.kernels.core.jit import on_compile
 
-        on_first_compile(lambda: self.say("Compiling fastseq's kernels for this machine (once)…"))
+        on_compile(
+            lambda domain: self.say(
+                f"Compiling kernels for this machine (once): {DOMAINS.get(domain, domain)}…"
+            )
+        )
 
 
 pass_common = click.make_pass_decorator(Common, ensure=True)

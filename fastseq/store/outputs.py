@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fastseq.errors import DataError, SettingsError
+from fastseq.settings import file_path
 from fastseq.store.identify import KINDS, described, kind_of
 from fastseq.store.manifest import MANIFEST
 
@@ -85,7 +86,7 @@ def check_folder(path: str | os.PathLike[str] | None, *inputs: Any, texts: bool 
 
     Raises SettingsError.
     """
-    if path is None or not os.path.isdir(path):
+    if path is None or not file_path("path", path).is_dir():
         return
     inside = Path(path).resolve()
     for source in _paths(inputs, texts):

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import fastseq
+from fastseq.kernels.core import compiling
 from fastseq.kernels.core import jit as module
 
 PACKAGE = Path(fastseq.__file__).resolve().parent
@@ -147,7 +148,7 @@ from fastseq.kernels.core import jit
 from fastseq.kernels.search.postings import run_totals
 
 compiled = []
-jit.on_first_compile(lambda: compiled.append("compiled"))
+jit.on_compile(lambda domain: compiled.append("compiled"))
 for _ in range(2):
     totals = np.empty(2, np.int64)
     run_totals(totals, np.array([0, 1, 3]), np.array([4, 0, 9], np.uint16))
@@ -265,6 +266,6 @@ def test_division_by_zero_is_infinite_and_threads_may_run() -> None:
     divided(out, np.array([1, -1, 0], np.float32), np.zeros(3, np.float32))
     assert out[:2].tolist() == [np.inf, -np.inf]
     assert np.isnan(out[2])
-    assert module.OPTIONS["nogil"] is True
-    assert not module.OPTIONS.get("parallel")
-    assert not module.OPTIONS.get("fastmath")  # the same bits, vectorised or not
+    assert compiling.OPTIONS["nogil"] is True
+    assert not compiling.OPTIONS.get("parallel")
+    assert not compiling.OPTIONS.get("fastmath")  # the same bits, vectorised or not

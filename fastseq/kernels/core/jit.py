@@ -23,25 +23,25 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numba
 from numba.core import caching
 
+from fastseq.kernels.core import compiling
 from fastseq.kernels.core.width import LANES
 
 HERE = Path(__file__).resolve().parents[1]  # fastseq/kernels
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
-# No fastmath: a score must have the same bits whether a loop was vectorised or not.
-OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
-
-_on_compile: Callable[[], None] | None = None
+_on_compile: Callable[[str], None] | None = None
+_announced: set[str] = set()
 
 
-def on_first_compile(callback: Callable[[], None] | None) -> None:
-    """Call `callback` once, the first time a kernel is found in no cache and must be compiled."""
+def on_compile(callback: Callable[[str], None] | None) -> None:
+    """Call `callback(domain)` when the first kernel of a domain ("text", "nn", …) is in no cache
+    and must be compiled: once for each domain."""
     global _on_compile
     _on_compile = callback
+    _announced.clear()
 
 
 def jit(function: Kernel) -> Kernel:
@@ -49,19 +49,29 @@ def jit(function: Kernel) -> Kernel:
 
     Division by zero gives infinity, not an exception: the check would keep loops scalar.
     """
-    kernel = numba.njit(**OPTIONS)(function)
+    kernel = compiling.kernel(function)
     kernel._cache = _KernelCache(function)
     return kernel  # type: ignore[no-any-return]
 
 
 def inline(function: Kernel) -> Kernel:
     """A formula or step that only kernels call, always inlined into its caller."""
-    return numba.njit(forceinline=True, **OPTIONS)(function)  # type: ignore[no-any-return]
+    return compiling.helper(function, forceinline=True)  # type: ignore[no-any-return]
 
 
 def helper(function: Kernel) -> Kernel:
     """A step that only kernels call, left out of line where LLVM thinks so (rare or long ones)."""
-    return numba.njit(**OPTIONS)(function)  # type: ignore[no-any-return]
+    return compiling.helper(function)  # type: ignore[no-any-return]
+
+
+def shared(function: Kernel) -> Kernel:
+    """A function that kernels call through its symbol: compiled and cached once, linked into none.
+
+    Its body must be LLVM code of an intrinsic, which is not optimised further.
+    """
+    kernel = compiling.shared(function)
+    kernel._cache = _KernelCache(function)
+    return kernel  # type: ignore[no-any-return]
 
 
 def cache_folder() -> Path:
@@ -180,14 +190,15 @@ class _KernelCache(caching.FunctionCache):  # type: ignore[misc]
     _impl_class = _Impl
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        global _on_compile
         try:
             loaded = super().load_overload(sig, target_context)
         except Exception:  # of whatever kind a damaged file brings about: compile it again
             loaded = None
-        if loaded is None and _on_compile is not None:
-            callback, _on_compile = _on_compile, None
-            callback()
+        module = self._py_func.__module__
+        domain = module.split(".")[2] if module.startswith("fastseq.kernels.") else module
+        if loaded is None and _on_compile is not None and domain not in _announced:
+            _announced.add(domain)
+            _on_compile(domain)
         return loaded
 
     def save_overload(self, sig: Any, data: Any) -> None:

@@ -16,7 +16,7 @@ from fastseq.kernels.core.width import LANES
 from fastseq.kernels.nn.inputs import BEFORE, IN_LOOP, PICKED, next_chunk, pick_steps, project_steps
 from fastseq.kernels.simd.floats import fma, load, load_part, store, store_part
 from fastseq.kernels.simd.gemm import WIDTH, copy_block, panel_vectors
-from fastseq.kernels.simd.tiles import address, tiles, tiles3
+from fastseq.kernels.simd.tiles import address, tiles
 from fastseq.kernels.simd.vmath import sigmoid, tanh
 
 RECORD = 4 * LANES
@@ -80,7 +80,7 @@ def gru_forward(
                 for s in range(count):
                     store(gate, (at + s) * row + p * RECORD + 3 * LANES, m)
                 c = address(gates, at * row + p * RECORD + LANES)
-                tiles3(
+                tiles(3,
                     c, row, c, row, address(before_h, held * W), W, 1,
                     address(hidden_panels, p * units * PANEL), PANEL, units, 1, 0, 0, count,
                 )  # fmt: skip

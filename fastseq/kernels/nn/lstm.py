@@ -19,7 +19,7 @@ from fastseq.kernels.core.width import LANES
 from fastseq.kernels.nn.inputs import BEFORE, IN_LOOP, PICKED, next_chunk, pick_steps, project_steps
 from fastseq.kernels.simd.floats import fma, load, load_part, store, store_part
 from fastseq.kernels.simd.gemm import WIDTH, copy_block, panel_vectors
-from fastseq.kernels.simd.tiles import address, tiles, tiles4
+from fastseq.kernels.simd.tiles import address, tiles
 from fastseq.kernels.simd.vmath import sigmoid, tanh
 
 RECORD = 4 * LANES
@@ -89,7 +89,7 @@ def lstm_forward(
                 copy_block(old_c, held * W, W, cells, 0, W, count, W, 0)
             for p in range(P):
                 z = address(gates, at * row + p * RECORD)
-                tiles4(
+                tiles(4,
                     z, row, z, row, address(before_h, held * W), W, 1,
                     address(hidden_panels, p * units * RECORD), RECORD, units, 1, 0, 0, count,
                 )  # fmt: skip

@@ -25,7 +25,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastseq.kernels.core.jit import helper, inline
+from fastseq.kernels.core.jit import shared
 from fastseq.kernels.core.width import LANES, REGISTERS
 from fastseq.kernels.simd.floats import fused, spread
 
@@ -128,93 +128,76 @@ def repeat(
     return phis
 
 
-def _tile(vectors: int) -> Any:
-    """The intrinsic that runs one tile of 1 to MOST_ROWS[vectors] rows."""
+def _emit_rows(builder: Any, vectors: int, arguments: Any, rows: Any) -> None:
+    """`rows` rows in tiles of nearly equal size."""
+    c, c_row, init, init_row, a, a_row, *rest = arguments
+    most = _I64(MOST_ROWS[vectors])
+    one = _I64(1)
+    before = builder.block
+    tiles = builder.udiv(builder.add(rows, builder.sub(most, one)), most)
+    head, several, sized, done = (builder.append_basic_block() for _ in range(4))
+    builder.branch(head)
+    builder.position_at_end(head)
+    first, left = builder.phi(_I64), builder.phi(_I64)
+    remain = builder.sub(rows, first)
+    ways = builder.switch(left, several)
+    ways.add_case(_I64(0), done)
+    ways.add_case(one, sized)
+    builder.position_at_end(several)
+    share = builder.udiv(builder.add(remain, builder.sub(left, one)), left)
+    builder.branch(sized)
+    builder.position_at_end(sized)
+    size = builder.phi(_I64)
+    size.add_incoming(remain, head)
+    size.add_incoming(share, several)
+    starts = [
+        builder.add(base, builder.shl(builder.mul(first, row), _I64(2)))
+        for base, row in ((c, c_row), (init, init_row), (a, a_row))
+    ]
+    after = builder.append_basic_block()
+    choice = builder.switch(size, after)
+    for r in range(1, MOST_ROWS[vectors] + 1):
+        case = builder.append_basic_block(f"rows{r}")
+        choice.add_case(_I64(r), case)
+        builder.position_at_end(case)
+        _emit(builder, r, vectors, [starts[0], c_row, starts[1], init_row, starts[2], a_row, *rest])
+        builder.branch(after)
+    builder.position_at_end(after)
+    first.add_incoming(_I64(0), before)
+    first.add_incoming(builder.add(first, size), after)
+    left.add_incoming(tiles, before)
+    left.add_incoming(builder.sub(left, one), after)
+    builder.branch(head)
+    builder.position_at_end(done)
 
+
+@intrinsic
+def _tiles(
+    typing_context, vectors, c, c_row, init, init_row, a, a_row, a_step, b, b_step, inner,
+    outer, a_jump, b_jump, rows,
+):  # fmt: skip
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        vectors, *rest, rows = arguments
         after = builder.append_basic_block("done")
-        choice = builder.switch(arguments[0], after)
-        for rows in range(1, MOST_ROWS[vectors] + 1):
-            case = builder.append_basic_block(f"rows{rows}")
-            choice.add_case(ir.Constant(_I64, rows), case)
+        choice = builder.switch(vectors, after)
+        for v in MOST_ROWS:
+            case = builder.append_basic_block(f"vectors{v}")
+            choice.add_case(_I64(v), case)
             builder.position_at_end(case)
-            _emit(builder, rows, vectors, arguments[1:])
+            _emit_rows(builder, v, rest, rows)
             builder.branch(after)
         builder.position_at_end(after)
         return context.get_dummy_value()
 
-    def build(
-        typing_context, rows, c, c_row, init, init_row, a, a_row, a_step, b, b_step, inner, outer,
-        a_jump, b_jump,
-    ):  # fmt: skip
-        return types.void(*[types.int64] * 14), codegen
-
-    return intrinsic(build)
+    return types.void(*[types.int64] * 15), codegen
 
 
-def _tiles(vectors: int) -> Any:
-    """A helper that cuts rows into tiles of nearly equal size and runs them."""
-    most = MOST_ROWS[vectors]
-    tile = _tile(vectors)
-
-    def run(
-        c, c_row, init, init_row, a, a_row, a_step, b, b_step, inner, outer, a_jump, b_jump, rows
-    ):
-        left = (rows + most - 1) // most
-        done = 0
-        while left > 0:
-            size = (rows - done + left - 1) // left
-            tile(
-                size,
-                c + done * c_row * 4,
-                c_row,
-                init + done * init_row * 4,
-                init_row,
-                a + done * a_row * 4,
-                a_row,
-                a_step,
-                b,
-                b_step,
-                inner,
-                outer,
-                a_jump,
-                b_jump,
-            )
-            done += size
-            left -= 1
-
-    return helper(run)
-
-
-# C = init + A B for any number of rows and 1, 2, 3 or 4 vectors of columns. c, init, a and b are
-# addresses, the others in elements:
-# tiles4(c, c_row, init, init_row, a, a_row, a_step, b, b_step, inner, outer, a_jump, b_jump, rows)
-tiles1, tiles2, tiles3, tiles4 = (_tiles(vectors) for vectors in (1, 2, 3, 4))
-
-
-@inline
+@shared
 def tiles(
     vectors, c, c_row, init, init_row, a, a_row, a_step, b, b_step, inner, outer, a_jump, b_jump,
     rows,
 ):  # fmt: skip
-    """tiles1 to tiles4, by a number known at run time only."""
-    if vectors == 4:
-        tiles4(
-            c, c_row, init, init_row, a, a_row, a_step, b, b_step, inner, outer, a_jump, b_jump,
-            rows,
-        )  # fmt: skip
-    elif vectors == 3:
-        tiles3(
-            c, c_row, init, init_row, a, a_row, a_step, b, b_step, inner, outer, a_jump, b_jump,
-            rows,
-        )  # fmt: skip
-    elif vectors == 2:
-        tiles2(
-            c, c_row, init, init_row, a, a_row, a_step, b, b_step, inner, outer, a_jump, b_jump,
-            rows,
-        )  # fmt: skip
-    else:
-        tiles1(
-            c, c_row, init, init_row, a, a_row, a_step, b, b_step, inner, outer, a_jump, b_jump,
-            rows,
-        )  # fmt: skip
+    _tiles(
+        vectors, c, c_row, init, init_row, a, a_row, a_step, b, b_step, inner, outer, a_jump,
+        b_jump, rows,
+    )  # fmt: skip

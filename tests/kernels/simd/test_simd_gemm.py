@@ -7,6 +7,8 @@ element has one right value. What must not be touched is NaN or GUARD.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -42,7 +44,7 @@ def guarded(rows: int, columns: int, extra: int) -> np.ndarray:
 def test_a_tile_of_every_number_of_rows(vectors: int) -> None:
     """And of more rows than fit one; depths around the unrolled loop's; C in rows far apart."""
     rng = np.random.default_rng(vectors)
-    run = getattr(tiles, f"tiles{vectors}")
+    run = partial(tiles.tiles, vectors)
     width = vectors * LANES
     for rows in range(2 * tiles.MOST_ROWS[vectors] + 2):
         for depth in (0, 1, 3, 8, 17):
@@ -89,7 +91,7 @@ def test_a_sum_has_the_same_bits_in_any_tile() -> None:
     b = rng.standard_normal((depth, 4 * LANES), dtype=np.float32)
     out = np.zeros((rows, 4 * LANES), np.float32)
     step = 4 * LANES
-    tiles.tiles4(at(out), step, at(out), step, at(a), depth, 1, at(b), step, depth, 1, 0, 0, rows)
+    tiles.tiles(4, at(out), step, at(out), step, at(a), depth, 1, at(b), step, depth, 1, 0, 0, rows)
     for vectors in (1, 2, 3):
         width = vectors * LANES
         for row in range(rows):
