@@ -61,12 +61,13 @@ def command(
     Every row of CORPUS becomes a document. Several text columns are joined by a space; a null
     text is an empty document. The index can be searched with any ranking model.
 
-    In folders, *.parquet is read at any depth, but for names that begin with . or _ ; folders
-    called KEY=VALUE (Hive partitions) are columns. A column that some files lack is null there.
+    Folders are searched for files that end in .parquet at any depth, except those whose names
+    begin with a dot or an underscore; folders named KEY=VALUE (Hive partitions) become columns. A
+    column that only some files have is null for the others.
     """
     analyzer = analyzer_of(**analysis)
     if "none" in store and len(store) > 1:
-        raise click.UsageError("--store none keeps no column, so it cannot stand beside another")
+        raise click.UsageError("--store none keeps no column and cannot be combined with another")
     from fastseq import Index
     from fastseq.settings import format_size, parse_size
 

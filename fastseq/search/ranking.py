@@ -154,10 +154,10 @@ class TFIDF(RankingModel):
     """TF-IDF in SMART notation, `ddd.qqq`: three letters for the document, three for the query
     (Manning, Raghavan, Schütze 2008, Introduction to Information Retrieval, figure 6.15).
 
-    tf    n tf, l 1 + ln tf, b 1, L (1 + ln tf) / (1 + ln of the mean tf in the text);
-          for the query also a ½ + ½ tf / the largest tf
-    df    n 1, t ln(N / df), p max(0, ln((N - df) / df))
-    norm  n none, c cosine
+    - tf: n tf, l 1 + ln tf, b 1, L (1 + ln tf) / (1 + ln of the mean tf in the text); for the query
+      also a ½ + ½ tf / the largest tf
+    - df: n 1, t ln(N / df), p max(0, ln((N - df) / df))
+    - norm: n none, c cosine
 
     Raises SettingsError for other letters.
     """

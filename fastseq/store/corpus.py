@@ -39,7 +39,7 @@ class Corpus(RowReader):
 
         Parameters
         ----------
-        source : a Parquet file, a folder (every *.parquet below it), a glob, or a list of those;
+        source : a Parquet file, a folder (every Parquet file below it), a glob, or a list of those;
             an Arrow table or stream; anything with the Arrow stream interface (pandas, polars)
         id_column : strings or integers; unless given `id`, `doc_id`, `_id` or the row number
         text_columns : joined by a space, a null part being empty; unless given `text` or the only

@@ -76,7 +76,7 @@ class GloVe(VectorModel):
     )  # fmt: skip
     alpha: float = parameter(
         default=0.75, check=Real(least=0, most=4), section="Training",
-        help="Exponent of the weight of rarer pairs, (x / x_max) ** alpha.",
+        help="Exponent of the weight of rarer pairs, (x / x_max)^alpha.",
     )  # fmt: skip
     epochs: int = 25
     learning_rate: float | None = parameter(
