@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,10 +26,9 @@ from fastseq.store.outputs import check_folder
 from fastseq.store.sources import ParquetSource
 from fastseq.store.writer import FolderWriter
 from fastseq.text.analyzer import Analyzer
+from fastseq.text.encoding import encode_slices
 from fastseq.text.lexicon import Lexicon
-from fastseq.text.turns import Turns, encode_in_turn
-from fastseq.threads import in_order
-from fastseq.types import Int32, Texts, UInt64
+from fastseq.types import Int32, Texts, Tokens, UInt64
 
 Progress = Callable[[str, int, int | None], None]
 
@@ -115,7 +114,6 @@ class _Builder:
     ) -> None:
         self._corpus, self._lexicon, self._writer = corpus, lexicon, writer
         self._budget, self._threads, self._report = budget, threads, report
-        self._turns = Turns()
         self._hashes: list[UInt64] = []
         self._rows = 0
         self.null_texts = 0
@@ -123,30 +121,25 @@ class _Builder:
     def run(self) -> dict[str, Any]:
         """Do everything but the commit; returns the statistics for the manifest."""
         slices = SliceStore(self._writer.temporary("slices"), self._budget // 3)
-        reading = self._read()
-        with (
-            located(self._corpus.where),
-            ThreadPoolExecutor(self._threads, "fastseq-index") as pool,
-        ):
-            try:
-                work = in_order(pool, self._invert, reading, self._threads + 1)
-                for (_, first_row, texts), one in work:
-                    slices.append(one)
-                    self._report("index", first_row + len(texts), self._corpus.num_rows)
-            except BaseException:
-                self._turns.abort()
-                reading.close()
-                raise
+        done = 0
+        with located(self._corpus.where):
+            for texts, one in encode_slices(
+                self._lexicon, self._read(), lambda texts: texts, self._invert, self._threads
+            ):
+                slices.append(one)
+                done += len(texts)
+                self._report("index", done, self._corpus.num_rows)
             if self._rows == 0:
                 names = ", ".join(source.name for source in self._corpus.sources[:3])
                 raise DataError(f"{names}: no rows to index")
             self._check_ids()
+        with ThreadPoolExecutor(self._threads, "fastseq-index") as pool:
             return self._write(slices, pool)
 
     # ---- reading
 
-    def _read(self) -> Generator[tuple[int, int, Texts], None, None]:
-        """Yield (number, first row, texts) of each slice, writing the stored columns."""
+    def _read(self) -> Iterator[Texts]:
+        """Yield the texts of each slice, writing the stored columns."""
         analyzer = self._lexicon.analyzer
         weight = _CHARACTERS if analyzer.tokenizer == "char" else 1
         if analyzer.char_ngrams is not None:
@@ -154,13 +147,10 @@ class _Builder:
             weight = _CHARACTERS * (high - low + 1)
         size = self._budget // (2 * _BYTES_PER_BYTE * weight * (self._threads + 1))
         size = min(max(size, _SMALLEST_SLICE), _LARGEST_SLICE)
-        number = 0
         with self._documents() as documents:
             for batch in self._corpus.batches(size):
                 self._take(batch, documents)
-                for first_row, texts in _cut(batch):
-                    yield number, first_row, texts
-                    number += 1
+                yield from _cut(batch)
 
     @contextmanager
     def _documents(self) -> Iterator[DocumentWriter | None]:
@@ -210,9 +200,7 @@ class _Builder:
 
     # ---- inverting
 
-    def _invert(self, job: tuple[int, int, Texts]) -> Slice:
-        number, first_row, texts = job
-        levels = encode_in_turn(self._lexicon, self._turns, number, first_row, texts)
+    def _invert(self, first_row: int, levels: list[Tokens]) -> Slice:
         sizes = self._lexicon.section_sizes
         return invert(levels, sizes, first_row >> WINDOW_BITS, first_row & (WINDOW - 1))
 
@@ -249,13 +237,13 @@ class _Builder:
         }
 
 
-def _cut(batch: RowBatch) -> Iterator[tuple[int, Texts]]:
-    """Yield (first row, texts) of parts of the batch that do not cross windows."""
+def _cut(batch: RowBatch) -> Iterator[Texts]:
+    """Yield the texts of parts of the batch that do not cross windows."""
     start = 0
     while start < batch.rows:
         row = batch.first_row + start
         stop = min(batch.rows, start + WINDOW - (row & (WINDOW - 1)))
-        yield row, Texts(batch.text.data, batch.text.offsets[start : stop + 1])
+        yield Texts(batch.text.data, batch.text.offsets[start : stop + 1])
         start = stop
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.kernels.text import counts, ngrams
+from fastseq.kernels.text import counts
 from fastseq.text.analyzer import Analyzer
-from fastseq.text.lexicon import Lexicon
-from fastseq.text.turns import Turns, encode_in_turn
-from fastseq.threads import in_order
+from fastseq.text.encoding import encode_slices
+from fastseq.text.lexicon import Lexicon, joined_levels
 from fastseq.types import Int32, Int64, Texts, Tokens
 
 
@@ -75,7 +73,6 @@ class _Reader:
         self, analyzer: Analyzer, threads: int, keep: bool, frequencies: bool, totals: bool
     ) -> None:
         self._lexicon = Lexicon(analyzer)
-        self._turns = Turns()
         self._threads = threads
         self._keep = keep
         self._frequencies = frequencies
@@ -89,20 +86,16 @@ class _Reader:
     def read(self, slices: Iterable[Texts]) -> Reading:
         kept: list[Slice] = []
         documents = tokens = 0
-        with ThreadPoolExecutor(self._threads, "fastseq-count") as pool:
-            try:
-                work = in_order(pool, self._encode, _numbered(slices), self._threads + 1)
-                for (_, first, texts), one in work:
-                    if self._frequencies and not self._ambiguous:
-                        for level, ids in enumerate(one.levels):
-                            self._count(level, ids, first, self._lexicon.section_sizes[level])
-                    documents += len(texts)
-                    tokens += int(one.tokens.sum())
-                    if self._keep or self._ambiguous:
-                        kept.append(one)
-            except BaseException:
-                self._turns.abort()
-                raise
+        for texts, one in encode_slices(
+            self._lexicon, slices, lambda texts: texts, self._slice, self._threads
+        ):
+            if self._frequencies and not self._ambiguous:
+                for level, ids in enumerate(one.levels):
+                    self._count(level, ids, documents, self._lexicon.section_sizes[level])
+            documents += len(texts)
+            tokens += int(one.tokens.sum())
+            if self._keep or self._ambiguous:
+                kept.append(one)
         sizes = self._lexicon.section_sizes
         terms = self._lexicon.terms()
         if self._ambiguous:
@@ -120,12 +113,8 @@ class _Reader:
             sizes,
         )
 
-    def _encode(self, job: tuple[int, int, Texts]) -> Slice:
-        number, first, texts = job
-        levels = encode_in_turn(self._lexicon, self._turns, number, first, texts)
-        tokens = np.zeros(len(texts), np.int64)
-        for level in levels:
-            tokens += np.diff(level.offsets)
+    def _slice(self, first_row: int, levels: list[Tokens]) -> Slice:
+        tokens: Int64 = np.sum([np.diff(level.offsets) for level in levels], axis=0, dtype=np.int64)
         if self._keep or self._ambiguous:
             # the kernels' buffers are longer than what they hold
             levels = [Tokens(level.values.copy(), level.offsets) for level in levels]
@@ -154,30 +143,6 @@ class _Reader:
                 self._count(0, one.levels[0], first, len(known))
             first += len(one.tokens)
         return Texts.from_strings(known)
-
-
-def joined_levels(levels: Sequence[Tokens], sizes: Sequence[int]) -> Tokens:
-    """One Tokens of several n-gram levels, whose ids follow each other: see Lexicon.encode."""
-    if len(levels) == 1:
-        return levels[0]
-    offsets = np.zeros(len(levels[0].offsets), np.int64)
-    for level in levels:
-        offsets += level.offsets
-    values = np.empty(int(offsets[-1]), np.int32)
-    cursor = offsets[:-1].copy()
-    base = 0
-    for level, size in zip(levels, sizes, strict=True):
-        ngrams.interleave(values, cursor, level.values, level.offsets, base)
-        base += size
-    return Tokens(values, offsets)
-
-
-def _numbered(slices: Iterable[Texts]) -> Iterator[tuple[int, int, Texts]]:
-    """(number, first row, texts)."""
-    first = 0
-    for number, texts in enumerate(slices):
-        yield number, first, texts
-        first += len(texts)
 
 
 def _extended(old: npt.NDArray[Any], length: int) -> npt.NDArray[Any]:

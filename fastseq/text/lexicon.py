@@ -12,7 +12,7 @@ sliced and whatever the number of threads.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 import numpy as np
@@ -121,19 +121,7 @@ class Lexicon:
         Raises InvalidTextError, with the text's number in this call, for a text that is not UTF-8,
         unless the analyzer replaces.
         """
-        levels = self.encode_levels(texts, turn)
-        if len(levels) == 1:
-            return levels[0]
-        offsets = np.zeros(len(texts.offsets), np.int64)
-        for level in levels:
-            offsets += level.offsets
-        values = np.empty(int(offsets[-1]), np.int32)
-        cursor = offsets[:-1].copy()
-        base = 0
-        for level, size in zip(levels, self.section_sizes, strict=True):
-            ngrams.interleave(values, cursor, level.values, level.offsets, base)
-            base += size
-        return Tokens(values, offsets)
+        return joined_levels(self.encode_levels(texts, turn), self.section_sizes)
 
     def encode_levels(self, texts: Texts, turn: Turn | None = None) -> list[Tokens]:
         """The ids of each text's n-grams, one Tokens for each n from low to high.
@@ -298,3 +286,15 @@ class Lexicon:
             else:
                 known = grams.register(local.keys)
         return renaming(known)(ids[: ends[-1]], ends)
+
+
+def joined_levels(levels: Sequence[Tokens], sizes: Sequence[int]) -> Tokens:
+    """One Tokens of several n-gram levels, with the ids of one after those of the other."""
+    if len(levels) == 1:
+        return levels[0]
+    offsets: Int64 = np.sum([level.offsets for level in levels], axis=0, dtype=np.int64)
+    values = np.empty(int(offsets[-1]), np.int32)
+    cursor = offsets[:-1].copy()
+    for level, base in zip(levels, [0, *np.cumsum(sizes)], strict=False):
+        ngrams.interleave(values, cursor, level.values, level.offsets, base)
+    return Tokens(values, offsets)

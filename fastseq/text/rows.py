@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from fastseq.kernels.text import counts as kernels
 from fastseq.kernels.text import hashing
-from fastseq.text.counting import Reading, joined_levels
+from fastseq.text.counting import Reading
+from fastseq.text.lexicon import joined_levels
 from fastseq.types import Float64, Int32, Int64, Texts, Tokens, UInt32, UInt64
 
 # values of a slice's terms: (values out, counts, columns, starts int64[D + 1], tokens int64[D])

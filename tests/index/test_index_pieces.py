@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastseq.index.build import Turns, in_order, narrowest
+from fastseq.index.build import narrowest
 from fastseq.index.format import slot_count
 from fastseq.index.slices import Merge, SliceStore, SpilledArray, invert, take
+from fastseq.text.encoding import TicketLock
+from fastseq.threads import in_order
 from fastseq.types import Tokens
 
 # ---- work in order
@@ -61,17 +63,17 @@ def test_a_failure_comes_out_in_its_turn_and_stops_the_rest() -> None:
     assert len(done) < 10
 
 
-# ---- turns
+# ---- ticket lock
 
 
 def test_slices_go_through_every_level_in_order() -> None:
-    turns = Turns()
+    lock = TicketLock()
     seen: dict[int, list[int]] = {1: [], 2: []}
     inside = 0
 
     def work(number: int) -> None:
         nonlocal inside
-        turn = turns.of(number)
+        turn = lock.of(number)
         time.sleep(0.002 * (number % 3))
         for level in (1, 2):
             with turn(level):
@@ -86,12 +88,12 @@ def test_slices_go_through_every_level_in_order() -> None:
 
 
 def test_an_abort_wakes_those_behind_and_lets_those_before_go_on() -> None:
-    turns = Turns()
+    lock = TicketLock()
     outcome: dict[int, str] = {}
 
     def work(number: int) -> None:
         try:
-            with turns.of(number)(1):
+            with lock.of(number)(1):
                 outcome[number] = "done"
         except Exception as error:
             outcome[number] = type(error).__name__
@@ -99,7 +101,7 @@ def test_an_abort_wakes_those_behind_and_lets_those_before_go_on() -> None:
     waiting = [threading.Thread(target=work, args=(number,)) for number in (2, 3, 5)]
     for thread in waiting:
         thread.start()
-    turns.abort(4)
+    lock.abort(4)
     work(0)
     work(1)
     for thread in waiting:
@@ -107,7 +109,7 @@ def test_an_abort_wakes_those_behind_and_lets_those_before_go_on() -> None:
     assert outcome == {0: "done", 1: "done", 2: "done", 3: "done", 5: "AbortedError"}
     late = threading.Thread(target=work, args=(6,))
     late.start()
-    turns.abort()
+    lock.abort()
     late.join(10)
     assert outcome[6] == "AbortedError"
 

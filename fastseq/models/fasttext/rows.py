@@ -24,10 +24,10 @@ from fastseq.models.data.ragged import gathered, offsets_of
 from fastseq.store.categories import Categories, Label
 from fastseq.store.spool import MEMORY, Spool
 from fastseq.text.analyzer import Analyzer
+from fastseq.text.encoding import encode_slices
 from fastseq.text.lexicon import Lexicon
 from fastseq.text.rows import Dictionary
 from fastseq.text.subwords import Subwords
-from fastseq.text.turns import Turns, encode_in_turn
 from fastseq.threads import in_order
 from fastseq.types import Int32, Int64, Texts, Tokens, UInt32
 
@@ -195,35 +195,27 @@ class Words:
     ) -> Words:
         """Read rows to their end; labels as `encode` numbers them. Raises DataError for what the
         reader refuses, and text that is not UTF-8."""
-        lexicon, turns, found = Lexicon(analyzer), Turns(), ReadReport()
+        lexicon, found = Lexicon(analyzer), ReadReport()
         tokens, lengths = Spool(np.int32, memory), Spool(np.int64, memory)
         labels, label_lengths = Spool(np.int32, memory), Spool(np.int64, memory)
         counts: Int64 = np.zeros(1024, np.int64)
 
-        def work(job: tuple[int, RowBatch]) -> Tokens:
-            number, batch = job
-            assert batch.texts is not None
-            return encode_in_turn(lexicon, turns, number, batch.first_row, batch.texts)[0]
-
-        with located(reader.where), ThreadPoolExecutor(threads, "fastseq-read") as pool:
-            try:
-                jobs = enumerate(reader.batches())
-                for (_, batch), ids in in_order(pool, work, jobs, threads + 1):
-                    codes, sizes = numbered(batch, encode, separator, found)
-                    labels.append(codes)
-                    label_lengths.append(sizes)
-                    count_rows_of(found, batch, np.diff(ids.offsets))
-                    found.units += len(ids.values)
-                    tokens.append(ids.values.copy())  # the kernel's buffer is longer
-                    lengths.append(np.diff(ids.offsets))
-                    here = np.bincount(ids.values)
-                    if len(here) > len(counts):
-                        more = np.zeros(2 * len(here) - len(counts), np.int64)
-                        counts = np.concatenate([counts, more])
-                    counts[: len(here)] += here
-            except BaseException:
-                turns.abort()
-                raise
+        with located(reader.where):
+            for batch, (ids,) in encode_slices(
+                lexicon, reader.batches(), lambda b: b.text, lambda row, levels: levels, threads
+            ):
+                codes, sizes = numbered(batch, encode, separator, found)
+                labels.append(codes)
+                label_lengths.append(sizes)
+                count_rows_of(found, batch, np.diff(ids.offsets))
+                found.units += len(ids.values)
+                tokens.append(ids.values.copy())  # the kernel's buffer is longer
+                lengths.append(np.diff(ids.offsets))
+                here = np.bincount(ids.values)
+                if len(here) > len(counts):
+                    more = np.zeros(2 * len(here) - len(counts), np.int64)
+                    counts = np.concatenate([counts, more])
+                counts[: len(here)] += here
         offsets = offsets_of(lengths.finish())
         kept = np.append(counts[: len(lexicon)], len(offsets) - 1)
         ends = offsets_of(label_lengths.finish())

@@ -8,7 +8,6 @@ windows are drawn.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +18,10 @@ from fastseq.models.word_vectors.sampling import occurrences
 from fastseq.store.spool import MEMORY, Spool
 from fastseq.store.texts import TextSource, open_texts
 from fastseq.text.analyzer import Analyzer
+from fastseq.text.encoding import encode_slices
 from fastseq.text.lexicon import Lexicon
 from fastseq.text.rows import Dictionary
-from fastseq.text.turns import Turns, encode_in_turn
-from fastseq.threads import in_order
-from fastseq.types import Int32, Int64, Texts, Tokens
+from fastseq.types import Int32, Int64, Texts
 
 if TYPE_CHECKING:
     from fastseq.models.word_vectors.phrases import Phrases
@@ -134,30 +132,17 @@ def _encoded(
     lexicon: Lexicon, slices: Iterable[Texts], threads: int, memory: int
 ) -> tuple[Int32, Int64, Int64]:
     """Tokens as ids of the lexicon, tokens of each text, occurrences of each id."""
-    turns, spool, lengths = Turns(), Spool(np.int32, memory), Spool(np.int64, memory)
+    spool, lengths = Spool(np.int32, memory), Spool(np.int64, memory)
     counts = np.zeros(1024, np.int64)
-
-    def encode(job: tuple[int, int, Texts]) -> Tokens:
-        return encode_in_turn(lexicon, turns, *job)[0]
-
-    def numbered() -> Iterable[tuple[int, int, Texts]]:
-        row = 0
-        for number, texts in enumerate(slices):
-            yield number, row, texts
-            row += len(texts)
-
-    with ThreadPoolExecutor(threads, "fastseq-read") as pool:
-        try:
-            for _, found in in_order(pool, encode, numbered(), threads + 1):
-                spool.append(found.values.copy())  # the kernel's buffer is longer
-                lengths.append(np.diff(found.offsets))
-                here = np.bincount(found.values)
-                if len(here) > len(counts):
-                    counts = np.concatenate([counts, np.zeros(len(here), np.int64)])
-                counts[: len(here)] += here
-        except BaseException:
-            turns.abort()
-            raise
+    for _, (found,) in encode_slices(
+        lexicon, slices, lambda texts: texts, lambda row, levels: levels, threads
+    ):
+        spool.append(found.values.copy())  # the kernel's buffer is longer
+        lengths.append(np.diff(found.offsets))
+        here = np.bincount(found.values)
+        if len(here) > len(counts):
+            counts = np.concatenate([counts, np.zeros(len(here), np.int64)])
+        counts[: len(here)] += here
     sizes: Int64 = lengths.finish()
     return spool.finish(), sizes, counts[: len(lexicon)]
 
