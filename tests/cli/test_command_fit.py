@@ -104,12 +104,33 @@ def test_a_nonlinearity_is_for_plain_recurrence(run: Run, corpora: Path) -> None
 
 def test_the_best_epoch_by_the_measure_asked_for(run: Run, corpora: Path) -> None:
     reviews = corpora / "reviews.parquet"
-    for measure in ("loss", "accuracy"):
+    for measure in ("loss", "accuracy", "macro_f1"):
         words = (reviews, "--valid", reviews, *TINY, "--monitor", measure, "-o", measure)
         assert run("fit-gru", *words).code == 0
         assert said(run("info", measure))["monitor"] == measure
     error = run("fit-gru", reviews, "--valid", reviews, *TINY, "--monitor", "f1", "--quiet").error
-    assert "expected one of accuracy, loss" in error
+    assert "expected one of accuracy, loss, macro_f1" in error
+
+
+def test_the_tag_scheme_is_detected_or_given(run: Run, write: Write) -> None:
+    tags = [["I-PER", "B-PER", "O"], ["O", "I-LOC"]] * 10
+    data = write("tagged.parquet", tokens=[["a", "b", "c"], ["d", "e"]] * 10, tags=tags)
+    words = (data, "--crf", "--hidden", "4", "--epochs", "1", "--valid", data, "--monitor", "f1")
+    ran = run("fit-gru", *words, "-o", "m")
+    assert said(ran)["tag scheme"] == said(run("info", "m"))["tag scheme"] == "IOB1"
+    measured = json.loads(run("test", "m", data, "--format", "json").out)
+    assert said(ran)["validation f1"] == f"{measured['f1']:.4f}"
+    assert "violate" not in ran.err
+    ran = run("fit-gru", *words, "--tag-scheme", "iob2", "-o", "n")
+    assert said(ran)["tag scheme"] == "IOB2"
+    wrong = f"the tags of 20 of 20 rows violate the tag scheme IOB2, such as {data}: row 0"
+    for part in ("training", "validation"):
+        assert f"{part}: {wrong} (from 0): 'I-PER' at the start" in ran.err
+    assert wrong in run("test", "n", data).err
+    error = run("fit-gru", *words, "--tag-scheme", "BMES", "-o", "k", "--quiet").error
+    assert "'I-LOC' is among the tags; expected O and B-TYPE, M-TYPE, E-TYPE, S-TYPE" in error
+    error = run("fit-gru", *words, "--tag-scheme", "none", "-o", "k", "--quiet").error
+    assert "the tags encode no spans" in error
 
 
 def test_completion_knows_the_options(tmp_path: Path) -> None:

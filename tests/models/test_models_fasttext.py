@@ -238,9 +238,10 @@ def test_pretrained_vectors_are_what_it_begins_with(tmp_path: Path) -> None:
         "units": len(set(tokens)), "found": 2, "tokens": len(tokens),
         "tokens_found": tokens.count("good") + tokens.count("film"),
     }  # fmt: skip
-    assert model.learned.coverage == coverage
+    assert model.vectors_coverage_ == coverage
+    assert fitted().vectors_coverage_ is None
     model.save(tmp_path / "model")
-    assert load(tmp_path / "model").learned.coverage == coverage
+    assert load(tmp_path / "model").vectors_coverage_ == coverage
     with pytest.raises(SettingsError, match="vectors of 4 numbers, but dimensions is 5"):
         FastTextClassifier(**{**settings, "dimensions": 5}).fit(TEXTS, LABELS)
     path.write_text("1 4\ngood 9 nan 0 0\n", "utf-8")

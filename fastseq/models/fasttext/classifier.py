@@ -66,22 +66,23 @@ DEVICES = ("auto", "cpu", "cuda")
 
 
 class FastTextClassifier(FastTextPredictor, SubwordParameters):
-    """Gives each text one of the labels it learned, or several.
+    """Text classification by the mean of word and n-gram vectors, with one label or several.
 
-    A text without known words gets the prediction for the end-of-line token.
-    With the losses "negative" and "ova" each label's probability is by itself: those of a text do
-    not add up to 1.
+    A text without known words gets the prediction for the end-of-line token. With the losses
+    "negative" and "ova" the probability of each label is independent: those of a text do not add
+    up to 1.
 
     Training on several threads is lock-free, and does not repeat bit for bit; on one it does.
 
     Attributes
     ----------
     classes_ : array[K], the labels in ascending order, of their own type
-    history_ : {name: a value for each epoch}: epoch, train_loss, what validation found, words,
+    history_ : {name: a value for each epoch}: epoch, train_loss, validation measures, words,
         seconds, words_per_second
-    report_ : what was met while reading
+    report_ : counts of what was read
     n_parameters_ : the number of weights
     confusion_ : of the last `evaluate` of rows with one label
+    vectors_coverage_ : how much of the vocabulary `vectors` cover; None without
     """
 
     kind: ClassVar[str] = "fasttext"

@@ -73,7 +73,7 @@ def label_tree(counts: Int64) -> Tree:
 
 @dataclass(slots=True, eq=False)
 class FittedState:
-    """All that predicting needs.
+    """The fitted state of the classifier.
 
     encoder  texts as rows
     counts   int64[V]: how often each word occurred

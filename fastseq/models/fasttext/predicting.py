@@ -41,7 +41,13 @@ class FastTextPredictor(TextClassifier[FittedState]):
         learned = self.learned
         return (len(learned.inputs) + len(learned.outputs)) * learned.dimensions
 
-    # ---- using
+    @property
+    def vectors_coverage_(self) -> dict[str, int] | None:
+        """How much of the vocabulary the word vectors given cover, see Vocabulary.coverage; None
+        where none were given."""
+        return self.learned.coverage
+
+    # ---- prediction
 
     def predict_several(
         self,
@@ -50,14 +56,13 @@ class FastTextPredictor(TextClassifier[FittedState]):
         *,
         text_column: str | Sequence[str] | None = None,
     ) -> list[list[Any]]:
-        """The labels of each text whose probability is at least `threshold`, the likeliest first;
-        for the loss "ova"."""
+        """The labels of each text with a probability of at least `threshold`, the most probable
+        first; for the loss "ova"."""
         real("threshold", threshold, lambda t: 0 <= t <= 1, "0 to 1")
         values = self.learned.labels.values
-        shares = self.predict_proba(examples, text_column=text_column)
         return [
             [values[k] for k in np.argsort(-row, kind="stable").tolist() if row[k] >= threshold]
-            for row in shares
+            for row in self.predict_proba(examples, text_column=text_column)
         ]
 
     def evaluate(
@@ -107,7 +112,7 @@ class FastTextPredictor(TextClassifier[FittedState]):
         return learned.probabilities(texts)
 
     def _joined(self, y: Any, several: str | None) -> Any:
-        """Labels beside texts to measure, as those of training came."""
+        """Labels of texts to evaluate, in the form of those of training."""
         joined = None if y is None else joined_labels(y)
         if joined is None:
             return y
@@ -118,7 +123,7 @@ class FastTextPredictor(TextClassifier[FittedState]):
     def _codes(
         self, learned: FittedState, batch: RowBatch, report: ReadReport
     ) -> tuple[Int32, Int64]:
-        """The labels of a batch, -1 for unseen ones, and where those of each text end."""
+        """The labels of a batch, -1 for unseen ones, and the offsets of those of each text."""
         codes, lengths = numbered(batch, learned.labels.encode, learned.several, report)
         return codes, offsets_of(lengths)
 

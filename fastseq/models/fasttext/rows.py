@@ -1,9 +1,9 @@
-"""Texts as the rows that FastText's classifier is made of: words, n-grams of their characters,
-n-grams of words; and their labels.
+"""Texts as embedding rows of FastText's classifier: words, character n-grams, word n-grams; and
+labels.
 
-Row 0 is the end of a line, which fastText's program reads behind every text as the word "</s>":
-it is what an empty text, or one of unknown words alone, is told from. Then come the words, then
-the buckets of n-grams that training met; the others have no row and count as zeros.
+Row 0 is the end-of-line token "</s>", which fastText's program appends to every text: a text
+without known words is classified by it alone. Then come the words, then the buckets of n-grams that
+occur in training; other n-grams have no row and count as zeros.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ Encode = Callable[[Categories], tuple[Int32, dict[Label, int]]]
 
 @dataclass(frozen=True, slots=True)
 class Ngrams:
-    """Which n-grams a text has, beside its words.
+    """Which n-grams a text has in addition to its words.
 
-    longest   words of the longest n-gram of words; 1 for none
+    longest   maximum length of word n-grams; 1 for none
     subwords  n-grams of characters
     buckets   that n-grams of both kinds share; 0 where there are none
     """
@@ -57,7 +57,7 @@ class Ngrams:
     buckets: int
 
     def rows(self, tokens: Tokens, terms: Texts, own: Int32) -> Tokens:
-        """The rows of each text, int32: of words as `own` numbers them, bucket b as -1 - b.
+        """The rows of each text, int32: words by their number in `own`, bucket b as -1 - b.
 
         tokens  numbers of terms; terms T of them, the last the end of a line
         own     int32[T]: the row of each term, -1 for one that has none
@@ -88,7 +88,7 @@ class Ngrams:
 
 @dataclass(frozen=True, eq=False)
 class TextRows:
-    """Turns texts into rows, once it is known which there are.
+    """The encoder of texts, with the rows that training gave it.
 
     words  V of them, "</s>" first
     used   int32[B]: the buckets that have rows V … V + B - 1, ascending
@@ -146,7 +146,7 @@ class TextRows:
 
 
 def with_end(lexicon: Lexicon) -> Texts:
-    """The terms of a lexicon, and the end of a line behind them."""
+    """The terms of a lexicon, then the end-of-line token."""
     terms, end = lexicon.terms(), Texts.from_strings([END])
     first, last = terms.offsets[0], terms.offsets[-1]
     data = np.concatenate([terms.data[first:last], end.data])
@@ -155,8 +155,8 @@ def with_end(lexicon: Lexicon) -> Texts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledRows:
-    """D texts to learn from: text t has the rows rows[ends[t]:ends[t + 1]] and the labels
-    labels[label_ends[t]:label_ends[t + 1]]. sizes int32[D]: words of each, its end counted."""
+    """D training texts: text t has the rows rows[ends[t]:ends[t + 1]] and the labels
+    labels[label_ends[t]:label_ends[t + 1]]. sizes int32[D]: words of each, with its end."""
 
     rows: Int32
     ends: Int64
@@ -170,7 +170,7 @@ class LabelledRows:
 
 @dataclass(slots=True, eq=False)
 class Words:
-    """A corpus that was read: its words as numbers of a lexicon's terms, and its labels.
+    """The words of a corpus as numbers of a lexicon's terms, and its labels.
 
     counts  int64[T]: how often each term occurs
     """
@@ -193,7 +193,7 @@ class Words:
         threads: int,
         memory: int = MEMORY,
     ) -> Words:
-        """Read rows to their end; labels as `encode` numbers them. Raises DataError for what the
+        """Read all rows, their labels as `encode` numbers them. Raises DataError for what the
         reader refuses, and text that is not UTF-8."""
         lexicon, found = Lexicon(analyzer), ReadReport()
         tokens, lengths = Spool(np.int32, memory), Spool(np.int64, memory)
@@ -222,8 +222,8 @@ class Words:
         return cls(with_end(lexicon), tokens.finish(), offsets, kept, labels.finish(), ends, found)
 
     def choose(self, min_count: int, known: list[str]) -> tuple[Texts, Int64, Int32]:
-        """The words to keep, "</s>" first, then the frequent before the rare, then those `known`
-        that do not occur; int64: how often each occurs; int32[T]: the number of each term."""
+        """The vocabulary: "</s>", then words by falling frequency, then those `known` that do not
+        occur; int64, the counts of words; int32[T], the word of each term, -1 for none."""
         strings = self.terms.to_strings()
         places = dict.fromkeys(known, -1)
         enough = self.counts >= min_count
@@ -245,11 +245,11 @@ class Words:
     def rows(
         self, analyzer: Analyzer, ngrams: Ngrams, words: Texts, own: Int32, memory: int = MEMORY
     ) -> tuple[TextRows, LabelledRows]:
-        """The rows of all texts, and what turns other texts into rows of the same."""
+        """The encoder for these words, and the rows of all texts."""
         make = ngrams.maker(self.terms, own)
         spool, ends = Spool(np.int32, memory), [np.zeros(1, np.int64)]
         dense = ngrams.buckets <= _DENSE
-        met_here = np.zeros(ngrams.buckets if dense else 0, np.bool_)
+        occurs = np.zeros(ngrams.buckets if dense else 0, np.bool_)
         several: list[Int32] = []
         for first, last in _pieces(self.offsets):
             start, stop = self.offsets[first], self.offsets[last]
@@ -257,12 +257,12 @@ class Words:
             made = make(part)
             buckets = -1 - made.values[made.values < 0]
             if dense:
-                met_here[buckets] = True
+                occurs[buckets] = True
             else:
                 several.append(np.unique(buckets))
             spool.append(made.values)
             ends.append(ends[-1][-1] + made.offsets[1:])
-        used = np.flatnonzero(met_here) if dense else np.unique(np.concatenate(several))
+        used = np.flatnonzero(occurs) if dense else np.unique(np.concatenate(several))
         encoder = TextRows(analyzer, ngrams, words, used.astype(np.int32))
         rows: Int32 = spool.finish()
         for at in range(0, len(rows), _PIECE):
@@ -286,8 +286,8 @@ def _pieces(offsets: Int64) -> Iterator[tuple[int, int]]:
 def encoded(
     encoder: TextRows, reader: RowReader, report: ReadReport
 ) -> Iterator[tuple[RowBatch, Tokens]]:
-    """Each batch of rows and what its texts are made of, encoded on another thread while the
-    caller works; what was met is added to `report`."""
+    """Each batch of rows and the encoded texts, counted in `report`; encoded on another thread
+    while the caller works."""
 
     def work(batch: RowBatch) -> Tokens:
         assert batch.texts is not None
