@@ -66,11 +66,11 @@ class Fastseq:
     def analysis(self, queries: Sequence[str], name: str) -> Way:
         """Only what search does first: raw strings to term ids. Its `rows` are the number of
         distinct known terms of each query."""
-        terms_of = self.index._searcher._terms
+        terms_of = self.index._searcher._query_terms
         asked = list(queries)
 
         def ranking(answer: Any) -> Ranking:
-            return Ranking(np.diff(answer[0]), answer[2])
+            return Ranking(np.diff(answer.starts), answer.weights)
 
         return Way(name, lambda: terms_of(asked), ranking)
 
