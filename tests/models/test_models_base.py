@@ -116,7 +116,7 @@ def test_settings_by_name() -> None:
         ({"monitor": ["loss"]}, r"monitor is \['loss'\]"),
         ({"class_weights": [1, 2]}, r"class weights \[1, 2\]"),
         ({"class_weights": {"pos": "2"}}, "class weight of 'pos' must be 0 or more, not '2'"),
-        ({"class_weights": {"pos": 0, "neg": 0}}, "every class weighs 0"),
+        ({"class_weights": {"pos": 0, "neg": 0}}, "every class weight is 0"),
         ({"memory": 0.5}, "a size must be"),
         ({"unit": 3}, "unit is 3"),
         ({"hidden": 4 * 10**20}, "hidden must be a whole number below 2147483648"),

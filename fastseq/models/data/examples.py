@@ -36,12 +36,12 @@ _FILLER = -1  # stands for the one unit of an empty text until ids are settled
 
 @dataclass(slots=True)
 class ReadReport:
-    """What was met while reading.
+    """Counts of what was read.
 
     rows     read; nulls: of them, with a null text or list
-    empty    texts without a unit, which were given one `<unk>` (bytes: a zero byte)
+    empty    texts without a unit, which get one `<unk>` (bytes: a zero byte)
     skipped  lists without a token, which are no examples
-    cut      rows longer than max_length, cut to it
+    cut      rows truncated to max_length
     units    in all; unknown: of them, `<unk>`
     targets  labels or tags; unseen: how often each occurs that training did not have
     what     a target's name: "label" or "tag"
@@ -74,7 +74,7 @@ class ReadReport:
         return self.unknown / max(self.units - self.ends, 1)
 
     def messages(self) -> list[str]:
-        """A line for each thing that a user should know of."""
+        """Notices for the user, one line each."""
         lines = []
         if self.empty:
             nulls = f" ({self.nulls:,} of them null)" if self.nulls else ""
@@ -108,7 +108,7 @@ class Examples:
                 report.unseen; None without
     spellings   int32[N]      which of `characters` spells each unit; None without characters
     characters  of each distinct spelling; None without
-    report      what was met
+    report      counts of what was read
     """
 
     values: Int32
@@ -145,12 +145,12 @@ class Examples:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoder:
-    """All that turns rows into examples.
+    """The encoder of rows as examples.
 
-    labels      of rows or, beside tokens, of tokens; None where no target was learned
+    labels      of rows, or of tokens; None where no target was learned
     chars       None without character features
-    max_length  units of a text that are read; rows of tokens are cut in training only, since
-                every token has to get a tag
+    max_length  units of a text that are read; rows of tokens are truncated only in training, since
+                every token is tagged
     """
 
     vocabulary: Vocabulary
@@ -170,13 +170,13 @@ class Encoder:
         max_length: int | None = None,
         memory: int = MEMORY,
     ) -> tuple[Encoder, Examples]:
-        """Read the training rows: their vocabulary, labels and characters, and the examples.
+        """Learn vocabulary, labels and characters from the training rows, and encode them.
 
         Parameters
         ----------
         reader : rows of text, or of tokens, with or without targets
         min_count, max_size : of the vocabulary
-        chars : whether words are looked at character by character too
+        chars : use character features of words
         max_length : units of a row that are read, from its start; None for all
         memory : bytes of ids held in memory; more goes to a temporary file
 
@@ -186,7 +186,7 @@ class Encoder:
             What the reader raises; text that is not UTF-8 (which row); no row, no unit; fewer
             than two labels.
         SettingsError
-            A setting outside its range, characters of units that are no words.
+            A parameter outside its range, characters of units that are not words.
         """
         if max_length is not None and max_length < 1:
             raise SettingsError(f"max_length is {max_length}; expected at least 1")
@@ -215,19 +215,18 @@ class Encoder:
         return cls(vocabulary, labels, table, max_length), examples
 
     def encode(self, batch: RowBatch) -> Examples:
-        """The examples of some rows; `rows` counts from the first row that was read.
+        """Encode a batch of rows; `rows` counts from the first row that was read. Thread-safe.
 
-        Any number of threads may do this. Targets are made where the batch has them and labels
-        were learned.
+        Targets are encoded where the batch has them and labels were learned.
 
         Raises DataError for text that is not UTF-8 (which row), and labels of another type.
         """
         return self._encode([batch], MEMORY)
 
     def read(self, reader: RowReader, memory: int = MEMORY) -> Examples:
-        """The examples of all rows.
+        """Encode all rows.
 
-        Raises DataError as `encode`, what the reader raises, and where there is no unit at all.
+        Raises DataError as `encode`, what the reader raises, and if there is no unit at all.
         """
         examples = self._encode(reader.batches(), memory)
         if not len(examples):
@@ -283,7 +282,7 @@ def read_stream(
 
 @dataclass(slots=True, eq=False)
 class _Numbered:
-    """Examples whose units are still numbers of a VocabularyBuilder, or _FILLER."""
+    """Examples whose units are numbers of a VocabularyBuilder, or _FILLER."""
 
     numbers: Int32
     offsets: Int64

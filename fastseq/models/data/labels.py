@@ -25,11 +25,11 @@ from fastseq.types import Float32, Int32, Int64
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """What can be predicted: K labels with the numbers 0 to K - 1, in ascending order.
+    """K labels, numbered 0 to K - 1 in ascending order.
 
     values  all strings, all integers or all booleans
-    type    the column's type, as predictions are to be written: "string", "bool", "int64", …
-    counts  int64[K]: how often each occurs in the training part
+    type    the type of the column, and of predictions: "string", "bool", "int64", …
+    counts  int64[K]: how often each occurs in training
     """
 
     values: tuple[Label, ...]
@@ -44,8 +44,8 @@ class Labels:
         return {value: number for number, value in enumerate(self.values)}
 
     def encode(self, column: Categories) -> tuple[Int32, dict[Label, int]]:
-        """int32[n], the number of each label, -1 for those unseen in training; and how often each
-        of these unseen ones occurs, most often first.
+        """int32[n], the number of each label, -1 for those unseen in training; and the counts of
+        the unseen ones, the most frequent first.
 
         Raises DataError for labels of another type (strings for integers, say).
         """
@@ -68,14 +68,14 @@ class Labels:
         return Categories(self.values, np.asarray(codes, np.int32).reshape(-1))
 
     def weights(self, how: str | Mapping[Any, float] | None) -> Float32 | None:
-        """float32[K]: what each label weighs in the loss; None for no weights.
+        """float32[K]: the weight of each label in the loss; None for no weights.
 
-        how  "balanced" (n / (K · count), as scikit-learn has it), a weight for some labels (the
-             others weigh 1), or None. Labels that are no strings may be given as text, booleans
-             as true and false in any case.
+        how  "balanced" (n / (K · count), as in scikit-learn), a weight for some labels (1 for the
+             others), or None. Labels that are not strings may be given as text, booleans as true
+             and false in any case.
 
-        Raises SettingsError for another word, a label that is not there, a weight below 0 or
-        weights that are all 0.
+        Raises SettingsError for another word, an unknown label, a weight below 0 or weights that
+        are all 0.
         """
         if how is None:
             return None
@@ -96,7 +96,7 @@ class Labels:
                 f"the class weight of {label!r}", weight, lambda w: 0 <= w < math.inf, "0 or more"
             )
         if not weights.any():
-            raise SettingsError("every class weighs 0: expected one that counts")
+            raise SettingsError("every class weight is 0: expected one above 0")
         return weights
 
     def to_dict(self) -> dict[str, Any]:
@@ -126,10 +126,10 @@ class Labels:
 
 
 class LabelBuilder:
-    """Gathers labels while they are read.
+    """Collects labels while they are read.
 
-    type   the column's type, "string", "bool" or that of integers
-    what   what messages call a label
+    type   of the column: "string", "bool" or that of integers
+    what   name of a label in messages
     """
 
     def __init__(self, type: str, what: str = "label") -> None:
@@ -139,8 +139,8 @@ class LabelBuilder:
         self._counts: list[int] = []
 
     def add(self, column: Categories) -> tuple[Int32, dict[Label, int]]:
-        """int32[n]: first-occurrence numbers of labels, none of them missing; and, as
-        Labels.encode has it, those unseen: none."""
+        """int32[n]: numbers of labels by first occurrence, none of them missing; and, as in
+        Labels.encode, the unseen ones: none."""
         numbers = [self._numbers.setdefault(value, len(self._numbers)) for value in column.values]
         self._counts += [0] * (len(self._numbers) - len(self._counts))
         codes = np.array(numbers, np.int32)[column.codes]
