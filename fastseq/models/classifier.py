@@ -8,7 +8,7 @@ model.predict(["How far is it?"])
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, SupportsFloat
+from typing import Any, ClassVar, SupportsFloat
 
 import numpy as np
 
@@ -26,14 +26,11 @@ from fastseq.nn.recurrent import Recurrent
 from fastseq.seeds import mixed_key
 from fastseq.types import Float32, Int32, Int64
 
-if TYPE_CHECKING:
-    pass
-
 
 class ClassifierNetwork(ScoringNetwork):
     """embedding -> dropout -> recurrent -> pooling -> dropout -> dense.
 
-    weights  float32[K], what each label counts in the loss; None: all the same
+    weights  float32[K], of each label in the loss; None: all 1
     """
 
     def __init__(
@@ -64,7 +61,7 @@ class ClassifierNetwork(ScoringNetwork):
         self.pooling.prepare(batch.offsets)
 
     def _shares(self, training: bool) -> bool:
-        """Whether steps that read one unit share its row: not where each drops other numbers."""
+        """Whether repeated units share an embedding row (not under per-step dropout)."""
         return not (self.by_step or (training and self._drop_in.rate))
 
     def read(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
@@ -142,7 +139,7 @@ class SequenceClassifier(ScoringModel[ClassifierNetwork], TextClassifier[Classif
     )  # fmt: skip
     dropout: float = 0.3
 
-    # ---- using
+    # ---- prediction and evaluation
 
     def evaluate(
         self,
@@ -172,7 +169,7 @@ class SequenceClassifier(ScoringModel[ClassifierNetwork], TextClassifier[Classif
             out[texts.rows[batch.rows]] = network.backend.softmax(scores)
         return out
 
-    # ---- making
+    # ---- construction
 
     def _reading(self) -> dict[str, Any]:
         return {"max_length": self.max_length}

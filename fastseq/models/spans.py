@@ -304,7 +304,8 @@ class SpanCounts:
 
 def _score(correct: int, predicted: int, expected: int) -> SpanScore:
     precision, recall = correct / max(predicted, 1), correct / max(expected, 1)
-    return SpanScore(precision, recall, 2 * correct / max(predicted + expected, 1), expected)
+    f1 = 2 * precision * recall / (precision + recall) if correct else 0.0
+    return SpanScore(precision, recall, f1, expected)
 
 
 def _parts(tag: str, suffix: bool) -> tuple[str, str] | None:

@@ -104,7 +104,7 @@ class SequenceTagger(ScoringModel[TaggerNetwork]):
     )
     dropout: float = 0.3
 
-    # ---- what was learned
+    # ---- fitted state
 
     @property
     def classes_(self) -> np.ndarray[Any, np.dtype[np.str_]]:
@@ -116,7 +116,7 @@ class SequenceTagger(ScoringModel[TaggerNetwork]):
         """How tags encode spans: "IOB2", …; "none" where they do not."""
         return NONE if self.learned.scheme is None else self.learned.scheme.name
 
-    # ---- using
+    # ---- prediction and evaluation
 
     def predict(self, examples: Any, *, tokens_column: str | None = None) -> list[list[str]]:
         """The tags of each row, as many as its tokens: none for a row without.
@@ -194,7 +194,7 @@ class SequenceTagger(ScoringModel[TaggerNetwork]):
             lengths[part.rows] = part.lengths
             yield rows, TagLists(learned.labels.decode(codes), offsets_of(lengths))
 
-    # ---- making
+    # ---- construction
 
     def _check(self) -> None:
         super()._check()
