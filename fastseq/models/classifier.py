@@ -24,7 +24,7 @@ from fastseq.nn.embedding import Embedding
 from fastseq.nn.pooling import KINDS, Pooling
 from fastseq.nn.recurrent import Recurrent
 from fastseq.seeds import mixed_key
-from fastseq.types import Float32, Int32, Int64
+from fastseq.types import Float32
 
 
 class ClassifierNetwork(ScoringNetwork):
@@ -44,37 +44,14 @@ class ClassifierNetwork(ScoringNetwork):
         weights: Float32 | None,
         backend: Backend,
     ) -> None:
-        self.embedding = embedding
-        self.recurrent = recurrent
         self.pooling = pooling
-        self.output = output
         self.weights = weights
-        self._drop_in = backend.dropout(dropout)
-        self._drop_out = backend.dropout(dropout)
-        self._gradients: Any = None
-        names = {"embedding": embedding, cell: recurrent, "attention": pooling, "output": output}
-        super().__init__(names, backend)
+        layers = {"embedding": embedding, cell: recurrent, "attention": pooling, "output": output}
+        super().__init__(embedding, recurrent, output, dropout, layers, backend)
 
     def prepare(self, batch: Batch, training: bool) -> None:
-        index = self.embedding.prepare(batch.values, self._shares(training))
-        self.recurrent.prepare(batch.offsets, index)
+        super().prepare(batch, training)
         self.pooling.prepare(batch.offsets)
-
-    def _shares(self, training: bool) -> bool:
-        """Whether repeated units share an embedding row (not under per-step dropout)."""
-        return not (self.by_step or (training and self._drop_in.rate))
-
-    def read(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
-        index: Int64 | None = None
-        if not self._shares(training):
-            x = self.embedding.forward(batch.values, training)
-        else:
-            x, index = self.embedding.forward_distinct(batch.values, training)
-        x = self._drop_in.forward(x, training, mixed_key(key, 0), out=x)
-        y, _ = self.recurrent.forward_ragged(
-            x, batch.offsets, training=training, key=mixed_key(key, 1), index=index
-        )
-        return y
 
     def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
         y = self.read(batch, training, key)
@@ -101,9 +78,6 @@ class ClassifierNetwork(ScoringNetwork):
         dx = self.recurrent.backward_ragged(dy, want_dx=not self.embedding.frozen)
         if dx is not None:
             self.embedding.backward(self._drop_in.backward(dx, out=dx))
-
-    def best(self, scores: Any, batch: Batch) -> Int32:
-        return self.backend.best(scores)
 
 
 ClassifierState = ScoringState[ClassifierNetwork]

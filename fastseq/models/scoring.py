@@ -35,7 +35,9 @@ from fastseq.models.task import (
 from fastseq.nn.backend import Backend
 from fastseq.nn.dense import Dense
 from fastseq.nn.embedding import Embedding
+from fastseq.nn.layer import Layer
 from fastseq.nn.recurrent import Recurrent
+from fastseq.seeds import mixed_key
 from fastseq.settings import parse_size
 from fastseq.threads import in_order
 from fastseq.training.gradient import StepResult
@@ -59,19 +61,52 @@ class ScoringNetwork(Network):
              share one, which is faster
     """
 
-    embedding: Embedding
-    recurrent: Recurrent
-    output: Dense
     by_step: bool = False
 
-    @abstractmethod
+    def __init__(
+        self,
+        embedding: Embedding,
+        recurrent: Recurrent,
+        output: Dense,
+        dropout: float,
+        layers: Mapping[str, Layer],
+        backend: Backend,
+    ) -> None:
+        self.embedding = embedding
+        self.recurrent = recurrent
+        self.output = output
+        self._drop_in = backend.dropout(dropout)
+        self._drop_out = backend.dropout(dropout)
+        self._gradients: Any = None
+        super().__init__(layers, backend)
+
     def prepare(self, batch: Batch, training: bool) -> None:
         """Send to the device what a pass over the batch needs."""
+        index = self.embedding.prepare(batch.values, self._shares(training))
+        self.recurrent.prepare(batch.offsets, index)
 
-    @abstractmethod
+    def _shares(self, training: bool) -> bool:
+        """Whether repeated units share an embedding row (not under per-step dropout)."""
+        return not (self.by_step or (training and self._drop_in.rate))
+
     def read(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
         """[N, D·H] on the network's device: the outputs of the recurrent layer at every step; with
         `training` what its backward pass needs is kept."""
+        index: Int64 | None = None
+        if not self._shares(training):
+            x = self.embedding.forward(batch.values, training)
+        else:
+            x, index = self.embedding.forward_distinct(batch.values, training)
+        x = self._extended(x, batch, training, key)
+        x = self._drop_in.forward(x, training, mixed_key(key, 0), out=x)
+        y, _ = self.recurrent.forward_ragged(
+            x, batch.offsets, training=training, key=mixed_key(key, 1), index=index
+        )
+        return y
+
+    def _extended(self, x: Any, batch: Batch, training: bool, key: int) -> Any:
+        """The embeddings of all steps with other features."""
+        return x
 
     @abstractmethod
     def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
@@ -87,9 +122,9 @@ class ScoringNetwork(Network):
     def backward(self) -> None:
         """Add the gradients of parameters."""
 
-    @abstractmethod
     def best(self, scores: Any, batch: Batch) -> Int32:
         """int32[B] or int32[N]: the predicted labels."""
+        return self.backend.best(scores)
 
 
 N = TypeVar("N", bound=ScoringNetwork)

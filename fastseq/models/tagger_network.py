@@ -95,47 +95,30 @@ class TaggerNetwork(ScoringNetwork):
         dropout: float,
         backend: Backend,
     ) -> None:
-        self.embedding = embedding
         self.words = words
-        self.recurrent = recurrent
-        self.output = output
         self.crf = crf
-        self._drop_in = backend.dropout(dropout)
-        self._drop_out = backend.dropout(dropout)
-        self._gradients: Any = None
         layers: dict[str, Layer] = {"embedding": embedding, cell: recurrent, "output": output}
         if words is not None:
             layers |= words.layers
         if crf is not None:
             layers["crf"] = crf
-        super().__init__(layers, backend)
+        super().__init__(embedding, recurrent, output, dropout, layers, backend)
 
     def prepare(self, batch: Batch, training: bool) -> None:
-        index = self.embedding.prepare(batch.values, self._shares(training))
+        super().prepare(batch, training)
         if self.words is not None:
             assert batch.characters is not None
             self.words.prepare(batch.characters)
-        self.recurrent.prepare(batch.offsets, index)
 
     def _shares(self, training: bool) -> bool:
-        """Whether repeated tokens share an embedding row (not under per-step dropout)."""
-        return not (self.by_step or self.words is not None or (training and self._drop_in.rate))
+        return self.words is None and super()._shares(training)
 
-    def read(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
-        index: Int64 | None = None
-        if not self._shares(training):
-            x = self.embedding.forward(batch.values, training)
-        else:
-            x, index = self.embedding.forward_distinct(batch.values, training)
-        if self.words is not None:
-            assert batch.characters is not None
-            spelt = self.words.forward(batch.characters, training, mixed_key(key, 3))
-            x = self.backend.concat_columns(x, spelt)
-        x = self._drop_in.forward(x, training, mixed_key(key, 0), out=x)
-        y, _ = self.recurrent.forward_ragged(
-            x, batch.offsets, training=training, key=mixed_key(key, 1), index=index
-        )
-        return y
+    def _extended(self, x: Any, batch: Batch, training: bool, key: int) -> Any:
+        if self.words is None:
+            return x
+        assert batch.characters is not None
+        words = self.words.forward(batch.characters, training, mixed_key(key, 3))
+        return self.backend.concat_columns(x, words)
 
     def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
         y = self.read(batch, training, key)
@@ -181,5 +164,5 @@ class TaggerNetwork(ScoringNetwork):
 
     def best(self, scores: Any, batch: Batch) -> Int32:
         if self.crf is None:
-            return self.backend.best(scores)
+            return super().best(scores, batch)
         return self.crf.decode(scores, batch.offsets, self.constraints)[0]
