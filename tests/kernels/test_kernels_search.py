@@ -66,6 +66,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("features", widths(), ids=lambda features: features or "least")
 def test_the_same_bits_on_a_lesser_processor(path: Path, features: str) -> None:
     ran = subprocess.run(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -17,6 +14,7 @@ from fastseq.nn.optimisers import OPTIMISERS, Adam, Optimiser, optimiser
 from fastseq.nn.parameters import Parameters
 from fastseq.threads import Team
 from tests.naive import optimisers as naive
+from tests.widths import TESTED, outputs
 
 SHAPES = {"embedding": (31, 7), "bias": (1,), "weight": (65, 9), "scalar": ()}
 STEPS = 50
@@ -177,18 +175,9 @@ for name in OPTIMISERS:
 
 
 def test_the_width_of_vectors_changes_nothing() -> None:
-    said = [
-        subprocess.run(
-            [sys.executable, "-c", BITS],
-            env={**os.environ, "FASTSEQ_LANES": lanes},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for lanes in ("4", "8", "16")
-    ]
-    assert len(said[0].splitlines()) == len(OPTIMISERS)
-    assert said[0] == said[1] == said[2]
+    found = list(outputs(TESTED, "-c", BITS).values())
+    assert len(found[0].splitlines()) == len(OPTIMISERS)
+    assert len(set(found)) == 1
 
 
 def test_everything_frozen() -> None:

@@ -1,7 +1,4 @@
-"""The tests of vectors once more for each width that is not this machine's own.
-
-The width is chosen when fastseq is imported, so each takes a process.
-"""
+"""The tests of vectors once more for each width that is not this machine's own."""
 
 from __future__ import annotations
 
@@ -12,11 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fastseq.kernels.core.width import LANES, WIDTHS
+from tests.widths import OTHERS, TESTED, outputs, run_tests
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[2]
-OTHERS = [width for width in WIDTHS if width != LANES]
 
 DIGEST = """
 import sys
@@ -36,33 +31,18 @@ for name in ("exp", "tanh", "sigmoid", "log", "erf"):
 """
 
 
-def run(width: int, *command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *command],
-        env={**os.environ, "FASTSEQ_LANES": str(width)},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-
-@pytest.mark.parametrize("width", OTHERS)
-def test_the_tests_of_vectors_pass(width: int) -> None:
-    files = [str(HERE / name) for name in ("test_simd_floats.py", "test_simd_vmath.py")]
-    done = run(width, "-m", "pytest", "-p", "no:cacheprovider", *files)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+def test_the_tests_of_vectors_pass_at_other_widths() -> None:
+    run_tests(OTHERS, *(str(HERE / f"test_simd_{name}.py") for name in ("floats", "vmath")))
 
 
 def test_every_width_gives_the_same_bits() -> None:
-    said = {}
-    for width in WIDTHS:
-        done = run(width, "-c", DIGEST)
-        assert done.returncode == 0, done.stderr
-        lanes, said[width] = done.stdout.split("\n", 1)
+    checksums = set()
+    for width, text in outputs(TESTED, "-c", DIGEST).items():
+        lanes, found = text.split("\n", 1)
         assert int(lanes) == width
-        assert said[width].count("\n") == 5
-    assert len(set(said.values())) == 1, said
+        assert found.count("\n") == 5
+        checksums.add(found)
+    assert len(checksums) == 1
 
 
 @pytest.mark.parametrize("forced", ["5", "32", "sixteen"])
