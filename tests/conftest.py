@@ -23,10 +23,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if sampling.ALL or any("[" in argument for argument in config.args):
         return
     marked: dict[str, list[pytest.Item]] = {}
+    # parameter sets of one test share its function, whose examples are lowered once
+    for test in {id(test): test for test in (getattr(item, "obj", None) for item in items)}.values():
+        lower_examples(test)
     for item in items:
         if item.get_closest_marker("sample") is not None:
             marked.setdefault(item.nodeid.partition("[")[0], []).append(item)
-        lower_examples(getattr(item, "obj", None))
     dropped: set[pytest.Item] = set()
     for name, cases in marked.items():
         marker = cases[0].get_closest_marker("sample")
@@ -40,7 +42,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def lower_examples(test: object) -> None:
     """Have hypothesis draw fewer examples, as its own plugin changes settings."""
     asked = getattr(test, "_hypothesis_internal_use_settings", None)
-    if isinstance(asked, settings) and not asked.derandomize:
+    if isinstance(asked, settings):
         test._hypothesis_internal_use_settings = settings(  # type: ignore[attr-defined]
             asked, max_examples=sampling.examples(asked.max_examples), derandomize=True
         )
