@@ -23,10 +23,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if sampling.ALL or any("[" in argument for argument in config.args):
         return
     marked: dict[str, list[pytest.Item]] = {}
-    # parameter sets of one test share its function, whose examples are lowered once
-    for test in {id(test): test for test in (getattr(item, "obj", None) for item in items)}.values():
-        lower_examples(test)
+    lowered: set[object] = set()  # parameter sets of one test share its function
     for item in items:
+        test = getattr(item, "obj", None)
+        if test not in lowered:
+            lowered.add(test)
+            lower_examples(test)
         if item.get_closest_marker("sample") is not None:
             marked.setdefault(item.nodeid.partition("[")[0], []).append(item)
     dropped: set[pytest.Item] = set()
