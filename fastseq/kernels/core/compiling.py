@@ -5,7 +5,8 @@ Three kinds of compiled functions, for the decorators of kernels/core/jit.py:
 - A kernel is called from Python, and cached.
 - A helper is called by kernels alone. Numba would optimise it and generate machine code for it
   by itself before each kernel gets a copy; here its intermediate code is linked into the kernels
-  that call it, and only there optimised.
+  that call it, and only there optimised. An optimised helper is optimised once, with the helpers
+  that it calls, before that: LLVM's decisions about it then do not depend on its callers.
 - A shared function is called by kernels through its symbol, so that it is compiled and cached
   once and linked into none. Its body is written in LLVM's code, and not optimised further: LLVM
   would move the address arithmetic of every branch before the first.
@@ -51,6 +52,16 @@ class _HelperLibrary(_Library):
     def finalize(self) -> None:
         """Generate no machine code: a kernel does, with its own."""
         self._finalized = True
+
+
+class _OptimisedLibrary(_HelperLibrary):
+    def finalize(self) -> None:
+        for library in self._linking_libraries:
+            code = library._get_module_for_linking()
+            self._final_module.link_in(code, preserve=True)
+        self._linking_libraries = []
+        self._optimize_final_module()
+        super().finalize()
 
 
 class _SharedLibrary(_Library):
@@ -147,6 +158,10 @@ class _HelperCompiler(_Compiler):
     lowering = _HelperLowering
 
 
+class _OptimisedCompiler(_HelperCompiler):
+    library = _OptimisedLibrary
+
+
 class _SharedCompiler(_Compiler):
     library = _SharedLibrary
 
@@ -195,10 +210,11 @@ def kernel(function: Any) -> Any:
     return numba.njit(pipeline_class=_Compiler, **options)(function)
 
 
-def helper(function: Any, **options: Any) -> Any:
+def helper(function: Any, optimised: bool = False, **options: Any) -> Any:
     """A dispatcher of a function that kernels alone call; a call from Python compiles a kernel."""
     options = {**_CALLED, "no_cpython_wrapper": True, **options}
-    return _Helper(function, targetoptions=options, pipeline_class=_HelperCompiler)
+    compiler = _OptimisedCompiler if optimised else _HelperCompiler
+    return _Helper(function, targetoptions=options, pipeline_class=compiler)
 
 
 def shared(function: Any) -> Any:

@@ -20,7 +20,7 @@ import numpy as np
 
 from fastseq.kernels.core.arrays import Float32, Int32, Int64, UInt8, UInt64
 from fastseq.kernels.core.bits import greater64
-from fastseq.kernels.core.jit import helper, inline, jit
+from fastseq.kernels.core.jit import inline, jit, optimised_helper
 from fastseq.kernels.core.topk import (
     key_document,
     key_score,
@@ -115,7 +115,7 @@ def _find(docs, start, count, low, document):
     return low
 
 
-@helper
+@optimised_helper
 def _prepare(scratch, terms, weights, postings, impacts):
     """Fill the scratch's term tables, largest bound first, equals in the order given.
 
@@ -174,7 +174,7 @@ def _next_window(scratch, postings, essential):
     return window
 
 
-@helper
+@optimised_helper
 def _accumulate(scratch, postings, impacts, i, slack):
     """Add the impacts of term i's postings in the window to the scores.
 
@@ -195,7 +195,7 @@ def _accumulate(scratch, postings, impacts, i, slack):
         at = stop
 
 
-@helper
+@optimised_helper
 def _search_all(scratch, postings, impacts, terms, k, n_docs, base):
     """Every document that has a query term, whatever the sign of its score; exhaustive."""
     keys = scratch.keys
@@ -232,7 +232,7 @@ def _search_all(scratch, postings, impacts, terms, k, n_docs, base):
                     found = k
 
 
-@helper
+@optimised_helper
 def _collect_one(scratch, postings, impacts, i, limit):
     """Candidates above `limit` when term i alone is accumulated: no scores to scatter and scan."""
     candidates = scratch.candidates
@@ -272,7 +272,7 @@ def _collect_one(scratch, postings, impacts, i, limit):
     return np.int64(found)
 
 
-@helper
+@optimised_helper
 def _collect_sparse(scratch, postings, accumulated, limit):
     """Candidates above `limit` by walking the accumulated lists again; clears the scores."""
     scores = scratch.scores
@@ -293,7 +293,7 @@ def _collect_sparse(scratch, postings, accumulated, limit):
     return np.int64(found)
 
 
-@helper
+@optimised_helper
 def _collect_dense(scratch, limit):
     """Candidates above `limit` by scanning the window's scores, 64 at a time; clears them."""
     scores = scratch.scores
@@ -313,7 +313,7 @@ def _collect_dense(scratch, limit):
     return np.int64(found)
 
 
-@helper
+@optimised_helper
 def _complete(scratch, postings, impacts, i, found, window, threshold):
     """Add term i to each candidate's score; keep those that can still pass the threshold."""
     candidates = scratch.candidates
@@ -358,7 +358,7 @@ def _threshold(key, base):
     return max(np.float32(0.0), np.float32(score - base - np.float32(2.4e-7) * score))
 
 
-@helper
+@optimised_helper
 def _search_pruned(scratch, postings, impacts, terms, k, n_docs, base):
     """The general case: every weight positive, so a sum is zero where no term occurs."""
     keys = scratch.keys
