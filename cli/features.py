@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from fastseq.errors import SettingsError
 from fastseq.estimator import parameters_of
-from fastseq.features.kinds import KINDS
+from fastseq.features.estimators import KINDS, Features, restored
 from fastseq.text.analyzer import Analyzer
 
 from .options import (
@@ -36,7 +36,6 @@ from .parameters import (
 from .progress import Report, progress
 
 if TYPE_CHECKING:
-    from fastseq.features.base import Features
     from fastseq.store.corpus import Corpus
     from fastseq.types import Texts
 
@@ -204,8 +203,6 @@ def _features(method: str, settings: dict[str, Any]) -> Features:
 
 def _earlier(like: str, method: str | None, settings: dict[str, Any], given: set[str]) -> Features:
     """The features of an earlier output."""
-    from fastseq.features.base import Features
-    from fastseq.features.saved import restored
     from fastseq.store.matrices import Outputs, read_terms
 
     saved = read_terms(like)

@@ -15,7 +15,7 @@ import click
 from fastseq import estimator as declared
 from fastseq.errors import SettingsError
 from fastseq.estimator import Parameter, parameters_of
-from fastseq.features.checks import DocumentCount
+from fastseq.features.estimators import DocumentCount
 from fastseq.settings import parse_range
 
 from .output import one_line

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         SettingsError,
         TrainingError,
     )
-    from fastseq.features.kinds import BM25Features, CountFeatures, TfidfFeatures
+    from fastseq.features.estimators import BM25Features, CountFeatures, TfidfFeatures
     from fastseq.models.classifier import SequenceClassifier
     from fastseq.models.fasttext.classifier import FastTextClassifier
     from fastseq.models.fasttext.vectors import FastText
@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from fastseq.models.word_vectors.glove import GloVe
     from fastseq.models.word_vectors.phrases import Phrases
     from fastseq.models.word_vectors.word2vec import Word2Vec
-    from fastseq.search.hits import Hits
-    from fastseq.search.index import Index
+    from fastseq.search.index import Hits, Index
     from fastseq.search.ranking import BM25, TFIDF, BoW
     from fastseq.store.corpus import Corpus
     from fastseq.text.analyzer import Analyzer
@@ -46,10 +45,10 @@ __version__ = "0.1.0"
 _HOMES = {
     "Analyzer": "fastseq.text.analyzer",
     "BM25": "fastseq.search.ranking",
-    "BM25Features": "fastseq.features.kinds",
+    "BM25Features": "fastseq.features.estimators",
     "BoW": "fastseq.search.ranking",
     "Corpus": "fastseq.store.corpus",
-    "CountFeatures": "fastseq.features.kinds",
+    "CountFeatures": "fastseq.features.estimators",
     "DataError": "fastseq.errors",
     "DeviceError": "fastseq.errors",
     "Expander": "fastseq.vectors.expansion",
@@ -59,7 +58,7 @@ _HOMES = {
     "Forecaster": "fastseq.models.forecaster",
     "FormatError": "fastseq.errors",
     "GloVe": "fastseq.models.word_vectors.glove",
-    "Hits": "fastseq.search.hits",
+    "Hits": "fastseq.search.index",
     "Index": "fastseq.search.index",
     "LanguageModel": "fastseq.models.language",
     "MissingExtraError": "fastseq.errors",
@@ -69,7 +68,7 @@ _HOMES = {
     "SequenceTagger": "fastseq.models.tagger",
     "SettingsError": "fastseq.errors",
     "TFIDF": "fastseq.search.ranking",
-    "TfidfFeatures": "fastseq.features.kinds",
+    "TfidfFeatures": "fastseq.features.estimators",
     "TrainingError": "fastseq.errors",
     "Word2Vec": "fastseq.models.word_vectors.word2vec",
     "WordVectors": "fastseq.vectors.words",

@@ -364,7 +364,7 @@ def test_every_package_is_listed() -> None:
         ("kernels", "scipy.sparse", "kernels import numba"),
         ("text", "fastseq.store.runs", "text may not import"),
         ("store", "fastseq.text.analyzer", "store may not import"),
-        ("index", "fastseq.search.hits", "index may not import"),
+        ("index", "fastseq.search.index", "index may not import"),
         ("search", "fastseq_cli.main", "search may not import"),
         ("search", "pyarrow.parquet", "imported in store only"),
         ("cli", "pyarrow", "imported in store only"),
@@ -388,7 +388,7 @@ def test_the_check_sees_a_wrong_import(room: str, module: str, said: str) -> Non
         ("def f():\n    if x:\n        import pyarrow as pa", {"pyarrow"}),
         ("importlib.import_module('rich.table')", {"rich.table"}),
         ("if TYPE_CHECKING:\n    import pyarrow as pa", set()),
-        ("if TYPE_CHECKING:\n    from fastseq.search.hits import Hits", {"fastseq.search.hits"}),
+        ("if TYPE_CHECKING:\n    from fastseq.search.index import Hits", {"fastseq.search.index"}),
     ],
 )
 def test_every_form_of_import_is_read(source: str, expected: set[str]) -> None:

@@ -16,7 +16,7 @@ import pytest
 import scipy.sparse
 
 import fastseq
-from fastseq.features.base import Features
+from fastseq.features.estimators import Features
 from fastseq.kernels.core.width import LANES
 from fastseq.models.loading import load
 from fastseq.store.folder import verify

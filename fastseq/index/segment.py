@@ -1,4 +1,23 @@
-"""A committed index opened for reading: postings, statistics, term dictionary."""
+"""The files of an index, format version 1, and an index opened for reading.
+
+    posting_docs      uint16[P]  document in its window of 65,536, by (term, document)
+    posting_tfs       uint8[P]   term frequency; 255 when it is in large_tfs
+    run_windows       uint16[R]  the windows in which each term occurs, ascending
+    run_counts        uint16[R]  its postings in the window, minus one
+    large_at          int64[L]   positions of the postings marked 255
+    large_tfs         int32[L]   their frequencies
+    term_runs         uint[V]    runs of each term
+    term_bytes        uint8[…]   the concatenated terms in UTF-8
+    term_lengths      uint[V]    bytes of each
+    term_slots        uint32[2^n]  hash table: id + 1 of the term in each slot, 0 for none
+    document_lengths  uint[N]    tokens of each document
+    documents.parquet the stored columns, including the id
+
+Terms are numbered by their first occurrence in the collection (n-gram level by level), documents
+by their row. `uint` is the narrowest of uint8, 16, 32, 64 that fits. Counts are stored, not
+offsets: they are smaller, and a running total of unsigned numbers whose end is checked cannot point
+outside a damaged file. Frequencies are stored, not scores, so the model is chosen at search time.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +29,34 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import FormatError
-from fastseq.index import format as layout
 from fastseq.kernels.search.impacts import Postings
 from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, run_totals
 from fastseq.store.folder import Folder
 from fastseq.text.analyzer import Analyzer
+from fastseq.text.tables import Dictionary
 from fastseq.types import Int32, Int64, Texts, offsets_of
 
 if TYPE_CHECKING:
     from fastseq.store.documents import DocumentReader
+
+KIND = "index"
+VERSION = 1
+
+# of each field of Postings that is a file: its name, dtype
+POSTING_FILES = {
+    "docs": ("posting_docs", np.uint16),
+    "tfs": ("posting_tfs", np.uint8),
+    "run_window": ("run_windows", np.uint16),
+    "run_count": ("run_counts", np.uint16),
+    "large_at": ("large_at", np.int64),
+    "large_tf": ("large_tfs", np.int32),
+}
+TERM_RUNS = "term_runs"
+TERM_BYTES = "term_bytes"
+TERM_LENGTHS = "term_lengths"
+TERM_SLOTS = "term_slots"
+DOCUMENT_LENGTHS = "document_lengths"
+DOCUMENTS = "documents.parquet"
 
 _MOST = 1 << 48  # total of any counts, far from int64 overflow
 
@@ -44,39 +82,34 @@ class Segment:
         self.analyzer = Analyzer.from_dict(self._setting("analyzer", dict))
         self.id_column: str | None = folder.settings.get("id_column")
         self.stored_columns: list[str] = self._setting("stored_columns", list)
-        lengths = self._counts(layout.DOCUMENT_LENGTHS)
+        lengths = self._counts(DOCUMENT_LENGTHS)
         self.lengths: Int32 = lengths.astype(np.int32)
         self.documents = len(lengths)
         if not 0 < self.documents == folder.statistics.get("documents"):
-            raise self._damaged(layout.DOCUMENT_LENGTHS, "not one length for each document")
+            raise self._damaged(DOCUMENT_LENGTHS, "not one length for each document")
         self.tokens = int(lengths.sum(dtype=np.int64))
-        self._term_bytes = folder.array(layout.TERM_BYTES, np.uint8)
-        self._term_offsets = self._offsets(layout.TERM_LENGTHS, len(self._term_bytes))
-        self._slots = folder.array(layout.TERM_SLOTS, np.uint32)
-        self.terms = len(self._term_offsets) - 1
-        if len(self._slots) < 1 or len(self._slots) & (len(self._slots) - 1):
-            raise self._damaged(layout.TERM_SLOTS, "not a power of two of slots")
+        term_bytes = folder.array(TERM_BYTES, np.uint8)
+        self._terms = Texts(term_bytes, self._offsets(TERM_LENGTHS, len(term_bytes)))
+        self.terms = len(self._terms)
+        slots = folder.array(TERM_SLOTS, np.uint32)
+        if len(slots) < 1 or len(slots) & (len(slots) - 1):
+            raise self._damaged(TERM_SLOTS, "not a power of two of slots")
+        self._dictionary = Dictionary(self._terms, slots)
         self.postings = self._postings()
 
     @staticmethod
     def open(path: str | Path) -> Segment:
         """Open a committed index; the files are mapped, not read. Raises as `Index.open`."""
-        return Segment(Folder.open(path, layout.KIND, [layout.VERSION]))
+        return Segment(Folder.open(path, KIND, [VERSION]))
 
     def lookup(self, words: Texts) -> Int32:
         """int32[n]: the id of each term, -1 for one that the index lacks."""
-        from fastseq.kernels.text import hashing
-
-        out = np.empty(len(words), np.int32)
-        hashing.lookup(
-            out, self._slots, self._term_bytes, self._term_offsets, words.data, words.offsets
-        )
-        return out
+        return self._dictionary.columns(words)
 
     def frequent_terms(self, most: int) -> list[str]:
         """The `most` terms of the highest document frequency, the most frequent first."""
         order = np.argsort(-self.df, kind="stable")[:most]
-        raw, offsets = self._term_bytes.tobytes(), self._term_offsets
+        raw, offsets = self._terms.data.tobytes(), self._terms.offsets
         spans = zip(offsets[order].tolist(), offsets[order + 1].tolist(), strict=True)
         return [raw[a:b].decode("utf-8", "replace") for a, b in spans]
 
@@ -96,38 +129,30 @@ class Segment:
 
         if not self.stored_columns:
             return None
-        reader = DocumentReader(
-            self.folder.buffer(layout.DOCUMENTS), self.folder.path(layout.DOCUMENTS)
-        )
+        reader = DocumentReader(self.folder.buffer(DOCUMENTS), self.folder.path(DOCUMENTS))
         if reader.num_rows != self.documents or set(self.stored_columns) - set(reader.columns):
-            raise self._damaged(layout.DOCUMENTS, "not the rows and columns of the index")
+            raise self._damaged(DOCUMENTS, "not the rows and columns of the index")
         return reader
 
     def _postings(self) -> Postings:
-        folder = self.folder
-        docs = folder.array(layout.POSTING_DOCS, np.uint16)
-        tfs = folder.array(layout.POSTING_TFS, np.uint8)
-        run_window = folder.array(layout.RUN_WINDOWS, np.uint16)
-        run_count = folder.array(layout.RUN_COUNTS, np.uint16)
-        large_at = folder.array(layout.LARGE_AT, np.int64)
-        large_tf = folder.array(layout.LARGE_TFS, np.int32)
-        term_run = self._offsets(layout.TERM_RUNS, len(run_window))
-        for name, array, other in (
-            (layout.POSTING_TFS, tfs, docs),
-            (layout.RUN_COUNTS, run_count, run_window),
-            (layout.LARGE_TFS, large_tf, large_at),
-            (layout.TERM_RUNS, term_run[1:], self._term_offsets[1:]),
-        ):
-            if len(array) != len(other):
-                raise self._damaged(name, f"{len(array)} entries, expected {len(other)}")
+        arrays: dict[str, Any] = {
+            field: self.folder.array(name, dtype) for field, (name, dtype) in POSTING_FILES.items()
+        }
+        term_run = self._offsets(TERM_RUNS, len(arrays["run_window"]))
+        lengths = [(TERM_RUNS, len(term_run) - 1, self.terms)]
+        pairs = (("tfs", "docs"), ("run_count", "run_window"), ("large_tf", "large_at"))
+        for field, other in pairs:
+            lengths.append((POSTING_FILES[field][0], len(arrays[field]), len(arrays[other])))
+        for name, entries, expected in lengths:
+            if entries != expected:
+                raise self._damaged(name, f"{entries} entries, expected {expected}")
         totals = np.empty(self.terms, np.int64)
-        run_totals(totals, term_run, run_count)
+        run_totals(totals, term_run, arrays["run_count"])
         term_posting = offsets_of(totals)
-        if term_posting[-1] != len(docs):
-            raise self._damaged(layout.RUN_COUNTS, f"its total is not {len(docs)}")
-        return Postings(
-            docs, tfs, term_posting, term_run, run_window, run_count, large_at, large_tf
-        )
+        if term_posting[-1] != len(arrays["docs"]):
+            name = POSTING_FILES["run_count"][0]
+            raise self._damaged(name, f"its total is not {len(arrays['docs'])}")
+        return Postings(**arrays, term_posting=term_posting, term_run=term_run)
 
     def _offsets(self, name: str, end: int) -> Int64:
         """The offsets of counts, which must add up to `end`."""

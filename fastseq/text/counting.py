@@ -1,148 +1,200 @@
-"""Reading texts: the ids and frequencies of their terms, in slices on several threads."""
+"""Counting the terms of texts, and the document-term matrices made of the counts.
+
+Which terms are columns is known only when every text has been read, so the ids of the texts are
+kept, and become the rows of a sparse matrix in slices on several threads.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.kernels.text import counts
+from fastseq.kernels.text import counts as kernels
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.encoding import encode_slices
 from fastseq.text.lexicon import Lexicon, joined_levels
-from fastseq.types import Int32, Int64, Texts, Tokens
+from fastseq.types import Float64, Int32, Int64, Texts, Tokens, UInt64, offsets_of
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+# weights of a slice's terms: (values out, counts, columns, starts int64[D + 1], lengths int64[D])
+Weigh = Callable[[Float64, Int32, Int32, Int64, Int64], None]
+
+_INT32_MAX = 2**31 - 1
+_PARTS = 4  # per thread, where the parts of a sort are of unequal size
 
 
 @dataclass(slots=True)
-class Slice:
-    """Consecutive texts. levels: their ids for each n of the n-grams; tokens int64[D]."""
+class _Slice:
+    """Consecutive texts: their ids for each n of the n-grams, and their lengths in terms [D]."""
 
     levels: list[Tokens]
-    tokens: Int64
+    lengths: Int64
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Reading:
-    """What was read.
+class _Frequencies:
+    """Document frequencies and, with `totals`, occurrences of the terms of one n-gram level."""
 
-    terms      the distinct terms, by id; with n-grams section after section
-    documents  how many texts, tokens how many terms they have in all
-    df         int64[V]  texts that have each term
-    totals     int64[V]  occurrences of each term; of length 0 unless asked for
-    slices     the texts' ids, where they were kept
-    sizes      terms in each section
-    """
+    def __init__(self, totals: bool) -> None:
+        self._with_totals = totals
+        self._seen: Int32 = np.zeros(0, np.int32)  # (1 + last text, document frequency) of a term
+        self._totals: Int64 = np.zeros(0, np.int64)
 
-    terms: Texts
-    documents: int
-    tokens: int
-    df: Int64
-    totals: Int64
-    slices: list[Slice]
-    sizes: list[int]
+    def add(self, ids: Tokens, first: int, size: int) -> None:
+        """Count texts, the first of them number `first`, whose ids are below `size`."""
+        if 2 * size > len(self._seen):
+            self._seen = _extended(self._seen, 3 * size)
+        if self._with_totals and size > len(self._totals):
+            self._totals = _extended(self._totals, size + size // 2)
+        kernels.count_documents(self._seen, self._totals, ids.values, ids.offsets, first)
+
+    def finish(self, size: int) -> tuple[Int64, Int64]:
+        """(df, totals) of the terms."""
+        return self._seen[1 : 2 * size : 2].astype(np.int64), self._totals[:size]
 
 
-def read(
-    analyzer: Analyzer,
-    slices: Iterable[Texts],
-    threads: int,
-    *,
-    keep: bool = True,
-    frequencies: bool = True,
-    totals: bool = False,
-) -> Reading:
-    """Read texts to their end.
+class TermCounts:
+    """Texts that were read, with the frequencies of their terms.
 
-    slices       of the texts; they are taken in this thread
-    keep         False: no matrix will be asked for
-    frequencies  count df
-    totals       count occurrences
+    Parameters
+    ----------
+    slices : the texts; taken in this thread
+    keep : whether `matrix` will be called
+    frequencies : count df
+    totals : count occurrences
+
+    Attributes
+    ----------
+    terms : the distinct terms, by id; with n-grams section after section
+    documents, tokens : numbers of texts, and of terms in all of them
+    df : int64[V], texts that have each term
+    totals : int64[V], occurrences of each term; of length 0 unless asked for
 
     Raises RowError for a text that is not UTF-8, unless the analyzer replaces; and what taking
-    the slices raises. A term that two ways of joining tokens give (only a tokenizer of your own
-    can make such) is one term.
+    the slices raises. Equal terms of different tokens (which only a tokenizer function can give)
+    are one term.
     """
-    return _Reader(analyzer, threads, keep, frequencies, totals).read(slices)
 
-
-class _Reader:
     def __init__(
-        self, analyzer: Analyzer, threads: int, keep: bool, frequencies: bool, totals: bool
-    ) -> None:
-        self._lexicon = Lexicon(analyzer)
-        self._threads = threads
-        self._keep = keep
-        self._frequencies = frequencies
-        self._with_totals = totals
-        # tokens with spaces in them: the n-grams of different words may be the same
-        self._ambiguous = callable(analyzer.tokenizer) and analyzer.ngrams[1] > 1
-        levels = len(self._lexicon.section_sizes)
-        self._seen: list[Int32] = [np.zeros(0, np.int32) for _ in range(levels)]
-        self._totals: list[Int64] = [np.zeros(0, np.int64) for _ in range(levels)]
+        self, analyzer: Analyzer, slices: Iterable[Texts], threads: int, *,
+        keep: bool = True, frequencies: bool = True, totals: bool = False,
+    ) -> None:  # fmt: skip
+        lexicon = Lexicon(analyzer)
+        # tokens that contain spaces: n-grams of different words may be equal
+        ambiguous = callable(analyzer.tokenizer) and analyzer.ngrams[1] > 1
+        counted = [_Frequencies(totals) for _ in lexicon.section_sizes]
+        self._slices: list[_Slice] = []
+        self.documents = self.tokens = 0
 
-    def read(self, slices: Iterable[Texts]) -> Reading:
-        kept: list[Slice] = []
-        documents = tokens = 0
-        for texts, one in encode_slices(
-            self._lexicon, slices, lambda texts: texts, self._slice, self._threads
-        ):
-            if self._frequencies and not self._ambiguous:
-                for level, ids in enumerate(one.levels):
-                    self._count(level, ids, documents, self._lexicon.section_sizes[level])
-            documents += len(texts)
-            tokens += int(one.tokens.sum())
-            if self._keep or self._ambiguous:
-                kept.append(one)
-        sizes = self._lexicon.section_sizes
-        terms = self._lexicon.terms()
-        if self._ambiguous:
-            terms = self._merged(terms, kept, sizes)
-            sizes = [len(terms)]
-        df = [seen[1 : 2 * n : 2] for seen, n in zip(self._seen, sizes, strict=False)]
-        totals = [total[:n] for total, n in zip(self._totals, sizes, strict=False)]
-        return Reading(
-            terms,
-            documents,
-            tokens,
-            _joined(df),
-            _joined(totals),
-            kept if self._keep else [],
-            sizes,
-        )
+        def finish(_: int, levels: list[Tokens]) -> _Slice:
+            lengths: Int64 = np.sum(
+                [np.diff(ids.offsets) for ids in levels], axis=0, dtype=np.int64
+            )
+            if keep or ambiguous:
+                # the kernels' buffers are longer than what they hold
+                levels = [Tokens(ids.values.copy(), ids.offsets) for ids in levels]
+            return _Slice(levels, lengths)
 
-    def _slice(self, first_row: int, levels: list[Tokens]) -> Slice:
-        tokens: Int64 = np.sum([np.diff(level.offsets) for level in levels], axis=0, dtype=np.int64)
-        if self._keep or self._ambiguous:
-            # the kernels' buffers are longer than what they hold
-            levels = [Tokens(level.values.copy(), level.offsets) for level in levels]
-        return Slice(levels, tokens)
+        for texts, one in encode_slices(lexicon, slices, finish, threads):
+            if frequencies and not ambiguous:
+                for level, ids, size in zip(
+                    counted, one.levels, lexicon.section_sizes, strict=True
+                ):
+                    level.add(ids, self.documents, size)
+            self.documents += len(texts)
+            self.tokens += int(one.lengths.sum())
+            if keep or ambiguous:
+                self._slices.append(one)
+        self._sizes = lexicon.section_sizes
+        self.terms = lexicon.terms()
+        if ambiguous:
+            counted = [_Frequencies(totals)]
+            self._merge_equal_terms(counted[0], frequencies)
+        found = [level.finish(n) for level, n in zip(counted, self._sizes, strict=True)]
+        self.df: Int64 = np.concatenate([df for df, _ in found])
+        self.totals: Int64 = np.concatenate([total for _, total in found])
 
-    def _count(self, level: int, ids: Tokens, first: int, size: int) -> None:
-        if 2 * size > len(self._seen[level]):
-            self._seen[level] = _extended(self._seen[level], 3 * size)
-        if self._with_totals and size > len(self._totals[level]):
-            self._totals[level] = _extended(self._totals[level], size + size // 2)
-        counts.count_documents(
-            self._seen[level], self._totals[level], ids.values, ids.offsets, first
-        )
-
-    def _merged(self, terms: Texts, slices: list[Slice], sizes: list[int]) -> Texts:
-        """Make equal terms one, in the slices too, and count them; returns the terms left."""
-        strings = terms.to_strings()
+    def _merge_equal_terms(self, counted: _Frequencies, frequencies: bool) -> None:
+        """Give equal terms one id, in the slices too, and count them."""
         known: dict[str, int] = {}
-        new = np.array([known.setdefault(s, len(known)) for s in strings], np.int32)
-        self._seen, self._totals = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)]
+        ids_of = [known.setdefault(term, len(known)) for term in self.terms.to_strings()]
+        new_ids = np.array(ids_of, np.int32)
         first = 0
-        for one in slices:
-            ids = joined_levels(one.levels, sizes)
-            one.levels = [Tokens(new[ids.values], ids.offsets)]
-            if self._frequencies:
-                self._count(0, one.levels[0], first, len(known))
-            first += len(one.tokens)
-        return Texts.from_strings(known)
+        for one in self._slices:
+            ids = joined_levels(one.levels, self._sizes)
+            one.levels = [Tokens(new_ids[ids.values], ids.offsets)]
+            if frequencies:
+                counted.add(one.levels[0], first, len(known))
+            first += len(ids)
+        self.terms, self._sizes = Texts.from_strings(known), [len(known)]
+
+    def matrix(
+        self, columns: Int32, width: int, dtype: npt.DTypeLike, threads: int, *,
+        binary: bool = False, weigh: Weigh | None = None,
+    ) -> csr_matrix:  # fmt: skip
+        """The document-term matrix, [documents, width], columns ascending in each row.
+
+        columns  int32[V]  the column of each term, or -1
+        binary   count every term as one
+        weigh    computes weights from counts, called in the threads; None: the counts
+
+        To be called once: the ids of the texts are freed. indptr and indices are int32, or int64
+        where int32 is too small.
+        """
+        import scipy.sparse
+
+        slices, bits = self._slices, max(width - 1, 1).bit_length()
+
+        def sort(one: _Slice) -> tuple[Tokens, Int64, Int64]:
+            ids = joined_levels(one.levels, self._sizes)
+            one.levels = []
+            kept, distinct = np.empty(len(ids), np.int64), np.empty(len(ids), np.int64)
+            spare = np.empty(np.diff(ids.offsets).max(initial=0), np.int32)
+            kernels.sort_rows(
+                ids.values, kept, distinct, spare, np.empty(256, np.int32), ids.offsets, columns,
+                bits,
+            )  # fmt: skip
+            return ids, kept, offsets_of(distinct)
+
+        with ThreadPoolExecutor(threads, "fastseq-rows") as pool:
+            rows = list(pool.map(sort, slices))
+            bases = offsets_of([starts[-1] for _, _, starts in rows]).tolist()
+            parts = [s[1:] + base for (_, _, s), base in zip(rows, bases, strict=False)]
+            indptr = np.concatenate([np.zeros(1, np.int64), *parts])
+            data = np.empty(bases[-1], dtype)
+            indices = np.empty(len(data), np.int32)
+
+            def write(at: int) -> None:
+                (ids, kept, starts), part = rows[at], slice(bases[at], bases[at + 1])
+                counts = np.empty(part.stop - part.start, np.int32)
+                kernels.write_rows(indices[part], counts, ids.offsets, kept, ids.values)
+                if binary:
+                    counts.fill(1)
+                if weigh is None:
+                    data[part] = counts
+                    return
+                values = data[part] if data.dtype == np.float64 else np.empty(len(counts))
+                weigh(values, counts, indices[part], starts, slices[at].lengths)
+                if data.dtype != np.float64:
+                    data[part] = values
+
+            list(pool.map(write, range(len(slices))))
+        if len(data) <= _INT32_MAX:
+            indptr = indptr.astype(np.int32)
+        else:
+            indices = indices.astype(np.int64)
+        shape = (self.documents, width)
+        made = scipy.sparse.csr_matrix((data, indices, indptr), shape=shape, copy=False)
+        made.has_sorted_indices = True
+        made.has_canonical_format = True
+        return made
 
 
 def _extended(old: npt.NDArray[Any], length: int) -> npt.NDArray[Any]:
@@ -151,5 +203,34 @@ def _extended(old: npt.NDArray[Any], length: int) -> npt.NDArray[Any]:
     return new
 
 
-def _joined(parts: Sequence[npt.NDArray[Any]]) -> Int64:
-    return np.concatenate([np.zeros(0, np.int64), *parts]).astype(np.int64, copy=False)
+def ascending(terms: Texts, chosen: Int32, threads: int) -> Int32:
+    """`chosen` (term ids) in the order of the terms' bytes, which is that of their code points."""
+    order = chosen
+    keys: UInt64 = np.empty(len(order), np.uint64)
+    kernels.sort_keys(keys, order, terms.data, terms.offsets)
+    # a first cut by two bytes, so that the threads have ranges of their own
+    prefixes = (keys >> np.uint64(48)).astype(np.uint16)
+    places = np.argsort(prefixes, kind="stable")
+    order, keys = order[places], keys[places]
+    borders = np.append(np.flatnonzero(np.diff(prefixes[places])) + 1, len(order))
+    ideal = np.linspace(0, len(order), threads * _PARTS + 1)[1:]
+    cuts = [0, *np.unique(borders[np.searchsorted(borders, ideal)]).tolist()]
+
+    def sort(part: tuple[int, int]) -> None:
+        n = part[1] - part[0]
+        kernels.sort_terms(
+            order[slice(*part)], keys[slice(*part)], np.empty(n, np.int32), np.empty(n, np.uint64),
+            np.empty(2 * n + 8, np.int64), np.empty(257, np.int64), terms.data, terms.offsets,
+        )  # fmt: skip
+
+    with ThreadPoolExecutor(threads, "fastseq-sort") as pool:
+        list(pool.map(sort, pairwise(cuts)))
+    return order
+
+
+def taken(terms: Texts, order: Int32) -> Texts:
+    """The texts `order`, in that order."""
+    offsets = offsets_of(np.diff(terms.offsets)[order])
+    data = np.empty(int(offsets[-1]), np.uint8)
+    kernels.gather_texts(data, offsets, order, terms.data, terms.offsets)
+    return Texts(data, offsets)

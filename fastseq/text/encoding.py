@@ -30,11 +30,11 @@ class TicketLock:
         self._changed = threading.Condition()
         self._failed = math.inf
 
-    def of(self, number: int) -> Callable[[int], AbstractContextManager[None]]:
-        """The `turn` argument of `Lexicon.encode_levels` for slice `number`."""
+    def ticket(self, number: int) -> Callable[[int], AbstractContextManager[None]]:
+        """The `ticket` argument of `Lexicon.encode_levels` for slice `number`."""
 
         @contextmanager
-        def turn(level: int) -> Iterator[None]:
+        def enter(level: int) -> Iterator[None]:
             with self._changed:
                 self._changed.wait_for(lambda: self._failed < number or self._next[level] == number)
                 if self._failed < number:
@@ -44,7 +44,7 @@ class TicketLock:
                 self._next[level] += 1
                 self._changed.notify_all()
 
-        return turn
+        return enter
 
     def abort(self, number: int = -1) -> None:
         """Slice `number` has failed: wake the slices after it (by default all) with AbortedError.
@@ -63,18 +63,18 @@ class AbortedError(Exception):
 def encode_slices(
     lexicon: Lexicon,
     slices: Iterable[Slice],
-    texts_of: Callable[[Slice], Texts],
     finish: Callable[[int, list[Tokens]], Result],
     threads: int,
+    texts_of: Callable[[Slice], Texts] | None = None,
 ) -> Iterator[tuple[Slice, Result]]:
     """Encode the slices of a corpus on several threads; yield (slice, result) in corpus order.
 
     Parameters
     ----------
     slices : advanced on the calling thread
-    texts_of : the texts of a slice
     finish : result of a slice, computed on its thread from its first row in the corpus and its
         tokens by n-gram level (see `Lexicon.encode_levels`)
+    texts_of : the texts of a slice; None: slices are Texts
 
     Raises RowError, with the row in the corpus, for a text that is not UTF-8.
     """
@@ -83,14 +83,15 @@ def encode_slices(
     def numbered() -> Iterator[tuple[int, int, Texts, Slice]]:
         row = 0
         for number, one in enumerate(slices):
-            texts = texts_of(one)
+            texts = one if texts_of is None else texts_of(one)
+            assert isinstance(texts, Texts)
             yield number, row, texts, one
             row += len(texts)
 
     def encode(job: tuple[int, int, Texts, Slice]) -> Result:
         number, first_row, texts, _ = job
         try:
-            return finish(first_row, lexicon.encode_levels(texts, lock.of(number)))
+            return finish(first_row, lexicon.encode_levels(texts, lock.ticket(number)))
         except BaseException as error:
             lock.abort(number)
             if not isinstance(error, RowError):

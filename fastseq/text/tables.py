@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.kernels.text import hashing
-from fastseq.types import Int32, Int64, UInt8, UInt64
+from fastseq.types import Int32, Int64, Texts, UInt8, UInt32, UInt64
 
 Array = npt.NDArray[Any]
 
@@ -172,3 +172,25 @@ class KeyTable:
             if done == len(ids):
                 return ids
             self.grow()
+
+
+class Dictionary:
+    """A fixed vocabulary that finds terms.
+
+    slots : uint32, the hash table that kernels.text.hashing.build_slots filled; None: build it
+    """
+
+    def __init__(self, terms: Texts, slots: UInt32 | None = None) -> None:
+        self._terms = terms
+        if slots is None:
+            slots = np.zeros(1 << max(2 * len(terms), 1).bit_length(), np.uint32)
+            hashing.build_slots(slots, terms.data, terms.offsets)
+        self._slots = slots
+
+    def columns(self, terms: Texts) -> Int32:
+        """int32[len(terms)]: the place of each in the vocabulary, or -1."""
+        out = np.empty(len(terms), np.int32)
+        hashing.lookup(
+            out, self._slots, self._terms.data, self._terms.offsets, terms.data, terms.offsets
+        )
+        return out

@@ -153,8 +153,8 @@ class DocumentVectors:
 
     def _encoded(self, source: TextSource) -> Iterator[tuple[Int32, Any, list[str]]]:
         """For each slice: its words as numbers, where each text begins, the different words."""
+        from fastseq.text.counting import taken
         from fastseq.text.lexicon import Lexicon
-        from fastseq.text.rows import taken
 
         lexicon = Lexicon(self.analyzer)
         first = 0

@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from fastseq import BM25, TFIDF, Analyzer, BoW, Index
-from fastseq.index import format as layout
+from fastseq.index import segment as layout
 from fastseq.search.ranking import RankingModel
 
 HERE = Path(__file__).resolve().parent

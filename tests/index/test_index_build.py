@@ -17,9 +17,8 @@ from hypothesis import strategies as st
 
 from fastseq import Analyzer, Corpus, Index
 from fastseq.index import build as build_module
-from fastseq.index import slices as slices_module
+from fastseq.index.build import SliceStore
 from fastseq.index.segment import Segment
-from fastseq.index.slices import SliceStore
 from fastseq.types import Texts
 from tests.naive import inverted
 from tests.naive import text as naive_text
@@ -60,23 +59,23 @@ def tiny_pieces(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     Gives a count of what happened.
     """
     seen = {"spills": 0, "spilled": 0, "chunks": 0}
-    spill, chunk = SliceStore._spill, slices_module.Merge._merge
+    spill, chunk = SliceStore._spill, build_module.Merge._merge
 
     def counted_spill(self: SliceStore) -> None:
         seen["spilled"] += len(self.slices) - self._spilled
         seen["spills"] += 1
         spill(self)
 
-    def counted_chunk(self: slices_module.Merge, *args: Any) -> Any:
+    def counted_chunk(self: build_module.Merge, *args: Any) -> Any:
         seen["chunks"] += 1
         return chunk(self, *args)
 
     monkeypatch.setattr(build_module, "SMALLEST_MEMORY", 1 << 10)
     monkeypatch.setattr(build_module, "_SMALLEST_SLICE", 1 << 10)
     monkeypatch.setattr(build_module, "_LARGEST_SLICE", 4 << 10)
-    monkeypatch.setattr(slices_module, "SMALLEST_CHUNK", 50)
+    monkeypatch.setattr(build_module, "SMALLEST_CHUNK", 50)
     monkeypatch.setattr(SliceStore, "_spill", counted_spill)
-    monkeypatch.setattr(slices_module.Merge, "_merge", counted_chunk)
+    monkeypatch.setattr(build_module.Merge, "_merge", counted_chunk)
     return seen
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from fastseq import Analyzer, DataError, FastseqError, FormatError, Index, SettingsError
 from fastseq.index import build as build_module
-from fastseq.index.slices import SliceStore
+from fastseq.index.build import SliceStore
 from fastseq.store.folder import verify
 
 OLD = pa.table({"id": ["old"], "text": ["an old document"]})
@@ -333,7 +333,7 @@ import json, resource, sys
 import pyarrow as pa
 import fastseq
 from fastseq.index import build
-from fastseq.index.slices import SliceStore
+from fastseq.index.build import SliceStore
 
 build.SMALLEST_MEMORY = build._SMALLEST_SLICE = 1 << 10
 build._LARGEST_SLICE = 2 << 10

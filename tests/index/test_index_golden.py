@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fastseq import Index
-from fastseq.index import format as layout
+from fastseq.index import segment as layout
 from fastseq.store.folder import verify
 from tests.naive import inverted
 from tests.scripts import loaded

@@ -11,9 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastseq.index.build import narrowest
-from fastseq.index.format import slot_count
-from fastseq.index.slices import Merge, SliceStore, SpilledArray, invert, take
+from fastseq.index.build import Merge, SliceStore, SpilledArray, invert, narrowest, slot_count, take
 from fastseq.text.encoding import TicketLock
 from fastseq.threads import in_order
 from fastseq.types import Tokens
@@ -73,7 +71,7 @@ def test_slices_go_through_every_level_in_order() -> None:
 
     def work(number: int) -> None:
         nonlocal inside
-        turn = lock.of(number)
+        turn = lock.ticket(number)
         time.sleep(0.002 * (number % 3))
         for level in (1, 2):
             with turn(level):
@@ -93,7 +91,7 @@ def test_an_abort_wakes_those_behind_and_lets_those_before_go_on() -> None:
 
     def work(number: int) -> None:
         try:
-            with lock.of(number)(1):
+            with lock.ticket(number)(1):
                 outcome[number] = "done"
         except Exception as error:
             outcome[number] = type(error).__name__
@@ -157,7 +155,7 @@ def test_a_spilled_slice_reads_as_it_was(tmp_path: Path) -> None:
                 for store in (kept, spilled)
             )
             for name in ("docs", "tfs", "run_window", "run_count", "large_at", "large_tf"):
-                a, b = (np.concatenate([getattr(c, name) for c in cs]) for cs in (ours, theirs))
+                a, b = (np.concatenate([c[name] for c in cs]) for cs in (ours, theirs))
                 assert a.tolist() == b.tolist()
             assert len(ours) == (1 if memory > 1 else len(ours))
 
@@ -170,7 +168,7 @@ def test_large_frequencies_of_several_slices_and_terms(memory: int) -> None:
     with ThreadPoolExecutor(2) as pool:
         chunks = list(Merge(slices, [3]).chunks(pool, 2, memory, lambda done: None))
     at, tf, tfs = (
-        np.concatenate([getattr(chunk, name) for chunk in chunks]).tolist()
+        np.concatenate([chunk[name] for chunk in chunks]).tolist()
         for name in ("large_at", "large_tf", "tfs")
     )
     assert tfs == [1, 255, 255, 1, 255, 255, 255, 1]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastseq.index.slices import Slice, invert
+from fastseq.index.build import Slice, invert
 from fastseq.kernels.search import postings as kernels
 from fastseq.kernels.search.postings import LARGE_TF, WINDOW
 from fastseq.types import Tokens

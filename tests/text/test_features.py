@@ -23,9 +23,9 @@ from sklearn.pipeline import make_pipeline
 import fastseq
 from fastseq import BM25Features, CountFeatures, TfidfFeatures
 from fastseq.errors import DataError, FastseqError, FormatError, SettingsError
-from fastseq.features.base import Features
+from fastseq.features.estimators import Features
 from fastseq.store.texts import slices_of
-from fastseq.text.rows import ascending
+from fastseq.text.counting import ascending
 from fastseq.types import Texts
 from tests.naive import features as naive
 from tests.naive import text as naive_text

@@ -27,8 +27,7 @@ from fastseq.models.data.units import Units, checked
 from fastseq.types import Int32, Int64, Texts, Tokens
 
 if TYPE_CHECKING:
-    from fastseq.text.rows import Dictionary
-    from fastseq.text.tables import ByteTable
+    from fastseq.text.tables import ByteTable, Dictionary
 
 UNKNOWN = "<unk>"
 END = "<eos>"
@@ -59,7 +58,7 @@ class Vocabulary:
 
     @cached_property
     def _dictionary(self) -> Dictionary:
-        from fastseq.text.rows import Dictionary
+        from fastseq.text.tables import Dictionary
 
         return Dictionary(self.texts)
 
@@ -252,7 +251,7 @@ class VocabularyBuilder:
             if end:
                 raise SettingsError("bytes have no <eos>: expected end=False with them")
             return Vocabulary(self.units, _byte_texts()), np.arange(BYTES, dtype=np.int32)
-        from fastseq.text.rows import Dictionary
+        from fastseq.text.tables import Dictionary
 
         known, counts = self.spellings(), self._counts[: len(self._table)].copy()
         unit_of: Int32 | None = None

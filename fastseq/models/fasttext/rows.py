@@ -26,8 +26,8 @@ from fastseq.store.spool import MEMORY, Spool
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.encoding import encode_slices
 from fastseq.text.lexicon import Lexicon
-from fastseq.text.rows import Dictionary
 from fastseq.text.subwords import Subwords
+from fastseq.text.tables import Dictionary
 from fastseq.threads import in_order
 from fastseq.types import Int32, Int64, Texts, Tokens, UInt32
 
@@ -202,7 +202,7 @@ class Words:
 
         with located(reader.where):
             for batch, (ids,) in encode_slices(
-                lexicon, reader.batches(), lambda b: b.text, lambda row, levels: levels, threads
+                lexicon, reader.batches(), lambda row, levels: levels, threads, lambda b: b.text
             ):
                 codes, sizes = numbered(batch, encode, separator, found)
                 labels.append(codes)

@@ -20,7 +20,7 @@ from fastseq.store.texts import TextSource, open_texts
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.encoding import encode_slices
 from fastseq.text.lexicon import Lexicon
-from fastseq.text.rows import Dictionary
+from fastseq.text.tables import Dictionary
 from fastseq.types import Int32, Int64, Texts
 
 if TYPE_CHECKING:
@@ -134,9 +134,7 @@ def _encoded(
     """Tokens as ids of the lexicon, tokens of each text, occurrences of each id."""
     spool, lengths = Spool(np.int32, memory), Spool(np.int64, memory)
     counts = np.zeros(1024, np.int64)
-    for _, (found,) in encode_slices(
-        lexicon, slices, lambda texts: texts, lambda row, levels: levels, threads
-    ):
+    for _, (found,) in encode_slices(lexicon, slices, lambda row, levels: levels, threads):
         spool.append(found.values.copy())  # the kernel's buffer is longer
         lengths.append(np.diff(found.offsets))
         here = np.bincount(found.values)
