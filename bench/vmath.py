@@ -34,7 +34,7 @@ import numpy as np
 from scipy import special
 
 from bench.common.harness import quickest
-from bench.common.loops import chain, judging, repeating
+from bench.common.loops import chain, judging, over_array, repeating
 from bench.common.report import ROOT, Parser, Report
 from fastseq.kernels.core.width import LANES, WIDTHS
 from fastseq.kernels.simd import vmath
@@ -172,7 +172,7 @@ def report_errors(options: argparse.Namespace, widths: list[int], report: Report
 def swept(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     found = {}
     for name in options.names:
-        kernel, judge = getattr(vmath, f"{name}_array"), judging(name)
+        kernel, judge = over_array(getattr(vmath, name)), judging(name)
 
         def part(start: int, kernel: Any = kernel, judge: Any = judge) -> tuple[int, Any]:
             x = np.arange(start, start + CHUNK, dtype=np.uint32).view(np.float32)

@@ -1,4 +1,4 @@
-"""Compiled loops that only benchmarks need: for bench.vmath and bench.common.peak."""
+"""Compiled loops of bench.vmath, bench.common.peak and the tests of fastseq.kernels.simd."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from fastseq.kernels.core.jit import helper
 from fastseq.kernels.core.width import LANES
-from fastseq.kernels.simd.floats import fma, load, splat, store
+from fastseq.kernels.simd.floats import fma, load, load_part, splat, store, store_part
 
 PARALLEL = 12  # independent sums
 OVERFLOW = 2.0**128  # float32's limit
@@ -27,6 +27,21 @@ def multiply_and_add(out, times):
         g, h, i = fma(g, x, y), fma(h, x, y), fma(i, x, y)
         j, k, m = fma(j, x, y), fma(k, x, y), fma(m, x, y)
     store(out, 0, (a + b + c) + (d + e + f) + (g + h + i) + (j + k + m))
+
+
+def over_array(function):
+    """A loop that applies a function of vectors to an array: out = function(x), float32[n]."""
+
+    @helper
+    def apply(out, x):
+        whole = len(x) - len(x) % LANES
+        for i in range(0, whole, LANES):
+            store(out, i, function(load(x, i)))
+        rest = len(x) - whole
+        if rest:
+            store_part(out, whole, function(load_part(x, whole, rest)), rest)
+
+    return apply
 
 
 def repeating(function):

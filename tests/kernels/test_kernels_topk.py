@@ -9,16 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastseq.kernels.core.bits import bits_float, float_bits, greater64
 from fastseq.kernels.core.jit import helper
 from fastseq.kernels.core.topk import (
+    bits_float,
+    float_bits,
     key_document,
     key_score,
     make_key,
     select_best,
     sort_descending,
 )
-from fastseq.kernels.simd.bytes import trailing_zeros
+from fastseq.kernels.simd.bytes import greater64, trailing_zeros
 
 
 @helper

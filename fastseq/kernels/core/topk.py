@@ -11,9 +11,15 @@ part of a query).
 from __future__ import annotations
 
 import numpy as np
+from llvmlite import ir
+from numba import types
 
-from fastseq.kernels.core.bits import bits_float, float_bits
+from fastseq.kernels.core.intrinsics import llvm
 from fastseq.kernels.core.jit import helper, inline
+
+# the 32 bits of a float32 as uint32, and the reverse
+float_bits = llvm(types.uint32, types.float32)(lambda b, x: b.bitcast(x, ir.IntType(32)))
+bits_float = llvm(types.float32, types.uint32)(lambda b, i: b.bitcast(i, ir.FloatType()))
 
 SIGN = np.uint32(0x80000000)
 ALL = np.uint32(0xFFFFFFFF)

@@ -19,7 +19,6 @@ from typing import NamedTuple
 import numpy as np
 
 from fastseq.kernels.core.arrays import Float32, Int32, Int64, UInt8, UInt64
-from fastseq.kernels.core.bits import greater64
 from fastseq.kernels.core.jit import inline, jit, optimised_helper
 from fastseq.kernels.core.topk import (
     key_document,
@@ -30,7 +29,7 @@ from fastseq.kernels.core.topk import (
 )
 from fastseq.kernels.search.impacts import BLOCK, BLOCK_BITS
 from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS
-from fastseq.kernels.simd.bytes import trailing_zeros
+from fastseq.kernels.simd.bytes import greater64, trailing_zeros
 
 # Below this many postings in a window, walking them again is cheaper than scanning the window.
 SPARSE = 6144

@@ -1,8 +1,8 @@
-"""Bytes looked at 64 or 8 at a time: LLVM vectors as Numba intrinsics.
+"""Vectors of 64 lanes (bytes, or comparisons of float32) and words of 8 bytes as Numba intrinsics.
 
-LLVM lowers the 64-lane vectors to whatever the CPU has (one AVX-512 register, two of AVX2, four
-of SSE or NEON), so the results are the same everywhere. Nothing here checks bounds: the caller
-guarantees that the bytes read and written are there.
+Numba's vectoriser does not turn comparisons into bit masks. LLVM splits the 64-lane vectors into
+the registers of the CPU (one AVX-512 register of bytes, two of AVX2, four of SSE or NEON), so the
+results are the same everywhere. Bounds are not checked.
 """
 
 from __future__ import annotations
@@ -12,150 +12,91 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
+
+from fastseq.kernels.core.intrinsics import at, broadcast, data, llvm
 
 _I1, _I8, _I32, _I64, _I128 = (ir.IntType(bits) for bits in (1, 8, 32, 64, 128))
-_V64 = ir.VectorType(_I8, 64)
+_BYTES, _FLOATS = (ir.VectorType(kind, 64) for kind in (_I8, ir.FloatType()))
 
 
-def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any, to: Any) -> Any:
-    """The address of array[index], seen as a pointer to the LLVM type `to`."""
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index]), to.as_pointer())
-
-
-def _splat(value: int) -> Any:
-    return ir.Constant(_V64, [value] * 64)
-
-
-def _broadcast(builder: Any, value: Any) -> Any:
-    """A vector whose 64 lanes all hold the run-time byte `value`."""
-    one = builder.insert_element(ir.Constant(_V64, ir.Undefined), value, ir.Constant(_I32, 0))
-    return builder.shuffle_vector(
-        one, ir.Constant(_V64, ir.Undefined), ir.Constant(ir.VectorType(_I32, 64), [0] * 64)
-    )
+def _constant(value: int) -> Any:
+    return ir.Constant(_BYTES, [value] * 64)
 
 
 def _within(builder: Any, lanes: Any, low: int, high: int) -> Any:
     """One bit a lane: low <= lane <= high, as unsigned bytes."""
-    return builder.icmp_unsigned("<=", builder.sub(lanes, _splat(low)), _splat(high - low))
+    return builder.icmp_unsigned("<=", builder.sub(lanes, _constant(low)), _constant(high - low))
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def load8(typing_context: Any, data: Any, index: Any) -> Any:
-    """data[index:index + 8] (uint8) as one uint64 in the CPU's byte order."""
-
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, position = arguments
-        return builder.load(
-            _pointer(context, builder, signature.args[0], array, position, _I64), align=1
-        )
-
-    return types.uint64(data, types.uint64), codegen
+@llvm(types.uint64, data, types.uint64)
+def load8(builder: Any, array: Any, index: Any) -> Any:
+    """array[index:index + 8] (uint8) as one uint64 in the CPU's byte order."""
+    return builder.load(at(builder, array, index, _I64), align=1)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def load4(typing_context: Any, data: Any, index: Any) -> Any:
-    """data[index:index + 4] (uint8) as one uint64 below 2**32, in the CPU's byte order."""
-
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, position = arguments
-        word = builder.load(
-            _pointer(context, builder, signature.args[0], array, position, _I32), align=1
-        )
-        return builder.zext(word, _I64)
-
-    return types.uint64(data, types.uint64), codegen
+@llvm(types.uint64, data, types.uint64)
+def load4(builder: Any, array: Any, index: Any) -> Any:
+    """array[index:index + 4] (uint8) as one uint64 below 2**32, in the CPU's byte order."""
+    return builder.zext(builder.load(at(builder, array, index, _I32), align=1), _I64)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def store8(typing_context: Any, data: Any, index: Any, value: Any) -> Any:
-    """data[index:index + 8] (uint8) = the eight bytes of a uint64."""
-
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, position, word = arguments
-        place = _pointer(context, builder, signature.args[0], array, position, _I64)
-        builder.store(word, place, align=1)
-        return context.get_dummy_value()
-
-    return types.void(data, types.uint64, types.uint64), codegen
+@llvm(types.void, data, types.uint64)
+def prefetch(builder: Any, array: Any, index: Any) -> None:
+    """Request the cache line of array[index] (any type) before it is needed."""
+    place = at(builder, array, index, _I8)
+    kind = ir.FunctionType(ir.VoidType(), [place.type, _I32, _I32, _I32])
+    call = builder.module.declare_intrinsic("llvm.prefetch", (place.type,), kind)
+    builder.call(call, [place, _I32(0), _I32(3), _I32(1)])
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def prefetch(typing_context: Any, data: Any, index: Any) -> Any:
-    """Ask for the cache line of data[index] (any type) before it is needed."""
-
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, position = arguments
-        place = _pointer(context, builder, signature.args[0], array, position, _I8)
-        kind = ir.FunctionType(ir.VoidType(), [place.type, _I32, _I32, _I32])
-        call = builder.module.declare_intrinsic("llvm.prefetch", (place.type,), kind)
-        builder.call(call, [place, *(ir.Constant(_I32, flag) for flag in (0, 3, 1))])
-        return context.get_dummy_value()
-
-    return types.void(data, types.uint64), codegen
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def trailing_zeros(typing_context: Any, value: Any) -> Any:
+@llvm(types.uint64, types.uint64)
+def trailing_zeros(builder: Any, value: Any) -> Any:
     """How many low bits of a uint64 are zero; 64 for zero itself."""
-
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.cttz(arguments[0], ir.Constant(_I1, 0))
-
-    return types.uint64(types.uint64), codegen
+    return builder.cttz(value, _I1(0))
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def multiply_fold(typing_context: Any, a: Any, b: Any) -> Any:
+@llvm(types.uint64, types.uint64, types.uint64)
+def multiply_fold(builder: Any, a: Any, b: Any) -> Any:
     """The two halves of the 128-bit product of two uint64, xor-ed: one well-mixed uint64."""
-
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        wide = builder.mul(*(builder.zext(value, _I128) for value in arguments))
-        high = builder.trunc(builder.lshr(wide, ir.Constant(_I128, 64)), _I64)
-        return builder.xor(builder.trunc(wide, _I64), high)
-
-    return types.uint64(types.uint64, types.uint64), codegen
+    wide = builder.mul(builder.zext(a, _I128), builder.zext(b, _I128))
+    high = builder.trunc(builder.lshr(wide, _I128(64)), _I64)
+    return builder.xor(builder.trunc(wide, _I64), high)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def non_ascii64(typing_context: Any, data: Any, index: Any) -> Any:
-    """Bit i is set where data[index + i] >= 128, for 64 bytes (uint8)."""
+@llvm(types.uint64, data, types.uint64)
+def non_ascii64(builder: Any, array: Any, index: Any) -> Any:
+    """uint64 whose bit i is array[index + i] >= 128, for 64 bytes (uint8)."""
+    lanes = builder.load(at(builder, array, index, _BYTES), align=1)
+    return builder.bitcast(builder.icmp_signed("<", lanes, _constant(0)), _I64)
 
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, position = arguments
-        place = _pointer(context, builder, signature.args[0], array, position, _V64)
-        lanes = builder.load(place, align=1)
-        return builder.bitcast(builder.icmp_signed("<", lanes, _splat(0)), _I64)
 
-    return types.uint64(data, types.uint64), codegen
+@llvm(types.uint64, data, types.uint64, types.float32)
+def greater64(builder: Any, array: Any, start: Any, limit: Any) -> Any:
+    """uint64 whose bit i is array[start + i] > limit, for 64 float32."""
+    values = builder.load(at(builder, array, start, _FLOATS), align=4)
+    return builder.bitcast(builder.fcmp_ordered(">", values, broadcast(builder, limit, 64)), _I64)
 
 
 def _block(members: Callable[[Any, Any], Any]) -> Any:
-    """An intrinsic that copies 64 bytes, ASCII capitals changed, and says which are members."""
+    """An intrinsic that copies 64 bytes, ASCII capitals changed, and returns a mask of members."""
 
-    def build(typing_context: Any, out: Any, to: Any, data: Any, index: Any, shift: Any) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            out_array, out_position, array, position, distance = arguments
-            source = _pointer(context, builder, signature.args[2], array, position, _V64)
-            target = _pointer(context, builder, signature.args[0], out_array, out_position, _V64)
-            lanes = builder.load(source, align=1)
-            capital = builder.sext(_within(builder, lanes, 65, 90), _V64)
-            moved = builder.and_(capital, _broadcast(builder, distance))
-            builder.store(builder.add(lanes, moved), target, align=1)
-            return builder.bitcast(members(builder, lanes), _I64)
+    @llvm(types.uint64, data, types.uint64, data, types.uint64, types.uint8)
+    def copy(builder: Any, out: Any, to: Any, array: Any, index: Any, shift: Any) -> Any:
+        lanes = builder.load(at(builder, array, index, _BYTES), align=1)
+        capital = builder.sext(_within(builder, lanes, 65, 90), _BYTES)
+        moved = builder.and_(capital, broadcast(builder, shift, 64))
+        builder.store(builder.add(lanes, moved), at(builder, out, to, _BYTES), align=1)
+        return builder.bitcast(members(builder, lanes), _I64)
 
-        return types.uint64(out, types.uint64, data, types.uint64, types.uint8), codegen
-
-    return intrinsic(build)
+    return copy
 
 
 def _word_members(builder: Any, lanes: Any) -> Any:
-    folded = builder.or_(lanes, _splat(0x20))
+    folded = builder.or_(lanes, _constant(0x20))
     letter = _within(builder, folded, 97, 122)
     digit = _within(builder, lanes, 48, 57)
-    underscore = builder.icmp_unsigned("==", lanes, _splat(95))
-    beyond = builder.icmp_signed("<", lanes, _splat(0))
+    underscore = builder.icmp_unsigned("==", lanes, _constant(95))
+    beyond = builder.icmp_signed("<", lanes, _constant(0))
     return builder.or_(builder.or_(letter, digit), builder.or_(underscore, beyond))
 
 
@@ -164,11 +105,11 @@ def _visible_members(builder: Any, lanes: Any) -> Any:
     return builder.not_(blank)
 
 
-# word64(out, to, data, index, shift) -> uint64, all in uint8 elements: copies
-# data[index:index + 64] to out[to:to + 64] with `shift` (32 or 0) added to the ASCII capitals;
+# word64(out, to, array, index, shift) -> uint64, all in uint8 elements: copies
+# array[index:index + 64] to out[to:to + 64] with `shift` (32 or 0) added to the ASCII capitals;
 # bit i of the result is set where byte i is a letter, a digit, an underscore or not ASCII.
 word64 = _block(_word_members)
 
-# visible64: the same copy; bit i is set where byte i is not ASCII white space (as str.split
-# has it: 9 to 13 and 28 to 32).
+# visible64: the same copy; bit i is set where byte i is not ASCII white space (as in str.split:
+# 9 to 13 and 28 to 32).
 visible64 = _block(_visible_members)

@@ -1,11 +1,11 @@
 """Products of float32 matrices, from packed panels and register tiles.
 
 A panel is WIDTH columns of B, stored row after row, so that a tile reads it as one stream; the
-last panel holds what is left, in whole vectors, the columns that are not there being zero. Panel
-p starts at p * WIDTH * K. Weights are packed once and used for many rows.
+last panel has the remaining columns, padded with zeros to whole vectors. Panel p starts at
+p * WIDTH * K. Weights are packed once and used for many rows.
 
-Blocks are chosen so that what a tile reads again lies in the second-level cache: a panel's block
-is DEPTH x WIDTH (128 KB), a block of rows of A is ROWS x DEPTH.
+Blocks are chosen so that data that is read again is in the second-level cache: a panel's block is
+DEPTH x WIDTH (128 KB), a block of rows of A is ROWS x DEPTH.
 
 Source: Goto & van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008, section 4,
 with the roles of A and B as row-major storage has them.
@@ -13,11 +13,16 @@ with the roles of A and B as row-major storage has them.
 
 from __future__ import annotations
 
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+
+from fastseq.kernels.core.intrinsics import I64, at, data, llvm
 from fastseq.kernels.core.jit import helper, inline, jit
 from fastseq.kernels.core.width import LANES, REGISTERS
 from fastseq.kernels.simd.floats import load, load_part, splat, store
-from fastseq.kernels.simd.tiles import address, tiles
-from fastseq.kernels.simd.transpose import transpose
+from fastseq.kernels.simd.tiles import VECTOR, address, tiles
 
 VECTORS = 4 if REGISTERS == 32 else 3
 WIDTH = VECTORS * LANES  # columns of a panel
@@ -81,6 +86,36 @@ def copy_block(out, out_start, out_row, block, start, row, rows, columns, width)
         while j < width:
             store(out, to + j, splat(0.0))
             j += LANES
+
+
+@llvm(types.void, data, types.int64, types.int64, data, types.int64, types.int64)
+def transpose(
+    builder: Any, out: Any, to: Any, out_row: Any, array: Any, start: Any, row: Any
+) -> None:
+    """out[to + i * out_row + j] = array[start + j * row + i] for i, j < LANES.
+
+    log2(LANES) rounds that interleave the first half of the rows with the second: 0.25
+    instructions an element with 16 lanes, where single loads and stores take two.
+    """
+
+    def place(base: Any, first: Any, step: Any, i: int) -> Any:
+        return at(builder, base, builder.add(first, builder.mul(step, I64(i))), VECTOR)
+
+    rows = [builder.load(place(array, start, row, i), align=4) for i in range(LANES)]
+    half = LANES // 2
+    indices = ir.VectorType(ir.IntType(32), LANES)
+    low, high = (
+        ir.Constant(indices, [lane for i in range(half) for lane in (first + i, first + i + LANES)])
+        for first in (0, half)
+    )
+    for _ in range(LANES.bit_length() - 1):
+        rows = [
+            builder.shuffle_vector(rows[i], rows[i + half], lanes)
+            for i in range(half)
+            for lanes in (low, high)
+        ]
+    for i, value in enumerate(rows):
+        builder.store(value, place(out, to, out_row, i), align=4)
 
 
 @helper

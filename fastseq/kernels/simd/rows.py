@@ -1,67 +1,67 @@
-"""Products of a few scattered rows with a few others, and what they learn from each other: the
-innermost loops of word vectors.
+"""Products and updates of a few scattered rows: the innermost loops of word vectors.
 
-Up to R rows h of one table meet up to T rows o of another. `dots` makes all R * T products with
-their sums in registers; `exchange` then adds to each row what the others of the opposite side
-give it, weighted, again with every row read and written once. One pair of rows by itself
-would be one to two operations for each number read; R = 4 and T = 6 make it five to ten.
+`dots` makes the R * T products of up to R rows h of one table and T rows o of another, with the
+sums in registers. `exchange` then adds to each row the weighted rows of the other side, with every
+row read and written once. A single pair of rows would give one to two operations for each number
+read; R = 4 and T = 6 give five to ten.
 
     dots      f[r, t] = h_r · o_t
     exchange  to_r += Σ_t g[r, t] o_t     o_t += Σ_r g[r, t] h_r
 
 Rows are given by lists of addresses (int64, from `address`), a row being `vectors` whole vectors.
-to_r may be h_r itself, or working memory where the targets come in more than one block: every o_t
-learns from h as it was. Sums run over the lanes in halves and over vectors in order.
+to_r may be h_r itself, or working memory where there is more than one block of targets: every o_t
+is updated with h as it was. Sums run over the lanes in halves and over vectors in order.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
+from fastseq.kernels.core.intrinsics import I64, at, llvm, switch
 from fastseq.kernels.core.jit import helper, inline
 from fastseq.kernels.core.width import LANES, REGISTERS
 from fastseq.kernels.simd.bytes import prefetch
 from fastseq.kernels.simd.floats import fused, load, splat, spread, store
-from fastseq.kernels.simd.tiles import repeat
+from fastseq.kernels.simd.tiles import POINTER, VECTOR, repeat
 
-_F32, _I64 = ir.FloatType(), ir.IntType(64)
-_VECTOR = ir.VectorType(_F32, LANES)
-_POINTER = ir.PointerType(ir.IntType(8))
+_F32 = ir.FloatType()
 
 # The most rows and targets at a time: sums, rows and one target must fit the registers.
 MOST_ROWS = 4 if REGISTERS == 32 else 2
 MOST_TARGETS = 6 if REGISTERS == 32 else 5
 LINE = 16  # floats of a cache line
-_BLOCKS = tuple(n for n in (6, 5, 3, 2, 1) if n <= MOST_TARGETS)  # targets that have code
+_BLOCKS = tuple(n for n in (6, 5, 3, 2, 1) if n <= MOST_TARGETS)  # numbers of targets with code
 
 
-def _number(value: int) -> Any:
-    return ir.Constant(_I64, value)
-
-
-def _rows(builder: Any, addresses: Any, count: int) -> list[Any]:
+def _pointers(builder: Any, addresses: Any, count: int) -> list[Any]:
     """The first `count` of a list of addresses, as pointers."""
-    base = builder.inttoptr(addresses, _I64.as_pointer())
+    base = builder.inttoptr(addresses, I64.as_pointer())
     return [
-        builder.inttoptr(builder.load(builder.gep(base, [_number(i)])), _POINTER)
-        for i in range(count)
+        builder.inttoptr(builder.load(builder.gep(base, [I64(i)])), POINTER) for i in range(count)
     ]
 
 
-def _at(builder: Any, base: Any, offset: Any, kind: Any) -> Any:
-    return builder.bitcast(builder.gep(base, [offset]), kind.as_pointer())
+def _load(builder: Any, pointers: list[Any], offset: Any) -> list[Any]:
+    """The vector at an offset in bytes from each pointer."""
+    return [builder.load(at(builder, p, offset, VECTOR), align=4) for p in pointers]
+
+
+def _place(builder: Any, base: Any, row: Any, r: int, t: int) -> Any:
+    """The address of element [r, t] of a float32 matrix with rows of `row` elements."""
+    offset = builder.mul(builder.add(builder.mul(row, I64(r)), I64(t)), I64(4))
+    return at(builder, base, offset, _F32)
 
 
 def _sums(builder: Any, vectors: list[Any]) -> list[Any]:
     """The sum over the lanes of each of some vectors, LANES of them in a vector.
 
-    A round adds the halves of what is left of two vectors side by side: LANES vectors take
-    LANES - 1 additions, where each by itself would take log2(LANES).
+    A round adds the halves of two vectors: LANES vectors take LANES - 1 additions, where each
+    alone would take log2(LANES).
     """
     width = LANES
     while width > 1:
@@ -85,100 +85,65 @@ def _sums(builder: Any, vectors: list[Any]) -> list[Any]:
 
 def _emit_dots(builder: Any, rows: int, targets: int, arguments: Any) -> None:
     f, f_row, h, o, vectors = arguments
-    hs, os = _rows(builder, h, rows), _rows(builder, o, targets)
-    step = _number(LANES * 4)
+    hs, os = _pointers(builder, h, rows), _pointers(builder, o, targets)
 
     def body(state: list[Any]) -> list[Any]:
-        at, *sums = state
-        left = [builder.load(_at(builder, p, at, _VECTOR), align=4) for p in hs]
-        found = []
-        right = [builder.load(_at(builder, p, at, _VECTOR), align=4) for p in os]
-        for r in range(rows):
-            for t in range(targets):
-                found.append(fused(builder, left[r], right[t], sums[r * targets + t]))
-        return [builder.add(at, step), *found]
+        offset, *sums = state
+        left, right = _load(builder, hs, offset), _load(builder, os, offset)
+        pairs = [(x, y) for x in left for y in right]
+        added = [fused(builder, x, y, s) for (x, y), s in zip(pairs, sums, strict=True)]
+        return [builder.add(offset, I64(LANES * 4)), *added]
 
-    zero = ir.Constant(_VECTOR, [0.0] * LANES)
-    ended = repeat(builder, vectors, [_number(0), *[zero] * (rows * targets)], body)[1:]
-    base = builder.inttoptr(f, _POINTER)
+    zero = ir.Constant(VECTOR, [0.0] * LANES)
+    ended = repeat(builder, vectors, [I64(0), *[zero] * (rows * targets)], body)[1:]
+    base = builder.inttoptr(f, POINTER)
     for i, total in enumerate(_sums(builder, ended)):
         for lane in range(min(LANES, rows * targets - i * LANES)):
             r, t = divmod(i * LANES + lane, targets)
-            place = builder.mul(builder.add(builder.mul(f_row, _number(r)), _number(t)), _number(4))
-            value = builder.extract_element(total, ir.Constant(ir.IntType(32), lane))
-            builder.store(value, _at(builder, base, place, _F32))
+            value = builder.extract_element(total, ir.IntType(32)(lane))
+            builder.store(value, _place(builder, base, f_row, r, t))
 
 
 def _emit_exchange(builder: Any, rows: int, targets: int, arguments: Any) -> None:
     g, g_row, h, to, o, vectors = arguments
-    hs, os = _rows(builder, h, rows), _rows(builder, o, targets)
-    tos = _rows(builder, to, rows)
-    base = builder.inttoptr(g, _POINTER)
-    weights = []
-    for r in range(rows):
-        for t in range(targets):
-            place = builder.mul(builder.add(builder.mul(g_row, _number(r)), _number(t)), _number(4))
-            weights.append(spread(builder, builder.load(_at(builder, base, place, _F32))))
+    hs, os = _pointers(builder, h, rows), _pointers(builder, o, targets)
+    tos = _pointers(builder, to, rows)
+    base = builder.inttoptr(g, POINTER)
+    weights = [
+        [spread(builder, builder.load(_place(builder, base, g_row, r, t))) for t in range(targets)]
+        for r in range(rows)
+    ]
 
     def body(state: list[Any]) -> list[Any]:
-        at = state[0]
-        left = [builder.load(_at(builder, p, at, _VECTOR), align=4) for p in hs]
-        new = [builder.load(_at(builder, p, at, _VECTOR), align=4) for p in tos]
+        offset = state[0]
+        left, new = _load(builder, hs, offset), _load(builder, tos, offset)
         for t in range(targets):
-            place = _at(builder, os[t], at, _VECTOR)
+            place = at(builder, os[t], offset, VECTOR)
             value = target = builder.load(place, align=4)
             for r in range(rows):
-                new[r] = fused(builder, weights[r * targets + t], value, new[r])
-                target = fused(builder, weights[r * targets + t], left[r], target)
+                new[r] = fused(builder, weights[r][t], value, new[r])
+                target = fused(builder, weights[r][t], left[r], target)
             builder.store(target, place, align=4)
-        for r in range(rows):
-            builder.store(new[r], _at(builder, tos[r], at, _VECTOR), align=4)
-        return [builder.add(at, _number(LANES * 4))]
+        for pointer, vector in zip(tos, new, strict=True):
+            builder.store(vector, at(builder, pointer, offset, VECTOR), align=4)
+        return [builder.add(offset, I64(LANES * 4))]
 
-    repeat(builder, vectors, [_number(0)], body)
-
-
-def _cases(emit: Any) -> Any:
-    """Code for every number of rows and of targets that has some, chosen when it runs."""
-
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        rows, targets, *rest = arguments
-        after = builder.append_basic_block("done")
-        which = builder.add(builder.mul(rows, _number(MOST_TARGETS + 1)), targets)
-        choice = builder.switch(which, after)
-        for r in range(1, MOST_ROWS + 1):
-            for t in _BLOCKS:
-                case = builder.append_basic_block(f"rows{r}targets{t}")
-                choice.add_case(_number(r * (MOST_TARGETS + 1) + t), case)
-                builder.position_at_end(case)
-                emit(builder, r, t, rest)
-                builder.branch(after)
-        builder.position_at_end(after)
-        return context.get_dummy_value()
-
-    return codegen
+    repeat(builder, vectors, [I64(0)], body)
 
 
-@intrinsic
-def _dots(
-    typing_context: Any, rows: Any, targets: Any, f: Any, f_row: Any, h: Any, o: Any, vectors: Any
-) -> Any:
-    return types.void(*[types.int64] * 7), _cases(_emit_dots)
+def _intrinsic(emit: Any, parameters: int) -> Any:
+    """An intrinsic (rows, targets, …), with code for each number of rows and of targets."""
+
+    @llvm(types.void, *[types.int64] * parameters)
+    def chosen(builder: Any, rows: Any, targets: Any, *rest: Any) -> None:
+        which = builder.add(builder.mul(rows, I64(MOST_TARGETS + 1)), targets)
+        switch(builder, which, [(r * (MOST_TARGETS + 1) + t, partial(emit, builder, r, t, rest))
+                                for r in range(1, MOST_ROWS + 1) for t in _BLOCKS])  # fmt: skip
+
+    return chosen
 
 
-@intrinsic
-def _exchange(
-    typing_context: Any,
-    rows: Any,
-    targets: Any,
-    g: Any,
-    g_row: Any,
-    h: Any,
-    to: Any,
-    o: Any,
-    vectors: Any,
-) -> Any:
-    return types.void(*[types.int64] * 8), _cases(_emit_exchange)
+_dots, _exchange = _intrinsic(_emit_dots, 7), _intrinsic(_emit_exchange, 8)
 
 
 @helper
@@ -200,7 +165,7 @@ def exchange(rows, targets, g, h, to, o, vectors):
     """to_r += Σ_t g[r, t] o_t and o_t += Σ_r g[r, t] h_r.
 
     to  address of int64[rows], addresses of rows: those of h only where one `block` takes all
-        targets, since every o_t learns from h as it was
+        targets, since every o_t is updated with h as it was
     """
     done = 0
     while done < targets:
@@ -211,7 +176,7 @@ def exchange(rows, targets, g, h, to, o, vectors):
 
 @inline
 def block(left):
-    """The largest number of targets, of those that have code, that is not more than `left`."""
+    """The largest number of targets with code of its own that is not more than `left`."""
     if left >= MOST_TARGETS:
         return MOST_TARGETS
     return left if left <= 3 or left == 5 else 3
@@ -235,7 +200,7 @@ def add(array, to, other, start, width):
 def sum_rows(out, to, table, W, rows, first, last):
     """out[to:to + W] += the rows rows[first:last] of a table, row r being table[r * W:r * W + W].
 
-    Four vectors stay in registers while all rows pass, so sums are read and written once.
+    Four vectors of sums stay in registers over all rows, so each is read and written once.
     """
     k = 0
     while k + 4 * LANES <= W:
@@ -285,7 +250,7 @@ def add_to_rows(table, W, rows, first, last, given, start):
 
 @helper
 def fetch_rows(table, W, rows, first, last):
-    """Ask for the rows rows[first:last] of a table before they are needed."""
+    """Prefetch the rows rows[first:last] of a table."""
     for r in range(first, last):
         at = np.int64(rows[r]) * W
         for k in range(0, W, LINE):

@@ -1,11 +1,10 @@
-"""exp, tanh, sigmoid, log and erf of float32 vectors, and of whole arrays.
+"""exp, tanh, sigmoid, log and erf of float32 vectors.
 
-The whole range of float32 is covered, with NaN, infinities and denormals; no lane takes longer
-than another. What a lane gives depends on nothing but its own input: where the CPU has fused
-multiply-add (every width of width.py but an old x86's 4), all widths give the same bits. The
-errors stated were measured over all 2^32 inputs by bench/vmath.py --sweep, with fused
-multiply-add; an ulp is the distance of neighbouring float32 at the true result. tools/fit_vmath.py
-makes the coefficients.
+The whole range of float32 is covered, with NaN, infinities and denormals, without branches. The
+result of a lane depends on its own input alone: where the CPU has fused multiply-add (every width
+of width.py but an old x86's 4), all widths give the same bits. The errors stated were measured
+over all 2^32 inputs by bench/vmath.py --sweep, with fused multiply-add; an ulp is the distance of
+neighbouring float32 at the true result. tools/fit_vmath.py makes the coefficients.
 
 Source of the method (x = n ln 2 + r, then 2^n times a polynomial in r; for log the reverse):
 J.-M. Muller, Elementary Functions, 3rd ed., chapters 3 and 11.
@@ -16,23 +15,18 @@ from __future__ import annotations
 import math
 
 from fastseq.kernels.core.formulas import LN2_HIGH, LN2_LOW, ROUND, elementary
-from fastseq.kernels.core.jit import inline, jit
-from fastseq.kernels.core.width import LANES
+from fastseq.kernels.core.jit import inline
 from fastseq.kernels.simd.floats import (
     absolute,
     bits,
     fma,
     from_bits,
-    load,
-    load_part,
     maximum,
     minimum,
     select,
     splat_int,
-    store,
-    store_part,
     to_float,
-)
+)  # fmt: skip
 
 _LN2_HIGH, _LN2_LOW = LN2_HIGH, LN2_LOW
 _ROUND_127 = ROUND + 127.0
@@ -41,8 +35,7 @@ _LEAST_NORMAL = 2.0**-126
 _SQRT_HALF = 0x3F3504F3  # the bits of sqrt(1/2)
 _INF, _NAN = math.inf, math.nan
 
-# minimum and maximum give their second argument where there is a NaN: x stands second in each
-
+# minimum and maximum return their second argument where there is a NaN, so x comes second
 
 exp, sigmoid, tanh = elementary(inline, fma, minimum, maximum, absolute, bits, from_bits)
 
@@ -93,61 +86,3 @@ def log(x):
     y = fma(n, _LN2_LOW, fma(p * f, t, -0.5 * t))
     y = fma(n, _LN2_HIGH, f + y)
     return select(x > 0.0, select(x < _INF, y, _INF), select(x == 0.0, -_INF, _NAN))
-
-
-# ---- whole arrays ---------------------------------------------------------------------------
-
-
-@jit
-def exp_array(out, x):
-    """out = e^x, element by element: float32[n], C-contiguous; out may be x itself."""
-    whole = len(x) - len(x) % LANES
-    for i in range(0, whole, LANES):
-        store(out, i, exp(load(x, i)))
-    rest = len(x) - whole
-    if rest:
-        store_part(out, whole, exp(load_part(x, whole, rest)), rest)
-
-
-@jit
-def tanh_array(out, x):
-    """out = tanh x, element by element: float32[n], C-contiguous; out may be x itself."""
-    whole = len(x) - len(x) % LANES
-    for i in range(0, whole, LANES):
-        store(out, i, tanh(load(x, i)))
-    rest = len(x) - whole
-    if rest:
-        store_part(out, whole, tanh(load_part(x, whole, rest)), rest)
-
-
-@jit
-def sigmoid_array(out, x):
-    """out = 1 / (1 + e^-x), element by element: float32[n], C-contiguous; out may be x itself."""
-    whole = len(x) - len(x) % LANES
-    for i in range(0, whole, LANES):
-        store(out, i, sigmoid(load(x, i)))
-    rest = len(x) - whole
-    if rest:
-        store_part(out, whole, sigmoid(load_part(x, whole, rest)), rest)
-
-
-@jit
-def log_array(out, x):
-    """out = log x, element by element: float32[n], C-contiguous; out may be x itself."""
-    whole = len(x) - len(x) % LANES
-    for i in range(0, whole, LANES):
-        store(out, i, log(load(x, i)))
-    rest = len(x) - whole
-    if rest:
-        store_part(out, whole, log(load_part(x, whole, rest)), rest)
-
-
-@jit
-def erf_array(out, x):
-    """out = erf x, element by element: float32[n], C-contiguous; out may be x itself."""
-    whole = len(x) - len(x) % LANES
-    for i in range(0, whole, LANES):
-        store(out, i, erf(load(x, i)))
-    rest = len(x) - whole
-    if rest:
-        store_part(out, whole, erf(load_part(x, whole, rest)), rest)

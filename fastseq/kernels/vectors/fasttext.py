@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastseq.kernels.core.draws import draw_below, thin_out
 from fastseq.kernels.core.jit import helper, inline, jit
+from fastseq.kernels.core.rng import draw_below, subsample
 from fastseq.kernels.core.width import LANES
 from fastseq.kernels.simd.bytes import prefetch
 from fastseq.kernels.simd.floats import fma, load, splat, store
@@ -85,7 +85,7 @@ def train_fasttext(
     for s in range(len(ends)):
         end = ends[s]
         rate = np.float32(first_rate + (last_rate - first_rate) * (start / n))
-        count = thin_out(kept, tokens, start, end, keep, state)
+        count = subsample(kept, tokens, start, end, keep, state)
         seen[0] += end - start
         if count > 1:
             _train_sentence(

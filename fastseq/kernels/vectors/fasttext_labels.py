@@ -12,8 +12,8 @@ import math
 
 import numpy as np
 
-from fastseq.kernels.core.draws import draw_below, draw_word
 from fastseq.kernels.core.jit import helper, jit
+from fastseq.kernels.core.rng import draw_below, draw_word
 from fastseq.kernels.core.width import LANES
 from fastseq.kernels.simd.floats import load, store
 from fastseq.kernels.simd.rows import (

@@ -21,8 +21,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastseq.kernels.core.draws import draw_below
 from fastseq.kernels.core.jit import helper, inline, jit
+from fastseq.kernels.core.rng import draw_below
 from fastseq.kernels.core.width import LANES
 from fastseq.kernels.simd.floats import (
     fma,

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastseq.kernels.core.bits import greater64
 from fastseq.kernels.core.jit import helper, jit
 from fastseq.kernels.core.topk import (
     key_document,
@@ -23,7 +22,7 @@ from fastseq.kernels.core.topk import (
     sort_descending,
 )
 from fastseq.kernels.core.width import LANES
-from fastseq.kernels.simd.bytes import trailing_zeros
+from fastseq.kernels.simd.bytes import greater64, trailing_zeros
 from fastseq.kernels.simd.floats import load, store
 
 EPSILON = 1e-3  # Levy & Goldberg 2014, section 6

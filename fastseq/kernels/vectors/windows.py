@@ -20,8 +20,8 @@ import math
 
 import numpy as np
 
-from fastseq.kernels.core.draws import draw_word
 from fastseq.kernels.core.jit import helper, inline
+from fastseq.kernels.core.rng import draw_word
 from fastseq.kernels.core.width import LANES
 from fastseq.kernels.simd.bytes import prefetch
 from fastseq.kernels.simd.floats import load, store

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastseq.kernels.core.draws import draw_below, thin_out
 from fastseq.kernels.core.jit import helper, jit
+from fastseq.kernels.core.rng import draw_below, subsample
 from fastseq.kernels.simd.rows import MOST_ROWS, add, clear, scale
 from fastseq.kernels.vectors.windows import (
     draw_targets,
@@ -56,7 +56,7 @@ def train_words(
     for s in range(len(ends)):
         end = ends[s]
         rate = first_rate + (last_rate - first_rate) * (start / n)
-        count = thin_out(kept, tokens, start, end, keep, state)
+        count = subsample(kept, tokens, start, end, keep, state)
         seen[0] += end - start
         _train_sentence(
             inputs, outputs, kept, count, alias, paths, nodes, codes, window, negatives, cbow,

@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
 
+from bench.common.loops import over_array
 from fastseq.kernels.core.jit import helper
 from fastseq.kernels.core.width import LANES
 from fastseq.kernels.simd import vmath
@@ -51,10 +52,13 @@ def fused() -> bool:
 SLACK = 1.0 if fused() else 2.0  # the bounds stated are those with fused multiply-add
 
 
+ARRAYS = {name: over_array(getattr(vmath, name)) for name in NAMES}
+
+
 def of(name: str, x: Any) -> np.ndarray:
     x = np.atleast_1d(np.asarray(x, np.float32))
     out = np.empty_like(x)
-    getattr(vmath, f"{name}_array")(out, x)
+    ARRAYS[name](out, x)
     return out
 
 
@@ -178,7 +182,7 @@ def test_log_ends() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_arrays_of_every_length_and_in_place(name: str) -> None:
     numbers = np.random.default_rng(3).uniform(0.1, 5, 4 * LANES).astype(np.float32)
-    kernel, expected = getattr(vmath, f"{name}_array"), of(name, numbers)
+    kernel, expected = ARRAYS[name], of(name, numbers)
     for size in range(3 * LANES + 2):
         out = np.full(4 * LANES, -777.0, np.float32)
         kernel(out[:size], numbers[:size].copy())

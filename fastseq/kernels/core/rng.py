@@ -1,7 +1,7 @@
-"""Random numbers for the training of word vectors: words kept by chance, windows, negatives.
+"""Random numbers of kernels for word vectors: subsampling, windows, negatives.
 
-All of it is drawn from one state, splitmix64's (Steele, Lea and Flood 2014, "Fast Splittable
-Pseudorandom Number Generators"): a number that a fixed step is added to and whose bits are mixed.
+The generator is splitmix64 (Steele, Lea and Flood 2014, "Fast Splittable Pseudorandom Number
+Generators"): a fixed step is added to the state, whose bits are then mixed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _U27, _U30, _U31 = np.uint64(27), np.uint64(30), np.uint64(31)
 
 @inline
 def draw(state):
-    """64 random bits: splitmix64 (Steele, Lea and Flood 2014). state uint64[1] moves on."""
+    """64 random bits; updates state uint64[1]."""
     z = state[0] + _STEP
     state[0] = z
     z = (z ^ (z >> _U30)) * _M1
@@ -49,10 +49,10 @@ def draw_word(state, alias):
 
 
 @helper
-def thin_out(kept, tokens, start, end, keep, state):
-    """What is left of the sentence tokens[start:end]: its first words of `kept`; how many.
+def subsample(kept, tokens, start, end, keep, state):
+    """Copy randomly chosen words of the sentence tokens[start:end] to `kept`; return how many.
 
-    keep  uint32[V]: the chance, of 2**32 - 1, that an occurrence of a word is kept
+    keep  uint32[V]: the probability, times 2**32 - 1, that an occurrence of a word is chosen
     """
     count = 0
     for i in range(start, end):
