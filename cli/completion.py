@@ -1,30 +1,27 @@
-"""fastseq completion: what a shell needs to complete commands and options."""
+"""fastseq completion: the script that a shell needs to complete commands and options."""
 
 from __future__ import annotations
 
 import click
 from click.shell_completion import get_completion_class
 
-from .options import common_options, example
+from .options import Common, command
 
 
-@click.command(
+@command(
     "completion",
-    epilog=example(
-        "fastseq completion bash >> ~/.bashrc",
-        "fastseq completion zsh >> ~/.zshrc",
-        "fastseq completion fish > ~/.config/fish/completions/fastseq.fish",
-    ),
+    "fastseq completion bash >> ~/.bashrc",
+    "fastseq completion zsh >> ~/.zshrc",
+    "fastseq completion fish > ~/.config/fish/completions/fastseq.fish",
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-@common_options
-@click.pass_context
-def command(ctx: click.Context, shell: str) -> None:
-    """Print the shell's completion script.
+def completion(common: Common, shell: str) -> None:
+    """Print the completion script of a shell.
 
-    Put it where the shell reads it at its start, as below, and open a new shell.
+    Append it to a file that the shell reads when it starts, as below, and open a new shell.
     """
-    completion = get_completion_class(shell)
-    if completion is None:
-        raise click.ClickException(f"this version of click cannot complete in {shell}")
-    click.echo(completion(ctx.find_root().command, {}, "fastseq", "_FASTSEQ_COMPLETE").source())
+    found = get_completion_class(shell)
+    if found is None:
+        raise click.ClickException(f"this version of click has no completion for {shell}")
+    root = click.get_current_context().find_root().command
+    click.echo(found(root, {}, "fastseq", "_FASTSEQ_COMPLETE").source())

@@ -14,7 +14,8 @@ import numpy as np
 
 from fastseq.errors import DataError, SettingsError
 
-from .options import Common, common_options, example, format_option, pass_common
+from . import options
+from .options import FILE, Common, command
 from .output import write_json, write_table
 
 MEASURES = ("nDCG@10", "AP", "RR", "R@100", "P@10")
@@ -24,7 +25,7 @@ SUPPORTED = (
     "SetRelP", "Success",
 )  # fmt: skip
 PROVIDERS = ("pytrec_eval", "compat", "judged", "msmarco")  # of ir-measures, always installed
-# The parameters that the providers handle: others end the process or give wrong values.
+# Parameters that the providers handle; others end the process or give wrong values.
 ACCEPTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "cutoff": ("an integer from 1", lambda n: 1 <= n <= 1 << 30),
     "rel": ("an integer from 1", lambda n: 1 <= n <= 1 << 30),
@@ -39,21 +40,19 @@ ACCEPTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
         ),
     ),
 }
-LARGEST_GRADE = {"ERR": 4, "nDCG": 1000}  # of exponential gains; ERR's is that of TREC's gdeval
+LARGEST_GRADE = {"ERR": 4, "nDCG": 1000}  # for exponential gains; ERR's is that of TREC's gdeval
 
 Qrels = Mapping[str, Mapping[str, int]]
 Ranking = dict[str, list[str]]  # document ids by query id, best first
 
 
-@click.command(
+@command(
     "evaluate",
-    epilog=example(
-        "fastseq evaluate run.trec qrels.parquet",
-        "fastseq evaluate run.parquet qrels.txt -m nDCG@10 -m AP --format json",
-    ),
+    "fastseq evaluate run.trec qrels.parquet",
+    "fastseq evaluate run.parquet qrels.txt -m nDCG@10 -m AP --format json",
 )
-@click.argument("run", type=click.Path(path_type=Path))
-@click.argument("qrels", type=click.Path(path_type=Path))
+@click.argument("run", type=FILE)
+@click.argument("qrels", type=FILE)
 @click.option(
     "-m",
     "--measure",
@@ -63,10 +62,8 @@ Ranking = dict[str, list[str]]  # document ids by query id, best first
     help="Measure, as ir-measures writes it (nDCG@10, P(rel=2)@5); may be repeated.  "
     f"[default: {', '.join(MEASURES)}]",
 )
-@format_option("table", "json", default="table", help="Output format.")
-@common_options
-@pass_common
-def command(common: Common, run: Path, qrels: Path, measures: tuple[str, ...], form: str) -> None:
+@options.form("table", "json")
+def evaluate(common: Common, run: Path, qrels: Path, measures: tuple[str, ...], form: str) -> None:
     """Score a run against relevance judgments.
 
     RUN is Parquet (query_id, doc_id, rank, score) or TREC, QRELS Parquet (query_id, doc_id, rel)
@@ -83,7 +80,7 @@ def command(common: Common, run: Path, qrels: Path, measures: tuple[str, ...], f
 
     judged = read_qrels(qrels)
     if not judged:
-        raise DataError(f"{qrels}: judges no document")
+        raise DataError(f"{qrels}: contains no judgments")
     _check_grades(wanted, judged, qrels)
     found = read_run(run)
     _report_overlap(common, run, found, qrels, judged)
@@ -263,8 +260,8 @@ def _report_overlap(
     shared = [query for query in found if query in qrels]
     if found and not shared:
         click.echo(
-            f"Warning: {run} and {path} have no query in common: the one has, for example, "
-            f"{next(iter(found))!r}, the other {next(iter(qrels))!r}. Every measure is 0.",
+            f"Warning: {run} and {path} have no query in common: the first has, for example, "
+            f"{next(iter(found))!r}, the second {next(iter(qrels))!r}. Every measure is 0.",
             err=True,
         )
         return
@@ -281,8 +278,8 @@ def _report_overlap(
     if shared and not any(found[query].keys() & qrels[query].keys() for query in shared):
         click.echo(
             f"Warning: no document of {run} is judged in {path} for its query: for query "
-            f"{shared[0]!r} the one has, for example, {next(iter(found[shared[0]]))!r}, the other "
-            f"{next(iter(qrels[shared[0]]))!r}",
+            f"{shared[0]!r} the first has, for example, {next(iter(found[shared[0]]))!r}, the "
+            f"second {next(iter(qrels[shared[0]]))!r}",
             err=True,
         )
 

@@ -15,24 +15,9 @@ from fastseq.estimator import parameters_of
 from fastseq.features.estimators import KINDS, Features, restored
 from fastseq.text.analyzer import Analyzer
 
-from .options import (
-    Common,
-    common_options,
-    corpus_options,
-    example,
-    overwrite_option,
-    pass_common,
-)
+from . import options, parameters
+from .options import Common, command
 from .output import write_pairs
-from .parameters import (
-    NONE,
-    Sectioned,
-    analyzer_of,
-    analyzer_options,
-    given_parameters,
-    parameter_options,
-    with_options,
-)
 from .progress import Report, progress
 
 if TYPE_CHECKING:
@@ -40,64 +25,45 @@ if TYPE_CHECKING:
     from fastseq.types import Texts
 
 # options that --like can be combined with: it has all other settings of its own
-WITH_LIKE = (
-    "corpus",
-    "output",
-    "like",
-    "method",
-    "id_column",
-    "text_columns",
-    "on_invalid",
-    "overwrite",
-)
+WITH_LIKE = {
+    "corpus", "output", "like", "method", "id_column", "text_columns", "on_invalid", "overwrite",
+}  # fmt: skip
 
 
-@click.command(
+@command(
     "features",
-    cls=Sectioned,
-    epilog=example(
-        "fastseq features docs.parquet -o counts",
-        "fastseq features docs.parquet --method tfidf --ngrams 1-2 --min-df 2 -o train.npz",
-        "fastseq features new.parquet --like train.npz -o new.npz",
-        "fastseq features docs.parquet --method bm25 --language english -o weights.parquet",
-    ),
+    "fastseq features docs.parquet -o counts",
+    "fastseq features docs.parquet --method tfidf --ngrams 1-2 --min-df 2 -o train.npz",
+    "fastseq features new.parquet --like train.npz -o new.npz",
+    "fastseq features docs.parquet --method bm25 --language english -o weights.parquet",
 )
 @click.argument("corpus", nargs=-1, required=True)
-@click.option(
+@options.file(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
     metavar="OUT",
     required=True,
-    help="OUT.npz (SciPy's sparse CSR) or, if it ends so, OUT.parquet: id, term, value; beside it "
-    "OUT.terms.parquet.",
+    help="OUT.npz (SciPy's sparse CSR) or OUT.parquet (id, term, value), chosen by the suffix; "
+    "the terms are written to OUT.terms.parquet.",
 )
+@options.choice("--method", of=KINDS, default="bow", help="Counts, TF-IDF or BM25 weights.")
+@options.overwrite
 @click.option(
-    "--method",
-    type=click.Choice(tuple(KINDS)),
-    default="bow",
-    show_default=True,
-    help="Counts, TF-IDF or BM25 weights.",
+    "--like", metavar="OUT", help="Use the terms, weights and settings of an earlier OUT."
 )
-@overwrite_option
-@click.option("--like", metavar="OUT", help="Take terms, weights and settings from an earlier OUT.")
 @click.option("--no-norm", is_flag=True, help="tfidf: the same as --norm none.")
-@with_options(
-    *parameter_options(
+@options.several(
+    parameters.of_parameters(
         *KINDS.values(),
         skip=("dtype", *parameters_of(Analyzer)),
         names={kind: method for method, kind in KINDS.items()},
     )
 )
-@corpus_options
-@analyzer_options
-@common_options
-@pass_common
-@click.pass_context
-def command(
-    ctx: click.Context,
+@options.id_column
+@options.text_column
+@options.several(parameters.of_analysis())
+def features(
     common: Common,
-    /,
     corpus: tuple[str, ...],
     output: Path,
     overwrite: bool,
@@ -109,25 +75,25 @@ def command(
 ) -> None:
     """Make a document-term matrix: counts, TF-IDF or BM25 weights.
 
-    A row for each row of CORPUS, in its order, and a column for each term, in the order of
-    OUT.terms.parquet (term, df, idf). The values are those of scikit-learn's CountVectorizer and
-    TfidfVectorizer, or what a term adds to the score of `fastseq search --model bm25`.
+    The matrix has a row for each row of CORPUS, in its order, and a column for each term, in the
+    order of OUT.terms.parquet (term, df, idf). The values are those of scikit-learn's
+    CountVectorizer and TfidfVectorizer, or what a term adds to the score of
+    `fastseq search --model bm25`.
     """
-    given = _given(ctx)
-    if like is not None:
-        wrong = [name for name in given if name not in WITH_LIKE]
-        if wrong:
-            raise click.UsageError(f"{_flag(wrong[0])} cannot be given: --like brings its own")
+    given = _given(click.get_current_context())
+    wrong = [name for name in given if like is not None and name not in WITH_LIKE]
+    if wrong:
+        raise click.UsageError(f"{_flag(wrong[0])} cannot be given with --like")
     for name in given:
         methods = [m for m, kind in KINDS.items() if name in parameters_of(kind)]
         if methods and method not in methods:
             raise click.UsageError(f"{_flag(name)} is for --method {' or '.join(methods)}")
     if settings.pop("no_norm"):
-        if settings["norm"] not in (None, NONE):
+        if settings["norm"] not in (None, parameters.NONE):
             raise click.UsageError("--no-norm contradicts --norm")
-        settings["norm"] = NONE if method == "tfidf" else None
+        settings["norm"] = parameters.NONE if method == "tfidf" else None
     from fastseq.store.corpus import Corpus
-    from fastseq.store.matrices import Outputs, SavedTerms, write_features
+    from fastseq.store.matrices import Outputs, SavedTerms, read_terms, write_features
     from fastseq.store.outputs import check_output
 
     outputs = Outputs.of(output)
@@ -135,56 +101,62 @@ def command(
     read = (list(corpus), () if earlier is None else (earlier.matrix, earlier.terms))
     check_output(outputs.matrix, "matrix", read, overwrite=overwrite)
     check_output(outputs.terms, "terms", read, overwrite=overwrite)
-    if like is None:
-        features = _features(method, settings)
+    if earlier is None:
+        names = ("language", *parameters_of(Analyzer))
+        analyzer = parameters.analyzer_of(**{name: settings.pop(name) for name in names})
+        own = parameters.given_parameters(KINDS[method], settings)
+        estimator: Features = KINDS[method](analyzer=analyzer, **own)
+        estimator.check()
     else:
-        features = _earlier(like, method if "method" in given else None, settings, given)
-    features.threads = common.threads
+        on_invalid = settings["on_invalid"] if "on_invalid" in given else None
+        saved = read_terms(earlier.terms)
+        estimator = restored(
+            Features,  # type: ignore[type-abstract]
+            *(saved.settings, saved.statistics, saved.terms, saved.df),
+            *(str(earlier.terms), on_invalid),
+        )
+        if "method" in given and method != estimator.method:
+            message = f"{earlier.terms}: holds {estimator.method} features, not {method}"
+            raise SettingsError(message)
+    estimator.threads = common.threads
     source = Corpus.open(list(corpus), id_column, list(text_columns) or None, [])
     started = time.perf_counter()
     common.announce_compilation()
     with progress(common) as report:
         texts = _Reader(source, report, keep_ids=outputs.matrix.suffix == ".parquet")
-        matrix = features.fit_transform(texts) if like is None else features.transform(texts)
-        learned = features.learned
+        matrix = estimator.fit_transform(texts) if like is None else estimator.transform(texts)
+        learned = estimator.learned
         statistics = {"documents": learned.documents, "tokens": learned.tokens}
-        write_features(
-            outputs,
-            matrix,
-            SavedTerms(learned.terms, learned.df, features.settings(), statistics),
-            features.weights,
-            texts.ids,
-        )
+        terms = SavedTerms(learned.terms, learned.df, estimator.settings(), statistics)
+        write_features(outputs, matrix, terms, estimator.weights, texts.ids)
     if common.quiet:
         return
     seconds = max(time.perf_counter() - started, 1e-9)
     rows, columns = matrix.shape
+    counts = {"rows": rows, "columns": columns, "values": matrix.nnz, "null texts": texts.nulls}
     write_pairs(
         [
             ("matrix", outputs.matrix),
             ("terms", outputs.terms),
-            ("rows", f"{rows:,}"),
-            ("columns", f"{columns:,}"),
-            ("values", f"{matrix.nnz:,}"),
-            ("null texts", f"{texts.null_texts:,}"),
+            *((name, f"{count:,}") for name, count in counts.items()),
             ("time", f"{seconds:.2f} s ({rows / seconds:,.0f} documents/s)"),
         ]
     )
 
 
 class _Reader:
-    """The texts of a corpus, once, told of as they are read; and its ids."""
+    """Iterator over the texts of a corpus that reports progress and collects the ids."""
 
     def __init__(self, corpus: Corpus, report: Report | None, keep_ids: bool) -> None:
         self._corpus = corpus
         self._report = report
         self.where = corpus.where
-        self.null_texts = 0
+        self.nulls = 0
         self.ids: list[Any] | None = [] if keep_ids and corpus.id_column is not None else None
 
     def __iter__(self) -> Iterator[Texts]:
         for batch in self._corpus.batches():
-            self.null_texts += batch.null_texts
+            self.nulls += batch.null_texts
             if self.ids is not None:
                 self.ids.append(batch.ids)
             yield batch.text
@@ -192,37 +164,8 @@ class _Reader:
                 self._report("count", batch.first_row + batch.rows, self._corpus.num_rows)
 
 
-def _features(method: str, settings: dict[str, Any]) -> Features:
-    """The features that the options describe."""
-    names = ("language", *parameters_of(Analyzer))
-    analyzer = analyzer_of(**{name: settings.pop(name) for name in names})
-    made = KINDS[method](analyzer=analyzer, **given_parameters(KINDS[method], settings))
-    made.check()
-    return made
-
-
-def _earlier(like: str, method: str | None, settings: dict[str, Any], given: set[str]) -> Features:
-    """The features of an earlier output."""
-    from fastseq.store.matrices import Outputs, read_terms
-
-    saved = read_terms(like)
-    where = str(Outputs.of(like).terms)
-    made: Features = restored(
-        Features,  # type: ignore[type-abstract]
-        saved.settings,
-        saved.statistics,
-        saved.terms,
-        saved.df,
-        where,
-        settings["on_invalid"] if "on_invalid" in given else None,
-    )
-    if method is not None and method != made.method:
-        raise SettingsError(f"{where}: holds {made.method} features, not {method}")
-    return made
-
-
 def _given(ctx: click.Context) -> set[str]:
-    """The parameters that the command line names."""
+    """The names of the parameters on the command line."""
     default = (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP, None)
     return {name for name in ctx.params if ctx.get_parameter_source(name) not in default}
 

@@ -1,4 +1,8 @@
-"""fastseq fit-lstm, fit-gru, fit-rnn: Parquet to a trained model. One builder makes the three."""
+"""fastseq fit-…, phrases: Parquet to trained models and word vectors.
+
+Commands are made when they are needed, since their options are the parameters that estimators
+declare.
+"""
 
 from __future__ import annotations
 
@@ -12,105 +16,136 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fastseq.estimator import parameters_of
+from fastseq.settings import whole
 
-from .options import (
-    FILE,
-    Common,
-    common_options,
-    example,
-    model_option,
-    pass_common,
-    training_options,
-)
-from .output import coverage_line, write_pairs
-from .parameters import (
-    CLASSIFY,
-    COLUMNS,
-    FORECAST,
-    LANGUAGE,
-    TAG,
-    Column,
-    Sectioned,
-    flags_of,
-    given_parameters,
-    parameter_options,
-    with_options,
-)
+from . import options, parameters
+from .options import Common, command
+from .output import coverage_line, write_pairs, write_rows
+from .parameters import CLASSIFY, COLUMNS, FORECAST, LANGUAGE, TAG, TASKS
 from .progress import fitting
 
 if TYPE_CHECKING:
     from fastseq.models.base import SequenceModel
+    from fastseq.models.word_vectors.base import VectorModel
 
-# task: the module and the class that do it
+Pairs = list[tuple[str, Any]]
+
 ESTIMATORS = {
-    CLASSIFY: ("fastseq.models.classifier", "SequenceClassifier"),
-    TAG: ("fastseq.models.tagger", "SequenceTagger"),
-    LANGUAGE: ("fastseq.models.language", "LanguageModel"),
-    FORECAST: ("fastseq.models.forecaster", "Forecaster"),
+    CLASSIFY: "classifier.SequenceClassifier",
+    TAG: "tagger.SequenceTagger",
+    LANGUAGE: "language.LanguageModel",
+    FORECAST: "forecaster.Forecaster",
+    "fit-word2vec": "word_vectors.word2vec.Word2Vec",
+    "fit-fasttext": "fasttext.vectors.FastText",
+    "fit-glove": "word_vectors.glove.GloVe",
+    "fit-fasttext-classifier": "fasttext.classifier.FastTextClassifier",
+    "phrases": "word_vectors.phrases.Phrases",
 }
-TASKS = tuple(ESTIMATORS)
 CELLS = {
     "lstm": "a long short-term memory network (LSTM)",
     "gru": "a gated recurrent unit network (GRU)",
     "rnn": "a plain recurrent network (RNN)",
 }
+# command: what its help page says of the vectors, and examples
+VECTORS = {
+    "fit-word2vec": (
+        "Words that occur in similar contexts get similar vectors: see `fastseq neighbors`, "
+        "`analogy` and `test-vectors`.",
+        "fastseq fit-word2vec corpus.parquet --architecture cbow --dimensions 200 --epochs 10",
+        "fastseq neighbors vectors london",
+    ),
+    "fit-fasttext": (
+        "The vector of a word is the mean of its own and those of its character n-grams: unknown "
+        "words have vectors too, misspelt ones near the correct spelling. For a text classifier "
+        "see `fastseq fit-fasttext-classifier`.",
+        "fastseq neighbors vectors accomodation",
+        "fastseq export vectors model.bin --format fasttext",
+    ),
+    "fit-glove": (
+        "Co-occurrences of words are counted once; the products of word vectors approximate the "
+        "logarithms of the counts: see `fastseq neighbors`, `analogy` and `test-vectors`.",
+        "fastseq fit-glove corpus.parquet --window 15 --dimensions 200 --epochs 50",
+        "fastseq analogy vectors man king woman",
+    ),
+}
 
 
-def estimator(task: str) -> type[SequenceModel[Any]]:
-    """The class that does it."""
-    module, name = ESTIMATORS[task]
-    found: type[SequenceModel[Any]] = getattr(import_module(module), name)
-    return found
+def estimator(name: str) -> Any:
+    """The estimator of a task or a command."""
+    module, _, kind = ESTIMATORS[name].rpartition(".")
+    return getattr(import_module(f"fastseq.models.{module}"), kind)
 
 
-def _command(cell: str) -> click.Command:
-    name = f"fit-{cell}"
+def _run(
+    common: Common, model: Any, unit: str, corpus: Sequence[Path], path: Path, resume: bool,
+    report: str = "progress", **more: Any,
+) -> float:  # fmt: skip
+    """Train a model in the folder `path`. Return the seconds that took."""
+    common.announce_compilation()
+    started = time.perf_counter()
+    with fitting(common, path, unit, resume) as shown:
+        model.fit(list(corpus), path=path, resume=resume, **{report: shown}, **more)
+    return time.perf_counter() - started
 
-    def run(common: Common, corpus: tuple[Path, ...], **options: Any) -> None:
-        _fit(common, cell, corpus, **options)
 
-    run.__doc__ = f"""Train {CELLS[cell]} on Parquet files, folders or globs.
+def _time(seconds: float, speed: float, unit: str) -> tuple[str, str]:
+    return "time", f"{seconds:.2f} s ({speed:,.0f} {unit}/s)"
 
-    CORPUS has text and label to learn to classify, tokens and tags to tag, text to model a
-    language, or numbers, oldest first, to forecast (each file a series, or --series-column). The
-    model, the history of its training and a checkpoint are written to MODEL. Without --valid
-    nothing is held out and the last weights are kept; with it those of the best epoch.
-    """
+
+def _words_per_second(history: dict[str, list[Any]]) -> float:
+    words, seconds = (sum(filter(None, history[name])) for name in ("words", "seconds"))
+    return float(words / max(seconds, 1e-9))
+
+
+# ---- recurrent networks
+
+
+def _recurrent(name: str) -> click.Command:
+    cell = name.removeprefix("fit-")
     kinds = {estimator(task): task for task in TASKS}
     skipped = ("cell",) if cell == "rnn" else ("cell", "nonlinearity")
-    options = [
-        *training_options(model_option("-o", "--output", help="Folder of the model.")),
-        click.option(
-            "--task",
-            type=click.Choice(TASKS),
-            help="What to learn.  [default: by the columns of CORPUS]",
+
+    @command(
+        name,
+        *(
+            f"fastseq {name} labelled.parquet --valid labelled_test.parquet --epochs 3",
+            f"fastseq {name} tagged.parquet --bidirectional --crf -o tagger",
+            f"fastseq {name} book.parquet --task language --unit char --layers 2 -o book",
+            f"fastseq {name} sunspots.parquet --task forecast --value-column sunspots --window 48",
         ),
-        click.option(
-            "--plot", type=FILE, metavar="FILE", help="Draw the learning curve: .png, .svg, .pdf."
-        ),
-        click.option(
-            "--gradient-flow",
-            type=FILE,
-            metavar="FILE",
-            help="Draw the gradient norm by the distance in time: .png, .svg, .pdf; or write it, "
-            "with the columns when, steps_before_last and norm: .parquet.",
-        ),
-        *(column.option(tasks=True) for column in COLUMNS.values()),
-        *parameter_options(*kinds, skip=skipped, names=kinds),
-        common_options,
-        pass_common,
-    ]
-    run = with_options(*options)(run)
-    epilog = example(
-        f"fastseq {name} labelled.parquet --valid labelled_test.parquet --epochs 3",
-        f"fastseq {name} tagged.parquet --bidirectional --crf -o tagger",
-        f"fastseq {name} book.parquet --task language --unit char --layers 2 -o book",
-        f"fastseq {name} sunspots.parquet --task forecast --value-column sunspots --window 48",
+        help=f"""Train {CELLS[cell]} on Parquet files, folders or globs.
+
+        Columns of CORPUS: text and label for a classifier, tokens and tags for a tagger, text for
+        a language model, numbers in the order of time for a forecaster (each file a series, or
+        --series-column). The model, its training history and a checkpoint are written to MODEL.
+        Without --valid nothing is held out and the last weights are kept; with it, those of the
+        best epoch.
+        """,
     )
-    return click.command(name, cls=Sectioned, epilog=epilog)(run)
+    @options.several(
+        [
+            *options.training(options.folder("model", "-o", "--output", help="Model folder.")),
+            options.choice(
+                "--task", of=TASKS, default=None,
+                help="What to learn.  [default: by the columns of CORPUS]",
+            ),
+            options.file("--plot", help="Draw the learning curve: .png, .svg, .pdf."),
+            options.file(
+                "--gradient-flow",
+                help="Draw the gradient norm by the distance in time: .png, .svg, .pdf; or write "
+                "it to .parquet (when, steps_before_last, norm).",
+            ),
+            *(column.option() for column in COLUMNS.values()),
+            *parameters.of_parameters(*kinds, skip=skipped, names=kinds),
+        ]
+    )  # fmt: skip
+    def run(common: Common, **given: Any) -> None:
+        _fit_recurrent(common, cell, **given)
+
+    return run
 
 
-def _fit(
+def _fit_recurrent(
     common: Common,
     cell: str,
     corpus: tuple[Path, ...],
@@ -128,15 +163,17 @@ def _fit(
     chosen = task or _guessed(corpus, named)
     for column in named:
         _check_task(column.flag, column.tasks, chosen, task)
-    make: Any = estimator(chosen)
-    given = given_parameters(make, settings)
+    make = estimator(chosen)
+    given = parameters.given_parameters(make, settings)
     for name, value in settings.items():
         if value not in (None, ()):
             tasks = [each for each in TASKS if name in parameters_of(estimator(each))]
-            flag = flags_of(parameters_of(estimator(tasks[0]))[name])[0].partition("/")[0]
+            flag = parameters.flags_of(parameters_of(estimator(tasks[0]))[name])[0].partition("/")[
+                0
+            ]
             _check_task(flag, tasks, chosen, task)
     if "embeddings" in given:
-        given.setdefault("embedding", None)  # as large as those of the file
+        given.setdefault("embedding", None)  # the dimensions of the file
     from fastseq.models import plots
 
     read = (corpus, valid, given.get("embeddings"))
@@ -146,32 +183,24 @@ def _fit(
     if gradient_flow is not None:
         plots.check_gradient_flow(gradient_flow, read, others=[model_path], overwrite=overwrite)
     model: SequenceModel[Any] = make(cell=cell, threads=common.threads, **given)
-    common.announce_compilation()
-    started = time.perf_counter()
-    unit = _unit(chosen, given)
-    with fitting(common, model_path, unit, resume) as report:
-        model.fit(
-            list(corpus),
-            valid=valid,
-            path=model_path,
-            overwrite=overwrite,
-            resume=resume,
-            progress=report,
-            gradient_flow=gradient_flow is not None,
-            **columns,
-        )
-    common.say_met(model.report_, "training", "validation")
+    unit = {"char": "characters", "byte": "bytes"}.get(given.get("unit", ""), "tokens")
+    unit = "values" if chosen == FORECAST else unit
+    seconds = _run(
+        common, model, unit, corpus, model_path, resume, overwrite=overwrite, valid=valid,
+        gradient_flow=gradient_flow is not None, **columns,
+    )  # fmt: skip
+    common.say_reports(model.report_, "training", "validation")
     if plot is not None and model.history_ is not None:
         plots.learning_curve(model.history_, plot, overwrite)
     if gradient_flow is not None:
         plots.gradient_flow(model.gradient_flow_, gradient_flow, overwrite)
     if not common.quiet:
-        seconds = time.perf_counter() - started
-        write_pairs([("model", model_path), ("task", chosen), *_summary(model, unit, seconds)])
+        summary = _summary_recurrent(model, unit, seconds)
+        write_pairs([("model", model_path), ("task", chosen), *summary])
 
 
 def _check_task(flag: str, tasks: Sequence[str], chosen: str, given: str | None) -> None:
-    """Refuse an option that is for other tasks."""
+    """Reject an option for other tasks."""
     if chosen not in tasks:
         raise click.UsageError(
             f"{flag} is for --task {' or '.join(tasks)}"
@@ -179,8 +208,8 @@ def _check_task(flag: str, tasks: Sequence[str], chosen: str, given: str | None)
         )
 
 
-def _guessed(corpus: tuple[Path, ...], named: Iterable[Column]) -> str:
-    """The task that the columns named, or else those of CORPUS, are for."""
+def _guessed(corpus: tuple[Path, ...], named: Iterable[parameters.Column]) -> str:
+    """The task of the named columns, or else of those of CORPUS."""
     for column in named:
         if len(column.tasks) == 1:
             return column.tasks[0]
@@ -193,22 +222,14 @@ def _guessed(corpus: tuple[Path, ...], named: Iterable[Column]) -> str:
     if (LABEL_NAME in columns) != tagged:
         return TAG if tagged else CLASSIFY
     raise click.UsageError(
-        f"cannot tell by the columns of {data.name} ({', '.join(columns)}) what to learn: "
+        f"cannot infer the task from the columns of {data.name} ({', '.join(columns)}): "
         "give --task classify, tag, language or forecast"
     )
 
 
-# ---- what is said
-
-
-def _unit(task: str, given: dict[str, Any]) -> str:
-    """What speed is said in."""
-    if task == FORECAST:
-        return "values"
-    return {"char": "characters", "byte": "bytes"}.get(given.get("unit", ""), "tokens")
-
-
-def _summary(model: SequenceModel[Any], unit: str, seconds: float) -> Iterator[tuple[str, Any]]:
+def _summary_recurrent(
+    model: SequenceModel[Any], unit: str, seconds: float
+) -> Iterator[tuple[str, Any]]:
     """The trained model and its measures."""
     yield "parameters", f"{model.n_parameters_:,}"
     if hasattr(model, "tag_scheme_"):
@@ -234,8 +255,215 @@ def _summary(model: SequenceModel[Any], unit: str, seconds: float) -> Iterator[t
         yield f"validation {name.replace('_', ' ')}", best[f"valid_{name}"]
     if history.measures and hasattr(model, "vocabulary_"):
         yield "validation unknown rate", model.report_["validation"].unknown_rate
-    learned = sum(row["units_per_second"] for row in rows) / len(rows)
-    yield "time", f"{seconds:.2f} s ({learned:,.0f} {unit}/s)"
+    yield _time(seconds, sum(row["units_per_second"] for row in rows) / len(rows), unit)
 
 
-lstm, gru, rnn = (_command(cell) for cell in CELLS)
+# ---- word vectors
+
+
+def _vectors(name: str) -> click.Command:
+    kind = estimator(name)
+    text, *examples = VECTORS[name]
+    output = options.file(
+        "-o", "--output", "path", metavar="VECTORS", default=".fastseq/vectors", show_default=True,
+        help="Folder of the vectors.",
+    )  # fmt: skip
+
+    @command(
+        name,
+        *(f"fastseq {name} corpus.parquet -o vectors", *examples),
+        help=f"""Learn word vectors from Parquet files, folders or globs ({kind.__name__}).
+
+        Every row of CORPUS is a sentence. {text}
+        """,
+    )
+    @options.several(
+        [
+            *options.training(output),
+            options.file(
+                "--start", metavar="VECTORS",
+                help="Continue from these vectors, with their dimensions and n-grams by default.",
+            ),
+            options.text_column,
+            *parameters.of_parameters(kind),
+            *parameters.of_analysis(),
+        ]
+    )  # fmt: skip
+    def run(
+        common: Common,
+        corpus: tuple[Path, ...],
+        path: Path,
+        overwrite: bool,
+        resume: bool,
+        start: Path | None,
+        valid: Path | None,
+        text_columns: tuple[str, ...],
+        **given: Any,
+    ) -> None:
+        own = parameters.given_parameters(kind, given)
+        model = kind(**own, analyzer=parameters.analyzer_of(**given), threads=common.threads)
+        seconds = _run(
+            common, model, "words", corpus, path, resume, report="report", overwrite=overwrite,
+            valid=valid and [valid], text_column=list(text_columns) or None, start=start,
+        )  # fmt: skip
+        if not common.quiet:
+            write_pairs([("vectors", path), *_summary_vectors(model, seconds)])
+
+    return run
+
+
+def _summary_vectors(model: VectorModel, seconds: float) -> Iterator[tuple[str, Any]]:
+    """The trained model and its measures."""
+    history, found = model.history_, model.vectors_
+    yield "words", f"{len(found):,}"
+    yield "dimensions", found.dimensions
+    if "cooccurrences" in found.statistics:
+        yield "co-occurrences", f"{found.statistics['cooccurrences']:,}"
+    yield "epochs", len(history["epoch"])
+    for name, shown in (("train_loss", "training loss"), ("valid_loss", "validation loss")):
+        if name in history:
+            loss = history[name][-1]
+            yield shown, "none: the rows have no two different words" if loss is None else loss
+    yield _time(seconds, _words_per_second(history), "words")
+
+
+def _phrases(name: str) -> click.Command:
+    kind = estimator(name)
+
+    @command(
+        name,
+        "fastseq phrases corpus.parquet",
+        "fastseq phrases corpus.parquet --by count --passes 2 -k 100 --format tsv",
+        "fastseq phrases corpus.parquet --scoring npmi --threshold 0.5 --common-words of,the,and",
+    )
+    @options.several(
+        [
+            options.corpus,
+            options.number("-k", default=20, help="Number of phrases."),
+            options.choice(
+                "--by", of=("score", "count"), default="score", help="Order of the phrases."
+            ),
+            options.text_column,
+            *parameters.of_parameters(kind),
+            *parameters.of_analysis(),
+            options.form("table", "json", "jsonl", "tsv"),
+        ]
+    )
+    def run(
+        common: Common,
+        corpus: tuple[Path, ...],
+        k: int,
+        by: str,
+        text_columns: tuple[str, ...],
+        form: str,
+        **given: Any,
+    ) -> None:
+        """Find phrases: neighbouring words that occur together more often than by chance.
+
+        CORPUS is Parquet files, folders or globs; phrases do not cross rows. The score is
+        (count(ab) - min_count) N / (count(a) count(b)), with N the number of different words and
+        pairs. JSON is a list of {rank, phrase, score, count}. `fastseq fit-word2vec --phrases`
+        learns vectors of phrases.
+        """
+        whole("k", k, 1)
+        own = parameters.given_parameters(kind, given)
+        if own.get("scoring") == "npmi":
+            own.setdefault("threshold", 0.5)
+        finder = kind(**own, analyzer=parameters.analyzer_of(**given), threads=common.threads)
+        common.announce_compilation()
+        started = time.perf_counter()
+        found = finder.fit(list(corpus), text_column=list(text_columns) or None).phrases_
+        if by == "count":
+            found = sorted(found, key=lambda each: -each[2])
+        rows = [(rank, *each) for rank, each in enumerate(found[:k], 1)]
+        if rows or form != "table":
+            write_rows(form, ("rank", "phrase", "score", "count"), rows)
+        common.say(f"{len(found):,} phrases in {time.perf_counter() - started:.1f} s")
+
+    return run
+
+
+# ---- FastText's classifier
+
+
+def _fasttext_classifier(name: str) -> click.Command:
+    kind = estimator(name)
+
+    @command(
+        name,
+        "fastseq fit-fasttext-classifier labelled.parquet --valid labelled_test.parquet",
+        "fastseq fit-fasttext-classifier labelled.parquet --word-ngrams 2 --learning-rate 0.5",
+        "fastseq predict .fastseq/model new.parquet -o labels.parquet --keep text",
+    )
+    @options.several(
+        [
+            *options.training(options.folder("model", "-o", "--output", help="Model folder.")),
+            options.file("--export", help="Also write the model in fastText's .bin format."),
+            COLUMNS["text_column"].option(tasks=False),
+            COLUMNS["label_column"].option(tasks=False),
+            *parameters.of_parameters(kind),
+            *parameters.of_analysis(),
+        ]
+    )
+    def run(
+        common: Common,
+        corpus: tuple[Path, ...],
+        model_path: Path,
+        overwrite: bool,
+        resume: bool,
+        valid: Path | None,
+        export: Path | None,
+        text_column: tuple[str, ...],
+        label_column: str | None,
+        **given: Any,
+    ) -> None:
+        """Train FastText's text classifier on Parquet files, folders or globs.
+
+        CORPUS has columns of text and label. The model is a linear classifier over the mean of the
+        vectors of a text's words and n-grams, and trains in seconds: see `fastseq predict`, `test`
+        and `info`.
+        """
+        if export is not None:
+            from fastseq.store.outputs import check_output
+
+            check_output(
+                export, "fastText model", (corpus, valid, given["vectors"]), suffixes=(".bin",),
+                others=[model_path], overwrite=overwrite,
+            )  # fmt: skip
+        own = parameters.given_parameters(kind, given)
+        model = kind(**own, analyzer=parameters.analyzer_of(**given), threads=common.threads)
+        seconds = _run(
+            common, model, "words", corpus, model_path, resume, overwrite=overwrite,
+            valid=valid and [valid], text_column=list(text_column) or None,
+            label_column=label_column,
+        )  # fmt: skip
+        common.say_reports(model.report_, "training", "validation")
+        if export is not None:
+            model.export(export, overwrite)
+        if common.quiet:
+            return
+        history, learned = model.history_, model.learned
+        pairs: Pairs = [("model", model_path), *([("export", export)] if export else [])]
+        for shown, count in {
+            "classes": len(learned.labels), "words": len(learned.encoder.words),
+            "buckets in use": len(learned.encoder.used), "parameters": model.n_parameters_,
+        }.items():  # fmt: skip
+            pairs.append((shown, f"{count:,}"))
+        if learned.coverage:
+            pairs.append(("vectors found", coverage_line(learned.coverage)))
+        pairs.append(("training loss", history["train_loss"][-1]))
+        for measure in ("loss", "accuracy", "macro_f1", "micro_f1"):
+            if f"valid_{measure}" in history:
+                value = history[f"valid_{measure}"][-1]
+                pairs.append((f"validation {measure.replace('_', ' ')}", value))
+        if "validation" in model.report_:
+            pairs.append(("validation unknown rate", model.report_["validation"].unknown_rate))
+        write_pairs([*pairs, _time(seconds, _words_per_second(history), "words")])
+
+    return run
+
+
+fit_lstm = fit_gru = fit_rnn = _recurrent
+fit_word2vec = fit_fasttext = fit_glove = _vectors
+fit_fasttext_classifier = _fasttext_classifier
+phrases = _phrases

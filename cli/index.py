@@ -7,46 +7,34 @@ from typing import Any
 
 import click
 
-from .options import (
-    Common,
-    common_options,
-    corpus_options,
-    example,
-    index_option,
-    overwrite_option,
-    pass_common,
-)
+from . import options, parameters
+from .options import Common, command
 from .output import write_pairs
-from .parameters import Sectioned, analyzer_of, analyzer_options
 from .progress import progress
 
 
-@click.command(
+@command(
     "index",
-    cls=Sectioned,
-    epilog=example(
-        "fastseq index docs.parquet",
-        "fastseq index 'wiki/*.parquet' -o wiki --language english --store title",
-        "fastseq index docs.parquet --id-column url --text-column title --text-column body",
-    ),
+    "fastseq index docs.parquet",
+    "fastseq index 'wiki/*.parquet' -o wiki --language english --store title",
+    "fastseq index docs.parquet --id-column url --text-column title --text-column body",
 )
 @click.argument("corpus", nargs=-1, required=True)
-@index_option("-o", "--output", help="Folder of the index to write.")
-@overwrite_option
-@corpus_options
+@options.folder("index", "-o", "--output", help="Folder of the index.")
+@options.overwrite
+@options.id_column
+@options.text_column
 @click.option(
     "--store",
     metavar="C",
     multiple=True,
-    help="Column to keep for results; may be repeated; none keeps the id alone.  [default: all]",
+    help="Column to store with the results; may be repeated; none stores the id alone.  "
+    "[default: all]",
 )
-@analyzer_options
+@options.several(parameters.of_analysis())
 @click.option("--memory", default="1GB", show_default=True, help="Working memory, such as 256MB.")
-@common_options
-@pass_common
-def command(
+def index(
     common: Common,
-    /,
     corpus: tuple[str, ...],
     index_path: Path,
     overwrite: bool,
@@ -65,16 +53,16 @@ def command(
     begin with a dot or an underscore; folders named KEY=VALUE (Hive partitions) become columns. A
     column that only some files have is null for the others.
     """
-    analyzer = analyzer_of(**analysis)
+    analyzer = parameters.analyzer_of(**analysis)
     if "none" in store and len(store) > 1:
-        raise click.UsageError("--store none keeps no column and cannot be combined with another")
+        raise click.UsageError("--store none stores no column: leave out the others")
     from fastseq import Index
     from fastseq.settings import format_size, parse_size
 
     budget = parse_size(memory)
     common.announce_compilation()
     with progress(common) as report:
-        index = Index.build(
+        built = Index.build(
             list(corpus),
             index_path,
             id_column=id_column,
@@ -88,16 +76,14 @@ def command(
         )
     if common.quiet:
         return
-    made = index.summary
-    seconds = max(float(made["seconds"]), 1e-9)
+    summary = built.summary
+    seconds = max(float(summary["seconds"]), 1e-9)
+    counts = ("documents", "terms", "postings", "null_texts")
     write_pairs(
         [
             ("index", index_path),
-            ("documents", f"{made['documents']:,}"),
-            ("terms", f"{made['terms']:,}"),
-            ("postings", f"{made['postings']:,}"),
-            ("null texts", f"{made['null_texts']:,}"),
-            ("size", format_size(index.info()["bytes"])),
-            ("time", f"{seconds:.2f} s ({made['documents'] / seconds:,.0f} documents/s)"),
+            *((name.replace("_", " "), f"{summary[name]:,}") for name in counts),
+            ("size", format_size(built.info()["bytes"])),
+            ("time", f"{seconds:.2f} s ({summary['documents'] / seconds:,.0f} documents/s)"),
         ]
     )

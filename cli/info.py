@@ -1,4 +1,4 @@
-"""fastseq info: what a folder is, and whether it is whole."""
+"""fastseq info: the description of a folder, and whether its files are intact."""
 
 from __future__ import annotations
 
@@ -10,32 +10,28 @@ import click
 
 from fastseq.errors import FormatError
 
-from .options import Common, common_options, example, format_option, pass_common
+from . import options
+from .options import FILE, Common, command
 from .output import coverage_line, write_json, write_pairs
 
 UNITS = {"char": "characters", "byte": "bytes", "word": "words", "space": "words"}
-MANIFEST, CHECKPOINT = "manifest.json", "checkpoint"  # as the library calls them
-_SHOWN = 20  # values of a list before the rest is counted only
+MANIFEST, CHECKPOINT = "manifest.json", "checkpoint"  # names in the library
+_SHOWN = 20  # maximum number of values of a list that are shown
 
 
-@click.command(
-    "info",
-    epilog=example(
-        "fastseq info .fastseq/index --verify", "fastseq info .fastseq/model --format json"
-    ),
+@command(
+    "info", "fastseq info .fastseq/index --verify", "fastseq info .fastseq/model --format json"
 )
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=FILE)
 @click.option("--verify", is_flag=True, help="Read every file and compare its checksum.")
-@format_option("table", "json", default="table", help="Form of the answer.")
-@common_options
-@pass_common
-def command(common: Common, path: Path, verify: bool, form: str) -> None:
-    """Say what PATH is, an index, a model or word vectors: its kind, sizes and settings.
+@options.form("table", "json")
+def info(common: Common, path: Path, verify: bool, form: str) -> None:
+    """Describe an index, a model or word vectors in PATH: kind, sizes and settings.
 
-    Of a model also what it learned (weights, classes, vocabulary) and how its training ended; of a
-    training that did not end, how far it came. With --verify every byte is read, of models and
-    vectors also those of a checkpoint: exit status 0 when all is well, 1 when a file is damaged or
-    missing, each of which is named.
+    For a model also what it learned (weights, classes, vocabulary) and how its training ended;
+    for an unfinished training, its progress. --verify reads every byte, for models and vectors
+    also those of a checkpoint: exit status 0 if all files are intact, 1 if a file is damaged or
+    missing; all of these are named.
     """
     from fastseq.settings import format_size
     from fastseq.store import folder
@@ -58,13 +54,13 @@ def command(common: Common, path: Path, verify: bool, form: str) -> None:
         write_pairs(
             [
                 ("kind", said["kind"]),
-                *([] if ended else [("state", "a training that did not end; --resume goes on")]),
+                *([] if ended else [("state", "unfinished training; --resume continues it")]),
                 ("format version", said["format_version"]),
                 ("written by", f"fastseq {said['fastseq']}"),
                 *of_kind(said),
                 ("size", f"{format_size(said['bytes'])} in {len(said['files'])} files"),
                 *((name, format_size(entry["bytes"])) for name, entry in said["files"].items()),
-                *([("verified", "every file is whole")] if damaged == [] else []),
+                *([("verified", "all files are intact")] if damaged == [] else []),
             ]
         )
     if damaged:
@@ -83,10 +79,10 @@ def _damaged_inside(checkpoint: Path) -> list[str]:
 
 
 def _is_known(said: dict[str, Any]) -> bool:
-    """Whether it is of the version whose entries are known here."""
+    """Whether its format version is the present one, whose entries are known here."""
     if said["kind"] not in _OF_KIND:
         return False
-    # these import more than an index has need of
+    # imported only for models and vectors
     from fastseq.models import folder
     from fastseq.training import checkpoint
     from fastseq.vectors import folder as vector_folder
@@ -99,12 +95,11 @@ def _is_known(said: dict[str, Any]) -> bool:
 def _of_index(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in _flat(said["statistics"]):
         yield name, _number(value)
-    for name, value in _flat(said["settings"]):
-        yield name, _listed(value)
+    yield from ((name, _listed(value)) for name, value in _flat(said["settings"]))
 
 
 def _of_model(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """What it is, what it learned, its settings, and the last epoch of its training."""
+    """The columns, what was learned, the settings, and the last epoch of training."""
     learned, fields = said["statistics"], said["statistics"].get("fields", {})
     yield "model", said["settings"].get("model")
     yield "parameters", _number(learned.get("parameters"))
@@ -121,43 +116,35 @@ def _of_model(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         vocabulary = learned["vocabulary"]
         unit = UNITS.get(vocabulary["units"]["unit"], "units")
         yield "vocabulary", f"{vocabulary['size']:,} {unit}"
-    for name, value in _flat(said["settings"].get("settings", {})):
-        yield name, f"{value:g}" if isinstance(value, float) else _listed(value)
-    for name, value in (said["history"] or {}).items():
-        shown = f"{value:.5g}" if isinstance(value, float) else _number(value)
-        yield f"last epoch: {name.replace('_', ' ')}", shown
+    yield from _settings(said["settings"].get("settings", {}))
+    yield from _epoch(said["history"] or {})
 
 
 def _of_vectors(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """What they are of, how many, how they were trained, and the end of that."""
+    """The statistics, the settings, and the last epoch of training."""
     statistics, settings = dict(said["statistics"]), dict(said["settings"])
-    yield "model", settings.pop("model", None) or "not said"
-    settings.pop("dimensions", None)  # which the statistics have
+    yield "model", settings.pop("model", None) or "unknown"
+    settings.pop("dimensions", None)  # also in the statistics
     history = statistics.pop("history", None)
     for name, value in _flat(statistics):
         yield name, _number(value)
-    for name, value in _flat(settings):
-        yield name, f"{value:g}" if isinstance(value, float) else _listed(value)
-    for name, values in (history if isinstance(history, dict) else {}).items():
-        if isinstance(values, list) and values:
-            value = values[-1]
-            shown = f"{value:.5g}" if isinstance(value, float) else _number(value)
-            yield f"last epoch: {name.replace('_', ' ')}", shown
+    yield from _settings(settings)
+    columns = history if isinstance(history, dict) else {}
+    yield from _epoch({n: v[-1] for n, v in columns.items() if isinstance(v, list) and v})
 
 
 def _of_checkpoint(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Of which training it is, how far that came, and with which settings."""
+    """The model, the progress of its training, and the settings."""
     identity, place = said["settings"]["identity"], said["statistics"]
-    settings = identity.get("settings", identity)  # of word vectors
+    settings = identity.get("settings", identity)  # the latter of word vectors
     if "model" in identity:
         yield "model", identity["model"]
     yield "epochs done", f"{place['epoch']:,} of {said['settings']['training']['epochs']:,}"
     yield "steps in the next", _number(place["step"])
     if place["diverged"]:
         yield "diverged", "yes: resume it with a lower learning rate or a clip"
-    for name, value in _flat(settings):
-        if name not in ("corpus", "valid", "start"):
-            yield name, f"{value:g}" if isinstance(value, float) else _listed(value)
+    others = ("corpus", "valid", "start")
+    yield from (pair for pair in _settings(settings) if pair[0] not in others)
 
 
 _OF_KIND = {
@@ -169,8 +156,8 @@ _OF_KIND = {
 
 
 def _last_epoch(path: Path, columns: dict[str, list[str]]) -> dict[str, Any] | None:
-    """The last line of a model's history; None where it has none, or one that cannot be read,
-    which --verify names."""
+    """The last row of a model's history; None if there is none, or if it is damaged, which
+    --verify reports."""
     from fastseq.models.folder import HISTORY, KIND, VERSION
     from fastseq.store.folder import Folder
 
@@ -182,8 +169,19 @@ def _last_epoch(path: Path, columns: dict[str, list[str]]) -> dict[str, Any] | N
     return {n: v[-1] for n, v in zip(names or (), values or (), strict=True) if v} or None
 
 
+def _epoch(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        shown = f"{value:.5g}" if isinstance(value, float) else _number(value)
+        yield f"last epoch: {name.replace('_', ' ')}", shown
+
+
+def _settings(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in _flat(values):
+        yield name, f"{value:g}" if isinstance(value, float) else _listed(value)
+
+
 def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Names and values of nested settings, the outer name before the inner one."""
+    """Names and values of nested settings; names are joined by a dot."""
     for name, value in values.items():
         if isinstance(value, dict) and value:
             yield from _flat(value, f"{prefix}{name}.")

@@ -1,7 +1,6 @@
-"""The `fastseq` command: finds the subcommand, and turns every failure into one line.
+"""The `fastseq` command: finds the subcommand, and prints every error as one line.
 
-A subcommand lives in the module of its name, as `command`, and is imported only when it runs;
-HOMES says where the others do.
+A subcommand has its name, with underscores, in a module that is imported only when it runs.
 """
 
 from __future__ import annotations
@@ -19,43 +18,36 @@ import click
 
 from fastseq.errors import FastseqError, FastseqWarning, printable
 
-from .options import Common, Interrupted, common_options, example
+from .options import COMMON, Common, Interrupted, example
 
-# name: what `fastseq --help` says
+# name: its module, its line in `fastseq --help`
 COMMANDS = {
-    "sample": "Write sample corpora made from Python's own documentation.",
-    "index": "Index Parquet files, folders or globs.",
-    "search": "Search an index: one query, or a file of them.",
-    "evaluate": "Score a run against relevance judgements.",
-    "features": "Make a document-term matrix: counts, TF-IDF or BM25 weights.",
-    "fit-lstm": "Train an LSTM: classifier, tagger, language model or forecaster.",
-    "fit-gru": "Train a GRU for the same tasks.",
-    "fit-rnn": "Train a plain recurrent network for the same tasks.",
-    "fit-fasttext-classifier": "Train FastText's classifier of texts.",
-    "predict": "Label, tag or forecast with a trained model.",
-    "test": "Measure a trained model on data with known answers.",
-    "generate": "Write text with a language model.",
-    "fit-word2vec": "Learn word vectors (Word2Vec).",
-    "fit-fasttext": "Learn word vectors that are made of n-grams' (FastText).",
-    "fit-glove": "Learn word vectors (GloVe).",
-    "phrases": "Find phrases: words that belong together.",
-    "neighbors": "Find the words nearest to some words.",
-    "analogy": "Answer: A is to B as C is to what?",
-    "test-vectors": "Measure word vectors on similarities and analogies.",
-    "export": "Write word vectors to a file that other programs read.",
-    "info": "Say what a folder of fastseq holds, and check that it is whole.",
-    "completion": "Print the shell's completion script.",
+    "sample": ("sample", "Write sample corpora made from Python's own documentation."),
+    "index": ("index", "Index Parquet files, folders or globs."),
+    "search": ("search", "Search an index: one query, or a file of them."),
+    "evaluate": ("evaluate", "Score a run against relevance judgments."),
+    "features": ("features", "Make a document-term matrix: counts, TF-IDF or BM25 weights."),
+    "fit-lstm": ("fit", "Train an LSTM: classifier, tagger, language model or forecaster."),
+    "fit-gru": ("fit", "Train a GRU for the same tasks."),
+    "fit-rnn": ("fit", "Train a plain recurrent network for the same tasks."),
+    "fit-fasttext-classifier": ("fit", "Train FastText's text classifier."),
+    "predict": ("models", "Label, tag or forecast with a trained model."),
+    "test": ("models", "Evaluate a trained model on data with known answers."),
+    "generate": ("models", "Generate text with a language model."),
+    "fit-word2vec": ("fit", "Learn word vectors (Word2Vec)."),
+    "fit-fasttext": ("fit", "Learn vectors of words and character n-grams (FastText)."),
+    "fit-glove": ("fit", "Learn word vectors (GloVe)."),
+    "phrases": ("fit", "Find phrases: words that often occur together."),
+    "neighbors": ("vectors", "Find the words nearest to some words."),
+    "analogy": ("vectors", "Answer: A is to B as C is to what?"),
+    "test-vectors": ("vectors", "Evaluate word vectors on similarities and analogies."),
+    "export": ("vectors", "Write word vectors to a file for other programs."),
+    "info": ("info", "Describe an index, model or vector folder, and check its files."),
+    "completion": ("completion", "Print the completion script of a shell."),
 }
-# commands that are not `command` in the module of their name: (module, name in it)
-HOMES = {f"fit-{cell}": ("fit", cell) for cell in ("lstm", "gru", "rnn")}
-HOMES["fit-word2vec"] = ("fit_vectors", "word2vec")
-HOMES["fit-fasttext"] = ("fit_vectors", "fasttext")
-HOMES["fit-glove"] = ("fit_vectors", "glove")
-HOMES["fit-fasttext-classifier"] = ("fit_fasttext_classifier", "command")
-HOMES["test-vectors"] = ("test_vectors", "command")
 
-# how the library's errors write a parameter: overwrite=True, text_column=…, on_invalid="replace",
-# or a name of several words alone, which no quoted value, path or listed column is
+# parameters in error messages of the library: overwrite=True, text_column=…, on_invalid="replace",
+# or a bare name with an underscore, outside of quotes, paths and lists of columns
 _PARAMETER = re.compile(
     r"""\b([a-z]\w*)=(?:True|…|"([^"]*)")"""
     r"""|(?<![\w/\\.:'"-])([a-z]\w*_\w+)(?![\w/\\.:'"=-]| \((?!now))""",
@@ -64,7 +56,7 @@ _PARAMETER = re.compile(
 
 
 class Commands(click.Group):
-    """A group that knows its commands by name, and prints one line for any error."""
+    """A group that imports its commands by name, and prints one line for any error."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -72,14 +64,15 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        home, name = HOMES.get(cmd_name, (cmd_name, "command"))
-        module = importlib.import_module("." + home, __package__)
-        command: click.Command = getattr(module, name)
+        module = importlib.import_module(f".{COMMANDS[cmd_name][0]}", __package__)
+        found = getattr(module, cmd_name.replace("-", "_"))
+        command: click.Command = found if isinstance(found, click.Command) else found(cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()), col_max=12)
+            rows = [(name, text) for name, (_, text) in COMMANDS.items()]
+            formatter.write_dl(rows, col_max=12)
 
     def invoke(self, ctx: click.Context) -> Any:
         with warnings.catch_warnings():
@@ -103,7 +96,7 @@ class Commands(click.Group):
             return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
         try:
             code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
-            # here and not at exit, so that a reader that went away or a full disk is met below
+            # here and not at exit, so that a closed pipe or a full disk is handled below
             sys.stdout.flush()
         except click.UsageError as error:
             _fail(_usage(error), 2)
@@ -116,7 +109,7 @@ class Commands(click.Group):
         except FastseqError as error:
             _fail(str(error), 1)
         except BrokenPipeError:
-            _give_up_stdout()
+            _discard_stdout()
             sys.exit(1)
         except MemoryError:
             _fail(_memory_advice(args), 1)
@@ -124,14 +117,14 @@ class Commands(click.Group):
             try:
                 sys.stdout.flush()
             except OSError:
-                _give_up_stdout()
+                _discard_stdout()
             _fail(_os_message(error), 1)
         sys.exit(code if isinstance(code, int) else 0)
 
 
 def _notice(common: Common, others: Callable[..., None]) -> Callable[..., None]:
-    """What prints warnings: one line for each different FastseqWarning, unless --quiet is given;
-    those of other packages as before."""
+    """A `showwarning` that prints each FastseqWarning once, in one line, unless --quiet is given;
+    warnings of other packages go to `others`."""
     printed: set[str] = set()
 
     def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
@@ -152,7 +145,7 @@ def _fail(message: str, code: int, prefix: str = "Error: ") -> None:
 
 
 def _in_options(message: str, command: click.Command | None) -> str:
-    """The message with options of the command for parameters of Python."""
+    """The message with the command's options in place of Python parameters."""
     flags = {flag for param in (command.params if command else ()) for flag in param.opts}
 
     def option(found: re.Match[str]) -> str:
@@ -166,7 +159,7 @@ def _in_options(message: str, command: click.Command | None) -> str:
 
 
 def _memory_advice(args: Sequence[str] | None) -> str:
-    """What to lower: a training holds a batch, everything else what --memory allows."""
+    """Which option to lower: training needs memory for a batch, other commands for --memory."""
     words = sys.argv[1:] if args is None else list(args)
     trains = any(word.startswith("fit-") for word in words[:1])
     lower = "--batch-size, --hidden or --embedding" if trains else "--memory"
@@ -185,15 +178,16 @@ def _os_message(error: OSError) -> str:
     return error.strerror or str(error) or type(error).__name__
 
 
-def _give_up_stdout() -> None:
-    """Whoever reads stdout is gone, or its disk is full: the interpreter flushes it once more when
-    it ends, which must neither complain nor change the exit code."""
+def _discard_stdout() -> None:
+    """Redirect stdout to nowhere: its reader is gone or its disk is full, and the flush at exit
+    must neither complain nor change the exit code."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @click.group(
     cls=Commands,
+    params=[*COMMON],
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=example(
@@ -203,7 +197,6 @@ def _give_up_stdout() -> None:
         "fastseq fit-lstm demo/labelled.parquet --valid demo/labelled_test.parquet",
     ),
 )
-@common_options
 @click.version_option(package_name="fastseq")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
@@ -216,17 +209,17 @@ def main() -> None:
     """Run the command line; the entry point of the `fastseq` script."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is None:  # closed by whoever started us
+        if stream is None:  # closed by the parent process
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
         elif hasattr(stream, "reconfigure"):
-            # an index holds any text; a terminal of another encoding shows what it can
+            # text that the terminal's encoding lacks is escaped
             stream.reconfigure(errors="backslashreplace")
     code: Any = 0
     try:
         cli(prog_name="fastseq")
     except SystemExit as leaving:
         code = leaving.code
-    # Every file is closed by now. Taking Numba and LLVM down in order would cost 0.2 s more.
+    # Every file is closed by now. An orderly shutdown of Numba and LLVM would take 0.2 s more.
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()

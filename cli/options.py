@@ -1,8 +1,8 @@
-"""Options that several commands share."""
+"""What commands are made of, and the options that several of them have."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,53 +11,45 @@ import click
 
 from fastseq.errors import printable
 
+Decorator = Callable[[Any], Any]
 F = TypeVar("F", bound=Callable[..., Any])
 
+FILE = click.Path(path_type=Path)
 # packages of fastseq.kernels, as the notice of a compilation names them
 DOMAINS = {
     "core": "selection of the best", "simd": "matrix products", "text": "text analysis",
     "search": "index and search", "nn": "network layers", "vectors": "word vectors",
 }  # fmt: skip
 
-FILE = click.Path(path_type=Path)
-DEFAULT_INDEX = ".fastseq/index"
-DEFAULT_MODEL = ".fastseq/model"
-
 
 class Interrupted(click.ClickException):
-    """Ctrl-C during training; the message says how it can be resumed."""
+    """Training ended by Ctrl-C (exit status 130) or SIGTERM (143)."""
 
-    exit_code = 130
-
-
-class StoppedBySignal(Interrupted):
-    """SIGTERM instead of Ctrl-C."""
-
-    exit_code = 143
+    def __init__(self, message: str, exit_code: int = 130) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 @dataclass
 class Common:
-    """What --threads and --quiet said, before or after the command's name."""
+    """The values of --threads and --quiet, given before or after the command's name."""
 
     threads: int | None = None
     quiet: bool = False
 
     def say(self, message: str) -> None:
-        """A line for the person at the keyboard, on stderr; nothing when --quiet."""
+        """Print a line to stderr, unless --quiet is given."""
         if not self.quiet:
             click.echo(printable(message), err=True)
 
-    def say_met(self, reports: Mapping[str, Any], *parts: str) -> None:
-        """What was met while reading that a person should know of: the reports of a model, those
-        of the parts named."""
+    def say_reports(self, reports: Mapping[str, Any], *parts: str) -> None:
+        """Print what a model reports of parts of the data that it has read."""
         for part in parts:
-            report = reports.get(part)
-            for line in [] if report is None else report.messages():
+            for line in reports[part].messages() if part in reports else ():
                 self.say(f"{part}: {line}")
 
     def announce_compilation(self) -> None:
-        """Name what this run must compile before it can go on, if anything."""
+        """Name the kernels that are compiled from now on."""
         from fastseq.kernels.core.jit import on_compile
 
         on_compile(
@@ -67,139 +59,51 @@ class Common:
         )
 
 
-pass_common = click.make_pass_decorator(Common, ensure=True)
+# ---- commands
 
 
-def common_options(function: F) -> F:
-    """Add --threads and --quiet, which may stand before or after the command's name."""
-    function = click.option(
-        "--quiet",
-        is_flag=True,
-        expose_value=False,
-        callback=_set_quiet,
-        help="Print results and errors only.",
-    )(function)
-    return click.option(
-        "--threads",
-        type=int,
-        metavar="N",
-        expose_value=False,
-        callback=_set_threads,
-        help="Threads to work with.  [default: all cores]",
-    )(function)
+class SectionOption(click.Option):
+    """An option that is listed in a section of the help page."""
+
+    def __init__(self, *names: Any, section: str, **more: Any) -> None:
+        super().__init__(*names, **more)
+        self.section = section
 
 
-def index_option(*names: str, help: str) -> Callable[[F], F]:
-    """The option that says where the index is, else $FASTSEQ_INDEX, else .fastseq/index."""
-    return click.option(
-        *names,
-        "index_path",
-        type=click.Path(path_type=Path),
-        metavar="INDEX",
-        default=DEFAULT_INDEX,
-        envvar="FASTSEQ_INDEX",
-        show_default=True,
-        show_envvar=True,
-        help=help,
-    )
+class Command(click.Command):
+    """A command whose options are listed in sections."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {"Options": []}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
+            if record is not None:
+                sections.setdefault(getattr(param, "section", "Options"), []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
 
 
-def model_option(*names: str, help: str) -> Callable[[F], F]:
-    """The option that says where a model goes, else $FASTSEQ_MODEL, else .fastseq/model."""
-    return click.option(
-        *names,
-        "model_path",
-        type=click.Path(path_type=Path),
-        metavar="MODEL",
-        default=DEFAULT_MODEL,
-        envvar="FASTSEQ_MODEL",
-        show_default=True,
-        show_envvar=True,
-        help=help,
-    )
+def command(
+    name: str, *examples: str, help: str | None = None
+) -> Callable[[Callable[..., Any]], Command]:
+    """Make a command of a function, which gets Common first and the values of its options by name.
 
+    The command also has --threads and --quiet. Its help page has the function's docstring, unless
+    `help` is given, and lists the examples.
+    """
 
-def model_argument(function: F) -> F:
-    """The argument that says where a model is, as `model_path`."""
-    return click.argument("model_path", metavar="MODEL", type=click.Path(path_type=Path))(function)
+    def made(function: Callable[..., Any]) -> Command:
+        passed = click.make_pass_decorator(Common, ensure=True)(function)
+        found = click.command(name, cls=Command, help=help, epilog=example(*examples))(passed)
+        found.params += COMMON
+        return found
 
-
-def overwrite_option(function: F) -> F:
-    """Add --overwrite, whose help is the rule for every output: fastseq.store.outputs."""
-    return click.option(
-        "--overwrite",
-        is_flag=True,
-        help="Replace existing outputs. Without it only a file that fastseq wrote, as the same "
-        "kind of output, is replaced; an input of the command never is.",
-    )(function)
-
-
-def device_option(function: F) -> F:
-    """Add --device."""
-    return click.option(
-        "--device",
-        type=click.Choice(["auto", "cpu", "cuda"]),
-        default="auto",
-        show_default=True,
-        help="Where to compute.",
-    )(function)
-
-
-def skip_bad_lines_option(function: F) -> F:
-    """Add --skip-bad-lines, of files of word vectors."""
-    return click.option(
-        "--skip-bad-lines",
-        is_flag=True,
-        help="Skip damaged lines of a file of word vectors, and count them.",
-    )(function)
-
-
-def corpus_options(function: F) -> F:
-    """Add --id-column and --text-column, as `id_column` and the tuple `text_columns`."""
-    id_column = click.option(
-        "--id-column", metavar="C", help="Column of ids.  [default: id, doc_id or _id]"
-    )
-    return id_column(text_column_option(function))
-
-
-def text_column_option(function: F) -> F:
-    """Add --text-column, as the tuple `text_columns`."""
-    return click.option(
-        "--text-column",
-        "text_columns",
-        metavar="C",
-        multiple=True,
-        help="Column of text; may be repeated.  [default: text, else the only one of strings]",
-    )(function)
-
-
-def training_options(output: Callable[[F], F]) -> list[Any]:
-    """CORPUS, where the output goes and what to validate on: of commands that train."""
-    return [
-        click.argument("corpus", nargs=-1, required=True, type=FILE),
-        output,
-        overwrite_option,
-        click.option("--resume", is_flag=True, help="Continue from the checkpoint in its folder."),
-        click.option(
-            "--valid", type=FILE, metavar="FILE", help="Parquet to validate on after every epoch."
-        ),
-    ]
-
-
-def format_option(*choices: str, default: str | None = None, help: str) -> Callable[[F], F]:
-    """The --format option."""
-    return click.option(
-        "--format",
-        "form",
-        type=click.Choice(choices),
-        default=default,
-        show_default=default is not None,
-        help=help,
-    )
+    return made
 
 
 def example(*lines: str) -> str:
-    """The epilog of a help page: commands to copy."""
+    """The end of a help page: commands to copy."""
     title = "Example:" if len(lines) == 1 else "Examples:"
     return "\n".join(["\b", title, *(f"  $ {line}" for line in lines)])
 
@@ -215,3 +119,105 @@ def _set_threads(ctx: click.Context, _: click.Parameter, value: int | None) -> N
         from fastseq.settings import thread_count
 
         common.threads = thread_count(value)
+
+
+COMMON: list[click.Parameter] = [
+    click.Option(
+        ["--threads"], type=int, metavar="N", expose_value=False, callback=_set_threads,
+        help="Number of threads.  [default: all cores]",
+    ),
+    click.Option(
+        ["--quiet"], is_flag=True, expose_value=False, callback=_set_quiet,
+        help="Print results and errors only.",
+    ),
+]  # fmt: skip
+
+# ---- arguments and options that several commands share
+
+corpus = click.argument("corpus", nargs=-1, required=True, type=FILE)
+data = click.argument("data", nargs=-1, required=True, type=FILE)
+model = click.argument("model_path", metavar="MODEL", type=FILE)
+vectors = click.argument("vectors", type=FILE)
+
+# the help text is the rule of fastseq.store.outputs
+overwrite = click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace existing outputs. Without it only a file that fastseq wrote, as the same "
+    "kind of output, is replaced; an input of the command never is.",
+)
+skip_bad_lines = click.option(
+    "--skip-bad-lines", is_flag=True, help="Skip damaged lines of a vector file, and count them."
+)
+id_column = click.option(
+    "--id-column", metavar="C", help="Column of ids.  [default: id, doc_id or _id]"
+)
+text_column = click.option(
+    "--text-column",
+    "text_columns",
+    metavar="C",
+    multiple=True,
+    help="Column of text; may be repeated.  [default: text, else the only string column]",
+)
+
+
+def several(options: Iterable[Decorator]) -> Callable[[F], F]:
+    """Add options, in the order in which the help page lists them."""
+
+    def added(function: F) -> F:
+        for option in reversed([*options]):
+            function = option(function)
+        return function
+
+    return added
+
+
+def file(*names: str, metavar: str = "FILE", help: str, **more: Any) -> Decorator:
+    """An option that names a file or folder."""
+    return click.option(*names, type=FILE, metavar=metavar, help=help, **more)
+
+
+def folder(kind: str, *names: str, help: str) -> Decorator:
+    """The folder of an index or a model, else $FASTSEQ_KIND, else .fastseq/kind."""
+    return file(
+        *names, f"{kind}_path", metavar=kind.upper(), default=f".fastseq/{kind}",
+        envvar=f"FASTSEQ_{kind.upper()}", show_default=True, show_envvar=True, help=help,
+    )  # fmt: skip
+
+
+def number(*names: str, help: str, default: int | None = None, kind: type[Any] = int) -> Decorator:
+    """An option with a whole number, or a float."""
+    return click.option(
+        *names, type=kind, metavar="X" if kind is float else "N", default=default,
+        show_default=default is not None, help=help,
+    )  # fmt: skip
+
+
+def choice(*names: str, of: Iterable[str], default: str | None, help: str) -> Decorator:
+    """An option with one of some values."""
+    return click.option(
+        *names, type=click.Choice([*of]), default=default, show_default=default is not None,
+        help=help,
+    )  # fmt: skip
+
+
+def form(*forms: str, default: str | None = "table", help: str = "Output format.") -> Decorator:
+    """The option --format, as the argument `form`."""
+    return choice("--format", "form", of=forms, default=default, help=help)
+
+
+device = choice(
+    "--device", of=("auto", "cpu", "cuda"), default="auto",
+    help="Device to compute on; auto is a GPU where available.",
+)  # fmt: skip
+
+
+def training(output: Decorator) -> list[Decorator]:
+    """The options of every command that trains."""
+    return [
+        corpus,
+        output,
+        overwrite,
+        click.option("--resume", is_flag=True, help="Continue from the checkpoint in its folder."),
+        file("--valid", help="Parquet to validate on after every epoch."),
+    ]

@@ -1,10 +1,13 @@
-"""Results to stdout: rich tables on a terminal, plain text in a pipe, JSON, TSV."""
+"""Results on stdout: tables, JSON, TSV, TREC runs."""
 
 from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Iterable, Sequence
 from itertools import chain
@@ -17,23 +20,53 @@ from fastseq.errors import DataError, printable
 Row = Sequence[object]
 RunRow = tuple[Any, Any, int, float]  # query id, document id, rank, score
 
-PLAIN_CELL = 60  # columns of a cell before it is cut, where no terminal says how wide it is
-GAP = 2  # columns between two cells
-NARROWEST = 12  # columns below which a cell of text is not worth showing
+PLAIN_CELL = 60  # maximum width of a cell where the output is no terminal
+GAP = 2  # spaces between two columns
+NARROWEST = 12  # minimum width of a column of text
+
+
+def write_rows(form: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
+    """Rows as the form "table", "tsv", "json" or "jsonl"."""
+    if form == "table":
+        write_table(columns, [*rows])
+    elif form == "tsv":
+        write_tsv(columns, rows)
+    else:
+        named = (dict(zip(columns, row, strict=True)) for row in rows)
+        write_json([*named]) if form == "json" else write_jsonl(named)
 
 
 def write_table(columns: Sequence[str], rows: Sequence[Row]) -> None:
-    """One line a row, every cell cut to fit. Numbers stand right, text left."""
+    """One line per row, every cell cut to fit; numbers right-aligned, text left-aligned.
+
+    On a terminal, columns that do not fit are left out and named below the table.
+    """
     right = [bool(rows) and all(_is_number(row[c]) for row in rows) for c in range(len(columns))]
-    cells = [[one_line(value) for value in row] for row in rows]
-    if sys.stdout.isatty():
-        _rich_table(columns, cells, right)
-    else:
-        _plain_table(columns, cells, right)
+    lines = [[one_line(value) for value in line] for line in [columns, *rows]]
+    terminal = sys.stdout.isatty()
+    full = shutil.get_terminal_size().columns if terminal else sys.maxsize
+    if not terminal:
+        lines[1:] = [[cut(cell, PLAIN_CELL) for cell in line] for line in lines[1:]]
+    widths = [max(width_of(line[c]) for line in lines) for c in range(len(columns))]
+    if terminal:
+        widths = fitted(widths, full)
+    styled = terminal and os.environ.get("TERM") != "dumb"
+    for number, line in enumerate(lines):
+        padded = []
+        for cell, width, at_right in zip(line, widths, right, strict=False):
+            cell = cut(cell, width)
+            space = " " * (width - width_of(cell))
+            padded.append(space + cell if at_right else cell + space)
+        text = cut((" " * GAP).join(padded).rstrip(), full)
+        click.echo(click.style(text, bold=True) if styled and not number else text)
+    if len(widths) < len(columns):
+        missing = f"Too narrow for: {', '.join(lines[0][len(widths) :])} (--format json has them)"
+        note = textwrap.fill(missing, full)
+        click.echo(click.style(note, dim=True) if styled else note)
 
 
 def write_pairs(pairs: Iterable[tuple[str, object]]) -> None:
-    """Names and what they are, one line each."""
+    """Names and values, one line each."""
     shown = [(name, one_line(value)) for name, value in pairs]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
@@ -46,21 +79,13 @@ def write_json(value: object) -> None:
 
 
 def write_jsonl(values: Iterable[object]) -> None:
-    """One JSON value a line."""
+    """One JSON value per line."""
     _write_lines(json.dumps(_jsonable(value), ensure_ascii=False) for value in values)
 
 
 def write_tsv(columns: Sequence[str], rows: Iterable[Row]) -> None:
-    """A header and one line a row; tabs and line breaks inside a cell become spaces."""
+    """A header and one line per row; tabs and line breaks inside a cell become spaces."""
     _write_lines("\t".join(map(_cell, row)) for row in chain([columns], rows))
-
-
-def write_rows(form: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
-    """Rows as the form "table" or "tsv"."""
-    if form == "tsv":
-        write_tsv(columns, rows)
-    else:
-        write_table(columns, rows)
 
 
 def write_trec(rows: Iterable[RunRow]) -> None:
@@ -75,7 +100,7 @@ def write_trec(rows: Iterable[RunRow]) -> None:
 
 
 def one_line(value: object) -> str:
-    """A value as a person reads it, on one line and without control characters."""
+    """A value for display, on one line and without control characters."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -87,14 +112,14 @@ def one_line(value: object) -> str:
 
 
 def coverage_line(coverage: dict[str, int]) -> str:
-    """How much of a vocabulary has word vectors."""
+    """The share of a vocabulary that has word vectors."""
     units, tokens = coverage["units"], coverage["tokens"]
     found, share = coverage["found"], coverage["tokens_found"] / max(tokens, 1)
     return f"{found:,} of {units:,} units ({found / max(units, 1):.1%}), {share:.1%} of tokens"
 
 
 def width_of(text: str) -> int:
-    """Columns that text takes on a terminal: two for wide characters, none for combining ones."""
+    """Terminal columns of a text: two for wide characters, none for combining ones."""
     if text.isascii():
         return len(text)
     return sum(
@@ -104,7 +129,7 @@ def width_of(text: str) -> int:
 
 
 def cut(text: str, width: int) -> str:
-    """Text cut to `width` columns, an ellipsis in the last when something is missing."""
+    """Text cut to `width` columns, the last of which is then an ellipsis."""
     if len(text) * 2 <= width or width_of(text) <= width:
         return text
     used, kept = 0, []
@@ -125,45 +150,10 @@ def _write_lines(lines: Iterable[str]) -> None:
     sys.stdout.writelines(f"{line}\n" for line in lines)
 
 
-def _plain_table(columns: Sequence[str], cells: list[list[str]], right: list[bool]) -> None:
-    lines = [list(columns), *([cut(cell, PLAIN_CELL) for cell in row] for row in cells)]
-    widths = [max(width_of(line[c]) for line in lines) for c in range(len(columns))]
-    for line in lines:
-        padded = [
-            " " * (width - width_of(cell)) + cell if r else cell + " " * (width - width_of(cell))
-            for cell, width, r in zip(line, widths, right, strict=True)
-        ]
-        click.echo((" " * GAP).join(padded).rstrip())
-
-
-def _rich_table(columns: Sequence[str], cells: list[list[str]], right: list[bool]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(highlight=False)
-    widest = [
-        max([width_of(name), *(width_of(row[c]) for row in cells)])
-        for c, name in enumerate(columns)
-    ]
-    widths = fitted(widest, console.width)
-    table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
-    for name, width, at_right in zip(columns, widths, right, strict=False):
-        table.add_column(
-            Text(cut(name, width)), width=width, justify="right" if at_right else "left"
-        )
-    for row in cells:
-        table.add_row(*(Text(cut(cell, width)) for cell, width in zip(row, widths, strict=False)))
-    console.print(table)
-    if len(widths) < len(columns):
-        left_out = ", ".join(columns[len(widths) :])
-        console.print(Text(f"Too narrow for: {left_out} (--format json has them)"), style="dim")
-
-
 def fitted(widest: Sequence[int], width: int) -> list[int]:
-    """The widths of as many of the columns, from the left, as fit side by side in `width`.
+    """The widths of as many columns, from the left, as fit in `width`.
 
-    A column needs its widest cell or NARROWEST; what is left goes to those cut, in equal parts.
+    A column needs its widest cell or NARROWEST; the rest is divided among those that are cut.
     """
     shown, needed = 0, -GAP
     for cell in widest:
@@ -186,7 +176,7 @@ def _is_number(value: object) -> bool:
 
 
 def _jsonable(value: Any) -> Any:
-    """The same value of plain JSON types: NaN and infinity as null, dates and bytes as text."""
+    """A value as JSON types: NaN and infinity as null, dates and bytes as text."""
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, str):

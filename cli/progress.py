@@ -1,7 +1,4 @@
-"""How far a long piece of work has come, on stderr: one line that changes, on a terminal only.
-
-Training also says so elsewhere: a line for each epoch.
-"""
+"""Progress on stderr: a line that is updated on a terminal; elsewhere, a line per epoch."""
 
 from __future__ import annotations
 
@@ -13,11 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .options import Common, Interrupted, StoppedBySignal
+from .options import Common, Interrupted
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn, Task, TaskID
-    from rich.text import Text
 
     from fastseq.training.progress import TrainingProgress
 
@@ -26,43 +22,49 @@ Report = Callable[[str, int, "int | None"], None]
 
 @contextmanager
 def progress(common: Common, prints: bool = False) -> Iterator[Report | None]:
-    """A function to be told (stage, rows done, rows in all or None), from any thread.
+    """A function to call with (stage, rows done, total rows or None), from any thread.
 
-    None where nobody would see it: stderr is no terminal, or --quiet; or where the work `prints`
-    rows on that terminal, which show it themselves.
+    None if stderr is no terminal, with --quiet, or if the work `prints` rows to a terminal.
     """
-    unseen = common.quiet or not sys.stderr.isatty()
-    if unseen or (prints and sys.stdout.isatty()):
+    if common.quiet or not sys.stderr.isatty() or (prints and sys.stdout.isatty()):
         yield None
         return
-    from rich.progress import TextColumn, TimeRemainingColumn
+    from rich.progress import ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.text import Text
 
-    left = (TimeRemainingColumn(compact=True), TextColumn("left"))
-    with _display(_rows_column(), *left) as shown:
+    class Rows(ProgressColumn):
+        """Rows done, the total, and rows per second."""
+
+        def render(self, task: Task) -> Text:
+            of = f" of {task.total:,.0f}" if task.total else ""
+            speed = task.speed or task.finished_speed
+            rate = f", {speed:,.0f} rows/s" if speed else ""
+            return Text(f"{task.completed:,.0f}{of} rows{rate}")
+
+    with _display(Rows(), TimeRemainingColumn(compact=True), TextColumn("left")) as shown:
         yield _Reporter(shown)
 
 
 @contextmanager
 def training(common: Common, unit: str) -> Iterator[Training]:
-    """What a training run is to report to; `unit` is what it learns from, such as "tokens".
+    """Progress of a training run; `unit` is what it learns from, such as "tokens".
 
-    On a terminal one line that changes, elsewhere a line an epoch, nothing when --quiet.
+    A line that is updated on a terminal, elsewhere a line per epoch, nothing with --quiet.
     """
     if common.quiet or not sys.stderr.isatty():
-        told = Training(common, unit)
-        yield told
-        told.end_epoch()
+        report = Training(common, unit)
+        yield report
+        report.end_epoch()
         return
     from rich.progress import TextColumn
 
-    with _display(TextColumn("{task.fields[said]}")) as shown:
+    with _display(TextColumn("{task.fields[text]}")) as shown:
         yield Training(common, unit, shown)
 
 
 @contextmanager
 def fitting(common: Common, path: Path, unit: str, resume: bool) -> Iterator[Training]:
-    """What a model that trains in the folder `path` is to report to, as `training` has it. Says
-    how a training that a signal ended is resumed, and that one was finished before.
+    """Progress of training in the folder `path`, with notices on what can be resumed.
 
     Raises Interrupted on Ctrl-C (exit status 130) and SIGTERM (143).
     """
@@ -78,11 +80,10 @@ def fitting(common: Common, path: Path, unit: str, resume: bool) -> Iterator[Tra
         terminated = isinstance(error, Terminated)
         message = "Terminated" if terminated else "Interrupted"
         if is_begun(path):
-            message += f"; the checkpoint in {path} is kept: the same command with --resume goes on"
-            message += " from it"
-        raise (StoppedBySignal if terminated else Interrupted)(message) from None
+            message += f"; the same command with --resume continues from the checkpoint in {path}"
+        raise Interrupted(message, 143 if terminated else 130) from None
     if resume and not report.began:
-        common.say(f"{path}: the training had finished before; nothing was left to learn")
+        common.say(f"{path}: training was already complete; nothing to resume")
 
 
 def _display(*columns: ProgressColumn) -> Progress:
@@ -96,24 +97,8 @@ def _display(*columns: ProgressColumn) -> Progress:
         console=Console(stderr=True),
         transient=True,
         refresh_per_second=5,
-        redirect_stdout=False,  # results go where they always go
+        redirect_stdout=False,  # results stay on stdout
     )
-
-
-def _rows_column() -> ProgressColumn:
-    from rich.progress import ProgressColumn
-    from rich.text import Text
-
-    class Rows(ProgressColumn):
-        """Rows done, of how many, and how many a second."""
-
-        def render(self, task: Task) -> Text:
-            of = f" of {task.total:,.0f}" if task.total else ""
-            speed = task.speed or task.finished_speed
-            rate = f", {speed:,.0f} rows/s" if speed else ""
-            return Text(f"{task.completed:,.0f}{of} rows{rate}")
-
-    return Rows()
 
 
 class _Reporter:
@@ -130,16 +115,16 @@ class _Reporter:
 
 
 class Training:
-    """Told by a training run how far it has come.
+    """Receives the progress of a training run.
 
-    began  whether a step of it was taken
+    began  whether a step was taken
     """
 
     def __init__(self, common: Common, unit: str, shown: Progress | None = None) -> None:
         self._common = common
         self._unit = unit
         self._shown = shown
-        self._task = None if shown is None else shown.add_task("read", total=None, said="")
+        self._task = None if shown is None else shown.add_task("read", total=None, text="")
         self._last: TrainingProgress | None = None
         self._valid: dict[str, float] = {}  # of the last validation
 
@@ -150,7 +135,7 @@ class Training:
     def __call__(self, now: TrainingProgress) -> None:
         if self._last is not None and self._last.epoch != now.epoch:
             self.end_epoch()
-            if self._shown is None:  # a line is of its epoch alone
+            if self._shown is None:  # a line has the validation of its own epoch only
                 self._valid = {}
         self._last = now
         self._valid = now.valid or self._valid
@@ -162,29 +147,23 @@ class Training:
             description=f"epoch {now.epoch}/{now.epochs}",
             completed=now.step if steps is None else (now.epoch - 1) * steps + now.step,
             total=None if steps is None else now.epochs * steps,
-            said=self._said(now),
+            text=self._text(now),
         )
 
     def end_epoch(self) -> None:
-        """Say how the epoch of the last report went, where no terminal shows it."""
+        """Print the line of the last epoch, unless a terminal shows it."""
         if self._shown is None and self._last is not None:
             now = self._last
-            self._common.say(f"epoch {now.epoch}/{now.epochs}: {self._said(now)}")
+            self._common.say(f"epoch {now.epoch}/{now.epochs}: {self._text(now)}")
 
-    def _said(self, now: TrainingProgress) -> str:
-        measures = "".join(
-            f", {'valid loss' if name == 'loss' else name} {value:.4f}"
-            for name, value in self._valid.items()
-        )
-        loss = "" if math.isnan(now.loss) else f"loss {now.loss:.4f}"
-        speed = f"{now.units_per_second:,.0f} {self._unit}/s"
-        said = ", ".join(filter(None, (f"{loss}{measures}".removeprefix(", "), speed)))
-        left = now.seconds_left
-        return said if not left else f"{said}, {_clock(left)} left"
-
-
-def _clock(seconds: float) -> str:
-    """0:07, 12:34, 1:02:03"""
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+    def _text(self, now: TrainingProgress) -> str:
+        parts = [] if math.isnan(now.loss) else [f"loss {now.loss:.4f}"]
+        for name, value in self._valid.items():
+            parts.append(f"{'valid loss' if name == 'loss' else name} {value:.4f}")
+        parts.append(f"{now.units_per_second:,.0f} {self._unit}/s")
+        if now.seconds_left:
+            minutes, seconds = divmod(round(now.seconds_left), 60)
+            hours, minutes = divmod(minutes, 60)
+            clock = f"{hours}:{minutes:02}" if hours else f"{minutes}"
+            parts.append(f"{clock}:{seconds:02} left")
+        return ", ".join(parts)

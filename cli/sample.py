@@ -1,4 +1,4 @@
-"""fastseq sample: the corpora to try things on."""
+"""fastseq sample: small corpora made from the standard library."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ from pathlib import Path
 
 import click
 
-from .options import Common, common_options, example, overwrite_option, pass_common
+from . import options
+from .options import FILE, Common, command
 from .output import write_table
 
 
-@click.command("sample", epilog=example("fastseq sample demo"))
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@overwrite_option
-@common_options
-@pass_common
-def command(common: Common, folder: Path, overwrite: bool) -> None:
+@command("sample", "fastseq sample demo")
+@click.argument("folder", metavar="DIR", type=FILE)
+@options.overwrite
+def sample(common: Common, folder: Path, overwrite: bool) -> None:
     """Write sample corpora made from Python's own documentation.
 
     The source of this Python's standard library is read (never imported): one document for each
-    public module, class, function and method with a docstring. DIR is made where missing, and
+    public module, class, function and method with a docstring. DIR is created if missing, and
     receives docs.parquet (id, module, kind, title, text), queries.parquet with qrels.parquet
     (queries with their known answers), labelled.parquet and labelled_test.parquet (label, text),
     tagged.parquet and tagged_test.parquet (tokens, tags). The same Python gives the same files.

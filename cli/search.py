@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -14,16 +14,8 @@ import click
 
 from fastseq.errors import DataError, SettingsError
 
-from .options import (
-    Common,
-    common_options,
-    example,
-    format_option,
-    index_option,
-    overwrite_option,
-    pass_common,
-    skip_bad_lines_option,
-)
+from . import options
+from .options import Common, command
 from .output import RunRow, write_json, write_jsonl, write_rows, write_trec
 from .progress import progress
 
@@ -32,93 +24,68 @@ if TYPE_CHECKING:
     from fastseq.vectors.expansion import Expander
 
 MODELS = ["bm25", "robertson", "atire", "bm25+", "bm25l", "tfidf", "bow"]
-_HITS_AT_A_TIME = 1 << 22  # held in memory while a run is written
-_TOLD = 8  # words of a query that are told to be unknown
 RUN_COLUMNS = ("query_id", "doc_id", "rank", "score")
+_BATCH = 1 << 22  # hits in memory while a run is written
+_MOST_UNKNOWN = 8  # unknown words of a query that are named
 
 
-@click.command(
+@command(
     "search",
-    epilog=example(
-        'fastseq search "parse arguments"',
-        'fastseq search "parse arguments" -k 3 --model bm25l --format json',
-        "echo parse arguments | fastseq search - --format tsv",
-        "fastseq search --queries queries.parquet -k 100 -o run.trec",
-        'fastseq search "car insurance" --expand vectors --expand-terms 5',
-    ),
+    'fastseq search "parse arguments"',
+    'fastseq search "parse arguments" -k 3 --model bm25l --format json',
+    "echo parse arguments | fastseq search - --format tsv",
+    "fastseq search --queries queries.parquet -k 100 -o run.trec",
+    'fastseq search "car insurance" --expand vectors --expand-terms 5',
 )
 @click.argument("query", required=False)
-@index_option("-i", "--index", help="Folder of the index.")
-@click.option("-k", default=10, show_default=True, help="Documents to find for each query.")
-@click.option(
-    "--model",
-    type=click.Choice(MODELS),
-    default="bm25",
-    show_default=True,
-    help="Ranking model. bm25 is Lucene's.",
+@options.folder("index", "-i", "--index", help="Folder of the index.")
+@options.number("-k", default=10, help="Documents per query.")
+@options.choice("--model", of=MODELS, default="bm25", help="Ranking model. bm25 is Lucene's.")
+@options.number("--k1", kind=float, help="BM25: term-frequency saturation (k1).  [default: 1.2]")
+@options.number("--b", kind=float, help="BM25: length normalisation (b).  [default: 0.75]")
+@options.number(
+    "--delta", kind=float, help="bm25+, bm25l: lower bound of a term (delta).  [default: 0.5]"
 )
-@click.option("--k1", type=float, help="BM25: how soon repeated terms stop counting.  [1.2]")
-@click.option("--b", type=float, help="BM25: how much long documents are held back.  [0.75]")
-@click.option("--delta", type=float, help="bm25+ and bm25l: what one occurrence is worth.  [0.5]")
-@click.option("--smart", metavar="ddd.qqq", help="tfidf: weighting in SMART notation.  [ltc.lnc]")
 @click.option(
+    "--smart", metavar="ddd.qqq", help="tfidf: weighting in SMART notation.  [default: ltc.lnc]"
+)
+@options.file(
     "--expand",
     "vectors",
-    type=click.Path(path_type=Path),
     metavar="VECTORS",
-    help="Look for the nearest words of these word vectors too.",
+    help="Query expansion: also search for the nearest words in these word vectors.",
 )
-@click.option(
-    "--expand-terms", type=int, metavar="N", help="Nearest words of each of the query.  [3]"
-)
-@click.option(
+@options.number("--expand-terms", help="Nearest words per word of the query.  [default: 3]")
+@options.number(
     "--expand-weight",
-    type=float,
-    metavar="W",
-    help="What one weighs, times its cosine; words of the query weigh 1.  [0.1]",
+    kind=float,
+    help="Weight of a nearest word, times its cosine; words of the query weigh 1.  [default: 0.1]",
 )
-@click.option(
-    "--queries",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Many queries: Parquet (query_id, text) or TSV (a header line is skipped).",
+@options.file(
+    "--queries", help="Many queries: Parquet (query_id, text) or TSV (a header line is skipped)."
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="RUN",
-    help="Where the run of --queries goes: .parquet, .trec or .tsv.",
+@options.file(
+    "-o", "--output", metavar="RUN", help="Run file of the --queries: .parquet, .trec or .tsv."
 )
-@overwrite_option
-@click.option(
+@options.overwrite
+@options.choice(
     "--device",
-    type=click.Choice(["cpu", "cuda"]),
+    of=("cpu", "cuda"),
     default="cpu",
-    show_default=True,
-    help="Where the --queries are searched for: cuda is an NVIDIA GPU.",
+    help="Device that searches for the --queries; cuda is an NVIDIA GPU.",
 )
-@format_option(
-    "table",
-    "json",
-    "jsonl",
-    "tsv",
-    "trec",
-    help="Form of the results on standard output.  [default: table; trec with --queries]",
+@options.form(
+    *("table", "json", "jsonl", "tsv", "trec"),
+    default=None,
+    help="Output format.  [default: table; trec with --queries]",
 )
-@skip_bad_lines_option
-@common_options
-@pass_common
-def command(
+@options.skip_bad_lines
+def search(
     common: Common,
     query: str | None,
     index_path: Path,
     k: int,
     model: str,
-    k1: float | None,
-    b: float | None,
-    delta: float | None,
-    smart: str | None,
     vectors: Path | None,
     expand_terms: int | None,
     expand_weight: float | None,
@@ -128,21 +95,22 @@ def command(
     device: str,
     form: str | None,
     skip_bad_lines: bool,
+    **parameters: Any,
 ) -> None:
     """Search an index: one QUERY, or a file of them.
 
     QUERY - reads the query from standard input. JSON is a list of {rank, id, score, fields},
-    where fields holds the stored columns. A document without any term of the query is never
-    found; equal scores keep the order of the corpus. Words of a QUERY that no document has are
-    named on standard error, with known words that may have been meant: by their spelling, or by
-    the n-grams of VECTORS that have some (fastText's).
+    where fields has the stored columns. A document without any term of the query is never
+    found; equal scores keep the order of the corpus. Words of a QUERY that no document contains
+    are named on standard error, with similar words of the index: by spelling, or by the n-grams
+    of VECTORS that have some (fastText's).
     """
     if (query is None) == (queries is None):
         raise click.UsageError("give either a QUERY or --queries FILE")
     if device != "cpu" and queries is None:
-        raise click.UsageError("--device goes with --queries FILE")
+        raise click.UsageError("--device requires --queries FILE")
     if output is not None and (queries is None or form is not None):
-        raise click.UsageError("-o goes with --queries, and takes its form from RUN's suffix")
+        raise click.UsageError("-o requires --queries, and its suffix is the format")
     if k < 1:
         raise SettingsError(f"k must be at least 1, not {k}")
     if output is not None:
@@ -152,47 +120,56 @@ def command(
         read = (queries, index_path, vectors)
         check_output(output, "run", read, suffixes=RUN_SUFFIXES, overwrite=overwrite)
     if vectors is None and not (expand_terms is None and expand_weight is None):
-        raise click.UsageError("--expand-terms and --expand-weight go with --expand VECTORS")
+        raise click.UsageError("--expand-terms and --expand-weight require --expand VECTORS")
+    from fastseq import Index
     from fastseq.devices import check_device
     from fastseq.search.ranking import model_by_name
 
     check_device(device)
-    ranking = model_by_name(model, k1=k1, b=b, delta=delta, smart=smart)
+    ranking = model_by_name(model, **parameters)
     common.announce_compilation()
     expand = None
     if vectors is not None:
         expand = _expander(
             common, vectors, skip_bad_lines, terms=expand_terms, weight=expand_weight
         )
+    searched = {"model": ranking, "threads": common.threads, "expand": expand}
     if query is not None:
-        _one(common, _text_of(query), index_path, k, ranking, form or "table", expand)
+        text = _text_of(query)
+        index = Index.open(index_path)
+        # a larger k would only reserve memory
+        hits = index.search(text, k=min(k, len(index)), **searched)
+        _write_hits(common, index, hits, form or "table")
+        if not common.quiet:
+            _suggest_words(common, text, index, expand)
     elif queries is not None:
-        _many(common, queries, index_path, k, ranking, output, form or "trec", expand, device)
+        from fastseq.store.queries import read_queries
+
+        query_ids, texts = read_queries(queries)
+        index = Index.open(index_path)
+        k = min(k, len(index))
+        find = partial(index.search, k=k, device=device, **searched)
+        if output is not None:
+            _write_run(common, output, query_ids, texts, find, max(_BATCH // k, 1))
+            return
+        rows = _run_rows(query_ids, find(texts))
+        if form in (None, "trec"):
+            write_trec(rows)
+        else:
+            write_rows(form, RUN_COLUMNS, rows)
 
 
-def _expander(common: Common, vectors: Path, skip_bad_lines: bool, **given: Any) -> Expander:
+def _expander(common: Common, vectors: Path, skip_bad_lines: bool, **options: Any) -> Expander:
     from fastseq.vectors.expansion import Expander
     from fastseq.vectors.words import WordVectors
 
-    said = {name: value for name, value in given.items() if value is not None}
+    given = {name: value for name, value in options.items() if value is not None}
     known = WordVectors.load(vectors, common.threads, skip_bad_lines)
-    return Expander(known, **said, threads=common.threads)
+    return Expander(known, **given, threads=common.threads)
 
 
-def _one(
-    common: Common,
-    text: str,
-    index_path: Path,
-    k: int,
-    model: Any,
-    form: str,
-    expand: Expander | None,
-) -> None:
-    from fastseq import Index
-
-    index = Index.open(index_path)
-    k = min(k, len(index))  # a larger k would only reserve memory
-    hits = index.search(text, k=k, model=model, threads=common.threads, expand=expand)
+def _write_hits(common: Common, index: Index, hits: Any, form: str) -> None:
+    """The hits of one query."""
     found = hits.to_dicts(0)
     if form == "json":
         write_json(found)
@@ -201,9 +178,9 @@ def _one(
     elif form == "trec":
         write_trec(("1", hit["id"], hit["rank"], hit["score"]) for hit in found)
     elif not found and form == "table":
-        common.say("No document has a term of this query.")
+        common.say("No document contains a term of this query.")
     else:
-        # the id has its own column, wherever it came from
+        # the id has a column of its own, wherever it came from
         id_column = index.info()["settings"].get("id_column")
         fields = [name for name in found[0]["fields"] if name != id_column] if found else []
         rows = [
@@ -211,13 +188,11 @@ def _one(
             for hit in found
         ]
         write_rows(form, ["rank", "score", "id", *fields], rows)
-    if not common.quiet:
-        _did_you_mean(common, text, index, expand)
 
 
-def _did_you_mean(common: Common, text: str, index: Index, expand: Expander | None) -> None:
-    """Say which words of the query no document has, and what may have been meant."""
-    unknown = index.unknown_words(text)[:_TOLD]
+def _suggest_words(common: Common, text: str, index: Index, expand: Expander | None) -> None:
+    """Name the words of a query that no document contains, with similar words of the index."""
+    unknown = index.unknown_words(text)[:_MOST_UNKNOWN]
     if not unknown:
         return
     from fastseq.vectors.suggestions import suggestions
@@ -225,57 +200,33 @@ def _did_you_mean(common: Common, text: str, index: Index, expand: Expander | No
     words = index.frequent_terms()
     vectors = None if expand is None else expand.vectors
     for word in unknown:
-        meant = suggestions(word, words, index.knows, vectors, threads=common.threads)
-        question = f"; did you mean {' or '.join(map(repr, meant))}?" if meant else ""
+        similar = suggestions(word, words, index.knows, vectors, threads=common.threads)
+        question = f"; did you mean {' or '.join(map(repr, similar))}?" if similar else ""
         common.say(f"no documents contain {word!r}{question}")
 
 
-def _many(
+def _write_run(
     common: Common,
-    queries: Path,
-    index_path: Path,
-    k: int,
-    model: Any,
-    output: Path | None,
-    form: str,
-    expand: Expander | None,
-    device: str,
+    output: Path,
+    query_ids: list[Any],
+    texts: list[str],
+    find: Callable[[list[str]], Any],
+    step: int,
 ) -> None:
-    from fastseq import Index
-    from fastseq.store.queries import read_queries
+    """Search for `step` queries at a time, so that memory does not grow with their number."""
     from fastseq.store.runs import RunWriter
 
-    query_ids, texts = read_queries(queries)
-    index = Index.open(index_path)
-    k = min(k, len(index))
-    search = partial(
-        index.search, k=k, model=model, threads=common.threads, expand=expand, device=device
-    )
-    if output is not None:
-        written = 0
-        # some queries at a time: memory does not grow with their number
-        step = max(_HITS_AT_A_TIME // k, 1)
-        with RunWriter(output) as run, progress(common) as report:
-            for first in range(0, len(texts), step):
-                some = texts[first : first + step]
-                hits = search(some)
-                ends = [0, *hits.counts.cumsum().tolist()]
-                scores = hits.scores[hits.rows >= 0]
-                run.append(query_ids[first : first + step], ends, list(chain(*hits.ids)), scores)
-                written += ends[-1]
-                if report is not None:
-                    report("search", first + len(some), len(texts))
-        common.say(f"{output}: {len(query_ids):,} queries, {written:,} documents")
-        return
-    hits = search(texts)
-    rows = _run_rows(query_ids, hits)
-    if form == "trec":
-        write_trec(rows)
-    elif form in ("json", "jsonl"):
-        found_of = [dict(zip(RUN_COLUMNS, row, strict=True)) for row in rows]
-        write_json(found_of) if form == "json" else write_jsonl(found_of)
-    else:
-        write_rows(form, RUN_COLUMNS, list(rows))
+    written = 0
+    with RunWriter(output) as run, progress(common) as report:
+        for first in range(0, len(texts), step):
+            hits = find(texts[first : first + step])
+            ends = [0, *hits.counts.cumsum().tolist()]
+            scores = hits.scores[hits.rows >= 0]
+            run.append(query_ids[first : first + step], ends, list(chain(*hits.ids)), scores)
+            written += ends[-1]
+            if report is not None:
+                report("search", min(first + step, len(texts)), len(texts))
+    common.say(f"{output}: {len(query_ids):,} queries, {written:,} documents")
 
 
 def _run_rows(query_ids: list[str] | list[int], hits: Any) -> Iterator[RunRow]:
@@ -286,11 +237,8 @@ def _run_rows(query_ids: list[str] | list[int], hits: Any) -> Iterator[RunRow]:
 
 
 def _text_of(query: str) -> str:
-    """The query as text: what standard input holds for "-", and valid Unicode in any case."""
-    if query != "-":
-        raw = os.fsencode(query) if not query.isascii() else query.encode()
-    else:
-        raw = sys.stdin.buffer.read()
+    """The query, or standard input for "-". Raises DataError unless it is valid UTF-8."""
+    raw = sys.stdin.buffer.read() if query == "-" else os.fsencode(query)
     try:
         return raw.decode("utf-8").strip()
     except UnicodeDecodeError as error:

@@ -14,11 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pyarrow.parquet as pq
 import pytest
-from fastseq_cli import fit
-from fastseq_cli.fit import CELLS, TASKS, estimator
-from fastseq_cli.parameters import COLUMNS, ParameterOption
+from fastseq_cli.fit import CELLS, estimator
+from fastseq_cli.main import cli
+from fastseq_cli.options import SectionOption
+from fastseq_cli.parameters import COLUMNS, TASKS
 
 from fastseq.estimator import parameters_of
 from fastseq.models.classifier import SequenceClassifier
@@ -42,8 +44,10 @@ def said(ran: Any) -> dict[str, str]:
 
 def options_of(cell: str) -> dict[str, Any]:
     """The options of a command that are parameters of estimators or columns, by name."""
-    params = getattr(fit, cell).params
-    return {param.name: param for param in params if isinstance(param, ParameterOption)}
+    command = cli.get_command(click.Context(cli), f"fit-{cell}")
+    assert command is not None
+    params = command.params
+    return {param.name: param for param in params if isinstance(param, SectionOption)}
 
 
 @pytest.mark.parametrize("task", TASKS)

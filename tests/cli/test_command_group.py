@@ -13,7 +13,7 @@ import click
 import fastseq_cli.main as main_module
 import pytest
 from fastseq_cli.main import COMMANDS, cli
-from fastseq_cli.options import Common, common_options, pass_common
+from fastseq_cli.options import Common, command
 
 from fastseq.errors import DataError
 
@@ -26,12 +26,11 @@ def failing(monkeypatch: pytest.MonkeyPatch):
     """Puts a command `fail` in the group that raises what the test says."""
 
     def put(error: BaseException) -> None:
-        @click.command("fail")
-        @common_options
-        def command() -> None:
+        @command("fail")
+        def fail(common: Common) -> None:
             raise error
 
-        monkeypatch.setattr(cli, "get_command", lambda ctx, name: command)
+        monkeypatch.setattr(cli, "get_command", lambda ctx, name: fail)
 
     return put
 
@@ -58,18 +57,18 @@ def test_examples_stand_on_their_own_lines(run: Run) -> None:
 def test_the_group_lists_every_command(run: Run, words: tuple[str, ...]) -> None:
     ran = run(*words)
     assert ran.code == 0
-    for name, said in COMMANDS.items():
+    for name, (_, said) in COMMANDS.items():
         assert name in ran.out.split()
         assert said in ran.out
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_groups_list_says_what_the_command_says(name: str) -> None:
-    command = cli.get_command(click.Context(cli), name)
-    assert command is not None
-    assert command.name == name
-    assert command.help is not None
-    assert command.help.strip()
+    found = cli.get_command(click.Context(cli), name)
+    assert found is not None
+    assert found.name == name
+    assert found.help is not None
+    assert found.help.strip()
 
 
 def test_version(run: Run) -> None:
@@ -117,13 +116,11 @@ def test_common_options_stand_before_or_after(
 ) -> None:
     seen = []
 
-    @click.command("look")
-    @common_options
-    @pass_common
-    def command(common: Common) -> None:
+    @command("look")
+    def look(common: Common) -> None:
         seen.append(common)
 
-    monkeypatch.setattr(cli, "get_command", lambda ctx, name: command)
+    monkeypatch.setattr(cli, "get_command", lambda ctx, name: look)
     assert run(*words).code == 0
     assert seen == [Common(threads=3, quiet=True)]
 

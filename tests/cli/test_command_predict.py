@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fastseq_cli.predict import _print
+from fastseq_cli.models import _print
 
 Run = Callable[..., Any]
 Write = Callable[..., Path]

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fastseq_cli.test import WHOLE, _write_confusion
+from fastseq_cli.models import WHOLE, _write_confusion
 
 from fastseq.store.manifest import MANIFEST, read_manifest
 

@@ -1,0 +1,283 @@
+"""fastseq predict, test and generate: the use of trained models."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fastseq.errors import SettingsError
+from fastseq.settings import seed_number, whole
+
+from . import options, parameters
+from .options import Common, command
+from .output import write_json, write_jsonl, write_table, write_tsv
+from .parameters import COLUMNS
+from .progress import progress
+
+if TYPE_CHECKING:
+    from fastseq.store.predictions import Predictions
+
+INPUTS = ("text_column", "tokens_column", "value_columns", "series_column")
+WHOLE = 12  # maximum number of classes of which the whole confusion matrix is shown
+
+
+@command(
+    "predict",
+    "fastseq predict .fastseq/model new.parquet -o labels.parquet --keep text",
+    "fastseq predict tagger tagged_test.parquet --format jsonl | head",
+)
+@options.model
+@options.data
+@options.file("-o", "--output", metavar="OUT", help="File of predictions: .parquet.")
+@options.overwrite
+@click.option(
+    "--keep", metavar="C", multiple=True, help="Column to copy to the output; may be repeated."
+)
+@options.id_column
+@parameters.of_columns(*INPUTS)
+@options.form(
+    *("jsonl", "tsv"),
+    default=None,
+    help="Format of the predictions on standard output.  [default: jsonl]",
+)
+@options.device
+def predict(
+    common: Common,
+    model_path: Path,
+    data: tuple[Path, ...],
+    output: Path | None,
+    overwrite: bool,
+    keep: tuple[str, ...],
+    id_column: str | None,
+    form: str | None,
+    device: str,
+    **columns: Any,
+) -> None:
+    """Predict labels, tags or values with a trained model.
+
+    DATA is Parquet files, folders or globs with the columns that MODEL was trained on; labels and
+    tags may be missing. Each row has its id (or its number), the columns of --keep, and prediction
+    and probability, or tags. Labels keep their type.
+
+    A forecaster writes a row for each value: the id and the columns of --keep of the row that the
+    value is for (null beyond the end), the series (if there are several), the row in that series,
+    and the step, the distance from the last row of the window.
+    """
+    if output is not None:
+        if form is not None:
+            raise click.UsageError("--format is for standard output and cannot be combined with -o")
+        from fastseq.store.outputs import check_output
+
+        read = (data, model_path)
+        check_output(output, "predictions", read, suffixes=(".parquet",), overwrite=overwrite)
+    model = _load(common, model_path, device)
+    if not hasattr(model, "predict_batches"):
+        raise SettingsError(
+            f"{model_path}: a language model has no predictions for rows: use generate or test"
+        )
+    named = parameters.named_columns(model, columns)
+    found: Predictions = model.predict_batches(list(data), keep=keep, id_column=id_column, **named)
+    with progress(common, prints=output is None) as report:
+
+        def done(rows: int, total: int | None) -> None:
+            if report is not None:
+                report("predict", rows, total)
+
+        done(0, found.total)
+        if output is None:
+            _print(found, form or "jsonl", done)
+        else:
+            rows = found.write(output, done, overwrite)
+    common.say_reports(model.report_, "data")
+    if output is not None:
+        common.say(f"{output}: {rows:,} rows")
+
+
+def _load(common: Common, path: Path, device: str) -> Any:
+    from fastseq.models.loading import load
+
+    common.announce_compilation()
+    return load(path, threads=common.threads, device=device)
+
+
+def _print(found: Predictions, form: str, done: Callable[[int, int | None], None]) -> None:
+    """Every row on standard output as soon as it is predicted."""
+
+    def rows() -> Iterator[dict[str, Any]]:
+        count = 0
+        for table in found:
+            yield from table.to_pylist()
+            sys.stdout.flush()
+            count += table.num_rows
+            done(count, found.total)
+
+    if form == "jsonl":
+        write_jsonl(rows())
+    else:
+        columns = found.schema.names
+        write_tsv(columns, ([_cell(row[name]) for name in columns] for row in rows()))
+
+
+def _cell(value: Any) -> Any:
+    """Tags, or several values, separated by spaces."""
+    return " ".join(map(str, value)) if isinstance(value, list) else value
+
+
+@command(
+    "test",
+    "fastseq test .fastseq/model labelled_test.parquet",
+    "fastseq test tagger tagged_test.parquet --format json",
+)
+@options.model
+@options.data
+@options.form("table", "json")
+@parameters.of_columns(*COLUMNS)
+@options.device
+def test(
+    common: Common,
+    model_path: Path,
+    data: tuple[Path, ...],
+    form: str,
+    device: str,
+    **columns: Any,
+) -> None:
+    """Evaluate a trained model on data with known answers.
+
+    A classifier: accuracy, macro-averaged F1 and, in the table, a confusion matrix. A tagger:
+    accuracy and, where tags encode spans, precision, recall and F1 of spans, of all and of each
+    type, as conlleval counts them and (strict) without spans that violate the tag scheme. A
+    language model: nats per unit and perplexity. A forecaster: RMSE and MAE, and those of
+    forecasting the last value. The unknown rate is the fraction of units that are not in the
+    vocabulary.
+    """
+    model = _load(common, model_path, device)
+    measures: dict[str, Any] = model.evaluate(
+        list(data), **parameters.named_columns(model, columns)
+    )
+    if "units" in measures:
+        measures["units"] = int(measures["units"])
+    common.say_reports(model.report_, "data")
+    # spans without a type, as in word segmentation, have the name that seqeval gives them
+    spans, strict = (
+        {kind or "_": score._asdict() for kind, score in getattr(model, name, {}).items()}
+        for name in ("span_scores_", "strict_span_scores_")
+    )
+    if form == "json":
+        if "f1" in measures:
+            measures |= {"tag_scheme": model.tag_scheme_, "spans": spans, "strict_spans": strict}
+        write_json(measures)
+        return
+    write_table(["measure", "value"], list(measures.items()))
+    if "f1" in measures:
+        click.echo()
+        shown = ("precision", "recall", "f1", "support")
+        write_table(
+            [f"{model.tag_scheme_} type", *shown, "strict_f1"],
+            [
+                (kind, *(score[name] for name in shown), strict.get(kind, {}).get("f1", 0.0))
+                for kind, score in spans.items()
+            ],
+        )
+    confusion = getattr(model, "confusion_", None)
+    if confusion is not None:
+        click.echo()
+        _write_confusion(confusion.labels.tolist(), confusion.counts.tolist())
+
+
+def _write_confusion(labels: list[Any], counts: list[list[int]]) -> None:
+    """The whole matrix, or the most frequent errors of a large one."""
+    if len(labels) <= WHOLE:
+        rows = [(label, *row) for label, row in zip(labels, counts, strict=True)]
+        write_table(["expected \\ predicted", *map(str, labels)], rows)
+        return
+    wrong = [
+        (count, expected, predicted)
+        for expected, row in zip(labels, counts, strict=True)
+        for predicted, count in zip(labels, row, strict=True)
+        if count and predicted != expected
+    ]
+    wrong.sort(key=lambda each: -each[0])
+    write_table(["times", "expected", "predicted"], wrong[:WHOLE])
+    if len(wrong) > WHOLE:
+        click.echo(f"and {len(wrong) - WHOLE:,} more pairs of the {len(labels)} classes")
+
+
+@command(
+    "generate",
+    'fastseq generate book --prompt "It was " --length 300 --temperature 0.8',
+    'fastseq generate book --prompt "It was " --beams 8 --length 20',
+    "fastseq generate book --count 5 --top-p 0.9 --seed 7 --format jsonl",
+)
+@options.model
+@click.option("--prompt", default="", metavar="TEXT", help="Text to continue.")
+@options.number("--length", default=200, help="Maximum number of units to generate.")
+@options.number(
+    "--temperature", kind=float, help="Temperature: below 1 more likely text.  [default: 1]"
+)
+@options.number("--top-k", help="Sample from the N most likely units only.")
+@options.number(
+    "--top-p",
+    kind=float,
+    help="Sample from the most likely units of this total probability (nucleus sampling).",
+)
+@click.option("--greedy", is_flag=True, help="Take the most likely unit instead of sampling.")
+@options.number("--beams", help="Beam search: number of beams.")
+@options.number(
+    "--length-penalty",
+    kind=float,
+    default=0.0,
+    help="Beam search: exponent that favours long texts.",
+)
+@click.option("--end-with-row", is_flag=True, help="Stop at the end of a row (words only).")
+@options.number("--seed", default=0, help="Random seed; each further text adds 1.")
+@options.number("--count", default=1, help="Number of texts.")
+@options.form(
+    *("text", "jsonl"), default="text", help="Output format: text, or {seed, prompt, text} a line."
+)
+@options.device
+def generate(
+    common: Common,
+    model_path: Path,
+    prompt: str,
+    length: int,
+    seed: int,
+    count: int,
+    form: str,
+    device: str,
+    **settings: Any,
+) -> None:
+    """Generate text with a language model.
+
+    MODEL was trained with --task language. The text continues --prompt; several texts are
+    separated by blank lines.
+    """
+    whole("count", count, 1)
+    seed_number(seed)
+    if count > 1 and (settings["greedy"] or settings["beams"] is not None):
+        flag = "--greedy" if settings["greedy"] else "--beams"
+        raise click.UsageError(f"--count is for sampled texts: with {flag} all are the same")
+    from fastseq.models.language import LanguageModel
+
+    model = _load(common, model_path, device)
+    if not isinstance(model, LanguageModel):
+        raise SettingsError(
+            f"{model_path}: a {model.kind} cannot generate text, only a language model can"
+        )
+    texts = (
+        (number, model.generate(prompt, length, seed=number, **settings))
+        for number in range(seed, seed + count)
+    )
+    if form == "jsonl":
+        write_jsonl(
+            {"seed": number, "prompt": prompt, "text": "".join(pieces)} for number, pieces in texts
+        )
+        return
+    for number, pieces in texts:
+        click.echo("\n" * (number > seed) + prompt, nl=False)
+        for piece in pieces:
+            click.echo(piece, nl=False)  # which flushes: a person reads along
+        click.echo()
