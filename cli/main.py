@@ -101,7 +101,7 @@ class Commands(click.Group):
         except click.UsageError as error:
             _fail(_usage(error), 2)
         except Interrupted as error:
-            _fail(error.format_message(), error.exit_code, prefix="")
+            _fail(error.format_message(), error.status, prefix="")
         except click.ClickException as error:
             _fail(error.format_message(), error.exit_code)
         except (click.Abort, KeyboardInterrupt):

@@ -25,9 +25,9 @@ DOMAINS = {
 class Interrupted(click.ClickException):
     """Training ended by Ctrl-C (exit status 130) or SIGTERM (143)."""
 
-    def __init__(self, message: str, exit_code: int = 130) -> None:
+    def __init__(self, message: str, status: int = 130) -> None:
         super().__init__(message)
-        self.exit_code = exit_code
+        self.status = status
 
 
 @dataclass
@@ -185,7 +185,9 @@ def folder(kind: str, *names: str, help: str) -> Decorator:
     )  # fmt: skip
 
 
-def number(*names: str, help: str, default: int | None = None, kind: type[Any] = int) -> Decorator:
+def number(
+    *names: str, help: str, default: float | None = None, kind: type[Any] = int
+) -> Decorator:
     """An option with a whole number, or a float."""
     return click.option(
         *names, type=kind, metavar="X" if kind is float else "N", default=default,

@@ -133,7 +133,7 @@ def search(
         expand = _expander(
             common, vectors, skip_bad_lines, terms=expand_terms, weight=expand_weight
         )
-    searched = {"model": ranking, "threads": common.threads, "expand": expand}
+    searched: dict[str, Any] = {"model": ranking, "threads": common.threads, "expand": expand}
     if query is not None:
         text = _text_of(query)
         index = Index.open(index_path)
@@ -148,7 +148,7 @@ def search(
         query_ids, texts = read_queries(queries)
         index = Index.open(index_path)
         k = min(k, len(index))
-        find = partial(index.search, k=k, device=device, **searched)
+        find: Any = partial(index.search, k=k, device=device, **searched)
         if output is not None:
             _write_run(common, output, query_ids, texts, find, max(_BATCH // k, 1))
             return

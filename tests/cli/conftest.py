@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,9 @@ import pytest
 from click.testing import CliRunner
 from fastseq_cli.main import cli
 
+from fastseq import samples
+
+SCRIPT = Path(sys.executable).with_name("fastseq")
 BILINGUAL = Path(__file__).resolve().parents[2] / "data" / "bilingual"
 
 
@@ -27,16 +32,16 @@ class Ran:
 
     @property
     def error(self) -> str:
-        """The one line on stderr, of a command that failed and said nothing else, unless that it
-        compiled kernels."""
+        """The error of a command that failed, its only line on stderr except for compilations."""
         assert self.code != 0, self.out
-        lines = [line for line in self.err.splitlines() if not line.startswith("Compiling fast")]
+        lines = [line for line in self.err.splitlines() if not line.startswith("Compiling ")]
         assert len(lines) == 1, self.err
         assert lines[0].startswith("Error: "), self.err
         return lines[0]
 
 
 Run = Callable[..., Ran]
+Write = Callable[..., Path]
 
 
 def run_cli(*words: object, stdin: str | bytes | None = None) -> Ran:
@@ -71,7 +76,7 @@ def bilingual(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def write(tmp_path: Path) -> Callable[..., Path]:
+def write(tmp_path: Path) -> Write:
     """`write("docs.parquet", id=[…], text=[…])` in the working folder."""
 
     def parquet(name: str, **columns: object) -> Path:
@@ -79,6 +84,14 @@ def write(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / name
 
     return parquet
+
+
+@pytest.fixture
+def small_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sample corpora of one package of the standard library; tests/test_samples.py has all."""
+    paths = (Path(sysconfig.get_paths()["stdlib"]) / "email").glob("[a-z]*.py")
+    modules = {f"email.{path.stem}": path for path in sorted(paths)}
+    monkeypatch.setattr(samples, "library_modules", lambda: modules)
 
 
 # ---- small corpora that a model learns in a second, and models of them

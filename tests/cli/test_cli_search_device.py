@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from fastseq import devices
 from fastseq.devices import cuda_problem
 from fastseq.kernels.cuda.runtime import availability
-from tests.cli.conftest import Run
+from tests.cli.conftest import Run, Write
 
 SAID = "no usable NVIDIA GPU: CUDA driver library cannot be found"
 
@@ -21,7 +20,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def queries(write: Callable[..., Path]) -> Path:
+def queries(write: Write) -> Path:
     return write("queries.parquet", query_id=["1", "2"], text=["water", "house"])
 
 
@@ -48,7 +47,7 @@ def test_the_cpu_needs_no_gpu(run: Run, bilingual: Path, queries: Path) -> None:
 def test_one_query_is_the_cpus(run: Run, bilingual: Path) -> None:
     ran = run("search", "-i", bilingual, "water", "--device", "cuda")
     assert ran.code == 2
-    assert ran.error == "Error: --device goes with --queries FILE (see fastseq search --help)"
+    assert ran.error == "Error: --device requires --queries FILE (see fastseq search --help)"
 
 
 def test_another_device(run: Run, bilingual: Path, queries: Path) -> None:

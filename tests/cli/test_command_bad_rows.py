@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import pyarrow as pa
@@ -74,9 +75,9 @@ def test_duplicate_ids_are_named_by_file_and_row(run: Run, tmp_path: Path) -> No
 
 def test_invalid_text_is_named_when_a_model_is_used(run: Run, folder: Path) -> None:
     assert run("fit-lstm", folder / "a.parquet", "--task", "classify", *SMALL, "-o", "m").code == 0
-    quick = ("fit-fasttext-classifier", folder / "a.parquet", "--epochs", 1, "-o", "f")
-    assert run(*quick).code == 0
-    for words in (("predict", "m"), ("test", "m"), ("predict", "f"), ("test", "f")):
-        ran = run(*words, folder)
+    words = ("--epochs", 1, "--dimensions", 16, "--buckets", 16, "-o", "f")
+    assert run("fit-fasttext-classifier", folder / "a.parquet", *words).code == 0
+    for command, model in product(("predict", "test"), ("m", "f")):
+        ran = run(command, model, folder)
         assert ran.code == 1
         assert f"b.parquet: row {BAD_ROW} (from 0): its text is not valid UTF-8" in ran.err

@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.cli.conftest import Run, Write
 from tests.naive import measures as naive
-
-Run = Callable[..., Any]
 
 QRELS = "q1 0 a 2\nq1 0 b 1\nq1 0 z 0\nq2 0 c 1\n"
 RUN = "q1 Q0 x 1 3.0 t\nq1 Q0 a 2 2.0 t\nq1 Q0 b 3 1.0 t\nq9 Q0 a 1 1.0 t\n"
@@ -23,7 +22,7 @@ AP = (1 / 2 + 2 / 3) / 2 / 2
 
 
 @pytest.fixture
-def files(tmp_path: Path, write: Callable[..., Path]) -> dict[str, Path]:
+def files(tmp_path: Path, write: Write) -> dict[str, Path]:
     (tmp_path / "run.trec").write_text(RUN)
     (tmp_path / "qrels.txt").write_text(QRELS)
     run, qrels = ([line.split() for line in text.splitlines()] for text in (RUN, QRELS))
@@ -182,7 +181,7 @@ def tied_run(rng: random.Random, ranks: str) -> dict[str, list[tuple[str, int | 
 )
 @pytest.mark.parametrize("suffix", [".trec", ".parquet", ".tsv"])
 def test_every_measure_of_random_tied_runs_equals_its_naive_twin(
-    run: Run, write: Callable[..., Path], tmp_path: Path, ranks: str, suffix: str
+    run: Run, write: Write, tmp_path: Path, ranks: str, suffix: str
 ) -> None:
     rng = random.Random(f"{ranks}{suffix}")
     for _ in range(4):
@@ -244,7 +243,7 @@ def test_tied_documents_keep_the_order_of_the_run_for_every_measure(
 
 
 def test_without_ranks_ties_are_ordered_as_trec_eval_does(
-    run: Run, write: Callable[..., Path], tmp_path: Path
+    run: Run, write: Write, tmp_path: Path
 ) -> None:
     """By document id, from the last to the first."""
     write("run.parquet", query_id=["q", "q"], doc_id=["a", "b"], score=[1.0, 1.0])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,15 @@ import numpy as np
 import pytest
 
 from fastseq import FastText, WordVectors
+from tests.cli.conftest import Run, Write
 from tests.cli.test_command_vectors import lines
 
-Run = Callable[..., Any]
 # of eight words that stand in like surroundings: enough passes that spelling tells them apart
 OPTIONS = ("--dimensions", 8, "--epochs", 10, "--sample", 0, "--threads", 1, "--buckets", 1000)
 
 
 @pytest.fixture
-def made(run: Run, tmp_path: Path, write: Callable[..., Path]) -> Path:
+def made(run: Run, tmp_path: Path, write: Write) -> Path:
     ran = run("fit-fasttext", write("corpus.parquet", text=lines()), "-o", tmp_path / "v", *OPTIONS)
     assert ran.code == 0, ran.err
     assert "training loss" in ran.out
@@ -51,7 +50,7 @@ def test_what_is_trained_is_what_python_trains(made: Path) -> None:
 
 
 def test_start_brings_the_dimensions_and_n_grams_of_its_vectors(
-    run: Run, made: Path, tmp_path: Path, write: Callable[..., Path]
+    run: Run, made: Path, tmp_path: Path, write: Write
 ) -> None:
     corpus = write("more.parquet", text=lines())
     ran = run("fit-fasttext", corpus, "-o", tmp_path / "w", "--start", made, "--epochs", 1)
@@ -63,7 +62,7 @@ def test_start_brings_the_dimensions_and_n_grams_of_its_vectors(
 
 
 def test_training_goes_on_with_the_same_n_grams_only(
-    run: Run, made: Path, tmp_path: Path, write: Callable[..., Path]
+    run: Run, made: Path, tmp_path: Path, write: Write
 ) -> None:
     corpus = write("more.parquet", text=lines())
     further = ("fit-fasttext", corpus, "-o", tmp_path / "w", *OPTIONS, "--start", made)
@@ -83,7 +82,7 @@ def test_training_goes_on_with_the_same_n_grams_only(
     ],
 )
 def test_what_cannot_be_trained_is_one_line(
-    run: Run, tmp_path: Path, write: Callable[..., Path], options: tuple[Any, ...], said: str
+    run: Run, tmp_path: Path, write: Write, options: tuple[Any, ...], said: str
 ) -> None:
     ran = run("fit-fasttext", write("c.parquet", text=lines()), "-o", tmp_path / "v", *options)
     assert ran.code == 1
@@ -92,7 +91,7 @@ def test_what_cannot_be_trained_is_one_line(
 
 
 def test_a_sequence_model_begins_with_vectors_of_every_word(
-    run: Run, made: Path, tmp_path: Path, write: Callable[..., Path]
+    run: Run, made: Path, tmp_path: Path, write: Write
 ) -> None:
     strange = ["aple peer plumm", "rivr lakes oceans"] * 20
     corpus = write("strange.parquet", text=strange, label=["fruit", "water"] * 20)

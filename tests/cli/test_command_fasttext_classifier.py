@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
 from fastseq import FastTextClassifier
 from fastseq.vectors.fasttext_bin import read_fasttext
-
-Run = Callable[..., Any]
+from tests.cli.conftest import Run, Write
 
 FIT = "fit-fasttext-classifier"
 SMALL = ("--dimensions", "8", "--learning-rate", "0.5", "--threads", "1")
@@ -97,7 +94,7 @@ def test_what_does_not_do_is_said_in_a_line(
     assert not Path(".fastseq/model/manifest.json").exists()
 
 
-def test_rows_with_several_labels(run: Run, write: Callable[..., Path]) -> None:
+def test_rows_with_several_labels(run: Run, write: Write) -> None:
     texts = ["wave ship", "cloud star", "wave cloud", "ship star"] * 20
     path = write("rows.parquet", text=texts, label=["sea", "sky", "sea|sky", "sky|sea"] * 20)
     words = ("--loss", "ova", "--label-separator", "|", "--epochs", "30", *SMALL)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,7 @@ import scipy.sparse
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
 import fastseq
-
-Run = Callable[..., Any]
-Write = Callable[..., Path]
+from tests.cli.conftest import Run, Write
 
 DOCS = ["The cats run", "The dog runs, the DOG!", None, "A café for the cats", "Der café"]
 TEXTS = [text or "" for text in DOCS]

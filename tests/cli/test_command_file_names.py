@@ -14,8 +14,7 @@ import pytest
 from fastseq.errors import DataError
 from fastseq.models.loading import load
 from fastseq.store.folder import verify
-
-from .conftest import Run
+from tests.cli.conftest import Run
 
 ODD = os.fsdecode(b"caf\xe9")  # of Latin-1: as UTF-8 it ends too early
 FIT = ("--hidden", "16", "--threads", "1", "--epochs", "1")
@@ -165,6 +164,7 @@ def test_word_vectors_are_trained_asked_and_exported(run: Run) -> None:
     good(run("phrases", corpus, "--min-count", "1", "--threshold", "0"))
 
 
+@pytest.mark.usefixtures("small_library")
 def test_samples_are_written(run: Run) -> None:
     assert r"caf\xe9/caf\xe9.demo/docs.parquet" in good(run("sample", odd(".demo")))
     good(run("sample", odd(".demo")))

@@ -8,9 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +24,8 @@ from fastseq.estimator import parameters_of
 from fastseq.models.classifier import SequenceClassifier
 from fastseq.models.forecaster import Forecaster
 from fastseq.models.language import BPTT, LanguageModel
+from tests.cli.conftest import SCRIPT, Run, Write
 
-Run = Callable[..., Any]
-Write = Callable[..., Path]
-SCRIPT = Path(sys.executable).with_name("fastseq")
 TINY = ("--hidden", "4", "--embedding", "4", "--epochs", "2", "--threads", "1")
 WEIGHTS = "weights.safetensors"
 
@@ -312,10 +308,10 @@ def test_a_signal_leaves_a_checkpoint(
     assert "--resume" in last
     assert "--resume" in run(*words, "--epochs", "3", "-o", "parts").error
     shown = said(run("info", "parts", "--verify"))
-    assert shown["state"].startswith("a training that did not end")
+    assert shown["state"].startswith("unfinished training")
     assert (shown["model"], shown["hidden"]) == ("classifier", "8")
     assert shown["epochs done"].endswith(" of 100,000")
-    assert shown["verified"] == "every file is whole"
+    assert shown["verified"] == "all files are intact"
     checkpoint = json.loads(run("info", "parts", "--format", "json").out)
     assert checkpoint == json.loads(run("info", "parts/checkpoint", "--format", "json").out)
     assert checkpoint["kind"] == "checkpoint"
@@ -397,8 +393,8 @@ def test_what_was_met_is_said(run: Run, write: Write) -> None:
 @pytest.mark.parametrize(
     ("corpus", "words", "said"),
     [
-        ("book", (), ("cannot tell", "(text)", "--task classify, tag, language or forecast")),
-        ("wave", (), ("cannot tell", "(value)", "forecast")),
+        ("book", (), ("cannot infer", "(text)", "--task classify, tag, language or forecast")),
+        ("wave", (), ("cannot infer", "(value)", "forecast")),
         ("reviews", ("--crf",), ("--crf is for --task tag", "CORPUS is for --task classify")),
         ("reviews", ("--task", "classify", "--bptt", "20"), ("--bptt is for --task language",)),
         ("spoken", ("--pooling", "mean"), ("--pooling is for --task classify",)),

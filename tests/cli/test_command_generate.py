@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-Run = Callable[..., Any]
+from tests.cli.conftest import Run
+
 Generate = Callable[..., Any]
 
 

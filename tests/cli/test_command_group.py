@@ -5,9 +5,7 @@ from __future__ import annotations
 import errno
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 import fastseq_cli.main as main_module
@@ -16,9 +14,7 @@ from fastseq_cli.main import COMMANDS, cli
 from fastseq_cli.options import Common, command
 
 from fastseq.errors import DataError
-
-Run = Callable[..., Any]
-SCRIPT = Path(sys.executable).with_name("fastseq")
+from tests.cli.conftest import SCRIPT, Run, Write
 
 
 @pytest.fixture
@@ -231,7 +227,7 @@ def test_completion_completes(tmp_path: Path) -> None:
     assert "plain,--model" in ran.stdout
 
 
-def test_parameters_in_messages_become_options(run: Run, write: Callable[..., Path]) -> None:
+def test_parameters_in_messages_become_options(run: Run, write: Write) -> None:
     corpus = write("docs.parquet", a=["x"], b=["y"])
     assert "name it (--text-column);" in run("index", corpus).error
     assert run("index", corpus, "--text-column", "a").code == 0

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-Run = Callable[..., Any]
-Write = Callable[..., Path]
-SCRIPT = Path(sys.executable).with_name("fastseq")
+from tests.cli.conftest import SCRIPT, Run, Write
 
 
 def found(run: Run, query: str, *words: object) -> list[dict[str, Any]]:

@@ -7,13 +7,11 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from fastseq.store.manifest import MANIFEST, read_manifest
-
-Run = Callable[..., Any]
+from tests.cli.conftest import Run
 
 
 @pytest.fixture
@@ -29,7 +27,7 @@ def data_files(index: Path) -> list[Path]:
 def test_a_whole_index(run: Run, index: Path) -> None:
     ran = run("info", index, "--verify")
     assert ran.code == 0, ran.err
-    assert "every file is whole" in ran.out
+    assert "all files are intact" in ran.out
     said = {line.split("  ")[0] for line in ran.out.splitlines()}
     assert said >= {"kind", "format version", "written by", "size", "verified", "documents"}
     assert run("info", index, "--verify", "--quiet").out == ran.out  # it is the result

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -13,9 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from fastseq_cli.main import COMMANDS, cli
 
-from .conftest import Run
-
-Write = Callable[..., Path]
+from tests.cli.conftest import Run, Write
 
 READ_ONLY = {
     "analogy", "completion", "evaluate", "generate", "info", "phrases", "test", "test-vectors",
@@ -79,6 +76,7 @@ def forget_models(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("which", OUTPUTS)
+@pytest.mark.usefixtures("small_library")
 def test_a_file_of_the_user_stays(
     run: Run, here: Path, corpora: Path, models: Path, which: str
 ) -> None:
@@ -156,6 +154,7 @@ def test_an_input_stays_even_with_overwrite(
     assert {path: path.read_bytes() for path in here.rglob("*") if path.is_file()} == files
 
 
+@pytest.mark.usefixtures("small_library")
 def test_samples_are_made_again_but_no_other_file_is_replaced(
     run: Run, tmp_path: Path, write: Write
 ) -> None:

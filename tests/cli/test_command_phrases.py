@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from fastseq import WordVectors
+from tests.cli.conftest import Run, Write
 
-Run = Callable[..., Any]
 TEXTS = ["new york is big", "old new york", "york is old", "the bank of york", "new york bank of"]
 
 
 @pytest.fixture
-def corpus(write: Callable[..., Path]) -> Path:
+def corpus(write: Write) -> Path:
     return write("c.parquet", id=list(range(20)), text=TEXTS * 4)
 
 
@@ -93,14 +91,14 @@ def test_a_picture(run: Run, vectors: Path) -> None:
 
 
 @pytest.fixture
-def index(run: Run, write: Callable[..., Path]) -> None:
+def index(run: Run, write: Write) -> None:
     texts = ["a large house", "a huge tree", "an old house", "big", "large large large"]
     write("docs.parquet", id=[f"d{n}" for n in range(5)], text=texts)
     assert run("index", "docs.parquet").code == 0
 
 
 @pytest.mark.usefixtures("index")
-def test_search_with_expansion(run: Run, vectors: Path, write: Callable[..., Path]) -> None:
+def test_search_with_expansion(run: Run, vectors: Path, write: Write) -> None:
     def found(*words: object) -> dict[str, float]:
         ran = run("search", *words, "--format", "json", "--quiet")
         assert ran.code == 0, ran.err

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from fastseq_cli.models import _print
 
-Run = Callable[..., Any]
-Write = Callable[..., Path]
+from tests.cli.conftest import Run, Write
+
 TINY = ("--hidden", "4", "--embedding", "4", "--epochs", "1", "--threads", "1", "--quiet")
 
 

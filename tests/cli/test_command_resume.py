@@ -5,14 +5,11 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-Run = Callable[..., Any]
-Write = Callable[..., Path]
+from tests.cli.conftest import Run, Write
 
 COMMANDS = ("fit-word2vec", "fit-glove", "fit-fasttext", "fit-fasttext-classifier", "fit-gru")
 SMALL = {"fit-gru": ("--hidden", "4", "--embedding", "4")}
@@ -49,7 +46,7 @@ def test_sigterm_leaves_a_checkpoint_and_says_how_to_go_on(
     assert child.returncode == 128 + signal.SIGTERM, err
     assert out == ""
     assert err.splitlines()[-1] == (
-        "Terminated; the checkpoint in m is kept: the same command with --resume goes on from it"
+        "Terminated; the same command with --resume continues from the checkpoint in m"
     )
     assert run("info", "m", "--verify").code == 0
     assert "--resume" in run(*given).error
@@ -85,7 +82,7 @@ def test_a_finished_training_is_resumed_with_a_notice(command: str, run: Run, co
     assert first.code == 0, first.err
     again = run(*given, "--resume")
     assert again.code == 0, again.err
-    assert "m: the training had finished before; nothing was left to learn" in again.err
+    assert "m: training was already complete; nothing to resume" in again.err
     assert again.out.splitlines()[:-1] == first.out.splitlines()[:-1]
     assert run(*given, "--resume", "--quiet").err == ""
 
@@ -102,5 +99,5 @@ def test_a_loss_of_nothing_is_named_so(run: Run, write: Write) -> None:
     corpus = write("one.parquet", text=["aa aa"] * 5)
     ran = run(*words("fit-word2vec", corpus, "--loss", "hierarchical"))
     assert "training loss" in ran.out
-    assert "none: the rows of CORPUS hold nothing to tell apart" in ran.out
+    assert "none: the rows have no two different words" in ran.out
     assert "nan" not in ran.err

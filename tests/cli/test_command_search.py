@@ -14,10 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from fastseq_cli.search import MODELS
 
-BILINGUAL = Path(__file__).resolve().parents[2] / "data" / "bilingual"
-SCRIPT = Path(sys.executable).with_name("fastseq")
+from tests.cli.conftest import BILINGUAL, SCRIPT, Run, Write
 
-Run = Callable[..., Any]
 Search = Callable[..., Any]
 
 
@@ -220,7 +218,7 @@ def test_batches_that_cannot_be(search: Search, tmp_path: Path) -> None:
     assert "query" in search("--queries", BILINGUAL / "qrels.parquet").error
 
 
-def test_ids_that_trec_cannot_hold(run: Run, write: Callable[..., Path]) -> None:
+def test_ids_that_trec_cannot_hold(run: Run, write: Write) -> None:
     assert run("index", write("spaces.parquet", id=["a b"], text=["tea"])).code == 0
     assert "'a b'" in run("search", "tea", "--format", "trec").error
     (Path("q.tsv")).write_text("q\ttea\n")

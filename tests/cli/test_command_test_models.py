@@ -16,9 +16,7 @@ import pytest
 from fastseq_cli.models import WHOLE, _write_confusion
 
 from fastseq.store.manifest import MANIFEST, read_manifest
-
-Run = Callable[..., Any]
-Write = Callable[..., Path]
+from tests.cli.conftest import Run, Write
 
 
 @pytest.fixture
@@ -215,7 +213,7 @@ def test_info_says_what_a_model_is(run: Run, models: Path) -> None:
     assert said["last epoch: epoch"] == "6"
     assert float(said["last epoch: train loss"]) < 0.5
     assert int(said["parameters"].replace(",", "")) > 1000
-    assert said["verified"] == "every file is whole"
+    assert said["verified"] == "all files are intact"
 
 
 def test_info_of_every_task(run: Run, models: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,7 @@ import pytest
 
 from fastseq import WordVectors
 from fastseq.store.manifest import read_manifest
-
-Run = Callable[..., Any]
+from tests.cli.conftest import Run, Write
 
 WORDS = ["man", "king", "woman", "queen", "猫"]
 ARRAY = np.array(
@@ -33,7 +31,7 @@ def vectors(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def sets(tmp_path: Path, write: Callable[..., Path]) -> dict[str, Path]:
+def sets(tmp_path: Path, write: Write) -> dict[str, Path]:
     """The same pairs and the same questions, each in Parquet and as text."""
     pairs = [("man", "king", 3.0), ("man", "queen", 1.0), ("Woman", "man", 3.5), ("man", "x", 0.0)]
     first, second, score = map(list, zip(*pairs, strict=True))
@@ -219,7 +217,7 @@ def test_info(run: Run, vectors: Path) -> None:
     assert said["tokens"] == "12,345"
     assert said["analyzer.tokenizer"] == "word"
     assert said["last epoch: train loss"] == "1.25"
-    assert said["verified"] == "every file is whole"
+    assert said["verified"] == "all files are intact"
     content = json.loads(run("info", vectors, "--format", "json").out)
     assert content["kind"] == "vectors"
     assert content["settings"]["window"] == 5
@@ -274,7 +272,7 @@ def lines() -> list[str]:
     return [" ".join(rng.choice(words[i % 2].split(), 8).tolist()) for i in range(300)]
 
 
-def test_vectors_are_learned_and_used(run: Run, tmp_path: Path, write: Callable[..., Path]) -> None:
+def test_vectors_are_learned_and_used(run: Run, tmp_path: Path, write: Write) -> None:
     corpus = write("corpus.parquet", text=lines())
     made = tmp_path / "made"
     options = ("--dimensions", 8, "--epochs", 4, "--sample", 0, "--threads", 1)
@@ -308,7 +306,7 @@ def test_vectors_are_learned_and_used(run: Run, tmp_path: Path, write: Callable[
     ],
 )
 def test_what_cannot_be_trained_is_one_line(
-    run: Run, tmp_path: Path, write: Callable[..., Path], options: tuple[Any, ...], said: str
+    run: Run, tmp_path: Path, write: Write, options: tuple[Any, ...], said: str
 ) -> None:
     ran = run("fit-word2vec", write("c.parquet", text=lines()), "-o", tmp_path / "v", *options)
     assert ran.code == 1
@@ -318,7 +316,7 @@ def test_what_cannot_be_trained_is_one_line(
 
 
 def test_vectors_of_other_dimensions_cannot_be_gone_on_from(
-    run: Run, vectors: Path, tmp_path: Path, write: Callable[..., Path]
+    run: Run, vectors: Path, tmp_path: Path, write: Write
 ) -> None:
     corpus = write("c.parquet", text=lines())
     for dimensions in (5, 100):
@@ -329,7 +327,7 @@ def test_vectors_of_other_dimensions_cannot_be_gone_on_from(
 
 
 def test_start_brings_the_dimensions_of_its_vectors(
-    run: Run, vectors: Path, tmp_path: Path, write: Callable[..., Path]
+    run: Run, vectors: Path, tmp_path: Path, write: Write
 ) -> None:
     corpus = write("c.parquet", text=lines())
     ran = run("fit-word2vec", corpus, "-o", tmp_path / "v", "--start", vectors, "--epochs", 1)
@@ -339,7 +337,7 @@ def test_start_brings_the_dimensions_of_its_vectors(
 
 
 def test_a_folder_of_vectors_serves_a_sequence_model(
-    run: Run, tmp_path: Path, write: Callable[..., Path]
+    run: Run, tmp_path: Path, write: Write
 ) -> None:
     rows = lines()
     corpus = write("c.parquet", text=rows, label=["fruit", "water"] * 150)
@@ -352,7 +350,7 @@ def test_a_folder_of_vectors_serves_a_sequence_model(
 # ---- fit-glove
 
 
-def test_glove_is_learned_and_used(run: Run, tmp_path: Path, write: Callable[..., Path]) -> None:
+def test_glove_is_learned_and_used(run: Run, tmp_path: Path, write: Write) -> None:
     corpus = write("corpus.parquet", text=lines())
     made = tmp_path / "made"
     options = ("--dimensions", 8, "--epochs", 60, "--threads", 1)
@@ -377,7 +375,7 @@ def test_glove_is_learned_and_used(run: Run, tmp_path: Path, write: Callable[...
     assert "already exists" in again.error
 
 
-def test_glove_refuses_in_one_line(run: Run, write: Callable[..., Path]) -> None:
+def test_glove_refuses_in_one_line(run: Run, write: Write) -> None:
     corpus = write("c.parquet", text=lines())
     for options, said in (
         (("--x-max", 0), "--x-max must be above 0"),
