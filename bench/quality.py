@@ -25,8 +25,7 @@ import Stemmer
 from bench.common import commands
 from bench.common.reference import STOP_WORDS
 from bench.common.report import Parser, Report, optional
-from fastseq.store.queries import read_queries
-from fastseq.store.runs import read_qrels
+from fastseq.store.runs import read_qrels, read_queries
 
 SETTINGS = [  # fastseq's model, bm25s's method, k1, b
     ("bm25", "lucene", 1.2, 0.75),

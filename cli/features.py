@@ -21,7 +21,7 @@ from .output import write_pairs
 from .progress import Report, progress
 
 if TYPE_CHECKING:
-    from fastseq.store.corpus import Corpus
+    from fastseq.store.rows import Corpus
     from fastseq.types import Texts
 
 # options that --like can be combined with: it has all other settings of its own
@@ -92,9 +92,9 @@ def features(
         if settings["norm"] not in (None, parameters.NONE):
             raise click.UsageError("--no-norm contradicts --norm")
         settings["norm"] = parameters.NONE if method == "tfidf" else None
-    from fastseq.store.corpus import Corpus
     from fastseq.store.matrices import Outputs, SavedTerms, read_terms, write_features
     from fastseq.store.outputs import check_output
+    from fastseq.store.rows import Corpus
 
     outputs = Outputs.of(output)
     earlier = None if like is None else Outputs.of(like)

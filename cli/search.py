@@ -143,7 +143,7 @@ def search(
         if not common.quiet:
             _suggest_words(common, text, index, expand)
     elif queries is not None:
-        from fastseq.store.queries import read_queries
+        from fastseq.store.runs import read_queries
 
         query_ids, texts = read_queries(queries)
         index = Index.open(index_path)

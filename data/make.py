@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from fastseq.store.tables import write_columns
+from fastseq.store.parquet import write_columns
 
 HERE = Path(__file__).resolve().parent
 

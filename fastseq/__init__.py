@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from fastseq.models.word_vectors.word2vec import Word2Vec
     from fastseq.search.index import Hits, Index
     from fastseq.search.ranking import BM25, TFIDF, BoW
-    from fastseq.store.corpus import Corpus
+    from fastseq.store.rows import Corpus
     from fastseq.text.analyzer import Analyzer
     from fastseq.vectors.expansion import Expander
     from fastseq.vectors.words import WordVectors
@@ -47,7 +47,7 @@ _HOMES = {
     "BM25": "fastseq.search.ranking",
     "BM25Features": "fastseq.features.estimators",
     "BoW": "fastseq.search.ranking",
-    "Corpus": "fastseq.store.corpus",
+    "Corpus": "fastseq.store.rows",
     "CountFeatures": "fastseq.features.estimators",
     "DataError": "fastseq.errors",
     "DeviceError": "fastseq.errors",

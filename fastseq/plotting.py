@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastseq.errors import MissingExtraError
-from fastseq.store.atomic import written_whole
-from fastseq.store.identify import PICTURES
-from fastseq.store.outputs import check_output
+from fastseq.store.files import written_whole
+from fastseq.store.outputs import PICTURES, check_output
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

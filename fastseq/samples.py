@@ -74,7 +74,7 @@ def write_samples(folder: Path, overwrite: bool = False) -> dict[str, int]:
     SettingsError where a file exists that may not be replaced.
     """
     from fastseq.store.outputs import check_output
-    from fastseq.store.tables import write_columns
+    from fastseq.store.parquet import write_columns
 
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder}: is a file, not a folder to write the samples to")

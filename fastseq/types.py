@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -79,3 +80,26 @@ class Tokens:
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+
+Label = str | int | bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Categories:
+    """n labels or tags, dictionary-encoded.
+
+    values  the distinct ones, all strings, all integers or all booleans
+    codes   int32[n]: element i is values[codes[i]]; -1 where it is missing
+    """
+
+    values: tuple[Label, ...]
+    codes: Int32
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def to_list(self) -> list[Any]:
+        """The n values; None for a missing one."""
+        known = (*self.values, None)
+        return [known[code] for code in self.codes.tolist()]

@@ -379,7 +379,7 @@ def test_the_check_sees_a_wrong_import(room: str, module: str, said: str) -> Non
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("import fastseq.store.atomic", {"fastseq.store.atomic"}),
+        ("import fastseq.store.files", {"fastseq.store.files"}),
         ("from fastseq import errors", {"fastseq.errors"}),
         ("from fastseq.errors import DataError", {"fastseq.errors"}),
         ("from . import jit", {"fastseq.kernels.core.jit"}),

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from fastseq_cli.main import cli
 
 from bench.common.report import Parser, log
-from fastseq.store.corpus import Corpus
+from fastseq.store.rows import Corpus
 
 COLLECTIONS = ("ir/cranfield", "ir/scifact")
 

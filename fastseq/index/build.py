@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -24,12 +24,10 @@ from fastseq.kernels.search import postings as kernels
 from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS
 from fastseq.kernels.text import hashing
 from fastseq.settings import flag, function, parse_size, string, strings, thread_count
-from fastseq.store.atomic import reason
-from fastseq.store.corpus import Corpus
-from fastseq.store.documents import DocumentReader, DocumentWriter
-from fastseq.store.examples import RowBatch
-from fastseq.store.ids import id_hashes, refuse_duplicate_ids
+from fastseq.store.documents import DocumentReader, DocumentWriter, id_hashes, refuse_duplicate_ids
+from fastseq.store.files import reason
 from fastseq.store.outputs import check_folder
+from fastseq.store.rows import Corpus, RowBatch
 from fastseq.store.sources import ParquetSource
 from fastseq.store.writer import FolderWriter
 from fastseq.text.analyzer import Analyzer
@@ -166,15 +164,8 @@ class _Builder:
             return
         self._stored = self._writer.create(layout.DOCUMENTS)
         file = cast(BinaryIO, self._stored)  # as far as a writer needs one
-        documents = DocumentWriter(file, schema, self._corpus.id_column)
-        try:
+        with DocumentWriter(file, schema, self._corpus.id_column) as documents:
             yield documents
-        except BaseException:
-            # left open, Parquet's writer would write its footer to a closed file
-            with suppress(FastseqError):
-                documents.close()
-            raise
-        documents.close()
 
     def _take(self, batch: RowBatch, documents: DocumentWriter | None) -> None:
         self._rows += batch.rows

@@ -24,9 +24,16 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError, FormatError, SettingsError
-from fastseq.store.folder import CHECKPOINT, Folder, is_begun, is_written
-from fastseq.store.manifest import MANIFEST, Manifest, read_manifest
-from fastseq.store.tables import write_columns
+from fastseq.store.folder import (
+    CHECKPOINT,
+    MANIFEST,
+    Folder,
+    Manifest,
+    is_begun,
+    is_written,
+    read_manifest,
+)
+from fastseq.store.parquet import write_columns
 from fastseq.store.weights import read_weights, write_weights
 from fastseq.store.writer import FolderWriter
 from fastseq.training.checkpoint import Checkpoint

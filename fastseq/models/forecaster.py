@@ -28,13 +28,12 @@ from fastseq.models.forecast_network import ForecastNetwork, ForecastState, Fore
 from fastseq.models.prediction import RowPredictor
 from fastseq.nn.backend import Backend
 from fastseq.seeds import mixed_key
-from fastseq.store.categories import Categories, Label
-from fastseq.types import Float32, Float64, Int64
+from fastseq.types import Categories, Float32, Float64, Int64, Label
 
 if TYPE_CHECKING:
     from fastseq.store.columns import Fields
-    from fastseq.store.examples import RowBatch, RowReader
     from fastseq.store.predictions import Predictions
+    from fastseq.store.rows import RowBatch, RowReader
 
 ROWS_AT_ONCE = 4096  # forecasts made side by side
 

@@ -16,8 +16,7 @@ import numpy.typing as npt
 from fastseq.errors import DataError
 from fastseq.plotting import COLOURS, LINES, drawn
 from fastseq.plotting import check_plot as check_plot  # those who draw ask here too
-from fastseq.store.identify import PICTURES
-from fastseq.store.outputs import check_output
+from fastseq.store.outputs import PICTURES, check_output
 from fastseq.training.history import VALID, History
 from fastseq.types import Float64
 
@@ -135,7 +134,7 @@ def gradient_flow(
 
 
 def _write_numbers(curves: Mapping[str, Float64], path: str | Path) -> None:
-    from fastseq.store.tables import write_columns
+    from fastseq.store.parquet import write_columns
 
     columns: dict[str, Any] = {
         "when": [name for name, curve in curves.items() for _ in curve],

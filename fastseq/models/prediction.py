@@ -15,8 +15,8 @@ from fastseq.models.savable import S, SavableModel
 from fastseq.types import Float32
 
 if TYPE_CHECKING:
-    from fastseq.store.examples import RowBatch, RowReader
     from fastseq.store.predictions import Predictions
+    from fastseq.store.rows import RowBatch, RowReader
 
 
 class RowPredictor(SavableModel[S]):

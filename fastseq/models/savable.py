@@ -17,7 +17,7 @@ from fastseq.types import Float32
 
 if TYPE_CHECKING:
     from fastseq.store.columns import Fields
-    from fastseq.store.examples import RowReader
+    from fastseq.store.rows import RowReader
 
 # Any state with `settings` (of the manifest), `fields`, `reports` and `history`.
 S = TypeVar("S", bound=Any)
@@ -153,8 +153,8 @@ class SavableModel(ModelParameters, ABC, Generic[S]):
         targets : whether they are read; None: where the model has some
         more : outputs, keep and id, as open_rows has them
         """
-        from fastseq.store.examples import open_rows
-        from fastseq.store.objects import as_source
+        from fastseq.store.in_memory import as_source
+        from fastseq.store.rows import open_rows
 
         wanted = self.supervised if targets is None else targets
         source = as_source(examples, y, self.inputs)

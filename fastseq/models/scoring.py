@@ -44,7 +44,7 @@ from fastseq.training.gradient import StepResult
 from fastseq.types import Float64, Int32, Int64
 
 if TYPE_CHECKING:
-    from fastseq.store.examples import RowBatch, RowReader
+    from fastseq.store.rows import RowBatch, RowReader
 
 # of batches that are predicted
 ROWS_AT_ONCE = 256

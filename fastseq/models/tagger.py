@@ -37,8 +37,8 @@ from fastseq.seeds import mixed_key
 from fastseq.settings import one_of
 
 if TYPE_CHECKING:
-    from fastseq.store.examples import RowBatch, RowReader
     from fastseq.store.predictions import Predictions, TagLists
+    from fastseq.store.rows import RowBatch, RowReader
 
 TaggerState = ScoringState[TaggerNetwork]
 

@@ -17,7 +17,6 @@ from fastseq.index.segment import Segment
 from fastseq.search.ranking import BM25, RankingModel
 from fastseq.search.searcher import Expand, Query, Searcher, are_known, expanded, raw_words
 from fastseq.settings import function, string, strings, whole
-from fastseq.store.folder import description
 from fastseq.types import Float32, Int32, offsets_of
 
 if TYPE_CHECKING:
@@ -169,7 +168,7 @@ class Index:
 
     def info(self) -> dict[str, Any]:
         """The kind, format_version, settings, statistics, files and bytes of `fastseq info`."""
-        return description(self._segment.folder.manifest)
+        return self._segment.folder.manifest.describe()
 
 
 @dataclass(frozen=True, eq=False)

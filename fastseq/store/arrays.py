@@ -1,21 +1,24 @@
-"""Arrow arrays of every string-like type, as the plain arrays that kernels take."""
+"""Arrow arrays: conversion of all string-like types to the plain arrays that kernels take, and
+construction without copies."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from fastseq.errors import RowError
+from fastseq.errors import RowError, SettingsError
 from fastseq.types import Int64, Texts, UInt8
 
 INT32_MAX = 2**31 - 1
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """The type that a column is brought to: string or binary for their large, view and dictionary
-    relatives, the value type of any other dictionary, the storage of an extension."""
+    """The type that a column is converted to: string or binary for their large, view and dictionary
+    variants, the value type of any other dictionary, the storage type of an extension."""
     if isinstance(kind, pa.BaseExtensionType):
         return plain_type(kind.storage_type)
     if pa.types.is_dictionary(kind):
@@ -37,15 +40,13 @@ def is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_null(kind))
 
 
+def _is_large(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_large_string(kind) or pa.types.is_large_binary(kind))
+
+
 def byte_lengths(array: pa.Array) -> Int64:
     """int64[n]: bytes of each value of a string-like array of any type, without a copy of the
-    text. A null counts 0, or what its slot happens to hold.
-
-    Raises
-    ------
-    RowError
-        The array's offsets descend: it is damaged.
-    """
+    text. A null has 0 bytes or those in its slot. Raises RowError where offsets descend."""
     kind, n = array.type, len(array)
     lengths: Int64
     if isinstance(array, pa.ExtensionArray):
@@ -73,10 +74,7 @@ def byte_lengths(array: pa.Array) -> Int64:
 def plain(array: pa.Array, kind: pa.DataType) -> pa.Array:
     """The array as `kind`, which is the `plain_type` of its type or one it can be cast to.
 
-    Raises
-    ------
-    RowError
-        More than 2 GiB of text, or a value that `kind` cannot hold.
+    Raises RowError for more than 2 GiB of text, or a value that `kind` cannot hold.
     """
     if isinstance(array, pa.ExtensionArray):
         return plain(array.storage, kind)
@@ -88,7 +86,7 @@ def plain(array: pa.Array, kind: pa.DataType) -> pa.Array:
     if array.type == kind:
         return array
     try:
-        if pa.types.is_large_string(array.type) or pa.types.is_large_binary(array.type):
+        if _is_large(array.type):
             return _narrow(array, kind)
         return array.cast(kind)
     except pa.ArrowException as error:
@@ -106,26 +104,22 @@ def _fits(array: pa.Array, kind: pa.DataType) -> bool:
 
 
 def first_null(array: pa.Array) -> int:
-    """The number of the first null of an array that has one."""
+    """The row of the first null of an array that has one."""
     return int(np.argmax(array.is_null().to_numpy(zero_copy_only=False)))
 
 
 def texts_of(parts: Sequence[pa.Array]) -> tuple[Texts, int]:
-    """The texts of one or several plain columns, joined by a space, and how many rows are null.
+    """The texts of one or several plain columns, joined by a space, and the number of null rows.
 
-    A null is an empty text; beside other columns it leaves its space. A row counts as null when
-    every part is. The bytes are those of the Arrow buffers where that can be (one column without
-    nulls) and must not be written to.
+    A null is an empty text; among several columns its space remains. A row is null when all of its
+    parts are. A single column without nulls is not copied: its bytes must not be written to.
     """
-    import pyarrow.compute as pc  # slow to import, and readers of an index have no need of it
+    import pyarrow.compute as pc  # slow to import, and not needed to read an index
 
+    nulls = 0
     if any(part.null_count for part in parts):
-        empty = parts[0].is_null()
-        for part in parts[1:]:
-            empty = pc.and_(empty, part.is_null())
-        nulls = int(pc.sum(empty).as_py() or 0)
-    else:
-        nulls = 0
+        empty = np.logical_and.reduce([part.is_null().to_numpy(False) for part in parts])
+        nulls = int(empty.sum())
     if len(parts) > 1:
         size = sum(int(byte_lengths(part).sum()) + len(part) for part in parts)
         kind = pa.binary() if size <= INT32_MAX else pa.large_binary()
@@ -147,10 +141,7 @@ def texts_of(parts: Sequence[pa.Array]) -> tuple[Texts, int]:
 def to_texts(array: pa.Array) -> Texts:
     """Texts over the buffers of an array of (large) strings or binaries without nulls.
 
-    Raises
-    ------
-    RowError
-        The offsets point outside of the data: the array is damaged.
+    Raises RowError where the offsets point outside of the data: the array is damaged.
     """
     if len(array) == 0:
         return Texts(np.zeros(0, np.uint8), np.zeros(1, np.int64))
@@ -164,10 +155,10 @@ def to_texts(array: pa.Array) -> Texts:
 
 
 def writable_bytes(buffer: pa.Buffer | None) -> UInt8:
-    """The bytes of an Arrow buffer as an array that says that it is writable. Do not write to it.
+    """The bytes of an Arrow buffer as an array flagged writable; it must not be written to.
 
-    np.frombuffer gives a read-only array, because Arrow's buffers are immutable; to Numba that is
-    another type, for which every kernel would be compiled a second time.
+    np.frombuffer gives a read-only array, because Arrow's buffers are immutable. That is another
+    type to Numba, which would compile every kernel a second time.
     """
     if buffer is None or buffer.size == 0:
         return np.zeros(0, np.uint8)
@@ -175,7 +166,7 @@ def writable_bytes(buffer: pa.Buffer | None) -> UInt8:
 
 
 class _Borrowed:
-    """An Arrow buffer under NumPy's array interface; the array made of it keeps it alive."""
+    """An Arrow buffer with NumPy's array interface; the array keeps a reference to it."""
 
     def __init__(self, buffer: pa.Buffer) -> None:
         self.buffer = buffer
@@ -187,45 +178,72 @@ class _Borrowed:
         }
 
 
-def int64_array(values: Int64) -> pa.Array:
-    """The Arrow array over int64 values. `pa.array` and `pa.scalar` would import pandas, where
-    there is one, to ask whether this is a Series: half a second in the life of a short command."""
-    values = np.ascontiguousarray(values, np.int64)
-    return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(values)])
+def number_array(values: npt.ArrayLike, dtype: npt.DTypeLike = np.int64) -> pa.Array:
+    """The Arrow array over numbers of a dtype. `pa.array` and `pa.scalar` would import an installed
+    pandas to test for a Series, which takes half a second."""
+    numbers = np.ascontiguousarray(values, dtype)
+    kind = pa.from_numpy_dtype(numbers.dtype)
+    return pa.Array.from_buffers(kind, len(numbers), [None, pa.py_buffer(numbers)])
 
 
-def id_array(ids: Iterable[str] | Iterable[int] | pa.Array | pa.ChunkedArray) -> pa.Array:
-    """One Arrow array of ids: of Python strings, of integers (a NumPy array, say), or the Arrow
-    array that they are already, in one chunk."""
-    if isinstance(ids, pa.ChunkedArray):
-        whole = ids.combine_chunks()
-        return pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
-    if isinstance(ids, pa.Array):
-        return ids
-    values = ids if isinstance(ids, np.ndarray) else list(ids)
-    if isinstance(values, np.ndarray) or (values and not isinstance(values[0], str)):
-        numbers = np.asarray(values)
-        if numbers.dtype == np.uint64:  # ids beyond the largest int64
-            return pa.Array.from_buffers(pa.uint64(), len(numbers), [None, pa.py_buffer(numbers)])
-        return int64_array(np.asarray(numbers, np.int64))
-    return _string_array(values, pa.string())
-
-
-def string_scalar(value: str, kind: pa.DataType) -> pa.Scalar:
-    """An Arrow scalar of a (large) string or binary type."""
-    return _string_array([value], kind)[0]
-
-
-def _string_array(values: Iterable[str], kind: pa.DataType) -> pa.Array:
-    texts = Texts.from_strings(values)
-    large = pa.types.is_large_string(kind) or pa.types.is_large_binary(kind)
-    offsets = texts.offsets if large else texts.offsets.astype(np.int32)
+def text_array(texts: Texts, kind: pa.DataType | None = None) -> pa.Array:
+    """The Arrow array over the bytes of texts, of a (large) string or binary type; unless given,
+    strings, and large strings beyond 2 GiB."""
+    if kind is None:
+        kind = pa.large_string() if texts.offsets[-1] > INT32_MAX else pa.string()
+    offsets = np.ascontiguousarray(texts.offsets, np.int64 if _is_large(kind) else np.int32)
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(texts.data)]
     return pa.Array.from_buffers(kind, len(texts), buffers)
 
 
+def string_scalar(value: str, kind: pa.DataType) -> pa.Scalar:
+    """An Arrow scalar of a (large) string or binary type."""
+    return text_array(Texts.from_strings([value]), kind)[0]
+
+
+def one_chunk(column: pa.ChunkedArray, kind: pa.DataType | None = None) -> pa.Array:
+    """A chunked array as one array, of its own type or `plain` of `kind`."""
+    chunks = column.chunks if kind is None else [plain(chunk, kind) for chunk in column.chunks]
+    return pa.concat_arrays(chunks) if chunks else pa.nulls(0, kind or column.type)
+
+
+def arrow_column(values: Any) -> pa.ChunkedArray | None:
+    """The column of an Arrow array, or of anything with Arrow's array or stream interface; None for
+    everything else.
+
+    Raises
+    ------
+    SettingsError
+        The interface gives no column.
+    """
+    try:
+        if isinstance(values, pa.ChunkedArray):
+            return values
+        if hasattr(values, "__arrow_c_stream__"):
+            return pa.chunked_array(values)
+        if hasattr(values, "__arrow_c_array__"):
+            return pa.chunked_array([pa.array(values)])
+    except (pa.ArrowException, TypeError) as error:
+        raise SettingsError(f"cannot read a {type(values).__name__}: {error}") from error
+    return None
+
+
+def id_array(ids: Iterable[str] | Iterable[int] | pa.Array | pa.ChunkedArray) -> pa.Array:
+    """One Arrow array of ids: Python strings, integers (a NumPy array, say), or Arrow."""
+    if isinstance(ids, pa.Array):
+        return ids
+    if isinstance(ids, pa.ChunkedArray):
+        return one_chunk(ids)
+    values = ids if isinstance(ids, np.ndarray) else list(ids)
+    if isinstance(values, np.ndarray) or (values and not isinstance(values[0], str)):
+        numbers = np.asarray(values)
+        # uint64: ids beyond the largest int64
+        return number_array(numbers, np.uint64 if numbers.dtype == np.uint64 else np.int64)
+    return text_array(Texts.from_strings(values), pa.string())
+
+
 def valid_utf8(array: pa.Array) -> bool:
-    """Whether every string of an array of strings is UTF-8. Arrow does not check it on reading."""
+    """Whether all strings of an array are UTF-8, which Arrow does not check on reading."""
     try:
         array.validate(full=True)
     except pa.ArrowInvalid:
@@ -238,36 +256,27 @@ def repaired(array: pa.Array) -> pa.Array:
     if valid_utf8(array):
         return array
     values = array.cast(pa.binary()).to_pylist()
-    return pa.array(
-        [None if value is None else value.decode("utf-8", "replace") for value in values],
-        pa.string(),
-    )
+    return pa.array([None if v is None else v.decode("utf-8", "replace") for v in values], "string")
 
 
 def _offsets(array: pa.Array) -> Int64:
-    """The n + 1 offsets of a (large) string or binary array, int32 or int64, a view."""
-    large = pa.types.is_large_string(array.type) or pa.types.is_large_binary(array.type)
-    buffer = array.buffers()[1]
-    offsets: Int64 = np.frombuffer(buffer, np.int64 if large else np.int32)
+    """The n + 1 offsets of a (large) string or binary array: a view, int32 or int64."""
+    kind = np.int64 if _is_large(array.type) else np.int32
+    offsets: Int64 = np.frombuffer(array.buffers()[1], kind)
     return offsets[array.offset : array.offset + len(array) + 1]
 
 
 def _narrow(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    """A large array with 32-bit offsets. Arrow's own cast refuses a short slice that lies beyond
-    2 GiB of its buffer."""
+    """A large array with 32-bit offsets. Arrow's own cast fails for a short slice beyond 2 GiB of
+    its buffer."""
     if len(array) == 0:
         return pa.array([], kind)
     offsets = _offsets(array)
     first, last = int(offsets[0]), int(offsets[-1])
     if last - first > INT32_MAX:
         raise RowError(0, "a text of more than 2 GiB, expected shorter ones")
-    buffers = array.buffers()
-    return pa.Array.from_buffers(
-        kind,
-        len(array),
-        [
-            array.is_valid().buffers()[1] if array.null_count else None,
-            pa.py_buffer((offsets - first).astype(np.int32)),
-            None if buffers[2] is None else buffers[2].slice(first, last - first),
-        ],
-    )
+    valid = array.is_valid().buffers()[1] if array.null_count else None
+    data = array.buffers()[2]
+    data = None if data is None else data.slice(first, last - first)
+    buffers = [valid, pa.py_buffer((offsets - first).astype(np.int32)), data]
+    return pa.Array.from_buffers(kind, len(array), buffers)

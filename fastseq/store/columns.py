@@ -1,4 +1,4 @@
-"""Which column of the rows is what: inputs, targets, id, columns to keep."""
+"""The roles of columns: inputs, targets, id, columns to keep."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import pyarrow as pa
 
 from fastseq.errors import DataError, FormatError, SettingsError
 from fastseq.store.arrays import is_string, is_text, plain_type
-from fastseq.store.sources import Dataset, Source
+from fastseq.store.parquet import listing
+from fastseq.store.sources import Dataset
 
 INPUTS = ("text", "tokens", "values")
 ID_NAMES = ("id", "doc_id", "_id")
 TEXT_NAME = "text"
 LABEL_NAME, TOKENS_NAME, TAGS_NAME, VALUE_NAME = "label", "tokens", "tags", "value"
-INDEX_NAME = re.compile(r"__index_level_\d+__")  # how pandas hands over the index of a frame
+INDEX_NAME = re.compile(r"__index_level_\d+__")  # pandas' name of an unnamed index in Arrow
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +31,9 @@ class Fields:
     values  columns of numbers
     label   of strings, integers or booleans
     tags    of lists of strings, as long as the tokens'
-    series  says which series of values a row belongs to; None: each file is one
+    series  identifies the series of values that a row belongs to; None: each file is one
     id      None: the row number is the id
-    keep    columns handed on as they are
+    keep    columns copied to the output
     """
 
     text: tuple[str, ...] = ()
@@ -52,17 +53,13 @@ class Fields:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The id, where it is a column, and the columns to keep, each once."""
-        return tuple(dict.fromkeys((*([] if self.id is None else [self.id]), *self.keep)))
-
-    def without_targets(self) -> Fields:
-        """The same, the label or tags left out: what predicting has to read."""
-        return replace(self, label=None, tags=None)
+        """The id column, if any, and the columns to keep, each once."""
+        return tuple(dict.fromkeys(filter(None, (self.id, *self.keep))))
 
     def to_dict(self) -> dict[str, Any]:
-        """The names as JSON has them."""
+        """The names for JSON."""
         names = asdict(self)
-        if self.series is None:  # which models of older versions lack
+        if self.series is None:  # absent in models of older versions
             del names["series"]
         return names
 
@@ -71,15 +68,11 @@ class Fields:
         """The fields that to_dict wrote. Raises FormatError for others."""
         try:
             names: dict[str, Any] = {
-                name: tuple(value) if isinstance(value, list) else value
-                for name, value in saved.items()
+                n: tuple(v) if isinstance(v, list) else v for n, v in saved.items()
             }
             return cls(**names)
         except TypeError as error:
             raise FormatError(f"the saved column names cannot be read: {error}") from None
-
-
-# ---- what a type can serve as
 
 
 def is_id(kind: pa.DataType) -> bool:
@@ -89,11 +82,9 @@ def is_id(kind: pa.DataType) -> bool:
 
 
 def is_number(kind: pa.DataType) -> bool:
-    """Whether a type holds numbers."""
-    kind = plain_type(kind)
-    return bool(
-        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-    )
+    """Whether a type is numeric."""
+    t, kind = pa.types, plain_type(kind)
+    return bool(t.is_integer(kind) or t.is_floating(kind) or t.is_decimal(kind))
 
 
 def is_label(kind: pa.DataType) -> bool:
@@ -103,7 +94,7 @@ def is_label(kind: pa.DataType) -> bool:
 
 
 def element_type(kind: pa.DataType) -> pa.DataType | None:
-    """The plain type of a list's elements, lists of every Arrow kind; None for what is no list."""
+    """The plain type of the elements of a list type of any kind; None for other types."""
     if isinstance(kind, pa.BaseExtensionType):
         return element_type(kind.storage_type)
     listed = (
@@ -117,12 +108,9 @@ def element_type(kind: pa.DataType) -> pa.DataType | None:
 
 
 def is_string_list(kind: pa.DataType) -> bool:
-    """Whether a type is lists of strings, or of nulls alone (lists that are all empty)."""
+    """Whether a type is lists of strings, or of nulls (lists that are all empty)."""
     element = element_type(kind)
     return element is not None and (is_string(element) or bool(pa.types.is_null(element)))
-
-
-# ---- choosing
 
 
 def choose_fields(
@@ -140,25 +128,25 @@ def choose_fields(
     targets: bool = True,
     text_parameter: str = "text_column",
 ) -> Fields:
-    """Settle the columns of some data.
+    """Resolve the columns of some data.
 
     Parameters
     ----------
-    inputs : "text", "tokens" or "values": what is read
-    targets : whether the label (beside text) or the tags (beside tokens) are wanted too
-    text_parameter : what messages call the parameter that names columns of text
+    inputs : "text", "tokens" or "values"
+    targets : whether to resolve the label (of text) or the tags (of tokens), too
+    text_parameter : the name in messages of the parameter for text columns
 
-    What is not named is guessed: the id from `id`, `doc_id` or `_id`; the text from `text`, the
-    label from `label`, tokens and tags from `tokens` and `tags`, values from `value` or else
-    `value_0`, `value_1` and so on; else the only column of a type that serves, beside those
-    already taken. The unnamed index of a pandas frame counts only where it is named; so do columns
-    that Hive partitions are named for, but for a label called `label`.
+    Columns that are not named are guessed: the id from `id`, `doc_id` or `_id`; the text from
+    `text`, the label from `label`, tokens and tags from `tokens` and `tags`, values from `value` or
+    else `value_0`, `value_1` and so on; else the only unused column of a suitable type. The unnamed
+    index of a pandas frame and the columns of Hive partitions are not guessed, except for a label
+    called `label`.
 
     Raises
     ------
     DataError
-        A column is not there, cannot serve, cannot be guessed, or would be input and target at
-        once; the message lists the columns.
+        A column is missing, of an unsuitable type, ambiguous, or both input and target; the message
+        lists the columns.
     SettingsError
         `inputs` is none of the three.
     """
@@ -186,14 +174,15 @@ def choose_fields(
         if len(found) != 1:
             raise DataError(
                 f"{first.name}: cannot tell which column is the {name}, expected {name!r} or a "
-                f"single column of {what}: name it ({parameter}=…); its columns: {listing(first)}"
+                f"single column of {what}: name it ({parameter}=…); its columns: "
+                f"{listing(first.schema)}"
             )
         taken.add(found[0])
         return found[0]
 
     if inputs == "text":
         if targets and label is None and LABEL_NAME in data.types:
-            # before the text is guessed, for which a label of strings would stand in the way
+            # before the text is guessed: a label of strings would make it ambiguous
             fields = replace(fields, label=LABEL_NAME)
             taken.add(LABEL_NAME)
         if not fields.text:
@@ -218,7 +207,7 @@ def choose_fields(
         name = guess(VALUE_NAME, "value_columns", "numbers", is_number)
         fields = replace(fields, values=(name,))
     if not targets:
-        fields = fields.without_targets()
+        fields = replace(fields, label=None, tags=None)
     check_fields(data, fields)
     for target, role, read, inputs in (
         (fields.label, "label", fields.text, "text"),
@@ -228,14 +217,14 @@ def choose_fields(
             raise DataError(
                 f"{first.name}: the column {target!r} is to be both the {inputs} and the {role}: "
                 f"name another for one of them ({inputs}_column=…, {role}_column=…); its columns: "
-                f"{listing(first)}"
+                f"{listing(first.schema)}"
             )
     return fields
 
 
 def check_fields(data: Dataset, fields: Fields) -> None:
-    """Check that every column is there, once, and of a type that can serve. A column to keep may
-    be missing from some of the sources, and so may one of several of text.
+    """Check that every column exists once and has a suitable type. A column to keep may be missing
+    from some of the sources, and so may one of several text columns.
 
     Raises DataError; the message names the source and lists its columns.
     """
@@ -262,7 +251,7 @@ def _check_there(data: Dataset, fields: Fields) -> None:
                 if name not in (*texts, *fields.values, *single):
                     continue
                 problem += f", which {next(iter(data.types[name].values()))} has"
-            raise DataError(f"{source.name}: {problem}; its columns: {listing(source)}")
+            raise DataError(f"{source.name}: {problem}; its columns: {listing(source.schema)}")
 
 
 def check_types(
@@ -272,25 +261,19 @@ def check_types(
     serves: Callable[[pa.DataType], bool],
     expected: str,
 ) -> None:
-    """Raise DataError, which names the source, for a column of a type that cannot serve."""
+    """Raise DataError, which names the source, for a column of an unsuitable type."""
     for name in filter(None, names):
         for kind, where in data.types[name].items():
             if not serves(kind):
                 source = next(source for source in data.sources if source.name == where)
                 raise DataError(
                     f"{where}: the {role} column {name!r} is {kind}, expected {expected}; its "
-                    f"columns: {listing(source)}"
+                    f"columns: {listing(source.schema)}"
                 )
 
 
-def listing(source: Source | pa.Schema) -> str:
-    """The columns and their types, for a message."""
-    schema = source if isinstance(source, pa.Schema) else source.schema
-    return ", ".join(f"{field.name} ({field.type})" for field in schema) or "none"
-
-
 def listed(names: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Names given as one, as several or not at all."""
+    """One name, several names or None as a tuple."""
     if names is None:
         return ()
     return (names,) if isinstance(names, str) else tuple(names)

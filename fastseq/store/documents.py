@@ -1,11 +1,11 @@
-"""The stored columns of documents: one Parquet file, read back a few row groups at a time."""
+"""Documents of an index: the file of their stored columns, and the check of their ids."""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, BinaryIO
 
@@ -15,27 +15,29 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fastseq.errors import DataError, FastseqError, FormatError
-from fastseq.store.arrays import byte_lengths, int64_array, is_text
-from fastseq.store.atomic import reason
-from fastseq.types import Int64
+from fastseq.store.arrays import byte_lengths, is_text, number_array, to_texts
+from fastseq.store.files import reason
+from fastseq.types import Int64, UInt64, offsets_of
 
 GROUP_ROWS = 4096
 GROUP_BYTES = 16 << 20  # of strings: long documents make shorter row groups
+CACHED_BYTES = 256 << 20  # uncompressed; larger files are never cached whole
 _FEW = 64  # rows
-CACHED_BYTES = 256 << 20  # uncompressed; columns above this are never kept in memory whole
+_CANDIDATES = 1000  # rows whose ids are compared at a time
+_SHOWN = 5  # duplicates in an error message
 
 
 class DocumentWriter:
     """Writes `documents.parquet`, a table at a time.
 
     A row group ends after 4096 rows, or with the row that brings its strings to 16 MB, however
-    the rows came in: the same rows always make the same file.
+    the rows are split into tables: the same rows always give the same file.
 
     Parameters
     ----------
     file : a path or a binary file object
     schema : plain types only (`Corpus.stored_schema`)
-    id_column : a column of distinct values, which a dictionary would not make smaller
+    id_column : a column of distinct values, for which a dictionary saves nothing
 
     Raises
     ------
@@ -55,7 +57,8 @@ class DocumentWriter:
         self._schema = schema.remove_metadata()
         self._pending: list[pa.Table] = []
         self._pending_rows = self._pending_bytes = 0
-        _refuse_types(self._schema)
+        for field in self._schema:
+            _check_type(field)
         dictionaries = [name for name in schema.names if name != id_column]
         with _writing():
             self._writer = pq.ParquetWriter(
@@ -69,12 +72,12 @@ class DocumentWriter:
             )
 
     def append(self, table: pa.Table) -> None:
-        """Write the rows of a table after those there are.
+        """Append the rows of a table.
 
         Raises
         ------
         DataError
-            The table's schema is another.
+            The table has another schema.
         FastseqError
             The system refuses to write.
         """
@@ -113,9 +116,12 @@ class DocumentWriter:
     ) -> None:
         if kind is None:
             self.close()
+        else:  # otherwise ParquetWriter would write its footer later, to a closed file
+            with suppress(FastseqError):
+                self.close()
 
     def _write_group(self) -> None:
-        # one chunk a column: chunk borders would show in the file
+        # one chunk per column: the file would depend on the borders of chunks
         group = pa.concat_tables(self._pending).combine_chunks()
         self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
         with _writing():
@@ -123,12 +129,12 @@ class DocumentWriter:
 
 
 class DocumentReader:
-    """Reads `documents.parquet`; any number of threads may share one.
+    """Reads `documents.parquet`; thread-safe.
 
     Parameters
     ----------
     source : the path, or the bytes (an mmap, say)
-    name : what messages call the file; unless given, the path
+    name : the file's name in messages; by default the path
 
     Raises
     ------
@@ -150,8 +156,7 @@ class DocumentReader:
             metadata = self._file.metadata
             groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
             # int64[G + 1]: row group g holds the rows starts[g] to starts[g + 1]
-            self._starts = np.zeros(len(groups) + 1, np.int64)
-            np.cumsum([group.num_rows for group in groups], out=self._starts[1:])
+            self._starts = offsets_of([group.num_rows for group in groups])
             self._bytes = sum(group.total_byte_size for group in groups)
         if np.any(np.diff(self._starts) < 0) or self._starts[-1] != metadata.num_rows:
             raise FormatError(f"{self.name}: damaged: its row groups do not add up")
@@ -167,12 +172,12 @@ class DocumentReader:
         return list(self.schema.names)
 
     def column(self, name: str) -> pa.ChunkedArray:
-        """A whole column, in one chunk where it fits; kept in memory once read.
+        """A whole column, in one chunk where it fits; cached.
 
         Raises
         ------
         DataError
-            No column has that name.
+            There is no such column.
         FormatError
             The file is damaged.
         """
@@ -180,26 +185,25 @@ class DocumentReader:
         with self._lock:
             if name not in self._cached:
                 groups = list(range(len(self._starts) - 1))
-                table = self._read(groups, [name]).combine_chunks()
-                self._cached[name] = table.column(0)
+                self._cached[name] = self._read(groups, [name]).combine_chunks().column(0)
             return self._cached[name]
 
     def take(self, rows: npt.ArrayLike, columns: Sequence[str] | None = None) -> pa.Table:
-        """Some rows, in the order asked for, of some columns or all.
+        """Some rows, in the given order, of some columns or all.
 
-        Reads the row groups that hold these rows; or everything, once, when that is most of them
-        and the file is small.
+        Reads the row groups that hold these rows; if these are most groups of a small file, reads
+        and caches all of them.
 
         Parameters
         ----------
-        rows : int[m], each from 0 to `num_rows` - 1; repeats are fine
+        rows : int[m], each from 0 to `num_rows` - 1; repeats are allowed
 
         Raises
         ------
         IndexError
-            A row that is not there.
+            A row is out of range.
         DataError
-            No column has a name that was given.
+            There is no column of a given name.
         FormatError
             The file is damaged.
         """
@@ -230,16 +234,14 @@ class DocumentReader:
         return _taken(pa.concat_tables(pieces), back)
 
     def _read(self, groups: list[int], names: list[str]) -> pa.Table:
-        if not groups:  # which some versions of pyarrow cannot read
+        if not groups:  # some versions of pyarrow cannot read such a file
             return self.schema.empty_table().select(names)
         with self._reading():
             table = self._file.read_row_groups(groups, columns=names, use_threads=False)
         expected = sum(int(self._starts[g + 1] - self._starts[g]) for g in groups)
-        if table.num_rows != expected or table.schema.names != names:
-            if sorted(table.schema.names) != sorted(names) or table.num_rows != expected:
-                raise FormatError(f"{self.name}: damaged: its columns do not match its footer")
-            table = table.select(names)
-        return table
+        if table.num_rows != expected or sorted(table.schema.names) != sorted(names):
+            raise FormatError(f"{self.name}: damaged: its columns do not match its footer")
+        return table.select(names)
 
     def _check_columns(self, names: list[str]) -> None:
         for name in names:
@@ -262,40 +264,37 @@ class DocumentReader:
 def _writing() -> Iterator[None]:
     try:
         yield
-    except FastseqError:
-        raise
     except (pa.ArrowException, OSError) as error:
         raise FastseqError(f"cannot write the stored columns: {reason(error)}") from error
 
 
 def _taken(table: pa.Table, rows: Int64) -> pa.Table:
-    """The rows of a table, in the order given."""
+    """The rows of a table, in the given order."""
     if len(rows) <= _FEW:
-        # Table.take imports pyarrow.compute, a tenth of a second that one search should not wait
+        # Table.take imports pyarrow.compute, which takes a tenth of a second
         return pa.concat_tables([table.slice(row, 1) for row in rows.tolist()])
-    return table.combine_chunks().take(int64_array(rows))
+    return table.combine_chunks().take(number_array(rows))
+
+
+def _check_type(field: pa.Field) -> None:
+    if _has_views(field.type):
+        raise DataError(
+            f"the column {field.name!r} is {field.type}; expected lists and structs of plain "
+            "strings: leave it out (store=… names the columns to store)"
+        )
+    try:
+        pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([field])).close()
+    except pa.ArrowException as error:
+        raise DataError(
+            f"the column {field.name!r} is {field.type}, which Parquet cannot hold: leave it "
+            f"out (store=… names the columns to store; {reason(error)})"
+        ) from error
 
 
 def _has_views(kind: pa.DataType) -> bool:
-    """Whether strings of the view kind stand inside a list, struct or map."""
+    """Whether a list, struct or map contains strings of a view type."""
     inner = [kind.field(i).type for i in range(kind.num_fields)]
     return any(str(t).endswith("_view") or _has_views(t) for t in inner)
-
-
-def _refuse_types(schema: pa.Schema) -> None:
-    for field in schema:
-        if _has_views(field.type):
-            raise DataError(
-                f"the column {field.name!r} is {field.type}; expected lists and structs of plain "
-                "strings: leave it out (store=… names the columns to store)"
-            )
-        try:
-            pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([field])).close()
-        except pa.ArrowException as error:
-            raise DataError(
-                f"the column {field.name!r} is {field.type}, which Parquet cannot hold: leave it "
-                f"out (store=… names the columns to store; {reason(error)})"
-            ) from error
 
 
 def _string_bytes(table: pa.Table) -> Int64:
@@ -303,8 +302,90 @@ def _string_bytes(table: pa.Table) -> Int64:
     total = np.zeros(table.num_rows, np.int64)
     for column in table.columns:
         if is_text(column.type):
-            at = 0
-            for chunk in column.chunks:
-                total[at : at + len(chunk)] += byte_lengths(chunk)
-                at += len(chunk)
+            total += np.concatenate([np.zeros(0, np.int64), *map(byte_lengths, column.chunks)])
     return total
+
+
+# ---- distinct ids
+
+
+def id_hashes(ids: pa.Array) -> UInt64:
+    """uint64[n]: a hash of each id. Equal ids have equal hashes; different integers always have
+    different ones, different strings nearly always.
+
+    Parameters
+    ----------
+    ids : strings or integers of any Arrow width, without nulls
+    """
+    if pa.types.is_integer(ids.type):
+        # the finalizer of SplitMix64 (Steele, Lea, Flood 2014), a bijection
+        h: UInt64 = ids.to_numpy(zero_copy_only=False).astype(np.uint64)
+        h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return h ^ (h >> np.uint64(31))
+    from fastseq.kernels.text.ids import hash_rows
+
+    texts = to_texts(ids)
+    out = np.empty(len(texts), np.uint64)
+    hash_rows(out, texts.data, texts.offsets)
+    return out
+
+
+def find_duplicate_ids(
+    hashes: UInt64, ids_of: Callable[[Int64], Sequence[Any]], most: int = _SHOWN
+) -> list[tuple[Any, list[int]]]:
+    """The first `most` ids that more than one row has, with their rows. Rows of equal hashes are
+    candidates, whose ids are compared.
+
+    Parameters
+    ----------
+    hashes : uint64[n], `id_hashes` of every row
+    ids_of : returns the ids of some rows (int64[m], ascending)
+    """
+    ascending = np.sort(hashes)
+    twice = np.unique(ascending[1:][ascending[1:] == ascending[:-1]])
+    if len(twice) == 0:
+        return []
+    at = np.minimum(np.searchsorted(twice, hashes), len(twice) - 1)
+    rows = np.flatnonzero(twice[at] == hashes).astype(np.int64)
+    # rows grouped by hash, the groups in order of their first row
+    _, first, member = np.unique(hashes[rows], return_index=True, return_inverse=True)
+    rows = rows[np.argsort(first[member], kind="stable")]
+    edges = np.flatnonzero(np.diff(hashes[rows]) != 0) + 1
+    found: list[tuple[Any, list[int]]] = []
+    start = 0
+    while start < len(rows) and len(found) < most:
+        # whole groups, about a thousand rows
+        later = edges[edges >= start + _CANDIDATES]
+        stop = int(later[0]) if len(later) else len(rows)
+        some = np.sort(rows[start:stop])
+        seen: dict[Any, list[int]] = {}
+        for row, value in zip(some.tolist(), ids_of(some), strict=True):
+            seen.setdefault(value, []).append(row)
+        found += [(value, at) for value, at in seen.items() if len(at) > 1]
+        start = stop
+    return found[:most]
+
+
+def refuse_duplicate_ids(
+    hashes: UInt64,
+    ids_of: Callable[[Int64], Sequence[Any]],
+    where: str,
+    place: Callable[[int], str] | None = None,
+) -> None:
+    """Check that the ids of all rows differ. `place` formats a row for messages; None: its number.
+
+    Raises
+    ------
+    DataError
+        Ids are duplicated; the message names the first few and their rows.
+    """
+    found = find_duplicate_ids(hashes, ids_of)
+    if found:
+        named = ", ".join(
+            f"{value!r} ({'rows ' if place is None else ''}"
+            f"{', '.join(map(place or str, rows[:3]))}{', …' if len(rows) > 3 else ''})"
+            for value, rows in found
+        )
+        more = ", and perhaps more" if len(found) == _SHOWN else ""
+        raise DataError(f"{where}: duplicate ids: {named}{more}; expected one row for each id")

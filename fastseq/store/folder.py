@@ -1,15 +1,33 @@
-"""A committed folder, opened to be read: manifest checked, data files mapped.
+"""Reading of committed folders: manifest.json and the memory-mapped data files that it lists.
 
-A reader stays on the commit it opened: every file is mapped at once, and what is mapped outlives
-its name, so that a later commit may remove the file.
+    {
+     "kind": "index",
+     "format_version": 1,
+     "fastseq": "0.1.0",
+     "settings": {...},
+     "statistics": {...},
+     "files": {"data-000001/postings": {"bytes": 12, "crc32": 305419896,
+                                        "dtype": "<u4", "shape": [3]}, ...},
+     "crc32": 2596996162
+    }
+
+The last entry is the CRC-32 of the manifest itself: of its JSON without that entry, with sorted
+keys and no white space. No entry depends on the clock, the machine or the order of threads.
+
+A reader keeps the commit that it opened: all files are mapped at once, and a mapping outlives the
+file's name, so a later commit may remove the file.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import mmap
 import os
+import re
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +36,169 @@ import numpy.typing as npt
 
 from fastseq.errors import DataError, FormatError
 from fastseq.settings import file_path
-from fastseq.store.atomic import reason
-from fastseq.store.manifest import MANIFEST, FileEntry, Manifest, read_manifest
+from fastseq.store.files import reason
 
-BLOCK = 1 << 20  # bytes read at a time when a checksum is reckoned
+MANIFEST = "manifest.json"
+CHECKPOINT = "checkpoint"  # subfolder with the checkpoint of a training run
+BLOCK = 1 << 20  # bytes read at a time for a checksum
 
-CHECKPOINT = "checkpoint"  # folder of a training, inside that of what it trains
+# one component of a file name: valid on every system, and never outside of the folder
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}")
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """Size and CRC-32 of a data file; for a single array also dtype (NumPy's `.str`) and shape."""
+
+    bytes: int
+    crc32: int
+    dtype: str | None = None
+    shape: tuple[int, ...] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        entry: dict[str, Any] = {"bytes": self.bytes, "crc32": self.crc32}
+        if self.dtype is not None and self.shape is not None:
+            entry.update(dtype=self.dtype, shape=list(self.shape))
+        return entry
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Content of a manifest. `files` maps each path inside the folder, with '/', to its entry."""
+
+    kind: str
+    format_version: int
+    fastseq: str
+    settings: dict[str, Any]
+    statistics: dict[str, Any]
+    files: dict[str, FileEntry]
+
+    def to_bytes(self) -> bytes:
+        """The manifest as JSON. Raises ValueError for NaN or infinity, TypeError for non-JSON."""
+        content = as_json(self.describe())
+        del content["bytes"]
+        content["crc32"] = _checksum(content)
+        return json.dumps(content, indent=1).encode("ascii") + b"\n"
+
+    def describe(self) -> dict[str, Any]:
+        """The content for JSON, with `bytes`, the total size of all data files."""
+        return {
+            "kind": self.kind,
+            "format_version": self.format_version,
+            "fastseq": self.fastseq,
+            "settings": self.settings,
+            "statistics": self.statistics,
+            "files": {name: entry.to_json() for name, entry in sorted(self.files.items())},
+            "bytes": sum(entry.bytes for entry in self.files.values()),
+        }
+
+
+def as_json(values: Any) -> Any:
+    """Values after a JSON round trip: keys are strings, tuples lists.
+
+    Surrogates, as in file names that are not UTF-8, are escaped in the file and restored.
+    Raises as Manifest.to_bytes.
+    """
+    return json.loads(json.dumps(values, allow_nan=False))
+
+
+def read_manifest(
+    folder: Path, kind: str | None = None, versions: Collection[int] | None = None
+) -> Manifest:
+    """The manifest of a folder, of any kind and version unless these are given.
+
+    Raises
+    ------
+    FormatError
+        The manifest is missing, damaged or not one of fastseq; the folder is of another kind; its
+        format version is too old or too new.
+    """
+    path = folder / MANIFEST
+    try:
+        raw = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        if not folder.exists():
+            raise FormatError(f"{folder}: no such folder") from None
+        raise FormatError(f"{folder}: no {MANIFEST} there, so nothing that fastseq wrote") from None
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be read: {reason(error)}") from error
+    try:
+        content = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path}: damaged: not JSON ({reason(error)})") from error
+    if not is_ours(content):
+        raise FormatError(f"{path}: not a manifest of fastseq")
+
+    def typed(key: str, type_: type) -> Any:
+        value = content.get(key)
+        if not isinstance(value, type_) or isinstance(value, bool):
+            raise FormatError(f"{path}: damaged: {key!r} is missing or of the wrong type")
+        return value
+
+    # checked before the rest: another version may have other entries
+    found, version = typed("kind", str), typed("format_version", int)
+    if kind is not None and found != kind:
+        raise FormatError(f"{folder}: holds the kind {found!r}, expected {kind!r}")
+    if versions is not None and version not in versions:
+        known = " or ".join(map(str, sorted(versions)))
+        new = version > max(versions)
+        raise FormatError(
+            f"{folder}: format version {version} is too {'new' if new else 'old'}: this fastseq "
+            f"reads version {known} ({'upgrade fastseq' if new else 'build it again'})"
+        )
+    if typed("crc32", int) != _checksum(content):
+        raise FormatError(f"{path}: damaged: its own checksum is wrong")
+    settings, statistics = typed("settings", dict), typed("statistics", dict)
+    files = {name: _file_entry(name, entry, path) for name, entry in typed("files", dict).items()}
+    return Manifest(found, version, typed("fastseq", str), settings, statistics, files)
+
+
+def is_ours(content: Any) -> bool:
+    """Whether parsed JSON looks like a manifest of fastseq, of any version."""
+    keys = {"kind", "format_version", "fastseq", "files"}
+    return isinstance(content, dict) and keys <= set(content)
+
+
+def _file_entry(name: str, entry: Any, path: Path) -> FileEntry:
+    if not all(NAME.fullmatch(part) for part in name.split("/")):
+        raise FormatError(f"{path}: damaged: {name!r} is not a file name of ours")
+    problem = FormatError(f"{path}: damaged: the entry of {name!r} makes no sense")
+    if not isinstance(entry, dict):
+        raise problem
+    size, crc32, dtype, shape = (entry.get(key) for key in ("bytes", "crc32", "dtype", "shape"))
+    if type(size) is not int or type(crc32) is not int or size < 0:
+        raise problem
+    if dtype is None and shape is None:
+        return FileEntry(size, crc32)
+    if not isinstance(dtype, str) or not isinstance(shape, list):
+        raise problem
+    try:
+        kind = np.dtype(dtype)
+    except (TypeError, ValueError, SyntaxError):
+        raise problem from None
+    # numbers only: neither object arrays nor records
+    if kind.kind not in "biuf" or any(type(n) is not int or n < 0 for n in shape):
+        raise problem
+    if math.prod(shape) * kind.itemsize != size:
+        raise problem
+    if not kind.isnative:
+        raise FormatError(f"{path}: written on a machine of the other byte order")
+    return FileEntry(size, crc32, dtype, tuple(shape))
+
+
+def _checksum(content: Mapping[str, Any]) -> int:
+    rest = {key: value for key, value in content.items() if key != "crc32"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return zlib.crc32(text.encode("ascii"))
 
 
 class Folder:
-    """The files of one commit. A file is asked for by the name it was created under.
+    """The files of one commit, addressed by the names under which they were created.
 
     Attributes
     ----------
     root : the folder
-    manifest : what its commit says
+    manifest : the manifest of its commit
     """
 
     root: Path
@@ -46,18 +212,18 @@ class Folder:
 
     @staticmethod
     def open(path: str | Path, kind: str, versions: Collection[int]) -> Folder:
-        """Open the standing commit of a folder and map every file of it.
+        """Open the current commit of a folder and map all of its files.
 
         Parameters
         ----------
-        kind : the kind of folder expected, such as "index"
+        kind : the expected kind of folder, such as "index"
         versions : the format versions that the caller reads
 
         Raises
         ------
         FormatError
-            No manifest, a damaged one, another kind or version, a file that is missing or of the
-            wrong size.
+            The manifest is missing, damaged or of another kind or version; a file is missing or
+            of the wrong size.
         """
         root = file_path("path", path)
         manifest = read_manifest(root, kind, versions)
@@ -65,7 +231,7 @@ class Folder:
             try:
                 return Folder(root, manifest)
             except FormatError:
-                # a commit may have come between the manifest and its files
+                # perhaps a commit between reading the manifest and opening the files
                 latest = read_manifest(root, kind, versions)
                 if latest == manifest:
                     raise
@@ -73,12 +239,12 @@ class Folder:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the writer was told."""
+        """The settings in the manifest."""
         return self.manifest.settings
 
     @property
     def statistics(self) -> dict[str, Any]:
-        """What the writer counted."""
+        """The statistics in the manifest."""
         return self.manifest.statistics
 
     @property
@@ -86,16 +252,11 @@ class Folder:
         """The names of the files, sorted."""
         return sorted(self._paths)
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all data files."""
-        return sum(entry.bytes for entry in self.manifest.files.values())
-
     def array(self, name: str, dtype: npt.DTypeLike | None = None) -> npt.NDArray[Any]:
-        """The array of a file, mapped: memory is filled as it is looked at.
+        """The array of a file, mapped: pages are loaded on access.
 
-        The array says that it is writable, because Numba compiles a kernel a second time for
-        read-only ones. The mapping is private: what is written to it never reaches the file.
+        The array is flagged writable, because Numba compiles a second version of each kernel for
+        read-only arrays. The mapping is private: writes never reach the file.
 
         Raises
         ------
@@ -114,10 +275,7 @@ class Folder:
     def buffer(self, name: str) -> mmap.mmap | bytearray:
         """The bytes of a file, mapped; an empty bytearray for an empty file.
 
-        Raises
-        ------
-        FormatError
-            There is no such file in the manifest.
+        Raises FormatError for a file that is not in the manifest.
         """
         self._entry(name)
         return self._maps[self._paths[name]]
@@ -128,11 +286,11 @@ class Folder:
         Raises
         ------
         FormatError
-            There is no such file in the manifest, it is not Parquet or a column is missing.
+            The file is not in the manifest, not Parquet, or lacks a column.
         """
-        import pyarrow as pa  # slow to import, and most readers have no need of it
+        import pyarrow as pa  # slow to import, and not needed by most readers
 
-        from fastseq.store.tables import read_columns
+        from fastseq.store.parquet import read_columns
 
         source: Any = pa.BufferReader(pa.py_buffer(self.buffer(name)))
         try:
@@ -143,21 +301,16 @@ class Folder:
             ) from None
 
     def damaged(self) -> list[str]:
-        """Read every byte that is mapped; the names, inside the folder, of the files whose
-        checksum is wrong, and of files that stand beside the manifest and are not what it names."""
-        wrong = []
-        for name, entry in self.manifest.files.items():
-            if zlib.crc32(memoryview(self._maps[name])) != entry.crc32:
-                wrong.append(name)
-        return wrong + _changed_beside(self.root, self.manifest)
+        """Read all mapped bytes and return the names, inside the folder, of the files whose
+        checksum is wrong, and of links next to the manifest whose content differs."""
+        files = self.manifest.files.items()
+        wrong = [n for n, entry in files if zlib.crc32(memoryview(self._maps[n])) != entry.crc32]
+        return wrong + _changed_links(self.root, self.manifest)
 
     def path(self, name: str) -> Path:
-        """Where a file lies, for messages: after a later commit it may be gone.
+        """The path of a file, for messages: after a later commit it may be gone.
 
-        Raises
-        ------
-        FormatError
-            There is no such file in the manifest.
+        Raises FormatError for a file that is not in the manifest.
         """
         self._entry(name)
         return self.root / self._paths[name]
@@ -170,8 +323,8 @@ class Folder:
 
 def verify(path: str | Path) -> list[str]:
     """Read every byte of a folder of any kind and return the names, inside the folder, of the
-    files that are missing, of the wrong size or of the wrong checksum, or that stand beside the
-    manifest as the second name of a data file and are not that.
+    files that are missing, of the wrong size or checksum, and of links next to the manifest whose
+    content differs from their data file.
 
     Raises
     ------
@@ -180,20 +333,12 @@ def verify(path: str | Path) -> list[str]:
     """
     root = Path(path)
     manifest = read_manifest(root)
-    wrong = []
-    for name, entry in manifest.files.items():
-        try:
-            size, crc32 = checksum(root / name)
-        except OSError:
-            wrong.append(name)
-            continue
-        if (size, crc32) != (entry.bytes, entry.crc32):
-            wrong.append(name)
-    return wrong + _changed_beside(root, manifest)
+    wrong = [name for name, entry in manifest.files.items() if not _is_intact(root / name, entry)]
+    return wrong + _changed_links(root, manifest)
 
 
 def describe(path: str | Path) -> dict[str, Any]:
-    """What a folder of any kind says it is, ready for JSON.
+    """The manifest of a folder of any kind, ready for JSON.
 
     kind, format_version, fastseq (the version that wrote it), settings, statistics, files (name
     -> bytes, crc32 and, for arrays, dtype and shape), bytes (of all data files).
@@ -203,20 +348,22 @@ def describe(path: str | Path) -> dict[str, Any]:
     FormatError
         The manifest is missing or damaged.
     """
-    return description(read_manifest(Path(path)))
+    return read_manifest(Path(path)).describe()
 
 
-def description(manifest: Manifest) -> dict[str, Any]:
-    """`describe` for a manifest already read."""
-    return {
-        "kind": manifest.kind,
-        "format_version": manifest.format_version,
-        "fastseq": manifest.fastseq,
-        "settings": manifest.settings,
-        "statistics": manifest.statistics,
-        "files": {name: entry.to_json() for name, entry in manifest.files.items()},
-        "bytes": sum(entry.bytes for entry in manifest.files.values()),
-    }
+def is_written(path: str | os.PathLike[str]) -> bool:
+    """Whether the folder has a commit of any kind."""
+    return os.path.exists(os.path.join(path, MANIFEST))
+
+
+def is_begun(path: str | os.PathLike[str]) -> bool:
+    """Whether the folder has the checkpoint of a training run."""
+    return is_written(os.path.join(path, CHECKPOINT))
+
+
+def is_finished(path: str | os.PathLike[str]) -> bool:
+    """Whether the folder has the result of a training run, and no checkpoint."""
+    return is_written(path) and not is_begun(path)
 
 
 def checksum(path: Path) -> tuple[int, int]:
@@ -229,22 +376,27 @@ def checksum(path: Path) -> tuple[int, int]:
     return size, crc32
 
 
-def _changed_beside(root: Path, manifest: Manifest) -> list[str]:
-    """The second names that data files have beside the manifest, where the content differs. One
-    that is missing is no fault: a copy of the folder may do without."""
+def _is_intact(path: Path, entry: FileEntry) -> bool:
+    try:
+        return checksum(path) == (entry.bytes, entry.crc32)
+    except OSError:
+        return False
+
+
+def _changed_links(root: Path, manifest: Manifest) -> list[str]:
+    """The links next to the manifest whose content differs from their data file. A missing link
+    is no error: a copy of the folder may lack them."""
     wrong = []
     for name, entry in manifest.files.items():
-        second = root / name.rpartition("/")[2]
+        link = root / name.rpartition("/")[2]
         try:
-            if "/" not in name or not second.exists() or second.samefile(root / name):
-                continue
-            same = checksum(second) == (entry.bytes, entry.crc32)
+            same = "/" not in name or not link.exists() or link.samefile(root / name)
+            if not same and checksum(link) != (entry.bytes, entry.crc32):
+                wrong.append(link.name)
         except FileNotFoundError:
-            continue  # a commit just now
+            continue  # a concurrent commit
         except OSError:
-            same = False
-        if not same:
-            wrong.append(second.name)
+            wrong.append(link.name)
     return wrong
 
 
@@ -260,31 +412,13 @@ def _mapped(root: Path, name: str, entry: FileEntry) -> mmap.mmap | bytearray:
             if size == 0:
                 return bytearray()
             if hasattr(mmap, "MAP_NORESERVE"):
-                # a private mapping counts as memory that may be written to; an index larger
-                # than the machine's memory would be refused without this flag
-                return mmap.mmap(
-                    file.fileno(),
-                    size,
-                    flags=mmap.MAP_PRIVATE | mmap.MAP_NORESERVE,
-                    prot=mmap.PROT_READ | mmap.PROT_WRITE,
-                )
+                # a private writable mapping counts as committed memory: without this flag the
+                # system refuses an index larger than the machine's memory
+                flags = mmap.MAP_PRIVATE | mmap.MAP_NORESERVE
+                access = mmap.PROT_READ | mmap.PROT_WRITE
+                return mmap.mmap(file.fileno(), size, flags=flags, prot=access)
             return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY)
     except FileNotFoundError:
         raise FormatError(f"{path}: missing, but named in {MANIFEST}") from None
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {reason(error)}") from error
-
-
-def is_written(path: str | os.PathLike[str]) -> bool:
-    """Whether a commit of any kind stands in the folder."""
-    return os.path.exists(os.path.join(path, MANIFEST))
-
-
-def is_begun(path: str | os.PathLike[str]) -> bool:
-    """Whether a training left a checkpoint in the folder."""
-    return is_written(os.path.join(path, CHECKPOINT))
-
-
-def is_finished(path: str | os.PathLike[str]) -> bool:
-    """Whether what a training gave stands in the folder, and no checkpoint."""
-    return is_written(path) and not is_begun(path)

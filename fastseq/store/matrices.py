@@ -11,20 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from fastseq.errors import DataError, FormatError
 from fastseq.store.arrays import (
-    INT32_MAX,
-    int64_array,
     is_string,
-    plain,
+    number_array,
+    one_chunk,
     plain_type,
+    text_array,
     to_texts,
 )
-from fastseq.store.atomic import reason, written_whole
-from fastseq.store.identify import NPZ_COMMENT
+from fastseq.store.files import reason, written_whole
+from fastseq.store.outputs import NPZ_COMMENT
 from fastseq.store.parquet import KEY, parquet_file, parquet_writer
 from fastseq.types import Float64, Int64, Texts
 
@@ -37,7 +36,7 @@ class Outputs:
     """The two files of a matrix.
 
     matrix  rows and columns, as .npz or .parquet
-    terms   what the columns are, and what is needed to make another such matrix
+    terms   the terms of the columns, and the settings to build another such matrix
     """
 
     matrix: Path
@@ -50,15 +49,13 @@ class Outputs:
         name = path.name.removesuffix(".terms.parquet")
         long_form = name == path.name and name.endswith(".parquet")
         name = name.removesuffix(".npz").removesuffix(".parquet")
-        return Outputs(
-            path.with_name(f"{name}{'.parquet' if long_form else '.npz'}"),
-            path.with_name(f"{name}.terms.parquet"),
-        )
+        matrix = path.with_name(f"{name}{'.parquet' if long_form else '.npz'}")
+        return Outputs(matrix, path.with_name(f"{name}.terms.parquet"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SavedTerms:
-    """What a terms file holds: the terms in the order of their columns."""
+    """Content of a terms file: the terms in the order of their columns."""
 
     terms: Texts
     df: Int64
@@ -73,7 +70,7 @@ def write_features(
     weights: Mapping[str, Float64],
     ids: Sequence[pa.Array] | None,
 ) -> None:
-    """Write a matrix and its terms, both whole or neither.
+    """Write a matrix and its terms, atomically.
 
     Parameters
     ----------
@@ -88,8 +85,8 @@ def write_features(
     FastseqError
         The system refuses.
     """
-    strings = _string_array(terms.terms)
-    # neither takes its name before both are written
+    strings = text_array(terms.terms)
+    # both files are written before either is renamed
     with written_whole(outputs.matrix) as first, written_whole(outputs.terms) as second:
         _write_terms(second, strings, terms, weights)
         if outputs.matrix.suffix == ".parquet":
@@ -106,32 +103,28 @@ def read_terms(out: str | os.PathLike[str]) -> SavedTerms:
     DataError
         There is none.
     FormatError
-        It is damaged, of another format version, or not one of these.
+        It is damaged, of another format version, or not a terms file.
     """
     path = Outputs.of(out).terms
     try:
         with parquet_file(path) as file:
-            told = (file.schema_arrow.metadata or {}).get(KEY)
-            table = file.read(columns=["term", "df"]) if told is not None else None
+            saved = (file.schema_arrow.metadata or {}).get(KEY)
+            table = file.read(columns=["term", "df"]) if saved is not None else None
     except FileNotFoundError:
         raise DataError(f"{path}: no such file, expected the terms of an earlier output") from None
     except (pa.ArrowException, OSError) as error:
-        raise FormatError(
-            f"{path}: not a Parquet file, or one cut short ({reason(error)})"
-        ) from error
-    if told is None or table is None:
+        problem = f"not a Parquet file, or one cut short ({reason(error)})"
+        raise FormatError(f"{path}: {problem}") from error
+    if saved is None or table is None:
         raise FormatError(f"{path}: not a terms file of fastseq features")
     try:
-        content = json.loads(told)
+        content = json.loads(saved)
         version = content["format_version"]
         settings, statistics = content["settings"], content["statistics"]
         if version != VERSION:
             raise FormatError(f"{path}: of format version {version!r}, expected {VERSION}")
         kind = plain_type(table.schema.field("term").type)
-        chunks = table.column("term").combine_chunks()
-        parts = chunks.chunks if isinstance(chunks, pa.ChunkedArray) else [chunks]
-        column = pa.concat_arrays([plain(part, kind) for part in parts] or [pa.array([], kind)])
-        counts = table.column("df")
+        column, counts = one_chunk(table.column("term"), kind), table.column("df")
         if not is_string(kind) or counts.type != pa.int64():
             raise ValueError(f"its columns are {kind} and {counts.type}, expected string and int64")
         if column.null_count or counts.null_count or not isinstance(settings, dict):
@@ -146,8 +139,6 @@ def read_terms(out: str | os.PathLike[str]) -> SavedTerms:
 def _write_terms(
     path: Path, strings: pa.Array, terms: SavedTerms, weights: Mapping[str, Float64]
 ) -> None:
-    arrays = [strings, int64_array(terms.df)]
-    arrays += [_float64_array(values) for values in weights.values()]
     content = {
         "kind": "terms",
         "format_version": VERSION,
@@ -155,7 +146,7 @@ def _write_terms(
         "statistics": terms.statistics,
     }
     table = pa.Table.from_arrays(
-        arrays,
+        [strings, number_array(terms.df), *(number_array(w, np.float64) for w in weights.values())],
         ["term", "df", *weights],
         metadata={KEY: json.dumps(content, ensure_ascii=False).encode()},
     )
@@ -164,7 +155,7 @@ def _write_terms(
 
 
 def _write_npz(path: Path, matrix: Any) -> None:
-    """What scipy.sparse.load_npz reads; not compressed, which would take longer than all else."""
+    """Write for scipy.sparse.load_npz; uncompressed, since compression dominates the run time."""
     import scipy.sparse
 
     with open(path, "wb") as file:
@@ -175,11 +166,10 @@ def _write_npz(path: Path, matrix: Any) -> None:
 
 def _write_long(path: Path, matrix: Any, strings: pa.Array, ids: Sequence[pa.Array] | None) -> None:
     """One row for each value: id (or row), term, value; ascending by row, then by term."""
-    names = None if ids is None else pa.concat_arrays(ids) if ids else pa.array([], pa.string())
-    kind = pa.int64() if names is None else names.type
-    value = pa.from_numpy_dtype(matrix.dtype)
-    key = "row" if names is None else "id"
-    schema = pa.schema([(key, kind), ("term", pa.string()), ("value", value)])
+    names = None if ids is None else pa.concat_arrays(ids) if ids else pa.nulls(0, pa.string())
+    key = ("row", pa.int64()) if names is None else ("id", names.type)
+    value = ("value", pa.from_numpy_dtype(matrix.dtype))
+    schema = pa.schema([key, ("term", pa.string()), value])
     indptr: Int64 = matrix.indptr.astype(np.int64)
     start = 0
     # without Arrow's own schema, large_string is a string to every reader
@@ -188,35 +178,13 @@ def _write_long(path: Path, matrix: Any, strings: pa.Array, ids: Sequence[pa.Arr
             stop = int(np.searchsorted(indptr, indptr[start] + _ROWS, "right")) - 1
             stop = min(max(stop, start + 1), matrix.shape[0])
             here = slice(int(indptr[start]), int(indptr[stop]))
-            rows = np.repeat(np.arange(start, stop), np.diff(indptr[start : stop + 1]))
-            columns = int64_array(matrix.indices[here].astype(np.int64))
-            taken = strings.take(columns)
-            of_rows = int64_array(rows)
-            writer.write_batch(
-                pa.RecordBatch.from_arrays(
-                    [
-                        of_rows if names is None else names.take(of_rows),
-                        taken.cast(pa.string()),
-                        pa.Array.from_buffers(
-                            value, len(rows), [None, pa.py_buffer(matrix.data[here])]
-                        ),
-                    ],
-                    schema=schema,
-                )
+            rows = number_array(
+                np.repeat(np.arange(start, stop), np.diff(indptr[start : stop + 1]))
             )
+            columns = [
+                rows if names is None else names.take(rows),
+                strings.take(number_array(matrix.indices[here])).cast(pa.string()),
+                number_array(matrix.data[here], matrix.dtype),
+            ]
+            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
             start = stop
-
-
-def _string_array(texts: Texts) -> pa.Array:
-    """The texts as an Arrow array, over the same bytes."""
-    large = int(texts.offsets[-1]) > INT32_MAX
-    offsets: npt.NDArray[Any] = texts.offsets if large else texts.offsets.astype(np.int32)
-    kind = pa.large_string() if large else pa.string()
-    return pa.Array.from_buffers(
-        kind, len(texts), [None, pa.py_buffer(offsets), pa.py_buffer(texts.data)]
-    )
-
-
-def _float64_array(values: Float64) -> pa.Array:
-    values = np.ascontiguousarray(values, np.float64)
-    return pa.Array.from_buffers(pa.float64(), len(values), [None, pa.py_buffer(values)])

@@ -1,28 +1,144 @@
-"""The one rule for what a person names as an output.
+"""Which files fastseq wrote, and the rule for naming an output.
 
-An output is never an input of the same call, under whatever name. It replaces an existing file
-only if fastseq wrote that file as the same kind of output (identify.kind_of), or with `overwrite`.
-Whoever writes asks here before the work begins; folders have FolderWriter as a second guard.
+An output is never an input of the same call, under any name. It replaces an existing file only if
+fastseq wrote that file as the same kind of output, or with `overwrite`. Writers check this before
+their work begins; for folders FolderWriter checks again.
+
+Outputs of fastseq carry a mark: folders their manifest, Parquet an entry in the file's metadata,
+.npz the archive's comment, TREC runs their tag, pictures their metadata. Other formats (.tsv, .vec,
+.bin) have no place for one.
 """
 
 from __future__ import annotations
 
 import glob
+import json
 import os
 import re
+import zipfile
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from fastseq.errors import DataError, SettingsError
 from fastseq.settings import file_path
-from fastseq.store.identify import KINDS, described, kind_of
-from fastseq.store.manifest import MANIFEST
+from fastseq.store.folder import MANIFEST, is_ours
+
+TAG = "fastseq"  # the last column of a TREC run
+NPZ_COMMENT = b"fastseq: matrix"
+# suffix -> matplotlib's metadata of a picture: the mark, and no creation time
+PICTURES: dict[str, dict[str, str | None]] = {
+    ".png": {"Source": "fastseq"},
+    ".svg": {"Source": "fastseq", "Date": None},
+    ".pdf": {"Keywords": "fastseq", "CreationDate": None},
+}
+_PICTURE_MARKS = (b"tEXtSource\0fastseq", b"<dc:source>fastseq</dc:source>", b"/Keywords (fastseq)")
+_ENDS = 1 << 16  # bytes examined at the beginning and at the end of a file
+
+# kind of output -> its name in messages
+KINDS = {
+    "index": "an index",
+    "model": "a model",
+    "checkpoint": "the checkpoint of a model",
+    "vectors": "a folder of word vectors",
+    "vectors checkpoint": "the checkpoint of word vectors",
+    "features": "a saved feature extractor",
+    "run": "a run of fastseq",
+    "matrix": "a document-term matrix of fastseq",
+    "terms": "the terms of a document-term matrix",
+    "predictions": "predictions of fastseq",
+    "word vectors": "word vectors of fastseq in Parquet",
+    "fastText model": "a fastText model of fastseq",
+    "gradient flow": "the gradient flow of a training",
+    "picture": "a picture of fastseq",
+    "sample": "a sample corpus of fastseq",
+}
+# the first bytes of other files -> their format
+_FORMATS = {
+    b"PAR1": "Parquet file",
+    b"\xba\x16\x4f\x2f": "fastText model",
+    b"PK": "zip archive",
+    b"\x1f\x8b": "gzip file",
+    b"\x89PNG": "PNG picture",
+    b"%PDF": "PDF document",
+    b"\x93NUMPY": "NumPy array",
+    b"\x80\x02": "pickle",
+    b"\x80\x04": "pickle",
+}
 
 _PARQUET = ".parquet"
-# names in a folder of fastseq that are part of it, but for second names of data files
+# names in a folder of fastseq that belong to it, apart from links to data files
 _OWN = re.compile(rf"{re.escape(MANIFEST)}|lock|checkpoint|data-\d{{6}}(\.tmp)?")
+
+
+def kind_of(path: str | os.PathLike[str]) -> str | None:
+    """The kind of output, of KINDS, that fastseq wrote at `path`; None without a mark."""
+    with suppress(OSError):
+        if os.path.isdir(path):
+            return _folder_kind(Path(path))
+        if not os.path.isfile(path):  # opening a pipe would block
+            return None
+        with open(path, "rb") as file:
+            head = file.read(_ENDS)
+            file.seek(max(file.seek(0, os.SEEK_END) - _ENDS, 0))
+            tail = file.read()
+        if head.startswith(b"PAR1"):
+            return _parquet_kind(path)
+        if head.startswith(b"PK"):
+            with suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+                return "matrix" if archive.comment == NPZ_COMMENT else None
+        if head.startswith((b"\x89PNG", b"%PDF", b"<?xml")):
+            marked = any(mark in part for mark in _PICTURE_MARKS for part in (head, tail))
+            return "picture" if marked else None
+        lines = (head.partition(b"\n")[0], tail.rstrip(b"\n").rpartition(b"\n")[2])
+        fields = [line.split() for line in lines]
+        if all(len(f) == 6 and f[1] == b"Q0" and f[5] == TAG.encode() for f in fields):
+            return "run"
+    return None
+
+
+def described(path: str | os.PathLike[str]) -> str:
+    """What is at `path`, for a message: "an index", "a Parquet file", …"""
+    kind = kind_of(path)
+    if kind is not None:
+        return KINDS.get(kind, f"of the kind {kind!r}")
+    with suppress(OSError):
+        if os.path.isdir(path):
+            inner = kind_of(Path(path) / "checkpoint")
+            if inner is not None:
+                return f"{KINDS.get(inner, inner)} of an unfinished training"
+            return f"a folder without {MANIFEST}" if os.listdir(path) else "an empty folder"
+        if not os.path.isfile(path):
+            return "a device or a pipe" if os.path.lexists(path) else "no such file or folder"
+        with open(path, "rb") as file:
+            head = file.read(8)
+        found = next((name for start, name in _FORMATS.items() if head.startswith(start)), None)
+        if found is None:
+            return "a file of another program" if head else "an empty file"
+        return f"a {found}"
+    return "a file that cannot be read"
+
+
+def _folder_kind(folder: Path) -> str | None:
+    with suppress(OSError, ValueError, RecursionError):
+        content = json.loads((folder / MANIFEST).read_bytes())
+        return str(content["kind"]) if is_ours(content) else None
+    return None
+
+
+def _parquet_kind(path: str | os.PathLike[str]) -> str | None:
+    import pyarrow as pa
+
+    from fastseq.store.parquet import KEY, parquet_file
+
+    with suppress(pa.ArrowException, ValueError, AttributeError), parquet_file(path) as file:
+        mark = json.loads((file.metadata.metadata or {}).get(KEY, b"{}"))
+        # terms files of the first version do not name their kind
+        kind = mark.get("kind", "terms" if "settings" in mark else None)
+        return kind if isinstance(kind, str) else None
+    return None
 
 
 def check_output(
@@ -34,14 +150,14 @@ def check_output(
     others: Collection[str | os.PathLike[str] | None] = (),
     overwrite: bool = False,
 ) -> None:
-    """Refuse a file to write that must not or cannot be written.
+    """Refuse an output file that must not or cannot be written.
 
     Parameters
     ----------
-    kind : of output, of identify.KINDS or any other name for one that no mark tells
-    inputs : what the same call reads: paths, folders and globs, or lists of those at any depth;
-        whatever is no path is passed over
-    suffixes : that the name may end in; none: all
+    kind : of output, of KINDS or another name for one without a mark
+    inputs : the inputs of the same call: paths, folders and globs, or lists of those at any depth;
+        anything else is ignored
+    suffixes : the suffixes allowed; none: all
     others : further outputs of the same call
     overwrite : replace an existing file that is not known to be of this kind
 
@@ -65,7 +181,7 @@ def check_output(
     for other in others:
         if other is not None and _is_same(target, Path(other)):
             raise SettingsError(f"{path}: is named as an output twice")
-    # nothing is lost with an empty file; pipes and terminals are written to, not replaced
+    # an empty file has nothing to lose; pipes and terminals are written to, not replaced
     if overwrite or not target.is_file() or not target.stat().st_size:
         return
     found = kind_of(target)
@@ -78,11 +194,11 @@ def check_output(
 
 
 def check_folder(path: str | os.PathLike[str] | None, *inputs: Any, texts: bool = False) -> None:
-    """Refuse a folder to write that is an input of the same call, or holds one.
+    """Refuse an output folder that is an input of the same call, or contains one.
 
     path : None: nothing is written
-    inputs : as check_output has them
-    texts : strings in a list may be texts, and are paths only where they end in .parquet
+    inputs : as in check_output
+    texts : strings in a list may be texts, and are paths only if they end in .parquet
 
     Raises SettingsError.
     """
@@ -99,12 +215,13 @@ def check_folder(path: str | os.PathLike[str] | None, *inputs: Any, texts: bool 
 
 
 def _refuse_input(target: Path, given: Path) -> None:
-    """Raise SettingsError where reading `given` reads `target`, or would once it was written."""
+    """Raise SettingsError where reading `given` reads `target`, or would once it is written."""
     if _is_same(target, given) or any(_is_same(target, file) for file in _files(given)):
         raise SettingsError(f"{target}: is also an input, expected another output")
     is_glob = not given.exists() and glob.has_magic(str(given))
     folders = map(Path, glob.glob(str(given), recursive=True)) if is_glob else [given]
-    if (is_glob and _matches(_absolute(target).parts, _absolute(given).parts)) or any(
+    target_parts, pattern = (Path(os.path.abspath(path)).parts for path in (target, given))
+    if (is_glob and _matches(target_parts, pattern)) or any(
         _is_read_in(folder.resolve(), target.resolve()) for folder in folders if folder.is_dir()
     ):
         raise SettingsError(
@@ -112,14 +229,26 @@ def _refuse_input(target: Path, given: Path) -> None:
         )
 
 
+def _matches(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+    """Whether glob.glob(recursive=True) matches the components of a path."""
+    if not pattern or not parts:
+        return parts == pattern
+    hidden = parts[0].startswith(".") and not pattern[0].startswith(".")
+    if pattern[0] == "**":
+        skipped = _matches(parts, pattern[1:])
+        return skipped or (not hidden and _matches(parts[1:], pattern))
+    matches = not hidden and fnmatchcase(parts[0], pattern[0])
+    return matches and _matches(parts[1:], pattern[1:])
+
+
 def _is_read_in(folder: Path, target: Path) -> bool:
-    """Whether a file, there or not yet, is what is read of a folder, both resolved."""
+    """Whether reading the folder reads the file, which need not exist; both are resolved."""
     if folder not in target.parents:
         return False
     parts = target.relative_to(folder).parts
     if kind_of(folder) is not None:
-        second = any((folder / data / parts[0]).exists() for data in _data_folders(folder))
-        return bool(_OWN.fullmatch(parts[0])) or (len(parts) == 1 and second)
+        linked = len(parts) == 1 and any(folder.glob(f"data-*/{glob.escape(parts[0])}"))
+        return linked or bool(_OWN.fullmatch(parts[0]))
     above = [folder.joinpath(*parts[:n]) for n in range(1, len(parts))]
     return (
         target.suffix.lower() == _PARQUET
@@ -128,39 +257,21 @@ def _is_read_in(folder: Path, target: Path) -> bool:
     )
 
 
-def _data_folders(folder: Path) -> list[str]:
-    return [name for name in os.listdir(folder) if name.startswith("data-")]
-
-
-def _matches(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
-    """Whether a glob, which `**` makes one of any depth, finds the path of these parts."""
-    if not pattern or not parts:
-        return parts == pattern
-    hidden = parts[0].startswith(".") and not pattern[0].startswith(".")
-    if pattern[0] == "**":
-        return _matches(parts, pattern[1:]) or (not hidden and _matches(parts[1:], pattern))
-    return not hidden and fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
-
-
 def _files(given: Path) -> list[Path]:
     """The files that are read of a path: itself, those below it, or those that a glob finds."""
-    from fastseq.store.sources import find_files
+    from fastseq.store.sources import search_files
 
     try:
-        return find_files([given])
-    except (DataError, OSError, ValueError):  # nothing there; whoever reads it says so
+        return search_files([given])[0]
+    except (DataError, OSError, ValueError):  # not found, which its reader reports
         return []
 
 
 def _is_same(a: Path, b: Path) -> bool:
-    """Whether two paths are one file, through links and under whatever names."""
+    """Whether two paths are one file, through links and under any name."""
     if os.path.exists(a) and os.path.exists(b):
         return os.path.samefile(a, b)
     return os.path.realpath(a) == os.path.realpath(b)
-
-
-def _absolute(path: Path) -> Path:
-    return Path(os.path.abspath(path))
 
 
 def _paths(inputs: Any, texts: bool = False) -> Iterator[str | os.PathLike[str]]:

@@ -1,18 +1,25 @@
-"""Parquet files opened under names of any bytes, and the mark of those that fastseq wrote.
+"""Parquet files under file names of any bytes, marked with the kind of output; small tables.
 
-pyarrow takes names in UTF-8 only; a file of another name is opened by Python, at a small cost.
+pyarrow accepts only UTF-8 file names; Python opens the other files, at a small cost.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from fastseq.errors import DataError
+from fastseq.store.arrays import one_chunk, plain_type
+from fastseq.store.files import reason, written_whole
+
+_SURROGATE = re.compile("[\ud800-\udfff]")  # of a byte that is not UTF-8
 
 KEY = b"fastseq"  # of the file's metadata: JSON that names the kind of output
 
@@ -25,27 +32,39 @@ def parquet_file(source: Any, **options: Any) -> Iterator[pq.ParquetFile]:
 
 
 @contextmanager
+def unreadable(path: Any, missing: str = "") -> Iterator[None]:
+    """Convert pyarrow's and the system's errors in the block to a DataError that names the file.
+
+    missing : appended to the message where there is no such file
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file{missing}") from None
+    except (pa.ArrowException, OSError) as error:
+        problem = f"not a Parquet file, or one cut short ({reason(error)})"
+        raise DataError(f"{path}: {problem}") from error
+
+
+@contextmanager
 def parquet_writer(
-    path: str | os.PathLike[str],
-    schema: pa.Schema,
-    kind: str | None = None,
-    **options: Any,
+    path: str | os.PathLike[str], schema: pa.Schema, kind: str | None = None, **options: Any
 ) -> Iterator[pq.ParquetWriter]:
     """A Parquet file to write, closed with the block; `options` of pq.ParquetWriter.
 
-    kind : what the mark names it, for identify.kind_of; None: no mark
+    kind : the mark, for outputs.kind_of; None: no mark
     """
     with ExitStack() as stack:
         sink = _opened(path, "wb", stack)
         writer = stack.enter_context(pq.ParquetWriter(sink, schema, compression="zstd", **options))
         if kind is not None:
-            # of the file, not of the schema: a table that is read and written again has it no more
+            # of the file, not of the schema: a table that is read and written again loses it
             writer.add_key_value_metadata({KEY: json.dumps({"kind": kind}).encode()})
         yield writer
 
 
 def _opened(source: Any, mode: str, stack: ExitStack) -> Any:
-    """The path where pyarrow reaches the same file by it, else an open file; all else as it is."""
+    """The path where pyarrow finds the same file by it, else an open file; non-paths unchanged."""
     if not isinstance(source, str | os.PathLike):
         return source
     name = os.fspath(source)
@@ -53,3 +72,116 @@ def _opened(source: Any, mode: str, stack: ExitStack) -> Any:
         return name
     # unbuffered: pyarrow reads and writes whole pages
     return stack.enter_context(open(name, mode, buffering=0))
+
+
+def write_table(path: str | os.PathLike[str], table: pa.Table, kind: str | None = None) -> None:
+    """Write a table as Parquet, atomically, with the mark of a kind where one is given.
+
+    Raises
+    ------
+    SettingsError
+        `path` is a folder, or its folder does not exist.
+    DataError
+        A column of the table is of a type that Parquet cannot hold.
+    FastseqError
+        The system refuses.
+    """
+    with (
+        written_whole(path) as temporary,
+        _unwritable(path),
+        parquet_writer(temporary, table.schema, kind) as writer,
+    ):
+        writer.write_table(table)
+
+
+def write_columns(
+    path: str | os.PathLike[str], columns: Mapping[str, Sequence[Any]], kind: str | None = None
+) -> None:
+    """Write columns of Python values, or NumPy arrays, as Parquet; Arrow infers the types.
+
+    Raises
+    ------
+    DataError
+        The columns are of different lengths, or one mixes types.
+    SettingsError, FastseqError
+        As `write_table`.
+    """
+    with _unwritable(path):
+        table = pa.table(dict(columns))
+    write_table(path, table, kind)
+
+
+@contextmanager
+def _unwritable(path: str | os.PathLike[str]) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+        raise DataError(f"cannot write {path} as Parquet: {reason(error)}") from error
+
+
+def read_columns(
+    path: str | os.PathLike[str], names: Sequence[Sequence[str | None]]
+) -> list[pa.Array]:
+    """Some columns of a small Parquet file, whole, with plain types and in one chunk.
+
+    Parameters
+    ----------
+    names : for each column its name, then alternatives in order of preference; None last for an
+        optional column, whose values are null where the file lacks it
+
+    Raises
+    ------
+    DataError
+        The file is missing, is not Parquet or is damaged, or lacks a column; the message lists
+        the columns of the file.
+    """
+    found: list[str | None] = []
+    with unreadable(path), parquet_file(path) as file:
+        schema = file.schema_arrow
+        for wanted in names:
+            name = next((name for name in wanted if name in schema.names), None)
+            if name is None and None not in wanted:
+                raise DataError(f"{path}: no column {wanted[0]!r}; its columns: {listing(schema)}")
+            found.append(name)
+        distinct = list(dict.fromkeys(name for name in found if name is not None))
+        if file.num_row_groups:
+            table = file.read(columns=distinct, use_threads=False)
+        else:  # some versions of pyarrow cannot read such a file
+            table = schema.empty_table().select(distinct)
+    columns = [None if name is None else table.column(name) for name in found]
+    return [
+        pa.nulls(len(table)) if column is None else one_chunk(column, plain_type(column.type))
+        for column in columns
+    ]
+
+
+def listing(schema: pa.Schema) -> str:
+    """The columns and their types, for a message."""
+    return ", ".join(f"{field.name} ({field.type})" for field in schema) or "none"
+
+
+def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
+    """The lines of a UTF-8 text file that are not blank, numbered from 1, without their ends:
+    LF or CR LF, or CR in a file without any LF.
+
+    Raises
+    ------
+    DataError
+        The file is missing, cannot be read, or is not UTF-8 (which line).
+    """
+    try:
+        with open(path, "rb") as raw:
+            feeds = any(b"\n" in block for block in iter(lambda: raw.read(1 << 20), b""))
+        # not str.splitlines, which also splits at U+2028 and others inside of a text
+        end = "\n" if feeds else "\r"
+        with open(path, encoding="utf-8-sig", errors="surrogateescape", newline=end) as file:
+            for number, line in enumerate(file, 1):
+                line = line.rstrip("\r\n")
+                if not line.isascii() and _SURROGATE.search(line):
+                    raise DataError(f"{path}, line {number}: not UTF-8 text")
+                if line and not line.isspace():
+                    yield number, line
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({reason(error)})") from error

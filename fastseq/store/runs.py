@@ -1,12 +1,14 @@
-"""Ranked lists and judgements in files: Parquet, TREC and tab-separated.
+"""Queries, runs and relevance judgments (qrels) in Parquet, TREC and tab-separated files.
 
-A run has four columns, query_id, doc_id, rank (int32, from 1) and score (float32), sorted by query
-and rank. TREC's form of it is `query_id Q0 doc_id rank score tag` on each line, and of judgements
-(qrels) `query_id 0 doc_id rel`.
+A run has four columns: query_id, doc_id, rank (int32, from 1) and score (float32), sorted by query
+and rank. In TREC's form each line is `query_id Q0 doc_id rank score tag`, for qrels
+`query_id 0 doc_id rel`.
 """
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import pairwise
@@ -19,22 +21,122 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fastseq.errors import DataError, SettingsError
-from fastseq.store.arrays import id_array, int64_array, is_string, string_scalar, to_texts
-from fastseq.store.atomic import written_whole
-from fastseq.store.identify import TAG
-from fastseq.store.parquet import parquet_writer
-from fastseq.store.queries import QUERY_ID_NAMES, id_list
-from fastseq.store.tables import read_columns, read_lines
+from fastseq.errors import DataError, FastseqWarning, SettingsError
+from fastseq.store.arrays import (
+    first_null,
+    id_array,
+    is_string,
+    is_text,
+    number_array,
+    one_chunk,
+    repaired,
+    string_scalar,
+    to_texts,
+)
+from fastseq.store.files import written_whole
+from fastseq.store.outputs import TAG
+from fastseq.store.parquet import parquet_writer, read_columns, read_lines
 from fastseq.types import Float32, Int64
 
-RUN_SUFFIXES = (".parquet", ".trec", ".tsv")
+QUERY_ID_NAMES = ("query_id", "qid", "id", "_id")
+QUERY_TEXT_NAMES = ("text", "query")
 DOC_ID_NAMES = ("doc_id", "docid", "docno")
 REL_NAMES = ("rel", "relevance", "score")
+RUN_SUFFIXES = (".parquet", ".trec", ".tsv")
 LARGEST_REL = 1_000_000  # pytrec_eval allocates an array of as many levels
+# in the header of a text file, lower-cased and without punctuation
+_HEADER_IDS = {"id", "qid", "queryid", "topic", "topicid", "number", "num"}
+_HEADER_TEXTS = {"text", "query", "querytext", "question", "title"}
 _LINES = 1 << 18  # formatted at a time
 
 Ids: TypeAlias = Iterable[str] | Iterable[int] | pa.Array | pa.ChunkedArray
+
+
+# ---- queries
+
+
+def read_queries(path: str | Path) -> tuple[list[str] | list[int], list[str]]:
+    """The ids and texts of the queries in a file, in order.
+
+    Parquet has the columns `query_id` (or `qid`, `id`, `_id`; strings or integers) and `text` (or
+    `query`). Each line of a .tsv or .txt file has the id, a tab and the text; a first line that
+    names these columns is a header. A null text is an empty query. Warns when a header or empty
+    lines are skipped.
+
+    Raises
+    ------
+    DataError
+        The file is missing or damaged, a column is missing or of the wrong type, an id is null or
+        duplicated, a line has no tab (naming file and line or row).
+    SettingsError
+        The file has another suffix.
+    """
+    suffix = Path(path).suffix.lower()
+    ids: list[Any]
+    if suffix == ".parquet":
+        ids, texts = _queries_in_parquet(path)
+    elif suffix in (".tsv", ".txt"):
+        ids, texts = _queries_in_lines(path)
+    else:
+        raise SettingsError(f"{path}: queries end in .parquet, .tsv or .txt, not {suffix!r}")
+    seen: set[Any] = set()
+    for value in ids:
+        if value in seen:
+            problem = f"the query id {value!r} is there twice, expected one row for each"
+            raise DataError(f"{path}: {problem}")
+        seen.add(value)
+    return ids, texts
+
+
+def _queries_in_parquet(path: str | Path) -> tuple[list[Any], list[str]]:
+    ids, texts = read_columns(path, [QUERY_ID_NAMES, QUERY_TEXT_NAMES])
+    if not is_text(texts.type):
+        raise DataError(f"{path}: the text of the queries is {texts.type}, expected strings")
+    strings = repaired(texts.cast(pa.string()) if pa.types.is_null(texts.type) else texts)
+    return _id_list(ids, f"{path}: the query id"), [text or "" for text in strings.to_pylist()]
+
+
+def _queries_in_lines(path: str | Path) -> tuple[list[str], list[str]]:
+    ids: list[str] = []
+    texts: list[str] = []
+    header, empty, before = "", 0, 0
+    for number, line in read_lines(path):
+        empty += number - before - 1
+        before = number
+        identifier, tab, text = line.partition("\t")
+        if not tab or not identifier:
+            raise DataError(f"{path}, line {number}: expected an id, a tab and the query")
+        if not ids and not header and _is_header(identifier, text):
+            header = line
+            continue
+        ids.append(identifier)
+        texts.append(text)
+    if header:
+        notice = f"{path}: the first line is read as a header: {header!r}"
+        warnings.warn(notice, FastseqWarning, stacklevel=4)
+    if empty:
+        lines = "1 empty line is" if empty == 1 else f"{empty:,} empty lines are"
+        warnings.warn(f"{path}: {lines} skipped", FastseqWarning, stacklevel=4)
+    return ids, texts
+
+
+def _is_header(identifier: str, text: str) -> bool:
+    """Whether a first line names columns, as `query_id<TAB>text` and `#qid<TAB>Query` do."""
+    names = [re.sub(r"[\W_]", "", name).lower() for name in (identifier, text.partition("\t")[0])]
+    return names[0] in _HEADER_IDS and names[1] in _HEADER_TEXTS
+
+
+def _id_list(array: pa.Array, where: str) -> list[Any]:
+    """Ids as Python strings or integers. Raises DataError, whose message begins with `where`, if
+    they are neither, or one is null."""
+    if not (is_string(array.type) or pa.types.is_integer(array.type) or len(array) == 0):
+        raise DataError(f"{where} is {array.type}, expected strings or integers")
+    if array.null_count:
+        raise DataError(f"{where} is null in row {first_null(array)} (from 0)")
+    return list((repaired(array) if is_string(array.type) else array).to_pylist())
+
+
+# ---- runs
 
 
 def run_table(query_ids: Ids, offsets: npt.ArrayLike, doc_ids: Ids, scores: Float32) -> pa.Table:
@@ -58,42 +160,32 @@ def run_table(query_ids: Ids, offsets: npt.ArrayLike, doc_ids: Ids, scores: Floa
     if len(counts) != len(queries) or bounds[0] != 0 or bounds[-1] != n or len(scores) != n:
         raise ValueError("offsets, doc_ids and scores of different lengths")
     ranks = np.arange(1, n + 1) - np.repeat(bounds[:-1], counts)
-    of_hit = int64_array(np.repeat(np.arange(len(counts)), counts))
-    return pa.Table.from_arrays(
-        [
-            queries.take(of_hit),
-            documents,
-            _primitive(ranks, "int32"),
-            _primitive(scores, "float32"),
-        ],
-        ["query_id", "doc_id", "rank", "score"],
-    )
+    of_hit = number_array(np.repeat(np.arange(len(counts)), counts))
+    columns = [queries.take(of_hit), documents]
+    columns += [number_array(ranks, np.int32), number_array(scores, np.float32)]
+    return pa.Table.from_arrays(columns, ["query_id", "doc_id", "rank", "score"])
 
 
 class RunWriter:
-    """Writes a run, some queries at a time, to a file that appears whole or not at all.
+    """Writes a run, some queries at a time, to a file; atomic. A context manager.
 
     Parameters
     ----------
     path : its suffix chooses the form: .parquet, .trec or .tsv (with a header line)
-    tag : the last column of .trec
 
     Raises
     ------
     SettingsError
-        Another suffix, a tag with white space, or a place that cannot be written to.
+        Another suffix, or a place that cannot be written to.
     """
 
-    def __init__(self, path: str | Path, tag: str = TAG) -> None:
+    def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
         self._suffix = self._path.suffix.lower()
         if self._suffix not in RUN_SUFFIXES:
             raise SettingsError(
                 f"{path}: a run ends in {', '.join(RUN_SUFFIXES)}, not {self._suffix!r}"
             )
-        if len(tag.split()) != 1:
-            raise SettingsError(f"the tag of a run is one word, not {tag!r}")
-        self._tag = tag
         self._stack = ExitStack()
         self._parquet: pq.ParquetWriter | None = None
         self._text: BinaryIO | None = None
@@ -107,12 +199,12 @@ class RunWriter:
         return self
 
     def append(self, query_ids: Ids, offsets: npt.ArrayLike, doc_ids: Ids, scores: Float32) -> None:
-        """Write some queries after those before; the parameters are those of `run_table`.
+        """Append some queries; the parameters are those of `run_table`.
 
         Raises
         ------
         DataError
-            An id that the text form cannot hold: empty, or with white space in it.
+            An id that the text form cannot represent: empty, or with white space in it.
         """
         table = run_table(query_ids, offsets, doc_ids, scores)
         if self._text is None:
@@ -130,7 +222,7 @@ class RunWriter:
     ) -> None:
         if kind is None and self._text is None and self._parquet is None:
             self._open_parquet(run_table([], [0], [], np.zeros(0, np.float32)).schema)
-        # closes what is open, then renames the file or, after an error, removes it
+        # closes the writers, then renames the file or, after an error, removes it
         self._stack.__exit__(kind, error, traceback)
 
     def _open_parquet(self, schema: pa.Schema) -> pq.ParquetWriter:
@@ -138,21 +230,18 @@ class RunWriter:
         return self._parquet
 
     def _lines(self, table: pa.Table) -> memoryview:
-        """The rows as text. Arrow joins the columns; the bytes it lays out are the lines."""
+        """The rows as text, joined by Arrow into one buffer."""
         import pyarrow.compute as pc
 
         trec = self._suffix == ".trec"
-        queries, documents, ranks, scores = (
-            pa.concat_arrays(column.chunks) for column in table.columns
-        )
+        queries, documents, ranks, scores = map(one_chunk, table.columns)
         for name, ids in (("query", queries), ("document", documents)):
             if is_string(ids.type):
                 _refuse_white_space(ids, name, self._path, b" \t\n\v\f\r" if trec else b"\t\n\r")
-        columns = [queries.cast(pa.string()), documents.cast(pa.string()), ranks.cast(pa.string())]
+        columns = [array.cast(pa.string()) for array in (queries, documents, ranks, scores)]
         if trec:
             columns.insert(1, string_scalar("Q0", pa.string()))
-        columns.append(scores.cast(pa.string()))
-        between, last = (" ", f" {self._tag}\n") if trec else ("\t", "\n")
+        between, last = (" ", f" {TAG}\n") if trec else ("\t", "\n")
         joined = pc.binary_join_element_wise(*columns, string_scalar(between, pa.string()))
         lines = pc.binary_join_element_wise(
             joined, string_scalar(last, pa.string()), string_scalar("", pa.string())
@@ -160,25 +249,29 @@ class RunWriter:
         return to_texts(lines).data.data
 
 
-def write_run(
-    path: str | Path,
-    query_ids: Ids,
-    offsets: npt.ArrayLike,
-    doc_ids: Ids,
-    scores: Float32,
-    tag: str = TAG,
-) -> None:
-    """Write a run at once: `RunWriter` with the parameters of `run_table`."""
-    with RunWriter(path, tag) as writer:
-        writer.append(query_ids, offsets, doc_ids, scores)
+def _refuse_white_space(ids: pa.Array, what: str, path: Path, separators: bytes) -> None:
+    texts = to_texts(ids)
+    white = np.zeros(256, np.bool_)
+    white[list(separators)] = True
+    at = np.flatnonzero(white[texts.data])
+    row = None
+    if len(at):
+        row = int(np.searchsorted(texts.offsets, at[0], "right")) - 1
+    elif len(empty := np.flatnonzero(np.diff(texts.offsets) == 0)):
+        row = int(empty[0])
+    if row is not None:
+        raise DataError(
+            f"{path}: the {what} id {ids[row].as_py()!r} is empty or has white space, which this "
+            "form cannot hold: write to .parquet"
+        )
 
 
 def read_run(path: str | Path) -> dict[str, dict[str, float]]:
     """Read a run as {query id: {document id: score}}, each query's documents in ranking order.
 
-    The order is that of the ranks, where every row of the query has a number as its rank; equal
-    ranks, and queries without ranks, are ordered by descending score, then by descending document
-    id (as trec_eval orders ties). Ids are strings.
+    The order is that of the ranks if every row of the query has a number as its rank; equal ranks,
+    and queries without ranks, are ordered by descending score, then by descending document id (as
+    trec_eval orders ties). Ids are strings.
 
     Parameters
     ----------
@@ -209,7 +302,7 @@ def read_run(path: str | Path) -> dict[str, dict[str, float]]:
 
 
 def _ranked(scores: dict[str, float], ranks: list[float]) -> dict[str, float]:
-    """The scores in ranking order (see `read_run`); a rank of NaN is a missing one."""
+    """The scores in ranking order (see `read_run`); a rank of NaN is missing."""
     if any(rank != rank for rank in ranks):
         ranks = [0.0] * len(ranks)
     if all(a < b for a, b in pairwise(ranks)):
@@ -261,37 +354,36 @@ def _rows(
     """(place, query id, document id, further values) of each row of a run or of judgments.
 
     names: the columns of Parquet and .tsv, with alternatives, None for an optional column
-    at, width, form: the same columns in TREC's form, its number of columns, and what
-        to say of a line with another number
+    at, width, form: the same columns in TREC's form, its number of columns, and the message for
+        a line with another number
     """
     suffix = Path(path).suffix.lower()
     if suffix == ".parquet":
         queries, documents, *values = read_columns(path, names)
         columns = [
-            map(str, id_list(queries, f"{path}: the query id")),
-            map(str, id_list(documents, f"{path}: the document id")),
-            *((v.cast(pa.string()) if is_string(v.type) else v).to_pylist() for v in values),
+            map(str, _id_list(queries, f"{path}: the query id")),
+            map(str, _id_list(documents, f"{path}: the document id")),
+            *(column.to_pylist() for column in values),
         ]
         for row, found in enumerate(zip(*columns, strict=True)):
             yield f"row {row} (from 0)", *found
         return
     places: list[int | None] = list(at) if suffix != ".tsv" else []
     for number, line in read_lines(path):
-        if suffix == ".tsv":
+        if suffix != ".tsv":
+            # an id may contain other white space
+            fields = [field for field in line.replace("\t", " ").split(" ") if field]
+        else:
             fields = line.split("\t")
             if not places:
                 width, form = len(fields), f"the header has {len(fields)}"
                 for wanted in names:
                     name = next((name for name in wanted if name in fields), None)
                     if name is None and None not in wanted:
-                        raise DataError(
-                            f"{path}, line {number}: no column {wanted[0]!r} in the header"
-                        )
+                        problem = f"no column {wanted[0]!r} in the header"
+                        raise DataError(f"{path}, line {number}: {problem}")
                     places.append(None if name is None else fields.index(name))
                 continue
-        else:
-            # an id may hold other white space
-            fields = [field for field in line.replace("\t", " ").split(" ") if field]
         if len(fields) != width:
             raise DataError(f"{path}, line {number}: {len(fields)} columns, {form}")
         yield f"line {number}", *(None if i is None else fields[i] for i in places)
@@ -303,26 +395,3 @@ def _number(value: Any) -> float:
         return float(value)
     except (TypeError, ValueError, OverflowError):
         return np.nan
-
-
-def _refuse_white_space(ids: pa.Array, what: str, path: Path, separators: bytes) -> None:
-    texts = to_texts(ids)
-    white = np.zeros(256, np.bool_)
-    white[list(separators)] = True
-    at = np.flatnonzero(white[texts.data])
-    row = None
-    if len(at):
-        row = int(np.searchsorted(texts.offsets, at[0], "right")) - 1
-    elif len(empty := np.flatnonzero(np.diff(texts.offsets) == 0)):
-        row = int(empty[0])
-    if row is not None:
-        raise DataError(
-            f"{path}: the {what} id {ids[row].as_py()!r} is empty or has white space, which this "
-            "form cannot hold: write to .parquet"
-        )
-
-
-def _primitive(values: npt.NDArray[Any], kind: str) -> pa.Array:
-    values = np.ascontiguousarray(values, kind)
-    arrow = pa.int32() if kind == "int32" else pa.float32()
-    return pa.Array.from_buffers(arrow, len(values), [None, pa.py_buffer(values)])

@@ -1,4 +1,4 @@
-"""Where the rows of a corpus come from: Parquet files, Arrow tables, Arrow streams."""
+"""Sources of rows: Parquet files, Arrow tables, Arrow streams, read in bounded batches."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ import pyarrow as pa
 
 from fastseq.errors import DataError, FastseqWarning, SettingsError
 from fastseq.store.arrays import is_text, plain_type
-from fastseq.store.atomic import reason
-from fastseq.store.manifest import MANIFEST
-from fastseq.store.parquet import parquet_file
+from fastseq.store.files import reason
+from fastseq.store.folder import MANIFEST
+from fastseq.store.parquet import parquet_file, unreadable
 from fastseq.types import Int64
 
 SUFFIX = ".parquet"  # of the files of a folder that are read
-HIDDEN = "._"  # what begins with one of these is no data, by Hadoop's convention
+HIDDEN = "._"  # first characters of names that are not data, by Hadoop's convention
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
-PARQUET = b"PAR1"  # the first bytes of any
+PARQUET = b"PAR1"  # the first bytes of a Parquet file
 MAX_ROWS = 16_384  # rows read at a time
-# Bytes read ahead of each column. With it Parquet's pages are read one after the other; without
-# it a whole column of a row group is, which can be gigabytes.
+# Size of the read buffer of each column. With it the pages of a column are read one by one; without
+# it the whole column of a row group is, which can be gigabytes.
 READ_AHEAD = 64 << 10
 _INTEGER = re.compile(r"-?[0-9]+")
 
@@ -39,25 +39,25 @@ class Source(Protocol):
 
     name: str  # for messages
     schema: pa.Schema
-    num_rows: int | None  # None where nobody knows before the end
+    num_rows: int | None  # None where it is unknown before the end
 
     def nbytes(self, columns: Sequence[str]) -> int | None:
-        """Bytes of these columns in memory, about; None where nobody knows."""
+        """Approximate bytes of these columns in memory; None where they are unknown."""
 
     def read(self, columns: Sequence[str], max_bytes: int) -> Iterator[pa.RecordBatch]:
-        """Batches of these columns, of about `max_bytes` or what the source is made of."""
+        """Batches of these columns, of about `max_bytes` or as the source is divided."""
 
 
 class ParquetSource:
     """One Parquet file. Opening it reads the footer only.
 
-    constants  columns that the file's folders are named for; its own of that name come first
+    constants  columns from the names of the file's folders; its own columns take precedence
     """
 
     def __init__(self, path: Path, constants: Mapping[str, pa.Scalar] | None = None) -> None:
         self.name = str(path)
         self._path = path
-        try:
+        with unreadable(path):
             if path.stat().st_size == 0:
                 raise DataError(f"{path}: an empty file, expected Parquet")
             with parquet_file(path) as file:
@@ -65,7 +65,7 @@ class ParquetSource:
                 metadata = file.metadata
                 self.num_rows: int | None = metadata.num_rows
                 self._sizes: dict[str, int] = {}
-                self._largest: dict[str, float] = {}  # bytes a row, in the row group of most
+                self._row_sizes: dict[str, float] = {}  # bytes a row, the maximum of all row groups
                 paths = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
                 for g in range(metadata.num_row_groups):
                     group = metadata.row_group(g)
@@ -73,30 +73,22 @@ class ParquetSource:
                         size = group.column(i).total_uncompressed_size
                         self._sizes[name] = self._sizes.get(name, 0) + size
                         mean = size / max(group.num_rows, 1)
-                        self._largest[name] = max(self._largest.get(name, 0.0), mean)
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(
-                f"{path}: not a Parquet file, or one cut short ({reason(error)})"
-            ) from error
+                        self._row_sizes[name] = max(self._row_sizes.get(name, 0.0), mean)
         own = self.schema.names
         self.constants = {n: v for n, v in (constants or {}).items() if n not in own}
         for name, value in self.constants.items():
             self.schema = self.schema.append(pa.field(name, value.type))
 
     def nbytes(self, columns: Sequence[str]) -> int | None:
-        return int(sum(_of_columns(self._sizes, columns)))
+        return int(_total(self._sizes, columns))
 
     def read(self, columns: Sequence[str], max_bytes: int) -> Iterator[pa.RecordBatch]:
-        a_row = max(sum(_of_columns(self._largest, columns)), 1)
+        a_row = max(_total(self._row_sizes, columns), 1)
         rows = int(min(max(max_bytes / a_row, 1), MAX_ROWS))
+        options = {"buffer_size": READ_AHEAD, "pre_buffer": False}
         try:
-            with parquet_file(
-                self._path,
-                buffer_size=READ_AHEAD,
-                pre_buffer=False,
-                page_checksum_verification=True,
-            ) as file:
-                if not file.num_row_groups:  # which some versions of pyarrow cannot read
+            with parquet_file(self._path, page_checksum_verification=True, **options) as file:
+                if not file.num_row_groups:  # some versions of pyarrow cannot read such a file
                     return
                 own = [name for name in columns if name not in self.constants]
                 for batch in file.iter_batches(rows, columns=own, use_threads=False):
@@ -109,16 +101,20 @@ class ParquetSource:
             raise DataError(f"{self.name}: damaged or cut short ({reason(error)})") from error
 
 
-class TableSource:
-    """An Arrow table, or one record batch."""
+def _total(by_path: Mapping[str, float], columns: Sequence[str]) -> float:
+    """The sum over the leaves of some columns: a list's leaf is `column.list.element`."""
+    prefixes = tuple(f"{name}." for name in columns)
+    return sum(size for path, size in by_path.items() if f"{path}.".startswith(prefixes))
 
-    def __init__(self, table: pa.Table | pa.RecordBatch) -> None:
-        if isinstance(table, pa.RecordBatch):
-            table = pa.Table.from_batches([table])
+
+class TableSource:
+    """An Arrow table."""
+
+    def __init__(self, table: pa.Table) -> None:
         self.name = "the table"
         self.schema: pa.Schema = table.schema
         self.num_rows: int | None = table.num_rows
-        self._table: pa.Table = table
+        self._table = table
 
     def nbytes(self, columns: Sequence[str]) -> int | None:
         return int(self._table.select(list(columns)).nbytes)
@@ -128,7 +124,7 @@ class TableSource:
 
 
 class StreamSource:
-    """A RecordBatchReader, or anything that gives one through the Arrow stream interface."""
+    """A RecordBatchReader, or an object with the Arrow stream interface."""
 
     def __init__(self, stream: Any) -> None:
         self.name = f"the {type(stream).__name__}"
@@ -136,14 +132,14 @@ class StreamSource:
         self._reader: pa.RecordBatchReader | None
         self._reader = stream if isinstance(stream, pa.RecordBatchReader) else self._open()
         self.schema: pa.Schema = self._reader.schema
-        shape = getattr(stream, "shape", None)  # data frames know their rows
+        shape = getattr(stream, "shape", None)  # of a data frame
         self.num_rows: int | None = shape[0] if isinstance(shape, tuple) and shape else None
 
     def nbytes(self, columns: Sequence[str]) -> int | None:
         return None
 
     def read(self, columns: Sequence[str], max_bytes: int) -> Iterator[pa.RecordBatch]:
-        # a stream is read once; a data frame gives another when asked again
+        # a stream can be read once; a data frame returns a new one each time
         reader, self._reader = self._reader or self._open(), None
         try:
             for batch in reader:
@@ -164,12 +160,12 @@ class StreamSource:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
-    """The rows of one or several sources, one after the other; columns go by name.
+    """The rows of one or several sources, in order; columns are matched by name.
 
-    sources     in order, at least one
-    types       of each column: {type: name of the first source that has it so}
-    partitions  columns that folders are named for (Hive's KEY=VALUE), in some of the sources
-    ends        int64[S - 1]: the row that each source but the last ends before
+    sources     at least one
+    types       of each column: {type: name of the first source with this type}
+    partitions  columns from folder names (Hive's KEY=VALUE) of some of the sources
+    ends        int64[S - 1]: the end row of each source but the last
     """
 
     sources: tuple[Source, ...]
@@ -192,13 +188,13 @@ class Dataset:
 
     @property
     def name(self) -> str:
-        """What messages call it: the first source and how many more there are."""
+        """For messages: the first source and the number of others."""
         more = len(self.sources) - 1
         return self.sources[0].name + (f" and {more} more" if more else "")
 
     @property
     def num_rows(self) -> int | None:
-        """The number of rows; None where only reading a stream tells."""
+        """The number of rows; None where it is unknown before a stream is read."""
         counts = [source.num_rows for source in self.sources]
         return None if None in counts else sum(count or 0 for count in counts)
 
@@ -208,7 +204,7 @@ class Dataset:
         return self.sources[at], row - int(self.ends[at - 1] if at else 0)
 
     def where(self, row: int) -> str:
-        """The place of a row, for a message: its source and its number in that."""
+        """The location of a row, for a message: its source and its number in it."""
         source, at = self.locate(row)
         return f"{source.name}: row {at} (from 0)"
 
@@ -221,7 +217,7 @@ class Dataset:
         for kind, where in self.types[name].items():
             kinds.setdefault(plain_type(kind), where)
         agreed: pa.DataType | None = pa.null()
-        for kind in sorted(kinds, key=str):  # sorted: whatever the order of the files
+        for kind in sorted(kinds, key=str):  # independent of the order of the files
             agreed = None if agreed is None else promoted(agreed, kind)
         if agreed is not None:
             return agreed
@@ -231,7 +227,7 @@ class Dataset:
 
     def read(self, columns: Sequence[str], max_bytes: int) -> Iterator[pa.RecordBatch]:
         """Batches of these columns as Source.read gives them, none of them empty; nulls where a
-        source has no such column."""
+        source lacks a column."""
         for source in self.sources:
             there = [name for name in columns if name in source.schema.names]
             for batch in source.read(there, max_bytes):
@@ -244,13 +240,13 @@ class Dataset:
 
 
 def promoted(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
-    """The type that holds the values of two plain types: numbers widen, nulls become anything.
-    None where there is none: strings and bytes are incompatible, too."""
+    """The common type of two plain types: numbers widen, null becomes any type. None where there
+    is none; strings and bytes are incompatible, too."""
     if a == b or pa.types.is_null(b):
         return a
     if pa.types.is_null(a):
         return b
-    if any(map(is_text, (a, b))):
+    if is_text(a) or is_text(b):
         return None
     try:
         both = [pa.schema([("c", kind)]) for kind in (a, b)]
@@ -260,25 +256,27 @@ def promoted(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
 
 
 def open_sources(source: Any) -> Dataset:
-    """The rows that a corpus was said to be: a path, folder or glob, a list of those, a table,
-    or a stream. Warns of files in folders that are not read.
+    """The rows of a corpus: a path, folder or glob, a list of those, a table, or a stream. Warns
+    of files in folders that are not read.
 
     Raises
     ------
     DataError
         A path does not exist, a folder or glob has no Parquet file, a file is not Parquet.
     SettingsError
-        Something that is none of these.
+        `source` is none of these.
     """
     if isinstance(source, str | os.PathLike):
         return _open_files([source])
-    if isinstance(source, pa.Table | pa.RecordBatch):
+    if isinstance(source, pa.Table):
         return Dataset.of([TableSource(source)])
+    if isinstance(source, pa.RecordBatch):
+        return Dataset.of([TableSource(pa.Table.from_batches([source]))])
     if isinstance(source, pa.RecordBatchReader) or hasattr(source, "__arrow_c_stream__"):
         return Dataset.of([StreamSource(source)])
     if hasattr(source, "__arrow_c_array__"):
         try:
-            return Dataset.of([TableSource(pa.record_batch(source))])
+            return open_sources(pa.record_batch(source))
         except (pa.ArrowException, TypeError, ValueError) as error:
             raise DataError(f"no columns in the Arrow array ({reason(error)})") from error
     if isinstance(source, Iterable):
@@ -292,49 +290,40 @@ def open_sources(source: Any) -> Dataset:
 
 
 def _open_files(given: Sequence[str | os.PathLike[str]]) -> Dataset:
-    files = search_files(given)
-    if files.skipped:
-        count = len(files.skipped)
+    paths, base, skipped = search_files(given)
+    if skipped:
+        count = len(skipped)
         what = "1 file is" if count == 1 else f"{count:,} files are"
         warnings.warn(
-            f"{what} not read, being empty or not called *{SUFFIX}: {files.skipped[0]}"
+            f"{what} not read, being empty or not called *{SUFFIX}: {skipped[0]}"
             + (", …" if count > 1 else ""),
             FastseqWarning,
             stacklevel=4,
         )
-    pairs = zip(files.paths, _partitions(files), strict=True)
-    return Dataset.of([ParquetSource(path, constants) for path, constants in pairs])
+    return Dataset.of(list(map(ParquetSource, paths, _partitions(paths, base))))
 
 
-@dataclass(frozen=True, slots=True)
-class Files:
-    """Files found below the paths given.
-
-    paths    of the files, in the order of reading
-    base     the folder that Hive partitions are counted from; None without a common one
-    skipped  files of the folders that are not read: no Parquet by their names, or empty
-    """
-
-    paths: tuple[Path, ...]
-    base: Path | None
-    skipped: tuple[Path, ...]
-
-
-def search_files(given: Iterable[str | os.PathLike[str]]) -> Files:
+def search_files(
+    given: Iterable[str | os.PathLike[str]],
+) -> tuple[list[Path], Path | None, list[Path]]:
     """The files that paths, folders and globs name, in that order; sorted inside a folder or glob.
     A file named twice is read once.
 
-    A folder is searched for `*.parquet`, in any case of letters, at every depth. By Hadoop's
-    convention names that begin with '.' or '_' (`_SUCCESS`, checksums, unfinished work) are no
-    data; folders that fastseq wrote are left out as well. What else is no Parquet, or is an empty
-    file, is listed as skipped.
+    A folder is searched for `*.parquet`, case-insensitively, at every depth. Names that begin with
+    '.' or '_' (`_SUCCESS`, checksums, unfinished work) are ignored by Hadoop's convention, and so
+    are folders that fastseq wrote.
+
+    Returns
+    -------
+    The files; the folder that Hive partitions are relative to, None without a common one; and the
+    files of folders that are skipped, being empty or not called *.parquet.
 
     Raises
     ------
     DataError
-        Nothing is there, or nothing with that ending.
+        A path does not exist, or nothing in it is Parquet.
     """
-    found: dict[Path, Path] = {}  # by where they really are
+    found: dict[Path, Path] = {}  # by resolved path
     skipped: list[Path] = []
     roots: list[str] = []
 
@@ -342,7 +331,7 @@ def search_files(given: Iterable[str | os.PathLike[str]]) -> Files:
         path = Path(each)
         root = path
         if path.is_dir():
-            files = sorted(_walk(path, skipped))
+            files = sorted(parquet_files(path, skipped))
             if not files:
                 raise DataError(f"{path}: no *.parquet file in this folder or below it")
         elif path.exists():
@@ -353,7 +342,7 @@ def search_files(given: Iterable[str | os.PathLike[str]]) -> Files:
                 if not match.is_dir():
                     files.append(match)
                 elif match.name[0] not in HIDDEN:
-                    files += sorted(_walk(match, skipped))
+                    files += sorted(parquet_files(match, skipped))
             if not files:
                 raise DataError(f"{path}: no file matches")
             while glob.has_magic(str(root)):
@@ -365,30 +354,20 @@ def search_files(given: Iterable[str | os.PathLike[str]]) -> Files:
             found.setdefault(file.resolve(), file)
     try:
         base = Path(os.path.commonpath(roots)) if roots else None
-    except ValueError:  # of several drives
+    except ValueError:  # on several drives
         base = None
-    return Files(tuple(found.values()), base, tuple(sorted(skipped)))
+    return list(found.values()), base, sorted(skipped)
 
 
-def find_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """The paths that `search_files` finds; raises as it."""
-    return list(search_files(paths).paths)
-
-
-def holds_parquet(folder: Path) -> bool:
-    """Whether `search_files` finds a file in a folder."""
-    return any(_walk(folder, []))
-
-
-def _walk(folder: Path, skipped: list[Path]) -> Iterator[Path]:
-    """The Parquet files at and below a folder, in no order; others are added to `skipped`."""
+def parquet_files(folder: Path, skipped: list[Path]) -> Iterator[Path]:
+    """The Parquet files at and below a folder, in no order; others are appended to `skipped`."""
     if (folder / MANIFEST).exists() and any(folder.glob("data-*")):
         return
     for entry in folder.iterdir():
         if entry.name[0] in HIDDEN:
             continue
         if entry.is_dir():
-            yield from _walk(entry, skipped)
+            yield from parquet_files(entry, skipped)
         elif entry.suffix.lower() == SUFFIX and not (entry.exists() and not entry.stat().st_size):
             yield entry
         else:
@@ -398,10 +377,10 @@ def _walk(folder: Path, skipped: list[Path]) -> Iterator[Path]:
 # ---- Hive partitions: folders called KEY=VALUE
 
 
-def _partitions(files: Files) -> list[dict[str, pa.Scalar]]:
-    """For each file the columns that the folders between it and the base are named for, typed as
-    pyarrow does: int32 (here also int64) where all values of a key are integers, else string."""
-    keys = [{} if files.base is None else _keys(path, files.base) for path in files.paths]
+def _partitions(paths: Sequence[Path], base: Path | None) -> list[dict[str, pa.Scalar]]:
+    """For each file the columns from the folders between it and the base, typed as pyarrow does:
+    int32 (here also int64) where all values of a key are integers, else string."""
+    keys = [{} if base is None else _keys(path, base) for path in paths]
     kinds: dict[str, pa.DataType] = {}
     for name in dict.fromkeys(name for each in keys for name in each):
         values = [text for each in keys if (text := each.get(name)) is not None]
@@ -425,10 +404,3 @@ def _keys(path: Path, base: Path) -> dict[str, str | None]:
             text = unquote(value)
             found.setdefault(unquote(name), None if text == HIVE_NULL else text)
     return found
-
-
-def _of_columns(by_path: dict[str, Any], columns: Sequence[str]) -> Iterator[Any]:
-    """The figures of the leaves of some columns: a list's leaf is `column.list.element`."""
-    for path, figure in by_path.items():
-        if any(path == name or path.startswith(f"{name}.") for name in columns):
-            yield figure

@@ -1,4 +1,4 @@
-"""Texts alone, from whatever holds them: a corpus, an Arrow column, Python strings."""
+"""Texts from any source: a corpus, an Arrow column, Python strings."""
 
 from __future__ import annotations
 
@@ -16,30 +16,24 @@ from fastseq.types import Texts
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SLICE_BYTES = 2 << 20  # of text in a slice, which one thread works on at a time
-_ROWS = 65_536  # of an Arrow column, brought to plain strings at a time
+SLICE_BYTES = 2 << 20  # of text in a slice, the unit of work of a thread
+_ROWS = 65_536  # of an Arrow column, converted at a time
 
 
 @dataclass(frozen=True, slots=True)
 class TextSource:
     """Texts that can be read.
 
-    read   gives them in slices of about so many bytes
-    where  the place of the text of a number, for messages
+    slices  yields the texts, in order, in slices of about SLICE_BYTES; a null is empty. Raises
+            DataError as the corpus, or for something that is no string
+    where   the location of the text of a number, for messages
     """
 
-    read: Callable[[int], Iterator[Texts]]
+    slices: Callable[[], Iterator[Texts]]
     where: Callable[[int], str]
 
-    def slices(self) -> Iterator[Texts]:
-        """The texts, in order, in slices of about SLICE_BYTES; a null is empty.
-
-        Raises DataError as the corpus, or for something that is no string.
-        """
-        return self.read(SLICE_BYTES)
-
     def located(self) -> AbstractContextManager[None]:
-        """Names the place of a RowError that counts these texts."""
+        """A context that adds the location to a RowError that counts these texts."""
         return located(self.where)
 
 
@@ -48,47 +42,60 @@ def open_texts(source: Any, text_columns: str | Sequence[str] | None = None) -> 
 
     Parameters
     ----------
-    source : a Corpus, or what Corpus.open takes (paths, where a list holds Path objects; a table, a
-        data frame); one column: an Arrow array or chunked array, a Series with the Arrow
-        interface; Texts; or strings, or Texts of several each, with a method `where` of their own
-        if they have places
+    source : a Corpus, or a source of Corpus.open (paths, a list of Path objects; a table, a data
+        frame); one column: an Arrow array or chunked array, a Series with the Arrow interface;
+        Texts; or an iterable of strings, or of Texts, with an optional method `where` for the
+        location of a text
     text_columns : of a corpus
 
     Raises
     ------
     DataError
-        What Corpus.open raises; a column that does not hold strings.
+        As Corpus.open; a column that does not hold strings.
     SettingsError
-        Nothing that holds texts.
+        `source` has no texts.
     """
     if isinstance(source, Texts):
         source = [source]
-    if isinstance(source, list | tuple) and not (source and all(map(_is_path, source))):
-        return TextSource(lambda size: slices_of(source, size), _row)  # without pyarrow
-    from fastseq.store.corpus import Corpus
+    if isinstance(source, list | tuple) and not (
+        source and all(isinstance(part, os.PathLike) for part in source)
+    ):
+        return TextSource(lambda: slices_of(source), _row)  # without pyarrow
+    from fastseq.store.arrays import arrow_column, is_text, plain_type
+    from fastseq.store.rows import Corpus
 
-    arrow = any(hasattr(source, name) for name in ("__arrow_c_array__", "__arrow_c_stream__"))
-    # several columns: a data frame names them, a stream's schema does
-    table = arrow and (text_columns or hasattr(source, "columns") or hasattr(source, "schema"))
+    table = is_table(source) or (text_columns and is_arrow(source))
     if table or isinstance(source, str | os.PathLike | list | tuple | Corpus):
         corpus = source if isinstance(source, Corpus) else Corpus.open(source, None, text_columns)
-        return TextSource(lambda size: (batch.text for batch in corpus.batches(size)), corpus.where)
-    if arrow or hasattr(source, "chunks"):
-        column = _column(source)
-        return TextSource(lambda _: _column_slices(column), _row)
+        return TextSource(
+            lambda: (batch.text for batch in corpus.batches(SLICE_BYTES)), corpus.where
+        )
+    column = arrow_column(source)
+    if column is not None:
+        if not is_text(plain_type(column.type)):
+            raise DataError(f"a column of type {column.type}, expected strings")
+        return TextSource(lambda: _column_slices(column), _row)
     if not isinstance(source, Iterable):
         raise SettingsError(
             f"cannot read texts from a {type(source).__name__}; expected strings, an Arrow column, "
             "a table or Parquet"
         )
-    return TextSource(lambda size: slices_of(source, size), getattr(source, "where", _row))
+    return TextSource(lambda: slices_of(source), getattr(source, "where", _row))
 
 
-def slices_of(texts: Iterable[str | Texts], size: int = SLICE_BYTES) -> Iterator[Texts]:
-    """Strings, or Texts of several each, in slices of about `size` bytes.
+def is_arrow(values: Any) -> bool:
+    """Whether an object has Arrow's array or stream interface."""
+    return hasattr(values, "__arrow_c_stream__") or hasattr(values, "__arrow_c_array__")
 
-    Raises DataError for a value that is neither.
-    """
+
+def is_table(values: Any) -> bool:
+    """Whether an Arrow object has columns: a data frame or table, or a stream with a schema."""
+    return is_arrow(values) and (hasattr(values, "columns") or hasattr(values, "schema"))
+
+
+def slices_of(texts: Iterable[str | Texts]) -> Iterator[Texts]:
+    """Strings, or Texts of several each, in slices. Raises DataError for other values."""
+    size = SLICE_BYTES
     held: list[str] = []
     characters = 0
     for number, text in enumerate(texts):
@@ -114,32 +121,8 @@ def slices_of(texts: Iterable[str | Texts], size: int = SLICE_BYTES) -> Iterator
         yield Texts.from_strings(held)
 
 
-def _is_path(part: Any) -> bool:
-    return isinstance(part, os.PathLike)
-
-
 def _row(row: int) -> str:
     return f"row {row} (from 0)"
-
-
-def _column(source: Any) -> pa.ChunkedArray:
-    import pyarrow as pa
-
-    from fastseq.store.arrays import is_text, plain_type
-
-    try:
-        if isinstance(source, pa.Array):
-            column = pa.chunked_array([source])
-        elif isinstance(source, pa.ChunkedArray) or hasattr(source, "__arrow_c_stream__"):
-            column = pa.chunked_array(source)
-        else:
-            column = pa.chunked_array([pa.array(source)])
-    except (pa.ArrowException, TypeError) as error:
-        name = type(source).__name__
-        raise SettingsError(f"cannot read texts from a {name}: {error}") from error
-    if not is_text(plain_type(column.type)):
-        raise DataError(f"a column of type {column.type}, expected strings")
-    return column
 
 
 def _column_slices(column: pa.ChunkedArray) -> Iterator[Texts]:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError, FastseqError, FormatError
-from fastseq.store.atomic import reason, written_whole
+from fastseq.store.files import reason, written_whole
 
 Arrays = dict[str, npt.NDArray[Any]]
 

@@ -34,9 +34,16 @@ import numpy.typing as npt
 
 from fastseq.errors import FastseqError, FormatError, SettingsError
 from fastseq.settings import file_path
-from fastseq.store.atomic import flush_folder, flush_to_disk, reason, replace
-from fastseq.store.folder import checksum
-from fastseq.store.manifest import MANIFEST, NAME, FileEntry, Manifest, is_ours, read_manifest
+from fastseq.store.files import flush_folder, flush_to_disk, reason, replace
+from fastseq.store.folder import (
+    MANIFEST,
+    NAME,
+    FileEntry,
+    Manifest,
+    checksum,
+    is_ours,
+    read_manifest,
+)
 
 LOCK = "lock"
 _NEW = ".new"  # ends the name of a file until it is renamed into place

@@ -20,8 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import FormatError, SettingsError
-from fastseq.store.folder import Folder
-from fastseq.store.manifest import MANIFEST, as_json
+from fastseq.store.folder import MANIFEST, Folder, as_json
 from fastseq.store.writer import FolderWriter
 from fastseq.training.history import History
 

@@ -120,7 +120,7 @@ class DocumentVectors:
         source = open_texts(texts)
         if self.vectors.counts is None:
             slices = list(source.slices())
-            source = TextSource(lambda _: iter(slices), source.where)
+            source = TextSource(lambda: iter(slices), source.where)
             self.frequencies_ = self._shares(source)
         averages = self._averages(source)
         self.components_ = principal_components(averages, self.components)

@@ -111,7 +111,7 @@ def read_questions(path: str | os.PathLike[str]) -> Questions:
             words.append((a, b, c, d))
             sections.append(section)
     else:
-        from fastseq.store.tables import read_lines
+        from fastseq.store.parquet import read_lines
 
         section = ""
         for number, line in read_lines(path):
@@ -134,7 +134,7 @@ def _parquet(
     path: str | os.PathLike[str], names: Sequence[Sequence[str]]
 ) -> list[tuple[str, list[str]]]:
     """Place and fields of every row, as strings."""
-    from fastseq.store.tables import read_columns
+    from fastseq.store.parquet import read_columns
 
     columns = [column.to_pylist() for column in read_columns(path, names)]
     rows = []
@@ -149,7 +149,7 @@ def _parquet(
 
 def _pair_lines(path: str | os.PathLike[str]) -> list[tuple[str, list[str]]]:
     """Place and fields of every line: two words and a score."""
-    from fastseq.store.tables import read_lines
+    from fastseq.store.parquet import read_lines
 
     rows: list[tuple[str, list[str]]] = []
     at = (0, 1, 2)

@@ -24,8 +24,7 @@ from typing import BinaryIO
 import numpy as np
 
 from fastseq.errors import DataError, SettingsError
-from fastseq.store.atomic import reason
-from fastseq.store.gzipped import bytes_left, created, opened, peek
+from fastseq.store.files import bytes_left, created, opened, peek, reason
 from fastseq.types import Float32, Int64, Texts
 from fastseq.vectors.fasttext_model import (
     PACKED,

@@ -31,9 +31,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError, FormatError, SettingsError
-from fastseq.store.folder import CHECKPOINT, Folder, is_begun
-from fastseq.store.manifest import MANIFEST
-from fastseq.store.tables import write_columns
+from fastseq.store.folder import CHECKPOINT, MANIFEST, Folder, is_begun
+from fastseq.store.parquet import write_columns
 from fastseq.store.writer import FolderWriter
 from fastseq.types import Float32, Int64
 from fastseq.vectors.checks import check_counts, check_finite, check_words

@@ -11,7 +11,7 @@ import numpy as np
 
 from fastseq.errors import FormatError
 from fastseq.settings import thread_count
-from fastseq.store.vectors import WantedVectors, read_vector_file
+from fastseq.store.vector_files import WantedVectors, read_vector_file
 from fastseq.types import Float32, Int32, Texts
 from fastseq.vectors.checks import check_finite
 from fastseq.vectors.fasttext_bin import MAGIC, FastTextStream

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fastseq.store.manifest import MANIFEST, read_manifest
+from fastseq.store.folder import MANIFEST, read_manifest
 from tests.cli.conftest import Run
 
 

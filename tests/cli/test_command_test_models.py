@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from fastseq_cli.models import WHOLE, _write_confusion
 
-from fastseq.store.manifest import MANIFEST, read_manifest
+from fastseq.store.folder import MANIFEST, read_manifest
 from tests.cli.conftest import Run, Write
 
 

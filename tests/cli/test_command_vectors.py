@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fastseq import WordVectors
-from fastseq.store.manifest import read_manifest
+from fastseq.store.folder import read_manifest
 from tests.cli.conftest import Run, Write
 
 WORDS = ["man", "king", "woman", "queen", "猫"]

@@ -28,7 +28,7 @@ from fastseq.models.classifier import SequenceClassifier
 from fastseq.models.loading import load
 from fastseq.models.tagger import SequenceTagger
 from fastseq.models.task import mean_norms
-from fastseq.store.manifest import read_manifest
+from fastseq.store.folder import read_manifest
 from fastseq.store.weights import read_weights, write_weights
 from tests.models.small_data import (
     FAST,

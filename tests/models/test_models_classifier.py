@@ -17,8 +17,8 @@ from fastseq.models.classifier import SequenceClassifier
 from fastseq.models.data.batches import take
 from fastseq.models.data.examples import Encoder
 from fastseq.nn.losses import softmax
-from fastseq.store.examples import open_rows
-from fastseq.store.objects import as_source
+from fastseq.store.in_memory import as_source
+from fastseq.store.rows import open_rows
 from tests.models.small_data import SMALL, assert_gradients, reviews, write
 
 FAST: dict[str, Any] = {**SMALL, "learning_rate": 0.02, "epochs": 6}

@@ -17,9 +17,9 @@ from fastseq.errors import DataError, SettingsError
 from fastseq.models.data.batches import take
 from fastseq.models.data.examples import Encoder, Examples, learn_stream, read_stream
 from fastseq.models.data.units import Units
-from fastseq.store.examples import RowReader, open_rows
-from fastseq.store.objects import as_source
-from fastseq.store.spool import Spool
+from fastseq.store.files import SpillArray
+from fastseq.store.in_memory import as_source
+from fastseq.store.rows import RowReader, open_rows
 from fastseq.types import Tokens
 from tests.naive import units as naive
 
@@ -256,17 +256,17 @@ def test_a_stream_may_lie_in_a_file() -> None:
 
 @given(st.lists(st.integers(0, 40), max_size=12), st.integers(0, 300))
 @settings(max_examples=40, deadline=None)
-def test_a_spool_gives_back_what_it_took(sizes: list[int], memory: int) -> None:
+def test_a_spill_array_gives_back_what_it_took(sizes: list[int], memory: int) -> None:
     parts = [np.arange(size, dtype=np.int32) + i for i, size in enumerate(sizes)]
-    spool = Spool(np.int32, memory)
+    spill = SpillArray(np.int32, memory)
     for part in parts:
-        spool.append(part)
-    assert len(spool) == sum(sizes)
-    whole = spool.finish()
+        spill.append(part)
+    assert len(spill) == sum(sizes)
+    whole = spill.finish()
     assert whole.tolist() == [x for part in parts for x in part.tolist()]
     whole[:] = 7
-    assert len(spool) == 0
-    assert len(spool.finish()) == 0
+    assert len(spill) == 0
+    assert len(spill.finish()) == 0
 
 
 def test_a_batch_takes_its_characters_along() -> None:

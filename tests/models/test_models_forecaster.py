@@ -138,7 +138,7 @@ def test_several_columns_in_parquet(tmp_path: Path) -> None:
 def test_a_file_is_forecast_batch_by_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches shorter than the window give what the whole gives."""
     import fastseq.models.forecaster as module
-    from fastseq.store.examples import RowReader
+    from fastseq.store.rows import RowReader
 
     monkeypatch.setattr(module, "ROWS_AT_ONCE", 5)
     model = Forecaster(**SMALL).fit(wave(90)[:, 0])

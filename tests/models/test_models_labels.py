@@ -7,7 +7,7 @@ import pytest
 
 from fastseq.errors import DataError, FormatError, SettingsError
 from fastseq.models.data.labels import LabelBuilder, Labels, unseen_message
-from fastseq.store.categories import Categories
+from fastseq.types import Categories
 
 
 def column(*values: object) -> Categories:

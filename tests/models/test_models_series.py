@@ -21,8 +21,8 @@ from fastseq.models.data.series import (
     read_series,
     windows_before,
 )
-from fastseq.store.examples import open_rows
-from fastseq.store.objects import as_source
+from fastseq.store.in_memory import as_source
+from fastseq.store.rows import open_rows
 
 
 def series(*columns: list[float]) -> Series:

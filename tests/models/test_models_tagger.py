@@ -17,9 +17,9 @@ from fastseq.models.spans import SpanCounts, TagScheme
 from fastseq.models.tagger import SequenceTagger
 from fastseq.nn.crf import bio_constraints
 from fastseq.store import sources
-from fastseq.store.examples import RowReader, open_rows
-from fastseq.store.manifest import MANIFEST, read_manifest
-from fastseq.store.objects import as_source
+from fastseq.store.folder import MANIFEST, read_manifest
+from fastseq.store.in_memory import as_source
+from fastseq.store.rows import RowReader, open_rows
 from tests.models.small_data import PEOPLE, VERBS, assert_gradients, sentences, write
 from tests.models.tag_lists import counted, span_f1, violation
 from tests.naive import spans as naive

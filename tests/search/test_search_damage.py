@@ -23,8 +23,7 @@ import pyarrow as pa
 import pytest
 
 from fastseq import BM25, TFIDF, Analyzer, BoW, FormatError, Index
-from fastseq.store.folder import verify
-from fastseq.store.manifest import MANIFEST, FileEntry, read_manifest
+from fastseq.store.folder import MANIFEST, FileEntry, read_manifest, verify
 
 FILES = [
     "document_lengths", "documents.parquet", "large_at", "large_tfs", "posting_docs",

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from fastseq.errors import DataError, SettingsError
 from fastseq.store import sources
 from fastseq.store.arrays import byte_lengths, plain, plain_type, to_texts
-from fastseq.store.corpus import Corpus, CorpusBatch
+from fastseq.store.rows import Corpus, RowBatch
 
 STRING_TYPES = [
     pa.string(),
@@ -59,7 +59,7 @@ def of_type(values: list[str | None], kind: pa.DataType) -> pa.Array:
     return pa.array(values, kind)
 
 
-def texts_in(batches: list[CorpusBatch]) -> list[str]:
+def texts_in(batches: list[RowBatch]) -> list[str]:
     return [text for batch in batches for text in batch.texts.to_strings()]
 
 
@@ -156,7 +156,7 @@ def test_every_type_of_strings_is_the_same_text(tmp_path: Path, kind: pa.DataTyp
             batches = list(Corpus.open(source).batches(max_bytes))
             assert texts_in(batches) == wanted
             assert sum(batch.null_texts for batch in batches) == 3
-            stored = pa.concat_tables([b.stored for b in batches])
+            stored = pa.concat_tables([b.kept for b in batches])
             assert [str(t) for t in stored.schema.types] == [
                 "int64",
                 "binary" if "binary" in str(kind) else "string",
@@ -187,7 +187,7 @@ def test_batches_of_any_size_are_the_same_corpus(
     batches = list(Corpus.open(parts).batches(max_bytes))
     assert texts_in(batches) == [v or "" for v in values]
     assert sum(b.null_texts for b in batches) == values.count(None)
-    assert pa.concat_tables([b.stored for b in batches]).combine_chunks().equals(whole)
+    assert pa.concat_tables([b.kept for b in batches]).combine_chunks().equals(whole)
     assert [i for b in batches for i in b.ids.to_pylist()] == ids
     assert [b.first_row for b in batches] == [0, *np.cumsum([b.rows for b in batches])[:-1]]
 
@@ -218,7 +218,7 @@ def test_text_columns_are_joined_by_a_space() -> None:
     (batch,) = Corpus.open(table, text_columns=["title", "text"], store=["id"]).batches()
     assert batch.texts.to_strings() == ["T x", " y", " ", " z"]
     assert batch.null_texts == 1
-    assert batch.stored.schema.names == ["id"]
+    assert batch.kept.schema.names == ["id"]
     (batch,) = Corpus.open(table, text_columns=("text", "title", "text"), store=()).batches()
     assert batch.texts.to_strings()[0] == "x T x"
 
@@ -229,7 +229,7 @@ def test_stored_columns() -> None:
     assert Corpus.open(table, store="l").stored_columns == ("id", "l")
     assert Corpus.open(table, store=["n", "id", "n"]).stored_columns == ("id", "n")
     (batch,) = Corpus.open(table.drop_columns("id"), store=[]).batches()
-    assert batch.stored is None
+    assert batch.kept is None
     assert batch.ids is None
 
 
@@ -319,7 +319,7 @@ def test_files_must_agree(tmp_path: Path) -> None:
     write(tmp_path / "b.parquet", {"n": [2], "text": pa.array(["b"], pa.large_string()), "id": "y"})
     write(tmp_path / "c.parquet", {"id": ["z"], "text": pa.nulls(1), "n": pa.nulls(1), "more": [1]})
     (batch,) = Corpus.open(tmp_path).batches()
-    assert batch.stored.to_pydict() == {
+    assert batch.kept.to_pydict() == {
         "id": ["x", "y", "z"],
         "text": ["a", "b", None],
         "n": [1, 2, None],
@@ -348,7 +348,7 @@ def test_invalid_utf8_is_refused_in_ids_kept_in_texts_and_repaired_in_stored_col
         list(Corpus.open(table).batches())
     (batch,) = Corpus.open(table.drop_columns("id")).batches()
     assert batch.texts.data.tobytes() == b"finebad \xff"
-    assert batch.stored["text"].to_pylist() == ["fine", "bad \N{REPLACEMENT CHARACTER}", None]
+    assert batch.kept["text"].to_pylist() == ["fine", "bad \N{REPLACEMENT CHARACTER}", None]
 
 
 def test_integer_ids_keep_their_type(tmp_path: Path) -> None:
@@ -456,7 +456,7 @@ def test_one_huge_row_group_is_never_held_whole(tmp_path: Path) -> None:
     code = f"""if True:
         import sys
         import pyarrow as pa
-        from fastseq.store.corpus import Corpus
+        from fastseq.store.rows import Corpus
         total = sum(b.texts.nbytes for b in Corpus.open({str(path)!r}, store=["id"]).batches())
         loaded = any(name.split(".")[0] == "pandas" for name in sys.modules)
         print(total, pa.default_memory_pool().max_memory(), loaded)

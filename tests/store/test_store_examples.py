@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from fastseq.errors import DataError, FormatError, SettingsError
 from fastseq.store.columns import Fields
-from fastseq.store.examples import RowBatch, RowReader, open_rows
-from fastseq.store.objects import as_source
+from fastseq.store.in_memory import as_source
+from fastseq.store.rows import RowBatch, RowReader, open_rows
 from fastseq.types import Texts
 
 LISTS = [["a", "bb"], [], ["c"]]
@@ -267,7 +267,7 @@ def test_batches_of_any_size_hold_the_same_rows(
     reader = open_rows(table, "text", keep="label")
     found: list[tuple[str, int]] = []
     for batch in reader.batches(max_bytes):
-        assert batch.first_row == batch.source_row == len(found)
+        assert batch.first_row == batch.data.locate(batch.first_row)[1] == len(found)
         assert batch.texts is not None
         assert batch.labels is not None
         texts = batch.texts.to_strings()
@@ -283,7 +283,8 @@ def test_rows_are_counted_over_files_and_named_by_file(tmp_path: Path) -> None:
     for name in ("a", "b"):
         written(tmp_path / f"{name}.parquet", text=["x", "y", None], label=[1, 2, 3])
     batches = list(open_rows(tmp_path, "text").batches())
-    assert [(b.first_row, b.source_row, b.null_texts) for b in batches] == [(0, 0, 1), (3, 0, 1)]
+    assert [(b.first_row, b.null_texts) for b in batches] == [(0, 1), (3, 1)]
+    assert batches[1].data.locate(3)[1] == 0
     assert batches[1].where(2).endswith("b.parquet: row 2 (from 0)")
 
 

@@ -14,9 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from fastseq.errors import DataError, FastseqWarning
-from fastseq.store.corpus import Corpus
-from fastseq.store.examples import open_rows
-from fastseq.store.sources import find_files, open_sources
+from fastseq.store.rows import Corpus, open_rows
+from fastseq.store.sources import open_sources, search_files
 
 
 def written(path: Path, **columns: Any) -> Path:
@@ -224,4 +223,4 @@ def test_an_empty_file_that_is_named_is_an_error(tmp_path: Path) -> None:
 def test_a_glob_reads_the_folders_that_it_matches(tmp_path: Path) -> None:
     files = [written(tmp_path / name, text=["x"]) for name in ("a.parquet", "sub/b.parquet")]
     written(tmp_path / "_old" / "c.parquet", text=["x"])
-    assert find_files([tmp_path / "*"]) == files
+    assert search_files([tmp_path / "*"])[0] == files

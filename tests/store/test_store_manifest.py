@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from fastseq.errors import FormatError
-from fastseq.store.folder import Folder, describe, verify
-from fastseq.store.manifest import read_manifest
+from fastseq.store.folder import Folder, describe, read_manifest, verify
 from fastseq.store.writer import FolderWriter
 
 
@@ -74,7 +73,7 @@ def test_entries_that_make_no_sense(
 ) -> None:
     commit(tmp_path)
     edit_manifest(tmp_path, lambda m: m["files"].update({"data-000001/bytes": entry}))
-    monkeypatch.setattr("fastseq.store.manifest._checksum", lambda content: content["crc32"])
+    monkeypatch.setattr("fastseq.store.folder._checksum", lambda content: content["crc32"])
     with pytest.raises(FormatError, match="data-000001/bytes"):
         read_manifest(tmp_path)
 
@@ -83,7 +82,7 @@ def test_entries_that_make_no_sense(
 def test_names_that_climb_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     commit(tmp_path)
     edit_manifest(tmp_path, lambda m: m["files"].update({name: {"bytes": 1, "crc32": 0}}))
-    monkeypatch.setattr("fastseq.store.manifest._checksum", lambda content: content["crc32"])
+    monkeypatch.setattr("fastseq.store.folder._checksum", lambda content: content["crc32"])
     with pytest.raises(FormatError, match="not a file name of ours"):
         read_manifest(tmp_path)
 

@@ -16,12 +16,10 @@ import pytest
 import scipy.sparse
 
 from fastseq.errors import SettingsError
-from fastseq.store.identify import KINDS, described, kind_of
 from fastseq.store.matrices import Outputs, SavedTerms, write_features
-from fastseq.store.outputs import check_folder, check_output
-from fastseq.store.parquet import parquet_writer
-from fastseq.store.runs import write_run
-from fastseq.store.tables import write_columns
+from fastseq.store.outputs import KINDS, check_folder, check_output, described, kind_of
+from fastseq.store.parquet import parquet_writer, write_columns
+from fastseq.store.runs import RunWriter
 from fastseq.store.vector_files import write_word_vectors
 from fastseq.store.writer import FolderWriter
 from fastseq.types import Texts
@@ -67,7 +65,8 @@ def picture(path: str) -> None:
 
 
 def run(path: str) -> None:
-    write_run(path, ["q"], [0, 2], ["a", "b"], np.ones(2, np.float32))
+    with RunWriter(path) as writer:
+        writer.append(["q"], [0, 2], ["a", "b"], np.ones(2, np.float32))
 
 
 WRITERS: dict[str, tuple[str, Callable[[str], Any]]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import pytest
 
 from fastseq.errors import DataError, SettingsError
 from fastseq.store import predictions
-from fastseq.store.categories import Categories
-from fastseq.store.examples import open_rows
-from fastseq.store.predictions import Predictions, PredictionWriter, TagLists
+from fastseq.store.predictions import Predictions, TagLists
+from fastseq.store.rows import RowBatch, open_rows
+from fastseq.types import Categories
 
 TABLE = pa.table(
     {"doc_id": ["p", "q", "r"], "text": ["a", "b", "c"], "year": pa.array([1, 2, 3], pa.int16())}
@@ -34,14 +35,15 @@ def test_labels_are_written_in_their_own_type(
 ) -> None:
     path = tmp_path / "out.parquet"
     reader = open_rows(TABLE, "text", keep=["year"], targets=False)
-    with PredictionWriter(path, reader, {"prediction": kind, "probability": "float"}) as out:
+
+    def predicted() -> Iterator[tuple[RowBatch, dict[str, Any]]]:
         for batch in reader.batches():
-            out.append(
-                batch,
-                prediction=labels([1, 0, -1], *values),
-                probability=np.array([0.5, 0.25, 1.0], np.float32),
-            )
-        assert not path.exists()
+            probability = np.array([0.5, 0.25, 1.0], np.float32)
+            yield batch, {"prediction": labels([1, 0, -1], *values), "probability": probability}
+            assert not path.exists()
+
+    outputs = {"prediction": kind, "probability": "float"}
+    assert Predictions(reader, outputs, predicted()).write(path) == 3
     found = pq.read_table(path)
     assert found.schema.names == ["id", "year", "prediction", "probability"]
     assert found.schema.field("prediction").type == pa.type_for_alias(kind)
@@ -52,18 +54,18 @@ def test_labels_are_written_in_their_own_type(
         "prediction": [values[1], values[0], None],
         "probability": [0.5, 0.25, 1.0],
     }
-    assert out.num_rows == 3
 
 
 def test_tags_and_forecasts_are_lists(tmp_path: Path) -> None:
     path = tmp_path / "out.parquet"
     source = pa.table({"tokens": [["a", "b"], [], ["c"]]})
     reader = open_rows(source, "tokens", keep="tokens", targets=False)
-    with PredictionWriter(path, reader, {"tags": "list<string>", "v": "list<float>"}) as out:
-        batch = next(reader.batches())
-        assert batch.token_offsets is not None
-        tags = TagLists(labels([0, 1, 1], "X", "Y"), batch.token_offsets)
-        out.append(batch, tags=tags, v=np.arange(6, dtype=np.float64).reshape(3, 2))
+    batch = next(reader.batches())
+    assert batch.token_offsets is not None
+    tags = TagLists(labels([0, 1, 1], "X", "Y"), batch.token_offsets)
+    columns = {"tags": tags, "v": np.arange(6, dtype=np.float64).reshape(3, 2)}
+    outputs = {"tags": "list<string>", "v": "list<float>"}
+    Predictions(reader, outputs, [(batch, columns)]).write(path)
     found = pq.read_table(path).to_pydict()
     assert found["tags"] == [["X", "Y"], [], ["Y"]]
     assert found["v"] == [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]
@@ -75,9 +77,9 @@ def test_what_is_not_known_is_null(tmp_path: Path) -> None:
     path, nan = tmp_path / "out.parquet", float("nan")
     outputs = {"one": "double", "several": "list<double>"}
     reader = open_rows(TABLE, "text", targets=False)
-    with PredictionWriter(path, reader, outputs) as out:
-        several = np.array([[nan, nan], [1.0, nan], [2.0, 3.0]])
-        out.append(next(reader.batches()), one=np.array([nan, 1.0, 2.0]), several=several)
+    several = np.array([[nan, nan], [1.0, nan], [2.0, 3.0]])
+    columns = {"one": np.array([nan, 1.0, 2.0]), "several": several}
+    Predictions(reader, outputs, [(next(reader.batches()), columns)]).write(path)
     found = pq.read_table(path)
     assert found["one"].to_pylist() == [None, 1.0, 2.0]
     assert found["several"].to_pylist() == [None, [1.0, None], [2.0, 3.0]]
@@ -90,14 +92,12 @@ def test_row_numbers_go_on_over_batches_and_row_groups(
     monkeypatch.setattr(predictions, "GROUP_ROWS", 10)
     path = tmp_path / "out.parquet"
     reader = open_rows(pa.table({"text": ["word"] * 100}), "text", targets=False)
-    with PredictionWriter(path, reader, {"p": "float"}) as out:
-        for batch in reader.batches(16):
-            out.append(batch, p=np.full(batch.rows, batch.first_row, np.float32))
+    found = ((b, {"p": np.full(b.rows, b.first_row, np.float32)}) for b in reader.batches(16))
+    Predictions(reader, {"p": "float"}, found).write(path)
     assert pq.read_table(path).column("id").to_pylist() == list(range(100))
     assert pq.ParquetFile(path).num_row_groups > 5
     empty = open_rows(pa.table({"text": pa.array([], pa.string())}), "text", targets=False)
-    with PredictionWriter(path, empty, {"prediction": "string"}):
-        pass
+    assert Predictions(empty, {"prediction": "string"}, []).write(path) == 0
     assert pq.read_table(path).schema.names == ["id", "prediction"]
     assert pq.read_table(path).num_rows == 0
 
@@ -108,15 +108,12 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
     reader = open_rows(TABLE, "text", targets=False)
     batch = next(reader.batches())
 
-    def predicted() -> np.ndarray:
-        out.append(batch, p=np.zeros(3, np.float32))
+    def predicted() -> Iterator[tuple[RowBatch, dict[str, Any]]]:
+        yield batch, {"p": np.zeros(3, np.float32)}
         raise RuntimeError("model")
 
-    with (
-        pytest.raises(RuntimeError, match="model"),
-        PredictionWriter(path, reader, {"p": "float"}) as out,
-    ):
-        out.append(batch, p=predicted())
+    with pytest.raises(RuntimeError, match="model"):
+        Predictions(reader, {"p": "float"}, predicted()).write(path, overwrite=True)
     assert path.read_bytes() == b"before"
     assert [file.name for file in tmp_path.iterdir()] == ["out.parquet"]
 
@@ -131,32 +128,26 @@ def test_columns_that_do_not_fit(tmp_path: Path) -> None:
         ({"p": np.zeros(2)}, "2 of 'p', expected one for each of 3"),
         ({"p": labels([0, 0, 0], "x")}, "not float"),
     ):
-        with (
-            pytest.raises(DataError, match=said),
-            PredictionWriter(path, reader, {"p": "float"}) as out,
-        ):
-            out.append(batch, **columns)
+        with pytest.raises(DataError, match=said):
+            Predictions(reader, {"p": "float"}, [(batch, columns)]).write(path)
     assert not path.exists()
 
 
-def test_kept_columns_may_not_bear_a_name_of_the_output(tmp_path: Path) -> None:
+def test_kept_columns_may_not_have_a_name_of_the_output(tmp_path: Path) -> None:
     taken = TABLE.append_column("prediction", pa.array([1, 2, 3]))
     for keep, table in (("prediction", taken), ("id", TABLE.append_column("id", [[1, 2, 3]]))):
         reader = open_rows(table, "text", text="text", id="doc_id", keep=keep, targets=False)
         with pytest.raises(SettingsError, match=f"the column '{keep}' cannot be kept"):
-            PredictionWriter(tmp_path / "o.parquet", reader, {"prediction": "string"})
+            Predictions(reader, {"prediction": "string"}, [])
     twice = open_rows(TABLE, "text", keep=["year", "text", "year"], targets=False)
     [table] = Predictions(twice, {}, ((batch, {}) for batch in twice.batches()))
     assert table.schema.names == ["id", "year", "text"]
     assert table["year"].to_pylist() == [1, 2, 3]
     same = TABLE.rename_columns(["id", "text", "year"])
     reader = open_rows(same, "text", keep=["id", "year"], targets=False)
-    assert PredictionWriter(tmp_path / "o", reader, {}).schema.names == ["id", "year"]
-    with (
-        pytest.raises(SettingsError, match="no such folder"),
-        PredictionWriter(tmp_path / "no" / "o.parquet", reader, {}),
-    ):
-        pass
+    assert Predictions(reader, {}, []).schema.names == ["id", "year"]
+    with pytest.raises(SettingsError, match="no such folder"):
+        Predictions(reader, {}, []).write(tmp_path / "no" / "o.parquet")
 
 
 def test_what_is_read_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

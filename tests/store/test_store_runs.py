@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,10 +18,9 @@ from hypothesis import strategies as st
 
 from fastseq.errors import DataError, FastseqError, FastseqWarning, SettingsError
 from fastseq.store import runs
-from fastseq.store.atomic import written_whole
-from fastseq.store.queries import read_queries
-from fastseq.store.runs import RunWriter, read_qrels, read_run, run_table, write_run
-from fastseq.store.tables import write_columns, write_table
+from fastseq.store.files import written_whole
+from fastseq.store.parquet import write_columns, write_table
+from fastseq.store.runs import RunWriter, read_qrels, read_queries, read_run, run_table
 
 QUERIES = ["q1", "q2", "猫", "q4"]
 OFFSETS = np.array([0, 3, 3, 4, 6])
@@ -30,6 +30,11 @@ SCORES = np.array([3.5, 2.25, 1e-7, 12.345678, 0.1, -2], np.float32)
 
 def hits() -> tuple[list[str], np.ndarray, list[str], np.ndarray]:
     return QUERIES, OFFSETS, DOCS, SCORES
+
+
+def write_run(path: Path, *run: Any) -> None:
+    with RunWriter(path) as writer:
+        writer.append(*run)
 
 
 def rows() -> list[tuple[str, str, int, np.float32]]:
@@ -60,11 +65,11 @@ def test_a_run_as_parquet(tmp_path: Path) -> None:
 
 def test_a_run_as_trec(tmp_path: Path) -> None:
     path = tmp_path / "run.trec"
-    write_run(path, *hits(), tag="mine")
+    write_run(path, *hits())
     lines = [line.split(" ") for line in path.read_text("utf-8").split("\n")]
     assert lines.pop() == [""]
     assert [(q, d, int(r), np.float32(s)) for q, _, d, r, s, _ in lines] == rows()
-    assert {(line[1], line[5]) for line in lines} == {("Q0", "mine")}
+    assert {(line[1], line[5]) for line in lines} == {("Q0", "fastseq")}
 
 
 def test_a_run_as_tsv(tmp_path: Path) -> None:
@@ -156,9 +161,6 @@ def test_ids_that_text_cannot_hold(tmp_path: Path, bad: str) -> None:
 def test_settings_of_a_run(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"ends in .*\.trec.*, not '\.json'"):
         write_run(tmp_path / "run.json", *hits())
-    for tag in ("", "two words"):
-        with pytest.raises(SettingsError, match="tag"):
-            write_run(tmp_path / "run.trec", *hits(), tag=tag)
     with pytest.raises(ValueError, match="different lengths"):
         write_run(tmp_path / "run.trec", QUERIES, OFFSETS, DOCS[:-1], SCORES)
     assert list(tmp_path.iterdir()) == []
@@ -168,12 +170,13 @@ def test_writing_a_large_run_imports_no_pandas_and_takes_a_second(tmp_path: Path
     code = f"""if True:
         import sys, time
         import numpy as np
-        from fastseq.store.runs import write_run
+        from fastseq.store.runs import RunWriter
         n, k = 1400, 1000
         ids = [f"{{i}}-0" for i in range(n * k)]
         scores = np.random.default_rng(0).random(n * k).astype(np.float32)
         start = time.process_time()
-        write_run({str(tmp_path / "run.trec")!r}, range(n), np.arange(n + 1) * k, ids, scores)
+        with RunWriter({str(tmp_path / "run.trec")!r}) as writer:
+            writer.append(range(n), np.arange(n + 1) * k, ids, scores)
         taken = time.process_time() - start
         print(taken, any(name.split(".")[0] == "pandas" for name in sys.modules))
     """

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastseq.errors import DataError, FastseqWarning, FormatError, SettingsError
-from fastseq.store import vectors as module
+from fastseq.store import vector_files as module
 from fastseq.vectors.formats import read_word_vectors
 
 WORDS = ["the", "猫", "naïve", ",", "7", "a\u00a0b", "Zürich", "\u2028"]

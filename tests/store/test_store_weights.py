@@ -249,7 +249,7 @@ def test_a_failed_write_leaves_what_stood(tmp_path: Path, monkeypatch: pytest.Mo
     def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fastseq.store.atomic.flush_to_disk", refuse)
+    monkeypatch.setattr("fastseq.store.files.flush_to_disk", refuse)
     with pytest.raises(FastseqError, match="No space left"):
         write_weights(path, {"w": np.zeros(5)})
     assert path.read_bytes() == before

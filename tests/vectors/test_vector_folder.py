@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 
 from fastseq import WordVectors
 from fastseq.errors import DataError, FormatError, SettingsError
-from fastseq.store.folder import describe, verify
-from fastseq.store.manifest import MANIFEST, read_manifest
+from fastseq.store.folder import MANIFEST, describe, read_manifest, verify
 from fastseq.store.weights import read_weights, write_weights
 from fastseq.store.writer import FolderWriter
 from fastseq.vectors.folder import (

@@ -6,7 +6,7 @@
         batch = take(train, rows)
     some = encoder.encode(row_batch)                 # while predicting: a batch of rows at a time
 
-Text is never held whole: ids are, in memory or beyond that in a temporary file (spool.py).
+Text is never held whole: ids are, in memory or beyond that in a temporary file (store.files).
 """
 
 from __future__ import annotations
@@ -23,12 +23,11 @@ from fastseq.models.data.labels import LabelBuilder, Labels, unseen_message
 from fastseq.models.data.ragged import fitted, offsets_of, places
 from fastseq.models.data.units import Units
 from fastseq.models.data.vocabulary import Vocabulary, VocabularyBuilder
-from fastseq.store.categories import Categories, Label
-from fastseq.store.spool import MEMORY, Spool
-from fastseq.types import Int32, Int64, Tokens
+from fastseq.store.files import MEMORY, SpillArray
+from fastseq.types import Categories, Int32, Int64, Label, Tokens
 
 if TYPE_CHECKING:
-    from fastseq.store.examples import RowBatch, RowReader
+    from fastseq.store.rows import RowBatch, RowReader
 
 _AT_ONCE = 1 << 20  # ids renumbered at a time
 _FILLER = -1  # stands for the one unit of an empty text until ids are settled
@@ -299,7 +298,7 @@ def _numbered(
     memory: int,
     training: bool = True,
 ) -> _Numbered:
-    numbers, targets = Spool(np.int32, memory), Spool(np.int32, memory)
+    numbers, targets = SpillArray(np.int32, memory), SpillArray(np.int32, memory)
     lengths: list[Int64] = [np.zeros(0, np.int64)]
     rows: list[Int64] = [np.zeros(0, np.int64)]
     report, has_targets = ReadReport(), False
@@ -387,11 +386,11 @@ def _finished(
             np.append(characters.values, np.int32(0)),
             np.append(characters.offsets, characters.offsets[-1] + 1),
         )
-        spool = Spool(np.int32, memory)
+        spill = SpillArray(np.int32, memory)
         for start in range(0, len(numbered.numbers), _AT_ONCE):
             part = numbered.numbers[start : start + _AT_ONCE]
-            spool.append(np.where(part == _FILLER, np.int32(filler), part))
-        spellings = spool.finish()
+            spill.append(np.where(part == _FILLER, np.int32(filler), part))
+        spellings = spill.finish()
     report = numbered.report
     values, report = _settled(numbered.numbers, vocabulary, id_of, report)
     rows, targets = numbered.rows, numbered.targets
@@ -421,7 +420,7 @@ def _renumber(values: Int32, mapping: Int32) -> None:
 def _stream(
     reader: RowReader, builder: VocabularyBuilder, ended: bool, memory: int
 ) -> tuple[Int32, ReadReport]:
-    numbers, report = Spool(np.int32, memory), ReadReport()
+    numbers, report = SpillArray(np.int32, memory), ReadReport()
     for batch in reader.batches():
         assert batch.texts is not None
         with located(batch.where):

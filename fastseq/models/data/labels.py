@@ -19,8 +19,7 @@ import numpy.typing as npt
 
 from fastseq.errors import DataError, FormatError, SettingsError
 from fastseq.settings import real
-from fastseq.store.categories import Categories, Label
-from fastseq.types import Float32, Int32, Int64
+from fastseq.types import Categories, Float32, Int32, Int64, Label
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,11 +21,10 @@ import numpy.typing as npt
 from fastseq.errors import DataError, FormatError, SettingsError
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.data.ragged import offsets_of, places
-from fastseq.store.categories import Label
-from fastseq.types import Float32, Float64, Int64
+from fastseq.types import Float32, Float64, Int64, Label
 
 if TYPE_CHECKING:
-    from fastseq.store.examples import RowBatch, RowReader
+    from fastseq.store.rows import RowBatch, RowReader
 
 _LARGEST = float(np.finfo(np.float32).max)
 _ROUNDING = 1e-12  # of a column's size: a spread below this is a constant's rounding

@@ -60,7 +60,7 @@ from fastseq.training.progress import Report
 from fastseq.types import Float32
 
 if TYPE_CHECKING:
-    from fastseq.store.examples import RowReader
+    from fastseq.store.rows import RowReader
 
 DEVICES = ("auto", "cpu", "cuda")
 

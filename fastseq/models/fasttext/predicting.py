@@ -19,7 +19,7 @@ from fastseq.settings import real
 from fastseq.types import Float32, Int32, Int64, Tokens
 
 if TYPE_CHECKING:
-    from fastseq.store.examples import RowBatch, RowReader
+    from fastseq.store.rows import RowBatch, RowReader
 
 
 THRESHOLD = 0.5  # probability from which one of several labels is predicted

@@ -21,18 +21,17 @@ from fastseq.kernels.text.subwords import bucket_ids
 from fastseq.kernels.vectors.fasttext_labels import count_rows, fill_rows, hash_words
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.data.ragged import gathered, offsets_of
-from fastseq.store.categories import Categories, Label
-from fastseq.store.spool import MEMORY, Spool
+from fastseq.store.files import MEMORY, SpillArray
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.encoding import encode_slices
 from fastseq.text.lexicon import Lexicon
 from fastseq.text.subwords import Subwords
 from fastseq.text.tables import Dictionary
 from fastseq.threads import in_order
-from fastseq.types import Int32, Int64, Texts, Tokens, UInt32
+from fastseq.types import Categories, Int32, Int64, Label, Texts, Tokens, UInt32
 
 if TYPE_CHECKING:
-    from fastseq.store.examples import RowBatch, RowReader
+    from fastseq.store.rows import RowBatch, RowReader
 
 END = "</s>"
 SEVERAL = "\x1f"  # between the labels of a row that came as a list
@@ -196,8 +195,8 @@ class Words:
         """Read all rows, their labels as `encode` numbers them. Raises DataError for what the
         reader refuses, and text that is not UTF-8."""
         lexicon, found = Lexicon(analyzer), ReadReport()
-        tokens, lengths = Spool(np.int32, memory), Spool(np.int64, memory)
-        labels, label_lengths = Spool(np.int32, memory), Spool(np.int64, memory)
+        tokens, lengths = SpillArray(np.int32, memory), SpillArray(np.int64, memory)
+        labels, label_lengths = SpillArray(np.int32, memory), SpillArray(np.int64, memory)
         counts: Int64 = np.zeros(1024, np.int64)
 
         with located(reader.where):
@@ -247,7 +246,7 @@ class Words:
     ) -> tuple[TextRows, LabelledRows]:
         """The encoder for these words, and the rows of all texts."""
         make = ngrams.maker(self.terms, own)
-        spool, ends = Spool(np.int32, memory), [np.zeros(1, np.int64)]
+        spill, ends = SpillArray(np.int32, memory), [np.zeros(1, np.int64)]
         dense = ngrams.buckets <= _DENSE
         occurs = np.zeros(ngrams.buckets if dense else 0, np.bool_)
         several: list[Int32] = []
@@ -260,11 +259,11 @@ class Words:
                 occurs[buckets] = True
             else:
                 several.append(np.unique(buckets))
-            spool.append(made.values)
+            spill.append(made.values)
             ends.append(ends[-1][-1] + made.offsets[1:])
         used = np.flatnonzero(occurs) if dense else np.unique(np.concatenate(several))
         encoder = TextRows(analyzer, ngrams, words, used.astype(np.int32))
-        rows: Int32 = spool.finish()
+        rows: Int32 = spill.finish()
         for at in range(0, len(rows), _PIECE):
             encoder.settle(rows[at : at + _PIECE])
         sizes = (np.diff(self.offsets) + 1).astype(np.int32)

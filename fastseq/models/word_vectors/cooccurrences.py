@@ -24,7 +24,7 @@ from fastseq.kernels.vectors.cooccurrences import (
     sort_tiles,
 )
 from fastseq.models.word_vectors.sampling import occurrences
-from fastseq.store.spool import MEMORY, Spool
+from fastseq.store.files import MEMORY, SpillArray
 from fastseq.threads import in_order
 from fastseq.types import Float32, Float64, Int32, Int64, UInt64
 
@@ -94,7 +94,7 @@ def count_cooccurrences(
     counts = occurrences(tokens, words)
     sides = 2 if symmetric else 1
     room = np.minimum(words - np.arange(words) * symmetric, sides * window * counts)
-    columns, values = Spool(np.int32, memory // 4), Spool(np.float32, memory // 4)
+    columns, values = SpillArray(np.int32, memory // 4), SpillArray(np.float32, memory // 4)
     offsets = np.zeros(words + 1, np.int64)
     counting = _Counting(tokens, weights, words, symmetric)
     with ThreadPoolExecutor(threads, "fastseq-count") as pool:
@@ -185,7 +185,7 @@ def tiles_of(matrix: Cooccurrences, block: int, memory: int = MEMORY) -> Tiles:
     """
     V = len(matrix.offsets) - 1
     across = -(-V // block)
-    cells, logs = Spool(np.int32, memory // 2), Spool(np.float32, memory // 2)
+    cells, logs = SpillArray(np.int32, memory // 2), SpillArray(np.float32, memory // 2)
     corners: list[Int64] = []
     sizes: list[Int64] = []
     for first in range(0, V, block):

@@ -15,7 +15,7 @@ import numpy as np
 
 from fastseq.errors import DataError, SettingsError
 from fastseq.models.word_vectors.sampling import occurrences
-from fastseq.store.spool import MEMORY, Spool
+from fastseq.store.files import MEMORY, SpillArray
 from fastseq.store.texts import TextSource, open_texts
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.encoding import encode_slices
@@ -132,17 +132,17 @@ def _encoded(
     lexicon: Lexicon, slices: Iterable[Texts], threads: int, memory: int
 ) -> tuple[Int32, Int64, Int64]:
     """Tokens as ids of the lexicon, tokens of each text, occurrences of each id."""
-    spool, lengths = Spool(np.int32, memory), Spool(np.int64, memory)
+    spill, lengths = SpillArray(np.int32, memory), SpillArray(np.int64, memory)
     counts = np.zeros(1024, np.int64)
     for _, (found,) in encode_slices(lexicon, slices, lambda row, levels: levels, threads):
-        spool.append(found.values.copy())  # the kernel's buffer is longer
+        spill.append(found.values.copy())  # the kernel's buffer is longer
         lengths.append(np.diff(found.offsets))
         here = np.bincount(found.values)
         if len(here) > len(counts):
             counts = np.concatenate([counts, np.zeros(len(here), np.int64)])
         counts[: len(here)] += here
     sizes: Int64 = lengths.finish()
-    return spool.finish(), sizes, counts[: len(lexicon)]
+    return spill.finish(), sizes, counts[: len(lexicon)]
 
 
 def _chosen(

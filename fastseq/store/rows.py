@@ -1,15 +1,16 @@
-"""Rows for sequence models, read from Parquet or Arrow in batches of bounded memory.
+"""Rows of Parquet or Arrow, read in batches of bounded memory.
 
-train = open_rows("train.parquet", "text", outputs=False)     # text and label, by name
+train = open_rows("train.parquet", "text", outputs=False)     # columns text and label
 for batch in train.batches():
-    batch.texts, batch.labels                                 # types.Texts, Categories
+    batch.texts, batch.labels                                 # types.Texts, types.Categories
 valid = open_rows("valid.parquet", "text", fields=train.fields, like=train)
 new = open_rows("new.parquet", "text", text=train.fields.text, keep="url", targets=False)
+corpus = Corpus.open("docs.parquet")                          # documents to index
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,30 +28,39 @@ from fastseq.store.arrays import (
     repaired,
     texts_of,
     to_texts,
+    valid_utf8,
 )
-from fastseq.store.categories import Categories
-from fastseq.store.columns import Fields, check_fields, choose_fields, element_type, listed
+from fastseq.store.columns import (
+    INDEX_NAME,
+    Fields,
+    check_fields,
+    check_types,
+    choose_fields,
+    element_type,
+    is_id,
+    listed,
+)
 from fastseq.store.sources import Dataset, Source, open_sources
-from fastseq.types import Float64, Int64, Texts
+from fastseq.types import Categories, Float64, Int64, Texts, offsets_of
 
 MAX_BYTES = 2 << 20  # of strings in a batch
-_MOST_BYTES = 1 << 30  # what 32-bit offsets hold with room to spare
+_MOST_BYTES = 1 << 30  # far below the limit of 32-bit offsets
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RowBatch:
     """D consecutive rows.
 
-    first_row   number of the first row, from 0, in everything read
+    first_row   number of the first row, from 0, in the whole dataset
     rows        D
-    data        what is read
-    texts       the D texts; a null one is empty. The bytes are Arrow's: not to be written to
+    data        the dataset
+    texts       the D texts; a null one is empty. The bytes are Arrow's and must not be written to
     tokens      all tokens of the D rows; row d has those from token_offsets[d] to [d + 1]
     token_offsets  int64[D + 1]
     labels      D labels, none missing
-    tags        as many as tokens, none missing
-    values      float64[D, C], finite numbers
-    series      which series each row belongs to, none missing; None where the file says so
+    tags        one for each token, none missing
+    values      float64[D, C], finite
+    series      the series of each row, none missing; None where each file is one
     ids         the id column (pa.Array); None where the row number is the id
     kept        the columns to keep (pa.Table); None where there are none
     null_texts  rows whose text, or whole list of tokens, is null
@@ -74,40 +84,30 @@ class RowBatch:
         """The ids, or row numbers, and the columns to keep of some rows of the batch; nulls for a
         row of -1."""
         at = pa.array(rows, mask=rows < 0)
-        ids = pa.array(self.first_row + rows, mask=rows < 0) if self.ids is None else None
         kept = None if self.kept is None else self.kept.take(at)
-        ids = self.ids.take(at) if ids is None else ids
+        numbers = pa.array(self.first_row + rows, mask=rows < 0)
+        ids = numbers if self.ids is None else self.ids.take(at)
         return RowBatch(self.first_row, len(rows), self.data, ids=ids, kept=kept)
 
     @property
     def text(self) -> Texts:
-        """The texts of rows that are read for them."""
+        """The texts of a batch that has them."""
         assert self.texts is not None
         return self.texts
-
-    @property
-    def stored(self) -> Any:
-        """The columns to keep, under the name that a corpus has for them."""
-        return self.kept
 
     @property
     def source(self) -> str:
         """The file of the first row, for messages."""
         return self.data.locate(self.first_row)[0].name
 
-    @property
-    def source_row(self) -> int:
-        """The number of the first row in its file."""
-        return self.data.locate(self.first_row)[1]
-
     def where(self, row: int) -> str:
-        """The place of a row of this batch, for a message."""
+        """The location of a row of this batch, for a message."""
         return self.data.where(self.first_row + row)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RowReader:
-    """Rows to be read: where they are, and which column is what.
+    """Rows to be read: their source and the roles of their columns.
 
     data        the files or the table
     fields      the columns
@@ -127,18 +127,18 @@ class RowReader:
 
     @property
     def series_type(self) -> str | None:
-        """The type of what tells series apart; None where there is but one."""
+        """The type of the series' identifier; None where there is only one series."""
         if self.fields.series is not None:
             return str(self.data.type_of(self.fields.series))
         return "string" if len(self.sources) > 1 else None
 
     @property
     def num_rows(self) -> int | None:
-        """The number of rows; None where only reading a stream tells."""
+        """The number of rows; None where it is unknown before a stream is read."""
         return self.data.num_rows
 
     def where(self, row: int) -> str:
-        """The place of a row, for a message: its file and its number in that."""
+        """The location of a row, for a message: its file and its number in it."""
         return self.data.where(row)
 
     def batches(self, max_bytes: int = MAX_BYTES) -> Iterator[RowBatch]:
@@ -147,40 +147,32 @@ class RowReader:
         Raises
         ------
         DataError
-            Naming file, row and column: a null label, token or tag, as many tags as tokens not
-            being there, a number that is null, NaN or infinite; a damaged file; a stream read for
-            the second time.
+            A null label, token or tag, different numbers of tokens and tags, a number that is null
+            or not finite (naming file, row and column); a damaged file; a stream read for the
+            second time.
         """
-        return self._batches(min(max(max_bytes, 1), _MOST_BYTES), joined=False)
+        return self._batches(max_bytes, joined=False)
 
     def _batches(self, max_bytes: int, joined: bool) -> Iterator[RowBatch]:
-        """`joined`: batches that came small are put together, across files too."""
-        first_row = size = 0
-        pending: list[pa.RecordBatch] = []
-        for part in self._parts(max_bytes):
-            if pending and (size + part.nbytes > max_bytes or part.schema != pending[0].schema):
-                yield (batch := self._batch(pending, first_row))
-                first_row, pending, size = first_row + batch.rows, [], 0
-            pending.append(part)
-            size += part.nbytes
-            if not joined or 2 * size >= max_bytes:
-                yield (batch := self._batch(pending, first_row))
-                first_row, pending, size = first_row + batch.rows, [], 0
-        if pending:
-            yield self._batch(pending, first_row)
+        """`joined`: small batches of the sources are concatenated, across files too."""
+        max_bytes = min(max(max_bytes, 1), _MOST_BYTES)
+        first_row = 0
+        for parts in _groups(self._parts(max_bytes), max_bytes if joined else 0):
+            batch = self._batch(parts, first_row)
+            yield batch
+            first_row += batch.rows
 
     def _parts(self, max_bytes: int) -> Iterator[pa.RecordBatch]:
         """Record batches of at most `max_bytes` of strings, or one row: text, id and columns to
         keep of their plain types, others as they are."""
         row = 0
         strings = {*self.fields.text, *(field.name for field in self.kept if is_text(field.type))}
-        # no column at all cannot be read, nor its rows counted
         for raw in self.data.read(self.fields.used, max_bytes):
             with located(self.data.where, row):
                 lengths = np.zeros(raw.num_rows, np.int64)
                 for name in strings:
                     lengths += byte_lengths(raw.column(name))
-            for start, stop in cuts(lengths, max_bytes):
+            for start, stop in _cuts(lengths, max_bytes):
                 with located(self.data.where, row + start):
                     yield self._part(raw.slice(start, stop - start))
             row += raw.num_rows
@@ -227,10 +219,110 @@ class RowReader:
         if fields.keep:
             schema = pa.schema([self.kept.field(name) for name in fields.keep])
             arrays = [part.column(name) for name in fields.keep]
-            # what is kept must be shown later, whatever becomes of invalid text elsewhere
+            # columns to keep are displayed later, even where invalid text is an error elsewhere
             arrays = [repaired(array) if is_string(array.type) else array for array in arrays]
             found["kept"] = pa.Table.from_arrays(arrays, schema=schema)
         return RowBatch(first_row, part.num_rows, self.data, **found)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Corpus(RowReader):
+    """Documents to be read: their source and the roles of their columns."""
+
+    @staticmethod
+    def open(
+        source: Any,
+        id_column: str | None = None,
+        text_columns: str | Sequence[str] | None = None,
+        store: str | Sequence[str] | None = None,
+    ) -> Corpus:
+        """Find the files and resolve the columns from the schemas, without reading rows.
+
+        Parameters
+        ----------
+        source : a Parquet file, a folder (every Parquet file below it), a glob, or a list of those;
+            an Arrow table or stream; anything with the Arrow stream interface (pandas, polars)
+        id_column : strings or integers; by default `id`, `doc_id`, `_id` or the row number
+        text_columns : joined by a space, a null being empty; by default `text` or the only column
+            of strings except the id. Strings of every Arrow type, or bytes taken as UTF-8
+        store : the columns to store in addition to the id; by default all
+
+        Columns are matched by name: where a file lacks one that is stored, or one of several text
+        columns, its rows have nulls; numbers of several widths become the widest. Folders called
+        KEY=VALUE below the given folder become columns, too.
+
+        Raises
+        ------
+        DataError
+            A path does not exist, a file is not Parquet, a column is missing, ambiguous or of an
+            unsuitable type, files disagree.
+        SettingsError
+            `source` is none of the above.
+        """
+        data = open_sources(source)
+        fields = choose_fields(
+            data, "text", text=text_columns or None, id=id_column, targets=False,
+            text_parameter="text_columns",
+        )  # fmt: skip
+        if store is None:
+            stored = tuple(name for name in data.types if not INDEX_NAME.fullmatch(name))
+        else:
+            stored = (*(() if fields.id is None else (fields.id,)), *listed(store))
+        fields = replace(fields, keep=tuple(dict.fromkeys(stored)))
+        check_fields(data, fields)
+        check_types(data, [fields.id], "id", is_id, "strings or integers")
+        return Corpus(data, fields, None, _kept_schema(data, fields))
+
+    @property
+    def id_column(self) -> str | None:
+        """The name of the id column; None where the row number is the id."""
+        return self.fields.id
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """The names of the text columns."""
+        return self.fields.text
+
+    @property
+    def stored_columns(self) -> tuple[str, ...]:
+        """The names of the columns to store."""
+        return self.fields.keep
+
+    @property
+    def stored_schema(self) -> pa.Schema:
+        """The schema of every batch's `kept`."""
+        return pa.schema([self.kept.field(name) for name in self.stored_columns])
+
+    @property
+    def num_bytes(self) -> int | None:
+        """Approximate bytes of text, uncompressed; None where a stream does not know them."""
+        sizes = [source.nbytes(self.text_columns) for source in self.sources]
+        return None if None in sizes else sum(size or 0 for size in sizes)
+
+    def batches(self, max_bytes: int = MAX_BYTES) -> Iterator[RowBatch]:
+        """Read the corpus, in order, in batches of about `max_bytes` of strings, at least a row.
+
+        The concatenated batches are the same for every size. Memory is a small multiple of a batch,
+        independent of the row groups of a file.
+
+        Raises
+        ------
+        DataError
+            A null id or one that is not UTF-8 (naming file and row), a damaged file, a text of
+            more than 2 GiB, a stream read for the second time.
+        """
+        for batch in self._batches(max_bytes, joined=True):
+            if batch.ids is not None:
+                with located(batch.where):
+                    self._check_ids(batch.ids)
+            yield batch
+
+    def _check_ids(self, ids: pa.Array) -> None:
+        if ids.null_count:
+            raise RowError(first_null(ids), f"the id in column {self.id_column!r} is null")
+        if is_string(ids.type) and not valid_utf8(ids):
+            row = next(i for i in range(len(ids)) if not valid_utf8(ids.slice(i, 1)))
+            raise RowError(row, f"the id in column {self.id_column!r} is not UTF-8")
 
 
 def open_rows(
@@ -242,28 +334,28 @@ def open_rows(
     outputs: bool = True,
     **named: Any,
 ) -> RowReader:
-    """Find the files and settle the columns, from the schemas alone: no row is read.
+    """Find the files and resolve the columns from the schemas, without reading rows.
 
     Parameters
     ----------
-    source : what Corpus.open takes (paths, an Arrow table or stream, a data frame), or what
-        objects.as_source makes of Python lists and arrays
+    source : as in Corpus.open (paths, an Arrow table or stream, a data frame), or what
+        in_memory.as_source makes of Python lists and arrays
     inputs : "text", "tokens" or "values"
-    fields : the columns, when they are known already (those of training); None to choose them
-    like : rows whose labels are of the type to expect here
-    outputs : whether the id and the columns to keep are read, which only predictions need; a
-        column to keep that is named twice is kept once
+    fields : the columns, if they are known (those of training); None to choose them
+    like : rows with the expected type of labels
+    outputs : whether to read the id and the columns to keep, which only predictions need;
+        duplicate columns to keep are kept once
     named : unless `fields` is given: text, tokens, values, label, tags, series, id, keep,
-        targets, as columns.choose_fields has them
+        targets, as in columns.choose_fields
 
     Raises
     ------
     DataError
-        A path that does not exist, a column that is missing, mistyped or cannot be guessed (the
-        message names the file and lists its columns), files that disagree.
+        A path does not exist, a column is missing, ambiguous or of an unsuitable type (the message
+        names the file and lists its columns), files disagree.
     SettingsError
-        `source` is nothing that can be read; columns given both ways; a column of text or of
-        values named twice.
+        `source` cannot be read; columns are given both ways; a column of text or of values is
+        named twice.
     """
     for role, option in (("text", "text"), ("value", "values")):
         names = listed(named.get(option))
@@ -291,16 +383,46 @@ def open_rows(
             expected, where = like.label_type, like.sources[0].name
         for kind, name in kinds:
             found = str(plain_type(kind))
-            if _family(found) != _family(expected):
+            if found != expected and not ("int" in found and "int" in expected):
                 raise DataError(
                     f"{name}: the label column {fields.label!r} is {found}, but {expected} in "
                     f"{where}"
                 )
-    kept = pa.schema([(name, data.type_of(name)) for name in fields.outputs])
-    return RowReader(data, fields, label_type, kept)
+    return RowReader(data, fields, label_type, _kept_schema(data, fields))
 
 
-# ---- the columns of one record batch, as what they are to be; RowError counts its rows
+def _kept_schema(data: Dataset, fields: Fields) -> pa.Schema:
+    return pa.schema([(name, data.type_of(name)) for name in fields.outputs])
+
+
+def _groups(parts: Iterable[pa.RecordBatch], max_bytes: int) -> Iterator[list[pa.RecordBatch]]:
+    """Runs of consecutive batches of one schema, of half to all of `max_bytes`; 0: single ones."""
+    pending: list[pa.RecordBatch] = []
+    size = 0
+    for part in parts:
+        if pending and (size + part.nbytes > max_bytes or part.schema != pending[0].schema):
+            yield pending
+            pending, size = [], 0
+        pending.append(part)
+        size += part.nbytes
+        if 2 * size >= max_bytes:
+            yield pending
+            pending, size = [], 0
+    if pending:
+        yield pending
+
+
+def _cuts(lengths: Int64, max_bytes: int) -> Iterator[tuple[int, int]]:
+    """Cut n rows of these lengths into runs [start, stop) of at most `max_bytes`, or one row."""
+    ends = np.cumsum(lengths)
+    start, before = 0, 0
+    while start < len(lengths):
+        stop = max(int(np.searchsorted(ends, before + max_bytes, "right")), start + 1)
+        yield start, stop
+        start, before = stop, int(ends[stop - 1])
+
+
+# ---- conversion of the columns of a record batch; the rows of a RowError are those of the batch
 
 
 def _plain(array: pa.Array, name: str, kind: pa.DataType | None = None) -> pa.Array:
@@ -323,7 +445,7 @@ def _numbers(batch: pa.RecordBatch, name: str) -> Float64:
 
 
 def _lists(batch: pa.RecordBatch, name: str) -> tuple[pa.Array, Int64, int]:
-    """The elements as plain strings, their offsets from 0, and how many lists are null."""
+    """The elements as plain strings, their offsets from 0, and the number of null lists."""
     import pyarrow.compute as pc
 
     array = batch.column(name)
@@ -333,11 +455,10 @@ def _lists(batch: pa.RecordBatch, name: str) -> tuple[pa.Array, Int64, int]:
     nulls = lengths.null_count
     if nulls:
         lengths = lengths.fill_null(pa.scalar(0, pa.int64()))
-    offsets = np.zeros(len(array) + 1, np.int64)
-    np.cumsum(lengths.to_numpy(zero_copy_only=False), out=offsets[1:])
+    offsets = offsets_of(lengths.to_numpy(zero_copy_only=False))
     elements = array.flatten()
     kind = element_type(array.type)
-    assert kind is not None  # checked when the columns were settled
+    assert kind is not None  # by check_fields
 
     def row(element: int) -> int:
         return int(np.searchsorted(offsets, element, "right")) - 1
@@ -369,17 +490,3 @@ def _categories(array: pa.Array) -> Categories:
         distinct = repaired(distinct)
     codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32)
     return Categories(tuple(distinct.to_pylist()), codes)
-
-
-def _family(kind: str) -> str:
-    return "integer" if "int" in kind else kind
-
-
-def cuts(lengths: Int64, max_bytes: int) -> Iterator[tuple[int, int]]:
-    """Cut n rows of these lengths into runs [start, stop) of at most `max_bytes`, or one row."""
-    ends = np.cumsum(lengths)
-    start, before = 0, 0
-    while start < len(lengths):
-        stop = max(int(np.searchsorted(ends, before + max_bytes, "right")), start + 1)
-        yield start, stop
-        start, before = stop, int(ends[stop - 1])

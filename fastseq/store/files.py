@@ -1,0 +1,208 @@
+"""Atomic file writes, gzip, and arrays that spill to a temporary file.
+
+array = SpillArray(np.int32, memory=1 << 30)
+array.append(values)
+whole = array.finish()          # in memory, or a mapped file that is removed with the array
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import secrets
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, BinaryIO, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from fastseq.errors import FastseqError, SettingsError
+
+MEMORY = 1 << 30  # default of SpillArray, bytes
+_GZIP_MAGIC = b"\x1f\x8b"
+_GZIP_LEVEL = 6  # gzip's own default; Python's, 9, takes several times as long
+_GZIP_RATIO = 1040  # an upper bound of the bytes that one byte of deflate expands to
+
+
+def reason(error: BaseException) -> str:
+    """The message of an exception of the system or of a library, on one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    # the second argument of a pyarrow exception names the column
+    text = "; ".join(map(str, error.args)) if len(error.args) > 1 else str(error)
+    lines = text.strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__
+
+
+@contextmanager
+def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path next to `path` that replaces `path` when the block succeeds.
+
+    When the block raises, the temporary file is removed and an existing file at `path` remains
+    unchanged. Anything but a regular file (a pipe, a terminal) is written to directly.
+
+    Raises
+    ------
+    SettingsError
+        `path` is a folder, or its folder does not exist.
+    FastseqError
+        The system refuses to write (disk full, no permission).
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise SettingsError(f"cannot write {target}: it is a folder, expected a file name")
+    if not target.parent.is_dir():
+        raise SettingsError(f"cannot write {target}: no such folder: {target.parent}")
+    if target.exists() and not target.is_file():
+        yield target
+        return
+    # a symbolic link is preserved: the file it points to is replaced
+    target = target.resolve()
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        yield temporary
+        flush_to_disk(temporary)
+        replace(temporary, target)
+        flush_folder(target.parent)
+    except OSError as error:
+        raise FastseqError(f"cannot write {path}: {reason(error)}") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def replace(source: Path, target: Path) -> None:
+    """`os.replace`, retried for a second on Windows, where an open `target` blocks it."""
+    for _ in range(20 if sys.platform == "win32" else 0):
+        try:
+            os.replace(source, target)
+            return
+        except PermissionError:
+            time.sleep(0.05)
+    os.replace(source, target)
+
+
+def flush_to_disk(path: Path) -> None:
+    """fsync a closed file."""
+    with open(path, "r+b") as file:
+        os.fsync(file.fileno())
+
+
+def flush_folder(path: Path) -> None:
+    """fsync a folder, so that a rename in it survives a power cut. A no-op on Windows."""
+    if os.name == "nt":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+# ---- gzip: detected by content when reading, by the file name when writing
+
+
+@contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a file for reading; a gzip file is decompressed, whatever its name."""
+    with open(path, "rb") as file:
+        if peek(file, 2) == _GZIP_MAGIC:
+            with gzip.open(file, "rb") as unpacked:
+                yield cast(BinaryIO, unpacked)
+        else:
+            yield file
+
+
+@contextmanager
+def created(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Write a new file atomically, gzip-compressed if its name ends in .gz.
+
+    The same content gives the same bytes. Raises as `written_whole`.
+    """
+    with written_whole(path) as temporary, open(temporary, "wb") as file:
+        if os.fspath(path).lower().endswith(".gz"):
+            with gzip.GzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) as packed:
+                yield cast(BinaryIO, packed)
+        else:
+            yield file
+
+
+def peek(file: BinaryIO, n: int) -> bytes:
+    """The first bytes of a file, whose position is reset to the start."""
+    found = file.read(n)
+    file.seek(0)
+    return found
+
+
+def bytes_left(file: BinaryIO) -> int:
+    """Remaining bytes of a file of `opened`: exact, or for gzip an upper bound."""
+    size = os.fstat(file.fileno()).st_size
+    return size * _GZIP_RATIO if isinstance(file, gzip.GzipFile) else size - file.tell()
+
+
+# ---- spilling
+
+
+class SpillArray:
+    """An append-only array of one dtype, in memory up to `memory` bytes and in a file beyond.
+
+    The file is anonymous, so a killed process leaves nothing. All methods raise FastseqError where
+    the system refuses to write.
+    """
+
+    def __init__(self, dtype: npt.DTypeLike, memory: int = MEMORY) -> None:
+        self._dtype = np.dtype(dtype)
+        self._memory = memory
+        self._parts: list[npt.NDArray[Any]] = []
+        self._held = 0
+        self._file: IO[bytes] | None = None
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def append(self, values: npt.NDArray[Any]) -> None:
+        """Add elements at the end. The array must not be changed afterwards."""
+        if not len(values):
+            return
+        part = np.ascontiguousarray(values, self._dtype)
+        self._parts.append(part)
+        self._held += part.nbytes
+        self._size += len(part)
+        if self._held > self._memory:
+            self._spill()
+
+    def finish(self) -> npt.NDArray[Any]:
+        """All elements as one writable array. Afterwards the SpillArray is empty."""
+        size, self._size = self._size, 0
+        if self._file is None:
+            parts, self._parts, self._held = self._parts, [], 0
+            return np.concatenate(parts) if parts else np.empty(0, self._dtype)
+        self._spill()
+        file, self._file = self._file, None
+        try:
+            with file:  # the mapping keeps the file open
+                mapped = np.memmap(file, self._dtype, "r+", shape=(size,))
+        except OSError as error:
+            raise FastseqError(f"cannot map a temporary file: {error.strerror}") from error
+        # a plain array, the type that kernels are compiled for
+        return np.asarray(mapped)
+
+    def _spill(self) -> None:
+        try:
+            if self._file is None:
+                # closed by `finish`
+                self._file = tempfile.TemporaryFile(prefix="fastseq-")  # noqa: SIM115
+            for part in self._parts:
+                self._file.write(part.data)
+            self._file.flush()
+        except OSError as error:
+            place = tempfile.gettempdir()
+            problem = f"cannot write a temporary file in {place}: {error.strerror}"
+            raise FastseqError(problem) from error
+        self._parts, self._held = [], 0
