@@ -28,11 +28,10 @@ import numpy as np
 from bench.common.harness import seconds_of
 from bench.common.report import Parser, Report, optional
 from fastseq.nn import GRU, LSTM, RNN
-from fastseq.nn.clipping import clip_norm
-from fastseq.nn.dense import Dense
 from fastseq.nn.layer import joined
+from fastseq.nn.layers import Dense
 from fastseq.nn.losses import mean_squared_error
-from fastseq.nn.optimisers import Adam
+from fastseq.nn.optimisers import Adam, clip_norm
 from fastseq.nn.schedules import Cosine
 from fastseq.threads import Team
 from fastseq.types import Float32

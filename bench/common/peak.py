@@ -18,11 +18,18 @@ from bench.common.harness import quickest
 from bench.common.loops import PARALLEL, multiply_and_add
 from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.kernels.core.width import LANES
-from fastseq.kernels.nn.gates import pack_backward
-from fastseq.kernels.nn.inputs import BEFORE
+from fastseq.kernels.nn.gates import pack_backward, pack_forward
+from fastseq.kernels.nn.recurrent import BEFORE
 from fastseq.nn.recurrent import Recurrent
-from fastseq.nn.recurrent_layer import CHUNK, NOTHING
-from fastseq.nn.sequences import lay_out
+from fastseq.nn.recurrent_layer import (
+    CHUNK,
+    NOTHING,
+    ZEROS,
+    RecurrentLayer,
+    lay_out,
+    pack_bias,
+    project_rows,
+)
 from fastseq.threads import Team
 from fastseq.types import Float32
 
@@ -46,7 +53,7 @@ def time_loops(layer: Recurrent, steps: int, batch: int, rounds: int = 9) -> dic
     slowest one in its loop, without starting it (some 35 µs) and without restoring the arrays that
     a pass overwrites.
     """
-    recurrent_layer = layer._layers[0]
+    recurrent_layer: RecurrentLayer = layer._layers[0]
     cell, team, H, W = recurrent_layer.cell, layer.team, layer.hidden_size, recurrent_layer.width
     rng = np.random.default_rng(0)
     x = rng.standard_normal((steps * batch, layer.input_size), dtype=np.float32)
@@ -55,12 +62,12 @@ def time_loops(layer: Recurrent, steps: int, batch: int, rounds: int = 9) -> dic
     input_panels = aligned_zeros(cell.gates * W * layer.input_size)
     hidden_panels, back = aligned_zeros(cell.gates * W * H), aligned_zeros(cell.gates * W * W)
     bias = aligned_zeros(cell.slots * W)
-    cell.pack(input_panels, weights["weight_ih_l0"], cell.input_gates, H)
-    cell.pack(hidden_panels, weights["weight_hh_l0"], cell.hidden_gates, H)
-    cell.pack_bias(bias, weights["bias_ih_l0"], weights["bias_hh_l0"], H)
+    pack_forward(input_panels, weights["weight_ih_l0"], cell.input_gates, H, cell.span)
+    pack_forward(hidden_panels, weights["weight_hh_l0"], cell.hidden_gates, H, cell.span)
+    pack_bias(cell, bias, weights["bias_ih_l0"], weights["bias_hh_l0"], H)
     pack_backward(back, weights["weight_hh_l0"], cell.hidden_gates, H)
     products = aligned_zeros(len(x) * recurrent_layer.row).reshape(-1, recurrent_layer.row)
-    cell.project(products, x, input_panels, bias, 0, len(x))
+    project_rows(cell, products, x, input_panels, bias, 0, len(x))
     gates = aligned_zeros(products.size).reshape(products.shape)
     before = tuple(aligned_zeros(len(x) * W).reshape(-1, W) for _ in range(cell.states))
     y = np.empty((len(x), H), np.float32)
@@ -74,20 +81,22 @@ def time_loops(layer: Recurrent, steps: int, batch: int, rounds: int = 9) -> dic
     def forward(keep: bool) -> Callable[[int], None]:
         def step(s: int) -> None:
             piece = layout.slices[s]
+            own = [array[piece.first : piece.last] for array in state]
+            kept = before if keep else passing[s]
             cell.forward(
-                y, 0, tuple(array[piece.first : piece.last] for array in state), gates,
-                before if keep else passing[s], x, input_panels, hidden_panels, bias,
-                layout.rows, piece, False, H, keep, BEFORE, gates, NOTHING,
-                max(CHUNK // recurrent_layer.row, piece.widest),
+                y, 0, own[0], own[-1], gates, kept[0], kept[-1], x, input_panels, hidden_panels,
+                bias, layout.rows, piece.starts, piece.counts, False, H, keep, BEFORE, gates,
+                NOTHING, max(CHUNK // recurrent_layer.row, piece.widest),
             )  # fmt: skip
 
         return step
 
     def backward(s: int) -> None:
         piece = layout.slices[s]
+        own = [array[piece.first : piece.last] for array in state]
         cell.backward(
-            gates, tuple(array[piece.first : piece.last] for array in state), dy, 0,
-            before, back, layout.rows, piece, False, H,
+            gates, own[0], own[-1], dy, 0, before[-1], back, ZEROS, layout.rows, piece.starts,
+            piece.counts, False, H,
         )  # fmt: skip
 
     def measured(work: Callable[[int], None], rows: Float32) -> float:

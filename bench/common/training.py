@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import fastseq
 from fastseq.models.data.batches import SortedBatches, take
 from fastseq.models.scoring import ROWS_AT_ONCE, UNITS_AT_ONCE, ScoringTask
-from fastseq.nn.backend import backend_for
+from fastseq.nn.devices import backend_for
 from fastseq.threads import Team
 from fastseq.training.gradient import train
 from fastseq.types import Float32

@@ -35,8 +35,9 @@ from fastseq.models.data.vocabulary import Vocabulary
 from fastseq.models.folder import HISTORY, Content, ModelFolder, ModelWriter
 from fastseq.models.savable import SavableModel
 from fastseq.models.task import GradientFlowRecorder, L, TrainingTask
-from fastseq.nn.backend import DEVICES, PRECISIONS, Backend, backend_for, check_place
-from fastseq.nn.embedding import Embedding
+from fastseq.nn.backend import Backend
+from fastseq.nn.devices import DEVICES, PRECISIONS, backend_for, check_place
+from fastseq.nn.layers import Embedding
 from fastseq.nn.optimisers import OPTIMISERS
 from fastseq.nn.recurrent import Recurrent
 from fastseq.nn.schedules import SCHEDULES

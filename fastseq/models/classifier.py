@@ -19,8 +19,7 @@ from fastseq.models.data.examples import Encoder, Examples
 from fastseq.models.prediction import TextClassifier
 from fastseq.models.scoring import ScoringModel, ScoringNetwork, ScoringState, scored
 from fastseq.nn.backend import Backend
-from fastseq.nn.dense import Dense
-from fastseq.nn.embedding import Embedding
+from fastseq.nn.layers import Dense, Embedding
 from fastseq.nn.pooling import KINDS, Pooling
 from fastseq.nn.recurrent import Recurrent
 from fastseq.seeds import mixed_key

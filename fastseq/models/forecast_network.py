@@ -18,7 +18,7 @@ from fastseq.models.task import (
     step_norms,
 )
 from fastseq.nn.backend import Backend
-from fastseq.nn.dense import Dense
+from fastseq.nn.layers import Dense
 from fastseq.nn.recurrent import Recurrent
 from fastseq.seeds import mixed_key
 from fastseq.training.gradient import StepResult

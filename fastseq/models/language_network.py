@@ -29,7 +29,7 @@ from fastseq.models.task import (
     step_norms,
 )
 from fastseq.nn.backend import Backend
-from fastseq.nn.embedding import Embedding
+from fastseq.nn.layers import Embedding
 from fastseq.nn.recurrent import Recurrent
 from fastseq.seeds import mixed_key
 from fastseq.training.gradient import StepResult

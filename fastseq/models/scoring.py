@@ -33,9 +33,8 @@ from fastseq.models.task import (
     mean_norms,
 )
 from fastseq.nn.backend import Backend
-from fastseq.nn.dense import Dense
-from fastseq.nn.embedding import Embedding
 from fastseq.nn.layer import Layer
+from fastseq.nn.layers import Dense, Embedding
 from fastseq.nn.recurrent import Recurrent
 from fastseq.seeds import mixed_key
 from fastseq.settings import parse_size

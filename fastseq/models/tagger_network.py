@@ -13,9 +13,8 @@ from fastseq.models.data.ragged import offsets_of, places
 from fastseq.models.scoring import ScoringNetwork
 from fastseq.nn.backend import Backend
 from fastseq.nn.crf import CRF, Constraints
-from fastseq.nn.dense import Dense
-from fastseq.nn.embedding import Embedding
 from fastseq.nn.layer import Layer
+from fastseq.nn.layers import Dense, Embedding
 from fastseq.nn.recurrent import Recurrent
 from fastseq.seeds import mixed_key
 from fastseq.types import Int32, Int64

@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from fastseq.models.data.examples import ReadReport
 from fastseq.nn.backend import Backend
-from fastseq.nn.layer import Layer
-from fastseq.nn.parameters import Parameters
+from fastseq.nn.layer import Layer, Parameters
 from fastseq.training.gradient import StepResult
 from fastseq.training.history import History
 from fastseq.types import Float32, Float64, Int64

@@ -11,21 +11,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fastseq.nn.clipping import clip_norm, clip_value
     from fastseq.nn.crf import CRF
-    from fastseq.nn.dense import Dense
-    from fastseq.nn.dropout import Dropout
-    from fastseq.nn.embedding import Embedding
     from fastseq.nn.initialisers import initialiser
-    from fastseq.nn.layer import joined
+    from fastseq.nn.layer import Parameters, joined
+    from fastseq.nn.layers import Dense, Dropout, Embedding
     from fastseq.nn.losses import (
         ProjectedCrossEntropy,
         mean_squared_error,
         softmax,
         softmax_cross_entropy,
     )
-    from fastseq.nn.optimisers import SGD, Adagrad, Adam, AdamW, RMSprop, optimiser
-    from fastseq.nn.parameters import Parameters
+    from fastseq.nn.optimisers import (
+        SGD,
+        Adagrad,
+        Adam,
+        AdamW,
+        RMSprop,
+        clip_norm,
+        clip_value,
+        optimiser,
+    )
     from fastseq.nn.pooling import Pooling
     from fastseq.nn.recurrent import GRU, LSTM, RNN
     from fastseq.nn.schedules import schedule
@@ -35,19 +40,19 @@ _HOMES = {
     "Adam": "fastseq.nn.optimisers",
     "AdamW": "fastseq.nn.optimisers",
     "CRF": "fastseq.nn.crf",
-    "Dense": "fastseq.nn.dense",
-    "Dropout": "fastseq.nn.dropout",
-    "Embedding": "fastseq.nn.embedding",
+    "Dense": "fastseq.nn.layers",
+    "Dropout": "fastseq.nn.layers",
+    "Embedding": "fastseq.nn.layers",
     "GRU": "fastseq.nn.recurrent",
     "LSTM": "fastseq.nn.recurrent",
-    "Parameters": "fastseq.nn.parameters",
+    "Parameters": "fastseq.nn.layer",
     "Pooling": "fastseq.nn.pooling",
     "ProjectedCrossEntropy": "fastseq.nn.losses",
     "RMSprop": "fastseq.nn.optimisers",
     "RNN": "fastseq.nn.recurrent",
     "SGD": "fastseq.nn.optimisers",
-    "clip_norm": "fastseq.nn.clipping",
-    "clip_value": "fastseq.nn.clipping",
+    "clip_norm": "fastseq.nn.optimisers",
+    "clip_value": "fastseq.nn.optimisers",
     "initialiser": "fastseq.nn.initialisers",
     "joined": "fastseq.nn.layer",
     "mean_squared_error": "fastseq.nn.losses",

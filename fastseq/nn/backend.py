@@ -16,28 +16,20 @@ from typing import Any, SupportsFloat
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.devices import cuda_problem, require_cuda, simulated
-from fastseq.errors import SettingsError
-from fastseq.kernels.nn.embedding import gather, scatter_add
+from fastseq.kernels.nn.rows import gather, scatter_add
 from fastseq.nn.crf import CRF
-from fastseq.nn.dense import Dense
-from fastseq.nn.dropout import Dropout
-from fastseq.nn.embedding import Embedding
-from fastseq.nn.layer import Layer, joined
+from fastseq.nn.layer import Layer, Parameters, joined
+from fastseq.nn.layers import Dense, Dropout, Embedding
 from fastseq.nn.losses import (
     ProjectedCrossEntropy,
     mean_squared_error,
     softmax,
     softmax_cross_entropy,
 )
-from fastseq.nn.parameters import Parameters
 from fastseq.nn.pooling import Pooling
 from fastseq.nn.recurrent import GRU, LSTM, RNN, Recurrent
 from fastseq.threads import Team
 from fastseq.types import Float32, Int32, Int64
-
-DEVICES = ("auto", "cpu", "cuda")
-PRECISIONS = ("float32", "tf32", "bfloat16")
 
 
 class Backend(ABC):
@@ -244,27 +236,3 @@ class HostBackend(Backend):
     def best(self, scores: Float32) -> Int32:
         best: Int32 = np.argmax(scores, 1).astype(np.int32)
         return best
-
-
-def check_place(device: str, precision: str) -> None:
-    """Raises DeviceError where there is no such device, SettingsError for a precision that it has
-    not. Both are among DEVICES and PRECISIONS."""
-    if device == "cuda":
-        require_cuda()
-    if precision != "float32" and _device(device) == "cpu":
-        raise SettingsError(f"precision {precision} is for the device cuda; expected float32")
-
-
-def backend_for(device: str, team: Team, precision: str = "float32") -> Backend:
-    """The backend of a device that `check_place` accepted; "auto" is a GPU where available."""
-    if _device(device) == "cpu":
-        return HostBackend(team)
-    from fastseq.nn.cuda.backend import CudaBackend
-
-    return CudaBackend(team, precision)
-
-
-def _device(device: str) -> str:
-    if device == "auto":
-        return "cpu" if simulated() or cuda_problem() is not None else "cuda"
-    return device

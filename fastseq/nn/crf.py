@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError, SettingsError
-from fastseq.nn.checks import as_floats, as_numbers, as_offsets
+from fastseq.nn.arrays import as_floats, as_numbers, as_offsets
 from fastseq.nn.layer import Layer
 from fastseq.settings import whole
 from fastseq.threads import Team

@@ -1,33 +1,180 @@
-"""What every layer is: named parameters with gradients, a forward and a backward pass.
+"""The base of all layers, and the flat buffers that their parameters are views of.
 
-A layer made alone has buffers of its own. `joined` gives several layers one pair of flat buffers,
-under prefixed names, and each goes on working on views of it.
+All parameters of a model are in one flat buffer, their gradients in another of the same layout, so
+that an optimiser is one pass over two arrays, a norm one sum, a checkpoint one copy. A layer made
+by itself has buffers of its own; `joined` gives several layers one pair.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
-from fastseq.nn.parameters import Parameters, Views
+from fastseq.errors import DataError, FormatError, SettingsError
+from fastseq.kernels.core.arrays import ALIGNED, aligned_zeros
+from fastseq.kernels.nn import optimisers
+from fastseq.nn.arrays import Workspace, as_floats
 from fastseq.settings import seed_number
-from fastseq.threads import Lock
+from fastseq.threads import Lock, Team
 from fastseq.types import Float32
+
+_LEAST = 65536  # gradients that are worth a thread of their own
+
+Shapes = Mapping[str, tuple[int, ...]]
+Views = dict[str, Float32]
+
+
+class Parameters:
+    """Named float32 arrays that are views of one flat buffer, and their gradients.
+
+    Attributes
+    ----------
+    values, gradients : float32[n]
+        The flat buffers. Between two arrays there may be up to 15 floats of padding, always zero
+        in both, so that no update ever moves them.
+    views, gradient_views : {name: float32[shape]}
+        What the buffers hold, in the order of `shapes`.
+    kernels : the module of updates over these buffers
+    """
+
+    kernels: ClassVar[Any] = optimisers
+
+    def __init__(self, shapes: Shapes) -> None:
+        self.shapes = {name: tuple(shape) for name, shape in shapes.items()}
+        self.starts: dict[str, int] = {}
+        end = 0
+        for name, shape in self.shapes.items():
+            self.starts[name] = end
+            end += -(-int(np.prod(shape, dtype=np.int64)) // ALIGNED) * ALIGNED
+        self.values = aligned_zeros(end)
+        self.gradients = aligned_zeros(end)
+        self.views = self._views(self.values)
+        self.gradient_views = self._views(self.gradients)
+
+    @property
+    def count(self) -> int:
+        """Number of parameters, without padding."""
+        return sum(int(np.prod(shape, dtype=np.int64)) for shape in self.shapes.values())
+
+    def zero_gradients(self) -> None:
+        """Set every gradient to zero."""
+        self.gradients.fill(0)
+
+    # ---- what optimisers and the training loop ask for, wherever the buffers lie
+
+    def zeros(self) -> Any:
+        """Another buffer of their size, all zero."""
+        return aligned_zeros(len(self.values))
+
+    def get(self, buffer: Any) -> Float32:
+        """float32[n], a copy of a buffer in the host's memory."""
+        found: Float32 = buffer.copy()
+        return found
+
+    def put(self, buffer: Any, values: Float32) -> None:
+        """Fill a buffer from float32[n] in the host's memory."""
+        np.copyto(buffer, values)
+
+    def square_sum(self, start: int, stop: int, team: Team) -> list[float]:
+        """Numbers whose sum is that of the squares of gradients[start:stop], in float64: of blocks
+        of them, in their order."""
+        blocks = -(-(stop - start) // optimisers.BLOCK)
+        sums = np.empty(blocks)
+        parts = team.split(blocks, _LEAST // optimisers.BLOCK)
+
+        def work(part: int) -> None:
+            scratch = np.empty(16)
+            optimisers.square_sums(sums, scratch, self.gradients, start, stop, *parts[part])
+
+        team.run(work, len(parts))
+        return sums.tolist()
+
+    def push(self) -> None:
+        """Bring what was written to `views` to where layers work."""
+
+    def pull(self) -> None:
+        """Bring `views` up to what training made of the values."""
+
+    # ---- keeping
+
+    def state_dict(self) -> Views:
+        """{name: a copy of the array}."""
+        return {name: view.copy() for name, view in self.views.items()}
+
+    def load_state_dict(self, state: Mapping[str, Float32]) -> None:
+        """Take values from arrays of the same names and shapes, converted to float32.
+
+        Raises
+        ------
+        FormatError
+            A name is missing or not known, an array is of another shape, or it holds no real
+            numbers; nothing is changed.
+        """
+        missing = [name for name in self.shapes if name not in state]
+        strange = [name for name in state if name not in self.shapes]
+        if missing or strange:
+            said = f"lack {missing[0]!r}" if missing else f"hold {strange[0]!r}, which it has not"
+            raise FormatError(f"the weights do not fit this model: they {said}")
+        for name, shape in self.shapes.items():
+            if tuple(np.shape(state[name])) != shape:
+                raise FormatError(
+                    f"the weights do not fit this model: {name} is of shape "
+                    f"{list(np.shape(state[name]))}, expected {list(shape)}"
+                )
+            kind = np.asarray(state[name]).dtype
+            if kind.kind not in "fiub":
+                raise FormatError(
+                    f"the weights do not fit this model: {name} is of type {kind}, expected numbers"
+                )
+        for name, view in self.views.items():
+            view[...] = state[name]
+
+    def ranges(self, frozen: Collection[str] = ()) -> list[tuple[int, int]]:
+        """Where in the buffers the arrays lie whose names are not in `frozen`: [start, stop), …
+
+        Neighbours are one range; every border is a multiple of 16. Raises SettingsError for a
+        name that is not there.
+        """
+        strange = sorted(set(frozen) - set(self.shapes))
+        if strange:
+            raise SettingsError(
+                f"cannot freeze {strange[0]!r}: no such parameter, there are {', '.join(self)}"
+            )
+        ends = [*self.starts.values(), len(self.values)][1:]
+        found: list[tuple[int, int]] = []
+        for (name, start), end in zip(self.starts.items(), ends, strict=True):
+            if name in frozen or start == end:
+                continue
+            if found and found[-1][1] == start:
+                found[-1] = (found[-1][0], end)
+            else:
+                found.append((start, end))
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shapes)
+
+    def _views(self, buffer: Float32) -> Views:
+        return {
+            name: buffer[start : start + int(np.prod(shape, dtype=np.int64))].reshape(shape)
+            for (name, shape), start in zip(self.shapes.items(), self.starts.values(), strict=True)
+        }
 
 
 class Layer:
-    """Base of the layers. A subclass sets its sizes, says `shapes`, then calls `super().__init__`.
+    """Base of the layers. A subclass sets its sizes, defines `shapes`, then calls the constructor.
 
     Forward passes with `training=True` keep what `backward` needs; `backward` may be called once
     for each. Gradients of parameters are added to, until `zero_gradients`.
 
     Several threads may run forward passes with `training=False` at once: a layer with working
-    memory lets them run one after the other. A training pass and its `backward` are one thread's.
+    memory runs them one after the other. A training pass and its `backward` belong to one thread.
     """
 
-    buffers: ClassVar[type[Parameters]] = Parameters  # what its parameters lie in
+    buffers: ClassVar[type[Parameters]] = Parameters
+    workspace: ClassVar[Any] = Workspace
 
     values: Views
     grads: Views  # gradients of the values
@@ -79,6 +226,27 @@ class Layer:
         checked.load_state_dict(state)
         for name, value in self.values.items():
             value[...] = checked.views[name]
+
+    # ---- arrays of activations, which layers on a device have there
+
+    def begin(self, training: bool = True) -> None:
+        """Start a pass; needed on a device only."""
+
+    def floats(self, x: Any, what: str) -> Any:
+        """`x` as contiguous float32, itself where it is that; else DataError, naming it `what`."""
+        return as_floats(x, what)
+
+    def rows(self, x: Any, width: int, what: str) -> Any:
+        """`x` as float32[N, width]; DataError where it is of another shape."""
+        found = self.floats(x, what)
+        if found.ndim != 2 or found.shape[1] != width:
+            raise DataError(f"{what} is of shape {list(found.shape)}, expected [N, {width}]")
+        return found
+
+    def output(self, name: object, *shape: int, zero: bool = False, reuse: bool = True) -> Any:
+        """An array for a result. On a device it is, with `reuse`, valid until the next of this
+        name."""
+        return (np.zeros if zero else np.empty)(shape, np.float32)
 
 
 def joined(layers: Mapping[str, Layer], buffers: type[Parameters] = Parameters) -> Parameters:

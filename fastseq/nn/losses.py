@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from fastseq.errors import DataError, SettingsError
 from fastseq.kernels.nn.softmax import cross_entropy_rows, softmax_rows
-from fastseq.nn.checks import as_floats, as_numbers, as_rows, kept_by_forward
-from fastseq.nn.dense import Dense
+from fastseq.nn.arrays import as_floats, as_numbers, as_rows, kept_by_forward
+from fastseq.nn.layers import Dense
 from fastseq.settings import whole
 from fastseq.threads import Lock, Team, locked
 from fastseq.types import Float32, Float64, Int32

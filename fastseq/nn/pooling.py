@@ -19,11 +19,10 @@ from fastseq.kernels.nn.pooling import (
     segment_spread,
     segment_sums,
 )
-from fastseq.nn.checks import as_offsets, as_rows, kept_by_forward
-from fastseq.nn.dense import column_sums
+from fastseq.nn.arrays import as_offsets, as_rows, kept_by_forward
 from fastseq.nn.initialisers import xavier_uniform
 from fastseq.nn.layer import Layer
-from fastseq.nn.products import multiply, multiply_rows
+from fastseq.nn.products import column_sums, multiply, multiply_rows
 from fastseq.settings import one_of, whole
 from fastseq.threads import Team
 from fastseq.types import Float32, Int32, Int64

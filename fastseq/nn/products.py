@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from fastseq.kernels.core.arrays import aligned_zeros
+from fastseq.kernels.nn.pooling import segment_sums
 from fastseq.kernels.simd import gemm
 from fastseq.threads import Team
 from fastseq.types import Float32
 
+_LEAST_SUMMED = 1 << 17  # floats read that are worth a thread
 SMALL = 1 << 20  # multiply-adds below which a second thread costs more than it brings
 
 
@@ -83,6 +85,20 @@ def multiply_rows(out: Float32, a: Float32, b: Float32, team: Team) -> None:
         gemm.multiply_columns(out, a, b, scratch(), *rows, *columns)
 
     team.run(work, len(parts))
+
+
+def column_sums(a: Float32, team: Team) -> Float32:
+    """float32[M], the sums over the rows of a contiguous float32[N, M], N >= 1, in their order."""
+    rows, columns = a.shape
+    out = np.empty(columns, np.float32)
+    flat, ones, all_rows = a.reshape(-1), np.ones(rows, np.float32), np.array([0, rows], np.int64)
+
+    def part(i: int) -> None:
+        segment_sums(out, flat, ones, all_rows, *ranges[i])
+
+    ranges = team.split(columns, max(16, -(-_LEAST_SUMMED // rows)), 16)
+    team.run(part, len(ranges))
+    return out
 
 
 def scratch() -> Float32:

@@ -4,57 +4,47 @@
     y, (h, c) = lstm.forward(x, lengths)        # x float32[T, B, 64], y float32[T, B, 256]
     dx = lstm.backward(dy)                      # adds to lstm.gradients()
 
-A batch is packed first (nn/sequences.py), so no step past the end of a sequence is computed.
+A batch is packed first (nn/recurrent_layer.py), so no step past the end of a sequence is computed.
 Threads share slices of the batch and directions in the time loops, rows and units in the products
 around them. No sum is split, so results have the same bits on any number of threads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fastseq.errors import DataError, SettingsError
 from fastseq.kernels.nn.dropout import drop_rows
-from fastseq.kernels.nn.sequences import gather
-from fastseq.nn.cells import Cell, GRUCell, LSTMCell, RNNCell, State
-from fastseq.nn.checks import (
-    as_floats,
-    as_index,
-    as_lengths,
-    as_offsets,
-    as_parts,
-    as_rows,
-    as_state,
-)
-from fastseq.nn.dropout import limit_and_scale
+from fastseq.kernels.nn.recurrent import CELLS, Cell
+from fastseq.kernels.nn.rows import gather
+from fastseq.nn.arrays import as_index, as_lengths, as_offsets, as_parts
 from fastseq.nn.initialisers import initialiser, stacked
 from fastseq.nn.layer import Layer
+from fastseq.nn.layers import limit_and_scale
 from fastseq.nn.products import SMALL
-from fastseq.nn.recurrent_layer import RecurrentLayer
-from fastseq.nn.sequences import Layout, lay_out
-from fastseq.nn.workspace import Workspace
+from fastseq.nn.recurrent_layer import RecurrentLayer, Work, lay_out
 from fastseq.seeds import mixed_key
 from fastseq.settings import fraction, one_of, real, seed_number, thread_count, whole
 from fastseq.threads import Team, locked
-from fastseq.types import Float32, Int64
+from fastseq.types import Int64
 
 __all__ = ["GRU", "LSTM", "RNN", "Recurrent"]
 
 
 @dataclass(slots=True)
-class _Run:
+class Run:
     """What a forward pass keeps: its layout, the packed input of each layer."""
 
-    layout: Layout
+    layout: Any
     rows: int  # of the caller's output
     key: int
-    inputs: list[Float32]
-    shared: bool  # the first layer's input is a table that steps share rows of
+    inputs: list[Any]
+    picks: Any  # which row of the first layer's input each packed row reads, where they share rows
     padded: bool = False  # it came from `forward`, not `forward_ragged`
 
 
@@ -81,21 +71,15 @@ class Recurrent(Layer):
         A size below 1, a rate outside [0, 1).
     """
 
+    cell_name: ClassVar[str]
+    layer_type: ClassVar[Any] = RecurrentLayer
+
     def __init__(
-        self,
-        cell: Cell,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bidirectional: bool = False,
-        dropout: float = 0.0,
-        weight_dropout: float = 0.0,
-        seed: int = 0,
-        threads: int | None = None,
-        input_init: str = "xavier_uniform",
-        recurrent_init: str = "orthogonal",
-        team: Team | None = None,
-    ) -> None:
+        self, input_size: int, hidden_size: int, num_layers: int = 1, bidirectional: bool = False,
+        dropout: float = 0.0, weight_dropout: float = 0.0, seed: int = 0,
+        threads: int | None = None, *, input_init: str = "xavier_uniform",
+        recurrent_init: str = "orthogonal", team: Team | None = None,
+    ) -> None:  # fmt: skip
         self.input_size = whole("input_size", input_size, 1)
         self.hidden_size = whole("hidden_size", hidden_size, 1)
         self.num_layers = whole("num_layers", num_layers, 1)
@@ -108,27 +92,20 @@ class Recurrent(Layer):
             "weight_hh": initialiser(recurrent_init),
         }
         self.team = team or Team(thread_count(threads))
-        self.dstate: State | Float32 | None = None
-        self._cell = cell
-        self._space = Workspace()
-        self._run: _Run | None = None
+        self.dstate: Any = None
+        self.space = self.workspace()
+        self._run: Run | None = None
         self._calls = 0
         self._holders = 0
-        self._layers = [
-            RecurrentLayer(
-                cell,
-                self._inputs(layer),
-                self.hidden_size,
-                self._suffixes(layer),
-                self._space,
-                self.team,
-                self.weight_dropout,
-            )
-            for layer in range(self.num_layers)
-        ]
+        self._layers = [self.layer_type(self, layer) for layer in range(self.num_layers)]
         super().__init__(seed)
 
     # ---- parameters -------------------------------------------------------------------------
+
+    @property
+    def cell(self) -> Cell:
+        """The recurrence."""
+        return CELLS[self.cell_name]
 
     @property
     def directions(self) -> int:
@@ -143,10 +120,10 @@ class Recurrent(Layer):
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """PyTorch's names and shapes: weight_ih_l0 [G·H, I], weight_hh_l0 [G·H, H], bias_ih_l0
         and bias_hh_l0 [G·H]; the second direction's end in _reverse."""
-        height = self._cell.gates * self.hidden_size
+        height = self.cell.gates * self.hidden_size
         found: dict[str, tuple[int, ...]] = {}
         for layer in range(self.num_layers):
-            for suffix in self._suffixes(layer):
+            for suffix in self.suffixes(layer):
                 found[f"weight_ih_{suffix}"] = (height, self._inputs(layer))
                 found[f"weight_hh_{suffix}"] = (height, self.hidden_size)
                 found[f"bias_ih_{suffix}"] = (height,)
@@ -157,9 +134,10 @@ class Recurrent(Layer):
         """Draw new weights, each gate's by itself; biases become zero."""
         for name, value in self.values.items():
             draw = self._draws.get(name[:9])
-            value[...] = 0 if draw is None else stacked(draw, self._cell.gates, value.shape, rng)
+            value[...] = 0 if draw is None else stacked(draw, self.cell.gates, value.shape, rng)
 
-    def _suffixes(self, layer: int) -> list[str]:
+    def suffixes(self, layer: int) -> list[str]:
+        """What the names of a layer's parameters end in, for each direction."""
         return [f"l{layer}", f"l{layer}_reverse"][: self.directions]
 
     def _inputs(self, layer: int) -> int:
@@ -167,35 +145,24 @@ class Recurrent(Layer):
 
     # ---- forward ----------------------------------------------------------------------------
 
-    def prepare(self, offsets: Int64, index: Any = None) -> None:
-        """What layers on a device do before a pass over a ragged batch; here nothing."""
-
-    def prepare_steps(self, steps: int, batch: int, index: Any = None) -> None:
-        """The same of a padded batch, all of whose sequences have so many steps."""
-
     @locked
     def forward(
-        self,
-        x: Float32,
-        lengths: Any = None,
-        state: Any = None,
-        training: bool = True,
-        key: int | None = None,
-        index: Any = None,
-    ) -> tuple[Float32, Any]:
+        self, x: Any, lengths: Any = None, state: Any = None, training: bool = True,
+        key: int | None = None, index: Any = None,
+    ) -> tuple[Any, Any]:  # fmt: skip
         """Run a padded batch, time first.
 
         Parameters
         ----------
-        x : float32[T, B, I]; what stands past a row's length is never read. It may be kept, not
-            copied: it must stay as it is until `backward`
+        x : float32[T, B, I]; rows past a sequence's length are never read. It may be kept, not
+            copied: it must not change until `backward`
         lengths : int[B], from 1 to T, in any order; T for all when None
         state : the initial state, zeros when None: h, or (h, c) for an LSTM, each [L·D, B, H]
         training : keep what `backward` needs, and drop out
-        key : says which elements are dropped; by the seed and the number of calls when None
-        index : int[T, B], with x float32[U, I]: step t of row b reads x[index[t, b]]. What the
-            weights make of a row of x is then computed once, however often it is read, and so are
-            its gradients: for tokens much less work than a row each
+        key : determines which elements are dropped; from the seed and the number of calls when None
+        index : int[T, B], with x float32[U, I]: step t of row b reads x[index[t, b]]. The products
+            of a row of x and its gradients are then computed once, however often it is read: for
+            tokens much less work than a row each
 
         Returns
         -------
@@ -207,13 +174,14 @@ class Recurrent(Layer):
         DataError
             Shapes that do not fit, lengths outside 1 to T.
         """
+        self.begin(training)
+        x = self.floats(x, "x")
         if index is None:
-            x = as_floats(x, "x")
             if x.ndim != 3 or x.shape[2] != self.input_size:
                 raise DataError(
                     f"x is of shape {list(x.shape)}, expected [steps, batch, {self.input_size}]"
                 )
-            T, B, _ = x.shape
+            T, B = int(x.shape[0]), int(x.shape[1])
             x = x.reshape(T * B, self.input_size)
         else:
             if np.ndim(index) != 2:
@@ -224,24 +192,21 @@ class Recurrent(Layer):
         found = as_lengths(lengths, T, B)
         self._calls += 1
         ragged = bool((found < T).any())
-        y = (np.zeros if ragged else np.empty)((T, B, self.output_size), np.float32)
-        layout = lay_out(found, np.arange(B), B, self._slices(int(found.sum())))
+        y = self.output("y", T, B, self.output_size, zero=ragged, reuse=training)
         key = mixed_key(self.seed, self._calls) if key is None else key
-        state = self._forward(x, y.reshape(T * B, -1), layout, state, training, key, index)
+        state = self._forward(
+            x, y.reshape(T * B, self.output_size), self._padded(found, T), state, training, key,
+            index,
+        )  # fmt: skip
         if training and self._run is not None:
             self._run.padded = True
         return y, state
 
     @locked
     def forward_ragged(
-        self,
-        values: Float32,
-        offsets: Int64,
-        state: Any = None,
-        training: bool = True,
-        key: int = 0,
+        self, values: Any, offsets: Any, state: Any = None, training: bool = True, key: int = 0,
         index: Any = None,
-    ) -> tuple[Float32, Any]:
+    ) -> tuple[Any, Any]:  # fmt: skip
         """Run a ragged batch: sequence b is rows offsets[b] to offsets[b + 1] of `values`.
 
         Parameters
@@ -249,7 +214,7 @@ class Recurrent(Layer):
         values : float32[N, I]
         offsets : int64[B + 1], ascending from 0; no sequence may be empty
         state, training : as for `forward`
-        key : says which elements are dropped; a new one each step
+        key : determines which elements are dropped; a new one each step
         index : int[N], with values float32[U, I]: row n of the batch is values[index[n]], as for
             `forward`
 
@@ -258,69 +223,51 @@ class Recurrent(Layer):
         y : float32[N, D·H], in the order of `values`
         state : as from `forward`
         """
-        values = as_rows(values, self.input_size, "the input")
+        self.begin(training)
+        values = self.rows(values, self.input_size, "the input")
         if np.ndim(index) != 1 and index is not None:
             raise DataError(f"index is of {np.ndim(index)} dimensions, expected one: [N]")
         count = len(values) if index is None else len(index)
-        bounds = as_offsets(offsets, count)
-        layout = lay_out(np.diff(bounds), bounds[:-1], 1, self._slices(count))
-        y = np.empty((count, self.output_size), np.float32)
+        layout = self._ragged(as_offsets(offsets, count))
+        y = self.output("y", count, self.output_size, reuse=training)
         return y, self._forward(values, y, layout, state, training, key, index)
 
-    def _slices(self, rows: int) -> int:
-        if self._layers[0].work(rows) < SMALL:
-            return 1
-        return -(-self.team.threads // self.directions)
-
     def _forward(
-        self, source: Float32, y: Float32, layout: Layout, state: Any, training: bool, key: int,
-        index: Any,
-    ) -> Any:  # fmt: skip
+        self, source: Any, y: Any, layout: Any, state: Any, training: bool, key: int, index: Any
+    ) -> Any:
         initial = self._as_state(state, len(layout.order), "state")
-        given = picks = None
-        if index is None and layout.identity:
-            x = source
-        elif index is None:
-            x = self._space.array("x" if training else "passing x", layout.count, source.shape[1])
-            if self.directions == 1 and len(layout.slices) == self.team.threads > 1:
-                given = source  # every thread fetches what its slice reads
-            else:
-                self._by_rows(x, source, layout.rows)
-        else:
-            x = as_rows(source, self.input_size, "the input")
-            picks = as_index(index, len(x))
-            picks = picks if layout.identity else picks[layout.rows]
-        works = [
+        x, picks, unpacked = source, None, None
+        if index is not None:
+            x = self.rows(source, self.input_size, "the input")
+            picks = self._picks(index, layout, len(x))
+        elif not layout.identity:
+            x, unpacked = self._packed_input(source, layout, training)
+        elif len(x) > layout.count:  # one sequence, shorter than the batch
+            x = x[: layout.count]
+        self._pack(
             work
-            for layer, recurrent_layer in enumerate(self._layers)
-            for work in recurrent_layer.packing(
-                self.values, training, mixed_key(key, 2 * layer + 1)
-            )
-        ]
-        self._pack(works)
-        inputs, final = [], []
-        for layer, recurrent_layer in enumerate(self._layers):
-            if layer and self.dropout and training:
-                self._drop(x, layout, mixed_key(key, 2 * layer))
+            for number, layer in enumerate(self._layers)
+            for work in layer.packing(training, mixed_key(key, 2 * number + 1))
+        )
+        final = self._states("final", len(layout.order), reuse=training)
+        inputs = []
+        for number, layer in enumerate(self._layers):
+            if number and self.dropout and training:
+                self._drop(x, layout, len(y), mixed_key(key, 2 * number))
             inputs.append(x)
-            name = ("y", layer) if training else ("passing y", layer % 2)
-            out, rows = (y, layout.rows) if self._is_top(layer) else self._between(name, layout)
-            final.append(
-                recurrent_layer.forward(
-                    x,
-                    out,
-                    rows,
-                    layout,
-                    self._of_layer(initial, layer),
-                    training,
-                    None if layer else picks,
-                    None if layer else given,
-                )
-            )
+            out, rows = y, layout.rows
+            if number < self.num_layers - 1:
+                name = ("y", training, number if training else number % 2)
+                out = self.space.array(name, layout.count, self.output_size)
+                rows = self._straight_rows(layout.count)
+            layer.forward(
+                x, out, rows, layout, initial, final, training, mixed_key(key, 2 * number + 1),
+                *((None, None) if number else (picks, unpacked)),
+            )  # fmt: skip
             x = out
         if training:
-            self._run = _Run(layout, len(y), key, inputs, picks is not None)
-        return self._as_given(final)
+            self._run = Run(layout, len(y), key, inputs, picks)
+        return final if len(final) > 1 else final[0]
 
     @contextmanager
     def weights_held(self) -> Iterator[None]:
@@ -328,7 +275,7 @@ class Recurrent(Layer):
         without training, which for steps of one unit at a time is most of the work."""
         with self.lock:
             if not self._holders:
-                self._pack([work for layer in self._layers for work in layer.hold(self.values)])
+                self._pack(work for layer in self._layers for work in layer.hold())
             self._holders += 1
         try:
             yield
@@ -339,25 +286,17 @@ class Recurrent(Layer):
                     for layer in self._layers:
                         layer.release()
 
-    def _pack(self, works: list[Callable[[], None]]) -> None:
-        """Pack the weights of all layers, on all threads where that is worth it."""
-        if sum(recurrent_layer.work(16) for recurrent_layer in self._layers) < SMALL:
-            for work in works:
-                work()
-        else:
-            self.team.run(lambda i: works[i](), len(works))
-
     # ---- backward ---------------------------------------------------------------------------
 
     @locked
-    def backward(self, dy: Float32, dstate: Any = None) -> Float32:
-        """The way back through the last `forward` with training=True; once for each.
+    def backward(self, dy: Any, dstate: Any = None) -> Any:
+        """The backward pass of the last `forward` with training=True; once for each.
 
         Parameters
         ----------
-        dy : float32[T, B, D·H], gradient of y; what stands past a row's length is never read
+        dy : float32[T, B, D·H], gradient of y; rows past a sequence's length are never read
         dstate : gradient of the returned state, zeros when None. Where it is given, the gradient
-            of the initial state takes its place in these arrays
+            of the initial state is written to these arrays
 
         Returns
         -------
@@ -372,124 +311,151 @@ class Recurrent(Layer):
         DataError
             Shapes that do not fit.
         """
-        dy = as_floats(dy, "dy")
+        dy = self.floats(dy, "dy")
         run = self._run_before("backward", "forward", padded=True)
         B = len(run.layout.order)
         shape = (run.rows // B, B, self.output_size)
-        if dy.shape != shape:
+        if tuple(dy.shape) != shape:
             raise DataError(f"dy is of shape {list(dy.shape)}, expected {list(shape)}")
-        if run.shared:
-            dx = np.empty_like(run.inputs[0])
+        if run.picks is not None:
+            dx = self.output("dx", len(run.inputs[0]), self.input_size)
         else:
             ragged = run.layout.count < run.rows
-            dx = (np.zeros if ragged else np.empty)((*shape[:2], self.input_size), np.float32)
-        self._backward(dy.reshape(run.rows, -1), dx.reshape(-1, self.input_size), dstate)
+            dx = self.output("dx", *shape[:2], self.input_size, zero=ragged)
+        flat = dx.reshape(dx.size // self.input_size, self.input_size)
+        self._backward(run, dy.reshape(run.rows, self.output_size), flat, dstate)
         return dx
 
     @locked
-    def backward_ragged(
-        self, dy: Float32, dstate: Any = None, want_dx: bool = True
-    ) -> Float32 | None:
-        """The way back through the last `forward_ragged`: dy [N, D·H] gives dx of the shape of
+    def backward_ragged(self, dy: Any, dstate: Any = None, want_dx: bool = True) -> Any:
+        """The backward pass of the last `forward_ragged`: dy [N, D·H] gives dx of the shape of
         `values`, or None when `want_dx` is False. State gradients are as for `backward`."""
-        dy = as_floats(dy, "dy")
+        dy = self.floats(dy, "dy")
         run = self._run_before("backward_ragged", "forward_ragged", padded=False)
-        if dy.shape != (run.rows, self.output_size):
+        if tuple(dy.shape) != (run.rows, self.output_size):
             raise DataError(
                 f"dy is of shape {list(dy.shape)}, expected [{run.rows}, {self.output_size}]"
             )
-        inputs = len(run.inputs[0]) if run.shared else len(dy)
-        dx = np.empty((inputs, self.input_size), np.float32) if want_dx else None
-        self._backward(dy, dx, dstate)
+        inputs = len(dy) if run.picks is None else len(run.inputs[0])
+        dx = self.output("dx", inputs, self.input_size) if want_dx else None
+        self._backward(run, dy, dx, dstate)
         return dx
 
-    def _run_before(self, here: str, forward: str, padded: bool) -> _Run:
+    def _run_before(self, here: str, forward: str, padded: bool) -> Run:
         run = self._run
         if run is None or run.padded != padded:
             raise SettingsError(f"{here} needs a {forward} with training=True before it")
         return run
 
-    def _backward(self, dy: Float32, dx: Float32 | None, dstate: Any) -> None:
-        run = cast(_Run, self._run)
+    def _backward(self, run: Run, dy: Any, dx: Any, dstate: Any) -> None:
         layout = run.layout
         last = self._as_state(dstate, len(layout.order), "dstate")
         self._run = None
-        first: list[State] = []
-        works = [
+        first = self._states("first", len(layout.order))
+        self._pack(
             work
-            for layer, recurrent_layer in enumerate(self._layers)
-            for work in recurrent_layer.packing_back(self.values, layer > 0 or dx is not None)
-        ]
-        self._pack(works)
-        for layer, recurrent_layer in reversed(list(enumerate(self._layers))):
-            rows = layout.rows if self._is_top(layer) else self._straight(layout)
-            below, to = self._below(layer, run, dx)
-            first.append(
-                recurrent_layer.backward(
-                    self.grads,
-                    run.inputs[layer],
-                    dy,
-                    rows,
-                    layout,
-                    self._of_layer(last, layer),
-                    mixed_key(run.key, 2 * layer + 1),
-                    below,
-                    to,
-                )
-            )
-            if below is not None:
-                dy = below
-            if layer and self.dropout:
-                self._drop(dy, layout, mixed_key(run.key, 2 * layer))
-        self.dstate = self._as_given(first[::-1])
+            for number, layer in enumerate(self._layers)
+            for work in layer.packing_back(number > 0 or dx is not None)
+        )
+        for number, layer in reversed(list(enumerate(self._layers))):
+            top = number == self.num_layers - 1
+            rows = layout.rows if top else self._straight_rows(layout.count)
+            below, unpacked = dx, None
+            if number:
+                below = self.space.array(("dx", number % 2), layout.count, self.output_size)
+            elif dx is not None and run.picks is None:
+                if layout.identity and len(dx) > layout.count:
+                    below = dx[: layout.count]
+                elif not layout.identity:
+                    below = self.space.array("packed dx", layout.count, self.input_size)
+                    unpacked = dx
+            layer.backward(
+                run.inputs[number], dy, rows, layout, last, first,
+                mixed_key(run.key, 2 * number + 1), below, unpacked, None if number else run.picks,
+            )  # fmt: skip
+            if number and self.dropout:
+                self._drop(below, layout, run.rows, mixed_key(run.key, 2 * number))
+            dy = below
+        self.dstate = first if len(first) > 1 else first[0]
         if dstate is not None:
-            for given, gradient in zip(as_parts(dstate), as_parts(self.dstate), strict=True):
-                if isinstance(given, np.ndarray) and given.flags.writeable:
-                    given[...] = gradient
+            for given, gradient in zip(as_parts(dstate), first, strict=True):
+                self._write(given, gradient)
 
-    def _below(
-        self, layer: int, run: _Run, dx: Float32 | None
-    ) -> tuple[Float32 | None, Float32 | None]:
-        """Where a layer's gradient of its input goes: packed, and then to the caller's rows."""
-        layout = run.layout
-        if layer:
-            return self._between(("dx", layer % 2), layout)[0], None
-        if dx is None or run.shared:
-            return dx, None
-        if layout.identity:
-            return dx[: layout.count], None
-        return self._space.array("packed dx", layout.count, self.input_size), dx
+    # ---- states -----------------------------------------------------------------------------
 
-    # ---- states, rows, dropout --------------------------------------------------------------
-
-    def _as_state(self, state: Any, batch: int, name: str) -> State:
+    def _as_state(self, state: Any, batch: int, name: str) -> tuple[Any, ...]:
+        """The arrays of a state, checked; None for zeros."""
+        count = self.cell.states
+        if state is None:
+            return (None,) * count
+        parts = as_parts(state)
+        if len(parts) != count:
+            expected = "(h, c)" if count == 2 else "one array, h"
+            raise DataError(f"{name} is {len(parts)} arrays, expected {expected}")
         shape = (self.num_layers * self.directions, batch, self.hidden_size)
-        return as_state(state, self._cell.states, shape, name)
+        found = tuple(self.floats(part, name) for part in parts)
+        for part in found:
+            if tuple(part.shape) != shape:
+                raise DataError(f"{name} is of shape {list(part.shape)}, expected {list(shape)}")
+        return found
 
-    def _of_layer(self, state: State, layer: int) -> State:
-        first = layer * self.directions
-        return tuple(part[first : first + self.directions] for part in state)
+    def _states(self, name: str, batch: int, reuse: bool = True) -> tuple[Any, ...]:
+        """Arrays for the states of all layers, [L·D, B, H]."""
+        shape = (self.num_layers * self.directions, batch, self.hidden_size)
+        return tuple(self.output((name, i), *shape, reuse=reuse) for i in range(self.cell.states))
 
-    def _as_given(self, layers: list[State]) -> Any:
-        """The states of all layers [D, B, H] as one of the caller's form."""
-        whole = tuple(np.concatenate(parts) for parts in zip(*layers, strict=True))
-        return whole if len(whole) > 1 else whole[0]
+    # ---- how it is done on the CPU ----------------------------------------------------------
 
-    def _is_top(self, layer: int) -> bool:
-        return layer == self.num_layers - 1
+    def prepare(self, offsets: Int64, index: Any = None) -> None:
+        """Send what a pass over a ragged batch needs to the device; on the CPU nothing."""
 
-    def _between(self, name: object, layout: Layout) -> tuple[Float32, Int64]:
-        """A packed array between two layers, and its rows."""
-        return self._space.array(name, layout.count, self.output_size), self._straight(layout)
+    def prepare_steps(self, steps: int, batch: int, index: Any = None) -> None:
+        """The same of a padded batch, all of whose sequences have so many steps."""
 
-    def _straight(self, layout: Layout) -> Int64:
-        return np.arange(layout.count)
+    def _padded(self, lengths: Int64, steps: int) -> Any:
+        """The layout of a padded batch."""
+        B = len(lengths)
+        return lay_out(lengths, np.arange(B), B, self._slices(int(lengths.sum())))
 
-    def _by_rows(self, out: Float32, values: Float32, rows: Int64) -> None:
-        parts = self.team.split(len(rows), max(1, (1 << 16) // values.shape[1]))
-        self.team.run(lambda i: gather(out, values, rows, *parts[i]), len(parts))
+    def _ragged(self, offsets: Int64) -> Any:
+        """The layout of a ragged batch."""
+        return lay_out(np.diff(offsets), offsets[:-1], 1, self._slices(int(offsets[-1])))
 
-    def _drop(self, x: Float32, layout: Layout, key: int) -> None:
+    def _slices(self, rows: int) -> int:
+        if self._layers[0].work(rows) < SMALL:
+            return 1
+        return -(-self.team.threads // self.directions)
+
+    def _picks(self, index: Any, layout: Any, rows: int) -> Any:
+        """Which of the input's rows each packed row reads."""
+        picks = as_index(index, rows)
+        return picks if layout.identity else picks[layout.rows]
+
+    def _packed_input(self, source: Any, layout: Any, training: bool) -> tuple[Any, Any]:
+        """Memory for the packed input, and where the layer's threads must fill it from, or None."""
+        x = self.space.array(("x", training), layout.count, source.shape[1])
+        if self.directions == 1 and len(layout.slices) == self.team.threads > 1:
+            return x, source  # every thread fetches what its slice reads
+        out, flat, rows = x.reshape(-1), source.reshape(-1), layout.rows
+        parts = self.team.split(len(rows), max(1, (1 << 16) // source.shape[1]))
+        self.team.run(lambda i: gather(out, flat, rows, *parts[i]), len(parts))
+        return x, None
+
+    def _pack(self, works: Iterable[Work]) -> None:
+        """Pack the weights of all layers, on all threads where that is worth it."""
+        every = list(works)
+        if sum(layer.work(16) for layer in self._layers) < SMALL:
+            for work in every:
+                work()
+        else:
+            self.team.run(lambda i: every[i](), len(every))
+
+    def _straight_rows(self, count: int) -> Any:
+        """0, 1, …, the rows of an array between two layers."""
+        return np.arange(count)
+
+    def _drop(self, x: Any, layout: Any, rows: int, key: int) -> None:
+        """Dropout of packed x in place; the caller's array has `rows` rows."""
         limit, scale = limit_and_scale(self.dropout)
         parts = self.team.split(len(x), max(1, (1 << 16) // x.shape[1]))
         bits = np.uint64(key)
@@ -497,39 +463,36 @@ class Recurrent(Layer):
             lambda i: drop_rows(x, layout.rows, bits, limit, scale, *parts[i]), len(parts)
         )
 
+    def _write(self, given: Any, gradient: Any) -> None:
+        """The gradient of the initial state into the caller's array, where that can be."""
+        if isinstance(given, np.ndarray) and given.flags.writeable:
+            given[...] = gradient
+
 
 class LSTM(Recurrent):
     """Long short-term memory (Hochreiter & Schmidhuber 1997; forget gates, Gers et al. 2000).
 
     A state is (h, c). Parameters and errors are those of `Recurrent`, and
 
-    forget_bias : what the forget gate's bias starts from (Jozefowicz et al. 2015)
+    forget_bias : initial bias of the forget gate (Jozefowicz et al. 2015)
     """
 
+    cell_name = "lstm"
+
     def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bidirectional: bool = False,
-        dropout: float = 0.0,
-        weight_dropout: float = 0.0,
-        seed: int = 0,
-        threads: int | None = None,
-        *,
-        forget_bias: float = 1.0,
-        input_init: str = "xavier_uniform",
-        recurrent_init: str = "orthogonal",
+        self, input_size: int, hidden_size: int, num_layers: int = 1, bidirectional: bool = False,
+        dropout: float = 0.0, weight_dropout: float = 0.0, seed: int = 0,
+        threads: int | None = None, *, forget_bias: float = 1.0,
+        input_init: str = "xavier_uniform", recurrent_init: str = "orthogonal",
         team: Team | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.forget_bias = real("forget_bias", forget_bias, np.isfinite, "a finite number")
         super().__init__(
-            LSTMCell(), input_size, hidden_size, num_layers, bidirectional, dropout, weight_dropout,
-            seed, threads, input_init, recurrent_init, team,
+            input_size, hidden_size, num_layers, bidirectional, dropout, weight_dropout, seed,
+            threads, input_init=input_init, recurrent_init=recurrent_init, team=team,
         )  # fmt: skip
 
     def initialise(self, rng: np.random.Generator) -> None:
-        """As all, and the forget gate's bias."""
         super().initialise(rng)
         for name, value in self.values.items():
             if name.startswith("bias_ih"):
@@ -542,25 +505,7 @@ class GRU(Recurrent):
     A state is h. Parameters and errors are those of `Recurrent`.
     """
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bidirectional: bool = False,
-        dropout: float = 0.0,
-        weight_dropout: float = 0.0,
-        seed: int = 0,
-        threads: int | None = None,
-        *,
-        input_init: str = "xavier_uniform",
-        recurrent_init: str = "orthogonal",
-        team: Team | None = None,
-    ) -> None:
-        super().__init__(
-            GRUCell(), input_size, hidden_size, num_layers, bidirectional, dropout, weight_dropout,
-            seed, threads, input_init, recurrent_init, team,
-        )  # fmt: skip
+    cell_name = "gru"
 
 
 class RNN(Recurrent):
@@ -572,23 +517,19 @@ class RNN(Recurrent):
     """
 
     def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bidirectional: bool = False,
-        dropout: float = 0.0,
-        weight_dropout: float = 0.0,
-        seed: int = 0,
-        threads: int | None = None,
-        *,
-        nonlinearity: str = "tanh",
-        input_init: str = "xavier_uniform",
-        recurrent_init: str = "orthogonal",
+        self, input_size: int, hidden_size: int, num_layers: int = 1, bidirectional: bool = False,
+        dropout: float = 0.0, weight_dropout: float = 0.0, seed: int = 0,
+        threads: int | None = None, *, nonlinearity: str = "tanh",
+        input_init: str = "xavier_uniform", recurrent_init: str = "orthogonal",
         team: Team | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.nonlinearity = one_of("nonlinearity", nonlinearity, ("tanh", "relu"))
         super().__init__(
-            RNNCell(nonlinearity == "relu"), input_size, hidden_size, num_layers, bidirectional,
-            dropout, weight_dropout, seed, threads, input_init, recurrent_init, team,
+            input_size, hidden_size, num_layers, bidirectional, dropout, weight_dropout, seed,
+            threads, input_init=input_init, recurrent_init=recurrent_init, team=team,
         )  # fmt: skip
+
+    @property
+    def cell_name(self) -> str:  # type: ignore[override]
+        """The kernels' name of the recurrence."""
+        return "rnn_relu" if self.nonlinearity == "relu" else "rnn"

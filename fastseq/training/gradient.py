@@ -14,9 +14,8 @@ from typing import Any, NamedTuple, Protocol, SupportsFloat
 import numpy.typing as npt
 
 from fastseq.errors import DataError, SettingsError
-from fastseq.nn.clipping import clip_norm, clip_value, gradient_norm
-from fastseq.nn.optimisers import check_names, optimiser
-from fastseq.nn.parameters import Parameters
+from fastseq.nn.layer import Parameters
+from fastseq.nn.optimisers import check_names, clip_norm, clip_value, gradient_norm, optimiser
 from fastseq.nn.schedules import Cosine, Linear, Plateau, schedule
 from fastseq.settings import real, whole
 from fastseq.threads import Team

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fastseq.kernels.cuda.nn import dropout
 from fastseq.kernels.cuda.runtime import memory
 from fastseq.kernels.nn.dropout import drop, drop_rows
-from fastseq.nn.dropout import limit_and_scale
+from fastseq.nn.layers import limit_and_scale
 
 keys = st.integers(0, (1 << 64) - 1)
 

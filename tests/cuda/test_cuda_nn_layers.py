@@ -20,12 +20,10 @@ from fastseq.nn.backend import Backend, HostBackend
 from fastseq.nn.crf import bio_constraints
 from fastseq.nn.cuda.backend import CudaBackend
 from fastseq.nn.cuda.crf import CRF
-from fastseq.nn.cuda.dense import Dense
-from fastseq.nn.cuda.dropout import Dropout
-from fastseq.nn.cuda.embedding import Embedding
+from fastseq.nn.cuda.layer import Feed, Space
+from fastseq.nn.cuda.layers import Dense, Dropout, Embedding
 from fastseq.nn.cuda.losses import ProjectedCrossEntropy
 from fastseq.nn.cuda.pooling import Pooling
-from fastseq.nn.cuda.space import Feed, Space
 from fastseq.threads import Team
 
 OFFSETS = np.array([0, 3, 4, 6])

@@ -155,6 +155,19 @@ def test_relu() -> None:
     close(theirs.backward(dy), mine.backward(dy))
 
 
+def test_one_sequence_shorter_than_the_batch() -> None:
+    mine, theirs = pair("GRU", 2, 3)
+    rng = np.random.default_rng(8)
+    x = rng.normal(size=(5, 1, 2)).astype(np.float32)
+    y, state = mine.forward(x, [2])
+    found, found_state = theirs.forward(x, [2])
+    close(found, y)
+    close(found_state, state)
+    dy = rng.normal(size=y.shape).astype(np.float32)
+    close(theirs.backward(dy), mine.backward(dy))
+    gradients_agree(mine, theirs)
+
+
 def test_what_does_not_fit_is_refused() -> None:
     layer = device.LSTM(2, 3)
     x = np.zeros((2, 1, 2), np.float32)

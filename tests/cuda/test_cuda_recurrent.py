@@ -12,7 +12,7 @@ from fastseq.kernels.cuda.recurrent.persistent import MOST_REGISTERS, plans_of
 from fastseq.kernels.cuda.runtime import memory
 from fastseq.kernels.cuda.runtime.target import SIMULATED
 from fastseq.nn.recurrent import GRU, LSTM, RNN
-from fastseq.nn.sequences import lay_out
+from fastseq.nn.recurrent_layer import lay_out
 from tests.cuda.recurrent_cases import CASES, Case
 
 ONE, IN_SHARED = recurrent.ONE_MULTIPROCESSOR, "weights in shared memory"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fastseq.kernels.cuda.nn import embedding, gemm, sums
 from fastseq.kernels.cuda.runtime import memory
-from fastseq.nn.embedding import Embedding
+from fastseq.nn.layers import Embedding
 
 F = np.float32
 

@@ -13,8 +13,7 @@ import sys
 import numpy as np
 from fastseq.kernels.nn import pooling
 from fastseq.kernels.core.width import LANES
-from fastseq.nn.dropout import dropout_mask
-from fastseq.nn.embedding import Embedding
+from fastseq.nn.layers import Embedding, dropped
 from fastseq.nn.losses import softmax, softmax_cross_entropy
 from fastseq.nn.pooling import Pooling
 
@@ -25,7 +24,7 @@ for size in (1, 5, 77):
     x = rng.standard_normal((30, size)).astype(np.float32)
     dy = rng.standard_normal((3, size)).astype(np.float32)
     found[f"mask {size}"] = np.empty(size, np.float32)
-    dropout_mask(found[f"mask {size}"], 0.5, size)
+    dropped(found[f"mask {size}"], np.ones(size, np.float32), 0.5, size)
     embedding = Embedding(7, size)
     ids = rng.integers(0, 7, 30).astype(np.int32)
     found[f"rows {size}"] = embedding.forward(ids)

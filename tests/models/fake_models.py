@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.nn.parameters import Parameters
+from fastseq.nn.layer import Parameters
 from fastseq.training.gradient import StepResult
 
 Hook = Callable[["Linear"], None]

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fastseq.models.classifier import SequenceClassifier
-from fastseq.nn.parameters import Parameters
+from fastseq.nn.layer import Parameters
 
 GOOD = ["good", "fine", "great", "lovely"]
 BAD = ["bad", "dull", "awful", "poor"]

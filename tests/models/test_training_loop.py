@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from fastseq.errors import DataError, SettingsError, TrainingError
-from fastseq.nn.parameters import Parameters
+from fastseq.nn.layer import Parameters
 from fastseq.threads import Team
 from fastseq.training.checkpoint import Checkpoint
 from fastseq.training.gradient import StepResult, TrainingSettings, mix, train

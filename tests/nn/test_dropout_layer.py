@@ -9,7 +9,7 @@ import pytest
 
 from fastseq.errors import SettingsError
 from fastseq.kernels.nn.dropout import drop, drop_rows
-from fastseq.nn.dropout import Dropout, dropout_mask, dropped, limit_and_scale
+from fastseq.nn.layers import Dropout, dropped, limit_and_scale
 from fastseq.seeds import mixed_key
 from fastseq.threads import Team
 from tests.naive import dropout as naive
@@ -17,7 +17,7 @@ from tests.naive import dropout as naive
 
 def mask(count: int, rate: float, key: int) -> np.ndarray:
     out = np.empty(count, np.float32)
-    dropout_mask(out, rate, key)
+    dropped(out, np.ones_like(out), rate, key)
     return out
 
 
@@ -151,7 +151,7 @@ def test_rates_outside_are_refused(rate: float) -> None:
     with pytest.raises(SettingsError, match="rate must be at least 0 and below 1"):
         Dropout(rate)
     with pytest.raises(SettingsError, match="rate must be at least 0 and below 1"):
-        dropout_mask(np.ones(3, np.float32), rate, 0)
+        Dropout(rate)
 
 
 def test_a_rate_next_to_one_drops_all() -> None:

@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastseq.errors import DataError, FormatError, SettingsError
-from fastseq.nn.dense import Dense, column_sums
-from fastseq.nn.embedding import Embedding
 from fastseq.nn.layer import joined
+from fastseq.nn.layers import Dense, Embedding, column_sums
 from fastseq.threads import Team
 from tests.naive import dense as naive_dense
 from tests.naive import embedding as naive_embedding

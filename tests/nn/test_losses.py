@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastseq.errors import DataError, SettingsError
-from fastseq.nn.dense import Dense
-from fastseq.nn.embedding import Embedding
+from fastseq.nn.layers import Dense, Embedding
 from fastseq.nn.losses import (
     ProjectedCrossEntropy,
     mean_squared_error,

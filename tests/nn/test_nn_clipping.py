@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastseq.errors import SettingsError
-from fastseq.nn.clipping import clip_norm, clip_value, gradient_norm
-from fastseq.nn.parameters import Parameters
+from fastseq.nn.layer import Parameters
+from fastseq.nn.optimisers import clip_norm, clip_value, gradient_norm
 from fastseq.threads import Team
 
 ONE = Team(1)

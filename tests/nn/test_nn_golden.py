@@ -15,13 +15,11 @@ from fastseq.models.forecast_network import ForecastNetwork
 from fastseq.models.language_network import LanguageNetwork
 from fastseq.models.tagger_network import TaggerNetwork
 from fastseq.nn.backend import HostBackend
-from fastseq.nn.clipping import clip_norm
 from fastseq.nn.crf import CRF
-from fastseq.nn.dense import Dense
-from fastseq.nn.embedding import Embedding
+from fastseq.nn.layer import Parameters
+from fastseq.nn.layers import Dense, Embedding
 from fastseq.nn.losses import ProjectedCrossEntropy, mean_squared_error
-from fastseq.nn.optimisers import SGD, Adam
-from fastseq.nn.parameters import Parameters
+from fastseq.nn.optimisers import SGD, Adam, clip_norm
 from fastseq.nn.pooling import Pooling
 from fastseq.nn.recurrent import GRU, LSTM, RNN
 from fastseq.threads import Team

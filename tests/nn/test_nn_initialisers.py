@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastseq.errors import SettingsError
-from fastseq.nn.dense import Dense
 from fastseq.nn.initialisers import (
     INITIALISERS,
     he_normal,
@@ -24,6 +23,7 @@ from fastseq.nn.initialisers import (
     xavier_uniform,
     zeros,
 )
+from fastseq.nn.layers import Dense
 from fastseq.nn.recurrent import GRU, LSTM
 
 SHAPE = (300, 200)

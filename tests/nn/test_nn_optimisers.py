@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastseq.errors import FormatError, SettingsError
+from fastseq.nn.layer import Parameters
 from fastseq.nn.optimisers import OPTIMISERS, Adam, Optimiser, optimiser
-from fastseq.nn.parameters import Parameters
 from fastseq.threads import Team
 from tests.naive import optimisers as naive
 from tests.widths import TESTED, outputs
@@ -153,9 +153,9 @@ def test_frozen_parameters_stand_still(name: str, chosen: dict[str, Any]) -> Non
 
 BITS = """
 import numpy as np
-from fastseq.nn.clipping import clip_norm, clip_value
+from fastseq.nn.optimisers import clip_norm, clip_value
 from fastseq.nn.optimisers import OPTIMISERS, optimiser
-from fastseq.nn.parameters import Parameters
+from fastseq.nn.layer import Parameters
 from fastseq.threads import Team
 for name in OPTIMISERS:
     rng = np.random.default_rng(1)

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from fastseq.errors import FormatError, SettingsError
 from fastseq.kernels.core.arrays import ALIGNED, aligned_zeros
-from fastseq.nn.layer import Layer, joined
-from fastseq.nn.parameters import Parameters
+from fastseq.nn.layer import Layer, Parameters, joined
 
 SHAPES = {"weight": (3, 5), "scalar": (), "none": (0, 4), "bias": (17,)}
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastseq.kernels.nn.lstm import lstm_backward, lstm_forward
+from fastseq.kernels.nn.recurrent import CELLS
 from tests.naive import recurrent as naive
 from tests.naive.differences import central, relative_error
 from tests.nn.recurrent_cases import KINDS, Case, assert_as_twin, errors, parts
@@ -245,7 +245,8 @@ def test_arrays_of_any_order_and_type_are_taken_and_compile_nothing_new() -> Non
     case = Case("lstm", 5, 3, 4, 7)
     layer = case.layer()
     expected = case.found(layer)
-    known = len(lstm_forward.signatures), len(lstm_backward.signatures)  # type: ignore[attr-defined]
+    cell = CELLS["lstm"]
+    known = len(cell.forward.signatures), len(cell.backward.signatures)
     for array in (case.x, case.dy):
         array.flags.writeable = False
     case.x, case.dy = np.asfortranarray(case.x), case.dy.astype(np.float64)
@@ -256,4 +257,4 @@ def test_arrays_of_any_order_and_type_are_taken_and_compile_nothing_new() -> Non
     for name, value in expected.items():
         np.testing.assert_array_equal(found[name], value)
         assert relative_error(ragged[name], value) < 1e-5, name
-    assert known == (len(lstm_forward.signatures), len(lstm_backward.signatures))  # type: ignore[attr-defined]
+    assert known == (len(cell.forward.signatures), len(cell.backward.signatures))

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fastseq.errors import DataError, FastseqError, SettingsError
-from fastseq.nn.dropout import dropout_mask
 from fastseq.nn.layer import joined
+from fastseq.nn.layers import dropped
 from fastseq.nn.recurrent import GRU, LSTM, RNN, Recurrent
 from fastseq.seeds import mixed_key
 from tests.nn.recurrent_cases import KINDS, Case, assert_as_twin, normal
@@ -106,12 +106,13 @@ def test_with_dropout_the_layers_are_as_the_twin_with_the_same_masks(
     rates = {"dropout": 0.4, "weight_dropout": 0.3}
     case = Case(kind, units=9, layers=2, bidirectional=True, lengths=lengths, settings=rates)
     between = np.empty((int(case.counts.sum()), 18), np.float32)
-    dropout_mask(between, 0.4, mixed_key(77, 2))
+    dropped(between, np.ones_like(between), 0.4, mixed_key(77, 2))
     masks = {"input_l1": case.padded(between).astype(np.float64)}
     for layer in (0, 1):
         for d, suffix in enumerate((f"l{layer}", f"l{layer}_reverse")):
             mask = np.empty(case.parameters[f"weight_hh_{suffix}"].shape, np.float32)
-            dropout_mask(mask, 0.3, mixed_key(mixed_key(77, 2 * layer + 1), d))
+            mask_key = mixed_key(mixed_key(77, 2 * layer + 1), d)
+            dropped(mask, np.ones_like(mask), 0.3, mask_key)
             masks[f"weight_hh_{suffix}"] = mask.astype(np.float64)
     assert 0 < np.mean(between == 0) < 1
     assert_as_twin(case, key=77, masks=masks)

@@ -44,11 +44,14 @@ def on_compile(callback: Callable[[str], None] | None) -> None:
     _announced.clear()
 
 
-def jit(function: Kernel) -> Kernel:
+def jit(function: Kernel, name: str | None = None) -> Kernel:
     """Compile `function` when first called: no GIL, no bounds checks, cached on disk.
 
     Division by zero gives infinity, not an exception: the check would keep loops scalar.
+    A factory names each kernel that it makes, since they share a line: the cache is keyed by both.
     """
+    if name is not None:
+        function.__name__ = function.__qualname__ = name
     kernel = compiling.kernel(function)
     kernel._cache = _KernelCache(function)
     return kernel  # type: ignore[no-any-return]
@@ -196,6 +199,13 @@ class _Impl(caching.CompileResultCacheImpl):  # type: ignore[misc]
 
 class _KernelCache(caching.FunctionCache):  # type: ignore[misc]
     _impl_class = _Impl
+
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        """Numba's key, but for the closure of a factory's kernel: functions in it have no stable
+        hash, and the name tells the instances apart."""
+        if "<locals>" in self._py_func.__qualname__:
+            return super()._index_key(sig, codegen)
+        return sig, codegen.magic_tuple()
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:

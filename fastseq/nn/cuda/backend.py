@@ -16,17 +16,12 @@ from fastseq.kernels.cuda.nn import sequences, softmax, sums
 from fastseq.kernels.cuda.runtime import memory
 from fastseq.nn.backend import Backend
 from fastseq.nn.cuda.crf import CRF
-from fastseq.nn.cuda.dense import Dense
-from fastseq.nn.cuda.dropout import Dropout
-from fastseq.nn.cuda.embedding import Embedding
-from fastseq.nn.cuda.layer import is_on_device
+from fastseq.nn.cuda.layer import DeviceParameters, Feed, Space, is_on_device
+from fastseq.nn.cuda.layers import Dense, Dropout, Embedding
 from fastseq.nn.cuda.losses import Losses, Pending, ProjectedCrossEntropy
-from fastseq.nn.cuda.parameters import DeviceParameters
 from fastseq.nn.cuda.pooling import Pooling
 from fastseq.nn.cuda.recurrent import GRU, LSTM, RNN
-from fastseq.nn.cuda.space import Feed, Space
-from fastseq.nn.layer import Layer, joined
-from fastseq.nn.parameters import Parameters
+from fastseq.nn.layer import Layer, Parameters, joined
 from fastseq.threads import Team
 from fastseq.types import Float32, Int32, Int64
 

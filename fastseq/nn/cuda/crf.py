@@ -11,7 +11,7 @@ from fastseq.kernels.cuda.nn import crf as kernels
 from fastseq.kernels.cuda.nn import sequences
 from fastseq.kernels.cuda.runtime import memory
 from fastseq.nn import crf
-from fastseq.nn.checks import as_numbers, as_offsets
+from fastseq.nn.arrays import as_numbers, as_offsets
 from fastseq.nn.crf import FORBIDDEN, Constraints
 from fastseq.nn.cuda.layer import DeviceLayer
 from fastseq.nn.cuda.losses import Pending

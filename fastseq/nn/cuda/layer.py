@@ -1,24 +1,197 @@
-"""What the layers on the device share: parameters there, working memory, the way of a batch."""
+"""What layers on the device share: parameters and working memory there, and how the numbers of a
+batch are sent.
+
+A batch's numbers (ids, lengths, targets) are small and many. They go through pinned memory, so
+that the host need not wait for the device, which still computes the previous batch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.errors import DataError
-from fastseq.kernels.cuda.nn import sequences
+from fastseq.kernels.cuda.nn import optimisers, sequences
+from fastseq.kernels.cuda.nn.embedding import groups
 from fastseq.kernels.cuda.nn.gemm import PRECISIONS
 from fastseq.kernels.cuda.runtime import memory
-from fastseq.nn.checks import as_floats
-from fastseq.nn.cuda.parameters import DeviceParameters
-from fastseq.nn.cuda.space import Feed, Space
-from fastseq.nn.layer import Layer
-from fastseq.nn.parameters import Parameters, Views
+from fastseq.nn.arrays import as_floats
+from fastseq.nn.layer import Layer, Parameters, Shapes, Views
 from fastseq.settings import one_of
+from fastseq.threads import Team
 from fastseq.types import Float32
+
+Made = TypeVar("Made")
+
+_SLOTS = 4  # batches that are under way or prepared
+_CHUNK = 1 << 20  # bytes
+_APART = 256  # bytes: where an array on the device may begin
+_SHAPES = 64  # views remembered of each buffer
+
+
+def is_on_device(x: object) -> bool:
+    """Whether it is an array of kernels.cuda.memory."""
+    return bool(getattr(x, "__cuda_ndarray__", False))
+
+
+class Space:
+    """Named arrays on the device that keep their memory while they do not grow."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[tuple[object, Any], Any] = {}
+        self._views: dict[tuple[object, Any], dict[tuple[int, ...], Any]] = {}
+
+    def array(self, name: object, *shape: int, dtype: Any = np.float32) -> Any:
+        """An array of this shape whose values are whatever was there."""
+        size, key = math.prod(shape), (name, dtype)
+        buffer = self._buffers.get(key)
+        if buffer is None or buffer.size < size:
+            self._views.pop(key, None)
+            buffer = self._buffers.pop(key, None)  # its memory is given back before more is asked
+            buffer = None
+            buffer = self._buffers[key] = memory.empty(size, dtype)
+        views = self._views.setdefault(key, {})
+        view = views.get(shape)
+        if view is None:
+            if len(views) == _SHAPES:
+                views.clear()
+            view = views[shape] = buffer[:size].reshape(shape)
+        return view
+
+
+class _Slot:
+    """What one batch sent: chunks of memory on both sides, and what was made of its arrays."""
+
+    def __init__(self) -> None:
+        self.chunks: list[tuple[npt.NDArray[np.uint8], Any]] = []
+        self.chunk, self.used = 0, 0
+        self.sent = memory.Mark()
+        self.made: dict[tuple[object, ...], tuple[Any, Any]] = {}
+
+
+class Feed:
+    """The way of a batch's numbers to the device.
+
+    What belongs to a batch is sent between one `begin` and the next, and stays for the three
+    batches after it.
+    """
+
+    def __init__(self) -> None:
+        self._slots = [_Slot() for _ in range(_SLOTS)]
+        self._now = 0
+
+    def begin(self) -> None:
+        """A new batch."""
+        self._slots[self._now].sent.set()
+        self._now = (self._now + 1) % _SLOTS
+        slot = self._slots[self._now]
+        slot.sent.wait()  # the device has read what is now overwritten
+        slot.chunk, slot.used = 0, 0
+        slot.made.clear()
+
+    def send(self, array: npt.ArrayLike, dtype: Any) -> Any:
+        """The array on the device, in this type; valid until three batches later."""
+        given = np.asarray(array)
+        shape, size = given.shape, int(given.size) * np.dtype(dtype).itemsize
+        host, device = self._room(size)
+        staged = host.view(dtype).reshape(shape)
+        np.copyto(staged, given, casting="same_kind")
+        out = device.view(dtype).reshape(shape)
+        memory.put_soon(out, staged)
+        return out
+
+    def made(self, what: object, arrays: tuple[Any, ...], make: Callable[[], Made]) -> Made:
+        """What `make` gave for these very arrays (or others over the same memory) since one of the
+        last three batches began, or gives now. The arrays must stay as they are."""
+        key = (what, *map(_identity, arrays))
+        for slot in self._slots:
+            if key in slot.made:
+                found: Made = slot.made[key][0]
+                return found
+        made = make()
+        self._slots[self._now].made[key] = made, arrays  # held, so that no other has their id
+        return made
+
+    def whole_numbers(self, array: npt.NDArray[np.integer], what: object) -> Any:
+        """int32 on the device, sent once for an array while its batch lasts."""
+        return self.made((what, "int32"), (array,), lambda: self.send(array, np.int32))
+
+    def groups(self, ids: npt.NDArray[np.integer]) -> tuple[Any, ...]:
+        """What gradients of rows of these numbers are summed by, on the device: see
+        kernels.cuda.nn.embedding.groups."""
+
+        def make() -> tuple[Any, ...]:
+            return tuple(self.send(part, np.int32) for part in groups(ids))
+
+        return self.made("groups", (ids,), make)
+
+    def _room(self, size: int) -> tuple[npt.NDArray[np.uint8], Any]:
+        slot = self._slots[self._now]
+        while True:
+            if slot.chunk == len(slot.chunks):
+                room = max(_CHUNK, size)
+                slot.chunks.append((memory.pinned(room), memory.empty(room, np.uint8)))
+            host, device = slot.chunks[slot.chunk]
+            if slot.used + size <= len(host):
+                break
+            slot.chunk, slot.used = slot.chunk + 1, 0
+        first = slot.used
+        slot.used = -(-(first + size) // _APART) * _APART
+        return host[first : first + size], device[first : first + size]
+
+
+def _identity(array: Any) -> object:
+    """What no other array has while this one is held."""
+    if isinstance(array, np.ndarray):
+        return array.__array_interface__["data"][0], array.size, array.dtype.str
+    return id(array)
+
+
+class DeviceParameters(Parameters):
+    """Parameters whose `values`, `gradients`, `arrays` and `grads` are on the device.
+
+    `views` and `gradient_views` are copies on the host: `push` and `pull` transfer values to the
+    device and back, `pull_gradients` transfers gradients back.
+    """
+
+    kernels: ClassVar[Any] = optimisers
+
+    def __init__(self, shapes: Shapes) -> None:
+        super().__init__(shapes)
+        self._host, self._host_gradients = self.values, self.gradients
+        self.values: Any = memory.put(self._host)
+        self.gradients: Any = memory.zeros(len(self._host_gradients))
+        self.arrays: dict[str, Any] = self._views(self.values)
+        self.grads: dict[str, Any] = self._views(self.gradients)
+
+    def zero_gradients(self) -> None:
+        if self.gradients.size:
+            sequences.fill(self.gradients, 0)
+
+    def zeros(self) -> Any:
+        return memory.zeros(len(self._host))
+
+    def get(self, buffer: Any) -> Float32:
+        return memory.get(buffer)
+
+    def put(self, buffer: Any, values: Float32) -> None:
+        memory.put(np.asarray(values, np.float32), buffer)
+
+    def square_sum(self, start: int, stop: int, team: Team) -> list[float]:
+        return [optimisers.square_sum(self.gradients, start, stop)]
+
+    def push(self) -> None:
+        memory.put(self._host, self.values)
+
+    def pull(self) -> None:
+        memory.get(self.values, self._host)
+
+    def pull_gradients(self) -> None:
+        """Bring `gradient_views` up to the gradients."""
+        memory.get(self.gradients, self._host_gradients)
 
 
 class DeviceLayer(Layer):
@@ -32,6 +205,7 @@ class DeviceLayer(Layer):
     """
 
     buffers: ClassVar[type[Parameters]] = DeviceParameters
+    workspace: ClassVar[Any] = Space
 
     def __init__(
         self, *settings: Any, precision: str = "float32", feed: Feed | None = None, **named: Any
@@ -41,6 +215,7 @@ class DeviceLayer(Layer):
         self.feed = feed or Feed()
         self.space = Space()
         super().__init__(*settings, **named)
+        self.lock: Any = memory.lock
         self.parameters_of.push()
 
     def bind(self, parameters: Parameters, prefix: str = "") -> None:
@@ -89,23 +264,15 @@ class DeviceLayer(Layer):
             self.feed.begin()
 
     def floats(self, x: Any, what: str) -> Any:
-        """`x` on the device, itself where it is there. Raises DataError as checks.as_floats."""
-        if is_on_device(x):
-            return x
-        return memory.put(as_floats(x, what))
+        """`x` on the device, itself where it is there. Raises DataError as on the CPU."""
+        return x if is_on_device(x) else memory.put(as_floats(x, what))
 
-    def rows(self, x: Any, width: int, what: str) -> Any:
-        """`x` on the device as float32[N, width]; DataError where it is of another shape."""
-        found = self.floats(x, what)
-        if found.ndim != 2 or found.shape[1] != width:
-            raise DataError(f"{what} is of shape {list(found.shape)}, expected [N, {width}]")
+    def output(self, name: object, *shape: int, zero: bool = False, reuse: bool = True) -> Any:
+        found = self.space.array(name, *shape) if reuse else memory.empty(shape)
+        if zero:
+            sequences.fill(found, 0)
         return found
 
     def whole_numbers(self, array: npt.NDArray[np.integer], what: str) -> Any:
         """int32 on the device, sent once for an array while its batch lasts."""
-        return self.feed.made((what, "int32"), (array,), lambda: self.feed.send(array, np.int32))
-
-
-def is_on_device(x: object) -> bool:
-    """Whether it is an array of kernels.cuda.memory."""
-    return bool(getattr(x, "__cuda_ndarray__", False))
+        return self.feed.whole_numbers(array, what)

@@ -11,10 +11,9 @@ from fastseq.errors import DataError
 from fastseq.kernels.cuda.nn.softmax import cross_entropy_rows, squared_errors_of_parts
 from fastseq.kernels.cuda.runtime import memory
 from fastseq.nn import losses
-from fastseq.nn.checks import as_rows, kept_by_forward
-from fastseq.nn.cuda.dense import Dense
-from fastseq.nn.cuda.layer import is_on_device
-from fastseq.nn.cuda.space import Feed, Space
+from fastseq.nn.arrays import as_rows, kept_by_forward
+from fastseq.nn.cuda.layer import Feed, Space, is_on_device
+from fastseq.nn.cuda.layers import Dense
 from fastseq.types import Float64
 
 

@@ -12,7 +12,7 @@ from fastseq.kernels.cuda.nn import gemm, sums
 from fastseq.kernels.cuda.nn import pooling as kernels
 from fastseq.kernels.cuda.runtime import memory
 from fastseq.nn import pooling
-from fastseq.nn.checks import as_offsets, kept_by_forward
+from fastseq.nn.arrays import as_offsets, kept_by_forward
 from fastseq.nn.cuda.layer import DeviceLayer
 from fastseq.types import Float32, Int64
 

@@ -1,7 +1,7 @@
 """One optimiser step over a slice of the flat buffers; kernels/nn/optimisers.py on the GPU.
 
 values, gradients and the moments are float32[n] on the device, of one layout; a moment that is not
-kept is an array of any size. Formulas are the CPU's (kernels/nn/updates.py).
+kept is an array of any size. Formulas are the CPU's (kernels/nn/optimisers.py).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numba import float64
 from fastseq.kernels.cuda.runtime import memory
 from fastseq.kernels.cuda.runtime.scalars import absolute, fma, maximum, minimum, square_root
 from fastseq.kernels.cuda.runtime.target import blocks_for, cuda, device_function, kernel
-from fastseq.kernels.nn.updates import SMALLEST, updates
+from fastseq.kernels.nn.optimisers import SMALLEST, updates
 
 THREADS = 256
 MOST_BLOCKS = 1056  # eight for each multiprocessor of an H100

@@ -1,4 +1,4 @@
-"""Rows of floats moved and added up: the twins of kernels/nn/sequences.py, and what goes with them.
+"""Rows of floats moved and added up: the twins of kernels/nn/rows.py, and what goes with them.
 
 Work on rows is shared so: 2**power neighbouring threads have a row, neighbouring columns each, and
 a block of threads as many rows as it has room for. `lane_power` and `row_threads` choose.

@@ -3,7 +3,7 @@
 Every path (persistent.py, grid_persistent.py, steps.py) makes its kernels from a `Cell`. A row of
 gates has `slots` values per unit, in PyTorch's order: LSTM i, f, g, o; GRU r, z, n and
 m = U_n h' + b, which the reset gate scales; RNN h itself. The formulas of a step are those of the
-CPU (kernels/core/formulas.py); kernels/nn/lstm.py describes the packed order of rows.
+CPU (kernels/core/formulas.py); kernels/nn/recurrent.py describes the packed order of rows.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
     forward("lstm", y, 0, (h, c), gates, (before_h, before_c), weight, None, rows, steps)
     backward("lstm", gates, (dh, dc), dy, 0, (before_h, before_c), weight, rows, steps)
 
-Rows are packed as kernels/nn/lstm.py says. Layers whose recurrent weights fit on one multiprocessor
-run in one launch (persistent.py), larger ones in one launch over the whole chip
+Rows are packed as kernels/nn/recurrent.py describes. Layers whose recurrent weights fit on one
+multiprocessor run in one launch (persistent.py), larger ones in one launch over the whole chip
 (grid_persistent.py), what fits nowhere in two launches a step (steps.py): `paths` says which.
 The memory the kernels need beside their arguments is kept from call to call.
 """

@@ -1,16 +1,18 @@
-"""Arrays as kernels take them: the right type and shape, contiguous, writable; or a clear error.
+"""Arrays as kernels take them: checked and converted arguments, and memory that is reused.
 
-Kernels check nothing, and read-only arrays would be compiled for a second time.
+Kernels check nothing, and would be compiled a second time for read-only arrays.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError, SettingsError
+from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.types import Float32, Int32, Int64
 
 Kept = TypeVar("Kept")
@@ -113,24 +115,31 @@ def as_index(index: Any, rows: int) -> Int64:
     return flat
 
 
-def as_state(state: Any, arrays: int, shape: tuple[int, ...], name: str) -> tuple[Float32, ...]:
-    """A recurrent state of `arrays` float32 arrays of one shape; zeros when None.
-
-    Raises DataError for other numbers and shapes.
-    """
-    if state is None:
-        return tuple(np.zeros(shape, np.float32) for _ in range(arrays))
-    parts = as_parts(state)
-    if len(parts) != arrays:
-        expected = "(h, c)" if arrays == 2 else "one array, h"
-        raise DataError(f"{name} is {len(parts)} arrays, expected {expected}")
-    found = tuple(as_floats(part, name) for part in parts)
-    for part in found:
-        if part.shape != shape:
-            raise DataError(f"{name} is of shape {list(part.shape)}, expected {list(shape)}")
-    return found
-
-
 def as_parts(state: Any) -> tuple[Any, ...]:
     """The arrays of a state, which is one array or several."""
     return tuple(state) if isinstance(state, tuple | list) else (state,)
+
+
+class Workspace:
+    """Named float32 arrays that keep their memory while they do not grow.
+
+    A fresh large array costs a page fault for every 4 KB, which for a step of training is as much
+    as a tenth of its arithmetic.
+    """
+
+    def __init__(self) -> None:
+        self._buffers: dict[object, Float32] = {}
+
+    def array(self, name: object, *shape: int) -> Float32:
+        """An array of this shape whose values are whatever was there."""
+        size = math.prod(shape)
+        buffer = self._buffers.get(name)
+        if buffer is None or len(buffer) < size:
+            buffer = self._buffers[name] = aligned_zeros(size)
+        return buffer[:size].reshape(shape)
+
+    def zeros(self, name: object, *shape: int) -> Float32:
+        """An array of this shape, all zero."""
+        found = self.array(name, *shape)
+        found.fill(0)
+        return found

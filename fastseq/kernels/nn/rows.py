@@ -1,4 +1,6 @@
-"""Rows of a table by number, and gradients added to them."""
+"""Rows by number: of an embedding's table, and of a ragged batch in packed order: step after step,
+step, longest sequence first.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from fastseq.kernels.core.jit import jit
 from fastseq.kernels.core.width import LANES
 from fastseq.kernels.simd.bytes import prefetch
 from fastseq.kernels.simd.floats import load, load_part, store, store_part
+from fastseq.kernels.simd.gemm import copy_block
 
 _AHEAD = 8  # rows that are asked for before their turn
 _LINE = 16  # floats of a cache line
@@ -19,7 +22,7 @@ def gather(out, table, ids, first, last):
 
     out    float32[N · E]
     table  float32[V · E]
-    ids    int32[N], 0 <= id < V
+    ids    int32[N] or int64[N], 0 <= id < V
     """
     width = len(out) // len(ids)
     for i in range(first, last):
@@ -36,6 +39,26 @@ def gather(out, table, ids, first, last):
         if column < width:
             rest = width - column
             store_part(out, target + column, load_part(table, source + column, rest), rest)
+
+
+@jit
+def gather_steps(out, values, rows, starts, counts):
+    """`gather` of the rows of one slice, whose step t has counts[t] from starts[t] on.
+
+    out, values  float32[N, K] and [·, K]
+    """
+    to, flat = out.reshape(out.size), values.reshape(values.size)
+    for t in range(len(starts)):
+        gather(to, flat, rows, starts[t], starts[t] + counts[t])
+
+
+@jit
+def scatter(out, values, rows, first, last):
+    """out[rows[n]] = values[n] for n in [first, last)."""
+    K = values.shape[1]
+    to, flat = out.reshape(out.size), values.reshape(values.size)
+    for n in range(first, last):
+        copy_block(to, rows[n] * K, K, flat, n * K, K, 1, K, 0)
 
 
 @jit
@@ -91,3 +114,39 @@ def distinct(unique, index, places, ids):
     for i in range(count):
         places[unique[i]] = -1
     return count
+
+
+@jit
+def pack_order(rows, starts, counts, order, bounds, lengths, firsts, stride):
+    """Where each packed row comes from, and where each step of each slice lies.
+
+    rows     int64[N]      out: the caller's row of each packed row
+    starts   int64[S, T]   out: first packed row of each step of a slice
+    counts   int64[S, T]   out: how many there are; 0 after the slice's longest sequence
+    order    int64[B]      the sequences, longest first
+    bounds   int64[S + 1]  which of them each slice has
+    lengths  int64[B]      of the sequences
+    firsts   int64[B]      the caller's row of each sequence's first step
+    stride   the caller's rows from a step to the next
+
+    Returns whether every packed row is the caller's row of the same number.
+    """
+    S, T = starts.shape
+    same = True
+    n = 0
+    for s in range(S):
+        counts[s, :] = bounds[s + 1] - bounds[s]
+    for t in range(T):
+        for s in range(S):
+            first = bounds[s]
+            alive = counts[s, t - 1] if t else counts[s, 0]
+            while alive > 0 and lengths[order[first + alive - 1]] <= t:
+                alive -= 1
+            starts[s, t] = n
+            counts[s, t] = alive
+            for r in range(first, first + alive):
+                row = firsts[order[r]] + t * stride
+                same = same and row == n
+                rows[n] = row
+                n += 1
+    return same

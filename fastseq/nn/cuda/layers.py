@@ -1,0 +1,78 @@
+"""Embedding, dense and dropout layers on the device; see nn/layers.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy.typing as npt
+
+from fastseq.kernels.cuda.nn import embedding, gemm, sums
+from fastseq.kernels.cuda.nn.dropout import drop
+from fastseq.nn import layers
+from fastseq.nn.cuda.layer import DeviceLayer
+from fastseq.types import Int32, Int64
+
+
+class Embedding(DeviceLayer, layers.Embedding):
+    """As nn.layers.Embedding: ids from the host, rows on the device."""
+
+    def load_rows(self, rows: npt.ArrayLike, vectors: npt.ArrayLike) -> None:
+        self.parameters_of.pull()
+        super().load_rows(rows, vectors)
+        self.parameters_of.push()
+
+    def prepare(self, ids: Int32, distinct: bool) -> Int64 | None:
+        index: Int64 | None = None
+        if distinct:
+            ids, index = self._distinct(ids)
+        self.whole_numbers(ids, "ids")
+        if not self.frozen:
+            self.feed.groups(ids)
+        return index
+
+    def _gather(self, out: Any, ids: Int32) -> None:
+        embedding.gather(out, self.on_device["weight"], self.whole_numbers(ids, "ids"))
+
+    def _distinct(self, ids: Int32) -> tuple[Int32, Int64]:
+        make = super()._distinct
+        return self.feed.made("distinct", (ids,), lambda: make(ids))
+
+    def _add_rows(self, dy: Any, ids: Int32) -> None:
+        embedding.add_rows(self.grads_on_device["weight"], dy, *self.feed.groups(ids))
+
+
+class Dense(DeviceLayer, layers.Dense):
+    """As nn.layers.Dense, over arrays on the device."""
+
+    @property
+    def _owner(self) -> Any:
+        """The layer that has the weight: this one or an embedding."""
+        return self.weight_of or self
+
+    def prepare(self, backward: bool) -> None:
+        """Nothing: products take the weight as it is."""
+
+    def project(self, y: Any, x: Any) -> None:
+        gemm.multiply(
+            y, x, self._owner.on_device["weight"], transpose_b=True,
+            bias=self.on_device.get("bias"), precision=self.precision,
+        )  # fmt: skip
+
+    def project_back(self, dx: Any, dy: Any) -> None:
+        gemm.multiply(dx, dy, self._owner.on_device["weight"], precision=self.precision)
+
+    def add_gradients(self, x: Any, dy: Any) -> None:
+        if self.weight_of is None or not self.weight_of.frozen:
+            gemm.multiply(
+                self._owner.grads_on_device["weight"], dy, x, transpose_a=True, add=True,
+                precision=self.precision,
+            )  # fmt: skip
+        if self.has_bias and len(dy):
+            sums.column_sums(self.grads_on_device["bias"], dy)
+
+
+class Dropout(DeviceLayer, layers.Dropout):
+    """As nn.layers.Dropout, over arrays on the device, with the CPU's masks."""
+
+    def _drop(self, out: Any, x: Any, key: int) -> None:
+        drop(out, x, key, *layers.limit_and_scale(self.rate))

@@ -1,0 +1,321 @@
+"""Embedding, dense and dropout layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastseq.errors import DataError, SettingsError
+from fastseq.kernels.nn.dropout import drop
+from fastseq.kernels.nn.rows import distinct, gather, scatter_add
+from fastseq.nn.arrays import as_numbers, as_rows, kept_by_forward
+from fastseq.nn.initialisers import initialiser, normal
+from fastseq.nn.layer import Layer
+from fastseq.nn.products import Panels, column_sums, multiply_panels, multiply_rows
+from fastseq.settings import fraction, whole
+from fastseq.threads import Team, locked
+from fastseq.types import Float32, Int32, Int64
+
+_LEAST_MOVED = 1 << 16  # floats moved that are worth a thread
+_LINE = 16  # floats of a cache line: no two threads write to one
+_LEAST_DROPPED = 1 << 18  # elements that are worth a thread
+_64_BITS = (1 << 64) - 1
+
+
+class Embedding(Layer):
+    """Rows of a table by number.
+
+    Parameter "weight" [words, size], as in PyTorch. It is drawn from a normal distribution of
+    standard deviation `scale`, 0.1: small beside what training adds, so that words seen a few
+    times are not left as loud noise (as PyTorch's 1.0 does), and, where an output layer shares
+    the table, the first logits are nearly even whatever the vocabulary. Yet large enough that a
+    recurrent layer behind it works outside its all-but-zero range from the first step.
+
+    Parameters
+    ----------
+    words, size : rows of the table (V) and their length (E), both 1 or more
+    frozen : keep the table as it is: `backward` adds no gradient
+    seed : of the initial values
+    team : threads to share large batches; the caller alone without one
+    """
+
+    def __init__(
+        self,
+        words: int,
+        size: int,
+        *,
+        frozen: bool = False,
+        scale: float = 0.1,
+        seed: int = 0,
+        team: Team | None = None,
+    ) -> None:
+        self.words = whole("words", words, 1)
+        self.size = whole("size", size, 1)
+        self.frozen = frozen
+        self.scale = scale
+        self.team = team or Team(1)
+        self._ids: Int32 | None = None
+        self._places: Int32 = np.full(words, -1, np.int32)
+        super().__init__(seed)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {"weight": (self.words, self.size)}
+
+    def initialise(self, rng: np.random.Generator) -> None:
+        weight = self.values["weight"]
+        weight[...] = normal(weight.shape, rng, self.scale)
+
+    def load_rows(self, rows: npt.ArrayLike, vectors: npt.ArrayLike) -> None:
+        """Set the rows of the given numbers (int[n], in 0..V - 1) to vectors float32[n, E].
+
+        Raises DataError where a number or the shape does not fit.
+        """
+        numbers = as_numbers(rows, self.words, "the numbers of rows")
+        given = as_rows(vectors, self.size, "the array of vectors")
+        if len(given) != len(numbers):
+            raise DataError(f"{len(given)} vectors were given for {len(numbers)} rows")
+        self.values["weight"][numbers] = given
+
+    def prepare(self, ids: Int32, distinct: bool) -> Int64 | None:
+        """Send what passes over these ids need to the device, each id once (the index is returned)
+        or all; on the CPU nothing."""
+        return None
+
+    def forward(self, ids: npt.ArrayLike, training: bool = True) -> Any:
+        """float32[N, E], the rows of ids int32[N]; DataError where an id is not in 0..V - 1."""
+        self.begin(training)
+        numbers = as_numbers(ids, self.words, "the array of ids")
+        out = self.output("y", len(numbers), self.size, reuse=training)
+        self._gather(out, numbers)
+        if training:
+            self._ids = numbers
+        return out
+
+    @locked
+    def forward_distinct(self, ids: npt.ArrayLike, training: bool = True) -> tuple[Any, Int64]:
+        """The rows of ids int32[N], each once: float32[U, E] and int64[N], which of them each id
+        is; what recurrent layers take as input and index. `backward` then takes dy float32[U, E].
+
+        Raises DataError where an id is not in 0..V - 1.
+        """
+        unique, index = self._distinct(as_numbers(ids, self.words, "the array of ids"))
+        return self.forward(unique, training), index
+
+    def backward(self, dy: npt.ArrayLike) -> None:
+        """Add dy float32[N, E] to the gradient of the rows that `forward` returned."""
+        numbers = kept_by_forward(self._ids)
+        self._ids = None
+        given = self.rows(dy, self.size, "the gradient")
+        if len(given) != len(numbers):
+            raise DataError(f"a gradient of {len(given)} rows, expected {len(numbers)}")
+        if not self.frozen and len(numbers):
+            self._add_rows(given, numbers)
+
+    def _gather(self, out: Any, ids: Int32) -> None:
+        target, table = out.reshape(-1), self.values["weight"].reshape(-1)
+        ranges = self.team.split(len(ids), -(-_LEAST_MOVED // self.size), _LINE)
+        self.team.run(lambda i: gather(target, table, ids, *ranges[i]), len(ranges))
+
+    def _distinct(self, ids: Int32) -> tuple[Int32, Int64]:
+        unique, index = np.empty_like(ids), np.empty(len(ids), np.int64)
+        count = distinct(unique, index, self._places, ids)
+        return unique[:count], index
+
+    def _add_rows(self, dy: Any, ids: Int32) -> None:
+        """Threads share the columns, so every sum is taken in the order of the ids."""
+        source, target = dy.reshape(-1), self.grads["weight"].reshape(-1)
+        least = max(2 * _LINE, -(-_LEAST_MOVED // len(ids)))
+        ranges = self.team.split(self.size, least, _LINE)
+        self.team.run(lambda i: scatter_add(target, source, ids, *ranges[i]), len(ranges))
+
+
+class Dense(Layer):
+    """y = x · weightᵀ + bias.
+
+    Parameters "weight" [outputs, inputs] and "bias" [outputs], as PyTorch's Linear. The bias starts
+    at zero.
+
+    Parameters
+    ----------
+    inputs, outputs : columns of x (K) and of y (M), both 1 or more
+    bias : whether there is one
+    weight_of : an Embedding of `outputs` words by `inputs`, whose table is the weight (Press and
+        Wolf 2017): it is then no parameter of this layer, and its gradient is added to the
+        embedding's, unless that is frozen
+    init : the name in nn.initialisers that the weight is drawn by
+    seed : of the initial values
+    team : threads to share large batches; the caller alone without one
+
+    The weight is packed for the products (nn/products.py) once a pass; the room for that, twice
+    the weight's size, is kept.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        bias: bool = True,
+        *,
+        weight_of: Embedding | None = None,
+        init: str = "xavier_uniform",
+        seed: int = 0,
+        team: Team | None = None,
+    ) -> None:
+        self._draw = initialiser(init)
+        self.inputs = whole("inputs", inputs, 1)
+        self.outputs = whole("outputs", outputs, 1)
+        if weight_of is not None and (weight_of.words, weight_of.size) != (outputs, inputs):
+            raise SettingsError(
+                f"an embedding of {weight_of.words} words by {weight_of.size} cannot be the weight "
+                f"of a layer with {inputs} inputs and {outputs} outputs"
+            )
+        self.has_bias = bias
+        self.weight_of = weight_of
+        self.team = team or Team(1)
+        self._x: Float32 | None = None
+        self._panels: Panels | None = None  # of weightᵀ, for y
+        self._back_panels: Panels | None = None  # of the weight, for dx
+        super().__init__(seed)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        own: dict[str, tuple[int, ...]] = {}
+        if self.weight_of is None:
+            own["weight"] = (self.outputs, self.inputs)
+        if self.has_bias:
+            own["bias"] = (self.outputs,)
+        return own
+
+    def initialise(self, rng: np.random.Generator) -> None:
+        if self.weight_of is None:
+            weight = self.values["weight"]
+            weight[...] = self._draw(weight.shape, rng)
+        if self.has_bias:
+            self.values["bias"].fill(0)
+
+    @property
+    def weight(self) -> Float32:
+        """float32[M, K]: this layer's own or the embedding's."""
+        return (self.weight_of or self).values["weight"]
+
+    @property
+    def bias(self) -> Float32 | None:
+        """float32[M], or None for a layer without."""
+        return self.values.get("bias")
+
+    @locked
+    def forward(self, x: npt.ArrayLike, training: bool = True) -> Any:
+        """y float32[N, M] of x float32[N, K], which is kept (not copied) for `backward`."""
+        rows = self.rows(x, self.inputs, "the input")
+        if training:
+            self._x = rows
+        y = self.output("y", len(rows), self.outputs, reuse=training)
+        self.prepare(backward=False)
+        self.project(y, rows)
+        return y
+
+    @locked
+    def backward(self, dy: npt.ArrayLike) -> Any:
+        """dx float32[N, K] of dy float32[N, M]; adds the gradients of weight and bias."""
+        x = kept_by_forward(self._x)
+        self._x = None
+        gradients = self.rows(dy, self.outputs, "the gradient")
+        if len(gradients) != len(x):
+            raise DataError(f"a gradient of {len(gradients)} rows, expected {len(x)}")
+        self.add_gradients(x, gradients)
+        dx = self.output("dx", *x.shape)
+        self.prepare(backward=True)
+        self.project_back(dx, gradients)
+        return dx
+
+    def prepare(self, backward: bool) -> None:
+        """Pack the weight as it is now for `project`, or for `project_back`."""
+        if backward:
+            self._back_panels = self._back_panels or Panels(self.outputs, self.inputs)
+            self._back_panels.pack(self.weight, self.team)
+        else:
+            self._panels = self._panels or Panels(self.inputs, self.outputs)
+            self._panels.pack(self.weight, self.team, transposed=True)
+
+    def project(self, y: Any, x: Any) -> None:
+        """y float32[N, M] = x float32[N, K] · weightᵀ + bias, with the weight last prepared."""
+        multiply_panels(y, x, kept_by_forward(self._panels), self.team, self.bias)
+
+    def project_back(self, dx: Any, dy: Any) -> None:
+        """dx float32[N, K] = dy float32[N, M] · weight, with the weight last prepared."""
+        multiply_panels(dx, dy, kept_by_forward(self._back_panels), self.team)
+
+    def add_gradients(self, x: Any, dy: Any) -> None:
+        """Add what rows x float32[N, K] and dy float32[N, M] give to the parameters' gradients."""
+        if self.weight_of is None or not self.weight_of.frozen:
+            multiply_rows((self.weight_of or self).grads["weight"], dy, x, self.team)
+        if self.has_bias and len(dy):
+            self.grads["bias"] += column_sums(dy, self.team)
+
+
+class Dropout(Layer):
+    """Each element becomes 0 with probability `rate`, else x / (1 - rate), while training.
+
+    Srivastava et al. 2014, in the inverted form: prediction is the identity. Which elements are
+    dropped follows from `key` and their number alone (a hash), so it is the same on any number
+    of threads and on any processor, and nothing but the key is kept for the backward pass.
+
+    Parameters
+    ----------
+    rate : 0 <= rate < 1
+        SettingsError otherwise.
+    team : threads to share large arrays; the caller alone without one
+    """
+
+    def __init__(self, rate: float, team: Team | None = None) -> None:
+        self.rate = fraction("rate", rate)
+        self.team = team or Team(1)
+        self._key: int | None = None
+        super().__init__()
+
+    def forward(self, x: Any, training: bool = True, key: int = 0, out: Any = None) -> Any:
+        """The output, of x's shape: written to `out` (which may be x) when given.
+
+        x is contiguous float32. `key` must differ from step to step and layer to layer: see
+        `mixed_key`. At rate 0 or without training this is x itself, not a copy.
+        """
+        if training:
+            self._key = key
+        if not training or not self.rate:
+            return x
+        out = self.output("y", *x.shape) if out is None else out
+        self._drop(out, x, key)
+        return out
+
+    def backward(self, dy: Any, out: Any = None) -> Any:
+        """dx, of dy's shape: written to `out` (which may be dy) when given."""
+        key = kept_by_forward(self._key)
+        self._key = None
+        if not self.rate:
+            return dy
+        out = self.output("dx", *dy.shape) if out is None else out
+        self._drop(out, dy, key)
+        return out
+
+    def _drop(self, out: Any, x: Any, key: int) -> None:
+        dropped(out, x, self.rate, key, self.team)
+
+
+def dropped(out: Float32, x: Float32, rate: float, key: int, team: Team | None = None) -> None:
+    """out = x / (1 - rate) where the key's mask keeps the element, else 0.
+
+    out, x : contiguous float32 arrays of one shape, which may be the same array
+    key : any whole number; its low 64 bits count
+    """
+    settings = np.uint64(key & _64_BITS), *limit_and_scale(rate)
+    target, source = out.reshape(-1), x.reshape(-1)
+    team = team or Team(1)
+    ranges = team.split(source.size, _LEAST_DROPPED, 16)
+    team.run(lambda i: drop(target, source, *settings, *ranges[i]), len(ranges))
+
+
+def limit_and_scale(rate: float) -> tuple[np.int32, np.float32]:
+    """What the kernels know of a rate: the least hash that is kept, and 1 / (1 - rate)."""
+    limit = np.int32(min(round(rate * 2**32), 2**32 - 1) - 2**31)
+    return limit, np.float32(1 / (1 - rate))
