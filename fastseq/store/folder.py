@@ -119,6 +119,8 @@ def read_manifest(
     except (FileNotFoundError, NotADirectoryError):
         if not folder.exists():
             raise FormatError(f"{folder}: no such folder") from None
+        if not folder.is_dir():
+            raise FormatError(f"{folder}: a file, expected a folder that fastseq wrote") from None
         raise FormatError(f"{folder}: no {MANIFEST} there, so nothing that fastseq wrote") from None
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {reason(error)}") from error

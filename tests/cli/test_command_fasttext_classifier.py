@@ -10,7 +10,7 @@ import pytest
 
 from fastseq import FastTextClassifier
 from fastseq.vectors.fasttext_bin import read_fasttext
-from tests.cli.conftest import Run, Write
+from tests.cli.conftest import Run, Write, run_cli
 
 FIT = "fit-fasttext-classifier"
 SMALL = ("--dimensions", "8", "--learning-rate", "0.5", "--threads", "1")
@@ -18,8 +18,6 @@ SMALL = ("--dimensions", "8", "--learning-rate", "0.5", "--threads", "1")
 
 @pytest.fixture(scope="module")
 def model(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tests.cli.conftest import run_cli
-
     path = tmp_path_factory.mktemp("fasttext") / "model"
     ran = run_cli(FIT, corpora / "reviews.parquet", "-o", path, *SMALL, "--word-ngrams", "2")
     assert ran.code == 0, ran.err
@@ -36,6 +34,7 @@ def test_it_trains_and_says_so(run: Run, corpora: Path, tmp_path: Path) -> None:
     assert "accuracy 1.0000" in ran.err
     assert read_fasttext(tmp_path / "model.bin").settings.dimensions == 8
     assert FastTextClassifier.load(".fastseq/model").epochs == 9
+    assert "model.bin: a file, expected a folder" in run("predict", "model.bin", data).error
     again = run(FIT, data, *SMALL)
     assert "already exists" in again.error
     quiet = run(FIT, data, *SMALL, "--overwrite", "--quiet")

@@ -303,9 +303,8 @@ def test_a_signal_leaves_a_checkpoint(
     assert child.returncode == code, err
     assert out == ""
     assert "Traceback" not in err
-    last = err.splitlines()[-1]
-    assert last.startswith(f"{what}; the checkpoint in parts is kept")
-    assert "--resume" in last
+    resumed = "the same command with --resume continues from the checkpoint in parts"
+    assert err.splitlines()[-1] == f"{what}; {resumed}"
     assert "--resume" in run(*words, "--epochs", "3", "-o", "parts").error
     shown = said(run("info", "parts", "--verify"))
     assert shown["state"].startswith("unfinished training")

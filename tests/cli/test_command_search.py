@@ -148,7 +148,7 @@ def test_wrong_parameters_are_one_line(search: Search, words: tuple[str, ...], s
 def test_an_index_that_is_not_there(run: Run, tmp_path: Path) -> None:
     assert "gone" in run("search", "tea", "-i", "gone").error
     (tmp_path / "file").write_text("mine")
-    assert "file" in run("search", "tea", "-i", "file").error
+    assert "file: a file, expected a folder" in run("search", "tea", "-i", "file").error
     (tmp_path / "empty").mkdir()
     assert "empty" in run("search", "tea", "-i", "empty").error
 

@@ -366,7 +366,7 @@ def test_folders_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match=r"no manifest\.json there"):
         opened(tmp_path)
     (tmp_path / "file").write_text("x")
-    with pytest.raises(FormatError, match=r"no manifest\.json there"):
+    with pytest.raises(FormatError, match="file: a file, expected a folder that fastseq wrote"):
         opened(tmp_path / "file")
 
 
