@@ -31,8 +31,7 @@ from fastseq.store.rows import Corpus, RowBatch
 from fastseq.store.sources import ParquetSource
 from fastseq.store.writer import FolderWriter
 from fastseq.text.analyzer import Analyzer
-from fastseq.text.encoding import encode_slices
-from fastseq.text.lexicon import Lexicon
+from fastseq.text.lexicon import Lexicon, encode_slices
 from fastseq.threads import in_order
 from fastseq.types import Int32, Int64, Texts, Tokens, UInt8, UInt16, UInt64, offsets_of
 

@@ -19,9 +19,8 @@ import numpy as np
 
 from fastseq.errors import SettingsError
 from fastseq.index.segment import Segment
-from fastseq.kernels.search.impacts import Weighting
+from fastseq.kernels.search.impacts import Weighting, document_sums
 from fastseq.kernels.search.postings import WINDOW
-from fastseq.kernels.search.queries import document_sums
 from fastseq.settings import flag, one_of, real
 from fastseq.types import Float32, Float64, Int32, Int64, offsets_of, ranges
 

@@ -20,7 +20,6 @@ from fastseq.devices import check_device
 from fastseq.errors import DataError, SettingsError
 from fastseq.index.segment import Segment
 from fastseq.kernels.search import impacts as impact_kernels
-from fastseq.kernels.search import queries as query_kernels
 from fastseq.kernels.search import search as kernels
 from fastseq.search.ranking import QueryTerms, RankingModel
 from fastseq.settings import thread_count, whole
@@ -264,7 +263,7 @@ class Searcher:
         starts = np.empty(len(queries) + 1, np.int64)
         terms, counts = np.empty(n, np.int32), np.empty(n, np.float32)
         keys, spare = np.empty(n, np.uint64), np.empty(n, np.uint64)
-        query_kernels.count_terms(starts, terms, counts, keys, spare, ids, offsets)
+        impact_kernels.count_terms(starts, terms, counts, keys, spare, ids, offsets)
         return QueryTerms(starts, terms[: starts[-1]], counts[: starts[-1]], base)
 
     def _given(self, query: Mapping[str, float]) -> QueryTerms:

@@ -323,7 +323,7 @@ def id_hashes(ids: pa.Array) -> UInt64:
         h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         return h ^ (h >> np.uint64(31))
-    from fastseq.kernels.text.ids import hash_rows
+    from fastseq.kernels.text.hashing import hash_rows
 
     texts = to_texts(ids)
     out = np.empty(len(texts), np.uint64)

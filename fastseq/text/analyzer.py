@@ -18,9 +18,15 @@ from fastseq.estimator import (
     valid_parameters,
 )
 from fastseq.settings import one_of
-from fastseq.text.segmentation import segmenter_version
-from fastseq.text.stemming import check_stemmer, stemmers, stems_fingerprint
-from fastseq.text.stopwords import check_stopwords, stopword_languages, stopwords_fingerprint
+from fastseq.text.language import (
+    check_stemmer,
+    check_stopwords,
+    segmenter_version,
+    stemmers,
+    stems_fingerprint,
+    stopword_languages,
+    stopwords_fingerprint,
+)
 from fastseq.text.unicode_tables import unicode_tables
 from fastseq.types import Texts
 

@@ -17,8 +17,7 @@ import numpy.typing as npt
 
 from fastseq.kernels.text import counts as kernels
 from fastseq.text.analyzer import Analyzer
-from fastseq.text.encoding import encode_slices
-from fastseq.text.lexicon import Lexicon, joined_levels
+from fastseq.text.lexicon import Lexicon, encode_slices, joined_levels
 from fastseq.types import Float64, Int32, Int64, Texts, Tokens, UInt64, offsets_of
 
 if TYPE_CHECKING:

@@ -1,59 +1,69 @@
-"""A growing vocabulary that turns texts into token ids.
+"""A growing vocabulary that turns texts into term ids, on several threads with the ids of one.
 
-`Lexicon.encode` has three steps. Splitting needs nothing shared: the slice's distinct raw words,
-with ids of their own, and its tokens as such ids. Registering is done in turn, slice after slice:
-raw words that the collection has not had yet are filtered and stemmed, in Python but once for each
-distinct word, and their terms get the next ids. Renaming again needs nothing shared: the slice's
-tokens as ids of terms. Word n-grams repeat the three steps for each n, with pairs of ids for
-words. So term ids count up in the order of first occurrence in the collection, however it is
-sliced and whatever the number of threads.
+`Lexicon.encode_levels` has three steps. Splitting shares nothing: it finds the slice's distinct raw
+words, with ids of their own, and its tokens as such ids. Registering holds the lock, slice after
+slice: raw words that are new to the collection are filtered and stemmed, in Python but once for
+each distinct word, and their terms get the next ids. Renaming shares nothing again: it turns the
+slice's tokens into ids of terms. Word n-grams repeat the three steps for each n, with pairs of ids
+in place of words. So term ids count up by first occurrence in the collection, however it is sliced
+and on any number of threads.
 """
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from itertools import compress
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from fastseq.errors import DataError, InvalidTextError, RowError
 from fastseq.kernels.text import ngrams, tokenize, unicode
-from fastseq.text.analyzer import Analyzer
-from fastseq.text.filters import Rename, WordFilter, packed, renaming
-from fastseq.text.tables import ByteTable, KeyTable
+from fastseq.kernels.text.hashing import PADDING
+from fastseq.text.language import segmenter, stem, stopword_set
+from fastseq.text.tables import ByteTable, Column, KeyTable
 from fastseq.text.unicode_tables import unicode_tables
-from fastseq.types import Int32, Int64, Texts, Tokens, UInt8
+from fastseq.threads import in_order
+from fastseq.types import Int32, Int64, Texts, Tokens, UInt8, offsets_of
 
-Turn = Callable[[int], AbstractContextManager[object]]
+if TYPE_CHECKING:
+    from fastseq.text.analyzer import Analyzer
+
+# enters the critical section of an n-gram level (1 for words)
+Ticket = Callable[[int], AbstractContextManager[object]]
+Rename = Callable[[Int32, Int64], Tokens]
+Bools = npt.NDArray[np.bool_]
+Slice = TypeVar("Slice")
+Result = TypeVar("Result")
 
 _UNITS = {"word": tokenize.WORDS, "space": tokenize.VISIBLE, "char": tokenize.CHARACTERS}
 _CJK = {"none": tokenize.AS_WORDS, "bigrams": tokenize.BIGRAMS, "words": tokenize.RUNS}
-_SMALL = 1 << 16  # bytes of text up to which sizes are simply taken large enough
+_HAN = 1
 
 
 class Lexicon:
     """Terms and their ids, growing with every text encoded.
 
-    Several threads may encode slices of one collection at once, each handing in `turn`; ids are
-    then those of one thread that encodes the slices in order.
+    Several threads may encode slices of one collection at once, each with a ticket; ids are then
+    those of one thread that encodes the slices in order.
     """
 
     def __init__(self, analyzer: Analyzer) -> None:
         """Raises MissingExtraError when the analyzer needs a package that is not installed."""
         self.analyzer = analyzer
-        self._own = callable(analyzer.tokenizer)
-        self._unit = -1 if callable(analyzer.tokenizer) else _UNITS[analyzer.tokenizer]
         self._filter = WordFilter(analyzer)
-        self._tables = unicode_tables()
-        self._mapping = self._tables.mapping(analyzer.lowercase, analyzer.fold_accents)
+        self._characters = unicode_tables().characters(analyzer.lowercase, analyzer.fold_accents)
         words = analyzer.tokenizer == "word"
         self._shortest = 2 if words and analyzer.min_length != 1 else 1
         self._raw: ByteTable | None = None
         self._grams = [KeyTable(6) for _ in range(analyzer.ngrams[1] - 1)]
         self._lock = threading.Lock()
-
-    # ---- what there is
 
     def __len__(self) -> int:
         """The number of terms, over all sections."""
@@ -62,57 +72,29 @@ class Lexicon:
     @property
     def section_sizes(self) -> list[int]:
         """Terms of each n of the analyzer's n-grams, from low to high; one number without."""
-        low, high = self.analyzer.ngrams
-        return [self._level_size(n) for n in range(low, high + 1)]
+        words = self._word_table
+        sizes = [len(table) for table in (words if words is not None else (), *self._grams)]
+        return sizes[self.analyzer.ngrams[0] - 1 :]
+
+    @property
+    def _word_table(self) -> ByteTable | None:
+        return self._filter.terms if self._filter.active else self._raw
 
     def terms(self) -> Texts:
         """The terms as UTF-8, by id; section after section, each by its own ids."""
-        low, high = self.analyzer.ngrams
-        words = left = self._word_texts()
-        sections = [words] if low == 1 else []
-        for n in range(2, high + 1):
-            left = self._ngram_texts(n, left, words)
-            if n >= low:
-                sections.append(left)
+        table = self._word_table
+        words = Texts(*table.texts()) if table is not None else Texts.from_strings([])
+        sections = [words]
+        for grams in self._grams:
+            sections.append(_ngram_texts(grams.keys, sections[-1], words))
+        sections = sections[self.analyzer.ngrams[0] - 1 :]
         if len(sections) == 1:
-            return Texts(*sections[0])
-        offsets = np.zeros(sum(len(o) - 1 for _, o in sections) + 1, np.int64)
-        np.cumsum(np.concatenate([np.diff(o) for _, o in sections]), out=offsets[1:])
-        return Texts(np.concatenate([data for data, _ in sections]), offsets)
+            return sections[0]
+        offsets = offsets_of(np.concatenate([np.diff(texts.offsets) for texts in sections]))
+        return Texts(np.concatenate([texts.data for texts in sections]), offsets)
 
-    def _level_size(self, n: int) -> int:
-        if n > 1:
-            return len(self._grams[n - 2])
-        table = self._filter.terms if self._filter.active else self._raw
-        return len(table) if table is not None else 0
-
-    def _word_texts(self) -> tuple[UInt8, Int64]:
-        table = self._filter.terms if self._filter.active else self._raw
-        return (
-            table.texts() if table is not None else (np.empty(0, np.uint8), np.zeros(1, np.int64))
-        )
-
-    def _ngram_texts(
-        self, n: int, left: tuple[UInt8, Int64], words: tuple[UInt8, Int64]
-    ) -> tuple[UInt8, Int64]:
-        keys = self._grams[n - 2].keys
-        lengths = np.empty(len(keys), np.int64)
-        ngrams.ngram_lengths(lengths, keys, left[1], words[1])
-        offsets = np.zeros(len(keys) + 1, np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        data = np.empty(int(offsets[-1]), np.uint8)
-        ngrams.ngram_texts(data, offsets, keys, *left, *words)
-        return data, offsets
-
-    # ---- encoding
-
-    def encode(self, texts: Texts, turn: Turn | None = None) -> Tokens:
+    def encode(self, texts: Texts) -> Tokens:
         """The term ids of each text.
-
-        turn  a function that gives a context manager for each level n = 1 … ngrams[1]: within it
-              no other slice of the same level is, and the slices enter in the collection's order.
-              Each call enters every level once, unless it fails before. None: a lock of our own,
-              ids then follow the order in which calls come.
 
         With an analyzer of several n, a text's ids are its tokens of the lowest n, then of the
         next, numbered as terms() is at the end of this call: good for a collection encoded in one
@@ -121,31 +103,38 @@ class Lexicon:
         Raises InvalidTextError, with the text's number in this call, for a text that is not UTF-8,
         unless the analyzer replaces.
         """
-        return joined_levels(self.encode_levels(texts, turn), self.section_sizes)
+        return joined_levels(self.encode_levels(texts), self.section_sizes)
 
-    def encode_levels(self, texts: Texts, turn: Turn | None = None) -> list[Tokens]:
+    def encode_levels(self, texts: Texts, ticket: Ticket | None = None) -> list[Tokens]:
         """The ids of each text's n-grams, one Tokens for each n from low to high.
 
         Every n counts its ids from 0; section_sizes of the finished lexicon turns them into ids
-        of terms(). Arguments and errors as in encode.
+        of terms(). Errors as in encode.
+
+        ticket : of a TicketLock. Each call enters every level once, unless it fails before. None:
+            a lock of the lexicon; ids then follow the order of the calls.
         """
-        texts = self._checked(texts)
-        take_turn = turn if turn is not None else self._take_lock
-        ids, ends, table = self._call(texts) if self._own else self._split(texts)
-        with take_turn(1):
+        texts = self._valid(texts)
+        enter = ticket if ticket is not None else lambda level: self._lock
+        own = callable(self.analyzer.tokenizer)
+        ids, ends, table = self._call(texts) if own else self._split(texts)
+        with enter(1):
             rename = self._register(table)
         words = rename(ids, ends)
-        low, high = self.analyzer.ngrams
         levels = [words]
-        for n in range(2, high + 1):
-            levels.append(self._encode_ngrams(n, levels[-1], words, take_turn))
-        return levels[low - 1 :]
+        for n in range(2, self.analyzer.ngrams[1] + 1):
+            local, ids, ends = _word_ngrams(n, levels[-1], words)
+            with enter(n):
+                mapping = None
+                if len(self._grams[n - 2]):
+                    mapping = self._grams[n - 2].register(local.keys)
+                else:
+                    self._grams[n - 2] = local
+            levels.append(renaming(mapping)(ids, ends))
+        return levels[self.analyzer.ngrams[0] - 1 :]
 
-    def _take_lock(self, level: int) -> AbstractContextManager[object]:
-        return self._lock
-
-    def _checked(self, texts: Texts) -> Texts:
-        """The texts as valid UTF-8 in arrays that the kernels take."""
+    def _valid(self, texts: Texts) -> Texts:
+        """The texts as valid UTF-8 in writable arrays."""
         data, offsets = texts.data, texts.offsets
         if not (data.flags.writeable and offsets.flags.writeable):
             data, offsets = data[offsets[0] : offsets[-1]].copy(), offsets - offsets[0]
@@ -164,65 +153,29 @@ class Lexicon:
             done = row + 1
             row = unicode.first_invalid(data, offsets, done)
         pieces.append(data[offsets[done] : offsets[-1]].tobytes())
-        offsets = np.zeros(len(lengths) + 1, np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        return Texts(np.frombuffer(bytearray(b"".join(pieces)), np.uint8), offsets)
+        return Texts(np.frombuffer(bytearray(b"".join(pieces)), np.uint8), offsets_of(lengths))
 
     def _split(self, texts: Texts) -> tuple[Int32, Int64, ByteTable]:
         """The tokens as ids of their own table of raw words."""
-        data, starts = texts.data, texts.offsets
-        nbytes = texts.nbytes
-        if nbytes <= _SMALL:
-            longest = nbytes
-            table = ByteTable(nbytes // 6 + 8, 2 * nbytes + 64, tokenize.NEWLINE)
-        else:
-            longest = int(np.diff(starts).max())
-            table = ByteTable(nbytes // 128 + 4096, nbytes // 16 + 65536, tokenize.NEWLINE)
-        ids = np.empty(nbytes // (1 if self._unit == tokenize.CHARACTERS else 3) + 16, np.int32)
-        ends = np.zeros(len(starts), np.int64)
-        progress = np.zeros(1, np.int64)
-        scratch = np.empty(longest + 128, np.uint8)
-        word = np.empty(min(longest, 4096) + 64, np.uint8)
-        edges = np.empty(tokenize.EDGES, np.int64)
-        hashes = np.empty(tokenize.EDGES, np.uint64)
-        while True:
-            status = tokenize.tokenize(
-                ids,
-                ends,
-                progress,
-                table.slots,
-                table.arena,
-                table.offsets,
-                table.size,
-                scratch,
-                word,
-                edges,
-                hashes,
-                data,
-                starts,
-                self._tables.flags_index,
-                self._tables.flags,
-                self._mapping.index,
-                self._mapping.values,
-                self._tables.pool,
-                self._unit,
-                _CJK[self.analyzer.cjk],
-                int(self.analyzer.lowercase),
-                self._shortest,
-            )
-            if status == tokenize.DONE:
-                return ids[: ends[-1]], ends, table
-            if status == tokenize.GROW_TABLE:
-                table.grow()
-            elif status == tokenize.GROW_IDS:
-                ids = np.concatenate([ids, np.empty(len(ids), np.int32)])
-            else:
-                word = np.empty(4 * len(word), np.uint8)
+        analyzer, nbytes = self.analyzer, texts.nbytes
+        longest = int(np.diff(texts.offsets).max(initial=0)) if nbytes > 1 << 16 else nbytes
+        table = ByteTable.for_text(nbytes, tokenize.NEWLINE)
+        unit = _UNITS[str(analyzer.tokenizer)]
+        ids, ends = table.intern_tokens(
+            tokenize.tokenize, len(texts),
+            nbytes // (1 if unit == tokenize.CHARACTERS else 3) + 16,
+            np.empty(min(longest, 4096) + 64, np.uint8),
+            texts.data, texts.offsets, *self._characters, np.empty(longest + 128, np.uint8),
+            np.empty(tokenize.EDGES, np.int64), np.empty(tokenize.EDGES, np.uint64), unit,
+            _CJK[analyzer.cjk], int(analyzer.lowercase), self._shortest,
+        )  # fmt: skip
+        return ids, ends, table
 
     def _call(self, texts: Texts) -> tuple[Int32, Int64, ByteTable]:
-        """The tokens that the analyzer's own function makes, as ids of their own table."""
+        """The tokens of the analyzer's own function, as ids of their own table."""
         split = self.analyzer.tokenizer
         assert callable(split)
+        change = unicode_tables().change
         lowercase, fold_accents = self.analyzer.lowercase, self.analyzer.fold_accents
         changed: dict[str, str] = {}
         known: dict[str, int] = {}
@@ -233,7 +186,7 @@ class Lexicon:
                 if not isinstance(token, str):
                     raise RowError(row, f"the tokenizer gave {token!r}; expected str")
                 if token not in changed:
-                    changed[token] = self._tables.change(token, lowercase, fold_accents)
+                    changed[token] = change(token, lowercase, fold_accents)
                 if changed[token]:
                     ids.append(known.setdefault(changed[token], len(known)))
             ends[row + 1] = len(ids)
@@ -246,46 +199,44 @@ class Lexicon:
         return np.array(ids, np.int32), ends, table
 
     def _register(self, local: ByteTable) -> Rename:
-        """Take in a slice's raw words; returns what renames its ids. Called in turn."""
-        count = len(local)
+        """Add a slice's raw words; returns the function that renames its ids."""
         if self._raw is None or not len(self._raw):
-            self._raw = local
-            known = None
+            self._raw, known = local, None
         else:
-            known = self._raw.register(local.arena, local.offsets[: count + 1], local.gap)
-        if self._filter.active:
-            self._filter.take(self._raw)
-            return self._filter.renaming(known)
-        return renaming(known)
+            known = self._raw.register(local.arena, local.offsets[: len(local) + 1], local.gap)
+        if not self._filter.active:
+            return renaming(known)
+        self._filter.add(self._raw)
+        return self._filter.renaming(known)
 
-    def _encode_ngrams(self, n: int, left: Tokens, words: Tokens, take_turn: Turn) -> Tokens:
-        """The n-grams of each text, from its (n-1)-grams and its words."""
-        ids = np.empty(len(left.values), np.int32)
-        ends = np.zeros(len(left.offsets), np.int64)
-        progress = np.zeros(1, np.int64)
-        local = KeyTable(len(ids) // 4 + 8)
-        while ngrams.word_ngrams(
-            ids,
-            ends,
-            progress,
-            local.slots,
-            local.room,
-            local.size,
-            left.values,
-            left.offsets,
-            words.values,
-            words.offsets,
-            n,
-        ):
-            local.grow()
-        with take_turn(n):
-            grams = self._grams[n - 2]
-            if not len(grams):
-                self._grams[n - 2] = local
-                known = None
-            else:
-                known = grams.register(local.keys)
-        return renaming(known)(ids[: ends[-1]], ends)
+
+def _word_ngrams(n: int, left: Tokens, words: Tokens) -> tuple[KeyTable, Int32, Int64]:
+    """(distinct n-grams, ids, ends) of texts, from their (n-1)-grams and their words."""
+    ids = np.empty(len(left.values), np.int32)
+    ends, progress = np.zeros(len(left.offsets), np.int64), np.zeros(1, np.int64)
+    table = KeyTable(len(ids) // 4 + 8)
+    while ngrams.word_ngrams(
+        ids,
+        ends,
+        progress,
+        *table.arrays,
+        left.values,
+        left.offsets,
+        words.values,
+        words.offsets,
+        n,
+    ):
+        table.grow()
+    return table, ids[: ends[-1]], ends
+
+
+def _ngram_texts(keys: npt.NDArray[np.uint64], left: Texts, words: Texts) -> Texts:
+    """The text of each n-gram: its (n-1)-gram, a space, its last word."""
+    first, last = keys >> np.uint64(32), keys & np.uint64(0xFFFFFFFF)
+    offsets = offsets_of(np.diff(left.offsets)[first] + 1 + np.diff(words.offsets)[last])
+    data = np.empty(int(offsets[-1]), np.uint8)
+    ngrams.ngram_texts(data, offsets, keys, left.data, left.offsets, words.data, words.offsets)
+    return Texts(data, offsets)
 
 
 def joined_levels(levels: Sequence[Tokens], sizes: Sequence[int]) -> Tokens:
@@ -298,3 +249,274 @@ def joined_levels(levels: Sequence[Tokens], sizes: Sequence[int]) -> Tokens:
     for level, base in zip(levels, [0, *np.cumsum(sizes)], strict=False):
         ngrams.interleave(values, cursor, level.values, level.offsets, base)
     return Tokens(values, offsets)
+
+
+def renaming(mapping: Int32 | None) -> Rename:
+    """The function that turns (ids, ends) of D texts into Tokens with the ids mapping[i], without
+    those that are -1. The arrays are overwritten. None: the ids stay."""
+
+    def rename(ids: Int32, ends: Int64) -> Tokens:
+        if mapping is not None:
+            tokenize.gather(ids, ends, mapping)
+            ids = ids[: ends[-1]]
+        return Tokens(ids, ends)
+
+    return rename
+
+
+# ---- filters: length, stop words, stem, character n-grams
+
+
+class WordFilter:
+    """From the raw words of a collection to its terms, once for each distinct word.
+
+    Raw words come in the order of their ids; terms get ids in the order of first occurrence.
+    """
+
+    def __init__(self, analyzer: Analyzer) -> None:
+        """Raises MissingExtraError when a package that the analyzer needs is not installed."""
+        words = analyzer.tokenizer == "word"
+        own = 2 if words else 1
+        shortest = analyzer.min_length or own
+        self._shortest = shortest if shortest > own else 0  # else the tokenizer drops shorter ones
+        self._longest = analyzer.max_length
+        self._cjk = words and analyzer.cjk != "none"
+        self._stop = stopword_set(analyzer.stopwords, analyzer.lowercase, analyzer.fold_accents)
+        self._stemmer = analyzer.stemmer
+        self._cut = segmenter() if words and analyzer.cjk == "words" else None
+        self._span = analyzer.char_ngrams
+        self._changes = bool(
+            self._shortest or self._longest or self._stop or self._cut or self._stemmer != "none"
+        )
+        self.active = self._changes or self._span is not None
+        self.terms: ByteTable | None = None
+        # the terms of raw word i: _ids[i], or the several _pieces[_ends[i]:_ends[i + 1]]
+        self._several = self._cut is not None or self._span is not None
+        self._added = 0
+        self._ids = Column(np.int32)
+        self._pieces = Column(np.int32)
+        self._ends = Column(np.int64)
+        self._ends.append(np.zeros(1, np.int64))
+
+    def add(self, raw: ByteTable) -> None:
+        """Give terms to the raw words added since the last call."""
+        count = len(raw)
+        if count == self._added:
+            return
+        starts = raw.offsets[self._added : count + 1]
+        data, gap = raw.arena, raw.gap
+        keep: Bools | None = None
+        owners: Int64 | None = None  # where each raw word's pieces begin, when it is segmented
+        if self._changes:
+            words = _strings(data, starts, gap)
+            if self._cut is not None:
+                words, owners = self._segmented(self._cut, words, data, starts, gap)
+                data, starts, gap = packed(words, raw.separator)
+            keep = self._kept(words, data, starts, gap)
+            if keep is not None:
+                words = list(compress(words, keep.tolist()))
+            if self._stemmer != "none":
+                words = stem(self._stemmer, words)
+            data, starts, gap = packed(words, raw.separator)
+        if self.terms is None:
+            self.terms = ByteTable(len(starts), len(data), 0)
+        if self._span is not None:
+            longest = int(np.diff(starts).max(initial=0))
+            ids, ends = self.terms.intern_tokens(
+                ngrams.char_ngrams, len(starts) - 1, 4 * len(data) + 64,
+                np.empty(longest + 32, np.uint8), data, starts, np.empty(longest + 8, np.int64),
+                *self._span, gap,
+            )  # fmt: skip
+        else:
+            ids = self.terms.register(data, starts, gap)
+            ends = np.arange(len(ids) + 1)
+        if not self._several:
+            if keep is not None:
+                kept, ids = ids, np.full(len(keep), -1, np.int32)
+                ids[keep] = kept
+            self._ids.append(ids)
+        else:
+            if keep is not None:
+                counts = np.zeros(len(keep), np.int64)
+                counts[keep] = np.diff(ends)
+                ends = offsets_of(counts)
+            if owners is not None:
+                ends = ends[owners]
+            self._ends.append(ends[1:] + self._pieces.size)
+            self._pieces.append(ids)
+        self._added = count
+
+    def renaming(self, known: Int32 | None) -> Rename:
+        """The function that turns ids of raw words (after `known`) into Tokens of terms."""
+        if not self._several:
+            ids = self._ids.values
+            return renaming(ids if known is None else ids[known])
+        pieces, piece_ends = self._pieces.values, self._ends.values
+        to_raw = renaming(known)
+
+        def rename(ids: Int32, ends: Int64) -> Tokens:
+            words = to_raw(ids, ends)
+            counts = np.diff(piece_ends)
+            out = np.empty(int(counts[words.values].sum()), np.int32)
+            out_ends = np.zeros(len(ends), np.int64)
+            tokenize.expand(out, out_ends, words.values, words.offsets, pieces, piece_ends)
+            return Tokens(out, out_ends)
+
+        return rename
+
+    def _segmented(
+        self, cut: Callable[[str], list[str]], words: list[str], data: UInt8, starts: Int64,
+        gap: int,
+    ) -> tuple[list[str], Int64]:  # fmt: skip
+        """(pieces, owners int64[n + 1]): word i has pieces[owners[i]:owners[i + 1]]."""
+        _, scripts = _described(data, starts, gap)
+        pieces: list[str] = []
+        owners = np.zeros(len(words) + 1, np.int64)
+        for i, (word, script) in enumerate(zip(words, scripts.tolist(), strict=True)):
+            pieces += cut(word) if script == _HAN else [word]
+            owners[i + 1] = len(pieces)
+        return pieces, owners
+
+    def _kept(self, words: list[str], data: UInt8, starts: Int64, gap: int) -> Bools | None:
+        """Which words the filters leave; None for all."""
+        keep: Bools | None = None
+        if self._shortest or self._longest:
+            lengths, scripts = _described(data, starts, gap)
+            keep = lengths >= self._shortest
+            if self._longest:
+                keep &= lengths <= self._longest
+            if self._cjk:
+                keep |= scripts != 0
+        if self._stop:
+            stopped = list(map(self._stop.__contains__, words))
+            if True in stopped:
+                left = np.logical_not(stopped)
+                keep = left if keep is None else keep & left
+        return keep
+
+
+def packed(strings: list[str], separator: int) -> tuple[UInt8, Int64, int]:
+    """(data, starts int64[n + 1], gap): string i is data[starts[i]:starts[i + 1] - gap].
+
+    With a separator, which no string may contain, this is faster; 0 for none.
+    """
+    if separator:
+        between = chr(separator)
+        lines = f"{between}{between.join(strings)}{between if strings else ''}"
+        data = np.frombuffer(bytearray(lines.encode() + bytes(PADDING)), np.uint8)
+        return data, (data == separator).nonzero()[0] + 1, 1
+    encoded = [string.encode() for string in strings]
+    data = np.frombuffer(bytearray(b"".join(encoded) + bytes(PADDING)), np.uint8)
+    return data, offsets_of([len(b) for b in encoded]), 0
+
+
+def _strings(data: UInt8, starts: Int64, gap: int) -> list[str]:
+    """The strings data[starts[i]:starts[i + 1] - gap] (at least one)."""
+    if gap:
+        return data[starts[0] : starts[-1] - 1].tobytes().decode().split(chr(tokenize.NEWLINE))
+    return Texts(data, starts).to_strings()
+
+
+def _described(data: UInt8, starts: Int64, gap: int) -> tuple[Int64, UInt8]:
+    """(code points int64[n], script of the first character uint8[n]) of each string."""
+    lengths = np.empty(len(starts) - 1, np.int64)
+    scripts = np.empty(len(starts) - 1, np.uint8)
+    flags_index, flags, *_ = unicode_tables().characters(False, False)
+    unicode.describe(lengths, scripts, data, starts, gap, flags_index, flags)
+    return lengths, scripts
+
+
+# ---- the slices of a corpus, on threads
+
+
+class TicketLock:
+    """Ticket lock: slices enter the critical section of each level in corpus order.
+
+    Slices must be started in order, so that a waiting slice waits for one already in progress.
+    """
+
+    def __init__(self) -> None:
+        self._next: dict[int, int] = defaultdict(int)
+        self._changed = threading.Condition()
+        self._failed = math.inf
+
+    def ticket(self, number: int) -> Ticket:
+        """The ticket of slice `number`."""
+
+        @contextmanager
+        def enter(level: int) -> Iterator[None]:
+            with self._changed:
+                self._changed.wait_for(lambda: self._failed < number or self._next[level] == number)
+                if self._failed < number:
+                    raise AbortedError
+            yield
+            with self._changed:
+                self._next[level] += 1
+                self._changed.notify_all()
+
+        return enter
+
+    def abort(self, number: int = -1) -> None:
+        """Slice `number` has failed: wake the slices after it (by default all) with AbortedError.
+
+        The slices before it continue, so that the first failure in the corpus is reported.
+        """
+        with self._changed:
+            self._failed = min(self._failed, number)
+            self._changed.notify_all()
+
+
+class AbortedError(Exception):
+    """Raised in the thread of a slice when an earlier one failed; never reaches a caller."""
+
+
+def encode_slices(
+    lexicon: Lexicon,
+    slices: Iterable[Slice],
+    finish: Callable[[int, list[Tokens]], Result],
+    threads: int,
+    texts_of: Callable[[Slice], Texts] | None = None,
+) -> Iterator[tuple[Slice, Result]]:
+    """Encode the slices of a corpus on several threads; yield (slice, result) in corpus order.
+
+    Parameters
+    ----------
+    slices : advanced on the calling thread
+    finish : result of a slice, computed on its thread from its first row in the corpus and its
+        tokens by n-gram level (see `Lexicon.encode_levels`)
+    texts_of : the texts of a slice; None: slices are Texts
+
+    Raises RowError, with the row in the corpus, for a text that is not UTF-8.
+    """
+    lock = TicketLock()
+
+    def numbered() -> Iterator[tuple[int, int, Texts, Slice]]:
+        row = 0
+        for number, one in enumerate(slices):
+            texts = one if texts_of is None else texts_of(one)
+            assert isinstance(texts, Texts)
+            yield number, row, texts, one
+            row += len(texts)
+
+    def encode(job: tuple[int, int, Texts, Slice]) -> Result:
+        number, first_row, texts, _ = job
+        try:
+            return finish(first_row, lexicon.encode_levels(texts, lock.ticket(number)))
+        except BaseException as error:
+            lock.abort(number)
+            if not isinstance(error, RowError):
+                raise
+            problem = error.problem
+            if isinstance(error, InvalidTextError):
+                problem += ' (an analyzer with on_invalid="replace" reads it as U+FFFD)'
+            raise RowError(first_row + error.row, problem) from None
+
+    with ThreadPoolExecutor(threads, "fastseq-encode") as pool:
+        try:
+            for (_, _, _, one), result in in_order(pool, encode, numbered(), threads + 1):
+                yield one, result
+        except BaseException:
+            lock.abort()
+            if isinstance(slices, Generator):
+                slices.close()
+            raise

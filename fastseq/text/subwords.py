@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fastseq.errors import SettingsError
-from fastseq.kernels.text.subwords import bucket_ids
+from fastseq.kernels.text.ngrams import bucket_ids
 from fastseq.settings import whole
 from fastseq.types import Texts, Tokens
 

@@ -1,20 +1,23 @@
-"""Growing arrays and hash tables: the memory behind the kernels of kernels/text/hashing.py.
+"""Hash tables of strings and of uint64 keys: the memory of the kernels in kernels/text/hashing.py.
 
-Only a holder of the lexicon's turn changes a shared one. What another thread took before stays
-good: entries never change once written, and growth makes a new array beside the old.
+Only the holder of the lexicon's lock changes a shared one. Arrays that another thread took before
+stay valid: entries never change once written, and growth allocates new arrays.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.kernels.text import hashing
+from fastseq.kernels.text import hashing, tokenize
 from fastseq.types import Int32, Int64, Texts, UInt8, UInt32, UInt64
 
 Array = npt.NDArray[Any]
+
+_SMALL = 1 << 16  # bytes of text up to which sizes are simply chosen large enough
 
 
 def _enlarged(old: Array, length: int, used: int) -> Array:
@@ -22,15 +25,6 @@ def _enlarged(old: Array, length: int, used: int) -> Array:
     new = np.empty(length, old.dtype)
     new[:used] = old[:used]
     return new
-
-
-def _power_of_two(n: int) -> int:
-    return 1 << max(n - 1, 1).bit_length()
-
-
-def _larger(capacity: int) -> int:
-    """The next capacity of a table: few steps while it is small, little waste when it is large."""
-    return capacity * (4 if capacity < 1 << 17 else 2)
 
 
 class Column:
@@ -57,26 +51,64 @@ class Column:
         return self._values[: self.size]
 
 
-class ByteTable:
-    """Distinct byte strings, each with an id: 0, 1, … in the order of insertion.
+class _GrowingTable:
+    """A table whose entries have ids 0, 1, … in the order of insertion."""
 
-    expected: how many strings, nbytes: how many bytes of them there is room for at first;
-    separator: 0, or a byte that closes every string in the arena.
-    """
+    __slots__ = ("size", "slots")
 
-    __slots__ = ("arena", "offsets", "separator", "size", "slots")
-
-    def __init__(self, expected: int, nbytes: int, separator: int) -> None:
-        capacity = _power_of_two(2 * expected + 2)
-        self.slots: UInt64 = np.zeros(2 * capacity, np.uint64)
-        self.arena: UInt8 = np.empty(nbytes + hashing.PADDING, np.uint8)
-        self.offsets: Int64 = np.empty(capacity // 2 + 4, np.int64)
-        self.offsets[0] = 0
+    def __init__(self, expected: int) -> None:
+        self.slots: UInt64 = np.zeros(2 << (2 * expected + 1).bit_length(), np.uint64)
         self.size: Int64 = np.zeros(1, np.int64)
-        self.separator = separator
 
     def __len__(self) -> int:
         return int(self.size[0])
+
+    def grow(self) -> None:
+        """Enlarge the arrays, after a kernel has reported that they are full."""
+        # few steps while it is small, little waste when it is large
+        slots = np.zeros((4 if len(self.slots) < 1 << 18 else 2) * len(self.slots), np.uint64)
+        hashing.rehash(slots, self.slots)
+        self.slots = slots
+
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        """The arrays of hashing.Strings or hashing.Keys, as kernels take them."""
+        raise NotImplementedError
+
+    def _register(self, n: int, kernel: Callable[..., int], *arguments: Any) -> Int32:
+        """The ids int32[n] that a kernel finds or adds, called again after each growth."""
+        ids, done = np.empty(n, np.int32), 0
+        while (done := kernel(ids, *self.arrays, *arguments, done)) < n:
+            self.grow()
+        return ids
+
+
+class ByteTable(_GrowingTable):
+    """Distinct byte strings.
+
+    expected, nbytes: numbers of strings and bytes of them that fit at first; separator: 0, or a
+    byte that ends every string in the arena.
+    """
+
+    __slots__ = ("arena", "offsets", "separator")
+
+    def __init__(self, expected: int, nbytes: int, separator: int) -> None:
+        super().__init__(expected)
+        self.arena: UInt8 = np.empty(nbytes + hashing.PADDING, np.uint8)
+        self.offsets: Int64 = np.empty(len(self.slots) // 4 + 4, np.int64)
+        self.offsets[0] = 0
+        self.separator = separator
+
+    @staticmethod
+    def for_text(nbytes: int, separator: int) -> ByteTable:
+        """A table for the words of a text of so many bytes."""
+        if nbytes <= _SMALL:
+            return ByteTable(nbytes // 6 + 8, 2 * nbytes + 64, separator)
+        return ByteTable(nbytes // 128 + 4096, nbytes // 16 + 65536, separator)
+
+    @property
+    def arrays(self) -> tuple[UInt64, UInt8, Int64, Int64]:
+        return self.slots, self.arena, self.offsets, self.size
 
     @property
     def gap(self) -> int:
@@ -84,14 +116,10 @@ class ByteTable:
         return 1 if self.separator else 0
 
     def grow(self) -> None:
-        """Make room, after a kernel has found that there is none."""
         count = len(self)
-        if 2 * count + 1 >= len(self.slots) // 2:
-            capacity = _larger(len(self.slots) // 2)
-            slots = np.zeros(2 * capacity, np.uint64)
-            hashing.rehash(slots, self.slots)
-            self.slots = slots
-            self.offsets = _enlarged(self.offsets, capacity // 2 + 4, count + 1)
+        if 4 * count + 2 >= len(self.slots):
+            super().grow()
+            self.offsets = _enlarged(self.offsets, len(self.slots) // 4 + 4, count + 1)
         else:
             used = int(self.offsets[count])
             self.arena = _enlarged(self.arena, 2 * len(self.arena), used)
@@ -101,24 +129,30 @@ class ByteTable:
 
         hashing.PADDING bytes must be readable after the last.
         """
-        ids = np.empty(len(starts) - 1, np.int32)
-        done = 0
+        kernel = hashing.register_strings
+        return self._register(len(starts) - 1, kernel, data, starts, gap, self.separator)
+
+    def intern_tokens(
+        self, kernel: Callable[..., int], texts: int, room: int, word: UInt8, *arguments: Any
+    ) -> tuple[Int32, Int64]:
+        """(ids, ends int64[texts + 1]) of the tokens that a kernel adds to this table.
+
+        kernel : tokenize, tokenize_sequence or char_ngrams, called again after each growth
+        room : ids for which there is memory at first
+        word, arguments : of the kernel
+        """
+        ids, ends = np.empty(room, np.int32), np.zeros(texts + 1, np.int64)
+        progress = np.zeros(1, np.int64)
         while True:
-            done = hashing.register_words(
-                ids,
-                self.slots,
-                self.arena,
-                self.offsets,
-                self.size,
-                data,
-                starts,
-                gap,
-                self.separator,
-                done,
-            )
-            if done == len(ids):
-                return ids
-            self.grow()
+            status = kernel(ids, ends, progress, *self.arrays, word, *arguments)
+            if status == tokenize.DONE:
+                return ids[: ends[-1]], ends
+            if status == tokenize.GROW_TABLE:
+                self.grow()
+            elif status == tokenize.GROW_IDS:
+                ids = np.concatenate([ids, np.empty(len(ids) + 16, np.int32)])
+            else:
+                word = np.empty(4 * len(word), np.uint8)
 
     def texts(self) -> tuple[UInt8, Int64]:
         """(bytes, offsets int64[n + 1]) of the strings without separators, by id."""
@@ -131,47 +165,31 @@ class ByteTable:
         return data, offsets
 
 
-class KeyTable:
-    """Distinct uint64 keys, each with an id: 0, 1, … in the order of insertion."""
+class KeyTable(_GrowingTable):
+    """Distinct uint64 keys."""
 
-    __slots__ = ("_keys", "size", "slots")
+    __slots__ = ("_keys",)
 
     def __init__(self, expected: int) -> None:
-        capacity = _power_of_two(2 * expected + 2)
-        self.slots: UInt64 = np.zeros(2 * capacity, np.uint64)
-        self._keys: UInt64 = np.empty(capacity // 2 + 2, np.uint64)
-        self.size: Int64 = np.zeros(1, np.int64)
+        super().__init__(expected)
+        self._keys: UInt64 = np.empty(len(self.slots) // 4 + 2, np.uint64)
 
-    def __len__(self) -> int:
-        return int(self.size[0])
+    @property
+    def arrays(self) -> tuple[UInt64, UInt64, Int64]:
+        return self.slots, self._keys, self.size
 
     @property
     def keys(self) -> UInt64:
         """The keys by id."""
         return self._keys[: len(self)]
 
-    @property
-    def room(self) -> UInt64:
-        """The array the kernels write keys to, longer than there are keys."""
-        return self._keys
-
     def grow(self) -> None:
-        """Make room, after a kernel has found that there is none."""
-        capacity = _larger(len(self.slots) // 2)
-        slots = np.zeros(2 * capacity, np.uint64)
-        hashing.rehash_keys(slots, self.slots)
-        self.slots = slots
-        self._keys = _enlarged(self._keys, capacity // 2 + 2, len(self))
+        super().grow()
+        self._keys = _enlarged(self._keys, len(self.slots) // 4 + 2, len(self))
 
     def register(self, wanted: UInt64) -> Int32:
         """The ids int32[n] of the keys; adds new ones."""
-        ids = np.empty(len(wanted), np.int32)
-        done = 0
-        while True:
-            done = hashing.register_keys(ids, self.slots, self._keys, self.size, wanted, done)
-            if done == len(ids):
-                return ids
-            self.grow()
+        return self._register(len(wanted), hashing.register_keys, wanted)
 
 
 class Dictionary:

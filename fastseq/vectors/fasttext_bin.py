@@ -175,7 +175,7 @@ class FastTextStream:
         others, numbered after the entries: each the mean of the word's own row, if it has one, and
         those of its n-grams. Reads to the end of the file, and of the input keeps only the rows
         that are needed."""
-        from fastseq.kernels.text.subwords import bucket_ids
+        from fastseq.kernels.text.ngrams import bucket_ids
 
         texts = texts_of([*(self.entries[number] for number in chosen), *others])
         buckets = self.settings.buckets

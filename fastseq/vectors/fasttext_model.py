@@ -125,7 +125,7 @@ class FastTextFile:
         (fastText's get_word_vector); zeros where there is none at all.
         """
         from fastseq.kernels.text.hashing import build_slots, lookup
-        from fastseq.kernels.text.subwords import bucket_ids
+        from fastseq.kernels.text.ngrams import bucket_ids
 
         known = self.words.offsets[: self.num_words + 1]
         slots: UInt32 = np.zeros(1 << max(2 * len(known), 1).bit_length(), np.uint32)
@@ -141,7 +141,7 @@ class FastTextFile:
 def means(own_rows: Float32, own: Int32, table: Float32, ids: Int32, ends: Int64) -> Float32:
     """float32[W, d]: the mean of own_rows[own[w]], unless that is -1, and of the rows
     ids[ends[w]:ends[w + 1]] of the table."""
-    from fastseq.kernels.text.subwords import add_rows
+    from fastseq.kernels.text.ngrams import add_rows
 
     out: Float32 = np.zeros((len(own), table.shape[1]), np.float32)
     known = np.flatnonzero(own >= 0)

@@ -96,7 +96,7 @@ def _of_folder(
 def _of_pieces(content: VectorsContent, words: list[str]) -> tuple[list[str], Float32]:
     """Those of the words that have n-grams, and the mean of their vectors, float32[n, d]; a bucket
     without a vector counts as zeros."""
-    from fastseq.kernels.text.subwords import bucket_ids
+    from fastseq.kernels.text.ngrams import bucket_ids
 
     grams, table = content.settings["subwords"], np.array(content.arrays["subwords"], np.float32)
     words = _with_grams(words, grams["low"], grams["high"])
@@ -134,7 +134,7 @@ def _missing(wanted: Collection[str], found: Collection[str]) -> list[str]:
 
 def _with_grams(words: list[str], low: int, high: int) -> list[str]:
     """Those of the words that have an n-gram of low to high characters."""
-    from fastseq.kernels.text.subwords import bucket_ids
+    from fastseq.kernels.text.ngrams import bucket_ids
 
     texts = Texts.from_strings(words)
     _, ends = bucket_ids(texts.data, texts.offsets, low, high, 1)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastseq.errors import DataError, FormatError
-from fastseq.kernels.text import phrases as kernels
+from fastseq.kernels.text import ngrams as kernels
 from fastseq.text.tables import KeyTable
 from fastseq.types import Int32, Int64, UInt8
 

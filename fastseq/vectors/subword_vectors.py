@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import FormatError, SettingsError
-from fastseq.kernels.text.subwords import add_rows
+from fastseq.kernels.text.ngrams import add_rows
 from fastseq.text.subwords import Subwords
 from fastseq.types import Float32, Int32, Int64, Texts
 from fastseq.vectors.fasttext_bin import FastTextFile

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fastseq.index.build import Merge, SliceStore, SpilledArray, invert, narrowest, slot_count, take
-from fastseq.text.encoding import TicketLock
+from fastseq.text.lexicon import TicketLock
 from fastseq.threads import in_order
 from fastseq.types import Tokens
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from fastseq.kernels.text.phrases import collect_pairs, count_runs, intern_lefts, join_pairs
+from fastseq.kernels.text.ngrams import collect_pairs, count_runs, intern_lefts, join_pairs
 from fastseq.text.tables import KeyTable
 
 TOKENS = np.random.default_rng(0).integers(0, 7, 500).astype(np.int32)
@@ -58,7 +58,7 @@ def test_left_sides_with_connectors() -> None:
     connector = np.array([0, 0, 1, 0, 0, 1, 0], np.uint8)
     table, progress = KeyTable(1), np.zeros(1, np.int64)
     grown = 0
-    while not intern_lefts(table.slots, table.room, table.size, progress, TOKENS, ENDS, connector):
+    while not intern_lefts(*table.arrays, progress, TOKENS, ENDS, connector):
         table.grow()
         grown += 1
     assert grown > 1, "the table was to be too small"

@@ -17,7 +17,8 @@ from sklearn.feature_extraction.text import CountVectorizer
 from stop_words import AVAILABLE_LANGUAGES, get_stop_words
 
 from fastseq.errors import DataError, FormatError, MissingExtraError, SettingsError
-from fastseq.text import Analyzer, Lexicon
+from fastseq.text.analyzer import Analyzer
+from fastseq.text.lexicon import Lexicon
 from fastseq.types import Texts
 from tests.naive import text as naive
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from fastseq.kernels.text import hashing
-from fastseq.text import Analyzer, Lexicon
-from fastseq.text.lexicon import Turn
+from fastseq.text.analyzer import Analyzer
+from fastseq.text.lexicon import Lexicon, TicketLock
 from fastseq.text.tables import ByteTable, KeyTable
 from fastseq.types import Texts, Tokens
 from tests.naive import text as naive
@@ -55,26 +53,6 @@ def _slices(texts: Texts, n: int) -> list[Texts]:
     return [Texts(texts.data, texts.offsets[a : b + 1]) for a, b in pairwise(cuts)]
 
 
-class _Line:
-    """Lets slices into each level in their order."""
-
-    def __init__(self) -> None:
-        self._condition = threading.Condition()
-        self._next: dict[int, int] = {}
-
-    def of(self, place: int) -> Turn:
-        @contextmanager
-        def turn(level: int) -> Iterator[None]:
-            with self._condition:
-                self._condition.wait_for(lambda: self._next.get(level, 0) == place, timeout=60)
-            yield
-            with self._condition:
-                self._next[level] = place + 1
-                self._condition.notify_all()
-
-        return turn
-
-
 @pytest.mark.parametrize("analyzer", ANALYZERS, ids=range(len(ANALYZERS)))
 def test_ids_do_not_depend_on_slices_or_threads(analyzer: Analyzer) -> None:
     texts = Texts.from_strings(_collection(600))
@@ -84,7 +62,7 @@ def test_ids_do_not_depend_on_slices_or_threads(analyzer: Analyzer) -> None:
     slices = _slices(texts, 13)
     in_turn = [sliced.encode_levels(part) for part in slices]
 
-    line, places = _Line(), iter(range(len(slices)))
+    line, places = TicketLock(), iter(range(len(slices)))
     at_once: list[list[Tokens]] = [[]] * len(slices)
     lock = threading.Lock()
 
@@ -94,7 +72,7 @@ def test_ids_do_not_depend_on_slices_or_threads(analyzer: Analyzer) -> None:
                 place = next(places, None)
             if place is None:
                 return
-            at_once[place] = threaded.encode_levels(slices[place], line.of(place))
+            at_once[place] = threaded.encode_levels(slices[place], line.ticket(place))
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:

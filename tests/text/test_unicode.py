@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from fastseq.kernels.text.unicode import first_invalid
-from fastseq.text import Analyzer, Lexicon
+from fastseq.text.analyzer import Analyzer
+from fastseq.text.lexicon import Lexicon
 from fastseq.text.unicode_tables import unicode_tables
 from fastseq.types import Texts
 from tests.naive import text as naive

@@ -1,21 +1,14 @@
 """Hash tables: bytes -> id and uint64 -> id, in memory and on disk.
 
 Open addressing with linear probing over a power of two of slots, at most half full in memory (on
-disk as full as the caller makes it). Equal hashes never decide: keys are compared whole.
-
-A growing table of byte strings is four arrays:
-  slots    uint64[2 * capacity]  slot i is (slots[2i], slots[2i + 1]); the second is 0 when the
-                                 slot is free, else length << 32 | id + 1; the first is the key
-                                 itself, zero-padded, up to 8 bytes, and its hash beyond
-  arena    uint8[n]              the strings one after the other, a separator after each or none
-  offsets  int64[m]              string i starts at arena[offsets[i]]; offsets[count] is the end
-  size     int64[1]              the number of strings, `count`
-Ids count up from 0 in the order of insertion. The function here is multiply-and-fold (the halves
-of a 128-bit product xor-ed), the step of Wang Yi's wyhash; the byte order of a table on disk is
-little-endian.
+disk as full as the caller makes it). Equal hashes never decide: keys are compared whole. Ids count
+up from 0 in the order of insertion. The hash function is multiply-and-fold (the halves of a 128-bit
+product xor-ed), the step of Wang Yi's wyhash; the byte order of a table on disk is little-endian.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,8 +23,31 @@ _LOW32 = np.uint64(0xFFFFFFFF)
 _U0, _U1, _U2, _U3, _U4, _U8, _U16, _U32, _U64 = (
     np.uint64(n) for n in (0, 1, 2, 3, 4, 8, 16, 32, 64)
 )
-_AHEAD = np.uint64(16)  # strings whose slots are asked for before their turn
-PADDING = 8  # bytes that must be readable after the strings handed to intern_bytes
+_AHEAD = np.uint64(16)  # strings whose slots are prefetched
+PADDING = 8  # bytes that must be readable after the strings that intern_bytes gets
+
+
+class Strings(NamedTuple):
+    """A growing table of byte strings. (Kernels take its arrays one by one from Python, since
+    every tuple costs a call 1 µs, and bundle them.)
+
+    Slot i is (slots[2i], slots[2i + 1]); the second is 0 when the slot is free, else
+    length << 32 | id + 1; the first is the key itself, zero-padded, up to 8 bytes, and its hash
+    beyond.
+    """
+
+    slots: UInt64  # [2 * capacity]
+    arena: UInt8  # the strings one after the other, a separator after each or none
+    offsets: Int64  # string i starts at arena[offsets[i]]; offsets[count] is the end
+    size: Int64  # [1] the number of strings, `count`
+
+
+class Keys(NamedTuple):
+    """A growing table of uint64 keys; slots as in Strings, with length 0."""
+
+    slots: UInt64  # [2 * capacity]
+    keys: UInt64  # by id
+    size: Int64  # [1] the number of keys
 
 
 @inline
@@ -87,12 +103,12 @@ def same_bytes(a, at, b, bt, length):
 
 
 @inline
-def find_or_add(slots, arena, offsets, size, key, h, data, start, length, separator):
-    """The id of a string whose key and hash are known; adds it. -1: the table must grow first.
+def find_or_add(table, key, h, data, start, length, separator):
+    """The id of a string in Strings; adds it. -1: the table must grow first.
 
-    key, h: of key_and_hash. separator: 0, or the byte that closes
-    every string in the arena. data may be written to the arena in steps of 8 bytes.
+    key, h: of key_and_hash. separator: 0, or the byte that ends every string in the arena.
     """
+    slots, arena, offsets, size = table.slots, table.arena, table.offsets, table.size
     mask = np.uint64(len(slots) >> 1) - _U1
     slot = h & mask
     while True:
@@ -138,18 +154,15 @@ def key_and_hash(data, start, length):
 
 
 @inline
-def intern_bytes(slots, arena, offsets, size, data, start, length, separator):
-    """The id of data[start:start + length]; adds it. -1: the table must grow first.
-
-    PADDING bytes must be readable after the string.
-    """
+def intern_bytes(table, data, start, length, separator):
+    """find_or_add of data[start:start + length], with PADDING bytes readable after it."""
     key, h = key_and_hash(data, start, length)
-    return find_or_add(slots, arena, offsets, size, key, h, data, start, length, separator)
+    return find_or_add(table, key, h, data, start, length, separator)
 
 
 @jit
 def rehash(out: UInt64, slots: UInt64) -> None:
-    """Move the entries of a byte-string table to `out`, zeroed and of another capacity."""
+    """Move the entries of a growing table to `out`, zeroed and of another capacity."""
     mask = np.uint64(len(out) >> 1) - _U1
     for i in range(np.uint64(len(slots) >> 1)):
         at = np.uint64(i) << _U1
@@ -165,25 +178,18 @@ def rehash(out: UInt64, slots: UInt64) -> None:
 
 
 @jit
-def register_words(
-    ids: Int32,
-    slots: UInt64,
-    arena: UInt8,
-    offsets: Int64,
-    size: Int64,
-    data: UInt8,
-    starts: Int64,
-    gap: int,
-    separator: int,
-    first: int,
-) -> int:
+def register_strings(
+    ids: Int32, slots: UInt64, arena: UInt8, offsets: Int64, size: Int64, data: UInt8,
+    starts: Int64, gap: int, separator: int, first: int,
+) -> int:  # fmt: skip
     """ids[i] = the id of string i, for i from `first`; new strings are added.
 
     String i is data[starts[i]:starts[i + 1] - gap]; PADDING bytes must be readable after the
     last. Returns the first i not done, because the table must grow before it, or len(ids).
     """
+    table = Strings(slots, arena, offsets, size)
     less = np.uint64(gap)
-    mask = np.uint64(len(slots) >> 1) - _U1
+    mask = np.uint64(len(table.slots) >> 1) - _U1
     ahead = np.uint64(first)
     for i in range(np.uint64(first), np.uint64(len(ids))):
         stop = min(np.uint64(i) + _AHEAD, np.uint64(len(ids)))
@@ -191,10 +197,10 @@ def register_words(
             start = np.uint64(starts[ahead])
             ahead += _U1
             _, h = key_and_hash(data, start, np.uint64(starts[ahead]) - start - less)
-            prefetch(slots, (h & mask) << _U1)
+            prefetch(table.slots, (h & mask) << _U1)
         start = np.uint64(starts[i])
         length = np.uint64(starts[np.uint64(i) + _U1]) - start - less
-        known = intern_bytes(slots, arena, offsets, size, data, start, length, separator)
+        known = intern_bytes(table, data, start, length, separator)
         if known < 0:
             return np.int64(i)
         ids[i] = known
@@ -202,43 +208,32 @@ def register_words(
 
 
 @inline
-def find_or_add_key(slots, keys, size, key):
-    """The id of a uint64 in a table of uint64 keys; adds it. -1: the table must grow first.
-
-    slots uint64[2 * capacity]: (key, id + 1), the second 0 when free; keys uint64[m]: by id;
-    size int64[1]: the number of keys.
-    """
+def find_key(slots, key):
+    """(id + 1 of a uint64 in Keys, its slot), or (0, the free slot where it belongs)."""
     mask = np.uint64(len(slots) >> 1) - _U1
-    slot = multiply_fold(key ^ _C1, _C2) & mask
+    slot = (mix(key, _U0) >> _U1) & mask
     while True:
         entry = slots[(slot << _U1) | _U1]
-        if entry == _U0:
-            break
-        if slots[slot << _U1] == key:
-            return np.int64(entry - _U1)
+        if entry == _U0 or slots[slot << _U1] == key:
+            return entry, slot
         slot = (slot + _U1) & mask
+
+
+@inline
+def find_or_add_key(table, key):
+    """The id of a uint64 in Keys; adds it. -1: the table must grow first."""
+    slots, keys, size = table.slots, table.keys, table.size
+    entry, slot = find_key(slots, key)
+    if entry != _U0:
+        return np.int64(entry - _U1)
     count = np.uint64(size[0])
-    if count << _U1 > mask or count >= np.uint64(len(keys)):
+    if count << _U1 >= np.uint64(len(slots) >> 1) or count >= np.uint64(len(keys)):
         return np.int64(-1)
     keys[count] = key
     size[0] += 1
     slots[slot << _U1] = key
     slots[(slot << _U1) | _U1] = count + _U1
     return np.int64(count)
-
-
-@jit
-def rehash_keys(out: UInt64, slots: UInt64) -> None:
-    """Move the entries of a uint64 table to `out`, zeroed and of another capacity."""
-    mask = np.uint64(len(out) >> 1) - _U1
-    for i in range(np.uint64(len(slots) >> 1)):
-        at = np.uint64(i) << _U1
-        if slots[at | _U1] != _U0:
-            slot = multiply_fold(slots[at] ^ _C1, _C2) & mask
-            while out[(slot << _U1) | _U1] != _U0:
-                slot = (slot + _U1) & mask
-            out[slot << _U1] = slots[at]
-            out[(slot << _U1) | _U1] = slots[at | _U1]
 
 
 @jit
@@ -250,11 +245,18 @@ def register_keys(
     Returns the first i not done, because the table must grow before it, or len(ids).
     """
     for i in range(np.uint64(first), np.uint64(len(ids))):
-        known = find_or_add_key(slots, keys, size, wanted[i])
+        known = find_or_add_key(Keys(slots, keys, size), wanted[i])
         if known < 0:
             return np.int64(i)
         ids[i] = known
     return np.int64(len(ids))
+
+
+@jit
+def hash_rows(out: UInt64, data: UInt8, offsets: Int64) -> None:
+    """out uint64[n]: the hash of each string data[offsets[i]:offsets[i + 1]]."""
+    for row in range(np.uint64(len(out))):
+        out[row] = hash_bytes(data, offsets[row], offsets[row + _U1])
 
 
 @jit

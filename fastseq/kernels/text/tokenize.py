@@ -1,9 +1,17 @@
-"""UTF-8 text to token ids: one pass over the bytes, a hash table of the distinct words.
+"""UTF-8 text to token ids, by a hash table of the distinct tokens.
 
-Per document, 64 bytes at a time: a bitmask of the bytes that may belong to a word, and a copy with
-the ASCII capitals lower-cased. The borders of the runs in the mask are the borders of candidate
-words. One that is all ASCII goes straight to the hash table; one that holds other bytes is
-decoded character by character, mapped and cut by the Unicode tables.
+`tokenize` (for search and features) takes 64 bytes at a time: a bitmask of the bytes that may
+belong to a word, and a copy with the ASCII capitals lower-cased. The borders of the runs in the
+mask are the borders of candidate words. One that is all ASCII goes straight to the hash table; one
+that has other bytes is decoded, mapped and cut by the Unicode tables.
+
+`tokenize_sequence` (for sequence models) drops nothing that is visible: punctuation marks and
+single characters are tokens too. It is one pass over the characters: each is mapped, and either
+joins the token before it or ends that and begins its own.
+
+Both take their output and hash table from the caller. They return DONE, or which arrays must grow
+before the call is repeated; the text in progress is then done again from its start, which changes
+no id.
 """
 
 from __future__ import annotations
@@ -13,37 +21,43 @@ import numpy as np
 from fastseq.kernels.core.arrays import Int32, Int64, UInt8, UInt16, UInt64
 from fastseq.kernels.core.jit import inline, jit
 from fastseq.kernels.simd.bytes import load8, prefetch, trailing_zeros, visible64, word64
-from fastseq.kernels.text.hashing import find_or_add, hash_bytes, intern_bytes, low_bytes, mix
+from fastseq.kernels.text.hashing import (
+    Strings,
+    find_or_add,
+    hash_bytes,
+    intern_bytes,
+    low_bytes,
+    mix,
+)
 from fastseq.kernels.text.unicode import (
-    CAPITAL_SIGMA,
-    FINAL_SIGMA,
-    MULTIPLE,
+    NOTHING,
     SCRIPT_SHIFT,
-    SMALL_SIGMA,
     SPACE,
     WORD,
-    char_length,
-    decode,
+    Characters,
     encode,
-    sigma_is_final,
-    table,
+    flags_of,
+    next_character,
 )
 
 # what a token is
-WORDS = 0  # a run of word characters
+WORDS = 0  # a run of word characters; for sequence models also any other visible character
 VISIBLE = 1  # a run of characters that are not white space
-CHARACTERS = 2  # one character that is not white space
+CHARACTERS = 2  # one character: for search one that is not white space
+WHOLE = 3  # the whole text, for sequence models
 # what becomes of runs of Han and kana, and of Hangul
 AS_WORDS = 0
 BIGRAMS = 1  # both: overlapping bigrams
 RUNS = 2  # Han and kana: the run whole; Hangul: bigrams
-# what `tokenize` returns
+# of code points for sequence models
+BLANK, WORD_CHARACTER, SINGLE, COMBINING_MARK = range(4)
+# the status returned
 DONE = 0
 GROW_TABLE = 1
 GROW_IDS = 2
 GROW_WORD = 3
 
-NEWLINE = 10  # closes every word in the arena: no token of these tokenizers holds white space
+NEWLINE = 10  # ends every word of `tokenize` in the arena: none contains white space
 CHUNK = 2048  # bytes whose borders are found before their words are looked up
 EDGES = CHUNK + 2  # length of the edges array
 
@@ -51,7 +65,8 @@ _HIGH_BITS = np.uint64(0x8080808080808080)
 _U0, _U1, _U8, _U64 = np.uint64(0), np.uint64(1), np.uint64(8), np.uint64(64)
 _CHUNK = np.uint64(CHUNK)
 _TOP = np.uint64(1 << 63)
-_OUTSIDE = -1
+_OUTSIDE = -1  # of any token
+_SLACK = np.uint64(16)  # one more character, and an eight-byte load from any place
 
 
 @inline
@@ -67,9 +82,9 @@ def _is_ascii(data, start, length):
 
 
 @inline
-def _kind(code, unit, cjk, flags_index, flags):
+def _kind(code, unit, cjk, characters):
     """The script whose run a character belongs to, or _OUTSIDE when it separates words."""
-    bits = np.int64(table(flags_index, flags, code))
+    bits = np.int64(flags_of(characters, code))
     if unit == WORDS:
         if not bits & WORD:
             return np.int64(_OUTSIDE)
@@ -79,16 +94,15 @@ def _kind(code, unit, cjk, flags_index, flags):
 
 @inline
 def _spell(
-    ids, n, slots, arena, offsets, size, word, data, begin, end, start, stop,
-    flags_index, flags, map_index, mapped, pool, unit, cjk, lower, shortest,
-):  # fmt: skip
+    ids, n, strings, word, data, begin, end, start, stop, characters, unit, cjk, lower, shortest
+):
     """Tokens of the run data[start:stop] of the text data[begin:end], character by character.
 
-    Returns the number of tokens now in ids, or minus the reason to stop.
+    Returns the number of tokens now in ids, or minus the status to return.
     """
-    room = np.uint64(len(word)) - np.uint64(16)
+    room = np.uint64(len(word)) - _SLACK
     i = start
-    extra = _U0  # characters of a multiple mapping still to come, and where in the pool
+    extra = _U0
     where = _U0
     filled = _U0  # bytes of `word` in use; the current run's first, last and next to last begin at
     first = _U0
@@ -98,26 +112,13 @@ def _spell(
     while True:
         kind = np.int64(_OUTSIDE)
         code = np.uint32(0)
-        if extra != _U0:
-            code = np.uint32(pool[where])
-            where += _U1
-            extra -= _U1
-            kind = _kind(code, unit, cjk, flags_index, flags)
-        elif i < stop:
-            code = decode(data, i)
-            if lower and code == CAPITAL_SIGMA:
-                final = sigma_is_final(data, begin, end, i, flags_index, flags)
-                code = np.uint32(FINAL_SIGMA) if final else np.uint32(SMALL_SIGMA)
-                i += np.uint64(2)
-            else:
-                change = np.int64(table(map_index, mapped, code))
-                i += char_length(data[i])
-                if change >= MULTIPLE:
-                    where = np.uint64((change - MULTIPLE) >> 5)
-                    extra = np.uint64(change & 31)
-                    continue
-                code = np.uint32(np.int64(code) + change)
-            kind = _kind(code, unit, cjk, flags_index, flags)
+        if extra != _U0 or i < stop:
+            code, i, extra, where = next_character(
+                data, begin, end, i, extra, where, lower, characters
+            )
+            if code == NOTHING:
+                continue
+            kind = _kind(code, unit, cjk, characters)
         elif current == _OUTSIDE:
             return n
 
@@ -152,9 +153,7 @@ def _spell(
         if token != token_end:
             if np.uint64(n) >= np.uint64(len(ids)):
                 return np.int64(-GROW_IDS)
-            known = intern_bytes(
-                slots, arena, offsets, size, word, token, token_end - token, NEWLINE
-            )
+            known = intern_bytes(strings, word, token, token_end - token, NEWLINE)
             if known < 0:
                 return np.int64(-GROW_TABLE)
             ids[np.uint64(n)] = known
@@ -167,57 +166,37 @@ def _spell(
 
 @jit
 def tokenize(
-    ids: Int32,
-    ends: Int64,
-    progress: Int64,
-    slots: UInt64,
-    arena: UInt8,
-    offsets: Int64,
-    size: Int64,
-    scratch: UInt8,
-    word: UInt8,
-    edges: Int64,
-    hashes: UInt64,
-    data: UInt8,
-    starts: Int64,
-    flags_index: UInt16,
-    flags: UInt8,
-    map_index: UInt16,
-    mapped: Int32,
-    pool: Int32,
-    unit: int,
-    cjk: int,
-    lower: int,
-    shortest: int,
-) -> int:
+    ids: Int32, ends: Int64, progress: Int64, slots: UInt64, arena: UInt8, offsets: Int64,
+    size: Int64, word: UInt8, data: UInt8, starts: Int64, flags_index: UInt16, flags: UInt8,
+    map_index: UInt16, mapped: Int32, pool: Int32, scratch: UInt8, edges: Int64, hashes: UInt64,
+    unit: int, cjk: int, lower: int, shortest: int,
+) -> int:  # fmt: skip
     """Split D texts into tokens; the distinct ones get ids in the order of first occurrence.
 
     ids       int32[n]       the tokens' ids, text after text
-    ends      int64[D + 1]   text d holds ids[ends[d]:ends[d + 1]]; ends[0] is 0
+    ends      int64[D + 1]   text d has ids[ends[d]:ends[d + 1]]; ends[0] is 0
     progress  int64[1]       texts done; 0 to begin with
-    slots, arena, offsets, size
-                             the table of distinct words (hashing.py), NEWLINE closing each
-    scratch   uint8[m]       at least 128 longer than the longest text
+    slots, arena, offsets, size  Strings: the distinct words, each ended by NEWLINE
     word      uint8[w]       at least 32
-    edges     int64[EDGES]
-    hashes    uint64[EDGES]
     data      uint8[...]     text d is data[starts[d]:starts[d + 1]], valid UTF-8
-    flags_index, flags       the code points' flags
-    map_index, mapped, pool  what becomes of a code point: lower case, accent folding or nothing
+    flags_index, …, pool     Characters: the mapping is lower case, accent folding or nothing
+    scratch   uint8[m]       at least 128 longer than the longest text
+    edges     int64[EDGES], hashes uint64[EDGES]: scratch
     unit      WORDS, VISIBLE or CHARACTERS
     cjk       AS_WORDS, BIGRAMS or RUNS; matters to WORDS only
-    lower     1: the mapping is of lower case, so ASCII is lower-cased and sigma looks at its
+    lower     1: the mapping is of lower case, so ASCII is lower-cased and sigma depends on its
               context; 0: not
-    shortest  characters a word has at least (1 or 2)
+    shortest  minimum characters of a word (1 or 2)
 
-    Returns DONE, or which arrays must grow before the call is repeated: GROW_TABLE, GROW_IDS or
-    GROW_WORD. The text it stopped in is then done again from its start, which changes no id.
+    Returns DONE, GROW_TABLE, GROW_IDS or GROW_WORD.
     """
+    strings = Strings(slots, arena, offsets, size)
+    characters = Characters(flags_index, flags, map_index, mapped, pool)
     n = np.int64(ends[progress[0]])
     shift = np.uint8(32 if lower else 0)
     room = np.uint64(len(ids))
     available = np.uint64(len(data))
-    mask = np.uint64(len(slots) >> 1) - _U1
+    mask = np.uint64(len(strings.slots) >> 1) - _U1
     for d in range(np.uint64(progress[0]), np.uint64(len(starts) - 1)):
         progress[0] = d
         begin = np.uint64(starts[np.uint64(d)])
@@ -228,8 +207,8 @@ def tokenize(
         carry = _U0
         if unit == CHARACTERS:
             n = _spell(
-                ids, n, slots, arena, offsets, size, word, data, begin, end, begin, end,
-                flags_index, flags, map_index, mapped, pool, unit, cjk, lower, shortest,
+                ids, n, strings, word, data, begin, end, begin, end, characters, unit, cjk, lower,
+                shortest,
             )  # fmt: skip
             if n < 0:
                 return -n
@@ -278,7 +257,7 @@ def tokenize(
                     key = hash_bytes(scratch, left, left + size_of)
                     h = key >> _U1
                     odd = not _is_ascii(scratch, left, size_of)
-                prefetch(slots, (h & mask) << _U1)
+                prefetch(strings.slots, (h & mask) << _U1)
                 hashes[at_e] = key
                 hashes[at_e | _U1] = h | (_TOP if odd else _U0)
             for e in range(n_edges >> _U1):
@@ -291,27 +270,15 @@ def tokenize(
                         continue
                     if np.uint64(n) >= room:
                         return GROW_IDS
-                    known = find_or_add(
-                        slots,
-                        arena,
-                        offsets,
-                        size,
-                        hashes[at_e],
-                        h,
-                        scratch,
-                        left,
-                        size_of,
-                        NEWLINE,
-                    )
+                    known = find_or_add(strings, hashes[at_e], h, scratch, left, size_of, NEWLINE)
                     if known < 0:
                         return GROW_TABLE
                     ids[np.uint64(n)] = known
                     n += 1
                 else:
                     n = _spell(
-                        ids, n, slots, arena, offsets, size, word, data, begin, end,
-                        begin + left, begin + left + size_of,
-                        flags_index, flags, map_index, mapped, pool, unit, cjk, lower, shortest,
+                        ids, n, strings, word, data, begin, end, begin + left,
+                        begin + left + size_of, characters, unit, cjk, lower, shortest,
                     )  # fmt: skip
                     if n < 0:
                         return -n
@@ -326,23 +293,99 @@ def tokenize(
 
 
 @jit
-def gather(out: Int32, out_ends: Int64, ids: Int32, ends: Int64, mapping: Int32) -> None:
-    """Rename the ids of D texts by a mapping, dropping those that go to -1.
+def tokenize_sequence(
+    ids: Int32, ends: Int64, progress: Int64, slots: UInt64, arena: UInt8, offsets: Int64,
+    size: Int64, word: UInt8, data: UInt8, starts: Int64, flags_index: UInt16, flags: UInt8,
+    map_index: UInt16, mapped: Int32, pool: Int32, kinds: UInt8, unit: int, lower: int,
+) -> int:  # fmt: skip
+    """Split D texts into the tokens of sequence models, with ids by first occurrence.
 
-    out int32[n], out_ends int64[D + 1], ids int32[n], ends int64[D + 1], mapping int32[V];
-    out may be ids, and out_ends ends.
+    slots, …, size  Strings: the distinct tokens, without a separator
+    kinds     uint8[1114112]: BLANK, WORD_CHARACTER, SINGLE or COMBINING_MARK of each code point
+    unit      WORDS, VISIBLE, CHARACTERS or WHOLE
+
+    The others, and the result, as for `tokenize`.
+    """
+    strings = Strings(slots, arena, offsets, size)
+    characters = Characters(flags_index, flags, map_index, mapped, pool)
+    n = np.uint64(ends[progress[0]])
+    room = np.uint64(len(word)) - _SLACK
+    for text in range(np.uint64(progress[0]), np.uint64(len(starts) - 1)):
+        d = np.uint64(text)
+        progress[0] = np.int64(d)
+        begin = np.uint64(starts[d])
+        end = np.uint64(starts[d + _U1])
+        i = begin
+        extra = _U0
+        where = _U0
+        filled = _U0
+        current = np.int64(WORD_CHARACTER) if unit == WHOLE else np.int64(_OUTSIDE)
+        going = True
+        while going:
+            code = np.uint32(0)
+            if extra == _U0 and i < end and data[i] < 0x80:  # most characters
+                byte = data[i]
+                code = np.uint32(byte)
+                if lower and byte >= 65 and byte <= 90:
+                    code += np.uint32(32)
+                i += _U1
+            elif extra != _U0 or i < end:
+                code, i, extra, where = next_character(
+                    data, begin, end, i, extra, where, lower, characters
+                )
+                if code == NOTHING:
+                    continue
+            else:
+                going = False
+            kind = np.int64(kinds[np.uint64(code)])
+            joins = going and current != _OUTSIDE
+            if unit == WORDS:
+                joins = joins and (
+                    kind == COMBINING_MARK or (kind == WORD_CHARACTER and current == WORD_CHARACTER)
+                )
+            elif unit == VISIBLE:
+                joins = joins and kind != BLANK
+            elif unit == CHARACTERS:
+                joins = False
+            if not joins:
+                if current != _OUTSIDE:
+                    if n >= np.uint64(len(ids)):
+                        return GROW_IDS
+                    known = intern_bytes(strings, word, _U0, filled, 0)
+                    if known < 0:
+                        return GROW_TABLE
+                    ids[n] = np.int32(known)
+                    n += _U1
+                filled = _U0
+                current = np.int64(_OUTSIDE)
+                if not going or (kind == BLANK and unit <= VISIBLE):
+                    continue
+                current = np.int64(WORD_CHARACTER) if kind == WORD_CHARACTER else np.int64(SINGLE)
+            if filled >= room:
+                return GROW_WORD
+            filled += encode(word, filled, code)
+        ends[d + _U1] = np.int64(n)
+    progress[0] = len(starts) - 1
+    return DONE
+
+
+@jit
+def gather(ids: Int32, ends: Int64, mapping: Int32) -> None:
+    """Rename the ids of D texts by a mapping, dropping those that become -1, in place.
+
+    ids int32[n], ends int64[D + 1], mapping int32[V]
     """
     n = _U0
     start = np.uint64(ends[0])
-    out_ends[0] = 0
+    ends[0] = 0
     for d in range(np.uint64(len(ends) - 1)):
         stop = np.uint64(ends[np.uint64(d) + _U1])
         for i in range(start, stop):
             to = mapping[np.uint64(ids[np.uint64(i)])]
-            out[n] = to
+            ids[n] = to
             n += np.uint64(to >= 0)
         start = stop
-        out_ends[np.uint64(d) + _U1] = np.int64(n)
+        ends[np.uint64(d) + _U1] = np.int64(n)
 
 
 @jit

@@ -6,9 +6,11 @@ laid out). Decoding trusts its input: `first_invalid` has to have passed it.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from fastseq.kernels.core.arrays import Int64, UInt8, UInt16
+from fastseq.kernels.core.arrays import Int32, Int64, UInt8, UInt16
 from fastseq.kernels.core.jit import inline, jit
 from fastseq.kernels.simd.bytes import load8, non_ascii64, trailing_zeros
 
@@ -21,18 +23,19 @@ ASSIGNED = 64
 
 MULTIPLE = 1 << 24  # a mapping from here on names a piece of the pool
 BLOCK_SHIFT = 7
+NOTHING = np.uint32(0xFFFFFFFF)  # in place of a code point
 
 CAPITAL_SIGMA = 0x3A3
-SMALL_SIGMA = 0x3C3
-FINAL_SIGMA = 0x3C2
+SMALL_SIGMA = np.uint32(0x3C3)
+FINAL_SIGMA = np.uint32(0x3C2)
 
 _HIGH_BITS = np.uint64(0x8080808080808080)
-_U1, _U8, _U64 = np.uint64(1), np.uint64(8), np.uint64(64)
+_U0, _U1, _U2, _U8, _U64 = (np.uint64(n) for n in (0, 1, 2, 8, 64))
 
 
 @inline
 def char_length(lead):
-    """How many bytes the character has that begins with this byte."""
+    """The number of bytes of the character that begins with this byte."""
     if lead < 0x80:
         return _U1
     return np.uint64(2) + np.uint64(lead >= 0xE0) + np.uint64(lead >= 0xF0)
@@ -85,8 +88,24 @@ def table(index, values, code):
     return values[block << np.uint64(BLOCK_SHIFT) | np.uint64(code & np.uint32(127))]
 
 
+class Characters(NamedTuple):
+    """Flags and a mapping of every code point; see fastseq/text/unicode_tables.py."""
+
+    flags_index: UInt16  # [8704]
+    flags: UInt8  # [128 * blocks]
+    map_index: UInt16  # [8704]
+    mapped: Int32  # [128 * blocks] added to the code point; from MULTIPLE on a piece of the pool
+    pool: Int32  # [n] code points of the mappings to none or to several characters
+
+
 @inline
-def sigma_is_final(data, begin, end, at, flags_index, flags):
+def flags_of(characters, code):
+    """The flags of a code point in Characters."""
+    return table(characters.flags_index, characters.flags, code)
+
+
+@inline
+def _sigma_is_final(data, begin, end, at, characters):
     """Whether the capital sigma at data[at] ends a word of the text data[begin:end].
 
     Unicode's Final_Sigma: a cased character before and none after, case-ignorable ones skipped.
@@ -96,19 +115,45 @@ def sigma_is_final(data, begin, end, at, flags_index, flags):
     while i > begin:
         i -= _U1
         if data[i] & 0xC0 != 0x80:
-            before = table(flags_index, flags, decode(data, i))
+            before = flags_of(characters, decode(data, i))
             if not before & IGNORABLE:
                 break
             before = 0
     if not before & CASED:
         return False
-    i = np.uint64(at) + np.uint64(2)
+    i = np.uint64(at) + _U2
     while i < end:
-        after = table(flags_index, flags, decode(data, i))
+        after = flags_of(characters, decode(data, i))
         if not after & IGNORABLE:
             return not after & CASED
         i += char_length(data[i])
     return True
+
+
+@inline
+def next_character(data, begin, end, at, extra, where, lower, characters):
+    """The mapped code point at data[at] of the text data[begin:end], at < end unless extra > 0.
+
+    extra, where  characters of a multiple mapping still to come, and where in the pool
+    lower         whether the mapping is of lower case
+
+    Returns (code, at, extra, where), code being NOTHING for a character mapped to none.
+    """
+    if extra != _U0:
+        return np.uint32(characters.pool[where]), at, extra - _U1, where + _U1
+    code = decode(data, at)
+    if lower and code == CAPITAL_SIGMA:
+        final = _sigma_is_final(data, begin, end, at, characters)
+        return FINAL_SIGMA if final else SMALL_SIGMA, at + _U2, extra, where
+    change = np.int64(table(characters.map_index, characters.mapped, code))
+    at += char_length(data[at])
+    if change < MULTIPLE:
+        return np.uint32(np.int64(code) + change), at, extra, where
+    where = np.uint64((change - MULTIPLE) >> 5)
+    extra = np.uint64(change & 31)
+    if extra == _U0:
+        return NOTHING, at, extra, where
+    return np.uint32(characters.pool[where]), at, extra - _U1, where + _U1
 
 
 @inline
@@ -168,14 +213,9 @@ def first_invalid(data: UInt8, offsets: Int64, first: int) -> int:
 
 @jit
 def describe(
-    lengths: Int64,
-    scripts: UInt8,
-    data: UInt8,
-    starts: Int64,
-    gap: int,
-    flags_index: UInt16,
+    lengths: Int64, scripts: UInt8, data: UInt8, starts: Int64, gap: int, flags_index: UInt16,
     flags: UInt8,
-) -> None:
+) -> None:  # fmt: skip
     """Code points of each string, and the script of its first character.
 
     lengths int64[n], scripts uint8[n] (0 other, 1 Han and kana, 2 Hangul); string i is

@@ -27,7 +27,7 @@ from fastseq.kernels.simd.rows import (
 )
 from fastseq.kernels.simd.tiles import address
 from fastseq.kernels.simd.vmath import exp, sigmoid
-from fastseq.kernels.text.subwords import hashed
+from fastseq.kernels.text.ngrams import hashed
 
 SOFTMAX, HIERARCHICAL, NEGATIVE, OVA = range(4)
 
@@ -59,7 +59,7 @@ def work_size(room: int, width: int) -> int:
 @jit
 def hash_words(out, data, offsets):
     """out uint32[V]: the hash of each word data[offsets[w]:offsets[w + 1]], FNV-1a of 32 bits with
-    every byte sign-extended, as for n-grams of characters (kernels/text/subwords.py)."""
+    every byte sign-extended, as for n-grams of characters (kernels/text/ngrams.py)."""
     for w in range(np.uint64(len(out))):
         h = _BASIS
         for i in range(np.uint64(offsets[w]), np.uint64(offsets[np.uint64(w) + _U1])):

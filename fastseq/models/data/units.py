@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 UNITS = ("word", "space", "char", "byte")
 
-_SMALL = 1 << 16  # bytes of text up to which sizes are simply taken large enough
 _SPACE, _HAN_AND_KANA = 2, 1  # of the flags in fastseq/text/unicode.npz
 _SCRIPT_SHIFT = 4
 
@@ -97,55 +96,21 @@ class Units:
         SettingsError
             The unit is the byte, which needs no splitting.
         """
-        from fastseq.kernels.text import units as kernels
+        from fastseq.kernels.text import tokenize as kernels
         from fastseq.text.tables import ByteTable
 
         if self.unit == "byte" and not whole:
             raise SettingsError("bytes are not split: their values are the ids")
         texts = checked(texts)
-        nbytes, count = texts.nbytes, len(texts)
-        if nbytes <= _SMALL:
-            table = ByteTable(min(nbytes // 4, 4096) + 8, 2 * nbytes + 64, 0)
-        else:
-            table = ByteTable(nbytes // 128 + 4096, nbytes // 16 + 65536, 0)
-        per_unit = 1 if self.unit == "char" else 4
-        ids = np.empty(count if whole else nbytes // per_unit + 16, np.int32)
-        ends = np.zeros(count + 1, np.int64)
-        progress = np.zeros(1, np.int64)
-        word = np.empty(512, np.uint8)
-        tables = unicode_tables()
-        mapping = tables.mapping(bool(self.lowercase), False)
+        room = len(texts) if whole else texts.nbytes // (1 if self.unit == "char" else 4) + 16
         mode = {"word": kernels.WORDS, "space": kernels.VISIBLE, "char": kernels.CHARACTERS}
-        unit = kernels.WHOLE if whole else mode[self.unit]
-        while True:
-            status = kernels.split(
-                ids,
-                ends,
-                progress,
-                table.slots,
-                table.arena,
-                table.offsets,
-                table.size,
-                word,
-                texts.data,
-                texts.offsets,
-                _kinds(),
-                tables.flags_index,
-                tables.flags,
-                mapping.index,
-                mapping.values,
-                tables.pool,
-                unit,
-                int(bool(self.lowercase)),
-            )
-            if status == kernels.DONE:
-                return Split(ids[: ends[-1]], ends, table)
-            if status == kernels.GROW_TABLE:
-                table.grow()
-            elif status == kernels.GROW_IDS:
-                ids = np.concatenate([ids, np.empty(len(ids) + 16, np.int32)])
-            else:
-                word = np.empty(4 * len(word), np.uint8)
+        table, lower = ByteTable.for_text(texts.nbytes, 0), bool(self.lowercase)
+        ids, ends = table.intern_tokens(
+            kernels.tokenize_sequence, len(texts), room, np.empty(512, np.uint8), texts.data,
+            texts.offsets, *unicode_tables().characters(lower, False), _kinds(),
+            kernels.WHOLE if whole else mode[self.unit], int(lower),
+        )  # fmt: skip
+        return Split(ids, ends, table)
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as JSON has them, and the version of the Unicode tables."""
@@ -195,14 +160,14 @@ def checked(texts: Texts) -> Texts:
 
 @cache
 def _kinds() -> UInt8:
-    """uint8[1114112]: the kind of each code point, as kernels/text/units.py numbers them."""
-    from fastseq.kernels.text import units as kernels
+    """uint8[1114112]: the kind of each code point, as kernels/text/tokenize.py numbers them."""
+    from fastseq.kernels.text import tokenize as kernels
 
-    tables = unicode_tables()
+    tables = unicode_tables().characters(False, False)
     flags = tables.flags.reshape(-1, 128)[tables.flags_index].reshape(-1)
     script = flags >> _SCRIPT_SHIFT & 3
     kinds = np.full(len(flags), kernels.SINGLE, np.uint8)
-    kinds[(flags & 1 != 0) & (script != _HAN_AND_KANA)] = kernels.WORD
-    kinds[flags & _SPACE != 0] = kernels.SPACE
-    kinds[is_mark()] = kernels.MARK
+    kinds[(flags & 1 != 0) & (script != _HAN_AND_KANA)] = kernels.WORD_CHARACTER
+    kinds[flags & _SPACE != 0] = kernels.BLANK
+    kinds[is_mark()] = kernels.COMBINING_MARK
     return kinds

@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastseq.errors import DataError, located
-from fastseq.kernels.text.subwords import bucket_ids
+from fastseq.kernels.text.ngrams import bucket_ids
 from fastseq.kernels.vectors.fasttext_labels import count_rows, fill_rows, hash_words
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.data.ragged import gathered, offsets_of
 from fastseq.store.files import MEMORY, SpillArray
 from fastseq.text.analyzer import Analyzer
-from fastseq.text.encoding import encode_slices
-from fastseq.text.lexicon import Lexicon
+from fastseq.text.lexicon import Lexicon, encode_slices
 from fastseq.text.subwords import Subwords
 from fastseq.text.tables import Dictionary
 from fastseq.threads import in_order

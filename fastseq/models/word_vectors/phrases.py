@@ -29,7 +29,7 @@ from fastseq.estimator import (
     parameter,
     plain,
 )
-from fastseq.kernels.text import phrases as kernels
+from fastseq.kernels.text import ngrams as kernels
 from fastseq.models.word_vectors.sampling import occurrences
 from fastseq.settings import parse_size, thread_count
 from fastseq.text.analyzer import Analyzer
@@ -140,9 +140,7 @@ class Phrases(BaseEstimator):
         lefts = KeyTable(1024 if len(connector) else 1)
         progress = np.zeros(1, np.int64)
         if len(connector):
-            while not kernels.intern_lefts(
-                lefts.slots, lefts.room, lefts.size, progress, tokens, ends, connector
-            ):
+            while not kernels.intern_lefts(*lefts.arrays, progress, tokens, ends, connector):
                 lefts.grow()
         least = self.min_count + (self.scoring == "default")  # below, no score is above zero
         if self.threshold < 0 and self.scoring == "default":

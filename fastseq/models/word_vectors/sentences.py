@@ -18,8 +18,7 @@ from fastseq.models.word_vectors.sampling import occurrences
 from fastseq.store.files import MEMORY, SpillArray
 from fastseq.store.texts import TextSource, open_texts
 from fastseq.text.analyzer import Analyzer
-from fastseq.text.encoding import encode_slices
-from fastseq.text.lexicon import Lexicon
+from fastseq.text.lexicon import Lexicon, encode_slices
 from fastseq.text.tables import Dictionary
 from fastseq.types import Int32, Int64, Texts
 

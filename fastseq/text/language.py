@@ -1,0 +1,155 @@
+"""What packages know of languages: stop words, Snowball stems, Chinese word segmentation."""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections.abc import Callable, Iterable
+from functools import cache
+from importlib import metadata
+
+from fastseq.errors import MissingExtraError, SettingsError
+from fastseq.settings import one_of
+from fastseq.text.unicode_tables import unicode_tables
+
+# ---- stop words
+
+# EnglishAnalyzer.ENGLISH_STOP_WORDS_SET of Apache Lucene
+LUCENE = frozenset(
+    """
+    a an and are as at be but by for if in into is it no not of on or such that the their then
+    there these they this to was will with
+    """.split()  # noqa: SIM905
+)
+
+
+@cache
+def stopword_languages() -> tuple[str, ...]:
+    """The English names of the languages that have a list."""
+    from stop_words import AVAILABLE_LANGUAGES
+
+    return tuple(sorted(AVAILABLE_LANGUAGES))
+
+
+def check_stopwords(stopwords: str | tuple[str, ...]) -> None:
+    """Raise SettingsError unless these are words, "none", "lucene" or a language with a list."""
+    if isinstance(stopwords, str):
+        if stopwords not in ("none", "lucene") and stopwords not in stopword_languages():
+            raise SettingsError(
+                f"stopwords is {stopwords!r}; expected none, lucene, "
+                f"one of {', '.join(stopword_languages())}, or the words themselves"
+            )
+    elif not isinstance(stopwords, tuple) or not all(isinstance(w, str) for w in stopwords):
+        raise SettingsError("stopwords is neither a name nor a tuple of strings")
+
+
+@cache
+def stopword_set(
+    stopwords: str | tuple[str, ...], lowercase: bool, fold_accents: bool
+) -> frozenset[str]:
+    """The words, lower-cased and folded as the tokens are before the comparison."""
+    words: Iterable[str]
+    if isinstance(stopwords, tuple):
+        words = stopwords
+    elif stopwords == "none":
+        words = ()
+    elif stopwords == "lucene":
+        words = LUCENE
+    else:
+        from stop_words import get_stop_words
+
+        words = get_stop_words(stopwords)
+    change = unicode_tables().change
+    return frozenset(change(word, lowercase, fold_accents) for word in words)
+
+
+@cache
+def stopwords_fingerprint(language: str) -> int:
+    """A CRC-32 of the package's list, which changes with its releases."""
+    return zlib.crc32("\n".join(sorted(stopword_set(language, False, False))).encode())
+
+
+# ---- stems
+
+_own = threading.local()  # a stemmer has state: one for each thread
+
+
+@cache
+def stemmers() -> tuple[str, ...]:
+    """The names of all stemmers; "english" is Porter2, "porter" the original of 1980."""
+    import Stemmer
+
+    return tuple(Stemmer.algorithms())
+
+
+def check_stemmer(stemmer: str) -> None:
+    """Raise SettingsError unless this is "none" or the name of a stemmer."""
+    if not isinstance(stemmer, str) or stemmer != "none":  # "none" needs no package
+        one_of("stemmer", stemmer, ("none", *stemmers()))
+
+
+def stem(stemmer: str, words: list[str]) -> list[str]:
+    """The stem of each word; a word whose stem would be empty stays itself."""
+    known: dict[str, Callable[[list[str]], list[str]]] = _own.__dict__
+    stem_words = known.get(stemmer)
+    if stem_words is None:
+        import Stemmer
+
+        # no cache: the words are distinct, so it would only grow
+        stem_words = known[stemmer] = Stemmer.Stemmer(stemmer, 0).stemWords
+    stems = stem_words(words)
+    if "" in stems:
+        return [stemmed or word for stemmed, word in zip(stems, words, strict=True)]
+    return stems
+
+
+# words whose stems differ between releases of Snowball, and endings of many kinds
+_PROBES = """
+    universal university universe added adding organized organised organization pasted
+    paste generously general generate communication commune arsenal past evening news
+    inning outing skies dying lying idly gently ugly early only singly hopping hoped
+    falling relational conditional rational valenci digitizer conformabli vietnamization
+    predication operator feudalism decisiveness hopefulness callousness formality
+    sensitivity sensibility triplicate formative formalize electricity electrical hopeful
+    goodness revival allowance inference airliner adjustable defensible irritant
+    replacement adjustment dependent adoption communism activate angularity homologous
+    effective bowdlerize probate rate cease controlling rolling
+"""
+
+
+@cache
+def stems_fingerprint(stemmer: str) -> int:
+    """A CRC-32 of the stems of some words, the language's stop words among them.
+
+    Stemmer.version() does not change with the rules; this does, for most changes of them.
+    """
+    words = _PROBES.split()
+    if stemmer in stopword_languages():
+        words += sorted(stopword_set(stemmer, True, False))
+    return zlib.crc32("\n".join(stem(stemmer, words)).encode())
+
+
+# ---- segmentation
+
+
+def segmenter() -> Callable[[str], list[str]]:
+    """The function that cuts a run of Han and kana into words.
+
+    Raises MissingExtraError when rjieba is not installed.
+    """
+    try:
+        import rjieba
+    except ImportError:
+        raise MissingExtraError(
+            "cjk='words' needs the package rjieba: pip install 'fastseq[chinese]'"
+        ) from None
+    cut: Callable[[str], list[str]] = rjieba.cut
+    return cut
+
+
+def segmenter_version() -> str:
+    """The version of rjieba, with its dictionary; empty when it is not installed."""
+    try:
+        return metadata.version("rjieba")
+    except metadata.PackageNotFoundError:
+        return ""
