@@ -220,6 +220,8 @@ def training(output: Decorator) -> list[Decorator]:
         corpus,
         output,
         overwrite,
-        click.option("--resume", is_flag=True, help="Continue from the checkpoint in its folder."),
+        click.option(
+            "--resume", is_flag=True, help="Continue from the checkpoint in the output folder."
+        ),
         file("--valid", help="Parquet to validate on after every epoch."),
     ]

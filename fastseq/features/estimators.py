@@ -141,11 +141,11 @@ class Features(BaseEstimator, ABC):
     )  # fmt: skip
     min_df: float = parameter(
         default=1, check=DocumentCount(), metavar="N",
-        help="Drop terms of fewer documents, a number or a share.",
+        help="Minimum document frequency of a term, a number or a share.",
     )  # fmt: skip
     max_df: float = parameter(
         default=1.0, check=DocumentCount(), metavar="N",
-        help="Drop terms of more documents, a number or a share.",
+        help="Maximum document frequency of a term, a number or a share.",
     )  # fmt: skip
     max_features: int | None = parameter(
         default=None, check=Whole(1), help="Maximum number of terms.", none="all terms",
@@ -396,7 +396,7 @@ class TfidfFeatures(Features):
         notes="As if one more text had every term: N + 1, df + 1.",
     )  # fmt: skip
     sublinear_tf: bool = parameter(
-        default=False, check=Flag(), help="Use 1 + ln(count) for the count."
+        default=False, check=Flag(), help="Sublinear term frequency, 1 + ln(count)."
     )
     binary: bool = parameter(default=False, check=Flag(), help="Count every term once per text.")
 

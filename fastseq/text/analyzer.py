@@ -62,8 +62,8 @@ class Analyzer:
     )  # fmt: skip
     cjk: str = parameter(
         default="bigrams", check=Choice(CJK), section="Analysis",
-        help="Chinese, Japanese and Korean: overlapping bigrams, as the tokenizer has them, or "
-        "words (Chinese; needs fastseq[chinese]).",
+        help="Chinese, Japanese and Korean: overlapping bigrams, treated like other letters "
+        "(none), or words (Chinese; needs fastseq[chinese]).",
         notes="Of runs of Han and kana (together) and of Hangul, with the word tokenizer. "
         '"bigrams" are of characters, a lone character staying itself, and cut the text at their '
         'borders; "words" segments Han and kana with rjieba, Hangul being bigrams; "none" treats '

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 import sysconfig
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -38,6 +40,19 @@ class Ran:
         assert len(lines) == 1, self.err
         assert lines[0].startswith("Error: "), self.err
         return lines[0]
+
+    @property
+    def pairs(self) -> dict[str, str]:
+        """The summary of a command that succeeded, by name."""
+        assert self.code == 0, self.err
+        lines = (line.split("  ", 1) for line in self.out.splitlines())
+        return {name: value.strip() for name, value in lines}
+
+    @property
+    def json(self) -> Any:
+        """The JSON of a command that succeeded."""
+        assert self.code == 0, self.err
+        return json.loads(self.out)
 
 
 Run = Callable[..., Ran]
@@ -95,6 +110,14 @@ def small_library(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # ---- small corpora that a model learns in a second, and models of them
+
+
+def two_topics() -> list[str]:
+    """Sentences about fruit and about water, in turns."""
+    words = "apple pear plum cherry", "river lake sea ocean"
+    rng = np.random.default_rng(0)
+    return [" ".join(rng.choice(words[i % 2].split(), 8).tolist()) for i in range(300)]
+
 
 SMALL = ("--hidden", "16", "--threads", "1", "--batch-size", "8", "--learning-rate", "0.02")
 SMALL_TEXT = (*SMALL, "--embedding", "16")

@@ -1,4 +1,4 @@
-"""`fastseq search --device`: what is said where it cannot be had."""
+"""fastseq search --device: errors where the device or its package is missing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def queries(write: Write) -> Path:
 
 @pytest.mark.usefixtures("no_gpu")
 @pytest.mark.parametrize("output", [(), ("-o", "run.trec")])
-def test_no_gpu_is_one_line(
+def test_a_missing_gpu_is_a_one_line_error(
     run: Run, bilingual: Path, queries: Path, output: tuple[str, ...]
 ) -> None:
     ran = run("search", "-i", bilingual, "--queries", queries, "--device", "cuda", *output)
@@ -37,27 +37,27 @@ def test_no_gpu_is_one_line(
 
 
 @pytest.mark.usefixtures("no_gpu")
-def test_the_cpu_needs_no_gpu(run: Run, bilingual: Path, queries: Path) -> None:
+def test_device_cpu_runs_without_a_gpu(run: Run, bilingual: Path, queries: Path) -> None:
     plain = run("search", "-i", bilingual, "--queries", queries)
     named = run("search", "-i", bilingual, "--queries", queries, "--device", "cpu")
     assert plain.code == named.code == 0
     assert plain.out == named.out != ""
 
 
-def test_one_query_is_the_cpus(run: Run, bilingual: Path) -> None:
+def test_device_requires_queries(run: Run, bilingual: Path) -> None:
     ran = run("search", "-i", bilingual, "water", "--device", "cuda")
     assert ran.code == 2
     assert ran.error == "Error: --device requires --queries FILE (see fastseq search --help)"
 
 
-def test_another_device(run: Run, bilingual: Path, queries: Path) -> None:
+def test_an_unknown_device_is_a_usage_error(run: Run, bilingual: Path, queries: Path) -> None:
     ran = run("search", "-i", bilingual, "--queries", queries, "--device", "tpu")
     assert ran.code == 2
     assert "'tpu'" in ran.error
     assert "cuda" in ran.error
 
 
-def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_cuda_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(availability.config, "ENABLE_CUDASIM", False)
     monkeypatch.setattr(availability, "find_spec", lambda name: None)
     assert cuda_problem() == 'CUDA needs the package numba-cuda; pip install "fastseq[cuda]"'

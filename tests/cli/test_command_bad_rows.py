@@ -1,4 +1,4 @@
-"""Whatever command reads them: a row that cannot be used is named by its file and its row there."""
+"""Invalid rows are named by file and row, whichever command reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""--skip-bad-lines, wherever a file of word vectors is read."""
+"""--skip-bad-lines in every command that reads word vectors from a file."""
 
 from __future__ import annotations
 

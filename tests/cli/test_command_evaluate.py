@@ -1,4 +1,4 @@
-"""fastseq evaluate: values against hand-made figures and naive twins, notices, refusals."""
+"""fastseq evaluate: values against hand-computed figures and naive twins, notices, errors."""
 
 from __future__ import annotations
 
@@ -44,13 +44,12 @@ def files(tmp_path: Path, write: Write) -> dict[str, Path]:
 
 @pytest.mark.parametrize("form", ["run.trec", "run.parquet"])
 @pytest.mark.parametrize("judged", ["qrels.txt", "qrels.parquet"])
-def test_measures_are_what_they_are_by_hand(
+def test_measures_match_hand_computed_values(
     run: Run, files: dict[str, Path], form: str, judged: str
 ) -> None:
     words = ("-m", "nDCG@10", "-m", "AP", "-m", "P(rel=2)@5", "--format", "json")
     ran = run("evaluate", files[form], files[judged], *words)
-    assert ran.code == 0, ran.err
-    values = json.loads(ran.out)
+    values = ran.json
     assert list(values) == ["nDCG@10", "AP", "P(rel=2)@5"]
     assert values == pytest.approx({"nDCG@10": NDCG, "AP": AP, "P(rel=2)@5": 0.1})
 
@@ -67,7 +66,7 @@ def test_the_table_has_the_default_measures(run: Run, files: dict[str, Path]) ->
 @pytest.mark.parametrize(
     "measure", ["nDGC@10", "nDCG@", "P", "", "1+1", "__import__('os')", "nDCG@10 AP", "α_nDCG@10"]
 )
-def test_an_unknown_measure_is_refused(run: Run, files: dict[str, Path], measure: str) -> None:
+def test_an_unknown_measure_is_an_error(run: Run, files: dict[str, Path], measure: str) -> None:
     ran = run("evaluate", files["run.trec"], files["qrels.txt"], "-m", measure)
     assert "easure" in ran.error
     assert ran.code == 1
@@ -97,11 +96,11 @@ def test_a_missing_file_is_named(run: Run, files: dict[str, Path]) -> None:
 def test_an_empty_run_scores_nothing(run: Run, files: dict[str, Path]) -> None:
     files["run.trec"].write_text("")
     ran = run("evaluate", files["run.trec"], files["qrels.txt"], "-m", "AP", "--format", "json")
-    assert json.loads(ran.out) == {"AP": 0.0}
+    assert ran.json == {"AP": 0.0}
 
 
 @pytest.mark.parametrize("measure", ["P@0", "nDCG@0", "R@-1"])
-def test_cutoffs_that_abort_trec_eval_are_refused(
+def test_cutoffs_that_abort_trec_eval_are_errors(
     run: Run, files: dict[str, Path], measure: str
 ) -> None:
     ran = run("evaluate", files["run.trec"], files["qrels.txt"], "-m", measure)
@@ -180,7 +179,7 @@ def tied_run(rng: random.Random, ranks: str) -> dict[str, list[tuple[str, int | 
     "ranks", ["from one", "from zero", "gaps", "equal", "contradicting", "none", "some"]
 )
 @pytest.mark.parametrize("suffix", [".trec", ".parquet", ".tsv"])
-def test_every_measure_of_random_tied_runs_equals_its_naive_twin(
+def test_measures_of_random_tied_runs_match_naive_twins(
     run: Run, write: Write, tmp_path: Path, ranks: str, suffix: str
 ) -> None:
     rng = random.Random(f"{ranks}{suffix}")
@@ -212,8 +211,7 @@ def test_every_measure_of_random_tied_runs_equals_its_naive_twin(
         (tmp_path / "qrels.txt").write_text("".join(judged))
         words = [word for name in MEASURES for word in ("-m", name)]
         ran = run("evaluate", f"run{suffix}", "qrels.txt", *words, "--format", "json")
-        assert ran.code == 0, ran.err
-        values = json.loads(ran.out)
+        values = ran.json
         for name, measure in MEASURES.items():
             each = [measure(naive.order(found.get(q, [])), of) for q, of in qrels.items()]
             counted = [value for value in each if value is not None]
@@ -230,7 +228,7 @@ def test_tied_documents_keep_the_order_of_the_run_for_every_measure(
     (tmp_path / "qrels.txt").write_text("q 0 a 1\n")
     words = ("-m", "RR", "-m", "RR@10", "-m", "P@1", "-m", "AP", "-m", "SetP")
     ran = run("evaluate", "run.trec", "qrels.txt", *words, "--format", "json")
-    assert json.loads(ran.out) == {
+    assert ran.json == {
         "RR": 1,
         "RR@10": 1,
         "P@1": 1,
@@ -249,7 +247,7 @@ def test_without_ranks_ties_are_ordered_as_trec_eval_does(
     write("run.parquet", query_id=["q", "q"], doc_id=["a", "b"], score=[1.0, 1.0])
     (tmp_path / "qrels.txt").write_text("q 0 b 1\n")
     ran = run("evaluate", "run.parquet", "qrels.txt", "-m", "RR", "--format", "json")
-    assert json.loads(ran.out) == {"RR": 1.0}
+    assert ran.json == {"RR": 1.0}
     assert ran.err == ""
 
 
@@ -260,14 +258,12 @@ def test_ranks_come_before_scores(run: Run, tmp_path: Path, scores: tuple[str, s
     (tmp_path / "run.trec").write_text(f"q Q0 a 1 {first} t\nq Q0 b 2 {second} t\n")
     (tmp_path / "qrels.txt").write_text("q 0 a 1\n")
     ran = run("evaluate", "run.trec", "qrels.txt", "-m", "RR", "--format", "json")
-    assert json.loads(ran.out) == {"RR": 1.0}
+    assert ran.json == {"RR": 1.0}
     assert ("which gives RR 0.5." in ran.err) == (first == "1")
     assert run("evaluate", "run.trec", "qrels.txt", "-m", "R@5").err == ""  # the same either way
 
 
-def test_measures_computed_together_are_those_computed_alone(
-    run: Run, files: dict[str, Path]
-) -> None:
+def test_measures_do_not_depend_on_the_other_measures(run: Run, files: dict[str, Path]) -> None:
     """trec_eval's library takes one measure's parameters for another's."""
     names = ("nDCG(gains={2:9})", "nDCG", "NumRet", "P(judged_only=True)@2", "IPrec@0.1", "SetF")
     words = [word for name in names for word in ("-m", name)]
@@ -283,19 +279,19 @@ def test_measures_computed_together_are_those_computed_alone(
 # ---- what the two files have in common
 
 
-def test_files_without_a_common_query_are_warned_of(run: Run, tmp_path: Path) -> None:
+def test_files_without_a_common_query_give_a_warning(run: Run, tmp_path: Path) -> None:
     (tmp_path / "run.trec").write_text("q1 Q0 a 1 1.0 t\n")
     (tmp_path / "qrels.txt").write_text("1 0 a 1\n2 0 a 1\n")
     for quiet in ((), ("--quiet",)):
         ran = run("evaluate", "run.trec", "qrels.txt", "-m", "AP", "--format", "json", *quiet)
         assert ran.code == 0
-        assert json.loads(ran.out) == {"AP": 0.0}
+        assert ran.json == {"AP": 0.0}
         assert "no query in common" in ran.err
         assert "'q1'" in ran.err
         assert "'1'" in ran.err
 
 
-def test_queries_of_one_file_only_are_counted(run: Run, files: dict[str, Path]) -> None:
+def test_queries_in_only_one_file_are_counted(run: Run, files: dict[str, Path]) -> None:
     ran = run("evaluate", files["run.trec"], files["qrels.txt"], "-m", "AP")
     assert "1 of 2 queries of" in ran.err
     assert "such as 'q2': they count as 0" in ran.err
@@ -304,7 +300,7 @@ def test_queries_of_one_file_only_are_counted(run: Run, files: dict[str, Path]) 
     assert run("evaluate", files["run.trec"], files["qrels.txt"], "--quiet").err == ""
 
 
-def test_files_without_a_common_document_are_warned_of(run: Run, tmp_path: Path) -> None:
+def test_files_without_a_common_document_give_a_warning(run: Run, tmp_path: Path) -> None:
     (tmp_path / "run.trec").write_text("q Q0 7 1 1.0 t\n")
     (tmp_path / "qrels.txt").write_text("q 0 D7 1\n")
     ran = run("evaluate", "run.trec", "qrels.txt", "-m", "AP")
@@ -325,24 +321,24 @@ def names_of_ir_measures() -> list[str]:
 
 
 @pytest.mark.parametrize("name", names_of_ir_measures())
-def test_every_measure_of_ir_measures_is_computed_or_refused_in_one_line(
+def test_every_measure_of_ir_measures_is_computed_or_a_one_line_error(
     run: Run, files: dict[str, Path], name: str
 ) -> None:
     ran = run(
         "evaluate", files["run.trec"], files["qrels.txt"], "-m", name, "--format", "json", "--quiet"
     )
     if ran.code == 0:
-        assert list(json.loads(ran.out)) == [name]
+        assert list(ran.json) == [name]
     else:
         assert repr(name) in ran.error
         for program in ("perl", "gdeval", "pip", "cwl", "pyndeval", "ranx"):
             assert program not in ran.error.lower()
 
 
-def test_err_is_what_gdeval_gives(run: Run, files: dict[str, Path]) -> None:
+def test_err_matches_gdeval(run: Run, files: dict[str, Path]) -> None:
     """Grades 0, 2, 1 at ranks 1, 2, 3, of at most 4: gdeval.pl prints 0.11068."""
     ran = run("evaluate", files["run.trec"], files["qrels.txt"], "-m", "ERR@20", "--format", "json")
-    assert json.loads(ran.out)["ERR@20"] == pytest.approx(0.11068 / 2, abs=5e-6)
+    assert ran.json["ERR@20"] == pytest.approx(0.11068 / 2, abs=5e-6)
     files["qrels.txt"].write_text("q1 0 a 5\n")
     said = run("evaluate", files["run.trec"], files["qrels.txt"], "-m", "ERR@20").error
     assert "ERR@20 takes grades up to 4, not 5" in said
@@ -367,13 +363,13 @@ def test_err_is_what_gdeval_gives(run: Run, files: dict[str, Path]) -> None:
         ("INST(max_rel=3)", "not supported; write it like"),
     ],
 )
-def test_parameters_that_no_provider_takes_are_named(
+def test_unsupported_parameters_are_named(
     run: Run, files: dict[str, Path], measure: str, said: str
 ) -> None:
     assert said in run("evaluate", files["run.trec"], files["qrels.txt"], "-m", measure).error
 
 
-def test_a_relevance_too_large_for_trec_eval_is_refused(run: Run, files: dict[str, Path]) -> None:
+def test_a_relevance_too_large_for_trec_eval_is_an_error(run: Run, files: dict[str, Path]) -> None:
     files["qrels.txt"].write_text("q1 0 a 4294967297\n")
     said = run("evaluate", files["run.trec"], files["qrels.txt"]).error
     assert "line 1: relevance 4294967297, expected at most 1,000,000" in said

@@ -1,8 +1,7 @@
-"""fastseq fit-fasttext, and what is done with vectors of n-grams."""
+"""fastseq fit-fasttext, and the use of vectors with character n-grams."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,7 @@ import numpy as np
 import pytest
 
 from fastseq import FastText, WordVectors
-from tests.cli.conftest import Run, Write
-from tests.cli.test_command_vectors import lines
+from tests.cli.conftest import Run, Write, two_topics
 
 # of eight words that stand in like surroundings: enough passes that spelling tells them apart
 OPTIONS = ("--dimensions", 8, "--epochs", 10, "--sample", 0, "--threads", 1, "--buckets", 1000)
@@ -19,19 +17,20 @@ OPTIONS = ("--dimensions", 8, "--epochs", 10, "--sample", 0, "--threads", 1, "--
 
 @pytest.fixture
 def made(run: Run, tmp_path: Path, write: Write) -> Path:
-    ran = run("fit-fasttext", write("corpus.parquet", text=lines()), "-o", tmp_path / "v", *OPTIONS)
+    ran = run(
+        "fit-fasttext", write("corpus.parquet", text=two_topics()), "-o", tmp_path / "v", *OPTIONS
+    )
     assert ran.code == 0, ran.err
     assert "training loss" in ran.out
     return tmp_path / "v"
 
 
-def test_a_word_never_seen_has_neighbors(run: Run, made: Path) -> None:
+def test_unknown_words_have_neighbors(run: Run, made: Path) -> None:
     ran = run("neighbors", made, "aple", "-k", 1, "--format", "json")
-    assert ran.code == 0, ran.err
-    assert json.loads(ran.out)[0]["word"] == "apple"
+    assert ran.json[0]["word"] == "apple"
 
 
-def test_a_model_of_fasttext_goes_out_and_comes_back(run: Run, made: Path, tmp_path: Path) -> None:
+def test_an_exported_fasttext_model_reads_back_equal(run: Run, made: Path, tmp_path: Path) -> None:
     model = tmp_path / "m.bin"
     ran = run("export", made, model, "--format", "fasttext")
     assert ran.code == 0, ran.err
@@ -40,19 +39,19 @@ def test_a_model_of_fasttext_goes_out_and_comes_back(run: Run, made: Path, tmp_p
         again.vectors_of(["aple", "lake"]), first.vectors_of(["aple", "lake"]), atol=1e-6
     )
     ran = run("neighbors", model, "aple", "-k", 1, "--format", "json")
-    assert json.loads(ran.out)[0]["word"] == "apple"
+    assert ran.json[0]["word"] == "apple"
 
 
-def test_what_is_trained_is_what_python_trains(made: Path) -> None:
+def test_the_command_and_python_train_equal_vectors(made: Path) -> None:
     loaded = FastText.load(made)
-    again = FastText(**{**loaded.get_params(), "threads": 1}).fit(lines())
+    again = FastText(**{**loaded.get_params(), "threads": 1}).fit(two_topics())
     np.testing.assert_array_equal(again.vectors_.vectors, loaded.vectors_.vectors)
 
 
-def test_start_brings_the_dimensions_and_n_grams_of_its_vectors(
+def test_start_sets_dimensions_and_n_grams(
     run: Run, made: Path, tmp_path: Path, write: Write
 ) -> None:
-    corpus = write("more.parquet", text=lines())
+    corpus = write("more.parquet", text=two_topics())
     ran = run("fit-fasttext", corpus, "-o", tmp_path / "w", "--start", made, "--epochs", 1)
     assert ran.code == 0, ran.err
     before, after = (FastText.load(path) for path in (made, tmp_path / "w"))
@@ -61,10 +60,8 @@ def test_start_brings_the_dimensions_and_n_grams_of_its_vectors(
     assert before.buckets != FastText().buckets
 
 
-def test_training_goes_on_with_the_same_n_grams_only(
-    run: Run, made: Path, tmp_path: Path, write: Write
-) -> None:
-    corpus = write("more.parquet", text=lines())
+def test_start_requires_equal_n_grams(run: Run, made: Path, tmp_path: Path, write: Write) -> None:
+    corpus = write("more.parquet", text=two_topics())
     further = ("fit-fasttext", corpus, "-o", tmp_path / "w", *OPTIONS, "--start", made)
     assert run(*further, "--quiet").code == 0
     other = run(*further, "--overwrite", "--high", 5)
@@ -81,16 +78,16 @@ def test_training_goes_on_with_the_same_n_grams_only(
         (("--min-count", 1000), "none of the corpus's 8 words occurs 1,000 times"),
     ],
 )
-def test_what_cannot_be_trained_is_one_line(
+def test_errors_are_one_line(
     run: Run, tmp_path: Path, write: Write, options: tuple[Any, ...], said: str
 ) -> None:
-    ran = run("fit-fasttext", write("c.parquet", text=lines()), "-o", tmp_path / "v", *options)
+    ran = run("fit-fasttext", write("c.parquet", text=two_topics()), "-o", tmp_path / "v", *options)
     assert ran.code == 1
     assert len([line for line in ran.err.splitlines() if line.startswith("Error: ")]) == 1
     assert said in ran.err
 
 
-def test_a_sequence_model_begins_with_vectors_of_every_word(
+def test_a_sequence_model_starts_from_fasttext_vectors(
     run: Run, made: Path, tmp_path: Path, write: Write
 ) -> None:
     strange = ["aple peer plumm", "rivr lakes oceans"] * 20

@@ -1,4 +1,4 @@
-"""fastseq fit-fasttext-classifier, and its models in predict, test and info."""
+"""fastseq fit-fasttext-classifier, and predict, test and info with its models."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def model(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_it_trains_and_says_so(run: Run, corpora: Path, tmp_path: Path) -> None:
+def test_fit_prints_progress_and_a_summary(run: Run, corpora: Path, tmp_path: Path) -> None:
     data = corpora / "reviews.parquet"
     ran = run(FIT, data, "--valid", data, "--export", "model.bin", *SMALL, "--epochs", "9")
     assert ran.code == 0, ran.err
@@ -41,7 +41,9 @@ def test_it_trains_and_says_so(run: Run, corpora: Path, tmp_path: Path) -> None:
     assert (quiet.code, quiet.out) == (0, "")
 
 
-def test_its_models_predict(run: Run, model: Path, corpora: Path, tmp_path: Path) -> None:
+def test_predict_with_a_fasttext_classifier(
+    run: Run, model: Path, corpora: Path, tmp_path: Path
+) -> None:
     data = corpora / "reviews.parquet"
     ran = run("predict", model, data, "-o", "out.parquet", "--keep", "label")
     assert ran.code == 0, ran.err
@@ -55,19 +57,17 @@ def test_its_models_predict(run: Run, model: Path, corpora: Path, tmp_path: Path
     assert "no --tokens-column" in run("predict", model, data, "--tokens-column", "text").error
 
 
-def test_its_models_are_measured(run: Run, model: Path, corpora: Path) -> None:
+def test_test_of_a_fasttext_classifier(run: Run, model: Path, corpora: Path) -> None:
     ran = run("test", model, corpora / "reviews.parquet")
     assert "accuracy      1.0000" in ran.out
     assert "expected \\ predicted" in ran.out
-    found = json.loads(run("test", model, corpora / "reviews.parquet", "--format", "json").out)
+    found = run("test", model, corpora / "reviews.parquet", "--format", "json").json
     assert set(found) == {"accuracy", "macro_f1", "loss", "unknown_rate"}
 
 
-def test_info_says_what_it_is(run: Run, model: Path) -> None:
+def test_info_of_a_fasttext_classifier(run: Run, model: Path) -> None:
     ran = run("info", model, "--verify")
-    assert ran.code == 0, ran.err
-    lines = dict(line.split("  ", 1) for line in ran.out.splitlines())
-    said = {name: value.strip() for name, value in lines.items()}
+    said = ran.pairs
     assert said["model"] == "fasttext"
     assert said["classes"] == "2: 0, 1"
     assert said["word_ngrams"] == "2"
@@ -86,9 +86,7 @@ def test_info_says_what_it_is(run: Run, model: Path) -> None:
         (("--vectors", "nowhere.vec"), "no such file"),
     ],
 )
-def test_what_does_not_do_is_said_in_a_line(
-    run: Run, corpora: Path, words: tuple[str, ...], said: str
-) -> None:
+def test_errors_are_one_line(run: Run, corpora: Path, words: tuple[str, ...], said: str) -> None:
     assert said in run(FIT, corpora / "reviews.parquet", *words).error
     assert not Path(".fastseq/model/manifest.json").exists()
 
@@ -99,5 +97,5 @@ def test_rows_with_several_labels(run: Run, write: Write) -> None:
     words = ("--loss", "ova", "--label-separator", "|", "--epochs", "30", *SMALL)
     ran = run(FIT, path, *words)
     assert ran.code == 0, ran.err
-    found = json.loads(run("test", ".fastseq/model", path, "--format", "json").out)
+    found = run("test", ".fastseq/model", path, "--format", "json").json
     assert found["micro_f1"] == 1

@@ -1,4 +1,4 @@
-"""fastseq features: files that SciPy and any reader of Parquet open, --like, refusals."""
+"""fastseq features: files that SciPy and Parquet readers open, --like, errors."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def terms(path: str) -> dict[str, list[Any]]:
     return columns
 
 
-def test_counts(run: Run, docs: Path) -> None:
+def test_counts_match_scikit_learn(run: Run, docs: Path) -> None:
     ran = run("features", docs, "-o", "out")
     assert ran.code == 0, ran.err
     expected = CountVectorizer()
@@ -53,8 +53,7 @@ def test_counts(run: Run, docs: Path) -> None:
         "term": list(expected.get_feature_names_out()),
         "df": (matrix > 0).sum(axis=0).A1.tolist(),
     }
-    said = dict(line.split("  ", 1) for line in ran.out.splitlines())
-    assert {name: value.strip() for name, value in said.items() if name != "time"} == {
+    assert {name: value for name, value in ran.pairs.items() if name != "time"} == {
         "matrix": "out.npz",
         "terms": "out.terms.parquet",
         "rows": "5",
@@ -91,7 +90,7 @@ def test_counts(run: Run, docs: Path) -> None:
         ),
     ],
 )
-def test_tfidf_is_scikit_learns(
+def test_tfidf_matches_scikit_learn(
     run: Run, docs: Path, new: Path, words: tuple[str, ...], settings: dict[str, Any]
 ) -> None:
     ran = run("features", docs, "--method", "tfidf", "-o", "out.npz", *words)
@@ -112,7 +111,7 @@ def test_tfidf_is_scikit_learns(
     assert terms("new.terms.parquet") == made
 
 
-def test_the_long_form(run: Run, docs: Path, new: Path, write: Write) -> None:
+def test_long_form_has_a_row_per_value(run: Run, docs: Path, new: Path, write: Write) -> None:
     assert run("features", docs, "--method", "bm25", "--k1", "2", "--b", "0.3", "-o", "a").code == 0
     for out, like in (("b.parquet", "a"), ("c.parquet", "b.parquet")):
         assert run("features", docs, "--like", like, "-o", out).code == 0
@@ -137,7 +136,7 @@ def test_the_long_form(run: Run, docs: Path, new: Path, write: Write) -> None:
     ]
 
 
-def test_analysis_and_columns_are_those_of_index(run: Run, write: Write) -> None:
+def test_options_of_analysis_and_columns_apply(run: Run, write: Write) -> None:
     path = write("x.parquet", url=["u", "v"], title=["On the cats", "猫喜欢"], body=["run", "ran"])
     words = ("--id-column", "url", "--text-column", "title", "--text-column", "body")
     analysis = ("--stopwords", "lucene", "--stemmer", "english")
@@ -146,7 +145,7 @@ def test_analysis_and_columns_are_those_of_index(run: Run, write: Write) -> None
     assert found == [("u", "cat"), ("u", "run"), ("v", "ran"), ("v", "喜欢"), ("v", "猫喜")]
 
 
-def test_many_rows_in_several_batches(run: Run, write: Write) -> None:
+def test_several_batches_give_one_matrix(run: Run, write: Write) -> None:
     texts = [f"word{i % 977} word{i % 31} tail{i}" for i in range(40_000)]
     path = write("big.parquet", text=texts)
     assert run("--threads", "2", "features", path, "-o", "one.npz").code == 0
@@ -159,7 +158,7 @@ def test_many_rows_in_several_batches(run: Run, write: Write) -> None:
     assert table.column("value").to_numpy().tolist() == coo.data.tolist()
 
 
-def test_quiet_says_nothing(run: Run, docs: Path) -> None:
+def test_quiet_prints_nothing(run: Run, docs: Path) -> None:
     ran = run("--quiet", "features", docs, "-o", "out")
     assert (ran.code, ran.out, ran.err) == (0, "", "")
 
@@ -182,7 +181,7 @@ def test_quiet_says_nothing(run: Run, docs: Path) -> None:
         ((), "-o"),
     ],
 )
-def test_wrong_usage_is_one_line_and_2(
+def test_usage_errors_are_one_line_with_status_2(
     run: Run, docs: Path, words: tuple[str, ...], said: str
 ) -> None:
     ran = run("features", docs, *words)
@@ -209,7 +208,7 @@ def test_wrong_usage_is_one_line_and_2(
         (("-o", "x", "--min-length", "40"), "no terms"),
     ],
 )
-def test_what_cannot_be_done_is_one_line_and_leaves_nothing(
+def test_errors_are_one_line_and_leave_no_file(
     run: Run, docs: Path, words: tuple[str, ...], said: str
 ) -> None:
     Path("folder.npz").mkdir()
@@ -223,7 +222,7 @@ def test_what_cannot_be_done_is_one_line_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("out", ["out.npz", "out.parquet"])
-def test_a_disk_that_fills_up_leaves_the_earlier_output(
+def test_a_full_disk_leaves_the_earlier_output(
     run: Run, docs: Path, monkeypatch: pytest.MonkeyPatch, out: str
 ) -> None:
     assert run("features", docs, "-o", out).code == 0
@@ -238,7 +237,7 @@ def test_a_disk_that_fills_up_leaves_the_earlier_output(
     assert {path: path.read_bytes() for path in Path().iterdir()} == before
 
 
-def test_text_that_is_not_utf8(run: Run, tmp_path: Path) -> None:
+def test_invalid_utf8_is_an_error_or_replaced(run: Run, tmp_path: Path) -> None:
     column = pa.array([b"good one", b"bad \xff\xfe"]).view(pa.string())
     pq.write_table(pa.table({"text": column}), tmp_path / "x.parquet")
     assert "row 1" in run("features", "x.parquet", "-o", "out").error
@@ -248,13 +247,13 @@ def test_text_that_is_not_utf8(run: Run, tmp_path: Path) -> None:
     assert (load("new.npz") != load("out.npz")).nnz == 0
 
 
-def test_the_method_of_like_may_be_said_but_not_changed(run: Run, docs: Path) -> None:
+def test_like_rejects_another_method(run: Run, docs: Path) -> None:
     assert run("features", docs, "--method", "tfidf", "-o", "a").code == 0
     assert run("features", docs, "--method", "tfidf", "--like", "a", "-o", "b").code == 0
     assert "holds tfidf" in run("features", docs, "--method", "bow", "--like", "a", "-o", "c").error
 
 
-def test_damaged_terms_are_one_line(run: Run, docs: Path) -> None:
+def test_damaged_terms_are_a_one_line_error(run: Run, docs: Path) -> None:
     assert run("features", docs, "-o", "a").code == 0
     path = Path("a.terms.parquet")
     whole = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Files whose names are not valid UTF-8, read and written by every command."""
+"""Files whose names are not valid UTF-8 are read and written by every command."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def good(ran: object) -> str:
     return out
 
 
-def test_an_index_is_built_searched_and_described(run: Run) -> None:
+def test_index_search_evaluate_and_info(run: Run) -> None:
     out = good(run("index", odd(".docs.parquet"), "-o", odd("")))
     assert r"caf\xe9/caf\xe9" in out
     assert "cat dog" in good(run("search", "cat", "-i", odd("")))
@@ -78,7 +78,7 @@ def test_an_index_is_built_searched_and_described(run: Run) -> None:
     ).error  # fmt: skip
 
 
-def test_an_index_of_a_folder_and_of_a_glob(run: Run, here: Path) -> None:
+def test_index_of_a_folder_and_of_a_glob(run: Run, here: Path) -> None:
     Path(ODD, "parts").mkdir()
     shutil.copy(odd(".docs.parquet"), Path(ODD, "parts"))
     for number, corpus in enumerate((Path(ODD, "parts"), f"{ODD}/*.docs.parquet", "*/parts/c*")):
@@ -87,7 +87,7 @@ def test_an_index_of_a_folder_and_of_a_glob(run: Run, here: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".long.parquet"])
-def test_features_are_written_and_used_again(run: Run, suffix: str) -> None:
+def test_features_and_like(run: Run, suffix: str) -> None:
     out = good(run("features", odd(".docs.parquet"), "-o", odd(suffix)))
     assert r"caf\xe9.terms.parquet" in out or r"caf\xe9.long.terms.parquet" in out
     good(run("features", odd(".docs.parquet"), "-o", odd(suffix)))
@@ -96,7 +96,7 @@ def test_features_are_written_and_used_again(run: Run, suffix: str) -> None:
     assert like.exists()
 
 
-def test_models_are_trained_tested_and_used(run: Run) -> None:
+def test_sequence_models(run: Run) -> None:
     pytest.importorskip("matplotlib")
     for name, words in {
         "reviews": ("--valid", odd(".reviews.parquet"), "--embeddings", odd(".vec")),
@@ -131,7 +131,7 @@ def test_models_are_trained_tested_and_used(run: Run) -> None:
     assert load(odd(".reviews")).embeddings is not None  # type: ignore[union-attr]
 
 
-def test_a_fasttext_classifier_is_trained_exported_and_used(run: Run) -> None:
+def test_fasttext_classifier(run: Run) -> None:
     corpus, model = odd(".reviews.parquet"), odd(".fasttext")
     words = ("--dimensions", "2", "--buckets", "16", "--threads", "1", "--vectors", odd(".vec"))
     out = good(run("fit-fasttext-classifier", corpus, "-o", model, "--export", odd(".bin"), *words))
@@ -141,7 +141,7 @@ def test_a_fasttext_classifier_is_trained_exported_and_used(run: Run) -> None:
     good(run("info", model, "--verify"))
 
 
-def test_word_vectors_are_trained_asked_and_exported(run: Run) -> None:
+def test_word_vectors_and_phrases(run: Run) -> None:
     pytest.importorskip("matplotlib")
     corpus = odd(".book.parquet")
     for name in ("word2vec", "fasttext", "glove"):
@@ -165,12 +165,12 @@ def test_word_vectors_are_trained_asked_and_exported(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("small_library")
-def test_samples_are_written(run: Run) -> None:
+def test_sample(run: Run) -> None:
     assert r"caf\xe9/caf\xe9.demo/docs.parquet" in good(run("sample", odd(".demo")))
     good(run("sample", odd(".demo")))
 
 
-def test_errors_show_the_name_with_an_escape(run: Run) -> None:
+def test_errors_escape_the_name(run: Run) -> None:
     missing, broken = odd(".gone.parquet"), odd(".broken.parquet")
     broken.write_bytes(b"PAR1 and no more")
     model = odd(".gone")
@@ -191,7 +191,7 @@ def test_errors_show_the_name_with_an_escape(run: Run) -> None:
         assert error.isascii()
 
 
-def test_an_error_in_python_can_be_printed(here: Path) -> None:
+def test_python_errors_are_printable(here: Path) -> None:
     error = DataError(f"{odd('.x')}: no such file")
     assert str(error) == r"caf\xe9/caf\xe9.x: no such file"
     assert f"{error}".encode("ascii")

@@ -1,9 +1,8 @@
-"""fastseq fit-lstm, fit-gru, fit-rnn: options, summary, resuming, and what they must refuse."""
+"""fastseq fit-lstm, fit-gru, fit-rnn: options, summary, resuming, errors."""
 
 from __future__ import annotations
 
 import inspect
-import json
 import re
 import shutil
 import signal
@@ -30,11 +29,6 @@ TINY = ("--hidden", "4", "--embedding", "4", "--epochs", "2", "--threads", "1")
 WEIGHTS = "weights.safetensors"
 
 
-def said(ran: Any) -> dict[str, str]:
-    assert ran.code == 0, ran.err
-    return {k: v.strip() for k, v in (line.split("  ", 1) for line in ran.out.splitlines())}
-
-
 # ---- options
 
 
@@ -47,7 +41,7 @@ def options_of(cell: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_options_are_the_estimators_parameters(task: str) -> None:
+def test_options_match_the_estimators_parameters(task: str) -> None:
     kind = estimator(task)
     columns = {name for name, column in COLUMNS.items() if task in column.tasks}
     parameters = set(inspect.signature(kind).parameters)
@@ -57,7 +51,7 @@ def test_the_options_are_the_estimators_parameters(task: str) -> None:
     }
 
 
-def test_an_option_has_the_range_and_choices_of_its_parameter() -> None:
+def test_options_have_the_range_and_choices_of_their_parameters() -> None:
     options, declared = options_of("lstm"), parameters_of(SequenceClassifier)
     assert options["hidden"].type.name == "integer"
     assert options["dropout"].type.name == "float"
@@ -65,7 +59,7 @@ def test_an_option_has_the_range_and_choices_of_its_parameter() -> None:
     assert options["hidden"].help.startswith(declared["hidden"].help)
 
 
-def test_the_help_page_has_the_estimators_defaults(run: Run) -> None:
+def test_help_shows_the_estimators_defaults(run: Run) -> None:
     page = run("fit-lstm", "--help").out.partition("Examples:")[0]
     said = " ".join(page.split())
     for flag, values in {
@@ -95,19 +89,19 @@ def test_help_lists_every_option_in_sections(run: Run, cell: str) -> None:
     assert ("nonlinearity" in options_of(cell)) == (cell == "rnn")
 
 
-def test_a_nonlinearity_is_for_plain_recurrence(run: Run, corpora: Path) -> None:
+def test_nonlinearity_is_an_option_of_fit_rnn_only(run: Run, corpora: Path) -> None:
     words = (corpora / "reviews.parquet", *TINY, "--nonlinearity", "relu", "-o", "m")
     assert run("fit-lstm", *words).code == 2
     assert run("fit-rnn", *words).code == 0
-    assert said(run("info", "m"))["nonlinearity"] == "relu"
+    assert run("info", "m").pairs["nonlinearity"] == "relu"
 
 
-def test_the_best_epoch_by_the_measure_asked_for(run: Run, corpora: Path) -> None:
+def test_monitor_selects_the_best_epoch(run: Run, corpora: Path) -> None:
     reviews = corpora / "reviews.parquet"
     for measure in ("loss", "accuracy", "macro_f1"):
         words = (reviews, "--valid", reviews, *TINY, "--monitor", measure, "-o", measure)
         assert run("fit-gru", *words).code == 0
-        assert said(run("info", measure))["monitor"] == measure
+        assert run("info", measure).pairs["monitor"] == measure
     error = run("fit-gru", reviews, "--valid", reviews, *TINY, "--monitor", "f1", "--quiet").error
     assert "expected one of accuracy, loss, macro_f1" in error
 
@@ -117,12 +111,12 @@ def test_the_tag_scheme_is_detected_or_given(run: Run, write: Write) -> None:
     data = write("tagged.parquet", tokens=[["a", "b", "c"], ["d", "e"]] * 10, tags=tags)
     words = (data, "--crf", "--hidden", "4", "--epochs", "1", "--valid", data, "--monitor", "f1")
     ran = run("fit-gru", *words, "-o", "m")
-    assert said(ran)["tag scheme"] == said(run("info", "m"))["tag scheme"] == "IOB1"
-    measured = json.loads(run("test", "m", data, "--format", "json").out)
-    assert said(ran)["validation f1"] == f"{measured['f1']:.4f}"
+    assert ran.pairs["tag scheme"] == run("info", "m").pairs["tag scheme"] == "IOB1"
+    measured = run("test", "m", data, "--format", "json").json
+    assert ran.pairs["validation f1"] == f"{measured['f1']:.4f}"
     assert "violate" not in ran.err
     ran = run("fit-gru", *words, "--tag-scheme", "iob2", "-o", "n")
-    assert said(ran)["tag scheme"] == "IOB2"
+    assert ran.pairs["tag scheme"] == "IOB2"
     wrong = f"the tags of 20 of 20 rows violate the tag scheme IOB2, such as {data}: row 0"
     for part in ("training", "validation"):
         assert f"{part}: {wrong} (from 0): 'I-PER' at the start" in ran.err
@@ -133,7 +127,7 @@ def test_the_tag_scheme_is_detected_or_given(run: Run, write: Write) -> None:
     assert "the tags encode no spans" in error
 
 
-def test_completion_knows_the_options(tmp_path: Path) -> None:
+def test_completion_lists_the_options(tmp_path: Path) -> None:
     words = {"COMP_WORDS": "fastseq fit-gru --bid", "COMP_CWORD": "2"}
     ran = subprocess.run(
         [SCRIPT],
@@ -149,10 +143,10 @@ def test_completion_knows_the_options(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_fit_says_what_became_of_it(run: Run, corpora: Path, cell: str) -> None:
+def test_fit_prints_a_summary(run: Run, corpora: Path, cell: str) -> None:
     reviews = corpora / "reviews.parquet"
     ran = run(f"fit-{cell}", reviews, "--valid", reviews, *TINY)
-    summary = said(ran)
+    summary = ran.pairs
     assert summary["model"] == str(Path(".fastseq/model"))
     assert summary["task"] == "classify"
     assert int(summary["parameters"].replace(",", "")) > 100
@@ -165,7 +159,7 @@ def test_a_fit_says_what_became_of_it(run: Run, corpora: Path, cell: str) -> Non
     assert [line.split(":")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
     for part in (": loss 0.", ", valid loss 0.", ", accuracy ", "tokens/s"):
         assert all(part in line for line in lines), lines
-    described = said(run("info", ".fastseq/model", "--verify"))
+    described = run("info", ".fastseq/model", "--verify").pairs
     assert described["model"] == "classifier"
     assert described["cell"] == cell
 
@@ -181,28 +175,28 @@ def test_a_fit_says_what_became_of_it(run: Run, corpora: Path, cell: str) -> Non
         ("book", ("--task", "language"), "language", "tokens"),
     ],
 )
-def test_the_task_is_guessed_or_given(
+def test_the_task_is_inferred_or_given(
     run: Run, corpora: Path, corpus: str, words: tuple[str, ...], task: str, unit: str
 ) -> None:
     sizes = ("--hidden", "4", "--epochs", "1", "--threads", "1")
-    summary = said(run("fit-gru", corpora / f"{corpus}.parquet", "-o", "m", *sizes, *words))
+    summary = run("fit-gru", corpora / f"{corpus}.parquet", "-o", "m", *sizes, *words).pairs
     assert summary["task"] == task
     assert summary["time"].endswith(f"{unit}/s)")
     assert summary["epochs"] == "1"
 
 
-def test_quiet_says_nothing(run: Run, corpora: Path) -> None:
+def test_quiet_prints_nothing(run: Run, corpora: Path) -> None:
     ran = run("--quiet", "fit-lstm", corpora / "reviews.parquet", *TINY)
     assert (ran.code, ran.out, ran.err) == (0, "", "")
 
 
-def test_settings_reach_the_model(run: Run, corpora: Path) -> None:
+def test_options_reach_the_model(run: Run, corpora: Path) -> None:
     words = ("--layers", "2", "--bidirectional", "--pooling", "attention", "--keep-case")
     words += ("--class-weights", "0=2", "--class-weights", "1=0.5", "--clip", "0", "--seed", "3")
     words += ("--optimizer", "sgd", "--optimizer-setting", "momentum=0.5", "--min-count", "2")
     words += ("--schedule", "step", "--schedule-setting", "every=4", "--dropout", "0.25")
     assert run("fit-gru", corpora / "reviews.parquet", "-o", "m", *TINY, *words).code == 0
-    described = said(run("info", "m"))
+    described = run("info", "m").pairs
     expected = {
         "layers": "2",
         "bidirectional": "yes",
@@ -222,7 +216,7 @@ def test_settings_reach_the_model(run: Run, corpora: Path) -> None:
     assert {name: described[name] for name in expected} == expected
 
 
-def test_word_vectors_bring_their_size(run: Run, corpora: Path, tmp_path: Path) -> None:
+def test_embeddings_set_the_embedding_size(run: Run, corpora: Path, tmp_path: Path) -> None:
     (tmp_path / "vectors.txt").write_text("good 1 0 0\ndull 0 1 0\nfilm 0 0 1\n")
     words = ("--embeddings", "vectors.txt", "--hidden", "4", "--epochs", "1", "-o", "m")
     ran = run("fit-lstm", corpora / "reviews.parquet", *words)
@@ -245,7 +239,7 @@ def test_the_same_seed_gives_the_same_weights(run: Run, corpora: Path) -> None:
     assert a == b != c
 
 
-def test_a_model_stands_until_overwrite(
+def test_an_existing_model_needs_overwrite(
     run: Run, corpora: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FASTSEQ_MODEL", "elsewhere/model")
@@ -260,13 +254,13 @@ def test_a_model_stands_until_overwrite(
     assert Path("elsewhere/model", WEIGHTS).read_bytes() != before
 
 
-def test_a_finished_model_is_trained_further(run: Run, corpora: Path) -> None:
+def test_resume_with_more_epochs_equals_one_training(run: Run, corpora: Path) -> None:
     corpus, small = corpora / "reviews.parquet", ("--hidden", "4", "--embedding", "4")
     start = ("fit-lstm", corpus, *small, "--threads", "1")
     assert run(*start, "-o", "whole", "--epochs", "4").code == 0
     assert run(*start, "-o", "parts", "--epochs", "2").code == 0
     ran = run(*start, "-o", "parts", "--epochs", "4", "--resume")
-    assert said(ran)["epochs"] == "4"
+    assert ran.pairs["epochs"] == "4"
     assert Path("parts", WEIGHTS).read_bytes() == Path("whole", WEIGHTS).read_bytes()
     error = run(*start, "-o", "parts", "--epochs", "5", "--resume", "--seed", "9", "--quiet").error
     assert "seed" in error
@@ -306,23 +300,23 @@ def test_a_signal_leaves_a_checkpoint(
     resumed = "the same command with --resume continues from the checkpoint in parts"
     assert err.splitlines()[-1] == f"{what}; {resumed}"
     assert "--resume" in run(*words, "--epochs", "3", "-o", "parts").error
-    shown = said(run("info", "parts", "--verify"))
+    shown = run("info", "parts", "--verify").pairs
     assert shown["state"].startswith("unfinished training")
     assert (shown["model"], shown["hidden"]) == ("classifier", "8")
     assert shown["epochs done"].endswith(" of 100,000")
     assert shown["verified"] == "all files are intact"
-    checkpoint = json.loads(run("info", "parts", "--format", "json").out)
-    assert checkpoint == json.loads(run("info", "parts/checkpoint", "--format", "json").out)
+    checkpoint = run("info", "parts", "--format", "json").json
+    assert checkpoint == run("info", "parts/checkpoint", "--format", "json").json
     assert checkpoint["kind"] == "checkpoint"
     epochs = checkpoint["statistics"]["epoch"] + 1
-    summary = said(run(*words, "--epochs", epochs, "-o", "parts", "--resume"))
+    summary = run(*words, "--epochs", epochs, "-o", "parts", "--resume").pairs
     assert summary["epochs"] == str(epochs)
     assert run("info", "parts", "--verify").code == 0
     assert run(*words, "--epochs", epochs, "-o", "whole").code == 0
     assert Path("parts", WEIGHTS).read_bytes() == Path("whole", WEIGHTS).read_bytes()
 
 
-def test_pictures(run: Run, corpora: Path) -> None:
+def test_plots_are_written(run: Run, corpora: Path) -> None:
     pytest.importorskip("matplotlib")
     words = ("--plot", "curve.svg", "--gradient-flow", "flow.svg", "-o", "m", *TINY)
     assert run("fit-rnn", corpora / "reviews.parquet", *words).code == 0
@@ -332,7 +326,7 @@ def test_pictures(run: Run, corpora: Path) -> None:
     assert "epoch 2" in flow
 
 
-def test_gradient_flow_in_numbers(run: Run, corpora: Path) -> None:
+def test_gradient_flow_as_parquet(run: Run, corpora: Path) -> None:
     words = ("--gradient-flow", "flow.parquet", "-o", "m", *TINY)
     assert run("fit-rnn", corpora / "reviews.parquet", *words).code == 0
     flow = pq.read_table("flow.parquet").to_pydict()
@@ -343,7 +337,7 @@ def test_gradient_flow_in_numbers(run: Run, corpora: Path) -> None:
     assert all(norm > 0 for norm in flow["norm"])
 
 
-def test_what_is_read_is_not_overwritten(run: Run, corpora: Path, tmp_path: Path) -> None:
+def test_inputs_are_never_overwritten(run: Run, corpora: Path, tmp_path: Path) -> None:
     reviews = shutil.copy(corpora / "reviews.parquet", tmp_path)
     before = Path(reviews).read_bytes()
     for words in ((reviews,), (corpora / "reviews.parquet", "--valid", reviews)):
@@ -352,31 +346,31 @@ def test_what_is_read_is_not_overwritten(run: Run, corpora: Path, tmp_path: Path
     assert Path(reviews).read_bytes() == before
 
 
-def test_settings_of_two_numbers(run: Run, corpora: Path) -> None:
+def test_optimizer_settings_of_two_numbers(run: Run, corpora: Path) -> None:
     words = ("--optimizer-setting", "betas=0.9,0.99", "--optimizer-setting", "eps=1e-6", *TINY)
     reviews = corpora / "reviews.parquet"
     assert run("fit-gru", reviews, "-o", "m", *words).code == 0
-    described = said(run("info", "m"))
+    described = run("info", "m").pairs
     assert described["optimizer_settings.betas"] == "0.9, 0.99"
     assert described["optimizer_settings.eps"] == "1e-06"
     assert run("fit-gru", reviews, "-o", "m", *words, "--epochs", "3", "--resume").code == 0
 
 
-def test_weights_of_boolean_labels(run: Run, write: Write) -> None:
+def test_class_weights_of_boolean_labels(run: Run, write: Write) -> None:
     truths = write("truths.parquet", text=["dull", "good"] * 8, label=[False, True] * 8)
     words = ("--class-weights", "true=2", "--class-weights", "False=0.5", *TINY)
     assert run("fit-gru", truths, "-o", "m", *words).code == 0
-    assert said(run("info", "m"))["class_weights.true"] == "2"
+    assert run("info", "m").pairs["class_weights.true"] == "2"
 
 
-def test_embeddings_that_are_plain_text(run: Run, corpora: Path, tmp_path: Path) -> None:
+def test_embeddings_from_a_text_file(run: Run, corpora: Path, tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("once upon a time\nthere was a film\n")
     words = ("--embeddings", "words.txt", "--quiet", *TINY)
     error = run("fit-lstm", corpora / "reviews.parquet", *words).error
     assert "words.txt: line 1 holds 'upon', expected a number" in error
 
 
-def test_what_was_met_is_said(run: Run, write: Write) -> None:
+def test_reports_on_the_data_are_printed(run: Run, write: Write) -> None:
     corpus = write("odd.parquet", text=["good", "", None, "bad"] * 4, label=list("abab") * 4)
     valid = write("valid.parquet", text=["good", "bad", "new"], label=list("abz"))
     ran = run("fit-lstm", corpus, "--valid", valid, *TINY)
@@ -410,7 +404,7 @@ def test_what_was_met_is_said(run: Run, write: Write) -> None:
         ("reviews", ("--cell", "lstm"), ("--cell",)),
     ],
 )
-def test_wrong_usage_is_one_line_and_2(
+def test_usage_errors_are_one_line_with_status_2(
     run: Run, corpora: Path, corpus: str, words: tuple[str, ...], said: tuple[str, ...]
 ) -> None:
     ran = run("fit-lstm", corpora / f"{corpus}.parquet", *words)
@@ -447,7 +441,7 @@ def test_wrong_usage_is_one_line_and_2(
         (("--learning-rate", "1e29", "--optimizer", "sgd"), ("step", "lower the learning rate")),
     ],
 )
-def test_wrong_settings_are_one_line(
+def test_invalid_options_are_a_one_line_error(
     run: Run, corpora: Path, words: tuple[str, ...], said: tuple[str, ...]
 ) -> None:
     corpus = corpora / "reviews.parquet"
@@ -471,7 +465,7 @@ def test_wrong_settings_are_one_line(
         ({"text": [None, ""]}, ("--task", "language", "--unit", "char"), ("no text",)),
     ],
 )
-def test_bad_data_is_one_line(
+def test_invalid_data_is_a_one_line_error(
     run: Run, write: Write, columns: dict[str, Any], words: tuple[str, ...], said: tuple[str, ...]
 ) -> None:
     ran = run("fit-lstm", write("odd.parquet", **columns), "--quiet", *words)
@@ -480,14 +474,16 @@ def test_bad_data_is_one_line(
     assert not Path(".fastseq").exists()
 
 
-def test_a_validation_file_with_other_columns(run: Run, corpora: Path) -> None:
+def test_validation_data_without_the_columns_is_an_error(run: Run, corpora: Path) -> None:
     words = (corpora / "reviews.parquet", "--valid", corpora / "spoken.parquet", "--quiet")
     error = run("fit-lstm", *words, *TINY).error
     assert "spoken.parquet" in error
     assert "tokens" in error
 
 
-def test_a_place_that_is_taken(run: Run, corpora: Path, bilingual: Path, tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_written_is_an_error(
+    run: Run, corpora: Path, bilingual: Path, tmp_path: Path
+) -> None:
     words = (corpora / "reviews.parquet", *TINY, "--quiet", "--overwrite")
     (tmp_path / "file").write_text("mine")
     assert "file" in run("fit-lstm", *words, "-o", "file").error
@@ -496,12 +492,12 @@ def test_a_place_that_is_taken(run: Run, corpora: Path, bilingual: Path, tmp_pat
     assert run("info", index, "--verify").code == 0
 
 
-def test_files_that_are_not_there(run: Run) -> None:
+def test_missing_files_are_named(run: Run) -> None:
     assert "gone.parquet" in run("fit-lstm", "gone.parquet").error
     assert run("fit-lstm").code == 2
 
 
-def test_folders_and_globs(run: Run, corpora: Path, tmp_path: Path) -> None:
+def test_corpora_are_folders_and_globs(run: Run, corpora: Path, tmp_path: Path) -> None:
     table = pq.read_table(corpora / "reviews.parquet")
     (tmp_path / "many").mkdir()
     for n in range(2):

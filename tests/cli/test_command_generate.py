@@ -1,4 +1,4 @@
-"""fastseq generate: drawing, searching, repeating, and what it refuses."""
+"""fastseq generate: sampling, greedy and beam search, seeds, errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def texts(ran: Any) -> list[str]:
     return [json.loads(line)["text"] for line in ran.out.splitlines()]
 
 
-def test_a_text_goes_on_from_the_prompt(generate: Generate) -> None:
+def test_text_continues_the_prompt(generate: Generate) -> None:
     ran = generate("--prompt", "the cat ", "--length", "40", "--temperature", "0.3")
     assert ran.code == 0, ran.err
     assert ran.out.startswith("the cat ")
@@ -32,7 +32,7 @@ def test_a_text_goes_on_from_the_prompt(generate: Generate) -> None:
     assert set(ran.out) <= set("thecasondmgl \n")
 
 
-def test_jsonl_has_the_same_texts(generate: Generate) -> None:
+def test_jsonl_has_the_texts_of_the_text_format(generate: Generate) -> None:
     words = ("--prompt", "the ", "--length", "20")
     line = json.loads(generate(*words, "--seed", "4", "--format", "jsonl").out)
     assert list(line) == ["seed", "prompt", "text"]
@@ -40,7 +40,7 @@ def test_jsonl_has_the_same_texts(generate: Generate) -> None:
     assert generate(*words, "--seed", "4").out == f"the {line['text']}\n"
 
 
-def test_the_next_text_has_the_next_seed(generate: Generate) -> None:
+def test_each_further_text_has_the_next_seed(generate: Generate) -> None:
     words = ("--length", "30", "--format", "jsonl")
     three = texts(generate(*words, "--count", "3", "--seed", "5"))
     assert three == [texts(generate(*words, "--seed", seed))[0] for seed in (5, 6, 7)]
@@ -52,7 +52,9 @@ def test_the_next_text_has_the_next_seed(generate: Generate) -> None:
 @pytest.mark.parametrize(
     "words", [("--greedy",), ("--temperature", "0"), ("--top-k", "1"), ("--beams", "1")]
 )
-def test_the_likeliest_text(generate: Generate, words: tuple[str, ...]) -> None:
+def test_greedy_and_equivalent_settings_give_the_likeliest_text(
+    generate: Generate, words: tuple[str, ...]
+) -> None:
     shared = ("--prompt", "the ", "--length", "12", "--format", "jsonl")
     likeliest = texts(generate(*shared, "--greedy"))
     assert texts(generate(*shared, *words)) == likeliest
@@ -60,7 +62,7 @@ def test_the_likeliest_text(generate: Generate, words: tuple[str, ...]) -> None:
         assert texts(generate(*shared, *words, "--seed", "9")) == likeliest
 
 
-def test_words_end_with_the_row(run: Run, corpora: Path) -> None:
+def test_end_with_row_stops_at_the_end_of_a_row(run: Run, corpora: Path) -> None:
     fit = ("--task", "language", "--hidden", "8", "--epochs", "2", "--threads", "1", "-o", "m")
     assert run("fit-gru", corpora / "book.parquet", *fit).code == 0
     words = ("--prompt", "the cat", "--length", "400")
@@ -88,7 +90,9 @@ def test_words_end_with_the_row(run: Run, corpora: Path) -> None:
         (("--device", "cuda"), "CUDA"),
     ],
 )
-def test_wrong_settings_are_one_line(generate: Generate, words: tuple[str, ...], said: str) -> None:
+def test_invalid_options_are_a_one_line_error(
+    generate: Generate, words: tuple[str, ...], said: str
+) -> None:
     ran = generate(*words)
     assert ran.code == 1
     assert said in ran.error
@@ -96,13 +100,13 @@ def test_wrong_settings_are_one_line(generate: Generate, words: tuple[str, ...],
 
 
 @pytest.mark.parametrize("words", [("--greedy",), ("--beams", "4")])
-def test_several_texts_must_be_drawn(generate: Generate, words: tuple[str, ...]) -> None:
+def test_count_requires_sampling(generate: Generate, words: tuple[str, ...]) -> None:
     ran = generate("--count", "2", *words)
     assert ran.code == 2
     assert words[0] in ran.error
 
 
-def test_only_a_language_model_writes(run: Run, models: Path, bilingual: Path) -> None:
+def test_other_models_are_an_error(run: Run, models: Path, bilingual: Path) -> None:
     for name in ("reviews", "spoken", "wave"):
         error = run("generate", models / name).error
         assert name in error

@@ -1,4 +1,4 @@
-"""The group itself: help, options before and after the command, errors on one line."""
+"""The group of commands: help, common options, one-line errors, completion."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_every_command_has_help_with_an_example(run: Run, name: str) -> None:
         assert len(line) <= 100
 
 
-def test_examples_stand_on_their_own_lines(run: Run) -> None:
+def test_examples_are_not_wrapped(run: Run) -> None:
     lines = run("search", "--help").out.splitlines()
     examples = [line for line in lines if line.lstrip().startswith("$ ")]
     assert len(examples) == 5
@@ -59,7 +59,7 @@ def test_the_group_lists_every_command(run: Run, words: tuple[str, ...]) -> None
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_groups_list_says_what_the_command_says(name: str) -> None:
+def test_commands_have_their_listed_names_and_a_help_text(name: str) -> None:
     found = cli.get_command(click.Context(cli), name)
     assert found is not None
     assert found.name == name
@@ -91,7 +91,9 @@ def test_version(run: Run) -> None:
         (("completion", "tcsh"), "tcsh"),
     ],
 )
-def test_wrong_usage_is_one_line_and_2(run: Run, words: tuple[str, ...], said: str) -> None:
+def test_usage_errors_are_one_line_with_status_2(
+    run: Run, words: tuple[str, ...], said: str
+) -> None:
     ran = run(*words)
     assert ran.code == 2
     assert said in ran.error
@@ -107,7 +109,7 @@ def test_wrong_usage_is_one_line_and_2(run: Run, words: tuple[str, ...], said: s
         ("--threads", "2", "look", "--threads", "3", "--quiet"),
     ],
 )
-def test_common_options_stand_before_or_after(
+def test_common_options_before_or_after_the_command(
     run: Run, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ) -> None:
     seen = []
@@ -122,7 +124,7 @@ def test_common_options_stand_before_or_after(
 
 
 @pytest.mark.parametrize("words", [("--threads", "0", "sample", "x"), ("info", "--threads", "-1")])
-def test_threads_must_be_one_or_more(run: Run, words: tuple[str, ...]) -> None:
+def test_threads_must_be_at_least_one(run: Run, words: tuple[str, ...]) -> None:
     assert "threads must be a whole number of at least 1" in run(*words).error
 
 
@@ -137,27 +139,27 @@ def test_threads_must_be_one_or_more(run: Run, words: tuple[str, ...]) -> None:
         (click.ClickException("no"), "no", 1),
     ],
 )
-def test_failures_are_one_line(run: Run, failing, error: Exception, said: str, code: int) -> None:
+def test_errors_are_one_line(run: Run, failing, error: Exception, said: str, code: int) -> None:
     failing(error)
     ran = run("fail")
     assert said in ran.error
     assert ran.code == code
 
 
-def test_an_interrupt_says_so_and_is_130(run: Run, failing) -> None:
+def test_an_interrupt_exits_with_130(run: Run, failing) -> None:
     failing(KeyboardInterrupt())
     ran = run("fail")
     assert ran.code == 130
     assert ran.err.strip() == "Interrupted"
 
 
-def test_a_bug_is_not_hidden(run: Run, failing) -> None:
+def test_other_exceptions_keep_their_traceback(run: Run, failing) -> None:
     failing(ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
         run("fail")
 
 
-def test_a_reader_that_went_away_is_no_error(tmp_path: Path) -> None:
+def test_a_closed_pipe_is_not_an_error(tmp_path: Path) -> None:
     ran = subprocess.run(
         f'"{SCRIPT}" completion bash | true; exit ${{PIPESTATUS[0]}}',
         shell=True,
@@ -176,7 +178,7 @@ def test_a_reader_that_went_away_is_no_error(tmp_path: Path) -> None:
         *([("> /dev/full", 1, "Error: No space left on device\n")] * Path("/dev/full").exists()),
     ],
 )
-def test_an_output_that_takes_nothing(tmp_path: Path, to: str, code: int, said: str) -> None:
+def test_a_full_stdout_is_a_one_line_error(tmp_path: Path, to: str, code: int, said: str) -> None:
     ran = subprocess.run(
         f'"{SCRIPT}" completion zsh {to}', shell=True, capture_output=True, text=True, cwd=tmp_path
     )
@@ -206,13 +208,13 @@ def test_the_script_runs_from_any_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_prints_the_shells_script(run: Run, shell: str) -> None:
+def test_completion_prints_the_script_of_a_shell(run: Run, shell: str) -> None:
     ran = run("completion", shell)
     assert ran.code == 0
     assert "_FASTSEQ_COMPLETE" in ran.out
 
 
-def test_completion_completes(tmp_path: Path) -> None:
+def test_completion_completes_commands(tmp_path: Path) -> None:
     ran = subprocess.run(
         [SCRIPT],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""fastseq info: what an index is, and every kind of damage that it must name."""
+"""fastseq info of an index: its description, and --verify with every kind of damage."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def data_files(index: Path) -> list[Path]:
     return [index / name for name in read_manifest(index).files]
 
 
-def test_a_whole_index(run: Run, index: Path) -> None:
+def test_info_of_an_intact_index(run: Run, index: Path) -> None:
     ran = run("info", index, "--verify")
     assert ran.code == 0, ran.err
     assert "all files are intact" in ran.out
@@ -33,14 +33,14 @@ def test_a_whole_index(run: Run, index: Path) -> None:
     assert run("info", index, "--verify", "--quiet").out == ran.out  # it is the result
 
 
-def test_json(run: Run, index: Path) -> None:
-    said = json.loads(run("info", index, "--format", "json").out)
+def test_info_as_json(run: Run, index: Path) -> None:
+    said = run("info", index, "--format", "json").json
     assert said["kind"] == "index"
     assert said["statistics"]["documents"] == 42
     assert said["settings"]["analyzer"]["cjk"] == "bigrams"
     assert "damaged" not in said
     assert set(said["files"]) == {str(p.relative_to(index)) for p in data_files(index)}
-    assert json.loads(run("info", index, "--verify", "--format", "json").out)["damaged"] == []
+    assert run("info", index, "--verify", "--format", "json").json["damaged"] == []
 
 
 def test_every_damaged_file_is_named(run: Run, index: Path) -> None:
@@ -69,7 +69,7 @@ def test_several_damaged_files_are_all_named(run: Run, index: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["truncated", "missing", "zeroed", "ones", "flipped"])
-def test_a_search_on_a_damaged_file_ends_well(run: Run, index: Path, damage: str) -> None:
+def test_search_in_a_damaged_index_does_not_crash(run: Run, index: Path, damage: str) -> None:
     """With an answer or with one line, and never with a crash."""
     for path in data_files(index):
         whole = path.read_bytes()
@@ -93,12 +93,12 @@ def test_a_search_on_a_damaged_file_ends_well(run: Run, index: Path, damage: str
             elif ran.code:
                 assert ran.error
             else:
-                json.loads(ran.out)
+                assert isinstance(ran.json, list)
         path.write_bytes(whole)
 
 
 @pytest.mark.parametrize("version", [0, 99])
-def test_another_format_version(run: Run, index: Path, version: int) -> None:
+def test_other_format_versions_are_an_error(run: Run, index: Path, version: int) -> None:
     manifest = replace(read_manifest(index), format_version=version)
     (index / MANIFEST).write_bytes(manifest.to_bytes())
     error = run("search", "tea", "-i", index).error
@@ -118,7 +118,7 @@ def test_another_format_version(run: Run, index: Path, version: int) -> None:
     ],
 )
 @pytest.mark.parametrize("words", [("info",), ("search", "tea", "-i")])
-def test_a_spoilt_manifest(
+def test_a_damaged_manifest_is_an_error(
     run: Run, index: Path, spoil: Callable[[str], str], words: tuple[str, ...]
 ) -> None:
     path = index / MANIFEST
@@ -126,7 +126,7 @@ def test_a_spoilt_manifest(
     assert MANIFEST in run(*words, index).error
 
 
-def test_what_is_no_folder_of_ours(run: Run, tmp_path: Path) -> None:
+def test_other_folders_are_an_error(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "empty").mkdir()
     for name in ("file", "empty", "gone"):

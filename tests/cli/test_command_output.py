@@ -1,4 +1,4 @@
-"""Forms of output: tables that fit, JSON that parses, TSV that keeps its columns."""
+"""Output formats: tables that fit, valid JSON, TSV with a fixed number of columns."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def test_a_cut_text_fits(text: str, width: int) -> None:
 
 
 @given(st.text())
-def test_a_cell_is_one_line_without_controls(text: str) -> None:
+def test_a_cell_is_one_line_without_control_characters(text: str) -> None:
     shown = one_line(text)
     assert len(shown.splitlines()) <= 1
     assert not any(unicodedata.category(c) in ("Cc", "Cs") for c in shown)
 
 
-def test_a_terminal_gets_no_escape_codes_from_the_data() -> None:
+def test_escape_codes_of_the_data_are_removed() -> None:
     assert "\x1b" not in one_line("\x1b[2Jgone\x07")
 
 
@@ -58,7 +58,7 @@ def test_a_table_without_rows_has_its_header(capsys: pytest.CaptureFixture) -> N
 
 
 @pytest.mark.parametrize("width", [1, 9, 20, 40, 80, 300])
-def test_a_rich_table_fits_the_terminal(
+def test_a_table_fits_the_terminal(
     capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, width: int
 ) -> None:
     monkeypatch.setattr(output.sys.stdout, "isatty", lambda: True, raising=False)
@@ -88,7 +88,7 @@ def test_columns_share_the_width(widest: list[int], width: int) -> None:
         assert width - used < len(widths) or widths == widest
 
 
-def test_json_of_what_parquet_can_hold(capsys: pytest.CaptureFixture) -> None:
+def test_json_of_parquet_values(capsys: pytest.CaptureFixture) -> None:
     write_json(
         {
             "nan": float("nan"),
@@ -108,7 +108,7 @@ def test_json_of_what_parquet_can_hold(capsys: pytest.CaptureFixture) -> None:
 
 
 @given(st.lists(st.tuples(st.text(), st.text()), max_size=5))
-def test_tsv_keeps_its_columns(rows: list[tuple[str, str]]) -> None:
+def test_tsv_has_a_fixed_number_of_columns(rows: list[tuple[str, str]]) -> None:
     import contextlib
     import io
 

@@ -1,4 +1,4 @@
-"""What every command that writes does with files that are there already, and with its inputs."""
+"""Existing files and inputs are protected by every command that writes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ READ_ONLY = {
 VEC = "3 2\na 1.0 0.0\nb 0.0 1.0\nc 0.5 0.5\n"
 
 
-def test_every_command_that_writes_says_the_rule() -> None:
+def test_every_writing_command_documents_overwrite() -> None:
     helps = set()
     for name in COMMANDS:
         command = cli.get_command(click.Context(cli), name)
@@ -77,7 +77,7 @@ def forget_models(folder: Path) -> None:
 
 @pytest.mark.parametrize("which", OUTPUTS)
 @pytest.mark.usefixtures("small_library")
-def test_a_file_of_the_user_stays(
+def test_a_user_file_needs_overwrite(
     run: Run, here: Path, corpora: Path, models: Path, which: str
 ) -> None:
     if which in ("neighbors", "plot"):
@@ -138,7 +138,7 @@ INPUTS: dict[str, tuple[tuple[str, ...], str]] = {
 
 @pytest.mark.parametrize("which", INPUTS)
 @pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
-def test_an_input_stays_even_with_overwrite(
+def test_an_input_is_never_overwritten(
     run: Run, here: Path, corpora: Path, which: str, overwrite: tuple[str, ...]
 ) -> None:
     shutil.copy(corpora / "wave.parquet", here)
@@ -155,9 +155,7 @@ def test_an_input_stays_even_with_overwrite(
 
 
 @pytest.mark.usefixtures("small_library")
-def test_samples_are_made_again_but_no_other_file_is_replaced(
-    run: Run, tmp_path: Path, write: Write
-) -> None:
+def test_sample_replaces_its_own_files_only(run: Run, tmp_path: Path, write: Write) -> None:
     mine = write("docs.parquet", text=["mine"])
     for words in ((), ("--quiet",)):
         assert "docs.parquet: already exists" in run("sample", tmp_path, *words).error
@@ -172,7 +170,7 @@ def test_samples_are_made_again_but_no_other_file_is_replaced(
     assert run("sample", tmp_path, "--overwrite").code == 0
 
 
-def test_two_outputs_of_a_training_are_two_files(run: Run, here: Path, corpora: Path) -> None:
+def test_two_outputs_must_be_different_files(run: Run, here: Path, corpora: Path) -> None:
     pytest.importorskip("matplotlib")
     shutil.copy(corpora / "wave.parquet", here)
     words = (*FIT, "-o", "m", "--plot", "x.png", "--gradient-flow", "./x.png", "--overwrite")

@@ -1,8 +1,7 @@
-"""fastseq phrases; neighbors of phrases and their picture; search with word vectors."""
+"""fastseq phrases; neighbors of phrases and plots; query expansion and suggestions."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +18,9 @@ def corpus(write: Write) -> Path:
     return write("c.parquet", id=list(range(20)), text=TEXTS * 4)
 
 
-def test_phrases(run: Run, corpus: Path) -> None:
+def test_phrases_in_every_format(run: Run, corpus: Path) -> None:
     words = ("phrases", corpus, "--threshold", "0.3", "--threads", "1")
-    found = json.loads(run(*words, "--format", "json").out)
+    found = run(*words, "--format", "json").json
     assert [one["rank"] for one in found] == list(range(1, len(found) + 1))
     # 8 words and 10 different pairs; new 12, york 20, both 12 times
     (york,) = (one for one in found if one["phrase"] == "new_york")
@@ -34,7 +33,7 @@ def test_phrases(run: Run, corpus: Path) -> None:
     assert ran.out.splitlines()[1].split()[1:] == ["new_york", f"{york['score']:.4f}", "12"]
     assert f"{len(found)} phrases" in ran.err
     assert len(run(*words, "-k", "1", "--format", "jsonl").out.splitlines()) == 1
-    npmi = json.loads(run(*words, "--scoring", "npmi", "--format", "json").out)
+    npmi = run(*words, "--scoring", "npmi", "--format", "json").json
     assert all(0.3 < one["score"] <= 1 for one in npmi)
     assert {one["phrase"] for one in npmi} > {"new_york"}
     joined = run(
@@ -45,7 +44,7 @@ def test_phrases(run: Run, corpus: Path) -> None:
     assert joined.err == ""
 
 
-def test_phrases_of_bad_input(run: Run, corpus: Path) -> None:
+def test_phrases_of_invalid_input_is_a_one_line_error(run: Run, corpus: Path) -> None:
     assert "gone.parquet" in run("phrases", "gone.parquet").error
     assert "passes" in run("phrases", corpus, "--passes", "0").error
     assert "k must" in run("phrases", corpus, "-k", "0").error
@@ -55,7 +54,7 @@ def test_phrases_of_bad_input(run: Run, corpus: Path) -> None:
     assert "0 phrases" in ran.err
 
 
-def test_vectors_with_phrases(run: Run, corpus: Path) -> None:
+def test_word_vectors_with_phrases(run: Run, corpus: Path) -> None:
     fitted = run(
         "fit-word2vec", corpus, "-o", "v", "--phrases", "1", "--phrase-threshold", "0.3",
         "--min-count", "2", "--epochs", "1", "--dimensions", "4", "--threads", "1", "--quiet",
@@ -64,9 +63,9 @@ def test_vectors_with_phrases(run: Run, corpus: Path) -> None:
     assert WordVectors.load("v").words_of("New York") == ["new_york"]
     by_text = run("neighbors", "v", "New York", "-k", "2", "--format", "json")
     by_word = run("neighbors", "v", "new_york", "-k", "2", "--format", "json")
-    assert json.loads(by_text.out) == json.loads(by_word.out) != []
+    assert by_text.json == by_word.json != []
     assert "'york new'" in run("neighbors", "v", "york new").error
-    said = json.loads(run("info", "v", "--format", "json").out)
+    said = run("info", "v", "--format", "json").json
     assert said["statistics"]["phrases"] >= 1
     assert said["settings"]["phrases"] == 1
 
@@ -79,7 +78,7 @@ def vectors(tmp_path: Path) -> Path:
     return tmp_path / "near"
 
 
-def test_a_picture(run: Run, vectors: Path) -> None:
+def test_neighbors_plot_is_written(run: Run, vectors: Path) -> None:
     ran = run("neighbors", vectors, "big", "-k", "2", "--plot", "m.png")
     assert ran.code == 0, ran.err
     assert "large" in ran.out
@@ -101,8 +100,7 @@ def index(run: Run, write: Write) -> None:
 def test_search_with_expansion(run: Run, vectors: Path, write: Write) -> None:
     def found(*words: object) -> dict[str, float]:
         ran = run("search", *words, "--format", "json", "--quiet")
-        assert ran.code == 0, ran.err
-        return {hit["id"]: hit["score"] for hit in json.loads(ran.out)}
+        return {hit["id"]: hit["score"] for hit in ran.json}
 
     assert found("big") == {"d3": pytest.approx(found("big")["d3"])}
     expanded = found("big", "--expand", vectors)
@@ -124,7 +122,7 @@ def test_search_with_expansion(run: Run, vectors: Path, write: Write) -> None:
 
 
 @pytest.mark.usefixtures("index")
-def test_search_with_wrong_expansion(run: Run, vectors: Path) -> None:
+def test_search_with_invalid_expansion_is_an_error(run: Run, vectors: Path) -> None:
     assert run("search", "big", "--expand-terms", "3").code == 2
     assert run("search", "big", "--expand-weight", "0.1").code == 2
     assert "terms" in run("search", "big", "--expand", vectors, "--expand-terms", "0").error
@@ -133,7 +131,7 @@ def test_search_with_wrong_expansion(run: Run, vectors: Path) -> None:
 
 
 @pytest.mark.usefixtures("index")
-def test_did_you_mean(run: Run, vectors: Path) -> None:
+def test_unknown_words_get_suggestions(run: Run, vectors: Path) -> None:
     ran = run("search", "larg house zzzzzz")
     assert "d2" in ran.out
     assert ran.err.splitlines()[-2:] == [

@@ -1,4 +1,4 @@
-"""fastseq predict: what every task writes, to a file and to standard output, and refusals."""
+"""fastseq predict: the output of every task, to a file and to standard output; errors."""
 
 from __future__ import annotations
 
@@ -22,9 +22,7 @@ def rows(ran: Any) -> list[dict[str, Any]]:
     return [json.loads(line) for line in ran.out.splitlines()]
 
 
-def test_a_classifier_writes_labels_of_their_own_type(
-    run: Run, models: Path, corpora: Path
-) -> None:
+def test_labels_keep_their_type(run: Run, models: Path, corpora: Path) -> None:
     words = ("--keep", "text", "--keep", "label", "-o", "out.parquet")
     ran = run("predict", models / "reviews", corpora / "reviews.parquet", *words)
     assert (ran.code, ran.out) == (0, "")
@@ -38,14 +36,14 @@ def test_a_classifier_writes_labels_of_their_own_type(
     assert all(0.5 <= p <= 1 for p in table["probability"].to_pylist())
 
 
-def test_string_and_boolean_labels(run: Run, write: Write) -> None:
+def test_string_and_boolean_labels_keep_their_type(run: Run, write: Write) -> None:
     for name, labels in (("names", ["no", "yes"]), ("truths", [False, True])):
         corpus = write(f"{name}.parquet", text=["dull", "good"] * 8, label=labels * 8)
         assert run("fit-gru", corpus, "-o", name, *TINY).code == 0
         assert {row["prediction"] for row in rows(run("predict", name, corpus))} <= {*labels}
 
 
-def test_a_tagger_writes_a_tag_for_each_token(run: Run, models: Path, corpora: Path) -> None:
+def test_a_tagger_writes_a_tag_per_token(run: Run, models: Path, corpora: Path) -> None:
     corpus = corpora / "spoken.parquet"
     found = rows(run("predict", models / "spoken", corpus, "--keep", "tokens", "--keep", "tags"))
     assert [list(row) for row in found[:1]] == [["id", "tokens", "tags", "prediction"]]
@@ -55,9 +53,7 @@ def test_a_tagger_writes_a_tag_for_each_token(run: Run, models: Path, corpora: P
     assert sum(same) > 70
 
 
-def test_a_forecaster_writes_the_row_that_each_value_is_for(
-    run: Run, models: Path, corpora: Path
-) -> None:
+def test_forecasts_are_in_the_row_they_predict(run: Run, models: Path, corpora: Path) -> None:
     words = ("predict", models / "wave", corpora / "wave.parquet", "--keep", "value")
     found = rows(run(*words))
     value = pq.read_table(corpora / "wave.parquet")["value"].to_pylist()
@@ -107,7 +103,7 @@ def test_each_file_of_a_folder_is_a_series(run: Run, tmp_path: Path) -> None:
     assert "fewer than 9 rows" in run("test", "m", "data").err
 
 
-def test_standard_output_has_what_the_file_has(run: Run, models: Path, corpora: Path) -> None:
+def test_standard_output_has_the_rows_of_the_file(run: Run, models: Path, corpora: Path) -> None:
     words = ("predict", models / "reviews", corpora / "reviews.parquet", "--keep", "text")
     assert run(*words, "-o", "out.parquet").code == 0
     kept = pq.read_table("out.parquet").to_pylist()
@@ -140,7 +136,7 @@ def test_rows_are_printed_as_they_are_predicted(capsys: pytest.CaptureFixture[st
         assert told == [(2, 4), (4, 4)]
 
 
-def test_the_answers_need_not_be_there(run: Run, models: Path, write: Write) -> None:
+def test_labels_may_be_missing(run: Run, models: Path, write: Write) -> None:
     new = write("new.parquet", text=["a good film 1", "a dull film 2"], url=["u", "v"])
     words = ("--id-column", "url", "--quiet")
     found = rows(run("predict", models / "reviews", new, *words))
@@ -151,7 +147,7 @@ def test_the_answers_need_not_be_there(run: Run, models: Path, write: Write) -> 
     ("model", "flag"),
     [("reviews", "text"), ("spoken", "tokens"), ("wave", "value")],
 )
-def test_columns_of_other_names(
+def test_column_options_rename_the_columns(
     run: Run, models: Path, corpora: Path, model: str, flag: str
 ) -> None:
     table = pq.read_table(corpora / f"{model}.parquet")
@@ -163,14 +159,16 @@ def test_columns_of_other_names(
     assert found == rows(run("predict", models / model, corpora / f"{model}.parquet"))
 
 
-def test_a_column_kept_twice_is_kept_once(run: Run, models: Path, corpora: Path) -> None:
+def test_repeated_keep_columns_are_written_once(run: Run, models: Path, corpora: Path) -> None:
     reviews = corpora / "reviews.parquet"
     once = rows(run("predict", models / "reviews", reviews, "--keep", "text"))
     words = ("--keep", "text", "--keep", "text")
     assert rows(run("predict", models / "reviews", reviews, *words)) == once
 
 
-def test_the_data_is_not_overwritten(run: Run, models: Path, corpora: Path, tmp_path: Path) -> None:
+def test_the_data_is_never_overwritten(
+    run: Run, models: Path, corpora: Path, tmp_path: Path
+) -> None:
     for name in ("a", "b"):
         shutil.copy(corpora / "reviews.parquet", tmp_path / f"{name}.parquet")
     before = Path("b.parquet").read_bytes()
@@ -187,14 +185,16 @@ def test_the_data_is_not_overwritten(run: Run, models: Path, corpora: Path, tmp_
     assert run(*words).code == 0  # what predict wrote, predict replaces
 
 
-def test_no_rows_give_no_rows(run: Run, models: Path, write: Write) -> None:
+def test_data_without_rows_gives_no_rows(run: Run, models: Path, write: Write) -> None:
     empty = write("empty.parquet", text=pa.array([], pa.string()))
     assert run("predict", models / "reviews", empty, "-o", "out.parquet").code == 0
     assert pq.read_table("out.parquet").column_names == ["id", "prediction", "probability"]
     assert rows(run("predict", models / "reviews", empty)) == []
 
 
-def test_several_files_are_numbered_through(run: Run, models: Path, corpora: Path) -> None:
+def test_rows_of_several_files_are_numbered_consecutively(
+    run: Run, models: Path, corpora: Path
+) -> None:
     spoken = corpora / "spoken.parquet"
     table = pq.read_table(spoken)
     pq.write_table(table.slice(0, 30), "a.parquet")
@@ -245,7 +245,7 @@ def test_empty_texts_are_counted(run: Run, models: Path, write: Write) -> None:
         ("gone", ("reviews.parquet",), ("gone",)),
     ],
 )
-def test_refusals_are_one_line(
+def test_errors_are_one_line(
     run: Run,
     models: Path,
     corpora: Path,
@@ -262,19 +262,19 @@ def test_refusals_are_one_line(
     assert set(corpora.iterdir()) == before
 
 
-def test_a_kept_column_with_the_name_of_a_prediction(run: Run, models: Path, write: Write) -> None:
+def test_a_keep_column_named_prediction_is_an_error(run: Run, models: Path, write: Write) -> None:
     again = write("again.parquet", text=["good"], prediction=[1])
     words = ("--keep", "prediction", "-o", "out.parquet")
     assert "'prediction'" in run("predict", models / "reviews", again, *words).error
     assert not Path("out.parquet").exists()
 
 
-def test_an_index_is_no_model(run: Run, bilingual: Path, corpora: Path) -> None:
+def test_an_index_is_not_a_model(run: Run, bilingual: Path, corpora: Path) -> None:
     error = run("predict", bilingual, corpora / "reviews.parquet").error
     assert "index" in error
 
 
-def test_form_and_file_exclude_each_other(run: Run, models: Path, corpora: Path) -> None:
+def test_format_and_output_exclude_each_other(run: Run, models: Path, corpora: Path) -> None:
     words = ("-o", "out.parquet", "--format", "tsv")
     ran = run("predict", models / "reviews", corpora / "reviews.parquet", *words)
     assert ran.code == 2

@@ -1,4 +1,4 @@
-"""Progress: seen on a terminal, by nobody else."""
+"""Progress on a terminal, and one line per epoch elsewhere."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_rows_and_speed_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "merge" in shown.getvalue()
 
 
-def test_what_prints_on_the_terminal_has_no_bar_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_bar_while_rows_are_printed_on_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", Terminal())
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys, "stdout", Terminal())
@@ -49,7 +49,7 @@ def test_what_prints_on_the_terminal_has_no_bar_there(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("common", "stream"), [(Common(quiet=True), Terminal()), (Common(), io.StringIO())]
 )
-def test_nothing_for_nobody(
+def test_no_progress_without_a_terminal(
     monkeypatch: pytest.MonkeyPatch, common: Common, stream: io.StringIO
 ) -> None:
     monkeypatch.setattr(sys, "stderr", stream)
@@ -58,7 +58,7 @@ def test_nothing_for_nobody(
     assert stream.getvalue() == ""
 
 
-def test_an_error_in_the_middle_comes_through(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_pass_through_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", Terminal())
 
     def fail() -> None:
@@ -83,7 +83,7 @@ def moments() -> list[TrainingProgress]:
     ]
 
 
-def test_progress_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_progress_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", shown := Terminal())
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("TERM", "xterm")
@@ -97,7 +97,7 @@ def test_progress_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("quiet", [False, True])
-def test_progress_elsewhere_is_a_line_an_epoch(
+def test_training_progress_elsewhere_is_a_line_per_epoch(
     monkeypatch: pytest.MonkeyPatch, quiet: bool
 ) -> None:
     monkeypatch.setattr(sys, "stderr", shown := io.StringIO())
@@ -111,7 +111,7 @@ def test_progress_elsewhere_is_a_line_an_epoch(
     assert shown.getvalue().splitlines() == ([] if quiet else lines)
 
 
-def test_progress_has_what_validation_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_progress_has_validation_measures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", shown := io.StringIO())
     first, second, third, fourth = moments()
     with training(Common(), "tokens") as report:

@@ -1,4 +1,4 @@
-"""Every fit command alike: ended by SIGTERM, resumed when it was finished, on few short rows."""
+"""Every fit command: SIGTERM, --resume of a complete training, losses of few short rows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def words(command: str, corpus: Path, *more: str) -> list[str]:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_sigterm_leaves_a_checkpoint_and_says_how_to_go_on(
+def test_sigterm_leaves_a_checkpoint_and_names_resume(
     command: str, run: Run, corpus: Path, tmp_path: Path
 ) -> None:
     given = words(command, corpus, "--epochs", "1000000")
@@ -76,7 +76,7 @@ def test_sigterm_before_training_ends_the_command(phase: str, corpus: Path, tmp_
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_finished_training_is_resumed_with_a_notice(command: str, run: Run, corpus: Path) -> None:
+def test_resume_of_a_complete_training_is_a_notice(command: str, run: Run, corpus: Path) -> None:
     given = words(command, corpus, "--epochs", "2")
     first = run(*given)
     assert first.code == 0, first.err
@@ -88,14 +88,14 @@ def test_a_finished_training_is_resumed_with_a_notice(command: str, run: Run, co
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_loss_of_few_short_rows_is_measured(command: str, run: Run, corpus: Path) -> None:
+def test_few_short_rows_have_a_finite_loss(command: str, run: Run, corpus: Path) -> None:
     ran = run(*words(command, corpus))
     assert ran.code == 0, ran.err
     assert "nan" not in ran.err + ran.out
     assert float(ran.out.split("training loss")[1].split()[0]) > 0
 
 
-def test_a_loss_of_nothing_is_named_so(run: Run, write: Write) -> None:
+def test_a_missing_loss_is_explained(run: Run, write: Write) -> None:
     corpus = write("one.parquet", text=["aa aa"] * 5)
     ran = run(*words("fit-word2vec", corpus, "--loss", "hierarchical"))
     assert "training loss" in ran.out

@@ -1,8 +1,7 @@
-"""fastseq test, and fastseq info of models: measures of every task, damage, other versions."""
+"""fastseq test, and fastseq info of models: measures of every task, damage, versions."""
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from collections.abc import Callable
@@ -25,8 +24,7 @@ def measures(run: Run, models: Path, corpora: Path) -> Callable[[str], dict[str,
 
     def measured(name: str) -> dict[str, Any]:
         ran = run("test", models / name, corpora / f"{name}.parquet", "--format", "json")
-        assert ran.code == 0, ran.err
-        values: dict[str, Any] = json.loads(ran.out)
+        values: dict[str, Any] = ran.json
         return values
 
     return measured
@@ -41,7 +39,9 @@ def model(models: Path, tmp_path: Path) -> Path:
 # ---- measures
 
 
-def test_a_classifier(run: Run, models: Path, corpora: Path, measures: Any) -> None:
+def test_classifier_measures_and_confusion_matrix(
+    run: Run, models: Path, corpora: Path, measures: Any
+) -> None:
     values = measures("reviews")
     assert list(values)[:2] == ["accuracy", "macro_f1"]
     assert values["accuracy"] == values["macro_f1"] == 1.0
@@ -57,7 +57,7 @@ def test_a_classifier(run: Run, models: Path, corpora: Path, measures: Any) -> N
     ]
 
 
-def test_a_tagger_of_spans(run: Run, models: Path, corpora: Path, measures: Any) -> None:
+def test_tagger_measures_of_spans(run: Run, models: Path, corpora: Path, measures: Any) -> None:
     values = measures("spoken")
     assert values["accuracy"] > 0.9
     assert {"precision", "recall", "f1"} <= set(values)
@@ -82,25 +82,25 @@ def test_unknown_words_are_reported(run: Run, models: Path, write: Write) -> Non
     text = write("text.parquet", text=["the cat sat on the mat"] * 20 + ["a dog"])
     assert run("fit-rnn", text, *words, "--valid", text).code == 0
     strange = write("strange.parquet", text=["lorem ipsum dolor", "sit amet"])
-    values = json.loads(run("test", "m", strange, "--format", "json").out)
+    values = run("test", "m", strange, "--format", "json").json
     assert values["unknown_rate"] == 1.0
-    values = json.loads(run("test", "m", text, "--format", "json").out)
+    values = run("test", "m", text, "--format", "json").json
     assert values["unknown_rate"] == pytest.approx(2 / 122)
     assert "unknown_rate" in run("test", "m", text).out
     review = write("review.parquet", text=["a good zzz qqq"], label=[1])
     ran = run("test", models / "reviews", review, "--format", "json")
-    assert json.loads(ran.out)["unknown_rate"] == 0.5
+    assert ran.json["unknown_rate"] == 0.5
 
 
-def test_a_tagger_without_spans(run: Run, write: Write) -> None:
+def test_tagger_measures_without_spans(run: Run, write: Write) -> None:
     tagged = write("tagged.parquet", tokens=[["a", "b"]] * 8, tags=[["X", "Y"]] * 8)
     words = ("-o", "m", "--hidden", "4", "--epochs", "1", "--threads", "1")
     assert run("fit-rnn", tagged, *words).code == 0
-    values = json.loads(run("test", "m", tagged, "--format", "json").out)
+    values = run("test", "m", tagged, "--format", "json").json
     assert set(values) == {"accuracy", "macro_f1", "loss", "unknown_rate"}
 
 
-def test_a_language_model(run: Run, models: Path, corpora: Path, measures: Any) -> None:
+def test_language_model_measures(run: Run, models: Path, corpora: Path, measures: Any) -> None:
     values = measures("book")
     assert 0 < values["nats"] < 2
     assert values["perplexity"] == pytest.approx(math.exp(values["nats"]))
@@ -112,14 +112,14 @@ def test_a_language_model(run: Run, models: Path, corpora: Path, measures: Any) 
     assert ["units", str(len(text) - 1)] in shown
 
 
-def test_a_forecaster(measures: Any) -> None:
+def test_forecaster_measures(measures: Any) -> None:
     values = measures("wave")
     assert list(values) == ["rmse", "mae", "last_value_rmse", "last_value_mae"]
     assert values["rmse"] < values["last_value_rmse"]
 
 
 @pytest.mark.parametrize("name", ["reviews", "spoken", "book", "wave"])
-def test_columns_of_other_names(
+def test_column_options_rename_the_columns(
     run: Run, models: Path, corpora: Path, measures: Any, name: str
 ) -> None:
     table = pq.read_table(corpora / f"{name}.parquet")
@@ -130,8 +130,7 @@ def test_columns_of_other_names(
     pq.write_table(table.rename_columns([f"{n}_2" for n in table.column_names]), "other.parquet")
     assert run("test", models / name, "other.parquet").code == 1
     ran = run("test", models / name, "other.parquet", *words, "--format", "json")
-    assert ran.code == 0, ran.err
-    assert json.loads(ran.out) == measures(name)
+    assert ran.json == measures(name)
 
 
 @pytest.mark.parametrize(
@@ -144,14 +143,14 @@ def test_columns_of_other_names(
         ("wave", "--tokens-column", "forecaster model has no --tokens-column; expected --value-"),
     ],
 )  # fmt: skip
-def test_columns_that_a_model_does_not_have(
+def test_columns_of_another_task_are_an_error(
     run: Run, models: Path, corpora: Path, name: str, flag: str, expected: str
 ) -> None:
     error = run("test", models / name, corpora / f"{name}.parquet", flag, "x").error
     assert expected in error
 
 
-def test_threads_change_nothing(run: Run, models: Path, corpora: Path) -> None:
+def test_results_do_not_depend_on_threads(run: Run, models: Path, corpora: Path) -> None:
     words = ("test", models / "reviews", corpora / "reviews.parquet", "--format", "json")
     assert run(*words, "--threads", "1").out == run(*words, "--threads", "3").out
 
@@ -159,7 +158,7 @@ def test_threads_change_nothing(run: Run, models: Path, corpora: Path) -> None:
 def test_labels_unseen_in_training_are_counted(run: Run, models: Path, write: Write) -> None:
     new = write("new.parquet", text=["a good film", "a dull film", "what"], label=[1, 0, 7])
     ran = run("test", models / "reviews", new, "--format", "json")
-    assert json.loads(ran.out)["accuracy"] == pytest.approx(2 / 3)
+    assert ran.json["accuracy"] == pytest.approx(2 / 3)
     said = ran.err.splitlines()[-1]
     assert "7" in said
     assert "1 of 3" in said
@@ -178,7 +177,7 @@ def test_labels_unseen_in_training_are_counted(run: Run, models: Path, write: Wr
         ("book", {"text": [""]}, "odd.parquet"),
     ],
 )
-def test_bad_data_is_one_line(
+def test_invalid_data_is_a_one_line_error(
     run: Run, models: Path, write: Write, model: str, columns: dict[str, Any], said: str
 ) -> None:
     ran = run("test", models / model, write("odd.parquet", **columns))
@@ -201,10 +200,9 @@ def test_a_large_confusion_matrix_is_cut(capsys: pytest.CaptureFixture[str]) -> 
 # ---- info of models
 
 
-def test_info_says_what_a_model_is(run: Run, models: Path) -> None:
+def test_info_of_a_model(run: Run, models: Path) -> None:
     ran = run("info", models / "reviews", "--verify")
-    assert ran.code == 0, ran.err
-    said = {k: v.strip() for k, v in (line.split("  ", 1) for line in ran.out.splitlines())}
+    said = ran.pairs
     assert said["model"] == "classifier"
     assert said["columns"] == "text: text, label: label"
     assert said["classes"] == "2: 0, 1"
@@ -228,7 +226,7 @@ def test_info_of_every_task(run: Run, models: Path) -> None:
 
 
 def test_info_as_json(run: Run, models: Path) -> None:
-    said = json.loads(run("info", models / "book", "--format", "json").out)
+    said = run("info", models / "book", "--format", "json").json
     assert said["kind"] == "model"
     assert said["settings"]["model"] == "language"
     assert said["settings"]["settings"]["hidden"] == 16
@@ -268,13 +266,13 @@ def test_damage_of_the_checkpoint_is_named(run: Run, model: Path, corpora: Path)
             "the model itself is whole"
         )
         (checkpoint / name).write_bytes(whole)
-    said = json.loads(run("info", model, "--verify", "--format", "json").out)
+    said = run("info", model, "--verify", "--format", "json").json
     assert said["damaged"] == []
     shutil.rmtree(checkpoint)
     assert run("info", model, "--verify").code == 0
 
 
-def test_a_model_of_another_version(run: Run, model: Path, corpora: Path) -> None:
+def test_other_format_versions_are_an_error(run: Run, model: Path, corpora: Path) -> None:
     manifest = replace(read_manifest(model), format_version=99)
     (model / MANIFEST).write_bytes(manifest.to_bytes())
     assert "99" in run("test", model, corpora / "reviews.parquet").error

@@ -1,4 +1,4 @@
-"""fastseq neighbors, analogy, test-vectors and info of a folder of vectors."""
+"""fastseq neighbors, analogy, test-vectors, export and info; fit-word2vec and fit-glove."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from fastseq import WordVectors
 from fastseq.store.folder import read_manifest
-from tests.cli.conftest import Run, Write
+from tests.cli.conftest import Run, Write, two_topics
 
 WORDS = ["man", "king", "woman", "queen", "猫"]
 ARRAY = np.array(
@@ -54,10 +54,9 @@ def sets(tmp_path: Path, write: Write) -> dict[str, Path]:
 # ---- neighbors
 
 
-def test_neighbors_in_every_form(run: Run, vectors: Path) -> None:
+def test_neighbors_in_every_format(run: Run, vectors: Path) -> None:
     ran = run("neighbors", vectors, "man", "猫", "-k", 2, "--format", "json")
-    assert ran.code == 0, ran.err
-    found = json.loads(ran.out)
+    found = ran.json
     expected = [
         {"query": query, "rank": rank, "word": word, "score": pytest.approx(score, abs=1e-6)}
         for query in ("man", "猫")
@@ -78,14 +77,14 @@ def test_neighbors_in_every_form(run: Run, vectors: Path) -> None:
     assert several[0].split() == ["query", "rank", "word", "score"]
 
 
-def test_neighbors_of_a_file_of_others(run: Run, tmp_path: Path) -> None:
+def test_neighbors_in_files_of_other_programs(run: Run, tmp_path: Path) -> None:
     (tmp_path / "glove.txt").write_text("cat 1 2\ndog 2 1\n")
     assert "dog" in run("neighbors", "glove.txt", "cat").out
     (tmp_path / "glove.txt").write_text("cat 1 2\ndog 2 nan\n")
     assert "glove.txt: line 2" in run("neighbors", "glove.txt", "cat").error
 
 
-def test_an_unknown_word(run: Run, vectors: Path) -> None:
+def test_an_unknown_word_is_an_error(run: Run, vectors: Path) -> None:
     ran = run("neighbors", vectors, "man", "quen")
     assert ran.code == 1
     said = "Error: 'quen' is not among the 5 words; nearest spellings: 'queen'"
@@ -98,15 +97,14 @@ def test_an_unknown_word(run: Run, vectors: Path) -> None:
 # ---- analogy
 
 
-def test_analogy_in_every_form(run: Run, vectors: Path) -> None:
+def test_analogy_in_every_format(run: Run, vectors: Path) -> None:
     words = ("analogy", vectors, "man", "king", "woman")
     ran = run(*words, "--format", "json")
-    assert ran.code == 0, ran.err
-    found = json.loads(ran.out)
+    found = ran.json
     assert [row["rank"] for row in found] == [1, 2]
     assert [row["word"] for row in found] == ["queen", "猫"]
     assert found[0]["score"] == pytest.approx(1.0, abs=1e-6)
-    multiplied = json.loads(run(*words, "--method", "mul", "-k", 1, "--format", "json").out)
+    multiplied = run(*words, "--method", "mul", "-k", 1, "--format", "json").json
     assert multiplied[0]["word"] == "queen"
     assert multiplied[0]["score"] == pytest.approx(0.75 * 0.75 / (0.5 + 1e-3), abs=1e-5)
     assert [json.loads(line) for line in run(*words, "--format", "jsonl").out.splitlines()] == found
@@ -118,13 +116,12 @@ def test_analogy_in_every_form(run: Run, vectors: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["text", "parquet"])
-def test_measures_in_json(run: Run, vectors: Path, sets: dict[str, Path], form: str) -> None:
+def test_evaluation_as_json(run: Run, vectors: Path, sets: dict[str, Path], form: str) -> None:
     pairs, questions = ("p.tsv", "q.txt") if form == "text" else ("p.parquet", "q.parquet")
     ran = run(
         "test-vectors", vectors, "--similarity", pairs, "--analogies", questions, "--format", "json"
     )
-    assert ran.code == 0, ran.err
-    said = json.loads(ran.out)
+    said = ran.json
     assert said == {
         "similarity": [
             {
@@ -153,7 +150,7 @@ def test_measures_in_json(run: Run, vectors: Path, sets: dict[str, Path], form: 
     }
 
 
-def test_measures_in_tables(run: Run, vectors: Path, sets: dict[str, Path]) -> None:
+def test_evaluation_as_tables(run: Run, vectors: Path, sets: dict[str, Path]) -> None:
     words = ("--similarity", "p.tsv", "--similarity", "p.parquet", "--analogies", "q.txt")
     ran = run("test-vectors", vectors, *words, "--most", 4)
     assert ran.code == 0, ran.err
@@ -166,24 +163,26 @@ def test_measures_in_tables(run: Run, vectors: Path, sets: dict[str, Path]) -> N
     assert lines[-1] == ["total", "1.0000", "1", "1", "1"]  # the fifth word is not known
 
 
-def test_case_and_method(run: Run, vectors: Path, sets: dict[str, Path]) -> None:
+def test_match_case_and_method(run: Run, vectors: Path, sets: dict[str, Path]) -> None:
     words = ("test-vectors", vectors, "--similarity", "p.tsv", "--format", "json")
-    assert json.loads(run(*words, "--match-case").out)["similarity"][0]["used"] == 2
+    assert run(*words, "--match-case").json["similarity"][0]["used"] == 2
     words = ("test-vectors", vectors, "--analogies", "q.txt", "--method", "mul", "--format", "json")
-    assert json.loads(run(*words).out)["analogies"][0]["semantic"] == 1.0
+    assert run(*words).json["analogies"][0]["semantic"] == 1.0
 
 
-def test_nothing_used_is_null(run: Run, vectors: Path, tmp_path: Path) -> None:
+def test_measures_without_known_words_are_null(run: Run, vectors: Path, tmp_path: Path) -> None:
     (tmp_path / "p.tsv").write_text("x y 1\n")
     (tmp_path / "q.txt").write_text("x y z a\n")
     words = ("--similarity", "p.tsv", "--analogies", "q.txt", "--format", "json")
-    said = json.loads(run("test-vectors", vectors, *words).out)
+    said = run("test-vectors", vectors, *words).json
     assert said["similarity"][0]["spearman"] is None
     assert said["similarity"][0]["out_of_vocabulary"] == 1.0
     assert said["analogies"][0]["accuracy"] is None
 
 
-def test_wrong_words(run: Run, vectors: Path, sets: dict[str, Path], tmp_path: Path) -> None:
+def test_invalid_options_are_a_one_line_error(
+    run: Run, vectors: Path, sets: dict[str, Path], tmp_path: Path
+) -> None:
     assert run("test-vectors", vectors).code == 2
     assert run("neighbors", vectors).code == 2
     assert run("analogy", vectors, "man", "king").code == 2
@@ -205,11 +204,9 @@ def test_wrong_words(run: Run, vectors: Path, sets: dict[str, Path], tmp_path: P
 # ---- info
 
 
-def test_info(run: Run, vectors: Path) -> None:
+def test_info_of_word_vectors(run: Run, vectors: Path) -> None:
     ran = run("info", vectors, "--verify")
-    assert ran.code == 0, ran.err
-    said = dict(line.split("  ", 1) for line in ran.out.splitlines())
-    said = {name: value.strip() for name, value in said.items()}
+    said = ran.pairs
     assert said["kind"] == "vectors"
     assert said["model"] == "word2vec"
     assert said["words"] == "5"
@@ -218,12 +215,12 @@ def test_info(run: Run, vectors: Path) -> None:
     assert said["analyzer.tokenizer"] == "word"
     assert said["last epoch: train loss"] == "1.25"
     assert said["verified"] == "all files are intact"
-    content = json.loads(run("info", vectors, "--format", "json").out)
+    content = run("info", vectors, "--format", "json").json
     assert content["kind"] == "vectors"
     assert content["settings"]["window"] == 5
 
 
-def test_info_names_damage(run: Run, vectors: Path) -> None:
+def test_info_names_damaged_files(run: Run, vectors: Path) -> None:
     for name in read_manifest(vectors).files:
         whole = (vectors / name).read_bytes()
         (vectors / name).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
@@ -241,7 +238,9 @@ def test_info_names_damage(run: Run, vectors: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["v.vec", "v.txt.gz", "v.bin", "v.bin.gz", "v.parquet"])
-def test_what_is_exported_is_read_again(run: Run, vectors: Path, tmp_path: Path, name: str) -> None:
+def test_exported_vectors_read_back_equal(
+    run: Run, vectors: Path, tmp_path: Path, name: str
+) -> None:
     ran = run("export", vectors, tmp_path / name)
     assert (ran.code, ran.out) == (0, "")
     back = WordVectors.load(tmp_path / name)
@@ -249,7 +248,7 @@ def test_what_is_exported_is_read_again(run: Run, vectors: Path, tmp_path: Path,
     np.testing.assert_array_equal(back.vectors, ARRAY)
 
 
-def test_export_refuses_what_it_cannot_write(run: Run, vectors: Path, tmp_path: Path) -> None:
+def test_export_errors_are_one_line(run: Run, vectors: Path, tmp_path: Path) -> None:
     for output, said in (("v.zip", "v.zip"), ("no/v.vec", "no"), ("vectors", "is also an input")):
         ran = run("export", vectors, tmp_path / output)
         assert ran.code == 1
@@ -266,14 +265,8 @@ def test_export_refuses_what_it_cannot_write(run: Run, vectors: Path, tmp_path: 
 # ---- fit-word2vec
 
 
-def lines() -> list[str]:
-    words = "apple pear plum cherry", "river lake sea ocean"
-    rng = np.random.default_rng(0)
-    return [" ".join(rng.choice(words[i % 2].split(), 8).tolist()) for i in range(300)]
-
-
-def test_vectors_are_learned_and_used(run: Run, tmp_path: Path, write: Write) -> None:
-    corpus = write("corpus.parquet", text=lines())
+def test_word2vec_is_trained_and_used(run: Run, tmp_path: Path, write: Write) -> None:
+    corpus = write("corpus.parquet", text=two_topics())
     made = tmp_path / "made"
     options = ("--dimensions", 8, "--epochs", 4, "--sample", 0, "--threads", 1)
     ran = run("fit-word2vec", corpus, "-o", made, *options, "--valid", corpus)
@@ -282,7 +275,7 @@ def test_vectors_are_learned_and_used(run: Run, tmp_path: Path, write: Write) ->
         assert said in ran.out
     assert ran.err.count("epoch ") == 4
     near = run("neighbors", made, "apple", "-k", 1, "--format", "json")
-    assert json.loads(near.out)[0]["word"] in ("pear", "plum", "cherry")
+    assert near.json[0]["word"] in ("pear", "plum", "cherry")
     again = run("fit-word2vec", corpus, "-o", made, *options)
     assert again.code == 1
     assert "already exists" in again.err
@@ -292,7 +285,7 @@ def test_vectors_are_learned_and_used(run: Run, tmp_path: Path, write: Write) ->
     assert (further.code, further.out, further.err) == (0, "", "")
     said = run("info", made, "--verify", "--format", "json")
     assert said.code == 0
-    assert json.loads(said.out)["kind"] == "vectors"
+    assert said.json["kind"] == "vectors"
 
 
 @pytest.mark.parametrize(
@@ -305,20 +298,20 @@ def test_vectors_are_learned_and_used(run: Run, tmp_path: Path, write: Write) ->
         (("--start", "nowhere"), "nowhere"),
     ],
 )
-def test_what_cannot_be_trained_is_one_line(
+def test_errors_are_one_line(
     run: Run, tmp_path: Path, write: Write, options: tuple[Any, ...], said: str
 ) -> None:
-    ran = run("fit-word2vec", write("c.parquet", text=lines()), "-o", tmp_path / "v", *options)
+    ran = run("fit-word2vec", write("c.parquet", text=two_topics()), "-o", tmp_path / "v", *options)
     assert ran.code == 1
     assert len([line for line in ran.err.splitlines() if line.startswith("Error: ")]) == 1
     assert said in ran.err
     assert not (tmp_path / "v" / "manifest.json").exists()
 
 
-def test_vectors_of_other_dimensions_cannot_be_gone_on_from(
+def test_start_requires_equal_dimensions(
     run: Run, vectors: Path, tmp_path: Path, write: Write
 ) -> None:
-    corpus = write("c.parquet", text=lines())
+    corpus = write("c.parquet", text=two_topics())
     for dimensions in (5, 100):
         ran = run("fit-word2vec", corpus, "-o", tmp_path / "v", "--start", vectors,
                   "--dimensions", dimensions)  # fmt: skip
@@ -326,20 +319,16 @@ def test_vectors_of_other_dimensions_cannot_be_gone_on_from(
         assert f"have 4 dimensions, but dimensions is {dimensions}" in ran.err
 
 
-def test_start_brings_the_dimensions_of_its_vectors(
-    run: Run, vectors: Path, tmp_path: Path, write: Write
-) -> None:
-    corpus = write("c.parquet", text=lines())
+def test_start_sets_the_dimensions(run: Run, vectors: Path, tmp_path: Path, write: Write) -> None:
+    corpus = write("c.parquet", text=two_topics())
     ran = run("fit-word2vec", corpus, "-o", tmp_path / "v", "--start", vectors, "--epochs", 1)
     assert ran.code == 0, ran.err
     for out in (ran.out, run("info", tmp_path / "v").out):
         assert re.search("^dimensions +4$", out, re.MULTILINE)
 
 
-def test_a_folder_of_vectors_serves_a_sequence_model(
-    run: Run, tmp_path: Path, write: Write
-) -> None:
-    rows = lines()
+def test_embeddings_from_a_folder_of_vectors(run: Run, tmp_path: Path, write: Write) -> None:
+    rows = two_topics()
     corpus = write("c.parquet", text=rows, label=["fruit", "water"] * 150)
     made, model = tmp_path / "made", tmp_path / "model"
     assert run("fit-word2vec", corpus, "-o", made, "--dimensions", 8, "--epochs", 1).code == 0
@@ -350,8 +339,8 @@ def test_a_folder_of_vectors_serves_a_sequence_model(
 # ---- fit-glove
 
 
-def test_glove_is_learned_and_used(run: Run, tmp_path: Path, write: Write) -> None:
-    corpus = write("corpus.parquet", text=lines())
+def test_glove_is_trained_and_used(run: Run, tmp_path: Path, write: Write) -> None:
+    corpus = write("corpus.parquet", text=two_topics())
     made = tmp_path / "made"
     options = ("--dimensions", 8, "--epochs", 60, "--threads", 1)
     more = ("--window", 4, "--x-max", 50, "--no-distance-weighting", "--combine", "word")
@@ -361,8 +350,8 @@ def test_glove_is_learned_and_used(run: Run, tmp_path: Path, write: Write) -> No
         assert said in ran.out
     assert ran.err.count("epoch ") == 60
     near = run("neighbors", made, "apple", "-k", 1, "--format", "json")
-    assert json.loads(near.out)[0]["word"] in ("pear", "plum", "cherry")
-    settings = json.loads(run("info", made, "--verify", "--format", "json").out)["settings"]
+    assert near.json[0]["word"] in ("pear", "plum", "cherry")
+    settings = run("info", made, "--verify", "--format", "json").json["settings"]
     expected = {"model": "glove", "window": 4, "x_max": 50.0, "combine": "word", "symmetric": True}
     assert expected.items() <= settings.items()
     assert settings["distance_weighting"] is False
@@ -375,8 +364,8 @@ def test_glove_is_learned_and_used(run: Run, tmp_path: Path, write: Write) -> No
     assert "already exists" in again.error
 
 
-def test_glove_refuses_in_one_line(run: Run, write: Write) -> None:
-    corpus = write("c.parquet", text=lines())
+def test_glove_errors_are_one_line(run: Run, write: Write) -> None:
+    corpus = write("c.parquet", text=two_topics())
     for options, said in (
         (("--x-max", 0), "--x-max must be above 0"),
         (("--window", 5000), "window must be"),

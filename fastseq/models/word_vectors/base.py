@@ -69,7 +69,7 @@ class VectorModel(WordParameters, ABC):
     )  # fmt: skip
     phrases: int = parameter(
         default=0, check=Whole(0, 18), metavar="PASSES",
-        help="Join neighbouring words to phrases, in this number of passes.",
+        help="Number of passes that join neighbouring words into phrases.",
         notes='"new_york" is a word then, before rare words are left out. See Phrases.',
     )  # fmt: skip
     phrase_threshold: float = parameter(

@@ -70,7 +70,7 @@ class GloVe(VectorModel):
     )
     x_max: float = parameter(
         default=10.0, check=Real(above=0, most=1e12), section="Training",
-        help="Co-occurrences from which on a pair has the full weight.",
+        help="Number of co-occurrences above which a pair has full weight.",
         notes="The paper's 100 is for billions of words; on 25 million, 10 answers far more "
         "analogies.",
     )  # fmt: skip

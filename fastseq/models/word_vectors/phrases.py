@@ -58,7 +58,7 @@ class Phrases(BaseEstimator):
     """
 
     min_count: int = parameter(
-        default=5, check=Whole(0), help="Minimum occurrences of a pair; it must have more.",
+        default=5, check=Whole(0), help="Number of occurrences that a pair must exceed.",
         notes="With npmi as many are enough.",
     )  # fmt: skip
     threshold: float = parameter(default=10.0, check=Real(), help="Minimum score of a phrase.")
@@ -69,12 +69,12 @@ class Phrases(BaseEstimator):
         'different words and pairs; "npmi": ln(p(ab) / (p(a) p(b))) / -ln p(ab).',
     )  # fmt: skip
     passes: int = parameter(
-        default=1, check=Whole(1, 17), help="Passes; more of them join longer phrases.",
+        default=1, check=Whole(1, 17), help="Number of passes; further passes join longer phrases.",
         notes="Phrases have up to 2 ** passes words.",
     )  # fmt: skip
     common_words: Collection[str] = parameter(
         default=(), check=Words(), metavar="W,W",
-        help="Words that may be inside of a phrase, such as of,the,and.",
+        help="Words that may occur inside a phrase, such as of,the,and.",
         notes='They neither begin nor end one ("bank of america") and are not counted as '
         "neighbours.",
     )  # fmt: skip
