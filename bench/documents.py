@@ -64,7 +64,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 class Collection:
-    """Documents, queries and relevance judgements."""
+    """Documents, queries and relevance judgments."""
 
     def __init__(self, path: Path) -> None:
         self.qrels = path / "qrels.parquet"

@@ -1,4 +1,4 @@
-"""Compare ranking models on a test collection: documents, queries and relevance judgements."""
+"""Compare ranking models on a test collection: documents, queries and relevance judgments."""
 
 from __future__ import annotations
 
