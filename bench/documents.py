@@ -20,9 +20,8 @@ import numpy as np
 from bench.common import commands
 from bench.common.report import Parser, Report
 from fastseq.store.runs import RunWriter, read_queries
-from fastseq.vectors.documents import DocumentVectors
 from fastseq.vectors.nearest import unit_rows
-from fastseq.vectors.words import WordVectors
+from fastseq.vectors.words import DocumentVectors, WordVectors
 
 DEPTH = 100
 DEFAULT = "sif, defaults"

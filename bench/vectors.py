@@ -37,8 +37,7 @@ from bench.common.harness import seconds_of
 from bench.common.report import Parser, Report, optional, setting, table
 from fastseq.text.lexicon import Lexicon
 from fastseq.types import Texts
-from fastseq.vectors.eval_datasets import read_pairs, read_questions
-from fastseq.vectors.evaluation import analogies, similarity
+from fastseq.vectors.evaluation import analogies, read_pairs, read_questions, similarity
 
 
 class Task(NamedTuple):

@@ -195,7 +195,7 @@ def _suggest_words(common: Common, text: str, index: Index, expand: Expander | N
     unknown = index.unknown_words(text)[:_MOST_UNKNOWN]
     if not unknown:
         return
-    from fastseq.vectors.suggestions import suggestions
+    from fastseq.vectors.expansion import suggestions
 
     words = index.frequent_terms()
     vectors = None if expand is None else expand.vectors

@@ -165,11 +165,10 @@ def test_vectors(
     if not pairs and not questions:
         raise click.UsageError("give at least one --similarity FILE or --analogies FILE")
     from fastseq.vectors import evaluation
-    from fastseq.vectors.eval_datasets import read_pairs, read_questions
 
     whole("most", most, 1)
-    scored = [(path, read_pairs(path)) for path in pairs]
-    asked = [(path, read_questions(path)) for path in questions]
+    scored = [(path, evaluation.read_pairs(path)) for path in pairs]
+    asked = [(path, evaluation.read_questions(path)) for path in questions]
     known = _load(common, vectors, skip_bad_lines).most_frequent(most)
     similarities = [
         {"file": str(path), **evaluation.similarity(known, each, most, not match_case).to_dict()}

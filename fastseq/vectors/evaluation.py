@@ -1,32 +1,226 @@
-"""How good word vectors are: similarity of pairs against what people say, and analogies."""
+"""Evaluation of word vectors: similarity of word pairs against people's scores, and analogies.
+
+The data sets are read from Parquet and from the text forms in which they are distributed.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fastseq.errors import DataError
 from fastseq.settings import one_of, whole
 from fastseq.types import Float64, Int32
-from fastseq.vectors.eval_datasets import Pairs, Questions
 from fastseq.vectors.nearest import unit_rows
 from fastseq.vectors.words import METHODS, WordVectors
 
-MOST = 300_000  # of the most frequent words, as gensim has it
-SYNTACTIC = "gram"  # what the names of Google's syntactic sections begin with
-_CANDIDATES = 8  # looked at for an answer: a word may stand in several cases
+MOST = 300_000  # most frequent words used, as in gensim
+SYNTACTIC = "gram"  # prefix of the names of Google's syntactic sections
+_CANDIDATES = 8  # per answer: a word may occur in several cases
+_FIRST = ("word1", "word_1", "word 1", "w1")
+_SECOND = ("word2", "word_2", "word 2", "w2")
+_SCORE = ("score", "human (mean)", "simlex999", "similarity", "mean", "rating")
+_SECTION = ("section", "category")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pairs:
+    """P pairs of words.
+
+    first, second  P strings each
+    scores         float64[P], their similarity in any unit
+    """
+
+    first: list[str]
+    second: list[str]
+    scores: Float64
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Questions:
+    """Q analogies "a is to b as c is to d".
+
+    words     (a, b, c, d) of each
+    sections  the section of each
+    """
+
+    words: list[tuple[str, str, str, str]]
+    sections: list[str]
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+
+def read_pairs(path: str | os.PathLike[str]) -> Pairs:
+    """Read pairs of words and their scores.
+
+    .parquet has the columns word1, word2 and score. Any other file is text with at least three
+    fields per line, separated by tabs, else by commas, else by white space; lines that begin with #
+    are ignored. A first line whose third field is no number names the columns (WordSim-353's and
+    SimLex-999's names are known).
+
+    Raises
+    ------
+    DataError
+        The file is missing, damaged or empty, a column is missing, a word is empty or a score no
+        number; the message names the line or row.
+    """
+    if Path(path).suffix.lower() == ".parquet":
+        rows = _parquet(path, (_FIRST, _SECOND, _SCORE))
+    else:
+        rows = _pair_lines(path)
+    first, second, scores = [], [], []
+    for place, fields in rows:
+        a, b, text = fields
+        try:
+            score = float(text)
+        except ValueError:
+            score = math.nan
+        if not a or not b or not math.isfinite(score):
+            raise DataError(f"{path}, {place}: {a!r}, {b!r}, {text!r}: expected two words, a score")
+        first.append(a)
+        second.append(b)
+        scores.append(score)
+    if not first:
+        raise DataError(f"{path}: no pairs of words in it")
+    return Pairs(first, second, np.array(scores))
+
+
+def read_questions(path: str | os.PathLike[str]) -> Questions:
+    """Read analogies.
+
+    .parquet has the columns section, a, b, c and d. Any other file is text in the form of Google's
+    questions-words.txt: a line ": section" before its analogies, four words per line.
+
+    Raises
+    ------
+    DataError
+        The file is missing, damaged or empty, a column is missing, or a line has another number of
+        words; the message names the line or row.
+    """
+    words: list[tuple[str, str, str, str]] = []
+    sections: list[str] = []
+    if Path(path).suffix.lower() == ".parquet":
+        columns = (_SECTION, *((name,) for name in "abcd"))
+        for place, (section, a, b, c, d) in _parquet(path, columns):
+            if not (a and b and c and d):
+                raise DataError(f"{path}, {place}: an empty word among the four")
+            words.append((a, b, c, d))
+            sections.append(section)
+    else:
+        from fastseq.store.parquet import read_lines
+
+        section = ""
+        for number, line in read_lines(path):
+            if line.startswith(":"):
+                section = line[1:].strip()
+                continue
+            fields = line.split()
+            if len(fields) != 4:
+                raise DataError(
+                    f"{path}, line {number}: {len(fields)} words, expected four, or ': section'"
+                )
+            words.append((fields[0], fields[1], fields[2], fields[3]))
+            sections.append(section)
+    if not words:
+        raise DataError(f"{path}: no questions in it")
+    return Questions(words, sections)
+
+
+def _parquet(
+    path: str | os.PathLike[str], names: Sequence[Sequence[str]]
+) -> list[tuple[str, list[str]]]:
+    """Place and fields of every row, as strings."""
+    from fastseq.store.parquet import read_columns
+
+    columns = [column.to_pylist() for column in read_columns(path, names)]
+    rows = []
+    for number, fields in enumerate(zip(*columns, strict=True)):
+        place = f"row {number} (from 0)"
+        if any(not isinstance(field, str | int | float) for field in fields):
+            shown = ", ".join(map(repr, fields))
+            raise DataError(f"{path}, {place}: {shown}: expected {', '.join(n for n, *_ in names)}")
+        rows.append((place, [str(field) for field in fields]))
+    return rows
+
+
+def _pair_lines(path: str | os.PathLike[str]) -> list[tuple[str, list[str]]]:
+    """Place and fields of every line: two words and a score."""
+    from fastseq.store.parquet import read_lines
+
+    rows: list[tuple[str, list[str]]] = []
+    at = (0, 1, 2)
+    separator: str | None = None
+    begun = False
+    for number, line in read_lines(path):
+        if line.startswith("#"):
+            continue
+        if not begun:
+            separator = next((mark for mark in "\t,;" if line.count(mark) >= 2), None)
+        fields = [field.strip() for field in line.split(separator)]
+        if len(fields) < 3:
+            raise DataError(
+                f"{path}, line {number}: {len(fields)} columns, expected two words and a score"
+            )
+        if not begun:
+            begun = True
+            if not _is_number(fields[2]):
+                named = _columns(fields)
+                if named is None:
+                    raise DataError(
+                        f"{path}, line {number}: {line[:60]!r}: expected two words and a score, or "
+                        "the names word1, word2, score"
+                    )
+                at = named
+                continue
+        if len(fields) <= max(at):
+            raise DataError(
+                f"{path}, line {number}: {len(fields)} columns, expected at least {max(at) + 1}"
+            )
+        rows.append((f"line {number}", [fields[i] for i in at]))
+    return rows
+
+
+def _columns(header: list[str]) -> tuple[int, int, int] | None:
+    """The columns of words and score, from a line of names; None where it does not name them."""
+    names = [re.sub(r"\s+", " ", name).strip("\"' ").lower() for name in header]
+    first, second, score = (
+        next((names.index(name) for name in known if name in names), -1)
+        for known in (_FIRST, _SECOND, _SCORE)
+    )
+    return None if min(first, second, score) < 0 else (first, second, score)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+# ---- measures ----
 
 
 @dataclass(frozen=True, slots=True)
 class Similarity:
-    """The similarity of pairs.
+    """Result of `similarity`.
 
-    spearman           rank correlation of cosines and people's scores; NaN where either is the
-                       same for all pairs
-    pairs              how many there are
-    used               pairs of which both words are known
-    out_of_vocabulary  share of pairs of which a word is not
+    spearman           rank correlation of cosines and people's scores; NaN if either is the same
+                       for all pairs
+    pairs              number of pairs
+    used               pairs with two known words
+    out_of_vocabulary  share of pairs with an unknown word
     """
 
     spearman: float
@@ -36,12 +230,12 @@ class Similarity:
 
     def to_dict(self) -> dict[str, Any]:
         """By name, ready for JSON."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Questions answered: how many were right, used, and skipped for want of a word."""
+    """Numbers of analogies answered correctly, used, and skipped because of an unknown word."""
 
     name: str
     correct: int
@@ -50,46 +244,39 @@ class Section:
 
     @property
     def accuracy(self) -> float:
-        """Share of the used that are right; NaN where none was used."""
+        """Share of those used that are correct; NaN if none was used."""
         return self.correct / self.used if self.used else float("nan")
 
     def to_dict(self) -> dict[str, Any]:
         """By name, ready for JSON."""
-        return {
-            "section": self.name,
-            "accuracy": self.accuracy,
-            "correct": self.correct,
-            "used": self.used,
-            "skipped": self.skipped,
-        }
+        counts = {"correct": self.correct, "used": self.used, "skipped": self.skipped}
+        return {"section": self.name, "accuracy": self.accuracy, **counts}
 
 
 @dataclass(frozen=True, slots=True)
 class Analogies:
-    """Questions answered, section by section, in the order of the file."""
+    """Result of `analogies`, by section, in the order of the file."""
 
     sections: tuple[Section, ...]
 
     @property
     def total(self) -> Section:
-        """All questions."""
-        return self._sum("total", self.sections)
+        """All analogies."""
+        return self._sum("total", (True, False))
 
     @property
     def semantic(self) -> Section:
         """Those of sections whose names do not begin with "gram"."""
-        chosen = tuple(s for s in self.sections if not s.name.startswith(SYNTACTIC))
-        return self._sum("semantic", chosen)
+        return self._sum("semantic", (False,))
 
     @property
     def syntactic(self) -> Section:
         """Those of sections whose names begin with "gram"."""
-        chosen = tuple(s for s in self.sections if s.name.startswith(SYNTACTIC))
-        return self._sum("syntactic", chosen)
+        return self._sum("syntactic", (True,))
 
-    @staticmethod
-    def _sum(name: str, sections: tuple[Section, ...]) -> Section:
-        sums = (sum(getattr(s, part) for s in sections) for part in ("correct", "used", "skipped"))
+    def _sum(self, name: str, syntactic: tuple[bool, ...]) -> Section:
+        chosen = [s for s in self.sections if s.name.startswith(SYNTACTIC) in syntactic]
+        sums = (sum(getattr(s, part) for s in chosen) for part in ("correct", "used", "skipped"))
         return Section(name, *sums)
 
     def to_dict(self) -> dict[str, Any]:
@@ -115,10 +302,10 @@ def similarity(
 
     Parameters
     ----------
-    most : only so many words count as known, the most frequent
-    ignore_case : Paris is found as paris, and the other way round; of several spellings the most
-        frequent counts
-    make_unknown : words that are not known count too where the vectors have pieces to make them of
+    most : only this many most frequent words count as known
+    ignore_case : Paris matches paris and the other way round; of several spellings the most
+        frequent is used
+    make_unknown : unknown words are used too if the vectors have subwords
 
     Raises SettingsError for `most` below 1.
     """
@@ -154,16 +341,16 @@ def analogies(
     ignore_case: bool = True,
     threads: int | None = None,
 ) -> Analogies:
-    """Which questions "a is to b as c is to ?" are answered by d.
+    """Which analogies "a is to b as c is to ?" are answered by d.
 
-    A question is skipped where one of its four words is not known. a, b and c, in any case of
-    letters where that is ignored, are no answers.
+    An analogy with an unknown word is skipped. a, b and c, in any letter case if that is ignored,
+    are no answers.
 
     Parameters
     ----------
-    most : only so many words count as known, and are answers: the most frequent
-    method : "add" or "mul", as `WordVectors.analogy` has it
-    ignore_case : as `similarity` has it
+    most : only this many most frequent words count as known and as answers
+    method : "add" or "mul", as in `WordVectors.analogy`
+    ignore_case : as in `similarity`
 
     Raises SettingsError for another method, or `most` or `threads` below 1.
     """
@@ -194,8 +381,8 @@ def analogies(
 
 
 def spearman(x: Float64, y: Float64) -> float:
-    """Spearman's rank correlation of float64[n] with float64[n], equal values having the mean of
-    their ranks; NaN where either has no two different ones."""
+    """Spearman's rank correlation of float64[n] with float64[n], ties having their mean rank; NaN
+    if either has no two different values."""
     first, second = _ranks(x), _ranks(y)
     if not len(x) or first.min() == first.max() or second.min() == second.max():
         return float("nan")
@@ -204,24 +391,24 @@ def spearman(x: Float64, y: Float64) -> float:
 
 
 def _ranks(values: Float64) -> Float64:
-    """float64[n]: ranks from 1; equal values have the mean of theirs."""
+    """float64[n]: ranks from 1; ties have their mean rank."""
     _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks: Float64 = (np.cumsum(counts) - (counts - 1) / 2)[places]
     return ranks
 
 
 class _Known:
-    """The most frequent words, found by their spelling.
+    """Looks up the most frequent words by their spelling.
 
     vectors   of these words
-    spelling  int32[n]: the number of each word's spelling, case ignored or not
+    spelling  int32[n]: id of each word's spelling, case ignored or not
     """
 
     def __init__(self, vectors: WordVectors, most: int, ignore_case: bool) -> None:
         self.vectors = vectors.most_frequent(whole("most", most, 1))
         self._ignore_case = ignore_case
         self._number: dict[str, int] = {}
-        self._row: list[int] = []  # of the most frequent word so spelt
+        self._row: list[int] = []  # of the most frequent word with the spelling
         numbers = []
         for row, word in enumerate(self.vectors.words):
             number = self._number.setdefault(self._key(word), len(self._row))
@@ -234,14 +421,14 @@ class _Known:
         return word.upper() if self._ignore_case else word
 
     def rows_of(self, words: list[str]) -> Int32:
-        """int32[n]: rows, -1 for words that are not known."""
+        """int32[n]: rows, -1 for unknown words."""
         numbers = (self._number.get(self._key(word)) for word in words)
         rows = (-1 if number is None else self._row[number] for number in numbers)
         return np.fromiter(rows, np.int32, len(words))
 
     def first_other(self, found: Int32, asked: Int32) -> Int32:
-        """int32[Q]: the spelling of the first of found [Q, n] that is none of those of asked
-        [Q, 3]; -1 where all are."""
+        """int32[Q]: the spelling of the first of found [Q, n] that differs from those of asked
+        [Q, 3]; -1 if none does."""
         spellings = np.where(found >= 0, self.spelling[found], -1)
         other = (found >= 0) & ~(spellings[:, :, None] == self.spelling[asked][:, None, :]).any(
             axis=2

@@ -1,47 +1,56 @@
-"""Words to look for beside those of a query: the nearest by their vectors.
+"""Query expansion by nearest words, and suggestions for misspelt words.
 
     expand = Expander(WordVectors.load("vectors"))
     index.search("car insurance", expand=expand)
 
-Each word of a query brings its own neighbours (Roy, Paul, Mitra & Garain 2016, "Using Word
-Embeddings for Automatic Query Expansion", the variant that looks at no documents).
+Each word of a query adds its own neighbours (Roy, Paul, Mitra & Garain 2016, "Using Word
+Embeddings for Automatic Query Expansion", the variant without documents).
+
+    suggestions("quikc", index.frequent_terms(), index.knows, vectors)    # ["quick", …]
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import isfinite
 
 from fastseq.settings import real, thread_count, whole
 from fastseq.text.analyzer import Analyzer
 from fastseq.vectors.phrases import DELIMITER
+from fastseq.vectors.spelling import edit_distances, nearest_spellings, reach_of
 from fastseq.vectors.words import Neighbors, WordVectors
 
 # of those measured on Cranfield and SciFact, with stems and without, they gain most on average
 # and lose least anywhere: see bench/expansion.py
 TERMS, WEIGHT = 3, 0.1
-_SPARE = 8  # neighbours looked for in the place of those that the query has already
+_SPARE = 8  # further neighbours, to replace those that are in the query already
+
+MOST = 3  # suggestions
+_CANDIDATES = 200  # neighbours of an unknown word
+
+# words -> whether each is known; None for one that does not matter, such as a stop word
+Knows = Callable[[Sequence[str]], Sequence[bool | None]]
 
 
 class Expander:
-    """Finds the words nearest to those of each query; what `Index.search` takes as `expand`.
+    """Adds the nearest words to those of each query; for the argument `expand` of `Index.search`.
 
     Several threads may use one object.
 
     Parameters
     ----------
-    vectors : of words; with those of n-grams, words never seen have neighbours too
-    terms : neighbours of each word of a query, at most
-    weight : a neighbour weighs its cosine times this, where the words of the query weigh 1
-    analyzer : how queries become words; None: that of the vectors' training, else Analyzer()
-    threads : None: every core
+    vectors : of words; with subwords, unknown words have neighbours too
+    terms : maximum neighbours of each word of a query
+    weight : weight of a neighbour with cosine 1; the words of the query have 1
+    analyzer : splits queries into words; None: that of the vectors' training, else Analyzer()
+    threads : None: all cores
 
     Raises
     ------
     SettingsError
         terms or threads below 1, a weight that is not a finite number from 0 on.
     FormatError
-        The analyzer that the vectors were trained with cannot be had.
+        The analyzer that the vectors were trained with is not available.
     """
 
     def __init__(
@@ -59,23 +68,18 @@ class Expander:
         self.threads = thread_count(threads)
 
     def __call__(self, queries: Sequence[str]) -> list[dict[str, float]]:
-        """For each query the words near to its own and their weights, the heaviest first.
+        """For each query the words near its own and their weights, in descending order.
 
-        A word near to several has the largest weight. Words of the query are not among them, nor
-        those with a cosine of 0 or less; a phrase is given with spaces between its words.
+        A word near several has its largest weight. Words of the query, and those with a cosine of 0
+        or less, are left out; the words of a phrase are separated by spaces.
         """
         asked = [self.vectors.words_of(query, self.analyzer) for query in queries]
         made = self.vectors.subwords is not None
         words = [w for w in dict.fromkeys(w for a in asked for w in a) if made or w in self.vectors]
         if not words:
             return [{} for _ in queries]
-        near = dict(
-            zip(
-                words,
-                self.vectors.neighbors_of_each(words, self.terms + _SPARE, self.threads),
-                strict=True,
-            )
-        )
+        found = self.vectors.neighbors_of_each(words, self.terms + _SPARE, self.threads)
+        near = dict(zip(words, found, strict=True))
         return [self._of(query, near) for query in asked]
 
     def _of(self, words: list[str], near: dict[str, Neighbors]) -> dict[str, float]:
@@ -88,3 +92,43 @@ class Expander:
                     other = other.replace(DELIMITER, " ")
                 found[other] = max(found.get(other, 0.0), self.weight * cosine)
         return dict(sorted(found.items(), key=lambda pair: -pair[1]))
+
+
+def suggestions(
+    word: str,
+    words: Sequence[str],
+    knows: Knows | None = None,
+    vectors: WordVectors | None = None,
+    most: int = MOST,
+    threads: int | None = None,
+) -> list[str]:
+    """At most `most` known words similar to an unknown one, the likeliest first.
+
+    They are those with the fewest edits, at most two (see spelling.nearest_spellings). With vectors
+    of n-grams (fastText's models) candidates are the known words nearest to the word by vector, in
+    that order; otherwise, or if these give none, all known words, the most frequent first.
+
+    Parameters
+    ----------
+    words : known ones, by falling frequency
+    knows : which of the vectors' words are known; None: those in `words`
+    vectors : of words
+
+    Raises SettingsError for `most` below 1.
+    """
+    whole("most", most, 1)
+    index = {known: row for row, known in enumerate(words)}
+    found: list[str] = []
+    if vectors is not None and vectors.subwords is not None:
+        near = [other for other, _ in vectors.neighbors(word, _CANDIDATES, threads)]
+        there = knows(near) if knows is not None else [other in index for other in near]
+        near = [other for other, known in zip(near, there, strict=True) if known]
+        edits = edit_distances(word, near).tolist()
+        least = min((n for n in edits if n), default=0)
+        if least <= reach_of(word):
+            found = [other for other, n in zip(near, edits, strict=True) if n == least > 0]
+    if not found:
+        found = nearest_spellings(word, words, index, most)
+        edits = edit_distances(word.lower(), [other.lower() for other in found]).tolist()
+        found = [other for other, n in zip(found, edits, strict=True) if n == min(edits)]
+    return found[:most]

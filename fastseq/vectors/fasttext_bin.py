@@ -1,63 +1,222 @@
-"""fastText's models (.bin): settings, dictionary, and the matrices of input and output.
+"""Models of fastText: in memory, and as its .bin files.
 
 All numbers are little-endian. In order: the magic number and the version (int32 each); twelve
-settings (int32) and the sampling threshold (float64); of the dictionary how many entries, words
-and labels (int32) and tokens (int64), the size of a pruned model's index (int64, -1 for none), and
-the entries: the word's bytes, a zero, its count (int64), its kind (int8, 0 a word, 1 a label); a
-byte that says whether the input is quantised, and its rows and columns (int64) and float32
+settings (int32) and the sampling threshold (float64); of the dictionary the number of entries,
+words and labels (int32) and tokens (int64), the size of a pruned model's index (int64, -1 for
+none), and the entries: the word's bytes, a zero, its count (int64), its kind (int8, 0 a word, 1 a
+label); a byte that is 1 if the input is quantised, its rows and columns (int64) and float32
 numbers; the same of the output.
 
-Version 12 is read and written. Version 11 is read: supervised models had no character n-grams
-then, whatever their settings say.
+Version 12 is read and written. Version 11 is read: its supervised models have no character
+n-grams, whatever their settings say.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import astuple, dataclass
 from itertools import pairwise
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
 from fastseq.errors import DataError, SettingsError
+from fastseq.kernels.text.ngrams import bucket_ids
+from fastseq.settings import one_of, real, whole
 from fastseq.store.files import bytes_left, created, opened, peek, reason
-from fastseq.types import Float32, Int64, Texts
-from fastseq.vectors.fasttext_model import (
-    PACKED,
-    FastTextFile,
-    FastTextSettings,
-    means,
-    outputs,
-    packed,
-    unpacked,
-)
-
-__all__ = [
-    "FastTextFile",
-    "FastTextSettings",
-    "FastTextStream",
-    "is_fasttext",
-    "read_fasttext",
-    "write_fasttext",
-]
+from fastseq.text.subwords import Subwords
+from fastseq.text.tables import Dictionary
+from fastseq.types import Float32, Int32, Int64, Texts
+from fastseq.vectors.subword_vectors import SubwordVectors, means
 
 MAGIC = (793712314).to_bytes(4, "little")
 
 _VERSION = 12
+_MODELS = ("cbow", "skipgram", "supervised")  # from 1 in a file
+_LOSSES = ("hs", "ns", "softmax", "ova")  # from 1 in a file
+_SETTINGS = struct.Struct("<12id")
 _SIZES = struct.Struct("<3i2q")
 _ENTRY = struct.Struct("<qb")
 _SHAPE = struct.Struct("<2q")
 _BLOCK = 1 << 22  # bytes of a file read or written at a time
-_WORDS = 1 << 13  # words whose vectors are made at a time
+_WORDS = 1 << 13  # words whose vectors are computed at a time
 _LONGEST_WORD = 1 << 16  # bytes
 
 
+@dataclass(frozen=True, slots=True)
+class FastTextSettings:
+    """Training settings in the order of the file; the defaults are fastText's for word vectors.
+
+    dimensions   of a vector (dim)
+    window       maximum context words on each side (ws)
+    epochs       passes over the text (epoch)
+    min_count    minimum occurrences of a word (minCount)
+    negatives    negative samples (neg)
+    word_ngrams  maximum length of word n-grams, which share the buckets (wordNgrams)
+    loss         "hs" (hierarchical softmax), "ns" (negative sampling), "softmax", "ova" (one
+                 against all)
+    model        "cbow", "skipgram", "supervised"
+    buckets      rows of the input after those of the words, for all n-grams (bucket)
+    low, high    minimum and maximum code points of a character n-gram (minn, maxn); `high` 0 for
+                 none
+    update_rate  tokens between two updates of the learning rate (lrUpdateRate)
+    sample       threshold of subsampling (t)
+
+    Raises SettingsError for values out of range.
+    """
+
+    dimensions: int = 100
+    window: int = 5
+    epochs: int = 5
+    min_count: int = 5
+    negatives: int = 5
+    word_ngrams: int = 1
+    loss: str = "ns"
+    model: str = "skipgram"
+    buckets: int = 2_000_000
+    low: int = 3
+    high: int = 6
+    update_rate: int = 100
+    sample: float = 1e-4
+
+    def __post_init__(self) -> None:
+        whole("dimensions", self.dimensions, 1)
+        for name in ("window", "epochs", "min_count", "negatives", "word_ngrams", "update_rate"):
+            whole(name, getattr(self, name), 0)
+        one_of("loss", self.loss, _LOSSES)
+        one_of("model", self.model, _MODELS)
+        whole("low", self.low, 0)
+        whole("high", self.high, 0)
+        whole("buckets", self.buckets, 1 if self.ngrams[1] else 0)
+        real("sample", self.sample, lambda t: 0 <= t < math.inf, "at least 0")
+
+    @property
+    def ngrams(self) -> tuple[int, int]:
+        """Minimum and maximum code points of a character n-gram, both at least 1 (fastText treats
+        minn 0 as 1); (0, 0) for none."""
+        low = max(self.low, 1)
+        return (low, self.high) if self.high >= low else (0, 0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FastTextFile:
+    """A model of fastText: V words and L labels, d dimensions.
+
+    settings  how it was trained
+    words     V + L texts: the words in the order of their ids, then the labels
+    counts    int64[V + L]  occurrences of each
+    is_label  bool[V + L]
+    input     float32[V + buckets, d]  the words' own vectors, then those of the buckets
+    output    float32[M, d]  a row for each label of a supervised model, for each word of others
+    tokens    of the training text
+
+    Raises DataError where sizes or types are not consistent.
+    """
+
+    settings: FastTextSettings
+    words: Texts
+    counts: Int64
+    is_label: npt.NDArray[np.bool_]
+    input: Float32
+    output: Float32
+    tokens: int
+
+    def __post_init__(self) -> None:
+        n, d = len(self.words), self.settings.dimensions
+        for name, array, kind, shape in (
+            ("counts", self.counts, np.int64, (n,)),
+            ("is_label", self.is_label, np.bool_, (n,)),
+            ("input", self.input, np.float32, (self.num_words + self.settings.buckets, d)),
+            ("output", self.output, np.float32, (_outputs(self.settings, self.is_label), d)),
+        ):
+            if array.dtype != kind or array.shape != shape:
+                raise DataError(
+                    f"{name} of a fastText model is {array.dtype}{list(array.shape)}, "
+                    f"expected {np.dtype(kind)}{list(shape)}"
+                )
+        if self.is_label[: self.num_words].any():
+            raise DataError("a label before a word, expected all words of a fastText model first")
+
+    @property
+    def num_words(self) -> int:
+        """V."""
+        return len(self.is_label) - int(np.count_nonzero(self.is_label))
+
+    @property
+    def subwords(self) -> SubwordVectors | None:
+        """The vectors of n-grams; None where there are none."""
+        low, high = self.settings.ngrams
+        if not high:
+            return None
+        grams = Subwords(low, high, self.settings.buckets)
+        return SubwordVectors(grams, self.input[self.num_words :])
+
+    def vectors(self, words: Texts) -> Float32:
+        """float32[W, d]: the vector of each word, known or not.
+
+        It is the mean of the word's own row, if any, and those of its character n-grams
+        (fastText's get_word_vector); zeros if there are none.
+        """
+        V = self.num_words
+        own = Dictionary(Texts(self.words.data, self.words.offsets[: V + 1])).columns(words)
+        ids, ends = bucket_ids(
+            words.data, words.offsets, *self.settings.ngrams, self.settings.buckets
+        )
+        return means(self.input[:V], own, self.input[V:], ids, ends)
+
+
+def _outputs(settings: FastTextSettings, is_label: npt.NDArray[np.bool_]) -> int:
+    """Rows of the output matrix."""
+    return int(np.count_nonzero(is_label == (settings.model == "supervised")))
+
+
+def fasttext_file(
+    words: Sequence[str],
+    vectors: Float32,
+    counts: Int64 | None,
+    subwords: Any,
+    output: Float32 | None,
+    settings: Mapping[str, Any],
+) -> FastTextFile:
+    """The model of word vectors. Its input has a row for every word and bucket, 0.8 GB for two
+    million buckets of 100 dimensions; the rows of unused buckets are zeros.
+
+    A word's own row is such that the mean of its rows is its vector. Without `output` the model's
+    is zeros: good for look-ups, not for further training. Missing counts are 1, missing settings
+    fastText's defaults.
+
+    Raises SettingsError where vectors of other words are not made of n-grams.
+    """
+    if subwords is not None and not isinstance(subwords, SubwordVectors):
+        raise SettingsError("a model of fastText holds vectors of n-grams, and these are others")
+    texts, (V, d) = Texts.from_strings(words), vectors.shape
+    names = ("window", "epochs", "min_count", "sample", "negatives")
+    given = {name: settings[name] for name in names if name in settings}
+    given |= {"low": 0, "high": 0, "buckets": 0} if subwords is None else subwords.settings
+    given["model"] = "cbow" if settings.get("architecture") == "cbow" else "skipgram"
+    made = FastTextSettings(dimensions=d, **given)
+    rows: Float32 = np.zeros((V + made.buckets, d), np.float32)
+    rows[:V] = vectors
+    if subwords is not None:
+        sums, many = subwords.sums_of(texts)
+        rows[:V] *= (many + 1).astype(np.float32)[:, None]
+        rows[:V] -= sums
+        rows[V:][slice(None) if subwords.buckets is None else subwords.buckets] = subwords.table
+    counts = np.ones(V, np.int64) if counts is None else counts
+    return FastTextFile(
+        made, texts, counts, np.zeros(V, np.bool_), rows,
+        np.zeros((V, d), np.float32) if output is None else np.asarray(output), int(counts.sum()),
+    )  # fmt: skip
+
+
 def is_fasttext(path: str | os.PathLike[str]) -> bool:
-    """Whether a file begins as a model of fastText does; False for one that cannot be read."""
+    """Whether a file begins like a model of fastText; False for one that cannot be read."""
     try:
         with opened(path) as file:
             return peek(file, len(MAGIC)) == MAGIC
@@ -66,7 +225,7 @@ def is_fasttext(path: str | os.PathLike[str]) -> bool:
 
 
 def read_fasttext(path: str | os.PathLike[str]) -> FastTextFile:
-    """The whole of a model, from a .bin file as it is or under gzip.
+    """Read a model from a .bin file, plain or under gzip.
 
     Raises
     ------
@@ -76,20 +235,13 @@ def read_fasttext(path: str | os.PathLike[str]) -> FastTextFile:
     """
     with _reading(path) as file:
         stream = FastTextStream(file, path)
-        rows, width = stream.input_shape
-        table = stream.matrix(rows, width, "input")
-        output = stream.matrix(*stream.output_shape(), "output")
-        stream.end()
+        table = stream.input()
+        output = stream.output()
         try:
             return FastTextFile(
-                stream.settings,
-                texts_of(stream.entries),
-                stream.counts,
-                stream.is_label,
-                table,
-                output,
-                stream.tokens,
-            )
+                stream.settings, texts_of(stream.entries), stream.counts, stream.is_label, table,
+                output, stream.tokens,
+            )  # fmt: skip
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
 
@@ -121,9 +273,11 @@ def write_fasttext(path: str | os.PathLike[str], file: FastTextFile) -> None:
         seen.add((word, label))
     if (file.counts < 0).any() or file.tokens < 0:
         raise DataError(f"cannot write {path}: a count is negative")
-    labels = sum(is_label)
+    settings, labels = list(astuple(file.settings)), sum(is_label)
+    settings[6] = _LOSSES.index(file.settings.loss) + 1
+    settings[7] = _MODELS.index(file.settings.model) + 1
     with created(path) as out:
-        out.write(MAGIC + struct.pack("<i", _VERSION) + packed(file.settings))
+        out.write(MAGIC + struct.pack("<i", _VERSION) + _SETTINGS.pack(*settings))
         out.write(_SIZES.pack(len(entries), len(entries) - labels, labels, file.tokens, -1))
         for word, count, label in zip(entries, file.counts.tolist(), is_label, strict=True):
             out.write(word + b"\0" + _ENTRY.pack(count, label))
@@ -131,92 +285,82 @@ def write_fasttext(path: str | os.PathLike[str], file: FastTextFile) -> None:
             out.write(b"\0" + _SHAPE.pack(*matrix.shape))
             for first, last in _blocks(*matrix.shape):
                 block = np.ascontiguousarray(matrix[first:last], "<f4")
-                _finite(f"cannot write {path}", block, range(first, last), name)
+                _check_finite(f"cannot write {path}", block, range(first, last), name)
                 out.write(block.data)
 
 
 class FastTextStream:
     """A model read from front to end: settings and dictionary at once, then the matrices.
 
-    Raises DataError as read_fasttext, from every method too.
+    Every method raises DataError as read_fasttext does.
 
     Attributes
     ----------
-    settings, tokens : as FastTextFile has them
+    settings, tokens : as in FastTextFile
     entries : the bytes of the words, then of the labels
     counts, is_label : int64 and bool for each entry
-    num_words : how many of the entries are words
-    input_shape : rows and columns of the input
+    num_words : number of entries that are words
     """
 
     def __init__(self, file: BinaryIO, path: str | os.PathLike[str]) -> None:
-        self._file = file
-        self._path = path
+        self._file, self._path = file, path
         self._left = bytes_left(file)
-        self._ahead = b""  # read, and not yet taken
         if self._take(4, "the magic number") != MAGIC:
             raise DataError(f"{path}: not a model of fastText, expected its .bin")
         version = struct.unpack("<i", self._take(4, "the version"))[0]
         if version not in (_VERSION - 1, _VERSION):
             raise DataError(f"{path}: fastText's version {version}, expected 11 or 12")
         try:
-            self.settings = unpacked(self._take(PACKED.size, "the settings"), version < _VERSION)
+            self.settings = self._read_settings(version)
         except SettingsError as error:
             raise DataError(f"{path}: damaged settings of fastText: {error}") from None
-        self._dictionary()
-        self._dense("input")
-        wanted = self.num_words + self.settings.buckets
-        self.input_shape = self._shape(wanted, "input", "its words and buckets")
+        self._read_dictionary()
+
+    def input(self, wanted: Int64 | None = None) -> Float32:
+        """The input matrix, or the wanted rows of it, ascending."""
+        return self._matrix("input", self.num_words + self.settings.buckets, wanted)
+
+    def output(self, wanted: Int64 | None = None) -> Float32:
+        """The output matrix, or the wanted rows of it, after the input. Nothing may follow."""
+        found = self._matrix("output", _outputs(self.settings, self.is_label), wanted)
+        if self._file.read(1):
+            raise DataError(f"{self._path}: goes on after the output matrix")
+        return found
 
     def means(
         self, chosen: Sequence[int], others: Sequence[bytes] = ()
     ) -> Iterator[tuple[Sequence[int], Float32]]:
         """The vectors of chosen words (numbers of entries, ascending), some at a time, and then of
-        others, numbered after the entries: each the mean of the word's own row, if it has one, and
-        those of its n-grams. Reads to the end of the file, and of the input keeps only the rows
-        that are needed."""
-        from fastseq.kernels.text.ngrams import bucket_ids
-
+        others, numbered after the entries: each the mean of the word's own row, if any, and those
+        of its n-grams. Reads to the end of the file, and holds only the rows that are needed."""
         texts = texts_of([*(self.entries[number] for number in chosen), *others])
-        buckets = self.settings.buckets
+        buckets, C = self.settings.buckets, len(chosen)
         ids, ends = bucket_ids(texts.data, texts.offsets, *self.settings.ngrams, buckets)
         used = np.zeros(buckets, np.bool_)
         used[ids] = True
-        places = np.cumsum(used, dtype=np.int32) - np.int32(1)
-        wanted = np.concatenate(
-            [np.asarray(chosen, np.int64), self.num_words + np.flatnonzero(used)]
-        )
-        table = self._rows(wanted)
-        self._skip(*self.output_shape())
-        self.end()
-        ids = places[ids]
+        rows: Int32 = (np.cumsum(used, dtype=np.int32) - np.int32(1))[ids]
+        wanted = [np.asarray(chosen, np.int64), self.num_words + np.flatnonzero(used)]
+        table = self.input(np.concatenate(wanted))
+        self.output(np.zeros(0, np.int64))
         numbers = [*chosen, *range(len(self.entries), len(self.entries) + len(others))]
         for first in range(0, len(numbers), _WORDS):
             part = numbers[first : first + _WORDS]
             own = np.arange(first, first + len(part), dtype=np.int32)
-            own[own >= len(chosen)] = -1
-            here = ends[first : first + len(part) + 1]
-            yield part, means(table[: len(chosen)], own, table[len(chosen) :], ids, here)
+            own[own >= C] = -1
+            yield part, means(table[:C], own, table[C:], rows, ends[first : first + len(part) + 1])
 
-    def matrix(self, rows: int, width: int, name: str) -> Float32:
-        """The matrix that comes next."""
-        table = self._empty(rows, width)
-        for first, last in _blocks(rows, width):
-            self._fill(table[first:last], name)
-            _finite(str(self._path), table[first:last], range(first, last), name)
-        return table.astype(np.float32, copy=False)
+    def _read_settings(self, version: int) -> FastTextSettings:
+        """Raises SettingsError for impossible ones."""
+        fields: list[Any] = list(_SETTINGS.unpack(self._take(_SETTINGS.size, "the settings")))
+        for at, name, names in ((6, "loss", _LOSSES), (7, "model", _MODELS)):
+            if not 1 <= fields[at] <= len(names):
+                raise SettingsError(f"{name} is {fields[at]}, expected 1 to {len(names)}")
+            fields[at] = names[fields[at] - 1]
+        if version < _VERSION and fields[7] == "supervised":
+            fields[10] = 0
+        return FastTextSettings(*fields)
 
-    def output_shape(self) -> tuple[int, int]:
-        """Rows and columns of the output, when the input has been read."""
-        self._dense("output")
-        return self._shape(outputs(self.settings, self.is_label), "output", "what it predicts")
-
-    def end(self) -> None:
-        """Nothing may follow."""
-        if self._ahead or self._file.read(1):
-            raise DataError(f"{self._path}: goes on after the output matrix")
-
-    def _dictionary(self) -> None:
+    def _read_dictionary(self) -> None:
         sizes = _SIZES.unpack(self._take(_SIZES.size, "the sizes of the dictionary"))
         total, self.num_words, labels, self.tokens, pruned = sizes
         if pruned >= 0:
@@ -228,8 +372,8 @@ class FastTextStream:
                 f"{total} entries, {self.num_words} words, {labels} labels, {self.tokens} tokens"
             )
         self._need(total * (_ENTRY.size + 2), f"the dictionary of {total} entries")
-        self.entries, counts, kinds = self._entries(total)
-        self.counts = np.array(counts, np.int64)
+        self.entries, counts, kinds = self._read_entries(total)
+        self.counts: Int64 = np.array(counts, np.int64)
         self.is_label = np.array(kinds, np.int8) == 1
         wrong = self.is_label != (np.arange(total) >= self.num_words)
         if wrong.any():
@@ -239,11 +383,11 @@ class FastTextStream:
                 f"entry {number + 1} is a {kind}; {self.num_words} words come first"
             )
 
-    def _entries(self, total: int) -> tuple[list[bytes], list[int], list[int]]:
+    def _read_entries(self, total: int) -> tuple[list[bytes], list[int], list[int]]:
         """Words, counts and kinds of all entries."""
         words: list[bytes] = []
         counts, kinds = [], []
-        data, at, unpack = self._ahead, 0, _ENTRY.unpack_from
+        data, at, unpack = b"", 0, _ENTRY.unpack_from
         while len(words) < total:
             stop = data.find(b"\0", at, at + _LONGEST_WORD)
             if stop < 0 or stop + 1 + _ENTRY.size > len(data):
@@ -256,6 +400,7 @@ class FastTextStream:
                         "of the dictionary"
                     )
                 data, at = data[at:] + block, 0
+                self._left -= len(block)
                 continue
             count, kind = unpack(data, stop + 1)
             if stop == at or count < 0 or kind not in (0, 1):
@@ -266,54 +411,49 @@ class FastTextStream:
             counts.append(count)
             kinds.append(kind)
             at = stop + 1 + _ENTRY.size
-            self._left -= len(words[-1]) + 1 + _ENTRY.size
-        self._ahead = data[at:]
+        self._file.seek(at - len(data), os.SEEK_CUR)
+        self._left += len(data) - at
         return words, counts, kinds
 
-    def _rows(self, wanted: Int64) -> Float32:
-        """The wanted rows, in ascending order, of the input."""
-        rows, width = self.input_shape
-        table = self._empty(len(wanted), width)
-        held = np.empty((max(1, _BLOCK // (4 * width)), width), "<f4")
-        for first, last in _blocks(rows, width):
-            low, high = np.searchsorted(wanted, (first, last))
-            if low == high:
-                self._skip(last - first, width)
-                continue
-            block = held[: last - first]
-            self._fill(block, "input")
-            table[low:high] = block[wanted[low:high] - first]
-            _finite(str(self._path), table[low:high], wanted[low:high], "input")
-        return table.astype(np.float32, copy=False)
-
-    def _dense(self, name: str) -> None:
-        """The byte that says whether a matrix is quantised. fastText never quantises the output
-        alone."""
+    def _matrix(self, name: str, rows: int, wanted: Int64 | None) -> Float32:
+        """The matrix that comes next, of `rows` rows, or the wanted rows of it."""
         mark = self._take(1, f"the mark of the {name}")[0]
         if mark > 1:
             raise self._damaged(f"the mark of the {name} is {mark}, expected 0 or 1")
-        if mark and name == "input":
+        if mark and name == "input":  # fastText never quantises the output alone
             raise DataError(
                 f"{self._path}: a quantised model of fastText (.ftz), expected a whole one (.bin)"
             )
-
-    def _shape(self, rows: int, name: str, why: str) -> tuple[int, int]:
-        """Rows and columns of the matrix that comes next, which must be as many as expected."""
-        shape: tuple[int, int] = _SHAPE.unpack(self._take(_SHAPE.size, f"the size of the {name}"))
-        if shape != (rows, self.settings.dimensions):
+        shape = _SHAPE.unpack(self._take(_SHAPE.size, f"the size of the {name}"))
+        width = self.settings.dimensions
+        if shape != (rows, width):
+            why = "its words and buckets" if name == "input" else "what it predicts"
             raise self._damaged(
-                f"the {name} is {shape[0]} x {shape[1]}, expected {rows} x "
-                f"{self.settings.dimensions} by {why}"
+                f"the {name} is {shape[0]} x {shape[1]}, expected {rows} x {width} by {why}"
             )
-        self._need(4 * rows * shape[1], f"the {name} of {rows} x {shape[1]} numbers")
-        return shape
-
-    def _empty(self, rows: int, width: int) -> Float32:
+        self._need(4 * rows * width, f"the {name} of {rows} x {width} numbers")
+        count = rows if wanted is None else len(wanted)
         try:
-            return np.empty((rows, width), "<f4")
+            table: Float32 = np.empty((count, width), "<f4")
         except MemoryError:
-            size = 4 * rows * width
+            size = 4 * count * width
             raise DataError(f"{self._path}: {size} bytes of numbers, too many to hold") from None
+        block: Float32 = np.empty((max(1, _BLOCK // (4 * width)), width), "<f4")
+        for first, last in _blocks(rows, width):
+            numbers: Any = range(first, last)
+            if wanted is None:
+                part = table[first:last]
+                self._fill(part, name)
+            else:
+                low, high = np.searchsorted(wanted, (first, last))
+                part, numbers = table[low:high], wanted[low:high]
+                if not len(part):
+                    self._skip(4 * (last - first) * width)
+                    continue
+                self._fill(block[: last - first], name)
+                part[:] = block[numbers - first]
+            _check_finite(str(self._path), part, numbers, name)
+        return table.astype(np.float32, copy=False)
 
     def _damaged(self, found: str) -> DataError:
         return DataError(f"{self._path}: damaged model of fastText: {found}")
@@ -327,37 +467,28 @@ class FastTextStream:
             )
 
     def _take(self, n: int, what: str) -> bytes:
-        data = bytearray(n)
         self._need(n, what)
-        self._into(memoryview(data), what)
-        return bytes(data)
+        data = self._file.read(n)
+        self._left -= n
+        if len(data) < n:
+            raise DataError(f"{self._path}: cut short: {n - len(data)} bytes of {what} are missing")
+        return data
 
     def _fill(self, rows: Float32, name: str) -> None:
-        self._into(memoryview(rows.data).cast("B"), f"the {name} matrix")
-
-    def _into(self, view: memoryview, what: str) -> None:
-        """Fill the view with the bytes that come next."""
-        n = min(len(view), len(self._ahead))
-        view[:n] = self._ahead[:n]
-        self._ahead = self._ahead[n:]
+        view, n = memoryview(rows.data).cast("B"), 0
         while n < len(view):
             got = self._file.readinto(view[n:])  # type: ignore[attr-defined]
             if not got:
-                missing = len(view) - n
-                raise DataError(f"{self._path}: cut short: {missing} bytes of {what} are missing")
+                missing = f"{len(view) - n} bytes of the {name} matrix are missing"
+                raise DataError(f"{self._path}: cut short: {missing}")
             n += got
-        self._left -= len(view)
-
-    def _skip(self, rows: int, width: int) -> None:
-        """Leave out rows of the matrix that comes next."""
-        n = 4 * rows * width
         self._left -= n
-        held = min(n, len(self._ahead))
-        self._ahead = self._ahead[held:]
-        if n > held:  # the last byte is read, so that an end before it is met
-            self._file.seek(n - held - 1, os.SEEK_CUR)
-            if not self._file.read(1):
-                raise DataError(f"{self._path}: cut short within a matrix")
+
+    def _skip(self, n: int) -> None:
+        self._left -= n
+        self._file.seek(n - 1, os.SEEK_CUR)  # the last byte is read, which must exist
+        if not self._file.read(1):
+            raise DataError(f"{self._path}: cut short within a matrix")
 
 
 def texts_of(words: Sequence[bytes]) -> Texts:
@@ -373,8 +504,8 @@ def _blocks(rows: int, width: int) -> Iterator[tuple[int, int]]:
     return ((first, min(first + step, rows)) for first in range(0, rows, step))
 
 
-def _finite(where: str, rows: Float32, numbers: Sequence[int] | Int64, name: str) -> None:
-    """Raise unless all is finite in rows of a matrix, which stand in it at `numbers`."""
+def _check_finite(where: str, rows: Float32, numbers: Sequence[int] | Int64, name: str) -> None:
+    """Raise unless all is finite in the rows `numbers` of a matrix."""
     finite = np.isfinite(rows).all(axis=1)
     if not finite.all():
         row = int(numbers[int(finite.argmin())]) + 1

@@ -1,18 +1,17 @@
-"""Word vectors on disk.
+"""Word vectors on disk, and what is checked of words, counts and vectors.
 
     VECTORS/
       manifest.json         kind "vectors", settings and statistics
       words.parquet         word, count; the rows of the arrays, in order: a second name of
-      vectors.safetensors   "vectors" float32[V, d], and what else belongs to them: likewise
-      data-00000n/          the two files of the standing commit
+      vectors.safetensors   "vectors" float32[V, d], and further arrays: likewise
+      data-00000n/          the two files of the current commit
       checkpoint/           the last checkpoint of their training
 
-Further arrays have names of their own: "output" float32[V, d] for training that goes on, "subwords"
-float32[buckets, d] of vectors that are sums of pieces of words. The arrays are written and mapped
-without ever being in memory twice, however large they are.
+Further arrays: "output" float32[V, d] for further training, "subwords" float32[buckets, d] of
+n-grams, and others. Arrays are written and mapped without a second copy in memory.
 
-Format of vectors.safetensors: eight bytes, the length of a JSON header in little-endian order; the
-header, {name: {dtype, shape, data_offsets}}, filled up with spaces; the arrays.
+vectors.safetensors has eight bytes, the length of a JSON header in little-endian order; the header,
+{name: {dtype, shape, data_offsets}}, padded with spaces; the arrays.
 """
 
 from __future__ import annotations
@@ -24,18 +23,15 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError, FormatError, SettingsError
-from fastseq.store.folder import CHECKPOINT, MANIFEST, Folder, is_begun
-from fastseq.store.parquet import write_columns
+from fastseq.store.folder import CHECKPOINT, Folder, is_begun, is_written
 from fastseq.store.writer import FolderWriter
 from fastseq.types import Float32, Int64
-from fastseq.vectors.checks import check_counts, check_finite, check_words
 
 KIND = "vectors"
 VERSION = 1
@@ -44,23 +40,25 @@ VECTORS = "vectors.safetensors"
 MAIN = "vectors"  # the array that every folder has
 
 Arrays = dict[str, npt.NDArray[Any]]
+# words, arrays, counts, settings and statistics, as VectorsWriter.write takes them
+Content = tuple[list[str], Arrays, Int64 | None, dict[str, Any], dict[str, Any]]
 
 _TYPES = {"F32": "<f4", "I64": "<i8", "I32": "<i4", "U32": "<u4", "U16": "<u2", "U8": "|u1"}
 _NAMES = {np.dtype(kind): name for name, kind in _TYPES.items()}
 _LENGTH = 8  # bytes of the header's length
-_ALIGNED = 64  # bytes; where the first array begins
+_ALIGNED = 64  # bytes; alignment of the first array
+_NUMBERS = 1 << 20  # checked at a time
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VectorsContent:
-    """Word vectors as they were read.
+    """The content of a folder of word vectors.
 
     words       V different strings
-    arrays      "vectors" float32[V, d] and what else there is, mapped: memory is filled as they
-                are looked at, and what is written to them never reaches the file
-    counts      int64[V] of the words in the training text; None where nobody counted
-    settings    what the writer was told
-    statistics  what the writer counted; "words" and "dimensions" always
+    arrays      "vectors" float32[V, d] and others, mapped copy-on-write
+    counts      int64[V] of the words in the training text, or None
+    settings    of the writer
+    statistics  of the writer; "words" and "dimensions" always
     """
 
     path: Path
@@ -76,62 +74,51 @@ class VectorsContent:
         return self.arrays[MAIN]
 
 
-class VectorsWriter:
-    """A place where word vectors are trained and then written; a context manager.
+class VectorsWriter(FolderWriter):
+    """Writes the word vectors of a training run; a context manager.
 
-    The place is taken when the block begins, so that two trainings cannot share it and that a
-    place that is refused is refused before training. What stands there stands until `commit`.
+    The folder is locked from the beginning of the block, so two runs cannot share it and a folder
+    that is not free is refused before training. Vectors there remain until `write`.
 
     Parameters
     ----------
     path : the folder, made where missing
-    overwrite : standing vectors may be replaced, and a checkpoint forgotten
+    overwrite : replace existing vectors, and discard a checkpoint
     resume : the checkpoint there may be continued
 
     Raises
     ------
     SettingsError
-        Vectors stand there, or the checkpoint of a training that did not end, and neither was
-        said; `resume` where a training has ended; another kind of folder, or not ours at all.
+        Without `overwrite` or `resume`: vectors there, or the checkpoint of an unfinished training;
+        `resume` where a training has ended; another kind of folder.
     FastseqError
         Another process trains there, or the system refuses.
     """
 
     def __init__(self, path: str | Path, overwrite: bool = False, resume: bool = False) -> None:
-        self.path = Path(path)
-        self._overwrite = overwrite
-        self._resume = resume
-        self._writer = FolderWriter(
-            path, KIND, VERSION, overwrite or resume, beside=(WORDS, VECTORS), inside=(CHECKPOINT,)
-        )
+        second_names = {"beside": (WORDS, VECTORS), "inside": (CHECKPOINT,)}
+        super().__init__(path, KIND, VERSION, overwrite or resume, **second_names)
+        self._replace, self._resume = overwrite, resume
 
-    def __enter__(self) -> VectorsWriter:
-        stands, begun = (self.path / MANIFEST).exists(), is_begun(self.path)
-        if not self._overwrite:
+    def __enter__(self) -> Self:
+        begun = is_begun(self.root)
+        if not self._replace:
             if begun and not self._resume:
                 raise SettingsError(
-                    f"{self.path} holds the checkpoint of an unfinished training: resume=True "
+                    f"{self.root} holds the checkpoint of an unfinished training: resume=True "
                     "continues it, overwrite=True replaces it"
                 )
-            if stands and not begun:
+            if is_written(self.root) and not begun:
                 raise SettingsError(
-                    f"{self.path} already exists: start=… trains from these vectors into another "
+                    f"{self.root} already exists: start=… trains from these vectors into another "
                     "folder, overwrite=True replaces them"
                 )
-        self._writer.__enter__()
+        super().__enter__()
         if begun and not self._resume:
-            shutil.rmtree(self.path / CHECKPOINT, ignore_errors=True)
+            shutil.rmtree(self.root / CHECKPOINT, ignore_errors=True)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._writer.__exit__(kind, error, traceback)
-
-    def commit(
+    def write(
         self,
         words: Sequence[str],
         arrays: Mapping[str, npt.NDArray[Any]],
@@ -139,8 +126,8 @@ class VectorsWriter:
         settings: Mapping[str, Any] | None = None,
         statistics: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write the vectors, whole or not at all; the same content gives the same bytes. A
-        checkpoint there has had its day, and goes.
+        """Commit the vectors, whole or not at all, and remove the checkpoint. The same content
+        gives the same bytes.
 
         Parameters
         ----------
@@ -152,11 +139,13 @@ class VectorsWriter:
         Raises
         ------
         DataError
-            Words that are empty, there twice or no valid Unicode, another number of words than of
+            Words that are empty, duplicate or no valid Unicode, another number of words than of
             vectors or counts, an array of another type or with a number that is not finite.
         FastseqError
-            The system refuses; what stood before still stands.
+            The system refuses; the folder is unchanged.
         """
+        from fastseq.store.parquet import write_columns  # imports pyarrow
+
         plain = {name: _plain(name, array) for name, array in sorted(arrays.items())}
         # wide numbers first, so that all are aligned
         plain = dict(sorted(plain.items(), key=lambda each: -each[1].itemsize))
@@ -165,44 +154,34 @@ class VectorsWriter:
         columns: dict[str, Any] = {"word": list(words), "count": [None] * V}
         if counts is not None:
             columns["count"] = check_counts(counts, V)
-        writer = self._writer
-        write_columns(writer.path(WORDS), columns)
-        writer.adopt(WORDS)
-        file = writer.create(VECTORS)
+        write_columns(self.path(WORDS), columns)
+        self.adopt(WORDS)
+        file = self.create(VECTORS)
         file.append(_header(plain))
         for array in plain.values():
             if array.size:
                 file.append(array.reshape(-1).view(np.uint8).data)
-        writer.close(file)
-        writer.commit(settings or {}, {"words": V, "dimensions": d, **(statistics or {})})
-        shutil.rmtree(self.path / CHECKPOINT, ignore_errors=True)
+        self.close(file)
+        self.commit(settings or {}, {"words": V, "dimensions": d, **(statistics or {})})
+        shutil.rmtree(self.root / CHECKPOINT, ignore_errors=True)
 
 
-def write_vectors(
-    path: str | Path,
-    words: Sequence[str],
-    arrays: Mapping[str, npt.NDArray[Any]],
-    counts: Int64 | None = None,
-    settings: Mapping[str, Any] | None = None,
-    statistics: Mapping[str, Any] | None = None,
-    overwrite: bool = False,
-) -> None:
-    """Write word vectors that are trained already. As VectorsWriter and its `commit`."""
+def write_vectors(path: str | Path, *content: Any, overwrite: bool = False, **more: Any) -> None:
+    """Write trained word vectors. Arguments as those of VectorsWriter.write."""
     with VectorsWriter(path, overwrite) as writer:
-        writer.commit(words, arrays, counts, settings, statistics)
+        writer.write(*content, **more)
 
 
 def read_vectors(path: str | Path) -> VectorsContent:
-    """Open word vectors: words and counts are read, arrays mapped. Checksums are not looked at.
+    """Open word vectors: words and counts are read, arrays mapped. Checksums are not verified.
 
     Raises
     ------
     FormatError
-        No vectors there, those of a newer fastseq, a file that is missing, cut short, or not what
-        it must be.
+        No vectors there, those of a newer fastseq, or a file that is missing, cut short or damaged.
     """
     root = Path(path)
-    if is_begun(root) and not (root / MANIFEST).exists():
+    if is_begun(root) and not is_written(root):
         raise FormatError(
             f"{root}: holds the checkpoint of a training that did not end: resume it first"
         )
@@ -223,7 +202,7 @@ def read_vectors(path: str | Path) -> VectorsContent:
 
 
 def _shape_of(arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[int, int]:
-    """V and d of the vectors among some arrays."""
+    """V and d."""
     vectors = arrays.get(MAIN)
     if vectors is None:
         raise DataError(f"no array {MAIN!r} among {', '.join(arrays) or 'none'}")
@@ -236,13 +215,14 @@ def _shape_of(arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[int, int]:
 
 
 def _plain(name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """An array of a type that the file can hold, C-contiguous, its numbers finite."""
+    """The array in a type of the file, C-contiguous. Raises DataError for others, and for numbers
+    that are not finite."""
     array = np.asarray(array)
     kind = np.dtype("<f4") if array.dtype.kind == "f" else array.dtype.newbyteorder("<")
     if kind not in _NAMES:
         known = ", ".join(kind.name for kind in _NAMES)
         raise DataError(f"{name} is an array of {array.dtype}, expected one of {known}")
-    with np.errstate(over="ignore"):  # what is too large is refused as infinite
+    with np.errstate(over="ignore"):  # what is too large becomes infinite and is refused
         plain = np.require(array.astype(kind, copy=False), requirements="C")
     if kind.kind == "f":
         check_finite(name, plain)
@@ -250,24 +230,20 @@ def _plain(name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _header(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
-    """What the file begins with; the arrays follow in order."""
+    """The length and header of the file, whose arrays follow in order."""
     entries: dict[str, Any] = {}
     at = 0
     for name, array in arrays.items():
-        shape, stop = list(array.shape), at + array.nbytes
-        entries[name] = {
-            "dtype": _NAMES[array.dtype.newbyteorder("<")],
-            "shape": shape,
-            "data_offsets": [at, stop],
-        }
-        at = stop
+        kind = _NAMES[array.dtype.newbyteorder("<")]
+        start, at = at, at + array.nbytes
+        entries[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [start, at]}
     text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-(_LENGTH + len(text)) % _ALIGNED)
     return len(text).to_bytes(_LENGTH, "little") + text
 
 
 def _mapped(buffer: mmap.mmap | bytearray, path: Path) -> Arrays:
-    """The arrays of a file in safetensors' format, over its mapped bytes."""
+    """The arrays of a safetensors file as views of its mapped bytes."""
     damaged = FormatError(f"{path}: damaged: not safetensors, or one of another form")
     start = _LENGTH + int.from_bytes(buffer[:_LENGTH], "little")
     if start > len(buffer):
@@ -285,7 +261,7 @@ def _mapped(buffer: mmap.mmap | bytearray, path: Path) -> Arrays:
 
 
 def _array(buffer: mmap.mmap | bytearray, start: int, entry: Any) -> npt.NDArray[Any]:
-    """One array. Raises one of several exceptions for an entry that makes no sense."""
+    """One array. Raises ValueError, KeyError, TypeError or AttributeError for a damaged entry."""
     kind = np.dtype(_TYPES[entry["dtype"]])
     shape, (first, last) = entry["shape"], entry["data_offsets"]
     if any(type(n) is not int or n < 0 for n in (*shape, first, last)):
@@ -297,3 +273,57 @@ def _array(buffer: mmap.mmap | bytearray, start: int, entry: Any) -> npt.NDArray
     if not values.flags.aligned:  # as other programs may write them
         values = values.copy()
     return values.astype(kind.newbyteorder("="), copy=False).reshape(shape)
+
+
+# ---- checks ----
+
+
+def check_words(words: Sequence[str], expected: int) -> None:
+    """Raise DataError unless these are `expected` different, non-empty strings of valid Unicode."""
+    if len(words) != expected:
+        raise DataError(f"{len(words):,} words, but {expected:,} vectors: expected one for each")
+    for number, word in enumerate(words):
+        if not isinstance(word, str) or not word:
+            raise DataError(f"word {number} (from 0) is {word!r}, expected a string")
+    if len(set(words)) != len(words):
+        seen: set[str] = set()
+        for number, word in enumerate(words):
+            if word in seen:
+                raise DataError(
+                    f"word {number} (from 0), {word!r}, is there twice: expected different words"
+                )
+            seen.add(word)
+    try:
+        "".join(words).encode()
+    except UnicodeEncodeError:
+        for number, word in enumerate(words):
+            if any("\ud800" <= c <= "\udfff" for c in word):
+                raise DataError(
+                    f"word {number} (from 0), {word!r}, is no valid Unicode text"
+                ) from None
+
+
+def check_counts(counts: npt.ArrayLike, expected: int) -> Int64:
+    """The counts as int64[expected]. Raises DataError for other shapes, types or negative ones."""
+    values = np.asarray(counts)
+    if values.shape != (expected,) or values.dtype.kind not in "iu":
+        raise DataError(
+            f"counts are {values.dtype} of shape {values.shape}, expected whole numbers, one for "
+            f"each of {expected:,} words"
+        )
+    if len(values) and values.min() < 0:
+        raise DataError(f"the count of word {int(values.argmin())} (from 0) is negative")
+    return values.astype(np.int64)
+
+
+def check_finite(name: str, array: npt.NDArray[Any]) -> None:
+    """Raise DataError, naming the row, for an array with a NaN or an infinity."""
+    if not array.size:
+        return
+    rows = array.reshape(len(array), -1) if array.ndim else array.reshape(1, 1)
+    step = max(1, _NUMBERS // rows.shape[1])
+    for start in range(0, len(rows), step):
+        finite = np.isfinite(rows[start : start + step]).all(axis=1)
+        if not finite.all():
+            row = start + int(finite.argmin())
+            raise DataError(f"{name}: row {row} (from 0) holds a number that is not finite")

@@ -18,7 +18,7 @@ from fastseq.kernels.vectors import nearest as kernels
 from fastseq.settings import thread_count, whole
 from fastseq.threads import Team
 from fastseq.types import Float32, Int32, Int64
-from fastseq.vectors.checks import check_finite
+from fastseq.vectors.folder import check_finite
 
 _PACKED = 4096  # words made unit vectors of and packed at a time, about
 _SMALL = 1 << 20  # multiply-adds below which a second thread costs more than it brings

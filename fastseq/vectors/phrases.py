@@ -1,4 +1,4 @@
-"""Phrases that were found in a text: they join neighbouring words of other texts."""
+"""Phrases that were found in a text; they join neighbouring words of other texts."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from fastseq.kernels.text import ngrams as kernels
 from fastseq.text.tables import KeyTable
 from fastseq.types import Int32, Int64, UInt8
 
-ARRAY = "phrases"  # of a folder of vectors: what to_array gives
+ARRAY = "phrases"  # name in a folder of vectors of what to_array returns
 DELIMITER = "_"
 
 
 class Phrase(NamedTuple):
-    """parts: its words, the first and the last of them no common words."""
+    """parts: its words, of which the first and the last are no common words."""
 
     parts: tuple[str, ...]
     score: float
@@ -31,32 +31,31 @@ class PhraseTable:
 
     Parameters
     ----------
-    settings : of the search that found them; of "common_words" it is used that they may be inside
-        of a phrase
+    settings : of the search that found them; "common_words" may be inside a phrase
     passes : the phrases of each pass, the best first
 
     Attributes
     ----------
     settings : dict
-    passes_ : for each pass, its phrases in their parts
+    passes_ : the phrases of each pass, with their parts
     phrases_ : list of (phrase, score, count), the best first
     """
 
     def __init__(self, settings: Mapping[str, Any], passes: Sequence[list[Phrase]]) -> None:
-        self._given, self._found = dict(settings), list(passes)
+        self.settings: dict[str, Any] = dict(settings)
+        self.passes_: list[list[Phrase]] = list(passes)
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """Settings of the search, as JSON has them."""
-        return self._given
-
-    @property
-    def passes_(self) -> list[list[Phrase]]:
-        """The phrases of each pass, the best first."""
-        return self._found
+    def phrases_(self) -> list[tuple[str, float, int]]:
+        """(phrase, score, count), the best first."""
+        best: dict[str, tuple[str, float, int]] = {}
+        for one in sorted((p for found in self.passes_ for p in found), key=lambda p: -p.score):
+            name = DELIMITER.join(one.parts)
+            best.setdefault(name, (name, one.score, one.occurrences))
+        return list(best.values())
 
     def join(self, words: list[str], tokens: Int32, ends: Int64) -> tuple[list[str], Int32]:
-        """Join the phrases that were found, in another text; as Phrases.learn has it."""
+        """Join the phrases in another text. Arguments and results as in Phrases.learn."""
         for found in self.passes_:
             words, tokens = self.join_pass(found, words, tokens, ends)
         return words, tokens
@@ -64,8 +63,9 @@ class PhraseTable:
     def join_pass(
         self, found: list[Phrase], words: list[str], tokens: Int32, ends: Int64
     ) -> tuple[list[str], Int32]:
+        """Join the phrases of one pass."""
         index = {word: row for row, word in enumerate(words)}
-        numbers: dict[tuple[int, int], int] = {}  # left sides with connectors
+        numbers: dict[tuple[int, int], int] = {}  # left parts with connectors
         keys, joined, more = [], [], list(words)
         for parts, _, _ in found:
             rows = [index.get(part, -1) for part in parts]
@@ -77,15 +77,14 @@ class PhraseTable:
             keys.append(left << 32 | rows[-1])
             name = DELIMITER.join(parts)
             at = index.get(name)
-            if at is None:  # a word of the text may be spelt so already
+            if at is None:  # a word of the text may be spelt like the phrase
                 at = index[name] = len(more)
                 more.append(name)
             joined.append(at)
         if not keys:
             return words, tokens
-        lefts = KeyTable(len(numbers))
+        lefts, phrases = KeyTable(len(numbers)), KeyTable(len(keys))
         lefts.register(np.array([a << 32 | b for a, b in numbers], np.uint64))
-        phrases = KeyTable(len(keys))
         phrases.register(np.array(keys, np.uint64))
         left = kernels.join_pairs(
             tokens, ends, connectors(words, self.settings["common_words"]), lefts.slots,
@@ -109,37 +108,24 @@ class PhraseTable:
         marks = np.array(ends, np.int64)
         words, tokens = self.join(list(numbers), np.array(ids, np.int32), marks)
         flat = [words[i] for i in tokens.tolist()]
-        starts = [0, *marks.tolist()]
-        return [flat[a:b] for a, b in pairwise(starts)]
-
-    @property
-    def phrases_(self) -> list[tuple[str, float, int]]:
-        """(phrase, score, count), the best first."""
-        best: dict[str, tuple[str, float, int]] = {}
-        for one in sorted((p for found in self.passes_ for p in found), key=lambda p: -p.score):
-            name = DELIMITER.join(one.parts)
-            best.setdefault(name, (name, one.score, one.occurrences))
-        return list(best.values())
+        return [flat[a:b] for a, b in pairwise([0, *marks.tolist()])]
 
     def to_array(self) -> UInt8:
-        """Settings and phrases as a folder of vectors keeps them: JSON in UTF-8, uint8[n]."""
+        """Settings and phrases as folders of vectors store them: JSON in UTF-8, uint8[n]."""
         content = {"settings": self.settings, "passes": self.passes_}
         text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
         return np.frombuffer(bytearray(text.encode()), np.uint8)
 
     @staticmethod
     def from_array(array: Any) -> PhraseTable:
-        """What `to_array` gave. Raises FormatError for anything else."""
+        """Restore what `to_array` returned. Raises FormatError for anything else."""
         try:
             content = json.loads(np.asarray(array, np.uint8).tobytes())
             settings, common = content["settings"], content["settings"]["common_words"]
             if not isinstance(common, list) or not all(isinstance(word, str) for word in common):
                 raise ValueError("common_words that are no list of words")
             passes = [
-                [
-                    Phrase(tuple(map(str, parts)), float(score), int(occurrences))
-                    for parts, score, occurrences in found
-                ]
+                [Phrase(tuple(map(str, parts)), float(score), int(n)) for parts, score, n in found]
                 for found in content["passes"]
             ]
             if any(len(one.parts) < 2 for found in passes for one in found):
@@ -150,7 +136,7 @@ class PhraseTable:
 
 
 def connectors(words: list[str], common_words: Collection[str]) -> UInt8:
-    """uint8[V], 1 for common words; of length 0 where there are none."""
+    """uint8[V], 1 for common words; of length 0 if there are none."""
     if not common_words:
         return np.zeros(0, np.uint8)
     common = frozenset(common_words)

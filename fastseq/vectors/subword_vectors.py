@@ -1,4 +1,4 @@
-"""Vectors of words that were never seen, from those of their character n-grams."""
+"""Vectors of unknown words, from those of their character n-grams."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from fastseq.errors import FormatError, SettingsError
 from fastseq.kernels.text.ngrams import add_rows
 from fastseq.text.subwords import Subwords
 from fastseq.types import Float32, Int32, Int64, Texts
-from fastseq.vectors.fasttext_bin import FastTextFile
 
-ARRAY = "subwords"  # of a folder of vectors, and the setting that says which n-grams
+ARRAY = "subwords"  # array of a folder of vectors, and its setting with the n-grams
 BUCKETS = "buckets"
 
 
@@ -32,7 +31,7 @@ class SubwordVectors:
     buckets : int32[R], the bucket of each row, all different; None: row r is bucket r, R is
         grams.buckets
 
-    Raises FormatError where these do not fit each other.
+    Raises FormatError where these are not consistent.
     """
 
     def __init__(self, grams: Subwords, table: Float32, buckets: Int32 | None = None) -> None:
@@ -61,23 +60,22 @@ class SubwordVectors:
 
     @property
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """What a folder of vectors keeps."""
-        if self.buckets is None:
-            return {ARRAY: self.table}
-        return {ARRAY: self.table, BUCKETS: self.buckets}
+        """The arrays that a folder of vectors stores."""
+        more = {} if self.buckets is None else {BUCKETS: self.buckets}
+        return {ARRAY: self.table, **more}
 
     @property
     def settings(self) -> dict[str, int]:
-        """The n-grams, under the names that folders of vectors have for them."""
+        """The n-grams, under the names that folders of vectors use."""
         return {"low": self.grams.min_n, "high": self.grams.max_n, "buckets": self.grams.buckets}
 
     @classmethod
     def from_folder(
         cls, arrays: Mapping[str, Any], settings: Mapping[str, Any]
     ) -> SubwordVectors | None:
-        """Those that a folder keeps; None where it has none.
+        """Those of a folder of vectors; None where it has none.
 
-        Raises FormatError where array and settings do not fit.
+        Raises FormatError where array and settings are not consistent.
         """
         if ARRAY not in settings:
             return None
@@ -94,14 +92,6 @@ class SubwordVectors:
             )
         return found
 
-    @classmethod
-    def from_fasttext(cls, file: FastTextFile) -> SubwordVectors | None:
-        """Those of a fastText model; None where it has no n-grams."""
-        low, high = file.settings.ngrams
-        if not high:
-            return None
-        return cls(Subwords(low, high, file.settings.buckets), file.input[file.num_words :])
-
     def vectors_of(self, words: list[str]) -> Float32:
         """float32[n, d]; zeros for a word without n-grams."""
         sums, many = self.sums_of(Texts.from_strings(words))
@@ -109,8 +99,8 @@ class SubwordVectors:
         return sums
 
     def sums_of(self, words: Texts) -> tuple[Float32, Int64]:
-        """The sum of the vectors of each word's n-grams, float32[n, d], and how many n-grams it
-        has, int64[n]."""
+        """The sum of each word's n-gram vectors, float32[n, d], and its number of n-grams,
+        int64[n]."""
         ids = self.grams.ids(words)
         rows, ends = ids.values, ids.offsets
         if self._rows is not None:
@@ -121,3 +111,21 @@ class SubwordVectors:
         with np.errstate(over="ignore"):
             add_rows(out, rows, ends, np.asarray(self.table))
         return out, np.diff(ids.offsets)
+
+
+def means(own_rows: Float32, own: Int32, table: Float32, ids: Int32, ends: Int64) -> Float32:
+    """float32[W, d]: the mean of own_rows[own[w]], unless that is -1, and of the rows
+    ids[ends[w]:ends[w + 1]] of the table."""
+    out: Float32 = np.zeros((len(own), table.shape[1]), np.float32)
+    known = np.flatnonzero(own >= 0)
+    out[known] = own_rows[own[known]]
+    with np.errstate(over="ignore"):
+        add_rows(out, ids, ends, table)
+        out /= np.maximum(np.diff(ends) + (own >= 0), 1).astype(np.float32)[:, None]
+    return out
+
+
+def with_ngrams(words: list[str], grams: Subwords) -> list[str]:
+    """Those of the words that have n-grams."""
+    sizes = np.diff(grams.ids(Texts.from_strings(words)).offsets).tolist()
+    return [word for word, many in zip(words, sizes, strict=True) if many]

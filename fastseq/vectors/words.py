@@ -1,39 +1,62 @@
-"""Word vectors put to use: look up, compare, neighbours, analogies, documents."""
+"""Word vectors: look up, compare, neighbours, analogies, vectors of documents.
+
+SIF, smooth inverse frequency (Arora, Liang & Ma, "A Simple but Tough-to-Beat Baseline for Sentence
+Embeddings", 2017, algorithm 1), weights each word of a document by a / (a + p(w)), p(w) being its
+share of all words, and removes the first principal component of all documents, which is mostly
+syntax and common words. On retrieval sets it is better than the mean with the words' shares of the
+training text and a small `a`; if all documents are of one field, removing two or three components
+(as Mu & Viswanath 2018, "All-but-the-Top", do with words) is better still: see bench/documents.py.
+"""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.errors import DataError
-from fastseq.settings import one_of, whole
-from fastseq.types import Float32, Int32, Int64, Texts
-from fastseq.vectors.checks import check_counts, check_finite, check_words
+from fastseq.errors import DataError, NotFittedError, located
+from fastseq.settings import one_of, real, thread_count, whole
+from fastseq.store.texts import TextSource, open_texts
+from fastseq.text.analyzer import Analyzer
+from fastseq.text.counting import taken
+from fastseq.text.lexicon import Lexicon
+from fastseq.types import Float32, Float64, Int32, Int64, Texts
+from fastseq.vectors.folder import (
+    MAIN,
+    Arrays,
+    Content,
+    VectorsContent,
+    check_counts,
+    check_finite,
+    check_words,
+    read_vectors,
+    write_vectors,
+)
 from fastseq.vectors.nearest import Nearest, unit_rows
+from fastseq.vectors.phrases import ARRAY as PHRASES
+from fastseq.vectors.phrases import PhraseTable
 from fastseq.vectors.spelling import nearest_spellings
+from fastseq.vectors.subword_vectors import ARRAY as SUBWORDS
+from fastseq.vectors.subword_vectors import SubwordVectors
 
-if TYPE_CHECKING:
-    from fastseq.text.analyzer import Analyzer
-    from fastseq.vectors.folder import VectorsContent
-    from fastseq.vectors.phrases import PhraseTable
-
+DOCUMENT_METHODS = ("mean", "sif")
 METHODS = ("add", "mul")
 _SHOWN = 40  # characters of a word in a message
+_DOCUMENTS = 4096  # documents whose products are summed at a time
 
 Neighbors = list[tuple[str, float]]
 
 
 class Subwords(Protocol):
-    """What makes vectors of words that were never seen, of their pieces.
+    """Makes vectors of unknown words.
 
-    arrays, settings  what `WordVectors.save` writes beside the vectors, so that the pieces can be
-                      loaded again: arrays of the folder, and its setting "subwords"
+    arrays, settings  written by `WordVectors.save`: arrays of the folder, and its setting
+                      "subwords"
     """
 
     @property
@@ -56,12 +79,11 @@ class WordVectors:
     ----------
     words : V different strings; by falling frequency, where that is known
     vectors : numbers [V, d], kept as float32
-    counts : how often each word was met in training, or None
+    counts : occurrences of each word in the training text, or None
     subwords : makes vectors of other words; None: they are unknown
-    settings, statistics : what trained them said, kept with them
-    output : numbers [V, d], the vectors of words as what is predicted, for training that goes on;
-        None where nobody kept them
-    phrases : what joined words of the training text, and joins those of others; None: nothing
+    settings, statistics : of the training
+    output : numbers [V, d], the target vectors of words, for further training; or None
+    phrases : joins phrases as in the training text; None: no phrases
 
     Attributes
     ----------
@@ -72,7 +94,7 @@ class WordVectors:
     Raises
     ------
     DataError
-        Words that are empty, there twice or no valid Unicode; another number of words than of
+        Words that are empty, duplicate or no valid Unicode; another number of words than of
         vectors or counts; no words or no dimensions; a number that is not finite.
     """
 
@@ -129,10 +151,7 @@ class WordVectors:
 
     @classmethod
     def load(
-        cls,
-        path: str | os.PathLike[str],
-        threads: int | None = None,
-        skip_bad_lines: bool = False,
+        cls, path: str | os.PathLike[str], threads: int | None = None, skip_bad_lines: bool = False
     ) -> WordVectors:
         """Vectors of a folder that fastseq wrote, or of a file that others did: word2vec's text
         or binary form, GloVe's and fastText's text, fastText's model (.bin), Parquet (word,
@@ -148,60 +167,46 @@ class WordVectors:
         FormatError
             A folder of another kind or version, or a damaged one.
         DataError
-            A file that is missing, damaged or of another kind; see store.vectors.
+            A file that is missing, damaged or of another kind; see store.vector_files.
         """
-        if not Path(path).is_dir():
-            return cls._of_file(path, threads, skip_bad_lines)
-        from fastseq.vectors.folder import read_vectors
-
-        return cls.of_content(read_vectors(Path(path)))
-
-    @classmethod
-    def of_content(cls, content: VectorsContent) -> WordVectors:
-        """Those of a folder that was read. Raises FormatError for damaged vectors of n-grams, or
-        damaged phrases."""
-        from fastseq.vectors.phrases import ARRAY, PhraseTable
-        from fastseq.vectors.subword_vectors import SubwordVectors
-
-        pieces = SubwordVectors.from_folder(content.arrays, content.settings)
-        output = content.arrays.get("output")
-        if output is not None and output.shape != content.vectors.shape:
-            output = None
-        loaded = cls.__new__(cls)
-        loaded._set(
-            content.words, content.vectors, content.counts, pieces, content.settings,
-            content.statistics, output,
-            PhraseTable.from_array(content.arrays[ARRAY]) if ARRAY in content.arrays else None,
-        )  # fmt: skip
-        return loaded
-
-    @classmethod
-    def _of_file(
-        cls, path: str | os.PathLike[str], threads: int | None, skip_bad_lines: bool
-    ) -> WordVectors:
+        if Path(path).is_dir():
+            return cls.of_content(read_vectors(Path(path)))
         from fastseq.vectors.fasttext_bin import is_fasttext, read_fasttext
         from fastseq.vectors.formats import read_word_vectors
 
         if not is_fasttext(path):
-            found = read_word_vectors(path, threads=threads, skip_bad_lines=skip_bad_lines)
-            return cls(*found)
-        from fastseq.vectors.subword_vectors import SubwordVectors
-
+            return cls(*read_word_vectors(path, threads=threads, skip_bad_lines=skip_bad_lines))
         file = read_fasttext(path)
         V = file.num_words
-        words = Texts(file.words.data, file.words.offsets[: V + 1])
-        rows: dict[str, int] = {}  # bytes that are not UTF-8 may make two words one: the first
-        for row, word in enumerate(words.to_strings()):
+        texts = Texts(file.words.data, file.words.offsets[: V + 1])
+        rows: dict[str, int] = {}  # bytes that are not UTF-8 may make two words equal
+        for row, word in enumerate(texts.to_strings()):
             rows.setdefault(word, row)
         if not rows:
             raise DataError(f"{path}: no word vectors in it")
         kept = list(rows.values())
-        pieces = SubwordVectors.from_fasttext(file)
-        told = file.settings.loss == "ns" and file.settings.model != "supervised"
-        output = file.output[kept] if told else None  # else labels, or nodes of a tree
+        # else the output is of labels, or of nodes of a tree
+        has_output = file.settings.loss == "ns" and file.settings.model != "supervised"
         return cls(
-            list(rows), file.vectors(words)[kept], file.counts[:V][kept], pieces, output=output
-        )
+            list(rows), file.vectors(texts)[kept], file.counts[:V][kept], file.subwords,
+            output=file.output[kept] if has_output else None,
+        )  # fmt: skip
+
+    @classmethod
+    def of_content(cls, content: VectorsContent) -> WordVectors:
+        """Those of a folder that was read. Raises FormatError for damaged vectors of n-grams or
+        phrases."""
+        arrays, output = content.arrays, content.arrays.get("output")
+        if output is not None and output.shape != content.vectors.shape:
+            output = None
+        loaded = cls.__new__(cls)
+        loaded._set(
+            content.words, content.vectors, content.counts,
+            SubwordVectors.from_folder(arrays, content.settings), content.settings,
+            content.statistics, output,
+            PhraseTable.from_array(arrays[PHRASES]) if PHRASES in arrays else None,
+        )  # fmt: skip
+        return loaded
 
     def export(
         self, path: str | os.PathLike[str], form: str | None = None, overwrite: bool = False
@@ -212,7 +217,7 @@ class WordVectors:
         ----------
         form : "text", "binary", "parquet": see store.vector_files.write_word_vectors; by the
             suffix of `path` when None. "fasttext": fastText's model (.bin), with the vectors of
-            n-grams where there are any: see fasttext_files.fasttext_file
+            n-grams where there are any: see fasttext_bin.fasttext_file
         overwrite : replace an existing file; Parquet that this wrote is replaced without it
 
         Raises
@@ -229,10 +234,12 @@ class WordVectors:
 
         check_output(path, KIND, overwrite=overwrite)
         if form == "fasttext":
-            from fastseq.vectors.fasttext_bin import write_fasttext
-            from fastseq.vectors.fasttext_files import fasttext_file
+            from fastseq.vectors.fasttext_bin import fasttext_file, write_fasttext
 
-            write_fasttext(path, fasttext_file(self))
+            model = fasttext_file(
+                self.words, self.vectors, self.counts, self.subwords, self.output, self.settings
+            )
+            write_fasttext(path, model)
             return
         write_word_vectors(path, self.words, self.vectors, form)
 
@@ -246,23 +253,23 @@ class WordVectors:
         FastseqError
             The system refuses, or another process writes there.
         """
-        from fastseq.vectors.folder import MAIN, write_vectors
+        write_vectors(Path(path), *self.content(), overwrite=overwrite)
 
-        arrays: dict[str, npt.NDArray[Any]] = {MAIN: self.vectors}
+    def content(self) -> Content:
+        """Words, arrays, counts, settings and statistics, as a folder stores them."""
+        arrays: Arrays = {MAIN: self.vectors}
         settings = dict(self.settings)
         if self.output is not None:
             arrays["output"] = self.output
         if self.subwords is not None:
             arrays |= self.subwords.arrays
-            settings["subwords"] = dict(self.subwords.settings)
+            settings[SUBWORDS] = dict(self.subwords.settings)
         if self.phrases is not None:
-            arrays["phrases"] = self.phrases.to_array()
-        write_vectors(
-            Path(path), self.words, arrays, self.counts, settings, self.statistics, overwrite
-        )
+            arrays[PHRASES] = self.phrases.to_array()
+        return self.words, arrays, self.counts, settings, self.statistics
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the lock, and what is made when it is needed."""
+        """All but the lock and what is computed on demand."""
         return {**self.__dict__, "_nearest": None, "_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -300,15 +307,14 @@ class WordVectors:
         return np.fromiter((self._index.get(word, -1) for word in words), np.int32, len(words))
 
     def __getitem__(self, word: str) -> Float32:
-        """float32[d], a copy. Raises DataError for a word that is not there, and that no pieces
-        make a vector of."""
+        """float32[d], a copy. Raises DataError for an unknown word without subwords."""
         vector: Float32 = self.vectors_of([word])[0]
         return vector
 
     def vectors_of(self, words: Sequence[str]) -> Float32:
-        """float32[n, d]: the vector of each word, a copy; of unknown ones made of their pieces.
+        """float32[n, d]: the vector of each word, a copy; of unknown ones from their subwords.
 
-        Raises DataError for the first word that is not there and that no pieces make a vector of.
+        Raises DataError for the first unknown word without subwords.
         """
         rows = self.rows_of(words)
         vectors: Float32 = self.vectors[rows]
@@ -321,16 +327,14 @@ class WordVectors:
         return vectors
 
     def analyzer(self) -> Analyzer:
-        """The one that the vectors were trained with, else Analyzer(). Raises FormatError where
-        that cannot be had."""
-        from fastseq.text.analyzer import Analyzer
-
+        """The analyzer of the training, else Analyzer(). Raises FormatError for one that is not
+        available."""
         saved = self.settings.get("analyzer")
         return Analyzer() if saved is None else Analyzer.from_dict(saved)
 
     def words_of(self, text: str, analyzer: Analyzer | None = None) -> list[str]:
-        """The words of a text as training had them, known or not, phrases joined. Errors as
-        `analyzer`, which is used unless given."""
+        """The words of a text as in training, known or not, phrases joined. Raises as `analyzer`,
+        whose result is the default."""
         words = (self.analyzer() if analyzer is None else analyzer).tokens(text)
         return words if self.phrases is None else self.phrases.transform([words])[0]
 
@@ -343,7 +347,7 @@ class WordVectors:
             message += f"; nearest spellings: {', '.join(map(repr, near))}"
         return DataError(message)
 
-    # ---- what is near
+    # ---- similarity
 
     def similarity(self, a: str, b: str) -> float:
         """The cosine of two words' vectors; 0.0 where one is zero. Raises DataError for an
@@ -368,10 +372,7 @@ class WordVectors:
         return self.packed(threads).search(_numbers(queries, "queries"), k, threads=threads)
 
     def neighbors(
-        self,
-        query: str | Sequence[str] | Float32,
-        k: int = 10,
-        threads: int | None = None,
+        self, query: str | Sequence[str] | Float32, k: int = 10, threads: int | None = None
     ) -> Neighbors:
         """The k words nearest to a word, to the mean of some words' unit vectors, or to a vector
         float32[d], with their cosines, the nearest first. Words asked for are left out.
@@ -395,20 +396,14 @@ class WordVectors:
     def neighbors_of_each(
         self, words: Sequence[str], k: int = 10, threads: int | None = None
     ) -> list[Neighbors]:
-        """`neighbors` of every word by itself, all at once, which is much quicker."""
-        # of length 1, as `neighbors` has them: the same bits
+        """`neighbors` of each word, computed together, which is much faster."""
+        # unit vectors, as in `neighbors`: the same bits
         vectors, excluded = unit_rows(self.vectors_of(words)), self.rows_of(words)[:, None]
         packed = self.packed(threads)
         return self._named(*packed.search(vectors, k, excluded, threads=threads))
 
     def analogy(
-        self,
-        a: str,
-        b: str,
-        c: str,
-        k: int = 1,
-        method: str = "add",
-        threads: int | None = None,
+        self, a: str, b: str, c: str, k: int = 1, method: str = "add", threads: int | None = None
     ) -> Neighbors:
         """What is to `c` as `b` is to `a`: analogy("man", "king", "woman") hopes for "queen".
 
@@ -452,15 +447,13 @@ class WordVectors:
     ) -> Float32:
         """float32[D, d]: a vector of each text, of those of its known words.
 
-        `documents.DocumentVectors` has the parameters; with it, what is learned on some texts
-        (SIF's components) is used on others. Texts without a known word have zeros.
+        `DocumentVectors` has the parameters, and can use SIF's components learned on other texts.
+        Texts without a known word have zeros.
         """
-        from fastseq.vectors.documents import DocumentVectors
-
         return DocumentVectors(self, analyzer, method, a, components, threads).fit_transform(texts)
 
     def most_frequent(self, most: int) -> WordVectors:
-        """The `most` most frequent words with their vectors: where nobody counted, the first.
+        """The `most` most frequent words with their vectors; without counts the first.
 
         Raises SettingsError for `most` below 1.
         """
@@ -482,7 +475,7 @@ class WordVectors:
         return kept
 
     def packed(self, threads: int | None = None) -> Nearest:
-        """The unit vectors, packed for searches; made when first asked for, on `threads` threads.
+        """The unit vectors, packed for searches on first use, on `threads` threads.
 
         Raises DataError for a vector with a number that is not finite (a damaged file).
         """
@@ -492,20 +485,197 @@ class WordVectors:
             return self._nearest
 
     def _named(self, rows: Int32, scores: Float32) -> list[Neighbors]:
-        """The words of rows [Q, k] with their scores, without what is past the last."""
+        """The words of rows [Q, k] with their scores, without the padding of -1."""
         return [
             [(self.words[row], score) for row, score in zip(*pair, strict=True) if row >= 0]
             for pair in zip(rows.tolist(), scores.tolist(), strict=True)
         ]
 
 
+class DocumentVectors:
+    """Vectors of documents from those of their words: plain means, and SIF.
+
+    Phrases that the vectors were trained with are joined in the texts too.
+
+    Parameters
+    ----------
+    vectors : of words
+    analyzer : splits texts into words; None: that of the vectors' training
+        (`vectors.settings["analyzer"]`), else Analyzer()
+    method : "mean" of the known words' vectors, or "sif"
+    a : SIF's smoothing, above 0; 1e-3 to 1e-4 in the paper. None: 1e-4, and 1e-2 if the vectors
+        have no counts: word frequencies of a few texts on one subject are less reliable
+    components : SIF's principal components to remove, from 0; 1 in the paper
+    threads : None: all cores
+
+    Attributes
+    ----------
+    components_ : float32[components, d], SIF's: learned by `fit`, None before; may be set to
+        earlier ones. Each of length 1, or zeros if the texts have no more
+    frequencies_ : {word: share} in the texts of `fit`, if the vectors have no counts
+    empty_ : texts without a known word in the last transformation; their vectors are zeros
+
+    Raises
+    ------
+    SettingsError
+        Another method, an `a` that is not above 0, components below 0, threads below 1.
+    FormatError
+        The analyzer that the vectors were trained with is not available.
+    """
+
+    def __init__(
+        self,
+        vectors: WordVectors,
+        analyzer: Analyzer | None = None,
+        method: str = "sif",
+        a: float | None = None,
+        components: int = 1,
+        threads: int | None = None,
+    ) -> None:
+        self.vectors = vectors
+        self.analyzer = vectors.analyzer() if analyzer is None else analyzer
+        self.method = one_of("method", method, DOCUMENT_METHODS)
+        if a is None:
+            a = 1e-2 if vectors.counts is None else 1e-4
+        self.a = real("a", a, lambda value: 0 < value < np.inf, "a number above 0")
+        self.threads = thread_count(threads)
+        self.components = whole("components", components, 0)
+        self.components_: Float32 | None = None
+        self.frequencies_: dict[str, float] | None = None
+        self.empty_ = 0
+
+    def fit(self, texts: Any) -> DocumentVectors:
+        """Learn SIF's components from texts; arguments and errors as in `transform`."""
+        if self.method == "sif":
+            self._learn(texts)
+        return self
+
+    def transform(self, texts: Any) -> Float32:
+        """float32[D, d]: a vector of each text.
+
+        texts : strings, types.Texts, an Arrow column of strings, a path, a Corpus or a table
+
+        Raises DataError for what is no text, or not UTF-8, NotFittedError for SIF before `fit`.
+        """
+        if self.method == "sif" and self.components_ is None:
+            raise NotFittedError("SIF's components are not known yet: call fit with some texts")
+        return self._without_component(self._averages(open_texts(texts)))
+
+    def fit_transform(self, texts: Any) -> Float32:
+        """`fit`, then `transform`, of the same texts."""
+        if self.method == "sif":
+            return self._without_component(self._learn(texts))
+        return self.transform(texts)
+
+    def _learn(self, texts: Any) -> Float32:
+        """Learn frequencies, if the vectors have none, and components; return weighted means."""
+        source = open_texts(texts)
+        if self.vectors.counts is None:
+            slices = list(source.slices())
+            source = TextSource(lambda: iter(slices), source.where)
+            self.frequencies_ = self._shares(source)
+        averages = self._averages(source)
+        self.components_ = principal_components(averages, self.components)
+        return averages
+
+    def _without_component(self, averages: Float32) -> Float32:
+        if self.components_ is None or self.method == "mean":
+            return averages
+        projected: Float32 = averages @ self.components_.T
+        averages -= projected @ self.components_
+        return averages
+
+    def _averages(self, source: TextSource) -> Float32:
+        """Weighted means of the known words of each text, zeros for none."""
+        import scipy.sparse
+
+        parts = [np.zeros((0, self.vectors.dimensions), np.float32)]
+        self.empty_ = 0
+        for ids, offsets, words in self._encoded(source):
+            known, weighted = self._weighted(words)
+            used = known[ids]
+            ends = np.concatenate([[0], np.cumsum(used)])[offsets]
+            lengths = np.diff(ends)
+            shares = np.repeat(1.0 / np.maximum(lengths, 1), lengths).astype(np.float32)
+            shape = (len(lengths), len(words))
+            means = scipy.sparse.csr_matrix((shares, ids[used], ends), shape) @ weighted
+            parts.append(means.astype(np.float32, copy=False))
+            self.empty_ += int((lengths == 0).sum())
+        return np.concatenate(parts)
+
+    def _encoded(self, source: TextSource) -> Iterator[tuple[Int32, Any, list[str]]]:
+        """For each slice: its words as ids, the offsets of its texts, the different words."""
+        lexicon = Lexicon(self.analyzer)
+        first = 0
+        for texts in source.slices():
+            with located(source.where, first):
+                tokens = lexicon.encode(texts)
+            first += len(texts)
+            distinct, ids = np.unique(tokens.values, return_inverse=True)
+            words, offsets = taken(lexicon.terms(), distinct).to_strings(), tokens.offsets
+            rows: Int32 = ids.astype(np.int32)
+            if self.vectors.phrases is not None:
+                ends = np.diff(offsets).cumsum()
+                words, rows = self.vectors.phrases.join(words, rows, ends)
+                offsets = np.concatenate([np.zeros(1, np.int64), ends])
+            yield rows, offsets, words
+
+    def _weighted(self, words: list[str]) -> tuple[Any, Float32]:
+        """Which words are known, bool[n], and their vectors times their weights, float32[n, d]."""
+        rows = self.vectors.rows_of(words)
+        known = rows >= 0
+        weighted = np.zeros((len(words), self.vectors.dimensions), np.float32)
+        weighted[known] = self.vectors.vectors[rows[known]]
+        if self.vectors.subwords is not None and not known.all():
+            made = np.flatnonzero(~known)
+            weighted[made] = self.vectors.subwords.vectors_of([words[i] for i in made])
+            known = np.ones(len(words), np.bool_)
+        if self.method == "sif":
+            weights = self.a / (self.a + self._frequencies(words, rows))
+            weighted *= weights[:, None].astype(np.float32)
+        return known, weighted
+
+    def _frequencies(self, words: list[str], rows: Int32) -> Float64:
+        """p(w) of each word; 0 if not counted."""
+        counts, shares = self.vectors.counts, self.frequencies_
+        if counts is not None:
+            found: Float64 = np.where(rows >= 0, counts[rows], 0) / max(1, int(counts.sum()))
+            return found
+        return np.array([(shares or {}).get(word, 0.0) for word in words])
+
+    def _shares(self, source: TextSource) -> dict[str, float]:
+        counts: dict[str, int] = {}
+        for ids, _, words in self._encoded(source):
+            for word, count in zip(words, np.bincount(ids, minlength=len(words)), strict=True):
+                counts[word] = counts.get(word, 0) + int(count)
+        total = max(1, sum(counts.values()))
+        return {word: count / total for word, count in counts.items()}
+
+
 def _numbers(values: npt.ArrayLike, name: str) -> Float32:
-    """A C-contiguous float32 array that says it is writable. Raises DataError for no numbers."""
+    """The values as C-contiguous float32. Raises DataError for what is no array of numbers."""
     try:
         array = np.asarray(values)
     except ValueError:  # rows of several lengths
         raise DataError(f"{name} are no array of numbers") from None
     if array.dtype.kind not in "fiu":
         raise DataError(f"{name} are {array.dtype}, expected numbers")
-    with np.errstate(over="ignore"):  # what is too large is refused as infinite
+    with np.errstate(over="ignore"):  # what is too large becomes infinite and is refused
         return np.ascontiguousarray(array, np.float32)
+
+
+def principal_components(rows: Float32, n: int) -> Float32:
+    """float32[n, d]: the first right singular vectors of float32[D, d], not centred, of length 1;
+    the largest element of each is positive. Zeros where the rows have no more directions."""
+    d = rows.shape[1]
+    gram = np.zeros((d, d))
+    for start in range(0, len(rows), _DOCUMENTS):
+        some = rows[start : start + _DOCUMENTS].astype(np.float64)
+        gram += some.T @ some
+    squares, vectors = np.linalg.eigh(gram)
+    found = np.zeros((n, d), np.float32)
+    for row in range(min(n, d)):
+        component = vectors[:, -1 - row]
+        if squares[-1 - row] > squares[-1] * d * np.finfo(np.float64).eps:
+            found[row] = component * np.sign(component[np.argmax(np.abs(component))])
+    return found

@@ -10,8 +10,13 @@ from hypothesis import strategies as st
 from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.kernels.simd.rows import MOST_ROWS
 from fastseq.kernels.vectors.fasttext import train_fasttext, work_size
-from fastseq.kernels.vectors.windows import LISTS, room_for
-from fastseq.models.word_vectors.sampling import alias_table, huffman_tree, keep_chances, no_tree
+from fastseq.kernels.vectors.word2vec import LISTS, room_for
+from fastseq.models.word_vectors.sampling import (
+    NO_TREE,
+    alias_table,
+    huffman_tree,
+    keep_probabilities,
+)
 from tests.kernels.vector_cases import close, corpus, padded, paths_of
 from tests.naive.fasttext import FastText
 
@@ -30,8 +35,8 @@ def run(
     many[0] = 0  # a word without n-grams
     grams = rng.integers(0, rows, many.sum()).astype(np.int32)
     ends = np.concatenate([[0], np.cumsum(many)]).astype(np.int64)
-    keep, alias = keep_chances(counts, sample), alias_table(counts, 0.75)
-    tree = huffman_tree(counts) if hierarchical else no_tree()
+    keep, alias = keep_probabilities(counts, sample), alias_table(counts, 0.75)
+    tree = huffman_tree(counts) if hierarchical else NO_TREE
     ways = paths_of(tree) if hierarchical else None
     ours = [padded(array) for array in arrays]
     room = room_for(max(negatives + 1, tree.longest))

@@ -9,16 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastseq.kernels.core.arrays import aligned_zeros
-from fastseq.kernels.vectors.chances import fill_alias
 from fastseq.kernels.vectors.fasttext_labels import (
     LISTS,
     hash_words,
     mean_rows,
-    room_for,
     train_labels,
     work_size,
 )
-from fastseq.models.fasttext.network import LOSSES, label_tree
+from fastseq.kernels.vectors.sampling import fill_alias
+from fastseq.kernels.vectors.word2vec import room_for
+from fastseq.models.fasttext.network import LOSSES
+from fastseq.models.word_vectors.sampling import huffman_tree
 from fastseq.types import Texts
 from tests.kernels.vector_cases import close, padded, paths_of
 from tests.naive import fasttext_labels as naive
@@ -44,7 +45,7 @@ def run(
     told = [rng.permutation(labels)[: rng.integers(1 - several, most + 1)].tolist() for _ in made]
     sizes = rng.integers(1, 20, texts).astype(np.int32)
     order = rng.permutation(texts)
-    tree = label_tree(counts)
+    tree = huffman_tree(counts, labels=True)
     ways = paths_of(tree)
     alias = np.empty(labels, np.uint64)
     weights = counts**0.5 * labels / (counts**0.5).sum()
@@ -134,7 +135,7 @@ def test_the_twins_steps_are_gradients(softmax):
 
 @given(counts=st.lists(st.integers(1, 6), min_size=2, max_size=25))
 def test_the_tree_is_its_twins(counts):
-    tree = label_tree(np.array(counts))
+    tree = huffman_tree(np.array(counts), labels=True)
     ways = naive.tree_of(counts)
     for label, (a, b) in enumerate(zip(tree.paths[:-1], tree.paths[1:], strict=True)):
         assert (tree.nodes[a:b].tolist(), tree.codes[a:b].tolist()) == ways[label]

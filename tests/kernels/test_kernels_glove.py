@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.kernels.core.width import LANES
-from fastseq.kernels.vectors.glove import STILL, train_tiles
-from fastseq.models.word_vectors import cooccurrences
-from fastseq.models.word_vectors.cooccurrences import count_cooccurrences, tiles_of
+from fastseq.kernels.vectors.glove import FROZEN, train_tiles
+from fastseq.models.word_vectors import glove as module
+from fastseq.models.word_vectors.glove import count_cooccurrences, tiles_of
 from tests.kernels.vector_cases import corpus
 from tests.naive import glove as naive
 
@@ -46,8 +46,8 @@ def test_counting_equals_brute_force(
 ):  # fmt: skip
     text = corpus(np.random.default_rng(seed), words, 12, 25)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cooccurrences, "LEAST", least)
-        patch.setattr(cooccurrences, "_ENTRIES", least)
+        patch.setattr(module, "LEAST", least)
+        patch.setattr(module, "_ENTRIES", least)
         found = count_cooccurrences(
             *as_arrays(text), words, window, symmetric=symmetric, weighted=weighted,
             threads=threads, memory=memory,
@@ -63,8 +63,8 @@ def test_counting_equals_brute_force(
 def test_threads_and_memory_do_not_change_a_bit(monkeypatch):
     text = corpus(np.random.default_rng(0), 300, 200, 40)
     whole = count_cooccurrences(*as_arrays(text), 300, 10)
-    monkeypatch.setattr(cooccurrences, "LEAST", 7)
-    monkeypatch.setattr(cooccurrences, "_ENTRIES", 300)
+    monkeypatch.setattr(module, "LEAST", 7)
+    monkeypatch.setattr(module, "_ENTRIES", 300)
     for threads, memory in ((1, 100), (2, 100), (3, 1 << 20)):
         other = count_cooccurrences(*as_arrays(text), 300, 10, threads=threads, memory=memory)
         np.testing.assert_array_equal(other.offsets, whole.offsets)
@@ -113,7 +113,7 @@ def table_of(w, c, b, bc):
     parts[:, :, 1] = 1.0
     parts[:, 0, 0, : d + 2] = np.column_stack([w, b, np.ones(V)])
     parts[:, 1, 0, : d + 2] = np.column_stack([c, np.ones(V), bc])
-    parts[:, 0, 1, d + 1] = parts[:, 1, 1, d] = STILL
+    parts[:, 0, 1, d + 1] = parts[:, 1, 1, d] = FROZEN
     return table
 
 

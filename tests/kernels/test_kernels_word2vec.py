@@ -12,9 +12,13 @@ from fastseq.kernels.core.jit import jit
 from fastseq.kernels.core.width import LANES
 from fastseq.kernels.simd.rows import MOST_ROWS, dots, exchange
 from fastseq.kernels.simd.tiles import address
-from fastseq.kernels.vectors.windows import LISTS, room_for, work_size
-from fastseq.kernels.vectors.word2vec import train_words
-from fastseq.models.word_vectors.sampling import alias_table, huffman_tree, keep_chances, no_tree
+from fastseq.kernels.vectors.word2vec import LISTS, room_for, train_words, work_size
+from fastseq.models.word_vectors.sampling import (
+    NO_TREE,
+    alias_table,
+    huffman_tree,
+    keep_probabilities,
+)
 from tests.kernels.vector_cases import close, corpus, padded, paths_of
 from tests.naive import word2vec as naive
 
@@ -30,8 +34,8 @@ def run(
     counts = counts.astype(np.int64)
     inputs = rng.normal(0, 0.3, (words, d)).astype(np.float32)
     outputs = rng.normal(0, 0.3, (words, d)).astype(np.float32)
-    keep, alias = keep_chances(counts, sample), alias_table(counts, 0.75)
-    tree = huffman_tree(counts) if hierarchical else no_tree()
+    keep, alias = keep_probabilities(counts, sample), alias_table(counts, 0.75)
+    tree = huffman_tree(counts) if hierarchical else NO_TREE
     ways = paths_of(tree) if hierarchical else None
     ours = padded(inputs), padded(outputs)
     room = room_for(max(negatives + 1, tree.longest))

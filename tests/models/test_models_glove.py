@@ -84,7 +84,7 @@ def test_epochs_differ_in_their_order(pieces):
     orders = []
     for seed, epoch in ((0, 0), (0, 1), (1, 0), (0, 0)):
         model = small(seed=seed)
-        sentences = model._read(source_of(texts(100), None), Team(1), None)
+        sentences, _ = model._read(source_of(texts(100), None), Team(1), None)
         orders.append(model._objective(sentences, 1).order.planned(epoch)[0])
     for order in orders:
         assert sorted(order) == list(range(len(order)))

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fastseq.errors import DataError, FastseqError, FormatError, NotFittedError, SettingsError
-from fastseq.models.word_vectors import reading
+from fastseq.models.word_vectors import word2vec as module
 from fastseq.models.word_vectors.word2vec import Word2Vec
 from fastseq.text.analyzer import Analyzer
 from fastseq.training import hogwild
@@ -113,13 +113,13 @@ def test_a_place_is_refused_before_anything_is_read(tmp_path):
 
 
 def test_ctrl_c_waits_while_the_vectors_are_written(tmp_path, monkeypatch):
-    commit = VectorsWriter.commit
+    write = VectorsWriter.write
 
     def interrupted(self, *content):
         signal.raise_signal(signal.SIGINT)
-        commit(self, *content)
+        write(self, *content)
 
-    monkeypatch.setattr(VectorsWriter, "commit", interrupted)
+    monkeypatch.setattr(VectorsWriter, "write", interrupted)
     with pytest.raises(KeyboardInterrupt):
         small(epochs=1).fit(texts(50), path=tmp_path / "v")
     assert WordVectors.load(tmp_path / "v").dimensions == 16
@@ -220,8 +220,8 @@ def test_a_small_memory_gives_the_same_vectors():
 def test_a_long_sentence_is_read_to_its_end(monkeypatch):
     rng = np.random.default_rng(0)
     words = rng.choice([f"w{i}" for i in range(50)], 30_000).tolist()
-    for longest in (reading.LONGEST, 1000):
-        monkeypatch.setattr(reading, "LONGEST", longest)
+    for longest in (module.LONGEST, 1000):
+        monkeypatch.setattr(module, "LONGEST", longest)
         model = small(epochs=1, min_count=1).fit([" ".join(words)])
         assert model.vectors_.counts.sum() == 30_000
         assert model.history_["words_kept"] == [30_000]
@@ -229,13 +229,13 @@ def test_a_long_sentence_is_read_to_its_end(monkeypatch):
 
 def test_long_sentences_are_cut_into_equal_parts():
     ends = np.array([0, 5, 5, 28, 30])
-    assert reading.parted(ends, 10).tolist() == [0, 5, 5, 12, 20, 28, 30]
-    assert reading.parted(ends, 23) is ends
+    assert module.parted(ends, 10).tolist() == [0, 5, 5, 12, 20, 28, 30]
+    assert module.parted(ends, 23) is ends
 
 
 def test_a_corpus_of_one_row_is_shared_among_threads(monkeypatch):
     monkeypatch.setattr(hogwild, "ROUND", 1000)
-    pieces = hogwild.cut(reading.parted(np.array([50_000]), 500), 2)
+    pieces = hogwild.cut(module.parted(np.array([50_000]), 500), 2)
     for part in pieces:
         assert len(part) - 1 == 25
         assert (np.diff(part) >= 1).all()

@@ -16,7 +16,7 @@ from fastseq import Analyzer, WordVectors
 from fastseq.errors import DataError, NotFittedError, SettingsError
 from fastseq.models.word_vectors.phrases import Phrases
 from fastseq.types import Texts
-from fastseq.vectors.documents import DocumentVectors, principal_components
+from fastseq.vectors.words import DocumentVectors, principal_components
 from tests.naive import nearest as naive
 
 WORDS = ["cat", "dog", "the", "sun", "moon"]

@@ -16,8 +16,15 @@ from hypothesis import strategies as st
 
 from fastseq import WordVectors
 from fastseq.errors import DataError, SettingsError
-from fastseq.vectors.eval_datasets import Pairs, Questions, read_pairs, read_questions
-from fastseq.vectors.evaluation import analogies, similarity, spearman
+from fastseq.vectors.evaluation import (
+    Pairs,
+    Questions,
+    analogies,
+    read_pairs,
+    read_questions,
+    similarity,
+    spearman,
+)
 
 PAIRS = [("tiger", "cat", 7.35), ("book", "paper", 7.46), ("Jerusalem", "Israel", 8.46)]
 GOOGLE = """\

@@ -10,8 +10,7 @@ import pytest
 
 from fastseq import Analyzer, SettingsError, WordVectors
 from fastseq.models.word_vectors.phrases import Phrases
-from fastseq.vectors.expansion import Expander
-from fastseq.vectors.suggestions import suggestions
+from fastseq.vectors.expansion import Expander, suggestions
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "vectors"
 WORDS = [f"w{n}" for n in range(30)]

@@ -1,17 +1,16 @@
 """FastText: Word2Vec whose words are the mean of a vector of their own and those of their character
 n-grams (Bojanowski et al. 2017, "Enriching Word Vectors with Subword Information").
 
-Words are thinned out and windows drawn as in word2vec.py, and rows and targets learn from
-each other as there (windows.py). What differs is where a word's vector comes from: some
-twenty rows. They are added up when a word comes into reach, and what it has learned is added to
-them when it has left, so that each place of a sentence reads and writes its rows once and not with
-every window that it falls in. In between its vector moves with what it learns: only another
-occurrence of its n-grams sees them late.
+Subsampling, windows and the training of rows against targets are those of word2vec.py. Only a
+word's vector differs: it is made of some twenty rows. They are summed when the word enters the
+window's range, and its updates are added to them when it leaves, so each position of a sentence
+reads and writes its rows once instead of once per window. In between, the position's vector is
+updated; only another occurrence of its n-grams sees the updates late.
 
-Skip-gram trains every word of the context against the word's targets. The authors' program predicts
-the context from the word, which over all windows makes the same pairs; but then every word needs
-negatives for each of its context, five times as many rows of targets to read and write, and was 2.8
-times slower (bench/RESULTS.md).
+Skip-gram trains every context word against the word's targets. The authors' program predicts the
+context from the word, which makes the same pairs over all windows, but needs negatives for every
+context word: five times as many target rows to read and write, and 2.8 times slower
+(bench/RESULTS.md).
 """
 
 from __future__ import annotations
@@ -33,33 +32,32 @@ from fastseq.kernels.simd.rows import (
     scale,
     sum_rows,
 )
-from fastseq.kernels.vectors.windows import (
+from fastseq.kernels.vectors.word2vec import (
     draw_targets,
     learn_mean,
     learn_rows,
     mean_at,
-    take_path,
     take_row,
-    take_targets,
+    targets_of,
 )
-from fastseq.kernels.vectors.windows import work_size as window_size
+from fastseq.kernels.vectors.word2vec import work_size as window_size
 
 
 def work_size(room: int, width: int, window: int) -> int:
-    """Floats of working memory, for rows of `width`: a window's, and two rows for each place that
-    is in reach, its vector as it is and as it was."""
+    """Size of `work` in floats, for rows of `width`: that of word2vec.py, and two rows for each
+    position in range, its vector now and when it entered."""
     return window_size(room, width) + 2 * _ring(window) * width
 
 
 @inline
 def _ring(window):
-    """Places that are in reach at a time, at most."""
+    """Maximum number of positions in range."""
     return 2 * window + 1
 
 
 @inline
 def _places(room, W):
-    """Where the vectors of places begin in `work`."""
+    """Start of the vectors of positions in `work`."""
     return mean_at(room) + W * (1 + MOST_ROWS)
 
 
@@ -68,17 +66,12 @@ def train_fasttext(
     own, table, outputs, grams, gram_ends, tokens, ends, keep, alias, paths, nodes, codes, window,
     negatives, cbow, first_rate, last_rate, state, kept, work, lists, seen, loss_every,
 ):  # fmt: skip
-    """One pass over some sentences.
+    """Train on some sentences. Arguments as in word2vec.train_words, but for
 
-    own        float32[V, W]  a row for each word, W in whole vectors
+    own        float32[V, W]  the row of each word itself
     table      float32[R, W]  rows of n-grams
-    outputs    float32[V, W]  vectors of words as targets; with paths of the tree's inner nodes
     grams      int32[·]       the rows of word w's n-grams are grams[gram_ends[w]:gram_ends[w + 1]]
     gram_ends  int64[V + 1]
-    work       float32[·]     `work_size` floats, aligned to 64 bytes
-    loss_every words between two whose loss is looked at
-
-    The others are those of kernels/word2vec.train_words.
     """
     n = ends[len(ends) - 1] if len(ends) > 0 else 0
     start = 0
@@ -104,8 +97,7 @@ def _train_sentence(
     W = own.shape[1]
     ring = _ring(window)
     places = _places(lists.shape[1], W)
-    sampled = len(paths) == 0
-    if sampled:
+    if len(paths) == 0:
         draw_targets(lists, kept[0], negatives, alias, state, outputs)
     _fetch(own, table, kept[0], grams, gram_ends)
     entered, left = 0, 0
@@ -119,12 +111,9 @@ def _train_sentence(
         reach = 1 + draw_below(state, window)
         first, last = max(0, i - reach), min(count, i + reach + 1)
         measured = (int(seen[1]) + i) % loss_every == 0
-        if sampled:
-            targets = take_targets(work, lists, outputs, kept[i], negatives)
-            if i + 1 < count:
-                draw_targets(lists, kept[i + 1], negatives, alias, state, outputs)
-        else:
-            targets = take_path(work, lists, outputs, kept[i], paths, nodes, codes)
+        targets = targets_of(
+            work, lists, outputs, kept, i, count, negatives, alias, state, paths, nodes, codes
+        )
         if targets > 0:  # the tree of a single word has no nodes
             if cbow:
                 _learn_mean(
@@ -141,7 +130,7 @@ def _train_sentence(
 
 @helper
 def _learn_each(W, first, centre, last, ring, targets, rate, measured, work, lists, seen):
-    """Skip-gram: the mean of each place of the context against the targets, MOST_ROWS at a time."""
+    """Skip-gram: the vector of each context position against the targets, MOST_ROWS at a time."""
     places = _places(lists.shape[1], W)
     rows = 0
     for j in range(first, last):
@@ -157,8 +146,7 @@ def _learn_each(W, first, centre, last, ring, targets, rate, measured, work, lis
 def _learn_mean(
     W, kept, gram_ends, first, centre, last, ring, targets, rate, measured, work, lists, seen
 ):
-    """CBOW: the mean of all rows of the context against the targets; what it learns, each of those
-    rows does."""
+    """CBOW: the mean of all rows of the context against the targets; each row gets its update."""
     room = lists.shape[1]
     mean, places = mean_at(room), _places(room, W)
     clear(work, mean, W)
@@ -182,7 +170,7 @@ def _learn_mean(
 
 @helper
 def _fetch(own, table, word, grams, gram_ends):
-    """Ask for the rows of a word."""
+    """Prefetch the rows of a word."""
     W = own.shape[1]
     for at in range(0, W, LINE):
         prefetch(own, np.uint64(word * W + at))
@@ -191,7 +179,7 @@ def _fetch(own, table, word, grams, gram_ends):
 
 @helper
 def _enter(work, at, before, own, table, word, grams, gram_ends, summed):
-    """work[at:at + W] = the mean of a word's rows, or their sum; once more from `before` on."""
+    """Set work[at:at + W] and work[before:before + W] to the mean, or sum, of a word's rows."""
     W = own.shape[1]
     clear(work, at, W)
     add(work, at, own.reshape(own.size), word * W, W)
@@ -204,8 +192,8 @@ def _enter(work, at, before, own, table, word, grams, gram_ends, summed):
 
 @helper
 def _leave(work, at, before, own, table, word, grams, gram_ends, summed):
-    """Add what the mean, or the sum's each row, has learned to each of a word's rows: the whole of
-    it, as the authors' program."""
+    """Add the whole update of the mean, or of each row of the sum, to each row of a word, as the
+    authors' program does."""
     W = own.shape[1]
     many = 1 + gram_ends[word + 1] - gram_ends[word] if summed else 1
     share = splat(np.float32(1.0 / many))

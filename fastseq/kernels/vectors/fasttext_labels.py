@@ -1,9 +1,8 @@
-"""FastText's classifier of texts (Joulin et al. 2016, "Bag of Tricks for Efficient Text
-Classification", section 2): a text is the mean of the rows of its words and of their n-grams, and
-a linear layer tells its label from that.
+"""FastText's text classifier (Joulin et al. 2016, "Bag of Tricks for Efficient Text
+Classification", section 2): a linear layer on the mean of the rows of a text's words and n-grams.
 
-N-grams are hashed into buckets bit for bit as the authors' program does, so that its models and
-ours mean the same. Of the buckets only those in use have rows.
+N-grams are hashed into buckets exactly as in the authors' program, so models are interchangeable.
+Only buckets in use have rows.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ from fastseq.kernels.simd.rows import (
 from fastseq.kernels.simd.tiles import address
 from fastseq.kernels.simd.vmath import exp, sigmoid
 from fastseq.kernels.text.ngrams import hashed
+from fastseq.kernels.vectors.word2vec import take_path
 
 SOFTMAX, HIERARCHICAL, NEGATIVE, OVA = range(4)
 
@@ -36,20 +36,14 @@ _FACTOR = np.uint64(116049371)
 _U0, _U1 = np.uint64(0), np.uint64(1)
 _LEAST = np.float32(-1e30)  # in the place of no target: e to it is 0
 
-# lists  int64[3, room]  address of the mean, of where what it learns goes, of the targets
-# work   float32[·]      labels and products of `room` targets; the mean and what it learns, rows
-#                        of W
+# lists  int64[3, room]  addresses of the mean, of its gradient, and of the targets
+# work   float32[·]      labels and products of `room` targets; the mean and its gradient, rows of W
 LISTS = 3
 _MEAN, _TO, _TARGETS = range(LISTS)
 
 
-def room_for(targets: int) -> int:
-    """`room` for so many targets of a text at most, in whole vectors."""
-    return -(-targets // LANES) * LANES
-
-
 def work_size(room: int, width: int) -> int:
-    """Floats of working memory, for rows of `width`."""
+    """Size of `work` in floats, for rows of `width` and `room` targets (word2vec.room_for)."""
     return 2 * room + 2 * width
 
 
@@ -58,8 +52,8 @@ def work_size(room: int, width: int) -> int:
 
 @jit
 def hash_words(out, data, offsets):
-    """out uint32[V]: the hash of each word data[offsets[w]:offsets[w + 1]], FNV-1a of 32 bits with
-    every byte sign-extended, as for n-grams of characters (kernels/text/ngrams.py)."""
+    """Hash each word data[offsets[w]:offsets[w + 1]] to out[w], uint32: 32-bit FNV-1a with every
+    byte sign-extended, as for character n-grams (kernels/text/ngrams.py)."""
     for w in range(np.uint64(len(out))):
         h = _BASIS
         for i in range(np.uint64(offsets[w]), np.uint64(offsets[np.uint64(w) + _U1])):
@@ -69,7 +63,7 @@ def hash_words(out, data, offsets):
 
 @jit
 def count_rows(counts, tokens, offsets, own, gram_ends, end, longest):
-    """counts int64[D]: how many rows each text has. The others as for `fill_rows`."""
+    """Set counts, int64[D], to the number of rows of each text. Arguments as in `fill_rows`."""
     for text in range(len(counts)):
         start, stop = offsets[text], offsets[text + 1]
         words = stop - start + 1
@@ -84,18 +78,18 @@ def count_rows(counts, tokens, offsets, own, gram_ends, end, longest):
 
 @jit
 def fill_rows(rows, ends, tokens, offsets, own, hashes, grams, gram_ends, end, longest, buckets):
-    """The rows of each of D texts: of its words and their n-grams of characters in order, of the
-    end of the line behind them, then of the n-grams of words, by where they begin.
+    """The rows of each of D texts: those of its words and their character n-grams in order, of the
+    end-of-line token, then of the word n-grams by their start.
 
     rows       int32[n]      text t gets rows[ends[t]:ends[t + 1]]; bucket b as -1 - b
     ends       int64[D + 1]
-    tokens     int32[·]      text t holds the words tokens[offsets[t]:offsets[t + 1]]
+    tokens     int32[·]      text t has the words tokens[offsets[t]:offsets[t + 1]]
     own        int32[V]      the row of each word; -1 for none
-    hashes     uint32[V]
-    grams      int32[·]      the buckets of n-grams: grams[gram_ends[w]:gram_ends[w + 1]] of word w
-    end        the number of the word that stands for the end of a line
-    longest    words of the longest n-gram; 1 for none
-    buckets    at least 1 where there are n-grams of words
+    hashes     uint32[V]     as `hash_words` makes them
+    grams      int32[·]      word w's character n-grams: grams[gram_ends[w]:gram_ends[w + 1]]
+    end                      id of the end-of-line token
+    longest                  maximum length of word n-grams; 1 for none
+    buckets                  at least 1 where there are word n-grams
     """
     for text in range(len(ends) - 1):
         to = ends[text]
@@ -124,8 +118,8 @@ def fill_rows(rows, ends, tokens, offsets, own, hashes, grams, gram_ends, end, l
 
 @jit
 def mean_rows(out, rows, ends, table):
-    """out float32[D, W]: the mean of the rows rows[ends[t]:ends[t + 1]] of each text; those below
-    0 count as zeros. table float32[R, W], W in whole vectors."""
+    """Set out, float32[D, W], to the mean of table[rows[ends[t]:ends[t + 1]]] of each text; rows
+    below 0 count as zeros. table float32[R, W], W a whole number of SIMD vectors."""
     W = table.shape[1]
     flat, to = table.reshape(table.size), out.reshape(out.size)
     for text in range(len(ends) - 1):
@@ -149,26 +143,26 @@ def train_labels(
     inputs, outputs, rows, ends, labels, label_ends, sizes, order, kind, alias, paths, nodes, codes,
     negatives, first_rate, last_rate, state, work, lists, seen, loss_every,
 ):  # fmt: skip
-    """One pass over some texts.
+    """Train on some texts.
 
-    inputs     float32[R, W]   rows of words and buckets, W in whole vectors
-    outputs    float32[K, W]   rows of labels; of the inner nodes where `kind` is HIERARCHICAL
-    rows       int32[n]        text t has the rows rows[ends[t]:ends[t + 1]]
-    labels     int32[·]        and the labels labels[label_ends[t]:label_ends[t + 1]]; of several,
-                               one by chance, but for OVA, which takes them all
-    sizes      int32[D]        words of each text, by which the learning rate falls
-    order      int64[m]        the texts to learn from
-    kind       SOFTMAX, HIERARCHICAL, NEGATIVE or OVA
-    alias      uint64[K]       the distribution of negatives, as `draw_word` takes it
-    paths      int64[K + 1]    label k's inner nodes are nodes[paths[k]:paths[k + 1]]
-    codes      float32[·]      the label of each of these nodes, 0 or 1
-    negatives  how many labels are drawn beside the right one
-    rates      learning rate at the first and behind the last word, linear between
-    state      uint64[1]       of the random numbers
-    work       float32[·]      `work_size` floats, aligned to 64 bytes
-    lists      int64[3, room]
-    seen       float64[4]      added to: words read, texts, loss, texts whose loss that is
-    loss_every texts between two whose loss is looked at; the softmax's always is
+    inputs      float32[R, W]   rows of words and buckets; W is a whole number of SIMD vectors
+    outputs     float32[K, W]   rows of labels; of the inner nodes where `kind` is HIERARCHICAL
+    rows        int32[n]        text t has the rows rows[ends[t]:ends[t + 1]]
+    labels      int32[·]        and the labels labels[label_ends[t]:label_ends[t + 1]]; of several,
+                                a random one, except for OVA, which uses all
+    sizes       int32[D]        words of each text, by which the learning rate decays
+    order       int64[m]        the texts to train on
+    kind                        SOFTMAX, HIERARCHICAL, NEGATIVE or OVA
+    alias       uint64[K]       distribution of negatives, as `draw_word` takes it
+    paths       int64[K + 1]    label k's inner nodes are nodes[paths[k]:paths[k + 1]]
+    codes       float32[·]      the label of each of these nodes, 0 or 1
+    negatives                   labels drawn in addition to the right one
+    first_rate, last_rate       learning rate at the first word and after the last, linear between
+    state       uint64[1]       random state
+    work        float32[·]      `work_size` floats, aligned to 64 bytes
+    lists       int64[3, room]
+    seen        float64[4]      added to: words read, texts, loss, texts in that loss
+    loss_every                  texts per measured loss; softmax measures every text
     """
     W = inputs.shape[1]
     room = lists.shape[1]
@@ -206,7 +200,7 @@ def train_labels(
         clear(work, delta, W)
         targets = len(outputs)
         if kind == HIERARCHICAL:
-            targets = _take_path(work, lists, outputs, labels[label], paths, nodes, codes)
+            targets = take_path(work, lists, outputs, labels[label], paths, nodes, codes)
         elif kind == NEGATIVE:
             targets = _take_labels(work, lists, outputs, labels[label], negatives, alias, state)
         elif kind == OVA:
@@ -225,19 +219,8 @@ def train_labels(
 
 
 @helper
-def _take_path(work, lists, outputs, label, paths, nodes, codes):
-    """The inner nodes on the way to a label; how many."""
-    W = outputs.shape[1]
-    for k in range(paths[label], paths[label + 1]):
-        t = k - paths[label]
-        lists[_TARGETS, t] = address(outputs, nodes[k] * W)
-        work[t] = codes[k]
-    return paths[label + 1] - paths[label]
-
-
-@helper
 def _take_labels(work, lists, outputs, label, negatives, alias, state):
-    """A label with 1, and others drawn by chance; how many."""
+    """Set a label as the target 1 and random other labels as targets 0; return their number."""
     W = outputs.shape[1]
     lists[_TARGETS, 0] = address(outputs, np.int64(label) * W)
     work[0] = 1.0
@@ -252,8 +235,7 @@ def _take_labels(work, lists, outputs, label, negatives, alias, state):
 
 @helper
 def _weigh_softmax(work, room, targets, label, rate, seen):
-    """From the products to what rows and targets add to each other: rate times the label less its
-    chance by the softmax."""
+    """Replace the products by rate · (label - softmax probability)."""
     largest = work[room]
     for k in range(1, targets):
         largest = max(largest, work[room + k])
@@ -276,7 +258,7 @@ def _weigh_softmax(work, room, targets, label, rate, seen):
 
 @helper
 def _weigh_binary(work, room, targets, rate, measured, seen):
-    """The same where each target is by itself, its chance the sigmoid's."""
+    """Replace the products by rate · (label - sigmoid probability)."""
     if measured:
         for k in range(targets):
             x = np.float64(work[room + k])

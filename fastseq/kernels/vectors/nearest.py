@@ -1,12 +1,12 @@
-"""The k words nearest to each of many queries, from blocks of their scores.
+"""Top k words of each of many queries, from blocks of their scores.
 
 A product of packed panels (`simd.gemm.multiply_panels`) gives the scores of some queries with a
-block of words; a kernel here looks through them 64 at a time for what beats the k-th best so far,
-and keeps that as keys of `topk`: score descending, then word ascending. Every query has a buffer
-of its own, cut back to k when it is full; the matrix of all scores is never made.
+block of words; a kernel here scans them 64 at a time for scores above the k-th best so far and
+stores those as keys of `topk`: score descending, then word ascending. Every query has its own
+buffer, cut back to k when full; the matrix of all scores is never made.
 
-Scores do not depend on how words are cut into blocks, and the order of keys is total, so what is
-kept has the same bits whatever part of the words each thread looks through.
+Scores do not depend on the blocks, and the order of keys is total, so the result has the same bits
+whichever words each thread scans.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ EPSILON = 1e-3  # Levy & Goldberg 2014, section 6
 
 @helper
 def _keep_row(keys, start, count, limit, scores, at, words, first, k):
-    """Add what beats `limit` of scores[at:at + words], those of the words from `first` on, to a
-    buffer of keys; returns how many it holds, and the score that the next must beat."""
+    """Add scores[at:at + words], of the words from `first` on, that exceed `limit` to a buffer of
+    keys; return its new size and the score that the next must exceed."""
     capacity = keys.shape[1]
     i = np.int64(0)
     mine = keys[start]
@@ -47,8 +47,8 @@ def _keep_row(keys, start, count, limit, scores, at, words, first, k):
             j = i + np.int64(trailing_zeros(above))
             above &= above - np.uint64(1)
             score = scores[at + j]
-            if score > limit:  # which has gone up since they were compared
-                # + 0.0: -0.0 becomes 0.0, of which it would be the lesser key
+            if score > limit:  # which may have risen since the comparison
+                # + 0.0: -0.0 becomes 0.0, whose key is larger
                 mine[count] = make_key(score + np.float32(0.0), first + j)
                 count += 1
                 if count == capacity:
@@ -60,12 +60,12 @@ def _keep_row(keys, start, count, limit, scores, at, words, first, k):
 
 @jit
 def keep_best(keys, counts, limits, scores, words, first, k):
-    """Take in the scores of Q queries with the words first, first + 1, ….
+    """Add the scores of Q queries with the words first, first + 1, ….
 
-    keys    uint64[Q, C], C > k  the best so far, in no order
-    counts  int64[Q]             how many they are
-    limits  float32[Q]           what a score must exceed; at the beginning -infinity
-    scores  float32[Q, W]        of which the first `words` count; none is NaN
+    keys    uint64[Q, C], C > k  the best so far, unordered
+    counts  int64[Q]             their number
+    limits  float32[Q]           what a score must exceed; initially -infinity
+    scores  float32[Q, W]        of which the first `words` are used; no NaN
 
     Words must come in ascending order: of equal scores the first is kept.
     """
@@ -78,7 +78,7 @@ def keep_best(keys, counts, limits, scores, words, first, k):
 
 @jit
 def keep_analogies(keys, counts, limits, sums, scores, questions, words, first, k, multiply):
-    """`keep_best` for questions "a is to b as c is to ?", whose scores are made of the words' own.
+    """`keep_best` for analogies "a is to b as c is to ?", with scores computed from the words'.
 
     sums       float32[W]     scratch
     scores     float32[U, W]  cosines of U words with the words first, first + 1, …; W is a
@@ -107,11 +107,11 @@ def keep_analogies(keys, counts, limits, sums, scores, questions, words, first, 
 
 @jit
 def best_of(rows, scores, keys, counts, gathered, spare):
-    """The best of each query in order, from the R parts in which words were looked through.
+    """The best of each query in order, from the R parts of the words.
 
     rows             int32[Q, k]      words: score descending, then word ascending; -1 past the last
     scores           float32[Q, k]    0 past the last
-    keys             uint64[R, Q, C]  counts[r, q] of each
+    keys             uint64[R, Q, C]  counts[r, q] of them used
     counts           int64[R, Q]
     gathered, spare  uint64[R * C]    scratch
     """

@@ -1,29 +1,180 @@
 """Word2Vec: words learn from the words around them (Mikolov et al. 2013, "Distributed
-Representations of Words and Phrases and their Compositionality").
+Representations of Words and Phrases and their Compositionality"). FastText uses the same steps.
 
-A row of tokens is a sentence. Words are dropped by chance according to their frequency first, so
-that windows reach further; the window of each word is then drawn from 1 … `window`. Skip-gram
-trains every word of the context against the word's targets, CBOW the mean of all
-(kernels/vectors/windows.py).
+A row of tokens is a sentence. Frequent words are subsampled first, so windows reach further; the
+window of each word is then drawn from 1 to `window`. Skip-gram trains every context word against
+the word's targets, CBOW their mean. The targets are the word itself and random words (negative
+sampling), or the inner nodes on its path in a Huffman tree (hierarchical softmax). They are drawn
+once per word and shared by its whole context: up to MOST_ROWS rows are trained against all of them
+at once (kernels/simd/rows.py; Ji et al. 2016, "Parallelizing Word2Vec in Shared and Distributed
+Memory").
+
+lists  int64[LISTS, room]  addresses of the rows trained, of the rows their gradients are added to,
+                           and of the targets; where the rows start in their array; the words drawn
+                           for the next centre word
+work   float32[·]          labels[room], products[MOST_ROWS, room], then rows of W: a mean of rows,
+                           and the gradient of each of MOST_ROWS rows
+room is the maximum number of targets of a word, rounded up to whole vectors.
 """
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from fastseq.kernels.core.jit import helper, jit
-from fastseq.kernels.core.rng import draw_below, subsample
-from fastseq.kernels.simd.rows import MOST_ROWS, add, clear, scale
-from fastseq.kernels.vectors.windows import (
-    draw_targets,
-    has_row,
-    learn_mean,
-    learn_rows,
-    mean_at,
-    take_path,
-    take_row,
-    take_targets,
-)
+from fastseq.kernels.core.jit import helper, inline, jit
+from fastseq.kernels.core.rng import draw_below, draw_word, subsample
+from fastseq.kernels.core.width import LANES
+from fastseq.kernels.simd.bytes import prefetch
+from fastseq.kernels.simd.floats import load, store
+from fastseq.kernels.simd.rows import LINE, MOST_ROWS, add, block, clear, dots, exchange, scale
+from fastseq.kernels.simd.tiles import address
+from fastseq.kernels.simd.vmath import sigmoid
+
+LISTS = 5
+_ROWS, _TO, _TARGETS, _STARTS, _NEXT = range(LISTS)
+
+
+def room_for(targets: int) -> int:
+    """Return `room` for at most this many targets."""
+    return -(-targets // LANES) * LANES
+
+
+def work_size(room: int, width: int) -> int:
+    """Size of `work` in floats, for rows of `width`."""
+    return (room + width) * (1 + MOST_ROWS)
+
+
+@inline
+def mean_at(room):
+    """Start of the mean in `work`."""
+    return room * (1 + MOST_ROWS)
+
+
+# ---- targets -----------------------------------------------------------------------------------
+
+
+@helper
+def draw_targets(lists, word, negatives, alias, state, outputs):
+    """Draw a word's negatives, and prefetch their rows and the word's own."""
+    W = outputs.shape[1]
+    for t in range(negatives + 1):
+        drawn = word if t == 0 else draw_word(state, alias)
+        lists[_NEXT, t] = drawn
+        for at in range(0, W, LINE):
+            prefetch(outputs, np.uint64(drawn * W + at))
+
+
+@helper
+def take_targets(work, lists, outputs, word, negatives):
+    """The word with label 1 and its negatives with label 0, without those equal to the word."""
+    W = outputs.shape[1]
+    targets = 0
+    for t in range(negatives + 1):
+        drawn = lists[_NEXT, t]
+        if t == 0 or drawn != word:
+            lists[_TARGETS, targets] = address(outputs, drawn * W)
+            work[targets] = 1.0 if t == 0 else 0.0
+            targets += 1
+    return targets
+
+
+@helper
+def take_path(work, lists, outputs, word, paths, nodes, codes):
+    """The inner nodes on a word's path. Also for the labels of fasttext_labels.py, whose `lists`
+    have the targets in the same row."""
+    W = outputs.shape[1]
+    for k in range(paths[word], paths[word + 1]):
+        t = k - paths[word]
+        lists[_TARGETS, t] = address(outputs, nodes[k] * W)
+        work[t] = codes[k]
+    return paths[word + 1] - paths[word]
+
+
+@helper
+def targets_of(
+    work, lists, outputs, kept, i, count, negatives, alias, state, paths, nodes, codes
+):  # fmt: skip
+    """Set the targets of word i of `count` and draw the next word's; return their number."""
+    if len(paths) > 0:
+        return take_path(work, lists, outputs, kept[i], paths, nodes, codes)
+    targets = take_targets(work, lists, outputs, kept[i], negatives)
+    if i + 1 < count:
+        draw_targets(lists, kept[i + 1], negatives, alias, state, outputs)
+    return targets
+
+
+# ---- rows and targets --------------------------------------------------------------------------
+
+
+@helper
+def take_row(lists, rows, array, start):
+    """Append the row at array[start] to the first `rows`; return the new number of rows."""
+    lists[_STARTS, rows] = start
+    lists[_ROWS, rows] = address(array, start)
+    return rows + 1
+
+
+@helper
+def has_row(lists, rows, start):
+    """Whether the row at `start` is among the first `rows`."""
+    found = False
+    for r in range(rows):
+        found |= lists[_STARTS, r] == start
+    return found
+
+
+@helper
+def learn_rows(array, rows, targets, W, rate, measured, work, lists, seen):
+    """Train the rows taken from a flat array (no row twice) and the targets on each other."""
+    room = lists.shape[1]
+    h, o, f = address(lists, _ROWS * room), address(lists, _TARGETS * room), address(work, room)
+    dots(rows, targets, f, h, o, W // LANES)
+    _weigh(work, room, rows, targets, rate, measured, seen)
+    if block(targets) == targets:
+        exchange(rows, targets, f, h, h, o, W // LANES)
+        return
+    delta = mean_at(room) + W
+    for r in range(rows):
+        clear(work, delta + r * W, W)
+        lists[_TO, r] = address(work, delta + r * W)
+    exchange(rows, targets, f, h, address(lists, _TO * room), o, W // LANES)
+    for r in range(rows):
+        add(array, lists[_STARTS, r], work, delta + r * W, W)
+
+
+@helper
+def learn_mean(targets, W, rate, measured, work, lists, seen):
+    """Train the targets on the mean at `mean_at`; return where in `work` the mean's update is. The
+    mean itself is unchanged."""
+    room = lists.shape[1]
+    mean, delta = mean_at(room), mean_at(room) + W
+    clear(work, delta, W)
+    lists[_ROWS, 0], lists[_TO, 0] = address(work, mean), address(work, delta)
+    h, o, f = address(lists, _ROWS * room), address(lists, _TARGETS * room), address(work, room)
+    dots(1, targets, f, h, o, W // LANES)
+    _weigh(work, room, 1, targets, rate, measured, seen)
+    exchange(1, targets, f, h, address(lists, _TO * room), o, W // LANES)
+    return delta
+
+
+@helper
+def _weigh(work, room, rows, targets, rate, measured, seen):
+    """Replace the products of rows and targets by rate · (label - predicted probability)."""
+    count = rows * targets
+    if measured:
+        for k in range(count):
+            sign = 2.0 * work[k % targets] - 1.0
+            seen[2] += math.log1p(math.exp(-abs(work[room + k]))) + max(-sign * work[room + k], 0.0)
+        seen[3] += rows
+    for k in range(0, count, LANES):
+        store(work, room + k, sigmoid(load(work, room + k)))
+    for k in range(count):
+        work[room + k] = rate * (work[k % targets] - work[room + k])
+
+
+# ---- training ----
 
 
 @jit
@@ -31,25 +182,25 @@ def train_words(
     inputs, outputs, tokens, ends, keep, alias, paths, nodes, codes, window, negatives, cbow,
     first_rate, last_rate, state, kept, work, lists, seen, loss_every,
 ):  # fmt: skip
-    """One pass over some sentences.
+    """Train on some sentences.
 
-    inputs     float32[V, W]   vectors of words, W in whole vectors
-    outputs    float32[V, W]   vectors of words as targets; with paths of the tree's inner nodes
-    tokens     int32[n]        words
-    ends       int64[S]        where each sentence ends
-    keep       uint32[V]       the chance, of 2**32 - 1, that an occurrence of a word is kept
-    alias      uint64[V]       the distribution of negatives, as `draw_word` takes it
-    paths      int64[V + 1]    word w's inner nodes are nodes[paths[w]:paths[w + 1]]; of length 0
-                               for negative sampling
-    codes      float32[·]      1 where the way goes on to the node's first child
-    negatives  how many are drawn for a word
-    rates      learning rate at the first and behind the last token, linear between
-    state      uint64[1]       of the random numbers
-    kept       int32[longest]  working memory, as long as the longest sentence
-    work       float32[·]      `windows.work_size` floats, aligned to 64 bytes
-    lists      int64[LISTS, room]  addresses, see kernels/vectors/windows.py
-    seen       float64[4]      added to: tokens read, words kept, loss, pairs whose loss that is
-    loss_every words between two whose loss is looked at
+    inputs      float32[V, W]   word vectors; W is a whole number of SIMD vectors
+    outputs     float32[V, W]   vectors of words as targets; with `paths` those of inner nodes
+    tokens      int32[n]        words
+    ends        int64[S]        end of each sentence
+    keep        uint32[V]       probability, of 2**32 - 1, that an occurrence of a word is kept
+    alias       uint64[V]       distribution of negatives, as `draw_word` takes it
+    paths       int64[V + 1]    word w's inner nodes are nodes[paths[w]:paths[w + 1]]; of length 0
+                                for negative sampling
+    codes       float32[·]      1 where the path continues to the node's first child
+    negatives                   drawn per word
+    first_rate, last_rate       learning rate at the first token and after the last, linear between
+    state       uint64[1]       random state
+    kept        int32[longest]  working memory, as long as the longest sentence
+    work        float32[·]      `work_size` floats, aligned to 64 bytes
+    lists       int64[LISTS, room]
+    seen        float64[4]      added to: tokens read, words kept, loss, pairs in that loss
+    loss_every                  words per measured loss
     """
     n = ends[len(ends) - 1] if len(ends) > 0 else 0
     start = 0
@@ -71,20 +222,16 @@ def _train_sentence(
     inputs, outputs, kept, count, alias, paths, nodes, codes, window, negatives, cbow, rate, state,
     work, lists, seen, loss_every,
 ):  # fmt: skip
-    sampled = len(paths) == 0
     flat = inputs.reshape(inputs.size)
     W = inputs.shape[1]
-    if sampled and count > 1:
+    if len(paths) == 0 and count > 1:
         draw_targets(lists, kept[0], negatives, alias, state, outputs)
     for i in range(count):
         reach = 1 + draw_below(state, window)
         first, last = max(0, i - reach), min(count, i + reach + 1)
-        if sampled:
-            targets = take_targets(work, lists, outputs, kept[i], negatives)
-            if i + 1 < count:
-                draw_targets(lists, kept[i + 1], negatives, alias, state, outputs)
-        else:
-            targets = take_path(work, lists, outputs, kept[i], paths, nodes, codes)
+        targets = targets_of(
+            work, lists, outputs, kept, i, count, negatives, alias, state, paths, nodes, codes
+        )
         if last - first < 2 or targets == 0:
             continue
         measured = (int(seen[1]) + i) % loss_every == 0
@@ -96,8 +243,8 @@ def _train_sentence(
 
 @helper
 def _learn_each(inputs, W, kept, first, centre, last, targets, rate, measured, work, lists, seen):
-    """Skip-gram: every context word against the targets, MOST_ROWS of them at a time. A block
-    ends early at a word that it has already, whose row must not be written twice."""
+    """Skip-gram: every context word against the targets, MOST_ROWS of them at a time. A block ends
+    early at a word it already contains, because a row must not be written twice."""
     rows = 0
     for j in range(first, last):
         if j != centre:
@@ -110,8 +257,8 @@ def _learn_each(inputs, W, kept, first, centre, last, targets, rate, measured, w
 
 @helper
 def _learn_mean(inputs, W, kept, first, centre, last, targets, rate, measured, work, lists, seen):
-    """CBOW: the mean of the context against the targets; what it learns, each of its words does
-    (as Mikolov's program has it: the gradient would be that divided by their number)."""
+    """CBOW: the mean of the context against the targets; each word gets the mean's whole update, as
+    in Mikolov's program (the gradient would be that divided by the number of words)."""
     mean = mean_at(lists.shape[1])
     clear(work, mean, W)
     for j in range(first, last):

@@ -31,7 +31,6 @@ from fastseq.models.fasttext.network import (
     FittedState,
     LabelLessons,
     first_rows,
-    label_tree,
     padded,
 )
 from fastseq.models.fasttext.predicting import FastTextEvaluation, FastTextPredictor
@@ -46,6 +45,7 @@ from fastseq.models.fasttext.rows import (
 from fastseq.models.folder import ModelFolder, ModelWriter
 from fastseq.models.parameters import SubwordParameters
 from fastseq.models.task import fingerprint_of
+from fastseq.models.word_vectors.sampling import huffman_tree
 from fastseq.settings import one_of, parse_size, thread_count
 from fastseq.store.folder import is_finished
 from fastseq.store.outputs import check_folder, check_output
@@ -241,7 +241,7 @@ class FastTextClassifier(FastTextPredictor, SubwordParameters):
         if vectors is not None:
             at = {word: number for number, word in enumerate(texts.to_strings())}
             inputs[[at[word] for word in known], : self.dimensions] = vectors
-        tree = label_tree(labels.counts) if self.loss == "hierarchical" else None
+        tree = huffman_tree(labels.counts, labels=True) if self.loss == "hierarchical" else None
         outputs = padded(len(labels) - (tree is not None), self.dimensions)
         learned = FittedState(
             encoder, counts, labels, several, self.loss, inputs, outputs, tree, reader.fields,

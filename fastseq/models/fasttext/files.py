@@ -11,9 +11,10 @@ import numpy as np
 from fastseq.errors import DataError, FormatError
 from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.models.data.labels import Labels
-from fastseq.models.fasttext.network import FittedState, label_tree, padded
+from fastseq.models.fasttext.network import FittedState, padded
 from fastseq.models.fasttext.rows import END, Ngrams, TextRows
 from fastseq.models.folder import HISTORY, Content, ModelFolder
+from fastseq.models.word_vectors.sampling import huffman_tree
 from fastseq.text.analyzer import Analyzer
 from fastseq.training.history import History
 from fastseq.types import Float32, Texts
@@ -91,7 +92,7 @@ def learned_of(folder: ModelFolder, analyzer: Analyzer, ngrams: Ngrams, loss: st
         loss,
         tables[0],
         tables[1],
-        label_tree(labels.counts) if hierarchical else None,
+        huffman_tree(labels.counts, labels=True) if hierarchical else None,
         Fields.from_dict(saved["fields"]),
         inputs.shape[1],
         saved["words"],

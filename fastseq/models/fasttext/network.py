@@ -15,14 +15,14 @@ from fastseq.kernels.core.width import LANES
 from fastseq.kernels.vectors.fasttext_labels import (
     LISTS,
     mean_rows,
-    room_for,
     train_labels,
     work_size,
 )
+from fastseq.kernels.vectors.word2vec import room_for
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.data.labels import Labels
 from fastseq.models.fasttext.rows import LabelledRows, TextRows
-from fastseq.models.word_vectors.sampling import Tree, alias_table, no_tree
+from fastseq.models.word_vectors.sampling import NO_TREE, Tree, alias_table
 from fastseq.seeds import mixed_key
 from fastseq.training.history import History
 from fastseq.training.hogwild import ShuffledItems
@@ -37,38 +37,6 @@ LOSS_EVERY = 16  # texts, at most, between two whose loss is measured, but for t
 MEASURED = 256  # texts of an epoch whose loss is measured, at least, where it has as many
 POWER = 0.5  # negatives are drawn by count ** POWER
 _NUMBERS = 1 << 22  # of scores made at a time
-
-
-def label_tree(counts: Int64) -> Tree:
-    """The Huffman tree of K labels, K at least 2, as fastText's program builds it: of equal counts
-    the inner nodes come first, and of labels those with the larger numbers."""
-    K = len(counts)
-    order = np.argsort(-counts, kind="stable").tolist()  # the rarest is at the end
-    weights = [int(counts[label]) for label in order]
-    parent, second = [0] * (2 * K - 1), [False] * (2 * K - 1)
-    leaf, inner = K - 1, K
-    for node in range(K, 2 * K - 1):
-        total = 0
-        for child in range(2):
-            if leaf >= 0 and (inner >= node or weights[leaf] < weights[inner]):
-                least, leaf = leaf, leaf - 1
-            else:
-                least, inner = inner, inner + 1
-            parent[least], second[least] = node, child == 1
-            total += weights[least]
-        weights.append(total)
-    ways: list[list[int]] = [[] for _ in range(K)]
-    codes: list[list[float]] = [[] for _ in range(K)]
-    for place, label in enumerate(order):
-        node = place
-        while node != 2 * K - 2:
-            ways[label].append(parent[node] - K)
-            codes[label].append(float(second[node]))
-            node = parent[node]
-    paths = np.zeros(K + 1, np.int64)
-    np.cumsum([len(way) for way in ways], out=paths[1:])
-    flat = np.array([node for way in ways for node in way], np.int64)
-    return Tree(paths, flat, np.array([code for way in codes for code in way], np.float32))
 
 
 @dataclass(slots=True, eq=False)
@@ -169,7 +137,7 @@ class LabelLessons:
         loss, K = learned.loss, len(learned.labels)
         self._kind = LOSSES.index(loss)
         self._alias = alias_table(learned.labels.counts, POWER)
-        self._tree = learned.tree or no_tree()
+        self._tree = learned.tree or NO_TREE
         targets = {"negative": negatives + 1}.get(loss, K)
         room = room_for(self._tree.longest if learned.tree is not None else targets)
         self._loss_every = max(1, min(LOSS_EVERY, len(data) // MEASURED))

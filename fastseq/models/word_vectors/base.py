@@ -1,4 +1,4 @@
-"""What the models of word vectors share: parameters, reading, training, saving."""
+"""Base class of the models of word vectors: parameters, reading, training, saving."""
 
 from __future__ import annotations
 
@@ -31,34 +31,54 @@ from fastseq.training.hogwild import HogwildSettings, HogwildSteps, Lessons
 from fastseq.training.loop import run
 from fastseq.training.progress import Report
 from fastseq.types import Float32, Int32, Int64, Texts
-from fastseq.vectors.folder import VectorsWriter, read_vectors, write_vectors
+from fastseq.vectors.folder import Content, VectorsWriter, read_vectors, write_vectors
 from fastseq.vectors.phrases import ARRAY as PHRASES
 from fastseq.vectors.phrases import PhraseTable
-from fastseq.vectors.subword_vectors import ARRAY, SubwordVectors
+from fastseq.vectors.subword_vectors import ARRAY as SUBWORDS
+from fastseq.vectors.subword_vectors import SubwordVectors
 from fastseq.vectors.words import WordVectors
 
 
 class Learner(Lessons, Protocol):
-    """What a model trains."""
+    """The training of a model of word vectors.
+
+    statistics  what the manifest says of it besides the counts of the text
+    """
+
+    @property
+    def statistics(self) -> Mapping[str, Any]: ...
 
     def measure(self, tokens: Int32, ends: Int64) -> float:
-        """The mean loss of sentences that are not learned from; nan where no two words meet."""
+        """The mean loss of held-out sentences; nan where no two words are in one window."""
 
     def learned(self) -> dict[str, npt.NDArray[Any]]:
-        """What there is to keep: "vectors" float32[V, d], and what further training needs."""
+        """The arrays to save: "vectors" float32[V, d], and what further training needs."""
 
     def compile(self) -> None:
-        """Compile the kernels, without learning: the speed reported is then that of training."""
+        """Compile the kernels without training, so that the speed reported excludes it."""
 
-    def go_on(self, start: Start) -> None:
-        """Begin with what was learned before: the vectors of the first words, and what else there
-        is of use."""
+    def continue_from(self, start: FittedVectors) -> None:
+        """Initialise the first words with their earlier vectors, and other arrays if they fit."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FittedVectors:
+    """Word vectors, and the arrays that further training needs by name."""
+
+    vectors: WordVectors
+    further: Mapping[str, Float32]
+
+    @property
+    def arrays(self) -> dict[str, Float32]:
+        """All arrays: those of `further`, "vectors" and "output" float32[V, d]."""
+        found = {**self.further, "vectors": self.vectors.vectors}
+        return found if self.vectors.output is None else {**found, "output": self.vectors.output}
 
 
 class VectorModel(WordParameters, ABC):
     """A model that learns word vectors.
 
-    Training on several threads is lock-free, and does not repeat bit for bit; on one it does.
+    Training on several threads is lock-free and not reproducible bit for bit; on one it is.
     """
 
     kind: ClassVar[str]
@@ -97,19 +117,19 @@ class VectorModel(WordParameters, ABC):
         ----------
         corpus : Parquet files, a folder or a glob; a Corpus, an Arrow table, a data frame; or
             strings. Every row is a sentence, whatever its length
-        valid : of the same kind: text whose loss is measured after every epoch
-        text_column : unless given, `text` or the only column of strings
-        start : vectors to continue from: WordVectors, a model, or a path. Their words stay, in
-            their order, and new ones come after them; the output weights of a model or its folder
-            are trained further as well, except the tree of the hierarchical loss. Phrases that
-            they were trained with are joined again, and no others are searched for. Dimensions,
-            n-gram lengths and buckets are those of the vectors, unless given
-        path : the folder to save in when done, with checkpoints on the way; it is taken at once
-        overwrite : replace what stands there
-        resume : go on from the checkpoint there; from the beginning where nothing is there. What
-            a finished training with these settings left is loaded
-        checkpoint_seconds : between two checkpoints, about
-        report : told after every round how far training has come
+        valid : validation data of the same kind, whose loss is measured after every epoch
+        text_column : default: `text` or the only column of strings
+        start : vectors to continue from: WordVectors, a model, or a path. Their words come first,
+            in their order, then new ones; the output weights of a model or its folder are trained
+            further as well, except the tree of the hierarchical loss. Phrases they were trained
+            with are joined again, and no others are searched for. Dimensions, n-gram lengths and
+            buckets are those of the vectors, unless given
+        path : the folder to save in, with checkpoints during training; it is locked at once
+        overwrite : replace vectors there
+        resume : continue from the checkpoint there, if any. The result of a finished training
+            with these settings is loaded
+        checkpoint_seconds : approximate time between two checkpoints
+        report : called after every round with the progress
 
         Raises
         ------
@@ -121,8 +141,8 @@ class VectorModel(WordParameters, ABC):
         TrainingError
             The loss is no longer finite.
         KeyboardInterrupt, SystemExit
-            Ctrl-C, SIGTERM, after the round under way. With a `path` the checkpoint there holds
-            what was learned; without one this model does, ready for use.
+            Ctrl-C, SIGTERM, after the current round. With a `path` the checkpoint there has the
+            state; without one this model has, ready for use.
         """
         self.check()
         if resume and path is None:
@@ -139,35 +159,33 @@ class VectorModel(WordParameters, ABC):
         check_folder(path, corpus, valid, start, texts=True)
         place = nullcontext() if path is None else VectorsWriter(path, overwrite, resume)
         with place as writer, Interrupts() as interrupts:
-            sentences = model._read(source, team, begun)
+            sentences, phrases = model._read(source, team, begun)
             held_out = None
             if valid is not None:
                 held_out = read_sentences(
                     source_of(valid, text_column), model._analyzer(), team.threads,
                     known=sentences.words, fixed=True, memory=parse_size(self.memory),
-                    phrases=sentences.phrases,
+                    join=phrases.join if phrases is not None else None,
                 )  # fmt: skip
             learner = model._objective(sentences, team.threads)
             if begun is not None:
-                learner.go_on(begun)
+                learner.continue_from(begun)
             learner.compile()
+            measure = None if held_out is None else partial(_valid_loss, learner, held_out)
 
             def keep(history: History) -> None:
-                self._learned = model._fitted(learner, sentences, history, begun)
+                self._learned = model._fitted(learner, sentences, phrases, history, begun)
 
             checkpoint = None
             if path is not None:
                 identity = model._identity(sentences, held_out, begun)
                 checkpoint = Checkpoint(Path(path) / CHECKPOINT, identity, VECTORS_KIND)
-            steps = HogwildSteps(
-                learner, model._loop_settings(checkpoint_seconds), team,
-                None if held_out is None else partial(_valid_loss, learner, held_out),
-            )  # fmt: skip
+            steps = HogwildSteps(learner, model._loop_settings(checkpoint_seconds), team, measure)
             history = run(steps, checkpoint, resume, report, None if writer else keep)
-            interrupts.hold()  # what took hours is not to be lost in the second that writes it
+            interrupts.hold()  # writing takes a second, what it writes may have taken hours
             keep(history)
             if writer is not None:
-                writer.commit(*self._content())
+                writer.write(*self._content())
             interrupts.release()
         return self
 
@@ -176,30 +194,30 @@ class VectorModel(WordParameters, ABC):
         if self.phrases:
             self._phrases().check()
 
-    def _continuing(self, start: Start) -> Self:
+    def _continuing(self, start: FittedVectors) -> Self:
         """The model with the parameters of the vectors to start from, where none are given."""
         model = self.snapshot()
         found = self._of_start(start).items()
         model.set_params(**{name: value for name, value in found if not self.is_given(name)})
         return model
 
-    def _of_start(self, start: Start) -> dict[str, Any]:
-        """Parameters that vectors to start from bring with them."""
-        return {"dimensions": start.dimensions}
+    def _of_start(self, start: FittedVectors) -> dict[str, Any]:
+        """The parameters that vectors to start from determine."""
+        return {"dimensions": start.vectors.dimensions}
 
     @property
     @abstractmethod
     def first_rate(self) -> float:
-        """The learning rate that training begins with."""
+        """The initial learning rate."""
 
     @property
     def _last_rate(self) -> float:
-        """The learning rate that training ends with."""
+        """The final learning rate."""
         return self.first_rate
 
     @abstractmethod
-    def _objective(self, sentences: Sentences, parts: int) -> Learner:
-        """What is trained on these sentences, by so many threads."""
+    def _objective(self, sentences: Sentences, threads: int) -> Learner:
+        """The training on these sentences."""
 
     def _loop_settings(self, checkpoint_seconds: float) -> HogwildSettings:
         first, last = float(self.first_rate), float(min(self._last_rate, self.first_rate))
@@ -211,32 +229,38 @@ class VectorModel(WordParameters, ABC):
     def _analyzer(self) -> Analyzer:
         return self.analyzer if self.analyzer is not None else Analyzer()
 
-    def _read(self, source: Any, team: Team, start: Start | None) -> Sentences:
-        if start is not None and start.dimensions != self.dimensions:
+    def _read(
+        self, source: Any, team: Team, start: FittedVectors | None
+    ) -> tuple[Sentences, PhraseTable | None]:
+        """The sentences of a corpus, and the phrases that are joined in them."""
+        known = None if start is None else start.vectors
+        if known is not None and known.dimensions != self.dimensions:
             raise SettingsError(
-                f"the vectors to start from have {start.dimensions} dimensions, but dimensions is "
+                f"the vectors to start from have {known.dimensions} dimensions, but dimensions is "
                 f"{self.dimensions}; expected the same"
             )
-        known = None if start is None else start.phrases
-        return read_sentences(
+        phrases = None if known is None else known.phrases
+        finder = self._phrases() if self.phrases and phrases is None else None
+        join = finder.learn if finder else phrases.join if phrases is not None else None
+        sentences = read_sentences(
             source, self._analyzer(), team.threads,
             min_count=self.min_count, most=self.max_vocabulary,
-            known=None if start is None else Texts.from_strings(start.words),
-            memory=parse_size(self.memory),
-            phrases=known, finder=self._phrases() if self.phrases else None,
+            known=None if known is None else Texts.from_strings(known.words),
+            memory=parse_size(self.memory), join=join,
         )  # fmt: skip
+        return sentences, finder.learned if finder else phrases
 
     def _phrases(self) -> Phrases:
-        """What finds the phrases of a corpus. Pairs are as frequent as words must be."""
+        """Finds the phrases of a corpus: pairs are as frequent as words must be."""
         return Phrases(
             min_count=self.min_count, threshold=self.phrase_threshold, passes=self.phrases,
             threads=self.threads, memory=self.memory,
         )  # fmt: skip
 
     def _identity(
-        self, sentences: Sentences, held_out: Sentences | None, start: Start | None
+        self, sentences: Sentences, held_out: Sentences | None, start: FittedVectors | None
     ) -> dict[str, Any]:
-        """What makes a training the same one."""
+        """What identifies a training run."""
         return {
             **self._kept_settings(),
             "threads": thread_count(self.threads),
@@ -250,33 +274,36 @@ class VectorModel(WordParameters, ABC):
         return {**super().settings(), "analyzer": self._analyzer().to_dict()}
 
     def settings(self) -> dict[str, Any]:
-        """The parameters as folders of vectors keep them: JSON, those of the run as well."""
+        """The parameters as folders of vectors store them: JSON, including those of the run."""
         run = {name: plain(getattr(self, name)) for name, p in self._parameters.items() if p.run}
         return {**self._kept_settings(), **run}
 
     def _fitted(
-        self, learner: Learner, sentences: Sentences, history: History, start: Start | None
-    ) -> FittedVectors:
+        self, learner: Learner, sentences: Sentences, phrases: PhraseTable | None,
+        history: History, start: FittedVectors | None,
+    ) -> FittedVectors:  # fmt: skip
         counts = sentences.counts.copy()
-        if start is not None and start.counts is not None:
-            counts[: len(start.counts)] += start.counts
-        arrays = learner.learned()
-        statistics = {"tokens": sentences.read, "sentences": len(sentences.ends)}
-        if sentences.phrases is not None:
-            statistics["phrases"] = len(sentences.phrases.phrases_)
-        columns = history.columns
-        told = {name: [None if v != v else v for v in values] for name, values in columns.items()}
+        if start is not None and start.vectors.counts is not None:
+            counts[: len(start.vectors.counts)] += start.vectors.counts
+        further = learner.learned()
+        found = further.pop("vectors")
+        statistics: dict[str, Any] = {"tokens": sentences.read, "sentences": len(sentences.ends)}
+        if phrases is not None:
+            statistics["phrases"] = len(phrases.phrases_)
+        statistics["history"] = {
+            name: [None if v != v else v for v in values]
+            for name, values in history.columns.items()
+        }
         vectors = WordVectors(
-            sentences.words.to_strings(), arrays["vectors"], counts, self._pieces(arrays),
+            sentences.words.to_strings(), found, counts, self._subwords(further),
             settings={"model": self.kind, **self.settings()},
-            statistics={**statistics, "history": told}, output=_output(arrays),
-            phrases=sentences.phrases,
+            statistics={**statistics, **learner.statistics}, output=further.get("output"),
+            phrases=phrases,
         )  # fmt: skip
-        further = {name: a for name, a in arrays.items() if name != "vectors"}
-        return FittedVectors(vectors, told, further)
+        return FittedVectors(vectors, further)
 
-    def _pieces(self, arrays: Mapping[str, Any]) -> SubwordVectors | None:
-        """What makes vectors of words never seen, of the arrays that were learned."""
+    def _subwords(self, arrays: Mapping[str, Any]) -> SubwordVectors | None:
+        """Makes vectors of unknown words from the arrays learned."""
         return None
 
     # ---- fitted state
@@ -298,7 +325,8 @@ class VectorModel(WordParameters, ABC):
     def history_(self) -> dict[str, list[float | None]]:
         """{name: a value for each epoch}: epoch, train_loss, valid_loss where text was held out,
         words, words_kept, seconds, words_per_second. Raises NotFittedError before `fit`."""
-        return self.learned.history
+        found: dict[str, list[float | None]] = self.vectors_.statistics.get("history", {})
+        return found
 
     # ---- files
 
@@ -306,28 +334,18 @@ class VectorModel(WordParameters, ABC):
         """Write the vectors, and what further training needs. Errors as WordVectors.save."""
         write_vectors(path, *self._content(), overwrite=overwrite)
 
-    def _content(
-        self,
-    ) -> tuple[list[str], dict[str, Any], Int64 | None, dict[str, Any], dict[str, Any]]:
-        """Words, arrays, counts, settings and statistics, as they are written."""
-        found = self.vectors_
-        arrays: dict[str, Any] = {"vectors": found.vectors, **self.learned.further}
-        settings = dict(found.settings)
-        if found.phrases is not None:
-            arrays[PHRASES] = found.phrases.to_array()
-        if found.subwords is not None:
-            settings[ARRAY] = dict(found.subwords.settings)
-        return found.words, arrays, found.counts, settings, found.statistics
+    def _content(self) -> Content:
+        words, arrays, counts, settings, statistics = self.vectors_.content()
+        return words, {**arrays, **self.learned.further}, counts, settings, statistics
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """What `save` wrote.
+        """Load what `save` wrote.
 
-        Raises FormatError for a folder that is none, is damaged, or holds another model's vectors.
+        Raises FormatError for a folder that is missing, damaged, or holds another model's vectors.
         """
         content = read_vectors(path)
-        settings = dict(content.settings)
-        settings.pop(ARRAY, None)
+        settings = {name: value for name, value in content.settings.items() if name != SUBWORDS}
         if settings.pop("model", None) != cls.kind:
             raise FormatError(f"{path}: vectors of another kind than {cls.kind}")
         try:
@@ -335,74 +353,29 @@ class VectorModel(WordParameters, ABC):
         except (TypeError, SettingsError) as error:
             raise FormatError(f"{path}: {error}") from None
         further = {n: a for n, a in content.arrays.items() if n not in ("vectors", PHRASES)}
-        history = content.statistics.get("history", {})
-        made._learned = FittedVectors(WordVectors.of_content(content), history, further)
+        made._learned = FittedVectors(WordVectors.of_content(content), further)
         return made
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FittedVectors:
-    """The fitted state.
-
-    vectors  the words and their vectors, with the settings that they were trained with
-    history  {name: a value for each epoch}
-    further  {name: array} besides the vectors, for further training
-    """
-
-    vectors: WordVectors
-    history: dict[str, list[float | None]]
-    further: Mapping[str, Float32]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Start:
-    """What a training continues from: "vectors" [V, d] among the arrays, and "output" where a model
-    left it; what makes vectors of other words, where n-grams do; the phrases that are words."""
-
-    words: list[str]
-    counts: Int64 | None
-    arrays: dict[str, Float32]
-    pieces: SubwordVectors | None
-    phrases: PhraseTable | None = None
-
-    @property
-    def dimensions(self) -> int:
-        return int(self.arrays["vectors"].shape[1])
-
-
-def _start(given: Any, skip_bad_lines: bool) -> Start:
+def _start(given: Any, skip_bad_lines: bool) -> FittedVectors:
     """Raises SettingsError for what holds no vectors; for a path what WordVectors.load raises."""
-    further: Mapping[str, Float32] = {}
-    if isinstance(given, str | Path):
-        if Path(given).is_dir():
-            content = read_vectors(given)
-            found, further = WordVectors.of_content(content), content.arrays
-        else:
-            found = WordVectors.load(given, skip_bad_lines=skip_bad_lines)
-    elif isinstance(given, VectorModel):
-        found, further = given.vectors_, given.learned.further
-    elif isinstance(given, WordVectors):
-        found = given
-    else:
+    if isinstance(given, VectorModel):
+        return given.learned
+    if isinstance(given, WordVectors):
+        return FittedVectors(given, {})
+    if not isinstance(given, str | Path):
         raise SettingsError(
             f"start is of type {type(given).__name__}; expected WordVectors, a model or a path"
         )
-    arrays = {**further, "vectors": found.vectors}
-    if found.output is not None:
-        arrays["output"] = found.output
-    pieces = found.subwords if isinstance(found.subwords, SubwordVectors) else None
-    arrays.pop(PHRASES, None)
-    return Start(found.words, found.counts, arrays, pieces, found.phrases)
+    if not Path(given).is_dir():
+        return FittedVectors(WordVectors.load(given, skip_bad_lines=skip_bad_lines), {})
+    content = read_vectors(given)
+    further = {name: array for name, array in content.arrays.items() if name != PHRASES}
+    return FittedVectors(WordVectors.of_content(content), further)
 
 
 def _valid_loss(learner: Learner, held_out: Sentences) -> dict[str, float]:
     return {"loss": learner.measure(held_out.tokens, held_out.ends)}
-
-
-def _output(arrays: Mapping[str, Float32]) -> Float32 | None:
-    """The vectors of words as what is predicted, where there are such."""
-    output = arrays.get("output")
-    return output if output is not None and output.shape == arrays["vectors"].shape else None
 
 
 def _checksum(*arrays: Any) -> int:

@@ -1,4 +1,4 @@
-"""GloVe: vectors of words whose products are the logarithms of how often words meet.
+"""GloVe: word vectors whose products approximate the logarithms of co-occurrence counts.
 
     model = GloVe(dimensions=100, window=10, epochs=25)
     model.fit("corpus.parquet")
@@ -11,8 +11,11 @@ paper leaves open is as in its authors' program.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,35 +23,33 @@ import numpy.typing as npt
 from fastseq.estimator import Choice, Flag, Real, Whole, parameter
 from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.kernels.core.width import LANES
-from fastseq.kernels.vectors.glove import STILL, train_tiles
-from fastseq.models.word_vectors.base import FittedVectors, Start, VectorModel
-from fastseq.models.word_vectors.cooccurrences import (
-    WINDOW,
-    Cooccurrences,
-    Tiles,
-    count_cooccurrences,
-    tiles_of,
-)
+from fastseq.kernels.vectors import glove as kernels
+from fastseq.models.word_vectors.base import FittedVectors, VectorModel
+from fastseq.models.word_vectors.sampling import occurrences
 from fastseq.models.word_vectors.sentences import Sentences
 from fastseq.seeds import mixed_key
 from fastseq.settings import parse_size
-from fastseq.training.history import History
+from fastseq.store.files import MEMORY, SpillArray
+from fastseq.threads import in_order
 from fastseq.training.hogwild import ShuffledItems
 from fastseq.training.loop import ratio
-from fastseq.types import Float32, Float64, Int32, Int64
+from fastseq.types import Float32, Float64, Int32, Int64, UInt64
 
 COMBINE = ("sum", "word")
-# Bytes of the rows of a tile, about: rows and columns fit a core's own cache. Larger tiles mix the
-# pairs better, but an epoch of tiles of 4,096 words takes twice the time of one of 256.
+# Approximate bytes of the rows of a tile: rows and columns fit a core's own cache. Larger tiles mix
+# the pairs better, but an epoch with tiles of 4,096 words takes twice the time of one with 256.
 TILE = 1 << 19
-_FIRST = np.float32(1.0)  # sums of squares at the beginning
+_FIRST = np.float32(1.0)  # initial sums of squares
+WINDOW = 1 << kernels.WINDOW_BITS  # windows are smaller than this
+LEAST = 1 << 18  # positions gathered at a time, at least: each time reads the text
+_ENTRIES = 1 << 20  # capacity for the entries of a job, approximately; at least one row
 
 
 class GloVe(VectorModel):
-    """Vectors of words, of which the products are the logarithms of how often words meet.
+    """Word vectors whose products approximate the logarithms of co-occurrence counts.
 
-    How often words stand near each other is counted first, in one pass over the corpus; training
-    then visits every such pair once an epoch, whatever the corpus's length.
+    Co-occurrences are counted first, in one pass over the corpus; training then visits every such
+    pair once per epoch, whatever the corpus's length.
 
     Attributes
     ----------
@@ -93,24 +94,17 @@ class GloVe(VectorModel):
         """The learning rate, which does not change."""
         return 0.05 if self.learning_rate is None else self.learning_rate
 
-    def _objective(self, sentences: Sentences, parts: int) -> GloVeObjective:
-        return GloVeObjective(self, sentences, parts)
-
-    def _fitted(
-        self, learner: Any, sentences: Sentences, history: History, start: Start | None
-    ) -> FittedVectors:
-        fitted = super()._fitted(learner, sentences, history, start)
-        fitted.vectors.statistics["cooccurrences"] = learner.pairs
-        return fitted
+    def _objective(self, sentences: Sentences, threads: int) -> GloVeObjective:
+        return GloVeObjective(self, sentences, threads)
 
 
 class GloVeObjective:
-    """What a training of GloVe learns: "table" float32[V, 4 W], as in kernels/vectors/glove.py; and
-    what it learns from, the co-occurrences of the corpus in tiles."""
+    """The training of GloVe: "table" float32[V, 4 W], as in kernels/vectors/glove.py, and the
+    co-occurrences of the corpus in tiles."""
 
-    def __init__(self, model: GloVe, sentences: Sentences, parts: int) -> None:
+    def __init__(self, model: GloVe, sentences: Sentences, threads: int) -> None:
         V, d = len(sentences.words), model.dimensions
-        self._model, self._parts, self._tokens = model, parts, len(sentences.tokens)
+        self._model, self._threads, self._tokens = model, threads, len(sentences.tokens)
         self._width = W = -(-(d + 2) // LANES) * LANES
         self.arrays: dict[str, Float32] = {"table": aligned_zeros(4 * V * W).reshape(V, 4 * W)}
         draw = np.random.default_rng(model.seed).random((V, 2, d + 1), np.float32)
@@ -122,21 +116,20 @@ class GloVeObjective:
         for half, bias, one in ((0, d, d + 1), (1, d + 1, d)):
             table[:, half, 0, bias] = draw[:, half, d]
             table[:, half, 0, one] = 1.0
-            table[:, half, 1, one] = STILL
+            table[:, half, 1, one] = kernels.FROZEN
         self._words = V
         matrix = self._count(sentences.tokens, sentences.ends)
-        self.pairs = len(matrix)
+        self.statistics = {"cooccurrences": len(matrix)}
         self.tiles = self._tiles(matrix)
         self._held_out: tuple[Int32, Tiles] | None = None
-        largest = int(np.diff(self.tiles.starts).max(initial=0))
-        self._spaces = [self._space(largest) for _ in range(parts)]
-        key = partial(mixed_key, model.seed)
-        self.order = ShuffledItems(np.diff(self.tiles.starts), parts, key)
+        sizes = np.diff(self.tiles.starts)
+        self._spaces = [self._space(self.tiles) for _ in range(threads)]
+        self.order = ShuffledItems(sizes, threads, partial(mixed_key, model.seed))
         self.rounds = self.order.rounds
 
     @property
     def _table(self) -> Float32:
-        """[V, words' or contexts' half, numbers or squares, W] of the same memory."""
+        """The table as [V, half of words or contexts, numbers or squares, W]."""
         table = self.arrays["table"]
         return table.reshape(len(table), 2, 2, self._width)
 
@@ -144,7 +137,7 @@ class GloVeObjective:
         model = self._model
         return count_cooccurrences(
             tokens, ends, self._words, model.window, symmetric=bool(model.symmetric),
-            weighted=bool(model.distance_weighting), threads=self._parts,
+            weighted=bool(model.distance_weighting), threads=self._threads,
             memory=parse_size(model.memory),
         )  # fmt: skip
 
@@ -153,29 +146,32 @@ class GloVeObjective:
         return tiles_of(matrix, min(max(block, 16), 1 << 12), parse_size(self._model.memory))
 
     @staticmethod
-    def _space(largest: int) -> tuple[Int32, Float32]:
+    def _space(tiles: Tiles) -> tuple[Int32, Float32]:
+        """Working memory for the largest tile."""
+        largest = int(np.diff(tiles.starts).max(initial=0))
         return np.empty(largest, np.int32), aligned_zeros(largest + LANES)
 
     def learned(self) -> dict[str, npt.NDArray[Any]]:
-        """As Learner has it: "vectors"; "output", those as context; "words", those as words, where
-        vectors are the sums; "biases" float32[V, 2], of the word and of the context."""
+        """As Learner defines it: "vectors"; "output", the context vectors; "words", the word
+        vectors, if the vectors are sums; "biases" float32[V, 2], of the word and the context."""
         d, table = self._model.dimensions, self._table
         words, contexts = (np.ascontiguousarray(table[:, half, 0, :d]) for half in (0, 1))
         biases = np.stack([table[:, 0, 0, d], table[:, 1, 0, d + 1]], axis=1)
+        found = {"vectors": words, "output": contexts, "words": words, "biases": biases}
         if self._model.combine == "word":
-            return {"vectors": words, "output": contexts, "biases": biases}
-        return {
-            "vectors": words + contexts, "output": contexts, "words": words, "biases": biases
-        }  # fmt: skip
+            del found["words"]
+        else:
+            found["vectors"] = words + contexts
+        return found
 
     def compile(self) -> None:
-        """As Learner has it."""
+        """As Learner defines it."""
         self._train(0, self.tiles, np.empty(0, np.int64), 0.0, 0, np.zeros(2))
 
-    def go_on(self, start: Start) -> None:
-        """As Learner has it. Of vectors that are not GloVe's, a word's part as word and its part
-        as context are the same: half of them where their sum is asked for. Sums of squares begin
-        anew, so that words of before learn from the new text as new words do."""
+    def continue_from(self, start: FittedVectors) -> None:
+        """As Learner defines it. Vectors that are not GloVe's become both word and context vectors,
+        half of them if the model's vectors are sums. Sums of squares start anew, so that earlier
+        words learn from the new text as new words do."""
         d, table, arrays = self._model.dimensions, self._table, start.arrays
         vectors = arrays["vectors"]
         V = len(vectors)
@@ -190,11 +186,10 @@ class GloVeObjective:
     def learn(
         self, part: int, epoch: int, round: int, rates: tuple[float, float], seen: Float64
     ) -> None:
-        """As Lessons has it: every epoch all tiles, in an order of its own, that depends on the
-        seed and the epoch alone. Of the corpus's words the share of the pairs learned from counts
-        as seen."""
-        order, ends, pieces = self.order.planned(epoch)
-        first, last = pieces[part][round], pieces[part][round + 1]
+        """As Lessons defines it: every epoch all tiles, in an order that depends only on the seed
+        and the epoch. Words count as seen in proportion to the pairs."""
+        order, ends, parts = self.order.planned(epoch)
+        first, last = parts[part][round], parts[part][round + 1]
         if first == last:
             return
         n, key = int(ends[-1]), mixed_key(self._model.seed, epoch)
@@ -205,30 +200,200 @@ class GloVeObjective:
     def _train(
         self, part: int, tiles: Tiles, order: Int64, rate: float, key: int, seen: Float64
     ) -> None:  # fmt: skip
-        """Learn from some tiles, in working memory of the thread `part`.
-
-        key   of the random numbers
-        seen  float64[2], added to: loss, products whose loss that is
-        """
+        """Train on some tiles in the working memory of the thread `part`; adds the loss and the
+        number of products to `seen`, float64[2]."""
         model = self._model
-        train_tiles(
+        kernels.train_tiles(
             self.arrays["table"], order, tiles.starts, tiles.corners, tiles.cells, tiles.logs,
             tiles.block, math.log(model.x_max), float(model.alpha), tiles.symmetric, rate,
             np.array([key, 0], np.uint64), *self._spaces[part], seen,
         )  # fmt: skip
 
     def loss(self) -> float:
-        """As Lessons has it: training measures the loss of every pair."""
+        """As Lessons defines it: training measures the loss of every pair."""
         return math.nan
 
     def measure(self, tokens: Int32, ends: Int64) -> float:
-        """The mean loss of a pair; nothing moves, the learning rate being zero."""
+        """The mean loss of a pair, with learning rate 0."""
         if self._held_out is None or self._held_out[0] is not tokens:
             self._held_out = tokens, self._tiles(self._count(tokens, ends))
-        tiles = self._held_out[1]
-        largest = int(np.diff(tiles.starts).max(initial=0))
-        if largest > len(self._spaces[0][0]):
-            self._spaces[0] = self._space(largest)
-        seen = np.zeros(2)
+            space = self._space(self._held_out[1])
+            if len(space[0]) > len(self._spaces[0][0]):
+                self._spaces[0] = space
+        tiles, seen = self._held_out[1], np.zeros(2)
         self._train(0, tiles, np.arange(len(tiles.corners)), 0.0, self._model.seed, seen)
         return ratio(float(seen[0]), float(seen[1]))
+
+
+# ---- co-occurrences ----
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cooccurrences:
+    """A sparse matrix of V words and V words of their context, by rows.
+
+    offsets    int64[V + 1]   row i has the entries offsets[i]:offsets[i + 1]
+    columns    int32[n]       ascending in a row
+    values     float32[n]     above zero
+    symmetric  words on both sides are counted: the entries are those on the diagonal and above
+    """
+
+    offsets: Int64
+    columns: Int32
+    values: Float32
+    symmetric: bool
+
+    def __len__(self) -> int:
+        """How many entries the whole matrix has, those below the diagonal among them."""
+        n = len(self.columns)
+        return 2 * n - int((self.rows() == self.columns).sum()) if self.symmetric else n
+
+    def rows(self) -> Int32:
+        """int32[n]: the row of each entry."""
+        V = len(self.offsets) - 1
+        return np.repeat(np.arange(V, dtype=np.int32), np.diff(self.offsets))
+
+
+def count_cooccurrences(
+    tokens: Int32,
+    ends: Int64,
+    words: int,
+    window: int,
+    *,
+    symmetric: bool = True,
+    weighted: bool = True,
+    threads: int = 1,
+    memory: int = MEMORY,
+) -> Cooccurrences:
+    """Count the words in each word's window; a window ends with the sentence.
+
+    Parameters
+    ----------
+    tokens : int32[n], n < 2**40, each below `words`
+    ends : int64[S], the end of each sentence
+    window : words on a side, below WINDOW
+    symmetric : on both sides, else on the left: entry (i, j) is of word i with j before it. A word
+        next to itself counts twice, from either side
+    weighted : by 1 / distance, else every word counts 1
+    memory : approximate bytes to hold; half of it for the positions of words (at least LEAST), half
+        for the matrix, which goes to temporary files beyond
+
+    Raises FastseqError where a temporary file cannot be written.
+    """
+    if len(tokens) >> kernels.PLACE_BITS:
+        raise ValueError(f"{len(tokens):,} tokens, expected fewer than 2**{kernels.PLACE_BITS}")
+    weights = np.ones(window + 1)
+    if weighted:
+        weights[1:] /= np.arange(1, window + 1)
+    counts = occurrences(tokens, words)
+    sides = 2 if symmetric else 1
+    room = np.minimum(words - np.arange(words) * symmetric, sides * window * counts)
+    columns, values = SpillArray(np.int32, memory // 4), SpillArray(np.float32, memory // 4)
+    offsets = np.zeros(words + 1, np.int64)
+    counting = _Counting(tokens, weights, words, symmetric)
+    with ThreadPoolExecutor(threads, "fastseq-count") as pool:
+        for first, last in _slices(counts, max(LEAST, memory // 16)):
+            starts = np.concatenate([[0], np.cumsum(counts[first:last])])
+            places = np.empty(int(starts[-1]), np.uint64)
+            kernels.gather_places(places, starts[:-1].copy(), tokens, ends, window, first)
+            jobs = (
+                _Rows(first + a, places, starts[a : b + 1], int(room[first + a : first + b].sum()))
+                for a, b in _slices(room[first:last], _ENTRIES)
+            )
+            for job, (sizes, *found) in in_order(pool, counting.count, jobs, threads + 1):
+                offsets[job.first + 1 : job.first + 1 + len(sizes)] = sizes
+                columns.append(found[0])
+                values.append(found[1])
+    np.cumsum(offsets, out=offsets)
+    return Cooccurrences(offsets, columns.finish(), values.finish(), symmetric)
+
+
+class _Rows(NamedTuple):
+    """Neighbouring rows to count: the first one's word, the gathered positions, the start of each
+    row's, and the capacity for entries."""
+
+    first: int
+    places: UInt64
+    starts: Int64
+    room: int
+
+
+class _Counting:
+    """Counts rows on several threads."""
+
+    def __init__(self, tokens: Int32, weights: Float64, words: int, symmetric: bool) -> None:
+        self._tokens, self._weights = tokens, weights
+        self._words, self._symmetric = words, symmetric
+        self._idle: list[tuple[Float64, UInt64]] = []  # working memory that no thread is using
+
+    def count(self, job: _Rows) -> tuple[Int64, Int32, Float32]:
+        """The number of entries of each row, and their columns and values."""
+        try:
+            sums, marks = self._idle.pop()
+        except IndexError:
+            sums, marks = np.zeros(self._words), np.zeros(-(-self._words // 64), np.uint64)
+        sizes = np.zeros(len(job.starts) - 1, np.int64)
+        columns, values = np.empty(job.room, np.int32), np.empty(job.room, np.float32)
+        n = kernels.count_rows(
+            columns, values, sizes, sums, marks, job.places, job.starts, self._tokens,
+            self._weights, job.first, self._symmetric,
+        )  # fmt: skip
+        self._idle.append((sums, marks))
+        return sizes, columns[:n].copy(), values[:n].copy()
+
+
+def _slices(sizes: Int64, most: int) -> Iterator[tuple[int, int]]:
+    """Ranges of neighbouring items whose sizes sum to at most `most`, or of one item."""
+    ends = np.cumsum(sizes)
+    first = 0
+    while first < len(sizes):
+        before = int(ends[first - 1]) if first else 0
+        last = max(first + 1, int(np.searchsorted(ends, before + most, "right")))
+        yield first, last
+        first = last
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tiles:
+    """A matrix of co-occurrences in squares of `block` rows and columns, without empty ones.
+
+    starts   int64[T + 1]  tile t has the entries starts[t]:starts[t + 1]
+    corners  int64[T, 2]   its first row and its first column
+    cells    int32[n]      row times block plus column, within the tile
+    logs     float32[n]    the logarithm of each entry
+    """
+
+    block: int
+    symmetric: bool
+    starts: Int64
+    corners: Int64
+    cells: Int32
+    logs: Float32
+
+
+def tiles_of(matrix: Cooccurrences, block: int, memory: int = MEMORY) -> Tiles:
+    """The entries by tile, in temporary files beyond `memory` bytes.
+
+    Raises FastseqError where such a file cannot be written.
+    """
+    V = len(matrix.offsets) - 1
+    across = -(-V // block)
+    cells, logs = SpillArray(np.int32, memory // 2), SpillArray(np.float32, memory // 2)
+    corners: list[Int64] = []
+    sizes: list[Int64] = []
+    for first in range(0, V, block):
+        starts = matrix.offsets[first : first + block + 1]
+        a, b = int(starts[0]), int(starts[-1])
+        some = np.empty(b - a, np.int32), np.empty(b - a, np.float32)
+        found = np.zeros(across, np.int64)
+        kernels.sort_tiles(*some, found, matrix.columns[a:b], matrix.values[a:b], starts, block)
+        cells.append(some[0])
+        logs.append(some[1])
+        full = np.flatnonzero(found)
+        sizes.append(found[full])
+        corners.append(np.stack([np.full(len(full), first), full * block], axis=1))
+    return Tiles(
+        block, matrix.symmetric,
+        np.concatenate([[0], *sizes]).cumsum(), np.ascontiguousarray(np.concatenate(corners)),
+        cells.finish(), logs.finish(),
+    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Phrases: neighbouring words that stand together more often than chance, made one word.
+"""Phrases: neighbouring words that occur together more often than by chance, joined to one word.
 
     phrases = Phrases(threshold=10.0).fit("corpus.parquet")
     phrases.phrases_[:3]                       # (phrase, score, count), the best first
@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from fastseq.errors import DataError, NotFittedError
+from fastseq.errors import DataError, FormatError, NotFittedError
 from fastseq.estimator import (
     THREADS,
     BaseEstimator,
@@ -31,6 +31,7 @@ from fastseq.estimator import (
 )
 from fastseq.kernels.text import ngrams as kernels
 from fastseq.models.word_vectors.sampling import occurrences
+from fastseq.models.word_vectors.sentences import read_ids, source_of
 from fastseq.settings import parse_size, thread_count
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.tables import KeyTable
@@ -39,13 +40,13 @@ from fastseq.types import Float64, Int32, Int64, UInt8, UInt64
 from fastseq.vectors.phrases import Phrase, PhraseTable, connectors
 
 SCORINGS = ("default", "npmi")
-_KEY_BYTES = 32  # of memory for each pair at work: its key and count, and merging
-_LEAST = 1 << 16  # pairs at work, at least
+_KEY_BYTES = 32  # of memory per pair: its key and count, and merging
+_LEAST = 1 << 16  # pairs held at a time, at least
 _LEFT, _WORD = np.uint64(32), np.uint64(0xFFFFFFFF)
 
 
 class Phrases(BaseEstimator):
-    """Finds phrases in a corpus, and joins them in other texts.
+    """Finds phrases in a corpus and joins them in other texts.
 
     A pair of neighbours a, b that occurs count(ab) times is a phrase where its score is above the
     threshold. Phrases are joined from left to right, each word in one of them at most; a second
@@ -54,7 +55,7 @@ class Phrases(BaseEstimator):
     Attributes
     ----------
     phrases_ : list of (phrase, score, count), the best first
-    passes_ : for each pass, its phrases in their parts
+    passes_ : the phrases of each pass, with their parts
     """
 
     min_count: int = parameter(
@@ -94,32 +95,29 @@ class Phrases(BaseEstimator):
     # ---- finding
 
     def fit(self, corpus: Any, *, text_column: str | Sequence[str] | None = None) -> Self:
-        """Find the phrases of a corpus: Parquet files, a table or strings, as Word2Vec.fit has it.
+        """Find the phrases of a corpus: Parquet files, a table or strings, as Word2Vec.fit takes.
 
         Raises SettingsError for a setting out of its range, DataError where the corpus cannot be
         read or has no words.
         """
         self.check()
-        from fastseq.models.word_vectors.sentences import read_ids, source_of
-
-        analyzer = self.analyzer if self.analyzer is not None else Analyzer()
-        threads = thread_count(self.threads)
-        source = source_of(corpus, text_column)
-        memory = parse_size(self.memory)
-        words, tokens, ends, _ = read_ids(source, analyzer, threads, memory)
+        words, tokens, ends, _ = read_ids(
+            source_of(corpus, text_column), self.analyzer or Analyzer(),
+            thread_count(self.threads), parse_size(self.memory),
+        )  # fmt: skip
         if not len(tokens):
             raise DataError("no words in the corpus, as the analyzer takes them")
         self.learn(words.to_strings(), tokens, ends)
         return self
 
     def learn(self, words: list[str], tokens: Int32, ends: Int64) -> tuple[list[str], Int32]:
-        """Find the phrases of a text in ids, and join them in place.
+        """Find the phrases of a text given as ids, and join them in place.
 
         words   different strings
         tokens  int32[n], ids of `words`; overwritten
-        ends    int64[S], where each sentence ends in `tokens`; moved along
+        ends    int64[S], the end of each sentence in `tokens`; changed in place
 
-        Returns the words, new ones at the end, and the tokens that are left, a part of `tokens`.
+        Returns the words, new ones at the end, and the remaining tokens, a part of `tokens`.
         """
         common = sorted(self.common_words)
         names = ("min_count", "threshold", "scoring", "passes")
@@ -170,7 +168,7 @@ class Phrases(BaseEstimator):
     def _scores(
         self, first: Int64, second: Int64, pairs: Int64, distinct: int, total: int
     ) -> Float64:
-        """float64[n] of pairs, which occur so often, as their words do."""
+        """float64[n]: the scores of pairs, from the occurrences of their words and themselves."""
         a, b, ab = (counts.astype(np.float64) for counts in (first, second, pairs))
         if self.scoring == "default":
             scores: Float64 = (ab - self.min_count) / (a * b) * distinct
@@ -183,7 +181,7 @@ class Phrases(BaseEstimator):
 
     @property
     def learned(self) -> PhraseTable:
-        """The phrases, which join them in other texts. Raises NotFittedError before `fit`."""
+        """The phrases found. Raises NotFittedError before `fit`."""
         if self._learned is None:
             raise NotFittedError("these Phrases are not fitted: call fit first")
         table: PhraseTable = self._learned
@@ -200,12 +198,24 @@ class Phrases(BaseEstimator):
         return self.learned.phrases_
 
     def join(self, words: list[str], tokens: Int32, ends: Int64) -> tuple[list[str], Int32]:
-        """Join the phrases in another text; as `learn` has it."""
+        """Join the phrases in another text. Arguments and results as in `learn`."""
         return self.learned.join(words, tokens, ends)
 
     def to_array(self) -> UInt8:
-        """Settings and phrases as a folder of vectors keeps them: JSON in UTF-8, uint8[n]."""
+        """Settings and phrases as folders of vectors store them: JSON in UTF-8, uint8[n]."""
         return self.learned.to_array()
+
+    @classmethod
+    def from_array(cls, array: Any) -> Self:
+        """Restore what `to_array` returned. Raises FormatError for anything else."""
+        table = PhraseTable.from_array(array)
+        try:
+            made = cls.from_settings(table.settings)
+            made.check()
+        except (ValueError, TypeError) as error:
+            raise FormatError(f"damaged vectors: phrases that cannot be read ({error})") from None
+        made._learned = table
+        return made
 
     def transform(self, sentences: Iterable[Sequence[str]]) -> list[list[str]]:
         """Lists of words with the phrases joined: ["new", "york"] becomes ["new_york"].
@@ -216,7 +226,7 @@ class Phrases(BaseEstimator):
 
 
 def _firsts(lefts: Int64, keys: UInt64, words: int) -> Int64:
-    """The first word of each left side."""
+    """The first word of each left part."""
     firsts = lefts.copy()
     while len(longer := np.flatnonzero(firsts >= words)):
         firsts[longer] = (keys[firsts[longer] - words] >> _LEFT).astype(np.int64)
@@ -224,7 +234,7 @@ def _firsts(lefts: Int64, keys: UInt64, words: int) -> Int64:
 
 
 def _chains(lefts: Int64, keys: UInt64, words: int) -> list[list[int]]:
-    """The words that each left side is made of."""
+    """The words of each left part."""
     chains = []
     for left in lefts.tolist():
         chain = []
@@ -240,11 +250,11 @@ def _counted(
     tokens: Int32, ends: Int64, connector: UInt8, lefts: UInt64, team: Team, memory: int,
     least: int,
 ) -> tuple[UInt64, Int64, int]:  # fmt: skip
-    """The pairs that occur `least` times and more, ascending by their keys, how often they do, and
-    how many different pairs there are at all.
+    """The keys, ascending, and occurrences of pairs that occur at least `least` times, and the
+    number of different pairs.
 
-    Keys are shared out by their hash; of one share at a time each thread sorts what fits into its
-    part of the memory.
+    Keys are partitioned by their hash; each thread sorts what fits into its share of the memory,
+    one partition at a time.
     """
     room = min(max(memory // (_KEY_BYTES * team.threads), _LEAST), len(tokens) + 1)
     parts = max(team.threads, -(-len(tokens) * 9 // (room * 8)))
@@ -273,7 +283,7 @@ def _counted(
 
 
 def _merged(keys: UInt64, counts: Int64, more: UInt64, of_more: Int64) -> tuple[UInt64, Int64]:
-    """Two lists of different keys, ascending, with their counts, as one."""
+    """Merge two ascending lists of different keys with their counts."""
     if not len(keys):
         return more.copy(), of_more.copy()
     both = np.concatenate([keys, more])

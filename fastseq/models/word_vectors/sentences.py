@@ -1,15 +1,14 @@
 """A corpus as sentences of word ids: read once, kept in memory or in a temporary file.
 
-Every row of the corpus is a sentence, however long. Words are numbered by their frequency, so
-that the rows of frequent words lie together; those that occur too seldom are left out before
-windows are drawn.
+Every row of the corpus is a sentence, whatever its length. Words are numbered by frequency, so the
+rows of frequent words are close together; rare words are dropped before windows are drawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,25 +19,23 @@ from fastseq.store.texts import TextSource, open_texts
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.lexicon import Lexicon, encode_slices
 from fastseq.text.tables import Dictionary
-from fastseq.types import Int32, Int64, Texts
+from fastseq.types import Int32, Int64, Texts, Tokens
 
-if TYPE_CHECKING:
-    from fastseq.models.word_vectors.phrases import Phrases
-    from fastseq.vectors.phrases import PhraseTable
+_BLOCK = 1 << 22  # tokens renumbered at a time
 
-_PIECE = 1 << 22  # tokens renumbered at a time
+# words, tokens and ends of sentences -> words with phrases, tokens; `ends` is changed in place
+Join = Callable[[list[str], Int32, Int64], tuple[list[str], Int32]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sentences:
-    """What was read.
+    """The corpus that was read.
 
     words    V different ones; those known before, then by falling frequency
     counts   int64[V]  occurrences of each here
     tokens   int32[n]  the words of all sentences, one after the other
-    ends     int64[S]  where each sentence ends in `tokens`
-    read     tokens of the corpus, those left out among them
-    phrases  that were joined; None where nobody asked for them
+    ends     int64[S]  end of each sentence in `tokens`
+    read     tokens of the corpus, including those dropped
     """
 
     words: Texts
@@ -46,7 +43,6 @@ class Sentences:
     tokens: Int32
     ends: Int64
     read: int
-    phrases: PhraseTable | None = None
 
 
 def read_sentences(
@@ -59,22 +55,20 @@ def read_sentences(
     known: Texts | None = None,
     fixed: bool = False,
     memory: int = MEMORY,
-    phrases: PhraseTable | None = None,
-    finder: Phrases | None = None,
+    join: Join | None = None,
 ) -> Sentences:
-    """Read a corpus to its end.
+    """Read a whole corpus.
 
     Parameters
     ----------
     source : the texts, each a sentence
     analyzer : without n-grams
-    min_count : words that occur less often are left out, unless known
-    most : the most frequent words to keep, beside the known; None for all
+    min_count : words that occur less often are dropped, unless known
+    most : the most frequent words to keep besides the known; None for all
     known : words that come first, in their order, though they may not occur
-    fixed : no others
+    fixed : drop all words but the known
     memory : bytes of ids to hold; more goes to a temporary file
-    phrases : joined before words are left out; None: none
-    finder : finds the phrases in this corpus; used where `phrases` is None
+    join : joins phrases before words are dropped
 
     Raises
     ------
@@ -87,12 +81,8 @@ def read_sentences(
         raise SettingsError("word vectors are made of words: expected an analyzer without n-grams")
     words, tokens, ends, counts = read_ids(source, analyzer, threads, memory)
     read = len(tokens)
-    if phrases is not None or finder is not None:
-        if phrases is not None:
-            joined, tokens = phrases.join(words.to_strings(), tokens, ends)
-        elif finder is not None:
-            joined, tokens = finder.learn(words.to_strings(), tokens, ends)
-            phrases = finder.learned
+    if join is not None:
+        joined, tokens = join(words.to_strings(), tokens, ends)
         words, counts = Texts.from_strings(joined), occurrences(tokens, len(joined))
     kept, mapping = _chosen(words, counts, min_count, most, known, fixed)
     tokens = _renumbered(tokens, ends, mapping)
@@ -103,11 +93,11 @@ def read_sentences(
         )
     found = np.zeros(len(kept), np.int64)
     np.add.at(found, mapping[mapping >= 0], counts[mapping >= 0])
-    return Sentences(kept, found, tokens, ends, read, phrases)
+    return Sentences(kept, found, tokens, ends, read)
 
 
 def source_of(corpus: Any, text_column: str | Sequence[str] | None) -> TextSource:
-    """A corpus as read_sentences takes it, of what the models' `fit` takes."""
+    """The texts of what `fit` of a model takes as a corpus."""
     listed = isinstance(corpus, list | tuple)
     if listed and any(isinstance(part, str) and part.endswith(".parquet") for part in corpus):
         raise SettingsError(
@@ -119,73 +109,78 @@ def source_of(corpus: Any, text_column: str | Sequence[str] | None) -> TextSourc
 def read_ids(
     source: TextSource, analyzer: Analyzer, threads: int, memory: int
 ) -> tuple[Texts, Int32, Int64, Int64]:
-    """The different words of a corpus, its tokens as their ids, where each text ends, and how
-    often each word occurs. Arguments and errors as in read_sentences."""
-    lexicon = Lexicon(analyzer)
+    """The different words of a corpus, its tokens as their ids, the end of each text, and the
+    occurrences of each word. Arguments and errors as in read_sentences."""
+    lexicon, tokens = Lexicon(analyzer), TokenSpill(memory)
     with source.located():
-        tokens, lengths, counts = _encoded(lexicon, source.slices(), threads, memory)
-    return lexicon.terms(), tokens, np.cumsum(lengths), counts
+        slices = source.slices()
+        for _, (ids,) in encode_slices(lexicon, slices, lambda row, levels: levels, threads):
+            tokens.append(ids)
+    values, lengths, counts = tokens.finish(len(lexicon))
+    return lexicon.terms(), values, np.cumsum(lengths), counts
 
 
-def _encoded(
-    lexicon: Lexicon, slices: Iterable[Texts], threads: int, memory: int
-) -> tuple[Int32, Int64, Int64]:
-    """Tokens as ids of the lexicon, tokens of each text, occurrences of each id."""
-    spill, lengths = SpillArray(np.int32, memory), SpillArray(np.int64, memory)
-    counts = np.zeros(1024, np.int64)
-    for _, (found,) in encode_slices(lexicon, slices, lambda row, levels: levels, threads):
-        spill.append(found.values.copy())  # the kernel's buffer is longer
-        lengths.append(np.diff(found.offsets))
-        here = np.bincount(found.values)
-        if len(here) > len(counts):
-            counts = np.concatenate([counts, np.zeros(len(here), np.int64)])
-        counts[: len(here)] += here
-    sizes: Int64 = lengths.finish()
-    return spill.finish(), sizes, counts[: len(lexicon)]
+class TokenSpill:
+    """Tokens of texts, with their lengths and the occurrences of each id; in a temporary file
+    beyond `memory` bytes."""
+
+    def __init__(self, memory: int) -> None:
+        self._tokens, self._lengths = SpillArray(np.int32, memory), SpillArray(np.int64, memory)
+        self._counts: Int64 = np.zeros(1024, np.int64)
+
+    def append(self, ids: Tokens) -> None:
+        """Add the tokens of some texts."""
+        self._tokens.append(ids.values.copy())  # the kernel's buffer is longer
+        self._lengths.append(np.diff(ids.offsets))
+        here = np.bincount(ids.values)
+        if len(here) > len(self._counts):
+            self._counts = np.concatenate([self._counts, np.zeros(len(here), np.int64)])
+        self._counts[: len(here)] += here
+
+    def finish(self, size: int) -> tuple[Int32, Int64, Int64]:
+        """All tokens, the length of each text, and the occurrences of ids below `size`."""
+        return self._tokens.finish(), self._lengths.finish(), self._counts[:size]
 
 
 def _chosen(
     words: Texts, counts: Int64, min_count: int, most: int | None, known: Texts | None, fixed: bool
 ) -> tuple[Texts, Int32]:
-    """The words of the vocabulary, and the new number of each word, -1 for what is left out."""
+    """The words of the vocabulary, and the new number of each word, -1 for those dropped."""
     mapping = np.full(len(words), -1, np.int32)
-    strings = words.to_strings()
-    first: list[str] = []
+    names: list[str] = []
     if known is not None:
-        first = known.to_strings()
+        names = known.to_strings()
         mapping[:] = Dictionary(known).columns(words)
     if not fixed:
+        strings = words.to_strings()
         new = np.flatnonzero((mapping < 0) & (counts >= min_count))
         new = new[np.argsort(-counts[new], kind="stable")][:most]
-        mapping[new] = np.arange(len(first), len(first) + len(new), dtype=np.int32)
-        first += [strings[i] for i in new]
-    if not (mapping >= 0).any():
-        raise DataError(_nothing_left(len(words), counts, min_count, fixed))
-    return Texts.from_strings(first), mapping
-
-
-def _nothing_left(words: int, counts: Int64, min_count: int, fixed: bool) -> str:
-    if not words:
-        return "no words in the corpus, as the analyzer takes them: expected texts that have some"
+        mapping[new] = np.arange(len(names), len(names) + len(new), dtype=np.int32)
+        names += [strings[i] for i in new]
+    if (mapping >= 0).any():
+        return Texts.from_strings(names), mapping
+    if not len(words):
+        raise DataError(
+            "no words in the corpus, as the analyzer takes them: expected texts that have some"
+        )
     if fixed:
-        return f"none of the corpus's {words:,} words is in the vocabulary"
-    return (
-        f"none of the corpus's {words:,} words occurs {min_count:,} times (the most frequent "
+        raise DataError(f"none of the corpus's {len(words):,} words is in the vocabulary")
+    raise DataError(
+        f"none of the corpus's {len(words):,} words occurs {min_count:,} times (the most frequent "
         f"{int(counts.max()):,}): expected a lower min_count, or more text"
     )
 
 
 def _renumbered(tokens: Int32, ends: Int64, mapping: Int32) -> Int32:
-    """The tokens that are kept under their new numbers, in place; `ends` moves along."""
-    written = 0
-    sentence = 0
-    for start in range(0, len(tokens), _PIECE):
-        piece = mapping[tokens[start : start + _PIECE]]
-        is_kept = piece >= 0
-        until = int(np.searchsorted(ends, start + len(piece), "right"))
+    """The tokens that are kept under their new numbers, in place; `ends` is adapted in place."""
+    written = sentence = 0
+    for start in range(0, len(tokens), _BLOCK):
+        block = mapping[tokens[start : start + _BLOCK]]
+        is_kept = block >= 0
+        until = int(np.searchsorted(ends, start + len(block), "right"))
         before = np.concatenate([[0], np.cumsum(is_kept)])
         ends[sentence:until] = written + before[ends[sentence:until] - start]
-        kept = piece[is_kept]
+        kept = block[is_kept]
         tokens[written : written + len(kept)] = kept
         written += len(kept)
         sentence = until
