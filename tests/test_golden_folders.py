@@ -28,6 +28,12 @@ EXPECTED: dict[str, Any] = json.loads((FOLDER / "expected.json").read_text("utf-
 SAME_WIDTH = EXPECTED["lanes"] == LANES
 
 
+def is_exact(name: str) -> bool:
+    """Whether this processor gives the recorded bits. FastText's scores are NumPy's product, whose
+    bits depend on the kernel that BLAS chooses for the processor."""
+    return SAME_WIDTH and name not in make.LABELLERS
+
+
 def assert_same(found: Any, expected: Any, exact: bool, tolerance: float = 1e-6) -> None:
     if isinstance(expected, dict):
         assert found.keys() == expected.keys()
@@ -74,11 +80,11 @@ def test_word_vectors_answer_as_they_did(name: str, tmp_path: Path) -> None:
 def test_models_answer_as_they_did(name: str, tmp_path: Path) -> None:
     assert verify(FOLDER / name) == []
     model = load(FOLDER / name, threads=1)
-    assert_same(as_json(make.model_answers(name, model)), EXPECTED[name], SAME_WIDTH)
+    assert_same(as_json(make.model_answers(name, model)), EXPECTED[name], is_exact(name))
     model.save(tmp_path / "again")
     again = load(tmp_path / "again", threads=1)
     assert again.settings() == model.settings()
-    assert_same(as_json(make.model_answers(name, again)), EXPECTED[name], SAME_WIDTH)
+    assert_same(as_json(make.model_answers(name, again)), EXPECTED[name], is_exact(name))
 
 
 @pytest.mark.parametrize("name", make.FEATURES)
@@ -119,4 +125,5 @@ def test_the_maker_writes_the_same_folders(tmp_path: Path) -> None:
     made = json.loads((folder / "expected.json").read_text("utf-8"))
     assert made.keys() == EXPECTED.keys()
     if SAME_WIDTH:
-        assert made == EXPECTED
+        for name, answers in EXPECTED.items():
+            assert_same(made[name], answers, is_exact(name))

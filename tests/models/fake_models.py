@@ -16,6 +16,11 @@ from fastseq.training.gradient import StepResult
 Hook = Callable[["Linear"], None]
 
 
+def product(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """a b without BLAS, whose bits depend on the alignment of the arrays in some kernels."""
+    return (a * b).sum(axis=-1)
+
+
 class Linear:
     """Least squares with noise drawn from the step's key, and a carried running mean of inputs
     that the prediction depends on: what is not restored to the bit shows in the weights.
@@ -35,7 +40,7 @@ class Linear:
     ) -> None:
         rng = np.random.default_rng(7)
         self.x = rng.standard_normal((rows, width)).astype(np.float32)
-        self.y = self.x @ rng.standard_normal(width).astype(np.float32) + 1
+        self.y = product(self.x, rng.standard_normal(width).astype(np.float32)) + 1
         self.batch = batch
         self.valid = valid
         self.validations = validations
@@ -63,8 +68,9 @@ class Linear:
         noise = np.random.default_rng(key).standard_normal(len(x)).astype(np.float32)
         self.mean += np.float32(0.1) * (x.mean(0) - self.mean)
         views, slopes = self.parameters.views, self.parameters.gradient_views
-        error = (x + self.mean) @ views["weight"][0] + views["bias"][0] - y + 0.1 * noise
-        slopes["weight"][0] += 2 * error @ (x + self.mean) / len(x)
+        inputs = x + self.mean
+        error = product(inputs, views["weight"][0]) + views["bias"][0] - y + 0.1 * noise
+        slopes["weight"][0] += 2 * product(inputs.T, error) / len(x)
         slopes["bias"][0] += 2 * error.mean()
         self._happen("learn")
         return StepResult(float(np.mean(error**2)), len(x), 10 * len(x))
@@ -78,7 +84,7 @@ class Linear:
             loss = self.validations[self.validated - 1]
         else:
             views = self.parameters.views
-            error = self.x @ views["weight"][0] + views["bias"][0] - self.y
+            error = product(self.x, views["weight"][0]) + views["bias"][0] - self.y
             loss = float(np.mean(error**2))
         return {"loss": loss, "accuracy": 1 / (1 + loss)}
 
