@@ -25,7 +25,7 @@ from .parameters import CLASSIFY, COLUMNS, FORECAST, LANGUAGE, TAG, TASKS
 from .progress import fitting
 
 if TYPE_CHECKING:
-    from fastseq.models.base import SequenceModel
+    from fastseq.models.sequence import SequenceModel
     from fastseq.models.word_vectors.base import VectorModel
 
 Pairs = list[tuple[str, Any]]
@@ -174,14 +174,14 @@ def _fit_recurrent(
             _check_task(flag, tasks, chosen, task)
     if "embeddings" in given:
         given.setdefault("embedding", None)  # the dimensions of the file
-    from fastseq.models import plots
+    from fastseq import plotting
 
     read = (corpus, valid, given.get("embeddings"))
     if plot is not None:
         others = (model_path, gradient_flow)
-        plots.check_plot(plot, read, others=others, overwrite=overwrite)
+        plotting.check_plot(plot, read, others=others, overwrite=overwrite)
     if gradient_flow is not None:
-        plots.check_gradient_flow(gradient_flow, read, others=[model_path], overwrite=overwrite)
+        plotting.check_gradient_flow(gradient_flow, read, others=[model_path], overwrite=overwrite)
     model: SequenceModel[Any] = make(cell=cell, threads=common.threads, **given)
     unit = {"char": "characters", "byte": "bytes"}.get(given.get("unit", ""), "tokens")
     unit = "values" if chosen == FORECAST else unit
@@ -191,9 +191,9 @@ def _fit_recurrent(
     )  # fmt: skip
     common.say_reports(model.report_, "training", "validation")
     if plot is not None and model.history_ is not None:
-        plots.learning_curve(model.history_, plot, overwrite)
+        plotting.learning_curve(model.history_, plot, overwrite)
     if gradient_flow is not None:
-        plots.gradient_flow(model.gradient_flow_, gradient_flow, overwrite)
+        plotting.gradient_flow(model.gradient_flow_, gradient_flow, overwrite)
     if not common.quiet:
         summary = _summary_recurrent(model, unit, seconds)
         write_pairs([("model", model_path), ("task", chosen), *summary])

@@ -98,7 +98,7 @@ def predict(
 
 
 def _load(common: Common, path: Path, device: str) -> Any:
-    from fastseq.models.loading import load
+    from fastseq.models import load
 
     common.announce_compilation()
     return load(path, threads=common.threads, device=device)

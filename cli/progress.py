@@ -15,7 +15,7 @@ from .options import Common, Interrupted
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn, Task, TaskID
 
-    from fastseq.training.progress import TrainingProgress
+    from fastseq.training.loop import TrainingProgress
 
 Report = Callable[[str, int, "int | None"], None]
 

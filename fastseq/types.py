@@ -30,7 +30,9 @@ def offsets_of(counts: npt.ArrayLike) -> Int64:
 def ranges(first: Int64, counts: Int64) -> Int64:
     """The integers first[i] to first[i] + counts[i] of each i, one range after the other."""
     offsets = offsets_of(counts)
-    return np.repeat(first - offsets[:-1], counts) + np.arange(offsets[-1])
+    out: Int64 = np.repeat(first - offsets[:-1], counts)
+    out += np.arange(offsets[-1])
+    return out
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,7 +18,7 @@ import scipy.sparse
 import fastseq
 from fastseq.features.estimators import Features
 from fastseq.kernels.core.width import LANES
-from fastseq.models.loading import load
+from fastseq.models import load
 from fastseq.store.folder import verify
 from tests.scripts import loaded
 

@@ -1,14 +1,13 @@
 """A trained model on disk.
 
     MODEL/
-      manifest.json         kind "model", which model, its settings and statistics
-      weights.safetensors   the weights under PyTorch's names: a second name of the file below
+      manifest.json         kind "model", the model type, its settings and statistics
+      weights.safetensors   the weights under PyTorch's names: a second link to the file below
       data-00000n/          weights.safetensors, history.parquet, and what else the model needs
       checkpoint/           the last checkpoint of its training
 
-The checkpoint stays when training is over, so that a model can be trained for more epochs with
-`resume`; whoever has no such wish may delete the folder. It goes when the model is replaced by one
-that was not trained in this place.
+The checkpoint stays after training, so that a model can be trained for more epochs with `resume`;
+it may be deleted. It is removed when the model is replaced by one that was not trained there.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -36,8 +34,7 @@ from fastseq.store.folder import (
 from fastseq.store.parquet import write_columns
 from fastseq.store.weights import read_weights, write_weights
 from fastseq.store.writer import FolderWriter
-from fastseq.training.checkpoint import Checkpoint
-from fastseq.training.history import History
+from fastseq.training.checkpoint import Checkpoint, History
 from fastseq.types import Float32
 
 KIND = "model"
@@ -45,27 +42,26 @@ VERSION = 1
 WEIGHTS = "weights.safetensors"
 HISTORY = "history.parquet"
 
-Content = bytes | npt.NDArray[Any] | Mapping[str, Sequence[Any]]
+Content = npt.NDArray[Any] | Mapping[str, Sequence[Any]]
 
 
 class ModelWriter:
-    """A place where a model is trained and then written; a context manager.
+    """A folder in which a model is trained and then written; a context manager.
 
-    The place is taken when the block begins, so that two trainings cannot share it and that a
-    place that is refused is refused before training. A model that stands there stands until
-    `commit`.
+    The folder is locked when the block begins, so that two trainings cannot share it and a refusal
+    comes before training. An existing model stays until `commit`.
 
     Parameters
     ----------
-    path : the folder, made where missing
-    overwrite : a standing model may be replaced, and a checkpoint forgotten
+    path : the folder, created if missing
+    overwrite : an existing model or checkpoint may be replaced
     resume : the model or checkpoint there may be continued
 
     Raises
     ------
     SettingsError
-        A model stands there, or the checkpoint of a run that did not end, and neither was said;
-        `resume` for a model without a checkpoint; another kind of folder, or not ours at all.
+        A model, or the checkpoint of an unfinished run, exists and neither was given; `resume` for
+        a model without a checkpoint; another kind of folder, or a foreign one.
     FastseqError
         Another process trains there, or the system refuses.
     """
@@ -80,31 +76,25 @@ class ModelWriter:
         )
 
     def __enter__(self) -> ModelWriter:
-        stands = is_written(self.path)
-        begun = is_begun(self.path)
-        if self._resume and stands and not begun and not self._overwrite:
+        written, begun = is_written(self.path), is_begun(self.path)
+        if self._resume and written and not begun and not self._overwrite:
             raise SettingsError(
                 f"{self.path} has no checkpoint to resume from: overwrite=True trains from the "
                 "beginning"
             )
-        if (stands or begun) and not (self._overwrite or self._resume):
-            what = "already exists" if stands else "holds the checkpoint of an unfinished training"
+        if (written or begun) and not (self._overwrite or self._resume):
+            what = "already exists" if written else "holds the checkpoint of an unfinished training"
             further = "resume=True trains it further, " if begun else ""
             raise SettingsError(f"{self.path} {what}: {further}overwrite=True replaces it")
         self._writer.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._writer.__exit__(kind, error, traceback)
+    def __exit__(self, *error: Any) -> None:
+        self._writer.__exit__(*error)
 
     def checkpoint(self, identity: Mapping[str, Any], stays: bool = True) -> Checkpoint:
-        """The checkpoint of this training, inside the model's folder. `identity` as Checkpoint
-        takes it; `stays`: also when training is over."""
+        """The checkpoint of this training, inside the model's folder, with the `identity` of
+        Checkpoint; `stays`: also after training."""
         self._trains = stays
         return Checkpoint(self.path / CHECKPOINT, identity)
 
@@ -114,73 +104,47 @@ class ModelWriter:
         settings: Mapping[str, Any],
         statistics: Mapping[str, Any],
         weights: Mapping[str, Float32],
-        files: Mapping[str, Content] | None = None,
-        history: History | None = None,
+        files: Mapping[str, Content],
     ) -> None:
-        """Write the model, whole or not at all; durable when this returns.
+        """Write the model, whole or not at all; durable on return.
 
         Parameters
         ----------
-        model : which kind of model, such as "classifier"
-        settings, statistics : JSON; numbers are finite
+        model : the model type, such as "classifier"
+        settings, statistics : JSON with finite numbers
         weights : {PyTorch's name: float32 array}
-        files : {name: bytes, an array of one dimension, or columns, written as Parquet}
+        files : {name: an array of one dimension, or columns, written as Parquet}
 
         Raises
         ------
         FastseqError
-            The system refuses; what stood before still stands.
+            The system refuses; the previous model remains.
         ValueError
-            A name of a file is taken, or no plain name.
+            A name of a file is taken, or not a plain name.
         """
         writer = self._writer
-        path = writer.path(WEIGHTS)
-        write_weights(path, dict(weights), {"model": model})
+        write_weights(writer.path(WEIGHTS), dict(weights), {"model": model})
         writer.adopt(WEIGHTS)
-        everything = dict(files or {})
-        if history is not None:
-            everything = {HISTORY: history.columns, **everything}
         columns: dict[str, list[str]] = {}
-        for name, content in everything.items():
-            if isinstance(content, bytes):
-                file = writer.create(name)
-                file.append(content)
-                writer.close(file)
-            elif isinstance(content, np.ndarray):
+        for name, content in files.items():
+            if isinstance(content, np.ndarray):
                 writer.array(name, content)
             else:
                 write_columns(writer.path(name), content)
                 writer.adopt(name)
                 columns[name] = list(content)
-        said = {"model": model, "settings": dict(settings), "columns": columns}
-        writer.commit(said, statistics)
-        if not self._trains:  # a checkpoint there is of what stood before
+        writer.commit({"model": model, "settings": dict(settings), "columns": columns}, statistics)
+        if not self._trains:  # a checkpoint there is of the previous model
             shutil.rmtree(self.path / CHECKPOINT, ignore_errors=True)
-
-
-def write_model(
-    path: str | Path,
-    model: str,
-    settings: Mapping[str, Any],
-    statistics: Mapping[str, Any],
-    weights: Mapping[str, Float32],
-    files: Mapping[str, Content] | None = None,
-    history: History | None = None,
-    overwrite: bool = False,
-) -> None:
-    """Write a model that is trained already. As ModelWriter and its `commit`."""
-    with ModelWriter(path, overwrite) as writer:
-        writer.commit(model, settings, statistics, weights, files, history)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelFolder:
-    """A model as it was read, every checksum right.
+    """A saved model, every checksum verified.
 
-    model       which kind of model
-    settings    what the writer was told
-    statistics  what the writer counted
-    weights     {name: float32 array}, the reader's own
+    model                 the model type
+    settings, statistics  of its manifest
+    weights               {name: float32 array}, copies
     """
 
     path: Path
@@ -196,29 +160,25 @@ class ModelFolder:
         """The names of its files, sorted."""
         return self._folder.names
 
-    def read_bytes(self, name: str) -> bytes:
-        """A file of bytes. Raises FormatError where there is none."""
-        return bytes(self._folder.buffer(name))
-
     def array(self, name: str, dtype: npt.DTypeLike | None = None) -> npt.NDArray[Any]:
-        """A file of one array, as Folder.array. Raises FormatError where there is none, or one of
+        """A file of one array, see Folder.array. Raises FormatError if there is none, or one of
         another dtype."""
         return self._folder.array(name, dtype)
 
     def columns(self, name: str) -> dict[str, list[Any]]:
-        """A file of columns, as Python values. Raises FormatError where there is none."""
+        """A file of columns, as Python values. Raises FormatError if there is none."""
         names = self._columns.get(name)
         if names is None:
             raise FormatError(f"{self.path}: {MANIFEST} names no columns of {name!r}")
         return dict(zip(names, self._folder.columns(name, names), strict=True))
 
     def history(self) -> History | None:
-        """How it was trained, where that was written. Raises FormatError for a damaged one."""
+        """The history of its training, if it was saved. Raises FormatError for a damaged one."""
         return History(self.columns(HISTORY)) if HISTORY in self._columns else None
 
 
 def read_model(path: str | Path) -> ModelFolder:
-    """Read a model and every checksum of its files.
+    """Read a model and verify every checksum of its files.
 
     Raises
     ------
@@ -235,7 +195,7 @@ def read_model(path: str | Path) -> ModelFolder:
         try:
             return _read(root)
         except FormatError:
-            # a commit may have come in between: then read what stands now
+            # after a concurrent commit, read the new one
             if manifest == before:
                 raise
 

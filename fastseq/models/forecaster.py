@@ -8,26 +8,32 @@ model.forecast("sunspots_before_1990.parquet")     # float64[3], what comes afte
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from fastseq.errors import DataError, SettingsError
 from fastseq.estimator import Whole, parameter
-from fastseq.models.base import SequenceModel, recurrent
+from fastseq.models.base import RowPredictor
 from fastseq.models.data.series import (
     Scaler,
+    Series,
+    WindowBatch,
+    Windows,
     last_value_errors,
     read_series,
     series_numbers,
     series_report,
-    windows_before,
 )
 from fastseq.models.folder import Content, ModelFolder
-from fastseq.models.forecast_network import ForecastNetwork, ForecastState, ForecastTask
-from fastseq.models.prediction import RowPredictor
+from fastseq.models.sequence import FittedState, Network, NetworkTask, SequenceModel, step_norms
 from fastseq.nn.backend import Backend
+from fastseq.nn.layers import Dense
+from fastseq.nn.recurrent import Recurrent
 from fastseq.seeds import mixed_key
+from fastseq.training.checkpoint import fingerprint_of
+from fastseq.training.gradient import StepResult
 from fastseq.types import Categories, Float32, Float64, Int64, Label
 
 if TYPE_CHECKING:
@@ -35,7 +41,163 @@ if TYPE_CHECKING:
     from fastseq.store.predictions import Predictions
     from fastseq.store.rows import RowBatch, RowReader
 
-ROWS_AT_ONCE = 4096  # forecasts made side by side
+ROWS_AT_ONCE = 4096  # forecasts of one pass
+_VALIDATED_AT_ONCE = 1024  # windows
+
+
+class ForecastNetwork(Network):
+    """Recurrent layers; dropout and a dense layer on their last step; the window's last values are
+    added to every step of the horizon.
+
+    Parameters
+    ----------
+    recurrent : C inputs, one direction
+    output : to horizon * C
+    cell : name of the recurrent layer's parameters ("lstm")
+    dropout : rate of the last step's units, while training
+    """
+
+    def __init__(
+        self,
+        recurrent: Recurrent,
+        output: Dense,
+        cell: str,
+        dropout: float,
+        horizon: int,
+        backend: Backend,
+    ) -> None:
+        self.recurrent = recurrent
+        self.output = output
+        self.horizon = horizon
+        self._dropout = backend.dropout(dropout)
+        super().__init__({cell: recurrent, "output": output}, backend)
+
+    def prepare(self, inputs: Float32) -> tuple[Any, Any]:
+        """Windows float32[T, B, C] on the device, and what is added to the forecasts."""
+        last = np.tile(inputs[-1], self.horizon)
+        return self.backend.put(inputs), self.backend.put(last)
+
+    def forecast(self, inputs: Float32) -> Float32:
+        """float32[B, horizon * C], step after step, of windows float32[T, B, C]."""
+        with self.lock, self.backend.memory("predict on the CPU (device cpu)"):
+            self.backend.begin()
+            return self.backend.get(self.forward(*self.prepare(inputs), training=False))
+
+    def forward(self, inputs: Any, last: Any, training: bool = True, key: int = 0) -> Any:
+        """The forecasts [B, horizon * C] of what `prepare` returned, on the device."""
+        y, _ = self.recurrent.forward(inputs, training=training, key=mixed_key(key, 0))
+        ends = self._dropout.forward(y[len(y) - 1], training, mixed_key(key, 1))
+        out = self.output.forward(ends, training)
+        self.backend.add(out, last)
+        return out
+
+    def backward(self, dout: Any, steps: int) -> Any:
+        """[T, B, C], the gradient of the recurrent layers' input, given that of the forecasts; adds
+        to the gradients of the parameters."""
+        dlast = self._dropout.backward(self.output.backward(dout))
+        dy = self.backend.zeros("dy", steps, *dlast.shape)
+        self.backend.copy(dy[steps - 1], dlast)
+        return self.recurrent.backward(dy)
+
+
+@dataclass(slots=True, eq=False)
+class ForecastState(FittedState):
+    """The fitted state of a forecaster.
+
+    scaler   of the training series
+    names    of its columns
+    window   rows of the input window
+    horizon  rows to forecast
+    """
+
+    network: ForecastNetwork
+    scaler: Scaler
+    names: tuple[str, ...]
+    window: int
+    horizon: int
+
+    def windows(self, series: Series) -> Windows:
+        """The scaled windows of some series. Raises DataError if all are too short."""
+        scaled = self.scaler.scale(series.values, series.names, series.where)
+        return Windows(scaled, self.window, self.horizon, series.source, series.offsets)
+
+
+class ForecastTask(NetworkTask[ForecastState]):
+    """The training of a forecaster.
+
+    windows   of the training series, scaled
+    held_out  to validate on; None without held-out data
+    """
+
+    def __init__(
+        self,
+        learned: ForecastState,
+        windows: Windows,
+        held_out: Windows | None,
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        super().__init__(learned)
+        self._windows = windows
+        self._held_out = held_out
+        self._batch_size = batch_size
+        self._seed = seed
+
+    def steps_per_epoch(self, epoch: int) -> int:
+        return -(-len(self._windows) // self._batch_size)
+
+    def _batches(self, epoch: int) -> Iterator[WindowBatch]:
+        return self._windows.epoch(epoch, self._batch_size, self._seed)
+
+    def _prepared(self, batch: WindowBatch) -> tuple[tuple[Any, Any], Any, int]:
+        """Arguments of `forward`, the targets, and the number of inputs."""
+        network = self.learned.network
+        network.backend.begin()
+        given = network.prepare(batch.inputs), network.backend.put(batch.targets)
+        return *given, batch.inputs.size
+
+    def _learn(self, prepared: tuple[tuple[Any, Any], Any, int], key: int) -> StepResult:
+        given, targets, size = prepared
+        network = self.learned.network
+        out = network.forward(*given, key=key)
+        loss = network.backend.squared_error(out, targets)
+        network.backward(out, self._windows.window)
+        return StepResult(loss, out.size, size)
+
+    def _validate(self) -> dict[str, float] | None:
+        """The loss, of scaled values, and the RMSE in the columns' own units."""
+        if self._held_out is None:
+            return None
+        scale = self.learned.scaler.std
+        total = np.zeros(len(scale))
+        count = 0
+        for batch in self._held_out.in_order(_VALIDATED_AT_ONCE):
+            wrong = self.learned.network.forecast(batch.inputs) - batch.targets
+            wide = np.square(wrong, dtype=np.float64).reshape(-1, len(scale))
+            total += wide.sum(0)
+            count += len(wide)
+        loss = float(total.sum() / (count * len(scale)))
+        rmse = float(np.sqrt((total * scale * scale).sum() / (count * len(scale))))
+        return {"loss": loss, "rmse": rmse}
+
+    def fingerprint(self) -> dict[str, Any]:
+        held_out = None if self._held_out is None else self._held_out.values
+        values = self._windows.values
+        found = {"rows": len(values), "checksums": fingerprint_of(values, held_out)}
+        bounds = [None if w is None else w.offsets for w in (self._windows, self._held_out)]
+        if any(offsets is not None and len(offsets) > 2 for offsets in bounds):
+            found["series"] = fingerprint_of(*bounds)
+        return found
+
+    def flow(self) -> Float64:
+        network = self.learned.network
+        batch = self._windows.take(self._windows.starts[: self._batch_size])
+        given, targets, _ = self._prepared(batch)
+        out = network.forward(*given)
+        network.backend.squared_error(out, targets)
+        dx = network.backend.get(network.backward(out, self._windows.window))
+        network.parameters.zero_gradients()
+        return step_norms(dx)
 
 
 class Part(NamedTuple):
@@ -52,12 +214,12 @@ class Part(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """n values that are forecast, in order.
+    """n forecast rows, in order.
 
-    batch   n rows: the ids and columns to keep of the rows that the values are for
+    batch   ids and columns to keep of the n rows that are forecast
     series  of each
-    rows    int64[n]  the row that each is for, counted in its series
-    steps   int64[n]  how many rows it is after the last of its window
+    rows    int64[n]  the number of each row in its series
+    steps   int64[n]  rows after the last of its window
     values  float64[n, C]
     """
 
@@ -69,8 +231,8 @@ class Targets(NamedTuple):
 
 
 def parts_of(numbers: Int64, lengths: dict[int, int]) -> list[Part]:
-    """The rows of a batch by series, from the number of each row's; `lengths`, those of the series
-    so far, grow by them."""
+    """The rows of a batch by series, given the series' number of each row; updates `lengths`, the
+    rows of each series so far."""
     order = np.argsort(numbers, kind="stable")
     found, starts = np.unique(numbers[order], return_index=True)
     parts = []
@@ -83,14 +245,13 @@ def parts_of(numbers: Int64, lengths: dict[int, int]) -> list[Part]:
 class Forecaster(SequenceModel[ForecastState], RowPredictor[ForecastState]):
     """Forecasts the next rows of numeric columns from the rows before them, oldest first.
 
-    A file, a table or an array is one series. A folder of files is one series for each of them;
-    with `series_column` the rows of a value of that column are one, in the order in which they are
-    read, whatever file they are in. No window reaches over the end of a series; series too short
-    for a window are left out, and counted in `report_`.
+    A file, a table or an array is one series; a folder of files is one series per file. With
+    `series_column` the rows with one value of that column are one series, in the order in which
+    they are read, whatever file they are in. No window crosses the end of a series; series too
+    short for a window are left out, and counted in `report_`.
 
     Columns are standardised by mean and standard deviation of the training series; forecasts are
-    in the columns' own units. What the network gives is added to the last value it has seen, so
-    that it learns the change.
+    in the columns' own units. The network predicts the difference from the window's last value.
 
     Attributes
     ----------
@@ -104,7 +265,7 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor[ForecastState]):
     columns: ClassVar[Mapping[str, str]] = {"value_columns": "values", "series_column": "series"}
     supervised: ClassVar[bool] = False
     measures: ClassVar[Mapping[str, bool]] = {"loss": False, "rmse": False}
-    # of squares, which one far value makes as large as there are rows, and no sign of divergence
+    # of squares, which a single outlier makes large without divergence
     largest_loss: ClassVar[float | None] = None
 
     window: int = parameter(default=32, check=Whole(1), help="Length of the input window in rows.")
@@ -115,14 +276,12 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor[ForecastState]):
     schedule: str = "cosine"
     clip: float | None = 1.0
 
-    # ---- what was learned
-
     @property
     def columns_(self) -> tuple[str, ...]:
         """Names of the columns, in the order of the forecasts."""
         return self.learned.names
 
-    # ---- using
+    # ---- prediction and evaluation
 
     def predict(
         self,
@@ -131,8 +290,7 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor[ForecastState]):
         value_columns: str | Sequence[str] | None = None,
         series_column: str | None = None,
     ) -> Float64:
-        """The forecasts made at each row of the data, from the window of its series that ends with
-        it.
+        """The forecasts at each row of the data, from the window of its series that ends there.
 
         Returns float64[T, horizon, C], without the last axis for a single column: [t, 0] is the
         forecast of the row after t. It is NaN in the first window - 1 rows of a series.
@@ -152,16 +310,16 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor[ForecastState]):
         value_columns: str | Sequence[str] | None = None,
         series_column: str | None = None,
     ) -> Float64:
-        """What comes after the end of a series: float64[horizon, C], without the last axis for a
+        """The rows after the end of a series: float64[horizon, C], without the last axis for a
         single column. Of S series: float64[S, …], in the order in which they begin, NaN for those
         that are shorter than the window.
 
-        Raises DataError where every series is shorter than the window, and as `predict`.
+        Raises DataError if every series is shorter than the window, and as `predict`.
         """
         learned = self.learned
         series = read_series(self._reader(examples, value_columns, series_column))
-        ends = series.bounds[1:]
-        lengths = np.diff(series.bounds)
+        ends = series.offsets[1:]
+        lengths = np.diff(series.offsets)
         if lengths.max() < learned.window:
             raise DataError(
                 f"{series.source}: a series of {lengths.max()} rows, expected at least "
@@ -184,13 +342,13 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor[ForecastState]):
         series_column: str | None = None,
         id_column: str | None = None,
     ) -> Predictions:
-        """A row for each value that is forecast: Arrow tables, each made when it is asked for.
+        """A row for each forecast: Arrow tables, made on demand.
 
-        id          of the row that the value is for (or its number); null beyond the end
+        id          of the row that is forecast (or its number); null beyond the end
         columns to keep, of that row; null beyond the end
-        series      the file, or what `series_column` holds; where there can be several
-        row         the number, from 0, of that row in its series; it counts on beyond the end
-        step        how many rows it is after the window's last, from 1 to the horizon
+        series      the file, or the value of `series_column`; if there can be several
+        row         the number, from 0, of that row in its series, also beyond the end
+        step        rows after the window's last, from 1 to the horizon
         prediction  the value; several columns have one each, `prediction_` and the column's name
 
         The rows of a series are forecast in order, each for every step that has a whole window;
@@ -211,11 +369,11 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor[ForecastState]):
         def found() -> Iterator[tuple[RowBatch, dict[str, Any]]]:
             for targets in self._targets(reader):
                 predicted = {name: targets.values[:, i] for i, name in enumerate(names)}
-                told = {"series": targets.series, "row": targets.rows, "step": targets.steps}
-                yield targets.batch, {k: v for k, v in (told | predicted).items() if k in kinds}
+                place = {"series": targets.series, "row": targets.rows, "step": targets.steps}
+                yield targets.batch, {k: v for k, v in (place | predicted).items() if k in kinds}
 
         predictions = Predictions(reader, kinds, found())
-        predictions.total = None  # not those of the data
+        predictions.total = None  # not the number of rows of the data
         return predictions
 
     def evaluate(
@@ -225,10 +383,10 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor[ForecastState]):
         value_columns: str | Sequence[str] | None = None,
         series_column: str | None = None,
     ) -> dict[str, float]:
-        """{"rmse", "mae", "last_value_rmse", "last_value_mae"} over all windows that a whole
-        horizon of their series follows, all its steps and columns, in the columns' own units.
+        """{"rmse", "mae", "last_value_rmse", "last_value_mae"} over all windows that are followed
+        by a whole horizon, all its steps and columns, in the columns' own units.
 
-        Raises DataError where every series is shorter than window and horizon together, and as
+        Raises DataError if every series is shorter than window and horizon together, and as
         `predict`.
         """
         predicted, expected, last = self._tested(examples, value_columns, series_column)
@@ -242,8 +400,8 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor[ForecastState]):
         }
 
     def score(self, examples: Any, y: Any = None) -> float:
-        """R², the mean over columns and steps of the horizon: 1 is perfect, 0 what the mean of the
-        series would reach. Raises as `evaluate`."""
+        """R², the mean over columns and steps of the horizon: 1 is perfect, 0 that of predicting
+        the mean. Raises as `evaluate`."""
         predicted, expected, _ = self._tested(examples, None, None)
         wrong = np.square(predicted - expected).sum(0)
         spread = np.square(expected - expected.mean(0)).sum(0)
@@ -268,8 +426,8 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor[ForecastState]):
         return reader
 
     def _forecasts(self, reader: RowReader) -> Iterator[tuple[RowBatch, list[Part], Float64]]:
-        """Each batch of rows, its parts by series, and float64[D, horizon, C], the forecasts made
-        at its rows, from the row after each on."""
+        """Each batch of rows, its parts by series, and float64[D, horizon, C], the forecasts of the
+        rows after each of its rows."""
         learned = self.learned
         known: dict[Label, int] = {}
         lengths: dict[int, int] = {}
@@ -278,11 +436,11 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor[ForecastState]):
             assert batch.values is not None
             scaled = learned.scaler.scale(batch.values, reader.fields.values, batch.where)
             parts = parts_of(series_numbers(batch, known), lengths)
-            if batch.series is None:  # the series before has ended with its file
+            if batch.series is None:  # the previous series ended with its file
                 before = {part.number: before[part.number] for part in parts if part.first}
             values: list[Float32] = []
-            ends: list[Int64] = []  # a row behind the one that is last seen
-            rows: list[Int64] = []  # of the batch, that have a whole window
+            ends: list[Int64] = []  # the rows after the windows
+            rows: list[Int64] = []  # rows of the batch that end a whole window
             at = 0
             for part in parts:
                 mine = scaled[part.rows]
@@ -303,10 +461,10 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor[ForecastState]):
         learned.reports["data"] = series_report(tuple(known), counts, learned.window)
 
     def _targets(self, reader: RowReader) -> Iterator[Targets]:
-        """What is forecast, by the row that it is for; see predict_batches."""
+        """The forecasts by the row that is forecast; see predict_batches."""
         learned = self.learned
         steps = np.arange(1, learned.horizon + 1)
-        made: dict[int, Float64] = {}  # at the last `horizon` rows of each series, before and now
+        made: dict[int, Float64] = {}  # at the last `horizon` rows of each series
         ends: dict[int, tuple[RowBatch, int]] = {}  # the last batch of each series, its length
         keys: dict[Label, int] = {}
         names: list[Label] = []
@@ -316,13 +474,13 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor[ForecastState]):
             return Categories(tuple(names[n] for n in found), codes.astype(np.int32))
 
         def beyond(number: int) -> Iterator[Targets]:
-            """What comes after the end of a series."""
+            """The rows after the end of a series."""
             batch, length = ends.pop(number)
             last = made.pop(number)
             i, step = np.nonzero(steps[None, :] > np.arange(learned.horizon)[:, None])
             origin = i - steps[step]  # -1 is the last row
-            there = length + origin >= learned.window - 1
-            i, step, origin = i[there], step[there], origin[there]
+            whole = length + origin >= learned.window - 1
+            i, step, origin = i[whole], step[whole], origin[whole]
             if len(i):
                 nowhere = batch.take(np.full(len(i), -1))
                 values = last[learned.horizon + origin, step]
@@ -354,11 +512,13 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor[ForecastState]):
             yield from beyond(number)
 
     def _from(self, scaled: Float32, rows: Int64) -> Float64:
-        """float64[B, horizon, C]: the forecasts of what begins at the rows."""
+        """float64[B, horizon, C]: the forecasts that begin at the rows int64[B] of scaled values
+        float32[T, C], each from `window` to T."""
         learned = self.learned
+        before = np.arange(-learned.window, 0)[:, None]
         parts = [
-            learned.network.forecast(windows_before(scaled, learned.window, rows[i:j]))
-            for i, j in ((i, i + ROWS_AT_ONCE) for i in range(0, len(rows), ROWS_AT_ONCE))
+            learned.network.forecast(scaled[rows[i : i + ROWS_AT_ONCE] + before])
+            for i in range(0, len(rows), ROWS_AT_ONCE)
         ]
         shaped = np.concatenate(parts).reshape(len(rows), learned.horizon, -1)
         return learned.scaler.unscale(shaped)
@@ -366,7 +526,7 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor[ForecastState]):
     def _tested(
         self, examples: Any, value_columns: Any, series_column: Any
     ) -> tuple[Float64, Float64, tuple[float, float]]:
-        """Forecasts and what came, float64[B, horizon, C], and the errors of the last value."""
+        """Forecasts and expected values, float64[B, horizon, C], and errors of the last value."""
         learned = self.learned
         series = read_series(self._reader(examples, value_columns, series_column))
         windows = learned.windows(series)
@@ -379,7 +539,7 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor[ForecastState]):
     def _without_column(self, values: Float64) -> Float64:
         return values[..., 0] if values.shape[-1] == 1 else values
 
-    # ---- making
+    # ---- construction
 
     def _task(
         self, examples: Any, y: Any, valid: Any, columns: Mapping[str, Any], backend: Backend
@@ -401,7 +561,7 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor[ForecastState]):
     def _state(
         self, scaler: Scaler, names: tuple[str, ...], fields: Fields, backend: Backend
     ) -> ForecastState:
-        layers = recurrent(self, len(names), False, backend)
+        layers = self._recurrent(len(names), False, backend)
         seed = mixed_key(self.seed, 2)
         output = backend.dense(self.hidden, self.horizon * len(names), seed=seed)
         network = ForecastNetwork(layers, output, self.cell, self.dropout, self.horizon, backend)

@@ -1,14 +1,13 @@
 """Sequences drawn from a model that gives the next token's logits: sampling and beam search.
 
-Everything here works on a `Stepper`, so any model that can be advanced token by token will do:
+They work on a `Decoder`, that is any model that reads token by token:
 
-    for token in sample(stepper, prompt, 200, temperature=0.8, rng=np.random.default_rng(1)):
+    for token in sample(decoder, prompt, 200, temperature=0.8, rng=np.random.default_rng(1)):
         ...
-    for ids, log_probability in beam_search(stepper, prompt, 40, beams=4, stop=eos):
+    for ids, log_probability in beam_search(decoder, prompt, 40, beams=4, stop=eos):
         ...
 
-A stop token ends a sequence and is not given out. A sequence shorter than the length asked for
-therefore ended by it.
+A stop token ends a sequence and is not part of it.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from fastseq.errors import DataError, SettingsError
 from fastseq.settings import real, whole
@@ -27,31 +25,30 @@ from fastseq.types import Float32, Float64, Int32, Int64
 State = TypeVar("State")
 
 
-class Stepper(Protocol[State]):
-    """A model advanced by one token at a time, several rows at once.
+class Decoder(Protocol[State]):
+    """A model that reads one token at a time, several rows in parallel.
 
-    The state is opaque: arrays of any shape that belong to the rows. No method changes a state
-    it was given.
+    The state is opaque; no method changes a state passed to it.
     """
 
     def start(self, rows: int) -> State:
-        """The state of `rows` sequences of which nothing has been read."""
+        """The initial state of `rows` sequences."""
         ...
 
     def step(self, tokens: Int32, state: State) -> tuple[Float32, State]:
-        """Read tokens int32[rows]; logits float32[rows, V] of what comes next, and the new state.
+        """Read tokens int32[rows]; logits float32[rows, V] of the next tokens, and the new state.
 
-        The logits need not be normalised; -inf marks a token that cannot come.
+        The logits need not be normalised; -inf marks a token that is impossible.
         """
         ...
 
     def select(self, state: State, rows: Int64) -> State:
-        """The state whose row i is the row rows[i] of `state`; rows may repeat and be left out."""
+        """The state whose row i is the row rows[i] of `state`."""
         ...
 
 
 class Hypothesis(NamedTuple):
-    """A sequence that beam search found."""
+    """A result of beam search."""
 
     ids: list[int]  # without the prompt and without the stop token
     log_probability: float  # natural, given the prompt, the stop token's included
@@ -66,13 +63,11 @@ def check_settings(
     beams: int | None = None,
     length_penalty: float = 0.0,
 ) -> None:
-    """Raise SettingsError where a setting of generation is out of range or contradicts another.
-
-    None is a setting that was not given.
-    """
+    """Raise SettingsError if a setting is out of range or contradicts another. None is a setting
+    that was not given."""
     whole("length", length, 1)
     if temperature is not None:
-        real("temperature", temperature, _not_negative, "a number of at least 0")
+        real("temperature", temperature, lambda t: 0 <= t < math.inf, "a number of at least 0")
     if top_k is not None:
         whole("top_k", top_k, 1)
     if top_p is not None:
@@ -96,12 +91,8 @@ def check_settings(
         raise SettingsError("length_penalty is for beam search: give beams too")
 
 
-def _not_negative(number: float) -> bool:
-    return 0 <= number < math.inf
-
-
 def sample(
-    stepper: Stepper[State],
+    decoder: Decoder[State],
     prompt: Sequence[int] | Int32,
     length: int,
     *,
@@ -112,120 +103,84 @@ def sample(
     rng: np.random.Generator | None = None,
     stop: int | None = None,
 ) -> Iterator[int]:
-    """Draw a continuation of the prompt, token by token, each given out as soon as it is drawn.
+    """Draw a continuation of the prompt, token by token.
 
     Parameters
     ----------
-    prompt : ids read first, at least one.
-    length : at most so many tokens.
-    temperature : logits are divided by it (1 if not given); 0 is `greedy`.
-    top_k : draw from the k most probable tokens only, of equals those with the lowest ids.
+    prompt : ids read first, at least one
+    length : maximum number of tokens
+    temperature : logits are divided by it (1 if not given); 0 is `greedy`
+    top_k : draw from the k most probable tokens only, ties by the lowest ids
     top_p : draw from the smallest set of most probable tokens whose probability, after
-        `temperature` and `top_k`, is at least p (nucleus sampling, Holtzman et al. 2020).
-    greedy : take the most probable token, of equals the one with the lowest id.
-    rng : source of one uniform number a token; seeded with 0 if not given.
-    stop : a token that ends the sequence; it is not given out.
+        `temperature` and `top_k`, is at least p (nucleus sampling, Holtzman et al. 2020)
+    greedy : take the most probable token, ties by the lowest id
+    rng : source of one uniform number per token; seeded with 0 if not given
+    stop : a token that ends the sequence and is not returned
 
     Raises
     ------
     SettingsError
         A setting is out of range, two exclude each other, or the prompt is empty; at once, not
-        when the first token is asked for.
+        when the first token is drawn.
     DataError
         The model's logits hold NaN or +inf, or nothing above -inf.
     """
-    choice = _Choice(length, temperature, top_k, top_p, greedy)
-    start = _prompt(prompt)
-    return _stream(stepper, start, length, choice, rng or np.random.default_rng(0), stop)
+    check_settings(length, temperature, top_k, top_p, greedy)
+    heat = 0.0 if greedy else 1.0 if temperature is None else temperature
+    return _stream(
+        decoder, _prompt(prompt), length, heat, top_k, top_p, rng or np.random.default_rng(0), stop
+    )
 
 
 def _stream(
-    stepper: Stepper[State],
+    decoder: Decoder[State],
     prompt: Int32,
     length: int,
-    choice: _Choice,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
     rng: np.random.Generator,
     stop: int | None,
 ) -> Iterator[int]:
-    logits, state = _read(stepper, prompt)
+    logits, state = _read(decoder, prompt)
     for n in range(length):
-        token = choice.draw(logits[0], rng.random())
+        ids, weights = distribution(logits[0], temperature, top_k, top_p)
+        above = np.cumsum(weights)
+        place = int(np.searchsorted(above, rng.random() * above[-1], side="right"))
+        token = int(ids[min(place, len(ids) - 1)])
         if token == stop:
             return
         yield token
         if n + 1 < length:
-            logits, state = stepper.step(np.array([token], np.int32), state)
-
-
-def sample_many(
-    stepper: Stepper[State],
-    prompt: Sequence[int] | Int32,
-    length: int,
-    count: int,
-    *,
-    temperature: float | None = None,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    greedy: bool = False,
-    rng: np.random.Generator | None = None,
-    stop: int | None = None,
-) -> list[list[int]]:
-    """`count` continuations of one prompt, drawn side by side; settings and errors as `sample`.
-
-    Every step takes `count` numbers from `rng`, however many sequences still go on, so what one
-    row becomes does not depend on when the others stop.
-    """
-    choice = _Choice(length, temperature, top_k, top_p, greedy)
-    whole("count", count, 1)
-    rng = rng or np.random.default_rng(0)
-    found: list[list[int]] = [[] for _ in range(count)]
-    rows = np.arange(count)
-    logits, state = _read(stepper, _prompt(prompt))
-    sources = np.zeros(count, np.int64)  # the row of the logits that each sequence goes on from
-    for n in range(length):
-        uniform = rng.random(count)
-        drawn = [
-            choice.draw(logits[source], uniform[row])
-            for source, row in zip(sources, rows, strict=True)
-        ]
-        kept = [i for i, token in enumerate(drawn) if token != stop]
-        for i in kept:
-            found[rows[i]].append(drawn[i])
-        if not kept or n + 1 == length:
-            break
-        state = stepper.select(state, sources[kept])
-        logits, state = stepper.step(np.array([drawn[i] for i in kept], np.int32), state)
-        rows, sources = rows[kept], np.arange(len(kept))
-    return found
+            logits, state = decoder.step(np.array([token], np.int32), state)
 
 
 def beam_search(
-    stepper: Stepper[State],
+    decoder: Decoder[State],
     prompt: Sequence[int] | Int32,
     length: int,
     beams: int,
     stop: int | None = None,
     length_penalty: float = 0.0,
 ) -> list[Hypothesis]:
-    """The most probable continuations of the prompt that a beam of width `beams` finds.
+    """The most probable continuations of the prompt by beam search.
 
-    At every step the `beams` best sequences that have not stopped are gone on with; those that
-    stopped are kept beside them and take no place in the beam. With beams of at least
-    V^(length - 1) the result is that of trying every sequence.
+    Every step continues the `beams` best unfinished sequences; finished ones take no place in the
+    beam. With beams of at least V^(length - 1) the search is exhaustive.
 
     Parameters
     ----------
-    prompt : ids read first, at least one.
-    length : a sequence has so many tokens, or fewer and then `stop` behind them.
-    beams : width, and the largest number of hypotheses given.
-    stop : a token that ends a sequence.
+    prompt : ids read first, at least one
+    length : number of tokens of a sequence, fewer if `stop` ends it
+    beams : width, and the maximum number of hypotheses
+    stop : a token that ends a sequence
     length_penalty : sequences are ranked by log-probability / n^length_penalty, where n counts
-        their tokens, the stop token among them; 0 ranks by probability, 1 by its mean a token.
+        their tokens with the stop token; 0 ranks by probability, 1 by its mean per token
 
     Returns
     -------
-    At most `beams` hypotheses, best first. Equals are in the order they were found in: shorter
-    first, then by rank of what they continue, then by the lower last id.
+    At most `beams` hypotheses, best first. Ties are in the order in which they were found: shorter
+    first, then by rank of the sequence they continue, then by the lower last id.
 
     Raises
     ------
@@ -235,7 +190,7 @@ def beam_search(
         The model's logits hold NaN or +inf, or nothing above -inf.
     """
     check_settings(length, beams=beams, length_penalty=length_penalty)
-    logits, state = _read(stepper, _prompt(prompt))
+    logits, state = _read(decoder, _prompt(prompt))
     going: list[list[int]] = [[]]
     scores = np.zeros(1)
     ended: list[tuple[float, Hypothesis]] = []  # (rank, hypothesis), best first, at most `beams`
@@ -253,12 +208,12 @@ def beam_search(
         scores = totals[parents, tokens]
         if n == length:
             ended = _ranked(ended, going, scores, scale, beams)
-        # a sequence only loses probability, and is ranked best at its full length
+        # a sequence only loses probability, and ranks best at its full length
         bound = scores[0] / float(length) ** length_penalty if going else -np.inf
         if n == length or not going or (len(ended) == beams and bound < ended[-1][0]):
             break
-        state = stepper.select(state, parents)
-        logits, state = stepper.step(tokens.astype(np.int32), state)
+        state = decoder.select(state, parents)
+        logits, state = decoder.step(tokens.astype(np.int32), state)
     return [hypothesis for _, hypothesis in ended]
 
 
@@ -269,36 +224,13 @@ def _ranked(
     scale: float,
     beams: int,
 ) -> list[tuple[float, Hypothesis]]:
-    """The best `beams` of those ended and those that end now with these scores."""
+    """The best `beams` of the ended sequences and those that end now with these scores."""
     now = [
         (score / scale, Hypothesis(list(each), score))
         for each, score in zip(ids, scores.tolist(), strict=True)
         if score > -math.inf
     ]
     return sorted([*ended, *now], key=lambda item: -item[0])[:beams]
-
-
-def log_probability(stepper: Stepper[State], ids: Sequence[int] | Int32, given: int = 1) -> float:
-    """log p(ids[given:] | ids[:given]), natural, summed in float64.
-
-    Raises SettingsError when `given` is not in 1:len(ids) + 1, DataError when an id is outside
-    the model's vocabulary or its logits hold NaN or +inf, or nothing above -inf.
-    """
-    sequence = _prompt(ids)
-    if not 1 <= given <= len(sequence):
-        raise SettingsError(f"given is {given}, expected 1 to {len(sequence)}, the number of ids")
-    if given == len(sequence):
-        return 0.0
-    logits, state = _read(stepper, sequence[:given])
-    total = 0.0
-    for n in range(given, len(sequence)):
-        token = int(sequence[n])
-        if not 0 <= token < logits.shape[1]:
-            raise DataError(f"id {token} at {n} is not in 0:{logits.shape[1]}")
-        total += float(log_softmax(logits)[0, token])
-        if n + 1 < len(sequence):
-            logits, state = stepper.step(sequence[n : n + 1], state)
-    return total
 
 
 def log_softmax(logits: Float32) -> Float64:
@@ -320,10 +252,9 @@ def distribution(
     top_k: int | None = None,
     top_p: float | None = None,
 ) -> tuple[Int64, Float64]:
-    """What `sample` draws from: ids int64[n] and their probabilities float64[n], summing to 1.
+    """The distribution of `sample`: ids int64[n] and their probabilities float64[n], summing to 1.
 
-    `logits` is float32[V]; the settings and their order are those of `sample`. Temperature 0
-    leaves the most probable id alone. Raises DataError as `log_softmax`.
+    `logits` is float32[V]; settings are those of `sample`. Raises DataError as `log_softmax`.
     """
     top = float(logits.max())
     if not math.isfinite(top):
@@ -335,7 +266,7 @@ def distribution(
         weights = np.exp((logits[ids].astype(np.float64) - top) / temperature)
     weights /= weights.sum()
     if top_p is not None and top_p < 1:
-        # what lies below (1 - p) / n is less than 1 - p together: never in the set
+        # weights below (1 - p) / n sum to less than 1 - p: never in the set
         likely = np.flatnonzero(weights >= (1 - top_p) / len(weights))
         order = likely[np.lexsort((ids[likely], -weights[likely]))]
         count = int(np.searchsorted(np.cumsum(weights[order]), top_p)) + 1
@@ -345,35 +276,11 @@ def distribution(
 
 
 def largest(values: Float32 | Float64, count: int) -> Int64:
-    """Where the `count` largest of values[n] above -inf are, best first, equals by position."""
+    """Positions of the `count` largest of values[n] above -inf, best first, ties by position."""
     count = min(count, len(values))
     floor = np.partition(values, len(values) - count)[len(values) - count]
     found = np.flatnonzero((values >= floor) & (values > -np.inf))
     return found[np.argsort(-values[found], kind="stable")[:count]]
-
-
-class _Choice:
-    """How the next token is chosen from the logits of one row."""
-
-    def __init__(
-        self,
-        length: int,
-        temperature: float | None,
-        top_k: int | None,
-        top_p: float | None,
-        greedy: bool,
-    ) -> None:
-        check_settings(length, temperature, top_k, top_p, greedy)
-        self.temperature = 0.0 if greedy else 1.0 if temperature is None else temperature
-        self.top_k = top_k
-        self.top_p = top_p
-
-    def draw(self, logits: npt.NDArray[np.float32], uniform: float) -> int:
-        """The token that `uniform`, in [0, 1), falls on."""
-        ids, weights = distribution(logits, self.temperature, self.top_k, self.top_p)
-        above = np.cumsum(weights)
-        place = int(np.searchsorted(above, uniform * above[-1], side="right"))
-        return int(ids[min(place, len(ids) - 1)])
 
 
 def _prompt(ids: Sequence[int] | Int32) -> Int32:
@@ -383,9 +290,9 @@ def _prompt(ids: Sequence[int] | Int32) -> Int32:
     return prompt
 
 
-def _read(stepper: Stepper[State], prompt: Int32) -> tuple[Float32, State]:
-    """Logits float32[1, V] and state behind the prompt."""
-    state = stepper.start(1)
+def _read(decoder: Decoder[State], prompt: Int32) -> tuple[Float32, State]:
+    """Logits float32[1, V] and state after the prompt."""
+    state = decoder.start(1)
     for n in range(len(prompt) - 1):
-        _, state = stepper.step(prompt[n : n + 1], state)
-    return stepper.step(prompt[-1:], state)
+        _, state = decoder.step(prompt[n : n + 1], state)
+    return decoder.step(prompt[-1:], state)

@@ -1,50 +1,397 @@
-"""LanguageModel: what comes next in a text.
+"""LanguageModel: the probability of the next unit of a text.
 
 model = LanguageModel(unit="char", hidden=256, layers=2, dropout=0.15)
 model.fit("plays.parquet", valid="other_plays.parquet")
 for piece in model.generate("ROMEO:", 500, temperature=0.8):
     print(piece, end="", flush=True)
+
+The network gives the next unit of a stream from all units before it: embedding, dropout, recurrent
+layers, dropout, a softmax over the vocabulary. Gradients flow through the steps of a window; the
+state is carried from window to window (truncated backpropagation through time, Mikolov et al.
+2010, "Recurrent neural network based language model").
 """
 
 from __future__ import annotations
 
+import codecs
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, SupportsFloat
 
 import numpy as np
 
 from fastseq.errors import DataError, SettingsError
 from fastseq.estimator import Flag, Whole, parameter
-from fastseq.models.base import TextModel, recurrent, restored_vocabulary, vocabulary_file
-from fastseq.models.data.batches import StreamBatches
+from fastseq.models.data.batches import StreamBatches, StreamWindow
 from fastseq.models.data.examples import learn_stream, read_stream
 from fastseq.models.data.vocabulary import UNKNOWN, Vocabulary
 from fastseq.models.folder import Content, ModelFolder
 from fastseq.models.generation import beam_search, check_settings, sample
-from fastseq.models.language_network import (
-    LanguageNetwork,
-    LanguageState,
-    LanguageTask,
-    StreamMeasure,
-    perplexity,
+from fastseq.models.sequence import (
+    FittedState,
+    Network,
+    NetworkTask,
+    TextModel,
+    restored_vocabulary,
+    step_norms,
+    vocabulary_file,
 )
-from fastseq.models.stepper import LanguageStepper, pieces
 from fastseq.nn.backend import Backend
+from fastseq.nn.layers import Embedding
+from fastseq.nn.recurrent import Recurrent
 from fastseq.seeds import mixed_key
 from fastseq.settings import parse_size, seed_number
-from fastseq.types import Int32, Texts
+from fastseq.training.checkpoint import Arrays, fingerprint_of
+from fastseq.training.gradient import StepResult
+from fastseq.types import Float32, Float64, Int32, Int64, Texts
 
-BPTT = {"word": 35, "space": 35, "char": 100, "byte": 100}  # steps, unless said
+BPTT = {"word": 35, "space": 35, "char": 100, "byte": 100}  # default steps
+STATES = ("h", "c")  # names of the arrays of a state, in order
 
-_AT_ONCE = 512  # units whose probabilities are made at a time
+_AT_ONCE = 512  # units whose probabilities are computed at a time
+
+_STREAMS = 32  # maximum number of streams of a text to measure
+_SHORTEST = 1024  # minimum targets of each
+_WARM_UP = 128  # units that each reads before its part begins
+_STEPS = 64  # of a window while measuring
+
+
+class LanguageNetwork(Network):
+    """The layers, and passes over windows of them.
+
+    Parameters
+    ----------
+    recurrent : one direction; its input size is that of the embedding
+    cell : name of the recurrent layer's parameters ("lstm")
+    dropout : rate before and after the recurrent layers, while training
+    tied : the output's weight is the embedding's table (Press and Wolf 2017)
+    seed : of the output's initial weights
+
+    Raises SettingsError if tied sizes differ.
+    """
+
+    def __init__(
+        self,
+        embedding: Embedding,
+        recurrent: Recurrent,
+        cell: str,
+        dropout: float,
+        tied: bool,
+        seed: int,
+        backend: Backend,
+    ) -> None:
+        size, hidden = recurrent.input_size, recurrent.output_size
+        if tied and size != hidden:
+            raise SettingsError(
+                f"tied weights need embedding and hidden of one size, not {size} and {hidden}"
+            )
+        self.embedding = embedding
+        self.recurrent = recurrent
+        table = embedding if tied else None
+        self.output = backend.dense(hidden, embedding.words, weight_of=table, seed=seed)
+        self.dropout_before = backend.dropout(dropout)
+        self.dropout_after = backend.dropout(dropout)
+        self.head = backend.projected_cross_entropy()
+        super().__init__({"embedding": embedding, cell: recurrent, "output": self.output}, backend)
+
+    @property
+    def _shared(self) -> bool:
+        """Whether repeated units share an embedding row in training (not under per-step
+        dropout)."""
+        return not self.dropout_before.rate
+
+    def prepare(self, inputs: Int32, training: bool) -> None:
+        """Send to the device what a pass over inputs int32[T, B] needs."""
+        self.backend.begin()
+        index = self.embedding.prepare(inputs.reshape(-1), self._shared or not training)
+        steps, batch = inputs.shape
+        self.recurrent.prepare_steps(
+            steps, batch, None if index is None else index.reshape(inputs.shape)
+        )
+
+    def learn(
+        self, inputs: Int32, targets: Int32, state: Any, key: int
+    ) -> tuple[SupportsFloat, Any]:
+        """(mean loss, last state) of int32[T, B] from a state; adds to the gradients. No gradient
+        flows into the state."""
+        loss, state, dx = self._pass(inputs, targets, state, key, self._shared)
+        if not self.embedding.frozen:
+            below = dx if self._shared else self.dropout_before.backward(dx, out=dx)
+            self.embedding.backward(below)
+        return loss, state
+
+    def input_gradient(self, inputs: Int32, targets: Int32) -> Float32:
+        """float32[T, B, E]: the gradient of the mean loss with respect to the recurrent layers'
+        input. Adds to gradients of parameters too. Targets below 0 do not count."""
+        self.backend.begin()
+        dx = self._pass(inputs, targets, None, 0, shared=False)[2]
+        return self.backend.get(dx).reshape(*inputs.shape, -1)
+
+    def _pass(
+        self, inputs: Int32, targets: Int32, state: Any, key: int, shared: bool
+    ) -> tuple[SupportsFloat, Any, Any]:
+        """(mean loss, last state, gradient of the recurrent layers' input: [T * B, E], or with
+        `shared` [U, E] for the U distinct units)."""
+        index = None
+        if shared:
+            x, index = self.embedding.forward_distinct(inputs.reshape(-1))
+            index = index.reshape(inputs.shape)
+        else:
+            x = self.embedding.forward(inputs.reshape(-1))
+            x = self.dropout_before.forward(x, key=mixed_key(key, 0), out=x)
+            x = x.reshape(*inputs.shape, self.embedding.size)
+        y, state = self.recurrent.forward(x, state=state, key=mixed_key(key, 1), index=index)
+        y = y.reshape(inputs.size, self.recurrent.output_size)
+        y = self.dropout_after.forward(y, key=mixed_key(key, 2), out=y)
+        loss = self.head.loss(y, self.output, targets.reshape(-1))
+        dy = self.head.backward()
+        dy = self.dropout_after.backward(dy, out=dy)
+        dx = self.recurrent.backward(dy.reshape(*inputs.shape, self.recurrent.output_size))
+        return loss, state, dx.reshape(-1, self.embedding.size)
+
+    def hidden(self, inputs: Int32, state: Any) -> tuple[Any, Any]:
+        """[T·B, H] of inputs int32[T, B] in prediction, and the last state."""
+        with self.lock, self.backend.memory("predict on the CPU (device cpu)"):
+            self.backend.begin()
+            x, index = self.embedding.forward_distinct(inputs.reshape(-1), training=False)
+            y, state = self.recurrent.forward(
+                x, state=state, training=False, index=index.reshape(inputs.shape)
+            )
+        return y.reshape(inputs.size, self.recurrent.output_size), state
+
+    @contextmanager
+    def weights_held(self) -> Iterator[None]:
+        """A block of steps by single units: see Recurrent.weights_held. Blocks may overlap."""
+        block = self.recurrent.weights_held()
+        with self.lock:
+            block.__enter__()
+        try:
+            yield
+        finally:
+            with self.lock:
+                block.__exit__(None, None, None)
+
+    def loss_sum(self, inputs: Int32, targets: Int32, state: Any) -> tuple[float, Any]:
+        """(sum of -log p over the targets that are not negative, last state)."""
+        wanted = targets.reshape(-1)
+        with self.lock:
+            y, state = self.hidden(inputs, state)
+            mean = float(self.head.loss(y, self.output, wanted, training=False))
+        return mean * int(np.count_nonzero(wanted >= 0)), state
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StreamMeasure:
+    """The mean of -log p over a stream, every unit but the first a target once.
+
+    A long stream is read as several in parallel, at most 32 of at least 1,024 targets; each begins
+    128 units before its part, so that its first targets have some context. The cuts depend on the
+    length alone.
+
+    values  int32[N]
+    where   the file, for messages
+
+    Raises DataError for fewer than two units.
+    """
+
+    values: Int32
+    where: str = "the stream"
+
+    def __post_init__(self) -> None:
+        if len(self.values) < 2:
+            raise DataError(f"{self.where}: a single unit, expected at least two to predict one")
+
+    def __call__(self, network: LanguageNetwork) -> float:
+        """The mean, in nats."""
+        total, state = 0.0, None
+        for inputs, targets in self.windows():
+            loss, state = network.loss_sum(inputs, targets, state)
+            total += loss
+        return total / (len(self.values) - 1)
+
+    def windows(self) -> Iterator[tuple[Int32, Int32]]:
+        """Inputs and targets int32[T, B], window after window; a target that does not count is
+        -1."""
+        count = len(self.values) - 1
+        streams = max(1, min(_STREAMS, count // _SHORTEST))
+        own = -(-count // streams)  # targets of a stream, of the last one fewer
+        warm = _WARM_UP if streams > 1 else 0
+        first: Int64 = np.arange(streams) * own
+        start = first - warm
+        start[0] = 0  # nothing precedes it: it starts without a warm-up
+        for step in range(0, warm + own, _STEPS):
+            place = start + np.arange(step, min(step + _STEPS, warm + own))[:, None]
+            counted = (place >= first) & (place < np.minimum(first + own, count))
+            place = np.minimum(place, count - 1)
+            targets = np.where(counted, self.values[place + 1], np.int32(-1))
+            yield self.values[place], targets
+
+
+@dataclass(slots=True, eq=False)
+class LanguageState(FittedState):
+    """The fitted state of a language model.
+
+    knows_unknown  whether units outside the vocabulary occurred in training, as `<unk>`
+    """
+
+    network: LanguageNetwork
+    vocabulary: Vocabulary
+    knows_unknown: bool
+
+
+class LanguageTask(NetworkTask[LanguageState]):
+    """The training of a language model, its state carried from window to window.
+
+    Parameters
+    ----------
+    windows : of the training stream, the same ones in every epoch
+    measure : of held-out text; None without held-out text
+    """
+
+    def __init__(
+        self, learned: LanguageState, windows: StreamBatches, measure: StreamMeasure | None
+    ) -> None:
+        super().__init__(learned)
+        self._windows = windows
+        self._measure = measure
+        self._state: Any = None
+
+    def steps_per_epoch(self, epoch: int) -> int:
+        return len(self._windows)
+
+    def _batches(self, epoch: int) -> Iterator[StreamWindow]:
+        return iter(self._windows)
+
+    def _prepared(self, batch: StreamWindow) -> StreamWindow:
+        self.learned.network.prepare(batch.inputs, True)
+        return batch
+
+    def _learn(self, prepared: StreamWindow, key: int) -> StepResult:
+        inputs, targets, step = prepared
+        state = None if step == 0 else self._state
+        loss, self._state = self.learned.network.learn(inputs, targets, state, key)
+        return StepResult(loss, targets.size, targets.size)
+
+    def _validate(self) -> dict[str, float] | None:
+        if self._measure is None:
+            return None
+        loss = self._measure(self.learned.network)
+        return {"loss": loss, "perplexity": perplexity(loss)}
+
+    def fingerprint(self) -> dict[str, Any]:
+        held_out = None if self._measure is None else self._measure.values
+        stream = self._windows.values
+        return {"units": len(stream), "checksums": fingerprint_of(stream, held_out)}
+
+    def flow(self) -> Float64:
+        """Of the loss of the last step alone, whose gradient reaches earlier steps through the
+        recurrence alone."""
+        window = next(iter(self._windows))
+        targets = window.targets.copy()
+        targets[:-1] = -1
+        network = self.learned.network
+        dx = network.input_gradient(window.inputs, targets)
+        network.parameters.zero_gradients()
+        return step_norms(dx)
+
+    def carried(self) -> Arrays:
+        if self._state is None:
+            return {}
+        get = self.learned.network.backend.get
+        return dict(zip(STATES, map(get, parts_of(self._state)), strict=False))
+
+    def restore_carried(self, carried: Arrays) -> None:
+        parts = tuple(carried[name] for name in STATES if name in carried)
+        self._state = state_of(parts) if parts else None
+
+
+def parts_of(state: Any) -> tuple[Any, ...]:
+    """The arrays of a recurrent layer's state."""
+    return state if isinstance(state, tuple) else (state,)
+
+
+def state_of(parts: tuple[Any, ...]) -> Any:
+    """The state of these arrays, as a recurrent layer takes it."""
+    return parts if len(parts) > 1 else parts[0]
+
+
+def perplexity(nats: float) -> float:
+    """e to the mean loss; infinite if that overflows."""
+    return math.exp(nats) if nats < 700 else math.inf
+
+
+class LanguageDecoder:
+    """A `generation.Decoder` of a language model's network, whose weights must not change while it
+    is used.
+
+    never : the id of a unit that is never generated (`<unk>`); None for none
+    """
+
+    def __init__(self, network: LanguageNetwork, never: int | None = None) -> None:
+        self._network = network
+        self._never = never
+        with network.lock:
+            network.output.prepare(backward=False)
+
+    def start(self, rows: int) -> Any:
+        """The initial state: None for zeros."""
+        return None
+
+    def step(self, tokens: Int32, state: Any) -> tuple[Float32, Any]:
+        """Logits float32[rows, V] after tokens int32[rows], and the new state."""
+        network = self._network
+        shape = len(tokens), network.output.outputs
+        with network.lock:  # another thread may repack the output's weight
+            y, state = network.hidden(tokens.reshape(1, -1), state)
+            out = network.backend.empty("logits", *shape)
+            network.output.project(out, y)
+            logits = network.backend.get(out)
+        if self._never is not None:
+            logits[:, self._never] = -np.inf
+        return logits, state
+
+    def select(self, state: Any, rows: Int64) -> Any:
+        """The selected rows of a state."""
+        if state is None:
+            return None
+        with self._network.lock:
+            backend = self._network.backend
+            backend.begin()
+            return state_of(tuple(backend.batch_rows(part, rows) for part in parts_of(state)))
+
+
+def decoded(vocabulary: Vocabulary, ids: Iterable[int], before: int | None = None) -> Iterator[str]:
+    """The text of a stream of ids, each piece as soon as it is complete.
+
+    Words are preceded by a space, unless they begin a row; `<eos>` becomes a line break. Bytes are
+    decoded as whole characters; those that form none are left out.
+
+    before : the id of the unit before the first; None at the beginning of the text
+    """
+    if vocabulary.tokenizer.unit == "byte":
+        decoder = codecs.getincrementaldecoder("utf-8")("ignore")
+        for number in ids:
+            text = decoder.decode(bytes([number]))
+            if text:
+                yield text
+        return
+    joiner = vocabulary.tokenizer.joiner
+    for number in ids:
+        if vocabulary.end is not None and number == vocabulary.end:
+            yield "\n"
+        else:
+            first = before is None or before == vocabulary.end
+            yield ("" if first else joiner) + vocabulary.decode([number])
+        before = number
 
 
 class LanguageModel(TextModel[LanguageState]):
-    """Gives every unit of a text its probability, given all units before it.
+    """Language model: the probability of every unit of a text, given all units before it.
 
-    The rows are read as one stream, cut into `batch_size` streams that are learned from side by
-    side, `bptt` steps at a time, the state carried on. Rows of words end with `<eos>`.
+    The rows are read as one stream, cut into `batch_size` parallel streams, of which `bptt` steps
+    are learned at a time; the state is carried on. Rows of words end with `<eos>`.
 
     Attributes
     ----------
@@ -71,14 +418,12 @@ class LanguageModel(TextModel[LanguageState]):
     warmup: int = 50
     clip: float | None = 1.0
 
-    # ---- what was learned
-
     @property
     def vocabulary_(self) -> Vocabulary:
-        """The units that are known."""
+        """The units and their ids."""
         return self.learned.vocabulary
 
-    # ---- measuring
+    # ---- evaluation
 
     def evaluate(
         self, examples: Any, *, text_column: str | Sequence[str] | None = None
@@ -86,10 +431,10 @@ class LanguageModel(TextModel[LanguageState]):
         """{"nats" per unit, "perplexity", "units" measured, "unknown_rate"}, and for characters and
         bytes "bits_per_character" or "bits_per_byte".
 
-        The rows are read as one stream whose first unit is given; a long one is cut as
-        language_network.StreamMeasure says. Units that are not in the vocabulary are predicted as
-        `<unk>`, which may be easy: compare perplexities at a similar unknown rate, the fraction of
-        all units but `<eos>` that these are.
+        The rows are read as one stream whose first unit is given; a long one is cut as described in
+        StreamMeasure. Units outside the vocabulary are predicted as `<unk>`, which may be easy:
+        compare perplexities at a similar unknown rate, the fraction of all units but `<eos>` that
+        these are.
 
         Raises DataError for data that cannot be read, or with fewer than two units.
         """
@@ -98,23 +443,23 @@ class LanguageModel(TextModel[LanguageState]):
         reader = self._open(examples, None, columns, fields=learned.fields)
         values, report = read_stream(reader, learned.vocabulary, parse_size(self.memory))
         learned.reports["data"] = report
-        nats = _measure(values, reader.sources[0].name)(learned.network)
+        nats = StreamMeasure(values, reader.sources[0].name)(learned.network)
         found = {"nats": nats, "perplexity": perplexity(nats), "units": len(values) - 1}
-        unit = learned.vocabulary.units.unit
+        unit = learned.vocabulary.tokenizer.unit
         bits = {"char": "bits_per_character", "byte": "bits_per_byte"}.get(unit)
         if bits is not None:
             found[bits] = nats / math.log(2)
         return {**found, "unknown_rate": report.unknown_rate}
 
     def score(self, examples: Any, y: Any = None) -> float:
-        """Less the nats a unit: larger is better. Raises as `evaluate`."""
+        """The negative of the nats per unit: larger is better. Raises as `evaluate`."""
         return -self.evaluate(examples)["nats"]
 
     def log_probability(self, text: str, given: str = "") -> float:
-        """log p(text | given), natural: the sum over the units of `text`, its end not included.
+        """log p(text | given), natural: the sum over the units of `text`, without its end.
 
-        Where nothing is given, words are those that begin a row, and characters and bytes stand
-        behind a line break, as in `generate`. An empty text has probability 1.
+        If nothing is given, words begin a row, and characters and bytes follow a line break, as in
+        `generate`. An empty text has probability 1.
 
         Raises DataError for a unit that the model has not learned, as `generate` does.
         """
@@ -130,7 +475,7 @@ class LanguageModel(TextModel[LanguageState]):
             total -= loss
         return total
 
-    # ---- generating
+    # ---- generation
 
     def generate(
         self,
@@ -146,24 +491,23 @@ class LanguageModel(TextModel[LanguageState]):
         seed: int = 0,
         end_with_row: bool = False,
     ) -> Iterator[str]:
-        """The text that goes on from a prompt, without it: a piece as soon as it is drawn, all at
-        once from beam search. Together they are text as it is to be written: words behind a
-        space, `<eos>` a line break, of bytes whole characters only.
+        """The continuation of a prompt, without it: piece by piece as it is drawn, all at once from
+        beam search. The pieces concatenate to plain text: words after a space, `<eos>` as a line
+        break, of bytes whole characters only.
 
         Parameters
         ----------
-        prompt : words begin a row with it. Where it is empty, words begin a row, and characters
-            and bytes go on from a line break, or from the most frequent character where training
-            had no line break
+        prompt : words begin a row with it. If it is empty, words begin a row, and characters and
+            bytes follow a line break, or the most frequent character if training had no line break
         length : units to draw
-        temperature, top_k, top_p, greedy : as generation.sample has them
-        beams : width of beam search, which draws nothing: as generation.beam_search has it
+        temperature, top_k, top_p, greedy : see generation.sample
+        beams : width of beam search, which draws nothing; see generation.beam_search
         length_penalty : of beam search
-        seed : of what is drawn
+        seed : random seed
         end_with_row : stop at the first `<eos>`, which only words have
 
         `<unk>` is never drawn. A unit of the prompt that is not in the vocabulary is read as
-        `<unk>` where training had such units (`min_count`, `max_vocabulary`).
+        `<unk>` if training had such units (`min_count`, `max_vocabulary`).
 
         Raises
         ------
@@ -176,35 +520,26 @@ class LanguageModel(TextModel[LanguageState]):
         seed_number(seed)
         vocabulary = self.learned.vocabulary
         if end_with_row and vocabulary.end is None:
-            raise SettingsError(
-                f"end_with_row needs rows that end: a model of {vocabulary.units.unit}s has none"
-            )
+            unit = vocabulary.tokenizer.unit
+            raise SettingsError(f"end_with_row needs rows that end: a model of {unit}s has none")
         ids = self._prompt(prompt, "the prompt")
-        stepper = LanguageStepper(self.learned.network, vocabulary.unknown)
+        decoder = LanguageDecoder(self.learned.network, vocabulary.unknown)
         stop = vocabulary.end if end_with_row else None
-        drawn: Iterator[int]
+        before = int(ids[-1]) if prompt else None
         held = self.learned.network.weights_held
         if beams is not None:
             with held():
-                found = beam_search(stepper, ids, length, beams, stop, length_penalty)
-            drawn = iter(found[0].ids)
-            return iter(["".join(pieces(vocabulary, drawn, int(ids[-1]) if prompt else None))])
+                found = beam_search(decoder, ids, length, beams, stop, length_penalty)
+            return iter(["".join(decoded(vocabulary, found[0].ids, before))])
+        rng = np.random.default_rng(seed)
         drawn = sample(
-            stepper,
-            ids,
-            length,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            greedy=greedy,
-            rng=np.random.default_rng(seed),
-            stop=stop,
-        )
-        written = pieces(vocabulary, drawn, int(ids[-1]) if prompt else None)
+            decoder, ids, length, temperature=temperature, top_k=top_k, top_p=top_p, greedy=greedy,
+            rng=rng, stop=stop,
+        )  # fmt: skip
 
         def streamed() -> Iterator[str]:
             with held():
-                yield from written
+                yield from decoded(vocabulary, drawn, before)
 
         return streamed()
 
@@ -216,7 +551,7 @@ class LanguageModel(TextModel[LanguageState]):
         if len(ids):
             return ids
         line_break = vocabulary.encode(Texts.from_strings(["\n"])).values
-        # ids are in the order of frequency, the first behind <unk>
+        # ids are in the order of frequency, the first after <unk>
         return line_break if line_break[0] != vocabulary.unknown else np.array([1], np.int32)
 
     def _ids(self, text: str, what: str) -> Int32:
@@ -230,7 +565,7 @@ class LanguageModel(TextModel[LanguageState]):
             return ids
         unknown = np.flatnonzero(ids == vocabulary.unknown)
         if len(unknown):
-            unit = vocabulary.units.pieces(text)[int(unknown[0])]
+            unit = vocabulary.tokenizer.tokenize(text)[int(unknown[0])]
             raise DataError(
                 f"{what} holds {unit!r}, which training did not have: expected units of the "
                 f"vocabulary, or a model trained with some unknown ({UNKNOWN}: min_count, "
@@ -238,7 +573,7 @@ class LanguageModel(TextModel[LanguageState]):
             )
         return ids
 
-    # ---- making
+    # ---- construction
 
     def _check(self) -> None:
         super()._check()
@@ -256,38 +591,29 @@ class LanguageModel(TextModel[LanguageState]):
         memory = parse_size(self.memory)
         reader = self._open(examples, None, columns)
         vocabulary, stream, report = learn_stream(
-            reader,
-            self._units(),
-            min_count=self.min_count,
-            max_size=self.max_vocabulary,
+            reader, self._units(), min_count=self.min_count, max_size=self.max_vocabulary,
             memory=memory,
-        )
+        )  # fmt: skip
         reports, measure = {"training": report}, None
         if valid is not None:
             held_out = self._open_valid(valid, columns, reader)
             values, reports["validation"] = read_stream(held_out, vocabulary, memory)
-            measure = _measure(values, held_out.sources[0].name)
+            measure = StreamMeasure(values, held_out.sources[0].name)
         windows = StreamBatches(stream, self.batch_size, self.bptt or BPTT[self.unit])
-        vectors = self._vectors(vocabulary, backend.team)
-        size = self.embedding if vectors is None else int(vectors[1].shape[1])
-        assert size is not None  # checked
-        network = self._network(vocabulary, size, backend)
-        learned = LanguageState(network, reader.fields, vocabulary, report.unknown > 0)
-        if vectors is not None:
-            self._place(network.embedding, vectors)
-            learned.coverage = vocabulary.coverage(vectors[0], stream)
+
+        def build(size: int) -> LanguageState:
+            network = self._network(vocabulary, size, backend)
+            return LanguageState(network, reader.fields, vocabulary, report.unknown > 0)
+
+        learned = self._initialised(vocabulary, stream, backend, build)
         learned.reports.update(reports)
         return LanguageTask(learned, windows, measure)
 
     def _network(self, vocabulary: Vocabulary, size: int, backend: Backend) -> LanguageNetwork:
+        embedding = self._embedding(vocabulary, size, backend)
+        layer, seed = self._recurrent(size, False, backend), mixed_key(self.seed, 2)
         return LanguageNetwork(
-            self._embedding(vocabulary, size, backend),
-            recurrent(self, size, False, backend),
-            self.cell,
-            self.dropout,
-            self.tie_weights,
-            mixed_key(self.seed, 2),
-            backend,
+            embedding, layer, self.cell, self.dropout, self.tie_weights, seed, backend
         )
 
     def _statistics(self, learned: LanguageState) -> dict[str, Any]:
@@ -306,12 +632,5 @@ class LanguageModel(TextModel[LanguageState]):
         saved = folder.statistics
         vocabulary = restored_vocabulary(folder, saved["vocabulary"])
         network = self._network(vocabulary, saved["embedding"], backend)
-        fields = Fields.from_dict(saved["fields"])
-        knows = bool(saved["knows_unknown"])
+        fields, knows = Fields.from_dict(saved["fields"]), bool(saved["knows_unknown"])
         return LanguageState(network, fields, vocabulary, knows)
-
-
-def _measure(values: Int32, where: str) -> StreamMeasure:
-    if len(values) < 2:
-        raise DataError(f"{where}: a single unit, expected at least two to predict one")
-    return StreamMeasure(values)

@@ -1,4 +1,4 @@
-"""Supervised models of text: networks that score labels, their training and evaluation.
+"""Supervised models of text: the network, training and evaluation of classifiers and taggers.
 
 A classifier scores the labels of each row, a tagger the tags of each token.
 """
@@ -9,38 +9,39 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Generic, SupportsFloat, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, SupportsFloat
 
 import numpy as np
 
 from fastseq.errors import DataError, FormatError
-from fastseq.models.base import TextModel, restored_vocabulary, texts_of, vocabulary_file
+from fastseq.models.base import RowPredictor
 from fastseq.models.data.batches import Batch, BucketedBatches, SortedBatches, take
-from fastseq.models.data.characters import CharTable
 from fastseq.models.data.examples import Encoder, Examples, ReadReport
 from fastseq.models.data.labels import Labels
-from fastseq.models.data.vocabulary import Vocabulary
+from fastseq.models.data.vocabulary import CharacterTable, Vocabulary, WordCharacters
 from fastseq.models.folder import Content, ModelFolder
-from fastseq.models.metrics import LabelCounts
-from fastseq.models.prediction import RowPredictor
-from fastseq.models.spans import SchemeTags, SpanCounts, TagScheme
-from fastseq.models.task import (
+from fastseq.models.metrics import LabelCounts, SchemeTags, SpanCounts, TagScheme
+from fastseq.models.sequence import (
     FittedState,
     Network,
-    Prefetcher,
-    TrainingTask,
-    fingerprint_of,
+    NetworkTask,
+    TextModel,
     mean_norms,
+    restored_vocabulary,
+    vocabulary_file,
 )
 from fastseq.nn.backend import Backend
+from fastseq.nn.crf import CRF, Constraints
 from fastseq.nn.layer import Layer
 from fastseq.nn.layers import Dense, Embedding
+from fastseq.nn.pooling import Pooling
 from fastseq.nn.recurrent import Recurrent
 from fastseq.seeds import mixed_key
 from fastseq.settings import parse_size
 from fastseq.threads import in_order
+from fastseq.training.checkpoint import fingerprint_of
 from fastseq.training.gradient import StepResult
-from fastseq.types import Float64, Int32, Int64
+from fastseq.types import Float32, Float64, Int32, Int64, offsets_of, ranges
 
 if TYPE_CHECKING:
     from fastseq.store.rows import RowBatch, RowReader
@@ -52,92 +53,201 @@ UNITS_AT_ONCE = 16384
 _CHARACTERS = "characters.parquet"
 
 
-class ScoringNetwork(Network):
-    """A network with a row of scores for each example, or for each unit of it.
+class CharacterWords:
+    """Character-level word vectors: an embedding, a bidirectional recurrent layer and the last
+    output of each direction. Every distinct word of a batch is read once.
 
-    embedding, recurrent, output  its layers
-    by_step  whether every step has its own row of the recurrent layer's input; else repeated units
-             share one, which is faster
+    cell  name of the recurrent layer
+    size  dimensions of a word's vector
+    """
+
+    def __init__(self, cell: str, table: Embedding, recurrent: Recurrent, backend: Backend) -> None:
+        self._backend = backend
+        self._table = table
+        self._recurrent = recurrent
+        self.size = recurrent.output_size
+        self._ends = backend.pooling("last", self.size, bidirectional=True)
+        self._inverse: Int64 | None = None
+        self._distinct = 0
+        self.layers: dict[str, Layer] = {
+            "characters.embedding": table,
+            f"characters.{cell}": recurrent,
+        }
+
+    def prepare(self, words: WordCharacters) -> None:
+        """Send to the device what a pass over the words needs."""
+        index = self._table.prepare(words.values, True)
+        self._recurrent.prepare(words.offsets, index)
+        self._ends.prepare(words.offsets)
+
+    def forward(self, words: WordCharacters, training: bool, key: int) -> Any:
+        """[N, size]: a vector for each word of the batch."""
+        x, index = self._table.forward_distinct(words.values, training)
+        y, _ = self._recurrent.forward_ragged(
+            x, words.offsets, training=training, key=key, index=index
+        )
+        distinct = self._ends.forward(y, words.offsets, training)
+        if training:
+            self._inverse, self._distinct = words.inverse, len(distinct)
+        return self._backend.rows(distinct, words.inverse)
+
+    def backward(self, dy: Any) -> None:
+        """Add the gradients of parameters, given that of the vectors, dy [N, size]."""
+        assert self._inverse is not None, "backward without a forward pass"
+        gradients = self._backend.sum_rows(dy, self._inverse, self._distinct)
+        dx = self._recurrent.backward_ragged(self._ends.backward(gradients))
+        assert dx is not None
+        self._table.backward(dx)
+
+
+class ScoringNetwork(Network):
+    """embedding (and characters) -> dropout -> recurrent (-> pooling) -> dropout -> dense (-> CRF):
+    a row of scores for each example with pooling, for each unit without.
+
+    weights      float32[K], of each label in the loss; None: all 1
+    constraints  of the CRF in prediction; it is trained without, see SequenceTagger
+    by_step      whether every step has its own row of the recurrent layer's input; else repeated
+                 units share one, which is faster
     """
 
     by_step: bool = False
+    constraints: Constraints | None = None
 
     def __init__(
         self,
+        cell: str,
         embedding: Embedding,
         recurrent: Recurrent,
         output: Dense,
         dropout: float,
-        layers: Mapping[str, Layer],
         backend: Backend,
+        *,
+        pooling: Pooling | None = None,
+        weights: Float32 | None = None,
+        words: CharacterWords | None = None,
+        crf: CRF | None = None,
     ) -> None:
         self.embedding = embedding
         self.recurrent = recurrent
         self.output = output
+        self.pooling = pooling
+        self.weights = weights
+        self.words = words
+        self.crf = crf
         self._drop_in = backend.dropout(dropout)
         self._drop_out = backend.dropout(dropout)
         self._gradients: Any = None
+        layers: dict[str, Layer] = {"embedding": embedding, cell: recurrent}
+        if pooling is not None:
+            layers["attention"] = pooling
+        layers["output"] = output
+        if words is not None:
+            layers |= words.layers
+        if crf is not None:
+            layers["crf"] = crf
         super().__init__(layers, backend)
 
     def prepare(self, batch: Batch, training: bool) -> None:
         """Send to the device what a pass over the batch needs."""
         index = self.embedding.prepare(batch.values, self._shares(training))
         self.recurrent.prepare(batch.offsets, index)
+        if self.pooling is not None:
+            self.pooling.prepare(batch.offsets)
+        if self.words is not None:
+            assert batch.characters is not None
+            self.words.prepare(batch.characters)
 
     def _shares(self, training: bool) -> bool:
         """Whether repeated units share an embedding row (not under per-step dropout)."""
-        return not (self.by_step or (training and self._drop_in.rate))
+        varying = self.by_step or self.words is not None
+        return not (varying or (training and self._drop_in.rate))
 
     def read(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
-        """[N, D·H] on the network's device: the outputs of the recurrent layer at every step; with
-        `training` what its backward pass needs is kept."""
+        """[N, D·H] on the device: the outputs of the recurrent layer at every step; with `training`
+        saves what its backward pass needs."""
         index: Int64 | None = None
         if not self._shares(training):
             x = self.embedding.forward(batch.values, training)
         else:
             x, index = self.embedding.forward_distinct(batch.values, training)
-        x = self._extended(x, batch, training, key)
+        if self.words is not None:
+            assert batch.characters is not None
+            words = self.words.forward(batch.characters, training, mixed_key(key, 3))
+            x = self.backend.concat_columns(x, words)
         x = self._drop_in.forward(x, training, mixed_key(key, 0), out=x)
         y, _ = self.recurrent.forward_ragged(
             x, batch.offsets, training=training, key=mixed_key(key, 1), index=index
         )
         return y
 
-    def _extended(self, x: Any, batch: Batch, training: bool, key: int) -> Any:
-        """The embeddings of all steps with other features."""
-        return x
-
-    @abstractmethod
     def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
-        """[B, K] or [N, K] on the network's device; with `training` what `backward` needs is
-        kept."""
+        """[B, K] or [N, K] on the device; with `training` saves what `backward` needs."""
+        y = self.read(batch, training, key)
+        if self.pooling is not None:
+            y = self.pooling.forward(y, batch.offsets, training)
+        y = self._drop_out.forward(y, training, mixed_key(key, 2), out=y)
+        return self.output.forward(y, training)
 
-    @abstractmethod
     def loss(self, scores: Any, batch: Batch, training: bool) -> tuple[SupportsFloat, float]:
-        """The mean loss and the weight that it is a mean over, targets below 0 left out. With
-        `training` the gradient is kept for `backward`, and `scores` may be overwritten."""
+        """The mean loss and the weight it is a mean over, without targets below 0. With `training`
+        saves the gradient for `backward` and may overwrite `scores`."""
+        targets = batch.targets
+        assert targets is not None
+        if self.crf is None:
+            loss = self.backend.cross_entropy(scores, targets, self.weights, training)
+            self._gradients = scores if training else None
+            if self.weights is None:
+                return loss, float(np.count_nonzero(targets >= 0))
+            return loss, float(self.weights[targets[targets >= 0]].sum(dtype=np.float64))
+        if training:  # where no tag is unseen
+            likelihood = self.crf.loss(scores, targets, batch.offsets)
+            self._gradients = self.crf.backward()
+            return likelihood, float(len(targets))
+        known = np.logical_and.reduceat(targets >= 0, batch.offsets[:-1])
+        lengths = np.diff(batch.offsets)[known]
+        if not len(lengths):
+            return 0.0, 0.0
+        at = ranges(batch.offsets[:-1][known], lengths)
+        chosen = scores if len(at) == len(targets) else self.backend.rows(scores, at)
+        loss = self.crf.loss(chosen, targets[at], offsets_of(lengths), training=False)
+        return loss, float(len(at))
 
-    @abstractmethod
     def backward(self) -> None:
         """Add the gradients of parameters."""
+        assert self._gradients is not None, "backward without a loss"
+        gradients, self._gradients = self._gradients, None
+        dy = self.output.backward(gradients)
+        dy = self._drop_out.backward(dy, out=dy)
+        if self.pooling is not None:
+            dy = self.pooling.backward(dy)
+        learns = self.words is not None or not self.embedding.frozen
+        dx = self.recurrent.backward_ragged(dy, want_dx=learns)
+        if dx is None:
+            return
+        below = self._drop_in.backward(dx, out=dx)
+        if self.words is None:
+            self.embedding.backward(below)
+        else:
+            size = self.embedding.size
+            self.embedding.backward(self.backend.columns(below, 0, size))
+            self.words.backward(self.backend.columns(below, size, below.shape[1]))
 
     def best(self, scores: Any, batch: Batch) -> Int32:
         """int32[B] or int32[N]: the predicted labels."""
-        return self.backend.best(scores)
-
-
-N = TypeVar("N", bound=ScoringNetwork)
+        if self.crf is None:
+            return self.backend.best(scores)
+        return self.crf.decode(scores, batch.offsets, self.constraints)[0]
 
 
 @dataclass(slots=True, eq=False)
-class ScoringState(FittedState, Generic[N]):
+class ScoringState(FittedState):
     """The fitted state of a classifier or a tagger.
 
     encoder  vocabulary, labels, characters
     scheme   how tags encode spans; None for none, and for labels of rows
     """
 
-    network: N
+    network: ScoringNetwork
     encoder: Encoder
     scheme: TagScheme | None = field(default=None, init=False)
 
@@ -148,12 +258,12 @@ class ScoringState(FittedState, Generic[N]):
         return self.encoder.labels
 
     def names(self, report: ReadReport) -> list[str]:
-        """What the targets of the examples of a report stand for, those below 0, which training
-        did not have, counted from the end."""
+        """The names of the targets of a report's examples; those unseen in training, below 0, are
+        at the end."""
         return [*map(str, self.labels.values), *map(str, reversed(report.unseen))]
 
 
-class ScoringTask(TrainingTask[ScoringState[N]]):
+class ScoringTask(NetworkTask[ScoringState]):
     """The training of a classifier or a tagger.
 
     Raises DataError if every target to validate on is unseen in training.
@@ -161,7 +271,7 @@ class ScoringTask(TrainingTask[ScoringState[N]]):
 
     def __init__(
         self,
-        learned: ScoringState[N],
+        learned: ScoringState,
         train: Examples,
         valid: Examples | None,
         batch_size: int,
@@ -170,35 +280,31 @@ class ScoringTask(TrainingTask[ScoringState[N]]):
         super().__init__(learned)
         learned.reports["training"] = train.report
         if valid is not None:
-            valid.known_rows()
+            valid.check_known()
             learned.reports["validation"] = valid.report
         self._train = train
         self._valid = valid
         self._bucketed = BucketedBatches(train.offsets, batch_size, seed)
-        self._ahead: Prefetcher[Int64, Batch] = Prefetcher(self._prepared)
 
-    def steps_per_epoch(self, epoch: int) -> int | None:
-        return self._bucketed.count(epoch)
+    def steps_per_epoch(self, epoch: int) -> int:
+        return self._bucketed.count()
 
-    def batches(self, epoch: int) -> Iterator[Int64]:
-        return self._ahead.through(self._bucketed.epoch(epoch))
+    def _batches(self, epoch: int) -> Iterator[Int64]:
+        return self._bucketed.epoch(epoch)
 
-    def _prepared(self, rows: Int64) -> Batch:
-        network, batch = self.learned.network, take(self._train, rows)
+    def _prepared(self, batch: Int64) -> Batch:
+        network, taken = self.learned.network, take(self._train, batch)
         network.backend.begin()
-        network.prepare(batch, True)
-        return batch
+        network.prepare(taken, True)
+        return taken
 
-    def learn(self, batch: Int64, key: int) -> StepResult:
+    def _learn(self, prepared: Batch, key: int) -> StepResult:
         network = self.learned.network
-        taken = self._ahead.take(batch)
-        loss, weight = network.loss(network.scores(taken, True, key), taken, True)
+        loss, weight = network.loss(network.scores(prepared, True, key), prepared, True)
         network.backward()
-        if network.backend.ahead:
-            self._ahead.prepare()
-        return StepResult(loss, weight, len(taken.values))
+        return StepResult(loss, weight, len(prepared.values))
 
-    def validate(self) -> dict[str, float] | None:
+    def _validate(self) -> dict[str, float] | None:
         if self._valid is None:
             return None
         evaluation = Evaluation(self.learned)
@@ -207,13 +313,13 @@ class ScoringTask(TrainingTask[ScoringState[N]]):
 
     def fingerprint(self) -> dict[str, Any]:
         train, valid = self._train, self._valid
-        marks = fingerprint_of(train.values, train.offsets, train.targets)
+        checksums = fingerprint_of(train.values, train.offsets, train.targets)
         if valid is not None:
-            marks += fingerprint_of(valid.values, valid.offsets, valid.targets)
-        return {"examples": len(train), "checksums": marks}
+            checksums += fingerprint_of(valid.values, valid.offsets, valid.targets)
+        return {"examples": len(train), "checksums": checksums}
 
     def flow(self) -> Float64:
-        """The loss is that of each sequence's last step: its gradient reaches earlier steps through
+        """Of the loss of each sequence's last step, whose gradient reaches earlier steps through
         the recurrence alone. A second direction is left out."""
         first = np.arange(min(len(self._train), self._bucketed.batch_size))
         batch = take(self._train, first)
@@ -242,15 +348,15 @@ class Evaluation:
 
     Parameters
     ----------
-    confusion : count which labels are predicted for which
+    confusion : count the pairs of expected and predicted labels
 
     Attributes
     ----------
     labels : counts of labels or tags
-    spans : counts of spans, where tags encode some
+    spans : counts of spans, if tags encode some
     """
 
-    def __init__(self, learned: ScoringState[Any], confusion: bool = False) -> None:
+    def __init__(self, learned: ScoringState, confusion: bool = False) -> None:
         self._learned = learned
         self._loss = self._weight = 0.0
         self.labels = LabelCounts(len(learned.labels), confusion)
@@ -281,7 +387,7 @@ class Evaluation:
 
     def measures(self, report: ReadReport) -> dict[str, float]:
         """{"accuracy", "macro_f1", "loss", "unknown_rate"}, and of spans "precision", "recall" and
-        "f1" in lenient reading, "strict_precision", "strict_recall" and "strict_f1"."""
+        "f1" in lenient decoding, "strict_precision", "strict_recall" and "strict_f1"."""
         found = self.validation(report)
         measures = {name: found[name] for name in ("accuracy", "macro_f1", "loss")}
         for prefix, strict in (("", False), ("strict_", True)):
@@ -296,28 +402,15 @@ def scored(network: ScoringNetwork, examples: Examples) -> Iterator[tuple[Batch,
     """The batches of examples with their scores, the longest sequences first."""
     for rows in SortedBatches(examples.offsets, ROWS_AT_ONCE, UNITS_AT_ONCE):
         batch = take(examples, rows)
-        advice = "predict on the CPU (device cpu)"
         with network.lock:  # scores may lie in memory that the next pass uses
-            with network.backend.memory(advice):
+            with network.backend.memory("predict on the CPU (device cpu)"):
                 network.backend.begin()
                 scores = network.scores(batch)
             yield batch, scores
 
 
-def encoded(
-    encoder: Encoder, reader: RowReader, report: ReadReport
-) -> Iterator[tuple[RowBatch, Examples]]:
-    """Each batch of rows and its examples, counted in `report`, encoded on another thread while
-    the caller works."""
-    with ThreadPoolExecutor(1, "fastseq-encode") as pool:
-        for rows, examples in in_order(pool, encoder.encode, reader.batches(), 2):
-            # `encode` numbers rows from the first that was read, here from the first of the batch
-            add_report(report, examples.report)
-            yield rows, replace(examples, rows=examples.rows - rows.first_row)
-
-
 def count_malformed(
-    learned: ScoringState[Any], examples: Examples, where: Callable[[int], str], report: ReadReport
+    learned: ScoringState, examples: Examples, where: Callable[[int], str], report: ReadReport
 ) -> None:
     """Count in `report` the examples whose tags violate the scheme.
 
@@ -333,52 +426,34 @@ def count_malformed(
         report.violation = f"the tag scheme {learned.scheme.name}, such as {place}: {first}"
 
 
-def add_report(total: ReadReport, part: ReadReport) -> None:
-    """Add the counts of a part to those of the whole."""
-    for name in ("rows", "nulls", "empty", "skipped", "cut", "units", "unknown", "targets"):
-        setattr(total, name, getattr(total, name) + getattr(part, name))
-    for label, count in part.unseen.items():
-        total.unseen[label] = total.unseen.get(label, 0) + count
-    total.what = part.what
+class ScoringModel(TextModel[ScoringState], RowPredictor[ScoringState]):
+    """A model of text whose network scores labels."""
 
-
-class ScoringModel(TextModel[ScoringState[N]], RowPredictor[ScoringState[N]]):
-    """A model of text whose network scores labels; parameters are those of TextModel."""
+    reading: ClassVar[tuple[str, ...]]  # parameters that are arguments of Encoder.learn
 
     @abstractmethod
-    def _reading(self) -> dict[str, Any]:
-        """Arguments of Encoder.learn that are parameters of only some models."""
-
-    @abstractmethod
-    def _network(self, encoder: Encoder, size: int, backend: Backend) -> N:
+    def _network(self, encoder: Encoder, size: int, backend: Backend) -> ScoringNetwork:
         """The network for an encoder; `size` is the embedding dimensions."""
 
     def _task(
         self, examples: Any, y: Any, valid: Any, columns: Mapping[str, Any], backend: Backend
-    ) -> ScoringTask[N]:
+    ) -> ScoringTask:
         reader = self._open(examples, y, columns)
         memory = parse_size(self.memory)
         encoder, train = Encoder.learn(
-            reader,
-            self._units(),
-            min_count=self.min_count,
-            max_size=self.max_vocabulary,
-            memory=memory,
-            **self._reading(),
-        )
+            reader, self._units(), min_count=self.min_count, max_size=self.max_vocabulary,
+            memory=memory, **{name: getattr(self, name) for name in self.reading},
+        )  # fmt: skip
         held_out = None
         if valid is not None:
             valid_reader = self._open_valid(valid, columns, reader)
             held_out = encoder.read(valid_reader, memory)
-        vectors = self._vectors(encoder.vocabulary, backend.team)
-        size = self.embedding if vectors is None else vectors[1].shape[1]
-        assert size is not None
-        network = self._network(encoder, size, backend)
-        learned = ScoringState(network, reader.fields, encoder)
-        if vectors is not None:
-            self._place(network.embedding, vectors)
-            learned.coverage = encoder.vocabulary.coverage(vectors[0], train.values)
-        self._settle(learned, train)
+
+        def build(size: int) -> ScoringState:
+            return ScoringState(self._network(encoder, size, backend), reader.fields, encoder)
+
+        learned = self._initialised(encoder.vocabulary, train.values, backend, build)
+        self._set_scheme(learned, train)
         count_malformed(learned, train, reader.data.where, train.report)
         if held_out is not None:
             count_malformed(learned, held_out, valid_reader.data.where, held_out.report)
@@ -386,25 +461,31 @@ class ScoringModel(TextModel[ScoringState[N]], RowPredictor[ScoringState[N]]):
 
     @property
     def vocabulary_(self) -> Vocabulary:
-        """The units that are known."""
+        """The units and their ids."""
         return self.learned.encoder.vocabulary
 
     def _encoded(
-        self, learned: ScoringState[N], reader: RowReader, report: ReadReport
+        self, learned: ScoringState, reader: RowReader, report: ReadReport
     ) -> Iterator[tuple[RowBatch, Examples]]:
-        return encoded(learned.encoder, reader, report)
+        """Each batch of rows and its examples, counted in `report`, encoded on another thread while
+        the caller works."""
+        with ThreadPoolExecutor(1, "fastseq-encode") as pool:
+            for rows, examples in in_order(pool, learned.encoder.encode, reader.batches(), 2):
+                report.add(examples.report)
+                # `encode` numbers rows from the first that was read, here from the batch's first
+                yield rows, replace(examples, rows=examples.rows - rows.first_row)
 
-    def _settle(self, learned: ScoringState[N], train: Examples) -> None:
-        """Learn what else the training targets say."""
+    def _set_scheme(self, learned: ScoringState, train: Examples) -> None:
+        """Set the scheme of the training tags."""
 
     def _evaluate(self, examples: Any, y: Any, **named: Any) -> tuple[dict[str, float], Evaluation]:
         """The measures of data with known targets. Raises DataError for data that cannot be read,
-        or that have no target that training had."""
+        or whose targets are all unseen in training."""
         learned = self.learned
         reader = self._open(examples, y, self._named_columns(**named), fields=learned.fields)
         report = learned.reports["data"] = ReadReport()
         evaluation = Evaluation(learned, confusion=self.inputs == "text")
-        for rows, part in encoded(learned.encoder, reader, report):
+        for rows, part in self._encoded(learned, reader, report):
             count_malformed(learned, part, rows.where, report)
             evaluation.add(part)
         if not evaluation.labels.known:
@@ -415,7 +496,7 @@ class ScoringModel(TextModel[ScoringState[N]], RowPredictor[ScoringState[N]]):
             raise DataError(f"{reader.sources[0].name}: {what}: nothing to measure")
         return evaluation.measures(report), evaluation
 
-    def _statistics(self, learned: ScoringState[N]) -> dict[str, Any]:
+    def _statistics(self, learned: ScoringState) -> dict[str, Any]:
         encoder = learned.encoder
         return {
             "vocabulary": encoder.vocabulary.to_dict(),
@@ -425,19 +506,20 @@ class ScoringModel(TextModel[ScoringState[N]], RowPredictor[ScoringState[N]]):
             "embedding": learned.network.embedding.size,
         }
 
-    def _files(self, learned: ScoringState[N]) -> dict[str, Content]:
+    def _files(self, learned: ScoringState) -> dict[str, Content]:
         files, chars = vocabulary_file(learned.encoder.vocabulary), learned.encoder.chars
         if chars is not None:
-            files[_CHARACTERS] = {"unit": chars.to_texts().to_strings()}
+            files |= vocabulary_file(chars.vocabulary, _CHARACTERS)
         return files
 
-    def _rebuilt(self, folder: ModelFolder, backend: Backend) -> ScoringState[N]:
+    def _rebuilt(self, folder: ModelFolder, backend: Backend) -> ScoringState:
         from fastseq.store.columns import Fields
 
         saved = folder.statistics
-        chars: CharTable | None = None
+        chars: CharacterTable | None = None
         if saved["characters"] is not None:
-            chars = CharTable.from_texts(texts_of(folder, _CHARACTERS), saved["characters"])
+            table, longest = saved["characters"]["vocabulary"], int(saved["characters"]["longest"])
+            chars = CharacterTable(restored_vocabulary(folder, table, _CHARACTERS), longest)
         labels = Labels.from_dict(saved["labels"])
         if len(labels) < 2:
             raise FormatError(f"{len(labels)} labels, expected at least 2")

@@ -15,12 +15,9 @@ import numpy as np
 
 from fastseq.errors import SettingsError
 from fastseq.estimator import Choice, Flag, Whole, parameter
-from fastseq.models.base import kind_of, recurrent
 from fastseq.models.data.examples import Encoder, Examples, ReadReport
-from fastseq.models.data.ragged import offsets_of
 from fastseq.models.folder import ModelFolder
-from fastseq.models.scoring import ScoringModel, ScoringState, scored
-from fastseq.models.spans import (
+from fastseq.models.metrics import (
     AUTO,
     NONE,
     SCHEMES,
@@ -30,17 +27,22 @@ from fastseq.models.spans import (
     checked_scheme,
     is_bio,
 )
-from fastseq.models.tagger_network import CharacterWords, TaggerNetwork
+from fastseq.models.scoring import (
+    CharacterWords,
+    ScoringModel,
+    ScoringNetwork,
+    ScoringState,
+    scored,
+)
 from fastseq.nn.backend import Backend
 from fastseq.nn.crf import bio_constraints
 from fastseq.seeds import mixed_key
 from fastseq.settings import one_of
+from fastseq.types import offsets_of
 
 if TYPE_CHECKING:
     from fastseq.store.predictions import Predictions, TagLists
     from fastseq.store.rows import RowBatch, RowReader
-
-TaggerState = ScoringState[TaggerNetwork]
 
 
 class _TagScheme(Choice):
@@ -50,7 +52,7 @@ class _TagScheme(Choice):
         return checked_scheme(value)
 
 
-class SequenceTagger(ScoringModel[TaggerNetwork]):
+class SequenceTagger(ScoringModel):
     """Sequence labelling: a tag for each token of a row.
 
     Attributes
@@ -64,13 +66,14 @@ class SequenceTagger(ScoringModel[TaggerNetwork]):
     -----
     The CRF is trained without the constraints of the scheme: its likelihood is normalised over all
     tag sequences, so a training sequence that violates the scheme has a finite loss and the right
-    gradient, where a constrained model gives it probability 0. Prediction is constrained: it finds
-    the most probable of the well-formed sequences, which is exact, since conditioning on being well
-    formed divides the probability of all of them by the same number.
+    gradient, while a constrained model gives it probability 0. Prediction is constrained and exact:
+    conditioning on being well formed divides the probability of all well-formed sequences by the
+    same number.
     """
 
     kind: ClassVar[str] = "tagger"
-    estimator_type: ClassVar[str | None] = None  # scikit-learn has none of this kind
+    reading: ClassVar[tuple[str, ...]] = ("chars",)
+    estimator_type: ClassVar[str | None] = None  # scikit-learn has none for taggers
     inputs: ClassVar[str] = "tokens"
     columns: ClassVar[Mapping[str, str]] = {"tokens_column": "tokens", "tags_column": "tags"}
     measures: ClassVar[Mapping[str, bool]] = {
@@ -89,7 +92,7 @@ class SequenceTagger(ScoringModel[TaggerNetwork]):
     tag_scheme: str = parameter(
         default=AUTO, check=_TagScheme((AUTO, *SCHEMES)),
         help="Encoding of spans by the tags; auto detects it from all training tags.",
-        notes="See models.spans.",
+        notes="See models.metrics.",
     )  # fmt: skip
     chars: bool = parameter(
         default=False, check=Flag(), help="Character-level features of each token.",
@@ -113,13 +116,13 @@ class SequenceTagger(ScoringModel[TaggerNetwork]):
 
     @property
     def tag_scheme_(self) -> str:
-        """How tags encode spans: "IOB2", …; "none" where they do not."""
+        """How tags encode spans: "IOB2", …; "none" if they do not."""
         return NONE if self.learned.scheme is None else self.learned.scheme.name
 
     # ---- prediction and evaluation
 
     def predict(self, examples: Any, *, tokens_column: str | None = None) -> list[list[str]]:
-        """The tags of each row, as many as its tokens: none for a row without.
+        """The tags of each row, one for each of its tokens.
 
         Raises DataError for data that cannot be read.
         """
@@ -139,7 +142,7 @@ class SequenceTagger(ScoringModel[TaggerNetwork]):
         id_column: str | None = None,
     ) -> Predictions:
         """`id`, the columns to keep and `prediction`, the list of its tags, of every row: Arrow
-        tables, each made when it is asked for.
+        tables, made on demand.
 
         Raises DataError for data that cannot be read, SettingsError for a column to keep that has
         the name of a predicted one.
@@ -160,13 +163,13 @@ class SequenceTagger(ScoringModel[TaggerNetwork]):
         tags_column: str | None = None,
     ) -> dict[str, float]:
         """{"accuracy" and "macro_f1" over tokens, "loss" in nats per token, "unknown_rate" of the
-        tokens}, and where tags encode spans their micro-averaged "precision", "recall" and "f1" as
+        tokens}, and if tags encode spans their micro-averaged "precision", "recall" and "f1" as
         conlleval counts them and "strict_precision", "strict_recall" and "strict_f1" as seqeval
         does in strict mode; `span_scores_` and `strict_span_scores_` have those of each type.
 
-        A tag that training did not have counts as wrong, and not in the loss.
+        A tag unseen in training counts as wrong, and not in the loss.
 
-        Raises DataError for data that cannot be read, and where every tag is unseen.
+        Raises DataError for data that cannot be read, or whose tags are all unseen.
         """
         columns = {"tokens_column": tokens_column, "tags_column": tags_column}
         measures, evaluation = self._evaluate(examples, y, **columns)
@@ -182,7 +185,7 @@ class SequenceTagger(ScoringModel[TaggerNetwork]):
     def _predicted(
         self, reader: RowReader, report: ReadReport
     ) -> Iterator[tuple[RowBatch, TagLists]]:
-        """Each batch of rows with the tags of its rows: none of a row without tokens."""
+        """Each batch of rows with the tags of its rows."""
         from fastseq.store.predictions import TagLists
 
         learned = self.learned
@@ -200,39 +203,27 @@ class SequenceTagger(ScoringModel[TaggerNetwork]):
         super()._check()
         one_of("unit, where tokens are given,", self.unit, ("word", "space"))
 
-    def _reading(self) -> dict[str, Any]:
-        return {"chars": self.chars}
-
-    def _network(self, encoder: Encoder, size: int, backend: Backend) -> TaggerNetwork:
+    def _network(self, encoder: Encoder, size: int, backend: Backend) -> ScoringNetwork:
         labels = encoder.labels
         assert labels is not None
         words: CharacterWords | None = None
         if encoder.chars is not None:
-            table = backend.embedding(
-                len(encoder.chars), self.char_embedding, seed=mixed_key(self.seed, 4)
+            width, seed = self.char_embedding, mixed_key(self.seed, 4)
+            table = backend.embedding(len(encoder.chars), width, seed=seed)
+            reader = self._recurrent_class(backend)(
+                width, self.char_hidden, bidirectional=True, seed=mixed_key(self.seed, 5)
             )
-            words = CharacterWords(
-                self.cell,
-                kind_of(self, backend),
-                table,
-                self.char_hidden,
-                mixed_key(self.seed, 5),
-                backend,
-            )
+            words = CharacterWords(self.cell, table, reader, backend)
         inputs = size if words is None else size + words.size
-        layer = recurrent(self, inputs, self.bidirectional, backend)
-        return TaggerNetwork(
-            self.cell,
-            self._embedding(encoder.vocabulary, size, backend),
-            words,
-            layer,
-            backend.dense(layer.output_size, len(labels), seed=mixed_key(self.seed, 3)),
-            backend.crf(len(labels), mixed_key(self.seed, 6)) if self.crf else None,
-            self.dropout,
-            backend,
+        layer = self._recurrent(inputs, self.bidirectional, backend)
+        embedding = self._embedding(encoder.vocabulary, size, backend)
+        output = backend.dense(layer.output_size, len(labels), seed=mixed_key(self.seed, 3))
+        crf = backend.crf(len(labels), mixed_key(self.seed, 6)) if self.crf else None
+        return ScoringNetwork(
+            self.cell, embedding, layer, output, self.dropout, backend, words=words, crf=crf
         )
 
-    def _settle(self, learned: TaggerState, train: Examples) -> None:
+    def _set_scheme(self, learned: ScoringState, train: Examples) -> None:
         names, targets = learned.names(train.report), train.targets
         assert targets is not None
         if checked_scheme(self.tag_scheme) == AUTO:
@@ -247,11 +238,11 @@ class SequenceTagger(ScoringModel[TaggerNetwork]):
                 "accuracy, loss or macro_f1"
             )
 
-    def _all_statistics(self, learned: TaggerState) -> dict[str, Any]:
+    def _all_statistics(self, learned: ScoringState) -> dict[str, Any]:
         scheme = NONE if learned.scheme is None else learned.scheme.name
         return {**super()._all_statistics(learned), "tag_scheme": scheme}
 
-    def _rebuilt(self, folder: ModelFolder, backend: Backend) -> TaggerState:
+    def _rebuilt(self, folder: ModelFolder, backend: Backend) -> ScoringState:
         learned = super()._rebuilt(folder, backend)
         names, saved = learned.names(ReadReport()), folder.statistics.get("tag_scheme")
         if saved is not None:

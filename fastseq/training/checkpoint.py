@@ -1,18 +1,20 @@
-"""What a training run needs to go on where it was: a folder that is replaced whole.
+"""The state of a training run on disk, and the history of its epochs.
 
     MODEL/checkpoint/
       manifest.json        identity of the run, its settings, counters
-      data-00000n/         all that the steps change, best weights, carried states, columns of the
-                           history, each one array
+      data-00000n/         one array each: all that the steps change, best weights, carried states,
+                           columns of the history
 
-It is a folder like every other of fastseq: a kill at any moment leaves the checkpoint before.
+A checkpoint is replaced atomically: a process killed at any moment leaves the previous one.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +24,18 @@ import numpy.typing as npt
 from fastseq.errors import FormatError, SettingsError
 from fastseq.store.folder import MANIFEST, Folder, as_json
 from fastseq.store.writer import FolderWriter
-from fastseq.training.history import History
 
 KIND = "checkpoint"
 VERSION = 1
 VECTORS_KIND = "vectors checkpoint"  # of word vectors
 VECTORS_VERSION = 2  # 1 had the counters in one entry, "state"
 
-# settings of training that say when to stop or to save, not what is learned
+# settings that say when to stop or to save, not what is learned
 MAY_CHANGE = frozenset({"epochs", "patience", "checkpoint_seconds"})
-# what the message about a diverged run tells people to change
+# may change too where the run diverged
 AFTER_DIVERGING = MAY_CHANGE | {"learning_rate", "clip", "clip_value"}
 
-# entries of an identity that stand for data: by them alone nobody can tell what changed
+# checksums of data in an identity, which do not show what changed
 DATA = {
     "corpus": "the words of the corpus are",
     "valid": "the words held out are",
@@ -42,23 +43,93 @@ DATA = {
 }
 
 _HISTORY = "history/"
+_COUNTS = ("epoch", "step")
+_REQUIRED = ("epoch", "train_loss")
+VALID = "valid_"
 
 Arrays = dict[str, npt.NDArray[Any]]
 
 
+class History:
+    """One row for each epoch trained.
+
+    Attributes
+    ----------
+    columns : {name: one value an epoch}
+        epoch              1, 2, …
+        train_loss         mean over the epoch's examples while the weights changed
+        valid_loss, valid_… validation after the epoch; absent without validation
+        seconds            wall-clock time of the epoch
+      of models trained by an optimiser, whose seconds include validation:
+        step               steps since training began
+        learning_rate      of the epoch's last step
+        gradient_norm      mean over steps of the gradient's Euclidean norm, before clipping
+        units_per_second   tokens (or numbers) per second, without validation
+      of word vectors and FastText's classifier:
+        words              of the corpus; words_kept of them after subsampling (word vectors)
+        words_per_second   without validation
+
+    Times and speeds differ from run to run; all others repeat exactly.
+    """
+
+    def __init__(self, columns: Mapping[str, Sequence[float | None]] | None = None) -> None:
+        """A history of the columns of a file; None there is NaN.
+
+        Raises FormatError for a missing column or columns of different lengths.
+        """
+        self.columns: dict[str, list[float]] = {}
+        for name in _REQUIRED if columns else ():
+            if name not in (columns or {}):
+                raise FormatError(f"a training history has no column {name!r}")
+        for name, values in (columns or {}).items():
+            kind = int if name in _COUNTS else float
+            self.columns[name] = [nan if value is None else kind(value) for value in values]
+        if len({len(column) for column in self.columns.values()}) > 1:
+            raise FormatError("a training history has columns of different lengths")
+
+    def append(self, row: Mapping[str, float], valid: Mapping[str, float]) -> None:
+        """Add an epoch with the measures of its validation. Measures that an earlier version did
+        not have are NaN in its epochs. Raises ValueError if validation measures less than before.
+        """
+        new = {**row, **{VALID + name: value for name, value in valid.items()}}
+        if len(self) == 0:
+            self.columns = {name: [] for name in new}
+        if self.measures:
+            self.columns.update({n: [nan] * len(self) for n in new if n not in self.columns})
+        if new.keys() != self.columns.keys():
+            raise ValueError(
+                f"validation measured {', '.join(valid)}, but earlier {', '.join(self.measures)}"
+            )
+        for name, column in self.columns.items():
+            column.append(int(new[name]) if name in _COUNTS else float(new[name]))
+
+    @property
+    def measures(self) -> list[str]:
+        """The measures of validation: "loss" and names of metrics; empty without validation."""
+        return [name.removeprefix(VALID) for name in self.columns if name.startswith(VALID)]
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Each epoch as {column: value}."""
+        for values in zip(*self.columns.values(), strict=True):
+            yield dict(zip(self.columns, values, strict=True))
+
+    def __len__(self) -> int:
+        return len(self.columns.get("epoch", ()))
+
+
 @dataclass(slots=True)
 class State:
-    """Where a training run is.
+    """The position of a training run.
 
-    epoch, step   epochs completed, and steps taken in the one after them
-    steps         taken since training began
+    epoch, step   epochs completed, and steps taken in the next one
+    steps         steps since training began
     loss_sum, weight_sum, norm_sum, units, units_kept, seconds
-                  running sums of the epoch begun; units_kept are the words left by subsampling
+                  running sums of the current epoch; units_kept are the words left by subsampling
     best_epoch    epochs completed when validation was best; 0 before the first
-    best_value    what was monitored then
+    best_value    the monitored measure then
     stale         epochs since then
     diverged      the run went on from here to values that are not finite
-    schedule      what the schedule of learning rates remembers
+    schedule      state of the learning-rate schedule
     history       of the epochs completed
     """
 
@@ -79,13 +150,13 @@ class State:
     history: History = field(default_factory=History)
 
     def begin_epoch(self) -> None:
-        """Count an epoch as completed, and begin the sums anew."""
+        """Count the current epoch as completed and reset the sums."""
         self.epoch += 1
         self.step = self.units = self.units_kept = 0
         self.loss_sum = self.weight_sum = self.norm_sum = self.seconds = 0.0
 
 
-# what lies in the manifest; the history lies in files
+# entries of the manifest; the history is saved as arrays
 _COUNTERS: dict[str, type] = {
     f.name: dict if f.name == "schedule" else type(f.default)
     for f in fields(State)
@@ -99,8 +170,8 @@ class Checkpoint:
     Parameters
     ----------
     path : the folder, `checkpoint` inside that of the model
-    identity : what must be the same for the run to be continued, beside the settings of training:
-        the model's settings, a fingerprint of the corpus. JSON only, finite numbers.
+    identity : what must be equal to resume the run, besides the training settings: the model's
+        settings, a fingerprint of the data. JSON with finite numbers.
     kind : KIND or VECTORS_KIND
     """
 
@@ -110,21 +181,21 @@ class Checkpoint:
         self._kind = kind
 
     def exists(self) -> bool:
-        """Whether there is one, of whatever run."""
+        """Whether the folder has a checkpoint, of whatever run."""
         return (self.path / MANIFEST).exists()
 
     def save(self, training: Mapping[str, Any], state: State, arrays: Arrays) -> None:
-        """Replace what is there; durable when this returns.
+        """Replace the checkpoint; durable on return.
 
         Parameters
         ----------
-        training : the settings of training
-        arrays : of any shape, under any names
+        training : the training settings
+        arrays : {any name: array of any shape}
 
         Raises
         ------
         SettingsError, FastseqError
-            As FolderWriter: the place is not ours, another process trains there, a full disk.
+            As FolderWriter: a foreign folder, another process trains there, a full disk.
         """
         columns = {name: np.asarray(values) for name, values in state.history.columns.items()}
         every = arrays | {_HISTORY + name: column for name, column in columns.items()}
@@ -133,12 +204,10 @@ class Checkpoint:
         with FolderWriter(self.path, self._kind, version, overwrite=True) as writer:
             for number, array in enumerate(every.values()):
                 writer.array(f"array-{number}", np.asarray(array))
+            shapes = [[name, list(array.shape)] for name, array in every.items()]
             writer.commit(
                 {"identity": self.identity, "training": dict(training)},
-                {
-                    **counters,
-                    "arrays": [[name, list(array.shape)] for name, array in every.items()],
-                },
+                {**counters, "arrays": shapes},
             )
 
     def load(self, training: Mapping[str, Any]) -> tuple[State, Arrays]:
@@ -163,31 +232,30 @@ class Checkpoint:
             state, arrays = _read(folder)
         except (KeyError, TypeError, ValueError) as error:
             raise FormatError(f"{self.path}: damaged: its entries make no sense") from error
-        self._compare(folder.settings, training, state.diverged)
+        may_change = AFTER_DIVERGING if state.diverged else MAY_CHANGE
+        now = {k: v for k, v in training.items() if k not in may_change}
+        saved = folder.settings.get("training", {})
+        then = {k: v for k, v in saved.items() if k not in may_change}
+        change = " (only epochs and patience may change)" if "optimiser" in training else ""
+        refuse_other(self.path, folder.settings["identity"], self.identity, change)
+        refuse_other(self.path, then, now, change)
         return state, arrays
 
     def mark_diverged(self, training: Mapping[str, Any]) -> None:
-        """Note that the run diverged after this checkpoint: it may then be resumed with another
-        learning rate or clip."""
+        """Record that the run diverged after this checkpoint, so that it can be resumed with
+        another learning rate or clip."""
         state, arrays = self.load(training)
         state.diverged = True
         self.save(training, state, arrays)
-
-    def _compare(
-        self, saved: Mapping[str, Any], training: Mapping[str, Any], diverged: bool
-    ) -> None:
-        may_change = AFTER_DIVERGING if diverged else MAY_CHANGE
-        kept = {name: value for name, value in training.items() if name not in may_change}
-        then = {k: v for k, v in saved.get("training", {}).items() if k not in may_change}
-        change = " (only epochs and patience may change)" if "optimiser" in training else ""
-        refuse_other(self.path, saved["identity"], self.identity, change)
-        refuse_other(self.path, then, kept, change)
 
 
 def refuse_other(
     path: Path, before: Mapping[str, Any], after: Mapping[str, Any], change: str = ""
 ) -> None:
-    """Raise SettingsError where a run that is to be resumed was another one: which setting."""
+    """Raise SettingsError, naming the setting, if a run to be resumed had other settings or data.
+
+    change  what may change all the same, for the message
+    """
     were, are = dict(_flat(dict(before))), dict(_flat(as_json(dict(after))))
     # settings first: with another one the data look different, too
     for name in sorted(were.keys() | are.keys(), key=lambda name: (name in DATA, name)):
@@ -217,13 +285,21 @@ def _read(folder: Folder) -> tuple[State, Arrays]:
             was["epoch"], was["round"], loss_sum=loss, weight_sum=terms, units=int(words),
             units_kept=int(words_kept), seconds=seconds, history=History(was["history"]),
         ), every  # fmt: skip
-    known = {"units_kept": 0, **counters}  # which older ones have not
+    known = {"units_kept": 0, **counters}  # which older ones lack
     values = {name: kind(known[name]) for name, kind in _COUNTERS.items()}
-    history = {
-        n.removeprefix(_HISTORY): a.tolist() for n, a in every.items() if n.startswith(_HISTORY)
-    }
+    history = {name: column.tolist() for name, column in part_of(every, _HISTORY).items()}
     arrays = {name: array for name, array in every.items() if not name.startswith(_HISTORY)}
     return State(**values, history=History(history)), arrays
+
+
+def part_of(arrays: Arrays, prefix: str) -> Arrays:
+    """The arrays whose names begin with the prefix, without it."""
+    return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+
+
+def fingerprint_of(*arrays: npt.NDArray[Any] | None) -> list[int]:
+    """A checksum of each array, for an identity."""
+    return [0 if a is None else zlib.crc32(np.ascontiguousarray(a).data) for a in arrays]
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,40 +1,45 @@
-"""Steps of an optimiser on mini-batches: what the training of a sequence model consists of.
+"""Steps of an optimiser on mini-batches, by which sequence models are trained.
 
-A step draws a batch, lets the model add its gradients, clips them and lets the optimiser move the
-weights.
+A step draws a batch, computes and clips the gradients and lets the optimiser update the weights.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple, Protocol, SupportsFloat
-
-import numpy.typing as npt
+from typing import Any, NamedTuple, SupportsFloat
 
 from fastseq.errors import DataError, SettingsError
 from fastseq.nn.layer import Parameters
 from fastseq.nn.optimisers import check_names, clip_norm, clip_value, gradient_norm, optimiser
 from fastseq.nn.schedules import Cosine, Linear, Plateau, schedule
+from fastseq.seeds import mixed_key
 from fastseq.settings import real, whole
 from fastseq.threads import Team
-from fastseq.training.checkpoint import Arrays, Checkpoint, State
-from fastseq.training.history import History
-from fastseq.training.loop import DivergedError, LoopSettings, part_of, ratio, run
-from fastseq.training.progress import EVERY, Report
+from fastseq.training.checkpoint import Arrays, Checkpoint, History, State, part_of
+from fastseq.training.loop import (
+    EVERY,
+    DivergedError,
+    LoopSettings,
+    Report,
+    Steps,
+    ratio,
+    run,
+)
 from fastseq.types import Float32
 
 _PARAMETERS, _OPTIMISER = "parameters", "optimiser/"
-_ALL = (1 << 64) - 1
+_GOLDEN = 0x9E3779B97F4A7C15  # increment of splitmix64
 
 
 class StepResult(NamedTuple):
-    """What one batch gave.
+    """The result of one batch.
 
-    loss    mean over the batch; a number, or what becomes one when it is asked for
+    loss    mean over the batch; a number, or converted to one on demand
     weight  what the mean is over: examples, tokens, or the sum of their class weights
-    units   tokens (or numbers) that went through the model, for the speed
+    units   tokens (or numbers) processed, for the speed
     """
 
     loss: SupportsFloat
@@ -42,49 +47,55 @@ class StepResult(NamedTuple):
     units: int
 
 
-class Trainable(Protocol):
-    """A model as these steps see it."""
+class TrainingTask(ABC):
+    """A model and its data, as these steps see them."""
 
     @property
+    @abstractmethod
     def parameters(self) -> Parameters:
         """Weights and gradients."""
 
+    @abstractmethod
     def steps_per_epoch(self, epoch: int) -> int | None:
-        """Batches of an epoch (from 0), or None where nobody knows before it ends."""
+        """Batches of an epoch (from 0), or None if unknown before its end."""
 
+    @abstractmethod
     def batches(self, epoch: int) -> Iterator[Any]:
-        """The batches of an epoch: the same ones in the same order whenever asked."""
+        """The batches of an epoch, the same ones in the same order at each call."""
 
+    @abstractmethod
     def learn(self, batch: Any, key: int) -> StepResult:
         """Forward and backward pass: adds to the gradients, which are zero before.
 
-        `key` is a number below 2**64, another one each step, for whatever is random.
+        `key` is a number below 2**64 that seeds the random numbers of this step.
         """
 
     def validate(self) -> dict[str, float] | None:
-        """{"loss": …, a metric: …} on held-out data; None where nothing is held out."""
+        """{"loss": …, a metric: …} on held-out data; None without held-out data."""
+        return None
 
-    def carried(self) -> dict[str, npt.NDArray[Any]]:
-        """What passes from one batch to the next beside the weights (the states of a language
-        model); {} for most."""
+    def carried(self) -> Arrays:
+        """What is carried from one batch to the next besides the weights (the states of a language
+        model)."""
+        return {}
 
-    def restore_carried(self, carried: dict[str, npt.NDArray[Any]]) -> None:
-        """Go on from what `carried` gave, between two batches."""
+    def restore_carried(self, carried: Arrays) -> None:  # noqa: B027
+        """Restore what `carried` returned, between two batches."""
 
 
 @dataclass(frozen=True)
 class TrainingSettings(LoopSettings):
-    """How an optimiser trains. A value out of its range raises SettingsError.
+    """Settings of an optimiser's training. A value out of its range raises SettingsError.
 
-    optimiser           name, and what else it takes (nn.optimisers)
-    learning_rate       the highest that the schedule gives; None: the optimiser's default
-    schedule            name, and what else it takes beside a warm-up (nn.schedules)
+    optimiser           name, and further settings (nn.optimisers)
+    learning_rate       peak of the schedule; None: the optimiser's default
+    schedule            name, and further settings besides the warm-up (nn.schedules)
     warmup              steps over which the rate first rises to the learning rate
-    frozen              names of parameters that stay as they are
-    clip                largest Euclidean norm of all gradients together; None: not clipped
-    clip_value          largest absolute value of one gradient, after `clip`; None: not clipped
-    seed                of whatever is random in a step
-    largest_loss        a higher one counts as diverged, as one that is not finite does: saturated
+    frozen              names of parameters that are not trained
+    clip                maximum Euclidean norm of all gradients together; None: not clipped
+    clip_value          maximum absolute value of a gradient, after `clip`; None: not clipped
+    seed                of the random numbers of a step
+    largest_loss        a higher one counts as diverged, as one that is not finite: saturated
                         layers can hold a loss finite for ever; None: no limit
     """
 
@@ -110,7 +121,7 @@ class TrainingSettings(LoopSettings):
 
 
 def train(
-    model: Trainable,
+    model: TrainingTask,
     settings: TrainingSettings,
     checkpoint: Checkpoint | None = None,
     resume: bool = False,
@@ -118,30 +129,26 @@ def train(
     team: Team | None = None,
     interrupted: Callable[[History], None] | None = None,
 ) -> History:
-    """Train a model in place, as `run` has it; `team` has threads for the norm of the gradients.
-
-    Raises what `run` raises.
-    """
+    """Train a model in place with the arguments and errors of `run`; `team` computes the norm of
+    the gradients."""
     steps = GradientSteps(model, settings, team or Team(1))
     return run(steps, checkpoint, resume, report, interrupted)
 
 
 def mix(seed: int, step: int) -> int:
-    """A number below 2**64 for a step: splitmix64 (Steele, Lea and Flood 2014), the generator that
-    starts at `seed`, after `step` + 1 draws."""
-    z = (seed + (step + 1) * 0x9E3779B97F4A7C15) & _ALL
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 & _ALL
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EB & _ALL
-    return z ^ (z >> 31)
+    """The draw number `step` + 1 of splitmix64 (Steele, Lea and Flood 2014) seeded with `seed`."""
+    return mixed_key(seed + step * _GOLDEN)
 
 
-class GradientSteps:
-    """Steps (see training.loop.Steps) in which an optimiser moves a model's weights."""
+class GradientSteps(Steps):
+    """Steps in which an optimiser updates a model's weights."""
+
+    settings: TrainingSettings
 
     extensible = True
     report_every = EVERY
 
-    def __init__(self, model: Trainable, settings: TrainingSettings, team: Team) -> None:
+    def __init__(self, model: TrainingTask, settings: TrainingSettings, team: Team) -> None:
         self.settings = settings
         self._model = model
         self._team = team
@@ -218,7 +225,7 @@ class GradientSteps:
         state.units += int(result.units)
 
     def prove(self, state: State) -> None:
-        """By the loss of the batch that comes next; all but the gradients stays as it is."""
+        """By the loss of the next batch; only gradients change."""
         kept = self._kept = self.carried()
         batch = next(self.pieces(state.epoch, state.step), None)
         if batch is None:

@@ -1,16 +1,15 @@
-"""Steps of threads without locks: what the training of word vectors and of FastText's classifier
-consists of.
+"""Lock-free steps on threads, by which word vectors and FastText's classifier are trained.
 
-A step is a round: every thread works through the next piece of its own share of the data and
-writes to the same arrays as the others, unlocked; updates touch few rows, and the few that are
-lost cost no quality (Recht et al. 2011, "Hogwild!"). The learning rate falls with the rounds, and
-the random numbers of a piece depend on the seed, the round and the thread alone; so on one thread
-a training repeats bit for bit, stopped and resumed or not.
+A step is a round: each thread learns from the next piece of its own share of the data and writes
+to the shared arrays without locks; updates touch few rows, and the few lost ones cost no quality
+(Recht et al. 2011, "Hogwild!"). The learning rate falls with the rounds, and the random numbers of
+a piece depend on the seed, the round and the thread alone; so on one thread a training repeats bit
+for bit, resumed or not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Protocol
@@ -19,14 +18,14 @@ import numpy as np
 
 from fastseq.threads import Team
 from fastseq.training.checkpoint import Arrays, State
-from fastseq.training.loop import DivergedError, LoopSettings, ratio
+from fastseq.training.loop import DivergedError, LoopSettings, Steps, ratio
 from fastseq.types import Float32, Float64, Int32, Int64
 
 ROUND = 1 << 19  # tokens of a thread's piece, about
 
 
 class Lessons(Protocol):
-    """What an epoch consists of.
+    """The data of an epoch and the arrays to train.
 
     rounds  of an epoch
     arrays  float32 by name: all that training changes
@@ -38,40 +37,37 @@ class Lessons(Protocol):
     def learn(
         self, part: int, epoch: int, round: int, rates: tuple[float, float], seen: Float64
     ) -> None:  # fmt: skip
-        """Learn from the piece that the thread `part` has in a round.
+        """Learn from the piece of the thread `part` in a round.
 
         rates  learning rate at its first token and after its last
-        seen   float64[4], added to: tokens read, words kept, loss, how many terms that is the
-               sum of
+        seen   float64[4], added to: tokens read, words kept, loss, number of its terms
         """
 
     def loss(self) -> float:
-        """The mean loss of some of the data, without learning: for an epoch that learned from
-        nothing whose loss was measured. nan where there is none."""
+        """The mean loss of some of the data, without learning, for an epoch whose loss was not
+        measured. NaN if there is none."""
 
 
 @dataclass(frozen=True)
 class HogwildSettings(LoopSettings):
-    """How threads without locks train.
+    """Settings of lock-free training.
 
-    rate     the learning rate, of the rounds done and those of the whole training
-    columns  the sums of an epoch that its history has: "words", "words_kept"
+    rate     the learning rate as a function of rounds done and rounds in all
+    columns  sums of an epoch for the history: "words", "words_kept"
     """
 
     rate: Callable[[int, int], float] = lambda done, total: 0.0
     columns: tuple[str, ...] = ("words",)
 
 
-class HogwildSteps:
-    """Rounds (see training.loop.Steps) of threads that share the arrays of `lessons`.
+class HogwildSteps(Steps):
+    """Rounds of threads that share the arrays of `lessons`.
 
-    measure  what to call for what validation finds; None where nothing is held out
-    finite   arrays that are looked at after each round: a number that is not finite ends training
+    measure  returns the measures of a validation; None without held-out data
+    finite   arrays checked after each round: a number that is not finite ends training
     """
 
-    extensible = False
-    report_every = 0.0
-    advice = ""
+    settings: HogwildSettings
 
     def __init__(
         self,
@@ -92,9 +88,6 @@ class HogwildSteps:
 
     def pieces(self, epoch: int, skip: int) -> Iterator[int]:
         return iter(range(skip, self._lessons.rounds))
-
-    def learn(self, piece: int, state: State) -> None:
-        """Nothing: a round moves the weights as it goes."""
 
     def update(self, piece: int, state: State) -> None:
         lessons, rate = self._lessons, self.settings.rate
@@ -118,14 +111,8 @@ class HogwildSteps:
             if np.isfinite(loss):
                 state.loss_sum, state.weight_sum = loss, 1.0
 
-    def prove(self, state: State) -> None:
-        """Nothing: a round whose loss was finite is taken as proof."""
-
     def validate(self) -> dict[str, float] | None:
         return None if self._measure is None else self._measure()
-
-    def observe(self, valid: Mapping[str, float]) -> bool:
-        return True
 
     def row(self, state: State, seconds: float) -> dict[str, float]:
         sums = {"words": state.units, "words_kept": state.units_kept}
@@ -140,9 +127,6 @@ class HogwildSteps:
     def described(self) -> dict[str, Any]:
         return {"epochs": self.settings.epochs}
 
-    def carried(self) -> Arrays:
-        return {}
-
     def arrays(self, state: State) -> Arrays:
         return dict(self._lessons.arrays)
 
@@ -152,19 +136,13 @@ class HogwildSteps:
                 raise ValueError(f"{name} is {arrays[name].shape}")
             np.copyto(array, arrays[name])
 
-    def weights(self) -> None:
-        return None
-
-    def put(self, weights: Float32) -> None:
-        """Nothing: the last weights are kept."""
-
 
 class ShuffledItems:
-    """Items in another order in every epoch, dealt out to threads and rounds by their sizes.
+    """Items shuffled in every epoch and divided among threads and rounds by their sizes.
 
     sizes  tokens of each
     key    the seed of an epoch's order
-    most   as `cut` has it
+    most   as of `cut`
     """
 
     def __init__(
@@ -176,7 +154,7 @@ class ShuffledItems:
         self._plan: tuple[int, tuple[Int64, Int64, list[Int64]]] | None = None
 
     def planned(self, epoch: int) -> tuple[Int64, Int64, list[Int64]]:
-        """The items in an epoch's order, where each ends, and each thread's rounds, as `cut`."""
+        """The items in an epoch's order, their ends, and the rounds of each thread, as `cut`."""
         with self._lock:
             if self._plan is None or self._plan[0] != epoch:
                 order = np.random.default_rng(self._key(epoch)).permutation(len(self._sizes))
@@ -186,11 +164,11 @@ class ShuffledItems:
 
 
 def cut(ends: Int64, threads: int, most: int | None = None) -> list[Int64]:
-    """For each thread the items that its rounds begin and end with, int64[rounds + 1]: of about as
-    many tokens each, and of `most` (ROUND) at most where items allow. The number of rounds is a
-    matter of the number of tokens alone.
+    """The items at which the rounds of each thread begin and end, int64[rounds + 1]: rounds of
+    about equal numbers of tokens, at most `most` (ROUND) if items allow. The number of rounds
+    depends on the number of tokens alone.
 
-    ends  where each item ends among all tokens
+    ends  the end of each item among all tokens
     """
     tokens = int(ends[-1]) if len(ends) else 0
     rounds = max(1, -(-tokens // ((most or ROUND) * threads)))

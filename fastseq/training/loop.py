@@ -1,36 +1,76 @@
-"""The training loop: every model learns by this one.
+"""The training loop of every model.
 
-An epoch is a number of steps, each of which learns from a piece of the data and moves the weights;
-`GradientSteps` and `HogwildSteps` are the two kinds. After an epoch the model is validated. What
-the loop knows lies in a `State`, and what the steps change in a few arrays, so that a checkpoint
-of both continues bit for bit.
+An epoch consists of steps, each of which learns from a piece of the data and updates the weights;
+`GradientSteps` and `HogwildSteps` are the two kinds. After an epoch the model is validated. The
+loop's own state is a `State`, that of the steps a few arrays; a checkpoint of both continues bit
+for bit.
 
-A checkpoint holds only weights that a loss has proven: it is written inside a step, after its loss
-was found finite and before the weights move. Where no step comes any more (the end of a training,
-Ctrl-C) the steps prove them otherwise. So weights that a last step ruined never replace good ones.
+A checkpoint holds only weights with a finite loss: it is written inside a step, after the loss was
+computed and before the weights change. Where no step follows (end of training, Ctrl-C) the steps
+`prove` the weights. So weights that a last step ruined never replace good ones.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 from fastseq.errors import DataError, FastseqError, FormatError, SettingsError, TrainingError
 from fastseq.interrupts import Interrupts
 from fastseq.settings import real, whole
-from fastseq.training.checkpoint import Arrays, Checkpoint, State
-from fastseq.training.history import History
-from fastseq.training.progress import Pace, Report, TrainingProgress
+from fastseq.training.checkpoint import Arrays, Checkpoint, History, State, part_of
 from fastseq.types import Float32
 
-# at the end of an epoch the checkpoint waits until the last one cost less than this share of time
+EVERY = 0.2  # seconds between two progress reports
+
+# at the end of an epoch no checkpoint is written until the last one cost less than this share of
+# the time since
 CHECKPOINT_SHARE = 0.05
 
 _BEST, _CARRIED = "best", "carried/"
+
+
+class TrainingProgress(NamedTuple):
+    """Progress of a training run.
+
+    epoch             the current one, from 1
+    epochs            in all
+    step              steps taken in this epoch
+    steps             of this epoch; None if unknown before its end
+    loss              mean over this epoch so far; NaN if none was measured yet
+    units_per_second  tokens, words or numbers per second, over this epoch so far
+    seconds_left      estimate for the rest of all epochs; None while unknown
+    valid             measures of the validation, reported once after an epoch; else None
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int | None
+    loss: float
+    units_per_second: float
+    seconds_left: float | None
+    valid: dict[str, float] | None = None
+
+    @property
+    def share(self) -> float | None:
+        """The completed fraction of all epochs, 0 to 1; None while unknown."""
+        if self.steps is None:
+            return None
+        return (self.epoch - 1 + self.step / max(self.steps, 1)) / self.epochs
+
+    @property
+    def words_per_second(self) -> float:
+        """`units_per_second`, of word vectors."""
+        return self.units_per_second
+
+
+Report = Callable[[TrainingProgress], None]
 
 
 @dataclass(frozen=True)
@@ -38,9 +78,9 @@ class LoopSettings:
     """When to stop and when to save. A value out of its range raises SettingsError.
 
     epochs              passes over the data
-    patience            stop after so many epochs without a better validation; None: never
-    monitor             what better means: "loss" or a metric of the validation
-    larger_is_better    for what is monitored
+    patience            epochs without a better validation before stopping; None: never
+    monitor             "loss" or a metric of the validation, which selects the best epoch
+    larger_is_better    of the monitored measure
     checkpoint_seconds  between two checkpoints inside an epoch; 0: after every step
     """
 
@@ -61,67 +101,77 @@ class DivergedError(Exception):
     """A step's loss or gradient is not finite, or its loss too high: which, and its value."""
 
 
-class Steps(Protocol):
-    """What a training consists of, as the loop sees it.
+class Steps(ABC):
+    """The steps of a training run, as the loop sees them. Defaults are those of steps without
+    validation, whose last weights are kept.
 
     settings       of the loop
-    extensible     whether a finished training can be continued for more epochs, and one that
-                   diverged with other settings: then there are checkpoints after epochs, too
+    extensible     whether a finished run can be continued for more epochs, and a diverged one with
+                   other settings: then checkpoints are written after epochs, too
     report_every   seconds between two progress reports; 0: after every step
-    learning_rate  that training begins with
-    advice         what to try where training diverges, beside a lower learning rate
+    learning_rate  at the beginning
+    advice         what to try besides a lower learning rate if training diverges
     """
 
-    extensible: bool
-    report_every: float
+    settings: LoopSettings
     learning_rate: float
-    advice: str
+    extensible = False
+    report_every = 0.0
+    advice = ""
 
-    @property
-    def settings(self) -> LoopSettings: ...
-
+    @abstractmethod
     def per_epoch(self, epoch: int) -> int | None:
-        """Steps of an epoch (from 0), or None where that is unknown before its end."""
+        """Steps of an epoch (from 0), or None if unknown before its end."""
 
+    @abstractmethod
     def pieces(self, epoch: int, skip: int) -> Iterator[Any]:
-        """What the steps of an epoch learn from, without the first ones."""
+        """The data of each step of an epoch, without the first `skip`."""
 
-    def learn(self, piece: Any, state: State) -> None:
-        """The part of a step that leaves the weights as they are. Raises DivergedError."""
+    def learn(self, piece: Any, state: State) -> None:  # noqa: B027
+        """The part of a step before the weights change. Raises DivergedError."""
 
+    @abstractmethod
     def update(self, piece: Any, state: State) -> None:
-        """The part that moves the weights; adds to the state's sums. Raises DivergedError."""
+        """Change the weights and add to the state's sums. Raises DivergedError."""
 
-    def prove(self, state: State) -> None:
-        """Raise DivergedError where the last step ruined the weights. Changes nothing that a
-        later step depends on."""
+    def prove(self, state: State) -> None:  # noqa: B027
+        """Raise DivergedError if the last step ruined the weights. Changes nothing that a later
+        step depends on."""
 
     def validate(self) -> dict[str, float] | None:
-        """{"loss": …, a metric: …} on held-out data; None where nothing is held out."""
+        """{"loss": …, a metric: …} on held-out data; None without held-out data."""
+        return None
 
     def observe(self, valid: Mapping[str, float]) -> bool:
-        """Take note of a validation; whether it proves the weights."""
+        """Take the measures of a validation into account; whether they prove the weights."""
+        return True
 
+    @abstractmethod
     def row(self, state: State, seconds: float) -> dict[str, float]:
-        """What the history says of an epoch; validation took `seconds`."""
+        """The history's row of an epoch; validation took `seconds`."""
 
+    @abstractmethod
     def described(self) -> dict[str, Any]:
-        """What a checkpoint says of the training, as JSON, beside its identity."""
+        """The training settings, as JSON, for a checkpoint."""
 
     def carried(self) -> Arrays:
-        """Copies of what passes from one step to the next beside the arrays."""
+        """Copies of what is carried from one step to the next besides `arrays`."""
+        return {}
 
+    @abstractmethod
     def arrays(self, state: State) -> Arrays:
-        """All that the steps change, for a checkpoint; what is no array goes to the state."""
+        """All that the steps change, for a checkpoint; what is not an array goes to the state."""
 
+    @abstractmethod
     def restore(self, state: State, arrays: Arrays, carried: Arrays) -> None:
-        """Go on from what a checkpoint gave. Raises KeyError, ValueError or FormatError where it
-        does not fit."""
+        """Restore what a checkpoint has. Raises KeyError, ValueError or FormatError if it does not
+        fit."""
 
     def weights(self) -> Float32 | None:
-        """A copy of the weights, for the best epoch; None where the last ones are kept."""
+        """A copy of the weights, for the best epoch; None if the last ones are kept."""
+        return None
 
-    def put(self, weights: Float32) -> None:
+    def put(self, weights: Float32) -> None:  # noqa: B027
         """Set the weights. Raises ValueError for another number of them."""
 
 
@@ -134,18 +184,17 @@ def run(
 ) -> History:
     """Train in place.
 
-    With validation an optimiser ends with the weights of the best epoch; Hogwild threads, and
-    whatever is not validated, end with the last ones. On one thread the result depends on
-    settings, data and first weights alone, and a run that was interrupted and resumed ends with
-    the same bits.
+    An optimiser with validation ends with the weights of the best epoch, all others with the last
+    ones. On one thread the result depends on settings, data and initial weights alone, and a run
+    that was interrupted and resumed ends with the same bits.
 
     Parameters
     ----------
-    checkpoint : where to save, every `checkpoint_seconds` and, where steps say so, after epochs
-    resume : go on from `checkpoint`; from the beginning where none was saved yet
-    report : called a few times a second with how far training has come, and with each validation
-    interrupted : called with the history where a signal ends the training, with the weights of the
-        last complete step; not where these are ruined, or a second signal broke a step off
+    checkpoint : written every `checkpoint_seconds` and, if the steps are extensible, after epochs
+    resume : continue from `checkpoint`; from the beginning if none was saved yet
+    report : called a few times a second, and with each validation
+    interrupted : called with the history if a signal ends the training, with the weights of the
+        last complete step; not if these are ruined, or a second signal broke off a step
 
     Raises
     ------
@@ -154,7 +203,7 @@ def run(
         to lower.
     SettingsError
         A setting does not fit the model; the checkpoint is of another run, or of one that has
-        come further than `epochs`.
+        completed more than `epochs`.
     FormatError
         The checkpoint is damaged.
     DataError
@@ -166,7 +215,7 @@ def run(
     with Interrupts() as interrupts:
         loop = _Loop(steps, checkpoint, report, interrupts)
         if resume and checkpoint is not None and checkpoint.exists():
-            loop.restore()
+            loop.restore(checkpoint)
         try:
             loop.train()
         except BaseException as error:
@@ -193,37 +242,37 @@ class _Loop:
         self._report = report
         self._interrupts = interrupts
         self._best: Float32 | None = None
-        self._whole = True  # no step is half done
+        self._complete = True  # no step is half done
         self._saved = (0, 0)  # epoch and step of the last checkpoint
         self._saved_at = time.perf_counter()
         self._saving = 0.0  # seconds that the last one took
-        self._owed = False  # the next step is to save first
-        self._proven = False  # the loss of the weights as they are was seen to be finite
-        self._pace = Pace(steps.report_every)
+        self._save_next = False  # in the next step
+        self._proven = False  # the loss of the current weights was finite
+        self._started: float | None = None  # when the first step of this call began
+        self._taken = 0  # steps since then
+        self._report_at = 0.0  # the earliest time of the next report
 
-    def restore(self) -> None:
-        """Go on from the checkpoint."""
-        checkpoint, epochs = self._checkpoint, self._settings.epochs
-        assert checkpoint is not None
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Continue from the checkpoint."""
+        epochs = self._settings.epochs
         self.state, arrays = checkpoint.load(self._steps.described())
         self.state.diverged = False
-        self._saved = self._place
-        if self._place > (epochs, 0):
-            epoch, step = self._place
+        self._saved = self._position
+        if self._position > (epochs, 0):
+            epoch, step = self._position
             begun = f" and {step} steps of the next" if step else ""
             raise SettingsError(
                 f"{checkpoint.path}: cannot resume: epochs is {epochs}, but {epoch} epochs{begun} "
                 f"are done: expected at least {epoch + (step > 0)}"
             )
         try:
-            carried = part_of(arrays, _CARRIED)
             self._best = arrays.get(_BEST)
-            self._steps.restore(self.state, arrays, carried)
+            self._steps.restore(self.state, arrays, part_of(arrays, _CARRIED))
         except (KeyError, ValueError, FormatError) as error:
             raise FormatError(f"{checkpoint.path}: does not fit this model: {error}") from error
 
     def train(self) -> None:
-        """Epochs, until they are done or patience is lost."""
+        """Train until all epochs are done or patience is exhausted."""
         while not self._done():
             self._epoch()
             began = time.perf_counter()
@@ -237,12 +286,12 @@ class _Loop:
                     self._finish()
                 waited = now - self._saved_at
                 every_step = self._settings.checkpoint_seconds == 0
-                self._owed = waited * CHECKPOINT_SHARE >= self._saving or every_step
+                self._save_next = waited * CHECKPOINT_SHARE >= self._saving or every_step
         if self._best is not None:
             self._steps.put(self._best)
 
     def _finish(self) -> None:
-        """Save what the last step gave, if it is good."""
+        """Save the last weights, if they are good."""
         self._interrupts.hold()
         try:
             self._prove()
@@ -253,10 +302,10 @@ class _Loop:
         self._interrupts.release()
 
     def interrupted(self, keep: Callable[[History], None] | None) -> None:
-        """Save and keep the last complete step, unless one was broken off by a second signal."""
-        if not self._whole or self._place == (0, 0):
+        """Save and keep the last complete step, unless a second signal broke off a step."""
+        if not self._complete or self._position == (0, 0):
             return
-        save = self._checkpoint is not None and self._saved != self._place
+        save = self._checkpoint is not None and self._saved != self._position
         self._interrupts.hold()
         with suppress(DivergedError):
             self._prove()
@@ -280,15 +329,17 @@ class _Loop:
         state, seconds = self.state, self._settings.checkpoint_seconds
         steps = self._steps.per_epoch(state.epoch)
         pieces = self._steps.pieces(state.epoch, state.step)
-        self._pace.start()
         then = time.perf_counter()
+        if self._started is None:
+            self._started = then
         for piece in pieces:
-            saving = self._owed or then - self._saved_at >= seconds
+            saving = self._save_next or then - self._saved_at >= seconds
             paused = self._step(piece, saving)
             now = time.perf_counter()
             state.seconds += now - then - paused
             then = now
-            if self._report is not None and self._pace.due(now):
+            if self._report is not None and now >= self._report_at:
+                self._report_at = now + self._steps.report_every
                 self._tell(now, steps)
         if state.step == 0:
             raise DataError("nothing to learn from: an epoch without a batch")
@@ -296,14 +347,14 @@ class _Loop:
             self._tell(then, steps)
 
     def _step(self, piece: Any, saving: bool) -> float:
-        """Learn from a piece; with `saving` also save where the run is before it. Returns the
-        seconds that saving took."""
+        """Learn from a piece; with `saving` first save the position before it. Returns the seconds
+        that saving took."""
         state, steps = self.state, self._steps
-        new = self._place not in ((0, 0), self._saved)
+        new = self._position not in ((0, 0), self._saved)
         saving = saving and new and self._checkpoint is not None
         carried = steps.carried() if saving else {}
         self._interrupts.hold()
-        self._whole = False
+        self._complete = False
         try:
             steps.learn(piece, state)
             if saving:
@@ -314,8 +365,8 @@ class _Loop:
             raise self._diverged(error, where) from None
         state.step += 1
         state.steps += 1
-        self._pace.taken += 1
-        self._whole = True
+        self._taken += 1
+        self._complete = True
         self._proven = False
         self._interrupts.release()
         return self._saving if saving else 0.0
@@ -327,8 +378,7 @@ class _Loop:
         self._keep_best(valid)
         state.history.append(row, valid)
         if valid:
-            steps = self._steps.per_epoch(state.epoch)
-            self._tell(time.perf_counter(), steps, valid)
+            self._tell(time.perf_counter(), self._steps.per_epoch(state.epoch), valid)
         state.begin_epoch()
 
     def _keep_best(self, valid: dict[str, float]) -> None:
@@ -350,13 +400,13 @@ class _Loop:
         self._best = self._steps.weights()
 
     @property
-    def _place(self) -> tuple[int, int]:
+    def _position(self) -> tuple[int, int]:
         return self.state.epoch, self.state.step
 
     def _save(self, carried: Arrays) -> None:
-        """Write a checkpoint of where the run is; `carried` as it is between the two steps."""
+        """Write a checkpoint; `carried` as it is between the two steps."""
         began = time.perf_counter()
-        self._owed = False
+        self._save_next = False
         if self._checkpoint is None:
             return
         arrays = self._steps.arrays(self.state)
@@ -364,14 +414,14 @@ class _Loop:
             arrays[_BEST] = self._best
         arrays |= {_CARRIED + name: array for name, array in carried.items()}
         self._checkpoint.save(self._steps.described(), self.state, arrays)
-        self._saved = self._place
+        self._saved = self._position
         self._saved_at = time.perf_counter()
         self._saving = self._saved_at - began
 
     def _diverged(self, error: DivergedError, where: str) -> TrainingError:
         steps, kept = self._steps, ""
         if self._checkpoint is not None and self._saved != (0, 0) and steps.extensible:
-            with suppress(FastseqError):  # what is there stays loadable
+            with suppress(FastseqError):  # the checkpoint stays loadable
                 self._checkpoint.mark_diverged(steps.described())
             epoch, step = self._saved
             kept = f"; the checkpoint of epoch {epoch + 1}, step {step} can be resumed with these"
@@ -385,21 +435,19 @@ class _Loop:
         if self._report is None:
             return
         state, epochs = self.state, self._settings.epochs
-        remaining = None if steps is None else (epochs - state.epoch) * steps - state.step
+        left: float | None = None
+        if steps is not None and self._started is not None and self._taken:
+            remaining = (epochs - state.epoch) * steps - state.step
+            left = (now - self._started) / self._taken * max(0, remaining)
         self._report(
             TrainingProgress(
                 state.epoch + 1, epochs, state.step, steps,
                 ratio(state.loss_sum, state.weight_sum), ratio(state.units, state.seconds),
-                self._pace.seconds_left(now, remaining), valid,
+                left, valid,
             )
         )  # fmt: skip
 
 
-def part_of(arrays: Arrays, prefix: str) -> Arrays:
-    """The arrays whose names begin with the prefix, without it."""
-    return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
-
-
 def ratio(a: float, b: float) -> float:
-    """a / b, nan for b = 0."""
+    """a / b, NaN for b = 0."""
     return a / b if b else math.nan

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fastseq.errors import DataError
-from fastseq.models.loading import load
+from fastseq.models import load
 from fastseq.store.folder import verify
 from tests.cli.conftest import Run
 

@@ -226,7 +226,7 @@ def test_embeddings_set_the_embedding_size(run: Run, corpora: Path, tmp_path: Pa
     assert found is not None, ran.out
     assert covered.search(run("info", "m").out).groups() == found.groups()
     assert float(found[2]) == pytest.approx(100 * 3 / int(found[1]), abs=0.05)
-    from fastseq.models.loading import load
+    from fastseq.models import load
 
     assert load("m").learned.network.embedding.size == 3
 

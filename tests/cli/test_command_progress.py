@@ -9,7 +9,7 @@ import pytest
 from fastseq_cli.options import Common
 from fastseq_cli.progress import progress, training
 
-from fastseq.training.progress import TrainingProgress
+from fastseq.training.loop import TrainingProgress
 
 
 class Terminal(io.StringIO):

@@ -11,10 +11,10 @@ import pytest
 from fastseq.devices import simulated
 from fastseq.errors import DeviceError, SettingsError
 from fastseq.kernels.cuda.runtime import memory
+from fastseq.models import load
 from fastseq.models.classifier import SequenceClassifier
 from fastseq.models.forecaster import Forecaster
 from fastseq.models.language import LanguageModel
-from fastseq.models.loading import load
 from fastseq.models.tagger import SequenceTagger
 from fastseq.nn.cuda.backend import CudaBackend
 

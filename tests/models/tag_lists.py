@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastseq.models.spans import SchemeTags, SpanCounts, SpanScore, TagScheme
+from fastseq.models.metrics import SchemeTags, SpanCounts, SpanScore, TagScheme
 
 IOB2 = TagScheme("IOB2")
 Rows = list[list[str]]

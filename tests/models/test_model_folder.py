@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from fastseq.errors import FastseqError, FormatError, SettingsError
-from fastseq.models.folder import ModelWriter, read_model, write_model
+from fastseq.models.folder import ModelWriter, read_model
 from fastseq.store import writer as writer_module
 from fastseq.store.folder import Folder, describe, verify
 from fastseq.store.weights import read_weights
@@ -38,21 +38,21 @@ def weights(seed: int = 0) -> dict[str, Any]:
 
 FILES = {
     "words.parquet": {"word": ["the", "猫", ""], "count": [5, 2, 1]},
-    "table": b"\0\1\2",
     "counts": np.arange(7, dtype=np.int64),
 }
 
 
+def write_model(path: Path, *content: Any, overwrite: bool = False) -> None:
+    with ModelWriter(path, overwrite) as writer:
+        writer.commit(*content)
+
+
 def write(path: Path, seed: int = 0, overwrite: bool = False) -> None:
+    settings = {"hidden": 4, "seed": seed, "labels": ["a", "b"]}
+    history = train(Linear(), TrainingSettings(epochs=2))
+    files = {"history.parquet": history.columns, **FILES}
     write_model(
-        path,
-        "classifier",
-        {"hidden": 4, "seed": seed, "labels": ["a", "b"]},
-        {"rows": 10},
-        weights(seed),
-        FILES,
-        train(Linear(), TrainingSettings(epochs=2)),
-        overwrite,
+        path, "classifier", settings, {"rows": 10}, weights(seed), files, overwrite=overwrite
     )
 
 
@@ -76,7 +76,6 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         np.testing.assert_array_equal(model.weights[name], array, strict=True)
         assert model.weights[name].flags.writeable
     assert model.columns("words.parquet") == FILES["words.parquet"]
-    assert model.read_bytes("table") == FILES["table"]
     np.testing.assert_array_equal(model.array("counts", np.int64), FILES["counts"])
     expected = train(Linear(), TrainingSettings(epochs=2))
     history = model.history()
@@ -91,14 +90,14 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     found, metadata = read_weights(path / WEIGHTS)
     np.testing.assert_array_equal(found["lstm.weight_ih_l0"], weights()["lstm.weight_ih_l0"])
     assert metadata == {"model": "classifier"}
-    with pytest.raises(FormatError, match="no columns of 'table'"):
-        model.columns("table")
+    with pytest.raises(FormatError, match="no columns of 'counts'"):
+        model.columns("counts")
     with pytest.raises(FormatError, match="names no file 'absent'"):
-        model.read_bytes("absent")
+        model.array("absent")
 
 
 def test_without_a_history(tmp_path: Path) -> None:
-    write_model(tmp_path / "m", "tagger", {}, {}, weights())
+    write_model(tmp_path / "m", "tagger", {}, {}, weights(), {})
     model = read_model(tmp_path / "m")
     assert model.history() is None
     assert model.names == [WEIGHTS]
@@ -207,7 +206,7 @@ def test_folders_that_are_no_model(tmp_path: Path) -> None:
 def test_names_that_are_taken(tmp_path: Path) -> None:
     for name in (WEIGHTS, "history.parquet/..", "../up"):
         with pytest.raises(ValueError, match="plain file name"):
-            write_model(tmp_path / "m", "tagger", {}, {}, weights(), {name: b"x"})
+            write_model(tmp_path / "m", "tagger", {}, {}, weights(), {name: np.zeros(1)})
     assert not (tmp_path / "m").exists()
 
 
@@ -348,7 +347,9 @@ def fit(
         history = train(
             model, TrainingSettings(epochs=epochs), writer.checkpoint({"corpus": 5}), resume
         )
-        writer.commit("linear", {}, {}, model.parameters.state_dict(), history=history)
+        writer.commit(
+            "linear", {}, {}, model.parameters.state_dict(), {"history.parquet": history.columns}
+        )
     return model
 
 
@@ -437,7 +438,7 @@ def test_a_fit_that_fails_leaves_the_model(tmp_path: Path) -> None:
 
 def test_settings_must_be_json(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
-        write_model(tmp_path / "m", "tagger", {"x": float("nan")}, {}, weights())
+        write_model(tmp_path / "m", "tagger", {"x": float("nan")}, {}, weights(), {})
     with pytest.raises(ValueError, match="JSON"):
         Checkpoint(tmp_path / "c", {"x": float("inf")})
 
@@ -448,6 +449,6 @@ def test_columns_of_a_folder(tmp_path: Path) -> None:
     assert folder.columns("words.parquet", ["count", "word"]) == [[5, 2, 1], ["the", "猫", ""]]
     with pytest.raises(FormatError, match=r"words\.parquet: damaged: not Parquet with the columns"):
         folder.columns("words.parquet", ["colour"])
-    with pytest.raises(FormatError, match="table: damaged: not Parquet"):
-        folder.columns("table", ["word"])
+    with pytest.raises(FormatError, match="counts: damaged: not Parquet"):
+        folder.columns("counts", ["word"])
     json.dumps(describe(tmp_path / "m"))

@@ -23,11 +23,10 @@ from fastseq.errors import (
     NotFittedError,
     SettingsError,
 )
-from fastseq.models.base import SequenceModel
+from fastseq.models import load
 from fastseq.models.classifier import SequenceClassifier
-from fastseq.models.loading import load
+from fastseq.models.sequence import SequenceModel, mean_norms
 from fastseq.models.tagger import SequenceTagger
-from fastseq.models.task import mean_norms
 from fastseq.store.folder import read_manifest
 from fastseq.store.weights import read_weights, write_weights
 from tests.models.small_data import (
@@ -440,7 +439,7 @@ CHEAP = """if True:
     assert not any("pyarrow" in name or "numba" in name for name in sys.modules)
     package = fastseq.models
     assert not any("pyarrow" in name or "numba" in name for name in sys.modules)
-    from fastseq.models.loading import load
+    from fastseq.models import load
     assert package.load is load
     assert not hasattr(package, "loads")
 """

@@ -279,7 +279,7 @@ def test_units() -> None:
 
 def test_the_encoder_is_that_of_training(fitted: SequenceClassifier) -> None:
     encoder, train = Encoder.learn(
-        open_rows(as_source(TEXTS, LABELS), "text"), fitted.vocabulary_.units
+        open_rows(as_source(TEXTS, LABELS), "text"), fitted.vocabulary_.tokenizer
     )
     assert encoder.vocabulary.texts.to_strings() == fitted.vocabulary_.texts.to_strings()
     batch = take(train, np.arange(4))

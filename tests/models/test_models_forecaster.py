@@ -95,7 +95,7 @@ def test_the_gradient_is_that_of_the_loss() -> None:
     values = rng.standard_normal((60, 2)).astype(np.float32)
     model = Forecaster(hidden=16, window=5, horizon=3, threads=1)
     task = model._task(values, None, None, {}, HostBackend(Team(1)))
-    batch = Windows(values, 5, 3).take(np.arange(20))
+    batch = Windows(values, 5, 3, "the series", np.array([0, len(values)])).take(np.arange(20))
     parameters = task.parameters
     parameters.zero_gradients()
     task.learn(batch, 0)

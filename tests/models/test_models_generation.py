@@ -18,10 +18,8 @@ from fastseq.models.generation import (
     check_settings,
     distribution,
     largest,
-    log_probability,
     log_softmax,
     sample,
-    sample_many,
 )
 from tests.naive import beam as naive
 
@@ -118,10 +116,10 @@ def test_sampling_follows_the_model() -> None:
     assert stats.chisquare(found, np.array(wanted) * 2000 / sum(wanted)).pvalue > 0.001
 
 
-def test_sampling_many_follows_the_model_with_a_stop() -> None:
-    model = chain(3, 4)
+def test_sampling_follows_the_model_with_a_stop() -> None:
+    model, source = chain(3, 4), rng(1)
     expected = naive.endings(model.table, (1, 0), 3, 2)
-    drawn = Counter(map(tuple, sample_many(model, [1, 0], 3, 3000, rng=rng(1), stop=2)))
+    drawn = Counter(tuple(sample(model, [1, 0], 3, rng=source, stop=2)) for _ in range(3000))
     assert set(drawn) <= set(expected)
     found = np.array([drawn[ids] for ids in expected])
     wanted = 3000 * np.exp(list(expected.values()))
@@ -158,7 +156,6 @@ def test_greedy_follows_the_context() -> None:
     for _ in range(6):
         ids.append(int(np.argmax(model.table(tuple(ids)))))
     assert list(sample(model, [4], 6, greedy=True)) == ids[1:]
-    assert sample_many(model, [4], 6, 2, greedy=True) == [ids[1:]] * 2
 
 
 def test_top_k() -> None:
@@ -260,19 +257,6 @@ def test_the_seed_decides() -> None:
     drawn = [list(sample(model, [1], 40, rng=rng(seed))) for seed in (7, 7, 8)]
     assert drawn[0] == drawn[1] != drawn[2]
     assert list(sample(model, [1], 40)) == list(sample(model, [1], 40))
-    assert sample_many(model, [1], 40, 1, rng=rng(7)) == drawn[:1]
-
-
-def test_rows_do_not_depend_on_when_others_stop() -> None:
-    model = chain(5, 6)
-    free = sample_many(model, [1], 30, 8, rng=rng(3))
-    bound = sample_many(model, [1], 30, 8, rng=rng(3), stop=2)
-    assert bound == [ids[: ids.index(2)] if 2 in ids else ids for ids in free]
-    assert len({len(ids) for ids in bound}) > 2
-    # rows that have stopped are no longer computed
-    model.rows = 0
-    sample_many(model, [1], 30, 8, rng=rng(3), stop=2)
-    assert model.rows == 1 + sum(min(len(ids), 29) for ids in bound)
 
 
 # ---- beam search ----------------------------------------------------------------------------
@@ -312,9 +296,6 @@ def test_a_narrow_beam_equals_its_definition(size: int, length: int, beams: int,
     for stop in (None, 0):
         found = beam_search(model, [1], length, beams, stop)
         same(found, naive.beam(model.table, (1,), length, beams, stop))
-        for ids, p in found:
-            whole = [1, *ids] + [stop] * (len(ids) < length and stop is not None)
-            assert log_probability(model, whole) == pytest.approx(p, rel=1e-9)
 
 
 def test_one_beam_is_greedy() -> None:
@@ -366,24 +347,12 @@ def test_states_follow_their_rows() -> None:
     found = beam_search(model, [3, 1, 4], 9, 6)
     assert len({tuple(ids) for ids, _ in found}) == 6
     for ids, p in found:
-        assert log_probability(model, [3, 1, 4, *ids], given=3) == pytest.approx(p, rel=1e-9)
+        whole = (3, 1, 4, *ids)
+        expected = sum(math.log(model.table(whole[:n])[whole[n]]) for n in range(3, len(whole)))
+        assert expected == pytest.approx(p, rel=1e-6)
 
 
-# ---- log-probabilities and the rest ---------------------------------------------------------
-
-
-def test_log_probability() -> None:
-    model = chain(4, 5)
-    ids = (2, 0, 1, 3, 3)
-    expected = [math.log(model.table(ids[:n])[ids[n]]) for n in range(1, 5)]
-    assert log_probability(model, ids) == pytest.approx(sum(expected), rel=1e-9)
-    assert log_probability(model, ids, given=3) == pytest.approx(sum(expected[2:]), rel=1e-9)
-    assert log_probability(model, ids, given=5) == 0.0
-    with pytest.raises(DataError, match="id 9 at 2 is not in 0:4"):
-        log_probability(model, [1, 2, 9])
-    for given_ids in (0, 6):
-        with pytest.raises(SettingsError, match="expected 1 to 5"):
-            log_probability(model, ids, given=given_ids)
+# ---- logits and settings --------------------------------------------------------------------
 
 
 @settings(max_examples=100, deadline=None)
@@ -408,8 +377,6 @@ def test_broken_logits_are_refused(bad: list[float]) -> None:
             list(sample(model, [0], 3, **settings_))  # type: ignore[arg-type]
     with pytest.raises(DataError, match="logits hold NaN"):
         beam_search(model, [0], 3, 2)
-    with pytest.raises(DataError, match="logits hold NaN"):
-        log_probability(model, [0, 1])
 
 
 @pytest.mark.parametrize(
@@ -450,15 +417,11 @@ def test_wrong_settings_are_refused(settings_: dict[str, float], said: str) -> N
         # at once, before a token is asked for
         with pytest.raises(SettingsError, match=said):
             sample(model, [0], **rest)  # type: ignore[arg-type]
-        with pytest.raises(SettingsError, match=said):
-            sample_many(model, [0], count=2, **rest)  # type: ignore[arg-type]
 
 
-def test_an_empty_prompt_and_no_rows_are_refused() -> None:
+def test_an_empty_prompt_is_refused() -> None:
     model = chain(3, 1)
     with pytest.raises(SettingsError, match="prompt is empty"):
         sample(model, [], 3)
     with pytest.raises(SettingsError, match="prompt is empty"):
         beam_search(model, [], 3, 2)
-    with pytest.raises(SettingsError, match="count must be"):
-        sample_many(model, [0], 3, 0)

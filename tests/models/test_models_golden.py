@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from fastseq.errors import SettingsError
+from fastseq.models import load
 from fastseq.models.folder import VERSION
-from fastseq.models.loading import load
 from fastseq.store.folder import verify
 from tests.scripts import loaded
 

@@ -16,12 +16,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from fastseq.errors import DataError, FormatError, NotFittedError, SettingsError, TrainingError
-from fastseq.models.data.units import Units
+from fastseq.models.data.tokenizer import SequenceTokenizer
 from fastseq.models.data.vocabulary import Vocabulary
 from fastseq.models.generation import log_softmax
-from fastseq.models.language import LanguageModel
-from fastseq.models.language_network import LanguageTask, StreamMeasure
-from fastseq.models.stepper import LanguageStepper, pieces
+from fastseq.models.language import (
+    LanguageDecoder,
+    LanguageModel,
+    LanguageTask,
+    StreamMeasure,
+    decoded,
+)
 from fastseq.nn.backend import HostBackend
 from fastseq.threads import Team
 from fastseq.types import Texts
@@ -97,7 +101,7 @@ def test_every_unit_but_the_first_is_measured_once(count: int) -> None:
 def test_a_measure_is_the_log_probability_step_by_step(char: LanguageModel) -> None:
     text = "abcaabc hgd"
     ids = char.vocabulary_.encode(Texts.from_strings([text])).values
-    stepper = LanguageStepper(char.learned.network)
+    stepper = LanguageDecoder(char.learned.network)
     state, total = stepper.start(1), 0.0
     for before, after in itertools.pairwise(ids):
         logits, state = stepper.step(np.array([before], np.int32), state)
@@ -381,16 +385,16 @@ def test_bytes_come_as_whole_characters() -> None:
 
 
 def test_pieces_of_text() -> None:
-    byte = Vocabulary.learn(Units("byte"), [Texts.from_strings(["x"])])
+    byte = Vocabulary.learn(SequenceTokenizer("byte"), [Texts.from_strings(["x"])])
     split = list("a日b🎈".encode())
-    assert list(pieces(byte, split)) == ["a", "日", "b", "🎈"]
-    assert list(pieces(byte, split[:-1])) == ["a", "日", "b"]  # the last one is not whole
-    assert list(pieces(byte, [0xFF, 0x61, 0xE6, 0x62])) == ["a", "b"]
-    rows = Vocabulary.learn(Units("space"), [Texts.from_strings(["x y"])], end=True)
-    assert "".join(pieces(rows, [2, 3, 1, 2, 3])) == "x y\nx y"
-    assert "".join(pieces(rows, [2, 1, 3], before=3)) == " x\ny"
-    char = Vocabulary.learn(Units("char"), [Texts.from_strings(["e\u0301x"])])
-    assert "".join(pieces(char, [1, 2, 3], before=1)) == "e\u0301x"
+    assert list(decoded(byte, split)) == ["a", "日", "b", "🎈"]
+    assert list(decoded(byte, split[:-1])) == ["a", "日", "b"]  # the last one is not whole
+    assert list(decoded(byte, [0xFF, 0x61, 0xE6, 0x62])) == ["a", "b"]
+    rows = Vocabulary.learn(SequenceTokenizer("space"), [Texts.from_strings(["x y"])], end=True)
+    assert "".join(decoded(rows, [2, 3, 1, 2, 3])) == "x y\nx y"
+    assert "".join(decoded(rows, [2, 1, 3], before=3)) == " x\ny"
+    char = Vocabulary.learn(SequenceTokenizer("char"), [Texts.from_strings(["e\u0301x"])])
+    assert "".join(decoded(char, [1, 2, 3], before=1)) == "e\u0301x"
 
 
 # ---- bad input

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
-from fastseq.errors import DataError
-from fastseq.models.metrics import LabelCounts, mae, rmse
+from fastseq.models.metrics import LabelCounts
 
 pairs = st.integers(1, 5).flatmap(
     lambda labels: st.tuples(
@@ -63,38 +60,3 @@ def test_labels_by_hand() -> None:
     assert counts.accuracy == 0.5
     assert counts.macro_f1() == pytest.approx((0 + 2 / 3) / 2), "c is on neither side"
     assert counts.macro_f1(unseen=2) == pytest.approx((0 + 2 / 3) / 4)
-
-
-finite = st.floats(-1e6, 1e6)
-
-
-@given(st.lists(st.tuples(finite, finite), min_size=1, max_size=30))
-def test_numbers_equal_scikit_learn(rows: list[tuple[float, float]]) -> None:
-    expected, predicted = map(list, zip(*rows, strict=True))
-    assert rmse(expected, predicted) == pytest.approx(
-        oracle.root_mean_squared_error(expected, predicted), rel=1e-9
-    )
-    assert mae(expected, predicted) == pytest.approx(
-        oracle.mean_absolute_error(expected, predicted), rel=1e-9
-    )
-
-
-def test_numbers_of_several_columns_and_of_nan() -> None:
-    expected, predicted = np.zeros((2, 3), np.float32), np.full((2, 3), 2, np.float32)
-    predicted[0, 0] = -4
-    assert mae(expected, predicted) == pytest.approx(14 / 6)
-    assert rmse(expected, predicted) == pytest.approx(math.sqrt(36 / 6))
-    predicted[1, 1] = np.nan
-    assert math.isnan(rmse(expected, predicted))
-    assert math.isnan(mae(expected, predicted))
-    # differences are taken in float64: in float32 this one is 0
-    assert mae(np.float32([1e8]), np.float64([1e8 + 1])) == 1
-
-
-@pytest.mark.parametrize("measure", [rmse, mae])
-def test_what_cannot_be_measured_is_refused(measure: object) -> None:
-    assert callable(measure)
-    with pytest.raises(DataError, match=r"are of shape \[2\], expected \[3\]"):
-        measure([1, 2, 3], [1, 2])
-    with pytest.raises(DataError, match="there are no"):
-        measure([], [])

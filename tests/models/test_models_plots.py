@@ -12,16 +12,18 @@ import pyarrow.parquet as pq
 import pytest
 from matplotlib.figure import Figure
 
+from fastseq import plotting as plots
 from fastseq.errors import DataError, MissingExtraError, SettingsError
-from fastseq.models import plots
-from fastseq.models.plots import check_gradient_flow, check_plot, gradient_flow, learning_curve
-from fastseq.training.history import REQUIRED, History
+from fastseq.plotting import check_gradient_flow, check_plot, gradient_flow, learning_curve
+from fastseq.training.checkpoint import History
 
 BEGINNINGS = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
 
 
 def history(epochs: int = 8, **valid: list[float]) -> History:
-    rows: dict[str, list[float]] = {name: [1.0] * epochs for name in (*REQUIRED, "seconds")}
+    rows: dict[str, list[float]] = {
+        name: [1.0] * epochs for name in ("epoch", "train_loss", "seconds")
+    }
     rows["epoch"] = list(range(1, epochs + 1))
     rows["train_loss"] = [2 / (n + 1) for n in range(epochs)]
     return History({**rows, **{f"valid_{name}": values for name, values in valid.items()}})

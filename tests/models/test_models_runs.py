@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from fastseq.errors import DataError, FormatError, NotFittedError, SettingsError, TrainingError
-from fastseq.models.loading import load
+from fastseq.models import load
 from fastseq.models.tagger import SequenceTagger
-from fastseq.training.progress import TrainingProgress
+from fastseq.training.loop import TrainingProgress
 from tests.models.small_data import (
     DROPPING,
     EXPECTED,

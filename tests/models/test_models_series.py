@@ -12,14 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastseq.errors import DataError, FormatError, SettingsError
+from fastseq.errors import DataError, FormatError
 from fastseq.models.data.series import (
     Scaler,
     Series,
     Windows,
     last_value_errors,
     read_series,
-    windows_before,
 )
 from fastseq.store.in_memory import as_source
 from fastseq.store.rows import open_rows
@@ -27,7 +26,16 @@ from fastseq.store.rows import open_rows
 
 def series(*columns: list[float]) -> Series:
     values = np.array(columns, np.float64).T.copy()
-    return Series(values, tuple(f"c{i}" for i in range(len(columns))))
+    names = tuple(f"c{i}" for i in range(len(columns)))
+    return Series(values, names, "the series", np.array([0, len(values)]), ("s",), row_of)
+
+
+def row_of(row: int) -> str:
+    return f"row {row} (from 0)"
+
+
+def windows_of(values: np.ndarray, window: int, horizon: int) -> Windows:
+    return Windows(values, window, horizon, "the series", np.array([0, len(values)]))
 
 
 @given(st.integers(1, 40), st.integers(1, 3), st.integers(1, 6), st.integers(1, 4))
@@ -38,18 +46,20 @@ def test_windows_are_those_of_a_plain_loop(
     values = np.arange(steps * columns, dtype=np.float32).reshape(steps, columns)
     if steps < window + horizon:
         with pytest.raises(DataError, match=f"expected at least {window + horizon}"):
-            Windows(values, window, horizon)
+            windows_of(values, window, horizon)
         return
-    windows = Windows(values, window, horizon)
+    windows = windows_of(values, window, horizon)
     batches = list(windows.in_order(3))
-    starts = np.concatenate([batch.starts for batch in batches]).tolist()
+    starts = windows.starts.tolist()
     assert starts == list(range(steps - window - horizon + 1))
+    at = iter(starts)
     assert len(windows) == len(starts)
     for batch in batches:
-        assert batch.inputs.shape == (window, len(batch.starts), columns)
+        assert batch.inputs.shape == (window, len(batch.targets), columns)
         assert batch.inputs.flags.c_contiguous
         assert batch.targets.dtype == np.float32
-        for b, start in enumerate(batch.starts.tolist()):
+        for b in range(len(batch.targets)):
+            start = next(at)
             after = values[start + window : start + window + horizon]
             assert np.array_equal(batch.inputs[:, b], values[start : start + window])
             assert np.array_equal(batch.targets[b], after.reshape(-1))
@@ -57,27 +67,22 @@ def test_windows_are_those_of_a_plain_loop(
         [values[s + window : s + window + horizon] - values[s + window - 1] for s in starts],
         np.float64,
     )
-    rmse, mae = last_value_errors(values.astype(np.float64), window, horizon)
+    rmse, mae = last_value_errors(values.astype(np.float64), window, horizon, windows.starts)
     assert rmse == pytest.approx(np.sqrt(np.mean(wrong**2)))
     assert mae == pytest.approx(np.mean(np.abs(wrong)))
 
 
 def test_an_epoch_has_every_window_once() -> None:
-    windows = Windows(np.zeros((50, 1), np.float32), 4, 2)
+    windows = windows_of(np.arange(50, dtype=np.float32)[:, None], 4, 2)
 
-    def order(epoch: int, seed: int = 1, start: int = 0) -> list[int]:
-        found = [b.starts for b in windows.epoch(epoch, 8, seed, start)]
+    def order(epoch: int, seed: int = 1) -> list[int]:
+        found = [b.inputs[0, :, 0] for b in windows.epoch(epoch, 8, seed)]
         return np.concatenate(found).tolist()
 
     assert sorted(order(0)) == list(range(45))
     assert order(0) == order(0)
     assert order(0) != order(1)
     assert order(0) != order(0, seed=2)
-    assert order(0, start=2) == order(0)[16:]
-    with pytest.raises(SettingsError, match="batch_size is 0"):
-        next(windows.epoch(0, 0, 1))
-    with pytest.raises(SettingsError, match="horizon is 0"):
-        Windows(np.zeros((50, 1), np.float32), 4, 0)
 
 
 def test_columns_are_standardised_and_come_back() -> None:
@@ -85,7 +90,7 @@ def test_columns_are_standardised_and_come_back() -> None:
     scaler = Scaler.of(data)
     assert scaler.std[1] == scaler.std[2] == 1.0
     assert scaler.std[3] == pytest.approx(0.5)
-    scaled = scaler.scale(data.values)
+    scaled = scaler.scale(data.values, data.names, data.where)
     assert scaled.dtype == np.float32
     assert scaled[:, 0].mean() == pytest.approx(0, abs=1e-6)
     assert scaled[:, 0].std() == pytest.approx(1, abs=1e-6)
@@ -97,14 +102,14 @@ def test_columns_are_standardised_and_come_back() -> None:
     assert np.array_equal(again.mean, scaler.mean)
     assert np.array_equal(again.std, scaler.std)
     with pytest.raises(DataError, match="expected 4 columns"):
-        scaler.scale(data.values[:, :2])
+        scaler.scale(data.values[:, :2], data.names, data.where)
 
 
 def test_a_number_that_cannot_be_scaled_is_named(tmp_path: Path) -> None:
     scaler = Scaler.of(series([1.0, 3.0], [10.0, 30.0]))
-    assert np.isfinite(scaler.scale(np.array([[1e38, 1e39]]))).all()
-    with pytest.raises(DataError, match=r"^row 1 \(from 0\): the number in column 1 is 1e\+300"):
-        scaler.scale(np.array([[1.0, 2.0], [3.0, 1e300]]))
+    assert np.isfinite(scaler.scale(np.array([[1e38, 1e39]]), ("a", "b"), row_of)).all()
+    with pytest.raises(DataError, match=r"^row 1 \(from 0\): the number in column 'b' is 1e\+300"):
+        scaler.scale(np.array([[1.0, 2.0], [3.0, 1e300]]), ("a", "b"), row_of)
     for n, values in enumerate(([1.0] * 3, [], [2.0, -1e200])):
         column = pa.array(values, pa.float64())
         pq.write_table(pa.table({"a": column, "b": column}), tmp_path / f"{n}.parquet")
@@ -117,7 +122,6 @@ def test_a_number_that_cannot_be_scaled_is_named(tmp_path: Path) -> None:
         r"expected one within 3\.4e\+38 of the training series' mean, 2:",
     ):
         scaler.scale(found.values, found.names, found.where)
-    assert series([1.0]).where(0) == "the series: row 0 (from 0)"
 
 
 @pytest.mark.parametrize(
@@ -134,15 +138,6 @@ def test_a_damaged_scaler_is_refused(saved: dict[str, object]) -> None:
         Scaler.from_dict(saved)
 
 
-def test_windows_before_some_rows() -> None:
-    values = np.arange(10, dtype=np.float32).reshape(10, 1)
-    before = windows_before(values, 3, np.array([3, 10]))
-    assert before[:, :, 0].T.tolist() == [[0, 1, 2], [7, 8, 9]]
-    for wrong in (2, 11):
-        with pytest.raises(DataError, match="expected a row from 3 on"):
-            windows_before(values, 3, np.array([wrong]))
-
-
 def test_series_are_read_from_parquet_and_arrays(tmp_path: Path) -> None:
     path = tmp_path / "s.parquet"
     table = pa.table({"month": ["a", "b", "c"], "x": [1, 2, 3], "y": [0.5, 1.5, 2.5]})
@@ -153,7 +148,8 @@ def test_series_are_read_from_parquet_and_arrays(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot tell which column is the value"):
         open_rows(path, "values")
     numbers = np.arange(6, dtype=np.float32)
-    assert len(read_series(open_rows(as_source(numbers, inputs="values"), "values"))) == 6
+    found = read_series(open_rows(as_source(numbers, inputs="values"), "values"))
+    assert len(found.values) == 6
     source = as_source(numbers.reshape(3, 2), inputs="values")
     both = read_series(open_rows(source, "values"))
     assert both.names == ("value_0", "value_1")

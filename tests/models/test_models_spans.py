@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastseq.errors import SettingsError
-from fastseq.models import spans as module
-from fastseq.models.spans import (
+from fastseq.models import metrics as module
+from fastseq.models.metrics import (
     SCHEMES,
     SchemeTags,
     SpanCounts,

@@ -13,7 +13,7 @@ import pytest
 
 from fastseq.errors import DataError, NotFittedError, SettingsError
 from fastseq.models.data.batches import take
-from fastseq.models.spans import SpanCounts, TagScheme
+from fastseq.models.metrics import SpanCounts, TagScheme
 from fastseq.models.tagger import SequenceTagger
 from fastseq.nn.crf import bio_constraints
 from fastseq.store import sources

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastseq.errors import FormatError, InvalidTextError, SettingsError
-from fastseq.models.data.marks import is_mark
-from fastseq.models.data.units import Units
+from fastseq.models.data.tokenizer import SequenceTokenizer, combining_marks
 from fastseq.types import Texts
 from tests.naive import units as naive
 
@@ -30,7 +29,7 @@ characters = st.one_of(
 texts = st.lists(st.text(characters, max_size=30), max_size=8)
 
 
-def pieces(units: Units, strings: list[str], whole: bool = False) -> list[list[str]]:
+def pieces(units: SequenceTokenizer, strings: list[str], whole: bool = False) -> list[list[str]]:
     split = units.split(Texts.from_strings(strings), whole)
     distinct = Texts(*split.table.texts()).to_strings()
     assert len(set(distinct)) == len(distinct)
@@ -44,14 +43,14 @@ def pieces(units: Units, strings: list[str], whole: bool = False) -> list[list[s
 @settings(max_examples=150, deadline=None)
 def test_units_are_the_twins(unit: str, lowercase: bool, strings: list[str]) -> None:
     expected = [naive.units(text, unit, lowercase) for text in strings]
-    assert pieces(Units(unit, lowercase), strings) == expected
+    assert pieces(SequenceTokenizer(unit, lowercase), strings) == expected
 
 
 @given(strings=texts, lowercase=st.booleans())
 @settings(max_examples=60, deadline=None)
 def test_a_whole_text_is_one_unit(strings: list[str], lowercase: bool) -> None:
     expected = [[text.lower() if lowercase else text] for text in strings]
-    assert pieces(Units("space", lowercase), strings, whole=True) == expected
+    assert pieces(SequenceTokenizer("space", lowercase), strings, whole=True) == expected
 
 
 @pytest.mark.parametrize(
@@ -72,18 +71,18 @@ def test_a_whole_text_is_one_unit(strings: list[str], lowercase: bool) -> None:
     ],
 )
 def test_the_word_rule(text: str, expected: list[str]) -> None:
-    assert Units("word").pieces(text) == expected
+    assert SequenceTokenizer("word").tokenize(text) == expected
     assert naive.units(text, "word", True) == expected
 
 
 def test_space_and_characters_keep_the_case() -> None:
-    assert Units("space").pieces(" No <unk> ,\tyet\n") == ["No", "<unk>", ",", "yet"]
-    assert Units("char").pieces("A b\n猫") == ["A", " ", "b", "\n", "猫"]
-    assert Units("byte").pieces("é\n") == ["\xc3", "\xa9", "\n"]
+    assert SequenceTokenizer("space").tokenize(" No <unk> ,\tyet\n") == ["No", "<unk>", ",", "yet"]
+    assert SequenceTokenizer("char").tokenize("A b\n猫") == ["A", " ", "b", "\n", "猫"]
+    assert SequenceTokenizer("byte").tokenize("é\n") == ["\xc3", "\xa9", "\n"]
 
 
 def test_marks_are_those_of_unicode() -> None:
-    marks = is_mark()
+    marks = combining_marks()
     assert marks.shape == (sys.maxunicode + 1,)
     known = [c for c in range(len(marks)) if unicodedata.category(chr(c)) != "Cn"]
     wrong = [c for c in known if marks[c] != naive.is_mark(chr(c))]
@@ -95,10 +94,12 @@ def test_long_words_and_many_of_them_make_the_arrays_grow() -> None:
     long = "x" * 5000 + "é" * 3000
     many = " ".join(f"w{i}" for i in range(30_000))
     strings = [long, many, "", "a." * 40_000, long.upper()]
-    assert pieces(Units("word"), strings) == [naive.units(text, "word", True) for text in strings]
-    assert pieces(Units("char"), [many]) == [list(many)]
+    assert pieces(SequenceTokenizer("word"), strings) == [
+        naive.units(text, "word", True) for text in strings
+    ]
+    assert pieces(SequenceTokenizer("char"), [many]) == [list(many)]
     alike = [chr(0x4E00 + i) for i in range(9000)]
-    assert pieces(Units("char"), ["".join(alike)]) == [alike]
+    assert pieces(SequenceTokenizer("char"), ["".join(alike)]) == [alike]
 
 
 def test_texts_may_be_a_slice_and_read_only() -> None:
@@ -106,16 +107,16 @@ def test_texts_may_be_a_slice_and_read_only() -> None:
     data = texts.data.copy()
     data.flags.writeable = False
     part = Texts(data, texts.offsets[1:].copy())
-    split = Units("word").split(part)
+    split = SequenceTokenizer("word").split(part)
     assert Texts(*split.table.texts()).to_strings() == ["three", "four", "five"]
     assert split.offsets.tolist() == [0, 2, 3]
 
 
 def test_threads_may_split_at_once() -> None:
     strings = [f"text number {i} of many, many" for i in range(2000)]
-    expected = pieces(Units("word"), strings)
+    expected = pieces(SequenceTokenizer("word"), strings)
     with ThreadPoolExecutor(4) as pool:
-        for found in pool.map(lambda _: pieces(Units("word"), strings), range(8)):
+        for found in pool.map(lambda _: pieces(SequenceTokenizer("word"), strings), range(8)):
             assert found == expected
 
 
@@ -123,30 +124,39 @@ def test_threads_may_split_at_once() -> None:
 def test_text_that_is_not_utf8_is_refused_with_its_row(unit: str) -> None:
     texts = Texts.from_strings(["good", "also", "\ud800"])
     with pytest.raises(InvalidTextError, match="text 2 is not valid UTF-8") as caught:
-        Units(unit).split(texts)
+        SequenceTokenizer(unit).split(texts)
     assert caught.value.row == 2
 
 
 def test_settings() -> None:
-    assert Units("word").lowercase is True
-    assert Units("space").lowercase is Units("char").lowercase is Units("byte").lowercase is False
-    for units in (Units("word"), Units("space", True), Units("byte")):
-        assert Units.from_dict(units.to_dict()) == units
+    assert SequenceTokenizer("word").lowercase is True
+    assert (
+        SequenceTokenizer("space").lowercase
+        is SequenceTokenizer("char").lowercase
+        is SequenceTokenizer("byte").lowercase
+        is False
+    )
+    for units in (
+        SequenceTokenizer("word"),
+        SequenceTokenizer("space", True),
+        SequenceTokenizer("byte"),
+    ):
+        assert SequenceTokenizer.from_dict(units.to_dict()) == units
     with pytest.raises(SettingsError, match="unit is 'syllable'; expected one of word, space"):
-        Units("syllable")
+        SequenceTokenizer("syllable")
     with pytest.raises(SettingsError, match="lowercase is 1"):
-        Units("word", 1)  # type: ignore[arg-type]
+        SequenceTokenizer("word", 1)  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="bytes have no case"):
-        Units("byte", True)
+        SequenceTokenizer("byte", True)
     with pytest.raises(SettingsError, match="bytes are not split"):
-        Units("byte").split(Texts.from_strings(["a"]))
+        SequenceTokenizer("byte").split(Texts.from_strings(["a"]))
     with pytest.raises(FormatError, match=r"Unicode tables '9\.0'"):
-        Units.from_dict({"unit": "word", "lowercase": True, "unicode": "9.0"})
+        SequenceTokenizer.from_dict({"unit": "word", "lowercase": True, "unicode": "9.0"})
     with pytest.raises(FormatError, match="cannot be rebuilt"):
-        Units.from_dict(Units().to_dict() | {"unit": "nibble"})
+        SequenceTokenizer.from_dict(SequenceTokenizer().to_dict() | {"unit": "nibble"})
 
 
 def test_no_text_at_all() -> None:
-    split = Units("word").split(Texts(np.zeros(0, np.uint8), np.zeros(1, np.int64)))
+    split = SequenceTokenizer("word").split(Texts(np.zeros(0, np.uint8), np.zeros(1, np.int64)))
     assert len(split.ids) == len(split.table) == 0
     assert split.offsets.tolist() == [0]

@@ -9,10 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastseq.errors import DataError, FormatError, InvalidTextError, SettingsError
-from fastseq.models.data.characters import CharTable, distinct_words
-from fastseq.models.data.units import Units
-from fastseq.models.data.vocabulary import Vocabulary, VocabularyBuilder
+from fastseq.errors import DataError, FormatError, InvalidTextError
+from fastseq.models.data.tokenizer import SequenceTokenizer
+from fastseq.models.data.vocabulary import (
+    CharacterTable,
+    Vocabulary,
+    VocabularyBuilder,
+    distinct_words,
+)
 from fastseq.types import Texts, Tokens
 from tests.naive import units as naive
 
@@ -29,7 +33,7 @@ def rows(tokens: Tokens) -> list[list[int]]:
 
 
 def test_ids_follow_frequency_then_first_occurrence() -> None:
-    vocabulary = Vocabulary.learn(Units("word"), [of("c b b", "a c d."), of("c e")])
+    vocabulary = Vocabulary.learn(SequenceTokenizer("word"), [of("c b b", "a c d."), of("c e")])
     assert vocabulary.texts.to_strings() == ["<unk>", "c", "b", "a", "d", ".", "e"]
     assert rows(vocabulary.encode(of("A c x", "", "."))) == [[3, 1, 0], [], [5]]
     assert vocabulary.unknown == 0
@@ -50,9 +54,9 @@ def test_the_vocabulary_is_the_twins(
     slices = [of(*strings[:2]), of(*strings[2:])]
     if not expected:
         with pytest.raises(DataError, match="no units are left"):
-            Vocabulary.learn(Units("word"), slices, min_count, max_size)
+            Vocabulary.learn(SequenceTokenizer("word"), slices, min_count, max_size)
         return
-    vocabulary = Vocabulary.learn(Units("word"), slices, min_count, max_size)
+    vocabulary = Vocabulary.learn(SequenceTokenizer("word"), slices, min_count, max_size)
     assert vocabulary.texts.to_strings() == ["<unk>", *expected]
     ids = {unit: i for i, unit in enumerate(expected, 1)}
     assert rows(vocabulary.encode(of(*strings))) == [[ids.get(u, 0) for u in s] for s in split]
@@ -60,7 +64,7 @@ def test_the_vocabulary_is_the_twins(
 
 def test_numbers_of_a_builder_become_the_ids_of_encode() -> None:
     texts = [of("a b a", "b c"), of("c c c d", "")]
-    builder = VocabularyBuilder(Units("space"))
+    builder = VocabularyBuilder(SequenceTokenizer("space"))
     numbers = [builder.add(part) for part in texts]
     vocabulary, mapping = builder.finish(min_count=2)
     for part, found in zip(texts, numbers, strict=True):
@@ -71,25 +75,25 @@ def test_numbers_of_a_builder_become_the_ids_of_encode() -> None:
 
 def test_prepared_text_has_the_special_units_itself() -> None:
     text = of("the <unk> sat <eos> <unk> <unk> <unk>")
-    vocabulary = Vocabulary.learn(Units("space"), [text], end=True)
+    vocabulary = Vocabulary.learn(SequenceTokenizer("space"), [text], end=True)
     assert vocabulary.texts.to_strings() == ["<unk>", "<eos>", "the", "sat"]
     assert vocabulary.end == 1
     assert rows(vocabulary.encode(of("the <unk> <eos> dog"))) == [[2, 0, 1, 0]]
     # the rule of words takes the brackets apart
-    assert Vocabulary.learn(Units("word"), [text]).encode(of("<unk>")).values.min() > 0
+    assert Vocabulary.learn(SequenceTokenizer("word"), [text]).encode(of("<unk>")).values.min() > 0
 
 
 @given(st.lists(plain, min_size=1, max_size=6).filter(any))
 @settings(max_examples=60, deadline=None)
 def test_characters_come_back(strings: list[str]) -> None:
-    vocabulary = Vocabulary.learn(Units("char"), [of(*strings)])
+    vocabulary = Vocabulary.learn(SequenceTokenizer("char"), [of(*strings)])
     assert vocabulary.decode(vocabulary.encode(of(*strings)).values) == "".join(strings)
 
 
 @given(st.binary(max_size=40))
 @settings(max_examples=60, deadline=None)
 def test_bytes_are_their_ids_and_need_not_be_text(raw: bytes) -> None:
-    vocabulary = Vocabulary.learn(Units("byte"), [])
+    vocabulary = Vocabulary.learn(SequenceTokenizer("byte"), [])
     assert len(vocabulary) == 256
     assert vocabulary.unknown is None
     data = np.frombuffer(bytearray(b"ab" + raw), np.uint8)
@@ -100,7 +104,7 @@ def test_bytes_are_their_ids_and_need_not_be_text(raw: bytes) -> None:
 
 
 def test_words_are_joined_by_spaces() -> None:
-    vocabulary = Vocabulary.learn(Units("word"), [of("Well, no.")], end=True)
+    vocabulary = Vocabulary.learn(SequenceTokenizer("word"), [of("Well, no.")], end=True)
     assert vocabulary.decode([2, 3, 4, 5, 1, 0]) == "well , no . <eos> <unk>"
     assert vocabulary.decode([]) == ""
     for wrong in ([6], [-1]):
@@ -112,17 +116,17 @@ def test_words_are_joined_by_spaces() -> None:
 def test_what_was_saved_is_the_same(unit: str) -> None:
     texts = of("Ça va? 東京", "b\x00c")
     end = unit in ("word", "space")
-    vocabulary = Vocabulary.learn(Units(unit), [texts], end=end)
-    stored = None if unit == "byte" else Texts.from_strings(vocabulary.to_texts().to_strings())
+    vocabulary = Vocabulary.learn(SequenceTokenizer(unit), [texts], end=end)
+    stored = None if unit == "byte" else Texts.from_strings(vocabulary.texts.to_strings())
     again = Vocabulary.from_texts(stored, vocabulary.to_dict())
     assert again.end == vocabulary.end
-    assert again.units == vocabulary.units
+    assert again.tokenizer == vocabulary.tokenizer
     assert np.array_equal(again.encode(texts).values, vocabulary.encode(texts).values)
 
 
 def test_a_damaged_vocabulary_is_refused() -> None:
-    vocabulary = Vocabulary.learn(Units("word"), [of("a b c")], end=True)
-    saved, texts = vocabulary.to_dict(), vocabulary.to_texts()
+    vocabulary = Vocabulary.learn(SequenceTokenizer("word"), [of("a b c")], end=True)
+    saved, texts = vocabulary.to_dict(), vocabulary.texts
     with pytest.raises(FormatError, match="lacks 'end'"):
         Vocabulary.from_texts(texts, {"units": saved["units"]})
     with pytest.raises(FormatError, match="5 units, expected 6"):
@@ -133,20 +137,15 @@ def test_a_damaged_vocabulary_is_refused() -> None:
         Vocabulary.from_texts(None, saved)
 
 
-def test_settings_out_of_range() -> None:
-    for wrong in ({"min_count": 0}, {"max_size": 0}):
-        with pytest.raises(SettingsError, match="at least 1"):
-            Vocabulary.learn(Units(), [of("a")], **wrong)
-    with pytest.raises(SettingsError, match="bytes have no <eos>"):
-        Vocabulary.learn(Units("byte"), [], end=True)
+def test_no_units_are_left() -> None:
     with pytest.raises(DataError, match="min_count below 3"):
-        Vocabulary.learn(Units(), [of("a a b")], min_count=3)
+        Vocabulary.learn(SequenceTokenizer(), [of("a a b")], min_count=3)
     with pytest.raises(DataError, match="texts that are not empty"):
-        Vocabulary.learn(Units(), [of("", " ")])
+        Vocabulary.learn(SequenceTokenizer(), [of("", " ")])
 
 
 def test_tokens_keep_their_spelling_and_share_the_lower_case_id() -> None:
-    builder = VocabularyBuilder(Units("word"))
+    builder = VocabularyBuilder(SequenceTokenizer("word"))
     tokens = of("The", "U.S.", "the", "THE", "", "a b")
     offsets = np.array([0, 3, 3, 6])
     numbers = builder.add_tokens(tokens, offsets)
@@ -168,19 +167,20 @@ def test_tokens_keep_their_spelling_and_share_the_lower_case_id() -> None:
 
 
 def test_characters_are_of_the_words_bytes() -> None:
-    table, learned = CharTable.learn(of("Été", "ab", "aé"))
-    assert table.to_texts().to_strings() == ["<unk>", "é", "a", "É", "t", "b"]
+    table, learned = CharacterTable.learn(of("Été", "ab", "aé"))
+    assert table.vocabulary.texts.to_strings() == ["<unk>", "é", "a", "É", "t", "b"]
     assert rows(learned) == [[3, 4, 1], [2, 5], [2, 1]]
     assert rows(table.characters(of("bat", "", "z"))) == [[5, 2, 4], [0], [0]]
-    again = CharTable.from_texts(table.to_texts(), table.to_dict())
-    assert rows(again.characters(of("ab"))) == [[2, 5]]
+    saved = table.to_dict()
+    again = Vocabulary.from_texts(table.vocabulary.texts, saved["vocabulary"])
+    assert rows(CharacterTable(again, saved["longest"]).characters(of("ab"))) == [[2, 5]]
 
 
 @given(st.lists(plain, min_size=1, max_size=8).filter(any), st.integers(1, 5))
 @settings(max_examples=60, deadline=None)
 def test_long_words_are_cut_and_empty_ones_unknown(words: list[str], longest: int) -> None:
-    table, learned = CharTable.learn(of(*words), longest=longest)
-    spelt = [[*map(table.to_texts().to_strings().index, w[:longest])] or [0] for w in words]
+    table, learned = CharacterTable.learn(of(*words), longest=longest)
+    spelt = [[*map(table.vocabulary.texts.to_strings().index, w[:longest])] or [0] for w in words]
     assert rows(learned) == spelt
     assert rows(table.characters(of(*words))) == spelt
 
@@ -189,9 +189,9 @@ def test_long_words_are_cut_and_empty_ones_unknown(words: list[str], longest: in
 @settings(max_examples=60, deadline=None)
 def test_a_batch_has_every_distinct_word_once(spellings: list[int]) -> None:
     words = ["a", "bb", "abc", "", "d", "b"]
-    table, learned = CharTable.learn(of(*words))
+    table, learned = CharacterTable.learn(of(*words))
     batch = distinct_words(np.array(spellings, np.int32), learned)
-    assert len(batch) == len(set(spellings))
+    assert len(batch.offsets) - 1 == len(set(spellings))
     mine = rows(Tokens(batch.values, batch.offsets))
     assert [mine[i] for i in batch.inverse] == [rows(learned)[i] for i in spellings]
     assert len(table) == 5
@@ -201,7 +201,7 @@ def test_a_batch_has_every_distinct_word_once(spellings: list[int]) -> None:
 
 @pytest.mark.parametrize("end", [False, True])
 def test_coverage_counts_units_and_their_occurrences(end: bool) -> None:
-    units = Units("word")
+    units = SequenceTokenizer("word")
     vocabulary = Vocabulary.learn(units, [Texts.from_strings(["a a b c"])], end=end)
     ids = vocabulary.encode(Texts.from_strings(["a a b b c d d d d"])).values
     if end:

@@ -16,10 +16,9 @@ import pytest
 from fastseq.errors import DataError, SettingsError, TrainingError
 from fastseq.nn.layer import Parameters
 from fastseq.threads import Team
-from fastseq.training.checkpoint import Checkpoint
+from fastseq.training.checkpoint import Checkpoint, History
 from fastseq.training.gradient import StepResult, TrainingSettings, mix, train
-from fastseq.training.history import History
-from fastseq.training.progress import EVERY, TrainingProgress
+from fastseq.training.loop import EVERY, TrainingProgress
 from tests.models.fake_models import Linear, interrupt, spoil
 
 

@@ -17,9 +17,8 @@ import pytest
 
 from fastseq.errors import DataError, FastseqError, FormatError, SettingsError, TrainingError
 from fastseq.store.folder import describe, verify
-from fastseq.training.checkpoint import Checkpoint, State
+from fastseq.training.checkpoint import Checkpoint, History, State
 from fastseq.training.gradient import TrainingSettings, mix, train
-from fastseq.training.history import History
 from tests.models.fake_models import Linear, explode, interrupt, spoil
 
 ROOT = Path(__file__).resolve().parents[2]

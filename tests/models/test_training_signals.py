@@ -22,10 +22,9 @@ from fastseq import (
 )
 from fastseq.errors import NotFittedError, SettingsError
 from fastseq.interrupts import Interrupts, Terminated
-from fastseq.models.loading import load
-from fastseq.training.checkpoint import VECTORS_KIND, Checkpoint
+from fastseq.models import load
+from fastseq.training.checkpoint import VECTORS_KIND, Checkpoint, History
 from fastseq.training.gradient import TrainingSettings, train
-from fastseq.training.history import History
 from tests.models.fake_models import Linear, explode, interrupt
 from tests.models.small_data import reviews, sentences
 

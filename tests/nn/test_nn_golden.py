@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastseq.models.classifier import ClassifierNetwork
 from fastseq.models.data.batches import Batch
-from fastseq.models.forecast_network import ForecastNetwork
-from fastseq.models.language_network import LanguageNetwork
-from fastseq.models.tagger_network import TaggerNetwork
+from fastseq.models.forecaster import ForecastNetwork
+from fastseq.models.language import LanguageNetwork
+from fastseq.models.scoring import ScoringNetwork
 from fastseq.nn.backend import HostBackend
 from fastseq.nn.crf import CRF
 from fastseq.nn.layer import Parameters
@@ -100,13 +99,11 @@ class Model:
             self.network = ForecastNetwork(layer, output, cell, 0.0, 1, backend)
         elif task == "classify":
             pooling, output = Pooling("max", width, team=team), Dense(width, classes, team=team)
-            self.network = ClassifierNetwork(
-                cell, table, layer, pooling, output, 0.0, None, backend
-            )
+            self.network = ScoringNetwork(cell, table, layer, output, 0.0, backend, pooling=pooling)
         else:
             crf = CRF(classes, team=team) if task == "crf" else None
             output = Dense(width, classes, team=team)
-            self.network = TaggerNetwork(cell, table, None, layer, output, crf, 0.0, backend)
+            self.network = ScoringNetwork(cell, table, layer, output, 0.0, backend, crf=crf)
         self.parameters: Parameters = self.network.parameters
 
     def loss(self, batch: dict[str, np.ndarray], by_step: bool) -> float:

@@ -1,36 +1,34 @@
-"""Rows as what a model trains on: ids, targets, characters; one pass over the source.
+"""Rows encoded for training: ids, targets and characters, read in one pass over the source.
 
-    encoder, train = Encoder.learn(reader, Units("word"), min_count=2)      # reader: open_rows
-    valid = encoder.read(valid_reader)
-    for rows in BucketedBatches(train.offsets, 32, seed=1).epoch(0):        # batches.py
+    encoder, train = Encoder.learn(reader, SequenceTokenizer("word"), min_count=2)
+    valid = encoder.read(valid_reader)                                # readers: open_rows
+    for rows in BucketedBatches(train.offsets, 32, seed=1).epoch(0):  # batches.py
         batch = take(train, rows)
-    some = encoder.encode(row_batch)                 # while predicting: a batch of rows at a time
+    some = encoder.encode(row_batch)        # for prediction: a batch of rows at a time
 
-Text is never held whole: ids are, in memory or beyond that in a temporary file (store.files).
+Only ids are held, in memory or, beyond a limit, in a temporary file (store/spill.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastseq.errors import DataError, InvalidTextError, RowError, SettingsError, located
-from fastseq.models.data.characters import CharTable
+from fastseq.errors import DataError, InvalidTextError, RowError, located
 from fastseq.models.data.labels import LabelBuilder, Labels, unseen_message
-from fastseq.models.data.ragged import fitted, offsets_of, places
-from fastseq.models.data.units import Units
-from fastseq.models.data.vocabulary import Vocabulary, VocabularyBuilder
+from fastseq.models.data.tokenizer import SequenceTokenizer
+from fastseq.models.data.vocabulary import CharacterTable, Vocabulary, VocabularyBuilder, filled
 from fastseq.store.files import MEMORY, SpillArray
-from fastseq.types import Categories, Int32, Int64, Label, Tokens
+from fastseq.types import Categories, Int32, Int64, Label, Tokens, offsets_of, ranges
 
 if TYPE_CHECKING:
     from fastseq.store.rows import RowBatch, RowReader
 
 _AT_ONCE = 1 << 20  # ids renumbered at a time
-_FILLER = -1  # stands for the one unit of an empty text until ids are settled
+_FILLER = -1  # the one unit of an empty text until ids are known
 
 
 @dataclass(slots=True)
@@ -39,14 +37,13 @@ class ReadReport:
 
     rows     read; nulls: of them, with a null text or list
     empty    texts without a unit, which get one `<unk>` (bytes: a zero byte)
-    skipped  lists without a token, which are no examples
+    skipped  lists without a token, which are not examples
     cut      rows truncated to max_length
-    units    in all; unknown: of them, `<unk>`
-    targets  labels or tags; unseen: how often each occurs that training did not have
+    units    in all; unknown: of them, `<unk>`; ends: of them, `<eos>`
+    targets  labels or tags; unseen: occurrences of each that training did not have
     what     a target's name: "label" or "tag"
-    ends     of the units, `<eos>`
     malformed  rows whose tags violate the scheme; violation: which, and the first of them
-    series   of numbers; short: of them, with fewer than the `least` rows needed; example: of these
+    series   of numbers; short: of them, with fewer than the `least` rows needed; example: one
     """
 
     rows: int = 0
@@ -69,8 +66,16 @@ class ReadReport:
 
     @property
     def unknown_rate(self) -> float:
-        """The fraction of units that are not in the vocabulary; ends of rows do not count."""
+        """The fraction of units that are not in the vocabulary, without ends of rows."""
         return self.unknown / max(self.units - self.ends, 1)
+
+    def add(self, part: ReadReport) -> None:
+        """Add the counts of a batch."""
+        for name in ("rows", "nulls", "empty", "skipped", "cut", "units", "unknown", "targets"):
+            setattr(self, name, getattr(self, name) + getattr(part, name))
+        for label, count in part.unseen.items():
+            self.unseen[label] = self.unseen.get(label, 0) + count
+        self.what = part.what
 
     def messages(self) -> list[str]:
         """Notices for the user, one line each."""
@@ -102,10 +107,10 @@ class Examples:
 
     values      int32[N]      ids, sequence after sequence
     offsets     int64[B + 1]  sequence b is values[offsets[b]:offsets[b + 1]]
-    rows        int64[B]      the row of the source that each comes from
+    rows        int64[B]      the row of the source of each
     targets     int32[B] labels, or int32[N] tags; -1 - i for one unseen in training, number i of
                 report.unseen; None without
-    spellings   int32[N]      which of `characters` spells each unit; None without characters
+    spellings   int32[N]      the number of each unit's spelling; None without characters
     characters  of each distinct spelling; None without
     report      counts of what was read
     """
@@ -126,27 +131,21 @@ class Examples:
         """int64[B]"""
         return np.diff(self.offsets)
 
-    def known_rows(self) -> Int64:
-        """int64[b]: the sequences without a target that training did not have.
-
-        Raises DataError when there are none, or no targets at all.
-        """
-        if self.targets is None:
-            raise DataError("the examples have no targets")
+    def check_known(self) -> None:
+        """Raise DataError unless training had all targets of some sequence."""
+        assert self.targets is not None
         known = self.targets >= 0
         if len(self.targets) != len(self):
             known = np.logical_and.reduceat(known, self.offsets[:-1])
-        found = np.flatnonzero(known)
-        if not len(found):
+        if not known.any():
             raise DataError(f"every {self.report.what} is unseen in training: nothing to measure")
-        return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoder:
     """The encoder of rows as examples.
 
-    labels      of rows, or of tokens; None where no target was learned
+    labels      of rows, or of tokens; None if no target was learned
     chars       None without character features
     max_length  units of a text that are read; rows of tokens are truncated only in training, since
                 every token is tagged
@@ -154,14 +153,14 @@ class Encoder:
 
     vocabulary: Vocabulary
     labels: Labels | None = None
-    chars: CharTable | None = None
+    chars: CharacterTable | None = None
     max_length: int | None = None
 
     @classmethod
     def learn(
         cls,
         reader: RowReader,
-        units: Units,
+        tokenizer: SequenceTokenizer,
         *,
         min_count: int = 1,
         max_size: int | None = None,
@@ -179,44 +178,34 @@ class Encoder:
         max_length : units of a row that are read, from its start; None for all
         memory : bytes of ids held in memory; more goes to a temporary file
 
-        Raises
-        ------
-        DataError
-            What the reader raises; text that is not UTF-8 (which row); no row, no unit; fewer
-            than two labels.
-        SettingsError
-            A parameter outside its range, characters of units that are not words.
+        Raises DataError for what the reader raises, text that is not UTF-8 (which row), no row, no
+        unit, or fewer than two labels.
         """
-        if max_length is not None and max_length < 1:
-            raise SettingsError(f"max_length is {max_length}; expected at least 1")
-        if units.joiner == "" and (chars or reader.fields.tokens is not None):
-            what = "characters of words" if chars else "rows of tokens"
-            raise SettingsError(f"{what} are read, but the unit is {units.unit!r}; expected a word")
-        builder = VocabularyBuilder(units)
+        builder = VocabularyBuilder(tokenizer)
         targets: LabelBuilder | None = None
         if reader.label_type is not None or reader.fields.tags is not None:
             what = "tag" if reader.fields.tags is not None else "label"
             targets = LabelBuilder(reader.label_type or "string", what)
         add = None if targets is None else targets.add
         numbered = _numbered(reader.batches(), builder, add, max_length, memory)
-        if not len(numbered.rows):
+        if not len(numbered):
             raise DataError(f"{reader.sources[0].name}: no rows to learn from, or only empty ones")
         vocabulary, id_of = builder.finish(min_count, max_size)
         labels: Labels | None = None
         if targets is not None and numbered.targets is not None:
             labels, order = targets.finish(source=reader.sources[0].name)
             _renumber(numbered.targets, order)
-        table: CharTable | None = None
+        table: CharacterTable | None = None
         characters: Tokens | None = None
         if chars:
-            table, characters = CharTable.learn(builder.spellings())
+            table, characters = CharacterTable.learn(builder.spellings())
         examples = _finished(numbered, vocabulary, id_of, characters, memory)
         return cls(vocabulary, labels, table, max_length), examples
 
     def encode(self, batch: RowBatch) -> Examples:
         """Encode a batch of rows; `rows` counts from the first row that was read. Thread-safe.
 
-        Targets are encoded where the batch has them and labels were learned.
+        Targets are encoded if the batch has them and labels were learned.
 
         Raises DataError for text that is not UTF-8 (which row), and labels of another type.
         """
@@ -233,7 +222,7 @@ class Encoder:
         return examples
 
     def _encode(self, batches: Iterable[RowBatch], memory: int) -> Examples:
-        builder = VocabularyBuilder(self.vocabulary.units)
+        builder = VocabularyBuilder(self.vocabulary.tokenizer)
         encode = None if self.labels is None else self.labels.encode
         numbered = _numbered(batches, builder, encode, self.max_length, memory, training=False)
         characters = None if self.chars is None else self.chars.characters(builder.spellings())
@@ -243,7 +232,7 @@ class Encoder:
 
 def learn_stream(
     reader: RowReader,
-    units: Units,
+    tokenizer: SequenceTokenizer,
     *,
     min_count: int = 1,
     max_size: int | None = None,
@@ -254,40 +243,47 @@ def learn_stream(
     Every row of words (and of text split at spaces) ends with `<eos>`; rows of characters and of
     bytes are joined by nothing. An empty row is its end alone.
 
-    Raises DataError and SettingsError as Encoder.learn.
+    Raises DataError as Encoder.learn.
     """
-    builder = VocabularyBuilder(units)
-    ended = units.joiner != ""
+    builder = VocabularyBuilder(tokenizer)
+    ended = tokenizer.joiner != ""
     values, report = _stream(reader, builder, ended, memory)
-    if not len(values):
-        raise DataError(f"{reader.sources[0].name}: no text: every row is empty, or there is none")
     vocabulary, id_of = builder.finish(min_count, max_size, end=ended)
-    return vocabulary, *_settled(values, vocabulary, id_of, report)
+    _assign_ids(values, vocabulary, id_of, report)
+    return vocabulary, values, report
 
 
 def read_stream(
     reader: RowReader, vocabulary: Vocabulary, memory: int = MEMORY
 ) -> tuple[Int32, ReadReport]:
-    """Other rows of text as one stream with a vocabulary that was learned.
+    """Other rows of text as one stream with a known vocabulary.
 
-    Raises DataError as Encoder.learn, and where there is no unit.
+    Raises DataError as Encoder.learn, and if there is no unit.
     """
-    builder = VocabularyBuilder(vocabulary.units)
+    builder = VocabularyBuilder(vocabulary.tokenizer)
     values, report = _stream(reader, builder, vocabulary.end is not None, memory)
-    if not len(values):
+    _assign_ids(values, vocabulary, builder.ids_in(vocabulary), report)
+    return values, report
+
+
+def _stream(
+    reader: RowReader, builder: VocabularyBuilder, ended: bool, memory: int
+) -> tuple[Int32, ReadReport]:
+    """The rows as numbers of the builder, _FILLER after each if rows are `ended`."""
+    numbers, report = SpillArray(np.int32, memory), ReadReport()
+    for batch in reader.batches():
+        assert batch.texts is not None
+        with located(batch.where):
+            tokens = builder.add(batch.texts)
+        report.rows += batch.rows
+        report.nulls += batch.null_texts
+        report.ends += batch.rows if ended else 0
+        values = tokens.values
+        numbers.append(np.insert(values, tokens.offsets[1:], _FILLER) if ended else values)
+    stream = numbers.finish()
+    if not len(stream):
         raise DataError(f"{reader.sources[0].name}: no text: every row is empty, or there is none")
-    return _settled(values, vocabulary, builder.ids_in(vocabulary), report)
-
-
-@dataclass(slots=True, eq=False)
-class _Numbered:
-    """Examples whose units are numbers of a VocabularyBuilder, or _FILLER."""
-
-    numbers: Int32
-    offsets: Int64
-    rows: Int64
-    targets: Int32 | None
-    report: ReadReport
+    return stream, report
 
 
 def _numbered(
@@ -297,7 +293,8 @@ def _numbered(
     max_length: int | None,
     memory: int,
     training: bool = True,
-) -> _Numbered:
+) -> Examples:
+    """Examples whose values are numbers of the builder, or _FILLER."""
     numbers, targets = SpillArray(np.int32, memory), SpillArray(np.int32, memory)
     lengths: list[Int64] = [np.zeros(0, np.int64)]
     rows: list[Int64] = [np.zeros(0, np.int64)]
@@ -308,8 +305,8 @@ def _numbered(
             values, row_lengths = _units(builder, batch, max_length, training, report)
         keep = np.flatnonzero(row_lengths)
         if batch.tokens is not None and column is not None and batch.token_offsets is not None:
-            if len(values) < len(column):  # tags go with the tokens that are left
-                kept = places(batch.token_offsets[:-1], row_lengths)
+            if len(values) < len(column):  # the tags of truncated tokens
+                kept = ranges(batch.token_offsets[:-1], row_lengths)
                 column = Categories(column.values, column.codes[kept])
             report.what = "tag"
         if encode is not None and column is not None:
@@ -329,9 +326,9 @@ def _numbered(
         numbers.append(values)
         lengths.append(row_lengths[keep])
         rows.append(batch.first_row + keep)
-    offsets = offsets_of(np.concatenate(lengths))
     found = targets.finish() if has_targets else None
-    return _Numbered(numbers.finish(), offsets, np.concatenate(rows), found, report)
+    offsets = offsets_of(np.concatenate(lengths))
+    return Examples(numbers.finish(), offsets, np.concatenate(rows), found, report=report)
 
 
 def _units(
@@ -341,7 +338,7 @@ def _units(
     training: bool,
     report: ReadReport,
 ) -> tuple[Int32, Int64]:
-    """The units of each row as numbers, and how many there are: none in a row without tokens."""
+    """The numbers of each row's units, and how many there are: none in a row without tokens."""
     try:
         if batch.texts is not None:
             tokens = builder.add(batch.texts, max_length)
@@ -359,55 +356,49 @@ def _units(
     empty = int(np.count_nonzero(lengths == 0))
     report.rows += batch.rows
     report.nulls += batch.null_texts
+    report.cut += builder.cut_rows
     if batch.texts is None:
         report.skipped += empty
-        whole = batch.token_offsets
-        assert whole is not None
-        report.cut += int(np.count_nonzero(np.diff(whole) > lengths))
         return tokens.values, lengths
     report.empty += empty
-    report.cut += builder.cut_rows
-    values, offsets = fitted(tokens.values, tokens.offsets, None, _FILLER)
-    return values, np.diff(offsets)
+    tokens = filled(tokens.values, tokens.offsets, _FILLER)
+    return tokens.values, np.diff(tokens.offsets)
 
 
 def _finished(
-    numbered: _Numbered,
+    numbered: Examples,
     vocabulary: Vocabulary,
     id_of: Int32,
     characters: Tokens | None,
     memory: int,
 ) -> Examples:
+    """The examples with ids as values and, with `characters` of each number, spellings."""
+    numbers = numbered.values
     spellings: Int32 | None = None
     if characters is not None:
-        # what stands for an empty text is spelt with one unknown character
+        # the filler of an empty text is spelt with one unknown character
         filler = len(characters)
         characters = Tokens(
             np.append(characters.values, np.int32(0)),
             np.append(characters.offsets, characters.offsets[-1] + 1),
         )
         spill = SpillArray(np.int32, memory)
-        for start in range(0, len(numbered.numbers), _AT_ONCE):
-            part = numbered.numbers[start : start + _AT_ONCE]
+        for start in range(0, len(numbers), _AT_ONCE):
+            part = numbers[start : start + _AT_ONCE]
             spill.append(np.where(part == _FILLER, np.int32(filler), part))
         spellings = spill.finish()
-    report = numbered.report
-    values, report = _settled(numbered.numbers, vocabulary, id_of, report)
-    rows, targets = numbered.rows, numbered.targets
-    return Examples(values, numbered.offsets, rows, targets, spellings, characters, report)
+    _assign_ids(numbers, vocabulary, id_of, numbered.report)
+    return replace(numbered, spellings=spellings, characters=characters)
 
 
-def _settled(
-    numbers: Int32, vocabulary: Vocabulary, id_of: Int32, report: ReadReport
-) -> tuple[Int32, ReadReport]:
-    """Numbers become ids, in place; _FILLER the last of `id_of`, which is `<eos>` or unit 0."""
+def _assign_ids(numbers: Int32, vocabulary: Vocabulary, id_of: Int32, report: ReadReport) -> None:
+    """Turn numbers into ids, in place, _FILLER into `<eos>` or else id 0, and count them."""
     filler = 0 if vocabulary.end is None else vocabulary.end
     _renumber(numbers, np.append(id_of, np.int32(filler)))
     report.units = len(numbers)
     if vocabulary.unknown is not None:
         steps = range(0, len(numbers), _AT_ONCE)
         report.unknown = sum(int(np.count_nonzero(numbers[i : i + _AT_ONCE] == 0)) for i in steps)
-    return numbers, report
 
 
 def _renumber(values: Int32, mapping: Int32) -> None:
@@ -415,19 +406,3 @@ def _renumber(values: Int32, mapping: Int32) -> None:
     for start in range(0, len(values), _AT_ONCE):
         part = values[start : start + _AT_ONCE]
         part[:] = mapping[part]
-
-
-def _stream(
-    reader: RowReader, builder: VocabularyBuilder, ended: bool, memory: int
-) -> tuple[Int32, ReadReport]:
-    numbers, report = SpillArray(np.int32, memory), ReadReport()
-    for batch in reader.batches():
-        assert batch.texts is not None
-        with located(batch.where):
-            tokens = builder.add(batch.texts)
-        report.rows += batch.rows
-        report.nulls += batch.null_texts
-        report.ends += batch.rows if ended else 0
-        values = tokens.values
-        numbers.append(np.insert(values, tokens.offsets[1:], _FILLER) if ended else values)
-    return numbers.finish(), report

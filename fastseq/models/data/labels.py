@@ -2,14 +2,14 @@
 
 builder = LabelBuilder("int64")
 codes, _ = builder.add(batch.labels)       # numbers by first occurrence
-labels, mapping = builder.finish()         # mapping[codes]: numbers by the labels' order
-labels.decode(np.array([1, 0]))            # Categories, to be written as predictions
+labels, mapping = builder.finish()         # mapping[codes]: numbers in ascending order of labels
+labels.decode(np.array([1, 0]))            # Categories, to write as predictions
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -28,7 +28,7 @@ class Labels:
 
     values  all strings, all integers or all booleans
     type    the type of the column, and of predictions: "string", "bool", "int64", …
-    counts  int64[K]: how often each occurs in training
+    counts  int64[K]: occurrences of each in training
     """
 
     values: tuple[Label, ...]
@@ -46,7 +46,7 @@ class Labels:
         """int32[n], the number of each label, -1 for those unseen in training; and the counts of
         the unseen ones, the most frequent first.
 
-        Raises DataError for labels of another type (strings for integers, say).
+        Raises DataError for labels of another type, such as strings for integers.
         """
         if column.values and not self._same_type(column.values[0]):
             raise DataError(
@@ -63,18 +63,17 @@ class Labels:
         return codes, dict(sorted(found.items(), key=lambda item: -item[1]))
 
     def decode(self, codes: npt.ArrayLike) -> Categories:
-        """The labels of some numbers; -1 becomes a missing one."""
+        """The labels of some numbers; -1 is a missing one."""
         return Categories(self.values, np.asarray(codes, np.int32).reshape(-1))
 
     def weights(self, how: str | Mapping[Any, float] | None) -> Float32 | None:
         """float32[K]: the weight of each label in the loss; None for no weights.
 
-        how  "balanced" (n / (K · count), as in scikit-learn), a weight for some labels (1 for the
+        how  "balanced" (n / (K · count), as in scikit-learn), weights of some labels (1 for the
              others), or None. Labels that are not strings may be given as text, booleans as true
              and false in any case.
 
-        Raises SettingsError for another word, an unknown label, a weight below 0 or weights that
-        are all 0.
+        Raises SettingsError for another word, an unknown label, a weight below 0 or only zeros.
         """
         if how is None:
             return None
@@ -99,12 +98,12 @@ class Labels:
         return weights
 
     def to_dict(self) -> dict[str, Any]:
-        """The labels as JSON has them."""
+        """The labels as JSON."""
         return {"values": list(self.values), "type": self.type, "counts": self.counts.tolist()}
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Labels:
-        """The labels that to_dict wrote. Raises FormatError when they are damaged."""
+        """The labels of `to_dict`. Raises FormatError if they are damaged."""
         try:
             values, kind = tuple(saved["values"]), str(saved["type"])
             counts = np.array(saved["counts"], np.int64)
@@ -116,11 +115,11 @@ class Labels:
         return cls(values, kind, counts)
 
     def _text(self, label: object) -> str:
-        """A label as text; booleans as JSON has them, since no case tells them apart."""
+        """A label as text; booleans in lower case, as in JSON."""
         return str(label).lower() if self.type == "bool" else str(label)
 
     def _same_type(self, value: object) -> bool:
-        """Whether a label is of the training's type; True == 1 in Python, so types are compared."""
+        """Whether a label has the type of training; types are compared since True == 1."""
         return type(value) is type(self.values[0])
 
 
@@ -138,8 +137,8 @@ class LabelBuilder:
         self._counts: list[int] = []
 
     def add(self, column: Categories) -> tuple[Int32, dict[Label, int]]:
-        """int32[n]: numbers of labels by first occurrence, none of them missing; and, as in
-        Labels.encode, the unseen ones: none."""
+        """int32[n]: numbers of labels, none missing, by first occurrence; and no unseen ones, see
+        Labels.encode."""
         numbers = [self._numbers.setdefault(value, len(self._numbers)) for value in column.values]
         self._counts += [0] * (len(self._numbers) - len(self._counts))
         codes = np.array(numbers, np.int32)[column.codes]
@@ -147,37 +146,34 @@ class LabelBuilder:
             self._counts[number] += count
         return codes, {}
 
-    def finish(self, least: int = 2, source: str = "") -> tuple[Labels, Int32]:
+    def finish(self, source: str = "") -> tuple[Labels, Int32]:
         """The labels that occurred, and int32[n]: the number of each first-occurrence number.
 
-        Raises DataError, which names the `source`, when fewer than `least` labels occurred.
+        Raises DataError, which names the `source`, if fewer than two labels occurred.
         """
         seen = [value for value, number in self._numbers.items() if self._counts[number]]
-        if len(seen) < least:
+        if len(seen) < 2:
             found = f"a single {self._what}, {seen[0]!r}," if seen else f"no {self._what}"
             count = sum(self._counts)
             of = ("row" if self._what == "label" else "token") + ("" if count == 1 else "s")
             raise DataError(
                 f"{source}{': ' if source else ''}{found} in {count} {of}: nothing to tell apart, "
-                f"expected at least {least}"
+                "expected at least 2"
             )
         values = tuple(sorted(seen))  # type: ignore[type-var]
+        order = [self._numbers[value] for value in values]
         mapping = np.full(len(self._numbers), -1, np.int32)
-        for number, value in enumerate(values):
-            mapping[self._numbers[value]] = number
-        counts = np.array([self._counts[self._numbers[value]] for value in values], np.int64)
+        mapping[order] = np.arange(len(values), dtype=np.int32)
+        counts = np.array([self._counts[number] for number in order], np.int64)
         return Labels(values, self._type, counts), mapping
 
 
 def unseen_message(unseen: Mapping[Label, int], rows: int, what: str = "label") -> str | None:
-    """One line about labels that training did not have; None where there are none."""
+    """One line about labels that training did not have; None if there are none."""
     if not unseen:
         return None
-    named: Sequence[str] = [repr(label) for label in list(unseen)[:5]]
-    total = sum(unseen.values())
-    return (
-        f"{total:,} of {rows:,} {'rows have' if what == 'label' else 'tokens have'} "
-        f"{'a label' if what == 'label' else 'a tag'} unseen in training: "
-        + ", ".join(named)
-        + (", …" if len(unseen) > len(named) else "")
+    named = ", ".join(repr(label) for label in list(unseen)[:5]) + (
+        ", …" if len(unseen) > 5 else ""
     )
+    have = "rows have a label" if what == "label" else "tokens have a tag"
+    return f"{sum(unseen.values()):,} of {rows:,} {have} unseen in training: {named}"

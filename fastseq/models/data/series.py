@@ -2,10 +2,11 @@
 
 train = read_series(open_rows("train.parquet", "values", values="sunspots"))
 scaler = Scaler.of(train)
-windows = Windows(scaler.scale(train.values, train.names, train.where), window=24, horizon=1)
+scaled = scaler.scale(train.values, train.names, train.where)
+windows = Windows(scaled, 24, 1, train.source, train.offsets)
 for batch in windows.epoch(0, batch_size=32, seed=1):
     batch.inputs, batch.targets                # float32[T, B, C], float32[B, horizon * C]
-rmse, mae = last_value_errors(test.values, window=24, horizon=1)
+rmse, mae = last_value_errors(train.values, 24, 1, windows.starts)
 """
 
 from __future__ import annotations
@@ -13,60 +14,44 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.errors import DataError, FormatError, SettingsError
+from fastseq.errors import DataError, FormatError
 from fastseq.models.data.examples import ReadReport
-from fastseq.models.data.ragged import offsets_of, places
-from fastseq.types import Float32, Float64, Int64, Label
+from fastseq.types import Float32, Float64, Int64, Label, offsets_of, ranges
 
 if TYPE_CHECKING:
     from fastseq.store.rows import RowBatch, RowReader
 
 _LARGEST = float(np.finfo(np.float32).max)
-_ROUNDING = 1e-12  # of a column's size: a spread below this is a constant's rounding
+_ROUNDING = 1e-12  # relative standard deviation below which a column is constant
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Series:
     """Numbers of one or several series, each in the order of time.
 
     values   float64[T, C], finite, in the columns' own units, series after series
     names    of the C columns
     source   the files or table, for messages
-    offsets  int64[S + 1]: series s is values[offsets[s]:offsets[s + 1]]; None for a single one
-    keys     of the S series: names of files, or what the series column holds
-    order    int64[T]: the row of the source that each comes from; None where it is the same
-    place    says where a row of the source is, for messages
+    offsets  int64[S + 1]: series s is values[offsets[s]:offsets[s + 1]]
+    keys     of the S series: names of files, or values of the series column
+    where    file and row of a row of `values`, for messages
     """
 
     values: Float64
     names: tuple[str, ...]
-    source: str = "the series"
-    offsets: Int64 | None = None
-    keys: tuple[Label, ...] = ()
-    order: Int64 | None = None
-    place: Callable[[int], str] | None = None
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    @cached_property
-    def bounds(self) -> Int64:
-        """int64[S + 1]: `offsets`, of a single series too."""
-        return np.array([0, len(self)]) if self.offsets is None else self.offsets
-
-    def where(self, row: int) -> str:
-        """The place of a row, for a message: its file, and its number in that."""
-        row = row if self.order is None else int(self.order[row])
-        return f"{self.source}: {_row(row)}" if self.place is None else self.place(row)
+    source: str
+    offsets: Int64
+    keys: tuple[Label, ...]
+    where: Callable[[int], str]
 
     def report(self, least: int) -> ReadReport:
-        """How many series there are, and how many are shorter than `least` rows."""
-        return series_report(self.keys, np.diff(self.bounds), least)
+        """The number of series, and of those shorter than `least` rows."""
+        return series_report(self.keys, np.diff(self.offsets), least)
 
 
 def read_series(reader: RowReader) -> Series:
@@ -84,20 +69,19 @@ def read_series(reader: RowReader) -> Series:
         numbers.append(series_numbers(batch, known))
     if not parts:
         raise DataError(f"{reader.sources[0].name}: no rows, expected a series")
-    values, number = np.concatenate(parts), np.concatenate(numbers)
-    order: Int64 | None = None
+    values, number, where = np.concatenate(parts), np.concatenate(numbers), reader.where
     if np.any(number[1:] < number[:-1]):
         order = np.argsort(number, kind="stable")
         values = values[order]
+        where = lambda row: reader.where(int(order[row]))  # noqa: E731
     offsets = offsets_of(np.bincount(number))
-    names, keys = reader.fields.values, tuple(known)
-    return Series(values, names, reader.data.name, offsets, keys, order, reader.where)
+    return Series(values, reader.fields.values, reader.data.name, offsets, tuple(known), where)
 
 
 def series_numbers(batch: RowBatch, known: dict[Label, int]) -> Int64:
-    """int64[D]: the number of the series that each row belongs to, by first occurrence.
+    """int64[D]: the number of each row's series, by first occurrence.
 
-    known : the numbers given so far, by key; more are added
+    known : the numbers assigned so far, by key; more are added
     """
     if batch.series is None:
         return np.full(batch.rows, known.setdefault(batch.source, len(known)))
@@ -107,16 +91,12 @@ def series_numbers(batch: RowBatch, known: dict[Label, int]) -> Int64:
 
 
 def series_report(keys: Sequence[Label], lengths: Int64, least: int) -> ReadReport:
-    """What to report of series of these lengths; those of fewer than `least` rows are too short."""
+    """The report of series of these lengths; those of fewer than `least` rows are too short."""
     short = np.flatnonzero(lengths < least)
     report = ReadReport(rows=int(lengths.sum()), series=len(lengths), short=len(short), least=least)
     if len(short):
         report.example = f"{keys[short[0]]} ({lengths[short[0]]:,})"
     return report
-
-
-def _row(row: int) -> str:
-    return f"row {row} (from 0)"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,7 +113,7 @@ class Scaler:
     def of(cls, series: Series) -> Scaler:
         """The scaler of a training series.
 
-        Raises DataError where numbers are so far apart that their deviation is not finite.
+        Raises DataError if the standard deviation is not finite.
         """
         size = np.abs(series.values).max(0)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -145,18 +125,12 @@ class Scaler:
             )
         return cls(mean, np.where(std <= _ROUNDING * size, 1.0, std))
 
-    def scale(
-        self,
-        values: Float64,
-        names: Sequence[str] = (),
-        where: Callable[[int], str] = _row,
-    ) -> Float32:
+    def scale(self, values: Float64, names: Sequence[str], where: Callable[[int], str]) -> Float32:
         """float32[T, C]: values [T, C] less the mean, divided by the standard deviation.
 
         Parameters
         ----------
-        names : of the columns, for messages; none: they are numbered
-        where : says the place of a row, for messages
+        names, where : of the columns, and file and row of a row, for messages
 
         Raises DataError for another number of columns, and numbers beyond float32 once scaled
         (file, row and column).
@@ -168,26 +142,25 @@ class Scaler:
         if not np.isfinite(scaled).all():
             row, c = map(int, np.argwhere(~np.isfinite(scaled))[0])
             raise DataError(
-                f"{where(row)}: the number in column {names[c] if names else c!r} is "
-                f"{values[row, c]:.3g}, expected one within {_LARGEST * self.std[c]:.3g} of the "
-                f"training series' mean, {self.mean[c]:.3g}: it is scaled to float32"
+                f"{where(row)}: the number in column {names[c]!r} is {values[row, c]:.3g}, "
+                f"expected one within {_LARGEST * self.std[c]:.3g} of the training series' mean, "
+                f"{self.mean[c]:.3g}: it is scaled to float32"
             )
         return scaled
 
     def unscale(self, scaled: npt.NDArray[np.floating[Any]]) -> Float64:
-        """float64[…, C]: scaled values [B, h · C] or [..., C] in the columns' own units, the last
-        axis as it came."""
+        """Scaled values [B, h · C] or [..., C] in the columns' own units, float64."""
         columns = len(self.mean)
         parts = np.asarray(scaled, np.float64).reshape(-1, columns)
         return (parts * self.std + self.mean).reshape(np.shape(scaled))
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it; the numbers come back bit for bit."""
+        """The scaler as JSON, exact to the bit."""
         return {"mean": self.mean.tolist(), "std": self.std.tolist()}
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Scaler:
-        """The scaler that to_dict wrote. Raises FormatError for anything else."""
+        """The scaler of `to_dict`. Raises FormatError for anything else."""
         try:
             mean, std = (np.array(saved[name], np.float64) for name in ("mean", "std"))
         except (KeyError, TypeError, ValueError) as error:
@@ -198,52 +171,53 @@ class Scaler:
         return cls(mean, std)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class WindowBatch:
+class WindowBatch(NamedTuple):
     """B windows.
 
     inputs   float32[T, B, C]
-    targets  float32[B, horizon * C]: the steps after the window, step after step
-    starts   int64[B]: the row each window begins at
+    targets  float32[B, horizon * C]: the rows after the window, row after row
     """
 
     inputs: Float32
     targets: Float32
-    starts: Int64
 
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """Every window of one or several series that is followed by a whole horizon of its series.
+    """Every window of some series that is followed by a whole horizon of its series.
 
     values   float32[T, C], scaled
-    window   steps that are looked at
-    horizon  steps that are forecast
-    source   the file or table, for messages
-    offsets  int64[S + 1]: series s is values[offsets[s]:offsets[s + 1]]; None for a single one
+    window   rows of a window
+    horizon  rows to forecast
+    source   the files or table, for messages
+    offsets  int64[S + 1]: series s is values[offsets[s]:offsets[s + 1]]
 
-    Raises
-    ------
-    SettingsError
-        A window or horizon below 1.
-    DataError
-        Every series is shorter than the two together.
+    Raises DataError if every series is shorter than window and horizon together.
     """
 
     values: Float32
     window: int
     horizon: int
-    source: str = "the series"
-    offsets: Int64 | None = None
+    source: str
+    offsets: Int64
 
     def __post_init__(self) -> None:
-        _ = self.starts  # too short a series is to be known before training
+        lengths, needed = np.diff(self.offsets), self.window + self.horizon
+        longest = lengths.max(initial=0)
+        if longest < needed:
+            what = f"a series of {longest} rows"
+            if len(lengths) > 1:
+                what = f"{len(lengths):,} series of at most {longest} rows"
+            raise DataError(
+                f"{self.source}: {what}, expected at least {needed} for a window of {self.window} "
+                f"and a horizon of {self.horizon}"
+            )
 
     @cached_property
     def starts(self) -> Int64:
-        """int64[n]: the row that each window begins at."""
-        offsets = np.array([0, len(self.values)]) if self.offsets is None else self.offsets
-        return window_starts(offsets, self.window, self.horizon, self.source)
+        """int64[n]: the first row of each window."""
+        counts = np.diff(self.offsets) - self.window - self.horizon + 1
+        return ranges(self.offsets[:-1], np.maximum(counts, 0))
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -252,56 +226,25 @@ class Windows:
         """The windows that begin at the rows `starts` (int64[B])."""
         inputs = self.values[starts + np.arange(self.window)[:, None]]
         after = starts[:, None] + self.window + np.arange(self.horizon)
-        targets = self.values[after].reshape(len(starts), -1)
-        return WindowBatch(inputs, targets, starts)
+        return WindowBatch(inputs, self.values[after].reshape(len(starts), -1))
 
-    def epoch(
-        self, number: int, batch_size: int, seed: int, start: int = 0
-    ) -> Iterator[WindowBatch]:
-        """All windows once, shuffled by the seed and the epoch's number; from batch `start` on."""
-        if batch_size < 1:
-            raise SettingsError(f"batch_size is {batch_size}; expected at least 1")
+    def epoch(self, number: int, batch_size: int, seed: int) -> Iterator[WindowBatch]:
+        """Batches of all windows, shuffled by the seed and the epoch's number."""
         generator = np.random.Generator(np.random.PCG64([seed, number]))
         order = self.starts[generator.permutation(len(self))]
-        for at in range(start * batch_size, len(order), batch_size):
-            yield self.take(order[at : at + batch_size])
+        return (self.take(order[at : at + batch_size]) for at in range(0, len(order), batch_size))
 
     def in_order(self, batch_size: int) -> Iterator[WindowBatch]:
-        """All windows once, in the order of time."""
-        if batch_size < 1:
-            raise SettingsError(f"batch_size is {batch_size}; expected at least 1")
-        for at in range(0, len(self), batch_size):
-            yield self.take(self.starts[at : at + batch_size])
-
-
-def windows_before(values: Float32, window: int, rows: Int64) -> Float32:
-    """float32[window, B, C]: the `window` steps before each of the rows, to forecast from there.
-
-    values float32[T, C]; rows int64[B], each from `window` to T (T forecasts what comes next).
-
-    Raises DataError for a row without a whole window before it.
-    """
-    if len(rows) and not window <= rows.min() <= rows.max() <= len(values):
-        raise DataError(
-            f"a forecast at row {rows.min()} of a series of {len(values)}: expected a row from "
-            f"{window} on, the window's length"
-        )
-    before: Float32 = values[rows - window + np.arange(window)[:, None]]
-    return before
+        """Batches of all windows, in the order of time."""
+        starts = self.starts
+        return (self.take(starts[at : at + batch_size]) for at in range(0, len(self), batch_size))
 
 
 def last_value_errors(
-    values: Float64, window: int, horizon: int, starts: Int64 | None = None
+    values: Float64, window: int, horizon: int, starts: Int64
 ) -> tuple[float, float]:
-    """(RMSE, MAE) of forecasting that every step of the horizon equals the window's last value,
-    over the windows that `Windows` has and all columns, in the columns' own units.
-
-    starts : of the windows; None: those of a single series
-
-    Raises as Windows.
-    """
-    if starts is None:
-        starts = window_starts(np.array([0, len(values)]), window, horizon)
+    """(RMSE, MAE) of the forecast that repeats the window's last value, over the windows that begin
+    at `starts` and all columns, in the columns' own units."""
     last = values[starts + window - 1]
     squares = absolutes = 0.0
     for step in range(horizon):
@@ -309,21 +252,3 @@ def last_value_errors(
         squares += float(np.mean(wrong * wrong))
         absolutes += float(np.mean(np.abs(wrong)))
     return float(np.sqrt(squares / horizon)), absolutes / horizon
-
-
-def window_starts(offsets: Int64, window: int, horizon: int, source: str = "the series") -> Int64:
-    """The rows that windows begin at, in series offsets[s] to offsets[s + 1]. Raises as Windows."""
-    for name, value in (("window", window), ("horizon", horizon)):
-        if value < 1:
-            raise SettingsError(f"{name} is {value}; expected at least 1")
-    lengths, needed = np.diff(offsets), window + horizon
-    longest = lengths.max(initial=0)
-    if longest < needed:
-        what = f"a series of {longest} rows"
-        if len(lengths) > 1:
-            what = f"{len(lengths):,} series of at most {longest} rows"
-        raise DataError(
-            f"{source}: {what}, expected at least {needed} for a window of {window} and a horizon "
-            f"of {horizon}"
-        )
-    return places(offsets[:-1], np.maximum(lengths - needed + 1, 0))

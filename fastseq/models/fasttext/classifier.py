@@ -22,6 +22,7 @@ import numpy as np
 from fastseq.errors import DataError, DeviceError, SettingsError
 from fastseq.estimator import Choice, Location, Real, Text, Whole, parameter
 from fastseq.interrupts import Interrupts
+from fastseq.models.base import SubwordParameters
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.data.labels import LabelBuilder
 from fastseq.models.data.vocabulary import coverage_of
@@ -43,8 +44,6 @@ from fastseq.models.fasttext.rows import (
     joined_labels,
 )
 from fastseq.models.folder import ModelFolder, ModelWriter
-from fastseq.models.parameters import SubwordParameters
-from fastseq.models.task import fingerprint_of
 from fastseq.models.word_vectors.sampling import huffman_tree
 from fastseq.settings import one_of, parse_size, thread_count
 from fastseq.store.folder import is_finished
@@ -52,11 +51,9 @@ from fastseq.store.outputs import check_folder, check_output
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.subwords import Subwords
 from fastseq.threads import Team
-from fastseq.training.checkpoint import refuse_other
-from fastseq.training.history import History
+from fastseq.training.checkpoint import History, fingerprint_of, refuse_other
 from fastseq.training.hogwild import HogwildSettings, HogwildSteps
-from fastseq.training.loop import run
-from fastseq.training.progress import Report
+from fastseq.training.loop import Report, run
 from fastseq.types import Float32
 
 if TYPE_CHECKING:

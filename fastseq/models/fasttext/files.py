@@ -16,7 +16,7 @@ from fastseq.models.fasttext.rows import END, Ngrams, TextRows
 from fastseq.models.folder import HISTORY, Content, ModelFolder
 from fastseq.models.word_vectors.sampling import huffman_tree
 from fastseq.text.analyzer import Analyzer
-from fastseq.training.history import History
+from fastseq.training.checkpoint import History
 from fastseq.types import Float32, Texts
 
 INPUT, OUTPUT = "input.weight", "output.weight"

@@ -24,7 +24,7 @@ from fastseq.models.data.labels import Labels
 from fastseq.models.fasttext.rows import LabelledRows, TextRows
 from fastseq.models.word_vectors.sampling import NO_TREE, Tree, alias_table
 from fastseq.seeds import mixed_key
-from fastseq.training.history import History
+from fastseq.training.checkpoint import History
 from fastseq.training.hogwild import ShuffledItems
 from fastseq.types import Float32, Float64, Int64, Tokens
 

@@ -9,14 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError
+from fastseq.models.base import TextClassifier
 from fastseq.models.data.examples import ReadReport
-from fastseq.models.data.ragged import offsets_of
 from fastseq.models.fasttext.network import FittedState
 from fastseq.models.fasttext.rows import SEVERAL, encoded, joined_labels, numbered
 from fastseq.models.metrics import LabelCounts
-from fastseq.models.prediction import TextClassifier
 from fastseq.settings import real
-from fastseq.types import Float32, Int32, Int64, Tokens
+from fastseq.types import Float32, Int32, Int64, Tokens, offsets_of
 
 if TYPE_CHECKING:
     from fastseq.store.rows import RowBatch, RowReader

@@ -20,14 +20,23 @@ from fastseq.errors import DataError, located
 from fastseq.kernels.text.ngrams import bucket_ids
 from fastseq.kernels.vectors.fasttext_labels import count_rows, fill_rows, hash_words
 from fastseq.models.data.examples import ReadReport
-from fastseq.models.data.ragged import gathered, offsets_of
 from fastseq.store.files import MEMORY, SpillArray
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.lexicon import Lexicon, encode_slices
 from fastseq.text.subwords import Subwords
 from fastseq.text.tables import Dictionary
 from fastseq.threads import in_order
-from fastseq.types import Categories, Int32, Int64, Label, Texts, Tokens, UInt32
+from fastseq.types import (
+    Categories,
+    Int32,
+    Int64,
+    Label,
+    Texts,
+    Tokens,
+    UInt32,
+    offsets_of,
+    ranges,
+)
 
 if TYPE_CHECKING:
     from fastseq.store.rows import RowBatch, RowReader
@@ -341,7 +350,7 @@ def split_labels(column: Categories, separator: str | None) -> tuple[Categories,
     offsets = offsets_of(np.array([len(part) for part in parts], np.int64))
     lengths = np.diff(offsets)[column.codes] if len(parts) else np.zeros(0, np.int64)
     starts = offsets[:-1][column.codes] if len(parts) else np.zeros(0, np.int64)
-    return Categories(tuple(names), gathered(flat, starts, lengths)), lengths
+    return Categories(tuple(names), flat[ranges(starts, lengths)]), lengths
 
 
 def joined_labels(y: Iterable[object]) -> list[str] | None:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from fastseq.errors import SettingsError
 from fastseq.estimator import Whole, parameter
 from fastseq.kernels.vectors.fasttext import train_fasttext, work_size
-from fastseq.models.parameters import SubwordParameters
+from fastseq.models.base import SubwordParameters
 from fastseq.models.word_vectors.base import FittedVectors
 from fastseq.models.word_vectors.sentences import Sentences
 from fastseq.models.word_vectors.word2vec import WindowModel, WindowObjective

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from fastseq.errors import FormatError, NotFittedError, SettingsError
 from fastseq.estimator import Real, Whole, parameter, plain
 from fastseq.interrupts import Interrupts
-from fastseq.models.parameters import WordParameters
+from fastseq.models.base import WordParameters
 from fastseq.models.word_vectors.phrases import Phrases
 from fastseq.models.word_vectors.sentences import Sentences, read_sentences, source_of
 from fastseq.settings import parse_size, thread_count
@@ -25,11 +25,9 @@ from fastseq.store.folder import CHECKPOINT, is_finished
 from fastseq.store.outputs import check_folder
 from fastseq.text.analyzer import Analyzer
 from fastseq.threads import Team
-from fastseq.training.checkpoint import VECTORS_KIND, Checkpoint, refuse_other
-from fastseq.training.history import History
+from fastseq.training.checkpoint import VECTORS_KIND, Checkpoint, History, refuse_other
 from fastseq.training.hogwild import HogwildSettings, HogwildSteps, Lessons
-from fastseq.training.loop import run
-from fastseq.training.progress import Report
+from fastseq.training.loop import Report, run
 from fastseq.types import Float32, Int32, Int64, Texts
 from fastseq.vectors.folder import Content, VectorsWriter, read_vectors, write_vectors
 from fastseq.vectors.phrases import ARRAY as PHRASES

@@ -23,7 +23,7 @@ from fastseq_cli.main import cli
 
 import fastseq
 from fastseq.kernels.core.width import LANES
-from fastseq.models.loading import load
+from fastseq.models import load
 
 HERE = Path(__file__).resolve().parent
 VERSION = 1

@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from fastseq.models import load
 from fastseq.models.classifier import SequenceClassifier
 from fastseq.models.folder import VERSION
 from fastseq.models.forecaster import Forecaster
 from fastseq.models.language import LanguageModel
-from fastseq.models.loading import load
 from fastseq.models.tagger import SequenceTagger
 
 HERE = Path(__file__).resolve().parent
