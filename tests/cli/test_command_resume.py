@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,6 +86,21 @@ def test_resume_of_a_complete_training_is_a_notice(command: str, run: Run, corpu
     assert "m: training was already complete; nothing to resume" in again.err
     assert again.out.splitlines()[:-1] == first.out.splitlines()[:-1]
     assert run(*given, "--resume", "--quiet").err == ""
+
+
+def test_a_finished_model_without_its_checkpoint_is_resumed_with_a_notice(
+    run: Run, corpus: Path
+) -> None:
+    given = words("fit-gru", corpus, "--epochs", "2")
+    first = run(*given)
+    shutil.rmtree(Path("m", "checkpoint"))
+    again = run(*given, "--resume")
+    assert again.code == 0, again.err
+    assert "m: training was already complete; nothing to resume" in again.err
+    assert again.out.splitlines()[:-1] == first.out.splitlines()[:-1]
+    longer = run(*words("fit-gru", corpus, "--epochs", "3"), "--resume")
+    assert longer.code == 1
+    assert "m has no checkpoint to resume from" in longer.error
 
 
 @pytest.mark.parametrize("command", COMMANDS)
