@@ -73,7 +73,7 @@ def evaluate(common: Common, run: Path, qrels: Path, measures: tuple[str, ...], 
 
     Documents are ordered by the ranks of RUN; equal or missing ranks by descending score, then by
     descending document id. trec_eval ignores ranks: where its order gives another figure, a notice
-    on stderr says which.
+    on stderr names it.
     """
     wanted = {name: _parsed(name) for name in measures or MEASURES}
     from fastseq.store.runs import read_qrels, read_run
@@ -256,7 +256,7 @@ def _check_grades(wanted: Mapping[str, Any], qrels: Qrels, path: Path) -> None:
 def _report_overlap(
     common: Common, run: Path, found: Mapping[str, Mapping[str, float]], path: Path, qrels: Qrels
 ) -> None:
-    """Say which queries are in one file only, and warn where the files have nothing in common."""
+    """Count the queries that only one file has, and warn of files without a common id."""
     shared = [query for query in found if query in qrels]
     if found and not shared:
         click.echo(
@@ -266,12 +266,12 @@ def _report_overlap(
         )
         return
     if missing := [query for query in qrels if query not in found]:
-        common.say(
+        common.notify(
             f"{len(missing):,} of {len(qrels):,} queries of {path} have no results in {run}, such "
             f"as {missing[0]!r}: they count as 0"
         )
     if unjudged := [query for query in found if query not in qrels]:
-        common.say(
+        common.notify(
             f"{len(unjudged):,} of {len(found):,} queries of {run} have no judgments in {path}, "
             f"such as {unjudged[0]!r}: they are ignored"
         )
@@ -292,7 +292,7 @@ def _report_order(
     ranking: Ranking,
     values: Mapping[str, float],
 ) -> None:
-    """Say what trec_eval would give, where its order gives other figures."""
+    """Print the figures of trec_eval's order, where they differ."""
     changed = {}
     for query, documents in ranking.items():
         with np.errstate(over="ignore", invalid="ignore"):
@@ -306,7 +306,7 @@ def _report_order(
         return
     others = {n: f"{v:.6g}" for n, v in _values(wanted, qrels, ranking | changed).items()}
     if differ := [f"{n} {v}" for n, v in others.items() if v != f"{values[n]:.6g}"]:
-        common.say(
+        common.notify(
             "Documents are ordered by the run's ranks. trec_eval orders them by score, ties by "
             f"descending document id: another order for {len(changed):,} of {len(ranking):,} "
             f"queries, such as {next(iter(changed))!r}, which gives {', '.join(differ)}."

@@ -116,7 +116,7 @@ def features(
             *(str(earlier.terms), on_invalid),
         )
         if "method" in given and method != estimator.method:
-            message = f"{earlier.terms}: holds {estimator.method} features, not {method}"
+            message = f"{earlier.terms}: contains {estimator.method} features, not {method}"
             raise SettingsError(message)
     estimator.threads = common.threads
     source = Corpus.open(list(corpus), id_column, list(text_columns) or None, [])

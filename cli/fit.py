@@ -46,7 +46,7 @@ CELLS = {
     "gru": "a gated recurrent unit network (GRU)",
     "rnn": "a plain recurrent network (RNN)",
 }
-# command: what its help page says of the vectors, and examples
+# command: a paragraph of its help page, and examples
 VECTORS = {
     "fit-word2vec": (
         "Words that occur in similar contexts get similar vectors: see `fastseq neighbors`, "
@@ -189,7 +189,7 @@ def _fit_recurrent(
         common, model, unit, corpus, model_path, resume, overwrite=overwrite, valid=valid,
         gradient_flow=gradient_flow is not None, **columns,
     )  # fmt: skip
-    common.say_reports(model.report_, "training", "validation")
+    common.notify_reports(model.report_, "training", "validation")
     if plot is not None and model.history_ is not None:
         plotting.learning_curve(model.history_, plot, overwrite)
     if gradient_flow is not None:
@@ -378,7 +378,7 @@ def _phrases(name: str) -> click.Command:
         rows = [(rank, *each) for rank, each in enumerate(found[:k], 1)]
         if rows or form != "table":
             write_rows(form, ("rank", "phrase", "score", "count"), rows)
-        common.say(f"{len(found):,} phrases in {time.perf_counter() - started:.1f} s")
+        common.notify(f"{len(found):,} phrases in {time.perf_counter() - started:.1f} s")
 
     return run
 
@@ -437,7 +437,7 @@ def _fasttext_classifier(name: str) -> click.Command:
             valid=valid and [valid], text_column=list(text_column) or None,
             label_column=label_column,
         )  # fmt: skip
-        common.say_reports(model.report_, "training", "validation")
+        common.notify_reports(model.report_, "training", "validation")
         if export is not None:
             model.export(export, overwrite)
         if common.quiet:

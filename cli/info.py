@@ -39,27 +39,27 @@ def info(common: Common, path: Path, verify: bool, form: str) -> None:
     checkpoint = path / CHECKPOINT
     ended = (path / MANIFEST).exists() or not (checkpoint / MANIFEST).exists()
     root = path if ended else checkpoint
-    said = folder.describe(root)
-    of_kind = _OF_KIND.get(said["kind"], _of_index) if _is_known(said) else _of_index
+    content = folder.describe(root)
+    of_kind = _OF_KIND.get(content["kind"], _of_index) if _is_known(content) else _of_index
     if of_kind is _of_model:
-        said["history"] = _last_epoch(path, said["settings"].get("columns", {}))
+        content["history"] = _last_epoch(path, content["settings"].get("columns", {}))
     damaged = folder.verify(root) if verify else None
     if damaged is not None and of_kind in (_of_model, _of_vectors) and checkpoint.is_dir():
         damaged += _damaged_inside(checkpoint)
     if damaged is not None:
-        said["damaged"] = damaged
+        content["damaged"] = damaged
     if form == "json":
-        write_json(said)
+        write_json(content)
     else:
         write_pairs(
             [
-                ("kind", said["kind"]),
+                ("kind", content["kind"]),
                 *([] if ended else [("state", "unfinished training; --resume continues it")]),
-                ("format version", said["format_version"]),
-                ("written by", f"fastseq {said['fastseq']}"),
-                *of_kind(said),
-                ("size", f"{format_size(said['bytes'])} in {len(said['files'])} files"),
-                *((name, format_size(entry["bytes"])) for name, entry in said["files"].items()),
+                ("format version", content["format_version"]),
+                ("written by", f"fastseq {content['fastseq']}"),
+                *of_kind(content),
+                ("size", f"{format_size(content['bytes'])} in {len(content['files'])} files"),
+                *((name, format_size(entry["bytes"])) for name, entry in content["files"].items()),
                 *([("verified", "all files are intact")] if damaged == [] else []),
             ]
         )
@@ -78,9 +78,9 @@ def _damaged_inside(checkpoint: Path) -> list[str]:
     return [f"{checkpoint.name}/{name}" for name in wrong]
 
 
-def _is_known(said: dict[str, Any]) -> bool:
+def _is_known(content: dict[str, Any]) -> bool:
     """Whether its format version is the present one, whose entries are known here."""
-    if said["kind"] not in _OF_KIND:
+    if content["kind"] not in _OF_KIND:
         return False
     # imported only for models and vectors
     from fastseq.models import folder
@@ -89,19 +89,19 @@ def _is_known(said: dict[str, Any]) -> bool:
 
     versions = {part.KIND: part.VERSION for part in (folder, checkpoint, vector_folder)}
     versions[checkpoint.VECTORS_KIND] = checkpoint.VECTORS_VERSION
-    return bool(said["format_version"] == versions[said["kind"]])
+    return bool(content["format_version"] == versions[content["kind"]])
 
 
-def _of_index(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name, value in _flat(said["statistics"]):
+def _of_index(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in _flat(content["statistics"]):
         yield name, _number(value)
-    yield from ((name, _listed(value)) for name, value in _flat(said["settings"]))
+    yield from ((name, _listed(value)) for name, value in _flat(content["settings"]))
 
 
-def _of_model(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _of_model(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """The columns, what was learned, the settings, and the last epoch of training."""
-    learned, fields = said["statistics"], said["statistics"].get("fields", {})
-    yield "model", said["settings"].get("model")
+    learned, fields = content["statistics"], content["statistics"].get("fields", {})
+    yield "model", content["settings"].get("model")
     yield "parameters", _number(learned.get("parameters"))
     read = [(role, value) for role, value in fields.items() if value and role not in ("id", "keep")]
     yield "columns", ", ".join(f"{role}: {_listed(value)}" for role, value in read)
@@ -116,13 +116,13 @@ def _of_model(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         vocabulary = learned["vocabulary"]
         unit = UNITS.get(vocabulary["units"]["unit"], "units")
         yield "vocabulary", f"{vocabulary['size']:,} {unit}"
-    yield from _settings(said["settings"].get("settings", {}))
-    yield from _epoch(said["history"] or {})
+    yield from _settings(content["settings"].get("settings", {}))
+    yield from _epoch(content["history"] or {})
 
 
-def _of_vectors(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _of_vectors(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """The statistics, the settings, and the last epoch of training."""
-    statistics, settings = dict(said["statistics"]), dict(said["settings"])
+    statistics, settings = dict(content["statistics"]), dict(content["settings"])
     yield "model", settings.pop("model", None) or "unknown"
     settings.pop("dimensions", None)  # also in the statistics
     history = statistics.pop("history", None)
@@ -133,13 +133,13 @@ def _of_vectors(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     yield from _epoch({n: v[-1] for n, v in columns.items() if isinstance(v, list) and v})
 
 
-def _of_checkpoint(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _of_checkpoint(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """The model, the progress of its training, and the settings."""
-    identity, place = said["settings"]["identity"], said["statistics"]
+    identity, place = content["settings"]["identity"], content["statistics"]
     settings = identity.get("settings", identity)  # the latter of word vectors
     if "model" in identity:
         yield "model", identity["model"]
-    yield "epochs done", f"{place['epoch']:,} of {said['settings']['training']['epochs']:,}"
+    yield "epochs done", f"{place['epoch']:,} of {content['settings']['training']['epochs']:,}"
     yield "steps in the next", _number(place["step"])
     if place["diverged"]:
         yield "diverged", "yes: resume it with a lower learning rate or a clip"

@@ -134,7 +134,7 @@ def _notice(common: Common, others: Callable[..., None]) -> Callable[..., None]:
         text = printable(" ".join(str(message).split()))
         if text not in printed:
             printed.add(text)
-            common.say(f"Notice: {text}")
+            common.notify(f"Notice: {text}")
 
     return show
 

@@ -92,9 +92,9 @@ def predict(
             _print(found, form or "jsonl", done)
         else:
             rows = found.write(output, done, overwrite)
-    common.say_reports(model.report_, "data")
+    common.notify_reports(model.report_, "data")
     if output is not None:
-        common.say(f"{output}: {rows:,} rows")
+        common.notify(f"{output}: {rows:,} rows")
 
 
 def _load(common: Common, path: Path, device: str) -> Any:
@@ -160,7 +160,7 @@ def test(
     )
     if "units" in measures:
         measures["units"] = int(measures["units"])
-    common.say_reports(model.report_, "data")
+    common.notify_reports(model.report_, "data")
     # spans without a type, as in word segmentation, have the name that seqeval gives them
     spans, strict = (
         {kind or "_": score._asdict() for kind, score in getattr(model, name, {}).items()}

@@ -37,23 +37,23 @@ class Common:
     threads: int | None = None
     quiet: bool = False
 
-    def say(self, message: str) -> None:
+    def notify(self, message: str) -> None:
         """Print a line to stderr, unless --quiet is given."""
         if not self.quiet:
             click.echo(printable(message), err=True)
 
-    def say_reports(self, reports: Mapping[str, Any], *parts: str) -> None:
+    def notify_reports(self, reports: Mapping[str, Any], *parts: str) -> None:
         """Print what a model reports of parts of the data that it has read."""
         for part in parts:
             for line in reports[part].messages() if part in reports else ():
-                self.say(f"{part}: {line}")
+                self.notify(f"{part}: {line}")
 
     def announce_compilation(self) -> None:
         """Name the kernels that are compiled from now on."""
         from fastseq.kernels.core.jit import on_compile
 
         on_compile(
-            lambda domain: self.say(
+            lambda domain: self.notify(
                 f"Compiling kernels for this machine (once): {DOMAINS.get(domain, domain)}…"
             )
         )

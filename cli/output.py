@@ -89,12 +89,14 @@ def write_tsv(columns: Sequence[str], rows: Iterable[Row]) -> None:
 
 
 def write_trec(rows: Iterable[RunRow]) -> None:
-    """A run in TREC's six columns. Raises DataError for an id that they cannot hold."""
+    """A run in the six columns of TREC. Raises DataError for an id with white space."""
     lines = []
     for query, document, rank, score in rows:
         for name in (str(query), str(document)):
             if name.split() != [name]:
-                raise DataError(f"TREC's format cannot hold the id {name!r}: it has white space")
+                raise DataError(
+                    f"the TREC format cannot represent the id {name!r}: it has white space"
+                )
         lines.append(f"{query} Q0 {document} {rank} {score:.9g} fastseq")
     _write_lines(lines)
 
@@ -132,13 +134,13 @@ def cut(text: str, width: int) -> str:
     """Text cut to `width` columns, the last of which is then an ellipsis."""
     if len(text) * 2 <= width or width_of(text) <= width:
         return text
-    used, kept = 0, []
+    used, shown = 0, []
     for c in text:
         used += width_of(c)
         if used > width - 1:
             break
-        kept.append(c)
-    return "".join(kept) + "…"
+        shown.append(c)
+    return "".join(shown) + "…"
 
 
 def _cell(value: object) -> str:

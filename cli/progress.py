@@ -72,7 +72,7 @@ def fitting(common: Common, path: Path, unit: str, resume: bool) -> Iterator[Tra
     from fastseq.store.folder import is_begun, is_written
 
     if resume and not (is_begun(path) or is_written(path)):
-        common.say(f"{path} has no checkpoint: training from the beginning")
+        common.notify(f"{path} has no checkpoint: training from the beginning")
     try:
         with training(common, unit) as report:
             yield report
@@ -83,7 +83,7 @@ def fitting(common: Common, path: Path, unit: str, resume: bool) -> Iterator[Tra
             message += f"; the same command with --resume continues from the checkpoint in {path}"
         raise Interrupted(message, 143 if terminated else 130) from None
     if resume and not report.began:
-        common.say(f"{path}: training was already complete; nothing to resume")
+        common.notify(f"{path}: training was already complete; nothing to resume")
 
 
 def _display(*columns: ProgressColumn) -> Progress:
@@ -154,7 +154,7 @@ class Training:
         """Print the line of the last epoch, unless a terminal shows it."""
         if self._shown is None and self._last is not None:
             now = self._last
-            self._common.say(f"epoch {now.epoch}/{now.epochs}: {self._text(now)}")
+            self._common.notify(f"epoch {now.epoch}/{now.epochs}: {self._text(now)}")
 
     def _text(self, now: TrainingProgress) -> str:
         parts = [] if math.isnan(now.loss) else [f"loss {now.loss:.4f}"]

@@ -178,7 +178,7 @@ def _write_hits(common: Common, index: Index, hits: Any, form: str) -> None:
     elif form == "trec":
         write_trec(("1", hit["id"], hit["rank"], hit["score"]) for hit in found)
     elif not found and form == "table":
-        common.say("No document contains a term of this query.")
+        common.notify("No document contains a term of this query.")
     else:
         # the id has a column of its own, wherever it came from
         id_column = index.info()["settings"].get("id_column")
@@ -202,7 +202,7 @@ def _suggest_words(common: Common, text: str, index: Index, expand: Expander | N
     for word in unknown:
         similar = suggestions(word, words, index.knows, vectors, threads=common.threads)
         question = f"; did you mean {' or '.join(map(repr, similar))}?" if similar else ""
-        common.say(f"no documents contain {word!r}{question}")
+        common.notify(f"no documents contain {word!r}{question}")
 
 
 def _write_run(
@@ -226,7 +226,7 @@ def _write_run(
             written += ends[-1]
             if report is not None:
                 report("search", min(first + step, len(texts)), len(texts))
-    common.say(f"{output}: {len(query_ids):,} queries, {written:,} documents")
+    common.notify(f"{output}: {len(query_ids):,} queries, {written:,} documents")
 
 
 def _run_rows(query_ids: list[str] | list[int], hits: Any) -> Iterator[RunRow]:

@@ -68,9 +68,9 @@ def neighbors(
         from fastseq.vectors.plots import word_map
 
         drawn = word_map(known, queries, plot, k, threads=common.threads, overwrite=overwrite)
-        common.say(f"{plot}: {drawn:,} words")
+        common.notify(f"{plot}: {drawn:,} words")
     for query in dict.fromkeys(q for q, near in zip(queries, found, strict=True) if not near):
-        common.say(f"{query}: no word is near")
+        common.notify(f"{query}: no neighbours")
     # a table for one word does not repeat it
     first = int(len(words) == 1 and form == "table")
     write_rows(form, ("query", "rank", "word", "score")[first:], [row[first:] for row in rows])

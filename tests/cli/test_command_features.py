@@ -250,7 +250,8 @@ def test_invalid_utf8_is_an_error_or_replaced(run: Run, tmp_path: Path) -> None:
 def test_like_rejects_another_method(run: Run, docs: Path) -> None:
     assert run("features", docs, "--method", "tfidf", "-o", "a").code == 0
     assert run("features", docs, "--method", "tfidf", "--like", "a", "-o", "b").code == 0
-    assert "holds tfidf" in run("features", docs, "--method", "bow", "--like", "a", "-o", "c").error
+    ran = run("features", docs, "--method", "bow", "--like", "a", "-o", "c")
+    assert "contains tfidf features, not bow" in ran.error
 
 
 def test_damaged_terms_are_a_one_line_error(run: Run, docs: Path) -> None:
