@@ -72,7 +72,7 @@ class ModelWriter:
         self._resume = resume
         self._trains = False
         self._writer = FolderWriter(
-            path, KIND, VERSION, overwrite or resume, beside=(WEIGHTS,), inside=(CHECKPOINT,)
+            path, KIND, VERSION, overwrite or resume, links=(WEIGHTS,), inside=(CHECKPOINT,)
         )
 
     def __enter__(self) -> ModelWriter:

@@ -211,10 +211,7 @@ def arrow_column(values: Any) -> pa.ChunkedArray | None:
     """The column of an Arrow array, or of anything with Arrow's array or stream interface; None for
     everything else.
 
-    Raises
-    ------
-    SettingsError
-        The interface gives no column.
+    Raises SettingsError: the interface gives no column.
     """
     try:
         if isinstance(values, pa.ChunkedArray):

@@ -142,13 +142,8 @@ def choose_fields(
     index of a pandas frame and the columns of Hive partitions are not guessed, except for a label
     called `label`.
 
-    Raises
-    ------
-    DataError
-        A column is missing, of an unsuitable type, ambiguous, or both input and target; the message
-        lists the columns.
-    SettingsError
-        `inputs` is none of the three.
+    Raises DataError: a column is missing, of an unsuitable type, ambiguous, or both input and
+    target; the message lists the columns; SettingsError: `inputs` is none of the three.
     """
     if inputs not in INPUTS:
         raise SettingsError(f"inputs is {inputs!r}; expected one of {', '.join(INPUTS)}")

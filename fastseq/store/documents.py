@@ -39,12 +39,8 @@ class DocumentWriter:
     schema : plain types only (`Corpus.stored_schema`)
     id_column : a column of distinct values, for which a dictionary saves nothing
 
-    Raises
-    ------
-    DataError
-        Parquet cannot hold the type of a column (named).
-    FastseqError
-        The system refuses to write.
+    Raises DataError: Parquet cannot hold the type of a column (named); FastseqError: the system
+    refuses to write.
     """
 
     def __init__(
@@ -74,12 +70,7 @@ class DocumentWriter:
     def append(self, table: pa.Table) -> None:
         """Append the rows of a table.
 
-        Raises
-        ------
-        DataError
-            The table has another schema.
-        FastseqError
-            The system refuses to write.
+        Raises DataError: the table has another schema; FastseqError: the system refuses to write.
         """
         if not table.schema.equals(self._schema):
             raise DataError(f"columns to store: {table.schema.names}, unlike those before")
@@ -136,10 +127,7 @@ class DocumentReader:
     source : the path, or the bytes (an mmap, say)
     name : the file's name in messages; by default the path
 
-    Raises
-    ------
-    FormatError
-        The file is missing, damaged, or not Parquet.
+    Raises FormatError: the file is missing, damaged, or not Parquet.
     """
 
     def __init__(self, source: Any, name: str | os.PathLike[str] | None = None) -> None:
@@ -174,12 +162,7 @@ class DocumentReader:
     def column(self, name: str) -> pa.ChunkedArray:
         """A whole column, in one chunk where it fits; cached.
 
-        Raises
-        ------
-        DataError
-            There is no such column.
-        FormatError
-            The file is damaged.
+        Raises DataError: there is no such column; FormatError: the file is damaged.
         """
         self._check_columns([name])
         with self._lock:
@@ -198,14 +181,8 @@ class DocumentReader:
         ----------
         rows : int[m], each from 0 to `num_rows` - 1; repeats are allowed
 
-        Raises
-        ------
-        IndexError
-            A row is out of range.
-        DataError
-            There is no column of a given name.
-        FormatError
-            The file is damaged.
+        Raises IndexError: a row is out of range; DataError: there is no column of a given name;
+        FormatError: the file is damaged.
         """
         names = self.columns if columns is None else list(columns)
         self._check_columns(names)
@@ -375,10 +352,7 @@ def refuse_duplicate_ids(
 ) -> None:
     """Check that the ids of all rows differ. `place` formats a row for messages; None: its number.
 
-    Raises
-    ------
-    DataError
-        Ids are duplicated; the message names the first few and their rows.
+    Raises DataError: ids are duplicated; the message names the first few and their rows.
     """
     found = find_duplicate_ids(hashes, ids_of)
     if found:

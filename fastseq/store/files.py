@@ -46,12 +46,8 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     When the block raises, the temporary file is removed and an existing file at `path` remains
     unchanged. Anything but a regular file (a pipe, a terminal) is written to directly.
 
-    Raises
-    ------
-    SettingsError
-        `path` is a folder, or its folder does not exist.
-    FastseqError
-        The system refuses to write (disk full, no permission).
+    Raises SettingsError: `path` is a folder, or its folder does not exist; FastseqError: the system
+    refuses to write (disk full, no permission).
     """
     target = Path(path)
     if target.is_dir():

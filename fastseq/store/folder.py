@@ -107,11 +107,8 @@ def read_manifest(
 ) -> Manifest:
     """The manifest of a folder, of any kind and version unless these are given.
 
-    Raises
-    ------
-    FormatError
-        The manifest is missing, damaged or not one of fastseq; the folder is of another kind; its
-        format version is too old or too new.
+    Raises FormatError: the manifest is missing, damaged or not one of fastseq; the folder is of
+    another kind; its format version is too old or too new.
     """
     path = folder / MANIFEST
     try:
@@ -221,11 +218,8 @@ class Folder:
         kind : the expected kind of folder, such as "index"
         versions : the format versions that the caller reads
 
-        Raises
-        ------
-        FormatError
-            The manifest is missing, damaged or of another kind or version; a file is missing or
-            of the wrong size.
+        Raises FormatError: the manifest is missing, damaged or of another kind or version; a file
+        is missing or of the wrong size.
         """
         root = file_path("path", path)
         manifest = read_manifest(root, kind, versions)
@@ -260,10 +254,7 @@ class Folder:
         The array is flagged writable, because Numba compiles a second version of each kernel for
         read-only arrays. The mapping is private: writes never reach the file.
 
-        Raises
-        ------
-        FormatError
-            There is no such array, or it is not of `dtype`.
+        Raises FormatError: there is no such array, or it is not of `dtype`.
         """
         entry = self._entry(name)
         if entry.dtype is None or entry.shape is None:
@@ -285,10 +276,7 @@ class Folder:
     def columns(self, name: str, names: Sequence[str]) -> list[list[Any]]:
         """Columns of a Parquet file, as Python values, in the order of `names`.
 
-        Raises
-        ------
-        FormatError
-            The file is not in the manifest, not Parquet, or lacks a column.
+        Raises FormatError: the file is not in the manifest, not Parquet, or lacks a column.
         """
         import pyarrow as pa  # slow to import, and not needed by most readers
 
@@ -328,10 +316,7 @@ def verify(path: str | Path) -> list[str]:
     files that are missing, of the wrong size or checksum, and of links next to the manifest whose
     content differs from their data file.
 
-    Raises
-    ------
-    FormatError
-        The manifest itself is missing or damaged.
+    Raises FormatError: the manifest itself is missing or damaged.
     """
     root = Path(path)
     manifest = read_manifest(root)
@@ -345,10 +330,7 @@ def describe(path: str | Path) -> dict[str, Any]:
     kind, format_version, fastseq (the version that wrote it), settings, statistics, files (name
     -> bytes, crc32 and, for arrays, dtype and shape), bytes (of all data files).
 
-    Raises
-    ------
-    FormatError
-        The manifest is missing or damaged.
+    Raises FormatError: the manifest is missing or damaged.
     """
     return read_manifest(Path(path)).describe()
 

@@ -49,12 +49,9 @@ def as_source(examples: Any, targets: Any = None, inputs: str = "text") -> Any:
         or a frame of one column; None where examples include them, or none are needed
     inputs : "text", "tokens" or "values"
 
-    Raises
-    ------
-    DataError
-        An element of another type (which row), different numbers of targets and examples.
-    SettingsError
-        Targets with a file or a table of several columns, or an unreadable object.
+    Raises DataError: an element of another type (which row), different numbers of targets and
+    examples; SettingsError: targets with a file or a table of several columns, or an unreadable
+    object.
     """
     name = TEXT_NAME if inputs == "text" else TOKENS_NAME
     if targets is not None and is_table(examples):

@@ -78,12 +78,8 @@ def write_features(
     weights : further columns of the terms file, float64[V] each
     ids : of the rows, in the long form; None: their numbers, from 0
 
-    Raises
-    ------
-    SettingsError
-        A path is a folder, or its folder does not exist.
-    FastseqError
-        The system refuses.
+    Raises SettingsError: a path is a folder, or its folder does not exist; FastseqError: the system
+    refuses.
     """
     strings = text_array(terms.terms)
     # both files are written before either is renamed
@@ -98,12 +94,8 @@ def write_features(
 def read_terms(out: str | os.PathLike[str]) -> SavedTerms:
     """The terms file of an earlier output, named by either of its files or without a suffix.
 
-    Raises
-    ------
-    DataError
-        There is none.
-    FormatError
-        It is damaged, of another format version, or not a terms file.
+    Raises DataError: there is none; FormatError: it is damaged, of another format version, or not a
+    terms file.
     """
     path = Outputs.of(out).terms
     try:

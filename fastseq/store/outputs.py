@@ -161,11 +161,8 @@ def check_output(
     others : further outputs of the same call
     overwrite : replace an existing file that is not known to be of this kind
 
-    Raises
-    ------
-    SettingsError
-        `path` has another suffix, is a folder, lies in none, is an input, is one of `others`, or
-        exists and may not be replaced.
+    Raises SettingsError: `path` has another suffix, is a folder, lies in none, is an input, is one
+    of `others`, or exists and may not be replaced.
     """
     target = Path(path)
     if suffixes and target.suffix.lower() not in suffixes:

@@ -32,15 +32,12 @@ def parquet_file(source: Any, **options: Any) -> Iterator[pq.ParquetFile]:
 
 
 @contextmanager
-def unreadable(path: Any, missing: str = "") -> Iterator[None]:
-    """Convert pyarrow's and the system's errors in the block to a DataError that names the file.
-
-    missing : appended to the message where there is no such file
-    """
+def unreadable(path: Any) -> Iterator[None]:
+    """Convert errors of pyarrow and the system in the block to a DataError that names the file."""
     try:
         yield
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file{missing}") from None
+        raise DataError(f"{path}: no such file") from None
     except (pa.ArrowException, OSError) as error:
         problem = f"not a Parquet file, or one cut short ({reason(error)})"
         raise DataError(f"{path}: {problem}") from error
@@ -74,49 +71,22 @@ def _opened(source: Any, mode: str, stack: ExitStack) -> Any:
     return stack.enter_context(open(name, mode, buffering=0))
 
 
-def write_table(path: str | os.PathLike[str], table: pa.Table, kind: str | None = None) -> None:
-    """Write a table as Parquet, atomically, with the mark of a kind where one is given.
-
-    Raises
-    ------
-    SettingsError
-        `path` is a folder, or its folder does not exist.
-    DataError
-        A column of the table is of a type that Parquet cannot hold.
-    FastseqError
-        The system refuses.
-    """
-    with (
-        written_whole(path) as temporary,
-        _unwritable(path),
-        parquet_writer(temporary, table.schema, kind) as writer,
-    ):
-        writer.write_table(table)
-
-
 def write_columns(
     path: str | os.PathLike[str], columns: Mapping[str, Sequence[Any]], kind: str | None = None
 ) -> None:
-    """Write columns of Python values, or NumPy arrays, as Parquet; Arrow infers the types.
+    """Write columns of Python values, NumPy or Arrow arrays as Parquet, atomically; Arrow infers the
+    types. `kind` is the mark, for outputs.kind_of.
 
-    Raises
-    ------
-    DataError
-        The columns are of different lengths, or one mixes types.
-    SettingsError, FastseqError
-        As `write_table`.
+    Raises DataError: the columns are of different lengths, one mixes types, or is of a type that
+    Parquet cannot hold; SettingsError, FastseqError: as `written_whole`.
     """
-    with _unwritable(path):
-        table = pa.table(dict(columns))
-    write_table(path, table, kind)
-
-
-@contextmanager
-def _unwritable(path: str | os.PathLike[str]) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-        raise DataError(f"cannot write {path} as Parquet: {reason(error)}") from error
+    with written_whole(path) as temporary:
+        try:
+            table = pa.table(dict(columns))
+            with parquet_writer(temporary, table.schema, kind) as writer:
+                writer.write_table(table)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+            raise DataError(f"cannot write {path} as Parquet: {reason(error)}") from error
 
 
 def read_columns(
@@ -129,11 +99,8 @@ def read_columns(
     names : for each column its name, then alternatives in order of preference; None last for an
         optional column, whose values are null where the file lacks it
 
-    Raises
-    ------
-    DataError
-        The file is missing, is not Parquet or is damaged, or lacks a column; the message lists
-        the columns of the file.
+    Raises DataError: the file is missing, is not Parquet or is damaged, or lacks a column; the
+    message lists the columns of the file.
     """
     found: list[str | None] = []
     with unreadable(path), parquet_file(path) as file:
@@ -164,10 +131,7 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
     """The lines of a UTF-8 text file that are not blank, numbered from 1, without their ends:
     LF or CR LF, or CR in a file without any LF.
 
-    Raises
-    ------
-    DataError
-        The file is missing, cannot be read, or is not UTF-8 (which line).
+    Raises DataError: the file is missing, cannot be read, or is not UTF-8 (which line).
     """
     try:
         with open(path, "rb") as raw:

@@ -65,10 +65,7 @@ class Predictions:
     schema : of all tables, known before the first
     total : number of rows; None where it is unknown before a stream is read
 
-    Raises
-    ------
-    SettingsError
-        A column to keep has the name of a predicted one.
+    Raises SettingsError: a column to keep has the name of a predicted one.
     """
 
     def __init__(
@@ -112,14 +109,9 @@ class Predictions:
         report : called with the rows done, and the total
         overwrite : replace an existing file that is not known to be predictions of fastseq
 
-        Raises
-        ------
-        SettingsError
-            `path` is a file that is read, a folder, or lies in none.
-        DataError
-            As iterating; a column to keep is of a type that Parquet cannot hold.
-        FastseqError
-            The system refuses to write.
+        Raises SettingsError: `path` is a file that is read, a folder, or lies in none; DataError:
+        as iterating; a column to keep is of a type that Parquet cannot hold; FastseqError: the
+        system refuses to write.
         """
         check_output(path, KIND, self._inputs, overwrite=overwrite)
         rows = 0

@@ -144,12 +144,9 @@ class RowReader:
     def batches(self, max_bytes: int = MAX_BYTES) -> Iterator[RowBatch]:
         """Read the rows, in order, in batches of about `max_bytes` of strings, at least a row.
 
-        Raises
-        ------
-        DataError
-            A null label, token or tag, different numbers of tokens and tags, a number that is null
-            or not finite (naming file, row and column); a damaged file; a stream read for the
-            second time.
+        Raises DataError: a null label, token or tag, different numbers of tokens and tags, a number
+        that is null or not finite (naming file, row and column); a damaged file; a stream read for
+        the second time.
         """
         return self._batches(max_bytes, joined=False)
 
@@ -348,14 +345,9 @@ def open_rows(
     named : unless `fields` is given: text, tokens, values, label, tags, series, id, keep,
         targets, as in columns.choose_fields
 
-    Raises
-    ------
-    DataError
-        A path does not exist, a column is missing, ambiguous or of an unsuitable type (the message
-        names the file and lists its columns), files disagree.
-    SettingsError
-        `source` cannot be read; columns are given both ways; a column of text or of values is
-        named twice.
+    Raises DataError: a path does not exist, a column is missing, ambiguous or of an unsuitable type
+    (the message names the file and lists its columns), files disagree; SettingsError: `source`
+    cannot be read; columns are given both ways; a column of text or of values is named twice.
     """
     for role, option in (("text", "text"), ("value", "values")):
         names = listed(named.get(option))

@@ -63,13 +63,9 @@ def read_queries(path: str | Path) -> tuple[list[str] | list[int], list[str]]:
     names these columns is a header. A null text is an empty query. Warns when a header or empty
     lines are skipped.
 
-    Raises
-    ------
-    DataError
-        The file is missing or damaged, a column is missing or of the wrong type, an id is null or
-        duplicated, a line has no tab (naming file and line or row).
-    SettingsError
-        The file has another suffix.
+    Raises DataError: the file is missing or damaged, a column is missing or of the wrong type, an
+    id is null or duplicated, a line has no tab (naming file and line or row); SettingsError: the
+    file has another suffix.
     """
     suffix = Path(path).suffix.lower()
     ids: list[Any]
@@ -173,10 +169,7 @@ class RunWriter:
     ----------
     path : its suffix chooses the form: .parquet, .trec or .tsv (with a header line)
 
-    Raises
-    ------
-    SettingsError
-        Another suffix, or a place that cannot be written to.
+    Raises SettingsError: another suffix, or a place that cannot be written to.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -201,10 +194,8 @@ class RunWriter:
     def append(self, query_ids: Ids, offsets: npt.ArrayLike, doc_ids: Ids, scores: Float32) -> None:
         """Append some queries; the parameters are those of `run_table`.
 
-        Raises
-        ------
-        DataError
-            An id that the text form cannot represent: empty, or with white space in it.
+        Raises DataError: an id that the text form cannot represent: empty, or with white space in
+        it.
         """
         table = run_table(query_ids, offsets, doc_ids, scores)
         if self._text is None:
@@ -278,11 +269,8 @@ def read_run(path: str | Path) -> dict[str, dict[str, float]]:
     path : Parquet or .tsv with a header line (query_id, doc_id, score, optionally rank), or TREC's
         six columns in a file of any other suffix
 
-    Raises
-    ------
-    DataError
-        The file is missing or damaged, a line has the wrong number of columns, a score is not a
-        number, or a query lists a document twice.
+    Raises DataError: the file is missing or damaged, a line has the wrong number of columns, a
+    score is not a number, or a query lists a document twice.
     """
     names = (QUERY_ID_NAMES, DOC_ID_NAMES, ("score",), ("rank", None))
     run: dict[str, dict[str, float]] = {}
@@ -320,11 +308,8 @@ def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
     path : Parquet or .tsv with a header line (query_id, doc_id, rel), or TREC's four columns in a
         file of any other suffix
 
-    Raises
-    ------
-    DataError
-        The file is missing or damaged, a line has the wrong number of columns, a relevance is not
-        an integer of at most 1,000,000, or a query gives a document two relevances.
+    Raises DataError: the file is missing or damaged, a line has the wrong number of columns, a
+    relevance is not an integer of at most 1,000,000, or a query gives a document two relevances.
     """
     names = ((*QUERY_ID_NAMES, "query-id"), (*DOC_ID_NAMES, "corpus-id"), REL_NAMES)
     qrels: dict[str, dict[str, int]] = {}

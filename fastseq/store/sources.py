@@ -107,39 +107,24 @@ def _total(by_path: Mapping[str, float], columns: Sequence[str]) -> float:
     return sum(size for path, size in by_path.items() if f"{path}.".startswith(prefixes))
 
 
-class TableSource:
-    """An Arrow table."""
-
-    def __init__(self, table: pa.Table) -> None:
-        self.name = "the table"
-        self.schema: pa.Schema = table.schema
-        self.num_rows: int | None = table.num_rows
-        self._table = table
-
-    def nbytes(self, columns: Sequence[str]) -> int | None:
-        return int(self._table.select(list(columns)).nbytes)
-
-    def read(self, columns: Sequence[str], max_bytes: int) -> Iterator[pa.RecordBatch]:
-        yield from self._table.select(list(columns)).to_batches(max_chunksize=MAX_ROWS)
-
-
-class StreamSource:
-    """A RecordBatchReader, or an object with the Arrow stream interface."""
+class ArrowSource:
+    """An Arrow table, a RecordBatchReader, or an object with the Arrow stream interface."""
 
     def __init__(self, stream: Any) -> None:
-        self.name = f"the {type(stream).__name__}"
+        self._table = stream if isinstance(stream, pa.Table) else None
+        self.name = "the table" if self._table is not None else f"the {type(stream).__name__}"
         self._stream = stream
         self._reader: pa.RecordBatchReader | None
         self._reader = stream if isinstance(stream, pa.RecordBatchReader) else self._open()
         self.schema: pa.Schema = self._reader.schema
-        shape = getattr(stream, "shape", None)  # of a data frame
+        shape = getattr(stream, "shape", None)  # of a table or data frame
         self.num_rows: int | None = shape[0] if isinstance(shape, tuple) and shape else None
 
     def nbytes(self, columns: Sequence[str]) -> int | None:
-        return None
+        return None if self._table is None else int(self._table.select(list(columns)).nbytes)
 
     def read(self, columns: Sequence[str], max_bytes: int) -> Iterator[pa.RecordBatch]:
-        # a stream can be read once; a data frame returns a new one each time
+        # a stream can be read once; a table or data frame returns a new one each time
         reader, self._reader = self._reader or self._open(), None
         try:
             for batch in reader:
@@ -259,21 +244,15 @@ def open_sources(source: Any) -> Dataset:
     """The rows of a corpus: a path, folder or glob, a list of those, a table, or a stream. Warns
     of files in folders that are not read.
 
-    Raises
-    ------
-    DataError
-        A path does not exist, a folder or glob has no Parquet file, a file is not Parquet.
-    SettingsError
-        `source` is none of these.
+    Raises DataError: a path does not exist, a folder or glob has no Parquet file, a file is not
+    Parquet; SettingsError: `source` is none of these.
     """
     if isinstance(source, str | os.PathLike):
         return _open_files([source])
-    if isinstance(source, pa.Table):
-        return Dataset.of([TableSource(source)])
     if isinstance(source, pa.RecordBatch):
-        return Dataset.of([TableSource(pa.Table.from_batches([source]))])
-    if isinstance(source, pa.RecordBatchReader) or hasattr(source, "__arrow_c_stream__"):
-        return Dataset.of([StreamSource(source)])
+        source = pa.Table.from_batches([source])
+    if hasattr(source, "__arrow_c_stream__"):
+        return Dataset.of([ArrowSource(source)])
     if hasattr(source, "__arrow_c_array__"):
         try:
             return open_sources(pa.record_batch(source))
@@ -318,10 +297,7 @@ def search_files(
     The files; the folder that Hive partitions are relative to, None without a common one; and the
     files of folders that are skipped, being empty or not called *.parquet.
 
-    Raises
-    ------
-    DataError
-        A path does not exist, or nothing in it is Parquet.
+    Raises DataError: a path does not exist, or nothing in it is Parquet.
     """
     found: dict[Path, Path] = {}  # by resolved path
     skipped: list[Path] = []

@@ -6,18 +6,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fastseq.errors import DataError, SettingsError, located
 from fastseq.types import Texts
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 SLICE_BYTES = 2 << 20  # of text in a slice, the unit of work of a thread
-_ROWS = 65_536  # of an Arrow column, converted at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +44,8 @@ def open_texts(source: Any, text_columns: str | Sequence[str] | None = None) -> 
         location of a text
     text_columns : of a corpus
 
-    Raises
-    ------
-    DataError
-        As Corpus.open; a column that does not hold strings.
-    SettingsError
-        `source` has no texts.
+    Raises DataError: as Corpus.open; a column that does not hold strings; SettingsError: `source`
+    has no texts.
     """
     if isinstance(source, Texts):
         source = [source]
@@ -61,6 +53,8 @@ def open_texts(source: Any, text_columns: str | Sequence[str] | None = None) -> 
         source and all(isinstance(part, os.PathLike) for part in source)
     ):
         return TextSource(lambda: slices_of(source), _row)  # without pyarrow
+    import pyarrow as pa
+
     from fastseq.store.arrays import arrow_column, is_text, plain_type
     from fastseq.store.rows import Corpus
 
@@ -74,7 +68,8 @@ def open_texts(source: Any, text_columns: str | Sequence[str] | None = None) -> 
     if column is not None:
         if not is_text(plain_type(column.type)):
             raise DataError(f"a column of type {column.type}, expected strings")
-        return TextSource(lambda: _column_slices(column), _row)
+        only = Corpus.open(pa.table([column], ["text"]), None, "text", ())
+        return TextSource(lambda: (batch.text for batch in only.batches(SLICE_BYTES)), _row)
     if not isinstance(source, Iterable):
         raise SettingsError(
             f"cannot read texts from a {type(source).__name__}; expected strings, an Arrow column, "
@@ -123,16 +118,3 @@ def slices_of(texts: Iterable[str | Texts]) -> Iterator[Texts]:
 
 def _row(row: int) -> str:
     return f"row {row} (from 0)"
-
-
-def _column_slices(column: pa.ChunkedArray) -> Iterator[Texts]:
-    from fastseq.store.arrays import plain, plain_type, texts_of
-
-    first = 0
-    for chunk in column.chunks:
-        for start in range(0, len(chunk), _ROWS):
-            part = chunk.slice(start, _ROWS)
-            with located(_row, first):
-                texts, _ = texts_of([plain(part, plain_type(part.type))])
-            yield texts
-            first += len(part)

@@ -71,16 +71,10 @@ def write_word_vectors(
         word2vec's, the numbers as little-endian float32; "parquet": the columns word (strings)
         and vector (lists of d float32). None: by the suffix, .vec or .txt, .bin, .parquet
 
-    Raises
-    ------
-    SettingsError
-        An unknown form or suffix, Parquet under gzip, or `path` is a folder or lies in none.
-    DataError
-        No words or no dimensions, different numbers of words and vectors, a number that is not
-        finite, a word that is empty or not valid Unicode or, except in Parquet, contains white
-        space or a zero byte.
-    FastseqError
-        The system refuses.
+    Raises SettingsError: an unknown form or suffix, Parquet under gzip, or `path` is a folder or
+    lies in none; DataError: no words or no dimensions, different numbers of words and vectors, a
+    number that is not finite, a word that is empty or not valid Unicode or, except in Parquet,
+    contains white space or a zero byte; FastseqError: the system refuses.
     """
     form = _form(path, form)
     texts = words if isinstance(words, Texts) else Texts.from_strings(words)

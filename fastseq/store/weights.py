@@ -1,9 +1,10 @@
-"""Weights in files: safetensors, under the names that the model gives its parameters."""
+"""Weights in safetensors files, under the parameter names of the model."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,22 +16,9 @@ from fastseq.store.files import reason, written_whole
 
 Arrays = dict[str, npt.NDArray[Any]]
 
-METADATA = "__metadata__"  # what the format calls them; no array may be called so
-_LENGTH = 8  # bytes of the header's length, which the file begins with
-_TYPES = {
-    "F64": np.float64,
-    "F32": np.float32,
-    "F16": np.float16,
-    "I64": np.int64,
-    "I32": np.int32,
-    "I16": np.int16,
-    "I8": np.int8,
-    "U64": np.uint64,
-    "U32": np.uint32,
-    "U16": np.uint16,
-    "U8": np.uint8,
-    "BOOL": np.bool_,
-}
+METADATA = "__metadata__"  # the key of the metadata in the header; no array may have this name
+_LENGTH = 8  # bytes of the header's length, at the start of the file
+_TYPE = re.compile(r"([FIU])(8|16|32|64)")  # besides BOOL and BF16
 
 
 def write_weights(
@@ -38,22 +26,16 @@ def write_weights(
     arrays: Mapping[str, npt.NDArray[Any]],
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write arrays as safetensors, whole or not at all; the same content gives the same bytes.
+    """Write arrays as safetensors, atomically; the same content gives the same bytes.
 
     Parameters
     ----------
-    arrays : floating-point numbers of any width are written as float32; whole numbers and bools
-        (counts, states of generators) as they are
-    metadata : short texts that go into the header
+    arrays : floating-point numbers of any width are written as float32; integers and bools (counts,
+        states of generators) unchanged
+    metadata : short texts for the header
 
-    Raises
-    ------
-    SettingsError
-        `path` is a folder, or its folder does not exist.
-    DataError
-        An array holds no numbers, or has a name that the format cannot hold.
-    FastseqError
-        The system refuses.
+    Raises SettingsError: `path` is a folder, or its folder does not exist; DataError: an array
+    holds no numbers, or has a name that the format cannot hold; FastseqError: the system refuses.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import save
@@ -66,7 +48,7 @@ def write_weights(
         if name == METADATA:
             raise DataError(f"cannot write {path}: an array may not be called {name}")
         kind = np.float32 if array.dtype.kind == "f" else array.dtype.newbyteorder("=")
-        # not ascontiguousarray, which makes an array of one element of a scalar
+        # not ascontiguousarray, which changes the shape of a scalar
         plain[name] = np.require(array.astype(kind, copy=False), requirements="C")
     try:
         content = save(plain, dict(metadata) if metadata else None)
@@ -81,15 +63,11 @@ def write_weights(
 def read_weights(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, str]]:
     """The arrays of a safetensors file, by name in ascending order, and its metadata.
 
-    Floating-point numbers (float64, float32, float16, bfloat16) come as float32, whole numbers
-    and bools as they are; all arrays can be written to.
+    Floating-point numbers (float64, float32, float16, bfloat16) are converted to float32, integers
+    and bools unchanged; all arrays are writable.
 
-    Raises
-    ------
-    DataError
-        The file is missing or cannot be read.
-    FormatError
-        It is not a safetensors file, is cut short or damaged, or holds numbers of another type.
+    Raises DataError: the file is missing or cannot be read; FormatError: it is not a safetensors
+    file, is cut short or damaged, or holds numbers of another type.
     """
     from safetensors import SafetensorError, deserialize
 
@@ -113,21 +91,23 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, str]]:
 
 
 def _array(stored: Mapping[str, Any], where: str) -> npt.NDArray[Any]:
-    """A stored array, in a buffer of its own that can be written to."""
-    kind, shape, data = stored["dtype"], stored["shape"], stored["data"]
-    if not isinstance(data, bytearray):  # as old versions of the library give it
+    """A stored array, in a writable buffer of its own."""
+    kind, data = stored["dtype"], stored["data"]
+    if not isinstance(data, bytearray):  # from old versions of the library
         data = bytearray(data)
     values: npt.NDArray[Any]
     if kind == "BF16":  # the upper half of a float32
         values = (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
-    elif kind in _TYPES:
-        values = np.frombuffer(data, np.dtype(_TYPES[kind]).newbyteorder("<"))
+    elif kind == "BOOL":
+        values = np.frombuffer(data, np.bool_)
+    elif (parts := _TYPE.fullmatch(kind)) and kind != "F8":
+        dtype = np.dtype(f"{parts[1].lower()}{int(parts[2]) // 8}")
+        values = np.frombuffer(data, dtype.newbyteorder("<"))
         with np.errstate(over="ignore"):
-            wanted = np.float32 if values.dtype.kind == "f" else _TYPES[kind]
-            values = values.astype(wanted, copy=False)
+            values = values.astype(np.float32 if dtype.kind == "f" else dtype, copy=False)
     else:
         raise FormatError(f"{where} is of type {kind}, expected floating-point or whole numbers")
-    return values.reshape(shape)
+    return values.reshape(stored["shape"])
 
 
 def _header_end(content: bytes) -> int:
@@ -135,10 +115,7 @@ def _header_end(content: bytes) -> int:
 
 
 def _ordered_header(content: bytes) -> bytes:
-    """The header of a safetensors file with its metadata in order.
-
-    The library writes the arrays in a fixed order, the metadata in the order of a hash table.
-    """
+    """The header with sorted metadata, which the library writes in the order of a hash table."""
     end = _header_end(content)
     fields = json.loads(content[_LENGTH:end])
     if METADATA in fields:

@@ -96,8 +96,8 @@ class VectorsWriter(FolderWriter):
     """
 
     def __init__(self, path: str | Path, overwrite: bool = False, resume: bool = False) -> None:
-        second_names = {"beside": (WORDS, VECTORS), "inside": (CHECKPOINT,)}
-        super().__init__(path, KIND, VERSION, overwrite or resume, **second_names)
+        links = {"links": (WORDS, VECTORS), "inside": (CHECKPOINT,)}
+        super().__init__(path, KIND, VERSION, overwrite or resume, **links)
         self._replace, self._resume = overwrite, resume
 
     def __enter__(self) -> Self:

@@ -269,7 +269,7 @@ def test_killed_in_a_commit(tmp_path: Path, renames: int, seed: int) -> None:
     assert read_model(path).settings["seed"] == seed
     assert verify(path) == []
     assert f"{WEIGHTS}.new" in names(path)
-    with FolderWriter(path, "model", 1, overwrite=True, beside=(WEIGHTS,)):
+    with FolderWriter(path, "model", 1, overwrite=True, links=(WEIGHTS,)):
         pass  # a writer that commits nothing
     assert names(path) == {"manifest.json", "lock", WEIGHTS, f"data-00000{seed}"}
     assert is_second_name(path)
@@ -285,7 +285,7 @@ def test_only_our_names_are_swept(tmp_path: Path) -> None:
     assert names(path) == {
         "manifest.json", "lock", WEIGHTS, "data-000002", "notes.txt", "other.safetensors"
     }  # fmt: skip
-    with FolderWriter(path, "model", 1, overwrite=True, beside=(WEIGHTS,)) as writer:
+    with FolderWriter(path, "model", 1, overwrite=True, links=(WEIGHTS,)) as writer:
         writer.commit({}, {})
     assert WEIGHTS not in names(path), "this commit has none"
 

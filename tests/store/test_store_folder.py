@@ -349,15 +349,12 @@ def test_settings_must_be_json(tmp_path: Path) -> None:
     assert opened(tmp_path / "index").settings == {"seed": 0}
 
 
-def test_a_temporary_file_can_be_adopted(tmp_path: Path) -> None:
-    with FolderWriter(tmp_path / "index", "index", 1) as writer:
-        source = writer.temporary("spill")
-        source.write_bytes(b"merged")
-        writer.adopt("final", source)
-        with pytest.raises(FastseqError, match="absent"):
-            writer.adopt("absent")
-        writer.commit({}, {})
-    assert bytes(opened(tmp_path / "index").buffer("final")) == b"merged"
+def test_a_missing_file_cannot_be_adopted(tmp_path: Path) -> None:
+    with (
+        FolderWriter(tmp_path / "index", "index", 1) as writer,
+        pytest.raises(FastseqError, match="absent"),
+    ):
+        writer.adopt("absent")
 
 
 def test_folders_that_are_none(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def user_file(path: str) -> Path:
 
 def folder(path: str, kind: str = "index") -> Path:
     """A folder as fastseq writes it, with a Parquet file among its data."""
-    with FolderWriter(path, kind, 1, overwrite=True, beside=("words.parquet",)) as writer:
+    with FolderWriter(path, kind, 1, overwrite=True, links=("words.parquet",)) as writer:
         for name in ("documents.parquet", "words.parquet"):
             pq.write_table(TABLE, writer.path(name))
             writer.adopt(name)
@@ -307,7 +307,7 @@ def test_a_users_file_in_a_folder_without_a_commit_stays(here: Path) -> None:
     words = user_file("out/words.parquet")
     with (
         pytest.raises(SettingsError, match=r"files that are not fastseq's \(words\.parquet\)"),
-        FolderWriter("out", "vectors", 1, beside=("words.parquet",)),
+        FolderWriter("out", "vectors", 1, links=("words.parquet",)),
     ):
         pytest.fail("the folder was taken")
     assert words.exists()

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from fastseq.errors import DataError, FastseqError, FastseqWarning, SettingsError
 from fastseq.store import runs
 from fastseq.store.files import written_whole
-from fastseq.store.parquet import write_columns, write_table
+from fastseq.store.parquet import write_columns
 from fastseq.store.runs import RunWriter, read_qrels, read_queries, read_run, run_table
 
 QUERIES = ["q1", "q2", "猫", "q4"]
@@ -390,11 +390,11 @@ def test_tables(tmp_path: Path) -> None:
         {"id": "b", "n": 2, "tags": []},
     ]
     before = path.read_bytes()
-    interval = pa.table({"span": pa.array([(1, 2, 3)], pa.month_day_nano_interval())})
+    interval = pa.array([(1, 2, 3)], pa.month_day_nano_interval())
     for bad in (
         lambda: write_columns(path, {"a": [1], "b": [1, 2]}),
         lambda: write_columns(path, {"a": [1, "x"]}),
-        lambda: write_table(path, interval),
+        lambda: write_columns(path, {"span": interval}),
     ):
         with pytest.raises(DataError, match=r"cannot write .*table\.parquet as Parquet"):
             bad()
