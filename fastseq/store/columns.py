@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import count, takewhile
 from typing import Any
@@ -75,42 +75,30 @@ class Fields:
             raise FormatError(f"the saved column names cannot be read: {error}") from None
 
 
-def is_id(kind: pa.DataType) -> bool:
-    """Whether a type can be the id of documents: strings or integers."""
-    kind = plain_type(kind)
-    return bool(is_string(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind))
-
-
-def is_number(kind: pa.DataType) -> bool:
-    """Whether a type is numeric."""
-    t, kind = pa.types, plain_type(kind)
-    return bool(t.is_integer(kind) or t.is_floating(kind) or t.is_decimal(kind))
-
-
-def is_label(kind: pa.DataType) -> bool:
-    """Whether a type can be a label: strings, integers, booleans."""
-    kind = plain_type(kind)
-    return bool(is_string(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind))
-
-
 def element_type(kind: pa.DataType) -> pa.DataType | None:
     """The plain type of the elements of a list type of any kind; None for other types."""
-    if isinstance(kind, pa.BaseExtensionType):
-        return element_type(kind.storage_type)
-    listed = (
-        pa.types.is_list(kind)
-        or pa.types.is_large_list(kind)
-        or pa.types.is_fixed_size_list(kind)
-        or pa.types.is_list_view(kind)
-        or pa.types.is_large_list_view(kind)
-    )
-    return plain_type(kind.value_type) if listed else None
+    kind, t = plain_type(kind), pa.types
+    lists = (t.is_list, t.is_large_list, t.is_fixed_size_list, t.is_list_view, t.is_large_list_view)
+    return plain_type(kind.value_type) if any(is_list(kind) for is_list in lists) else None
 
 
-def is_string_list(kind: pa.DataType) -> bool:
-    """Whether a type is lists of strings, or of nulls (lists that are all empty)."""
+def _is_string_list(kind: pa.DataType) -> bool:
     element = element_type(kind)
-    return element is not None and (is_string(element) or bool(pa.types.is_null(element)))
+    # lists of nulls are all empty
+    return element is not None and bool(is_string(element) or pa.types.is_null(element))
+
+
+_LABELS = (pa.types.is_string, pa.types.is_integer, pa.types.is_boolean)
+# role of a column -> its types, for messages, and tests of a plain type, one of which must hold
+_TYPES: dict[str, tuple[str, tuple[Callable[[pa.DataType], bool], ...]]] = {
+    "id": ("strings or integers", (pa.types.is_string, pa.types.is_integer, pa.types.is_null)),
+    "text": ("strings", (is_text,)),
+    "value": ("numbers", (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)),
+    "label": ("strings, integers or booleans", _LABELS),
+    "series": ("strings, integers or booleans", _LABELS),
+    "tokens": ("lists of strings", (_is_string_list,)),
+    "tags": ("lists of strings", (_is_string_list,)),
+}
 
 
 def choose_fields(
@@ -152,55 +140,48 @@ def choose_fields(
     if id is None:
         fields = replace(fields, id=next((name for name in ID_NAMES if name in own), None))
     _check_there(data, fields)
-    taken = {*fields.used}
+    taken = {*fields.used, *([TAGS_NAME] if inputs == "tokens" and tags is None else [])}
     first = data.sources[0]
 
-    def guess(name: str, parameter: str, what: str, serves: Callable[[pa.DataType], bool]) -> str:
-        if name in (data.types if name == LABEL_NAME else own):
-            taken.add(name)
-            return name
+    def guess(role: str, parameter: str) -> str:
+        expected, tests = _TYPES[role]
+        if role == TEXT_NAME:
+            tests = (is_string,)
         found = [
             name
             for name in own
             if name not in taken
             and not INDEX_NAME.fullmatch(name)
-            and all(map(serves, data.types[name]))
+            and all(_is_any(tests, kind) for kind in data.types[name])
         ]
-        if len(found) != 1:
-            raise DataError(
-                f"{first.name}: cannot tell which column is the {name}, expected {name!r} or a "
-                f"single column of {what}: name it ({parameter}=…); its columns: "
-                f"{listing(first.schema)}"
-            )
-        taken.add(found[0])
-        return found[0]
+        if role in own or len(found) == 1:
+            taken.add(role if role in own else found[0])
+            return role if role in own else found[0]
+        raise DataError(
+            f"{first.name}: cannot tell which column is the {role}, expected {role!r} or a single "
+            f"column of {expected}: name it ({parameter}=…); its columns: {listing(first.schema)}"
+        )
 
     if inputs == "text":
         if targets and label is None and LABEL_NAME in data.types:
             # before the text is guessed: a label of strings would make it ambiguous
-            fields = replace(fields, label=LABEL_NAME)
-            taken.add(LABEL_NAME)
-        if not fields.text:
-            name = guess(TEXT_NAME, text_parameter, "strings", lambda t: is_string(plain_type(t)))
-            fields = replace(fields, text=(name,))
-        if targets and fields.label is None:
-            what = "strings, integers or booleans"
-            fields = replace(fields, label=guess(LABEL_NAME, "label_column", what, is_label))
+            label = LABEL_NAME
+            taken.add(label)
+        texts = fields.text or (guess(TEXT_NAME, text_parameter),)
+        if targets and label is None:
+            label = guess(LABEL_NAME, "label_column")
+        fields = replace(fields, text=texts, label=label)
     elif inputs == "tokens":
-        if tags is None and TAGS_NAME in own:
-            taken.add(TAGS_NAME)
         if tokens is None:
-            name = guess(TOKENS_NAME, "tokens_column", "lists of strings", is_string_list)
-            fields = replace(fields, tokens=name)
+            tokens = guess(TOKENS_NAME, "tokens_column")
         if targets and tags is None:
-            name = guess(TAGS_NAME, "tags_column", "lists of strings", is_string_list)
-            fields = replace(fields, tags=name)
-    elif not fields.values and VALUE_NAME not in own and f"{VALUE_NAME}_0" in own:
-        numbered = takewhile(own.__contains__, (f"{VALUE_NAME}_{n}" for n in count()))
-        fields = replace(fields, values=tuple(numbered))
+            tags = guess(TAGS_NAME, "tags_column")
+        fields = replace(fields, tokens=tokens, tags=tags)
     elif not fields.values:
-        name = guess(VALUE_NAME, "value_columns", "numbers", is_number)
-        fields = replace(fields, values=(name,))
+        numbered = tuple(takewhile(own.__contains__, (f"{VALUE_NAME}_{n}" for n in count())))
+        if VALUE_NAME in own or not numbered:
+            numbered = (guess(VALUE_NAME, "value_columns"),)
+        fields = replace(fields, values=numbered)
     if not targets:
         fields = replace(fields, label=None, tags=None)
     check_fields(data, fields)
@@ -224,12 +205,10 @@ def check_fields(data: Dataset, fields: Fields) -> None:
     Raises DataError; the message names the source and lists its columns.
     """
     _check_there(data, fields)
-    check_types(data, fields.text, "text", lambda kind: is_text(plain_type(kind)), "strings")
-    check_types(data, fields.values, "value", is_number, "numbers")
-    check_types(data, [fields.label], "label", is_label, "strings, integers or booleans")
-    check_types(data, [fields.series], "series", is_label, "strings, integers or booleans")
-    check_types(data, [fields.tokens], "tokens", is_string_list, "lists of strings")
-    check_types(data, [fields.tags], "tags", is_string_list, "lists of strings")
+    check_types(data, "text", *fields.text)
+    check_types(data, "value", *fields.values)
+    for role in ("label", "series", "tokens", "tags"):
+        check_types(data, role, getattr(fields, role))
 
 
 def _check_there(data: Dataset, fields: Fields) -> None:
@@ -249,22 +228,22 @@ def _check_there(data: Dataset, fields: Fields) -> None:
             raise DataError(f"{source.name}: {problem}; its columns: {listing(source.schema)}")
 
 
-def check_types(
-    data: Dataset,
-    names: Sequence[str | None],
-    role: str,
-    serves: Callable[[pa.DataType], bool],
-    expected: str,
-) -> None:
+def check_types(data: Dataset, role: str, *names: str | None) -> None:
     """Raise DataError, which names the source, for a column of an unsuitable type."""
+    expected, tests = _TYPES[role]
     for name in filter(None, names):
         for kind, where in data.types[name].items():
-            if not serves(kind):
+            if not _is_any(tests, kind):
                 source = next(source for source in data.sources if source.name == where)
                 raise DataError(
                     f"{where}: the {role} column {name!r} is {kind}, expected {expected}; its "
                     f"columns: {listing(source.schema)}"
                 )
+
+
+def _is_any(tests: Iterable[Callable[[pa.DataType], bool]], kind: pa.DataType) -> bool:
+    kind = plain_type(kind)
+    return any(test(kind) for test in tests)
 
 
 def listed(names: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -74,8 +74,8 @@ def _opened(source: Any, mode: str, stack: ExitStack) -> Any:
 def write_columns(
     path: str | os.PathLike[str], columns: Mapping[str, Sequence[Any]], kind: str | None = None
 ) -> None:
-    """Write columns of Python values, NumPy or Arrow arrays as Parquet, atomically; Arrow infers the
-    types. `kind` is the mark, for outputs.kind_of.
+    """Write columns of Python values, NumPy or Arrow arrays as Parquet, atomically. `kind` is the
+    mark, for outputs.kind_of.
 
     Raises DataError: the columns are of different lengths, one mixes types, or is of a type that
     Parquet cannot hold; SettingsError, FastseqError: as `written_whole`.

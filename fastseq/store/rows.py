@@ -37,7 +37,6 @@ from fastseq.store.columns import (
     check_types,
     choose_fields,
     element_type,
-    is_id,
     listed,
 )
 from fastseq.store.sources import Dataset, Source, open_sources
@@ -267,7 +266,7 @@ class Corpus(RowReader):
             stored = (*(() if fields.id is None else (fields.id,)), *listed(store))
         fields = replace(fields, keep=tuple(dict.fromkeys(stored)))
         check_fields(data, fields)
-        check_types(data, [fields.id], "id", is_id, "strings or integers")
+        check_types(data, "id", fields.id)
         return Corpus(data, fields, None, _kept_schema(data, fields))
 
     @property
@@ -440,9 +439,7 @@ def _lists(batch: pa.RecordBatch, name: str) -> tuple[pa.Array, Int64, int]:
     """The elements as plain strings, their offsets from 0, and the number of null lists."""
     import pyarrow.compute as pc
 
-    array = batch.column(name)
-    while isinstance(array, pa.ExtensionArray):
-        array = array.storage
+    array = _plain(batch.column(name), name)
     lengths = pc.list_value_length(array).cast(pa.int64())
     nulls = lengths.null_count
     if nulls:

@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import BinaryIO
 
 import numpy as np
@@ -125,13 +124,10 @@ def _blocks(
         if empty.any():
             raise DataError(f"cannot write {path}: word {first + int(empty.argmax()) + 1} is empty")
         if not valid_utf8(names):
-            raw = data.tobytes()
-            for number, (a, b) in enumerate(pairwise(offsets.tolist()), first + 1):
-                if raw[a:b].decode("utf-8", "replace").encode() != raw[a:b]:
-                    shown = raw[a:b][:_SHOWN]
-                    raise DataError(
-                        f"cannot write {path}: word {number}, {shown!r}, is not valid UTF-8"
-                    )
+            binary = names.cast(pa.binary()).to_pylist()
+            word = next(i for i in range(len(names)) if not valid_utf8(names.slice(i, 1)))
+            shown = f"word {first + word + 1}, {binary[word][:_SHOWN]!r}"
+            raise DataError(f"cannot write {path}: {shown}, is not valid UTF-8")
         if not blanks and (blank := _BLANKS[data]).any():
             word = int(np.searchsorted(offsets, blank.argmax(), "right")) - 1
             raise DataError(
@@ -247,14 +243,11 @@ class WantedVectors:
         return DataError(f"{self.path}: {self.unit} {number} {problem}")
 
 
-ReadFormat = Callable[[BinaryIO, WantedVectors], None]
-
-
 def read_vector_file(
     path: str | os.PathLike[str],
     wanted: Collection[str] | None = None,
     threads: int | None = None,
-    formats: Mapping[bytes, ReadFormat] | None = None,
+    formats: Mapping[bytes, Callable[[BinaryIO, WantedVectors], None]] | None = None,
     skip_bad_lines: bool = False,
 ) -> tuple[list[str], Float32]:
     """The words of a file and their vectors [n, d], in the file's order.
@@ -359,9 +352,8 @@ def _text_blocks(file: BinaryIO, kept: WantedVectors, line: int) -> Iterator[lis
                 except ValueError as error:
                     kept.refuse(number, str(error))
                     continue
-            if not word:
-                kept.refuse(number, "has no word before its numbers")
-            elif kept.wanted is None or word.decode("utf-8", "replace") in kept.wanted:
+            wanted = kept.wanted
+            if not word or wanted is None or word.decode("utf-8", "replace") in wanted:
                 found.append((number, word, rest))
             else:
                 kept.read += 1
@@ -375,7 +367,9 @@ def _keep_rows(kept: WantedVectors, rows: list[_Row], vectors: Float32 | None) -
     if vectors is None:
         parsed = [_parse([numbers]) for _, _, numbers in rows]
         if not kept.skip:
-            raise _unread(kept, rows, parsed)
+            bad = (row for row, one in zip(rows, parsed, strict=True) if one is None)
+            line, _, numbers = next(bad, rows[0])
+            raise kept.wrong(line, _no_number(numbers.split(b" ")) or "holds what is no number")
         blank = np.full(kept.dimensions, np.nan, np.float32)
         vectors = np.concatenate([blank if one is None else one for one in parsed])
     table = vectors.reshape(len(rows), kept.dimensions)
@@ -450,14 +444,6 @@ def _parse(numbers: list[bytes]) -> Float32 | None:
     return vectors
 
 
-def _unread(kept: WantedVectors, rows: list[_Row], parsed: Sequence[Float32 | None]) -> DataError:
-    """The error about the first line that `_parse` cannot read."""
-    for (line, _, numbers), vector in zip(rows, parsed, strict=True):
-        if vector is None:
-            return kept.wrong(line, _no_number(numbers.split(b" ")) or "holds what is no number")
-    return DataError(f"{kept.path}: cannot be read as numbers, after line {rows[0][0]}")
-
-
 def _no_number(pieces: list[bytes]) -> str | None:
     """The problem with the first piece that is not a number; None where all are."""
     for piece in pieces:
@@ -525,7 +511,7 @@ def _read_parquet(kept: WantedVectors) -> None:
             if schema.names.count(name) != 1:
                 raise DataError(f"{path}: no column {name!r}; its columns: {listing(schema)}")
         kinds = schema.field("word").type, schema.field("vector").type
-        if not is_string(plain_type(kinds[0])) or not _is_vector(kinds[1]):
+        if not is_string(plain_type(kinds[0])) or not _is_numbers(kinds[1]):
             raise DataError(
                 f"{path}: word and vector are {kinds[0]} and {kinds[1]}, "
                 "expected strings and lists of numbers"
@@ -536,11 +522,10 @@ def _read_parquet(kept: WantedVectors) -> None:
             _keep_batch(kept, batch.column("word"), batch.column("vector"))
 
 
-def _is_vector(kind: pa.DataType) -> bool:
-    lists = pa.types.is_list(kind), pa.types.is_large_list(kind), pa.types.is_fixed_size_list(kind)
-    return any(lists) and bool(
-        pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)
-    )
+def _is_numbers(kind: pa.DataType) -> bool:
+    t = pa.types
+    lists = t.is_list(kind) or t.is_large_list(kind) or t.is_fixed_size_list(kind)
+    return lists and bool(t.is_floating(kind.value_type) or t.is_integer(kind.value_type))
 
 
 def _keep_batch(kept: WantedVectors, words: pa.Array, lists: pa.Array) -> None:
