@@ -52,16 +52,14 @@ WITH_LIKE = {
     "--like", metavar="OUT", help="Use the terms, weights and settings of an earlier OUT."
 )
 @click.option("--no-norm", is_flag=True, help="tfidf: the same as --norm none.")
-@options.several(
-    parameters.of_parameters(
-        *KINDS.values(),
-        skip=("dtype", *parameters_of(Analyzer)),
-        names={kind: method for method, kind in KINDS.items()},
-    )
+@parameters.options_of(
+    *KINDS.values(),
+    skip=("dtype", *parameters_of(Analyzer)),
+    names={kind: method for method, kind in KINDS.items()},
 )
 @options.id_column
 @options.text_column
-@options.several(parameters.of_analysis())
+@parameters.analysis_options
 def features(
     common: Common,
     corpus: tuple[str, ...],
@@ -104,7 +102,7 @@ def features(
     if earlier is None:
         names = ("language", *parameters_of(Analyzer))
         analyzer = parameters.analyzer_of(**{name: settings.pop(name) for name in names})
-        own = parameters.given_parameters(KINDS[method], settings)
+        own = parameters.given(KINDS[method], settings)
         estimator: Features = KINDS[method](analyzer=analyzer, **own)
         estimator.check()
     else:

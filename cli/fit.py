@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from fastseq.models.sequence import SequenceModel
     from fastseq.models.word_vectors.base import VectorModel
 
-Pairs = list[tuple[str, Any]]
-
 ESTIMATORS = {
     CLASSIFY: "classifier.SequenceClassifier",
     TAG: "tagger.SequenceTagger",
@@ -122,23 +120,21 @@ def _recurrent(name: str) -> click.Command:
         best epoch.
         """,
     )
-    @options.several(
-        [
-            *options.training(options.folder("model", "-o", "--output", help="Model folder.")),
-            options.choice(
-                "--task", of=TASKS, default=None,
-                help="What to learn.  [default: by the columns of CORPUS]",
-            ),
-            options.file("--plot", help="Draw the learning curve: .png, .svg, .pdf."),
-            options.file(
-                "--gradient-flow",
-                help="Draw the gradient norm by the distance in time: .png, .svg, .pdf; or write "
-                "it to .parquet (when, steps_before_last, norm).",
-            ),
-            *(column.option() for column in COLUMNS.values()),
-            *parameters.of_parameters(*kinds, skip=skipped, names=kinds),
-        ]
-    )  # fmt: skip
+    @options.training(options.folder("model", "-o", "--output", help="Model folder."))
+    @options.choice(
+        "--task",
+        of=TASKS,
+        default=None,
+        help="What to learn.  [default: by the columns of CORPUS]",
+    )
+    @options.file("--plot", help="Draw the learning curve: .png, .svg, .pdf.")
+    @options.file(
+        "--gradient-flow",
+        help="Draw the gradient norm by the distance in time: .png, .svg, .pdf; or write "
+        "it to .parquet (when, steps_before_last, norm).",
+    )
+    @options.several(*(column.option() for column in COLUMNS.values()))
+    @parameters.options_of(*kinds, skip=skipped, names=kinds)
     def run(common: Common, **given: Any) -> None:
         _fit_recurrent(common, cell, **given)
 
@@ -164,14 +160,12 @@ def _fit_recurrent(
     for column in named:
         _check_task(column.flag, column.tasks, chosen, task)
     make = estimator(chosen)
-    given = parameters.given_parameters(make, settings)
+    given = parameters.given(make, settings)
     for name, value in settings.items():
         if value not in (None, ()):
             tasks = [each for each in TASKS if name in parameters_of(estimator(each))]
-            flag = parameters.flags_of(parameters_of(estimator(tasks[0]))[name])[0].partition("/")[
-                0
-            ]
-            _check_task(flag, tasks, chosen, task)
+            flags = parameters.flags_of(parameters_of(estimator(tasks[0]))[name])
+            _check_task(flags[0].partition("/")[0], tasks, chosen, task)
     if "embeddings" in given:
         given.setdefault("embedding", None)  # the dimensions of the file
     from fastseq import plotting
@@ -277,18 +271,15 @@ def _vectors(name: str) -> click.Command:
         Every row of CORPUS is a sentence. {text}
         """,
     )
-    @options.several(
-        [
-            *options.training(output),
-            options.file(
-                "--start", metavar="VECTORS",
-                help="Continue from these vectors, with their dimensions and n-grams by default.",
-            ),
-            options.text_column,
-            *parameters.of_parameters(kind),
-            *parameters.of_analysis(),
-        ]
-    )  # fmt: skip
+    @options.training(output)
+    @options.file(
+        "--start",
+        metavar="VECTORS",
+        help="Continue from these vectors, with their dimensions and n-grams by default.",
+    )
+    @options.text_column
+    @parameters.options_of(kind)
+    @parameters.analysis_options
     def run(
         common: Common,
         corpus: tuple[Path, ...],
@@ -300,7 +291,7 @@ def _vectors(name: str) -> click.Command:
         text_columns: tuple[str, ...],
         **given: Any,
     ) -> None:
-        own = parameters.given_parameters(kind, given)
+        own = parameters.given(kind, given)
         model = kind(**own, analyzer=parameters.analyzer_of(**given), threads=common.threads)
         seconds = _run(
             common, model, "words", corpus, path, resume, report="report", overwrite=overwrite,
@@ -336,19 +327,13 @@ def _phrases(name: str) -> click.Command:
         "fastseq phrases corpus.parquet --by count --passes 2 -k 100 --format tsv",
         "fastseq phrases corpus.parquet --scoring npmi --threshold 0.5 --common-words of,the,and",
     )
-    @options.several(
-        [
-            options.corpus,
-            options.number("-k", default=20, help="Number of phrases."),
-            options.choice(
-                "--by", of=("score", "count"), default="score", help="Order of the phrases."
-            ),
-            options.text_column,
-            *parameters.of_parameters(kind),
-            *parameters.of_analysis(),
-            options.form("table", "json", "jsonl", "tsv"),
-        ]
-    )
+    @options.corpus
+    @options.number("-k", default=20, help="Number of phrases.")
+    @options.choice("--by", of=("score", "count"), default="score", help="Order of the phrases.")
+    @options.text_column
+    @parameters.options_of(kind)
+    @parameters.analysis_options
+    @options.form("table", "json", "jsonl", "tsv")
     def run(
         common: Common,
         corpus: tuple[Path, ...],
@@ -366,7 +351,7 @@ def _phrases(name: str) -> click.Command:
         learns vectors of phrases.
         """
         whole("k", k, 1)
-        own = parameters.given_parameters(kind, given)
+        own = parameters.given(kind, given)
         if own.get("scoring") == "npmi":
             own.setdefault("threshold", 0.5)
         finder = kind(**own, analyzer=parameters.analyzer_of(**given), threads=common.threads)
@@ -395,16 +380,12 @@ def _fasttext_classifier(name: str) -> click.Command:
         "fastseq fit-fasttext-classifier labelled.parquet --word-ngrams 2 --learning-rate 0.5",
         "fastseq predict .fastseq/model new.parquet -o labels.parquet --keep text",
     )
-    @options.several(
-        [
-            *options.training(options.folder("model", "-o", "--output", help="Model folder.")),
-            options.file("--export", help="Also write the model in fastText's .bin format."),
-            COLUMNS["text_column"].option(tasks=False),
-            COLUMNS["label_column"].option(tasks=False),
-            *parameters.of_parameters(kind),
-            *parameters.of_analysis(),
-        ]
-    )
+    @options.training(options.folder("model", "-o", "--output", help="Model folder."))
+    @options.file("--export", help="Also write the model in fastText's .bin format.")
+    @COLUMNS["text_column"].option(tasks=False)
+    @COLUMNS["label_column"].option(tasks=False)
+    @parameters.options_of(kind)
+    @parameters.analysis_options
     def run(
         common: Common,
         corpus: tuple[Path, ...],
@@ -430,7 +411,7 @@ def _fasttext_classifier(name: str) -> click.Command:
                 export, "fastText model", (corpus, valid, given["vectors"]), suffixes=(".bin",),
                 others=[model_path], overwrite=overwrite,
             )  # fmt: skip
-        own = parameters.given_parameters(kind, given)
+        own = parameters.given(kind, given)
         model = kind(**own, analyzer=parameters.analyzer_of(**given), threads=common.threads)
         seconds = _run(
             common, model, "words", corpus, model_path, resume, overwrite=overwrite,
@@ -443,7 +424,10 @@ def _fasttext_classifier(name: str) -> click.Command:
         if common.quiet:
             return
         history, learned = model.history_, model.learned
-        pairs: Pairs = [("model", model_path), *([("export", export)] if export else [])]
+        pairs: list[tuple[str, Any]] = [
+            ("model", model_path),
+            *([("export", export)] if export else []),
+        ]
         for shown, count in {
             "classes": len(learned.labels), "words": len(learned.encoder.words),
             "buckets in use": len(learned.encoder.used), "parameters": model.n_parameters_,

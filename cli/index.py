@@ -31,7 +31,7 @@ from .progress import progress
     help="Column to store with the results; may be repeated; none stores the id alone.  "
     "[default: all]",
 )
-@options.several(parameters.of_analysis())
+@parameters.analysis_options
 @click.option("--memory", default="1GB", show_default=True, help="Working memory, such as 256MB.")
 def index(
     common: Common,

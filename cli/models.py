@@ -38,7 +38,7 @@ WHOLE = 12  # maximum number of classes of which the whole confusion matrix is s
     "--keep", metavar="C", multiple=True, help="Column to copy to the output; may be repeated."
 )
 @options.id_column
-@parameters.of_columns(*INPUTS)
+@parameters.column_options(*INPUTS)
 @options.form(
     *("jsonl", "tsv"),
     default=None,
@@ -135,7 +135,7 @@ def _cell(value: Any) -> Any:
 @options.model
 @options.data
 @options.form("table", "json")
-@parameters.of_columns(*COLUMNS)
+@parameters.column_options(*COLUMNS)
 @options.device
 def test(
     common: Common,

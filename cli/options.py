@@ -161,11 +161,11 @@ text_column = click.option(
 )
 
 
-def several(options: Iterable[Decorator]) -> Callable[[F], F]:
+def several(*options: Decorator) -> Callable[[F], F]:
     """Add options, in the order in which the help page lists them."""
 
     def added(function: F) -> F:
-        for option in reversed([*options]):
+        for option in reversed(options):
             function = option(function)
         return function
 
@@ -214,9 +214,9 @@ device = choice(
 )  # fmt: skip
 
 
-def training(output: Decorator) -> list[Decorator]:
+def training(output: Decorator) -> Decorator:
     """The options of every command that trains."""
-    return [
+    return several(
         corpus,
         output,
         overwrite,
@@ -224,4 +224,4 @@ def training(output: Decorator) -> list[Decorator]:
             "--resume", is_flag=True, help="Continue from the checkpoint in the output folder."
         ),
         file("--valid", help="Parquet to validate on after every epoch."),
-    ]
+    )

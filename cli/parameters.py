@@ -56,9 +56,9 @@ _TYPES: dict[type[declared.Check], dict[str, Any]] = {
 }
 
 
-def of_parameters(
+def options_of(
     *kinds: type[Any], skip: Iterable[str] = (), names: Mapping[type[Any], str] | None = None
-) -> list[Decorator]:
+) -> Decorator:
     """An option for each parameter of the classes, `threads` and `analyzer` excepted.
 
     names : of the classes, which begin the help of a parameter that not all of them have
@@ -68,10 +68,10 @@ def of_parameters(
         for name, each in parameters_of(kind).items():
             if name not in ("threads", "analyzer", *skip):
                 found.setdefault(name, {})[kind] = each
-    return [_option(each, kinds, names or {}) for each in found.values()]
+    return several(*(_option(each, kinds, names or {}) for each in found.values()))
 
 
-def given_parameters(kind: type[Any], options: dict[str, Any]) -> dict[str, Any]:
+def given(kind: type[Any], options: dict[str, Any]) -> dict[str, Any]:
     """Remove the parameters of the class from the command's options, and return those given."""
     taken = {name: options.pop(name) for name in parameters_of(kind) if name in options}
     return {n: None if v is NONE else v for n, v in taken.items() if v not in (None, ())}
@@ -179,27 +179,27 @@ def _number_or_several(text: str) -> float | tuple[float, ...]:
 # ---- options of analysis
 
 
-def of_analysis() -> list[Decorator]:
-    """The options of analysis, whose values `analyzer_of` takes by name."""
+def analysis_options(function: F) -> F:
+    """Add the options of analysis, whose values `analyzer_of` takes by name."""
     from fastseq.text.analyzer import Analyzer
 
     language = click.option(
         "--language", cls=SectionOption, section="Analysis", metavar="L",
         help="Stop words and stemmer of a language.",
     )  # fmt: skip
-    return [language, *of_parameters(Analyzer)]
+    return several(language, options_of(Analyzer))(function)
 
 
 def analyzer_of(language: str | None, **options: Any) -> Analyzer:
     """The analyzer that the options of analysis describe."""
     from fastseq.text.analyzer import Analyzer
 
-    given = given_parameters(Analyzer, options)
+    own = given(Analyzer, options)
     if not language:
-        return Analyzer(**given)
-    if {"stopwords", "stemmer"} & given.keys():
+        return Analyzer(**own)
+    if {"stopwords", "stemmer"} & own.keys():
         raise click.UsageError("--language sets --stopwords and --stemmer: give it alone")
-    return Analyzer.for_language(language, **given)
+    return Analyzer.for_language(language, **own)
 
 
 # ---- options that name columns of the data
@@ -250,9 +250,9 @@ COLUMNS = {
 }
 
 
-def of_columns(*names: str) -> Callable[[F], F]:
+def column_options(*names: str) -> Callable[[F], F]:
     """Options for columns of the data of a trained model, which `named_columns` takes by name."""
-    return several(COLUMNS[name].option("as in training") for name in names)
+    return several(*(COLUMNS[name].option("as in training") for name in names))
 
 
 def named_columns(model: Any, options: Mapping[str, Any]) -> dict[str, Any]:
