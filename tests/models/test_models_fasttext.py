@@ -87,7 +87,7 @@ def test_buckets_without_an_array_of_them_are_the_same(monkeypatch: pytest.Monke
     settings = {"word_ngrams": 2, "buckets": 3000}
     wanted = fitted(**settings)
     monkeypatch.setattr(rows_of, "_DENSE", 100)
-    monkeypatch.setattr(rows_of, "_PIECE", 50)
+    monkeypatch.setattr(rows_of, "_BLOCK", 50)
     found = fitted(**settings)
     assert found.learned.encoder.used.tolist() == wanted.learned.encoder.used.tolist()
     np.testing.assert_array_equal(found.predict_proba(TEST), wanted.predict_proba(TEST))

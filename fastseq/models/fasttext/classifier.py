@@ -6,35 +6,28 @@ model.predict(["How far is it?"])
 model.export("model.bin")           # for fastText's own program
 
 Source: Joulin, Grave, Bojanowski & Mikolov 2016, "Bag of Tricks for Efficient Text Classification".
-What the paper leaves open is as in its authors' program, but for the order of the texts, which
-here is another one in every epoch.
+What the paper leaves open is as in its authors' program, except the order of the texts, which
+changes in every epoch here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from fastseq.errors import DataError, DeviceError, SettingsError
 from fastseq.estimator import Choice, Location, Real, Text, Whole, parameter
 from fastseq.interrupts import Interrupts
-from fastseq.models.base import SubwordParameters
+from fastseq.models.base import SubwordParameters, TextClassifier
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.data.labels import LabelBuilder
 from fastseq.models.data.vocabulary import coverage_of
-from fastseq.models.fasttext.files import content_of, learned_of, write_bin
-from fastseq.models.fasttext.network import (
-    LOSSES,
-    FittedState,
-    LabelLessons,
-    first_rows,
-    padded,
-)
-from fastseq.models.fasttext.predicting import FastTextEvaluation, FastTextPredictor
+from fastseq.models.fasttext.network import LOSSES, FittedState, LabelLessons, first_rows, padded
 from fastseq.models.fasttext.rows import (
     SEVERAL,
     LabelledRows,
@@ -42,10 +35,11 @@ from fastseq.models.fasttext.rows import (
     Words,
     encoded,
     joined_labels,
+    numbered,
 )
 from fastseq.models.folder import ModelFolder, ModelWriter
-from fastseq.models.word_vectors.sampling import huffman_tree
-from fastseq.settings import one_of, parse_size, thread_count
+from fastseq.models.metrics import LabelCounts
+from fastseq.settings import one_of, parse_size, real, thread_count
 from fastseq.store.folder import is_finished
 from fastseq.store.outputs import check_folder, check_output
 from fastseq.text.analyzer import Analyzer
@@ -54,22 +48,24 @@ from fastseq.threads import Team
 from fastseq.training.checkpoint import History, fingerprint_of, refuse_other
 from fastseq.training.hogwild import HogwildSettings, HogwildSteps
 from fastseq.training.loop import Report, run
-from fastseq.types import Float32
+from fastseq.types import Float32, Int32, Int64, Tokens, offsets_of
+from fastseq.vectors.formats import read_word_vectors
 
 if TYPE_CHECKING:
-    from fastseq.store.rows import RowReader
+    from fastseq.store.rows import RowBatch, RowReader
 
 DEVICES = ("auto", "cpu", "cuda")
+THRESHOLD = 0.5  # probability from which one of several labels is predicted
 
 
-class FastTextClassifier(FastTextPredictor, SubwordParameters):
+class FastTextClassifier(TextClassifier[FittedState], SubwordParameters):
     """Text classification by the mean of word and n-gram vectors, with one label or several.
 
     A text without known words gets the prediction for the end-of-line token. With the losses
     "negative" and "ova" the probability of each label is independent: those of a text do not add
     up to 1.
 
-    Training on several threads is lock-free, and does not repeat bit for bit; on one it does.
+    Training on several threads is lock-free and not reproducible bit for bit; on one it is.
 
     Attributes
     ----------
@@ -134,16 +130,16 @@ class FastTextClassifier(FastTextPredictor, SubwordParameters):
         Parameters
         ----------
         corpus : paths of Parquet files, an Arrow table or stream, a data frame; or a list of texts
-            with `y` beside it
+            and `y`
         y : the label of each text, or a list of labels for each
-        valid : data of the same kinds to measure on after each epoch; (texts, y) for lists. The
-            weights kept are the last ones all the same: they are those of the smallest steps
-        text_column, label_column : which column is what; those not named are guessed
-        path : the folder to save in when done, with checkpoints on the way; it is taken at once
-        overwrite : replace a model that stands there
-        resume : go on from the checkpoint there; a model that stands there is loaded
-        progress : called with how far training has come
-        checkpoint_seconds : between two checkpoints, about
+        valid : validation data of the same kinds, evaluated after each epoch; (texts, y) for lists.
+            The last weights are kept, whatever the results
+        text_column, label_column : column names; guessed unless given
+        path : the folder to save in, with checkpoints during training; it is locked at once
+        overwrite : replace a model there
+        resume : continue from the checkpoint there; a finished model there is loaded
+        progress : called after every round with the progress
+        checkpoint_seconds : approximate time between two checkpoints
 
         Raises
         ------
@@ -154,8 +150,8 @@ class FastTextClassifier(FastTextPredictor, SubwordParameters):
         TrainingError
             The loss is no longer finite.
         KeyboardInterrupt, SystemExit
-            Ctrl-C, SIGTERM, after the round under way. With a `path` the checkpoint there holds
-            what was learned; without one this model does, ready for use.
+            Ctrl-C, SIGTERM, after the current round. With a `path` the checkpoint there has the
+            state; without one this model has, ready for use.
         """
         self.check()
         if resume and path is None:
@@ -188,11 +184,11 @@ class FastTextClassifier(FastTextPredictor, SubwordParameters):
 
             keep(run(steps, checkpoint, resume, progress, None if writer else keep))
             if writer is not None:
-                writer.commit(self.kind, *self._content(learned))
+                writer.commit(self.kind, *learned.content())
         return self
 
     def _identity(self, learned: FittedState, data: LabelledRows) -> dict[str, Any]:
-        """What makes a training the same one."""
+        """What identifies a training run."""
         words, labels = learned.encoder.words, learned.labels
         texts = fingerprint_of(words.data, learned.encoder.used, data.rows, data.ends)
         return {
@@ -207,14 +203,14 @@ class FastTextClassifier(FastTextPredictor, SubwordParameters):
     def _task(
         self, corpus: Any, y: Any, valid: Any, columns: Mapping[str, Any], team: Team
     ) -> tuple[FittedState, LabelledRows, Callable[[], dict[str, float]] | None]:
-        """Read the data: what is to be learned, from what, and what to call for validation."""
+        """Read the data: the initial state, the training texts, and what to call for validation."""
         memory = parse_size(self.memory)
         y, several = self._targets(y)
         reader = self._open(corpus, y, columns)
         if several is not None and reader.label_type != "string":
             raise DataError(
                 f"{reader.sources[0].name}: labels are {reader.label_type}; expected strings, "
-                "where several of them stand in a row"
+                "where a row has several of them"
             )
         builder = LabelBuilder(reader.label_type or "string")
         words = Words.read(reader, self._analyzer(), builder.add, several, team.threads, memory)
@@ -229,7 +225,7 @@ class FastTextClassifier(FastTextPredictor, SubwordParameters):
         texts, counts, own = words.choose(self.min_count, known)
         words.report.unknown = int(words.counts[:-1][own[:-1] < 0].sum())
         encoder, data = words.rows(self._analyzer(), self._ngrams(), texts, own, memory)
-        if len(encoder) < 2:  # the end of a line is all there is
+        if len(encoder) < 2:  # only the end-of-line token
             raise DataError(
                 f"{where}: no word occurs {self.min_count:,} times: expected a lower min_count, or "
                 "more text"
@@ -238,32 +234,27 @@ class FastTextClassifier(FastTextPredictor, SubwordParameters):
         if vectors is not None:
             at = {word: number for number, word in enumerate(texts.to_strings())}
             inputs[[at[word] for word in known], : self.dimensions] = vectors
-        tree = huffman_tree(labels.counts, labels=True) if self.loss == "hierarchical" else None
-        outputs = padded(len(labels) - (tree is not None), self.dimensions)
+        outputs = padded(len(labels) - (self.loss == "hierarchical"), self.dimensions)
         learned = FittedState(
-            encoder, counts, labels, several, self.loss, inputs, outputs, tree, reader.fields,
+            encoder, counts, labels, several, self.loss, inputs, outputs, reader.fields,
             self.dimensions, int(data.sizes.sum()),
         )  # fmt: skip
         learned.reports["training"] = words.report
         if vectors is not None:
             found = np.zeros(len(counts), np.bool_)
             found[[at[word] for word in known]] = True
-            learned.coverage = coverage_of(counts[1:], found[1:])  # but for the end of a line
-        measure = None
-        if valid is not None:
-            measure = self._measure(learned, valid, columns, reader)
-        return learned, data, measure
+            learned.coverage = coverage_of(counts[1:], found[1:])  # without end-of-line
+        if valid is None:
+            return learned, data, None
+        return learned, data, self._measure(learned, valid, columns, reader)
 
     def _measure(
         self, learned: FittedState, valid: Any, columns: Mapping[str, Any], like: RowReader
     ) -> Callable[[], dict[str, float]]:
-        """What to call for what validation finds; its texts are read once."""
-        y = None
+        """What to call for the validation measures; the texts are read once."""
         if isinstance(valid, tuple) and len(valid) == 2:
-            valid, y = valid
-        reader = self._open(
-            valid, self._joined(y, learned.several), columns, fields=like.fields, like=like
-        )
+            valid = valid[0], self._joined(valid[1], learned.several)
+        reader = self._open_valid(valid, columns, like)
         report = learned.reports["validation"] = ReadReport()
         parts = [(rows, *self._codes(learned, batch, report)) for batch, rows in
                  encoded(learned.encoder, reader, report)]  # fmt: skip
@@ -289,28 +280,100 @@ class FastTextClassifier(FastTextPredictor, SubwordParameters):
                 "expected an analyzer without n-grams: set word_ngrams, min_n and max_n"
             )
 
+    # ---- fitted state
+
+    @property
+    def history_(self) -> dict[str, list[float]]:
+        """{name: a value for each epoch}."""
+        return self.learned.history.columns
+
+    @property
+    def n_parameters_(self) -> int:
+        """The number of weights."""
+        learned = self.learned
+        return (len(learned.inputs) + len(learned.outputs)) * learned.dimensions
+
+    @property
+    def vectors_coverage_(self) -> dict[str, int] | None:
+        """How much of the vocabulary `vectors` cover, see Vocabulary.coverage; None without."""
+        return self.learned.coverage
+
+    # ---- prediction
+
+    def predict_several(
+        self,
+        examples: Any,
+        threshold: float = THRESHOLD,
+        *,
+        text_column: str | Sequence[str] | None = None,
+    ) -> list[list[Any]]:
+        """The labels of each text with at least the probability `threshold`, in descending order;
+        for the loss "ova"."""
+        real("threshold", threshold, lambda t: 0 <= t <= 1, "0 to 1")
+        values = self.learned.labels.values
+        return [
+            [values[k] for k in np.argsort(-row, kind="stable").tolist() if row[k] >= threshold]
+            for row in self.predict_proba(examples, text_column=text_column)
+        ]
+
+    def evaluate(
+        self,
+        examples: Any,
+        y: Any = None,
+        *,
+        text_column: str | Sequence[str] | None = None,
+        label_column: str | None = None,
+    ) -> dict[str, float]:
+        """{"accuracy", "macro_f1", "loss" in nats, "unknown_rate" of the words}; `confusion_` has
+        the counts.
+
+        For rows with several labels: {"accuracy": of the most probable label, "recall": the share
+        of all labels that are the most probable one, "micro_f1": of the labels with a probability
+        of at least 0.5, "loss", "unknown_rate"}.
+
+        A label unseen in training counts as wrong, and not in the loss. With the losses "negative"
+        and "ova" the loss is that of all labels, each predicted independently. Words not in the
+        vocabulary are unknown, even if their n-grams have vectors.
+
+        Raises DataError for data that cannot be read, and where every label is unseen.
+        """
+        learned = self.learned
+        named = self._named_columns(text_column=text_column, label_column=label_column)
+        joined = self._joined(y, learned.several)
+        reader = self._open(examples, joined, named, fields=learned.fields)
+        report = learned.reports["data"] = ReadReport()
+        evaluation = FastTextEvaluation(learned, confusion=learned.several is None)
+        for batch, rows in self._encoded(learned, reader, report):
+            evaluation.add(learned.probabilities(rows), *self._codes(learned, batch, report))
+        if not evaluation.known:
+            what = "every label is unseen in training" if report.rows else "there are no rows"
+            raise DataError(f"{reader.sources[0].name}: {what}: nothing to measure")
+        if learned.several is None:
+            self.confusion_ = evaluation.labels.confusion(self.classes_)
+        return evaluation.measures(report)
+
     # ---- files
 
     def export(self, path: str | Path, overwrite: bool = False) -> None:
-        """Write fastText's .bin (under gzip if `path` ends in .gz), from which its program predicts
-        the same of texts whose words, as the analyzer has them, are joined by spaces.
+        """Write fastText's .bin, under gzip if `path` ends in .gz. Its program predicts the same
+        for texts of the analyzer's words joined by spaces.
 
-        Labels get fastText's mark __label__, unless they have it. All `buckets` rows are written,
-        those that did not occur as zeros.
+        Labels get fastText's prefix __label__, unless they have it. All `buckets` rows are written,
+        unused ones as zeros.
 
         overwrite : replace an existing file
 
-        Raises DataError for labels that are the same with the mark, SettingsError for a path that
+        Raises DataError for labels that are equal with the prefix, SettingsError for a path that
         cannot be written or a file that exists, FastseqError where the system refuses.
         """
         check_output(path, "fastText model", overwrite=overwrite)
-        write_bin(path, self.learned)
+        self.learned.write_bin(path)
 
     def _content(self, learned: FittedState) -> tuple[Any, ...]:
-        return learned.settings, *content_of(learned)
+        return learned.content()
 
     def _restored(self, folder: ModelFolder) -> FittedState:
-        return learned_of(folder, self._analyzer(), self._ngrams(), self.loss)
+        return FittedState.restored(folder, self._analyzer(), self._ngrams(), self.loss)
 
     @classmethod
     def _on(cls, device: str) -> dict[str, Any]:
@@ -329,11 +392,9 @@ class FastTextClassifier(FastTextPredictor, SubwordParameters):
         return Ngrams(self.word_ngrams, subwords, self.buckets if used else 0)
 
     def _vectors(self, team: Team) -> tuple[list[str], Float32 | None]:
-        """The words of the file of vectors, and theirs."""
+        """The words of the file of vectors, and their vectors."""
         if self.vectors is None:
             return [], None
-        from fastseq.vectors.formats import read_word_vectors
-
         words, vectors = read_word_vectors(
             self.vectors, threads=team.threads, skip_bad_lines=self.skip_bad_lines
         )
@@ -345,6 +406,103 @@ class FastTextClassifier(FastTextPredictor, SubwordParameters):
         return words, vectors
 
     def _targets(self, y: Any) -> tuple[Any, str | None]:
-        """Labels as they are read, and what stands between several of a row."""
+        """The labels to read, and the separator of several in a row."""
         joined = None if y is None else joined_labels(y)
         return (y, self.label_separator) if joined is None else (joined, SEVERAL)
+
+    def _encoded(
+        self, learned: FittedState, reader: RowReader, report: ReadReport
+    ) -> Iterator[tuple[RowBatch, Tokens]]:
+        return encoded(learned.encoder, reader, report)
+
+    def _probabilities(self, learned: FittedState, texts: Tokens) -> Float32:
+        return learned.probabilities(texts)
+
+    def _joined(self, y: Any, several: str | None) -> Any:
+        """Labels of texts to evaluate, in the form of those of training."""
+        joined = None if y is None else joined_labels(y)
+        if joined is None:
+            return y
+        if several is None:
+            raise DataError("lists of labels, but training had one for each text: expected one")
+        return [row.replace(SEVERAL, several) for row in joined]
+
+    def _codes(
+        self, learned: FittedState, batch: RowBatch, report: ReadReport
+    ) -> tuple[Int32, Int64]:
+        """The labels of a batch, -1 for unseen ones, and their offsets by text."""
+        codes, lengths = numbered(batch, learned.labels.encode, learned.several, report)
+        return codes, offsets_of(lengths)
+
+
+class FastTextEvaluation:
+    """Measures of predicted probabilities, accumulated over texts.
+
+    Attributes
+    ----------
+    labels : counts of the labels, if texts have one each
+    known : number of texts with a label seen in training
+    """
+
+    def __init__(self, learned: FittedState, confusion: bool = False) -> None:
+        self._learned = learned
+        self._loss, self.known = 0.0, 0
+        self._texts = self._top = self._correct = self._predicted = self._expected = 0
+        self.labels = LabelCounts(len(learned.labels), confusion)
+
+    def add(self, probabilities: Float32, codes: Int32, ends: Int64) -> None:
+        """Add texts with their probabilities float32[D, K]: text d has the labels
+        codes[ends[d]:ends[d + 1]], those unseen in training below 0."""
+        text = np.repeat(np.arange(len(probabilities)), np.diff(ends))
+        best = np.argmax(probabilities, 1).astype(np.int32)
+        known = codes >= 0
+        if self._learned.several is None:
+            self.labels.add(codes, best)
+        chosen = probabilities >= THRESHOLD
+        self._texts += len(probabilities)
+        self._top += int(np.count_nonzero(np.bincount(text, codes == best[text])))
+        self._correct += int(np.count_nonzero(chosen[text[known], codes[known]]))
+        self._predicted += int(np.count_nonzero(chosen))
+        self._expected += len(codes)
+        independent = self._learned.loss in ("negative", "ova")
+        loss, count = summed_loss(probabilities, codes[known], text[known], independent)
+        self._loss += loss
+        self.known += count
+
+    def validation(self, report: ReadReport) -> dict[str, float]:
+        """{"loss", "accuracy", "macro_f1"}; of several labels "micro_f1"."""
+        if self._learned.several is None:
+            f1 = {"macro_f1": self.labels.macro_f1(len(report.unseen))}
+        else:
+            f1 = {"micro_f1": 2 * self._correct / (self._predicted + self._expected)}
+        return {"loss": self._loss / self.known, "accuracy": self._top / self._texts, **f1}
+
+    def measures(self, report: ReadReport) -> dict[str, float]:
+        """As FastTextClassifier.evaluate returns them."""
+        found = {**self.validation(report), "recall": self._top / self._expected}
+        found["unknown_rate"] = report.unknown_rate
+        single = ("accuracy", "macro_f1", "loss", "unknown_rate")
+        several = ("accuracy", "recall", "micro_f1", "loss", "unknown_rate")
+        names = single if self._learned.several is None else several
+        return {name: found[name] for name in names}
+
+
+def summed_loss(
+    probabilities: Float32, labels: Int32, text: Int64, independent: bool
+) -> tuple[float, int]:
+    """The summed loss of texts, in nats, and the number of texts with a label.
+
+    probabilities  float32[D, K]
+    labels         known ones, each of the text number in `text`
+    independent    sum the losses of all K labels, each predicted independently; else that of the
+                   expected one (the mean over several)
+    """
+    counts = np.bincount(text, minlength=len(probabilities))
+    known = counts > 0
+    chances: npt.NDArray[np.float64] = np.clip(probabilities.astype(np.float64), 1e-38, 1.0)
+    right = np.log(chances[text, labels])
+    if not independent:
+        return float(-(right / counts[text]).sum()), int(known.sum())
+    others = np.log1p(-np.minimum(chances, 1 - 1e-7))
+    total = -others[known].sum() + (others[text, labels] - right).sum()
+    return float(total), int(known.sum())

@@ -1,15 +1,17 @@
-"""What FastText's classifier learns, and from what: rows and outputs that threads without locks
-train, text by text."""
+"""FastText's classifier: its fitted state, in memory, in a model's folder and as a .bin file of
+fastText's own program, and its lock-free training."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastseq.errors import DataError, FormatError
 from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.kernels.core.width import LANES
 from fastseq.kernels.vectors.fasttext_labels import (
@@ -21,40 +23,48 @@ from fastseq.kernels.vectors.fasttext_labels import (
 from fastseq.kernels.vectors.word2vec import room_for
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.data.labels import Labels
-from fastseq.models.fasttext.rows import LabelledRows, TextRows
-from fastseq.models.word_vectors.sampling import NO_TREE, Tree, alias_table
+from fastseq.models.fasttext.rows import END, LabelledRows, Ngrams, TextRows
+from fastseq.models.folder import HISTORY, Content, ModelFolder
+from fastseq.models.word_vectors.sampling import NO_TREE, Tree, alias_table, huffman_tree
 from fastseq.seeds import mixed_key
+from fastseq.text.analyzer import Analyzer
 from fastseq.training.checkpoint import History
 from fastseq.training.hogwild import ShuffledItems
-from fastseq.types import Float32, Float64, Int64, Tokens
+from fastseq.types import Float32, Float64, Int64, Texts, Tokens
+from fastseq.vectors.fasttext_bin import FastTextFile, FastTextSettings, write_fasttext
 
 if TYPE_CHECKING:
     from fastseq.store.columns import Fields
 
 LOSSES = ("softmax", "hierarchical", "negative", "ova")  # in the order of the kernel's numbers
-ROUND = 1 << 18  # words of a thread's piece, about
-LOSS_EVERY = 16  # texts, at most, between two whose loss is measured, but for the softmax's
-MEASURED = 256  # texts of an epoch whose loss is measured, at least, where it has as many
-POWER = 0.5  # negatives are drawn by count ** POWER
-_NUMBERS = 1 << 22  # of scores made at a time
+ROUND = 1 << 18  # approximate words of a thread's part of a round
+LOSS_EVERY = 16  # texts per text whose loss is measured, at most; softmax measures all
+MEASURED = 256  # texts of an epoch whose loss is measured, at least, if it has as many
+NS_EXPONENT = 0.5  # negatives are drawn in proportion to count ** NS_EXPONENT
+INPUT, OUTPUT = "input.weight", "output.weight"
+_NUMBERS = 1 << 22  # scores computed at a time
+_WORDS, _BUCKETS = "vocabulary.parquet", "buckets"
+_MARK = "__label__"
+_BIN_SETTINGS = ("epochs", "min_count", "negatives", "word_ngrams")
+_BIN_LOSSES = {"softmax": "softmax", "hierarchical": "hs", "negative": "ns", "ova": "ova"}
 
 
 @dataclass(slots=True, eq=False)
 class FittedState:
     """The fitted state of the classifier.
 
-    encoder  texts as rows
-    counts   int64[V]: how often each word occurred
-    labels   K of them
-    several  what stands between the labels of one row; None where a row has one
-    loss     one of LOSSES
-    inputs   float32[R, W], W in whole vectors
-    outputs  float32[M, W]: M is K, of the hierarchical loss K - 1
-    tree     None but for the hierarchical loss
-    fields   the columns that were read
-    settings those of the model when it was fitted, as its manifest keeps them
-    words    of the texts in all, the ends of lines counted
-    coverage of the words by the vectors given, see Vocabulary.coverage; None without
+    encoder   texts as rows
+    counts    int64[V]: occurrences of each word
+    labels    K of them
+    several   separator between the labels of a row; None for one label per row
+    loss      one of LOSSES
+    inputs    float32[R, W], W a whole number of SIMD vectors
+    outputs   float32[M, W]: M is K, of the hierarchical loss K - 1
+    fields    the columns that were read
+    words     of all texts, including the end-of-line tokens
+    coverage  of the words by the vectors given, see Vocabulary.coverage; None without
+    settings  those of the model when it was fitted, as its manifest stores them
+    tree      of the hierarchical loss, else None
     """
 
     encoder: TextRows
@@ -64,7 +74,6 @@ class FittedState:
     loss: str
     inputs: Float32
     outputs: Float32
-    tree: Tree | None
     fields: Fields
     dimensions: int
     words: int
@@ -72,21 +81,25 @@ class FittedState:
     reports: dict[str, ReadReport] = field(default_factory=dict)
     coverage: dict[str, int] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    tree: Tree | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        hierarchical = self.loss == "hierarchical"
+        self.tree = huffman_tree(self.labels.counts, labels=True) if hierarchical else None
 
     def probabilities(self, rows: Tokens) -> Float32:
-        """float32[D, K] of texts: by softmax and tree adding up to 1, else each by itself."""
+        """float32[D, K] of texts: with softmax and tree adding up to 1, else independent."""
         D, K = len(rows), len(self.labels)
         found: Float32 = np.empty((D, K), np.float32)
         step = max(1, _NUMBERS // max(K, self.inputs.shape[1]))
         for first in range(0, D, step):
             last = min(D, first + step)
-            hidden = aligned_zeros((last - first) * self.inputs.shape[1])
-            means = hidden.reshape(last - first, self.inputs.shape[1])
+            means = padded(last - first, self.inputs.shape[1])
             mean_rows(means, rows.values, rows.offsets[first : last + 1], self.inputs)
-            found[first:last] = self._shares(means @ self.outputs.T)
+            found[first:last] = self._link(means @ self.outputs.T)
         return found
 
-    def _shares(self, scores: Float32) -> Float32:
+    def _link(self, scores: Float32) -> Float32:
         if self.loss == "softmax":
             scores -= scores.max(1, keepdims=True)
             np.exp(scores, out=scores)
@@ -96,8 +109,106 @@ class FittedState:
             return _sigmoid(scores)
         signs = 2 * self.tree.codes - 1
         steps = -np.logaddexp(np.float32(0), -signs * scores[:, self.tree.nodes])
-        shares: Float32 = np.exp(np.add.reduceat(steps, self.tree.paths[:-1], axis=1))
-        return shares
+        found: Float32 = np.exp(np.add.reduceat(steps, self.tree.paths[:-1], axis=1))
+        return found
+
+    def content(self) -> tuple[Any, ...]:
+        """Settings, statistics, weights and files, as ModelWriter.commit takes them."""
+        d, encoder = self.dimensions, self.encoder
+        weights = {
+            INPUT: np.ascontiguousarray(self.inputs[:, :d]),
+            OUTPUT: np.ascontiguousarray(self.outputs[:, :d]),
+        }
+        statistics = {
+            "parameters": sum(array.size for array in weights.values()),
+            "fields": self.fields.to_dict(),
+            "labels": self.labels.to_dict(),
+            "several": self.several,
+            "vocabulary": {"units": {"unit": "word"}, "size": len(encoder.words)},
+            "buckets": len(encoder.used),
+            "words": self.words,
+        }
+        if self.coverage is not None:
+            statistics["embeddings"] = self.coverage
+        files: dict[str, Content] = {
+            _WORDS: {"word": encoder.words.to_strings(), "count": self.counts.tolist()},
+            _BUCKETS: encoder.used,
+            HISTORY: self.history.columns,
+        }
+        return self.settings, statistics, weights, files
+
+    @staticmethod
+    def restored(folder: ModelFolder, analyzer: Analyzer, ngrams: Ngrams, loss: str) -> FittedState:
+        """The state that `content` described. Raises FormatError, KeyError, TypeError or ValueError
+        for damaged content."""
+        from fastseq.store.columns import Fields
+
+        saved, columns = folder.statistics, folder.columns(_WORDS)
+        labels = Labels.from_dict(saved["labels"])
+        words, used = columns["word"], np.array(folder.array(_BUCKETS, np.int32))
+        inputs, outputs = folder.weights[INPUT], folder.weights[OUTPUT]
+        if len(labels) < 2:
+            raise FormatError(f"{len(labels)} labels, expected at least 2")
+        wanted = len(words) + len(used), len(labels) - (loss == "hierarchical")
+        if (len(inputs), len(outputs)) != wanted or inputs.shape[1:] != outputs.shape[1:]:
+            raise FormatError(
+                f"weights of {inputs.shape} and {outputs.shape}, expected {wanted[0]} and "
+                f"{wanted[1]} rows of one length"
+            )
+        if not words or words[0] != END or (np.diff(used) <= 0).any():
+            raise FormatError("damaged words or buckets")
+        if len(used) and not 0 <= used[0] <= used[-1] < ngrams.buckets:
+            raise FormatError(
+                f"buckets {used[0]} to {used[-1]}, expected 0 to {ngrams.buckets - 1}"
+            )
+        tables = padded(*inputs.shape), padded(*outputs.shape)
+        for table, array in zip(tables, (inputs, outputs), strict=True):
+            table[:, : array.shape[1]] = array
+        return FittedState(
+            TextRows(analyzer, ngrams, Texts.from_strings(words), used),
+            np.array(columns["count"], np.int64), labels, saved["several"], loss, *tables,
+            Fields.from_dict(saved["fields"]), inputs.shape[1], saved["words"],
+            History(folder.columns(HISTORY)), coverage=saved.get("embeddings"),
+        )  # fmt: skip
+
+    def write_bin(self, path: str | Path) -> None:
+        """Write fastText's .bin, with labels by falling frequency, as its program expects. Raises
+        DataError for labels that are equal with its prefix."""
+        encoder, labels, d = self.encoder, self.labels, self.dimensions
+        V, buckets, grams = len(encoder.words), encoder.ngrams.buckets, encoder.ngrams.subwords
+        order = np.argsort(-labels.counts, kind="stable")
+        names = [str(label) for label in labels.values]
+        if labels.type == "bool":
+            names = [name.lower() for name in names]
+        marked = [name if name.startswith(_MARK) else _MARK + name for name in names]
+        if len(set(marked)) < len(marked):
+            same = next(name for name in marked if marked.count(name) > 1)
+            raise DataError(
+                f"the labels {same!r} and {same.removeprefix(_MARK)!r} are the same one in "
+                "fastText's file: rename one of them"
+            )
+        table: Float32 = np.zeros((V + buckets, d), np.float32)
+        table[:V] = self.inputs[:V, :d]
+        table[V + encoder.used.astype(np.int64)] = self.inputs[V:, :d]
+        outputs = self.outputs[:, :d]
+        if self.tree is None:
+            outputs = outputs[order]
+        else:  # its program has a row for each label, the last one unused
+            outputs = np.concatenate([outputs, np.zeros((1, d), np.float32)])
+        settings = FastTextSettings(
+            dimensions=d, window=5, **{name: self.settings[name] for name in _BIN_SETTINGS},
+            loss=_BIN_LOSSES[self.loss], model="supervised", buckets=buckets, low=grams.min_n,
+            high=grams.max_n,
+        )  # fmt: skip
+        entries = encoder.words.to_strings() + [marked[k] for k in order.tolist()]
+        counts = np.concatenate([self.counts, labels.counts[order]])
+        write_fasttext(
+            path,
+            FastTextFile(
+                settings, Texts.from_strings(entries), counts, np.arange(V + len(labels)) >= V,
+                table, np.ascontiguousarray(outputs), self.words + int(labels.counts.sum()),
+            ),
+        )  # fmt: skip
 
 
 def _sigmoid(x: Float32) -> Float32:
@@ -106,13 +217,13 @@ def _sigmoid(x: Float32) -> Float32:
 
 
 def padded(rows: int, width: int) -> Float32:
-    """float32[rows, W] of zeros, W the next whole number of vectors."""
+    """float32[rows, W] of zeros, W rounded up to whole SIMD vectors."""
     whole = -(-width // LANES) * LANES
     return aligned_zeros(rows * whole).reshape(rows, whole)
 
 
 def first_rows(rows: int, dimensions: int, seed: int) -> Float32:
-    """Rows to begin with: each number drawn from -1 / dimensions … 1 / dimensions."""
+    """Initial rows, uniform in -1 / dimensions … 1 / dimensions."""
     table = padded(rows, dimensions)
     rng, step = np.random.default_rng(mixed_key(seed, 0)), max(1, _NUMBERS // dimensions)
     for first in range(0, rows, step):
@@ -124,8 +235,8 @@ def first_rows(rows: int, dimensions: int, seed: int) -> Float32:
 
 
 class LabelLessons:
-    """Lessons (training.hogwild) of texts with labels, in another order in every epoch: what is
-    learned are the rows and outputs of `learned`, in place."""
+    """Lessons (training.hogwild) of texts with labels, in another order in every epoch; trains the
+    inputs and outputs of `learned` in place."""
 
     def __init__(
         self, learned: FittedState, data: LabelledRows, negatives: int, seed: int, threads: int
@@ -136,7 +247,7 @@ class LabelLessons:
         self.rounds = self._order.rounds
         loss, K = learned.loss, len(learned.labels)
         self._kind = LOSSES.index(loss)
-        self._alias = alias_table(learned.labels.counts, POWER)
+        self._alias = alias_table(learned.labels.counts, NS_EXPONENT)
         self._tree = learned.tree or NO_TREE
         targets = {"negative": negatives + 1}.get(loss, K)
         room = room_for(self._tree.longest if learned.tree is not None else targets)
@@ -152,7 +263,7 @@ class LabelLessons:
     def learn(
         self, part: int, epoch: int, round: int, rates: tuple[float, float], seen: Float64
     ) -> None:
-        """As Lessons has it."""
+        """As Lessons defines it."""
         learned, data, tree = self._learned, self._data, self._tree
         order, _, pieces = self._order.planned(epoch)
         texts = order[pieces[part][round] : pieces[part][round + 1]]
@@ -165,5 +276,5 @@ class LabelLessons:
         )  # fmt: skip
 
     def loss(self) -> float:
-        """As Lessons has it: none where no text that was looked at has a label."""
+        """As Lessons defines it: none if no text whose loss was to be measured has a label."""
         return math.nan

@@ -1,4 +1,4 @@
-"""Texts as embedding rows of FastText's classifier: words, character n-grams, word n-grams; and
+"""Texts as embedding rows of FastText's classifier (words, character n-grams, word n-grams), and
 labels.
 
 Row 0 is the end-of-line token "</s>", which fastText's program appends to every text: a text
@@ -20,6 +20,7 @@ from fastseq.errors import DataError, located
 from fastseq.kernels.text.ngrams import bucket_ids
 from fastseq.kernels.vectors.fasttext_labels import count_rows, fill_rows, hash_words
 from fastseq.models.data.examples import ReadReport
+from fastseq.models.word_vectors.sentences import TokenSpill
 from fastseq.store.files import MEMORY, SpillArray
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.lexicon import Lexicon, encode_slices
@@ -42,10 +43,10 @@ if TYPE_CHECKING:
     from fastseq.store.rows import RowBatch, RowReader
 
 END = "</s>"
-SEVERAL = "\x1f"  # between the labels of a row that came as a list
+SEVERAL = "\x1f"  # separator of labels given as a list
 
-_DENSE = 1 << 24  # buckets up to which each has a place in an array
-_PIECE = 1 << 20  # words turned into rows at a time
+_DENSE = 1 << 24  # maximum buckets for arrays with an element for each
+_BLOCK = 1 << 20  # words converted to rows at a time
 
 Encode = Callable[[Categories], tuple[Int32, dict[Label, int]]]
 
@@ -55,24 +56,21 @@ class Ngrams:
     """Which n-grams a text has in addition to its words.
 
     longest   maximum length of word n-grams; 1 for none
-    subwords  n-grams of characters
-    buckets   that n-grams of both kinds share; 0 where there are none
+    subwords  character n-grams
+    buckets   shared by both kinds of n-grams; 0 without any
     """
 
     longest: int
     subwords: Subwords
     buckets: int
 
-    def rows(self, tokens: Tokens, terms: Texts, own: Int32) -> Tokens:
-        """The rows of each text, int32: words by their number in `own`, bucket b as -1 - b.
-
-        tokens  numbers of terms; terms T of them, the last the end of a line
-        own     int32[T]: the row of each term, -1 for one that has none
-        """
-        return self.maker(terms, own)(tokens)
-
     def maker(self, terms: Texts, own: Int32) -> Callable[[Tokens], Tokens]:
-        """`rows` for several Tokens of the same terms."""
+        """A function from texts to their rows, int32: words by their number in `own`, bucket b as
+        -1 - b.
+
+        terms  T of them, whose numbers the texts consist of, the last the end-of-line token
+        own    int32[T]: the row of each term, -1 for none
+        """
         hashes: UInt32 = np.empty(len(terms), np.uint32)
         hash_words(hashes, terms.data, terms.offsets)
         low, high = self.subwords.min_n, self.subwords.max_n
@@ -95,7 +93,7 @@ class Ngrams:
 
 @dataclass(frozen=True, eq=False)
 class TextRows:
-    """The encoder of texts, with the rows that training gave it.
+    """Encodes texts as the rows of a trained model.
 
     words  V of them, "</s>" first
     used   int32[B]: the buckets that have rows V … V + B - 1, ascending
@@ -115,7 +113,7 @@ class TextRows:
 
     @cached_property
     def _places(self) -> Int32 | None:
-        """int32[buckets]: the row of each bucket, -1 for none; None where they are too many."""
+        """int32[buckets]: the row of each bucket, -1 for none; None for too many buckets."""
         if self.ngrams.buckets > _DENSE:
             return None
         places: Int32 = np.full(self.ngrams.buckets, -1, np.int32)
@@ -123,7 +121,7 @@ class TextRows:
         return places
 
     def encode(self, texts: Texts, report: ReadReport | None = None) -> Tokens:
-        """The rows of each text, -1 for a bucket that has none; words are counted in `report`.
+        """The rows of each text, -1 for a bucket without one; counts words in `report`.
 
         Raises DataError for a text that is not UTF-8; its attribute `row` is the text's number.
         """
@@ -134,12 +132,12 @@ class TextRows:
         if report is not None:
             report.units += len(tokens.values)
             report.unknown += int(np.count_nonzero(own[tokens.values] < 0))
-        found = self.ngrams.rows(tokens, terms, own)
+        found = self.ngrams.maker(terms, own)(tokens)
         self.settle(found.values)
         return found
 
     def settle(self, rows: Int32) -> None:
-        """Give buckets, -1 - b, their rows, in place."""
+        """Replace buckets, -1 - b, by their rows, in place."""
         of_buckets = np.flatnonzero(rows < 0)
         if not len(of_buckets):
             return
@@ -163,7 +161,7 @@ def with_end(lexicon: Lexicon) -> Texts:
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledRows:
     """D training texts: text t has the rows rows[ends[t]:ends[t + 1]] and the labels
-    labels[label_ends[t]:label_ends[t + 1]]. sizes int32[D]: words of each, with its end."""
+    labels[label_ends[t]:label_ends[t + 1]]. sizes int32[D]: words of each, with end-of-line."""
 
     rows: Int32
     ends: Int64
@@ -179,7 +177,7 @@ class LabelledRows:
 class Words:
     """The words of a corpus as numbers of a lexicon's terms, and its labels.
 
-    counts  int64[T]: how often each term occurs
+    counts  int64[T]: occurrences of each term
     """
 
     terms: Texts
@@ -202,11 +200,8 @@ class Words:
     ) -> Words:
         """Read all rows, their labels as `encode` numbers them. Raises DataError for what the
         reader refuses, and text that is not UTF-8."""
-        lexicon, found = Lexicon(analyzer), ReadReport()
-        tokens, lengths = SpillArray(np.int32, memory), SpillArray(np.int64, memory)
+        lexicon, found, tokens = Lexicon(analyzer), ReadReport(), TokenSpill(memory)
         labels, label_lengths = SpillArray(np.int32, memory), SpillArray(np.int64, memory)
-        counts: Int64 = np.zeros(1024, np.int64)
-
         with located(reader.where):
             for batch, (ids,) in encode_slices(
                 lexicon, reader.batches(), lambda row, levels: levels, threads, lambda b: b.text
@@ -216,21 +211,15 @@ class Words:
                 label_lengths.append(sizes)
                 count_rows_of(found, batch, np.diff(ids.offsets))
                 found.units += len(ids.values)
-                tokens.append(ids.values.copy())  # the kernel's buffer is longer
-                lengths.append(np.diff(ids.offsets))
-                here = np.bincount(ids.values)
-                if len(here) > len(counts):
-                    more = np.zeros(2 * len(here) - len(counts), np.int64)
-                    counts = np.concatenate([counts, more])
-                counts[: len(here)] += here
-        offsets = offsets_of(lengths.finish())
-        kept = np.append(counts[: len(lexicon)], len(offsets) - 1)
-        ends = offsets_of(label_lengths.finish())
-        return cls(with_end(lexicon), tokens.finish(), offsets, kept, labels.finish(), ends, found)
+                tokens.append(ids)
+        values, lengths, counts = tokens.finish(len(lexicon))
+        offsets, ends = offsets_of(lengths), offsets_of(label_lengths.finish())
+        counts = np.append(counts, len(offsets) - 1)
+        return cls(with_end(lexicon), values, offsets, counts, labels.finish(), ends, found)
 
     def choose(self, min_count: int, known: list[str]) -> tuple[Texts, Int64, Int32]:
-        """The vocabulary: "</s>", then words by falling frequency, then those `known` that do not
-        occur; int64, the counts of words; int32[T], the word of each term, -1 for none."""
+        """The vocabulary ("</s>", words by falling frequency, `known` words that do not occur), the
+        counts of its words, int64, and the word of each term, int32[T], -1 for none."""
         strings = self.terms.to_strings()
         places = dict.fromkeys(known, -1)
         enough = self.counts >= min_count
@@ -258,7 +247,7 @@ class Words:
         dense = ngrams.buckets <= _DENSE
         occurs = np.zeros(ngrams.buckets if dense else 0, np.bool_)
         several: list[Int32] = []
-        for first, last in _pieces(self.offsets):
+        for first, last in _blocks(self.offsets):
             start, stop = self.offsets[first], self.offsets[last]
             part = Tokens(self.tokens[start:stop], self.offsets[first : last + 1] - start)
             made = make(part)
@@ -272,19 +261,19 @@ class Words:
         used = np.flatnonzero(occurs) if dense else np.unique(np.concatenate(several))
         encoder = TextRows(analyzer, ngrams, words, used.astype(np.int32))
         rows: Int32 = spill.finish()
-        for at in range(0, len(rows), _PIECE):
-            encoder.settle(rows[at : at + _PIECE])
+        for at in range(0, len(rows), _BLOCK):
+            encoder.settle(rows[at : at + _BLOCK])
         sizes = (np.diff(self.offsets) + 1).astype(np.int32)
         return encoder, LabelledRows(
             rows, np.concatenate(ends), self.labels, self.label_ends, sizes
         )
 
 
-def _pieces(offsets: Int64) -> Iterator[tuple[int, int]]:
-    """Runs of texts of about _PIECE words."""
+def _blocks(offsets: Int64) -> Iterator[tuple[int, int]]:
+    """Ranges of texts of about _BLOCK words."""
     first, count = 0, len(offsets) - 1
     while first < count:
-        last = int(np.searchsorted(offsets, offsets[first] + _PIECE, "right")) - 1
+        last = int(np.searchsorted(offsets, offsets[first] + _BLOCK, "right")) - 1
         last = min(max(last, first + 1), count)
         yield first, last
         first = last
@@ -293,8 +282,7 @@ def _pieces(offsets: Int64) -> Iterator[tuple[int, int]]:
 def encoded(
     encoder: TextRows, reader: RowReader, report: ReadReport
 ) -> Iterator[tuple[RowBatch, Tokens]]:
-    """Each batch of rows and the encoded texts, counted in `report`; encoded on another thread
-    while the caller works."""
+    """Each batch of rows and its encoded texts, counted in `report`; encoded on another thread."""
 
     def work(batch: RowBatch) -> Tokens:
         assert batch.texts is not None
@@ -317,9 +305,9 @@ def count_rows_of(report: ReadReport, batch: RowBatch, lengths: Int64) -> None:
 def numbered(
     batch: RowBatch, encode: Encode, separator: str | None, report: ReadReport
 ) -> tuple[Int32, Int64]:
-    """The numbers of the labels of a batch, and how many each row has.
+    """The numbers of the labels of a batch, and the number of labels of each row.
 
-    Raises DataError for labels of another type than those of training.
+    Raises DataError for labels of another type than in training.
     """
     assert batch.labels is not None
     column, lengths = split_labels(batch.labels, separator)
@@ -334,18 +322,16 @@ def numbered(
 
 
 def split_labels(column: Categories, separator: str | None) -> tuple[Categories, Int64]:
-    """The labels of rows one after the other, and int64[D]: how many each row has; one of each
-    where there is no separator. White space around a label does not count, nor does an empty one,
-    nor one that comes again in its row."""
+    """The labels of rows one after the other, and the number of each row's, int64[D]; one per row
+    without a separator. White space around labels, empty labels and duplicates are dropped."""
     if separator is None:
         return column, np.ones(len(column), np.int64)
     parts = [
         list(dict.fromkeys(filter(None, map(str.strip, str(value).split(separator)))))
         for value in column.values
     ]
-    names = {name: 0 for part in parts for name in part}
-    for number, name in enumerate(names):
-        names[name] = number
+    distinct = dict.fromkeys(name for part in parts for name in part)
+    names = {name: number for number, name in enumerate(distinct)}
     flat = np.array([names[name] for part in parts for name in part], np.int32)
     offsets = offsets_of(np.array([len(part) for part in parts], np.int64))
     lengths = np.diff(offsets)[column.codes] if len(parts) else np.zeros(0, np.int64)
@@ -354,9 +340,9 @@ def split_labels(column: Categories, separator: str | None) -> tuple[Categories,
 
 
 def joined_labels(y: Iterable[object]) -> list[str] | None:
-    """Lists of labels as one string a row, between SEVERAL; None where y has no lists.
+    """Lists of labels as one string per row, joined by SEVERAL; None if y has no lists.
 
-    Raises DataError for a row of another kind, which one.
+    Raises DataError, naming the row, for a row of another kind.
     """
     kinds = (list, tuple, set, frozenset, np.ndarray)
     rows = list(y) if isinstance(y, list | tuple | np.ndarray) else []
