@@ -145,7 +145,7 @@ class NetworkTask(TrainingTask, Generic[L]):
         ahead, self._ahead = self._ahead, None
         known = ahead is not None and ahead[0] is batch
         result = self._learn(ahead[1] if ahead and known else self._prepared(batch), key)
-        if self._next is not None and self.learned.network.backend.ahead:
+        if self._next is not None and self.learned.network.backend.asynchronous:
             self._ahead = self._next, self._prepared(self._next)
         return result
 

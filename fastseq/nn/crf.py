@@ -16,13 +16,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError, SettingsError
-from fastseq.nn.arrays import as_floats, as_numbers, as_offsets
+from fastseq.kernels.nn.crf import crf_best, crf_paths
+from fastseq.kernels.simd.gemm import padded
+from fastseq.nn.arrays import as_numbers, as_offsets
 from fastseq.nn.layer import Layer
 from fastseq.settings import whole
 from fastseq.threads import Team
@@ -112,7 +114,7 @@ class CRF(Layer):
             )
         self.team = team or Team(1)
         self.constraints = constraints
-        self._demissions: Float32 | None = None
+        self._demissions: Any = None
         super().__init__(seed)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -131,7 +133,7 @@ class CRF(Layer):
         offsets: Int64,
         training: bool = True,
         per: Literal["token", "sequence"] = "token",
-    ) -> float:
+    ) -> Any:
         """The mean negative log-likelihood of tagged sequences, in nats.
 
         Parameters
@@ -152,17 +154,15 @@ class CRF(Layer):
         """
         if per not in ("token", "sequence"):
             raise SettingsError(f'per is {per!r}, expected "token" or "sequence"')
-        batch = self._batch(emissions, offsets)
-        checked = self._checked_tags(tags, batch)
-        count = len(batch.flat) // self.tags if per == "token" else len(batch.offsets) - 1
-        if not training:
-            losses, _, _ = self._paths(batch, checked, _LIKELIHOOD, 1.0)
-            return float(losses.sum()) / count
-        losses, self._demissions, gradients = self._paths(batch, checked, _GRADIENT, 1.0 / count)
-        self._add_gradients(gradients, 1.0 / count)
-        return float(losses.sum()) / count
+        self.begin(training)
+        rows, bounds = self._sequences(emissions, offsets)
+        if np.shape(tags) != (len(rows),):
+            raise DataError(f"tags are of shape {list(np.shape(tags))}, expected [{len(rows)}]")
+        checked = as_numbers(tags, self.tags, "the array of tags")
+        count = len(rows) if per == "token" else len(bounds) - 1
+        return self._loss(rows, checked, bounds, count, training)
 
-    def backward(self) -> Float32:
+    def backward(self) -> Any:
         """The gradient float32[N, K] of the emissions of the last `loss` with `training`.
 
         Raises SettingsError if there was none since the last call.
@@ -170,7 +170,7 @@ class CRF(Layer):
         if self._demissions is None:
             raise SettingsError("CRF.backward() was called without a loss(training=True) before it")
         demissions, self._demissions = self._demissions, None
-        return demissions.reshape(-1, self.tags)
+        return demissions
 
     def decode(
         self, emissions: Float32, offsets: Int64, constraints: Constraints | None = None
@@ -182,9 +182,7 @@ class CRF(Layer):
         Of paths with equal scores, the one with the lower tag at the last position where they
         differ. Raises DataError if shapes do not fit or a sequence is empty.
         """
-        from fastseq.kernels.nn.crf import crf_best
-
-        batch = self._batch(emissions, offsets)
+        batch = self._batch(*self._sequences(emissions, offsets))
         tables = self._tables(constraints or self.constraints)
         best = np.empty(len(batch.flat) // self.tags, np.int32)
         scores = np.empty(len(batch.offsets) - 1, np.float64)
@@ -212,7 +210,7 @@ class CRF(Layer):
 
         Raises DataError if shapes do not fit or a sequence is empty.
         """
-        batch = self._batch(emissions, offsets)
+        batch = self._batch(*self._sequences(emissions, offsets))
         _, shares, _ = self._paths(batch, np.zeros(0, np.int32), _MARGINALS, 1.0)
         return shares.reshape(-1, self.tags)
 
@@ -234,14 +232,30 @@ class CRF(Layer):
             found += int(self.constraints.end[tags[np.append(starts[1:], len(tags)) - 1]].sum())
         return found
 
-    # ---- inside -----------------------------------------------------------------------------
+    def _sequences(self, emissions: Any, offsets: Int64) -> tuple[Any, Int64]:
+        """Emissions and offsets, checked."""
+        rows = self.floats(emissions, "emissions")
+        if rows.ndim != 2 or rows.shape[1] != self.tags:
+            raise DataError(
+                f"the emissions of a CRF of {self.tags} tags are of shape {list(rows.shape)}, "
+                f"expected [N, {self.tags}]"
+            )
+        return rows, as_offsets(offsets, len(rows))
+
+    def _loss(self, rows: Any, tags: Int32, offsets: Int64, count: int, training: bool) -> Any:
+        batch = self._batch(rows, offsets)
+        if not training:
+            losses, _, _ = self._paths(batch, tags, _LIKELIHOOD, 1.0)
+            return float(losses.sum()) / count
+        losses, demissions, gradients = self._paths(batch, tags, _GRADIENT, 1.0 / count)
+        self._demissions = demissions.reshape(-1, self.tags)
+        self._add_gradients(gradients, 1.0 / count)
+        return float(losses.sum()) / count
 
     def _paths(
         self, batch: _Batch, tags: Int32, mode: int, weight: float
     ) -> tuple[Float64, Float32, Float32]:
         """(float64[B], float32[N * K], float32[slots, W * W + 2 W]): see kernels/nn/crf.py."""
-        from fastseq.kernels.nn.crf import crf_paths
-
         tables = self._tables(self.constraints)
         width = tables.width
         losses = np.empty(len(batch.offsets) - 1, np.float64)
@@ -276,7 +290,7 @@ class CRF(Layer):
         """Add the slots' partial sums, in their order, to the gradients."""
         total = slots.sum(axis=0, dtype=np.float64) * weight
         k = self.tags
-        width = self._width()
+        width = padded(self.tags)
         square = total[: width * width].reshape(width, width)[:k, :k].T
         start = total[width * width :][:k]
         end = total[width * (width + 1) :][:k]
@@ -289,14 +303,8 @@ class CRF(Layer):
         self.grads["start"] += start
         self.grads["end"] += end
 
-    def _width(self) -> int:
-        """K rounded up to whole vectors."""
-        from fastseq.kernels.core.width import LANES
-
-        return -(-self.tags // LANES) * LANES
-
     def _tables(self, constraints: Constraints | None) -> _Tables:
-        k, width = self.tags, self._width()
+        k, width = self.tags, padded(self.tags)
         transitions = np.full((k, width), -np.inf, np.float32)
         transitions[:, :k] = self.values["transitions"]
         ends = np.full((4, width), -np.inf, np.float32)
@@ -320,33 +328,20 @@ class CRF(Layer):
             width, transitions.reshape(-1), into.reshape(-1), back.reshape(-1), ends.reshape(-1)
         )
 
-    def _batch(self, emissions: Float32, offsets: Int64) -> _Batch:
-        if np.ndim(emissions) != 2 or np.shape(emissions)[1] != self.tags:
-            raise DataError(
-                f"the emissions of a CRF of {self.tags} tags are of shape "
-                f"{list(np.shape(emissions))}, expected [N, {self.tags}]"
-            )
-        checked = as_offsets(offsets, len(emissions))
-        flat = as_floats(emissions, "emissions").reshape(-1)
-        sequences = len(checked) - 1
+    def _batch(self, rows: Float32, offsets: Int64) -> _Batch:
+        sequences = len(offsets) - 1
         slots = min(SLOTS, sequences)
         # slots of nearly equal numbers of positions, by the offsets alone
-        middles = (checked[:-1] + checked[1:]) // 2
-        cuts = np.searchsorted(middles, np.arange(1, slots) * checked[-1] // slots)
+        middles = (offsets[:-1] + offsets[1:]) // 2
+        cuts = np.searchsorted(middles, np.arange(1, slots) * offsets[-1] // slots)
         bounds = np.concatenate(([0], cuts, [sequences])).astype(np.int64)
-        return _Batch(flat, checked, bounds, int(np.diff(checked).max()))
+        return _Batch(rows.reshape(-1), offsets, bounds, int(np.diff(offsets).max()))
 
     def _ranges(self, batch: _Batch) -> list[tuple[int, int]]:
         """The slots of each thread."""
         slots = len(batch.bounds) - 1
         small = len(batch.flat) * self.tags < SMALL
         return self.team.split(slots, least=slots if small else 1)
-
-    def _checked_tags(self, tags: Int32, batch: _Batch) -> Int32:
-        n = len(batch.flat) // self.tags
-        if np.shape(tags) != (n,):
-            raise DataError(f"tags are of shape {list(np.shape(tags))}, expected [{n}]")
-        return as_numbers(tags, self.tags, "the array of tags")
 
 
 class _Tables(NamedTuple):
@@ -360,7 +355,7 @@ class _Tables(NamedTuple):
 
 
 class _Batch(NamedTuple):
-    """A checked ragged batch: emissions of one dimension, slots of sequences."""
+    """A offsets ragged batch: emissions of one dimension, slots of sequences."""
 
     flat: Float32
     offsets: Int64

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastseq.devices import cuda_problem, require_cuda, simulated
 from fastseq.errors import SettingsError
-from fastseq.nn.backend import Backend, HostBackend
+from fastseq.nn.backend import Backend
 from fastseq.threads import Team
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -23,7 +23,7 @@ def check_place(device: str, precision: str) -> None:
 def backend_for(device: str, team: Team, precision: str = "float32") -> Backend:
     """The backend of a device that `check_place` accepted; "auto" is a GPU where available."""
     if _device(device) == "cpu":
-        return HostBackend(team)
+        return Backend(team)
     from fastseq.nn.cuda.backend import CudaBackend
 
     return CudaBackend(team, precision)

@@ -7,13 +7,14 @@ depend on the number of threads.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError, SettingsError
 from fastseq.kernels.nn.softmax import cross_entropy_rows, softmax_rows
-from fastseq.nn.arrays import as_floats, as_numbers, as_rows, kept_by_forward
+from fastseq.nn.arrays import Workspace, as_floats, as_numbers, kept_by_forward
 from fastseq.nn.layers import Dense
 from fastseq.settings import whole
 from fastseq.threads import Lock, Team, locked
@@ -58,7 +59,7 @@ def softmax_cross_entropy(
     classes = targets_of(targets, rows, columns)
     shares = shares_of(classes, weights, columns)
     losses = np.empty(rows, np.float64)
-    _row_losses(losses, logits, classes, shares.astype(np.float32), want_gradient, team)
+    row_losses(losses, logits, classes, shares.astype(np.float32), want_gradient, team)
     return float((losses * shares).sum())
 
 
@@ -72,15 +73,17 @@ class ProjectedCrossEntropy:
 
     Parameters
     ----------
-    budget : bytes for logits, held from the first call on; a row is done whole whatever it says.
-        Beside them stands only what `Dense` itself keeps. The threads are the dense layer's.
+    budget : bytes for logits, allocated at the first call; at least one row is computed at a time.
+        The threads are the dense layer's.
     """
+
+    workspace: ClassVar[Any] = Workspace
 
     def __init__(self, budget: int = _BUDGET) -> None:
         self.budget = whole("budget", budget, 1, 1 << 62)
-        self.lock = Lock()
-        self._logits = np.empty(0, np.float32)
-        self._dx: Float32 | None = None
+        self.lock: Any = Lock()
+        self.space = self.workspace()
+        self._dx: Any = None
 
     @locked
     def loss(
@@ -90,42 +93,48 @@ class ProjectedCrossEntropy:
         targets: npt.ArrayLike,
         weights: npt.ArrayLike | None = None,
         training: bool = True,
-    ) -> float:
+    ) -> Any:
         """The loss of x float32[N, H], N >= 1, through `dense` (H inputs, C outputs).
 
         `targets` and `weights` as for softmax_cross_entropy. With `training` the gradients of
         dense's weight and bias are added to at once, and dx is kept for `backward`.
         """
-        rows = as_rows(x, dense.inputs, "the input")
-        classes = targets_of(targets, len(rows), dense.outputs)
-        shares = shares_of(classes, weights, dense.outputs)
-        scales = shares.astype(np.float32)
-        losses = np.empty(len(rows), np.float64)
-        dx = np.empty_like(rows) if training else None
+        rows = dense.rows(x, dense.inputs, "the input")
+        count, columns = len(rows), dense.outputs
+        classes = targets_of(targets, count, columns)
+        shares = shares_of(classes, weights, columns)
+        losses, given, scales = self._row_arrays(classes, shares, training)
+        dx: Any = dense.output("dx of the loss", *rows.shape) if training else None
         dense.prepare(backward=False)
         if training:
             dense.prepare(backward=True)
-        step = self._step(len(rows), dense.outputs)
-        if self._logits.size < step * dense.outputs:
-            self._logits = np.empty(step * dense.outputs, np.float32)
-        for start in range(0, len(rows), step):
-            part = slice(start, min(start + step, len(rows)))
-            count = part.stop - start
-            flat = self._logits[: count * dense.outputs]
-            logits = flat.reshape(count, dense.outputs)
+        step = self._step(count, columns)
+        for start in range(0, count, step):
+            part = slice(start, min(start + step, count))
+            logits = self.space.array("logits", part.stop - start, columns)
             dense.project(logits, rows[part])
-            _row_losses(losses[part], logits, classes[part], scales[part], training, dense.team)
-            if dx is not None:
+            self._row_losses(losses[part], logits, given[part], scales[part], training, dense.team)
+            if training:
                 dense.project_back(dx[part], logits)
                 dense.add_gradients(rows[part], logits)
         self._dx = dx
-        return float((losses * shares).sum())
+        return self._sum(losses, shares)
 
-    def backward(self) -> Float32:
+    def backward(self) -> Any:
         """dx float32[N, H], the gradient of the last loss with training=True."""
         dx = kept_by_forward(self._dx)
         self._dx = None
         return dx
+
+    def _row_arrays(self, targets: Int32, shares: Float64, training: bool) -> tuple[Any, Any, Any]:
+        """Memory for the losses of the rows, and their targets and shares, where they are used."""
+        return np.empty(len(targets), np.float64), targets, shares.astype(np.float32)
+
+    def _row_losses(self, *arguments: Any) -> None:
+        row_losses(*arguments)
+
+    def _sum(self, losses: Any, shares: Float64) -> Any:
+        return float((losses * shares).sum())
 
     def _step(self, rows: int, columns: int) -> int:
         """Rows done at a time: as many as fit, all parts nearly equal."""
@@ -188,7 +197,7 @@ def shares_of(targets: Int32, weights: npt.ArrayLike | None, columns: int) -> Fl
     return shares / total if total else shares
 
 
-def _row_losses(
+def row_losses(
     losses: Float64,
     logits: Float32,
     targets: Int32,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,28 +19,27 @@ from fastseq.kernels.nn.pooling import (
     segment_spread,
     segment_sums,
 )
-from fastseq.nn.arrays import as_offsets, as_rows, kept_by_forward
+from fastseq.nn.arrays import as_offsets, kept_by_forward
 from fastseq.nn.initialisers import xavier_uniform
 from fastseq.nn.layer import Layer
 from fastseq.nn.products import column_sums, multiply, multiply_rows
 from fastseq.settings import one_of, whole
 from fastseq.threads import Team
-from fastseq.types import Float32, Int32, Int64
+from fastseq.types import Float32, Int64
 
 KINDS = ("last", "mean", "max", "attention")
 
 _LEAST = 1 << 16  # floats read that are worth a thread
 
 
-class _Kept(NamedTuple):
-    """What a forward pass leaves for the backward pass; empty arrays where a kind needs none."""
+class Kept(NamedTuple):
+    """What a forward pass keeps for the backward pass; None where a kind needs none."""
 
-    offsets: Int64
-    rows: int
-    x: Float32  # [N, F]
-    activations: Float32  # [N, A], tanh(W h + b)
-    weights: Float32  # [N], of the sum over each sequence
-    maxima: Int32  # [B · F], the row of each largest value
+    offsets: Any
+    x: Any  # [N, F]
+    activations: Any = None  # [N, A], tanh(W h + b)
+    weights: Any = None  # [N], of the sum over each sequence
+    maxima: Any = None  # the row of each largest value
 
 
 class Pooling(Layer):
@@ -82,7 +81,7 @@ class Pooling(Layer):
         if bidirectional and size % 2:
             raise SettingsError(f"two directions need an even number of columns, not {size}")
         self.team = team or Team(1)
-        self._kept: _Kept | None = None
+        self._kept: Kept | None = None
         super().__init__(seed)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -99,57 +98,34 @@ class Pooling(Layer):
             self.values["bias"].fill(0)
 
     def prepare(self, offsets: Int64) -> None:
-        """What layers on a device do before a pass over sequences of these offsets."""
+        """Send what a pass over sequences of these offsets needs to the device; on the CPU
+        nothing."""
 
-    def forward(self, x: npt.ArrayLike, offsets: npt.ArrayLike, training: bool = True) -> Float32:
+    def forward(self, x: npt.ArrayLike, offsets: npt.ArrayLike, training: bool = True) -> Any:
         """y float32[B, F]: sequence b is x[offsets[b]:offsets[b + 1]] (offsets int64[B + 1]).
 
         Raises DataError where a sequence is empty or the offsets do not fit x.
         """
-        rows = as_rows(x, self.size, "the input")
+        self.begin(training)
+        rows = self.rows(x, self.size, "the input")
         bounds = as_offsets(offsets, len(rows))
-        if self.kind == "last":
-            y, kept = self._last(rows, bounds)
-        elif self.kind == "max":
-            y, kept = self._max(rows, bounds)
-        elif self.kind == "mean":
-            lengths = np.diff(bounds)
-            weights = np.repeat((1 / lengths).astype(np.float32), lengths)
-            y = self._weighted(rows, bounds, weights)
-            kept = _kept(bounds, len(rows), weights=weights)
-        else:
-            y, kept = self._attention(rows, bounds)
+        y = self.output("y", len(bounds) - 1, self.size, reuse=training)
+        kept = self._pool(y, rows, bounds)
         if training:
             self._kept = kept
         return y
 
-    def backward(self, dy: npt.ArrayLike) -> Float32:
+    def backward(self, dy: npt.ArrayLike) -> Any:
         """dx float32[N, F] of dy float32[B, F]; adds the gradients of attention's parameters."""
         kept = kept_by_forward(self._kept)
         self._kept = None
-        gradients = as_rows(dy, self.size, "the gradient")
+        gradients = self.rows(dy, self.size, "the gradient")
         if len(gradients) != len(kept.offsets) - 1:
             raise DataError(
                 f"a gradient of {len(gradients)} rows, expected {len(kept.offsets) - 1} sequences"
             )
-        dx = np.empty((kept.rows, self.size), np.float32)
-        if self.kind == "last":
-            dx.fill(0)
-            first, last = self._ends(kept.offsets)
-            half = self.size // 2 if self.bidirectional else self.size
-            dx[last, :half] = gradients[:, :half]
-            dx[first, half:] = gradients[:, half:]
-            return dx
-        out, given = dx.reshape(-1), gradients.reshape(-1)
-        offsets, weights, maxima = kept.offsets, kept.weights, kept.maxima
-        if self.kind == "max":
-            self._by_sequence(
-                offsets, lambda a, b: segment_maxima_backward(out, given, maxima, offsets, a, b)
-            )
-            return dx
-        self._by_sequence(offsets, lambda a, b: segment_spread(out, given, weights, offsets, a, b))
-        if self.kind == "attention":
-            self._attention_backward(dx, given, kept)
+        dx = self.output("dx", *kept.x.shape)
+        self._pool_back(dx, gradients, kept)
         return dx
 
     def attention_weights(self) -> Float32:
@@ -157,46 +133,70 @@ class Pooling(Layer):
 
         For "attention" and "mean", after a forward pass with training=True and before `backward`.
         """
-        return kept_by_forward(self._kept).weights.copy()
+        weights: Float32 = kept_by_forward(self._kept).weights.copy()
+        return weights
 
-    def _ends(self, offsets: Int64) -> tuple[Int64, Int64]:
-        return offsets[:-1], offsets[1:] - 1
+    @property
+    def _half(self) -> int:
+        """Columns that were read forwards."""
+        return self.size // 2 if self.bidirectional else self.size
 
-    def _last(self, x: Float32, offsets: Int64) -> tuple[Float32, _Kept]:
-        first, last = self._ends(offsets)
-        y = x[last]
-        if self.bidirectional:
-            half = self.size // 2
-            y[:, half:] = x[first, half:]
-        return y, _kept(offsets, len(x))
-
-    def _max(self, x: Float32, offsets: Int64) -> tuple[Float32, _Kept]:
-        y = np.empty((len(offsets) - 1, self.size), np.float32)
-        maxima = np.empty(y.size, np.int32)
-        out, flat, numbers = y.reshape(-1), x.reshape(-1), maxima.view(np.float32)
-        self._by_column(len(x), lambda a, b: segment_maxima(out, numbers, flat, offsets, a, b))
-        return y, _kept(offsets, len(x), maxima=maxima)
-
-    def _weighted(self, x: Float32, offsets: Int64, weights: Float32) -> Float32:
-        y = np.empty((len(offsets) - 1, self.size), np.float32)
+    def _pool(self, y: Any, x: Any, offsets: Int64) -> Kept:
+        """Fill y in; returns what the backward pass needs."""
+        if self.kind == "last":
+            y[...] = x[offsets[1:] - 1]
+            y[:, self._half :] = x[offsets[:-1], self._half :]
+            return Kept(offsets, x)
         out, flat = y.reshape(-1), x.reshape(-1)
+        if self.kind == "max":
+            maxima = np.empty(y.size, np.int32)
+            numbers = maxima.view(np.float32)
+            self._by_column(len(x), lambda a, b: segment_maxima(out, numbers, flat, offsets, a, b))
+            return Kept(offsets, x, maxima=maxima)
+        u = None
+        if self.kind == "mean":
+            lengths = np.diff(offsets)
+            weights = np.repeat((1 / lengths).astype(np.float32), lengths)
+        else:
+            u, weights = self._attend(x, offsets)
         self._by_column(len(x), lambda a, b: segment_sums(out, flat, weights, offsets, a, b))
-        return y
+        return Kept(offsets, x, u, weights)
 
-    def _attention(self, x: Float32, offsets: Int64) -> tuple[Float32, _Kept]:
+    def _pool_back(self, dx: Any, dy: Any, kept: Kept) -> None:
+        """Fill dx in."""
+        offsets, weights, maxima = kept.offsets, kept.weights, kept.maxima
+        if self.kind == "last":
+            dx.fill(0)
+            dx[offsets[1:] - 1, : self._half] = dy[:, : self._half]
+            dx[offsets[:-1], self._half :] = dy[:, self._half :]
+            return
+        out, given = dx.reshape(-1), dy.reshape(-1)
+        if self.kind == "max":
+            self._by_sequence(
+                offsets, lambda a, b: segment_maxima_backward(out, given, maxima, offsets, a, b)
+            )
+            return
+        self._by_sequence(offsets, lambda a, b: segment_spread(out, given, weights, offsets, a, b))
+        if self.kind == "attention":
+            self._attend_back(dx, given, kept)
+
+    def _attend(self, x: Float32, offsets: Int64) -> tuple[Float32, Float32]:
+        """tanh(W x + b), and the weights."""
         u = np.empty((len(x), self.attention), np.float32)
         multiply(u, x, self.values["weight"], self.team, transposed=True, bias=self.values["bias"])
         scores = np.empty(len(x), np.float32)
         flat, vector = u.reshape(-1), self.values["vector"]
         self._by_row(len(x), lambda a, b: attention_scores(scores, flat, vector, a, b))
-        weights = _softmax(scores, offsets)
-        kept = _kept(offsets, len(x), x=x, activations=u, weights=weights)
-        return self._weighted(x, offsets, weights), kept
+        lengths = np.diff(offsets)
+        largest = np.maximum.reduceat(scores, offsets[:-1])
+        weights: Float32 = np.exp(scores - np.repeat(largest, lengths))
+        weights /= np.repeat(np.add.reduceat(weights, offsets[:-1]), lengths)
+        return u, weights
 
-    def _attention_backward(self, dx: Float32, dy: Float32, kept: _Kept) -> None:
+    def _attend_back(self, dx: Float32, dy: Float32, kept: Kept) -> None:
         """Add to dx, and to the parameters' gradients, what comes through the weights."""
         offsets, u, weights = kept.offsets, kept.activations, kept.weights
-        dweights = np.empty(kept.rows, np.float32)
+        dweights = np.empty(len(u), np.float32)
         x = kept.x.reshape(-1)
         self._by_sequence(offsets, lambda a, b: segment_products(dweights, x, dy, offsets, a, b))
         # softmax's gradient, a (da - Σ a da) over each sequence
@@ -224,27 +224,3 @@ class Pooling(Layer):
 
     def _run(self, ranges: list[tuple[int, int]], work: Callable[[int, int], None]) -> None:
         self.team.run(lambda i: work(*ranges[i]), len(ranges))
-
-
-_NO_FLOATS = np.empty(0, np.float32)
-_NO_NUMBERS = np.empty(0, np.int32)
-
-
-def _kept(
-    offsets: Int64,
-    rows: int,
-    x: Float32 = _NO_FLOATS,
-    activations: Float32 = _NO_FLOATS,
-    weights: Float32 = _NO_FLOATS,
-    maxima: Int32 = _NO_NUMBERS,
-) -> _Kept:
-    return _Kept(offsets, rows, x, activations, weights, maxima)
-
-
-def _softmax(scores: Float32, offsets: Int64) -> Float32:
-    """float32[N], e^score over the sum of these in its sequence."""
-    lengths = np.diff(offsets)
-    largest = np.maximum.reduceat(scores, offsets[:-1])
-    weights: Float32 = np.exp(scores - np.repeat(largest, lengths))
-    weights /= np.repeat(np.add.reduceat(weights, offsets[:-1]), lengths)
-    return weights

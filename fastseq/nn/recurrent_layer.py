@@ -22,12 +22,7 @@ import numpy as np
 
 from fastseq.errors import DataError
 from fastseq.kernels.core.width import LANES
-from fastseq.kernels.nn.gates import (
-    input_gradient,
-    pack_backward,
-    pack_forward,
-    weight_gradients,
-)
+from fastseq.kernels.nn.gates import input_gradient, pack_backward, pack_forward, weight_gradients
 from fastseq.kernels.nn.recurrent import BEFORE, IN_LOOP, PICKED, Cell, project
 from fastseq.kernels.nn.rows import gather_steps, pack_order, scatter
 from fastseq.kernels.simd import gemm

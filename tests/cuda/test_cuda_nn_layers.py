@@ -16,13 +16,12 @@ from fastseq.nn import Embedding as HostEmbedding
 from fastseq.nn import Pooling as HostPooling
 from fastseq.nn import crf as host_crf
 from fastseq.nn import losses as host_losses
-from fastseq.nn.backend import Backend, HostBackend
+from fastseq.nn.backend import Backend
 from fastseq.nn.crf import bio_constraints
 from fastseq.nn.cuda.backend import CudaBackend
 from fastseq.nn.cuda.crf import CRF
 from fastseq.nn.cuda.layer import Feed, Space
-from fastseq.nn.cuda.layers import Dense, Dropout, Embedding
-from fastseq.nn.cuda.losses import ProjectedCrossEntropy
+from fastseq.nn.cuda.layers import Dense, Dropout, Embedding, ProjectedCrossEntropy
 from fastseq.nn.cuda.pooling import Pooling
 from fastseq.threads import Team
 
@@ -170,7 +169,7 @@ def test_projected_cross_entropy_in_pieces(weighted: bool) -> None:
     same_gradients(mine, theirs)
 
 
-BACKENDS: list[Backend] = [HostBackend(Team(1)), CudaBackend(Team(1))]
+BACKENDS: list[Backend] = [Backend(Team(1)), CudaBackend(Team(1))]
 
 
 def test_kits_agree() -> None:

@@ -14,7 +14,7 @@ import pytest
 from fastseq.errors import DataError, FormatError, NotFittedError, SettingsError
 from fastseq.models.data.series import Windows
 from fastseq.models.forecaster import Forecaster
-from fastseq.nn.backend import HostBackend
+from fastseq.nn.backend import Backend
 from fastseq.threads import Team
 
 SMALL: dict[str, Any] = {"hidden": 8, "window": 6, "epochs": 2, "threads": 1}
@@ -94,7 +94,7 @@ def test_the_gradient_is_that_of_the_loss() -> None:
     rng = np.random.default_rng(0)
     values = rng.standard_normal((60, 2)).astype(np.float32)
     model = Forecaster(hidden=16, window=5, horizon=3, threads=1)
-    task = model._task(values, None, None, {}, HostBackend(Team(1)))
+    task = model._task(values, None, None, {}, Backend(Team(1)))
     batch = Windows(values, 5, 3, "the series", np.array([0, len(values)])).take(np.arange(20))
     parameters = task.parameters
     parameters.zero_gradients()
@@ -195,7 +195,7 @@ def interleaved() -> pa.Table:
 
 def windows_of(model: Forecaster, data: Any, **columns: Any) -> set[bytes]:
     """The windows with their horizons that a model trains on, in the columns' own units."""
-    task = model._task(data, None, None, model._named_columns(**columns), HostBackend(Team(1)))
+    task = model._task(data, None, None, model._named_columns(**columns), Backend(Team(1)))
     found = set()
     for batch in task.batches(0):
         both = np.concatenate([batch.inputs[:, :, 0].T, batch.targets], axis=1)
@@ -331,9 +331,9 @@ def test_a_series_column_must_serve(fitted: Forecaster) -> None:
 
 def test_a_resumed_training_knows_its_series(tmp_path: Path) -> None:
     together = pa.concat_tables([pa.table({"value": values}) for values in SERIES.values()])
-    one = Forecaster(**SEVERAL)._task(together, None, None, {}, HostBackend(Team(1)))
+    one = Forecaster(**SEVERAL)._task(together, None, None, {}, Backend(Team(1)))
     folder = files_of(tmp_path / "data")
-    several = Forecaster(**SEVERAL)._task(folder, None, None, {}, HostBackend(Team(1)))
+    several = Forecaster(**SEVERAL)._task(folder, None, None, {}, Backend(Team(1)))
     assert one.fingerprint()["checksums"] == several.fingerprint()["checksums"]
     assert one.fingerprint() != several.fingerprint()
 

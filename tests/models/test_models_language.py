@@ -26,7 +26,7 @@ from fastseq.models.language import (
     StreamMeasure,
     decoded,
 )
-from fastseq.nn.backend import HostBackend
+from fastseq.nn.backend import Backend
 from fastseq.threads import Team
 from fastseq.types import Texts
 
@@ -62,7 +62,7 @@ def word() -> LanguageModel:
 
 
 def study_of(model: LanguageModel, rows: list[str], valid: Any = None) -> LanguageTask:
-    return model._task(rows, None, valid, {}, HostBackend(Team(1)))
+    return model._task(rows, None, valid, {}, Backend(Team(1)))
 
 
 # ---- learning and measuring

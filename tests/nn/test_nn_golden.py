@@ -13,7 +13,7 @@ from fastseq.models.data.batches import Batch
 from fastseq.models.forecaster import ForecastNetwork
 from fastseq.models.language import LanguageNetwork
 from fastseq.models.scoring import ScoringNetwork
-from fastseq.nn.backend import HostBackend
+from fastseq.nn.backend import Backend
 from fastseq.nn.crf import CRF
 from fastseq.nn.layer import Parameters
 from fastseq.nn.layers import Dense, Embedding
@@ -82,7 +82,7 @@ class Model:
     def __init__(self, task: str, cell: str) -> None:
         self.task = task
         self.team = team = Team(2)
-        backend = HostBackend(team)
+        backend = Backend(team)
         self.state: Any = None
         count, directions = SPEC["shapes"][task]
         units, classes, words, size = (SPEC[name] for name in ("units", "classes", "words", "size"))

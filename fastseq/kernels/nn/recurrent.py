@@ -36,15 +36,7 @@ from fastseq.kernels.core import formulas
 from fastseq.kernels.core.arrays import Int64
 from fastseq.kernels.core.jit import helper, inline, jit
 from fastseq.kernels.core.width import LANES
-from fastseq.kernels.simd.floats import (
-    fma,
-    load,
-    load_part,
-    maximum,
-    select,
-    store,
-    store_part,
-)
+from fastseq.kernels.simd.floats import fma, load, load_part, maximum, select, store, store_part
 from fastseq.kernels.simd.gemm import VECTORS, WIDTH, copy_block, panel_vectors
 from fastseq.kernels.simd.tiles import address, tiles
 from fastseq.kernels.simd.vmath import sigmoid, tanh

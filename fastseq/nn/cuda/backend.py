@@ -10,15 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.errors import DeviceError
-from fastseq.kernels.cuda.nn import embedding as kernels
+from fastseq.errors import DataError, DeviceError
 from fastseq.kernels.cuda.nn import sequences, softmax, sums
 from fastseq.kernels.cuda.runtime import memory
+from fastseq.nn import losses
 from fastseq.nn.backend import Backend
 from fastseq.nn.cuda.crf import CRF
-from fastseq.nn.cuda.layer import DeviceParameters, Feed, Space, is_on_device
-from fastseq.nn.cuda.layers import Dense, Dropout, Embedding
-from fastseq.nn.cuda.losses import Losses, Pending, ProjectedCrossEntropy
+from fastseq.nn.cuda.layer import DeviceParameters, Feed, Pending, Space, is_on_device
+from fastseq.nn.cuda.layers import Dense, Dropout, Embedding, ProjectedCrossEntropy
 from fastseq.nn.cuda.pooling import Pooling
 from fastseq.nn.cuda.recurrent import GRU, LSTM, RNN
 from fastseq.nn.layer import Layer, Parameters, joined
@@ -32,26 +31,18 @@ class CudaBackend(Backend):
     precision : what the factors of large products are rounded to, see kernels.cuda.gemm
     """
 
+    device = "cuda"
+
     def __init__(self, team: Team, precision: str = "float32") -> None:
-        self.device = "cuda"
-        self.team = team
+        super().__init__(team)
         self.lock = memory.lock
-        self.precision = precision
-        self.feed = feed = Feed()
+        self.feed = Feed()
         self.space = Space()
-        self._losses = Losses(feed)
-        place: dict[str, Any] = {"feed": feed, "precision": precision, "team": team}
-        self.embedding = partial(Embedding, **place)
-        self.dense = partial(Dense, **place)
-        self.dropout = partial(Dropout, **place)
-        self.pooling = partial(Pooling, **place)
-        self.crf = partial(CRF, **place)
-        self.recurrent = {
-            "lstm": partial(LSTM, **place),
-            "gru": partial(GRU, **place),
-            "rnn": partial(RNN, **place),
-        }
-        self.projected_cross_entropy = partial(ProjectedCrossEntropy, feed)
+        self._make_with(
+            (Embedding, Dense, Dropout, Pooling, CRF, LSTM, GRU, RNN),
+            feed=self.feed, precision=precision, team=team,
+        )  # fmt: skip
+        self.projected_cross_entropy = partial(ProjectedCrossEntropy, self.feed)
 
     def join(self, layers: Mapping[str, Layer]) -> Parameters:
         return joined(layers, DeviceParameters)
@@ -99,21 +90,17 @@ class CudaBackend(Backend):
 
     def rows(self, x: Any, numbers: Int64 | Int32) -> Any:
         out = self.space.array("rows", len(numbers), x.shape[1])
-        sequences.gather(out, x, self._sent(numbers))
+        sequences.gather(out, x, self.feed.whole_numbers(numbers, "rows"))
         return out
 
     def sum_rows(self, x: Any, numbers: Int64 | Int32, count: int) -> Any:
         out = self.zeros("sums of rows", count, x.shape[1])
-
-        def make() -> tuple[Any, ...]:
-            return tuple(self.feed.send(part, np.int32) for part in kernels.groups(numbers))
-
-        sums.add_rows(out, x, *self.feed.made("groups", (numbers,), make))
+        sums.add_rows(out, x, *self.feed.groups(numbers))
         return out
 
     def concat_columns(self, a: Any, b: Any) -> Any:
         left, right = a.shape[1], b.shape[1]
-        out = self.space.array("beside", len(a), left + right)
+        out = self.space.array("concat_columns", len(a), left + right)
         sequences.copy_columns(out, 0, a, 0, left)
         sequences.copy_columns(out, left, b, 0, right)
         return out
@@ -134,16 +121,25 @@ class CudaBackend(Backend):
         weights: npt.ArrayLike | None = None,
         want_gradient: bool = True,
     ) -> Pending:
-        return self._losses.cross_entropy(logits, targets, weights, want_gradient)
+        rows, columns = logits.shape
+        classes = losses.targets_of(targets, rows, columns)
+        shares = losses.shares_of(classes, weights, columns)
+        terms = self.space.array("terms", rows, dtype=np.float64)
+        sent = self.feed.send(classes, np.int32), self.feed.send(shares, np.float32)
+        softmax.cross_entropy_rows(terms, logits, *sent, want_gradient)
+        return Pending(terms, shares)
 
     def squared_error(self, y: Any, targets: Any, want_gradient: bool = True) -> Pending:
-        return self._losses.squared_error(y, targets, want_gradient)
+        given = targets if is_on_device(targets) else np.asarray(targets, np.float32)
+        if tuple(given.shape) != tuple(y.shape):
+            raise DataError(f"targets are of shape {list(given.shape)}, expected {list(y.shape)}")
+        if not y.size:
+            return Pending(None, 0.0)
+        sent = self.put(given)
+        terms = softmax.squared_errors_of_parts(y, sent, 2 / y.size, want_gradient)
+        return Pending(terms, 1 / y.size)
 
     def best(self, scores: Any) -> Int32:
         found = self.space.array("best", len(scores), dtype=np.int32)
         sequences.row_maxima(found, scores)
         return memory.get(found)
-
-    def _sent(self, numbers: Any) -> Any:
-        return self.feed.made(("rows", "int32"), (numbers,),
-                              lambda: self.feed.send(numbers, np.int32))  # fmt: skip

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from fastseq.errors import DataError, SettingsError
 from fastseq.kernels.cuda.nn import crf as kernels
 from fastseq.kernels.cuda.nn import sequences
 from fastseq.kernels.cuda.runtime import memory
 from fastseq.nn import crf
-from fastseq.nn.arrays import as_numbers, as_offsets
 from fastseq.nn.crf import FORBIDDEN, Constraints
-from fastseq.nn.cuda.layer import DeviceLayer
-from fastseq.nn.cuda.losses import Pending
+from fastseq.nn.cuda.layer import DeviceLayer, Pending
 from fastseq.types import Float32, Float64, Int32, Int64
 
 
@@ -23,32 +20,17 @@ class CRF(DeviceLayer, crf.CRF):
 
     def __init__(self, *settings: Any, **named: Any) -> None:
         self._masks: dict[int, tuple[Constraints, tuple[Any, ...]]] = {}
-        self._gradient: Any = None
         super().__init__(*settings, **named)
 
-    def loss(
-        self,
-        emissions: Any,
-        tags: Int32,
-        offsets: Int64,
-        training: bool = True,
-        per: Literal["token", "sequence"] = "token",
-    ) -> Any:
-        if per not in ("token", "sequence"):
-            raise SettingsError(f'per is {per!r}, expected "token" or "sequence"')
-        self.begin(training)
-        rows, given, bounds = self._sequences(emissions, offsets)
-        N, B = len(rows), len(given) - 1
-        if np.shape(tags) != (N,):
-            raise DataError(f"tags are of shape {list(np.shape(tags))}, expected [{N}]")
-        seen = self.feed.send(as_numbers(tags, self.tags, "the array of tags"), np.int32)
-        count = N if per == "token" else B
+    def _loss(self, rows: Any, tags: Int32, offsets: Int64, count: int, training: bool) -> Any:
+        B, bounds = len(offsets) - 1, self.whole_numbers(offsets, "offsets")
+        seen = self.feed.send(tags, np.int32)
         terms = self.space.array(("terms", training), B, dtype=np.float64)
         scores = self._scores(self.constraints)
         if not training:
             kernels.crf_paths(terms, rows, rows, seen, bounds, *scores, 1.0, kernels.LIKELIHOOD)
             return Pending(terms, 1 / count)
-        gradient = self._gradient = self.space.array("demissions", *rows.shape)
+        gradient = self._demissions = self.space.array("demissions", *rows.shape)
         names = ("transitions", "start", "end")
         gradients = tuple(self.grads_on_device[name] for name in names)
         if self.constraints is not None:
@@ -66,17 +48,12 @@ class CRF(DeviceLayer, crf.CRF):
                 sequences.add(self.grads_on_device[name], each)
         return Pending(terms, 1 / count)
 
-    def backward(self) -> Any:
-        if self._gradient is None:
-            raise SettingsError("CRF.backward() was called without a loss(training=True) before it")
-        gradient, self._gradient = self._gradient, None
-        return gradient
-
     def decode(
         self, emissions: Any, offsets: Int64, constraints: Constraints | None = None
     ) -> tuple[Int32, Float64]:
         self.begin(False)
-        rows, given, bounds = self._sequences(emissions, offsets)
+        rows, given = self._sequences(emissions, offsets)
+        bounds = self.whole_numbers(given, "offsets")
         best = self.space.array("best", len(rows), dtype=np.int32)
         scores = self.space.array("scores", len(given) - 1, dtype=np.float64)
         kernels.crf_best(best, scores, rows, bounds, *self._scores(constraints or self.constraints))
@@ -84,7 +61,8 @@ class CRF(DeviceLayer, crf.CRF):
 
     def marginals(self, emissions: Any, offsets: Int64) -> Float32:
         self.begin(False)
-        rows, given, bounds = self._sequences(emissions, offsets)
+        rows, given = self._sequences(emissions, offsets)
+        bounds = self.whole_numbers(given, "offsets")
         terms = self.space.array(("terms", False), len(given) - 1, dtype=np.float64)
         out = self.space.array("marginals", *rows.shape)
         kernels.crf_paths(
@@ -92,17 +70,6 @@ class CRF(DeviceLayer, crf.CRF):
             kernels.MARGINALS,
         )  # fmt: skip
         return memory.get(out)
-
-    def _sequences(self, emissions: Any, offsets: Int64) -> tuple[Any, Int64, Any]:
-        """Emissions on the device, checked offsets, and those on the device."""
-        rows = self.floats(emissions, "emissions")
-        if rows.ndim != 2 or rows.shape[1] != self.tags:
-            raise DataError(
-                f"the emissions of a CRF of {self.tags} tags are of shape {list(rows.shape)}, "
-                f"expected [N, {self.tags}]"
-            )
-        given = as_offsets(offsets, len(rows))
-        return rows, given, self.whole_numbers(given, "offsets")
 
     def _scores(self, constraints: Constraints | None) -> tuple[Any, Any, Any]:
         """Transitions, start and end, with what is forbidden."""

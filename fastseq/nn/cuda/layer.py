@@ -22,7 +22,7 @@ from fastseq.nn.arrays import as_floats
 from fastseq.nn.layer import Layer, Parameters, Shapes, Views
 from fastseq.settings import one_of
 from fastseq.threads import Team
-from fastseq.types import Float32
+from fastseq.types import Float32, Float64
 
 Made = TypeVar("Made")
 
@@ -148,6 +148,26 @@ def _identity(array: Any) -> object:
     if isinstance(array, np.ndarray):
         return array.__array_interface__["data"][0], array.size, array.dtype.str
     return id(array)
+
+
+class Pending:
+    """Σ terms · shares, once the device has the terms: `float` waits for it.
+
+    terms   float64[N] on the device, which must stay as they are until then
+    shares  float64[N], or one number
+    """
+
+    def __init__(self, terms: Any, shares: Float64 | float) -> None:
+        self._terms: Any = terms
+        self._shares = shares
+        self._value = 0.0
+
+    def __float__(self) -> float:
+        if self._terms is not None:
+            terms = memory.get(self._terms)
+            self._value = float((terms * self._shares).sum())
+            self._terms = None
+        return self._value
 
 
 class DeviceParameters(Parameters):

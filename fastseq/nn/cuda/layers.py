@@ -1,16 +1,19 @@
-"""Embedding, dense and dropout layers on the device; see nn/layers.py."""
+"""Embedding, dense and dropout layers and the loss of an output layer, on the device."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import numpy.typing as npt
 
 from fastseq.kernels.cuda.nn import embedding, gemm, sums
 from fastseq.kernels.cuda.nn.dropout import drop
-from fastseq.nn import layers
-from fastseq.nn.cuda.layer import DeviceLayer
-from fastseq.types import Int32, Int64
+from fastseq.kernels.cuda.nn.softmax import cross_entropy_rows
+from fastseq.kernels.cuda.runtime import memory
+from fastseq.nn import layers, losses
+from fastseq.nn.cuda.layer import DeviceLayer, Feed, Pending, Space
+from fastseq.types import Float64, Int32, Int64
 
 
 class Embedding(DeviceLayer, layers.Embedding):
@@ -76,3 +79,25 @@ class Dropout(DeviceLayer, layers.Dropout):
 
     def _drop(self, out: Any, x: Any, key: int) -> None:
         drop(out, x, key, *layers.limit_and_scale(self.rate))
+
+
+class ProjectedCrossEntropy(losses.ProjectedCrossEntropy):
+    """As nn.losses.ProjectedCrossEntropy, over arrays on the device."""
+
+    workspace: ClassVar[Any] = Space
+
+    def __init__(self, feed: Feed, budget: int = 256 << 20) -> None:
+        super().__init__(budget)
+        self.lock = memory.lock
+        self.feed = feed
+
+    def _row_arrays(self, targets: Int32, shares: Float64, training: bool) -> tuple[Any, Any, Any]:
+        # apart, since a pass without training may come before a loss is read
+        terms = self.space.array(("terms", training), len(targets), dtype=np.float64)
+        return terms, self.feed.send(targets, np.int32), self.feed.send(shares, np.float32)
+
+    def _row_losses(self, *arguments: Any) -> None:
+        cross_entropy_rows(*arguments[:-1])  # without the threads
+
+    def _sum(self, losses: Any, shares: Float64) -> Pending:
+        return Pending(losses, shares)
