@@ -35,32 +35,21 @@ if TYPE_CHECKING:
     from fastseq.nn.recurrent import GRU, LSTM, RNN
     from fastseq.nn.schedules import schedule
 
-_HOMES = {
-    "Adagrad": "fastseq.nn.optimisers",
-    "Adam": "fastseq.nn.optimisers",
-    "AdamW": "fastseq.nn.optimisers",
-    "CRF": "fastseq.nn.crf",
-    "Dense": "fastseq.nn.layers",
-    "Dropout": "fastseq.nn.layers",
-    "Embedding": "fastseq.nn.layers",
-    "GRU": "fastseq.nn.recurrent",
-    "LSTM": "fastseq.nn.recurrent",
-    "Parameters": "fastseq.nn.layer",
-    "Pooling": "fastseq.nn.pooling",
-    "ProjectedCrossEntropy": "fastseq.nn.losses",
-    "RMSprop": "fastseq.nn.optimisers",
-    "RNN": "fastseq.nn.recurrent",
-    "SGD": "fastseq.nn.optimisers",
-    "clip_norm": "fastseq.nn.optimisers",
-    "clip_value": "fastseq.nn.optimisers",
-    "initialiser": "fastseq.nn.initialisers",
-    "joined": "fastseq.nn.layer",
-    "mean_squared_error": "fastseq.nn.losses",
-    "optimiser": "fastseq.nn.optimisers",
-    "schedule": "fastseq.nn.schedules",
-    "softmax": "fastseq.nn.losses",
-    "softmax_cross_entropy": "fastseq.nn.losses",
+_MODULES = {
+    "crf": ("CRF",),
+    "initialisers": ("initialiser",),
+    "layer": ("Parameters", "joined"),
+    "layers": ("Dense", "Dropout", "Embedding"),
+    "losses": ("ProjectedCrossEntropy", "mean_squared_error", "softmax", "softmax_cross_entropy"),
+    "optimisers": (
+        *("Adagrad", "Adam", "AdamW", "RMSprop", "SGD"),
+        *("optimiser", "clip_norm", "clip_value"),
+    ),
+    "pooling": ("Pooling",),
+    "recurrent": ("GRU", "LSTM", "RNN"),
+    "schedules": ("schedule",),
 }
+_HOMES = {name: f"fastseq.nn.{module}" for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "CRF",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -52,11 +52,7 @@ class Optimiser(ABC):
         self.steps = 0
         self.team = team or Team(1)
         self.moments: dict[str, Any] = {name: parameters.zeros() for name in moments}
-        self._parts = [
-            (start + low, start + high)
-            for start, stop in parameters.ranges(frozen)
-            for low, high in self.team.split(stop - start, LEAST, ALIGNED)
-        ]
+        self._parts = _parts(parameters, self.team, frozen, LEAST)
 
     def step(self, learning_rate: float | None = None) -> None:
         """Move the parameters by their gradients, which stay as they are.
@@ -67,8 +63,16 @@ class Optimiser(ABC):
         if learning_rate is not None:
             rate = _between("learning_rate", learning_rate, 0, LARGEST)
         self.steps += 1
-        update = self._update(rate)
-        self.team.run(lambda part: update(*self._parts[part]), len(self._parts))
+        kernel, moments, settings = self._kernel(rate)
+        parameters = self.parameters
+        step = getattr(parameters.kernels, kernel)
+        # a kernel does not touch a moment that the settings make superfluous
+        arrays = [self.moments.get(name, parameters.values) for name in moments]
+
+        def update(part: int) -> None:
+            step(parameters.values, parameters.gradients, *arrays, *self._parts[part], *settings)
+
+        self.team.run(update, len(self._parts))
 
     def state(self) -> State:
         """{"steps": int64[], and each moment: float32[n]}, copies; with the parameters all that
@@ -108,8 +112,9 @@ class Optimiser(ABC):
             self.parameters.put(moment, state[name])
 
     @abstractmethod
-    def _update(self, rate: float) -> Callable[[int, int], None]:
-        """The kernel for the step that `self.steps` counts, bound to all but its slice."""
+    def _kernel(self, rate: float) -> tuple[str, tuple[str, ...], tuple[Any, ...]]:
+        """For the step that `self.steps` counts: the kernel's name, those of the moments it takes,
+        and its settings."""
 
 
 class SGD(Optimiser):
@@ -142,15 +147,9 @@ class SGD(Optimiser):
             raise SettingsError("nesterov needs a momentum above 0")
         super().__init__(parameters, learning_rate, ("velocity",) if momentum else (), frozen, team)
 
-    def _update(self, rate: float) -> Callable[[int, int], None]:
-        values, gradients = self.parameters.values, self.parameters.gradients
-        velocity = self.moments.get("velocity", values)
+    def _kernel(self, rate: float) -> tuple[str, tuple[str, ...], tuple[Any, ...]]:
         settings = np.float32(rate), self._momentum, self._nesterov, self._decay
-
-        def update(start: int, stop: int) -> None:
-            self.parameters.kernels.sgd_step(values, gradients, velocity, start, stop, *settings)
-
-        return update
+        return "sgd_step", ("velocity",), settings
 
 
 class Adagrad(Optimiser):
@@ -176,15 +175,8 @@ class Adagrad(Optimiser):
         self._decay = np.float32(_between("weight_decay", weight_decay, 0, LARGEST))
         super().__init__(parameters, learning_rate, ("squares",), frozen, team)
 
-    def _update(self, rate: float) -> Callable[[int, int], None]:
-        values, gradients = self.parameters.values, self.parameters.gradients
-        squares = self.moments["squares"]
-        settings = np.float32(rate), self._eps, self._decay
-
-        def update(start: int, stop: int) -> None:
-            self.parameters.kernels.adagrad_step(values, gradients, squares, start, stop, *settings)
-
-        return update
+    def _kernel(self, rate: float) -> tuple[str, tuple[str, ...], tuple[Any, ...]]:
+        return "adagrad_step", ("squares",), (np.float32(rate), self._eps, self._decay)
 
 
 class RMSprop(Optimiser):
@@ -222,17 +214,8 @@ class RMSprop(Optimiser):
         moments = ("squares", "velocity") if momentum else ("squares",)
         super().__init__(parameters, learning_rate, moments, frozen, team)
 
-    def _update(self, rate: float) -> Callable[[int, int], None]:
-        values, gradients = self.parameters.values, self.parameters.gradients
-        moments = self.moments["squares"], self.moments.get("velocity", values)
-        settings = np.float32(rate), *self._settings
-
-        def update(start: int, stop: int) -> None:
-            self.parameters.kernels.rmsprop_step(
-                values, gradients, *moments, start, stop, *settings
-            )
-
-        return update
+    def _kernel(self, rate: float) -> tuple[str, tuple[str, ...], tuple[Any, ...]]:
+        return "rmsprop_step", ("squares", "velocity"), (np.float32(rate), *self._settings)
 
 
 class Adam(Optimiser):
@@ -267,9 +250,7 @@ class Adam(Optimiser):
         self._decay = _between("weight_decay", weight_decay, 0, LARGEST)
         super().__init__(parameters, learning_rate, ("means", "squares"), frozen, team)
 
-    def _update(self, rate: float) -> Callable[[int, int], None]:
-        values, gradients = self.parameters.values, self.parameters.gradients
-        moments = self.moments["means"], self.moments["squares"]
+    def _kernel(self, rate: float) -> tuple[str, tuple[str, ...], tuple[Any, ...]]:
         beta1, beta2 = self._betas
         settings = (
             np.float32(rate / (1 - beta1**self.steps)),
@@ -281,11 +262,7 @@ class Adam(Optimiser):
             np.float32(0 if self.DECOUPLED else self._decay),
             np.float32(rate * self._decay if self.DECOUPLED else 0),
         )
-
-        def update(start: int, stop: int) -> None:
-            self.parameters.kernels.adam_step(values, gradients, *moments, start, stop, *settings)
-
-        return update
+        return "adam_step", ("means", "squares"), settings
 
 
 class AdamW(Adam):
@@ -401,13 +378,7 @@ def clip_norm(
     norm = gradient_norm(parameters, team, frozen)
     factor = limit / (norm + 1e-6)
     if math.isfinite(norm) and factor < 1:
-        narrow = np.float32(factor)
-        parts = _parts(parameters, team, frozen)
-
-        def work(part: int) -> None:
-            parameters.kernels.scale(parameters.gradients, *parts[part], narrow)
-
-        team.run(work, len(parts))
+        _on_gradients(parameters.kernels.scale, factor, parameters, team, frozen)
     return norm
 
 
@@ -419,20 +390,25 @@ def clip_value(
     Raises SettingsError when `limit` is below 1e-20.
     """
     _check(limit)
-    narrow = np.float32(limit)
-    parts = _parts(parameters, team, frozen)
-
-    def work(part: int) -> None:
-        parameters.kernels.clamp(parameters.gradients, *parts[part], narrow)
-
-    team.run(work, len(parts))
+    _on_gradients(parameters.kernels.clamp, limit, parameters, team, frozen)
 
 
-def _parts(parameters: Parameters, team: Team, frozen: Collection[str]) -> list[tuple[int, int]]:
+def _on_gradients(
+    kernel: Any, value: float, parameters: Parameters, team: Team, frozen: Collection[str]
+) -> None:
+    narrow = np.float32(value)
+    parts = _parts(parameters, team, frozen, 2 * LEAST)
+    team.run(lambda part: kernel(parameters.gradients, *parts[part], narrow), len(parts))
+
+
+def _parts(
+    parameters: Parameters, team: Team, frozen: Collection[str], least: int
+) -> list[tuple[int, int]]:
+    """Ranges of the flat buffers for threads to share."""
     return [
         (start + low, start + high)
         for start, stop in parameters.ranges(frozen)
-        for low, high in team.split(stop - start, 2 * LEAST, ALIGNED)
+        for low, high in team.split(stop - start, least, ALIGNED)
     ]
 
 

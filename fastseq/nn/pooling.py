@@ -144,8 +144,9 @@ class Pooling(Layer):
     def _pool(self, y: Any, x: Any, offsets: Int64) -> Kept:
         """Fill y in; returns what the backward pass needs."""
         if self.kind == "last":
-            y[...] = x[offsets[1:] - 1]
-            y[:, self._half :] = x[offsets[:-1], self._half :]
+            np.take(x, offsets[1:] - 1, 0, y, "clip")
+            if self.bidirectional:
+                y[:, self._half :] = x[offsets[:-1], self._half :]
             return Kept(offsets, x)
         out, flat = y.reshape(-1), x.reshape(-1)
         if self.kind == "max":

@@ -28,29 +28,22 @@ import numpy as np
 
 from fastseq.kernels.core.jit import helper, inline, jit
 from fastseq.kernels.core.width import LANES
+from fastseq.kernels.nn.rows import load_row, store_row
 from fastseq.kernels.simd.floats import (
     any_lane,
     fma,
     largest_lane,
     load,
-    load_part,
     maximum,
     select,
     splat,
     splat_int,
     store,
-    store_part,
     sum_lanes,
 )
 from fastseq.kernels.simd.vmath import exp, log
 
 TINY = np.float32(1e-25)
-
-
-@inline
-def _row(values, index, count):
-    """values[index:index + count], at most LANES of them; zero in the other lanes."""
-    return load(values, index) if count >= LANES else load_part(values, index, count)
 
 
 @inline
@@ -90,7 +83,7 @@ def _sum_exactly(work, out, logs, first, last, k, transitions, far, near):
 
 
 @helper
-def _pairs_exactly(slopes, slot, work, alpha, ahead, k, width, transitions):
+def _pairs_exactly(gradients, slot, work, alpha, ahead, k, width, transitions):
     """Add the probabilities of all (from, to) at one position, in float64 and log space."""
     best = -np.inf
     for i in range(k):
@@ -105,7 +98,7 @@ def _pairs_exactly(slopes, slot, work, alpha, ahead, k, width, transitions):
     for i in range(k):
         for j in range(k):
             score = np.float64(work[alpha + i]) + transitions[i * width + j] + work[ahead + j]
-            slopes[slot + j * width + i] += math.exp(score - best) / total
+            gradients[slot + j * width + i] += math.exp(score - best) / total
 
 
 @helper
@@ -113,7 +106,7 @@ def _forward(work, emissions, position, steps, k, width, transitions, into, ends
     """Fill the forward variables; returns what was taken off their logarithms, in all."""
     alpha = 4 * width
     for v in range(0, width, LANES):
-        store(work, alpha + v, load(ends, v) + _row(emissions, position * k + v, k - v))
+        store(work, alpha + v, load(ends, v) + load_row(emissions, position * k + v, k - v))
     taken = 0.0
     for t in range(1, steps):
         now = alpha + width
@@ -129,7 +122,7 @@ def _forward(work, emissions, position, steps, k, width, transitions, into, ends
                 last = min(v + LANES, k)
                 _sum_exactly(work, now, alpha, v, last, k, transitions, 1, width)
                 value = load(work, now + v) - top
-            store(work, now + v, value + _row(emissions, (position + t) * k + v, k - v))
+            store(work, now + v, value + load_row(emissions, (position + t) * k + v, k - v))
         alpha = now
     return taken
 
@@ -155,22 +148,18 @@ def _normalise(work, alpha, width):
 def _keep(demissions, row, work, k, width, weight):
     """Write the marginals at 3 W, times a weight, to one row."""
     for v in range(0, width, LANES):
-        share = load(work, 3 * width + v) * weight
-        if k - v >= LANES:
-            store(demissions, row * k + v, share)
-        else:
-            store_part(demissions, row * k + v, share, k - v)
+        store_row(demissions, row * k + v, load(work, 3 * width + v) * weight, k - v)
 
 
 @inline
-def _add(slopes, at, work, width):
-    """slopes[at:at + width] += the marginals at 3 W."""
+def _add(gradients, at, work, width):
+    """gradients[at:at + width] += the marginals at 3 W."""
     for v in range(0, width, LANES):
-        store(slopes, at + v, load(slopes, at + v) + load(work, 3 * width + v))
+        store(gradients, at + v, load(gradients, at + v) + load(work, 3 * width + v))
 
 
 @helper
-def _step_back(slopes, slot, work, alpha, k, width, transitions, back, ends, learn):
+def _step_back(gradients, slot, work, alpha, k, width, transitions, back, ends, learn):
     """From w = emission + β of the position ahead (at 2 W) to β here, and marginals at 3 W.
 
     With `learn` the probabilities of the pairs of tags are added to the slot.
@@ -211,18 +200,18 @@ def _step_back(slopes, slot, work, alpha, k, width, transitions, back, ends, lea
                     pair = load(back, j * width + v) * p
                     at = slot + j * width + v
                     x = work[np.uint64(width + j)] * scale
-                    store(slopes, at, fma(pair, x, load(slopes, at)))
+                    store(gradients, at, fma(pair, x, load(gradients, at)))
     else:
         _normalise(work, alpha, width)
         if learn:
-            _pairs_exactly(slopes, slot, work, alpha, spare, k, width, transitions)
+            _pairs_exactly(gradients, slot, work, alpha, spare, k, width, transitions)
 
 
 @jit
 def crf_paths(
     losses,  # float64[B]: log Z, less the score of `tags` unless marginals are asked for
     demissions,  # float32[N * K]: weight (marginal − gold), or the marginals; unused for mode 0
-    slopes,  # float32[S * (W * W + 2 * W)]: (to, from), start, end; added to in mode 1
+    gradients,  # float32[S * (W * W + 2 * W)]: (to, from), start, end; added to in mode 1
     work,  # float32[>= (longest + 4) * W]
     emissions,
     tags,  # int32[N], each below K; unused for mode 2
@@ -239,7 +228,7 @@ def crf_paths(
 ):
     """Negative log-likelihoods of tagged sequences; their gradients; marginals.
 
-    `demissions` comes times `weight`; `slopes` does not.
+    `demissions` comes times `weight`; `gradients` does not.
     """
     width = len(ends) // 4
     k = len(transitions) // width
@@ -261,17 +250,17 @@ def crf_paths(
             learn = mode == 1
             _keep(demissions, begin + steps - 1, work, k, width, weight)
             if learn:
-                _add(slopes, slot + (width + 1) * width, work, width)
+                _add(gradients, slot + (width + 1) * width, work, width)
             for t in range(steps - 2, -1, -1):
                 alpha -= width
                 for v in range(0, width, LANES):
-                    e = _row(emissions, (begin + t + 1) * k + v, k - v)
+                    e = load_row(emissions, (begin + t + 1) * k + v, k - v)
                     store(work, 2 * width + v, load(work, 2 * width + v) + e)
-                _step_back(slopes, slot, work, alpha, k, width, transitions, back, ends, learn)
+                _step_back(gradients, slot, work, alpha, k, width, transitions, back, ends, learn)
                 _keep(demissions, begin + t, work, k, width, weight)
             if learn:
-                _add(slopes, slot + width * width, work, width)
-                _take_gold(demissions, slopes, slot, tags, begin, steps, k, width, weight)
+                _add(gradients, slot + width * width, work, width)
+                _take_gold(demissions, gradients, slot, tags, begin, steps, k, width, weight)
 
 
 @helper
@@ -287,17 +276,17 @@ def _score(emissions, tags, begin, steps, k, width, transitions, ends):
 
 
 @helper
-def _take_gold(demissions, slopes, slot, tags, begin, steps, k, width, weight):
+def _take_gold(demissions, gradients, slot, tags, begin, steps, k, width, weight):
     """Subtract what the path `tags` counts: 1 from its emissions, transitions, start and end."""
     tag = np.int64(tags[begin])
-    slopes[slot + width * width + tag] -= np.float32(1)
+    gradients[slot + width * width + tag] -= np.float32(1)
     demissions[begin * k + tag] -= weight
     for t in range(begin + 1, begin + steps):
         to = np.int64(tags[t])
-        slopes[slot + to * width + tag] -= np.float32(1)
+        gradients[slot + to * width + tag] -= np.float32(1)
         demissions[t * k + to] -= weight
         tag = to
-    slopes[slot + (width + 1) * width + tag] -= np.float32(1)
+    gradients[slot + (width + 1) * width + tag] -= np.float32(1)
 
 
 @jit
@@ -324,7 +313,7 @@ def crf_best(
         begin = offsets[b]
         steps = offsets[b + 1] - begin
         for v in range(0, width, LANES):
-            store(work, v, load(ends, v) + _row(emissions, begin * k + v, k - v))
+            store(work, v, load(ends, v) + load_row(emissions, begin * k + v, k - v))
         for t in range(1, steps):
             top = _largest(work, 0, width)  # taken off, so that sums stay small and exact
             for v in range(0, width, LANES):
@@ -335,7 +324,7 @@ def crf_best(
                     better = score > best
                     best = select(better, score, best)
                     source = select(better, splat_int(np.int32(i)), source)
-                e = _row(emissions, (begin + t) * k + v, k - v)
+                e = load_row(emissions, (begin + t) * k + v, k - v)
                 store(work, width + v, best - top + e)
                 store(pointers, t * width + v, source)
             for v in range(0, width, LANES):

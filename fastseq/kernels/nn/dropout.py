@@ -13,6 +13,7 @@ import numpy as np
 from fastseq.kernels.core.formulas import mask_hash
 from fastseq.kernels.core.jit import inline, jit
 from fastseq.kernels.core.width import LANES
+from fastseq.kernels.nn.rows import load_row, store_row
 from fastseq.kernels.simd.floats import (
     lane_numbers,
     load,
@@ -87,10 +88,7 @@ def drop_rows(x, rows, key, limit, scale, start, stop):
                 )
                 >= limit
             )
-            if at + LANES <= end:
-                store(flat, at, select(kept, load(flat, at) * scale, 0.0))
-            else:
-                value = load_part(flat, at, end - at) * scale
-                store_part(flat, at, select(kept, value, 0.0), end - at)
+            value = load_row(flat, at, end - at) * scale
+            store_row(flat, at, select(kept, value, 0.0), end - at)
             at += LANES
             number += LANES

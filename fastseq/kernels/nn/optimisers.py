@@ -51,39 +51,43 @@ def updates(inline: Formula, fma: Formula, flushed: Formula, square_root: Formul
     """
 
     @inline
-    def momentum(value, slope, velocity, rate, factor, nesterov):
+    def momentum(value, gradient, velocity, rate, factor, nesterov):
         """v = factor v + g, θ -= rate v; Sutskever et al. 2013 in PyTorch's form."""
-        moving = flushed(fma(velocity, factor, slope))
-        step = fma(moving, factor, slope) if nesterov else moving
+        moving = flushed(fma(velocity, factor, gradient))
+        step = fma(moving, factor, gradient) if nesterov else moving
         return fma(step, -rate, value), moving
 
     @inline
-    def adagrad(value, slope, squares, rate, eps):
+    def adagrad(value, gradient, squares, rate, eps):
         """s += g², θ -= rate g / (√s + eps). Duchi, Hazan and Singer 2011."""
-        sums = flushed(fma(slope, slope, squares))
-        return fma(slope / (square_root(sums) + eps), -rate, value), sums
+        sums = flushed(fma(gradient, gradient, squares))
+        return fma(gradient / (square_root(sums) + eps), -rate, value), sums
 
     @inline
-    def rmsprop(slope, squares, alpha, rest, eps):
-        """(g / (√s + eps), s) with s = alpha s + rest g², rest = 1 - alpha.
+    def rmsprop(gradient, squares, alpha, one_minus_alpha, eps):
+        """(g / (√s + eps), s) with s = alpha s + (1 - alpha) g².
 
         Tieleman and Hinton 2012, in PyTorch's form.
         """
-        mean = flushed(fma(slope * slope, rest, squares * alpha))
-        return slope / (square_root(mean) + eps), mean
+        mean = flushed(fma(gradient * gradient, one_minus_alpha, squares * alpha))
+        return gradient / (square_root(mean) + eps), mean
 
     @inline
-    def adam(value, slope, means, squares, rate, rest1, beta2, rest2, root, eps, lost):
-        """m += rest1 (g - m), s = beta2 s + rest2 g², θ -= lost θ + rate m / (root √s + eps).
+    def adam(
+        value, gradient, means, squares, rate, one_minus_beta1, beta2, one_minus_beta2,
+        bias_correction2, eps, decay,
+    ):  # fmt: skip
+        """m += (1 - beta1) (g - m), s = beta2 s + (1 - beta2) g²,
+        θ -= decay θ + rate m / (bias_correction2 √s + eps).
 
-        Kingma and Ba 2015, algorithm 1, in PyTorch's form: rest = 1 - beta, rate and root have the
-        corrections of the bias in them. lost is the part of θ that AdamW takes away (Loshchilov and
-        Hutter 2019); a factor 1 - lost would be rounded the same way at every step, and drift.
+        Kingma and Ba 2015, algorithm 1, in PyTorch's form; rate has the first moment's correction
+        in it. decay is the part of θ that AdamW subtracts (Loshchilov and Hutter 2019); a factor
+        1 - decay would be rounded the same way at every step, and drift.
         """
-        mean = flushed(fma(slope - means, rest1, means))
-        square = flushed(fma(slope * slope, rest2, squares * beta2))
-        move = mean / fma(square_root(square), root, eps)
-        return value - fma(move, rate, value * lost), mean, square
+        mean = flushed(fma(gradient - means, one_minus_beta1, means))
+        square = flushed(fma(gradient * gradient, one_minus_beta2, squares * beta2))
+        move = mean / fma(square_root(square), bias_correction2, eps)
+        return value - fma(move, rate, value * decay), mean, square
 
     return Updates(momentum, adagrad, rmsprop, adam)
 
@@ -115,47 +119,48 @@ def sgd_step(values, gradients, velocity, start, stop, rate, momentum, nesterov,
     Sutskever et al. 2013 for the momenta, in PyTorch's form. velocity[0] without momentum.
     """
     for i in range(start, stop, LANES):
-        slope = load(gradients, i)
-        if momentum == 0 and decay == 0 and not any_lane(slope != np.float32(0)):
+        gradient = load(gradients, i)
+        if momentum == 0 and decay == 0 and not any_lane(gradient != np.float32(0)):
             continue  # rows of an embedding that no token of this step has
         value = load(values, i)
-        slope = fma(value, decay, slope)
+        gradient = fma(value, decay, gradient)
         if momentum != 0:
             value, moving = momentum_update(
-                value, slope, load(velocity, i), rate, momentum, nesterov
+                value, gradient, load(velocity, i), rate, momentum, nesterov
             )
             store(velocity, i, moving)
             store(values, i, value)
         else:
-            store(values, i, fma(slope, -rate, value))
+            store(values, i, fma(gradient, -rate, value))
 
 
 @jit
 def adagrad_step(values, gradients, squares, start, stop, rate, eps, decay):
     """s += g², θ -= rate g / (√s + eps). Duchi, Hazan and Singer 2011."""
     for i in range(start, stop, LANES):
-        slope = load(gradients, i)
-        if decay == 0 and not any_lane(slope != np.float32(0)):
+        gradient = load(gradients, i)
+        if decay == 0 and not any_lane(gradient != np.float32(0)):
             continue
         value = load(values, i)
-        slope = fma(value, decay, slope)
-        value, sums = adagrad_update(value, slope, load(squares, i), rate, eps)
+        gradient = fma(value, decay, gradient)
+        value, sums = adagrad_update(value, gradient, load(squares, i), rate, eps)
         store(squares, i, sums)
         store(values, i, value)
 
 
 @jit
 def rmsprop_step(
-    values, gradients, squares, velocity, start, stop, rate, alpha, rest, eps, momentum, decay
-):
-    """s = alpha s + rest g², v = momentum v + g / (√s + eps), θ -= rate v; rest = 1 - alpha.
+    values, gradients, squares, velocity, start, stop, rate, alpha, one_minus_alpha, eps, momentum,
+    decay,
+):  # fmt: skip
+    """s = alpha s + (1 - alpha) g², v = momentum v + g / (√s + eps), θ -= rate v.
 
     Tieleman and Hinton 2012, in PyTorch's form. velocity[0] without momentum.
     """
     for i in range(start, stop, LANES):
         value = load(values, i)
-        slope = fma(value, decay, load(gradients, i))
-        move, mean = rmsprop_update(slope, load(squares, i), alpha, rest, eps)
+        gradient = fma(value, decay, load(gradients, i))
+        move, mean = rmsprop_update(gradient, load(squares, i), alpha, one_minus_alpha, eps)
         store(squares, i, mean)
         if momentum != 0:
             move = flushed(fma(load(velocity, i), momentum, move))
@@ -165,28 +170,15 @@ def rmsprop_step(
 
 @jit
 def adam_step(
-    values,
-    gradients,
-    means,
-    squares,
-    start,
-    stop,
-    rate,
-    rest1,
-    beta2,
-    rest2,
-    root,
-    eps,
-    decay,
-    lost,
-):
-    """As `updates.adam`; decay θ is added to the gradient (L2)."""
+    values, gradients, means, squares, start, stop, rate, one_minus_beta1, beta2, one_minus_beta2,
+    bias_correction2, eps, l2, decay,
+):  # fmt: skip
+    """As `updates.adam`; l2 θ is added to the gradient."""
     for i in range(start, stop, LANES):
         value = load(values, i)
-        slope = fma(value, decay, load(gradients, i))
         value, mean, square = adam_update(
-            value, slope, load(means, i), load(squares, i), rate, rest1, beta2, rest2, root, eps,
-            lost,
+            value, fma(value, l2, load(gradients, i)), load(means, i), load(squares, i), rate,
+            one_minus_beta1, beta2, one_minus_beta2, bias_correction2, eps, decay,
         )  # fmt: skip
         store(means, i, mean)
         store(squares, i, square)
@@ -208,8 +200,8 @@ def square_sums(sums, scratch, gradients, start, stop, first, last):
             if not any_of(gradients, i):
                 continue  # rows of an embedding that no token of this step has
             for lane in range(16):
-                slope = np.float64(gradients[np.uint64(i + lane)])
-                scratch[np.uint64(lane)] += slope * slope
+                gradient = np.float64(gradients[np.uint64(i + lane)])
+                scratch[np.uint64(lane)] += gradient * gradient
         total = 0.0
         for lane in range(16):
             total += scratch[np.uint64(lane)]

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastseq.kernels.core.jit import inline, jit
+from fastseq.kernels.core.jit import jit
 from fastseq.kernels.core.width import LANES
+from fastseq.kernels.nn.rows import load_row, store_row
 from fastseq.kernels.simd.floats import (
     fma,
     from_bits,
@@ -75,18 +76,15 @@ def segment_spread(dx, dy, weights, offsets, first, last):
     for sequence in range(first, last):
         base = sequence * width
         for row in range(offsets[sequence], offsets[sequence + 1]):
-            _scaled(dx, row * width, dy, base, weights[row], width)
-
-
-@inline
-def _scaled(out, to, x, at, factor, count):
-    """out[to:to + count] = factor · x[at:at + count]."""
-    i = 0
-    while i + LANES <= count:
-        store(out, to + i, load(x, at + i) * factor)
-        i += LANES
-    if i < count:
-        store_part(out, to + i, load_part(x, at + i, count - i) * factor, count - i)
+            to = row * width
+            column = 0
+            while column + LANES <= width:
+                store(dx, to + column, load(dy, base + column) * weights[row])
+                column += LANES
+            if column < width:
+                rest = width - column
+                value = load_part(dy, base + column, rest) * weights[row]
+                store_part(dx, to + column, value, rest)
 
 
 @jit
@@ -98,14 +96,10 @@ def segment_products(out, x, dy, offsets, first, last):
         for row in range(offsets[sequence], offsets[sequence + 1]):
             at = row * width
             total = splat(0.0)
-            column = 0
-            while column + LANES <= width:
-                total = fma(load(x, at + column), load(dy, base + column), total)
-                column += LANES
-            if column < width:
+            for column in range(0, width, LANES):
                 rest = width - column
                 total = fma(
-                    load_part(x, at + column, rest), load_part(dy, base + column, rest), total
+                    load_row(x, at + column, rest), load_row(dy, base + column, rest), total
                 )
             out[row] = sum_lanes(total)
 
@@ -158,17 +152,11 @@ def attention_scores(scores, u, vector, first, last):
     for row in range(first, last):
         at = row * width
         total = splat(0.0)
-        column = 0
-        while column + LANES <= width:
-            value = tanh(load(u, at + column))
-            store(u, at + column, value)
-            total = fma(value, load(vector, column), total)
-            column += LANES
-        if column < width:
+        for column in range(0, width, LANES):
             rest = width - column
-            value = tanh(load_part(u, at + column, rest))
-            store_part(u, at + column, value, rest)
-            total = fma(value, load_part(vector, column, rest), total)
+            value = tanh(load_row(u, at + column, rest))
+            store_row(u, at + column, value, rest)
+            total = fma(value, load_row(vector, column, rest), total)
         scores[row] = sum_lanes(total)
 
 
@@ -181,14 +169,9 @@ def attention_scores_backward(u, dscores, vector, first, last):
     width = len(vector)
     for row in range(first, last):
         at = row * width
-        slope = splat(dscores[row])
-        column = 0
-        while column + LANES <= width:
-            value = load(u, at + column)
-            store(u, at + column, slope * load(vector, column) * (1.0 - value * value))
-            column += LANES
-        if column < width:
+        dscore = splat(dscores[row])
+        for column in range(0, width, LANES):
             rest = width - column
-            value = load_part(u, at + column, rest)
-            value = slope * load_part(vector, column, rest) * (1.0 - value * value)
-            store_part(u, at + column, value, rest)
+            value = load_row(u, at + column, rest)
+            value = dscore * load_row(vector, column, rest) * (1.0 - value * value)
+            store_row(u, at + column, value, rest)

@@ -36,7 +36,8 @@ from fastseq.kernels.core import formulas
 from fastseq.kernels.core.arrays import Int64
 from fastseq.kernels.core.jit import helper, inline, jit
 from fastseq.kernels.core.width import LANES
-from fastseq.kernels.simd.floats import fma, load, load_part, maximum, select, store, store_part
+from fastseq.kernels.nn.rows import load_row, store_row
+from fastseq.kernels.simd.floats import fma, load, maximum, select, store
 from fastseq.kernels.simd.gemm import VECTORS, WIDTH, copy_block, panel_vectors
 from fastseq.kernels.simd.tiles import address, tiles
 from fastseq.kernels.simd.vmath import sigmoid, tanh
@@ -241,10 +242,7 @@ def _cell(
                             new_h = step_forward(gate, k, cells, hidden, u, keep)
                             store(hidden, u, new_h)
                             to = rows[starts[t] + r] * y_row + column + first_unit
-                            if units - first_unit >= LANES:
-                                store(out, to, new_h)
-                            else:
-                                store_part(out, to, new_h, units - first_unit)
+                            store_row(out, to, new_h, units - first_unit)
                 if not reverse:
                     local += count
             done += last - first
@@ -280,10 +278,7 @@ def _cell(
                 for r in range(count):
                     u = r * W + unit
                     of_y = rows[at + r] * dy_row + column + unit
-                    if units - unit >= LANES:
-                        d = load(dhidden, u) + load(above, of_y)
-                    else:
-                        d = load(dhidden, u) + load_part(above, of_y, units - unit)
+                    d = load(dhidden, u) + load_row(above, of_y, units - unit)
                     k = (at + r) * row + unit * slots
                     step_backward(gate, k, old, (at + r) * W + unit, dhidden, dcells, u, d)
             for first in range(0, W, WIDTH):

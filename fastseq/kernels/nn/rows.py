@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastseq.kernels.core.jit import jit
+from fastseq.kernels.core.jit import inline, jit
 from fastseq.kernels.core.width import LANES
 from fastseq.kernels.simd.bytes import prefetch
 from fastseq.kernels.simd.floats import load, load_part, store, store_part
@@ -14,6 +14,24 @@ from fastseq.kernels.simd.gemm import copy_block
 
 _AHEAD = 8  # rows that are asked for before their turn
 _LINE = 16  # floats of a cache line
+
+
+@inline
+def load_row(values, index, count):
+    """values[index:index + count], at most LANES of them; zero in the other lanes.
+
+    For loops that are not bound by memory: others have one for whole vectors and a last part.
+    """
+    return load(values, index) if count >= LANES else load_part(values, index, count)
+
+
+@inline
+def store_row(out, index, vector, count):
+    """out[index:index + count] = vector, at most LANES of it."""
+    if count >= LANES:
+        store(out, index, vector)
+    else:
+        store_part(out, index, vector, count)
 
 
 @jit
@@ -62,12 +80,12 @@ def scatter(out, values, rows, first, last):
 
 
 @jit
-def scatter_add(slopes, dy, ids, first, last):
-    """slopes[ids[i], c] += dy[i, c] for every i, in their order, and the columns first to last - 1.
+def scatter_add(gradients, dy, ids, first, last):
+    """gradients[ids[i], c] += dy[i, c] for every i, in order, and the columns first to last - 1.
 
-    slopes  float32[V · E]
-    dy      float32[N · E]
-    ids     int32[N], 0 <= id < V; an id may come often
+    gradients  float32[V · E]
+    dy         float32[N · E]
+    ids        int32[N], 0 <= id < V; an id may come often
 
     Threads that share the columns, not the rows, never meet, and each sum has one order.
     """
@@ -76,19 +94,19 @@ def scatter_add(slopes, dy, ids, first, last):
         if i + _AHEAD < len(ids):
             ahead = np.int64(ids[i + _AHEAD]) * width
             for column in range(first, last, _LINE):
-                prefetch(slopes, ahead + column)
+                prefetch(gradients, ahead + column)
         target = np.int64(ids[i]) * width
         source = i * width
         column = first
         while column + LANES <= last:
             here = target + column
-            store(slopes, here, load(slopes, here) + load(dy, source + column))
+            store(gradients, here, load(gradients, here) + load(dy, source + column))
             column += LANES
         if column < last:
             rest = last - column
             here = target + column
-            total = load_part(slopes, here, rest) + load_part(dy, source + column, rest)
-            store_part(slopes, here, total, rest)
+            total = load_part(gradients, here, rest) + load_part(dy, source + column, rest)
+            store_part(gradients, here, total, rest)
 
 
 @jit
