@@ -6,7 +6,7 @@
     models -> vectors -> text, store
     cli -> features -> text, store
 
-A room may use those below it, never one above or beside it.
+A package may use those below it, never one above or beside it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# every room, and the rooms it may import; a module at the top of fastseq is a room by itself
+# every package, and the packages it may import; a module at the top of fastseq counts as a package
 BASE = {"types", "settings", "machine", "errors", "threads", "estimator", "interrupts", "seeds"}
 BASE |= {"devices"}
 ALLOWED = {
@@ -53,8 +53,8 @@ ALLOWED = {
     | {"vectors", "training", "plotting", "fastseq"},
 }
 
-# packages that only some rooms may import
-KEPT_IN = {
+# third-party packages, and the packages that may import them
+ONLY_IN = {
     "pyarrow": {"store"},
     "click": {"cli"},
     "rich": {"cli"},
@@ -82,8 +82,8 @@ def name_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def room_of(module: str) -> str:
-    """The room a dotted name of ours lies in; "fastseq" for the package itself."""
+def package_of(module: str) -> str:
+    """The package a dotted name of ours lies in; "fastseq" for the package itself."""
     parts = module.split(".")
     if parts[0] in ("cli", "fastseq_cli"):
         return "cli"
@@ -99,7 +99,7 @@ def imports_of(path: Path) -> set[str]:
     """Every module that a file imports, wherever in it, as absolute dotted names.
 
     `from a import b` is a.b where that is a module, else a. Imports for type checkers alone count
-    like all others where they are ours: a room's types may not come from above either.
+    like all others where they are ours: a package's types may not come from above either.
     """
     return imports_in(path.read_text("utf-8"), name_of(path), path.name == "__init__.py")
 
@@ -141,43 +141,43 @@ def imports_in(source: str, name: str, is_package: bool) -> set[str]:
 
 
 def broken_rules(path: Path) -> list[str]:
-    """What a file imports that its room may not, one line each."""
-    room = room_of(name_of(path))
+    """What a file imports that its package may not, one line each."""
+    package = package_of(name_of(path))
     return [
         f"{path.relative_to(ROOT)}: {problem}"
         for module in sorted(imports_of(path))
-        if (problem := problem_of(room, module))
+        if (problem := problem_of(package, module))
     ]
 
 
-def problem_of(room: str, module: str) -> str | None:
+def problem_of(package: str, module: str) -> str | None:
     top = module.partition(".")[0]
     if top in OURS:
-        target = room_of(module)
-        if target != room and room != "fastseq" and target not in ALLOWED[room]:
-            return f"{room} may not import {module}"
-        if room == "fastseq" and target == "cli":
+        target = package_of(module)
+        if target != package and package != "fastseq" and target not in ALLOWED[package]:
+            return f"{package} may not import {module}"
+        if package == "fastseq" and target == "cli":
             return f"the package may not import {module}"
         return None
-    if top in KEPT_IN and room not in KEPT_IN[top]:
-        return f"{top} is imported in {' and '.join(sorted(KEPT_IN[top]))} only, not in {room}"
-    if room == "kernels" and top not in KERNEL_PACKAGES | set(sys.stdlib_module_names):
+    if top in ONLY_IN and package not in ONLY_IN[top]:
+        return f"{top} is imported in {' and '.join(sorted(ONLY_IN[top]))} only, not in {package}"
+    if package == "kernels" and top not in KERNEL_PACKAGES | set(sys.stdlib_module_names):
         return f"kernels import numba, numpy, llvmlite and each other, not {module}"
     return None
 
 
-def test_every_room_is_in_the_table() -> None:
-    rooms = {room_of(name_of(path)) for path in sources()} - {"fastseq"}
-    assert rooms <= set(ALLOWED), f"say in ALLOWED what these may import: {rooms - set(ALLOWED)}"
+def test_every_package_is_in_the_table() -> None:
+    packages = {package_of(name_of(path)) for path in sources()} - {"fastseq"}
+    assert packages <= set(ALLOWED), f"not in ALLOWED: {packages - set(ALLOWED)}"
 
 
 def test_the_table_has_no_cycle() -> None:
-    below = {room: set(allowed) for room, allowed in ALLOWED.items()}
+    below = {package: set(allowed) for package, allowed in ALLOWED.items()}
     while below:
-        lowest = [room for room, allowed in below.items() if not allowed & set(below)]
+        lowest = [package for package, allowed in below.items() if not allowed & set(below)]
         assert lowest, f"these import each other in a circle: {sorted(below)}"
-        for room in lowest:
-            del below[room]
+        for package in lowest:
+            del below[package]
 
 
 def test_imports_run_downward_only() -> None:
@@ -261,7 +261,7 @@ def early_cuda(source: str) -> list[str]:
 
 
 def test_a_package_without_cuda_never_imports_its_kernels() -> None:
-    """Outside of their rooms they are imported where they are used."""
+    """Outside of their packages they are imported where they are used."""
     for path in sources():
         if not name_of(path).startswith(LAZY):
             assert not early_cuda(path.read_text("utf-8")), path
@@ -351,14 +351,14 @@ def test_the_command_line_is_installed_under_its_own_name() -> None:
 
 
 def test_every_package_is_listed() -> None:
-    """A room that pyproject.toml forgets is missing from the wheel, and from nothing else."""
+    """A package that pyproject.toml forgets is missing from the wheel, and from nothing else."""
     mapped = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
-    rooms = {name_of(path) for path in ROOT.glob("fastseq/**/__init__.py")} | {"fastseq_cli"}
-    assert set(mapped["packages"]) == rooms
+    packages = {name_of(path) for path in ROOT.glob("fastseq/**/__init__.py")} | {"fastseq_cli"}
+    assert set(mapped["packages"]) == packages
 
 
 @pytest.mark.parametrize(
-    ("room", "module", "said"),
+    ("package", "module", "said"),
     [
         ("kernels", "fastseq.types", "kernels may not import"),
         ("kernels", "scipy.sparse", "kernels import numba"),
@@ -372,8 +372,8 @@ def test_every_package_is_listed() -> None:
         ("search", "fastseq", "search may not import"),
     ],
 )
-def test_the_check_sees_a_wrong_import(room: str, module: str, said: str) -> None:
-    assert said in (problem_of(room, module) or "")
+def test_the_check_sees_a_wrong_import(package: str, module: str, said: str) -> None:
+    assert said in (problem_of(package, module) or "")
 
 
 @pytest.mark.parametrize(
