@@ -249,8 +249,8 @@ def valid_utf8(array: pa.Array) -> bool:
 
 
 def repaired(array: pa.Array) -> pa.Array:
-    """An array of strings with U+FFFD where the bytes are not UTF-8."""
-    if valid_utf8(array):
+    """The array; if it is strings, with U+FFFD where the bytes are not UTF-8."""
+    if not is_string(array.type) or valid_utf8(array):
         return array
     values = array.cast(pa.binary()).to_pylist()
     return pa.array([None if v is None else v.decode("utf-8", "replace") for v in values], "string")

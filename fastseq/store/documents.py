@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
@@ -35,7 +36,6 @@ class DocumentWriter:
 
     Parameters
     ----------
-    file : a path or a binary file object
     schema : plain types only (`Corpus.stored_schema`)
     id_column : a column of distinct values, for which a dictionary saves nothing
 
@@ -44,10 +44,7 @@ class DocumentWriter:
     """
 
     def __init__(
-        self,
-        file: str | os.PathLike[str] | BinaryIO,
-        schema: pa.Schema,
-        id_column: str | None = None,
+        self, file: str | Path | BinaryIO, schema: pa.Schema, id_column: str | None = None
     ) -> None:
         self.num_rows = 0
         self._schema = schema.remove_metadata()
@@ -172,14 +169,10 @@ class DocumentReader:
             return self._cached[name]
 
     def take(self, rows: npt.ArrayLike, columns: Sequence[str] | None = None) -> pa.Table:
-        """Some rows, in the given order, of some columns or all.
+        """Some rows (int[m], repeats allowed), in the given order, of some columns or all.
 
         Reads the row groups that hold these rows; if these are most groups of a small file, reads
         and caches all of them.
-
-        Parameters
-        ----------
-        rows : int[m], each from 0 to `num_rows` - 1; repeats are allowed
 
         Raises IndexError: a row is out of range; DataError: there is no column of a given name;
         FormatError: the file is damaged.
@@ -287,13 +280,8 @@ def _string_bytes(table: pa.Table) -> Int64:
 
 
 def id_hashes(ids: pa.Array) -> UInt64:
-    """uint64[n]: a hash of each id. Equal ids have equal hashes; different integers always have
-    different ones, different strings nearly always.
-
-    Parameters
-    ----------
-    ids : strings or integers of any Arrow width, without nulls
-    """
+    """uint64[n]: hashes of ids, strings or integers of any Arrow width without nulls. Different
+    integers always have different hashes, different strings nearly always."""
     if pa.types.is_integer(ids.type):
         # the finalizer of SplitMix64 (Steele, Lea, Flood 2014), a bijection
         h: UInt64 = ids.to_numpy(zero_copy_only=False).astype(np.uint64)
@@ -311,14 +299,8 @@ def id_hashes(ids: pa.Array) -> UInt64:
 def find_duplicate_ids(
     hashes: UInt64, ids_of: Callable[[Int64], Sequence[Any]], most: int = _SHOWN
 ) -> list[tuple[Any, list[int]]]:
-    """The first `most` ids that more than one row has, with their rows. Rows of equal hashes are
-    candidates, whose ids are compared.
-
-    Parameters
-    ----------
-    hashes : uint64[n], `id_hashes` of every row
-    ids_of : returns the ids of some rows (int64[m], ascending)
-    """
+    """The first `most` ids that more than one row has, with their rows. Rows of equal `id_hashes`
+    (uint64[n]) are candidates, whose ids (`ids_of` ascending rows) are compared."""
     ascending = np.sort(hashes)
     twice = np.unique(ascending[1:][ascending[1:] == ascending[:-1]])
     if len(twice) == 0:
@@ -350,10 +332,8 @@ def refuse_duplicate_ids(
     where: str,
     place: Callable[[int], str] | None = None,
 ) -> None:
-    """Check that the ids of all rows differ. `place` formats a row for messages; None: its number.
-
-    Raises DataError: ids are duplicated; the message names the first few and their rows.
-    """
+    """Raise DataError, which names the first few and their rows, for duplicate ids. `place` formats
+    a row for messages; None: its number."""
     found = find_duplicate_ids(hashes, ids_of)
     if found:
         named = ", ".join(

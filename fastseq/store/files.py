@@ -116,10 +116,8 @@ def opened(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 @contextmanager
 def created(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Write a new file atomically, gzip-compressed if its name ends in .gz.
-
-    The same content gives the same bytes. Raises as `written_whole`.
-    """
+    """Write a file atomically, gzip-compressed if its name ends in .gz; the same content gives the
+    same bytes. Raises as `written_whole`."""
     with written_whole(path) as temporary, open(temporary, "wb") as file:
         if os.fspath(path).lower().endswith(".gz"):
             with gzip.GzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) as packed:

@@ -64,7 +64,7 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Content of a manifest. `files` maps each path inside the folder, with '/', to its entry."""
+    """Content of a manifest; `files` by path inside the folder, with '/'."""
 
     kind: str
     format_version: int
@@ -81,7 +81,9 @@ class Manifest:
         return json.dumps(content, indent=1).encode("ascii") + b"\n"
 
     def describe(self) -> dict[str, Any]:
-        """The content for JSON, with `bytes`, the total size of all data files."""
+        """The content for JSON: kind, format_version, fastseq (the version that wrote it),
+        settings, statistics, files (name -> bytes, crc32 and, for arrays, dtype and shape), and
+        bytes, the size of all data files."""
         return {
             "kind": self.kind,
             "format_version": self.format_version,
@@ -94,11 +96,8 @@ class Manifest:
 
 
 def as_json(values: Any) -> Any:
-    """Values after a JSON round trip: keys are strings, tuples lists.
-
-    Surrogates, as in file names that are not UTF-8, are escaped in the file and restored.
-    Raises as Manifest.to_bytes.
-    """
+    """Values after a JSON round trip: keys are strings, tuples lists; surrogates, as in file names
+    that are not UTF-8, are restored. Raises as Manifest.to_bytes."""
     return json.loads(json.dumps(values, allow_nan=False))
 
 
@@ -197,15 +196,14 @@ class Folder:
     Attributes
     ----------
     root : the folder
-    manifest : the manifest of its commit
+    manifest : the manifest of its commit, with its `settings` and `statistics`
     """
-
-    root: Path
-    manifest: Manifest
 
     def __init__(self, root: Path, manifest: Manifest) -> None:
         self.root = root
         self.manifest = manifest
+        self.settings = manifest.settings
+        self.statistics = manifest.statistics
         self._paths = {name.rpartition("/")[2]: name for name in manifest.files}
         self._maps = {name: _mapped(root, name, entry) for name, entry in manifest.files.items()}
 
@@ -213,13 +211,8 @@ class Folder:
     def open(path: str | Path, kind: str, versions: Collection[int]) -> Folder:
         """Open the current commit of a folder and map all of its files.
 
-        Parameters
-        ----------
-        kind : the expected kind of folder, such as "index"
-        versions : the format versions that the caller reads
-
-        Raises FormatError: the manifest is missing, damaged or of another kind or version; a file
-        is missing or of the wrong size.
+        Raises FormatError: the manifest is missing, damaged, or not of the `kind`, such as "index",
+        or `versions` that the caller reads; a file is missing or of the wrong size.
         """
         root = file_path("path", path)
         manifest = read_manifest(root, kind, versions)
@@ -232,16 +225,6 @@ class Folder:
                 if latest == manifest:
                     raise
                 manifest = latest
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The settings in the manifest."""
-        return self.manifest.settings
-
-    @property
-    def statistics(self) -> dict[str, Any]:
-        """The statistics in the manifest."""
-        return self.manifest.statistics
 
     @property
     def names(self) -> list[str]:
@@ -266,10 +249,8 @@ class Folder:
         return np.frombuffer(self.buffer(name), entry.dtype).reshape(entry.shape)
 
     def buffer(self, name: str) -> mmap.mmap | bytearray:
-        """The bytes of a file, mapped; an empty bytearray for an empty file.
-
-        Raises FormatError for a file that is not in the manifest.
-        """
+        """The bytes of a file, mapped; an empty bytearray for an empty file. Raises FormatError for
+        a file that is not in the manifest."""
         self._entry(name)
         return self._maps[self._paths[name]]
 
@@ -298,10 +279,8 @@ class Folder:
         return wrong + _changed_links(self.root, self.manifest)
 
     def path(self, name: str) -> Path:
-        """The path of a file, for messages: after a later commit it may be gone.
-
-        Raises FormatError for a file that is not in the manifest.
-        """
+        """The path of a file, for messages: after a later commit it may be gone. Raises FormatError
+        for a file that is not in the manifest."""
         self._entry(name)
         return self.root / self._paths[name]
 
@@ -314,10 +293,7 @@ class Folder:
 def verify(path: str | Path) -> list[str]:
     """Read every byte of a folder of any kind and return the names, inside the folder, of the
     files that are missing, of the wrong size or checksum, and of links next to the manifest whose
-    content differs from their data file.
-
-    Raises FormatError: the manifest itself is missing or damaged.
-    """
+    content differs from their data file. Raises FormatError for a missing or damaged manifest."""
     root = Path(path)
     manifest = read_manifest(root)
     wrong = [name for name, entry in manifest.files.items() if not _is_intact(root / name, entry)]
@@ -325,13 +301,8 @@ def verify(path: str | Path) -> list[str]:
 
 
 def describe(path: str | Path) -> dict[str, Any]:
-    """The manifest of a folder of any kind, ready for JSON.
-
-    kind, format_version, fastseq (the version that wrote it), settings, statistics, files (name
-    -> bytes, crc32 and, for arrays, dtype and shape), bytes (of all data files).
-
-    Raises FormatError: the manifest is missing or damaged.
-    """
+    """`Manifest.describe` for a folder of any kind. Raises FormatError for a missing or damaged
+    manifest."""
     return read_manifest(Path(path)).describe()
 
 

@@ -32,10 +32,7 @@ KIND = "predictions"  # of output
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TagLists:
-    """The tags of D rows: row d has tags offsets[d] to offsets[d + 1].
-
-    tags  Categories of all rows' tags; offsets int64[D + 1], from 0
-    """
+    """The tags of D rows: row d has tags offsets[d] to offsets[d + 1], int64[D + 1] from 0."""
 
     tags: Categories
     offsets: Int64
@@ -104,10 +101,8 @@ class Predictions:
     ) -> int:
         """Write them to Parquet, atomically, and return the number of rows.
 
-        Parameters
-        ----------
-        report : called with the rows done, and the total
-        overwrite : replace an existing file that is not known to be predictions of fastseq
+        `report` is called with the rows done and the total; `overwrite` replaces an existing file
+        that is not known to be predictions of fastseq.
 
         Raises SettingsError: `path` is a file that is read, a folder, or lies in none; DataError:
         as iterating; a column to keep is of a type that Parquet cannot hold; FastseqError: the

@@ -144,8 +144,7 @@ class RowReader:
         """Read the rows, in order, in batches of about `max_bytes` of strings, at least a row.
 
         Raises DataError: a null label, token or tag, different numbers of tokens and tags, a number
-        that is null or not finite (naming file, row and column); a damaged file; a stream read for
-        the second time.
+        that is null or not finite (naming file, row and column); a damaged file or repeated stream.
         """
         return self._batches(max_bytes, joined=False)
 
@@ -196,27 +195,20 @@ class RowReader:
                 found |= {"tokens": to_texts(tokens), "token_offsets": offsets, "null_texts": nulls}
                 if fields.tags is not None:
                     tags, ends, _ = _lists(part, fields.tags)
-                    _check_lengths(fields.tokens, offsets, fields.tags, ends)
+                    _check_lengths(fields, offsets, ends)
                     found["tags"] = _categories(tags)
-            for role, field, name in (
-                ("label", "labels", fields.label),
-                ("series", "series", fields.series),
-            ):
-                if name is not None:
-                    array = _plain(part.column(name), name)
-                    if array.null_count:
-                        problem = f"the {role} in column {name!r} is null"
-                        raise RowError(first_null(array), problem)
-                    found[field] = _categories(array)
+            if fields.label is not None:
+                found["labels"] = _categories(_present(part, fields.label, "label"))
+            if fields.series is not None:
+                found["series"] = _categories(_present(part, fields.series, "series"))
             if fields.values:
                 found["values"] = np.stack([_numbers(part, name) for name in fields.values], axis=1)
         if fields.id is not None:
             found["ids"] = part.column(fields.id)
         if fields.keep:
             schema = pa.schema([self.kept.field(name) for name in fields.keep])
-            arrays = [part.column(name) for name in fields.keep]
             # columns to keep are displayed later, even where invalid text is an error elsewhere
-            arrays = [repaired(array) if is_string(array.type) else array for array in arrays]
+            arrays = [repaired(part.column(name)) for name in fields.keep]
             found["kept"] = pa.Table.from_arrays(arrays, schema=schema)
         return RowBatch(first_row, part.num_rows, self.data, **found)
 
@@ -334,19 +326,15 @@ def open_rows(
 
     Parameters
     ----------
-    source : as in Corpus.open (paths, an Arrow table or stream, a data frame), or what
-        in_memory.as_source makes of Python lists and arrays
+    source : as in Corpus.open, or from in_memory.as_source
     inputs : "text", "tokens" or "values"
     fields : the columns, if they are known (those of training); None to choose them
     like : rows with the expected type of labels
-    outputs : whether to read the id and the columns to keep, which only predictions need;
-        duplicate columns to keep are kept once
-    named : unless `fields` is given: text, tokens, values, label, tags, series, id, keep,
-        targets, as in columns.choose_fields
+    outputs : whether to read the id and the columns to keep, which only predictions need
+    named : unless `fields` is given: arguments of columns.choose_fields
 
-    Raises DataError: a path does not exist, a column is missing, ambiguous or of an unsuitable type
-    (the message names the file and lists its columns), files disagree; SettingsError: `source`
-    cannot be read; columns are given both ways; a column of text or of values is named twice.
+    Raises DataError as Corpus.open; SettingsError: `source` cannot be read, columns are given both
+    ways, a column of text or of values is named twice.
     """
     for role, option in (("text", "text"), ("value", "values")):
         names = listed(named.get(option))
@@ -423,10 +411,16 @@ def _plain(array: pa.Array, name: str, kind: pa.DataType | None = None) -> pa.Ar
         raise RowError(error.row, f"column {name!r}: {error.problem}") from error
 
 
-def _numbers(batch: pa.RecordBatch, name: str) -> Float64:
+def _present(batch: pa.RecordBatch, name: str, what: str) -> pa.Array:
+    """A plain column, which must not have nulls."""
     array = _plain(batch.column(name), name)
     if array.null_count:
-        raise RowError(first_null(array), f"the number in column {name!r} is null")
+        raise RowError(first_null(array), f"the {what} in column {name!r} is null")
+    return array
+
+
+def _numbers(batch: pa.RecordBatch, name: str) -> Float64:
+    array = _present(batch, name, "number")
     values: Float64 = array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
@@ -462,20 +456,17 @@ def _lists(batch: pa.RecordBatch, name: str) -> tuple[pa.Array, Int64, int]:
     return strings, offsets, nulls
 
 
-def _check_lengths(tokens: str, ends: Int64, tags: str, others: Int64) -> None:
-    differs = np.flatnonzero(np.diff(ends) != np.diff(others))
-    if len(differs):
-        row = int(differs[0])
-        a, b = int(ends[row + 1] - ends[row]), int(others[row + 1] - others[row])
-        problem = f"{a} tokens in column {tokens!r}, but {b} tags in {tags!r}"
+def _check_lengths(fields: Fields, tokens: Int64, tags: Int64) -> None:
+    pairs = np.stack([np.diff(tokens), np.diff(tags)], axis=1)
+    for row in np.flatnonzero(pairs[:, 0] != pairs[:, 1])[:1].tolist():
+        a, b = pairs[row]
+        problem = f"{a} tokens in column {fields.tokens!r}, but {b} tags in {fields.tags!r}"
         raise RowError(row, f"{problem}: expected a tag for each token")
 
 
 def _categories(array: pa.Array) -> Categories:
     """A plain array of strings, integers or booleans without nulls."""
     encoded = array.dictionary_encode()
-    distinct = encoded.dictionary
-    if is_string(distinct.type):
-        distinct = repaired(distinct)
+    distinct = repaired(encoded.dictionary)
     codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32)
     return Categories(tuple(distinct.to_pylist()), codes)

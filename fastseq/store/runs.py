@@ -88,7 +88,7 @@ def _queries_in_parquet(path: str | Path) -> tuple[list[Any], list[str]]:
     ids, texts = read_columns(path, [QUERY_ID_NAMES, QUERY_TEXT_NAMES])
     if not is_text(texts.type):
         raise DataError(f"{path}: the text of the queries is {texts.type}, expected strings")
-    strings = repaired(texts.cast(pa.string()) if pa.types.is_null(texts.type) else texts)
+    strings = repaired(texts.cast(pa.string(), safe=False))
     return _id_list(ids, f"{path}: the query id"), [text or "" for text in strings.to_pylist()]
 
 
@@ -129,7 +129,7 @@ def _id_list(array: pa.Array, where: str) -> list[Any]:
         raise DataError(f"{where} is {array.type}, expected strings or integers")
     if array.null_count:
         raise DataError(f"{where} is null in row {first_null(array)} (from 0)")
-    return list((repaired(array) if is_string(array.type) else array).to_pylist())
+    return list(repaired(array).to_pylist())
 
 
 # ---- runs

@@ -8,7 +8,7 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, compress
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote
@@ -64,27 +64,35 @@ class ParquetSource:
                 self.schema: pa.Schema = file.schema_arrow
                 metadata = file.metadata
                 self.num_rows: int | None = metadata.num_rows
-                self._sizes: dict[str, int] = {}
-                self._row_sizes: dict[str, float] = {}  # bytes a row, the maximum of all row groups
-                paths = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
-                for g in range(metadata.num_row_groups):
-                    group = metadata.row_group(g)
-                    for i, name in enumerate(paths):
-                        size = group.column(i).total_uncompressed_size
-                        self._sizes[name] = self._sizes.get(name, 0) + size
-                        mean = size / max(group.num_rows, 1)
-                        self._row_sizes[name] = max(self._row_sizes.get(name, 0.0), mean)
+                groups = [metadata.row_group(g) for g in range(metadata.num_row_groups)]
+                # rows of each row group, and bytes of the leaves of its columns
+                self._groups = [
+                    (
+                        g.num_rows,
+                        [g.column(i).total_uncompressed_size for i in range(g.num_columns)],
+                    )
+                    for g in groups
+                ]
+                leaves = range(metadata.num_columns)
+                self._leaves = [f"{metadata.schema.column(i).path}." for i in leaves]
         own = self.schema.names
         self.constants = {n: v for n, v in (constants or {}).items() if n not in own}
         for name, value in self.constants.items():
             self.schema = self.schema.append(pa.field(name, value.type))
 
     def nbytes(self, columns: Sequence[str]) -> int | None:
-        return int(_total(self._sizes, columns))
+        return sum(size for _, size in self._group_bytes(columns))
+
+    def _group_bytes(self, columns: Sequence[str]) -> list[tuple[int, int]]:
+        """Rows of each row group, and bytes of these columns. A list's leaf is
+        `column.list.element`."""
+        prefixes = tuple(f"{name}." for name in columns)
+        chosen = [leaf.startswith(prefixes) for leaf in self._leaves]
+        return [(rows, sum(compress(sizes, chosen))) for rows, sizes in self._groups]
 
     def read(self, columns: Sequence[str], max_bytes: int) -> Iterator[pa.RecordBatch]:
-        a_row = max(_total(self._row_sizes, columns), 1)
-        rows = int(min(max(max_bytes / a_row, 1), MAX_ROWS))
+        sizes = [size / max(rows, 1) for rows, size in self._group_bytes(columns)]
+        rows = int(min(max(max_bytes / max([1, *sizes]), 1), MAX_ROWS))
         options = {"buffer_size": READ_AHEAD, "pre_buffer": False}
         try:
             with parquet_file(self._path, page_checksum_verification=True, **options) as file:
@@ -99,12 +107,6 @@ class ParquetSource:
                     yield batch
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{self.name}: damaged or cut short ({reason(error)})") from error
-
-
-def _total(by_path: Mapping[str, float], columns: Sequence[str]) -> float:
-    """The sum over the leaves of some columns: a list's leaf is `column.list.element`."""
-    prefixes = tuple(f"{name}." for name in columns)
-    return sum(size for path, size in by_path.items() if f"{path}.".startswith(prefixes))
 
 
 class ArrowSource:
@@ -241,11 +243,9 @@ def promoted(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
 
 
 def open_sources(source: Any) -> Dataset:
-    """The rows of a corpus: a path, folder or glob, a list of those, a table, or a stream. Warns
-    of files in folders that are not read.
-
-    Raises DataError: a path does not exist, a folder or glob has no Parquet file, a file is not
-    Parquet; SettingsError: `source` is none of these.
+    """The rows of a path, folder or glob, a list of those, a table, or a stream. Warns of files in
+    folders that are not read. Raises DataError: a path does not exist, a folder or glob has no
+    Parquet file, a file is not Parquet; SettingsError: `source` is none of these.
     """
     if isinstance(source, str | os.PathLike):
         return _open_files([source])

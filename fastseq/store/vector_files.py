@@ -58,13 +58,11 @@ def write_word_vectors(
     vectors: Float32,
     form: str | None = None,
 ) -> None:
-    """Write words and their vectors, atomically.
+    """Write V words and their vectors, float32[V, d], atomically.
 
     Parameters
     ----------
     path : text and binary are gzip-compressed if it ends in .gz
-    words : V words
-    vectors : float32[V, d]
     form : "text": a first line of "words dimensions", then a word and its numbers on each line, in
         as few digits as read back to the same float32 (word2vec's, fastText's .vec); "binary":
         word2vec's, the numbers as little-endian float32; "parquet": the columns word (strings)
@@ -131,21 +129,23 @@ def _blocks(
         if not blanks and (blank := _BLANKS[data]).any():
             word = int(np.searchsorted(offsets, blank.argmax(), "right")) - 1
             raise DataError(
-                f"cannot write {path}: word {first + word + 1}, {_shown(names[word].as_py())}, has "
-                "white space or a zero byte in it, which only Parquet can hold"
+                f"cannot write {path}: {_shown(names, word, first)}, has white space or a zero "
+                "byte in it, which only Parquet can hold"
             )
         finite = np.isfinite(block).all(axis=1)
         if not finite.all():
             word = int(finite.argmin())
             raise DataError(
-                f"cannot write {path}: the vector of word {first + word + 1}, "
-                f"{_shown(names[word].as_py())}, holds a number that is not finite"
+                f"cannot write {path}: the vector of {_shown(names, word, first)}, holds a number "
+                "that is not finite"
             )
         yield names, block
 
 
-def _shown(word: str) -> str:
-    return repr(word if len(word) <= _SHOWN else word[: _SHOWN - 1] + "…")
+def _shown(words: pa.Array, at: int, first: int) -> str:
+    """A word for a message; `first`, the number of words before the array."""
+    word = words[at].as_py()
+    return f"word {first + at + 1}, {word if len(word) <= _SHOWN else word[: _SHOWN - 1] + '…'!r}"
 
 
 def _lines(words: pa.Array, vectors: Float32) -> pa.Buffer:
@@ -446,11 +446,9 @@ def _parse(numbers: list[bytes]) -> Float32 | None:
 
 def _no_number(pieces: list[bytes]) -> str | None:
     """The problem with the first piece that is not a number; None where all are."""
-    for piece in pieces:
-        if not _is_number(piece):
-            shown = piece[:40].decode("utf-8", "replace")
-            return f"holds {shown!r}, expected a number"
-    return None
+    piece = next((piece for piece in pieces if not _is_number(piece)), None)
+    shown = "" if piece is None else piece[:40].decode("utf-8", "replace")
+    return None if piece is None else f"holds {shown!r}, expected a number"
 
 
 def _is_number(piece: bytes) -> bool:

@@ -80,7 +80,8 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, str]]:
         raise DataError(f"{path}: cannot be read ({reason(error)})") from error
     try:
         found = dict(deserialize(content))  # type: ignore[no-untyped-call]
-        header = json.loads(content[_LENGTH : _header_end(content)])
+        end = _LENGTH + int.from_bytes(content[:_LENGTH], "little")
+        header = json.loads(content[_LENGTH:end])
     except (SafetensorError, ValueError, RecursionError) as error:
         raise FormatError(
             f"{path}: not a safetensors file, or one cut short ({reason(error)})"
@@ -110,13 +111,9 @@ def _array(stored: Mapping[str, Any], where: str) -> npt.NDArray[Any]:
     return values.reshape(stored["shape"])
 
 
-def _header_end(content: bytes) -> int:
-    return _LENGTH + int.from_bytes(content[:_LENGTH], "little")
-
-
 def _ordered_header(content: bytes) -> bytes:
     """The header with sorted metadata, which the library writes in the order of a hash table."""
-    end = _header_end(content)
+    end = _LENGTH + int.from_bytes(content[:_LENGTH], "little")
     fields = json.loads(content[_LENGTH:end])
     if METADATA in fields:
         fields[METADATA] = dict(sorted(fields[METADATA].items()))

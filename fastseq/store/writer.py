@@ -101,12 +101,11 @@ class DataFile(io.RawIOBase):
 
     def close(self) -> None:
         """Close the file; repeated calls do nothing."""
-        if not self.closed:
-            try:
-                with _system_errors(self.path):
-                    self._file.close()
-            finally:
-                super().close()
+        try:
+            with _system_errors(self.path):
+                self._file.close()
+        finally:
+            super().close()
 
     @property
     def entry(self) -> FileEntry:
@@ -309,15 +308,9 @@ class FolderWriter:
                     raise SettingsError(f"{root}: its {MANIFEST} is not fastseq's: choose another")
         # a writer creates the lock first, so a folder without one has no leftovers of a writer;
         # but on Windows the lock is removed when released, and subfolders may remain
-        strange = [
-            name
-            for name in names
-            if not (
-                (LOCK in names and self._is_leftover(name))
-                or (raw is not None and name in self._links)
-                or self._is_inside(name)
-            )
-        ]
+        ours = self._links if raw is not None else frozenset()
+        left = filter(self._is_leftover, names) if LOCK in names else ()
+        strange = {*names} - ours - {*left} - {*filter(self._is_inside, names)}
         if content is None and strange:
             raise SettingsError(
                 f"{root} holds files that are not fastseq's ({min(strange)}): expected a new or "
@@ -366,13 +359,9 @@ class FolderWriter:
 
     def _is_inside(self, name: str) -> bool:
         """Whether a name is one of the subfolders and has a commit of its own."""
-        if name not in self._inside:
-            return False
-        try:
-            read_manifest(self.root / name)
-        except FormatError:
-            return False
-        return True
+        with suppress(FormatError):
+            return name in self._inside and bool(read_manifest(self.root / name))
+        return False
 
 
 @contextmanager
