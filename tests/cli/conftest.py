@@ -1,4 +1,4 @@
-"""What the tests of the command line share: a way to run it, and small collections."""
+"""Running a command in the test process, and small corpora and models."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BILINGUAL = Path(__file__).resolve().parents[2] / "data" / "bilingual"
 
 @dataclass(frozen=True)
 class Ran:
-    """What one command line did."""
+    """The result of a command line."""
 
     code: int
     out: str

@@ -19,16 +19,16 @@ from tests.cli.conftest import SCRIPT, Run, Write
 
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch):
-    """Puts a command `fail` in the group that raises what the test says."""
+    """Add a command `fail` to the group that raises the given exception."""
 
-    def put(error: BaseException) -> None:
+    def add(error: BaseException) -> None:
         @command("fail")
         def fail(common: Common) -> None:
             raise error
 
         monkeypatch.setattr(cli, "get_command", lambda ctx, name: fail)
 
-    return put
+    return add
 
 
 @pytest.mark.parametrize("name", COMMANDS)

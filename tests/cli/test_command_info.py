@@ -16,7 +16,7 @@ from tests.cli.conftest import Run
 
 @pytest.fixture
 def index(bilingual: Path, tmp_path: Path) -> Path:
-    """A copy of the index, to be spoilt."""
+    """A copy of the index, to be damaged."""
     return Path(shutil.copytree(bilingual, tmp_path / "index"))
 
 
@@ -70,7 +70,7 @@ def test_several_damaged_files_are_all_named(run: Run, index: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["truncated", "missing", "zeroed", "ones", "flipped"])
 def test_search_in_a_damaged_index_does_not_crash(run: Run, index: Path, damage: str) -> None:
-    """With an answer or with one line, and never with a crash."""
+    """It prints an answer or a one-line error."""
     for path in data_files(index):
         whole = path.read_bytes()
         if not whole:

@@ -129,11 +129,11 @@ def test_rows_are_printed_as_they_are_predicted(capsys: pytest.CaptureFixture[st
 
     for form, first in (("jsonl", '{"id": 0}\n{"id": 1}\n'), ("tsv", "id\n0\n1\n")):
         printed: list[str] = []
-        told: list[tuple[int, int | None]] = []
-        _print(Found(), form, lambda *done, told=told: told.append(done))  # type: ignore[arg-type]
+        calls: list[tuple[int, int | None]] = []
+        _print(Found(), form, lambda *done, calls=calls: calls.append(done))  # type: ignore[arg-type]
         assert "".join(printed) == first, "before the second table is asked for"
         assert "3" in capsys.readouterr().out
-        assert told == [(2, 4), (4, 4)]
+        assert calls == [(2, 4), (4, 4)]
 
 
 def test_labels_may_be_missing(run: Run, models: Path, write: Write) -> None:

@@ -244,7 +244,7 @@ def test_a_fresh_process_compiles_nothing(bilingual: Path, tmp_path: Path) -> No
     after = os.times()
     assert ran.stderr == ""
     assert "en04" in ran.stdout
-    # of the processor, not of the clock: other tests may run beside this one
+    # processor time, since other tests may run at the same time
     spent = after.children_user + after.children_system
     assert spent - before.children_user - before.children_system < 2.5
 

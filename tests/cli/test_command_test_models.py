@@ -32,7 +32,7 @@ def measures(run: Run, models: Path, corpora: Path) -> Callable[[str], dict[str,
 
 @pytest.fixture
 def model(models: Path, tmp_path: Path) -> Path:
-    """A copy of a classifier, to be spoilt."""
+    """A copy of a classifier, to be damaged."""
     return Path(shutil.copytree(models / "reviews", tmp_path / "model"))
 
 
@@ -239,7 +239,7 @@ def test_every_damaged_file_is_named(run: Run, model: Path, corpora: Path) -> No
     for name in read_manifest(model).files:
         path = model / name
         whole = path.read_bytes()
-        # a new file: what stands beside the manifest may be the same file by another name
+        # a new file: the one next to the manifest may be a hard link to the data file
         path.unlink()
         path.write_bytes(bytes([whole[0] ^ 0x40]) + whole[1:])
         ran = run("info", model, "--verify")
