@@ -61,14 +61,16 @@ def nothing(*_: Any) -> int:
 
 def disable(gpu: Any) -> None:
     """Make everything that was launched or copied so far do nothing from here on."""
-    from fastseq.kernels.cuda.runtime import blas, target
+    from fastseq.kernels.cuda.nn import gemm
+    from fastseq.kernels.cuda.runtime import target
 
-    for launch in target._LAUNCHERS.values():
-        launch._call = nothing
+    for kernel in target.kernels():
+        if kernel.launcher is not None:
+            kernel.launcher._launch = nothing
     driver = import_module("numba.cuda.cudadrv.driver").driver
     driver.cuMemcpyHtoD = driver.cuMemcpyHtoDAsync = driver.cuMemcpyDtoD = nothing
     driver.cuEventRecord = driver.cuEventSynchronize = nothing
-    blas._library().cublasGemmEx = nothing
+    gemm._cublas().cublasGemmEx = nothing
     gpu.later = nothing
 
 

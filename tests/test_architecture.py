@@ -68,7 +68,7 @@ ONLY_IN = {
 OURS = {"fastseq", "fastseq_cli", "cli"}
 KERNEL_PACKAGES = {"numba", "numpy", "llvmlite", "cuda"}
 # files that may import Numba's CUDA target, and NVIDIA's own packages
-CUDA_TARGET = {"target", "compiling"}
+CUDA_TARGET = {"target"}
 LONGEST = 800  # lines of a file
 
 
@@ -200,9 +200,8 @@ def cuda_problems(name: str, modules: set[str]) -> list[str]:
         module
         for module in sorted(modules)
         if (module.startswith(("numba.cuda", "numba_cuda")) and not (own and stem in CUDA_TARGET))
-        or (module == "cuda.core" and not (own and stem == "compiling"))
-        or (module == "cuda.pathfinder" and not (own and stem == "blas"))
-        or (module.partition(".")[0] == "cuda" and module not in ("cuda.core", "cuda.pathfinder"))
+        or (module == "cuda.pathfinder" and not (own and stem == "gemm"))
+        or (module.partition(".")[0] == "cuda" and module != "cuda.pathfinder")
     ]
 
 

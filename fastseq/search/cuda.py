@@ -15,16 +15,16 @@ import numpy as np
 
 from fastseq.errors import DeviceError
 from fastseq.index.segment import Segment
+from fastseq.kernels.cuda import search as kernels
 from fastseq.kernels.cuda.runtime import memory
 from fastseq.kernels.cuda.runtime.availability import free_memory
-from fastseq.kernels.cuda.search import scoring, topk
 from fastseq.kernels.search.impacts import Impacts
 from fastseq.kernels.search.postings import WINDOW_BITS
 from fastseq.kernels.search.search import TINY
 from fastseq.search.ranking import QueryTerms
 from fastseq.types import Float32, Int32, Int64, offsets_of, ranges
 
-MOST_HITS = topk.MOST_HITS  # a larger k is searched on the CPU
+MOST_HITS = kernels.MOST_HITS  # a larger k is searched on the CPU
 _POSTING_BYTES = 8
 _MOST_CANDIDATES = 1 << 27  # keys of a batch of queries: 1 GB
 _MOST_BOUNDS = 1 << 27  # window bounds of the posting lists of a batch: 512 MB
@@ -54,7 +54,7 @@ class GpuSearch:
         total = len(segment.postings.docs)
         self._capacity = total if free is None else min(total, free // 2 // _POSTING_BYTES)
         self._keys: Any = None
-        self._width = scoring.window_width(segment.documents)
+        self._width = kernels.window_width(segment.documents)
         self._windows = -(-segment.documents // self._width)
         self._counts: Int64 = np.diff(segment.postings.term_posting)
         self._best: Float32 = np.zeros(segment.terms, np.float32)
@@ -190,14 +190,14 @@ class GpuSearch:
             )
             keys = self._candidates(n, k)
             totals = memory.zeros(n, np.int32)
-            scoring.score(
+            kernels.score(
                 keys, totals, memory.zeros(n, np.int32),
                 memory.empty((len(terms), self._windows + 1), np.int32),
                 (self._docs, self._parts), lists, memory.put(queries.base),
                 self._segment.documents, self._width, k,
             )  # fmt: skip
             device_hits, device_points = memory.empty((n, k), np.int32), memory.empty((n, k))
-            topk.best(device_hits, device_points, keys, totals)
+            kernels.best(device_hits, device_points, keys, totals)
             memory.get(device_hits, hits)
             memory.get(device_points, points)
         rows[mine, :k] = hits

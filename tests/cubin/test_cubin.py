@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import fastseq.kernels.cuda as room
-from fastseq.kernels.cuda.runtime.compiling import SHARED, compile_kernel
-from fastseq.kernels.cuda.runtime.target import Kernel, cuda, kernel, kernels, undeclared
+from fastseq.kernels.cuda.runtime.target import Kernel, cuda, kernel, kernels
+from tests.cubin.compiling import _FLOAT64, SHARED, compile_kernel, declare_variants, undeclared
 
 CAPABILITIES = tuple(SHARED)
 FILE = 65536  # registers of a multiprocessor
@@ -22,9 +22,8 @@ FILE = 65536  # registers of a multiprocessor
 def all_kernels() -> list[Kernel]:
     """Those that the room's files declare, and their variants of typical sizes."""
     for module in walk_packages(room.__path__, f"{room.__name__}."):
-        found = import_module(module.name)
-        if hasattr(found, "variants"):
-            found.variants()
+        import_module(module.name)
+    declare_variants()
     return kernels()
 
 
@@ -113,8 +112,6 @@ def test_float64_is_seen(function) -> None:
 
 
 def test_predicated_float64_is_seen_in_the_assembler() -> None:
-    from fastseq.kernels.cuda.runtime.compiling import _FLOAT64
-
     for line in (
         "\tadd.f64 \t%fd1, %fd2, %fd3;",
         "\t@%p1 add.rn.f64 \t%fd1, %fd2, %fd3;",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.common import device
-from fastseq.kernels.cuda.nn import sums
+from fastseq.kernels.cuda.nn import rows as row_kernels
 
 
 def test_a_layer_matches_the_cpus() -> None:
@@ -13,7 +13,7 @@ def test_a_layer_matches_the_cpus() -> None:
 
 
 def test_a_wrong_gradient_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sums, "column_sums", lambda out, a: None)
+    monkeypatch.setattr(row_kernels, "column_sums", lambda out, a: None)
     assert device.difference(device.Shape("rnn", 2, 3, 2, 2)) > 1e-4
 
 
@@ -21,5 +21,5 @@ def test_losses_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     what, difference, tolerance = next(device.checked_losses(True))
     assert "classifier" in what
     assert difference < tolerance
-    monkeypatch.setattr(sums, "column_sums", lambda out, a: None)
+    monkeypatch.setattr(row_kernels, "column_sums", lambda out, a: None)
     assert next(device.checked_losses(True))[1] > 1e-4

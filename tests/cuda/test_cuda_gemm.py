@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fastseq.kernels.cuda.nn import gemm
-from fastseq.kernels.cuda.runtime import blas, memory
+from fastseq.kernels.cuda.runtime import memory
 from fastseq.kernels.cuda.runtime.target import SIMULATED
 
 Float32 = NDArray[np.float32]
@@ -97,7 +97,7 @@ def test_what_cublas_is_told_is_the_product(transpose_a: bool, transpose_b: bool
     M, N, K = 2, 3, 4
     a = drawn(K, M) if transpose_a else drawn(M, K)
     b = drawn(N, K, seed=1) if transpose_b else drawn(K, N, seed=1)
-    first, second, rows, columns, inner = blas.arguments(a, b, M, N, K, transpose_a, transpose_b)
+    first, second, rows, columns, inner = gemm.cublas_arguments(M, N, K, transpose_a, transpose_b)
     left = by_columns(first, b.reshape(-1), b.shape[1], rows, inner)
     right = by_columns(second, a.reshape(-1), a.shape[1], inner, columns)
     expected = (a.T if transpose_a else a) @ (b.T if transpose_b else b)
@@ -106,4 +106,4 @@ def test_what_cublas_is_told_is_the_product(transpose_a: bool, transpose_b: bool
 
 @pytest.mark.skipif(not SIMULATED, reason="a GPU may have the library")
 def test_without_the_library_there_is_none() -> None:
-    assert not blas.available()
+    assert gemm._cublas() is None

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastseq.kernels.cuda.recurrent import grid_persistent, grid_planning, recurrent
-from fastseq.kernels.cuda.recurrent.persistent import MOST_REGISTERS, plans_of
+from fastseq.kernels.cuda.recurrent import grid_persistent, grid_planning, persistent, recurrent
+from fastseq.kernels.cuda.recurrent.cells import CELLS
 from fastseq.kernels.cuda.runtime import memory
-from fastseq.kernels.cuda.runtime.target import SIMULATED
+from fastseq.kernels.cuda.runtime.target import MOST_SHARED, SIMULATED, blocks_for
 from fastseq.nn.recurrent import GRU, LSTM, RNN
 from fastseq.nn.recurrent_layer import lay_out
 from tests.cuda.recurrent_cases import CASES, Case
@@ -45,8 +45,9 @@ def compare(
     monkeypatch.setattr(recurrent, "_forced", [ONE if path == IN_SHARED else path])
     monkeypatch.setattr(grid_persistent, "multiprocessors", lambda: 4)
     if path == IN_SHARED:  # no register is left for weights
-        gates = recurrent.GATES[case.cell]
-        plans = plans_of(case.hidden, gates, MOST_REGISTERS, MOST_REGISTERS)
+        most = persistent.MOST_REGISTERS
+        cell = CELLS[case.cell]._replace(registers=(most, most))
+        plans = persistent.plans(cell, case.hidden, MOST_SHARED)
         assert plans is not None
         assert plans[0].held == plans[1].held == 0
         monkeypatch.setattr(recurrent, "_plans", lambda cell, units: plans)
@@ -157,7 +158,6 @@ def test_parts_row_tiles_and_chunks(
     plans = tuple(grid_planning.Plan(cell, 6, gates, back, 4, 4) for back in (False, True))
     for plan in plans:
         assert plan.parts == 2
-        assert plan.row_tiles(9, 4) == 2
         assert plan.tile_rows(9, 4) == 8
     assert (
         gates == 1 or plans[1].depth > grid_planning.CHUNK or not SIMULATED
@@ -183,7 +183,7 @@ def test_tensor_cores(
     )
     assert plans[1].words > grid_planning.WORDS or gates == 1 or not SIMULATED
     for plan in plans:
-        assert plan.parts == plan.row_tiles(9, 4) == 2
+        assert plan.parts == blocks_for(9, plan.tile_rows(9, 4)) == 2
     monkeypatch.setattr(grid_persistent, "plans", lambda *sizes: plans)
     case = Case(cell, 2, 10, (2, 1, 2, 2, 2, 1, 2, 2, 1), rows == 16)
     far = {"bfloat16": 1e4, "tf32": 1e3}[precision]  # 2e-2 and 2e-3 of an output

@@ -14,8 +14,8 @@ import pytest
 from fastseq import Index
 from fastseq.devices import cuda_problem, require_cuda
 from fastseq.errors import DeviceError, SettingsError
+from fastseq.kernels.cuda import search as kernels
 from fastseq.kernels.cuda.runtime import availability, memory, target
-from fastseq.kernels.cuda.search import scoring, topk
 from fastseq.search import cuda as gpu
 from fastseq.search.ranking import BM25, TFIDF, BoW, RankingModel
 from fastseq.search.searcher import Searcher
@@ -55,7 +55,7 @@ def index(path: Path) -> Index:
 
 def narrow(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
     """Windows of so few documents."""
-    monkeypatch.setattr(scoring, "window_width", lambda documents: width)
+    monkeypatch.setattr(kernels, "window_width", lambda documents: width)
 
 
 def assert_same(
@@ -225,9 +225,9 @@ def test_the_best_of_candidates(n: int, k: int) -> None:
     rng = np.random.default_rng(n + k)
     points = rng.choice(np.array([1e-38, 0.5, 0.50000006, 3, np.inf], np.float32), (2, n))
     documents = rng.integers(0, 1 << 31, (2, n))
-    keys = (points.view(np.int32).astype(np.int64) << 32) | (topk.LAST_ROW - documents)
+    keys = (points.view(np.int32).astype(np.int64) << 32) | (kernels.LAST_ROW - documents)
     rows, scores = memory.empty((2, k), np.int32), memory.empty((2, k))
-    topk.best(rows, scores, memory.put(keys), memory.put(np.array([n, n - 2], np.int32)))
+    kernels.best(rows, scores, memory.put(keys), memory.put(np.array([n, n - 2], np.int32)))
     for q, known in enumerate((n, n - 2)):
         order = np.lexsort((documents[q, :known], -points[q, :known]))[:k]
         found, kept = memory.get(rows)[q], memory.get(scores)[q]
@@ -240,10 +240,10 @@ def test_the_best_of_candidates(n: int, k: int) -> None:
 def test_what_does_not_fit_is_refused() -> None:
     keys, totals = memory.empty((2, 4), np.int64), memory.empty(2, np.int32)
     with pytest.raises(ValueError, match="hits"):
-        topk.best(memory.empty((3, 2), np.int32), memory.empty((3, 2)), keys, totals)
-    size = (1, topk.MOST_HITS + 1)
+        kernels.best(memory.empty((3, 2), np.int32), memory.empty((3, 2)), keys, totals)
+    size = (1, kernels.MOST_HITS + 1)
     with pytest.raises(ValueError, match="hits"):
-        topk.best(memory.empty(size, np.int32), memory.empty(size), keys, totals)
+        kernels.best(memory.empty(size, np.int32), memory.empty(size), keys, totals)
 
 
 @pytest.mark.skipif(not target.SIMULATED, reason="the simulator alone")
@@ -304,11 +304,11 @@ def test_a_score_at_the_floor_is_a_candidate() -> None:
     keys, totals = memory.zeros((1, 3), np.int64), memory.zeros(1, np.int32)
     one = np.ones(1, np.float32)
     lists = (np.array([0, 1], np.int32), np.zeros(1, np.int64), np.array([3], np.int32), one)
-    scoring.score(
+    kernels.score(
         keys, totals, memory.put(parts[1:2].view(np.int32)), memory.empty((1, 2), np.int32),
         (memory.put(np.arange(3, dtype=np.int32)), memory.put(parts)),
         tuple(map(memory.put, lists)), memory.zeros(1), 3, 32, 3,
     )  # fmt: skip
     assert memory.get(totals).tolist() == [2]
-    found = sorted(topk.LAST_ROW - (memory.get(keys)[0, :2] & topk.LAST_ROW))
+    found = sorted(kernels.LAST_ROW - (memory.get(keys)[0, :2] & kernels.LAST_ROW))
     assert found == [1, 2]

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastseq.kernels.cuda.nn import embedding, gemm, sums
+from fastseq.kernels.cuda.nn import gemm
+from fastseq.kernels.cuda.nn import rows as row_kernels
 from fastseq.kernels.cuda.runtime import memory
 from fastseq.nn.layers import Embedding
 
@@ -16,29 +17,29 @@ F = np.float32
 
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (7, 3), (11, 34), (0, 2)])
 def test_columns_are_summed(rows: int, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sums, "ROWS", 4)
+    monkeypatch.setattr(row_kernels, "ROWS", 4)
     a = np.random.default_rng(rows).normal(size=(rows, columns)).astype(F)
     out = memory.put(np.ones(columns, F))
-    sums.column_sums(out, memory.put(a))
+    row_kernels.column_sums(out, memory.put(a))
     np.testing.assert_allclose(memory.get(out), a.sum(0) + 1, atol=1e-5)
-    sums.column_sums(out, memory.put(a), add=False)
+    row_kernels.column_sums(out, memory.put(a), add=False)
     np.testing.assert_allclose(memory.get(out), a.sum(0), atol=1e-5)
 
 
 def test_columns_of_a_window_are_summed() -> None:
     a = np.arange(12, dtype=F).reshape(3, 4)
     out = memory.zeros(2)
-    sums.column_sums(out, gemm.window(memory.put(a), 1, 3))
+    row_kernels.column_sums(out, gemm.window(memory.put(a), 1, 3))
     assert memory.get(out).tolist() == [15, 18]
     with pytest.raises(ValueError, match="4 columns into 2"):
-        sums.column_sums(out, memory.put(a))
+        row_kernels.column_sums(out, memory.put(a))
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(0, 6), max_size=20))
 def test_ids_are_grouped(ids: list[int]) -> None:
     numbers = np.array(ids, np.int32)
-    targets, order, starts = embedding.groups(numbers)
+    targets, order, starts = row_kernels.groups(numbers)
     assert targets.tolist() == sorted(set(ids))
     assert starts[0] == 0
     assert starts[-1] == len(ids)
@@ -54,10 +55,10 @@ def test_an_embeddings_gradient_is_the_layers_bit_for_bit() -> None:
     y = layer.forward(ids)
     layer.backward(dy)
     out = memory.zeros((6, 5))
-    embedding.gather(out, memory.put(layer.values["weight"]), memory.put(ids))
+    row_kernels.gather(out, memory.put(layer.values["weight"]), memory.put(ids))
     assert (memory.get(out) == y).all()
     slopes = memory.zeros((6, 5))
-    embedding.add_rows(slopes, memory.put(dy), *map(memory.put, embedding.groups(ids)))
+    row_kernels.add_rows(slopes, memory.put(dy), *map(memory.put, row_kernels.groups(ids)))
     assert (memory.get(slopes) == layer.grads["weight"]).all()
 
 
@@ -66,7 +67,7 @@ def test_segments_are_written() -> None:
     out = memory.put(np.full((2, 2), 9, F))
     order, starts = np.array([2, 0, 3], np.int32), np.array([0, 2, 3], np.int32)
     numbers = np.arange(2, dtype=np.int32)
-    sums.segment_rows(out, *map(memory.put, (a, numbers, order, starts)))
+    row_kernels.segment_rows(out, *map(memory.put, (a, numbers, order, starts)))
     assert memory.get(out).tolist() == [[4, 6], [6, 7]]
     with pytest.raises(ValueError, match="sums of rows"):
-        sums.segment_rows(out, *map(memory.put, (a, numbers[:1], order, starts)))
+        row_kernels.segment_rows(out, *map(memory.put, (a, numbers[:1], order, starts)))

@@ -313,9 +313,9 @@ def install() -> Driver:
         )
 
     codegen.CUDACodeLibrary.get_cufunc = get_cufunc
-    launching = import_module("fastseq.kernels.cuda.runtime.launching")
-    blas = import_module("fastseq.kernels.cuda.runtime.blas")
+    target = import_module("fastseq.kernels.cuda.runtime.target")
+    target.library = lambda: made
+    gemm = import_module("fastseq.kernels.cuda.nn.gemm")
     library = Blas(made)
-    blas._library = lambda: library
-    launching.library = lambda: made
+    gemm._cublas = lambda: library
     return made

@@ -1,5 +1,5 @@
-"""Kernels for NVIDIA GPUs: twins of those for the CPU, under the same names.
+"""CUDA kernels: the counterparts of the CPU's, under the same names.
 
-They take arrays of memory.py in place of NumPy's. Nothing is imported here: target.py needs Numba's
-CUDA target, and says what is missing where there is none.
+They take arrays of runtime/memory.py in place of NumPy's. Nothing is imported here, since
+runtime/target.py raises ImportError where Numba's CUDA target is not installed.
 """

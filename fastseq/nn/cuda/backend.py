@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError, DeviceError
-from fastseq.kernels.cuda.nn import sequences, softmax, sums
+from fastseq.kernels.cuda.nn import rows as row_kernels
+from fastseq.kernels.cuda.nn import softmax
 from fastseq.kernels.cuda.runtime import memory
 from fastseq.nn import losses
 from fastseq.nn.backend import Backend
@@ -65,7 +66,7 @@ class CudaBackend(Backend):
 
     def zeros(self, name: str, *shape: int) -> Any:
         found = self.space.array(name, *shape)
-        sequences.fill(found, 0)
+        row_kernels.fill(found, 0)
         return found
 
     def empty(self, name: str, *shape: int) -> Any:
@@ -76,7 +77,7 @@ class CudaBackend(Backend):
         numbers = (np.arange(layers)[:, None] * batch + rows).reshape(-1)
         out = memory.empty((layers, len(rows), units))
         flat = layers * len(rows), units
-        sequences.gather(
+        row_kernels.gather(
             out.reshape(*flat), state.reshape(layers * batch, units),
             self.feed.send(numbers, np.int32),
         )  # fmt: skip
@@ -86,28 +87,28 @@ class CudaBackend(Backend):
         memory.copy(out, x)
 
     def add(self, out: Any, x: Any) -> None:
-        sequences.add(out, x)
+        row_kernels.add(out, x)
 
     def rows(self, x: Any, numbers: Int64 | Int32) -> Any:
         out = self.space.array("rows", len(numbers), x.shape[1])
-        sequences.gather(out, x, self.feed.whole_numbers(numbers, "rows"))
+        row_kernels.gather(out, x, self.feed.whole_numbers(numbers, "rows"))
         return out
 
     def sum_rows(self, x: Any, numbers: Int64 | Int32, count: int) -> Any:
         out = self.zeros("sums of rows", count, x.shape[1])
-        sums.add_rows(out, x, *self.feed.groups(numbers))
+        row_kernels.add_rows(out, x, *self.feed.groups(numbers))
         return out
 
     def concat_columns(self, a: Any, b: Any) -> Any:
         left, right = a.shape[1], b.shape[1]
         out = self.space.array("concat_columns", len(a), left + right)
-        sequences.copy_columns(out, 0, a, 0, left)
-        sequences.copy_columns(out, left, b, 0, right)
+        row_kernels.copy_columns(out, 0, a, 0, left)
+        row_kernels.copy_columns(out, left, b, 0, right)
         return out
 
     def columns(self, x: Any, first: int, last: int) -> Any:
         out = self.space.array(("columns", first), len(x), last - first)
-        sequences.copy_columns(out, 0, x, first, last - first)
+        row_kernels.copy_columns(out, 0, x, first, last - first)
         return out
 
     def softmax(self, logits: Any) -> Float32:
@@ -136,10 +137,10 @@ class CudaBackend(Backend):
         if not y.size:
             return Pending(None, 0.0)
         sent = self.put(given)
-        terms = softmax.squared_errors_of_parts(y, sent, 2 / y.size, want_gradient)
+        terms = softmax.squared_errors(y, sent, 2 / y.size, want_gradient)
         return Pending(terms, 1 / y.size)
 
     def best(self, scores: Any) -> Int32:
         found = self.space.array("best", len(scores), dtype=np.int32)
-        sequences.row_maxima(found, scores)
+        row_kernels.row_maxima(found, scores)
         return memory.get(found)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastseq.kernels.cuda.nn import crf as kernels
-from fastseq.kernels.cuda.nn import sequences
+from fastseq.kernels.cuda.nn import rows as row_kernels
 from fastseq.kernels.cuda.runtime import memory
 from fastseq.nn import crf
 from fastseq.nn.crf import FORBIDDEN, Constraints
@@ -37,7 +37,7 @@ class CRF(DeviceLayer, crf.CRF):
             gradients = tuple(self.space.array((name, "gradient"), *s.shape)
                            for name, s in zip(names, gradients, strict=True))  # fmt: skip
             for each in gradients:
-                sequences.fill(each, 0)
+                row_kernels.fill(each, 0)
         kernels.crf_paths(
             terms, gradient, rows, seen, bounds, *scores, 1 / count, kernels.GRADIENT, gradients
         )
@@ -45,7 +45,7 @@ class CRF(DeviceLayer, crf.CRF):
             masks = self._masks_of(self.constraints)
             for name, each, mask in zip(names, gradients, masks, strict=True):
                 kernels.forbid(each, each, mask, 0.0)
-                sequences.add(self.grads_on_device[name], each)
+                row_kernels.add(self.grads_on_device[name], each)
         return Pending(terms, 1 / count)
 
     def decode(

@@ -14,8 +14,8 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.kernels.cuda.nn import optimisers, sequences
-from fastseq.kernels.cuda.nn.embedding import groups
+from fastseq.kernels.cuda.nn import optimisers
+from fastseq.kernels.cuda.nn import rows as row_kernels
 from fastseq.kernels.cuda.nn.gemm import PRECISIONS
 from fastseq.kernels.cuda.runtime import memory
 from fastseq.nn.arrays import as_floats
@@ -121,10 +121,10 @@ class Feed:
 
     def groups(self, ids: npt.NDArray[np.integer]) -> tuple[Any, ...]:
         """What gradients of rows of these numbers are summed by, on the device: see
-        kernels.cuda.nn.embedding.groups."""
+        kernels.cuda.nn.row_kernels.groups."""
 
         def make() -> tuple[Any, ...]:
-            return tuple(self.send(part, np.int32) for part in groups(ids))
+            return tuple(self.send(part, np.int32) for part in row_kernels.groups(ids))
 
         return self.made("groups", (ids,), make)
 
@@ -189,7 +189,7 @@ class DeviceParameters(Parameters):
 
     def zero_gradients(self) -> None:
         if self.gradients.size:
-            sequences.fill(self.gradients, 0)
+            row_kernels.fill(self.gradients, 0)
 
     def zeros(self) -> Any:
         return memory.zeros(len(self._host))
@@ -265,7 +265,7 @@ class DeviceLayer(Layer):
             self.parameters_of.zero_gradients()
             return
         for gradient in self.grads_on_device.values():
-            sequences.fill(gradient, 0)
+            row_kernels.fill(gradient, 0)
 
     def state_dict(self) -> Views:
         self.parameters_of.pull()
@@ -290,7 +290,7 @@ class DeviceLayer(Layer):
     def output(self, name: object, *shape: int, zero: bool = False, reuse: bool = True) -> Any:
         found = self.space.array(name, *shape) if reuse else memory.empty(shape)
         if zero:
-            sequences.fill(found, 0)
+            row_kernels.fill(found, 0)
         return found
 
     def whole_numbers(self, array: npt.NDArray[np.integer], what: str) -> Any:

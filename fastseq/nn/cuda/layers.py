@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.kernels.cuda.nn import embedding, gemm, sums
+from fastseq.kernels.cuda.nn import gemm
+from fastseq.kernels.cuda.nn import rows as row_kernels
 from fastseq.kernels.cuda.nn.dropout import drop
 from fastseq.kernels.cuda.nn.softmax import cross_entropy_rows
 from fastseq.kernels.cuda.runtime import memory
@@ -34,14 +35,14 @@ class Embedding(DeviceLayer, layers.Embedding):
         return index
 
     def _gather(self, out: Any, ids: Int32) -> None:
-        embedding.gather(out, self.on_device["weight"], self.whole_numbers(ids, "ids"))
+        row_kernels.gather(out, self.on_device["weight"], self.whole_numbers(ids, "ids"))
 
     def _distinct(self, ids: Int32) -> tuple[Int32, Int64]:
         make = super()._distinct
         return self.feed.made("distinct", (ids,), lambda: make(ids))
 
     def _add_rows(self, dy: Any, ids: Int32) -> None:
-        embedding.add_rows(self.grads_on_device["weight"], dy, *self.feed.groups(ids))
+        row_kernels.add_rows(self.grads_on_device["weight"], dy, *self.feed.groups(ids))
 
 
 class Dense(DeviceLayer, layers.Dense):
@@ -71,7 +72,7 @@ class Dense(DeviceLayer, layers.Dense):
                 precision=self.precision,
             )  # fmt: skip
         if self.has_bias and len(dy):
-            sums.column_sums(self.grads_on_device["bias"], dy)
+            row_kernels.column_sums(self.grads_on_device["bias"], dy)
 
 
 class Dropout(DeviceLayer, layers.Dropout):

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from fastseq.kernels.cuda.nn import gemm, sums
+from fastseq.kernels.cuda.nn import gemm
 from fastseq.kernels.cuda.nn import pooling as kernels
+from fastseq.kernels.cuda.nn import rows as row_kernels
 from fastseq.kernels.cuda.runtime import memory
 from fastseq.nn import pooling
 from fastseq.nn.arrays import kept_by_forward
@@ -74,5 +75,5 @@ class Pooling(DeviceLayer, pooling.Pooling):
         gemm.multiply(vector, dscores.reshape(N, 1), u, transpose_a=True, **options)
         kernels.attention_scores_backward(u, dscores, self.on_device["vector"])
         gemm.multiply(to["weight"], u, kept.x, transpose_a=True, **options)
-        sums.column_sums(to["bias"], u)
+        row_kernels.column_sums(to["bias"], u)
         gemm.multiply(dx, u, self.on_device["weight"], **options)

@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastseq.kernels.cuda.nn import embedding, gemm, sequences, sums
+from fastseq.kernels.cuda.nn import gemm
+from fastseq.kernels.cuda.nn import rows as row_kernels
 from fastseq.kernels.cuda.nn.dropout import drop, drop_rows
 from fastseq.kernels.cuda.recurrent import recurrent as kernels
 from fastseq.kernels.cuda.recurrent.recurrent import Steps, steps_of
@@ -47,7 +48,7 @@ class Picks:
 
     rows     int32[N] on the device: which row each packed row reads
     groups   (numbers, order, starts): what its gradients are summed by, see segment_rows in
-             kernels/cuda/nn/sums.py
+             kernels/cuda/nn/rows.py
     largest  of the rows
     """
 
@@ -114,7 +115,7 @@ class DeviceRecurrentLayer:
                 bias=bias, precision=self.owner.precision,
             )  # fmt: skip
             if picks is not None:
-                sequences.gather(gates, shared, picks.rows)
+                row_kernels.gather(gates, shared, picks.rows)
             weight = of[f"weight_hh_{suffix}"]
             if training and self.owner.weight_dropout:
                 weight = self._array(("dropped", d), *weight.shape)
@@ -137,7 +138,7 @@ class DeviceRecurrentLayer:
         first, second = of[f"bias_ih_{suffix}"], of[f"bias_hh_{suffix}"]
         together = self._array(("bias", suffix), self.width)
         gru = self.cell == "gru"
-        sequences.sum_first(together, first, second, 2 * self.units if gru else self.width)
+        row_kernels.sum_first(together, first, second, 2 * self.units if gru else self.width)
         return together, second[2 * self.units :] if gru else None
 
     def _drop(self, out: Any, weight: Any, key: int) -> None:
@@ -170,20 +171,20 @@ class DeviceRecurrentLayer:
             if picks is not None:
                 dz = self._array(("table", d), len(x), self.row)
                 if len(picks.groups[0]) < len(x):
-                    sequences.fill(dz, 0)  # rows that no step read
-                sums.segment_rows(dz, gates, *picks.groups)
+                    row_kernels.fill(dz, 0)  # rows that no step read
+                row_kernels.segment_rows(dz, gates, *picks.groups)
             of_input = gemm.window(dz, 0, self.width)
             gradients = self.owner.grads_on_device
             gemm.multiply(
                 gradients[f"weight_ih_{suffix}"], of_input, x, transpose_a=True, add=True,
                 precision=precision,
             )  # fmt: skip
-            sums.column_sums(gradients[f"bias_ih_{suffix}"], of_input)
+            row_kernels.column_sums(gradients[f"bias_ih_{suffix}"], of_input)
             if dx is not None:
                 weight = self.owner.on_device[f"weight_ih_{suffix}"]
                 gemm.multiply(dx, of_input, weight, add=d > 0, precision=precision)
         if unpacked is not None:
-            sequences.scatter(unpacked, dx, layout.rows)
+            row_kernels.scatter(unpacked, dx, layout.rows)
 
     def _hidden_gradients(self, suffix: str, d: int, dz: Any, before: Any, key: int) -> None:
         H, precision = self.units, self.owner.precision
@@ -200,10 +201,10 @@ class DeviceRecurrentLayer:
                 summed[rows], columns, before, transpose_a=True, add=not masked,
                 precision=precision,
             )  # fmt: skip
-            sums.column_sums(bias[rows], columns)
+            row_kernels.column_sums(bias[rows], columns)
         if masked:
             self._drop(summed, summed, mixed_key(key, d))
-            sequences.add(to, summed)
+            row_kernels.add(to, summed)
 
     # ---- states -----------------------------------------------------------------------------
 
@@ -214,11 +215,11 @@ class DeviceRecurrentLayer:
         for i, part in enumerate(given):
             state = self._array((name, d, i), B, self.units)
             if part is None:
-                sequences.fill(state, 0)
+                row_kernels.fill(state, 0)
             elif layout.identity:
                 memory.copy(state, memory.row(part, at))
             else:
-                sequences.gather(state, memory.row(part, at), layout.order)
+                row_kernels.gather(state, memory.row(part, at), layout.order)
             found.append(state)
         return found
 
@@ -231,7 +232,7 @@ class DeviceRecurrentLayer:
             if layout.identity:
                 memory.copy(part, state)
             else:
-                sequences.scatter(part, state, layout.order)
+                row_kernels.scatter(part, state, layout.order)
 
     def _at(self, d: int) -> int:
         """Which row of a state is this layer's."""
@@ -297,7 +298,7 @@ class DeviceRecurrent(DeviceLayer, Recurrent):
         def make() -> Picks:
             flat = as_index(index, int(np.max(index)) + 1 if rows is None else rows)
             picks = flat[layout.host_rows]
-            groups = embedding.groups(picks)
+            groups = row_kernels.groups(picks)
             numbers, *sums = (self.feed.send(array, np.int32) for array in (picks, *groups))
             return Picks(numbers, sums, int(groups[0][-1]))
 
@@ -308,7 +309,7 @@ class DeviceRecurrent(DeviceLayer, Recurrent):
 
     def _packed_input(self, source: Any, layout: DeviceLayout, training: bool) -> tuple[Any, None]:
         x = self.space.array(("x", training), layout.count, self.input_size)
-        sequences.gather(x, source, layout.rows)
+        row_kernels.gather(x, source, layout.rows)
         return x, None
 
     def _pack(self, works: Iterable[Work]) -> None:

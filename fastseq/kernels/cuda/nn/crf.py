@@ -1,9 +1,9 @@
-"""Linear-chain conditional random fields: the twins of kernels/nn/crf.py.
+"""Linear-chain conditional random fields: the GPU counterpart of kernels/nn/crf.py.
 
-A block has a sequence, its threads its tags in turn. All is in log space; what grows with the
-length of a sequence is taken off at every step and added up in float64. The gradients of the
-transitions are summed position by position in a fixed number of slots, and those in order, so
-every sum has one order.
+A block has a sequence, its threads every so-many-th tag. All is in log space; the part that grows
+with the length of a sequence is subtracted at every step and summed in float64. The gradients of
+the transitions are summed position by position in a fixed number of slots, and the slots in order,
+so every sum has one order.
 
 Sizes: B sequences of N positions in all, K tags.
 
@@ -23,11 +23,11 @@ from numba import float32
 
 from fastseq.kernels.cuda.nn.softmax import LOWEST, largest_of, sum_of
 from fastseq.kernels.cuda.runtime import memory
-from fastseq.kernels.cuda.runtime.scalars import exp, maximum
-from fastseq.kernels.cuda.runtime.target import blocks_for, cuda, kernel
+from fastseq.kernels.cuda.runtime.instructions import exp, maximum
+from fastseq.kernels.cuda.runtime.target import block_size, blocks_for, cuda, kernel
 
 THREADS = 128
-SLOTS = 32  # of positions, whose pairs of tags are summed by themselves
+SLOTS = 32  # parts of the positions, each with sums of its own
 ZERO = np.float32(0)
 NOTHING_FOLLOWS = np.float32(np.inf)
 LIKELIHOOD, GRADIENT, MARGINALS = 0, 1, 2
@@ -36,20 +36,18 @@ LIKELIHOOD, GRADIENT, MARGINALS = 0, 1, 2
 @kernel(
     "float64[::1], float32[::1], float32[::1], float32[::1], float32[::1], float32[::1], "
     "int32[::1], int32[::1], float32[::1], float32[::1], float32[::1], float32, int64, int64",
-    threads=THREADS,
-    registers=96,
-    float64=True,
-    shared=4 * THREADS,
-)
+    threads=THREADS, registers=96, float64=True, shared=4 * THREADS,
+)  # fmt: skip
 def paths_of(
     losses, marginals, alpha, ahead, norms, emissions, tags, offsets, transitions, start, end,
     weight, K, mode,
 ):  # fmt: skip
     """See `crf_paths`. Dynamic shared memory: four bytes a thread.
 
-    alpha, ahead  float32[N · K]: logarithms of the forward variables, less a number of each
-                  position; of the backward ones with the emission in them, likewise
-    norms         float32[N]: of pairs of tags there and at the next position; infinite at the last
+    alpha, ahead  float32[N · K]: logarithms of the forward variables, and of the backward ones
+                  times the emission, each less a constant of its position
+    norms         float32[N]: log of the sum over pairs of tags at this position and the next;
+                  infinite at the last
     """
     shared = cuda.shared.array(0, float32)
     thread, threads = cuda.threadIdx.x, cuda.blockDim.x
@@ -99,7 +97,7 @@ def paths_of(
     if mode == LIKELIHOOD:
         return
     for n in range(last, first - 1, -1):
-        # the backward variables of this position, first as they are, then less their largest
+        # the backward variables of this position, and then less their largest
         largest = LOWEST
         top = LOWEST
         for i in range(thread, K, threads):
@@ -140,12 +138,11 @@ def paths_of(
 @kernel(
     "float32[::1], float32[::1], float32[::1], float32[::1], float32[::1], int32[::1], int64, "
     "int64",
-    threads=THREADS,
-    registers=64,
-)
+    threads=THREADS, registers=64,
+)  # fmt: skip
 def pairs_of(slots, alpha, ahead, norms, transitions, tags, K, count):
-    """slots[s, i, j] = probabilities of the tags i, j at neighbouring positions, less those that
-    were seen, summed over the `count` positions of slot s: block (x, s), a thread a pair."""
+    """slots[s, i, j] = expected less observed pairs of tags i, j at neighbouring positions, summed
+    over the `count` positions of slot s: block (x, s), a thread a pair."""
     pair = cuda.grid(1)
     if pair >= K * K:
         return
@@ -165,11 +162,10 @@ def pairs_of(slots, alpha, ahead, norms, transitions, tags, K, count):
 @kernel(
     "float32[::1], float32[::1], float32[::1], float32[::1], float32[::1], int32[::1], float32, "
     "int64, int64",
-    threads=THREADS,
-    registers=48,
-)
+    threads=THREADS, registers=48,
+)  # fmt: skip
 def add_gradients(dtransitions, dstart, dend, slots, demissions, offsets, weight, K, count):
-    """Add what came of the paths to the parameters' gradients: a thread each."""
+    """Add the slots and marginals to the parameters' gradients: a thread each."""
     at = cuda.grid(1)
     if at < K * K:
         total = ZERO
@@ -188,11 +184,8 @@ def add_gradients(dtransitions, dstart, dend, slots, demissions, offsets, weight
 @kernel(
     "int32[::1], float64[::1], int32[::1], float32[::1], float32[::1], int32[::1], float32[::1], "
     "float32[::1], float32[::1], int64",
-    threads=THREADS,
-    registers=96,
-    float64=True,
-    shared=4 * THREADS,
-)
+    threads=THREADS, registers=96, float64=True, shared=4 * THREADS,
+)  # fmt: skip
 def best_of(tags, scores, pointers, work, emissions, offsets, transitions, start, end, K):
     """See `crf_best`. work float32[N · K]; dynamic shared memory: four bytes a thread."""
     shared = cuda.shared.array(0, float32)
@@ -205,7 +198,7 @@ def best_of(tags, scores, pointers, work, emissions, offsets, transitions, start
         work[first * K + j] = value
         top = maximum(top, value)
     for n in range(first + 1, last + 1):
-        top = largest_of(shared, top)  # taken off, so that sums stay small and exact
+        top = largest_of(shared, top)  # subtracted, so that sums stay small and exact
         before = (n - 1) * K
         highest = LOWEST
         for j in range(thread, K, threads):
@@ -251,10 +244,7 @@ def forbid(out: Any, scores: Any, mask: Any, value: float) -> None:
     n = out.size
     if scores.size != n or mask.size != n:
         raise ValueError(f"{scores.size} scores and {mask.size} of a mask into {n}")
-    forbid_all(
-        blocks_for(n, THREADS), *(a.reshape(n) for a in (out, scores, mask)), np.float32(value),
-        threads=min(THREADS, n),
-    )  # fmt: skip
+    forbid_all.each(n, out, scores, mask, value)
 
 
 def crf_paths(
@@ -266,21 +256,19 @@ def crf_paths(
 
     losses     float64[B]: log Z, less the score of `tags` unless marginals are asked for
     marginals  float32[N, K], for GRADIENT weight (marginal − gold), for MARGINALS the marginals;
-               for LIKELIHOOD an array of any size that is left as it is
+               unused for LIKELIHOOD
     tags       int32[N], each below K; of any size for MARGINALS
     mode       LIKELIHOOD, GRADIENT or MARGINALS
-    gradients     of transitions, start and end, for GRADIENT: added to, times `weight`
+    gradients  of transitions, start and end, for GRADIENT: added to, times `weight`
     """
     N, K = emissions.shape
     room = N * K if mode else 0
     alpha = memory.scratch("crf alpha", N * K)
     ahead, norms = memory.scratch("crf ahead", room), memory.scratch("crf norms", N)
-    threads = _threads(K)
-    flat = emissions.reshape(N * K), tags, offsets
-    square = transitions.reshape(K * K)
+    threads = block_size(K, THREADS)
     paths_of(
-        len(offsets) - 1, losses, memory.flat(marginals), alpha, ahead, norms, *flat,
-        square, start, end, np.float32(weight), K, mode, threads=threads, shared=4 * threads,
+        len(offsets) - 1, losses, marginals, alpha, ahead, norms, emissions, tags, offsets,
+        transitions, start, end, weight, K, mode, threads=threads, shared=4 * threads,
     )  # fmt: skip
     if mode != GRADIENT or gradients is None:
         return
@@ -289,34 +277,25 @@ def crf_paths(
     slots = memory.scratch("crf slots", used * K * K)
     threads = min(THREADS, K * K)
     pairs_of(
-        (blocks_for(K * K, threads), used, 1), slots, alpha, ahead, norms, square, tags, K, count,
-        threads=threads,
+        (blocks_for(K * K, threads), used, 1), slots, alpha, ahead, norms, transitions, tags, K,
+        count, threads=threads,
     )  # fmt: skip
-    add_gradients(
-        blocks_for(K * K, threads), gradients[0].reshape(K * K), *gradients[1:], slots,
-        marginals.reshape(N * K), offsets, np.float32(weight), K, used, threads=threads,
-    )  # fmt: skip
+    add_gradients.each(K * K, *gradients, slots, marginals, offsets, weight, K, used)
 
 
 def crf_best(
     tags: Any, scores: Any, emissions: Any, offsets: Any, transitions: Any, start: Any, end: Any
 ) -> None:
-    """The best path through each sequence and its score (Viterbi, 1967).
+    """The best path of each sequence and its score (Viterbi, 1967).
 
     tags    int32[N]; of equal paths the one with the lower tag at the last position where they
             differ
     scores  float64[B]
     """
     N, K = emissions.shape
-    pointers = memory.empty(N * K, np.int32)
-    threads = _threads(K)
+    pointers, work = memory.empty(N * K, np.int32), memory.scratch("crf alpha", N * K)
+    threads = block_size(K, THREADS)
     best_of(
-        len(offsets) - 1, tags, scores, pointers, memory.scratch("crf alpha", N * K),
-        emissions.reshape(N * K), offsets, transitions.reshape(K * K), start, end, K,
-        threads=threads, shared=4 * threads,
+        len(offsets) - 1, tags, scores, pointers, work, emissions, offsets, transitions, start, end,
+        K, threads=threads, shared=4 * threads,
     )  # fmt: skip
-
-
-def _threads(K: int) -> int:
-    """A power of two: a thread for each tag, at most THREADS."""
-    return int(min(THREADS, 1 << (K - 1).bit_length()))

@@ -1,6 +1,6 @@
-"""Dropout with masks that are computed, never stored: the twins of kernels/nn/dropout.py.
+"""Dropout with masks that are computed, never stored: the GPU counterpart of kernels/nn/dropout.py.
 
-An element's hash is the CPU's, bit for bit, so a training may go on elsewhere with the same masks.
+An element's hash has the CPU's bits, so training can resume on another device with the same masks.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from fastseq.kernels.core import formulas
-from fastseq.kernels.cuda.nn.sequences import THREADS, lane_power, row_threads
-from fastseq.kernels.cuda.runtime import memory
-from fastseq.kernels.cuda.runtime.target import SIMULATED, blocks_for, cuda, device_function, kernel
+from fastseq.kernels.cuda.nn.rows import THREADS, by_rows, row_of
+from fastseq.kernels.cuda.runtime.target import SIMULATED, cuda, device_function, kernel
 
 ZERO = np.float32(0)
-BLOCK = 1 << 32  # elements that one 32-bit number can tell apart
+BLOCK = 1 << 32  # elements that a 32-bit number can distinguish
 
 if SIMULATED:
 
@@ -38,9 +37,8 @@ _key_bits = formulas.mask_hash(lambda function: function, lambda x: x).key_bits
 
 @kernel(
     "float32[::1], float32[::1], int64, int64, int64, int64, int64, float32",
-    threads=THREADS,
-    registers=48,
-)
+    threads=THREADS, registers=48,
+)  # fmt: skip
 def drop_block(out, x, start, stop, first, second, limit, scale):
     """out[start:stop], which lies in one block of 2**32 elements; first, second: its key."""
     for i in range(start + cuda.grid(1), stop, cuda.gridsize(1)):
@@ -49,23 +47,17 @@ def drop_block(out, x, start, stop, first, second, limit, scale):
 
 
 @kernel(
-    "float32[::1], int32[::1], int64, int64, int64, int64, int64, int64, float32",
-    threads=THREADS,
-    registers=48,
-)
-def drop_rows_block(x, rows, columns, power, start, first, second, limit, scale):
-    """The elements of x whose numbers are of the block of 2**32 that begins at `start`.
-
-    power  log2 of the threads that share a row
-    """
-    thread = cuda.threadIdx.x
-    lanes = 1 << power
-    n = cuda.blockIdx.x * (cuda.blockDim.x >> power) + (thread >> power)
+    "float32[::1], int32[::1], int64, int64, int64, int64, float32, int64, int64",
+    threads=THREADS, registers=48,
+)  # fmt: skip
+def drop_rows_block(x, rows, start, first, second, limit, scale, columns, power):
+    """The elements of x whose numbers are in the block of 2**32 that begins at `start`."""
+    n, lane, lanes = row_of(power)
     if n >= len(rows):
         return
     before = rows[n] * columns - start
     at = n * columns
-    for column in range(thread & (lanes - 1), columns, lanes):
+    for column in range(lane, columns, lanes):
         number = before + column
         if number >> 32 == 0:
             kept = _hash(number, first, second) >= limit
@@ -82,38 +74,30 @@ def drop(out: Any, x: Any, key: int, limit: Any, scale: Any) -> None:
     """
     if out.size != x.size:
         raise ValueError(f"dropout of {x.size} elements into {out.size}")
-    to, source = memory.flat(out), memory.flat(x)
     for start in range(0, x.size, BLOCK):
         stop = min(start + BLOCK, x.size)
-        count = stop - start
-        drop_block(
-            blocks_for(count, THREADS), to, source, start, stop, *key_halves(key, start // BLOCK),
-            int(limit), np.float32(scale), threads=min(THREADS, count),
-        )  # fmt: skip
+        halves = key_halves(key, start // BLOCK)
+        drop_block.each(stop - start, out, x, start, stop, *halves, limit, scale)
 
 
 def drop_rows(
     x: Any, rows: Any, key: int, limit: Any, scale: Any, total: int | None = None
 ) -> None:
-    """x in place, with the mask of an array whose row rows[n] its row n is.
+    """Apply to row n of x, in place, the mask of row rows[n] of an array of `total` rows.
 
     x      float32[N, F]
     rows   int32[N], 0 or more and below `total`
-    total  rows of that array: N unless said
+    total  N by default
 
     So the mask does not depend on the order in which a batch was packed.
     """
     N, columns = x.shape
     if len(rows) != N:
         raise ValueError(f"{len(rows)} numbers of rows for {N} rows")
-    power = lane_power(columns)
-    blocks, threads = row_threads(N, power)
     elements = (N if total is None else total) * columns
     for start in range(0, elements, BLOCK):
-        drop_rows_block(
-            blocks, memory.flat(x), rows, columns, power, start, *key_halves(key, start // BLOCK),
-            int(limit), np.float32(scale), threads=threads,
-        )  # fmt: skip
+        halves = key_halves(key, start // BLOCK)
+        by_rows(drop_rows_block, N, columns, x, rows, start, *halves, limit, scale)
 
 
 def key_halves(key: int, block: int) -> tuple[int, int]:

@@ -1,19 +1,28 @@
-"""One optimiser step over a slice of the flat buffers; kernels/nn/optimisers.py on the GPU.
+"""One optimiser step over a slice of the flat buffers, as in kernels/nn/optimisers.py.
 
 values, gradients and the moments are float32[n] on the device, of one layout; a moment that is not
-kept is an array of any size. Formulas are the CPU's (kernels/nn/optimisers.py).
+used is an array of any size. Formulas are shared with the CPU (kernels/nn/optimisers.py).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
 from numba import float64
 
+from fastseq.kernels.cuda.nn.softmax import sum_of
 from fastseq.kernels.cuda.runtime import memory
-from fastseq.kernels.cuda.runtime.scalars import absolute, fma, maximum, minimum, square_root
-from fastseq.kernels.cuda.runtime.target import blocks_for, cuda, device_function, kernel
+from fastseq.kernels.cuda.runtime.instructions import absolute, fma, maximum, minimum, square_root
+from fastseq.kernels.cuda.runtime.target import (
+    block_size,
+    blocks_for,
+    cuda,
+    device_function,
+    kernel,
+)
 from fastseq.kernels.nn.optimisers import SMALLEST, updates
 
 THREADS = 256
@@ -30,13 +39,28 @@ def _flushed(x):
 _momentum, _adagrad, _rmsprop, _adam = updates(device_function, fma, _flushed, square_root)
 
 
-@kernel(
-    "float32[::1], float32[::1], float32[::1], int64, int64, float32, float32, int64, float32",
-    threads=THREADS,
-    registers=48,
+def over_slice(types: str, registers: int = 48) -> Callable[..., Callable[..., None]]:
+    """Make a kernel a Python function that launches it for the elements [start, stop)."""
+
+    def declare(function: Callable[..., None]) -> Callable[..., None]:
+        made = kernel(types, threads=THREADS, registers=registers)(function)
+        at = function.__code__.co_varnames.index("start")
+
+        @wraps(function)
+        def launch(*arguments: Any) -> None:
+            start, stop = arguments[at : at + 2]
+            made.each(stop - start, *arguments, most=MOST_BLOCKS)
+
+        return launch
+
+    return declare
+
+
+@over_slice(
+    "float32[::1], float32[::1], float32[::1], int64, int64, float32, float32, int64, float32"
 )
-def sgd_all(values, gradients, velocity, start, stop, rate, momentum, nesterov, decay):
-    """See `sgd_step`."""
+def sgd_step(values, gradients, velocity, start, stop, rate, momentum, nesterov, decay):
+    """θ -= rate (g + decay θ), or with momentum v = momentum v + g, θ -= rate v."""
     for i in range(start + cuda.grid(1), stop, cuda.gridsize(1)):
         gradient = fma(values[i], decay, gradients[i])
         if momentum != ZERO:
@@ -47,13 +71,9 @@ def sgd_all(values, gradients, velocity, start, stop, rate, momentum, nesterov, 
             values[i] = fma(gradient, -rate, values[i])
 
 
-@kernel(
-    "float32[::1], float32[::1], float32[::1], int64, int64, float32, float32, float32",
-    threads=THREADS,
-    registers=48,
-)
-def adagrad_all(values, gradients, squares, start, stop, rate, eps, decay):
-    """See `adagrad_step`."""
+@over_slice("float32[::1], float32[::1], float32[::1], int64, int64, float32, float32, float32")
+def adagrad_step(values, gradients, squares, start, stop, rate, eps, decay):
+    """s += g², θ -= rate g / (√s + eps)."""
     for i in range(start + cuda.grid(1), stop, cuda.gridsize(1)):
         gradient = fma(values[i], decay, gradients[i])
         value, sums = _adagrad(values[i], gradient, squares[i], rate, eps)
@@ -61,16 +81,15 @@ def adagrad_all(values, gradients, squares, start, stop, rate, eps, decay):
         values[i] = value
 
 
-@kernel(
+@over_slice(
     "float32[::1], float32[::1], float32[::1], float32[::1], int64, int64, float32, float32, "
     "float32, float32, float32, float32",
-    threads=THREADS,
     registers=56,
 )
-def rmsprop_all(
+def rmsprop_step(
     values, gradients, squares, velocity, start, stop, rate, alpha, rest, eps, momentum, decay
 ):
-    """See `rmsprop_step`."""
+    """s = alpha s + rest g², v = momentum v + g / (√s + eps), θ -= rate v."""
     for i in range(start + cuda.grid(1), stop, cuda.gridsize(1)):
         gradient = fma(values[i], decay, gradients[i])
         move, mean = _rmsprop(gradient, squares[i], alpha, rest, eps)
@@ -81,130 +100,58 @@ def rmsprop_all(
         values[i] = fma(move, -rate, values[i])
 
 
-@kernel(
+@over_slice(
     "float32[::1], float32[::1], float32[::1], float32[::1], int64, int64, float32, float32, "
     "float32, float32, float32, float32, float32, float32",
-    threads=THREADS,
     registers=56,
 )
-def adam_all(
-    values, gradients, means, squares, start, stop, rate, rest1, beta2, rest2, root, eps, decay,
-    lost,
+def adam_step(
+    values, gradients, means, squares, start, stop, rate, one_minus_beta1, beta2, one_minus_beta2,
+    bias_correction2, eps, decay, decoupled_decay,
 ):  # fmt: skip
-    """See `adam_step`."""
+    """As `updates.adam`; decay θ is added to the gradient (L2)."""
     for i in range(start + cuda.grid(1), stop, cuda.gridsize(1)):
         gradient = fma(values[i], decay, gradients[i])
         value, mean, square = _adam(
-            values[i], gradient, means[i], squares[i], rate, rest1, beta2, rest2, root, eps, lost
-        )
+            values[i], gradient, means[i], squares[i], rate, one_minus_beta1, beta2,
+            one_minus_beta2, bias_correction2, eps, decoupled_decay,
+        )  # fmt: skip
         means[i] = mean
         squares[i] = square
         values[i] = value
 
 
-@kernel("float32[::1], int64, int64, float32", threads=THREADS, registers=48)
-def scale_all(gradients, start, stop, factor):
-    """See `scale`."""
+@over_slice("float32[::1], int64, int64, float32")
+def scale(gradients, start, stop, factor):
+    """gradients[start:stop] *= factor."""
     for i in range(start + cuda.grid(1), stop, cuda.gridsize(1)):
         gradients[i] = gradients[i] * factor
 
 
-@kernel("float32[::1], int64, int64, float32", threads=THREADS, registers=48)
-def clamp_all(gradients, start, stop, limit):
-    """See `clamp`."""
+@over_slice("float32[::1], int64, int64, float32")
+def clamp(gradients, start, stop, limit):
+    """Clip gradients[start:stop] to [-limit, limit]; NaN stays NaN."""
     for i in range(start + cuda.grid(1), stop, cuda.gridsize(1)):
         gradients[i] = maximum(-limit, minimum(limit, gradients[i]))
 
 
 @kernel(
-    "float64[::1], float32[::1], int64, int64, int64",
-    threads=THREADS,
-    registers=40,
-    float64=True,
+    "float64[::1], float32[::1], int64, int64, int64", threads=THREADS, registers=40, float64=True,
     shared=8 * THREADS,
-)
+)  # fmt: skip
 def sum_squares(sums, x, start, stop, count):
     """sums[b] = the sum of x² over `count` numbers from start + b · count on, block b.
 
-    In float64, as squares of float32 are exact there; each thread its own, then in a tree: one
-    order, whatever runs first. Dynamic shared memory: eight bytes a thread.
+    In float64, where squares of float32 are exact. Dynamic shared memory: eight bytes a thread.
     """
     partial = cuda.shared.array(0, float64)
-    thread = cuda.threadIdx.x
-    threads = cuda.blockDim.x
     first = start + cuda.blockIdx.x * count
     total = 0.0
-    for i in range(first + thread, min(first + count, stop), threads):
+    for i in range(first + cuda.threadIdx.x, min(first + count, stop), cuda.blockDim.x):
         total += np.float64(x[i]) * np.float64(x[i])
-    partial[thread] = total
-    cuda.syncthreads()
-    step = threads >> 1
-    while step:
-        if thread < step:
-            partial[thread] += partial[thread + step]
-        cuda.syncthreads()
-        step >>= 1
-    if thread == 0:
-        sums[cuda.blockIdx.x] = partial[0]
-
-
-def sgd_step(
-    values: Any, gradients: Any, velocity: Any, start: int, stop: int, rate: Any, momentum: Any,
-    nesterov: bool, decay: Any,
-) -> None:  # fmt: skip
-    """θ -= rate (g + decay θ), or with momentum v = momentum v + g, θ -= rate v."""
-    sgd_all(
-        _blocks(start, stop), values, gradients, velocity, start, stop, _f(rate), _f(momentum),
-        int(nesterov), _f(decay), threads=_threads(start, stop),
-    )  # fmt: skip
-
-
-def adagrad_step(
-    values: Any, gradients: Any, squares: Any, start: int, stop: int, rate: Any, eps: Any,
-    decay: Any,
-) -> None:  # fmt: skip
-    """s += g², θ -= rate g / (√s + eps)."""
-    adagrad_all(
-        _blocks(start, stop), values, gradients, squares, start, stop, _f(rate), _f(eps), _f(decay),
-        threads=_threads(start, stop),
-    )  # fmt: skip
-
-
-def rmsprop_step(
-    values: Any, gradients: Any, squares: Any, velocity: Any, start: int, stop: int, rate: Any,
-    alpha: Any, rest: Any, eps: Any, momentum: Any, decay: Any,
-) -> None:  # fmt: skip
-    """s = alpha s + rest g², v = momentum v + g / (√s + eps), θ -= rate v."""
-    rmsprop_all(
-        _blocks(start, stop), values, gradients, squares, velocity, start, stop, _f(rate),
-        _f(alpha), _f(rest), _f(eps), _f(momentum), _f(decay), threads=_threads(start, stop),
-    )  # fmt: skip
-
-
-def adam_step(
-    values: Any, gradients: Any, means: Any, squares: Any, start: int, stop: int, rate: Any,
-    rest1: Any, beta2: Any, rest2: Any, root: Any, eps: Any, decay: Any, lost: Any,
-) -> None:  # fmt: skip
-    """As `updates.adam`; decay θ is added to the gradient (L2)."""
-    adam_all(
-        _blocks(start, stop), values, gradients, means, squares, start, stop, _f(rate), _f(rest1),
-        _f(beta2), _f(rest2), _f(root), _f(eps), _f(decay), _f(lost),
-        threads=_threads(start, stop),
-    )  # fmt: skip
-
-
-def scale(gradients: Any, start: int, stop: int, factor: Any) -> None:
-    """gradients[start:stop] *= factor."""
-    scale_all(
-        _blocks(start, stop), gradients, start, stop, _f(factor), threads=_threads(start, stop)
-    )
-
-
-def clamp(gradients: Any, start: int, stop: int, limit: Any) -> None:
-    """Bring gradients[start:stop] into [-limit, limit]; NaN stays NaN."""
-    clamp_all(
-        _blocks(start, stop), gradients, start, stop, _f(limit), threads=_threads(start, stop)
-    )
+    total = sum_of(partial, total)
+    if cuda.threadIdx.x == 0:
+        sums[cuda.blockIdx.x] = total
 
 
 def square_sum(x: Any, start: int, stop: int) -> float:
@@ -213,18 +160,6 @@ def square_sum(x: Any, start: int, stop: int) -> float:
     if not parts:
         return 0.0
     sums = memory.empty(parts, np.float64)
-    threads = min(THREADS, 1 << max(0, stop - start - 1).bit_length())
+    threads = block_size(stop - start, THREADS)
     sum_squares(parts, sums, x, start, stop, SUMMED, threads=threads, shared=8 * threads)
     return float(memory.get(sums).sum())
-
-
-def _f(value: Any) -> np.float32:
-    return np.float32(value)
-
-
-def _threads(start: int, stop: int) -> int:
-    return max(1, min(THREADS, stop - start))
-
-
-def _blocks(start: int, stop: int) -> int:
-    return blocks_for(stop - start, THREADS, MOST_BLOCKS)

@@ -1,8 +1,8 @@
-"""Softmax of rows, cross-entropy, squared errors: the twins of kernels/nn/softmax.py, and what
-nn/losses.py does in NumPy.
+"""Softmax of rows, cross-entropy and squared errors: the GPU counterparts of kernels/nn/softmax.py
+and of nn/losses.py.
 
-A block of threads has a row. They take turns at its numbers, and a tree over the block adds up (or
-compares) what they found: one order for a row of a length, whatever runs first.
+A block has a row; its threads take every so-many-th number, and a tree reduction over the block
+combines them: one order for each length of a row, whatever runs first.
 """
 
 from __future__ import annotations
@@ -14,8 +14,15 @@ import numpy as np
 from numba import float32, float64
 
 from fastseq.kernels.cuda.runtime import memory
-from fastseq.kernels.cuda.runtime.scalars import exp, maximum
-from fastseq.kernels.cuda.runtime.target import WARP, blocks_for, cuda, device_function, kernel
+from fastseq.kernels.cuda.runtime.instructions import exp, maximum
+from fastseq.kernels.cuda.runtime.target import (
+    WARP,
+    block_size,
+    blocks_for,
+    cuda,
+    device_function,
+    kernel,
+)
 
 THREADS = 256
 ZERO = np.float32(0)
@@ -25,7 +32,7 @@ SUMMED = 32 * THREADS  # numbers that a block sums up
 
 @device_function
 def largest_of(shared, value):
-    """The largest of what the threads of a block bring, to all of them; NaN where one is.
+    """The largest of the values of a block's threads, in all of them; NaN where one is NaN.
 
     shared  float32, a number a thread
     """
@@ -46,7 +53,7 @@ def largest_of(shared, value):
 
 @device_function
 def sum_of(shared, value):
-    """Their sum, in the type of `shared`, a number a thread."""
+    """The sum of the values of a block's threads, in the type of `shared`, a number a thread."""
     thread = cuda.threadIdx.x
     shared[thread] = value
     cuda.syncthreads()
@@ -84,11 +91,8 @@ def softmax_of_rows(logits, columns):
 
 @kernel(
     "float64[::1], float32[::1], int32[::1], float32[::1], int64, int64",
-    threads=THREADS,
-    registers=64,
-    float64=True,
-    shared=8 * THREADS,
-)
+    threads=THREADS, registers=64, float64=True, shared=8 * THREADS,
+)  # fmt: skip
 def cross_entropy_of_rows(losses, logits, targets, scales, columns, gradient):
     """See `cross_entropy_rows`. Dynamic shared memory: eight bytes a thread."""
     floats = cuda.shared.array(0, float32)
@@ -128,13 +132,10 @@ def cross_entropy_of_rows(losses, logits, targets, scales, columns, gradient):
 
 @kernel(
     "float64[::1], float32[::1], float32[::1], float32, int64, int64",
-    threads=THREADS,
-    registers=40,
-    float64=True,
-    shared=8 * THREADS,
-)
+    threads=THREADS, registers=40, float64=True, shared=8 * THREADS,
+)  # fmt: skip
 def squared_errors_of(sums, y, wanted, factor, gradient, count):
-    """See `squared_errors`: block b has `count` numbers. Shared memory: eight bytes a thread."""
+    """See `squared_errors`: block b sums `count` numbers. Shared memory: eight bytes a thread."""
     doubles = cuda.shared.array(0, float64)
     first = cuda.blockIdx.x * count
     total = 0.0
@@ -152,7 +153,7 @@ def softmax_rows(logits: Any) -> None:
     """The rows of logits float32[N, C] become probabilities, in place."""
     rows, columns = logits.shape
     threads = _threads(columns)
-    softmax_of_rows(rows, memory.flat(logits), columns, threads=threads, shared=8 * threads)
+    softmax_of_rows(rows, logits, columns, threads=threads, shared=8 * threads)
 
 
 def cross_entropy_rows(losses: Any, logits: Any, targets: Any, scales: Any, gradient: bool) -> None:
@@ -160,38 +161,32 @@ def cross_entropy_rows(losses: Any, logits: Any, targets: Any, scales: Any, grad
 
     losses    float64[N], 0 where the target is negative
     logits    float32[N, C]; with `gradient` they become scales[r] · (softmax - one-hot), zeros
-              where the target is negative; without it they stay
+              where the target is negative
     targets   int32[N], below C
-    scales    float32[N]: what row r's loss counts in the loss that is minimised
+    scales    float32[N]: the weight of row r's loss in the loss that is minimised
     """
     rows, columns = logits.shape
     threads = _threads(columns)
     cross_entropy_of_rows(
-        rows, losses, memory.flat(logits), targets, scales, columns, int(gradient), threads=threads,
+        rows, losses, logits, targets, scales, columns, gradient, threads=threads,
         shared=8 * threads,
     )  # fmt: skip
 
 
-def squared_errors(y: Any, wanted: Any, factor: float, gradient: bool) -> float:
-    """Σ (y - wanted)² of two float32 arrays of one size, in float64; with `gradient` y becomes
-    factor (y - wanted). Waits for the device."""
-    return float(memory.get(squared_errors_of_parts(y, wanted, factor, gradient)).sum())
-
-
-def squared_errors_of_parts(y: Any, wanted: Any, factor: float, gradient: bool) -> Any:
-    """The same, of parts of the arrays: float64[·] on the device, to be added up."""
+def squared_errors(y: Any, wanted: Any, factor: float, gradient: bool) -> Any:
+    """Σ (y - wanted)² of parts of two float32 arrays of one size: float64[·] on the device, to be
+    added up. With `gradient` y becomes factor (y - wanted)."""
     if y.size != wanted.size:
-        raise ValueError(f"{y.size} numbers beside {wanted.size}")
+        raise ValueError(f"{y.size} numbers and {wanted.size}")
     parts = blocks_for(y.size, SUMMED)
     sums = memory.empty(parts, np.float64)
     threads = _threads(min(y.size, THREADS))
     squared_errors_of(
-        parts, sums, memory.flat(y), memory.flat(wanted), np.float32(factor), int(gradient), SUMMED,
-        threads=threads, shared=8 * threads,
-    )  # fmt: skip
+        parts, sums, y, wanted, factor, gradient, SUMMED, threads=threads, shared=8 * threads
+    )
     return sums
 
 
 def _threads(columns: int) -> int:
-    """A power of two: a thread for each column of narrow rows, at most THREADS."""
-    return min(THREADS, max(1, 1 << (columns - 1).bit_length()) if columns < WARP else THREADS)
+    """A thread for each column of narrow rows, rounded up to a power of two, else THREADS."""
+    return block_size(columns, THREADS) if columns < WARP else THREADS

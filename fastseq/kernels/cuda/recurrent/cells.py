@@ -1,117 +1,64 @@
 """Recurrent cells on the device: what a thread computes for a unit of a sequence at a step.
 
-Every path (persistent.py, grid_persistent.py, steps.py) makes its kernels from a `Cell`. A row of
-gates has `slots` values per unit, in PyTorch's order: LSTM i, f, g, o; GRU r, z, n and
+Every path (persistent.py, grid_persistent.py, recurrent.py) makes its kernels from a `Cell`. A row
+of gates has `slots` values per unit, in PyTorch's order: LSTM i, f, g, o; GRU r, z, n and
 m = U_n h' + b, which the reset gate scales; RNN h itself. The formulas of a step are those of the
 CPU (kernels/core/formulas.py); kernels/nn/recurrent.py describes the packed order of rows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastseq.kernels.core import formulas
-from fastseq.kernels.cuda.runtime.scalars import fma, sigmoid, tanh
+from fastseq.kernels.cuda.runtime.instructions import fma, sigmoid, tanh
 from fastseq.kernels.cuda.runtime.target import device_function
 
 ZERO, ONE = np.float32(0), np.float32(1)
 NO_GRADIENT = np.float32(-0.0)  # x + -0.0 is x for every x, so the addition is optimised away
 
 
-class Cell(NamedTuple):
-    """A cell as device functions; k is the place of a unit's first slot in a flat array of gates,
-    i and `at` are those of a unit in before_h and h.
+@lru_cache(None)
+def tuple_over(count: int, element: Callable[..., Any]) -> Callable[..., Any]:
+    """A device function (a, b, c) -> (element(a, b, c, 0), …, element(a, b, c, count - 1)), for a
+    count of 1, 3 or 4."""
+    if count == 1:
 
-    name        of its kernels
-    gates       outputs of the recurrent product per unit
-    slots       values per unit in a row of gates
-    states      arrays of a state: 1 for h, 2 for h and c
-    registers   of a thread besides weights and sums, forward and backward, as the compiler needs
-    spill       bytes that the persistent backward kernel may spill on sm_80
-    load        (array, k, step) -> tuple of `gates` values
-    load_slots  (array, k, step) -> tuple of `slots` values
-    store       (array, k, step, values): writes a tuple of `gates` values
-    store_slots (array, k, step, values): writes a tuple of `slots` values
-    read_c      (c, at) -> c', zero without c
-    write_c     (c, at, value)
-    read_bias   (bias, unit) -> b_hn of a GRU, zero for others
-    forward     (inputs, products, h', c', bias, relu) -> (slots, h, c)
-    keep        (before_h, before_c, i, h', c'): saves what `backward` needs
-    kept        (before_h, before_c, i) -> c' of an LSTM, h' of a GRU, zero for others
-    backward    (slots, kept, dh, dc, relu) -> (gradients of the slots, of the products' outputs, of
-                h' besides those products, of c')
-    """
+        @device_function
+        def elements(a, b, c):
+            return (element(a, b, c, 0),)
 
-    name: str
-    gates: int
-    slots: int
-    states: int
-    registers: tuple[int, int]
-    spill: int
-    load: Any
-    load_slots: Any
-    store: Any
-    store_slots: Any
-    read_c: Any
-    write_c: Any
-    read_bias: Any
-    forward: Any
-    keep: Any
-    kept: Any
-    backward: Any
+    elif count == 3:
 
-    @property
-    def no_inputs(self) -> tuple[np.float32, ...]:
-        """Zeros of what `load` gives."""
-        return (ZERO,) * self.gates
+        @device_function
+        def elements(a, b, c):
+            return element(a, b, c, 0), element(a, b, c, 1), element(a, b, c, 2)
 
-    @property
-    def no_slots(self) -> tuple[np.float32, ...]:
-        """Zeros of what `load_slots` gives."""
-        return (ZERO,) * self.slots
+    else:
 
+        @device_function
+        def elements(a, b, c):
+            return (
+                element(a, b, c, 0), element(a, b, c, 1), element(a, b, c, 2), element(a, b, c, 3),
+            )  # fmt: skip
 
-# ---- tuples of values, `step` elements apart
+    return elements
 
 
 @device_function
-def _load1(array, k, step):
-    return (array[k],)
+def _element(array, k, step, i):
+    return array[k + i * step]
 
 
 @device_function
-def _load3(array, k, step):
-    return array[k], array[k + step], array[k + 2 * step]
-
-
-@device_function
-def _load4(array, k, step):
-    return array[k], array[k + step], array[k + 2 * step], array[k + 3 * step]
-
-
-@device_function
-def _store1(array, k, step, values):
-    array[k] = values[0]
-
-
-@device_function
-def _store3(array, k, step, values):
-    array[k] = values[0]
-    array[k + step] = values[1]
-    array[k + 2 * step] = values[2]
-
-
-@device_function
-def _store4(array, k, step, values):
-    array[k] = values[0]
-    array[k + step] = values[1]
-    array[k + 2 * step] = values[2]
-    array[k + 3 * step] = values[3]
-
-
-# ---- what only some cells have
+def store_values(array, k, step, values):
+    """Write a tuple of values, `step` elements apart."""
+    for i in range(len(values)):
+        array[k + i * step] = values[i]
 
 
 @device_function
@@ -132,6 +79,57 @@ def _read_zero(array, at):
 @device_function
 def _write_nothing(array, at, value):
     pass
+
+
+class Cell(NamedTuple):
+    """A cell as device functions; k is the index of a unit's first slot in a flat array of gates,
+    i and `at` are those of a unit in before_h and h.
+
+    name       of its kernels
+    gates      outputs of the recurrent product per unit
+    slots      values per unit in a row of gates
+    states     arrays of a state: 1 for h, 2 for h and c
+    registers  of a thread besides weights and sums, forward and backward, as the compiler needs
+    spill      bytes that the persistent backward kernel may spill on sm_80
+    read_bias  (bias, unit) -> b_hn of a GRU, zero for others
+    forward    (inputs, products, h', c', bias, relu) -> (slots, h, c)
+    keep       (before_h, before_c, i, h', c'): saves what `backward` needs
+    kept       (before_h, before_c, i) -> c' of an LSTM, h' of a GRU, zero for others
+    backward   (slots, kept, dh, dc, relu) -> (gradients of the slots, of the products' outputs, of
+               h' besides those products, of c')
+    """
+
+    name: str
+    gates: int
+    slots: int
+    states: int
+    registers: tuple[int, int]
+    spill: int
+    read_bias: Any
+    forward: Any
+    keep: Any
+    kept: Any
+    backward: Any
+
+    @property
+    def load(self) -> Any:
+        """(array, k, step) -> tuple of `gates` values, `step` elements apart"""
+        return tuple_over(self.gates, _element)
+
+    @property
+    def load_slots(self) -> Any:
+        """(array, k, step) -> tuple of `slots` values"""
+        return tuple_over(self.slots, _element)
+
+    @property
+    def read_c(self) -> Any:
+        """(c, at) -> c', zero without c"""
+        return _read if self.states == 2 else _read_zero
+
+    @property
+    def write_c(self) -> Any:
+        """(c, at, value)"""
+        return _write if self.states == 2 else _write_nothing
 
 
 @device_function
@@ -172,9 +170,8 @@ def _lstm_backward(slots, c, dh, dc, relu):
 
 
 LSTM = Cell(
-    "lstm", 4, 4, 2, (64, 96), 0, _load4, _load4, _store4, _store4, _read, _write, _read_zero,
-    _lstm_forward, _lstm_keep, _lstm_kept, _lstm_backward,
-)  # fmt: skip
+    "lstm", 4, 4, 2, (64, 96), 0, _read_zero, _lstm_forward, _lstm_keep, _lstm_kept, _lstm_backward
+)
 
 # ---- GRU
 
@@ -199,10 +196,7 @@ def _gru_backward(slots, h, dh, dc, relu):
     return (d_r, d_z, d_n, d_m), (d_r, d_z, d_m), direct, dc
 
 
-GRU = Cell(
-    "gru", 3, 4, 1, (72, 76), 0, _load3, _load4, _store3, _store4, _read_zero, _write_nothing,
-    _read, _gru_forward, _keep_h, _gru_kept, _gru_backward,
-)  # fmt: skip
+GRU = Cell("gru", 3, 4, 1, (72, 76), 0, _read, _gru_forward, _keep_h, _gru_kept, _gru_backward)
 
 # ---- RNN, h = tanh(x + U h') or max(0, x + U h')
 
@@ -227,8 +221,7 @@ def _rnn_backward(slots, kept, dh, dc, relu):
 
 
 RNN = Cell(
-    "rnn", 1, 1, 1, (68, 68), 16, _load1, _load1, _store1, _store1, _read_zero, _write_nothing,
-    _read_zero, _rnn_forward, _keep_h, _rnn_kept, _rnn_backward,
-)  # fmt: skip
+    "rnn", 1, 1, 1, (68, 68), 16, _read_zero, _rnn_forward, _keep_h, _rnn_kept, _rnn_backward
+)
 
 CELLS = {"lstm": LSTM, "gru": GRU, "rnn": RNN, "rnn_relu": RNN}

@@ -1,29 +1,27 @@
 """Recurrent layers whose weights stay on one multiprocessor: plans and kernels of all cells.
 
-A block takes four sequences through all steps. Four threads per unit (register_matvec.py)
-hold as much of the unit's recurrent weights in registers as the register file has room for, the
-rest in shared memory, where each thread finds its own next to its neighbours'. No step reads a
-weight from memory, none waits for another block.
+A block computes all steps of four sequences. Four threads per unit (register_matvec.py) hold as
+many of the unit's recurrent weights as fit in registers, and the rest in shared memory, each
+thread's next to its neighbours'. No step reads a weight from global memory or waits for another
+block.
 
-*Rule*: with D rows of the matrix and G outputs a unit, G D H weights must fit into what is left of
-the threads' registers (65,536 a multiprocessor) and of a block's shared memory, both of the forward
-pass's matrix (G gates, D = H) and of the backward pass's (G = 1, a row for each gate of each unit).
-With the 227 KB of an H100 that is H <= 128 for an LSTM, 144 for a GRU, 232 for the plain network
-(four threads a unit, 1,024 a block); what is larger runs step by step (steps.py).
+*Size*: with D rows of the matrix and G outputs a unit, G D H weights must fit in the free part of
+the threads' registers (65,536 a multiprocessor) and of a block's shared memory, both for the
+forward pass's matrix (G gates, D = H) and the backward pass's (G = 1, a row for each gate of each
+unit). With the 227 KB of an H100 that is H <= 128 for an LSTM, 144 for a GRU, 232 for the plain RNN
+(four threads a unit, 1,024 a block).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 from numba import float32
 
-from fastseq.kernels.cuda.recurrent.cells import GRU, LSTM, NO_GRADIENT, RNN, ZERO, Cell
+from fastseq.kernels.cuda.recurrent.cells import NO_GRADIENT, ZERO, Cell, store_values, tuple_over
 from fastseq.kernels.cuda.recurrent.register_matvec import CHUNK, LANES, own, products
 from fastseq.kernels.cuda.runtime.target import (
-    MOST_SHARED,
     SIMULATED,
     WARP,
     Kernel,
@@ -40,7 +38,7 @@ MOST_REGISTERS = 255  # of a thread
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How one kernel's weights lie.
+    """How one kernel's weights are stored.
 
     units      H
     outputs    columns of the matrix for each unit
@@ -48,7 +46,7 @@ class Plan:
     threads    of a block, four a unit, in whole warps
     held       chunks of 16 rows in registers
     rest       chunks in shared memory
-    row        floats from one of the four vectors to the next: its banks differ from theirs
+    row        floats from one of the four vectors to the next, whose banks differ
     """
 
     units: int
@@ -66,12 +64,12 @@ class Plan:
 
     @property
     def vectors(self) -> int:
-        """Where in shared memory the vectors begin: behind the weights."""
+        """Index of the vectors in shared memory: after the weights."""
         return self.rest * self.outputs * self.threads * LANES
 
     @property
     def spare(self) -> int:
-        """Where the simulator exchanges sums: behind two buffers of four vectors."""
+        """Index of the simulator's sums: after two buffers of four vectors."""
         return self.vectors + 2 * LANES * self.row
 
     @property
@@ -81,33 +79,28 @@ class Plan:
 
     @property
     def registers(self) -> int:
-        """That a thread may have."""
+        """Registers that a thread may have."""
         return registers_of(self.threads)
 
     @property
     def span(self) -> int:
-        """Chunks in shared memory that are multiplied by at a time, each at an address known but
-        for one register: with two a step back of an LSTM of 128 units takes 1,125 of PTX's
-        instructions instead of 1,237. It takes registers."""
+        """Chunks in shared memory per iteration, at constant offsets from one register: with two a
+        backward step of an LSTM of 128 units takes 1,125 PTX instructions instead of 1,237, and
+        more registers."""
         return 2 if self.outputs == 1 and self.registers >= 128 else 1
 
 
 def registers_of(threads: int) -> int:
-    """That each of so many threads may have: a multiprocessor deals its warps to four parts, each
-    with a quarter of the registers, so that threads count by whole 128."""
-    dealt = blocks_for(threads, 4 * WARP) * 4 * WARP
-    return min(MOST_REGISTERS, REGISTERS // dealt // 8 * 8)
+    """Registers that each of so many threads may have: a multiprocessor distributes its warps over
+    four parts, each with a quarter of the registers, so that threads count by 128."""
+    rounded = blocks_for(threads, 4 * WARP) * 4 * WARP
+    return min(MOST_REGISTERS, REGISTERS // rounded // 8 * 8)
 
 
 @lru_cache(None)
-def plan_of(
-    units: int, outputs: int, depth: int, own: int, shared: int = MOST_SHARED
-) -> Plan | None:
-    """The plan for so many units, columns a unit and rows; None where they do not fit.
-
-    own     registers that a thread needs beside weights and sums
-    shared  bytes that a block may have
-    """
+def _plan(units: int, outputs: int, depth: int, own: int, shared: int) -> Plan | None:
+    """The plan for so many units, columns a unit and rows, with `own` registers of a thread besides
+    weights and sums; None where they do not fit."""
     threads = blocks_for(LANES * units, WARP) * WARP
     if threads > MOST_THREADS:
         return None
@@ -115,14 +108,14 @@ def plan_of(
     free = registers_of(threads) - own - LANES * outputs
     held = max(0, min(chunks, free // (LANES * outputs)))
     row = chunks * CHUNK
-    row += -row % 32 + 8  # of four vectors' rows, 8 neighbouring units each fall on other banks
+    row += -row % 32 + 8  # 8 neighbouring units of each of four vectors are in different banks
     plan = Plan(units, outputs, depth, threads, held, chunks - held, row)
     return plan if 4 * plan.spare <= shared else None
 
 
 @kernel("float32[::1], float32[::1], int64, int64, int64, int64, int64", threads=256, registers=56)
 def pack_columns(panel, weight, units, outputs, depth, threads, transposed):
-    """A weight as threads take it: float32[chunk, output, thread, 4], zeros past its edges.
+    """A weight in the order of threads: float32[chunk, output, thread, 4], zeros past its edges.
 
     weight  float32[outputs · units, depth], or with `transposed` float32[depth, units] (one output)
     """
@@ -143,10 +136,9 @@ def pack_columns(panel, weight, units, outputs, depth, threads, transposed):
 
 @device_function
 def place(shared, panel, first, last, step, vectors, size, thread, threads):
-    """Before the first step: the weights [first, last) of each thread into shared memory, zeros
-    into the vectors; a barrier.
+    """Copy the weights [first, last) of each thread to shared memory, and zeros to the vectors.
 
-    step  floats from one weight of four of a thread to its next
+    step  floats from four weights of a thread to its next
     """
     for q in range(first, last):
         for i in range(4):
@@ -156,54 +148,13 @@ def place(shared, panel, first, last, step, vectors, size, thread, threads):
     cuda.syncthreads()
 
 
-def plans_of(
-    units: int, gates: int, forward: int, backward: int, shared: int = MOST_SHARED
-) -> tuple[Plan, Plan] | None:
-    """The plans of both passes of a cell of so many gates; None where one does not fit.
-
-    forward, backward  registers that their threads need beside weights and sums
-    """
-    there = plan_of(units, gates, units, forward, shared)
-    back = plan_of(units, 1, gates * units, backward, shared)
-    return None if there is None or back is None else (there, back)
-
-
 def plans(cell: Cell, units: int, shared: int) -> tuple[Plan, Plan] | None:
-    """The plans of both passes on a multiprocessor that gives a block `shared` bytes of shared
-    memory; None where one does not fit."""
-    return plans_of(units, cell.gates, *cell.registers, shared)
-
-
-def _own_outputs(outputs: int) -> Any:
-    """own_outputs(sums, lane, shared, spare): `own` of each output of a unit, as a tuple."""
-    if outputs == 1:
-
-        @device_function
-        def own_outputs(s, lane, shared, spare):
-            return (own(s[0], s[1], s[2], s[3], lane, shared, spare),)
-
-    elif outputs == 3:
-
-        @device_function
-        def own_outputs(s, lane, shared, spare):
-            return (
-                own(s[0], s[3], s[6], s[9], lane, shared, spare),
-                own(s[1], s[4], s[7], s[10], lane, shared, spare),
-                own(s[2], s[5], s[8], s[11], lane, shared, spare),
-            )
-
-    else:
-
-        @device_function
-        def own_outputs(s, lane, shared, spare):
-            return (
-                own(s[0], s[4], s[8], s[12], lane, shared, spare),
-                own(s[1], s[5], s[9], s[13], lane, shared, spare),
-                own(s[2], s[6], s[10], s[14], lane, shared, spare),
-                own(s[3], s[7], s[11], s[15], lane, shared, spare),
-            )
-
-    return own_outputs
+    """The plans of both passes where a block may have `shared` bytes of shared memory; None where
+    one does not fit."""
+    forward, backward = cell.registers
+    there = _plan(units, cell.gates, units, forward, shared)
+    back = _plan(units, 1, cell.gates * units, backward, shared)
+    return None if there is None or back is None else (there, back)
 
 
 @lru_cache(None)
@@ -211,36 +162,36 @@ def forward_kernel(cell: Cell, plan: Plan) -> Kernel:
     """The forward kernel of a cell for a plan of `cell.gates` outputs per unit and H rows."""
     H, threads, row, held, rest = plan.units, plan.threads, plan.row, plan.held, plan.rest
     vectors, spare, step_w = plan.vectors, plan.spare, plan.threads * 4
-    outputs, slots = cell.gates, cell.slots
-    nothing, hold, multiply, multiply_rest = products(outputs, held, rest, plan.span)
-    own_outputs, no_inputs, load, store = (
-        _own_outputs(outputs), cell.no_inputs, cell.load, cell.store_slots
-    )  # fmt: skip
+    outputs, slots, load = cell.gates, cell.slots, cell.load
+    no_sums, hold, multiply, multiply_rest = products(outputs, held, rest, plan.span)
+    no_inputs = (ZERO,) * outputs
     read_c, write_c, read_bias, step_forward, keep_state = (
         cell.read_c, cell.write_c, cell.read_bias, cell.forward, cell.keep
     )  # fmt: skip
+
+    @device_function
+    def own_output(s, lane, shared, i):
+        return own(
+            s[i], s[outputs + i], s[2 * outputs + i], s[3 * outputs + i], lane, shared, spare
+        )
+
+    own_outputs = tuple_over(outputs, own_output)
 
     @kernel(
         "float32[::1], int64, int64, float32[::1], float32[::1], float32[::1], float32[::1], "
         "float32[::1], float32[::1], float32[::1], int32[::1], int32[::1], int32[::1], "
         "int32[::1], int64, int64, int64",
-        threads=threads,
-        registers=plan.registers,
-        shared=plan.shared,
+        threads=threads, registers=plan.registers, shared=plan.shared,
         name=f"{cell.name}_forward_{H}",
-    )
+    )  # fmt: skip
     def persistent_forward(
         y, y_row, column, h, c, gates, before_h, before_c, panel, bias, rows, starts, counts,
         lasts, reverse, keep, relu,
     ):  # fmt: skip
-        """Four sequences through all steps; see recurrent.forward.
+        """All steps of four sequences; see recurrent.forward.
 
-        h, c                float32[B · H]      in: the initial state; out: the last one
-        gates               float32[N · S H]    in: x W + biases; out: the cell's slots
-        before_h, before_c  float32[N · H]      out: h' and c'
-        panel               `pack_columns` of weight_hh
-        bias                float32[H]          b_hn of a GRU
-        lasts               int32[blocks]       steps of each block's longest sequence
+        panel  `pack_columns` of weight_hh
+        lasts  int32[blocks], steps of each block's longest sequence
         c, before_c and bias may be any array for a cell without them.
         """
         shared = cuda.shared.array(0, float32)
@@ -261,7 +212,7 @@ def forward_kernel(cell: Cell, plan: Plan) -> Kernel:
         cuda.syncthreads()
         T = lasts[cuda.blockIdx.x]
         t = T - 1 if reverse else 0
-        way = -1 if reverse else 1
+        direction = -1 if reverse else 1
         first, count = starts[t], counts[t]
         following = no_inputs
         if there and sequence < count:
@@ -272,18 +223,18 @@ def forward_kernel(cell: Cell, plan: Plan) -> Kernel:
             active = there and sequence < count
             inputs = following
             if step + 1 < T:  # the inputs of the next step are loaded while this one computes
-                t += way
+                t += direction
                 first, count = starts[t], counts[t]
                 if there and sequence < count:
                     following = load(gates, (first + sequence) * (slots * H) + unit, H)
-            sums = multiply(nothing(), weights, shared, buffer + lane * 4, row)
+            sums = multiply(no_sums, weights, shared, buffer + lane * 4, row)
             sums = multiply_rest(sums, shared, thread * 4, step_w, shared, buffer + lane * 4, row)
-            found = own_outputs(sums, lane, shared, spare)
+            found = own_outputs(sums, lane, shared)
             buffer = vectors + (step + 1) % 2 * 4 * row
             if active:
                 values, new_h, new_c = step_forward(inputs, found, hidden, state_c, b, relu)
                 if keep:
-                    store(gates, n * (slots * H) + unit, H, values)
+                    store_values(gates, n * (slots * H) + unit, H, values)
                     keep_state(before_h, before_c, n * H + unit, hidden, state_c)
                 hidden, state_c = new_h, new_c
                 y[rows[n] * y_row + column + unit] = new_h
@@ -302,30 +253,23 @@ def backward_kernel(cell: Cell, plan: Plan) -> Kernel:
     """The backward kernel of a cell for a plan of one output per unit and `cell.gates` H rows."""
     H, threads, row, held, rest = plan.units, plan.threads, plan.row, plan.held, plan.rest
     vectors, spare, step_w, slots = plan.vectors, plan.spare, plan.threads * 4, cell.slots
-    nothing, hold, multiply, multiply_rest = products(1, held, rest, plan.span)
-    no_inputs, no_slots, load, store, share = (
-        cell.no_inputs, cell.no_slots, cell.load_slots, cell.store_slots, cell.store
-    )  # fmt: skip
+    no_sums, hold, multiply, multiply_rest = products(1, held, rest, plan.span)
+    no_gradients, no_slots, load = (ZERO,) * cell.gates, (ZERO,) * slots, cell.load_slots
     read_c, write_c, kept, step_backward = cell.read_c, cell.write_c, cell.kept, cell.backward
 
     @kernel(
         "float32[::1], float32[::1], float32[::1], float32[::1], int64, int64, float32[::1], "
         "float32[::1], float32[::1], int32[::1], int32[::1], int32[::1], int32[::1], int64, int64",
-        threads=threads,
-        registers=plan.registers,
-        shared=plan.shared,
-        spill=cell.spill,
+        threads=threads, registers=plan.registers, shared=plan.shared, spill=cell.spill,
         name=f"{cell.name}_backward_{H}",
-    )
+    )  # fmt: skip
     def persistent_backward(
         gates, dh, dc, dy, dy_row, column, before_h, before_c, panel, rows, starts, counts, lasts,
         reverse, relu,
     ):  # fmt: skip
-        """Four sequences through all steps back; see recurrent.backward.
+        """All steps of four sequences in reverse; see recurrent.backward.
 
-        gates   float32[N · S H]  in: the cell's slots; out: their gradients
-        dh, dc  float32[B · H]    in: the gradient of the last state; out: of the initial one
-        panel   `pack_columns` of weight_hh, transposed
+        panel  `pack_columns` of weight_hh, transposed
         """
         shared = cuda.shared.array(0, float32)
         thread = cuda.threadIdx.x
@@ -339,7 +283,7 @@ def backward_kernel(cell: Cell, plan: Plan) -> Kernel:
             d_hidden, d_cell = dh[sequence * H + unit], read_c(dc, sequence * H + unit)
         T = lasts[cuda.blockIdx.x]
         t = 0 if reverse else T - 1
-        way = 1 if reverse else -1
+        direction = 1 if reverse else -1
         first, count = starts[t], counts[t]
         values, saved, d = no_slots, ZERO, ZERO
         if there and sequence < count:
@@ -351,16 +295,16 @@ def backward_kernel(cell: Cell, plan: Plan) -> Kernel:
             n = first + sequence
             active = there and sequence < count
             buffer = vectors + step % 2 * 4 * row
-            dz, direct = no_inputs, NO_GRADIENT
+            dz, direct = no_gradients, NO_GRADIENT
             if active:
                 slot_gradients, dz, direct, d_cell = step_backward(
                     values, saved, d + d_hidden, d_cell, relu
                 )
-                store(gates, n * (slots * H) + unit, H, slot_gradients)
+                store_values(gates, n * (slots * H) + unit, H, slot_gradients)
             if unit < H:
-                share(shared, buffer + lane * row + unit, H, dz)
+                store_values(shared, buffer + lane * row + unit, H, dz)
             if step + 1 < T:  # the inputs of the next step are loaded during the products
-                t += way
+                t += direction
                 first, count = starts[t], counts[t]
                 if there and sequence < count:
                     m = first + sequence
@@ -368,7 +312,7 @@ def backward_kernel(cell: Cell, plan: Plan) -> Kernel:
                     saved = kept(before_h, before_c, m * H + unit)
                     d = dy[rows[m] * dy_row + column + unit]
             cuda.syncthreads()
-            sums = multiply(nothing(), weights, shared, buffer + lane * 4, row)
+            sums = multiply(no_sums, weights, shared, buffer + lane * 4, row)
             sums = multiply_rest(sums, shared, thread * 4, step_w, shared, buffer + lane * 4, row)
             total = own(sums[0], sums[1], sums[2], sums[3], lane, shared, spare)
             if active:
@@ -378,13 +322,3 @@ def backward_kernel(cell: Cell, plan: Plan) -> Kernel:
             write_c(dc, sequence * H + unit, d_cell)
 
     return persistent_backward
-
-
-def variants() -> None:
-    """Declare the kernels of some sizes, for tests that compile them."""
-    for cell, sizes in ((LSTM, (64, 112, 128)), (GRU, (64, 128, 144)), (RNN, (64, 128, 232))):
-        for units in sizes:
-            found = plans(cell, units, MOST_SHARED)
-            assert found is not None
-            forward_kernel(cell, found[0])
-            backward_kernel(cell, found[1])

@@ -5,9 +5,9 @@
     backward("lstm", gates, (dh, dc), dy, 0, (before_h, before_c), weight, rows, steps)
 
 Rows are packed as kernels/nn/recurrent.py describes. Layers whose recurrent weights fit on one
-multiprocessor run in one launch (persistent.py), larger ones in one launch over the whole chip
-(grid_persistent.py), what fits nowhere in two launches a step (steps.py): `paths` says which.
-The memory the kernels need beside their arguments is kept from call to call.
+multiprocessor run in one launch (persistent.py), larger ones in one launch over all multiprocessors
+(grid_persistent.py), and those that fit nowhere in two launches per step: a product of the active
+states and the recurrent weights, and a kernel for the units. `paths` chooses.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fastseq.kernels.cuda.nn import gemm
-from fastseq.kernels.cuda.recurrent import grid_persistent, persistent, steps
-from fastseq.kernels.cuda.recurrent.cells import CELLS
+from fastseq.kernels.cuda.recurrent import grid_persistent, persistent
+from fastseq.kernels.cuda.recurrent.cells import CELLS, Cell, store_values
 from fastseq.kernels.cuda.recurrent.persistent import Plan, pack_columns
 from fastseq.kernels.cuda.recurrent.register_matvec import LANES
 from fastseq.kernels.cuda.runtime import memory
-from fastseq.kernels.cuda.runtime.target import blocks_for, most_shared
+from fastseq.kernels.cuda.runtime.target import Kernel, blocks_for, cuda, kernel, most_shared
 
 SLOTS = {name: cell.slots for name, cell in CELLS.items()}  # of a row of gates, each of H values
 GATES = {name: cell.gates for name, cell in CELLS.items()}  # rows of a weight are G H
 STATES = {name: cell.states for name, cell in CELLS.items()}  # arrays of a state
 
 ONE_MULTIPROCESSOR, GRID, STEP_BY_STEP = "one multiprocessor", "grid", "step by step"
-
-_PACKING = 256  # threads
+THREADS = 128  # of a step's kernel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Steps:
     """The steps of a packed batch of B sequences.
 
-    firsts, sizes   where each step's rows begin, and how many there are
+    firsts, sizes   the first row of each step, and the number of its rows
     starts, counts  the same on the device, int32[T]
     lasts           int32[⌈B / 4⌉] on the device: steps of the longest of four neighbours
     """
@@ -61,28 +61,23 @@ class Steps:
 def steps_of(
     starts: npt.NDArray[Any], counts: npt.NDArray[Any], send: Callable[[Any], Any] | None = None
 ) -> Steps:
-    """Of the first packed row and the rows of each step: int[T], counts descending from B.
+    """Steps from the first packed row and the rows of each: int[T], counts descending from B.
 
-    send  brings whole numbers to the device as int32; `memory.put` unless said
+    send  copies integers to the device as int32, by default with `memory.put`
     """
     send = send or (lambda array: memory.put(np.asarray(array, np.int32)))
     blocks = np.arange(0, int(counts[0]), LANES)
     lasts = np.searchsorted(-np.asarray(counts), -blocks, side="left")
-    return Steps(
-        tuple(int(n) for n in starts),
-        tuple(int(n) for n in counts),
-        send(starts),
-        send(counts),
-        send(lasts),
-    )
+    firsts, sizes = (tuple(int(n) for n in of) for of in (starts, counts))
+    return Steps(firsts, sizes, send(starts), send(counts), send(lasts))
 
 
 def paths(cell: str, units: int, batch: int, precision: str = "float32") -> list[str]:
-    """The ways in which a batch can run through a layer of this cell and size, that which is taken
-    first: ONE_MULTIPROCESSOR where the weights fit, GRID where they fit over the chip and no row
-    tile is too large (grid_planning.MOST_WORK), else STEP_BY_STEP."""
+    """The paths available to a batch in a layer of this cell and size, best first:
+    ONE_MULTIPROCESSOR where the weights fit, GRID where they fit in all multiprocessors and no row
+    tile is too large (grid_planning.MOST_WORK), and STEP_BY_STEP."""
     found = [STEP_BY_STEP]
-    if grid_persistent.plans(cell, units, GATES[cell], batch, precision) is not None:
+    if grid_persistent.plans(cell, units, batch, precision) is not None:
         found.insert(0, GRID)
     if persistent.plans(CELLS[cell], units, most_shared()) is not None:
         found.insert(0, ONE_MULTIPROCESSOR)
@@ -90,7 +85,7 @@ def paths(cell: str, units: int, batch: int, precision: str = "float32") -> list
 
 
 def path_of(cell: str, units: int, batch: int, precision: str = "float32") -> str:
-    """How a batch runs through a layer of this cell and size."""
+    """The path that a batch takes in a layer of this cell and size."""
     return _forced[-1] if _forced else paths(cell, units, batch, precision)[0]
 
 
@@ -99,7 +94,7 @@ _forced: list[str] = []
 
 @contextmanager
 def forced(path: str) -> Iterator[None]:
-    """A block in which all layers run in this way, which must be among their `paths`."""
+    """Context in which all layers take this path, which must be among their `paths`."""
     _forced.append(path)
     try:
         yield
@@ -115,7 +110,7 @@ def forward(
     """Run every step.
 
     cell         "lstm", "gru", "rnn" (tanh) or "rnn_relu"
-    y            float32[·, F]   out: h of packed row n at y[rows[n], column:column + H]
+    y            float32[·, F]   out: h of packed row n in y[rows[n], column:column + H]
     state        h, or h and c, each float32[B, H]   in: the initial one; out: the last one
     gates        float32[N, S H]  in: x W + biases: of an LSTM i, f, g, o, of a GRU r, z, n, – (for
                  n without b_hn), of the others one; out, with `keep`: the gates, of a GRU r, z, n
@@ -129,73 +124,69 @@ def forward(
                  multiprocessor nothing is
     """
     units = state[0].shape[1]
-    flat = [memory.flat(array) for array in (*state, gates, *before)]
-    out = memory.flat(y)
+    arrays = y, y.shape[1], column, state[0], state[-1], gates, before[0], before[-1]
+    bias = gates if hidden_bias is None else hidden_bias
+    relu = cell == "rnn_relu"
     path = path_of(cell, units, steps.batch, precision)
-    if path == STEP_BY_STEP:
-        _forward_by_steps(
-            cell, out, y.shape[1], column, state, flat, weight, hidden_bias, rows, steps, reverse,
-            keep, precision,
+    if path == ONE_MULTIPROCESSOR:
+        plan = _plans(cell, units)[0]
+        persistent.forward_kernel(CELLS[cell], plan)(
+            blocks_for(steps.batch, LANES), *arrays, _packed(plan, weight, transposed=False), bias,
+            rows, steps.starts, steps.counts, steps.lasts, reverse, keep, relu, shared=plan.shared,
         )  # fmt: skip
-        return
-    states = len(state)
-    if path == GRID:
-        over = grid_persistent.plans(cell, units, GATES[cell], steps.batch, precision)
+    elif path == GRID:
+        over = grid_persistent.plans(cell, units, steps.batch, precision)
         assert over is not None
-        grid_persistent.forward(
-            over[0], out, y.shape[1], column, flat[:states], flat[states], flat[states + 1 :],
-            weight, hidden_bias, rows, steps.starts, steps.counts, steps.batch, reverse, keep,
-        )  # fmt: skip
-        return
-    plan = _plans(cell, units)[0]
-    panel = _packed(plan, weight, transposed=False)
-    before = flat[states + 1 :]
-    persistent.forward_kernel(CELLS[cell], plan)(
-        blocks_for(steps.batch, LANES), out, y.shape[1], column, flat[0], flat[states - 1],
-        flat[states], before[0], before[-1], panel, flat[0] if hidden_bias is None else hidden_bias,
-        rows, steps.starts, steps.counts, steps.lasts, int(reverse), int(keep),
-        int(cell == "rnn_relu"), shared=plan.shared,
-    )  # fmt: skip
+        grid_persistent.forward(over[0], arrays, weight, bias, rows, steps, reverse, keep)
+    else:
+        products, h, matrix = _products(cell, units, steps), gemm.view(state[0]), gemm.view(weight)
+        for first, count in _in_order(steps, reverse):
+            gemm.multiply(
+                gemm.top(products, count), gemm.top(h, count), matrix, transpose_b=True,
+                precision=precision,
+            )  # fmt: skip
+            forward_step(CELLS[cell])(
+                blocks_for(count * units, THREADS), *arrays, products.array, bias, rows, first,
+                count, units, keep, relu,
+            )  # fmt: skip
 
 
 def backward(
     cell: str, gates: Any, dstate: Sequence[Any], dy: Any, column: int, before: Sequence[Any],
     weight: Any, rows: Any, steps: Steps, reverse: bool = False, precision: str = "float32",
 ) -> None:  # fmt: skip
-    """Run every step back.
+    """Run every step in reverse.
 
-    gates   float32[N, S H]  in: as `forward` left them; out: the gradients of the gates' inputs, of
-            a GRU those of r, z, n and m
+    gates   float32[N, S H]  in: as written by `forward`; out: the gradients of the gates' inputs,
+            of a GRU those of r, z, n and m
     dstate  in: the gradient of the last state, out: of the initial one, as `state` in `forward`
     dy      float32[·, F]    the gradient of y
     The others as for `forward`.
     """
     units = dstate[0].shape[1]
-    flat = [memory.flat(array) for array in (gates, *dstate)]
-    whole = [memory.flat(array) for array in before]
-    given = memory.flat(dy)
+    arrays = gates, dstate[0], dstate[-1], dy, dy.shape[1], column, before[0], before[-1]
+    relu = cell == "rnn_relu"
     path = path_of(cell, units, steps.batch, precision)
-    if path == STEP_BY_STEP:
-        _backward_by_steps(
-            cell, flat, dstate, given, dy.shape[1], column, whole, weight, rows, steps, reverse,
-            precision,
+    if path == ONE_MULTIPROCESSOR:
+        plan = _plans(cell, units)[1]
+        persistent.backward_kernel(CELLS[cell], plan)(
+            blocks_for(steps.batch, LANES), *arrays, _packed(plan, weight, transposed=True), rows,
+            steps.starts, steps.counts, steps.lasts, reverse, relu, shared=plan.shared,
         )  # fmt: skip
-        return
-    if path == GRID:
-        over = grid_persistent.plans(cell, units, GATES[cell], steps.batch, precision)
+    elif path == GRID:
+        over = grid_persistent.plans(cell, units, steps.batch, precision)
         assert over is not None
-        grid_persistent.backward(
-            over[1], flat[0], flat[1:], given, dy.shape[1], column, whole, weight, rows,
-            steps.starts, steps.counts, steps.batch, reverse,
-        )  # fmt: skip
-        return
-    plan = _plans(cell, units)[1]
-    panel = _packed(plan, weight, transposed=True)
-    persistent.backward_kernel(CELLS[cell], plan)(
-        blocks_for(steps.batch, LANES), flat[0], flat[1], flat[-1], given, dy.shape[1], column,
-        whole[0], whole[-1], panel, rows, steps.starts, steps.counts, steps.lasts, int(reverse),
-        int(cell == "rnn_relu"), shared=plan.shared,
-    )  # fmt: skip
+        grid_persistent.backward(over[1], arrays, weight, rows, steps, reverse)
+    else:
+        dz, dh, matrix = _products(cell, units, steps), gemm.view(dstate[0]), gemm.view(weight)
+        for first, count in _in_order(steps, not reverse):
+            backward_step(CELLS[cell])(
+                blocks_for(count * units, THREADS), *arrays, dz.array, rows, first, count, units,
+                relu,
+            )  # fmt: skip
+            gemm.multiply(
+                gemm.top(dh, count), gemm.top(dz, count), matrix, add=True, precision=precision
+            )
 
 
 def _plans(cell: str, units: int) -> tuple[Plan, Plan]:
@@ -207,58 +198,92 @@ def _plans(cell: str, units: int) -> tuple[Plan, Plan]:
 
 def _packed(plan: Plan, weight: Any, transposed: bool) -> Any:
     panel = memory.scratch("panel", plan.panel)
-    pack_columns(
-        blocks_for(plan.panel, _PACKING, 1024), panel, memory.flat(weight), plan.units,
-        plan.outputs, plan.depth, plan.threads, int(transposed),
+    pack_columns.each(
+        plan.panel, panel, weight, plan.units, plan.outputs, plan.depth, plan.threads, transposed,
+        most=1024,
     )  # fmt: skip
     return panel
 
 
-def _order(steps: Steps, backwards: bool) -> range:
-    T = len(steps.sizes)
-    return range(T - 1, -1, -1) if backwards else range(T)
-
-
-def _forward_by_steps(
-    cell: str, out: Any, y_row: int, column: int, state: Sequence[Any], flat: Sequence[Any],
-    weight: Any, hidden_bias: Any, rows: Any, of: Steps, reverse: bool, keep: bool, precision: str,
-) -> None:  # fmt: skip
-    units, states = state[0].shape[1], len(state)
+def _products(cell: str, units: int, steps: Steps) -> gemm.View:
+    """Scratch memory for the products of a step: float32[B, G H]."""
     width = GATES[cell] * units
-    products = memory.scratch("products", of.batch * width)
-    whole = gemm.View(products, of.batch, width, width)
-    h, matrix = gemm.view(state[0]), gemm.view(weight)
-    gates, before = flat[states], flat[states + 1 :]
-    for t in _order(of, reverse):
-        count = of.sizes[t]
-        gemm.multiply(
-            gemm.top(whole, count), gemm.top(h, count), matrix, transpose_b=True,
-            precision=precision,
-        )  # fmt: skip
-        steps.forward_kernel(CELLS[cell])(
-            blocks_for(count * units, steps.THREADS), out, y_row, column, flat[0],
-            flat[states - 1], gates, before[0], before[-1], products,
-            gates if hidden_bias is None else hidden_bias, rows, of.firsts[t], count, units,
-            int(keep), int(cell == "rnn_relu"),
-        )  # fmt: skip
+    return gemm.View(memory.scratch("products", steps.batch * width), steps.batch, width, width)
 
 
-def _backward_by_steps(
-    cell: str, flat: Sequence[Any], dstate: Sequence[Any], dy: Any, dy_row: int, column: int,
-    before: Sequence[Any], weight: Any, rows: Any, of: Steps, reverse: bool, precision: str,
-) -> None:  # fmt: skip
-    units = dstate[0].shape[1]
-    width = GATES[cell] * units
-    dz = memory.scratch("products", of.batch * width)
-    whole = gemm.View(dz, of.batch, width, width)
-    dh, matrix = gemm.view(dstate[0]), gemm.view(weight)
-    for t in _order(of, not reverse):
-        count = of.sizes[t]
-        steps.backward_kernel(CELLS[cell])(
-            blocks_for(count * units, steps.THREADS), flat[0], dz, flat[1], flat[-1], dy, dy_row,
-            column, before[0], before[-1], rows, of.firsts[t], count, units,
-            int(cell == "rnn_relu"),
-        )  # fmt: skip
-        gemm.multiply(
-            gemm.top(dh, count), gemm.top(whole, count), matrix, add=True, precision=precision,
-        )  # fmt: skip
+def _in_order(steps: Steps, backwards: bool) -> list[tuple[int, int]]:
+    """The first row and the number of rows of each step."""
+    found = list(zip(steps.firsts, steps.sizes, strict=True))
+    return found[::-1] if backwards else found
+
+
+# Kernels of the step-by-step path: H units, `first` the packed row of the step's first sequence,
+# `count` its rows; products float32[count · G H] of h' and the weights; states float32[B · H] in
+# place; thread r H + u has unit u of sequence r.
+
+
+@lru_cache(None)
+def forward_step(cell: Cell) -> Kernel:
+    """The kernel of one forward step of a cell's units."""
+    outputs, slots, load = cell.gates, cell.slots, cell.load
+    read_c, write_c, read_bias, forward, keep_state = (
+        cell.read_c, cell.write_c, cell.read_bias, cell.forward, cell.keep
+    )  # fmt: skip
+
+    @kernel(
+        "float32[::1], int64, int64, float32[::1], float32[::1], float32[::1], float32[::1], "
+        "float32[::1], float32[::1], float32[::1], int32[::1], int64, int64, int64, int64, int64",
+        threads=THREADS, registers=72, name=f"{cell.name}_forward",
+    )  # fmt: skip
+    def step_forward(
+        y, y_row, column, h, c, gates, before_h, before_c, products, bias, rows, first, count, H,
+        keep, relu,
+    ):  # fmt: skip
+        at = cuda.grid(1)
+        if at < count * H:
+            r, u = at // H, at % H
+            n = first + r
+            old_h, old_c, k = h[at], read_c(c, at), n * (slots * H) + u
+            values, new_h, new_c = forward(
+                load(gates, k, H), load(products, r * outputs * H + u, H), old_h, old_c,
+                read_bias(bias, u), relu,
+            )  # fmt: skip
+            if keep:
+                store_values(gates, k, H, values)
+                keep_state(before_h, before_c, n * H + u, old_h, old_c)
+            h[at] = new_h
+            write_c(c, at, new_c)
+            y[rows[n] * y_row + column + u] = new_h
+
+    return step_forward
+
+
+@lru_cache(None)
+def backward_step(cell: Cell) -> Kernel:
+    """One step in reverse: `dz` float32[count · G H], gradients of the products' outputs."""
+    outputs, slots, load = cell.gates, cell.slots, cell.load_slots
+    read_c, write_c, kept, backward = cell.read_c, cell.write_c, cell.kept, cell.backward
+
+    @kernel(
+        "float32[::1], float32[::1], float32[::1], float32[::1], int64, int64, float32[::1], "
+        "float32[::1], float32[::1], int32[::1], int64, int64, int64, int64",
+        threads=THREADS, registers=72, name=f"{cell.name}_backward",
+    )  # fmt: skip
+    def step_backward(
+        gates, dh, dc, dy, dy_row, column, before_h, before_c, dz, rows, first, count, H, relu
+    ):
+        at = cuda.grid(1)
+        if at < count * H:
+            r, u = at // H, at % H
+            n = first + r
+            k = n * (slots * H) + u
+            slot_gradients, d_products, direct, d_cell = backward(
+                load(gates, k, H), kept(before_h, before_c, n * H + u),
+                dh[at] + dy[rows[n] * dy_row + column + u], read_c(dc, at), relu,
+            )  # fmt: skip
+            store_values(gates, k, H, slot_gradients)
+            store_values(dz, r * outputs * H + u, H, d_products)
+            write_c(dc, at, d_cell)
+            dh[at] = direct
+
+    return step_backward

@@ -1,6 +1,6 @@
-"""Whether an NVIDIA GPU is to be had, and how much of its memory is free.
+"""Whether an NVIDIA GPU is available, and how much of its memory is free.
 
-The one file here that may be imported where Numba's CUDA target is not installed.
+The only file here that can be imported where Numba's CUDA target is not installed.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ _NO_GPU = "no usable NVIDIA GPU"
 
 
 def simulated() -> bool:
-    """Whether Numba's simulator takes the place of a GPU."""
+    """Whether Numba's simulator replaces the GPU."""
     return bool(config.ENABLE_CUDASIM)  # type: ignore[attr-defined]
 
 
 def available() -> str | None:
-    """None where kernels can run, else one line that says what is missing."""
+    """None where kernels can run, else one line about what is missing."""
     if not simulated() and find_spec("numba_cuda") is None:
         return INSTALL
     try:
@@ -38,13 +38,13 @@ def available() -> str | None:
 
 
 def free_memory() -> int | None:
-    """Bytes of the device's memory that nothing holds; None in the simulator, which has no end."""
+    """Free bytes of the device's memory; None in the simulator, which has no limit."""
     from fastseq.kernels.cuda.runtime.target import SIMULATED, cuda
 
     if SIMULATED:
         return None
     context = cuda.current_context()
-    context.deallocations.clear()  # arrays that are gone, whose memory Numba has yet to give back
+    context.deallocations.clear()  # memory of deleted arrays that Numba has not freed yet
     return int(context.get_memory_info().free)
 
 

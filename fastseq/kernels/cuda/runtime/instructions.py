@@ -1,127 +1,144 @@
-"""Instructions of a GPU that Numba has no function for, as LLVM code."""
+"""Operations on single numbers and on memory that Numba has no function for.
+
+On a GPU each is an instruction or a few, written as LLVM code; the simulator has them in NumPy.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from fastseq.kernels.cuda.runtime.target import intrinsic
+from fastseq.kernels.core import formulas
+from fastseq.kernels.core.intrinsics import I64, at, data, llvm
+from fastseq.kernels.cuda.runtime.target import SIMULATED, device_function, intrinsic
 
-_F32, _I32, _I64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
-_FOUR = ir.VectorType(_F32, 4)
+F32, I32 = ir.FloatType(), ir.IntType(32)
+VOID = ir.VoidType()
+
+# ---- for functions that emit LLVM code
+
+emitted: Callable[..., Any] = partial(llvm, make=intrinsic)
 
 
-@intrinsic
-def fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
+def fused(builder: Any, a: Any, b: Any, c: Any) -> Any:
     """a b + c of float32, rounded once."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind = ir.FunctionType(_F32, [_F32] * 3)
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.fma.f32")
-        return builder.call(function, arguments)
-
-    return types.float32(types.float32, types.float32, types.float32), generate
+    kind = ir.FunctionType(F32, [F32] * 3)
+    return builder.call(
+        cgutils.get_or_insert_function(builder.module, kind, "llvm.fma.f32"), [a, b, c]
+    )
 
 
-@intrinsic
-def bits(typing_context: Any, x: Any) -> Any:
-    """int32, the bits of a float32."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], _I32)
-
-    return types.int32(types.float32), generate
+def load_four(builder: Any, array: Any, index: Any) -> list[Any]:
+    """The float32 array[index:index + 4], read at once; `index` is a multiple of four."""
+    vector = builder.load(at(builder, array, index, ir.VectorType(F32, 4)), align=16)
+    return [builder.extract_element(vector, I32(i)) for i in range(4)]
 
 
-@intrinsic
-def from_bits(typing_context: Any, i: Any) -> Any:
-    """The float32 of these bits."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], _F32)
-
-    return types.float32(types.int32), generate
+def values_of(builder: Any, value: Any) -> list[Any]:
+    """The elements of a tuple of float32."""
+    return [builder.extract_value(value, i) for i in range(value.type.count)]
 
 
-@intrinsic
-def copy_four(typing_context: Any, out: Any, i: Any, array: Any, j: Any) -> Any:
-    """out[i:i + 4] = array[j:j + 4] of float32, out in shared memory, i and j multiples of four,
-    by the time that `wait_for_copies` returns (PTX cp.async). What is read is what all
-    multiprocessors see: the copy goes past the cache of this one."""
+def tuple_of(builder: Any, numbers: list[Any]) -> Any:
+    """A tuple of float32."""
+    return cgutils.pack_array(builder, numbers)
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+
+# ---- for kernels
+
+if SIMULATED:
+
+    def fma(a: Any, b: Any, c: Any) -> Any:
+        """a b + c; the product of two float32 is exact in float64."""
+        return np.float32(np.float64(a) * np.float64(b) + np.float64(c))
+
+    def bits(x: Any) -> Any:
+        """int32, the bits of a float32."""
+        return np.float32(x).view(np.int32)
+
+    def from_bits(i: Any) -> Any:
+        """The float32 of these bits."""
+        return np.int32(i).view(np.float32)
+
+    def copy_four(out: Any, i: Any, array: Any, j: Any) -> None:
+        """out[i:i + 4] = array[j:j + 4], at once."""
+        for n in range(4):
+            out[i + n] = array[j + n]
+
+    def wait_for_copies() -> None:
+        """Nothing to wait for."""
+
+    def load_acquired(array: Any, i: Any) -> Any:
+        """array[i]"""
+        return array[i]
+
+else:
+    fma = emitted(types.float32, *[types.float32] * 3)(fused)
+    bits = emitted(types.int32, types.float32)(lambda b, x: b.bitcast(x, I32))
+    from_bits = emitted(types.float32, types.int32)(lambda b, i: b.bitcast(i, F32))
+
+    @emitted(types.none, data, types.int64, data, types.int64)
+    def copy_four(builder: Any, out: Any, i: Any, array: Any, j: Any) -> None:
+        """out[i:i + 4] = array[j:j + 4] of float32, out in shared memory, i and j multiples of
+        four; done when `wait_for_copies` returns (PTX cp.async). Reads what all multiprocessors
+        see: the copy bypasses the cache of this one."""
         to, place = (
-            builder.ptrtoint(builder.gep(data_of(context, builder, signature.args[n], arguments[n]),
-                                         [arguments[n + 1]]), _I64)
-            for n in (0, 2)
-        )  # fmt: skip
-        kind = ir.FunctionType(ir.VoidType(), [_I64, _I64])
+            builder.ptrtoint(builder.gep(base, [index]), I64)
+            for base, index in ((out, i), (array, j))
+        )
         text = (
             "{ .reg .u64 near; cvta.to.shared.u64 near, $0; "
             "cp.async.cg.shared.global [near], [$1], 16; }"
         )
+        kind = ir.FunctionType(VOID, [I64, I64])
         builder.asm(kind, text, "l,l,~{memory}", [to, place], side_effect=True)
-        return context.get_dummy_value()
 
-    return types.none(out, types.int64, array, types.int64), generate
-
-
-@intrinsic
-def wait_for_copies(typing_context: Any) -> Any:
-    """Until what this thread copied by `copy_four` is there."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind = ir.FunctionType(ir.VoidType(), [])
+    @emitted(types.none)
+    def wait_for_copies(builder: Any) -> None:
+        """Wait for the copies that this thread made with `copy_four`."""
+        kind = ir.FunctionType(VOID, [])
         builder.asm(kind, "cp.async.wait_all;", "~{memory}", [], side_effect=True)
-        return context.get_dummy_value()
 
-    return types.none(), generate
-
-
-@intrinsic
-def load_acquired(typing_context: Any, array: Any, i: Any) -> Any:
-    """array[i] of int32, as other multiprocessors last wrote it; what they wrote before is seen by
-    what this thread reads after (PTX ld.acquire)."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = data_of(context, builder, signature.args[0], arguments[0])
-        place = builder.ptrtoint(builder.gep(data, [arguments[1]]), _I64)
-        kind = ir.FunctionType(_I32, [_I64])
-        return builder.asm(
-            kind, "ld.acquire.gpu.global.s32 $0, [$1];", "=r,l,~{memory}", [place], side_effect=True
-        )
-
-    return types.int32(array, types.int64), generate
+    @emitted(types.int32, data, types.int64)
+    def load_acquired(builder: Any, array: Any, i: Any) -> Any:
+        """array[i] of int32, as other multiprocessors last wrote it; what they wrote before is seen
+        by what this thread reads after (PTX ld.acquire)."""
+        place = builder.ptrtoint(builder.gep(array, [i]), I64)
+        text, kind = "ld.acquire.gpu.global.s32 $0, [$1];", ir.FunctionType(I32, [I64])
+        return builder.asm(kind, text, "=r,l,~{memory}", [place], side_effect=True)
 
 
-# ---- LLVM values, for those who write instructions
+@device_function
+def square_root(x):
+    """√x of float32, rounded to nearest."""
+    return np.float32(math.sqrt(x))
 
 
-def data_of(context: Any, builder: Any, kind: Any, array: Any) -> Any:
-    """The pointer to an array's first element."""
-    return context.make_array(kind)(context, builder, array).data
+@device_function
+def minimum(a, x):
+    """The smaller one; x where there is a NaN."""
+    return a if a < x else x
 
 
-def load_at(builder: Any, data: Any, at: Any) -> list[Any]:
-    """Four neighbouring float32, read at once: `at` is a multiple of four."""
-    place = builder.bitcast(builder.gep(data, [at]), _FOUR.as_pointer())
-    vector = builder.load(place, align=16)
-    return [builder.extract_element(vector, ir.Constant(_I32, i)) for i in range(4)]
+@device_function
+def maximum(a, x):
+    """The larger one; x where there is a NaN."""
+    return a if a > x else x
 
 
-def load_four(context: Any, builder: Any, kind: Any, array: Any, at: Any) -> list[Any]:
-    """LLVM values of array[at:at + 4], `at` a multiple of four, read at once."""
-    return load_at(builder, data_of(context, builder, kind, array), at)
+@device_function
+def absolute(x):
+    """|x|, of float32."""
+    return from_bits(bits(x) & np.int32(0x7FFFFFFF))
 
 
-def values_of(builder: Any, value: Any, count: int) -> list[Any]:
-    """The elements of a tuple."""
-    return [builder.extract_value(value, i) for i in range(count)]
-
-
-def tuple_of(context: Any, builder: Any, kind: Any, numbers: list[Any]) -> Any:
-    """The LLVM value of a tuple."""
-    return context.make_tuple(builder, kind, numbers)
+exp, sigmoid, tanh = formulas.elementary(
+    device_function, fma, minimum, maximum, absolute, bits, from_bits
+)

@@ -1,4 +1,4 @@
-"""Arrays on the device, and the ways there and back."""
+"""Arrays on the device, and copies to and from it."""
 
 from __future__ import annotations
 
@@ -12,32 +12,35 @@ import numpy.typing as npt
 
 from fastseq.kernels.cuda.runtime.target import SIMULATED, cuda
 
-_VIEWS = "_fastseq_views"  # an attribute of arrays that have been asked for some
+_VIEWS = "_fastseq_views"  # an attribute of arrays
 _MOST_VIEWS = 64  # of an array
 _OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY
 
-# Held by whoever launches something and all that follows from it: `scratch` is one for all threads,
-# and the simulator runs one kernel at a time.
+# To be held during launches that depend on each other: all threads share the scratch memory, and
+# the simulator runs one kernel at a time.
 lock = threading.RLock()
 
 
 class DeviceMemoryError(MemoryError):
-    """The device has not the memory asked for."""
+    """The device has too little free memory."""
 
 
 def empty(shape: int | tuple[int, ...], dtype: Any = np.float32) -> Any:
-    """An array on the device whose values are whatever was there.
+    """An uninitialised array on the device.
 
-    Raises DeviceMemoryError where the device has no room for it.
+    Raises DeviceMemoryError where the device has too little free memory.
     """
     try:
         return cuda.device_array(shape, dtype)
     except Exception as error:
-        raise _translated(error, shape, dtype) from error
+        if SIMULATED or getattr(error, "code", None) != _OUT_OF_MEMORY:
+            raise
+        size = np.dtype(dtype).itemsize * math.prod((shape,) if isinstance(shape, int) else shape)
+        raise DeviceMemoryError(f"{size / 1e9:.3g} GB more") from error
 
 
 def zeros(shape: int | tuple[int, ...], dtype: Any = np.float32) -> Any:
-    """The same with zeros."""
+    """An array of zeros on the device."""
     return put(np.zeros(shape, dtype))
 
 
@@ -51,7 +54,7 @@ def put(array: npt.NDArray[Any], out: Any = None) -> Any:
 
 
 def get(array: Any, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
-    """A copy of a device array in the host's memory, once all that was launched is done."""
+    """A copy of a device array in the host's memory, after all launches are done."""
     if out is None:
         out = np.empty(array.shape, array.dtype)
     if out.size:
@@ -65,27 +68,20 @@ def copy(out: Any, array: Any) -> None:
         out.copy_to_device(array)
 
 
-def flat(array: Any) -> Any:
-    """All of a contiguous array as a vector over the same memory. It is made once for an array: a
-    new view costs the host about as much as a launch."""
-    if array.ndim == 1:
-        return array
-    return _remembered(array, "flat", lambda: array.reshape(array.size))
-
-
 def row(array: Any, i: int) -> Any:
-    """array[i] of a contiguous array, likewise."""
-    return _remembered(array, i, lambda: array[i])
+    """array[i] of a contiguous array, cached with it: a new view costs the host about as much as a
+    launch."""
+    return _cached(array, i, lambda: array[i])
 
 
 def first(array: Any, size: int) -> Any:
-    """array[:size] of a vector, likewise, for the few sizes that come again."""
+    """array[:size] of a vector, cached likewise."""
     if array.size == size:
         return array
-    return _remembered(array, ("first", size), lambda: array[:size])
+    return _cached(array, ("first", size), lambda: array[:size])
 
 
-def _remembered(array: Any, which: object, make: Callable[[], Any]) -> Any:
+def _cached(array: Any, which: object, make: Callable[[], Any]) -> Any:
     views = getattr(array, _VIEWS, None)
     if views is None:
         if isinstance(array, np.ndarray):  # a view in the simulator: nothing can be written to it
@@ -103,9 +99,8 @@ _scratch: dict[str, Any] = {}
 
 
 def scratch(name: str, size: int) -> Any:
-    """float32[size] for what one launch leaves to the next: the same memory for a name each time,
-    so that whatever was there is overwritten by the next to ask for it. Launches run one after the
-    other, so none is still at work on it then."""
+    """float32[size] for data from one launch to the next: the same memory for a name each time,
+    uninitialised. Launches run one after the other, so none uses earlier contents any more."""
     found = _scratch.get(name)
     if found is None or found.size < size:
         _scratch.pop(name, None)
@@ -114,43 +109,36 @@ def scratch(name: str, size: int) -> Any:
 
 
 def pinned(size: int) -> npt.NDArray[np.uint8]:
-    """Bytes of the host's memory that the device reads by itself: see `put_soon`."""
+    """Pinned bytes of the host's memory, which the device can read: see `put_soon`."""
     found: npt.NDArray[np.uint8] = cuda.pinned_array(size, np.uint8)
     return found
 
 
 def put_soon(out: Any, array: npt.NDArray[Any]) -> None:
-    """out = array, of the same shape and type, in pinned memory, when what was launched before is
-    done. Returns at once: the array must stay as it is until a `Mark` made after it was reached."""
+    """out = array, of the same shape and type, in pinned memory, after all earlier launches.
+    Returns at once: the array must not change until a `Mark` set afterwards is reached."""
     if array.size:
         out.copy_to_device(array, stream=0 if SIMULATED else cuda.legacy_default_stream())
 
 
 class Mark:
-    """A place in the order of what was launched."""
+    """A point in the order of launches (a CUDA event)."""
 
     def __init__(self) -> None:
         self._event: Any = None
 
     def set(self) -> None:
-        """Behind all that was launched so far."""
+        """Set it after all launches so far."""
         if not SIMULATED:
             self._event = self._event or cuda.event(timing=False)
             self._event.record(cuda.legacy_default_stream())
 
     def wait(self) -> None:
-        """Until the device has come there; at once where the mark was never set."""
+        """Wait until the device reaches it; returns at once where it was never set."""
         if self._event is not None:
             self._event.synchronize()
 
 
 def synchronize() -> None:
-    """Wait until all that was launched is done."""
+    """Wait until all launches are done."""
     cuda.synchronize()
-
-
-def _translated(error: Exception, shape: int | tuple[int, ...], dtype: Any) -> Exception:
-    if SIMULATED or getattr(error, "code", None) != _OUT_OF_MEMORY:
-        return error
-    size = np.dtype(dtype).itemsize * math.prod((shape,) if isinstance(shape, int) else shape)
-    return DeviceMemoryError(f"{size / 1e9:.3g} GB more")

@@ -1,6 +1,6 @@
-"""Compiling a kernel for a GPU that need not be there: what it takes of the chip.
+"""Compiling every CUDA kernel without a GPU, and what it needs of one.
 
-Numba makes PTX, NVIDIA's linker machine code; both come with numba-cuda and ask for no driver.
+Numba makes PTX, NVIDIA's linker machine code; both come with numba-cuda and need no driver.
 """
 
 from __future__ import annotations
@@ -14,7 +14,11 @@ from typing import Any
 
 import numba
 
-from fastseq.kernels.cuda.runtime.target import Kernel, cuda
+from fastseq.kernels.cuda.recurrent import grid_persistent, persistent, recurrent
+from fastseq.kernels.cuda.recurrent.cells import CELLS
+from fastseq.kernels.cuda.recurrent.grid_planning import plan_of
+from fastseq.kernels.cuda.runtime import target
+from fastseq.kernels.cuda.runtime.target import MOST_SHARED, Kernel, cuda
 
 _REGISTERS = re.compile(r"Used (\d+) registers")
 _SHARED = re.compile(r"(\d+) bytes smem")
@@ -29,17 +33,54 @@ _FLOAT64 = re.compile(
 SHARED = {(8, 0): 163 << 10, (9, 0): 227 << 10}  # bytes that a block may have, by capability
 
 
+# sizes of recurrent layers whose kernels are compiled
+ONE_MULTIPROCESSOR = {"lstm": (64, 112, 128), "gru": (64, 128, 144), "rnn": (64, 128, 232)}
+GRID = (
+    (192, "float32"), (256, "bfloat16"), (256, "tf32"), (512, "float32"), (512, "bfloat16"),
+)  # fmt: skip
+
+
+def declare_variants() -> None:
+    """Declare the kernels of recurrent layers of typical sizes."""
+    for cell in CELLS.values():
+        recurrent.forward_step(cell)
+        recurrent.backward_step(cell)
+    for name, sizes in ONE_MULTIPROCESSOR.items():
+        for units in sizes:
+            found = persistent.plans(CELLS[name], units, MOST_SHARED)
+            assert found is not None
+            persistent.forward_kernel(CELLS[name], found[0])
+            persistent.backward_kernel(CELLS[name], found[1])
+        for units, precision in GRID:
+            for back in (False, True):
+                gates = CELLS[name].gates
+                plan = plan_of(name, units, gates, back, 64, 132, MOST_SHARED, precision)
+                assert plan is not None
+                (grid_persistent.backward_kernel if back else grid_persistent.forward_kernel)(plan)
+
+
+@contextmanager
+def undeclared() -> Iterator[None]:
+    """Context whose kernels `target.kernels()` forgets: those that a test declares."""
+    before = dict(target._KERNELS)
+    try:
+        yield
+    finally:
+        target._KERNELS.clear()
+        target._KERNELS.update(before)
+
+
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """What came out.
+    """A compiled kernel.
 
     ptx           the assembler's text
     cubin         machine code
     registers     of a thread
     stack         bytes of local memory of a thread
-    spill_stores  bytes that registers were too few for, written; spill_loads: read
-    shared        bytes of shared memory that it has itself, beside what a launch adds
-    float64       there is arithmetic in float64, or a conversion to it and back
+    spill_stores  bytes of registers spilled; spill_loads: read again
+    shared        bytes of static shared memory
+    float64       whether there is arithmetic in float64, or a conversion to it and back
     """
 
     ptx: str = field(repr=False)
