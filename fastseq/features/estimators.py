@@ -487,14 +487,9 @@ KINDS: dict[str, type[CountFeatures] | type[TfidfFeatures] | type[BM25Features]]
 
 
 def restored(
-    kind: type[F],
-    settings: Mapping[str, Any],
-    statistics: Mapping[str, Any],
-    terms: Texts,
-    df: Int64,
-    where: str,
-    on_invalid: str | None = None,
-) -> F:
+    kind: type[F], settings: Mapping[str, Any], statistics: Mapping[str, Any], terms: Texts,
+    df: Int64, where: str, on_invalid: str | None = None,
+) -> F:  # fmt: skip
     """Fitted features.
 
     Parameters

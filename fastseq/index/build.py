@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -53,22 +53,14 @@ _BYTES_PER_POSTING = 6  # of a chunk being merged, with what is read from the sp
 
 
 def build(
-    corpus: Any,
-    path: str | Path,
-    *,
-    id_column: str | None = None,
-    text_columns: str | list[str] | None = None,
-    store: str | list[str] | None = None,
-    analyzer: Analyzer | None = None,
-    memory: str | int = "1GB",
-    threads: int | None = None,
-    overwrite: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
+    corpus: Any, path: str | Path, *, id_column: str | None, text_columns: str | list[str] | None,
+    store: str | list[str] | None, analyzer: Analyzer | None, memory: str | int,
+    threads: int | None, overwrite: bool, progress: Progress | None,
+) -> dict[str, Any]:  # fmt: skip
     """Index a corpus into a folder and return its summary: see `Index.build`.
 
     The bytes of the folder do not depend on `memory` or `threads`. The vocabulary, four bytes a
-    document and the hashes of the ids are held in memory besides `memory`.
+    document and the hashes of the ids take memory in addition to `memory`.
     """
     started = time.perf_counter()
     budget = max(parse_size(memory), SMALLEST_MEMORY)
@@ -106,14 +98,9 @@ def build(
 
 class _Builder:
     def __init__(
-        self,
-        corpus: Corpus,
-        lexicon: Lexicon,
-        writer: FolderWriter,
-        budget: int,
-        threads: int,
+        self, corpus: Corpus, lexicon: Lexicon, writer: FolderWriter, budget: int, threads: int,
         report: Progress,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._corpus, self._lexicon, self._writer = corpus, lexicon, writer
         self._budget, self._threads, self._report = budget, threads, report
         self._hashes: list[UInt64] = []
@@ -121,13 +108,13 @@ class _Builder:
         self.null_texts = 0
 
     def run(self) -> dict[str, Any]:
-        """Do everything but the commit; returns the statistics for the manifest."""
+        """Write all files; returns the statistics for the manifest."""
         slices = SliceStore(self._writer.temporary("slices"), self._budget // 3)
         done = 0
         with located(self._corpus.where):
             for texts, one in encode_slices(
                 self._lexicon, self._read(), self._invert, self._threads
-            ):
+            ):  # no variable for the generator, so that an exception here closes it
                 slices.append(one)
                 done += len(texts)
                 self._report("index", done, self._corpus.num_rows)
@@ -149,32 +136,23 @@ class _Builder:
             weight = _CHARACTERS * (high - low + 1)
         size = self._budget // (2 * _BYTES_PER_BYTE * weight * (self._threads + 1))
         size = min(max(size, _SMALLEST_SLICE), _LARGEST_SLICE)
-        with self._documents() as documents:
-            for batch in self._corpus.batches(size):
-                self._take(batch, documents)
-                yield from _cut(batch)
-
-    @contextmanager
-    def _documents(self) -> Iterator[DocumentWriter | None]:
-        """The writer of the stored columns; None if there are none."""
         schema = self._corpus.stored_schema
-        if not schema.names:
-            yield None
-            return
-        self._stored = self._writer.create(layout.DOCUMENTS)
-        file = cast(BinaryIO, self._stored)  # as far as a writer needs one
-        with DocumentWriter(file, schema, self._corpus.id_column) as documents:
-            yield documents
-
-    def _take(self, batch: RowBatch, documents: DocumentWriter | None) -> None:
-        self._rows += batch.rows
-        if self._rows > MOST_DOCUMENTS:
-            raise DataError(f"more than {MOST_DOCUMENTS:,} rows; an index holds no more")
-        self.null_texts += batch.null_texts
-        if batch.ids is not None:
-            self._hashes.append(id_hashes(batch.ids))
-        if batch.kept is not None and documents is not None:
-            documents.append(batch.kept)
+        writer: AbstractContextManager[DocumentWriter | None] = nullcontext()
+        if schema.names:
+            self._stored = self._writer.create(layout.DOCUMENTS)
+            file = cast(BinaryIO, self._stored)  # has what a writer needs
+            writer = DocumentWriter(file, schema, self._corpus.id_column)
+        with writer as documents:
+            for batch in self._corpus.batches(size):
+                self._rows += batch.rows
+                if self._rows > MOST_DOCUMENTS:
+                    raise DataError(f"more than {MOST_DOCUMENTS:,} rows; an index holds no more")
+                self.null_texts += batch.null_texts
+                if batch.ids is not None:
+                    self._hashes.append(id_hashes(batch.ids))
+                if batch.kept is not None and documents is not None:
+                    documents.append(batch.kept)
+                yield from _cut(batch)
 
     def _check_ids(self) -> None:
         column = self._corpus.id_column
@@ -184,7 +162,7 @@ class _Builder:
         self._hashes.clear()
         self._writer.close(self._stored)
 
-        def ids_of(rows: npt.NDArray[np.int64]) -> list[Any]:
+        def ids_of(rows: Int64) -> list[Any]:
             reader = DocumentReader(self._stored.path)
             values: list[Any] = reader.take(rows, [column]).column(column).to_pylist()
             return values
@@ -398,9 +376,10 @@ class Merge:
         self.runs = np.zeros(vocabulary, np.int32)
         last_window = np.full(vocabulary, -1, np.int32)
         for one, part, base in self._parts():
-            kernels.count_slice(
-                self.df, self.runs, last_window, take(part.terms), take(part.dfs), one.window, base
-            )
+            terms = take(part.terms).astype(np.int64) + base
+            self.df[terms] += take(part.dfs)
+            self.runs[terms[last_window[terms] != one.window]] += 1
+            last_window[terms] = one.window
         self._posting = offsets_of(self.df)
         self._run = offsets_of(self.runs)
 
@@ -422,7 +401,10 @@ class Merge:
         size = max(min(size, memory // (_BYTES_PER_POSTING * (threads + 1))), 1)
         edges = np.searchsorted(self._posting, np.arange(size, total + size, size)).tolist()
         edges = [0, *(min(edge, len(self.df)) for edge in edges)]
-        starts = [self._part_starts(part, base, edges) for _, part, base in self._parts()]
+        starts = []  # of each chunk among the terms and among the postings of each part
+        for _, part, base in self._parts():
+            terms = np.searchsorted(take(part.terms), np.array(edges) - base)
+            starts.append((terms.tolist(), offsets_of(take(part.dfs))[terms].tolist()))
 
         def merge(i: int) -> dict[str, Array]:
             ranges = [(terms[i : i + 2], postings[i : i + 2]) for terms, postings in starts]
@@ -431,11 +413,6 @@ class Merge:
         for i, chunk in in_order(pool, merge, range(len(edges) - 1), threads + 1):
             yield chunk
             done(int(self._posting[edges[i + 1]]))
-
-    def _part_starts(self, part: Part, base: int, edges: list[int]) -> tuple[list[int], list[int]]:
-        """The start of each chunk among the terms and among the postings of a part."""
-        terms = np.searchsorted(take(part.terms), np.array(edges) - base)
-        return terms.tolist(), offsets_of(take(part.dfs))[terms].tolist()
 
     def _merge(
         self, first: int, last: int, ranges: Sequence[tuple[list[int], list[int]]]

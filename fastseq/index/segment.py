@@ -30,7 +30,7 @@ import numpy.typing as npt
 
 from fastseq.errors import FormatError
 from fastseq.kernels.search.impacts import Postings
-from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, run_totals
+from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS
 from fastseq.store.folder import Folder
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.tables import Dictionary
@@ -146,9 +146,8 @@ class Segment:
         for name, entries, expected in lengths:
             if entries != expected:
                 raise self._damaged(name, f"{entries} entries, expected {expected}")
-        totals = np.empty(self.terms, np.int64)
-        run_totals(totals, term_run, arrays["run_count"])
-        term_posting = offsets_of(totals)
+        run_posting = offsets_of(arrays["run_count"])  # of counts less one
+        term_posting = run_posting[term_run] + term_run
         if term_posting[-1] != len(arrays["docs"]):
             name = POSTING_FILES["run_count"][0]
             raise self._damaged(name, f"its total is not {len(arrays['docs'])}")

@@ -1,8 +1,8 @@
-"""Search on a GPU: the postings of the terms searched for stay in its memory.
+"""Search on a GPU, which keeps the postings of the terms searched for in its memory.
 
 Impacts and weights are those of the CPU, and added in its order, so hits and scores are the CPU's,
-bit for bit. Queries with a weight of zero or less, and those whose postings alone are more than the
-device holds, are left to the CPU.
+bit for bit. Queries with a weight of zero or less, and those whose postings alone exceed the
+device's memory, are left to the CPU.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def has_room(segment: Segment) -> bool:
 
 
 class GpuSearch:
-    """The postings of one segment under one model on the device, as far as they were searched."""
+    """The postings of one segment and model on the device, of the terms searched for so far."""
 
     def __init__(self, segment: Segment, fill: Fill) -> None:
         """Allocate memory for all postings, or as many as half of the free memory holds.
@@ -70,9 +70,7 @@ class GpuSearch:
         self._used = 0
 
     def search(self, rows: Int32, scores: Float32, k: int, queries: QueryTerms) -> Int64:
-        """Fill in the k first columns of the hits of Q queries; see `kernels.search.search`.
-
-        k  at most MOST_HITS
+        """Fill in the k <= MOST_HITS first columns of the hits of Q queries.
 
         Returns the numbers of the queries left to the CPU. Raises DeviceError where the device
         lacks the memory for a batch.
@@ -104,24 +102,24 @@ class GpuSearch:
         """How many queries have their candidates on the device at a time."""
         free = free_memory()
         most = _MOST_CANDIDATES if free is None else min(_MOST_CANDIDATES, free // 4 // 8)
-        return max(1, most // self._room(k))
+        return max(1, most // self._most_candidates(k))
 
     def _candidates(self, n: int, k: int) -> Any:
-        """Memory for the candidates of n queries, kept from batch to batch."""
-        room = self._room(k)
-        if self._keys is None or self._keys.size < n * room:
+        """Memory for the candidates of n queries, reused from batch to batch."""
+        size = self._most_candidates(k)
+        if self._keys is None or self._keys.size < n * size:
             self._keys = None
-            self._keys = memory.empty(n * room, np.int64)
-        return self._keys[: n * room].reshape(n, room)
+            self._keys = memory.empty(n * size, np.int64)
+        return self._keys[: n * size].reshape(n, size)
 
-    def _room(self, k: int) -> int:
-        """Candidates that a query may have."""
+    def _most_candidates(self, k: int) -> int:
+        """Maximum number of candidates of a query."""
         return self._windows * min(k, self._width)
 
     def _search(
         self, rows: Int32, scores: Float32, k: int, known: QueryTerms, mine: Int64, left: list[int]
     ) -> None:
-        """Search for the queries `mine`, by halves where they have too many terms at a time."""
+        """Search for the queries `mine`, in halves where they have too many terms."""
         queries = known.take(mine)
         terms = queries.terms
         if len(terms) * (self._windows + 1) <= _MOST_BOUNDS and self._hold(np.unique(terms)):
@@ -134,19 +132,19 @@ class GpuSearch:
                 self._search(rows, scores, k, known, part, left)
 
     def _hold(self, terms: Int32) -> bool:
-        """Upload what is missing of the postings of these terms, evicting others for room; False
-        where they do not fit."""
+        """Upload the missing postings of these terms, evicting others if needed; False where they
+        do not fit."""
         missing = terms[self._at[terms] < 0]
         if self._used + int(self._counts[missing].sum()) > self._capacity:
             if int(self._counts[terms].sum()) > self._capacity:
                 return False
             self._clear()
             missing = terms
-        ends = np.cumsum(self._counts[missing])
+        ends = offsets_of(self._counts[missing])
         first = 0
         while first < len(missing):
-            done = int(ends[first - 1]) if first else 0
-            last = max(first + 1, int(np.searchsorted(ends, done + _DECODED, "right")))
+            last = int(np.searchsorted(ends, ends[first] + _DECODED, "right")) - 1
+            last = max(last, first + 1)
             self._upload(missing[first:last])
             first = last
         return True

@@ -30,12 +30,12 @@ _TFS = np.arange(256, dtype=np.float64)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QueryTerms:
-    """The distinct terms of Q queries that the index has.
+    """The distinct terms of Q queries that are in the index.
 
     starts   int64[Q + 1]  query q has terms[starts[q]:starts[q + 1]]
     terms    int32[n]
-    weights  float32[n]    occurrences in the query, or the given weight; as a model returns them,
-                           the weight in the sum
+    weights  float32[n]    occurrences in the query, or the given weight; from a model, the weight
+                           in the sum
     base     float32[Q]    added to the score of every hit
     """
 
@@ -185,7 +185,7 @@ class TFIDF(RankingModel):
                 values.astype(np.float32), large.astype(np.float32), _idf(df, segment, segment.df),
             )  # fmt: skip
             if norm == "c":
-                # a document's L divides every weight and its norm alike, and cancels
+                # a document's L divides every weight and its norm, and cancels
                 factor = np.sqrt(squares)
             else:
                 factor = 1 + np.log(np.maximum(segment.lengths / np.maximum(unique, 1), 1))
@@ -211,17 +211,15 @@ class TFIDF(RankingModel):
             length = np.sqrt(queries.sums(weights**2).astype(np.float64))
             length[length == 0] = 1
             weights = weights / length[owners]
-        # the document's idf is a factor of the term, so the query's side can carry it
+        # the document's idf is a factor of the term, so it can be in the query's weight
         return queries.weighted(weights * _idf(self.smart[1], segment, counts))
 
 
 @dataclass(frozen=True)
 class BoW(RankingModel):
-    """Bag of words: the dot product of the vectors of term counts, or their cosine similarity.
+    """Bag of words: the dot product of the vectors of term counts.
 
-    Parameters
-    ----------
-    cosine : divide by the norms of both vectors
+    cosine : divide by the norms of both vectors (cosine similarity)
     """
 
     cosine: bool = False
@@ -240,7 +238,7 @@ class BoW(RankingModel):
         return self._smart.weigh(segment, queries)
 
 
-# the names of the models on the command line, and the parameters that each has
+# the models by name, with their parameters
 NAMES: dict[str, tuple[str, ...]] = {
     "bm25": ("k1", "b"),
     "robertson": ("k1", "b"),
@@ -272,8 +270,8 @@ def model_by_name(name: str, **parameters: Any) -> RankingModel:
 def _weighting(
     segment: Segment, slope: float, factor: Float64, table: Float64, large: Float64 | Int32
 ) -> Weighting:
-    """A Weighting from the factors of the documents, float64[documents], and the values of the
-    term frequencies 0 to 255 and of the larger ones."""
+    """A Weighting from the factor of each document and the values of the term frequencies: `table`
+    of 0 to 255, `large` of the larger ones."""
     padded = np.ones(segment.windows * WINDOW, np.float32)
     padded[: segment.documents] = factor
     return Weighting(slope, padded, table.astype(np.float32), large.astype(np.float32))

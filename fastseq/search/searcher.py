@@ -1,4 +1,8 @@
-"""Search of one segment: from queries to the rows and scores of their best documents."""
+"""Search of one segment: from queries to the rows and scores of their best documents.
+
+Query expansion is a function of the caller, from queries to words with weights, such as
+`vectors.expansion.Expander`, which takes the nearest word vectors.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
@@ -24,7 +29,7 @@ from fastseq.kernels.search import search as kernels
 from fastseq.search.ranking import QueryTerms, RankingModel
 from fastseq.settings import thread_count, whole
 from fastseq.text.lexicon import Lexicon
-from fastseq.types import Float32, Int32, Int64, Texts, offsets_of
+from fastseq.types import Float32, Int32, Int64, Texts, Tokens, offsets_of
 
 if TYPE_CHECKING:
     from fastseq.search.cuda import GpuSearch
@@ -70,8 +75,8 @@ class SegmentScorer:
 
 
 class _TermIds:
-    """Term ids of queries, with a cache by word: a word that is repeated is neither stemmed nor
-    looked up again, which is most of the cost of analysing a query."""
+    """Term ids of queries, with a cache by word: stemming and looking words up is most of the cost
+    of analysing a query."""
 
     def __init__(self, segment: Segment) -> None:
         self._segment = segment
@@ -110,9 +115,8 @@ class _TermIds:
     def of(self, texts: Texts) -> tuple[Int32, Int64]:
         """(ids, offsets) of the tokens of texts; -1 for a term that the index lacks."""
         if not self._cached:
-            lexicon = Lexicon(self._segment.analyzer)
-            tokens = lexicon.encode(texts)
-            return self._segment.lookup(lexicon.terms())[tokens.values], tokens.offsets
+            terms, tokens = _encoded(self._segment, texts)
+            return self._segment.lookup(terms)[tokens.values], tokens.offsets
         with self._lock:
             if len(self._lexicon) > _CACHED_WORDS:
                 self._clear()
@@ -135,20 +139,16 @@ class Searcher:
         self._scorer = lru_cache(_CACHED_MODELS)(lambda model: SegmentScorer(segment, model))
 
     def search(
-        self,
-        queries: Sequence[Query],
-        k: int,
-        model: RankingModel,
-        threads: int | None,
+        self, queries: Sequence[Query], k: int, model: RankingModel, threads: int | None,
         device: str = "cpu",
-    ) -> tuple[Int32, Float32]:
+    ) -> tuple[Int32, Float32]:  # fmt: skip
         """rows int32[Q, k] and scores float32[Q, k] of each query's k best documents.
 
         Ordered by descending score, then ascending row; row -1 and score 0 past the last hit. The
         result does not depend on the number of threads or on the device.
 
-        device : "cpu", or "cuda" for an NVIDIA GPU; `threads` then search for what is left to the
-            CPU: queries with a weight of zero or less, and all where k is more than 4,096
+        device : "cpu", or "cuda" for an NVIDIA GPU; `threads` are then for queries that run on the
+            CPU: those with a weight of zero or less, and all where k is more than 4,096
 
         Raises SettingsError when k is below 1 or too large to hold, for a query or model of
         another type, for a weight that is not a number from -1e20 to 1e20, and for another device;
@@ -179,7 +179,7 @@ class Searcher:
         return rows, scores
 
     def _on_gpu(self, scorer: SegmentScorer, depth: int) -> GpuSearch | None:
-        """The search on the device for a model; None where the CPU must do it."""
+        """The search on the device for a model; None where it must run on the CPU."""
         from fastseq.search.cuda import MOST_HITS, GpuSearch, has_room
 
         if depth > MOST_HITS:
@@ -187,19 +187,14 @@ class Searcher:
         with self._gpu_lock:
             if scorer not in self._gpu:
                 if len(self._gpu) == _CACHED_MODELS or not has_room(self._segment):
-                    self._gpu.clear()  # their memory is freed before more is asked for
+                    self._gpu.clear()  # frees their memory before more is allocated
                 self._gpu[scorer] = GpuSearch(self._segment, scorer.impacts)
             return self._gpu[scorer]
 
     def _score(
-        self,
-        rows: Int32,
-        scores: Float32,
-        queries: QueryTerms,
-        scorer: SegmentScorer,
-        pool: ThreadPoolExecutor,
-        threads: int,
-    ) -> None:
+        self, rows: Int32, scores: Float32, queries: QueryTerms, scorer: SegmentScorer,
+        pool: ThreadPoolExecutor, threads: int,
+    ) -> None:  # fmt: skip
         """Fill in the hits of queries, on all threads."""
         impacts = scorer.impacts(queries.terms)
         # the kernel leaves the columns from k on: a part of each row would be another type to Numba
@@ -230,10 +225,8 @@ class Searcher:
             tasks = itertools.count(n)  # an interrupt does not wait for the rest of the batch
             raise
 
-    # ---- analysis
-
     def _query_terms(self, queries: Sequence[Query]) -> QueryTerms:
-        """The distinct terms of the queries that the index has, with their occurrences."""
+        """The distinct terms of the queries that are in the index, with their occurrences."""
         for query in queries:
             if not isinstance(query, str | Mapping):
                 raise SettingsError(
@@ -288,24 +281,29 @@ class Searcher:
 
     def _take_scratch(self, k: int, terms: int) -> kernels.Scratch:
         """Scratch memory that is large enough, reused (list.pop and append are atomic)."""
-        try:
-            scratch = self._scratch.pop()
-        except IndexError:
-            return kernels.make_scratch(k, max(terms, 32))
-        if kernels.fits(scratch, k, terms):
-            return scratch
+        with suppress(IndexError):
+            if kernels.fits(scratch := self._scratch.pop(), k, terms):
+                return scratch
         return kernels.make_scratch(k, max(terms, 32))
+
+
+def _encoded(segment: Segment, texts: Texts) -> tuple[Texts, Tokens]:
+    """(terms, tokens) of texts in the analysis of the index."""
+    lexicon = Lexicon(segment.analyzer)
+    tokens = lexicon.encode(texts)
+    return lexicon.terms(), tokens
 
 
 # ---- query expansion, and the words of a query that an index lacks
 
 
 def expanded(queries: Sequence[Query], expand: Expand, segment: Segment) -> list[Query]:
-    """The queries, strings as mappings from terms to weights with the words that `expand` returns.
+    """The queries, with the words that `expand` returns for those that are strings.
 
     Those words are analysed as the documents were; terms of the query itself and terms that the
     index lacks are left out. A word of several terms divides its weight among them; of several
-    words with the same term the largest weight counts. A query without added terms is unchanged.
+    words with the same term the largest weight counts. The result is a mapping from terms to
+    weights; a query without added terms is unchanged.
 
     Raises
     ------
@@ -317,12 +315,10 @@ def expanded(queries: Sequence[Query], expand: Expand, segment: Segment) -> list
     asked = [query for query in queries if isinstance(query, str)]
     answers = _checked(expand(asked), len(asked)) if asked else []
     texts = [t for query, words in zip(asked, answers, strict=True) for t in (query, *words)]
-    lexicon = Lexicon(segment.analyzer)
     try:
-        tokens = lexicon.encode(Texts.from_strings(texts))
+        terms, tokens = _encoded(segment, Texts.from_strings(texts))
     except DataError:
         raise DataError("a query is not valid UTF-8") from None
-    terms = lexicon.terms()
     known = (segment.lookup(terms) >= 0).tolist()
     names, ids = terms.to_strings(), tokens.values.tolist()
     # the terms of each query, then those of each of its added words
@@ -365,7 +361,7 @@ def _checked(given: Iterable[Mapping[str, float]], queries: int) -> list[dict[st
 
 def raw_words(segment: Segment, query: str) -> list[str]:
     """The distinct words of a query before stop words are removed and stems taken; a run of
-    Chinese, Japanese or Korean, of which an index may have bigrams, is one word."""
+    Chinese, Japanese or Korean is one word, though the index may have bigrams."""
     cjk = "none" if segment.analyzer.cjk == "bigrams" else segment.analyzer.cjk
     plain = replace(
         segment.analyzer, stopwords="none", stemmer="none", ngrams=(1, 1), char_ngrams=None, cjk=cjk
@@ -376,10 +372,8 @@ def raw_words(segment: Segment, query: str) -> list[str]:
 
 
 def are_known(segment: Segment, words: Sequence[str]) -> list[bool | None]:
-    """For each word whether a document contains it; None for one that the analyzer removes, such
-    as a stop word."""
-    lexicon = Lexicon(segment.analyzer)
-    tokens = lexicon.encode(Texts.from_strings(words))
-    there = (segment.lookup(lexicon.terms()) >= 0)[tokens.values]
-    parts = np.split(there, tokens.offsets[1:-1]) if len(words) else []
+    """For each word whether a document contains it; None for one that the analyzer removes."""
+    terms, tokens = _encoded(segment, Texts.from_strings(words))
+    found = (segment.lookup(terms) >= 0)[tokens.values]
+    parts = np.split(found, tokens.offsets[1:-1]) if len(words) else []
     return [bool(part.any()) if len(part) else None for part in parts]

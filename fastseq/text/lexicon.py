@@ -18,7 +18,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from itertools import compress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,13 +27,11 @@ from fastseq.errors import DataError, InvalidTextError, RowError
 from fastseq.kernels.text import ngrams, tokenize, unicode
 from fastseq.kernels.text.hashing import PADDING
 from fastseq.text.language import segmenter, stem, stopword_set
+from fastseq.text.settings import AnalysisSettings
 from fastseq.text.tables import ByteTable, Column, KeyTable
 from fastseq.text.unicode_tables import unicode_tables
 from fastseq.threads import in_order
 from fastseq.types import Int32, Int64, Texts, Tokens, UInt8, offsets_of
-
-if TYPE_CHECKING:
-    from fastseq.text.analyzer import Analyzer
 
 # enters the critical section of an n-gram level (1 for words)
 Ticket = Callable[[int], AbstractContextManager[object]]
@@ -54,7 +52,7 @@ class Lexicon:
     those of one thread that encodes the slices in order.
     """
 
-    def __init__(self, analyzer: Analyzer) -> None:
+    def __init__(self, analyzer: AnalysisSettings) -> None:
         """Raises MissingExtraError when the analyzer needs a package that is not installed."""
         self.analyzer = analyzer
         self._filter = WordFilter(analyzer)
@@ -273,7 +271,7 @@ class WordFilter:
     Raw words come in the order of their ids; terms get ids in the order of first occurrence.
     """
 
-    def __init__(self, analyzer: Analyzer) -> None:
+    def __init__(self, analyzer: AnalysisSettings) -> None:
         """Raises MissingExtraError when a package that the analyzer needs is not installed."""
         words = analyzer.tokenizer == "word"
         own = 2 if words else 1

@@ -145,14 +145,14 @@ def test_any_edit_in_the_room_changes_the_stamp(
 ONE_KERNEL = """
 import numpy as np
 from fastseq.kernels.core import jit
-from fastseq.kernels.search.postings import run_totals
+from fastseq.kernels.text.ngrams import count_runs
 
 compiled = []
 jit.on_compile(lambda domain: compiled.append("compiled"))
 for _ in range(2):
-    totals = np.empty(2, np.int64)
-    run_totals(totals, np.array([0, 1, 3]), np.array([4, 0, 9], np.uint16))
-    assert totals.tolist() == [5, 11]
+    counts, keys = np.empty(3, np.int64), np.array([3, 3, 5], np.uint64)
+    assert count_runs(counts, keys) == 2
+    assert counts[:2].tolist() == [2, 1]
 print(*compiled, jit.cache_folder(), sep="\\n")
 """
 
@@ -186,7 +186,7 @@ def test_an_installation_that_cannot_be_written_to(tmp_path: Path) -> None:
     assert said == "compiled"
     assert Path(folder).is_relative_to(tmp_path)
     assert not Path(folder).is_relative_to(copy)
-    assert any("run_totals" in path.name for path in Path(folder).iterdir())
+    assert any("count_runs" in path.name for path in Path(folder).iterdir())
     assert run() == [folder]  # found: nothing is compiled
     with open(copy / "kernels" / "core" / "topk.py", "a", encoding="utf-8") as file:
         file.write("# an edit in another file\n")

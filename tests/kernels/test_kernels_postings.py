@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastseq.index.build import Slice, invert
+from fastseq.index.build import Merge, Slice, invert
 from fastseq.kernels.search import postings as kernels
 from fastseq.kernels.search.postings import LARGE_TF, WINDOW
 from fastseq.types import Tokens
@@ -103,13 +103,16 @@ def test_counting_and_placing_slices() -> None:
         (3, [[1, 0], [4, 4]], 0),
     ]
     base, vocabulary = 10, 15
-    df, runs = np.zeros(vocabulary, np.int64), np.zeros(vocabulary, np.int32)
-    last = np.full(vocabulary, -1, np.int32)
-    parts = []
+    empty = Tokens(np.zeros(0, np.int32), np.zeros(1, np.int64))
+    parts, merged = [], []
     for window, documents, first in slices:
         part = inverted(documents, 5, first).parts[0]
-        kernels.count_slice(df, runs, last, part.terms, part.dfs, window, base)
         parts.append((window, part))
+        merged.append(
+            Slice(window, np.zeros(0, np.int32), [*invert([empty], [base], 0, 0).parts, part])
+        )
+    merge = Merge(merged, [base, 5])
+    df, runs = merge.df, merge.runs
     assert df[:base].sum() == runs[:base].sum() == 0
     assert df[base:].tolist() == [3, 3, 0, 0, 4]
     assert runs[base:].tolist() == [2, 2, 0, 0, 2]
@@ -144,6 +147,3 @@ def test_counting_and_placing_slices() -> None:
         [0, 3, 0, 3, 0, 3],
         [1, 0, 1, 0, 2, 0],
     ]
-    totals = np.empty(vocabulary, np.int64)
-    kernels.run_totals(totals, starts, np.array(whole[0][3], np.uint16))
-    assert totals.tolist() == df.tolist()

@@ -1,8 +1,8 @@
-"""What each posting is worth under a ranking model, worked out when a term is first searched for.
+"""The impacts of postings under a ranking model, computed when a term is first searched for.
 
 A posting's impact is weight · part: the weight belongs to the query's term, the part to the posting
-alone, so it is the same in every query. Working a part out takes a look at the document's length
-and a division, about half of an exhaustive search; kept as float32 it is read in a row.
+alone, so it is the same in every query. Computing a part takes a look-up of the document's length
+and a division, about half of an exhaustive search; cached as float32, parts are read sequentially.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fastseq.kernels.core.jit import helper, jit
 from fastseq.kernels.core.topk import sort_descending
 from fastseq.kernels.search.postings import LARGE_TF, WINDOW_BITS
 
-# Postings in a block; one whose best part cannot help is skipped. A multiple of 64.
+# postings in a block, a multiple of 64; a block whose best part cannot help is skipped
 BLOCK_BITS = 7
 BLOCK = 1 << BLOCK_BITS
 
@@ -49,15 +49,15 @@ class Weighting(NamedTuple):
 
 
 class Impacts(NamedTuple):
-    """The parts worked out so far."""
+    """The parts computed so far."""
 
-    best: Float32  # [V] the largest part of each term; NaN until its parts are there
+    best: Float32  # [V] the largest part of each term; NaN until its parts are computed
     parts: Float32  # [P]
     block: Float32  # [P / BLOCK + 1] the largest part of each block that lies in one term
 
 
 def make_impacts(postings: Postings) -> Impacts:
-    """Impacts with nothing worked out; memory is taken only as terms are filled in."""
+    """Impacts with nothing computed; the pages of memory are used as terms are filled in."""
     return Impacts(
         best=np.full(len(postings.term_run) - 1, np.nan, np.float32),
         parts=np.empty(len(postings.docs), np.float32),
@@ -83,16 +83,13 @@ def _large_value(large_at, large, position):
 
 @jit
 def fill_impacts(impacts, postings, weighting, terms):
-    """Work out the parts of those of `terms` (int32[n], -1 ignored) that have none yet.
+    """Compute the parts of those of `terms` (int32[n], -1 ignored) that have none yet.
 
     Not to be called by two threads at once. Returns the number of postings filled in.
     """
-    docs = postings.docs
-    tfs = postings.tfs
-    factor = weighting.factor
-    table = weighting.table
+    docs, tfs = postings.docs, postings.tfs
+    factor, table, parts = weighting.factor, weighting.table, impacts.parts
     slope = np.float32(weighting.slope)
-    parts = impacts.parts
     filled = np.int64(0)
     for i in range(len(terms)):
         term = terms[i]
@@ -103,7 +100,7 @@ def fill_impacts(impacts, postings, weighting, terms):
         for run in range(postings.term_run[term], postings.term_run[term + 1]):
             base = np.uint64(postings.run_window[np.uint64(run)]) << np.uint64(WINDOW_BITS)
             count = np.int64(postings.run_count[np.uint64(run)]) + 1
-            # a damaged file may name a window that is not there; search ignores it too
+            # a damaged file may name a window beyond the last; search ignores it too
             known = base < np.uint64(len(factor))
             for at in range(np.uint64(position), np.uint64(position + count)):
                 tf = tfs[at]
@@ -120,7 +117,7 @@ def fill_impacts(impacts, postings, weighting, terms):
         for at in range(first, position):
             block_best = max(block_best, parts[np.uint64(at)])
             if (at & (BLOCK - 1)) == BLOCK - 1:
-                # of a block shared with the term before, only this term's share: never asked for
+                # of a block shared with the term before only this term's share, which is not used
                 impacts.block[np.uint64(at >> BLOCK_BITS)] = block_best
                 best = max(best, block_best)
                 block_best = np.float32(0.0)
@@ -129,17 +126,16 @@ def fill_impacts(impacts, postings, weighting, terms):
     return filled
 
 
-# ---- around a search: the terms of queries, document statistics of a weighting
+# ---- the terms of queries, and document statistics of a weighting
 
 
 @jit
 def count_terms(starts, terms, counts, keys, spare, ids, offsets):
     """The distinct known terms of each query, ascending by id, and how often each occurs.
 
-    starts   int64[Q + 1]  query q's terms are terms[starts[q]:starts[q + 1]]
-    terms    int32[n], counts float32[n], keys and spare uint64[n] (scratch)
-    ids      int32[n]      the queries' tokens, -1 where the index has no such term
-    offsets  int64[Q + 1]
+    starts   int64[Q + 1]  query q has terms[starts[q]:starts[q + 1]]
+    terms int32[n], counts float32[n]; keys, spare uint64[n]: scratch
+    ids int32[n], offsets int64[Q + 1]: the queries' tokens, -1 for a term that the index lacks
     """
     out = np.int64(0)
     starts[0] = 0
@@ -164,10 +160,10 @@ def count_terms(starts, terms, counts, keys, spare, ids, offsets):
 
 @jit
 def document_sums(squares, unique, postings, table, large, term_weight):
-    """What a vector-space weighting needs of each document.
+    """Statistics of each document for a vector-space weighting, added to `squares` and `unique`.
 
-    squares      float64[documents]  adds (table[tf] · term_weight[t])² over the document's terms
-    unique       int32[documents]    adds the number of its distinct terms
+    squares      float64[documents]  the sum of (table[tf] · term_weight[t])² over its terms
+    unique       int32[documents]    the number of its distinct terms
     table        float32[256]; large float32[L]: the same of frequencies beyond a byte
     term_weight  float64[V]
     """

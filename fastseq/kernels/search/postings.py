@@ -1,9 +1,9 @@
 """Inverting token ids into postings, slice by slice, and merging the slices.
 
 A *window* is 65,536 consecutive documents, so that a document inside one is a uint16. A posting
-is three bytes: the document in its window (uint16) and the term frequency (uint8; LARGE_TF means
-"look into the overflow table", keyed by the posting's position). A term's postings stand in
-document order; its *runs* say which windows they fall in: (window uint16, count - 1 uint16).
+is three bytes: the document in its window (uint16) and the term frequency (uint8; LARGE_TF: in the
+overflow table, under the posting's position). A term's postings are in document order; its *runs*
+are the windows they fall in: (window uint16, count - 1 uint16).
 """
 
 from __future__ import annotations
@@ -45,20 +45,18 @@ def invert(
     docs, tfs, terms, dfs, large_at, large_tf, keys, spare, starts,
     values, offsets, first, vocabulary,
 ):  # fmt: skip
-    """Postings of one slice: texts of consecutive documents inside one window.
+    """Invert one slice: texts of consecutive documents inside one window.
 
     docs       uint16[n]  document in its window, sorted by (term, document)
     tfs        uint8[n]   term frequency, LARGE_TF where it does not fit
-    terms      int32[n]   the distinct terms, ascending; only the first `number of terms` are set
-    dfs        int32[n]   how many postings each has
+    terms      int32[n]   the distinct terms, ascending; the rest is not set
+    dfs        int32[n]   postings of each
     large_at   int64[n / LARGE_TF + 1]  positions of the postings marked LARGE_TF, ascending
     large_tf   int32[…]   their term frequencies
-    keys, spare  uint64[n]  scratch
-    starts     int64[DIGITS]  scratch
-    values     int32[n]   term ids, as in Tokens
-    offsets    int64[D + 1]
+    keys, spare uint64[n], starts int64[DIGITS]: scratch
+    values, offsets       term ids, as in Tokens
     first      the first document's number inside its window
-    vocabulary  every id is below this
+    vocabulary  a bound above every id
 
     Returns (number of postings, number of terms, number of large frequencies).
     """
@@ -108,37 +106,20 @@ def invert(
 
 
 @jit
-def count_slice(df, runs, last_window, terms, dfs, window, base):
-    """Add one slice's terms to the collection's counts; slices come in document order.
-
-    df           int64[V]  documents that hold the term
-    runs         int32[V]  windows that hold the term
-    last_window  int32[V]  the last window that did, -1 at the start
-    terms, dfs   int32[n]  as `invert` gives them
-    base         added to every term id (the first id of its n-gram level)
-    """
-    for i in range(len(terms)):
-        term = np.uint64(terms[i] + base)
-        df[term] += dfs[i]
-        if last_window[term] != window:
-            last_window[term] = window
-            runs[term] += 1
-
-
-@jit
 def place_slice(
     docs, tfs, run_window, run_count, posting_at, run_at, open_window,
     terms, dfs, slice_docs, slice_tfs, window, base, first_posting, first_run,
 ):  # fmt: skip
-    """Copy one slice's postings to their places among the collection's; slices in document order.
+    """Copy one slice's postings to their places in a chunk of terms; slices in document order.
 
-    docs, tfs              uint16[n], uint8[n]  a chunk of the collection's postings
-    run_window, run_count  uint16[r]  the chunk's runs (window, count - 1)
+    docs, tfs              uint16[n], uint8[n]  the chunk's postings
+    run_window, run_count  uint16[r]  its runs (window, count - 1)
     posting_at, run_at     int64[V]   where each term's next posting and next run go
-    open_window            int32[V]   window of the term's last run so far, -1 at the start
-    terms, dfs             int32[m]   the part of the slice's terms that falls in the chunk
-    slice_docs, slice_tfs  uint16, uint8  the postings of that part
-    first_posting, first_run  what stands at index 0 of the chunk's arrays
+    open_window            int32[V]   window of the term's last run so far, -1 at first
+    terms, dfs             int32[m]   the slice's terms that are in the chunk
+    slice_docs, slice_tfs  uint16, uint8  their postings
+    base                   added to every term id
+    first_posting, first_run  the positions of index 0 of the chunk's arrays
     """
     source = np.uint64(0)
     for i in range(len(terms)):
@@ -158,16 +139,3 @@ def place_slice(
             run_window[np.uint64(run)] = window
             run_count[np.uint64(run)] = np.uint16(count - 1)
             run_at[term] += 1
-
-
-@jit
-def run_totals(totals, run_start, run_count):
-    """totals int64[V]: the postings of each term, the sum of its runs' counts.
-
-    run_start int64[V + 1] is in bounds of run_count uint16[R], which holds counts less one.
-    """
-    for term in range(len(totals)):
-        total = run_start[term + 1] - run_start[term]
-        for run in range(run_start[term], run_start[term + 1]):
-            total += np.int64(run_count[np.uint64(run)])
-        totals[term] = total

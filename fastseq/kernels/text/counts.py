@@ -10,7 +10,7 @@ from fastseq.kernels.core.jit import inline, jit
 _U1, _U2, _U3, _U4, _U8 = (np.uint64(n) for n in (1, 2, 3, 4, 8))
 _BYTE = np.uint64(255)
 
-FEW = 24  # up to here insertion sort is the quickest
+FEW = 24  # up to here insertion sort is the fastest
 _STEP = 7  # bytes of a string in one sort key
 _TOP = 56  # a key's first byte
 
@@ -19,12 +19,11 @@ NO_NORM, L1, L2 = 0, 1, 2
 
 @jit
 def count_documents(seen: Int32, totals: Int64, ids: Int32, offsets: Int64, first: int) -> None:
-    """Add D texts to the terms' document frequencies; texts come in ascending order.
+    """Add D texts, first … first + D - 1, to the document frequencies of their terms.
 
     seen     int32[2 * V]  (1 + the last text that has term i, document frequency of i)
-    totals   int64[V]      occurrences of every term; of length 0 where nobody asks
+    totals   int64[V]      occurrences of every term; of length 0: not counted
     ids      int32[n]      text d has ids[offsets[d]:offsets[d + 1]]
-    first    the first text's number; a text may not come twice
     """
     counted = len(totals) > 0
     for d in range(np.uint64(len(offsets) - 1)):
@@ -55,11 +54,11 @@ def _sort(values, spare, counts, start, n, bits):
             values[k] = value
         return
     shift = np.uint64(0)
-    there = False  # whether the values are in `spare` at the moment
+    swapped = False  # whether the values are in `spare`
     while shift < np.uint64(bits):
         counts[:] = 0
         for i in range(n):
-            value = spare[np.uint64(i)] if there else values[start + np.uint64(i)]
+            value = spare[np.uint64(i)] if swapped else values[start + np.uint64(i)]
             counts[(np.uint64(value) >> shift) & _BYTE] += np.int32(1)
         total = np.int32(0)
         for byte in range(np.uint64(256)):
@@ -67,41 +66,33 @@ def _sort(values, spare, counts, start, n, bits):
             counts[np.uint64(byte)] = total
             total += count
         for i in range(n):
-            value = spare[np.uint64(i)] if there else values[start + np.uint64(i)]
+            value = spare[np.uint64(i)] if swapped else values[start + np.uint64(i)]
             byte = (np.uint64(value) >> shift) & _BYTE
             to = np.uint64(counts[byte])
             counts[byte] += np.int32(1)
-            if there:
+            if swapped:
                 values[start + to] = value
             else:
                 spare[to] = value
-        there = not there
+        swapped = not swapped
         shift += _U8
-    if there:
+    if swapped:
         for i in range(n):
             values[start + np.uint64(i)] = spare[np.uint64(i)]
 
 
 @jit
 def sort_rows(
-    values: Int32,
-    kept: Int64,
-    distinct: Int64,
-    spare: Int32,
-    counts: Int32,
-    offsets: Int64,
-    columns: Int32,
-    bits: int,
-) -> None:
-    """The terms of D texts as ascending columns, in place.
+    values: Int32, kept: Int64, distinct: Int64, spare: Int32, counts: Int32, offsets: Int64,
+    columns: Int32, bits: int,
+) -> None:  # fmt: skip
+    """Replace the ids of D texts by their columns, ascending, in place.
 
-    values    int32[n]      text d's ids values[offsets[d]:offsets[d + 1]] become its columns, each
-                            as often as the term occurs, from the same place on
-    kept      int64[D]      how many those are
-    distinct  int64[D]      how many different ones
+    values    int32[n]  ids values[offsets[d]:offsets[d + 1]] of text d; its columns, with
+                        repetitions, begin at the same place
+    kept      int64[D]  number of columns with repetitions, distinct int64[D]: without
     spare     int32[longest text], counts int32[256]: scratch
-    columns   int32[V]      the column of each id, or -1: dropped
-    bits      every column is below 2 ** bits
+    columns   int32[V]  the column of each id, below 2 ** bits, or -1: dropped
     """
     for d in range(np.uint64(len(kept))):
         start = np.uint64(offsets[d])
@@ -121,12 +112,7 @@ def sort_rows(
 
 @jit
 def write_rows(indices: Int32, counts: Int32, offsets: Int64, kept: Int64, values: Int32) -> None:
-    """The columns of D texts, each once, and how often it occurs.
-
-    indices  int32[nnz]  row after row, ascending
-    counts   int32[nnz]
-    offsets, kept, values  as sort_rows left them
-    """
+    """Run-length encode what sort_rows left: indices and counts, int32[nnz], row after row."""
     m = np.uint64(0)
     for d in range(np.uint64(len(kept))):
         start = np.uint64(offsets[d])
@@ -145,24 +131,16 @@ def write_rows(indices: Int32, counts: Int32, offsets: Int64, kept: Int64, value
 
 @jit
 def weigh_rows(
-    values: Float64,
-    counts: Int32,
-    indices: Int32,
-    starts: Int64,
-    weights: Float64,
-    slope: float,
-    factors: Float64,
-    sublinear: int,
-    norm: int,
-) -> None:
-    """What the terms of D texts weigh: weight * f / (slope * f + factor), then the norm.
+    values: Float64, counts: Int32, indices: Int32, starts: Int64, weights: Float64, slope: float,
+    factors: Float64, sublinear: int, norm: int,
+) -> None:  # fmt: skip
+    """The weights of the terms of D texts: weight * f / (slope * f + factor), then normalised.
 
     values   float64[nnz]   f is the count, or 1 + ln of it where `sublinear`
     counts   int32[nnz], indices int32[nnz]: text d's from starts[d] to starts[d + 1]
     weights  float64[W]     of the columns
     factors  float64[D]     of the texts
-    norm     NO_NORM, L1 or L2: a text's weights are divided by the sum of their absolute values,
-             or by the root of the sum of their squares
+    norm     NO_NORM, L1 or L2: the norm that a text's weights are divided by
     """
     for d in range(np.uint64(len(factors))):
         start = np.uint64(starts[d])
@@ -186,10 +164,8 @@ def weigh_rows(
 
 @inline
 def _sort_key(data, start, stop):
-    """Seven bytes, the first the highest, then how many of them there are, 8 for more.
-
-    So that a string that ends comes before one that goes on with zero bytes.
-    """
+    """Seven bytes, the first the highest, then their number, 8 if the string is longer, so that a
+    string comes before the same one with zero bytes appended."""
     left = stop - start if stop > start else np.uint64(0)
     key = np.uint64(0)
     for i in range(np.uint64(_STEP)):
@@ -243,25 +219,15 @@ def _sort_few(order, keys, low, high, done, data, offsets):
 
 @jit
 def sort_terms(
-    order: Int32,
-    keys: UInt64,
-    spare_order: Int32,
-    spare_keys: UInt64,
-    stack: Int64,
-    counts: Int64,
-    data: UInt8,
-    offsets: Int64,
-) -> None:
-    """Sort n strings by their bytes.
+    order: Int32, keys: UInt64, spare_order: Int32, spare_keys: UInt64, stack: Int64,
+    counts: Int64, data: UInt8, offsets: Int64,
+) -> None:  # fmt: skip
+    """Sort n strings by their bytes: MSD radix sort of keys, each seven bytes of its string.
 
-    order        int32[n]   the strings' numbers, in any order; becomes ascending
-    keys         uint64[n]  of sort_keys; lost
-    spare_order, spare_keys  the same lengths: scratch
-    stack        int64[2 * n + 8], counts int64[257]: scratch
-    data, offsets           string s is data[offsets[s]:offsets[s + 1]]
-
-    A bucket sort from the first byte on (MSD radix sort), seven bytes of every string at a time in
-    its key, so that the strings themselves are seldom looked at.
+    order         int32[n]   the strings' numbers, in any order; becomes ascending
+    keys          uint64[n]  of sort_keys; overwritten
+    spare_order, spare_keys, stack int64[2 * n + 8], counts int64[257]: scratch
+    data, offsets            string s is data[offsets[s]:offsets[s + 1]]
     """
     stack[0], stack[1], stack[2], stack[3] = 0, len(order), 0, _TOP
     top = _U4
@@ -269,7 +235,7 @@ def sort_terms(
         top -= _U4
         low, high = np.uint64(stack[top]), np.uint64(stack[top + _U1])
         done, shift = stack[top + _U2], stack[top + _U3]
-        if shift < 0:  # the keys are equal: on to the next seven bytes
+        if shift < 0:  # the keys are equal: take the next seven bytes
             done += _STEP
             shift = _TOP
             for i in range(low, high):
@@ -297,7 +263,7 @@ def sort_terms(
         begin = low
         for at in range(np.uint64(256)):
             end = low + np.uint64(counts[np.uint64(at)])
-            # in the last place of a key, all but 8 says that the strings have ended: they are equal
+            # strings that have ended, as the last byte of the key tells unless it is 8, are equal
             if end > begin + _U1 and (shift > 0 or np.uint64(at) == _U8):
                 stack[top], stack[top + _U1] = np.int64(begin), np.int64(end)
                 stack[top + _U2], stack[top + _U3] = done, shift - 8

@@ -278,14 +278,10 @@ def build_slots(slots: UInt32, term_bytes: UInt8, term_offsets: Int64) -> None:
 
 @jit
 def lookup(
-    out: Int32,
-    slots: UInt32,
-    term_bytes: UInt8,
-    term_offsets: Int64,
-    query_bytes: UInt8,
+    out: Int32, slots: UInt32, term_bytes: UInt8, term_offsets: Int64, query_bytes: UInt8,
     query_offsets: Int64,
-) -> None:
-    """out[i] = the id of string i in a dictionary of build_slots, or -1 when it is not there.
+) -> None:  # fmt: skip
+    """out[i] = the id of string i in a dictionary of build_slots, or -1 if it is absent.
 
     String i is query_bytes[query_offsets[i]:query_offsets[i + 1]]. Slots and term offsets may
     hold anything (a damaged file): nothing outside the arrays is read, and every search ends.

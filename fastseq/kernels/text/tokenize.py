@@ -21,14 +21,7 @@ import numpy as np
 from fastseq.kernels.core.arrays import Int32, Int64, UInt8, UInt16, UInt64
 from fastseq.kernels.core.jit import inline, jit
 from fastseq.kernels.simd.bytes import load8, prefetch, trailing_zeros, visible64, word64
-from fastseq.kernels.text.hashing import (
-    Strings,
-    find_or_add,
-    hash_bytes,
-    intern_bytes,
-    low_bytes,
-    mix,
-)
+from fastseq.kernels.text.hashing import Strings, find_or_add, intern_bytes, key_and_hash
 from fastseq.kernels.text.unicode import (
     NOTHING,
     SCRIPT_SHIFT,
@@ -104,8 +97,8 @@ def _spell(
     i = start
     extra = _U0
     where = _U0
-    filled = _U0  # bytes of `word` in use; the current run's first, last and next to last begin at
-    first = _U0
+    filled = _U0  # bytes of `word` in use
+    first = _U0  # where the current run and its last character begin in `word`
     last = _U0
     count = 0  # characters of the current run
     current = np.int64(_OUTSIDE)
@@ -222,7 +215,7 @@ def tokenize(
                         members = word64(scratch, at, data, source, shift)
                     else:
                         members = visible64(scratch, at, data, source, shift)
-                else:  # the last bytes of the buffer: nothing past it may be read
+                else:  # the last bytes of the buffer, past which nothing may be read
                     for k in range(_U64):
                         inside = source + np.uint64(k) < end
                         byte = data[source + np.uint64(k)] if inside else np.uint8(0)
@@ -244,18 +237,15 @@ def tokenize(
                 edges[n_edges] = np.int64(length)
                 n_edges += _U1
 
-            # hashes first, so that the table's cache lines are on their way when they are needed
+            # hashes first, so that the table's cache lines are prefetched
             for e in range(n_edges >> _U1):
                 at_e = np.uint64(e) << _U1
                 left = np.uint64(edges[at_e])
                 size_of = np.uint64(edges[at_e | _U1]) - left
+                key, h = key_and_hash(scratch, left, size_of)
                 if size_of <= _U8:
-                    key = low_bytes(load8(scratch, left), size_of)
-                    h = mix(key, size_of) >> _U1
                     odd = key & _HIGH_BITS != _U0
                 else:
-                    key = hash_bytes(scratch, left, left + size_of)
-                    h = key >> _U1
                     odd = not _is_ascii(scratch, left, size_of)
                 prefetch(strings.slots, (h & mask) << _U1)
                 hashes[at_e] = key
@@ -282,7 +272,7 @@ def tokenize(
                     )  # fmt: skip
                     if n < 0:
                         return -n
-            if n_edges & _U1:  # a word goes on into the next chunk
+            if n_edges & _U1:  # a word continues in the next chunk
                 edges[_U0] = edges[n_edges - _U1]
                 n_edges = _U1
             else:

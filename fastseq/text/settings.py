@@ -1,0 +1,100 @@
+"""The parameters of an analyzer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fastseq.errors import SettingsError
+from fastseq.estimator import Checked, Choice, Flag, Span, Whole, parameter, valid_parameters
+from fastseq.text.language import check_stemmer, check_stopwords
+
+_LONGEST_NGRAM = 64
+
+
+class _Tokenizer(Choice):
+    """The name of a tokenizer, or a function."""
+
+    def __call__(self, name: str, value: Any) -> Any:
+        return value if callable(value) else super().__call__(name, value)
+
+
+@dataclass(frozen=True)
+class AnalysisSettings:
+    """The parameters of an Analyzer. Raises SettingsError for one that is not valid."""
+
+    tokenizer: str | Callable[[str], list[str]] = parameter(
+        default="word", check=_Tokenizer(("word", "space", "char")), section="Analysis",
+        help="Tokenizer: words, runs between white space, or characters.",
+        notes='"word": runs of two or more letters, digits and underscores, those of '
+        r're.findall(r"(?u)\b\w\w+\b", text.lower()); "space": those of str.split(); "char": '
+        "every character that is not white space; or a function from str to a list of str, which "
+        "gets the text as it is: slower, since Python runs for every text, and such an analyzer "
+        "cannot be saved.",
+    )  # fmt: skip
+    cjk: str = parameter(
+        default="bigrams", check=Choice(("bigrams", "none", "words")), section="Analysis",
+        help="Chinese, Japanese and Korean: overlapping bigrams, treated like other letters "
+        "(none), or words (Chinese; needs fastseq[chinese]).",
+        notes="Of runs of Han and kana (together) and of Hangul, with the word tokenizer. "
+        '"bigrams" are of characters, a lone character staying itself, and cut the text at their '
+        'borders; "words" segments Han and kana with rjieba, Hangul being bigrams; "none" treats '
+        "them as any other letters.",
+    )  # fmt: skip
+    lowercase: bool = parameter(
+        default=True, check=Flag(), section="Analysis", flag="lowercase/keep-case",
+        help="Lower-case the text.", notes="Unicode's full mapping, final sigma included.",
+    )  # fmt: skip
+    fold_accents: bool = parameter(
+        default=False, check=Flag(), section="Analysis", help="Remove accents: café becomes cafe.",
+        notes="Compatibility variants too: NFKD, combining marks dropped, what is left composed "
+        "again and lower-cased: «ﬁ» becomes «fi», «が» «か».",
+    )  # fmt: skip
+    stopwords: str | tuple[str, ...] = parameter(
+        default="none", check=Checked(check_stopwords), section="Analysis", metavar="S",
+        help="Stop words: lucene, a language's list, or none.",
+        notes='Compared after lower-casing and folding and before stemming. "lucene" has its 33 '
+        "English words, a language goes by its English name; or a tuple of words.",
+    )  # fmt: skip
+    stemmer: str = parameter(
+        default="none", check=Checked(check_stemmer), section="Analysis", metavar="L",
+        help="Snowball stemmer of a language, or none.",
+        notes='One of PyStemmer\'s; "english" is Porter2.',
+    )  # fmt: skip
+    ngrams: tuple[int, int] = parameter(
+        default=(1, 1), check=Span(_LONGEST_NGRAM), section="Analysis", metavar="1-2",
+        help="Lengths of word n-grams.",
+        notes="Sequences of terms joined by a space, over what the filters left.",
+    )  # fmt: skip
+    char_ngrams: tuple[int, int] | None = parameter(
+        default=None, check=Span(_LONGEST_NGRAM), section="Analysis", metavar="3-5",
+        help="Lengths of character n-grams of each word.", none="none",
+        notes="Of each term padded with a space on both sides, a shorter padded term staying "
+        "itself (scikit-learn's char_wb); not together with ngrams.",
+    )  # fmt: skip
+    min_length: int | None = parameter(
+        default=None, check=Whole(1), section="Analysis", none="the tokenizer's rule",
+        help="Minimum token length in characters.",
+        notes="Not of the bigrams and words made of Han, kana and Hangul.",
+    )  # fmt: skip
+    max_length: int | None = parameter(
+        default=None, check=Whole(1), section="Analysis", none="no maximum",
+        help="Maximum token length in characters.",
+        notes="Not of the bigrams and words made of Han, kana and Hangul.",
+    )  # fmt: skip
+    on_invalid: str = parameter(
+        default="error", check=Choice(("error", "replace")), section="Analysis",
+        help="Text that is not UTF-8: an error, or replacement characters.",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        if isinstance(self.stopwords, list):
+            object.__setattr__(self, "stopwords", tuple(self.stopwords))
+        for name, value in valid_parameters(self).items():
+            object.__setattr__(self, name, value)
+        if self.char_ngrams is not None and self.ngrams != (1, 1):
+            raise SettingsError("ngrams and char_ngrams exclude each other: set one of them")
+        least, most = self.min_length, self.max_length
+        if least is not None and most is not None and least > most:
+            raise SettingsError(f"min_length is {least} and max_length {most}: nothing is left")
