@@ -4,7 +4,7 @@
     index = fastseq.Index.build("corpus.parquet", "my-index")
     index.search("black cat").to_dicts()
 
-The names below are loaded when first used, so that `import fastseq` is cheap.
+Public names are loaded when first used, so that `import fastseq` is cheap.
 """
 
 from __future__ import annotations
@@ -14,111 +14,95 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastseq.errors import (
-        DataError,
-        DeviceError,
-        FastseqError,
-        FormatError,
-        MissingExtraError,
-        NotFittedError,
-        SettingsError,
-        TrainingError,
+        DataError as DataError,
     )
-    from fastseq.features.estimators import BM25Features, CountFeatures, TfidfFeatures
-    from fastseq.models.classifier import SequenceClassifier
-    from fastseq.models.fasttext.classifier import FastTextClassifier
-    from fastseq.models.fasttext.vectors import FastText
-    from fastseq.models.forecaster import Forecaster
-    from fastseq.models.language import LanguageModel
-    from fastseq.models.tagger import SequenceTagger
-    from fastseq.models.word_vectors.glove import GloVe
-    from fastseq.models.word_vectors.phrases import Phrases
-    from fastseq.models.word_vectors.word2vec import Word2Vec
-    from fastseq.search.index import Hits, Index
-    from fastseq.search.ranking import BM25, TFIDF, BoW
-    from fastseq.store.rows import Corpus
-    from fastseq.text.analyzer import Analyzer
-    from fastseq.vectors.expansion import Expander
-    from fastseq.vectors.words import WordVectors
+    from fastseq.errors import (
+        DeviceError as DeviceError,
+    )
+    from fastseq.errors import (
+        FastseqError as FastseqError,
+    )
+    from fastseq.errors import (
+        FormatError as FormatError,
+    )
+    from fastseq.errors import (
+        MissingExtraError as MissingExtraError,
+    )
+    from fastseq.errors import (
+        NotFittedError as NotFittedError,
+    )
+    from fastseq.errors import (
+        SettingsError as SettingsError,
+    )
+    from fastseq.errors import (
+        TrainingError as TrainingError,
+    )
+    from fastseq.features.estimators import (
+        BM25Features as BM25Features,
+    )
+    from fastseq.features.estimators import (
+        CountFeatures as CountFeatures,
+    )
+    from fastseq.features.estimators import (
+        TfidfFeatures as TfidfFeatures,
+    )
+    from fastseq.models.classifier import SequenceClassifier as SequenceClassifier
+    from fastseq.models.fasttext.classifier import FastTextClassifier as FastTextClassifier
+    from fastseq.models.fasttext.vectors import FastText as FastText
+    from fastseq.models.forecaster import Forecaster as Forecaster
+    from fastseq.models.language import LanguageModel as LanguageModel
+    from fastseq.models.tagger import SequenceTagger as SequenceTagger
+    from fastseq.models.word_vectors.glove import GloVe as GloVe
+    from fastseq.models.word_vectors.phrases import Phrases as Phrases
+    from fastseq.models.word_vectors.word2vec import Word2Vec as Word2Vec
+    from fastseq.search.index import Hits as Hits
+    from fastseq.search.index import Index as Index
+    from fastseq.search.ranking import BM25 as BM25
+    from fastseq.search.ranking import TFIDF as TFIDF
+    from fastseq.search.ranking import BoW as BoW
+    from fastseq.store.rows import Corpus as Corpus
+    from fastseq.text.analyzer import Analyzer as Analyzer
+    from fastseq.vectors.expansion import Expander as Expander
+    from fastseq.vectors.words import WordVectors as WordVectors
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "Analyzer": "fastseq.text.analyzer",
-    "BM25": "fastseq.search.ranking",
-    "BM25Features": "fastseq.features.estimators",
-    "BoW": "fastseq.search.ranking",
-    "Corpus": "fastseq.store.rows",
-    "CountFeatures": "fastseq.features.estimators",
-    "DataError": "fastseq.errors",
-    "DeviceError": "fastseq.errors",
-    "Expander": "fastseq.vectors.expansion",
-    "FastTextClassifier": "fastseq.models.fasttext.classifier",
-    "FastText": "fastseq.models.fasttext.vectors",
-    "FastseqError": "fastseq.errors",
-    "Forecaster": "fastseq.models.forecaster",
-    "FormatError": "fastseq.errors",
-    "GloVe": "fastseq.models.word_vectors.glove",
-    "Hits": "fastseq.search.index",
-    "Index": "fastseq.search.index",
-    "LanguageModel": "fastseq.models.language",
-    "MissingExtraError": "fastseq.errors",
-    "NotFittedError": "fastseq.errors",
-    "Phrases": "fastseq.models.word_vectors.phrases",
-    "SequenceClassifier": "fastseq.models.classifier",
-    "SequenceTagger": "fastseq.models.tagger",
-    "SettingsError": "fastseq.errors",
-    "TFIDF": "fastseq.search.ranking",
-    "TfidfFeatures": "fastseq.features.estimators",
-    "TrainingError": "fastseq.errors",
-    "Word2Vec": "fastseq.models.word_vectors.word2vec",
-    "WordVectors": "fastseq.vectors.words",
+# {module: its public names}
+_PUBLIC = {
+    "errors": "DataError DeviceError FastseqError FormatError MissingExtraError NotFittedError "
+    "SettingsError TrainingError",
+    "features.estimators": "BM25Features CountFeatures TfidfFeatures",
+    "models.classifier": "SequenceClassifier",
+    "models.fasttext.classifier": "FastTextClassifier",
+    "models.fasttext.vectors": "FastText",
+    "models.forecaster": "Forecaster",
+    "models.language": "LanguageModel",
+    "models.tagger": "SequenceTagger",
+    "models.word_vectors.glove": "GloVe",
+    "models.word_vectors.phrases": "Phrases",
+    "models.word_vectors.word2vec": "Word2Vec",
+    "search.index": "Hits Index",
+    "search.ranking": "BM25 BoW TFIDF",
+    "store.rows": "Corpus",
+    "text.analyzer": "Analyzer",
+    "vectors.expansion": "Expander",
+    "vectors.words": "WordVectors",
 }
+_HOMES = {name: module for module, names in _PUBLIC.items() for name in names.split()}
+_PACKAGES = ("models", "nn")  # fastseq.nn.LSTM without a second import
 
-__all__ = [
-    "BM25",
-    "TFIDF",
-    "Analyzer",
-    "BM25Features",
-    "BoW",
-    "Corpus",
-    "CountFeatures",
-    "DataError",
-    "DeviceError",
-    "Expander",
-    "FastText",
-    "FastTextClassifier",
-    "FastseqError",
-    "Forecaster",
-    "FormatError",
-    "GloVe",
-    "Hits",
-    "Index",
-    "LanguageModel",
-    "MissingExtraError",
-    "NotFittedError",
-    "Phrases",
-    "SequenceClassifier",
-    "SequenceTagger",
-    "SettingsError",
-    "TfidfFeatures",
-    "TrainingError",
-    "Word2Vec",
-    "WordVectors",
-]
-
-
-_ROOMS = ("models", "nn")  # fastseq.nn.LSTM without a second import
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
+    if name in _PACKAGES:
         return import_module(f"fastseq.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'fastseq' has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
+    value = getattr(import_module(f"fastseq.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES, *_ROOMS])
+    return sorted([*globals(), *_HOMES, *_PACKAGES])

@@ -1,4 +1,4 @@
-"""Whether what a caller asked to run on a GPU can run there."""
+"""Availability of the devices that a caller asks for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DEVICES = ("cpu", "cuda")
 
 
 def check_device(device: object) -> None:
-    """Raises SettingsError for a device that is none, DeviceError for CUDA where it cannot run."""
+    """Raise SettingsError for an unknown device, DeviceError if CUDA is not available."""
     if not isinstance(device, str) or device not in DEVICES:
         raise SettingsError(f"device must be one of {', '.join(DEVICES)}, not {device!r}")
     if device == "cuda":
@@ -19,15 +19,13 @@ def check_device(device: object) -> None:
 
 
 def cuda_problem() -> str | None:
-    """What CUDA lacks on this machine, in one line; None where it can be used.
-
-    Numba's simulator (NUMBA_ENABLE_CUDASIM=1) counts as a GPU.
-    """
+    """Why CUDA is not available, in one line; None if it is. Numba's simulator
+    (NUMBA_ENABLE_CUDASIM=1) counts as a GPU."""
     return available()
 
 
 def require_cuda() -> None:
-    """Raises DeviceError, which says what is missing, where CUDA cannot be used."""
+    """Raise DeviceError, with what is missing, if CUDA is not available."""
     problem = cuda_problem()
     if problem is not None:
         raise DeviceError(problem)

@@ -1,8 +1,8 @@
-"""Every error that fastseq raises on purpose.
+"""Errors that fastseq raises.
 
-The command line prints the message on one line and exits 1, so a message says what is wrong,
-where (which file, which row), and what was expected. A parameter that would help is written as
-`overwrite=True` or `text_column=…`: Python's name, which the command line shows as its option.
+The command line prints the message on one line and exits 1, so a message says what is wrong, where
+(which file, which row), and what was expected. A parameter that would help is written as
+`overwrite=True` or `text_column=…`, which the command line shows as its option.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 def printable(text: str) -> str:
     """The text with an escape for each byte of a file name that is not UTF-8 (`caf\\xe9`)."""
-    return text if text.isascii() else _SURROGATE.sub(_escape, text)
 
+    def escape(surrogate: re.Match[str]) -> str:
+        code = ord(surrogate[0])
+        return f"\\x{code & 0xFF:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
 
-def _escape(surrogate: re.Match[str]) -> str:
-    code = ord(surrogate[0])
-    return f"\\x{code & 0xFF:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
+    return text if text.isascii() else _SURROGATE.sub(escape, text)
 
 
 class FastseqError(Exception):
@@ -37,13 +37,13 @@ class SettingsError(FastseqError, ValueError):
 
 
 class DataError(FastseqError, ValueError):
-    """Input data are not what they should be: a missing column, a null id, a broken file."""
+    """Invalid input data: a missing column, a null id, a broken file."""
 
 
 class RowError(DataError):
-    """Bad data in a row; whoever knows the file says `located`.
+    """Invalid data in a row; callers that know the file add it with `located`.
 
-    row      counted from 0 in what was handed over
+    row      counted from 0 in the data passed
     problem  what is wrong with it
     """
 
@@ -57,7 +57,7 @@ class RowError(DataError):
 
 
 class InvalidTextError(RowError):
-    """A text is not UTF-8; `row` is its number among those given."""
+    """A text is not UTF-8; `row` is its number."""
 
     def __init__(self, row: int) -> None:
         DataError.__init__(self, f"text {row} is not valid UTF-8")
@@ -70,7 +70,7 @@ class InvalidTextError(RowError):
 
 @contextmanager
 def located(where: Callable[[int], str], first: int = 0) -> Iterator[None]:
-    """Name the place of a RowError in the block: where(first + its row)."""
+    """Add where(first + row) to a RowError in the block."""
     try:
         yield
     except RowError as error:
@@ -78,15 +78,15 @@ def located(where: Callable[[int], str], first: int = 0) -> Iterator[None]:
 
 
 class FormatError(FastseqError):
-    """A folder on disk is too old, too new, damaged, or not of the kind expected."""
+    """A folder on disk is too old, too new, damaged, or of another kind."""
 
 
 class TrainingError(FastseqError):
-    """Training cannot go on: its loss or gradients are no longer finite."""
+    """Training diverged: its loss or gradients are not finite."""
 
 
 class DeviceError(FastseqError):
-    """The device asked for is not there, or nothing of this model runs on it."""
+    """The device is not available, or does not support this model."""
 
 
 class NotFittedError(FastseqError):
@@ -94,9 +94,9 @@ class NotFittedError(FastseqError):
 
 
 class MissingExtraError(FastseqError, ImportError):
-    """An optional package is needed; the message gives the `pip install` that brings it."""
+    """An optional package is needed; the message has the `pip install` command."""
 
 
 class FastseqWarning(UserWarning):
-    """A notice: the result is right for what was read, but perhaps not for what was meant. The
-    command line prints it on one line of stderr."""
+    """A notice about the input: the result may not be what was intended. The command line prints it
+    on one line of stderr."""

@@ -1,12 +1,12 @@
-"""Estimators whose parameters are declared once.
+"""Estimators with declared parameters.
 
     class Forecaster(SequenceModel):
         window: int = parameter(default=32, check=Whole(1), help="Rows of the input window.")
-        hidden: int = 64  # an inherited parameter with another default
+        hidden: int = 64  # another default of an inherited parameter
 
 The constructor and its signature, `get_params`, `set_params`, `repr`, `check`, the section
 "Parameters" of the docstring and the options of the command line are derived from the declarations.
-Frozen dataclasses of parameters (an analyzer, a ranking model) declare theirs in the same way.
+Frozen dataclasses (an analyzer) declare their parameters in the same way.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Check:
     """Any value."""
 
     def __call__(self, name: str, value: Any) -> Any:
-        """The value of the parameter `name` as a plain Python value. Raises SettingsError unless
-        it is valid."""
+        """The value of the parameter `name` as a plain Python value. Raises SettingsError for one
+        that is not valid."""
         return value
 
 
@@ -53,7 +53,7 @@ class Whole(Check):
 
 @dataclass(frozen=True)
 class Real(Check):
-    """Finite numbers between bounds, which are part of the range (least, most) or not."""
+    """Finite numbers between bounds, inclusive (least, most) or exclusive (above, below)."""
 
     least: float | None = None
     most: float | None = None
@@ -62,7 +62,7 @@ class Real(Check):
 
     @property
     def wanted(self) -> str:
-        """The range in words."""
+        """A description of the range."""
         if self.least is not None and self.most is not None:
             return f"from {self.least:g} to {self.most:g}"
         bounds = (("at least", self.least), ("above", self.above), ("at most", self.most),
@@ -73,20 +73,20 @@ class Real(Check):
         return f"a number {said[0]}" if said else "a finite number"
 
     def __call__(self, name: str, value: Any) -> Any:
-        return settings.real(name, value, self._holds, self.wanted)
+        def holds(number: float) -> bool:
+            return math.isfinite(number) and not (
+                (self.least is not None and number < self.least)
+                or (self.most is not None and number > self.most)
+                or (self.above is not None and number <= self.above)
+                or (self.below is not None and number >= self.below)
+            )
 
-    def _holds(self, value: float) -> bool:
-        return math.isfinite(value) and not (
-            (self.least is not None and value < self.least)
-            or (self.most is not None and value > self.most)
-            or (self.above is not None and value <= self.above)
-            or (self.below is not None and value >= self.below)
-        )
+        return settings.real(name, value, holds, self.wanted)
 
 
 @dataclass(frozen=True)
 class Choice(Check):
-    """One of some names."""
+    """One of several names."""
 
     names: tuple[str, ...]
 
@@ -97,7 +97,6 @@ class Choice(Check):
         return settings.one_of(name, value, self.names)
 
 
-@dataclass(frozen=True)
 class Flag(Check):
     """True or False."""
 
@@ -105,9 +104,8 @@ class Flag(Check):
         return settings.flag(name, value)
 
 
-@dataclass(frozen=True)
 class Text(Check):
-    """A string that is not empty."""
+    """A non-empty string."""
 
     def __call__(self, name: str, value: Any) -> Any:
         if not isinstance(value, str) or not value:
@@ -115,7 +113,6 @@ class Text(Check):
         return value
 
 
-@dataclass(frozen=True)
 class Location(Check):
     """A path."""
 
@@ -123,7 +120,6 @@ class Location(Check):
         return settings.file_path(name, value)
 
 
-@dataclass(frozen=True)
 class Size(Check):
     """Bytes as a number or as text such as 256MB."""
 
@@ -148,7 +144,6 @@ class Span(Check):
         )
 
 
-@dataclass(frozen=True)
 class Named(Check):
     """A dictionary of values by name."""
 
@@ -156,12 +151,10 @@ class Named(Check):
         return settings.named(name, value)
 
 
-@dataclass(frozen=True)
 class Weights(Check):
     """Class weights: "balanced", or a dictionary of numbers by label, checked against the data."""
 
 
-@dataclass(frozen=True)
 class Words(Check):
     """Several strings."""
 
@@ -185,7 +178,7 @@ class Instance(Check):
 
 @dataclass(frozen=True)
 class Checked(Check):
-    """What a function accepts, which raises SettingsError for all else."""
+    """The values for which a function does not raise SettingsError."""
 
     rule: Callable[[Any], object]
 
@@ -207,15 +200,15 @@ class Parameter:
 
     name     of the constructor's argument; also the option's, with hyphens
     type     its annotation
-    check    what values it may have, None excepted
+    check    its valid values, except None
     help     a sentence for the docstring and the help page
     notes    further sentences for the docstring
-    none     the meaning of None; empty where None is not accepted
-    aliases  earlier names, still accepted; manifests keep the first of them
-    flag     the option's name where it differs, or both of a pair, as lowercase/keep-case
-    metavar  of the option, where that of its type does not say enough
+    none     the meaning of None; empty if None is not valid
+    aliases  earlier names, still accepted; the first is the name in manifests
+    flag     the option's name if it differs, or both of a pair, as lowercase/keep-case
+    metavar  of the option, if it differs from that of its type
     section  of the help page
-    run      a parameter of one run, not of the model: not saved with it
+    run      a parameter of one run, not saved with the model
     """
 
     name: str = ""
@@ -237,11 +230,11 @@ class Parameter:
         return self.aliases[0] if self.aliases else self.name
 
     def validate(self, value: Any) -> Any:
-        """The value as a plain Python value. Raises SettingsError for one that is not valid."""
+        """The value as a plain Python value. Raises SettingsError if it is not valid."""
         return None if value is None and self.none else self.check(self.name, value)
 
     def documented(self) -> str:
-        """Its entry in the section "Parameters" of a docstring."""
+        """The entry in the section "Parameters" of a docstring."""
         kind = self.type.replace('"', "")
         if isinstance(self.check, Choice):
             kind = "{" + ", ".join(map(repr, self.check.names)) + "}"
@@ -251,24 +244,9 @@ class Parameter:
         return f"{self.name} : {kind}, default {default}\n    {text}"
 
 
-def parameter(
-    *,
-    default: Any,
-    check: Check,
-    help: str,
-    notes: str = "",
-    none: str = "",
-    aliases: tuple[str, ...] = (),
-    flag: str = "",
-    metavar: str = "",
-    section: str = "Model",
-    run: bool = False,
-) -> Any:
-    """Declare a parameter of an estimator or of a dataclass, as Parameter has it."""
-    made = Parameter(
-        default=default, check=check, help=help, notes=notes, none=none, aliases=aliases, flag=flag,
-        metavar=metavar, section=section, run=run,
-    )  # fmt: skip
+def parameter(*, default: Any, **more: Any) -> Any:
+    """Declare a parameter of an estimator or a dataclass; `more` are fields of Parameter."""
+    made = Parameter(default=default, **more)
     return dataclasses.field(default=default, metadata={"parameter": made})
 
 
@@ -279,7 +257,7 @@ def declared_by(kind: type[Any], name: str) -> Any:
 
 
 def parameters_of(kind: type[Any]) -> dict[str, Parameter]:
-    """{name: declaration} of an estimator or a dataclass, its own before inherited ones."""
+    """{name: declaration} of an estimator or a dataclass, own ones before inherited ones."""
     found: dict[str, Parameter] | None = getattr(kind, "_parameters", None)
     if found is not None:
         return found
@@ -294,13 +272,13 @@ def parameters_of(kind: type[Any]) -> dict[str, Parameter]:
 
 def valid_parameters(given: Any) -> dict[str, Any]:
     """The parameters of an estimator or a dataclass as plain Python values. Raises SettingsError
-    for one that is not valid."""
+    if one is not valid."""
     declared = parameters_of(type(given))
     return {name: each.validate(getattr(given, name)) for name, each in declared.items()}
 
 
 def documented(text: str, parameters: Iterable[Parameter]) -> str:
-    """A docstring with a section "Parameters", before its section "Attributes" if it has one."""
+    """The docstring with a section "Parameters", before "Attributes" if it has that."""
     entries = "\n".join(each.documented() for each in parameters)
     head, line, tail = inspect.cleandoc(text).partition("\nAttributes\n")
     rest = f"{line}{tail}" if line else ""
@@ -308,7 +286,7 @@ def documented(text: str, parameters: Iterable[Parameter]) -> str:
 
 
 def describe_parameters(kind: type[T]) -> type[T]:
-    """Class decorator that adds the section "Parameters" to the docstring of a dataclass."""
+    """Class decorator that adds the section "Parameters" to a dataclass's docstring."""
     if kind.__doc__:
         kind.__doc__ = documented(kind.__doc__, parameters_of(kind).values())
     return kind
@@ -316,8 +294,8 @@ def describe_parameters(kind: type[T]) -> type[T]:
 
 @dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(parameter,))
 class BaseEstimator:
-    """Parameters by name, following scikit-learn's conventions: the constructor stores them as
-    they are, and `fit` checks them."""
+    """Parameters by name, following scikit-learn's conventions: the constructor stores them, and
+    `fit` checks them."""
 
     estimator_type: ClassVar[str | None] = None  # "classifier", "regressor"
     _parameters: ClassVar[dict[str, Parameter]] = {}
@@ -332,7 +310,8 @@ class BaseEstimator:
             if isinstance(field, dataclasses.Field)
         }
         for base in cls.__mro__[1:]:
-            found = {**found, **{n: p for n, p in _declared(base).items() if n not in found}}
+            for name, declared in vars(base).get("_parameters", {}).items():
+                found.setdefault(name, declared)
         for name, declared in found.items():
             if name in types and not isinstance(own.get(name), dataclasses.Field):
                 declared = found[name] = dataclasses.replace(declared, default=own[name])
@@ -340,15 +319,13 @@ class BaseEstimator:
             for alias in declared.aliases:
                 setattr(cls, alias, _alias(name))
         cls._parameters = found
+        only = inspect.Parameter.KEYWORD_ONLY
         cls.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
             [
-                inspect.Parameter(
-                    name, inspect.Parameter.KEYWORD_ONLY, default=declared.default,
-                    annotation=declared.type,
-                )
-                for name, declared in found.items()
+                inspect.Parameter(name, only, default=each.default, annotation=each.type)
+                for name, each in found.items()
             ]
-        )  # fmt: skip
+        )
         if own.get("__doc__"):
             cls.__doc__ = documented(own["__doc__"], found.values())
 
@@ -361,8 +338,7 @@ class BaseEstimator:
 
     @classmethod
     def _resolved(cls, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Parameters under their names. Raises SettingsError for one that is not known or given
-        twice."""
+        """Parameters under their names. Raises SettingsError if one is unknown or given twice."""
         names = {alias: name for name, p in cls._parameters.items() for alias in p.aliases}
         given: dict[str, Any] = {}
         for said, value in params.items():
@@ -383,9 +359,9 @@ class BaseEstimator:
         return {name: getattr(self, name) for name in self._parameters}
 
     def set_params(self, **params: Any) -> Self:
-        """Change parameters by name. They take effect when `fit` is called again.
+        """Change parameters by name, for the next `fit`.
 
-        Raises SettingsError for a parameter that is not known; nothing is changed then.
+        Raises SettingsError for an unknown parameter; nothing is changed then.
         """
         for name, value in self._resolved(params).items():
             setattr(self, name, value)
@@ -404,48 +380,42 @@ class BaseEstimator:
         return self._learned is not None
 
     def __sklearn_tags__(self) -> Any:
-        """Called by scikit-learn alone, so that it can be imported."""
-        from sklearn.utils import (  # type: ignore[import-untyped,unused-ignore]
-            ClassifierTags,
-            InputTags,
-            Tags,
-            TargetTags,
-            TransformerTags,
-        )
+        """Called only by scikit-learn."""
+        from sklearn import utils  # type: ignore[import-untyped,unused-ignore]
 
         kind = self.estimator_type
-        return Tags(
+        return utils.Tags(
             estimator_type=kind,
-            target_tags=TargetTags(required=kind is not None),
-            transformer_tags=TransformerTags() if hasattr(self, "transform") else None,
-            classifier_tags=ClassifierTags() if kind == "classifier" else None,
-            input_tags=InputTags(two_d_array=False, string=True),
+            target_tags=utils.TargetTags(required=kind is not None),
+            transformer_tags=utils.TransformerTags() if hasattr(self, "transform") else None,
+            classifier_tags=utils.ClassifierTags() if kind == "classifier" else None,
+            input_tags=utils.InputTags(two_d_array=False, string=True),
         )
 
     # ---- checking and saving
 
     def check(self) -> None:
-        """Raise SettingsError for a parameter that is out of its range."""
+        """Raise SettingsError if a parameter is out of its range."""
         valid_parameters(self)
         self._check()
 
     def _check(self) -> None:
-        """Raise SettingsError for parameters that contradict each other."""
+        """Raise SettingsError if parameters contradict each other."""
 
     def is_given(self, name: str) -> bool:
-        """Whether a parameter was set, be it to its default."""
+        """Whether a parameter was set, even to its default."""
         value = getattr(self, name)
         return name in self._given or value is not self._parameters[name].default
 
     def snapshot(self) -> Self:
-        """An unfitted copy, which later changes of the parameters do not reach."""
+        """An unfitted copy."""
         given = {name: getattr(self, name) for name in self._parameters if self.is_given(name)}
         return type(self)(**copy.deepcopy(given))
 
     __sklearn_clone__ = snapshot
 
     def settings(self) -> dict[str, Any]:
-        """The parameters as manifests keep them: JSON, without those of a single run."""
+        """The parameters of the model as JSON, under their names in manifests."""
         return {
             declared.stored: plain(getattr(self, name))
             for name, declared in self._parameters.items()
@@ -454,11 +424,11 @@ class BaseEstimator:
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any], **run: Any) -> Self:
-        """An estimator with the parameters of `settings()`, which may be those of an earlier
-        version, and the given ones of a single run.
+        """An estimator with the parameters of `settings()`, of this or an earlier version, and the
+        given parameters of a run.
 
-        Raises SettingsError for parameters that are not known, FormatError for an object that
-        cannot be restored.
+        Raises SettingsError for unknown parameters, FormatError for an object that cannot be
+        restored.
         """
         known = {said for name, p in cls._parameters.items() for said in (name, *p.aliases)}
         unknown = sorted(settings.keys() - known)
@@ -474,11 +444,6 @@ class BaseEstimator:
         return cls(**given | run)
 
 
-def _declared(kind: type[Any]) -> dict[str, Parameter]:
-    found: dict[str, Parameter] = vars(kind).get("_parameters", {})
-    return found
-
-
 def _alias(name: str) -> property:
     return property(
         lambda self: getattr(self, name), lambda self, value: setattr(self, name, value),
@@ -487,7 +452,7 @@ def _alias(name: str) -> property:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it."""
+    """A value as JSON."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, Path):

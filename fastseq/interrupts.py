@@ -1,36 +1,36 @@
-"""Ctrl-C and SIGTERM, held back while a step of training is under way.
+"""Ctrl-C and SIGTERM, delayed during a step of training.
 
-A step that is broken off in the middle leaves weights and optimiser in a state that no other run
-ever has; a checkpoint of it could not be continued bit for bit.
+An interrupted step leaves weights and optimiser in a state from which a checkpoint could not be
+continued bit for bit.
 """
 
 from __future__ import annotations
 
 import signal
 import threading
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Terminated(SystemExit):
-    """SIGTERM, where the process does not handle it: ends Python with exit status 143."""
+    """SIGTERM without a handler of the process: ends Python with exit status 143."""
 
     def __init__(self) -> None:
         super().__init__(128 + signal.SIGTERM)
 
 
 class Interrupts:
-    """A context manager. Between `hold` and `release` the first signal waits; a second one comes
-    through at once. Outside, and after the block, signals are what they were before, but that
-    SIGTERM raises Terminated where it would end the process outright.
+    """A context manager. Between `hold` and `release` the first signal is delayed; a second one is
+    delivered at once. Otherwise signals are handled as before, except that SIGTERM raises
+    Terminated if it would end the process.
 
-    Off the main thread, where Python delivers no signals, it does nothing.
+    It does nothing off the main thread, where Python delivers no signals.
 
     Attributes
     ----------
-    came : whether a signal came
+    came : whether there was a signal
     """
 
     def __init__(self) -> None:
@@ -43,18 +43,13 @@ class Interrupts:
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 before = signal.getsignal(number)
-                # not where it is ignored, or Ctrl-C ends the process outright
+                # not if it is ignored, or if Ctrl-C ends the process
                 if callable(before) or (number, before) == (signal.SIGTERM, signal.SIG_DFL):
                     self._before[number] = before
                     signal.signal(number, self._came)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         for number, before in self._before.items():
             signal.signal(number, before)
         self._held = False
@@ -62,14 +57,13 @@ class Interrupts:
             self._deliver()
 
     def hold(self) -> None:
-        """From now on, let a signal wait."""
+        """Delay signals from now on."""
         self._held = True
 
     def release(self) -> None:
-        """Let it come: raises KeyboardInterrupt or Terminated when one waits."""
+        """Stop delaying: raises KeyboardInterrupt or Terminated for a delayed signal."""
         self._held = False
-        if self._waiting is not None:
-            self._deliver()
+        self._deliver()
 
     def _came(self, number: int, frame: FrameType | None) -> None:
         self.came = True

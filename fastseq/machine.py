@@ -1,4 +1,4 @@
-"""What this machine is: its processor, the cores this process may use, the versions it runs."""
+"""Processor, available cores and versions of this machine."""
 
 from __future__ import annotations
 
@@ -12,29 +12,26 @@ PACKAGES = ("fastseq", "numba", "llvmlite", "numpy", "pyarrow", "scipy", "PyStem
 
 
 def core_count() -> int:
-    """Logical cores that this process may run on: its affinity, not the whole machine's."""
+    """Logical cores that this process may run on, by its affinity."""
     if hasattr(os, "sched_getaffinity"):
         return max(1, len(os.sched_getaffinity(0)))
     return os.cpu_count() or 1
 
 
 def cpu_name() -> str:
-    """The processor's name as the system gives it, such as "AMD EPYC 9V74 80-Core Processor"."""
+    """The processor's name, such as "AMD EPYC 9V74 80-Core Processor"."""
     try:
         for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
             if line.lower().startswith(("model name", "hardware")):
                 return line.partition(":")[2].strip()
     except OSError:
         pass
-    if sys.platform == "win32":
-        return _windows_cpu() or platform.processor()
-    if sys.platform == "darwin":
-        return _mac_cpu() or platform.processor()
-    return platform.processor() or platform.machine()
+    name = {"win32": _windows_cpu, "darwin": _mac_cpu}.get(sys.platform, str)()
+    return name or platform.processor() or platform.machine()
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that do the work; "-" for one not installed."""
+    """Versions of Python and of the main packages; "-" for one that is not installed."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -45,7 +42,7 @@ def versions() -> dict[str, str]:
 
 
 def describe() -> dict[str, object]:
-    """Processor, cores, system and versions, ready for JSON."""
+    """Processor, cores, system and versions, as JSON."""
     return {
         "cpu": cpu_name(),
         "cores": core_count(),

@@ -1,7 +1,7 @@
-"""Sample corpora of real text, made on any machine from the source of its Python.
+"""Sample corpora of real text, made from the source of this Python's standard library.
 
-The standard library's files are read with ast and tokenize and never imported, so making the
-samples runs no code of theirs. The same Python gives the same files, byte for byte.
+The files are read with ast and tokenize and never imported, so that none of their code runs. The
+same Python gives the same files, byte for byte.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fastseq.errors import DataError
 
-# tests, and programs whose modules are not the library's public face
+# tests, and programs whose modules are not public
 SKIPPED = {"test", "tests", "idlelib", "lib2to3", "turtledemo", "site-packages", "dist-packages"}
 
-QUERIES = 500  # at most; they are spread evenly over the documents
+QUERIES = 500  # maximum number, evenly spaced over the documents
 QUERY_WORDS = (5, 16)  # distinct words of a query, from and to
-LONGEST_ANSWER = 100  # words; a long document may hold a query's words without being about it
+LONGEST_ANSWER = 100  # words; a long document may contain a query's words by chance
 MOST_SHARED = 0.5  # of a query's idf, in any other document
-LABEL_ROWS = 60  # documents that a package needs to be a label
-TAGGED_LINES = 12_000  # at most, over both files
+LABEL_ROWS = 60  # minimum documents of a package that is a label
+TAGGED_LINES = 12_000  # maximum number, over both files
 TAGGED_TOKENS = (4, 50)  # tokens of a line, from and to
 LONGEST_TOKEN = 40  # characters
-TEST_EVERY = 10  # one row in ten is held back for testing
+TEST_EVERY = 10  # one row in ten is for testing
 
 KIND = "sample"  # of output
 FILES = (
@@ -42,6 +42,7 @@ FILES = (
 )  # fmt: skip
 
 _WORD = re.compile(r"\w\w+")
+_TAGS = {tokenize.OP: "OP", tokenize.NUMBER: "NUMBER", tokenize.COMMENT: "COMMENT"}
 
 T = TypeVar("T")
 
@@ -50,17 +51,17 @@ Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One documented thing of the standard library."""
+    """A docstring of the standard library."""
 
     id: str  # json.JSONDecoder.decode
     module: str  # json.decoder
     kind: str  # module, class, function or method
     title: str  # JSONDecoder.decode(self, s, _w=WHITESPACE.match)
-    text: str  # the docstring, its indentation taken off
+    text: str  # the docstring without indentation
 
 
 def write_samples(folder: Path, overwrite: bool = False) -> dict[str, int]:
-    """Write every sample file into `folder`, made where missing, and return each one's rows.
+    """Write every sample file into `folder`, created if missing; the rows of each file.
 
     docs.parquet            id, module, kind, title, text
     queries.parquet         query_id, text
@@ -70,8 +71,8 @@ def write_samples(folder: Path, overwrite: bool = False) -> dict[str, int]:
 
     overwrite : replace existing files of these names that are not known to be sample corpora
 
-    Raises DataError where this Python's library is not there as source, or `folder` is a file;
-    SettingsError where a file exists that may not be replaced.
+    Raises DataError if this Python's library has no source files, or `folder` is a file;
+    SettingsError if a file exists that may not be replaced.
     """
     from fastseq.store.outputs import check_output
     from fastseq.store.parquet import write_columns
@@ -83,26 +84,19 @@ def write_samples(folder: Path, overwrite: bool = False) -> dict[str, int]:
     modules = library_modules()
     documents = library_documents(modules)
     queries = known_item_queries(documents)
-    tables: dict[str, dict[str, list[object]]] = {
-        "docs.parquet": {
-            name: [getattr(document, name) for document in documents]
-            for name in Document.__dataclass_fields__
-        },
-        "queries.parquet": {
-            "query_id": list(queries),
-            "text": [summary(document.text) for document in queries.values()],
-        },
+    ids, answers = list(queries), list(queries.values())
+    names = Document.__dataclass_fields__
+    tables: dict[str, dict[str, Any]] = {
+        "docs.parquet": {name: [getattr(d, name) for d in documents] for name in names},
+        "queries.parquet": {"query_id": ids, "text": [summary(d.text) for d in answers]},
         "qrels.parquet": {
-            "query_id": list(queries),
-            "doc_id": [document.id for document in queries.values()],
-            "rel": [1] * len(queries),
+            "query_id": ids, "doc_id": [d.id for d in answers], "rel": [1] * len(ids),
         },
-    }
-    for name, rows in (
-        ("labelled", labelled(documents)),
-        ("tagged", tagged_lines(modules)),
+    }  # fmt: skip
+    for name, columns, rows in (
+        ("labelled", ("label", "text"), labelled(documents)),
+        ("tagged", ("tokens", "tags"), tagged_lines(modules)),
     ):
-        columns = ("label", "text") if name == "labelled" else ("tokens", "tags")
         test = rows[TEST_EVERY - 1 :: TEST_EVERY]
         train = [row for i, row in enumerate(rows) if i % TEST_EVERY != TEST_EVERY - 1]
         for file, part in ((f"{name}.parquet", train), (f"{name}_test.parquet", test)):
@@ -135,16 +129,19 @@ def library_documents(modules: dict[str, Path]) -> list[Document]:
         tree = _parse(path)
         if tree is None:
             continue
-        for found in _documents(module, tree):
+        text = _docstring(tree)
+        if text:
+            documents.setdefault(module, Document(module, module, "module", module, text))
+        for found in _members(module, "", tree.body):
             documents.setdefault(found.id, found)
     return list(documents.values())
 
 
 def known_item_queries(documents: list[Document]) -> dict[str, Document]:
-    """Queries by id ("q001", …), each with the one document that it is a summary line of.
+    """Queries by id ("q001", …), each with the document whose summary line it is.
 
-    No other document shares half of the query, its words weighed by their rarity (idf), and the
-    answers are not long, so that a working search engine puts the answer first.
+    No other document shares half of the query, weighted by idf, and the answers are not long, so
+    that a working search engine ranks the answer first.
     """
     words = [frozenset(_words(document.text)) for document in documents]
     holders: dict[str, list[int]] = {}
@@ -172,7 +169,7 @@ def known_item_queries(documents: list[Document]) -> dict[str, Document]:
 
 
 def labelled(documents: list[Document]) -> list[tuple[str, str]]:
-    """(top-level package, docstring) for the packages with enough documents to be learnt."""
+    """(top-level package, docstring) of the packages with enough documents to learn."""
     packages = [document.id.partition(".")[0] for document in documents]
     sizes = Counter(packages)
     return [
@@ -185,10 +182,9 @@ def labelled(documents: list[Document]) -> list[tuple[str, str]]:
 def tagged_lines(modules: dict[str, Path]) -> list[tuple[list[str], list[str]]]:
     """(tokens, tags) of logical lines of Python source, without repeated ones.
 
-    A token is a KEYWORD, OP, NUMBER, STRING or COMMENT, or a name by its part in the line:
-    DEFINITION (after def or class), CALL (before a parenthesis), ATTRIBUTE (after a dot),
-    ARGUMENT (of a keyword or with a default), IMPORT (on such a line) or else NAME. So
-    what a name is can only be told from both of its sides.
+    A token is a KEYWORD, OP, NUMBER, STRING or COMMENT, or a name by its role: DEFINITION (after
+    def or class), CALL (before a parenthesis), ATTRIBUTE (after a dot), ARGUMENT (of a keyword or
+    with a default), IMPORT (on such a line) or else NAME. Names need context on both sides.
     """
     lines: dict[tuple[str, ...], list[str]] = {}
     for path in _spread(list(modules.values()), 80):
@@ -202,24 +198,19 @@ def summary(text: str) -> str:
     return text.partition("\n")[0].strip()
 
 
-def _documents(module: str, tree: ast.Module) -> Iterator[Document]:
-    text = _docstring(tree)
-    if text:
-        yield Document(module, module, "module", module, text)
-    yield from _members(module, "", tree.body)
-
-
 def _members(module: str, owner: str, body: list[ast.stmt]) -> Iterator[Document]:
     for node in _definitions(body):
         if node.name.startswith("_"):
             continue
         name = f"{owner}.{node.name}" if owner else node.name
-        is_class = isinstance(node, ast.ClassDef)
         text = _docstring(node)
         if text:
-            kind = "class" if is_class else "method" if owner else "function"
-            yield Document(f"{module}.{name}", module, kind, _title(name, node), text)
-        if is_class:
+            kind, title = "class", name
+            if not isinstance(node, ast.ClassDef):
+                kind = "method" if owner else "function"
+                title = f"{name}({ast.unparse(node.args)})"
+            yield Document(f"{module}.{name}", module, kind, title, text)
+        if isinstance(node, ast.ClassDef):
             yield from _members(module, name, node.body)
 
 
@@ -237,14 +228,8 @@ def _definitions(body: list[ast.stmt]) -> Iterator[Definition]:
             yield from _definitions(node.orelse)
 
 
-def _title(name: str, node: Definition) -> str:
-    if isinstance(node, ast.ClassDef):
-        return name
-    return f"{name}({ast.unparse(node.args)})"
-
-
 def _parse(path: Path) -> ast.Module | None:
-    """The file's syntax tree; None for the few files that are broken on purpose."""
+    """The file's syntax tree; None for files that are invalid on purpose."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # old escapes in the library's own strings
@@ -263,7 +248,7 @@ def _words(text: str) -> list[str]:
 
 
 def _spread(values: list[T], most: int) -> list[T]:
-    """At most `most` of the values, evenly spaced, in order."""
+    """At most `most` of the values, evenly spaced."""
     if len(values) <= most:
         return values
     return [values[i * len(values) // most] for i in range(most)]
@@ -280,7 +265,7 @@ def _tag_file(path: Path) -> Iterator[tuple[list[str], list[str]]]:
                 line = []
             elif token.string.strip() and token.type != tokenize.ENCODING:
                 line.append(token)
-    except (SyntaxError, tokenize.TokenError):  # a file broken on purpose: its lines so far
+    except (SyntaxError, tokenize.TokenError):  # invalid on purpose: the lines so far
         return
 
 
@@ -298,14 +283,8 @@ def _tags(line: list[tokenize.TokenInfo]) -> list[str]:
     for token, before, after in zip(line, texts, texts[2:], strict=False):
         text = token.string
         depth += (text in "([{") - (text in ")]}")
-        if token.type == tokenize.OP:
-            tags.append("OP")
-        elif token.type == tokenize.NUMBER:
-            tags.append("NUMBER")
-        elif token.type == tokenize.COMMENT:
-            tags.append("COMMENT")
-        elif token.type != tokenize.NAME:
-            tags.append("STRING")  # f-strings come in several parts since Python 3.12
+        if token.type != tokenize.NAME:  # f-strings have several types since Python 3.12
+            tags.append(_TAGS.get(token.type, "STRING"))
         elif keyword.iskeyword(text):
             tags.append("KEYWORD")
         elif importing:

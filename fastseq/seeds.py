@@ -1,4 +1,4 @@
-"""Numbers that randomness begins with."""
+"""Keys of random number generators."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ _64_BITS = (1 << 64) - 1
 def mixed_key(*parts: int) -> int:
     """One 64-bit key from several whole numbers, such as a seed, a step and a layer's number.
 
-    Each is brought in by the finaliser of splitmix64 (Steele, Lea and Flood 2014): other numbers,
-    or the same in another order, give unrelated keys.
+    Each is mixed in by a step of splitmix64 (Steele, Lea and Flood 2014), so that other numbers, or
+    the same in another order, give unrelated keys.
     """
     key = 0
     for part in parts:

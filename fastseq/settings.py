@@ -1,4 +1,4 @@
-"""Settings that many rooms share, read from what a user wrote and checked once."""
+"""Validation and parsing of settings."""
 
 from __future__ import annotations
 
@@ -21,10 +21,8 @@ _RANGE = re.compile(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?")
 
 
 def parse_size(text: str | int) -> int:
-    """Bytes of "256MB", "1GB", "1.5 GiB" or a plain number; units are powers of 1024.
-
-    Raises SettingsError for anything else, and for less than one byte.
-    """
+    """The bytes of "256MB", "1GB", "1.5 GiB" or a plain number; units are powers of 1024. Raises
+    SettingsError for anything else, and for less than one byte."""
     if isinstance(text, bool) or not isinstance(text, str | int):
         raise SettingsError(f"a size must be a number of bytes or text like 256MB, not {text!r}")
     found = _SIZE.fullmatch(str(text))
@@ -37,7 +35,7 @@ def parse_size(text: str | int) -> int:
 
 
 def format_size(size: float) -> str:
-    """A number of bytes for people: "812 B", "3.4 MB"; units are powers of 1024."""
+    """A readable number of bytes: "812 B", "3.4 MB"; units are powers of 1024."""
     for unit in ("B", "KB", "MB", "GB"):
         if size < 1024:
             return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
@@ -46,18 +44,14 @@ def format_size(size: float) -> str:
 
 
 def thread_count(threads: int | None) -> int:
-    """Threads to work with: every core this process may use when None.
-
-    Raises SettingsError when `threads` is not a whole number from 1 to 1,024.
-    """
+    """The number of threads; None for every core of this process. Raises SettingsError unless it is
+    a whole number from 1 to 1,024."""
     return machine.core_count() if threads is None else whole("threads", threads, 1, 1025)
 
 
 def whole(name: str, value: Any, least: int, below: int = 1 << 31) -> int:
-    """The setting `name` as an int.
-
-    Raises SettingsError unless it is a whole number of at least `least`, and smaller than `below`.
-    """
+    """The setting `name` as an int. Raises SettingsError unless it is a whole number,
+    least <= value < below."""
     try:
         number = operator.index(value)
     except TypeError:
@@ -75,7 +69,7 @@ def seed_number(value: Any) -> int:
 
 
 def file_path(name: str, value: Any) -> Path:
-    """The path. Raises SettingsError unless it is a string or os.PathLike that may name a file."""
+    """The path. Raises SettingsError unless it is a string or os.PathLike that can name a file."""
     try:
         path = Path(value)
         if b"\0" not in os.fsencode(path):
@@ -94,10 +88,8 @@ def string(name: str, value: Any) -> str:
 
 def strings(name: str, value: Any) -> list[str]:
     """One or several strings as a list. Raises SettingsError for anything else."""
-    values = [value] if isinstance(value, str) else value
-    if not isinstance(values, Iterable) or isinstance(values, bytes | bytearray | Mapping):
-        raise SettingsError(f"{name} must be a string or a list of strings, not {value!r}")
-    values = list(values)
+    several = isinstance(value, Iterable) and not isinstance(value, bytes | bytearray | Mapping)
+    values = [value] if isinstance(value, str) or not several else list(value)
     if not all(isinstance(item, str) and not _has_surrogate(item) for item in values):
         raise SettingsError(f"{name} must be a string or a list of strings, not {value!r}")
     return values
@@ -122,10 +114,8 @@ def flag(name: str, value: Any) -> bool:
 
 
 def real(name: str, value: Any, holds: Callable[[float], bool], wanted: str) -> float:
-    """The setting `name` as a float.
-
-    Raises SettingsError, with what is `wanted`, unless it is a number for which `holds` is true.
-    """
+    """The setting `name` as a float. Raises SettingsError, with what is `wanted`, unless it is a
+    number for which `holds` is true."""
     try:
         number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else None
     except OverflowError:
@@ -141,7 +131,7 @@ def fraction(name: str, value: Any) -> float:
 
 
 def one_of(name: str, value: Any, known: Iterable[str]) -> str:
-    """The setting `name` itself. Raises SettingsError, with what is known, unless it is that."""
+    """The setting `name` itself. Raises SettingsError, with the known names, for another one."""
     names = list(known)
     if not isinstance(value, str) or value not in names:
         raise SettingsError(f"{name} is {value!r}; expected one of {', '.join(names)}")
@@ -149,7 +139,7 @@ def one_of(name: str, value: Any, known: Iterable[str]) -> str:
 
 
 def named(name: str, value: Any) -> dict[str, Any]:
-    """Settings by name, none of them for None. Raises SettingsError for no mapping of names."""
+    """Settings by name, none for None. Raises SettingsError unless it is a mapping of names."""
     if value is None:
         return {}
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
@@ -158,10 +148,8 @@ def named(name: str, value: Any) -> dict[str, Any]:
 
 
 def parse_range(text: str, name: str) -> tuple[int, int]:
-    """The two ends of "1-2", or of "2" for 2-2, both at least 1 and ascending.
-
-    `name` is the setting's, for the SettingsError raised otherwise.
-    """
+    """The two ends of "1-2", or of "2" for 2-2. Raises SettingsError, with the setting's `name`,
+    unless both are at least 1 and ascending."""
     found = _RANGE.fullmatch(text)
     if found is None:
         raise SettingsError(f"cannot read {name} {text!r}; write it like 1-2")

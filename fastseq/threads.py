@@ -1,4 +1,4 @@
-"""Work on threads: a pool whose results come in order, and a team that shares one piece of work."""
+"""Ordered results from a thread pool, re-entrant locks, and teams of threads."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ Arguments = ParamSpec("Arguments")
 def in_order(
     pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int
 ) -> Iterator[tuple[Item, Result]]:
-    """(item, work(item)) in the order of `items`, at most `ahead` items started and not yet taken.
+    """(item, work(item)) in the order of `items`, with at most `ahead` items started and not yet
+    returned.
 
-    `items` is advanced by the caller's thread only. When `work` raises, the exception comes out
-    here and whatever has not started is cancelled.
+    `items` is advanced by the caller's thread only. An exception of `work` is raised here, and
+    items that have not started are cancelled.
     """
     waiting: deque[tuple[Item, Future[Result]]] = deque()
     try:
@@ -38,7 +39,7 @@ def in_order(
 
 
 class Lock:
-    """A re-entrant lock that objects which are copied or pickled can hold: a copy has its own."""
+    """A re-entrant lock for objects that are copied or pickled: each copy has its own."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -54,7 +55,7 @@ class Lock:
 
 
 class HasLock(Protocol):
-    """An object with a lock of its own."""
+    """An object with a lock."""
 
     lock: Any
 
@@ -65,7 +66,7 @@ Owner = TypeVar("Owner", bound=HasLock)
 def locked(
     method: Callable[Concatenate[Owner, Arguments], Result],
 ) -> Callable[Concatenate[Owner, Arguments], Result]:
-    """Let one thread at a time run this method of an object with a `lock`."""
+    """Method decorator that holds the object's `lock` during a call."""
 
     @wraps(method)
     def run(self: Owner, /, *args: Arguments.args, **named: Arguments.kwargs) -> Result:
@@ -76,10 +77,10 @@ def locked(
 
 
 class Team:
-    """Threads that share the parts of one piece of work, the caller among them.
+    """Threads that share the parts of one task, the caller among them.
 
-    For work whose parts are kernels that release the GIL and take 50 µs and more. The helpers
-    are started with the first `run` and end with the team or the process.
+    For parts that are kernels without the GIL of 50 µs and more. The threads are started by the
+    first `run` and end with the team or the process.
     """
 
     def __init__(self, threads: int) -> None:
@@ -87,13 +88,13 @@ class Team:
         self._pool: ThreadPoolExecutor | None = None
 
     def __reduce__(self) -> tuple[type[Team], tuple[int]]:
-        """A copy, or what is unpickled, starts threads of its own."""
+        """A copy starts threads of its own."""
         return Team, (self.threads,)
 
     def run(self, work: Callable[[int], None], parts: int) -> None:
-        """work(0), …, work(parts - 1), each once, on at most `threads` threads.
+        """Call work(0), …, work(parts - 1) on at most `threads` threads.
 
-        The parts must not depend on each other. An exception of any of them comes out here, when
+        The parts must not depend on each other. An exception of any of them is raised here, once
         all that had begun are done.
         """
         if parts <= 1 or self.threads == 1:
@@ -121,11 +122,8 @@ class Team:
                 raise error
 
     def split(self, n: int, least: int = 1, multiple: int = 1) -> list[tuple[int, int]]:
-        """[0, n) in at most `threads` ranges of nearly equal length.
-
-        None but the last is shorter than `least`, and all but the last end at a multiple of
-        `multiple`. No range at all for n = 0.
-        """
+        """[0, n) in at most `threads` ranges of nearly equal length, none for n = 0. All but the
+        last have at least `least` elements and end at a multiple of `multiple`."""
         parts = max(1, min(self.threads, n // max(1, least)))
         step = -(-n // parts)
         step = -(-step // multiple) * multiple

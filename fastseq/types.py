@@ -1,4 +1,4 @@
-"""The plain values that flow from room to room: frozen dataclasses over arrays."""
+"""Plain values that all packages share: frozen dataclasses over arrays."""
 
 from __future__ import annotations
 

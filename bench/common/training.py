@@ -47,7 +47,7 @@ class Training:
         """The batches of an epoch with their data, in order."""
         task = self._task
         for batch in task.batches(epoch):
-            yield take(task._train, batch) if isinstance(task, ScoringTask) else batch
+            yield take(task.train, batch) if isinstance(task, ScoringTask) else batch
 
     @property
     def steps(self) -> int:

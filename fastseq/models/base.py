@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from fastseq.store.predictions import Predictions
     from fastseq.store.rows import RowBatch, RowReader
 
+training_parameter = partial(parameter, section="Training")
+
 # Any state with `settings` (of the manifest), `fields`, `reports` and `history`.
 S = TypeVar("S", bound=Any)
 
@@ -31,12 +34,12 @@ S = TypeVar("S", bound=Any)
 class ModelParameters(BaseEstimator):
     """Parameters of every model."""
 
-    seed: int = parameter(default=0, check=SEED, help="Random seed.", section="Training")
+    seed: int = training_parameter(default=0, check=SEED, help="Random seed.")
     threads: int | None = parameter(
         default=None, check=THREADS, help="Number of threads.", none="all cores", run=True
     )
-    memory: str | int = parameter(
-        default="1GB", check=Size(), section="Training", run=True, metavar="SIZE",
+    memory: str | int = training_parameter(
+        default="1GB", check=Size(), run=True, metavar="SIZE",
         help="Working memory for the data, such as 256MB.", notes="More goes to temporary files.",
     )  # fmt: skip
 
@@ -48,8 +51,8 @@ class WordParameters(ModelParameters):
     min_count: int = parameter(
         default=5, check=Whole(1), help="Minimum occurrences of a word in the vocabulary."
     )
-    epochs: int = parameter(
-        default=5, check=Whole(1), help="Passes over the training data.", section="Training"
+    epochs: int = training_parameter(
+        default=5, check=Whole(1), help="Passes over the training data."
     )
     analyzer: Analyzer | None = parameter(
         default=None, check=Instance(Analyzer), help="Analyzer that splits text into words.",

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastseq.estimator import Choice, Flag, Weights, Whole, parameter
-from fastseq.models.base import TextClassifier
+from fastseq.models.base import TextClassifier, training_parameter
 from fastseq.models.data.examples import Encoder, Examples
 from fastseq.models.scoring import ScoringModel, ScoringNetwork, ScoringState, scored
 from fastseq.nn.backend import Backend
@@ -47,8 +47,8 @@ class SequenceClassifier(ScoringModel, TextClassifier[ScoringState]):
         default=None, check=Whole(1), none="not truncated",
         help="Truncate texts to this number of units.",
     )  # fmt: skip
-    class_weights: str | Mapping[Any, float] | None = parameter(
-        default=None, check=Weights(), section="Training", none="equal weights", metavar="W",
+    class_weights: str | Mapping[Any, float] | None = training_parameter(
+        default=None, check=Weights(), none="equal weights", metavar="W",
         help='Weight of each class in the loss: "balanced" or weights by label.',
     )  # fmt: skip
     dropout: float = 0.3

@@ -122,6 +122,7 @@ class ForecastState(FittedState):
         return Windows(scaled, self.window, self.horizon, series.source, series.offsets)
 
 
+@dataclass(eq=False)
 class ForecastTask(NetworkTask[ForecastState]):
     """The training of a forecaster.
 
@@ -129,25 +130,16 @@ class ForecastTask(NetworkTask[ForecastState]):
     held_out  to validate on; None without held-out data
     """
 
-    def __init__(
-        self,
-        learned: ForecastState,
-        windows: Windows,
-        held_out: Windows | None,
-        batch_size: int,
-        seed: int,
-    ) -> None:
-        super().__init__(learned)
-        self._windows = windows
-        self._held_out = held_out
-        self._batch_size = batch_size
-        self._seed = seed
+    windows: Windows
+    held_out: Windows | None
+    batch_size: int
+    seed: int
 
     def steps_per_epoch(self, epoch: int) -> int:
-        return -(-len(self._windows) // self._batch_size)
+        return -(-len(self.windows) // self.batch_size)
 
     def _batches(self, epoch: int) -> Iterator[WindowBatch]:
-        return self._windows.epoch(epoch, self._batch_size, self._seed)
+        return self.windows.epoch(epoch, self.batch_size, self.seed)
 
     def _prepared(self, batch: WindowBatch) -> tuple[tuple[Any, Any], Any, int]:
         """Arguments of `forward`, the targets, and the number of inputs."""
@@ -161,17 +153,17 @@ class ForecastTask(NetworkTask[ForecastState]):
         network = self.learned.network
         out = network.forward(*given, key=key)
         loss = network.backend.squared_error(out, targets)
-        network.backward(out, self._windows.window)
+        network.backward(out, self.windows.window)
         return StepResult(loss, out.size, size)
 
     def _validate(self) -> dict[str, float] | None:
         """The loss, of scaled values, and the RMSE in the columns' own units."""
-        if self._held_out is None:
+        if self.held_out is None:
             return None
         scale = self.learned.scaler.std
         total = np.zeros(len(scale))
         count = 0
-        for batch in self._held_out.in_order(_VALIDATED_AT_ONCE):
+        for batch in self.held_out.in_order(_VALIDATED_AT_ONCE):
             wrong = self.learned.network.forecast(batch.inputs) - batch.targets
             wide = np.square(wrong, dtype=np.float64).reshape(-1, len(scale))
             total += wide.sum(0)
@@ -181,21 +173,21 @@ class ForecastTask(NetworkTask[ForecastState]):
         return {"loss": loss, "rmse": rmse}
 
     def fingerprint(self) -> dict[str, Any]:
-        held_out = None if self._held_out is None else self._held_out.values
-        values = self._windows.values
+        held_out = None if self.held_out is None else self.held_out.values
+        values = self.windows.values
         found = {"rows": len(values), "checksums": fingerprint_of(values, held_out)}
-        bounds = [None if w is None else w.offsets for w in (self._windows, self._held_out)]
+        bounds = [None if w is None else w.offsets for w in (self.windows, self.held_out)]
         if any(offsets is not None and len(offsets) > 2 for offsets in bounds):
             found["series"] = fingerprint_of(*bounds)
         return found
 
     def flow(self) -> Float64:
         network = self.learned.network
-        batch = self._windows.take(self._windows.starts[: self._batch_size])
+        batch = self.windows.take(self.windows.starts[: self.batch_size])
         given, targets, _ = self._prepared(batch)
         out = network.forward(*given)
         network.backend.squared_error(out, targets)
-        dx = network.backend.get(network.backward(out, self._windows.window))
+        dx = network.backend.get(network.backward(out, self.windows.window))
         network.parameters.zero_gradients()
         return step_norms(dx)
 

@@ -127,32 +127,22 @@ def sample(
     """
     check_settings(length, temperature, top_k, top_p, greedy)
     heat = 0.0 if greedy else 1.0 if temperature is None else temperature
-    return _stream(
-        decoder, _prompt(prompt), length, heat, top_k, top_p, rng or np.random.default_rng(0), stop
-    )
+    start, source = _prompt(prompt), rng or np.random.default_rng(0)
 
+    def drawn() -> Iterator[int]:
+        logits, state = _read(decoder, start)
+        for n in range(length):
+            ids, weights = distribution(logits[0], heat, top_k, top_p)
+            above = np.cumsum(weights)
+            place = int(np.searchsorted(above, source.random() * above[-1], side="right"))
+            token = int(ids[min(place, len(ids) - 1)])
+            if token == stop:
+                return
+            yield token
+            if n + 1 < length:
+                logits, state = decoder.step(np.array([token], np.int32), state)
 
-def _stream(
-    decoder: Decoder[State],
-    prompt: Int32,
-    length: int,
-    temperature: float,
-    top_k: int | None,
-    top_p: float | None,
-    rng: np.random.Generator,
-    stop: int | None,
-) -> Iterator[int]:
-    logits, state = _read(decoder, prompt)
-    for n in range(length):
-        ids, weights = distribution(logits[0], temperature, top_k, top_p)
-        above = np.cumsum(weights)
-        place = int(np.searchsorted(above, rng.random() * above[-1], side="right"))
-        token = int(ids[min(place, len(ids) - 1)])
-        if token == stop:
-            return
-        yield token
-        if n + 1 < length:
-            logits, state = decoder.step(np.array([token], np.int32), state)
+    return drawn()
 
 
 def beam_search(

@@ -17,13 +17,14 @@ import codecs
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, SupportsFloat
 
 import numpy as np
 
 from fastseq.errors import DataError, SettingsError
 from fastseq.estimator import Flag, Whole, parameter
+from fastseq.models.base import training_parameter
 from fastseq.models.data.batches import StreamBatches, StreamWindow
 from fastseq.models.data.examples import learn_stream, read_stream
 from fastseq.models.data.vocabulary import UNKNOWN, Vocabulary
@@ -241,28 +242,23 @@ class LanguageState(FittedState):
     knows_unknown: bool
 
 
+@dataclass(eq=False)
 class LanguageTask(NetworkTask[LanguageState]):
     """The training of a language model, its state carried from window to window.
 
-    Parameters
-    ----------
-    windows : of the training stream, the same ones in every epoch
-    measure : of held-out text; None without held-out text
+    windows  of the training stream, the same ones in every epoch
+    measure  of held-out text; None without held-out text
     """
 
-    def __init__(
-        self, learned: LanguageState, windows: StreamBatches, measure: StreamMeasure | None
-    ) -> None:
-        super().__init__(learned)
-        self._windows = windows
-        self._measure = measure
-        self._state: Any = None
+    windows: StreamBatches
+    measure: StreamMeasure | None
+    _state: Any = field(default=None, init=False)
 
     def steps_per_epoch(self, epoch: int) -> int:
-        return len(self._windows)
+        return len(self.windows)
 
     def _batches(self, epoch: int) -> Iterator[StreamWindow]:
-        return iter(self._windows)
+        return iter(self.windows)
 
     def _prepared(self, batch: StreamWindow) -> StreamWindow:
         self.learned.network.prepare(batch.inputs, True)
@@ -275,20 +271,20 @@ class LanguageTask(NetworkTask[LanguageState]):
         return StepResult(loss, targets.size, targets.size)
 
     def _validate(self) -> dict[str, float] | None:
-        if self._measure is None:
+        if self.measure is None:
             return None
-        loss = self._measure(self.learned.network)
+        loss = self.measure(self.learned.network)
         return {"loss": loss, "perplexity": perplexity(loss)}
 
     def fingerprint(self) -> dict[str, Any]:
-        held_out = None if self._measure is None else self._measure.values
-        stream = self._windows.values
+        held_out = None if self.measure is None else self.measure.values
+        stream = self.windows.values
         return {"units": len(stream), "checksums": fingerprint_of(stream, held_out)}
 
     def flow(self) -> Float64:
         """Of the loss of the last step alone, whose gradient reaches earlier steps through the
         recurrence alone."""
-        window = next(iter(self._windows))
+        window = next(iter(self.windows))
         targets = window.targets.copy()
         targets[:-1] = -1
         network = self.learned.network
@@ -409,9 +405,8 @@ class LanguageModel(TextModel[LanguageState]):
         default=False, check=Flag(), help="Use one matrix as embedding and output weights.",
         notes="Both sizes must be the same.",
     )  # fmt: skip
-    bptt: int | None = parameter(
-        default=None, check=Whole(1), section="Training",
-        none=f"{BPTT['word']}, or {BPTT['char']} for char and byte",
+    bptt: int | None = training_parameter(
+        default=None, check=Whole(1), none=f"{BPTT['word']}, or {BPTT['char']} for char and byte",
         help="Steps of truncated backpropagation through time.",
     )  # fmt: skip
     schedule: str = "cosine"

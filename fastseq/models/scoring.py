@@ -263,28 +263,22 @@ class ScoringState(FittedState):
         return [*map(str, self.labels.values), *map(str, reversed(report.unseen))]
 
 
+@dataclass(eq=False)
 class ScoringTask(NetworkTask[ScoringState]):
-    """The training of a classifier or a tagger.
+    """The training of a classifier or a tagger. Raises DataError if every target to validate on is
+    unseen in training."""
 
-    Raises DataError if every target to validate on is unseen in training.
-    """
+    train: Examples
+    valid: Examples | None
+    batch_size: int
+    seed: int
 
-    def __init__(
-        self,
-        learned: ScoringState,
-        train: Examples,
-        valid: Examples | None,
-        batch_size: int,
-        seed: int,
-    ) -> None:
-        super().__init__(learned)
-        learned.reports["training"] = train.report
-        if valid is not None:
-            valid.check_known()
-            learned.reports["validation"] = valid.report
-        self._train = train
-        self._valid = valid
-        self._bucketed = BucketedBatches(train.offsets, batch_size, seed)
+    def __post_init__(self) -> None:
+        self.learned.reports["training"] = self.train.report
+        if self.valid is not None:
+            self.valid.check_known()
+            self.learned.reports["validation"] = self.valid.report
+        self._bucketed = BucketedBatches(self.train.offsets, self.batch_size, self.seed)
 
     def steps_per_epoch(self, epoch: int) -> int:
         return self._bucketed.count()
@@ -293,7 +287,7 @@ class ScoringTask(NetworkTask[ScoringState]):
         return self._bucketed.epoch(epoch)
 
     def _prepared(self, batch: Int64) -> Batch:
-        network, taken = self.learned.network, take(self._train, batch)
+        network, taken = self.learned.network, take(self.train, batch)
         network.backend.begin()
         network.prepare(taken, True)
         return taken
@@ -305,14 +299,14 @@ class ScoringTask(NetworkTask[ScoringState]):
         return StepResult(loss, weight, len(prepared.values))
 
     def _validate(self) -> dict[str, float] | None:
-        if self._valid is None:
+        if self.valid is None:
             return None
         evaluation = Evaluation(self.learned)
-        evaluation.add(self._valid)
-        return evaluation.validation(self._valid.report)
+        evaluation.add(self.valid)
+        return evaluation.validation(self.valid.report)
 
     def fingerprint(self) -> dict[str, Any]:
-        train, valid = self._train, self._valid
+        train, valid = self.train, self.valid
         checksums = fingerprint_of(train.values, train.offsets, train.targets)
         if valid is not None:
             checksums += fingerprint_of(valid.values, valid.offsets, valid.targets)
@@ -321,8 +315,8 @@ class ScoringTask(NetworkTask[ScoringState]):
     def flow(self) -> Float64:
         """Of the loss of each sequence's last step, whose gradient reaches earlier steps through
         the recurrence alone. A second direction is left out."""
-        first = np.arange(min(len(self._train), self._bucketed.batch_size))
-        batch = take(self._train, first)
+        first = np.arange(min(len(self.train), self.batch_size))
+        batch = take(self.train, first)
         network, ends = self.learned.network, batch.offsets[1:] - 1
         assert batch.targets is not None
         targets = batch.targets if len(batch.targets) == len(batch) else batch.targets[ends]

@@ -31,7 +31,7 @@ from fastseq.estimator import (
     parameter,
 )
 from fastseq.interrupts import Interrupts
-from fastseq.models.base import SavableModel
+from fastseq.models.base import SavableModel, training_parameter
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.data.tokenizer import UNITS, SequenceTokenizer
 from fastseq.models.data.vocabulary import Vocabulary
@@ -109,6 +109,7 @@ class FittedState:
 L = TypeVar("L", bound=FittedState)
 
 
+@dataclass(eq=False)
 class NetworkTask(TrainingTask, Generic[L]):
     """The training of a network. The next batch is prepared while a device works on the current
     one.
@@ -117,12 +118,11 @@ class NetworkTask(TrainingTask, Generic[L]):
     recorded  the gradient flow before training and after each epoch; None if not recorded
     """
 
-    def __init__(self, learned: L) -> None:
-        self.learned = learned
-        self.recorded: dict[str, Float64] | None = None
-        self._epoch = 0
-        self._next: Any = None  # batch
-        self._ahead: tuple[Any, Any] | None = None  # a batch and what was prepared of it
+    learned: L
+    recorded: dict[str, Float64] | None = field(default=None, init=False)
+    _epoch: int = field(default=0, init=False)
+    _next: Any = field(default=None, init=False)  # batch
+    _ahead: tuple[Any, Any] | None = field(default=None, init=False)  # a batch, its prepared data
 
     @property
     def parameters(self) -> Parameters:
@@ -211,70 +211,66 @@ class SequenceModel(SavableModel[L]):
         default=128, check=Whole(1), help="Hidden units.", notes="Of each direction and layer."
     )
     layers: int = parameter(default=1, check=Whole(1), help="Stacked recurrent layers.")
-    dropout: float = parameter(
-        default=0.0, check=FRACTION, help="Dropout rate between layers.", section="Training",
+    dropout: float = training_parameter(
+        default=0.0, check=FRACTION, help="Dropout rate between layers.",
         notes="Applied to the inputs and outputs of the recurrent layers, while training.",
     )  # fmt: skip
-    recurrent_dropout: float = parameter(
-        default=0.0, check=FRACTION, help="Dropout rate of recurrent weights.", section="Training"
+    recurrent_dropout: float = training_parameter(
+        default=0.0, check=FRACTION, help="Dropout rate of recurrent weights."
     )
-    epochs: int = parameter(
-        default=10, check=Whole(1), help="Passes over the training data.", section="Training"
+    epochs: int = training_parameter(
+        default=10, check=Whole(1), help="Passes over the training data."
     )
-    batch_size: int = parameter(
-        default=32, check=Whole(1), help="Sequences per mini-batch.", section="Training"
+    batch_size: int = training_parameter(
+        default=32, check=Whole(1), help="Sequences per mini-batch."
     )
-    learning_rate: float | None = parameter(
-        default=None, check=Real(above=0), help="Peak learning rate.", section="Training",
+    learning_rate: float | None = training_parameter(
+        default=None, check=Real(above=0), help="Peak learning rate.",
         none="that of the model or the optimiser",
     )  # fmt: skip
-    optimizer: str = parameter(
-        default="adam", check=Choice(OPTIMISERS), help="Optimiser.", section="Training"
-    )
-    optimizer_settings: Mapping[str, Any] | None = parameter(
-        default=None, check=Named(), section="Training", none="the optimiser's defaults",
+    optimizer: str = training_parameter(default="adam", check=Choice(OPTIMISERS), help="Optimiser.")
+    optimizer_settings: Mapping[str, Any] | None = training_parameter(
+        default=None, check=Named(), none="the optimiser's defaults",
         help="Further optimiser settings by name, such as momentum=0.9 or betas=0.9,0.99.",
         flag="optimizer-setting",
     )  # fmt: skip
-    weight_decay: float = parameter(
-        default=0.0, check=Real(least=0), help="Weight decay (L2).", section="Training",
-        notes="Decoupled for adamw.",
-    )  # fmt: skip
-    schedule: str = parameter(
-        default="constant", check=Choice(SCHEDULES), help="Learning-rate schedule.",
-        section="Training",
-    )  # fmt: skip
-    schedule_settings: Mapping[str, Any] | None = parameter(
-        default=None, check=Named(), section="Training", none="the schedule's defaults",
+    weight_decay: float = training_parameter(
+        default=0.0, check=Real(least=0), help="Weight decay (L2).", notes="Decoupled for adamw."
+    )
+    schedule: str = training_parameter(
+        default="constant", check=Choice(SCHEDULES), help="Learning-rate schedule."
+    )
+    schedule_settings: Mapping[str, Any] | None = training_parameter(
+        default=None, check=Named(), none="the schedule's defaults",
         help="Further schedule settings by name, such as every=500.", flag="schedule-setting",
     )  # fmt: skip
-    warmup: int = parameter(
-        default=0, check=Whole(0), help="Warm-up steps of the learning rate.", section="Training"
+    warmup: int = training_parameter(
+        default=0, check=Whole(0), help="Warm-up steps of the learning rate."
     )
-    clip: float | None = parameter(
+    clip: float | None = training_parameter(
         default=None, check=Real(above=0), help="Maximum norm of all gradients together.",
-        section="Training", none="not clipped",
+        none="not clipped",
     )  # fmt: skip
-    clip_value: float | None = parameter(
+    clip_value: float | None = training_parameter(
         default=None, check=Real(above=0), help="Maximum absolute value of a gradient.",
-        section="Training", none="not clipped",
+        none="not clipped",
     )  # fmt: skip
-    patience: int | None = parameter(
-        default=None, check=Whole(1), section="Training", none="no early stopping",
+    patience: int | None = training_parameter(
+        default=None, check=Whole(1), none="no early stopping",
         help="Early stopping: epochs without a better validation.",
     )  # fmt: skip
-    monitor: str | None = parameter(
-        default=None, check=Check(), section="Training", metavar="M",
+    monitor: str | None = training_parameter(
+        default=None, check=Check(), metavar="M",
         help="Validation measure that selects the best epoch: loss, accuracy, macro_f1, f1 (of "
         "spans), perplexity or rmse.",
         none="accuracy, or loss of a language model or forecaster",
     )  # fmt: skip
-    device: str = parameter(
-        default="auto", check=Choice(DEVICES), section="Training", run=True,
+    device: str = training_parameter(
+        default="auto", check=Choice(DEVICES), run=True,
         help="Device to compute on; auto is a GPU where available.",
     )  # fmt: skip
-    precision: str = parameter(
-        default="float32", check=Choice(PRECISIONS), section="Training", run=True,
+    precision: str = training_parameter(
+        default="float32", check=Choice(PRECISIONS), run=True,
         help="Precision of matrix products on a GPU.", notes="Sums are float32.",
     )  # fmt: skip
 
@@ -333,21 +329,14 @@ class SequenceModel(SavableModel[L]):
         """
         self.check()
         columns = self._named_columns(
-            text_column=text_column,
-            label_column=label_column,
-            tokens_column=tokens_column,
-            tags_column=tags_column,
-            value_columns=value_columns,
-            series_column=series_column,
-        )
-        if valid is None:
-            for what, asked in (
-                ("monitor", self.monitor is not None),
-                ("patience", self.patience is not None),
-                ("the schedule plateau", self.schedule == "plateau"),
-            ):
-                if asked:
-                    raise SettingsError(f"{what} needs validation: give data to validate on")
+            text_column=text_column, label_column=label_column, tokens_column=tokens_column,
+            tags_column=tags_column, value_columns=value_columns, series_column=series_column,
+        )  # fmt: skip
+        plateau = "the schedule plateau" if self.schedule == "plateau" else None
+        monitor, patience = self.monitor and "monitor", self.patience and "patience"
+        needs = monitor or patience or plateau
+        if valid is None and needs:
+            raise SettingsError(f"{needs} needs validation: give data to validate on")
         if resume and path is None:
             raise SettingsError("resume needs the path of the folder to go on from")
         if resume and not (overwrite or gradient_flow) and path is not None and is_finished(path):
@@ -374,8 +363,8 @@ class SequenceModel(SavableModel[L]):
                 learned.flow = task.recorded
                 self._learned = learned
 
-            at_once = None if writer else keep
-            keep(train(task, settings, checkpoint, resume, progress, backend.team, at_once))
+            interrupted = None if writer else keep
+            keep(train(task, settings, checkpoint, resume, progress, backend.team, interrupted))
             if writer is not None:
                 writer.commit(self.kind, *self._content(learned))
         return self
@@ -427,10 +416,12 @@ class SequenceModel(SavableModel[L]):
     def _content(
         self, learned: L
     ) -> tuple[dict[str, Any], dict[str, Any], Mapping[str, Float32], dict[str, Content]]:
-        statistics, files = self._all_statistics(learned), self._files(learned)
-        if learned.history is not None:
-            files = {HISTORY: learned.history.columns, **files}
-        return learned.settings, statistics, learned.network.parameters.views, files
+        history = {} if learned.history is None else {HISTORY: learned.history.columns}
+        weights = learned.network.parameters.views
+        return (
+            learned.settings, self._all_statistics(learned), weights,
+            {**history, **self._files(learned)},
+        )  # fmt: skip
 
     def _restored(self, folder: ModelFolder) -> L:
         learned = self._rebuilt(folder, backend_for(self.device, Team(thread_count(self.threads))))
@@ -481,24 +472,15 @@ class SequenceModel(SavableModel[L]):
         own = named("optimizer_settings", self.optimizer_settings)
         if self.weight_decay:
             own["weight_decay"] = self.weight_decay
+        same = ("epochs", "schedule", "warmup", "clip", "clip_value", "patience", "seed")
         return TrainingSettings(
-            epochs=self.epochs,
-            optimiser=self.optimizer,
-            optimiser_settings=own,
+            optimiser=self.optimizer, optimiser_settings=own,
             learning_rate=self.learning_rates.get(self.optimizer) if rate is None else rate,
-            schedule=self.schedule,
             schedule_settings=named("schedule_settings", self.schedule_settings),
-            warmup=self.warmup,
-            frozen=self._frozen(),
-            clip=self.clip,
-            clip_value=self.clip_value,
-            patience=self.patience,
-            monitor=monitor,
-            larger_is_better=self.measures[monitor],
-            seed=self.seed,
-            largest_loss=self.largest_loss,
-            checkpoint_seconds=checkpoint_seconds,
-        )
+            frozen=self._frozen(), monitor=monitor, larger_is_better=self.measures[monitor],
+            largest_loss=self.largest_loss, checkpoint_seconds=checkpoint_seconds,
+            **{name: getattr(self, name) for name in same},
+        )  # fmt: skip
 
     def _recurrent_class(self, backend: Backend) -> Callable[..., Recurrent]:
         """The constructor of recurrent layers with this cell."""

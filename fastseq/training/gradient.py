@@ -154,34 +154,24 @@ class GradientSteps(Steps):
         self._team = team
         self._parameters = parameters = model.parameters
         check_names(settings.optimiser, settings.optimiser_settings)
-        self._optimiser = optimiser(
-            settings.optimiser,
-            parameters,
-            settings.learning_rate,
-            **{**settings.optimiser_settings, "frozen": settings.frozen, "team": team},
-        )
+        more = {**settings.optimiser_settings, "frozen": settings.frozen, "team": team}
+        self._optimiser = optimiser(settings.optimiser, parameters, settings.learning_rate, **more)
         self.learning_rate = self._optimiser.learning_rate
-        self._schedule = schedule(
-            settings.schedule,
-            self.learning_rate,
-            **{**settings.schedule_settings, "warmup": settings.warmup},
-        )
+        more = {**settings.schedule_settings, "warmup": settings.warmup}
+        self._schedule = schedule(settings.schedule, self.learning_rate, **more)
         limit = settings.clip or settings.clip_value
         clip = "set a clip, such as 1" if limit is None else f"the clip (now {limit:g})"
         self.advice = f" or {clip}"
-        self._total = self._total_steps()
-        self._kept: Arrays | None = None  # carried, until the batches before are skipped
-        self._result: StepResult
-        self._loss = self._norm = math.nan
-
-    def _total_steps(self) -> int:
         steps = self.per_epoch(0)
         if steps is None and isinstance(self._schedule, Cosine | Linear):
             raise SettingsError(
-                f"the schedule {self.settings.schedule} needs to know how many steps an epoch "
-                "has; expected constant, step or plateau"
+                f"the schedule {settings.schedule} needs to know how many steps an epoch has; "
+                "expected constant, step or plateau"
             )
-        return (steps or 0) * self.settings.epochs
+        self._total = (steps or 0) * settings.epochs
+        self._kept: Arrays | None = None  # carried, until the batches before are skipped
+        self._result: StepResult
+        self._loss = self._norm = math.nan
 
     def per_epoch(self, epoch: int) -> int | None:
         return self._model.steps_per_epoch(epoch)

@@ -57,18 +57,6 @@ class TrainingProgress(NamedTuple):
     seconds_left: float | None
     valid: dict[str, float] | None = None
 
-    @property
-    def share(self) -> float | None:
-        """The completed fraction of all epochs, 0 to 1; None while unknown."""
-        if self.steps is None:
-            return None
-        return (self.epoch - 1 + self.step / max(self.steps, 1)) / self.epochs
-
-    @property
-    def words_per_second(self) -> float:
-        """`units_per_second`, of word vectors."""
-        return self.units_per_second
-
 
 Report = Callable[[TrainingProgress], None]
 
@@ -294,7 +282,8 @@ class _Loop:
         """Save the last weights, if they are good."""
         self._interrupts.hold()
         try:
-            self._prove()
+            if not self._proven:
+                self._steps.prove(self.state)
             self._save(self._steps.carried())
         except DivergedError as error:
             if self._best is None:
@@ -308,16 +297,13 @@ class _Loop:
         save = self._checkpoint is not None and self._saved != self._position
         self._interrupts.hold()
         with suppress(DivergedError):
-            self._prove()
+            if not self._proven:
+                self._steps.prove(self.state)
             if save:
                 self._save(self._steps.carried())
             if keep is not None:
                 keep(self.state.history)
         self._interrupts.release()
-
-    def _prove(self) -> None:
-        if not self._proven:
-            self._steps.prove(self.state)
 
     def _done(self) -> bool:
         patience = self._settings.patience

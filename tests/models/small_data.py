@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fastseq.models.classifier import SequenceClassifier
+from fastseq.models.data.tokenizer import SequenceTokenizer
+from fastseq.models.data.vocabulary import VocabularyBuilder
 from fastseq.nn.layer import Parameters
+from fastseq.types import Texts
 
 GOOD = ["good", "fine", "great", "lovely"]
 BAD = ["bad", "dull", "awful", "poor"]
@@ -61,6 +65,16 @@ def write(path: Path, **columns: Any) -> Path:
     """Columns as a Parquet file."""
     pq.write_table(pa.table(columns), path)
     return path
+
+
+def vocabulary_of(
+    tokenizer: SequenceTokenizer, slices: Iterable[Texts], *more: Any, **named: Any
+) -> Any:
+    """The vocabulary of some texts; further arguments as VocabularyBuilder.finish."""
+    builder = VocabularyBuilder(tokenizer)
+    for texts in slices:
+        builder.add(texts)
+    return builder.finish(*more, **named)[0]
 
 
 def assert_gradients(parameters: Parameters, loss: Any, learn: Any) -> None:

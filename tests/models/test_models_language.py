@@ -17,7 +17,6 @@ import pytest
 
 from fastseq.errors import DataError, FormatError, NotFittedError, SettingsError, TrainingError
 from fastseq.models.data.tokenizer import SequenceTokenizer
-from fastseq.models.data.vocabulary import Vocabulary
 from fastseq.models.generation import log_softmax
 from fastseq.models.language import (
     LanguageDecoder,
@@ -29,6 +28,7 @@ from fastseq.models.language import (
 from fastseq.nn.backend import Backend
 from fastseq.threads import Team
 from fastseq.types import Texts
+from tests.models.small_data import vocabulary_of
 
 SMALL: dict[str, Any] = {
     "hidden": 16,
@@ -385,15 +385,15 @@ def test_bytes_come_as_whole_characters() -> None:
 
 
 def test_pieces_of_text() -> None:
-    byte = Vocabulary.learn(SequenceTokenizer("byte"), [Texts.from_strings(["x"])])
+    byte = vocabulary_of(SequenceTokenizer("byte"), [Texts.from_strings(["x"])])
     split = list("a日b🎈".encode())
     assert list(decoded(byte, split)) == ["a", "日", "b", "🎈"]
     assert list(decoded(byte, split[:-1])) == ["a", "日", "b"]  # the last one is not whole
     assert list(decoded(byte, [0xFF, 0x61, 0xE6, 0x62])) == ["a", "b"]
-    rows = Vocabulary.learn(SequenceTokenizer("space"), [Texts.from_strings(["x y"])], end=True)
+    rows = vocabulary_of(SequenceTokenizer("space"), [Texts.from_strings(["x y"])], end=True)
     assert "".join(decoded(rows, [2, 3, 1, 2, 3])) == "x y\nx y"
     assert "".join(decoded(rows, [2, 1, 3], before=3)) == " x\ny"
-    char = Vocabulary.learn(SequenceTokenizer("char"), [Texts.from_strings(["e\u0301x"])])
+    char = vocabulary_of(SequenceTokenizer("char"), [Texts.from_strings(["e\u0301x"])])
     assert "".join(decoded(char, [1, 2, 3], before=1)) == "e\u0301x"
 
 

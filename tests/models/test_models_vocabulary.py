@@ -18,6 +18,7 @@ from fastseq.models.data.vocabulary import (
     distinct_words,
 )
 from fastseq.types import Texts, Tokens
+from tests.models.small_data import vocabulary_of
 from tests.naive import units as naive
 
 plain = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -33,7 +34,7 @@ def rows(tokens: Tokens) -> list[list[int]]:
 
 
 def test_ids_follow_frequency_then_first_occurrence() -> None:
-    vocabulary = Vocabulary.learn(SequenceTokenizer("word"), [of("c b b", "a c d."), of("c e")])
+    vocabulary = vocabulary_of(SequenceTokenizer("word"), [of("c b b", "a c d."), of("c e")])
     assert vocabulary.texts.to_strings() == ["<unk>", "c", "b", "a", "d", ".", "e"]
     assert rows(vocabulary.encode(of("A c x", "", "."))) == [[3, 1, 0], [], [5]]
     assert vocabulary.unknown == 0
@@ -54,9 +55,9 @@ def test_the_vocabulary_is_the_twins(
     slices = [of(*strings[:2]), of(*strings[2:])]
     if not expected:
         with pytest.raises(DataError, match="no units are left"):
-            Vocabulary.learn(SequenceTokenizer("word"), slices, min_count, max_size)
+            vocabulary_of(SequenceTokenizer("word"), slices, min_count, max_size)
         return
-    vocabulary = Vocabulary.learn(SequenceTokenizer("word"), slices, min_count, max_size)
+    vocabulary = vocabulary_of(SequenceTokenizer("word"), slices, min_count, max_size)
     assert vocabulary.texts.to_strings() == ["<unk>", *expected]
     ids = {unit: i for i, unit in enumerate(expected, 1)}
     assert rows(vocabulary.encode(of(*strings))) == [[ids.get(u, 0) for u in s] for s in split]
@@ -75,25 +76,25 @@ def test_numbers_of_a_builder_become_the_ids_of_encode() -> None:
 
 def test_prepared_text_has_the_special_units_itself() -> None:
     text = of("the <unk> sat <eos> <unk> <unk> <unk>")
-    vocabulary = Vocabulary.learn(SequenceTokenizer("space"), [text], end=True)
+    vocabulary = vocabulary_of(SequenceTokenizer("space"), [text], end=True)
     assert vocabulary.texts.to_strings() == ["<unk>", "<eos>", "the", "sat"]
     assert vocabulary.end == 1
     assert rows(vocabulary.encode(of("the <unk> <eos> dog"))) == [[2, 0, 1, 0]]
     # the rule of words takes the brackets apart
-    assert Vocabulary.learn(SequenceTokenizer("word"), [text]).encode(of("<unk>")).values.min() > 0
+    assert vocabulary_of(SequenceTokenizer("word"), [text]).encode(of("<unk>")).values.min() > 0
 
 
 @given(st.lists(plain, min_size=1, max_size=6).filter(any))
 @settings(max_examples=60, deadline=None)
 def test_characters_come_back(strings: list[str]) -> None:
-    vocabulary = Vocabulary.learn(SequenceTokenizer("char"), [of(*strings)])
+    vocabulary = vocabulary_of(SequenceTokenizer("char"), [of(*strings)])
     assert vocabulary.decode(vocabulary.encode(of(*strings)).values) == "".join(strings)
 
 
 @given(st.binary(max_size=40))
 @settings(max_examples=60, deadline=None)
 def test_bytes_are_their_ids_and_need_not_be_text(raw: bytes) -> None:
-    vocabulary = Vocabulary.learn(SequenceTokenizer("byte"), [])
+    vocabulary = vocabulary_of(SequenceTokenizer("byte"), [])
     assert len(vocabulary) == 256
     assert vocabulary.unknown is None
     data = np.frombuffer(bytearray(b"ab" + raw), np.uint8)
@@ -104,7 +105,7 @@ def test_bytes_are_their_ids_and_need_not_be_text(raw: bytes) -> None:
 
 
 def test_words_are_joined_by_spaces() -> None:
-    vocabulary = Vocabulary.learn(SequenceTokenizer("word"), [of("Well, no.")], end=True)
+    vocabulary = vocabulary_of(SequenceTokenizer("word"), [of("Well, no.")], end=True)
     assert vocabulary.decode([2, 3, 4, 5, 1, 0]) == "well , no . <eos> <unk>"
     assert vocabulary.decode([]) == ""
     for wrong in ([6], [-1]):
@@ -116,7 +117,7 @@ def test_words_are_joined_by_spaces() -> None:
 def test_what_was_saved_is_the_same(unit: str) -> None:
     texts = of("Ça va? 東京", "b\x00c")
     end = unit in ("word", "space")
-    vocabulary = Vocabulary.learn(SequenceTokenizer(unit), [texts], end=end)
+    vocabulary = vocabulary_of(SequenceTokenizer(unit), [texts], end=end)
     stored = None if unit == "byte" else Texts.from_strings(vocabulary.texts.to_strings())
     again = Vocabulary.from_texts(stored, vocabulary.to_dict())
     assert again.end == vocabulary.end
@@ -125,7 +126,7 @@ def test_what_was_saved_is_the_same(unit: str) -> None:
 
 
 def test_a_damaged_vocabulary_is_refused() -> None:
-    vocabulary = Vocabulary.learn(SequenceTokenizer("word"), [of("a b c")], end=True)
+    vocabulary = vocabulary_of(SequenceTokenizer("word"), [of("a b c")], end=True)
     saved, texts = vocabulary.to_dict(), vocabulary.texts
     with pytest.raises(FormatError, match="lacks 'end'"):
         Vocabulary.from_texts(texts, {"units": saved["units"]})
@@ -139,9 +140,9 @@ def test_a_damaged_vocabulary_is_refused() -> None:
 
 def test_no_units_are_left() -> None:
     with pytest.raises(DataError, match="min_count below 3"):
-        Vocabulary.learn(SequenceTokenizer(), [of("a a b")], min_count=3)
+        vocabulary_of(SequenceTokenizer(), [of("a a b")], min_count=3)
     with pytest.raises(DataError, match="texts that are not empty"):
-        Vocabulary.learn(SequenceTokenizer(), [of("", " ")])
+        vocabulary_of(SequenceTokenizer(), [of("", " ")])
 
 
 def test_tokens_keep_their_spelling_and_share_the_lower_case_id() -> None:
@@ -202,7 +203,7 @@ def test_a_batch_has_every_distinct_word_once(spellings: list[int]) -> None:
 @pytest.mark.parametrize("end", [False, True])
 def test_coverage_counts_units_and_their_occurrences(end: bool) -> None:
     units = SequenceTokenizer("word")
-    vocabulary = Vocabulary.learn(units, [Texts.from_strings(["a a b c"])], end=end)
+    vocabulary = vocabulary_of(units, [Texts.from_strings(["a a b c"])], end=end)
     ids = vocabulary.encode(Texts.from_strings(["a a b b c d d d d"])).values
     if end:
         ids = np.append(ids, np.int32(1))

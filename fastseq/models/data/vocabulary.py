@@ -1,6 +1,8 @@
 """Vocabularies of units, and of the characters that spell words.
 
-    vocabulary = Vocabulary.learn(SequenceTokenizer("word"), [texts], min_count=2)
+    builder = VocabularyBuilder(SequenceTokenizer("word"))
+    numbers = builder.add(texts)                                      # types.Tokens
+    vocabulary, ids = builder.finish(min_count=2)                     # ids[numbers.values]
     tokens = vocabulary.encode(Texts.from_strings(["A new text."]))   # types.Tokens
     vocabulary.decode(tokens.values)                                  # 'a new text .'
 
@@ -12,7 +14,7 @@ ids, 0 to 255, and have neither of the two.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -66,21 +68,6 @@ class Vocabulary:
     def _strings(self) -> list[bytes]:
         raw, at = self.texts.data.tobytes(), self.texts.offsets.tolist()
         return [raw[a:b] for a, b in pairwise(at)]
-
-    @classmethod
-    def learn(
-        cls,
-        tokenizer: SequenceTokenizer,
-        slices: Iterable[Texts],
-        min_count: int = 1,
-        max_size: int | None = None,
-        end: bool = False,
-    ) -> Vocabulary:
-        """The vocabulary of some texts; arguments and errors as for VocabularyBuilder."""
-        builder = VocabularyBuilder(tokenizer)
-        for texts in slices:
-            builder.add(texts)
-        return builder.finish(min_count, max_size, end)[0]
 
     def encode(self, texts: Texts) -> Tokens:
         """The ids of each text's units, without `<eos>`. Thread-safe.
