@@ -208,11 +208,8 @@ def one_chunk(column: pa.ChunkedArray, kind: pa.DataType | None = None) -> pa.Ar
 
 
 def arrow_column(values: Any) -> pa.ChunkedArray | None:
-    """The column of an Arrow array, or of anything with Arrow's array or stream interface; None for
-    everything else.
-
-    Raises SettingsError: the interface gives no column.
-    """
+    """The column of an object with Arrow's array or stream interface; None for others. Raises
+    SettingsError where the interface gives no column."""
     try:
         if isinstance(values, pa.ChunkedArray):
             return values

@@ -65,10 +65,8 @@ class DocumentWriter:
             )
 
     def append(self, table: pa.Table) -> None:
-        """Append the rows of a table.
-
-        Raises DataError: the table has another schema; FastseqError: the system refuses to write.
-        """
+        """Append the rows of a table. Raises DataError for another schema, FastseqError where the
+        system refuses to write."""
         if not table.schema.equals(self._schema):
             raise DataError(f"columns to store: {table.schema.names}, unlike those before")
         self.num_rows += table.num_rows
@@ -117,15 +115,8 @@ class DocumentWriter:
 
 
 class DocumentReader:
-    """Reads `documents.parquet`; thread-safe.
-
-    Parameters
-    ----------
-    source : the path, or the bytes (an mmap, say)
-    name : the file's name in messages; by default the path
-
-    Raises FormatError: the file is missing, damaged, or not Parquet.
-    """
+    """Reads `documents.parquet`, from a path or bytes (an mmap, say); thread-safe. `name` is the
+    file's name in messages. Raises FormatError for a missing or damaged file."""
 
     def __init__(self, source: Any, name: str | os.PathLike[str] | None = None) -> None:
         self.name = str(name or source)
@@ -157,10 +148,8 @@ class DocumentReader:
         return list(self.schema.names)
 
     def column(self, name: str) -> pa.ChunkedArray:
-        """A whole column, in one chunk where it fits; cached.
-
-        Raises DataError: there is no such column; FormatError: the file is damaged.
-        """
+        """A whole column, cached, in one chunk where it fits. Raises DataError for an unknown name,
+        FormatError for a damaged file."""
         self._check_columns([name])
         with self._lock:
             if name not in self._cached:

@@ -191,13 +191,8 @@ def _checksum(content: Mapping[str, Any]) -> int:
 
 
 class Folder:
-    """The files of one commit, addressed by the names under which they were created.
-
-    Attributes
-    ----------
-    root : the folder
-    manifest : the manifest of its commit, with its `settings` and `statistics`
-    """
+    """The files of one commit, addressed by the names under which they were created. `root` is the
+    folder, `manifest` that of the commit, with its `settings` and `statistics`."""
 
     def __init__(self, root: Path, manifest: Manifest) -> None:
         self.root = root

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,30 +53,27 @@ def as_source(examples: Any, targets: Any = None, inputs: str = "text") -> Any:
     examples; SettingsError: targets with a file or a table of several columns, or an unreadable
     object.
     """
-    name = TEXT_NAME if inputs == "text" else TOKENS_NAME
+    text = inputs == "text"
+    default = name = TEXT_NAME if text else TOKENS_NAME
     if targets is not None and is_table(examples):
         name, examples = _sole_column(examples)
     elif _is_source(examples) or (targets is None and _are_paths(examples)):
         if targets is not None:
-            raise SettingsError(
-                "targets are given beside files, which have their own: expected None"
-            )
+            raise SettingsError("targets are given with files, which have their own: expected None")
         return examples
     if inputs == "values":
         return _numbers(examples)
-    data = _texts(examples) if inputs == "text" else _lists(examples, "tokens")
+    what, others = ("texts", "labels") if text else ("lists of tokens", "lists of tags")
+    data = _column(examples, what, _texts if text else _lists)
     if targets is None:
         return pa.table([data], [name])
     if is_table(targets):
         targets = _sole_column(targets)[1]
-    other = _labels(targets) if inputs == "text" else _lists(targets, "tags")
+    other = _column(targets, others, _labels if text else _lists)
     if len(data) != len(other):
-        what = ("texts", "labels") if inputs == "text" else ("lists of tokens", "lists of tags")
-        raise DataError(f"{len(data)} {what[0]}, but {len(other)} {what[1]}: expected one for each")
-    target = LABEL_NAME if inputs == "text" else TAGS_NAME
-    if name == target:
-        name = TEXT_NAME if inputs == "text" else TOKENS_NAME
-    return pa.table([data, other], [name, target])
+        raise DataError(f"{len(data)} {what}, but {len(other)} {others}: expected one for each")
+    target = LABEL_NAME if text else TAGS_NAME
+    return pa.table([data, other], [default if name == target else name, target])
 
 
 def _is_source(examples: Any) -> bool:
@@ -96,7 +93,7 @@ def _sole_column(table: Any) -> tuple[str, pa.ChunkedArray]:
     names = [name for name in names if not INDEX_NAME.fullmatch(name)]
     if len(names) != 1:
         raise SettingsError(
-            f"targets are given beside a table of {len(names)} columns; expected a single column "
+            f"targets are given with a table of {len(names)} columns; expected a single column "
             "of each, or a table that holds both and no targets"
         )
     return names[0], whole.column(names[0])
@@ -122,34 +119,26 @@ def _is_path(text: Any) -> bool:
         return False
 
 
-def _elements(values: Any, what: str) -> Sequence[Any]:
-    if isinstance(values, list | tuple):
-        return values
+def _column(values: Any, what: str, convert: Callable[[Sequence[Any], str], pa.Array]) -> pa.Array:
+    """An Arrow array of a column, of Texts, or of elements that `convert` converts."""
+    if isinstance(values, Texts):
+        return text_array(values)
+    column = arrow_column(values)
+    if column is not None:
+        return one_chunk(column)
     if isinstance(values, np.ndarray):
         if values.ndim != 1:
             raise DataError(f"{what} of shape {values.shape}: expected one dimension")
-        listed: list[Any] = values.tolist()
-        return listed
+        return convert(values.tolist(), what)
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise SettingsError(
             f"cannot read {what} from a {type(values).__name__}; expected a list, an array, a "
             "column or a table"
         )
-    return list(values)
+    return convert(values if isinstance(values, list | tuple) else list(values), what)
 
 
-def _column(values: Any) -> pa.Array | None:
-    column = arrow_column(values)
-    return None if column is None else one_chunk(column)
-
-
-def _texts(values: Any) -> pa.Array:
-    if isinstance(values, Texts):
-        return text_array(values)
-    column = _column(values)
-    if column is not None:
-        return column
-    elements = _elements(values, "texts")
+def _texts(elements: Sequence[Any], what: str) -> pa.Array:
     for row, text in enumerate(elements):
         if text is not None and not isinstance(text, str):
             raise DataError(f"row {row} (from 0): a {type(text).__name__}, expected a text (str)")
@@ -159,34 +148,26 @@ def _texts(values: Any) -> pa.Array:
     return text_array(Texts.from_strings(elements))
 
 
-def _lists(values: Any, what: str) -> pa.Array:
-    column = _column(values)
-    if column is not None:
-        return column
+def _lists(elements: Sequence[Any], what: str) -> pa.Array:
+    what = what.removeprefix("lists of ")
     lengths: list[int] = []
     flat: list[str] = []
-    for row, items in enumerate(_elements(values, f"lists of {what}")):
+    for row, items in enumerate(elements):
         if isinstance(items, str) or not isinstance(items, Iterable):
-            raise DataError(
-                f"row {row} (from 0): a {type(items).__name__}, expected a list of {what}"
-            )
+            found = type(items).__name__
+            raise DataError(f"row {row} (from 0): a {found}, expected a list of {what}")
         before = len(flat)
         for item in items:
             if not isinstance(item, str):
-                raise DataError(
-                    f"row {row} (from 0): a {type(item).__name__} among the {what}, expected str"
-                )
+                found = type(item).__name__
+                raise DataError(f"row {row} (from 0): a {found} among the {what}, expected str")
             flat.append(item)
         lengths.append(len(flat) - before)
     strings = text_array(Texts.from_strings(flat))
     return pa.LargeListArray.from_arrays(number_array(offsets_of(lengths)), strings)
 
 
-def _labels(values: Any) -> pa.Array:
-    column = _column(values)
-    if column is not None:
-        return column
-    elements = _elements(values, "labels")
+def _labels(elements: Sequence[Any], what: str) -> pa.Array:
     labels = [label.item() if isinstance(label, np.generic) else label for label in elements]
     kinds: dict[type, int] = {}  # and the first row of each
     for row, label in enumerate(labels):
@@ -199,7 +180,7 @@ def _labels(values: Any) -> pa.Array:
         kinds.setdefault(kind, row)
     if len(kinds) > 1:
         named = " and ".join(f"{kind.__name__} (row {row})" for kind, row in kinds.items())
-        raise DataError(f"labels of several types, {named}: expected one")
+        raise DataError(f"{what} of several types, {named}: expected one")
     if not kinds or str in kinds:
         return text_array(Texts.from_strings(labels))
     if bool in kinds:
@@ -211,9 +192,9 @@ def _labels(values: Any) -> pa.Array:
 
 
 def _numbers(values: Any) -> pa.Table:
-    column = _column(values)
+    column = arrow_column(values)
     if column is not None:
-        return pa.table([column], [VALUE_NAME])
+        return pa.table([one_chunk(column)], [VALUE_NAME])
     try:
         array: npt.NDArray[Any] = np.asarray(values)
     except ValueError as error:

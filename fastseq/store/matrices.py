@@ -87,8 +87,13 @@ def write_features(
         _write_terms(second, strings, terms, weights)
         if outputs.matrix.suffix == ".parquet":
             _write_long(first, matrix, strings, ids)
-        else:
-            _write_npz(first, matrix)
+            return
+        import scipy.sparse
+
+        with open(first, "wb") as file:  # uncompressed: compression would dominate the run time
+            scipy.sparse.save_npz(file, matrix, compressed=False)
+        with zipfile.ZipFile(first, "a") as archive:
+            archive.comment = NPZ_COMMENT
 
 
 def read_terms(out: str | os.PathLike[str]) -> SavedTerms:
@@ -144,16 +149,6 @@ def _write_terms(
     )
     with parquet_writer(path, table.schema) as writer:
         writer.write_table(table)
-
-
-def _write_npz(path: Path, matrix: Any) -> None:
-    """Write for scipy.sparse.load_npz; uncompressed, since compression dominates the run time."""
-    import scipy.sparse
-
-    with open(path, "wb") as file:
-        scipy.sparse.save_npz(file, matrix, compressed=False)
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.comment = NPZ_COMMENT
 
 
 def _write_long(path: Path, matrix: Any, strings: pa.Array, ids: Sequence[pa.Array] | None) -> None:

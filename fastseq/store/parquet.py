@@ -47,10 +47,8 @@ def unreadable(path: Any) -> Iterator[None]:
 def parquet_writer(
     path: str | os.PathLike[str], schema: pa.Schema, kind: str | None = None, **options: Any
 ) -> Iterator[pq.ParquetWriter]:
-    """A Parquet file to write, closed with the block; `options` of pq.ParquetWriter.
-
-    kind : the mark, for outputs.kind_of; None: no mark
-    """
+    """A Parquet file to write, closed with the block; `options` of pq.ParquetWriter. `kind` is the
+    mark, for outputs.kind_of; None: no mark."""
     with ExitStack() as stack:
         sink = _opened(path, "wb", stack)
         writer = stack.enter_context(pq.ParquetWriter(sink, schema, compression="zstd", **options))

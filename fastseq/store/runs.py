@@ -163,13 +163,10 @@ def run_table(query_ids: Ids, offsets: npt.ArrayLike, doc_ids: Ids, scores: Floa
 
 
 class RunWriter:
-    """Writes a run, some queries at a time, to a file; atomic. A context manager.
+    """Writes a run, some queries at a time, atomically; a context manager.
 
-    Parameters
-    ----------
-    path : its suffix chooses the form: .parquet, .trec or .tsv (with a header line)
-
-    Raises SettingsError: another suffix, or a place that cannot be written to.
+    The suffix of the path chooses the form: .parquet, .trec or .tsv (with a header line). Raises
+    SettingsError for another suffix, or a path that cannot be written to.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -192,11 +189,8 @@ class RunWriter:
         return self
 
     def append(self, query_ids: Ids, offsets: npt.ArrayLike, doc_ids: Ids, scores: Float32) -> None:
-        """Append some queries; the parameters are those of `run_table`.
-
-        Raises DataError: an id that the text form cannot represent: empty, or with white space in
-        it.
-        """
+        """Append some queries; the parameters are those of `run_table`. Raises DataError for an id
+        that the text form cannot represent: empty, or with white space in it."""
         table = run_table(query_ids, offsets, doc_ids, scores)
         if self._text is None:
             if table.num_rows:
@@ -244,16 +238,12 @@ def _refuse_white_space(ids: pa.Array, what: str, path: Path, separators: bytes)
     texts = to_texts(ids)
     white = np.zeros(256, np.bool_)
     white[list(separators)] = True
-    at = np.flatnonzero(white[texts.data])
-    row = None
-    if len(at):
-        row = int(np.searchsorted(texts.offsets, at[0], "right")) - 1
-    elif len(empty := np.flatnonzero(np.diff(texts.offsets) == 0)):
-        row = int(empty[0])
-    if row is not None:
+    bad = np.diff(texts.offsets) == 0
+    bad[np.searchsorted(texts.offsets, np.flatnonzero(white[texts.data]), "right") - 1] = True
+    if bad.any():
         raise DataError(
-            f"{path}: the {what} id {ids[row].as_py()!r} is empty or has white space, which this "
-            "form cannot hold: write to .parquet"
+            f"{path}: the {what} id {ids[bad.argmax()].as_py()!r} is empty or has white space, "
+            "which this form cannot hold: write to .parquet"
         )
 
 

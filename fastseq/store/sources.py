@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, compress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
@@ -34,24 +34,12 @@ READ_AHEAD = 64 << 10
 _INTEGER = re.compile(r"-?[0-9]+")
 
 
-class Source(Protocol):
-    """Rows that can be read in batches of bounded size."""
-
-    name: str  # for messages
-    schema: pa.Schema
-    num_rows: int | None  # None where it is unknown before the end
-
-    def nbytes(self, columns: Sequence[str]) -> int | None:
-        """Approximate bytes of these columns in memory; None where they are unknown."""
-
-    def read(self, columns: Sequence[str], max_bytes: int) -> Iterator[pa.RecordBatch]:
-        """Batches of these columns, of about `max_bytes` or as the source is divided."""
-
-
 class ParquetSource:
     """One Parquet file. Opening it reads the footer only.
 
-    constants  columns from the names of the file's folders; its own columns take precedence
+    name        for messages
+    num_rows    of a stream None, where it is unknown before the end
+    constants   columns from the names of the file's folders; its own columns take precedence
     """
 
     def __init__(self, path: Path, constants: Mapping[str, pa.Scalar] | None = None) -> None:
@@ -81,6 +69,7 @@ class ParquetSource:
             self.schema = self.schema.append(pa.field(name, value.type))
 
     def nbytes(self, columns: Sequence[str]) -> int | None:
+        """Approximate bytes of these columns in memory; None where they are unknown."""
         return sum(size for _, size in self._group_bytes(columns))
 
     def _group_bytes(self, columns: Sequence[str]) -> list[tuple[int, int]]:
@@ -91,6 +80,7 @@ class ParquetSource:
         return [(rows, sum(compress(sizes, chosen))) for rows, sizes in self._groups]
 
     def read(self, columns: Sequence[str], max_bytes: int) -> Iterator[pa.RecordBatch]:
+        """Batches of these columns, of about `max_bytes` or as the source is divided."""
         sizes = [size / max(rows, 1) for rows, size in self._group_bytes(columns)]
         rows = int(min(max(max_bytes / max([1, *sizes]), 1), MAX_ROWS))
         options = {"buffer_size": READ_AHEAD, "pre_buffer": False}
@@ -143,6 +133,9 @@ class ArrowSource:
             return pa.RecordBatchReader.from_stream(self._stream)
         except (pa.ArrowException, OSError, TypeError, ValueError) as error:
             raise DataError(f"{self.name}: gives no Arrow stream ({reason(error)})") from error
+
+
+Source = ParquetSource | ArrowSource
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -213,7 +206,7 @@ class Dataset:
         raise DataError(f"{other}: the column {name!r} is {b}, but {a} in {one}")
 
     def read(self, columns: Sequence[str], max_bytes: int) -> Iterator[pa.RecordBatch]:
-        """Batches of these columns as Source.read gives them, none of them empty; nulls where a
+        """Batches of these columns as Source.read, none of them empty; nulls where a
         source lacks a column."""
         for source in self.sources:
             there = [name for name in columns if name in source.schema.names]

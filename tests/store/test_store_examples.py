@@ -373,9 +373,9 @@ def test_files_and_tables_stay_what_they_are(tmp_path: Path) -> None:
     for source in (table, "a.parquet", tmp_path, [tmp_path, tmp_path], table.to_reader()):
         assert as_source(source) is source
     two = pa.table({"text": ["a"], "label": ["x"]})
-    with pytest.raises(SettingsError, match="targets are given beside a table of 2 columns"):
+    with pytest.raises(SettingsError, match="targets are given with a table of 2 columns"):
         as_source(two, ["x"])
-    with pytest.raises(SettingsError, match="targets are given beside files"):
+    with pytest.raises(SettingsError, match="targets are given with files"):
         as_source(tmp_path, ["x"])
 
 
