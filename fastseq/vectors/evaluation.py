@@ -69,24 +69,16 @@ def read_pairs(path: str | os.PathLike[str]) -> Pairs:
     are ignored. A first line whose third field is no number names the columns (WordSim-353's and
     SimLex-999's names are known).
 
-    Raises
-    ------
-    DataError
-        The file is missing, damaged or empty, a column is missing, a word is empty or a score no
-        number; the message names the line or row.
+    Raises DataError, naming the line or row, for a file that is missing, damaged or empty, a
+    missing column, an empty word, or a score that is no number.
     """
-    if Path(path).suffix.lower() == ".parquet":
-        rows = _parquet(path, (_FIRST, _SECOND, _SCORE))
-    else:
-        rows = _pair_lines(path)
+    parquet = Path(path).suffix.lower() == ".parquet"
+    rows = _parquet(path, (_FIRST, _SECOND, _SCORE)) if parquet else _pair_lines(path)
     first, second, scores = [], [], []
     for place, fields in rows:
         a, b, text = fields
-        try:
-            score = float(text)
-        except ValueError:
-            score = math.nan
-        if not a or not b or not math.isfinite(score):
+        score = _number(text)
+        if not a or not b or score is None or not math.isfinite(score):
             raise DataError(f"{path}, {place}: {a!r}, {b!r}, {text!r}: expected two words, a score")
         first.append(a)
         second.append(b)
@@ -102,11 +94,8 @@ def read_questions(path: str | os.PathLike[str]) -> Questions:
     .parquet has the columns section, a, b, c and d. Any other file is text in the form of Google's
     questions-words.txt: a line ": section" before its analogies, four words per line.
 
-    Raises
-    ------
-    DataError
-        The file is missing, damaged or empty, a column is missing, or a line has another number of
-        words; the message names the line or row.
+    Raises DataError, naming the line or row, for a file that is missing, damaged or empty, a
+    missing column, an empty word, or a line with another number of words.
     """
     words: list[tuple[str, str, str, str]] = []
     sections: list[str] = []
@@ -143,7 +132,7 @@ def _parquet(
     """Place and fields of every row, as strings."""
     from fastseq.store.parquet import read_columns
 
-    columns = [column.to_pylist() for column in read_columns(path, names)]
+    columns = (column.to_pylist() for column in read_columns(path, names))
     rows = []
     for number, fields in enumerate(zip(*columns, strict=True)):
         place = f"row {number} (from 0)"
@@ -159,30 +148,27 @@ def _pair_lines(path: str | os.PathLike[str]) -> list[tuple[str, list[str]]]:
     from fastseq.store.parquet import read_lines
 
     rows: list[tuple[str, list[str]]] = []
-    at = (0, 1, 2)
+    at: tuple[int, ...] = ()
     separator: str | None = None
-    begun = False
     for number, line in read_lines(path):
         if line.startswith("#"):
             continue
-        if not begun:
+        if not at:
             separator = next((mark for mark in "\t,;" if line.count(mark) >= 2), None)
         fields = [field.strip() for field in line.split(separator)]
         if len(fields) < 3:
             raise DataError(
                 f"{path}, line {number}: {len(fields)} columns, expected two words and a score"
             )
-        if not begun:
-            begun = True
-            if not _is_number(fields[2]):
-                named = _columns(fields)
-                if named is None:
-                    raise DataError(
-                        f"{path}, line {number}: {line[:60]!r}: expected two words and a score, or "
-                        "the names word1, word2, score"
-                    )
-                at = named
-                continue
+        if not at and _number(fields[2]) is None:
+            at = _columns(fields)
+            if min(at) < 0:
+                raise DataError(
+                    f"{path}, line {number}: {line[:60]!r}: expected two words and a score, or "
+                    "the names word1, word2, score"
+                )
+            continue
+        at = at or (0, 1, 2)
         if len(fields) <= max(at):
             raise DataError(
                 f"{path}, line {number}: {len(fields)} columns, expected at least {max(at) + 1}"
@@ -191,22 +177,20 @@ def _pair_lines(path: str | os.PathLike[str]) -> list[tuple[str, list[str]]]:
     return rows
 
 
-def _columns(header: list[str]) -> tuple[int, int, int] | None:
-    """The columns of words and score, from a line of names; None where it does not name them."""
+def _columns(header: list[str]) -> tuple[int, ...]:
+    """The columns of words and score, from a line of names; -1 for those it does not name."""
     names = [re.sub(r"\s+", " ", name).strip("\"' ").lower() for name in header]
-    first, second, score = (
+    return tuple(
         next((names.index(name) for name in known if name in names), -1)
         for known in (_FIRST, _SECOND, _SCORE)
     )
-    return None if min(first, second, score) < 0 else (first, second, score)
 
 
-def _is_number(text: str) -> bool:
+def _number(text: str) -> float | None:
     try:
-        float(text)
+        return float(text)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 # ---- measures ----

@@ -45,12 +45,8 @@ class Expander:
     analyzer : splits queries into words; None: that of the vectors' training, else Analyzer()
     threads : None: all cores
 
-    Raises
-    ------
-    SettingsError
-        terms or threads below 1, a weight that is not a finite number from 0 on.
-    FormatError
-        The analyzer that the vectors were trained with is not available.
+    Raises SettingsError for terms or threads below 1 or a weight that is not finite and at least 0,
+    FormatError if the analyzer of the vectors' training is not available.
     """
 
     def __init__(

@@ -18,7 +18,6 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from itertools import pairwise
 from typing import Any, BinaryIO
@@ -184,12 +183,12 @@ def fasttext_file(
     output: Float32 | None,
     settings: Mapping[str, Any],
 ) -> FastTextFile:
-    """The model of word vectors. Its input has a row for every word and bucket, 0.8 GB for two
-    million buckets of 100 dimensions; the rows of unused buckets are zeros.
+    """The model of word vectors. Its input has a row for every word, such that the mean of the
+    word's rows is its vector, and for every bucket (0.8 GB for two million buckets of 100
+    dimensions), zeros if unused.
 
-    A word's own row is such that the mean of its rows is its vector. Without `output` the model's
-    is zeros: good for look-ups, not for further training. Missing counts are 1, missing settings
-    fastText's defaults.
+    Without `output` the model's is zeros: good for look-ups, not for further training. Missing
+    counts are 1, missing settings fastText's defaults.
 
     Raises SettingsError where vectors of other words are not made of n-grams.
     """
@@ -227,38 +226,29 @@ def is_fasttext(path: str | os.PathLike[str]) -> bool:
 def read_fasttext(path: str | os.PathLike[str]) -> FastTextFile:
     """Read a model from a .bin file, plain or under gzip.
 
-    Raises
-    ------
-    DataError
-        The file is missing, is no model of fastText or of another version, quantised, cut short
-        or damaged, or holds a number that is not finite; the message says where.
+    Raises DataError for a file that is missing, no model of fastText or of another version,
+    quantised, cut short or damaged, or holds a number that is not finite; the message says where.
     """
-    with _reading(path) as file:
-        stream = FastTextStream(file, path)
-        table = stream.input()
-        output = stream.output()
-        try:
+    try:
+        with opened(path) as file:
+            stream = FastTextStream(file, path)
             return FastTextFile(
-                stream.settings, texts_of(stream.entries), stream.counts, stream.is_label, table,
-                output, stream.tokens,
+                stream.settings, texts_of(stream.entries), stream.counts, stream.is_label,
+                stream.input(), stream.output(), stream.tokens,
             )  # fmt: skip
-        except DataError as error:
-            raise DataError(f"{path}: {error}") from None
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file, expected a model of fastText") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read ({reason(error)})") from error
 
 
 def write_fasttext(path: str | os.PathLike[str], file: FastTextFile) -> None:
     """Write a model as fastText's .bin, version 12, whole or not at all; under gzip if `path`
     ends in .gz.
 
-    Raises
-    ------
-    DataError
-        A word is empty, holds a zero byte, is longer than 64 KiB or comes twice, a count is
-        negative, or a number is not finite.
-    SettingsError
-        `path` is a folder, or its folder does not exist.
-    FastseqError
-        The system refuses.
+    Raises DataError for a word that is empty, duplicate, longer than 64 KiB or holds a zero byte, a
+    negative count or a number that is not finite, SettingsError where `path` is a folder or its
+    folder does not exist, FastseqError where the system refuses.
     """
     data = file.words.data.tobytes()
     entries = [data[a:b] for a, b in pairwise(file.words.offsets.tolist())]
@@ -512,14 +502,3 @@ def _check_finite(where: str, rows: Float32, numbers: Sequence[int] | Int64, nam
         raise DataError(
             f"{where}: row {row} of the {name} matrix holds a number that is not finite"
         )
-
-
-@contextmanager
-def _reading(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    try:
-        with opened(path) as file:
-            yield file
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file, expected a model of fastText") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read ({reason(error)})") from error

@@ -80,19 +80,13 @@ class VectorsWriter(FolderWriter):
     The folder is locked from the beginning of the block, so two runs cannot share it and a folder
     that is not free is refused before training. Vectors there remain until `write`.
 
-    Parameters
-    ----------
     path : the folder, made where missing
     overwrite : replace existing vectors, and discard a checkpoint
     resume : the checkpoint there may be continued
 
-    Raises
-    ------
-    SettingsError
-        Without `overwrite` or `resume`: vectors there, or the checkpoint of an unfinished training;
-        `resume` where a training has ended; another kind of folder.
-    FastseqError
-        Another process trains there, or the system refuses.
+    Raises SettingsError for vectors there, or the checkpoint of an unfinished training, without
+    `overwrite` or `resume`, for `resume` where a training has ended, and for another kind of
+    folder; FastseqError where another process trains there or the system refuses.
     """
 
     def __init__(self, path: str | Path, overwrite: bool = False, resume: bool = False) -> None:
@@ -129,20 +123,14 @@ class VectorsWriter(FolderWriter):
         """Commit the vectors, whole or not at all, and remove the checkpoint. The same content
         gives the same bytes.
 
-        Parameters
-        ----------
         words : V different strings, none of them empty
         arrays : "vectors" [V, d], and any others. Floating-point numbers are written as float32
         counts : int64[V], or None
         settings, statistics : JSON; numbers are finite
 
-        Raises
-        ------
-        DataError
-            Words that are empty, duplicate or no valid Unicode, another number of words than of
-            vectors or counts, an array of another type or with a number that is not finite.
-        FastseqError
-            The system refuses; the folder is unchanged.
+        Raises DataError for words that are empty, duplicate or no valid Unicode, another number of
+        words than of vectors or counts, an array of another type or with a number that is not
+        finite; FastseqError where the system refuses, which leaves the folder unchanged.
         """
         from fastseq.store.parquet import write_columns  # imports pyarrow
 
@@ -175,10 +163,8 @@ def write_vectors(path: str | Path, *content: Any, overwrite: bool = False, **mo
 def read_vectors(path: str | Path) -> VectorsContent:
     """Open word vectors: words and counts are read, arrays mapped. Checksums are not verified.
 
-    Raises
-    ------
-    FormatError
-        No vectors there, those of a newer fastseq, or a file that is missing, cut short or damaged.
+    Raises FormatError for no vectors, those of a newer fastseq, or files that are missing, cut
+    short or damaged.
     """
     root = Path(path)
     if is_begun(root) and not is_written(root):

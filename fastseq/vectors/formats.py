@@ -48,21 +48,12 @@ def read_word_vectors(
         another number of numbers than most, or with what is no finite number; a FastseqWarning
         counts them and names the first
 
-    Returns
-    -------
-    words : n different ones
-    vectors : float32[n, d]; float32[0, d] if none of the wanted is there
+    Returns n different words and their vectors, float32[n, d]; n may be 0.
 
-    Raises
-    ------
-    DataError
-        The file is missing, empty, cut short or of another kind, or a vector is of another length
-        than the first, or holds what is no finite float32; the message names the line (or entry,
-        or row), counted from 1.
-    FormatError
-        A folder that holds no word vectors, or damaged ones.
-    SettingsError
-        `threads` is less than 1.
+    Raises DataError, naming the line (or entry, or row) from 1, for a file that is missing, empty,
+    cut short or of another kind, a vector of another length than the first, or what is no finite
+    float32; FormatError for a folder without word vectors or with damaged ones; SettingsError for
+    `threads` below 1.
     """
     if os.path.isdir(path):
         thread_count(threads)

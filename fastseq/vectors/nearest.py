@@ -1,13 +1,12 @@
-"""Exact nearest neighbours by cosine: every word is looked at, none is missed.
+"""Exact nearest neighbours by cosine.
 
 Unit vectors are packed once, for products of blocks of queries with blocks of words; threads take
-ranges of words. What comes out has the same bits on any number of them.
+ranges of words. Results have the same bits on any number of threads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import numpy as np
 
@@ -17,19 +16,19 @@ from fastseq.kernels.simd import gemm
 from fastseq.kernels.vectors import nearest as kernels
 from fastseq.settings import thread_count, whole
 from fastseq.threads import Team
-from fastseq.types import Float32, Int32, Int64
+from fastseq.types import Float32, Int32, Int64, UInt64
 from fastseq.vectors.folder import check_finite
 
-_PACKED = 4096  # words made unit vectors of and packed at a time, about
-_SMALL = 1 << 20  # multiply-adds below which a second thread costs more than it brings
-_SCORES = 1 << 17  # made before they are looked through: 512 KB, which the second-level cache holds
-_ROWS = 192  # queries whose scores are made together
-_KEYS = 1 << 23  # of all queries at work: 64 MB
+_PACKED = 4096  # approximate number of words normalised and packed at a time
+_SMALL = 1 << 20  # multiply-adds below which a second thread costs more than it saves
+_SCORES = 1 << 17  # computed before they are scanned: 512 KB, which the second-level cache holds
+_ROWS = 192  # queries whose scores are computed together
+_KEYS = 1 << 23  # of all queries at a time: 64 MB
 _QUERIES = 4096
 
 
 def unit_rows(vectors: Float32, name: str = "vectors") -> Float32:
-    """float32[n, d]: the rows divided by their length; a row of zeros stays one.
+    """float32[n, d]: the rows divided by their length; rows of zeros are unchanged.
 
     Raises DataError, naming the row, for a number that is not finite.
     """
@@ -45,64 +44,43 @@ def unit_rows(vectors: Float32, name: str = "vectors") -> Float32:
 class Nearest:
     """Word vectors packed for the search of neighbours.
 
-    Parameters
-    ----------
     vectors : float32[V, d]; a row of zeros has the cosine 0 with everything
 
-    Raises
-    ------
-    DataError
-        A vector holds a number that is not finite.
+    Raises DataError for a number that is not finite.
     """
 
     def __init__(self, vectors: Float32, threads: int | None = None) -> None:
         self.words, self.dimensions = vectors.shape
         self._panels = aligned_zeros(gemm.packed_size(self.dimensions, self.words))
-        step = _multiple(_PACKED, gemm.WIDTH)
-        starts = range(0, self.words, step)
+        starts = range(0, self.words, _PACKED // gemm.WIDTH * gemm.WIDTH)
 
         def pack(part: int) -> None:
             first = starts[part]
-            units = unit_rows(vectors[first : first + step], f"vectors from {first} on")
+            units = unit_rows(vectors[first : first + starts.step], f"vectors from {first} on")
             panels = self._panels[first * self.dimensions :]
             gemm.pack_transposed(panels, units, 0, len(units))
 
         Team(thread_count(threads)).run(pack, len(starts))
 
     def search(
-        self,
-        queries: Float32,
-        k: int,
-        excluded: Int32 | None = None,
-        most: int | None = None,
-        threads: int | None = None,
+        self, queries: Float32, k: int, excluded: Int32 | None = None, threads: int | None = None
     ) -> tuple[Int32, Float32]:
         """The k words nearest to each query.
 
-        Parameters
-        ----------
         queries : float32[Q, d], of any length
-        excluded : int32[Q, E], words that are not to be found, -1 for none; None: no word
-        most : only so many of the words, the first; None: all
-        threads : None: every core
+        excluded : int32[Q, E], words to leave out, -1 for none; None: no word
+        threads : None: all cores
 
-        Returns
-        -------
-        rows : int32[Q, min(k, V)], the nearest first, of equals the first; -1 past the last, and
-            for a query of zeros, which is near to nothing
-        cosines : float32, of the same shape; 0 past the last
+        Returns rows, int32[Q, min(k, V)], the nearest first, of equals the first, and their
+        cosines, float32. Past the last, and for a query of zeros, rows are -1 and cosines 0.
 
-        Raises
-        ------
-        DataError
-            Queries of another dimension, or that hold a number that is not finite.
-        SettingsError
-            k, most or threads below 1.
+        Raises DataError for queries of another dimension or with a number that is not finite,
+        SettingsError for k or threads below 1.
         """
         units = unit_rows(self._checked(queries), "queries")
-        rows, cosines = self._best(len(units), k, excluded, most, threads, (units, None, False))
-        nothing = ~units.any(axis=1)
-        rows[nothing], cosines[nothing] = -1, 0.0
+        rows, cosines = self._best(units, None, k, excluded, False, threads)
+        zero = ~units.any(axis=1)
+        rows[zero], cosines[zero] = -1, 0.0
         return rows, np.clip(cosines, -1.0, 1.0)
 
     def analogies(
@@ -112,34 +90,23 @@ class Nearest:
         excluded: Int32,
         k: int = 1,
         multiply: bool = False,
-        most: int | None = None,
         threads: int | None = None,
     ) -> tuple[Int32, Float32]:
         """The k best answers to each question "a is to b as c is to ?".
 
-        The products are of the words that questions are made of, each once, and not of the
-        questions: of a set that asks for the same words again and again, a small part of the work.
+        Products are computed for the distinct words of the questions, which are far fewer than the
+        questions of a set that repeats its words.
 
-        Parameters
-        ----------
         vectors : float32[U, d] of these words
         questions : int32[Q, 3], rows of `vectors`: a, b, c
-        excluded : int32[Q, E], as in `search`: a, b and c themselves, mostly
+        excluded : int32[Q, E], as in `search`; usually a, b and c
         multiply : False: 3CosAdd; True: 3CosMul (kernels.keep_analogies has the formulas)
 
-        Returns
-        -------
-        rows : int32[Q, min(k, V)], as in `search`
-        scores : float32, of the same shape: the cosine with b - a + c, or 3CosMul's product
-
-        Raises
-        ------
-        DataError, SettingsError
-            As `search`.
+        Returns rows as `search`, and scores, float32: the cosine with b - a + c, or 3CosMul's
+        product. Raises as `search`.
         """
         units = unit_rows(self._checked(vectors), "vectors")
-        asked = (units, questions, multiply)
-        rows, scores = self._best(len(questions), k, excluded, most, threads, asked)
+        rows, scores = self._best(units, questions, k, excluded, multiply, threads)
         if multiply:
             return rows, scores
         for start in range(0, len(questions), _QUERIES):
@@ -158,108 +125,65 @@ class Nearest:
         return np.ascontiguousarray(vectors, np.float32)
 
     def _best(
-        self,
-        Q: int,
-        k: int,
-        excluded: Int32 | None,
-        most: int | None,
-        threads: int | None,
-        asked: tuple[Float32, Int32 | None, bool],
-    ) -> tuple[Int32, Float32]:
-        """Rows and scores of all queries, block after block; what is excluded is looked for too,
-        and left out at the end."""
-        team = Team(thread_count(threads))
-        words = self.words if most is None else min(self.words, whole("most", most, 1))
-        k = min(whole("k", k, 1), words)
-        further = 0 if excluded is None else excluded.shape[1]
-        found = min(k + further, words)
+        self, units: Float32, questions: Int32 | None, k: int, excluded: Int32 | None,
+        multiply: bool, threads: int | None,
+    ) -> tuple[Int32, Float32]:  # fmt: skip
+        """Rows and scores of all queries (`units`, or questions about them), block by block;
+        excluded words are found too and removed at the end."""
+        team, Q = Team(thread_count(threads)), len(units if questions is None else questions)
+        k = min(whole("k", k, 1), self.words)
+        found = min(k + (0 if excluded is None else excluded.shape[1]), self.words)
         rows, scores = np.empty((Q, found), np.int32), np.empty((Q, found), np.float32)
-        step = max(1, min(_QUERIES, _KEYS // (team.threads * _capacity(found))))
-        vectors, questions, multiply = asked
+        # keys per query: `found`, and enough more that cutting back to `found` is rare
+        capacity = 2 * found + 64
+        step = max(1, min(_QUERIES, _KEYS // (team.threads * capacity)))
         for start in range(0, Q, step):
             some = slice(start, min(Q, start + step))
             if questions is None:
-                job = self._rows_of(vectors[some], found)
-                size = some.stop - start
+                here, places = units[some], None
             else:
                 used, inverse = np.unique(questions[some], return_inverse=True)
-                places: Int32 = inverse.reshape(-1, 3).astype(np.int32)
-                job = self._questions_of(vectors[used], places, found, multiply)
-                size = len(used)
-            least = max(gemm.WIDTH, _SMALL // (size * self.dimensions))
-            parts = team.split(words, least, gemm.WIDTH)
-            _search_parts(team, parts, job, rows[some], scores[some])
+                here, places = units[used], inverse.reshape(-1, 3).astype(np.int32)
+            least = max(gemm.WIDTH, _SMALL // (len(here) * self.dimensions))
+            parts = team.split(self.words, least, gemm.WIDTH)
+            keys = np.empty((len(parts), some.stop - start, capacity), np.uint64)
+            counts = np.zeros(keys.shape[:2], np.int64)
+            limits = np.full(keys.shape[:2], -np.inf, np.float32)
+            scan = partial(self._scan, here, places, found, multiply, keys, counts, limits, parts)
+            team.run(scan, len(parts))
+            scratch = np.empty((2, len(parts) * capacity), np.uint64)
+            kernels.best_of(rows[some], scores[some], keys, counts, scratch[0], scratch[1])
         return (rows, scores) if excluded is None else _without(rows, scores, excluded, k)
 
-    def _rows_of(self, units: Float32, k: int) -> _Job:
-        """The work of one range of words on queries."""
-        rows = min(_ROWS, len(units))
-        step = _words_for(rows)
-
-        def work(keys: Any, counts: Int64, limits: Float32, first: int, last: int) -> None:
-            products = self._products(rows, step)
-            for start in range(first, last, step):
-                words = min(step, last - start)
-                for q in range(0, len(units), rows):
-                    some = slice(q, q + rows)
-                    block = products(units[some], start, words)
+    def _scan(
+        self, units: Float32, questions: Int32 | None, k: int, multiply: bool, all_keys: UInt64,
+        all_counts: Int64, all_limits: Float32, parts: list[tuple[int, int]], part: int,
+    ) -> None:  # fmt: skip
+        """Find the best of each query in a part of the words."""
+        keys, counts, limits = all_keys[part], all_counts[part], all_limits[part]
+        first, last = parts[part]
+        rows = min(_ROWS, len(units)) if questions is None else len(units)
+        step = min(max(_SCORES // rows, 128), 1 << 14) // gemm.WIDTH * gemm.WIDTH
+        products, sums = aligned_zeros(rows * step), aligned_zeros(step)
+        bias, scratch = np.zeros(step, np.float32), np.empty(gemm.scratch_size(), np.float32)
+        for start in range(first, last, step):
+            words = min(step, last - start)
+            # whole panels, even if not all words of the last are used
+            width = min(-(-words // gemm.WIDTH) * gemm.WIDTH, gemm.padded(self.words) - start)
+            panels = self._panels[start * self.dimensions :]
+            for q in range(0, len(units), rows):
+                some = units[q : q + rows]
+                block = products[: len(some) * width].reshape(len(some), width)
+                gemm.multiply_panels(block, some, panels, bias, False, scratch, 0, len(some))
+                if questions is None:
                     kernels.keep_best(
-                        keys[some], counts[some], limits[some], block, words, start, k
+                        keys[q : q + rows], counts[q : q + rows], limits[q : q + rows], block,
+                        words, start, k,
+                    )  # fmt: skip
+                else:
+                    kernels.keep_analogies(
+                        keys, counts, limits, sums, block, questions, words, start, k, multiply
                     )
-
-        return work
-
-    def _questions_of(self, units: Float32, questions: Int32, k: int, multiply: bool) -> _Job:
-        """The work of one range of words on questions, rows of `units`."""
-        step = _words_for(len(units))
-
-        def work(keys: Any, counts: Int64, limits: Float32, first: int, last: int) -> None:
-            products = self._products(len(units), step)
-            sums = aligned_zeros(step)
-            for start in range(first, last, step):
-                words = min(step, last - start)
-                block = products(units, start, words)
-                kernels.keep_analogies(
-                    keys, counts, limits, sums, block, questions, words, start, k, multiply
-                )
-
-        return work
-
-    def _products(self, rows: int, words: int) -> Callable[[Float32, int, int], Float32]:
-        """A function that gives the products of up to `rows` units with a run of up to `words`
-        words, a multiple of WIDTH: float32[rows, whole vectors], in the same memory each time."""
-        room = aligned_zeros(rows * words)
-        bias = np.zeros(words, np.float32)
-        scratch = np.empty(gemm.scratch_size(), np.float32)
-
-        def products(units: Float32, first: int, count: int) -> Float32:
-            # whole panels, also where not all words of the last are asked for
-            whole_panels = -(-count // gemm.WIDTH) * gemm.WIDTH
-            width = min(whole_panels, gemm.padded(self.words) - first)
-            block = room[: len(units) * width].reshape(len(units), width)
-            panels = self._panels[first * self.dimensions :]
-            gemm.multiply_panels(block, units, panels, bias, False, scratch, 0, len(units))
-            return block
-
-        return products
-
-
-# keys [Q, C], counts [Q], limits [Q], the words from first to last
-_Job = Callable[[Any, Int64, Float32, int, int], None]
-
-
-def _search_parts(
-    team: Team, parts: list[tuple[int, int]], job: _Job, rows: Int32, scores: Float32
-) -> None:
-    """The best of every range of words, and of these the best, into rows and scores."""
-    Q, k = rows.shape
-    capacity = _capacity(k)
-    keys = np.empty((len(parts), Q, capacity), np.uint64)
-    counts = np.zeros((len(parts), Q), np.int64)
-    limits = np.full((len(parts), Q), -np.inf, np.float32)
-    team.run(lambda r: job(keys[r], counts[r], limits[r], *parts[r]), len(parts))
-    scratch = np.empty((2, len(parts) * capacity), np.uint64)
-    kernels.best_of(rows, scores, keys, counts, scratch[0], scratch[1])
 
 
 def _without(rows: Int32, scores: Float32, excluded: Int32, k: int) -> tuple[Int32, Float32]:
@@ -270,17 +194,3 @@ def _without(rows: Int32, scores: Float32, excluded: Int32, k: int) -> tuple[Int
     rows = np.where(kept, np.take_along_axis(rows, order, axis=1), np.int32(-1))
     scores = np.where(kept, np.take_along_axis(scores, order, axis=1), np.float32(0))
     return rows, scores
-
-
-def _capacity(k: int) -> int:
-    """Keys held for a query: k, and so many more that cutting back to k is rare."""
-    return 2 * k + 64
-
-
-def _words_for(rows: int) -> int:
-    """Words whose scores with `rows` queries are made together."""
-    return _multiple(min(max(_SCORES // rows, 128), 1 << 14), gemm.WIDTH)
-
-
-def _multiple(n: int, of: int) -> int:
-    return n // of * of

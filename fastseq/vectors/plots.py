@@ -1,4 +1,4 @@
-"""Words drawn in two dimensions, with matplotlib, which is an extra."""
+"""Plots of words in two dimensions, with matplotlib (an extra)."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 INCHES = (8.0, 6.0)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # with the colours, 49 different groups
-_SIZES = (8.5, 10.0)  # points of the letters of a neighbour, and of a word asked for
-_DIRECTIONS = 16  # in which a label may stand from its point
-_DISTANCES = (5.0, 10.0, 16.0, 24.0, 34.0)  # points away from it
+_SIZES = (8.5, 10.0)  # font sizes in points: neighbour, query word
+_DIRECTIONS = 16  # of a label from its point
+_DISTANCES = (5.0, 10.0, 16.0, 24.0, 34.0)  # of a label from its point, in points
 _LINE = {"arrowstyle": "-", "color": "#999999", "linewidth": 0.7, "shrinkA": 0, "shrinkB": 2}
 _PAPER = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.4}
-_OUTSIDE = 4.0  # what area beyond the axes weighs, where area on other labels weighs 1
+_OUTSIDE = 4.0  # cost of area outside the axes; area on other labels costs 1
 
 
 def word_map(
@@ -38,32 +38,24 @@ def word_map(
     threads: int | None = None,
     overwrite: bool = False,
 ) -> int:
-    """Draw words and the neighbours of each as points, near where their vectors are.
-
-    The plane is that of the two principal components of the words' unit vectors: it keeps the most
-    of their squared distances that a plane can. Returns how many words were drawn.
+    """Plot words and their neighbours on the plane of the two principal components of their unit
+    vectors, which preserves most of their squared distances. Returns the number of words plotted.
 
     Parameters
     ----------
-    words : at least one; each has a colour with its neighbours, a word near to several that of
-        the first
+    words : at least one; each has a colour with its neighbours, a neighbour of several that of the
+        first
     path : .png, .svg or .pdf
     k : neighbours of each word, 0 for none
-    overwrite : replace an existing file that is not known to be a picture of fastseq
+    overwrite : replace an existing file that is not known to be a plot of fastseq
 
-    Raises
-    ------
-    DataError
-        A word that is unknown, or fewer than three words to draw.
-    SettingsError, MissingExtraError
-        As plotting.check_plot; k below 0, threads below 1.
-    FastseqError
-        The system refuses to write.
+    Raises DataError for an unknown word or fewer than three words to plot, SettingsError for k
+    below 0 or threads below 1, FastseqError where the system refuses to write, and as
+    plotting.check_plot.
     """
     check_plot(path, overwrite=overwrite)
-    groups: dict[str, int] = {}
-    for group, word in enumerate(dict.fromkeys(words)):
-        groups[word] = group
+    groups = {word: group for group, word in enumerate(dict.fromkeys(words))}
+    asked = len(groups)
     if whole("k", k, 0):
         near = vectors.neighbors_of_each(list(groups), k, threads)
         for group, others in enumerate(near):
@@ -73,14 +65,14 @@ def word_map(
     if len(names) < 3:
         raise DataError(f"{len(names)} words make no picture: expected at least three")
     places, shares = plane(vectors.vectors_of(names))
-    asked = len(dict.fromkeys(words))
+    colours = [COLOURS[group % len(COLOURS)] for group in groups.values()]
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         for row, group in enumerate(groups.values()):
             axes.plot(
                 *places[row], MARKERS[group // len(COLOURS) % len(MARKERS)],
-                color=COLOURS[group % len(COLOURS)], markersize=7 if row < asked else 4, zorder=4,
+                color=colours[row], markersize=7 if row < asked else 4, zorder=4,
             )  # fmt: skip
         axes.set_aspect("equal", adjustable="datalim")
         axes.margins(0.12)
@@ -88,7 +80,6 @@ def word_map(
         axes.set_xlabel(f"first principal component ({shares[0]:.0%} of the variance)")
         axes.set_ylabel(f"second ({shares[1]:.0%})")
         axes.set_title("Words in the plane of their vectors")
-        colours = [COLOURS[group % len(COLOURS)] for group in groups.values()]
         _label(figure, axes, places, names, colours, asked)
 
     drawn(path, INCHES, draw)
@@ -96,11 +87,11 @@ def word_map(
 
 
 def plane(vectors: Float32) -> tuple[Float64, Float64]:
-    """Places [n, 2] of n vectors [n, d] on the first two principal components of their unit
-    vectors, and the share of the variance on each, float64[2].
+    """Coordinates [n, 2] of n vectors [n, d] on the first two principal components of their unit
+    vectors, and the share of the variance of each, float64[2].
 
-    The largest element of each component is positive; of vectors that lie on a line the second
-    place is 0.
+    The largest element of each component is positive; for vectors on a line the second coordinate
+    is 0.
     """
     units = unit_rows(vectors).astype(np.float64)
     units -= units.mean(axis=0)
@@ -120,20 +111,19 @@ def _label(
     figure: Figure, axes: Axes, places: Float64, names: Sequence[str], colours: Sequence[str],
     asked: int,
 ) -> None:  # fmt: skip
-    """Write each word beside its point, where it covers the least of other words and points."""
-    figure.draw_without_rendering()  # the layout is made: what follows is in its pixels
+    """Place the label of each word where it covers least of other labels and points."""
+    figure.draw_without_rendering()  # computes the layout, in whose pixels labels are placed
     pixel = figure.dpi / 72
     points = axes.transData.transform(places)
     frame = np.array(axes.bbox.extents)
     taken = np.concatenate([points - 4 * pixel, points + 4 * pixel], axis=1)
     for row, name in enumerate(names):
-        first = row < asked
-        said: dict[str, Any] = {
-            "fontsize": _SIZES[first], "fontweight": "bold" if first else "normal",
-            "color": colours[row], "ha": "center", "va": "center",
-            "parse_math": False,
+        style: dict[str, Any] = {
+            "fontsize": _SIZES[row < asked], "fontweight": "bold" if row < asked else "normal",
+            "color": colours[row], "ha": "center", "va": "center", "parse_math": False,
+            "textcoords": "offset points",
         }  # fmt: skip
-        text = axes.annotate(name, places[row], (0, 0), textcoords="offset points", **said)
+        text = axes.annotate(name, places[row], (0, 0), **style)
         box = text.get_window_extent()
         size = np.array([box.width, box.height])
         offset, far, rectangle = _free(points[row], size, taken, frame, pixel)
@@ -143,10 +133,7 @@ def _label(
                 "", places[row], tuple(offset), textcoords="offset points", arrowprops=_LINE,
                 zorder=2.5, annotation_clip=False,
             ).set_in_layout(False)  # fmt: skip
-        text = axes.annotate(
-            name, places[row], tuple(offset), textcoords="offset points", **said,
-            bbox=_PAPER, zorder=3,
-        )  # fmt: skip
+        text = axes.annotate(name, places[row], tuple(offset), **style, bbox=_PAPER, zorder=3)
         text.set_in_layout(False)
         taken = np.concatenate([taken, rectangle[None]])
 
@@ -154,15 +141,15 @@ def _label(
 def _free(
     point: Float64, size: Float64, taken: Float64, frame: Float64, pixel: float
 ) -> tuple[Float64, bool, Float64]:
-    """Where the middle of a label of a size should stand from its point, in points; whether that
-    is farther off than beside it; and its rectangle (left, bottom, right, top) in pixels: the
-    first of the nearest places that covers least of what is taken."""
+    """The offset of a label's centre from its point, in points; whether it needs a line to it; and
+    its rectangle (left, bottom, right, top) in pixels. Of the positions that cover least of `taken`
+    the first of the nearest."""
     best: tuple[float, Float64, bool, Float64] | None = None
     for distance in _DISTANCES:
         for turn in range(_DIRECTIONS):
             angle = 2 * np.pi * turn / _DIRECTIONS
             way = np.array([np.cos(angle), np.sin(angle)])
-            # the label touches a circle around its point
+            # the label touches a circle around the point
             offset = way * (distance * pixel + size / 2)
             low, high = point + offset - size / 2, point + offset + size / 2
             sides = np.minimum(taken[:, 2:], high) - np.maximum(taken[:, :2], low)

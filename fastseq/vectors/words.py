@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -91,11 +92,8 @@ class WordVectors:
     vectors : float32[V, d], C-contiguous
     counts : int64[V] or None
 
-    Raises
-    ------
-    DataError
-        Words that are empty, duplicate or no valid Unicode; another number of words than of
-        vectors or counts; no words or no dimensions; a number that is not finite.
+    Raises DataError for words that are empty, duplicate or no valid Unicode; another number of
+    words than of vectors or counts; no words or no dimensions; a number that is not finite.
     """
 
     def __init__(
@@ -153,21 +151,14 @@ class WordVectors:
     def load(
         cls, path: str | os.PathLike[str], threads: int | None = None, skip_bad_lines: bool = False
     ) -> WordVectors:
-        """Vectors of a folder that fastseq wrote, or of a file that others did: word2vec's text
+        """Load vectors from a folder of fastseq (mapped, not read), or from a file: word2vec's text
         or binary form, GloVe's and fastText's text, fastText's model (.bin), Parquet (word,
-        vector).
+        vector). With vectors of n-grams, as in fastText's models, unknown words have vectors too.
 
-        A folder is mapped: memory is filled as vectors are looked at. With vectors of n-grams,
-        which fastText's models have, words never seen have vectors too.
+        `skip_bad_lines` skips damaged lines of a text file, as in formats.read_word_vectors.
 
-        `skip_bad_lines` skips damaged lines of a text file, as formats.read_word_vectors has it.
-
-        Raises
-        ------
-        FormatError
-            A folder of another kind or version, or a damaged one.
-        DataError
-            A file that is missing, damaged or of another kind; see store.vector_files.
+        Raises FormatError for a folder that is damaged or of another kind or version, DataError for
+        a file that is missing, damaged or of another kind (see store.vector_files).
         """
         if Path(path).is_dir():
             return cls.of_content(read_vectors(Path(path)))
@@ -215,19 +206,13 @@ class WordVectors:
 
         Parameters
         ----------
-        form : "text", "binary", "parquet": see store.vector_files.write_word_vectors; by the
-            suffix of `path` when None. "fasttext": fastText's model (.bin), with the vectors of
-            n-grams where there are any: see fasttext_bin.fasttext_file
+        form : "text", "binary", "parquet": see store.vector_files.write_word_vectors; None: by the
+            suffix of `path`. "fasttext": fastText's model (.bin), with vectors of n-grams if there
+            are any: see fasttext_bin.fasttext_file
         overwrite : replace an existing file; Parquet that this wrote is replaced without it
 
-        Raises
-        ------
-        DataError
-            A word that the form cannot hold.
-        SettingsError
-            A form that is none, or a suffix that says none; a file that exists.
-        FastseqError
-            The system refuses.
+        Raises DataError for a word that the form cannot hold, SettingsError for an unknown form or
+        suffix or a file that exists, FastseqError where the system refuses.
         """
         from fastseq.store.outputs import check_output
         from fastseq.store.vector_files import KIND, write_word_vectors
@@ -246,12 +231,8 @@ class WordVectors:
     def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
         """Write a folder of vectors, whole or not at all.
 
-        Raises
-        ------
-        SettingsError
-            Something stands there and `overwrite` is False, or it is not word vectors.
-        FastseqError
-            The system refuses, or another process writes there.
+        Raises SettingsError where `path` exists and `overwrite` is False, or it is no folder of
+        word vectors, FastseqError where the system refuses or another process writes there.
         """
         write_vectors(Path(path), *self.content(), overwrite=overwrite)
 
@@ -360,14 +341,10 @@ class WordVectors:
     ) -> tuple[Int32, Float32]:
         """Rows and cosines, both [Q, min(k, V)], of the words nearest to each of float32[Q, d].
 
-        What is past the last (all of it, for a query of zeros) has the row -1 and the cosine 0.
+        Past the last, and for a query of zeros, rows are -1 and cosines 0.
 
-        Raises
-        ------
-        DataError
-            Queries of another shape, or with a number that is not finite.
-        SettingsError
-            k or threads below 1.
+        Raises DataError for queries of another shape or with a number that is not finite,
+        SettingsError for k or threads below 1.
         """
         return self.packed(threads).search(_numbers(queries, "queries"), k, threads=threads)
 
@@ -375,9 +352,8 @@ class WordVectors:
         self, query: str | Sequence[str] | Float32, k: int = 10, threads: int | None = None
     ) -> Neighbors:
         """The k words nearest to a word, to the mean of some words' unit vectors, or to a vector
-        float32[d], with their cosines, the nearest first. Words asked for are left out.
-
-        Nothing is near to a vector of zeros.
+        float32[d], with their cosines, the nearest first, without the query's words. A vector of
+        zeros has no neighbours.
 
         Raises DataError for an unknown word, for no words, for a vector of another length or with
         a number that is not finite; SettingsError for k or threads below 1.
@@ -405,12 +381,9 @@ class WordVectors:
     def analogy(
         self, a: str, b: str, c: str, k: int = 1, method: str = "add", threads: int | None = None
     ) -> Neighbors:
-        """What is to `c` as `b` is to `a`: analogy("man", "king", "woman") hopes for "queen".
+        """The k best answers to "a is to b as c is to ?" with their scores, without a, b and c:
+        analogy("man", "king", "woman") should give "queen".
 
-        The k best words with their scores, best first; the three words are left out.
-
-        Parameters
-        ----------
         method : "add": 3CosAdd, the nearest to b - a + c of unit vectors; the score is the cosine
             (Mikolov, Yih & Zweig 2013). "mul": 3CosMul, cos(b) cos(c) / (cos(a) + 0.001) of cosines
             moved to 0 to 1 (Levy & Goldberg 2014)
@@ -465,12 +438,11 @@ class WordVectors:
         if self.counts is not None and not falling:
             order = np.argsort(-self.counts, kind="stable")[:most]
         kept = WordVectors.__new__(WordVectors)
-        counts = None if self.counts is None else self.counts[order]
-        vectors = self.vectors[:most] if falling else self.vectors[order]
-        words = [self.words[row] for row in order.tolist()]
         kept._set(
-            words, vectors, counts, self.subwords, self.settings, self.statistics, None,
-            self.phrases,
+            [self.words[row] for row in order.tolist()],
+            self.vectors[:most] if falling else self.vectors[order],
+            None if self.counts is None else self.counts[order],
+            self.subwords, self.settings, self.statistics, None, self.phrases,
         )  # fmt: skip
         return kept
 
@@ -515,12 +487,8 @@ class DocumentVectors:
     frequencies_ : {word: share} in the texts of `fit`, if the vectors have no counts
     empty_ : texts without a known word in the last transformation; their vectors are zeros
 
-    Raises
-    ------
-    SettingsError
-        Another method, an `a` that is not above 0, components below 0, threads below 1.
-    FormatError
-        The analyzer that the vectors were trained with is not available.
+    Raises SettingsError for another method, an `a` that is not above 0, components below 0 or
+    threads below 1, FormatError if the analyzer of the vectors' training is not available.
     """
 
     def __init__(
@@ -644,11 +612,11 @@ class DocumentVectors:
         return np.array([(shares or {}).get(word, 0.0) for word in words])
 
     def _shares(self, source: TextSource) -> dict[str, float]:
-        counts: dict[str, int] = {}
+        counts: Counter[str] = Counter()
         for ids, _, words in self._encoded(source):
-            for word, count in zip(words, np.bincount(ids, minlength=len(words)), strict=True):
-                counts[word] = counts.get(word, 0) + int(count)
-        total = max(1, sum(counts.values()))
+            found = np.bincount(ids, minlength=len(words)).tolist()
+            counts.update(dict(zip(words, found, strict=True)))
+        total = max(1, counts.total())
         return {word: count / total for word, count in counts.items()}
 
 

@@ -120,14 +120,6 @@ def test_many_words_are_cut_back_to_the_best() -> None:
         np.testing.assert_allclose(true[rows[0]], np.sort(true)[::-1][:k], atol=CLOSE)
 
 
-def test_only_so_many_of_the_words() -> None:
-    vectors = numbers(200, 5, 4)
-    rows, cosines = Nearest(vectors).search(vectors[150:160], 20, most=70)
-    fewer = Nearest(vectors[:70].copy()).search(vectors[150:160], 20)
-    np.testing.assert_array_equal(rows, fewer[0])
-    np.testing.assert_array_equal(cosines, fewer[1])
-
-
 def test_words_that_are_not_wanted() -> None:
     vectors = numbers(60, 6, 5)
     excluded = np.array([[0, 7], [1, -1], [59, 59]], np.int32)
@@ -173,7 +165,7 @@ def test_what_is_no_query() -> None:
     packed = Nearest(numbers(30, 5, 9))
     with pytest.raises(DataError, match=r"expected \[n, 5\]"):
         packed.search(numbers(2, 4, 0), 3)
-    for settings_ in ({"k": 0}, {"k": 1.5}, {"k": 1, "most": 0}, {"k": 1, "threads": 0}):
+    for settings_ in ({"k": 0}, {"k": 1.5}, {"k": 1, "threads": 0}):
         with pytest.raises(SettingsError):
             packed.search(numbers(2, 5, 0), **settings_)  # type: ignore[arg-type]
 

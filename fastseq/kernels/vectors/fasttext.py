@@ -37,8 +37,9 @@ from fastseq.kernels.vectors.word2vec import (
     learn_mean,
     learn_rows,
     mean_at,
+    take_path,
     take_row,
-    targets_of,
+    take_targets,
 )
 from fastseq.kernels.vectors.word2vec import work_size as window_size
 
@@ -97,7 +98,8 @@ def _train_sentence(
     W = own.shape[1]
     ring = _ring(window)
     places = _places(lists.shape[1], W)
-    if len(paths) == 0:
+    sampled = len(paths) == 0
+    if sampled:
         draw_targets(lists, kept[0], negatives, alias, state, outputs)
     _fetch(own, table, kept[0], grams, gram_ends)
     entered, left = 0, 0
@@ -111,9 +113,12 @@ def _train_sentence(
         reach = 1 + draw_below(state, window)
         first, last = max(0, i - reach), min(count, i + reach + 1)
         measured = (int(seen[1]) + i) % loss_every == 0
-        targets = targets_of(
-            work, lists, outputs, kept, i, count, negatives, alias, state, paths, nodes, codes
-        )
+        if sampled:
+            targets = take_targets(work, lists, outputs, kept[i], negatives)
+            if i + 1 < count:
+                draw_targets(lists, kept[i + 1], negatives, alias, state, outputs)
+        else:
+            targets = take_path(work, lists, outputs, kept[i], paths, nodes, codes)
         if targets > 0:  # the tree of a single word has no nodes
             if cbow:
                 _learn_mean(

@@ -92,19 +92,6 @@ def take_path(work, lists, outputs, word, paths, nodes, codes):
     return paths[word + 1] - paths[word]
 
 
-@helper
-def targets_of(
-    work, lists, outputs, kept, i, count, negatives, alias, state, paths, nodes, codes
-):  # fmt: skip
-    """Set the targets of word i of `count` and draw the next word's; return their number."""
-    if len(paths) > 0:
-        return take_path(work, lists, outputs, kept[i], paths, nodes, codes)
-    targets = take_targets(work, lists, outputs, kept[i], negatives)
-    if i + 1 < count:
-        draw_targets(lists, kept[i + 1], negatives, alias, state, outputs)
-    return targets
-
-
 # ---- rows and targets --------------------------------------------------------------------------
 
 
@@ -224,14 +211,18 @@ def _train_sentence(
 ):  # fmt: skip
     flat = inputs.reshape(inputs.size)
     W = inputs.shape[1]
-    if len(paths) == 0 and count > 1:
+    sampled = len(paths) == 0
+    if sampled and count > 1:
         draw_targets(lists, kept[0], negatives, alias, state, outputs)
     for i in range(count):
         reach = 1 + draw_below(state, window)
         first, last = max(0, i - reach), min(count, i + reach + 1)
-        targets = targets_of(
-            work, lists, outputs, kept, i, count, negatives, alias, state, paths, nodes, codes
-        )
+        if sampled:
+            targets = take_targets(work, lists, outputs, kept[i], negatives)
+            if i + 1 < count:
+                draw_targets(lists, kept[i + 1], negatives, alias, state, outputs)
+        else:
+            targets = take_path(work, lists, outputs, kept[i], paths, nodes, codes)
         if last - first < 2 or targets == 0:
             continue
         measured = (int(seen[1]) + i) % loss_every == 0

@@ -141,17 +141,11 @@ class FastTextClassifier(TextClassifier[FittedState], SubwordParameters):
         progress : called after every round with the progress
         checkpoint_seconds : approximate time between two checkpoints
 
-        Raises
-        ------
-        SettingsError
-            A setting outside its range; vectors of other dimensions; a place that is taken.
-        DataError
-            Data that cannot be read or learned from: which file, row and column.
-        TrainingError
-            The loss is no longer finite.
-        KeyboardInterrupt, SystemExit
-            Ctrl-C, SIGTERM, after the current round. With a `path` the checkpoint there has the
-            state; without one this model has, ready for use.
+        Raises SettingsError for a setting out of its range, vectors of other dimensions or a `path`
+        that is taken; DataError, naming file, row and column, for data that cannot be read or
+        learned from; TrainingError if the loss becomes infinite; and, after the current round,
+        KeyboardInterrupt (Ctrl-C) or SystemExit (SIGTERM): with a `path` the checkpoint there has
+        the state, without one this model has, ready for use.
         """
         self.check()
         if resume and path is None:

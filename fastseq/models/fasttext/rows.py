@@ -20,6 +20,7 @@ from fastseq.errors import DataError, located
 from fastseq.kernels.text.ngrams import bucket_ids
 from fastseq.kernels.vectors.fasttext_labels import count_rows, fill_rows, hash_words
 from fastseq.models.data.examples import ReadReport
+from fastseq.models.word_vectors.sampling import runs_of
 from fastseq.models.word_vectors.sentences import TokenSpill
 from fastseq.store.files import MEMORY, SpillArray
 from fastseq.text.analyzer import Analyzer
@@ -247,7 +248,7 @@ class Words:
         dense = ngrams.buckets <= _DENSE
         occurs = np.zeros(ngrams.buckets if dense else 0, np.bool_)
         several: list[Int32] = []
-        for first, last in _blocks(self.offsets):
+        for first, last in runs_of(np.diff(self.offsets), _BLOCK):
             start, stop = self.offsets[first], self.offsets[last]
             part = Tokens(self.tokens[start:stop], self.offsets[first : last + 1] - start)
             made = make(part)
@@ -267,16 +268,6 @@ class Words:
         return encoder, LabelledRows(
             rows, np.concatenate(ends), self.labels, self.label_ends, sizes
         )
-
-
-def _blocks(offsets: Int64) -> Iterator[tuple[int, int]]:
-    """Ranges of texts of about _BLOCK words."""
-    first, count = 0, len(offsets) - 1
-    while first < count:
-        last = int(np.searchsorted(offsets, offsets[first] + _BLOCK, "right")) - 1
-        last = min(max(last, first + 1), count)
-        yield first, last
-        first = last
 
 
 def encoded(

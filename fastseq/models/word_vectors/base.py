@@ -129,18 +129,11 @@ class VectorModel(WordParameters, ABC):
         checkpoint_seconds : approximate time between two checkpoints
         report : called after every round with the progress
 
-        Raises
-        ------
-        SettingsError
-            A setting out of its range; `start` of other dimensions; `path` is taken, or the
-            checkpoint there is of another training.
-        DataError
-            The corpus cannot be read, or no word occurs often enough.
-        TrainingError
-            The loss is no longer finite.
-        KeyboardInterrupt, SystemExit
-            Ctrl-C, SIGTERM, after the current round. With a `path` the checkpoint there has the
-            state; without one this model has, ready for use.
+        Raises SettingsError for a setting out of its range, `start` of other dimensions, or a
+        `path` that is taken or has the checkpoint of another training; DataError if the corpus
+        cannot be read or no word occurs often enough; TrainingError if the loss becomes infinite;
+        and, after the current round, KeyboardInterrupt (Ctrl-C) or SystemExit (SIGTERM): with a
+        `path` the checkpoint there has the state, without one this model has, ready for use.
         """
         self.check()
         if resume and path is None:
@@ -194,10 +187,9 @@ class VectorModel(WordParameters, ABC):
 
     def _continuing(self, start: FittedVectors) -> Self:
         """The model with the parameters of the vectors to start from, where none are given."""
-        model = self.snapshot()
         found = self._of_start(start).items()
-        model.set_params(**{name: value for name, value in found if not self.is_given(name)})
-        return model
+        given = {name: value for name, value in found if not self.is_given(name)}
+        return self.snapshot().set_params(**given)
 
     def _of_start(self, start: FittedVectors) -> dict[str, Any]:
         """The parameters that vectors to start from determine."""

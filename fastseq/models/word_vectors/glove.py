@@ -11,11 +11,10 @@ paper leaves open is as in its authors' program.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +24,7 @@ from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.kernels.core.width import LANES
 from fastseq.kernels.vectors import glove as kernels
 from fastseq.models.word_vectors.base import FittedVectors, VectorModel
-from fastseq.models.word_vectors.sampling import occurrences
+from fastseq.models.word_vectors.sampling import occurrences, runs_of
 from fastseq.models.word_vectors.sentences import Sentences
 from fastseq.seeds import mixed_key
 from fastseq.settings import parse_size
@@ -267,8 +266,6 @@ def count_cooccurrences(
 ) -> Cooccurrences:
     """Count the words in each word's window; a window ends with the sentence.
 
-    Parameters
-    ----------
     tokens : int32[n], n < 2**40, each below `words`
     ends : int64[S], the end of each sentence
     window : words on a side, below WINDOW
@@ -286,71 +283,42 @@ def count_cooccurrences(
     if weighted:
         weights[1:] /= np.arange(1, window + 1)
     counts = occurrences(tokens, words)
-    sides = 2 if symmetric else 1
-    room = np.minimum(words - np.arange(words) * symmetric, sides * window * counts)
+    room = np.minimum(words - np.arange(words) * symmetric, (1 + symmetric) * window * counts)
     columns, values = SpillArray(np.int32, memory // 4), SpillArray(np.float32, memory // 4)
     offsets = np.zeros(words + 1, np.int64)
-    counting = _Counting(tokens, weights, words, symmetric)
+    idle: list[tuple[Float64, UInt64]] = []  # working memory that no thread is using
+
+    def count(job: tuple[int, UInt64, Int64, int]) -> tuple[Int64, Int32, Float32]:
+        """The number of entries of each row, and their columns and values, from the first row's
+        word, the gathered positions, the start of each row's, and the capacity for entries."""
+        first, places, starts, size = job
+        try:
+            sums, marks = idle.pop()
+        except IndexError:
+            sums, marks = np.zeros(words), np.zeros(-(-words // 64), np.uint64)
+        sizes = np.zeros(len(starts) - 1, np.int64)
+        columns, values = np.empty(size, np.int32), np.empty(size, np.float32)
+        n = kernels.count_rows(
+            columns, values, sizes, sums, marks, places, starts, tokens, weights, first, symmetric
+        )
+        idle.append((sums, marks))
+        return sizes, columns[:n].copy(), values[:n].copy()
+
     with ThreadPoolExecutor(threads, "fastseq-count") as pool:
-        for first, last in _slices(counts, max(LEAST, memory // 16)):
+        for first, last in runs_of(counts, max(LEAST, memory // 16)):
             starts = np.concatenate([[0], np.cumsum(counts[first:last])])
             places = np.empty(int(starts[-1]), np.uint64)
             kernels.gather_places(places, starts[:-1].copy(), tokens, ends, window, first)
             jobs = (
-                _Rows(first + a, places, starts[a : b + 1], int(room[first + a : first + b].sum()))
-                for a, b in _slices(room[first:last], _ENTRIES)
+                (first + a, places, starts[a : b + 1], int(room[first + a : first + b].sum()))
+                for a, b in runs_of(room[first:last], _ENTRIES)
             )
-            for job, (sizes, *found) in in_order(pool, counting.count, jobs, threads + 1):
-                offsets[job.first + 1 : job.first + 1 + len(sizes)] = sizes
+            for job, (sizes, *found) in in_order(pool, count, jobs, threads + 1):
+                offsets[job[0] + 1 : job[0] + 1 + len(sizes)] = sizes
                 columns.append(found[0])
                 values.append(found[1])
     np.cumsum(offsets, out=offsets)
     return Cooccurrences(offsets, columns.finish(), values.finish(), symmetric)
-
-
-class _Rows(NamedTuple):
-    """Neighbouring rows to count: the first one's word, the gathered positions, the start of each
-    row's, and the capacity for entries."""
-
-    first: int
-    places: UInt64
-    starts: Int64
-    room: int
-
-
-class _Counting:
-    """Counts rows on several threads."""
-
-    def __init__(self, tokens: Int32, weights: Float64, words: int, symmetric: bool) -> None:
-        self._tokens, self._weights = tokens, weights
-        self._words, self._symmetric = words, symmetric
-        self._idle: list[tuple[Float64, UInt64]] = []  # working memory that no thread is using
-
-    def count(self, job: _Rows) -> tuple[Int64, Int32, Float32]:
-        """The number of entries of each row, and their columns and values."""
-        try:
-            sums, marks = self._idle.pop()
-        except IndexError:
-            sums, marks = np.zeros(self._words), np.zeros(-(-self._words // 64), np.uint64)
-        sizes = np.zeros(len(job.starts) - 1, np.int64)
-        columns, values = np.empty(job.room, np.int32), np.empty(job.room, np.float32)
-        n = kernels.count_rows(
-            columns, values, sizes, sums, marks, job.places, job.starts, self._tokens,
-            self._weights, job.first, self._symmetric,
-        )  # fmt: skip
-        self._idle.append((sums, marks))
-        return sizes, columns[:n].copy(), values[:n].copy()
-
-
-def _slices(sizes: Int64, most: int) -> Iterator[tuple[int, int]]:
-    """Ranges of neighbouring items whose sizes sum to at most `most`, or of one item."""
-    ends = np.cumsum(sizes)
-    first = 0
-    while first < len(sizes):
-        before = int(ends[first - 1]) if first else 0
-        last = max(first + 1, int(np.searchsorted(ends, before + most, "right")))
-        yield first, last
-        first = last
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -379,8 +347,7 @@ def tiles_of(matrix: Cooccurrences, block: int, memory: int = MEMORY) -> Tiles:
     V = len(matrix.offsets) - 1
     across = -(-V // block)
     cells, logs = SpillArray(np.int32, memory // 2), SpillArray(np.float32, memory // 2)
-    corners: list[Int64] = []
-    sizes: list[Int64] = []
+    corners, sizes = [], []
     for first in range(0, V, block):
         starts = matrix.offsets[first : first + block + 1]
         a, b = int(starts[0]), int(starts[-1])

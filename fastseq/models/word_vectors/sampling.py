@@ -1,8 +1,9 @@
-"""What training derives from the counts of a vocabulary: subsampling, negative sampling and the
-tree of hierarchical softmax."""
+"""What training derives from the counts of a vocabulary: subsampling, negative sampling, the tree
+of hierarchical softmax, and runs of words that fit into memory."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,16 @@ def occurrences(ids: Int32, words: int) -> Int64:
     for start in range(0, len(ids), _BLOCK):
         counts += np.bincount(ids[start : start + _BLOCK], minlength=words)
     return counts
+
+
+def runs_of(sizes: Int64, most: int) -> Iterator[tuple[int, int]]:
+    """Ranges of neighbouring items whose sizes sum to at most `most`, or of one item."""
+    ends, first = np.cumsum(sizes), 0
+    while first < len(sizes):
+        before = int(ends[first - 1]) if first else 0
+        last = max(first + 1, int(np.searchsorted(ends, before + most, "right")))
+        yield first, last
+        first = last
 
 
 def keep_probabilities(counts: Int64, sample: float) -> UInt32:

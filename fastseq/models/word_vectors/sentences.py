@@ -59,8 +59,6 @@ def read_sentences(
 ) -> Sentences:
     """Read a whole corpus.
 
-    Parameters
-    ----------
     source : the texts, each a sentence
     analyzer : without n-grams
     min_count : words that occur less often are dropped, unless known
@@ -70,12 +68,8 @@ def read_sentences(
     memory : bytes of ids to hold; more goes to a temporary file
     join : joins phrases before words are dropped
 
-    Raises
-    ------
-    DataError
-        No word is left, a text that is not UTF-8, and what reading the corpus raises.
-    SettingsError
-        The analyzer makes n-grams.
+    Raises DataError if no word is left, for a text that is not UTF-8, and as reading the corpus
+    does; SettingsError for an analyzer with n-grams.
     """
     if analyzer.ngrams != (1, 1) or analyzer.char_ngrams is not None:
         raise SettingsError("word vectors are made of words: expected an analyzer without n-grams")
