@@ -306,8 +306,8 @@ def _read_words(file: BinaryIO, kept: WantedVectors, threads: int) -> None:
         _read_binary(file, kept, count)
 
 
-# line number, word, numbers
-_Row = tuple[int, bytes, bytes]
+# line numbers, words, numbers; three lists, since a tuple per line would cost garbage collection
+_Rows = tuple[list[int], list[bytes], list[bytes]]
 
 
 def _read_text(file: BinaryIO, kept: WantedVectors, threads: int, line: int) -> None:
@@ -315,17 +315,18 @@ def _read_text(file: BinaryIO, kept: WantedVectors, threads: int, line: int) -> 
     pool = ThreadPoolExecutor(threads, "fastseq-vectors")
     try:
         blocks = _text_blocks(file, kept, line)
-        for rows, vectors in in_order(pool, _parse, blocks, threads + 1):
+        for rows, vectors in in_order(pool, lambda rows: _parse(rows[2]), blocks, threads + 1):
             _keep_rows(kept, rows, vectors)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _text_blocks(file: BinaryIO, kept: WantedVectors, line: int) -> Iterator[list[_Row]]:
+def _text_blocks(file: BinaryIO, kept: WantedVectors, line: int) -> Iterator[_Rows]:
     """The lines that may be wanted, block after block; others are counted as read."""
-    first = True
+    first, wanted = True, kept.wanted
     for rows in _line_blocks(file, kept):
-        found: list[_Row] = []
+        found: _Rows = ([], [], [])
+        lines, words, numbers = found
         if kept.skip and not kept.dimensions:  # the first line may be the damaged one
             lengths = Counter(len(row.split()) for row in rows[:_SOME] if row.strip())
             kept.dimensions = max(lengths.most_common(1)[0][0] - 1, 0) if lengths else 0
@@ -346,36 +347,39 @@ def _text_blocks(file: BinaryIO, kept: WantedVectors, line: int) -> Iterator[lis
                 except ValueError as error:
                     kept.refuse(number, str(error))
                     continue
-            wanted = kept.wanted
             if not word or wanted is None or word.decode("utf-8", "replace") in wanted:
-                found.append((number, word, rest))
+                lines.append(number)
+                words.append(word)
+                numbers.append(rest)
             else:
                 kept.read += 1
         line += len(rows)
-        if found:
+        if lines:
             yield found
 
 
-def _keep_rows(kept: WantedVectors, rows: list[_Row], vectors: Float32 | None) -> None:
+def _keep_rows(kept: WantedVectors, rows: _Rows, vectors: Float32 | None) -> None:
     """Take the words of some lines, and their vectors from `_parse`."""
+    lines, words, numbers = rows
     if vectors is None:
-        parsed = [_parse([row]) for row in rows]
+        parsed = [_parse([each]) for each in numbers]
         if not kept.skip:
-            bad = (row for row, one in zip(rows, parsed, strict=True) if one is None)
-            line, _, numbers = next(bad, rows[0])
-            raise kept.wrong(line, _no_number(numbers.split(b" ")) or "holds what is no number")
+            bad = next((i for i, one in enumerate(parsed) if one is None), 0)
+            problem = _no_number(numbers[bad].split(b" ")) or "holds what is no number"
+            raise kept.wrong(lines[bad], problem)
         blank = np.full(kept.dimensions, np.nan, np.float32)
         vectors = np.concatenate([blank if one is None else one for one in parsed])
-    table = vectors.reshape(len(rows), kept.dimensions)
+    table = vectors.reshape(len(lines), kept.dimensions)
+    good: Sequence[int] = range(len(lines))
     if kept.skip:
         finite = np.isfinite(table).all(axis=1)
         for i in np.flatnonzero(~finite).tolist():
-            problem = _no_number(rows[i][2].split(b" "))
-            kept.refuse(rows[i][0], problem or "holds a number that is not finite")
-        table, rows = table[finite], [rows[i] for i in np.flatnonzero(finite).tolist()]
-    taken = [i for i, (line, word, _) in enumerate(rows) if kept.takes(word, line)]
+            problem = _no_number(numbers[i].split(b" ")) or "holds a number that is not finite"
+            kept.refuse(lines[i], problem)
+        good = np.flatnonzero(finite).tolist()
+    taken = [i for i in good if kept.takes(words[i], lines[i])]
     if taken:
-        kept.add(table[taken], [rows[i][0] for i in taken])
+        kept.add(table[taken], [lines[i] for i in taken])
 
 
 def _check_first_row(kept: WantedVectors, pieces: list[bytes], line: int) -> None:
@@ -414,12 +418,12 @@ def _uneven(row: bytes, dimensions: int) -> tuple[bytes, bytes]:
     return b" ".join(word), b" ".join(pieces[len(pieces) - dimensions :])
 
 
-def _parse(rows: list[_Row]) -> Float32 | None:
+def _parse(numbers: list[bytes]) -> Float32 | None:
     """The numbers of some lines, concatenated; None where one is no number.
 
     Arrow's CSV reader parses them as one column, three times as fast as NumPy.
     """
-    text = b"\n".join([numbers for _, _, numbers in rows]).replace(b" ", b"\n")
+    text = b"\n".join(numbers).replace(b" ", b"\n")
     csv = pa.csv
     try:
         table = csv.read_csv(
