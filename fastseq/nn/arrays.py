@@ -15,13 +15,13 @@ from fastseq.errors import DataError, SettingsError
 from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.types import Float32, Int32, Int64
 
-Kept = TypeVar("Kept")
+Saved = TypeVar("Saved")
 
 
 def as_floats(x: npt.ArrayLike, what: str) -> Float32:
-    """`x` as float32, itself where it is so already.
+    """`x` as contiguous float32, without a copy where possible.
 
-    Raises DataError, naming it `what`, where it is of something else than real numbers.
+    Raises DataError, naming it `what`, where its elements are not real numbers.
     """
     try:
         given: npt.NDArray[Any] = np.asarray(x)
@@ -32,22 +32,11 @@ def as_floats(x: npt.ArrayLike, what: str) -> Float32:
     return np.require(given, np.float32, ["C", "W"])
 
 
-def as_rows(x: npt.ArrayLike, width: int, what: str) -> Float32:
-    """`x` as float32[N, width], itself where it is so already.
-
-    Raises DataError, naming it `what`, where it is of another shape.
-    """
-    rows = as_floats(x, what)
-    if rows.ndim != 2 or rows.shape[1] != width:
-        raise DataError(f"{what} is of shape {list(rows.shape)}, expected [N, {width}]")
-    return rows
-
-
 def as_numbers(ids: npt.ArrayLike, below: int, what: str, least: int = 0) -> Int32:
-    """`ids` as int32[N], itself where it is so already.
+    """`ids` as int32[N], without a copy where possible.
 
-    Raises DataError, naming it `what`, where it is no vector of whole numbers or one of them is
-    not in least..below - 1.
+    Raises DataError, naming it `what`, where it is not a vector of whole numbers from `least` to
+    below - 1.
     """
     numbers: npt.NDArray[Any] = np.asarray(ids)
     if numbers.ndim != 1 or (numbers.dtype.kind not in "iu" and len(numbers)):
@@ -71,17 +60,17 @@ def as_offsets(offsets: npt.ArrayLike, rows: int) -> Int64:
     bounds = np.require(given, np.int64, ["C", "W"])
     if bounds.ndim != 1 or len(bounds) < 2 or bounds[0] != 0 or bounds[-1] != rows:
         raise DataError(f"offsets must be a vector that starts at 0 and ends at {rows} rows")
-    longer = bounds[1:] > bounds[:-1]  # and so none lies outside 0..rows
+    longer = bounds[1:] > bounds[:-1]  # so all are in 0..rows
     if not longer.all():
         raise DataError(f"sequence {int(np.argmin(longer))} is empty, expected 1 row or more")
     return bounds
 
 
-def kept_by_forward(kept: Kept | None) -> Kept:
-    """What a forward pass kept for `backward`; SettingsError where none did."""
-    if kept is None:
+def saved_by_forward(saved: Saved | None) -> Saved:
+    """What a forward pass saved for `backward`; SettingsError where none did."""
+    if saved is None:
         raise SettingsError("backward was called without a forward pass with training=True before")
-    return kept
+    return saved
 
 
 def as_lengths(lengths: Any, steps: int, batch: int) -> Int64:
@@ -131,7 +120,7 @@ class Workspace:
         self._buffers: dict[object, Float32] = {}
 
     def array(self, name: object, *shape: int) -> Float32:
-        """An array of this shape whose values are whatever was there."""
+        """An uninitialised array of this shape."""
         size = math.prod(shape)
         buffer = self._buffers.get(name)
         if buffer is None or len(buffer) < size:

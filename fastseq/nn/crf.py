@@ -33,6 +33,7 @@ from fastseq.types import Float32, Float64, Int32, Int64
 Bool = npt.NDArray[np.bool_]
 
 FORBIDDEN = -1e4  # score of a forbidden transition: far below any other, and finite
+PARTS = ("transitions", "start", "end")  # parameters, and what constraints forbid of each
 SLOTS = 8  # partial sums of the gradients, independent of the number of threads
 SMALL = 50_000  # operations below which one thread does all the work
 
@@ -45,12 +46,16 @@ class Constraints:
 
     transitions  bool[K, K]  true where (from, to) is forbidden
     start        bool[K]     true where a sequence may not begin
-    end          bool[K]     true where a sequence may not end; None: it may end anywhere
+    end          bool[K]     true where a sequence may not end; all false by default
     """
 
     transitions: Bool
     start: Bool
-    end: Bool | None = None
+    end: Bool = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.end is None:
+            object.__setattr__(self, "end", np.zeros(len(self.start), np.bool_))
 
 
 def bio_constraints(names: Sequence[str]) -> Constraints:
@@ -105,7 +110,7 @@ class CRF(Layer):
         if constraints is not None and (
             constraints.transitions.shape != (tags, tags)
             or constraints.start.shape != (tags,)
-            or (constraints.end is not None and constraints.end.shape != (tags,))
+            or constraints.end.shape != (tags,)
         ):
             raise SettingsError(
                 f"the constraints of a CRF of {tags} tags are of shapes "
@@ -183,24 +188,17 @@ class CRF(Layer):
         differ. Raises DataError if shapes do not fit or a sequence is empty.
         """
         batch = self._batch(*self._sequences(emissions, offsets))
-        tables = self._tables(constraints or self.constraints)
+        width, tables = padded(self.tags), self._tables(constraints or self.constraints)
         best = np.empty(len(batch.flat) // self.tags, np.int32)
         scores = np.empty(len(batch.offsets) - 1, np.float64)
         ranges = self._ranges(batch)
 
         def work(part: int) -> None:
+            pointers = np.empty(batch.longest * width, np.int32)
             crf_best(
-                best,
-                scores,
-                np.empty(batch.longest * tables.width, np.int32),
-                np.empty(2 * tables.width, np.float32),
-                batch.flat,
-                batch.offsets,
-                batch.bounds,
-                *ranges[part],
-                tables.transitions,
-                tables.ends,
-            )
+                best, scores, pointers, np.empty(2 * width, np.float32), batch.flat, batch.offsets,
+                batch.bounds, *ranges[part], tables.transitions, tables.ends,
+            )  # fmt: skip
 
         self.team.run(work, len(ranges))
         return best, scores
@@ -228,9 +226,7 @@ class CRF(Layer):
         at = np.flatnonzero(inner)
         found = int(self.constraints.transitions[tags[at - 1], tags[at]].sum())
         found += int(self.constraints.start[tags[starts]].sum())
-        if self.constraints.end is not None:
-            found += int(self.constraints.end[tags[np.append(starts[1:], len(tags)) - 1]].sum())
-        return found
+        return found + int(self.constraints.end[tags[np.append(starts[1:], len(tags)) - 1]].sum())
 
     def _sequences(self, emissions: Any, offsets: Int64) -> tuple[Any, Int64]:
         """Emissions and offsets, checked."""
@@ -256,8 +252,7 @@ class CRF(Layer):
         self, batch: _Batch, tags: Int32, mode: int, weight: float
     ) -> tuple[Float64, Float32, Float32]:
         """(float64[B], float32[N * K], float32[slots, W * W + 2 W]): see kernels/nn/crf.py."""
-        tables = self._tables(self.constraints)
-        width = tables.width
+        width, tables = padded(self.tags), self._tables(self.constraints)
         losses = np.empty(len(batch.offsets) - 1, np.float64)
         demissions = np.empty(len(batch.flat) if mode else 0, np.float32)
         slots = len(batch.bounds) - 1 if mode == _GRADIENT else 0
@@ -265,23 +260,11 @@ class CRF(Layer):
         ranges = self._ranges(batch)
 
         def work(part: int) -> None:
+            scratch = np.empty((batch.longest + 4) * width, np.float32)
             crf_paths(
-                losses,
-                demissions,
-                gradients,
-                np.empty((batch.longest + 4) * width, np.float32),
-                batch.flat,
-                tags,
-                batch.offsets,
-                batch.bounds,
-                *ranges[part],
-                tables.transitions,
-                tables.into,
-                tables.back,
-                tables.ends,
-                np.float32(weight),
-                mode,
-            )
+                losses, demissions, gradients, scratch, batch.flat, tags, batch.offsets,
+                batch.bounds, *ranges[part], *tables, np.float32(weight), mode,
+            )  # fmt: skip
 
         self.team.run(work, len(ranges))
         return losses, demissions, gradients.reshape(slots, width * (width + 2))
@@ -289,33 +272,23 @@ class CRF(Layer):
     def _add_gradients(self, slots: Float32, weight: float) -> None:
         """Add the slots' partial sums, in their order, to the gradients."""
         total = slots.sum(axis=0, dtype=np.float64) * weight
-        k = self.tags
-        width = padded(self.tags)
+        k, width = self.tags, padded(self.tags)
         square = total[: width * width].reshape(width, width)[:k, :k].T
-        start = total[width * width :][:k]
-        end = total[width * (width + 1) :][:k]
-        if self.constraints is not None:
-            square = np.where(self.constraints.transitions, 0.0, square)
-            start = np.where(self.constraints.start, 0.0, start)
-            if self.constraints.end is not None:
-                end = np.where(self.constraints.end, 0.0, end)
-        self.grads["transitions"] += square
-        self.grads["start"] += start
-        self.grads["end"] += end
+        ends = total[width * width :][:k], total[width * (width + 1) :][:k]
+        for name, gradient in zip(PARTS, (square, *ends), strict=True):
+            if self.constraints is not None:
+                gradient = np.where(getattr(self.constraints, name), 0.0, gradient)
+            self.grads[name] += gradient
 
     def _tables(self, constraints: Constraints | None) -> _Tables:
         k, width = self.tags, padded(self.tags)
         transitions = np.full((k, width), -np.inf, np.float32)
-        transitions[:, :k] = self.values["transitions"]
         ends = np.full((4, width), -np.inf, np.float32)
-        ends[0, :k] = self.values["start"]
-        ends[1, :k] = self.values["end"]
-        if constraints is not None:
-            transitions[:, :k][constraints.transitions] = FORBIDDEN
-            ends[0, :k][constraints.start] = FORBIDDEN
-            if constraints.end is not None:
-                ends[1, :k][constraints.end] = FORBIDDEN
         square = transitions[:, :k]
+        for name, out in zip(PARTS, (square, ends[0, :k], ends[1, :k]), strict=True):
+            out[...] = self.values[name]
+            if constraints is not None:
+                out[getattr(constraints, name)] = FORBIDDEN
         ends[2, :k] = square.max(axis=0)
         ends[3, :k] = square.max(axis=1)
         into = np.zeros((width, width), np.float32)
@@ -324,9 +297,7 @@ class CRF(Layer):
         back = np.zeros((width, width), np.float32)
         back[:k, :k] = np.exp(square.T - ends[3, :k])
         back[:k, k:] = 1
-        return _Tables(
-            width, transitions.reshape(-1), into.reshape(-1), back.reshape(-1), ends.reshape(-1)
-        )
+        return _Tables(*(table.reshape(-1) for table in (transitions, into, back, ends)))
 
     def _batch(self, rows: Float32, offsets: Int64) -> _Batch:
         sequences = len(offsets) - 1
@@ -347,7 +318,6 @@ class CRF(Layer):
 class _Tables(NamedTuple):
     """The parameters as the kernels take them."""
 
-    width: int
     transitions: Float32
     into: Float32
     back: Float32
@@ -355,7 +325,7 @@ class _Tables(NamedTuple):
 
 
 class _Batch(NamedTuple):
-    """A offsets ragged batch: emissions of one dimension, slots of sequences."""
+    """Flattened emissions, and the sequences of each slot."""
 
     flat: Float32
     offsets: Int64

@@ -1,4 +1,4 @@
-"""First values of parameters, drawn from a generator that the caller gives.
+"""Initial values of parameters, drawn from the caller's generator.
 
 The same generator state gives the same values. A weight is [outputs, inputs, …], as PyTorch has
 it; further dimensions (a kernel's window) multiply both fans.
@@ -102,13 +102,13 @@ INITIALISERS: dict[str, Initialise] = {
 
 
 def initialiser(name: str) -> Initialise:
-    """The initialiser of that name. Raises SettingsError, with the names there are, for others."""
+    """The initialiser of that name. Raises SettingsError for an unknown name."""
     one_of("the initialiser", name, INITIALISERS)
     return INITIALISERS[name]
 
 
 def stacked(initialise: Initialise, gates: int, shape: Shape, rng: np.random.Generator) -> Float32:
-    """A matrix of `gates` matrices one above the other, each drawn by itself.
+    """A matrix of `gates` stacked matrices, each drawn separately.
 
     So the fans of weight_ih [4 H, I] of an LSTM are those of one gate, H and I. Raises
     SettingsError when the rows are not a multiple of `gates`.

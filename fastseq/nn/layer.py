@@ -62,7 +62,7 @@ class Parameters:
         """Set every gradient to zero."""
         self.gradients.fill(0)
 
-    # ---- what optimisers and the training loop ask for, wherever the buffers lie
+    # ---- for optimisers and the training loop, on the CPU or a device
 
     def zeros(self) -> Any:
         """Another buffer of their size, all zero."""
@@ -78,8 +78,7 @@ class Parameters:
         np.copyto(buffer, values)
 
     def square_sum(self, start: int, stop: int, team: Team) -> list[float]:
-        """Numbers whose sum is that of the squares of gradients[start:stop], in float64: of blocks
-        of them, in their order."""
+        """Sums of squares, in float64, of consecutive blocks of gradients[start:stop]."""
         blocks = -(-(stop - start) // optimisers.BLOCK)
         sums = np.empty(blocks)
         parts = team.split(blocks, _LEAST // optimisers.BLOCK)
@@ -92,12 +91,12 @@ class Parameters:
         return sums.tolist()
 
     def push(self) -> None:
-        """Bring what was written to `views` to where layers work."""
+        """Copy `views` to the device; on the CPU nothing."""
 
     def pull(self) -> None:
-        """Bring `views` up to what training made of the values."""
+        """Copy the values on the device to `views`; on the CPU nothing."""
 
-    # ---- keeping
+    # ---- saving and loading
 
     def state_dict(self) -> Views:
         """{name: a copy of the array}."""
@@ -115,7 +114,7 @@ class Parameters:
         missing = [name for name in self.shapes if name not in state]
         strange = [name for name in state if name not in self.shapes]
         if missing or strange:
-            said = f"lack {missing[0]!r}" if missing else f"hold {strange[0]!r}, which it has not"
+            said = f"lack {missing[0]!r}" if missing else f"hold {strange[0]!r}, which is unknown"
             raise FormatError(f"the weights do not fit this model: they {said}")
         for name, shape in self.shapes.items():
             if tuple(np.shape(state[name])) != shape:
@@ -132,10 +131,10 @@ class Parameters:
             view[...] = state[name]
 
     def ranges(self, frozen: Collection[str] = ()) -> list[tuple[int, int]]:
-        """Where in the buffers the arrays lie whose names are not in `frozen`: [start, stop), …
+        """Ranges [start, stop) of the buffers that hold the arrays not in `frozen`.
 
-        Neighbours are one range; every border is a multiple of 16. Raises SettingsError for a
-        name that is not there.
+        Adjacent arrays are one range; bounds are multiples of 16. Raises SettingsError for an
+        unknown name.
         """
         strange = sorted(set(frozen) - set(self.shapes))
         if strange:
@@ -192,17 +191,17 @@ class Layer:
         """Draw new values for the parameters."""
 
     def bind(self, parameters: Parameters, prefix: str = "") -> None:
-        """Work from now on with arrays of these: those named "prefix.name", or "name"."""
+        """Use the arrays of these parameters named "prefix.name", or "name"."""
         names = {name: _name(prefix, name) for name in self.shapes()}
         self.values = {name: parameters.views[full] for name, full in names.items()}
         self.grads = {name: parameters.gradient_views[full] for name, full in names.items()}
 
     def parameters(self) -> Views:
-        """{name: the array itself}; what is written to it is used from the next forward pass."""
+        """{name: the array itself}; changes take effect in the next forward pass."""
         return dict(self.values)
 
     def push(self) -> None:
-        """Use from now on what was written to `parameters()`; only layers on a device need it."""
+        """Apply changes of `parameters()`; needed on a device only."""
 
     def gradients(self) -> Views:
         """{name: the gradient array itself}, of the shape of the parameter."""
@@ -227,7 +226,7 @@ class Layer:
         for name, value in self.values.items():
             value[...] = checked.views[name]
 
-    # ---- arrays of activations, which layers on a device have there
+    # ---- arrays of activations, on the device for its layers
 
     def begin(self, training: bool = True) -> None:
         """Start a pass; needed on a device only."""
@@ -244,7 +243,7 @@ class Layer:
         return found
 
     def output(self, name: object, *shape: int, zero: bool = False, reuse: bool = True) -> Any:
-        """An array for a result. On a device it is, with `reuse`, valid until the next of this
+        """A float32 array for a result; on a device, with `reuse`, valid until the next of this
         name."""
         return (np.zeros if zero else np.empty)(shape, np.float32)
 
@@ -253,7 +252,7 @@ def joined(layers: Mapping[str, Layer], buffers: type[Parameters] = Parameters) 
     """One pair of flat buffers for several layers, each bound to its part under "prefix.name".
 
     The layers keep their values. A layer given under the empty prefix keeps its plain names.
-    `buffers` is what all of them work with, as their own `buffers` have it.
+    `buffers` is the class of the result, as in `Layer.buffers`.
     """
     shapes = {
         _name(prefix, name): shape

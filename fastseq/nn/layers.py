@@ -10,7 +10,7 @@ import numpy.typing as npt
 from fastseq.errors import DataError, SettingsError
 from fastseq.kernels.nn.dropout import drop
 from fastseq.kernels.nn.rows import distinct, gather, scatter_add
-from fastseq.nn.arrays import as_numbers, as_rows, kept_by_forward
+from fastseq.nn.arrays import as_floats, as_numbers, saved_by_forward
 from fastseq.nn.initialisers import initialiser, normal
 from fastseq.nn.layer import Layer
 from fastseq.nn.products import Panels, column_sums, multiply_panels, multiply_rows
@@ -27,18 +27,19 @@ _64_BITS = (1 << 64) - 1
 class Embedding(Layer):
     """Rows of a table by number.
 
-    Parameter "weight" [words, size], as in PyTorch. It is drawn from a normal distribution of
-    standard deviation `scale`, 0.1: small beside what training adds, so that words seen a few
-    times are not left as loud noise (as PyTorch's 1.0 does), and, where an output layer shares
-    the table, the first logits are nearly even whatever the vocabulary. Yet large enough that a
-    recurrent layer behind it works outside its all-but-zero range from the first step.
+    Parameter "weight" [words, size], as in PyTorch. Initial values are normal with standard
+    deviation `scale`. The default of 0.1 is small compared with what training adds, so that rare
+    words do not stay noise (as with PyTorch's 1.0), and where an output layer shares the table the
+    first logits are nearly uniform; it is large enough for a recurrent layer to learn from the
+    first step.
 
     Parameters
     ----------
     words, size : rows of the table (V) and their length (E), both 1 or more
-    frozen : keep the table as it is: `backward` adds no gradient
+    frozen : not trained: `backward` adds no gradient
+    scale : standard deviation of the initial values
     seed : of the initial values
-    team : threads to share large batches; the caller alone without one
+    team : threads that share large batches; only the caller's without one
     """
 
     def __init__(
@@ -73,14 +74,15 @@ class Embedding(Layer):
         Raises DataError where a number or the shape does not fit.
         """
         numbers = as_numbers(rows, self.words, "the numbers of rows")
-        given = as_rows(vectors, self.size, "the array of vectors")
-        if len(given) != len(numbers):
-            raise DataError(f"{len(given)} vectors were given for {len(numbers)} rows")
+        given = as_floats(vectors, "the array of vectors")
+        expected = (len(numbers), self.size)
+        if given.shape != expected:
+            raise DataError(f"vectors are of shape {list(given.shape)}, expected {list(expected)}")
         self.values["weight"][numbers] = given
 
     def prepare(self, ids: Int32, distinct: bool) -> Int64 | None:
-        """Send what passes over these ids need to the device, each id once (the index is returned)
-        or all; on the CPU nothing."""
+        """Send what passes over these ids need to the device, with `distinct` for
+        `forward_distinct` (the index is returned); on the CPU nothing."""
         return None
 
     def forward(self, ids: npt.ArrayLike, training: bool = True) -> Any:
@@ -95,8 +97,8 @@ class Embedding(Layer):
 
     @locked
     def forward_distinct(self, ids: npt.ArrayLike, training: bool = True) -> tuple[Any, Int64]:
-        """The rows of ids int32[N], each once: float32[U, E] and int64[N], which of them each id
-        is; what recurrent layers take as input and index. `backward` then takes dy float32[U, E].
+        """The rows of the distinct ids of int32[N], float32[U, E], and each id's row, int64[N]: the
+        input and index of a recurrent layer. `backward` then takes dy float32[U, E].
 
         Raises DataError where an id is not in 0..V - 1.
         """
@@ -105,7 +107,7 @@ class Embedding(Layer):
 
     def backward(self, dy: npt.ArrayLike) -> None:
         """Add dy float32[N, E] to the gradient of the rows that `forward` returned."""
-        numbers = kept_by_forward(self._ids)
+        numbers = saved_by_forward(self._ids)
         self._ids = None
         given = self.rows(dy, self.size, "the gradient")
         if len(given) != len(numbers):
@@ -140,16 +142,15 @@ class Dense(Layer):
     Parameters
     ----------
     inputs, outputs : columns of x (K) and of y (M), both 1 or more
-    bias : whether there is one
+    bias : whether the layer has one
     weight_of : an Embedding of `outputs` words by `inputs`, whose table is the weight (Press and
-        Wolf 2017): it is then no parameter of this layer, and its gradient is added to the
-        embedding's, unless that is frozen
-    init : the name in nn.initialisers that the weight is drawn by
+        Wolf 2017): the layer then has no weight of its own, and adds to the embedding's gradient
+        unless that is frozen
+    init : name of the weight's initialiser in nn.initialisers
     seed : of the initial values
-    team : threads to share large batches; the caller alone without one
+    team : threads that share large batches; only the caller's without one
 
-    The weight is packed for the products (nn/products.py) once a pass; the room for that, twice
-    the weight's size, is kept.
+    The weight is packed for the products (nn/products.py) once a pass, in memory of twice its size.
     """
 
     def __init__(
@@ -196,7 +197,7 @@ class Dense(Layer):
 
     @property
     def weight(self) -> Float32:
-        """float32[M, K]: this layer's own or the embedding's."""
+        """float32[M, K]: the layer's own or the embedding's."""
         return (self.weight_of or self).values["weight"]
 
     @property
@@ -218,7 +219,7 @@ class Dense(Layer):
     @locked
     def backward(self, dy: npt.ArrayLike) -> Any:
         """dx float32[N, K] of dy float32[N, M]; adds the gradients of weight and bias."""
-        x = kept_by_forward(self._x)
+        x = saved_by_forward(self._x)
         self._x = None
         gradients = self.rows(dy, self.outputs, "the gradient")
         if len(gradients) != len(x):
@@ -240,14 +241,14 @@ class Dense(Layer):
 
     def project(self, y: Any, x: Any) -> None:
         """y float32[N, M] = x float32[N, K] · weightᵀ + bias, with the weight last prepared."""
-        multiply_panels(y, x, kept_by_forward(self._panels), self.team, self.bias)
+        multiply_panels(y, x, saved_by_forward(self._panels), self.team, self.bias)
 
     def project_back(self, dx: Any, dy: Any) -> None:
         """dx float32[N, K] = dy float32[N, M] · weight, with the weight last prepared."""
-        multiply_panels(dx, dy, kept_by_forward(self._back_panels), self.team)
+        multiply_panels(dx, dy, saved_by_forward(self._back_panels), self.team)
 
     def add_gradients(self, x: Any, dy: Any) -> None:
-        """Add what rows x float32[N, K] and dy float32[N, M] give to the parameters' gradients."""
+        """Add the parameters' gradients for rows x float32[N, K] and dy float32[N, M]."""
         if self.weight_of is None or not self.weight_of.frozen:
             multiply_rows((self.weight_of or self).grads["weight"], dy, x, self.team)
         if self.has_bias and len(dy):
@@ -258,14 +259,14 @@ class Dropout(Layer):
     """Each element becomes 0 with probability `rate`, else x / (1 - rate), while training.
 
     Srivastava et al. 2014, in the inverted form: prediction is the identity. Which elements are
-    dropped follows from `key` and their number alone (a hash), so it is the same on any number
-    of threads and on any processor, and nothing but the key is kept for the backward pass.
+    dropped depends only on `key` and their number (a hash), so it is the same on any number of
+    threads and on any processor, and only the key is stored for the backward pass.
 
     Parameters
     ----------
     rate : 0 <= rate < 1
         SettingsError otherwise.
-    team : threads to share large arrays; the caller alone without one
+    team : threads that share large arrays; only the caller's without one
     """
 
     def __init__(self, rate: float, team: Team | None = None) -> None:
@@ -290,7 +291,7 @@ class Dropout(Layer):
 
     def backward(self, dy: Any, out: Any = None) -> Any:
         """dx, of dy's shape: written to `out` (which may be dy) when given."""
-        key = kept_by_forward(self._key)
+        key = saved_by_forward(self._key)
         self._key = None
         if not self.rate:
             return dy
@@ -316,6 +317,6 @@ def dropped(out: Float32, x: Float32, rate: float, key: int, team: Team | None =
 
 
 def limit_and_scale(rate: float) -> tuple[np.int32, np.float32]:
-    """What the kernels know of a rate: the least hash that is kept, and 1 / (1 - rate)."""
+    """For the kernels: the smallest hash of a kept element, and 1 / (1 - rate)."""
     limit = np.int32(min(round(rate * 2**32), 2**32 - 1) - 2**31)
     return limit, np.float32(1 / (1 - rate))

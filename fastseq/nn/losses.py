@@ -1,4 +1,4 @@
-"""Losses: what training makes small, with the gradient of what they were computed from.
+"""Losses, with the gradient of their input.
 
 Each is a mean over the rows, as PyTorch's are, summed in float64 in an order that does not
 depend on the number of threads.
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from fastseq.errors import DataError, SettingsError
 from fastseq.kernels.nn.softmax import cross_entropy_rows, softmax_rows
-from fastseq.nn.arrays import Workspace, as_floats, as_numbers, kept_by_forward
+from fastseq.nn.arrays import Workspace, as_floats, as_numbers, saved_by_forward
 from fastseq.nn.layers import Dense
 from fastseq.settings import whole
 from fastseq.threads import Lock, Team, locked
@@ -25,7 +25,7 @@ _BUDGET = 48 << 20  # bytes
 
 
 def softmax(logits: Float32, team: Team | None = None) -> Float32:
-    """The rows of logits float32[N, C] become probabilities, in place; returns the same array.
+    """Turn rows of logits float32[N, C] into probabilities in place; returns the same array.
 
     A logit of -inf has probability 0 (all of a row's: NaN). The array must be contiguous.
     """
@@ -48,10 +48,10 @@ def softmax_cross_entropy(
     logits : contiguous float32[N, C]; its gradient is written over it (unless `want_gradient` is
         False: then it stays as it is)
     targets : int32[N] below C; a row whose target is negative is left out, its gradient is zero
-    weights : float32[C], 0 or more, what each class counts; all 1 when None
-    team : threads to share the rows; the caller alone without one
+    weights : float32[C], 0 or more, the weight of each class; all 1 when None
+    team : threads that share the rows; only the caller's without one
 
-    The loss is 0 where no row counts at all. Raises DataError where a target or a shape does not
+    The loss is 0 where every row is left out. Raises DataError where a target or a shape does not
     fit, SettingsError for weights that are negative or not finite.
     """
     _flat(logits)
@@ -68,8 +68,7 @@ class ProjectedCrossEntropy:
 
     The logits of 1,024 positions over 100,000 words are 400 MB; here only those of as many rows
     as fit into `budget` bytes exist at once. Loss and gradients are those of `Dense` followed by
-    `softmax_cross_entropy`, up to rounding. How the rows are cut depends on the sizes and the
-    budget alone.
+    `softmax_cross_entropy`, up to rounding. Blocks of rows depend on the sizes and the budget only.
 
     Parameters
     ----------
@@ -122,7 +121,7 @@ class ProjectedCrossEntropy:
 
     def backward(self) -> Any:
         """dx float32[N, H], the gradient of the last loss with training=True."""
-        dx = kept_by_forward(self._dx)
+        dx = saved_by_forward(self._dx)
         self._dx = None
         return dx
 
@@ -137,7 +136,7 @@ class ProjectedCrossEntropy:
         return float((losses * shares).sum())
 
     def _step(self, rows: int, columns: int) -> int:
-        """Rows done at a time: as many as fit, all parts nearly equal."""
+        """Rows computed at a time: as many as fit, in blocks of nearly equal size."""
         most = max(1, self.budget // (4 * columns))
         parts = max(1, -(-rows // most))
         return max(1, -(-rows // parts))
@@ -162,7 +161,7 @@ def mean_squared_error(y: Float32, targets: npt.ArrayLike, want_gradient: bool =
 
 
 def _flat(logits: Float32) -> Float32:
-    """The array as one vector over the same memory; DataError where that cannot be."""
+    """A one-dimensional view; DataError where the array has none."""
     if logits.ndim != 2 or logits.dtype != np.float32:
         raise DataError(
             f"logits are of shape {list(logits.shape)} and type {logits.dtype}, "
@@ -174,7 +173,7 @@ def _flat(logits: Float32) -> Float32:
 
 
 def targets_of(targets: npt.ArrayLike, rows: int, columns: int) -> Int32:
-    """int32[N], the targets of N = `rows` rows, below `columns`; DataError where they are not."""
+    """The targets of N = `rows` rows as int32[N], checked to be below `columns`."""
     classes = as_numbers(targets, columns, "the array of targets", least=-(2**31))
     if len(classes) != rows:
         raise DataError(f"{len(classes)} targets were given for {rows} rows")
@@ -182,7 +181,7 @@ def targets_of(targets: npt.ArrayLike, rows: int, columns: int) -> Int32:
 
 
 def shares_of(targets: Int32, weights: npt.ArrayLike | None, columns: int) -> Float64:
-    """float64[N]: what part of the mean each row's loss is; they add up to 1, or all are 0."""
+    """float64[N]: the weight of each row's loss in the mean; they sum to 1, or all are 0."""
     counted = targets >= 0
     if weights is None:
         shares = counted.astype(np.float64)
@@ -216,7 +215,7 @@ def row_losses(
 
 
 def _share(team: Team | None, logits: Float32, work: Callable[[int, int], None]) -> None:
-    """work(first, last) on ranges of rows that make up all of the logits."""
+    """work(first, last) on ranges that cover all rows of the logits."""
     team = team or Team(1)
     ranges = team.split(len(logits), -(-_LEAST // logits.shape[1]))
     team.run(lambda i: work(*ranges[i]), len(ranges))

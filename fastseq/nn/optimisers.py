@@ -1,8 +1,8 @@
 """Optimisers: SGD, Adagrad, RMSprop, Adam and AdamW, in PyTorch's formulas and default values.
 
 Each step is one pass over the flat buffers of `Parameters`, by a team of threads; the result does
-not depend on their number. Rows of zero gradients (words that a batch has not) cost SGD without
-momentum and Adagrad only the reading of the gradient; the others move them all the same.
+not depend on their number. Where gradients are zero (words absent from a batch) SGD without
+momentum and Adagrad only read the gradient.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from fastseq.threads import Team
 
 State = dict[str, npt.NDArray[Any]]
 
-LEAST = 32768  # parameters that are worth a thread of their own
+LEAST = 32768  # parameters that are worth a thread
 
-LARGEST = 1e30  # of a rate or decay: what is made of it must stay a float32
+LARGEST = 1e30  # rate or decay: products with it must stay finite in float32
 
 
 class Optimiser(ABC):
@@ -34,8 +34,8 @@ class Optimiser(ABC):
 
     Attributes
     ----------
-    learning_rate : of steps that are not given another
-    steps : int, taken so far
+    learning_rate : of steps without another
+    steps : int, number of steps taken
     moments : {name: float32[n]}, in the layout of the parameters' flat buffers
     """
 
@@ -55,7 +55,7 @@ class Optimiser(ABC):
         self._parts = _parts(parameters, self.team, frozen, LEAST)
 
     def step(self, learning_rate: float | None = None) -> None:
-        """Move the parameters by their gradients, which stay as they are.
+        """Update the parameters by their gradients, which do not change.
 
         Raises SettingsError when `learning_rate` is negative, NaN or 1e30 and more.
         """
@@ -66,7 +66,7 @@ class Optimiser(ABC):
         kernel, moments, settings = self._kernel(rate)
         parameters = self.parameters
         step = getattr(parameters.kernels, kernel)
-        # a kernel does not touch a moment that the settings make superfluous
+        # kernels do not use a moment that the settings make superfluous
         arrays = [self.moments.get(name, parameters.values) for name in moments]
 
         def update(part: int) -> None:
@@ -75,21 +75,21 @@ class Optimiser(ABC):
         self.team.run(update, len(self._parts))
 
     def state(self) -> State:
-        """{"steps": int64[], and each moment: float32[n]}, copies; with the parameters all that
-        the next step depends on."""
+        """{"steps": int64[], and each moment: float32[n]}, copies: with the parameters, everything
+        that the next step depends on."""
         return {
             "steps": np.array(self.steps, np.int64),
             **{name: self.parameters.get(moment) for name, moment in self.moments.items()},
         }
 
     def load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Go on from what `state` gave for parameters of the same names and shapes.
+        """Restore a `state` of parameters of the same names and shapes.
 
         Raises
         ------
         FormatError
-            A name is missing or not known, a moment is of another size or type, or the count of
-            steps is none; nothing is changed.
+            A name is missing or unknown, a moment is of another size or type, or steps is not a
+            count; nothing is changed.
         """
         wanted = {"steps", *self.moments}
         if set(state) != wanted:
@@ -113,8 +113,7 @@ class Optimiser(ABC):
 
     @abstractmethod
     def _kernel(self, rate: float) -> tuple[str, tuple[str, ...], tuple[Any, ...]]:
-        """For the step that `self.steps` counts: the kernel's name, those of the moments it takes,
-        and its settings."""
+        """The kernel's name, the names of its moments, and its settings for step `self.steps`."""
 
 
 class SGD(Optimiser):
@@ -219,7 +218,7 @@ class RMSprop(Optimiser):
 
 
 class Adam(Optimiser):
-    """m and s the moving means of g and g², without bias m̂ and ŝ: θ -= rate m̂ / (√ŝ + eps).
+    """θ -= rate m̂ / (√ŝ + eps) of the moving means m of g and s of g², corrected for their bias.
 
     Kingma and Ba 2015.
 
@@ -266,7 +265,7 @@ class Adam(Optimiser):
 
 
 class AdamW(Adam):
-    """Adam whose decay does not pass through its moments: θ -= rate weight_decay θ beside the step.
+    """Adam with decoupled weight decay: θ -= rate weight_decay θ in addition to Adam's step.
 
     Loshchilov and Hutter 2019. Parameters as Adam's, with a weight_decay of 0.01.
     """
@@ -313,12 +312,12 @@ def optimiser(
     team: Team | None = None,
     **settings: Any,
 ) -> Optimiser:
-    """The optimiser of that name; its own default for a learning rate of None.
+    """The optimiser of that name; a learning rate of None is the optimiser's default.
 
     Raises
     ------
     SettingsError
-        No optimiser is called so, it has no such setting, or a setting is outside of its range.
+        An unknown optimiser or setting, or a setting outside its range.
     """
     check_names(name, settings)
     if learning_rate is not None:
@@ -327,7 +326,7 @@ def optimiser(
 
 
 def check_names(name: str, settings: Collection[str]) -> None:
-    """Raise SettingsError unless there is such an optimiser and it has settings of these names."""
+    """Raise SettingsError for an unknown optimiser, or settings that it does not have."""
     one_of("the optimiser", name, OPTIMISERS)
     given = ("parameters", "learning_rate", "frozen", "team")
     known = [each for each in inspect.signature(OPTIMISERS[name]).parameters if each not in given]
@@ -344,7 +343,7 @@ def _between(name: str, value: float, low: float, high: float) -> float:
 
 
 def _epsilon(value: float) -> np.float32:
-    """eps as float32, where it must not be 0: zero gradients would be divided by it."""
+    """eps as float32, which must be above 0: zero gradients are divided by it."""
     eps = np.float32(_between("eps", value, 0, math.inf))
     if not 0 < eps < np.inf:
         raise SettingsError(f"eps must be a float32 above 0, not {value!r}")
@@ -357,7 +356,7 @@ SMALLEST_LIMIT = 1e-20  # less would scale every gradient to zero
 
 
 def gradient_norm(parameters: Parameters, team: Team, frozen: Collection[str] = ()) -> float:
-    """√Σ g² over the gradients of all parameters but those whose names are in `frozen`.
+    """√Σ g² over the gradients of all parameters except those in `frozen`.
 
     Summed in float64, in an order that does not depend on the number of threads. Infinite or NaN
     where a gradient is.
@@ -385,7 +384,7 @@ def clip_norm(
 def clip_value(
     parameters: Parameters, limit: float, team: Team, frozen: Collection[str] = ()
 ) -> None:
-    """Bring every gradient into [-limit, limit]; one that is NaN stays NaN.
+    """Clip every gradient to [-limit, limit]; NaN stays NaN.
 
     Raises SettingsError when `limit` is below 1e-20.
     """

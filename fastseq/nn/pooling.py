@@ -1,4 +1,4 @@
-"""Pooling: one vector for a sequence out of its rows."""
+"""Pooling: one vector for each sequence from its rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fastseq.kernels.nn.pooling import (
     segment_spread,
     segment_sums,
 )
-from fastseq.nn.arrays import as_offsets, kept_by_forward
+from fastseq.nn.arrays import as_offsets, saved_by_forward
 from fastseq.nn.initialisers import xavier_uniform
 from fastseq.nn.layer import Layer
 from fastseq.nn.products import column_sums, multiply, multiply_rows
@@ -32,7 +32,7 @@ KINDS = ("last", "mean", "max", "attention")
 _LEAST = 1 << 16  # floats read that are worth a thread
 
 
-class Kept(NamedTuple):
+class Saved(NamedTuple):
     """What a forward pass keeps for the backward pass; None where a kind needs none."""
 
     offsets: Any
@@ -45,10 +45,9 @@ class Kept(NamedTuple):
 class Pooling(Layer):
     """x float32[N, F] of ragged sequences to y float32[B, F].
 
-    kind "last": each sequence's last row. With `bidirectional`, where the first half of the
-        columns was read forwards and the second backwards: the first half of the last row and
-        the second half of the first, which is what each direction has seen at its end.
-    kind "mean", "max": over the rows. Among equal largest values the first row has the gradient.
+    kind "last": each sequence's last row. With `bidirectional`, the first half of the last row and
+        the second half of the first: the last output of each direction.
+    kind "mean", "max": over the rows. Of equal maxima the first row gets the gradient.
     kind "attention": the additive attention of Yang et al. 2016 (Hierarchical Attention Networks
         for Document Classification, section 2.2): u = tanh(weight · h + bias), the weights are
         the softmax of vector · u over the sequence. Parameters "weight" [A, F], "bias" [A] and
@@ -61,7 +60,7 @@ class Pooling(Layer):
     bidirectional : for "last" only
     attention : columns of u (A); F when None
     seed : of the initial values
-    team : threads to share large batches; the caller alone without one
+    team : threads that share large batches; only the caller's without one
     """
 
     def __init__(
@@ -81,7 +80,7 @@ class Pooling(Layer):
         if bidirectional and size % 2:
             raise SettingsError(f"two directions need an even number of columns, not {size}")
         self.team = team or Team(1)
-        self._kept: Kept | None = None
+        self._saved: Saved | None = None
         super().__init__(seed)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -110,30 +109,30 @@ class Pooling(Layer):
         rows = self.rows(x, self.size, "the input")
         bounds = as_offsets(offsets, len(rows))
         y = self.output("y", len(bounds) - 1, self.size, reuse=training)
-        kept = self._pool(y, rows, bounds)
+        saved = self._pool(y, rows, bounds)
         if training:
-            self._kept = kept
+            self._saved = saved
         return y
 
     def backward(self, dy: npt.ArrayLike) -> Any:
         """dx float32[N, F] of dy float32[B, F]; adds the gradients of attention's parameters."""
-        kept = kept_by_forward(self._kept)
-        self._kept = None
+        saved = saved_by_forward(self._saved)
+        self._saved = None
         gradients = self.rows(dy, self.size, "the gradient")
-        if len(gradients) != len(kept.offsets) - 1:
+        if len(gradients) != len(saved.offsets) - 1:
             raise DataError(
-                f"a gradient of {len(gradients)} rows, expected {len(kept.offsets) - 1} sequences"
+                f"a gradient of {len(gradients)} rows, expected {len(saved.offsets) - 1} sequences"
             )
-        dx = self.output("dx", *kept.x.shape)
-        self._pool_back(dx, gradients, kept)
+        dx = self.output("dx", *saved.x.shape)
+        self._pool_back(dx, gradients, saved)
         return dx
 
     def attention_weights(self) -> Float32:
-        """float32[N], how much of its sequence's output each row of the last forward pass is.
+        """float32[N], the weight of each row of the last forward pass in its sequence's output.
 
         For "attention" and "mean", after a forward pass with training=True and before `backward`.
         """
-        weights: Float32 = kept_by_forward(self._kept).weights.copy()
+        weights: Float32 = saved_by_forward(self._saved).weights.copy()
         return weights
 
     @property
@@ -141,19 +140,19 @@ class Pooling(Layer):
         """Columns that were read forwards."""
         return self.size // 2 if self.bidirectional else self.size
 
-    def _pool(self, y: Any, x: Any, offsets: Int64) -> Kept:
-        """Fill y in; returns what the backward pass needs."""
+    def _pool(self, y: Any, x: Any, offsets: Int64) -> Saved:
+        """Write y; returns what the backward pass needs."""
         if self.kind == "last":
             np.take(x, offsets[1:] - 1, 0, y, "clip")
             if self.bidirectional:
                 y[:, self._half :] = x[offsets[:-1], self._half :]
-            return Kept(offsets, x)
+            return Saved(offsets, x)
         out, flat = y.reshape(-1), x.reshape(-1)
         if self.kind == "max":
             maxima = np.empty(y.size, np.int32)
             numbers = maxima.view(np.float32)
             self._by_column(len(x), lambda a, b: segment_maxima(out, numbers, flat, offsets, a, b))
-            return Kept(offsets, x, maxima=maxima)
+            return Saved(offsets, x, maxima=maxima)
         u = None
         if self.kind == "mean":
             lengths = np.diff(offsets)
@@ -161,11 +160,11 @@ class Pooling(Layer):
         else:
             u, weights = self._attend(x, offsets)
         self._by_column(len(x), lambda a, b: segment_sums(out, flat, weights, offsets, a, b))
-        return Kept(offsets, x, u, weights)
+        return Saved(offsets, x, u, weights)
 
-    def _pool_back(self, dx: Any, dy: Any, kept: Kept) -> None:
-        """Fill dx in."""
-        offsets, weights, maxima = kept.offsets, kept.weights, kept.maxima
+    def _pool_back(self, dx: Any, dy: Any, saved: Saved) -> None:
+        """Write dx."""
+        offsets, weights, maxima = saved.offsets, saved.weights, saved.maxima
         if self.kind == "last":
             dx.fill(0)
             dx[offsets[1:] - 1, : self._half] = dy[:, : self._half]
@@ -179,7 +178,7 @@ class Pooling(Layer):
             return
         self._by_sequence(offsets, lambda a, b: segment_spread(out, given, weights, offsets, a, b))
         if self.kind == "attention":
-            self._attend_back(dx, given, kept)
+            self._attend_back(dx, given, saved)
 
     def _attend(self, x: Float32, offsets: Int64) -> tuple[Float32, Float32]:
         """tanh(W x + b), and the weights."""
@@ -194,11 +193,11 @@ class Pooling(Layer):
         weights /= np.repeat(np.add.reduceat(weights, offsets[:-1]), lengths)
         return u, weights
 
-    def _attend_back(self, dx: Float32, dy: Float32, kept: Kept) -> None:
-        """Add to dx, and to the parameters' gradients, what comes through the weights."""
-        offsets, u, weights = kept.offsets, kept.activations, kept.weights
+    def _attend_back(self, dx: Float32, dy: Float32, saved: Saved) -> None:
+        """Add the gradient through the weights to dx and to the parameters' gradients."""
+        offsets, u, weights = saved.offsets, saved.activations, saved.weights
         dweights = np.empty(len(u), np.float32)
-        x = kept.x.reshape(-1)
+        x = saved.x.reshape(-1)
         self._by_sequence(offsets, lambda a, b: segment_products(dweights, x, dy, offsets, a, b))
         # softmax's gradient, a (da - Σ a da) over each sequence
         mean = np.add.reduceat(weights * dweights, offsets[:-1])
@@ -206,19 +205,19 @@ class Pooling(Layer):
         multiply_rows(self.grads["vector"][None], dscores[:, None], u, self.team)
         flat, vector = u.reshape(-1), self.values["vector"]
         self._by_row(len(u), lambda a, b: attention_scores_backward(flat, dscores, vector, a, b))
-        multiply_rows(self.grads["weight"], u, kept.x, self.team)
+        multiply_rows(self.grads["weight"], u, saved.x, self.team)
         self.grads["bias"] += column_sums(u, self.team)
         multiply(dx, u, self.values["weight"], self.team, add=True)
 
     def _by_column(self, rows: int, work: Callable[[int, int], None]) -> None:
-        """Share F columns: the sums over a long sequence too, in an order that never changes."""
+        """Threads share the F columns, so that sums have one order."""
         self._run(self.team.split(self.size, max(16, -(-_LEAST // rows)), 16), work)
 
     def _by_row(self, rows: int, work: Callable[[int, int], None]) -> None:
         self._run(self.team.split(rows, -(-_LEAST // self.attention)), work)
 
     def _by_sequence(self, offsets: Int64, work: Callable[[int, int], None]) -> None:
-        """Share the sequences, about as many rows to each thread."""
+        """Threads share the sequences, with similar numbers of rows."""
         stops = [stop for _, stop in self.team.split(int(offsets[-1]), -(-_LEAST // self.size))]
         bounds = [0, *np.searchsorted(offsets, stops).tolist()]
         self._run([(a, b) for a, b in pairwise(bounds) if a < b], work)

@@ -17,11 +17,11 @@ from fastseq.threads import Team
 from fastseq.types import Float32
 
 _LEAST_SUMMED = 1 << 17  # floats read that are worth a thread
-SMALL = 1 << 20  # multiply-adds below which a second thread costs more than it brings
+SMALL = 1 << 20  # multiply-adds below which a second thread does not pay off
 
 
 class Panels:
-    """A matrix B [K, N] packed for products from the left, and packed again when it has changed."""
+    """A matrix B [K, N] packed for products A B."""
 
     def __init__(self, depth: int, columns: int) -> None:
         self.depth = depth
@@ -29,7 +29,7 @@ class Panels:
         self.data = aligned_zeros(gemm.packed_size(depth, columns))
 
     def pack(self, b: Float32, team: Team, transposed: bool = False) -> Panels:
-        """Take in b [K, N], or [N, K] when `transposed`; returns itself."""
+        """Pack b [K, N], or [N, K] when `transposed`; returns self."""
         kernel: Any = gemm.pack_transposed if transposed else gemm.pack
         parts = team.split(self.columns, max(1, SMALL // max(1, self.depth)), gemm.WIDTH)
         team.run(lambda i: kernel(self.data, b, *parts[i]), len(parts))
@@ -93,11 +93,8 @@ def column_sums(a: Float32, team: Team) -> Float32:
     out = np.empty(columns, np.float32)
     flat, ones, all_rows = a.reshape(-1), np.ones(rows, np.float32), np.array([0, rows], np.int64)
 
-    def part(i: int) -> None:
-        segment_sums(out, flat, ones, all_rows, *ranges[i])
-
     ranges = team.split(columns, max(16, -(-_LEAST_SUMMED // rows)), 16)
-    team.run(part, len(ranges))
+    team.run(lambda i: segment_sums(out, flat, ones, all_rows, *ranges[i]), len(ranges))
     return out
 
 

@@ -49,21 +49,21 @@ class Run:
 
 
 class Recurrent(Layer):
-    """What the three kinds share.
+    """Base of LSTM, GRU and RNN.
 
     Parameters
     ----------
     input_size, hidden_size : features of an input row; units of each direction
-    num_layers : layers, each fed by the one before
-    bidirectional : a second direction reads backwards; their outputs stand side by side
+    num_layers : stacked layers
+    bidirectional : a second direction reads backwards; the outputs are concatenated
     dropout : rate between layers, while training
     weight_dropout : rate for single recurrent weights, the same for every step of a batch
         (Merity et al. 2018, DropConnect), while training
     seed : of the initial weights and of dropout
     threads : all cores when None
-    input_init, recurrent_init : names of nn.initialisers that weights are drawn by, the matrix of
-        each gate by itself; biases start from zero
-    team : threads that other layers use too, instead of `threads`
+    input_init, recurrent_init : initialisers of the weights (names in nn.initialisers), for each
+        gate's matrix separately; biases are zero
+    team : threads shared with other layers, instead of `threads`
 
     Raises
     ------
@@ -131,13 +131,13 @@ class Recurrent(Layer):
         return found
 
     def initialise(self, rng: np.random.Generator) -> None:
-        """Draw new weights, each gate's by itself; biases become zero."""
+        """Draw new weights, each gate's separately; biases become zero."""
         for name, value in self.values.items():
             draw = self._draws.get(name[:9])
             value[...] = 0 if draw is None else stacked(draw, self.cell.gates, value.shape, rng)
 
     def suffixes(self, layer: int) -> list[str]:
-        """What the names of a layer's parameters end in, for each direction."""
+        """Suffixes of the names of a layer's parameters, one a direction."""
         return [f"l{layer}", f"l{layer}_reverse"][: self.directions]
 
     def _inputs(self, layer: int) -> int:
@@ -271,8 +271,8 @@ class Recurrent(Layer):
 
     @contextmanager
     def weights_held(self) -> Iterator[None]:
-        """A block in which the weights stay as they are: they are packed once for all its passes
-        without training, which for steps of one unit at a time is most of the work."""
+        """A block in which the weights do not change: they are packed once for all passes without
+        training, which for one step at a time is most of the work."""
         with self.lock:
             if not self._holders:
                 self._pack(work for layer in self._layers for work in layer.hold())
@@ -404,7 +404,7 @@ class Recurrent(Layer):
         shape = (self.num_layers * self.directions, batch, self.hidden_size)
         return tuple(self.output((name, i), *shape, reuse=reuse) for i in range(self.cell.states))
 
-    # ---- how it is done on the CPU ----------------------------------------------------------
+    # ---- what a device does in another way --------------------------------------------------
 
     def prepare(self, offsets: Int64, index: Any = None) -> None:
         """Send what a pass over a ragged batch needs to the device; on the CPU nothing."""

@@ -7,8 +7,8 @@ one array whose first rows are in use. The order of rows does not depend on wher
 that gradients of weights, which are summed in it, have the same bits on any number of threads. A
 batch of equal lengths is packed already.
 
-Three kinds of work are shared by the threads, each in its own way: packing weights (by matrix),
-time loops (by direction and slice of the batch), products for gradients (by units or rows).
+Threads share the packing of weights (by matrix), the time loops (by direction and slice of the
+batch) and the products for gradients (by units or rows).
 """
 
 from __future__ import annotations
@@ -433,7 +433,7 @@ class RecurrentLayer:
     def _input_gradients(
         self, dx: Float32, gradients: list[Float32], unpacked: Float32 | None, layout: Layout
     ) -> list[Work]:
-        """The sum over the directions of dz W, in small pieces that even out the others."""
+        """The sum over the directions of dz W, in small pieces that balance the threads."""
         cell = self.cell
 
         def product(first: int, last: int) -> None:
@@ -485,7 +485,7 @@ class RecurrentLayer:
         return [(first, min(first + most, n)) for first in range(0, n, most)]
 
     def _share(self, work: Callable[[int], None], parts: int, size: int) -> None:
-        """Run the parts on the team, or on this thread when all are small."""
+        """Run the parts on the team, or on this thread where the work is small."""
         if size < SMALL:
             for part in range(parts):
                 work(part)

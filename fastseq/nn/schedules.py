@@ -1,9 +1,8 @@
 """Learning rates over time: constant, step, cosine, linear, plateau, each with a warm-up.
 
-A schedule is called with the number of the step about to be taken, from 0, and with the number of
-steps of the whole training, and gives that step's learning rate. It is a function of those two
-alone, so a training that resumes has the rates it would have had; only `Plateau` remembers
-something, which is its `state`.
+A schedule is called with the number of the next step, from 0, and the number of steps of the whole
+training, and returns that step's learning rate. It depends on those two only, so a resumed training
+has the same rates; only `Plateau` has a `state`.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ class Schedule:
     """Base of the schedules.
 
     learning_rate  the highest, above 0
-    warmup         steps over which the rate rises in a straight line, the last of them at its full
+    warmup         steps over which the rate rises linearly, reaching its full value at the last
     """
 
     learning_rate: float
@@ -46,14 +45,14 @@ class Schedule:
         return self.learning_rate
 
     def observe(self, loss: float) -> None:
-        """Take note of a validation loss; all schedules but `Plateau` ignore it."""
+        """Record a validation loss; ignored by all schedules except `Plateau`."""
 
     def state(self) -> State:
-        """What the schedule remembers, as numbers that JSON can hold."""
+        """The state, as numbers that JSON can represent."""
         return {}
 
     def load_state(self, state: State) -> None:
-        """Remember what `state` gave. Raises FormatError when it is another schedule's."""
+        """Restore a `state`. Raises FormatError when it is another schedule's."""
         if set(state) != set(self.state()):
             raise FormatError(
                 f"the schedule's state holds {', '.join(sorted(state)) or 'nothing'}, "
@@ -83,25 +82,7 @@ class Step(Schedule):
         real("factor", self.factor, _positive, "a number above 0")
 
     def after(self, step: int, total_steps: int) -> float:
-        """The learning rate without a warm-up."""
         return self.learning_rate * float(self.factor) ** (step // self.every)
-
-
-@dataclass
-class Cosine(Schedule):
-    """Half a cosine from the learning rate down to `floor`. Loshchilov and Hutter 2017 (SGDR)."""
-
-    floor: float = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_floor(self.floor, self.learning_rate)
-
-    def after(self, step: int, total_steps: int) -> float:
-        """The learning rate without a warm-up."""
-        done = min(1.0, step / total_steps)
-        height = 0.5 * (1 + math.cos(math.pi * done))
-        return self.floor + (self.learning_rate - self.floor) * height
 
 
 @dataclass
@@ -115,19 +96,30 @@ class Linear(Schedule):
         _check_floor(self.floor, self.learning_rate)
 
     def after(self, step: int, total_steps: int) -> float:
-        """The learning rate without a warm-up."""
-        left = max(0.0, 1 - step / total_steps)
-        return self.floor + (self.learning_rate - self.floor) * left
+        height = self.height(min(1.0, step / total_steps))
+        return self.floor + (self.learning_rate - self.floor) * height
+
+    def height(self, done: float) -> float:
+        """Of the curve, from 1 at done = 0 to 0 at done = 1."""
+        return 1 - done
+
+
+@dataclass
+class Cosine(Linear):
+    """Half a cosine from the learning rate down to `floor`. Loshchilov and Hutter 2017 (SGDR)."""
+
+    def height(self, done: float) -> float:
+        return 0.5 * (1 + math.cos(math.pi * done))
 
 
 @dataclass
 class Plateau(Schedule):
-    """The rate times `factor` each time that `patience` validations in a row brought nothing new.
+    """The rate times `factor` after more than `patience` validations without a lower loss.
 
     factor    in (0, 1)
-    patience  validations without a lower loss that are borne; the next one after them lowers the
-              rate, and counting starts again
-    floor     the rate goes no lower
+    patience  validations without a lower loss before the one that lowers the rate; then counting
+              starts again
+    floor     lower bound of the rate
     """
 
     factor: float = 0.5
@@ -144,11 +136,10 @@ class Plateau(Schedule):
         _check_floor(self.floor, self.learning_rate)
 
     def after(self, step: int, total_steps: int) -> float:
-        """The learning rate without a warm-up."""
         return max(self.floor, self.learning_rate * self._scale)
 
     def observe(self, loss: float) -> None:
-        """Take note of a validation loss; NaN is no improvement."""
+        """Record a validation loss; NaN is no improvement."""
         if not math.isnan(loss) and (self._best is None or loss < self._best):
             self._best, self._waited = float(loss), 0
             return
@@ -157,11 +148,9 @@ class Plateau(Schedule):
             self._scale, self._waited = self._scale * self.factor, 0
 
     def state(self) -> State:
-        """What the schedule remembers, as numbers that JSON can hold."""
         return {"scale": self._scale, "best": self._best, "waited": self._waited}
 
     def load_state(self, state: State) -> None:
-        """Remember what `state` gave. Raises FormatError when it is another schedule's."""
         super().load_state(state)
         scale, best, waited = state["scale"], state["best"], state["waited"]
         if scale is None or waited is None:
@@ -184,8 +173,7 @@ def schedule(name: str, learning_rate: float, **settings: Any) -> Schedule:
     Raises
     ------
     SettingsError
-        No schedule is called so, it has no such setting or lacks one, or one is outside of its
-        range.
+        An unknown schedule or setting, a missing setting, or one outside its range.
     """
     one_of("the schedule", name, SCHEDULES)
     known = dict(inspect.signature(SCHEDULES[name]).parameters)

@@ -117,7 +117,7 @@ def test_state_out_and_in() -> None:
     ("name", "value", "said"),
     [
         ("scalar", None, "lack 'scalar'"),
-        ("extra", np.zeros(2), "hold 'extra', which it has not"),
+        ("extra", np.zeros(2), "hold 'extra', which is unknown"),
         ("bias", np.zeros(16), r"bias is of shape \[16\], expected \[17\]"),
         ("weight", np.zeros((5, 3)), r"weight is of shape \[5, 3\], expected \[3, 5\]"),
         ("bias", np.array(["x"] * 17), "bias is of type <U1, expected numbers"),

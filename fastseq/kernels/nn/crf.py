@@ -2,7 +2,7 @@
 
 Lafferty, McCallum, Pereira (2001); the recursions are those of Rabiner (1989, section III).
 
-What is kept of a position is the logarithm of its forward variable. A step is made in linear
+Stored for a position is the logarithm of its forward variable. A step is computed in linear
 space: with p = exp(α − max α) and the transitions exponentiated once a call, each column scaled
 by its largest entry, the sums over the previous tag are one product of a vector and a matrix, so
 a position costs K exponentials, not K². What underflows in a product is below 1e-38; a sum under

@@ -1,12 +1,12 @@
-"""How a recurrent cell's weights and gates lie in memory: packing of weights, and the gradients of
+"""Memory layout of a recurrent cell's weights and gates: packing of weights, and the gradients of
 weights, biases and inputs from those of the gates.
 
-A unit's gates lie side by side, so that a register tile ends with all of them: a *record* is
+A unit's gates are adjacent, so that a register tile ends with all of them: a *record* is
 `slots` vectors of LANES units, one for each gate, and a row of gates is one record for each
-LANES units, zeros standing for units beyond the last. Column (p * slots + s) * LANES + u of a row
+LANES units, with zeros for units beyond the last. Column (p * slots + s) * LANES + u of a row
 is slot s of unit p * LANES + u.
 
-weight [G * H, K] is as PyTorch keeps it; `gates` int64[S] says which of its G blocks each of the
+weight [G * H, K] has PyTorch's layout; `gates` int64[S] says which of its G blocks each of the
 S slots holds.
 """
 
@@ -36,8 +36,8 @@ TOGETHER = 64  # gates of a row that are packed at once, and no less than a reco
 
 @jit
 def pack_forward(panels, weight, gates, units, span):
-    """For each `span` vectors of units a panel [K, S * span * LANES]: what turns an input into
-    gates. A span above 1 is for S = 1.
+    """The panels of a weight for products of its input: one [K, S * span * LANES] for each `span`
+    vectors of units. A span above 1 is for S = 1.
 
     panels  float32[K * S * W], W = units in whole vectors
     """
@@ -59,7 +59,7 @@ def pack_forward(panels, weight, gates, units, span):
 
 @jit
 def pack_backward(panels, weight, gates, units):
-    """The same weight for the way back: columns are the K inputs, in panels of WIDTH; rows are
+    """The same weight for the backward pass: columns are the K inputs, in panels of WIDTH; rows are
     the slots in the order of a row of gates.
 
     panels  float32[P * S * LANES * K in whole vectors]
@@ -167,8 +167,8 @@ def _add_row(out, to, block, at, columns):
 
 @inline
 def _sum_rows(block, at, row, rows):
-    """The sum of `rows` vectors that lie `row` apart, in four sums, since one would wait for
-    itself."""
+    """The sum of `rows` vectors that lie `row` apart, in four partial sums to hide
+    latency."""
     a, b, c, d = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
     r = 0
     while r + 4 <= rows:

@@ -219,5 +219,5 @@ def scale(gradients, start, stop, factor):
 def clamp(gradients, start, stop, limit):
     """Bring gradients[start:stop] into [-limit, limit]; NaN stays NaN."""
     for i in range(start, stop, LANES):
-        # the vector stands second: where it is NaN, minimum and maximum give the second
+        # the vector is the second argument, which minimum and maximum return where it is NaN
         store(gradients, i, maximum(-limit, minimum(limit, load(gradients, i))))

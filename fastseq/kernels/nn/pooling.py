@@ -1,7 +1,7 @@
 """Sums, maxima and attention over the rows of ragged sequences.
 
 Everywhere: x float32[N · F] holds sequence b in the rows offsets[b] to offsets[b + 1] - 1 (int64,
-offsets[0] = 0, no sequence empty); what there is one of for each sequence is float32[B · F].
+offsets[0] = 0, no sequence empty); arrays with a row for each sequence are float32[B · F].
 Attention is the additive one of Yang et al. 2016 (Hierarchical Attention Networks for Document
 Classification, section 2.2): u = tanh(W h + b), score = v · u, weights = softmax of the scores.
 """

@@ -136,7 +136,7 @@ def distinct(unique, index, places, ids):
 
 @jit
 def pack_order(rows, starts, counts, order, bounds, lengths, firsts, stride):
-    """Where each packed row comes from, and where each step of each slice lies.
+    """The caller's row of each packed row, and the packed rows of each step of each slice.
 
     rows     int64[N]      out: the caller's row of each packed row
     starts   int64[S, T]   out: first packed row of each step of a slice

@@ -1,6 +1,6 @@
 """Softmax of rows and the cross-entropy of a row's softmax against one right column.
 
-A row is read three times while it lies in the cache: its largest value; the exponentials of the
+A row is read three times while it is in the cache: its largest value; the exponentials of the
 distances to it, written over the row, and their sum; the division. Exponents are never above
 zero, so nothing overflows, and a logit of -inf has probability 0.
 

@@ -10,7 +10,7 @@ from fastseq.kernels.cuda.nn import crf as kernels
 from fastseq.kernels.cuda.nn import rows as row_kernels
 from fastseq.kernels.cuda.runtime import memory
 from fastseq.nn import crf
-from fastseq.nn.crf import FORBIDDEN, Constraints
+from fastseq.nn.crf import FORBIDDEN, PARTS, Constraints
 from fastseq.nn.cuda.layer import DeviceLayer, Pending
 from fastseq.types import Float32, Float64, Int32, Int64
 
@@ -19,7 +19,7 @@ class CRF(DeviceLayer, crf.CRF):
     """As nn.crf.CRF: emissions on the device, tags and offsets from the host."""
 
     def __init__(self, *settings: Any, **named: Any) -> None:
-        self._masks: dict[int, tuple[Constraints, tuple[Any, ...]]] = {}
+        self._masks: dict[Constraints, list[Any]] = {}
         super().__init__(*settings, **named)
 
     def _loss(self, rows: Any, tags: Int32, offsets: Int64, count: int, training: bool) -> Any:
@@ -31,19 +31,18 @@ class CRF(DeviceLayer, crf.CRF):
             kernels.crf_paths(terms, rows, rows, seen, bounds, *scores, 1.0, kernels.LIKELIHOOD)
             return Pending(terms, 1 / count)
         gradient = self._demissions = self.space.array("demissions", *rows.shape)
-        names = ("transitions", "start", "end")
-        gradients = tuple(self.grads_on_device[name] for name in names)
+        gradients = tuple(self.grads_on_device[name] for name in PARTS)
         if self.constraints is not None:
-            gradients = tuple(self.space.array((name, "gradient"), *s.shape)
-                           for name, s in zip(names, gradients, strict=True))  # fmt: skip
-            for each in gradients:
-                row_kernels.fill(each, 0)
+            gradients = tuple(
+                self.output((name, "gradient"), *total.shape, zero=True)
+                for name, total in zip(PARTS, gradients, strict=True)
+            )
         kernels.crf_paths(
             terms, gradient, rows, seen, bounds, *scores, 1 / count, kernels.GRADIENT, gradients
         )
         if self.constraints is not None:
             masks = self._masks_of(self.constraints)
-            for name, each, mask in zip(names, gradients, masks, strict=True):
+            for name, each, mask in zip(PARTS, gradients, masks, strict=True):
                 kernels.forbid(each, each, mask, 0.0)
                 row_kernels.add(self.grads_on_device[name], each)
         return Pending(terms, 1 / count)
@@ -73,21 +72,17 @@ class CRF(DeviceLayer, crf.CRF):
 
     def _scores(self, constraints: Constraints | None) -> tuple[Any, Any, Any]:
         """Transitions, start and end, with what is forbidden."""
-        names = ("transitions", "start", "end")
-        scores = tuple(self.on_device[name] for name in names)
+        scores = [self.on_device[name] for name in PARTS]
         if constraints is not None:
             masks, free = self._masks_of(constraints), scores
-            scores = tuple(self.space.array(n, *x.shape) for n, x in zip(names, free, strict=True))
+            scores = [self.space.array(n, *x.shape) for n, x in zip(PARTS, free, strict=True)]
             for out, own, mask in zip(scores, free, masks, strict=True):
                 kernels.forbid(out, own, mask, FORBIDDEN)
         return scores[0], scores[1], scores[2]
 
-    def _masks_of(self, constraints: Constraints) -> tuple[Any, ...]:
+    def _masks_of(self, constraints: Constraints) -> list[Any]:
         """What is forbidden of transitions, start and end, as int32."""
-        found = self._masks.get(id(constraints))
-        if found is None:
-            end = np.zeros(self.tags, bool) if constraints.end is None else constraints.end
-            parts = (constraints.transitions, constraints.start, end)
-            masks = tuple(memory.put(part.astype(np.int32)) for part in parts)
-            found = self._masks[id(constraints)] = constraints, masks
-        return found[1]
+        if constraints not in self._masks:
+            parts = [getattr(constraints, name).astype(np.int32) for name in PARTS]
+            self._masks[constraints] = [memory.put(part) for part in parts]
+        return self._masks[constraints]

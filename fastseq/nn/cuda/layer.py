@@ -26,10 +26,10 @@ from fastseq.types import Float32, Float64
 
 Made = TypeVar("Made")
 
-_SLOTS = 4  # batches that are under way or prepared
+_SLOTS = 4  # batches in flight or prepared
 _CHUNK = 1 << 20  # bytes
-_APART = 256  # bytes: where an array on the device may begin
-_SHAPES = 64  # views remembered of each buffer
+_APART = 256  # bytes: alignment of arrays on the device
+_SHAPES = 64  # cached views of a buffer
 
 
 def is_on_device(x: object) -> bool:
@@ -45,12 +45,12 @@ class Space:
         self._views: dict[tuple[object, Any], dict[tuple[int, ...], Any]] = {}
 
     def array(self, name: object, *shape: int, dtype: Any = np.float32) -> Any:
-        """An array of this shape whose values are whatever was there."""
+        """An uninitialised array of this shape."""
         size, key = math.prod(shape), (name, dtype)
         buffer = self._buffers.get(key)
         if buffer is None or buffer.size < size:
             self._views.pop(key, None)
-            buffer = self._buffers.pop(key, None)  # its memory is given back before more is asked
+            buffer = self._buffers.pop(key, None)  # free its memory before allocating more
             buffer = None
             buffer = self._buffers[key] = memory.empty(size, dtype)
         views = self._views.setdefault(key, {})
@@ -63,7 +63,7 @@ class Space:
 
 
 class _Slot:
-    """What one batch sent: chunks of memory on both sides, and what was made of its arrays."""
+    """Memory of one batch: chunks on host and device, and cached results of `made`."""
 
     def __init__(self) -> None:
         self.chunks: list[tuple[npt.NDArray[np.uint8], Any]] = []
@@ -73,9 +73,9 @@ class _Slot:
 
 
 class Feed:
-    """The way of a batch's numbers to the device.
+    """Transfer of a batch's numbers to the device.
 
-    What belongs to a batch is sent between one `begin` and the next, and stays for the three
+    Arrays of a batch are sent between one `begin` and the next, and stay valid for the three
     batches after it.
     """
 
@@ -84,7 +84,7 @@ class Feed:
         self._now = 0
 
     def begin(self) -> None:
-        """A new batch."""
+        """Start a new batch."""
         self._slots[self._now].sent.set()
         self._now = (self._now + 1) % _SLOTS
         slot = self._slots[self._now]
@@ -96,7 +96,7 @@ class Feed:
         """The array on the device, in this type; valid until three batches later."""
         given = np.asarray(array)
         shape, size = given.shape, int(given.size) * np.dtype(dtype).itemsize
-        host, device = self._room(size)
+        host, device = self._memory(size)
         staged = host.view(dtype).reshape(shape)
         np.copyto(staged, given, casting="same_kind")
         out = device.view(dtype).reshape(shape)
@@ -104,8 +104,8 @@ class Feed:
         return out
 
     def made(self, what: object, arrays: tuple[Any, ...], make: Callable[[], Made]) -> Made:
-        """What `make` gave for these very arrays (or others over the same memory) since one of the
-        last three batches began, or gives now. The arrays must stay as they are."""
+        """The result of `make` for these arrays (or others over the same memory), cached since one
+        of the last three batches. The arrays must not change."""
         key = (what, *map(_identity, arrays))
         for slot in self._slots:
             if key in slot.made:
@@ -128,12 +128,12 @@ class Feed:
 
         return self.made("groups", (ids,), make)
 
-    def _room(self, size: int) -> tuple[npt.NDArray[np.uint8], Any]:
+    def _memory(self, size: int) -> tuple[npt.NDArray[np.uint8], Any]:
         slot = self._slots[self._now]
         while True:
             if slot.chunk == len(slot.chunks):
-                room = max(_CHUNK, size)
-                slot.chunks.append((memory.pinned(room), memory.empty(room, np.uint8)))
+                length = max(_CHUNK, size)
+                slot.chunks.append((memory.pinned(length), memory.empty(length, np.uint8)))
             host, device = slot.chunks[slot.chunk]
             if slot.used + size <= len(host):
                 break
@@ -144,7 +144,7 @@ class Feed:
 
 
 def _identity(array: Any) -> object:
-    """What no other array has while this one is held."""
+    """A key that no other array has while this one is referenced."""
     if isinstance(array, np.ndarray):
         return array.__array_interface__["data"][0], array.size, array.dtype.str
     return id(array)
@@ -210,18 +210,18 @@ class DeviceParameters(Parameters):
         memory.get(self.values, self._host)
 
     def pull_gradients(self) -> None:
-        """Bring `gradient_views` up to the gradients."""
+        """Copy the gradients to `gradient_views`."""
         memory.get(self.gradients, self._host_gradients)
 
 
 class DeviceLayer(Layer):
-    """Comes before the CPU's class among a layer's bases: shapes, first values and checks are that
-    one's, the passes are written anew.
+    """First base of a device layer, the CPU's layer being the second: that one has the shapes,
+    initial values, checks and the order of a pass; arrays and kernels are the device's.
 
-    Beside the CPU's settings each layer takes
+    In addition to the CPU's settings each layer takes
 
-    precision : what the factors of large products are rounded to, see kernels.cuda.gemm
-    feed : of the network it is part of, which begins the batches; None for a layer by itself
+    precision : type that the factors of large products are rounded to, see kernels.cuda.nn.gemm
+    feed : of the network it is part of, which starts the batches; None for a layer without one
     """
 
     buffers: ClassVar[type[Parameters]] = DeviceParameters
@@ -252,12 +252,12 @@ class DeviceLayer(Layer):
         return {name: gradient.copy() for name, gradient in self.grads.items()}
 
     def parameters(self) -> Views:
-        """{name: the array on the host}; `push` brings what is written there to the device."""
+        """{name: the array on the host}; `push` copies changes to the device."""
         self.parameters_of.pull()
         return dict(self.values)
 
     def push(self) -> None:
-        """Use what was written to `parameters()`."""
+        """Copy what was written to `parameters()` to the device."""
         self.parameters_of.push()
 
     def zero_gradients(self) -> None:
@@ -277,8 +277,8 @@ class DeviceLayer(Layer):
         self.parameters_of.push()
 
     def begin(self, training: bool = True) -> None:
-        """A layer by itself takes each forward pass for a batch; those without training are sent
-        another way, so that any number may come between a forward pass and its way back."""
+        """For a layer without a network each forward pass is a batch. Passes without training have
+        a feed of their own, so that any number may run between a forward and a backward pass."""
         if self._alone is not None:
             self.feed = self._alone[training]
             self.feed.begin()
