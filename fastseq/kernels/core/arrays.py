@@ -1,4 +1,4 @@
-"""The arrays that kernels take: their types, and how to make aligned ones."""
+"""Types of arrays, and aligned arrays."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
-ALIGNED = 16  # floats: every array starts at a multiple of 64 bytes, what a vector register holds
+ALIGNED = 16  # floats: 64 bytes, the size of the largest vector register
 
 
 def aligned_zeros(n: int) -> Float32:

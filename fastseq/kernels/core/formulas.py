@@ -1,9 +1,8 @@
-"""Formulas that the kernels of the CPU and of a GPU share, each written once.
+"""Formulas shared by the kernels of the CPU and of a GPU.
 
-What they compute with differs: vectors of LANES float32 and their fused multiply-add on the one,
-single float32 on the other. So a formula is made for a machine by a function that takes what the
-machine brings: `inline`, its decorator, and its elementary operations. Numbers in a formula are
-float32: beside a plain Python float a GPU would go over to float64.
+The CPU computes with vectors of LANES float32, a GPU with single float32. So each formula is made
+by a factory that takes the decorator and the elementary operations of the machine. Numbers in a
+formula are float32: with a plain Python float a GPU would compute in float64.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ LOG2E = math.log2(math.e)
 LOG2E_HIGH = 1.44269502162933349609375  # as float32
 LN2_HIGH = 0.693359375  # nine bits: times a whole number below 2^15 it is exact
 LN2_LOW = math.log(2.0) - LN2_HIGH
-# Adding 1.5 * 2^23 rounds to a whole number n, which then stands in the low bits. With 127 more,
-# the bits shifted by 23 are those of the float32 2^n.
+# Adding 1.5 * 2^23 rounds to an integer n, which is then in the low bits. With 127 more, the bits
+# shifted by 23 are those of the float32 2^n.
 ROUND = 1.5 * 2.0**23
 
 
@@ -48,7 +47,7 @@ def elementary(
     """exp, sigmoid and tanh.
 
     fma       a b + c, rounded once
-    minimum   (a, x): x where there is a NaN; maximum alike
+    minimum   (a, x): x where there is a NaN; the same for maximum
     bits      int32, the bits of a float32; from_bits the reverse
     """
     log2e, log2e_high, log2e_low = _f(LOG2E), _f(LOG2E_HIGH), _f(LOG2E - LOG2E_HIGH)
@@ -72,7 +71,7 @@ def elementary(
         p = fma(p, r, _f(0.1666652))
         p = fma(p, r, _f(0.49999994))
         p = fma(p * r, r, r) + ONE
-        # 2^n in two factors, since n reaches from -150 to 128: past what one float32 holds
+        # 2^n in two factors: n is between -150 and 128, beyond the range of one float32
         k = bits(m)
         half = k >> one
         return p * from_bits(half << two) * from_bits((k - half) << two)
@@ -112,7 +111,7 @@ def elementary(
 
 
 class Step(NamedTuple):
-    """One step of a recurrence, and the way back through it, for one unit (or LANES of them)."""
+    """Forward and backward pass of one step of a recurrence, for one unit (or LANES of them)."""
 
     forward: Formula
     backward: Formula
@@ -133,9 +132,9 @@ def lstm(inline: Formula, fma: Formula, sigmoid: Formula, tanh: Formula) -> Step
 
     @inline
     def backward(i, f, g, o, c, d, dc):
-        """Gradients of (z_i, z_f, z_g, z_o, c') of those of h and c; c is that of the step before.
+        """Gradients of (z_i, z_f, z_g, z_o, c') from those of h and c.
 
-        i to o are as `forward` gave them.
+        i to o as `forward` returned them; c is that of the previous step.
         """
         s = tanh(fma(f, c, i * g))
         e = fma(d * o, ONE - s * s, dc)
@@ -163,7 +162,7 @@ def gru(inline: Formula, fma: Formula, sigmoid: Formula, tanh: Formula) -> Step:
 
     @inline
     def backward(n, r, z, m, h, d):
-        """Gradients of (x_n, z_r, z_z, m), and of h' but for what comes through the weights."""
+        """Gradients of (x_n, z_r, z_z, m), and of h' without the part through the weights."""
         e = d * (ONE - z) * (ONE - n * n)
         return e, e * m * r * (ONE - r), d * (h - n) * z * (ONE - z), e * r, d * z
 
@@ -180,7 +179,7 @@ class MaskHash(NamedTuple):
 def mask_hash(inline: Formula, wrap: Formula) -> MaskHash:
     """The hash of an element's number, for a key.
 
-    wrap  a whole number's lowest 32 bits as int32, where products are wider than that
+    wrap  the lowest 32 bits of an integer as int32, where products are wider than that
 
     The constants are those of S. Vigna's splitmix64 (public domain) and C. Wellons' three-round
     32-bit permutation "triple32" (hash-prospector, public domain).

@@ -1,11 +1,11 @@
 """The k best of a stream of scored documents, ties to the smaller document number.
 
 A candidate is one uint64 key: the score's bits, mapped so that unsigned order is float order, above
-the complement of the document number. The larger key is the better hit and no two are equal, so
-the order is total: score descending, then document ascending. Candidates are appended to a buffer;
-when it is full a quickselect keeps the best k and the k-th becomes the threshold. Each candidate
-costs O(1) on average whatever k is, where a heap costs log k (at k = 1000 the heap was the largest
-part of a query).
+the complement of the document number. A larger key is a better hit and no two are equal, so the
+order is total: score descending, then document ascending. Candidates are appended to a buffer; when
+it is full a quickselect retains the best k and the k-th becomes the threshold. A candidate costs
+O(1) on average for any k, where a heap costs O(log k) (at k = 1000 the heap was the largest part of
+a query).
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """How many float32 lanes a vector register of this machine holds.
 
-16 with AVX-512, 8 with AVX2 and fused multiply-add, 4 elsewhere (SSE, NEON).
-$FASTSEQ_LANES forces one of them, for tests and for comparisons; compiled code for each is kept
-apart.
+16 with AVX-512, 8 with AVX2 and fused multiply-add, 4 elsewhere (SSE, NEON). $FASTSEQ_LANES forces
+one of them, for tests and comparisons; compiled code for each is cached separately.
 """
 
 from __future__ import annotations
@@ -31,6 +30,6 @@ def _lanes() -> int:
 
 LANES = _lanes()
 
-# vector registers: with AVX-512 and NEON 32, with AVX2 16; SSE's 16 are counted as NEON's, since
-# a spill costs less than a second kind of tile
+# vector registers: 32 with AVX-512 and NEON, 16 with AVX2; SSE (16) uses NEON's tiles, since a
+# spill costs less than another set of tiles
 REGISTERS = 16 if LANES == 8 else 32

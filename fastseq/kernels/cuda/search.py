@@ -132,14 +132,14 @@ _kth_key = selection(lambda keys, i: keys[i])
     "int32[::1], float32[::1], int64[::1], int32[::1], int64, int64, int64",
     threads=THREADS, registers=48, shared=8 * MOST_HITS,
 )  # fmt: skip
-def best_of_queries(rows, scores, keys, totals, room, k, sorted_room):
+def best_of_queries(rows, scores, keys, totals, capacity, k, sorted_size):
     """The k best of each query's candidates, best first; a block is a query.
 
     rows         int32[Q · k], -1 past the last
     scores       float32[Q · k], 0 past the last
-    keys         int64[Q · room]
+    keys         int64[Q · capacity]
     totals       int32[Q], how many keys each query has
-    sorted_room  a power of two of at least k, at most MOST_HITS: int64 of dynamic shared memory
+    sorted_size  a power of two of at least k, at most MOST_HITS: int64 of dynamic shared memory
     """
     best = cuda.shared.array(0, int64)
     table = cuda.shared.array(TABLE, int32)
@@ -148,11 +148,11 @@ def best_of_queries(rows, scores, keys, totals, room, k, sorted_room):
     threads = cuda.blockDim.x
     q = np.int64(cuda.blockIdx.x)
     n = np.int64(totals[q])
-    own = keys[q * room : q * room + n]
+    own = keys[q * capacity : q * capacity + n]
     least = np.int64(1)
     if n > k:
         least = _kth_key(own, n, k, KEY_SHIFT, table)
-    for i in range(thread, sorted_room, threads):
+    for i in range(thread, sorted_size, threads):
         best[i] = 0
     if thread == 0:
         taken[0] = 0
@@ -164,11 +164,11 @@ def best_of_queries(rows, scores, keys, totals, room, k, sorted_room):
     cuda.syncthreads()
     # Batcher's bitonic sort, largest first
     run = np.int64(2)
-    while run <= sorted_room:
+    while run <= sorted_size:
         step = run >> 1
         while step > 0:
             i = np.int64(thread)
-            while i < sorted_room:  # a range would divide to count its steps
+            while i < sorted_size:  # a range would divide to count its steps
                 other = i ^ step
                 if other > i:
                     a = best[i]
@@ -196,18 +196,18 @@ def best(rows: Any, scores: Any, keys: Any, totals: Any) -> None:
 
     rows    int32[Q, k], -1 past the last; k of at most MOST_HITS
     scores  float32[Q, k], 0 past the last
-    keys    int64[Q, room], in any order, distinct for a query
+    keys    int64[Q, capacity], in any order, distinct for a query
     totals  int32[Q], how many keys each query has
     """
     Q, k = rows.shape
-    room = keys.shape[1]
+    capacity = keys.shape[1]
     if scores.shape != (Q, k) or len(keys) < Q or len(totals) < Q or not 1 <= k <= MOST_HITS:
         raise ValueError(f"hits {rows.shape}, {scores.shape} of {keys.shape}, {totals.shape}")
-    sorted_room = 1 << (k - 1).bit_length()
-    threads = min(THREADS, max(4, sorted_room // 4, room // 8))
+    sorted_size = 1 << (k - 1).bit_length()
+    threads = min(THREADS, max(4, sorted_size // 4, capacity // 8))
     best_of_queries(
-        Q, rows, scores, keys, totals, room, k, sorted_room, threads=threads,
-        shared=8 * sorted_room,
+        Q, rows, scores, keys, totals, capacity, k, sorted_size, threads=threads,
+        shared=8 * sorted_size,
     )  # fmt: skip
 
 
@@ -222,7 +222,7 @@ _kth_place = selection(
 
 @kernel("int32[::1], int32[::1], int64[::1], int32[::1], int64, int64", threads=256, registers=40)
 def find_bounds(bounds, docs, at, counts, width, windows):
-    """bounds int32[n · (windows + 1)]: how many postings of a list lie before each window."""
+    """bounds int32[n · (windows + 1)]: the number of postings of a list before each window."""
     for i in range(cuda.grid(1), len(bounds), cuda.gridsize(1)):
         j = i // (windows + 1)
         document = (i % (windows + 1)) * width
@@ -245,7 +245,7 @@ def find_bounds(bounds, docs, at, counts, width, windows):
 )  # fmt: skip
 def score_windows(
     keys, totals, floors, docs, parts, at, weights, starts, bounds, base, width, windows, documents,
-    k, room,
+    k, capacity,
 ):  # fmt: skip
     """The candidates of a query in a window; a block is one of each, the query counting fastest.
 
@@ -320,7 +320,7 @@ def score_windows(
             key = (np.int64(bits(score)) << PLACE_BITS) | (LAST_PLACE - i)
             if key >= least:
                 slot = cuda.atomic.add(found, 2, 1)
-                keys[q * room + slot] = make_key(score, first + i)
+                keys[q * capacity + slot] = make_key(score, first + i)
 
 
 def window_width(documents: int, most: int = MOST_WIDTH) -> int:
@@ -349,15 +349,16 @@ def score(
     starts, at, counts, weights = lists
     Q, n = len(base), len(weights)
     windows = blocks_for(documents, width)
-    room = keys.shape[1]
+    capacity = keys.shape[1]
     if (
         bounds.shape != (n, windows + 1) or len(starts) != Q + 1 or len(at) != n
         or len(counts) != n or len(docs) != len(parts) or min(len(totals), len(floors)) < Q
-        or len(keys) < Q or room < windows * min(k, width) or width > LAST_PLACE + 1
+        or len(keys) < Q or capacity < windows * min(k, width) or width > LAST_PLACE + 1
     ):  # fmt: skip
         raise ValueError(f"{Q} queries of {n} lists: {keys.shape}, {bounds.shape}, {width}")
     find_bounds.each(n * (windows + 1), bounds, docs, at, counts, width, windows, most=1 << 16)
     score_windows(
         Q * windows, keys, totals, floors, docs, parts, at, weights, starts, bounds, base, width,
-        windows, documents, k, room, threads=min(THREADS, max(4, width // 16)), shared=4 * width,
+        windows, documents, k, capacity, threads=min(THREADS, max(4, width // 16)),
+        shared=4 * width,
     )  # fmt: skip

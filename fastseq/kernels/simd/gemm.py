@@ -30,8 +30,8 @@ ROWS = 96
 DEPTH = 512
 HEIGHT = 256  # rows of A and B that `multiply_columns` packs at a time
 BREADTH = 512  # columns of B that it packs at a time
-SLIM = 3  # vectors of its panels at most: with 8 rows (4 for AVX2) they leave no row over of 16
-A_PART = ROWS * SLIM * LANES  # where in scratch the packed blocks lie
+SLIM = 3  # most vectors of its panels: tiles of 8 rows (4 for AVX2) then divide 16 rows evenly
+A_PART = ROWS * SLIM * LANES  # indices of the packed blocks in scratch
 B_PART = A_PART + HEIGHT * ROWS
 
 
@@ -46,10 +46,8 @@ def padded(columns: int) -> int:
 
 
 def scratch_size() -> int:
-    """Floats of working memory that the products below need, each thread its own.
-
-    First a tile's rows that do not end with a whole vector, then A, then B, packed.
-    """
+    """Floats of working memory of each thread for the products below: rows of a tile that do not
+    end with a whole vector, then packed A and packed B."""
     return B_PART + HEIGHT * (BREADTH + 2 * LANES)
 
 
@@ -149,7 +147,7 @@ def pack(panels, b, first, last):
 
 @jit
 def pack_transposed(panels, b, first, last):
-    """The panels of columns [first, last) of bᵀ, for b [N, K]: a weight as PyTorch keeps it."""
+    """The panels of columns [first, last) of bᵀ, for b [N, K]: a weight in PyTorch's layout."""
     N, K = b.shape
     flat = b.reshape(b.size)
     for column in range(first, last, WIDTH):
@@ -221,7 +219,7 @@ def multiply_columns(out, a, b, scratch, first, last, left, right):
 @helper
 def pack_rows(scratch, at, b, first, row, height, left, right):
     """Panels of columns [left, right) of the rows first, first + 1, … of b, from `at` on; returns
-    where they end."""
+    the index of their end."""
     column = left
     while column < right:
         width = slim_vectors(column, right) * LANES
@@ -236,7 +234,7 @@ def pack_rows(scratch, at, b, first, row, height, left, right):
 def add_product(out, start, out_row, rows, scratch, a_part, a_step, b_part, height, left, right):
     """out[start + r * out_row + column] += sum over m of A[m, r] B[m, column], left to right.
 
-    A, B  in scratch: A[m, r] at a_part + m * a_step + r, B as `pack_rows` leaves it at b_part
+    A, B  in scratch: A[m, r] at a_part + m * a_step + r, B packed by `pack_rows` at b_part
     """
     column = left
     while column < right:

@@ -2,18 +2,18 @@
 
 A tile is a block of C, `rows` rows by V vectors, whose sums stay in registers while the loop runs
 over k: V loads from B, one broadcast from A for each row, rows * V fused multiply-adds. LLVM keeps
-as many sums in registers as there are only when it is told so, one value each; so the loop is
-written here as LLVM code, with one phi node a sum, for each number of rows.
+all sums in registers only if each is a separate value, so the loop is LLVM code with one phi node
+a sum, for each number of rows.
 
     C[r, v] = init[r, v] + sum over k of A[r, k] * B[k, v]
 
-Everything is given by address (of a float32, from `address`) and by strides in elements, so that
-one tile serves rows of A that lie one after the other (`a_step` 1), A transposed (`a_row` 1), and
-sums that start from zeros or a bias (`init_row` 0) or from C itself. k runs over `outer` blocks
-of `inner`; between two blocks A moves on by `a_jump` and B by `b_jump` elements.
+Arguments are addresses (of a float32, from `address`) and strides in elements, so that one tile
+serves A by rows (`a_step` 1), A transposed (`a_row` 1), and sums that start from zeros or a bias
+(`init_row` 0) or from C itself. k runs over `outer` blocks of `inner`; after each block A advances
+by `a_jump` and B by `b_jump` elements.
 
-Each element's sum runs over k in order, whatever the tile it falls in: results do not depend on
-how rows are cut into tiles or shared between threads.
+Each element's sum runs over k in order in any tile: results do not depend on how rows are cut into
+tiles or shared between threads.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ _F32 = ir.FloatType()
 VECTOR = ir.VectorType(_F32, LANES)
 POINTER = ir.PointerType(ir.IntType(8))
 
-# The most rows of a tile of 1, 2, 3 and 4 vectors: sums, one row of B and a broadcast of A must
-# fit the registers. 24 sums of 32 registers reach the peak; 6 x 4 does so with fewest loads.
+# Most rows of a tile of 1, 2, 3 and 4 vectors: sums, one row of B and a broadcast of A must fit the
+# registers. 24 sums of 32 registers reach the peak; 6 x 4 does so with fewest loads.
 MOST_ROWS = {1: 12, 2: 8, 3: 8, 4: 6} if REGISTERS == 32 else {1: 8, 2: 6, 3: 4, 4: 3}
 
 
 @llvm(types.int64, data, types.int64)
 def address(builder: Any, array: Any, index: Any) -> Any:
-    """The address of element `index` of an array, counted as if it had one dimension."""
+    """The address of element `index` of an array, taken as one row."""
     return builder.ptrtoint(builder.gep(array, [index]), I64)
 
 
@@ -55,7 +55,7 @@ def _emit(builder: Any, rows: int, vectors: int, arguments: Any) -> None:
         return builder.mul(elements, I64(4))
 
     def place(base: Any, row: Any, r: int, v: int) -> Any:
-        """Where the sum (r, v) is stored, rows being `row` elements apart."""
+        """The address of the sum (r, v), for rows `row` elements apart."""
         start = builder.gep(builder.inttoptr(base, POINTER), [builder.mul(bytes_of(row), I64(r))])
         return at(builder, start, I64(v * LANES * 4), VECTOR)
 
@@ -81,7 +81,7 @@ def _emit(builder: Any, rows: int, vectors: int, arguments: Any) -> None:
         return state
 
     def block(state: list[Any]) -> list[Any]:
-        if unroll > 1:  # a short tile: the counting would cost as much as the products
+        if unroll > 1:  # a short tile: the loop counter would cost as much as the products
             state = repeat(builder, builder.udiv(inner, I64(unroll)), state, steps)
             state = repeat(builder, builder.urem(inner, I64(unroll)), state, step)
         else:

@@ -254,7 +254,7 @@ def crf_paths(
 ) -> None:  # fmt: skip
     """Negative log-likelihoods of tagged sequences; their gradients; marginals.
 
-    losses     float64[B]: log Z, less the score of `tags` unless marginals are asked for
+    losses     float64[B]: log Z, less the score of `tags` except for MARGINALS
     marginals  float32[N, K], for GRADIENT weight (marginal − gold), for MARGINALS the marginals;
                unused for LIKELIHOOD
     tags       int32[N], each below K; of any size for MARGINALS
@@ -262,9 +262,9 @@ def crf_paths(
     gradients  of transitions, start and end, for GRADIENT: added to, times `weight`
     """
     N, K = emissions.shape
-    room = N * K if mode else 0
+    size = N * K if mode else 0
     alpha = memory.scratch("crf alpha", N * K)
-    ahead, norms = memory.scratch("crf ahead", room), memory.scratch("crf norms", N)
+    ahead, norms = memory.scratch("crf ahead", size), memory.scratch("crf norms", N)
     threads = block_size(K, THREADS)
     paths_of(
         len(offsets) - 1, losses, marginals, alpha, ahead, norms, emissions, tags, offsets,

@@ -40,7 +40,7 @@ _key_bits = formulas.mask_hash(lambda function: function, lambda x: x).key_bits
     threads=THREADS, registers=48,
 )  # fmt: skip
 def drop_block(out, x, start, stop, first, second, limit, scale):
-    """out[start:stop], which lies in one block of 2**32 elements; first, second: its key."""
+    """out[start:stop], within one block of 2**32 elements; first, second: its key."""
     for i in range(start + cuda.grid(1), stop, cuda.gridsize(1)):
         kept = _hash(i, first, second) >= limit
         out[i] = x[i] * scale if kept else ZERO

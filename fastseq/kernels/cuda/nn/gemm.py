@@ -177,7 +177,7 @@ def _sizes(
 def _multiply_simulated(
     out: View, a: View, b: View, transpose_a: bool, transpose_b: bool, add: bool, bias: Any
 ) -> None:
-    """What cuBLAS gives, without the thousand simulated threads that tiles would take."""
+    """The product by NumPy, without the thousand simulated threads that tiles would need."""
     left, right = (memory.get(part.array).reshape(-1)[part.indices()] for part in (a, b))
     product = (left.T if transpose_a else left) @ (right.T if transpose_b else right)
     whole = memory.get(out.array)
@@ -293,9 +293,9 @@ def multiply_tiles(
 ):  # fmt: skip
     """out[m, n] = Σ a[m, k] b[k, n], plus bias[n] where `biased`, plus out[m, n] where `add`.
 
-    Element (m, k) of A is a[a_first + m · a_m + k · a_k], those of B and out alike. Block (x, y, z)
-    has tile x of the rows, y of the columns, and of the sum the z-th `part`, which goes to out plus
-    z · out_part.
+    Element (m, k) of A is a[a_first + m · a_m + k · a_k], likewise those of B and out. Block
+    (x, y, z) has tile x of the rows, y of the columns, and the z-th `part` of the sum, which it
+    writes to out plus z · out_part.
     """
     shared = cuda.shared.array(0, float32)  # of A, then of B
     thread = cuda.threadIdx.x
@@ -363,7 +363,7 @@ def repeat_row(out, row, M, N, out_first, out_row):
 
 
 def parts_of(M: int, N: int, K: int, multiprocessors: int) -> int:
-    """In how many parts a sum of K products is cut, so that there are tiles for every
-    multiprocessor: a number that depends on the sizes and the chip alone."""
+    """The number of parts of a sum of K products, so that every multiprocessor has a tile; it
+    depends on the sizes and the device alone."""
     tiles = blocks_for(M, SIDE) * blocks_for(N, SIDE)
     return max(1, min(multiprocessors // max(1, tiles), K // (16 * DEPTH)))

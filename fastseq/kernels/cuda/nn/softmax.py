@@ -134,13 +134,13 @@ def cross_entropy_of_rows(losses, logits, targets, scales, columns, gradient):
     "float64[::1], float32[::1], float32[::1], float32, int64, int64",
     threads=THREADS, registers=40, float64=True, shared=8 * THREADS,
 )  # fmt: skip
-def squared_errors_of(sums, y, wanted, factor, gradient, count):
+def squared_errors_of(sums, y, target, factor, gradient, count):
     """See `squared_errors`: block b sums `count` numbers. Shared memory: eight bytes a thread."""
     doubles = cuda.shared.array(0, float64)
     first = cuda.blockIdx.x * count
     total = 0.0
     for i in range(first + cuda.threadIdx.x, min(first + count, len(y)), cuda.blockDim.x):
-        difference = y[i] - wanted[i]
+        difference = y[i] - target[i]
         total += np.float64(difference) * np.float64(difference)
         if gradient:
             y[i] = factor * difference
@@ -173,16 +173,16 @@ def cross_entropy_rows(losses: Any, logits: Any, targets: Any, scales: Any, grad
     )  # fmt: skip
 
 
-def squared_errors(y: Any, wanted: Any, factor: float, gradient: bool) -> Any:
-    """Σ (y - wanted)² of parts of two float32 arrays of one size: float64[·] on the device, to be
-    added up. With `gradient` y becomes factor (y - wanted)."""
-    if y.size != wanted.size:
-        raise ValueError(f"{y.size} numbers and {wanted.size}")
+def squared_errors(y: Any, target: Any, factor: float, gradient: bool) -> Any:
+    """Σ (y - target)² of parts of two float32 arrays of one size: float64[·] on the device, to be
+    added up. With `gradient` y becomes factor (y - target)."""
+    if y.size != target.size:
+        raise ValueError(f"{y.size} numbers and {target.size}")
     parts = blocks_for(y.size, SUMMED)
     sums = memory.empty(parts, np.float64)
     threads = _threads(min(y.size, THREADS))
     squared_errors_of(
-        parts, sums, y, wanted, factor, gradient, SUMMED, threads=threads, shared=8 * threads
+        parts, sums, y, target, factor, gradient, SUMMED, threads=threads, shared=8 * threads
     )
     return sums
 

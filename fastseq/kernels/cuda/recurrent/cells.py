@@ -93,9 +93,9 @@ class Cell(NamedTuple):
     spill      bytes that the persistent backward kernel may spill on sm_80
     read_bias  (bias, unit) -> b_hn of a GRU, zero for others
     forward    (inputs, products, h', c', bias, relu) -> (slots, h, c)
-    keep       (before_h, before_c, i, h', c'): saves what `backward` needs
-    kept       (before_h, before_c, i) -> c' of an LSTM, h' of a GRU, zero for others
-    backward   (slots, kept, dh, dc, relu) -> (gradients of the slots, of the products' outputs, of
+    save       (before_h, before_c, i, h', c'): write what `backward` needs
+    load_saved (before_h, before_c, i) -> c' of an LSTM, h' of a GRU, zero for others
+    backward   (slots, saved, dh, dc, relu) -> (gradients of the slots, of the products' outputs, of
                h' besides those products, of c')
     """
 
@@ -107,8 +107,8 @@ class Cell(NamedTuple):
     spill: int
     read_bias: Any
     forward: Any
-    keep: Any
-    kept: Any
+    save: Any
+    load_saved: Any
     backward: Any
 
     @property
@@ -133,7 +133,7 @@ class Cell(NamedTuple):
 
 
 @device_function
-def _keep_h(before_h, before_c, i, h, c):
+def _save_h(before_h, before_c, i, h, c):
     before_h[i] = h
 
 
@@ -151,13 +151,13 @@ def _lstm_forward(x, p, h, c, bias, relu):
 
 
 @device_function
-def _lstm_keep(before_h, before_c, i, h, c):
+def _lstm_save(before_h, before_c, i, h, c):
     before_h[i] = h
     before_c[i] = c
 
 
 @device_function
-def _lstm_kept(before_h, before_c, i):
+def _lstm_saved(before_h, before_c, i):
     return before_c[i]
 
 
@@ -170,7 +170,7 @@ def _lstm_backward(slots, c, dh, dc, relu):
 
 
 LSTM = Cell(
-    "lstm", 4, 4, 2, (64, 96), 0, _read_zero, _lstm_forward, _lstm_keep, _lstm_kept, _lstm_backward
+    "lstm", 4, 4, 2, (64, 96), 0, _read_zero, _lstm_forward, _lstm_save, _lstm_saved, _lstm_backward
 )
 
 # ---- GRU
@@ -186,7 +186,7 @@ def _gru_forward(x, p, h, c, bias, relu):
 
 
 @device_function
-def _gru_kept(before_h, before_c, i):
+def _gru_saved(before_h, before_c, i):
     return before_h[i]
 
 
@@ -196,7 +196,7 @@ def _gru_backward(slots, h, dh, dc, relu):
     return (d_r, d_z, d_n, d_m), (d_r, d_z, d_m), direct, dc
 
 
-GRU = Cell("gru", 3, 4, 1, (72, 76), 0, _read, _gru_forward, _keep_h, _gru_kept, _gru_backward)
+GRU = Cell("gru", 3, 4, 1, (72, 76), 0, _read, _gru_forward, _save_h, _gru_saved, _gru_backward)
 
 # ---- RNN, h = tanh(x + U h') or max(0, x + U h')
 
@@ -209,19 +209,19 @@ def _rnn_forward(x, p, h, c, bias, relu):
 
 
 @device_function
-def _rnn_kept(before_h, before_c, i):
+def _rnn_saved(before_h, before_c, i):
     return ZERO
 
 
 @device_function
-def _rnn_backward(slots, kept, dh, dc, relu):
+def _rnn_backward(slots, saved, dh, dc, relu):
     h = slots[0]
     d = dh * ((ONE if h > ZERO else ZERO) if relu else ONE - h * h)
     return (d,), (d,), NO_GRADIENT, dc
 
 
 RNN = Cell(
-    "rnn", 1, 1, 1, (68, 68), 16, _read_zero, _rnn_forward, _keep_h, _rnn_kept, _rnn_backward
+    "rnn", 1, 1, 1, (68, 68), 16, _read_zero, _rnn_forward, _save_h, _rnn_saved, _rnn_backward
 )
 
 CELLS = {"lstm": LSTM, "gru": GRU, "rnn": RNN, "rnn_relu": RNN}

@@ -102,8 +102,8 @@ def forward_kernel(plan: Plan) -> Kernel:
     weights, threads = plan.stage, plan.threads
     cell = CELLS[plan.cell]
     slots, load, no_inputs = cell.slots, cell.load, (ZERO,) * cell.gates
-    read_c, write_c, read_bias, forward, keep_state = (
-        cell.read_c, cell.write_c, cell.read_bias, cell.forward, cell.keep
+    read_c, write_c, read_bias, forward, save = (
+        cell.read_c, cell.write_c, cell.read_bias, cell.forward, cell.save
     )  # fmt: skip
     product, store, totals = product_of(plan), store_of(plan), _totals(plan, plan.gates)
 
@@ -154,7 +154,7 @@ def forward_kernel(plan: Plan) -> Kernel:
                     )
                     if keep:
                         store_values(gates, k, H, values)
-                        keep_state(before_h, before_c, n * H + unit, old_h, old_c)
+                        save(before_h, before_c, n * H + unit, old_h, old_c)
                     h[at] = new_h
                     write_c(c, at, new_c)
                     y[to] = new_h
@@ -173,7 +173,12 @@ def backward_kernel(plan: Plan) -> Kernel:
     weights, threads, outputs = plan.stage, plan.threads, plan.gates
     cell = CELLS[plan.cell]
     slots, load = cell.slots, cell.load_slots
-    read_c, write_c, kept, step_backward = cell.read_c, cell.write_c, cell.kept, cell.backward
+    read_c, write_c, load_saved, step_backward = (
+        cell.read_c,
+        cell.write_c,
+        cell.load_saved,
+        cell.backward,
+    )
     product, store, totals = product_of(plan), store_of(plan), _totals(plan, 1)
 
     @kernel(
@@ -213,7 +218,7 @@ def backward_kernel(plan: Plan) -> Kernel:
                         at = row * H + unit
                         k = n * (slots * H) + unit
                         slot_gradients, dz, direct, d_cell = step_backward(
-                            load(gates, k, H), kept(before_h, before_c, n * H + unit),
+                            load(gates, k, H), load_saved(before_h, before_c, n * H + unit),
                             dh[at] + dy[rows_of[n] * dy_row + column + unit], read_c(dc, at), relu,
                         )  # fmt: skip
                         store_values(gates, k, H, slot_gradients)

@@ -165,8 +165,8 @@ def forward_kernel(cell: Cell, plan: Plan) -> Kernel:
     outputs, slots, load = cell.gates, cell.slots, cell.load
     no_sums, hold, multiply, multiply_rest = products(outputs, held, rest, plan.span)
     no_inputs = (ZERO,) * outputs
-    read_c, write_c, read_bias, step_forward, keep_state = (
-        cell.read_c, cell.write_c, cell.read_bias, cell.forward, cell.keep
+    read_c, write_c, read_bias, step_forward, save = (
+        cell.read_c, cell.write_c, cell.read_bias, cell.forward, cell.save
     )  # fmt: skip
 
     @device_function
@@ -235,7 +235,7 @@ def forward_kernel(cell: Cell, plan: Plan) -> Kernel:
                 values, new_h, new_c = step_forward(inputs, found, hidden, state_c, b, relu)
                 if keep:
                     store_values(gates, n * (slots * H) + unit, H, values)
-                    keep_state(before_h, before_c, n * H + unit, hidden, state_c)
+                    save(before_h, before_c, n * H + unit, hidden, state_c)
                 hidden, state_c = new_h, new_c
                 y[rows[n] * y_row + column + unit] = new_h
             if unit < H:
@@ -255,7 +255,12 @@ def backward_kernel(cell: Cell, plan: Plan) -> Kernel:
     vectors, spare, step_w, slots = plan.vectors, plan.spare, plan.threads * 4, cell.slots
     no_sums, hold, multiply, multiply_rest = products(1, held, rest, plan.span)
     no_gradients, no_slots, load = (ZERO,) * cell.gates, (ZERO,) * slots, cell.load_slots
-    read_c, write_c, kept, step_backward = cell.read_c, cell.write_c, cell.kept, cell.backward
+    read_c, write_c, load_saved, step_backward = (
+        cell.read_c,
+        cell.write_c,
+        cell.load_saved,
+        cell.backward,
+    )
 
     @kernel(
         "float32[::1], float32[::1], float32[::1], float32[::1], int64, int64, float32[::1], "
@@ -289,7 +294,7 @@ def backward_kernel(cell: Cell, plan: Plan) -> Kernel:
         if there and sequence < count:
             n = first + sequence
             values = load(gates, n * (slots * H) + unit, H)
-            saved = kept(before_h, before_c, n * H + unit)
+            saved = load_saved(before_h, before_c, n * H + unit)
             d = dy[rows[n] * dy_row + column + unit]
         for step in range(T):
             n = first + sequence
@@ -309,7 +314,7 @@ def backward_kernel(cell: Cell, plan: Plan) -> Kernel:
                 if there and sequence < count:
                     m = first + sequence
                     values = load(gates, m * (slots * H) + unit, H)
-                    saved = kept(before_h, before_c, m * H + unit)
+                    saved = load_saved(before_h, before_c, m * H + unit)
                     d = dy[rows[m] * dy_row + column + unit]
             cuda.syncthreads()
             sums = multiply(no_sums, weights, shared, buffer + lane * 4, row)

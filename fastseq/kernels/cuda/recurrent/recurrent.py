@@ -226,8 +226,8 @@ def _in_order(steps: Steps, backwards: bool) -> list[tuple[int, int]]:
 def forward_step(cell: Cell) -> Kernel:
     """The kernel of one forward step of a cell's units."""
     outputs, slots, load = cell.gates, cell.slots, cell.load
-    read_c, write_c, read_bias, forward, keep_state = (
-        cell.read_c, cell.write_c, cell.read_bias, cell.forward, cell.keep
+    read_c, write_c, read_bias, forward, save = (
+        cell.read_c, cell.write_c, cell.read_bias, cell.forward, cell.save
     )  # fmt: skip
 
     @kernel(
@@ -250,7 +250,7 @@ def forward_step(cell: Cell) -> Kernel:
             )  # fmt: skip
             if keep:
                 store_values(gates, k, H, values)
-                keep_state(before_h, before_c, n * H + u, old_h, old_c)
+                save(before_h, before_c, n * H + u, old_h, old_c)
             h[at] = new_h
             write_c(c, at, new_c)
             y[rows[n] * y_row + column + u] = new_h
@@ -262,7 +262,12 @@ def forward_step(cell: Cell) -> Kernel:
 def backward_step(cell: Cell) -> Kernel:
     """One step in reverse: `dz` float32[count · G H], gradients of the products' outputs."""
     outputs, slots, load = cell.gates, cell.slots, cell.load_slots
-    read_c, write_c, kept, backward = cell.read_c, cell.write_c, cell.kept, cell.backward
+    read_c, write_c, load_saved, backward = (
+        cell.read_c,
+        cell.write_c,
+        cell.load_saved,
+        cell.backward,
+    )
 
     @kernel(
         "float32[::1], float32[::1], float32[::1], float32[::1], int64, int64, float32[::1], "
@@ -278,7 +283,7 @@ def backward_step(cell: Cell) -> Kernel:
             n = first + r
             k = n * (slots * H) + u
             slot_gradients, d_products, direct, d_cell = backward(
-                load(gates, k, H), kept(before_h, before_c, n * H + u),
+                load(gates, k, H), load_saved(before_h, before_c, n * H + u),
                 dh[at] + dy[rows[n] * dy_row + column + u], read_c(dc, at), relu,
             )  # fmt: skip
             store_values(gates, k, H, slot_gradients)
