@@ -5,7 +5,7 @@
     lstm = LSTM(64, 128)
     y, state = lstm.forward(x, lengths)     # x of NumPy or on the device, y on the device
 
-Arrays of activations stay on the device: kernels.cuda.memory has `get` and `put`. What a training
-pass returns is valid until the same layer's next pass of the kind; memory is taken once for the
-largest batch and used again. Ids, lengths and targets come from the host.
+Arrays of activations stay on the device: kernels.cuda.runtime.memory has `get` and `put`. The
+result of a training pass is valid until the same layer's next pass of that kind; memory is
+allocated once for the largest batch and reused. Ids, lengths and targets come from the host.
 """

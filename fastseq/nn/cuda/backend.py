@@ -29,7 +29,7 @@ from fastseq.types import Float32, Int32, Int64
 class CudaBackend(Backend):
     """The layers of nn.cuda.
 
-    precision : what the factors of large products are rounded to, see kernels.cuda.gemm
+    precision : what the factors of large products are rounded to, see kernels.cuda.nn.gemm
     """
 
     device = "cuda"

@@ -33,7 +33,7 @@ _SHAPES = 64  # cached views of a buffer
 
 
 def is_on_device(x: object) -> bool:
-    """Whether it is an array of kernels.cuda.memory."""
+    """Whether it is an array of kernels.cuda.runtime.memory."""
     return bool(getattr(x, "__cuda_ndarray__", False))
 
 
