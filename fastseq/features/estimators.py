@@ -241,7 +241,7 @@ class Features(BaseEstimator, ABC):
     @property
     def weights(self) -> dict[str, Float64]:
         """The weights of the terms, float64[W], by their name in a file of terms."""
-        return {}
+        return {"idf": self.idf_} if hasattr(self, "idf_") else {}
 
     # ---- saving
 
@@ -410,10 +410,6 @@ class TfidfFeatures(Features):
             raise AttributeError("use_idf is False: there is no idf_")
         return self.fitted._idf(self.learned)
 
-    @property
-    def weights(self) -> dict[str, Float64]:
-        return {"idf": self.idf_} if self.fitted.use_idf else {}
-
     def _idf(self, learned: FittedState) -> Float64:
         if not self.use_idf:
             return np.ones(len(learned.df))
@@ -457,23 +453,15 @@ class BM25Features(Features):
         """The mean number of terms of the fitted texts."""
         return self.learned.tokens / self.learned.documents
 
-    @property
-    def weights(self) -> dict[str, Float64]:
-        return {"idf": self.idf_}
-
     def _weigh(self, learned: FittedState) -> Weigh:
         from fastseq.kernels.text.counts import NO_NORM, weigh_rows
 
         idf, average = _bm25_idf(learned), learned.tokens / learned.documents
         k1, b = float(self.k1), float(self.b)
-
-        def weigh(
-            values: Float64, counts: Int32, columns: Int32, starts: Int64, lengths: Int64
-        ) -> None:
-            factors = k1 * (1 - b + b * (lengths / average))
-            weigh_rows(values, counts, columns, starts, idf, 1.0, factors, 0, NO_NORM)
-
-        return weigh
+        return lambda values, counts, columns, starts, lengths: weigh_rows(
+            values, counts, columns, starts, idf, 1.0, k1 * (1 - b + b * (lengths / average)), 0,
+            NO_NORM,
+        )  # fmt: skip
 
 
 def _bm25_idf(learned: FittedState) -> Float64:

@@ -277,16 +277,11 @@ class SpilledArray:
     def __len__(self) -> int:
         return self.count
 
-    def read(self, start: int, stop: int) -> Array:
-        """Read the elements start to stop. (A mapping would hold memory and a file handle.)"""
+    def __getitem__(self, part: slice) -> Array:
+        """Read some elements. (A mapping would hold memory and a file handle.)"""
+        start, stop, _ = part.indices(self.count)
         offset = self.start + start * self.dtype.itemsize
         return np.fromfile(self.file, self.dtype, stop - start, offset=offset)
-
-
-def take(array: Array | SpilledArray, start: int = 0, stop: int | None = None) -> Array:
-    """The elements start to stop (default: the end) of an array in memory or on disk."""
-    stop = len(array) if stop is None else stop
-    return array.read(start, stop) if isinstance(array, SpilledArray) else array[start:stop]
 
 
 def invert(levels: Sequence[Tokens], sizes: Sequence[int], window: int, first: int) -> Slice:
@@ -376,8 +371,8 @@ class Merge:
         self.runs = np.zeros(vocabulary, np.int32)
         last_window = np.full(vocabulary, -1, np.int32)
         for one, part, base in self._parts():
-            terms = take(part.terms).astype(np.int64) + base
-            self.df[terms] += take(part.dfs)
+            terms = part.terms[:].astype(np.int64) + base
+            self.df[terms] += part.dfs[:]
             self.runs[terms[last_window[terms] != one.window]] += 1
             last_window[terms] = one.window
         self._posting = offsets_of(self.df)
@@ -403,8 +398,8 @@ class Merge:
         edges = [0, *(min(edge, len(self.df)) for edge in edges)]
         starts = []  # of each chunk among the terms and among the postings of each part
         for _, part, base in self._parts():
-            terms = np.searchsorted(take(part.terms), np.array(edges) - base)
-            starts.append((terms.tolist(), offsets_of(take(part.dfs))[terms].tolist()))
+            terms = np.searchsorted(part.terms[:], np.array(edges) - base)
+            starts.append((terms.tolist(), offsets_of(part.dfs[:])[terms].tolist()))
 
         def merge(i: int) -> dict[str, Array]:
             ranges = [(terms[i : i + 2], postings[i : i + 2]) for terms, postings in starts]
@@ -430,13 +425,13 @@ class Merge:
         for (one, part, base), (terms, postings) in zip(self._parts(), ranges, strict=True):
             if terms[0] == terms[1]:
                 continue
-            ids, dfs = take(part.terms, *terms), take(part.dfs, *terms)
+            ids, dfs = part.terms[slice(*terms)], part.dfs[slice(*terms)]
             shift = base - first
             if len(part.large_at):
                 large.append(_place_large(part, postings, ids, dfs, shift, posting_at))
             kernels.place_slice(
                 docs, tfs, run_window, run_count, posting_at, run_at, open_window, ids, dfs,
-                take(part.docs, *postings), take(part.tfs, *postings),
+                part.docs[slice(*postings)], part.tfs[slice(*postings)],
                 one.window, shift, first_posting, first_run,
             )  # fmt: skip
         large_at, large_tf = (np.concatenate(parts) for parts in zip(*large, strict=True))

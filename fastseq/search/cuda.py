@@ -34,10 +34,10 @@ _NONE = np.int32(-1)
 Fill = Callable[[Int32], Impacts]  # the impacts, with those of some terms computed
 
 
-def has_room(segment: Segment) -> bool:
-    """Whether all postings of a segment fit into half of the device's free memory."""
-    free = free_memory()
-    return free is None or len(segment.postings.docs) <= free // 2 // _POSTING_BYTES
+def capacity(segment: Segment) -> int:
+    """The number of a segment's postings that fit into half of the device's free memory."""
+    free, total = free_memory(), len(segment.postings.docs)
+    return total if free is None else min(total, free // 2 // _POSTING_BYTES)
 
 
 class GpuSearch:
@@ -50,9 +50,7 @@ class GpuSearch:
         """
         self._segment = segment
         self._fill = fill
-        free = free_memory()
-        total = len(segment.postings.docs)
-        self._capacity = total if free is None else min(total, free // 2 // _POSTING_BYTES)
+        self._capacity = capacity(segment)
         self._keys: Any = None
         self._width = kernels.window_width(segment.documents)
         self._windows = -(-segment.documents // self._width)

@@ -173,7 +173,7 @@ class Index:
 
 @dataclass(frozen=True, eq=False)
 class Hits:
-    """The k best documents of Q queries; a sequence of the queries' results.
+    """The k best documents of each of Q queries; a sequence of the queries' results.
 
     rows    int32[Q, k]    document rows, -1 past the last hit
     scores  float32[Q, k]  descending, ties by row; 0 past the last hit

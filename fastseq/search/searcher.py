@@ -180,13 +180,14 @@ class Searcher:
 
     def _on_gpu(self, scorer: SegmentScorer, depth: int) -> GpuSearch | None:
         """The search on the device for a model; None where it must run on the CPU."""
-        from fastseq.search.cuda import MOST_HITS, GpuSearch, has_room
+        from fastseq.search.cuda import MOST_HITS, GpuSearch, capacity
 
         if depth > MOST_HITS:
             return None
         with self._gpu_lock:
             if scorer not in self._gpu:
-                if len(self._gpu) == _CACHED_MODELS or not has_room(self._segment):
+                all_fit = capacity(self._segment) == len(self._segment.postings.docs)
+                if len(self._gpu) == _CACHED_MODELS or not all_fit:
                     self._gpu.clear()  # frees their memory before more is allocated
                 self._gpu[scorer] = GpuSearch(self._segment, scorer.impacts)
             return self._gpu[scorer]

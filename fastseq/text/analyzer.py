@@ -9,13 +9,7 @@ from typing import Any
 from fastseq.errors import FormatError, SettingsError
 from fastseq.estimator import describe_parameters, plain
 from fastseq.settings import one_of
-from fastseq.text.language import (
-    segmenter_version,
-    stemmers,
-    stems_fingerprint,
-    stopword_languages,
-    stopwords_fingerprint,
-)
+from fastseq.text import language as packages
 from fastseq.text.settings import AnalysisSettings
 from fastseq.text.unicode_tables import unicode_tables
 from fastseq.types import Texts
@@ -37,7 +31,7 @@ class Analyzer(AnalysisSettings):
 
         Raises SettingsError for a language that has neither.
         """
-        lists, stems = stopword_languages(), stemmers()
+        lists, stems = packages.stopword_languages(), packages.stemmers()
         one_of("language", language, sorted({*lists, *stems}))
         found = {
             "stopwords": language if language in lists else "none",
@@ -65,8 +59,8 @@ class Analyzer(AnalysisSettings):
             raise SettingsError("an analyzer whose tokenizer is a Python function cannot be saved")
         out = {field.name: plain(getattr(self, field.name)) for field in fields(self)}
         out["unicode"] = unicode_tables().version
-        packages = self._fingerprints()
-        return {**out, "packages": packages} if packages else out
+        found = self._fingerprints()
+        return {**out, "packages": found} if found else out
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Analyzer:
@@ -83,7 +77,7 @@ class Analyzer(AnalysisSettings):
                 f"the analyzer was saved with Unicode tables {version!r}; "
                 f"this version of fastseq has {ours!r}"
             )
-        packages = settings.pop("packages", {})
+        fingerprints = settings.pop("packages", {})
         unknown = sorted(settings.keys() - {field.name for field in fields(cls)})
         if unknown:
             raise FormatError(
@@ -95,8 +89,8 @@ class Analyzer(AnalysisSettings):
         except (SettingsError, TypeError) as error:
             raise FormatError(f"the saved analyzer cannot be rebuilt: {error}") from None
         installed = analyzer._fingerprints()
-        if packages != installed:
-            saved_with = packages if isinstance(packages, dict) else {}
+        if fingerprints != installed:
+            saved_with = fingerprints if isinstance(fingerprints, dict) else {}
             differs = [name for name in installed if saved_with.get(name) != installed[name]]
             raise FormatError(
                 f"saved with another version of {' and '.join(differs) or 'fastseq'}, which takes "
@@ -108,9 +102,9 @@ class Analyzer(AnalysisSettings):
         """What differs where another version of a package analyses text differently."""
         found: dict[str, Any] = {}
         if self.stemmer != "none":
-            found["PyStemmer"] = stems_fingerprint(self.stemmer)
+            found["PyStemmer"] = packages.stems_fingerprint(self.stemmer)
         if isinstance(self.stopwords, str) and self.stopwords not in ("none", "lucene"):
-            found["stop-words"] = stopwords_fingerprint(self.stopwords)
+            found["stop-words"] = packages.stopwords_fingerprint(self.stopwords)
         if self.tokenizer == "word" and self.cjk == "words":
-            found["rjieba"] = segmenter_version()
+            found["rjieba"] = packages.segmenter_version()
         return found

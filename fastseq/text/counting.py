@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -49,9 +49,9 @@ class _Frequencies:
     def add(self, ids: Tokens, first: int, size: int) -> None:
         """Count texts, the first of them number `first`, whose ids are below `size`."""
         if 2 * size > len(self._seen):
-            self._seen = _extended(self._seen, 3 * size)
+            self._seen = np.pad(self._seen, (0, 3 * size - len(self._seen)))
         if self._with_totals and size > len(self._totals):
-            self._totals = _extended(self._totals, size + size // 2)
+            self._totals = np.pad(self._totals, (0, size + size // 2 - len(self._totals)))
         kernels.count_documents(self._seen, self._totals, ids.values, ids.offsets, first)
 
     def finish(self, size: int) -> tuple[Int64, Int64]:
@@ -64,21 +64,18 @@ class TermCounts:
 
     Parameters
     ----------
-    slices : the texts; taken in this thread
+    slices : the texts; iterated in this thread
     keep : whether `matrix` will be called
-    frequencies : count df
-    totals : count occurrences
+    frequencies, totals : whether to count df, and totals
 
     Attributes
     ----------
     terms : the distinct terms, by id; with n-grams section after section
     documents, tokens : numbers of texts, and of terms in all of them
     df : int64[V], texts that have each term
-    totals : int64[V], occurrences of each term; of length 0 unless asked for
+    totals : int64[V], occurrences of each term
 
-    Raises RowError for a text that is not UTF-8, unless the analyzer replaces; and what taking
-    the slices raises. Equal terms of different tokens (which only a tokenizer function can give)
-    are one term.
+    Raises RowError for a text that is not UTF-8, unless the analyzer replaces.
     """
 
     def __init__(
@@ -86,7 +83,7 @@ class TermCounts:
         keep: bool = True, frequencies: bool = True, totals: bool = False,
     ) -> None:  # fmt: skip
         lexicon = Lexicon(analyzer)
-        # tokens that contain spaces: n-grams of different words may be equal
+        # tokens of a function may contain spaces: n-grams of different tokens may be equal
         ambiguous = callable(analyzer.tokenizer) and analyzer.ngrams[1] > 1
         counted = [_Frequencies(totals) for _ in lexicon.section_sizes]
         self._slices: list[_Slice] = []
@@ -144,8 +141,7 @@ class TermCounts:
         binary   count every term as one
         weigh    computes weights from counts, called in the threads; None: the counts
 
-        To be called once: the ids of the texts are freed. indptr and indices are int32, or int64
-        where int32 is too small.
+        To be called once: the ids of the texts are freed.
         """
         import scipy.sparse
 
@@ -194,12 +190,6 @@ class TermCounts:
         made.has_sorted_indices = True
         made.has_canonical_format = True
         return made
-
-
-def _extended(old: npt.NDArray[Any], length: int) -> npt.NDArray[Any]:
-    new = np.zeros(length, old.dtype)
-    new[: len(old)] = old
-    return new
 
 
 def ascending(terms: Texts, chosen: Int32, threads: int) -> Int32:

@@ -48,14 +48,10 @@ def stopword_set(
     stopwords: str | tuple[str, ...], lowercase: bool, fold_accents: bool
 ) -> frozenset[str]:
     """The words, lower-cased and folded as the tokens are before the comparison."""
-    words: Iterable[str]
+    words: Iterable[str] = LUCENE if stopwords == "lucene" else ()
     if isinstance(stopwords, tuple):
         words = stopwords
-    elif stopwords == "none":
-        words = ()
-    elif stopwords == "lucene":
-        words = LUCENE
-    else:
+    elif stopwords not in ("none", "lucene"):
         from stop_words import get_stop_words
 
         words = get_stop_words(stopwords)
@@ -133,10 +129,8 @@ def stems_fingerprint(stemmer: str) -> int:
 
 
 def segmenter() -> Callable[[str], list[str]]:
-    """The function that cuts a run of Han and kana into words.
-
-    Raises MissingExtraError when rjieba is not installed.
-    """
+    """The function that cuts a run of Han and kana into words. Raises MissingExtraError when
+    rjieba is not installed."""
     try:
         import rjieba
     except ImportError:

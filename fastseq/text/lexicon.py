@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from itertools import compress
+from itertools import chain, compress
 from typing import TypeVar
 
 import numpy as np
@@ -121,7 +121,12 @@ class Lexicon:
         words = rename(ids, ends)
         levels = [words]
         for n in range(2, self.analyzer.ngrams[1] + 1):
-            local, ids, ends = _word_ngrams(n, levels[-1], words)
+            left = levels[-1]  # the (n-1)-grams
+            local = KeyTable(len(left.values) // 4 + 8)
+            ids, ends = local.intern_tokens(
+                ngrams.word_ngrams, len(left), len(left.values), left.values, left.offsets,
+                words.values, words.offsets, n,
+            )  # fmt: skip
             with enter(n):
                 mapping = None
                 if len(self._grams[n - 2]):
@@ -135,23 +140,13 @@ class Lexicon:
         """The texts as valid UTF-8 in writable arrays."""
         data, offsets = texts.data, texts.offsets
         if not (data.flags.writeable and offsets.flags.writeable):
-            data, offsets = data[offsets[0] : offsets[-1]].copy(), offsets - offsets[0]
-            texts = Texts(data, offsets)
-        row = unicode.first_invalid(data, offsets, 0)
+            texts = Texts(data[offsets[0] : offsets[-1]].copy(), offsets - offsets[0])
+        row = unicode.first_invalid(texts.data, texts.offsets, 0)
         if row == len(texts):
             return texts
         if self.analyzer.on_invalid == "error":
             raise InvalidTextError(row)
-        pieces, lengths, done = [], np.diff(offsets), 0
-        while row < len(texts):
-            broken = data[offsets[row] : offsets[row + 1]].tobytes()
-            whole = broken.decode("utf-8", "replace").encode()
-            pieces += [data[offsets[done] : offsets[row]].tobytes(), whole]
-            lengths[row] = len(whole)
-            done = row + 1
-            row = unicode.first_invalid(data, offsets, done)
-        pieces.append(data[offsets[done] : offsets[-1]].tobytes())
-        return Texts(np.frombuffer(bytearray(b"".join(pieces)), np.uint8), offsets_of(lengths))
+        return Texts.from_strings(texts.to_strings())  # which replaces
 
     def _split(self, texts: Texts) -> tuple[Int32, Int64, ByteTable]:
         """The tokens as ids of their own table of raw words."""
@@ -208,26 +203,6 @@ class Lexicon:
         return self._filter.renaming(known)
 
 
-def _word_ngrams(n: int, left: Tokens, words: Tokens) -> tuple[KeyTable, Int32, Int64]:
-    """(distinct n-grams, ids, ends) of texts, from their (n-1)-grams and their words."""
-    ids = np.empty(len(left.values), np.int32)
-    ends, progress = np.zeros(len(left.offsets), np.int64), np.zeros(1, np.int64)
-    table = KeyTable(len(ids) // 4 + 8)
-    while ngrams.word_ngrams(
-        ids,
-        ends,
-        progress,
-        *table.arrays,
-        left.values,
-        left.offsets,
-        words.values,
-        words.offsets,
-        n,
-    ):
-        table.grow()
-    return table, ids[: ends[-1]], ends
-
-
 def _ngram_texts(keys: npt.NDArray[np.uint64], left: Texts, words: Texts) -> Texts:
     """The text of each n-gram: its (n-1)-gram, a space, its last word."""
     first, last = keys >> np.uint64(32), keys & np.uint64(0xFFFFFFFF)
@@ -250,8 +225,8 @@ def joined_levels(levels: Sequence[Tokens], sizes: Sequence[int]) -> Tokens:
 
 
 def renaming(mapping: Int32 | None) -> Rename:
-    """The function that turns (ids, ends) of D texts into Tokens with the ids mapping[i], without
-    those that are -1. The arrays are overwritten. None: the ids stay."""
+    """The function that maps the (ids, ends) of texts in place, without ids mapped to -1; None:
+    the ids stay."""
 
     def rename(ids: Int32, ends: Int64) -> Tokens:
         if mapping is not None:
@@ -307,10 +282,12 @@ class WordFilter:
         owners: Int64 | None = None  # where each raw word's pieces begin, when it is segmented
         if self._changes:
             words = _strings(data, starts, gap)
-            if self._cut is not None:
-                words, owners = self._segmented(self._cut, words, data, starts, gap)
-                data, starts, gap = packed(words, raw.separator)
-            keep = self._kept(words, data, starts, gap)
+            if (cut := self._cut) is not None:
+                scripts = zip(words, _scripts(words).tolist(), strict=True)
+                pieces = [cut(word) if script == _HAN else [word] for word, script in scripts]
+                owners = offsets_of([len(several) for several in pieces])
+                words = list(chain.from_iterable(pieces))
+            keep = self._kept(words)
             if keep is not None:
                 words = list(compress(words, keep.tolist()))
             if self._stemmer != "none":
@@ -362,29 +339,16 @@ class WordFilter:
 
         return rename
 
-    def _segmented(
-        self, cut: Callable[[str], list[str]], words: list[str], data: UInt8, starts: Int64,
-        gap: int,
-    ) -> tuple[list[str], Int64]:  # fmt: skip
-        """(pieces, owners int64[n + 1]): word i has pieces[owners[i]:owners[i + 1]]."""
-        _, scripts = _described(data, starts, gap)
-        pieces: list[str] = []
-        owners = np.zeros(len(words) + 1, np.int64)
-        for i, (word, script) in enumerate(zip(words, scripts.tolist(), strict=True)):
-            pieces += cut(word) if script == _HAN else [word]
-            owners[i + 1] = len(pieces)
-        return pieces, owners
-
-    def _kept(self, words: list[str], data: UInt8, starts: Int64, gap: int) -> Bools | None:
+    def _kept(self, words: list[str]) -> Bools | None:
         """Which words the filters leave; None for all."""
         keep: Bools | None = None
         if self._shortest or self._longest:
-            lengths, scripts = _described(data, starts, gap)
+            lengths = np.array(list(map(len, words)), np.int64)
             keep = lengths >= self._shortest
             if self._longest:
                 keep &= lengths <= self._longest
             if self._cjk:
-                keep |= scripts != 0
+                keep |= _scripts(words) != 0
         if self._stop:
             stopped = list(map(self._stop.__contains__, words))
             if True in stopped:
@@ -415,13 +379,11 @@ def _strings(data: UInt8, starts: Int64, gap: int) -> list[str]:
     return Texts(data, starts).to_strings()
 
 
-def _described(data: UInt8, starts: Int64, gap: int) -> tuple[Int64, UInt8]:
-    """(code points int64[n], script of the first character uint8[n]) of each string."""
-    lengths = np.empty(len(starts) - 1, np.int64)
-    scripts = np.empty(len(starts) - 1, np.uint8)
-    flags_index, flags, *_ = unicode_tables().characters(False, False)
-    unicode.describe(lengths, scripts, data, starts, gap, flags_index, flags)
-    return lengths, scripts
+def _scripts(words: list[str]) -> UInt8:
+    """uint8[n]: the script of each word's first character: 0 other, _HAN (and kana), 2 Hangul."""
+    codes = np.array([ord(word[0]) for word in words], np.int32)
+    scripts: UInt8 = unicode_tables().flags_of(codes) >> unicode.SCRIPT_SHIFT & 3
+    return scripts
 
 
 # ---- the slices of a corpus, on threads

@@ -12,14 +12,13 @@ from fastseq.types import Texts, Tokens
 
 @dataclass(frozen=True, slots=True)
 class Subwords:
-    """Which n-grams a word has, and in how many buckets they fall.
+    """The character n-grams of words, and the number of buckets they are hashed into.
 
-    min_n, max_n
-               the fewest and the most code points of an n-gram, "<" and ">" around the word
-               counted; 0 for either (fastText's maxn 0): no n-grams at all, and both become 0
-    buckets    n-grams of one bucket share a number; may be 0 only where there are no n-grams
+    min_n, max_n  code points of an n-gram, "<" and ">" around the word included; 0 for either
+                  (fastText's maxn 0): no n-grams, and both become 0
+    buckets       may be 0 only without n-grams
 
-    Raises SettingsError where these are no whole numbers, `min_n` is above `max_n`, or there are
+    Raises SettingsError where these are not whole numbers, `min_n` is above `max_n`, or there are
     n-grams but no buckets.
     """
 
@@ -40,16 +39,11 @@ class Subwords:
         object.__setattr__(self, "buckets", whole("buckets", self.buckets, 1 if high else 0))
 
     def ids(self, words: Texts) -> Tokens:
-        """The buckets of each word's n-grams, exactly as fastText numbers them.
+        """The buckets of each word's n-grams, int32 in [0, buckets), exactly as fastText's.
 
         An n-gram is a run of min_n to max_n code points of "<word>", but not "<" or ">" alone; its
         bucket is the 32-bit FNV-1a hash of its UTF-8 bytes, each sign-extended, modulo `buckets`
-        (Bojanowski et al. 2017, section 3). N-grams come by the place where they begin, the short
-        ones first; what comes twice in a word stands twice. "</s>", with which fastText ends a
-        line, has none.
-
-        words : W words; their arrays writable, as those of all texts for kernels
-
-        Returns W runs of int32 in [0, buckets).
+        (Bojanowski et al. 2017, section 3). They are sorted by where they begin, then by length,
+        with repetitions. "</s>", with which fastText ends a line, has none.
         """
         return Tokens(*bucket_ids(words.data, words.offsets, self.min_n, self.max_n, self.buckets))

@@ -82,6 +82,27 @@ class _GrowingTable:
             self.grow()
         return ids
 
+    def intern_tokens(
+        self, kernel: Callable[..., int], texts: int, room: int, *arguments: Any
+    ) -> tuple[Int32, Int64]:
+        """(ids, ends int64[texts + 1]) of the tokens that a kernel adds to this table.
+
+        kernel : called again after each growth; GROW_WORD enlarges the first of its `arguments`
+        room : ids for which there is memory at first
+        """
+        ids, ends = np.empty(room, np.int32), np.zeros(texts + 1, np.int64)
+        progress = np.zeros(1, np.int64)
+        while True:
+            status = kernel(ids, ends, progress, *self.arrays, *arguments)
+            if status == tokenize.DONE:
+                return ids[: ends[-1]], ends
+            if status == tokenize.GROW_TABLE:
+                self.grow()
+            elif status == tokenize.GROW_IDS:
+                ids = np.concatenate([ids, np.empty(len(ids) + 16, np.int32)])
+            else:
+                arguments = (np.empty(4 * len(arguments[0]), np.uint8), *arguments[1:])
+
 
 class ByteTable(_GrowingTable):
     """Distinct byte strings.
@@ -131,28 +152,6 @@ class ByteTable(_GrowingTable):
         """
         kernel = hashing.register_strings
         return self._register(len(starts) - 1, kernel, data, starts, gap, self.separator)
-
-    def intern_tokens(
-        self, kernel: Callable[..., int], texts: int, room: int, word: UInt8, *arguments: Any
-    ) -> tuple[Int32, Int64]:
-        """(ids, ends int64[texts + 1]) of the tokens that a kernel adds to this table.
-
-        kernel : tokenize, tokenize_sequence or char_ngrams, called again after each growth
-        room : ids for which there is memory at first
-        word, arguments : of the kernel
-        """
-        ids, ends = np.empty(room, np.int32), np.zeros(texts + 1, np.int64)
-        progress = np.zeros(1, np.int64)
-        while True:
-            status = kernel(ids, ends, progress, *self.arrays, word, *arguments)
-            if status == tokenize.DONE:
-                return ids[: ends[-1]], ends
-            if status == tokenize.GROW_TABLE:
-                self.grow()
-            elif status == tokenize.GROW_IDS:
-                ids = np.concatenate([ids, np.empty(len(ids) + 16, np.int32)])
-            else:
-                word = np.empty(4 * len(word), np.uint8)
 
     def texts(self) -> tuple[UInt8, Int64]:
         """(bytes, offsets int64[n + 1]) of the strings without separators, by id."""

@@ -52,10 +52,10 @@ class UnicodeTables:
             arrays["flags_index"], arrays["flags"], index, mapped, arrays["pool"]
         )
 
-    def flags_of(self, code: int) -> int:
-        """The flags of a code point."""
-        tables = self.characters(False, False)
-        return int(tables.flags[int(tables.flags_index[code >> 7]) << 7 | code & 127])
+    def flags_of(self, code: Any) -> Any:
+        """The flags of a code point or an array of them."""
+        index, flags, *_ = self.characters(False, False)
+        return flags[index[code >> 7].astype(np.int32) << 7 | code & 127]
 
     def change(self, text: str, lowercase: bool, fold_accents: bool) -> str:
         """The text lower-cased and folded as by the kernels."""

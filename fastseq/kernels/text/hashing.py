@@ -80,12 +80,6 @@ def hash_bytes(data, start, stop):
 
 
 @inline
-def low_bytes(value, length):
-    """The first `length` (1 to 8) bytes of an eight-byte load; the others zero."""
-    return value & (_ALL >> (_U64 - (length << _U3)))
-
-
-@inline
 def same_bytes(a, at, b, bt, length):
     """Whether `length` bytes of a from `at` and of b from `bt` are equal."""
     if length < _U8:
@@ -147,7 +141,7 @@ def key_and_hash(data, start, length):
     if length == _U0:
         return _U0, mix(_U0, length) >> _U1
     if length <= _U8:
-        key = low_bytes(load8(data, start), length)
+        key = load8(data, start) & (_ALL >> (_U64 - (length << _U3)))  # the first bytes, then 0
         return key, mix(key, length) >> _U1
     key = hash_bytes(data, start, start + length)
     return key, key >> _U1

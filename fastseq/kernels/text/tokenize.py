@@ -2,16 +2,14 @@
 
 `tokenize` (for search and features) takes 64 bytes at a time: a bitmask of the bytes that may
 belong to a word, and a copy with the ASCII capitals lower-cased. The borders of the runs in the
-mask are the borders of candidate words. One that is all ASCII goes straight to the hash table; one
-that has other bytes is decoded, mapped and cut by the Unicode tables.
+mask are the borders of candidate words. One that is all ASCII is looked up at once; one that has
+other bytes is decoded, mapped and cut by the Unicode tables.
 
-`tokenize_sequence` (for sequence models) drops nothing that is visible: punctuation marks and
-single characters are tokens too. It is one pass over the characters: each is mapped, and either
-joins the token before it or ends that and begins its own.
+`tokenize_sequence` (for sequence models) drops nothing visible: punctuation marks and single
+characters are tokens too. Each character is mapped, and joins the token before it or begins one.
 
-Both take their output and hash table from the caller. They return DONE, or which arrays must grow
-before the call is repeated; the text in progress is then done again from its start, which changes
-no id.
+Both return DONE, or which arrays must grow before the call is repeated; the text in progress is
+then done again from its start, which changes no id.
 """
 
 from __future__ import annotations
@@ -168,20 +166,16 @@ def tokenize(
 
     ids       int32[n]       the tokens' ids, text after text
     ends      int64[D + 1]   text d has ids[ends[d]:ends[d + 1]]; ends[0] is 0
-    progress  int64[1]       texts done; 0 to begin with
-    slots, arena, offsets, size  Strings: the distinct words, each ended by NEWLINE
-    word      uint8[w]       at least 32
+    progress  int64[1]       texts done; 0 at first
+    slots, …, size           Strings: the distinct words, each ended by NEWLINE
+    word      uint8[>= 32]   scratch, as edges and hashes [EDGES], and scratch, which is at least
+                             128 longer than the longest text
     data      uint8[...]     text d is data[starts[d]:starts[d + 1]], valid UTF-8
     flags_index, …, pool     Characters: the mapping is lower case, accent folding or nothing
-    scratch   uint8[m]       at least 128 longer than the longest text
-    edges     int64[EDGES], hashes uint64[EDGES]: scratch
     unit      WORDS, VISIBLE or CHARACTERS
-    cjk       AS_WORDS, BIGRAMS or RUNS; matters to WORDS only
-    lower     1: the mapping is of lower case, so ASCII is lower-cased and sigma depends on its
-              context; 0: not
+    cjk       AS_WORDS, BIGRAMS or RUNS, for WORDS
+    lower     1: ASCII is lower-cased, and sigma depends on its context; 0: not
     shortest  minimum characters of a word (1 or 2)
-
-    Returns DONE, GROW_TABLE, GROW_IDS or GROW_WORD.
     """
     strings = Strings(slots, arena, offsets, size)
     characters = Characters(flags_index, flags, map_index, mapped, pool)

@@ -132,12 +132,12 @@ def _sigma_is_final(data, begin, end, at, characters):
 
 @inline
 def next_character(data, begin, end, at, extra, where, lower, characters):
-    """The mapped code point at data[at] of the text data[begin:end], at < end unless extra > 0.
+    """The next mapped character of the text data[begin:end]: (code, at, extra, where).
 
-    extra, where  characters of a multiple mapping still to come, and where in the pool
+    at            where it begins, below `end` unless extra > 0
+    extra, where  remaining characters of a multiple mapping, and where they are in the pool
     lower         whether the mapping is of lower case
-
-    Returns (code, at, extra, where), code being NOTHING for a character mapped to none.
+    code          NOTHING for a character mapped to none
     """
     if extra != _U0:
         return np.uint32(characters.pool[where]), at, extra - _U1, where + _U1
@@ -158,7 +158,7 @@ def next_character(data, begin, end, at, extra, where, lower, characters):
 
 @inline
 def _valid(data, start, end):
-    """Whether data[start:end] is UTF-8 as Python has it (Unicode 15, table 3-7)."""
+    """Whether data[start:end] is valid UTF-8 (Unicode 15, table 3-7)."""
     i = start
     while i < end:
         if i + _U64 <= end:
@@ -200,7 +200,7 @@ def _valid(data, start, end):
 
 @jit
 def first_invalid(data: UInt8, offsets: Int64, first: int) -> int:
-    """The first text from `first` on that is not valid UTF-8, or their number D if all are.
+    """The first of D texts, from `first` on, that is not valid UTF-8; D if all are.
 
     data uint8[n], offsets int64[D + 1]: text i is data[offsets[i]:offsets[i + 1]].
     """
@@ -209,25 +209,3 @@ def first_invalid(data: UInt8, offsets: Int64, first: int) -> int:
         if not _valid(data, start, np.uint64(offsets[np.uint64(i) + _U1])):
             return np.int64(i)
     return np.int64(len(offsets) - 1)
-
-
-@jit
-def describe(
-    lengths: Int64, scripts: UInt8, data: UInt8, starts: Int64, gap: int, flags_index: UInt16,
-    flags: UInt8,
-) -> None:  # fmt: skip
-    """Code points of each string, and the script of its first character.
-
-    lengths int64[n], scripts uint8[n] (0 other, 1 Han and kana, 2 Hangul); string i is
-    data[starts[i]:starts[i + 1] - gap].
-    """
-    for i in range(np.uint64(len(lengths))):
-        start = np.uint64(starts[i])
-        end = np.uint64(starts[np.uint64(i) + _U1]) - np.uint64(gap)
-        count = 0
-        for at in range(start, end):
-            count += data[np.uint64(at)] & 0xC0 != 0x80
-        lengths[i] = count
-        scripts[i] = 0
-        if end > start:
-            scripts[i] = table(flags_index, flags, decode(data, start)) >> SCRIPT_SHIFT & 3
