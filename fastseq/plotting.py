@@ -57,12 +57,8 @@ STYLE: dict[str, Any] = {
 def check_plot(
     path: str | Path, inputs: Any = None, suffixes: tuple[str, ...] = SUFFIXES, **how: Any
 ) -> None:
-    """Fail before a long training if a plot to `path` cannot be drawn.
-
-    inputs, suffixes, how : see store.outputs.check_output
-
-    Raises SettingsError as check_output, MissingExtraError without matplotlib.
-    """
+    """Fail before a long training if a plot to `path` cannot be drawn: SettingsError as
+    store.outputs.check_output, MissingExtraError without matplotlib."""
     check_output(path, "picture", inputs, suffixes=suffixes, **how)
     try:
         import matplotlib  # noqa: F401
@@ -74,10 +70,7 @@ def check_plot(
 
 def drawn(path: str | Path, inches: tuple[float, float], draw: Callable[[Figure], None]) -> None:
     """Create a figure, let `draw` draw it, and write it, whole or not at all. Characters that no
-    font has are boxes.
-
-    Raises FastseqError where the system refuses to write.
-    """
+    font has are boxes. Raises FastseqError where the system refuses to write."""
     # without pyplot, so that the caller's matplotlib settings are not changed
     from cycler import cycler
     from matplotlib import font_manager, style
@@ -217,7 +210,7 @@ def gradient_flow(
 
 
 def _count_on(axis: Axis) -> None:
-    """Put ticks at whole numbers, even a single one."""
+    """Put ticks at whole numbers."""
     from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

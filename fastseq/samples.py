@@ -126,8 +126,11 @@ def library_documents(modules: dict[str, Path]) -> list[Document]:
     """Every documented public module, class, function and method, in order of module and line."""
     documents: dict[str, Document] = {}
     for module, path in modules.items():
-        tree = _parse(path)
-        if tree is None:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # old escapes in the library's own strings
+                tree = ast.parse(path.read_bytes())
+        except (SyntaxError, ValueError):  # the few files that are invalid on purpose
             continue
         text = _docstring(tree)
         if text:
@@ -143,16 +146,16 @@ def known_item_queries(documents: list[Document]) -> dict[str, Document]:
     No other document shares half of the query, weighted by idf, and the answers are not long, so
     that a working search engine ranks the answer first.
     """
-    words = [frozenset(_words(document.text)) for document in documents]
+    words = [frozenset(_WORD.findall(document.text.lower())) for document in documents]
     holders: dict[str, list[int]] = {}
     for i, held in enumerate(words):
         for word in held:
             holders.setdefault(word, []).append(i)
     chosen: list[Document] = []
     for i, document in enumerate(documents):
-        if len(_words(document.text)) > LONGEST_ANSWER:
+        if len(_WORD.findall(document.text.lower())) > LONGEST_ANSWER:
             continue
-        asked = set(_words(summary(document.text)))
+        asked = set(_WORD.findall(summary(document.text).lower()))
         if not QUERY_WORDS[0] <= len(asked) <= QUERY_WORDS[1]:
             continue
         shared: dict[int, float] = {}
@@ -228,23 +231,9 @@ def _definitions(body: list[ast.stmt]) -> Iterator[Definition]:
             yield from _definitions(node.orelse)
 
 
-def _parse(path: Path) -> ast.Module | None:
-    """The file's syntax tree; None for files that are invalid on purpose."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # old escapes in the library's own strings
-            return ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError):
-        return None
-
-
 def _docstring(node: Definition | ast.Module) -> str:
     # a docstring may write a lone surrogate as an escape, which no UTF-8 file can hold
     return (ast.get_docstring(node) or "").encode("utf-8", "replace").decode()
-
-
-def _words(text: str) -> list[str]:
-    return _WORD.findall(text.lower())
 
 
 def _spread(values: list[T], most: int) -> list[T]:

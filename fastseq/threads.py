@@ -7,11 +7,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Arguments = ParamSpec("Arguments")
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def in_order(
@@ -54,26 +54,15 @@ class Lock:
         return Lock, ()
 
 
-class HasLock(Protocol):
-    """An object with a lock."""
-
-    lock: Any
-
-
-Owner = TypeVar("Owner", bound=HasLock)
-
-
-def locked(
-    method: Callable[Concatenate[Owner, Arguments], Result],
-) -> Callable[Concatenate[Owner, Arguments], Result]:
+def locked(method: Method) -> Method:
     """Method decorator that holds the object's `lock` during a call."""
 
     @wraps(method)
-    def run(self: Owner, /, *args: Arguments.args, **named: Arguments.kwargs) -> Result:
+    def run(self: Any, /, *args: Any, **named: Any) -> Any:
         with self.lock:
             return method(self, *args, **named)
 
-    return run
+    return run  # type: ignore[return-value]
 
 
 class Team:

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from fastseq.store.rows import RowBatch, RowReader
 
 training_parameter = partial(parameter, section="Training")
+SKIP_BAD_LINES = parameter(
+    default=False, check=Flag(), run=True,
+    help="Skip damaged lines of the file of vectors to start from.",
+)  # fmt: skip
 
 # Any state with `settings` (of the manifest), `fields`, `reports` and `history`.
 S = TypeVar("S", bound=Any)
@@ -58,10 +62,7 @@ class WordParameters(ModelParameters):
         default=None, check=Instance(Analyzer), help="Analyzer that splits text into words.",
         none="Analyzer()",
     )  # fmt: skip
-    skip_bad_lines: bool = parameter(
-        default=False, check=Flag(), run=True,
-        help="Skip damaged lines of the file of vectors to start from.",
-    )  # fmt: skip
+    skip_bad_lines: bool = SKIP_BAD_LINES
 
 
 class SubwordParameters(WordParameters):
@@ -82,11 +83,9 @@ class SubwordParameters(WordParameters):
 
 
 class SavableModel(ModelParameters, ABC, Generic[S]):
-    """A model of rows that `save` writes and `load` reads.
-
-    Its fitted state has the settings it was fitted with: neither what is saved nor what is
-    predicted depends on a later `set_params`, parameters of a single run excepted.
-    """
+    """A model of rows that `save` writes and `load` reads. Its fitted state has the settings it was
+    fitted with, so that neither saving nor prediction depends on a later `set_params`, except for
+    parameters of a single run."""
 
     kind: ClassVar[str]  # the model's name on disk
     inputs: ClassVar[str]  # what open_rows reads: "text", "tokens" or "values"
@@ -205,13 +204,11 @@ class SavableModel(ModelParameters, ABC, Generic[S]):
     ) -> RowReader:
         """Open examples of any form.
 
-        Parameters
-        ----------
-        columns : those named by the caller, from `_named_columns`
-        fields : those of training, for all that is not named; not for lists, which have no names
-        like : rows whose type of labels is expected
-        targets : whether they are read; None: if the model has some
-        more : outputs, keep and id, for open_rows
+        columns  those named by the caller, from `_named_columns`
+        fields   those of training, for all that is not named; not for lists, which have no names
+        like     rows whose type of labels is expected
+        targets  whether they are read; None: if the model has some
+        more     outputs, keep and id, for open_rows
         """
         from fastseq.store.in_memory import as_source
         from fastseq.store.rows import open_rows

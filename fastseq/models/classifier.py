@@ -53,8 +53,6 @@ class SequenceClassifier(ScoringModel, TextClassifier[ScoringState]):
     )  # fmt: skip
     dropout: float = 0.3
 
-    # ---- prediction and evaluation
-
     def evaluate(
         self,
         examples: Any,
@@ -82,8 +80,6 @@ class SequenceClassifier(ScoringModel, TextClassifier[ScoringState]):
         for batch, scores in scored(network, texts):
             out[texts.rows[batch.rows]] = network.backend.softmax(scores)
         return out
-
-    # ---- construction
 
     def _network(self, encoder: Encoder, size: int, backend: Backend) -> ScoringNetwork:
         assert encoder.labels is not None

@@ -51,19 +51,12 @@ class ModelWriter:
     The folder is locked when the block begins, so that two trainings cannot share it and a refusal
     comes before training. An existing model stays until `commit`.
 
-    Parameters
-    ----------
-    path : the folder, created if missing
-    overwrite : an existing model or checkpoint may be replaced
-    resume : the model or checkpoint there may be continued
+    overwrite  an existing model or checkpoint may be replaced
+    resume     the model or checkpoint there may be continued
 
-    Raises
-    ------
-    SettingsError
-        A model, or the checkpoint of an unfinished run, exists and neither was given; `resume` for
-        a model without a checkpoint; another kind of folder, or a foreign one.
-    FastseqError
-        Another process trains there, or the system refuses.
+    Raises SettingsError if a model or the checkpoint of an unfinished run exists and neither was
+    given, for `resume` of a model without a checkpoint, and for another kind of folder;
+    FastseqError if another process trains there.
     """
 
     def __init__(self, path: str | Path, overwrite: bool = False, resume: bool = False) -> None:
@@ -108,19 +101,13 @@ class ModelWriter:
     ) -> None:
         """Write the model, whole or not at all; durable on return.
 
-        Parameters
-        ----------
-        model : the model type, such as "classifier"
-        settings, statistics : JSON with finite numbers
-        weights : {PyTorch's name: float32 array}
-        files : {name: an array of one dimension, or columns, written as Parquet}
+        model                 the model type, such as "classifier"
+        settings, statistics  JSON with finite numbers
+        weights               {PyTorch's name: float32 array}
+        files                 {name: an array of one dimension, or columns, written as Parquet}
 
-        Raises
-        ------
-        FastseqError
-            The system refuses; the previous model remains.
-        ValueError
-            A name of a file is taken, or not a plain name.
+        Raises FastseqError where the system refuses, ValueError for a name that is taken or not a
+        plain one; the previous model then remains.
         """
         writer = self._writer
         write_weights(writer.path(WEIGHTS), dict(weights), {"model": model})
@@ -178,13 +165,8 @@ class ModelFolder:
 
 
 def read_model(path: str | Path) -> ModelFolder:
-    """Read a model and verify every checksum of its files.
-
-    Raises
-    ------
-    FormatError
-        No model there, one of a newer fastseq, or a damaged one: which file.
-    """
+    """Read a model and verify every checksum of its files. Raises FormatError without a model, and
+    for one that is of a newer fastseq or damaged (which file)."""
     root = Path(path)
     if not (root / MANIFEST).exists() and (root / CHECKPOINT / MANIFEST).exists():
         raise FormatError(f"{root}: a training that did not end: no model yet, but a checkpoint")

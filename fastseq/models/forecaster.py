@@ -46,15 +46,10 @@ _VALIDATED_AT_ONCE = 1024  # windows
 
 
 class ForecastNetwork(Network):
-    """Recurrent layers; dropout and a dense layer on their last step; the window's last values are
-    added to every step of the horizon.
+    """Recurrent layers of C inputs, dropout and a dense layer to horizon * C on their last step;
+    the window's last values are added to every step of the horizon.
 
-    Parameters
-    ----------
-    recurrent : C inputs, one direction
-    output : to horizon * C
-    cell : name of the recurrent layer's parameters ("lstm")
-    dropout : rate of the last step's units, while training
+    cell  name of the recurrent layer's parameters ("lstm")
     """
 
     def __init__(
@@ -160,9 +155,8 @@ class ForecastTask(NetworkTask[ForecastState]):
         """The loss, of scaled values, and the RMSE in the columns' own units."""
         if self.held_out is None:
             return None
-        scale = self.learned.scaler.std
+        scale, count = self.learned.scaler.std, 0
         total = np.zeros(len(scale))
-        count = 0
         for batch in self.held_out.in_order(_VALIDATED_AT_ONCE):
             wrong = self.learned.network.forecast(batch.inputs) - batch.targets
             wide = np.square(wrong, dtype=np.float64).reshape(-1, len(scale))
@@ -285,9 +279,8 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor[ForecastState]):
         """The forecasts at each row of the data, from the window of its series that ends there.
 
         Returns float64[T, horizon, C], without the last axis for a single column: [t, 0] is the
-        forecast of the row after t. It is NaN in the first window - 1 rows of a series.
-
-        Raises DataError for data that cannot be read (a null or NaN: file, row and column).
+        forecast of the row after t. It is NaN in the first window - 1 rows of a series. Raises
+        DataError for data that cannot be read (a null or NaN: file, row and column).
         """
         reader = self._reader(examples, value_columns, series_column)
         parts = [made for _, _, made in self._forecasts(reader)]
@@ -376,20 +369,12 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor[ForecastState]):
         series_column: str | None = None,
     ) -> dict[str, float]:
         """{"rmse", "mae", "last_value_rmse", "last_value_mae"} over all windows that are followed
-        by a whole horizon, all its steps and columns, in the columns' own units.
-
-        Raises DataError if every series is shorter than window and horizon together, and as
-        `predict`.
-        """
+        by a whole horizon, all its steps and columns, in the columns' own units. Raises DataError
+        as `predict`, and if every series is shorter than window and horizon together."""
         predicted, expected, last = self._tested(examples, value_columns, series_column)
         errors = predicted - expected
-        rmse, mae = last
-        return {
-            "rmse": float(np.sqrt(np.mean(errors * errors))),
-            "mae": float(np.mean(np.abs(errors))),
-            "last_value_rmse": rmse,
-            "last_value_mae": mae,
-        }
+        rmse, mae = float(np.sqrt(np.mean(errors * errors))), float(np.mean(np.abs(errors)))
+        return {"rmse": rmse, "mae": mae, "last_value_rmse": last[0], "last_value_mae": last[1]}
 
     def score(self, examples: Any, y: Any = None) -> float:
         """R², the mean over columns and steps of the horizon: 1 is perfect, 0 that of predicting

@@ -107,7 +107,7 @@ def sample(
 
     Parameters
     ----------
-    prompt : ids read first, at least one
+    prompt : ids read first
     length : maximum number of tokens
     temperature : logits are divided by it (1 if not given); 0 is `greedy`
     top_k : draw from the k most probable tokens only, ties by the lowest ids
@@ -117,13 +117,8 @@ def sample(
     rng : source of one uniform number per token; seeded with 0 if not given
     stop : a token that ends the sequence and is not returned
 
-    Raises
-    ------
-    SettingsError
-        A setting is out of range, two exclude each other, or the prompt is empty; at once, not
-        when the first token is drawn.
-    DataError
-        The model's logits hold NaN or +inf, or nothing above -inf.
+    Raises SettingsError (at once, not when the first token is drawn) if a setting is out of range,
+    two exclude each other, or the prompt is empty; DataError as `log_softmax`.
     """
     check_settings(length, temperature, top_k, top_p, greedy)
     heat = 0.0 if greedy else 1.0 if temperature is None else temperature
@@ -172,12 +167,8 @@ def beam_search(
     At most `beams` hypotheses, best first. Ties are in the order in which they were found: shorter
     first, then by rank of the sequence they continue, then by the lower last id.
 
-    Raises
-    ------
-    SettingsError
-        A setting is out of range or the prompt is empty.
-    DataError
-        The model's logits hold NaN or +inf, or nothing above -inf.
+    Raises SettingsError if a setting is out of range or the prompt is empty, DataError as
+    `log_softmax`.
     """
     check_settings(length, beams=beams, length_penalty=length_penalty)
     logits, state = _read(decoder, _prompt(prompt))

@@ -62,15 +62,11 @@ _STEPS = 64  # of a window while measuring
 class LanguageNetwork(Network):
     """The layers, and passes over windows of them.
 
-    Parameters
-    ----------
-    recurrent : one direction; its input size is that of the embedding
-    cell : name of the recurrent layer's parameters ("lstm")
-    dropout : rate before and after the recurrent layers, while training
-    tied : the output's weight is the embedding's table (Press and Wolf 2017)
-    seed : of the output's initial weights
-
-    Raises SettingsError if tied sizes differ.
+    cell     name of the recurrent layer's parameters ("lstm")
+    dropout  rate before and after the recurrent layers, while training
+    tied     the output's weight is the embedding's table (Press and Wolf 2017); raises
+             SettingsError if their sizes differ
+    seed     of the output's initial weights
     """
 
     def __init__(
@@ -189,12 +185,7 @@ class StreamMeasure:
 
     A long stream is read as several in parallel, at most 32 of at least 1,024 targets; each begins
     128 units before its part, so that its first targets have some context. The cuts depend on the
-    length alone.
-
-    values  int32[N]
-    where   the file, for messages
-
-    Raises DataError for fewer than two units.
+    length alone. Raises DataError, with the file `where`, for fewer than two units.
     """
 
     values: Int32
@@ -232,10 +223,7 @@ class StreamMeasure:
 
 @dataclass(slots=True, eq=False)
 class LanguageState(FittedState):
-    """The fitted state of a language model.
-
-    knows_unknown  whether units outside the vocabulary occurred in training, as `<unk>`
-    """
+    """The fitted state; `knows_unknown`: whether `<unk>` occurred in training."""
 
     network: LanguageNetwork
     vocabulary: Vocabulary
@@ -304,12 +292,12 @@ class LanguageTask(NetworkTask[LanguageState]):
 
 
 def parts_of(state: Any) -> tuple[Any, ...]:
-    """The arrays of a recurrent layer's state."""
+    """The arrays of a recurrent layer's state, which is a tuple or a single array."""
     return state if isinstance(state, tuple) else (state,)
 
 
 def state_of(parts: tuple[Any, ...]) -> Any:
-    """The state of these arrays, as a recurrent layer takes it."""
+    """The state of these arrays."""
     return parts if len(parts) > 1 else parts[0]
 
 
@@ -319,11 +307,8 @@ def perplexity(nats: float) -> float:
 
 
 class LanguageDecoder:
-    """A `generation.Decoder` of a language model's network, whose weights must not change while it
-    is used.
-
-    never : the id of a unit that is never generated (`<unk>`); None for none
-    """
+    """A `generation.Decoder` of a network whose weights do not change. The id `never` (`<unk>`) is
+    never generated."""
 
     def __init__(self, network: LanguageNetwork, never: int | None = None) -> None:
         self._network = network
@@ -426,10 +411,9 @@ class LanguageModel(TextModel[LanguageState]):
         """{"nats" per unit, "perplexity", "units" measured, "unknown_rate"}, and for characters and
         bytes "bits_per_character" or "bits_per_byte".
 
-        The rows are read as one stream whose first unit is given; a long one is cut as described in
-        StreamMeasure. Units outside the vocabulary are predicted as `<unk>`, which may be easy:
-        compare perplexities at a similar unknown rate, the fraction of all units but `<eos>` that
-        these are.
+        The rows are read as one stream whose first unit is given (see StreamMeasure). Units that
+        are unknown are predicted as `<unk>`, which may be easy: compare perplexities at a similar
+        unknown rate, their fraction of all units but `<eos>`.
 
         Raises DataError for data that cannot be read, or with fewer than two units.
         """
@@ -550,7 +534,7 @@ class LanguageModel(TextModel[LanguageState]):
         return line_break if line_break[0] != vocabulary.unknown else np.array([1], np.int32)
 
     def _ids(self, text: str, what: str) -> Int32:
-        """The ids of a text's units. Raises DataError for one that was not learned."""
+        """The ids of a text's units. Raises DataError for a unit that was not learned."""
         learned = self.learned
         vocabulary = learned.vocabulary
         if not isinstance(text, str):

@@ -75,11 +75,8 @@ class SpanScore(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TagScheme:
-    """How tags encode spans.
-
-    name    one of SCHEMES except "none"
-    suffix  whether the type comes before the letter ("PER-B")
-    """
+    """How tags encode spans: a name of SCHEMES except "none"; `suffix`: whether the type comes
+    before the letter ("PER-B")."""
 
     name: str
     suffix: bool = False
@@ -90,14 +87,11 @@ class TagScheme:
 
         Every tag must have the form above: a single tag of another form, as part-of-speech tags
         have, means no spans. The letters decide between BIOES (E or S), BMES (M; or bare B, E and
-        S without O), BILOU (L or U) and the others; IO requires an O, all others a B. IOB1 and
-        IOB2 have the same letters: it is the scheme with fewer violations (a B that follows no span
-        of its type, an I that continues none), or IOB2.
+        S without O), BILOU (L or U) and the others; IO requires an O, all others a B. Of IOB1 and
+        IOB2, which have the same letters, it is the one with fewer violations, or IOB2.
 
-        Parameters
-        ----------
-        tags : the K tags that occur
-        codes, offsets : int32[N] tags, int64[B + 1] bounds of sequences
+        tags            the K tags that occur
+        codes, offsets  int32[N] tags, int64[B + 1] bounds of sequences
         """
         for suffix in (False, True):
             parts = [_parts(tag, suffix) for tag in tags]
@@ -150,10 +144,8 @@ def is_bio(names: Iterable[str]) -> bool:
 
 
 class SchemeTags:
-    """K tags of a scheme. A tag of another form is outside of spans, and never well formed.
-
-    types  of spans, in the order of their names
-    """
+    """K tags of a scheme, and the sorted `types` of their spans. A tag of another form is outside
+    of spans, and never well formed."""
 
     def __init__(self, scheme: TagScheme, tags: Sequence[str]) -> None:
         self._names = list(tags)
@@ -264,11 +256,8 @@ class SpanCounts:
         """Count the spans of more sequences: a predicted span is correct if one of the same start,
         stop and type is expected.
 
-        Parameters
-        ----------
-        tags : names of the tags
-        expected, predicted : int32[N] tags
-        offsets : int64[B + 1], bounds of sequences
+        tags                 names of the tags
+        expected, predicted  int32[N] tags, with bounds of sequences in `offsets`, int64[B + 1]
         """
         table = self._tags.get(tuple(tags))
         if table is None:
@@ -315,11 +304,8 @@ def _parts(tag: str, suffix: bool) -> tuple[str, str] | None:
 
 
 def _by_letters(letters: set[str], outside: bool, bare: bool) -> str | None:
-    """The scheme that has these letters, IOB2 also for IOB1.
-
-    outside  whether there is an O
-    bare     whether there are no types
-    """
+    """The scheme that has these letters, IOB2 also for IOB1; `outside`: whether there is an O,
+    `bare`: whether there are no types."""
     if letters == {"I"}:
         return "IO" if outside else None
     if "B" not in letters or (letters == {"B"} and not outside):
@@ -341,16 +327,10 @@ class Confusion(NamedTuple):
 
 
 class LabelCounts:
-    """Counts of K labels, numbered from 0, for accuracy, macro-F1 and the confusion matrix.
+    """Counts of K labels, numbered from 0, for accuracy, macro-F1 and, with `confusion`, the
+    confusion matrix.
 
-    Parameters
-    ----------
-    labels : K
-    confusion : count each pair of labels too
-
-    Attributes
-    ----------
-    total : of all labels added
+    total  of all labels added
     """
 
     def __init__(self, labels: int, confusion: bool = False) -> None:

@@ -340,14 +340,8 @@ class ScoringTask(NetworkTask[ScoringState]):
 class Evaluation:
     """Measures of predictions, part after part of the examples.
 
-    Parameters
-    ----------
-    confusion : count the pairs of expected and predicted labels
-
-    Attributes
-    ----------
-    labels : counts of labels or tags
-    spans : counts of spans, if tags encode some
+    labels  counts of labels or tags; with `confusion`, of pairs of expected and predicted ones
+    spans   counts of spans, if tags encode some
     """
 
     def __init__(self, learned: ScoringState, confusion: bool = False) -> None:
@@ -406,10 +400,7 @@ def scored(network: ScoringNetwork, examples: Examples) -> Iterator[tuple[Batch,
 def count_malformed(
     learned: ScoringState, examples: Examples, where: Callable[[int], str], report: ReadReport
 ) -> None:
-    """Count in `report` the examples whose tags violate the scheme.
-
-    where  file and row of a row number
-    """
+    """Count in `report` the examples whose tags violate the scheme; `where` is file and row."""
     if learned.scheme is None or examples.targets is None:
         return
     tags = SchemeTags(learned.scheme, learned.names(examples.report))

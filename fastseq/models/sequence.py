@@ -31,7 +31,7 @@ from fastseq.estimator import (
     parameter,
 )
 from fastseq.interrupts import Interrupts
-from fastseq.models.base import SavableModel, training_parameter
+from fastseq.models.base import SKIP_BAD_LINES, SavableModel, training_parameter
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.data.tokenizer import UNITS, SequenceTokenizer
 from fastseq.models.data.vocabulary import Vocabulary
@@ -416,12 +416,10 @@ class SequenceModel(SavableModel[L]):
     def _content(
         self, learned: L
     ) -> tuple[dict[str, Any], dict[str, Any], Mapping[str, Float32], dict[str, Content]]:
-        history = {} if learned.history is None else {HISTORY: learned.history.columns}
-        weights = learned.network.parameters.views
-        return (
-            learned.settings, self._all_statistics(learned), weights,
-            {**history, **self._files(learned)},
-        )  # fmt: skip
+        files, weights = self._files(learned), learned.network.parameters.views
+        if learned.history is not None:
+            files = {HISTORY: learned.history.columns, **files}
+        return learned.settings, self._all_statistics(learned), weights, files
 
     def _restored(self, folder: ModelFolder) -> L:
         learned = self._rebuilt(folder, backend_for(self.device, Team(thread_count(self.threads))))
@@ -448,9 +446,8 @@ class SequenceModel(SavableModel[L]):
         """The part of the fitted state that `_rebuilt` needs, as JSON."""
 
     def _all_statistics(self, learned: L) -> dict[str, Any]:
-        own: dict[str, Any] = {
-            "parameters": learned.network.parameters.count, "fields": learned.fields.to_dict(),
-        }  # fmt: skip
+        count, fields = learned.network.parameters.count, learned.fields.to_dict()
+        own: dict[str, Any] = {"parameters": count, "fields": fields}
         if learned.coverage is not None:
             own["embeddings"] = learned.coverage
         return {**own, **self._statistics(learned)}
@@ -529,10 +526,7 @@ class TextModel(SequenceModel[L]):
     freeze_embeddings: bool = parameter(
         default=False, check=Flag(), help="Do not train the embeddings."
     )
-    skip_bad_lines: bool = parameter(
-        default=False, check=Flag(), run=True,
-        help="Skip damaged lines of the file of vectors to start from.",
-    )  # fmt: skip
+    skip_bad_lines: bool = SKIP_BAD_LINES
     min_count: int = parameter(
         default=1, check=Whole(1), help="Minimum occurrences; rarer units are unknown."
     )
@@ -598,16 +592,13 @@ class TextModel(SequenceModel[L]):
                 f"{self.embedding}; expected the same, or embedding None"
             )
         place = {word: number for number, word in enumerate(words)}
-        found = {
-            number: place.get(unit, place.get(low, -1))
-            for number, (unit, low) in enumerate(zip(units, lowered, strict=True))
-        }
-        numbers = [number for number, at in found.items() if at >= 0]
-        if not numbers:
+        rows = [place.get(u, place.get(low, -1)) for u, low in zip(units, lowered, strict=True)]
+        ids = [number for number, row in enumerate(rows) if row >= 0]
+        if not ids:
             raise DataError(
                 f"{self.embeddings}: holds none of the {len(units):,} units of the vocabulary"
             )
-        return numbers, vectors[[found[number] for number in numbers]]
+        return ids, vectors[[rows[number] for number in ids]]
 
     def _embedding(self, vocabulary: Vocabulary, size: int, backend: Backend) -> Embedding:
         frozen, seed = self.freeze_embeddings, mixed_key(self.seed, 0)

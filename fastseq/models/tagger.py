@@ -122,10 +122,8 @@ class SequenceTagger(ScoringModel):
     # ---- prediction and evaluation
 
     def predict(self, examples: Any, *, tokens_column: str | None = None) -> list[list[str]]:
-        """The tags of each row, one for each of its tokens.
-
-        Raises DataError for data that cannot be read.
-        """
+        """The tags of each row, one for each token. Raises DataError for data that cannot be
+        read."""
         found: list[list[str]] = []
         named = {"tokens_column": tokens_column}
         for _, tags in self._predicted(*self._to_predict(examples, named)):

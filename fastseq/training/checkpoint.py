@@ -167,12 +167,9 @@ _COUNTERS: dict[str, type] = {
 class Checkpoint:
     """The checkpoint of one training run.
 
-    Parameters
-    ----------
-    path : the folder, `checkpoint` inside that of the model
-    identity : what must be equal to resume the run, besides the training settings: the model's
-        settings, a fingerprint of the data. JSON with finite numbers.
-    kind : KIND or VECTORS_KIND
+    path      the folder, `checkpoint` inside that of the model
+    identity  the model's settings and a fingerprint of the data, which a resumed run must share
+    kind      KIND or VECTORS_KIND
     """
 
     def __init__(self, path: str | Path, identity: Mapping[str, Any], kind: str = KIND) -> None:
@@ -185,18 +182,8 @@ class Checkpoint:
         return (self.path / MANIFEST).exists()
 
     def save(self, training: Mapping[str, Any], state: State, arrays: Arrays) -> None:
-        """Replace the checkpoint; durable on return.
-
-        Parameters
-        ----------
-        training : the training settings
-        arrays : {any name: array of any shape}
-
-        Raises
-        ------
-        SettingsError, FastseqError
-            As FolderWriter: a foreign folder, another process trains there, a full disk.
-        """
+        """Replace the checkpoint with these training settings, state and arrays; durable on return.
+        Raises as FolderWriter: a foreign folder, another process trains there, a full disk."""
         columns = {name: np.asarray(values) for name, values in state.history.columns.items()}
         every = arrays | {_HISTORY + name: column for name, column in columns.items()}
         counters = {name: getattr(state, name) for name in _COUNTERS}

@@ -38,7 +38,7 @@ class StepResult(NamedTuple):
     """The result of one batch.
 
     loss    mean over the batch; a number, or converted to one on demand
-    weight  what the mean is over: examples, tokens, or the sum of their class weights
+    weight  of the mean: examples, tokens, or the sum of their class weights
     units   tokens (or numbers) processed, for the speed
     """
 
@@ -65,10 +65,8 @@ class TrainingTask(ABC):
 
     @abstractmethod
     def learn(self, batch: Any, key: int) -> StepResult:
-        """Forward and backward pass: adds to the gradients, which are zero before.
-
-        `key` is a number below 2**64 that seeds the random numbers of this step.
-        """
+        """Forward and backward pass: adds to the gradients, which are zero before. `key`, below
+        2**64, seeds the random numbers of this step."""
 
     def validate(self) -> dict[str, float] | None:
         """{"loss": …, a metric: …} on held-out data; None without held-out data."""

@@ -165,11 +165,8 @@ class ShuffledItems:
 
 def cut(ends: Int64, threads: int, most: int | None = None) -> list[Int64]:
     """The items at which the rounds of each thread begin and end, int64[rounds + 1]: rounds of
-    about equal numbers of tokens, at most `most` (ROUND) if items allow. The number of rounds
-    depends on the number of tokens alone.
-
-    ends  the end of each item among all tokens
-    """
+    about equal numbers of tokens, at most `most` (ROUND) if items allow; `ends` are the ends of the
+    items among all tokens. The number of rounds depends on the number of tokens alone."""
     tokens = int(ends[-1]) if len(ends) else 0
     rounds = max(1, -(-tokens // ((most or ROUND) * threads)))
     marks = np.linspace(0, tokens, rounds * threads + 1)

@@ -90,12 +90,12 @@ class DivergedError(Exception):
 
 
 class Steps(ABC):
-    """The steps of a training run, as the loop sees them. Defaults are those of steps without
-    validation, whose last weights are kept.
+    """The steps of a training run. Defaults are those of steps without validation, whose last
+    weights are kept.
 
     settings       of the loop
     extensible     whether a finished run can be continued for more epochs, and a diverged one with
-                   other settings: then checkpoints are written after epochs, too
+                   other settings; checkpoints are then written after epochs, too
     report_every   seconds between two progress reports; 0: after every step
     learning_rate  at the beginning
     advice         what to try besides a lower learning rate if training diverges
@@ -170,16 +170,13 @@ def run(
     report: Report | None = None,
     interrupted: Callable[[History], None] | None = None,
 ) -> History:
-    """Train in place.
-
-    An optimiser with validation ends with the weights of the best epoch, all others with the last
-    ones. On one thread the result depends on settings, data and initial weights alone, and a run
-    that was interrupted and resumed ends with the same bits.
+    """Train in place. An optimiser with validation ends with the weights of the best epoch, all
+    others with the last ones. On one thread a run that was resumed ends with the same bits.
 
     Parameters
     ----------
     checkpoint : written every `checkpoint_seconds` and, if the steps are extensible, after epochs
-    resume : continue from `checkpoint`; from the beginning if none was saved yet
+    resume : continue from `checkpoint`, if one was saved
     report : called a few times a second, and with each validation
     interrupted : called with the history if a signal ends the training, with the weights of the
         last complete step; not if these are ruined, or a second signal broke off a step
@@ -187,11 +184,9 @@ def run(
     Raises
     ------
     TrainingError
-        A loss or a gradient is not finite, or the loss too high: at which step, and which setting
-        to lower.
+        A loss or a gradient is not finite, or the loss too high: at which step.
     SettingsError
-        A setting does not fit the model; the checkpoint is of another run, or of one that has
-        completed more than `epochs`.
+        A setting does not fit the model, or the checkpoint is of another or a longer run.
     FormatError
         The checkpoint is damaged.
     DataError

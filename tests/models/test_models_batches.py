@@ -51,10 +51,10 @@ def test_rows_of_a_batch_are_of_similar_length_and_batches_are_shuffled() -> Non
     assert abs(np.corrcoef(means[:-1], means[1:])[0, 1]) < 0.3
 
 
-@given(lengths, st.integers(1, 20), st.one_of(st.none(), st.integers(1, 60)))
+@given(lengths, st.integers(1, 20), st.integers(1, 60))
 @settings(max_examples=100, deadline=None)
 def test_sorted_batches_can_be_put_back_in_order(
-    sizes: list[int], batch_size: int, max_tokens: int | None
+    sizes: list[int], batch_size: int, max_tokens: int
 ) -> None:
     batches = list(SortedBatches(offsets(sizes), batch_size, max_tokens))
     order = [row for rows in batches for row in rows.tolist()]
@@ -62,7 +62,7 @@ def test_sorted_batches_can_be_put_back_in_order(
     assert sorted(order) == list(range(len(sizes)))
     for rows in batches:
         assert 1 <= len(rows) <= batch_size
-        assert max_tokens is None or len(rows) == 1 or sum(sizes[i] for i in rows) <= max_tokens
+        assert len(rows) == 1 or sum(sizes[i] for i in rows) <= max_tokens
 
 
 @given(lengths.filter(bool), st.data())

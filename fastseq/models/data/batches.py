@@ -64,14 +64,9 @@ def take(examples: Examples, rows: Int64) -> Batch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BucketedBatches:
-    """Shuffled batches of rows of similar length.
-
-    An epoch shuffles the rows, sorts each pool of POOL batches by length, cuts the pools into
-    batches and shuffles those. The order depends on the seed and the epoch alone.
-
-    offsets     int64[D + 1]  of the examples
-    batch_size  rows of a batch; the last one of the last pool may have fewer
-    """
+    """Shuffled batches of rows of similar length: an epoch shuffles the rows, sorts each pool of
+    POOL batches by length, cuts the pools into batches and shuffles those. The order depends on the
+    seed and the epoch alone. `offsets` int64[D + 1] are those of the examples."""
 
     offsets: Int64
     batch_size: int
@@ -100,12 +95,12 @@ class SortedBatches:
 
     offsets     int64[D + 1]  of the examples
     batch_size  maximum rows of a batch
-    max_tokens  maximum units of a batch, a single row excepted; None for no limit
+    max_tokens  maximum units of a batch, a single row excepted
     """
 
     offsets: Int64
     batch_size: int
-    max_tokens: int | None = None
+    max_tokens: int
 
     def __iter__(self) -> Iterator[Int64]:
         lengths = np.diff(self.offsets)
@@ -113,11 +108,8 @@ class SortedBatches:
         total, n = np.cumsum(lengths[order]), len(order)
         start, before = 0, 0
         while start < n:
-            stop = start + self.batch_size
-            if self.max_tokens is not None:
-                most = int(np.searchsorted(total, before + self.max_tokens, "right"))
-                stop = min(max(most, start + 1), stop)
-            stop = min(stop, n)
+            most = int(np.searchsorted(total, before + self.max_tokens, "right"))
+            stop = min(max(most, start + 1), start + self.batch_size, n)
             yield order[start:stop]
             start, before = stop, int(total[stop - 1])
 

@@ -170,16 +170,14 @@ class Encoder:
     ) -> tuple[Encoder, Examples]:
         """Learn vocabulary, labels and characters from the training rows, and encode them.
 
-        Parameters
-        ----------
-        reader : rows of text, or of tokens, with or without targets
-        min_count, max_size : of the vocabulary
-        chars : use character features of words
-        max_length : units of a row that are read, from its start; None for all
-        memory : bytes of ids held in memory; more goes to a temporary file
+        reader               rows of text, or of tokens, with or without targets
+        min_count, max_size  of the vocabulary
+        chars                use character features of words
+        max_length           units of a row that are read, from its start; None for all
+        memory               bytes of ids held in memory; more goes to a temporary file
 
-        Raises DataError for what the reader raises, text that is not UTF-8 (which row), no row, no
-        unit, or fewer than two labels.
+        Raises DataError as the reader, for text that is not UTF-8 (which row), no row, no unit, or
+        fewer than two labels.
         """
         builder = VocabularyBuilder(tokenizer)
         targets: LabelBuilder | None = None
@@ -204,18 +202,11 @@ class Encoder:
 
     def encode(self, batch: RowBatch) -> Examples:
         """Encode a batch of rows; `rows` counts from the first row that was read. Thread-safe.
-
-        Targets are encoded if the batch has them and labels were learned.
-
-        Raises DataError for text that is not UTF-8 (which row), and labels of another type.
-        """
+        Raises DataError for text that is not UTF-8 (which row), and labels of another type."""
         return self._encode([batch], MEMORY)
 
     def read(self, reader: RowReader, memory: int = MEMORY) -> Examples:
-        """Encode all rows.
-
-        Raises DataError as `encode`, what the reader raises, and if there is no unit at all.
-        """
+        """Encode all rows. Raises DataError as `encode` and the reader, and without any unit."""
         examples = self._encode(reader.batches(), memory)
         if not len(examples):
             raise DataError(f"{reader.sources[0].name}: no examples: every row is empty, or none")
@@ -240,10 +231,8 @@ def learn_stream(
 ) -> tuple[Vocabulary, Int32, ReadReport]:
     """The rows of text as one stream for a language model: the vocabulary, int32[N], the report.
 
-    Every row of words (and of text split at spaces) ends with `<eos>`; rows of characters and of
-    bytes are joined by nothing. An empty row is its end alone.
-
-    Raises DataError as Encoder.learn.
+    Rows of words, and of text split at spaces, end with `<eos>`; rows of characters and bytes are
+    joined by nothing. Raises DataError as Encoder.learn.
     """
     builder = VocabularyBuilder(tokenizer)
     ended = tokenizer.joiner != ""
@@ -256,10 +245,8 @@ def learn_stream(
 def read_stream(
     reader: RowReader, vocabulary: Vocabulary, memory: int = MEMORY
 ) -> tuple[Int32, ReadReport]:
-    """Other rows of text as one stream with a known vocabulary.
-
-    Raises DataError as Encoder.learn, and if there is no unit.
-    """
+    """Other rows of text as one stream with a known vocabulary. Raises DataError as Encoder.learn,
+    and without any unit."""
     builder = VocabularyBuilder(vocabulary.tokenizer)
     values, report = _stream(reader, builder, vocabulary.end is not None, memory)
     _assign_ids(values, vocabulary, builder.ids_in(vocabulary), report)
@@ -378,10 +365,8 @@ def _finished(
     if characters is not None:
         # the filler of an empty text is spelt with one unknown character
         filler = len(characters)
-        characters = Tokens(
-            np.append(characters.values, np.int32(0)),
-            np.append(characters.offsets, characters.offsets[-1] + 1),
-        )
+        values, ends = characters.values, characters.offsets
+        characters = Tokens(np.append(values, np.int32(0)), np.append(ends, ends[-1] + 1))
         spill = SpillArray(np.int32, memory)
         for start in range(0, len(numbers), _AT_ONCE):
             part = numbers[start : start + _AT_ONCE]

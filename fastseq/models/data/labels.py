@@ -44,10 +44,7 @@ class Labels:
 
     def encode(self, column: Categories) -> tuple[Int32, dict[Label, int]]:
         """int32[n], the number of each label, -1 for those unseen in training; and the counts of
-        the unseen ones, the most frequent first.
-
-        Raises DataError for labels of another type, such as strings for integers.
-        """
+        the unseen ones, the most frequent first. Raises DataError for labels of another type."""
         if column.values and not self._same_type(column.values[0]):
             raise DataError(
                 f"labels such as {column.values[0]!r}; expected those of training, such as "
@@ -109,7 +106,7 @@ class Labels:
             counts = np.array(saved["counts"], np.int64)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise FormatError(f"the saved labels are damaged: {error!r}") from None
-        expected = str if kind == "string" else bool if kind == "bool" else int
+        expected = {"string": str, "bool": bool}.get(kind, int)
         if len(counts) != len(values) or any(type(value) is not expected for value in values):
             raise FormatError(f"the saved labels are damaged: expected {len(counts)} of {kind}")
         return cls(values, kind, counts)
@@ -124,11 +121,8 @@ class Labels:
 
 
 class LabelBuilder:
-    """Collects labels while they are read.
-
-    type   of the column: "string", "bool" or that of integers
-    what   name of a label in messages
-    """
+    """Collects labels while they are read, of a column's type ("string", "bool" or that of
+    integers); `what` is the name of a label in messages."""
 
     def __init__(self, type: str, what: str = "label") -> None:
         self._type = type
@@ -148,9 +142,7 @@ class LabelBuilder:
 
     def finish(self, source: str = "") -> tuple[Labels, Int32]:
         """The labels that occurred, and int32[n]: the number of each first-occurrence number.
-
-        Raises DataError, which names the `source`, if fewer than two labels occurred.
-        """
+        Raises DataError, which names the `source`, if fewer than two labels occurred."""
         seen = [value for value, number in self._numbers.items() if self._counts[number]]
         if len(seen) < 2:
             found = f"a single {self._what}, {seen[0]!r}," if seen else f"no {self._what}"

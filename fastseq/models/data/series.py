@@ -79,10 +79,8 @@ def read_series(reader: RowReader) -> Series:
 
 
 def series_numbers(batch: RowBatch, known: dict[Label, int]) -> Int64:
-    """int64[D]: the number of each row's series, by first occurrence.
-
-    known : the numbers assigned so far, by key; more are added
-    """
+    """int64[D]: the number of each row's series, by first occurrence; adds to `known`, the numbers
+    so far by key."""
     if batch.series is None:
         return np.full(batch.rows, known.setdefault(batch.source, len(known)))
     numbers = [known.setdefault(key, len(known)) for key in batch.series.values]
@@ -111,10 +109,7 @@ class Scaler:
 
     @classmethod
     def of(cls, series: Series) -> Scaler:
-        """The scaler of a training series.
-
-        Raises DataError if the standard deviation is not finite.
-        """
+        """The scaler of a training series. Raises DataError unless it is finite."""
         size = np.abs(series.values).max(0)
         with np.errstate(over="ignore", invalid="ignore"):
             mean, std = series.values.mean(0), series.values.std(0)
@@ -126,15 +121,9 @@ class Scaler:
         return cls(mean, np.where(std <= _ROUNDING * size, 1.0, std))
 
     def scale(self, values: Float64, names: Sequence[str], where: Callable[[int], str]) -> Float32:
-        """float32[T, C]: values [T, C] less the mean, divided by the standard deviation.
-
-        Parameters
-        ----------
-        names, where : of the columns, and file and row of a row, for messages
-
-        Raises DataError for another number of columns, and numbers beyond float32 once scaled
-        (file, row and column).
-        """
+        """float32[T, C]: values [T, C] less the mean, divided by the standard deviation. Raises
+        DataError for another number of columns, and for numbers beyond float32 once scaled, with
+        the column's name and file and row (`where`)."""
         if values.ndim != 2 or values.shape[1] != len(self.mean):
             raise DataError(f"values of shape {values.shape}, expected {len(self.mean)} columns")
         with np.errstate(over="ignore"):

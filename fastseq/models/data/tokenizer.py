@@ -79,10 +79,8 @@ class SequenceTokenizer:
         return " " if self.unit in ("word", "space") else ""
 
     def tokenize(self, text: str) -> list[str]:
-        """The units of one text, for inspection. Bytes are chr(0) to chr(255).
-
-        Raises InvalidTextError for a lone surrogate, which UTF-8 cannot encode.
-        """
+        """The units of one text, for inspection; bytes are chr(0) to chr(255). Raises
+        InvalidTextError for a lone surrogate."""
         if self.unit == "byte":
             return [chr(byte) for byte in text.encode("utf-8", "surrogatepass")]
         split = self.split(Texts.from_strings([text]))
@@ -94,12 +92,7 @@ class SequenceTokenizer:
 
         whole  every text is one unit (an empty one too), lower-cased if that is set
 
-        Raises
-        ------
-        InvalidTextError
-            A text is not valid UTF-8.
-        SettingsError
-            The unit is the byte.
+        Raises InvalidTextError for a text that is not UTF-8, SettingsError for bytes.
         """
         from fastseq.kernels.text import tokenize as kernels
         from fastseq.text.tables import ByteTable
@@ -124,8 +117,7 @@ class SequenceTokenizer:
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> SequenceTokenizer:
-        """The tokenizer of `to_dict`. Raises FormatError for settings that this version does not
-        know."""
+        """The tokenizer of `to_dict`. Raises FormatError for unknown settings."""
         version = unicode_tables().version
         if saved.get("unicode") != version:
             raise FormatError(

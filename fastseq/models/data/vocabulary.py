@@ -70,10 +70,8 @@ class Vocabulary:
         return [raw[a:b] for a, b in pairwise(at)]
 
     def encode(self, texts: Texts) -> Tokens:
-        """The ids of each text's units, without `<eos>`. Thread-safe.
-
-        Raises InvalidTextError for a text that is not UTF-8 (except for bytes).
-        """
+        """The ids of each text's units, without `<eos>`. Thread-safe. Raises InvalidTextError for a
+        text that is not UTF-8 (except for bytes)."""
         if self.tokenizer.unit == "byte":
             first, last = int(texts.offsets[0]), int(texts.offsets[-1])
             return Tokens(texts.data[first:last].astype(np.int32), texts.offsets - first)
@@ -82,10 +80,7 @@ class Vocabulary:
 
     def encode_tokens(self, tokens: Texts) -> Int32:
         """int32[n]: the id of each token of text that is already split, lower-cased if the units
-        are.
-
-        Raises InvalidTextError for a token that is not UTF-8, SettingsError for bytes.
-        """
+        are. Raises InvalidTextError for a token that is not UTF-8."""
         split = self.tokenizer.split(tokens, whole=True)
         return self.lookup(split.distinct)[split.ids]
 
@@ -94,10 +89,8 @@ class Vocabulary:
         return np.maximum(self._dictionary.columns(units), 0)
 
     def decode(self, ids: npt.ArrayLike) -> str:
-        """The text of some ids: words joined by spaces, characters and bytes by nothing.
-
-        Bytes that are not UTF-8 become U+FFFD. Raises DataError for an id out of range.
-        """
+        """The text of some ids: words joined by spaces, characters and bytes by nothing. Invalid
+        UTF-8 becomes U+FFFD. Raises DataError for an id out of range."""
         wanted = np.asarray(ids, np.int64).reshape(-1)
         if len(wanted) and not 0 <= wanted.min() <= wanted.max() < len(self):
             raise DataError(f"ids from {wanted.min()} to {wanted.max()}, expected 0 to {len(self)}")
@@ -105,10 +98,8 @@ class Vocabulary:
         return joiner.join([self._strings[i] for i in wanted.tolist()]).decode("utf-8", "replace")
 
     def coverage(self, found: Sequence[int], ids: Int32) -> dict[str, int]:
-        """`coverage_of` the units in `ids`, except `<unk>` and `<eos>`.
-
-        found : ids of the units with word vectors
-        """
+        """`coverage_of` the units in `ids`, except `<unk>` and `<eos>`; `found` are the ids of
+        units with word vectors."""
         special = 0 if self.unknown is None else 1 if self.end is None else 2
         counts, has = np.zeros(len(self), np.int64), np.zeros(len(self), np.bool_)
         for start in range(0, len(ids), 1 << 20):  # ids may lie in a file
@@ -122,10 +113,8 @@ class Vocabulary:
 
     @classmethod
     def from_texts(cls, texts: Texts | None, saved: Mapping[str, Any]) -> Vocabulary:
-        """The vocabulary of `texts` and `to_dict`; the texts of bytes may be None.
-
-        Raises FormatError if the two are not consistent.
-        """
+        """The vocabulary of `texts` (None for bytes) and `to_dict`. Raises FormatError if the two
+        are not consistent."""
         try:
             end, size = saved["end"], saved["size"]
             tokenizer = SequenceTokenizer.from_dict(saved["units"])
@@ -172,10 +161,8 @@ class VocabularyBuilder:
         self.cut_rows = 0  # by the last `add` or `add_tokens`
 
     def add(self, texts: Texts, longest: int | None = None) -> Tokens:
-        """The numbers of the first `longest` units of each text. Bytes are their ids.
-
-        Raises InvalidTextError for a text that is not UTF-8 (except for bytes).
-        """
+        """The numbers of the first `longest` units of each text. Bytes are their ids. Raises
+        InvalidTextError for a text that is not UTF-8 (except for bytes)."""
         if self.tokenizer.unit == "byte":
             tokens = Vocabulary(self.tokenizer, _byte_texts()).encode(texts)
             return Tokens(*self._cut(tokens.values, tokens.offsets, longest))
@@ -212,11 +199,9 @@ class VocabularyBuilder:
     ) -> tuple[Vocabulary, Int32]:
         """The vocabulary, and int32[n]: the id of each number.
 
-        Parameters
-        ----------
-        min_count : minimum occurrences; rarer units are unknown
-        max_size : maximum number of units, without `<unk>` and `<eos>`; None for all
-        end : whether there is an `<eos>`; not for bytes
+        min_count  minimum occurrences; rarer units are unknown
+        max_size   maximum number of units, without `<unk>` and `<eos>`; None for all
+        end        whether there is an `<eos>`; not for bytes
 
         Raises DataError if no unit is left.
         """
@@ -314,10 +299,8 @@ class CharacterTable:
 
     @classmethod
     def learn(cls, words: Texts, longest: int = LONGEST) -> tuple[CharacterTable, Tokens]:
-        """The table of the characters of some words, and the characters of these words.
-
-        Raises InvalidTextError for a word that is not UTF-8, DataError without any character.
-        """
+        """The table of the characters of some words, and the characters of these words. Raises
+        InvalidTextError for a word that is not UTF-8, DataError without any character."""
         builder = VocabularyBuilder(SequenceTokenizer("char"))
         raw = builder.add(words)
         vocabulary, mapping = builder.finish()
@@ -325,10 +308,8 @@ class CharacterTable:
         return table, table._cut(Tokens(mapping[raw.values], raw.offsets))
 
     def characters(self, words: Texts) -> Tokens:
-        """The character ids of each word; an empty word has the unknown character.
-
-        Raises InvalidTextError for a word that is not UTF-8.
-        """
+        """The character ids of each word; an empty word has the unknown character. Raises
+        InvalidTextError for a word that is not UTF-8."""
         return self._cut(self.vocabulary.encode(words))
 
     def _cut(self, raw: Tokens) -> Tokens:
@@ -343,10 +324,8 @@ class CharacterTable:
 def distinct_words(spellings: Int32, characters: Tokens) -> WordCharacters:
     """The characters of a batch's words, each distinct one once, in ascending order of its number.
 
-    Parameters
-    ----------
-    spellings : int32[N], the number of each word of the batch
-    characters : of the word of each number
+    spellings   int32[N], the number of each word of the batch
+    characters  of the word of each number
 
     Raises DataError for a number out of range.
     """
