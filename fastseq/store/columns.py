@@ -191,7 +191,7 @@ def choose_fields(
     ):
         if target is not None and target in read:
             raise DataError(
-                f"{first.name}: the column {target!r} is to be both the {inputs} and the {role}: "
+                f"{first.name}: the column {target!r} is both the {inputs} and the {role}: "
                 f"name another for one of them ({inputs}_column=…, {role}_column=…); its columns: "
                 f"{listing(first.schema)}"
             )

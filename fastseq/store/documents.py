@@ -172,7 +172,7 @@ class DocumentReader:
         if len(wanted) == 0:
             return self.schema.empty_table().select(names)
         if wanted.min() < 0 or wanted.max() >= self.num_rows:
-            raise IndexError(f"{self.name}: rows 0 to {self.num_rows - 1}, not all of those asked")
+            raise IndexError(f"{self.name}: rows must be from 0 to {self.num_rows - 1}")
         order = np.argsort(wanted, kind="stable")
         ascending = wanted[order]
         group_of = np.searchsorted(self._starts, ascending, "right") - 1

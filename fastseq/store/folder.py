@@ -160,7 +160,7 @@ def is_ours(content: Any) -> bool:
 def _file_entry(name: str, entry: Any, path: Path) -> FileEntry:
     if not all(NAME.fullmatch(part) for part in name.split("/")):
         raise FormatError(f"{path}: damaged: {name!r} is not a file name of ours")
-    problem = FormatError(f"{path}: damaged: the entry of {name!r} makes no sense")
+    problem = FormatError(f"{path}: damaged: the entry of {name!r} is invalid")
     if not isinstance(entry, dict):
         raise problem
     size, crc32, dtype, shape = (entry.get(key) for key in ("bytes", "crc32", "dtype", "shape"))

@@ -78,7 +78,7 @@ def read_queries(path: str | Path) -> tuple[list[str] | list[int], list[str]]:
     seen: set[Any] = set()
     for value in ids:
         if value in seen:
-            problem = f"the query id {value!r} is there twice, expected one row for each"
+            problem = f"the query id {value!r} is duplicated, expected one row for each"
             raise DataError(f"{path}: {problem}")
         seen.add(value)
     return ids, texts
@@ -273,7 +273,7 @@ def read_run(path: str | Path) -> dict[str, dict[str, float]]:
             raise DataError(f"{path}, {place}: expected a number as score, not {value!r}")
         scores = run.setdefault(query, {})
         if document in scores:
-            raise DataError(f"{path}, {place}: {document!r} is there twice for query {query!r}")
+            raise DataError(f"{path}, {place}: {document!r} is duplicated for query {query!r}")
         scores[document] = score
         ranks.setdefault(query, []).append(_number(rank))
     return {query: _ranked(scores, ranks[query]) for query, scores in run.items()}

@@ -109,7 +109,7 @@ def _form(path: str | os.PathLike[str], form: str | None) -> str:
         form = SUFFIXES[suffix]
     one_of("form", form, FORMS)
     if form == "parquet" and name.endswith(".gz"):
-        raise SettingsError(f"{path}: Parquet is packed inside; expected a name without .gz")
+        raise SettingsError(f"{path}: Parquet compresses itself; expected a name without .gz")
     return form
 
 
@@ -292,7 +292,7 @@ def _read_words(file: BinaryIO, kept: WantedVectors, threads: int) -> None:
         return
     count, kept.dimensions = int(header[1]), int(header[2])
     if not 1 <= kept.dimensions <= _MOST_DIMENSIONS:
-        raise kept.wrong(1, f"says that vectors have {kept.dimensions} numbers")
+        raise kept.wrong(1, f"declares vectors of {kept.dimensions} numbers")
     place = file.tell()
     pieces = file.readline(_BLOCK).split()
     file.seek(place)
@@ -301,7 +301,7 @@ def _read_words(file: BinaryIO, kept: WantedVectors, threads: int) -> None:
     if is_text or kept.path.removesuffix(".gz").endswith((".txt", ".vec")):
         _read_text(file, kept, threads, 2)
         if (held := kept.read + kept.skipped) != count:
-            raise kept.wrong(1, f"says that there are {count} words, the file holds {held}")
+            raise kept.wrong(1, f"declares {count} words, the file has {held}")
     else:
         _read_binary(file, kept, count)
 
@@ -365,7 +365,7 @@ def _keep_rows(kept: WantedVectors, rows: _Rows, vectors: Float32 | None) -> Non
         parsed = [_parse([each]) for each in numbers]
         if not kept.skip:
             bad = next((i for i, one in enumerate(parsed) if one is None), 0)
-            problem = _no_number(numbers[bad].split(b" ")) or "holds what is no number"
+            problem = _no_number(numbers[bad].split(b" ")) or "holds something that is not a number"
             raise kept.wrong(lines[bad], problem)
         blank = np.full(kept.dimensions, np.nan, np.float32)
         vectors = np.concatenate([blank if one is None else one for one in parsed])
@@ -485,12 +485,10 @@ def _read_binary(file: BinaryIO, kept: WantedVectors, count: int) -> None:
         if space < 0 and len(left) >= _LONGEST_WORD:
             raise kept.wrong(seen + 1, "has no end of its word: not word2vec's binary form")
         if not block:
-            raise DataError(
-                f"{kept.path}: cut short: line 1 says that there are {count} words, "
-                f"the file holds {seen}"
-            )
+            problem = f"cut short: line 1 declares {count} words, the file has {seen}"
+            raise DataError(f"{kept.path}: {problem}")
     if (left + file.read(_BLOCK)).strip(b"\n"):
-        raise DataError(f"{kept.path}: goes on after the {count} words that line 1 says there are")
+        raise DataError(f"{kept.path}: has data after the {count} words that line 1 declares")
 
 
 def _read_parquet(kept: WantedVectors) -> None:

@@ -85,7 +85,7 @@ def test_columns_are_guessed(columns: list[str], id_column: str | None, text: st
     assert corpus.stored_columns == tuple(columns)
 
 
-def test_the_index_of_a_data_frame_is_no_column_unless_named() -> None:
+def test_data_frame_index_is_a_column_only_if_named() -> None:
     table = pa.table({"body": ["x"], "__index_level_0__": ["row"]})
     corpus = Corpus.open(table)
     assert corpus.text_columns == corpus.stored_columns == ("body",)
@@ -93,7 +93,7 @@ def test_the_index_of_a_data_frame_is_no_column_unless_named() -> None:
     assert next(named.batches()).ids.to_pylist() == ["row"]
 
 
-def test_numbers_beside_the_text_do_not_disturb_the_guess() -> None:
+def test_numeric_columns_do_not_affect_the_guessed_text() -> None:
     corpus = Corpus.open(pa.table({"n": [1], "body": ["x"], "f": [0.5]}))
     assert corpus.text_columns == ("body",)
 
@@ -107,7 +107,7 @@ def test_numbers_beside_the_text_do_not_disturb_the_guess() -> None:
         ({}, "which column is the text"),
     ],
 )
-def test_a_missing_column_lists_those_there_are(
+def test_missing_column_error_lists_the_columns(
     tmp_path: Path, options: dict[str, object], said: str
 ) -> None:
     path = write(tmp_path / "docs.parquet", {"key": [1], "a": ["x"], "b": ["y"]})
@@ -129,12 +129,12 @@ def test_a_missing_column_lists_those_there_are(
         ({"id": ["a"], "text": [["x"]]}, "text column 'text' is list<"),
     ],
 )
-def test_types_that_cannot_serve(columns: dict[str, list[object]], said: str) -> None:
+def test_unsuitable_types_are_refused(columns: dict[str, list[object]], said: str) -> None:
     with pytest.raises(DataError, match=said):
         Corpus.open(pa.table(columns))
 
 
-def test_a_column_that_is_there_twice() -> None:
+def test_duplicate_column_names() -> None:
     table = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], ["text", "text"])
     with pytest.raises(DataError, match="2 columns called 'text'"):
         Corpus.open(table)
@@ -192,7 +192,7 @@ def test_batches_of_any_size_are_the_same_corpus(
     assert [b.first_row for b in batches] == [0, *np.cumsum([b.rows for b in batches])[:-1]]
 
 
-def test_null_slots_that_hold_bytes_are_empty_texts() -> None:
+def test_null_slots_with_bytes_are_empty_texts() -> None:
     text = pa.Array.from_buffers(
         pa.string(),
         3,
@@ -309,7 +309,7 @@ def test_a_stream_that_fails() -> None:
 
 
 @pytest.mark.parametrize("source", [3, None, [], [1, 2], {"text": ["x"]}.items()])
-def test_what_is_no_corpus(source: object) -> None:
+def test_invalid_corpora(source: object) -> None:
     with pytest.raises(SettingsError, match="expected Parquet paths"):
         Corpus.open(source)
 
@@ -341,7 +341,7 @@ def test_null_ids_are_refused(tmp_path: Path) -> None:
         list(Corpus.open(tmp_path).batches(64))
 
 
-def test_invalid_utf8_is_refused_in_ids_kept_in_texts_and_repaired_in_stored_columns() -> None:
+def test_invalid_utf8_in_ids_texts_and_stored_columns() -> None:
     broken = pa.array([b"fine", b"bad \xff", None]).view(pa.string())
     table = pa.table({"id": pa.array([b"a", b"\xc3", b"c"]).view(pa.string()), "text": broken})
     with pytest.raises(DataError, match=r"row 1 .from 0.*not UTF-8"):
@@ -404,7 +404,7 @@ def test_truncated_and_damaged_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["missing.parquet", "missing/*.parquet", "empty"])
-def test_paths_with_nothing_there(tmp_path: Path, name: str) -> None:
+def test_paths_without_files(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=name.split("/")[0]):
         Corpus.open(tmp_path / name)
@@ -445,7 +445,7 @@ def test_a_short_slice_far_inside_a_large_array() -> None:
         plain(large, pa.string())
 
 
-def test_one_huge_row_group_is_never_held_whole(tmp_path: Path) -> None:
+def test_a_huge_row_group_is_read_in_parts(tmp_path: Path) -> None:
     path = tmp_path / "docs.parquet"
     rng = np.random.default_rng(0)
     line = bytes(rng.integers(97, 123, 1 << 20, np.uint8)).decode()

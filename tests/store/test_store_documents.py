@@ -1,4 +1,4 @@
-"""Stored columns: the same file however rows come in, rows read back, damage; and ids."""
+"""Stored columns: files independent of batching, reading of rows, damage; distinct ids."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def path(table: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @given(st.lists(st.integers(0, ROWS), max_size=12))
 @settings(max_examples=15, deadline=None)
-def test_the_file_is_the_same_however_the_rows_come_in(cuts: list[int]) -> None:
+def test_file_does_not_depend_on_batching(cuts: list[int]) -> None:
     table = sample()
     assert written(table, cuts) == written(table)
 
@@ -112,7 +112,7 @@ def test_take_gives_the_rows_asked_for(path: Path, table: pa.Table, count: int) 
         assert some.equals(table.select(["kind", "id"]).take(pa.array(rows)))
 
 
-def test_take_of_nothing_and_of_rows_that_are_not_there(path: Path) -> None:
+def test_take_of_no_rows_and_of_rows_out_of_range(path: Path) -> None:
     reader = DocumentReader(path)
     assert reader.take([]).num_rows == 0
     assert reader.take([], ["n"]).schema.names == ["n"]
@@ -144,7 +144,7 @@ def test_few_hits_read_few_row_groups(path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(seen) == 3
 
 
-def test_a_column_is_read_once_and_kept(path: Path, table: pa.Table) -> None:
+def test_columns_are_cached(path: Path, table: pa.Table) -> None:
     reader = DocumentReader(path)
     assert reader.column("kind").equals(table["kind"])
     assert reader.column("kind") is reader.column("kind")
@@ -165,13 +165,13 @@ def test_a_type_that_parquet_cannot_hold_is_named() -> None:
         DocumentWriter(io.BytesIO(), table.schema)
 
 
-def test_other_columns_than_before_are_refused(table: pa.Table) -> None:
+def test_a_different_schema_is_refused(table: pa.Table) -> None:
     writer = DocumentWriter(io.BytesIO(), table.schema)
     with pytest.raises(DataError, match="unlike those before"):
         writer.append(table.select(["id"]))
 
 
-def test_a_disk_that_is_full_is_one_line() -> None:
+def test_full_disk_error_is_one_line() -> None:
     class Full(io.BytesIO):
         def write(self, data: object) -> int:
             raise OSError(28, "No space left on device")
@@ -280,7 +280,7 @@ def test_duplicates_are_found_and_collisions_are_not_duplicates(
     assert sorted(found) == sorted(wanted)
 
 
-def test_many_candidates_are_looked_at_a_thousand_rows_at_a_time() -> None:
+def test_candidates_are_compared_a_thousand_rows_at_a_time() -> None:
     hashes = np.repeat(np.arange(30_000, dtype=np.uint64), 2)
     asked: list[int] = []
 

@@ -1,4 +1,4 @@
-"""Folders: commits that happen whole or not at all, one writer, readers that outlive commits."""
+"""Folders: atomic commits, a single writer, readers that keep their commit."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def tree(path: Path) -> dict[str, bytes]:
     }
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "new" / "index"
     commit(path, words=["猫", "\ud800"], nested={"k1": 1.2, "3": None})
     folder = opened(path)
@@ -74,7 +74,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert sorted(p.name for p in path.iterdir()) == ["data-000001", "lock", "manifest.json"]
 
 
-def test_what_is_written_to_a_mapped_array_stays_private(tmp_path: Path) -> None:
+def test_writes_to_mapped_arrays_stay_private(tmp_path: Path) -> None:
     commit(tmp_path / "index")
     opened(tmp_path / "index").array("bytes")[:] = 9
     assert verify(tmp_path / "index") == []
@@ -120,7 +120,7 @@ def test_files_can_be_appended_to(tmp_path: Path) -> None:
     assert verify(tmp_path / "index") == []
 
 
-def test_a_later_commit_replaces_and_readers_stay_on_theirs(tmp_path: Path) -> None:
+def test_readers_keep_their_commit_after_a_later_one(tmp_path: Path) -> None:
     path = tmp_path / "index"
     commit(path, 1)
     before = opened(path)
@@ -187,7 +187,7 @@ def test_an_interrupt_around_the_rename_leaves_one_whole_commit(
         assert len(list(path.iterdir())) == 3
 
 
-def test_a_refusal_of_the_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disk_errors_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: Path) -> None:
         raise OSError(28, "No space left on device")
 
@@ -222,7 +222,7 @@ KILLED = """if True:
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 @pytest.mark.parametrize("where", ["write", "rename"])
 @pytest.mark.parametrize("stands", [True, False])
-def test_a_killed_writer_loses_only_what_was_not_committed(
+def test_a_killed_writer_loses_only_uncommitted_data(
     tmp_path: Path, where: str, stands: bool
 ) -> None:
     path = tmp_path / "index"
@@ -244,7 +244,7 @@ def test_a_killed_writer_loses_only_what_was_not_committed(
     assert {p.name for p in path.iterdir()} == {"lock", "manifest.json", number}
 
 
-def test_one_writer_at_a_time_and_the_lock_dies_with_its_process(tmp_path: Path) -> None:
+def test_one_writer_at_a_time_and_a_killed_one_releases_the_lock(tmp_path: Path) -> None:
     path = tmp_path / "index"
     commit(path, 1)
     process = subprocess.Popen(
@@ -273,7 +273,7 @@ def test_two_writers_in_one_process(tmp_path: Path) -> None:
     assert opened(tmp_path / "index").names == []
 
 
-def test_places_that_are_refused(tmp_path: Path) -> None:
+def test_refused_folders(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("mine")
     with pytest.raises(SettingsError, match="is a file"):
@@ -306,7 +306,7 @@ def test_places_that_are_refused(tmp_path: Path) -> None:
     assert opened(path).settings == {"seed": 0}
 
 
-def test_only_what_bears_our_names_is_swept(tmp_path: Path) -> None:
+def test_only_files_with_fastseq_names_are_removed(tmp_path: Path) -> None:
     path = tmp_path / "index"
     commit(path)
     (path / "notes.txt").write_text("mine")
@@ -357,7 +357,7 @@ def test_a_missing_file_cannot_be_adopted(tmp_path: Path) -> None:
         writer.adopt("absent")
 
 
-def test_folders_that_are_none(tmp_path: Path) -> None:
+def test_missing_folders(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="no such folder"):
         opened(tmp_path / "nowhere")
     with pytest.raises(FormatError, match=r"no manifest\.json there"):
@@ -395,7 +395,7 @@ def test_describe(tmp_path: Path) -> None:
     assert told["bytes"] == sum(a.nbytes for a in ARRAYS.values()) + len(b"by another library")
 
 
-def test_readers_beside_a_writer_always_find_a_whole_commit(tmp_path: Path) -> None:
+def test_concurrent_readers_always_see_a_complete_commit(tmp_path: Path) -> None:
     commit(tmp_path)
     stop = threading.Event()
     failures: list[BaseException] = []

@@ -1,4 +1,4 @@
-"""manifest.json: other versions, damage of every kind, names that would climb out."""
+"""manifest.json: other versions, damage, file names outside of the folder."""
 
 from __future__ import annotations
 
@@ -68,9 +68,7 @@ def test_manifests_that_are_refused(tmp_path: Path, change: Any, said: str) -> N
         7,
     ],
 )
-def test_entries_that_make_no_sense(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: object
-) -> None:
+def test_invalid_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: object) -> None:
     commit(tmp_path)
     edit_manifest(tmp_path, lambda m: m["files"].update({"data-000001/bytes": entry}))
     monkeypatch.setattr("fastseq.store.folder._checksum", lambda content: content["crc32"])
@@ -79,7 +77,9 @@ def test_entries_that_make_no_sense(
 
 
 @pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "data-000001/../../x", "C:x", ""])
-def test_names_that_climb_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_names_outside_of_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     commit(tmp_path)
     edit_manifest(tmp_path, lambda m: m["files"].update({name: {"bytes": 1, "crc32": 0}}))
     monkeypatch.setattr("fastseq.store.folder._checksum", lambda content: content["crc32"])
@@ -102,7 +102,7 @@ def test_any_changed_byte_of_a_manifest_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"a": 1}'])
-def test_manifests_that_are_none(tmp_path: Path, raw: bytes) -> None:
+def test_files_that_are_not_manifests(tmp_path: Path, raw: bytes) -> None:
     commit(tmp_path)
     (tmp_path / "manifest.json").write_bytes(raw)
     for read in (opened, verify, describe):

@@ -86,7 +86,7 @@ WRITERS: dict[str, tuple[str, Callable[[str], Any]]] = {
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_an_output_is_recognised_and_replaced_by_its_own_kind_alone(name: str) -> None:
+def test_an_output_is_replaced_only_by_its_own_kind(name: str) -> None:
     kind, write = WRITERS[name]
     write(name)
     assert kind_of(name) == kind
@@ -99,7 +99,7 @@ def test_an_output_is_recognised_and_replaced_by_its_own_kind_alone(name: str) -
             check_output(name, other, overwrite=True)
 
 
-def test_terms_and_matrix_are_told_apart() -> None:
+def test_terms_and_matrix_are_distinguished() -> None:
     features("m.npz")
     assert kind_of("m.terms.parquet") == "terms"
     scipy.sparse.load_npz("m.npz")  # the mark is no part of the matrix
@@ -119,7 +119,7 @@ def test_terms_and_matrix_are_told_apart() -> None:
         ("x.txt", lambda path: Path(path).write_text("fastseq")),
     ],
 )
-def test_what_bears_no_mark_is_not_replaced(name: str, write: Callable[[str], Any]) -> None:
+def test_files_without_a_mark_are_not_replaced(name: str, write: Callable[[str], Any]) -> None:
     write(name)
     assert kind_of(name) is None
     for kind in KINDS:
@@ -167,7 +167,7 @@ def test_damaged_files_have_no_kind(here: Path) -> None:
             kind_of("bad")
 
 
-def test_a_file_of_a_pipe_is_not_waited_for() -> None:
+def test_pipes_do_not_block() -> None:
     if not hasattr(os, "mkfifo"):
         pytest.skip("no pipes with names here")
     os.mkfifo("pipe")
@@ -253,11 +253,11 @@ def test_parts_of_a_folder_that_is_read_are_refused(name: str) -> None:
     check_output("index/plot.png", "picture", "index")
 
 
-def test_other_things_than_paths_are_no_inputs() -> None:
+def test_objects_other_than_paths_are_ignored_as_inputs() -> None:
     check_output("new.parquet", "run", [None, TABLE, {"a": 1}, 3, ("nowhere.parquet", [])])
 
 
-def test_places_that_cannot_be_written() -> None:
+def test_unwritable_paths() -> None:
     Path("folder").mkdir()
     for path, said in (
         ("folder", "is a folder"),
@@ -293,7 +293,7 @@ def test_a_folder_that_holds_an_input_is_refused() -> None:
     check_folder(None, "data")
 
 
-def test_texts_are_not_taken_for_paths() -> None:
+def test_texts_are_not_mistaken_for_paths() -> None:
     folder("index")
     texts = ["index", "what is a *", "x" * 5000, "\0"]
     check_folder("index", texts, (texts, [1, 2]), texts=True)
@@ -318,7 +318,7 @@ def test_kinds_have_names_for_messages(kind: str) -> None:
     assert kind in KINDS
 
 
-def test_what_stands_at_a_path_is_described() -> None:
+def test_descriptions_of_paths() -> None:
     folder("index")
     user_file("a.parquet")
     Path("empty").mkdir()

@@ -1,4 +1,4 @@
-"""Predictions written: types, ids, kept columns, whole or not at all."""
+"""Predictions: types, ids, columns to keep, atomic files."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_tags_and_forecasts_are_lists(tmp_path: Path) -> None:
     assert found["id"] == [0, 1, 2]
 
 
-def test_what_is_not_known_is_null(tmp_path: Path) -> None:
+def test_nan_becomes_null(tmp_path: Path) -> None:
     path, nan = tmp_path / "out.parquet", float("nan")
     outputs = {"one": "double", "several": "list<double>"}
     reader = open_rows(TABLE, "text", targets=False)
@@ -86,7 +86,7 @@ def test_what_is_not_known_is_null(tmp_path: Path) -> None:
     assert found.schema.field("several").type == pa.list_(pa.float64())
 
 
-def test_row_numbers_go_on_over_batches_and_row_groups(
+def test_row_numbers_continue_across_batches_and_row_groups(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(predictions, "GROUP_ROWS", 10)
@@ -102,7 +102,7 @@ def test_row_numbers_go_on_over_batches_and_row_groups(
     assert pq.read_table(path).num_rows == 0
 
 
-def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "out.parquet"
     path.write_bytes(b"before")
     reader = open_rows(TABLE, "text", targets=False)
@@ -150,7 +150,7 @@ def test_kept_columns_may_not_have_a_name_of_the_output(tmp_path: Path) -> None:
         Predictions(reader, {}, []).write(tmp_path / "no" / "o.parquet")
 
 
-def test_what_is_read_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inputs_are_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("a", "b"):
         pq.write_table(TABLE, f"{name}.parquet")
@@ -169,7 +169,7 @@ def test_what_is_read_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.Mon
 # ---- a batch at a time
 
 
-def test_tables_come_one_by_one_and_are_what_is_written(tmp_path: Path) -> None:
+def test_tables_are_lazy_and_equal_the_written_file(tmp_path: Path) -> None:
     made: list[int] = []
 
     def predictions_of() -> Predictions:

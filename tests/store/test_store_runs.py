@@ -1,4 +1,4 @@
-"""Queries, runs, judgements and other results in files."""
+"""Queries, runs, relevance judgments and other tables in files."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_scores_survive_text(tmp_path_factory: pytest.TempPathFactory, scores: l
     np.testing.assert_array_equal(np.array(back, np.float32), values)
 
 
-def test_long_runs_are_formatted_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_runs_are_formatted_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, pieces = tmp_path / "whole.trec", tmp_path / "pieces.trec"
     write_run(whole, *hits())
     monkeypatch.setattr(runs, "_LINES", 2)
@@ -140,7 +140,7 @@ def test_long_runs_are_formatted_in_pieces(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("bad", ["two words", "tab\there", "line\nend", ""])
-def test_ids_that_text_cannot_hold(tmp_path: Path, bad: str) -> None:
+def test_ids_that_text_cannot_represent(tmp_path: Path, bad: str) -> None:
     for suffix in (".trec", ".tsv"):
         path = put(tmp_path / f"run{suffix}", "the run before")
         if suffix == ".tsv" and bad == "two words":
@@ -251,7 +251,7 @@ def test_parquet_qrels_that_are_refused(
         ("a.trec", "q1 Q0 d1 1 2.5\n", "line 1: 5 columns, expected 6: query_id Q0 doc_id rank"),
         ("a.trec", "q1 Q0 d1 1 x tag\n", "line 1: expected a number as score, not 'x'"),
         ("a.run", "q1 Q0 d1 1 nan tag\n", "line 1: expected a number as score"),
-        ("a.run", "q1 Q0 d1 1 2 t\nq1 Q0 d1 2 1 t\n", "line 2: 'd1' is there twice for query 'q1'"),
+        ("a.run", "q1 Q0 d1 1 2 t\nq1 Q0 d1 2 1 t\n", "line 2: 'd1' is duplicated for query 'q1'"),
         ("a.tsv", "q1\td1\t1\t2.5\n", "line 1: no column"),
     ],
 )
@@ -319,7 +319,7 @@ def test_carriage_returns_alone_end_lines_and_empty_lines_are_counted(tmp_path: 
     [
         ("q.tsv", "1\tone\nno tab here\n", "line 2: expected an id, a tab and the query"),
         ("q.tsv", "\tno id\n", "line 1: expected an id, a tab and the query"),
-        ("q.tsv", "1\tone\n1\tother\n", "the query id '1' is there twice"),
+        ("q.tsv", "1\tone\n1\tother\n", "the query id '1' is duplicated"),
         ("q.tsv", b"1\tone\n2\t\xff\xfe\n3\tx", r"q\.tsv, line 2: not UTF-8 text"),
         ("q.parquet", b"1\tone\n", "not a Parquet file"),
     ],
@@ -341,7 +341,7 @@ def test_queries_that_are_refused(
         ({"query_id": ["1"], "text": [5]}, "text of the queries is int64, expected strings"),
         ({"query_id": [0.5], "text": ["x"]}, "query id is double, expected strings or integers"),
         ({"query_id": ["1", None], "text": ["x", "y"]}, "query id is null in row 1"),
-        ({"query_id": [7, 7], "text": ["x", "y"]}, "query id 7 is there twice"),
+        ({"query_id": [7, 7], "text": ["x", "y"]}, "query id 7 is duplicated"),
     ],
 )
 def test_parquet_queries_that_are_refused(
@@ -352,7 +352,7 @@ def test_parquet_queries_that_are_refused(
         read_queries(tmp_path / "q.parquet")
 
 
-def test_files_appear_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_writes_are_atomic(tmp_path: Path) -> None:
     path = put(tmp_path / "out.txt", "before")
 
     def fail() -> None:
@@ -402,7 +402,7 @@ def test_tables(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["table.parquet"]
 
 
-def test_white_space_that_is_no_blank_stays_in_a_trec_id(tmp_path: Path) -> None:
+def test_other_white_space_stays_in_a_trec_id(tmp_path: Path) -> None:
     odd = "a\u3000b\u00a0c"
     write_run(tmp_path / "run.trec", ["q1"], [0, 1], [odd], SCORES[:1])
     assert read_run(tmp_path / "run.trec") == {"q1": {odd: 3.5}}
@@ -414,7 +414,7 @@ def test_integer_ids_beyond_int64_as_python_has_them(tmp_path: Path) -> None:
     assert str(large) in (tmp_path / "run.tsv").read_text()
 
 
-def test_judgements_under_the_names_of_beir(tmp_path: Path) -> None:
+def test_qrels_with_column_names_of_beir(tmp_path: Path) -> None:
     table = pa.table({"query-id": ["q"], "corpus-id": ["d"], "score": [1]})
     pq.write_table(table, tmp_path / "qrels.parquet")
     assert read_qrels(tmp_path / "qrels.parquet") == {"q": {"d": 1}}

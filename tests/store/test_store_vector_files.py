@@ -1,4 +1,4 @@
-"""Word vectors written in every form, read back to the same bits; and what is not written."""
+"""Writing of word vectors: round trips in every form, and errors."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_what_is_in_a_parquet_file(tmp_path: Path) -> None:
     assert read_word_vectors(tmp_path / "v.parquet")[0] == words
 
 
-def test_a_form_that_is_asked_for(tmp_path: Path) -> None:
+def test_explicit_forms(tmp_path: Path) -> None:
     for form in ("text", "binary", "parquet"):
         write_word_vectors(tmp_path / form, WORDS, VECTORS, form)
         assert read_word_vectors(tmp_path / form)[1].tobytes() == VECTORS.tobytes()
@@ -122,7 +122,7 @@ def test_any_numbers(tmp_path: Path, numbers: list[float], name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["v.vec", "v.bin"])
-def test_the_matrix_is_not_copied_whole(name: str, tmp_path: Path) -> None:
+def test_the_matrix_is_not_copied(name: str, tmp_path: Path) -> None:
     vectors = np.broadcast_to(np.float32([0.5]), (40_000, 100))  # 16 MB, of which 4 bytes exist
     words = Texts.from_strings(f"w{i}" for i in range(len(vectors)))
     tracemalloc.start()
@@ -204,9 +204,7 @@ def test_vectors_that_cannot_be_written(
         ("no/v.parquet", None, "no such folder"),
     ],
 )
-def test_places_that_cannot_be_written(
-    name: str, form: str | None, said: str, tmp_path: Path
-) -> None:
+def test_unwritable_paths(name: str, form: str | None, said: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         write_word_vectors(tmp_path / name, WORDS, VECTORS, form)
     assert said in str(caught.value)

@@ -1,4 +1,4 @@
-"""Word vectors in every form that others write them in, and all that can be wrong with them."""
+"""Reading of word vectors: every form of other programs, and errors."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_every_form(name: str, block: int, tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_wanted_words_alone(name: str, tmp_path: Path) -> None:
+def test_only_wanted_words_are_read(name: str, tmp_path: Path) -> None:
     path = put(tmp_path, FORMS[name], name)
     words, vectors = read_word_vectors(path, ["naïve", "not there", "the", "\u2028"], threads=1)
     assert words == ["the", "naïve", "\u2028"]
@@ -234,12 +234,12 @@ def test_numbers_in_every_way_of_writing(tmp_path: Path) -> None:
         (b"a 1 2\nb -inf 4\n", "v.txt", "line 2 holds a number that is not finite"),
         (b"a 1 2\nb 1e39 4\n", "v.txt", "line 2 holds"),
         (b"a 1 2\n 3 4\n", "v.txt", "line 2 has no word"),
-        (b"3 2\na 1 2\nb 3 4\n", "v.txt", "line 1 says that there are 3 words, the file holds 2"),
-        (b"1 2\na 1 2\nb 3 4\n", "v.txt", "line 1 says that there are 1 words, the file holds 2"),
-        (b"3 0\na\n", "v.txt", "line 1 says that vectors have 0 numbers"),
-        (b"3 99999999999\na 1\n", "v.bin", "line 1 says that vectors have 99999999999 numbers"),
-        (binary()[:-30], "v.bin", "v.bin: cut short: line 1 says that there are 8 words"),
-        (binary() + b"more", "v.bin", "goes on after the 8 words"),
+        (b"3 2\na 1 2\nb 3 4\n", "v.txt", "line 1 declares 3 words, the file has 2"),
+        (b"1 2\na 1 2\nb 3 4\n", "v.txt", "line 1 declares 1 words, the file has 2"),
+        (b"3 0\na\n", "v.txt", "line 1 declares vectors of 0 numbers"),
+        (b"3 99999999999\na 1\n", "v.bin", "line 1 declares vectors of 99999999999 numbers"),
+        (binary()[:-30], "v.bin", "v.bin: cut short: line 1 declares 8 words"),
+        (binary() + b"more", "v.bin", "has data after the 8 words that line 1 declares"),
         (b"2 2\n" + b"x" * 70000, "v.bin", "entry 1 has no end of its word"),
         (b"1 1\n \0\0\0\0", "v.bin", "entry 1 has no word"),
         (b"2 1\na \0\0\0\0b \0\0\xc0\x7f", "v.bin", "entry 2 holds a number that is not finite"),
@@ -250,7 +250,7 @@ def test_numbers_in_every_way_of_writing(tmp_path: Path) -> None:
         (b"PAR1 and so on", "v.parquet", "v.parquet: not a Parquet file"),
     ],
 )
-def test_what_is_wrong(content: bytes, name: str, said: str, tmp_path: Path) -> None:
+def test_errors_of_files(content: bytes, name: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         read_word_vectors(put(tmp_path, content, name))
     assert said in str(caught.value)
@@ -265,7 +265,7 @@ def test_what_is_wrong(content: bytes, name: str, said: str, tmp_path: Path) -> 
         (b"2 3\nonce upon a time\nthere was a cat\n", "line 2 holds 'upon', expected a number"),
     ],
 )
-def test_text_that_is_no_vectors_whatever_is_wanted(
+def test_other_text_is_refused_even_if_no_word_is_wanted(
     content: bytes, said: str, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError) as caught:
@@ -273,9 +273,7 @@ def test_text_that_is_no_vectors_whatever_is_wanted(
     assert str(caught.value).startswith(f"{tmp_path / 'v.txt'}: {said}")
 
 
-def test_the_line_is_told_in_later_blocks_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_line_numbers_in_later_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_BLOCK", 100)
     rows = [f"w{i} {i} 1" for i in range(1, 400)]
     rows[300] = "w301 1 one"
@@ -313,7 +311,7 @@ def test_a_line_without_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ({"word": ["a", ""], "vector": [[1.0], [1.0]]}, "row 2 has no word"),
     ],
 )
-def test_parquet_that_is_wrong(table: dict[str, object], said: str, tmp_path: Path) -> None:
+def test_errors_of_parquet(table: dict[str, object], said: str, tmp_path: Path) -> None:
     path = tmp_path / "v.parquet"
     pq.write_table(pa.table(table), path)
     with pytest.raises(DataError) as caught:
@@ -390,7 +388,7 @@ def test_damaged_lines_are_skipped_and_counted(
     np.testing.assert_array_equal(vectors, VECTORS[[1, 4]])
 
 
-def test_a_whole_file_is_read_without_a_notice(tmp_path: Path) -> None:
+def test_an_intact_file_is_read_without_a_warning(tmp_path: Path) -> None:
     for name, content in FORMS.items():
         path = put(tmp_path, content, name)
         with warnings.catch_warnings():
@@ -418,5 +416,5 @@ def test_a_file_of_damaged_lines_alone(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no word vectors in it, . damaged ones skipped: line"):
         read_word_vectors(path, skip_bad_lines=True)
     short = put(tmp_path, text(header=True)[:-250], "cut.txt")
-    with pytest.raises(DataError, match="says that there are 8 words, the file holds"):
+    with pytest.raises(DataError, match="declares 8 words, the file has"):
         read_word_vectors(short, skip_bad_lines=True)

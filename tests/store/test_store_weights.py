@@ -1,4 +1,4 @@
-"""Weights in safetensors: what goes in comes out, the same bytes each time, damage is told."""
+"""Weights in safetensors: round trips, reproducible bytes, detection of damage."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def one(kind: str, shape: list[int], data: bytes) -> bytes:
     return raw_file({"w": entry}, data)
 
 
-def test_out_and_in(tmp_path: Path) -> None:
+def test_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     write_weights(path, ARRAYS, METADATA)
     arrays, metadata = read_weights(path)
@@ -52,7 +52,7 @@ def test_out_and_in(tmp_path: Path) -> None:
         assert array.flags.c_contiguous
 
 
-def test_the_file_is_what_the_format_says(tmp_path: Path) -> None:
+def test_the_file_follows_the_format(tmp_path: Path) -> None:
     """Read by hand: a length, JSON, then the arrays in the order of their names."""
     path = tmp_path / "w.safetensors"
     write_weights(path, {"b": np.ones(2, np.float32), "a": np.zeros(3, np.float32)}, {"x": "y"})
@@ -95,7 +95,7 @@ def test_floats_of_any_width_are_written_as_float32(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["int64", "uint64", ">i4", "uint8", "int16", "bool"])
-def test_whole_numbers_stay_what_they_are(kind: str, tmp_path: Path) -> None:
+def test_integers_keep_their_type(kind: str, tmp_path: Path) -> None:
     values = np.array([[1, 0, 100]], kind)
     write_weights(tmp_path / "w", {"steps": values})
     found = read_weights(tmp_path / "w")[0]["steps"]
@@ -175,20 +175,20 @@ def test_a_number_too_large_for_float32_becomes_infinite(tmp_path: Path) -> None
         raw_file(b'{"w":' + b"[" * 5000),
     ],
 )
-def test_what_is_no_safetensors_file(content: bytes, tmp_path: Path) -> None:
+def test_files_that_are_not_safetensors(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     path.write_bytes(content)
     with pytest.raises(FormatError, match=r"w\.safetensors: not a safetensors file, or one cut"):
         read_weights(path)
 
 
-def test_numbers_of_a_type_that_cannot_serve(tmp_path: Path) -> None:
+def test_unsupported_types(tmp_path: Path) -> None:
     (tmp_path / "w").write_bytes(one("F8_E4M3", [2], b"\0\0"))
     with pytest.raises(FormatError, match="w: w is of type F8_E4M3"):
         read_weights(tmp_path / "w")
 
 
-def test_every_cut_is_told(tmp_path: Path) -> None:
+def test_truncation_is_detected(tmp_path: Path) -> None:
     write_weights(tmp_path / "w", ARRAYS, METADATA)
     content = (tmp_path / "w").read_bytes()
     for length in range(len(content)):
@@ -235,13 +235,15 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         ({"\ud800": np.zeros(2)}, "cannot write"),
     ],
 )
-def test_what_cannot_be_written(arrays: dict[str, np.ndarray], said: str, tmp_path: Path) -> None:
+def test_arrays_that_cannot_be_written(
+    arrays: dict[str, np.ndarray], said: str, tmp_path: Path
+) -> None:
     with pytest.raises(DataError, match=said):
         write_weights(tmp_path / "w", arrays)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failed_write_leaves_what_stood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "w"
     write_weights(path, ARRAYS)
     before = path.read_bytes()
@@ -256,7 +258,7 @@ def test_a_failed_write_leaves_what_stood(tmp_path: Path, monkeypatch: pytest.Mo
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_path_that_cannot_be(tmp_path: Path) -> None:
+def test_invalid_paths(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="folder"):
         write_weights(tmp_path, ARRAYS)
     with pytest.raises(SettingsError, match="no such folder"):

@@ -1,4 +1,4 @@
-"""Folders of Parquet: Hive partitions, files that differ in their columns, files not read."""
+"""Folders of Parquet: Hive partitions, files with different columns, files that are skipped."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_partition_without_a_known_value_is_null(tmp_path: Path) -> None:
     assert read(tmp_path).to_pydict() == {"text": ["a"], "lang": [None]}
 
 
-def test_partitions_are_no_guess_for_id_text_or_label(tmp_path: Path) -> None:
+def test_partitions_are_not_guessed_as_id_text_or_label(tmp_path: Path) -> None:
     written(tmp_path / "id=7" / "topic=news" / "a.parquet", body=["a"], stars=[1])
     corpus = Corpus.open(tmp_path)
     assert (corpus.id_column, corpus.text_columns) == (None, ("body",))
@@ -168,7 +168,7 @@ def test_a_value_that_a_wider_column_cannot_hold_is_named(tmp_path: Path) -> Non
         read(tmp_path)
 
 
-def test_what_is_read_must_be_in_every_file(tmp_path: Path) -> None:
+def test_columns_read_must_be_in_every_file(tmp_path: Path) -> None:
     a = written(tmp_path / "a.parquet", text=["a"], label=["x"], title=["t"])
     b = written(tmp_path / "b.parquet", text=["b"], title=["u"])
     c = written(tmp_path / "c.parquet", title=["v"], label=["y"])
@@ -183,7 +183,7 @@ def test_what_is_read_must_be_in_every_file(tmp_path: Path) -> None:
         assert sorted(texts) == ["t a", "v "]
 
 
-def test_a_label_of_some_files_alone_is_kept_with_nulls(tmp_path: Path) -> None:
+def test_a_label_missing_in_some_files_is_null_in_kept_columns(tmp_path: Path) -> None:
     written(tmp_path / "a.parquet", text=["a"], label=["x"])
     written(tmp_path / "b.parquet", text=["b"])
     reader = open_rows(tmp_path, "text", keep="label", targets=False)

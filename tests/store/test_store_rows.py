@@ -1,4 +1,4 @@
-"""Rows for models: which column is what, every Arrow type, every kind of bad input."""
+"""Rows for models: roles of columns, Arrow types, bad input."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_columns_of_tokens_and_values() -> None:
         ("values", {"b": [True]}, {"values": ["b"]}, "value column 'b' is bool"),
     ],
 )
-def test_columns_that_cannot_serve(
+def test_unsuitable_columns(
     inputs: str, columns: dict[str, Any], named: dict[str, Any], said: str, tmp_path: Path
 ) -> None:
     path = written(tmp_path / "file.parquet", **columns)
@@ -133,11 +133,11 @@ def test_a_column_named_twice_and_other_mistakes() -> None:
         open_rows(twice, "text", targets=False)
     both = pa.table({"text": ["a"], "label": ["x"], "tokens": [["a"]], "tags": [["X"]]})
     for named in ({"label": "text"}, {"text": "label"}, {"text": ["text", "label"]}):
-        with pytest.raises(DataError, match=r"'.*' is to be both the text and the label"):
+        with pytest.raises(DataError, match=r"'.*' is both the text and the label"):
             open_rows(both, "text", **named)
         open_rows(both, "text", **named, targets=False)
     for named in ({"tags": "tokens"}, {"tokens": "tags"}):
-        with pytest.raises(DataError, match=r"'t.*' is to be both the tokens and the tags"):
+        with pytest.raises(DataError, match=r"'t.*' is both the tokens and the tags"):
             open_rows(both, "tokens", **named)
     for role, inputs, named in (
         ("text", "text", {"text": ["text", "label", "text"]}),
@@ -368,7 +368,7 @@ def test_tokens_and_tags_in_any_form() -> None:
         assert rows(batch.tags.to_list(), batch.token_offsets) == LISTS
 
 
-def test_files_and_tables_stay_what_they_are(tmp_path: Path) -> None:
+def test_files_and_tables_are_returned_unchanged(tmp_path: Path) -> None:
     table = pa.table({"text": ["a"]})
     for source in (table, "a.parquet", tmp_path, [tmp_path, tmp_path], table.to_reader()):
         assert as_source(source) is source
@@ -392,7 +392,7 @@ class Frame:
 
 @pytest.mark.parametrize("name", ["text", "review", "label"])
 @pytest.mark.parametrize("form", ["list", "column", "frame", "array"])
-def test_a_frame_of_one_column_beside_its_targets(name: str, form: str) -> None:
+def test_one_column_frames_with_targets(name: str, form: str) -> None:
     texts, labels = ["good film", "dull"], ["pos", "neg"]
     index = {"__index_level_0__": [5, 7]}  # pandas' own
     targets: Any = {
@@ -474,12 +474,12 @@ def test_strings_that_are_paths_and_strings_that_are_not(
         ([[1.0], [1.0, 2.0]], None, "values", "ragged"),
     ],
 )
-def test_objects_that_cannot_serve(examples: Any, targets: Any, inputs: str, said: str) -> None:
+def test_unsuitable_objects(examples: Any, targets: Any, inputs: str, said: str) -> None:
     with pytest.raises(DataError, match=said):
         as_source(examples, targets, inputs)
 
 
-def test_objects_that_are_nothing_to_read() -> None:
+def test_unreadable_objects() -> None:
     for wrong in (3, b"bytes", None):
         with pytest.raises(SettingsError, match="cannot read texts from a"):
             as_source(wrong)
