@@ -67,10 +67,10 @@ class Real(Check):
             return f"from {self.least:g} to {self.most:g}"
         bounds = (("at least", self.least), ("above", self.above), ("at most", self.most),
                   ("below", self.below))  # fmt: skip
-        said = [f"{word} {bound:g}" for word, bound in bounds if bound is not None]
-        if len(said) > 1:
-            return " and ".join(said)
-        return f"a number {said[0]}" if said else "a finite number"
+        parts = [f"{word} {bound:g}" for word, bound in bounds if bound is not None]
+        if len(parts) > 1:
+            return " and ".join(parts)
+        return f"a number {parts[0]}" if parts else "a finite number"
 
     def __call__(self, name: str, value: Any) -> Any:
         def holds(number: float) -> bool:
@@ -341,14 +341,14 @@ class BaseEstimator:
         """Parameters under their names. Raises SettingsError if one is unknown or given twice."""
         names = {alias: name for name, p in cls._parameters.items() for alias in p.aliases}
         given: dict[str, Any] = {}
-        for said, value in params.items():
-            name = names.get(said, said)
+        for key, value in params.items():
+            name = names.get(key, key)
             if name not in cls._parameters:
                 raise SettingsError(
-                    f"{cls.__name__} has no parameter {said!r}; it has {', '.join(cls._parameters)}"
+                    f"{cls.__name__} has no parameter {key!r}; it has {', '.join(cls._parameters)}"
                 )
             if name in given:
-                raise SettingsError(f"{said} is another name of {name}: give one of them")
+                raise SettingsError(f"{key} is another name of {name}: give one of them")
             given[name] = value
         return given
 
@@ -430,7 +430,7 @@ class BaseEstimator:
         Raises SettingsError for unknown parameters, FormatError for an object that cannot be
         restored.
         """
-        known = {said for name, p in cls._parameters.items() for said in (name, *p.aliases)}
+        known = {each for name, p in cls._parameters.items() for each in (name, *p.aliases)}
         unknown = sorted(settings.keys() - known)
         if unknown:
             raise SettingsError(

@@ -68,9 +68,9 @@ def _mac_cpu() -> str:
     import subprocess
 
     try:
-        said = subprocess.run(
+        found = subprocess.run(
             ["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, timeout=5
         )
     except (OSError, subprocess.SubprocessError):
         return ""
-    return said.stdout.strip()
+    return found.stdout.strip()

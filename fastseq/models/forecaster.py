@@ -283,7 +283,7 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor[ForecastState]):
         DataError for data that cannot be read (a null or NaN: file, row and column).
         """
         reader = self._reader(examples, value_columns, series_column)
-        parts = [made for _, _, made in self._forecasts(reader)]
+        parts = [made for _, _, made in self._forecasts(reader, {})]
         if not parts:
             raise DataError(f"{reader.sources[0].name}: no rows, expected a series")
         return self._without_column(np.concatenate(parts))
@@ -402,11 +402,12 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor[ForecastState]):
             )
         return reader
 
-    def _forecasts(self, reader: RowReader) -> Iterator[tuple[RowBatch, list[Part], Float64]]:
+    def _forecasts(
+        self, reader: RowReader, known: dict[Label, int]
+    ) -> Iterator[tuple[RowBatch, list[Part], Float64]]:
         """Each batch of rows, its parts by series, and float64[D, horizon, C], the forecasts of the
-        rows after each of its rows."""
+        rows after each of its rows; adds to `known`, the numbers of the series by key."""
         learned = self.learned
-        known: dict[Label, int] = {}
         lengths: dict[int, int] = {}
         before: dict[int, Float32] = {}  # the last window - 1 rows of each series
         for batch in reader.batches():
@@ -443,8 +444,8 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor[ForecastState]):
         steps = np.arange(1, learned.horizon + 1)
         made: dict[int, Float64] = {}  # at the last `horizon` rows of each series
         ends: dict[int, tuple[RowBatch, int]] = {}  # the last batch of each series, its length
-        keys: dict[Label, int] = {}
-        names: list[Label] = []
+        known: dict[Label, int] = {}
+        names: list[Label] = []  # its keys
 
         def series(numbers: Int64) -> Categories:
             found, codes = np.unique(numbers, return_inverse=True)
@@ -464,12 +465,11 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor[ForecastState]):
                 where = series(np.full(len(i), number))
                 yield Targets(nowhere, where, length + i, steps[step], values)
 
-        for batch, parts, forecasts in self._forecasts(reader):
+        for batch, parts, forecasts in self._forecasts(reader, known):
             if batch.series is None:
                 for number in [n for n in ends if n != parts[0].number]:
                     yield from beyond(number)
-            series_numbers(batch, keys)
-            names += list(keys)[len(names) :]
+            names += list(known)[len(names) :]
             values = np.empty_like(forecasts)
             rows, numbers = np.empty(batch.rows, np.int64), np.empty(batch.rows, np.int64)
             for part in parts:
@@ -522,7 +522,7 @@ class Forecaster(SequenceModel[ForecastState], RowPredictor[ForecastState]):
         self, examples: Any, y: Any, valid: Any, columns: Mapping[str, Any], backend: Backend
     ) -> ForecastTask:
         if y is not None:
-            raise SettingsError("a forecaster has no targets beside its series: expected no y")
+            raise SettingsError("a forecaster has no targets besides its series: expected no y")
         reader = self._open(examples, None, columns)
         series = read_series(reader)
         learned = self._state(Scaler.of(series), series.names, reader.fields, backend)

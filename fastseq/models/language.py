@@ -566,7 +566,7 @@ class LanguageModel(TextModel[LanguageState]):
         self, examples: Any, y: Any, valid: Any, columns: Mapping[str, Any], backend: Backend
     ) -> LanguageTask:
         if y is not None:
-            raise SettingsError("a language model has no targets beside its text: expected no y")
+            raise SettingsError("a language model has no targets besides its text: expected no y")
         memory = parse_size(self.memory)
         reader = self._open(examples, None, columns)
         vocabulary, stream, report = learn_stream(

@@ -338,7 +338,7 @@ class SequenceModel(SavableModel[L]):
         if valid is None and needs:
             raise SettingsError(f"{needs} needs validation: give data to validate on")
         if resume and path is None:
-            raise SettingsError("resume needs the path of the folder to go on from")
+            raise SettingsError("resume needs the path of the folder of the model")
         if resume and not (overwrite or gradient_flow) and path is not None and is_finished(path):
             finished = self.load(path, self.threads, self.device)
             if finished.settings() == self.settings():
@@ -521,7 +521,7 @@ class TextModel(SequenceModel[L]):
     embeddings: str | Path | None = parameter(
         default=None, check=Location(), none="random vectors", metavar="FILE",
         help="File or folder of pretrained word vectors to start from.",
-        notes="Scaled to the spread of random ones, where they are trained further.",
+        notes="Scaled to the standard deviation of random ones if they are trained further.",
     )  # fmt: skip
     freeze_embeddings: bool = parameter(
         default=False, check=Flag(), help="Do not train the embeddings."

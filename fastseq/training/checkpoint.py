@@ -213,7 +213,7 @@ class Checkpoint:
         if wrong:
             raise FormatError(
                 f"{self.path / wrong[0]}: damaged: its checksum is wrong; the run cannot be "
-                "resumed, train it anew"
+                "resumed; train from the beginning"
             )
         try:
             state, arrays = _read(folder)

@@ -67,11 +67,11 @@ class Linear:
         x, y = self.x[batch], self.y[batch]
         noise = np.random.default_rng(key).standard_normal(len(x)).astype(np.float32)
         self.mean += np.float32(0.1) * (x.mean(0) - self.mean)
-        views, slopes = self.parameters.views, self.parameters.gradient_views
+        views, gradients = self.parameters.views, self.parameters.gradient_views
         inputs = x + self.mean
         error = product(inputs, views["weight"][0]) + views["bias"][0] - y + 0.1 * noise
-        slopes["weight"][0] += 2 * product(inputs.T, error) / len(x)
-        slopes["bias"][0] += 2 * error.mean()
+        gradients["weight"][0] += 2 * product(inputs.T, error) / len(x)
+        gradients["bias"][0] += 2 * error.mean()
         self._happen("learn")
         return StepResult(float(np.mean(error**2)), len(x), 10 * len(x))
 

@@ -61,7 +61,7 @@ def word() -> LanguageModel:
     )
 
 
-def study_of(model: LanguageModel, rows: list[str], valid: Any = None) -> LanguageTask:
+def task_of(model: LanguageModel, rows: list[str], valid: Any = None) -> LanguageTask:
     return model._task(rows, None, valid, {}, Backend(Team(1)))
 
 
@@ -101,10 +101,10 @@ def test_every_unit_but_the_first_is_measured_once(count: int) -> None:
 def test_a_measure_is_the_log_probability_step_by_step(char: LanguageModel) -> None:
     text = "abcaabc hgd"
     ids = char.vocabulary_.encode(Texts.from_strings([text])).values
-    stepper = LanguageDecoder(char.learned.network)
-    state, total = stepper.start(1), 0.0
+    decoder = LanguageDecoder(char.learned.network)
+    state, total = decoder.start(1), 0.0
     for before, after in itertools.pairwise(ids):
-        logits, state = stepper.step(np.array([before], np.int32), state)
+        logits, state = decoder.step(np.array([before], np.int32), state)
         total += float(log_softmax(logits)[0, after])
     assert char.evaluate([text])["nats"] == pytest.approx(-total / (len(text) - 1), rel=1e-5)
     assert char.log_probability(text[1:], given=text[0]) == pytest.approx(total, rel=1e-5)
@@ -135,7 +135,7 @@ def test_the_gradient_is_that_of_the_loss(cell: str, tied: bool) -> None:
     """Central differences of the loss along the gradient itself; the second window starts from a
     state."""
     model = LanguageModel(cell=cell, layers=2, unit="char", tie_weights=tied, **SMALL)
-    task = study_of(model, ["the quick brown fox jumps over the lazy dog. " * 4])
+    task = task_of(model, ["the quick brown fox jumps over the lazy dog. " * 4])
     first, second = list(task.batches(0))[:2]
     task.learn(first, 0)
     carried = task.carried()
@@ -158,7 +158,7 @@ def test_the_gradient_is_that_of_the_loss(cell: str, tied: bool) -> None:
 
 def test_the_state_is_carried_and_begins_anew() -> None:
     """The loss of a window depends on the window before, and an epoch on none."""
-    task = study_of(LanguageModel(unit="char", **SMALL), cyclic())
+    task = task_of(LanguageModel(unit="char", **SMALL), cyclic())
     first, second = list(task.batches(0))[:2]
     begun = task.learn(first, 0).loss
     after = task.learn(second, 0).loss
@@ -171,7 +171,7 @@ def test_weights_have_their_names_and_tied_ones_are_one(word: LanguageModel) -> 
     names = set(word.learned.network.parameters)
     lstm = {f"lstm.{n}_l0" for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
     assert names == {"embedding.weight", "output.bias"} | lstm
-    free = study_of(LanguageModel(**SMALL), WORDS)
+    free = task_of(LanguageModel(**SMALL), WORDS)
     assert set(free.parameters) == names | {"output.weight"}
 
 

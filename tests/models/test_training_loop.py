@@ -54,11 +54,11 @@ def test_steps_are_those_of_plain_gradient_descent() -> None:
         for batch in twin.batches(epoch):
             twin.parameters.gradients[...] = 0
             result = twin.learn(batch, mix(3, step))
-            slopes = twin.parameters.gradients
-            norm = math.sqrt(float(np.sum(slopes.astype(np.float64) ** 2)))
-            slopes *= np.float32(min(1, 0.5 / (norm + 1e-6)))
-            np.clip(slopes, -0.2, 0.2, out=slopes)
-            twin.parameters.values[...] -= np.float32(0.1) * slopes
+            gradients = twin.parameters.gradients
+            norm = math.sqrt(float(np.sum(gradients.astype(np.float64) ** 2)))
+            gradients *= np.float32(min(1, 0.5 / (norm + 1e-6)))
+            np.clip(gradients, -0.2, 0.2, out=gradients)
+            twin.parameters.values[...] -= np.float32(0.1) * gradients
             losses.append(result.loss)
             counts.append(result.weight)
             norms.append(norm)
