@@ -172,12 +172,8 @@ class Features(BaseEstimator, ABC):
     def fit(self, texts: Iterable[str] | Any, y: Any = None) -> Self:
         """Learn the terms and their document frequencies. `y` is ignored.
 
-        Raises
-        ------
-        SettingsError
-            A setting outside its range.
-        DataError
-            No term is left, a text is not a string, or what reading a corpus raises.
+        Raises SettingsError for a setting outside its range; DataError where no term is left, a
+        text is not a string, or the corpus cannot be read.
         """
         self._fit(texts, keep=False)
         return self
@@ -246,14 +242,10 @@ class Features(BaseEstimator, ABC):
     # ---- saving
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
-        """Write what was fitted to a folder, whole or not at all.
+        """Write the fitted features to a folder, whole or not at all.
 
-        Raises
-        ------
-        SettingsError
-            The folder is taken, or the tokenizer is a Python function.
-        FastseqError
-            Nothing was fitted, or the system refuses.
+        Raises SettingsError where the folder exists already or the tokenizer is a Python function,
+        FastseqError where nothing was fitted or the system refuses to write.
         """
         from fastseq.store.writer import FolderWriter
 
@@ -268,7 +260,7 @@ class Features(BaseEstimator, ABC):
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """What `save` wrote. `Features.load` returns an instance of the class that was saved.
+        """Load what `save` wrote. `Features.load` returns an instance of the saved class.
 
         Raises FormatError for a folder that is damaged, of another version, or of another kind.
         """
@@ -321,7 +313,7 @@ class Features(BaseEstimator, ABC):
         return self.analyzer
 
     def _fit(self, texts: Any, keep: bool) -> tuple[TermCounts, Int32]:
-        """Read and learn; returns what was read and the ids of the columns, in order."""
+        """Fit; returns the counts and the ids of the terms that are columns, in order."""
         from fastseq.text.counting import TermCounts, ascending, taken
 
         self.check()
@@ -478,17 +470,14 @@ def restored(
     kind: type[F], settings: Mapping[str, Any], statistics: Mapping[str, Any], terms: Texts,
     df: Int64, where: str, on_invalid: str | None = None,
 ) -> F:  # fmt: skip
-    """Fitted features.
+    """Fitted features from what a folder or a file of terms contains.
 
-    Parameters
-    ----------
     kind : the class expected; Features for any
-    settings : of Features.settings
-    statistics : documents and tokens, as in FittedState
+    settings, statistics : of Features.settings; documents and tokens of FittedState
     where : the file they were read from, for messages
     on_invalid : of the analyzer, instead of the saved one
 
-    Raises FormatError for settings that are not these, or of another kind.
+    Raises FormatError for invalid settings, or those of another kind.
     """
     own = dict(settings)
     method = own.pop("method", None)

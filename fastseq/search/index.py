@@ -46,18 +46,11 @@ class Index:
 
     @staticmethod
     def build(
-        corpus: Any,
-        path: str | Path,
-        *,
-        id_column: str | None = None,
-        text_columns: str | list[str] | None = None,
-        store: str | list[str] | None = None,
-        analyzer: Analyzer | None = None,
-        memory: str | int = "1GB",
-        threads: int | None = None,
-        overwrite: bool = False,
-        progress: Progress | None = None,
-    ) -> Index:
+        corpus: Any, path: str | Path, *, id_column: str | None = None,
+        text_columns: str | list[str] | None = None, store: str | list[str] | None = None,
+        analyzer: Analyzer | None = None, memory: str | int = "1GB", threads: int | None = None,
+        overwrite: bool = False, progress: Progress | None = None,
+    ) -> Index:  # fmt: skip
         """Index a corpus into a folder and open it.
 
         Parameters
@@ -66,7 +59,7 @@ class Index:
         path : the folder to create
         id_column : default: `id`, `doc_id`, `_id` or the row number
         text_columns : joined by a space; default: `text` or the only string column
-        store : columns to store beside the id; default: all
+        store : columns to store in addition to the id; default: all
         analyzer : how text becomes terms; default: `Analyzer()`
         memory : for postings in progress, in bytes or as "256MB"
         threads : default: all cores; the index does not depend on it
@@ -110,14 +103,9 @@ class Index:
         return self._segment.analyzer
 
     def search(
-        self,
-        query: Query | Sequence[Query],
-        k: int = 10,
-        model: RankingModel = _DEFAULT,
-        threads: int | None = None,
-        expand: Expand | None = None,
-        device: str = "cpu",
-    ) -> Hits:
+        self, query: Query | Sequence[Query], k: int = 10, model: RankingModel = _DEFAULT,
+        threads: int | None = None, expand: Expand | None = None, device: str = "cpu",
+    ) -> Hits:  # fmt: skip
         """The k best documents for one query or each of several.
 
         Parameters
@@ -129,9 +117,9 @@ class Index:
         threads : for a list of queries; default: all cores
         expand : query expansion: a function from the queries that are strings to a mapping for
             each, from further words to weights (a word of the query has weight 1), such as
-            `fastseq.Expander`; see `Expand`
-        device : "cpu", or "cuda" for many queries at a time on an NVIDIA GPU, where the postings of
-            the terms stay for later calls with the same model; the hits are the same
+            `fastseq.Expander`
+        device : "cpu", or "cuda" for many queries at a time on an NVIDIA GPU, which keeps the
+            postings for later calls with the same model; the hits are the same
 
         Raises
         ------

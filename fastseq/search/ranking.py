@@ -240,21 +240,17 @@ class BoW(RankingModel):
 
 # the models by name, with their parameters
 NAMES: dict[str, tuple[str, ...]] = {
-    "bm25": ("k1", "b"),
-    "robertson": ("k1", "b"),
-    "atire": ("k1", "b"),
-    "bm25+": ("k1", "b", "delta"),
-    "bm25l": ("k1", "b", "delta"),
+    **dict.fromkeys(("bm25", "robertson", "atire"), ("k1", "b")),
+    **dict.fromkeys(("bm25+", "bm25l"), ("k1", "b", "delta")),
     "tfidf": ("smart",),
     "bow": (),
 }
 
 
 def model_by_name(name: str, **parameters: Any) -> RankingModel:
-    """The model of that name, with its defaults for parameters that are None.
+    """The model of that name; parameters that are None have their defaults.
 
-    Raises SettingsError for an unknown name, a value outside its range, or a parameter that the
-    model does not have.
+    Raises SettingsError for an unknown name or parameter, or a value outside its range.
     """
     one_of("model", name, NAMES)
     given = {key: value for key, value in parameters.items() if value is not None}

@@ -301,17 +301,13 @@ def _encoded(segment: Segment, texts: Texts) -> tuple[Texts, Tokens]:
 def expanded(queries: Sequence[Query], expand: Expand, segment: Segment) -> list[Query]:
     """The queries, with the words that `expand` returns for those that are strings.
 
-    Those words are analysed as the documents were; terms of the query itself and terms that the
-    index lacks are left out. A word of several terms divides its weight among them; of several
-    words with the same term the largest weight counts. The result is a mapping from terms to
-    weights; a query without added terms is unchanged.
+    The words are analysed; terms of the query itself and terms that the index lacks are dropped. A
+    word of several terms divides its weight among them; of several words with the same term the
+    largest weight counts. The result is a mapping from terms to weights; a query without added
+    terms is unchanged.
 
-    Raises
-    ------
-    SettingsError
-        `expand` returns something else.
-    DataError
-        A query that is not valid Unicode.
+    Raises SettingsError where `expand` returns something else, DataError for a query that is not
+    valid Unicode.
     """
     asked = [query for query in queries if isinstance(query, str)]
     answers = _checked(expand(asked), len(asked)) if asked else []

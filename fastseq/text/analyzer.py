@@ -1,4 +1,4 @@
-"""What a token is: the settings that turn text into terms, as one small frozen value."""
+"""The analyzer: the settings that turn text into terms, as one small frozen value."""
 
 from __future__ import annotations
 

@@ -30,16 +30,15 @@ class AnalysisSettings:
         notes='"word": runs of two or more letters, digits and underscores, those of '
         r're.findall(r"(?u)\b\w\w+\b", text.lower()); "space": those of str.split(); "char": '
         "every character that is not white space; or a function from str to a list of str, which "
-        "gets the text as it is: slower, since Python runs for every text, and such an analyzer "
-        "cannot be saved.",
+        "gets the unchanged text: slower, and such an analyzer cannot be saved.",
     )  # fmt: skip
     cjk: str = parameter(
         default="bigrams", check=Choice(("bigrams", "none", "words")), section="Analysis",
         help="Chinese, Japanese and Korean: overlapping bigrams, treated like other letters "
         "(none), or words (Chinese; needs fastseq[chinese]).",
         notes="Of runs of Han and kana (together) and of Hangul, with the word tokenizer. "
-        '"bigrams" are of characters, a lone character staying itself, and cut the text at their '
-        'borders; "words" segments Han and kana with rjieba, Hangul being bigrams; "none" treats '
+        '"bigrams" are of characters, a single character being a term, and end the words around '
+        'them; "words" segments Han and kana with rjieba, Hangul being bigrams; "none" treats '
         "them as any other letters.",
     )  # fmt: skip
     lowercase: bool = parameter(
@@ -48,8 +47,8 @@ class AnalysisSettings:
     )  # fmt: skip
     fold_accents: bool = parameter(
         default=False, check=Flag(), section="Analysis", help="Remove accents: café becomes cafe.",
-        notes="Compatibility variants too: NFKD, combining marks dropped, what is left composed "
-        "again and lower-cased: «ﬁ» becomes «fi», «が» «か».",
+        notes="Compatibility variants too: NFKD, combining marks dropped, the rest composed again "
+        "and lower-cased: «ﬁ» becomes «fi», «が» «か».",
     )  # fmt: skip
     stopwords: str | tuple[str, ...] = parameter(
         default="none", check=Checked(check_stopwords), section="Analysis", metavar="S",
@@ -65,13 +64,13 @@ class AnalysisSettings:
     ngrams: tuple[int, int] = parameter(
         default=(1, 1), check=Span(_LONGEST_NGRAM), section="Analysis", metavar="1-2",
         help="Lengths of word n-grams.",
-        notes="Sequences of terms joined by a space, over what the filters left.",
+        notes="Sequences of terms joined by a space, after filtering.",
     )  # fmt: skip
     char_ngrams: tuple[int, int] | None = parameter(
         default=None, check=Span(_LONGEST_NGRAM), section="Analysis", metavar="3-5",
         help="Lengths of character n-grams of each word.", none="none",
-        notes="Of each term padded with a space on both sides, a shorter padded term staying "
-        "itself (scikit-learn's char_wb); not together with ngrams.",
+        notes="Of each term padded with a space on both sides; a shorter padded term is one n-gram "
+        "(scikit-learn's char_wb). Not together with ngrams.",
     )  # fmt: skip
     min_length: int | None = parameter(
         default=None, check=Whole(1), section="Analysis", none="the tokenizer's rule",

@@ -28,12 +28,11 @@ PADDING = 8  # bytes that must be readable after the strings that intern_bytes g
 
 
 class Strings(NamedTuple):
-    """A growing table of byte strings. (Kernels take its arrays one by one from Python, since
-    every tuple costs a call 1 µs, and bundle them.)
+    """A growing table of byte strings. From Python, kernels take its arrays as separate arguments:
+    a tuple would cost each call 1 µs.
 
-    Slot i is (slots[2i], slots[2i + 1]); the second is 0 when the slot is free, else
-    length << 32 | id + 1; the first is the key itself, zero-padded, up to 8 bytes, and its hash
-    beyond.
+    Slot i is (slots[2i], slots[2i + 1]): a string of up to 8 bytes, zero-padded, or the hash of a
+    longer one; and length << 32 | id + 1, or 0 when the slot is free.
     """
 
     slots: UInt64  # [2 * capacity]

@@ -103,8 +103,8 @@ def char_ngrams(
 ) -> int:  # fmt: skip
     """The character n-grams, low <= n <= high, of W words padded with a space on each side.
 
-    For each n every window of the padded word; one not longer than n gives itself, once, and no
-    larger n is looked at (scikit-learn's char_wb).
+    For each n every window of the padded word; a padded word not longer than n is one n-gram, and
+    larger n are skipped (scikit-learn's char_wb).
 
     ids       int32[m]      the n-grams' ids, word after word
     ends      int64[W + 1]  word w has ids[ends[w]:ends[w + 1]]

@@ -31,12 +31,12 @@ from fastseq.kernels.text.unicode import (
     next_character,
 )
 
-# what a token is
+# the units: what a token is
 WORDS = 0  # a run of word characters; for sequence models also any other visible character
 VISIBLE = 1  # a run of characters that are not white space
 CHARACTERS = 2  # one character: for search one that is not white space
 WHOLE = 3  # the whole text, for sequence models
-# what becomes of runs of Han and kana, and of Hangul
+# the treatment of runs of Han and kana, and of Hangul
 AS_WORDS = 0
 BIGRAMS = 1  # both: overlapping bigrams
 RUNS = 2  # Han and kana: the run whole; Hangul: bigrams
