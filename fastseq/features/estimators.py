@@ -325,9 +325,7 @@ class Features(BaseEstimator, ABC):
                 self._analyzer(), source.slices(), threads, keep=keep, totals=totals
             )
         if not len(counts.terms):
-            raise DataError(
-                "no terms: the texts are empty, or hold nothing that the analyzer keeps"
-            )
+            raise DataError("no terms: the texts are empty, or have no tokens after analysis")
         n = counts.documents
         low = self.min_df if _is_whole(self.min_df) else self.min_df * n
         high = self.max_df if _is_whole(self.max_df) else self.max_df * n

@@ -146,7 +146,7 @@ class _Builder:
             for batch in self._corpus.batches(size):
                 self._rows += batch.rows
                 if self._rows > MOST_DOCUMENTS:
-                    raise DataError(f"more than {MOST_DOCUMENTS:,} rows; an index holds no more")
+                    raise DataError(f"more than {MOST_DOCUMENTS:,} rows, the maximum of an index")
                 self.null_texts += batch.null_texts
                 if batch.ids is not None:
                     self._hashes.append(id_hashes(batch.ids))

@@ -169,7 +169,7 @@ def read_model(path: str | Path) -> ModelFolder:
     for one that is of a newer fastseq or damaged (which file)."""
     root = Path(path)
     if not (root / MANIFEST).exists() and (root / CHECKPOINT / MANIFEST).exists():
-        raise FormatError(f"{root}: a training that did not end: no model yet, but a checkpoint")
+        raise FormatError(f"{root}: an unfinished training: no model yet, but a checkpoint")
     manifest: Manifest | None = None
     while True:
         before = manifest

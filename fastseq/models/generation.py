@@ -222,7 +222,7 @@ def log_softmax(logits: Float32) -> Float64:
     wide = logits.astype(np.float64)
     top = wide.max(axis=1, keepdims=True)
     if not np.isfinite(top).all():
-        raise DataError("the model's logits hold NaN or +inf, or nothing above -inf")
+        raise DataError("the model's logits contain NaN or +inf, or nothing above -inf")
     wide -= top
     return wide - np.log(np.exp(wide).sum(axis=1, keepdims=True))  # type: ignore[no-any-return]
 
@@ -239,7 +239,7 @@ def distribution(
     """
     top = float(logits.max())
     if not math.isfinite(top):
-        raise DataError("the model's logits hold NaN or +inf, or nothing above -inf")
+        raise DataError("the model's logits contain NaN or +inf, or nothing above -inf")
     if temperature == 0:
         return np.array([logits.argmax()], np.int64), np.ones(1)
     ids = largest(logits, top_k) if top_k is not None else np.flatnonzero(logits > -np.inf)

@@ -156,7 +156,7 @@ class Searcher:
         """
         k = whole("k", k, 1, below=1 << 128)
         if k * max(len(queries), 1) > MOST_HITS:
-            raise SettingsError(f"k of {k} for {len(queries)} queries is more than memory holds")
+            raise SettingsError(f"k of {k} for {len(queries)} queries does not fit in memory")
         if not isinstance(model, RankingModel):
             raise SettingsError(f"model must be a ranking model such as BM25(), not {model!r}")
         check_device(device)

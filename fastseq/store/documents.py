@@ -245,7 +245,7 @@ def _check_type(field: pa.Field) -> None:
         pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([field])).close()
     except pa.ArrowException as error:
         raise DataError(
-            f"the column {field.name!r} is {field.type}, which Parquet cannot hold: leave it "
+            f"the column {field.name!r} is {field.type}, which Parquet cannot store: leave it "
             f"out (store=… names the columns to store; {reason(error)})"
         ) from error
 

@@ -117,7 +117,9 @@ def read_manifest(
             raise FormatError(f"{folder}: no such folder") from None
         if not folder.is_dir():
             raise FormatError(f"{folder}: a file, expected a folder that fastseq wrote") from None
-        raise FormatError(f"{folder}: no {MANIFEST} there, so nothing that fastseq wrote") from None
+        raise FormatError(
+            f"{folder}: no {MANIFEST}, expected a folder that fastseq wrote"
+        ) from None
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {reason(error)}") from error
     try:
@@ -159,7 +161,7 @@ def is_ours(content: Any) -> bool:
 
 def _file_entry(name: str, entry: Any, path: Path) -> FileEntry:
     if not all(NAME.fullmatch(part) for part in name.split("/")):
-        raise FormatError(f"{path}: damaged: {name!r} is not a file name of ours")
+        raise FormatError(f"{path}: damaged: {name!r} is not a file name of fastseq")
     problem = FormatError(f"{path}: damaged: the entry of {name!r} is invalid")
     if not isinstance(entry, dict):
         raise problem

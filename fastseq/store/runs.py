@@ -243,7 +243,7 @@ def _refuse_white_space(ids: pa.Array, what: str, path: Path, separators: bytes)
     if bad.any():
         raise DataError(
             f"{path}: the {what} id {ids[bad.argmax()].as_py()!r} is empty or has white space, "
-            "which this form cannot hold: write to .parquet"
+            "which this format cannot represent: write to .parquet"
         )
 
 

@@ -265,9 +265,9 @@ def _open_files(given: Sequence[str | os.PathLike[str]]) -> Dataset:
     paths, base, skipped = search_files(given)
     if skipped:
         count = len(skipped)
-        what = "1 file is" if count == 1 else f"{count:,} files are"
+        what = "1 file" if count == 1 else f"{count:,} files"
         warnings.warn(
-            f"{what} not read, being empty or not called *{SUFFIX}: {skipped[0]}"
+            f"{what} skipped, empty or not named *{SUFFIX}: {skipped[0]}"
             + (", …" if count > 1 else ""),
             FastseqWarning,
             stacklevel=4,
@@ -288,7 +288,7 @@ def search_files(
     Returns
     -------
     The files; the folder that Hive partitions are relative to, None without a common one; and the
-    files of folders that are skipped, being empty or not called *.parquet.
+    files of folders that are skipped, empty or not named *.parquet.
 
     Raises DataError: a path does not exist, or nothing in it is Parquet.
     """

@@ -138,7 +138,7 @@ def _blocks(
             word = int(np.searchsorted(offsets, blank.argmax(), "right")) - 1
             raise DataError(
                 f"cannot write {path}: {_shown(names, word, first)}, has white space or a zero "
-                "byte in it, which only Parquet can hold"
+                "byte in it, which only Parquet can store"
             )
         finite = np.isfinite(block).all(axis=1)
         if not finite.all():

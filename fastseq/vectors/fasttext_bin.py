@@ -314,7 +314,7 @@ class FastTextStream:
         """The output matrix, or the wanted rows of it, after the input. Nothing may follow."""
         found = self._matrix("output", _outputs(self.settings, self.is_label), wanted)
         if self._file.read(1):
-            raise DataError(f"{self._path}: goes on after the output matrix")
+            raise DataError(f"{self._path}: has more data after the output matrix")
         return found
 
     def means(
@@ -325,6 +325,9 @@ class FastTextStream:
         of its n-grams. Reads to the end of the file, and holds only the rows that are needed."""
         texts = texts_of([*(self.entries[number] for number in chosen), *others])
         buckets, C = self.settings.buckets, len(chosen)
+        if buckets > self._left:  # each takes a byte at least: refused before memory is allocated
+            total = self.num_words + buckets
+            self._need(4 * total * self.settings.dimensions, f"the input of {total} rows")
         ids, ends = bucket_ids(texts.data, texts.offsets, *self.settings.ngrams, buckets)
         used = np.zeros(buckets, np.bool_)
         used[ids] = True
@@ -355,7 +358,7 @@ class FastTextStream:
         total, self.num_words, labels, self.tokens, pruned = sizes
         if pruned >= 0:
             raise DataError(
-                f"{self._path}: a pruned model of fastText, expected a whole one (.bin)"
+                f"{self._path}: a pruned fastText model, expected an unpruned one (.bin)"
             )
         if min(sizes[:4]) < 0 or pruned < -1 or total != self.num_words + labels:
             raise self._damaged(
@@ -411,9 +414,7 @@ class FastTextStream:
         if mark > 1:
             raise self._damaged(f"the mark of the {name} is {mark}, expected 0 or 1")
         if mark and name == "input":  # fastText never quantises the output alone
-            raise DataError(
-                f"{self._path}: a quantised model of fastText (.ftz), expected a whole one (.bin)"
-            )
+            raise DataError(f"{self._path}: a quantised fastText model (.ftz), expected a .bin")
         shape = _SHAPE.unpack(self._take(_SHAPE.size, f"the size of the {name}"))
         width = self.settings.dimensions
         if shape != (rows, width):

@@ -169,7 +169,7 @@ def read_vectors(path: str | Path) -> VectorsContent:
     root = Path(path)
     if is_begun(root) and not is_written(root):
         raise FormatError(
-            f"{root}: holds the checkpoint of a training that did not end: resume it first"
+            f"{root}: holds the checkpoint of an unfinished training: resume it first"
         )
     folder = Folder.open(root, KIND, {VERSION})
     words, found = folder.columns(WORDS, ["word", "count"])

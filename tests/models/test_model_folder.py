@@ -358,7 +358,7 @@ def test_an_interrupted_fit_is_resumed_to_the_same_file(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         fit(path, stop=11)
     assert names(path) == {"lock", "checkpoint"}
-    with pytest.raises(FormatError, match="a training that did not end"):
+    with pytest.raises(FormatError, match="an unfinished training"):
         read_model(path)
     with pytest.raises(SettingsError, match="unfinished training: resume=True"):
         fit(path)

@@ -276,7 +276,7 @@ def test_a_damaged_or_other_model_is_refused(tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:-4])
     with pytest.raises(FormatError, match="weights"):
         FastTextClassifier.load(tmp_path / "model")
-    with pytest.raises(FormatError, match="nothing that fastseq wrote"):
+    with pytest.raises(FormatError, match="expected a folder that fastseq wrote"):
         FastTextClassifier.load(tmp_path)
 
 

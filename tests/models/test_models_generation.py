@@ -373,9 +373,9 @@ def test_log_softmax_takes_large_logits() -> None:
 def test_broken_logits_are_refused(bad: list[float]) -> None:
     model = constant(bad)
     for settings_ in ({}, {"greedy": True}, {"top_k": 1}, {"top_p": 0.5}):
-        with pytest.raises(DataError, match="logits hold NaN"):
+        with pytest.raises(DataError, match="logits contain NaN"):
             list(sample(model, [0], 3, **settings_))  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="logits hold NaN"):
+    with pytest.raises(DataError, match="logits contain NaN"):
         beam_search(model, [0], 3, 2)
 
 

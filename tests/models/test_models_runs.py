@@ -106,7 +106,7 @@ def test_resumed_after_ctrl_c(tmp_path: Path) -> None:
         model.fit(TEXTS, LABELS, path=place, progress=interrupt)
     with pytest.raises(NotFittedError):
         model.predict(TEST)
-    with pytest.raises(FormatError, match="a training that did not end: no model yet, but a check"):
+    with pytest.raises(FormatError, match="an unfinished training: no model yet, but a check"):
         load(place)
     model.fit(TEXTS, LABELS, path=place, resume=True)
     classifier(**DROPPING).fit(TEXTS, LABELS, path=whole)

@@ -58,7 +58,7 @@ def stopped(tmp_path, monkeypatch):
 
 
 def test_a_training_that_was_stopped_goes_on_to_the_same_bits(stopped):
-    with pytest.raises(FormatError, match="training that did not end: resume it first"):
+    with pytest.raises(FormatError, match="unfinished training: resume it first"):
         WordVectors.load(stopped)
     whole = small(epochs=3).fit(texts(200)).vectors_.vectors
     resumed = small(epochs=3).fit(texts(200), path=stopped, resume=True)

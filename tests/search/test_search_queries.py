@@ -159,7 +159,7 @@ def test_k_that_is_refused(index: Index, k: Any) -> None:
 @pytest.mark.parametrize("k", [MOST_HITS + 1, 2**40, 10**30, np.int64(2**62)])
 def test_k_that_no_memory_holds(index: Index, k: Any) -> None:
     for query in ("tea", ["tea"] * 4):
-        with pytest.raises(SettingsError, match="more than memory holds"):
+        with pytest.raises(SettingsError, match="does not fit in memory"):
             index.search(query, k=k)
 
 

@@ -360,7 +360,7 @@ def test_a_missing_file_cannot_be_adopted(tmp_path: Path) -> None:
 def test_missing_folders(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="no such folder"):
         opened(tmp_path / "nowhere")
-    with pytest.raises(FormatError, match=r"no manifest\.json there"):
+    with pytest.raises(FormatError, match=r"no manifest\.json, expected a folder"):
         opened(tmp_path)
     (tmp_path / "file").write_text("x")
     with pytest.raises(FormatError, match="file: a file, expected a folder that fastseq wrote"):

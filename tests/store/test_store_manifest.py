@@ -83,7 +83,7 @@ def test_names_outside_of_the_folder(
     commit(tmp_path)
     edit_manifest(tmp_path, lambda m: m["files"].update({name: {"bytes": 1, "crc32": 0}}))
     monkeypatch.setattr("fastseq.store.folder._checksum", lambda content: content["crc32"])
-    with pytest.raises(FormatError, match="not a file name of ours"):
+    with pytest.raises(FormatError, match="not a file name of fastseq"):
         read_manifest(tmp_path)
 
 

@@ -200,11 +200,11 @@ def test_suffixes_in_capitals_are_read_and_other_files_reported(tmp_path: Path) 
     (tmp_path / "empty.parquet").touch()
     for hidden in ("_SUCCESS", ".b.PARQUET.crc", "_metadata.parquet"):
         (tmp_path / hidden).write_text("x")
-    with pytest.warns(FastseqWarning, match=r"2 files are not read.*empty\.parquet, …") as caught:
+    with pytest.warns(FastseqWarning, match=r"2 files skipped.*empty\.parquet, …") as caught:
         assert read(tmp_path).to_pydict() == {"text": ["b", "c"]}
     assert len(caught) == 1
     (tmp_path / "empty.parquet").unlink()
-    with pytest.warns(FastseqWarning, match=r"1 file is not read.*notes\.csv$"):
+    with pytest.warns(FastseqWarning, match=r"1 file skipped.*notes\.csv$"):
         open_sources(tmp_path)
     (tmp_path / "sub" / "notes.csv").unlink()
     with warnings.catch_warnings():

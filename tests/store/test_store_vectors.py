@@ -337,7 +337,7 @@ def test_parquet_cut_short(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         read_word_vectors(tmp_path / "v.txt")
-    with pytest.raises(FormatError, match="nothing that fastseq wrote"):
+    with pytest.raises(FormatError, match="expected a folder that fastseq wrote"):
         read_word_vectors(tmp_path)
     with pytest.raises(SettingsError, match="threads"):
         read_word_vectors(put(tmp_path, text()), threads=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import struct
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -228,14 +229,14 @@ DAMAGE: list[tuple[str, bytes, str]] = [
     ("sizes", struct.pack("<3i", 6, 6, 0), "entry 6 has"),
     ("sizes", struct.pack("<3i", 4, 4, 0), "the input"),
     ("tokens", struct.pack("<q", -1), "-1 tokens"),
-    ("pruned", struct.pack("<q", 0), "a pruned model of fastText"),
-    ("pruned", struct.pack("<q", 1 << 40), "a pruned model of fastText"),
+    ("pruned", struct.pack("<q", 0), "a pruned fastText model"),
+    ("pruned", struct.pack("<q", 1 << 40), "a pruned fastText model"),
     ("pruned", struct.pack("<q", -2), "damaged"),
     ("word 1", b"\0", "entry 2 has 0 bytes"),
     ("count 2", struct.pack("<q", -1), "entry 3 has 6 bytes, count -1"),
     ("kind 3", b"\1", "entry 4 is a label; 5 words come first"),
     ("kind 3", b"\2", "kind 2"),
-    ("input mark", b"\1", "a quantised model of fastText (.ftz)"),
+    ("input mark", b"\1", "a quantised fastText model (.ftz)"),
     ("input mark", b"\7", "the mark of the input is 7"),
     ("input rows", struct.pack("<q", 1 << 60), f"the input is {1 << 60} x 3, expected 12 x 3"),
     ("input rows", struct.pack("<q", 11), "the input is 11 x 3, expected 12 x 3"),
@@ -244,7 +245,7 @@ DAMAGE: list[tuple[str, bytes, str]] = [
     ("output mark", b"\3", "the mark of the output is 3"),
     ("output rows", struct.pack("<q", 6), "the output is 6 x 3, expected 5 x 3"),
     ("output columns", struct.pack("<q", 1 << 62), "the output is 5 x"),
-    ("output", OUTPUT.tobytes() + b"\0", "goes on after the output matrix"),
+    ("output", OUTPUT.tobytes() + b"\0", "has more data after the output matrix"),
 ]
 
 
@@ -277,8 +278,13 @@ def test_sizes_that_agree_on_more_than_there_is(
     }
     path = put(tmp_path, pack(b"".join(parts.values())))
     for read in (read_fasttext, read_word_vectors):
-        with pytest.raises(DataError, match=r"cut short: expected \d{20} bytes of the input"):
-            read(path)
+        tracemalloc.start()
+        try:
+            with pytest.raises(DataError, match=r"cut short: expected \d{20} bytes of the input"):
+                read(path)
+            assert tracemalloc.get_traced_memory()[1] < 1 << 27
+        finally:
+            tracemalloc.stop()
 
 
 @pytest.mark.parametrize(("matrix", "row"), [("input", 1), ("input", 12), ("output", 5)])

@@ -149,7 +149,7 @@ class FastTextClassifier(TextClassifier[FittedState], SubwordParameters):
         """
         self.check()
         if resume and path is None:
-            raise SettingsError("resume needs the path of the folder to go on from")
+            raise SettingsError("resume needs the path of the model's folder")
         columns = self._named_columns(text_column=text_column, label_column=label_column)
         if resume and not overwrite and path is not None and is_finished(path):
             finished = self.load(path, self.threads)
@@ -212,7 +212,7 @@ class FastTextClassifier(TextClassifier[FittedState], SubwordParameters):
         if not words.report.rows:
             raise DataError(f"{where}: no rows to learn from")
         if not len(words.tokens):
-            raise DataError(f"{where}: no words in any text, as the analyzer takes them")
+            raise DataError(f"{where}: no words in any text after analysis")
         labels, order = builder.finish(source=where)
         words.labels = order[words.labels]
         known, vectors = self._vectors(team)

@@ -137,7 +137,7 @@ class VectorModel(WordParameters, ABC):
         """
         self.check()
         if resume and path is None:
-            raise SettingsError("resume needs the path of what to go on with")
+            raise SettingsError("resume needs the path of the vectors' folder")
         if resume and not overwrite and path is not None and is_finished(path):
             finished = self.load(path)
             refuse_other(Path(path), finished._kept_settings(), self._kept_settings())

@@ -106,7 +106,7 @@ class Phrases(BaseEstimator):
             thread_count(self.threads), parse_size(self.memory),
         )  # fmt: skip
         if not len(tokens):
-            raise DataError("no words in the corpus, as the analyzer takes them")
+            raise DataError("no words in the corpus after analysis")
         self.learn(words.to_strings(), tokens, ends)
         return self
 

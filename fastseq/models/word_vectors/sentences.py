@@ -82,7 +82,7 @@ def read_sentences(
     tokens = _renumbered(tokens, ends, mapping)
     if np.diff(ends, prepend=0).max(initial=0) < 2:
         raise DataError(
-            "no row of the corpus has two words that are kept: expected rows of several, or a "
+            "no row of the corpus has two words of the vocabulary: expected longer rows, or a "
             "lower min_count"
         )
     found = np.zeros(len(kept), np.int64)
@@ -154,9 +154,7 @@ def _chosen(
     if (mapping >= 0).any():
         return Texts.from_strings(names), mapping
     if not len(words):
-        raise DataError(
-            "no words in the corpus, as the analyzer takes them: expected texts that have some"
-        )
+        raise DataError("no words in the corpus after analysis: expected texts with words")
     if fixed:
         raise DataError(f"none of the corpus's {len(words):,} words is in the vocabulary")
     raise DataError(
