@@ -1,4 +1,4 @@
-"""Word vectors: their neighbours, analogies and evaluation, and the folder they are kept in.
+"""Word vectors as values: neighbours, analogies, evaluation, documents, and their files.
 
 vectors = fastseq.WordVectors.load("my-vectors")
 vectors.neighbors("cat", k=3)

@@ -32,15 +32,11 @@ _SECTION = ("section", "category")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pairs:
-    """P pairs of words.
-
-    first, second  P strings each
-    scores         float64[P], their similarity in any unit
-    """
+    """P pairs of words."""
 
     first: list[str]
     second: list[str]
-    scores: Float64
+    scores: Float64  # [P] their similarity in any unit
 
     def __len__(self) -> int:
         return len(self.first)
@@ -48,14 +44,10 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Questions:
-    """Q analogies "a is to b as c is to d".
+    """Q analogies "a is to b as c is to d"."""
 
-    words     (a, b, c, d) of each
-    sections  the section of each
-    """
-
-    words: list[tuple[str, str, str, str]]
-    sections: list[str]
+    words: list[tuple[str, str, str, str]]  # (a, b, c, d) of each
+    sections: list[str]  # the section of each
 
     def __len__(self) -> int:
         return len(self.words)
@@ -193,24 +185,14 @@ def _number(text: str) -> float | None:
         return None
 
 
-# ---- measures ----
-
-
 @dataclass(frozen=True, slots=True)
 class Similarity:
-    """Result of `similarity`.
+    """Result of `similarity`."""
 
-    spearman           rank correlation of cosines and people's scores; NaN if either is the same
-                       for all pairs
-    pairs              number of pairs
-    used               pairs with two known words
-    out_of_vocabulary  share of pairs with an unknown word
-    """
-
-    spearman: float
-    pairs: int
-    used: int
-    out_of_vocabulary: float
+    spearman: float  # rank correlation with people's scores; NaN if either is constant
+    pairs: int  # number of pairs
+    used: int  # pairs with two known words
+    out_of_vocabulary: float  # share of pairs with an unknown word
 
     def to_dict(self) -> dict[str, Any]:
         """By name, ready for JSON."""
@@ -276,45 +258,24 @@ class Analogies:
 
 
 def similarity(
-    vectors: WordVectors,
-    pairs: Pairs,
-    most: int = MOST,
-    ignore_case: bool = True,
-    make_unknown: bool = False,
+    vectors: WordVectors, pairs: Pairs, most: int = MOST, ignore_case: bool = True
 ) -> Similarity:
     """Spearman's rank correlation of cosines with people's scores.
 
-    Parameters
-    ----------
     most : only this many most frequent words count as known
     ignore_case : Paris matches paris and the other way round; of several spellings the most
         frequent is used
-    make_unknown : unknown words are used too if the vectors have subwords
 
     Raises SettingsError for `most` below 1.
     """
     known = _Known(vectors, most, ignore_case)
     rows = np.stack([known.rows_of(pairs.first), known.rows_of(pairs.second)])
     used = (rows >= 0).all(axis=0)
-    counted = np.ones_like(used) if make_unknown and vectors.subwords is not None else used
-    places = np.flatnonzero(counted)
-    cosines = np.zeros(0)
-    if len(places):
-        sides = []
-        for side, words in zip(rows[:, places], (pairs.first, pairs.second), strict=True):
-            found = known.vectors.vectors[side]
-            missing = np.flatnonzero(side < 0)
-            if len(missing) and vectors.subwords is not None:
-                made = [words[places[i]] for i in missing]
-                found[missing] = vectors.subwords.vectors_of(made)
-            sides.append(unit_rows(found).astype(np.float64))
-        cosines = np.einsum("ij,ij->i", *sides)
-    return Similarity(
-        spearman(cosines, pairs.scores[places]),
-        len(pairs),
-        len(places),
-        float(1 - used.sum() / max(1, len(pairs))),
-    )
+    sides = (unit_rows(known.vectors.vectors[side]).astype(np.float64) for side in rows[:, used])
+    cosines = np.einsum("ij,ij->i", *sides)
+    count = int(used.sum())
+    correlation = spearman(cosines, pairs.scores[used])
+    return Similarity(correlation, len(pairs), count, 1 - count / max(1, len(pairs)))
 
 
 def analogies(
@@ -330,8 +291,6 @@ def analogies(
     An analogy with an unknown word is skipped. a, b and c, in any letter case if that is ignored,
     are no answers.
 
-    Parameters
-    ----------
     most : only this many most frequent words count as known and as answers
     method : "add" or "mul", as in `WordVectors.analogy`
     ignore_case : as in `similarity`

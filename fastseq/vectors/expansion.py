@@ -37,6 +37,9 @@ class Expander:
 
     Several threads may use one object.
 
+    Raises SettingsError for terms or threads below 1 or a weight that is not finite and at least 0,
+    FormatError if the analyzer of the vectors' training is not available.
+
     Parameters
     ----------
     vectors : of words; with subwords, unknown words have neighbours too
@@ -44,9 +47,6 @@ class Expander:
     weight : weight of a neighbour with cosine 1; the words of the query have 1
     analyzer : splits queries into words; None: that of the vectors' training, else Analyzer()
     threads : None: all cores
-
-    Raises SettingsError for terms or threads below 1 or a weight that is not finite and at least 0,
-    FormatError if the analyzer of the vectors' training is not available.
     """
 
     def __init__(

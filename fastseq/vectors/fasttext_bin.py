@@ -50,39 +50,22 @@ _LONGEST_WORD = 1 << 16  # bytes
 
 @dataclass(frozen=True, slots=True)
 class FastTextSettings:
-    """Training settings in the order of the file; the defaults are fastText's for word vectors.
+    """Training settings in the order of the file, with fastText's names for them; the defaults are
+    its own for word vectors. Raises SettingsError for values out of range."""
 
-    dimensions   of a vector (dim)
-    window       maximum context words on each side (ws)
-    epochs       passes over the text (epoch)
-    min_count    minimum occurrences of a word (minCount)
-    negatives    negative samples (neg)
-    word_ngrams  maximum length of word n-grams, which share the buckets (wordNgrams)
-    loss         "hs" (hierarchical softmax), "ns" (negative sampling), "softmax", "ova" (one
-                 against all)
-    model        "cbow", "skipgram", "supervised"
-    buckets      rows of the input after those of the words, for all n-grams (bucket)
-    low, high    minimum and maximum code points of a character n-gram (minn, maxn); `high` 0 for
-                 none
-    update_rate  tokens between two updates of the learning rate (lrUpdateRate)
-    sample       threshold of subsampling (t)
-
-    Raises SettingsError for values out of range.
-    """
-
-    dimensions: int = 100
-    window: int = 5
-    epochs: int = 5
-    min_count: int = 5
-    negatives: int = 5
-    word_ngrams: int = 1
-    loss: str = "ns"
-    model: str = "skipgram"
-    buckets: int = 2_000_000
-    low: int = 3
-    high: int = 6
-    update_rate: int = 100
-    sample: float = 1e-4
+    dimensions: int = 100  # dim
+    window: int = 5  # ws: maximum context words on each side
+    epochs: int = 5  # epoch
+    min_count: int = 5  # minCount: minimum occurrences of a word
+    negatives: int = 5  # neg: negative samples
+    word_ngrams: int = 1  # wordNgrams: maximum length of word n-grams, which share the buckets
+    loss: str = "ns"  # "hs" (hierarchical), "ns" (negative sampling), "softmax", "ova"
+    model: str = "skipgram"  # "cbow", "skipgram", "supervised"
+    buckets: int = 2_000_000  # bucket: rows of the input after those of the words
+    low: int = 3  # minn: minimum code points of a character n-gram
+    high: int = 6  # maxn: maximum; 0 for no n-grams
+    update_rate: int = 100  # lrUpdateRate: tokens between two updates of the learning rate
+    sample: float = 1e-4  # t: threshold of subsampling
 
     def __post_init__(self) -> None:
         whole("dimensions", self.dimensions, 1)
@@ -105,26 +88,16 @@ class FastTextSettings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FastTextFile:
-    """A model of fastText: V words and L labels, d dimensions.
-
-    settings  how it was trained
-    words     V + L texts: the words in the order of their ids, then the labels
-    counts    int64[V + L]  occurrences of each
-    is_label  bool[V + L]
-    input     float32[V + buckets, d]  the words' own vectors, then those of the buckets
-    output    float32[M, d]  a row for each label of a supervised model, for each word of others
-    tokens    of the training text
-
-    Raises DataError where sizes or types are not consistent.
-    """
+    """A model of fastText: V words and L labels, d dimensions. Raises DataError where sizes or
+    types are not consistent."""
 
     settings: FastTextSettings
-    words: Texts
-    counts: Int64
-    is_label: npt.NDArray[np.bool_]
-    input: Float32
-    output: Float32
-    tokens: int
+    words: Texts  # V + L: the words in the order of their ids, then the labels
+    counts: Int64  # [V + L] occurrences of each
+    is_label: npt.NDArray[np.bool_]  # [V + L]
+    input: Float32  # [V + buckets, d] the words' own vectors, then those of the buckets
+    output: Float32  # [M, d] a row for each label of a supervised model, for each word of others
+    tokens: int  # of the training text
 
     def __post_init__(self) -> None:
         n, d = len(self.words), self.settings.dimensions

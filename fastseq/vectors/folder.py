@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import math
 import mmap
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -52,21 +53,14 @@ _NUMBERS = 1 << 20  # checked at a time
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VectorsContent:
-    """The content of a folder of word vectors.
-
-    words       V different strings
-    arrays      "vectors" float32[V, d] and others, mapped copy-on-write
-    counts      int64[V] of the words in the training text, or None
-    settings    of the writer
-    statistics  of the writer; "words" and "dimensions" always
-    """
+    """The content of a folder of word vectors."""
 
     path: Path
-    words: list[str]
-    arrays: Arrays
-    counts: Int64 | None
+    words: list[str]  # V different ones
+    arrays: Arrays  # "vectors" float32[V, d] and others, mapped copy-on-write
+    counts: Int64 | None  # [V] of the words in the training text
     settings: dict[str, Any]
-    statistics: dict[str, Any]
+    statistics: dict[str, Any]  # "words" and "dimensions" always
 
     @property
     def vectors(self) -> Float32:
@@ -236,14 +230,10 @@ def _mapped(buffer: mmap.mmap | bytearray, path: Path) -> Arrays:
         raise damaged
     try:
         entries = json.loads(buffer[_LENGTH:start])
-        arrays = {
-            name: _array(buffer, start, entry)
-            for name, entry in entries.items()
-            if name != "__metadata__"
-        }
+        entries.pop("__metadata__", None)
+        return {name: _array(buffer, start, entry) for name, entry in entries.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise damaged from error
-    return arrays
 
 
 def _array(buffer: mmap.mmap | bytearray, start: int, entry: Any) -> npt.NDArray[Any]:
@@ -261,9 +251,6 @@ def _array(buffer: mmap.mmap | bytearray, start: int, entry: Any) -> npt.NDArray
     return values.astype(kind.newbyteorder("="), copy=False).reshape(shape)
 
 
-# ---- checks ----
-
-
 def check_words(words: Sequence[str], expected: int) -> None:
     """Raise DataError unless these are `expected` different, non-empty strings of valid Unicode."""
     if len(words) != expected:
@@ -272,21 +259,17 @@ def check_words(words: Sequence[str], expected: int) -> None:
         if not isinstance(word, str) or not word:
             raise DataError(f"word {number} (from 0) is {word!r}, expected a string")
     if len(set(words)) != len(words):
-        seen: set[str] = set()
-        for number, word in enumerate(words):
-            if word in seen:
-                raise DataError(
-                    f"word {number} (from 0), {word!r}, is there twice: expected different words"
-                )
-            seen.add(word)
+        firsts: dict[str, int] = {}
+        number = next(n for n, word in enumerate(words) if firsts.setdefault(word, n) != n)
+        raise DataError(
+            f"word {number} (from 0), {words[number]!r}, is there twice: expected different words"
+        )
     try:
         "".join(words).encode()
     except UnicodeEncodeError:
-        for number, word in enumerate(words):
-            if any("\ud800" <= c <= "\udfff" for c in word):
-                raise DataError(
-                    f"word {number} (from 0), {word!r}, is no valid Unicode text"
-                ) from None
+        number = next(n for n, word in enumerate(words) if re.search("[\ud800-\udfff]", word))
+        shown = f"word {number} (from 0), {words[number]!r}"
+        raise DataError(f"{shown}, is no valid Unicode text") from None
 
 
 def check_counts(counts: npt.ArrayLike, expected: int) -> Int64:

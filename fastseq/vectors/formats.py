@@ -34,8 +34,6 @@ def read_word_vectors(
     From a model of fastText come the words of its dictionary (no labels), each with the mean of its
     own vector and those of its character n-grams.
 
-    Parameters
-    ----------
     path : text with or without a first line of "words dimensions", word2vec binary, fastText's
         .bin, or Parquet with the columns word (strings) and vector (lists of numbers); or a
         folder of vectors (vectors/folder.py)

@@ -14,7 +14,7 @@ from fastseq.kernels.text import ngrams as kernels
 from fastseq.text.tables import KeyTable
 from fastseq.types import Int32, Int64, UInt8
 
-ARRAY = "phrases"  # name in a folder of vectors of what to_array returns
+PHRASES = "phrases"  # name in a folder of vectors of what to_array returns
 DELIMITER = "_"
 
 
@@ -29,16 +29,8 @@ class Phrase(NamedTuple):
 class PhraseTable:
     """Phrases found in a text; joins them in other texts.
 
-    Parameters
-    ----------
     settings : of the search that found them; "common_words" may be inside a phrase
-    passes : the phrases of each pass, the best first
-
-    Attributes
-    ----------
-    settings : dict
-    passes_ : the phrases of each pass, with their parts
-    phrases_ : list of (phrase, score, count), the best first
+    passes_ : the phrases of each pass, the best first
     """
 
     def __init__(self, settings: Mapping[str, Any], passes: Sequence[list[Phrase]]) -> None:

@@ -1,4 +1,4 @@
-"""Known words that look like an unknown one."""
+"""Known words that are spelt like an unknown one."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ import numpy.typing as npt
 
 from fastseq.types import Int64
 
-_LONGEST = 64  # characters; of longer words no spelling is looked for
+_LONGEST = 64  # maximum characters of a word with suggestions
 
 
 def nearest_spellings(
     word: str, words: Sequence[str], index: Mapping[str, int], most: int = 3
 ) -> list[str]:
-    """The words that are spelt most like `word`, at most `most` of them, the likeliest first.
+    """At most `most` words with a spelling similar to `word`, the likeliest first.
 
-    The same letters in lower, upper or title case come first; then words by the number of
-    characters inserted, dropped, exchanged or swapped with their neighbour, at most two (one for
-    up to three characters, none for a single one), and among equals in the vocabulary's order,
-    which is mostly that of frequency.
+    The same letters in lower, upper or title case come first, then words by edit distance
+    (insertions, deletions, substitutions, swaps of neighbours): at most two, one for up to three
+    characters, none for a single one. Equals keep the vocabulary's order, usually by frequency.
 
-    words : V of them, in order; index : the place of each
+    words : V of them, in order; index : the position of each
     """
     cased = dict.fromkeys([word.lower(), word.capitalize(), word.title(), word.upper()])
     found = [other for other in cased if other in index and other != word]
@@ -39,16 +38,14 @@ def nearest_spellings(
 
 
 def reach_of(word: str) -> int:
-    """Edits within which a word may be meant to be another."""
+    """Maximum edit distance of suggestions."""
     return 0 if len(word) < 2 else 1 if len(word) < 4 else 2
 
 
 def edit_distances(word: str, words: Sequence[str]) -> Int64:
-    """int64[n]: edits between `word` and each of some words, two neighbours swapped being one.
-
-    The optimal string alignment of Damerau (1964) with the table of Wagner & Fischer (1974), whose
-    cells are filled for all words at once.
-    """
+    """int64[n]: edit distance between `word` and each of some words, swaps of neighbours included:
+    optimal string alignment (Damerau 1964) with the table of Wagner & Fischer (1974), computed for
+    all words at once."""
     if not words:
         return np.zeros(0, np.int64)
     width = max(map(len, words))

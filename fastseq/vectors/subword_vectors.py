@@ -13,7 +13,7 @@ from fastseq.kernels.text.ngrams import add_rows
 from fastseq.text.subwords import Subwords
 from fastseq.types import Float32, Int32, Int64, Texts
 
-ARRAY = "subwords"  # array of a folder of vectors, and its setting with the n-grams
+SUBWORDS = "subwords"  # array of a folder of vectors, and its setting with the n-grams
 BUCKETS = "buckets"
 
 
@@ -24,12 +24,9 @@ class SubwordVectors:
     Buckets that no word in training fell into have no row: they count as zeros. Of fastText's two
     million, a corpus uses some hundred thousand.
 
-    Parameters
-    ----------
     grams : which n-grams a word has
     table : float32[R, d]
-    buckets : int32[R], the bucket of each row, all different; None: row r is bucket r, R is
-        grams.buckets
+    buckets : int32[R], the bucket of each row, all different; None: row r is bucket r
 
     Raises FormatError where these are not consistent.
     """
@@ -49,20 +46,18 @@ class SubwordVectors:
             raise FormatError(
                 f"{len(table)} vectors of n-grams, but {buckets.dtype}{list(buckets.shape)} buckets"
             )
-        rows: Int32 = np.full(grams.buckets, -1, np.int32)
-        if len(buckets):
-            if buckets.min() < 0 or buckets.max() >= grams.buckets:
-                raise FormatError(f"a bucket of n-grams is not below {grams.buckets}")
-            rows[buckets] = np.arange(len(buckets), dtype=np.int32)
-            if np.count_nonzero(rows >= 0) != len(buckets):
-                raise FormatError("a bucket of n-grams is there twice")
-        self._rows = rows
+        if ((buckets < 0) | (buckets >= grams.buckets)).any():
+            raise FormatError(f"a bucket of n-grams is not below {grams.buckets}")
+        self._rows = np.full(grams.buckets, -1, np.int32)
+        self._rows[buckets] = np.arange(len(buckets), dtype=np.int32)
+        if np.count_nonzero(self._rows >= 0) != len(buckets):
+            raise FormatError("a bucket of n-grams is there twice")
 
     @property
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """The arrays that a folder of vectors stores."""
         more = {} if self.buckets is None else {BUCKETS: self.buckets}
-        return {ARRAY: self.table, **more}
+        return {SUBWORDS: self.table, **more}
 
     @property
     def settings(self) -> dict[str, int]:
@@ -77,10 +72,10 @@ class SubwordVectors:
 
         Raises FormatError where array and settings are not consistent.
         """
-        if ARRAY not in settings:
+        if SUBWORDS not in settings:
             return None
         try:
-            saved, table = settings[ARRAY], arrays[ARRAY]
+            saved, table = settings[SUBWORDS], arrays[SUBWORDS]
             grams = Subwords(saved["low"], saved["high"], saved["buckets"])
             found = cls(grams, table, arrays.get(BUCKETS))
         except (KeyError, TypeError, SettingsError, FormatError) as error:

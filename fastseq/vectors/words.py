@@ -2,10 +2,10 @@
 
 SIF, smooth inverse frequency (Arora, Liang & Ma, "A Simple but Tough-to-Beat Baseline for Sentence
 Embeddings", 2017, algorithm 1), weights each word of a document by a / (a + p(w)), p(w) being its
-share of all words, and removes the first principal component of all documents, which is mostly
-syntax and common words. On retrieval sets it is better than the mean with the words' shares of the
-training text and a small `a`; if all documents are of one field, removing two or three components
-(as Mu & Viswanath 2018, "All-but-the-Top", do with words) is better still: see bench/documents.py.
+share of all words, and removes the first principal component of all documents. On retrieval sets it
+is better than the mean, with p(w) of the training text and a small `a`; if all documents are of one
+field, removing two or three components (as Mu & Viswanath 2018, "All-but-the-Top", do with words)
+is better still: see bench/documents.py.
 """
 
 from __future__ import annotations
@@ -27,23 +27,11 @@ from fastseq.text.analyzer import Analyzer
 from fastseq.text.counting import taken
 from fastseq.text.lexicon import Lexicon
 from fastseq.types import Float32, Float64, Int32, Int64, Texts
-from fastseq.vectors.folder import (
-    MAIN,
-    Arrays,
-    Content,
-    VectorsContent,
-    check_counts,
-    check_finite,
-    check_words,
-    read_vectors,
-    write_vectors,
-)
+from fastseq.vectors import folder
 from fastseq.vectors.nearest import Nearest, unit_rows
-from fastseq.vectors.phrases import ARRAY as PHRASES
-from fastseq.vectors.phrases import PhraseTable
+from fastseq.vectors.phrases import PHRASES, PhraseTable
 from fastseq.vectors.spelling import nearest_spellings
-from fastseq.vectors.subword_vectors import ARRAY as SUBWORDS
-from fastseq.vectors.subword_vectors import SubwordVectors
+from fastseq.vectors.subword_vectors import SUBWORDS, SubwordVectors
 
 DOCUMENT_METHODS = ("mean", "sif")
 METHODS = ("add", "mul")
@@ -54,11 +42,7 @@ Neighbors = list[tuple[str, float]]
 
 
 class Subwords(Protocol):
-    """Makes vectors of unknown words.
-
-    arrays, settings  written by `WordVectors.save`: arrays of the folder, and its setting
-                      "subwords"
-    """
+    """Makes vectors of unknown words. `arrays` and `settings` are what folders store of it."""
 
     @property
     def arrays(self) -> Mapping[str, npt.NDArray[Any]]: ...
@@ -76,6 +60,9 @@ class WordVectors:
 
     Several threads may use one object.
 
+    Raises DataError for words that are empty, duplicate or no valid Unicode; another number of
+    words than of vectors or counts; no words or no dimensions; a number that is not finite.
+
     Parameters
     ----------
     words : V different strings; by falling frequency, where that is known
@@ -91,9 +78,6 @@ class WordVectors:
     words : list of str
     vectors : float32[V, d], C-contiguous
     counts : int64[V] or None
-
-    Raises DataError for words that are empty, duplicate or no valid Unicode; another number of
-    words than of vectors or counts; no words or no dimensions; a number that is not finite.
     """
 
     def __init__(
@@ -113,34 +97,23 @@ class WordVectors:
                 f"vectors of shape {array.shape}, expected [words, dimensions], at least one of "
                 "each"
             )
-        check_finite("vectors", array)
-        check_words(words, len(array))
+        folder.check_finite("vectors", array)
+        folder.check_words(words, len(array))
         further = None if output is None else _numbers(output, "output")
         if further is not None and further.shape != array.shape:
             raise DataError(f"output is of shape {further.shape}, vectors of {array.shape}")
-        self._set(
-            list(words), array, counts, subwords, settings or {}, statistics or {}, further, phrases
-        )
+        self._set(list(words), array, counts, subwords, settings, statistics, further, phrases)
 
     def _set(
-        self,
-        words: list[str],
-        vectors: Float32,
-        counts: npt.ArrayLike | None,
-        subwords: Subwords | None,
-        settings: Mapping[str, Any],
-        statistics: Mapping[str, Any],
-        output: Float32 | None,
-        phrases: PhraseTable | None,
-    ) -> None:
-        self.words = words
-        self.vectors = vectors
-        self.counts: Int64 | None = None if counts is None else check_counts(counts, len(words))
-        self.subwords = subwords
-        self.settings = dict(settings)
-        self.statistics = dict(statistics)
-        self.output = output
-        self.phrases = phrases
+        self, words: list[str], vectors: Float32, counts: npt.ArrayLike | None,
+        subwords: Subwords | None, settings: Mapping[str, Any] | None,
+        statistics: Mapping[str, Any] | None, output: Float32 | None, phrases: PhraseTable | None,
+    ) -> None:  # fmt: skip
+        self.words, self.vectors = words, vectors
+        known = None if counts is None else folder.check_counts(counts, len(words))
+        self.counts: Int64 | None = known
+        self.subwords, self.phrases, self.output = subwords, phrases, output
+        self.settings, self.statistics = dict(settings or {}), dict(statistics or {})
         self._index = {word: row for row, word in enumerate(words)}
         self._nearest: Nearest | None = None
         self._lock = threading.Lock()
@@ -161,7 +134,7 @@ class WordVectors:
         a file that is missing, damaged or of another kind (see store.vector_files).
         """
         if Path(path).is_dir():
-            return cls.of_content(read_vectors(Path(path)))
+            return cls.of_content(folder.read_vectors(Path(path)))
         from fastseq.vectors.fasttext_bin import is_fasttext, read_fasttext
         from fastseq.vectors.formats import read_word_vectors
 
@@ -184,7 +157,7 @@ class WordVectors:
         )  # fmt: skip
 
     @classmethod
-    def of_content(cls, content: VectorsContent) -> WordVectors:
+    def of_content(cls, content: folder.VectorsContent) -> WordVectors:
         """Those of a folder that was read. Raises FormatError for damaged vectors of n-grams or
         phrases."""
         arrays, output = content.arrays, content.arrays.get("output")
@@ -204,15 +177,15 @@ class WordVectors:
     ) -> None:
         """Write words and vectors as a file that other programs read.
 
+        Raises DataError for a word that the form cannot hold, SettingsError for an unknown form or
+        suffix or a file that exists, FastseqError where the system refuses.
+
         Parameters
         ----------
         form : "text", "binary", "parquet": see store.vector_files.write_word_vectors; None: by the
             suffix of `path`. "fasttext": fastText's model (.bin), with vectors of n-grams if there
             are any: see fasttext_bin.fasttext_file
         overwrite : replace an existing file; Parquet that this wrote is replaced without it
-
-        Raises DataError for a word that the form cannot hold, SettingsError for an unknown form or
-        suffix or a file that exists, FastseqError where the system refuses.
         """
         from fastseq.store.outputs import check_output
         from fastseq.store.vector_files import KIND, write_word_vectors
@@ -234,11 +207,11 @@ class WordVectors:
         Raises SettingsError where `path` exists and `overwrite` is False, or it is no folder of
         word vectors, FastseqError where the system refuses or another process writes there.
         """
-        write_vectors(Path(path), *self.content(), overwrite=overwrite)
+        folder.write_vectors(Path(path), *self.content(), overwrite=overwrite)
 
-    def content(self) -> Content:
+    def content(self) -> folder.Content:
         """Words, arrays, counts, settings and statistics, as a folder stores them."""
-        arrays: Arrays = {MAIN: self.vectors}
+        arrays: folder.Arrays = {folder.MAIN: self.vectors}
         settings = dict(self.settings)
         if self.output is not None:
             arrays["output"] = self.output
@@ -274,10 +247,7 @@ class WordVectors:
         return int(self.vectors.shape[1])
 
     def index(self, word: str) -> int:
-        """The row of a word.
-
-        Raises DataError, with the nearest spellings, for a word that is not there.
-        """
+        """The row of a word. Raises DataError, with similar spellings, for an unknown word."""
         row = self._index.get(word)
         if row is None:
             raise self._unknown(word)
@@ -294,9 +264,7 @@ class WordVectors:
 
     def vectors_of(self, words: Sequence[str]) -> Float32:
         """float32[n, d]: the vector of each word, a copy; of unknown ones from their subwords.
-
-        Raises DataError for the first unknown word without subwords.
-        """
+        Raises DataError for the first unknown word without subwords."""
         rows = self.rows_of(words)
         vectors: Float32 = self.vectors[rows]
         missing = np.flatnonzero(rows < 0).tolist()
@@ -359,15 +327,13 @@ class WordVectors:
         a number that is not finite; SettingsError for k or threads below 1.
         """
         if isinstance(query, np.ndarray):
-            rows, cosines = self.nearest(query[None], k, threads)
-        else:
-            words = [query] if isinstance(query, str) else list(query)
-            if not words:
-                raise DataError("no words to find the neighbors of")
-            mean = unit_rows(self.vectors_of(words)).mean(axis=0, keepdims=True)
-            packed, excluded = self.packed(threads), self.rows_of(words)[None]
-            rows, cosines = packed.search(mean, k, excluded, threads=threads)
-        return self._named(rows, cosines)[0]
+            return self._named(*self.nearest(query[None], k, threads))[0]
+        words = [query] if isinstance(query, str) else list(query)
+        if not words:
+            raise DataError("no words to find the neighbors of")
+        mean = unit_rows(self.vectors_of(words)).mean(axis=0, keepdims=True)
+        packed, excluded = self.packed(threads), self.rows_of(words)[None]
+        return self._named(*packed.search(mean, k, excluded, threads=threads))[0]
 
     def neighbors_of_each(
         self, words: Sequence[str], k: int = 10, threads: int | None = None
@@ -384,18 +350,18 @@ class WordVectors:
         """The k best answers to "a is to b as c is to ?" with their scores, without a, b and c:
         analogy("man", "king", "woman") should give "queen".
 
+        Raises DataError for an unknown word; SettingsError for another method, k or threads below
+        1.
+
+        Parameters
+        ----------
         method : "add": 3CosAdd, the nearest to b - a + c of unit vectors; the score is the cosine
             (Mikolov, Yih & Zweig 2013). "mul": 3CosMul, cos(b) cos(c) / (cos(a) + 0.001) of cosines
             moved to 0 to 1 (Levy & Goldberg 2014)
-
-        Raises DataError for an unknown word; SettingsError for another method, k or threads below
-        1.
         """
         multiply = one_of("method", method, METHODS) == "mul"
-        words = [a, b, c]
-        vectors, excluded = self.vectors_of(words), self.rows_of(words)[None]
-        questions = np.arange(3, dtype=np.int32)[None]
-        packed = self.packed(threads)
+        vectors, excluded = self.vectors_of([a, b, c]), self.rows_of([a, b, c])[None]
+        packed, questions = self.packed(threads), np.arange(3, dtype=np.int32)[None]
         found = packed.analogies(vectors, questions, excluded, k, multiply, threads=threads)
         return self._named(*found)[0]
 
@@ -418,18 +384,13 @@ class WordVectors:
         components: int = 1,
         threads: int | None = None,
     ) -> Float32:
-        """float32[D, d]: a vector of each text, of those of its known words.
-
-        `DocumentVectors` has the parameters, and can use SIF's components learned on other texts.
-        Texts without a known word have zeros.
-        """
+        """float32[D, d]: a vector of each text from its known words; zeros without any. Parameters
+        are those of `DocumentVectors`, which can also use SIF's components of other texts."""
         return DocumentVectors(self, analyzer, method, a, components, threads).fit_transform(texts)
 
     def most_frequent(self, most: int) -> WordVectors:
-        """The `most` most frequent words with their vectors; without counts the first.
-
-        Raises SettingsError for `most` below 1.
-        """
+        """The `most` most frequent words with their vectors; without counts the first. Raises
+        SettingsError for `most` below 1."""
         most = min(whole("most", most, 1), len(self))
         falling = self.counts is None or not (np.diff(self.counts) > 0).any()
         if falling and most == len(self):

@@ -167,22 +167,6 @@ def test_similarity_by_hand() -> None:
         similarity(known, pairs, most=0)
 
 
-def test_words_made_of_pieces_count_when_asked_for() -> None:
-    class Pieces:
-        arrays: dict[str, Any] = {}  # noqa: RUF012
-        settings: dict[str, Any] = {}  # noqa: RUF012
-
-        def vectors_of(self, words: list[str]) -> Any:
-            return np.array([[1, len(word)] for word in words], np.float32)
-
-    known = WordVectors(["a", "b"], [[1, 0], [1, 1]], subwords=Pieces())
-    pairs = Pairs(["a", "a", "xx"], ["b", "xxxx", "xx"], np.array([2.0, 1.0, 3.0]))
-    assert similarity(known, pairs).used == 1
-    made = similarity(known, pairs, make_unknown=True)
-    assert (made.used, made.spearman) == (3, pytest.approx(1.0))
-    assert made.out_of_vocabulary == pytest.approx(2 / 3)
-
-
 # ---- analogies
 
 

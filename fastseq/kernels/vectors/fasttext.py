@@ -170,9 +170,6 @@ def _learn_mean(
                 store(work, at + k, fma(many, load(work, delta + k), load(work, at + k)))
 
 
-# ---- a word's rows -----------------------------------------------------------------------------
-
-
 @helper
 def _fetch(own, table, word, grams, gram_ends):
     """Prefetch the rows of a word."""

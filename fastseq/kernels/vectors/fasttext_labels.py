@@ -16,6 +16,7 @@ from fastseq.kernels.core.rng import draw_below, draw_word
 from fastseq.kernels.core.width import LANES
 from fastseq.kernels.simd.floats import load, store
 from fastseq.kernels.simd.rows import (
+    add,
     add_to_rows,
     clear,
     dots,
@@ -33,7 +34,7 @@ SOFTMAX, HIERARCHICAL, NEGATIVE, OVA = range(4)
 
 _BASIS = np.uint32(2166136261)
 _FACTOR = np.uint64(116049371)
-_U0, _U1 = np.uint64(0), np.uint64(1)
+_U1 = np.uint64(1)
 _LEAST = np.float32(-1e30)  # in the place of no target: e to it is 0
 
 # lists  int64[3, room]  addresses of the mean, of its gradient, and of the targets
@@ -47,13 +48,9 @@ def work_size(room: int, width: int) -> int:
     return 2 * room + 2 * width
 
 
-# ---- texts as rows -----------------------------------------------------------------------------
-
-
 @jit
 def hash_words(out, data, offsets):
-    """Hash each word data[offsets[w]:offsets[w + 1]] to out[w], uint32: 32-bit FNV-1a with every
-    byte sign-extended, as for character n-grams (kernels/text/ngrams.py)."""
+    """Hash each word data[offsets[w]:offsets[w + 1]] to out[w], uint32, like n-grams (`hashed`)."""
     for w in range(np.uint64(len(out))):
         h = _BASIS
         for i in range(np.uint64(offsets[w]), np.uint64(offsets[np.uint64(w) + _U1])):
@@ -66,13 +63,12 @@ def count_rows(counts, tokens, offsets, own, gram_ends, end, longest):
     """Set counts, int64[D], to the number of rows of each text. Arguments as in `fill_rows`."""
     for text in range(len(counts)):
         start, stop = offsets[text], offsets[text + 1]
-        words = stop - start + 1
         total = np.int64(own[end] >= 0)
         for i in range(start, stop):
             word = tokens[i]
             total += (own[word] >= 0) + gram_ends[word + 1] - gram_ends[word]
         for n in range(2, longest + 1):
-            total += max(words - n + 1, 0)
+            total += max(stop - start + 2 - n, 0)
         counts[text] = total
 
 
@@ -125,17 +121,10 @@ def mean_rows(out, rows, ends, table):
     for text in range(len(ends) - 1):
         first, last = ends[text], ends[text + 1]
         clear(to, text * W, W)
-        share = np.float32(1.0 / max(last - first, 1))
         for r in range(first, last):
             if rows[r] >= 0:
-                at = np.int64(rows[r]) * W
-                for k in range(0, W, LANES):
-                    store(to, text * W + k, load(to, text * W + k) + load(flat, at + k))
-        for k in range(text * W, text * W + W, LANES):
-            store(to, k, load(to, k) * share)
-
-
-# ---- training ----------------------------------------------------------------------------------
+                add(to, text * W, flat, np.int64(rows[r]) * W, W)
+        scale(to, text * W, 1.0 / max(last - first, 1), W)
 
 
 @jit
@@ -148,8 +137,8 @@ def train_labels(
     inputs      float32[R, W]   rows of words and buckets; W is a whole number of SIMD vectors
     outputs     float32[K, W]   rows of labels; of the inner nodes where `kind` is HIERARCHICAL
     rows        int32[n]        text t has the rows rows[ends[t]:ends[t + 1]]
-    labels      int32[·]        and the labels labels[label_ends[t]:label_ends[t + 1]]; of several,
-                                a random one, except for OVA, which uses all
+    labels      int32[·]        and the labels labels[label_ends[t]:label_ends[t + 1]]; several are
+                                all used by OVA, else a random one
     sizes       int32[D]        words of each text, by which the learning rate decays
     order       int64[m]        the texts to train on
     kind                        SOFTMAX, HIERARCHICAL, NEGATIVE or OVA
@@ -159,8 +148,7 @@ def train_labels(
     negatives                   labels drawn in addition to the right one
     first_rate, last_rate       learning rate at the first word and after the last, linear between
     state       uint64[1]       random state
-    work        float32[·]      `work_size` floats, aligned to 64 bytes
-    lists       int64[3, room]
+    work, lists                 `work_size` floats, aligned to 64 bytes, and int64[LISTS, room]
     seen        float64[4]      added to: words read, texts, loss, texts in that loss
     loss_every                  texts per measured loss; softmax measures every text
     """

@@ -53,9 +53,6 @@ FROZEN = 1e30  # a sum of squares so large that no gradient changes its number
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
-# ---- counting ----
-
-
 @jit
 def gather_places(places, nexts, tokens, ends, window, first):
     """Positions of the words first … first + R - 1, and the extent of the window at each.
@@ -161,9 +158,6 @@ def sort_tiles(cells, logs, sizes, columns, values, starts, block):
             sizes[t] += 1
     for t in range(len(sizes) - 1, 0, -1):
         sizes[t] -= sizes[t - 1]
-
-
-# ---- training ----
 
 
 @jit

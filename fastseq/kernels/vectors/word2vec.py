@@ -52,9 +52,6 @@ def mean_at(room):
     return room * (1 + MOST_ROWS)
 
 
-# ---- targets -----------------------------------------------------------------------------------
-
-
 @helper
 def draw_targets(lists, word, negatives, alias, state, outputs):
     """Draw a word's negatives, and prefetch their rows and the word's own."""
@@ -90,9 +87,6 @@ def take_path(work, lists, outputs, word, paths, nodes, codes):
         lists[_TARGETS, t] = address(outputs, nodes[k] * W)
         work[t] = codes[k]
     return paths[word + 1] - paths[word]
-
-
-# ---- rows and targets --------------------------------------------------------------------------
 
 
 @helper
@@ -161,9 +155,6 @@ def _weigh(work, room, rows, targets, rate, measured, seen):
         work[room + k] = rate * (work[k % targets] - work[room + k])
 
 
-# ---- training ----
-
-
 @jit
 def train_words(
     inputs, outputs, tokens, ends, keep, alias, paths, nodes, codes, window, negatives, cbow,
@@ -173,8 +164,7 @@ def train_words(
 
     inputs      float32[V, W]   word vectors; W is a whole number of SIMD vectors
     outputs     float32[V, W]   vectors of words as targets; with `paths` those of inner nodes
-    tokens      int32[n]        words
-    ends        int64[S]        end of each sentence
+    tokens, ends                int32[n] words, int64[S] end of each sentence
     keep        uint32[V]       probability, of 2**32 - 1, that an occurrence of a word is kept
     alias       uint64[V]       distribution of negatives, as `draw_word` takes it
     paths       int64[V + 1]    word w's inner nodes are nodes[paths[w]:paths[w + 1]]; of length 0
@@ -184,8 +174,7 @@ def train_words(
     first_rate, last_rate       learning rate at the first token and after the last, linear between
     state       uint64[1]       random state
     kept        int32[longest]  working memory, as long as the longest sentence
-    work        float32[·]      `work_size` floats, aligned to 64 bytes
-    lists       int64[LISTS, room]
+    work, lists                 `work_size` floats, aligned to 64 bytes, and int64[LISTS, room]
     seen        float64[4]      added to: tokens read, words kept, loss, pairs in that loss
     loss_every                  words per measured loss
     """

@@ -109,8 +109,6 @@ class FastTextClassifier(TextClassifier[FittedState], SubwordParameters):
         help="Initial learning rate; it decays linearly to 0.",
     )  # fmt: skip
 
-    # ---- training
-
     def fit(
         self,
         corpus: Any,
@@ -127,6 +125,12 @@ class FastTextClassifier(TextClassifier[FittedState], SubwordParameters):
     ) -> Self:
         """Learn from texts with labels.
 
+        Raises SettingsError for a setting out of its range, vectors of other dimensions or a `path`
+        that is taken; DataError, naming file, row and column, for data that cannot be read or
+        learned from; TrainingError if the loss becomes infinite; and, after the current round,
+        KeyboardInterrupt (Ctrl-C) or SystemExit (SIGTERM): with a `path` the checkpoint there has
+        the state, without one this model has, ready for use.
+
         Parameters
         ----------
         corpus : paths of Parquet files, an Arrow table or stream, a data frame; or a list of texts
@@ -140,12 +144,6 @@ class FastTextClassifier(TextClassifier[FittedState], SubwordParameters):
         resume : continue from the checkpoint there; a finished model there is loaded
         progress : called after every round with the progress
         checkpoint_seconds : approximate time between two checkpoints
-
-        Raises SettingsError for a setting out of its range, vectors of other dimensions or a `path`
-        that is taken; DataError, naming file, row and column, for data that cannot be read or
-        learned from; TrainingError if the loss becomes infinite; and, after the current round,
-        KeyboardInterrupt (Ctrl-C) or SystemExit (SIGTERM): with a `path` the checkpoint there has
-        the state, without one this model has, ready for use.
         """
         self.check()
         if resume and path is None:
@@ -274,8 +272,6 @@ class FastTextClassifier(TextClassifier[FittedState], SubwordParameters):
                 "expected an analyzer without n-grams: set word_ngrams, min_n and max_n"
             )
 
-    # ---- fitted state
-
     @property
     def history_(self) -> dict[str, list[float]]:
         """{name: a value for each epoch}."""
@@ -284,15 +280,12 @@ class FastTextClassifier(TextClassifier[FittedState], SubwordParameters):
     @property
     def n_parameters_(self) -> int:
         """The number of weights."""
-        learned = self.learned
-        return (len(learned.inputs) + len(learned.outputs)) * learned.dimensions
+        return sum(map(len, (self.learned.inputs, self.learned.outputs))) * self.learned.dimensions
 
     @property
     def vectors_coverage_(self) -> dict[str, int] | None:
         """How much of the vocabulary `vectors` cover, see Vocabulary.coverage; None without."""
         return self.learned.coverage
-
-    # ---- prediction
 
     def predict_several(
         self,
@@ -346,8 +339,6 @@ class FastTextClassifier(TextClassifier[FittedState], SubwordParameters):
             self.confusion_ = evaluation.labels.confusion(self.classes_)
         return evaluation.measures(report)
 
-    # ---- files
-
     def export(self, path: str | Path, overwrite: bool = False) -> None:
         """Write fastText's .bin, under gzip if `path` ends in .gz. Its program predicts the same
         for texts of the analyzer's words joined by spaces.
@@ -374,8 +365,6 @@ class FastTextClassifier(TextClassifier[FittedState], SubwordParameters):
         if one_of("device", device, DEVICES) == "cuda":
             raise DeviceError("no CUDA device that FastText can use: expected auto or cpu")
         return {}
-
-    # ---- reading
 
     def _analyzer(self) -> Analyzer:
         return Analyzer() if self.analyzer is None else self.analyzer
@@ -449,19 +438,25 @@ class FastTextEvaluation:
         codes[ends[d]:ends[d + 1]], those unseen in training below 0."""
         text = np.repeat(np.arange(len(probabilities)), np.diff(ends))
         best = np.argmax(probabilities, 1).astype(np.int32)
-        known = codes >= 0
         if self._learned.several is None:
             self.labels.add(codes, best)
-        chosen = probabilities >= THRESHOLD
         self._texts += len(probabilities)
         self._top += int(np.count_nonzero(np.bincount(text, codes == best[text])))
-        self._correct += int(np.count_nonzero(chosen[text[known], codes[known]]))
-        self._predicted += int(np.count_nonzero(chosen))
         self._expected += len(codes)
-        independent = self._learned.loss in ("negative", "ova")
-        loss, count = summed_loss(probabilities, codes[known], text[known], independent)
-        self._loss += loss
-        self.known += count
+        text, codes = text[codes >= 0], codes[codes >= 0]
+        chosen = probabilities >= THRESHOLD
+        self._correct += int(np.count_nonzero(chosen[text, codes]))
+        self._predicted += int(np.count_nonzero(chosen))
+        counts = np.bincount(text, minlength=len(probabilities))
+        known = counts > 0
+        self.known += int(known.sum())
+        clipped: npt.NDArray[np.float64] = np.clip(probabilities.astype(np.float64), 1e-38, 1.0)
+        right = np.log(clipped[text, codes])
+        if self._learned.loss in ("negative", "ova"):  # of all labels, each independent
+            others = np.log1p(-np.minimum(clipped, 1 - 1e-7))
+            self._loss += float(-others[known].sum() + (others[text, codes] - right).sum())
+        else:  # of the label, or the mean over several
+            self._loss += float(-(right / counts[text]).sum())
 
     def validation(self, report: ReadReport) -> dict[str, float]:
         """{"loss", "accuracy", "macro_f1"}; of several labels "micro_f1"."""
@@ -473,30 +468,9 @@ class FastTextEvaluation:
 
     def measures(self, report: ReadReport) -> dict[str, float]:
         """As FastTextClassifier.evaluate returns them."""
-        found = {**self.validation(report), "recall": self._top / self._expected}
-        found["unknown_rate"] = report.unknown_rate
-        single = ("accuracy", "macro_f1", "loss", "unknown_rate")
-        several = ("accuracy", "recall", "micro_f1", "loss", "unknown_rate")
-        names = single if self._learned.several is None else several
+        found = {**self.validation(report), "unknown_rate": report.unknown_rate}
+        names = ["accuracy", "macro_f1", "loss", "unknown_rate"]
+        if self._learned.several is not None:
+            found["recall"] = self._top / self._expected
+            names[1:2] = ["recall", "micro_f1"]
         return {name: found[name] for name in names}
-
-
-def summed_loss(
-    probabilities: Float32, labels: Int32, text: Int64, independent: bool
-) -> tuple[float, int]:
-    """The summed loss of texts, in nats, and the number of texts with a label.
-
-    probabilities  float32[D, K]
-    labels         known ones, each of the text number in `text`
-    independent    sum the losses of all K labels, each predicted independently; else that of the
-                   expected one (the mean over several)
-    """
-    counts = np.bincount(text, minlength=len(probabilities))
-    known = counts > 0
-    chances: npt.NDArray[np.float64] = np.clip(probabilities.astype(np.float64), 1e-38, 1.0)
-    right = np.log(chances[text, labels])
-    if not independent:
-        return float(-(right / counts[text]).sum()), int(known.sum())
-    others = np.log1p(-np.minimum(chances, 1 - 1e-7))
-    total = -others[known].sum() + (others[text, labels] - right).sum()
-    return float(total), int(known.sum())

@@ -14,12 +14,7 @@ import numpy as np
 from fastseq.errors import DataError, FormatError
 from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.kernels.core.width import LANES
-from fastseq.kernels.vectors.fasttext_labels import (
-    LISTS,
-    mean_rows,
-    train_labels,
-    work_size,
-)
+from fastseq.kernels.vectors import fasttext_labels as kernels
 from fastseq.kernels.vectors.word2vec import room_for
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.data.labels import Labels
@@ -51,37 +46,23 @@ _BIN_LOSSES = {"softmax": "softmax", "hierarchical": "hs", "negative": "ns", "ov
 
 @dataclass(slots=True, eq=False)
 class FittedState:
-    """The fitted state of the classifier.
-
-    encoder   texts as rows
-    counts    int64[V]: occurrences of each word
-    labels    K of them
-    several   separator between the labels of a row; None for one label per row
-    loss      one of LOSSES
-    inputs    float32[R, W], W a whole number of SIMD vectors
-    outputs   float32[M, W]: M is K, of the hierarchical loss K - 1
-    fields    the columns that were read
-    words     of all texts, including the end-of-line tokens
-    coverage  of the words by the vectors given, see Vocabulary.coverage; None without
-    settings  those of the model when it was fitted, as its manifest stores them
-    tree      of the hierarchical loss, else None
-    """
+    """The fitted state of the classifier."""
 
     encoder: TextRows
-    counts: Int64
-    labels: Labels
-    several: str | None
-    loss: str
-    inputs: Float32
-    outputs: Float32
-    fields: Fields
+    counts: Int64  # [V] occurrences of each word
+    labels: Labels  # K of them
+    several: str | None  # separator between the labels of a row; None for one label per row
+    loss: str  # one of LOSSES
+    inputs: Float32  # [R, W], W a whole number of SIMD vectors
+    outputs: Float32  # [M, W]: M is K, of the hierarchical loss K - 1
+    fields: Fields  # the columns that were read
     dimensions: int
-    words: int
+    words: int  # of all texts, including the end-of-line tokens
     history: History = field(default_factory=History)
     reports: dict[str, ReadReport] = field(default_factory=dict)
-    coverage: dict[str, int] | None = None
-    settings: dict[str, Any] = field(default_factory=dict)
-    tree: Tree | None = field(init=False)
+    coverage: dict[str, int] | None = None  # of the words by `vectors`, see Vocabulary.coverage
+    settings: dict[str, Any] = field(default_factory=dict)  # when fitted, as in its manifest
+    tree: Tree | None = field(init=False)  # of the hierarchical loss
 
     def __post_init__(self) -> None:
         hierarchical = self.loss == "hierarchical"
@@ -95,7 +76,7 @@ class FittedState:
         for first in range(0, D, step):
             last = min(D, first + step)
             means = padded(last - first, self.inputs.shape[1])
-            mean_rows(means, rows.values, rows.offsets[first : last + 1], self.inputs)
+            kernels.mean_rows(means, rows.values, rows.offsets[first : last + 1], self.inputs)
             found[first:last] = self._link(means @ self.outputs.T)
         return found
 
@@ -105,8 +86,9 @@ class FittedState:
             np.exp(scores, out=scores)
             scores /= scores.sum(1, keepdims=True)
             return scores
-        if self.tree is None:
-            return _sigmoid(scores)
+        if self.tree is None:  # sigmoid
+            independent: Float32 = np.exp(-np.logaddexp(np.float32(0), -scores))
+            return independent
         signs = 2 * self.tree.codes - 1
         steps = -np.logaddexp(np.float32(0), -signs * scores[:, self.tree.nodes])
         found: Float32 = np.exp(np.add.reduceat(steps, self.tree.paths[:-1], axis=1))
@@ -211,11 +193,6 @@ class FittedState:
         )  # fmt: skip
 
 
-def _sigmoid(x: Float32) -> Float32:
-    out: Float32 = np.exp(-np.logaddexp(np.float32(0), -x))
-    return out
-
-
 def padded(rows: int, width: int) -> Float32:
     """float32[rows, W] of zeros, W rounded up to whole SIMD vectors."""
     whole = -(-width // LANES) * LANES
@@ -254,8 +231,8 @@ class LabelLessons:
         self._loss_every = max(1, min(LOSS_EVERY, len(data) // MEASURED))
         self._spaces = [
             (
-                aligned_zeros(work_size(room, learned.inputs.shape[1])),
-                np.zeros((LISTS, room), np.int64),
+                aligned_zeros(kernels.work_size(room, learned.inputs.shape[1])),
+                np.zeros((kernels.LISTS, room), np.int64),
             )
             for _ in range(threads)
         ]
@@ -263,12 +240,11 @@ class LabelLessons:
     def learn(
         self, part: int, epoch: int, round: int, rates: tuple[float, float], seen: Float64
     ) -> None:
-        """As Lessons defines it."""
         learned, data, tree = self._learned, self._data, self._tree
         order, _, pieces = self._order.planned(epoch)
         texts = order[pieces[part][round] : pieces[part][round + 1]]
         key = mixed_key(self._seed, 2, epoch * self.rounds + round, part)
-        train_labels(
+        kernels.train_labels(
             learned.inputs, learned.outputs, data.rows, data.ends, data.labels, data.label_ends,
             data.sizes, texts, self._kind, self._alias, tree.paths, tree.nodes, tree.codes,
             self._negatives, *rates, np.array([key], np.uint64), *self._spaces[part], seen,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -54,16 +54,11 @@ Encode = Callable[[Categories], tuple[Int32, dict[Label, int]]]
 
 @dataclass(frozen=True, slots=True)
 class Ngrams:
-    """Which n-grams a text has in addition to its words.
+    """Which n-grams a text has in addition to its words."""
 
-    longest   maximum length of word n-grams; 1 for none
-    subwords  character n-grams
-    buckets   shared by both kinds of n-grams; 0 without any
-    """
-
-    longest: int
-    subwords: Subwords
-    buckets: int
+    longest: int  # maximum length of word n-grams; 1 for none
+    subwords: Subwords  # character n-grams
+    buckets: int  # shared by both kinds of n-grams; 0 without any
 
     def maker(self, terms: Texts, own: Int32) -> Callable[[Tokens], Tokens]:
         """A function from texts to their rows, int32: words by their number in `own`, bucket b as
@@ -94,16 +89,12 @@ class Ngrams:
 
 @dataclass(frozen=True, eq=False)
 class TextRows:
-    """Encodes texts as the rows of a trained model.
-
-    words  V of them, "</s>" first
-    used   int32[B]: the buckets that have rows V … V + B - 1, ascending
-    """
+    """Encodes texts as the rows of a trained model."""
 
     analyzer: Analyzer
     ngrams: Ngrams
-    words: Texts
-    used: Int32
+    words: Texts  # V of them, "</s>" first
+    used: Int32  # [B]: the buckets that have rows V … V + B - 1, ascending
 
     def __len__(self) -> int:
         return len(self.words) + len(self.used)
@@ -146,8 +137,8 @@ class TextRows:
         if self._places is not None:
             rows[of_buckets] = self._places[wanted]
             return
-        at = np.minimum(np.searchsorted(self.used, wanted), max(len(self.used) - 1, 0))
-        known = self.used[at] == wanted if len(self.used) else np.zeros(len(at), np.bool_)
+        at = np.searchsorted(self.used, wanted)
+        known = np.append(self.used, -1)[at] == wanted
         rows[of_buckets] = np.where(known, at + len(self.words), -1)
 
 
@@ -176,18 +167,15 @@ class LabelledRows:
 
 @dataclass(slots=True, eq=False)
 class Words:
-    """The words of a corpus as numbers of a lexicon's terms, and its labels.
-
-    counts  int64[T]: occurrences of each term
-    """
+    """The words of a corpus as numbers of a lexicon's terms, and its labels."""
 
     terms: Texts
     tokens: Int32
     offsets: Int64
-    counts: Int64
+    counts: Int64  # [T] occurrences of each term
     labels: Int32
     label_ends: Int64
-    report: ReadReport = field(default_factory=ReadReport)
+    report: ReadReport
 
     @classmethod
     def read(

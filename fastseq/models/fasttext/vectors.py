@@ -28,7 +28,7 @@ from fastseq.models.word_vectors.sentences import Sentences
 from fastseq.models.word_vectors.word2vec import WindowModel, WindowObjective
 from fastseq.text.subwords import Subwords
 from fastseq.types import Float32, Int32, Int64
-from fastseq.vectors.subword_vectors import ARRAY, BUCKETS, SubwordVectors
+from fastseq.vectors.subword_vectors import BUCKETS, SUBWORDS, SubwordVectors
 
 OWN = "own"  # training array of the words' own vectors
 
@@ -71,7 +71,7 @@ class FastText(WindowModel, SubwordParameters):
         grams = self._grams()
         if not grams.max_n:
             return None
-        return SubwordVectors(grams, arrays[ARRAY], arrays[BUCKETS])
+        return SubwordVectors(grams, arrays[SUBWORDS], arrays[BUCKETS])
 
 
 class FastTextObjective(WindowObjective):
@@ -92,13 +92,13 @@ class FastTextObjective(WindowObjective):
         self._buckets: Int32 = buckets[order].astype(np.int32)
         rng = np.random.default_rng(model.seed)
         self._start_rows(OWN, len(sentences.words), rng)
-        self._start_rows(ARRAY, len(buckets), rng)
-        own, table, output = (self.arrays[name] for name in (OWN, ARRAY, "output"))
+        self._start_rows(SUBWORDS, len(buckets), rng)
+        own, table, output = (self.arrays[name] for name in (OWN, SUBWORDS, "output"))
         self._train = partial(train_fasttext, own, table, output, rank[rows], grams.offsets)
 
     def _sums(self) -> tuple[Float32, Int64, Float32]:
         """The sum of each word's n-gram vectors, their number, and the table of n-grams."""
-        table = self._found(ARRAY)
+        table = self._found(SUBWORDS)
         return *SubwordVectors(self._subwords, table, self._buckets).sums_of(self._words), table
 
     def learned(self) -> dict[str, npt.NDArray[Any]]:
@@ -109,7 +109,7 @@ class FastTextObjective(WindowObjective):
         sums, many, table = self._sums()
         vectors += sums
         vectors /= (many + 1).astype(np.float32)[:, None]
-        return {"vectors": vectors, BUCKETS: self._buckets, ARRAY: table, **arrays}
+        return {"vectors": vectors, BUCKETS: self._buckets, SUBWORDS: table, **arrays}
 
     def continue_from(self, start: FittedVectors) -> None:
         """As Learner defines it. Vectors of the same n-grams are used, and each word's own is set
@@ -119,7 +119,7 @@ class FastTextObjective(WindowObjective):
         """
         super().continue_from(start)
         V, d = start.vectors.vectors.shape
-        grams, table, known = self._subwords, self.arrays[ARRAY], start.vectors.subwords
+        grams, table, known = self._subwords, self.arrays[SUBWORDS], start.vectors.subwords
         if isinstance(known, SubwordVectors):
             if known.grams != grams:
                 raise SettingsError(

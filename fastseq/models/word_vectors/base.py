@@ -30,10 +30,8 @@ from fastseq.training.hogwild import HogwildSettings, HogwildSteps, Lessons
 from fastseq.training.loop import Report, run
 from fastseq.types import Float32, Int32, Int64, Texts
 from fastseq.vectors.folder import Content, VectorsWriter, read_vectors, write_vectors
-from fastseq.vectors.phrases import ARRAY as PHRASES
-from fastseq.vectors.phrases import PhraseTable
-from fastseq.vectors.subword_vectors import ARRAY as SUBWORDS
-from fastseq.vectors.subword_vectors import SubwordVectors
+from fastseq.vectors.phrases import PHRASES, PhraseTable
+from fastseq.vectors.subword_vectors import SUBWORDS, SubwordVectors
 from fastseq.vectors.words import WordVectors
 
 
@@ -94,8 +92,6 @@ class VectorModel(WordParameters, ABC):
         default=10.0, check=Real(), help="Minimum score of a phrase."
     )
 
-    # ---- training
-
     def fit(
         self,
         corpus: Any,
@@ -110,6 +106,12 @@ class VectorModel(WordParameters, ABC):
         report: Report | None = None,
     ) -> Self:
         """Learn the vectors of a corpus's words.
+
+        Raises SettingsError for a setting out of its range, `start` of other dimensions, or a
+        `path` that is taken or has the checkpoint of another training; DataError if the corpus
+        cannot be read or no word occurs often enough; TrainingError if the loss becomes infinite;
+        and, after the current round, KeyboardInterrupt (Ctrl-C) or SystemExit (SIGTERM): with a
+        `path` the checkpoint there has the state, without one this model has, ready for use.
 
         Parameters
         ----------
@@ -128,12 +130,6 @@ class VectorModel(WordParameters, ABC):
             with these settings is loaded
         checkpoint_seconds : approximate time between two checkpoints
         report : called after every round with the progress
-
-        Raises SettingsError for a setting out of its range, `start` of other dimensions, or a
-        `path` that is taken or has the checkpoint of another training; DataError if the corpus
-        cannot be read or no word occurs often enough; TrainingError if the loss becomes infinite;
-        and, after the current round, KeyboardInterrupt (Ctrl-C) or SystemExit (SIGTERM): with a
-        `path` the checkpoint there has the state, without one this model has, ready for use.
         """
         self.check()
         if resume and path is None:
@@ -192,7 +188,7 @@ class VectorModel(WordParameters, ABC):
         return self.snapshot().set_params(**given)
 
     def _of_start(self, start: FittedVectors) -> dict[str, Any]:
-        """The parameters that vectors to start from determine."""
+        """Parameters determined by the vectors to start from."""
         return {"dimensions": start.vectors.dimensions}
 
     @property
@@ -296,8 +292,6 @@ class VectorModel(WordParameters, ABC):
         """Makes vectors of unknown words from the arrays learned."""
         return None
 
-    # ---- fitted state
-
     @property
     def learned(self) -> FittedVectors:
         """The fitted state. Raises NotFittedError before `fit`."""
@@ -317,8 +311,6 @@ class VectorModel(WordParameters, ABC):
         words, words_kept, seconds, words_per_second. Raises NotFittedError before `fit`."""
         found: dict[str, list[float | None]] = self.vectors_.statistics.get("history", {})
         return found
-
-    # ---- files
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write the vectors, and what further training needs. Errors as WordVectors.save."""

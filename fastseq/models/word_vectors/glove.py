@@ -164,7 +164,6 @@ class GloVeObjective:
         return found
 
     def compile(self) -> None:
-        """As Learner defines it."""
         self._train(0, self.tiles, np.empty(0, np.int64), 0.0, 0, np.zeros(2))
 
     def continue_from(self, start: FittedVectors) -> None:
@@ -172,8 +171,7 @@ class GloVeObjective:
         half of them if the model's vectors are sums. Sums of squares start anew, so that earlier
         words learn from the new text as new words do."""
         d, table, arrays = self._model.dimensions, self._table, start.arrays
-        vectors = arrays["vectors"]
-        V = len(vectors)
+        vectors, V = arrays["vectors"], len(arrays["vectors"])
         share = np.float32(0.5 if self._model.combine == "sum" else 1.0)
         words = contexts = vectors * share
         biases = arrays.get("biases")
@@ -224,23 +222,14 @@ class GloVeObjective:
         return ratio(float(seen[0]), float(seen[1]))
 
 
-# ---- co-occurrences ----
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Cooccurrences:
-    """A sparse matrix of V words and V words of their context, by rows.
+    """A sparse matrix of V words and V words of their context, by rows."""
 
-    offsets    int64[V + 1]   row i has the entries offsets[i]:offsets[i + 1]
-    columns    int32[n]       ascending in a row
-    values     float32[n]     above zero
-    symmetric  words on both sides are counted: the entries are those on the diagonal and above
-    """
-
-    offsets: Int64
-    columns: Int32
-    values: Float32
-    symmetric: bool
+    offsets: Int64  # [V + 1]: row i has the entries offsets[i]:offsets[i + 1]
+    columns: Int32  # ascending in a row
+    values: Float32  # above zero
+    symmetric: bool  # words on both sides are counted: the entries are the upper half
 
     def __len__(self) -> int:
         """How many entries the whole matrix has, those below the diagonal among them."""
@@ -323,20 +312,14 @@ def count_cooccurrences(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tiles:
-    """A matrix of co-occurrences in squares of `block` rows and columns, without empty ones.
-
-    starts   int64[T + 1]  tile t has the entries starts[t]:starts[t + 1]
-    corners  int64[T, 2]   its first row and its first column
-    cells    int32[n]      row times block plus column, within the tile
-    logs     float32[n]    the logarithm of each entry
-    """
+    """A matrix of co-occurrences in T squares of `block` rows and columns, without empty ones."""
 
     block: int
     symmetric: bool
-    starts: Int64
-    corners: Int64
-    cells: Int32
-    logs: Float32
+    starts: Int64  # [T + 1]: tile t has the entries starts[t]:starts[t + 1]
+    corners: Int64  # [T, 2] its first row and first column
+    cells: Int32  # row times block plus column, within the tile
+    logs: Float32  # the logarithm of each entry
 
 
 def tiles_of(matrix: Cooccurrences, block: int, memory: int = MEMORY) -> Tiles:

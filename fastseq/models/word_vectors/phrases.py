@@ -92,8 +92,6 @@ class Phrases(BaseEstimator):
         notes="More goes to a temporary file, or takes several readings of it.",
     )  # fmt: skip
 
-    # ---- finding
-
     def fit(self, corpus: Any, *, text_column: str | Sequence[str] | None = None) -> Self:
         """Find the phrases of a corpus: Parquet files, a table or strings, as Word2Vec.fit takes.
 
@@ -177,8 +175,6 @@ class Phrases(BaseEstimator):
             scores = np.log(ab / total / (a / total * (b / total))) / -np.log(ab / total)
         return np.where(np.isnan(scores), -np.inf, scores)
 
-    # ---- fitted state
-
     @property
     def learned(self) -> PhraseTable:
         """The phrases found. Raises NotFittedError before `fit`."""
@@ -258,8 +254,7 @@ def _counted(
     """
     room = min(max(memory // (_KEY_BYTES * team.threads), _LEAST), len(tokens) + 1)
     parts = max(team.threads, -(-len(tokens) * 9 // (room * 8)))
-    kept: list[tuple[UInt64, Int64, int]] = [(np.zeros(0, np.uint64), np.zeros(0, np.int64), 0)]
-    kept *= parts
+    kept = [(np.zeros(0, np.uint64), np.zeros(0, np.int64), 0)] * parts
 
     def count(part: int) -> None:
         keys, counts = np.zeros(0, np.uint64), np.zeros(0, np.int64)
@@ -290,4 +285,4 @@ def _merged(keys: UInt64, counts: Int64, more: UInt64, of_more: Int64) -> tuple[
     order = np.argsort(both, kind="stable")
     both, total = both[order], np.concatenate([counts, of_more])[order]
     starts = np.flatnonzero(np.concatenate([[True], both[1:] != both[:-1]]))
-    return both[starts], np.add.reduceat(total, starts) if len(both) else total
+    return both[starts], np.add.reduceat(total, starts)

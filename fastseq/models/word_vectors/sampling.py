@@ -1,5 +1,4 @@
-"""What training derives from the counts of a vocabulary: subsampling, negative sampling, the tree
-of hierarchical softmax, and runs of words that fit into memory."""
+"""From word counts: subsampling, negative sampling, Huffman trees, runs that fit into memory."""
 
 from __future__ import annotations
 
@@ -58,16 +57,11 @@ def alias_table(counts: Int64, exponent: float) -> UInt64:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tree:
-    """Paths to words or labels, for hierarchical softmax (Morin & Bengio 2005).
+    """Paths to V words or labels, for hierarchical softmax (Morin & Bengio 2005)."""
 
-    paths   int64[V + 1]  word w's path is nodes[paths[w]:paths[w + 1]]
-    nodes   int64[·]      inner nodes, 0 … V - 2, the root being the last
-    codes   float32[·]    which child of its node the path takes
-    """
-
-    paths: Int64
-    nodes: Int64
-    codes: Float32
+    paths: Int64  # [V + 1]: word w's path is nodes[paths[w]:paths[w + 1]]
+    nodes: Int64  # inner nodes, 0 … V - 2, the root being the last
+    codes: Float32  # which child of its node the path takes
 
     @property
     def longest(self) -> int:

@@ -29,20 +29,13 @@ Join = Callable[[list[str], Int32, Int64], tuple[list[str], Int32]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sentences:
-    """The corpus that was read.
+    """A corpus as V words and n tokens in S sentences."""
 
-    words    V different ones; those known before, then by falling frequency
-    counts   int64[V]  occurrences of each here
-    tokens   int32[n]  the words of all sentences, one after the other
-    ends     int64[S]  end of each sentence in `tokens`
-    read     tokens of the corpus, including those dropped
-    """
-
-    words: Texts
-    counts: Int64
-    tokens: Int32
-    ends: Int64
-    read: int
+    words: Texts  # different ones; those known before, then by falling frequency
+    counts: Int64  # [V] occurrences of each here
+    tokens: Int32  # [n] the words of all sentences, one after the other
+    ends: Int64  # [S] end of each sentence in `tokens`
+    read: int  # tokens of the corpus, including those dropped
 
 
 def read_sentences(

@@ -24,14 +24,8 @@ from fastseq.estimator import FRACTION, Choice, Real, Whole, parameter
 from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.kernels.core.width import LANES
 from fastseq.kernels.vectors.word2vec import LISTS, room_for, train_words, work_size
+from fastseq.models.word_vectors import sampling
 from fastseq.models.word_vectors.base import FittedVectors, VectorModel
-from fastseq.models.word_vectors.sampling import (
-    ALWAYS,
-    NO_TREE,
-    alias_table,
-    huffman_tree,
-    keep_probabilities,
-)
 from fastseq.models.word_vectors.sentences import Sentences
 from fastseq.seeds import mixed_key
 from fastseq.training.hogwild import cut
@@ -115,12 +109,12 @@ class WindowObjective(ABC):
         self.rounds = len(self._parts[0]) - 1
         self._width = -(-model.dimensions // LANES) * LANES
         self.arrays: dict[str, Float32] = {"output": self._rows(len(sentences.words))}
-        self._keep = keep_probabilities(sentences.counts, model.sample)
-        kept = int((sentences.counts * (self._keep / float(ALWAYS))).sum())
+        self._keep = sampling.keep_probabilities(sentences.counts, model.sample)
+        kept = int((sentences.counts * (self._keep / float(sampling.ALWAYS))).sum())
         self._loss_every = max(1, min(LOSS_EVERY, kept // MEASURED))
-        self._alias = alias_table(sentences.counts, model.ns_exponent)
+        self._alias = sampling.alias_table(sentences.counts, model.ns_exponent)
         self._sampled = model.loss == "negative"
-        self._tree = NO_TREE if self._sampled else huffman_tree(sentences.counts)
+        self._tree = sampling.NO_TREE if self._sampled else sampling.huffman_tree(sentences.counts)
         room = room_for(model.negatives + 1 if self._sampled else max(self._tree.longest, 1))
         self._work = [aligned_zeros(work(room, self._width)) for _ in range(threads)]
         self._lists = [np.zeros((LISTS, room), np.int64) for _ in range(threads)]
@@ -153,7 +147,6 @@ class WindowObjective(ABC):
             self.arrays["output"][:V, :d] = output
 
     def compile(self) -> None:
-        """As Learner defines it."""
         self.measure(np.empty(0, np.int32), np.empty(0, np.int64))
 
     def measure(self, tokens: Int32, ends: Int64) -> float:
@@ -165,7 +158,7 @@ class WindowObjective(ABC):
     def loss(self) -> float:
         """As Lessons defines it: of the first rows, without subsampling."""
         keep, count = self._keep, max(1, int(np.searchsorted(self._ends, MEASURED)))
-        self._keep = np.full_like(keep, ALWAYS)
+        self._keep = np.full_like(keep, sampling.ALWAYS)
         try:
             return self.measure(self._tokens[: self._ends[count - 1]], self._ends[:count])
         finally:
@@ -174,7 +167,6 @@ class WindowObjective(ABC):
     def learn(
         self, part: int, epoch: int, round: int, rates: tuple[float, float], seen: Float64
     ) -> None:
-        """As Lessons defines it."""
         first, last = self._parts[part][round], self._parts[part][round + 1]
         if first == last:
             return
@@ -241,7 +233,6 @@ class Word2VecObjective(WindowObjective):
         return {**super().learned(), "vectors": self._found("vectors")}
 
     def continue_from(self, start: FittedVectors) -> None:
-        """As Learner defines it."""
         super().continue_from(start)
         vectors = start.vectors.vectors
         self.arrays["vectors"][: len(vectors), : vectors.shape[1]] = vectors
