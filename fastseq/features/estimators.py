@@ -149,7 +149,7 @@ class Features(BaseEstimator, ABC):
     )  # fmt: skip
     max_features: int | None = parameter(
         default=None, check=Whole(1), help="Maximum number of terms.", none="all terms",
-        notes="The most frequent ones are kept, equals in the order of the terms.",
+        notes="The most frequent ones are kept; ties in the order of the terms.",
     )  # fmt: skip
     dtype: npt.DTypeLike = parameter(
         default=np.float64, check=Dtype(), help="Type of the matrix, float64 or float32."

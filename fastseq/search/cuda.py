@@ -86,9 +86,9 @@ class GpuSearch:
         with memory.lock:
             try:
                 step = self._batch(k)
-                mine = np.flatnonzero(~refused)
-                for first in range(0, len(mine), step):
-                    self._search(rows, scores, k, known, mine[first : first + step], left)
+                numbers = np.flatnonzero(~refused)
+                for first in range(0, len(numbers), step):
+                    self._search(rows, scores, k, known, numbers[first : first + step], left)
             except memory.DeviceMemoryError as error:
                 raise DeviceError(
                     f"the GPU's memory is full, {error} needed: lower k, or search fewer queries "
@@ -115,18 +115,19 @@ class GpuSearch:
         return self._windows * min(k, self._width)
 
     def _search(
-        self, rows: Int32, scores: Float32, k: int, known: QueryTerms, mine: Int64, left: list[int]
-    ) -> None:
-        """Search for the queries `mine`, in halves where they have too many terms."""
-        queries = known.take(mine)
+        self, rows: Int32, scores: Float32, k: int, known: QueryTerms, numbers: Int64,
+        left: list[int],
+    ) -> None:  # fmt: skip
+        """Search for the queries of these numbers, in halves where they have too many terms."""
+        queries = known.take(numbers)
         terms = queries.terms
         if len(terms) * (self._windows + 1) <= _MOST_BOUNDS and self._hold(np.unique(terms)):
-            self._launch(rows, scores, k, mine, queries)
-        elif len(mine) == 1:
-            left.append(int(mine[0]))
+            self._launch(rows, scores, k, numbers, queries)
+        elif len(numbers) == 1:
+            left.append(int(numbers[0]))
         else:
-            half = len(mine) // 2
-            for part in (mine[:half], mine[half:]):
+            half = len(numbers) // 2
+            for part in (numbers[:half], numbers[half:]):
                 self._search(rows, scores, k, known, part, left)
 
     def _hold(self, terms: Int32) -> bool:
@@ -169,9 +170,9 @@ class GpuSearch:
         self._used = stop
 
     def _launch(
-        self, rows: Int32, scores: Float32, k: int, mine: Int64, queries: QueryTerms
+        self, rows: Int32, scores: Float32, k: int, numbers: Int64, queries: QueryTerms
     ) -> None:
-        """Search for the queries `mine`, whose postings are all on the device."""
+        """Search for the queries of these numbers, whose postings are all on the device."""
         n, terms, weights = len(queries), queries.terms, queries.weights
         hits, points = np.full((n, k), _NONE), np.zeros((n, k), np.float32)
         if len(terms):
@@ -196,5 +197,5 @@ class GpuSearch:
             kernels.best(device_hits, device_points, keys, totals)
             memory.get(device_hits, hits)
             memory.get(device_points, points)
-        rows[mine, :k] = hits
-        scores[mine, :k] = points
+        rows[numbers, :k] = hits
+        scores[numbers, :k] = points

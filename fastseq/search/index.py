@@ -66,12 +66,9 @@ class Index:
         overwrite : replace an existing index
         progress : called as progress(stage, done, total or None) from the calling thread
 
-        Raises
-        ------
-        DataError
-            A missing column, no rows, duplicate ids, a file that is not Parquet, invalid UTF-8.
-        SettingsError
-            A setting of a wrong type or outside its range; the path exists already.
+        Raises DataError for a missing column, no rows, duplicate ids, a file that is not Parquet or
+        invalid UTF-8; SettingsError for a setting of a wrong type or outside its range, and where
+        the path exists already.
         """
         arguments = locals()
         from fastseq.index.build import build
@@ -85,10 +82,8 @@ class Index:
     def open(path: str | Path) -> Index:
         """Open a committed index. Later commits to the folder do not affect it.
 
-        Raises
-        ------
-        FormatError
-            There is no index, or one of another format version, or a damaged one (naming the file).
+        Raises FormatError where there is no index, or one of another format version, or a damaged
+        one (naming the file).
         """
         segment = Segment.open(path)
         return Index(segment.folder.root, segment)
@@ -121,13 +116,9 @@ class Index:
         device : "cpu", or "cuda" for many queries at a time on an NVIDIA GPU, which keeps the
             postings for later calls with the same model; the hits are the same
 
-        Raises
-        ------
-        SettingsError
-            k below 1, a query of another type, a weight that is not a number from -1e20 to 1e20,
-            `expand` returns something else, another device.
-        DeviceError
-            "cuda" without the [cuda] extra or an NVIDIA GPU, or more than its memory holds.
+        Raises SettingsError for an argument of another type or outside its range (the weights of
+        terms from -1e20 to 1e20); DeviceError for "cuda" without the [cuda] extra, an NVIDIA GPU or
+        enough memory on it.
         """
         queries = [query] if isinstance(query, str | Mapping) else query
         if not isinstance(queries, Iterable) or isinstance(queries, bytes):

@@ -150,13 +150,13 @@ class TermCounts:
         def sort(one: _Slice) -> tuple[Tokens, Int64, Int64]:
             ids = joined_levels(one.levels, self._sizes)
             one.levels = []
-            kept, distinct = np.empty(len(ids), np.int64), np.empty(len(ids), np.int64)
+            lengths, distinct = np.empty(len(ids), np.int64), np.empty(len(ids), np.int64)
             spare = np.empty(np.diff(ids.offsets).max(initial=0), np.int32)
             kernels.sort_rows(
-                ids.values, kept, distinct, spare, np.empty(256, np.int32), ids.offsets, columns,
+                ids.values, lengths, distinct, spare, np.empty(256, np.int32), ids.offsets, columns,
                 bits,
             )  # fmt: skip
-            return ids, kept, offsets_of(distinct)
+            return ids, lengths, offsets_of(distinct)
 
         with ThreadPoolExecutor(threads, "fastseq-rows") as pool:
             rows = list(pool.map(sort, slices))
@@ -167,9 +167,9 @@ class TermCounts:
             indices = np.empty(len(data), np.int32)
 
             def write(at: int) -> None:
-                (ids, kept, starts), part = rows[at], slice(bases[at], bases[at + 1])
+                (ids, lengths, starts), part = rows[at], slice(bases[at], bases[at + 1])
                 counts = np.empty(part.stop - part.start, np.int32)
-                kernels.write_rows(indices[part], counts, ids.offsets, kept, ids.values)
+                kernels.write_rows(indices[part], counts, ids.offsets, lengths, ids.values)
                 if binary:
                     counts.fill(1)
                 if weigh is None:

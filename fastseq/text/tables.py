@@ -83,14 +83,14 @@ class _GrowingTable:
         return ids
 
     def intern_tokens(
-        self, kernel: Callable[..., int], texts: int, room: int, *arguments: Any
+        self, kernel: Callable[..., int], texts: int, capacity: int, *arguments: Any
     ) -> tuple[Int32, Int64]:
         """(ids, ends int64[texts + 1]) of the tokens that a kernel adds to this table.
 
         kernel : called again after each growth; GROW_WORD enlarges the first of its `arguments`
-        room : ids for which there is memory at first
+        capacity : ids that fit at first
         """
-        ids, ends = np.empty(room, np.int32), np.zeros(texts + 1, np.int64)
+        ids, ends = np.empty(capacity, np.int32), np.zeros(texts + 1, np.int64)
         progress = np.zeros(1, np.int64)
         while True:
             status = kernel(ids, ends, progress, *self.arrays, *arguments)

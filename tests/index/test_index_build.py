@@ -1,4 +1,4 @@
-"""What is built: the naive inverted index, whatever the memory, threads, slices and row groups."""
+"""An index is the naive inverted index, for any memory, threads, slices and row groups."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_the_postings_are_those_of_a_naive_index(texts: list[str | None], name: 
 
 
 @pytest.mark.parametrize("name", sorted(ANALYZERS))
-def test_many_pieces_make_the_same_postings(
+def test_many_small_slices_give_the_same_postings(
     tmp_path: Path, tiny_pieces: dict[str, int], name: str
 ) -> None:
     analyzer = ANALYZERS[name]
@@ -128,7 +128,7 @@ def test_many_pieces_make_the_same_postings(
     assert inverted.read(path) == inverted.invert(levels_of(analyzer, texts))
 
 
-def test_slices_that_meet_in_a_window_and_cross_its_border(
+def test_slices_that_share_a_window_or_cross_its_border(
     tmp_path: Path, tiny_pieces: dict[str, int]
 ) -> None:
     """Runs are of windows, not of slices; rows go on counting behind the border."""
@@ -219,7 +219,7 @@ def test_memory_threads_and_row_groups_change_no_byte(tmp_path: Path, layouts: l
 
 
 @pytest.mark.parametrize("name", sorted(ANALYZERS))
-def test_tiny_pieces_change_no_byte(
+def test_small_slices_and_chunks_change_no_byte(
     tmp_path: Path, layouts: list[Any], tiny_pieces: dict[str, int], name: str
 ) -> None:
     analyzer = ANALYZERS[name]
@@ -259,7 +259,7 @@ def test_building_again_gives_the_same_files_in_the_next_folder(tmp_path: Path) 
 
 @pytest.mark.parametrize("name", sorted(ANALYZERS))
 @pytest.mark.parametrize("texts", [[None], [""], ["", None, " "], ["the"], ["猫"]])
-def test_hardly_any_text(tmp_path: Path, texts: list[str | None], name: str) -> None:
+def test_nearly_empty_texts(tmp_path: Path, texts: list[str | None], name: str) -> None:
     index = Index.build(
         pa.table({"text": pa.array(texts, pa.string())}),
         tmp_path / "index",
@@ -280,7 +280,7 @@ def test_documents_longer_than_any_slice(tmp_path: Path, tiny_pieces: dict[str, 
     assert tiny_pieces["spilled"] >= 4
 
 
-def test_stored_columns_stand_beside_their_documents(tmp_path: Path, layouts: list[Any]) -> None:
+def test_stored_columns_belong_to_their_documents(tmp_path: Path, layouts: list[Any]) -> None:
     index = Index.build(layouts[1], tmp_path / "index", store=["year"], memory="16MB")
     hits = index.search("often", k=3)
     assert hits.rows[0, 0] == 3000
@@ -288,7 +288,7 @@ def test_stored_columns_stand_beside_their_documents(tmp_path: Path, layouts: li
     assert index.search("last", k=1).ids == [["document-5999"]]
 
 
-def test_progress_is_told_in_order(tmp_path: Path, layouts: list[Any]) -> None:
+def test_progress_is_reported_in_order(tmp_path: Path, layouts: list[Any]) -> None:
     told: list[tuple[str, int, int | None]] = []
     Index.build(
         layouts[0],

@@ -102,7 +102,7 @@ def test_an_interrupt_leaves_the_old_index(
     assert_still_stands(standing, before)
 
 
-def test_an_interrupted_first_build_leaves_a_place_for_the_next(tmp_path: Path) -> None:
+def test_an_interrupted_first_build_can_be_repeated(tmp_path: Path) -> None:
     def interrupt(stage: str, done: int, total: int | None) -> None:
         raise KeyboardInterrupt
 
@@ -298,7 +298,7 @@ def test_settings_that_are_refused(tmp_path: Path, settings: dict[str, Any]) -> 
     assert not (tmp_path / "index").exists()
 
 
-def test_a_path_that_is_taken(standing: Path, tmp_path: Path) -> None:
+def test_an_existing_path_is_refused(standing: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="overwrite"):
         Index.build(OLD, standing)
     (tmp_path / "file").write_text("mine")

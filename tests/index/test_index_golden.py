@@ -1,4 +1,4 @@
-"""Indexes written by the first fastseq of each format version: read today as on the first day."""
+"""Indexes written by the first release of each format version give the same results."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def expected(path: Path) -> dict[str, dict[str, list[list[Any]]]]:
     return found
 
 
-def test_there_is_one_of_every_version_and_they_are_small() -> None:
+def test_there_is_a_small_index_of_every_version() -> None:
     assert {path.parent.name for path in INDEXES} == {f"v{n + 1}" for n in range(layout.VERSION)}
     assert sorted(path.name for path in INDEXES if path.parent == CURRENT) == sorted(make.ANALYZERS)
     assert sum(file.stat().st_size for file in GOLDEN.glob("v*/**/*") if file.is_file()) < 60_000
 
 
 @pytest.mark.parametrize("path", INDEXES, ids=lambda path: f"{path.parent.name}-{path.name}")
-def test_searches_give_what_they_gave(path: Path) -> None:
+def test_search_results_are_unchanged(path: Path) -> None:
     assert verify(path) == []
     index = Index.open(path)
     for name, answers in expected(path).items():
@@ -70,7 +70,7 @@ def test_the_current_version_is_still_written_the_same(tmp_path: Path, name: str
     assert make.results(index).keys() == expected(golden).keys()
 
 
-def test_the_script_makes_them_and_writes_over_nothing(tmp_path: Path) -> None:
+def test_the_script_makes_them_without_overwriting(tmp_path: Path) -> None:
     folder = make.make(tmp_path)
     made = {file.relative_to(folder) for file in folder.rglob("*")}
     assert made == {file.relative_to(CURRENT) for file in CURRENT.rglob("*")}

@@ -1,4 +1,4 @@
-"""The small parts of a build: work in order, turns, spilled slices."""
+"""The parts of a build: work in order, the ticket lock, spilled slices."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fastseq.types import Tokens
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
 @pytest.mark.parametrize("ahead", [1, 2, 7])
-def test_results_come_in_order_and_few_are_ahead(threads: int, ahead: int) -> None:
+def test_results_are_in_order_and_few_are_started_ahead(threads: int, ahead: int) -> None:
     chance = random.Random(threads)
     pauses = [chance.random() * 0.004 for _ in range(40)]
     read = 0
@@ -43,7 +43,7 @@ def test_results_come_in_order_and_few_are_ahead(threads: int, ahead: int) -> No
     assert read == 40
 
 
-def test_a_failure_comes_out_in_its_turn_and_stops_the_rest() -> None:
+def test_a_failure_is_raised_in_order_and_stops_the_rest() -> None:
     done: list[int] = []
 
     def work(number: int) -> int:
@@ -64,7 +64,7 @@ def test_a_failure_comes_out_in_its_turn_and_stops_the_rest() -> None:
 # ---- ticket lock
 
 
-def test_slices_go_through_every_level_in_order() -> None:
+def test_slices_enter_every_level_in_order() -> None:
     lock = TicketLock()
     seen: dict[int, list[int]] = {1: [], 2: []}
     inside = 0
@@ -85,7 +85,7 @@ def test_slices_go_through_every_level_in_order() -> None:
     assert seen == {1: [*range(30)], 2: [*range(30)]}
 
 
-def test_an_abort_wakes_those_behind_and_lets_those_before_go_on() -> None:
+def test_an_abort_wakes_later_slices_and_lets_earlier_ones_finish() -> None:
     lock = TicketLock()
     outcome: dict[int, str] = {}
 
@@ -121,7 +121,7 @@ def tokens_of(documents: list[list[int]]) -> Tokens:
     return Tokens(np.array([t for d in documents for t in d], np.int32), offsets)
 
 
-def test_a_spilled_slice_reads_as_it_was(tmp_path: Path) -> None:
+def test_a_spilled_slice_is_read_unchanged(tmp_path: Path) -> None:
     chance = random.Random(1)
     kept, spilled = SliceStore(tmp_path / "a", 1 << 30), SliceStore(tmp_path / "b", 500)
     first = 0
@@ -184,7 +184,7 @@ def test_nothing_merges_to_nothing() -> None:
 # ---- small formulas
 
 
-def test_counts_are_kept_in_the_narrowest_type() -> None:
+def test_counts_are_stored_in_the_narrowest_type() -> None:
     for largest, dtype in (
         (0, np.uint8),
         (255, np.uint8),

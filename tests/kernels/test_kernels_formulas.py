@@ -47,7 +47,7 @@ def test_elementary_functions(name: str, exact: Any) -> None:
     np.testing.assert_allclose(found, exact(np.float64(x)), rtol=5e-7)
 
 
-def test_not_a_number_stays_one() -> None:
+def test_nan_is_preserved() -> None:
     nan = np.array([np.nan], np.float32)
     for function in elementary32():
         assert np.isnan(function(nan)).all()
@@ -88,7 +88,7 @@ def central(function: Any, inputs: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_way_back_through_an_lstm_step(seed: int) -> None:
+def test_lstm_step_backward(seed: int) -> None:
     rng = np.random.default_rng(seed)
     inputs, d, dc = rng.normal(size=5), rng.normal(), rng.normal()
     step = STEPS["lstm"]
@@ -103,7 +103,7 @@ def test_the_way_back_through_an_lstm_step(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_way_back_through_a_gru_step(seed: int) -> None:
+def test_gru_step_backward(seed: int) -> None:
     rng = np.random.default_rng(seed)
     inputs, d = rng.normal(size=5), rng.normal()
     step = STEPS["gru"]

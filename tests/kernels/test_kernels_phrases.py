@@ -1,4 +1,4 @@
-"""Pairs of words: every one in one share, whatever room there is; and joined in place."""
+"""Pairs of words: each in one part, for any size of the buffer; joined in place."""
 
 from __future__ import annotations
 

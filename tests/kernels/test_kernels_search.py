@@ -68,7 +68,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.sample(1)
 @pytest.mark.parametrize("features", widths(), ids=lambda features: features or "least")
-def test_the_same_bits_on_a_lesser_processor(path: Path, features: str) -> None:
+def test_the_same_bits_at_every_vector_width(path: Path, features: str) -> None:
     ran = subprocess.run(
         [sys.executable, __file__, path],
         capture_output=True,

@@ -103,7 +103,7 @@ KINDS = ["random", "ascending", "descending", "equal", "few values", "organ pipe
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_best_come_to_the_front(kind: str) -> None:
+def test_select_best_moves_the_best_to_the_front(kind: str) -> None:
     for n in (1, 2, 3, 16, 17, 100, 1001):
         for k in sorted({1, 2, n // 2, n - 1, n} & {*range(1, n + 1)}):
             keys = collections(kind, n)

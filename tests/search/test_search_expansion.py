@@ -97,12 +97,12 @@ def test_many_queries_are_as_one_by_one_and_mappings_stay(index: Index) -> None:
     "answers",
     [[], [{}, {}], [["dog"]], [{"dog": "1"}], [{"dog": float("nan")}], [{1: 1.0}]],
 )
-def test_what_is_no_answer_is_refused(index: Index, answers: list[Any]) -> None:
+def test_invalid_expansions_are_refused(index: Index, answers: list[Any]) -> None:
     with pytest.raises(SettingsError, match="expand returned"):
         index.search("cat", expand=lambda _: answers)
 
 
-def test_what_is_no_query_is_refused(index: Index) -> None:
+def test_invalid_queries_with_expansion_are_refused(index: Index) -> None:
     with pytest.raises(DataError, match="UTF-8"):
         index.search("\ud800", expand=giving({}))
     with pytest.raises(SettingsError, match="a query must be"):

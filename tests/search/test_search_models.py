@@ -273,7 +273,7 @@ def test_a_mapping_is_the_query_it_counts(tmp_path: Path) -> None:
         assert words.scores.tobytes() == mapped.scores.tobytes()
 
 
-def test_what_is_added_to_every_score_does_not_depend_on_the_batch(tmp_path: Path) -> None:
+def test_the_base_score_does_not_depend_on_the_batch(tmp_path: Path) -> None:
     """A sum over one query's terms must not round with those of the queries before it."""
     words = [f"w{n}" for n in range(200)]
     index = indexed([words[n : n + 5] for n in range(200)], tmp_path / "index")

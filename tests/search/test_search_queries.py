@@ -1,4 +1,4 @@
-"""What a query may be, what k may be, and what the hits tell."""
+"""Valid queries and k, and the content of hits."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_no_queries(index: Index) -> None:
         ({"tea": np.float32(1), "cup": True, "never": 9}, [1, 0, 4]),
     ],
 )
-def test_what_is_found(index: Index, query: Any, rows: list[int]) -> None:
+def test_results_of_queries(index: Index, query: Any, rows: list[int]) -> None:
     hits = index.search(query, k=6)
     assert sorted(hits.rows[0, : len(rows)].tolist()) == sorted(rows)
     assert (hits.rows[0, len(rows) :] == -1).all()
@@ -94,7 +94,7 @@ def test_strings_and_mappings_mix_in_any_iterable(index: Index) -> None:
 
 
 @pytest.mark.parametrize("query", [None, 3, 1.5, b"tea", [b"tea"], [3], [None], [["tea"]], {"tea"}])
-def test_what_is_no_query(index: Index, query: Any) -> None:
+def test_invalid_queries_are_refused(index: Index, query: Any) -> None:
     if isinstance(query, set):  # an iterable of strings: one query
         assert len(index.search(query)) == 1
         return
@@ -151,13 +151,13 @@ def test_a_query_of_very_many_known_words(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("k", [0, -1, True, False, 2.0, "3", None, float("nan")])
-def test_k_that_is_refused(index: Index, k: Any) -> None:
+def test_invalid_k_is_refused(index: Index, k: Any) -> None:
     with pytest.raises(SettingsError, match="k must be a whole number of at least 1"):
         index.search("tea", k=k)
 
 
 @pytest.mark.parametrize("k", [MOST_HITS + 1, 2**40, 10**30, np.int64(2**62)])
-def test_k_that_no_memory_holds(index: Index, k: Any) -> None:
+def test_k_too_large_for_memory_is_refused(index: Index, k: Any) -> None:
     for query in ("tea", ["tea"] * 4):
         with pytest.raises(SettingsError, match="does not fit in memory"):
             index.search(query, k=k)
@@ -216,7 +216,7 @@ def test_one_bad_query_is_an_error_of_the_batch(index: Index) -> None:
 # ---- hits
 
 
-def test_hits_tell_ids_fields_and_ranks(index: Index) -> None:
+def test_hits_have_ids_fields_and_ranks(index: Index) -> None:
     hits = index.search(["cup coffee", "never", "tea"], k=2)
     assert hits.ids == [["four", "one"], [], [*hits.ids[2]]]
     assert hits.fields(0) == [

@@ -200,14 +200,14 @@ def test_wrong_arguments_are_refused_by_name(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_message_says_what_is_expected(index: Index) -> None:
+def test_the_message_names_the_expected_values(index: Index) -> None:
     for call, said in (
         (lambda: Index.build(CORPUS, "new", analyzer="english"), "a fastseq.Analyzer, such as"),  # type: ignore[arg-type]
         (lambda: Index.build(CORPUS, "new", store=5), "a string or a list of strings, not 5"),  # type: ignore[arg-type]
         (lambda: Index.open(None), "path must be a path, a string or os.PathLike, not None"),  # type: ignore[arg-type]
         (lambda: Analyzer().tokens(None), "text must be a string, not None"),  # type: ignore[arg-type]
         (lambda: index.search("cat", k=0), "k must be a whole number of at least 1, not 0"),
-        (lambda: index.search("cat", k=1 << 31), "k of 2147483648 for 1 queries is more than"),
+        (lambda: index.search("cat", k=1 << 31), "k of 2147483648 for 1 queries does not fit"),
     ):
         with pytest.raises(FastseqError, match=said):
             call()

@@ -216,7 +216,7 @@ def test_round_trip(analyzer: Analyzer) -> None:
     assert hash(Analyzer.from_dict(saved)) == hash(analyzer)
 
 
-def test_what_cannot_be_rebuilt() -> None:
+def test_invalid_saved_analyzers_are_refused() -> None:
     saved = Analyzer().to_dict()
     with pytest.raises(FormatError, match="does not know: colour"):
         Analyzer.from_dict({**saved, "colour": 1})

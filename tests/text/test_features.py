@@ -253,7 +253,7 @@ def test_the_result_does_not_depend_on_threads_or_slices(monkeypatch: pytest.Mon
         assert (first != other).nnz == 0
 
 
-def test_texts_come_in_many_forms(tmp_path: Path) -> None:
+def test_texts_may_have_many_forms(tmp_path: Path) -> None:
     table = pa.table({"id": [str(i) for i in range(len(TEXTS))], "text": TEXTS})
     pq.write_table(table, tmp_path / "docs.parquet", row_group_size=70)
     packed = Texts.from_strings(TEXTS)
@@ -289,7 +289,7 @@ def test_one_long_text_among_short_ones() -> None:
     equal(CountFeatures(cjk="none").fit_transform(texts), CountVectorizer().fit_transform(texts))
 
 
-def test_a_tokenizer_whose_tokens_hold_spaces() -> None:
+def test_a_tokenizer_whose_tokens_contain_spaces() -> None:
     """«a b» + «c» and «a» + «b c» are one term."""
 
     def split(text: str) -> list[str]:
@@ -330,7 +330,7 @@ def test_bm25_without_length_or_saturation() -> None:
 # ---- manners
 
 
-def test_scikit_learn_takes_them_for_its_own() -> None:
+def test_scikit_learn_accepts_them_as_estimators() -> None:
     texts = ["good film", "bad film", "good fun", "bad bore"] * 5
     model = make_pipeline(TfidfFeatures(ngrams=(1, 2)), LogisticRegression())
     assert model.fit(texts, [1, 0, 1, 0] * 5).score(texts, [1, 0, 1, 0] * 5) == 1.0
@@ -462,7 +462,7 @@ def test_saved_features_are_the_same(features: Features, tmp_path: Path) -> None
             kind.load(tmp_path / "saved")
 
 
-def test_what_cannot_be_saved(tmp_path: Path) -> None:
+def test_features_that_cannot_be_saved(tmp_path: Path) -> None:
     with pytest.raises(FastseqError, match="not fitted"):
         CountFeatures().save(tmp_path / "a")
     with pytest.raises(SettingsError, match="function"):
@@ -479,7 +479,7 @@ def test_importing_them_is_cheap() -> None:
     assert ran.stdout.strip() == "[]"
 
 
-def test_the_matrix_is_an_ordinary_one(tmp_path: Path) -> None:
+def test_the_matrix_is_an_ordinary_csr_matrix(tmp_path: Path) -> None:
     matrix = CountFeatures().fit_transform(TEXTS)
     assert scipy.sparse.issparse(matrix)
     assert (matrix.indices.dtype, matrix.indptr.dtype) == (np.int32, np.int32)

@@ -1,4 +1,4 @@
-"""Character n-grams by fastText's rules, held to plain Python and to what gensim says."""
+"""Character n-grams by fastText's rules, against plain Python and gensim."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def ids(subwords: Subwords, words: Texts | list[str]) -> list[list[int]]:
     return [values[a:b] for a, b in pairwise(found.offsets.tolist())]
 
 
-def test_what_gensim_says() -> None:
+def test_buckets_match_gensim() -> None:
     said = json.loads(GENSIM.read_text("utf-8"))["hashes"]
     assert len(said) == 2
     for name, words in said.items():
@@ -111,6 +111,6 @@ def test_bytes_that_are_not_utf8() -> None:
         (0, 0, -1, "buckets must be"),
     ],
 )
-def test_settings_that_cannot_be(low: int, high: int, buckets: int, said: str) -> None:
+def test_invalid_settings_are_refused(low: int, high: int, buckets: int, said: str) -> None:
     with pytest.raises(SettingsError, match=said):
         Subwords(low, high, buckets)

@@ -83,18 +83,18 @@ def _sort(values, spare, counts, start, n, bits):
 
 @jit
 def sort_rows(
-    values: Int32, kept: Int64, distinct: Int64, spare: Int32, counts: Int32, offsets: Int64,
+    values: Int32, lengths: Int64, distinct: Int64, spare: Int32, counts: Int32, offsets: Int64,
     columns: Int32, bits: int,
 ) -> None:  # fmt: skip
     """Replace the ids of D texts by their columns, ascending, in place.
 
     values    int32[n]  ids values[offsets[d]:offsets[d + 1]] of text d; its columns, with
                         repetitions, begin at the same place
-    kept      int64[D]  number of columns with repetitions, distinct int64[D]: without
+    lengths      int64[D]  number of columns with repetitions, distinct int64[D]: without
     spare     int32[longest text], counts int32[256]: scratch
     columns   int32[V]  the column of each id, below 2 ** bits, or -1: dropped
     """
-    for d in range(np.uint64(len(kept))):
+    for d in range(np.uint64(len(lengths))):
         start = np.uint64(offsets[d])
         end = start
         for i in range(start, np.uint64(offsets[np.uint64(d) + _U1])):
@@ -106,17 +106,19 @@ def sort_rows(
         different = np.int64(n > 0)
         for i in range(start + _U1, end):
             different += values[np.uint64(i)] != values[np.uint64(i) - _U1]
-        kept[d] = np.int64(n)
+        lengths[d] = np.int64(n)
         distinct[d] = different
 
 
 @jit
-def write_rows(indices: Int32, counts: Int32, offsets: Int64, kept: Int64, values: Int32) -> None:
+def write_rows(
+    indices: Int32, counts: Int32, offsets: Int64, lengths: Int64, values: Int32
+) -> None:
     """Run-length encode what sort_rows left: indices and counts, int32[nnz], row after row."""
     m = np.uint64(0)
-    for d in range(np.uint64(len(kept))):
+    for d in range(np.uint64(len(lengths))):
         start = np.uint64(offsets[d])
-        end = start + np.uint64(kept[d])
+        end = start + np.uint64(lengths[d])
         i = start
         while i < end:
             column = values[i]

@@ -360,17 +360,17 @@ def collect_pairs(
 ) -> int:  # fmt: skip
     """Collect the keys of one part of all pairs, each as often as it occurs.
 
-    found      uint64[room]  the keys, in the order of the text
+    found      uint64[capacity]  the keys, in the order of the text
     place      int64[3]      sentence, token and left side to continue with; 0, 0, -1 at first
     connector  uint8[V], or uint8[0] where no word is one
     slots      of the table that intern_lefts filled
     part       keys are distributed over `parts` by their hash
 
-    Returns the number of keys; where it is `room`, there may be more.
+    Returns the number of keys; where it is `capacity`, there may be more.
     """
     with_connectors = len(connector) > 0
     words = np.int64(len(connector))
-    room = np.int64(len(found))
+    capacity = np.int64(len(found))
     n = np.int64(0)
     s, i = np.uint64(place[0]), np.uint64(place[1])
     left = np.int64(place[2])
@@ -386,7 +386,7 @@ def collect_pairs(
                 key = _key(left, word)
                 share = ((key * _SPREAD) >> _U32) * np.uint64(parts) >> _U32
                 if share == np.uint64(part):
-                    if n == room:
+                    if n == capacity:
                         place[0], place[1], place[2] = np.int64(s), np.int64(i), left
                         return n
                     found[np.uint64(n)] = key

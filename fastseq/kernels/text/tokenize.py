@@ -91,7 +91,7 @@ def _spell(
 
     Returns the number of tokens now in ids, or minus the status to return.
     """
-    room = np.uint64(len(word)) - _SLACK
+    capacity = np.uint64(len(word)) - _SLACK
     i = start
     extra = _U0
     where = _U0
@@ -129,7 +129,7 @@ def _spell(
             count = 0
             current = kind
         if kind != _OUTSIDE:
-            if filled >= room:
+            if filled >= capacity:
                 return np.int64(-GROW_WORD)
             before = last
             last = filled
@@ -181,7 +181,7 @@ def tokenize(
     characters = Characters(flags_index, flags, map_index, mapped, pool)
     n = np.int64(ends[progress[0]])
     shift = np.uint8(32 if lower else 0)
-    room = np.uint64(len(ids))
+    capacity = np.uint64(len(ids))
     available = np.uint64(len(data))
     mask = np.uint64(len(strings.slots) >> 1) - _U1
     for d in range(np.uint64(progress[0]), np.uint64(len(starts) - 1)):
@@ -252,7 +252,7 @@ def tokenize(
                 if h < _TOP:
                     if size_of < np.uint64(shortest):
                         continue
-                    if np.uint64(n) >= room:
+                    if np.uint64(n) >= capacity:
                         return GROW_IDS
                     known = find_or_add(strings, hashes[at_e], h, scratch, left, size_of, NEWLINE)
                     if known < 0:
@@ -293,7 +293,7 @@ def tokenize_sequence(
     strings = Strings(slots, arena, offsets, size)
     characters = Characters(flags_index, flags, map_index, mapped, pool)
     n = np.uint64(ends[progress[0]])
-    room = np.uint64(len(word)) - _SLACK
+    capacity = np.uint64(len(word)) - _SLACK
     for text in range(np.uint64(progress[0]), np.uint64(len(starts) - 1)):
         d = np.uint64(text)
         progress[0] = np.int64(d)
@@ -304,8 +304,8 @@ def tokenize_sequence(
         where = _U0
         filled = _U0
         current = np.int64(WORD_CHARACTER) if unit == WHOLE else np.int64(_OUTSIDE)
-        going = True
-        while going:
+        reading = True
+        while reading:
             code = np.uint32(0)
             if extra == _U0 and i < end and data[i] < 0x80:  # most characters
                 byte = data[i]
@@ -320,9 +320,9 @@ def tokenize_sequence(
                 if code == NOTHING:
                     continue
             else:
-                going = False
+                reading = False
             kind = np.int64(kinds[np.uint64(code)])
-            joins = going and current != _OUTSIDE
+            joins = reading and current != _OUTSIDE
             if unit == WORDS:
                 joins = joins and (
                     kind == COMBINING_MARK or (kind == WORD_CHARACTER and current == WORD_CHARACTER)
@@ -342,10 +342,10 @@ def tokenize_sequence(
                     n += _U1
                 filled = _U0
                 current = np.int64(_OUTSIDE)
-                if not going or (kind == BLANK and unit <= VISIBLE):
+                if not reading or (kind == BLANK and unit <= VISIBLE):
                     continue
                 current = np.int64(WORD_CHARACTER) if kind == WORD_CHARACTER else np.int64(SINGLE)
-            if filled >= room:
+            if filled >= capacity:
                 return GROW_WORD
             filled += encode(word, filled, code)
         ends[d + _U1] = np.int64(n)
