@@ -9,16 +9,10 @@
 
 Further arrays: "output" float32[V, d] for further training, "subwords" float32[buckets, d] of
 n-grams, and others. Arrays are written and mapped without a second copy in memory.
-
-vectors.safetensors has eight bytes, the length of a JSON header in little-endian order; the header,
-{name: {dtype, shape, data_offsets}}, padded with spaces; the arrays.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import mmap
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -31,6 +25,7 @@ import numpy.typing as npt
 
 from fastseq.errors import DataError, FormatError, SettingsError
 from fastseq.store.folder import CHECKPOINT, Folder, is_begun, is_written
+from fastseq.store.weights import Arrays, array_bytes, pack_header, views
 from fastseq.store.writer import FolderWriter
 from fastseq.types import Float32, Int64
 
@@ -40,13 +35,10 @@ WORDS = "words.parquet"
 VECTORS = "vectors.safetensors"
 MAIN = "vectors"  # the array that every folder has
 
-Arrays = dict[str, npt.NDArray[Any]]
 # words, arrays, counts, settings and statistics, as VectorsWriter.write takes them
 Content = tuple[list[str], Arrays, Int64 | None, dict[str, Any], dict[str, Any]]
 
-_TYPES = {"F32": "<f4", "I64": "<i8", "I32": "<i4", "U32": "<u4", "U16": "<u2", "U8": "|u1"}
-_NAMES = {np.dtype(kind): name for name, kind in _TYPES.items()}
-_LENGTH = 8  # bytes of the header's length
+_KINDS = [np.dtype(kind) for kind in ("<f4", "<i8", "<i4", "<u4", "<u2", "|u1")]
 _ALIGNED = 64  # bytes; alignment of the first array
 _NUMBERS = 1 << 20  # checked at a time
 
@@ -139,10 +131,10 @@ class VectorsWriter(FolderWriter):
         write_columns(self.path(WORDS), columns)
         self.adopt(WORDS)
         file = self.create(VECTORS)
-        file.append(_header(plain))
+        file.append(pack_header(plain, _ALIGNED))
         for array in plain.values():
             if array.size:
-                file.append(array.reshape(-1).view(np.uint8).data)
+                file.append(array_bytes(array))
         self.close(file)
         self.commit(settings or {}, {"words": V, "dimensions": d, **(statistics or {})})
         shutil.rmtree(self.root / CHECKPOINT, ignore_errors=True)
@@ -167,7 +159,12 @@ def read_vectors(path: str | Path) -> VectorsContent:
         )
     folder = Folder.open(root, KIND, {VERSION})
     words, found = folder.columns(WORDS, ["word", "count"])
-    arrays = _mapped(folder.buffer(VECTORS), folder.path(VECTORS))
+    try:
+        arrays, _ = views(folder.buffer(VECTORS))
+    except ValueError as error:
+        raise FormatError(
+            f"{folder.path(VECTORS)}: damaged: not safetensors, or one of another form ({error})"
+        ) from error
     try:
         V, _ = _shape_of(arrays)
         check_words(words, V)
@@ -199,56 +196,14 @@ def _plain(name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     that are not finite."""
     array = np.asarray(array)
     kind = np.dtype("<f4") if array.dtype.kind == "f" else array.dtype.newbyteorder("<")
-    if kind not in _NAMES:
-        known = ", ".join(kind.name for kind in _NAMES)
+    if kind not in _KINDS:
+        known = ", ".join(kind.name for kind in _KINDS)
         raise DataError(f"{name} is an array of {array.dtype}, expected one of {known}")
     with np.errstate(over="ignore"):  # what is too large becomes infinite and is refused
         plain = np.require(array.astype(kind, copy=False), requirements="C")
     if kind.kind == "f":
         check_finite(name, plain)
     return plain
-
-
-def _header(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
-    """The length and header of the file, whose arrays follow in order."""
-    entries: dict[str, Any] = {}
-    at = 0
-    for name, array in arrays.items():
-        kind = _NAMES[array.dtype.newbyteorder("<")]
-        start, at = at, at + array.nbytes
-        entries[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [start, at]}
-    text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-(_LENGTH + len(text)) % _ALIGNED)
-    return len(text).to_bytes(_LENGTH, "little") + text
-
-
-def _mapped(buffer: mmap.mmap | bytearray, path: Path) -> Arrays:
-    """The arrays of a safetensors file as views of its mapped bytes."""
-    damaged = FormatError(f"{path}: damaged: not safetensors, or one of another form")
-    start = _LENGTH + int.from_bytes(buffer[:_LENGTH], "little")
-    if start > len(buffer):
-        raise damaged
-    try:
-        entries = json.loads(buffer[_LENGTH:start])
-        entries.pop("__metadata__", None)
-        return {name: _array(buffer, start, entry) for name, entry in entries.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise damaged from error
-
-
-def _array(buffer: mmap.mmap | bytearray, start: int, entry: Any) -> npt.NDArray[Any]:
-    """One array. Raises ValueError, KeyError, TypeError or AttributeError for a damaged entry."""
-    kind = np.dtype(_TYPES[entry["dtype"]])
-    shape, (first, last) = entry["shape"], entry["data_offsets"]
-    if any(type(n) is not int or n < 0 for n in (*shape, first, last)):
-        raise ValueError("sizes are whole numbers from 0")
-    count = math.prod(shape)
-    if first + count * kind.itemsize != last or start + last > len(buffer):
-        raise ValueError("an array lies outside of the file")
-    values: npt.NDArray[Any] = np.frombuffer(buffer, kind, count, start + first)
-    if not values.flags.aligned:  # as other programs may write them
-        values = values.copy()
-    return values.astype(kind.newbyteorder("="), copy=False).reshape(shape)
 
 
 def check_words(words: Sequence[str], expected: int) -> None:

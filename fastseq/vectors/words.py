@@ -23,6 +23,7 @@ import numpy.typing as npt
 from fastseq.errors import DataError, NotFittedError, located
 from fastseq.settings import one_of, real, thread_count, whole
 from fastseq.store.texts import TextSource, open_texts
+from fastseq.store.weights import Arrays
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.counting import taken
 from fastseq.text.lexicon import Lexicon
@@ -211,7 +212,7 @@ class WordVectors:
 
     def content(self) -> folder.Content:
         """Words, arrays, counts, settings and statistics, as a folder stores them."""
-        arrays: folder.Arrays = {folder.MAIN: self.vectors}
+        arrays: Arrays = {folder.MAIN: self.vectors}
         settings = dict(self.settings)
         if self.output is not None:
             arrays["output"] = self.output

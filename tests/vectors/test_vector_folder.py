@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
 
 from fastseq import WordVectors
 from fastseq.errors import DataError, FormatError, SettingsError
 from fastseq.store.folder import MANIFEST, describe, read_manifest, verify
-from fastseq.store.weights import read_weights, write_weights
 from fastseq.store.writer import FolderWriter
 from fastseq.vectors.folder import (
     CHECKPOINT,
@@ -87,7 +87,7 @@ def test_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_other_programs_read_the_files(tmp_path: Path) -> None:
     path = write(tmp_path / "v")
-    arrays, _ = read_weights(path / VECTORS)  # by the safetensors library
+    arrays = load_file(path / VECTORS)
     for name, array in ARRAYS.items():
         np.testing.assert_array_equal(arrays[name], array, strict=True)
     assert pq.read_table(path / WORDS).to_pydict() == {"word": NAMES, "count": COUNTS.tolist()}
@@ -95,7 +95,7 @@ def test_other_programs_read_the_files(tmp_path: Path) -> None:
 
 def test_arrays_that_others_wrote_are_read(tmp_path: Path) -> None:
     """The safetensors library orders arrays its own way, and not all of them aligned."""
-    write_weights(tmp_path / "s", {**ARRAYS, "z": np.arange(3, dtype=np.uint8)}, {"made": "here"})
+    save_file({**ARRAYS, "z": np.arange(3, dtype=np.uint8)}, tmp_path / "s", {"made": "here"})
     with FolderWriter(tmp_path / "v", KIND, VERSION) as writer:
         shutil.copy(tmp_path / "s", writer.path(VECTORS))
         writer.adopt(VECTORS)
