@@ -43,3 +43,23 @@ def test_every_command_and_option_has_a_help_text(name: str) -> None:
     for parameter in command.params:
         if isinstance(parameter, click.Option):
             assert parameter.help, f"{name} {parameter.name}"
+
+
+@pytest.mark.parametrize(
+    "page", ["ARCHITECTURE.md", "CONTRIBUTING.md", "fastseq/kernels/simd/README.md"]
+)
+def test_files_and_folders_that_pages_name_exist(page: str) -> None:
+    root = DOCS.parent
+    paths = [
+        path.relative_to(root).as_posix() + "/" * path.is_dir()
+        for folder in ("fastseq", "cli", "tests", "bench", "tools", "docs", "examples")
+        for path in (root / folder).rglob("*")
+    ]
+    text = (root / page).read_text("utf-8")
+    named = set(re.findall(r"`([\w./-]+(?:\.py|\.npz|\.md|/))`", text))
+    assert len(named) > 1
+    missing = {
+        name for name in named
+        if not (root / name).exists() and not any(f"/{path}".endswith(f"/{name}") for path in paths)
+    }  # fmt: skip
+    assert not missing
