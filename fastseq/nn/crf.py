@@ -62,7 +62,7 @@ def bio_constraints(names: Sequence[str]) -> Constraints:
     """The constraints of IOB2 (BIO): I-X, and E-X, only after B-X or I-X.
 
     A name is "O", a letter alone, or letter, hyphen and type; other names are not constrained.
-    models.spans.TagScheme has the constraints of all tag schemes.
+    models.metrics.TagScheme has the constraints of all tag schemes.
     """
     parts = [_parts(name) for name in names]
     inside = np.array([prefix in ("I", "E") for prefix, _ in parts], np.bool_)
