@@ -1,7 +1,8 @@
 """Initial values of parameters, drawn from the caller's generator.
 
 The same generator state gives the same values. A weight is [outputs, inputs, …], as PyTorch has
-it; further dimensions (a kernel's window) multiply both fans.
+it; further dimensions (a kernel's window) multiply both fans. Initialisers that depend on fans, and
+`orthogonal`, raise SettingsError for a shape of fewer than two dimensions.
 """
 
 from __future__ import annotations
@@ -20,36 +21,24 @@ Initialise = Callable[[Shape, np.random.Generator], Float32]
 
 
 def xavier_uniform(shape: Shape, rng: np.random.Generator, gain: float = 1.0) -> Float32:
-    """Uniform in ±gain √(6 / (fan_in + fan_out)). Glorot and Bengio 2010, equation 16.
-
-    Raises SettingsError for a shape of fewer than two dimensions, which has no fans.
-    """
+    """Uniform in ±gain √(6 / (fan_in + fan_out)). Glorot and Bengio 2010, equation 16."""
     fan_in, fan_out = _fans(shape)
     return uniform(shape, rng, gain * math.sqrt(6 / (fan_in + fan_out)))
 
 
 def xavier_normal(shape: Shape, rng: np.random.Generator, gain: float = 1.0) -> Float32:
-    """Normal of standard deviation gain √(2 / (fan_in + fan_out)). Glorot and Bengio 2010.
-
-    Raises SettingsError for a shape of fewer than two dimensions, which has no fans.
-    """
+    """Normal of standard deviation gain √(2 / (fan_in + fan_out)). Glorot and Bengio 2010."""
     fan_in, fan_out = _fans(shape)
     return normal(shape, rng, gain * math.sqrt(2 / (fan_in + fan_out)))
 
 
 def he_uniform(shape: Shape, rng: np.random.Generator, gain: float = 1.0) -> Float32:
-    """Uniform in ±gain √(6 / fan_in), for layers before a ReLU. He et al. 2015, section 2.2.
-
-    Raises SettingsError for a shape of fewer than two dimensions, which has no fans.
-    """
+    """Uniform in ±gain √(6 / fan_in), for layers before a ReLU. He et al. 2015, section 2.2."""
     return uniform(shape, rng, gain * math.sqrt(6 / _fans(shape)[0]))
 
 
 def he_normal(shape: Shape, rng: np.random.Generator, gain: float = 1.0) -> Float32:
-    """Normal of standard deviation gain √(2 / fan_in). He et al. 2015, equation 10.
-
-    Raises SettingsError for a shape of fewer than two dimensions, which has no fans.
-    """
+    """Normal of standard deviation gain √(2 / fan_in). He et al. 2015, equation 10."""
     return normal(shape, rng, gain * math.sqrt(2 / _fans(shape)[0]))
 
 
@@ -58,8 +47,6 @@ def orthogonal(shape: Shape, rng: np.random.Generator, gain: float = 1.0) -> Flo
 
     Uniform over all such matrices: Q of a normal matrix's QR, each column with the sign that makes
     R's diagonal positive. Saxe, McClelland and Ganguli 2014. Dimensions past the first are one.
-
-    Raises SettingsError for a shape of fewer than two dimensions.
     """
     _fans(shape)
     rows, columns = shape[0], math.prod(shape[1:])

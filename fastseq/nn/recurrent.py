@@ -92,6 +92,7 @@ class Recurrent(Layer):
             "weight_hh": initialiser(recurrent_init),
         }
         self.team = team or Team(thread_count(threads))
+        self.cell: Cell = CELLS[self.cell_name]
         self.dstate: Any = None
         self.space = self.workspace()
         self._run: Run | None = None
@@ -101,11 +102,6 @@ class Recurrent(Layer):
         super().__init__(seed)
 
     # ---- parameters -------------------------------------------------------------------------
-
-    @property
-    def cell(self) -> Cell:
-        """The recurrence."""
-        return CELLS[self.cell_name]
 
     @property
     def directions(self) -> int:
@@ -444,6 +440,8 @@ class Recurrent(Layer):
     def _pack(self, works: Iterable[Work]) -> None:
         """Pack the weights of all layers, on all threads where that is worth it."""
         every = list(works)
+        if not every:
+            return
         if sum(layer.work(16) for layer in self._layers) < SMALL:
             for work in every:
                 work()

@@ -141,7 +141,11 @@ def project_rows(
 
 
 def pack_bias(cell: Cell, packed: Float32, ih: Float32, hh: Float32, units: int) -> None:
-    """Biases float32[G · H] into the slots of records: `packed` float32[slots · W], all zeros."""
+    """Biases float32[G · H] into the slots of records, `packed` float32[slots · W]."""
+    if cell.slots == 1:
+        packed[units:] = 0
+        np.add(ih, hh, out=packed[:units])
+        return
     slots = np.zeros((cell.slots, len(packed) // cell.slots), np.float32)
     slots[: cell.gates, :units] = ih.reshape(-1, units)[cell.input_gates]
     first = cell.hidden_slot

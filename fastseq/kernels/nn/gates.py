@@ -72,43 +72,43 @@ def pack_backward(panels, weight, gates, units):
         width = panel_vectors(column, K) * LANES
         columns = min(width, K - column)
         for unit in range(0, units, LANES):
-            there = min(LANES, units - unit)
+            valid = min(LANES, units - unit)
             for s in range(S):
                 row = gates[s] * units + unit
-                copy_block(panels, at, width, flat, row * K + column, K, there, columns, width)
-                for i in range(at + there * width, at + LANES * width):
+                copy_block(panels, at, width, flat, row * K + column, K, valid, columns, width)
+                for i in range(at + valid * width, at + LANES * width):
                     panels[i] = 0.0
                 at += LANES * width
 
 
 @jit
 def weight_gradients(
-    input_slope, input_bias, hidden_slope, hidden_bias, dz, slots, input_gates, hidden_gates,
+    ih, ih_bias, hh, hh_bias, dz, slots, input_gates, hidden_gates,
     hidden_slot, units, x, h, sums, picks, scratch, from_record, to_record,
 ):  # fmt: skip
-    """The gradients of both weights and biases that some records of gates make.
+    """Add to the gradients of both weights and biases those of some records of gates.
 
-    input_slope += dzᵀ x, hidden_slope += dzᵀ h', and to each bias the sum of dz. Both in one pass,
-    since dz is the largest array of a step and comes from memory: two passes took 5 to 12 % longer.
-    With `picks` also sums[picks[n]] += dz[n] for every row and the records given: the gradients of
-    inputs that several rows share.
+    ih += dzᵀ x, hh += dzᵀ h', and to each bias the sum of dz. Both in one pass, since dz is the
+    largest array of a step and comes from memory: two passes took 5 to 12 % longer. With `picks`
+    also sums[picks[n]] += dz[n] for every row and these records: the gradients of inputs that
+    several rows share.
 
-    input_slope   float32[G * H, K]; its side is left out where it has no columns
-    hidden_slope  float32[G * H, H]; the same
-    dz            float32[N, row]  gradients of the gates, rows of records of `slots` vectors
-    x             float32[N, K or more]
-    h             float32[N, H or more]  h', what each row started from
-    sums          float32[U, row]
-    picks         int64[N], or empty
-    scratch       float32[scratch_size()]
+    ih       float32[G * H, K]; skipped where it has no columns
+    hh       float32[G * H, H]; the same
+    dz       float32[N, row]  gradients of the gates, rows of records of `slots` vectors
+    x        float32[N, K or more]
+    h        float32[N, H or more]  h' of each row
+    sums     float32[U, row]
+    picks    int64[N], or empty
+    scratch  float32[scratch_size()]
     """
     N, row = dz.shape
-    K, H = input_slope.shape[1], hidden_slope.shape[1]
+    K, H = ih.shape[1], hh.shape[1]
     record = slots * LANES
     most = max(1, TOGETHER // record)
     inputs, hiddens, dz_flat = x.reshape(x.size), h.reshape(h.size), dz.reshape(dz.size)
-    of_input = input_slope.reshape(input_slope.size)
-    of_hidden = hidden_slope.reshape(hidden_slope.size)
+    ih_flat = ih.reshape(ih.size)
+    hh_flat = hh.reshape(hh.size)
     summed = sums.reshape(sums.size)
     for left in range(0, K + H, BREADTH):  # columns of [x h']
         right = min(left + BREADTH, K + H)
@@ -135,7 +135,7 @@ def weight_gradients(
                 for slot in range(records * slots):
                     q, s = divmod(slot, slots)
                     unit = (p + q) * LANES
-                    there = min(LANES, units - unit)
+                    valid = min(LANES, units - unit)
                     at = A_PART + slot * LANES
                     has_input = K > 0 and s < len(input_gates)
                     has_hidden = H > 0 and 0 <= s - hidden_slot < len(hidden_gates)
@@ -143,20 +143,20 @@ def weight_gradients(
                     of_h = (hidden_gates[s - hidden_slot] * units if has_hidden else 0) + unit
                     if has_input:
                         add_product(
-                            of_input, of_x * K, K, there, scratch, at, width, B_PART, height,
+                            ih_flat, of_x * K, K, valid, scratch, at, width, B_PART, height,
                             x_left, x_right,
                         )  # fmt: skip
                     if has_hidden:
                         add_product(
-                            of_hidden, of_h * H, H, there, scratch, at, width, behind, height,
+                            hh_flat, of_h * H, H, valid, scratch, at, width, behind, height,
                             h_left, h_right,
                         )  # fmt: skip
                     if left == 0:
                         total = _sum_rows(scratch, at, width, height)
                         if has_input:
-                            _add_part(input_bias, of_x, total, there)
+                            _add_part(ih_bias, of_x, total, valid)
                         if has_hidden:
-                            _add_part(hidden_bias, of_h, total, there)
+                            _add_part(hh_bias, of_h, total, valid)
 
 
 @inline
@@ -186,11 +186,11 @@ def _sum_rows(block, at, row, rows):
 
 
 @inline
-def _add_part(out, start, total, there):
-    if there == LANES:
+def _add_part(out, start, total, valid):
+    if valid == LANES:
         store(out, start, load(out, start) + total)
     else:
-        store_part(out, start, load_part(out, start, there) + total, there)
+        store_part(out, start, load_part(out, start, valid) + total, valid)
 
 
 @jit
@@ -214,13 +214,13 @@ def input_gradient(dx, dz, slots, used, panels, add, zeros, scratch, from_row, t
             for column in range(0, K, WIDTH):
                 vectors = panel_vectors(column, K)
                 width = vectors * LANES
-                there = K - column
+                valid = K - column
                 fresh = p == 0 and not add
                 c, c_row = address(dx, n * K + column), K
-                if there < width:  # whole vectors would run past the row
+                if valid < width:  # whole vectors would run past the row
                     c, c_row = address(scratch, 0), width
                     if not fresh:
-                        copy_block(scratch, 0, width, flat, n * K + column, K, rows, there, 0)
+                        copy_block(scratch, 0, width, flat, n * K + column, K, rows, valid, 0)
                 init, init_row = (address(zeros, 0), 0) if fresh else (c, c_row)
                 tiles(
                     vectors, c, c_row, init, init_row,
@@ -228,5 +228,5 @@ def input_gradient(dx, dz, slots, used, panels, add, zeros, scratch, from_row, t
                     address(panels, (column * P + p * width) * inner), width, inner, outer,
                     record - inner, 0, rows,
                 )  # fmt: skip
-                if there < width:
-                    copy_block(flat, n * K + column, K, scratch, 0, width, rows, there, 0)
+                if valid < width:
+                    copy_block(flat, n * K + column, K, scratch, 0, width, rows, valid, 0)

@@ -223,9 +223,10 @@ def _cell(
                 # gates are activated right after their products, panel by panel, from a copy of
                 # h'; with one gate a unit, after the products of all panels, so that h is still h'
                 before = address(before_h, kept * W) if span == 1 else address(h, 0)
-                block = LANES if span == 1 else W
-                for unit in range(0, W, block):
-                    for panel in range(unit, unit + block, span * LANES):
+                for block in range(W // LANES if span == 1 else 1):
+                    unit = block * LANES
+                    end = unit + LANES if span == 1 else W
+                    for panel in range(unit, end, span * LANES):
                         z = at * row + panel * slots
                         start(gate, z, row, bias, panel * slots, count)
                         vectors = per_unit * min(span, (W - panel) // LANES)
@@ -236,7 +237,7 @@ def _cell(
                             units, 1, 0, 0, count,
                         )  # fmt: skip
                     for r in range(count):
-                        for first_unit in range(unit, unit + block, LANES):
+                        for first_unit in range(unit, end, LANES):
                             k = (at + r) * row + first_unit * slots
                             u = r * W + first_unit
                             new_h = step_forward(gate, k, cells, hidden, u, keep)
