@@ -44,7 +44,7 @@ def multiply_panels(
     bias: Float32 | None = None,
     add: bool = False,
 ) -> None:
-    """out[M, N] = a[M, K] B + bias[N], added to what is there when `add`."""
+    """out[M, N] = a[M, K] B + bias[N], added to `out` when `add`."""
     N = panels.columns
     padded = np.zeros(-(-N // gemm.WIDTH) * gemm.WIDTH, np.float32)
     if bias is not None and not add:

@@ -1,5 +1,4 @@
-"""What layers on the device share: parameters and working memory there, and how the numbers of a
-batch are sent.
+"""Base of the layers on the device: parameters, working memory, and transfer of a batch's numbers.
 
 A batch's numbers (ids, lengths, targets) are small and many. They go through pinned memory, so
 that the host need not wait for the device, which still computes the previous batch.
@@ -112,7 +111,7 @@ class Feed:
                 found: Made = slot.made[key][0]
                 return found
         made = make()
-        self._slots[self._now].made[key] = made, arrays  # held, so that no other has their id
+        self._slots[self._now].made[key] = made, arrays  # referenced, so that their ids stay unique
         return made
 
     def whole_numbers(self, array: npt.NDArray[np.integer], what: object) -> Any:
@@ -284,7 +283,7 @@ class DeviceLayer(Layer):
             self.feed.begin()
 
     def floats(self, x: Any, what: str) -> Any:
-        """`x` on the device, itself where it is there. Raises DataError as on the CPU."""
+        """`x` on the device, copied there if need be. Raises DataError as on the CPU."""
         return x if is_on_device(x) else memory.put(as_floats(x, what))
 
     def output(self, name: object, *shape: int, zero: bool = False, reuse: bool = True) -> Any:
