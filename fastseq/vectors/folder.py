@@ -2,8 +2,8 @@
 
     VECTORS/
       manifest.json         kind "vectors", settings and statistics
-      words.parquet         word, count; the rows of the arrays, in order: a second name of
-      vectors.safetensors   "vectors" float32[V, d], and further arrays: likewise
+      words.parquet         word, count; the rows of the arrays, in order; a link to the commit's
+      vectors.safetensors   "vectors" float32[V, d], and further arrays; a link as well
       data-00000n/          the two files of the current commit
       checkpoint/           the last checkpoint of their training
 

@@ -67,7 +67,7 @@ class WordVectors:
     Parameters
     ----------
     words : V different strings; by falling frequency, where that is known
-    vectors : numbers [V, d], kept as float32
+    vectors : numbers [V, d], stored as float32
     counts : occurrences of each word in the training text, or None
     subwords : makes vectors of other words; None: they are unknown
     settings, statistics : of the training

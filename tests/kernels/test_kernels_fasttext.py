@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.kernels.simd.rows import MOST_ROWS
 from fastseq.kernels.vectors.fasttext import train_fasttext, work_size
-from fastseq.kernels.vectors.word2vec import LISTS, room_for
+from fastseq.kernels.vectors.word2vec import LISTS, slots_for
 from fastseq.models.word_vectors.sampling import (
     NO_TREE,
     alias_table,
@@ -39,14 +39,14 @@ def run(
     tree = huffman_tree(counts) if hierarchical else NO_TREE
     ways = paths_of(tree) if hierarchical else None
     ours = [padded(array) for array in arrays]
-    room = room_for(max(negatives + 1, tree.longest))
+    slots = slots_for(max(negatives + 1, tree.longest))
     seen = np.zeros(4)
     train_fasttext(
         *ours, grams, ends, np.array([w for s in text for w in s], np.int32),
         np.cumsum([len(s) for s in text]), keep, alias, tree.paths, tree.nodes, tree.codes, window,
         negatives, cbow, *rates, np.array([seed], np.uint64), np.empty(longest, np.int32),
-        aligned_zeros(work_size(room, ours[0].shape[1], window)),
-        np.zeros((LISTS, room), np.int64), seen, 1,
+        aligned_zeros(work_size(slots, ours[0].shape[1], window)),
+        np.zeros((LISTS, slots), np.int64), seen, 1,
     )  # fmt: skip
     theirs = [array.astype(np.float64) for array in arrays]
     of_word = {w: grams[ends[w] : ends[w + 1]].tolist() for w in range(words)}

@@ -17,7 +17,7 @@ from fastseq.kernels.vectors.fasttext_labels import (
     work_size,
 )
 from fastseq.kernels.vectors.sampling import fill_alias
-from fastseq.kernels.vectors.word2vec import room_for
+from fastseq.kernels.vectors.word2vec import slots_for
 from fastseq.models.fasttext.network import LOSSES
 from fastseq.models.word_vectors.sampling import huffman_tree
 from fastseq.types import Texts
@@ -55,12 +55,12 @@ def run(
     outputs = rng.normal(0, spread, (heads, d)).astype(np.float32)
     ours = padded(inputs), padded(outputs)
     targets = {"negative": negatives + 1, "hierarchical": tree.longest}.get(loss, labels)
-    room = room_for(targets)
+    slots = slots_for(targets)
     seen = np.zeros(4)
     train_labels(
         *ours, *ragged(made), *ragged(told), sizes, order, LOSSES.index(loss), alias, tree.paths,
         tree.nodes, tree.codes, negatives, *rates, np.array([seed], np.uint64),
-        aligned_zeros(work_size(room, ours[0].shape[1])), np.zeros((LISTS, room), np.int64), seen,
+        aligned_zeros(work_size(slots, ours[0].shape[1])), np.zeros((LISTS, slots), np.int64), seen,
         loss_every,
     )  # fmt: skip
     theirs = inputs.astype(np.float64), outputs.astype(np.float64)

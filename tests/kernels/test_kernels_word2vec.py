@@ -12,7 +12,7 @@ from fastseq.kernels.core.jit import jit
 from fastseq.kernels.core.width import LANES
 from fastseq.kernels.simd.rows import MOST_ROWS, dots, exchange
 from fastseq.kernels.simd.tiles import address
-from fastseq.kernels.vectors.word2vec import LISTS, room_for, train_words, work_size
+from fastseq.kernels.vectors.word2vec import LISTS, slots_for, train_words, work_size
 from fastseq.models.word_vectors.sampling import (
     NO_TREE,
     alias_table,
@@ -38,13 +38,13 @@ def run(
     tree = huffman_tree(counts) if hierarchical else NO_TREE
     ways = paths_of(tree) if hierarchical else None
     ours = padded(inputs), padded(outputs)
-    room = room_for(max(negatives + 1, tree.longest))
+    slots = slots_for(max(negatives + 1, tree.longest))
     seen = np.zeros(4)
     train_words(
         *ours, np.array([w for s in text for w in s], np.int32),
         np.cumsum([len(s) for s in text]), keep, alias, tree.paths, tree.nodes, tree.codes, window,
         negatives, cbow, *rates, np.array([seed], np.uint64), np.empty(longest, np.int32),
-        aligned_zeros(work_size(room, ours[0].shape[1])), np.zeros((LISTS, room), np.int64), seen,
+        aligned_zeros(work_size(slots, ours[0].shape[1])), np.zeros((LISTS, slots), np.int64), seen,
         loss_every,
     )  # fmt: skip
     theirs = inputs.astype(np.float64), outputs.astype(np.float64)

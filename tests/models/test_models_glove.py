@@ -23,7 +23,7 @@ def small(**settings):
 
 
 @pytest.fixture
-def pieces(monkeypatch):
+def small_tiles(monkeypatch):
     """Many small tiles, and several rounds an epoch, of a small vocabulary."""
     tiles_of = glove.tiles_of
     monkeypatch.setattr(glove, "tiles_of", lambda matrix, _, memory: tiles_of(matrix, 4, memory))
@@ -34,7 +34,7 @@ def pieces(monkeypatch):
     "settings",
     [{}, {"threads": 2}, {"symmetric": False}, {"distance_weighting": False}, {"combine": "word"}],
 )
-def test_words_of_a_topic_are_near_each_other(settings, pieces):
+def test_words_of_a_topic_are_near_each_other(settings, small_tiles):
     model = small(**settings).fit(texts())
     assert coherence(model.vectors_) == 1.0
     losses = model.history_["train_loss"]
@@ -71,7 +71,7 @@ def test_the_sum_is_of_both_vectors():
     np.testing.assert_array_equal(both.vectors_.vectors, word.vectors_.vectors + contexts)
 
 
-def test_one_thread_and_a_seed_repeat_bit_for_bit(pieces):
+def test_one_thread_and_a_seed_repeat_bit_for_bit(small_tiles):
     one, two, other = (
         small(seed=seed, epochs=3, memory=memory).fit(texts(100)).vectors_.vectors
         for seed, memory in ((1, "1GB"), (1, 1000), (2, "1GB"))
@@ -80,7 +80,7 @@ def test_one_thread_and_a_seed_repeat_bit_for_bit(pieces):
     assert abs(one - other).max() > 1e-3
 
 
-def test_epochs_differ_in_their_order(pieces):
+def test_epochs_differ_in_their_order(small_tiles):
     orders = []
     for seed, epoch in ((0, 0), (0, 1), (1, 0), (0, 0)):
         model = small(seed=seed)
@@ -93,7 +93,7 @@ def test_epochs_differ_in_their_order(pieces):
     np.testing.assert_array_equal(orders[0], orders[3])
 
 
-def test_a_training_that_was_stopped_goes_on_to_the_same_bits(tmp_path, pieces):
+def test_a_training_that_was_stopped_goes_on_to_the_same_bits(tmp_path, small_tiles):
     with pytest.raises(KeyboardInterrupt):
         small(epochs=3).fit(texts(200), path=tmp_path / "v", report=stop_after(7))
     with pytest.raises(FormatError, match="did not end"):

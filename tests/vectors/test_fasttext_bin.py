@@ -37,7 +37,7 @@ INPUT = np.random.default_rng(1).normal(size=(len(WORDS) + BUCKETS, D)).astype(n
 OUTPUT = np.random.default_rng(2).normal(size=(len(WORDS), D)).astype(np.float32)
 
 
-def pieces(
+def fields_of(
     model: str = "skipgram", version: int = 12, low: int = 2, high: int = 3, labels: bool = False
 ) -> dict[str, bytes]:
     """A file by hand, from structural boundary to structural boundary."""
@@ -110,7 +110,7 @@ def test_gensims_bytes_are_written_again(tmp_path: Path) -> None:
 def test_every_field(
     pack: Callable[[bytes], bytes], model: str, labels: bool, tmp_path: Path
 ) -> None:
-    content = b"".join(pieces(model, labels=labels).values())
+    content = b"".join(fields_of(model, labels=labels).values())
     file = read_fasttext(put(tmp_path, pack(content)))
     assert file.settings == FastTextSettings(D, 4, 6, 2, 8, 1, "ns", model, BUCKETS, 2, 3, 50, 0.01)
     assert file.words.to_strings() == WORDS + (LABELS if labels else [])
@@ -135,7 +135,7 @@ def test_vectors_of_words(
     if block == 24:
         monkeypatch.setattr(module, "_BLOCK", block)
         monkeypatch.setattr(module, "_WORDS", 2)
-    path = put(tmp_path, pack(b"".join(pieces(labels=True).values())))
+    path = put(tmp_path, pack(b"".join(fields_of(labels=True).values())))
     words, vectors = read_word_vectors(path)
     assert words == WORDS
     assert vectors.dtype == np.float32
@@ -166,7 +166,7 @@ def test_vectors_of_words(
 def test_which_ngrams_there_are(
     version: int, model: str, low: int, high: int, like: tuple[int, int], tmp_path: Path
 ) -> None:
-    path = put(tmp_path, pieces(model, version, low, high, labels=True))
+    path = put(tmp_path, fields_of(model, version, low, high, labels=True))
     file = read_fasttext(path)
     assert file.settings.ngrams == like
     wanted = [expected(word, *like) for word in WORDS]
@@ -181,7 +181,7 @@ def test_which_ngrams_there_are(
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 def test_cut_short_anywhere(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
     """At every structural boundary, and in the middle of everything."""
-    content = b"".join(pieces("supervised", labels=True).values())
+    content = b"".join(fields_of("supervised", labels=True).values())
     for length in range(0, len(content), 1 if pack is bytes else 5):
         path = put(tmp_path, pack(content[:length]))
         with pytest.raises(DataError) as caught:
@@ -193,9 +193,9 @@ def test_cut_short_anywhere(pack: Callable[[bytes], bytes], tmp_path: Path) -> N
                 read_word_vectors(path, wanted)
 
 
-@pytest.mark.parametrize("name", pieces())
+@pytest.mark.parametrize("name", fields_of())
 def test_what_a_file_cut_short_lacks(name: str, tmp_path: Path) -> None:
-    parts = pieces()
+    parts = fields_of()
     missing = list(parts)[list(parts).index(name) :]
     path = put(tmp_path, b"".join(data for piece, data in parts.items() if piece not in missing))
     with pytest.raises(DataError) as caught:
@@ -254,7 +254,7 @@ DAMAGE: list[tuple[str, bytes, str]] = [
 def test_flipped_fields(
     name: str, data: bytes, said: str, pack: Callable[[bytes], bytes], tmp_path: Path
 ) -> None:
-    parts = pieces()
+    parts = fields_of()
     whole = data if name.startswith("word") else data + parts[name][len(data) :]
     path = put(tmp_path, pack(b"".join((parts | {name: whole}).values())))
     with pytest.raises(DataError) as caught:
@@ -271,7 +271,7 @@ def test_sizes_that_agree_on_more_than_there_is(
 ) -> None:
     """A small file that says it has 2^31 buckets is refused before memory is asked for."""
     most, wide = (1 << 31) - 1, (1 << 31) - 1
-    parts = pieces() | {
+    parts = fields_of() | {
         "settings": struct.pack("<12i", wide, 4, 6, 2, 8, 1, 2, 2, most, 2, 3, 50),
         "input rows": struct.pack("<q", most + len(WORDS)),
         "input columns": struct.pack("<q", wide),
@@ -291,7 +291,7 @@ def test_sizes_that_agree_on_more_than_there_is(
 def test_numbers_that_are_not_finite(matrix: str, row: int, tmp_path: Path) -> None:
     numbers = {"input": INPUT, "output": OUTPUT}[matrix].copy()
     numbers[row - 1, 1] = np.inf
-    path = put(tmp_path, pieces() | {matrix: numbers.tobytes()})
+    path = put(tmp_path, fields_of() | {matrix: numbers.tobytes()})
     with pytest.raises(DataError, match=f"row {row} of the {matrix} matrix holds"):
         read_fasttext(path)
     if row == 1:
@@ -301,7 +301,7 @@ def test_numbers_that_are_not_finite(matrix: str, row: int, tmp_path: Path) -> N
 
 
 def test_rows_whose_sum_is_not_finite(tmp_path: Path) -> None:
-    path = put(tmp_path, pieces() | {"input": np.full_like(INPUT, 3e38).tobytes()})
+    path = put(tmp_path, fields_of() | {"input": np.full_like(INPUT, 3e38).tobytes()})
     with pytest.raises(DataError, match="word 2 holds a number that is not finite"):
         read_word_vectors(path)
 
@@ -321,7 +321,7 @@ def test_foreign_files(content: bytes, tmp_path: Path) -> None:
 
 
 def test_a_word_without_an_end(tmp_path: Path) -> None:
-    content = b"".join(list(pieces().values())[:7]) + b"x" * 200_000
+    content = b"".join(list(fields_of().values())[:7]) + b"x" * 200_000
     with pytest.raises(DataError, match="entry 1 has no end of its word"):
         read_fasttext(put(tmp_path, content))
 
@@ -331,7 +331,7 @@ def test_a_word_without_an_end(tmp_path: Path) -> None:
 )
 @given(st.data())
 def test_damage_raises_nothing_but_a_data_error(tmp_path: Path, data: st.DataObject) -> None:
-    content = bytearray(b"".join(pieces("supervised", labels=True).values()))
+    content = bytearray(b"".join(fields_of("supervised", labels=True).values()))
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     kept = bytes(content[: data.draw(st.integers(len(content) // 2, len(content)))])

@@ -133,7 +133,7 @@ def test_round_trips(tmp_path_factory: Any, words: list[str], d: int, counted: b
     assert loaded.neighbors(words[0]) == saved.neighbors(words[0])
 
 
-def test_pieces_are_saved_beside(tmp_path: Path) -> None:
+def test_subwords_are_saved_with_the_vectors(tmp_path: Path) -> None:
     class Pieces:
         arrays: dict[str, Any] = {"subwords": ARRAYS["output"]}  # noqa: RUF012
         settings: dict[str, Any] = {"least": 3}  # noqa: RUF012

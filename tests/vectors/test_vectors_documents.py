@@ -133,7 +133,7 @@ def test_the_analyzer_of_the_training_is_used() -> None:
     assert known.document_vectors(["Cat!", "cat"], Analyzer()).tolist() == [[2.0], [2.0]]
 
 
-def test_pieces_make_words_known() -> None:
+def test_subwords_make_words_known() -> None:
     class Pieces:
         arrays: dict[str, Any] = {}  # noqa: RUF012
         settings: dict[str, Any] = {}  # noqa: RUF012

@@ -167,7 +167,7 @@ def test_spellings_among_many_words_take_no_second() -> None:
     assert time.process_time() - begun < 3  # some tenths of a second, on a machine at rest
 
 
-def test_pieces_make_vectors_of_unknown_words() -> None:
+def test_subwords_make_vectors_of_unknown_words() -> None:
     known = WordVectors(WORDS, numbers(10, 6), subwords=Letters())
     made = Letters().vectors_of(["dog"])[0]
     np.testing.assert_array_equal(known["dog"], made)

@@ -44,10 +44,10 @@ from fastseq.kernels.vectors.word2vec import (
 from fastseq.kernels.vectors.word2vec import work_size as window_size
 
 
-def work_size(room: int, width: int, window: int) -> int:
+def work_size(slots: int, width: int, window: int) -> int:
     """Size of `work` in floats, for rows of `width`: that of word2vec.py, and two rows for each
     position in range, its vector now and when it entered."""
-    return window_size(room, width) + 2 * _ring(window) * width
+    return window_size(slots, width) + 2 * _ring(window) * width
 
 
 @inline
@@ -57,9 +57,9 @@ def _ring(window):
 
 
 @inline
-def _places(room, W):
+def _places(slots, W):
     """Start of the vectors of positions in `work`."""
-    return mean_at(room) + W * (1 + MOST_ROWS)
+    return mean_at(slots) + W * (1 + MOST_ROWS)
 
 
 @jit
@@ -152,8 +152,8 @@ def _learn_mean(
     W, kept, gram_ends, first, centre, last, ring, targets, rate, measured, work, lists, seen
 ):
     """CBOW: the mean of all rows of the context against the targets; each row gets its update."""
-    room = lists.shape[1]
-    mean, places = mean_at(room), _places(room, W)
+    slots = lists.shape[1]
+    mean, places = mean_at(slots), _places(slots, W)
     clear(work, mean, W)
     rows = 0
     for j in range(first, last):
@@ -202,5 +202,5 @@ def _leave(work, at, before, own, table, word, grams, gram_ends, summed):
     for k in range(0, W, LANES):
         store(work, at + k, (load(work, at + k) - load(work, before + k)) * share)
     add(own.reshape(own.size), word * W, work, at, W)
-    pieces = table.reshape(table.size)
-    add_to_rows(pieces, W, grams, gram_ends[word], gram_ends[word + 1], work, at)
+    flat = table.reshape(table.size)
+    add_to_rows(flat, W, grams, gram_ends[word], gram_ends[word + 1], work, at)

@@ -37,15 +37,15 @@ _FACTOR = np.uint64(116049371)
 _U1 = np.uint64(1)
 _LEAST = np.float32(-1e30)  # in the place of no target: e to it is 0
 
-# lists  int64[3, room]  addresses of the mean, of its gradient, and of the targets
-# work   float32[·]      labels and products of `room` targets; the mean and its gradient, rows of W
+# lists  int64[LISTS, slots]  addresses of the mean, of its gradient, and of the targets
+# work   float32[·]           labels[slots], products[slots], mean[W] and its gradient[W]
 LISTS = 3
 _MEAN, _TO, _TARGETS = range(LISTS)
 
 
-def work_size(room: int, width: int) -> int:
-    """Size of `work` in floats, for rows of `width` and `room` targets (word2vec.room_for)."""
-    return 2 * room + 2 * width
+def work_size(slots: int, width: int) -> int:
+    """Size of `work` in floats, for rows of `width` and `slots` targets (word2vec.slots_for)."""
+    return 2 * slots + 2 * width
 
 
 @jit
@@ -148,13 +148,13 @@ def train_labels(
     negatives                   labels drawn in addition to the right one
     first_rate, last_rate       learning rate at the first word and after the last, linear between
     state       uint64[1]       random state
-    work, lists                 `work_size` floats, aligned to 64 bytes, and int64[LISTS, room]
+    work, lists                 `work_size` floats, aligned to 64 bytes, and int64[LISTS, slots]
     seen        float64[4]      added to: words read, texts, loss, texts in that loss
     loss_every                  texts per measured loss; softmax measures every text
     """
     W = inputs.shape[1]
-    room = lists.shape[1]
-    mean, delta = 2 * room, 2 * room + W
+    slots = lists.shape[1]
+    mean, delta = 2 * slots, 2 * slots + W
     flat = inputs.reshape(inputs.size)
     total = np.int64(0)
     for i in range(len(order)):
@@ -163,8 +163,8 @@ def train_labels(
     if kind in (SOFTMAX, OVA):
         for k in range(len(outputs)):
             lists[_TARGETS, k] = address(outputs, k * W)
-    h, to, o = address(lists, 0), address(lists, room), address(lists, _TARGETS * room)
-    f = address(work, room)
+    h, to, o = address(lists, 0), address(lists, slots), address(lists, _TARGETS * slots)
+    f = address(work, slots)
     done = np.int64(0)
     for i in range(len(order)):
         text = order[i]
@@ -198,9 +198,9 @@ def train_labels(
                 work[labels[k]] = 1.0
         dots(1, targets, f, h, o, W // LANES)
         if kind == SOFTMAX:
-            _weigh_softmax(work, room, targets, labels[label], rate, seen)
+            _weigh_softmax(work, slots, targets, labels[label], rate, seen)
         else:
-            _weigh_binary(work, room, targets, rate, measured, seen)
+            _weigh_binary(work, slots, targets, rate, measured, seen)
         exchange(1, targets, f, h, to, o, W // LANES)
         scale(work, delta, share, W)
         add_to_rows(flat, W, rows, first, last, work, delta)
@@ -222,38 +222,38 @@ def _take_labels(work, lists, outputs, label, negatives, alias, state):
 
 
 @helper
-def _weigh_softmax(work, room, targets, label, rate, seen):
+def _weigh_softmax(work, slots, targets, label, rate, seen):
     """Replace the products by rate · (label - softmax probability)."""
-    largest = work[room]
+    largest = work[slots]
     for k in range(1, targets):
-        largest = max(largest, work[room + k])
-    right = work[room + label] - largest
+        largest = max(largest, work[slots + k])
+    right = work[slots + label] - largest
     padded = -(-targets // LANES) * LANES
     for k in range(targets, padded):
-        work[room + k] = _LEAST
-    for k in range(room, room + padded, LANES):
+        work[slots + k] = _LEAST
+    for k in range(slots, slots + padded, LANES):
         store(work, k, exp(load(work, k) - largest))
     total = np.float32(0.0)
-    for k in range(room, room + targets):
+    for k in range(slots, slots + targets):
         total += work[k]
     seen[2] += math.log(total) - right
     seen[3] += 1
     share = rate / total
-    for k in range(room, room + targets):
+    for k in range(slots, slots + targets):
         work[k] = -share * work[k]
-    work[room + label] += rate
+    work[slots + label] += rate
 
 
 @helper
-def _weigh_binary(work, room, targets, rate, measured, seen):
+def _weigh_binary(work, slots, targets, rate, measured, seen):
     """Replace the products by rate · (label - sigmoid probability)."""
     if measured:
         for k in range(targets):
-            x = np.float64(work[room + k])
+            x = np.float64(work[slots + k])
             x = x if work[k] < 0.5 else -x
             seen[2] += math.log1p(math.exp(-abs(x))) + max(x, 0.0)
         seen[3] += 1
     for k in range(0, targets, LANES):
-        store(work, room + k, sigmoid(load(work, room + k)))
+        store(work, slots + k, sigmoid(load(work, slots + k)))
     for k in range(targets):
-        work[room + k] = rate * (work[k] - work[room + k])
+        work[slots + k] = rate * (work[k] - work[slots + k])

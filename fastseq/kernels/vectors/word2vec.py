@@ -9,12 +9,12 @@ once per word and shared by its whole context: up to MOST_ROWS rows are trained 
 at once (kernels/simd/rows.py; Ji et al. 2016, "Parallelizing Word2Vec in Shared and Distributed
 Memory").
 
-lists  int64[LISTS, room]  addresses of the rows trained, of the rows their gradients are added to,
-                           and of the targets; where the rows start in their array; the words drawn
-                           for the next centre word
-work   float32[·]          labels[room], products[MOST_ROWS, room], then rows of W: a mean of rows,
-                           and the gradient of each of MOST_ROWS rows
-room is the maximum number of targets of a word, rounded up to whole vectors.
+lists  int64[LISTS, slots]  addresses of the rows trained, of the rows their gradients are added
+                            to, and of the targets; starts of the rows in their array; the words
+                            drawn for the next centre word
+work   float32[·]           labels[slots], products[MOST_ROWS, slots], then rows of W: a mean of
+                            rows, and the gradient of each of MOST_ROWS rows
+slots is the maximum number of targets of a word, rounded up to whole vectors.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ LISTS = 5
 _ROWS, _TO, _TARGETS, _STARTS, _NEXT = range(LISTS)
 
 
-def room_for(targets: int) -> int:
-    """Return `room` for at most this many targets."""
+def slots_for(targets: int) -> int:
+    """Return `slots` for at most this many targets."""
     return -(-targets // LANES) * LANES
 
 
-def work_size(room: int, width: int) -> int:
+def work_size(slots: int, width: int) -> int:
     """Size of `work` in floats, for rows of `width`."""
-    return (room + width) * (1 + MOST_ROWS)
+    return (slots + width) * (1 + MOST_ROWS)
 
 
 @inline
-def mean_at(room):
+def mean_at(slots):
     """Start of the mean in `work`."""
-    return room * (1 + MOST_ROWS)
+    return slots * (1 + MOST_ROWS)
 
 
 @helper
@@ -109,18 +109,18 @@ def has_row(lists, rows, start):
 @helper
 def learn_rows(array, rows, targets, W, rate, measured, work, lists, seen):
     """Train the rows taken from a flat array (no row twice) and the targets on each other."""
-    room = lists.shape[1]
-    h, o, f = address(lists, _ROWS * room), address(lists, _TARGETS * room), address(work, room)
+    slots = lists.shape[1]
+    h, o, f = address(lists, _ROWS * slots), address(lists, _TARGETS * slots), address(work, slots)
     dots(rows, targets, f, h, o, W // LANES)
-    _weigh(work, room, rows, targets, rate, measured, seen)
+    _weigh(work, slots, rows, targets, rate, measured, seen)
     if block(targets) == targets:
         exchange(rows, targets, f, h, h, o, W // LANES)
         return
-    delta = mean_at(room) + W
+    delta = mean_at(slots) + W
     for r in range(rows):
         clear(work, delta + r * W, W)
         lists[_TO, r] = address(work, delta + r * W)
-    exchange(rows, targets, f, h, address(lists, _TO * room), o, W // LANES)
+    exchange(rows, targets, f, h, address(lists, _TO * slots), o, W // LANES)
     for r in range(rows):
         add(array, lists[_STARTS, r], work, delta + r * W, W)
 
@@ -129,30 +129,30 @@ def learn_rows(array, rows, targets, W, rate, measured, work, lists, seen):
 def learn_mean(targets, W, rate, measured, work, lists, seen):
     """Train the targets on the mean at `mean_at`; return where in `work` the mean's update is. The
     mean itself is unchanged."""
-    room = lists.shape[1]
-    mean, delta = mean_at(room), mean_at(room) + W
+    slots = lists.shape[1]
+    mean, delta = mean_at(slots), mean_at(slots) + W
     clear(work, delta, W)
     lists[_ROWS, 0], lists[_TO, 0] = address(work, mean), address(work, delta)
-    h, o, f = address(lists, _ROWS * room), address(lists, _TARGETS * room), address(work, room)
+    h, o, f = address(lists, _ROWS * slots), address(lists, _TARGETS * slots), address(work, slots)
     dots(1, targets, f, h, o, W // LANES)
-    _weigh(work, room, 1, targets, rate, measured, seen)
-    exchange(1, targets, f, h, address(lists, _TO * room), o, W // LANES)
+    _weigh(work, slots, 1, targets, rate, measured, seen)
+    exchange(1, targets, f, h, address(lists, _TO * slots), o, W // LANES)
     return delta
 
 
 @helper
-def _weigh(work, room, rows, targets, rate, measured, seen):
+def _weigh(work, slots, rows, targets, rate, measured, seen):
     """Replace the products of rows and targets by rate · (label - predicted probability)."""
     count = rows * targets
     if measured:
         for k in range(count):
-            sign = 2.0 * work[k % targets] - 1.0
-            seen[2] += math.log1p(math.exp(-abs(work[room + k]))) + max(-sign * work[room + k], 0.0)
+            product, sign = work[slots + k], 2.0 * work[k % targets] - 1.0
+            seen[2] += math.log1p(math.exp(-abs(product))) + max(-sign * product, 0.0)
         seen[3] += rows
     for k in range(0, count, LANES):
-        store(work, room + k, sigmoid(load(work, room + k)))
+        store(work, slots + k, sigmoid(load(work, slots + k)))
     for k in range(count):
-        work[room + k] = rate * (work[k % targets] - work[room + k])
+        work[slots + k] = rate * (work[k % targets] - work[slots + k])
 
 
 @jit
@@ -174,7 +174,7 @@ def train_words(
     first_rate, last_rate       learning rate at the first token and after the last, linear between
     state       uint64[1]       random state
     kept        int32[longest]  working memory, as long as the longest sentence
-    work, lists                 `work_size` floats, aligned to 64 bytes, and int64[LISTS, room]
+    work, lists                 `work_size` floats, aligned to 64 bytes, and int64[LISTS, slots]
     seen        float64[4]      added to: tokens read, words kept, loss, pairs in that loss
     loss_every                  words per measured loss
     """

@@ -15,7 +15,7 @@ from fastseq.errors import DataError, FormatError
 from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.kernels.core.width import LANES
 from fastseq.kernels.vectors import fasttext_labels as kernels
-from fastseq.kernels.vectors.word2vec import room_for
+from fastseq.kernels.vectors.word2vec import slots_for
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.data.labels import Labels
 from fastseq.models.fasttext.rows import END, LabelledRows, Ngrams, TextRows
@@ -227,12 +227,12 @@ class LabelLessons:
         self._alias = alias_table(learned.labels.counts, NS_EXPONENT)
         self._tree = learned.tree or NO_TREE
         targets = {"negative": negatives + 1}.get(loss, K)
-        room = room_for(self._tree.longest if learned.tree is not None else targets)
+        slots = slots_for(self._tree.longest if learned.tree is not None else targets)
         self._loss_every = max(1, min(LOSS_EVERY, len(data) // MEASURED))
         self._spaces = [
             (
-                aligned_zeros(kernels.work_size(room, learned.inputs.shape[1])),
-                np.zeros((kernels.LISTS, room), np.int64),
+                aligned_zeros(kernels.work_size(slots, learned.inputs.shape[1])),
+                np.zeros((kernels.LISTS, slots), np.int64),
             )
             for _ in range(threads)
         ]
@@ -241,8 +241,8 @@ class LabelLessons:
         self, part: int, epoch: int, round: int, rates: tuple[float, float], seen: Float64
     ) -> None:
         learned, data, tree = self._learned, self._data, self._tree
-        order, _, pieces = self._order.planned(epoch)
-        texts = order[pieces[part][round] : pieces[part][round + 1]]
+        order, _, parts = self._order.planned(epoch)
+        texts = order[parts[part][round] : parts[part][round + 1]]
         key = mixed_key(self._seed, 2, epoch * self.rounds + round, part)
         kernels.train_labels(
             learned.inputs, learned.outputs, data.rows, data.ends, data.labels, data.label_ends,

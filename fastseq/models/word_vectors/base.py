@@ -38,7 +38,7 @@ from fastseq.vectors.words import WordVectors
 class Learner(Lessons, Protocol):
     """The training of a model of word vectors.
 
-    statistics  what the manifest says of it besides the counts of the text
+    statistics  further statistics for the manifest
     """
 
     @property

@@ -272,7 +272,7 @@ def count_cooccurrences(
     if weighted:
         weights[1:] /= np.arange(1, window + 1)
     counts = occurrences(tokens, words)
-    room = np.minimum(words - np.arange(words) * symmetric, (1 + symmetric) * window * counts)
+    capacity = np.minimum(words - np.arange(words) * symmetric, (1 + symmetric) * window * counts)
     columns, values = SpillArray(np.int32, memory // 4), SpillArray(np.float32, memory // 4)
     offsets = np.zeros(words + 1, np.int64)
     idle: list[tuple[Float64, UInt64]] = []  # working memory that no thread is using
@@ -299,8 +299,8 @@ def count_cooccurrences(
             places = np.empty(int(starts[-1]), np.uint64)
             kernels.gather_places(places, starts[:-1].copy(), tokens, ends, window, first)
             jobs = (
-                (first + a, places, starts[a : b + 1], int(room[first + a : first + b].sum()))
-                for a, b in runs_of(room[first:last], _ENTRIES)
+                (first + a, places, starts[a : b + 1], int(capacity[first + a : first + b].sum()))
+                for a, b in runs_of(capacity[first:last], _ENTRIES)
             )
             for job, (sizes, *found) in in_order(pool, count, jobs, threads + 1):
                 offsets[job[0] + 1 : job[0] + 1 + len(sizes)] = sizes

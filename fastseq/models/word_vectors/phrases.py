@@ -252,15 +252,15 @@ def _counted(
     Keys are partitioned by their hash; each thread sorts what fits into its share of the memory,
     one partition at a time.
     """
-    room = min(max(memory // (_KEY_BYTES * team.threads), _LEAST), len(tokens) + 1)
-    parts = max(team.threads, -(-len(tokens) * 9 // (room * 8)))
+    capacity = min(max(memory // (_KEY_BYTES * team.threads), _LEAST), len(tokens) + 1)
+    parts = max(team.threads, -(-len(tokens) * 9 // (capacity * 8)))
     kept = [(np.zeros(0, np.uint64), np.zeros(0, np.int64), 0)] * parts
 
     def count(part: int) -> None:
         keys, counts = np.zeros(0, np.uint64), np.zeros(0, np.int64)
-        found, place = np.empty(room, np.uint64), np.array([0, 0, -1], np.int64)
-        n = room
-        while n == room:
+        found, place = np.empty(capacity, np.uint64), np.array([0, 0, -1], np.int64)
+        n = capacity
+        while n == capacity:
             n = kernels.collect_pairs(found, place, tokens, ends, connector, lefts, part, parts)
             some = found[:n]
             some.sort()

@@ -1,4 +1,4 @@
-"""A corpus as sentences of word ids: read once, kept in memory or in a temporary file.
+"""A corpus as sentences of word ids: read once, held in memory or in a temporary file.
 
 Every row of the corpus is a sentence, whatever its length. Words are numbered by frequency, so the
 rows of frequent words are close together; rare words are dropped before windows are drawn.
@@ -157,7 +157,7 @@ def _chosen(
 
 
 def _renumbered(tokens: Int32, ends: Int64, mapping: Int32) -> Int32:
-    """The tokens that are kept under their new numbers, in place; `ends` is adapted in place."""
+    """The remaining tokens under their new numbers; `tokens` and `ends` are changed in place."""
     written = sentence = 0
     for start in range(0, len(tokens), _BLOCK):
         block = mapping[tokens[start : start + _BLOCK]]

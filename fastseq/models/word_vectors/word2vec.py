@@ -23,7 +23,7 @@ import numpy.typing as npt
 from fastseq.estimator import FRACTION, Choice, Real, Whole, parameter
 from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.kernels.core.width import LANES
-from fastseq.kernels.vectors.word2vec import LISTS, room_for, train_words, work_size
+from fastseq.kernels.vectors.word2vec import LISTS, slots_for, train_words, work_size
 from fastseq.models.word_vectors import sampling
 from fastseq.models.word_vectors.base import FittedVectors, VectorModel
 from fastseq.models.word_vectors.sentences import Sentences
@@ -115,9 +115,9 @@ class WindowObjective(ABC):
         self._alias = sampling.alias_table(sentences.counts, model.ns_exponent)
         self._sampled = model.loss == "negative"
         self._tree = sampling.NO_TREE if self._sampled else sampling.huffman_tree(sentences.counts)
-        room = room_for(model.negatives + 1 if self._sampled else max(self._tree.longest, 1))
-        self._work = [aligned_zeros(work(room, self._width)) for _ in range(threads)]
-        self._lists = [np.zeros((LISTS, room), np.int64) for _ in range(threads)]
+        slots = slots_for(model.negatives + 1 if self._sampled else max(self._tree.longest, 1))
+        self._work = [aligned_zeros(work(slots, self._width)) for _ in range(threads)]
+        self._lists = [np.zeros((LISTS, slots), np.int64) for _ in range(threads)]
         self._kept: list[Int32] = [np.empty(0, np.int32) for _ in range(threads)]
 
     def _rows(self, count: int) -> Float32:

@@ -32,13 +32,13 @@ def test_a_model_of_fasttext_has_vectors_for_every_word(tmp_path):
 def test_a_word_is_the_mean_of_its_n_grams():
     grams = Subwords(2, 3, 50)
     table = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
-    pieces = SubwordVectors(grams, table)
+    subwords = SubwordVectors(grams, table)
     file = read_fasttext(GOLDEN / "gensim.bin")
     assert file.subwords.grams.buckets == file.settings.buckets
     from tests.naive.subwords import buckets
 
     ids = buckets("over", 2, 3, 50)
-    np.testing.assert_allclose(pieces.vectors_of(["over"])[0], table[ids].mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(subwords.vectors_of(["over"])[0], table[ids].mean(axis=0), rtol=1e-5)
 
 
 def test_settings_and_array_must_fit():
