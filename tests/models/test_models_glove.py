@@ -96,7 +96,7 @@ def test_epochs_differ_in_their_order(small_tiles):
 def test_a_training_that_was_stopped_goes_on_to_the_same_bits(tmp_path, small_tiles):
     with pytest.raises(KeyboardInterrupt):
         small(epochs=3).fit(texts(200), path=tmp_path / "v", report=stop_after(7))
-    with pytest.raises(FormatError, match="did not end"):
+    with pytest.raises(FormatError, match="unfinished training"):
         WordVectors.load(tmp_path / "v")
     with pytest.raises(SettingsError, match=r"x_max was 10\.0 in that run, now 20\.0"):
         small(epochs=3, x_max=20.0).fit(texts(200), path=tmp_path / "v", resume=True)
