@@ -63,7 +63,7 @@ def word_map(
                 groups.setdefault(other, group)
     names = list(groups)
     if len(names) < 3:
-        raise DataError(f"{len(names)} words make no picture: expected at least three")
+        raise DataError(f"{len(names)} words to plot: expected at least three")
     places, shares = plane(vectors.vectors_of(names))
     colours = [COLOURS[group % len(COLOURS)] for group in groups.values()]
 

@@ -146,7 +146,7 @@ def sort_tiles(cells, logs, sizes, columns, values, starts, block):
     for i in range(starts[0], starts[len(starts) - 1]):
         sizes[columns[i - first] // block] += 1
     at = 0
-    for t in range(len(sizes)):  # for now where the next entry of a tile goes
+    for t in range(len(sizes)):  # temporarily the position of the next entry of each tile
         size = sizes[t]
         sizes[t] = at
         at += size
