@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -29,10 +29,8 @@ from fastseq.kernels.simd import gemm
 from fastseq.nn.layers import dropped
 from fastseq.nn.products import SMALL, scratch
 from fastseq.seeds import mixed_key
+from fastseq.threads import Team
 from fastseq.types import Float32, Int64
-
-if TYPE_CHECKING:
-    from fastseq.nn.recurrent import Recurrent
 
 State = tuple[Float32, ...]  # h, or h and c
 Work = Callable[[], None]
@@ -153,14 +151,32 @@ def pack_bias(cell: Cell, packed: Float32, ih: Float32, hh: Float32, units: int)
     packed.reshape(-1, cell.slots, LANES)[...] = slots.reshape(cell.slots, -1, LANES).swapaxes(0, 1)
 
 
+class Stack(Protocol):
+    """What a layer reads of the `Recurrent` that it is part of."""
+
+    input_size: int
+    hidden_size: int
+    weight_dropout: float
+    values: dict[str, Float32]
+    grads: dict[str, Float32]
+    space: Any
+    team: Team
+
+    @property
+    def cell(self) -> Cell: ...
+    @property
+    def output_size(self) -> int: ...
+    def suffixes(self, layer: int) -> list[str]: ...
+
+
 class RecurrentLayer:
-    """The passes of one layer of a `Recurrent`, and the memory they need.
+    """The passes of one layer of a stack, and the memory they need.
 
     Arrays kept for the backward pass are named by the layer's suffixes ("l0", "l0_reverse"); others
     are overwritten by the next pass of any layer.
     """
 
-    def __init__(self, owner: Recurrent, number: int) -> None:
+    def __init__(self, owner: Stack, number: int) -> None:
         self.owner = owner
         self.number = number
         self.cell = owner.cell
