@@ -213,7 +213,7 @@ def cuda_problems(name: str, modules: set[str]) -> list[str]:
     ]
 
 
-def test_cuda_is_imported_in_one_room_and_where_it_is_said() -> None:
+def test_cuda_is_imported_only_where_declared() -> None:
     for path in sources():
         assert not cuda_problems(name_of(path), imports_of(path)), path
 
@@ -233,7 +233,7 @@ def test_cuda_is_imported_in_one_room_and_where_it_is_said() -> None:
         'import_module("cuda.core")',
     ],
 )
-def test_an_import_of_cuda_is_seen(source: str) -> None:
+def test_cuda_imports_are_detected(source: str) -> None:
     lstm = "fastseq.kernels.cuda.recurrent.lstm"
     for name in ("fastseq.search.cuda", lstm, "fastseq.nn.cuda.backend"):
         assert cuda_problems(name, imports_in(source, name, False)), (source, name)
@@ -267,7 +267,7 @@ def early_cuda(source: str) -> list[str]:
     return [m for m in early_imports(source) if m.startswith(LAZY) and not m.startswith(free)]
 
 
-def test_a_package_without_cuda_never_imports_its_kernels() -> None:
+def test_package_without_cuda_never_imports_its_kernels() -> None:
     """Outside of their packages they are imported where they are used."""
     for path in sources():
         if not name_of(path).startswith(LAZY):
@@ -286,7 +286,7 @@ def test_a_package_without_cuda_never_imports_its_kernels() -> None:
         ("from fastseq.kernels.cuda.runtime.availability import available", False),
     ],
 )
-def test_an_early_import_is_seen(source: str, seen: bool) -> None:
+def test_early_imports_are_detected(source: str, seen: bool) -> None:
     assert bool(early_cuda(source)) == seen
 
 
@@ -331,7 +331,7 @@ def test_messages_of_the_library_name_no_option() -> None:
     assert not {path: named for path, named in found.items() if named}
 
 
-def test_an_option_in_a_message_is_seen() -> None:
+def test_options_in_messages_are_detected() -> None:
     source = 'def f():\n    "Docstring of --memory."\n    raise OSError(f"{1}: give --overwrite")'
     assert options_named(source) == [": give --overwrite"]
 
@@ -379,7 +379,7 @@ def test_every_package_is_listed() -> None:
         ("search", "fastseq", "search may not import"),
     ],
 )
-def test_the_check_sees_a_wrong_import(package: str, module: str, said: str) -> None:
+def test_wrong_imports_are_detected(package: str, module: str, said: str) -> None:
     assert said in (problem_of(package, module) or "")
 
 

@@ -93,7 +93,7 @@ def test_features_answer_as_they_did(name: str) -> None:
     assert_same(make.feature_answers(Features.load(FOLDER / name)), EXPECTED[name], SAME_WIDTH)
 
 
-def test_a_matrix_and_its_terms_are_read(tmp_path: Path) -> None:
+def test_matrix_and_its_terms_are_read(tmp_path: Path) -> None:
     from tests.cli.conftest import run_cli
     from tests.models.small_data import write
 
@@ -109,7 +109,7 @@ def test_a_matrix_and_its_terms_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [name for names in make.BEGUN for name in names])
-def test_an_interrupted_training_resumes_to_the_same_weights(name: str, tmp_path: Path) -> None:
+def test_interrupted_training_resumes_to_the_same_weights(name: str, tmp_path: Path) -> None:
     path = tmp_path / "model"
     shutil.copytree(FOLDER / f"{name}-begun", path)
     model = make.resume(name, path)

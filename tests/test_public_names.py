@@ -11,18 +11,18 @@ import fastseq
 
 
 @pytest.mark.parametrize("name", fastseq.__all__)
-def test_every_public_name_is_there(name: str) -> None:
+def test_every_public_name_exists(name: str) -> None:
     assert getattr(fastseq, name) is not None
     assert name in dir(fastseq)
 
 
 @pytest.mark.parametrize("name", fastseq.nn.__all__)
-def test_every_name_of_nn_is_there(name: str) -> None:
+def test_every_name_of_nn_exists(name: str) -> None:
     assert getattr(fastseq.nn, name) is not None
     assert name in dir(fastseq.nn)
 
 
-def test_rooms_need_no_second_import() -> None:
+def test_subpackages_need_no_second_import() -> None:
     code = "import fastseq; print(fastseq.nn.LSTM.__name__, fastseq.models.load)"
     said = subprocess.run(
         [sys.executable, "-c", code],
@@ -35,6 +35,6 @@ def test_rooms_need_no_second_import() -> None:
     assert {"nn", "models"} <= set(dir(fastseq))
 
 
-def test_strange_names_are_refused() -> None:
+def test_unknown_names_raise_attribute_errors() -> None:
     with pytest.raises(AttributeError, match="no attribute 'strange'"):
         _ = fastseq.strange

@@ -30,7 +30,7 @@ def rows(path: Path) -> list[dict]:
     return pq.read_table(path).to_pylist()
 
 
-def test_documents_are_the_librarys(folder: Path) -> None:
+def test_documents_come_from_the_standard_library(folder: Path) -> None:
     documents = {row["id"]: row for row in rows(folder / "docs.parquet")}
     assert len(documents) == pq.read_metadata(folder / "docs.parquet").num_rows > 3000
     decode = documents["json.decoder.JSONDecoder.decode"]
@@ -47,7 +47,7 @@ def test_documents_are_the_librarys(folder: Path) -> None:
         assert not samples.SKIPPED & set(row["module"].split("."))
 
 
-def test_a_docstring_is_what_python_says_it_is(folder: Path) -> None:
+def test_docstrings_match_inspect(folder: Path) -> None:
     import inspect
     import textwrap as module
 
@@ -59,7 +59,7 @@ def test_a_docstring_is_what_python_says_it_is(folder: Path) -> None:
         assert texts[f"textwrap.{name}"] == inspect.getdoc(thing)
 
 
-def test_queries_have_one_answer_each(folder: Path) -> None:
+def test_queries_have_one_relevant_document(folder: Path) -> None:
     texts = {row["id"]: row["text"] for row in rows(folder / "docs.parquet")}
     queries = {row["query_id"]: row["text"] for row in rows(folder / "queries.parquet")}
     answers = rows(folder / "qrels.parquet")
@@ -72,7 +72,7 @@ def test_queries_have_one_answer_each(folder: Path) -> None:
         assert firsts.count(queries[row["query_id"]]) == 1
 
 
-def test_the_answer_comes_first_by_an_independent_engine(folder: Path) -> None:
+def test_independent_engine_ranks_the_answer_first(folder: Path) -> None:
     import bm25s
 
     documents = rows(folder / "docs.parquet")
@@ -89,7 +89,7 @@ def test_the_answer_comes_first_by_an_independent_engine(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["labelled", "tagged"])
-def test_training_and_test_rows_are_apart(folder: Path, name: str) -> None:
+def test_training_and_test_rows_are_disjoint(folder: Path, name: str) -> None:
     train, test = (rows(folder / f"{name}{end}.parquet") for end in ("", "_test"))
     assert len(train) > 8 * len(test) > 0
     if name == "labelled":
@@ -138,13 +138,13 @@ def test_names_are_tagged_by_their_part_in_the_line(tmp_path: Path) -> None:
     assert {name: tagged[2][name] for name in wanted} == wanted
 
 
-def test_the_same_python_gives_the_same_files(folder: Path, tmp_path: Path) -> None:
+def test_samples_are_reproducible(folder: Path, tmp_path: Path) -> None:
     samples.write_samples(tmp_path)
     for path in folder.iterdir():
         assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
 
 
-def test_source_is_read_and_never_run(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+def test_source_is_parsed_and_never_executed(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     (tmp_path / "pack").mkdir()
     (tmp_path / "pack" / "__init__.py").write_text('"""The pack."""\nraise SystemExit(9)\n')
     (tmp_path / "pack" / "bad.py").write_text("def broken(:\n")
@@ -166,19 +166,19 @@ def test_source_is_read_and_never_run(tmp_path: Path, capfd: pytest.CaptureFixtu
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_library_without_source_is_refused(tmp_path: Path) -> None:
+def test_library_without_source_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not there as source"):
         samples.library_modules(tmp_path)
 
 
-def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+def test_file_in_place_of_the_folder_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("mine")
     with pytest.raises(DataError, match="is a file"):
         samples.write_samples(tmp_path / "taken")
     assert (tmp_path / "taken").read_text() == "mine"
 
 
-def test_the_hand_written_set_is_what_its_source_says(tmp_path: Path) -> None:
+def test_bilingual_set_matches_its_source(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "data", tmp_path / "data", ignore=shutil.ignore_patterns("*.parquet"))
     subprocess.run([sys.executable, tmp_path / "data" / "make.py"], check=True, cwd=tmp_path)
     for name in TABLES:
@@ -186,7 +186,7 @@ def test_the_hand_written_set_is_what_its_source_says(tmp_path: Path) -> None:
         assert made == pq.read_table(ROOT / "data" / "bilingual" / f"{name}.parquet")
 
 
-def test_the_hand_written_judgements_name_what_is_there() -> None:
+def test_bilingual_judgements_name_existing_rows() -> None:
     docs, queries, qrels = (rows(ROOT / "data" / "bilingual" / f"{n}.parquet") for n in TABLES)
     ids = {row["id"] for row in docs}
     assert len(ids) == len(docs) >= 40
@@ -195,7 +195,7 @@ def test_the_hand_written_judgements_name_what_is_there() -> None:
     assert {row["query_id"] for row in qrels} == {row["query_id"] for row in queries}
 
 
-def test_a_row_of_the_wrong_width_is_named(tmp_path: Path) -> None:
+def test_row_of_the_wrong_width_is_named(tmp_path: Path) -> None:
     spec = importlib.util.spec_from_file_location("make", ROOT / "data" / "make.py")
     assert spec is not None
     assert spec.loader is not None

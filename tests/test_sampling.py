@@ -47,7 +47,7 @@ def run(chosen: str, folder: Path, *words: str) -> dict[str, list[str]]:
     return {kind: re.findall(rf"{kind} (-?\d.*)", ran.stdout) for kind in kinds}
 
 
-def test_a_sample_is_seeded_and_leaves_unmarked_tests_alone(tmp_path: Path) -> None:
+def test_samples_are_seeded_and_unmarked_tests_unchanged(tmp_path: Path) -> None:
     first, again, other = (run(chosen, tmp_path) for chosen in ("0", "0", "1"))
     assert first == again
     assert len(first["pair"]) == len(other["pair"]) == 3
@@ -56,7 +56,7 @@ def test_a_sample_is_seeded_and_leaves_unmarked_tests_alone(tmp_path: Path) -> N
     assert 10 < len(first["example"]) <= 25
 
 
-def test_everything_runs_where_all_is_asked_for(tmp_path: Path) -> None:
+def test_all_tests_run_on_request(tmp_path: Path) -> None:
     found = run("all", tmp_path)
     assert len(found["pair"]) == 40
     assert len(found["other"]) == 5
@@ -64,7 +64,7 @@ def test_everything_runs_where_all_is_asked_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("case", ["3-9", "0-0"])
-def test_a_parameter_set_that_is_named_runs(tmp_path: Path, case: str) -> None:
+def test_named_parameter_set_runs(tmp_path: Path, case: str) -> None:
     path = tmp_path / "test_some.py"
     b, a = case.split("-")
     assert run("0", tmp_path, f"{path}::test_pairs[{b}-{a}]")["pair"] == [f"{a} {b}"]

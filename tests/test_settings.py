@@ -35,13 +35,13 @@ def test_sizes(text: str | int, size: int) -> None:
 @pytest.mark.parametrize(
     "text", ["", "MB", "1 EB", "-1MB", "1,5GB", "1e9", "0", "0.1", "nan", True, 1.5, None, -1]
 )
-def test_what_is_no_size(text: object) -> None:
+def test_invalid_sizes_are_rejected(text: object) -> None:
     with pytest.raises(SettingsError):
         parse_size(text)  # type: ignore[arg-type]
 
 
 @given(st.integers(1, 1 << 50))
-def test_a_formatted_size_reads_back_near(size: int) -> None:
+def test_formatted_sizes_parse_back(size: int) -> None:
     assert parse_size(format_size(size)) == pytest.approx(size, rel=0.06)
 
 
@@ -52,7 +52,7 @@ def test_threads() -> None:
 
 
 @pytest.mark.parametrize("threads", [0, -1, True, 1.5, "2"])
-def test_what_is_no_thread_count(threads: object) -> None:
+def test_invalid_thread_counts_are_rejected(threads: object) -> None:
     with pytest.raises(SettingsError, match="threads"):
         thread_count(threads)  # type: ignore[arg-type]
 
@@ -64,7 +64,7 @@ def test_ranges() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a", "2-1", "0-2", "1-2-3", "-2", "1–2"])
-def test_what_is_no_range(text: str) -> None:
+def test_invalid_ranges_are_rejected(text: str) -> None:
     with pytest.raises(SettingsError, match="ngrams"):
         parse_range(text, "ngrams")
 

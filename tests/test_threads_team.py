@@ -1,4 +1,4 @@
-"""A team: every part once, errors come out, helpers end; the ranges it splits work into."""
+"""A thread team: every part runs once, errors are raised, workers end; ranges of work."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def helpers() -> set[threading.Thread]:
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
 @pytest.mark.parametrize("parts", [0, 1, 2, 3, 50])
-def test_every_part_once(threads: int, parts: int) -> None:
+def test_every_part_runs_once(threads: int, parts: int) -> None:
     team, done = Team(threads), []
     for _ in range(3):
         team.run(done.append, parts)
@@ -43,7 +43,7 @@ def test_the_parts_run_at_the_same_time() -> None:
     assert threading.current_thread() in seen
 
 
-def test_one_thread_starts_no_helper() -> None:
+def test_one_thread_starts_no_worker() -> None:
     before, seen = helpers(), set()
     Team(1).run(lambda part: seen.add(threading.current_thread()), 5)
     Team(4).run(lambda part: seen.add(threading.current_thread()), 1)
@@ -53,7 +53,7 @@ def test_one_thread_starts_no_helper() -> None:
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("bad", range(6))
-def test_an_error_of_any_part_comes_out(threads: int, bad: int) -> None:
+def test_error_of_any_part_is_raised(threads: int, bad: int) -> None:
     def work(part: int) -> None:
         if part == bad:
             raise ArithmeticError(f"part {part}")
@@ -62,11 +62,11 @@ def test_an_error_of_any_part_comes_out(threads: int, bad: int) -> None:
     with pytest.raises(ArithmeticError, match=f"part {bad}"):
         team.run(work, 6)
     done: list[int] = []
-    team.run(done.append, 6)  # it goes on working
+    team.run(done.append, 6)  # the team can be used again
     assert sorted(done) == list(range(6))
 
 
-def test_an_error_of_a_helper_comes_out() -> None:
+def test_error_of_a_worker_is_raised() -> None:
     """The caller and one helper meet, so that both have a part; the helper's fails."""
     barrier, caller = threading.Barrier(2), threading.current_thread()
 
@@ -79,8 +79,8 @@ def test_an_error_of_a_helper_comes_out() -> None:
         Team(2).run(work, 2)
 
 
-def test_run_returns_when_all_that_began_is_done() -> None:
-    """Also with an error: kernels must not go on writing to arrays that the caller gives up."""
+def test_run_waits_for_all_started_parts() -> None:
+    """Also after an error: kernels must not write to arrays that the caller has released."""
     barrier, caller, ended = threading.Barrier(2), threading.current_thread(), []
 
     def work(part: int) -> None:
@@ -95,7 +95,7 @@ def test_run_returns_when_all_that_began_is_done() -> None:
     assert len(ended) == 1
 
 
-def test_a_part_may_run_the_team_itself() -> None:
+def test_part_may_run_the_team_itself() -> None:
     team, lock, done = Team(2), threading.Lock(), []
 
     def inner(part: int) -> None:
@@ -106,7 +106,7 @@ def test_a_part_may_run_the_team_itself() -> None:
     assert Counter(done) == {0: 3, 1: 3, 2: 3}
 
 
-def test_helpers_end_with_their_team() -> None:
+def test_workers_end_with_their_team() -> None:
     before = helpers()
     team = Team(3)
     barrier = threading.Barrier(3)
@@ -133,7 +133,7 @@ def test_split(n: int, threads: int, least: int, multiple: int) -> None:
         assert max(lengths) < n / len(ranges) + multiple + 1  # nearly equal
 
 
-def test_a_copy_has_threads_of_its_own() -> None:
+def test_copies_have_their_own_threads() -> None:
     team = Team(2)
     team.run(lambda part: None, 2)
     for twin in (copy.deepcopy(team), pickle.loads(pickle.dumps(team))):

@@ -224,7 +224,7 @@ def narrowest(counts: Array) -> Array:
 
 
 def slot_count(terms: int) -> int:
-    """The slots of the hash table of so many terms: a power of two, at most 80 % full."""
+    """The slots of a hash table of `terms` terms: a power of two, at most 80 % full."""
     return 1 << max(int(terms / 0.8), 1).bit_length()
 
 

@@ -406,7 +406,7 @@ class Recurrent(Layer):
         """Send what a pass over a ragged batch needs to the device; on the CPU nothing."""
 
     def prepare_steps(self, steps: int, batch: int, index: Any = None) -> None:
-        """The same of a padded batch, all of whose sequences have so many steps."""
+        """The same for a padded batch, all of whose sequences have `steps` steps."""
 
     def _padded(self, lengths: Int64, steps: int) -> Any:
         """The layout of a padded batch."""

@@ -172,8 +172,8 @@ class Stack(Protocol):
 class RecurrentLayer:
     """The passes of one layer of a stack, and the memory they need.
 
-    Arrays kept for the backward pass are named by the layer's suffixes ("l0", "l0_reverse"); others
-    are overwritten by the next pass of any layer.
+    Arrays saved for the backward pass are named by the layer's suffixes ("l0", "l0_reverse");
+    others are overwritten by the next pass of any layer.
     """
 
     def __init__(self, owner: Stack, number: int) -> None:
@@ -204,7 +204,7 @@ class RecurrentLayer:
         return len(self.suffixes)
 
     def work(self, rows: int) -> int:
-        """Multiply-adds of one direction over so many rows."""
+        """Multiply-adds of one direction over `rows` rows."""
         return rows * self.cell.gates * self.units * (self.inputs + self.units)
 
     # ---- packing weights --------------------------------------------------------------------
@@ -497,7 +497,7 @@ class RecurrentLayer:
 
     def _split(self, n: int, rows: int, most: int | None = None) -> list[tuple[int, int]]:
         """[0, n) in a range for each thread, or in ranges of `most`; in one where a product over
-        so many rows is small."""
+        `rows` rows is small."""
         if self.work(rows) < SMALL:
             return [(0, n)]
         if most is None:

@@ -122,7 +122,7 @@ class ByteTable(_GrowingTable):
 
     @staticmethod
     def for_text(nbytes: int, separator: int) -> ByteTable:
-        """A table for the words of a text of so many bytes."""
+        """A table for the words of a text of `nbytes` bytes."""
         if nbytes <= _SMALL:
             return ByteTable(nbytes // 6 + 8, 2 * nbytes + 64, separator)
         return ByteTable(nbytes // 128 + 4096, nbytes // 16 + 65536, separator)

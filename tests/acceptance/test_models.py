@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-def test_a_classifier_knows_the_package_by_its_documentation(folder: Path, cell: str) -> None:
+def test_classifier_predicts_the_package_of_a_docstring(folder: Path, cell: str) -> None:
     model = SequenceClassifier(
         cell=cell, bidirectional=True, hidden=64, embedding=64, epochs=3, batch_size=16,
         learning_rate=0.01, max_length=60,
@@ -39,7 +39,7 @@ def test_a_classifier_knows_the_package_by_its_documentation(folder: Path, cell:
     assert model.evaluate(test)["accuracy"] > max(0.5, 2 * commonest)
 
 
-def test_a_tagger_knows_what_the_tokens_of_python_are(folder: Path) -> None:
+def test_tagger_predicts_python_token_kinds(folder: Path) -> None:
     rows = pq.read_table(folder / "tagged.parquet").slice(0, 3000)
     model = SequenceTagger(
         bidirectional=True, hidden=32, embedding=32, chars=True, epochs=3, learning_rate=0.01
@@ -49,7 +49,7 @@ def test_a_tagger_knows_what_the_tokens_of_python_are(folder: Path) -> None:
     assert found["accuracy"] > 0.9
 
 
-def test_a_language_model_knows_more_than_how_often_letters_come(folder: Path) -> None:
+def test_language_model_beats_letter_frequencies(folder: Path) -> None:
     texts = pq.read_table(folder / "docs.parquet")["text"].to_pylist()
     train, test = texts[:400], texts[400:450]
     model = LanguageModel(unit="char", hidden=64, embedding=32, epochs=3, bptt=64, batch_size=8)
@@ -62,7 +62,7 @@ def test_a_language_model_knows_more_than_how_often_letters_come(folder: Path) -
     assert found["perplexity"] == pytest.approx(math.exp(found["nats"]))
 
 
-def test_a_forecaster_beats_the_last_value() -> None:
+def test_forecaster_beats_the_last_value() -> None:
     times = np.arange(1500)
     noise = np.random.default_rng(0).normal(0, 0.05, len(times))
     values = 10 + np.sin(times / 7) + 0.4 * np.sin(times / 3) + noise

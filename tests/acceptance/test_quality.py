@@ -84,7 +84,7 @@ def reciprocal_rank(
         ("words", BoW(cosine=True), 0.88),
     ],
 )
-def test_a_summary_finds_its_document(
+def test_summaries_find_their_documents(
     summaries: dict[str, str],
     indexes: dict[str, Index],
     analyzer: str,
@@ -107,7 +107,7 @@ def test_a_summary_finds_its_document(
         ("pieces of words", 0.83, 0.88),
     ],
 )
-def test_some_words_of_a_document_find_it(
+def test_ten_words_of_a_document_find_it(
     documents: list[samples.Document],
     indexes: dict[str, Index],
     step: int,
@@ -125,7 +125,7 @@ def test_some_words_of_a_document_find_it(
     assert found[1] >= rank
 
 
-def test_stemming_finds_other_forms(indexes: dict[str, Index]) -> None:
+def test_stemming_finds_inflected_forms(indexes: dict[str, Index]) -> None:
     plain, english = indexes["words"], indexes["english"]
     assert english.search("compressing files").rows[0].tolist() == (
         english.search("compressed file").rows[0].tolist()
@@ -151,7 +151,9 @@ def test_stemming_finds_other_forms(indexes: dict[str, Index]) -> None:
     ],
     ids=["bigrams", "words", "pieces of words", "characters", "english"],
 )
-def test_the_bilingual_set_is_answered(tmp_path: Path, analyzer: Analyzer, share: float) -> None:
+def test_bilingual_queries_find_their_documents(
+    tmp_path: Path, analyzer: Analyzer, share: float
+) -> None:
     index = Index.build(
         BILINGUAL / "docs.parquet",
         tmp_path / "index",
@@ -170,8 +172,8 @@ def test_the_bilingual_set_is_answered(tmp_path: Path, analyzer: Analyzer, share
     assert sum(good) >= share * len(good)
 
 
-def test_without_a_rule_for_chinese_half_of_it_is_lost(tmp_path: Path) -> None:
-    """What the rule is for: a run of characters that is one word meets nobody's query."""
+def test_without_cjk_bigrams_half_of_the_chinese_queries_fail(tmp_path: Path) -> None:
+    """Without the rule a run of Chinese characters is one word, which no query matches."""
     index = Index.build(
         BILINGUAL / "docs.parquet", tmp_path / "index", analyzer=Analyzer(cjk="none")
     )

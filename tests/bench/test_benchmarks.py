@@ -18,14 +18,14 @@ COMMAND = re.compile(r"bench\.(\w+)((?: [^`\n|#]+)?)")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_benchmark_runs_in_its_small_mode(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_benchmark_runs_in_its_small_mode(name: str, capfd: pytest.CaptureFixture[str]) -> None:
     status = import_module(f"bench.{name}").main(["--small"])
     out, err = capfd.readouterr()
     assert status == 0, out
     assert "written: " in err
 
 
-def test_a_benchmark_runs_as_a_module() -> None:
+def test_benchmark_runs_as_a_module() -> None:
     command = [sys.executable, "-m", "bench.features", "--small", "--ngrams", "1"]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr

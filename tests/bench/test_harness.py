@@ -36,7 +36,7 @@ class Clock:
         return Contender(name, run, lambda answer: Check(answer == "right", f"it said {answer}"))
 
 
-def test_a_wrong_answer_is_refused_and_never_timed() -> None:
+def test_wrong_answer_is_rejected_and_never_timed() -> None:
     clock = Clock()
     contenders = [
         clock.contender("good", lambda n: 2.0),
@@ -59,7 +59,7 @@ def test_the_warm_up_is_not_timed_and_contenders_alternate() -> None:
 
 
 def test_ratio_is_the_median_of_the_rounds_own_ratios() -> None:
-    # the machine slows down fourfold after the first round, both contenders alike
+    # the machine slows down fourfold after the first round, for both contenders
     ours, theirs = Timing("ours", "", [1.0, 4.0, 4.0]), Timing("theirs", "", [3.0, 8.0, 20.0])
     found = Comparison({"ours": ours, "theirs": theirs}, {})
     assert found.ratio("theirs", "ours") == 3.0
@@ -89,7 +89,7 @@ def _spin(seconds: float) -> Callable[[], None]:
     return lambda: time.sleep(seconds)
 
 
-def test_facts_are_recorded_round_by_round() -> None:
+def test_facts_are_recorded_per_round() -> None:
     clock = Clock()
     plain = clock.contender("one", lambda n: 1.0)
     sizes = iter([7, 9, 8])
@@ -100,7 +100,7 @@ def test_facts_are_recorded_round_by_round() -> None:
     assert found.to_dict(3)["contenders"][0]["per_second"] == 3.0
 
 
-def test_settings_out_of_range_are_refused() -> None:
+def test_settings_out_of_range_are_rejected() -> None:
     clock = Clock()
     with pytest.raises(ValueError, match="rounds"):
         harness.compare([clock.contender("a", lambda n: 1.0)], rounds=0)
@@ -133,7 +133,7 @@ def finished(arguments: list[str], passed: bool, reached: bool, path: Path) -> i
     return run.end()
 
 
-def test_a_wrong_result_or_a_missed_target_fails_the_run(tmp_path: Path) -> None:
+def test_wrong_result_or_a_missed_target_fails_the_run(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     assert finished([], True, True, path) == 0
     assert finished([], True, False, path) == 1
@@ -147,7 +147,7 @@ def test_the_small_mode_has_no_targets_but_checks(tmp_path: Path) -> None:
     assert finished(["--small"], False, True, tmp_path / "report.json") == 1
 
 
-def test_a_file_that_is_not_there_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_file_that_is_not_there_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     def parsed(*arguments: str) -> Path:
         parser = report.Parser("A trial.")
         parser.add_file("--corpus", "text/wiki_simple.parquet", "Parquet file")

@@ -103,7 +103,7 @@ def test_the_reference_matches_the_naive_ranking() -> None:
         np.testing.assert_allclose(scores, expected[found], rtol=1e-12)
 
 
-def test_the_judge_passes_only_the_right_ranking() -> None:
+def test_judge_passes_only_the_right_ranking() -> None:
     texts, queries = texts_and_queries()
     reference, k = Reference.of(texts), 8
     rows = np.full((len(queries), k), -1, np.int32)
@@ -140,7 +140,7 @@ def test_the_judge_passes_only_the_right_ranking() -> None:
     assert not judge.overlap(k, 0.99)(Ranking(np.full_like(rows, unmatched), scores)).passed
 
 
-def test_the_judge_requires_ties_in_row_order_only_where_asked() -> None:
+def test_judge_requires_row_order_of_ties_on_request() -> None:
     reference = Reference.of(["cat dog", "cat dog", "cat dog"])
     judge = Judge(reference, ["cat"], 1)
     score = np.float32(reference.score("cat")[1][0])

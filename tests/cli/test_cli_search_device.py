@@ -26,7 +26,7 @@ def queries(write: Write) -> Path:
 
 @pytest.mark.usefixtures("no_gpu")
 @pytest.mark.parametrize("output", [(), ("-o", "run.trec")])
-def test_a_missing_gpu_is_a_one_line_error(
+def test_missing_gpu_is_a_one_line_error(
     run: Run, bilingual: Path, queries: Path, output: tuple[str, ...]
 ) -> None:
     ran = run("search", "-i", bilingual, "--queries", queries, "--device", "cuda", *output)
@@ -50,14 +50,14 @@ def test_device_requires_queries(run: Run, bilingual: Path) -> None:
     assert ran.error == "Error: --device requires --queries FILE (see fastseq search --help)"
 
 
-def test_an_unknown_device_is_a_usage_error(run: Run, bilingual: Path, queries: Path) -> None:
+def test_unknown_device_is_a_usage_error(run: Run, bilingual: Path, queries: Path) -> None:
     ran = run("search", "-i", bilingual, "--queries", queries, "--device", "tpu")
     assert ran.code == 2
     assert "'tpu'" in ran.error
     assert "cuda" in ran.error
 
 
-def test_a_missing_cuda_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_cuda_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(availability.config, "ENABLE_CUDASIM", False)
     monkeypatch.setattr(availability, "find_spec", lambda name: None)
     assert cuda_problem() == 'CUDA needs the package numba-cuda; pip install "fastseq[cuda]"'

@@ -33,7 +33,7 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS)
-def test_a_line_without_a_word_is_named_and_can_be_skipped(
+def test_line_without_a_word_is_named_and_can_be_skipped(
     run: Run, tmp_path: Path, words: tuple[object, ...]
 ) -> None:
     (tmp_path / "v.txt").write_text("\n".join([*GOOD[:3], " 0.7 0.7", *GOOD[3:]]) + "\n")

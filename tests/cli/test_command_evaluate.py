@@ -66,7 +66,7 @@ def test_the_table_has_the_default_measures(run: Run, files: dict[str, Path]) ->
 @pytest.mark.parametrize(
     "measure", ["nDGC@10", "nDCG@", "P", "", "1+1", "__import__('os')", "nDCG@10 AP", "α_nDCG@10"]
 )
-def test_an_unknown_measure_is_an_error(run: Run, files: dict[str, Path], measure: str) -> None:
+def test_unknown_measure_is_an_error(run: Run, files: dict[str, Path], measure: str) -> None:
     ran = run("evaluate", files["run.trec"], files["qrels.txt"], "-m", measure)
     assert "easure" in ran.error
     assert ran.code == 1
@@ -81,19 +81,19 @@ def test_an_unknown_measure_is_an_error(run: Run, files: dict[str, Path], measur
         ("qrels.txt", "", "qrels.txt"),
     ],
 )
-def test_a_broken_file_is_named(
+def test_broken_file_is_named(
     run: Run, files: dict[str, Path], name: str, text: str, said: str
 ) -> None:
     files[name].write_text(text)
     assert said in run("evaluate", files["run.trec"], files["qrels.txt"]).error
 
 
-def test_a_missing_file_is_named(run: Run, files: dict[str, Path]) -> None:
+def test_missing_file_is_named(run: Run, files: dict[str, Path]) -> None:
     assert "gone.trec" in run("evaluate", "gone.trec", files["qrels.txt"]).error
     assert "gone.txt" in run("evaluate", files["run.trec"], "gone.txt").error
 
 
-def test_an_empty_run_scores_nothing(run: Run, files: dict[str, Path]) -> None:
+def test_empty_run_scores_nothing(run: Run, files: dict[str, Path]) -> None:
     files["run.trec"].write_text("")
     ran = run("evaluate", files["run.trec"], files["qrels.txt"], "-m", "AP", "--format", "json")
     assert ran.json == {"AP": 0.0}
@@ -369,7 +369,7 @@ def test_unsupported_parameters_are_named(
     assert said in run("evaluate", files["run.trec"], files["qrels.txt"], "-m", measure).error
 
 
-def test_a_relevance_too_large_for_trec_eval_is_an_error(run: Run, files: dict[str, Path]) -> None:
+def test_relevance_too_large_for_trec_eval_is_an_error(run: Run, files: dict[str, Path]) -> None:
     files["qrels.txt"].write_text("q1 0 a 4294967297\n")
     said = run("evaluate", files["run.trec"], files["qrels.txt"]).error
     assert "line 1: relevance 4294967297, expected at most 1,000,000" in said

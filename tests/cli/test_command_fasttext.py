@@ -11,7 +11,7 @@ import pytest
 from fastseq import FastText, WordVectors
 from tests.cli.conftest import Run, Write, two_topics
 
-# of eight words that stand in like surroundings: enough passes that spelling tells them apart
+# of eight words in similar contexts: enough passes that spelling distinguishes them
 OPTIONS = ("--dimensions", 8, "--epochs", 10, "--sample", 0, "--threads", 1, "--buckets", 1000)
 
 
@@ -30,7 +30,7 @@ def test_unknown_words_have_neighbors(run: Run, made: Path) -> None:
     assert ran.json[0]["word"] == "apple"
 
 
-def test_an_exported_fasttext_model_reads_back_equal(run: Run, made: Path, tmp_path: Path) -> None:
+def test_exported_fasttext_model_reads_back_equal(run: Run, made: Path, tmp_path: Path) -> None:
     model = tmp_path / "m.bin"
     ran = run("export", made, model, "--format", "fasttext")
     assert ran.code == 0, ran.err
@@ -87,7 +87,7 @@ def test_errors_are_one_line(
     assert said in ran.err
 
 
-def test_a_sequence_model_starts_from_fasttext_vectors(
+def test_sequence_model_starts_from_fasttext_vectors(
     run: Run, made: Path, tmp_path: Path, write: Write
 ) -> None:
     strange = ["aple peer plumm", "rivr lakes oceans"] * 20

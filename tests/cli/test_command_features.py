@@ -222,7 +222,7 @@ def test_errors_are_one_line_and_leave_no_file(
 
 
 @pytest.mark.parametrize("out", ["out.npz", "out.parquet"])
-def test_a_full_disk_leaves_the_earlier_output(
+def test_full_disk_leaves_the_earlier_output(
     run: Run, docs: Path, monkeypatch: pytest.MonkeyPatch, out: str
 ) -> None:
     assert run("features", docs, "-o", out).code == 0

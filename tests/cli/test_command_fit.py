@@ -239,7 +239,7 @@ def test_the_same_seed_gives_the_same_weights(run: Run, corpora: Path) -> None:
     assert a == b != c
 
 
-def test_an_existing_model_needs_overwrite(
+def test_existing_model_needs_overwrite(
     run: Run, corpora: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FASTSEQ_MODEL", "elsewhere/model")
@@ -276,7 +276,7 @@ def test_resume_with_more_epochs_equals_one_training(run: Run, corpora: Path) ->
     ("number", "code", "what"),
     [(signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, 143, "Terminated")],
 )
-def test_a_signal_leaves_a_checkpoint(
+def test_signal_leaves_a_checkpoint(
     run: Run, corpora: Path, tmp_path: Path, number: int, code: int, what: str
 ) -> None:
     words = ["fit-lstm", str(corpora / "reviews.parquet"), "--hidden", "8", "--threads", "1"]
@@ -481,7 +481,7 @@ def test_validation_data_without_the_columns_is_an_error(run: Run, corpora: Path
     assert "tokens" in error
 
 
-def test_an_output_that_cannot_be_written_is_an_error(
+def test_output_that_cannot_be_written_is_an_error(
     run: Run, corpora: Path, bilingual: Path, tmp_path: Path
 ) -> None:
     words = (corpora / "reviews.parquet", *TINY, "--quiet", "--overwrite")

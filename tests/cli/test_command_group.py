@@ -146,7 +146,7 @@ def test_errors_are_one_line(run: Run, failing, error: Exception, said: str, cod
     assert ran.code == code
 
 
-def test_an_interrupt_exits_with_130(run: Run, failing) -> None:
+def test_interrupt_exits_with_130(run: Run, failing) -> None:
     failing(KeyboardInterrupt())
     ran = run("fail")
     assert ran.code == 130
@@ -159,7 +159,7 @@ def test_other_exceptions_keep_their_traceback(run: Run, failing) -> None:
         run("fail")
 
 
-def test_a_closed_pipe_is_not_an_error(tmp_path: Path) -> None:
+def test_closed_pipe_is_not_an_error(tmp_path: Path) -> None:
     ran = subprocess.run(
         f'"{SCRIPT}" completion bash | true; exit ${{PIPESTATUS[0]}}',
         shell=True,
@@ -178,7 +178,7 @@ def test_a_closed_pipe_is_not_an_error(tmp_path: Path) -> None:
         *([("> /dev/full", 1, "Error: No space left on device\n")] * Path("/dev/full").exists()),
     ],
 )
-def test_a_full_stdout_is_a_one_line_error(tmp_path: Path, to: str, code: int, said: str) -> None:
+def test_full_stdout_is_a_one_line_error(tmp_path: Path, to: str, code: int, said: str) -> None:
     ran = subprocess.run(
         f'"{SCRIPT}" completion zsh {to}', shell=True, capture_output=True, text=True, cwd=tmp_path
     )

@@ -106,7 +106,7 @@ def test_options_of_analysis_reach_the_analyzer(
     assert sorted(ids(run, query)) == expected
 
 
-def test_an_existing_index_needs_overwrite(run: Run, cats: Path, write: Write) -> None:
+def test_existing_index_needs_overwrite(run: Run, cats: Path, write: Write) -> None:
     other = write("other.parquet", id=["z"], text=["something else"])
     assert run("index", cats).code == 0
     assert "overwrite" in run("index", other).error
@@ -159,24 +159,24 @@ def test_invalid_options_are_a_one_line_error(
     assert not Path(".fastseq/index/manifest.json").exists()
 
 
-def test_an_ambiguous_text_column_is_an_error(run: Run, write: Write) -> None:
+def test_ambiguous_text_column_is_an_error(run: Run, write: Write) -> None:
     corpus = write("two.parquet", id=["a"], title=["x"], body=["y"])
     error = run("index", corpus).error
     assert "title" in error
     assert "body" in error
 
 
-def test_a_missing_file_is_named(run: Run) -> None:
+def test_missing_file_is_named(run: Run) -> None:
     assert "gone.parquet" in run("index", "gone.parquet").error
     assert "gone/*.parquet" in run("index", "gone/*.parquet").error
 
 
-def test_an_empty_file_is_an_error(run: Run, tmp_path: Path) -> None:
+def test_empty_file_is_an_error(run: Run, tmp_path: Path) -> None:
     (tmp_path / "empty.parquet").touch()
     assert "empty.parquet" in run("index", "empty.parquet").error
 
 
-def test_a_corpus_without_rows_is_an_error(run: Run, write: Write) -> None:
+def test_corpus_without_rows_is_an_error(run: Run, write: Write) -> None:
     corpus = write("none.parquet", id=pa.array([], pa.string()), text=pa.array([], pa.string()))
     assert "no rows" in run("index", corpus).error
     assert not Path(".fastseq/index/manifest.json").exists()
@@ -196,24 +196,24 @@ def test_duplicate_ids_are_named(run: Run, write: Write) -> None:
     assert "k3" in error
 
 
-def test_a_null_id_is_named(run: Run, write: Write) -> None:
+def test_null_id_is_named(run: Run, write: Write) -> None:
     corpus = write("null.parquet", id=["a", None], text=["x", "y"])
     assert "null" in run("index", corpus).error
 
 
 @pytest.mark.parametrize("keep", [0.1, 0.5, 0.99])
-def test_a_truncated_file_is_an_error(run: Run, cats: Path, keep: float) -> None:
+def test_truncated_file_is_an_error(run: Run, cats: Path, keep: float) -> None:
     whole = cats.read_bytes()
     cats.write_bytes(whole[: int(len(whole) * keep)])
     assert "cats.parquet" in run("index", cats).error
 
 
-def test_a_file_that_is_not_parquet_is_an_error(run: Run, tmp_path: Path) -> None:
+def test_file_that_is_not_parquet_is_an_error(run: Run, tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("id,text\n1,cat\n" * 50)
     assert "list.csv" in run("index", "list.csv").error
 
 
-def test_a_damaged_file_is_an_error(run: Run, write: Write) -> None:
+def test_damaged_file_is_an_error(run: Run, write: Write) -> None:
     corpus = write("big.parquet", id=[str(i) for i in range(5000)], text=["word " * 20] * 5000)
     whole = bytearray(corpus.read_bytes())
     whole[4:400] = b"\xff" * 396
@@ -222,7 +222,7 @@ def test_a_damaged_file_is_an_error(run: Run, write: Write) -> None:
     assert not Path(".fastseq/index/manifest.json").exists()
 
 
-def test_an_index_path_that_is_a_file_is_an_error(run: Run, cats: Path, tmp_path: Path) -> None:
+def test_index_path_that_is_a_file_is_an_error(run: Run, cats: Path, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("mine")
     for words in ((), ("--overwrite",)):
         assert "taken" in run("index", cats, "-o", "taken", *words).error
@@ -253,7 +253,7 @@ def test_counts_a_term_a_hundred_thousand_times(run: Run, write: Write) -> None:
     assert ids(run, "echo", "--b", "0") == ["many", "one"]
 
 
-def test_an_interrupt_keeps_the_old_index(run: Run, cats: Path, tmp_path: Path) -> None:
+def test_interrupt_keeps_the_old_index(run: Run, cats: Path, tmp_path: Path) -> None:
     assert run("index", cats).code == 0
     before = found(run, "dog")
     text = pa.array([" ".join(f"word{i}x{j}" for j in range(60)) for i in range(2000)])

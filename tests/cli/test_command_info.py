@@ -118,7 +118,7 @@ def test_other_format_versions_are_an_error(run: Run, index: Path, version: int)
     ],
 )
 @pytest.mark.parametrize("words", [("info",), ("search", "tea", "-i")])
-def test_a_damaged_manifest_is_an_error(
+def test_damaged_manifest_is_an_error(
     run: Run, index: Path, spoil: Callable[[str], str], words: tuple[str, ...]
 ) -> None:
     path = index / MANIFEST

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 
 @given(st.text(), st.integers(1, 30))
-def test_a_cut_text_fits(text: str, width: int) -> None:
+def test_cut_text_fits(text: str, width: int) -> None:
     shown = cut(text, width)
     assert width_of(shown) <= width
     if shown != text:
@@ -36,7 +36,7 @@ def test_a_cut_text_fits(text: str, width: int) -> None:
 
 
 @given(st.text())
-def test_a_cell_is_one_line_without_control_characters(text: str) -> None:
+def test_cell_is_one_line_without_control_characters(text: str) -> None:
     shown = one_line(text)
     assert len(shown.splitlines()) <= 1
     assert not any(unicodedata.category(c) in ("Cc", "Cs") for c in shown)
@@ -52,13 +52,13 @@ def test_plain_tables_align_wide_characters(capsys: pytest.CaptureFixture) -> No
     assert lines == ["rank  id  text", "   1  a   猫喜欢", "  10  bb  cat", "   2  猫"]
 
 
-def test_a_table_without_rows_has_its_header(capsys: pytest.CaptureFixture) -> None:
+def test_table_without_rows_has_its_header(capsys: pytest.CaptureFixture) -> None:
     write_table(["rank", "id"], [])
     assert capsys.readouterr().out == "rank  id\n"
 
 
 @pytest.mark.parametrize("width", [1, 9, 20, 40, 80, 300])
-def test_a_table_fits_the_terminal(
+def test_table_fits_the_terminal(
     capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, width: int
 ) -> None:
     monkeypatch.setattr(output.sys.stdout, "isatty", lambda: True, raising=False)

@@ -77,7 +77,7 @@ def forget_models(folder: Path) -> None:
 
 @pytest.mark.parametrize("which", OUTPUTS)
 @pytest.mark.usefixtures("small_library")
-def test_a_user_file_needs_overwrite(
+def test_user_file_needs_overwrite(
     run: Run, here: Path, corpora: Path, models: Path, which: str
 ) -> None:
     if which in ("neighbors", "plot"):
@@ -138,7 +138,7 @@ INPUTS: dict[str, tuple[tuple[str, ...], str]] = {
 
 @pytest.mark.parametrize("which", INPUTS)
 @pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
-def test_an_input_is_never_overwritten(
+def test_input_is_never_overwritten(
     run: Run, here: Path, corpora: Path, which: str, overwrite: tuple[str, ...]
 ) -> None:
     shutil.copy(corpora / "wave.parquet", here)

@@ -43,7 +43,7 @@ def test_string_and_boolean_labels_keep_their_type(run: Run, write: Write) -> No
         assert {row["prediction"] for row in rows(run("predict", name, corpus))} <= {*labels}
 
 
-def test_a_tagger_writes_a_tag_per_token(run: Run, models: Path, corpora: Path) -> None:
+def test_tagger_writes_a_tag_per_token(run: Run, models: Path, corpora: Path) -> None:
     corpus = corpora / "spoken.parquet"
     found = rows(run("predict", models / "spoken", corpus, "--keep", "tokens", "--keep", "tags"))
     assert [list(row) for row in found[:1]] == [["id", "tokens", "tags", "prediction"]]
@@ -262,14 +262,14 @@ def test_errors_are_one_line(
     assert set(corpora.iterdir()) == before
 
 
-def test_a_keep_column_named_prediction_is_an_error(run: Run, models: Path, write: Write) -> None:
+def test_keep_column_named_prediction_is_an_error(run: Run, models: Path, write: Write) -> None:
     again = write("again.parquet", text=["good"], prediction=[1])
     words = ("--keep", "prediction", "-o", "out.parquet")
     assert "'prediction'" in run("predict", models / "reviews", again, *words).error
     assert not Path("out.parquet").exists()
 
 
-def test_an_index_is_not_a_model(run: Run, bilingual: Path, corpora: Path) -> None:
+def test_index_is_not_a_model(run: Run, bilingual: Path, corpora: Path) -> None:
     error = run("predict", bilingual, corpora / "reviews.parquet").error
     assert "index" in error
 

@@ -88,7 +88,7 @@ def test_resume_of_a_complete_training_is_a_notice(command: str, run: Run, corpu
     assert run(*given, "--resume", "--quiet").err == ""
 
 
-def test_a_finished_model_without_its_checkpoint_is_resumed_with_a_notice(
+def test_finished_model_without_its_checkpoint_is_resumed_with_a_notice(
     run: Run, corpus: Path
 ) -> None:
     given = words("fit-gru", corpus, "--epochs", "2")
@@ -111,7 +111,7 @@ def test_few_short_rows_have_a_finite_loss(command: str, run: Run, corpus: Path)
     assert float(ran.out.split("training loss")[1].split()[0]) > 0
 
 
-def test_a_missing_loss_is_explained(run: Run, write: Write) -> None:
+def test_missing_loss_is_explained(run: Run, write: Write) -> None:
     corpus = write("one.parquet", text=["aa aa"] * 5)
     ran = run(*words("fit-word2vec", corpus, "--loss", "hierarchical"))
     assert "training loss" in ran.out

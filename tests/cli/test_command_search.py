@@ -83,7 +83,7 @@ def test_invalid_utf8_on_standard_input_is_an_error(search: Search) -> None:
 
 
 @pytest.mark.parametrize("query", ["zzzqqq", "", "?!", "  ", "a", "\u3000"])
-def test_a_query_without_known_terms_finds_nothing(search: Search, query: str) -> None:
+def test_query_without_known_terms_finds_nothing(search: Search, query: str) -> None:
     assert hits(search(query, "--format", "json")) == []
     for form in ("table", "jsonl", "trec"):
         ran = search(query, "--format", form)
@@ -146,7 +146,7 @@ def test_invalid_parameters_are_a_one_line_error(
     assert said in ran.error
 
 
-def test_a_missing_index_is_an_error(run: Run, tmp_path: Path) -> None:
+def test_missing_index_is_an_error(run: Run, tmp_path: Path) -> None:
     assert "gone" in run("search", "tea", "-i", "gone").error
     (tmp_path / "file").write_text("mine")
     assert "file: a file, expected a folder" in run("search", "tea", "-i", "file").error
@@ -155,7 +155,7 @@ def test_a_missing_index_is_an_error(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".trec", ".tsv"])
-def test_a_query_file_gives_the_hits_of_single_queries(search: Search, suffix: str) -> None:
+def test_query_file_gives_the_hits_of_single_queries(search: Search, suffix: str) -> None:
     from fastseq.store.runs import read_run
 
     words = ("--queries", BILINGUAL / "queries.parquet", "-k", "5")
@@ -169,7 +169,7 @@ def test_a_query_file_gives_the_hits_of_single_queries(search: Search, suffix: s
         assert run[query["query_id"]] == pytest.approx({hit["id"]: hit["score"] for hit in alone})
 
 
-def test_a_parquet_run_has_four_columns(search: Search) -> None:
+def test_parquet_run_has_four_columns(search: Search) -> None:
     assert search("--queries", BILINGUAL / "queries.parquet", "-o", "run.parquet").code == 0
     table = pq.read_table("run.parquet")
     assert table.column_names == ["query_id", "doc_id", "rank", "score"]
@@ -177,7 +177,7 @@ def test_a_parquet_run_has_four_columns(search: Search) -> None:
     assert table["rank"].to_pylist()[0] == 1
 
 
-def test_a_query_file_without_output_prints_a_run(search: Search) -> None:
+def test_query_file_without_output_prints_a_run(search: Search) -> None:
     words = ("--queries", BILINGUAL / "queries.parquet", "-k", "5")
     assert search(*words, "-o", "run.trec", "--quiet").err == ""
     kept = [line.split() for line in Path("run.trec").read_text().splitlines()]
@@ -236,7 +236,7 @@ def test_bilingual_queries_are_answered(search: Search, run: Run) -> None:
     assert values["nDCG@10"] > 0.85
 
 
-def test_a_fresh_process_compiles_nothing(bilingual: Path, tmp_path: Path) -> None:
+def test_fresh_process_compiles_nothing(bilingual: Path, tmp_path: Path) -> None:
     words = [SCRIPT, "search", "green tea", "-i", bilingual, "-k", "3"]
     subprocess.run(words, capture_output=True, check=True, cwd=tmp_path)  # fills the cache
     before = os.times()
@@ -249,7 +249,7 @@ def test_a_fresh_process_compiles_nothing(bilingual: Path, tmp_path: Path) -> No
     assert spent - before.children_user - before.children_system < 2.5
 
 
-def test_a_search_imports_only_what_it_needs(bilingual: Path, tmp_path: Path) -> None:
+def test_search_imports_only_what_it_needs(bilingual: Path, tmp_path: Path) -> None:
     source = (
         "import sys; from fastseq_cli.main import cli\n"
         f"try: cli(['search', 'green tea', '-i', {str(bilingual)!r}])\n"

@@ -185,7 +185,7 @@ def test_invalid_data_is_a_one_line_error(
     assert said in ran.error
 
 
-def test_a_large_confusion_matrix_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
+def test_large_confusion_matrix_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
     labels = [f"c{n}" for n in range(WHOLE + 1)]
     counts = [[10 if a == b else (a > b) for b in range(len(labels))] for a in range(len(labels))]
     counts[0][3] = 9

@@ -84,7 +84,7 @@ def test_neighbors_in_files_of_other_programs(run: Run, tmp_path: Path) -> None:
     assert "glove.txt: line 2" in run("neighbors", "glove.txt", "cat").error
 
 
-def test_an_unknown_word_is_an_error(run: Run, vectors: Path) -> None:
+def test_unknown_word_is_an_error(run: Run, vectors: Path) -> None:
     ran = run("neighbors", vectors, "man", "quen")
     assert ran.code == 1
     said = "Error: 'quen' is not among the 5 words; nearest spellings: 'queen'"

@@ -20,7 +20,7 @@ FILE = 65536  # registers of a multiprocessor
 
 
 def all_kernels() -> list[Kernel]:
-    """Those that the room's files declare, and their variants of typical sizes."""
+    """The declared kernels, and their variants of typical sizes."""
     for module in walk_packages(room.__path__, f"{room.__name__}."):
         import_module(module.name)
     declare_variants()
@@ -28,13 +28,13 @@ def all_kernels() -> list[Kernel]:
 
 
 def is_planned(each: Kernel) -> bool:
-    """Whether its shared memory was planned for the GPU at hand, here the largest one."""
+    """Whether its shared memory was planned for the present GPU, here the largest one."""
     return each.name.partition(".")[0] in ("persistent", "grid_persistent")
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES, ids=lambda c: f"sm_{c[0]}{c[1]}")
 @pytest.mark.parametrize("each", all_kernels(), ids=lambda each: each.name)
-def test_it_compiles(each: Kernel, capability: tuple[int, int]) -> None:
+def test_kernel_compiles_without_spills(each: Kernel, capability: tuple[int, int]) -> None:
     made = compile_kernel(each, capability)
     assert made.cubin[:4] == b"\x7fELF"
     assert made.spill_stores <= each.spill
@@ -53,7 +53,7 @@ def no_kernel_stays() -> Iterator[None]:
         yield
 
 
-def test_spills_are_seen(tmp_path: Path) -> None:
+def test_register_spills_are_detected(tmp_path: Path) -> None:
     """A hundred sums at once, where 1,024 threads leave 64 registers to each."""
     names = [f"s{i}" for i in range(100)]
     lines = ["from fastseq.kernels.cuda.runtime.target import cuda", "def spilling(x, n):"]
@@ -76,7 +76,7 @@ def test_spills_are_seen(tmp_path: Path) -> None:
     assert found.spill_loads > 0
 
 
-def test_local_and_shared_memory_are_seen() -> None:
+def test_local_and_shared_memory_are_detected() -> None:
     @kernel("float32[::1], int64", threads=1024, registers=255, name="local")
     def local(x, n):
         values = cuda.local.array(1000, "float32")
@@ -106,12 +106,12 @@ def widened(x):
 
 
 @pytest.mark.parametrize("function", [doubled, doubled_sometimes, widened])
-def test_float64_is_seen(function) -> None:
+def test_float64_instructions_are_detected(function) -> None:
     each = kernel("float32[::1]", threads=32, registers=64)(function)
     assert compile_kernel(each, (9, 0)).float64
 
 
-def test_predicated_float64_is_seen_in_the_assembler() -> None:
+def test_predicated_float64_is_detected_in_the_assembly() -> None:
     for line in (
         "\tadd.f64 \t%fd1, %fd2, %fd3;",
         "\t@%p1 add.rn.f64 \t%fd1, %fd2, %fd3;",

@@ -8,11 +8,11 @@ from bench.common import device
 from fastseq.kernels.cuda.nn import rows as row_kernels
 
 
-def test_a_layer_matches_the_cpus() -> None:
+def test_layer_matches_the_cpu() -> None:
     assert device.difference(device.Shape("gru", 3, 4, 5, 3, True)) < 1e-5
 
 
-def test_a_wrong_gradient_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_gradient_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(row_kernels, "column_sums", lambda out, a: None)
     assert device.difference(device.Shape("rnn", 2, 3, 2, 2)) > 1e-4
 

@@ -1,4 +1,4 @@
-"""The CRF on the device beside the CPU's layer: losses, gradients, marginals, best paths."""
+"""The CRF on the device compared with the CPU layer: losses, gradients, marginals, best paths."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LENGTHS = (1, 4, 2)
 
 @pytest.fixture(autouse=True)
 def few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crf, "THREADS", 4)  # five tags take turns
+    monkeypatch.setattr(crf, "THREADS", 4)  # fewer threads than tags
     monkeypatch.setattr(crf, "SLOTS", 3)
 
 
@@ -48,7 +48,7 @@ class Case:
 
 
 @pytest.mark.parametrize(("K", "spread"), [(1, 1), (3, 1), (5, 1), (5, 60)])
-def test_losses_and_gradients(K: int, spread: float) -> None:
+def test_losses_and_gradients_match_the_cpu(K: int, spread: float) -> None:
     case = Case(K, spread)
     loss = case.layer.loss(case.emissions, case.tags, case.offsets)
     expected = case.layer.backward()
@@ -60,7 +60,7 @@ def test_losses_and_gradients(K: int, spread: float) -> None:
         np.testing.assert_allclose(memory.get(slope) - 1, case.layer.grads[name], atol=1e-5)
 
 
-def test_the_likelihood_alone_leaves_the_rest() -> None:
+def test_likelihood_alone_computes_no_gradients() -> None:
     case = Case(4, 1)
     losses, marginals = case.paths(crf.LIKELIHOOD)
     expected = case.layer.loss(case.emissions, case.tags, case.offsets, training=False)

@@ -17,7 +17,7 @@ keys = st.integers(0, (1 << 64) - 1)
 
 @settings(max_examples=8, deadline=None)
 @given(key=keys, size=st.integers(0, 40), rate=st.sampled_from([0.1, 0.5, 0.9]))
-def test_the_mask_is_the_cpus(key: int, size: int, rate: float) -> None:
+def test_mask_matches_the_cpu(key: int, size: int, rate: float) -> None:
     x = np.arange(1, size + 1, dtype=np.float32)
     limit, scale = limit_and_scale(rate)
     expected = np.empty_like(x)
@@ -29,7 +29,7 @@ def test_the_mask_is_the_cpus(key: int, size: int, rate: float) -> None:
 
 @settings(max_examples=6, deadline=None)
 @given(key=keys, data=st.data())
-def test_rows_have_the_mask_of_the_rows_that_they_are(key: int, data: st.DataObject) -> None:
+def test_indexed_rows_have_the_masks_of_their_rows(key: int, data: st.DataObject) -> None:
     count, columns = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 6))
     rows = np.array(data.draw(st.permutations(range(count))), np.int64)
     x = np.ones((count, columns), np.float32)
@@ -41,12 +41,12 @@ def test_rows_have_the_mask_of_the_rows_that_they_are(key: int, data: st.DataObj
     assert memory.get(out).tolist() == expected.tolist()
 
 
-def test_a_block_of_two_to_the_32_elements_has_a_key_of_its_own() -> None:
+def test_elements_past_two_to_the_32_have_another_key() -> None:
     assert dropout.key_halves(7, 0) != dropout.key_halves(7, 1)
     assert dropout.key_halves(7, 0) == dropout.key_halves(7 + (1 << 64), 0)
 
 
-def test_arrays_that_do_not_fit_are_refused() -> None:
+def test_arrays_that_do_not_match_are_rejected() -> None:
     with pytest.raises(ValueError, match="3 elements into 2"):
         dropout.drop(memory.zeros(2), memory.zeros(3), 1, 0, 2.0)
     with pytest.raises(ValueError, match="2 numbers of rows for 3 rows"):

@@ -1,4 +1,4 @@
-"""Products in tiles beside NumPy's, and what cuBLAS is told beside a product by columns."""
+"""Tiled products compared with NumPy, and cuBLAS's arguments with a column-major product."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def drawn(*shape: int, seed: int = 0) -> Float32:
 @pytest.mark.parametrize("transpose_a", [False, True])
 @pytest.mark.parametrize("transpose_b", [False, True])
 @pytest.mark.parametrize(("M", "N", "K"), [(3, 5, 7), (65, 2, 3)])
-def test_products(
+def test_products_match_numpy(
     multiply: Any, transpose_a: bool, transpose_b: bool, M: int, N: int, K: int
 ) -> None:
     a = drawn(K, M) if transpose_a else drawn(M, K)
@@ -38,7 +38,7 @@ def test_products(
 
 
 @WAYS
-def test_windows_bias_and_adding(multiply: Any) -> None:
+def test_strided_products_with_bias_and_accumulation(multiply: Any) -> None:
     a, b, bias, before = drawn(4, 6), drawn(9, 5), drawn(3), drawn(4, 8, seed=2)
     out = memory.put(before)
     left = gemm.window(memory.put(a), 1, 5)
@@ -53,7 +53,7 @@ def test_windows_bias_and_adding(multiply: Any) -> None:
     np.testing.assert_allclose(memory.get(out), expected, atol=1e-5)
 
 
-def test_a_long_sum_is_cut_and_added_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_split_sums_are_added_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gemm, "parts_of", lambda *sizes: 3)
     a, b = drawn(40, 2), drawn(40, 3, seed=1)
     out = memory.put(np.ones((2, 3), np.float32))
@@ -63,7 +63,7 @@ def test_a_long_sum_is_cut_and_added_in_order(monkeypatch: pytest.MonkeyPatch) -
     np.testing.assert_allclose(memory.get(out), a.T @ b, atol=1e-5)
 
 
-def test_rows_are_filled() -> None:
+def test_rows_are_filled_with_the_bias() -> None:
     out = memory.zeros((3, 4))
     gemm.fill_rows(gemm.window(out, 1, 3), memory.put(np.array([5, 6], np.float32)))
     assert memory.get(out).tolist() == [[0, 5, 6, 0]] * 3
@@ -77,7 +77,7 @@ def test_rows_are_filled() -> None:
         ({"transpose_b": True, "add": True, "bias": 2}, "bias"),
     ],
 )
-def test_what_does_not_fit_is_refused(call: dict[str, object], message: str) -> None:
+def test_mismatched_arguments_are_rejected(call: dict[str, object], message: str) -> None:
     if "bias" in call:
         call = {**call, "bias": memory.zeros(2)}
     with pytest.raises(ValueError, match=message):
@@ -93,7 +93,7 @@ def by_columns(op: int, memory_of: Float32, stride: int, rows: int, columns: int
 
 @pytest.mark.parametrize("transpose_a", [False, True])
 @pytest.mark.parametrize("transpose_b", [False, True])
-def test_what_cublas_is_told_is_the_product(transpose_a: bool, transpose_b: bool) -> None:
+def test_cublas_arguments_describe_the_product(transpose_a: bool, transpose_b: bool) -> None:
     M, N, K = 2, 3, 4
     a = drawn(K, M) if transpose_a else drawn(M, K)
     b = drawn(N, K, seed=1) if transpose_b else drawn(K, N, seed=1)
@@ -105,5 +105,5 @@ def test_what_cublas_is_told_is_the_product(transpose_a: bool, transpose_b: bool
 
 
 @pytest.mark.skipif(not SIMULATED, reason="a GPU may have the library")
-def test_without_the_library_there_is_none() -> None:
+def test_missing_cublas_is_detected() -> None:
     assert gemm._cublas() is None

@@ -98,7 +98,7 @@ def test_a_forecaster() -> None:
     np.testing.assert_allclose(theirs.forecast(SERIES), mine.forecast(SERIES), atol=1e-4)
 
 
-def test_a_folder_goes_from_device_to_device(tmp_path: Path) -> None:
+def test_folder_moves_between_devices(tmp_path: Path) -> None:
     theirs = classifier(device="cuda", epochs=1).fit(TEXTS, LABELS, path=tmp_path / "model")
     found = load(tmp_path / "model", threads=1, device="cpu")
     np.testing.assert_allclose(found.predict_proba(TEXTS), theirs.predict_proba(TEXTS), atol=1e-5)
@@ -108,7 +108,7 @@ def test_a_folder_goes_from_device_to_device(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("first", ["cpu", "cuda"])
-def test_a_training_goes_on_on_another_device(tmp_path: Path, first: str) -> None:
+def test_training_resumes_on_another_device(tmp_path: Path, first: str) -> None:
     then = {"cpu": "cuda", "cuda": "cpu"}[first]
     settings: dict[str, Any] = {"dropout": 0.2, "layers": 1, "optimizer": "adam"}
     place = tmp_path / "model"
@@ -132,7 +132,7 @@ def test_a_training_goes_on_on_another_device(tmp_path: Path, first: str) -> Non
     agree(whole, model)
 
 
-def test_memory_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_names_batch_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place, steps = tmp_path / "model", 0
 
     def learn(*arguments: Any, **named: Any) -> Any:
@@ -163,6 +163,6 @@ def test_precision() -> None:
     assert model.learned.network.recurrent.precision == "tf32"
 
 
-def test_auto_is_a_gpu_and_never_the_simulator() -> None:
+def test_auto_selects_a_gpu_but_never_the_simulator() -> None:
     model = classifier(epochs=1).fit(TEXTS, LABELS)
     assert model.learned.network.backend.device == ("cpu" if simulated() else "cuda")

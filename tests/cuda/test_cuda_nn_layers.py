@@ -97,7 +97,7 @@ def test_embedding_and_a_tied_output() -> None:
     assert not frozen.gradients()["weight"].any()
 
 
-def test_dropout_has_the_cpus_masks() -> None:
+def test_dropout_masks_match_the_cpu() -> None:
     mine, theirs, x = HostDropout(0.4), Dropout(0.4), drawn(3, 5)
     close(theirs.forward(memory.put(x), key=9), mine.forward(x, key=9))
     close(theirs.backward(memory.put(x)), mine.backward(x))
@@ -172,7 +172,7 @@ def test_projected_cross_entropy_in_pieces(weighted: bool) -> None:
 BACKENDS: list[Backend] = [Backend(Team(1)), CudaBackend(Team(1))]
 
 
-def test_kits_agree() -> None:
+def test_backends_agree() -> None:
     x, other = drawn(4, 3), drawn(4, 2)
     rows, weights = np.array([2, 0, 2]), np.array([1, 0.5, 2], np.float32)
     found = []
@@ -204,7 +204,7 @@ def test_kits_agree() -> None:
         np.testing.assert_allclose(theirs, mine, rtol=0, atol=1e-6)
 
 
-def test_space_is_used_again() -> None:
+def test_workspace_is_reused() -> None:
     space = Space()
     first = space.array("a", 2, 3)
     assert space.array("a", 2, 3) is first
@@ -215,7 +215,7 @@ def test_space_is_used_again() -> None:
     assert space.array("a", 2, dtype=np.int32).dtype == np.int32
 
 
-def test_what_is_sent_stays_for_three_batches() -> None:
+def test_uploaded_batches_stay_valid_for_three_steps() -> None:
     feed, made = Feed(), []
     given = np.arange(5)
 

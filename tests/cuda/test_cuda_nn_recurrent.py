@@ -76,7 +76,7 @@ def test_a_padded_batch(cell: str, ragged: bool) -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_ragged_batch_with_dropout_of_both_kinds(cell: str) -> None:
+def test_ragged_batch_with_dropout_of_both_kinds(cell: str) -> None:
     mine, theirs = pair(cell, 2, 5, 2, dropout=0.4, weight_dropout=0.3)
     rng = np.random.default_rng(2)
     offsets = np.concatenate([[0], np.cumsum(LENGTHS)])
@@ -120,7 +120,7 @@ def test_steps_that_share_rows(cell: str, padded: bool) -> None:
     gradients_agree(mine, theirs)
 
 
-def test_a_state_is_carried_on_the_device() -> None:
+def test_state_is_carried_on_the_device() -> None:
     mine, theirs = pair("LSTM", 2, 3)
     x = np.random.default_rng(4).normal(size=(2, 2, 2)).astype(np.float32)
     state = found_state = None
@@ -133,7 +133,7 @@ def test_a_state_is_carried_on_the_device() -> None:
     close(theirs.forward(x, training=False)[0], y)
 
 
-def test_a_pass_without_training_may_come_between() -> None:
+def test_pass_without_training_may_come_between() -> None:
     mine, theirs = pair("GRU", 2, 3, 2)
     rng = np.random.default_rng(5)
     x = rng.normal(size=(3, 2, 2)).astype(np.float32)
@@ -168,7 +168,7 @@ def test_one_sequence_shorter_than_the_batch() -> None:
     gradients_agree(mine, theirs)
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_mismatched_arguments_are_rejected() -> None:
     layer = device.LSTM(2, 3)
     x = np.zeros((2, 1, 2), np.float32)
     with pytest.raises(SettingsError, match="needs a forward"):
@@ -190,7 +190,7 @@ def test_what_does_not_fit_is_refused() -> None:
         layer.backward(x)
 
 
-def test_first_values_are_the_cpus() -> None:
+def test_initial_values_match_the_cpu() -> None:
     for cell in CELLS:
         mine = getattr(host, cell)(3, 4, seed=9).state_dict()
         theirs = getattr(device, cell)(3, 4, seed=9).state_dict()

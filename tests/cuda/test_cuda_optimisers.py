@@ -1,4 +1,4 @@
-"""Steps of the optimisers on the device beside those of the CPU."""
+"""Steps of the optimisers on the device compared with the CPU's."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STEPS: dict[str, tuple[int, tuple[Any, ...]]] = {
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_three_steps_are_the_cpus(name: str) -> None:
+def test_three_steps_match_the_cpu(name: str) -> None:
     kind = name.split()[0]
     moments, settings = STEPS[name]
     rng = np.random.default_rng(5)
@@ -69,6 +69,6 @@ def test_squares_are_summed_in_float64(
     assert found == pytest.approx(float((x[start:stop].astype(np.float64) ** 2).sum()), rel=1e-14)
 
 
-def test_a_norm_that_is_no_number_is_seen() -> None:
+def test_nan_norm_is_detected() -> None:
     assert np.isnan(optimisers.square_sum(memory.put(np.array([1, np.nan], F)), 0, 2))
     assert np.isinf(optimisers.square_sum(memory.put(np.array([1, np.inf], F)), 0, 2))

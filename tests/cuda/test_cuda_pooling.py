@@ -1,4 +1,4 @@
-"""Pooling on the device beside the layer of the CPU, forward and back, kind by kind."""
+"""Pooling on the device, forward and backward, compared with the CPU layer."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_max() -> None:
     close(dx, expected_dx)
 
 
-def test_of_equals_the_first_and_of_nan_the_first_is_the_largest() -> None:
+def test_maximum_takes_the_first_of_ties_and_of_nan() -> None:
     x = np.ones((N, COLUMNS), F)
     x[5, 0] = x[7, 0] = np.nan
     x[6, 1] = 2
@@ -106,7 +106,7 @@ def test_attention() -> None:
     np.testing.assert_allclose(before.T @ x, layer.grads["weight"], atol=2e-6)
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_mismatched_arguments_are_rejected() -> None:
     def zeros(*shape: int) -> Any:
         return memory.zeros(shape)
 
@@ -130,7 +130,7 @@ def test_what_does_not_fit_is_refused() -> None:
             call()
 
 
-def test_no_sequence_is_nothing_to_do() -> None:
+def test_empty_batch() -> None:
     none = memory.put(np.zeros(1, np.int32))
     pooling.mean_weights(memory.zeros(0), none)
     pooling.segment_softmax(memory.zeros(0), memory.zeros(0), none)

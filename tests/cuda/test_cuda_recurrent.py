@@ -1,4 +1,4 @@
-"""The recurrent kernels of the device beside the layers of the CPU, on both of their paths."""
+"""The recurrent kernels on the device compared with the CPU layers, on every path."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def layer_of(case: Case) -> Any:
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_forward_and_backward_are_those_of_the_layers(
+def test_forward_and_backward_match_the_cpu_layers(
     case: Case, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compare(case, path, monkeypatch)
@@ -128,7 +128,7 @@ def compare(
     return float(np.abs(memory.get(out)[:, d * H :] - y[:, d * H :]).max())
 
 
-def test_the_way_follows_from_sizes_and_chip(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernel_path_follows_from_sizes_and_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grid_persistent, "multiprocessors", lambda: 132)
     for cell, units, batch, path in (
         ("lstm", 128, 64, ONE),
@@ -149,7 +149,7 @@ def test_the_way_follows_from_sizes_and_chip(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 @pytest.mark.parametrize("reverse", [False, True])
-def test_parts_row_tiles_and_chunks(
+def test_grid_plan_of_parts_row_tiles_and_chunks(
     cell: str, reverse: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two parts of six units, two row tiles, the first of two chunks of rows."""
@@ -191,7 +191,7 @@ def test_tensor_cores(
     assert found > {"bfloat16": 1e-4, "tf32": 1e-5}[precision]  # they were rounded
 
 
-def test_without_keep_nothing_is_left_for_the_way_back() -> None:
+def test_inference_saves_nothing_for_backward() -> None:
     gates = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
     on_device, before = memory.put(gates), memory.zeros((3, 2))
     weight, rows = memory.zeros((8, 2)), memory.put(np.arange(3, dtype=np.int32))

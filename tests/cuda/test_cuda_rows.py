@@ -65,7 +65,7 @@ def test_the_largest_column_is_the_first_among_equals(columns: int) -> None:
     assert memory.get(best).tolist() == np.argmax(x, 1).tolist()
 
 
-def test_arrays_that_do_not_fit_are_refused() -> None:
+def test_arrays_that_do_not_match_are_rejected() -> None:
     with pytest.raises(ValueError, match="do not fit"):
         row_kernels.gather(memory.zeros((2, 3)), memory.zeros((4, 2)), memory.zeros(2, np.int32))
     with pytest.raises(ValueError, match="do not fit"):
@@ -107,7 +107,7 @@ def test_ids_are_grouped(ids: list[int]) -> None:
         assert places == [i for i, number in enumerate(ids) if number == target]
 
 
-def test_an_embeddings_gradient_is_the_layers_bit_for_bit() -> None:
+def test_embeddings_gradient_is_the_layers_bit_for_bit() -> None:
     ids = np.array([3, 0, 3, 4, 3, 0], np.int32)
     layer = Embedding(6, 5)
     dy = np.random.default_rng(2).normal(size=(6, 5)).astype(F)

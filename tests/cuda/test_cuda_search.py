@@ -1,4 +1,4 @@
-"""Searching on the device beside searching on the CPU: the same rows, the same bits of scores."""
+"""Search on the device equals search on the CPU: rows and bits of scores."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def assert_same(
 
 
 @pytest.mark.parametrize("model", MODELS, ids=str)
-def test_every_model_gives_the_hits_of_the_cpu(index: Index, model: RankingModel) -> None:
+def test_every_model_matches_the_cpu(index: Index, model: RankingModel) -> None:
     assert_same(index, QUERIES, 3, model)
 
 
@@ -97,19 +97,19 @@ def test_other_collections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed
     assert_same(index, queries, 2, BM25(variant="bm25l", k1=0.9, b=0.4))
 
 
-def test_an_empty_batch_and_queries_without_known_words(index: Index) -> None:
+def test_empty_batch_and_queries_without_known_words(index: Index) -> None:
     assert_same(index, [], 3)
     assert_same(index, ["", "absent"], 3)
 
 
 def df_of(index: Index, word: str) -> int:
-    """Documents that hold a word."""
+    """Documents that contain a word."""
     term = index._segment.lookup(Texts.from_strings([word]))[0]
     return int(index._segment.df[term])
 
 
 def left_to_the_cpu(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many queries each search left to the CPU, kept up to date."""
+    """How many queries each search left to the CPU."""
     counts: list[int] = []
     whole = gpu.GpuSearch.search
 
@@ -122,9 +122,7 @@ def left_to_the_cpu(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
-def test_weights_of_zero_and_less_are_left_to_the_cpu(
-    index: Index, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_non_positive_weights_run_on_the_cpu(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = left_to_the_cpu(monkeypatch)
     queries = [
         {"w1": 2.0, "w2": 0.5}, "w3", {"w1": 1.0, "w2": -1.0}, {"w4": 0.0}, {"absent": -1.0}, "w1",
@@ -134,7 +132,7 @@ def test_weights_of_zero_and_less_are_left_to_the_cpu(
 
 
 @pytest.mark.parametrize(("postings", "left"), [(50, 1), (16, 2)])
-def test_postings_make_room_for_others(
+def test_postings_are_evicted_when_full(
     index: Index, monkeypatch: pytest.MonkeyPatch, postings: int, left: int
 ) -> None:
     monkeypatch.setattr(gpu, "free_memory", lambda: 16 * postings)
@@ -147,7 +145,7 @@ def test_postings_make_room_for_others(
     assert counts == [left]
 
 
-def test_a_batch_of_too_many_postings_is_searched_in_parts(
+def test_batch_of_too_many_postings_is_searched_in_parts(
     index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = left_to_the_cpu(monkeypatch)
@@ -182,9 +180,7 @@ def test_postings_stay_on_the_device(index: Index, monkeypatch: pytest.MonkeyPat
     assert brought == [1, 1, 1, 1]
 
 
-def test_k_past_what_a_block_sorts_is_the_cpus(
-    index: Index, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_k_runs_on_the_cpu(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "MOST_HITS", 2)
     counts = left_to_the_cpu(monkeypatch)
     assert_same(index, ["w1 w2", "w3"], 3)
@@ -197,7 +193,7 @@ def test_another_device(index: Index, device: Any) -> None:
         index.search("w1", device=device)
 
 
-def test_memory_that_is_full(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_device_memory(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     def empty(shape: Any, dtype: Any = np.float32) -> Any:
         if dtype is np.int64:
             raise memory.DeviceMemoryError("4 GB more")
@@ -211,7 +207,7 @@ def test_memory_that_is_full(index: Index, monkeypatch: pytest.MonkeyPatch) -> N
     assert_same(index, ["w1"], 2)
 
 
-def test_no_memory_for_postings(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_postings_that_do_not_fit_in_memory(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     def empty(shape: Any, dtype: Any = np.float32) -> Any:
         raise memory.DeviceMemoryError("4 GB more")
 
@@ -221,7 +217,7 @@ def test_no_memory_for_postings(index: Index, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize(("n", "k"), [(3, 5), (5, 5), (40, 5), (40, 1)])
-def test_the_best_of_candidates(n: int, k: int) -> None:
+def test_top_k_of_candidates(n: int, k: int) -> None:
     rng = np.random.default_rng(n + k)
     points = rng.choice(np.array([1e-38, 0.5, 0.50000006, 3, np.inf], np.float32), (2, n))
     documents = rng.integers(0, 1 << 31, (2, n))
@@ -237,7 +233,7 @@ def test_the_best_of_candidates(n: int, k: int) -> None:
         assert (kept[len(order) :] == 0).all()
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_mismatched_arguments_are_rejected() -> None:
     keys, totals = memory.empty((2, 4), np.int64), memory.empty(2, np.int32)
     with pytest.raises(ValueError, match="hits"):
         kernels.best(memory.empty((3, 2), np.int32), memory.empty((3, 2)), keys, totals)
@@ -247,13 +243,13 @@ def test_what_does_not_fit_is_refused() -> None:
 
 
 @pytest.mark.skipif(not target.SIMULATED, reason="the simulator alone")
-def test_the_simulator_counts_as_a_gpu() -> None:
+def test_simulator_counts_as_a_gpu() -> None:
     assert cuda_problem() is None
     require_cuda()
     assert availability.free_memory() is None
 
 
-def test_the_reason_for_no_gpu_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_gpu_is_one_error_line(monkeypatch: pytest.MonkeyPatch) -> None:
     without = SimpleNamespace(
         is_available=lambda: False, cuda_error=lambda: "\nNo driver.\nNone.\n"
     )
@@ -263,7 +259,7 @@ def test_the_reason_for_no_gpu_is_one_line(monkeypatch: pytest.MonkeyPatch) -> N
         require_cuda()
 
 
-def test_a_driver_that_fails_is_a_reason_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_driver_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def context() -> None:
         raise RuntimeError("[100] no device")
 
@@ -273,7 +269,9 @@ def test_a_driver_that_fails_is_a_reason_too(monkeypatch: pytest.MonkeyPatch) ->
     assert cuda_problem() == "no usable NVIDIA GPU: [100] no device"
 
 
-def test_models_in_turn_stay_on_the_device(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_alternating_models_stay_on_the_device(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
     searcher = Searcher(index._segment)
     found = []
     for model in (BM25(), BM25(k1=2.0), BM25(), BM25(k1=2.0)):
@@ -281,7 +279,7 @@ def test_models_in_turn_stay_on_the_device(index: Index, monkeypatch: pytest.Mon
         found.append(dict(searcher._gpu))
     assert [len(each) for each in found] == [1, 2, 2, 2]
     assert list(found[1].values()) == list(found[3].values())
-    monkeypatch.setattr(gpu, "free_memory", lambda: 64)  # no room beside another one
+    monkeypatch.setattr(gpu, "free_memory", lambda: 64)  # no memory for another one
     searcher.search(["w1 w2"], 2, BM25(k1=3.0), 1, "cuda")
     assert len(searcher._gpu) == 1
 
@@ -298,7 +296,7 @@ def test_many_threads_share_a_searcher(index: Index) -> None:
         np.testing.assert_array_equal(scores, expected.scores)
 
 
-def test_a_score_at_the_floor_is_a_candidate() -> None:
+def test_score_at_the_floor_is_a_candidate() -> None:
     """Another window may have set the floor first, and lose the tie to this one."""
     parts = np.array([1, 2, 3], np.float32)
     keys, totals = memory.zeros((1, 3), np.int64), memory.zeros(1, np.int32)

@@ -1,4 +1,4 @@
-"""Softmax, cross-entropy and squared errors on the device beside the CPU's."""
+"""Softmax, cross-entropy and squared errors on the device match the CPU's."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_cross_entropy(columns: int, gradient: bool) -> None:
     np.testing.assert_allclose(memory.get(there), expected, atol=1e-7)
 
 
-def test_a_logit_that_is_no_number_is_seen() -> None:
+def test_nan_logit_is_detected() -> None:
     x = logits_of(2, 5)
     x[0, 3] = np.nan
     there, found = memory.put(x), memory.empty(2, np.float64)
@@ -77,6 +77,6 @@ def test_squared_errors(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (memory.get(there) == before).all()
 
 
-def test_arrays_that_do_not_fit_are_refused() -> None:
+def test_arrays_that_do_not_match_are_rejected() -> None:
     with pytest.raises(ValueError, match="3 numbers and 2"):
         softmax.squared_errors(memory.zeros(3), memory.zeros(2), 1.0, False)

@@ -1,4 +1,4 @@
-"""What every kernel stands on: declaring and launching, memory, functions of single numbers."""
+"""Declaring and launching kernels, memory, scalar functions."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def others(out, x, y):
         out[3 * len(x) + i] = fma(x[i], y[i], x[i])
 
 
-def test_elementary_functions_are_the_cpus() -> None:
+def test_elementary_functions_match_the_cpu() -> None:
     some = np.random.default_rng(0).normal(0, 20, 50)
     x = np.concatenate([some, [0, -0.0, 1e-30, 90, -110, np.inf, -np.inf, np.nan]]).astype("f4")
     n = len(x)
@@ -55,7 +55,7 @@ def test_elementary_functions_are_the_cpus() -> None:
         np.testing.assert_allclose(row, expected, rtol=1e-6, atol=1e-44)
 
 
-def test_smaller_larger_absolute_fused() -> None:
+def test_minimum_maximum_absolute_and_fma() -> None:
     x = np.array([1, 3, 2, 1.0000001], np.float32)
     y = np.array([2, -1, np.nan, 1.0000001], np.float32)
     out = memory.empty(16)
@@ -70,16 +70,16 @@ def test_smaller_larger_absolute_fused() -> None:
     assert fused[3] == np.float32(exact)
 
 
-def test_kernels_are_known_by_name() -> None:
+def test_kernels_are_registered_by_name() -> None:
     assert any(each.name == "test_cuda_target.three" for each in target.kernels())
 
 
 @pytest.mark.parametrize("blocks", [0, (0, 1, 1), (3, 0, 2)])
-def test_a_grid_without_blocks_is_not_launched(blocks: object) -> None:
+def test_empty_grid_is_not_launched(blocks: object) -> None:
     three(blocks, None, None, 0)
 
 
-def test_arrays_go_there_and_back() -> None:
+def test_arrays_round_trip_to_the_device() -> None:
     x = np.arange(6, dtype=np.float32).reshape(2, 3)
     there = memory.put(x.T)
     assert (memory.get(there) == x.T).all()
@@ -93,7 +93,7 @@ def test_arrays_go_there_and_back() -> None:
     assert memory.get(memory.zeros(0)).size == 0
 
 
-def test_scratch_is_kept_while_it_is_large_enough() -> None:
+def test_scratch_is_reused_while_large_enough() -> None:
     first = memory.scratch("a test's", 8)
     memory.put(np.full(8, 5, np.float32), first)
     assert memory.get(memory.scratch("a test's", 4))[0] == 5
@@ -110,7 +110,7 @@ def test_scratch_is_kept_while_it_is_large_enough() -> None:
         (np.zeros(2, np.float32), np.float32(1)),
     ],
 )
-def test_a_launch_brings_what_was_declared(arguments: tuple[Any, ...]) -> None:
+def test_launch_arguments_match_the_declaration(arguments: tuple[Any, ...]) -> None:
     with undeclared():
 
         @kernel("float32[::1], float32, int64", threads=1, registers=16)
@@ -130,7 +130,7 @@ def test_a_launch_brings_what_was_declared(arguments: tuple[Any, ...]) -> None:
 
 
 @pytest.mark.skipif(target.SIMULATED, reason="arrays of the simulator are the host's")
-def test_an_array_of_the_host_is_refused() -> None:
+def test_host_array_is_rejected() -> None:
     with undeclared():
 
         @kernel("float32[::1]", threads=1, registers=16)

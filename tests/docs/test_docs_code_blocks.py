@@ -72,7 +72,7 @@ def test_code_blocks_of_a_page_run(
         example.evaluate()
 
 
-def test_a_block_that_fails_is_seen(tmp_path: Path) -> None:
+def test_block_that_fails_is_seen(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("```console\n$ fastseq info nowhere\n```\n\n```python\nassert 1 == 2\n```\n")
     console, python = Document.parse(str(page), *PARSERS).examples()

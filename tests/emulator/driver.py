@@ -135,7 +135,7 @@ class Driver:
         self._stream(stream)
         inside = any(at <= source and source + size <= at + room.size
                      for at, room in self.pinned.items())  # fmt: skip
-        if not inside:  # the driver takes a copy of its own first
+        if not inside:  # the driver copies it first
             self.cuMemcpyHtoD(to, source, size)
             return
         self.later(lambda: self._to_device(to, source, size))

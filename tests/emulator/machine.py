@@ -49,7 +49,7 @@ class Device:
         self.threads = 1  # that were launched so far
 
     def allocate(self, size: int) -> int:
-        """Bytes at a multiple of 256, with no number in them: floats are NaNs."""
+        """Bytes at a multiple of 256, initialised to NaN."""
         room = -(-max(size, 1) // 256) * 256 + 256
         kept = self._free.get(room)
         if kept:
@@ -105,7 +105,7 @@ def launch(
 
 
 class Launch:
-    """Some blocks of a grid at work."""
+    """The running blocks of a grid."""
 
     def __init__(
         self, made: Program, code: CodeType, blocks: Any, grid: Sequence[int], threads: int,

@@ -66,7 +66,7 @@ class Program:
 
     @property
     def waits_for_blocks(self) -> bool:
-        """Whether blocks of the grid wait for one another, so that all must be at work at once."""
+        """Whether blocks of the grid wait for one another, so that all must be resident."""
         return any("acquire" in i.words for block in self.blocks for i in block.instructions)
 
 

@@ -45,7 +45,7 @@ class Space:
                       8: raw.view(np.uint64)}  # fmt: skip
         self.usable: Any = None
         self.watch: Watch | None = None
-        self.launch: Any = None  # who is at work: thread numbers and epochs, see machine.Launch
+        self.launch: Any = None  # the running threads: numbers and epochs, see machine.Launch
         self.parts: Any = None  # of each thread, the part of this memory that is its block's
 
     def _places(self, at_work: Any, addresses: Any, size: int) -> Any:

@@ -80,7 +80,7 @@ WHOLE = [
 
 
 @pytest.mark.parametrize(("name", "expected"), WHOLE, ids=lambda x: x if isinstance(x, str) else "")
-def test_whole_numbers(device: Device, name: str, expected: Any) -> None:
+def test_integer_arithmetic(device: Device, name: str, expected: Any) -> None:
     rng = np.random.default_rng(1)
     a = rng.integers(-(2**31), 2**31, 64).astype(np.int32)
     b = np.where(rng.random(64) < 0.5, rng.integers(1, 40, 64), -rng.integers(1, 9999, 64))
@@ -105,7 +105,7 @@ def test_comparisons_with_nan(device: Device, sign: str, unordered: str) -> None
     np.testing.assert_array_equal(found == 1, np.where(either, unordered == "u", plain))
 
 
-def test_a_loop_of_as_many_steps_as_each_thread_wants(device: Device) -> None:
+def test_loop_with_a_trip_count_per_thread(device: Device) -> None:
     body = """mov.u32 %r2, 0;
     again: setp.ge.u32 %p1, %r2, %r1; @%p1 bra done; add.u32 %r2, %r2, 1; bra.uni again;
     done: st.global.u32 [%rd4], %r2;"""
@@ -114,7 +114,7 @@ def test_a_loop_of_as_many_steps_as_each_thread_wants(device: Device) -> None:
         assert found.tolist() == list(range(64))
 
 
-def test_a_fused_multiply_add_rounds_once(device: Device) -> None:
+def test_fused_multiply_add_rounds_once(device: Device) -> None:
     a = np.full(4, 1 + 2**-12, np.float32)
     b = np.full(4, -1 - 2**-11, np.float32)
     body = """ld.global.f32 %f1, [%rd4]; ld.global.f32 %f2, [%rd5];
@@ -122,7 +122,7 @@ def test_a_fused_multiply_add_rounds_once(device: Device) -> None:
     assert (run(device, body, a, b, threads=4)[0] == np.float32(2**-24)).all()
 
 
-def test_halves(device: Device) -> None:
+def test_half_precision(device: Device) -> None:
     x = np.array([1.5, -2.25e300], np.float64)
     body = """mul.wide.u32 %rd3, %r1, 8; add.s64 %rd4, %rd1, %rd3; ld.global.f64 %fd1, [%rd4];
         mov.b64 {%r2, %r3}, %fd1; mov.b64 %fd2, {%r2, %r3}; neg.f64 %fd2, %fd2;
@@ -144,13 +144,13 @@ def test_a_barrier(device: Device, seed: int | None) -> None:
 
 
 @pytest.mark.parametrize("other", [64, 1])  # of another warp; of the same one
-def test_a_missing_barrier_is_a_race(device: Device, other: int) -> None:
+def test_missing_barrier_is_a_race(device: Device, other: int) -> None:
     x = np.arange(128, dtype=np.uint32)
     with pytest.raises(FaultError, match="race"):
         run(device, SHARED.format("", other) + ACROSS, x, x, threads=128)
 
 
-def test_a_write_where_others_read_is_a_race(device: Device) -> None:
+def test_write_during_reads_is_a_race(device: Device) -> None:
     x = np.arange(128, dtype=np.uint32)
     body = SHARED.format("bar.sync 0;", 64) + ACROSS
     with pytest.raises(FaultError, match="race"):
@@ -158,7 +158,7 @@ def test_a_write_where_others_read_is_a_race(device: Device) -> None:
     run(device, body + "bar.sync 0; st.shared.u32 [%rd7], %r4;", x, x, threads=128)
 
 
-def test_a_race_in_device_memory(device: Device) -> None:
+def test_race_in_device_memory(device: Device) -> None:
     body = """xor.b32 %r3, %r1, 32; mul.wide.u32 %rd8, %r3, 4; add.s64 %rd8, %rd1, %rd8;
         st.global.u32 [%rd4], %r1; {} ld.global.u32 %r4, [%rd8]; st.global.u32 [%rd5], %r4;"""
     x = np.zeros(64, np.uint32)
@@ -176,7 +176,7 @@ def test_blocks_that_write_one_word_are_a_race(device: Device) -> None:
     assert run(device, body.format("7"), x, x, threads=1, blocks=4)[0] == 7  # all the same
 
 
-def test_a_barrier_that_some_do_not_reach(device: Device) -> None:
+def test_divergent_barrier(device: Device) -> None:
     body = "setp.gt.u32 %p1, %r1, 40; @%p1 bra off; bar.sync 0; off: st.global.u32 [%rd4], %r1;"
     x = np.zeros(64, np.uint32)
     run(device, body + "bra.uni end; end: ", x, x, threads=40)
@@ -204,7 +204,7 @@ def test_faults(device: Device, body: str, what: str) -> None:
         run(device, body, x, x)
 
 
-def test_copies_come_late(device: Device) -> None:
+def test_asynchronous_copies_complete_late(device: Device) -> None:
     x = np.arange(4, dtype=np.uint32)
     body = """st.shared.v4.u32 [%rd6], {{9, 9, 9, 9}}; cp.async.cg.shared.global [%rd6], [%rd1], 16;
         {} ld.shared.v4.u32 {{%r2, %r3, %r4, %r5}}, [%rd6]; {}
@@ -221,7 +221,7 @@ SPIN = """mov.u32 %r2, %ctaid.x; mul.wide.u32 %rd8, %r2, 4; add.s64 %rd8, %rd2, 
 
 
 @pytest.mark.parametrize("seed", [None, 4])
-def test_blocks_wait_for_one_another(device: Device, seed: int | None) -> None:
+def test_grid_barrier(device: Device, seed: int | None) -> None:
     count, out = np.zeros(1, np.int32), np.zeros(5, np.int32)
     _, found = run(device, SPIN.format("%r5"), count, out, threads=1, blocks=5, seed=seed)
     assert found.tolist() == [5] * 5
@@ -235,7 +235,7 @@ NEIGHBOUR = """mov.u32 %r2, %ctaid.x; mul.wide.u32 %rd8, %r2, 4; add.s64 %rd8, %
     xor.b32 %r2, %r2, 1; mul.wide.u32 %rd8, %r2, 16; {}"""
 
 
-def test_what_another_block_wrote_is_read_past_the_cache(device: Device) -> None:
+def test_volatile_reads_bypass_the_cache(device: Device) -> None:
     count, out = np.zeros(1, np.int32), np.zeros(4, np.uint32)
     plain = "ld.global.u32 %r6, [%rd2+4];"
     with pytest.raises(FaultError, match="another thread wrote"):
@@ -255,7 +255,7 @@ def test_a_shuffle(device: Device) -> None:
 
 
 @pytest.mark.parametrize("kind", ["bf16", "tf32"])
-def test_a_product_of_matrices(device: Device, kind: str) -> None:
+def test_matrix_multiply_accumulate(device: Device, kind: str) -> None:
     """Fragments as PTX ISA 9.7.15.5 gives them: row and column of each element of a register."""
     rng = np.random.default_rng(2)
     depth = 16 if kind == "bf16" else 8
@@ -300,7 +300,7 @@ def test_a_product_of_matrices(device: Device, kind: str) -> None:
     np.testing.assert_allclose(found, a.astype(np.float64) @ b + c, rtol=1e-6)
 
 
-def test_more_than_was_declared(device: Device) -> None:
+def test_too_much_shared_memory(device: Device) -> None:
     x = np.zeros(1)
     with pytest.raises(FaultError, match="threads a block"):
         run(device, "", x, x, threads=512)

@@ -32,7 +32,7 @@ class Translator:
         self.program = program
 
     def code(self) -> CodeType:
-        """Defines `block_0`, `block_1`, …: functions of T, the threads at work; one that ends in a
+        """Defines `block_0`, `block_1`, …: functions of T, the running threads; one that ends in a
         jump with a condition returns, for each of them, whether it goes there."""
         lines = []
         for number, block in enumerate(self.program.blocks):

@@ -95,7 +95,7 @@ def tiny_pieces(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     ),
     st.sampled_from(sorted(ANALYZERS)),
 )
-def test_the_postings_are_those_of_a_naive_index(texts: list[str | None], name: str) -> None:
+def test_postings_match_the_naive_index(texts: list[str | None], name: str) -> None:
     analyzer = ANALYZERS[name]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "index"
@@ -131,7 +131,7 @@ def test_many_small_slices_give_the_same_postings(
 def test_slices_that_share_a_window_or_cross_its_border(
     tmp_path: Path, tiny_pieces: dict[str, int]
 ) -> None:
-    """Runs are of windows, not of slices; rows go on counting behind the border."""
+    """Runs belong to windows, not to slices; row numbers continue across the border."""
     count = 2 * inverted.WINDOW + 10
     texts = [f"w{n % 7} w{n % 11}" if n % 13 else "" for n in range(count)]
     texts[inverted.WINDOW - 1] = texts[inverted.WINDOW] = "edge edge"
@@ -205,7 +205,9 @@ def layouts(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     ]
 
 
-def test_memory_threads_and_row_groups_change_no_byte(tmp_path: Path, layouts: list[Any]) -> None:
+def test_files_do_not_depend_on_memory_threads_or_row_groups(
+    tmp_path: Path, layouts: list[Any]
+) -> None:
     first: dict[str, bytes] = {}
     sources = itertools.cycle(layouts)
     for memory, threads in itertools.product(["16MB", "64MB", "1GB"], [1, 2, 3]):
@@ -242,7 +244,7 @@ def test_small_slices_and_chunks_change_no_byte(
         _remove(path)
 
 
-def test_building_again_gives_the_same_files_in_the_next_folder(tmp_path: Path) -> None:
+def test_rebuilding_writes_the_same_files_to_the_next_folder(tmp_path: Path) -> None:
     table = pa.table({"id": [3, 1, 2], "text": ["a b", None, "b"]})
     Index.build(table, tmp_path / "index")
     first = files_of(tmp_path / "index")

@@ -67,7 +67,7 @@ def assert_still_stands(path: Path, before: set[str]) -> None:
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_an_interrupt_leaves_the_old_index(
+def test_interrupt_leaves_the_old_index(
     standing: Path,
     small_slices: None,
     monkeypatch: pytest.MonkeyPatch,
@@ -102,7 +102,7 @@ def test_an_interrupt_leaves_the_old_index(
     assert_still_stands(standing, before)
 
 
-def test_an_interrupted_first_build_can_be_repeated(tmp_path: Path) -> None:
+def test_interrupted_first_build_can_be_repeated(tmp_path: Path) -> None:
     def interrupt(stage: str, done: int, total: int | None) -> None:
         raise KeyboardInterrupt
 
@@ -135,7 +135,7 @@ fastseq.Index.build(corpus, path, overwrite=True, memory=30_000, progress=kill)
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_killed_build_leaves_the_old_index(standing: Path, tmp_path: Path, stage: str) -> None:
+def test_killed_build_leaves_the_old_index(standing: Path, tmp_path: Path, stage: str) -> None:
     before = names(standing)
     pq.write_table(new_table(), tmp_path / "new.parquet", row_group_size=100)
     ran = subprocess.run(
@@ -219,7 +219,7 @@ def test_invalid_text_is_replaced_when_asked(tmp_path: Path, small_slices: None)
         (3, {}, "corpus"),
     ],
 )
-def test_a_corpus_that_cannot_be_indexed(
+def test_unusable_corpora_are_rejected(
     standing: Path, corpus: Any, settings: dict[str, Any], said: str
 ) -> None:
     before = names(standing)
@@ -246,7 +246,7 @@ def test_duplicate_ids_far_apart_are_named(standing: Path, small_slices: None) -
     assert_still_stands(standing, before)
 
 
-def test_a_stream_that_fails_in_the_middle(standing: Path, small_slices: None) -> None:
+def test_failing_stream_leaves_no_index(standing: Path, small_slices: None) -> None:
     schema = new_table(1).schema
 
     def batches() -> Iterator[pa.RecordBatch]:
@@ -265,7 +265,7 @@ def test_a_stream_that_fails_in_the_middle(standing: Path, small_slices: None) -
     assert_still_stands(standing, before)
 
 
-def test_a_file_damaged_behind_its_first_row_groups(tmp_path: Path, small_slices: None) -> None:
+def test_damage_after_the_first_row_groups_is_an_error(tmp_path: Path, small_slices: None) -> None:
     corpus = tmp_path / "corpus.parquet"
     pq.write_table(new_table(), corpus, row_group_size=100, write_page_checksum=True)
     raw = bytearray(corpus.read_bytes())
@@ -279,7 +279,7 @@ def test_a_file_damaged_behind_its_first_row_groups(tmp_path: Path, small_slices
 # ---- settings and the system
 
 
-def test_a_tokenizer_that_is_a_function_is_refused_before_any_work(tmp_path: Path) -> None:
+def test_function_as_tokenizer_is_rejected_first(tmp_path: Path) -> None:
     def refuse(text: str) -> list[str]:
         raise AssertionError("called")
 
@@ -292,13 +292,13 @@ def test_a_tokenizer_that_is_a_function_is_refused_before_any_work(tmp_path: Pat
     "settings",
     [{"memory": "lots"}, {"memory": 0}, {"memory": -5}, {"threads": 0}, {"threads": 1.5}],
 )
-def test_settings_that_are_refused(tmp_path: Path, settings: dict[str, Any]) -> None:
+def test_wrong_settings_are_rejected(tmp_path: Path, settings: dict[str, Any]) -> None:
     with pytest.raises(SettingsError):
         Index.build(OLD, tmp_path / "index", **settings)
     assert not (tmp_path / "index").exists()
 
 
-def test_an_existing_path_is_refused(standing: Path, tmp_path: Path) -> None:
+def test_existing_path_is_rejected(standing: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="overwrite"):
         Index.build(OLD, standing)
     (tmp_path / "file").write_text("mine")
@@ -307,7 +307,7 @@ def test_an_existing_path_is_refused(standing: Path, tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_full_disk_while_spilling_is_one_line(
+def test_full_disk_while_spilling_is_one_error_line(
     standing: Path, small_slices: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = 0

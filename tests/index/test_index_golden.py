@@ -55,7 +55,7 @@ def test_search_results_are_unchanged(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", make.ANALYZERS)
-def test_the_current_version_is_still_written_the_same(tmp_path: Path, name: str) -> None:
+def test_current_version_writes_the_same_bytes(tmp_path: Path, name: str) -> None:
     """Any change of these bytes is a new format version."""
     index = Index.build(make.corpus(), tmp_path / name, analyzer=make.ANALYZERS[name], threads=2)
     golden = CURRENT / name

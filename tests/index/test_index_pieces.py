@@ -43,7 +43,7 @@ def test_results_are_in_order_and_few_are_started_ahead(threads: int, ahead: int
     assert read == 40
 
 
-def test_a_failure_is_raised_in_order_and_stops_the_rest() -> None:
+def test_failure_is_raised_in_order_and_stops_the_rest() -> None:
     done: list[int] = []
 
     def work(number: int) -> int:
@@ -85,7 +85,7 @@ def test_slices_enter_every_level_in_order() -> None:
     assert seen == {1: [*range(30)], 2: [*range(30)]}
 
 
-def test_an_abort_wakes_later_slices_and_lets_earlier_ones_finish() -> None:
+def test_abort_wakes_later_slices_and_lets_earlier_ones_finish() -> None:
     lock = TicketLock()
     outcome: dict[int, str] = {}
 
@@ -121,7 +121,7 @@ def tokens_of(documents: list[list[int]]) -> Tokens:
     return Tokens(np.array([t for d in documents for t in d], np.int32), offsets)
 
 
-def test_a_spilled_slice_is_read_unchanged(tmp_path: Path) -> None:
+def test_spilled_slice_is_read_unchanged(tmp_path: Path) -> None:
     chance = random.Random(1)
     kept, spilled = SliceStore(tmp_path / "a", 1 << 30), SliceStore(tmp_path / "b", 500)
     first = 0
@@ -162,7 +162,7 @@ def test_a_spilled_slice_is_read_unchanged(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("memory", [1, 1 << 30])
 def test_large_frequencies_of_several_slices_and_terms(memory: int) -> None:
-    """They are kept by their place in the index, which is by term and not by slice."""
+    """They are stored by position in the index, which is by term and not by slice."""
     documents = [[1] * 300 + [2] * 255 + [0], [2] * 400, [1] * 256 + [2] * 999, [1, 2]]
     slices = [invert([tokens_of([document])], [3], 0, n) for n, document in enumerate(documents)]
     with ThreadPoolExecutor(2) as pool:
@@ -175,7 +175,7 @@ def test_large_frequencies_of_several_slices_and_terms(memory: int) -> None:
     assert list(zip(at, tf, strict=True)) == [(1, 300), (2, 256), (4, 255), (5, 400), (6, 999)]
 
 
-def test_nothing_merges_to_nothing() -> None:
+def test_merging_no_slices_gives_empty_arrays() -> None:
     with ThreadPoolExecutor(1) as pool:
         empty = invert([tokens_of([[], []])], [0], 0, 0)
         assert list(Merge([empty], [0]).chunks(pool, 1, 1 << 20, lambda done: None)) == []
@@ -198,7 +198,7 @@ def test_counts_are_stored_in_the_narrowest_type() -> None:
     assert narrowest(np.zeros(0, np.int64)).dtype == np.uint8
 
 
-def test_a_hash_table_is_never_full() -> None:
+def test_hash_table_is_never_full() -> None:
     for terms in [*range(2000), 10**6, 2**20, 2**24 - 1]:
         slots = slot_count(terms)
         assert slots & (slots - 1) == 0

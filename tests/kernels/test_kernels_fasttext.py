@@ -58,7 +58,7 @@ def run(
 
 @pytest.mark.parametrize("cbow", [False, True])
 @pytest.mark.parametrize("hierarchical", [False, True])
-def test_training_equals_its_twin(cbow, hierarchical):
+def test_training_matches_the_naive_twin(cbow, hierarchical):
     ours, theirs, seen, before = run(cbow=cbow, hierarchical=hierarchical)
     close(ours, theirs)
     for after, was in zip(theirs, before, strict=True):
@@ -73,14 +73,14 @@ def test_training_equals_its_twin(cbow, hierarchical):
     sample=st.sampled_from([0.0, 1e-3, 0.05]), seed=st.integers(0, 2**32),
     rows=st.integers(1, 40), most_grams=st.integers(0, 8),
 )  # fmt: skip
-def test_training_equals_its_twin_whatever_the_sizes(**case):
+def test_training_matches_the_naive_twin_for_random_sizes(**case):
     # few rows, many n-grams and a high rate make sums large: smaller steps keep them comparable
     ours, theirs, _, _ = run(sentences=8, longest=12, rates=(0.002, 0.0005), **case)
     close(ours, theirs)
 
 
 @pytest.mark.parametrize("cbow", [False, True])
-def test_without_a_learning_rate_nothing_moves(cbow):
+def test_zero_learning_rate_changes_nothing(cbow):
     ours, _, seen, before = run(rates=(0.0, 0.0), cbow=cbow)
     for mine, was in zip(ours, before, strict=True):
         np.testing.assert_array_equal(mine[:, : was.shape[1]], was)
@@ -88,7 +88,7 @@ def test_without_a_learning_rate_nothing_moves(cbow):
 
 
 @pytest.mark.parametrize("cbow", [False, True])
-def test_a_seed_repeats_bit_for_bit(cbow):
+def test_same_seed_gives_the_same_bits(cbow):
     one, two = (run(seed=5, cbow=cbow)[0] for _ in range(2))
     for a, b in zip(one, two, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -96,7 +96,7 @@ def test_a_seed_repeats_bit_for_bit(cbow):
 
 @pytest.mark.parametrize("cbow", [False, True])
 @pytest.mark.parametrize("hierarchical", [False, True])
-def test_what_the_twin_teaches_a_words_rows_is_the_gradient_of_its_loss(cbow, hierarchical):
+def test_naive_updates_match_finite_differences(cbow, hierarchical):
     """Of one window of two words: what each row gains, but for the share of it in the mean, which
     the authors' program leaves out, is minus the gradient of the loss."""
     rng = np.random.default_rng(0)

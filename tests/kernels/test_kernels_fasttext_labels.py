@@ -74,7 +74,7 @@ def run(
 
 @pytest.mark.parametrize("several", [False, True])
 @pytest.mark.parametrize("loss", LOSSES)
-def test_training_equals_its_twin(loss, several):
+def test_training_matches_the_naive_twin(loss, several):
     ours, theirs, seen, before = run(loss, several=several)
     close(ours, theirs)
     assert abs(theirs[0] - before[0]).max() > 1e-2  # it has learned
@@ -87,12 +87,12 @@ def test_training_equals_its_twin(loss, several):
     rows=st.integers(1, 30), several=st.booleans(), negatives=st.integers(1, 9),
     seed=st.integers(0, 2**32),
 )  # fmt: skip
-def test_training_equals_its_twin_whatever_the_sizes(**case):
+def test_training_matches_the_naive_twin_for_random_sizes(**case):
     ours, theirs, _, _ = run(texts=12, longest=8, **case)
     close(ours, theirs)
 
 
-def test_the_loss_of_every_fourth_text_is_looked_at_but_for_the_softmax():
+def test_sampled_losses_measure_every_fourth_text():
     every, some = (run("ova", loss_every=n)[2] for n in (1, 4))
     assert every[1] == some[1] == every[3]
     assert some[3] == -(-every[3] // 4)
@@ -100,21 +100,21 @@ def test_the_loss_of_every_fourth_text_is_looked_at_but_for_the_softmax():
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_without_a_learning_rate_nothing_moves(loss):
+def test_zero_learning_rate_changes_nothing(loss):
     ours, _, seen, before = run(loss, rates=(0.0, 0.0))
     for mine, was in zip(ours, before, strict=True):
         np.testing.assert_array_equal(mine[:, : was.shape[1]], was)
     assert seen[3] > 0
 
 
-def test_large_scores_do_no_harm():
+def test_large_scores_do_not_overflow():
     ours, theirs, seen, _ = run("softmax", spread=12.0, rates=(1e-3, 1e-3))
     assert np.isfinite(seen).all()
     close(ours, theirs)
 
 
 @pytest.mark.parametrize("softmax", [True, False])
-def test_the_twins_steps_are_gradients(softmax):
+def test_naive_updates_match_finite_differences(softmax):
     rng = np.random.default_rng(5)
     inputs, outputs = rng.normal(0, 0.5, (6, 4)), rng.normal(0, 0.5, (5, 4))
     rows, targets, marks = [1, 4, 4, 0], [3, 0, 2], [0.0, 1.0, 1.0]
@@ -134,14 +134,14 @@ def test_the_twins_steps_are_gradients(softmax):
 
 
 @given(counts=st.lists(st.integers(1, 6), min_size=2, max_size=25))
-def test_the_tree_is_its_twins(counts):
+def test_huffman_tree_matches_the_naive_twin(counts):
     tree = huffman_tree(np.array(counts), labels=True)
     ways = naive.tree_of(counts)
     for label, (a, b) in enumerate(zip(tree.paths[:-1], tree.paths[1:], strict=True)):
         assert (tree.nodes[a:b].tolist(), tree.codes[a:b].tolist()) == ways[label]
 
 
-def test_hashes_are_the_twins():
+def test_hashes_match_the_naive_twin():
     words = ["", "a", "the", "naïve", "猫が好き", "</s>"]
     texts = Texts.from_strings(words)
     found = np.empty(len(words), np.uint32)
@@ -151,7 +151,7 @@ def test_hashes_are_the_twins():
     assert fnv1a("a") == 0xE40C292C  # of the FNV page
 
 
-def test_means_count_what_has_no_row_as_zeros():
+def test_means_count_missing_rows_as_zeros():
     table = padded(np.arange(12, dtype=np.float32).reshape(4, 3))
     out = np.full((3, table.shape[1]), 7, np.float32)
     rows = np.array([0, 2, -1, 3, -1], np.int32)

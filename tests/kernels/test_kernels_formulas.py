@@ -59,7 +59,7 @@ STEPS = {
 }
 
 
-def test_an_lstm_step_is_its_definition() -> None:
+def test_lstm_step_matches_its_definition() -> None:
     z_i, z_f, z_g, z_o, c = np.random.default_rng(1).normal(size=5)
     i, f, g, o, new_c, h = STEPS["lstm"].forward(z_i, z_f, z_g, z_o, c)
     assert [i, f, g, o] == [_sigmoid(z_i), _sigmoid(z_f), np.tanh(z_g), _sigmoid(z_o)]
@@ -67,7 +67,7 @@ def test_an_lstm_step_is_its_definition() -> None:
     assert h == pytest.approx(o * np.tanh(new_c))
 
 
-def test_a_gru_step_is_its_definition() -> None:
+def test_gru_step_matches_its_definition() -> None:
     x_n, z_r, z_z, m, h = np.random.default_rng(2).normal(size=5)
     n, r, z, new_h = STEPS["gru"].forward(x_n, z_r, z_z, m, h)
     assert [r, z] == [_sigmoid(z_r), _sigmoid(z_z)]

@@ -41,7 +41,7 @@ def dense(matrix):
     weighted=st.booleans(), threads=st.integers(1, 3), memory=st.sampled_from([64, 4096, 1 << 30]),
     least=st.sampled_from([1, 20, 1 << 18]), seed=st.integers(0, 2**32),
 )  # fmt: skip
-def test_counting_equals_brute_force(
+def test_counts_match_brute_force(
     words, window, symmetric, weighted, threads, memory, least, seed
 ):  # fmt: skip
     text = corpus(np.random.default_rng(seed), words, 12, 25)
@@ -60,7 +60,7 @@ def test_counting_equals_brute_force(
     assert (found.values > 0).all()
 
 
-def test_threads_and_memory_do_not_change_a_bit(monkeypatch):
+def test_counts_do_not_depend_on_threads_or_memory(monkeypatch):
     text = corpus(np.random.default_rng(0), 300, 200, 40)
     whole = count_cooccurrences(*as_arrays(text), 300, 10)
     monkeypatch.setattr(module, "LEAST", 7)
@@ -72,7 +72,7 @@ def test_threads_and_memory_do_not_change_a_bit(monkeypatch):
         np.testing.assert_array_equal(other.values, whole.values)
 
 
-def test_windows_end_with_the_sentence():
+def test_windows_end_at_the_sentence_end():
     found = count_cooccurrences(*as_arrays([[0, 1], [], [2, 3, 2], [1]]), 4, 4000)
     wanted = np.zeros((4, 4))
     wanted[0, 1] = wanted[1, 0] = 1.0
@@ -85,7 +85,7 @@ def test_windows_end_with_the_sentence():
 
 @pytest.mark.parametrize("symmetric", [False, True])
 @pytest.mark.parametrize("memory", [100, 1 << 30])
-def test_tiles_hold_every_entry_once(symmetric, memory):
+def test_tiles_contain_every_entry_once(symmetric, memory):
     text = corpus(np.random.default_rng(1), 50, 40, 20)
     matrix = count_cooccurrences(*as_arrays(text), 50, 5, symmetric=symmetric)
     tiles = tiles_of(matrix, 16, memory)
@@ -164,7 +164,7 @@ def close(parts, model, d):
 
 @pytest.mark.parametrize("symmetric", [False, True])
 @pytest.mark.parametrize("block", [8, 64])
-def test_training_equals_its_twin(symmetric, block):
+def test_training_matches_the_naive_twin(symmetric, block):
     parts, model, losses, before = run(symmetric=symmetric, block=block, epochs=4)
     close(parts, model, 20)
     assert abs(model.numbers[0] - before[0]).max() > 1e-2
@@ -177,12 +177,12 @@ def test_training_equals_its_twin(symmetric, block):
     symmetric=st.booleans(), x_max=st.sampled_from([0.5, 3.0, 100.0]),
     alpha=st.sampled_from([0.0, 0.5, 1.0]), seed=st.integers(0, 2**32),
 )  # fmt: skip
-def test_training_equals_its_twin_whatever_the_sizes(**case):
+def test_training_matches_the_naive_twin_for_random_sizes(**case):
     parts, model, _, _ = run(rate=0.05, epochs=1, **case)
     close(parts, model, case["d"])
 
 
-def test_without_a_learning_rate_nothing_moves():
+def test_zero_learning_rate_changes_nothing():
     parts, _, losses, before = run(rate=0.0)
     np.testing.assert_array_equal(parts[:, 0, 0, :20], before[0])
     np.testing.assert_array_equal(parts[:, 1, 0, :20], before[1])
@@ -190,7 +190,7 @@ def test_without_a_learning_rate_nothing_moves():
 
 
 @pytest.mark.parametrize("x", [0.3, 2.0, 50.0])
-def test_what_the_twin_follows_is_the_gradient_of_its_loss(x):
+def test_naive_updates_match_finite_differences(x):
     rng = np.random.default_rng(0)
     here = [rng.normal(size=5), rng.normal(size=5), rng.normal(size=()), rng.normal(size=())]
     found = naive.gradients(*here, x, 10.0, 0.75)

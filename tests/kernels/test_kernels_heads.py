@@ -34,7 +34,7 @@ for size in (1, 5, 77):
         layer = Pooling(kind, size)
         found[f"{kind} {size}"] = layer.forward(x, offsets)
         found[f"{kind} dx {size}"] = layer.backward(dy)
-    # attention's kernels by themselves: the layer's products have widths, and tests, of their own
+    # attention's kernels alone: the layer's products are tested elsewhere
     u, scores, products = x.copy(), np.empty(30, np.float32), np.empty(30, np.float32)
     pooling.attention_scores(scores, u.reshape(-1), dy[0], 0, 30)
     found[f"u {size}"] = u.copy()
@@ -63,7 +63,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, np.
 
 
 @pytest.mark.parametrize("width", TESTED)
-def test_every_width_gives_the_same(results: dict[int, dict[str, np.ndarray]], width: int) -> None:
+def test_heads_match_at_every_vector_width(
+    results: dict[int, dict[str, np.ndarray]], width: int
+) -> None:
     found, expected = results[width], results[min(TESTED)]
     assert found["lanes"] == width
     assert list(found) == list(expected)

@@ -1,4 +1,4 @@
-"""Where compiled kernels are kept, when they are compiled again, and that it happens once."""
+"""The cache of compiled kernels: its folder, when it is invalidated, one compilation per kernel."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("variable", VARIABLES[:2])
-def test_the_folder_that_is_named_comes_first(
+def test_named_cache_folder_comes_first(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
 ) -> None:
     for name in VARIABLES[:2]:
@@ -42,9 +42,7 @@ def test_the_folder_that_is_named_comes_first(
     assert folder.is_dir()
 
 
-def test_our_own_variable_goes_before_numbas(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_fastseq_variable_precedes_numbas(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "numba"))
     monkeypatch.setenv("FASTSEQ_CACHE_DIR", str(tmp_path / "fastseq"))
     assert chosen(monkeypatch).parent == tmp_path / "fastseq"
@@ -53,7 +51,7 @@ def test_our_own_variable_goes_before_numbas(
     assert chosen(monkeypatch).parent == tmp_path / "numba"
 
 
-def test_without_a_name_it_is_beside_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_cache_folder_is_in_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     candidates = list(module._candidates())
@@ -61,7 +59,7 @@ def test_without_a_name_it_is_beside_the_kernels(monkeypatch: pytest.MonkeyPatch
     assert all(module._stamp in str(folder) for folder in candidates)
 
 
-def test_only_our_own_old_kernels_are_swept(
+def test_only_outdated_kernels_of_the_package_are_removed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     named, room = tmp_path / "named", tmp_path / "room"
@@ -75,9 +73,7 @@ def test_only_our_own_old_kernels_are_swept(
     assert not (room / "__pycache__" / "kernels-old").exists()
 
 
-def test_a_named_folder_serves_a_user_without_a_home(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_named_folder_works_without_a_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def homeless() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
@@ -89,9 +85,7 @@ def test_a_named_folder_serves_a_user_without_a_home(
     assert all(module._stamp in str(folder) for folder in module._candidates())
 
 
-def test_a_folder_that_cannot_be_written_is_passed_over(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_unwritable_folder_is_skipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     below_a_file, good = tmp_path / "file" / "cache", tmp_path / "good"
     monkeypatch.setattr(module, "_candidates", lambda: [below_a_file, tmp_path / "file", good])
@@ -99,12 +93,12 @@ def test_a_folder_that_cannot_be_written_is_passed_over(
     assert module.cache_folder() is module.cache_folder()
     assert (tmp_path / "file").read_text() == "mine"
     monkeypatch.setattr(module, "_candidates", lambda: [below_a_file])
-    last = chosen(monkeypatch)  # nowhere at all: a folder of its own
+    last = chosen(monkeypatch)  # no usable folder: a temporary one
     assert last.is_dir()
     assert last.parent == Path(tempfile.gettempdir())
 
 
-def test_a_read_only_folder_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_read_only_folder_is_skipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Permissions do not bind root, so the system's refusal is played."""
     closed, good = tmp_path / "closed", tmp_path / "good"
     closed.mkdir()
@@ -123,7 +117,7 @@ def test_a_read_only_folder_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_
 # ---- which kernels are still good
 
 
-def test_any_edit_in_the_room_changes_the_stamp(
+def test_any_edit_of_a_kernel_changes_the_stamp(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert module._stamp == f"{module._digest()}-{module.LANES}"
@@ -157,7 +151,7 @@ print(*compiled, jit.cache_folder(), sep="\\n")
 """
 
 
-def test_an_installation_that_cannot_be_written_to(tmp_path: Path) -> None:
+def test_read_only_installation_uses_the_users_cache(tmp_path: Path) -> None:
     """The kernels go to the user's cache, are found there, and are compiled again after an edit."""
     copy = tmp_path / "site" / "fastseq"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
@@ -232,7 +226,7 @@ for name, module in sorted(sys.modules.items()):
 """
 
 
-def test_no_kernel_is_compiled_for_two_kinds_of_array() -> None:
+def test_kernels_compile_for_one_array_layout() -> None:
     """Read-only or strided arrays are other types to Numba, and cost seconds each."""
     ran = subprocess.run(
         [sys.executable, "-c", EVERYTHING],

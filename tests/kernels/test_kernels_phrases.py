@@ -38,7 +38,7 @@ def pairs() -> Counter[tuple[int, int]]:
 
 @pytest.mark.parametrize("room", [1, 7, 499, 1000])
 @pytest.mark.parametrize("parts", [1, 3])
-def test_every_pair_once(room: int, parts: int) -> None:
+def test_every_pair_is_counted_once(room: int, parts: int) -> None:
     shares = [collected(NONE, KeyTable(1).slots, part, parts, room) for part in range(parts)]
     assert Counter(key for share in shares for key in share) == {
         a << 32 | b: count for (a, b), count in pairs().items()
@@ -46,7 +46,7 @@ def test_every_pair_once(room: int, parts: int) -> None:
     assert not any(set(a) & set(b) for at, a in enumerate(shares) for b in shares[:at])
 
 
-def test_runs() -> None:
+def test_runs_of_equal_keys() -> None:
     keys = np.array([3, 3, 3, 5, 9, 9], np.uint64)
     counts = np.zeros(6, np.int64)
     assert count_runs(counts, keys) == 3
@@ -54,7 +54,7 @@ def test_runs() -> None:
     assert count_runs(np.zeros(0, np.int64), np.zeros(0, np.uint64)) == 0
 
 
-def test_left_sides_with_connectors() -> None:
+def test_connectors_extend_the_left_side() -> None:
     connector = np.array([0, 0, 1, 0, 0, 1, 0], np.uint8)
     table, progress = KeyTable(1), np.zeros(1, np.int64)
     grown = 0
@@ -79,7 +79,7 @@ def test_left_sides_with_connectors() -> None:
     assert {(*names[key >> 32], key & 0xFFFFFFFF): n for key, n in found.items()} == expected
 
 
-def test_joined_from_left_to_right() -> None:
+def test_phrases_are_joined_from_left_to_right() -> None:
     tokens = np.array([0, 0, 0, 1, 0, 1, 0, 0], np.int32)
     ends = np.array([3, 3, 7, 8], np.int64)
     phrases = KeyTable(2)

@@ -65,7 +65,7 @@ def expected(documents: list[list[int]], first: int = 0) -> Postings:
     ),
     st.sampled_from([0, 1, WINDOW - 12]),
 )
-def test_a_slice(documents: list[list[int]], first: int) -> None:
+def test_postings_of_a_slice(documents: list[list[int]], first: int) -> None:
     size = max((term for document in documents for term in document), default=-1) + 1
     one = inverted(documents, size, first)
     assert read(one) == expected(documents, first)
@@ -75,7 +75,7 @@ def test_a_slice(documents: list[list[int]], first: int) -> None:
 
 
 @pytest.mark.parametrize("bits", [0, 1, 10, 11, 12, 22, 23, 30])
-def test_every_number_of_passes(bits: int) -> None:
+def test_radix_sort_with_every_number_of_passes(bits: int) -> None:
     chance = np.random.default_rng(bits)
     documents = [chance.integers(0, 1 << bits, 40).tolist() for _ in range(300)]
     documents[7] = [(1 << bits) - 1, 0]
@@ -90,12 +90,12 @@ def test_frequencies_beyond_a_byte(count: int) -> None:
     assert len(one.parts[0].large_at) == (3 if count >= LARGE_TF else 0)
 
 
-def test_a_whole_window() -> None:
+def test_postings_of_a_whole_window() -> None:
     documents = [[row % 3, 3] for row in range(WINDOW)]
     assert read(inverted(documents, 4)) == expected(documents)
 
 
-def test_counting_and_placing_slices() -> None:
+def test_slices_are_counted_and_placed() -> None:
     """Slices of two windows, an n-gram level that starts at 10, placed in one chunk and in two."""
     slices = [
         (0, [[0, 1], [1, 1, 4]], 0),

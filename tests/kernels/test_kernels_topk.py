@@ -124,7 +124,7 @@ def test_sorting_is_descending(kind: str) -> None:
         assert work[:n].tolist() == sorted(keys.tolist(), reverse=True)
 
 
-def test_64_comparisons_at_once() -> None:
+def test_compare_64_scores_at_once() -> None:
     chance = random.Random(2)
     specials = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 1.0, np.nextafter(1, 2)]
     for turn in range(200):

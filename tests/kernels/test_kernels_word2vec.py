@@ -58,7 +58,7 @@ def run(
 
 @pytest.mark.parametrize("cbow", [False, True])
 @pytest.mark.parametrize("hierarchical", [False, True])
-def test_training_equals_its_twin(cbow, hierarchical):
+def test_training_matches_the_naive_twin(cbow, hierarchical):
     ours, theirs, _, before = run(cbow=cbow, hierarchical=hierarchical)
     close(ours, theirs)
     assert abs(theirs[0] - before[0]).max() > 1e-3  # it has learned
@@ -70,18 +70,18 @@ def test_training_equals_its_twin(cbow, hierarchical):
     negatives=st.integers(1, 20), hierarchical=st.booleans(), cbow=st.booleans(),
     sample=st.sampled_from([0.0, 1e-3, 0.05]), seed=st.integers(0, 2**32),
 )  # fmt: skip
-def test_training_equals_its_twin_whatever_the_sizes(**case):
+def test_training_matches_the_naive_twin_for_random_sizes(**case):
     ours, theirs, _, _ = run(sentences=8, longest=12, **case)
     close(ours, theirs)
 
 
-def test_the_loss_of_every_third_word_is_looked_at():
+def test_loss_is_sampled_at_every_third_word():
     every, some = (run(loss_every=n)[2] for n in (1, 3))
     assert 0.2 * every[3] < some[3] < 0.5 * every[3]
     assert run(sentences=1, longest=3, seed=5, loss_every=64)[2][3] > 0  # the first word's
 
 
-def test_what_was_seen_is_counted():
+def test_seen_words_are_counted():
     _, _, seen, _ = run(sample=0.05)
     rng = np.random.default_rng(3)
     assert seen[0] == sum(map(len, corpus(rng, 40, 30, 25)))
@@ -90,14 +90,14 @@ def test_what_was_seen_is_counted():
 
 
 @pytest.mark.parametrize("cbow", [False, True])
-def test_without_a_learning_rate_nothing_moves(cbow):
+def test_zero_learning_rate_changes_nothing(cbow):
     ours, _, seen, before = run(rates=(0.0, 0.0), cbow=cbow)
     for mine, was in zip(ours, before, strict=True):
         np.testing.assert_array_equal(mine[:, : was.shape[1]], was)
     assert seen[3] > 0
 
 
-def test_a_seed_repeats_bit_for_bit_and_another_does_not():
+def test_same_seed_gives_the_same_bits_and_another_does_not():
     one, _, _, _ = run(seed=5)
     two, _, _, _ = run(seed=5)
     np.testing.assert_array_equal(one[0], two[0])
@@ -105,7 +105,7 @@ def test_a_seed_repeats_bit_for_bit_and_another_does_not():
 
 
 @pytest.mark.parametrize("targets", [1, 4])
-def test_what_the_twin_adds_is_the_gradient_of_its_loss(targets):
+def test_naive_updates_match_finite_differences(targets):
     rng = np.random.default_rng(0)
     h, o = rng.normal(size=(3, 5)), rng.normal(size=(targets, 5))
     labels = (np.arange(targets) == 0).astype(float)
@@ -144,7 +144,7 @@ def all_at_once(f, h, o, rows, targets, weights, to, lists):
 @pytest.mark.parametrize("rows", range(1, MOST_ROWS + 1))
 @pytest.mark.parametrize("targets", [*range(1, 14), 41])
 @pytest.mark.parametrize("vectors", [1, 7])
-def test_products_and_exchange_of_all_sizes(rows, targets, vectors):
+def test_row_products_and_updates_of_all_sizes(rows, targets, vectors):
     rng = np.random.default_rng(rows * 100 + targets)
     h, o, to = (
         rng.normal(size=(n, vectors * LANES)).astype(np.float32) for n in (rows, targets, rows)

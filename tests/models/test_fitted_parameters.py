@@ -151,7 +151,7 @@ def test_fit_after_set_params_uses_the_new_parameters(case: Case, tmp_path: Path
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_clone_is_not_fitted(case: Case) -> None:
+def test_clone_is_not_fitted(case: Case) -> None:
     model = clone(case.estimator).fit(*case.data)
     copied = clone(model)
     assert copied.get_params() == model.get_params()
@@ -169,7 +169,7 @@ def test_phrases_are_joined_with_the_common_words_of_their_search() -> None:
     assert pickle.loads(pickle.dumps(model)).transform(sentence) == expected
 
 
-def test_a_bin_file_has_the_settings_of_the_training(tmp_path: Path) -> None:
+def test_exported_bin_has_the_fitted_settings(tmp_path: Path) -> None:
     model = FastTextClassifier(dimensions=6, epochs=3, word_ngrams=2, buckets=50, threads=1)
     model.fit(TEXTS, LABELS).export(tmp_path / "a.bin")
     model.set_params(epochs=9, word_ngrams=1, min_count=4).export(tmp_path / "b.bin")
@@ -178,7 +178,7 @@ def test_a_bin_file_has_the_settings_of_the_training(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_fitted_estimator_answers_several_threads(case: Case, threads: int) -> None:
+def test_fitted_estimator_serves_several_threads(case: Case, threads: int) -> None:
     model = clone(case.estimator).set_params(threads=threads).fit(*case.data)
     parts = {
         "SequenceTagger": [(lambda x: model.predict(x), ROWS)],

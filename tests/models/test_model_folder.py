@@ -1,4 +1,4 @@
-"""The folder of a model: written whole, read whole, safe beside others."""
+"""Model folders: atomic writes, complete reads, other files left alone."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def is_second_name(path: Path) -> bool:
     return data.samefile(path / WEIGHTS)
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_model_folder_round_trips(tmp_path: Path) -> None:
     path = tmp_path / "new" / "model"
     write(path)
     model = read_model(path)
@@ -96,7 +96,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         model.array("absent")
 
 
-def test_without_a_history(tmp_path: Path) -> None:
+def test_folder_without_history(tmp_path: Path) -> None:
     write_model(tmp_path / "m", "tagger", {}, {}, weights(), {})
     model = read_model(tmp_path / "m")
     assert model.history() is None
@@ -110,7 +110,7 @@ def test_equal_models_have_equal_weights(tmp_path: Path) -> None:
     assert first == second
 
 
-def test_overwriting(tmp_path: Path) -> None:
+def test_overwrite_replaces_a_model(tmp_path: Path) -> None:
     path = tmp_path / "model"
     write(path, 1)
     with pytest.raises(SettingsError, match="already exists: overwrite"):
@@ -127,7 +127,9 @@ def test_overwriting(tmp_path: Path) -> None:
     )
 
 
-def test_where_links_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_copied_where_links_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(source: Any, target: Any) -> None:
         raise OSError(1, "Operation not permitted")
 
@@ -165,7 +167,7 @@ def test_damaged_files_are_named(tmp_path: Path, place: int) -> None:
     read_model(path)
 
 
-def test_weights_beside_the_manifest_that_are_others(tmp_path: Path) -> None:
+def test_foreign_weights_next_to_the_manifest_are_reported(tmp_path: Path) -> None:
     write(tmp_path / "model")
     path = tmp_path / "copy"
     shutil.copytree(tmp_path / "model", path)
@@ -184,7 +186,7 @@ def test_weights_beside_the_manifest_that_are_others(tmp_path: Path) -> None:
     assert is_second_name(path)
 
 
-def test_folders_that_are_no_model(tmp_path: Path) -> None:
+def test_other_folders_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="no such folder"):
         read_model(tmp_path / "nowhere")
     with FolderWriter(tmp_path / "index", "index", 1) as writer:
@@ -203,14 +205,16 @@ def test_folders_that_are_no_model(tmp_path: Path) -> None:
         read_model(tmp_path / "odd")
 
 
-def test_names_that_are_taken(tmp_path: Path) -> None:
+def test_reserved_names_are_rejected(tmp_path: Path) -> None:
     for name in (WEIGHTS, "history.parquet/..", "../up"):
         with pytest.raises(ValueError, match="plain file name"):
             write_model(tmp_path / "m", "tagger", {}, {}, weights(), {name: np.zeros(1)})
     assert not (tmp_path / "m").exists()
 
 
-def test_an_interrupt_at_any_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupt_at_any_rename_leaves_one_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = writer_module.replace
     path = tmp_path / "model"
     write(path, 1)
@@ -260,7 +264,7 @@ KILLED = """if True:
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 @pytest.mark.parametrize(("renames", "seed"), [(0, 1), (1, 2)])
-def test_killed_in_a_commit(tmp_path: Path, renames: int, seed: int) -> None:
+def test_kill_in_a_commit_leaves_one_commit(tmp_path: Path, renames: int, seed: int) -> None:
     path = tmp_path / "model"
     write(path, 1)
     command = [sys.executable, "-c", KILLED, str(path), str(renames)]
@@ -275,7 +279,7 @@ def test_killed_in_a_commit(tmp_path: Path, renames: int, seed: int) -> None:
     assert is_second_name(path)
 
 
-def test_only_our_names_are_swept(tmp_path: Path) -> None:
+def test_only_own_leftovers_are_removed(tmp_path: Path) -> None:
     path = tmp_path / "model"
     write(path)
     (path / "notes.txt").write_text("mine")
@@ -290,7 +294,7 @@ def test_only_our_names_are_swept(tmp_path: Path) -> None:
     assert WEIGHTS not in names(path), "this commit has none"
 
 
-def test_a_place_with_files_of_others(tmp_path: Path) -> None:
+def test_folder_with_other_files_is_rejected(tmp_path: Path) -> None:
     (tmp_path / WEIGHTS).write_text("mine")
     with pytest.raises(SettingsError, match="not fastseq's"):
         write(tmp_path, overwrite=True)
@@ -303,7 +307,7 @@ def test_a_place_with_files_of_others(tmp_path: Path) -> None:
     assert (tmp_path / WEIGHTS).read_text() == "mine"
 
 
-def test_readers_beside_a_writer(tmp_path: Path) -> None:
+def test_readers_see_whole_commits_during_writes(tmp_path: Path) -> None:
     path, failures, stop = tmp_path / "model", [], threading.Event()
     write(path)
 
@@ -353,7 +357,7 @@ def fit(
     return model
 
 
-def test_an_interrupted_fit_is_resumed_to_the_same_file(tmp_path: Path) -> None:
+def test_resumed_fit_ends_with_the_same_file(tmp_path: Path) -> None:
     path = tmp_path / "model"
     with pytest.raises(KeyboardInterrupt):
         fit(path, stop=11)
@@ -369,14 +373,14 @@ def test_an_interrupted_fit_is_resumed_to_the_same_file(tmp_path: Path) -> None:
     assert verify(path) == verify(path / "checkpoint") == []
 
 
-def test_a_fit_without_its_lock_file_is_resumed(tmp_path: Path) -> None:
+def test_fit_resumes_without_its_lock_file(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         fit(tmp_path / "model", stop=11)
     (tmp_path / "model" / "lock").unlink()  # as Windows does when a lock is released
     assert len(fit(tmp_path / "model", resume=True).keys) == 3 * 8 - 11
 
 
-def test_a_finished_model_is_trained_further(tmp_path: Path) -> None:
+def test_finished_model_trains_more_epochs(tmp_path: Path) -> None:
     path = tmp_path / "model"
     fit(path, epochs=2)
     assert len(fit(path, epochs=5, resume=True).keys) == 3 * 8
@@ -387,7 +391,7 @@ def test_a_finished_model_is_trained_further(tmp_path: Path) -> None:
     assert history.columns["epoch"] == [1, 2, 3, 4, 5]
 
 
-def test_overwriting_begins_anew(tmp_path: Path) -> None:
+def test_overwrite_starts_a_new_training(tmp_path: Path) -> None:
     path = tmp_path / "model"
     fit(path, epochs=2)
     assert len(fit(path, epochs=3, overwrite=True).keys) == 3 * 8
@@ -398,7 +402,7 @@ def test_overwriting_begins_anew(tmp_path: Path) -> None:
     assert len(history) == 3, "the old model stands until the new one is done"
 
 
-def test_a_model_saved_over_a_trained_one_drops_its_checkpoint(tmp_path: Path) -> None:
+def test_saving_over_a_model_removes_its_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "model"
     fit(path)
     write(path, overwrite=True)
@@ -407,7 +411,7 @@ def test_a_model_saved_over_a_trained_one_drops_its_checkpoint(tmp_path: Path) -
         fit(path, resume=True)
 
 
-def test_a_place_is_taken_before_training(tmp_path: Path) -> None:
+def test_output_folder_is_checked_before_training(tmp_path: Path) -> None:
     path = tmp_path / "model"
     with ModelWriter(path):
         for resume in (False, True):
@@ -421,7 +425,7 @@ def test_a_place_is_taken_before_training(tmp_path: Path) -> None:
     assert not began
 
 
-def test_a_fit_that_fails_leaves_the_model(tmp_path: Path) -> None:
+def test_failed_fit_keeps_the_model(tmp_path: Path) -> None:
     path = tmp_path / "model"
     write(path, 1)
 

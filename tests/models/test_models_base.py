@@ -158,7 +158,7 @@ def test_optimiser_and_schedule_take_their_settings() -> None:
     assert model.history_.columns["learning_rate"] == [0.02, 0.01, 0.005]
 
 
-def test_no_cuda(tmp_path: Path) -> None:
+def test_missing_cuda_is_one_error_line(tmp_path: Path) -> None:
     place = tmp_path / "model"
     with pytest.raises(DeviceError, match="CUDA"):
         classifier(device="cuda").fit(TEXTS, LABELS, path=place)
@@ -177,7 +177,7 @@ def test_columns_of_other_models() -> None:
         SequenceTagger(**FAST).fit(ROWS, TAGS, text_column="text")
 
 
-def test_before_fit(tmp_path: Path) -> None:
+def test_unfitted_model_raises_not_fitted(tmp_path: Path) -> None:
     model = SequenceClassifier()
     with pytest.raises(NotFittedError, match="call fit first"):
         model.save(tmp_path / "model")
@@ -186,7 +186,7 @@ def test_before_fit(tmp_path: Path) -> None:
             getattr(model, name)
 
 
-def test_a_fit_that_fails_leaves_what_was_learned() -> None:
+def test_failed_fit_keeps_the_fitted_state() -> None:
     model = classifier().fit(TEXTS, LABELS)
     before = model.predict_proba(TEST)
     with pytest.raises(DataError):
@@ -212,7 +212,7 @@ def fitted() -> dict[str, SequenceModel[Any]]:
 
 
 @pytest.mark.parametrize("kind", ["classifier", "tagger"])
-def test_saved_and_loaded(kind: str, fitted: dict[str, Any], tmp_path: Path) -> None:
+def test_save_and_load_round_trip(kind: str, fitted: dict[str, Any], tmp_path: Path) -> None:
     model, place = fitted[kind], tmp_path / "model"
     model.save(place)
     data = TEST if kind == "classifier" else sentences(20, seed=2)[0]
@@ -250,7 +250,7 @@ def test_names_of_the_weights(fitted: dict[str, Any], tmp_path: Path) -> None:
     assert weights["crf.transitions"].shape == (3, 3)
 
 
-def test_damage(fitted: dict[str, Any], tmp_path: Path) -> None:
+def test_damaged_models_are_rejected(fitted: dict[str, Any], tmp_path: Path) -> None:
     place = tmp_path / "model"
     fitted["classifier"].save(place)
     whole = tmp_path / "whole"
@@ -277,7 +277,7 @@ def test_damage(fitted: dict[str, Any], tmp_path: Path) -> None:
     load(place)
 
 
-def test_another_version_or_kind(fitted: dict[str, Any], tmp_path: Path) -> None:
+def test_other_versions_and_kinds_are_rejected(fitted: dict[str, Any], tmp_path: Path) -> None:
     place = tmp_path / "model"
     fitted["classifier"].save(place)
     manifest = read_manifest(place)
@@ -303,7 +303,7 @@ def test_another_version_or_kind(fitted: dict[str, Any], tmp_path: Path) -> None
     refused("1 labels, expected at least 2", statistics={**said, "labels": labels})
 
 
-def test_exchanged_weights(fitted: dict[str, Any], tmp_path: Path) -> None:
+def test_weights_of_another_model_are_rejected(fitted: dict[str, Any], tmp_path: Path) -> None:
     place = tmp_path / "model"
     fitted["classifier"].save(place)
     weights, _ = read_weights(place / WEIGHTS)
@@ -322,7 +322,7 @@ def vectors(path: Path, words: dict[str, list[float]]) -> Path:
     return path
 
 
-def test_word_vectors(tmp_path: Path) -> None:
+def test_word_vectors_initialise_embeddings(tmp_path: Path) -> None:
     given = {"good": [1.0, 2.0, 3.0], "film": [0.5, 0.25, -4.0], "zebra": [9.0, 9.0, 9.0]}
     path = vectors(tmp_path / "v.txt", given)
     model = classifier(embedding=None, embeddings=path, freeze_embeddings=True).fit(TEXTS, LABELS)
@@ -352,7 +352,7 @@ def test_word_vectors(tmp_path: Path) -> None:
     assert not np.allclose(table[words.index("good")], given["good"])
 
 
-def test_word_vectors_that_do_not_fit(tmp_path: Path) -> None:
+def test_mismatched_word_vectors_are_rejected(tmp_path: Path) -> None:
     path = vectors(tmp_path / "v.txt", {"good": [1.0, 2.0]})
     with pytest.raises(SettingsError, match=r"v\.txt: vectors of 2 numbers, but embedding is 8"):
         classifier(embeddings=path).fit(TEXTS, LABELS)
@@ -386,7 +386,7 @@ def test_gradient_flow(tmp_path: Path) -> None:
         np.testing.assert_array_equal(unwatched.predict_proba(texts), model.predict_proba(texts))
 
 
-def test_mean_norms_by_hand() -> None:
+def test_gradient_flow_norms_by_hand() -> None:
     dx = np.array([[3, 4], [0, 1], [6, 8], [0, 0], [5, 12]], np.float32)
     found = mean_norms(dx, np.array([0, 2, 5]))
     # back from the last: rows 1 and 4, then 0 and 3, then 2 alone
@@ -445,7 +445,7 @@ CHEAP = """if True:
 """
 
 
-def test_load_is_there_and_costs_nothing_before() -> None:
+def test_load_imports_lazily() -> None:
     subprocess.run([sys.executable, "-c", CHEAP], check=True)
 
 

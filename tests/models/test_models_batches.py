@@ -21,7 +21,7 @@ def offsets(sizes: list[int]) -> np.ndarray:
 
 @given(lengths, st.integers(1, 20), st.integers(0, 99))
 @settings(max_examples=150, deadline=None)
-def test_every_row_comes_once_in_an_epoch(sizes: list[int], batch_size: int, seed: int) -> None:
+def test_epoch_contains_every_row_once(sizes: list[int], batch_size: int, seed: int) -> None:
     bucketed = BucketedBatches(offsets(sizes), batch_size, seed)
     for epoch in (0, 3):
         batches = list(bucketed.epoch(epoch))
@@ -30,7 +30,7 @@ def test_every_row_comes_once_in_an_epoch(sizes: list[int], batch_size: int, see
         assert all(1 <= len(rows) <= batch_size for rows in batches)
 
 
-def test_the_seed_and_the_epoch_decide_the_order() -> None:
+def test_order_depends_on_seed_and_epoch() -> None:
     sizes = offsets([1 + i * 7 % 40 for i in range(500)])
 
     def order(seed: int, epoch: int) -> list[list[int]]:
@@ -93,7 +93,7 @@ def test_taking_rows(sizes: list[int], data: st.DataObject) -> None:
 
 @given(st.integers(2, 300), st.integers(1, 9), st.integers(1, 40))
 @settings(max_examples=150, deadline=None)
-def test_windows_are_those_of_a_plain_loop(n: int, batch_size: int, bptt: int) -> None:
+def test_windows_match_a_plain_loop(n: int, batch_size: int, bptt: int) -> None:
     values = np.arange(n, dtype=np.int32) + 5
     if n < 2 * batch_size:
         with pytest.raises(DataError, match="lower the batch size"):

@@ -34,7 +34,7 @@ def fitted() -> SequenceClassifier:
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 @pytest.mark.parametrize("pooling", ["max", "mean", "last", "attention"])
-def test_learns(cell: str, pooling: str) -> None:
+def test_classifier_learns_separable_classes(cell: str, pooling: str) -> None:
     model = SequenceClassifier(
         **{**FAST, "epochs": 12}, cell=cell, pooling=pooling, bidirectional=True
     )
@@ -63,7 +63,7 @@ def test_gradients_match_finite_differences(pooling: str, weighted: bool) -> Non
     batch = take(examples, np.arange(6))
 
     def loss(training: bool = False) -> float:
-        # the key draws the same elements, whatever the weights
+        # the key selects the same elements for any weights
         scores = network.scores(batch, True, 5)
         return network.loss(scores, batch, training)[0]
 
@@ -74,7 +74,7 @@ def test_gradients_match_finite_differences(pooling: str, weighted: bool) -> Non
     assert_gradients(network.parameters, loss, learn)
 
 
-def test_loss_is_the_weighted_mean_of_its_probabilities(fitted: SequenceClassifier) -> None:
+def test_loss_is_the_weighted_mean_log_probability(fitted: SequenceClassifier) -> None:
     shares = fitted.predict_proba(TEST)
     expected = -np.log(shares[np.arange(len(TEST)), [int(y == "pos") for y in EXPECTED]])
     assert fitted.evaluate(TEST, EXPECTED)["loss"] == pytest.approx(expected.mean(), rel=1e-5)
@@ -136,7 +136,7 @@ def test_predictions_agree_with_each_other(fitted: SequenceClassifier, tmp_path:
     assert fitted.predict_proba([]).shape == (0, 2)
 
 
-def test_many_batches_in_order(fitted: SequenceClassifier) -> None:
+def test_predictions_keep_the_row_order(fitted: SequenceClassifier) -> None:
     # more rows than are scored at once, and texts of very different lengths
     texts = [f"{'the film ' * (i % 50)}{'good' if i % 3 else 'awful'}" for i in range(1500)]
     found = fitted.predict_proba(texts)
@@ -160,7 +160,7 @@ def test_evaluate_equals_scikit_learn(fitted: SequenceClassifier) -> None:
     assert "unseen in training" in report.messages()[-1]
 
 
-def test_labels_unseen_in_validation(fitted: SequenceClassifier) -> None:
+def test_unseen_validation_labels_are_counted(fitted: SequenceClassifier) -> None:
     texts, gold = [*TEST, "good"], [*EXPECTED, "other"]
     model = SequenceClassifier(**{**FAST, "epochs": 2}).fit(TEXTS, LABELS, valid=(texts, gold))
     assert model.report_["validation"].unseen == {"other": 1}
@@ -191,7 +191,7 @@ def test_empty_texts_are_read_as_unknown(fitted: SequenceClassifier) -> None:
         SequenceClassifier(**SMALL, epochs=1).fit(["", " "], ["a", "b"])
 
 
-def test_texts_that_look_like_a_glob_and_a_frame_of_one_column(fitted: SequenceClassifier) -> None:
+def test_glob_like_texts_and_single_column_frames_are_texts(fitted: SequenceClassifier) -> None:
     texts = ["what is a *.parquet", "a film?"]
     assert fitted.predict(texts).tolist() == fitted.predict(np.array(texts)).tolist()
     table = pa.table({"text": TEXTS, "label": LABELS})
@@ -205,7 +205,7 @@ def test_one_class_only() -> None:
         SequenceClassifier(**SMALL).fit(["a", "b", "c"], ["pos"] * 3)
 
 
-def test_columns(tmp_path: Path) -> None:
+def test_columns_can_be_named(tmp_path: Path) -> None:
     data = write(tmp_path / "d.parquet", sentence=TEXTS, kind=LABELS, other=list(range(120)))
     with pytest.raises(DataError, match=r"d\.parquet: cannot tell which column is the text"):
         SequenceClassifier(**FAST).fit(data)
@@ -243,7 +243,7 @@ def test_validation_data_with_other_columns(tmp_path: Path) -> None:
     assert SequenceClassifier(**FAST).fit(train, valid=(TEST, EXPECTED)).history_ is not None
 
 
-def test_labels_of_another_type_to_measure(fitted: SequenceClassifier) -> None:
+def test_evaluation_labels_of_another_type_are_rejected(fitted: SequenceClassifier) -> None:
     with pytest.raises(DataError, match="labels such as 1; expected those of training"):
         fitted.evaluate(["a"], [1])
 
@@ -268,7 +268,7 @@ def test_max_length_reads_only_the_start() -> None:
     np.testing.assert_array_equal(cut[0], cut[1])
 
 
-def test_units() -> None:
+def test_unit_settings() -> None:
     for unit in ("space", "char", "byte"):
         model = SequenceClassifier(**{**FAST, "epochs": 1}, unit=unit).fit(TEXTS, LABELS)
         assert model.predict_proba(["Good", "ok"]).shape == (2, 2)
@@ -277,7 +277,7 @@ def test_units() -> None:
             assert len(model.vocabulary_) == expected
 
 
-def test_the_encoder_is_that_of_training(fitted: SequenceClassifier) -> None:
+def test_prediction_uses_the_fitted_encoder(fitted: SequenceClassifier) -> None:
     encoder, train = Encoder.learn(
         open_rows(as_source(TEXTS, LABELS), "text"), fitted.vocabulary_.tokenizer
     )
@@ -287,7 +287,7 @@ def test_the_encoder_is_that_of_training(fitted: SequenceClassifier) -> None:
     np.testing.assert_allclose(softmax(scores), fitted.predict_proba(TEXTS[:4]), atol=1e-5)
 
 
-def test_before_fit() -> None:
+def test_unfitted_model_raises_not_fitted() -> None:
     model = SequenceClassifier()
     for use in (
         lambda: model.predict(["a"]),
@@ -300,7 +300,7 @@ def test_before_fit() -> None:
             use()
 
 
-def test_several_threads_may_predict_with_one_model() -> None:
+def test_several_threads_predict_with_one_model() -> None:
     words = [f"w{i % 40}" for i in range(4000)]
     texts = [" ".join(words[i : i + 3 + i % 9]) for i in range(0, 3900, 10)]
     model = SequenceClassifier(hidden=16, embedding=16, epochs=1, threads=1)

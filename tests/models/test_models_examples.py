@@ -110,7 +110,7 @@ def test_tagging(tokens: list[list[str]]) -> None:
     assert spelt(again, encoder) == spelt(train, encoder)
 
 
-def test_neither_row_groups_nor_memory_matter(tmp_path: Path) -> None:
+def test_examples_do_not_depend_on_row_groups_or_memory(tmp_path: Path) -> None:
     texts = [f"word{i % 97} word{i % 13} {'x' * (i % 5)}" for i in range(3000)]
     table = pa.table({"text": texts, "label": [f"l{i % 3}" for i in range(3000)]})
     whole, parts = tmp_path / "whole.parquet", tmp_path / "parts.parquet"
@@ -175,7 +175,7 @@ def test_tokens_are_cut_in_training_only() -> None:
     whole.check_known()
 
 
-def test_unseen_labels_are_counted_and_told_apart() -> None:
+def test_unseen_labels_are_counted_and_distinguished() -> None:
     encoder, train = Encoder.learn(labelled(["a", "b", "c"], ["x", "y", "x"]), SequenceTokenizer())
     test = encoder.read(labelled(["a", "b", "c", "a"], ["y", "q", "x", "q"]))
     assert test.targets is not None
@@ -240,7 +240,7 @@ def test_words_end_their_rows_and_characters_do_not() -> None:
             read_stream(stream("", ""), vocabulary)
 
 
-def test_a_stream_may_lie_in_a_file() -> None:
+def test_streams_spill_to_a_file() -> None:
     texts = [f"row {i} has {i % 7} things" for i in range(500)]
     one = learn_stream(stream(*texts), SequenceTokenizer("space"), min_count=2)
     two = learn_stream(stream(*texts), SequenceTokenizer("space"), min_count=2, memory=64)
@@ -250,7 +250,7 @@ def test_a_stream_may_lie_in_a_file() -> None:
 
 @given(st.lists(st.integers(0, 40), max_size=12), st.integers(0, 300))
 @settings(max_examples=40, deadline=None)
-def test_a_spool_gives_back_what_it_took(sizes: list[int], memory: int) -> None:
+def test_spill_round_trips(sizes: list[int], memory: int) -> None:
     parts = [np.arange(size, dtype=np.int32) + i for i, size in enumerate(sizes)]
     spill = SpillArray(np.int32, memory)
     for part in parts:
@@ -263,7 +263,7 @@ def test_a_spool_gives_back_what_it_took(sizes: list[int], memory: int) -> None:
     assert len(spill.finish()) == 0
 
 
-def test_a_batch_takes_its_characters_along() -> None:
+def test_batches_contain_their_characters() -> None:
     tokens = [["a", "dog", "a"], ["cat"], ["dog", "Dog"]]
     encoder, train = Encoder.learn(
         tagged(tokens, [["X", "Y", "X"], ["Y"], ["Y", "X"]]), SequenceTokenizer(), chars=True

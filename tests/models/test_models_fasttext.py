@@ -39,7 +39,7 @@ def fitted(**settings: Any) -> FastTextClassifier:
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("more", [{}, {"word_ngrams": 2, "low": 2, "high": 3, "buckets": 5000}])
-def test_it_learns(loss: str, more: dict[str, Any]) -> None:
+def test_classifier_learns_separable_classes(loss: str, more: dict[str, Any]) -> None:
     model = fitted(loss=loss, threads=2, epochs=25, **more)
     assert model.score(TEST, EXPECTED) > 0.9
     assert model.classes_.tolist() == ["neg", "pos"]
@@ -53,7 +53,7 @@ def test_it_learns(loss: str, more: dict[str, Any]) -> None:
     assert (model.predict(TEST) == model.classes_[shares.argmax(1)]).all()
 
 
-def test_the_rows_of_a_text_are_the_twins() -> None:
+def test_rows_of_a_text_match_the_naive_twin() -> None:
     texts = ["the good good film", "naïve film", "", "the dull plot of the film"]
     model = FastTextClassifier(
         **FAST, word_ngrams=3, low=2, high=3, buckets=97, min_count=2, analyzer=SPACES
@@ -83,7 +83,7 @@ def test_the_rows_of_a_text_are_the_twins() -> None:
             assert name == (each if isinstance(each, int) or each in known else -1)
 
 
-def test_buckets_without_an_array_of_them_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sparse_buckets_equal_dense_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {"word_ngrams": 2, "buckets": 3000}
     wanted = fitted(**settings)
     monkeypatch.setattr(rows_of, "_DENSE", 100)
@@ -93,7 +93,7 @@ def test_buckets_without_an_array_of_them_are_the_same(monkeypatch: pytest.Monke
     np.testing.assert_array_equal(found.predict_proba(TEST), wanted.predict_proba(TEST))
 
 
-def test_with_little_memory_it_learns_the_same() -> None:
+def test_memory_limit_does_not_change_the_weights() -> None:
     found, wanted = (fitted(word_ngrams=2, memory=size) for size in ("1KB", "1GB"))
     np.testing.assert_array_equal(found.predict_proba(TEST), wanted.predict_proba(TEST))
 
@@ -103,7 +103,7 @@ def test_only_buckets_in_use_have_rows() -> None:
     assert len(learned.inputs) == len(learned.encoder) < 1000
 
 
-def test_one_thread_repeats_bit_for_bit() -> None:
+def test_one_thread_gives_the_same_bits() -> None:
     for loss in LOSSES:
         one, same, other = (fitted(loss=loss, seed=seed).learned for seed in (3, 3, 4))
         assert one.inputs.tobytes() == same.inputs.tobytes()
@@ -111,7 +111,7 @@ def test_one_thread_repeats_bit_for_bit() -> None:
         assert one.inputs.tobytes() != other.inputs.tobytes()
 
 
-def test_rounds_go_through_every_text_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rounds_visit_every_text_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network, "ROUND", 50)
     told: list[Any] = []
     model = FastTextClassifier(**{**FAST, "threads": 2})
@@ -124,7 +124,7 @@ def test_rounds_go_through_every_text_once(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("text", ["", "zzyzx qqq", "，！"])
-def test_unknown_words_alone_are_told_from_the_end_of_the_line(text: str) -> None:
+def test_text_without_known_words_gets_the_end_of_line_prediction(text: str) -> None:
     model = fitted(loss="softmax")
     learned = model.learned
     scores = learned.outputs @ learned.inputs[0]
@@ -146,7 +146,7 @@ def test_labels_keep_their_type(tmp_path: Path) -> None:
     assert truths.predict(TEST).dtype == bool
 
 
-def test_parquet_and_lists_give_the_same(tmp_path: Path) -> None:
+def test_parquet_and_lists_give_the_same_weights(tmp_path: Path) -> None:
     train = write(tmp_path / "train.parquet", words=TEXTS, sense=LABELS)
     test = write(tmp_path / "test.parquet", words=TEST, sense=EXPECTED)
     model = FastTextClassifier(**FAST)
@@ -223,7 +223,7 @@ def test_texts_with_several_labels(tmp_path: Path) -> None:
         assert told["accuracy"] > 0.95
 
 
-def test_pretrained_vectors_are_what_it_begins_with(tmp_path: Path) -> None:
+def test_pretrained_vectors_initialise_the_rows(tmp_path: Path) -> None:
     path = tmp_path / "vectors.vec"
     path.write_text("3 4\ngood 9 0 0 0\nsuperb 8 1 0 0\nfilm 0 0 0 0.5\n", "utf-8")
     settings = {**FAST, "dimensions": 4, "vectors": path, "learning_rate": 1e-9, "min_count": 1000}
@@ -253,7 +253,7 @@ def test_pretrained_vectors_are_what_it_begins_with(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_saved_loaded_copied_and_pickled_it_is_the_same(tmp_path: Path, loss: str) -> None:
+def test_save_load_copy_and_pickle_keep_predictions(tmp_path: Path, loss: str) -> None:
     model = FastTextClassifier(**FAST, loss=loss, word_ngrams=2, low=2, high=2, analyzer=SPACES)
     model.fit(TEXTS, LABELS, path=tmp_path / "model")
     wanted = model.predict_proba(TEST)
@@ -269,7 +269,7 @@ def test_saved_loaded_copied_and_pickled_it_is_the_same(tmp_path: Path, loss: st
     model.save(tmp_path / "model", overwrite=True)
 
 
-def test_a_damaged_or_other_model_is_refused(tmp_path: Path) -> None:
+def test_damaged_and_other_models_are_rejected(tmp_path: Path) -> None:
     model = fitted()
     model.save(tmp_path / "model")
     weights = tmp_path / "model" / WEIGHTS
@@ -280,7 +280,7 @@ def test_a_damaged_or_other_model_is_refused(tmp_path: Path) -> None:
         FastTextClassifier.load(tmp_path)
 
 
-def test_weights_that_do_not_go_with_the_words_are_refused(tmp_path: Path) -> None:
+def test_weights_of_another_vocabulary_are_rejected(tmp_path: Path) -> None:
     model = fitted()
     model.learned.inputs = model.learned.inputs[:-1]
     model.save(tmp_path / "model")
@@ -304,12 +304,12 @@ def test_weights_that_do_not_go_with_the_words_are_refused(tmp_path: Path) -> No
         (["aa", "b\udcff"], ["x", "y"], "row 1 .from 0.: its text is not valid UTF-8"),
     ],
 )
-def test_what_cannot_be_learned_from_is_refused(texts: Any, labels: Any, said: str) -> None:
+def test_unusable_training_data_is_rejected(texts: Any, labels: Any, said: str) -> None:
     with pytest.raises(DataError, match=said):
         FastTextClassifier(**FAST).fit(texts, labels)
 
 
-def test_a_missing_column_is_named(tmp_path: Path) -> None:
+def test_missing_column_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.parquet", text=TEXTS)
     with pytest.raises(DataError, match=r"rows.parquet: .*label"):
         FastTextClassifier(**FAST).fit(path)
@@ -332,19 +332,19 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
         {"threads": 0}, {"memory": "much"},
     ],
 )  # fmt: skip
-def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
+def test_settings_out_of_range_are_rejected(settings: dict[str, Any]) -> None:
     with pytest.raises(SettingsError):
         FastTextClassifier(**{**FAST, **settings}).fit(TEXTS, LABELS)
 
 
-def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path) -> None:
+def test_loss_that_is_not_finite_stops_the_training(tmp_path: Path) -> None:
     model = FastTextClassifier(**{**FAST, "learning_rate": 9e5, "dimensions": 100, "epochs": 40})
     with pytest.raises(TrainingError, match="lower the learning rate"):
         model.fit(TEXTS, LABELS, path=tmp_path / "model")
     assert not (tmp_path / "model" / WEIGHTS).exists()
 
 
-def test_devices_that_are_not_there_are_refused(tmp_path: Path) -> None:
+def test_missing_devices_are_rejected(tmp_path: Path) -> None:
     fitted().save(tmp_path / "model")
     with pytest.raises(DeviceError, match="CUDA"):
         FastTextClassifier.load(tmp_path / "model", device="cuda")
@@ -352,7 +352,7 @@ def test_devices_that_are_not_there_are_refused(tmp_path: Path) -> None:
         SequenceClassifier.load(tmp_path / "model")
 
 
-def test_stop_words_and_stems_are_no_words_of_it() -> None:
+def test_analyzer_removes_stop_words_and_stems() -> None:
     analyzer = Analyzer.for_language("english")
     model = FastTextClassifier(**FAST, analyzer=analyzer).fit(TEXTS, LABELS)
     words = model.learned.encoder.words.to_strings()
@@ -363,7 +363,7 @@ def test_stop_words_and_stems_are_no_words_of_it() -> None:
     assert model.learned.counts.sum() == model.history_["words"][0]
 
 
-def test_before_it_is_fitted_it_says_so() -> None:
+def test_unfitted_model_raises_not_fitted() -> None:
     for use in (lambda m: m.predict(TEST), lambda m: m.classes_, lambda m: m.save("nowhere")):
         with pytest.raises(NotFittedError, match="call fit first"):
             use(FastTextClassifier())
@@ -377,6 +377,6 @@ def test_scikit_learn_protocol() -> None:
         model.set_params(layers=2)
 
 
-def test_no_word_often_enough_is_refused():
+def test_empty_vocabulary_is_rejected():
     with pytest.raises(DataError, match="no word occurs 50 times"):
         FastTextClassifier(min_count=50).fit(["red apple", "blue lake"] * 3, ["a", "b"] * 3)

@@ -29,7 +29,7 @@ def fitted(**settings: Any) -> FastTextClassifier:
 
 
 @pytest.mark.parametrize("loss", list(LOSSES))
-def test_what_is_written_is_read_back(tmp_path: Path, loss: str) -> None:
+def test_exported_model_round_trips(tmp_path: Path, loss: str) -> None:
     model = fitted(loss=loss)
     model.export(tmp_path / "model.bin")
     file, learned = read_fasttext(tmp_path / "model.bin"), model.learned
@@ -59,7 +59,7 @@ def test_what_is_written_is_read_back(tmp_path: Path, loss: str) -> None:
     )
 
 
-def test_labels_that_have_the_mark_are_written_once(tmp_path: Path) -> None:
+def test_label_prefix_is_not_doubled(tmp_path: Path) -> None:
     """`__label__pos`, from a file of fastText's, is not marked a second time."""
     marked = [f"__label__{label}" for label in THREE]
     FastTextClassifier(**SETTINGS).fit(TEXTS, marked).export(tmp_path / "marked.bin")
@@ -83,7 +83,7 @@ def test_without_ngrams_there_are_no_buckets(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("loss", list(LOSSES))
 @pytest.mark.parametrize("more", [{}, {"word_ngrams": 3}, {"low": 0, "high": 0}])
-def test_fasttexts_own_program_predicts_the_same(
+def test_fasttext_program_predicts_the_same(
     tmp_path: Path, loss: str, more: dict[str, Any]
 ) -> None:
     fasttext = pytest.importorskip("fasttext")

@@ -1,4 +1,4 @@
-"""FastText from a corpus to vectors of any word: what it learns, keeps, goes on from, refuses."""
+"""FastText: training, saving, resuming, continuing and rejected input."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ def small(**settings):
 @pytest.mark.parametrize("architecture", ["skipgram", "cbow"])
 @pytest.mark.parametrize("loss", ["negative", "hierarchical"])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_words_of_a_topic_are_near_each_other(architecture, loss, threads):
+def test_words_of_a_topic_are_neighbours(architecture, loss, threads):
     model = small(architecture=architecture, loss=loss, threads=threads).fit(texts())
     assert coherence(model.vectors_) == 1.0
     assert model.history_["train_loss"][-1] < model.history_["train_loss"][0]
 
 
-def test_a_misspelt_word_is_near_the_word():
+def test_misspelt_word_is_near_the_word():
     found = small().fit(texts()).vectors_
     for wrong, right in (("aple", "apple"), ("queeen", "queen"), ("rivr", "river")):
         assert wrong not in found
         assert found.neighbors(found[wrong], 1)[0][0] == right
 
 
-def test_a_word_is_the_mean_of_its_own_vector_and_its_n_grams(tmp_path):
+def test_word_is_the_mean_of_its_own_vector_and_its_n_grams(tmp_path):
     """What `vectors_` says, what the file has, and what fastText makes of the file."""
     model = small().fit(texts(100))
     found = model.vectors_
@@ -72,7 +72,7 @@ def test_gensim_reads_the_model_and_has_the_same_vectors(tmp_path):
         assert whole.sg == (architecture == "skipgram")
 
 
-def test_vectors_without_n_grams_are_a_model_too(tmp_path):
+def test_model_without_n_grams_can_be_exported(tmp_path):
     rng = np.random.default_rng(0)
     plain = WordVectors(["one", "two"], rng.normal(size=(2, 3)))
     plain.export(tmp_path / "m.bin", "fasttext")
@@ -83,7 +83,7 @@ def test_vectors_without_n_grams_are_a_model_too(tmp_path):
         again["three"]
 
 
-def test_saved_and_loaded_it_makes_the_same_vectors(tmp_path):
+def test_save_and_load_keep_the_vectors(tmp_path):
     model = small().fit(texts(60), path=tmp_path / "v")
     wanted = model.vectors_.vectors_of(STRANGE)
     assert np.isfinite(wanted).all()
@@ -102,14 +102,14 @@ def test_saved_and_loaded_it_makes_the_same_vectors(tmp_path):
         small(dimensions=8).fit(texts(60), start=tmp_path / "v")
 
 
-def test_one_thread_repeats_bit_for_bit_and_takes_only_the_buckets_in_use():
+def test_one_thread_gives_the_same_bits_and_only_used_buckets():
     one, two, other = (small(seed=s).fit(texts(60)).vectors_ for s in (1, 1, 2))
     np.testing.assert_array_equal(one.vectors, two.vectors)
     assert not np.array_equal(one.vectors, other.vectors)
     assert 0 < len(one.subwords.table) < 1000
 
 
-def test_training_goes_on_where_it_was(tmp_path):
+def test_training_continues_from_its_own_vectors(tmp_path):
     model = small().fit(texts(100), path=tmp_path / "v")
     model.vectors_.export(tmp_path / "m.bin", "fasttext")
     before = model.vectors_
@@ -124,19 +124,19 @@ def test_training_goes_on_where_it_was(tmp_path):
         assert again.history_["train_loss"][0] < model.history_["train_loss"][0] - 0.1
 
 
-def test_training_goes_on_from_vectors_of_another_kind():
+def test_training_continues_from_other_vectors():
     plain = Word2Vec(dimensions=16, threads=1, min_count=1, epochs=2).fit(texts(100)).vectors_
     found = small(epochs=1, learning_rate=1e-7).fit(texts(100), start=plain).vectors_
     np.testing.assert_allclose(found.vectors, plain.vectors, atol=1e-4)
 
 
-def test_other_n_grams_are_refused(tmp_path):
+def test_start_with_other_n_grams_is_rejected(tmp_path):
     model = small().fit(texts(60))
     with pytest.raises(SettingsError, match="min_n=3, max_n=6, buckets=5000"):
         small(high=5).fit(texts(60), start=model)
 
 
-def test_without_n_grams_it_is_of_words_alone(tmp_path):
+def test_without_n_grams_only_words_have_vectors(tmp_path):
     model = small(high=0).fit(texts(200), path=tmp_path / "v")
     assert model.vectors_.subwords is None
     again = FastText.load(tmp_path / "v")
@@ -145,13 +145,13 @@ def test_without_n_grams_it_is_of_words_alone(tmp_path):
     assert small(high=0, epochs=1).fit(texts(60), start=again).vectors_.dimensions == 16
 
 
-def test_a_held_out_loss_is_measured():
+def test_held_out_loss_is_measured():
     model = small(epochs=3).fit(texts(200), valid=texts(50, seed=9))
     losses = model.history_["valid_loss"]
     assert losses[-1] < losses[0]
 
 
-def test_interrupted_and_resumed_it_ends_with_the_same_bits(tmp_path):
+def test_resumed_training_ends_with_the_same_bits(tmp_path):
     whole = small(epochs=3).fit(texts(60)).vectors_
     told = []
 
@@ -181,18 +181,18 @@ def test_interrupted_and_resumed_it_ends_with_the_same_bits(tmp_path):
         ({"learning_rate": float("nan")}, "learning_rate"),
     ],
 )
-def test_settings_out_of_their_range_are_refused(settings, message):
+def test_settings_out_of_their_range_are_rejected(settings, message):
     with pytest.raises(SettingsError, match=message):
         small(**settings).fit(texts(60))
 
 
-def test_no_word_often_enough_is_refused():
+def test_empty_vocabulary_is_rejected():
     with pytest.raises(DataError, match="none of the corpus's"):
         small(min_count=10**6).fit(texts(60))
 
 
 @pytest.mark.parametrize("name", ["v", "m.bin"])
-def test_sequence_models_begin_with_vectors_of_any_word(tmp_path, name):
+def test_sequence_models_initialise_embeddings_of_any_word(tmp_path, name):
     found = small().fit(texts(60), path=tmp_path / "v").vectors_
     found.export(tmp_path / "m.bin", "fasttext")
     wanted = [*STRANGE, "apple", "", "river", "River"]
@@ -204,7 +204,7 @@ def test_sequence_models_begin_with_vectors_of_any_word(tmp_path, name):
     assert read_word_vectors(tmp_path / name)[0] == found.words
 
 
-def test_nodes_of_a_tree_are_not_taken_for_words(tmp_path):
+def test_tree_nodes_are_not_words(tmp_path):
     model = small(loss="hierarchical").fit(texts(60), path=tmp_path / "v")
     assert model.vectors_.output is None
     assert WordVectors.load(tmp_path / "v").output is None
@@ -213,18 +213,18 @@ def test_nodes_of_a_tree_are_not_taken_for_words(tmp_path):
 
 
 @pytest.mark.parametrize("architecture", ["skipgram", "cbow"])
-def test_where_nothing_was_measured_there_is_no_loss(architecture):
+def test_unmeasured_loss_is_absent(architecture):
     model = small(loss="hierarchical", architecture=architecture).fit(["aa aa aa aa"] * 3)
     assert model.history_["train_loss"] == [None] * 6
 
 
-def test_n_grams_of_no_length_are_none(tmp_path):
+def test_zero_length_n_grams_mean_none(tmp_path):
     model = small(low=0).fit(texts(60), path=tmp_path / "v")
     assert model.vectors_.subwords is None
     assert "subwords" not in read_vectors(tmp_path / "v").arrays
 
 
 @pytest.mark.parametrize("settings", [{"phrase_threshold": float("nan")}, {"phrases": 1000}])
-def test_settings_of_phrases_are_checked_at_once(settings):
+def test_phrase_settings_are_checked_before_training(settings):
     with pytest.raises(SettingsError, match=next(iter(settings))):
         small(**settings).fit(texts(60))

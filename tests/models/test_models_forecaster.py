@@ -35,7 +35,7 @@ def fitted() -> Forecaster:
     )
 
 
-def test_a_wave_is_forecast_far_better_than_by_its_last_value(fitted: Forecaster) -> None:
+def test_sine_wave_forecast_beats_the_last_value(fitted: Forecaster) -> None:
     found = fitted.evaluate(wave(300, seed=2)[:, 0])
     assert list(found) == ["rmse", "mae", "last_value_rmse", "last_value_mae"]
     assert found["rmse"] < 0.3 * found["last_value_rmse"]
@@ -47,8 +47,8 @@ def test_a_wave_is_forecast_far_better_than_by_its_last_value(fitted: Forecaster
     assert losses[-1] < 0.1 * losses[0]
 
 
-def test_measures_are_those_of_the_forecasts(fitted: Forecaster) -> None:
-    """RMSE, MAE, R² computed anew from `predict`, and the last value by a plain loop."""
+def test_measures_match_the_predictions(fitted: Forecaster) -> None:
+    """RMSE, MAE, R² recomputed from `predict`, and the last value by a plain loop."""
     series = wave(80, seed=3)[:, 0]
     forecasts = fitted.predict(series)
     assert forecasts.shape == (80, 2)
@@ -68,7 +68,7 @@ def test_measures_are_those_of_the_forecasts(fitted: Forecaster) -> None:
     assert fitted.score(series) == pytest.approx(r2)
 
 
-def test_forecasts_look_at_their_window_alone(fitted: Forecaster) -> None:
+def test_forecasts_depend_on_their_window_only(fitted: Forecaster) -> None:
     series = wave(40, seed=4)[:, 0]
     whole = fitted.predict(series)
     part = fitted.predict(series[20:35])
@@ -80,7 +80,7 @@ def test_forecasts_look_at_their_window_alone(fitted: Forecaster) -> None:
     np.testing.assert_allclose(fitted.forecast(series), whole[-1], rtol=1e-6)
 
 
-def test_units_are_those_of_the_columns() -> None:
+def test_forecasts_scale_with_the_columns() -> None:
     """Another unit and another zero change the forecasts as they change the series."""
     series = wave(120)[:, 0]
     first = Forecaster(**SMALL).fit(series).predict(series)
@@ -88,7 +88,7 @@ def test_units_are_those_of_the_columns() -> None:
     np.testing.assert_allclose(second, 3 * first - 50, rtol=1e-4)
 
 
-def test_the_gradient_is_that_of_the_loss() -> None:
+def test_gradient_matches_finite_differences() -> None:
     """Central differences of the loss along the gradient itself."""
 
     rng = np.random.default_rng(0)
@@ -135,7 +135,9 @@ def test_several_columns_in_parquet(tmp_path: Path) -> None:
         np.testing.assert_allclose([row[name] for row in rows], whole[5:, 1, i], rtol=1e-6)
 
 
-def test_a_file_is_forecast_batch_by_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batched_forecasts_equal_those_of_the_whole_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Batches shorter than the window give what the whole gives."""
     import fastseq.models.forecaster as module
     from fastseq.store.rows import RowReader
@@ -204,7 +206,7 @@ def windows_of(model: Forecaster, data: Any, **columns: Any) -> set[bytes]:
     return found
 
 
-def test_no_window_crosses_the_end_of_a_series(tmp_path: Path) -> None:
+def test_windows_never_cross_series(tmp_path: Path) -> None:
     model = Forecaster(**SEVERAL)
     needed = model.window + model.horizon
     expected = {
@@ -217,7 +219,7 @@ def test_no_window_crosses_the_end_of_a_series(tmp_path: Path) -> None:
     assert windows_of(model, interleaved(), value_columns="value", series_column="key") == expected
 
 
-def test_series_that_are_too_short_are_counted(tmp_path: Path) -> None:
+def test_short_series_are_counted(tmp_path: Path) -> None:
     folder = files_of(tmp_path / "data")
     model = Forecaster(**SEVERAL).fit(folder, valid=folder)
     for part in ("training", "validation"):
@@ -248,7 +250,7 @@ def test_files_and_a_series_column_train_the_same(tmp_path: Path) -> None:
     np.testing.assert_array_equal(files.predict(SERIES["a"]), column.predict(SERIES["a"]))
 
 
-def test_measures_are_those_of_the_series_one_by_one(fitted: Forecaster, tmp_path: Path) -> None:
+def test_measures_equal_those_of_each_series(fitted: Forecaster, tmp_path: Path) -> None:
     folder = files_of(tmp_path / "data")
     squares, absolutes, last = [], [], []
     for values in (SERIES["a"], SERIES["c"]):
@@ -282,9 +284,7 @@ def expected_targets(model: Forecaster) -> dict[tuple[str, int, int], float]:
     }
 
 
-def test_each_value_is_written_with_the_row_that_it_is_for(
-    fitted: Forecaster, tmp_path: Path
-) -> None:
+def test_predictions_name_their_target_row(fitted: Forecaster, tmp_path: Path) -> None:
     expected = expected_targets(fitted)
     folder = files_of(tmp_path / "data")
     fitted.predict_file(folder, tmp_path / "out.parquet", keep="value")
@@ -302,7 +302,7 @@ def test_each_value_is_written_with_the_row_that_it_is_for(
     assert found == sorted(expected), "file by file, row by row, step by step"
 
     column: dict[str, Any] = {"value_columns": "value", "series_column": "key", "id_column": "n"}
-    (tmp_path / "cut").mkdir()  # a series goes on in the next file, and in the next batch
+    (tmp_path / "cut").mkdir()  # a series continues in the next file and batch
     for at in range(0, 76, 19):
         part = interleaved().slice(at, 19)
         pq.write_table(part, tmp_path / "cut" / f"{at:02}.parquet", row_group_size=5)
@@ -318,7 +318,7 @@ def test_each_value_is_written_with_the_row_that_it_is_for(
         assert row["value"] == (values[row["row"]] if there else None)
 
 
-def test_a_series_column_must_serve(fitted: Forecaster) -> None:
+def test_unusable_series_column_is_rejected(fitted: Forecaster) -> None:
     table = pa.table({"value": wave(20)[:, 0], "key": [1.5] * 20, "gap": ["a", None] * 10})
     with pytest.raises(DataError, match="the series column 'key' is double, expected strings"):
         fitted.predict(table, series_column="key")
@@ -329,7 +329,7 @@ def test_a_series_column_must_serve(fitted: Forecaster) -> None:
         fitted.predict_batches(steps, keep="step", value_columns="value")
 
 
-def test_a_resumed_training_knows_its_series(tmp_path: Path) -> None:
+def test_resumed_training_keeps_its_series(tmp_path: Path) -> None:
     together = pa.concat_tables([pa.table({"value": values}) for values in SERIES.values()])
     one = Forecaster(**SEVERAL)._task(together, None, None, {}, Backend(Team(1)))
     folder = files_of(tmp_path / "data")
@@ -348,7 +348,7 @@ def test_other_cells_stacked_with_dropout(cell: str) -> None:
     assert np.isfinite(first[5:]).all()
 
 
-def test_threads_change_nothing() -> None:
+def test_results_do_not_depend_on_threads() -> None:
     series = wave(150)[:, 0]
     settings = {**SMALL, "hidden": 64, "batch_size": 64}
     one = Forecaster(**settings).fit(series)
@@ -380,7 +380,7 @@ def test_nan_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "out.parquet").exists()
 
 
-def test_a_number_too_far_away_is_named(fitted: Forecaster, tmp_path: Path) -> None:
+def test_unscalable_value_is_named(fitted: Forecaster, tmp_path: Path) -> None:
     first, second = tmp_path / "a.parquet", tmp_path / "b.parquet"
     values = wave(30)[:, 0]
     pq.write_table(pa.table({"value": values}), first)
@@ -398,7 +398,7 @@ def test_a_number_too_far_away_is_named(fitted: Forecaster, tmp_path: Path) -> N
             use([first, second])
 
 
-def test_a_spike_is_no_divergence() -> None:
+def test_spike_is_not_a_divergence() -> None:
     """Scaled, one far value of n rows has a square of n, here the loss of the only window."""
     values = np.zeros(12_001)
     values[-1] = 1.0
@@ -417,7 +417,7 @@ def test_the_series_is_not_overwritten(fitted: Forecaster, tmp_path: Path) -> No
     assert path.read_bytes() == before
 
 
-def test_too_short(fitted: Forecaster) -> None:
+def test_too_short_data_is_rejected(fitted: Forecaster) -> None:
     short = wave(9)[:, 0]
     with pytest.raises(DataError, match="9 rows, expected at least 10"):
         Forecaster(window=8, horizon=2, threads=1).fit(short)
@@ -430,7 +430,7 @@ def test_too_short(fitted: Forecaster) -> None:
     assert np.isnan(fitted.predict(short[:7])).all()
 
 
-def test_a_series_that_is_too_short_is_named(fitted: Forecaster, tmp_path: Path) -> None:
+def test_too_short_series_is_named(fitted: Forecaster, tmp_path: Path) -> None:
     long, short = tmp_path / "long.parquet", tmp_path / "short.parquet"
     pq.write_table(pa.table({"value": wave(50)[:, 0]}), long)
     pq.write_table(pa.table({"value": wave(7)[:, 0]}), short)
@@ -461,12 +461,12 @@ def test_other_columns(fitted: Forecaster) -> None:
         Forecaster(**SMALL).fit(table, value_columns="b", valid=table.drop_columns(["b"]))
 
 
-def test_a_constant_series_is_forecast() -> None:
+def test_constant_series_is_forecast() -> None:
     model = Forecaster(**SMALL).fit(np.full(60, 7.5))
     assert model.forecast(np.full(20, 7.5))[0] == pytest.approx(7.5, abs=0.2)
 
 
-def test_refused_settings(fitted: Forecaster) -> None:
+def test_wrong_settings_are_rejected(fitted: Forecaster) -> None:
     for name in ("window", "horizon"):
         with pytest.raises(SettingsError, match=name):
             Forecaster(**{**SMALL, name: 0}).fit(wave(50)[:, 0])
@@ -478,7 +478,7 @@ def test_refused_settings(fitted: Forecaster) -> None:
         Forecaster(**SMALL).fit(wave(50)[:, 0], text_column="x")
 
 
-def test_damaged_weights(tmp_path: Path) -> None:
+def test_damaged_weights_are_rejected(tmp_path: Path) -> None:
     Forecaster(**SMALL).fit(wave(60)[:, 0], path=tmp_path / "model")
     weights = tmp_path / "model" / "weights.safetensors"
     data = bytearray(weights.read_bytes())

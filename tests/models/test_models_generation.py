@@ -142,7 +142,7 @@ def test_temperature(temperature: float) -> None:
     assert stats.chisquare(drawn, 3000 * expected / expected.sum()).pvalue > 0.001
 
 
-def test_greedy_takes_the_lowest_of_equals() -> None:
+def test_greedy_breaks_ties_by_lowest_id() -> None:
     model = constant([0.5, 2.0, 2.0, 1.0])
     assert list(sample(model, [0], 4, greedy=True)) == [1] * 4
     assert list(sample(model, [0], 4, temperature=0)) == [1] * 4
@@ -186,7 +186,7 @@ def test_top_p_takes_the_smallest_set_that_reaches_p() -> None:
     st.one_of(st.none(), st.integers(1, 45)),
     st.sampled_from([0.5, 1.0, 3.0]),
 )
-def test_nucleus_equals_its_definition(
+def test_nucleus_matches_its_definition(
     values: list[int], p: float, k: int | None, temperature: float
 ) -> None:
     logits = np.array(values, np.float32) / 3
@@ -225,13 +225,13 @@ class Ends(np.random.Generator):
         return 0.0 if self.turn % 2 else float(np.nextafter(1, 0))
 
 
-def test_the_ends_of_the_unit_interval_fall_on_tokens_that_can_come() -> None:
+def test_extreme_random_numbers_pick_possible_tokens() -> None:
     # the second and the last are so unlikely that their probability is 0 in float64
     model = constant([-math.inf, -5000.0, 1.0, 0.3, -5000.0])
     assert list(sample(model, [0], 2, rng=Ends())) == [2, 3]
 
 
-def test_stop_is_not_given_out() -> None:
+def test_stop_token_is_not_returned() -> None:
     model = constant([0.0, 0.0, 1.0])
     for seed in range(30):
         drawn = list(sample(model, [0], 50, rng=rng(seed), stop=2))
@@ -240,7 +240,7 @@ def test_stop_is_not_given_out() -> None:
     assert list(sample(constant([0.0, 9.0]), [0], 5, greedy=True, stop=1)) == []
 
 
-def test_tokens_come_one_by_one() -> None:
+def test_tokens_are_streamed() -> None:
     model = chain(4, 2)
     stream = sample(model, [1, 2, 3], 10**9, rng=rng())
     assert model.steps == 0
@@ -252,7 +252,7 @@ def test_tokens_come_one_by_one() -> None:
     assert model.steps == 2 + 4
 
 
-def test_the_seed_decides() -> None:
+def test_same_seed_gives_the_same_tokens() -> None:
     model = chain(6, 2)
     drawn = [list(sample(model, [1], 40, rng=rng(seed))) for seed in (7, 7, 8)]
     assert drawn[0] == drawn[1] != drawn[2]
@@ -279,7 +279,7 @@ def same(
     st.booleans(),
     st.sampled_from([0.0, 0.5, 1.0, 2.0]),
 )
-def test_a_wide_beam_equals_enumeration(
+def test_wide_beam_equals_enumeration(
     size: int, length: int, seed: int, stops: bool, penalty: float
 ) -> None:
     model = Tree(size, seed)
@@ -291,7 +291,9 @@ def test_a_wide_beam_equals_enumeration(
 
 @settings(max_examples=80, deadline=None)
 @given(st.integers(2, 6), st.integers(1, 6), st.integers(1, 5), st.integers(0, 10**6))
-def test_a_narrow_beam_equals_its_definition(size: int, length: int, beams: int, seed: int) -> None:
+def test_a_narrow_beam_matches_its_definition(
+    size: int, length: int, beams: int, seed: int
+) -> None:
     model = Tree(size, seed)
     for stop in (None, 0):
         found = beam_search(model, [1], length, beams, stop)
@@ -304,7 +306,7 @@ def test_one_beam_is_greedy() -> None:
     assert ids == list(sample(model, [2], 8, greedy=True))
 
 
-def test_what_stopped_is_kept_and_ends_the_search_early() -> None:
+def test_finished_hypotheses_end_the_search_early() -> None:
     # stopping at once has .9; everything longer has less than .1
     model = constant(np.log([0.9, 0.05, 0.05]))
     found = beam_search(model, [1], 50, 1, stop=0)
@@ -320,7 +322,7 @@ def test_what_stopped_is_kept_and_ends_the_search_early() -> None:
     assert longest.log_probability == pytest.approx(4 * math.log(0.5))
 
 
-def test_a_sequence_that_is_behind_may_still_win_by_its_length() -> None:
+def test_length_penalty_can_reorder_hypotheses() -> None:
     logits = np.log(np.full((3, 3, 3), 1 / 3))
     logits[:, 2] = np.log([0.6, 0.39, 0.01])
     logits[:, 1] = np.log([0.001, 0.998, 0.001])
@@ -370,7 +372,7 @@ def test_log_softmax_takes_large_logits() -> None:
 
 
 @pytest.mark.parametrize("bad", [[0.0, math.nan], [math.inf, 0.0], [-math.inf, -math.inf]])
-def test_broken_logits_are_refused(bad: list[float]) -> None:
+def test_non_finite_logits_are_rejected(bad: list[float]) -> None:
     model = constant(bad)
     for settings_ in ({}, {"greedy": True}, {"top_k": 1}, {"top_p": 0.5}):
         with pytest.raises(DataError, match="logits contain NaN"):
@@ -404,7 +406,7 @@ def test_broken_logits_are_refused(bad: list[float]) -> None:
         ({"length_penalty": 1.0}, "give beams too"),
     ],
 )
-def test_wrong_settings_are_refused(settings_: dict[str, float], said: str) -> None:
+def test_wrong_settings_are_rejected(settings_: dict[str, float], said: str) -> None:
     with pytest.raises(SettingsError, match=said):
         check_settings(**{"length": 5, **settings_})  # type: ignore[arg-type]
     model = chain(3, 1)
@@ -414,12 +416,12 @@ def test_wrong_settings_are_refused(settings_: dict[str, float], said: str) -> N
             with pytest.raises(SettingsError, match=said):
                 beam_search(model, [0], **rest)  # type: ignore[arg-type]
     else:
-        # at once, before a token is asked for
+        # at once, before a token is requested
         with pytest.raises(SettingsError, match=said):
             sample(model, [0], **rest)  # type: ignore[arg-type]
 
 
-def test_an_empty_prompt_is_refused() -> None:
+def test_empty_prompt_is_rejected() -> None:
     model = chain(3, 1)
     with pytest.raises(SettingsError, match="prompt is empty"):
         sample(model, [], 3)

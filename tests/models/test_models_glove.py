@@ -34,7 +34,7 @@ def small_tiles(monkeypatch):
     "settings",
     [{}, {"threads": 2}, {"symmetric": False}, {"distance_weighting": False}, {"combine": "word"}],
 )
-def test_words_of_a_topic_are_near_each_other(settings, small_tiles):
+def test_words_of_a_topic_are_neighbours(settings, small_tiles):
     model = small(**settings).fit(texts())
     assert coherence(model.vectors_) == 1.0
     losses = model.history_["train_loss"]
@@ -42,7 +42,7 @@ def test_words_of_a_topic_are_near_each_other(settings, small_tiles):
     assert model.history_["words"] == [7200.0] * 60
 
 
-def test_vectors_are_those_of_the_twin():
+def test_vectors_match_the_naive_twin():
     lines = texts(60)
     model = small(epochs=3, window=4, x_max=5.0, min_count=1, seed=7)
     found = model.fit(lines)
@@ -64,14 +64,14 @@ def test_vectors_are_those_of_the_twin():
     np.testing.assert_allclose(found.history_["train_loss"], losses, rtol=1e-5)
 
 
-def test_the_sum_is_of_both_vectors():
+def test_vectors_are_sums_of_word_and_context_vectors():
     both, word = (small(epochs=2, combine=how).fit(texts(50)) for how in ("sum", "word"))
     contexts = both.vectors_.output
     np.testing.assert_array_equal(word.vectors_.output, contexts)
     np.testing.assert_array_equal(both.vectors_.vectors, word.vectors_.vectors + contexts)
 
 
-def test_one_thread_and_a_seed_repeat_bit_for_bit(small_tiles):
+def test_one_thread_and_a_seed_give_the_same_bits(small_tiles):
     one, two, other = (
         small(seed=seed, epochs=3, memory=memory).fit(texts(100)).vectors_.vectors
         for seed, memory in ((1, "1GB"), (1, 1000), (2, "1GB"))
@@ -80,7 +80,7 @@ def test_one_thread_and_a_seed_repeat_bit_for_bit(small_tiles):
     assert abs(one - other).max() > 1e-3
 
 
-def test_epochs_differ_in_their_order(small_tiles):
+def test_epochs_use_different_orders(small_tiles):
     orders = []
     for seed, epoch in ((0, 0), (0, 1), (1, 0), (0, 0)):
         model = small(seed=seed)
@@ -93,7 +93,7 @@ def test_epochs_differ_in_their_order(small_tiles):
     np.testing.assert_array_equal(orders[0], orders[3])
 
 
-def test_a_training_that_was_stopped_goes_on_to_the_same_bits(tmp_path, small_tiles):
+def test_resumed_training_ends_with_the_same_bits(tmp_path, small_tiles):
     with pytest.raises(KeyboardInterrupt):
         small(epochs=3).fit(texts(200), path=tmp_path / "v", report=stop_after(7))
     with pytest.raises(FormatError, match="unfinished training"):
@@ -111,7 +111,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_bits(tmp_path, small_ti
     assert resumed.history_["train_loss"] == wanted.history_["train_loss"]
 
 
-def test_training_goes_on_from_vectors_with_new_words(tmp_path):
+def test_training_continues_from_vectors_with_new_words(tmp_path):
     for combine in ("sum", "word"):
         place = tmp_path / combine
         model = small(epochs=40, combine=combine).fit(texts(100), path=place)
@@ -126,7 +126,7 @@ def test_training_goes_on_from_vectors_with_new_words(tmp_path):
         assert second.words == [*first.words, "quince"]
         np.testing.assert_array_equal(second.vectors[:n], first.vectors)
         np.testing.assert_array_equal(still[1].vectors_.vectors, second.vectors)
-        # contexts and biases go on as well: the loss is where it was, but for the new word's
+        # contexts and biases continue too: the loss is the same but for the new word's
         bare = WordVectors(first.words, first.vectors)
         alone = small(epochs=1, learning_rate=0.0, combine=combine).fit(more, start=bare)
         if combine == "sum":  # halves of a vector and a half, whose sum is the same
@@ -139,7 +139,7 @@ def test_training_goes_on_from_vectors_with_new_words(tmp_path):
     np.testing.assert_allclose(found.vectors, of_word2vec.vectors_.vectors, rtol=1e-6)
 
 
-def test_a_saved_model_is_what_was_trained(tmp_path):
+def test_saved_model_equals_the_trained_one(tmp_path):
     model = small(epochs=2).fit(texts(60), path=tmp_path / "v")
     loaded = GloVe.load(tmp_path / "v")
     assert loaded.window == 5
@@ -178,12 +178,12 @@ def test_held_out_text_is_measured():
         ({"epochs": 0}, "epochs must be .* not 0"),
     ],
 )
-def test_settings_out_of_range_are_refused(settings, message):
+def test_settings_out_of_range_are_rejected(settings, message):
     with pytest.raises(SettingsError, match=message):
         small(**settings).fit(texts(5))
 
 
-def test_a_corpus_without_pairs_is_refused():
+def test_corpus_without_pairs_is_rejected():
     with pytest.raises(DataError, match="no words in the corpus"):
         small().fit(["", " "])
     with pytest.raises(DataError, match="no row of the corpus has two words"):
@@ -194,7 +194,7 @@ def test_a_corpus_without_pairs_is_refused():
         small().fit(texts(50), valid=["elsewhere"])
 
 
-def test_a_loss_that_is_not_finite_stops_the_training():
+def test_loss_that_is_not_finite_stops_the_training():
     first = WordVectors(["apple", "pear"], np.full((2, 8), 1e25, np.float32))
     with pytest.raises(
         TrainingError,
@@ -203,6 +203,6 @@ def test_a_loss_that_is_not_finite_stops_the_training():
         small().fit(["apple pear"] * 9, start=first)
 
 
-def test_very_many_dimensions_make_small_tiles():
+def test_many_dimensions_use_small_tiles():
     model = GloVe(dimensions=40_000, epochs=1, min_count=1, threads=1).fit(["a1 b1 c1 a1"] * 4)
     assert np.isfinite(model.vectors_.vectors).all()

@@ -23,7 +23,7 @@ make = loaded(GOLDEN / "make.py")
 
 
 def assert_same(found: Any, expected: Any) -> None:
-    """Text alike, numbers to 1e-4: the vectors of another machine sum in another order."""
+    """Equal text, numbers to 1e-4: another vector width sums in another order."""
     if isinstance(expected, list):
         assert len(found) == len(expected)
         for one, other in zip(found, expected, strict=True):
@@ -34,7 +34,7 @@ def assert_same(found: Any, expected: Any) -> None:
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_there_is_one_of_every_kind_and_version_and_they_are_small() -> None:
+def test_every_kind_and_version_has_a_small_golden_model() -> None:
     kinds = ["classifier", "forecaster", "language", "tagger"]
     versions = [f"v{number + 1}" for number in range(VERSION)]
     assert [(path.parent.name, path.name) for path in MODELS] == [
@@ -44,7 +44,7 @@ def test_there_is_one_of_every_kind_and_version_and_they_are_small() -> None:
 
 
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: f"{path.parent.name}-{path.name}")
-def test_a_model_answers_as_it_did(path: Path, tmp_path: Path) -> None:
+def test_golden_models_predict_as_recorded(path: Path, tmp_path: Path) -> None:
     assert verify(path) == []
     expected = json.loads(path.with_suffix(".json").read_text("utf-8"))
     model = load(path)
@@ -54,7 +54,7 @@ def test_a_model_answers_as_it_did(path: Path, tmp_path: Path) -> None:
     assert_same(make.answers(path.name, load(tmp_path / "again")), expected)
 
 
-def test_the_maker_makes_one_of_every_kind_that_stands_here(tmp_path: Path) -> None:
+def test_golden_script_makes_every_kind(tmp_path: Path) -> None:
     folder = make.make(tmp_path)
     made = {path.parent.name: load(path.parent) for path in folder.glob("*/manifest.json")}
     assert sorted(made) == sorted({path.name for path in MODELS})

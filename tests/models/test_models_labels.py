@@ -47,17 +47,17 @@ def test_labels_ascend_and_keep_their_type(
     assert all(type(a) is type(b) for a, b in zip(again.values, expected, strict=True))
 
 
-def test_numbers_do_not_depend_on_how_the_rows_fall_into_batches() -> None:
+def test_label_ids_do_not_depend_on_batching() -> None:
     assert learned(column("b", "c"), column("a", "b")).values == ("a", "b", "c")
     assert learned(column("b", "c"), column("a", "b")).counts.tolist() == [1, 2, 1]
 
 
-def test_a_value_that_no_row_has_is_no_label() -> None:
+def test_unused_dictionary_values_are_not_labels() -> None:
     unused = Categories(("a", "b", "c"), np.array([0, 2], np.int32))
     assert learned(unused).values == ("a", "c")
 
 
-def test_a_single_label_is_refused() -> None:
+def test_single_label_is_rejected() -> None:
     with pytest.raises(DataError, match=r"a single label, 'x', in 3 rows: nothing to tell apart"):
         learned(column("x", "x", "x"))
     with pytest.raises(DataError, match="no label in 0 rows"):
@@ -83,7 +83,7 @@ def test_unseen_labels_are_counted() -> None:
     assert labels.decode(codes).to_list() == [None, "a", None, None, "b"]
 
 
-def test_labels_of_another_type_are_refused() -> None:
+def test_labels_of_another_type_are_rejected() -> None:
     labels = learned(column(0, 1), kind="int64")
     for wrong in ("1", True):
         with pytest.raises(DataError, match=r"expected those of training, such as 0 \(int64\)"):
@@ -122,7 +122,7 @@ def test_class_weights() -> None:
         labels.weights("equal")
 
 
-def test_damaged_labels_are_refused() -> None:
+def test_damaged_labels_are_rejected() -> None:
     saved = learned(column("a", "b")).to_dict()
     for wrong in ({"values": ["a"]}, {"values": ["a", 1]}, {"type": "int64"}, {"counts": None}):
         with pytest.raises(FormatError, match="damaged"):

@@ -68,7 +68,7 @@ def task_of(model: LanguageModel, rows: list[str], valid: Any = None) -> Languag
 # ---- learning and measuring
 
 
-def test_a_cycle_is_learned_and_written_on(char: LanguageModel) -> None:
+def test_cycle_is_learned_and_continued(char: LanguageModel) -> None:
     found = char.evaluate(cyclic(10))
     assert list(found) == ["nats", "perplexity", "units", "bits_per_character", "unknown_rate"]
     assert found["nats"] < 0.1
@@ -84,7 +84,7 @@ def test_a_cycle_is_learned_and_written_on(char: LanguageModel) -> None:
 
 
 @pytest.mark.parametrize("count", [2, 3, 700, 2048, 2049, 5000])
-def test_every_unit_but_the_first_is_measured_once(count: int) -> None:
+def test_every_unit_but_the_first_is_scored_once(count: int) -> None:
     values = np.arange(count, dtype=np.int32)
     inputs, targets = map(np.concatenate, zip(*StreamMeasure(values).windows(), strict=True))
     seen = np.sort(targets[targets >= 0])
@@ -98,7 +98,7 @@ def test_every_unit_but_the_first_is_measured_once(count: int) -> None:
         assert counted[:128, stream].sum() == 0
 
 
-def test_a_measure_is_the_log_probability_step_by_step(char: LanguageModel) -> None:
+def test_perplexity_equals_stepwise_log_probabilities(char: LanguageModel) -> None:
     text = "abcaabc hgd"
     ids = char.vocabulary_.encode(Texts.from_strings([text])).values
     decoder = LanguageDecoder(char.learned.network)
@@ -113,7 +113,7 @@ def test_a_measure_is_the_log_probability_step_by_step(char: LanguageModel) -> N
     assert first + rest == pytest.approx(total, rel=1e-5)
 
 
-def test_streams_measure_as_one_pass_does(char: LanguageModel) -> None:
+def test_streamed_scores_equal_one_pass(char: LanguageModel) -> None:
     """The warm-up makes up for the context that the cut takes away."""
     rng = np.random.default_rng(0)
     values = char.vocabulary_.encode(
@@ -131,7 +131,7 @@ def test_streams_measure_as_one_pass_does(char: LanguageModel) -> None:
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 @pytest.mark.parametrize("tied", [False, True])
-def test_the_gradient_is_that_of_the_loss(cell: str, tied: bool) -> None:
+def test_gradient_matches_finite_differences(cell: str, tied: bool) -> None:
     """Central differences of the loss along the gradient itself; the second window starts from a
     state."""
     model = LanguageModel(cell=cell, layers=2, unit="char", tie_weights=tied, **SMALL)
@@ -156,7 +156,7 @@ def test_the_gradient_is_that_of_the_loss(cell: str, tied: bool) -> None:
     assert (losses[0] - losses[1]) / 2e-2 == pytest.approx(norm, rel=5e-3)
 
 
-def test_the_state_is_carried_and_begins_anew() -> None:
+def test_state_is_carried_within_an_epoch_and_reset_between() -> None:
     """The loss of a window depends on the window before, and an epoch on none."""
     task = task_of(LanguageModel(unit="char", **SMALL), cyclic())
     first, second = list(task.batches(0))[:2]
@@ -167,7 +167,7 @@ def test_the_state_is_carried_and_begins_anew() -> None:
     assert task.learn(second, 0).loss == after
 
 
-def test_weights_have_their_names_and_tied_ones_are_one(word: LanguageModel) -> None:
+def test_weights_have_pytorch_names_and_tied_ones_are_shared(word: LanguageModel) -> None:
     names = set(word.learned.network.parameters)
     lstm = {f"lstm.{n}_l0" for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
     assert names == {"embedding.weight", "output.bias"} | lstm
@@ -175,7 +175,7 @@ def test_weights_have_their_names_and_tied_ones_are_one(word: LanguageModel) -> 
     assert set(free.parameters) == names | {"output.weight"}
 
 
-def test_threads_change_nothing() -> None:
+def test_results_do_not_depend_on_threads() -> None:
     settings = {**SMALL, "hidden": 64, "embedding": 32, "dropout": 0.2, "bptt": 20}
     rows = cyclic(60)
     one = LanguageModel(unit="char", layers=2, **settings).fit(rows)
@@ -200,7 +200,7 @@ def test_gradient_flow_is_that_of_the_last_step() -> None:
 # ---- keeping and continuing
 
 
-def test_saved_and_loaded(word: LanguageModel, char: LanguageModel, tmp_path: Path) -> None:
+def test_save_and_load_round_trip(word: LanguageModel, char: LanguageModel, tmp_path: Path) -> None:
     for model, name in ((word, "word"), (char, "char")):
         model.save(tmp_path / name)
         loaded = LanguageModel.load(tmp_path / name, threads=1)
@@ -211,7 +211,7 @@ def test_saved_and_loaded(word: LanguageModel, char: LanguageModel, tmp_path: Pa
 
 @pytest.mark.parametrize("diverges", [False, True])
 @pytest.mark.parametrize("step", [1, 5, 9, 14])
-def test_an_interrupted_run_ends_with_the_same_bits(
+def test_resumed_training_ends_with_the_same_bits(
     tmp_path: Path, step: int, diverges: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Carried states and dropout included, in the middle of an epoch and at its end."""
@@ -249,7 +249,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(
 # ---- writing text
 
 
-def test_words_are_written_as_text(word: LanguageModel) -> None:
+def test_generated_words_are_joined_as_text(word: LanguageModel) -> None:
     text = "".join(word.generate("the dog", 60, seed=1))
     assert text.startswith(" ")
     lines = ("the dog" + text).split("\n")
@@ -262,7 +262,7 @@ def test_words_are_written_as_text(word: LanguageModel) -> None:
     assert not begun.startswith(" ")
 
 
-def test_a_row_may_end_the_text(word: LanguageModel, char: LanguageModel) -> None:
+def test_generation_can_stop_at_the_end_of_a_row(word: LanguageModel, char: LanguageModel) -> None:
     row = "".join(word.generate("the cat", 100, greedy=True, end_with_row=True))
     assert row.endswith(".")
     assert "\n" not in row
@@ -272,7 +272,7 @@ def test_a_row_may_end_the_text(word: LanguageModel, char: LanguageModel) -> Non
         char.generate("a", 5, end_with_row=True)
 
 
-def test_the_same_seed_draws_the_same(char: LanguageModel) -> None:
+def test_same_seed_generates_the_same_text(char: LanguageModel) -> None:
     def drawn(**settings: Any) -> str:
         return "".join(char.generate("a", 80, temperature=2.5, **settings))
 
@@ -284,8 +284,8 @@ def test_the_same_seed_draws_the_same(char: LanguageModel) -> None:
     assert drawn(top_p=1e-9) == "".join(char.generate("a", 80, greedy=True))
 
 
-def test_generators_of_one_model_may_overlap(char: LanguageModel) -> None:
-    """Each holds the weights packed while it draws, and none spoils another's state."""
+def test_generators_of_one_model_can_interleave(char: LanguageModel) -> None:
+    """Each keeps the packed weights while it samples, and none changes another's state."""
     alone = ["".join(char.generate(start, 30, temperature=2.0, seed=4)) for start in "ab"]
     first, second = (char.generate(start, 30, temperature=2.0, seed=4) for start in "ab")
     drawn = ["", ""]
@@ -299,10 +299,10 @@ def test_generators_of_one_model_may_overlap(char: LanguageModel) -> None:
     assert "".join(char.generate("b", 30, temperature=2.0, seed=4)) == alone[1]
 
 
-def test_a_step_keeps_other_threads_out(
+def test_generation_step_excludes_other_threads(
     char: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They would pack the output's weight anew, in the same memory, while it is read."""
+    """They would repack the output's weight in the same memory while it is read."""
     network = char.learned.network
     project, free = network.output.project, []
 
@@ -324,7 +324,7 @@ def test_a_step_keeps_other_threads_out(
 
 
 @pytest.mark.parametrize("prompt", [5, None, b"a"])
-def test_a_prompt_that_is_no_text(char: LanguageModel, prompt: Any) -> None:
+def test_non_text_prompt_is_rejected(char: LanguageModel, prompt: Any) -> None:
     with pytest.raises(DataError, match=r"the prompt is a \w+, expected a string"):
         char.generate(prompt, 5)
 
@@ -359,7 +359,7 @@ def test_beam_search_finds_the_most_probable(word: LanguageModel) -> None:
 
 
 def test_an_empty_prompt(char: LanguageModel) -> None:
-    """Characters go on from a line break, where there is none from the most frequent one."""
+    """Characters continue from a line break, or without one from the most frequent character."""
     assert len("".join(char.generate("", 9))) == 9
     lines = LanguageModel(unit="char", **{**SMALL, "epochs": 15, "learning_rate": 0.02})
     lines.fit(["abc\n"] * 60)
@@ -369,7 +369,7 @@ def test_an_empty_prompt(char: LanguageModel) -> None:
     assert lines.log_probability("", given="ab") == 0
 
 
-def test_bytes_come_as_whole_characters() -> None:
+def test_byte_models_stream_whole_characters() -> None:
     text = "über größe 日本語 🎈 "
     settings = {**SMALL, "epochs": 60, "learning_rate": 0.02}
     model = LanguageModel(unit="byte", **settings).fit([text] * 30)
@@ -384,7 +384,7 @@ def test_bytes_come_as_whole_characters() -> None:
     assert model.evaluate([text * 3])["bits_per_byte"] < 1
 
 
-def test_pieces_of_text() -> None:
+def test_text_is_streamed_in_pieces() -> None:
     byte = vocabulary_of(SequenceTokenizer("byte"), [Texts.from_strings(["x"])])
     split = list("a日b🎈".encode())
     assert list(decoded(byte, split)) == ["a", "日", "b", "🎈"]
@@ -400,7 +400,7 @@ def test_pieces_of_text() -> None:
 # ---- bad input
 
 
-def test_a_unit_that_was_not_learned(char: LanguageModel, word: LanguageModel) -> None:
+def test_unknown_prompt_unit_is_rejected(char: LanguageModel, word: LanguageModel) -> None:
     with pytest.raises(DataError, match="the prompt holds 'é', which training did not have"):
         char.generate("abé")
     with pytest.raises(DataError, match="the prompt holds 'horse'"):
@@ -419,7 +419,7 @@ def test_units_of_held_out_text_that_are_unknown_are_counted(char: LanguageModel
     assert char.report_["data"].unknown == 1
 
 
-def test_settings_are_checked_before_anything_is_drawn(char: LanguageModel) -> None:
+def test_settings_are_checked_before_sampling(char: LanguageModel) -> None:
     wrong: list[dict[str, Any]] = [
         {"length": 0},
         {"temperature": -1},
@@ -445,7 +445,7 @@ def test_settings_are_checked_before_anything_is_drawn(char: LanguageModel) -> N
         LanguageModel(**SMALL).fit(WORDS, WORDS)
 
 
-def test_text_that_is_too_short_or_none(char: LanguageModel, tmp_path: Path) -> None:
+def test_too_short_or_missing_text_is_rejected(char: LanguageModel, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="lower the batch size, or give more text"):
         LanguageModel(unit="char", **SMALL).fit(["abc"])
     with pytest.raises(DataError, match="no text"):
@@ -462,7 +462,7 @@ def test_text_that_is_too_short_or_none(char: LanguageModel, tmp_path: Path) -> 
         )
 
 
-def test_embeddings_may_be_given(tmp_path: Path) -> None:
+def test_embeddings_initialise_the_model(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((3, 12)).astype(np.float32)
     lines = [
@@ -487,7 +487,7 @@ def test_embeddings_may_be_given(tmp_path: Path) -> None:
     assert LanguageModel.load(tmp_path / "model").log_probability("the cat") < 0
 
 
-def test_a_damaged_vocabulary(char: LanguageModel, tmp_path: Path) -> None:
+def test_damaged_vocabulary_is_rejected(char: LanguageModel, tmp_path: Path) -> None:
     char.save(tmp_path / "model")
     (found,) = (tmp_path / "model").glob("data-*/vocabulary.parquet")
     data = bytearray(found.read_bytes())

@@ -26,7 +26,7 @@ pairs = st.integers(1, 5).flatmap(
 @pytest.mark.filterwarnings("ignore:A single label")
 @settings(deadline=None)
 @given(pairs)
-def test_labels_equal_scikit_learn(drawn: tuple[int, list[tuple[int, int]], int]) -> None:
+def test_label_measures_match_scikit_learn(drawn: tuple[int, list[tuple[int, int]], int]) -> None:
     """In two parts; -1 and -2 are labels that training did not have."""
     labels, rows, cut = drawn
     expected, predicted = np.array(rows, np.int32).T
@@ -51,7 +51,7 @@ def test_labels_equal_scikit_learn(drawn: tuple[int, list[tuple[int, int]], int]
         assert not matrix.any()
 
 
-def test_labels_by_hand() -> None:
+def test_label_measures_by_hand() -> None:
     counts = LabelCounts(3, confusion=True)
     counts.add(np.array([1, 0, 1, 1], np.int32), np.array([1, 1, 0, 1], np.int32))
     assert counts.confusion(np.array(["a", "b", "c"])).counts.tolist() == [

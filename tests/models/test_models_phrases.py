@@ -47,7 +47,9 @@ def joined(words: list[list[str]]) -> list[str]:
 @pytest.mark.parametrize("common", [(), COMMON])
 @pytest.mark.parametrize(("scoring", "threshold"), [("default", 2.0), ("npmi", 0.2)])
 @pytest.mark.parametrize("seed", [1, 2])
-def test_the_naive_twin(scoring: str, threshold: float, common: tuple[str, ...], seed: int) -> None:
+def test_scores_match_the_naive_twin(
+    scoring: str, threshold: float, common: tuple[str, ...], seed: int
+) -> None:
     lines: Any = corpus(seed)
     given = {"min_count": 3, "threshold": threshold, "scoring": scoring}
     made = Phrases(**given, common_words=common, passes=2, analyzer=SPACE).fit(joined(lines))
@@ -66,7 +68,7 @@ def test_the_naive_twin(scoring: str, threshold: float, common: tuple[str, ...],
     assert scores == sorted(scores, reverse=True)
 
 
-def test_gensim_finds_the_same() -> None:
+def test_phrases_match_gensim() -> None:
     gensim = pytest.importorskip("gensim.models.phrases")
     lines = corpus(3)
     for scoring, threshold in (("default", 2.0), ("npmi", 0.2)):
@@ -87,7 +89,9 @@ def test_gensim_finds_the_same() -> None:
 
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.lists(st.sampled_from("abcde"), max_size=9), max_size=20), st.booleans())
-def test_joining_any_text(lines: list[list[str]], with_common: bool) -> None:
+def test_joining_matches_the_naive_twin_on_any_text(
+    lines: list[list[str]], with_common: bool
+) -> None:
     common = ("d", "e") if with_common else ()
     made = Phrases(min_count=0, threshold=0.9, common_words=common)
     words = list("abcde")
@@ -100,14 +104,14 @@ def test_joining_any_text(lines: list[list[str]], with_common: bool) -> None:
     assert found == expected
 
 
-def test_memory_and_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_phrases_do_not_depend_on_memory_or_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = joined(corpus(4))
     expected = Phrases(min_count=2, threshold=1, threads=1, analyzer=SPACE).fit(lines).passes_
     monkeypatch.setattr(module, "_LEAST", 50)
     for threads in (1, 3):
         made = Phrases(min_count=2, threshold=1, threads=threads, memory=1, analyzer=SPACE)
         assert made.fit(lines).passes_ == expected
-    monkeypatch.setattr(module, "_KEY_BYTES", 1)  # one pair alone fills the room several times
+    monkeypatch.setattr(module, "_KEY_BYTES", 1)  # one pair fills the buffer several times
     few = Phrases(min_count=2, threshold=0, threads=1, memory=50, analyzer=SPACE)
     repeated = few.fit(["a b " * 300]).passes_[0]
     assert [(one.parts, one.occurrences) for one in repeated] == [
@@ -116,7 +120,7 @@ def test_memory_and_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     ]
 
 
-def test_a_word_that_is_spelt_like_a_phrase_is_that() -> None:
+def test_word_spelt_like_a_phrase_shares_its_entry() -> None:
     made = Phrases(min_count=1, threshold=0).fit(["new york", "new york", "new_york"])
     words, tokens = made.join(["new", "york", "new_york"], np.array([0, 1, 2], np.int32),
                               np.array([2, 3], np.int64))  # fmt: skip
@@ -124,7 +128,7 @@ def test_a_word_that_is_spelt_like_a_phrase_is_that() -> None:
     assert tokens.tolist() == [2, 2]
 
 
-def test_kept_as_an_array() -> None:
+def test_phrases_round_trip_as_an_array() -> None:
     made = Phrases(min_count=1, threshold=0.5, passes=2, common_words=COMMON).fit(TEXTS)
     again = PhraseTable.from_array(made.to_array())
     assert again.passes_ == made.passes_
@@ -185,7 +189,7 @@ def test_phrases_are_words_of_the_vocabulary(tmp_path: Path) -> None:
     assert WordVectors.load(tmp_path / "third").words_of("new york") == ["new_york"]
 
 
-def test_rare_pairs_join_before_rare_words_go() -> None:
+def test_pairs_are_joined_before_rare_words_are_removed() -> None:
     """Words are counted and joined first: a phrase may be rarer than its words, and go."""
     texts = ["red carpet", "red carpet", "red carpet", "red door of iron", "red door of iron"]
     words = model(min_count=2, phrase_threshold=0.1).fit(texts).vectors_.words
@@ -206,7 +210,7 @@ def _joined_texts(texts: list[str]) -> list[str]:
     return joined(phrases.transform([text.split() for text in texts]))
 
 
-def test_going_on_joins_the_same_phrases(tmp_path: Path) -> None:
+def test_continued_training_joins_the_same_phrases(tmp_path: Path) -> None:
     begun = model().fit(TEXTS)
     further = ["new york has the red carpet", "the red carpet of new york"] * 5
     again = model(phrase_threshold=0.01).fit(further, start=begun).vectors_
@@ -217,7 +221,7 @@ def test_going_on_joins_the_same_phrases(tmp_path: Path) -> None:
     assert "new_york" in model(phrases=0).fit(further, start=begun.vectors_).vectors_
 
 
-def test_resumed_is_as_never_stopped(tmp_path: Path) -> None:
+def test_resumed_training_ends_with_the_same_bits(tmp_path: Path) -> None:
     whole = model().fit(TEXTS, path=tmp_path / "whole")
 
     def stop(progress: Any) -> None:

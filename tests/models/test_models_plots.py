@@ -36,7 +36,7 @@ FLOW = {"RNN": np.exp(-0.3 * np.arange(100)), "LSTM": np.exp(-0.02 * np.arange(1
 
 
 @pytest.mark.parametrize("suffix", BEGINNINGS)
-def test_every_format_is_the_same_file_twice(tmp_path: Path, suffix: str) -> None:
+def test_plots_are_reproducible_in_every_format(tmp_path: Path, suffix: str) -> None:
     for name in "ab":
         learning_curve(FULL, tmp_path / f"{name}{suffix}")
         gradient_flow(FLOW, tmp_path / f"{name}-flow{suffix}")
@@ -60,7 +60,7 @@ def figure(monkeypatch: pytest.MonkeyPatch) -> Figure:
     return made
 
 
-def test_what_stands_on_a_learning_curve(tmp_path: Path) -> None:
+def test_learning_curve_content(tmp_path: Path) -> None:
     path = tmp_path / "curve.SVG"
     learning_curve(FULL, path)
     for words in (
@@ -79,7 +79,7 @@ def test_what_stands_on_a_learning_curve(tmp_path: Path) -> None:
     learning_curve(history(3, loss=[1.0, float("nan"), 2.0]), path)
 
 
-def test_what_stands_on_a_gradient_flow(tmp_path: Path) -> None:
+def test_gradient_flow_content(tmp_path: Path) -> None:
     path = tmp_path / "flow.svg"
     gradient_flow(FLOW, path)
     for words in (
@@ -92,13 +92,13 @@ def test_what_stands_on_a_gradient_flow(tmp_path: Path) -> None:
         assert words in texts(path)
     gradient_flow(FLOW["RNN"], path)
     assert ">RNN<" not in texts(path)
-    # a norm that vanished entirely, or is not finite, cannot stand on a logarithmic axis
+    # a norm that vanished entirely, or is not finite, cannot be drawn on a logarithmic axis
     gradient_flow([0.0, 0.0, 1e-30, np.inf, 1.0], path)
     gradient_flow([0.0, 0.0], path)
     gradient_flow([1.0], path)
 
 
-def test_the_last_step_stands_at_the_right_end(tmp_path: Path, figure: Figure) -> None:
+def test_last_step_is_at_the_right_end(tmp_path: Path, figure: Figure) -> None:
     gradient_flow(FLOW["RNN"], tmp_path / "flow.png")
     [axes] = figure.axes
     [line] = axes.get_lines()
@@ -110,7 +110,7 @@ def test_the_last_step_stands_at_the_right_end(tmp_path: Path, figure: Figure) -
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 40])
-def test_ticks_are_whole_numbers(tmp_path: Path, figure: Figure, count: int) -> None:
+def test_epoch_ticks_are_integers(tmp_path: Path, figure: Figure, count: int) -> None:
     learning_curve(history(count), tmp_path / "curve.png")
     gradient_flow(np.ones(count), tmp_path / "flow.png")
     for axes, first in zip(figure.axes, (1, 0), strict=True):
@@ -122,7 +122,7 @@ def test_ticks_are_whole_numbers(tmp_path: Path, figure: Figure, count: int) -> 
         assert len(ticks) >= min(count, 4)
 
 
-def test_numbers_of_a_gradient_flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradient_flow_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)  # which numbers do not need
     path = tmp_path / "flow.parquet"
     check_gradient_flow(path)
@@ -144,7 +144,7 @@ def test_numbers_of_a_gradient_flow(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         learning_curve(FULL, path)
 
 
-def test_what_cannot_be_drawn(tmp_path: Path) -> None:
+def test_unplottable_input_is_rejected(tmp_path: Path) -> None:
     for name in ("curve.jpg", "curve", ".png"):
         with pytest.raises(SettingsError, match=r"end in \.png, \.svg or \.pdf"):
             learning_curve(FULL, tmp_path / name)
@@ -158,13 +158,15 @@ def test_what_cannot_be_drawn(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_matplotlib_is_one_error_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'fastseq\[plot\]'"):
         check_plot(tmp_path / "curve.png")
 
 
-def test_settings_of_matplotlib_neither_count_nor_change(tmp_path: Path) -> None:
+def test_matplotlib_settings_are_ignored_and_unchanged(tmp_path: Path) -> None:
     import matplotlib
 
     learning_curve(FULL, tmp_path / "a.svg")

@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("make", [classifier, lambda **s: SequenceTagger(**{**FAST, **s})])
-def test_the_same_bytes_twice(make: Any, tmp_path: Path) -> None:
+def test_same_run_writes_the_same_bytes(make: Any, tmp_path: Path) -> None:
     x, y = (TEXTS, LABELS) if make is classifier else (ROWS, TAGS)
     own = {} if make is classifier else {"chars": True, "crf": True}
     files = []
@@ -47,7 +47,7 @@ def test_the_same_bytes_twice(make: Any, tmp_path: Path) -> None:
     assert (tmp_path / "d" / WEIGHTS).read_bytes() != files[0]
 
 
-def test_fit_with_a_path_is_fit_and_save(tmp_path: Path) -> None:
+def test_fit_with_a_path_equals_fit_and_save(tmp_path: Path) -> None:
     place = tmp_path / "model"
     model = classifier().fit(TEXTS, LABELS, path=place)
     np.testing.assert_array_equal(load(place).predict_proba(TEST), model.predict_proba(TEST))
@@ -76,7 +76,7 @@ KILLED = """if True:
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 @pytest.mark.parametrize("steps", [5, 26])  # of 13 in an epoch
-def test_resumed_after_a_kill(tmp_path: Path, steps: int) -> None:
+def test_training_resumes_after_a_kill(tmp_path: Path, steps: int) -> None:
     place, whole = tmp_path / "killed", tmp_path / "whole"
     command = [sys.executable, "-c", KILLED, str(place), str(steps)]
     assert subprocess.run(command, cwd=ROOT).returncode == -signal.SIGKILL
@@ -94,7 +94,7 @@ def test_resumed_after_a_kill(tmp_path: Path, steps: int) -> None:
             assert again.history_.columns[name] == column, name
 
 
-def test_resumed_after_ctrl_c(tmp_path: Path) -> None:
+def test_training_resumes_after_ctrl_c(tmp_path: Path) -> None:
     place, whole = tmp_path / "stopped", tmp_path / "whole"
 
     def interrupt(progress: TrainingProgress) -> None:
@@ -113,7 +113,7 @@ def test_resumed_after_ctrl_c(tmp_path: Path) -> None:
     assert (place / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
 
 
-def test_a_standing_model_survives_ctrl_c(tmp_path: Path) -> None:
+def test_existing_model_survives_ctrl_c(tmp_path: Path) -> None:
     place = tmp_path / "model"
     before = classifier().fit(TEXTS, LABELS, path=place).predict_proba(TEST)
 
@@ -125,7 +125,7 @@ def test_a_standing_model_survives_ctrl_c(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load(place).predict_proba(TEST), before)
 
 
-def test_trained_further(tmp_path: Path) -> None:
+def test_finished_model_trains_more_epochs(tmp_path: Path) -> None:
     place, whole = tmp_path / "model", tmp_path / "whole"
     classifier(epochs=2).fit(TEXTS, LABELS, path=place)
     classifier(epochs=5).fit(TEXTS, LABELS, path=place, resume=True)
@@ -138,7 +138,7 @@ def test_trained_further(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["words", "labels", "types"])
-def test_the_same_numbers_of_other_words_or_labels_are_no_resume(tmp_path: Path, what: str) -> None:
+def test_resume_rejects_other_words_or_labels(tmp_path: Path, what: str) -> None:
     place = tmp_path / "model"
     classifier(epochs=1).fit(TEXTS, LABELS, path=place)
     texts, labels = list(TEXTS), list[Any](LABELS)
@@ -154,7 +154,7 @@ def test_the_same_numbers_of_other_words_or_labels_are_no_resume(tmp_path: Path,
 
 
 @pytest.mark.parametrize("settings", [{"patience": 2}, {"schedule": "plateau"}])
-def test_what_needs_validation_is_said_before_training(settings: dict[str, Any]) -> None:
+def test_missing_validation_is_reported_before_training(settings: dict[str, Any]) -> None:
     def told(progress: TrainingProgress) -> None:
         raise AssertionError("training began")
 
@@ -163,7 +163,7 @@ def test_what_needs_validation_is_said_before_training(settings: dict[str, Any])
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-def test_a_loss_that_diverges(tmp_path: Path, cell: str) -> None:
+def test_diverging_loss_stops_with_advice(tmp_path: Path, cell: str) -> None:
     place = tmp_path / "model"
     settings: dict[str, Any] = {"cell": cell, "learning_rate": 1e6}
     with pytest.raises(TrainingError, match=r"at epoch 1, step \d+: lower the learning rate \(now"):
@@ -171,7 +171,7 @@ def test_a_loss_that_diverges(tmp_path: Path, cell: str) -> None:
     assert not (place / "manifest.json").exists()
 
 
-def test_a_loss_that_is_no_number(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_nan_loss_stops_with_advice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from fastseq.models.scoring import ScoringTask
 
     learn, place, whole = ScoringTask.learn, tmp_path / "model", tmp_path / "whole"
@@ -198,7 +198,7 @@ def test_a_loss_that_is_no_number(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         lower.fit(TEXTS, LABELS, path=place, resume=True)  # it did not diverge in the end
 
 
-def test_a_fit_that_fails_leaves_no_folder(tmp_path: Path) -> None:
+def test_failed_fit_leaves_no_folder(tmp_path: Path) -> None:
     place = tmp_path / "models" / "new"
     with pytest.raises(DataError):
         classifier().fit(TEXTS, ["one"] * len(TEXTS), path=place)
@@ -214,7 +214,7 @@ def test_a_fit_that_fails_leaves_no_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("measure", ["loss", "accuracy"])
-def test_the_best_epoch_is_that_of_the_measure_asked_for(measure: str, tmp_path: Path) -> None:
+def test_best_epoch_follows_the_monitored_measure(measure: str, tmp_path: Path) -> None:
     labels = [LABELS[(i * 7) % 100] for i in range(100)]  # nothing to be learned
     valid = (TEST, EXPECTED)
     model = classifier(epochs=8, learning_rate=0.05, monitor=measure)
@@ -235,7 +235,7 @@ def test_the_best_epoch_is_that_of_the_measure_asked_for(measure: str, tmp_path:
         other.fit(TEXTS, labels, valid=valid, path=tmp_path / "model", resume=True)
 
 
-def test_what_validation_found_is_told() -> None:
+def test_validation_results_are_reported() -> None:
     told: list[TrainingProgress] = []
     model = classifier().fit(TEXTS, LABELS, valid=(TEST, EXPECTED), progress=told.append)
     assert model.history_ is not None
@@ -243,7 +243,7 @@ def test_what_validation_found_is_told() -> None:
     assert [valid["accuracy"] for valid in found] == model.history_.columns["valid_accuracy"]
 
 
-def test_the_best_epoch_is_kept_and_patience_ends() -> None:
+def test_best_epoch_is_restored_and_patience_stops() -> None:
     labels = [LABELS[(i * 7) % 100] for i in range(100)]  # nothing to be learned
     model = classifier(epochs=40, patience=2, learning_rate=0.05).fit(
         TEXTS, labels, valid=(TEST, EXPECTED)

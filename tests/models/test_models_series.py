@@ -40,9 +40,7 @@ def windows_of(values: np.ndarray, window: int, horizon: int) -> Windows:
 
 @given(st.integers(1, 40), st.integers(1, 3), st.integers(1, 6), st.integers(1, 4))
 @settings(max_examples=80, deadline=None)
-def test_windows_are_those_of_a_plain_loop(
-    steps: int, columns: int, window: int, horizon: int
-) -> None:
+def test_windows_match_a_plain_loop(steps: int, columns: int, window: int, horizon: int) -> None:
     values = np.arange(steps * columns, dtype=np.float32).reshape(steps, columns)
     if steps < window + horizon:
         with pytest.raises(DataError, match=f"expected at least {window + horizon}"):
@@ -72,7 +70,7 @@ def test_windows_are_those_of_a_plain_loop(
     assert mae == pytest.approx(np.mean(np.abs(wrong)))
 
 
-def test_an_epoch_has_every_window_once() -> None:
+def test_epoch_has_every_window_once() -> None:
     windows = windows_of(np.arange(50, dtype=np.float32)[:, None], 4, 2)
 
     def order(epoch: int, seed: int = 1) -> list[int]:
@@ -85,7 +83,7 @@ def test_an_epoch_has_every_window_once() -> None:
     assert order(0) != order(0, seed=2)
 
 
-def test_columns_are_standardised_and_come_back() -> None:
+def test_standardisation_is_invertible() -> None:
     data = series([1.0, 2.0, 3.0, 6.0], [7.0] * 4, [0.1] * 4, [1e9, 1e9 + 1, 1e9, 1e9 + 1])
     scaler = Scaler.of(data)
     assert scaler.std[1] == scaler.std[2] == 1.0
@@ -105,7 +103,7 @@ def test_columns_are_standardised_and_come_back() -> None:
         scaler.scale(data.values[:, :2], data.names, data.where)
 
 
-def test_a_number_that_cannot_be_scaled_is_named(tmp_path: Path) -> None:
+def test_unscalable_value_is_named(tmp_path: Path) -> None:
     scaler = Scaler.of(series([1.0, 3.0], [10.0, 30.0]))
     assert np.isfinite(scaler.scale(np.array([[1e38, 1e39]]), ("a", "b"), row_of)).all()
     with pytest.raises(DataError, match=r"^row 1 \(from 0\): the number in column 'b' is 1e\+300"):
@@ -133,7 +131,7 @@ def test_a_number_that_cannot_be_scaled_is_named(tmp_path: Path) -> None:
         {"mean": "x", "std": 1},
     ],
 )
-def test_a_damaged_scaler_is_refused(saved: dict[str, object]) -> None:
+def test_damaged_scaler_is_rejected(saved: dict[str, object]) -> None:
     with pytest.raises(FormatError, match="the saved scaler is damaged"):
         Scaler.from_dict(saved)
 

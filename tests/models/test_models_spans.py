@@ -114,7 +114,7 @@ def test_strict_spans_by_hand(scheme: str, tags: str, expected: list[tuple[int, 
 
 
 @pytest.mark.parametrize("scheme", NAMED)
-def test_every_set_of_spans_comes_back(scheme: str) -> None:
+def test_encoding_then_decoding_returns_the_spans(scheme: str) -> None:
     for some in span_sets(5):
         tags = naive.encoded(some, 5, scheme)
         apart = all(a[1:] != (b[0], b[2]) for a, b in pairwise(some))
@@ -162,9 +162,7 @@ def test_constrained_decoding_is_well_formed(scheme: str) -> None:
         ("BMES", ["M", "S"], "M S M"),
     ],
 )
-def test_tags_that_could_not_be_reached_are_allowed(
-    scheme: str, names: list[str], allowed: str
-) -> None:
+def test_unreachable_tags_are_allowed(scheme: str, names: list[str], allowed: str) -> None:
     """A tag that the training set lacks must not make those that require it impossible."""
     limits = SchemeTags(TagScheme(scheme), names).constraints()
     path = [names.index(tag) for tag in allowed.split()]
@@ -238,7 +236,7 @@ def test_detected_schemes(rows: list[str], expected: str) -> None:
     assert detected([row.split() for row in rows]) == expected
 
 
-def test_of_iob1_and_iob2_the_one_with_fewer_violations() -> None:
+def test_iob1_or_iob2_by_fewer_violations() -> None:
     clean = [["O", "B-X", "I-X", "O", "B-X", "B-X"]] * 20
     assert detected([*clean, ["O", "I-X"]]) == "IOB2"
     assert detected([*clean[:1], *[["O", "I-X", "O", "I-X", "B-X"]] * 20]) == "IOB1"
@@ -316,7 +314,7 @@ def test_lenient_and_strict_scores_differ() -> None:
     assert counted(gold, found).by_type(strict=True) == {"X": SpanScore(0, 0, 0, 1)}
 
 
-def test_counted_batch_after_batch() -> None:
+def test_counts_accumulate_over_batches() -> None:
     rng = random.Random(4)
     tags = ["O", "B-X", "I-X", "B-Y", "I-Y"]
     gold = [rng.choices(tags, k=rng.randrange(9)) for _ in range(50)]

@@ -50,7 +50,7 @@ def plain() -> SequenceTagger:
     return SequenceTagger(**FAST).fit(ROWS, TAGS)
 
 
-def test_all_methods_of_prediction_agree(fitted: SequenceTagger, tmp_path: Path) -> None:
+def test_prediction_methods_agree(fitted: SequenceTagger, tmp_path: Path) -> None:
     measures = fitted.evaluate(TEST, EXPECTED)
     assert measures["accuracy"] >= 0.97
     found = fitted.predict(TEST)
@@ -152,7 +152,7 @@ def test_tags_and_tokens_of_different_lengths(tmp_path: Path) -> None:
         SequenceTagger(**FAST).fit([["a"], ["b"]], [["X"]])
 
 
-def test_columns(tmp_path: Path, plain: SequenceTagger) -> None:
+def test_columns_can_be_named(tmp_path: Path, plain: SequenceTagger) -> None:
     text = write(tmp_path / "text.parquet", tokens=["a b", "c"], tags=[["X", "Y"], ["X"]])
     with pytest.raises(DataError, match="the tokens column 'tokens' is string, expected lists"):
         SequenceTagger(**FAST).fit(text)
@@ -226,7 +226,7 @@ def test_no_span_scores_where_tags_encode_no_spans() -> None:
     assert model.span_scores_ == {}
 
 
-def test_case_of_tokens() -> None:
+def test_lowercase_setting() -> None:
     rows, tags = [["Apple"], ["apple"]] * 20, [["NAME"], ["FRUIT"]] * 20
     lowered = SequenceTagger(**FAST).fit(rows, tags)
     assert len(lowered.vocabulary_) == 2
@@ -237,7 +237,7 @@ def test_case_of_tokens() -> None:
     assert spelt.score(rows, tags) == 1.0, "characters keep their case"
 
 
-def test_settings() -> None:
+def test_wrong_settings_are_rejected() -> None:
     for unit in ("char", "byte"):
         with pytest.raises(SettingsError, match="expected one of word, space"):
             SequenceTagger(**FAST, unit=unit).fit(ROWS, TAGS)
@@ -307,7 +307,7 @@ def in_scheme(scheme: str, count: int, seed: int = 0) -> tuple[list[list[str]], 
 
 
 @pytest.mark.parametrize("scheme", ["IOB1", "IOB2", "BIOES", "BILOU", "BMES"])
-def test_a_crf_learns_spans_in_every_scheme(scheme: str, tmp_path: Path) -> None:
+def test_crf_learns_spans_in_every_scheme(scheme: str, tmp_path: Path) -> None:
     rows, tags = in_scheme(scheme, 150)
     test, expected = in_scheme(scheme, 60, seed=1)
     model = SequenceTagger(**{**FAST, "epochs": 10}, crf=True)
@@ -402,7 +402,7 @@ def test_the_loss_of_tags_that_violate_the_scheme_is_that_of_all_paths() -> None
     assert "f1" not in other.evaluate(rows, tags)
 
 
-def test_a_named_scheme() -> None:
+def test_named_scheme_is_used() -> None:
     rows, tags = in_scheme("IOB2", 40)
     model = SequenceTagger(**{**FAST, "epochs": 1}, crf=True, tag_scheme="iob1").fit(rows, tags)
     assert model.tag_scheme_ == "IOB1"

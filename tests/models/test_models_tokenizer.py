@@ -16,7 +16,7 @@ from fastseq.models.data.tokenizer import SequenceTokenizer, combining_marks
 from fastseq.types import Texts
 from tests.naive import units as naive
 
-# what every Python knows alike: no characters that newer Unicode versions assigned
+# known to every supported Python: no characters of newer Unicode versions
 OLD = (
     "ſẞßİıΣσςǅꙀはかがハーｶ猫東々〇"
     "한국어ㄱéä\u0301\u0308\u0301\u093e\u0941कहिन्दीกำي‌می\u200c\u200d👩💻🇩🇪\ufe0f"
@@ -41,14 +41,14 @@ def pieces(units: SequenceTokenizer, strings: list[str], whole: bool = False) ->
 @pytest.mark.parametrize("lowercase", [True, False])
 @given(strings=texts)
 @settings(max_examples=150, deadline=None)
-def test_units_are_the_twins(unit: str, lowercase: bool, strings: list[str]) -> None:
+def test_units_match_the_naive_twin(unit: str, lowercase: bool, strings: list[str]) -> None:
     expected = [naive.units(text, unit, lowercase) for text in strings]
     assert pieces(SequenceTokenizer(unit, lowercase), strings) == expected
 
 
 @given(strings=texts, lowercase=st.booleans())
 @settings(max_examples=60, deadline=None)
-def test_a_whole_text_is_one_unit(strings: list[str], lowercase: bool) -> None:
+def test_whole_text_is_one_unit(strings: list[str], lowercase: bool) -> None:
     expected = [[text.lower() if lowercase else text] for text in strings]
     assert pieces(SequenceTokenizer("space", lowercase), strings, whole=True) == expected
 
@@ -81,7 +81,7 @@ def test_space_and_characters_keep_the_case() -> None:
     assert SequenceTokenizer("byte").tokenize("é\n") == ["\xc3", "\xa9", "\n"]
 
 
-def test_marks_are_those_of_unicode() -> None:
+def test_combining_marks_match_unicode() -> None:
     marks = combining_marks()
     assert marks.shape == (sys.maxunicode + 1,)
     known = [c for c in range(len(marks)) if unicodedata.category(chr(c)) != "Cn"]

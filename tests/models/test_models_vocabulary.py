@@ -47,7 +47,7 @@ def test_ids_follow_frequency_then_first_occurrence() -> None:
     st.one_of(st.none(), st.integers(1, 4)),
 )
 @settings(max_examples=80, deadline=None)
-def test_the_vocabulary_is_the_twins(
+def test_vocabulary_matches_the_naive_twin(
     strings: list[str], min_count: int, max_size: int | None
 ) -> None:
     split = [naive.units(text, "word", True) for text in strings]
@@ -63,7 +63,7 @@ def test_the_vocabulary_is_the_twins(
     assert rows(vocabulary.encode(of(*strings))) == [[ids.get(u, 0) for u in s] for s in split]
 
 
-def test_numbers_of_a_builder_become_the_ids_of_encode() -> None:
+def test_builder_ids_map_to_encode_ids() -> None:
     texts = [of("a b a", "b c"), of("c c c d", "")]
     builder = VocabularyBuilder(SequenceTokenizer("space"))
     numbers = [builder.add(part) for part in texts]
@@ -74,7 +74,7 @@ def test_numbers_of_a_builder_become_the_ids_of_encode() -> None:
     assert "d" not in vocabulary.texts.to_strings()
 
 
-def test_prepared_text_has_the_special_units_itself() -> None:
+def test_special_units_in_text_are_recognised() -> None:
     text = of("the <unk> sat <eos> <unk> <unk> <unk>")
     vocabulary = vocabulary_of(SequenceTokenizer("space"), [text], end=True)
     assert vocabulary.texts.to_strings() == ["<unk>", "<eos>", "the", "sat"]
@@ -86,14 +86,14 @@ def test_prepared_text_has_the_special_units_itself() -> None:
 
 @given(st.lists(plain, min_size=1, max_size=6).filter(any))
 @settings(max_examples=60, deadline=None)
-def test_characters_come_back(strings: list[str]) -> None:
+def test_characters_round_trip(strings: list[str]) -> None:
     vocabulary = vocabulary_of(SequenceTokenizer("char"), [of(*strings)])
     assert vocabulary.decode(vocabulary.encode(of(*strings)).values) == "".join(strings)
 
 
 @given(st.binary(max_size=40))
 @settings(max_examples=60, deadline=None)
-def test_bytes_are_their_ids_and_need_not_be_text(raw: bytes) -> None:
+def test_byte_ids_accept_invalid_utf8(raw: bytes) -> None:
     vocabulary = vocabulary_of(SequenceTokenizer("byte"), [])
     assert len(vocabulary) == 256
     assert vocabulary.unknown is None
@@ -114,7 +114,7 @@ def test_words_are_joined_by_spaces() -> None:
 
 
 @pytest.mark.parametrize("unit", ["word", "space", "char", "byte"])
-def test_what_was_saved_is_the_same(unit: str) -> None:
+def test_vocabulary_round_trips(unit: str) -> None:
     texts = of("Ça va? 東京", "b\x00c")
     end = unit in ("word", "space")
     vocabulary = vocabulary_of(SequenceTokenizer(unit), [texts], end=end)
@@ -125,7 +125,7 @@ def test_what_was_saved_is_the_same(unit: str) -> None:
     assert np.array_equal(again.encode(texts).values, vocabulary.encode(texts).values)
 
 
-def test_a_damaged_vocabulary_is_refused() -> None:
+def test_damaged_vocabulary_is_rejected() -> None:
     vocabulary = vocabulary_of(SequenceTokenizer("word"), [of("a b c")], end=True)
     saved, texts = vocabulary.to_dict(), vocabulary.texts
     with pytest.raises(FormatError, match="lacks 'end'"):
@@ -188,7 +188,7 @@ def test_long_words_are_cut_and_empty_ones_unknown(words: list[str], longest: in
 
 @given(st.lists(st.integers(0, 5), max_size=30))
 @settings(max_examples=60, deadline=None)
-def test_a_batch_has_every_distinct_word_once(spellings: list[int]) -> None:
+def test_batch_has_every_distinct_word_once(spellings: list[int]) -> None:
     words = ["a", "bb", "abc", "", "d", "b"]
     table, learned = CharacterTable.learn(of(*words))
     batch = distinct_words(np.array(spellings, np.int32), learned)

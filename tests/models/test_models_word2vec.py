@@ -29,20 +29,20 @@ def small(**settings):
 @pytest.mark.parametrize("architecture", ["skipgram", "cbow"])
 @pytest.mark.parametrize("loss", ["negative", "hierarchical"])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_words_of_a_topic_are_near_each_other(architecture, loss, threads):
+def test_words_of_a_topic_are_neighbours(architecture, loss, threads):
     model = small(architecture=architecture, loss=loss, threads=threads, learning_rate=0.05)
     model.fit(texts())
     assert coherence(model.vectors_) == 1.0
 
 
-def test_words_stand_by_frequency_with_their_counts():
+def test_words_are_ordered_by_frequency():
     lines = ["bb bb bb cc cc cc cc aa aa aa aa", "dd dd bb", "aa"]
     found = small(epochs=1, min_count=3).fit(lines).vectors_
     assert found.words == ["aa", "bb", "cc"]  # of equals the first in the text
     assert found.counts.tolist() == [5, 4, 4]
 
 
-def test_one_thread_and_a_seed_repeat_bit_for_bit():
+def test_one_thread_and_a_seed_give_the_same_bits():
     one, two, other = (small(seed=seed).fit(texts(100)).vectors_.vectors for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, two)
     assert abs(one - other).max() > 1e-3
@@ -57,7 +57,7 @@ def stopped(tmp_path, monkeypatch):
     return tmp_path / "v"
 
 
-def test_a_training_that_was_stopped_goes_on_to_the_same_bits(stopped):
+def test_resumed_training_ends_with_the_same_bits(stopped):
     with pytest.raises(FormatError, match="unfinished training: resume it first"):
         WordVectors.load(stopped)
     whole = small(epochs=3).fit(texts(200)).vectors_.vectors
@@ -90,13 +90,13 @@ def test_resuming_refuses_another_training(stopped):
         small(epochs=3).fit(texts(200), path=stopped, resume=True)
 
 
-def test_overwriting_forgets_the_checkpoint(stopped):
+def test_overwrite_removes_the_checkpoint(stopped):
     small(epochs=1).fit(texts(50), path=stopped, overwrite=True)
     assert not (stopped / "checkpoint").exists()
     assert WordVectors.load(stopped).dimensions == 16
 
 
-def test_a_place_is_refused_before_anything_is_read(tmp_path):
+def test_output_path_is_checked_before_reading(tmp_path):
     def never():
         raise AssertionError("the corpus was read")
         yield
@@ -125,7 +125,7 @@ def test_ctrl_c_waits_while_the_vectors_are_written(tmp_path, monkeypatch):
     assert WordVectors.load(tmp_path / "v").dimensions == 16
 
 
-def test_a_saved_model_is_what_was_trained(tmp_path):
+def test_saved_model_equals_the_trained_one(tmp_path):
     model = small(architecture="cbow").fit(texts(60), path=tmp_path / "v")
     loaded = Word2Vec.load(tmp_path / "v")
     assert loaded.get_params() == {**model.get_params(), "analyzer": Analyzer()}
@@ -139,7 +139,7 @@ def test_a_saved_model_is_what_was_trained(tmp_path):
     small(epochs=1).fit(texts(60), path=tmp_path / "v", overwrite=True)
 
 
-def test_training_goes_on_from_vectors_with_new_words(tmp_path):
+def test_training_continues_from_vectors_with_new_words(tmp_path):
     model = small(epochs=2).fit(texts(100), path=tmp_path / "v")
     first = model.vectors_
     more = [t.replace("apple", "quince") for t in texts(100, seed=1)]
@@ -154,7 +154,7 @@ def test_training_goes_on_from_vectors_with_new_words(tmp_path):
     assert second.counts[first.index("apple")] == first.counts[first.index("apple")]
     for other in found[1:]:
         np.testing.assert_array_equal(other.vectors_.vectors, second.vectors)
-    # what it predicts by goes on: with vectors alone the loss begins where it first began
+    # the output weights continue too: with vectors alone the loss would start over
     bare = WordVectors(first.words, first.vectors)
     alone = small(epochs=2, learning_rate=1e-6).fit(more, start=bare)
     assert found[0].history_["train_loss"][0] < alone.history_["train_loss"][0] - 0.1
@@ -164,7 +164,7 @@ def test_training_goes_on_from_vectors_with_new_words(tmp_path):
         small().fit(more, start=3)
 
 
-def test_a_tree_begins_anew():
+def test_hierarchical_output_restarts_on_new_words():
     model = small(epochs=2, loss="hierarchical").fit(texts(100))
     more = [t.replace("apple", "quince") for t in texts(100, seed=1)]
     assert "quince" in small(epochs=1, loss="hierarchical").fit(more, start=model).vectors_
@@ -174,14 +174,14 @@ def test_a_tree_begins_anew():
     np.testing.assert_array_equal(found[0].vectors, found[1].vectors)
 
 
-def test_copies_and_pickles_are_what_was_trained():
+def test_copies_and_pickles_equal_the_trained_model():
     model = small(epochs=1).fit(texts(50))
     near = model.vectors_.neighbors("apple", 3)
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert other.vectors_.neighbors("apple", 3) == near
 
 
-def test_settings_of_numpy_are_saved(tmp_path):
+def test_numpy_settings_are_saved(tmp_path):
     model = Word2Vec(
         dimensions=np.int64(8), seed=np.int64(3), learning_rate=np.float32(0.05), epochs=1,
         threads=1,
@@ -199,7 +199,7 @@ def test_held_out_text_is_measured():
     assert losses[-1] < random.history_["valid_loss"][-1]
 
 
-def test_parquet_tables_and_strings_are_one_corpus(tmp_path):
+def test_parquet_tables_and_strings_give_the_same_vectors(tmp_path):
     lines = texts(40)
     pq.write_table(pa.table({"title": ["x"] * 40, "body": lines}), tmp_path / "c.parquet")
     of_strings = small(epochs=1).fit(lines).vectors_
@@ -210,14 +210,14 @@ def test_parquet_tables_and_strings_are_one_corpus(tmp_path):
         np.testing.assert_array_equal(found.vectors, of_strings.vectors)
 
 
-def test_a_small_memory_gives_the_same_vectors():
+def test_small_memory_gives_the_same_vectors():
     lines = texts(300)
     held = small(epochs=1).fit(lines).vectors_.vectors
     spilled = small(epochs=1, memory=1024).fit(lines).vectors_.vectors
     np.testing.assert_array_equal(held, spilled)
 
 
-def test_a_long_sentence_is_read_to_its_end(monkeypatch):
+def test_long_sentence_is_read_to_its_end(monkeypatch):
     rng = np.random.default_rng(0)
     words = rng.choice([f"w{i}" for i in range(50)], 30_000).tolist()
     for longest in (module.LONGEST, 1000):
@@ -233,7 +233,7 @@ def test_long_sentences_are_cut_into_equal_parts():
     assert module.parted(ends, 23) is ends
 
 
-def test_a_corpus_of_one_row_is_shared_among_threads(monkeypatch):
+def test_corpus_of_one_row_is_shared_among_threads(monkeypatch):
     monkeypatch.setattr(hogwild, "ROUND", 1000)
     pieces = hogwild.cut(module.parted(np.array([50_000]), 500), 2)
     for part in pieces:
@@ -241,7 +241,7 @@ def test_a_corpus_of_one_row_is_shared_among_threads(monkeypatch):
         assert (np.diff(part) >= 1).all()
 
 
-def test_frequent_words_are_thinned_out():
+def test_frequent_words_are_subsampled():
     kept = small(epochs=1, sample=0.01).fit(texts()).history_["words_kept"][0]
     assert 0.1 * 7200 < kept < 0.7 * 7200
 
@@ -264,12 +264,12 @@ def test_frequent_words_are_thinned_out():
         ({"seed": -1}, "seed must be .* not -1"),
     ],
 )
-def test_settings_out_of_range_are_refused(settings, message):
+def test_settings_out_of_range_are_rejected(settings, message):
     with pytest.raises(SettingsError, match=message):
         small(**settings).fit(texts(5))
 
 
-def test_a_corpus_without_words_is_refused():
+def test_corpus_without_words_is_rejected():
     with pytest.raises(DataError, match="no words in the corpus"):
         small().fit(["", " "])
     with pytest.raises(DataError, match="no row of the corpus has two words"):
@@ -285,12 +285,12 @@ def test_a_corpus_without_words_is_refused():
         small().fit(texts(50), valid=["elsewhere"])
 
 
-def test_nothing_is_there_before_fit():
+def test_unfitted_model_raises_not_fitted():
     with pytest.raises(NotFittedError):
         _ = Word2Vec().vectors_
 
 
-def test_a_loss_that_is_not_finite_stops_the_training():
+def test_loss_that_is_not_finite_stops_the_training():
     from fastseq.errors import TrainingError
 
     with pytest.raises(

@@ -26,7 +26,7 @@ def weights(model: Linear) -> Any:
     return model.parameters.values.copy()
 
 
-def test_it_learns_and_says_what_it_did() -> None:
+def test_training_learns_and_reports() -> None:
     model = Linear()
     history = train(model, TrainingSettings(epochs=12, learning_rate=0.05, clip=5.0))
     columns = history.columns
@@ -43,7 +43,7 @@ def test_it_learns_and_says_what_it_did() -> None:
     assert next(history.rows())["valid_accuracy"] == columns["valid_accuracy"][0]
 
 
-def test_steps_are_those_of_plain_gradient_descent() -> None:
+def test_steps_match_plain_gradient_descent() -> None:
     model, twin = Linear(rows=20, batch=7), Linear(rows=20, batch=7)
     settings = TrainingSettings(
         epochs=2, optimiser="sgd", learning_rate=0.1, clip=0.5, clip_value=0.2, seed=3
@@ -71,7 +71,7 @@ def test_steps_are_those_of_plain_gradient_descent() -> None:
     assert history.columns["gradient_norm"][1] == pytest.approx(np.mean(norms[3:]))
 
 
-def test_keys_are_those_of_splitmix64() -> None:
+def test_keys_match_splitmix64() -> None:
     # the generator's published first outputs from the seed 1234567
     assert [mix(1234567, step) for step in range(3)] == [
         6457827717110365317,
@@ -80,7 +80,7 @@ def test_keys_are_those_of_splitmix64() -> None:
     ]
 
 
-def test_the_best_weights_are_put_back() -> None:
+def test_best_weights_are_restored() -> None:
     seen: list[Any] = []
     model = Linear(validations=[3.0, 1.0, 2.0, 1.0, 5.0])
     model.hooks = {
@@ -92,7 +92,7 @@ def test_the_best_weights_are_put_back() -> None:
     assert not np.array_equal(weights(model), seen[4])
 
 
-def test_the_best_by_a_metric_that_should_be_large() -> None:
+def test_best_epoch_by_a_maximised_metric() -> None:
     seen: list[Any] = []
     model = Linear(validations=[3.0, 2.0, 9.0, 4.0])
     model.hooks = {
@@ -103,7 +103,7 @@ def test_the_best_by_a_metric_that_should_be_large() -> None:
     np.testing.assert_array_equal(weights(model), seen[1])
 
 
-def test_without_validation_the_last_weights_stay() -> None:
+def test_without_validation_the_last_weights_are_used() -> None:
     model, other = Linear(valid=False), Linear(validations=[1.0, 2.0])
     history = train(model, TrainingSettings(epochs=2))
     assert history.measures == []
@@ -134,7 +134,9 @@ def test_patience() -> None:
         ({"frozen": ("nothing",)}, True, "cannot freeze 'nothing'"),
     ],
 )
-def test_settings_that_do_not_fit(settings: dict[str, Any], valid: bool, said: str) -> None:
+def test_conflicting_settings_are_rejected(
+    settings: dict[str, Any], valid: bool, said: str
+) -> None:
     with pytest.raises(SettingsError, match=said):
         train(Linear(valid=valid), TrainingSettings(epochs=2, **settings))
 
@@ -155,12 +157,12 @@ def test_settings_that_do_not_fit(settings: dict[str, Any], valid: bool, said: s
         {"checkpoint_seconds": math.nan},
     ],
 )
-def test_settings_outside_their_range(settings: dict[str, Any]) -> None:
+def test_out_of_range_settings_are_rejected(settings: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match=next(iter(settings))):
         TrainingSettings(**settings)
 
 
-def test_frozen_parameters_stay_and_do_not_count() -> None:
+def test_frozen_parameters_are_unchanged_and_not_in_the_norm() -> None:
     model = Linear()
     history = train(model, TrainingSettings(epochs=2, frozen=("weight",), clip=1.0))
     assert (model.parameters.views["weight"] == np.float32(0.1)).all()
@@ -171,7 +173,7 @@ def test_frozen_parameters_stay_and_do_not_count() -> None:
     )
 
 
-def test_the_rate_follows_the_schedule() -> None:
+def test_learning_rate_follows_the_schedule() -> None:
     history = train(
         Linear(), TrainingSettings(epochs=4, learning_rate=0.1, schedule="cosine", warmup=3)
     )
@@ -188,7 +190,7 @@ def test_plateau_sees_the_validation_loss() -> None:
     assert rates == pytest.approx([0.1, 0.1, 0.05, 0.05, 0.025])
 
 
-def test_a_schedule_needs_the_number_of_steps() -> None:
+def test_schedule_needs_the_number_of_steps() -> None:
     with pytest.raises(SettingsError, match="needs to know how many steps"):
         train(Linear(known=False), TrainingSettings(schedule="linear"))
     model, known = Linear(known=False), Linear()
@@ -204,7 +206,7 @@ def test_a_schedule_needs_the_number_of_steps() -> None:
         ({"clip": 2.0, "learning_rate": 0.5}, r"learning rate \(now 0\.5\) or the clip \(now 2\)"),
     ],
 )
-def test_a_gradient_that_is_no_number_stops(settings: dict[str, Any], advice: str) -> None:
+def test_nan_gradient_stops(settings: dict[str, Any], advice: str) -> None:
     model = Linear()
     before: list[Any] = []
 
@@ -218,7 +220,7 @@ def test_a_gradient_that_is_no_number_stops(settings: dict[str, Any], advice: st
     np.testing.assert_array_equal(weights(model), before[0])
 
 
-def test_a_loss_that_explodes_stops() -> None:
+def test_exploding_loss_stops() -> None:
     settings = TrainingSettings(epochs=500, optimiser="sgd", learning_rate=3.0)
     with (
         np.errstate(over="ignore", invalid="ignore"),
@@ -227,12 +229,12 @@ def test_a_loss_that_explodes_stops() -> None:
         train(Linear(), settings)
 
 
-def test_an_epoch_without_a_batch() -> None:
+def test_empty_epoch_is_rejected() -> None:
     with pytest.raises(DataError, match="without a batch"):
         train(Linear(rows=0), TrainingSettings())
 
 
-def test_progress_is_told_now_and_then() -> None:
+def test_progress_is_reported_at_intervals() -> None:
     model = Linear()
     for n in (3, 12):
         model.hooks[n, "learn"] = lambda model: time.sleep(0.25)
@@ -265,7 +267,7 @@ def test_the_result_does_not_depend_on_threads() -> None:
 
 
 @pytest.mark.parametrize("where", ["learn", "batches", "validate"])
-def test_ctrl_c_leaves_a_whole_step(tmp_path: Path, where: str) -> None:
+def test_ctrl_c_completes_the_step(tmp_path: Path, where: str) -> None:
     place = 8 if where == "validate" else 5
     model = Linear()
     model.hooks[place, where] = interrupt
@@ -283,7 +285,7 @@ def test_ctrl_c_leaves_a_whole_step(tmp_path: Path, where: str) -> None:
     np.testing.assert_array_equal(weights(again), weights(whole))
 
 
-def test_a_second_ctrl_c_breaks_the_step_off(tmp_path: Path) -> None:
+def test_second_ctrl_c_aborts_the_step(tmp_path: Path) -> None:
     model = Linear()
 
     def twice(model: Linear) -> None:
@@ -298,7 +300,7 @@ def test_a_second_ctrl_c_breaks_the_step_off(tmp_path: Path) -> None:
     assert not checkpoint.exists(), "a step half done is not saved"
 
 
-def test_off_the_main_thread() -> None:
+def test_training_runs_outside_the_main_thread() -> None:
     results: list[int] = []
     thread = threading.Thread(
         target=lambda: results.append(len(train(Linear(), TrainingSettings(epochs=2))))
@@ -335,9 +337,9 @@ class Nothing:
         pass
 
 
-def test_the_loop_itself_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Less than 30 µs a step beside the optimiser and the norm; the bound is wide, for a machine
-    that is shared, and would still see work that grows with the number of steps."""
+def test_loop_overhead_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Less than 30 µs per step in addition to the optimiser and the norm: a wide bound for shared
+    machines, which still detects work that grows with the number of steps."""
     from fastseq.training import gradient as training
 
     monkeypatch.setattr(training, "gradient_norm", lambda *arguments: 0.5)
@@ -351,7 +353,7 @@ def test_the_loop_itself_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(b < 10 * a for a, b in pairwise(times))
 
 
-def test_measures_that_an_earlier_version_lacked_are_nan_in_its_epochs() -> None:
+def test_measures_missing_in_old_histories_are_nan() -> None:
     row = dict.fromkeys(("epoch", "train_loss"), 1.0)
     history = History()
     history.append(row, {"loss": 0.5})

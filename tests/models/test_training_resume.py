@@ -1,4 +1,4 @@
-"""Checkpoints: a run that was interrupted, killed or finished goes on as if nothing had been."""
+"""Checkpoints: an interrupted, killed or finished run resumes to the same result."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_resume_equals_no_interruption(tmp_path: Path, run: str, step: int) -> N
     same(resumed, history, whole, expected)
 
 
-def test_interrupted_again_and_again(tmp_path: Path) -> None:
+def test_repeated_interruptions_end_with_the_same_bits(tmp_path: Path) -> None:
     settings = TrainingSettings(epochs=3, checkpoint_seconds=0)
     whole = Linear()
     expected = train(whole, settings)
@@ -105,7 +105,7 @@ KILLED = """if True:
 @pytest.mark.parametrize(
     ("step", "where", "seconds"), [(13, "learn", 0), (16, "validate", 0), (21, "learn", 60)]
 )
-def test_killed(tmp_path: Path, step: int, where: str, seconds: int) -> None:
+def test_killed_training_resumes(tmp_path: Path, step: int, where: str, seconds: int) -> None:
     path = tmp_path / "checkpoint"
     command = [sys.executable, "-c", KILLED, str(path), str(step), where, str(seconds)]
     assert subprocess.run(command, cwd=ROOT).returncode == -signal.SIGKILL
@@ -119,7 +119,7 @@ def test_killed(tmp_path: Path, step: int, where: str, seconds: int) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
-def test_killed_at_any_moment(tmp_path: Path) -> None:
+def test_kill_at_any_moment_resumes(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint"
     command = [sys.executable, "-c", KILLED.replace("epochs=4", "epochs=100000"), str(path)]
     for wait in (0.0, 0.01, 0.03):
@@ -142,7 +142,7 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
         same(model, history, whole, train(whole, more))
 
 
-def test_a_finished_run_goes_on_for_more_epochs(tmp_path: Path) -> None:
+def test_finished_run_trains_more_epochs(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "checkpoint", {})
     short, settings = Linear(), TrainingSettings(epochs=2, learning_rate=0.4)
     first = train(short, settings, checkpoint)
@@ -156,7 +156,7 @@ def test_a_finished_run_goes_on_for_more_epochs(tmp_path: Path) -> None:
     same(more, history, whole, train(whole, longer))
 
 
-def test_resuming_what_never_began_is_beginning(tmp_path: Path) -> None:
+def test_resume_without_a_checkpoint_starts(tmp_path: Path) -> None:
     model, whole = Linear(), Linear()
     settings = TrainingSettings(epochs=2)
     checkpoint = Checkpoint(tmp_path / "checkpoint", {})
@@ -195,7 +195,7 @@ def finished(path: Path, **identity: Any) -> Checkpoint:
         ({}, {"hidden": (4,)}, r"hidden was \[4, 5\] in that run, now \[4\]"),
     ],
 )
-def test_another_run_is_refused(
+def test_checkpoint_of_another_run_is_rejected(
     tmp_path: Path, settings: dict[str, Any], identity: dict[str, Any], said: str
 ) -> None:
     path = tmp_path / "checkpoint"
@@ -213,7 +213,7 @@ def test_another_run_is_refused(
     np.testing.assert_array_equal(model.parameters.values, before)
 
 
-def test_another_model_is_refused(tmp_path: Path) -> None:
+def test_checkpoint_of_another_model_is_rejected(tmp_path: Path) -> None:
     checkpoint = finished(tmp_path / "checkpoint")
     with pytest.raises(SettingsError, match=r"parameters\.weight was \[1, 5\].*now \[1, 6\]"):
         train(
@@ -221,7 +221,7 @@ def test_another_model_is_refused(tmp_path: Path) -> None:
         )
 
 
-def test_fewer_batches_than_before(tmp_path: Path) -> None:
+def test_resume_with_fewer_batches_is_rejected(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "checkpoint", {})
     model = Linear()
     model.hooks[7, "learn"] = interrupt
@@ -231,7 +231,7 @@ def test_fewer_batches_than_before(tmp_path: Path) -> None:
         train(Linear(rows=20), TrainingSettings(epochs=2), checkpoint, resume=True)
 
 
-def test_a_diverged_run_keeps_its_checkpoint_and_goes_on_more_slowly(tmp_path: Path) -> None:
+def test_diverged_run_resumes_with_a_smaller_rate(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "checkpoint", {})
     settings = TrainingSettings(epochs=3, learning_rate=0.1)
     model = Linear()
@@ -254,7 +254,7 @@ def test_a_diverged_run_keeps_its_checkpoint_and_goes_on_more_slowly(tmp_path: P
         train(Linear(), settings, checkpoint, resume=True)
 
 
-def test_a_run_that_diverges_at_once_leaves_an_older_checkpoint_alone(tmp_path: Path) -> None:
+def test_run_that_diverges_at_once_leaves_an_older_checkpoint_alone(tmp_path: Path) -> None:
     checkpoint = finished(tmp_path / "checkpoint")
     before = describe(tmp_path / "checkpoint")
     model = Linear()
@@ -283,7 +283,7 @@ def proven(path: Path) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize(("step", "place"), [(3, (0, 2)), (8, (0, 7)), (9, (1, 0)), (13, (1, 4))])
-def test_weights_that_a_step_ruined_are_not_saved(
+def test_non_finite_weights_are_not_saved(
     tmp_path: Path, step: int, place: tuple[int, int]
 ) -> None:
     checkpoint = Checkpoint(tmp_path / "checkpoint", {})
@@ -295,7 +295,7 @@ def test_weights_that_a_step_ruined_are_not_saved(
     assert proven(checkpoint.path) == place
 
 
-def test_a_last_step_that_ruins_the_weights_is_found_out(tmp_path: Path) -> None:
+def test_last_step_with_non_finite_weights_is_detected(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "checkpoint", {})
     model = Linear(valid=False)
     model.hooks[16, "learn"] = explode
@@ -311,7 +311,7 @@ def test_a_last_step_that_ruins_the_weights_is_found_out(tmp_path: Path) -> None
     assert (statistics["epoch"], statistics["step"]) == (1, 7)
 
 
-def test_ctrl_c_behind_a_step_that_ruined_the_weights(tmp_path: Path) -> None:
+def test_ctrl_c_after_a_non_finite_step_keeps_the_checkpoint(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "checkpoint", {})
     model = Linear(valid=False)
     model.hooks[5, "learn"] = explode
@@ -334,7 +334,7 @@ def test_ctrl_c_behind_a_step_that_ruined_the_weights(tmp_path: Path) -> None:
         (13, 1, "epochs is 1, but 1 epochs and 5 steps of the next are done: expected at least 2"),
     ],
 )
-def test_fewer_epochs_than_are_done_are_refused(
+def test_fewer_epochs_than_done_are_rejected(
     tmp_path: Path, steps: int, epochs: int, said: str
 ) -> None:
     checkpoint = Checkpoint(tmp_path / "checkpoint", {})
@@ -353,7 +353,7 @@ def test_fewer_epochs_than_are_done_are_refused(
     assert describe(checkpoint.path) == before
 
 
-def test_damaged_checkpoints(tmp_path: Path) -> None:
+def test_damaged_checkpoints_are_rejected(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint"
     checkpoint = finished(path)
     settings = TrainingSettings(epochs=2, learning_rate=0.1)
@@ -375,7 +375,9 @@ def test_damaged_checkpoints(tmp_path: Path) -> None:
     assert len(train(Linear(), settings, checkpoint, resume=True)) == 2
 
 
-def test_a_checkpoint_of_a_newer_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoint_of_a_newer_version_is_rejected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("fastseq.training.checkpoint.VERSION", 2)
     checkpoint = finished(tmp_path / "checkpoint")
     monkeypatch.undo()
@@ -383,7 +385,7 @@ def test_a_checkpoint_of_a_newer_version(tmp_path: Path, monkeypatch: pytest.Mon
         train(Linear(), TrainingSettings(), checkpoint, resume=True)
 
 
-def test_what_is_saved_is_read(tmp_path: Path) -> None:
+def test_checkpoint_round_trips(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "c", {"a": 1})
     state = State(epoch=3, step=4, loss_sum=0.1 + 0.2, best_value=-1e300, schedule={"best": None})
     arrays = {
@@ -405,7 +407,9 @@ def test_what_is_saved_is_read(tmp_path: Path) -> None:
     json.dumps(describe(tmp_path / "c"))
 
 
-def test_checkpoints_are_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoints_are_written_at_intervals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     saved: list[tuple[int, int]] = []
 
     def save(self: Checkpoint, training: Any, state: State, arrays: Any) -> None:
@@ -438,7 +442,7 @@ def test_quick_epochs_are_not_all_saved(tmp_path: Path, monkeypatch: pytest.Monk
     assert (saved[0], saved[-1]) == (1, 60)
 
 
-def test_a_disk_that_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_one_error_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = finished(tmp_path / "checkpoint")
 
     def full(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during training in memory and in a folder: what is kept."""
+"""Ctrl-C and SIGTERM during training in memory and in a folder: the state that remains."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def weights(model: Any) -> Any:
 
 @pytest.mark.parametrize("number", RAISED)
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_in_memory_the_last_complete_step_is_kept(name: str, number: Any, tmp_path: Path) -> None:
+def test_in_memory_fit_keeps_the_last_complete_step(name: str, number: Any, tmp_path: Path) -> None:
     make, data = ESTIMATORS[name]
     model, before = make(4), signal.getsignal(number)
     with pytest.raises(RAISED[number]):
@@ -105,7 +105,7 @@ def test_in_memory_the_last_complete_step_is_kept(name: str, number: Any, tmp_pa
 
 
 def saved(path: Path, **kind: str) -> Any:
-    """State and arrays of a checkpoint, of whatever run."""
+    """State and arrays of a checkpoint of any run."""
     from fastseq.store.folder import describe
 
     said = describe(path)["settings"]
@@ -113,7 +113,7 @@ def saved(path: Path, **kind: str) -> Any:
 
 
 @pytest.mark.parametrize("number", RAISED)
-def test_nothing_is_kept_before_the_first_step_and_of_a_folder(number: Any, tmp_path: Path) -> None:
+def test_nothing_is_kept_before_the_first_step_or_with_a_path(number: Any, tmp_path: Path) -> None:
     make, data = ESTIMATORS["classifier"]
 
     class Signalling(list[str]):
@@ -133,7 +133,7 @@ def test_nothing_is_kept_before_the_first_step_and_of_a_folder(number: Any, tmp_
     assert make(4).fit(*data, path=tmp_path / "m", resume=True).predict(["good film"])
 
 
-def test_weights_that_the_last_step_ruined_are_not_kept() -> None:
+def test_non_finite_weights_are_not_kept() -> None:
     model = Linear(valid=False)
     model.hooks[5, "learn"] = explode
     model.hooks[5, "batches"] = interrupt
@@ -145,7 +145,7 @@ def test_weights_that_the_last_step_ruined_are_not_kept() -> None:
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_a_finished_run_can_be_resumed(name: str, tmp_path: Path) -> None:
+def test_finished_run_can_be_resumed(name: str, tmp_path: Path) -> None:
     make, data = ESTIMATORS[name]
     path = tmp_path / "m"
     expected = weights(make(2).fit(*data, path=path))
@@ -185,7 +185,7 @@ def test_labels_are_resumed_to_the_same_bits(loss: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(load(path).predict_proba(TEXTS), whole.predict_proba(TEXTS))
 
 
-def test_a_handler_of_the_application_gets_the_signal_after_the_step() -> None:
+def test_application_handler_runs_after_the_step() -> None:
     came: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
     try:
@@ -199,7 +199,7 @@ def test_a_handler_of_the_application_gets_the_signal_after_the_step() -> None:
         signal.signal(signal.SIGTERM, before)
 
 
-def test_a_second_signal_comes_through_at_once() -> None:
+def test_second_signal_is_immediate() -> None:
     with Interrupts() as interrupts:
         interrupts.hold()
         signal.raise_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Gradients by central differences, to hold written-out ones against."""
+"""Gradients by central differences, for comparison with hand-written ones."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ GATES = {"lstm": 4, "gru": 3, "tanh": 1, "relu": 1}
 
 @dataclass
 class Pass:
-    """What one forward pass leaves: its results, and every step for the way back.
+    """A forward pass: its results, and every step for the backward pass.
 
     y : [T, B, D·H]; h, c : last states [L·D, B, H] (c of zeros where the cell has none)
     """
@@ -60,7 +60,7 @@ def cell_forward(kind: str, x: Array, h: Array, c: Array, w: Named) -> dict[str,
 
 def cell_backward(kind: str, s: Named, dh: Array, dc: Array) -> tuple[Array, Array, Array, Array]:
     """From the gradients of the new h and c: those of a = W x + b and b = U h' + b, and what
-    reaches h' beside b, and c'."""
+    reaches h' with b, and c'."""
     if kind == "lstm":
         t = np.tanh(s["c"])
         dc = dc + dh * s["o"] * (1 - t * t)

@@ -11,7 +11,7 @@ from fastseq.nn.recurrent import GRU, LSTM, RNN, Recurrent
 from tests.naive import recurrent as naive
 
 KINDS = ("lstm", "gru", "tanh", "relu")
-SMALLEST = 0.05  # beside inputs, weights and gradients of y of about 1
+SMALLEST = 0.05  # relative to inputs, weights and gradients of y of about 1
 
 
 @dataclass
@@ -112,7 +112,7 @@ class Case:
         return np.concatenate(rows), np.concatenate([[0], self.counts.cumsum()])
 
     def padded(self, rows: np.ndarray) -> np.ndarray:
-        """The way back, zeros past a sequence's end."""
+        """The backward pass, zeros past a sequence's end."""
         whole = np.zeros((self.steps, self.batch, rows.shape[1]), rows.dtype)
         ends = np.concatenate([[0], self.counts.cumsum()])
         for b, count in enumerate(self.counts):

@@ -24,7 +24,7 @@ def mask(count: int, rate: float, key: int) -> np.ndarray:
 @pytest.mark.parametrize("count", [1, 7, 16, 65, 300])
 @pytest.mark.parametrize("key", [0, 1, 2**64 - 1, 0x0123456789ABCDEF])
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
-def test_the_mask_is_the_twins(count: int, key: int, rate: float) -> None:
+def test_mask_matches_the_naive_twin(count: int, key: int, rate: float) -> None:
     np.testing.assert_allclose(mask(count, rate, key), naive.mask(count, rate, key), rtol=1e-6)
 
 
@@ -46,7 +46,7 @@ def _at(address: int, count: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.3, 0.5, 0.99])
-def test_as_many_are_dropped_as_asked_for(rate: float) -> None:
+def test_dropout_rate_is_met(rate: float) -> None:
     n = 1 << 20
     values = mask(n, rate, 5)
     dropped_part = (values == 0).mean()
@@ -58,7 +58,7 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.corrcoef(a, b)[0, 1])
 
 
-def test_masks_of_neighbours_and_of_other_keys_are_unrelated() -> None:
+def test_masks_are_uncorrelated() -> None:
     n = 1 << 18
     limit = 5 / math.sqrt(n)
     first = mask(n, 0.5, 1)
@@ -96,7 +96,7 @@ def test_forward_and_backward_use_one_mask() -> None:
     np.testing.assert_array_equal(x, before)
 
 
-def test_in_place_gives_the_same() -> None:
+def test_in_place_equals_out_of_place() -> None:
     layer = Dropout(0.4)
     x = np.random.default_rng(0).standard_normal((7, 65)).astype(np.float32)
     y = layer.forward(x, True, 11)
@@ -138,7 +138,7 @@ def test_dropped_infinities_and_nans_are_zeros() -> None:
     np.testing.assert_array_equal(out[~gone], x[~gone])
 
 
-def test_threads_change_no_bit() -> None:
+def test_results_do_not_depend_on_threads() -> None:
     x = np.ones(1_500_001, np.float32)
     outs = [np.empty_like(x) for _ in range(3)]
     for out, threads in zip(outs, (1, 2, 5), strict=True):
@@ -147,14 +147,14 @@ def test_threads_change_no_bit() -> None:
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0, 2.0, math.nan])
-def test_rates_outside_are_refused(rate: float) -> None:
+def test_out_of_range_rates_are_rejected(rate: float) -> None:
     with pytest.raises(SettingsError, match="rate must be at least 0 and below 1"):
         Dropout(rate)
     with pytest.raises(SettingsError, match="rate must be at least 0 and below 1"):
         Dropout(rate)
 
 
-def test_a_rate_next_to_one_drops_all() -> None:
+def test_rate_near_one_drops_everything() -> None:
     out = mask(1000, 1 - 1e-12, 0)
     assert not out.any()
 

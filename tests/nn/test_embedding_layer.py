@@ -25,14 +25,14 @@ def drawn(seed: int, *shape: int) -> np.ndarray:
 # ---- the twins, by central differences
 
 
-def test_the_embedding_twin_by_differences() -> None:
+def test_naive_embedding_matches_finite_differences() -> None:
     weight, dy = drawn(0, 5, 3), drawn(1, 6, 3)
     ids = np.array([4, 0, 4, 4, 2, 0])
     expected = central(lambda: float((naive_embedding.forward(weight, ids) * dy).sum()), weight)
     assert relative_error(naive_embedding.backward(5, ids, dy), expected) < 1e-6
 
 
-def test_the_dense_twin_by_differences() -> None:
+def test_naive_dense_matches_finite_differences() -> None:
     x, weight, bias, dy = drawn(0, 4, 3), drawn(1, 5, 3), drawn(2, 5), drawn(3, 4, 5)
     found = naive_dense.backward(x, weight, dy)
     for array, slope in zip((x, weight, bias), found, strict=True):
@@ -50,7 +50,7 @@ def test_the_dense_twin_by_differences() -> None:
     count=st.sampled_from([1, 2, 9, 40]),
     seed=st.integers(0, 1000),
 )
-def test_rows_and_their_gradients(words: int, size: int, count: int, seed: int) -> None:
+def test_embedding_matches_the_naive_twin(words: int, size: int, count: int, seed: int) -> None:
     layer = Embedding(words, size, seed=seed)
     ids = np.random.default_rng(seed).integers(0, words, count).astype(np.int32)
     y = layer.forward(ids)
@@ -62,7 +62,7 @@ def test_rows_and_their_gradients(words: int, size: int, count: int, seed: int) 
     assert relative_error(layer.grads["weight"], expected) < 1e-6
 
 
-def test_threads_change_no_bit() -> None:
+def test_results_do_not_depend_on_threads() -> None:
     words, size, count = 50, 200, 3000
     ids = np.random.default_rng(0).integers(0, words, count).astype(np.int32)
     dy = drawn(0, count, size).astype(np.float32)
@@ -78,13 +78,13 @@ def test_threads_change_no_bit() -> None:
 
 
 @pytest.mark.parametrize("wrong", [[0, 5], [0, -1], [2**31], [[1, 2]], [0.5], ["a"]])
-def test_ids_that_do_not_fit_are_refused(wrong: list[object]) -> None:
+def test_out_of_range_ids_are_rejected(wrong: list[object]) -> None:
     layer = Embedding(5, 3)
     with pytest.raises(DataError, match="the array of ids"):
         layer.forward(wrong)
 
 
-def test_which_id_is_wrong_is_said() -> None:
+def test_error_names_the_wrong_id() -> None:
     with pytest.raises(DataError, match="holds 7 at 2, expected 0 to 4"):
         Embedding(5, 3).forward(np.array([0, 4, 7], np.int32))
 
@@ -96,14 +96,14 @@ def test_no_ids_give_no_rows() -> None:
     assert not layer.grads["weight"].any()
 
 
-def test_int64_and_read_only_ids_are_taken() -> None:
+def test_int64_and_read_only_ids_are_accepted() -> None:
     layer = Embedding(5, 3)
     ids = np.array([1, 4])
     ids.flags.writeable = False
     np.testing.assert_array_equal(layer.forward(ids), layer.values["weight"][[1, 4]])
 
 
-def test_a_frozen_table_has_no_gradient() -> None:
+def test_frozen_table_has_no_gradient() -> None:
     layer = Embedding(5, 3, frozen=True)
     layer.forward(np.array([1, 4], np.int32))
     layer.backward(np.ones((2, 3), np.float32))
@@ -123,7 +123,7 @@ def test_backward_needs_a_forward_pass_each_time() -> None:
         layer.backward(dy)
 
 
-def test_first_values_are_small_normal_and_seeded() -> None:
+def test_initial_values_are_seeded_and_normal() -> None:
     weight = Embedding(1000, 50, seed=3).values["weight"]
     assert abs(weight.mean()) < 0.002
     assert abs(weight.std() - 0.1) < 0.002
@@ -131,7 +131,7 @@ def test_first_values_are_small_normal_and_seeded() -> None:
     assert (weight != Embedding(1000, 50, seed=4).values["weight"]).all(axis=1).any()
 
 
-def test_rows_are_loaded() -> None:
+def test_pretrained_rows_are_loaded() -> None:
     layer = Embedding(5, 3)
     before = layer.state_dict()["weight"]
     vectors = np.array([[1, 2, 3], [4, 5, 6]], np.float64)
@@ -145,7 +145,7 @@ def test_rows_are_loaded() -> None:
     np.testing.assert_array_equal(layer.values["weight"], expected)
 
 
-def test_a_whole_table_is_loaded_by_name() -> None:
+def test_table_is_loaded_by_name() -> None:
     layer = Embedding(2, 2)
     layer.load_state_dict({"weight": np.eye(2, dtype=np.float32)})
     np.testing.assert_array_equal(layer.forward(np.array([1])), [[0, 1]])
@@ -159,7 +159,7 @@ def test_a_whole_table_is_loaded_by_name() -> None:
 @pytest.mark.parametrize("inputs", SIZES)
 @pytest.mark.parametrize("outputs", SIZES)
 @pytest.mark.parametrize("rows", [1, 33])
-def test_dense_against_the_twin(inputs: int, outputs: int, rows: int) -> None:
+def test_dense_matches_the_naive_twin(inputs: int, outputs: int, rows: int) -> None:
     layer = Dense(inputs, outputs, seed=1)
     layer.values["bias"][...] = drawn(7, outputs)
     x = drawn(0, rows, inputs).astype(np.float32)
@@ -179,7 +179,7 @@ def test_dense_against_the_twin(inputs: int, outputs: int, rows: int) -> None:
         assert relative_error(layer.grads[name], 2 * theirs) < 1e-5  # added to
 
 
-def test_a_dense_layer_without_bias() -> None:
+def test_dense_layer_without_bias() -> None:
     layer = Dense(3, 4, bias=False)
     assert list(layer.shapes()) == ["weight"]
     x = np.eye(3, dtype=np.float32)
@@ -188,7 +188,7 @@ def test_a_dense_layer_without_bias() -> None:
     np.testing.assert_allclose(layer.grads["weight"], 1)
 
 
-def test_dense_starts_within_xaviers_bounds() -> None:
+def test_initial_dense_weights_are_within_xavier_bounds() -> None:
     layer = Dense(100, 200, seed=5)
     weight = layer.values["weight"]
     limit = (6 / 300) ** 0.5
@@ -197,7 +197,7 @@ def test_dense_starts_within_xaviers_bounds() -> None:
     assert not layer.values["bias"].any()
 
 
-def test_shapes_that_do_not_fit_are_refused() -> None:
+def test_mismatched_shapes_are_rejected() -> None:
     layer = Dense(3, 4)
     with pytest.raises(DataError, match=r"\[2, 4\], expected \[N, 3\]"):
         layer.forward(np.ones((2, 4), np.float32))
@@ -209,7 +209,7 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
             make()
 
 
-def test_a_shared_weight_gathers_both_gradients() -> None:
+def test_shared_weight_accumulates_both_gradients() -> None:
     embedding = Embedding(6, 4, seed=2)
     layer = Dense(4, 6, weight_of=embedding)
     assert list(layer.parameters()) == ["bias"]
@@ -229,7 +229,7 @@ def test_a_shared_weight_gathers_both_gradients() -> None:
     assert relative_error(parameters.gradient_views["output.bias"], dbias) < 1e-5
 
 
-def test_a_shared_frozen_weight_has_no_gradient() -> None:
+def test_shared_frozen_weight_has_no_gradient() -> None:
     embedding = Embedding(6, 4, frozen=True)
     layer = Dense(4, 6, weight_of=embedding)
     layer.forward(np.ones((2, 4), np.float32))
@@ -238,13 +238,13 @@ def test_a_shared_frozen_weight_has_no_gradient() -> None:
     np.testing.assert_array_equal(layer.grads["bias"], 2)
 
 
-def test_a_weight_of_another_shape_cannot_be_shared() -> None:
+def test_shared_weight_must_have_the_same_shape() -> None:
     with pytest.raises(SettingsError, match="6 words by 4"):
         Dense(6, 4, weight_of=Embedding(6, 4))
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (3000, 1), (2, 65), (300, 4097)])
-def test_column_sums_are_the_same_on_any_number_of_threads(rows: int, columns: int) -> None:
+def test_column_sums_do_not_depend_on_threads(rows: int, columns: int) -> None:
     a = drawn(0, rows, columns).astype(np.float32)
     one = column_sums(a, Team(1))
     np.testing.assert_array_equal(one, column_sums(a, Team(3)))

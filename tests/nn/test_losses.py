@@ -31,7 +31,7 @@ def drawn(seed: int, *shape: int) -> np.ndarray:
 # ---- the twins, by central differences
 
 
-def test_the_cross_entropy_twin_by_differences() -> None:
+def test_naive_cross_entropy_matches_finite_differences() -> None:
     logits, weights = 2 * drawn(0, 6, 4), np.array([1.0, 0.0, 3.0, 0.5])
     targets = np.array([0, 3, -1, 2, 2, 1])
     for given_weights in (None, weights):
@@ -42,7 +42,7 @@ def test_the_cross_entropy_twin_by_differences() -> None:
         assert relative_error(gradient, expected) < 1e-6
 
 
-def test_the_mean_squared_error_twin_by_differences() -> None:
+def test_naive_mean_squared_error_matches_finite_differences() -> None:
     y, targets = drawn(0, 5, 3), drawn(1, 5, 3)
     expected = central(lambda: naive.mean_squared_error(y, targets)[0], y)
     assert relative_error(naive.mean_squared_error(y, targets)[1], expected) < 1e-6
@@ -69,7 +69,7 @@ def check(logits: np.ndarray, targets: np.ndarray, weights: np.ndarray | None = 
     weighted=st.booleans(),
     seed=st.integers(0, 1000),
 )
-def test_cross_entropy_against_the_twin(
+def test_cross_entropy_matches_the_naive_twin(
     rows: int, columns: int, spread: float, weighted: bool, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -79,7 +79,7 @@ def test_cross_entropy_against_the_twin(
     check(logits, targets, weights)
 
 
-def test_a_hundred_thousand_classes() -> None:
+def test_hundred_thousand_classes() -> None:
     logits = (3 * drawn(0, 3, 100_003)).astype(np.float32)
     check(logits, np.array([0, 100_002, 5], np.int32))
     ones = np.zeros((2, 100_003), np.float32)
@@ -97,7 +97,7 @@ def test_extreme_logits() -> None:
 
 
 @pytest.mark.parametrize("columns", [2, 40])
-def test_minus_infinity_is_probability_zero(columns: int) -> None:
+def test_minus_infinity_has_probability_zero(columns: int) -> None:
     logits = np.full((2, columns), -np.inf, np.float32)
     logits[:, -1] = [-1e4, 3]
     assert softmax_cross_entropy(logits.copy(), np.array([columns - 1] * 2)) == 0
@@ -108,7 +108,7 @@ def test_minus_infinity_is_probability_zero(columns: int) -> None:
 
 
 @pytest.mark.parametrize("place", [0, 5, 39])
-def test_nan_is_seen_in_the_loss(place: int) -> None:
+def test_nan_propagates_to_the_loss(place: int) -> None:
     logits = drawn(0, 2, 40).astype(np.float32)
     logits[1, place] = np.nan
     assert math.isnan(softmax_cross_entropy(logits, np.array([1, 1])))
@@ -116,7 +116,7 @@ def test_nan_is_seen_in_the_loss(place: int) -> None:
 
 def test_ignored_rows_do_not_count() -> None:
     logits = drawn(0, 4, 5).astype(np.float32)
-    logits[1] = np.nan  # not even looked at
+    logits[1] = np.nan  # an ignored row
     alone = logits[[0, 2]].copy()
     value = softmax_cross_entropy(logits, np.array([2, -1, 0, -100], np.int32))
     assert value == softmax_cross_entropy(alone, np.array([2, 0]))
@@ -133,14 +133,14 @@ def test_ignored_rows_do_not_count() -> None:
     columns=st.sampled_from([1, 7, 16, 65, 3000]),
     seed=st.integers(0, 1000),
 )
-def test_softmax_against_the_twin(rows: int, columns: int, seed: int) -> None:
+def test_softmax_matches_the_naive_twin(rows: int, columns: int, seed: int) -> None:
     logits = (5 * drawn(seed, rows, columns)).astype(np.float32)
     expected = np.array([naive.softmax(row) for row in logits.astype(np.float64)])
     assert softmax(logits) is logits
     np.testing.assert_allclose(logits, expected, rtol=3e-6, atol=1e-12)
 
 
-def test_threads_change_no_bit() -> None:
+def test_results_do_not_depend_on_threads() -> None:
     logits = drawn(0, 300, 1001).astype(np.float32)
     targets = np.random.default_rng(0).integers(-1, 1001, 300)
     results = []
@@ -156,12 +156,12 @@ def test_threads_change_no_bit() -> None:
 
 
 @pytest.mark.parametrize("targets", [[5, 0], [0], [0, 1, 2], [0.5, 1]])
-def test_targets_that_do_not_fit_are_refused(targets: list[float]) -> None:
+def test_mismatched_targets_are_rejected(targets: list[float]) -> None:
     with pytest.raises(DataError, match="target"):
         softmax_cross_entropy(np.zeros((2, 5), np.float32), np.array(targets))
 
 
-def test_arrays_that_do_not_fit_are_refused() -> None:
+def test_mismatched_arrays_are_rejected() -> None:
     for logits in (
         np.zeros((2, 3)),
         np.zeros(3, np.float32),
@@ -184,7 +184,9 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
 @pytest.mark.parametrize("rows", [1, 7, 65])
 @pytest.mark.parametrize("budget", [1, 4 * 50 * 10, 1 << 20])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_projected_against_the_twins(rows: int, budget: int, weighted: bool) -> None:
+def test_projected_cross_entropy_matches_the_naive_twin(
+    rows: int, budget: int, weighted: bool
+) -> None:
     layer = Dense(9, 50, seed=3)
     layer.values["bias"][...] = drawn(5, 50)
     x = drawn(0, rows, 9).astype(np.float32)
@@ -201,7 +203,7 @@ def test_projected_against_the_twins(rows: int, budget: int, weighted: bool) -> 
         assert relative_error(ours, theirs) < 1e-4
 
 
-def test_projected_without_training_changes_nothing() -> None:
+def test_projected_cross_entropy_without_training_changes_nothing() -> None:
     layer = Dense(4, 6)
     loss = ProjectedCrossEntropy()
     x = drawn(0, 3, 4).astype(np.float32)
@@ -215,7 +217,7 @@ def test_projected_without_training_changes_nothing() -> None:
         loss.backward()
 
 
-def test_projected_onto_an_embedding() -> None:
+def test_projected_cross_entropy_with_a_tied_embedding() -> None:
     embedding = Embedding(30, 8)
     tied, own = Dense(8, 30, weight_of=embedding), Dense(8, 30)
     own.values["weight"][...] = embedding.values["weight"]
@@ -228,7 +230,7 @@ def test_projected_onto_an_embedding() -> None:
     np.testing.assert_array_equal(tied.grads["bias"], own.grads["bias"])
 
 
-def test_a_large_vocabulary_stays_within_its_budget() -> None:
+def test_large_vocabulary_stays_within_its_budget() -> None:
     """1,024 positions over 100,003 words: the logits at once would be 410 MB."""
     layer = Dense(8, 100_003, seed=1)
     x = drawn(0, 1024, 8).astype(np.float32)
@@ -249,7 +251,7 @@ def test_a_large_vocabulary_stays_within_its_budget() -> None:
     assert relative_error(layer.grads["bias"], logits.sum(axis=0)) < 1e-4
 
 
-def test_a_large_vocabulary_adds_little_in_all() -> None:
+def test_large_vocabulary_sums_are_exact_enough() -> None:
     """With 200 hidden units the packed weights count too."""
     layer = Dense(200, 100_003, seed=1)
     x = drawn(0, 1024, 200).astype(np.float32)
@@ -263,7 +265,7 @@ def test_a_large_vocabulary_adds_little_in_all() -> None:
     assert peak < 300e6
 
 
-def test_projected_refuses_what_does_not_fit() -> None:
+def test_projected_cross_entropy_rejects_mismatched_arrays() -> None:
     layer = Dense(4, 6)
     loss = ProjectedCrossEntropy()
     with pytest.raises(DataError, match=r"expected \[N, 4\]"):
@@ -278,7 +280,7 @@ def test_projected_refuses_what_does_not_fit() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1,), (7, 1), (65, 3), (2, 3, 4)])
-def test_mean_squared_error_against_the_twin(shape: tuple[int, ...]) -> None:
+def test_mean_squared_error_matches_the_naive_twin(shape: tuple[int, ...]) -> None:
     y, targets = drawn(0, *shape).astype(np.float32), drawn(1, *shape).astype(np.float32)
     expected, slopes = naive.mean_squared_error(y.astype(np.float64), targets.astype(np.float64))
     kept = y.copy()

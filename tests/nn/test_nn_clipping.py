@@ -36,7 +36,7 @@ def norm_of(parameters: Parameters) -> float:
     )
 
 
-def test_the_norm_on_any_number_of_threads() -> None:
+def test_norm_does_not_depend_on_threads() -> None:
     parameters = made(drawn())
     norms = {gradient_norm(parameters, Team(threads)) for threads in (1, 2, 3, 5)}
     assert len(norms) == 1
@@ -45,7 +45,7 @@ def test_the_norm_on_any_number_of_threads() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=40))
-def test_the_norm_of_any_gradients(values: list[float]) -> None:
+def test_norm_matches_numpy(values: list[float]) -> None:
     """Squares that float32 could not hold among them."""
     parameters = made({"w": np.array(values, np.float32)})
     expected = math.sqrt(math.fsum(value * value for value in values))
@@ -62,13 +62,13 @@ def test_clipping_scales_to_the_limit() -> None:
     assert norm_of(parameters) == pytest.approx(2.5, rel=1e-5)
 
 
-def test_the_factor_has_the_millionth_of_pytorch() -> None:
+def test_clipping_factor_has_pytorchs_epsilon() -> None:
     parameters = made({"w": np.array([1e-5], np.float32)})
     clip_norm(parameters, 5e-6, ONE)
     assert parameters.gradient_views["w"][0] == pytest.approx(1e-5 * 5e-6 / 1.1e-5, rel=1e-6)
 
 
-def test_a_norm_below_the_limit_changes_nothing() -> None:
+def test_norm_below_the_limit_changes_nothing() -> None:
     parameters = made(drawn())
     before = parameters.gradients.tobytes()
     norm = norm_of(parameters)
@@ -77,7 +77,7 @@ def test_a_norm_below_the_limit_changes_nothing() -> None:
     assert parameters.gradients.tobytes() == before
 
 
-def test_the_same_bits_on_any_number_of_threads() -> None:
+def test_clipping_does_not_depend_on_threads() -> None:
     results = set()
     for threads in (1, 2, 3):
         parameters = made(drawn())
@@ -89,7 +89,7 @@ def test_the_same_bits_on_any_number_of_threads() -> None:
 
 @pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan])
 @pytest.mark.parametrize("place", [0, 399])
-def test_a_norm_that_is_not_finite_scales_nothing(bad: float, place: int) -> None:
+def test_non_finite_norm_scales_nothing(bad: float, place: int) -> None:
     slopes = drawn()
     slopes["embedding"][place, 500] = bad
     parameters = made(slopes)
@@ -99,7 +99,7 @@ def test_a_norm_that_is_not_finite_scales_nothing(bad: float, place: int) -> Non
     assert parameters.gradients.tobytes() == before
 
 
-def test_frozen_gradients_count_for_nothing() -> None:
+def test_frozen_gradients_are_not_in_the_norm() -> None:
     slopes = drawn()
     parameters = made(slopes)
     expected = float(np.linalg.norm(slopes["b"].astype(float)))
@@ -127,7 +127,7 @@ def test_no_parameters_at_all() -> None:
 
 
 @pytest.mark.parametrize("limit", [0, -1, math.nan, 1e-300])
-def test_a_limit_must_be_above_zero(limit: float) -> None:
+def test_limit_must_be_positive(limit: float) -> None:
     for clip in (clip_norm, clip_value):
         with pytest.raises(SettingsError, match="limit of clipping"):
             clip(made(drawn(rows=1)), limit, ONE)

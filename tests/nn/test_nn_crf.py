@@ -89,7 +89,9 @@ small = st.tuples(
 
 @settings(max_examples=60, deadline=None)
 @given(small, st.sampled_from([0.0, 1.0, 10.0]))
-def test_equals_enumeration(sizes: tuple[int, list[int], int], scale: float) -> None:
+def test_loss_and_best_path_equal_enumeration(
+    sizes: tuple[int, list[int], int], scale: float
+) -> None:
     crf, emissions, tags, offsets = made(*sizes, scale=scale)
     best, scores = crf.decode(emissions, offsets)
     shares = crf.marginals(emissions, offsets)
@@ -112,7 +114,9 @@ def test_equals_enumeration(sizes: tuple[int, list[int], int], scale: float) -> 
 
 @settings(max_examples=60, deadline=None)
 @given(small)
-def test_ties_go_to_the_lowest_tag_from_the_end(sizes: tuple[int, list[int], int]) -> None:
+def test_viterbi_breaks_ties_by_the_lowest_tag_from_the_end(
+    sizes: tuple[int, list[int], int],
+) -> None:
     """Whole numbers, so that sums are exact and ties many."""
     crf, emissions, _, offsets = made(*sizes)
     for value in (emissions, *crf.values.values()):
@@ -125,7 +129,7 @@ def test_ties_go_to_the_lowest_tag_from_the_end(sizes: tuple[int, list[int], int
 
 
 @pytest.mark.parametrize(("k", "steps"), [(1, 1), (1, 4), (3, 1), (3, 2), (5, 6)])
-def test_twin_gradients_by_central_differences(k: int, steps: int) -> None:
+def test_naive_gradients_match_finite_differences(k: int, steps: int) -> None:
     rng = np.random.default_rng(k * 10 + steps)
     arrays = [rng.normal(size=shape) for shape in ((steps, k), (k, k), (k,), (k,))]
     path = tuple(rng.integers(0, k, steps).tolist())
@@ -145,7 +149,7 @@ def test_twin_gradients_by_central_differences(k: int, steps: int) -> None:
         assert np.abs(numeric - slope).max() / scale < 1e-6
 
 
-def test_twin_recursions_equal_enumeration() -> None:
+def test_naive_recursions_equal_enumeration() -> None:
     """The twin's likelihood and best score, which larger tests lean on."""
     crf, emissions, tags, _ = made(3, [5], 1)
     one, path = emissions.astype(float), tuple(tags.tolist())
@@ -161,7 +165,7 @@ def test_twin_recursions_equal_enumeration() -> None:
 
 @pytest.mark.parametrize("k", [1, 2, 7, 16, 17, 50, 65])
 @pytest.mark.parametrize("lengths", [[1], [1, 1, 1], [9], [3, 1, 30, 2, 8, 1, 5, 4, 2, 7, 11]])
-def test_gradients_equal_the_twin(k: int, lengths: list[int]) -> None:
+def test_gradients_match_the_naive_twin(k: int, lengths: list[int]) -> None:
     check(*made(k, lengths, seed=k + len(lengths)))
 
 
@@ -230,7 +234,7 @@ def test_best_of_long_sequences_of_large_scores() -> None:
     assert scores[0] == pytest.approx(expected, abs=5e-3)
 
 
-def test_likely_paths_lose_nothing_to_rounding() -> None:
+def test_likely_paths_are_exact() -> None:
     """A nearly certain path: the loss is a difference of two large numbers."""
     crf, emissions, tags, offsets = made(4, [500], 8, scale=1.0)
     emissions[np.arange(500), tags] += 20
@@ -240,7 +244,7 @@ def test_likely_paths_lose_nothing_to_rounding() -> None:
 
 
 @pytest.mark.parametrize("k", [3, 17, 50])
-def test_threads_change_no_bit(k: int) -> None:
+def test_results_do_not_depend_on_threads(k: int) -> None:
     lengths = [int(n) for n in np.random.default_rng(k).integers(1, 90, 41)]
     results = []
     for threads in (1, 2, 3, 8):
@@ -265,7 +269,7 @@ def test_gradients_are_added() -> None:
         assert np.abs(once[name]).max() > 0.01
 
 
-def test_read_only_and_strided_arrays_are_taken() -> None:
+def test_read_only_and_strided_arrays_are_accepted() -> None:
     crf, emissions, tags, offsets = made(3, [4, 2], 2)
     expected = crf.loss(emissions, tags, offsets, training=False)
     strided = np.asfortranarray(emissions)
@@ -273,7 +277,7 @@ def test_read_only_and_strided_arrays_are_taken() -> None:
     assert crf.loss(strided, tags.astype(np.int64), offsets, training=False) == expected
 
 
-def test_a_nan_gives_a_nan_and_ends() -> None:
+def test_nan_emissions_give_a_nan_loss() -> None:
     crf, emissions, tags, offsets = made(3, [4, 2], 2)
     emissions[1, 1] = np.nan
     assert np.isnan(crf.loss(emissions, tags, offsets))
@@ -306,7 +310,7 @@ def test_bio_constraints_table() -> None:
     assert bio_constraints(bioes).transitions[bioes.index("S")].tolist() == [0, 0, 1, 1, 0]
 
 
-BIOES = Constraints(  # of O, B, I, E, S: B and I go on to I and E, which come from nowhere else
+BIOES = Constraints(  # of O, B, I, E, S: I and E follow B and I only
     np.array([[0, 0, 1, 1, 0], [1, 1, 0, 0, 1], [1, 1, 0, 0, 1], [0, 0, 1, 1, 0], [0, 0, 1, 1, 0]])
     > 0,
     np.array([0, 0, 1, 1, 0]) > 0,
@@ -359,7 +363,7 @@ def test_constraints_with_extreme_emissions() -> None:
     assert crf.violations(best, offsets) == 0
 
 
-def test_violations_are_counted_where_they_are() -> None:
+def test_violations_are_located() -> None:
     crf = CRF(5, constraints=bio_constraints(BIO))
     tags = np.array([2, 2, 0, 4, 1, 2, 4, 3], np.int32)
     assert crf.violations(tags, np.array([0, 8], np.int64)) == 3  # start, O I-LOC, I-PER I-LOC
@@ -401,14 +405,14 @@ def test_violations_at_the_end_are_counted() -> None:
         ((0, 2), [], [0], "starts at 0"),
     ],
 )
-def test_wrong_batches_are_refused(
+def test_wrong_batches_are_rejected(
     shape: tuple[int, ...], tags: list[int], offsets: list[int], said: str
 ) -> None:
     with pytest.raises(DataError, match=said):
         CRF(2).loss(np.zeros(shape, np.float32), np.array(tags, np.int32), np.array(offsets))
 
 
-def test_wrong_settings_are_refused() -> None:
+def test_wrong_settings_are_rejected() -> None:
     with pytest.raises(SettingsError, match="tags must be a whole number of at least 1"):
         CRF(0)
     with pytest.raises(SettingsError, match=r"expected \[3, 3\] and \[3\]"):
@@ -424,7 +428,7 @@ def test_wrong_settings_are_refused() -> None:
         crf.backward()
 
 
-def test_learns_what_follows_what() -> None:
+def test_training_learns_transitions() -> None:
     """Plain gradient descent on uninformative emissions finds the transitions of the data."""
     rng = np.random.default_rng(0)
     tags = (np.arange(120) % 3).astype(np.int32)
@@ -442,12 +446,12 @@ def test_learns_what_follows_what() -> None:
 
 
 @pytest.mark.parametrize("tags", [[0, math.nan, 2, 0, 1], [0, 1.5, 2, 0, 1], ["a"] * 5])
-def test_tags_that_are_no_whole_numbers_are_refused(tags: list[object]) -> None:
+def test_non_integer_tags_are_rejected(tags: list[object]) -> None:
     with pytest.raises(DataError, match="whole numbers"):
         CRF(3).loss(np.zeros((5, 3), np.float32), np.array(tags), np.array([0, 5]))
 
 
 @pytest.mark.parametrize("offsets", [[0, 2.9, 5], [0, 2**62, -(2**62), 5], [0, 3, 2, 5]])
-def test_offsets_outside_the_batch_are_refused(offsets: list[object]) -> None:
+def test_offsets_outside_the_batch_are_rejected(offsets: list[object]) -> None:
     with pytest.raises(DataError):
         CRF(3).decode(np.zeros((5, 3), np.float32), np.array(offsets))

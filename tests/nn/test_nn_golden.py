@@ -44,9 +44,7 @@ def under(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("directions", [1, 2])
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_layer_computes_what_pytorch_does(
-    cell: str, layers: int, directions: int, threads: int
-) -> None:
+def test_layers_match_pytorch(cell: str, layers: int, directions: int, threads: int) -> None:
     golden = under(LAYERS, f"{cell}/{layers}/{directions}/")
     sizes = json.loads(str(LAYERS["spec"]))
     settings: dict[str, Any] = {"nonlinearity": "relu"} if cell == "relu" else {}
@@ -137,7 +135,7 @@ class Model:
     ("task", "by_step"),
     [*((task, False) for task in SPEC["shapes"]), ("classify", True), ("tag", True), ("crf", True)],
 )
-def test_twenty_losses_in_turn_are_pytorchs(
+def test_twenty_training_losses_match_pytorch(
     task: str, by_step: bool, cell: str, optimiser: str
 ) -> None:
     model = Model(task, cell)

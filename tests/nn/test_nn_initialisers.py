@@ -41,7 +41,7 @@ def rng(seed: int = 0) -> np.random.Generator:
         (uniform, 0.1),
     ],
 )
-def test_uniform_ones_fill_their_range(initialise, bound: float) -> None:  # type: ignore[no-untyped-def]
+def test_uniform_values_fill_their_range(initialise, bound: float) -> None:  # type: ignore[no-untyped-def]
     drawn = initialise(SHAPE, rng())
     assert np.abs(drawn).max() <= bound * (1 + 1e-6)
     assert np.abs(drawn).max() > 0.999 * bound
@@ -57,7 +57,7 @@ def test_uniform_ones_fill_their_range(initialise, bound: float) -> None:  # typ
         (normal, 0.1),
     ],
 )
-def test_normal_ones_have_their_deviation(initialise, std: float) -> None:  # type: ignore[no-untyped-def]
+def test_normal_values_have_their_deviation(initialise, std: float) -> None:  # type: ignore[no-untyped-def]
     drawn = initialise(SHAPE, rng())
     assert drawn.std() == pytest.approx(std, rel=0.02)
     assert abs(drawn.mean()) < 0.02 * std
@@ -68,13 +68,13 @@ def test_normal_ones_have_their_deviation(initialise, std: float) -> None:  # ty
 @pytest.mark.parametrize(
     "initialise", [xavier_uniform, xavier_normal, he_uniform, he_normal, orthogonal]
 )
-def test_gain_multiplies(initialise) -> None:  # type: ignore[no-untyped-def]
+def test_gain_scales_the_values(initialise) -> None:  # type: ignore[no-untyped-def]
     np.testing.assert_allclose(
         initialise((5, 7), rng(), gain=3.0), 3 * initialise((5, 7), rng()), rtol=1e-5
     )
 
 
-def test_a_window_counts_in_both_fans() -> None:
+def test_convolution_window_counts_in_both_fans() -> None:
     assert np.abs(xavier_uniform((30, 20, 5), rng())).max() == pytest.approx(
         math.sqrt(6 / (50 * 5)), rel=0.01
     )
@@ -98,7 +98,7 @@ def test_orthogonal_has_no_preferred_sign() -> None:
     assert np.abs(np.mean(diagonals, axis=0)).max() < 0.15
 
 
-def test_orthogonal_of_three_dimensions_is_one_of_its_flat_form() -> None:
+def test_orthogonal_flattens_three_dimensions() -> None:
     q = orthogonal((4, 3, 2), rng())
     assert q.shape == (4, 3, 2)
     flat = q.reshape(4, 6)
@@ -106,7 +106,7 @@ def test_orthogonal_of_three_dimensions_is_one_of_its_flat_form() -> None:
 
 
 @pytest.mark.parametrize("name", INITIALISERS)
-def test_every_one_by_name_is_float32_contiguous_writable_and_repeats(name: str) -> None:
+def test_named_initialisers_are_seeded_float32(name: str) -> None:
     initialise = initialiser(name)
     first, second = initialise((8, 6), rng(3)), initialise((8, 6), rng(3))
     assert first.dtype == np.float32
@@ -117,13 +117,13 @@ def test_every_one_by_name_is_float32_contiguous_writable_and_repeats(name: str)
         assert first.tobytes() != initialise((8, 6), rng(4)).tobytes()
 
 
-def test_zeros_draw_nothing() -> None:
+def test_zeros_use_no_random_numbers() -> None:
     generator = rng()
     assert not zeros((3, 2), generator).any()
     assert generator.random() == rng().random()
 
 
-def test_an_unknown_name_lists_those_there_are() -> None:
+def test_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(SettingsError, match=r"'glorot'.*xavier_uniform.*orthogonal.*zeros"):
         initialiser("glorot")
 
@@ -135,7 +135,7 @@ def test_stacked_gates_have_the_fans_of_one() -> None:
     assert np.abs(xavier_uniform((400, 50), rng())).max() < 0.75 * np.abs(drawn).max()
 
 
-def test_each_stacked_gate_is_orthogonal_by_itself() -> None:
+def test_each_stacked_gate_is_orthogonal() -> None:
     drawn = stacked(orthogonal, 3, (21, 7), rng()).reshape(3, 7, 7)
     for gate in drawn:
         np.testing.assert_allclose(gate @ gate.T, np.eye(7), atol=1e-5)
@@ -146,18 +146,18 @@ def test_each_stacked_gate_is_orthogonal_by_itself() -> None:
 @pytest.mark.parametrize(
     "initialise", [xavier_uniform, xavier_normal, he_uniform, he_normal, orthogonal]
 )
-def test_a_shape_without_fans_is_refused(initialise, shape) -> None:  # type: ignore[no-untyped-def]
+def test_shape_without_fans_is_rejected(initialise, shape) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(SettingsError, match="fans"):
         initialise(shape, rng())
 
 
 @pytest.mark.parametrize("gates", [0, 3])
-def test_rows_that_are_no_multiple_of_the_gates_are_refused(gates: int) -> None:
+def test_rows_must_be_a_multiple_of_the_gates(gates: int) -> None:
     with pytest.raises(SettingsError, match="gates"):
         stacked(orthogonal, gates, (8, 4), rng())
 
 
-def test_layers_draw_by_name() -> None:
+def test_layers_seed_by_parameter_name() -> None:
     normal = LSTM(40, 50, input_init="normal", recurrent_init="zeros", forget_bias=2.5)
     weights = normal.parameters()
     assert 0.09 < weights["weight_ih_l0"].std() < 0.11

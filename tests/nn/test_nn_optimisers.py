@@ -65,7 +65,7 @@ def take_steps(
 
 
 @pytest.mark.parametrize(("name", "chosen"), CASES)
-def test_fifty_steps_of_the_twin(name: str, chosen: dict[str, Any]) -> None:
+def test_fifty_steps_match_the_naive_twin(name: str, chosen: dict[str, Any]) -> None:
     parameters = made()
     before = parameters.state_dict()
     optimise = optimiser(name, parameters, 0.01, **chosen)
@@ -82,8 +82,8 @@ def test_fifty_steps_of_the_twin(name: str, chosen: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", OPTIMISERS)
-def test_the_default_values_are_those_of_the_twin(name: str) -> None:
-    """The twin's are PyTorch's; the learning rates stand here."""
+def test_defaults_match_the_naive_twin(name: str) -> None:
+    """The naive twin has PyTorch's defaults; the learning rates are listed here."""
     rate = {"sgd": 1e-3, "adagrad": 1e-2, "rmsprop": 1e-2, "adam": 1e-3, "adamw": 1e-3}[name]
     parameters = made()
     before = parameters.state_dict()["weight"].astype(float)
@@ -96,7 +96,7 @@ def test_the_default_values_are_those_of_the_twin(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "chosen"), CASES)
-def test_threads_change_nothing(name: str, chosen: dict[str, Any]) -> None:
+def test_results_do_not_depend_on_threads(name: str, chosen: dict[str, Any]) -> None:
     shapes = {"a": (300, 701), "b": (5,)}  # several parts
     rng = np.random.default_rng(0)
     slopes = [rng.normal(size=(300, 701)).astype(np.float32) for _ in range(3)]
@@ -119,7 +119,7 @@ def test_padding_stays_zero(name: str, chosen: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("name", "chosen"), CASES)
-def test_going_on_from_a_state_is_exact(name: str, chosen: dict[str, Any]) -> None:
+def test_resuming_from_a_state_is_exact(name: str, chosen: dict[str, Any]) -> None:
     slopes = slopes_of(4, 9)
     whole = made()
     take_steps(optimiser(name, whole, 0.1, **chosen), slopes)
@@ -139,7 +139,7 @@ def test_going_on_from_a_state_is_exact(name: str, chosen: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize(("name", "chosen"), CASES)
-def test_frozen_parameters_stand_still(name: str, chosen: dict[str, Any]) -> None:
+def test_frozen_parameters_are_unchanged(name: str, chosen: dict[str, Any]) -> None:
     free, half = made(), made()
     before = half.state_dict()
     slopes = slopes_of(5, 5)
@@ -174,13 +174,13 @@ for name in OPTIMISERS:
 """
 
 
-def test_the_width_of_vectors_changes_nothing() -> None:
+def test_results_do_not_depend_on_vector_width() -> None:
     found = list(outputs(TESTED, "-c", BITS).values())
     assert len(found[0].splitlines()) == len(OPTIMISERS)
     assert len(set(found)) == 1
 
 
-def test_everything_frozen() -> None:
+def test_all_parameters_frozen() -> None:
     parameters = made()
     before = parameters.values.copy()
     take_steps(optimiser("adam", parameters, frozen=set(SHAPES)), slopes_of(6, 2))
@@ -188,7 +188,7 @@ def test_everything_frozen() -> None:
 
 
 @pytest.mark.parametrize("name", OPTIMISERS)
-def test_a_gradient_that_is_not_finite_is_not_hidden(name: str) -> None:
+def test_non_finite_gradient_propagates(name: str) -> None:
     """A NaN among zeros, where whole vectors of zeros are passed over."""
     parameters = made()
     optimise = optimiser(name, parameters, 0.1)
@@ -198,7 +198,7 @@ def test_a_gradient_that_is_not_finite_is_not_hidden(name: str) -> None:
     assert np.isnan(parameters.values).sum() == 1
 
 
-def test_moments_become_zero_not_subnormal() -> None:
+def test_subnormal_moments_are_flushed_to_zero() -> None:
     parameters = Parameters({"w": (16,)})
     optimise = Adam(parameters)
     parameters.gradient_views["w"][...] = 1.0
@@ -216,7 +216,9 @@ def test_moments_become_zero_not_subnormal() -> None:
     st.lists(st.floats(-1e4, 1e4, width=32), min_size=1, max_size=6),
     st.floats(-10, 10, width=32),
 )
-def test_any_gradients(case: tuple[str, dict[str, Any]], drawn: list[float], start: float) -> None:
+def test_random_gradients_match_the_naive_twin(
+    case: tuple[str, dict[str, Any]], drawn: list[float], start: float
+) -> None:
     name, chosen = case
     parameters = Parameters({"w": (1,)})
     parameters.views["w"][...] = start
@@ -247,7 +249,7 @@ def test_any_gradients(case: tuple[str, dict[str, Any]], drawn: list[float], sta
         (lambda s: s.clear(), "holds nothing"),
     ],
 )
-def test_a_state_that_does_not_fit_changes_nothing(change: Any, said: str) -> None:
+def test_mismatched_state_changes_nothing(change: Any, said: str) -> None:
     optimise = optimiser("adam", made())
     take_steps(optimise, slopes_of(7, 2))
     state = optimise.state()
@@ -286,14 +288,14 @@ def test_settings_out_of_range(name: str, chosen: dict[str, Any], said: str) -> 
 
 
 @pytest.mark.parametrize("rate", [-1.0, float("nan"), float("inf")])
-def test_a_step_of_no_learning_rate(rate: float) -> None:
+def test_missing_learning_rate_is_rejected(rate: float) -> None:
     optimise = optimiser("sgd", made())
     with pytest.raises(SettingsError, match="learning_rate"):
         optimise.step(rate)
     assert optimise.steps == 0
 
 
-def test_a_step_of_rate_zero_moves_nothing_but_the_moments() -> None:
+def test_zero_rate_updates_only_the_moments() -> None:
     parameters = made()
     before = parameters.values.copy()
     optimise = optimiser("adamw", parameters)
@@ -303,6 +305,6 @@ def test_a_step_of_rate_zero_moves_nothing_but_the_moments() -> None:
 
 
 @pytest.mark.parametrize("setting", [{"learning_rate": 1e300}, {"weight_decay": 1e39}])
-def test_settings_beyond_float32_are_refused(setting: dict[str, float]) -> None:
+def test_settings_beyond_float32_are_rejected(setting: dict[str, float]) -> None:
     with pytest.raises(SettingsError, match="below 1e\\+30"):
         optimiser("adamw", Parameters({"w": (3,)}), **setting)

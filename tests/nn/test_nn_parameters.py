@@ -78,7 +78,7 @@ def test_aligned_zeros(n: int) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(shapes, st.sets(st.integers(0, 5)))
-def test_ranges_hold_what_is_not_frozen(
+def test_ranges_cover_unfrozen_parameters(
     drawn: dict[str, tuple[int, ...]], chosen: set[int]
 ) -> None:
     parameters = Parameters(drawn)
@@ -100,7 +100,7 @@ def test_nothing_frozen_is_one_range() -> None:
         parameters.ranges({"weight", "wait"})
 
 
-def test_state_out_and_in() -> None:
+def test_state_dict_round_trips() -> None:
     parameters = Parameters(SHAPES)
     rng = np.random.default_rng(0)
     for view in parameters.views.values():
@@ -124,9 +124,7 @@ def test_state_out_and_in() -> None:
         ("bias", np.zeros(17, complex), "bias is of type complex128"),
     ],
 )
-def test_a_state_that_does_not_fit_changes_nothing(
-    name: str, value: np.ndarray | None, said: str
-) -> None:
+def test_mismatched_state_changes_nothing(name: str, value: np.ndarray | None, said: str) -> None:
     parameters = Parameters(SHAPES)
     state = {key: np.ones(shape, np.float32) for key, shape in SHAPES.items()}
     if value is None:
@@ -138,7 +136,7 @@ def test_a_state_that_does_not_fit_changes_nothing(
     assert not parameters.values.any()
 
 
-def test_joined_layers_work_on_one_buffer() -> None:
+def test_joined_layers_share_one_buffer() -> None:
     first, second = Affine(4, 3, seed=1), Affine(3, 2, seed=2)
     alone = first.forward(np.ones((1, 4), np.float32)).copy()
     values = {"a": first.state_dict(), "b": second.state_dict()}
@@ -158,7 +156,7 @@ def test_joined_layers_work_on_one_buffer() -> None:
     assert not first.gradients()["weight"].any()
 
 
-def test_an_empty_prefix_keeps_plain_names() -> None:
+def test_empty_prefix_keeps_plain_names() -> None:
     assert list(joined({"": Affine(1, 1), "head": Affine(1, 1)})) == [
         "weight",
         "bias",
@@ -167,7 +165,7 @@ def test_an_empty_prefix_keeps_plain_names() -> None:
     ]
 
 
-def test_a_layer_alone_has_buffers_of_its_own() -> None:
+def test_single_layer_has_its_own_buffers() -> None:
     first, same, other = Affine(4, 3, seed=1), Affine(4, 3, seed=1), Affine(4, 3, seed=2)
     assert (first.parameters()["weight"] == same.parameters()["weight"]).all()
     assert not (first.parameters()["weight"] == other.parameters()["weight"]).any()
@@ -180,7 +178,7 @@ def test_a_layer_alone_has_buffers_of_its_own() -> None:
     assert not other.gradients()["bias"].any()
 
 
-def test_a_layer_refuses_the_state_of_another() -> None:
+def test_state_of_another_layer_is_rejected() -> None:
     layer = Affine(4, 3)
     before = layer.state_dict()
     with pytest.raises(FormatError, match="weight is of shape"):

@@ -52,7 +52,7 @@ def test_multiply_rows(height: int, rows: int, columns: int, threads: int) -> No
 
 
 @pytest.mark.parametrize("shape", [LARGE, (2000, 33, 65), (7, 2000, 300), (300, 7, 2000)])
-def test_any_number_of_threads_gives_the_same_bits(shape: tuple[int, int, int]) -> None:
+def test_products_do_not_depend_on_threads(shape: tuple[int, int, int]) -> None:
     rows, depth, columns = shape
     rng = np.random.default_rng(0)
     a = rng.standard_normal((rows, depth), dtype=np.float32)
@@ -87,7 +87,7 @@ def test_panels_are_packed_again_when_the_matrix_has_changed(team: Team) -> None
         np.testing.assert_array_equal(out, a @ b)
 
 
-def test_no_rows_and_no_depth() -> None:
+def test_empty_products() -> None:
     team = TEAMS[1]
     multiply(np.empty((0, 3), np.float32), np.empty((0, 4), np.float32), whole_of(4, 3), team)
     slope = whole_of(4, 3)

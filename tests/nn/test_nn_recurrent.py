@@ -33,7 +33,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize(
     ("layers", "bidirectional", "masked"), [(1, False, False), (2, True, False), (2, True, True)]
 )
-def test_the_twins_gradients_are_its_slopes(
+def test_naive_gradients_match_finite_differences(
     kind: str, layers: int, bidirectional: bool, masked: bool
 ) -> None:
     case = Case(kind, 4, 3, 2, 3, layers, bidirectional, lengths=[2, 4, 1], seed=layers)
@@ -70,7 +70,7 @@ def test_the_twins_gradients_are_its_slopes(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_twins_batch_is_its_sequences_one_by_one(kind: str) -> None:
+def test_naive_batch_equals_its_sequences(kind: str) -> None:
     """What masks are for, said without masks."""
     case = Case(kind, 5, 4, 3, 4, 2, True, lengths=[5, 2, 1, 4])
     whole = case.twin()
@@ -94,7 +94,9 @@ def test_the_twins_batch_is_its_sequences_one_by_one(kind: str) -> None:
 @pytest.mark.parametrize(
     ("layers", "bidirectional"), [(1, False), (1, True), (2, False), (2, True)]
 )
-def test_as_the_twin(kind: str, shape: str, layers: int, bidirectional: bool) -> None:
+def test_layers_match_the_naive_twin(
+    kind: str, shape: str, layers: int, bidirectional: bool
+) -> None:
     assert_as_twin(Case(kind, layers=layers, bidirectional=bidirectional, **SHAPES[shape]))
 
 
@@ -107,7 +109,7 @@ def test_three_layers_and_a_batch_beyond_the_blocks_of_a_product(kind: str) -> N
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_any_shape_is_as_the_twin(data: st.DataObject) -> None:
+def test_random_shapes_match_the_naive_twin(data: st.DataObject) -> None:
     def number(most: int) -> int:
         return data.draw(st.integers(1, most))
 
@@ -122,9 +124,7 @@ def test_any_shape_is_as_the_twin(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("lengths", [None, [3, 6, 1, 6, 2]])
-def test_ragged_rows_give_the_same_bits_as_padded_ones(
-    kind: str, lengths: list[int] | None
-) -> None:
+def test_ragged_and_padded_batches_have_the_same_bits(kind: str, lengths: list[int] | None) -> None:
     """But for sums over the batch, which are taken in the caller's order."""
     case = Case(kind, 6, 5, 9, 20, 2, True, lengths)
     padded, ragged = case.found(), case.found(key=0)
@@ -148,7 +148,7 @@ def test_without_training_the_outputs_are_the_same(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_no_state_is_a_state_of_zeros(kind: str, bidirectional: bool) -> None:
+def test_missing_state_is_a_zero_state(kind: str, bidirectional: bool) -> None:
     case = Case(kind, layers=2, bidirectional=bidirectional, lengths=[5, 2, 4])
     case.h[...] = case.c[...] = case.dh[...] = case.dc[...] = 0
     layer = case.layer()
@@ -163,7 +163,7 @@ def test_no_state_is_a_state_of_zeros(kind: str, bidirectional: bool) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_gradients_of_parameters_are_added_to(kind: str) -> None:
+def test_parameter_gradients_accumulate(kind: str) -> None:
     case = Case(kind, layers=2, bidirectional=True, lengths=[5, 2, 4])
     layer = case.layer()
     once = {name: slope.copy() for name, slope in case.found(layer).items()}
@@ -176,8 +176,8 @@ def test_gradients_of_parameters_are_added_to(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_layer_runs_batches_of_any_size_in_turn(kind: str) -> None:
-    """Memory kept from a larger batch leaves nothing behind in a smaller one."""
+def test_one_layer_runs_batches_of_any_size(kind: str) -> None:
+    """Memory reused from a larger batch does not affect a smaller one."""
     large = Case(kind, 9, 8, 6, 17, 2, True, lengths=[9, 1, 4, 9, 2, 2, 7, 5])
     layer = large.layer()
     for case in (
@@ -192,7 +192,7 @@ def test_one_layer_runs_batches_of_any_size_in_turn(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru", "tanh"])
-def test_large_numbers_saturate_and_stay_numbers(kind: str) -> None:
+def test_large_inputs_saturate_without_nan(kind: str) -> None:
     """A gate's input of 1e4, or of 1e30, is as good as infinity; ReLU alone has no bound."""
     for scale in (1e4, 1e30):
         case = Case(kind, 6, 4, 5, 9)
@@ -205,7 +205,7 @@ def test_large_numbers_saturate_and_stay_numbers(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("lengths", [None, LENGTHS])
-def test_inputs_by_an_index_are_those_inputs(kind: str, lengths: list[int] | None) -> None:
+def test_indexed_inputs_equal_gathered_inputs(kind: str, lengths: list[int] | None) -> None:
     """Rows of a table, read any number of times or never: results, and gradients row by row."""
     case = Case(kind, 12, 17, 30, 65, 2, bool(lengths), lengths)
     rng = np.random.default_rng(0)
@@ -241,7 +241,7 @@ def test_inputs_by_an_index_are_those_inputs(kind: str, lengths: list[int] | Non
         assert not dx_ragged[20:].any()
 
 
-def test_arrays_of_any_order_and_type_are_taken_and_compile_nothing_new() -> None:
+def test_any_array_layout_is_accepted_without_recompiling() -> None:
     case = Case("lstm", 5, 3, 4, 7)
     layer = case.layer()
     expected = case.found(layer)

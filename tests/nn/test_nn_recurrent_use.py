@@ -29,7 +29,7 @@ def large(kind: str, lengths: list[int] | None, **settings: Any) -> Case:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("lengths", [None, LENGTHS])
 @pytest.mark.parametrize("rates", [{}, {"dropout": 0.3, "weight_dropout": 0.2}])
-def test_any_number_of_threads_gives_the_same_bits(
+def test_results_do_not_depend_on_threads(
     kind: str, lengths: list[int] | None, rates: dict[str, float]
 ) -> None:
     for directions in (False, True):
@@ -57,14 +57,14 @@ def test_threads_share_a_forward_pass_without_training(kind: str) -> None:
 
 
 def identity_layers(units: int, **rates: float) -> RNN:
-    """Two ReLU layers that pass on whatever is positive."""
+    """Two ReLU layers that are the identity on positive inputs."""
     layer = RNN(units, units, 2, nonlinearity="relu", **rates)
     for name, value in layer.parameters().items():
         value[...] = np.eye(units) if name.startswith("weight_ih") else 0
     return layer
 
 
-def test_dropout_between_layers_keeps_what_it_should_and_its_mean() -> None:
+def test_dropout_between_layers_preserves_the_mean() -> None:
     layer = identity_layers(64, dropout=0.3)
     x = np.abs(normal(np.random.default_rng(0), 40, 25, 64)) + np.float32(0.1)
     y, _ = layer.forward(x)
@@ -78,7 +78,7 @@ def test_dropout_between_layers_keeps_what_it_should_and_its_mean() -> None:
     np.testing.assert_array_equal(passing, x)
 
 
-def test_weight_dropout_draws_one_mask_for_all_steps() -> None:
+def test_weight_dropout_uses_one_mask_for_all_steps() -> None:
     """From states of one 1 each, ReLU units show the recurrent weights themselves."""
     units = 64
     layer = RNN(1, units, nonlinearity="relu", weight_dropout=0.25)
@@ -100,7 +100,7 @@ def test_weight_dropout_draws_one_mask_for_all_steps() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("lengths", [None, [5, 2, 4]])
-def test_with_dropout_the_layers_are_as_the_twin_with_the_same_masks(
+def test_dropout_matches_the_naive_twin_with_the_same_masks(
     kind: str, lengths: list[int] | None
 ) -> None:
     rates = {"dropout": 0.4, "weight_dropout": 0.3}
@@ -119,7 +119,7 @@ def test_with_dropout_the_layers_are_as_the_twin_with_the_same_masks(
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru", "tanh"])
-def test_the_way_back_passes_the_mask_of_the_way_there(kind: str) -> None:
+def test_backward_uses_the_forward_mask(kind: str) -> None:
     """Along its own gradient a loss changes by the gradient's square, whatever the masks are."""
     rates = {"dropout": 0.5, "weight_dropout": 0.5}
     case = Case(kind, 6, 8, 5, 12, 2, True, [6, 2, 5, 6, 1, 3, 4, 6], settings=rates)
@@ -151,7 +151,7 @@ def test_the_way_back_passes_the_mask_of_the_way_there(kind: str) -> None:
     assert slope == pytest.approx(square, rel=5e-3)
 
 
-def test_dropout_follows_the_key_alone() -> None:
+def test_dropout_depends_on_the_key_only() -> None:
     case = Case("gru", layers=2, settings={"dropout": 0.5, "weight_dropout": 0.5})
     first, again, other = (case.found(key=key)["y"] for key in (3, 3, 4))
     np.testing.assert_array_equal(first, again)
@@ -162,7 +162,7 @@ def test_dropout_follows_the_key_alone() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_two_runs_with_the_state_carried_are_one_long_run(kind: str) -> None:
+def test_carried_state_equals_one_long_sequence(kind: str) -> None:
     case = Case(kind, 11, 3, 5, 17, 2)
     long = case.found()
     first, second = case.layer(), case.layer()
@@ -182,7 +182,7 @@ def test_two_runs_with_the_state_carried_are_one_long_run(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_results_and_arguments_are_left_alone(kind: str) -> None:
+def test_arguments_and_earlier_results_are_not_modified(kind: str) -> None:
     """What one pass returns, or is given, no later pass writes to; but dstate, as it says."""
     case = Case(kind, 6, 4, 5, 9, 2, True, [6, 2, 5, 1])
     layer = case.layer()
@@ -207,7 +207,7 @@ def parts(state: Any) -> tuple[np.ndarray, ...]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_pass_without_training_leaves_the_way_back_as_it_was(kind: str) -> None:
+def test_inference_does_not_disturb_a_pending_backward(kind: str) -> None:
     case = Case(
         kind, 6, 4, 5, 9, 2, True, [6, 2, 5, 1], settings={"dropout": 0.3, "weight_dropout": 0.3}
     )
@@ -228,7 +228,7 @@ def test_a_pass_without_training_leaves_the_way_back_as_it_was(kind: str) -> Non
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_stands_past_an_end_is_never_read(kind: str) -> None:
+def test_padding_is_never_read(kind: str) -> None:
     case = Case(kind, 7, 5, 6, 18, 2, True, [3, 7, 1, 6, 2])
     expected = case.found()
     past = np.arange(7)[:, None] >= case.counts
@@ -243,7 +243,7 @@ def test_what_stands_past_an_end_is_never_read(kind: str) -> None:
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
-def test_weights_changed_in_place_are_used_from_the_next_pass_on(kind: str, training: bool) -> None:
+def test_weights_changed_in_place_take_effect_in_the_next_pass(kind: str, training: bool) -> None:
     case, other = (Case(kind, layers=2, bidirectional=True, seed=seed) for seed in (0, 1))
     layer = case.layer()
     before, _ = layer.forward(case.x, training=training)
@@ -256,7 +256,7 @@ def test_weights_changed_in_place_are_used_from_the_next_pass_on(kind: str, trai
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_held_weights_are_those_at_the_start_of_the_block(kind: str) -> None:
+def test_held_weights_are_those_of_the_block_start(kind: str) -> None:
     """For passes without training; those with it see every change, and leave what is held."""
     case, other = (Case(kind, layers=2, bidirectional=True, seed=seed) for seed in (0, 1))
     layer, changed = case.layer(), other.layer()
@@ -275,7 +275,7 @@ def test_held_weights_are_those_at_the_start_of_the_block(kind: str) -> None:
     np.testing.assert_array_equal(layer.forward(case.x, training=False)[0], new)
 
 
-def test_joined_layers_work_on_the_common_buffers() -> None:
+def test_joined_layers_share_common_buffers() -> None:
     case = Case("lstm", layers=2, bidirectional=True)
     layer, alone = case.layer(), case.layer()
     parameters = joined({"lstm": layer, "gru": GRU(3, 5)})
@@ -291,7 +291,7 @@ def test_joined_layers_work_on_the_common_buffers() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_inputs_gradient_can_be_left_out(kind: str) -> None:
+def test_input_gradient_is_optional(kind: str) -> None:
     case = Case(kind, layers=2, lengths=[5, 1, 3])
     expected = case.found(key=0)
     layer = case.layer()
@@ -394,7 +394,7 @@ WRONG: dict[str, tuple[Callable[[Recurrent], Any], str]] = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_wrong_input_is_refused(case: str) -> None:
+def test_wrong_input_is_rejected(case: str) -> None:
     call, said = WRONG[case]
     layer = LSTM(4, 7, bidirectional=True)
     with pytest.raises(DataError, match=said):
@@ -403,7 +403,7 @@ def test_wrong_input_is_refused(case: str) -> None:
         layer.backward(zeros(5, 2, 14))
 
 
-def test_a_wrong_gradient_is_refused_and_the_right_one_may_follow() -> None:
+def test_wrong_gradient_is_rejected_and_can_be_corrected() -> None:
     layer = LSTM(4, 7)
     layer.forward(zeros(5, 2, 4), [5, 2])
     with pytest.raises(DataError, match=r"dy is of shape \[5, 2, 8\], expected \[5, 2, 7\]"):
@@ -420,7 +420,7 @@ def test_a_wrong_gradient_is_refused_and_the_right_one_may_follow() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_way_back_can_be_taken_once(kind: str) -> None:
+def test_backward_runs_once_per_forward(kind: str) -> None:
     case = Case(kind)
     layer = case.layer()
     with pytest.raises(FastseqError, match="forward"):
@@ -456,7 +456,7 @@ def test_the_way_back_can_be_taken_once(kind: str) -> None:
         ),
     ],
 )
-def test_wrong_settings_are_refused(made: Callable[[], Recurrent], said: str) -> None:
+def test_wrong_settings_are_rejected(made: Callable[[], Recurrent], said: str) -> None:
     with pytest.raises(SettingsError, match=said):
         made()
 

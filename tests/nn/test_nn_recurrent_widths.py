@@ -6,12 +6,12 @@ from tests.widths import OTHERS, run_tests
 
 CHOSEN = [
     "tests/nn/test_nn_recurrent.py::test_three_layers_and_a_batch_beyond_the_blocks_of_a_product",
-    "tests/nn/test_nn_recurrent.py::test_as_the_twin",
+    "tests/nn/test_nn_recurrent.py::test_layers_match_the_naive_twin",
     "tests/nn/test_nn_products.py",
     "tests/nn/test_nn_crf.py",
     "tests/kernels/simd/test_simd_gemm.py",
 ]
 
 
-def test_the_tests_pass_at_other_widths() -> None:
+def test_recurrent_tests_pass_at_other_widths() -> None:
     run_tests(OTHERS, *CHOSEN)

@@ -45,7 +45,7 @@ def test_linear() -> None:
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_warmup_rises_in_a_line_and_the_rest_follows_it(name: str) -> None:
+def test_warmup_is_linear_and_precedes_the_schedule(name: str) -> None:
     rates, plain = made(name, warmup=4), made(name)
     assert [rates(step, 24) for step in range(4)] == pytest.approx([0.025, 0.05, 0.075, 0.1])
     assert [rates(step + 4, 24) for step in range(20)] == [plain(step, 20) for step in range(20)]
@@ -74,7 +74,7 @@ def test_plateau_stops_at_its_floor() -> None:
 
 
 @given(st.lists(st.floats(-10, 10) | st.just(math.nan), max_size=20), st.integers(0, 20))
-def test_plateau_goes_on_from_its_state(losses: list[float], cut: int) -> None:
+def test_plateau_resumes_from_its_state(losses: list[float], cut: int) -> None:
     whole, begun, resumed = (made("plateau", patience=1) for _ in range(3))
     for loss in losses:
         whole.observe(loss)
@@ -88,7 +88,7 @@ def test_plateau_goes_on_from_its_state(losses: list[float], cut: int) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in SCHEDULES if name != "plateau"])
-def test_the_others_remember_nothing(name: str) -> None:
+def test_other_schedules_are_stateless(name: str) -> None:
     rates = made(name)
     before = rates(5, 30)
     rates.observe(1.0)
@@ -106,7 +106,7 @@ def test_the_others_remember_nothing(name: str) -> None:
         ("plateau", {"scale": None, "best": None, "waited": 0}),
     ],
 )
-def test_the_state_of_another_schedule_is_refused(name: str, state: Any) -> None:
+def test_state_of_another_schedule_is_rejected(name: str, state: Any) -> None:
     with pytest.raises(FormatError, match="the schedule's state"):
         made(name).load_state(state)
 
@@ -134,6 +134,6 @@ def test_settings_out_of_range(name: str, chosen: dict[str, Any], said: str) -> 
         made(name, **chosen)
 
 
-def test_a_setting_that_is_needed() -> None:
+def test_missing_required_setting_is_rejected() -> None:
     with pytest.raises(SettingsError, match="step needs the setting 'every'"):
         schedule("step", 0.1)

@@ -52,7 +52,7 @@ def check(layer: Pooling, lengths: list[int], seed: int) -> None:
 
 
 @pytest.mark.parametrize(("kind", "bidirectional"), CASES)
-def test_the_twin_by_differences(kind: str, bidirectional: bool) -> None:
+def test_naive_pooling_matches_finite_differences(kind: str, bidirectional: bool) -> None:
     offsets = offsets_of([3, 1, 5])
     x, dy = drawn(0, 9, 4), drawn(1, 3, 4)
     values = {}
@@ -78,7 +78,7 @@ def test_the_twin_by_differences(kind: str, bidirectional: bool) -> None:
     size=st.sampled_from([2, 14, 64, 130]),
     seed=st.integers(0, 1000),
 )
-def test_against_the_twin(
+def test_pooling_matches_the_naive_twin(
     kind: str, bidirectional: bool, lengths: list[int], size: int, seed: int
 ) -> None:
     check(Pooling(kind, size, bidirectional=bidirectional, seed=seed), lengths, seed)
@@ -100,7 +100,7 @@ def test_attention_of_another_width(width: int) -> None:
 
 
 @pytest.mark.parametrize(("kind", "bidirectional"), CASES)
-def test_threads_change_no_bit(kind: str, bidirectional: bool) -> None:
+def test_results_do_not_depend_on_threads(kind: str, bidirectional: bool) -> None:
     lengths = [1, 300, 2, 40, 40, 500, 7, 90]
     offsets = offsets_of(lengths)
     x = drawn(0, int(offsets[-1]), 256).astype(np.float32)
@@ -114,7 +114,7 @@ def test_threads_change_no_bit(kind: str, bidirectional: bool) -> None:
             np.testing.assert_array_equal(a, b)
 
 
-def test_the_first_of_equal_values_has_the_gradient() -> None:
+def test_first_of_equal_maxima_gets_the_gradient() -> None:
     x = np.array([[1, 5, 0], [3, 5, 0], [3, 2, 0], [9, 9, -1]], np.float32)
     layer = Pooling("max", 3)
     np.testing.assert_array_equal(layer.forward(x, np.array([0, 3, 4])), [[3, 5, 0], [9, 9, -1]])
@@ -122,7 +122,7 @@ def test_the_first_of_equal_values_has_the_gradient() -> None:
     np.testing.assert_array_equal(dx, [[0, 2, 3], [1, 0, 0], [0, 0, 0], [4, 5, 6]])
 
 
-def test_a_nan_is_not_lost_by_a_maximum() -> None:
+def test_maximum_propagates_nan() -> None:
     x = np.zeros((5, 17), np.float32)
     x[2, 3] = x[2, 16] = np.nan
     x[4, :] = 1
@@ -131,12 +131,12 @@ def test_a_nan_is_not_lost_by_a_maximum() -> None:
     assert np.delete(y[0], [3, 16]).tolist() == [1] * 15
 
 
-def test_minus_infinity_has_a_maximum() -> None:
+def test_maximum_of_minus_infinity() -> None:
     x = np.full((3, 2), -np.inf, np.float32)
     assert (Pooling("max", 2).forward(x, np.array([0, 3])) == -np.inf).all()
 
 
-def test_attention_of_large_scores_overflows_nowhere() -> None:
+def test_attention_does_not_overflow() -> None:
     layer = Pooling("attention", 4)
     layer.values["vector"].fill(1e4)
     layer.values["weight"].fill(10)
@@ -145,7 +145,7 @@ def test_attention_of_large_scores_overflows_nowhere() -> None:
     assert np.isfinite(layer.backward(np.ones((1, 4), np.float32))).all()
 
 
-def test_attention_weights_can_be_seen() -> None:
+def test_attention_weights_are_available() -> None:
     layer = Pooling("attention", 4, seed=1)
     x = drawn(0, 7, 4).astype(np.float32)
     offsets = np.array([0, 5, 7])
@@ -157,12 +157,12 @@ def test_attention_weights_can_be_seen() -> None:
 @pytest.mark.parametrize(
     "offsets", [[0, 2, 2, 4], [0, 3], [1, 4], [0, 5], [0], [0, 3, 2, 4], [[0, 4]]]
 )
-def test_offsets_that_do_not_fit_are_refused(offsets: list[int]) -> None:
+def test_mismatched_offsets_are_rejected(offsets: list[int]) -> None:
     with pytest.raises(DataError, match=r"offsets|sequence 1 is empty"):
         Pooling("mean", 2).forward(np.ones((4, 2), np.float32), np.array(offsets))
 
 
-def test_settings_outside_are_refused() -> None:
+def test_wrong_settings_are_rejected() -> None:
     for make in (
         lambda: Pooling("sum", 3),
         lambda: Pooling("mean", 0),
@@ -173,7 +173,7 @@ def test_settings_outside_are_refused() -> None:
             make()
 
 
-def test_gradients_that_do_not_fit_are_refused() -> None:
+def test_mismatched_gradients_are_rejected() -> None:
     layer = Pooling("mean", 2)
     with pytest.raises(SettingsError, match="training=True"):
         layer.backward(np.ones((1, 2), np.float32))

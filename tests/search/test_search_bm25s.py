@@ -47,7 +47,9 @@ def compare(
 
 @pytest.mark.parametrize("parameters", PARAMETERS)
 @pytest.mark.parametrize("seed", range(3))
-def test_random_collections(tmp_path: Path, seed: int, parameters: tuple[float, ...]) -> None:
+def test_scores_match_bm25s_on_random_collections(
+    tmp_path: Path, seed: int, parameters: tuple[float, ...]
+) -> None:
     chance = random.Random(seed)
     words = [f"w{number}" for number in range(60)]
     weights = [1 / (number + 1) for number in range(60)]
@@ -63,7 +65,7 @@ def test_random_collections(tmp_path: Path, seed: int, parameters: tuple[float, 
     compare(index, corpus, queries, parameters)
 
 
-def test_its_own_tokens_of_real_text(tmp_path: Path) -> None:
+def test_scores_match_bm25s_on_real_text(tmp_path: Path) -> None:
     """From text to score by two roads: bm25s's regex, and ours without the rule for CJK."""
     documents = pq.read_table(DATA / "docs.parquet")
     queries = pq.read_table(DATA / "queries.parquet").column("text").to_pylist()

@@ -142,7 +142,7 @@ def look(folder: Path, model: BM25 | TFIDF | BoW, k: int) -> None:
 
 
 def child(folder: Path, name: str) -> None:
-    """Do all damage to one file; print what is being looked at."""
+    """Damage one file in every way; print each case."""
     path = next(folder.glob(f"data-*/{name}"))
     relative = path.relative_to(folder).as_posix()
     whole, manifest = path.read_bytes(), read_manifest(folder)
@@ -194,12 +194,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_every_file_is_damaged(folder: Path) -> None:
+def test_damage_test_covers_every_file(folder: Path) -> None:
     assert sorted(path.name for path in folder.glob("data-*/*")) == FILES
 
 
 @pytest.mark.parametrize("names", [FILES[i::4] for i in range(4)], ids="-".join)
-def test_no_damage_crashes_a_search(folder: Path, names: list[str]) -> None:
+def test_damaged_files_never_crash_a_search(folder: Path, names: list[str]) -> None:
     ran = subprocess.run(
         [sys.executable, __file__, folder, *names],
         capture_output=True,
@@ -213,7 +213,7 @@ def test_no_damage_crashes_a_search(folder: Path, names: list[str]) -> None:
     assert Index.open(folder).search("all", k=3).counts[0] == 3
 
 
-def test_another_format_version_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_another_format_version_is_rejected(folder: Path, tmp_path: Path) -> None:
     for version in (0, 2, 99):
         manifest = replace(read_manifest(folder), format_version=version)
         (tmp_path / MANIFEST).write_bytes(manifest.to_bytes())
@@ -223,8 +223,8 @@ def test_another_format_version_is_refused(folder: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["term_runs", "term_lengths", "document_lengths"])
 @pytest.mark.parametrize("large", [1 << 63, 1 << 62, 1 << 49])
-def test_counts_whose_total_wraps(folder: Path, name: str, large: int) -> None:
-    """Offsets that end where they must and leave the array on the way there."""
+def test_counts_whose_total_overflows_are_rejected(folder: Path, name: str, large: int) -> None:
+    """Offsets with a correct end that leave the array in between."""
     whole = read_manifest(folder)
     relative = next(file for file in whole.files if file.endswith(f"/{name}"))
     raw, entry = (folder / relative).read_bytes(), whole.files[relative]
@@ -253,7 +253,7 @@ def test_counts_whose_total_wraps(folder: Path, name: str, large: int) -> None:
         ({}, {"documents": None}, "document_lengths"),
     ],
 )
-def test_a_manifest_that_contradicts_its_files(
+def test_manifest_contradicting_its_files_is_rejected(
     folder: Path, settings: dict[str, object], statistics: dict[str, object], said: str
 ) -> None:
     whole = read_manifest(folder)
@@ -273,6 +273,6 @@ def test_a_manifest_that_contradicts_its_files(
 
 if __name__ == "__main__":
     faulthandler.enable()
-    warnings.simplefilter("error")  # a warning would be a second line beside the error
+    warnings.simplefilter("error")  # a warning would be a second line
     for file in sys.argv[2:]:
         child(Path(sys.argv[1]), file)

@@ -33,7 +33,7 @@ def stemmed(tmp_path_factory: pytest.TempPathFactory) -> Index:
 
 
 def giving(*answers: dict[str, float]) -> Any:
-    """A function that expands the queries so, in turn."""
+    """An `expand` function that returns these expansions in order."""
 
     def expand(queries: Sequence[str]) -> list[dict[str, float]]:
         assert len(queries) == len(answers)
@@ -47,7 +47,7 @@ def same(a: Any, b: Any) -> None:
     np.testing.assert_array_equal(a.scores, b.scores)
 
 
-def test_the_words_are_terms_with_their_weights(index: Index) -> None:
+def test_expansion_words_become_weighted_terms(index: Index) -> None:
     words = {"Dog": 0.5, "zebra": 1.0, "cat": 7.0, "mat": 0.25}
     found = index.search("cat cat zebras", k=6, expand=giving(words))
     same(found, index.search({"cat": 2, "dog": 0.5, "mat": 0.25}, k=6))
@@ -55,7 +55,7 @@ def test_the_words_are_terms_with_their_weights(index: Index) -> None:
     assert set(found.rows[0].tolist()) == {0, 1, 5, -1}
 
 
-def test_a_word_of_several_terms_shares_its_weight(index: Index) -> None:
+def test_word_of_several_terms_shares_its_weight(index: Index) -> None:
     found = index.search("cat", k=6, expand=giving({"new york": 0.5}))
     same(found, index.search({"cat": 1, "new": 0.25, "york": 0.25}, k=6))
 
@@ -68,7 +68,7 @@ def test_words_that_are_one_term_count_once(stemmed: Index) -> None:
 
 
 @pytest.mark.parametrize("model", [BM25(), BM25(variant="bm25l")], ids=repr)
-def test_nothing_added_changes_no_bit(index: Index, model: BM25) -> None:
+def test_empty_expansion_changes_no_bit(index: Index, model: BM25) -> None:
     queries = ["cat dog cat mat", "", "the new york", "zebra"]
     nothing = giving({}, {"cat": 1.0}, {"zebra": 1}, {})
     found = index.search(queries, k=4, model=model, expand=nothing)
@@ -79,7 +79,7 @@ def test_nothing_added_changes_no_bit(index: Index, model: BM25) -> None:
     assert found.rows[1, 0] == 0, "an empty query has the added word alone"
 
 
-def test_many_queries_are_as_one_by_one_and_mappings_stay(index: Index) -> None:
+def test_batched_expansion_equals_single_queries(index: Index) -> None:
     answers = [{"dog": 0.5}, {"cat": 0.5, "mat": 0.1}]
     queries: list[Any] = ["cat", {"mat": 2.0}, "dogs"]
     found = index.search(queries, k=3, expand=giving(*answers))
@@ -97,12 +97,12 @@ def test_many_queries_are_as_one_by_one_and_mappings_stay(index: Index) -> None:
     "answers",
     [[], [{}, {}], [["dog"]], [{"dog": "1"}], [{"dog": float("nan")}], [{1: 1.0}]],
 )
-def test_invalid_expansions_are_refused(index: Index, answers: list[Any]) -> None:
+def test_invalid_expansions_are_rejected(index: Index, answers: list[Any]) -> None:
     with pytest.raises(SettingsError, match="expand returned"):
         index.search("cat", expand=lambda _: answers)
 
 
-def test_invalid_queries_with_expansion_are_refused(index: Index) -> None:
+def test_invalid_queries_with_expansion_are_rejected(index: Index) -> None:
     with pytest.raises(DataError, match="UTF-8"):
         index.search("\ud800", expand=giving({}))
     with pytest.raises(SettingsError, match="a query must be"):

@@ -76,7 +76,7 @@ def check(
     if ties:
         equal = np.diff(given) == 0
         assert (np.diff(rows)[equal] > 0).all()
-    # documents that hold the same are worth the same, and the first of them come first
+    # equal documents have equal scores and rank in row order
     place = {row: i for i, row in enumerate(rows.tolist())}
     groups: dict[tuple[str, ...], list[int]] = {}
     for row in np.flatnonzero(found).tolist():
@@ -107,7 +107,7 @@ def ranked(
     st.sampled_from([0.0, 0.5, 1.0, 4.0]),
     hits_of,
 )
-def test_bm25(
+def test_bm25_variants_match_the_naive_twin(
     documents: list[list[str]],
     queries: list[list[str]],
     k1: float,
@@ -135,7 +135,9 @@ def test_bm25(
     ),
     hits_of,
 )
-def test_weights_of_any_sign(documents: list[list[str]], weights: dict[str, float], k: int) -> None:
+def test_weights_of_any_sign_match_the_naive_twin(
+    documents: list[list[str]], weights: dict[str, float], k: int
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         index = indexed(documents, f"{folder}/index")
         for variant in BM25.VARIANTS:
@@ -146,7 +148,7 @@ def test_weights_of_any_sign(documents: list[list[str]], weights: dict[str, floa
             check(hits, documents, expected, k, scale)
 
 
-def test_a_term_of_every_document(tmp_path: Path) -> None:
+def test_term_in_every_document(tmp_path: Path) -> None:
     """Its weight is zero for some models, and yet the documents are found, in their order."""
     documents = [["all", f"w{n % 3}"] for n in range(40)]
     index = indexed(documents, tmp_path / "index")
@@ -169,7 +171,7 @@ def test_a_term_of_every_document(tmp_path: Path) -> None:
         assert (index.search("all", k=40, model=BM25(variant=variant)).scores > 0).all()
 
 
-def test_many_equal_documents(tmp_path: Path) -> None:
+def test_equal_documents_rank_in_row_order(tmp_path: Path) -> None:
     documents = (
         [["same", "words"]] * 3000 + [["same"], ["words", "words"]] + [["same", "words"]] * 9
     )
@@ -197,7 +199,7 @@ def test_many_equal_documents(tmp_path: Path) -> None:
     ),
     hits_of,
 )
-def test_smart(
+def test_smart_notations_match_the_naive_twin(
     documents: list[list[str]],
     queries: list[list[str]],
     notations: list[tuple[str, str]],
@@ -252,8 +254,8 @@ def test_term_frequencies_are_exact(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("smart", ["nnn.ann", "nnc.anc", "nnn.Lnn", "nnn.lnn", "nnn.bnc"])
-def test_weights_that_smart_has_no_meaning_for(tmp_path: Path, smart: str) -> None:
-    """Zero and negative weights under a logarithm or beside a maximum: finite all the same."""
+def test_undefined_smart_weights_stay_finite(tmp_path: Path, smart: str) -> None:
+    """Zero and negative weights under a logarithm or a maximum stay finite."""
     index = indexed([["a", "b"], ["b"]], tmp_path / "index")
     for weights in ({"a": 0.0}, {"a": -1.0}, {"a": -1.0, "b": 0.0}, {"a": 0.5, "b": -2.0}):
         hits = index.search(weights, k=2, model=TFIDF(smart))
@@ -264,7 +266,7 @@ def test_weights_that_smart_has_no_meaning_for(tmp_path: Path, smart: str) -> No
 # ---- a query's form
 
 
-def test_a_mapping_is_the_query_it_counts(tmp_path: Path) -> None:
+def test_mapping_equals_repeated_words(tmp_path: Path) -> None:
     index = indexed([["a", "b"], ["b", "c", "c"], ["c"]], tmp_path / "index")
     for model in (BM25(), BM25(variant="bm25+"), TFIDF("ltc.atc"), BoW(cosine=True)):
         words = index.search("c b c never", model=model)
@@ -297,12 +299,12 @@ def test_the_base_score_does_not_depend_on_the_batch(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "value", [-0.1, -1, float("nan"), float("inf"), 1e300, LARGEST + 1, "1", None, [1], 1j]
 )
-def test_parameters_outside_their_range(name: str, value: Any) -> None:
+def test_out_of_range_parameters_are_rejected(name: str, value: Any) -> None:
     with pytest.raises(SettingsError, match=f"^{name} must be a number between 0 and "):
         BM25(**{name: value})
 
 
-def test_other_settings_that_are_refused() -> None:
+def test_other_wrong_settings_are_rejected() -> None:
     with pytest.raises(SettingsError, match="between 0 and 1,"):
         BM25(b=1.0001)
     with pytest.raises(SettingsError, match=r"lucene, robertson, atire, bm25\+, bm25l"):
@@ -314,7 +316,7 @@ def test_other_settings_that_are_refused() -> None:
 
 
 @pytest.mark.parametrize("variant", BM25.VARIANTS)
-def test_the_largest_parameters_still_find_and_rank(tmp_path: Path, variant: str) -> None:
+def test_largest_parameters_still_rank(tmp_path: Path, variant: str) -> None:
     documents = [["a", "b"], ["b"] * 5, ["a"] * 300, ["c"] * 5000 + ["a"]]
     index = indexed(documents, tmp_path / "index")
     model = BM25(k1=LARGEST, b=1, delta=LARGEST, variant=variant)
@@ -359,7 +361,7 @@ def _expected(
     return naive.bag_of_words(documents, query, model.cosine)
 
 
-def test_delta_is_for_those_that_have_one() -> None:
+def test_delta_applies_to_bm25_plus_and_bm25l_only() -> None:
     assert model_by_name("bm25l", delta=1.0) == BM25(delta=1.0, variant="bm25l")
     for name in ("bm25", "robertson", "atire", "tfidf", "bow"):
         with pytest.raises(SettingsError, match="delta"):

@@ -80,7 +80,7 @@ def test_results_of_queries(index: Index, query: Any, rows: list[int]) -> None:
     assert hits.ids == [[IDS[row] for row in hits.rows[0] if row >= 0]]
 
 
-def test_strings_and_mappings_mix_in_any_iterable(index: Index) -> None:
+def test_iterables_mix_strings_and_mappings(index: Index) -> None:
     queries: list[Any] = ["tea", {"tea": 1.0}, "", {}, "cup coffee", {"coffee": 1, "cup": 1}]
     together = index.search(queries, k=3, threads=2)
     assert (together.rows[::2] == together.rows[1::2]).all()
@@ -94,7 +94,7 @@ def test_strings_and_mappings_mix_in_any_iterable(index: Index) -> None:
 
 
 @pytest.mark.parametrize("query", [None, 3, 1.5, b"tea", [b"tea"], [3], [None], [["tea"]], {"tea"}])
-def test_invalid_queries_are_refused(index: Index, query: Any) -> None:
+def test_invalid_queries_are_rejected(index: Index, query: Any) -> None:
     if isinstance(query, set):  # an iterable of strings: one query
         assert len(index.search(query)) == 1
         return
@@ -106,18 +106,18 @@ def test_invalid_queries_are_refused(index: Index, query: Any) -> None:
     "weight",
     [float("nan"), float("inf"), -float("inf"), 1e39, 1.1 * LARGEST_WEIGHT, "x", None, [1]],
 )
-def test_weights_that_are_refused(index: Index, weight: Any) -> None:
+def test_wrong_weights_are_rejected(index: Index, weight: Any) -> None:
     with pytest.raises(SettingsError, match="weight must be a finite number"):
         index.search({"tea": weight, "cup": 1})
 
 
-def test_terms_that_are_refused(index: Index) -> None:
+def test_wrong_terms_are_rejected(index: Index) -> None:
     terms: Any = {3: 1.0}
     with pytest.raises(SettingsError, match="terms must be strings"):
         index.search(terms)
 
 
-def test_a_query_that_is_no_valid_text(index: Index, tmp_path: Path) -> None:
+def test_query_of_invalid_text_is_rejected(index: Index, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="UTF-8"):
         index.search("tea \ud800")
     assert index.search({"\ud800": 1.0}).counts[0] == 0
@@ -127,7 +127,7 @@ def test_a_query_that_is_no_valid_text(index: Index, tmp_path: Path) -> None:
     assert replacing.search("tea \ud800").counts[0] == 1
 
 
-def test_a_query_of_a_megabyte(index: Index) -> None:
+def test_query_of_a_megabyte(index: Index) -> None:
     long = "tea cup " * 131_072
     hits = index.search([long, "tea cup"], k=3)
     assert (hits.rows[0] == hits.rows[1]).all()
@@ -137,7 +137,7 @@ def test_a_query_of_a_megabyte(index: Index) -> None:
     assert index.search(f"{many} coffee").rows[0, 0] == 4
 
 
-def test_a_query_of_very_many_known_words(tmp_path: Path) -> None:
+def test_query_of_very_many_known_words(tmp_path: Path) -> None:
     words = [f"w{n}" for n in range(20_000)]
     texts = [" ".join(words[n::1000]) for n in range(1000)]
     index = Index.build(pa.table({"text": texts}), tmp_path / "index")
@@ -151,13 +151,13 @@ def test_a_query_of_very_many_known_words(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("k", [0, -1, True, False, 2.0, "3", None, float("nan")])
-def test_invalid_k_is_refused(index: Index, k: Any) -> None:
+def test_invalid_k_is_rejected(index: Index, k: Any) -> None:
     with pytest.raises(SettingsError, match="k must be a whole number of at least 1"):
         index.search("tea", k=k)
 
 
 @pytest.mark.parametrize("k", [MOST_HITS + 1, 2**40, 10**30, np.int64(2**62)])
-def test_k_too_large_for_memory_is_refused(index: Index, k: Any) -> None:
+def test_k_too_large_for_memory_is_rejected(index: Index, k: Any) -> None:
     for query in ("tea", ["tea"] * 4):
         with pytest.raises(SettingsError, match="does not fit in memory"):
             index.search(query, k=k)
@@ -170,7 +170,7 @@ def test_k_may_be_larger_than_the_collection(index: Index, k: Any) -> None:
     assert hits.counts.tolist() == [min(2, k)] * 2
 
 
-def test_models_and_threads_that_are_refused(index: Index) -> None:
+def test_wrong_models_and_threads_are_rejected(index: Index) -> None:
     model: Any
     for model in ("bm25", None, BM25):
         with pytest.raises(SettingsError, match="model must be a ranking model"):
@@ -182,7 +182,7 @@ def test_models_and_threads_that_are_refused(index: Index) -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
-def test_an_interrupt_ends_a_batch(
+def test_interrupt_ends_a_batch(
     index: Index, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
     tasks = 0
@@ -204,7 +204,7 @@ def test_an_interrupt_ends_a_batch(
     assert index.search(["tea"] * 100, threads=3).counts.tolist() == [2] * 100
 
 
-def test_one_bad_query_is_an_error_of_the_batch(index: Index) -> None:
+def test_bad_query_rejects_the_batch(index: Index) -> None:
     queries: list[Any]
     for bad in ("\ud800", None, {"tea": "much"}):
         queries = ["tea"] * 3000
@@ -255,7 +255,7 @@ def test_hits_outlive_a_later_commit(tmp_path: Path) -> None:
     assert Index.open(tmp_path / "index").search("tea").ids == [[]]
 
 
-def test_scores_that_agree_only_with_the_base_keep_the_order_of_the_rows(tmp_path: Path) -> None:
+def test_large_base_scores_keep_the_order(tmp_path: Path) -> None:
     """BM25+ adds a large constant to sums of which float32 then shows fewer digits."""
     rng = np.random.default_rng(5)
     texts = ["apple " + "filler " * int(n) for n in rng.integers(20_000, 40_000, 60)]
@@ -268,7 +268,7 @@ def test_scores_that_agree_only_with_the_base_keep_the_order_of_the_rows(tmp_pat
     assert len(set(index.search("apple", k=60, model=model).scores[0].tolist())) < 60
 
 
-def test_a_query_of_very_many_terms(tmp_path: Path) -> None:
+def test_query_of_very_many_terms(tmp_path: Path) -> None:
     terms = [f"t{i}" for i in range(60_000)]
     table = pa.table({"text": [" ".join(terms[i::7]) for i in range(7)]})
     index = Index.build(table, tmp_path / "index", threads=1)
@@ -294,8 +294,8 @@ def test_a_query_of_very_many_terms(tmp_path: Path) -> None:
     ],
     ids=repr,
 )
-def test_a_query_alone_is_analysed_as_in_a_batch(tmp_path: Path, settings: dict[str, Any]) -> None:
-    """Alone, a short ASCII query takes a way of its own."""
+def test_single_query_is_analysed_as_in_a_batch(tmp_path: Path, settings: dict[str, Any]) -> None:
+    """A single short ASCII query has a fast path."""
     rng = np.random.default_rng(3)
     characters = np.array([*"abCD_019 .,-'\n\txyz  ", "the ", "running ", "é", "猫"])
     texts = ["".join(rng.choice(characters, 60)) for _ in range(100)]

@@ -90,7 +90,7 @@ def bm25_of_all(collection: Collection, query: list[int], k1: float, b: float) -
     return scores
 
 
-def test_the_collection_is_what_the_tests_need(collection: Collection) -> None:
+def test_collection_spans_several_windows(collection: Collection) -> None:
     segment = collection.index._segment
     assert segment.windows == 4
     frequent = np.count_nonzero(collection.frequencies(0))
@@ -101,9 +101,7 @@ def test_the_collection_is_what_the_tests_need(collection: Collection) -> None:
 
 
 @pytest.mark.parametrize(("k1", "b"), [(1.2, 0.75), (0.9, 0.4)])
-def test_scores_and_order_are_those_of_every_document_scored(
-    collection: Collection, k1: float, b: float
-) -> None:
+def test_hits_match_exhaustive_scoring(collection: Collection, k1: float, b: float) -> None:
     texts = [text_of(query) for query in collection.queries]
     found = {k: collection.index.search(texts, k=k, model=BM25(k1, b)) for k in DEPTHS}
     for q, query in enumerate(collection.queries):
@@ -123,7 +121,9 @@ def test_scores_and_order_are_those_of_every_document_scored(
 
 
 @pytest.mark.parametrize("model", MODELS, ids=repr)
-def test_pruned_is_exhaustive(collection: Collection, model: RankingModel) -> None:
+def test_pruned_search_equals_exhaustive_search(
+    collection: Collection, model: RankingModel
+) -> None:
     """A term of weight 0 makes the search look at every posting; it changes no score."""
     for query in collection.queries:
         weights = {f"w{term}": float(query.count(term)) for term in query}
@@ -138,7 +138,7 @@ def test_pruned_is_exhaustive(collection: Collection, model: RankingModel) -> No
 
 
 @pytest.mark.parametrize("model", MODELS, ids=repr)
-def test_fewer_hits_are_the_first_of_more(collection: Collection, model: RankingModel) -> None:
+def test_smaller_k_is_a_prefix_of_larger_k(collection: Collection, model: RankingModel) -> None:
     texts = [text_of(query) for query in collection.queries]
     deep = collection.index.search(texts, k=1000, model=model)
     for k in (1, 2, 10, 64, 100, 999):
@@ -148,8 +148,10 @@ def test_fewer_hits_are_the_first_of_more(collection: Collection, model: Ranking
 
 
 @pytest.mark.parametrize("k", DEPTHS)
-def test_threads_batches_and_repetition_change_nothing(collection: Collection, k: int) -> None:
-    texts = [text_of(query) for query in collection.queries] * 9  # some turns for every thread
+def test_results_do_not_depend_on_threads_batches_or_repetition(
+    collection: Collection, k: int
+) -> None:
+    texts = [text_of(query) for query in collection.queries] * 9  # several blocks for every thread
     one = collection.index.search(texts, k=k, threads=1)
     for threads in (1, 2, 5, None):
         assert same(collection.index.search(texts, k=k, threads=threads), one)
@@ -160,8 +162,8 @@ def test_threads_batches_and_repetition_change_nothing(collection: Collection, k
         assert (one.rows[q] == one.rows[q + len(collection.queries)]).all()
 
 
-def test_what_was_searched_before_changes_nothing(collection: Collection) -> None:
-    """Bounds and impacts are worked out when first needed, in whatever order."""
+def test_results_do_not_depend_on_earlier_searches(collection: Collection) -> None:
+    """Bounds and impacts are computed when first needed, in any order."""
     texts = [text_of(query) for query in collection.queries]
     expected = collection.index.search(texts, k=100)
     fresh = Index.open(collection.folder)
@@ -175,7 +177,7 @@ def test_what_was_searched_before_changes_nothing(collection: Collection) -> Non
     assert same(fresh.search(texts, k=100), expected)
 
 
-def test_many_callers_at_once(collection: Collection) -> None:
+def test_concurrent_searches(collection: Collection) -> None:
     texts = [text_of(query) for query in collection.queries]
     expected = {k: collection.index.search(texts, k=k) for k in (10, 1000)}
     fresh = Index.open(collection.folder)
@@ -199,8 +201,8 @@ def test_many_callers_at_once(collection: Collection) -> None:
 
 
 @pytest.mark.parametrize("count", [WINDOW - 1, WINDOW, WINDOW + 1, 2 * WINDOW, 2 * WINDOW + 1])
-def test_borders_of_windows(tmp_path: Path, count: int) -> None:
-    """A term in every document fills whole windows; others stand at their very edges."""
+def test_window_borders(tmp_path: Path, count: int) -> None:
+    """A term in every document fills whole windows; others occur at their edges."""
     edges = sorted(
         {0, 1, WINDOW - 2, WINDOW - 1, WINDOW, 2 * WINDOW - 1, count - 1} & {*range(count)}
     )
@@ -222,8 +224,8 @@ def test_borders_of_windows(tmp_path: Path, count: int) -> None:
     assert index.search("all", k=count, model=BM25(variant="robertson")).counts[0] == count
 
 
-def test_tiny_weights_under_a_large_one_lose_nothing(tmp_path: Path) -> None:
-    """Bounds allow for the rounding of the whole score, not of their own small sum."""
+def test_tiny_weights_under_a_large_one_are_exact(tmp_path: Path) -> None:
+    """Bounds allow for the rounding of the whole score."""
     texts = ["aa dd"] * 3 + ["xx"] * 65533 + ["bb cc"] * 60000
     texts[65536 + 100] = "aa bb cc"
     index = Index.build(pa.table({"text": texts}), tmp_path / "index", store=[])

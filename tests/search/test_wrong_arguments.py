@@ -213,7 +213,7 @@ def test_the_message_names_the_expected_values(index: Index) -> None:
             call()
 
 
-def test_numpy_values_are_as_good_as_pythons(index: Index) -> None:
+def test_numpy_values_are_accepted(index: Index) -> None:
     found = index.search(np.array(["cat"]), k=np.int64(1), model=BM25(k1=np.float32(0.9)))
     assert found.to_dicts(np.int8(0))[0]["id"] == "a"
     assert Analyzer(lowercase=np.True_, min_length=np.int32(2)) == Analyzer(min_length=2)

@@ -129,7 +129,7 @@ def test_missing_column_error_lists_the_columns(
         ({"id": ["a"], "text": [["x"]]}, "text column 'text' is list<"),
     ],
 )
-def test_unsuitable_types_are_refused(columns: dict[str, list[object]], said: str) -> None:
+def test_unsuitable_types_are_rejected(columns: dict[str, list[object]], said: str) -> None:
     with pytest.raises(DataError, match=said):
         Corpus.open(pa.table(columns))
 
@@ -167,7 +167,7 @@ def test_every_type_of_strings_is_the_same_text(tmp_path: Path, kind: pa.DataTyp
     assert batch.texts.to_strings() == wanted[3:10]
 
 
-def test_a_dictionary_of_views_is_text_too() -> None:
+def test_dictionary_of_views_is_text_too() -> None:
     values = pa.array(["one", "a long string that no view holds inline"], pa.string_view())
     codes = pa.array([1, None, 0, 1, 0], pa.int32())
     table = pa.table({"text": pa.DictionaryArray.from_arrays(codes, values)})
@@ -298,7 +298,7 @@ def test_streams() -> None:
     assert texts_in(list(Corpus.open(table.to_batches()[0]).batches())) == ["a", "b"]
 
 
-def test_a_stream_that_fails() -> None:
+def test_stream_that_fails() -> None:
     def rows() -> object:
         yield pa.record_batch({"text": ["a"]})
         raise OSError("the line was cut")
@@ -333,7 +333,7 @@ def test_files_must_agree(tmp_path: Path) -> None:
         Corpus.open(tmp_path)
 
 
-def test_null_ids_are_refused(tmp_path: Path) -> None:
+def test_null_ids_are_rejected(tmp_path: Path) -> None:
     ids = [str(i) for i in range(50)]
     write(tmp_path / "a.parquet", {"id": ids, "text": ids})
     write(tmp_path / "b.parquet", {"id": [*ids[:30], None, "x"], "text": ["t"] * 32})
@@ -410,7 +410,7 @@ def test_paths_without_files(tmp_path: Path, name: str) -> None:
         Corpus.open(tmp_path / name)
 
 
-def test_a_long_document_is_one_batch(tmp_path: Path) -> None:
+def test_long_document_is_one_batch(tmp_path: Path) -> None:
     texts = ["short", "long " * 2_000_000, "short too"]
     path = write(tmp_path / "a.parquet", {"text": texts})
     batches = list(Corpus.open(path).batches(1 << 20))
@@ -418,7 +418,7 @@ def test_a_long_document_is_one_batch(tmp_path: Path) -> None:
     assert texts_in(batches) == texts
 
 
-def test_damaged_arrow_arrays_are_refused() -> None:
+def test_damaged_arrow_arrays_are_rejected() -> None:
     def text(offsets: list[int]) -> pa.Array:
         ends = np.array([0, 1, 2], np.int32)
         buffers = [None, pa.py_buffer(ends), pa.py_buffer(b"abcdef")]
@@ -434,7 +434,7 @@ def test_damaged_arrow_arrays_are_refused() -> None:
         to_texts(text([-3, 5, 6]))
 
 
-def test_a_short_slice_far_inside_a_large_array() -> None:
+def test_short_slice_of_a_large_array() -> None:
     data = np.zeros((1 << 31) + 100, np.uint8)  # never touched but at its end
     data[-5:] = list(b"hello")
     ends = np.array([0, len(data) - 5, len(data)], np.int64)
@@ -445,7 +445,7 @@ def test_a_short_slice_far_inside_a_large_array() -> None:
         plain(large, pa.string())
 
 
-def test_a_huge_row_group_is_read_in_parts(tmp_path: Path) -> None:
+def test_huge_row_group_is_read_in_parts(tmp_path: Path) -> None:
     path = tmp_path / "docs.parquet"
     rng = np.random.default_rng(0)
     line = bytes(rng.integers(97, 123, 1 << 20, np.uint8)).decode()

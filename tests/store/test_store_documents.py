@@ -102,7 +102,7 @@ def test_long_documents_make_shorter_row_groups(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("count", [1, 3, 2000])
-def test_take_gives_the_rows_asked_for(path: Path, table: pa.Table, count: int) -> None:
+def test_take_returns_the_given_rows(path: Path, table: pa.Table, count: int) -> None:
     rows = np.random.default_rng(count).integers(0, ROWS, count).astype(np.int32)
     for reader in (DocumentReader(path), DocumentReader(bytearray(path.read_bytes()))):
         assert reader.num_rows == ROWS
@@ -158,14 +158,14 @@ def test_an_empty_table() -> None:
     assert reader.take([]).num_rows == 0
 
 
-def test_a_type_that_parquet_cannot_hold_is_named() -> None:
+def test_unsupported_type_is_named() -> None:
     interval = pa.array([(1, 2, 3)], pa.month_day_nano_interval())
     table = pa.table({"id": ["a"], "span": interval})
     with pytest.raises(DataError, match=r"column 'span' is month_day_nano_interval.*store="):
         DocumentWriter(io.BytesIO(), table.schema)
 
 
-def test_a_different_schema_is_refused(table: pa.Table) -> None:
+def test_different_schema_is_rejected(table: pa.Table) -> None:
     writer = DocumentWriter(io.BytesIO(), table.schema)
     with pytest.raises(DataError, match="unlike those before"):
         writer.append(table.select(["id"]))
@@ -204,7 +204,7 @@ def test_damage_is_found_and_never_crashes(path: Path, table: pa.Table) -> None:
     assert all(m.startswith("documents.parquet: damaged") and "\n" not in m for m in messages)
 
 
-def test_a_damaged_footer_never_crashes(path: Path) -> None:
+def test_damaged_footer_never_crashes(path: Path) -> None:
     code = f"""if True:
         import random
         from pathlib import Path
@@ -305,7 +305,7 @@ def test_the_error_names_the_first_few() -> None:
     refuse_duplicate_ids(id_hashes(pa.array(["a", "b"])), lambda rows: [], "docs.parquet")
 
 
-def test_views_inside_lists_are_refused() -> None:
+def test_views_inside_lists_are_rejected() -> None:
     """pyarrow writes them and cannot take rows of them."""
     schema = pa.schema([("tags", pa.list_(pa.string_view()))])
     with pytest.raises(DataError, match="tags"):

@@ -135,7 +135,7 @@ def test_readers_keep_their_commit_after_a_later_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_an_error_before_the_commit_leaves_the_old_one(
+def test_error_before_the_commit_keeps_the_old_one(
     tmp_path: Path, error: type[BaseException]
 ) -> None:
     path = tmp_path / "index"
@@ -165,7 +165,7 @@ def test_an_error_before_the_commit_leaves_the_old_one(
     assert opened(path).settings == {"seed": 0}
 
 
-def test_an_interrupt_around_the_rename_leaves_one_whole_commit(
+def test_interrupt_around_the_rename_leaves_one_whole_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "index"
@@ -222,7 +222,7 @@ KILLED = """if True:
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 @pytest.mark.parametrize("where", ["write", "rename"])
 @pytest.mark.parametrize("stands", [True, False])
-def test_a_killed_writer_loses_only_uncommitted_data(
+def test_killed_writer_loses_only_uncommitted_data(
     tmp_path: Path, where: str, stands: bool
 ) -> None:
     path = tmp_path / "index"
@@ -318,7 +318,7 @@ def test_only_files_with_fastseq_names_are_removed(tmp_path: Path) -> None:
     assert names == {"notes.txt", "data-mine", "lock", "manifest.json", "data-000002"}
 
 
-def test_a_damaged_folder_can_be_overwritten(tmp_path: Path) -> None:
+def test_damaged_folder_can_be_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "index"
     commit(path)
     (path / "manifest.json").write_bytes(b"{broken")
@@ -349,7 +349,7 @@ def test_settings_must_be_json(tmp_path: Path) -> None:
     assert opened(tmp_path / "index").settings == {"seed": 0}
 
 
-def test_a_missing_file_cannot_be_adopted(tmp_path: Path) -> None:
+def test_missing_file_cannot_be_adopted(tmp_path: Path) -> None:
     with (
         FolderWriter(tmp_path / "index", "index", 1) as writer,
         pytest.raises(FastseqError, match="absent"),
@@ -421,7 +421,7 @@ def test_concurrent_readers_always_see_a_complete_commit(tmp_path: Path) -> None
     assert failures == []
 
 
-def test_a_commit_between_manifest_and_files_is_followed(
+def test_commit_between_manifest_and_files_is_followed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit(tmp_path, 1)

@@ -45,7 +45,7 @@ def edit_manifest(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
         (lambda m: m["files"].clear(), "damaged"),
     ],
 )
-def test_manifests_that_are_refused(tmp_path: Path, change: Any, said: str) -> None:
+def test_invalid_manifests_are_rejected(tmp_path: Path, change: Any, said: str) -> None:
     commit(tmp_path)
     edit_manifest(tmp_path, change)
     with pytest.raises(FormatError, match=said) as error:

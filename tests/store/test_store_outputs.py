@@ -86,7 +86,7 @@ WRITERS: dict[str, tuple[str, Callable[[str], Any]]] = {
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_an_output_is_replaced_only_by_its_own_kind(name: str) -> None:
+def test_output_is_replaced_only_by_its_own_kind(name: str) -> None:
     kind, write = WRITERS[name]
     write(name)
     assert kind_of(name) == kind
@@ -128,26 +128,26 @@ def test_files_without_a_mark_are_not_replaced(name: str, write: Callable[[str],
         check_output(name, kind, overwrite=True)
 
 
-def test_a_run_with_lines_of_others_is_not_replaced() -> None:
+def test_runs_with_foreign_lines_are_not_replaced() -> None:
     run("r.trec")
     with open("r.trec", "a") as file:
         file.write("q Q0 mine 3 1.0 hand\n")
     assert kind_of("r.trec") is None
 
 
-def test_a_table_read_and_written_again_has_no_mark() -> None:
+def test_table_read_and_written_again_has_no_mark() -> None:
     write_columns("s.parquet", {"a": [1]}, "sample")
     pq.write_table(pq.read_table("s.parquet"), "s.parquet")
     assert kind_of("s.parquet") is None
 
 
-def test_a_first_terms_file_is_recognised() -> None:
+def test_first_terms_file_is_recognised() -> None:
     mark = {b"fastseq": json.dumps({"format_version": 1, "settings": {}}).encode()}
     pq.write_table(TABLE.replace_schema_metadata(mark), "old.terms.parquet")
     assert kind_of("old.terms.parquet") == "terms"
 
 
-def test_an_empty_file_is_replaced() -> None:
+def test_empty_file_is_replaced() -> None:
     Path("r.tsv").touch()
     check_output("r.tsv", "run")
 
@@ -195,7 +195,7 @@ def links(target: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_an_input_is_refused_under_every_name(overwrite: bool) -> None:
+def test_input_is_refused_under_every_name(overwrite: bool) -> None:
     user_file("data.parquet")
     names = links("data.parquet")
     for name in names.values():
@@ -230,7 +230,7 @@ def test_an_input_is_refused_under_every_name(overwrite: bool) -> None:
         ("nowhere", "data/new.parquet", False),
     ],
 )
-def test_a_new_file_that_the_next_run_would_read(given: str, output: str, refused: bool) -> None:
+def test_new_file_that_the_next_run_would_read(given: str, output: str, refused: bool) -> None:
     for name in ("data/a.parquet", "data/lang=en/a.parquet"):
         user_file(name)
     Path("data/_parts").mkdir()
@@ -246,7 +246,7 @@ def test_a_new_file_that_the_next_run_would_read(given: str, output: str, refuse
     "name",
     ["manifest.json", "data-000001/documents.parquet", "words.parquet", "data-000001/new.parquet"],
 )
-def test_parts_of_a_folder_that_is_read_are_refused(name: str) -> None:
+def test_parts_of_a_folder_that_is_read_are_rejected(name: str) -> None:
     folder("index")
     with pytest.raises(SettingsError, match=r"would be part of|is also an input"):
         check_output(f"index/{name}", "run", "index", overwrite=True)
@@ -281,7 +281,7 @@ def test_two_outputs_are_two_files() -> None:
 # ---- folders
 
 
-def test_a_folder_that_holds_an_input_is_refused() -> None:
+def test_folder_that_holds_an_input_is_rejected() -> None:
     index = folder("index")
     for given in (index / "data-000001" / "documents.parquet", "index/*/doc*", [index], "./index"):
         with pytest.raises(SettingsError, match=r"is also an input|holds the input"):
@@ -301,7 +301,7 @@ def test_texts_are_not_mistaken_for_paths() -> None:
         check_folder("index", ["index/words.parquet"], texts=True)
 
 
-def test_a_users_file_in_a_folder_without_a_commit_stays(here: Path) -> None:
+def test_users_file_in_a_folder_without_a_commit_stays(here: Path) -> None:
     (here / "out").mkdir()
     (here / "out" / "lock").touch()  # of a training that failed
     words = user_file("out/words.parquet")

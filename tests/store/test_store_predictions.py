@@ -102,7 +102,7 @@ def test_row_numbers_continue_across_batches_and_row_groups(
     assert pq.read_table(path).num_rows == 0
 
 
-def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
+def test_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "out.parquet"
     path.write_bytes(b"before")
     reader = open_rows(TABLE, "text", targets=False)
@@ -118,7 +118,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["out.parquet"]
 
 
-def test_columns_that_do_not_fit(tmp_path: Path) -> None:
+def test_mismatched_columns_are_rejected(tmp_path: Path) -> None:
     path = tmp_path / "out.parquet"
     reader = open_rows(TABLE, "text", targets=False)
     batch = next(reader.batches())

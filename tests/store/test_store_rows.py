@@ -127,7 +127,7 @@ def test_unsuitable_columns(
         open_rows(path, inputs, **named)
 
 
-def test_a_column_named_twice_and_other_mistakes() -> None:
+def test_column_named_twice_and_other_mistakes() -> None:
     twice = pa.table([pa.array(["x"]), pa.array(["y"])], ["text", "text"])
     with pytest.raises(DataError, match="2 columns called 'text'"):
         open_rows(twice, "text", targets=False)
@@ -155,7 +155,7 @@ def test_a_column_named_twice_and_other_mistakes() -> None:
         Fields.from_dict({"texts": []})
 
 
-def test_a_validation_file_with_other_columns(tmp_path: Path) -> None:
+def test_validation_file_with_other_columns(tmp_path: Path) -> None:
     train = open_rows(written(tmp_path / "t.parquet", text=["a"], label=["x"]), "text")
     other = written(tmp_path / "v.parquet", text=["a"], stars=[1])
     with pytest.raises(
@@ -311,7 +311,7 @@ def test_bad_rows_are_named(inputs: str, bad: dict[str, Any], said: str, tmp_pat
         list(open_rows(tmp_path, inputs).batches())
 
 
-def test_a_stream_is_read_once() -> None:
+def test_stream_is_read_once() -> None:
     table = pa.table({"text": ["a"], "label": ["x"]})
     reader = open_rows(table.to_reader(), "text")
     assert len(list(reader.batches())) == 1

@@ -51,7 +51,7 @@ def put(path: Path, content: str | bytes) -> Path:
     return path
 
 
-def test_a_run_as_parquet(tmp_path: Path) -> None:
+def test_run_as_parquet(tmp_path: Path) -> None:
     path = tmp_path / "run.parquet"
     write_run(path, *hits())
     table = pq.read_table(path)
@@ -63,7 +63,7 @@ def test_a_run_as_parquet(tmp_path: Path) -> None:
     assert table.equals(run_table(*hits()))
 
 
-def test_a_run_as_trec(tmp_path: Path) -> None:
+def test_run_as_trec(tmp_path: Path) -> None:
     path = tmp_path / "run.trec"
     write_run(path, *hits())
     lines = [line.split(" ") for line in path.read_text("utf-8").split("\n")]
@@ -72,7 +72,7 @@ def test_a_run_as_trec(tmp_path: Path) -> None:
     assert {(line[1], line[5]) for line in lines} == {("Q0", "fastseq")}
 
 
-def test_a_run_as_tsv(tmp_path: Path) -> None:
+def test_run_as_tsv(tmp_path: Path) -> None:
     path = tmp_path / "run.TSV"
     write_run(path, *hits())
     header, *lines = path.read_text("utf-8").splitlines()
@@ -112,7 +112,7 @@ def test_integer_ids(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".trec", ".tsv"])
-def test_a_run_without_a_hit(tmp_path: Path, suffix: str) -> None:
+def test_run_without_a_hit(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"run{suffix}"
     write_run(path, ["q"], [0, 0], [], SCORES[:0])
     assert read_run(path) == {}
@@ -158,7 +158,7 @@ def test_ids_that_text_cannot_represent(tmp_path: Path, bad: str) -> None:
     assert read_run(tmp_path / "run.parquet") == {bad: {bad: 3.5}}
 
 
-def test_settings_of_a_run(tmp_path: Path) -> None:
+def test_run_settings(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"ends in .*\.trec.*, not '\.json'"):
         write_run(tmp_path / "run.json", *hits())
     with pytest.raises(ValueError, match="different lengths"):
@@ -216,7 +216,9 @@ def test_qrels(tmp_path: Path) -> None:
         ("a.parquet", b"", "not a Parquet file"),
     ],
 )
-def test_qrels_that_are_refused(tmp_path: Path, name: str, content: str | bytes, said: str) -> None:
+def test_invalid_qrels_are_rejected(
+    tmp_path: Path, name: str, content: str | bytes, said: str
+) -> None:
     path = put(tmp_path / name, content)
     with pytest.raises(DataError, match=said) as error:
         read_qrels(path)
@@ -237,7 +239,7 @@ def test_qrels_that_are_refused(tmp_path: Path, name: str, content: str | bytes,
         ({"query_id": ["q"], "doc_id": [0.5], "rel": [1]}, "document id is double, expected str"),
     ],
 )
-def test_parquet_qrels_that_are_refused(
+def test_invalid_parquet_qrels_are_rejected(
     tmp_path: Path, columns: dict[str, list[object]], said: str
 ) -> None:
     pq.write_table(pa.table(columns), tmp_path / "qrels.parquet")
@@ -255,7 +257,7 @@ def test_parquet_qrels_that_are_refused(
         ("a.tsv", "q1\td1\t1\t2.5\n", "line 1: no column"),
     ],
 )
-def test_runs_that_are_refused(tmp_path: Path, name: str, content: str, said: str) -> None:
+def test_invalid_runs_are_rejected(tmp_path: Path, name: str, content: str, said: str) -> None:
     with pytest.raises(DataError, match=said):
         read_run(put(tmp_path / name, content))
     for read in (read_run, read_qrels, read_queries):
@@ -295,9 +297,7 @@ def test_queries_from_lines(tmp_path: Path) -> None:
     ["query_id\ttext", "qid\tquery", "#Query ID\tQuery", '"id"\t"text"', "id\ttitle\tnote"],
 )
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_a_header_of_queries_is_skipped_with_a_notice(
-    tmp_path: Path, header: str, end: str
-) -> None:
+def test_header_of_queries_is_skipped_with_a_notice(tmp_path: Path, header: str, end: str) -> None:
     path = put(tmp_path / "q.tsv", end.join([header, "1\tone two", "2\tid", ""]).encode())
     with pytest.warns(FastseqWarning, match=re.escape(f"as a header: {header!r}")) as caught:
         assert read_queries(path) == (["1", "2"], ["one two", "id"])
@@ -324,7 +324,7 @@ def test_carriage_returns_alone_end_lines_and_empty_lines_are_counted(tmp_path: 
         ("q.parquet", b"1\tone\n", "not a Parquet file"),
     ],
 )
-def test_queries_that_are_refused(
+def test_invalid_queries_are_rejected(
     tmp_path: Path, name: str, content: str | bytes, said: str
 ) -> None:
     with pytest.raises(DataError, match=said):
@@ -344,7 +344,7 @@ def test_queries_that_are_refused(
         ({"query_id": [7, 7], "text": ["x", "y"]}, "query id 7 is duplicated"),
     ],
 )
-def test_parquet_queries_that_are_refused(
+def test_invalid_parquet_queries_are_rejected(
     tmp_path: Path, columns: dict[str, list[object]], said: str
 ) -> None:
     pq.write_table(pa.table(columns), tmp_path / "q.parquet")
@@ -408,7 +408,7 @@ def test_other_white_space_stays_in_a_trec_id(tmp_path: Path) -> None:
     assert read_run(tmp_path / "run.trec") == {"q1": {odd: 3.5}}
 
 
-def test_integer_ids_beyond_int64_as_python_has_them(tmp_path: Path) -> None:
+def test_integer_ids_beyond_int64(tmp_path: Path) -> None:
     large = 2**63 + 5
     write_run(tmp_path / "run.tsv", [1], [0, 1], [large], SCORES[:1])
     assert str(large) in (tmp_path / "run.tsv").read_text()

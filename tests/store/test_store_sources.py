@@ -75,7 +75,7 @@ def test_hive_partition_columns_are_stored(tmp_path: Path) -> None:
     assert chosen == {"id": ["b", "a"], "lang": ["de", "en"]}
 
 
-def test_a_partition_without_a_known_value_is_null(tmp_path: Path) -> None:
+def test_partition_without_a_known_value_is_null(tmp_path: Path) -> None:
     written(tmp_path / "lang=__HIVE_DEFAULT_PARTITION__" / "a.parquet", text=["a"])
     assert read(tmp_path).to_pydict() == {"text": ["a"], "lang": [None]}
 
@@ -97,13 +97,13 @@ def test_folders_called_label_are_labels(tmp_path: Path) -> None:
     assert [b.labels.to_list() for b in batches if b.labels] == [["neg"], ["pos"]]
 
 
-def test_a_column_of_the_file_comes_before_its_partition(tmp_path: Path) -> None:
+def test_column_of_the_file_comes_before_its_partition(tmp_path: Path) -> None:
     written(tmp_path / "n=1" / "a.parquet", text=["a"], n=[5])
     written(tmp_path / "n=2" / "b.parquet", text=["b"])
     assert read(tmp_path).to_pydict() == {"text": ["a", "b"], "n": [5, 2]}
 
 
-def test_a_partition_alone_is_read(tmp_path: Path) -> None:
+def test_partition_alone_is_read(tmp_path: Path) -> None:
     written(tmp_path / "text=x" / "a.parquet", n=[1, 2])
     (batch,) = Corpus.open(tmp_path, text_columns="text", store="text").batches()
     assert batch.texts is not None
@@ -161,7 +161,7 @@ def test_incompatible_types_name_both_files_in_any_order(
         assert Corpus.open(order, store=[]).num_rows == 3, "not asked for"
 
 
-def test_a_value_that_a_wider_column_cannot_hold_is_named(tmp_path: Path) -> None:
+def test_value_that_a_wider_column_cannot_hold_is_named(tmp_path: Path) -> None:
     written(tmp_path / "a.parquet", text=["a"], n=[0.5])
     written(tmp_path / "b.parquet", text=["b"] * 3, n=[1, 2, 2**53 + 1])
     with pytest.raises(DataError, match=r"b\.parquet: row 2 .from 0.: column 'n': a value of type"):
@@ -183,7 +183,7 @@ def test_columns_read_must_be_in_every_file(tmp_path: Path) -> None:
         assert sorted(texts) == ["t a", "v "]
 
 
-def test_a_label_missing_in_some_files_is_null_in_kept_columns(tmp_path: Path) -> None:
+def test_label_missing_in_some_files_is_null_in_kept_columns(tmp_path: Path) -> None:
     written(tmp_path / "a.parquet", text=["a"], label=["x"])
     written(tmp_path / "b.parquet", text=["b"])
     reader = open_rows(tmp_path, "text", keep="label", targets=False)
@@ -212,7 +212,7 @@ def test_suffixes_in_capitals_are_read_and_other_files_reported(tmp_path: Path) 
         open_sources(tmp_path)
 
 
-def test_an_empty_file_that_is_named_is_an_error(tmp_path: Path) -> None:
+def test_empty_file_that_is_named_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "empty.parquet").touch()
     with pytest.raises(DataError, match="an empty file, expected Parquet"):
         open_sources(tmp_path / "empty.parquet")
@@ -220,7 +220,7 @@ def test_an_empty_file_that_is_named_is_an_error(tmp_path: Path) -> None:
         open_sources(tmp_path)
 
 
-def test_a_glob_reads_the_folders_that_it_matches(tmp_path: Path) -> None:
+def test_glob_reads_the_folders_that_it_matches(tmp_path: Path) -> None:
     files = [written(tmp_path / name, text=["x"]) for name in ("a.parquet", "sub/b.parquet")]
     written(tmp_path / "_old" / "c.parquet", text=["x"])
     assert search_files([tmp_path / "*"])[0] == files

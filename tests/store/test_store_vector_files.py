@@ -29,7 +29,7 @@ NAMES = ["v.vec", "v.TXT", "v.bin", "v.parquet", "v.vec.gz", "v.txt.gz", "v.bin.
 
 @pytest.mark.parametrize("numbers", [1 << 22, 7])
 @pytest.mark.parametrize("name", NAMES)
-def test_every_form(
+def test_every_format_is_written(
     name: str, numbers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also a word at a time."""
@@ -43,7 +43,7 @@ def test_every_form(
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_what_is_in_a_text_file(tmp_path: Path) -> None:
+def test_text_file_content(tmp_path: Path) -> None:
     vectors = np.array([[1, -0.5, 0.1], [1 / 3, 1e-10, 2**24]], np.float32)
     write_word_vectors(tmp_path / "v.vec", ["猫", "b"], vectors)
     head, first, second, end = (tmp_path / "v.vec").read_text("utf-8").split("\n")
@@ -54,7 +54,7 @@ def test_what_is_in_a_text_file(tmp_path: Path) -> None:
     assert len(second.split()[1]) == len("0.33333334")  # no more digits than it takes
 
 
-def test_what_is_in_a_binary_file(tmp_path: Path) -> None:
+def test_binary_file_content(tmp_path: Path) -> None:
     write_word_vectors(tmp_path / "v.bin", ["猫", "b"], VECTORS[:2])
     expected = b"2 5\n" + b"".join(
         word.encode() + b" " + row.astype("<f4").tobytes() + b"\n"
@@ -63,7 +63,7 @@ def test_what_is_in_a_binary_file(tmp_path: Path) -> None:
     assert (tmp_path / "v.bin").read_bytes() == expected
 
 
-def test_what_is_in_a_parquet_file(tmp_path: Path) -> None:
+def test_parquet_file_content(tmp_path: Path) -> None:
     words = ["two words", " ", "line\nend", "猫"]
     write_word_vectors(tmp_path / "v.parquet", words, VECTORS[:4])
     table = pq.read_table(tmp_path / "v.parquet")
@@ -87,7 +87,7 @@ def test_explicit_forms(tmp_path: Path) -> None:
     )
 
 
-def test_the_same_bytes_each_time(tmp_path: Path) -> None:
+def test_files_are_reproducible(tmp_path: Path) -> None:
     for name in NAMES:
         write_word_vectors(tmp_path / name, WORDS, VECTORS)
         first = (tmp_path / name).read_bytes()
@@ -150,7 +150,7 @@ def test_the_matrix_is_not_copied(name: str, tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("numbers", [1 << 22, 10])
-def test_words_that_cannot_be_written(
+def test_unwritable_words_are_rejected(
     word: str, said: str, name: str, numbers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_NUMBERS", numbers)
@@ -182,7 +182,7 @@ def test_words_that_cannot_be_written(
         (["a", "猫"], np.float32([[-np.inf], [1]]), "the vector of word 1, 'a', holds a number"),
     ],
 )
-def test_vectors_that_cannot_be_written(
+def test_unwritable_vectors_are_rejected(
     words: list[str], vectors: Any, said: str, name: str, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError) as caught:

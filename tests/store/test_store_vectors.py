@@ -79,7 +79,9 @@ FORMS = {
 
 @pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize("block", [1 << 22, 40])
-def test_every_form(name: str, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_format_is_read(
+    name: str, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also in blocks that end in the middle of everything."""
     path = put(tmp_path, FORMS[name], name)
     if block == 40:
@@ -166,9 +168,7 @@ def test_any_words(tmp_path: Path, words: list[str], d: int, header: bool, seed:
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.sampled_from([n for n in FORMS if n != "packed_without_suffix"]), st.data())
-def test_damage_raises_nothing_but_a_data_error(
-    tmp_path: Path, name: str, data: st.DataObject
-) -> None:
+def test_damage_raises_only_data_errors(tmp_path: Path, name: str, data: st.DataObject) -> None:
     content = bytearray(FORMS[name])
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
@@ -192,7 +192,7 @@ def test_words_with_spaces_in_them(tmp_path: Path) -> None:
     assert vectors.tolist() == [[1, 2], [3, 4], [5, 6], [7, 8]]
 
 
-def test_the_first_of_a_word_that_comes_twice(tmp_path: Path) -> None:
+def test_first_of_duplicate_words_is_used(tmp_path: Path) -> None:
     words, vectors = read_word_vectors(put(tmp_path, b"4 2\na 1 2\nb 3 4\na 5 6\nb 7 8\n"))
     assert words == ["a", "b"]
     assert vectors.tolist() == [[1, 2], [3, 4]]
@@ -204,12 +204,12 @@ def test_bytes_that_are_not_utf8(tmp_path: Path) -> None:
     assert vectors.tolist() == [[1, 2], [5, 6]]
 
 
-def test_vectors_of_one_number(tmp_path: Path) -> None:
+def test_one_dimensional_vectors(tmp_path: Path) -> None:
     assert read_word_vectors(put(tmp_path, b"a 1.5\nb 2\n"))[1].tolist() == [[1.5], [2]]
     assert read_word_vectors(put(tmp_path, b"2 1\na 1.5\nb 2\n"))[0] == ["a", "b"]
 
 
-def test_numbers_in_every_way_of_writing(tmp_path: Path) -> None:
+def test_every_number_notation(tmp_path: Path) -> None:
     path = put(tmp_path, b"a 1 -2.5 1e-3 1E5 .5 5. 0.1234567890123456789 -0 1e-50\n")
     expected = [1, -2.5, 1e-3, 1e5, 0.5, 5, 0.12345679, 0, 0]
     assert read_word_vectors(path)[1][0].tolist() == np.array(expected, np.float32).tolist()
@@ -284,7 +284,7 @@ def test_line_numbers_in_later_blocks(tmp_path: Path, monkeypatch: pytest.Monkey
         read_word_vectors(put(tmp_path, "\n".join(rows).encode()))
 
 
-def test_a_line_without_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_last_line_without_newline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_BLOCK", 1000)
     monkeypatch.setattr(module, "_LONGEST_LINE", 10_000)
     with pytest.raises(DataError, match="a line without an end"):
@@ -334,7 +334,7 @@ def test_parquet_cut_short(tmp_path: Path) -> None:
         read_word_vectors(path)
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         read_word_vectors(tmp_path / "v.txt")
     with pytest.raises(FormatError, match="expected a folder that fastseq wrote"):
@@ -388,7 +388,7 @@ def test_damaged_lines_are_skipped_and_counted(
     np.testing.assert_array_equal(vectors, VECTORS[[1, 4]])
 
 
-def test_an_intact_file_is_read_without_a_warning(tmp_path: Path) -> None:
+def test_intact_file_is_read_without_a_warning(tmp_path: Path) -> None:
     for name, content in FORMS.items():
         path = put(tmp_path, content, name)
         with warnings.catch_warnings():
@@ -411,7 +411,7 @@ def test_damaged_entries_of_the_binary_form_are_skipped(tmp_path: Path) -> None:
     np.testing.assert_array_equal(vectors, VECTORS)
 
 
-def test_a_file_of_damaged_lines_alone(tmp_path: Path) -> None:
+def test_file_of_damaged_lines_only_is_rejected(tmp_path: Path) -> None:
     path = put(tmp_path, b"just some\nlines of words\nwithout any number\n")
     with pytest.raises(DataError, match=r"no word vectors in it, . damaged ones skipped: line"):
         read_word_vectors(path, skip_bad_lines=True)

@@ -78,7 +78,7 @@ def test_the_same_bytes_whatever_the_order_and_the_process(tmp_path: Path) -> No
         "import sys; from fastseq.store.weights import *; "
         "write_weights(sys.argv[2], *read_weights(sys.argv[1]))"
     )
-    for seed in "12":  # hash tables order strings anew in every process
+    for seed in "12":  # string hashes differ between processes
         subprocess.run(
             [sys.executable, "-c", code, str(tmp_path / "a"), str(tmp_path / "c")],
             check=True,
@@ -159,7 +159,7 @@ def test_bfloat16_is_the_upper_half_of_a_float32(tmp_path: Path, halves: list[in
     assert found.view(np.uint32).tolist() == [half << 16 for half in halves]
 
 
-def test_a_number_too_large_for_float32_becomes_infinite(tmp_path: Path) -> None:
+def test_number_too_large_for_float32_becomes_infinite(tmp_path: Path) -> None:
     (tmp_path / "w").write_bytes(one("F64", [2], np.array([1e300, -1e300], "<f8").tobytes()))
     assert read_weights(tmp_path / "w")[0]["w"].tolist() == [np.inf, -np.inf]
 
@@ -214,7 +214,7 @@ def test_truncation_is_detected(tmp_path: Path) -> None:
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.data())
-def test_damage_raises_nothing_but_a_format_error(tmp_path: Path, data: st.DataObject) -> None:
+def test_damage_raises_only_format_errors(tmp_path: Path, data: st.DataObject) -> None:
     write_weights(tmp_path / "w", {"a": np.ones((2, 3), np.float32)}, {"k": "v"})
     content = bytearray((tmp_path / "w").read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):
@@ -231,7 +231,7 @@ def test_damage_raises_nothing_but_a_format_error(tmp_path: Path, data: st.DataO
     assert "\n" not in message
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         read_weights(tmp_path / "w")
     with pytest.raises(DataError, match="cannot be read"):
@@ -256,7 +256,7 @@ def test_arrays_that_cannot_be_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "w"
     write_weights(path, ARRAYS)
     before = path.read_bytes()

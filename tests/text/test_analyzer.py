@@ -87,7 +87,7 @@ def _counts(vectorizer: CountVectorizer, text: str) -> Counter[str]:
 
 @settings(deadline=None, max_examples=150)
 @given(_texts | _words, st.integers(1, 4), st.integers(0, 2))
-def test_ngrams_are_scikit_learns(text: str, low: int, more: int) -> None:
+def test_ngrams_match_scikit_learn(text: str, low: int, more: int) -> None:
     span = (low, low + more)
     analyzer = Analyzer(cjk="none", ngrams=span, stopwords="lucene")
     peer = CountVectorizer(ngram_range=span, stop_words=sorted(LUCENE))
@@ -98,7 +98,7 @@ def test_ngrams_are_scikit_learns(text: str, low: int, more: int) -> None:
     )
 
 
-def test_ngrams_of_a_collection_are_scikit_learns() -> None:
+def test_ngrams_of_a_collection_match_scikit_learn() -> None:
     texts = ["the cat sat on the mat", "", "x", "the cat ate the mat and the cat sat", "cat"]
     for ours, peer in (
         (Analyzer(ngrams=(1, 3)), CountVectorizer(ngram_range=(1, 3))),
@@ -216,7 +216,7 @@ def test_round_trip(analyzer: Analyzer) -> None:
     assert hash(Analyzer.from_dict(saved)) == hash(analyzer)
 
 
-def test_invalid_saved_analyzers_are_refused() -> None:
+def test_invalid_saved_analyzers_are_rejected() -> None:
     saved = Analyzer().to_dict()
     with pytest.raises(FormatError, match="does not know: colour"):
         Analyzer.from_dict({**saved, "colour": 1})
@@ -262,13 +262,13 @@ def test_wrong_settings(fields: dict[str, Any]) -> None:
         Analyzer(**fields)
 
 
-def test_segmentation_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_segmentation_without_rjieba_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rjieba", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'fastseq\[chinese\]'"):
         Lexicon(Analyzer(cjk="words"))
 
 
-def test_a_tokenizer_that_gives_something_else() -> None:
+def test_tokenizer_with_wrong_results_is_rejected() -> None:
     with pytest.raises(DataError, match=r"row 0 .from 0.: the tokenizer gave 3"):
         Analyzer(tokenizer=lambda text: [3]).tokens("a")  # type: ignore[list-item]
     with pytest.raises(DataError, match="no valid Unicode"):
@@ -282,7 +282,7 @@ def test_ngrams_have_a_largest_n(name: str) -> None:
         Analyzer(**{name: (1, 65)})
 
 
-def test_an_analyzer_saved_under_other_packages_is_refused() -> None:
+def test_analyzer_saved_under_other_packages_is_rejected() -> None:
     """Searching with other stems than the index was built with would silently find less."""
     analyzer = Analyzer(stopwords="german", stemmer="german")
     saved = analyzer.to_dict()

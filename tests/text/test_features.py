@@ -87,7 +87,7 @@ def equal(ours: Any, theirs: Any) -> None:
 
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize(("own", "sklearns"), SAME)
-def test_counts_are_scikit_learns(own: dict, sklearns: dict, threads: int) -> None:
+def test_counts_match_scikit_learn(own: dict, sklearns: dict, threads: int) -> None:
     ours = CountFeatures(cjk="none", threads=threads, **own)
     theirs = CountVectorizer(**sklearns)
     equal(ours.fit_transform(TEXTS), theirs.fit_transform(TEXTS))
@@ -97,7 +97,7 @@ def test_counts_are_scikit_learns(own: dict, sklearns: dict, threads: int) -> No
 
 
 @pytest.mark.parametrize(("own", "sklearns"), SAME)
-def test_tfidf_is_scikit_learns(own: dict, sklearns: dict) -> None:
+def test_tfidf_matches_scikit_learn(own: dict, sklearns: dict) -> None:
     ours, theirs = TfidfFeatures(cjk="none", **own), TfidfVectorizer(**sklearns)
     equal(ours.fit_transform(TEXTS), theirs.fit_transform(TEXTS))
     np.testing.assert_allclose(ours.idf_, theirs.idf_, rtol=1e-14)
@@ -182,7 +182,7 @@ def as_rows(matrix: Any, terms: list[str]) -> list[naive.Row]:
     st.sampled_from([None, 1, 5]),
     st.booleans(),
 )
-def test_all_three_equal_the_naive_twin(
+def test_all_methods_match_the_naive_twin(
     texts: list[str],
     low: int,
     more: int,
@@ -289,7 +289,7 @@ def test_one_long_text_among_short_ones() -> None:
     equal(CountFeatures(cjk="none").fit_transform(texts), CountVectorizer().fit_transform(texts))
 
 
-def test_a_tokenizer_whose_tokens_contain_spaces() -> None:
+def test_tokenizer_whose_tokens_contain_spaces() -> None:
     """«a b» + «c» and «a» + «b c» are one term."""
 
     def split(text: str) -> list[str]:
@@ -306,7 +306,7 @@ def test_a_tokenizer_whose_tokens_contain_spaces() -> None:
     assert ours.df_.tolist() == (expected > 0).sum(axis=0).A1.tolist()
 
 
-def test_bm25_is_what_search_scores(tmp_path: Path) -> None:
+def test_bm25_features_equal_search_scores(tmp_path: Path) -> None:
     analyzer = fastseq.Analyzer(stopwords="lucene", stemmer="english")
     index = fastseq.Index.build(pa.table({"text": TEXTS}), tmp_path / "index", analyzer=analyzer)
     features = BM25Features(k1=0.9, b=0.4, analyzer=analyzer)
@@ -327,7 +327,7 @@ def test_bm25_without_length_or_saturation() -> None:
     assert matrix.toarray() == pytest.approx(np.log([[1.2, 2], [1.2, 1]]))
 
 
-# ---- manners
+# ---- scikit-learn's protocol
 
 
 def test_scikit_learn_accepts_them_as_estimators() -> None:
@@ -405,7 +405,7 @@ def test_wrong_texts_are_named(texts: Any, said: str) -> None:
         CountFeatures().fit(7)
 
 
-def test_an_error_in_the_middle_leaves_the_old_fit() -> None:
+def test_failed_fit_keeps_the_old_one() -> None:
     features = CountFeatures(threads=2).fit(["aa bb"])
 
     def texts() -> Any:
@@ -421,7 +421,7 @@ def test_an_error_in_the_middle_leaves_the_old_fit() -> None:
     assert CountFeatures(on_invalid="replace").fit(broken).documents_ == len(broken)
 
 
-def test_pruned_to_nothing() -> None:
+def test_pruning_every_term_is_an_error() -> None:
     with pytest.raises(DataError, match="lower min_df"):
         CountFeatures(min_df=2).fit(["aa", "bb"])
 
@@ -470,7 +470,7 @@ def test_features_that_cannot_be_saved(tmp_path: Path) -> None:
     assert not (tmp_path / "a").exists()
 
 
-def test_importing_them_is_cheap() -> None:
+def test_import_is_cheap() -> None:
     code = (
         "import sys, fastseq; fastseq.TfidfFeatures; "
         "print(sorted({'numba', 'scipy', 'pyarrow', 'sklearn'} & set(sys.modules)))"

@@ -158,7 +158,7 @@ def test_long_texts(text: str) -> None:
     assert [terms[i] for i in rows[0] + rows[2]] == ["first", "last"]
 
 
-def test_every_byte_is_a_token_or_more() -> None:
+def test_invalid_bytes_are_tokens() -> None:
     many = Lexicon(Analyzer(tokenizer="char"))
     assert len(many.encode(Texts.from_strings(["ab" * 100_000])).values) == 200_000
     # one character of three bytes that folds to eighteen in four words
@@ -166,7 +166,7 @@ def test_every_byte_is_a_token_or_more() -> None:
     assert len(folded.encode(Texts.from_strings(["\ufdfa" * 5000])).values) == 15 * 5000
 
 
-def test_a_slice_from_the_middle_reads_only_its_own() -> None:
+def test_slice_reads_only_its_own_texts() -> None:
     data = np.frombuffer(bytearray("éaa bb猫\ud7ffcc dd".encode()), np.uint8)
     offsets = np.array([2, 7, 8], np.int64)  # «aa bb» and the first byte of 猫
     lexicon = Lexicon(Analyzer())
@@ -174,7 +174,7 @@ def test_a_slice_from_the_middle_reads_only_its_own() -> None:
     assert [lexicon.terms().to_strings()[i] for i in rows[0]] == ["aa", "bb"]
 
 
-def test_read_only_arrays_are_taken() -> None:
+def test_read_only_arrays_are_accepted() -> None:
     texts = Texts(np.frombuffer(b"aa bb", np.uint8), np.array([0, 5], np.int64))
     assert len(Lexicon(Analyzer()).encode(texts).values) == 2
 
@@ -203,7 +203,7 @@ def test_static_dictionary() -> None:
     assert out.tolist() == [i // 2 if i % 2 == 0 else -1 for i in range(len(words))]
 
 
-def test_a_damaged_dictionary_crashes_nothing() -> None:
+def test_damaged_dictionary_never_crashes() -> None:
     rng = np.random.default_rng(4)
     words = Texts.from_strings(_strings(500))
     for _ in range(20):

@@ -37,7 +37,7 @@ def test_buckets_match_gensim() -> None:
         assert ids(Subwords(low, high, buckets), list(words)) == list(words.values())
 
 
-def test_constants() -> None:
+def test_ngrams_of_known_examples() -> None:
     """Of "<猫>": its two pairs and the whole; of "<a>" with single characters: the middle one."""
     assert naive.subwords("猫", 2, 3) == ["<猫", "<猫>", "猫>"]
     assert ids(Subwords(2, 3, 2**31 - 1), ["猫"]) == [[905430362, 1544274214, 1486292004]]
@@ -64,12 +64,12 @@ def test_words_of_every_script() -> None:
     st.integers(0, 4),
     st.integers(1, 2**31 - 1),
 )
-def test_any_words(words: list[str], low: int, more: int, buckets: int) -> None:
+def test_ngrams_of_any_words(words: list[str], low: int, more: int, buckets: int) -> None:
     expected = [naive.buckets(word, low, low + more, buckets) for word in words]
     assert ids(Subwords(low, low + more, buckets), words) == expected
 
 
-def test_the_end_of_a_line_is_no_word() -> None:
+def test_end_of_line_has_no_ngrams() -> None:
     assert ids(Subwords(1, 3, 9), ["</s>", "a", "</s>"])[::2] == [[], []]
     assert ids(Subwords(1, 3, 9), ["</t>", "</S>", "</s"]) == [
         naive.buckets(word, 1, 3, 9) for word in ("</t>", "</S>", "</s")
@@ -94,7 +94,7 @@ def test_texts_that_begin_within_their_bytes() -> None:
 
 
 def test_bytes_that_are_not_utf8() -> None:
-    """A byte that continues a code point belongs to the one before it, whatever that is."""
+    """A continuation byte belongs to the preceding byte, whatever that is."""
     data = np.frombuffer(bytearray(b"\x80a\xff"), np.uint8)
     found = ids(Subwords(2, 2, 1000), Texts(data, np.array([0, 3], np.int64)))
     assert found == [[naive.fnv1a(ngram) % 1000 for ngram in (b"<\x80a", b"a\xff", b"\xff>")]]
@@ -111,6 +111,6 @@ def test_bytes_that_are_not_utf8() -> None:
         (0, 0, -1, "buckets must be"),
     ],
 )
-def test_invalid_settings_are_refused(low: int, high: int, buckets: int, said: str) -> None:
+def test_invalid_settings_are_rejected(low: int, high: int, buckets: int, said: str) -> None:
     with pytest.raises(SettingsError, match=said):
         Subwords(low, high, buckets)

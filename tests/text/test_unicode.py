@@ -51,13 +51,13 @@ def _same(analyzer: Analyzer, texts: list[str], reference: Callable[[str], list[
     pytest.fail("the tokens agree but not their ids")
 
 
-def test_the_tables_know_a_recent_unicode() -> None:
+def test_tables_have_a_recent_unicode_version() -> None:
     assert unicode_tables().version >= "15.1.0"
     assert len(KNOWN) > 280_000
 
 
 @pytest.mark.parametrize("form", ["@", "@@", "a@b", "x @ y", "AΣ@", "Σ@Σ a@Σ@b"])
-def test_word_tokens_are_those_of_the_regex(form: str) -> None:
+def test_word_tokens_match_the_regex(form: str) -> None:
     _same(_NO_CJK, [form.replace("@", c) for c in KNOWN], naive.words)
 
 
@@ -79,7 +79,7 @@ def test_folding_of_every_code_point() -> None:
     _same(analyzer, texts, lambda t: naive.words(naive.fold(t.lower())))
 
 
-def test_one_string_is_changed_as_the_kernels_change_it() -> None:
+def test_single_strings_fold_as_the_kernels_do() -> None:
     change = unicode_tables().change
     for c in KNOWN:
         assert change(c, True, False) == c.lower()
@@ -103,7 +103,7 @@ def _is_utf8(piece: bytes) -> bool:
     return True
 
 
-def test_validation_is_pythons() -> None:
+def test_validation_matches_python() -> None:
     pairs = [bytes([a, b]) for a in range(256) for b in range(256)]
     leads = [0xC2, 0xDF, 0xE0, 0xE1, 0xEC, 0xED, 0xEE, 0xEF, 0xF0, 0xF1, 0xF3, 0xF4, 0xF5]
     edges = [0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xFF]
@@ -120,6 +120,6 @@ def test_validation_is_pythons() -> None:
         assert found == expected
 
 
-def test_a_character_cut_by_a_row_border_is_invalid() -> None:
+def test_character_cut_by_a_row_border_is_invalid() -> None:
     texts = _rows([b"ab", "é".encode()[:1], "é".encode()[1:], b"cd"])
     assert first_invalid(texts.data, texts.offsets, 0) == 1

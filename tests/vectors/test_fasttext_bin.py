@@ -1,4 +1,4 @@
-"""fastText's models: what gensim wrote, files put together by hand, and every kind of damage."""
+"""fastText's .bin format: files by gensim, hand-made files, and every kind of damage."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def expected(word: str, low: int = 2, high: int = 3) -> list[float]:
     return naive.vector([row.tolist() for row in rows])
 
 
-def test_a_model_by_gensim() -> None:
+def test_gensim_model_is_read() -> None:
     said = json.loads((GOLDEN / "gensim.json").read_text("utf-8"))
     file = read_fasttext(GOLDEN / "gensim.bin")
     assert file.words.to_strings() == said["words"]
@@ -95,7 +95,7 @@ def test_a_model_by_gensim() -> None:
     np.testing.assert_allclose(vectors, said["vectors"], rtol=0, atol=1e-6)
 
 
-def test_gensims_bytes_are_written_again(tmp_path: Path) -> None:
+def test_gensim_model_is_rewritten_byte_for_byte(tmp_path: Path) -> None:
     write_fasttext(tmp_path / "m.bin", read_fasttext(GOLDEN / "gensim.bin"))
     assert (tmp_path / "m.bin").read_bytes() == (GOLDEN / "gensim.bin").read_bytes()
     write_fasttext(tmp_path / "m.bin.gz", read_fasttext(GOLDEN / "gensim.bin"))
@@ -107,7 +107,7 @@ def test_gensims_bytes_are_written_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "labels"), [("skipgram", False), ("cbow", True), ("supervised", True)]
 )
-def test_every_field(
+def test_every_field_is_read(
     pack: Callable[[bytes], bytes], model: str, labels: bool, tmp_path: Path
 ) -> None:
     content = b"".join(fields_of(model, labels=labels).values())
@@ -163,7 +163,7 @@ def test_vectors_of_words(
         (12, "skipgram", 4, 3, (0, 0)),
     ],
 )
-def test_which_ngrams_there_are(
+def test_existing_ngrams(
     version: int, model: str, low: int, high: int, like: tuple[int, int], tmp_path: Path
 ) -> None:
     path = put(tmp_path, fields_of(model, version, low, high, labels=True))
@@ -179,7 +179,7 @@ def test_which_ngrams_there_are(
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
-def test_cut_short_anywhere(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
+def test_truncated_files_are_rejected(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
     """At every structural boundary, and in the middle of everything."""
     content = b"".join(fields_of("supervised", labels=True).values())
     for length in range(0, len(content), 1 if pack is bytes else 5):
@@ -194,7 +194,7 @@ def test_cut_short_anywhere(pack: Callable[[bytes], bytes], tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", fields_of())
-def test_what_a_file_cut_short_lacks(name: str, tmp_path: Path) -> None:
+def test_truncation_error_names_the_missing_part(name: str, tmp_path: Path) -> None:
     parts = fields_of()
     missing = list(parts)[list(parts).index(name) :]
     path = put(tmp_path, b"".join(data for piece, data in parts.items() if piece not in missing))
@@ -251,7 +251,7 @@ DAMAGE: list[tuple[str, bytes, str]] = [
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 @pytest.mark.parametrize(("name", "data", "said"), DAMAGE)
-def test_flipped_fields(
+def test_flipped_fields_are_rejected(
     name: str, data: bytes, said: str, pack: Callable[[bytes], bytes], tmp_path: Path
 ) -> None:
     parts = fields_of()
@@ -266,10 +266,10 @@ def test_flipped_fields(
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
-def test_sizes_that_agree_on_more_than_there_is(
+def test_consistent_but_too_large_sizes_are_rejected(
     pack: Callable[[bytes], bytes], tmp_path: Path
 ) -> None:
-    """A small file that says it has 2^31 buckets is refused before memory is asked for."""
+    """A small file that declares 2^31 buckets is rejected before memory is allocated."""
     most, wide = (1 << 31) - 1, (1 << 31) - 1
     parts = fields_of() | {
         "settings": struct.pack("<12i", wide, 4, 6, 2, 8, 1, 2, 2, most, 2, 3, 50),
@@ -288,7 +288,7 @@ def test_sizes_that_agree_on_more_than_there_is(
 
 
 @pytest.mark.parametrize(("matrix", "row"), [("input", 1), ("input", 12), ("output", 5)])
-def test_numbers_that_are_not_finite(matrix: str, row: int, tmp_path: Path) -> None:
+def test_non_finite_values_are_rejected(matrix: str, row: int, tmp_path: Path) -> None:
     numbers = {"input": INPUT, "output": OUTPUT}[matrix].copy()
     numbers[row - 1, 1] = np.inf
     path = put(tmp_path, fields_of() | {matrix: numbers.tobytes()})
@@ -300,7 +300,7 @@ def test_numbers_that_are_not_finite(matrix: str, row: int, tmp_path: Path) -> N
         assert read_word_vectors(path, {"cat"})[0] == ["cat"]  # which does not need that row
 
 
-def test_rows_whose_sum_is_not_finite(tmp_path: Path) -> None:
+def test_rows_with_non_finite_sums_are_rejected(tmp_path: Path) -> None:
     path = put(tmp_path, fields_of() | {"input": np.full_like(INPUT, 3e38).tobytes()})
     with pytest.raises(DataError, match="word 2 holds a number that is not finite"):
         read_word_vectors(path)
@@ -310,7 +310,7 @@ def test_rows_whose_sum_is_not_finite(tmp_path: Path) -> None:
     "content",
     [b"", b"PK\x03\x04 and so on", b"PAR1 and so on", b"2 2\na 1 2\nb 3 4\n", b"\0" * 500],
 )
-def test_foreign_files(content: bytes, tmp_path: Path) -> None:
+def test_other_files_are_rejected(content: bytes, tmp_path: Path) -> None:
     for path in (put(tmp_path, content), put(tmp_path, gzip.compress(content), "m.bin.gz")):
         with pytest.raises(DataError, match="cut short" if not content else "not a model"):
             read_fasttext(path)
@@ -320,7 +320,7 @@ def test_foreign_files(content: bytes, tmp_path: Path) -> None:
         read_fasttext(tmp_path)
 
 
-def test_a_word_without_an_end(tmp_path: Path) -> None:
+def test_unterminated_word_is_rejected(tmp_path: Path) -> None:
     content = b"".join(list(fields_of().values())[:7]) + b"x" * 200_000
     with pytest.raises(DataError, match="entry 1 has no end of its word"):
         read_fasttext(put(tmp_path, content))
@@ -330,7 +330,7 @@ def test_a_word_without_an_end(tmp_path: Path) -> None:
     max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.data())
-def test_damage_raises_nothing_but_a_data_error(tmp_path: Path, data: st.DataObject) -> None:
+def test_damage_raises_only_data_errors(tmp_path: Path, data: st.DataObject) -> None:
     content = bytearray(b"".join(fields_of("supervised", labels=True).values()))
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
@@ -371,7 +371,7 @@ def named(first: str) -> Texts:
         ({"output": np.full((17, 4), np.inf, np.float32)}, "row 1 of the output matrix"),
     ],
 )
-def test_what_is_not_written(changes: dict[str, Any], said: str, tmp_path: Path) -> None:
+def test_unwritable_models_are_rejected(changes: dict[str, Any], said: str, tmp_path: Path) -> None:
     (tmp_path / "m.bin").write_bytes(b"before")
     with pytest.raises(DataError) as caught:
         write_fasttext(tmp_path / "m.bin", example(**changes))
@@ -400,7 +400,7 @@ def test_what_is_not_written(changes: dict[str, Any], said: str, tmp_path: Path)
         ),
     ],
 )
-def test_parts_that_do_not_fit(changes: dict[str, Any], said: str) -> None:
+def test_mismatched_parts_are_rejected(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(DataError) as caught:
         example(**changes)
     assert said in str(caught.value)
@@ -417,7 +417,7 @@ def test_parts_that_do_not_fit(changes: dict[str, Any], said: str) -> None:
         ({"sample": -1.0}, "sample"),
     ],
 )
-def test_settings_that_cannot_be(changes: dict[str, Any], said: str) -> None:
+def test_wrong_settings_are_rejected(changes: dict[str, Any], said: str) -> None:
     assert FastTextSettings(buckets=0, high=0).ngrams == (0, 0)
     with pytest.raises(SettingsError, match=said):
         FastTextSettings(**changes)

@@ -34,7 +34,7 @@ def vectors(model: Any, words: list[str]) -> Any:
     "options",
     [{"sg": 1}, {"sg": 0, "hs": 1, "negative": 0}, {"min_n": 1, "max_n": 2, "bucket": 7}],
 )
-def test_both_ways(options: dict[str, int], tmp_path: Path) -> None:
+def test_models_are_exchanged_with_gensim(options: dict[str, int], tmp_path: Path) -> None:
     model = fasttext.FastText(
         ROWS, **{"vector_size": 6, "bucket": 60, "min_count": 1, "workers": 1} | options
     )
@@ -54,7 +54,7 @@ def test_both_ways(options: dict[str, int], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["v.vec", "v.bin", "v.txt.gz", "v.bin.gz"])
-def test_word2vecs_forms(name: str, tmp_path: Path) -> None:
+def test_word2vec_formats_are_exchanged_with_gensim(name: str, tmp_path: Path) -> None:
     keyed = pytest.importorskip("gensim.models.keyedvectors").KeyedVectors
     words = list(dict.fromkeys(word for row in ROWS for word in row))
     numbers = np.random.default_rng(0).normal(size=(len(words), 7)).astype(np.float32)

@@ -13,7 +13,7 @@ from fastseq.vectors import nearest as module
 from fastseq.vectors.nearest import Nearest, unit_rows
 from tests.naive import nearest as naive
 
-CLOSE = 1e-6  # cosines nearer than this may stand in either order
+CLOSE = 1e-6  # cosines closer than this may be in either order
 
 
 def numbers(n: int, d: int, seed: int) -> np.ndarray:
@@ -37,9 +37,7 @@ def same_order(rows: np.ndarray, found: np.ndarray, scores: np.ndarray, k: int) 
     st.integers(1, 60),
     st.integers(0, 2**32),
 )
-def test_neighbours_are_those_of_float64(
-    words: int, d: int, queries: int, k: int, seed: int
-) -> None:
+def test_neighbours_match_float64(words: int, d: int, queries: int, k: int, seed: int) -> None:
     vectors, asked = numbers(words, d, seed), numbers(queries, d, seed + 1)
     rows, cosines = Nearest(vectors).search(asked, k)
     assert rows.shape == cosines.shape == (queries, min(k, words))
@@ -56,7 +54,7 @@ def test_neighbours_are_those_of_float64(
     st.booleans(),
     st.integers(0, 2**32),
 )
-def test_analogies_are_those_of_float64(
+def test_analogies_match_float64(
     words: int, d: int, asked: list[tuple[int, int, int]], multiply: bool, seed: int
 ) -> None:
     vectors = numbers(words, d, seed)
@@ -77,7 +75,7 @@ def test_analogies_are_those_of_float64(
         np.testing.assert_allclose(true[rows[q, :k]], np.sort(true)[::-1][:k], **near)
 
 
-def test_of_equal_words_the_first_comes_first() -> None:
+def test_ties_rank_by_index() -> None:
     vectors = np.tile(numbers(4, 7, 0), (100, 1))
     rows, _ = Nearest(vectors).search(vectors[:4], 250)
     for q in range(4):
@@ -86,7 +84,7 @@ def test_of_equal_words_the_first_comes_first() -> None:
 
 
 @pytest.mark.parametrize("multiply", [None, False, True])
-def test_threads_and_blocks_change_no_bit(
+def test_results_do_not_depend_on_threads_or_blocks(
     multiply: bool | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vectors, asked = numbers(3000, 33, 1), numbers(300, 33, 2)
@@ -110,7 +108,7 @@ def test_threads_and_blocks_change_no_bit(
         assert answer(threads) == whole
 
 
-def test_many_words_are_cut_back_to_the_best() -> None:
+def test_many_candidates_are_reduced_to_the_best() -> None:
     """Scores that only rise fill the buffer again and again."""
     angles = np.linspace(3.1, 0.0, 5000)
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
@@ -120,7 +118,7 @@ def test_many_words_are_cut_back_to_the_best() -> None:
         np.testing.assert_allclose(true[rows[0]], np.sort(true)[::-1][:k], atol=CLOSE)
 
 
-def test_words_that_are_not_wanted() -> None:
+def test_excluded_words() -> None:
     vectors = numbers(60, 6, 5)
     excluded = np.array([[0, 7], [1, -1], [59, 59]], np.int32)
     rows, _ = Nearest(vectors).search(vectors[[0, 1, 59]], 60, excluded)
@@ -130,7 +128,7 @@ def test_words_that_are_not_wanted() -> None:
         assert (rows[q, 60 - len(without) :] == -1).all()
 
 
-def test_zeros_are_near_to_nothing() -> None:
+def test_zero_vectors_have_no_neighbours() -> None:
     vectors = numbers(20, 4, 6)
     vectors[3] = 0.0
     asked = np.stack([np.zeros(4, np.float32), vectors[0]])
@@ -142,7 +140,7 @@ def test_zeros_are_near_to_nothing() -> None:
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-38, 1e30])
-def test_lengths_beyond_the_squares_of_float32(scale: float) -> None:
+def test_norms_do_not_overflow(scale: float) -> None:
     vectors = numbers(30, 5, 7)
     rows, cosines = Nearest((vectors * scale).astype(np.float32)).search(vectors, 5)
     expected = Nearest(vectors).search(vectors, 5)
@@ -151,7 +149,7 @@ def test_lengths_beyond_the_squares_of_float32(scale: float) -> None:
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
-def test_numbers_that_are_not_finite(wrong: float) -> None:
+def test_non_finite_values_are_rejected(wrong: float) -> None:
     vectors = numbers(30, 5, 8)
     spoilt = vectors.copy()
     spoilt[17, 2] = wrong
@@ -161,7 +159,7 @@ def test_numbers_that_are_not_finite(wrong: float) -> None:
         Nearest(vectors).search(spoilt, 3)
 
 
-def test_what_is_no_query() -> None:
+def test_invalid_queries_are_rejected() -> None:
     packed = Nearest(numbers(30, 5, 9))
     with pytest.raises(DataError, match=r"expected \[n, 5\]"):
         packed.search(numbers(2, 4, 0), 3)
@@ -170,12 +168,12 @@ def test_what_is_no_query() -> None:
             packed.search(numbers(2, 5, 0), **settings_)  # type: ignore[arg-type]
 
 
-def test_no_query_at_all() -> None:
+def test_no_queries() -> None:
     rows, cosines = Nearest(numbers(30, 5, 9)).search(numbers(0, 5, 0), 3)
     assert rows.shape == cosines.shape == (0, 3)
 
 
-def test_units_have_length_one() -> None:
+def test_unit_vectors_have_length_one() -> None:
     vectors = numbers(50, 300, 10) * np.float32(37)
     vectors[4] = 0
     found = unit_rows(vectors)

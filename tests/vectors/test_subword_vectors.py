@@ -17,7 +17,7 @@ from fastseq.vectors.words import WordVectors
 GOLDEN = Path(__file__).parents[1] / "golden" / "vectors"
 
 
-def test_a_model_of_fasttext_has_vectors_for_every_word(tmp_path):
+def test_model_of_fasttext_has_vectors_for_every_word(tmp_path):
     wanted = json.loads((GOLDEN / "gensim.json").read_text("utf-8"))
     words = wanted["words"] + list(wanted["unknown"])
     known = WordVectors.load(GOLDEN / "gensim.bin")
@@ -29,7 +29,7 @@ def test_a_model_of_fasttext_has_vectors_for_every_word(tmp_path):
     assert not any(word in known for word in wanted["unknown"])
 
 
-def test_a_word_is_the_mean_of_its_n_grams():
+def test_word_is_the_mean_of_its_n_grams():
     grams = Subwords(2, 3, 50)
     table = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
     subwords = SubwordVectors(grams, table)
@@ -83,7 +83,7 @@ def test_buckets_without_a_row_count_as_zeros(tmp_path):
         ([0, 1, 1], "there twice"),
     ],
 )
-def test_damaged_buckets_are_refused(buckets, message):
+def test_damaged_buckets_are_rejected(buckets, message):
     table = np.zeros((3, 4), np.float32)
     with pytest.raises(FormatError, match=message):
         SubwordVectors(Subwords(2, 3, 50), table, np.array(buckets, np.int32))

@@ -53,7 +53,7 @@ def write(path: Path, **changed: Any) -> Path:
     return path
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_vector_folder_round_trips(tmp_path: Path) -> None:
     content = read_vectors(write(tmp_path / "new" / "vectors"))
     assert content.words == NAMES
     assert content.counts is not None
@@ -69,14 +69,14 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert verify(content.path) == []
 
 
-def test_wider_and_other_arrays_become_plain_ones(tmp_path: Path) -> None:
+def test_arrays_are_converted_to_float32(tmp_path: Path) -> None:
     wide = np.asfortranarray(ARRAYS["vectors"].astype(np.float64))
     content = read_vectors(write(tmp_path / "v", arrays={"vectors": wide}, counts=None))
     np.testing.assert_array_equal(content.vectors, ARRAYS["vectors"], strict=True)
     assert content.counts is None
 
 
-def test_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
     first, second = write(tmp_path / "a"), write(tmp_path / "b")
     turned = dict(reversed(ARRAYS.items()))
     third = write(tmp_path / "c", arrays=turned)
@@ -93,7 +93,7 @@ def test_other_programs_read_the_files(tmp_path: Path) -> None:
     assert pq.read_table(path / WORDS).to_pydict() == {"word": NAMES, "count": COUNTS.tolist()}
 
 
-def test_arrays_that_others_wrote_are_read(tmp_path: Path) -> None:
+def test_arrays_of_other_programs_are_read(tmp_path: Path) -> None:
     """The safetensors library orders arrays its own way, and not all of them aligned."""
     save_file({**ARRAYS, "z": np.arange(3, dtype=np.uint8)}, tmp_path / "s", {"made": "here"})
     with FolderWriter(tmp_path / "v", KIND, VERSION) as writer:
@@ -147,7 +147,7 @@ def test_subwords_are_saved_with_the_vectors(tmp_path: Path) -> None:
     assert content.settings["subwords"] == {"least": 3}
 
 
-def test_files_of_others_are_loaded(tmp_path: Path) -> None:
+def test_vector_files_are_loaded(tmp_path: Path) -> None:
     (tmp_path / "v.txt").write_text("cat 1 2\ndog 2 1\n")
     loaded = WordVectors.load(tmp_path / "v.txt")
     assert loaded.words == read_word_vectors(tmp_path / "v.txt")[0]
@@ -173,13 +173,13 @@ def test_files_of_others_are_loaded(tmp_path: Path) -> None:
         ({"counts": [1, 2]}, "counts"),
     ],
 )
-def test_what_is_not_written(tmp_path: Path, changed: Any, said: str) -> None:
+def test_unwritable_vectors_are_rejected(tmp_path: Path, changed: Any, said: str) -> None:
     with pytest.raises(DataError, match=said):
         write(tmp_path / "v", **changed)
     assert not (tmp_path / "v").exists()
 
 
-def test_what_stands_is_not_overwritten(tmp_path: Path) -> None:
+def test_existing_folder_is_not_overwritten(tmp_path: Path) -> None:
     path = write(tmp_path / "v")
     with pytest.raises(SettingsError, match="overwrite"):
         write(path)
@@ -208,7 +208,7 @@ def rewritten(path: Path, name: str, content: bytes) -> Path:
     return path.with_name("other")
 
 
-def test_every_cut_is_found_when_opened(tmp_path: Path) -> None:
+def test_truncation_is_detected_on_open(tmp_path: Path) -> None:
     path = write(tmp_path / "v")
     for name in read_manifest(path).files:
         whole = (path / name).read_bytes()
@@ -226,7 +226,7 @@ def test_every_cut_is_found_when_opened(tmp_path: Path) -> None:
     assert read_vectors(path).words == NAMES
 
 
-def test_every_cut_of_the_arrays_is_an_error_of_ours(tmp_path: Path) -> None:
+def test_truncated_arrays_raise_format_errors(tmp_path: Path) -> None:
     """Even where manifest and checksums agree with it."""
     path = write(tmp_path / "v")
     whole = (path / VECTORS).read_bytes()
@@ -266,7 +266,7 @@ def entry(**changed: Any) -> dict[str, Any]:
         header({"other": entry()}),
     ],
 )
-def test_arrays_that_make_no_sense(tmp_path: Path, content: bytes) -> None:
+def test_inconsistent_arrays_are_rejected(tmp_path: Path, content: bytes) -> None:
     other = rewritten(write(tmp_path / "v"), VECTORS, content)
     with pytest.raises(FormatError, match="damaged"):
         read_vectors(other)
@@ -285,14 +285,14 @@ def test_arrays_that_make_no_sense(tmp_path: Path, content: bytes) -> None:
         {"word": [1, 2, 3, 4, 5], "count": [1] * 5},
     ],
 )
-def test_words_that_make_no_sense(tmp_path: Path, columns: Any) -> None:
+def test_inconsistent_words_are_rejected(tmp_path: Path, columns: Any) -> None:
     pq.write_table(pa.table(columns), tmp_path / "t")
     other = rewritten(write(tmp_path / "v"), WORDS, (tmp_path / "t").read_bytes())
     with pytest.raises(FormatError, match="damaged"):
         read_vectors(other)
 
 
-def test_a_number_that_is_not_finite_is_found_when_used(tmp_path: Path) -> None:
+def test_non_finite_value_is_detected_on_use(tmp_path: Path) -> None:
     """Opening looks at no vector; what is not in order has no neighbours."""
     path = write(tmp_path / "v", arrays={"vectors": ARRAYS["vectors"]})
     content = bytearray((path / VECTORS).read_bytes())
@@ -311,7 +311,7 @@ def test_flipped_bytes_are_found_by_verify(tmp_path: Path) -> None:
         assert name in verify(path)
 
 
-def test_other_folders_are_refused(tmp_path: Path) -> None:
+def test_other_folders_are_rejected(tmp_path: Path) -> None:
     path = write(tmp_path / "v")
     manifest = read_manifest(path)
     for changed, said in (({"format_version": 99}, "version 99"), ({"kind": "model"}, "'model'")):
@@ -324,7 +324,7 @@ def test_other_folders_are_refused(tmp_path: Path) -> None:
     assert describe(write(tmp_path / "w"))["kind"] == KIND
 
 
-def test_a_reader_stays_on_what_it_opened(tmp_path: Path) -> None:
+def test_reader_keeps_the_opened_commit(tmp_path: Path) -> None:
     path = write(tmp_path / "v")
     content = read_vectors(path)
     write(path, arrays={"vectors": np.ones((5, 2))}, overwrite=True)

@@ -32,21 +32,21 @@ def plain(rows: list[list[int]], weights: Any) -> np.ndarray:
     return np.array([naive.document(ARRAY, row, weights) for row in rows])
 
 
-def test_means() -> None:
+def test_document_means() -> None:
     found = KNOWN.document_vectors(TEXTS)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, plain(ROWS, np.ones(5)), atol=1e-6)
 
 
 @pytest.mark.parametrize("a", [1e-3, 0.1, 10.0])
-def test_sif(a: float) -> None:
+def test_document_sif(a: float) -> None:
     expected = naive.without_components(plain(ROWS, a / (a + SHARES)))
     found = KNOWN.document_vectors(TEXTS, method="sif", a=a)
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("n", [0, 2, 3])
-def test_several_components(n: int) -> None:
+def test_sif_with_several_components(n: int) -> None:
     expected = naive.without_components(plain(ROWS, 0.1 / (0.1 + SHARES)), n)
     found = KNOWN.document_vectors(TEXTS, method="sif", a=0.1, components=n)
     np.testing.assert_allclose(found, expected, atol=1e-6)
@@ -54,7 +54,7 @@ def test_several_components(n: int) -> None:
         DocumentVectors(KNOWN, components=-1)
 
 
-def test_phrases_of_the_training_are_joined() -> None:
+def test_fitted_phrases_are_joined() -> None:
     phrases = Phrases(min_count=1, threshold=0).fit(["sun moon"] * 5)
     known = WordVectors([*WORDS, "sun_moon"], [*ARRAY, [9, 9, 9, 9]], phrases=phrases)
     found = known.document_vectors(["cat sun moon", "moon sun moon", "moon sun"])
@@ -63,7 +63,7 @@ def test_phrases_of_the_training_are_joined() -> None:
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-def test_a_component_is_kept_for_other_texts() -> None:
+def test_fitted_component_applies_to_other_texts() -> None:
     model = DocumentVectors(KNOWN)
     with pytest.raises(NotFittedError):
         model.transform(TEXTS)
@@ -89,7 +89,7 @@ def test_texts_without_a_known_word_are_zeros_and_counted() -> None:
         assert model.empty_ == 0
 
 
-def test_nothing_to_learn_from() -> None:
+def test_texts_without_words_cannot_fit_a_component() -> None:
     model = DocumentVectors(KNOWN)
     assert not model.fit_transform(["nothing known"]).any()
     assert not model.components_.any()  # type: ignore[union-attr]
@@ -98,7 +98,7 @@ def test_nothing_to_learn_from() -> None:
     )
 
 
-def test_without_counts_the_texts_are_counted() -> None:
+def test_missing_counts_come_from_the_texts() -> None:
     model = DocumentVectors(WordVectors(WORDS, ARRAY), a=0.1)
     found = model.fit_transform(TEXTS)
     # the, cat, the, dog, nothing, known, sun, sun, moon, the, dog, cat, unknown
@@ -110,7 +110,7 @@ def test_without_counts_the_texts_are_counted() -> None:
     np.testing.assert_array_equal(model.transform(TEXTS), found)
 
 
-def test_every_source_of_texts(tmp_path: Path) -> None:
+def test_every_text_source_is_accepted(tmp_path: Path) -> None:
     expected = KNOWN.document_vectors(TEXTS)
     table = pa.table({"text": TEXTS})
     pq.write_table(table, tmp_path / "t.parquet")
@@ -126,7 +126,7 @@ def test_every_source_of_texts(tmp_path: Path) -> None:
         np.testing.assert_array_equal(KNOWN.document_vectors(source), expected)
 
 
-def test_the_analyzer_of_the_training_is_used() -> None:
+def test_fitted_analyzer_is_used() -> None:
     saved = {"analyzer": Analyzer(tokenizer="space", lowercase=False).to_dict()}
     known = WordVectors(["Cat!", "cat"], [[1.0], [2.0]], settings=saved)
     assert known.document_vectors(["Cat!", "cat"]).tolist() == [[1.0], [2.0]]
@@ -148,7 +148,7 @@ def test_subwords_make_words_known() -> None:
 
 @settings(deadline=None, max_examples=20)
 @given(st.integers(1, 30), st.integers(1, 8), st.integers(0, 2**32))
-def test_the_component_is_the_first_singular_vector(n: int, d: int, seed: int) -> None:
+def test_component_is_the_first_singular_vector(n: int, d: int, seed: int) -> None:
     rows = np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32)
     rows[:, 0] += 3  # so that one direction stands out
     found = principal_components(rows, 1)[0]

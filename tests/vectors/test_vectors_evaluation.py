@@ -1,4 +1,4 @@
-"""Similarities and analogies by hand, the files they are read from, and gensim beside them."""
+"""Similarities and analogies by hand, the files they are read from, and gensim as a peer."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_pairs_in_every_text_form(tmp_path: Path, text: str) -> None:
     assert len(found) == 3
 
 
-def test_pairs_and_questions_in_parquet(tmp_path: Path) -> None:
+def test_pairs_and_analogies_in_parquet(tmp_path: Path) -> None:
     first, second, score = zip(*PAIRS, strict=True)
     table = {"score": score, "word1": first, "word2": second}
     pq.write_table(pa.table({k: list(v) for k, v in table.items()}), tmp_path / "p.parquet")
@@ -96,7 +96,7 @@ def test_pairs_and_questions_in_parquet(tmp_path: Path) -> None:
         ("word1\tword2\tx\tscore\ntiger\tcat\t7\n", "line 2"),
     ],
 )
-def test_pairs_that_cannot_be_read(tmp_path: Path, text: str, said: str) -> None:
+def test_invalid_pairs_are_rejected(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "pairs.tsv").write_text(text)
     with pytest.raises(DataError, match=rf"pairs\.tsv.*{said}"):
         read_pairs(tmp_path / "pairs.tsv")
@@ -105,7 +105,7 @@ def test_pairs_that_cannot_be_read(tmp_path: Path, text: str, said: str) -> None
 @pytest.mark.parametrize(
     ("text", "said"), [("", "no questions"), (": s\n", "no questions"), ("a b c\n", "line 1")]
 )
-def test_questions_that_cannot_be_read(tmp_path: Path, text: str, said: str) -> None:
+def test_invalid_analogies_are_rejected(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "q.txt").write_text(text)
     with pytest.raises(DataError, match=rf"q\.txt.*{said}"):
         read_questions(tmp_path / "q.txt")
@@ -123,7 +123,7 @@ def test_questions_that_cannot_be_read(tmp_path: Path, text: str, said: str) -> 
         {"section": ["s"], "a": ["a"], "b": ["b"], "c": ["c"], "d": [None]},
     ],
 )
-def test_parquet_that_cannot_be_read(tmp_path: Path, columns: Any) -> None:
+def test_invalid_parquet_is_rejected(tmp_path: Path, columns: Any) -> None:
     pq.write_table(pa.table(columns), tmp_path / "f.parquet")
     read = read_questions if "section" in columns else read_pairs
     with pytest.raises(DataError, match=r"f\.parquet"):
@@ -139,7 +139,7 @@ def test_parquet_that_cannot_be_read(tmp_path: Path, columns: Any) -> None:
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.floats(-10, 10)), min_size=2, max_size=30),
 )
-def test_rank_correlation_is_scipys(values: list[tuple[int, float]]) -> None:
+def test_rank_correlation_matches_scipy(values: list[tuple[int, float]]) -> None:
     x, y = (np.array(column, np.float64) for column in zip(*values, strict=True))
     found = spearman(x, y)
     if len(set(x)) == 1 or len(set(y)) == 1:
@@ -172,7 +172,7 @@ def test_similarity_by_hand() -> None:
 
 @pytest.fixture
 def known() -> WordVectors:
-    """Words for which the questions of the first section of GOOGLE hold, and no others."""
+    """Vectors that answer exactly the first section of GOOGLE correctly."""
     words = ["athens", "greece", "oslo", "norway", "bad", "worse", "big", "small", "bigger"]
     array = numbers(9, 12)
     array[:4] = 0
@@ -203,7 +203,7 @@ def test_analogies_by_hand(known: WordVectors, method: str) -> None:
         analogies(known, asked(), method="sub")
 
 
-def test_only_frequent_words_are_known_and_answers(known: WordVectors) -> None:
+def test_restricted_vocabulary_limits_questions_and_answers(known: WordVectors) -> None:
     assert analogies(known, asked(), most=4).total.used == 2
     assert analogies(known, asked(), most=8).total.used == 2
     assert analogies(known, asked(), most=3).total.used == 0
@@ -211,7 +211,7 @@ def test_only_frequent_words_are_known_and_answers(known: WordVectors) -> None:
     assert [s.used for s in strict.sections] == [0, 1]
 
 
-def test_the_words_of_a_question_in_another_case_are_no_answers() -> None:
+def test_question_words_in_another_case_are_excluded() -> None:
     """As in gensim: of spellings that differ in case the first counts, and none is an answer."""
     array = numbers(8, 12, 3)
     array[3] = array[1] - array[0] + array[2]
@@ -222,8 +222,8 @@ def test_the_words_of_a_question_in_another_case_are_no_answers() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_gensim_counts_the_same(seed: int, tmp_path: Path) -> None:
-    """On vectors in which about half of the questions hold."""
+def test_scores_match_gensim(seed: int, tmp_path: Path) -> None:
+    """On vectors that answer about half of the questions correctly."""
     gensim = pytest.importorskip("gensim.models.keyedvectors")
     chance = np.random.default_rng(seed)
     words = [f"w{i}" if i % 5 else f"W{i - 1}" for i in range(1, 200)]

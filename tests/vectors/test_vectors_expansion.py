@@ -33,7 +33,7 @@ def expected(query: list[str], terms: int, weight: float) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("terms", [1, 3, 40])
-def test_the_nearest_words_of_each(terms: int) -> None:
+def test_nearest_words_of_each_query_word(terms: int) -> None:
     queries = ["w1 W2, unknown w9", "", "unknown", "w3", "w1 w1 w2"]
     found = Expander(KNOWN, terms, weight=0.5)(queries)
     for query, words in zip(queries, found, strict=True):
@@ -46,7 +46,7 @@ def test_the_nearest_words_of_each(terms: int) -> None:
     assert Expander(KNOWN)([]) == []
 
 
-def test_the_training_s_words_and_phrases() -> None:
+def test_expansion_uses_the_fitted_analyzer_and_phrases() -> None:
     saved = {"analyzer": Analyzer(lowercase=False).to_dict()}
     phrases = Phrases(min_count=1, threshold=0).fit(["new york"] * 5)
     array = [[1, 0.1], [1, 0.2], [0.9, 0.2], [1, 0]]
@@ -80,7 +80,7 @@ def test_settings_out_of_range(given: dict[str, Any]) -> None:
 SPELT = ["quick", "brown", "quite", "fox", "quack"]
 
 
-def test_by_spelling_without_vectors_of_n_grams() -> None:
+def test_suggestions_by_edit_distance() -> None:
     # one swap; "quite" and "quack" take two edits
     assert suggestions("quikc", SPELT) == ["quick"]
     assert suggestions("quck", SPELT) == ["quick", "quack"]
@@ -102,7 +102,7 @@ class Pieces:
         return np.array([[1, 0.1]] * len(words), np.float32)
 
 
-def test_by_n_grams_with_such_vectors() -> None:
+def test_suggestions_by_subword_vectors() -> None:
     words = ["quirk", "trick", "quack", "quick", "fox"]
     array = [[1, 0.1], [1, 0.2], [1, 0.5], [1, 0.1], [0, 1]]
     known = WordVectors(words, array, subwords=Pieces())

@@ -24,7 +24,7 @@ KNOWN = WordVectors(WORDS, ARRAY)
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(3, 20), st.integers(2, 8), st.integers(0, 2**32))
-def test_the_plane_is_that_of_the_covariance(n: int, d: int, seed: int) -> None:
+def test_plane_matches_the_covariance(n: int, d: int, seed: int) -> None:
     rows = np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32)
     units = rows / np.linalg.norm(rows.astype(float), axis=1, keepdims=True)
     values, axes = np.linalg.eigh(np.cov(units.T, bias=True))
@@ -55,7 +55,7 @@ def test_vectors_on_a_line_or_a_point() -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
-def test_the_same_file_twice(tmp_path: Path, suffix: str) -> None:
+def test_plots_are_reproducible(tmp_path: Path, suffix: str) -> None:
     for name in "ab":
         assert word_map(KNOWN, ["word1", "word2"], tmp_path / f"{name}{suffix}", k=4) > 5
     first, second = ((tmp_path / f"{name}{suffix}").read_bytes() for name in "ab")
@@ -63,7 +63,7 @@ def test_the_same_file_twice(tmp_path: Path, suffix: str) -> None:
     assert len(list(tmp_path.iterdir())) == 2, "nothing temporary is left"
 
 
-def test_every_word_is_written_once_in_its_colour(tmp_path: Path) -> None:
+def test_every_word_is_drawn_once(tmp_path: Path) -> None:
     drawn = word_map(KNOWN, ["word3", "$a_b", "word3"], tmp_path / "m.svg", k=5)
     text = (tmp_path / "m.svg").read_text("utf-8")
     near = {w for pair in KNOWN.neighbors_of_each(["word3", "$a_b"], 5) for w, _ in pair}
@@ -80,7 +80,7 @@ def test_characters_without_a_font_are_drawn_without_a_warning(tmp_path: Path) -
     assert word_map(vectors, names, tmp_path / "words.png", 0) == 4
 
 
-def test_labels_stand_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_labels_do_not_overlap(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     figure = Figure(figsize=plots.INCHES, layout="constrained")
     monkeypatch.setattr(plots, "drawn", lambda path, inches, draw: draw(figure))
     word_map(KNOWN, WORDS[:4], tmp_path / "m.png", k=5)

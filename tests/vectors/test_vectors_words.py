@@ -66,7 +66,7 @@ def test_words_and_their_vectors(vectors: WordVectors) -> None:
     assert "10 words" in repr(vectors)
 
 
-def test_any_numbers_become_float32() -> None:
+def test_any_number_type_becomes_float32() -> None:
     for array in ([[1, 2], [3, 4]], np.array([[1, 2], [3, 4]], np.float64, order="F")):
         found = WordVectors(["a", "b"], array).vectors
         np.testing.assert_array_equal(found, np.array([[1, 2], [3, 4]], np.float32), strict=True)
@@ -93,7 +93,7 @@ def test_any_numbers_become_float32() -> None:
         (["a", "b"], numbers(2, 2), [1, -2], "count of word 1"),
     ],
 )
-def test_what_is_refused(words: Any, array: Any, counts: Any, said: str) -> None:
+def test_invalid_vectors_are_rejected(words: Any, array: Any, counts: Any, said: str) -> None:
     with pytest.raises(DataError, match=said):
         WordVectors(words, array, counts)
 
@@ -114,7 +114,7 @@ ASKING: dict[str, Callable[[WordVectors, str], Any]] = {
 
 
 @pytest.mark.parametrize("ask", ASKING)
-def test_an_unknown_word_is_named_with_those_like_it(vectors: WordVectors, ask: str) -> None:
+def test_unknown_word_error_suggests_spellings(vectors: WordVectors, ask: str) -> None:
     with pytest.raises(DataError) as error:
         ASKING[ask](vectors, "womna")
     assert str(error.value) == ("'womna' is not among the 10 words; nearest spellings: 'woman'")
@@ -159,7 +159,7 @@ def test_spellings_are_nearest_by_edits(word: str, words: list[str]) -> None:
     assert found == expected[:3]
 
 
-def test_spellings_among_many_words_take_no_second() -> None:
+def test_spelling_suggestions_are_fast() -> None:
     words = [f"{n:x}word" for n in range(500_000)]
     index = {w: i for i, w in enumerate(words)}
     begun = time.process_time()
@@ -186,7 +186,7 @@ def test_subwords_make_vectors_of_unknown_words() -> None:
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(4, 40), st.integers(2, 9), st.integers(1, 50), st.integers(0, 2**32))
-def test_neighbours_leave_the_words_themselves_out(n: int, d: int, k: int, seed: int) -> None:
+def test_neighbours_exclude_the_query_words(n: int, d: int, k: int, seed: int) -> None:
     array = numbers(n, d, seed)
     words = [f"w{i}" for i in range(n)]
     known = WordVectors(words, array)
@@ -217,7 +217,7 @@ def test_similarity_is_the_cosine(vectors: WordVectors) -> None:
     assert vectors.similarity("the", "zero") == 0.0
 
 
-def test_a_word_with_zeros_has_no_neighbours(vectors: WordVectors) -> None:
+def test_zero_vector_has_no_neighbours(vectors: WordVectors) -> None:
     assert vectors.neighbors("zero") == []
     assert dict(vectors.neighbors("the", 10))["zero"] == 0.0
 
@@ -233,13 +233,13 @@ def test_analogies(vectors: WordVectors, method: str) -> None:
     assert vectors.analogy("man", "king", "woman", method=method) == [(word, score)]
 
 
-def test_the_answer_is_what_holds() -> None:
+def test_analogy_answer_satisfies_its_definition() -> None:
     array = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 1], [0, 1, 1], [1, 0, 1]], np.float32)
     known = WordVectors(["man", "king", "woman", "queen", "child"], array)
     assert known.analogy("man", "king", "woman")[0][0] == "queen"
 
 
-def test_the_word_that_does_not_match() -> None:
+def test_odd_word_out() -> None:
     array = np.array([[1, 0.1], [1, 0.2], [1, 0], [0, 9]], np.float32)
     known = WordVectors(["one", "two", "three", "cat"], array)
     assert known.doesnt_match(["one", "cat", "two", "three"]) == "cat"
@@ -248,7 +248,7 @@ def test_the_word_that_does_not_match() -> None:
             known.doesnt_match(few)
 
 
-def test_bad_questions(vectors: WordVectors) -> None:
+def test_invalid_questions_are_rejected(vectors: WordVectors) -> None:
     with pytest.raises(SettingsError, match="add, mul"):
         vectors.analogy("man", "king", "woman", method="sub")
     with pytest.raises(SettingsError, match="k must"):
@@ -282,7 +282,7 @@ def test_the_most_frequent_words() -> None:
         known.most_frequent(0)
 
 
-def test_several_threads_may_ask_at_once() -> None:
+def test_threads_query_concurrently() -> None:
     known = WordVectors([f"w{i}" for i in range(5000)], numbers(5000, 20))
     expected = WordVectors(known.words, known.vectors).neighbors_of_each(known.words[:8], 5)
     found: list[Any] = [None] * 8

@@ -54,7 +54,7 @@ def elementary(
     round_102, round_127, round_254 = _f(ROUND + 102), _f(ROUND + 127), _f(ROUND + 254)
     ln2_high, ln2_low = _f(-LN2_HIGH), _f(-LN2_LOW)
     tiny, sign = _f(2.0**-24), np.int32(-0x80000000)
-    one, two = np.int32(1), np.int32(23)
+    one, mantissa_bits = np.int32(1), np.int32(23)
 
     @inline
     def exp(x):
@@ -74,7 +74,7 @@ def elementary(
         # 2^n in two factors: n is between -150 and 128, beyond the range of one float32
         k = bits(m)
         half = k >> one
-        return p * from_bits(half << two) * from_bits((k - half) << two)
+        return p * from_bits(half << mantissa_bits) * from_bits((k - half) << mantissa_bits)
 
     @inline
     def sigmoid(x):
@@ -89,7 +89,7 @@ def elementary(
         p = fma(p, f, _f(0.48044482))
         p = fma(p, f, _f(1.3862939))
         p = fma(p, f, _f(2.0))
-        return tiny / fma(p, from_bits(bits(m) << two), tiny)
+        return tiny / fma(p, from_bits(bits(m) << mantissa_bits), tiny)
 
     @inline
     def tanh(x):
@@ -103,7 +103,7 @@ def elementary(
         f = fma(a, _f(2.0 * LOG2E), round_127 - m)
         g = f * f
         h = f * fma(fma(g, _f(0.00065394235), _f(-0.013874684)), g, _f(0.34657356))
-        s = from_bits(bits(m) << two)
+        s = from_bits(bits(m) << mantissa_bits)
         y = fma(s + ONE, h, s - ONE) / fma(s - ONE, h, s + ONE)
         return from_bits(bits(y) | (bits(x) & sign))
 

@@ -1,11 +1,10 @@
 """The one place that sets Numba's options, and where compiled code is cached.
 
-`jit` is what every kernel of this room is decorated with. Its cache differs from Numba's own in
-two ways: an entry is valid only while *every* file of this room is unchanged (Numba looks at the
-decorated function's file alone and misses an edit in a helper it calls), and it lives in the
-first folder that can be written: $FASTSEQ_CACHE_DIR, $NUMBA_CACHE_DIR, this room's __pycache__,
-the user's cache folder; failing all, a temporary one of this process. Nothing of Numba's global
-configuration is touched.
+`jit` decorates every kernel. Its cache differs from Numba's own in two ways: an entry is valid only
+while *every* file of the package is unchanged (Numba looks at the decorated function's file alone
+and misses an edit in a helper it calls), and it is in the first writable folder of
+$FASTSEQ_CACHE_DIR, $NUMBA_CACHE_DIR, the package's __pycache__ and the user's cache folder; failing
+all, in a temporary one of this process. Numba's global configuration is not changed.
 """
 
 from __future__ import annotations
@@ -90,7 +89,7 @@ def cache_folder() -> Path:
     global _cache_folder
     if _cache_folder is None:
         found = next(filter(_usable, _candidates()), None)
-        # nowhere to keep anything: compile afresh each time
+        # no usable folder: compile in every process
         _cache_folder = found or Path(tempfile.mkdtemp(prefix="fastseq-"))
     return _cache_folder
 
@@ -99,7 +98,7 @@ _cache_folder: Path | None = None
 
 
 def _candidates() -> Iterator[Path]:
-    """Where kernels may be kept, best first.
+    """Folders for compiled kernels, best first.
 
     Never two versions of the kernels in one folder: a compiled kernel names Python types of its
     version, and loading it under another fails in the middle.
@@ -124,7 +123,7 @@ def _candidates() -> Iterator[Path]:
 
 
 def _usable(folder: Path) -> bool:
-    """Whether the folder can be written, and by nobody else: what lies in it is run."""
+    """Whether the folder can be written, and by nobody else: its content is executed."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -137,14 +136,14 @@ def _usable(folder: Path) -> bool:
 
 
 def _digest() -> str:
-    """Changes when any source file of this room does."""
+    """A digest of all source files of the package."""
     seen = hashlib.sha256()
     for path in sorted(HERE.rglob("*.py")):
         seen.update(path.relative_to(HERE).as_posix().encode() + b"\0" + path.read_bytes())
     return seen.hexdigest()[:16]
 
 
-_stamp = f"{_digest()}-{LANES}"  # code for other vectors beside it, when they are forced
+_stamp = f"{_digest()}-{LANES}"  # other vector widths, when forced, have folders of their own
 
 
 def _defer_scipy_linalg() -> None:

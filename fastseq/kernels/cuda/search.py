@@ -324,7 +324,7 @@ def score_windows(
 
 
 def window_width(documents: int, most: int = MOST_WIDTH) -> int:
-    """Documents of a window, for a collection of so many: a power of two."""
+    """Documents of a window for a collection of `documents`: a power of two."""
     return min(most, max(32, 1 << (documents - 1).bit_length()))
 
 

@@ -12,7 +12,7 @@ from fastseq.kernels.simd.bytes import prefetch
 from fastseq.kernels.simd.floats import load, load_part, store, store_part
 from fastseq.kernels.simd.gemm import copy_block
 
-_AHEAD = 8  # rows that are asked for before their turn
+_AHEAD = 8  # rows that are prefetched
 _LINE = 16  # floats of a cache line
 
 

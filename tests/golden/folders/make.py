@@ -145,7 +145,7 @@ def model_answers(name: str, model: Any) -> dict[str, Any]:
 
 
 def feature_answers(features: Any) -> dict[str, Any]:
-    """The matrix of the texts asked for."""
+    """The document–term matrix of the given texts."""
     matrix = features.transform(ASKED)
     return {"values": matrix.toarray().tolist(), "dtype": str(matrix.dtype)}
 

@@ -36,7 +36,7 @@ SMALL = {"hidden": 3, "epochs": 2, "batch_size": 2, "threads": 1}
 
 
 def models() -> dict[str, Any]:
-    """One fitted model of each kind, of each cell, with most of what a folder can hold."""
+    """One fitted model of each kind and cell, using most features of a folder."""
     classifier = SequenceClassifier(
         embedding=4, bidirectional=True, pooling="attention", **SMALL
     ).fit(TEXTS, LABELS, valid=(TEXTS, LABELS))

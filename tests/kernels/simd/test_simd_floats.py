@@ -44,7 +44,7 @@ GUARD = np.float32(-777.0)  # around what is stored: nothing else may be touched
 
 
 def pairs() -> tuple[np.ndarray, np.ndarray]:
-    """Each special value beside each, and random ones: a whole number of vectors."""
+    """Each pair of special values, and random ones, padded to whole vectors."""
     x, y = (grid.ravel() for grid in np.meshgrid(SPECIAL, SPECIAL))
     random = np.random.default_rng(5).normal(size=(2, 448)).astype(np.float32) * 100
     return np.concatenate([x, random[0]]), np.concatenate([y, random[1]])
@@ -66,7 +66,7 @@ def assert_same(found: np.ndarray, expected: np.ndarray) -> None:
         np.testing.assert_array_equal(np.signbit(found[number]), np.signbit(expected[number]))
 
 
-def test_the_width_is_one_of_those_there_are() -> None:
+def test_width_is_a_supported_one() -> None:
     assert LANES in WIDTHS
 
 
@@ -134,7 +134,7 @@ def test_comparisons(function: Callable[..., Any]) -> None:
     [operator.add, operator.sub, operator.mul, operator.and_, operator.or_, operator.xor],
     ids=lambda f: f.__name__,
 )
-def test_whole_numbers(function: Callable[..., Any]) -> None:
+def test_integer_operations(function: Callable[..., Any]) -> None:
     @helper
     def kernel(out, x, y, scalar):  # type: ignore[no-untyped-def]
         for i in range(0, len(x), LANES):
@@ -151,7 +151,7 @@ def test_whole_numbers(function: Callable[..., Any]) -> None:
     assert_same(out[2], function(np.int32(0x123456), y))
 
 
-def test_shifts_keep_the_sign_to_the_right() -> None:
+def test_right_shifts_keep_the_sign() -> None:
     @helper
     def kernel(out, x, y):  # type: ignore[no-untyped-def]
         for i in range(0, len(x), LANES):
@@ -208,7 +208,7 @@ def test_masks_and_signs() -> None:
 # ---- functions of lanes ---------------------------------------------------------------------
 
 
-def test_functions_of_lanes() -> None:
+def test_lane_functions() -> None:
     @helper
     def kernel(out, x, y):  # type: ignore[no-untyped-def]
         for i in range(0, len(x), LANES):
@@ -291,7 +291,7 @@ def part(out, x, start, count):  # type: ignore[no-untyped-def]
     store_part(out, LANES + start, vector + 1.0, count)
 
 
-def test_parts_of_every_length_touch_nothing_else() -> None:
+def test_partial_loads_and_stores_touch_nothing_else() -> None:
     for count in range(LANES + 1):
         for start in (0, 1, 3):
             # exactly as long as is read: a byte past its end would be another array's
@@ -322,7 +322,7 @@ def halves(x: np.ndarray) -> np.ndarray:
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(-(2.0**99), 2.0**99, width=32), min_size=1, max_size=40))
-def test_sums_are_taken_in_one_order(numbers: list[float]) -> None:
+def test_sums_have_one_order(numbers: list[float]) -> None:
     x = np.resize(np.array(numbers, np.float32), -(-len(numbers) // LANES) * LANES)
     out = np.empty((2, len(x) // LANES), np.float32)
     over_lanes(out, x)
@@ -331,7 +331,7 @@ def test_sums_are_taken_in_one_order(numbers: list[float]) -> None:
     np.testing.assert_array_equal(out[1], rows.max(axis=1))
 
 
-def test_the_order_of_a_sum_shows() -> None:
+def test_test_data_reveals_the_order_of_a_sum() -> None:
     """Numbers whose sum depends on the order, so that the test above can fail."""
     x = np.random.default_rng(9).normal(size=64 * LANES).astype(np.float32)
     out = np.empty((2, 64), np.float32)
@@ -344,7 +344,7 @@ def test_the_order_of_a_sum_shows() -> None:
 # ---- what is refused ------------------------------------------------------------------------
 
 
-def test_types_that_do_not_fit_are_refused() -> None:
+def test_mismatched_types_are_rejected() -> None:
     @helper
     def mixed(x, j):  # type: ignore[no-untyped-def]
         store(x, 0, load(x, 0) + load(j, 0))
@@ -377,7 +377,7 @@ def test_types_that_do_not_fit_are_refused() -> None:
             kernel(*arguments)
 
 
-def test_the_operations_that_are_offered_are_all_tested_here() -> None:
+def test_every_operation_is_tested_here() -> None:
     offered = {
         name
         for name, value in vars(module).items()

@@ -41,7 +41,7 @@ def guarded(rows: int, columns: int, extra: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("vectors", [1, 2, 3, 4])
-def test_a_tile_of_every_number_of_rows(vectors: int) -> None:
+def test_tiles_of_every_number_of_rows(vectors: int) -> None:
     """And of more rows than fit one; depths around the unrolled loop's; C in rows far apart."""
     rng = np.random.default_rng(vectors)
     run = partial(tiles.tiles, vectors)
@@ -62,7 +62,7 @@ def test_a_tile_of_every_number_of_rows(vectors: int) -> None:
 
 
 @pytest.mark.parametrize("vectors", [1, 2, 3, 4])
-def test_a_tile_reads_by_the_strides_it_is_given(vectors: int) -> None:
+def test_tiles_read_by_the_given_strides(vectors: int) -> None:
     """A transposed, a bias for every row, and k in blocks with gaps between in A and in B."""
     rng = np.random.default_rng(vectors)
     rows, inner, outer, width = 11, 5, 3, vectors * LANES
@@ -84,7 +84,7 @@ def test_a_tile_reads_by_the_strides_it_is_given(vectors: int) -> None:
     np.testing.assert_array_equal(out, expected)
 
 
-def test_a_sum_has_the_same_bits_in_any_tile() -> None:
+def test_sums_have_the_same_bits_in_any_tile() -> None:
     rng = np.random.default_rng(0)
     rows, depth = 25, 77
     a = rng.standard_normal((rows, depth), dtype=np.float32)

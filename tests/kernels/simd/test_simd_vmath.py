@@ -96,7 +96,7 @@ SAMPLE = sample()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_errors_are_within_what_is_stated(name: str) -> None:
+def test_errors_are_within_the_documented_bounds(name: str) -> None:
     ulp, absolute = errors(name, SAMPLE)
     x = SAMPLE[~np.isnan(SAMPLE)]
     assert ulp.max() <= SLACK * BOUNDS[name]
@@ -107,7 +107,7 @@ def test_errors_are_within_what_is_stated(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_docstring_states_these_bounds(name: str) -> None:
+def test_docstring_states_the_tested_bounds(name: str) -> None:
     said = getattr(vmath, name).__doc__
     assert f"{BOUNDS[name]} ulp" in said
     if name in ABSOLUTE:
@@ -116,7 +116,7 @@ def test_the_docstring_states_these_bounds(name: str) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(st.floats(width=32), st.sampled_from(NAMES))
-def test_any_number(x: float, name: str) -> None:
+def test_any_finite_number(x: float, name: str) -> None:
     ulp, absolute = errors(name, np.array([x], np.float32))
     assert (ulp <= SLACK * BOUNDS[name]).all()
     assert (absolute <= SLACK * ABSOLUTE.get(name, math.inf)).all()
@@ -145,7 +145,7 @@ def test_odd_functions_keep_the_sign_in_every_bit(name: str) -> None:
     assert np.abs(of(name, SAMPLE[~np.isnan(SAMPLE)])).max() == 1.0
 
 
-def test_exp_ends() -> None:
+def test_exp_at_its_limits() -> None:
     assert of("exp", [0.0, -0.0, -np.inf, np.inf]).tolist() == [1.0, 1.0, 0.0, np.inf]
     last = np.float32(88.72283)  # the last whose exponential a float32 holds
     assert np.isfinite(of("exp", last))[0]
@@ -159,7 +159,7 @@ def test_exp_ends() -> None:
     assert (np.diff(below) >= 0).all()
 
 
-def test_sigmoid_ends() -> None:
+def test_sigmoid_at_its_limits() -> None:
     assert of("sigmoid", [0.0, -0.0, -np.inf, np.inf]).tolist() == [0.5, 0.5, 0.0, 1.0]
     assert of("sigmoid", [-1e30, 1e30, -104.1, -103.9]).tolist() == [0.0, 1.0, 0.0, LEAST]
     all_of_them = of("sigmoid", SAMPLE[~np.isnan(SAMPLE)])
@@ -167,7 +167,7 @@ def test_sigmoid_ends() -> None:
     assert all_of_them.max() == 1.0
 
 
-def test_log_ends() -> None:
+def test_log_at_its_limits() -> None:
     assert of("log", [0.0, -0.0, np.inf, 1.0]).tolist() == [-np.inf, -np.inf, np.inf, 0.0]
     assert np.isnan(of("log", [-1.0, -np.inf, -LEAST, -GREATEST])).all()
     assert (

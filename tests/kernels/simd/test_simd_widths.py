@@ -32,7 +32,7 @@ for name in ("exp", "tanh", "sigmoid", "log", "erf"):
 """
 
 
-def test_the_tests_of_vectors_pass_at_other_widths() -> None:
+def test_vector_tests_pass_at_other_widths() -> None:
     run_tests(OTHERS, *(str(HERE / f"test_simd_{name}.py") for name in ("floats", "vmath")))
 
 
@@ -47,7 +47,7 @@ def test_every_width_gives_the_same_bits() -> None:
 
 
 @pytest.mark.parametrize("forced", ["5", "32", "sixteen"])
-def test_a_width_there_is_not_is_refused(forced: str) -> None:
+def test_unsupported_width_is_rejected(forced: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", "import fastseq.kernels.core.width"],
         env={**os.environ, "FASTSEQ_LANES": forced},

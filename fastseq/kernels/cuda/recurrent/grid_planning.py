@@ -97,7 +97,7 @@ class Plan:
         return 4 * (self.stage + max(2 * CHUNK * self.rows, sums))
 
     def exchange_of(self, rows: int) -> tuple[int, int]:
-        """The pitch of the exchange for so many sequences, and the size of a half of it."""
+        """The pitch of the exchange for `rows` sequences, and the size of half of it."""
         return rows, self.depth * rows
 
     def cost(self, batch: int, multiprocessors: int) -> float:

@@ -91,7 +91,7 @@ class Plan:
 
 
 def registers_of(threads: int) -> int:
-    """Registers that each of so many threads may have: a multiprocessor distributes its warps over
+    """Registers available to each of `threads` threads: a multiprocessor distributes its warps over
     four parts, each with a quarter of the registers, so that threads count by 128."""
     rounded = blocks_for(threads, 4 * WARP) * 4 * WARP
     return min(MOST_REGISTERS, REGISTERS // rounded // 8 * 8)
@@ -99,8 +99,8 @@ def registers_of(threads: int) -> int:
 
 @lru_cache(None)
 def _plan(units: int, outputs: int, depth: int, own: int, shared: int) -> Plan | None:
-    """The plan for so many units, columns a unit and rows, with `own` registers of a thread besides
-    weights and sums; None where they do not fit."""
+    """The plan for these units, columns per unit and rows, with `own` registers of a thread in
+    addition to weights and sums; None where they do not fit."""
     threads = blocks_for(LANES * units, WARP) * WARP
     if threads > MOST_THREADS:
         return None

@@ -53,8 +53,8 @@ class Products(NamedTuple):
 
 @lru_cache(None)
 def products(outputs: int, chunks: int, rest: int, span: int = 1) -> Products:
-    """The functions for so many columns a unit, chunks in registers and in shared memory; the loop
-    over the latter is unrolled by `span`.
+    """The functions for a number of columns per unit, chunks in registers and chunks in shared
+    memory; the loop over the latter is unrolled by `span`.
 
     A panel has the weights in the order of threads: float32[chunk, output, thread, 4].
     """
@@ -94,7 +94,7 @@ def products(outputs: int, chunks: int, rest: int, span: int = 1) -> Products:
         return tuple_of(builder, sums)
 
     def unrolled(count: int) -> Any:
-        """multiply_rest for so many chunks."""
+        """multiply_rest for `count` chunks."""
 
         @emitted(sums_type, sums_type, data, whole, whole, data, whole, whole)
         def multiply_span(

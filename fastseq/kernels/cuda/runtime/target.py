@@ -278,7 +278,7 @@ def device_function(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def blocks_for(n: int, threads: int, most: int = 1 << 30) -> int:
-    """Blocks of so many threads, at most `most`, that have a thread for each of n elements."""
+    """Blocks of `threads` threads, at most `most`, with a thread for each of n elements."""
     return min(-(-n // threads), most)
 
 
