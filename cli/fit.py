@@ -78,7 +78,7 @@ def _run(
     common: Common, model: Any, unit: str, corpus: Sequence[Path], path: Path, resume: bool,
     report: str = "progress", **more: Any,
 ) -> float:  # fmt: skip
-    """Train a model in the folder `path`. Return the seconds that took."""
+    """Train a model in the folder `path`. Return the seconds it took."""
     common.announce_compilation()
     started = time.perf_counter()
     with fitting(common, path, unit, resume) as shown:
@@ -114,7 +114,7 @@ def _recurrent(name: str) -> click.Command:
         help=f"""Train {CELLS[cell]} on Parquet files, folders or globs.
 
         Columns of CORPUS: text and label for a classifier, tokens and tags for a tagger, text for
-        a language model, numbers in the order of time for a forecaster (each file a series, or
+        a language model, numbers in chronological order for a forecaster (each file a series, or
         --series-column). The model, its training history and a checkpoint are written to MODEL.
         Without --valid nothing is held out and the last weights are kept; with it, those of the
         best epoch.
@@ -127,10 +127,10 @@ def _recurrent(name: str) -> click.Command:
         default=None,
         help="What to learn.  [default: by the columns of CORPUS]",
     )
-    @options.file("--plot", help="Draw the learning curve: .png, .svg, .pdf.")
+    @options.file("--plot", help="Plot the learning curve: .png, .svg, .pdf.")
     @options.file(
         "--gradient-flow",
-        help="Draw the gradient norm by the distance in time: .png, .svg, .pdf; or write "
+        help="Plot the gradient norm by number of time steps back: .png, .svg, .pdf; or write "
         "it to .parquet (when, steps_before_last, norm).",
     )
     @options.several(*(column.option() for column in COLUMNS.values()))
@@ -239,7 +239,7 @@ def _summary_recurrent(
     best = rows[-1]
     if history.measures:
         measured = [row for row in rows if math.isfinite(row[f"valid_{measure}"])]
-        choose = max if model.measures[measure] else min  # of equals the first, as training does
+        choose = max if model.measures[measure] else min  # ties: the first, as in training
         best = choose(measured or rows[-1:], key=lambda row: row[f"valid_{measure}"])
         yield "best epoch", f"{best['epoch']} of {len(rows)}"
     else:

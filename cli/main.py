@@ -179,8 +179,8 @@ def _os_message(error: OSError) -> str:
 
 
 def _discard_stdout() -> None:
-    """Redirect stdout to nowhere: its reader is gone or its disk is full, and the flush at exit
-    must neither complain nor change the exit code."""
+    """Redirect stdout to the null device: its reader is gone or its disk is full, and the flush at
+    exit must neither complain nor change the exit code."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -1,4 +1,4 @@
-"""What commands are made of, and the options that several of them have."""
+"""The decorator that makes commands, and the options that they share."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Common:
             click.echo(printable(message), err=True)
 
     def notify_reports(self, reports: Mapping[str, Any], *parts: str) -> None:
-        """Print what a model reports of parts of the data that it has read."""
+        """Print a model's reports on the parts of the data that it read."""
         for part in parts:
             for line in reports[part].messages() if part in reports else ():
                 self.notify(f"{part}: {line}")

@@ -29,7 +29,7 @@ ZERO_IS_NONE = ("clip", "clip_value")  # options of numbers above 0 that 0 turns
 
 
 class CountOrShare(click.ParamType):  # type: ignore[type-arg]
-    """A number of documents, or with a decimal point a share of them."""
+    """A number of documents, or, with a decimal point, a fraction of them."""
 
     name = "number"
 
@@ -41,7 +41,9 @@ class CountOrShare(click.ParamType):  # type: ignore[type-arg]
                 return kind(value)
             except ValueError:
                 continue
-        self.fail(f"{value!r} is neither a number of documents, as 2, nor a share of them, as 0.5")
+        self.fail(
+            f"{value!r} is neither a number of documents, as 2, nor a fraction of them, as 0.5"
+        )
 
 
 # check of a parameter: type and metavar of its option, a string by default
@@ -198,7 +200,9 @@ def analyzer_of(language: str | None, **options: Any) -> Analyzer:
     if not language:
         return Analyzer(**own)
     if {"stopwords", "stemmer"} & own.keys():
-        raise click.UsageError("--language sets --stopwords and --stemmer: give it alone")
+        raise click.UsageError(
+            "--language sets --stopwords and --stemmer and cannot be combined with them"
+        )
     return Analyzer.for_language(language, **own)
 
 

@@ -24,7 +24,7 @@ Report = Callable[[str, int, "int | None"], None]
 def progress(common: Common, prints: bool = False) -> Iterator[Report | None]:
     """A function to call with (stage, rows done, total rows or None), from any thread.
 
-    None if stderr is no terminal, with --quiet, or if the work `prints` rows to a terminal.
+    None if stderr is not a terminal, with --quiet, or if the work `prints` rows to a terminal.
     """
     if common.quiet or not sys.stderr.isatty() or (prints and sys.stdout.isatty()):
         yield None

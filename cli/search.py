@@ -59,7 +59,7 @@ _MOST_UNKNOWN = 8  # unknown words of a query that are named
 @options.number(
     "--expand-weight",
     kind=float,
-    help="Weight of a nearest word, times its cosine; words of the query weigh 1.  [default: 0.1]",
+    help="Weight of a nearest word, times its cosine; query words have weight 1.  [default: 0.1]",
 )
 @options.file(
     "--queries", help="Many queries: Parquet (query_id, text) or TSV (a header line is skipped)."
@@ -101,7 +101,7 @@ def search(
 
     QUERY - reads the query from standard input. JSON is a list of {rank, id, score, fields},
     where fields has the stored columns. A document without any term of the query is never
-    found; equal scores keep the order of the corpus. Words of a QUERY that no document contains
+    returned; ties keep the order of the corpus. Words of a QUERY that no document contains
     are named on standard error, with similar words of the index: by spelling, or by the n-grams
     of VECTORS that have some (fastText's).
     """

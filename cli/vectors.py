@@ -30,7 +30,7 @@ METHODS = ("add", "mul")
 @options.vectors
 @click.argument("words", metavar="WORD...", nargs=-1, required=True)
 @options.number("-k", default=10, help="Nearest words per WORD.")
-@options.file("--plot", help="Draw the words and their neighbours: .png, .svg or .pdf.")
+@options.file("--plot", help="Plot the words and their neighbours: .png, .svg or .pdf.")
 @options.overwrite
 @options.form(*FORMS)
 @options.skip_bad_lines

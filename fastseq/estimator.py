@@ -205,7 +205,7 @@ class Parameter:
     notes    further sentences for the docstring
     none     the meaning of None; empty if None is not valid
     aliases  earlier names, still accepted; the first is the name in manifests
-    flag     the option's name if it differs, or both of a pair, as lowercase/keep-case
+    flag     the option's name if it differs, or both names of a switch, such as lowercase/keep-case
     metavar  of the option, if it differs from that of its type
     section  of the help page
     run      a parameter of one run, not saved with the model

@@ -26,7 +26,7 @@ class Interrupts:
     delivered at once. Otherwise signals are handled as before, except that SIGTERM raises
     Terminated if it would end the process.
 
-    It does nothing off the main thread, where Python delivers no signals.
+    It does nothing outside the main thread, where Python delivers no signals.
 
     Attributes
     ----------

@@ -68,7 +68,7 @@ def locked(method: Method) -> Method:
 class Team:
     """Threads that share the parts of one task, the caller among them.
 
-    For parts that are kernels without the GIL of 50 µs and more. The threads are started by the
+    For parts that run kernels without the GIL for 50 µs or more. The threads are started by the
     first `run` and end with the team or the process.
     """
 
@@ -83,8 +83,8 @@ class Team:
     def run(self, work: Callable[[int], None], parts: int) -> None:
         """Call work(0), …, work(parts - 1) on at most `threads` threads.
 
-        The parts must not depend on each other. An exception of any of them is raised here, once
-        all that had begun are done.
+        The parts must not depend on each other. An exception of any of them is raised here, after
+        all started parts have finished.
         """
         if parts <= 1 or self.threads == 1:
             for part in range(parts):

@@ -58,7 +58,7 @@ F = TypeVar("F", bound="Features")
 
 @dataclass(frozen=True)
 class DocumentCount(Check):
-    """A number of texts from 1, or a share of them as a float from 0.0 to 1.0."""
+    """A number of texts from 1, or a fraction of them as a float from 0.0 to 1.0."""
 
     def __call__(self, name: str, value: Any) -> Any:
         share = (
@@ -101,8 +101,8 @@ class FittedState:
 
     terms      the columns
     df         int64[W]  texts of the training collection that have the term
-    documents  how many texts those were
-    tokens     how many terms they had, dropped ones included
+    documents  number of those texts
+    tokens     number of their terms, including those without a column
     """
 
     terms: Texts
@@ -290,7 +290,7 @@ class Features(BaseEstimator, ABC):
         self._analyzer()
 
     def learn(self, learned: FittedState) -> None:
-        """Take over a fitted state."""
+        """Set the fitted state."""
         self._fitted: Any = self.snapshot()
         self._learned = learned
 

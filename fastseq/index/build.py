@@ -1,8 +1,8 @@
 """Index construction: Parquet → tokens → slices → merged postings → one commit.
 
 Slices of the corpus are tokenised and inverted on threads; `SliceStore` collects them within a
-memory budget; `Merge` adds up the document frequencies of each term, which fixes the place of every
-posting in the index, and yields the merged postings in chunks of terms.
+memory budget; `Merge` adds up the document frequencies of each term, which determines the position
+of every posting in the index, and yields the merged postings in chunks of terms.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class _Builder:
         writer: AbstractContextManager[DocumentWriter | None] = nullcontext()
         if schema.names:
             self._stored = self._writer.create(layout.DOCUMENTS)
-            file = cast(BinaryIO, self._stored)  # has what a writer needs
+            file = cast(BinaryIO, self._stored)  # has the methods that a writer needs
             writer = DocumentWriter(file, schema, self._corpus.id_column)
         with writer as documents:
             for batch in self._corpus.batches(size):
@@ -288,7 +288,7 @@ def invert(levels: Sequence[Tokens], sizes: Sequence[int], window: int, first: i
     """Invert the tokens of a slice.
 
     levels  the slice's tokens for each n-gram level
-    sizes   a bound above every term id of each level
+    sizes   an exclusive upper bound of the term ids of each level
     first   the slice's first document, counted from the start of its window
     """
     lengths = np.zeros(len(levels[0]), np.int64)

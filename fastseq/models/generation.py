@@ -1,4 +1,4 @@
-"""Sequences drawn from a model that gives the next token's logits: sampling and beam search.
+"""Generating sequences from a model of the next token's logits: sampling and beam search.
 
 They work on a `Decoder`, that is any model that reads token by token:
 
@@ -83,10 +83,10 @@ def check_settings(
     named = [name for name, given in drawn.items() if given]
     if beams is not None and (named or greedy):
         raise SettingsError(
-            f"beams and {(named or ['greedy'])[0]} exclude each other: beam search draws nothing"
+            f"beams and {(named or ['greedy'])[0]} exclude each other: beam search does not sample"
         )
     if greedy and named:
-        raise SettingsError(f"greedy and {named[0]} exclude each other: greedy draws nothing")
+        raise SettingsError(f"greedy and {named[0]} exclude each other: greedy does not sample")
     if length_penalty and beams is None:
         raise SettingsError("length_penalty is for beam search: give beams too")
 

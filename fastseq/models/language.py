@@ -5,10 +5,10 @@ model.fit("plays.parquet", valid="other_plays.parquet")
 for piece in model.generate("ROMEO:", 500, temperature=0.8):
     print(piece, end="", flush=True)
 
-The network gives the next unit of a stream from all units before it: embedding, dropout, recurrent
-layers, dropout, a softmax over the vocabulary. Gradients flow through the steps of a window; the
-state is carried from window to window (truncated backpropagation through time, Mikolov et al.
-2010, "Recurrent neural network based language model").
+The network predicts the next unit of a stream from all units before it: embedding, dropout,
+recurrent layers, dropout, a softmax over the vocabulary. Gradients flow through the steps of a
+window; the state is carried from window to window (truncated backpropagation through time, Mikolov
+et al. 2010, "Recurrent neural network based language model").
 """
 
 from __future__ import annotations

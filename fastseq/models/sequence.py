@@ -336,7 +336,7 @@ class SequenceModel(SavableModel[L]):
         monitor, patience = self.monitor and "monitor", self.patience and "patience"
         needs = monitor or patience or plateau
         if valid is None and needs:
-            raise SettingsError(f"{needs} needs validation: give data to validate on")
+            raise SettingsError(f"{needs} needs validation data (valid)")
         if resume and path is None:
             raise SettingsError("resume needs the path of the folder of the model")
         if resume and not (overwrite or gradient_flow) and path is not None and is_finished(path):
@@ -454,7 +454,7 @@ class SequenceModel(SavableModel[L]):
 
     @abstractmethod
     def _files(self, learned: L) -> dict[str, Content]:
-        """The part that is too large for that."""
+        """The parts of the fitted state that are too large for JSON."""
 
     @abstractmethod
     def _rebuilt(self, folder: ModelFolder, backend: Backend) -> L:
@@ -493,7 +493,7 @@ class SequenceModel(SavableModel[L]):
 
     def _identity(self, task: NetworkTask[L]) -> dict[str, Any]:
         settings = {k: v for k, v in self.settings().items() if k not in TRAINING}
-        # the meaning of ids, labels and scaled values, too: the same numbers may mean others
+        # also what ids, labels and scaled values stand for: equal numbers may differ in meaning
         meaning = json.dumps(self._statistics(task.learned), sort_keys=True)
         files = repr(sorted(self._files(task.learned).items()))
         return {

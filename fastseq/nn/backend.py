@@ -1,4 +1,4 @@
-"""What a network is made of, wherever it computes: layers, arrays, losses.
+"""The backend of a network: its layers, arrays and losses, on the CPU or a GPU.
 
 A network is written once, against a `Backend`, which computes on the CPU with the layers of
 fastseq.nn and NumPy arrays. Its subclass `nn.cuda.backend.CudaBackend` computes on a GPU.
@@ -41,7 +41,7 @@ class Backend:
     lock : held while layers compute, whose working memory serves one thread at a time
     embedding, dense, dropout, pooling, crf : make layers, with the arguments of those of fastseq.nn
     recurrent : {cell: makes recurrent layers}
-    projected_cross_entropy : makes one
+    projected_cross_entropy : makes a ProjectedCrossEntropy
     """
 
     device = "cpu"

@@ -33,7 +33,7 @@ class Parameters:
     ----------
     values, gradients : float32[n]
         The flat buffers. Between two arrays there may be up to 15 floats of padding, always zero
-        in both, so that no update ever moves them.
+        in both, so that no update changes them.
     views, gradient_views : {name: float32[shape]}
         What the buffers hold, in the order of `shapes`.
     kernels : the module of updates over these buffers

@@ -267,8 +267,8 @@ class Recurrent(Layer):
 
     @contextmanager
     def weights_held(self) -> Iterator[None]:
-        """A block in which the weights do not change: they are packed once for all passes without
-        training, which for one step at a time is most of the work."""
+        """A context in which the weights do not change: they are packed once for all passes without
+        training. For single steps, packing is most of the work."""
         with self.lock:
             if not self._holders:
                 self._pack(work for layer in self._layers for work in layer.hold())

@@ -39,7 +39,8 @@ CHUNK = 1 << 16  # floats of gates whose input products are computed at a time: 
 MOST_PROJECTED = 1 << 24  # floats of gates computed before the time loop, while predicting
 NOTHING: Int64 = np.empty(0, np.int64)
 NO_ROWS: Float32 = np.empty((0, 0), np.float32)
-ABSENT: tuple[Float32, Float32] = (NO_ROWS, np.empty(0, np.float32))  # a weight left out, its bias
+# placeholder for a weight and its bias
+ABSENT: tuple[Float32, Float32] = (NO_ROWS, np.empty(0, np.float32))
 ZEROS: Float32 = np.zeros(gemm.WIDTH, np.float32)
 
 # ---- the packed order ----------------------------------------------------------------------
@@ -490,7 +491,7 @@ class RecurrentLayer:
         for d, state in enumerate(states):
             for array, padded in zip(whole, state, strict=True):
                 part = array[self.number * self.directions + d]
-                if layout.identity:  # picking rows costs ten times a copy
+                if layout.identity:  # indexing rows takes ten times as long as a copy
                     part[...] = padded[:, : self.units]
                 else:
                     part[layout.order] = padded[:, : self.units]

@@ -62,7 +62,7 @@ class QueryTerms:
         return replace(self, weights=weights.astype(np.float32), base=sums)
 
     def take(self, queries: Int64) -> QueryTerms:
-        """Some of the queries, in that order."""
+        """A selection of the queries, in the given order."""
         counts = np.diff(self.starts)[queries]
         places = ranges(self.starts[queries], counts)
         return QueryTerms(
@@ -75,11 +75,11 @@ class RankingModel(ABC):
 
     @abstractmethod
     def document_weighting(self, segment: Segment) -> Weighting:
-        """The document's side of the sum, for every document of an index."""
+        """The factors of the formula that depend on the document, for a whole index."""
 
     @abstractmethod
     def weigh(self, segment: Segment, queries: QueryTerms) -> QueryTerms:
-        """The query's side of the sum: the terms with their weights."""
+        """The terms of the queries with the weights of the formula."""
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,7 @@ class Searcher:
         self._ids = _TermIds(segment)
         self._scratch: list[kernels.Scratch] = []
         self._gpu_lock = threading.Lock()
-        # of the models used last, as many as the device's memory holds whole
+        # of the most recent models, as many as fit in the device's memory
         self._gpu: dict[SegmentScorer, GpuSearch] = {}
         self._scorer = lru_cache(_CACHED_MODELS)(lambda model: SegmentScorer(segment, model))
 

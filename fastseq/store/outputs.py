@@ -161,8 +161,8 @@ def check_output(
     others : further outputs of the same call
     overwrite : replace an existing file that is not known to be of this kind
 
-    Raises SettingsError: `path` has another suffix, is a folder, lies in none, is an input, is one
-    of `others`, or exists and may not be replaced.
+    Raises SettingsError: `path` has another suffix, is a folder, is in a folder that does not
+    exist, is an input, is one of `others`, or exists and may not be replaced.
     """
     target = Path(path)
     if suffixes and target.suffix.lower() not in suffixes:
@@ -178,7 +178,7 @@ def check_output(
     for other in others:
         if other is not None and _is_same(target, Path(other)):
             raise SettingsError(f"{path}: is named as an output twice")
-    # an empty file has nothing to lose; pipes and terminals are written to, not replaced
+    # an empty file may be replaced; pipes and terminals are written to, not replaced
     if overwrite or not target.is_file() or not target.stat().st_size:
         return
     found = kind_of(target)

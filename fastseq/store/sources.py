@@ -80,7 +80,7 @@ class ParquetSource:
         return [(rows, sum(compress(sizes, chosen))) for rows, sizes in self._groups]
 
     def read(self, columns: Sequence[str], max_bytes: int) -> Iterator[pa.RecordBatch]:
-        """Batches of these columns, of about `max_bytes` or as the source is divided."""
+        """Batches of these columns, of about `max_bytes`, or as large as the source's own."""
         sizes = [size / max(rows, 1) for rows, size in self._group_bytes(columns)]
         rows = int(min(max(max_bytes / max([1, *sizes]), 1), MAX_ROWS))
         options = {"buffer_size": READ_AHEAD, "pre_buffer": False}
@@ -96,7 +96,7 @@ class ParquetSource:
                             batch = batch.append_column(name, array)
                     yield batch
         except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{self.name}: damaged or cut short ({reason(error)})") from error
+            raise DataError(f"{self.name}: damaged or truncated ({reason(error)})") from error
 
 
 class ArrowSource:
@@ -132,7 +132,7 @@ class ArrowSource:
         try:
             return pa.RecordBatchReader.from_stream(self._stream)
         except (pa.ArrowException, OSError, TypeError, ValueError) as error:
-            raise DataError(f"{self.name}: gives no Arrow stream ({reason(error)})") from error
+            raise DataError(f"{self.name}: provides no Arrow stream ({reason(error)})") from error
 
 
 Source = ParquetSource | ArrowSource
@@ -158,7 +158,7 @@ class Dataset:
         """The dataset of some sources."""
         types: dict[str, dict[pa.DataType, str]] = {}
         constants = [getattr(source, "constants", {}).keys() for source in sources]
-        for partition in (False, True):  # these come last
+        for partition in (False, True):  # partition columns come last
             for source, names in zip(sources, constants, strict=True):
                 for field in source.schema:
                     if (field.name in names) == partition:

@@ -277,7 +277,7 @@ class FolderWriter:
                 _link(self._data / name, self.root / f"{name}{_NEW}")
             flush_folder(self.root)
             for name in linked:
-                # next to a manifest are its own files or, for a moment, none
+                # readers find the old links or, briefly, none
                 with suppress(OSError):
                     (self.root / name).unlink()
             replace(new, self.root / MANIFEST)

@@ -1,4 +1,4 @@
-"""What packages know of languages: stop words, Snowball stems, Chinese word segmentation."""
+"""Stop words, Snowball stemmers and Chinese word segmentation, from other packages."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""A growing vocabulary that turns texts into term ids, on several threads with the ids of one.
+"""A growing vocabulary: texts to term ids that do not depend on the number of threads.
 
 `Lexicon.encode_levels` has three steps. Splitting shares nothing: it finds the slice's distinct raw
 words, with ids of their own, and its tokens as such ids. Registering holds the lock, slice after
 slice: raw words that are new to the collection are filtered and stemmed, in Python but once for
 each distinct word, and their terms get the next ids. Renaming shares nothing again: it turns the
 slice's tokens into ids of terms. Word n-grams repeat the three steps for each n, with pairs of ids
-in place of words. So term ids count up by first occurrence in the collection, however it is sliced
+in place of words. So term ids follow first occurrence in the collection, however it is sliced
 and on any number of threads.
 """
 
@@ -177,7 +177,7 @@ class Lexicon:
         for row, text in enumerate(texts.to_strings()):
             for token in split(text):
                 if not isinstance(token, str):
-                    raise RowError(row, f"the tokenizer gave {token!r}; expected str")
+                    raise RowError(row, f"the tokenizer returned {token!r}; expected str")
                 if token not in changed:
                     changed[token] = change(token, lowercase, fold_accents)
                 if changed[token]:
@@ -186,7 +186,7 @@ class Lexicon:
         try:
             data, starts, gap = packed(list(known), 0)
         except UnicodeEncodeError:
-            raise DataError("the tokenizer gave a token that is no valid Unicode text") from None
+            raise DataError("the tokenizer returned a token that is not valid Unicode") from None
         table = ByteTable(len(known), len(data), 0)
         table.register(data, starts, gap)
         return np.array(ids, np.int32), ends, table

@@ -65,7 +65,7 @@ class _GrowingTable:
 
     def grow(self) -> None:
         """Enlarge the arrays, after a kernel has reported that they are full."""
-        # few steps while it is small, little waste when it is large
+        # few rehashes while it is small, little unused memory when it is large
         slots = np.zeros((4 if len(self.slots) < 1 << 18 else 2) * len(self.slots), np.uint64)
         hashing.rehash(slots, self.slots)
         self.slots = slots

@@ -128,7 +128,7 @@ class State:
     best_epoch    epochs completed when validation was best; 0 before the first
     best_value    the monitored measure then
     stale         epochs since then
-    diverged      the run went on from here to values that are not finite
+    diverged      the run diverged after this position
     schedule      state of the learning-rate schedule
     history       of the epochs completed
     """
@@ -178,7 +178,7 @@ class Checkpoint:
         self._kind = kind
 
     def exists(self) -> bool:
-        """Whether the folder has a checkpoint, of whatever run."""
+        """Whether the folder has a checkpoint, of any run."""
         return (self.path / MANIFEST).exists()
 
     def save(self, training: Mapping[str, Any], state: State, arrays: Arrays) -> None:

@@ -48,7 +48,7 @@ class StepResult(NamedTuple):
 
 
 class TrainingTask(ABC):
-    """A model and its data, as these steps see them."""
+    """A model and its data, as these steps use them."""
 
     @property
     @abstractmethod
@@ -94,7 +94,7 @@ class TrainingSettings(LoopSettings):
     clip_value          maximum absolute value of a gradient, after `clip`; None: not clipped
     seed                of the random numbers of a step
     largest_loss        a higher one counts as diverged, as one that is not finite: saturated
-                        layers can hold a loss finite for ever; None: no limit
+                        layers can keep the loss finite; None: no limit
     """
 
     optimiser: str = "adam"

@@ -7,7 +7,7 @@ for bit.
 
 A checkpoint holds only weights with a finite loss: it is written inside a step, after the loss was
 computed and before the weights change. Where no step follows (end of training, Ctrl-C) the steps
-`prove` the weights. So weights that a last step ruined never replace good ones.
+`prove` (check) the weights, so a checkpoint never gets weights that diverged in the last step.
 """
 
 from __future__ import annotations
@@ -123,15 +123,16 @@ class Steps(ABC):
         """Change the weights and add to the state's sums. Raises DivergedError."""
 
     def prove(self, state: State) -> None:  # noqa: B027
-        """Raise DivergedError if the last step ruined the weights. Changes nothing that a later
-        step depends on."""
+        """Raise DivergedError if the weights diverged in the last step. Changes nothing that a
+        later step depends on."""
 
     def validate(self) -> dict[str, float] | None:
         """{"loss": …, a metric: …} on held-out data; None without held-out data."""
         return None
 
     def observe(self, valid: Mapping[str, float]) -> bool:
-        """Take the measures of a validation into account; whether they prove the weights."""
+        """Take the measures of a validation into account; whether they show that the weights are
+        finite."""
         return True
 
     @abstractmethod
@@ -179,7 +180,7 @@ def run(
     resume : continue from `checkpoint`, if one was saved
     report : called a few times a second, and with each validation
     interrupted : called with the history if a signal ends the training, with the weights of the
-        last complete step; not if these are ruined, or a second signal broke off a step
+        last complete step; not if these diverged, or a second signal interrupted a step
 
     Raises
     ------
@@ -192,8 +193,8 @@ def run(
     DataError
         An epoch has no step, or fewer than when the checkpoint was made.
     KeyboardInterrupt, Terminated
-        Ctrl-C, SIGTERM; the checkpoint then holds the last complete step, unless that ruined the
-        weights.
+        Ctrl-C, SIGTERM; the checkpoint then holds the last complete step, unless its
+        weights diverged.
     """
     with Interrupts() as interrupts:
         loop = _Loop(steps, checkpoint, report, interrupts)
@@ -225,7 +226,7 @@ class _Loop:
         self._report = report
         self._interrupts = interrupts
         self._best: Float32 | None = None
-        self._complete = True  # no step is half done
+        self._complete = True  # no step is in progress
         self._saved = (0, 0)  # epoch and step of the last checkpoint
         self._saved_at = time.perf_counter()
         self._saving = 0.0  # seconds that the last one took
@@ -274,7 +275,7 @@ class _Loop:
             self._steps.put(self._best)
 
     def _finish(self) -> None:
-        """Save the last weights, if they are good."""
+        """Save the last weights, if they are finite."""
         self._interrupts.hold()
         try:
             if not self._proven:
@@ -286,7 +287,7 @@ class _Loop:
         self._interrupts.release()
 
     def interrupted(self, keep: Callable[[History], None] | None) -> None:
-        """Save and keep the last complete step, unless a second signal broke off a step."""
+        """Save and keep the last complete step, unless a second signal interrupted a step."""
         if not self._complete or self._position == (0, 0):
             return
         save = self._checkpoint is not None and self._saved != self._position

@@ -28,7 +28,7 @@ _SPARE = 8  # further neighbours, to replace those that are in the query already
 MOST = 3  # suggestions
 _CANDIDATES = 200  # neighbours of an unknown word
 
-# words -> whether each is known; None for one that does not matter, such as a stop word
+# words -> whether each is known; None for one that is ignored, such as a stop word
 Knows = Callable[[Sequence[str]], Sequence[bool | None]]
 
 
@@ -98,7 +98,7 @@ def suggestions(
     most: int = MOST,
     threads: int | None = None,
 ) -> list[str]:
-    """At most `most` known words similar to an unknown one, the likeliest first.
+    """At most `most` known words similar to an unknown one, the most likely first.
 
     They are those with the fewest edits, at most two (see spelling.nearest_spellings). With vectors
     of n-grams (fastText's models) candidates are the known words nearest to the word by vector, in
@@ -106,7 +106,7 @@ def suggestions(
 
     Parameters
     ----------
-    words : known ones, by falling frequency
+    words : known ones, by descending frequency
     knows : which of the vectors' words are known; None: those in `words`
     vectors : of words
 

@@ -16,7 +16,7 @@ _LONGEST = 64  # maximum characters of a word with suggestions
 def nearest_spellings(
     word: str, words: Sequence[str], index: Mapping[str, int], most: int = 3
 ) -> list[str]:
-    """At most `most` words with a spelling similar to `word`, the likeliest first.
+    """At most `most` words with a spelling similar to `word`, the most likely first.
 
     The same letters in lower, upper or title case come first, then words by edit distance
     (insertions, deletions, substitutions, swaps of neighbours): at most two, one for up to three

@@ -51,7 +51,7 @@ class SubwordVectors:
         self._rows = np.full(grams.buckets, -1, np.int32)
         self._rows[buckets] = np.arange(len(buckets), dtype=np.int32)
         if np.count_nonzero(self._rows >= 0) != len(buckets):
-            raise FormatError("a bucket of n-grams is there twice")
+            raise FormatError("a bucket of n-grams occurs twice")
 
     @property
     def arrays(self) -> dict[str, npt.NDArray[Any]]:

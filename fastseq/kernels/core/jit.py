@@ -62,7 +62,7 @@ def inline(function: Kernel) -> Kernel:
 
 
 def helper(function: Kernel) -> Kernel:
-    """A step that only kernels call, left out of line where LLVM thinks so (rare or long ones)."""
+    """A step that only kernels call, inlined only where LLVM chooses to (not rare or long ones)."""
     return compiling.helper(function)  # type: ignore[no-any-return]
 
 
@@ -75,7 +75,7 @@ def optimised_helper(function: Kernel) -> Kernel:
 
 
 def shared(function: Kernel) -> Kernel:
-    """A function that kernels call through its symbol: compiled and cached once, linked into none.
+    """A function that kernels call through its symbol: compiled and cached once, never inlined.
 
     Its body must be LLVM code of an intrinsic, which is not optimised further.
     """
@@ -101,7 +101,7 @@ def _candidates() -> Iterator[Path]:
     """Folders for compiled kernels, best first.
 
     Never two versions of the kernels in one folder: a compiled kernel names Python types of its
-    version, and loading it under another fails in the middle.
+    version, and loading it with another version fails.
     """
     for name in ("FASTSEQ_CACHE_DIR", "NUMBA_CACHE_DIR"):
         if os.environ.get(name):
@@ -112,7 +112,7 @@ def _candidates() -> Iterator[Path]:
             if not old.name.startswith(f"kernels-{_digest()}"):
                 shutil.rmtree(old, ignore_errors=True)
     yield ours / f"kernels-{_stamp}"
-    with suppress(RuntimeError):  # a user without a home
+    with suppress(RuntimeError):  # no home directory
         if sys.platform == "win32":
             user = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local")
         elif sys.platform == "darwin":
@@ -150,7 +150,7 @@ def _defer_scipy_linalg() -> None:
     """Let Numba load its array functions without importing scipy.linalg at once.
 
     It does so only to learn whether it may offer np.dot, which costs every process 0.17 s. With
-    SciPy installed the answer is yes; whoever compiles a np.dot still gets the real check.
+    SciPy installed it may; compiling np.dot still runs the real check.
     """
     if "numba.np.arraymath" in sys.modules:
         return
@@ -209,7 +209,7 @@ class _KernelCache(caching.FunctionCache):  # type: ignore[misc]
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
             loaded = super().load_overload(sig, target_context)
-        except Exception:  # of whatever kind a damaged file brings about: compile it again
+        except Exception:  # a damaged file can raise any exception: compile again
             loaded = None
         module = self._py_func.__module__
         domain = module.split(".")[2] if module.startswith("fastseq.kernels.") else module
@@ -222,7 +222,7 @@ class _KernelCache(caching.FunctionCache):  # type: ignore[misc]
         try:
             super().save_overload(sig, data)
         except Exception:
-            # a damaged index file: start a new one; a full disk: do without
+            # a damaged index file: start a new one; a full disk: do not cache
             with suppress(Exception):
                 self.flush()
                 super().save_overload(sig, data)

@@ -34,7 +34,7 @@ ZERO = np.float32(0)
 MOST_HITS = 4096  # that a block can sort
 DIGIT_BITS = 8
 BINS = 1 << DIGIT_BITS
-GROUP = 8  # bins whose counts are added up, so that one thread need not visit all
+GROUP = 8  # bins whose counts are summed, so that one thread does not read all of them
 GROUPS = BINS // GROUP
 CHOSEN = BINS + GROUPS
 LEFT = CHOSEN + 1
@@ -247,7 +247,8 @@ def score_windows(
     keys, totals, floors, docs, parts, at, weights, starts, bounds, base, width, windows, documents,
     k, capacity,
 ):  # fmt: skip
-    """The candidates of a query in a window; a block is one of each, the query counting fastest.
+    """The candidates of a query in a window; one block for each pair, the query index varying
+    fastest.
 
     See `score`. Dynamic shared memory: float32[width].
     """
@@ -336,7 +337,7 @@ def score(
 
     keys       int64[Q, windows · min(k, width)]
     totals     int32[Q], zeros before: how many keys each query has
-    floors     int32[Q], zeros before: bits of a score that a candidate reaches
+    floors     int32[Q], zeros before: bits of the lowest score that a candidate needs
     bounds     int32[n, windows + 1], scratch
     postings   (documents int32[P], parts float32[P])
     lists      (starts int32[Q + 1], where in postings each list begins int64[n], its length

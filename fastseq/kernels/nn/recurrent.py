@@ -19,7 +19,7 @@ of the input (x_n, r, z) and those of h' (r, z, m) are neighbours; h itself of a
 
 Rows are packed: step t is counts[t] rows from starts[t] on, one for each sequence that has a step
 t, longest first, so that sequence r is row starts[t] + r. `rows[n]` is the caller's row of packed
-row n. H is the number of units, W the same in whole vectors.
+row n. H is the number of units, W is H rounded up to whole vectors.
 
 The input's products are computed in one of three ways. IN_LOOP: for a few steps at a time, while
 they are in the cache; BEFORE: for all steps at once, shared by many threads; PICKED: inputs are
@@ -174,7 +174,7 @@ def _cell(
         y              float32[·, ·]   out: h of each row at y[rows[n], column:column + H]
         h, c           float32[B, W]   in: the initial state; out: the last one
         gates          float32[N, row] out: the gates of each row, in records
-        before_h       float32[N, W]   out: h' of each row; before_c alike, of an LSTM
+        before_h       float32[N, W]   out: h' of each row; before_c the same of c', of an LSTM
         x              float32[N, K]
         input_panels   `pack_forward` of weight_ih; hidden_panels of weight_hh
         bias           float32[slots W]  in records

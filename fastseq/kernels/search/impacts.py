@@ -16,7 +16,7 @@ from fastseq.kernels.core.jit import helper, jit
 from fastseq.kernels.core.topk import sort_descending
 from fastseq.kernels.search.postings import LARGE_TF, WINDOW_BITS
 
-# postings in a block, a multiple of 64; a block whose best part cannot help is skipped
+# postings in a block, a multiple of 64; a block whose largest part is too small is skipped
 BLOCK_BITS = 7
 BLOCK = 1 << BLOCK_BITS
 
@@ -35,7 +35,7 @@ class Postings(NamedTuple):
 
 
 class Weighting(NamedTuple):
-    """A ranking model, ready for one index:
+    """A ranking model, evaluated for one index:
 
     part = value / (slope · value + factor[document]),  value = table[tf].
 
@@ -57,7 +57,8 @@ class Impacts(NamedTuple):
 
 
 def make_impacts(postings: Postings) -> Impacts:
-    """Impacts with nothing computed; the pages of memory are used as terms are filled in."""
+    """Impacts with nothing computed; the operating system allocates pages as terms are filled
+    in."""
     return Impacts(
         best=np.full(len(postings.term_run) - 1, np.nan, np.float32),
         parts=np.empty(len(postings.docs), np.float32),

@@ -1,8 +1,8 @@
-"""Exact top-k over an inverted index: window accumulation with MaxScore's split of the terms.
+"""Exact top-k over an inverted index: window accumulation with MaxScore pruning.
 
-The collection is worked through window by window (65,536 documents), so that the accumulators
-(256 KB) stay in the L2 cache. A query's terms stand in descending order of their upper bounds, the
-most a term can add to any document. Once k hits are known, the tail of terms whose bounds sum to
+The collection is processed window by window (65,536 documents), so that the accumulators
+(256 KB) stay in the L2 cache. A query's terms are in descending order of their upper bounds, the
+most a term can add to any document. Once k hits are known, the last terms whose bounds sum to
 no more than the k-th score cannot make a hit alone: those are *non-essential* (Turtle & Flood
 1995). Only the postings of the essential terms are accumulated; a document that could still reach
 the threshold with the rest is looked up in the other lists, in order, until it no longer can.
@@ -31,7 +31,7 @@ from fastseq.kernels.search.impacts import BLOCK, BLOCK_BITS
 from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS
 from fastseq.kernels.simd.bytes import greater64, trailing_zeros
 
-# Below this many postings in a window, walking them again is cheaper than scanning the window.
+# With fewer postings in a window, iterating over them again is cheaper than scanning the window.
 SPARSE = 6144
 # A list up to this many times as long as what is accumulated already is accumulated too: looking
 # one document up costs about as much as adding that many postings.
@@ -56,8 +56,8 @@ class Scratch(NamedTuple):
     rest: Float32  # [M + 1]
     run: Int64  # [M] each term's current run
     posting: Int64  # [M] where its postings start
-    count: Int64  # [M] and how many fall in the window at hand
-    order: UInt64  # [M] keys of (bound, place in the query)
+    count: Int64  # [M] and the number of those in the current window
+    order: UInt64  # [M] keys of (bound, position in the query)
     order_spare: UInt64  # [M]
 
 
@@ -273,7 +273,7 @@ def _collect_one(scratch, postings, impacts, i, limit):
 
 @optimised_helper
 def _collect_sparse(scratch, postings, accumulated, limit):
-    """Candidates above `limit` by walking the accumulated lists again; clears the scores."""
+    """Candidates above `limit` by iterating over the accumulated lists again; clears the scores."""
     scores = scratch.scores
     candidates = scratch.candidates
     partial = scratch.partial
@@ -349,7 +349,7 @@ def _threshold(key, base):
     """A sum of impacts must be above this for a later document to pass `key`.
 
     Scores are ranked with `base` added, in float32: two sums that differ may make one score. So
-    with a base the threshold lies a rounding error below, and the keys decide.
+    with a base the threshold is lower by a rounding error, and the keys are compared.
     """
     score = key_score(key)
     if base == 0.0:
@@ -426,7 +426,7 @@ def search(rows, scores, postings, impacts, scratch, starts, terms, weights, bas
     rows     int32[Q, k]    document rows, -1 past the last hit
     scores   float32[Q, k]  0 past the last hit
     starts   int64[Q + 1]   query q has terms[starts[q]:starts[q + 1]], each term once
-    terms    int32[n]       term ids, -1 for a term that the index has not
+    terms    int32[n]       term ids, -1 for a term that is not in the index
     weights  float32[n]
     base     float32[Q]     added to the score of every hit
     n_docs   documents in the index

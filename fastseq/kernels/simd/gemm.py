@@ -30,7 +30,7 @@ ROWS = 96
 DEPTH = 512
 HEIGHT = 256  # rows of A and B that `multiply_columns` packs at a time
 BREADTH = 512  # columns of B that it packs at a time
-SLIM = 3  # most vectors of its panels: tiles of 8 rows (4 for AVX2) then divide 16 rows evenly
+SLIM = 3  # most vectors per panel with which tiles of 8 rows (4 for AVX2) divide 16 rows evenly
 A_PART = ROWS * SLIM * LANES  # indices of the packed blocks in scratch
 B_PART = A_PART + HEIGHT * ROWS
 

@@ -2,13 +2,13 @@
 n-grams (Bojanowski et al. 2017, "Enriching Word Vectors with Subword Information").
 
 Subsampling, windows and the training of rows against targets are those of word2vec.py. Only a
-word's vector differs: it is made of some twenty rows. They are summed when the word enters the
+word's vector differs: it is the mean of about twenty rows. They are summed when the word enters the
 window's range, and its updates are added to them when it leaves, so each position of a sentence
 reads and writes its rows once instead of once per window. In between, the position's vector is
 updated; only another occurrence of its n-grams sees the updates late.
 
 Skip-gram trains every context word against the word's targets. The authors' program predicts the
-context from the word, which makes the same pairs over all windows, but needs negatives for every
+context from the word, which gives the same pairs over all windows, but needs negatives for every
 context word: five times as many target rows to read and write, and 2.8 times slower
 (bench/RESULTS.md).
 """

@@ -1,4 +1,4 @@
-"""Word2Vec: words learn from the words around them (Mikolov et al. 2013, "Distributed
+"""Word2Vec: word vectors learned from neighbouring words (Mikolov et al. 2013, "Distributed
 Representations of Words and Phrases and their Compositionality"). FastText uses the same steps.
 
 A row of tokens is a sentence. Frequent words are subsampled first, so windows reach further; the

@@ -169,7 +169,7 @@ class VectorModel(WordParameters, ABC):
                 checkpoint = Checkpoint(Path(path) / CHECKPOINT, identity, VECTORS_KIND)
             steps = HogwildSteps(learner, model._loop_settings(checkpoint_seconds), team, measure)
             history = run(steps, checkpoint, resume, report, None if writer else keep)
-            interrupts.hold()  # writing takes a second, what it writes may have taken hours
+            interrupts.hold()  # a signal while writing must not lose the training
             keep(history)
             if writer is not None:
                 writer.write(*self._content())

@@ -1,4 +1,4 @@
-"""What networks on a GPU are made with; see nn/backend.py."""
+"""The backend of networks on a GPU; see nn/backend.py."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Base of the layers on the device: parameters, working memory, and transfer of a batch's numbers.
+"""Base of the layers on the device: parameters, working memory, and transfer of a batch's integers.
 
-A batch's numbers (ids, lengths, targets) are small and many. They go through pinned memory, so
-that the host need not wait for the device, which still computes the previous batch.
+The integers of a batch (ids, lengths, targets) are many small arrays. They are copied through
+pinned memory, so that the host does not wait while the device computes the previous batch.
 """
 
 from __future__ import annotations
@@ -119,8 +119,8 @@ class Feed:
         return self.made((what, "int32"), (array,), lambda: self.send(array, np.int32))
 
     def groups(self, ids: npt.NDArray[np.integer]) -> tuple[Any, ...]:
-        """What gradients of rows of these numbers are summed by, on the device: see
-        kernels.cuda.nn.row_kernels.groups."""
+        """The groups by which gradients of these rows are summed, on the device: see
+        kernels.cuda.nn.rows.groups."""
 
         def make() -> tuple[Any, ...]:
             return tuple(self.send(part, np.int32) for part in row_kernels.groups(ids))
@@ -152,7 +152,7 @@ def _identity(array: Any) -> object:
 class Pending:
     """Σ terms · shares, once the device has the terms: `float` waits for it.
 
-    terms   float64[N] on the device, which must stay as they are until then
+    terms   float64[N] on the device, which must not change until then
     shares  float64[N], or one number
     """
 

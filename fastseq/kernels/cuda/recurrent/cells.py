@@ -83,7 +83,7 @@ def _write_nothing(array, at, value):
 
 class Cell(NamedTuple):
     """A cell as device functions; k is the index of a unit's first slot in a flat array of gates,
-    i and `at` are those of a unit in before_h and h.
+    i and `at` are the indices of a unit in before_h and h.
 
     name       of its kernels
     gates      outputs of the recurrent product per unit

@@ -15,7 +15,7 @@ MOST_ROWS = 16  # of a chunk of a row tile
 CHUNK = 8 if SIMULATED else 128  # of the depth of a product
 WORDS = 8 if SIMULATED else 64  # of a row staged at a time for tensor cores
 MOST_WORK = 64  # rows of a row tile: with more, the library's products step by step are as fast
-_WAITING = 1500  # clocks: two trips to memory, four barriers
+_WAITING = 1500  # clock cycles: two memory round trips, four barriers
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +101,9 @@ class Plan:
         return rows, self.depth * rows
 
     def cost(self, batch: int, multiprocessors: int) -> float:
-        """Approximate clocks of a step: multiply-adds or reads of shared memory, 128 numbers and
-        128 bytes a clock, whichever take longer; the exchange, 32 bytes a clock; and the latencies
-        of a chunk of rows (estimated, not measured)."""
+        """Approximate clock cycles of a step: multiply-adds or reads of shared memory, 128 numbers
+        and 128 bytes a clock, whichever take longer; the exchange, 32 bytes a clock; and the
+        latencies of a chunk of rows (estimated, not measured)."""
         across = self.columns // SIDE
         of_weights, of_rows = min(WARP, across), blocks_for(WARP, across)
         reads = blocks_for(of_weights, 8) + blocks_for(of_rows, 8)  # of 16 bytes a tile
@@ -167,8 +167,9 @@ class TensorPlan(Plan):
         return self.words, rows * self.words
 
     def cost(self, batch: int, multiprocessors: int) -> float:
-        """Approximate clocks of a step: reads of shared memory by warps, four for the columns and
-        two for each eight rows of a product of 16 by 8 by 8 words; the exchange; latencies."""
+        """Approximate clock cycles of a step: reads of shared memory by warps, four for the
+        columns and two for each eight rows of a product of 16 by 8 by 8 words; the exchange;
+        latencies."""
         reads = self.tiles * self.words // 8 * (4 + 2 * (self.rows // 8))
         moved = self.rows * self.words * 4 / 32
         chunks = blocks_for(self.tile_rows(batch, multiprocessors), self.rows)
