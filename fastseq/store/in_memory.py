@@ -57,7 +57,7 @@ def as_source(examples: Any, targets: Any = None, inputs: str = "text") -> Any:
     default = name = TEXT_NAME if text else TOKENS_NAME
     if targets is not None and is_table(examples):
         name, examples = _sole_column(examples)
-    elif _is_source(examples) or (targets is None and _are_paths(examples)):
+    elif _is_source(examples) or (targets is None and are_paths(examples)):
         if targets is not None:
             raise SettingsError("targets are given with files, which have their own: expected None")
         return examples
@@ -99,7 +99,9 @@ def _sole_column(table: Any) -> tuple[str, pa.ChunkedArray]:
     return names[0], whole.column(names[0])
 
 
-def _are_paths(examples: Any) -> bool:
+def are_paths(examples: Any) -> bool:
+    """Whether a list can only be paths: Path objects, Parquet files by their name or content,
+    folders and globs that have some. Any other list of strings is texts."""
     return bool(isinstance(examples, list | tuple) and examples and all(map(_is_path, examples)))
 
 

@@ -201,10 +201,12 @@ def test_held_out_text_is_measured():
 
 def test_parquet_tables_and_strings_give_the_same_vectors(tmp_path):
     lines = texts(40)
+    lines[3] += " see corpus.parquet"  # strings are paths only if each can only be a path
     pq.write_table(pa.table({"title": ["x"] * 40, "body": lines}), tmp_path / "c.parquet")
     of_strings = small(epochs=1).fit(lines).vectors_
     table = pq.read_table(tmp_path / "c.parquet")
-    for source in ([tmp_path / "c.parquet"], str(tmp_path / "c.parquet"), table):
+    path = tmp_path / "c.parquet"
+    for source in ([path], [str(path)], str(path), table):
         found = small(epochs=1).fit(source, text_column="body").vectors_
         assert found.words == of_strings.words
         np.testing.assert_array_equal(found.vectors, of_strings.vectors)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -85,12 +86,9 @@ def read_sentences(
 
 def source_of(corpus: Any, text_column: str | Sequence[str] | None) -> TextSource:
     """The texts of what `fit` of a model takes as a corpus."""
-    listed = isinstance(corpus, list | tuple)
-    if listed and any(isinstance(part, str) and part.endswith(".parquet") for part in corpus):
-        raise SettingsError(
-            "strings in a list are sentences, and one ends in .parquet: give files as Path objects"
-        )
-    return open_texts(corpus, text_column)
+    from fastseq.store.in_memory import are_paths  # imports pyarrow
+
+    return open_texts(list(map(Path, corpus)) if are_paths(corpus) else corpus, text_column)
 
 
 def read_ids(
