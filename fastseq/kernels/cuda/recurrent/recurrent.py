@@ -12,8 +12,7 @@ states and the recurrent weights, and a kernel for the units. `paths` chooses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -31,7 +30,6 @@ from fastseq.kernels.cuda.runtime.target import Kernel, blocks_for, cuda, kernel
 
 SLOTS = {name: cell.slots for name, cell in CELLS.items()}  # of a row of gates, each of H values
 GATES = {name: cell.gates for name, cell in CELLS.items()}  # rows of a weight are G H
-STATES = {name: cell.states for name, cell in CELLS.items()}  # arrays of a state
 
 ONE_MULTIPROCESSOR, GRID, STEP_BY_STEP = "one multiprocessor", "grid", "step by step"
 THREADS = 128  # of a step's kernel
@@ -86,20 +84,7 @@ def paths(cell: str, units: int, batch: int, precision: str = "float32") -> list
 
 def path_of(cell: str, units: int, batch: int, precision: str = "float32") -> str:
     """The path that a batch takes in a layer of this cell and size."""
-    return _forced[-1] if _forced else paths(cell, units, batch, precision)[0]
-
-
-_forced: list[str] = []
-
-
-@contextmanager
-def forced(path: str) -> Iterator[None]:
-    """Context in which all layers take this path, which must be among their `paths`."""
-    _forced.append(path)
-    try:
-        yield
-    finally:
-        _forced.pop()
+    return paths(cell, units, batch, precision)[0]
 
 
 def forward(
