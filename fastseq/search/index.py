@@ -70,10 +70,13 @@ class Index:
         invalid UTF-8; SettingsError for a setting of a wrong type or outside its range, and where
         the path exists already.
         """
-        arguments = locals()
         from fastseq.index.build import build
 
-        summary = build(**arguments)
+        summary = build(
+            corpus, path, id_column=id_column, text_columns=text_columns, store=store,
+            analyzer=analyzer, memory=memory, threads=threads, overwrite=overwrite,
+            progress=progress,
+        )  # fmt: skip
         index = Index.open(path)
         index.summary = summary
         return index
