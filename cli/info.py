@@ -125,6 +125,7 @@ def _of_vectors(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     statistics, settings = dict(content["statistics"]), dict(content["settings"])
     yield "model", settings.pop("model", None) or "unknown"
     settings.pop("dimensions", None)  # also in the statistics
+    statistics.pop("data", None)  # checksums
     history = statistics.pop("history", None)
     for name, value in _flat(statistics):
         yield name, _number(value)

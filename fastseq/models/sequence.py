@@ -10,7 +10,7 @@ import json
 import zlib
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -48,7 +48,7 @@ from fastseq.settings import named, one_of, thread_count
 from fastseq.store.folder import is_finished
 from fastseq.store.outputs import check_folder
 from fastseq.threads import Team
-from fastseq.training.checkpoint import History
+from fastseq.training.checkpoint import History, refuse_other_data
 from fastseq.training.gradient import StepResult, TrainingSettings, TrainingTask, train
 from fastseq.training.loop import Report
 from fastseq.types import Float32, Float64, Int32, Int64, Texts
@@ -95,6 +95,7 @@ class FittedState:
     reports   counts of what was read, {"training": …, "validation": …}
     flow      see SequenceModel.gradient_flow_
     coverage  see Vocabulary.coverage, of the given word vectors
+    data      the part of a run's identity that depends on its data; None if unknown
     """
 
     network: Network
@@ -104,6 +105,7 @@ class FittedState:
     coverage: dict[str, int] | None = field(default=None, init=False)
     reports: dict[str, ReadReport] = field(default_factory=dict, init=False)
     flow: dict[str, Float64] | None = field(default=None, init=False)
+    data: dict[str, Any] | None = field(default=None, init=False)
 
 
 L = TypeVar("L", bound=FittedState)
@@ -308,7 +310,7 @@ class SequenceModel(SavableModel[L]):
         path : a folder to train in: checkpoints, then the model. None: in memory alone
         overwrite : replace an existing model
         resume : continue from the checkpoint there; a model that was trained there with the same
-            parameters, and whose checkpoint was deleted, is loaded
+            parameters and data, and whose checkpoint was deleted, is loaded
         progress : called a few times a second with the progress of training
         gradient_flow : record `gradient_flow_`
         checkpoint_seconds : between two checkpoints inside an epoch
@@ -339,23 +341,29 @@ class SequenceModel(SavableModel[L]):
             raise SettingsError(f"{needs} needs validation data (valid)")
         if resume and path is None:
             raise SettingsError("resume needs the path of the folder of the model")
+        finished = None
         if resume and not (overwrite or gradient_flow) and path is not None and is_finished(path):
             finished = self.load(path, self.threads, self.device)
-            if finished.settings() == self.settings():
-                self._learned = finished._learned
-                return self
+            if finished.settings() != self.settings():
+                finished = None  # ModelWriter refuses: there is no checkpoint
         backend = backend_for(self.device, Team(thread_count(self.threads)), self.precision)
         settings = self._training_settings(checkpoint_seconds)
         advice = f"lower batch_size (now {self.batch_size})"
         check_folder(path, examples, valid, getattr(self, "embeddings", None), texts=True)
-        place = nullcontext() if path is None else ModelWriter(path, overwrite, resume)
-        with place as writer, backend.memory(advice), Interrupts():
+        place: AbstractContextManager[ModelWriter | None] = nullcontext()
+        if path is not None and finished is None:
+            place = ModelWriter(path, overwrite, resume)
+        with place as writer, backend.memory(advice), Interrupts() as interrupts:
             task = self._task(examples, y, valid, columns, backend)
+            learned, data = task.learned, self._data(task)
+            if finished is not None and path is not None:
+                refuse_other_data(Path(path), finished.learned.data, data)
+                self._learned = finished._learned
+                return self
             if gradient_flow:
                 task.record_flow()
-            checkpoint = writer.checkpoint(self._identity(task)) if writer else None
-            learned = task.learned
-            learned.settings = self.settings()
+            checkpoint = writer.checkpoint({**self._identity(), **data}) if writer else None
+            learned.settings, learned.data = self.settings(), data
 
             def keep(history: History) -> None:
                 learned.history = history
@@ -364,9 +372,12 @@ class SequenceModel(SavableModel[L]):
                 self._learned = learned
 
             interrupted = None if writer else keep
-            keep(train(task, settings, checkpoint, resume, progress, backend.team, interrupted))
+            history = train(task, settings, checkpoint, resume, progress, backend.team, interrupted)
+            interrupts.hold()  # a signal while writing must not lose the training
+            keep(history)
             if writer is not None:
                 writer.commit(self.kind, *self._content(learned))
+            interrupts.release()
         return self
 
     def check(self) -> None:
@@ -427,6 +438,7 @@ class SequenceModel(SavableModel[L]):
         learned.network.parameters.push()
         learned.history = folder.history()
         learned.coverage = folder.statistics.get("embeddings")
+        learned.data = folder.statistics.get("data")
         return learned
 
     @classmethod
@@ -450,6 +462,8 @@ class SequenceModel(SavableModel[L]):
         own: dict[str, Any] = {"parameters": count, "fields": fields}
         if learned.coverage is not None:
             own["embeddings"] = learned.coverage
+        if learned.data is not None:
+            own["data"] = learned.data
         return {**own, **self._statistics(learned)}
 
     @abstractmethod
@@ -491,14 +505,17 @@ class SequenceModel(SavableModel[L]):
             weight_dropout=self.recurrent_dropout, seed=mixed_key(self.seed, 1),
         )  # fmt: skip
 
-    def _identity(self, task: NetworkTask[L]) -> dict[str, Any]:
+    def _identity(self) -> dict[str, Any]:
+        """What identifies a training run, without its data."""
         settings = {k: v for k, v in self.settings().items() if k not in TRAINING}
+        return {"model": self.kind, "settings": settings}
+
+    def _data(self, task: NetworkTask[L]) -> dict[str, Any]:
+        """What identifies the data of a training run."""
         # also what ids, labels and scaled values stand for: equal numbers may differ in meaning
         meaning = json.dumps(self._statistics(task.learned), sort_keys=True)
         files = repr(sorted(self._files(task.learned).items()))
         return {
-            "model": self.kind,
-            "settings": settings,
             "data": task.fingerprint(),
             "vocabulary, labels and scale": zlib.crc32((meaning + files).encode()),
         }

@@ -11,6 +11,7 @@ A checkpoint is replaced atomically: a process killed at any moment leaves the p
 from __future__ import annotations
 
 import json
+import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.errors import FormatError, SettingsError
+from fastseq.errors import FastseqWarning, FormatError, SettingsError
 from fastseq.store.folder import MANIFEST, Folder, as_json
 from fastseq.store.writer import FolderWriter
 
@@ -257,6 +258,21 @@ def refuse_other(
             f"{path}: cannot resume: {name} was {_brief(was)} in that run, now {_brief(now)}; "
             f"expected the same settings and data{change}"
         )
+
+
+def refuse_other_data(
+    path: Path, before: Mapping[str, Any] | None, after: Mapping[str, Any]
+) -> None:
+    """Raise SettingsError if a finished run to be resumed had other data. FastseqWarning for a
+    folder of an earlier version, which does not identify its data (None)."""
+    if before is None:
+        warnings.warn(
+            f"{path}: does not identify the data of its training, so only the settings were "
+            "compared",
+            FastseqWarning, stacklevel=3,
+        )  # fmt: skip
+    else:
+        refuse_other(path, before, after)
 
 
 def _read(folder: Folder) -> tuple[State, Arrays]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fastseq.store.folder import read_manifest
 from tests.cli.conftest import Run, Write
 
 COMMANDS = ("fit-word2vec", "fit-glove", "fit-fasttext", "fit-fasttext-classifier", "fit-gru")
@@ -101,6 +102,44 @@ def test_finished_model_without_its_checkpoint_is_resumed_with_a_notice(
     longer = run(*words("fit-gru", corpus, "--epochs", "3"), "--resume")
     assert longer.code == 1
     assert "m has no checkpoint to resume from" in longer.error
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_resume_of_a_complete_training_on_other_data_is_an_error(
+    command: str, run: Run, corpus: Path, write: Write
+) -> None:
+    given = words(command, corpus)
+    assert run(*given).code == 0
+    shutil.rmtree(Path("m", "checkpoint"), ignore_errors=True)
+    before = Path("m", "manifest.json").read_bytes()
+    other = write("other.parquet", text=["a dog", "the cat"] * 5, label=["x", "y"] * 5)
+    ran = run(*words(command, other), "--resume")
+    assert ran.code == 1
+    assert "m: cannot resume: " in ran.error
+    assert Path("m", "manifest.json").read_bytes() == before
+    assert run(*given, "--resume").code == 0
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_resume_of_a_folder_that_does_not_identify_its_data_is_a_notice(
+    command: str, run: Run, corpus: Path
+) -> None:
+    given = words(command, corpus)
+    assert run(*given).code == 0
+    shutil.rmtree(Path("m", "checkpoint"), ignore_errors=True)
+    manifest = read_manifest(Path("m"))
+    del manifest.statistics["data"]
+    Path("m", "manifest.json").write_bytes(manifest.to_bytes())
+    again = run(*given, "--resume")
+    assert again.code == 0, again.err
+    assert "Notice: m: does not identify the data of its training" in again.err
+    assert "m: training was already complete; nothing to resume" in again.err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_info_leaves_out_the_checksums_of_the_data(command: str, run: Run, corpus: Path) -> None:
+    assert run(*words(command, corpus)).code == 0
+    assert not any("data" in name for name in run("info", "m").pairs if "data-" not in name)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

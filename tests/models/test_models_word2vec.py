@@ -125,6 +125,17 @@ def test_ctrl_c_waits_while_the_vectors_are_written(tmp_path, monkeypatch):
     assert WordVectors.load(tmp_path / "v").dimensions == 16
 
 
+def test_finished_training_from_vectors_is_resumed_with_their_dimensions(tmp_path):
+    start = small(epochs=1).fit(texts(60))
+    model = Word2Vec(epochs=1, threads=1)
+    found = model.fit(texts(60), start=start, path=tmp_path / "v").vectors_
+    again = model.fit(texts(60), start=start, path=tmp_path / "v", resume=True).vectors_
+    np.testing.assert_array_equal(again.vectors, found.vectors)
+    other = small(epochs=2).fit(texts(60))
+    with pytest.raises(SettingsError, match="the vectors to start from are not"):
+        model.fit(texts(60), start=other, path=tmp_path / "v", resume=True)
+
+
 def test_saved_model_equals_the_trained_one(tmp_path):
     model = small(architecture="cbow").fit(texts(60), path=tmp_path / "v")
     loaded = Word2Vec.load(tmp_path / "v")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -20,11 +21,14 @@ from fastseq import (
     SequenceTagger,
     Word2Vec,
 )
-from fastseq.errors import NotFittedError, SettingsError
+from fastseq.errors import FastseqWarning, NotFittedError, SettingsError
 from fastseq.interrupts import Interrupts, Terminated
 from fastseq.models import load
+from fastseq.models.folder import ModelWriter
+from fastseq.store.folder import MANIFEST, read_manifest
 from fastseq.training.checkpoint import VECTORS_KIND, Checkpoint, History
 from fastseq.training.gradient import TrainingSettings, train
+from fastseq.vectors.folder import VectorsWriter
 from tests.models.fake_models import Linear, explode, interrupt
 from tests.models.small_data import reviews, sentences
 
@@ -160,6 +164,66 @@ def test_finished_run_can_be_resumed(name: str, tmp_path: Path) -> None:
             make(3).fit(*data, path=path, resume=True)
     else:
         make(3).fit(*data, path=path, resume=True)
+
+
+def forget_data(path: Path) -> None:
+    """Remove what identifies the data, as in a folder of an earlier version."""
+    manifest = read_manifest(path)
+    del manifest.statistics["data"]
+    (path / MANIFEST).write_bytes(manifest.to_bytes())
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_finished_run_is_not_resumed_with_other_data(name: str, tmp_path: Path) -> None:
+    make, data = ESTIMATORS[name]
+    make(2).fit(*data, path=tmp_path / "trained")
+    shutil.rmtree(tmp_path / "trained" / "checkpoint", ignore_errors=True)
+    make(2).fit(*data).save(tmp_path / "saved")
+    type(make(2)).load(tmp_path / "trained").save(tmp_path / "copied")
+    other = tuple(rows[:-1] for rows in data)
+    for path in (tmp_path / "trained", tmp_path / "saved", tmp_path / "copied"):
+        expected = weights(type(make(2)).load(path))
+        found = make(2).fit(*data, path=path, resume=True)
+        np.testing.assert_array_equal(weights(found), expected)
+        refused = make(2)
+        with pytest.raises(SettingsError, match="cannot resume"):
+            refused.fit(*other, path=path, resume=True)
+        with pytest.raises(NotFittedError):
+            weights(refused)
+        forget_data(path)
+        with pytest.warns(FastseqWarning, match="only the settings were compared"):
+            found = make(2).fit(*other, path=path, resume=True)
+        np.testing.assert_array_equal(weights(found), expected)
+
+
+@pytest.mark.parametrize("name", ["labels", "classifier"])
+def test_finished_run_is_not_resumed_with_renamed_labels(name: str, tmp_path: Path) -> None:
+    make, (texts, labels) = ESTIMATORS[name]
+    make(1).fit(texts, labels, path=tmp_path / "m")
+    shutil.rmtree(tmp_path / "m" / "checkpoint", ignore_errors=True)
+    with pytest.raises(SettingsError, match="labels"):
+        make(1).fit(texts, [f"{label}s" for label in labels], path=tmp_path / "m", resume=True)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_signal_waits_while_the_model_is_written(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def signalling(write: Callable[..., None]) -> Callable[..., None]:
+        def interrupted(*given: Any) -> None:
+            signal.raise_signal(signal.SIGTERM)
+            write(*given)
+
+        return interrupted
+
+    monkeypatch.setattr(VectorsWriter, "write", signalling(VectorsWriter.write))
+    monkeypatch.setattr(ModelWriter, "commit", signalling(ModelWriter.commit))
+    make, data = ESTIMATORS[name]
+    model = make(1)
+    with pytest.raises(Terminated):
+        model.fit(*data, path=tmp_path / "m")
+    written = type(model).load(tmp_path / "m")
+    np.testing.assert_array_equal(weights(written), weights(model))
 
 
 @pytest.mark.parametrize("loss", ["softmax", "negative", "ova", "hierarchical"])

@@ -12,8 +12,10 @@ changes in every epoch here.
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -45,7 +47,7 @@ from fastseq.store.outputs import check_folder, check_output
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.subwords import Subwords
 from fastseq.threads import Team
-from fastseq.training.checkpoint import History, fingerprint_of, refuse_other
+from fastseq.training.checkpoint import History, fingerprint_of, refuse_other, refuse_other_data
 from fastseq.training.hogwild import HogwildSettings, HogwildSteps
 from fastseq.training.loop import Report, run
 from fastseq.types import Float32, Int32, Int64, Tokens, offsets_of
@@ -141,7 +143,8 @@ class FastTextClassifier(TextClassifier[FittedState], SubwordParameters):
         text_column, label_column : column names; guessed unless given
         path : the folder to save in, with checkpoints during training; it is locked at once
         overwrite : replace a model there
-        resume : continue from the checkpoint there; a finished model there is loaded
+        resume : continue from the checkpoint there; a finished model there with the same settings
+            and data is loaded
         progress : called after every round with the progress
         checkpoint_seconds : approximate time between two checkpoints
         """
@@ -149,19 +152,27 @@ class FastTextClassifier(TextClassifier[FittedState], SubwordParameters):
         if resume and path is None:
             raise SettingsError("resume needs the path of the model's folder")
         columns = self._named_columns(text_column=text_column, label_column=label_column)
+        finished = None
         if resume and not overwrite and path is not None and is_finished(path):
             finished = self.load(path, self.threads)
             refuse_other(Path(path), finished.settings(), self.settings())
-            self._learned = finished._learned
-            return self
         team = Team(thread_count(self.threads))
         check_folder(path, corpus, valid, self.vectors, texts=True)
-        place = nullcontext() if path is None else ModelWriter(path, overwrite, resume)
-        with place as writer, Interrupts():
+        place: AbstractContextManager[ModelWriter | None] = nullcontext()
+        if path is not None and finished is None:
+            place = ModelWriter(path, overwrite, resume)
+        with place as writer, Interrupts() as interrupts:
             learned, data, measure = self._task(corpus, y, valid, columns, team)
             learned.settings = self.settings()
-            lessons = LabelLessons(learned, data, self.negatives, self.seed, team.threads)
             identity = self._identity(learned, data)
+            # a checksum of the labels, which the manifest already has
+            labels = json.dumps(identity["data"]["labels"], sort_keys=True)
+            learned.data = {**identity["data"], "labels": zlib.crc32(labels.encode())}
+            if finished is not None and path is not None:
+                refuse_other_data(Path(path), finished.learned.data, learned.data)
+                self._learned = finished._learned
+                return self
+            lessons = LabelLessons(learned, data, self.negatives, self.seed, team.threads)
             checkpoint = writer.checkpoint(identity, stays=False) if writer else None
             rate = float(self.learning_rate)
             settings = HogwildSettings(
@@ -174,9 +185,12 @@ class FastTextClassifier(TextClassifier[FittedState], SubwordParameters):
                 learned.history = history
                 self._learned = learned
 
-            keep(run(steps, checkpoint, resume, progress, None if writer else keep))
+            history = run(steps, checkpoint, resume, progress, None if writer else keep)
+            interrupts.hold()  # a signal while writing must not lose the training
+            keep(history)
             if writer is not None:
                 writer.commit(self.kind, *learned.content())
+            interrupts.release()
         return self
 
     def _identity(self, learned: FittedState, data: LabelledRows) -> dict[str, Any]:

@@ -62,6 +62,7 @@ class FittedState:
     reports: dict[str, ReadReport] = field(default_factory=dict)
     coverage: dict[str, int] | None = None  # of the words by `vectors`, see Vocabulary.coverage
     settings: dict[str, Any] = field(default_factory=dict)  # when fitted, as in its manifest
+    data: dict[str, Any] | None = None  # identifies the data of its training; None if unknown
     tree: Tree | None = field(init=False)  # of the hierarchical loss
 
     def __post_init__(self) -> None:
@@ -112,6 +113,8 @@ class FittedState:
         }
         if self.coverage is not None:
             statistics["embeddings"] = self.coverage
+        if self.data is not None:
+            statistics["data"] = self.data
         files: dict[str, Content] = {
             _WORDS: {"word": encoder.words.to_strings(), "count": self.counts.tolist()},
             _BUCKETS: encoder.used,
@@ -151,6 +154,7 @@ class FittedState:
             np.array(columns["count"], np.int64), labels, saved["several"], loss, *tables,
             Fields.from_dict(saved["fields"]), inputs.shape[1], saved["words"],
             History(folder.columns(HISTORY)), coverage=saved.get("embeddings"),
+            data=saved.get("data"),
         )  # fmt: skip
 
     def write_bin(self, path: str | Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,13 @@ from fastseq.store.folder import CHECKPOINT, is_finished
 from fastseq.store.outputs import check_folder
 from fastseq.text.analyzer import Analyzer
 from fastseq.threads import Team
-from fastseq.training.checkpoint import VECTORS_KIND, Checkpoint, History, refuse_other
+from fastseq.training.checkpoint import (
+    VECTORS_KIND,
+    Checkpoint,
+    History,
+    refuse_other,
+    refuse_other_data,
+)
 from fastseq.training.hogwild import HogwildSettings, HogwildSteps, Lessons
 from fastseq.training.loop import Report, run
 from fastseq.types import Float32, Int32, Int64, Texts
@@ -127,24 +133,25 @@ class VectorModel(WordParameters, ABC):
         path : the folder to save in, with checkpoints during training; it is locked at once
         overwrite : replace vectors there
         resume : continue from the checkpoint there, if any. The result of a finished training
-            with these settings is loaded
+            with these settings and data is loaded
         checkpoint_seconds : approximate time between two checkpoints
         report : called after every round with the progress
         """
         self.check()
         if resume and path is None:
             raise SettingsError("resume needs the path of the vectors' folder")
-        if resume and not overwrite and path is not None and is_finished(path):
-            finished = self.load(path)
-            refuse_other(Path(path), finished._kept_settings(), self._kept_settings())
-            self._learned = finished._learned
-            return self
         source = source_of(corpus, text_column)
         begun = None if start is None else _start(start, self.skip_bad_lines)
         model = self if begun is None else self._continuing(begun)
         team = Team(thread_count(self.threads))
         check_folder(path, corpus, valid, start, texts=True)
-        place = nullcontext() if path is None else VectorsWriter(path, overwrite, resume)
+        finished = None
+        if resume and not overwrite and path is not None and is_finished(path):
+            finished = self.load(path)
+            refuse_other(Path(path), finished._kept_settings(), model._kept_settings())
+        place: AbstractContextManager[VectorsWriter | None] = nullcontext()
+        if path is not None and finished is None:
+            place = VectorsWriter(path, overwrite, resume)
         with place as writer, Interrupts() as interrupts:
             sentences, phrases = model._read(source, team, begun)
             held_out = None
@@ -154,6 +161,11 @@ class VectorModel(WordParameters, ABC):
                     known=sentences.words, fixed=True, memory=parse_size(self.memory),
                     join=phrases.join if phrases is not None else None,
                 )  # fmt: skip
+            data = model._data(sentences, held_out, begun)
+            if finished is not None and path is not None:
+                refuse_other_data(Path(path), finished.vectors_.statistics.get("data"), data)
+                self._learned = finished._learned
+                return self
             learner = model._objective(sentences, team.threads)
             if begun is not None:
                 learner.continue_from(begun)
@@ -161,11 +173,12 @@ class VectorModel(WordParameters, ABC):
             measure = None if held_out is None else partial(_valid_loss, learner, held_out)
 
             def keep(history: History) -> None:
-                self._learned = model._fitted(learner, sentences, phrases, history, begun)
+                self._learned = model._fitted(learner, sentences, phrases, history, begun, data)
 
             checkpoint = None
             if path is not None:
-                identity = model._identity(sentences, held_out, begun)
+                threads = thread_count(self.threads)
+                identity = {**model._kept_settings(), "threads": threads, **data}
                 checkpoint = Checkpoint(Path(path) / CHECKPOINT, identity, VECTORS_KIND)
             steps = HogwildSteps(learner, model._loop_settings(checkpoint_seconds), team, measure)
             history = run(steps, checkpoint, resume, report, None if writer else keep)
@@ -243,13 +256,11 @@ class VectorModel(WordParameters, ABC):
             threads=self.threads, memory=self.memory,
         )  # fmt: skip
 
-    def _identity(
+    def _data(
         self, sentences: Sentences, held_out: Sentences | None, start: FittedVectors | None
     ) -> dict[str, Any]:
-        """What identifies a training run."""
+        """What identifies the data of a training run."""
         return {
-            **self._kept_settings(),
-            "threads": thread_count(self.threads),
             "corpus": _checksum(sentences.words.data, sentences.tokens, sentences.ends),
             "valid": None if held_out is None else _checksum(held_out.tokens, held_out.ends),
             "start": None if start is None else _checksum(*start.arrays.values()),
@@ -266,7 +277,7 @@ class VectorModel(WordParameters, ABC):
 
     def _fitted(
         self, learner: Learner, sentences: Sentences, phrases: PhraseTable | None,
-        history: History, start: FittedVectors | None,
+        history: History, start: FittedVectors | None, data: Mapping[str, Any],
     ) -> FittedVectors:  # fmt: skip
         counts = sentences.counts.copy()
         if start is not None and start.vectors.counts is not None:
@@ -274,6 +285,7 @@ class VectorModel(WordParameters, ABC):
         further = learner.learned()
         found = further.pop("vectors")
         statistics: dict[str, Any] = {"tokens": sentences.read, "sentences": len(sentences.ends)}
+        statistics["data"] = dict(data)
         if phrases is not None:
             statistics["phrases"] = len(phrases.phrases_)
         statistics["history"] = {
