@@ -269,9 +269,9 @@ def test_segmentation_without_rjieba_is_an_error(monkeypatch: pytest.MonkeyPatch
 
 
 def test_tokenizer_with_wrong_results_is_rejected() -> None:
-    with pytest.raises(DataError, match=r"row 0 .from 0.: the tokenizer gave 3"):
+    with pytest.raises(DataError, match=r"row 0 .from 0.: the tokenizer returned 3"):
         Analyzer(tokenizer=lambda text: [3]).tokens("a")  # type: ignore[list-item]
-    with pytest.raises(DataError, match="no valid Unicode"):
+    with pytest.raises(DataError, match="not valid Unicode"):
         Analyzer(tokenizer=lambda text: ["\ud800"]).tokens("a")
 
 

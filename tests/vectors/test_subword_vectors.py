@@ -80,7 +80,7 @@ def test_buckets_without_a_row_count_as_zeros(tmp_path):
         ([0, 1], "3 vectors of n-grams, but int32"),
         ([0, 1, 50], "not below 50"),
         ([0, -1, 5], "not below 50"),
-        ([0, 1, 1], "there twice"),
+        ([0, 1, 1], "occurs twice"),
     ],
 )
 def test_damaged_buckets_are_rejected(buckets, message):
