@@ -275,13 +275,17 @@ def _cell(
         for step in range(T):
             t = step if reverse else T - 1 - step
             at, count = starts[t], counts[t]
-            for unit in range(0, W, LANES):
+            # several gates are read fastest unit by unit, a single one row by row
+            for block in range(W // LANES if span == 1 else 1):
+                first_unit = block * LANES
+                end = first_unit + LANES if span == 1 else W
                 for r in range(count):
-                    u = r * W + unit
-                    of_y = rows[at + r] * dy_row + column + unit
-                    d = load(dhidden, u) + load_row(above, of_y, units - unit)
-                    k = (at + r) * row + unit * slots
-                    step_backward(gate, k, old, (at + r) * W + unit, dhidden, dcells, u, d)
+                    of_y = rows[at + r] * dy_row + column
+                    for unit in range(first_unit, end, LANES):
+                        u = r * W + unit
+                        d = load(dhidden, u) + load_row(above, of_y + unit, units - unit)
+                        k = (at + r) * row + unit * slots
+                        step_backward(gate, k, old, (at + r) * W + unit, dhidden, dcells, u, d)
             for first in range(0, W, WIDTH):
                 vectors = panel_vectors(first, W)
                 to = address(dh, first)
