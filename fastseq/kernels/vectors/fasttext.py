@@ -9,8 +9,7 @@ updated; only another occurrence of its n-grams sees the updates late.
 
 Skip-gram trains every context word against the word's targets. The authors' program predicts the
 context from the word, which gives the same pairs over all windows, but needs negatives for every
-context word: five times as many target rows to read and write, and 2.8 times slower
-(bench/RESULTS.md).
+context word: five times as many target rows to read and write.
 """
 
 from __future__ import annotations
