@@ -14,7 +14,6 @@ import click
 from fastseq import estimator as declared
 from fastseq.errors import SettingsError
 from fastseq.estimator import Parameter, parameters_of
-from fastseq.features.estimators import DocumentCount
 from fastseq.settings import parse_range
 
 from .options import FILE, Decorator, F, SectionOption, several
@@ -54,7 +53,7 @@ _TYPES: dict[type[declared.Check], dict[str, Any]] = {
     declared.Location: {"type": FILE},
     declared.Named: {"metavar": "NAME=X", "multiple": True},
     declared.Weights: {"metavar": "NAME=X", "multiple": True},
-    DocumentCount: {"type": CountOrShare()},
+    declared.DocumentCount: {"type": CountOrShare()},
 }
 
 

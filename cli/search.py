@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fastseq.errors import DataError, SettingsError
+from fastseq.text.weighting import MODELS, BM25Parameters, TFIDFParameters
 
-from . import options
+from . import options, parameters
 from .options import Common, command
 from .output import RunRow, write_json, write_jsonl, write_rows, write_trec
 from .progress import progress
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from fastseq.search.index import Index
     from fastseq.vectors.expansion import Expander
 
-MODELS = ["bm25", "robertson", "atire", "bm25+", "bm25l", "tfidf", "bow"]
 RUN_COLUMNS = ("query_id", "doc_id", "rank", "score")
 _BATCH = 1 << 22  # hits in memory while a run is written
 _MOST_UNKNOWN = 8  # unknown words of a query that are named
@@ -41,13 +41,11 @@ _MOST_UNKNOWN = 8  # unknown words of a query that are named
 @options.folder("index", "-i", "--index", help="Folder of the index.")
 @options.number("-k", default=10, help="Documents per query.")
 @options.choice("--model", of=MODELS, default="bm25", help="Ranking model. bm25 is Lucene's.")
-@options.number("--k1", kind=float, help="BM25: term-frequency saturation (k1).  [default: 1.2]")
-@options.number("--b", kind=float, help="BM25: length normalisation (b).  [default: 0.75]")
-@options.number(
-    "--delta", kind=float, help="bm25+, bm25l: lower bound of a term (delta).  [default: 0.5]"
-)
-@click.option(
-    "--smart", metavar="ddd.qqq", help="tfidf: weighting in SMART notation.  [default: ltc.lnc]"
+@parameters.options_of(
+    BM25Parameters,
+    TFIDFParameters,
+    skip=("variant",),
+    names={BM25Parameters: "BM25", TFIDFParameters: "tfidf"},
 )
 @options.file(
     "--expand",
@@ -95,7 +93,7 @@ def search(
     device: str,
     form: str | None,
     skip_bad_lines: bool,
-    **parameters: Any,
+    **weighting: Any,
 ) -> None:
     """Search an index: one QUERY, or a file of them.
 
@@ -126,7 +124,7 @@ def search(
     from fastseq.search.ranking import model_by_name
 
     check_device(device)
-    ranking = model_by_name(model, **parameters)
+    ranking = model_by_name(model, **weighting)
     common.announce_compilation()
     expand = None
     if vectors is not None:

@@ -15,17 +15,19 @@ import copy
 import dataclasses
 import inspect
 import math
+import numbers
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Generic, Self, TypeVar, dataclass_transform
 
 import numpy as np
 
 from fastseq import settings
-from fastseq.errors import SettingsError
+from fastseq.errors import NotFittedError, SettingsError
 
 T = TypeVar("T")
+S = TypeVar("S", bound=Any)  # a fitted state
 
 # ---- valid values
 
@@ -64,7 +66,7 @@ class Real(Check):
     def wanted(self) -> str:
         """A description of the range."""
         if self.least is not None and self.most is not None:
-            return f"from {self.least:g} to {self.most:g}"
+            return f"from {self.least:,} to {self.most:,}"
         bounds = (("at least", self.least), ("above", self.above), ("at most", self.most),
                   ("below", self.below))  # fmt: skip
         parts = [f"{word} {bound:g}" for word, bound in bounds if bound is not None]
@@ -82,6 +84,20 @@ class Real(Check):
             )
 
         return settings.real(name, value, holds, self.wanted)
+
+
+@dataclass(frozen=True)
+class DocumentCount(Check):
+    """A number of texts from 1, or a fraction of them as a float from 0.0 to 1.0."""
+
+    def __call__(self, name: str, value: Any) -> Any:
+        integral = isinstance(value, numbers.Integral)
+        share = isinstance(value, numbers.Real) and not integral and 0.0 <= float(value) <= 1.0
+        if not share and not (integral and not isinstance(value, bool) and value >= 1):
+            raise SettingsError(
+                f"{name} is {value!r}; expected a number of texts from 1, or a share 0.0 to 1.0"
+            )
+        return value
 
 
 @dataclass(frozen=True)
@@ -251,8 +267,8 @@ def parameter(*, default: Any, **more: Any) -> Any:
 
 
 def declared_by(kind: type[Any], name: str) -> Any:
-    """Declare a parameter that is passed on to a dataclass, which checks it."""
-    found = dataclasses.replace(parameters_of(kind)[name], check=Check())
+    """Declare a parameter as a dataclass declares it."""
+    found = parameters_of(kind)[name]
     return dataclasses.field(default=found.default, metadata={"parameter": found})
 
 
@@ -293,7 +309,7 @@ def describe_parameters(kind: type[T]) -> type[T]:
 
 
 @dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(parameter,))
-class BaseEstimator:
+class BaseEstimator(Generic[S]):
     """Parameters by name, following scikit-learn's conventions: the constructor stores them, and
     `fit` checks them."""
 
@@ -351,6 +367,14 @@ class BaseEstimator:
                 raise SettingsError(f"{key} is another name of {name}: give one of them")
             given[name] = value
         return given
+
+    @property
+    def learned(self) -> S:
+        """The fitted state. Raises NotFittedError before `fit`."""
+        if self._learned is None:
+            raise NotFittedError(f"this {type(self).__name__} is not fitted: call fit first")
+        state: S = self._learned
+        return state
 
     # ---- scikit-learn's protocol
 

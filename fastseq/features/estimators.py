@@ -23,15 +23,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.errors import DataError, FormatError, NotFittedError, SettingsError
+from fastseq.errors import DataError, FormatError, SettingsError
 from fastseq.estimator import (
     THREADS,
     BaseEstimator,
     Check,
     Choice,
+    DocumentCount,
     Flag,
     Instance,
-    Real,
     Whole,
     declared_by,
     parameter,
@@ -40,6 +40,7 @@ from fastseq.estimator import (
 from fastseq.settings import thread_count
 from fastseq.store.texts import open_texts
 from fastseq.text.analyzer import Analyzer
+from fastseq.text.weighting import BM25Parameters, bm25_idf
 from fastseq.types import Float64, Int32, Int64, Texts, offsets_of
 
 if TYPE_CHECKING:
@@ -54,23 +55,6 @@ _BYTES, _LENGTHS, _DF = "term_bytes", "term_lengths", "df"  # its files
 _ANALYSIS = tuple(parameters_of(Analyzer))
 
 F = TypeVar("F", bound="Features")
-
-
-@dataclass(frozen=True)
-class DocumentCount(Check):
-    """A number of texts from 1, or a fraction of them as a float from 0.0 to 1.0."""
-
-    def __call__(self, name: str, value: Any) -> Any:
-        share = (
-            isinstance(value, numbers.Real)
-            and not isinstance(value, numbers.Integral)
-            and 0.0 <= float(value) <= 1.0
-        )
-        if not share and not (_is_whole(value) and value >= 1):
-            raise SettingsError(
-                f"{name} is {value!r}; expected a number of texts from 1, or a share 0.0 to 1.0"
-            )
-        return value
 
 
 @dataclass(frozen=True)
@@ -89,10 +73,6 @@ class Dtype(Check):
         if dtype.kind not in self.kinds or dtype.itemsize not in self.sizes:
             raise SettingsError(f"{name} is {value!r}; expected {self.wanted}")
         return value
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +103,7 @@ class FittedState:
         return self.terms.to_strings()
 
 
-class Features(BaseEstimator, ABC):
+class Features(BaseEstimator[FittedState], ABC):
     """Base of the feature extractors: reading texts, choosing terms, saving.
 
     Texts are an iterable of strings, or of fastseq.types.Texts; an Arrow column; or a corpus: a
@@ -202,14 +182,6 @@ class Features(BaseEstimator, ABC):
     def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[np.object_]:
         """The term of each column, object[W]. `input_features` is ignored."""
         return np.array(self.learned.names, dtype=object)
-
-    @property
-    def learned(self) -> FittedState:
-        """The result of fitting, as arrays. Raises NotFittedError when nothing was fitted."""
-        if self._learned is None:
-            raise NotFittedError(f"this {type(self).__name__} is not fitted: call fit first")
-        state: FittedState = self._learned
-        return state
 
     @property
     def fitted(self) -> Self:
@@ -327,8 +299,8 @@ class Features(BaseEstimator, ABC):
         if not len(counts.terms):
             raise DataError("no terms: the texts are empty, or have no tokens after analysis")
         n = counts.documents
-        low = self.min_df if _is_whole(self.min_df) else self.min_df * n
-        high = self.max_df if _is_whole(self.max_df) else self.max_df * n
+        low = self.min_df if isinstance(self.min_df, numbers.Integral) else self.min_df * n
+        high = self.max_df if isinstance(self.max_df, numbers.Integral) else self.max_df * n
         if high < low:
             raise SettingsError(
                 f"max_df {self.max_df!r} is fewer than min_df {self.min_df!r} of {n} texts"
@@ -428,15 +400,13 @@ class BM25Features(Features):
 
     method: ClassVar[str] = "bm25"
 
-    k1: float = parameter(default=1.2, check=Real(least=0), help="Term-frequency saturation (k1).")
-    b: float = parameter(
-        default=0.75, check=Real(least=0, most=1), help="Length normalisation (b)."
-    )
+    k1: float = declared_by(BM25Parameters, "k1")
+    b: float = declared_by(BM25Parameters, "b")
 
     @property
     def idf_(self) -> Float64:
         """float64[W]: the idf of each column."""
-        return _bm25_idf(self.learned)
+        return bm25_idf(self.learned.documents, self.learned.df)
 
     @property
     def average_length_(self) -> float:
@@ -446,17 +416,13 @@ class BM25Features(Features):
     def _weigh(self, learned: FittedState) -> Weigh:
         from fastseq.kernels.text.counts import NO_NORM, weigh_rows
 
-        idf, average = _bm25_idf(learned), learned.tokens / learned.documents
+        idf = bm25_idf(learned.documents, learned.df)
+        average = learned.tokens / learned.documents
         k1, b = float(self.k1), float(self.b)
         return lambda values, counts, columns, starts, lengths: weigh_rows(
             values, counts, columns, starts, idf, 1.0, k1 * (1 - b + b * (lengths / average)), 0,
             NO_NORM,
         )  # fmt: skip
-
-
-def _bm25_idf(learned: FittedState) -> Float64:
-    idf: Float64 = np.log1p((learned.documents - learned.df + 0.5) / (learned.df + 0.5))
-    return idf
 
 
 KINDS: dict[str, type[CountFeatures] | type[TfidfFeatures] | type[BM25Features]] = {

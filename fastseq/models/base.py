@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.errors import FormatError, NotFittedError, SettingsError
+from fastseq.errors import FormatError, SettingsError
 from fastseq.estimator import SEED, THREADS, BaseEstimator, Flag, Instance, Size, Whole, parameter
 from fastseq.models.data.examples import ReadReport
 from fastseq.models.folder import Content, ModelFolder, ModelWriter, read_model
@@ -35,7 +35,7 @@ SKIP_BAD_LINES = parameter(
 S = TypeVar("S", bound=Any)
 
 
-class ModelParameters(BaseEstimator):
+class ModelParameters(BaseEstimator[S]):
     """Parameters of every model."""
 
     seed: int = training_parameter(default=0, check=SEED, help="Random seed.")
@@ -48,7 +48,7 @@ class ModelParameters(BaseEstimator):
     )  # fmt: skip
 
 
-class WordParameters(ModelParameters):
+class WordParameters(ModelParameters[S]):
     """Parameters of models with a vector for each word."""
 
     dimensions: int = parameter(default=100, check=Whole(1, 1 << 16), help="Embedding dimensions.")
@@ -65,7 +65,7 @@ class WordParameters(ModelParameters):
     skip_bad_lines: bool = SKIP_BAD_LINES
 
 
-class SubwordParameters(WordParameters):
+class SubwordParameters(WordParameters[S]):
     """Parameters of models with vectors of character n-grams too."""
 
     min_n: int = parameter(
@@ -82,7 +82,7 @@ class SubwordParameters(WordParameters):
     )  # fmt: skip
 
 
-class SavableModel(ModelParameters, ABC, Generic[S]):
+class SavableModel(ModelParameters[S], ABC):
     """A model of rows that `save` writes and `load` reads. Its fitted state has the settings it was
     fitted with, so that neither saving nor prediction depends on a later `set_params`, except for
     parameters of a single run."""
@@ -93,14 +93,6 @@ class SavableModel(ModelParameters, ABC, Generic[S]):
     supervised: ClassVar[bool] = True  # whether there are targets besides the inputs
 
     # ---- fitted state
-
-    @property
-    def learned(self) -> S:
-        """The fitted state. Raises NotFittedError before `fit`."""
-        if self._learned is None:
-            raise NotFittedError(f"this {type(self).__name__} is not fitted: call fit first")
-        state: S = self._learned
-        return state
 
     @property
     def report_(self) -> dict[str, ReadReport]:

@@ -50,7 +50,7 @@ from fastseq.store.outputs import check_folder
 from fastseq.threads import Team
 from fastseq.training.checkpoint import History, refuse_other_data
 from fastseq.training.gradient import StepResult, TrainingSettings, TrainingTask, train
-from fastseq.training.loop import Report
+from fastseq.training.loop import CHECKPOINT_SECONDS, Report
 from fastseq.types import Float32, Float64, Int32, Int64, Texts
 
 if TYPE_CHECKING:
@@ -295,7 +295,7 @@ class SequenceModel(SavableModel[L]):
         resume: bool = False,
         progress: Report | None = None,
         gradient_flow: bool = False,
-        checkpoint_seconds: float = 60.0,
+        checkpoint_seconds: float = CHECKPOINT_SECONDS,
     ) -> Self:
         """Train on examples.
 

@@ -13,18 +13,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from fastseq.errors import SettingsError
+from fastseq.estimator import describe_parameters
 from fastseq.index.segment import Segment
 from fastseq.kernels.search.impacts import Weighting, document_sums
 from fastseq.kernels.search.postings import WINDOW
-from fastseq.settings import flag, one_of, real
+from fastseq.settings import flag, one_of
+from fastseq.text.weighting import MODELS, BM25Parameters, TFIDFParameters, bm25_idf
 from fastseq.types import Float32, Float64, Int32, Int64, offsets_of, ranges
 
-LARGEST = 1_000_000  # of k1 and delta: far more would not fit a float32 score
 _TFS = np.arange(256, dtype=np.float64)
 
 
@@ -82,8 +83,9 @@ class RankingModel(ABC):
         """The terms of the queries with the weights of the formula."""
 
 
+@describe_parameters
 @dataclass(frozen=True)
-class BM25(RankingModel):
+class BM25(BM25Parameters, RankingModel):
     """Okapi BM25 and its variants, after Kamphuis et al. 2020 ("Which BM25 do you mean?", ECIR).
     With L = 1 - b + b · length / avg, a term adds idf times:
 
@@ -95,31 +97,8 @@ class BM25(RankingModel):
 
     In the last two a query term absent from the document counts as tf = 0, so it adds too.
 
-    Parameters
-    ----------
-    k1 : term-frequency saturation, 0 to 1,000,000
-    b : length normalisation, 0 to 1
-    delta : δ, the lower bound of one occurrence in bm25+ and bm25l, 0 to 1,000,000
-    variant : one of the names above
-
     Raises SettingsError for a value outside its range.
     """
-
-    k1: float = 1.2
-    b: float = 0.75
-    delta: float = 0.5
-    variant: str = "lucene"
-
-    VARIANTS: ClassVar[tuple[str, ...]] = ("lucene", "robertson", "atire", "bm25+", "bm25l")
-
-    def __post_init__(self) -> None:
-        one_of("variant", self.variant, self.VARIANTS)
-        for name, high in (("k1", LARGEST), ("b", 1), ("delta", LARGEST)):
-            self._check(name, high)
-
-    def _check(self, name: str, high: int) -> None:
-        wanted = f"a number between 0 and {high}"
-        real(name, getattr(self, name), lambda value: 0 <= value <= high, wanted)
 
     def document_weighting(self, segment: Segment) -> Weighting:
         average = segment.tokens / segment.documents
@@ -132,7 +111,7 @@ class BM25(RankingModel):
         n, df = segment.documents, segment.df[queries.terms]
         given: Float64 = queries.weights.astype(np.float64)
         if self.variant == "lucene":
-            return queries.weighted(np.log1p((n - df + 0.5) / (df + 0.5)) * given)
+            return queries.weighted(bm25_idf(n, df) * given)
         if self.variant == "robertson":
             return queries.weighted(np.log(np.maximum((n - df + 0.5) / (df + 0.5), 1)) * given)
         if self.variant == "atire":
@@ -148,8 +127,9 @@ class BM25(RankingModel):
         return queries.weighted(idf * (self.k1 / total), idf * (self.delta / total))
 
 
+@describe_parameters
 @dataclass(frozen=True)
-class TFIDF(RankingModel):
+class TFIDF(TFIDFParameters, RankingModel):
     """TF-IDF in SMART notation, `ddd.qqq`: three letters for the document, three for the query
     (Manning, Raghavan, Schütze 2008, Introduction to Information Retrieval, figure 6.15).
 
@@ -160,17 +140,6 @@ class TFIDF(RankingModel):
 
     Raises SettingsError for other letters.
     """
-
-    smart: str = "ltc.lnc"
-
-    def __post_init__(self) -> None:
-        allowed = ("nlbL", "ntp", "nc", ".", "nlabL", "ntp", "nc")
-        fits = isinstance(self.smart, str) and len(self.smart) == len(allowed)
-        if not fits or any(c not in s for c, s in zip(self.smart, allowed, strict=True)):
-            raise SettingsError(
-                f"smart must be like ltc.lnc, tf from n l b L (query also a), df from n t p, norm "
-                f"from n c, not {self.smart!r}"
-            )
 
     def document_weighting(self, segment: Segment) -> Weighting:
         tf, df, norm = list(self.smart[:3])
@@ -238,25 +207,16 @@ class BoW(RankingModel):
         return self._smart.weigh(segment, queries)
 
 
-# the models by name, with their parameters
-NAMES: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("bm25", "robertson", "atire"), ("k1", "b")),
-    **dict.fromkeys(("bm25+", "bm25l"), ("k1", "b", "delta")),
-    "tfidf": ("smart",),
-    "bow": (),
-}
-
-
 def model_by_name(name: str, **parameters: Any) -> RankingModel:
     """The model of that name; parameters that are None have their defaults.
 
     Raises SettingsError for an unknown name or parameter, or a value outside its range.
     """
-    one_of("model", name, NAMES)
+    one_of("model", name, MODELS)
     given = {key: value for key, value in parameters.items() if value is not None}
     for key in given:
-        if key not in NAMES[name]:
-            others = ", ".join(other for other in NAMES if key in NAMES[other])
+        if key not in MODELS[name]:
+            others = ", ".join(other for other in MODELS if key in MODELS[other])
             raise SettingsError(f"{key} is a parameter of {others}, not of {name}")
     if name in ("tfidf", "bow"):
         return TFIDF(**given) if name == "tfidf" else BoW()

@@ -60,6 +60,8 @@ class TrainingProgress(NamedTuple):
 
 Report = Callable[[TrainingProgress], None]
 
+CHECKPOINT_SECONDS = 60.0  # between two checkpoints inside an epoch
+
 
 @dataclass(frozen=True)
 class LoopSettings:
@@ -72,11 +74,11 @@ class LoopSettings:
     checkpoint_seconds  between two checkpoints inside an epoch; 0: after every step
     """
 
-    epochs: int = 10
+    epochs: int
     patience: int | None = None
     monitor: str = "loss"
     larger_is_better: bool = False
-    checkpoint_seconds: float = 60.0
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
 
     def __post_init__(self) -> None:
         whole("epochs", self.epochs, 1)

@@ -159,7 +159,7 @@ def test_conflicting_settings_are_rejected(
 )
 def test_out_of_range_settings_are_rejected(settings: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match=next(iter(settings))):
-        TrainingSettings(**settings)
+        TrainingSettings(**{"epochs": 1, **settings})
 
 
 def test_frozen_parameters_are_unchanged_and_not_in_the_norm() -> None:
@@ -192,7 +192,7 @@ def test_plateau_sees_the_validation_loss() -> None:
 
 def test_schedule_needs_the_number_of_steps() -> None:
     with pytest.raises(SettingsError, match="needs to know how many steps"):
-        train(Linear(known=False), TrainingSettings(schedule="linear"))
+        train(Linear(known=False), TrainingSettings(epochs=1, schedule="linear"))
     model, known = Linear(known=False), Linear()
     train(model, TrainingSettings(epochs=2))
     train(known, TrainingSettings(epochs=2))
@@ -231,7 +231,7 @@ def test_exploding_loss_stops() -> None:
 
 def test_empty_epoch_is_rejected() -> None:
     with pytest.raises(DataError, match="without a batch"):
-        train(Linear(rows=0), TrainingSettings())
+        train(Linear(rows=0), TrainingSettings(epochs=1))
 
 
 def test_progress_is_reported_at_intervals() -> None:

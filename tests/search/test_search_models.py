@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from fastseq import BM25, TFIDF, Analyzer, BoW, Hits, Index
 from fastseq.errors import SettingsError
-from fastseq.search.ranking import LARGEST, NAMES, RankingModel, model_by_name
+from fastseq.search.ranking import RankingModel, model_by_name
+from fastseq.text.weighting import LARGEST, MODELS
 from tests.naive import ranking as naive
 
 WORDS = [f"w{number}" for number in range(8)]
@@ -300,12 +301,12 @@ def test_the_base_score_does_not_depend_on_the_batch(tmp_path: Path) -> None:
     "value", [-0.1, -1, float("nan"), float("inf"), 1e300, LARGEST + 1, "1", None, [1], 1j]
 )
 def test_out_of_range_parameters_are_rejected(name: str, value: Any) -> None:
-    with pytest.raises(SettingsError, match=f"^{name} must be a number between 0 and "):
+    with pytest.raises(SettingsError, match=f"^{name} must be from 0 to 1"):
         BM25(**{name: value})
 
 
 def test_other_wrong_settings_are_rejected() -> None:
-    with pytest.raises(SettingsError, match="between 0 and 1,"):
+    with pytest.raises(SettingsError, match="from 0 to 1,"):
         BM25(b=1.0001)
     with pytest.raises(SettingsError, match=r"lucene, robertson, atire, bm25\+, bm25l"):
         BM25(variant="okapi")
@@ -335,7 +336,7 @@ def test_largest_parameters_still_rank(tmp_path: Path, variant: str) -> None:
 
 
 def test_models_by_name() -> None:
-    assert [type(model_by_name(name)) for name in NAMES] == [BM25] * 5 + [TFIDF, BoW]
+    assert [type(model_by_name(name)) for name in MODELS] == [BM25] * 5 + [TFIDF, BoW]
     assert model_by_name("bm25") == BM25()
     assert model_by_name("bm25l", k1=2, b=0.5, delta=1) == BM25(2, 0.5, 1, "bm25l")
     assert model_by_name("tfidf", smart="nnn.nnn") == TFIDF("nnn.nnn")

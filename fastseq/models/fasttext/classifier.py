@@ -49,7 +49,7 @@ from fastseq.text.subwords import Subwords
 from fastseq.threads import Team
 from fastseq.training.checkpoint import History, fingerprint_of, refuse_other, refuse_other_data
 from fastseq.training.hogwild import HogwildSettings, HogwildSteps
-from fastseq.training.loop import Report, run
+from fastseq.training.loop import CHECKPOINT_SECONDS, Report, run
 from fastseq.types import Float32, Int32, Int64, Tokens, offsets_of
 from fastseq.vectors.formats import read_word_vectors
 
@@ -60,7 +60,7 @@ DEVICES = ("auto", "cpu", "cuda")
 THRESHOLD = 0.5  # probability from which one of several labels is predicted
 
 
-class FastTextClassifier(TextClassifier[FittedState], SubwordParameters):
+class FastTextClassifier(TextClassifier[FittedState], SubwordParameters[FittedState]):
     """Text classification by the mean of word and n-gram vectors, with one label or several.
 
     A text without known words gets the prediction for the end-of-line token. With the losses
@@ -123,7 +123,7 @@ class FastTextClassifier(TextClassifier[FittedState], SubwordParameters):
         overwrite: bool = False,
         resume: bool = False,
         progress: Report | None = None,
-        checkpoint_seconds: float = 60.0,
+        checkpoint_seconds: float = CHECKPOINT_SECONDS,
     ) -> Self:
         """Learn from texts with labels.
 

@@ -33,7 +33,7 @@ from fastseq.vectors.subword_vectors import BUCKETS, SUBWORDS, SubwordVectors
 OWN = "own"  # training array of the words' own vectors
 
 
-class FastText(WindowModel, SubwordParameters):
+class FastText(WindowModel, SubwordParameters[FittedVectors]):
     """Word vectors that are similar where the words occur in similar contexts or are spelt alike;
     unknown words, misspelt ones among them, have vectors too.
 

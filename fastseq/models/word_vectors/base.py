@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.errors import FormatError, NotFittedError, SettingsError
+from fastseq.errors import FormatError, SettingsError
 from fastseq.estimator import Real, Whole, parameter, plain
 from fastseq.interrupts import Interrupts
 from fastseq.models.base import WordParameters
@@ -77,7 +77,7 @@ class FittedVectors:
         return found if self.vectors.output is None else {**found, "output": self.vectors.output}
 
 
-class VectorModel(WordParameters, ABC):
+class VectorModel(WordParameters[FittedVectors], ABC):
     """A model that learns word vectors.
 
     Training on several threads is lock-free and not reproducible bit for bit; on one it is.
@@ -303,14 +303,6 @@ class VectorModel(WordParameters, ABC):
     def _subwords(self, arrays: Mapping[str, Any]) -> SubwordVectors | None:
         """Makes vectors of unknown words from the arrays learned."""
         return None
-
-    @property
-    def learned(self) -> FittedVectors:
-        """The fitted state. Raises NotFittedError before `fit`."""
-        if self._learned is None:
-            raise NotFittedError(f"this {type(self).__name__} is not fitted: call fit first")
-        state: FittedVectors = self._learned
-        return state
 
     @property
     def vectors_(self) -> WordVectors:

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from fastseq.errors import DataError, FormatError, NotFittedError
+from fastseq.errors import DataError, FormatError
 from fastseq.estimator import (
     THREADS,
     BaseEstimator,
@@ -45,7 +45,7 @@ _LEAST = 1 << 16  # pairs held at a time, at least
 _LEFT, _WORD = np.uint64(32), np.uint64(0xFFFFFFFF)
 
 
-class Phrases(BaseEstimator):
+class Phrases(BaseEstimator["PhraseTable"]):
     """Finds phrases in a corpus and joins them in other texts.
 
     A pair of neighbours a, b that occurs count(ab) times is a phrase where its score is above the
@@ -174,14 +174,6 @@ class Phrases(BaseEstimator):
         with np.errstate(divide="ignore", invalid="ignore"):
             scores = np.log(ab / total / (a / total * (b / total))) / -np.log(ab / total)
         return np.where(np.isnan(scores), -np.inf, scores)
-
-    @property
-    def learned(self) -> PhraseTable:
-        """The phrases found. Raises NotFittedError before `fit`."""
-        if self._learned is None:
-            raise NotFittedError("these Phrases are not fitted: call fit first")
-        table: PhraseTable = self._learned
-        return table
 
     @property
     def passes_(self) -> list[list[Phrase]]:
