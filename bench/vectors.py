@@ -202,12 +202,12 @@ def program(
         "model": settings["architecture"], "lr": settings["learning_rate"],
         "dim": settings["dimensions"], "ws": settings["window"], "neg": settings["negatives"],
         "epoch": settings["epochs"], "minCount": settings["min_count"], "t": settings["sample"],
-        "thread": options.threads, "seed": seed + 1,
-    }  # fmt: skip
+        "thread": options.threads,
+    }  # fmt: skip  # train_unsupervised of fasttext-numpy2 takes no seed
     vectors, words = lines.with_suffix(".npy"), lines.with_suffix(".json")
     ran = subprocess.run(
         [sys.executable, "-c", ALONE, json.dumps([str(lines), str(vectors), str(words), given])],
-        capture_output=True, text=True, check=True,
+        stdout=subprocess.PIPE, text=True, check=True,
     )  # fmt: skip
     tokens = sum(line.count(" ") + 1 for line in corpus if line)
     found = fastseq.WordVectors(json.loads(words.read_text("utf-8")), np.load(vectors))
