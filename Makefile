@@ -106,9 +106,10 @@ bench-all: $(VENV)/.installed-bench $(VENV_CUDA)/.installed ## run every benchma
 	-$(BENCH).prediction --data "$(DATA)"
 	-$(BENCH).accuracy --data "$(DATA)" --seeds 5
 	-$(BENCH).adding --seeds 5
-	-$(BENCH).vectors --data "$(DATA)" --task skipgram cbow fasttext --seeds 3
-	-$(BENCH).vectors --data "$(DATA)" --task skipgram-hs cbow-hs --seeds 1
+	-$(BENCH).vectors --data "$(DATA)" --task skipgram cbow --seeds 3
+	-$(BENCH).vectors --data "$(DATA)" --task fasttext skipgram-hs cbow-hs --seeds 1
 	-$(BENCH).vectors --data "$(DATA)" --task skipgram cbow fasttext --seeds 1 --set epochs=1 --sentences
+	-$(BENCH).vectors --data "$(DATA)" --task skipgram cbow --seeds 1 --set epochs=1
 	-$(BENCH).vectors --data "$(DATA)" --task glove --seeds 1
 	$(foreach settings,$(GLOVE),-$(BENCH).vectors --data "$(DATA)" --task glove --seeds 1 --set \
 		$(subst $(comma), ,$(settings))$(newline))
