@@ -29,6 +29,7 @@ from fastseq.kernels.search import search as kernels
 from fastseq.search.ranking import QueryTerms, RankingModel
 from fastseq.settings import thread_count, whole
 from fastseq.text.lexicon import Lexicon
+from fastseq.text.normalising import DOTLESS
 from fastseq.types import Float32, Int32, Int64, Texts, Tokens, offsets_of
 
 if TYPE_CHECKING:
@@ -47,7 +48,13 @@ _CACHED_IMPACTS = 1 << 28  # postings of one model with cached impacts: 1 GB
 _CACHED_SCRATCH = 16
 _CACHED_WORDS = 1 << 13
 
-_ASCII_WORDS = re.compile(r"[A-Za-z0-9_]{2,}").findall
+# the tokens of ASCII text, by tokenizer
+_ASCII_WORDS = {
+    "word": re.compile(r"[A-Za-z0-9_]{2,}").findall,
+    "unicode": re.compile(
+        r"(?:[A-Za-z0-9_]|(?<=[A-Za-z])'(?=[A-Za-z])|(?<=[0-9])[.,;'](?=[0-9]))+"
+    ).findall,
+}
 
 
 class SegmentScorer:
@@ -84,7 +91,9 @@ class _TermIds:
         # n-grams are numbered anew by each call, so they cannot be cached
         analyzer = segment.analyzer
         self._cached = analyzer.ngrams == (1, 1)
-        self._plain = self._cached and analyzer.tokenizer == "word" and analyzer.min_length is None
+        self._words = None
+        if self._cached and analyzer.min_length is None and analyzer.normalization not in DOTLESS:
+            self._words = _ASCII_WORDS.get(str(analyzer.tokenizer))
         self._lowercase = analyzer.lowercase
         self._clear()
 
@@ -99,11 +108,11 @@ class _TermIds:
         For a single query the kernel calls cost 40 µs, mostly for making arrays; in ASCII the word
         tokenizer is this regular expression, and a dict has the ids of its words.
         """
-        if not (self._plain and len(query) < 1000 and query.isascii()):
+        if self._words is None or len(query) >= 1000 or not query.isascii():
             return None
         by_word = self._by_word
         found: list[int] = []
-        for word in _ASCII_WORDS(query.lower() if self._lowercase else query):
+        for word in self._words(query.lower() if self._lowercase else query):
             ids = by_word.get(word)
             if ids is None:
                 ids = self.of(Texts.from_strings([word]))[0].tolist()

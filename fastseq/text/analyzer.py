@@ -10,8 +10,10 @@ from fastseq.errors import FormatError, SettingsError
 from fastseq.estimator import describe_parameters, plain
 from fastseq.settings import one_of
 from fastseq.text import language as packages
+from fastseq.text.normalising import RULES
 from fastseq.text.settings import AnalysisSettings
 from fastseq.text.unicode_tables import unicode_tables
+from fastseq.text.word_tables import unicode_version
 from fastseq.types import Texts
 
 
@@ -24,19 +26,22 @@ class Analyzer(AnalysisSettings):
 
     @classmethod
     def for_language(cls, language: str, **settings: Any) -> Analyzer:
-        """An analyzer with a language's stop words and stemmer, or the one of them that exists.
+        """An analyzer with a language's stop words, stemmer and normalisation, or those of them
+        that exist. The tokenizer `word` gets no normalisation.
 
         language : its English name
-        settings : other parameters; stopwords or stemmer given here take precedence
+        settings : other parameters; those given here take precedence
 
         Raises SettingsError for a language that has neither.
         """
         lists, stems = packages.stopword_languages(), packages.stemmers()
-        one_of("language", language, sorted({*lists, *stems}))
+        one_of("language", language, sorted({*lists, *stems, *RULES}))
         found = {
             "stopwords": language if language in lists else "none",
             "stemmer": language if language in stems else "none",
         }
+        if settings.get("tokenizer", "unicode") != "word" and language in RULES:
+            found["normalization"] = language
         return cls(**{**found, **settings})
 
     def tokens(self, text: str) -> list[str]:
@@ -57,8 +62,9 @@ class Analyzer(AnalysisSettings):
         """
         if callable(self.tokenizer):
             raise SettingsError("an analyzer whose tokenizer is a Python function cannot be saved")
-        out = {field.name: plain(getattr(self, field.name)) for field in fields(self)}
-        out["unicode"] = unicode_tables().version
+        resolved = self.resolved("word")
+        out = {field.name: plain(getattr(resolved, field.name)) for field in fields(self)}
+        out["unicode"] = _unicode_version(resolved.tokenizer)
         found = self._fingerprints()
         return {**out, "packages": found} if found else out
 
@@ -71,7 +77,8 @@ class Analyzer(AnalysisSettings):
         if not isinstance(saved, Mapping):
             raise FormatError(f"the saved analyzer must be a dictionary, not {saved!r}")
         settings = dict(saved)
-        version, ours = settings.pop("unicode", None), unicode_tables().version
+        version = settings.pop("unicode", None)
+        ours = _unicode_version(settings.get("tokenizer"))
         if version != ours:
             raise FormatError(
                 f"the analyzer was saved with Unicode tables {version!r}; "
@@ -105,6 +112,11 @@ class Analyzer(AnalysisSettings):
             found["PyStemmer"] = packages.stems_fingerprint(self.stemmer)
         if isinstance(self.stopwords, str) and self.stopwords not in ("none", "lucene"):
             found["stop-words"] = packages.stopwords_fingerprint(self.stopwords)
-        if self.tokenizer == "word" and self.cjk == "words":
+        if self.segments:
             found["rjieba"] = packages.segmenter_version()
         return found
+
+
+def _unicode_version(tokenizer: Any) -> str:
+    """The version of the tables that a tokenizer reads."""
+    return unicode_version() if tokenizer == "unicode" else unicode_tables().version

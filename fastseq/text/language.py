@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cache
 from importlib import metadata
 
@@ -15,7 +15,7 @@ from fastseq.text.unicode_tables import unicode_tables
 # ---- stop words
 
 # EnglishAnalyzer.ENGLISH_STOP_WORDS_SET of Apache Lucene
-LUCENE = frozenset(
+LUCENE = tuple(
     """
     a an and are as at be but by for if in into is it no not of on or such that the their then
     there these they this to was will with
@@ -44,25 +44,21 @@ def check_stopwords(stopwords: str | tuple[str, ...]) -> None:
 
 
 @cache
-def stopword_set(
-    stopwords: str | tuple[str, ...], lowercase: bool, fold_accents: bool
-) -> frozenset[str]:
-    """The words, lower-cased and folded as the tokens are before the comparison."""
-    words: Iterable[str] = LUCENE if stopwords == "lucene" else ()
+def stopword_list(stopwords: str | tuple[str, ...]) -> tuple[str, ...]:
+    """The stop words that the parameter of an analyzer stands for."""
     if isinstance(stopwords, tuple):
-        words = stopwords
-    elif stopwords not in ("none", "lucene"):
-        from stop_words import get_stop_words
+        return stopwords
+    if stopwords in ("none", "lucene"):
+        return LUCENE if stopwords == "lucene" else ()
+    from stop_words import get_stop_words
 
-        words = get_stop_words(stopwords)
-    change = unicode_tables().change
-    return frozenset(change(word, lowercase, fold_accents) for word in words)
+    return tuple(get_stop_words(stopwords))
 
 
 @cache
 def stopwords_fingerprint(language: str) -> int:
     """A CRC-32 of the package's list, which changes with its releases."""
-    return zlib.crc32("\n".join(sorted(stopword_set(language, False, False))).encode())
+    return zlib.crc32("\n".join(sorted(set(stopword_list(language)))).encode())
 
 
 # ---- stems
@@ -121,7 +117,8 @@ def stems_fingerprint(stemmer: str) -> int:
     """
     words = _PROBES.split()
     if stemmer in stopword_languages():
-        words += sorted(stopword_set(stemmer, True, False))
+        lower = unicode_tables().change
+        words += sorted({lower(word, True, False) for word in stopword_list(stemmer)})
     return zlib.crc32("\n".join(stem(stemmer, words)).encode())
 
 

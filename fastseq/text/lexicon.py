@@ -23,13 +23,13 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.errors import DataError, InvalidTextError, RowError
+from fastseq.errors import InvalidTextError, RowError
 from fastseq.kernels.text import ngrams, tokenize, unicode
-from fastseq.kernels.text.hashing import PADDING
-from fastseq.text.language import segmenter, stem, stopword_set
+from fastseq.text.language import segmenter, stem
+from fastseq.text.normalising import RULES, normalised
 from fastseq.text.settings import AnalysisSettings
+from fastseq.text.splitting import HAN, Splitter, packed, splitter_of, stop_words
 from fastseq.text.tables import ByteTable, Column, KeyTable
-from fastseq.text.unicode_tables import unicode_tables
 from fastseq.threads import in_order
 from fastseq.types import Int32, Int64, Texts, Tokens, UInt8, offsets_of
 
@@ -39,10 +39,6 @@ Rename = Callable[[Int32, Int64], Tokens]
 Bools = npt.NDArray[np.bool_]
 Slice = TypeVar("Slice")
 Result = TypeVar("Result")
-
-_UNITS = {"word": tokenize.WORDS, "space": tokenize.VISIBLE, "char": tokenize.CHARACTERS}
-_CJK = {"none": tokenize.AS_WORDS, "bigrams": tokenize.BIGRAMS, "words": tokenize.RUNS}
-_HAN = 1
 
 
 class Lexicon:
@@ -54,11 +50,9 @@ class Lexicon:
 
     def __init__(self, analyzer: AnalysisSettings) -> None:
         """Raises MissingExtraError when the analyzer needs a package that is not installed."""
-        self.analyzer = analyzer
-        self._filter = WordFilter(analyzer)
-        self._characters = unicode_tables().characters(analyzer.lowercase, analyzer.fold_accents)
-        words = analyzer.tokenizer == "word"
-        self._shortest = 2 if words and analyzer.min_length != 1 else 1
+        self.analyzer = analyzer = analyzer.resolved("word")
+        self._splitter = splitter_of(analyzer)
+        self._filter = WordFilter(self._splitter)
         self._raw: ByteTable | None = None
         self._grams = [KeyTable(6) for _ in range(analyzer.ngrams[1] - 1)]
         self._lock = threading.Lock()
@@ -114,8 +108,7 @@ class Lexicon:
         """
         texts = self._valid(texts)
         enter = ticket if ticket is not None else lambda level: self._lock
-        own = callable(self.analyzer.tokenizer)
-        ids, ends, table = self._call(texts) if own else self._split(texts)
+        ids, ends, table = self._splitter.split(texts)
         with enter(1):
             rename = self._register(table)
         words = rename(ids, ends)
@@ -147,49 +140,6 @@ class Lexicon:
         if self.analyzer.on_invalid == "error":
             raise InvalidTextError(row)
         return Texts.from_strings(texts.to_strings())  # which replaces
-
-    def _split(self, texts: Texts) -> tuple[Int32, Int64, ByteTable]:
-        """The tokens as ids of their own table of raw words."""
-        analyzer, nbytes = self.analyzer, texts.nbytes
-        longest = int(np.diff(texts.offsets).max(initial=0)) if nbytes > 1 << 16 else nbytes
-        table = ByteTable.for_text(nbytes, tokenize.NEWLINE)
-        unit = _UNITS[str(analyzer.tokenizer)]
-        ids, ends = table.intern_tokens(
-            tokenize.tokenize, len(texts),
-            nbytes // (1 if unit == tokenize.CHARACTERS else 3) + 16,
-            np.empty(min(longest, 4096) + 64, np.uint8),
-            texts.data, texts.offsets, *self._characters, np.empty(longest + 128, np.uint8),
-            np.empty(tokenize.EDGES, np.int64), np.empty(tokenize.EDGES, np.uint64), unit,
-            _CJK[analyzer.cjk], int(analyzer.lowercase), self._shortest,
-        )  # fmt: skip
-        return ids, ends, table
-
-    def _call(self, texts: Texts) -> tuple[Int32, Int64, ByteTable]:
-        """The tokens of the analyzer's own function, as ids of their own table."""
-        split = self.analyzer.tokenizer
-        assert callable(split)
-        change = unicode_tables().change
-        lowercase, fold_accents = self.analyzer.lowercase, self.analyzer.fold_accents
-        changed: dict[str, str] = {}
-        known: dict[str, int] = {}
-        ids: list[int] = []
-        ends = np.zeros(len(texts.offsets), np.int64)
-        for row, text in enumerate(texts.to_strings()):
-            for token in split(text):
-                if not isinstance(token, str):
-                    raise RowError(row, f"the tokenizer returned {token!r}; expected str")
-                if token not in changed:
-                    changed[token] = change(token, lowercase, fold_accents)
-                if changed[token]:
-                    ids.append(known.setdefault(changed[token], len(known)))
-            ends[row + 1] = len(ids)
-        try:
-            data, starts, gap = packed(list(known), 0)
-        except UnicodeEncodeError:
-            raise DataError("the tokenizer returned a token that is not valid Unicode") from None
-        table = ByteTable(len(known), len(data), 0)
-        table.register(data, starts, gap)
-        return np.array(ids, np.int32), ends, table
 
     def _register(self, local: ByteTable) -> Rename:
         """Add a slice's raw words; returns the function that renames its ids."""
@@ -246,20 +196,25 @@ class WordFilter:
     Raw words come in the order of their ids; terms get ids in the order of first occurrence.
     """
 
-    def __init__(self, analyzer: AnalysisSettings) -> None:
+    def __init__(self, splitter: Splitter) -> None:
         """Raises MissingExtraError when a package that the analyzer needs is not installed."""
-        words = analyzer.tokenizer == "word"
-        own = 2 if words else 1
+        analyzer, own = splitter.analyzer, splitter.shortest
+        self._splitter = splitter
         shortest = analyzer.min_length or own
         self._shortest = shortest if shortest > own else 0  # else the tokenizer drops shorter ones
         self._longest = analyzer.max_length
-        self._cjk = words and analyzer.cjk != "none"
-        self._stop = stopword_set(analyzer.stopwords, analyzer.lowercase, analyzer.fold_accents)
+        self._stop = stop_words(analyzer)
         self._stemmer = analyzer.stemmer
-        self._cut = segmenter() if words and analyzer.cjk == "words" else None
+        self._language = analyzer.normalization
+        self._cut = segmenter() if analyzer.segments else None
         self._span = analyzer.char_ngrams
         self._changes = bool(
-            self._shortest or self._longest or self._stop or self._cut or self._stemmer != "none"
+            self._shortest
+            or self._longest
+            or self._stop
+            or self._cut
+            or self._stemmer != "none"
+            or self._language in RULES
         )
         self.active = self._changes or self._span is not None
         self.terms: ByteTable | None = None
@@ -283,10 +238,11 @@ class WordFilter:
         if self._changes:
             words = _strings(data, starts, gap)
             if (cut := self._cut) is not None:
-                scripts = zip(words, _scripts(words).tolist(), strict=True)
-                pieces = [cut(word) if script == _HAN else [word] for word, script in scripts]
+                scripts = zip(words, self._splitter.scripts(words).tolist(), strict=True)
+                pieces = [cut(word) if script == HAN else [word] for word, script in scripts]
                 owners = offsets_of([len(several) for several in pieces])
                 words = list(chain.from_iterable(pieces))
+            words = normalised(self._language, words)
             keep = self._kept(words)
             if keep is not None:
                 words = list(compress(words, keep.tolist()))
@@ -347,8 +303,7 @@ class WordFilter:
             keep = lengths >= self._shortest
             if self._longest:
                 keep &= lengths <= self._longest
-            if self._cjk:
-                keep |= _scripts(words) != 0
+            keep |= self._splitter.scripts(words) != 0
         if self._stop:
             stopped = list(map(self._stop.__contains__, words))
             if True in stopped:
@@ -357,33 +312,11 @@ class WordFilter:
         return keep
 
 
-def packed(strings: list[str], separator: int) -> tuple[UInt8, Int64, int]:
-    """(data, starts int64[n + 1], gap): string i is data[starts[i]:starts[i + 1] - gap].
-
-    With a separator, which no string may contain, this is faster; 0 for none.
-    """
-    if separator:
-        between = chr(separator)
-        lines = f"{between}{between.join(strings)}{between if strings else ''}"
-        data = np.frombuffer(bytearray(lines.encode() + bytes(PADDING)), np.uint8)
-        return data, (data == separator).nonzero()[0] + 1, 1
-    encoded = [string.encode() for string in strings]
-    data = np.frombuffer(bytearray(b"".join(encoded) + bytes(PADDING)), np.uint8)
-    return data, offsets_of([len(b) for b in encoded]), 0
-
-
 def _strings(data: UInt8, starts: Int64, gap: int) -> list[str]:
     """The strings data[starts[i]:starts[i + 1] - gap] (at least one)."""
     if gap:
         return data[starts[0] : starts[-1] - 1].tobytes().decode().split(chr(tokenize.NEWLINE))
     return Texts(data, starts).to_strings()
-
-
-def _scripts(words: list[str]) -> UInt8:
-    """uint8[n]: the script of each word's first character: 0 other, _HAN (and kana), 2 Hangul."""
-    codes = np.array([ord(word[0]) for word in words], np.int32)
-    scripts: UInt8 = unicode_tables().flags_of(codes) >> unicode.SCRIPT_SHIFT & 3
-    return scripts
 
 
 # ---- the slices of a corpus, on threads

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from fastseq.errors import SettingsError
 from fastseq.estimator import Checked, Choice, Flag, Span, Whole, parameter, valid_parameters
 from fastseq.text.language import check_stemmer, check_stopwords
+from fastseq.text.normalising import RULES
 
 _LONGEST_NGRAM = 64
 
@@ -24,10 +25,14 @@ class _Tokenizer(Choice):
 class AnalysisSettings:
     """The parameters of an Analyzer. Raises SettingsError for one that is not valid."""
 
-    tokenizer: str | Callable[[str], list[str]] = parameter(
-        default="word", check=_Tokenizer(("word", "space", "char")), section="Analysis",
-        help="Tokenizer: words, runs between white space, or characters.",
-        notes='"word": runs of two or more letters, digits and underscores, those of '
+    tokenizer: str | Callable[[str], list[str]] | None = parameter(
+        default=None, check=_Tokenizer(("unicode", "word", "space", "char")), section="Analysis",
+        help="Tokenizer: words of any language (unicode), words of two or more letters or digits "
+        "(word), runs between white space (space), or characters (char).",
+        none="unicode for an index, word elsewhere",
+        notes='"unicode": NFKC case folding, then the words of UAX #29 that have a letter, a digit '
+        "or an emoji; a full stop or colon between letters separates. "
+        '"word": runs of two or more letters, digits and underscores, those of '
         r're.findall(r"(?u)\b\w\w+\b", text.lower()); "space": those of str.split(); "char": '
         "every character that is not white space; or a function from str to a list of str, which "
         "gets the unchanged text: slower, and such an analyzer cannot be saved.",
@@ -61,6 +66,13 @@ class AnalysisSettings:
         help="Snowball stemmer of a language, or none.",
         notes='One of PyStemmer\'s; "english" is Porter2.',
     )  # fmt: skip
+    normalization: str = parameter(
+        default="none", check=Choice(("none", *RULES)), section="Analysis", metavar="L",
+        help="Normalisation of a language's spellings, or none.",
+        notes="Before stop words and stems: English 's, French l', variants of Arabic letters and "
+        "the like; Turkish and Azerbaijani also have I and İ as the capitals of ı and i, with the "
+        "tokenizer unicode.",
+    )  # fmt: skip
     ngrams: tuple[int, int] = parameter(
         default=(1, 1), check=Span(_LONGEST_NGRAM), section="Analysis", metavar="1-2",
         help="Lengths of word n-grams.",
@@ -86,6 +98,15 @@ class AnalysisSettings:
         default="error", check=Choice(("error", "replace")), section="Analysis",
         help="Text that is not UTF-8: an error, or replacement characters.",
     )  # fmt: skip
+
+    def resolved(self, tokenizer: str) -> Self:
+        """The same with this tokenizer, unless one is named."""
+        return self if self.tokenizer is not None else replace(self, tokenizer=tokenizer)
+
+    @property
+    def segments(self) -> bool:
+        """Whether Chinese is cut into words."""
+        return self.cjk == "words" and self.tokenizer in (None, "unicode", "word")
 
     def __post_init__(self) -> None:
         if isinstance(self.stopwords, list):

@@ -83,12 +83,14 @@ class _GrowingTable:
         return ids
 
     def intern_tokens(
-        self, kernel: Callable[..., int], texts: int, capacity: int, *arguments: Any
-    ) -> tuple[Int32, Int64]:
+        self, kernel: Callable[..., int], texts: int, capacity: int, *arguments: Any,
+        scratch: int = 1,
+    ) -> tuple[Int32, Int64]:  # fmt: skip
         """(ids, ends int64[texts + 1]) of the tokens that a kernel adds to this table.
 
-        kernel : called again after each growth; GROW_WORD enlarges the first of its `arguments`
+        kernel : called again after each growth
         capacity : ids that fit at first
+        scratch : how many of the `arguments`, the first ones, GROW_WORD enlarges
         """
         ids, ends = np.empty(capacity, np.int32), np.zeros(texts + 1, np.int64)
         progress = np.zeros(1, np.int64)
@@ -101,7 +103,8 @@ class _GrowingTable:
             elif status == tokenize.GROW_IDS:
                 ids = np.concatenate([ids, np.empty(len(ids) + 16, np.int32)])
             else:
-                arguments = (np.empty(4 * len(arguments[0]), np.uint8), *arguments[1:])
+                larger = (np.empty(4 * len(old), old.dtype) for old in arguments[:scratch])
+                arguments = (*larger, *arguments[scratch:])
 
 
 class ByteTable(_GrowingTable):

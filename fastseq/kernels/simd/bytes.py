@@ -113,3 +113,30 @@ word64 = _block(_word_members)
 # visible64: the same copy; bit i is set where byte i is not ASCII white space (as in str.split:
 # 9 to 13 and 28 to 32).
 visible64 = _block(_visible_members)
+
+
+@llvm(types.UniTuple(types.uint64, 7), data, types.uint64, data, types.uint64, types.uint8)
+def classes64(builder: Any, out: Any, to: Any, array: Any, index: Any, shift: Any) -> Any:
+    """The same copy, and the masks of ASCII letters, digits, bytes beyond ASCII, low lines,
+    apostrophes, the marks . , ; and the marks : "."""
+    lanes = builder.load(at(builder, array, index, _BYTES), align=1)
+    capital = builder.sext(_within(builder, lanes, 65, 90), _BYTES)
+    moved = builder.and_(capital, broadcast(builder, shift, 64))
+    builder.store(builder.add(lanes, moved), at(builder, out, to, _BYTES), align=1)
+
+    def equal(*characters: str) -> Any:
+        first, *rest = (builder.icmp_unsigned("==", lanes, _constant(ord(c))) for c in characters)
+        for other in rest:
+            first = builder.or_(first, other)
+        return first
+
+    masks = (
+        _within(builder, builder.or_(lanes, _constant(0x20)), 97, 122),
+        _within(builder, lanes, 48, 57),
+        builder.icmp_signed("<", lanes, _constant(0)),
+        equal("_"), equal("'"), equal(".", ",", ";"), equal(":", '"'),
+    )  # fmt: skip
+    found = ir.Constant(ir.ArrayType(_I64, len(masks)), ir.Undefined)
+    for i, mask in enumerate(masks):
+        found = builder.insert_value(found, builder.bitcast(mask, _I64), i)
+    return found

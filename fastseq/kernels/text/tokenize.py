@@ -61,7 +61,7 @@ _SLACK = np.uint64(16)  # one more character, and an eight-byte load from any pl
 
 
 @inline
-def _is_ascii(data, start, length):
+def is_ascii(data, start, length):
     """Whether more than 8 bytes of data from `start` are all ASCII."""
     last = length - _U8
     seen = load8(data, start + last)
@@ -240,7 +240,7 @@ def tokenize(
                 if size_of <= _U8:
                     odd = key & _HIGH_BITS != _U0
                 else:
-                    odd = not _is_ascii(scratch, left, size_of)
+                    odd = not is_ascii(scratch, left, size_of)
                 prefetch(strings.slots, (h & mask) << _U1)
                 hashes[at_e] = key
                 hashes[at_e | _U1] = h | (_TOP if odd else _U0)

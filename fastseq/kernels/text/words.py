@@ -1,0 +1,864 @@
+"""Words of any language: normalisation, the word boundaries of UAX #29, bigrams.
+
+`tokenize_words` is the tokenizer `unicode`. As in kernels/text/tokenize.py, 64 bytes at a time are
+classified and lower-cased, and a run of bytes that is all ASCII is a word as it stands. Any other
+run goes through four steps, in a buffer that rarely holds more than one word:
+
+1. decode, and map each character to its NFKC_Casefold (or NFKC);
+2. bring marks into canonical order and compose (UAX #15), which only a mark or a conjoining letter
+   makes necessary: what comes before is composed already;
+3. cut where UAX #29 has a word boundary, or where a script that is written without spaces begins
+   or ends (Han and kana, Hangul, Thai, Lao, Khmer, Burmese);
+4. look up the words that have a letter, a number or an emoji; of those scripts, the overlapping
+   pairs of grapheme clusters.
+
+Joiners and other default ignorable characters are dropped by the first step. They never separate,
+except a zero-width space, which does, and one of them joins emoji.
+
+One tailoring of UAX #29: a full stop or a colon between letters separates ("node.js" is two words).
+
+Tables: fastseq/text/words.npz (tools/make_word_tables.py).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastseq.kernels.core.arrays import Int32, Int64, UInt8, UInt16, UInt32, UInt64
+from fastseq.kernels.core.jit import helper, inline, jit
+from fastseq.kernels.simd.bytes import classes64, prefetch, trailing_zeros
+from fastseq.kernels.text.hashing import Strings, find_or_add, intern_bytes, key_and_hash
+from fastseq.kernels.text.tokenize import (
+    AS_WORDS,
+    CHUNK,
+    DONE,
+    GROW_IDS,
+    GROW_TABLE,
+    GROW_WORD,
+    NEWLINE,
+    RUNS,
+    is_ascii,
+)
+from fastseq.kernels.text.unicode import MULTIPLE, char_length, decode, encode, table
+
+# Word_Break, as tools/make_word_tables.py numbers it
+OTHER, CR, LF, NEW_LINE, EXTEND, ZWJ, FORMAT, REGIONAL, KATAKANA, HEBREW, LETTER = range(11)
+SINGLE_QUOTE, DOUBLE_QUOTE, MID_BOTH, MID_LETTER, MID_NUMBER, NUMERIC, CONNECTOR, SPACE = range(
+    11, 19
+)
+# sets of them, and the rules' names for some
+NEW_LINES = 1 << CR | 1 << LF | 1 << NEW_LINE
+TRANSPARENT = 1 << EXTEND | 1 << ZWJ | 1 << FORMAT
+SEPARATORS = 1 << OTHER | 1 << SPACE | NEW_LINES
+LETTERS = 1 << LETTER | 1 << HEBREW  # AHLetter
+LETTERS_AND_NUMBERS = LETTERS | 1 << NUMERIC
+CONNECTED = LETTERS_AND_NUMBERS | 1 << KATAKANA
+IN_LETTERS = 1 << MID_LETTER | 1 << MID_BOTH | 1 << SINGLE_QUOTE  # MidLetter, MidNumLetQ
+IN_NUMBERS = 1 << MID_NUMBER | 1 << MID_BOTH | 1 << SINGLE_QUOTE  # MidNum, MidNumLetQ
+BETWEEN = IN_LETTERS | IN_NUMBERS | 1 << DOUBLE_QUOTE
+BREAK = 31  # the bits of a code point's properties
+KEEP = 1 << 5
+PICTURE = 1 << 6
+SCRIPT_SHIFT = 7
+CLUSTER_SHIFT = 10
+IGNORABLE = 1 << 13
+UNSTABLE = 1 << 14
+CLASS_SHIFT = 16
+HAN = 1
+# Grapheme_Cluster_Break
+GB_EXTEND, SPACING_MARK, LEAD, VOWEL, TAIL, LV, LVT = range(1, 8)
+MARKS = 1 << GB_EXTEND | 1 << SPACING_MARK
+
+# what becomes of the characters' order and composition
+RAW, DECOMPOSED, COMPOSED = range(3)
+
+CODE = np.uint32(0x1FFFFF)
+JOINED = np.uint32(1 << 31)  # of a code in the buffer: a zero-width joiner is before it
+ROOM = 256  # codes that one character may add to the buffer, with a copy of the starter before
+
+_HIGH_BITS = np.uint64(0x8080808080808080)
+_U0, _U1, _U8, _U63, _U64 = (np.uint64(n) for n in (0, 1, 8, 63, 64))
+_CHUNK = np.uint64(CHUNK)
+_TOP = np.uint64(1 << 63)
+_NONE = np.uint64(0xFFFFFFFFFFFFFFFF)
+_ZWJ = np.uint32(0x200D)
+_SPACE = np.uint32(0x20)
+_CAPITAL_I, _DOTTED_I, _DOTLESS_I, _SMALL_I = (np.uint32(n) for n in (0x49, 0x130, 0x131, 0x69))
+_DOT_ABOVE = np.uint32(0x307)
+_IOTA_BELOW, _IOTA = np.uint32(0x345), np.uint32(0x3B9)
+_FULL_STOP, _COLON = np.uint32(0x2E), np.uint32(0x3A)
+
+
+class WordTables(NamedTuple):
+    """The tables of fastseq/text/words.npz, the mapping being one of several."""
+
+    properties_index: UInt16  # [8704]
+    properties: UInt32  # [128 * blocks]
+    map_index: UInt16  # [8704]
+    mapped: Int32  # [128 * blocks]
+    parts_index: UInt16  # [8704]
+    parts: Int32  # [128 * blocks] canonical decompositions
+    pool: Int32  # [n]
+    pairs: Int64  # [m, 2]
+
+
+class Buffer(NamedTuple):
+    """Code points of one or a few words."""
+
+    codes: UInt32  # [capacity] with JOINED
+    bits: UInt32  # [capacity] their properties
+    starts: Int64  # [capacity] where each comes from in the text, first byte
+    stops: Int64  # [capacity] and past the last
+
+
+@inline
+def properties_of(tables, code):
+    """The properties of a code point (uint32)."""
+    return table(tables.properties_index, tables.properties, code & CODE)
+
+
+# ---- normalisation
+
+
+@inline
+def _class_of(bits):
+    """The canonical combining class (uint32)."""
+    return bits >> np.uint32(CLASS_SHIFT)
+
+
+@inline
+def _set(buffer, i, code, bits, start, stop):
+    buffer.codes[i] = code
+    buffer.bits[i] = bits
+    buffer.starts[i] = start
+    buffer.stops[i] = stop
+
+
+@inline
+def _copy(buffer, to, source):
+    buffer.codes[to] = buffer.codes[source]
+    buffer.bits[to] = buffer.bits[source]
+    buffer.starts[to] = buffer.starts[source]
+    buffer.stops[to] = buffer.stops[source]
+
+
+@inline
+def _insert(buffer, n, code, bits, start, stop):
+    """Put a code at the end of the buffer, in canonical order; returns n + 1."""
+    i = n
+    order = _class_of(bits)
+    if order != 0:
+        while i > _U0 and _class_of(buffer.bits[i - _U1]) > order:
+            _copy(buffer, i, i - _U1)
+            i -= _U1
+    _set(buffer, i, code, bits, start, stop)
+    return n + _U1
+
+
+@inline
+def _composite(first, second, tables):
+    """The canonical composition of two code points, or 0."""
+    if first - np.uint32(0x1100) < np.uint32(19) and second - np.uint32(0x1161) < np.uint32(21):
+        lead, vowel = first - np.uint32(0x1100), second - np.uint32(0x1161)
+        return np.uint32(0xAC00) + (lead * np.uint32(21) + vowel) * np.uint32(28)
+    if (
+        first - np.uint32(0xAC00) < np.uint32(11172)
+        and (first - np.uint32(0xAC00)) % np.uint32(28) == 0
+        and second - np.uint32(0x11A8) < np.uint32(27)
+    ):
+        return first + second - np.uint32(0x11A7)
+    key = np.int64(first) << 21 | np.int64(second)
+    low, high = np.uint64(0), np.uint64(len(tables.pairs))
+    while low < high:
+        middle = (low + high) >> _U1
+        if tables.pairs[middle, 0] < key:
+            low = middle + _U1
+        else:
+            high = middle
+    if low < np.uint64(len(tables.pairs)) and tables.pairs[low, 0] == key:
+        return np.uint32(tables.pairs[low, 1])
+    return np.uint32(0)
+
+
+@helper
+def _compose(buffer, first, n, tables):
+    """Compose the codes from `first`, in place; returns the new end."""
+    out = first
+    starter = _NONE
+    last = np.uint32(0)  # the class of the code before in `out`
+    for k in range(first, n):
+        i = np.uint64(k)
+        order = _class_of(buffer.bits[i])
+        if starter != _NONE and (out - _U1 == starter or last < order):
+            made = _composite(buffer.codes[starter] & CODE, buffer.codes[i] & CODE, tables)
+            if made != 0:
+                _set(
+                    buffer, starter, made | (buffer.codes[starter] & JOINED),
+                    properties_of(tables, made), min(buffer.starts[starter], buffer.starts[i]),
+                    max(buffer.stops[starter], buffer.stops[i]),
+                )  # fmt: skip
+                continue
+        _copy(buffer, out, i)
+        if order == 0:
+            starter = out
+        last = order
+        out += _U1
+    return out
+
+
+@inline
+def _is_stable(bits):
+    """Whether a character is a starter that nothing before it composes with."""
+    return bits & np.uint32(0xFFFF << CLASS_SHIFT | UNSTABLE) == 0
+
+
+@inline
+def _part(buffer, n, open_at, code, start, stop, form, tables):
+    """Add a code that has no decomposition; returns (n, open_at)."""
+    bits = properties_of(tables, code)
+    if form == COMPOSED and n > open_at and _is_stable(bits):
+        n = _compose(buffer, open_at, n, tables)
+        open_at = n
+    return _insert(buffer, n, code, bits, start, stop), open_at
+
+
+@helper
+def _parts(buffer, n, open_at, code, start, stop, form, tables):
+    """Add the canonical decomposition of a code; returns (n, open_at)."""
+    joined = code & JOINED
+    bare = code & CODE
+    syllable = bare - np.uint32(0xAC00)
+    if syllable < np.uint32(11172):
+        tail = syllable % np.uint32(28)
+        lead = np.uint32(0x1100) + syllable // np.uint32(588)
+        vowel = np.uint32(0x1161) + syllable % np.uint32(588) // np.uint32(28)
+        n, open_at = _part(buffer, n, open_at, lead | joined, start, stop, form, tables)
+        n, open_at = _part(buffer, n, open_at, vowel, start, stop, form, tables)
+        if tail:
+            last = np.uint32(0x11A7) + tail
+            n, open_at = _part(buffer, n, open_at, last, start, stop, form, tables)
+        return n, open_at
+    change = np.int64(table(tables.parts_index, tables.parts, bare))
+    if change < MULTIPLE:  # at most one other character
+        made = np.uint32(np.int64(bare) + change)
+        return _part(buffer, n, open_at, made | joined, start, stop, form, tables)
+    where = (change - MULTIPLE) >> 5
+    for k in range(where, where + (change & 31)):
+        made = np.uint32(tables.pool[np.uint64(k)])
+        n, open_at = _part(buffer, n, open_at, made | joined, start, stop, form, tables)
+        joined = np.uint32(0)
+    return n, open_at
+
+
+@helper
+def _reopened(buffer, n, tables):
+    """Decompose the last starter of the buffer, whose marks may now be composed anew.
+
+    Returns (n, where the starter is).
+    """
+    first = n
+    while first > _U0:
+        first -= _U1
+        if _class_of(buffer.bits[first]) == 0:
+            break
+    if first == n or _class_of(buffer.bits[first]) != 0:  # marks alone
+        return n, first
+    end, _ = _parts(  # after the rest, with a copy of its marks
+        buffer, n, n, buffer.codes[first], buffer.starts[first], buffer.stops[first], DECOMPOSED,
+        tables,
+    )  # fmt: skip
+    for k in range(first + _U1, n):
+        i = np.uint64(k)
+        end = _insert(
+            buffer, end, buffer.codes[i], buffer.bits[i], buffer.starts[i], buffer.stops[i]
+        )
+    for k in range(end - n):
+        _copy(buffer, first + np.uint64(k), n + np.uint64(k))
+    return first + (end - n), first
+
+
+@helper
+def _add_unstable(buffer, n, open_at, code, start, stop, form, tables):
+    """`_add` of a mark or a character that may compose with the one before."""
+    if form == COMPOSED and open_at == _NONE:
+        n, open_at = _reopened(buffer, n, tables)
+    return _parts(buffer, n, open_at, code, start, stop, form, tables)
+
+
+@inline
+def _add(buffer, n, open_at, code, bits, start, stop, form, tables):
+    """Add a mapped code point to the buffer of n codes, in normal form.
+
+    open_at : from where on the codes are not composed yet; _NONE for nowhere
+    Returns (n, open_at).
+    """
+    if form == RAW or (form == COMPOSED and _is_stable(bits)):
+        if open_at != _NONE:
+            n = _compose(buffer, open_at, n, tables)
+        _set(buffer, n, code, bits, start, stop)
+        return n + _U1, _NONE
+    if (
+        form == COMPOSED
+        and open_at == _NONE
+        and bits & np.uint32(UNSTABLE) == 0
+        and n > _U0
+        and _class_of(buffer.bits[n - _U1]) <= _class_of(bits)
+    ):  # a mark in order that composes with nothing
+        _set(buffer, n, code, bits, start, stop)
+        return n + _U1, _NONE
+    return _add_unstable(buffer, n, open_at, code, start, stop, form, tables)
+
+
+@jit
+def normalise(
+    codes: UInt32, bits: UInt32, starts: Int64, stops: Int64, data: UInt8, form: int,
+    properties_index: UInt16, properties: UInt32, map_index: UInt16, mapped: Int32,
+    parts_index: UInt16, parts: Int32, pool: Int32, pairs: Int64,
+) -> int:  # fmt: skip
+    """The code points of a text in a normal form (UAX #15); returns their number, or -1 where
+    `codes` is too short.
+
+    codes, bits, starts, stops  [capacity], see Buffer
+    data    uint8[n], valid UTF-8
+    form    RAW, DECOMPOSED (the mapping being none: NFD, nfkc: NFKD) or COMPOSED (NFC, NFKC)
+    """
+    tables = WordTables(
+        properties_index, properties, map_index, mapped, parts_index, parts, pool, pairs
+    )
+    buffer = Buffer(codes, bits, starts, stops)
+    n = _U0
+    open_at = _NONE
+    i = _U0
+    while i < np.uint64(len(data)):
+        if n + np.uint64(ROOM) > np.uint64(len(codes)):
+            return -1
+        code = decode(data, i)
+        start = np.int64(i)
+        i += char_length(data[i])
+        change = np.int64(table(tables.map_index, tables.mapped, code))
+        where = (change - MULTIPLE) >> 5
+        count = np.int64(1) if change < MULTIPLE else change & 31
+        for k in range(count):
+            if change < MULTIPLE:
+                made = np.uint32(np.int64(code) + change)
+            else:
+                made = np.uint32(tables.pool[np.uint64(where + k)])
+            n, open_at = _add(
+                buffer, n, open_at, made, properties_of(tables, made), start, np.int64(i), form,
+                tables,
+            )  # fmt: skip
+    if form == COMPOSED and open_at != _NONE:
+        n = _compose(buffer, open_at, n, tables)
+    return np.int64(n)
+
+
+# ---- boundaries
+
+
+@inline
+def _is_in(kind, some):
+    """Whether a class (uint32) is in a set of them, a mask of bits."""
+    return np.uint32(1) << kind & np.uint32(some) != 0
+
+
+@inline
+def _break_of(buffer, i, tailored):
+    """The Word_Break class (uint32) of a code in the buffer."""
+    code = buffer.codes[i] & CODE
+    if tailored and code == _FULL_STOP:
+        return np.uint32(MID_NUMBER)
+    if tailored and code == _COLON:
+        return np.uint32(OTHER)
+    return buffer.bits[i] & np.uint32(BREAK)
+
+
+@inline
+def _next_kind(buffer, i, n, tailored):
+    """The class of the next code after i that is not transparent; OTHER at the end."""
+    k = i + _U1
+    while k < n:
+        kind = _break_of(buffer, k, tailored)
+        if not _is_in(kind, TRANSPARENT):
+            return kind
+        k += _U1
+    return np.uint32(OTHER)
+
+
+@inline
+def _are_joined(earlier, last, kind, after):
+    """Whether no boundary is before a code of class `kind`, by the classes of the two codes before
+    it and the one after it, without the transparent ones (WB5 to WB13b)."""
+    if _is_in(last, LETTERS_AND_NUMBERS) and _is_in(kind, LETTERS_AND_NUMBERS):  # WB5, WB8 to 10
+        return True
+    if kind == CONNECTOR and _is_in(last, CONNECTED | 1 << CONNECTOR):  # WB13a
+        return True
+    if last == CONNECTOR and _is_in(kind, CONNECTED):  # WB13b
+        return True
+    if last == KATAKANA and kind == KATAKANA:  # WB13
+        return True
+    if _is_in(kind, BETWEEN):
+        return (
+            (_is_in(last, LETTERS) and _is_in(kind, IN_LETTERS) and _is_in(after, LETTERS))  # WB6
+            or (last == NUMERIC and _is_in(kind, IN_NUMBERS) and after == NUMERIC)  # WB12
+            or (last == HEBREW and kind == SINGLE_QUOTE)  # WB7a
+            or (last == HEBREW and kind == DOUBLE_QUOTE and after == HEBREW)  # WB7b
+        )
+    return _is_in(last, BETWEEN) and (
+        (_is_in(earlier, LETTERS) and _is_in(last, IN_LETTERS) and _is_in(kind, LETTERS))  # WB7
+        or (earlier == NUMERIC and _is_in(last, IN_NUMBERS) and kind == NUMERIC)  # WB11
+        or (earlier == HEBREW and last == DOUBLE_QUOTE and kind == HEBREW)  # WB7c
+    )
+
+
+@helper
+def word_end(buffer, i, n, tailored):
+    """The end of the word that begins at code i of the buffer's n (UAX #29)."""
+    before = _break_of(buffer, i, tailored)  # the class of the code before, and
+    last = before  # that of the last one which is not transparent, and
+    earlier = np.uint32(OTHER)  # of the one before that
+    odd = before == REGIONAL  # whether it ends in an odd number of regional indicators
+    k = i + _U1
+    while k < n:
+        kind = _break_of(buffer, k, tailored)
+        code = buffer.codes[k]
+        if _is_in(before, NEW_LINES) or _is_in(kind, NEW_LINES):
+            if before != CR or kind != LF:  # WB3 to WB3b
+                return k
+        elif _is_in(kind, TRANSPARENT):  # WB4
+            before = kind
+            k += _U1
+            continue
+        elif last == REGIONAL and kind == REGIONAL:  # WB15, WB16
+            if not odd:
+                return k
+            odd = False
+            earlier = before = kind
+            k += _U1
+            continue
+        else:
+            after = np.uint32(OTHER)
+            if _is_in(kind, BETWEEN):
+                after = _next_kind(buffer, k, n, tailored)
+            joined = before == ZWJ or code & JOINED != 0
+            picture = buffer.bits[k] & np.uint32(PICTURE) != 0
+            if not (
+                _are_joined(earlier, last, kind, after)
+                or (joined and picture)  # WB3c
+                or (before == SPACE and kind == SPACE)  # WB3d
+            ):
+                return k
+        odd = kind == REGIONAL
+        earlier = last
+        before = last = kind
+        k += _U1
+    return n
+
+
+@jit
+def word_boundaries(
+    ends: Int64, codes: UInt32, bits: UInt32, starts: Int64, stops: Int64, n: int, tailored: int
+) -> int:
+    """The ends of the words of n codes (as `normalise` fills them) in ends int64[>= n]; returns the
+    number of words. tailored: 1: with the tailoring of this module."""
+    buffer = Buffer(codes, bits, starts, stops)
+    count = _U0
+    i = _U0
+    while i < np.uint64(n):
+        i = word_end(buffer, i, np.uint64(n), tailored)
+        ends[count] = np.int64(i)
+        count += _U1
+    return np.int64(count)
+
+
+# ---- tokens
+
+
+class Out(NamedTuple):
+    """Where tokens go."""
+
+    ids: Int32  # [capacity]
+    span_starts: Int64  # [capacity], or [0] where no spans are wanted
+    span_stops: Int64
+    strings: Strings
+    word: UInt8  # scratch, 4 bytes for each code of the buffer
+
+
+@inline
+def _script_of(bits, cjk):
+    """The number of the unspaced script of a code, or 0."""
+    if cjk == AS_WORDS:
+        return np.uint32(0)
+    return bits >> np.uint32(SCRIPT_SHIFT) & np.uint32(7)
+
+
+@helper
+def _put(out, count, buffer, first, stop):
+    """Add the codes [first, stop) as a token; returns the new count, or minus a status."""
+    if np.uint64(count) >= np.uint64(len(out.ids)):
+        return np.int64(-GROW_IDS)
+    filled = _U0
+    begin, end = buffer.starts[first], buffer.stops[first]
+    for k in range(first, stop):
+        i = np.uint64(k)
+        filled += encode(out.word, filled, buffer.codes[i] & CODE)
+        begin = min(begin, buffer.starts[i])
+        end = max(end, buffer.stops[i])
+    known = intern_bytes(out.strings, out.word, _U0, filled, NEWLINE)
+    if known < 0:
+        return np.int64(-GROW_TABLE)
+    at = np.uint64(count)
+    out.ids[at] = np.int32(known)
+    if len(out.span_starts):
+        out.span_starts[at] = begin
+        out.span_stops[at] = end
+    return count + 1
+
+
+@inline
+def _continues_cluster(before, bits):
+    """Whether a code belongs to the grapheme cluster of the one before, by their properties."""
+    kind = bits >> np.uint32(CLUSTER_SHIFT) & np.uint32(7)
+    last = before >> np.uint32(CLUSTER_SHIFT) & np.uint32(7)
+    if _is_in(kind, MARKS):  # GB9, GB9a
+        return True
+    if last == LEAD:  # GB6
+        return _is_in(kind, 1 << LEAD | 1 << VOWEL | 1 << LV | 1 << LVT)
+    if _is_in(last, 1 << LV | 1 << VOWEL):  # GB7
+        return _is_in(kind, 1 << VOWEL | 1 << TAIL)
+    return _is_in(last, 1 << LVT | 1 << TAIL) and kind == TAIL  # GB8
+
+
+@helper
+def _put_run(out, count, buffer, first, n, script, cjk):
+    """Add the bigrams of the run of an unspaced script that begins at `first`.
+
+    Returns (the new count or minus a status, where the run ends).
+    """
+    whole = script == HAN and cjk == RUNS
+    earlier = _NONE  # where the cluster before the current one begins
+    current = first
+    before = buffer.bits[first]
+    k = first + _U1
+    while True:
+        inside = follows = False
+        if k < n:
+            bits = buffer.bits[k]
+            follows = _continues_cluster(before, bits)
+            of = bits >> np.uint32(SCRIPT_SHIFT) & np.uint32(7)
+            inside = of == script or (of == 0 and follows)
+            before = bits
+        if not (inside and follows) and not whole:  # the current cluster ends here
+            if earlier != _NONE:
+                count = _put(out, count, buffer, earlier, k)
+            elif not inside:
+                count = _put(out, count, buffer, current, k)
+            if count < 0:
+                return count, k
+            earlier = current
+            current = k
+        if not inside:
+            if whole:
+                count = _put(out, count, buffer, first, k)
+            return count, k
+        k += _U1
+
+
+@helper
+def _put_words(out, count, buffer, n, cjk):
+    """Add the words of the buffer's n codes; returns the new count, or minus a status."""
+    i = _U0
+    while i < n:
+        script = _script_of(buffer.bits[i], cjk)
+        if script:
+            count, i = _put_run(out, count, buffer, i, n, script, cjk)
+            if count < 0:
+                return count
+            continue
+        limit = i + _U1
+        while limit < n and not _script_of(buffer.bits[limit], cjk):
+            limit += _U1
+        while i < limit:
+            stop = word_end(buffer, i, limit, 1)
+            keep = np.uint32(0)
+            for k in range(i, stop):
+                keep |= buffer.bits[np.uint64(k)]
+            if keep & np.uint32(KEEP):
+                count = _put(out, count, buffer, i, stop)
+                if count < 0:
+                    return count
+            i = stop
+    return count
+
+
+@inline
+def _flush(out, count, buffer, n, plain, some, cjk):
+    """Add the words of the buffer, of which there is one if it is `plain`. some: the properties of
+    any of its characters."""
+    if not plain:
+        return _put_words(out, count, buffer, n, cjk)
+    if some & np.uint32(KEEP):
+        return _put(out, count, buffer, _U0, n)
+    return count
+
+
+@inline
+def _add_iotas(buffer, n, open_at, count, at, tables):
+    """Add the letters that stand for iotas below a vowel, at their place in the text."""
+    for _ in range(count):
+        bits = properties_of(tables, _IOTA)
+        n, open_at = _add(buffer, n, open_at, _IOTA, bits, at, at, COMPOSED, tables)
+    return n, open_at
+
+
+@helper
+def _put_text(out, count, buffer, data, begin, start, stop, lower, dotless, cjk, tables):
+    """Add the tokens of data[start:stop], a run of the text that starts at `begin`.
+
+    Returns the new count, or minus a status.
+    """
+    room = np.uint64(len(buffer.codes)) - np.uint64(ROOM)
+    n = _U0
+    open_at = _NONE
+    joined = np.uint32(0)
+    iotas = 0  # below the last vowel: letters once its other marks are read
+    plain = True  # letters and numbers alone, with their marks: one word
+    some = np.uint32(0)
+    i = start
+    while i < stop:
+        if n > room:
+            return np.int64(-GROW_WORD)
+        code = decode(data, i)
+        first = np.int64(i - begin)
+        i += char_length(data[i])
+        if dotless and code == _CAPITAL_I:
+            code = _DOTLESS_I
+            if i < stop and decode(data, i) == _DOT_ABOVE:
+                code = _SMALL_I
+                i += np.uint64(2)
+        elif dotless and code == _DOTTED_I:
+            code = _SMALL_I
+        end = np.int64(i - begin)
+        change = np.int64(table(tables.map_index, tables.mapped, code))
+        pieces = np.int64(1)
+        where = np.int64(0)
+        if change >= MULTIPLE:
+            where = (change - MULTIPLE) >> 5
+            pieces = change & 31
+        for k in range(pieces):
+            if change < MULTIPLE:
+                made = np.uint32(np.int64(code) + change)
+            else:
+                made = np.uint32(tables.pool[np.uint64(where + k)])
+            if lower and made == _IOTA_BELOW:
+                iotas += 1
+                continue
+            bits = properties_of(tables, made)
+            kind = bits & np.uint32(BREAK)
+            separates = _is_in(kind, SEPARATORS) and bits & np.uint32(KEEP) == 0
+            if bits & np.uint32(IGNORABLE):
+                if _is_in(kind, TRANSPARENT):
+                    joined = JOINED if made == _ZWJ else np.uint32(0)
+                    continue
+                separates = True
+            if iotas and bits >> np.uint32(CLASS_SHIFT) == 0:
+                n, open_at = _add_iotas(buffer, n, open_at, iotas, first, tables)
+                some |= np.uint32(KEEP)
+                iotas = 0
+            if separates:
+                if open_at != _NONE:
+                    n = _compose(buffer, open_at, n, tables)
+                    open_at = _NONE
+                count = _flush(out, count, buffer, n, plain, some, cjk)
+                if count < 0:
+                    return count
+                n = _U0
+                plain = True
+                some = np.uint32(0)
+            else:
+                some |= bits
+                plain = plain and (
+                    _is_in(kind, LETTERS_AND_NUMBERS) or (n > _U0 and _is_in(kind, TRANSPARENT))
+                )
+                plain = plain and _script_of(bits, cjk) == 0
+                n, open_at = _add(
+                    buffer, n, open_at, made | joined, bits, first, end, COMPOSED, tables
+                )
+            joined = np.uint32(0)
+        if pieces == 0 and n > _U0:  # a mark that was removed: its letter's span covers it
+            buffer.stops[n - _U1] = end
+    if iotas:
+        n, open_at = _add_iotas(buffer, n, open_at, iotas, np.int64(stop - begin), tables)
+        some |= np.uint32(KEEP)
+    if open_at != _NONE:
+        n = _compose(buffer, open_at, n, tables)
+    return _flush(out, count, buffer, n, plain, some, cjk)
+
+
+@inline
+def _is_dotted(data, start, length):
+    """Whether a run has a capital I."""
+    for k in range(length):  # noqa: SIM110 (Numba has no generator expressions)
+        if data[start + np.uint64(k)] == 0x49:
+            return True
+    return False
+
+
+@inline
+def _has_letter(data, start, length):
+    """Whether an ASCII run is more than low lines."""
+    for k in range(length):  # noqa: SIM110 (Numba has no generator expressions)
+        if data[start + np.uint64(k)] != 0x5F:
+            return True
+    return False
+
+
+@inline
+def _kind_of_byte(byte):
+    """The classes of one byte: bit 0 letter, 1 digit, 2 beyond ASCII."""
+    lower = byte | np.uint8(0x20)
+    return (
+        np.uint64(lower >= 97 and lower <= 122 and byte < 128)
+        | np.uint64(byte >= 48 and byte <= 57) << _U1
+        | np.uint64(byte >= 128) << np.uint64(2)
+    )
+
+
+@jit
+def tokenize_words(
+    ids: Int32, ends: Int64, progress: Int64, slots: UInt64, arena: UInt8, offsets: Int64,
+    size: Int64, word: UInt8, codes: UInt32, bits: UInt32, code_starts: Int64, code_stops: Int64,
+    data: UInt8, starts: Int64, properties_index: UInt16, properties: UInt32, map_index: UInt16,
+    mapped: Int32, parts_index: UInt16, parts: Int32, pool: Int32, pairs: Int64,
+    span_starts: Int64, span_stops: Int64, scratch: UInt8, edges: Int64, hashes: UInt64, cjk: int,
+    lower: int, dotless: int,
+) -> int:  # fmt: skip
+    """Split D texts into the words of this module, with ids in the order of first occurrence.
+
+    ids, …, size   as for tokenize.tokenize
+    word           uint8[4 * capacity] scratch, as the Buffer codes, bits, code_starts, code_stops
+    data, starts   as for tokenize.tokenize, and scratch, edges, hashes
+    properties_index, …, pairs   WordTables
+    span_starts, span_stops      int64[len(ids)]: where in its text each token comes from, in
+                                 bytes; or [0] where that is not wanted
+    cjk            AS_WORDS, BIGRAMS or RUNS, of the unspaced scripts
+    lower          1: ASCII is lower-cased (the mapping being a case folding); 0: not
+    dotless        1: I and İ are the capitals of ı and i (Turkish)
+    """
+    strings = Strings(slots, arena, offsets, size)
+    tables = WordTables(
+        properties_index, properties, map_index, mapped, parts_index, parts, pool, pairs
+    )
+    buffer = Buffer(codes, bits, code_starts, code_stops)
+    out = Out(ids, span_starts, span_stops, strings, word)
+    n = np.int64(ends[progress[0]])
+    shift = np.uint8(32 if lower else 0)
+    capacity = np.uint64(len(ids))
+    available = np.uint64(len(data))
+    mask = np.uint64(len(strings.slots) >> 1) - _U1
+    for d in range(np.uint64(progress[0]), np.uint64(len(starts) - 1)):
+        progress[0] = d
+        begin = np.uint64(starts[np.uint64(d)])
+        end = np.uint64(starts[np.uint64(d) + _U1])
+        length = end - begin
+        at = _U0
+        n_edges = _U0
+        carry = _U0  # whether the byte before this block is in a run, and its classes
+        before = _U0
+        while at < length:
+            stop = min(at + _CHUNK, length)
+            while at < stop:
+                source = begin + at
+                if source + _U64 <= available:
+                    found = classes64(scratch, at, data, source, shift)
+                else:  # the last bytes of the buffer, past which nothing may be read
+                    for k in range(_U64):
+                        inside = source + np.uint64(k) < end
+                        byte = data[source + np.uint64(k)] if inside else np.uint8(0)
+                        scratch[at + np.uint64(k)] = byte
+                    found = classes64(scratch, at, scratch, at, shift)
+                letters, digits, beyond, lines, quotes, marks, others = found
+                after = _U0
+                if length - at < _U64:
+                    inside_text = (_U1 << (length - at)) - _U1
+                    letters &= inside_text
+                    digits &= inside_text
+                    beyond &= inside_text
+                    lines &= inside_text
+                elif length - at > _U64:
+                    after = _kind_of_byte(data[source + _U64])
+                members = letters | digits | beyond | lines
+                if quotes | marks | others:  # they join what is on both sides
+                    left = letters << _U1 | before & _U1
+                    right = letters >> _U1 | (after & _U1) << _U63
+                    joins = quotes & left & right
+                    left = digits << _U1 | before >> _U1 & _U1
+                    right = digits >> _U1 | (after >> _U1 & _U1) << _U63
+                    joins |= (quotes | marks) & left & right
+                    near = beyond << _U1 | before >> np.uint64(2)
+                    near |= beyond >> _U1 | (after >> np.uint64(2)) << _U63
+                    members |= joins | (quotes | marks | others) & near
+                    if length - at < _U64:
+                        members &= (_U1 << (length - at)) - _U1
+                before = letters >> _U63 | (digits >> _U63) << _U1
+                before |= (beyond >> _U63) << np.uint64(2)
+                borders = members ^ (members << _U1 | carry)
+                carry = members >> _U63
+                while borders != _U0:
+                    edges[n_edges] = np.int64(at + trailing_zeros(borders))
+                    n_edges += _U1
+                    borders &= borders - _U1
+                at += _U64
+            if stop == length and n_edges & _U1:
+                edges[n_edges] = np.int64(length)
+                n_edges += _U1
+
+            # hashes first, so that the table's cache lines are prefetched
+            for e in range(n_edges >> _U1):
+                at_e = np.uint64(e) << _U1
+                left = np.uint64(edges[at_e])
+                size_of = np.uint64(edges[at_e | _U1]) - left
+                key, h = key_and_hash(scratch, left, size_of)
+                if size_of <= _U8:
+                    odd = key & _HIGH_BITS != _U0
+                else:
+                    odd = not is_ascii(scratch, left, size_of)
+                if dotless and not odd:
+                    odd = _is_dotted(data, begin + left, size_of)
+                prefetch(strings.slots, (h & mask) << _U1)
+                hashes[at_e] = key
+                hashes[at_e | _U1] = h | (_TOP if odd else _U0)
+            for e in range(n_edges >> _U1):
+                at_e = np.uint64(e) << _U1
+                left = np.uint64(edges[at_e])
+                size_of = np.uint64(edges[at_e | _U1]) - left
+                h = hashes[at_e | _U1]
+                if h < _TOP:
+                    if scratch[left] == 0x5F and not _has_letter(scratch, left, size_of):
+                        continue
+                    if np.uint64(n) >= capacity:
+                        return GROW_IDS
+                    known = find_or_add(strings, hashes[at_e], h, scratch, left, size_of, NEWLINE)
+                    if known < 0:
+                        return GROW_TABLE
+                    ids[np.uint64(n)] = known
+                    if len(span_starts):
+                        span_starts[np.uint64(n)] = np.int64(left)
+                        span_stops[np.uint64(n)] = np.int64(left + size_of)
+                    n += 1
+                else:
+                    n = _put_text(
+                        out, n, buffer, data, begin, begin + left, begin + left + size_of, lower,
+                        dotless, cjk, tables,
+                    )  # fmt: skip
+                    if n < 0:
+                        return -n
+            if n_edges & _U1:  # a word continues in the next chunk
+                edges[_U0] = edges[n_edges - _U1]
+                n_edges = _U1
+            else:
+                n_edges = _U0
+        ends[np.uint64(d) + _U1] = n
+    progress[0] = len(starts) - 1
+    return DONE

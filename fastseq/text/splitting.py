@@ -1,0 +1,224 @@
+"""From texts to raw words: the tokenizers of search and features.
+
+A splitter numbers the distinct words of a slice of texts by first occurrence and returns the tokens
+as such numbers. Splitters share no state between calls, so several threads may use one.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from fastseq.errors import DataError, RowError
+from fastseq.kernels.text import tokenize, unicode
+from fastseq.kernels.text import words as unicode_words
+from fastseq.kernels.text.hashing import PADDING
+from fastseq.text.language import stopword_list
+from fastseq.text.normalising import DOTLESS, normalised
+from fastseq.text.settings import AnalysisSettings
+from fastseq.text.tables import ByteTable
+from fastseq.text.unicode_tables import unicode_tables
+from fastseq.text.word_tables import mapping_of, normal_form, word_tables
+from fastseq.types import Int32, Int64, Texts, UInt8, offsets_of
+
+HAN = 1  # the script of Han and kana
+
+_UNITS = {"word": tokenize.WORDS, "space": tokenize.VISIBLE, "char": tokenize.CHARACTERS}
+_CJK = {"none": tokenize.AS_WORDS, "bigrams": tokenize.BIGRAMS, "words": tokenize.RUNS}
+_NO_SPANS = np.empty(0, np.int64)
+
+
+class Split(NamedTuple):
+    """The tokens of D texts.
+
+    ids    int32[n]      numbers of words in the table
+    ends   int64[D + 1]  text i has ids[ends[i]:ends[i + 1]]
+    table  the distinct words
+    """
+
+    ids: Int32
+    ends: Int64
+    table: ByteTable
+
+
+class Splitter(ABC):
+    """A tokenizer with its parameters.
+
+    shortest  the minimum length of a token in characters, of the tokenizer itself
+    """
+
+    shortest = 1
+
+    def __init__(self, analyzer: AnalysisSettings) -> None:
+        self.analyzer = analyzer
+
+    @abstractmethod
+    def split(self, texts: Texts) -> Split:
+        """The tokens of texts in valid UTF-8, in writable arrays."""
+
+    def changed(self, words: Sequence[str]) -> list[str]:
+        """Words lower-cased and folded as the tokens are."""
+        change, analyzer = unicode_tables().change, self.analyzer
+        return [change(word, analyzer.lowercase, analyzer.fold_accents) for word in words]
+
+    def scripts(self, words: list[str]) -> UInt8:
+        """uint8[n]: the script of each word if it is one that is split into bigrams (HAN, …), by
+        the word's first character; else 0."""
+        return np.zeros(len(words), np.uint8)
+
+
+class FunctionSplitter(Splitter):
+    """A Python function from a text to its tokens."""
+
+    def split(self, texts: Texts) -> Split:
+        split = self.analyzer.tokenizer
+        assert callable(split)
+        changed: dict[str, str] = {}
+        known: dict[str, int] = {}
+        ids: list[int] = []
+        ends = np.zeros(len(texts.offsets), np.int64)
+        for row, text in enumerate(texts.to_strings()):
+            for token in split(text):
+                if not isinstance(token, str):
+                    raise RowError(row, f"the tokenizer returned {token!r}; expected str")
+                if token not in changed:
+                    (changed[token],) = self.changed([token])
+                if changed[token]:
+                    ids.append(known.setdefault(changed[token], len(known)))
+            ends[row + 1] = len(ids)
+        try:
+            data, starts, gap = packed(list(known), 0)
+        except UnicodeEncodeError:
+            raise DataError("the tokenizer returned a token that is not valid Unicode") from None
+        table = ByteTable(len(known), len(data), 0)
+        table.register(data, starts, gap)
+        return Split(np.array(ids, np.int32), ends, table)
+
+
+class ScanSplitter(Splitter):
+    """The tokenizers `word`, `space` and `char` (kernels/text/tokenize.py)."""
+
+    def __init__(self, analyzer: AnalysisSettings) -> None:
+        super().__init__(analyzer)
+        self._characters = unicode_tables().characters(analyzer.lowercase, analyzer.fold_accents)
+        self._bigrams = analyzer.tokenizer == "word" and analyzer.cjk != "none"
+        if analyzer.tokenizer == "word":
+            self.shortest = 2
+
+    def split(self, texts: Texts) -> Split:
+        analyzer, nbytes = self.analyzer, texts.nbytes
+        longest = _longest(texts)
+        table = ByteTable.for_text(nbytes, tokenize.NEWLINE)
+        unit = _UNITS[str(analyzer.tokenizer)]
+        ids, ends = table.intern_tokens(
+            tokenize.tokenize, len(texts),
+            nbytes // (1 if unit == tokenize.CHARACTERS else 3) + 16,
+            np.empty(min(longest, 4096) + 64, np.uint8),
+            texts.data, texts.offsets, *self._characters, np.empty(longest + 128, np.uint8),
+            np.empty(tokenize.EDGES, np.int64), np.empty(tokenize.EDGES, np.uint64), unit,
+            _CJK[analyzer.cjk], int(analyzer.lowercase),
+            1 if analyzer.min_length == 1 else self.shortest,
+        )  # fmt: skip
+        return Split(ids, ends, table)
+
+    def scripts(self, words: list[str]) -> UInt8:
+        if not self._bigrams:
+            return super().scripts(words)
+        scripts: UInt8 = unicode_tables().flags_of(_first(words)) >> unicode.SCRIPT_SHIFT & 3
+        return scripts
+
+
+class WordSplitter(Splitter):
+    """The tokenizer `unicode` (kernels/text/words.py)."""
+
+    def __init__(self, analyzer: AnalysisSettings) -> None:
+        super().__init__(analyzer)
+        self._mapping = mapping_of(analyzer.lowercase, analyzer.fold_accents)
+        self._dotless = analyzer.lowercase and analyzer.normalization in DOTLESS
+
+    def split(self, texts: Texts) -> Split:
+        table = ByteTable.for_text(texts.nbytes, tokenize.NEWLINE)
+        ids, ends = self._tokens(table, texts, texts.nbytes // 3 + 16, _NO_SPANS, _NO_SPANS)
+        return Split(ids, ends, table)
+
+    def spans(self, text: str) -> Int64:
+        """int64[n, 2]: where in the text each token comes from, in bytes of its UTF-8."""
+        texts = Texts.from_strings([text])
+        table = ByteTable.for_text(texts.nbytes, tokenize.NEWLINE)
+        # a character has at most 18 in its compatibility decomposition
+        capacity = 18 * len(text) + 16
+        spans = np.empty((2, capacity), np.int64)
+        ids, _ = self._tokens(table, texts, capacity, *spans)
+        return spans[:, : len(ids)].T
+
+    def _tokens(
+        self, table: ByteTable, texts: Texts, capacity: int, starts: Int64, stops: Int64
+    ) -> tuple[Int32, Int64]:
+        analyzer, longest = self.analyzer, _longest(texts)
+        room = min(longest, 1024) + 2 * unicode_words.ROOM
+        return table.intern_tokens(
+            unicode_words.tokenize_words, len(texts), capacity,
+            np.empty(4 * room + 64, np.uint8), *np.empty((2, room), np.uint32),
+            *np.empty((2, room), np.int64), texts.data, texts.offsets,
+            *word_tables(self._mapping), starts, stops, np.empty(longest + 128, np.uint8),
+            np.empty(tokenize.EDGES, np.int64), np.empty(tokenize.EDGES, np.uint64),
+            _CJK[analyzer.cjk], int(analyzer.lowercase), int(self._dotless), scratch=5,
+        )  # fmt: skip
+
+    def changed(self, words: Sequence[str]) -> list[str]:
+        text = "\n".join(words)
+        if self._dotless:
+            text = text.replace("I", "ı").replace("İ", "i")
+        return normal_form(text, self._mapping).split("\n") if words else []
+
+    def scripts(self, words: list[str]) -> UInt8:
+        if self.analyzer.cjk == "none":
+            return super().scripts(words)
+        tables, codes = word_tables(self._mapping), _first(words)
+        block = tables.properties_index[codes >> 7].astype(np.int64)
+        properties = tables.properties[block << 7 | codes & 127]
+        scripts: UInt8 = (properties >> unicode_words.SCRIPT_SHIFT & 7).astype(np.uint8)
+        return scripts
+
+
+def splitter_of(analyzer: AnalysisSettings) -> Splitter:
+    """The splitter of an analyzer."""
+    if callable(analyzer.tokenizer):
+        return FunctionSplitter(analyzer)
+    return (WordSplitter if analyzer.tokenizer == "unicode" else ScanSplitter)(analyzer)
+
+
+@lru_cache(32)
+def stop_words(analyzer: AnalysisSettings) -> frozenset[str]:
+    """The analyzer's stop words as the tokens are compared with them."""
+    words = splitter_of(analyzer).changed(stopword_list(analyzer.stopwords))
+    return frozenset(normalised(analyzer.normalization, words))
+
+
+def packed(strings: list[str], separator: int) -> tuple[UInt8, Int64, int]:
+    """(data, starts int64[n + 1], gap): string i is data[starts[i]:starts[i + 1] - gap].
+
+    With a separator, which no string may contain, this is faster; 0 for none.
+    """
+    if separator:
+        between = chr(separator)
+        lines = f"{between}{between.join(strings)}{between if strings else ''}"
+        data = np.frombuffer(bytearray(lines.encode() + bytes(PADDING)), np.uint8)
+        return data, (data == separator).nonzero()[0] + 1, 1
+    encoded = [string.encode() for string in strings]
+    data = np.frombuffer(bytearray(b"".join(encoded) + bytes(PADDING)), np.uint8)
+    return data, offsets_of([len(b) for b in encoded]), 0
+
+
+def _longest(texts: Texts) -> int:
+    """The length of the longest text in bytes, or more."""
+    nbytes = texts.nbytes
+    return int(np.diff(texts.offsets).max(initial=0)) if nbytes > 1 << 16 else nbytes
+
+
+def _first(words: list[str]) -> Int32:
+    return np.array([ord(word[0]) for word in words], np.int32)

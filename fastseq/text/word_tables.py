@@ -1,0 +1,81 @@
+"""The Unicode tables of the tokenizer `unicode`, and the normal forms that they define."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fastseq.types import Int32, Int64, UInt8, UInt16, UInt32
+
+_NOTHING = np.zeros(0x110000 >> 7, np.uint16), np.zeros(128, np.int32)
+
+
+class WordTables(NamedTuple):
+    """Tables in two stages, as kernels take them; see tools/make_word_tables.py."""
+
+    properties_index: UInt16  # [8704]
+    properties: UInt32  # [128 * blocks]
+    map_index: UInt16  # [8704]
+    mapped: Int32  # [128 * blocks]
+    parts_index: UInt16  # [8704]
+    parts: Int32  # [128 * blocks] canonical decompositions
+    pool: Int32  # [n]
+    pairs: Int64  # [m, 2] canonical compositions
+
+
+@cache
+def _stored() -> dict[str, npt.NDArray[Any]]:
+    with np.load(Path(__file__).with_name("words.npz"), allow_pickle=False) as stored:
+        return {name: np.ascontiguousarray(stored[name]) for name in stored.files}
+
+
+def unicode_version() -> str:
+    """The version of the tables, such as "15.0.0"."""
+    return str(_stored()["version"].item())
+
+
+@cache
+def word_tables(mapping: str) -> WordTables:
+    """The tables with one mapping of characters: "" (none), nfkc, fold, nfkc_bare or fold_bare."""
+    stored = _stored()
+    mapped = (stored[f"{mapping}_index"], stored[mapping]) if mapping else _NOTHING
+    return WordTables(
+        stored["properties_index"], stored["properties"], *mapped, stored["decomposed_index"],
+        stored["decomposed"], stored["pool"], stored["composed"],
+    )  # fmt: skip
+
+
+def mapping_of(lowercase: bool, fold_accents: bool) -> str:
+    """The name of the mapping of an analyzer with these settings."""
+    return ("fold" if lowercase else "nfkc") + ("_bare" if fold_accents else "")
+
+
+def code_points(
+    text: str, mapping: str, compose: bool = True, raw: bool = False
+) -> tuple[UInt32, UInt32, Int64, Int64]:
+    """(codes, properties, starts, stops) of the mapped text: the code points of its normal form,
+    and the bytes of the UTF-8 text that each comes from.
+
+    compose : NFC or NFKC; else NFD or NFKD. raw : neither
+    """
+    from fastseq.kernels.text import words
+
+    data: UInt8 = np.frombuffer(bytearray(text.encode()), np.uint8)
+    form = words.RAW if raw else words.COMPOSED if compose else words.DECOMPOSED
+    size = 2 * len(text) + 2 * words.ROOM
+    while True:
+        codes, spans = np.empty((2, size), np.uint32), np.empty((2, size), np.int64)
+        n = words.normalise(*codes, *spans, data, form, *word_tables(mapping))
+        if n >= 0:
+            return *codes[:, :n], *spans[:, :n]
+        size *= 2
+
+
+def normal_form(text: str, mapping: str, compose: bool = True) -> str:
+    """The text, mapped and in a normal form; see `code_points`."""
+    codes, *_ = code_points(text, mapping, compose)
+    return "".join(map(chr, codes.tolist()))

@@ -1,0 +1,261 @@
+"""The tokenizer `unicode`: Unicode's conformance tests, the naive twin, examples by hand."""
+
+from __future__ import annotations
+
+import bz2
+import os
+import random
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastseq.kernels.text import words as kernels
+from fastseq.text.analyzer import Analyzer
+from fastseq.text.lexicon import Lexicon
+from fastseq.text.splitting import WordSplitter
+from fastseq.text.word_tables import code_points, normal_form, unicode_version, word_tables
+from fastseq.types import Texts
+from tests.naive import words as naive
+from tests.sampling import examples
+
+# Debian's package unicode-data; only the two files of tests are read from it
+DATABASE = Path(os.environ.get("FASTSEQ_UCD", "/usr/share/unicode"))
+needs_database = pytest.mark.skipif(
+    not (DATABASE / "auxiliary").is_dir(), reason="no Unicode Character Database: see FASTSEQ_UCD"
+)
+
+IGNORABLE = "\u200c\u200d\u00ad\ufe0f\u2060\u061c"
+# a few characters of every class, and of scripts with marks, joiners and no spaces
+ODD = "aZé9_ .':;,\"-\n\t\u00a0\u3000İıßẞΣσςKǅﬁ½²\u0301\u0307\u0323\u0345\u2019·\u2024:."
+ODD += "שלאﬡ猫喜ーｶﾞかガ〇々한국학ᄀ각𝚺𐐀😀👍🏽🇩🇪🇫\U00020000ﷺ㍿क़्षिবাংলাதமிழ்ไทยน้ำກາລາວເຂົ້າខ្មែរមြန်မာစာ၁๑"
+texts_of = st.text(st.one_of(st.sampled_from(ODD), st.sampled_from(ODD), st.characters()))
+
+
+def tokens(text: str, **settings: object) -> list[str]:
+    return Analyzer(tokenizer="unicode", **settings).tokens(text)
+
+
+def known() -> list[str]:
+    """The code points that Python, uniseg and the tables know, without default ignorables."""
+    tables = word_tables("")
+    codes = np.arange(0x110000)
+    found = tables.properties[
+        tables.properties_index[codes >> 7].astype(np.int64) << 7 | codes & 127
+    ]
+    return [
+        chr(code)
+        for code in np.flatnonzero(found & kernels.IGNORABLE == 0).tolist()
+        if unicodedata.category(chr(code)) not in ("Cn", "Co", "Cs")
+    ]
+
+
+KNOWN = known()
+
+
+# ---- Unicode's own tests
+
+
+def normal_forms() -> Iterator[list[str]]:
+    with bz2.open(DATABASE / "NormalizationTest.txt.bz2", "rt", encoding="utf-8") as lines:
+        for line in lines:
+            if line[0] not in "#@\n":
+                columns = line.split(";")[:5]
+                yield ["".join(chr(int(c, 16)) for c in column.split()) for column in columns]
+
+
+@needs_database
+def test_normalization_test_passes() -> None:
+    listed = set()
+    for source, nfc, nfd, nfkc, nfkd in normal_forms():
+        listed.add(source)
+        for text in (source, nfc, nfd):
+            assert normal_form(text, "") == nfc
+            assert normal_form(text, "", compose=False) == nfd
+        for text in (nfkc, nfkd):
+            assert normal_form(text, "") == nfkc
+            assert normal_form(text, "", compose=False) == nfkd
+        for text in (source, nfc, nfd, nfkc, nfkd):
+            assert normal_form(text, "nfkc") == nfkc
+            assert normal_form(text, "nfkc", compose=False) == nfkd
+    others = "".join(character for character in KNOWN if character not in listed)
+    assert len(listed) > 18_000
+    for character in others:
+        for compose in (True, False):
+            assert normal_form(character, "", compose) == character
+
+
+def boundaries(text: str) -> list[int]:
+    codes, *rest = code_points(text, "", raw=True)
+    ends = np.empty(len(codes) + 1, np.int64)
+    count = kernels.word_boundaries(ends, codes, *rest, len(codes), 0)
+    return ends[:count].tolist()
+
+
+@needs_database
+def test_word_break_test_passes() -> None:
+    count = 0
+    for line in (DATABASE / "auxiliary" / "WordBreakTest.txt").read_text("utf-8").splitlines():
+        marks = line.partition("#")[0].split()
+        if not marks:
+            continue
+        text, expected = "", []
+        for mark in marks[1:]:
+            if mark == "÷":
+                expected.append(len(text))
+            elif mark != "×":
+                text += chr(int(mark, 16))
+        assert boundaries(text) == expected, line
+        count += 1
+    assert count > 1_800
+
+
+# ---- the naive twin
+
+
+@settings(deadline=None, max_examples=examples(800))
+@given(texts_of)
+def test_normal_forms_equal_pythons(text: str) -> None:
+    if any(character not in KNOWN_SET and character not in IGNORABLE for character in text):
+        return
+    assert normal_form(text, "") == unicodedata.normalize("NFC", text)
+    assert normal_form(text, "", compose=False) == unicodedata.normalize("NFD", text)
+    plain = "".join(c for c in text if c not in IGNORABLE)
+    assert normal_form(plain, "nfkc") == unicodedata.normalize("NFKC", plain)
+    assert normal_form(plain, "fold") == naive.fold(plain)
+
+
+KNOWN_SET = frozenset(KNOWN)
+
+
+def random_texts(count: int, seed: int) -> list[str]:
+    """Texts of all scripts: neighbouring code points, marks, punctuation and odd characters."""
+    chance = random.Random(seed)
+    out = []
+    for _ in range(count):
+        text = ""
+        while len(text) < 12:
+            kind = chance.random()
+            if kind < 0.5:  # some characters of one block
+                at = chance.randrange(len(KNOWN))
+                text += "".join(
+                    KNOWN[min(at + chance.randrange(60), len(KNOWN) - 1)]
+                    for _ in range(chance.randrange(1, 6))
+                )
+            else:
+                text += chance.choice(ODD)
+        out.append("".join(c for c in text if c in KNOWN_SET))
+    return out
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"cjk": "none"}, {"lowercase": False}, {"fold_accents": True}],
+    ids=["default", "no bigrams", "case kept", "no accents"],
+)
+def test_tokens_of_all_scripts_equal_the_twin(settings: dict[str, object]) -> None:
+    texts = random_texts(examples(100_000 if not settings else 20_000), 1)
+    lexicon = Lexicon(Analyzer(tokenizer="unicode", **settings))
+    found = lexicon.encode(Texts.from_strings(texts))
+    terms = lexicon.terms().to_strings()
+    for row, text in enumerate(texts):
+        a, b = found.offsets[row : row + 2]
+        expected = naive.tokens(
+            text, accents=not settings.get("fold_accents", False),
+            lowercase=bool(settings.get("lowercase", True)), cjk=settings.get("cjk") != "none",
+        )  # fmt: skip
+        assert [terms[t] for t in found.values[a:b]] == expected, ascii(text)
+
+
+@settings(deadline=None, max_examples=examples(500))
+@given(
+    st.lists(st.sampled_from(["café", "9.5", "नमस्ते", "한국", "猫", "x", "ŝ"]), max_size=6),
+    st.data(),
+)
+def test_joiners_inside_words_change_nothing(parts: list[str], data: st.DataObject) -> None:
+    text = " ".join(parts)
+    at = data.draw(st.lists(st.integers(0, len(text)), max_size=5))
+    changed = text
+    for place in sorted(at, reverse=True):
+        changed = changed[:place] + data.draw(st.sampled_from(IGNORABLE)) + changed[place:]
+    assert tokens(changed) == tokens(text)
+
+
+# ---- examples
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("hepatitis C vaccine", ["hepatitis", "c", "vaccine"]),
+        ("subprocess.Popen node.js", ["subprocess", "popen", "node", "js"]),
+        ("example.com a:b", ["example", "com", "a", "b"]),
+        ("3.14 1,000,000 12:30 v1.2 a:b", ["3.14", "1,000,000", "12", "30", "v1.2", "a", "b"]),
+        ("can't rock'n'roll 'quoted' 90's", ["can't", "rock'n'roll", "quoted", "90", "s"]),
+        ("snake_case __init__ ___ _", ["snake_case", "__init__"]),
+        ("C++ R&D 50% €5", ["c", "r", "d", "50", "5"]),
+        ("e\u0301 É é", ["é", "é", "é"]),
+        ("Ｆｕｌｌ ｶﾞ ﬁ ½ ² ß ẞ ς", ["full", "ガ", "fi", "1⁄2", "2", "ss", "ss", "σ"]),
+        ("हिन्दी தமிழ் नेपाली", ["हिन्दी", "தமிழ்", "नेपाली"]),
+        ("می\u200cخواهم co\u00adop", ["میخواهم", "coop"]),
+        ("a\u200bb", ["a", "b"]),
+        ("東京都 猫 a猫b", ["東京", "京都", "猫", "a", "猫", "b"]),
+        ("한국어 3월 이", ["한국", "국어", "3", "월", "이"]),
+        ("ไทย", ["ไท", "ทย"]),
+        ("👍🏽 👨\u200d👩\u200d👧 🇩🇪🇫🇷 ☎️", ["👍🏽", "👨👩👧", "🇩🇪", "🇫🇷", "☎"]),
+        ("صِحَّة", ["صِحَّة"]),
+        ("צה\"ל ג'ירפה", ["צה\"ל", "ג'ירפה"]),
+        ("l·l a·b", ["l·l", "a·b"]),
+        ("", []),
+        (" \n\t.,;:'\"", []),
+        ("\u0301", []),
+    ],
+)  # fmt: skip
+def test_tokens_by_hand(text: str, expected: list[str]) -> None:
+    assert tokens(text) == [unicodedata.normalize("NFC", word) for word in expected]
+
+
+def test_no_bigrams() -> None:
+    assert tokens("한국어 東京 ไทย", cjk="none") == ["한국어", "東", "京", "ไ", "ท", "ย"]
+
+
+@settings(deadline=None, max_examples=examples(400))
+@given(texts_of)
+def test_spans_point_at_the_text_of_each_token(text: str) -> None:
+    raw = text.encode("utf-8", "surrogatepass").decode("utf-8", "replace").encode()
+    text = raw.decode()
+    splitter = WordSplitter(Analyzer(tokenizer="unicode", cjk="none"))
+    spans = splitter.spans(text).tolist()
+    found = tokens(text, cjk="none")
+    assert len(spans) == len(found)
+    last = 0
+    for (start, stop), token in zip(spans, found, strict=True):
+        assert last <= start < stop <= len(raw)
+        piece = raw[start:stop].decode()  # begins and ends between characters
+        assert token in tokens(piece, cjk="none")
+        if not any(c >= "\ufb00" or unicodedata.decomposition(c).startswith("<") for c in piece):
+            last = stop
+
+
+@pytest.mark.parametrize("size", [1, 63, 64, 65, 127, 2047, 2048, 2049, 5000])
+def test_blocks_and_chunks_of_the_kernel_do_not_matter(size: int) -> None:
+    chance = random.Random(size)
+    alphabet = ["a", "9", ".", "'", ",", "_", " ", "é", "猫", "\u0301", ":"]
+    texts = ["".join(chance.choices(alphabet, [6, 4, 2, 2, 2, 1, 1, 1, 1, 1, 1], k=size))
+             for _ in range(20)]  # fmt: skip
+    for text in texts:
+        assert tokens(text) == naive.tokens(text)
+
+
+def test_long_runs_without_separators() -> None:
+    for word in ("é", "e\u0301", "猫", "한", "ก"):
+        text = word * 30_000
+        assert tokens(text) == naive.tokens(text)
+
+
+def test_version_of_the_tables() -> None:
+    assert unicode_version() >= "15.0.0"
