@@ -101,7 +101,7 @@ def search(
     where fields has the stored columns. A document without any term of the query is never
     returned; ties keep the order of the corpus. Words of a QUERY that no document contains
     are named on standard error, with similar words of the index: by spelling, or by the n-grams
-    of VECTORS that have some (fastText's).
+    of VECTORS that have some (fastText's); so are words that the index leaves out, as stop words.
     """
     if (query is None) == (queries is None):
         raise click.UsageError("give either a QUERY or --queries FILE")
@@ -139,6 +139,7 @@ def search(
         hits = index.search(text, k=min(k, len(index)), **searched)
         _write_hits(common, index, hits, form or "table")
         if not common.quiet:
+            _name_removed_words(common, text, index)
             _suggest_words(common, text, index, expand)
     elif queries is not None:
         from fastseq.store.runs import read_queries
@@ -186,6 +187,14 @@ def _write_hits(common: Common, index: Index, hits: Any, form: str) -> None:
             for hit in found
         ]
         write_rows(form, ["rank", "score", "id", *fields], rows)
+
+
+def _name_removed_words(common: Common, text: str, index: Index) -> None:
+    """Name the words of a query that the index does not have because its analysis removes them."""
+    removed = [f"{word!r} ({reason})" for word, reason in index.removed_words(text)]
+    if removed:
+        more = ", …" if len(removed) > _MOST_UNKNOWN else ""
+        common.notify(f"not searched for: {', '.join(removed[:_MOST_UNKNOWN])}{more}")
 
 
 def _suggest_words(common: Common, text: str, index: Index, expand: Expander | None) -> None:

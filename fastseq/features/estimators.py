@@ -137,18 +137,18 @@ class Features(BaseEstimator[FittedState], ABC):
     threads: int | None = parameter(
         default=None, check=THREADS, help="Number of threads.", none="all cores", run=True
     )
-    tokenizer: str | Callable[[str], list[str]] | None = declared_by(Analyzer, "tokenizer")
+    tokenizer: str | Callable[[str], list[str]] = declared_by(Analyzer, "tokenizer")
     cjk: str = declared_by(Analyzer, "cjk")
     lowercase: bool = declared_by(Analyzer, "lowercase")
     fold_accents: bool = declared_by(Analyzer, "fold_accents")
     stopwords: str | tuple[str, ...] = declared_by(Analyzer, "stopwords")
     stemmer: str = declared_by(Analyzer, "stemmer")
-    normalization: str = declared_by(Analyzer, "normalization")
     ngrams: tuple[int, int] = declared_by(Analyzer, "ngrams")
     char_ngrams: tuple[int, int] | None = declared_by(Analyzer, "char_ngrams")
     min_length: int | None = declared_by(Analyzer, "min_length")
     max_length: int | None = declared_by(Analyzer, "max_length")
     on_invalid: str = declared_by(Analyzer, "on_invalid")
+    normalization: str = declared_by(Analyzer, "normalization")
 
     def fit(self, texts: Iterable[str] | Any, y: Any = None) -> Self:
         """Learn the terms and their document frequencies. `y` is ignored.

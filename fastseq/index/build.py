@@ -70,7 +70,7 @@ def build(
             "analyzer must be a fastseq.Analyzer, such as Analyzer.for_language('english'), "
             f"not {analyzer!r}"
         )
-    analyzer = (analyzer or Analyzer()).resolved("unicode")
+    analyzer = analyzer or Analyzer()
     saved_analyzer = analyzer.to_dict()
     documents = Corpus.open(
         corpus,

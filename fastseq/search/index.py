@@ -15,8 +15,16 @@ import numpy as np
 from fastseq.errors import SettingsError
 from fastseq.index.segment import Segment
 from fastseq.search.ranking import BM25, RankingModel
-from fastseq.search.searcher import Expand, Query, Searcher, are_known, expanded, raw_words
+from fastseq.search.searcher import (
+    Expand,
+    Query,
+    Searcher,
+    are_known,
+    expanded,
+    removed_words,
+)
 from fastseq.settings import function, string, strings, whole
+from fastseq.text.splitting import raw_words
 from fastseq.types import Float32, Int32, offsets_of
 
 if TYPE_CHECKING:
@@ -136,9 +144,14 @@ class Index:
 
     def unknown_words(self, query: str) -> list[str]:
         """The words of a query, before stemming, that no document contains; never stop words."""
-        words = raw_words(self._segment, string("query", query))
+        words = raw_words(self._segment.analyzer, string("query", query))
         known = self.knows(words)
         return [word for word, found in zip(words, known, strict=True) if found is False]
+
+    def removed_words(self, query: str) -> list[tuple[str, str]]:
+        """(word, reason) of each word of a query that the analyzer removes: "stop word", "too
+        short" or "too long"."""
+        return removed_words(self._segment, string("query", query))
 
     def knows(self, words: Sequence[str]) -> list[bool | None]:
         """For each word whether a document contains it; None for one that the analyzer removes."""

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
 from math import inf, isfinite
@@ -29,7 +28,8 @@ from fastseq.kernels.search import search as kernels
 from fastseq.search.ranking import QueryTerms, RankingModel
 from fastseq.settings import thread_count, whole
 from fastseq.text.lexicon import Lexicon
-from fastseq.text.normalising import DOTLESS
+from fastseq.text.normalising import DOTLESS, FIRST, normalised
+from fastseq.text.splitting import raw_words, stop_words
 from fastseq.types import Float32, Int32, Int64, Texts, Tokens, offsets_of
 
 if TYPE_CHECKING:
@@ -365,21 +365,28 @@ def _checked(given: Iterable[Mapping[str, float]], queries: int) -> list[dict[st
     return [dict(words) for words in answers]
 
 
-def raw_words(segment: Segment, query: str) -> list[str]:
-    """The distinct words of a query before stop words are removed and stems taken; a run of
-    Chinese, Japanese or Korean is one word, though the index may have bigrams."""
-    cjk = "none" if segment.analyzer.cjk == "bigrams" else segment.analyzer.cjk
-    plain = replace(
-        segment.analyzer, stopwords="none", stemmer="none", ngrams=(1, 1), char_ngrams=None, cjk=cjk
-    )
-    lexicon = Lexicon(plain)
-    lexicon.encode(Texts.from_strings([query]))
-    return lexicon.terms().to_strings()
-
-
 def are_known(segment: Segment, words: Sequence[str]) -> list[bool | None]:
     """For each word whether a document contains it; None for one that the analyzer removes."""
     terms, tokens = _encoded(segment, Texts.from_strings(words))
     found = (segment.lookup(terms) >= 0)[tokens.values]
     parts = np.split(found, tokens.offsets[1:-1]) if len(words) else []
     return [bool(part.any()) if len(part) else None for part in parts]
+
+
+def removed_words(segment: Segment, query: str) -> list[tuple[str, str]]:
+    """(word, reason) of each word of a query that the analyzer of the index removes."""
+    analyzer = segment.analyzer
+    words = raw_words(analyzer, query)
+    known = are_known(segment, words)
+    removed = [word for word, found in zip(words, known, strict=True) if found is None]
+    stopped = stop_words(analyzer)
+    compared = normalised(FIRST, analyzer.normalization, removed)
+    longest = analyzer.max_length or 0
+    return [
+        (
+            word,
+            "stop word" if form in stopped
+            else "too long" if longest and len(form) > longest else "too short",
+        )
+        for word, form in zip(removed, compared, strict=True)
+    ]  # fmt: skip

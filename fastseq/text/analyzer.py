@@ -10,7 +10,7 @@ from fastseq.errors import FormatError, SettingsError
 from fastseq.estimator import describe_parameters, plain
 from fastseq.settings import one_of
 from fastseq.text import language as packages
-from fastseq.text.normalising import RULES
+from fastseq.text.normalising import LANGUAGES
 from fastseq.text.settings import AnalysisSettings
 from fastseq.text.unicode_tables import unicode_tables
 from fastseq.text.word_tables import unicode_version
@@ -26,8 +26,8 @@ class Analyzer(AnalysisSettings):
 
     @classmethod
     def for_language(cls, language: str, **settings: Any) -> Analyzer:
-        """An analyzer with a language's stop words, stemmer and normalisation, or those of them
-        that exist. The tokenizer `word` gets no normalisation.
+        """An analyzer with a language's stop words and stemmer, or the one of them that exists, and
+        with the tokenizer `unicode` its normalisation.
 
         language : its English name
         settings : other parameters; those given here take precedence
@@ -35,12 +35,12 @@ class Analyzer(AnalysisSettings):
         Raises SettingsError for a language that has neither.
         """
         lists, stems = packages.stopword_languages(), packages.stemmers()
-        one_of("language", language, sorted({*lists, *stems, *RULES}))
+        one_of("language", language, sorted({*lists, *stems, *LANGUAGES}))
         found = {
             "stopwords": language if language in lists else "none",
             "stemmer": language if language in stems else "none",
         }
-        if settings.get("tokenizer", "unicode") != "word" and language in RULES:
+        if settings.get("tokenizer") == "unicode" and language in LANGUAGES:
             found["normalization"] = language
         return cls(**{**found, **settings})
 
@@ -62,9 +62,10 @@ class Analyzer(AnalysisSettings):
         """
         if callable(self.tokenizer):
             raise SettingsError("an analyzer whose tokenizer is a Python function cannot be saved")
-        resolved = self.resolved("word")
-        out = {field.name: plain(getattr(resolved, field.name)) for field in fields(self)}
-        out["unicode"] = _unicode_version(resolved.tokenizer)
+        out = {field.name: plain(getattr(self, field.name)) for field in fields(self)}
+        if self.normalization == "none":  # as earlier versions wrote it
+            del out["normalization"]
+        out["unicode"] = _unicode_version(self.tokenizer)
         found = self._fingerprints()
         return {**out, "packages": found} if found else out
 

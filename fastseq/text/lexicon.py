@@ -26,7 +26,7 @@ import numpy.typing as npt
 from fastseq.errors import InvalidTextError, RowError
 from fastseq.kernels.text import ngrams, tokenize, unicode
 from fastseq.text.language import segmenter, stem
-from fastseq.text.normalising import RULES, normalised
+from fastseq.text.normalising import FIRST, LANGUAGES, LAST, normalised
 from fastseq.text.settings import AnalysisSettings
 from fastseq.text.splitting import HAN, Splitter, packed, splitter_of, stop_words
 from fastseq.text.tables import ByteTable, Column, KeyTable
@@ -50,7 +50,7 @@ class Lexicon:
 
     def __init__(self, analyzer: AnalysisSettings) -> None:
         """Raises MissingExtraError when the analyzer needs a package that is not installed."""
-        self.analyzer = analyzer = analyzer.resolved("word")
+        self.analyzer = analyzer
         self._splitter = splitter_of(analyzer)
         self._filter = WordFilter(self._splitter)
         self._raw: ByteTable | None = None
@@ -214,7 +214,7 @@ class WordFilter:
             or self._stop
             or self._cut
             or self._stemmer != "none"
-            or self._language in RULES
+            or self._language in LANGUAGES
         )
         self.active = self._changes or self._span is not None
         self.terms: ByteTable | None = None
@@ -242,10 +242,11 @@ class WordFilter:
                 pieces = [cut(word) if script == HAN else [word] for word, script in scripts]
                 owners = offsets_of([len(several) for several in pieces])
                 words = list(chain.from_iterable(pieces))
-            words = normalised(self._language, words)
+            words = normalised(FIRST, self._language, words)
             keep = self._kept(words)
             if keep is not None:
                 words = list(compress(words, keep.tolist()))
+            words = normalised(LAST, self._language, words)
             if self._stemmer != "none":
                 words = stem(self._stemmer, words)
             data, starts, gap = packed(words, raw.separator)

@@ -1,13 +1,15 @@
 """Normalisation of words by language: spellings of one word become the same.
 
-It comes after case folding, before stop words and stems. The rules are those of the analyzers of
+It comes after case folding and before stems. The rules are those of the analyzers of
 Apache Lucene for these languages, as far as a table or a few lines reach; a language without rules
 here has none there, or has them in its Snowball stemmer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+
+from fastseq.settings import one_of
 
 Rule = Callable[[str], str]
 
@@ -110,13 +112,12 @@ _HINDI: dict[int, str | None] = {
     0x094D: None,  # virama
 }  # fmt: skip
 
-RULES: dict[str, Rule | None] = {
-    "arabic": _arabic,
-    "azerbaijani": None,
+# rules of words before stop words are removed, and after: a stop list has the usual spelling, and
+# one without umlauts would remove other words (würde, wurde)
+FIRST: dict[str, Rule] = {
     "catalan": _without_articles("d l m n s t"),
     "english": _possessive,
     "french": _without_articles("l m t qu n s j d c jusqu quoiqu lorsqu puisqu"),
-    "german": _german,
     "hindi": _hindi,
     "irish": _without_articles("d m b"),
     "italian": _without_articles(
@@ -126,11 +127,18 @@ RULES: dict[str, Rule | None] = {
     "romanian": _romanian,
     "turkish": _before_apostrophe,
 }
+LAST: dict[str, Rule] = {"arabic": _arabic, "german": _german}
 # in which I and İ are the capitals of ı and i
 DOTLESS = ("azerbaijani", "turkish")
+LANGUAGES = tuple(sorted({*FIRST, *LAST, *DOTLESS}))
 
 
-def normalised(language: str, words: list[str]) -> list[str]:
-    """The words by the rule of a language; "none" or one without a rule leaves them."""
-    rule = RULES.get(language)
+def check_normalization(language: str) -> None:
+    """Raise SettingsError unless this is "none" or a language with rules."""
+    one_of("normalization", language, ("none", *LANGUAGES))
+
+
+def normalised(rules: Mapping[str, Rule], language: str, words: list[str]) -> list[str]:
+    """The words by the rule of a language, if it has one; none becomes empty."""
+    rule = rules.get(language)
     return [rule(word) or word for word in words] if rule is not None else words

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any
 
 from fastseq.errors import SettingsError
 from fastseq.estimator import Checked, Choice, Flag, Span, Whole, parameter, valid_parameters
 from fastseq.text.language import check_stemmer, check_stopwords
-from fastseq.text.normalising import RULES
+from fastseq.text.normalising import check_normalization
 
 _LONGEST_NGRAM = 64
 
@@ -25,11 +25,10 @@ class _Tokenizer(Choice):
 class AnalysisSettings:
     """The parameters of an Analyzer. Raises SettingsError for one that is not valid."""
 
-    tokenizer: str | Callable[[str], list[str]] | None = parameter(
-        default=None, check=_Tokenizer(("unicode", "word", "space", "char")), section="Analysis",
+    tokenizer: str | Callable[[str], list[str]] = parameter(
+        default="word", check=_Tokenizer(("unicode", "word", "space", "char")), section="Analysis",
         help="Tokenizer: words of any language (unicode), words of two or more letters or digits "
         "(word), runs between white space (space), or characters (char).",
-        none="unicode for an index, word elsewhere",
         notes='"unicode": NFKC case folding, then the words of UAX #29 that have a letter, a digit '
         "or an emoji; a full stop or colon between letters separates. "
         '"word": runs of two or more letters, digits and underscores, those of '
@@ -66,13 +65,6 @@ class AnalysisSettings:
         help="Snowball stemmer of a language, or none.",
         notes='One of PyStemmer\'s; "english" is Porter2.',
     )  # fmt: skip
-    normalization: str = parameter(
-        default="none", check=Choice(("none", *RULES)), section="Analysis", metavar="L",
-        help="Normalisation of a language's spellings, or none.",
-        notes="Before stop words and stems: English 's, French l', variants of Arabic letters and "
-        "the like; Turkish and Azerbaijani also have I and İ as the capitals of ı and i, with the "
-        "tokenizer unicode.",
-    )  # fmt: skip
     ngrams: tuple[int, int] = parameter(
         default=(1, 1), check=Span(_LONGEST_NGRAM), section="Analysis", metavar="1-2",
         help="Lengths of word n-grams.",
@@ -99,14 +91,18 @@ class AnalysisSettings:
         help="Text that is not UTF-8: an error, or replacement characters.",
     )  # fmt: skip
 
-    def resolved(self, tokenizer: str) -> Self:
-        """The same with this tokenizer, unless one is named."""
-        return self if self.tokenizer is not None else replace(self, tokenizer=tokenizer)
+    normalization: str = parameter(
+        default="none", check=Checked(check_normalization), section="Analysis", metavar="L",
+        help="Normalisation of a language's spellings, or none.",
+        notes="Before stems: English 's, French l', variants of Arabic letters and "
+        "the like; Turkish and Azerbaijani also have I and İ as the capitals of ı and i, with the "
+        "tokenizer unicode.",
+    )  # fmt: skip
 
     @property
     def segments(self) -> bool:
         """Whether Chinese is cut into words."""
-        return self.cjk == "words" and self.tokenizer in (None, "unicode", "word")
+        return self.cjk == "words" and self.tokenizer in ("unicode", "word")
 
     def __post_init__(self) -> None:
         if isinstance(self.stopwords, list):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -17,8 +18,9 @@ from fastseq.errors import DataError, RowError
 from fastseq.kernels.text import tokenize, unicode
 from fastseq.kernels.text import words as unicode_words
 from fastseq.kernels.text.hashing import PADDING
+from fastseq.kernels.text.normal_forms import ROOM
 from fastseq.text.language import stopword_list
-from fastseq.text.normalising import DOTLESS, normalised
+from fastseq.text.normalising import DOTLESS, FIRST, normalised
 from fastseq.text.settings import AnalysisSettings
 from fastseq.text.tables import ByteTable
 from fastseq.text.unicode_tables import unicode_tables
@@ -133,12 +135,16 @@ class ScanSplitter(Splitter):
 
 
 class WordSplitter(Splitter):
-    """The tokenizer `unicode` (kernels/text/words.py)."""
+    """The tokenizer `unicode` (kernels/text/words.py).
+
+    runs  the treatment of runs of scripts without spaces, as the kernel takes it
+    """
 
     def __init__(self, analyzer: AnalysisSettings) -> None:
         super().__init__(analyzer)
         self._mapping = mapping_of(analyzer.lowercase, analyzer.fold_accents)
         self._dotless = analyzer.lowercase and analyzer.normalization in DOTLESS
+        self.runs = _CJK[analyzer.cjk]
 
     def split(self, texts: Texts) -> Split:
         table = ByteTable.for_text(texts.nbytes, tokenize.NEWLINE)
@@ -159,14 +165,14 @@ class WordSplitter(Splitter):
         self, table: ByteTable, texts: Texts, capacity: int, starts: Int64, stops: Int64
     ) -> tuple[Int32, Int64]:
         analyzer, longest = self.analyzer, _longest(texts)
-        room = min(longest, 1024) + 2 * unicode_words.ROOM
+        room = min(longest, 1024) + 2 * ROOM
         return table.intern_tokens(
             unicode_words.tokenize_words, len(texts), capacity,
             np.empty(4 * room + 64, np.uint8), *np.empty((2, room), np.uint32),
             *np.empty((2, room), np.int64), texts.data, texts.offsets,
             *word_tables(self._mapping), starts, stops, np.empty(longest + 128, np.uint8),
             np.empty(tokenize.EDGES, np.int64), np.empty(tokenize.EDGES, np.uint64),
-            _CJK[analyzer.cjk], int(analyzer.lowercase), int(self._dotless), scratch=5,
+            self.runs, int(analyzer.lowercase), int(self._dotless), scratch=5,
         )  # fmt: skip
 
     def changed(self, words: Sequence[str]) -> list[str]:
@@ -192,11 +198,26 @@ def splitter_of(analyzer: AnalysisSettings) -> Splitter:
     return (WordSplitter if analyzer.tokenizer == "unicode" else ScanSplitter)(analyzer)
 
 
+def raw_words(analyzer: AnalysisSettings, text: str) -> list[str]:
+    """The distinct words of a text before any is removed or stemmed, short ones too; a run of a
+    script without spaces is one word, though the analyzer may make bigrams of it."""
+    plain = replace(
+        analyzer, stopwords="none", stemmer="none", ngrams=(1, 1),
+        char_ngrams=None, min_length=1, max_length=None,
+    )  # fmt: skip
+    if plain.tokenizer == "word" and plain.cjk == "bigrams":
+        plain = replace(plain, cjk="none")
+    splitter = splitter_of(plain)
+    if isinstance(splitter, WordSplitter):
+        splitter.runs = unicode_words.WHOLE_RUNS
+    return Texts(*splitter.split(Texts.from_strings([text])).table.texts()).to_strings()
+
+
 @lru_cache(32)
 def stop_words(analyzer: AnalysisSettings) -> frozenset[str]:
     """The analyzer's stop words as the tokens are compared with them."""
     words = splitter_of(analyzer).changed(stopword_list(analyzer.stopwords))
-    return frozenset(normalised(analyzer.normalization, words))
+    return frozenset(normalised(FIRST, analyzer.normalization, words))
 
 
 def packed(strings: list[str], separator: int) -> tuple[UInt8, Int64, int]:

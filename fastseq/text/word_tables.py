@@ -42,10 +42,12 @@ def unicode_version() -> str:
 def word_tables(mapping: str) -> WordTables:
     """The tables with one mapping of characters: "" (none), nfkc, fold, nfkc_bare or fold_bare."""
     stored = _stored()
-    mapped = (stored[f"{mapping}_index"], stored[mapping]) if mapping else _NOTHING
+    map_index, mapped = _NOTHING
+    if mapping:
+        map_index, mapped = stored[f"{mapping}_index"], stored[mapping]
     return WordTables(
-        stored["properties_index"], stored["properties"], *mapped, stored["decomposed_index"],
-        stored["decomposed"], stored["pool"], stored["composed"],
+        stored["properties_index"], stored["properties"], map_index, mapped,
+        stored["decomposed_index"], stored["decomposed"], stored["pool"], stored["composed"],
     )  # fmt: skip
 
 
@@ -62,14 +64,16 @@ def code_points(
 
     compose : NFC or NFKC; else NFD or NFKD. raw : neither
     """
-    from fastseq.kernels.text import words
+    from fastseq.kernels.text import normal_forms as forms
 
     data: UInt8 = np.frombuffer(bytearray(text.encode()), np.uint8)
-    form = words.RAW if raw else words.COMPOSED if compose else words.DECOMPOSED
-    size = 2 * len(text) + 2 * words.ROOM
+    form = forms.RAW if raw else forms.COMPOSED if compose else forms.DECOMPOSED
+    size = 2 * len(text) + 2 * forms.ROOM
     while True:
         codes, spans = np.empty((2, size), np.uint32), np.empty((2, size), np.int64)
-        n = words.normalise(*codes, *spans, data, form, *word_tables(mapping))
+        n = forms.normalise(
+            codes[0], codes[1], spans[0], spans[1], data, form, *word_tables(mapping)
+        )
         if n >= 0:
             return *codes[:, :n], *spans[:, :n]
         size *= 2

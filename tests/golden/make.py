@@ -22,9 +22,9 @@ from fastseq.search.ranking import RankingModel
 HERE = Path(__file__).resolve().parent
 
 ANALYZERS = {
-    "words": Analyzer(),
+    "words": Analyzer(tokenizer="word"),
     "pairs": Analyzer(tokenizer="space", stopwords="lucene", ngrams=(1, 2)),
-    "pieces": Analyzer(char_ngrams=(2, 3), fold_accents=True),
+    "pieces": Analyzer(tokenizer="word", char_ngrams=(2, 3), fold_accents=True),
 }
 QUERIES = ["green tea", "猫喜欢吃鱼", "the cat", "caffè", "often", "nothing like it", "w7 w3 w7"]
 MODELS: dict[str, RankingModel] = {

@@ -24,10 +24,11 @@ from tests.naive import inverted
 from tests.naive import text as naive_text
 
 ANALYZERS = {
-    "words": Analyzer(stopwords="lucene", stemmer="english"),
+    "words": Analyzer(tokenizer="word", stopwords="lucene", stemmer="english"),
+    "unicode": Analyzer(tokenizer="unicode", stopwords="lucene", stemmer="english"),
     "ngrams": Analyzer(tokenizer="space", ngrams=(1, 2)),
     "trigrams": Analyzer(tokenizer="space", ngrams=(2, 3)),
-    "char_ngrams": Analyzer(char_ngrams=(2, 4)),
+    "char_ngrams": Analyzer(tokenizer="word", char_ngrams=(2, 4)),
     "char": Analyzer(tokenizer="char"),
 }
 

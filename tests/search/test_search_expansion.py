@@ -119,6 +119,13 @@ def test_unknown_words(index: Index, stemmed: Index) -> None:
     assert index.knows([]) == []
 
 
+def test_removed_words(index: Index, stemmed: Index) -> None:
+    assert index.removed_words("x the cat y zebras") == [("x", "too short"), ("y", "too short")]
+    found = stemmed.removed_words("The running, at a 猫喜欢")
+    assert found == [("the", "stop word"), ("at", "stop word"), ("a", "stop word")]
+    assert index.removed_words("") == []
+
+
 def test_frequent_terms(index: Index) -> None:
     found = index.frequent_terms()
     frequency = {term: sum(term in text.split() for text in TEXTS) for term in found}

@@ -110,6 +110,7 @@ def analysis() -> list[Wrong]:
 
     return [
         ("tokenizer", keyword("tokenizer"), NOT_A_CHOICE),
+        ("normalization", keyword("normalization"), NOT_A_CHOICE),
         ("cjk", keyword("cjk"), NOT_A_CHOICE),
         ("on_invalid", keyword("on_invalid"), NOT_A_CHOICE),
         ("lowercase", keyword("lowercase"), NOT_A_FLAG),

@@ -191,9 +191,14 @@ def test_every_stop_word_list(name: str) -> None:
 def test_language() -> None:
     english = Analyzer.for_language("english", ngrams=(1, 2))
     assert english == Analyzer(stopwords="english", stemmer="english", ngrams=(1, 2))
+    named = {"stopwords": "english", "stemmer": "english", "normalization": "english"}
+    found = Analyzer.for_language("english", tokenizer="unicode")
+    assert found == Analyzer(tokenizer="unicode", **named)
     assert Analyzer.for_language("english", stopwords="lucene").stopwords == "lucene"
     assert Analyzer.for_language("japanese") == Analyzer(stopwords="japanese")
     assert Analyzer.for_language("irish") == Analyzer(stemmer="irish")
+    found = Analyzer.for_language("azerbaijani", tokenizer="unicode")
+    assert found == Analyzer(tokenizer="unicode", normalization="azerbaijani")
     with pytest.raises(SettingsError, match=r"'elvish'; expected one of arabic, .*english"):
         Analyzer.for_language("elvish")
 
@@ -204,7 +209,8 @@ def test_language() -> None:
 @pytest.mark.parametrize(
     "analyzer",
     [
-        Analyzer(),
+        Analyzer(tokenizer="word"),
+        Analyzer(tokenizer="unicode", normalization="turkish"),
         Analyzer(tokenizer="space", char_ngrams=(3, 5), stopwords=("a", "b"), min_length=2),
         Analyzer("char", "none", False, True, "lucene", "porter", (2, 3), None, 1, 9, "replace"),
     ],
@@ -235,6 +241,8 @@ def test_invalid_saved_analyzers_are_rejected() -> None:
     "fields",
     [
         {"tokenizer": "regex"},
+        {"normalization": "klingon"},
+        {"normalization": None},
         {"tokenizer": None},
         {"cjk": "yes"},
         {"lowercase": 1},
@@ -284,7 +292,7 @@ def test_ngrams_have_a_largest_n(name: str) -> None:
 
 def test_analyzer_saved_under_other_packages_is_rejected() -> None:
     """Searching with other stems than the index was built with would silently find less."""
-    analyzer = Analyzer(stopwords="german", stemmer="german")
+    analyzer = Analyzer(tokenizer="word", stopwords="german", stemmer="german")
     saved = analyzer.to_dict()
     assert Analyzer.from_dict(saved) == analyzer
     for package in ("PyStemmer", "stop-words"):

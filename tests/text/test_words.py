@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastseq.kernels.text import words as kernels
+from fastseq.kernels.text.normal_forms import IGNORABLE as IGNORABLE_BIT
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.lexicon import Lexicon
 from fastseq.text.splitting import WordSplitter
@@ -49,7 +50,7 @@ def known() -> list[str]:
     ]
     return [
         chr(code)
-        for code in np.flatnonzero(found & kernels.IGNORABLE == 0).tolist()
+        for code in np.flatnonzero(found & IGNORABLE_BIT == 0).tolist()
         if unicodedata.category(chr(code)) not in ("Cn", "Co", "Cs")
     ]
 

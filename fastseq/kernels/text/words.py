@@ -5,8 +5,7 @@ classified and lower-cased, and a run of bytes that is all ASCII is a word as it
 run goes through four steps, in a buffer that rarely holds more than one word:
 
 1. decode, and map each character to its NFKC_Casefold (or NFKC);
-2. bring marks into canonical order and compose (UAX #15), which only a mark or a conjoining letter
-   makes necessary: what comes before is composed already;
+2. bring marks into canonical order and compose (kernels/text/normal_forms.py);
 3. cut where UAX #29 has a word boundary, or where a script that is written without spaces begins
    or ends (Han and kana, Hangul, Thai, Lao, Khmer, Burmese);
 4. look up the words that have a letter, a number or an emoji; of those scripts, the overlapping
@@ -30,6 +29,20 @@ from fastseq.kernels.core.arrays import Int32, Int64, UInt8, UInt16, UInt32, UIn
 from fastseq.kernels.core.jit import helper, inline, jit
 from fastseq.kernels.simd.bytes import classes64, prefetch, trailing_zeros
 from fastseq.kernels.text.hashing import Strings, find_or_add, intern_bytes, key_and_hash
+from fastseq.kernels.text.normal_forms import (
+    CLASS_SHIFT,
+    CODE,
+    COMPOSED,
+    IGNORABLE,
+    JOINED,
+    NONE,
+    ROOM,
+    Buffer,
+    WordTables,
+    add_code,
+    compose,
+    properties_of,
+)
 from fastseq.kernels.text.tokenize import (
     AS_WORDS,
     CHUNK,
@@ -63,295 +76,22 @@ KEEP = 1 << 5
 PICTURE = 1 << 6
 SCRIPT_SHIFT = 7
 CLUSTER_SHIFT = 10
-IGNORABLE = 1 << 13
-UNSTABLE = 1 << 14
-CLASS_SHIFT = 16
 HAN = 1
+WHOLE_RUNS = 3  # of the treatment of runs: every one a token, to show it
 # Grapheme_Cluster_Break
 GB_EXTEND, SPACING_MARK, LEAD, VOWEL, TAIL, LV, LVT = range(1, 8)
 MARKS = 1 << GB_EXTEND | 1 << SPACING_MARK
-
-# what becomes of the characters' order and composition
-RAW, DECOMPOSED, COMPOSED = range(3)
-
-CODE = np.uint32(0x1FFFFF)
-JOINED = np.uint32(1 << 31)  # of a code in the buffer: a zero-width joiner is before it
-ROOM = 256  # codes that one character may add to the buffer, with a copy of the starter before
 
 _HIGH_BITS = np.uint64(0x8080808080808080)
 _U0, _U1, _U8, _U63, _U64 = (np.uint64(n) for n in (0, 1, 8, 63, 64))
 _CHUNK = np.uint64(CHUNK)
 _TOP = np.uint64(1 << 63)
-_NONE = np.uint64(0xFFFFFFFFFFFFFFFF)
 _ZWJ = np.uint32(0x200D)
 _SPACE = np.uint32(0x20)
 _CAPITAL_I, _DOTTED_I, _DOTLESS_I, _SMALL_I = (np.uint32(n) for n in (0x49, 0x130, 0x131, 0x69))
 _DOT_ABOVE = np.uint32(0x307)
 _IOTA_BELOW, _IOTA = np.uint32(0x345), np.uint32(0x3B9)
 _FULL_STOP, _COLON = np.uint32(0x2E), np.uint32(0x3A)
-
-
-class WordTables(NamedTuple):
-    """The tables of fastseq/text/words.npz, the mapping being one of several."""
-
-    properties_index: UInt16  # [8704]
-    properties: UInt32  # [128 * blocks]
-    map_index: UInt16  # [8704]
-    mapped: Int32  # [128 * blocks]
-    parts_index: UInt16  # [8704]
-    parts: Int32  # [128 * blocks] canonical decompositions
-    pool: Int32  # [n]
-    pairs: Int64  # [m, 2]
-
-
-class Buffer(NamedTuple):
-    """Code points of one or a few words."""
-
-    codes: UInt32  # [capacity] with JOINED
-    bits: UInt32  # [capacity] their properties
-    starts: Int64  # [capacity] where each comes from in the text, first byte
-    stops: Int64  # [capacity] and past the last
-
-
-@inline
-def properties_of(tables, code):
-    """The properties of a code point (uint32)."""
-    return table(tables.properties_index, tables.properties, code & CODE)
-
-
-# ---- normalisation
-
-
-@inline
-def _class_of(bits):
-    """The canonical combining class (uint32)."""
-    return bits >> np.uint32(CLASS_SHIFT)
-
-
-@inline
-def _set(buffer, i, code, bits, start, stop):
-    buffer.codes[i] = code
-    buffer.bits[i] = bits
-    buffer.starts[i] = start
-    buffer.stops[i] = stop
-
-
-@inline
-def _copy(buffer, to, source):
-    buffer.codes[to] = buffer.codes[source]
-    buffer.bits[to] = buffer.bits[source]
-    buffer.starts[to] = buffer.starts[source]
-    buffer.stops[to] = buffer.stops[source]
-
-
-@inline
-def _insert(buffer, n, code, bits, start, stop):
-    """Put a code at the end of the buffer, in canonical order; returns n + 1."""
-    i = n
-    order = _class_of(bits)
-    if order != 0:
-        while i > _U0 and _class_of(buffer.bits[i - _U1]) > order:
-            _copy(buffer, i, i - _U1)
-            i -= _U1
-    _set(buffer, i, code, bits, start, stop)
-    return n + _U1
-
-
-@inline
-def _composite(first, second, tables):
-    """The canonical composition of two code points, or 0."""
-    if first - np.uint32(0x1100) < np.uint32(19) and second - np.uint32(0x1161) < np.uint32(21):
-        lead, vowel = first - np.uint32(0x1100), second - np.uint32(0x1161)
-        return np.uint32(0xAC00) + (lead * np.uint32(21) + vowel) * np.uint32(28)
-    if (
-        first - np.uint32(0xAC00) < np.uint32(11172)
-        and (first - np.uint32(0xAC00)) % np.uint32(28) == 0
-        and second - np.uint32(0x11A8) < np.uint32(27)
-    ):
-        return first + second - np.uint32(0x11A7)
-    key = np.int64(first) << 21 | np.int64(second)
-    low, high = np.uint64(0), np.uint64(len(tables.pairs))
-    while low < high:
-        middle = (low + high) >> _U1
-        if tables.pairs[middle, 0] < key:
-            low = middle + _U1
-        else:
-            high = middle
-    if low < np.uint64(len(tables.pairs)) and tables.pairs[low, 0] == key:
-        return np.uint32(tables.pairs[low, 1])
-    return np.uint32(0)
-
-
-@helper
-def _compose(buffer, first, n, tables):
-    """Compose the codes from `first`, in place; returns the new end."""
-    out = first
-    starter = _NONE
-    last = np.uint32(0)  # the class of the code before in `out`
-    for k in range(first, n):
-        i = np.uint64(k)
-        order = _class_of(buffer.bits[i])
-        if starter != _NONE and (out - _U1 == starter or last < order):
-            made = _composite(buffer.codes[starter] & CODE, buffer.codes[i] & CODE, tables)
-            if made != 0:
-                _set(
-                    buffer, starter, made | (buffer.codes[starter] & JOINED),
-                    properties_of(tables, made), min(buffer.starts[starter], buffer.starts[i]),
-                    max(buffer.stops[starter], buffer.stops[i]),
-                )  # fmt: skip
-                continue
-        _copy(buffer, out, i)
-        if order == 0:
-            starter = out
-        last = order
-        out += _U1
-    return out
-
-
-@inline
-def _is_stable(bits):
-    """Whether a character is a starter that nothing before it composes with."""
-    return bits & np.uint32(0xFFFF << CLASS_SHIFT | UNSTABLE) == 0
-
-
-@inline
-def _part(buffer, n, open_at, code, start, stop, form, tables):
-    """Add a code that has no decomposition; returns (n, open_at)."""
-    bits = properties_of(tables, code)
-    if form == COMPOSED and n > open_at and _is_stable(bits):
-        n = _compose(buffer, open_at, n, tables)
-        open_at = n
-    return _insert(buffer, n, code, bits, start, stop), open_at
-
-
-@helper
-def _parts(buffer, n, open_at, code, start, stop, form, tables):
-    """Add the canonical decomposition of a code; returns (n, open_at)."""
-    joined = code & JOINED
-    bare = code & CODE
-    syllable = bare - np.uint32(0xAC00)
-    if syllable < np.uint32(11172):
-        tail = syllable % np.uint32(28)
-        lead = np.uint32(0x1100) + syllable // np.uint32(588)
-        vowel = np.uint32(0x1161) + syllable % np.uint32(588) // np.uint32(28)
-        n, open_at = _part(buffer, n, open_at, lead | joined, start, stop, form, tables)
-        n, open_at = _part(buffer, n, open_at, vowel, start, stop, form, tables)
-        if tail:
-            last = np.uint32(0x11A7) + tail
-            n, open_at = _part(buffer, n, open_at, last, start, stop, form, tables)
-        return n, open_at
-    change = np.int64(table(tables.parts_index, tables.parts, bare))
-    if change < MULTIPLE:  # at most one other character
-        made = np.uint32(np.int64(bare) + change)
-        return _part(buffer, n, open_at, made | joined, start, stop, form, tables)
-    where = (change - MULTIPLE) >> 5
-    for k in range(where, where + (change & 31)):
-        made = np.uint32(tables.pool[np.uint64(k)])
-        n, open_at = _part(buffer, n, open_at, made | joined, start, stop, form, tables)
-        joined = np.uint32(0)
-    return n, open_at
-
-
-@helper
-def _reopened(buffer, n, tables):
-    """Decompose the last starter of the buffer, whose marks may now be composed anew.
-
-    Returns (n, where the starter is).
-    """
-    first = n
-    while first > _U0:
-        first -= _U1
-        if _class_of(buffer.bits[first]) == 0:
-            break
-    if first == n or _class_of(buffer.bits[first]) != 0:  # marks alone
-        return n, first
-    end, _ = _parts(  # after the rest, with a copy of its marks
-        buffer, n, n, buffer.codes[first], buffer.starts[first], buffer.stops[first], DECOMPOSED,
-        tables,
-    )  # fmt: skip
-    for k in range(first + _U1, n):
-        i = np.uint64(k)
-        end = _insert(
-            buffer, end, buffer.codes[i], buffer.bits[i], buffer.starts[i], buffer.stops[i]
-        )
-    for k in range(end - n):
-        _copy(buffer, first + np.uint64(k), n + np.uint64(k))
-    return first + (end - n), first
-
-
-@helper
-def _add_unstable(buffer, n, open_at, code, start, stop, form, tables):
-    """`_add` of a mark or a character that may compose with the one before."""
-    if form == COMPOSED and open_at == _NONE:
-        n, open_at = _reopened(buffer, n, tables)
-    return _parts(buffer, n, open_at, code, start, stop, form, tables)
-
-
-@inline
-def _add(buffer, n, open_at, code, bits, start, stop, form, tables):
-    """Add a mapped code point to the buffer of n codes, in normal form.
-
-    open_at : from where on the codes are not composed yet; _NONE for nowhere
-    Returns (n, open_at).
-    """
-    if form == RAW or (form == COMPOSED and _is_stable(bits)):
-        if open_at != _NONE:
-            n = _compose(buffer, open_at, n, tables)
-        _set(buffer, n, code, bits, start, stop)
-        return n + _U1, _NONE
-    if (
-        form == COMPOSED
-        and open_at == _NONE
-        and bits & np.uint32(UNSTABLE) == 0
-        and n > _U0
-        and _class_of(buffer.bits[n - _U1]) <= _class_of(bits)
-    ):  # a mark in order that composes with nothing
-        _set(buffer, n, code, bits, start, stop)
-        return n + _U1, _NONE
-    return _add_unstable(buffer, n, open_at, code, start, stop, form, tables)
-
-
-@jit
-def normalise(
-    codes: UInt32, bits: UInt32, starts: Int64, stops: Int64, data: UInt8, form: int,
-    properties_index: UInt16, properties: UInt32, map_index: UInt16, mapped: Int32,
-    parts_index: UInt16, parts: Int32, pool: Int32, pairs: Int64,
-) -> int:  # fmt: skip
-    """The code points of a text in a normal form (UAX #15); returns their number, or -1 where
-    `codes` is too short.
-
-    codes, bits, starts, stops  [capacity], see Buffer
-    data    uint8[n], valid UTF-8
-    form    RAW, DECOMPOSED (the mapping being none: NFD, nfkc: NFKD) or COMPOSED (NFC, NFKC)
-    """
-    tables = WordTables(
-        properties_index, properties, map_index, mapped, parts_index, parts, pool, pairs
-    )
-    buffer = Buffer(codes, bits, starts, stops)
-    n = _U0
-    open_at = _NONE
-    i = _U0
-    while i < np.uint64(len(data)):
-        if n + np.uint64(ROOM) > np.uint64(len(codes)):
-            return -1
-        code = decode(data, i)
-        start = np.int64(i)
-        i += char_length(data[i])
-        change = np.int64(table(tables.map_index, tables.mapped, code))
-        where = (change - MULTIPLE) >> 5
-        count = np.int64(1) if change < MULTIPLE else change & 31
-        for k in range(count):
-            if change < MULTIPLE:
-                made = np.uint32(np.int64(code) + change)
-            else:
-                made = np.uint32(tables.pool[np.uint64(where + k)])
-            n, open_at = _add(
-                buffer, n, open_at, made, properties_of(tables, made), start, np.int64(i), form,
-                tables,
-            )  # fmt: skip
-    if form == COMPOSED and open_at != _NONE:
-        n = _compose(buffer, open_at, n, tables)
-    return np.int64(n)
 
 
 # ---- boundaries
@@ -536,8 +276,8 @@ def _put_run(out, count, buffer, first, n, script, cjk):
 
     Returns (the new count or minus a status, where the run ends).
     """
-    whole = script == HAN and cjk == RUNS
-    earlier = _NONE  # where the cluster before the current one begins
+    whole = (script == HAN and cjk == RUNS) or cjk == WHOLE_RUNS
+    earlier = NONE  # where the cluster before the current one begins
     current = first
     before = buffer.bits[first]
     k = first + _U1
@@ -550,7 +290,7 @@ def _put_run(out, count, buffer, first, n, script, cjk):
             inside = of == script or (of == 0 and follows)
             before = bits
         if not (inside and follows) and not whole:  # the current cluster ends here
-            if earlier != _NONE:
+            if earlier != NONE:
                 count = _put(out, count, buffer, earlier, k)
             elif not inside:
                 count = _put(out, count, buffer, current, k)
@@ -608,7 +348,7 @@ def _add_iotas(buffer, n, open_at, count, at, tables):
     """Add the letters that stand for iotas below a vowel, at their place in the text."""
     for _ in range(count):
         bits = properties_of(tables, _IOTA)
-        n, open_at = _add(buffer, n, open_at, _IOTA, bits, at, at, COMPOSED, tables)
+        n, open_at = add_code(buffer, n, open_at, _IOTA, bits, at, at, COMPOSED, tables)
     return n, open_at
 
 
@@ -620,7 +360,7 @@ def _put_text(out, count, buffer, data, begin, start, stop, lower, dotless, cjk,
     """
     room = np.uint64(len(buffer.codes)) - np.uint64(ROOM)
     n = _U0
-    open_at = _NONE
+    open_at = NONE
     joined = np.uint32(0)
     iotas = 0  # below the last vowel: letters once its other marks are read
     plain = True  # letters and numbers alone, with their marks: one word
@@ -667,9 +407,9 @@ def _put_text(out, count, buffer, data, begin, start, stop, lower, dotless, cjk,
                 some |= np.uint32(KEEP)
                 iotas = 0
             if separates:
-                if open_at != _NONE:
-                    n = _compose(buffer, open_at, n, tables)
-                    open_at = _NONE
+                if open_at != NONE:
+                    n = compose(buffer, open_at, n, tables)
+                    open_at = NONE
                 count = _flush(out, count, buffer, n, plain, some, cjk)
                 if count < 0:
                     return count
@@ -682,7 +422,7 @@ def _put_text(out, count, buffer, data, begin, start, stop, lower, dotless, cjk,
                     _is_in(kind, LETTERS_AND_NUMBERS) or (n > _U0 and _is_in(kind, TRANSPARENT))
                 )
                 plain = plain and _script_of(bits, cjk) == 0
-                n, open_at = _add(
+                n, open_at = add_code(
                     buffer, n, open_at, made | joined, bits, first, end, COMPOSED, tables
                 )
             joined = np.uint32(0)
@@ -691,8 +431,8 @@ def _put_text(out, count, buffer, data, begin, start, stop, lower, dotless, cjk,
     if iotas:
         n, open_at = _add_iotas(buffer, n, open_at, iotas, np.int64(stop - begin), tables)
         some |= np.uint32(KEEP)
-    if open_at != _NONE:
-        n = _compose(buffer, open_at, n, tables)
+    if open_at != NONE:
+        n = compose(buffer, open_at, n, tables)
     return _flush(out, count, buffer, n, plain, some, cjk)
 
 
@@ -742,7 +482,7 @@ def tokenize_words(
     properties_index, …, pairs   WordTables
     span_starts, span_stops      int64[len(ids)]: where in its text each token comes from, in
                                  bytes; or [0] where that is not wanted
-    cjk            AS_WORDS, BIGRAMS or RUNS, of the unspaced scripts
+    cjk            AS_WORDS, BIGRAMS, RUNS or WHOLE_RUNS, of the unspaced scripts
     lower          1: ASCII is lower-cased (the mapping being a case folding); 0: not
     dotless        1: I and İ are the capitals of ı and i (Turkish)
     """

@@ -1,0 +1,62 @@
+"""Normalisation by language: examples by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from fastseq.text.analyzer import Analyzer
+from fastseq.text.normalising import FIRST, LANGUAGES, LAST, normalised
+
+
+def tokens(language: str, text: str) -> list[str]:
+    return Analyzer(tokenizer="unicode", normalization=language).tokens(text)
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "expected"),
+    [
+        ("english", "the dog's dogs’ James's 's", ["the", "dog", "dogs", "james", "s"]),
+        ("french", "L'arbre qu’il jusqu'ici aujourd'hui", ["arbre", "il", "ici", "aujourd'hui"]),
+        ("italian", "L'acqua dell’anno un'ora", ["acqua", "anno", "ora"]),
+        ("catalan", "l'home d’aigua", ["home", "aigua"]),
+        ("irish", "d'fhág b'fhéidir", ["fhág", "fhéidir"]),
+        ("german", "schöne schoene Größe groesse neue quelle", [
+            "schone", "schone", "grosse", "grosse", "neue", "quelle"]),
+        ("arabic", "أحمد إلى آخر مدرسة مُدَرِّس كـتاب على", [
+            "احمد", "الي", "اخر", "مدرسه", "مدرس", "كتاب", "علي"]),
+        ("persian", "کتاب ي ی", ["كتاب", "ي", "ي"]),
+        ("hindi", "अँग्रेज़ी हिन्दी", ["अंगरेजि", "हिंदि"]),
+        ("romanian", "Ştefan ţară", ["ștefan", "țară"]),
+        ("turkish", "İstanbul'da IŞIK Işık ılık", ["istanbul", "ışık", "ışık", "ılık"]),
+        ("azerbaijani", "İÇMƏK IŞIQ", ["içmək", "ışıq"]),
+        ("none", "İstanbul'da dog's", ["i̇stanbul'da", "dog's"]),
+    ],
+)  # fmt: skip
+def test_words_by_hand(language: str, text: str, expected: list[str]) -> None:
+    assert tokens(language, text) == expected
+
+
+def test_capital_i_and_a_dot_above_are_a_dotted_i_in_turkish() -> None:
+    assert tokens("turkish", "I\u0307zmir İzmir") == ["izmir", "izmir"]
+    keep = Analyzer(tokenizer="unicode", normalization="turkish", lowercase=False)
+    assert keep.tokens("IŞIK") == ["IŞIK"]
+
+
+def test_no_word_becomes_empty() -> None:
+    for language in LANGUAGES:
+        for rules in (FIRST, LAST):
+            words = ["'", "l'", "'s", "s", "\u0640", "\u064b", "a", "\u094d"]
+            assert all(normalised(rules, language, words))
+
+
+def test_stop_words_have_their_usual_spelling() -> None:
+    """A German stop list has würde; wurde without an umlaut is another word."""
+    german = Analyzer(tokenizer="unicode", normalization="german", stopwords=("würde",))
+    assert german.tokens("würde wurde Würde") == ["wurde"]
+    french = Analyzer(tokenizer="unicode", normalization="french", stopwords=("une",))
+    assert french.tokens("l'une arbre") == ["arbre"]
+
+
+def test_normalisation_comes_before_stems() -> None:
+    english = Analyzer.for_language("english", tokenizer="unicode")
+    assert english.tokens("The vaccine's vaccines") == ["vaccin", "vaccin"]
