@@ -21,10 +21,10 @@ from fastseq.search.searcher import (
     Searcher,
     are_known,
     expanded,
+    raw_words,
     removed_words,
 )
 from fastseq.settings import function, string, strings, whole
-from fastseq.text.splitting import raw_words
 from fastseq.types import Float32, Int32, offsets_of
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class Index:
 
     def unknown_words(self, query: str) -> list[str]:
         """The words of a query, before stemming, that no document contains; never stop words."""
-        words = raw_words(self._segment.analyzer, string("query", query))
+        words = raw_words(self._segment, string("query", query))
         known = self.knows(words)
         return [word for word, found in zip(words, known, strict=True) if found is False]
 

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
 from math import inf, isfinite
@@ -29,7 +30,7 @@ from fastseq.search.ranking import QueryTerms, RankingModel
 from fastseq.settings import thread_count, whole
 from fastseq.text.lexicon import Lexicon
 from fastseq.text.normalising import DOTLESS, FIRST, normalised
-from fastseq.text.splitting import raw_words, stop_words
+from fastseq.text.splitting import WordSplitter, splitter_of, stop_words
 from fastseq.types import Float32, Int32, Int64, Texts, Tokens, offsets_of
 
 if TYPE_CHECKING:
@@ -373,20 +374,33 @@ def are_known(segment: Segment, words: Sequence[str]) -> list[bool | None]:
     return [bool(part.any()) if len(part) else None for part in parts]
 
 
+def raw_words(segment: Segment, query: str) -> list[str]:
+    """The distinct words of a query before any is removed and stems are taken, short ones too; a
+    run of a script without spaces is one word, though the index may have bigrams."""
+    analyzer, texts = segment.analyzer, Texts.from_strings([query])
+    if analyzer.tokenizer == "unicode" and not analyzer.segments:
+        return Texts(*WordSplitter(analyzer).whole_runs(texts).table.texts()).to_strings()
+    plain = replace(
+        analyzer, stopwords="none", stemmer="none", normalization="none", ngrams=(1, 1),
+        char_ngrams=None, min_length=1, max_length=None,
+        cjk="none" if analyzer.cjk == "bigrams" else analyzer.cjk,
+    )  # fmt: skip
+    lexicon = Lexicon(plain)
+    lexicon.encode(texts)
+    return lexicon.terms().to_strings()
+
+
 def removed_words(segment: Segment, query: str) -> list[tuple[str, str]]:
     """(word, reason) of each word of a query that the analyzer of the index removes."""
     analyzer = segment.analyzer
-    words = raw_words(analyzer, query)
-    known = are_known(segment, words)
-    removed = [word for word, found in zip(words, known, strict=True) if found is None]
-    stopped = stop_words(analyzer)
-    compared = normalised(FIRST, analyzer.normalization, removed)
-    longest = analyzer.max_length or 0
-    return [
-        (
-            word,
-            "stop word" if form in stopped
-            else "too long" if longest and len(form) > longest else "too short",
-        )
-        for word, form in zip(removed, compared, strict=True)
-    ]  # fmt: skip
+    splitter, stopped = splitter_of(analyzer), stop_words(analyzer)
+    words = raw_words(segment, query)
+    forms = normalised(FIRST, analyzer.normalization, words)
+    shortest, longest = analyzer.min_length or splitter.shortest, analyzer.max_length or inf
+    removed = []
+    for word, form, script in zip(words, forms, splitter.scripts(words).tolist(), strict=True):
+        if form in stopped:
+            removed.append((word, "stop word"))
+        elif not script and not shortest <= len(form) <= longest:
+            removed.append((word, "too short" if len(form) < shortest else "too long"))
+    return removed

@@ -32,15 +32,16 @@ class Analyzer(AnalysisSettings):
         language : its English name
         settings : other parameters; those given here take precedence
 
-        Raises SettingsError for a language that has neither.
+        Raises SettingsError for a language that has none of them.
         """
         lists, stems = packages.stopword_languages(), packages.stemmers()
-        one_of("language", language, sorted({*lists, *stems, *LANGUAGES}))
+        rules = LANGUAGES if settings.get("tokenizer") == "unicode" else ()
+        one_of("language", language, sorted({*lists, *stems, *rules}))
         found = {
             "stopwords": language if language in lists else "none",
             "stemmer": language if language in stems else "none",
         }
-        if settings.get("tokenizer") == "unicode" and language in LANGUAGES:
+        if language in rules:
             found["normalization"] = language
         return cls(**{**found, **settings})
 

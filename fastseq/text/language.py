@@ -39,7 +39,7 @@ def check_stopwords(stopwords: str | tuple[str, ...]) -> None:
                 f"stopwords is {stopwords!r}; expected none, lucene, "
                 f"one of {', '.join(stopword_languages())}, or the words themselves"
             )
-    elif not isinstance(stopwords, tuple) or not all(isinstance(w, str) for w in stopwords):
+    elif not isinstance(stopwords, tuple | list) or not all(map(_is_text, stopwords)):
         raise SettingsError("stopwords is neither a name nor a tuple of strings")
 
 
@@ -59,6 +59,10 @@ def stopword_list(stopwords: str | tuple[str, ...]) -> tuple[str, ...]:
 def stopwords_fingerprint(language: str) -> int:
     """A CRC-32 of the package's list, which changes with its releases."""
     return zlib.crc32("\n".join(sorted(set(stopword_list(language)))).encode())
+
+
+def _is_text(word: object) -> bool:
+    return isinstance(word, str) and not any("\ud800" <= c <= "\udfff" for c in word)
 
 
 # ---- stems

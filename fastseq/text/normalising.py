@@ -1,4 +1,4 @@
-"""Normalisation of words by language: spellings of one word become the same.
+"""Normalisation of words by language: variants of a spelling become one.
 
 It comes after case folding and before stems. The rules are those of the analyzers of
 Apache Lucene for these languages, as far as a table or a few lines reach; a language without rules

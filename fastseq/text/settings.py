@@ -43,7 +43,9 @@ class AnalysisSettings:
         notes="Of runs of Han and kana (together) and of Hangul, with the word tokenizer. "
         '"bigrams" are of characters, a single character being a term, and end the words around '
         'them; "words" segments Han and kana with rjieba, Hangul being bigrams; "none" treats '
-        "them as any other letters.",
+        "them as any other letters. With the tokenizer unicode also of Thai, Lao, Khmer and "
+        'Burmese, bigrams being of grapheme clusters; "none" then leaves the words of UAX #29, '
+        "which are single characters of Han and these.",
     )  # fmt: skip
     lowercase: bool = parameter(
         default=True, check=Flag(), section="Analysis", flag="lowercase/keep-case",
@@ -79,12 +81,12 @@ class AnalysisSettings:
     min_length: int | None = parameter(
         default=None, check=Whole(1), section="Analysis", none="the tokenizer's rule",
         help="Minimum token length in characters.",
-        notes="Not of the bigrams and words made of Han, kana and Hangul.",
+        notes="Not of the bigrams and words made of scripts without spaces.",
     )  # fmt: skip
     max_length: int | None = parameter(
         default=None, check=Whole(1), section="Analysis", none="no maximum",
         help="Maximum token length in characters.",
-        notes="Not of the bigrams and words made of Han, kana and Hangul.",
+        notes="Not of the bigrams and words made of scripts without spaces.",
     )  # fmt: skip
     on_invalid: str = parameter(
         default="error", check=Choice(("error", "replace")), section="Analysis",
@@ -94,9 +96,9 @@ class AnalysisSettings:
     normalization: str = parameter(
         default="none", check=Checked(check_normalization), section="Analysis", metavar="L",
         help="Normalisation of a language's spellings, or none.",
-        notes="Before stems: English 's, French l', variants of Arabic letters and "
-        "the like; Turkish and Azerbaijani also have I and İ as the capitals of ı and i, with the "
-        "tokenizer unicode.",
+        notes="Before stems: English 's, French l', variants of Arabic letters and the like. Made "
+        "for the tokenizer unicode: with word, apostrophes separate already. Turkish and "
+        "Azerbaijani have I and İ as the capitals of ı and i, with unicode alone.",
     )  # fmt: skip
 
     @property

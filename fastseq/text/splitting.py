@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -24,10 +25,8 @@ from fastseq.text.normalising import DOTLESS, FIRST, normalised
 from fastseq.text.settings import AnalysisSettings
 from fastseq.text.tables import ByteTable
 from fastseq.text.unicode_tables import unicode_tables
-from fastseq.text.word_tables import mapping_of, normal_form, word_tables
+from fastseq.text.word_tables import mapping_of, word_tables
 from fastseq.types import Int32, Int64, Texts, UInt8, offsets_of
-
-HAN = 1  # the script of Han and kana
 
 _UNITS = {"word": tokenize.WORDS, "space": tokenize.VISIBLE, "char": tokenize.CHARACTERS}
 _CJK = {"none": tokenize.AS_WORDS, "bigrams": tokenize.BIGRAMS, "words": tokenize.RUNS}
@@ -68,8 +67,8 @@ class Splitter(ABC):
         return [change(word, analyzer.lowercase, analyzer.fold_accents) for word in words]
 
     def scripts(self, words: list[str]) -> UInt8:
-        """uint8[n]: the script of each word if it is one that is split into bigrams (HAN, …), by
-        the word's first character; else 0."""
+        """uint8[n]: the number of each word's script if that is one written without spaces, by the
+        word's first character; else 0."""
         return np.zeros(len(words), np.uint8)
 
 
@@ -135,20 +134,18 @@ class ScanSplitter(Splitter):
 
 
 class WordSplitter(Splitter):
-    """The tokenizer `unicode` (kernels/text/words.py).
-
-    runs  the treatment of runs of scripts without spaces, as the kernel takes it
-    """
+    """The tokenizer `unicode` (kernels/text/words.py)."""
 
     def __init__(self, analyzer: AnalysisSettings) -> None:
         super().__init__(analyzer)
         self._mapping = mapping_of(analyzer.lowercase, analyzer.fold_accents)
         self._dotless = analyzer.lowercase and analyzer.normalization in DOTLESS
-        self.runs = _CJK[analyzer.cjk]
+        self._runs = _CJK[analyzer.cjk]
 
     def split(self, texts: Texts) -> Split:
         table = ByteTable.for_text(texts.nbytes, tokenize.NEWLINE)
-        ids, ends = self._tokens(table, texts, texts.nbytes // 3 + 16, _NO_SPANS, _NO_SPANS)
+        capacity = texts.nbytes // 3 + 16
+        ids, ends = self._tokens(table, texts, capacity, _NO_SPANS, _NO_SPANS, self._runs)
         return Split(ids, ends, table)
 
     def spans(self, text: str) -> Int64:
@@ -158,11 +155,11 @@ class WordSplitter(Splitter):
         # a character has at most 18 in its compatibility decomposition
         capacity = 18 * len(text) + 16
         spans = np.empty((2, capacity), np.int64)
-        ids, _ = self._tokens(table, texts, capacity, *spans)
+        ids, _ = self._tokens(table, texts, capacity, spans[0], spans[1], self._runs)
         return spans[:, : len(ids)].T
 
     def _tokens(
-        self, table: ByteTable, texts: Texts, capacity: int, starts: Int64, stops: Int64
+        self, table: ByteTable, texts: Texts, capacity: int, starts: Int64, stops: Int64, runs: int
     ) -> tuple[Int32, Int64]:
         analyzer, longest = self.analyzer, _longest(texts)
         room = min(longest, 1024) + 2 * ROOM
@@ -172,14 +169,22 @@ class WordSplitter(Splitter):
             *np.empty((2, room), np.int64), texts.data, texts.offsets,
             *word_tables(self._mapping), starts, stops, np.empty(longest + 128, np.uint8),
             np.empty(tokenize.EDGES, np.int64), np.empty(tokenize.EDGES, np.uint64),
-            self.runs, int(analyzer.lowercase), int(self._dotless), scratch=5,
+            runs, int(analyzer.lowercase), int(self._dotless), scratch=5,
         )  # fmt: skip
 
     def changed(self, words: Sequence[str]) -> list[str]:
-        text = "\n".join(words)
-        if self._dotless:
-            text = text.replace("I", "ı").replace("İ", "i")
-        return normal_form(text, self._mapping).split("\n") if words else []
+        found = self.whole_runs(Texts.from_strings(words))
+        strings = Texts(*found.table.texts()).to_strings()
+        rows = pairwise(found.ends.tolist())
+        return [" ".join(strings[i] for i in found.ids[a:b].tolist()) for a, b in rows]
+
+    def whole_runs(self, texts: Texts) -> Split:
+        """`split`, with every run of a script without spaces as one token."""
+        runs = self._runs if self._runs == tokenize.AS_WORDS else unicode_words.WHOLE_RUNS
+        table = ByteTable.for_text(texts.nbytes, tokenize.NEWLINE)
+        capacity = texts.nbytes // 3 + 16
+        ids, ends = self._tokens(table, texts, capacity, _NO_SPANS, _NO_SPANS, runs)
+        return Split(ids, ends, table)
 
     def scripts(self, words: list[str]) -> UInt8:
         if self.analyzer.cjk == "none":
@@ -198,24 +203,15 @@ def splitter_of(analyzer: AnalysisSettings) -> Splitter:
     return (WordSplitter if analyzer.tokenizer == "unicode" else ScanSplitter)(analyzer)
 
 
-def raw_words(analyzer: AnalysisSettings, text: str) -> list[str]:
-    """The distinct words of a text before any is removed or stemmed, short ones too; a run of a
-    script without spaces is one word, though the analyzer may make bigrams of it."""
-    plain = replace(
-        analyzer, stopwords="none", stemmer="none", ngrams=(1, 1),
-        char_ngrams=None, min_length=1, max_length=None,
-    )  # fmt: skip
-    if plain.tokenizer == "word" and plain.cjk == "bigrams":
-        plain = replace(plain, cjk="none")
-    splitter = splitter_of(plain)
-    if isinstance(splitter, WordSplitter):
-        splitter.runs = unicode_words.WHOLE_RUNS
-    return Texts(*splitter.split(Texts.from_strings([text])).table.texts()).to_strings()
+def stop_words(analyzer: AnalysisSettings) -> frozenset[str]:
+    """The analyzer's stop words as the tokens are compared with them."""
+    if callable(analyzer.tokenizer):  # which may have no hash
+        return _stop_words(replace(analyzer, tokenizer="word"))
+    return _stop_words(analyzer)
 
 
 @lru_cache(32)
-def stop_words(analyzer: AnalysisSettings) -> frozenset[str]:
-    """The analyzer's stop words as the tokens are compared with them."""
+def _stop_words(analyzer: AnalysisSettings) -> frozenset[str]:
     words = splitter_of(analyzer).changed(stopword_list(analyzer.stopwords))
     return frozenset(normalised(FIRST, analyzer.normalization, words))
 

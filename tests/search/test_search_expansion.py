@@ -126,6 +126,16 @@ def test_removed_words(index: Index, stemmed: Index) -> None:
     assert index.removed_words("") == []
 
 
+def test_removed_words_of_pairs_and_runs(tmp_path_factory: pytest.TempPathFactory) -> None:
+    pairs = built(tmp_path_factory, ngrams=(2, 2))
+    assert pairs.removed_words("green tea x") == [("x", "too short")]
+    words = built(tmp_path_factory, tokenizer="unicode", cjk="none", stopwords=("tea",))
+    assert words.removed_words("c tea") == [("tea", "stop word")]
+    assert words.unknown_words("3월") == ["3월"]
+    runs = built(tmp_path_factory, tokenizer="unicode")
+    assert runs.unknown_words("한국어 c") == ["한국어", "c"]
+
+
 def test_frequent_terms(index: Index) -> None:
     found = index.frequent_terms()
     frequency = {term: sum(term in text.split() for text in TEXTS) for term in found}

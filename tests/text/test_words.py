@@ -258,5 +258,26 @@ def test_long_runs_without_separators() -> None:
         assert tokens(text) == naive.tokens(text)
 
 
+def test_many_marks_on_one_letter() -> None:
+    """The buffer holds a copy of a letter's marks while they are composed anew."""
+    for count in (10, 700, 1000, 1300, 4000, 6000):
+        text = "a" + "\u0316" * count + "\u0301"
+        assert tokens(text) == naive.tokens(text)
+        text = "\u03b1" + "\u0345" * count
+        assert tokens(text) == naive.tokens(text)
+
+
+def test_stop_words_are_folded_as_tokens_are() -> None:
+    for stop, text in (
+        ("آن\u200cها", "آن\u200cها"),
+        ("ﬁ", "fi"),
+        ("É", "e\u0301"),
+        ("ᾳ", "α\u0345"),
+    ):
+        assert tokens(text, stopwords=(stop,)) == []
+    turkish = {"normalization": "turkish", "stopwords": ("I\u0307N",)}
+    assert tokens("in İN ın", **turkish) == ["ın"]
+
+
 def test_version_of_the_tables() -> None:
     assert unicode_version() >= "15.0.0"

@@ -117,7 +117,7 @@ visible64 = _block(_visible_members)
 
 @llvm(types.UniTuple(types.uint64, 7), data, types.uint64, data, types.uint64, types.uint8)
 def classes64(builder: Any, out: Any, to: Any, array: Any, index: Any, shift: Any) -> Any:
-    """The same copy, and the masks of ASCII letters, digits, bytes beyond ASCII, low lines,
+    """The same copy, and the masks of ASCII letters, digits, bytes beyond ASCII, underscores,
     apostrophes, the marks . , ; and the marks : "."""
     lanes = builder.load(at(builder, array, index, _BYTES), align=1)
     capital = builder.sext(_within(builder, lanes, 65, 90), _BYTES)

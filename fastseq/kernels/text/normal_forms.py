@@ -23,12 +23,12 @@ IGNORABLE = 1 << 13  # bits of a code point's properties
 UNSTABLE = 1 << 14
 CLASS_SHIFT = 16
 
-# what becomes of the characters' order and composition
+# the normal form to produce
 RAW, DECOMPOSED, COMPOSED = range(3)
 
 CODE = np.uint32(0x1FFFFF)
 JOINED = np.uint32(1 << 31)  # of a code in the buffer: a zero-width joiner is before it
-ROOM = 256  # codes that one character may add to the buffer, with a copy of the starter before
+ROOM = 256  # codes that one character may add to the buffer, beside a copy of what is composed anew
 NONE = np.uint64(0xFFFFFFFFFFFFFFFF)  # in place of an index
 
 _U0, _U1 = np.uint64(0), np.uint64(1)
@@ -258,7 +258,7 @@ def normalise(
     parts_index: UInt16, parts: Int32, pool: Int32, pairs: Int64,
 ) -> int:  # fmt: skip
     """The code points of a text in a normal form (UAX #15); returns their number, or -1 where
-    `codes` is too short.
+    `codes` is shorter than twice their number and ROOM.
 
     codes, bits, starts, stops  [capacity], see Buffer
     data    uint8[n], valid UTF-8
@@ -272,7 +272,7 @@ def normalise(
     open_at = NONE
     i = _U0
     while i < np.uint64(len(data)):
-        if n + np.uint64(ROOM) > np.uint64(len(codes)):
+        if n + n + np.uint64(ROOM) > np.uint64(len(codes)):
             return -1
         code = decode(data, i)
         start = np.int64(i)

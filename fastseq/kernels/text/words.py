@@ -12,7 +12,7 @@ run goes through four steps, in a buffer that rarely holds more than one word:
    pairs of grapheme clusters.
 
 Joiners and other default ignorable characters are dropped by the first step. They never separate,
-except a zero-width space, which does, and one of them joins emoji.
+except the zero-width space; the zero-width joiner joins emoji.
 
 One tailoring of UAX #29: a full stop or a colon between letters separates ("node.js" is two words).
 
@@ -86,10 +86,9 @@ _HIGH_BITS = np.uint64(0x8080808080808080)
 _U0, _U1, _U8, _U63, _U64 = (np.uint64(n) for n in (0, 1, 8, 63, 64))
 _CHUNK = np.uint64(CHUNK)
 _TOP = np.uint64(1 << 63)
-_ZWJ = np.uint32(0x200D)
-_SPACE = np.uint32(0x20)
+_ZWJ, _ZERO_WIDTH_SPACE = np.uint32(0x200D), np.uint32(0x200B)
 _CAPITAL_I, _DOTTED_I, _DOTLESS_I, _SMALL_I = (np.uint32(n) for n in (0x49, 0x130, 0x131, 0x69))
-_DOT_ABOVE = np.uint32(0x307)
+_DOT_ABOVE, _FULL_WIDTH_I = np.uint32(0x307), np.uint32(0xFF29)
 _IOTA_BELOW, _IOTA = np.uint32(0x345), np.uint32(0x3B9)
 _FULL_STOP, _COLON = np.uint32(0x2E), np.uint32(0x3A)
 
@@ -358,7 +357,8 @@ def _put_text(out, count, buffer, data, begin, start, stop, lower, dotless, cjk,
 
     Returns the new count, or minus a status.
     """
-    room = np.uint64(len(buffer.codes)) - np.uint64(ROOM)
+    # composing anew copies the last starter and its marks behind the rest
+    room = (np.uint64(len(buffer.codes)) - np.uint64(ROOM)) >> _U1
     n = _U0
     open_at = NONE
     joined = np.uint32(0)
@@ -367,12 +367,12 @@ def _put_text(out, count, buffer, data, begin, start, stop, lower, dotless, cjk,
     some = np.uint32(0)
     i = start
     while i < stop:
-        if n > room:
+        if n + np.uint64(iotas) > room:
             return np.int64(-GROW_WORD)
         code = decode(data, i)
         first = np.int64(i - begin)
         i += char_length(data[i])
-        if dotless and code == _CAPITAL_I:
+        if dotless and code in (_CAPITAL_I, _FULL_WIDTH_I):
             code = _DOTLESS_I
             if i < stop and decode(data, i) == _DOT_ABOVE:
                 code = _SMALL_I
@@ -398,7 +398,7 @@ def _put_text(out, count, buffer, data, begin, start, stop, lower, dotless, cjk,
             kind = bits & np.uint32(BREAK)
             separates = _is_in(kind, SEPARATORS) and bits & np.uint32(KEEP) == 0
             if bits & np.uint32(IGNORABLE):
-                if _is_in(kind, TRANSPARENT):
+                if made != _ZERO_WIDTH_SPACE:
                     joined = JOINED if made == _ZWJ else np.uint32(0)
                     continue
                 separates = True
@@ -446,12 +446,12 @@ def _is_dotted(data, start, length):
 
 
 @inline
-def _has_letter(data, start, length):
-    """Whether an ASCII run is more than low lines."""
+def _has_underscores_alone(data, start, length):
+    """Whether an ASCII run has no letter and no digit."""
     for k in range(length):  # noqa: SIM110 (Numba has no generator expressions)
         if data[start + np.uint64(k)] != 0x5F:
-            return True
-    return False
+            return False
+    return True
 
 
 @inline
@@ -575,7 +575,7 @@ def tokenize_words(
                 size_of = np.uint64(edges[at_e | _U1]) - left
                 h = hashes[at_e | _U1]
                 if h < _TOP:
-                    if scratch[left] == 0x5F and not _has_letter(scratch, left, size_of):
+                    if scratch[left] == 0x5F and _has_underscores_alone(scratch, left, size_of):
                         continue
                     if np.uint64(n) >= capacity:
                         return GROW_IDS
