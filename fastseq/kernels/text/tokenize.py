@@ -53,15 +53,15 @@ CHUNK = 2048  # bytes whose borders are found before their words are looked up
 EDGES = CHUNK + 2  # length of the edges array
 
 _HIGH_BITS = np.uint64(0x8080808080808080)
-_U0, _U1, _U8, _U64 = np.uint64(0), np.uint64(1), np.uint64(8), np.uint64(64)
+_U0, _U1, _U8, _U63, _U64 = (np.uint64(n) for n in (0, 1, 8, 63, 64))
 _CHUNK = np.uint64(CHUNK)
-_TOP = np.uint64(1 << 63)
+TOP = np.uint64(1 << 63)  # of a run's hash: the run is not ASCII
 _OUTSIDE = -1  # of any token
 _SLACK = np.uint64(16)  # one more character, and an eight-byte load from any place
 
 
 @inline
-def is_ascii(data, start, length):
+def _is_ascii(data, start, length):
     """Whether more than 8 bytes of data from `start` are all ASCII."""
     last = length - _U8
     seen = load8(data, start + last)
@@ -70,6 +70,64 @@ def is_ascii(data, start, length):
         seen |= load8(data, start + i)
         i += _U8
     return seen & _HIGH_BITS == _U0
+
+
+@inline
+def copy_tail(scratch, at, data, source, end):
+    """Copy the 64 bytes from `source` on, as far as the text reaches, and zeros after them."""
+    for k in range(_U64):
+        inside = source + np.uint64(k) < end
+        byte = data[source + np.uint64(k)] if inside else np.uint8(0)
+        scratch[at + np.uint64(k)] = byte
+
+
+@inline
+def add_edges(edges, n_edges, members, carry, at):
+    """Add where the runs in a mask of 64 bytes begin and end; returns their new number.
+
+    carry: 1 where the byte before belongs to a run
+    """
+    borders = members ^ (members << _U1 | carry)
+    while borders != _U0:
+        edges[n_edges] = np.int64(at + trailing_zeros(borders))
+        n_edges += _U1
+        borders &= borders - _U1
+    return n_edges
+
+
+@inline
+def close_edges(edges, n_edges, stop, length):
+    """End the last run where the text ends; returns the number of edges."""
+    if stop == length and n_edges & _U1:
+        edges[n_edges] = np.int64(length)
+        return n_edges + _U1
+    return n_edges
+
+
+@inline
+def kept_edges(edges, n_edges):
+    """Keep the start of a run that continues in the next chunk; returns the number of edges."""
+    if n_edges & _U1:
+        edges[_U0] = edges[n_edges - _U1]
+        return _U1
+    return _U0
+
+
+@inline
+def hash_runs(hashes, edges, count, scratch, strings):
+    """The key and hash of each run, TOP being set in the hash of one that is not ASCII: all before
+    the first is looked up, so that the table's cache lines are prefetched."""
+    mask = np.uint64(len(strings.slots) >> 1) - _U1
+    for e in range(count):
+        at_e = np.uint64(e) << _U1
+        left = np.uint64(edges[at_e])
+        size_of = np.uint64(edges[at_e | _U1]) - left
+        key, h = key_and_hash(scratch, left, size_of)
+        short = size_of <= _U8
+        odd = key & _HIGH_BITS != _U0 if short else not _is_ascii(scratch, left, size_of)
+        prefetch(strings.slots, (h & mask) << _U1)
+        hashes[at_e] = key
+        hashes[at_e | _U1] = h | (TOP if odd else _U0)
 
 
 @inline
@@ -183,11 +241,9 @@ def tokenize(
     shift = np.uint8(32 if lower else 0)
     capacity = np.uint64(len(ids))
     available = np.uint64(len(data))
-    mask = np.uint64(len(strings.slots) >> 1) - _U1
     for d in range(np.uint64(progress[0]), np.uint64(len(starts) - 1)):
         progress[0] = d
-        begin = np.uint64(starts[np.uint64(d)])
-        end = np.uint64(starts[np.uint64(d) + _U1])
+        begin, end = np.uint64(starts[np.uint64(d)]), np.uint64(starts[np.uint64(d) + _U1])
         length = end - begin
         at = _U0
         n_edges = _U0
@@ -210,46 +266,25 @@ def tokenize(
                     else:
                         members = visible64(scratch, at, data, source, shift)
                 else:  # the last bytes of the buffer, past which nothing may be read
-                    for k in range(_U64):
-                        inside = source + np.uint64(k) < end
-                        byte = data[source + np.uint64(k)] if inside else np.uint8(0)
-                        scratch[at + np.uint64(k)] = byte
+                    copy_tail(scratch, at, data, source, end)
                     if unit == WORDS:
                         members = word64(scratch, at, scratch, at, shift)
                     else:
                         members = visible64(scratch, at, scratch, at, shift)
                 if length - at < _U64:
                     members &= (_U1 << (length - at)) - _U1
-                borders = members ^ (members << _U1 | carry)
-                carry = members >> np.uint64(63)
-                while borders != _U0:
-                    edges[n_edges] = np.int64(at + trailing_zeros(borders))
-                    n_edges += _U1
-                    borders &= borders - _U1
+                n_edges = add_edges(edges, n_edges, members, carry, at)
+                carry = members >> _U63
                 at += _U64
-            if stop == length and n_edges & _U1:
-                edges[n_edges] = np.int64(length)
-                n_edges += _U1
+            n_edges = close_edges(edges, n_edges, stop, length)
 
-            # hashes first, so that the table's cache lines are prefetched
-            for e in range(n_edges >> _U1):
-                at_e = np.uint64(e) << _U1
-                left = np.uint64(edges[at_e])
-                size_of = np.uint64(edges[at_e | _U1]) - left
-                key, h = key_and_hash(scratch, left, size_of)
-                if size_of <= _U8:
-                    odd = key & _HIGH_BITS != _U0
-                else:
-                    odd = not is_ascii(scratch, left, size_of)
-                prefetch(strings.slots, (h & mask) << _U1)
-                hashes[at_e] = key
-                hashes[at_e | _U1] = h | (_TOP if odd else _U0)
+            hash_runs(hashes, edges, n_edges >> _U1, scratch, strings)
             for e in range(n_edges >> _U1):
                 at_e = np.uint64(e) << _U1
                 left = np.uint64(edges[at_e])
                 size_of = np.uint64(edges[at_e | _U1]) - left
                 h = hashes[at_e | _U1]
-                if h < _TOP:
+                if h < TOP:
                     if size_of < np.uint64(shortest):
                         continue
                     if np.uint64(n) >= capacity:
@@ -266,11 +301,7 @@ def tokenize(
                     )  # fmt: skip
                     if n < 0:
                         return -n
-            if n_edges & _U1:  # a word continues in the next chunk
-                edges[_U0] = edges[n_edges - _U1]
-                n_edges = _U1
-            else:
-                n_edges = _U0
+            n_edges = kept_edges(edges, n_edges)
         ends[np.uint64(d) + _U1] = n
     progress[0] = len(starts) - 1
     return DONE

@@ -27,8 +27,8 @@ import numpy as np
 
 from fastseq.kernels.core.arrays import Int32, Int64, UInt8, UInt16, UInt32, UInt64
 from fastseq.kernels.core.jit import helper, inline, jit
-from fastseq.kernels.simd.bytes import classes64, prefetch, trailing_zeros
-from fastseq.kernels.text.hashing import Strings, find_or_add, intern_bytes, key_and_hash
+from fastseq.kernels.simd.bytes import classes64
+from fastseq.kernels.text.hashing import Strings, find_or_add, intern_bytes
 from fastseq.kernels.text.normal_forms import (
     CLASS_SHIFT,
     CODE,
@@ -52,7 +52,12 @@ from fastseq.kernels.text.tokenize import (
     GROW_WORD,
     NEWLINE,
     RUNS,
-    is_ascii,
+    TOP,
+    add_edges,
+    close_edges,
+    copy_tail,
+    hash_runs,
+    kept_edges,
 )
 from fastseq.kernels.text.unicode import MULTIPLE, char_length, decode, encode, table
 
@@ -82,10 +87,8 @@ WHOLE_RUNS = 3  # of the treatment of runs: every one a token, to show it
 GB_EXTEND, SPACING_MARK, LEAD, VOWEL, TAIL, LV, LVT = range(1, 8)
 MARKS = 1 << GB_EXTEND | 1 << SPACING_MARK
 
-_HIGH_BITS = np.uint64(0x8080808080808080)
 _U0, _U1, _U8, _U63, _U64 = (np.uint64(n) for n in (0, 1, 8, 63, 64))
 _CHUNK = np.uint64(CHUNK)
-_TOP = np.uint64(1 << 63)
 _ZWJ, _ZERO_WIDTH_SPACE = np.uint32(0x200D), np.uint32(0x200B)
 _CAPITAL_I, _DOTTED_I, _DOTLESS_I, _SMALL_I = (np.uint32(n) for n in (0x49, 0x130, 0x131, 0x69))
 _DOT_ABOVE, _FULL_WIDTH_I = np.uint32(0x307), np.uint32(0xFF29)
@@ -496,16 +499,12 @@ def tokenize_words(
     shift = np.uint8(32 if lower else 0)
     capacity = np.uint64(len(ids))
     available = np.uint64(len(data))
-    mask = np.uint64(len(strings.slots) >> 1) - _U1
     for d in range(np.uint64(progress[0]), np.uint64(len(starts) - 1)):
         progress[0] = d
-        begin = np.uint64(starts[np.uint64(d)])
-        end = np.uint64(starts[np.uint64(d) + _U1])
+        begin, end = np.uint64(starts[np.uint64(d)]), np.uint64(starts[np.uint64(d) + _U1])
         length = end - begin
-        at = _U0
-        n_edges = _U0
-        carry = _U0  # whether the byte before this block is in a run, and its classes
-        before = _U0
+        at, n_edges = _U0, _U0
+        carry, before = _U0, _U0  # whether the byte before is in a run, and its classes
         while at < length:
             stop = min(at + _CHUNK, length)
             while at < stop:
@@ -513,10 +512,7 @@ def tokenize_words(
                 if source + _U64 <= available:
                     found = classes64(scratch, at, data, source, shift)
                 else:  # the last bytes of the buffer, past which nothing may be read
-                    for k in range(_U64):
-                        inside = source + np.uint64(k) < end
-                        byte = data[source + np.uint64(k)] if inside else np.uint8(0)
-                        scratch[at + np.uint64(k)] = byte
+                    copy_tail(scratch, at, data, source, end)
                     found = classes64(scratch, at, scratch, at, shift)
                 letters, digits, beyond, lines, quotes, marks, others = found
                 after = _U0
@@ -543,38 +539,18 @@ def tokenize_words(
                         members &= (_U1 << (length - at)) - _U1
                 before = letters >> _U63 | (digits >> _U63) << _U1
                 before |= (beyond >> _U63) << np.uint64(2)
-                borders = members ^ (members << _U1 | carry)
+                n_edges = add_edges(edges, n_edges, members, carry, at)
                 carry = members >> _U63
-                while borders != _U0:
-                    edges[n_edges] = np.int64(at + trailing_zeros(borders))
-                    n_edges += _U1
-                    borders &= borders - _U1
                 at += _U64
-            if stop == length and n_edges & _U1:
-                edges[n_edges] = np.int64(length)
-                n_edges += _U1
+            n_edges = close_edges(edges, n_edges, stop, length)
 
-            # hashes first, so that the table's cache lines are prefetched
-            for e in range(n_edges >> _U1):
-                at_e = np.uint64(e) << _U1
-                left = np.uint64(edges[at_e])
-                size_of = np.uint64(edges[at_e | _U1]) - left
-                key, h = key_and_hash(scratch, left, size_of)
-                if size_of <= _U8:
-                    odd = key & _HIGH_BITS != _U0
-                else:
-                    odd = not is_ascii(scratch, left, size_of)
-                if dotless and not odd:
-                    odd = _is_dotted(data, begin + left, size_of)
-                prefetch(strings.slots, (h & mask) << _U1)
-                hashes[at_e] = key
-                hashes[at_e | _U1] = h | (_TOP if odd else _U0)
+            hash_runs(hashes, edges, n_edges >> _U1, scratch, strings)
             for e in range(n_edges >> _U1):
                 at_e = np.uint64(e) << _U1
                 left = np.uint64(edges[at_e])
                 size_of = np.uint64(edges[at_e | _U1]) - left
                 h = hashes[at_e | _U1]
-                if h < _TOP:
+                if h < TOP and not (dotless and _is_dotted(data, begin + left, size_of)):
                     if scratch[left] == 0x5F and _has_underscores_alone(scratch, left, size_of):
                         continue
                     if np.uint64(n) >= capacity:
@@ -594,11 +570,7 @@ def tokenize_words(
                     )  # fmt: skip
                     if n < 0:
                         return -n
-            if n_edges & _U1:  # a word continues in the next chunk
-                edges[_U0] = edges[n_edges - _U1]
-                n_edges = _U1
-            else:
-                n_edges = _U0
+            n_edges = kept_edges(edges, n_edges)
         ends[np.uint64(d) + _U1] = n
     progress[0] = len(starts) - 1
     return DONE
