@@ -4,27 +4,17 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.types import Int32, Int64, UInt8, UInt16, UInt32
+from fastseq.types import Int64, UInt8, UInt32
+
+if TYPE_CHECKING:
+    from fastseq.kernels.text.normal_forms import WordTables
 
 _NOTHING = np.zeros(0x110000 >> 7, np.uint16), np.zeros(128, np.int32)
-
-
-class WordTables(NamedTuple):
-    """Tables in two stages, as kernels take them; see tools/make_word_tables.py."""
-
-    properties_index: UInt16  # [8704]
-    properties: UInt32  # [128 * blocks]
-    map_index: UInt16  # [8704]
-    mapped: Int32  # [128 * blocks]
-    parts_index: UInt16  # [8704]
-    parts: Int32  # [128 * blocks] canonical decompositions
-    pool: Int32  # [n]
-    pairs: Int64  # [m, 2] canonical compositions
 
 
 @cache
@@ -34,13 +24,15 @@ def _stored() -> dict[str, npt.NDArray[Any]]:
 
 
 def unicode_version() -> str:
-    """The version of the tables, such as "15.0.0"."""
+    """The version of the tables, such as "16.0.0"."""
     return str(_stored()["version"].item())
 
 
 @cache
 def word_tables(mapping: str) -> WordTables:
     """The tables with one mapping of characters: "" (none), nfkc, fold, nfkc_bare or fold_bare."""
+    from fastseq.kernels.text.normal_forms import WordTables
+
     stored = _stored()
     map_index, mapped = _NOTHING
     if mapping:

@@ -44,7 +44,7 @@ class WordTables(NamedTuple):
     parts_index: UInt16  # [8704]
     parts: Int32  # [128 * blocks] canonical decompositions
     pool: Int32  # [n]
-    pairs: Int64  # [m, 2]
+    pairs: Int64  # [m, 2] canonical compositions
 
 
 class Buffer(NamedTuple):

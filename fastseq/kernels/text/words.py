@@ -92,7 +92,7 @@ _CHUNK = np.uint64(CHUNK)
 _ZWJ, _ZERO_WIDTH_SPACE = np.uint32(0x200D), np.uint32(0x200B)
 _CAPITAL_I, _DOTTED_I, _DOTLESS_I, _SMALL_I = (np.uint32(n) for n in (0x49, 0x130, 0x131, 0x69))
 _DOT_ABOVE, _FULL_WIDTH_I = np.uint32(0x307), np.uint32(0xFF29)
-_IOTA_BELOW, _IOTA = np.uint32(0x345), np.uint32(0x3B9)
+_IOTA_SUBSCRIPT, _IOTA = np.uint32(0x345), np.uint32(0x3B9)
 _FULL_STOP, _COLON = np.uint32(0x2E), np.uint32(0x3A)
 
 
@@ -347,7 +347,7 @@ def _flush(out, count, buffer, n, plain, some, cjk):
 
 @inline
 def _add_iotas(buffer, n, open_at, count, at, tables):
-    """Add the letters that stand for iotas below a vowel, at their place in the text."""
+    """Add iota subscripts (U+0345) as the letters that case folding makes of them."""
     for _ in range(count):
         bits = properties_of(tables, _IOTA)
         n, open_at = add_code(buffer, n, open_at, _IOTA, bits, at, at, COMPOSED, tables)
@@ -365,7 +365,7 @@ def _put_text(out, count, buffer, data, begin, start, stop, lower, dotless, cjk,
     n = _U0
     open_at = NONE
     joined = np.uint32(0)
-    iotas = 0  # below the last vowel: letters once its other marks are read
+    iotas = 0  # iota subscripts of the last vowel, added as letters after its other marks
     plain = True  # letters and numbers alone, with their marks: one word
     some = np.uint32(0)
     i = start
@@ -394,7 +394,7 @@ def _put_text(out, count, buffer, data, begin, start, stop, lower, dotless, cjk,
                 made = np.uint32(np.int64(code) + change)
             else:
                 made = np.uint32(tables.pool[np.uint64(where + k)])
-            if lower and made == _IOTA_BELOW:
+            if lower and made == _IOTA_SUBSCRIPT:
                 iotas += 1
                 continue
             bits = properties_of(tables, made)
