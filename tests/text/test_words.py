@@ -14,15 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastseq.kernels.text import words as kernels
 from fastseq.kernels.text.normal_forms import IGNORABLE as IGNORABLE_BIT
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.lexicon import Lexicon
 from fastseq.text.splitting import WordSplitter
-from fastseq.text.word_tables import code_points, normal_form, unicode_version, word_tables
+from fastseq.text.word_tables import unicode_version, word_tables
 from fastseq.types import Texts
 from tests.naive import words as naive
 from tests.sampling import examples
+from tests.text.conformance import code_points, normal_form, word_boundaries
 
 # Debian's package unicode-data; only the two files of tests are read from it
 DATABASE = Path(os.environ.get("FASTSEQ_UCD", "/usr/share/unicode"))
@@ -93,7 +93,7 @@ def test_normalization_test_passes() -> None:
 def boundaries(text: str) -> list[int]:
     codes, *rest = code_points(text, "", raw=True)
     ends = np.empty(len(codes) + 1, np.int64)
-    count = kernels.word_boundaries(ends, codes, *rest, len(codes), 0)
+    count = word_boundaries(ends, codes, *rest, len(codes), 0)
     return ends[:count].tolist()
 
 

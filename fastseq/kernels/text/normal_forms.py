@@ -15,16 +15,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastseq.kernels.core.arrays import Int32, Int64, UInt8, UInt16, UInt32
-from fastseq.kernels.core.jit import helper, inline, jit
-from fastseq.kernels.text.unicode import MULTIPLE, char_length, decode, table
+from fastseq.kernels.core.arrays import Int32, Int64, UInt16, UInt32
+from fastseq.kernels.core.jit import helper, inline
+from fastseq.kernels.text.unicode import MULTIPLE, table
 
 IGNORABLE = 1 << 13  # bits of a code point's properties
 UNSTABLE = 1 << 14
 CLASS_SHIFT = 16
 
 # the normal form to produce
-RAW, DECOMPOSED, COMPOSED = range(3)
+DECOMPOSED, COMPOSED = range(2)
 
 CODE = np.uint32(0x1FFFFF)
 JOINED = np.uint32(1 << 31)  # of a code in the buffer: a zero-width joiner is before it
@@ -234,7 +234,7 @@ def add_code(buffer, n, open_at, code, bits, start, stop, form, tables):
     open_at : from where on the codes are not composed yet; NONE for nowhere
     Returns (n, open_at).
     """
-    if form == RAW or (form == COMPOSED and _is_stable(bits)):
+    if form == COMPOSED and _is_stable(bits):
         if open_at != NONE:
             n = compose(buffer, open_at, n, tables)
         _set(buffer, n, code, bits, start, stop)
@@ -249,46 +249,3 @@ def add_code(buffer, n, open_at, code, bits, start, stop, form, tables):
         _set(buffer, n, code, bits, start, stop)
         return n + _U1, NONE
     return _add_unstable(buffer, n, open_at, code, start, stop, form, tables)
-
-
-@jit
-def normalise(
-    codes: UInt32, bits: UInt32, starts: Int64, stops: Int64, data: UInt8, form: int,
-    properties_index: UInt16, properties: UInt32, map_index: UInt16, mapped: Int32,
-    parts_index: UInt16, parts: Int32, pool: Int32, pairs: Int64,
-) -> int:  # fmt: skip
-    """The code points of a text in a normal form (UAX #15); returns their number, or -1 where
-    `codes` is shorter than twice their number and ROOM.
-
-    codes, bits, starts, stops  [capacity], see Buffer
-    data    uint8[n], valid UTF-8
-    form    RAW, DECOMPOSED (the mapping being none: NFD, nfkc: NFKD) or COMPOSED (NFC, NFKC)
-    """
-    tables = WordTables(
-        properties_index, properties, map_index, mapped, parts_index, parts, pool, pairs
-    )
-    buffer = Buffer(codes, bits, starts, stops)
-    n = _U0
-    open_at = NONE
-    i = _U0
-    while i < np.uint64(len(data)):
-        if n + n + np.uint64(ROOM) > np.uint64(len(codes)):
-            return -1
-        code = decode(data, i)
-        start = np.int64(i)
-        i += char_length(data[i])
-        change = np.int64(table(tables.map_index, tables.mapped, code))
-        where = (change - MULTIPLE) >> 5
-        count = np.int64(1) if change < MULTIPLE else change & 31
-        for k in range(count):
-            if change < MULTIPLE:
-                made = np.uint32(np.int64(code) + change)
-            else:
-                made = np.uint32(tables.pool[np.uint64(where + k)])
-            n, open_at = add_code(
-                buffer, n, open_at, made, properties_of(tables, made), start, np.int64(i), form,
-                tables,
-            )  # fmt: skip
-    if form == COMPOSED and open_at != NONE:
-        n = compose(buffer, open_at, n, tables)
-    return np.int64(n)

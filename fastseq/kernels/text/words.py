@@ -198,22 +198,6 @@ def word_end(buffer, i, n, tailored):
     return n
 
 
-@jit
-def word_boundaries(
-    ends: Int64, codes: UInt32, bits: UInt32, starts: Int64, stops: Int64, n: int, tailored: int
-) -> int:
-    """The ends of the words of n codes (as `normalise` fills them) in ends int64[>= n]; returns the
-    number of words. tailored: 1: with the tailoring of this module."""
-    buffer = Buffer(codes, bits, starts, stops)
-    count = _U0
-    i = _U0
-    while i < np.uint64(n):
-        i = word_end(buffer, i, np.uint64(n), tailored)
-        ends[count] = np.int64(i)
-        count += _U1
-    return np.int64(count)
-
-
 # ---- tokens
 
 
