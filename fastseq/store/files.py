@@ -10,9 +10,7 @@ from __future__ import annotations
 import gzip
 import os
 import secrets
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import FastseqError, SettingsError
+from fastseq.store import disk
 
 MEMORY = 1 << 30  # default of SpillArray, bytes
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -62,42 +61,14 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
-        flush_to_disk(temporary)
-        replace(temporary, target)
-        flush_folder(target.parent)
+        disk.flush(temporary)
+        disk.rename(temporary, target)
+        disk.flush_folder(target.parent)
     except OSError as error:
         raise FastseqError(f"cannot write {path}: {reason(error)}") from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-
-
-def replace(source: Path, target: Path) -> None:
-    """`os.replace`, retried for a second on Windows, where an open `target` blocks it."""
-    for _ in range(20 if sys.platform == "win32" else 0):
-        try:
-            os.replace(source, target)
-            return
-        except PermissionError:
-            time.sleep(0.05)
-    os.replace(source, target)
-
-
-def flush_to_disk(path: Path) -> None:
-    """fsync a closed file."""
-    with open(path, "r+b") as file:
-        os.fsync(file.fileno())
-
-
-def flush_folder(path: Path) -> None:
-    """fsync a folder, so that a rename in it survives a power cut. A no-op on Windows."""
-    if os.name == "nt":
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 # ---- gzip: detected by content when reading, by the file name when writing

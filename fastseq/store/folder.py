@@ -36,6 +36,7 @@ import numpy.typing as npt
 
 from fastseq.errors import DataError, FormatError
 from fastseq.settings import file_path
+from fastseq.store.container import Container
 from fastseq.store.files import reason
 
 MANIFEST = "manifest.json"
@@ -48,17 +49,21 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}")
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """Size and CRC-32 of a data file; for a single array also dtype (NumPy's `.str`) and shape."""
+    """Size and CRC-32 of a data file; for a single array also dtype (NumPy's `.str`) and shape; for
+    a container the size of its footer, which the CRC-32 is of."""
 
     bytes: int
     crc32: int
     dtype: str | None = None
     shape: tuple[int, ...] | None = None
+    footer: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         entry: dict[str, Any] = {"bytes": self.bytes, "crc32": self.crc32}
         if self.dtype is not None and self.shape is not None:
             entry.update(dtype=self.dtype, shape=list(self.shape))
+        if self.footer is not None:
+            entry["footer"] = self.footer
         return entry
 
 
@@ -166,10 +171,13 @@ def _file_entry(name: str, entry: Any, path: Path) -> FileEntry:
     if not isinstance(entry, dict):
         raise problem
     size, crc32, dtype, shape = (entry.get(key) for key in ("bytes", "crc32", "dtype", "shape"))
+    footer = entry.get("footer")
     if type(size) is not int or type(crc32) is not int or size < 0:
         raise problem
+    if footer is not None and (type(footer) is not int or not 0 < footer <= size):
+        raise problem
     if dtype is None and shape is None:
-        return FileEntry(size, crc32)
+        return FileEntry(size, crc32, footer=footer)
     if not isinstance(dtype, str) or not isinstance(shape, list):
         raise problem
     try:
@@ -196,17 +204,27 @@ class Folder:
     """The files of one commit, addressed by the names under which they were created. `root` is the
     folder, `manifest` that of the commit, with its `settings` and `statistics`."""
 
-    def __init__(self, root: Path, manifest: Manifest) -> None:
+    def __init__(self, root: Path, manifest: Manifest, earlier: Folder | None = None) -> None:
         self.root = root
         self.manifest = manifest
         self.settings = manifest.settings
         self.statistics = manifest.statistics
         self._paths = {name.rpartition("/")[2]: name for name in manifest.files}
-        self._maps = {name: _mapped(root, name, entry) for name, entry in manifest.files.items()}
+        known: dict[str, mmap.mmap | bytearray] = {}
+        if earlier is not None and earlier.root == root:
+            known = earlier._maps
+        self._maps: dict[str, mmap.mmap | bytearray] = {
+            name: known[name] if name in known else map_file(root / name, entry)
+            for name, entry in manifest.files.items()
+        }
 
     @staticmethod
-    def open(path: str | Path, kind: str, versions: Collection[int]) -> Folder:
+    def open(
+        path: str | Path, kind: str, versions: Collection[int], earlier: Folder | None = None
+    ) -> Folder:
         """Open the current commit of a folder and map all of its files.
+
+        earlier : a commit of the same folder, opened before, whose mappings are shared
 
         Raises FormatError: the manifest is missing, damaged, or not of the `kind`, such as "index",
         or `versions` that the caller reads; a file is missing or of the wrong size.
@@ -215,7 +233,7 @@ class Folder:
         manifest = read_manifest(root, kind, versions)
         while True:
             try:
-                return Folder(root, manifest)
+                return Folder(root, manifest, earlier)
             except FormatError:
                 # perhaps a commit between reading the manifest and opening the files
                 latest = read_manifest(root, kind, versions)
@@ -251,6 +269,10 @@ class Folder:
         self._entry(name)
         return self._maps[self._paths[name]]
 
+    def container(self, name: str) -> Container:
+        """The arrays of a container. Raises FormatError for a damaged one."""
+        return open_container(self.root / self._paths[name], self._entry(name), self.buffer(name))
+
     def columns(self, name: str, names: Sequence[str]) -> list[list[Any]]:
         """Columns of a Parquet file, as Python values, in the order of `names`.
 
@@ -272,7 +294,10 @@ class Folder:
         """Read all mapped bytes and return the names, inside the folder, of the files whose
         checksum is wrong, and of links next to the manifest whose content differs."""
         files = self.manifest.files.items()
-        wrong = [n for n, entry in files if zlib.crc32(memoryview(self._maps[n])) != entry.crc32]
+        wrong = [
+            name for name, entry in files
+            if not _is_intact(self.root / name, entry, self._maps[name])
+        ]  # fmt: skip
         return wrong + _changed_links(self.root, self.manifest)
 
     def path(self, name: str) -> Path:
@@ -293,7 +318,14 @@ def verify(path: str | Path) -> list[str]:
     content differs from their data file. Raises FormatError for a missing or damaged manifest."""
     root = Path(path)
     manifest = read_manifest(root)
-    wrong = [name for name, entry in manifest.files.items() if not _is_intact(root / name, entry)]
+    wrong = []
+    for name, entry in manifest.files.items():
+        try:
+            intact = _is_intact(root / name, entry)
+        except (OSError, FormatError):
+            intact = False
+        if not intact:
+            wrong.append(name)
     return wrong + _changed_links(root, manifest)
 
 
@@ -328,11 +360,28 @@ def checksum(path: Path) -> tuple[int, int]:
     return size, crc32
 
 
-def _is_intact(path: Path, entry: FileEntry) -> bool:
-    try:
-        return checksum(path) == (entry.bytes, entry.crc32)
-    except OSError:
-        return False
+def open_container(
+    path: Path, entry: FileEntry, mapped: mmap.mmap | bytearray | None = None
+) -> Container:
+    """The arrays of a container. `mapped` is its mapping; None: map it. Raises FormatError for a
+    missing or damaged one."""
+    if entry.footer is None:
+        raise FormatError(f"{path}: not a container, according to {MANIFEST}")
+    mapped = map_file(path, entry) if mapped is None else mapped
+    return Container(path, mapped, entry.footer, entry.crc32)
+
+
+def _is_intact(
+    path: Path, entry: FileEntry, mapped: mmap.mmap | bytearray | None = None
+) -> bool:
+    """Whether all bytes of a file, mapped or not, have their checksums. Raises OSError or
+    FormatError where it cannot be read."""
+    if entry.footer is not None:
+        # a new container, which has verified no chunk yet
+        return open_container(path, entry, mapped).is_intact()
+    if mapped is not None:
+        return zlib.crc32(memoryview(mapped)) == entry.crc32
+    return checksum(path) == (entry.bytes, entry.crc32)
 
 
 def _changed_links(root: Path, manifest: Manifest) -> list[str]:
@@ -352,8 +401,8 @@ def _changed_links(root: Path, manifest: Manifest) -> list[str]:
     return wrong
 
 
-def _mapped(root: Path, name: str, entry: FileEntry) -> mmap.mmap | bytearray:
-    path = root / name
+def map_file(path: Path, entry: FileEntry) -> mmap.mmap | bytearray:
+    """A private mapping of a data file. Raises FormatError for a missing one or of another size."""
     try:
         with open(path, "rb") as file:
             size = file.seek(0, 2)

@@ -3,13 +3,14 @@
     <folder>/
       manifest.json         lists the files of the current commit
       lock                  held by the writer; released when its process ends
-      data-000001/          the data files of a commit
+      data-000001/          the data files that a commit wrote
       data-000002.tmp/      temporary files of an active writer
       weights.safetensors   for some kinds of folder: a link to a data file
 
-A commit never modifies a file of the previous one: it writes to a data folder with the next number.
-A file with one of these names that is not in the manifest was left by a writer that was killed; the
-next writer removes it.
+A commit never modifies a file of the previous one: it writes to a data folder with the next number,
+and lists those files of earlier commits that it keeps. A file with one of these names that is not
+in the manifest was left by a writer that was killed, or is of an earlier commit; the next writer
+removes it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import io
 import json
 import os
 import re
-import shutil
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,7 +34,9 @@ import numpy.typing as npt
 
 from fastseq.errors import FastseqError, FormatError, SettingsError
 from fastseq.settings import file_path
-from fastseq.store.files import flush_folder, flush_to_disk, reason, replace
+from fastseq.store import disk
+from fastseq.store.container import ContainerWriter
+from fastseq.store.files import reason
 from fastseq.store.folder import (
     MANIFEST,
     NAME,
@@ -83,7 +85,7 @@ class DataFile(io.RawIOBase):
         else:
             data = memoryview(data).cast("B")
         with _system_errors(self.path):
-            self._file.write(data)
+            disk.write(self._file, data)
         self._crc32 = zlib.crc32(data, self._crc32)
         self._bytes += len(data)
 
@@ -125,15 +127,23 @@ class FolderWriter:
     path : the folder, created if missing
     kind, format_version : entries of the manifest
     overwrite : replace an existing folder of the same kind
+    update : change an existing folder of the same kind: `commit` may keep some of its files
+    wait : seconds to wait for another writer to end
     links : names of data files that a commit also links next to the manifest, for people and other
         programs: hard links, or copies where the file system has none. Readers use the file in
         the data folder.
     inside : names of subfolders with writers of their own, which are left alone
 
-    Raises SettingsError: `path` is a file, exists and `overwrite` is False, is of another kind, or
-    is a folder with other files than fastseq's; FastseqError: another process writes there, or the
-    system refuses.
+    number    of the commit, counted in this folder
+    previous  with `update`: the manifest of the last commit
+
+    Raises SettingsError: `path` is a file, exists and neither `overwrite` nor `update` is True, is
+    of another kind, or is a folder with other files than fastseq's; FormatError: with `update`
+    there is no intact folder; FastseqError: another process writes there, or the system refuses.
     """
+
+    number: int
+    previous: Manifest
 
     def __init__(
         self,
@@ -143,35 +153,45 @@ class FolderWriter:
         overwrite: bool = False,
         links: Collection[str] = (),
         inside: Collection[str] = (),
+        update: bool = False,
+        wait: float = 0,
     ) -> None:
         self.root = file_path("path", path)
         self._kind = kind
         self._format_version = format_version
-        self._overwrite = overwrite
+        self._overwrite = overwrite or update
+        self._update = update
+        self._wait = wait
         self._links = frozenset(links)
         self._inside = frozenset(inside)
-        self._files: dict[str, DataFile | FileEntry] = {}
+        self._files: dict[str, DataFile | ContainerWriter | FileEntry] = {}
         self._flushes: list[Future[None]] = []
 
     def __enter__(self) -> FolderWriter:
+        if self._update:
+            read_manifest(self.root, self._kind)
         self._check_place()
         self._made = [folder for folder in (self.root, *self.root.parents) if not folder.exists()]
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            self._lock = filelock.FileLock(self.root / LOCK, timeout=0)
+            self._lock = filelock.FileLock(self.root / LOCK, timeout=self._wait)
             self._lock.acquire()
         except filelock.Timeout:
-            raise FastseqError(f"another process is writing to {self.root}") from None
+            waited = f" after {self._wait:g} s" if self._wait else ""
+            raise FastseqError(f"another process is writing to {self.root}{waited}") from None
         except (OSError, NotImplementedError) as error:
             raise FastseqError(f"cannot write to {self.root}: {reason(error)}") from error
         try:
             self._check_place()
+            if self._update:
+                self.previous = read_manifest(self.root, self._kind)
             with _system_errors(f"to {self.root}"):
                 self._sweep()
                 numbers = [int(m[1]) for m in map(_DATA.fullmatch, os.listdir(self.root)) if m]
-                self._data = self.root / f"data-{max(numbers, default=0) + 1:06d}"
+                self.number = max(numbers, default=0) + 1
+                self._data = self.root / f"data-{self.number:06d}"
                 self._temporary = self._data.with_suffix(".tmp")
-                self._data.mkdir()
+                disk.make_folder(self._data)
         except BaseException:
             self._lock.release()
             raise
@@ -188,8 +208,8 @@ class FolderWriter:
         try:
             self._flusher.shutdown(cancel_futures=True)
             for file in self._files.values():
-                if isinstance(file, DataFile):
-                    with suppress(FastseqError):  # the file is about to be removed
+                if not isinstance(file, FileEntry):
+                    with suppress(FastseqError, OSError):  # the file is about to be removed
                         file.close()
             # after a commit this removes the files of the previous one
             self._sweep()
@@ -203,7 +223,7 @@ class FolderWriter:
             if not self._made or os.listdir(self.root) != [LOCK]:
                 return
             # still under the lock, so that no other writer starts here
-            (self.root / LOCK).unlink()
+            disk.remove(self.root / LOCK)
             for folder in self._made:
                 folder.rmdir()
 
@@ -212,8 +232,17 @@ class FolderWriter:
         array appended; a file of bytes has none."""
         path = self.path(name)
         with _system_errors(path):
-            opened = open(path, "xb")  # noqa: SIM115 (DataFile closes it)
+            opened = disk.create(path)
         file = DataFile(path, opened, None if dtype is None else np.dtype(dtype))
+        self._files[name] = file
+        return file
+
+    def container(self, name: str) -> ContainerWriter:
+        """A new data file of several arrays, each with checksums of its chunks. `close` or `commit`
+        completes it."""
+        path = self.path(name)
+        with _system_errors(path):
+            file = ContainerWriter(path)
         self._files[name] = file
         return file
 
@@ -223,17 +252,43 @@ class FolderWriter:
         file.append(values)
         self.close(file)
 
-    def close(self, file: DataFile) -> None:
-        """Close a data file and flush it in the background. `commit` closes the remaining ones."""
-        file.close()
-        self._flushes.append(self._flusher.submit(flush_to_disk, file.path))
+    def close(self, file: DataFile | ContainerWriter) -> None:
+        """Complete a data file and flush it in the background. `commit` closes the remaining
+        ones."""
+        if isinstance(file, ContainerWriter):
+            with _system_errors(file.path):
+                file.finish()
+        else:
+            file.close()
+        self.flush(file.path)
+
+    def flush(self, path: Path) -> None:
+        """Flush what was written to a file so far, in the background."""
+        self._flushes.append(self._flusher.submit(disk.flush, path))
+
+    def discard(self, name: str) -> None:
+        """Remove a data file of this commit."""
+        file = self._files.pop(name)
+        if not isinstance(file, FileEntry):
+            file.close()
+        for flush in self._flushes:
+            flush.result()
+        with _system_errors(self._data / name):
+            disk.remove(self._data / name)
+
+    def entry(self, name: str) -> FileEntry:
+        """The entry in the manifest of a completed data file of this commit."""
+        file = self._files[name]
+        if isinstance(file, ContainerWriter):
+            return FileEntry(file.bytes, file.crc32, footer=file.footer)
+        return file if isinstance(file, FileEntry) else file.entry
 
     def adopt(self, name: str) -> None:
         """Add a file that another library wrote, and closed, at `path(name)`."""
         path = self.path(name)
         with _system_errors(path):
             self._files[name] = FileEntry(*checksum(path))
-        self._flushes.append(self._flusher.submit(flush_to_disk, path))
+        self.flush(path)
 
     def path(self, name: str) -> Path:
         """The path of the data file `name` of this commit. Raises ValueError for a name that is
@@ -249,18 +304,21 @@ class FolderWriter:
         self._temporary.mkdir(exist_ok=True)
         return self._temporary / name
 
-    def commit(self, settings: Mapping[str, Any], statistics: Mapping[str, Any]) -> None:
+    def commit(
+        self, settings: Mapping[str, Any], statistics: Mapping[str, Any],
+        keep: Collection[str] = (),
+    ) -> None:  # fmt: skip
         """Make all that was written the current commit, durable when this returns.
+
+        keep : of `previous`: the files, by their paths in it, that are also of this commit
 
         Raises FastseqError where the system refuses; the previous commit remains.
         """
         for file in self._files.values():
-            if isinstance(file, DataFile) and not file.closed:
+            if not isinstance(file, FileEntry) and not file.closed:
                 self.close(file)
-        files = {
-            f"{self._data.name}/{name}": file.entry if isinstance(file, DataFile) else file
-            for name, file in self._files.items()
-        }
+        files = {name: self.previous.files[name] for name in keep}
+        files |= {f"{self._data.name}/{name}": self.entry(name) for name in self._files}
         version = metadata.version("fastseq")
         content = Manifest(
             self._kind, self._format_version, version, dict(settings), dict(statistics), files
@@ -269,21 +327,22 @@ class FolderWriter:
         with _system_errors(f"to {self.root}"):
             for flush in self._flushes:
                 flush.result()
-            flush_folder(self._data)
-            new.write_bytes(content)
-            flush_to_disk(new)
+            disk.flush_folder(self._data)
+            with disk.create(new) as opened:
+                disk.write(opened, content)
+            disk.flush(new)
             linked = sorted(self._links & self._files.keys())
             for name in linked:
-                _link(self._data / name, self.root / f"{name}{_NEW}")
-            flush_folder(self.root)
+                disk.link(self._data / name, self.root / f"{name}{_NEW}")
+            disk.flush_folder(self.root)
             for name in linked:
                 # readers find the old links or, briefly, none
                 with suppress(OSError):
-                    (self.root / name).unlink()
-            replace(new, self.root / MANIFEST)
+                    disk.remove(self.root / name)
+            disk.rename(new, self.root / MANIFEST)
             for name in linked:
-                replace(self.root / f"{name}{_NEW}", self.root / name)
-            flush_folder(self.root)
+                disk.rename(self.root / f"{name}{_NEW}", self.root / name)
+            disk.flush_folder(self.root)
 
     def _check_place(self) -> None:
         """Refuse a folder that fastseq must not write to."""
@@ -332,20 +391,22 @@ class FolderWriter:
                 files = list(read_manifest(self.root).files)
             except FormatError:
                 return  # it is unknown which files belong to it
-        keep = {name.partition("/")[0] for name in files}
         linked = {name.rpartition("/")[2]: self.root / name for name in files}
         new = {_NEW_MANIFEST, *(f"{name}{_NEW}" for name in self._links)}
         for name in os.listdir(self.root):
+            path = self.root / name
             if name in new or (name in self._links and name not in linked):
                 with suppress(OSError):
-                    (self.root / name).unlink()
-            elif _DATA.fullmatch(name) and name not in keep:
-                shutil.rmtree(self.root / name, ignore_errors=True)
+                    disk.remove(path)
+            elif _DATA.fullmatch(name):
+                inside = f"{name}/"
+                listed = [file.removeprefix(inside) for file in files if file.startswith(inside)]
+                _sweep_data(path, listed)
         for name in self._links & linked.keys():
             if not (self.root / name).exists():  # a commit was interrupted after its manifest
                 with suppress(OSError):
-                    _link(linked[name], self.root / f"{name}{_NEW}")
-                    replace(self.root / f"{name}{_NEW}", self.root / name)
+                    disk.link(linked[name], self.root / f"{name}{_NEW}")
+                    disk.rename(self.root / f"{name}{_NEW}", self.root / name)
 
     def _is_leftover(self, name: str) -> bool:
         """Whether a writer that was killed before its first commit may have left the name; links
@@ -372,11 +433,13 @@ def _system_errors(place: object) -> Iterator[None]:
         raise FastseqError(f"cannot write {place}: {reason(error)}") from error
 
 
-def _link(source: Path, target: Path) -> None:
-    """A hard link to a file on disk, or a copy where links are not supported."""
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-        flush_to_disk(target)
+def _sweep_data(folder: Path, listed: Collection[str]) -> None:
+    """Remove a data folder, or those of its files that are not listed."""
+    with suppress(OSError):
+        if not listed:
+            disk.remove_folder(folder)
+            return
+        for file in os.listdir(folder):
+            if file not in listed:
+                with suppress(OSError):
+                    disk.remove(folder / file)

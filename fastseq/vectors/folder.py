@@ -76,8 +76,8 @@ class VectorsWriter(FolderWriter):
     """
 
     def __init__(self, path: str | Path, overwrite: bool = False, resume: bool = False) -> None:
-        links = {"links": (WORDS, VECTORS), "inside": (CHECKPOINT,)}
-        super().__init__(path, KIND, VERSION, overwrite or resume, **links)
+        links, inside = (WORDS, VECTORS), (CHECKPOINT,)
+        super().__init__(path, KIND, VERSION, overwrite or resume, links, inside)
         self._replace, self._resume = overwrite, resume
 
     def __enter__(self) -> Self:

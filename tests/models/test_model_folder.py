@@ -17,7 +17,7 @@ import pytest
 
 from fastseq.errors import FastseqError, FormatError, SettingsError
 from fastseq.models.folder import ModelWriter, read_model
-from fastseq.store import writer as writer_module
+from fastseq.store import disk
 from fastseq.store.folder import Folder, describe, verify
 from fastseq.store.weights import read_weights
 from fastseq.store.writer import FolderWriter
@@ -215,10 +215,10 @@ def test_reserved_names_are_rejected(tmp_path: Path) -> None:
 def test_interrupt_at_any_rename_leaves_one_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = writer_module.replace
+    real = disk.rename
     path = tmp_path / "model"
     write(path, 1)
-    for moment in range(8):
+    for moment in range(12):
         seen = 0
 
         def interrupted(source: Path, target: Path, moment: int = moment) -> None:
@@ -230,15 +230,15 @@ def test_interrupt_at_any_rename_leaves_one_commit(
             if seen == moment // 2 + 1:
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(writer_module, "replace", interrupted)
+        monkeypatch.setattr(disk, "rename", interrupted)
         try:
             write(path, 10 + moment, overwrite=True)
             stopped = False
         except KeyboardInterrupt:
             stopped = True
         monkeypatch.undo()
-        assert stopped == (moment < 4), "a commit renames twice"
-        assert read_model(path).settings["seed"] == (1 if moment == 0 else 10 + moment)
+        assert stopped == (moment < 10), "three data files, the manifest and a link are renamed"
+        assert read_model(path).settings["seed"] == (10 + moment if moment > 6 else 1)
         assert verify(path) == []
         assert is_second_name(path)
         assert {n for n in names(path) if not n.startswith("data-")} == {
@@ -249,21 +249,21 @@ def test_interrupt_at_any_rename_leaves_one_commit(
 KILLED = """if True:
     import os, sys
     from pathlib import Path
-    from fastseq.store import writer as module
+    from fastseq.store import disk
     from tests.models.test_model_folder import write
-    real, left = module.replace, [int(sys.argv[2])]
+    real, left = disk.rename, [int(sys.argv[2])]
     def replace(source, target):
         if left[0] == 0:
             os.kill(os.getpid(), 9)
         left[0] -= 1
         real(source, target)
-    module.replace = replace
+    disk.rename = replace
     write(Path(sys.argv[1]), 2, overwrite=True)
 """
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
-@pytest.mark.parametrize(("renames", "seed"), [(0, 1), (1, 2)])
+@pytest.mark.parametrize(("renames", "seed"), [(3, 1), (4, 2)])
 def test_kill_in_a_commit_leaves_one_commit(tmp_path: Path, renames: int, seed: int) -> None:
     path = tmp_path / "model"
     write(path, 1)

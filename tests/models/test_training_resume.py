@@ -448,7 +448,7 @@ def test_full_disk_is_one_error_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def full(path: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fastseq.store.writer.flush_to_disk", full)
+    monkeypatch.setattr("fastseq.store.disk.flush", full)
     with pytest.raises(FastseqError, match="No space left on device"):
         train(Linear(), TrainingSettings(epochs=1), checkpoint)
     monkeypatch.undo()

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from fastseq.errors import FastseqError, FormatError, SettingsError
+from fastseq.store import disk
 from fastseq.store import folder as folder_module
-from fastseq.store import writer as writer_module
 from fastseq.store.folder import Folder, describe, verify
 from fastseq.store.writer import FolderWriter
 
@@ -170,7 +170,7 @@ def test_interrupt_around_the_rename_leaves_one_whole_commit(
 ) -> None:
     path = tmp_path / "index"
     commit(path, 1)
-    real = writer_module.replace
+    real = disk.rename
     for after, seed in ((False, 1), (True, 3)):
 
         def interrupted(source: Path, target: Path, after: bool = after) -> None:
@@ -178,7 +178,7 @@ def test_interrupt_around_the_rename_leaves_one_whole_commit(
                 real(source, target)
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(writer_module, "replace", interrupted)
+        monkeypatch.setattr(disk, "rename", interrupted)
         with pytest.raises(KeyboardInterrupt):
             commit(path, 3, overwrite=True)
         monkeypatch.undo()
@@ -192,7 +192,7 @@ def test_disk_errors_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         raise OSError(28, "No space left on device")
 
     commit(tmp_path / "index")
-    monkeypatch.setattr(writer_module, "flush_to_disk", full)
+    monkeypatch.setattr(disk, "flush", full)
     with pytest.raises(FastseqError, match="No space left on device"):
         commit(tmp_path / "index", 2, overwrite=True)
     assert opened(tmp_path / "index").settings == {"seed": 0}
@@ -201,11 +201,11 @@ def test_disk_errors_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 KILLED = """if True:
     import os, signal, sys
     import numpy as np
-    from fastseq.store import writer as module
+    from fastseq.store import disk
     from fastseq.store.writer import FolderWriter
     where = sys.argv[2]
     if where == "rename":
-        module.replace = lambda source, target: os.kill(os.getpid(), 9)
+        disk.rename = lambda source, target: os.kill(os.getpid(), 9)
     with FolderWriter(sys.argv[1], "index", 1, overwrite=True) as writer:
         writer.array("bytes", np.arange(5000))
         writer.temporary("spill").write_bytes(b"x" * 100)

@@ -264,7 +264,7 @@ def test_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fastseq.store.files.flush_to_disk", refuse)
+    monkeypatch.setattr("fastseq.store.disk.flush", refuse)
     with pytest.raises(FastseqError, match="No space left"):
         write_weights(path, {"w": np.zeros(5)})
     assert path.read_bytes() == before
