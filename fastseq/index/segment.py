@@ -1,4 +1,6 @@
-"""The files of an index, format version 1, and an index opened for reading.
+"""A segment of an index: the postings, terms and documents that one commit wrote.
+
+An index of format 2 is one container for each segment (store/container.py), with these arrays:
 
     posting_docs      uint16[P]  document in its window of 65,536, by (term, document)
     posting_tfs       uint8[P]   term frequency; 255 when it is in large_tfs
@@ -11,39 +13,42 @@
     term_lengths      uint[V]    bytes of each
     term_slots        uint32[2^n]  hash table: id + 1 of the term in each slot, 0 for none
     document_lengths  uint[N]    tokens of each document
-    documents.parquet the stored columns, including the id
+    documents         uint8[…]   the stored columns (store/documents.py), where there are any
+    document_schema   uint8[…]   their schema, an Arrow IPC message
+    group_rows, group_bytes  uint[G]  rows and bytes of each of their groups
+    id_hashes         uint32[N]  the upper halves of the hashes of the ids, ascending; where the
+                                 index has an id column
+    id_rows           uint32[N]  the document of each
 
-Terms are numbered by their first occurrence in the collection (n-gram level by level), documents
-by their row. `uint` is the narrowest of uint8, 16, 32, 64 that fits. Counts are stored, not
-offsets: they are smaller, and a running total of unsigned numbers whose end is checked cannot point
-outside a damaged file. Frequencies are stored, not scores, so the model is chosen at search time.
+In an index of format 1, which has a single segment, each array is a file and `documents.parquet`
+has the stored columns; the last four are missing.
+
+Terms are numbered by their first occurrence in the segment (n-gram level by level), documents by
+their row. `uint` is the narrowest of uint8, 16, 32, 64 that fits. Counts are stored, not offsets:
+they are smaller, and a running total of unsigned numbers whose end is checked cannot point outside
+of a damaged file. Frequencies are stored, not scores, so the model is chosen at search time.
 """
 
 from __future__ import annotations
 
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import FormatError
-from fastseq.kernels.search.impacts import Postings
-from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS
+from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, Postings
+from fastseq.store.container import Container
 from fastseq.store.folder import Folder
-from fastseq.text.analyzer import Analyzer
 from fastseq.text.tables import Dictionary
-from fastseq.types import Int32, Int64, Texts, offsets_of
+from fastseq.types import Int32, Int64, Texts, UInt32, offsets_of, ranges
 
 if TYPE_CHECKING:
-    from fastseq.store.documents import DocumentReader
+    from fastseq.store.documents import StoredDocuments
 
-KIND = "index"
-VERSION = 1
-
-# of each field of Postings that is a file: its name, dtype
-POSTING_FILES = {
+# of each field of Postings that is an array of the index: its name, dtype
+POSTING_ARRAYS = {
     "docs": ("posting_docs", np.uint16),
     "tfs": ("posting_tfs", np.uint8),
     "run_window": ("run_windows", np.uint16),
@@ -56,17 +61,30 @@ TERM_BYTES = "term_bytes"
 TERM_LENGTHS = "term_lengths"
 TERM_SLOTS = "term_slots"
 DOCUMENT_LENGTHS = "document_lengths"
-DOCUMENTS = "documents.parquet"
+DOCUMENTS = "documents"
+DOCUMENT_SCHEMA = "document_schema"
+GROUP_ROWS = "group_rows"
+GROUP_BYTES = "group_bytes"
+ID_HASHES = "id_hashes"
+ID_ROWS = "id_rows"
+PARQUET = "documents.parquet"  # of format 1
 
+_LARGE = ("docs", "tfs")  # arrays whose chunks are verified when a term is first used
 _MOST = 1 << 48  # total of any counts, far from int64 overflow
 
 
 class Segment:
-    """The postings, term dictionary, document lengths and stored columns of a committed index.
+    """The postings, term dictionary, document lengths and stored columns of a segment.
 
-    What a damaged file could contain is either checked here or harmless to the kernels: offsets are
-    running totals of unsigned counts that must end where the arrays do, windows beyond the last are
-    ignored, hits beyond the last document are dropped.
+    What a damaged file of format 1 could contain is either checked here or harmless to the kernels:
+    offsets are running totals of unsigned counts that must end where the arrays do, windows and
+    documents beyond the last are ignored. In format 2 checksums find all damage.
+
+    Parameters
+    ----------
+    source : a container, or a folder of format 1
+    name : of the segment, unique in the index
+    documents : the number that the manifest has
 
     Attributes
     ----------
@@ -74,44 +92,29 @@ class Segment:
     documents, terms, tokens : their numbers (tokens of all documents)
     lengths : int32[documents], tokens of each document
     df : int64[terms], document frequency of each term
-    analyzer : the analyzer of documents and queries
     """
 
-    def __init__(self, folder: Folder) -> None:
-        self.folder = folder
-        self.analyzer = Analyzer.from_dict(self._setting("analyzer", dict))
-        self.id_column: str | None = folder.settings.get("id_column")
-        self.stored_columns: list[str] = self._setting("stored_columns", list)
+    def __init__(self, source: Container | Folder, name: str, documents: int) -> None:
+        self.name = name
+        self._source = source
         lengths = self._counts(DOCUMENT_LENGTHS)
         self.lengths: Int32 = lengths.astype(np.int32)
         self.documents = len(lengths)
-        if not 0 < self.documents == folder.statistics.get("documents"):
+        if not 0 < self.documents == documents:
             raise self._damaged(DOCUMENT_LENGTHS, "not one length for each document")
         self.tokens = int(lengths.sum(dtype=np.int64))
-        term_bytes = folder.array(TERM_BYTES, np.uint8)
-        self._terms = Texts(term_bytes, self._offsets(TERM_LENGTHS, len(term_bytes)))
-        self.terms = len(self._terms)
-        slots = folder.array(TERM_SLOTS, np.uint32)
+        term_bytes = source.array(TERM_BYTES, np.uint8)
+        self.vocabulary = Texts(term_bytes, self._offsets(TERM_LENGTHS, len(term_bytes)))
+        self.terms = len(self.vocabulary)
+        slots = source.array(TERM_SLOTS, np.uint32)
         if len(slots) < 1 or len(slots) & (len(slots) - 1):
             raise self._damaged(TERM_SLOTS, "not a power of two of slots")
-        self._dictionary = Dictionary(self._terms, slots)
+        self._dictionary = Dictionary(self.vocabulary, slots)
         self.postings = self._postings()
 
-    @staticmethod
-    def open(path: str | Path) -> Segment:
-        """Open a committed index; the files are mapped, not read. Raises as `Index.open`."""
-        return Segment(Folder.open(path, KIND, [VERSION]))
-
     def lookup(self, words: Texts) -> Int32:
-        """int32[n]: the id of each term, -1 for one that the index lacks."""
+        """int32[n]: the id of each term, -1 for one that the segment lacks."""
         return self._dictionary.columns(words)
-
-    def frequent_terms(self, most: int) -> list[str]:
-        """The `most` terms of the highest document frequency, the most frequent first."""
-        order = np.argsort(-self.df, kind="stable")[:most]
-        raw, offsets = self._terms.data.tobytes(), self._terms.offsets
-        spans = zip(offsets[order].tolist(), offsets[order + 1].tolist(), strict=True)
-        return [raw[a:b].decode("utf-8", "replace") for a, b in spans]
 
     @cached_property
     def df(self) -> Int64:
@@ -122,34 +125,98 @@ class Segment:
         """The number of windows of 65,536 documents."""
         return (self.documents + WINDOW - 1) >> WINDOW_BITS
 
-    @cached_property
-    def stored(self) -> DocumentReader | None:
-        """The stored columns; None if there are none."""
-        from fastseq.store.documents import DocumentReader
+    def verify_postings(self, terms: Int32) -> None:
+        """Verify the checksums of the postings of some terms. Raises FormatError where one is
+        wrong."""
+        if isinstance(self._source, Container):
+            starts, stops = self.postings.term_posting[terms], self.postings.term_posting[terms + 1]
+            for field in _LARGE:
+                self._source.verify_ranges(POSTING_ARRAYS[field][0], starts, stops)
 
-        if not self.stored_columns:
-            return None
-        reader = DocumentReader(self.folder.buffer(DOCUMENTS), self.folder.path(DOCUMENTS))
-        if reader.num_rows != self.documents or set(self.stored_columns) - set(reader.columns):
-            raise self._damaged(DOCUMENTS, "not the rows and columns of the index")
+    def verify_all_postings(self) -> None:
+        """Verify the checksums of all postings. Raises FormatError where one is wrong."""
+        if isinstance(self._source, Container):
+            for field in _LARGE:
+                self._source.verify(POSTING_ARRAYS[field][0], 0, len(self.postings.docs))
+
+    @cached_property
+    def stored(self) -> StoredDocuments | None:
+        """The stored columns; None if there are none."""
+        from fastseq.store.documents import DocumentReader, ParquetDocuments
+
+        source = self._source
+        reader: StoredDocuments
+        if isinstance(source, Folder):
+            if PARQUET not in source.names:
+                return None
+            reader = ParquetDocuments(source.buffer(PARQUET), source.path(PARQUET))
+        else:
+            if DOCUMENTS not in source:
+                return None
+            data = source.unverified(DOCUMENTS, np.uint8)
+
+            def read(start: int, stop: int) -> Any:
+                source.verify(DOCUMENTS, start, stop)
+                return data[start:stop]
+
+            rows, sizes = self._counts(GROUP_ROWS), self._counts(GROUP_BYTES)
+            if len(rows) != len(sizes) or int(sizes.sum(dtype=np.int64)) != len(data):
+                raise self._damaged(GROUP_BYTES, "not the groups of the documents")
+            schema = source.array(DOCUMENT_SCHEMA, np.uint8)
+            reader = DocumentReader(str(source.path), read, schema, rows, sizes)
+        if reader.num_rows != self.documents:
+            raise self._damaged(DOCUMENTS, "not the rows of the index")
         return reader
 
+    def rows_with(self, hashes: UInt32, id_column: str) -> tuple[Int64, Int64]:
+        """Candidates for ids: (place, row) of each id, by its place in `hashes`, and each document
+        whose id has the same hash; their ids must be compared."""
+        known, rows = self._id_table(id_column)
+        low = np.searchsorted(known, hashes, "left")
+        counts = np.searchsorted(known, hashes, "right") - low
+        return np.repeat(np.arange(len(hashes)), counts), rows[ranges(low, counts)].astype(np.int64)
+
+    def id_table(self, id_column: str) -> tuple[UInt32, UInt32]:
+        """(hashes, rows), ascending by hash: see the arrays `id_hashes` and `id_rows`."""
+        return self._id_table(id_column)
+
+    def _id_table(self, id_column: str) -> tuple[UInt32, UInt32]:
+        if self._ids is None:
+            if isinstance(self._source, Container):
+                hashes = self._source.array(ID_HASHES, np.uint32)
+                self._ids = hashes, self._source.array(ID_ROWS, np.uint32)
+                if len(hashes) != self.documents or len(self._ids[1]) != self.documents:
+                    raise self._damaged(ID_HASHES, "not one for each document")
+            else:
+                from fastseq.store.arrays import one_chunk
+                from fastseq.store.documents import id_hashes
+
+                stored = self.stored
+                assert stored is not None
+                ids = one_chunk(stored.column(id_column))
+                self._ids = sorted_ids(id_hashes(ids))
+        return self._ids
+
+    _ids: tuple[UInt32, UInt32] | None = None
+
     def _postings(self) -> Postings:
-        arrays: dict[str, Any] = {
-            field: self.folder.array(name, dtype) for field, (name, dtype) in POSTING_FILES.items()
-        }
+        source = self._source
+        arrays: dict[str, Any] = {}
+        for field, (name, dtype) in POSTING_ARRAYS.items():
+            lazy = field in _LARGE and isinstance(source, Container)
+            arrays[field] = (source.unverified if lazy else source.array)(name, dtype)  # type: ignore[union-attr]
         term_run = self._offsets(TERM_RUNS, len(arrays["run_window"]))
         lengths = [(TERM_RUNS, len(term_run) - 1, self.terms)]
         pairs = (("tfs", "docs"), ("run_count", "run_window"), ("large_tf", "large_at"))
         for field, other in pairs:
-            lengths.append((POSTING_FILES[field][0], len(arrays[field]), len(arrays[other])))
+            lengths.append((POSTING_ARRAYS[field][0], len(arrays[field]), len(arrays[other])))
         for name, entries, expected in lengths:
             if entries != expected:
                 raise self._damaged(name, f"{entries} entries, expected {expected}")
         run_posting = offsets_of(arrays["run_count"])  # of counts less one
         term_posting = run_posting[term_run] + term_run
         if term_posting[-1] != len(arrays["docs"]):
-            name = POSTING_FILES["run_count"][0]
+            name = POSTING_ARRAYS["run_count"][0]
             raise self._damaged(name, f"its total is not {len(arrays['docs'])}")
         return Postings(**arrays, term_posting=term_posting, term_run=term_run)
 
@@ -161,16 +228,19 @@ class Segment:
         return offsets
 
     def _counts(self, name: str) -> npt.NDArray[Any]:
-        counts = self.folder.array(name)
+        counts = self._source.array(name)
         if counts.dtype.kind != "u" or counts.sum(dtype=np.float64) > _MOST:
             raise self._damaged(name, "not counts")
         return counts
 
-    def _setting(self, name: str, kind: type) -> Any:
-        value = self.folder.settings.get(name)
-        if not isinstance(value, kind):
-            raise FormatError(f"{self.folder.root}: the manifest has no setting {name!r}")
-        return value
-
     def _damaged(self, name: str, what: str) -> FormatError:
-        return FormatError(f"{self.folder.path(name)}: damaged: {what}")
+        if isinstance(self._source, Folder):
+            return FormatError(f"{self._source.path(name)}: damaged: {what}")
+        return FormatError(f"{self._source.path}: damaged: {name}: {what}")
+
+
+def sorted_ids(hashes: npt.NDArray[np.uint64]) -> tuple[UInt32, UInt32]:
+    """The arrays `id_hashes` and `id_rows` of the ids' hashes, uint64[N] in the order of rows."""
+    upper = (hashes >> np.uint64(32)).astype(np.uint32)
+    order = np.argsort(upper, kind="stable")
+    return upper[order], order.astype(np.uint32)

@@ -19,7 +19,7 @@ import numpy as np
 
 from fastseq.errors import SettingsError
 from fastseq.estimator import describe_parameters
-from fastseq.index.segment import Segment
+from fastseq.index.collection import Collection, Leaf
 from fastseq.kernels.search.impacts import Weighting, document_sums
 from fastseq.kernels.search.postings import WINDOW
 from fastseq.settings import flag, one_of
@@ -31,10 +31,11 @@ _TFS = np.arange(256, dtype=np.float64)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QueryTerms:
-    """The distinct terms of Q queries that are in the index.
+    """The distinct terms of Q queries that are in the index, in the order of their bytes.
 
     starts   int64[Q + 1]  query q has terms[starts[q]:starts[q + 1]]
-    terms    int32[n]
+    terms    int32[n]      their numbers in the searcher's table of terms
+    df       int64[n]      documents with each term
     weights  float32[n]    occurrences in the query, or the given weight; from a model, the weight
                            in the sum
     base     float32[Q]    added to the score of every hit
@@ -42,6 +43,7 @@ class QueryTerms:
 
     starts: Int64
     terms: Int32
+    df: Int64
     weights: Float32
     base: Float32
 
@@ -67,19 +69,20 @@ class QueryTerms:
         counts = np.diff(self.starts)[queries]
         places = ranges(self.starts[queries], counts)
         return QueryTerms(
-            offsets_of(counts), self.terms[places], self.weights[places], self.base[queries]
-        )
+            offsets_of(counts), self.terms[places], self.df[places], self.weights[places],
+            self.base[queries],
+        )  # fmt: skip
 
 
 class RankingModel(ABC):
     """A ranking function. Subclasses are frozen dataclasses: equal parameters, equal model."""
 
     @abstractmethod
-    def document_weighting(self, segment: Segment) -> Weighting:
-        """The factors of the formula that depend on the document, for a whole index."""
+    def document_weighting(self, collection: Collection, leaf: Leaf) -> Weighting:
+        """The factors of the formula that depend on the document, for a segment."""
 
     @abstractmethod
-    def weigh(self, segment: Segment, queries: QueryTerms) -> QueryTerms:
+    def weigh(self, collection: Collection, queries: QueryTerms) -> QueryTerms:
         """The terms of the queries with the weights of the formula."""
 
 
@@ -100,15 +103,16 @@ class BM25(BM25Parameters, RankingModel):
     Raises SettingsError for a value outside its range.
     """
 
-    def document_weighting(self, segment: Segment) -> Weighting:
-        average = segment.tokens / segment.documents
-        relative = segment.lengths / average if average > 0 else np.ones(segment.documents)
+    def document_weighting(self, collection: Collection, leaf: Leaf) -> Weighting:
+        average = collection.tokens / collection.documents
+        lengths = leaf.segment.lengths
+        relative = lengths / average if average > 0 else np.ones(len(lengths))
         saturation = self.k1 + self.delta if self.variant == "bm25l" else self.k1
         factor = saturation * (1 - self.b + self.b * relative)
-        return _weighting(segment, 1.0, factor, _TFS, segment.postings.large_tf)
+        return _weighting(leaf, 1.0, factor, _TFS, leaf.segment.postings.large_tf)
 
-    def weigh(self, segment: Segment, queries: QueryTerms) -> QueryTerms:
-        n, df = segment.documents, segment.df[queries.terms]
+    def weigh(self, collection: Collection, queries: QueryTerms) -> QueryTerms:
+        n, df = collection.documents, queries.df
         given: Float64 = queries.weights.astype(np.float64)
         if self.variant == "lucene":
             return queries.weighted(bm25_idf(n, df) * given)
@@ -141,29 +145,34 @@ class TFIDF(TFIDFParameters, RankingModel):
     Raises SettingsError for other letters.
     """
 
-    def document_weighting(self, segment: Segment) -> Weighting:
+    def document_weighting(self, collection: Collection, leaf: Leaf) -> Weighting:
         tf, df, norm = list(self.smart[:3])
+        segment = leaf.segment
         values = _tf_values(tf, _TFS)
         large = _tf_values(tf, segment.postings.large_tf.astype(np.float64))
         factor = np.ones(segment.documents)
         if tf == "L" or norm == "c":
-            squares = np.zeros(segment.documents)
+            segment.verify_all_postings()
+            high, low = np.zeros((2, segment.documents), np.uint64)
             unique = np.zeros(segment.documents, np.int32)
+            idf = np.ones(segment.terms)
+            if df != "n":
+                idf = _idf(df, collection.documents, collection.frequencies(leaf))
             document_sums(
-                squares, unique, segment.postings,
-                values.astype(np.float32), large.astype(np.float32), _idf(df, segment, segment.df),
+                high, low, unique, segment.postings,
+                values.astype(np.float32), large.astype(np.float32), idf,
             )  # fmt: skip
             if norm == "c":
                 # a document's L divides every weight and its norm, and cancels
-                factor = np.sqrt(squares)
+                factor = np.sqrt(high.astype(np.float64) + np.ldexp(low.astype(np.float64), -64))
             else:
                 factor = 1 + np.log(np.maximum(segment.lengths / np.maximum(unique, 1), 1))
             factor[factor == 0] = 1
-        return _weighting(segment, 0.0, factor, values, large)
+        return _weighting(leaf, 0.0, factor, values, large)
 
-    def weigh(self, segment: Segment, queries: QueryTerms) -> QueryTerms:
+    def weigh(self, collection: Collection, queries: QueryTerms) -> QueryTerms:
         tf, df, norm = list(self.smart[4:])
-        owners, counts = queries.owners, segment.df[queries.terms]
+        owners, counts, n = queries.owners, queries.df, collection.documents
         given = queries.weights.astype(np.float64)
         if tf == "a":
             largest = np.zeros(len(queries))
@@ -175,13 +184,13 @@ class TFIDF(TFIDFParameters, RankingModel):
         if tf == "L":
             mean = queries.sums(given) / np.maximum(np.diff(queries.starts), 1)
             weights = weights / (1 + np.log(np.maximum(mean, 1)))[owners]
-        weights = weights * _idf(df, segment, counts)
+        weights = weights * _idf(df, n, counts)
         if norm == "c":
             length = np.sqrt(queries.sums(weights**2).astype(np.float64))
             length[length == 0] = 1
             weights = weights / length[owners]
         # the document's idf is a factor of the term, so it can be in the query's weight
-        return queries.weighted(weights * _idf(self.smart[1], segment, counts))
+        return queries.weighted(weights * _idf(self.smart[1], n, counts))
 
 
 @dataclass(frozen=True)
@@ -200,11 +209,11 @@ class BoW(RankingModel):
     def _smart(self) -> TFIDF:
         return TFIDF("nnc.nnc" if self.cosine else "nnn.nnn")
 
-    def document_weighting(self, segment: Segment) -> Weighting:
-        return self._smart.document_weighting(segment)
+    def document_weighting(self, collection: Collection, leaf: Leaf) -> Weighting:
+        return self._smart.document_weighting(collection, leaf)
 
-    def weigh(self, segment: Segment, queries: QueryTerms) -> QueryTerms:
-        return self._smart.weigh(segment, queries)
+    def weigh(self, collection: Collection, queries: QueryTerms) -> QueryTerms:
+        return self._smart.weigh(collection, queries)
 
 
 def model_by_name(name: str, **parameters: Any) -> RankingModel:
@@ -224,12 +233,15 @@ def model_by_name(name: str, **parameters: Any) -> RankingModel:
 
 
 def _weighting(
-    segment: Segment, slope: float, factor: Float64, table: Float64, large: Float64 | Int32
+    leaf: Leaf, slope: float, factor: Float64, table: Float64, large: Float64 | Int32
 ) -> Weighting:
     """A Weighting from the factor of each document and the values of the term frequencies: `table`
     of 0 to 255, `large` of the larger ones."""
-    padded = np.ones(segment.windows * WINDOW, np.float32)
+    segment = leaf.segment
+    padded = np.full(segment.windows * WINDOW, np.inf, np.float32)
     padded[: segment.documents] = factor
+    if leaf.live is not None:
+        padded[: segment.documents][leaf.live == 0] = np.inf
     return Weighting(slope, padded, table.astype(np.float32), large.astype(np.float32))
 
 
@@ -242,9 +254,9 @@ def _tf_values(letter: str, tf: Float64) -> Float64:
     return np.where(tf >= 1, 1 + np.log(np.maximum(tf, 1)), tf)
 
 
-def _idf(letter: str, segment: Segment, df: Int64) -> Float64:
+def _idf(letter: str, documents: int, df: Int64) -> Float64:
     if letter == "n":
         return np.ones(len(df))
     if letter == "t":
-        return np.log(segment.documents / np.maximum(df, 1))
-    return np.log(np.maximum((segment.documents - df) / np.maximum(df, 1), 1))
+        return np.log(documents / np.maximum(df, 1))
+    return np.log(np.maximum((documents - df) / np.maximum(df, 1), 1))

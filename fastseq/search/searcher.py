@@ -1,4 +1,4 @@
-"""Search of one segment: from queries to the rows and scores of their best documents.
+"""Search of a collection: from queries to the rows and scores of their best documents.
 
 Query expansion is a function of the caller, from queries to words with weights, such as
 `vectors.expansion.Expander`, which takes the nearest word vectors.
@@ -9,12 +9,13 @@ from __future__ import annotations
 import itertools
 import re
 import threading
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from math import inf, isfinite
 from typing import TYPE_CHECKING
@@ -22,19 +23,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastseq.devices import check_device
-from fastseq.errors import DataError, SettingsError
-from fastseq.index.segment import Segment
+from fastseq.errors import DataError, FastseqWarning, SettingsError
+from fastseq.index.collection import Collection
 from fastseq.kernels.search import impacts as impact_kernels
 from fastseq.kernels.search import search as kernels
+from fastseq.kernels.text.hashing import PADDING
 from fastseq.search.ranking import QueryTerms, RankingModel
 from fastseq.settings import thread_count, whole
 from fastseq.text.lexicon import Lexicon
 from fastseq.text.normalising import DOTLESS, FIRST, normalised
 from fastseq.text.splitting import WordSplitter, splitter_of, stop_words
+from fastseq.text.tables import ByteTable, Column
 from fastseq.types import Float32, Int32, Int64, Texts, Tokens, offsets_of
 
 if TYPE_CHECKING:
     from fastseq.search.cuda import GpuSearch
+    from fastseq.text.analyzer import Analyzer
 
 Query = str | Mapping[str, float]
 # queries -> for each of them further words with weights; a word of the query itself has weight 1
@@ -44,6 +48,8 @@ MOST_HITS = 1 << 30  # rows × queries of one call
 LARGEST_WEIGHT = 1e20  # of a query term: far more would not fit a float32 score
 _BLOCK = 1024  # queries analysed at a time: on one thread, since it is mostly Python
 _TASK = 16  # queries that a thread takes at a time
+_LARGE_TASK = 64  # of several segments: a kernel call for each takes 10 µs to begin
+_MOST_KEYS = 1 << 20  # candidates of a task
 _CACHED_MODELS = 8
 _CACHED_IMPACTS = 1 << 28  # postings of one model with cached impacts: 1 GB
 _CACHED_SCRATCH = 16
@@ -58,95 +64,155 @@ _ASCII_WORDS = {
 }
 
 
-class SegmentScorer:
-    """A ranking model for one segment, with a cache of the impacts computed so far."""
+class ModelScorer:
+    """A ranking model for a collection, with a cache of the impacts computed so far."""
 
-    def __init__(self, segment: Segment, model: RankingModel) -> None:
-        self._postings = segment.postings
-        self._weighting = model.document_weighting(segment)
+    def __init__(self, collection: Collection, model: RankingModel) -> None:
+        self._collection, self._model = collection, model
         self._lock = threading.Lock()
+        self._weightings: dict[int, impact_kernels.Weighting] = {}
         self._clear()
 
     def _clear(self) -> None:
-        self._impacts = impact_kernels.make_impacts(self._postings)
+        self._impacts: dict[int, impact_kernels.Impacts] = {}
         self._filled = 0
 
-    def impacts(self, terms: Int32) -> impact_kernels.Impacts:
-        """Impacts in which those of `terms` are computed."""
+    def impacts(self, number: int, terms: Int32) -> impact_kernels.Impacts:
+        """Impacts of a segment in which those of `terms` (-1 ignored) are computed. Raises
+        FormatError where their postings are damaged."""
+        leaf = self._collection.leaves[number]
+        postings = leaf.segment.postings
         with self._lock:
             if self._filled > _CACHED_IMPACTS:
                 self._clear()  # searches in progress keep the old arrays
+            if number not in self._weightings:
+                weighting = self._model.document_weighting(self._collection, leaf)
+                self._weightings[number] = weighting
+            if number not in self._impacts:
+                self._impacts[number] = impact_kernels.make_impacts(postings)
+            impacts = self._impacts[number]
+            known = terms[terms >= 0]
+            leaf.segment.verify_postings(known[np.isnan(impacts.best[known])])
             self._filled += impact_kernels.fill_impacts(
-                self._impacts, self._postings, self._weighting, terms
+                impacts, postings, self._weightings[number], terms
             )
-            return self._impacts
+            return impacts
 
 
-class _TermIds:
-    """Term ids of queries, with a cache by word: stemming and looking words up is most of the cost
-    of analysing a query."""
+class TermTable:
+    """The terms of recent queries, numbered: their ids in each segment and their document
+    frequencies. Stemming and looking words up is most of the cost of analysing a query.
 
-    def __init__(self, segment: Segment) -> None:
-        self._segment = segment
+    Terms are only added, so numbers and arrays stay valid; a table that has grown too large is
+    replaced by a new one.
+    """
+
+    def __init__(self, collection: Collection) -> None:
+        self._collection = collection
         self._lock = threading.Lock()
+        analyzer = collection.analyzer
         # n-grams are numbered anew by each call, so they cannot be cached
-        analyzer = segment.analyzer
         self._cached = analyzer.ngrams == (1, 1)
         self._words = None
         if self._cached and analyzer.min_length is None and analyzer.normalization not in DOTLESS:
             self._words = _ASCII_WORDS.get(str(analyzer.tokenizer))
         self._lowercase = analyzer.lowercase
-        self._clear()
-
-    def _clear(self) -> None:
-        self._lexicon = Lexicon(self._segment.analyzer)
-        self._ids: Int32 = np.empty(0, np.int32)
+        self._lexicon = Lexicon(analyzer)
         self._by_word: dict[str, list[int]] = {}
+        self._numbers = Column(np.int32)  # by the lexicon's ids
+        self._terms = ByteTable(64, 1 << 10, 0)
+        self._df = Column(np.int64)
+        self._ids = [Column(np.int32) for _ in collection.leaves]
+
+    def __len__(self) -> int:
+        return len(self._terms)
+
+    @property
+    def df(self) -> Int64:
+        """int64[n]: the documents with each term, that are not deleted."""
+        return self._df.values
+
+    def ids(self, number: int) -> Int32:
+        """int32[n]: the id of each term in a segment, -1 where it has none."""
+        return self._ids[number].values
 
     def of_ascii(self, query: str) -> list[int] | None:
-        """The ids of the tokens of one short ASCII query; None where `of` must be called.
+        """The numbers of the tokens of one short ASCII query; None where `of` must be called.
 
         For a single query the kernel calls cost 40 µs, mostly for making arrays; in ASCII the word
-        tokenizer is this regular expression, and a dict has the ids of its words.
+        tokenizer is this regular expression, and a dict has the numbers of its words.
         """
         if self._words is None or len(query) >= 1000 or not query.isascii():
             return None
         by_word = self._by_word
         found: list[int] = []
         for word in self._words(query.lower() if self._lowercase else query):
-            ids = by_word.get(word)
-            if ids is None:
-                ids = self.of(Texts.from_strings([word]))[0].tolist()
-                if len(by_word) < _CACHED_WORDS:
-                    by_word[word] = ids
-            found += ids
+            numbers = by_word.get(word)
+            if numbers is None:
+                numbers = self.of(Texts.from_strings([word]))[0].tolist()
+                by_word[word] = numbers
+            found += numbers
         return found
 
     def of(self, texts: Texts) -> tuple[Int32, Int64]:
-        """(ids, offsets) of the tokens of texts; -1 for a term that the index lacks."""
+        """(numbers, offsets) of the tokens of texts."""
         if not self._cached:
-            terms, tokens = _encoded(self._segment, texts)
-            return self._segment.lookup(terms)[tokens.values], tokens.offsets
+            terms, tokens = _encoded(self._collection.analyzer, texts)
+            return self.add(terms)[tokens.values], tokens.offsets
         with self._lock:
-            if len(self._lexicon) > _CACHED_WORDS:
-                self._clear()
             tokens = self._lexicon.encode(texts)
-            if len(self._lexicon) > len(self._ids):
-                self._ids = self._segment.lookup(self._lexicon.terms())
-            return self._ids[tokens.values], tokens.offsets
+            first = self._numbers.size
+            if len(self._lexicon) > first:
+                terms = self._lexicon.terms()
+                self._numbers.append(self._add(Texts(terms.data, terms.offsets[first:])))
+            return self._numbers.values[tokens.values], tokens.offsets
+
+    def add(self, terms: Texts) -> Int32:
+        """int32[n]: the numbers of terms as in the index."""
+        with self._lock:
+            return self._add(terms)
+
+    def _add(self, terms: Texts) -> Int32:
+        start, stop = int(terms.offsets[0]), int(terms.offsets[-1])
+        data = np.zeros(stop - start + PADDING, np.uint8)
+        data[: stop - start] = terms.data[start:stop]
+        numbers = self._terms.register(data, terms.offsets - start, 0)
+        if len(self._terms) > self._df.size:
+            every = Texts(*self._terms.texts())
+            new = Texts(every.data, every.offsets[self._df.size :])
+            df = np.zeros(len(new), np.int64)
+            for leaf, column in zip(self._collection.leaves, self._ids, strict=True):
+                ids = leaf.segment.lookup(new)
+                df += leaf.counts_of(ids)
+                column.append(ids)
+            self._df.append(df)
+        return numbers
+
+    def counted(self, numbers: Int32, offsets: Int64) -> QueryTerms:
+        """The distinct terms of queries given by their tokens, with their occurrences."""
+        n, terms = len(numbers), self._terms
+        starts = np.empty(len(offsets), np.int64)
+        found, counts = np.empty(n, np.int32), np.empty(n, np.float32)
+        impact_kernels.count_terms(
+            starts, found, counts, np.empty(n, np.uint64), np.zeros(self._df.size, np.int32),
+            numbers, offsets, self.df, terms.arena, terms.offsets, terms.gap,
+        )  # fmt: skip
+        found, counts = found[: starts[-1]], counts[: starts[-1]]
+        base = np.zeros(len(offsets) - 1, np.float32)
+        return QueryTerms(starts, found, self.df[found], counts, base)
 
 
 class Searcher:
-    """Searches one segment. Any number of threads may call it at once."""
+    """Searches a collection. Any number of threads may call it at once."""
 
-    def __init__(self, segment: Segment) -> None:
-        self._segment = segment
-        self._ids = _TermIds(segment)
+    def __init__(self, collection: Collection) -> None:
+        self.collection = collection
+        self._table = TermTable(collection)
         self._scratch: list[kernels.Scratch] = []
         self._gpu_lock = threading.Lock()
         # of the most recent models, as many as fit in the device's memory
-        self._gpu: dict[SegmentScorer, GpuSearch] = {}
-        self._scorer = lru_cache(_CACHED_MODELS)(lambda model: SegmentScorer(segment, model))
+        self._gpu: dict[ModelScorer, GpuSearch] = {}
+        self._scorer = lru_cache(_CACHED_MODELS)(lambda model: ModelScorer(collection, model))
 
     def search(
         self, queries: Sequence[Query], k: int, model: RankingModel, threads: int | None,
@@ -158,11 +224,13 @@ class Searcher:
         result does not depend on the number of threads or on the device.
 
         device : "cpu", or "cuda" for an NVIDIA GPU; `threads` are then for queries that run on the
-            CPU: those with a weight of zero or less, and all where k is more than 4,096
+            CPU: those with a weight of zero or less, and all where k is more than 4,096 or the
+            index has several segments or deleted documents
 
         Raises SettingsError when k is below 1 or too large to hold, for a query or model of
         another type, for a weight that is not a number from -1e20 to 1e20, and for another device;
-        DeviceError where there is no such GPU, or its memory is full.
+        DeviceError where there is no such GPU, or its memory is full; FormatError where the index
+        is damaged.
         """
         k = whole("k", k, 1, below=1 << 128)
         if k * max(len(queries), 1) > MOST_HITS:
@@ -171,7 +239,8 @@ class Searcher:
             raise SettingsError(f"model must be a ranking model such as BM25(), not {model!r}")
         check_device(device)
         threads = thread_count(threads)
-        n, depth = len(queries), min(k, self._segment.documents)
+        collection = self.collection
+        n, depth = len(queries), min(k, collection.documents)
         rows, scores = np.full((n, k), -1, np.int32), np.zeros((n, k), np.float32)
         scorer = self._scorer(model)
         gpu = self._on_gpu(scorer, depth) if device == "cuda" else None
@@ -179,51 +248,76 @@ class Searcher:
             for first in range(0, n, _BLOCK):
                 block = slice(first, first + _BLOCK)
                 hits = rows[block], scores[block]
-                terms = model.weigh(self._segment, self._query_terms(queries[block]))
+                if len(self._table) > _CACHED_WORDS:
+                    self._table = TermTable(collection)
+                table = self._table
+                terms = self._query_terms(table, queries[block])
+                if not depth:
+                    continue
+                terms = model.weigh(collection, terms)
                 if gpu is None:
-                    self._score(*hits, terms, scorer, pool, threads)
-                elif len(left := gpu.search(*hits, depth, terms)):
+                    self._score(*hits, terms, table, scorer, pool, threads)
+                    continue
+                local = replace(terms, terms=table.ids(0)[terms.terms])
+                if len(left := gpu.search(*hits, depth, local)):
                     some = hits[0][left], hits[1][left]
-                    self._score(*some, terms.take(left), scorer, pool, threads)
+                    self._score(*some, terms.take(left), table, scorer, pool, threads)
                     hits[0][left], hits[1][left] = some
         return rows, scores
 
-    def _on_gpu(self, scorer: SegmentScorer, depth: int) -> GpuSearch | None:
+    def _on_gpu(self, scorer: ModelScorer, depth: int) -> GpuSearch | None:
         """The search on the device for a model; None where it must run on the CPU."""
         from fastseq.search.cuda import MOST_HITS, GpuSearch, capacity
 
+        leaves = self.collection.leaves
+        if len(leaves) != 1 or leaves[0].live is not None:
+            warnings.warn(
+                "the index has several segments or deleted documents: searched on the CPU "
+                "(compact makes it one segment)",
+                FastseqWarning,
+                stacklevel=4,
+            )
+            return None
         if depth > MOST_HITS:
             return None
+        segment = leaves[0].segment
         with self._gpu_lock:
             if scorer not in self._gpu:
-                all_fit = capacity(self._segment) == len(self._segment.postings.docs)
+                all_fit = capacity(segment) == len(segment.postings.docs)
                 if len(self._gpu) == _CACHED_MODELS or not all_fit:
                     self._gpu.clear()  # frees their memory before more is allocated
-                self._gpu[scorer] = GpuSearch(self._segment, scorer.impacts)
+                self._gpu[scorer] = GpuSearch(segment, partial(scorer.impacts, 0))
             return self._gpu[scorer]
 
     def _score(
-        self, rows: Int32, scores: Float32, queries: QueryTerms, scorer: SegmentScorer,
-        pool: ThreadPoolExecutor, threads: int,
+        self, rows: Int32, scores: Float32, queries: QueryTerms, table: TermTable,
+        scorer: ModelScorer, pool: ThreadPoolExecutor, threads: int,
     ) -> None:  # fmt: skip
         """Fill in the hits of queries, on all threads."""
-        impacts = scorer.impacts(queries.terms)
+        leaves = self.collection.leaves
+        ids = [table.ids(number)[queries.terms] for number in range(len(leaves))]
+        impacts = [scorer.impacts(number, terms) for number, terms in enumerate(ids)]
         # the kernel leaves the columns from k on: a part of each row would be another type to Numba
-        k = min(rows.shape[1], self._segment.documents)
+        k = min(rows.shape[1], self.collection.documents)
         longest = int(np.diff(queries.starts).max())
-        n = len(rows)
-        step = n if threads == 1 else _TASK
+        n, capacity = len(rows), kernels.key_capacity(k)
+        step = n if threads == 1 else _TASK if len(leaves) == 1 else _LARGE_TASK
+        step = max(min(step, n, _MOST_KEYS // capacity), 1)
         tasks = itertools.count(0, step)  # next() on it is atomic
 
         def work() -> None:
             scratch = self._take_scratch(k, longest)
+            keys = np.empty((step, capacity), np.uint64)
             while (first := next(tasks)) < n:
-                last = min(first + step, n)
-                kernels.search(
-                    rows[first:last], scores[first:last], self._segment.postings, impacts, scratch,
-                    queries.starts[first : last + 1], queries.terms, queries.weights,
-                    queries.base[first:last], k, self._segment.documents,
-                )  # fmt: skip
+                stop = min(first + step, n)
+                found = np.zeros(stop - first, np.int64)
+                for number, leaf in enumerate(leaves):
+                    kernels.search(
+                        rows[first:stop], scores[first:stop], keys, found, leaf.segment.postings,
+                        impacts[number], scratch, queries.starts[first : stop + 1], ids[number],
+                        queries.weights, queries.base[first:stop], k, leaf.first_row,
+                        leaf.segment.documents, number == len(leaves) - 1,
+                    )  # fmt: skip
             if len(self._scratch) < _CACHED_SCRATCH:
                 self._scratch.append(scratch)
 
@@ -236,41 +330,38 @@ class Searcher:
             tasks = itertools.count(n)  # an interrupt does not wait for the rest of the batch
             raise
 
-    def _query_terms(self, queries: Sequence[Query]) -> QueryTerms:
+    def _query_terms(self, table: TermTable, queries: Sequence[Query]) -> QueryTerms:
         """The distinct terms of the queries that are in the index, with their occurrences."""
         for query in queries:
             if not isinstance(query, str | Mapping):
                 raise SettingsError(
                     f"a query must be a string or a mapping of terms to weights, not {query!r}"
                 )
-        base = np.zeros(len(queries), np.float32)
         if any(isinstance(query, Mapping) for query in queries):
             parts = [
-                self._given(query) if isinstance(query, Mapping) else self._query_terms([query])
+                self._given(table, query)
+                if isinstance(query, Mapping)
+                else self._query_terms(table, [query])
                 for query in queries
             ]
             return QueryTerms(
                 offsets_of([len(part.terms) for part in parts]),
                 np.concatenate([part.terms for part in parts]),
+                np.concatenate([part.df for part in parts]),
                 np.concatenate([part.weights for part in parts]),
-                base,
+                np.zeros(len(queries), np.float32),
             )
         try:
-            found = self._ids.of_ascii(queries[0]) if len(queries) == 1 else None  # type: ignore[arg-type]
+            found = table.of_ascii(queries[0]) if len(queries) == 1 else None  # type: ignore[arg-type]
             if found is not None:
-                ids, offsets = np.array(found, np.int32), np.array([0, len(found)], np.int64)
+                numbers, offsets = np.array(found, np.int32), np.array([0, len(found)], np.int64)
             else:
-                ids, offsets = self._ids.of(Texts.from_strings(queries))  # type: ignore[arg-type]
+                numbers, offsets = table.of(Texts.from_strings(queries))  # type: ignore[arg-type]
         except DataError:
             raise DataError("a query is not valid UTF-8") from None
-        n = len(ids)
-        starts = np.empty(len(queries) + 1, np.int64)
-        terms, counts = np.empty(n, np.int32), np.empty(n, np.float32)
-        keys, spare = np.empty(n, np.uint64), np.empty(n, np.uint64)
-        impact_kernels.count_terms(starts, terms, counts, keys, spare, ids, offsets)
-        return QueryTerms(starts, terms[: starts[-1]], counts[: starts[-1]], base)
+        return table.counted(numbers, offsets)
 
-    def _given(self, query: Mapping[str, float]) -> QueryTerms:
+    def _given(self, table: TermTable, query: Mapping[str, float]) -> QueryTerms:
         """The terms of a query given as a mapping from terms, as in the index, to weights.
 
         Raises SettingsError unless the weights are finite numbers and the terms strings.
@@ -286,9 +377,12 @@ class Searcher:
             )
         if not all(isinstance(term, str) for term in query):
             raise SettingsError("a query's terms must be strings")
-        ids = self._segment.lookup(Texts.from_strings(query))
-        terms, given = ids[ids >= 0], weights[ids >= 0].astype(np.float32)
-        return QueryTerms(offsets_of([len(terms)]), terms, given, np.zeros(1, np.float32))
+        numbers = table.add(Texts.from_strings(query))
+        # counted gives the order of addition; each term occurs once
+        found = table.counted(numbers, np.array([0, len(numbers)], np.int64))
+        given = dict(zip(numbers.tolist(), weights.tolist(), strict=True))
+        ordered = np.array([given[term] for term in found.terms.tolist()], np.float32)
+        return replace(found, weights=ordered)
 
     def _take_scratch(self, k: int, terms: int) -> kernels.Scratch:
         """Scratch memory that is large enough, reused (list.pop and append are atomic)."""
@@ -298,9 +392,9 @@ class Searcher:
         return kernels.make_scratch(k, max(terms, 32))
 
 
-def _encoded(segment: Segment, texts: Texts) -> tuple[Texts, Tokens]:
+def _encoded(analyzer: Analyzer, texts: Texts) -> tuple[Texts, Tokens]:
     """(terms, tokens) of texts in the analysis of the index."""
-    lexicon = Lexicon(segment.analyzer)
+    lexicon = Lexicon(analyzer)
     tokens = lexicon.encode(texts)
     return lexicon.terms(), tokens
 
@@ -308,7 +402,7 @@ def _encoded(segment: Segment, texts: Texts) -> tuple[Texts, Tokens]:
 # ---- query expansion, and the words of a query that an index lacks
 
 
-def expanded(queries: Sequence[Query], expand: Expand, segment: Segment) -> list[Query]:
+def expanded(queries: Sequence[Query], expand: Expand, collection: Collection) -> list[Query]:
     """The queries, with the words that `expand` returns for those that are strings.
 
     The words are analysed; terms of the query itself and terms that the index lacks are dropped. A
@@ -323,10 +417,10 @@ def expanded(queries: Sequence[Query], expand: Expand, segment: Segment) -> list
     answers = _checked(expand(asked), len(asked)) if asked else []
     texts = [t for query, words in zip(asked, answers, strict=True) for t in (query, *words)]
     try:
-        terms, tokens = _encoded(segment, Texts.from_strings(texts))
+        terms, tokens = _encoded(collection.analyzer, Texts.from_strings(texts))
     except DataError:
         raise DataError("a query is not valid UTF-8") from None
-    known = (segment.lookup(terms) >= 0).tolist()
+    known = collection.contains(terms).tolist()
     names, ids = terms.to_strings(), tokens.values.tolist()
     # the terms of each query, then those of each of its added words
     rows = iter([ids[a:b] for a, b in pairwise(tokens.offsets.tolist())])
@@ -366,18 +460,18 @@ def _checked(given: Iterable[Mapping[str, float]], queries: int) -> list[dict[st
     return [dict(words) for words in answers]
 
 
-def are_known(segment: Segment, words: Sequence[str]) -> list[bool | None]:
+def are_known(collection: Collection, words: Sequence[str]) -> list[bool | None]:
     """For each word whether a document contains it; None for one that the analyzer removes."""
-    terms, tokens = _encoded(segment, Texts.from_strings(words))
-    found = (segment.lookup(terms) >= 0)[tokens.values]
+    terms, tokens = _encoded(collection.analyzer, Texts.from_strings(words))
+    found = collection.contains(terms)[tokens.values]
     parts = np.split(found, tokens.offsets[1:-1]) if len(words) else []
     return [bool(part.any()) if len(part) else None for part in parts]
 
 
-def raw_words(segment: Segment, query: str) -> list[str]:
+def raw_words(collection: Collection, query: str) -> list[str]:
     """The distinct words of a query before any is removed and stems are taken, short ones too; a
     run of a script without spaces is one word, though the index may have bigrams."""
-    analyzer, texts = segment.analyzer, Texts.from_strings([query])
+    analyzer, texts = collection.analyzer, Texts.from_strings([query])
     if analyzer.tokenizer == "unicode" and not analyzer.segments:
         return Texts(*WordSplitter(analyzer).whole_runs(texts).table.texts()).to_strings()
     plain = replace(
@@ -390,11 +484,11 @@ def raw_words(segment: Segment, query: str) -> list[str]:
     return lexicon.terms().to_strings()
 
 
-def removed_words(segment: Segment, query: str) -> list[tuple[str, str]]:
+def removed_words(collection: Collection, query: str) -> list[tuple[str, str]]:
     """(word, reason) of each word of a query that the analyzer of the index removes."""
-    analyzer = segment.analyzer
+    analyzer = collection.analyzer
     splitter, stopped = splitter_of(analyzer), stop_words(analyzer)
-    words = raw_words(segment, query)
+    words = raw_words(collection, query)
     forms = normalised(FIRST, analyzer.normalization, words)
     shortest, longest = analyzer.min_length or splitter.shortest, analyzer.max_length or inf
     removed = []

@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from fastseq.errors import FormatError
 from fastseq.store import disk
+from fastseq.types import Int64, ranges
 
 CHUNK = 1 << 14
 _ALIGNMENT = 64
@@ -193,6 +194,14 @@ class Container:
                 f"{self.path}: damaged: the checksum of {name} is wrong, in its chunk {chunk}"
             )
 
+    def verify_ranges(self, name: str, starts: Int64, stops: Int64) -> None:
+        """`verify` for several ranges, int64[n] each."""
+        size = self._arrays[name][0].itemsize
+        first, last = starts * size // CHUNK, -(-stops * size // CHUNK)
+        first, last = first[starts < stops], last[starts < stops]
+        for chunk in np.unique(ranges(first, last - first)).tolist():
+            self.verify(name, chunk * CHUNK // size, (chunk + 1) * CHUNK // size)
+
     def is_intact(self) -> bool:
         """Read every byte."""
         end = 0
@@ -206,7 +215,7 @@ class Container:
         """The chunks of an array, among those of some elements, with a wrong checksum."""
         kind, offset, count = self._arrays[name]
         first = start * kind.itemsize // CHUNK
-        last = -(-stop * kind.itemsize // CHUNK)
+        last = -(-min(stop, count) * kind.itemsize // CHUNK)
         base, end = self._first_chunk[name], offset + count * kind.itemsize
         if start >= stop or 0 not in self._verified[base + first : base + last]:
             return []

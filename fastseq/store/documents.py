@@ -1,75 +1,75 @@
-"""Documents of an index: the file of their stored columns, and the check of their ids."""
+"""Stored columns of the documents of an index.
+
+They are written in groups of consecutive rows, each of which is an Arrow IPC stream of one record
+batch with zstd-compressed buffers: a group can be read alone, a column of it without the others,
+and merging segments copies whole groups. Format 1 of the index has a Parquet file instead.
+"""
 
 from __future__ import annotations
 
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.ipc as ipc
 
-from fastseq.errors import DataError, FastseqError, FormatError
+from fastseq.errors import DataError, FormatError
 from fastseq.store.arrays import byte_lengths, is_text, number_array, to_texts
 from fastseq.store.files import reason
 from fastseq.types import Int64, UInt64, offsets_of
 
-GROUP_ROWS = 4096
-GROUP_BYTES = 16 << 20  # of strings: long documents make shorter row groups
-CACHED_BYTES = 256 << 20  # uncompressed; larger files are never cached whole
+GROUP_ROWS = 512
+GROUP_BYTES = 128 << 10  # of strings: long documents make groups of fewer rows
+CACHED_BYTES = 64 << 20  # compressed; columns of larger files are cached only when asked for whole
 _FEW = 64  # rows
 _CANDIDATES = 1000  # rows whose ids are compared at a time
 _SHOWN = 5  # duplicates in an error message
+_OPTIONS = ipc.IpcWriteOptions(compression=pa.Codec("zstd", 1))
 
 
 class DocumentWriter:
-    """Writes `documents.parquet`, a table at a time.
+    """Writes the stored columns of documents, a table at a time.
 
-    A row group ends after 4096 rows, or with the row that brings its strings to 16 MB, however
-    the rows are split into tables: the same rows always give the same file.
+    A group ends after 512 rows, or with the row that brings its strings to 128 KB, however the rows
+    are split into tables: the same rows always give the same bytes.
 
     Parameters
     ----------
+    append : called with the bytes of each group
     schema : plain types only (`Corpus.stored_schema`)
-    id_column : a column of distinct values, for which a dictionary saves nothing
 
-    Raises DataError: Parquet cannot hold the type of a column (named); FastseqError: the system
-    refuses to write.
+    Attributes
+    ----------
+    rows, sizes : of each group written: its rows and its bytes
+
+    Raises DataError: the type of a column cannot be stored (named).
     """
 
-    def __init__(
-        self, file: str | Path | BinaryIO, schema: pa.Schema, id_column: str | None = None
-    ) -> None:
-        self.num_rows = 0
+    def __init__(self, append: Callable[[Any], None], schema: pa.Schema) -> None:
+        self.rows: list[int] = []
+        self.sizes: list[int] = []
+        self._append = append
         self._schema = schema.remove_metadata()
         self._pending: list[pa.Table] = []
         self._pending_rows = self._pending_bytes = 0
         for field in self._schema:
-            _check_type(field)
-        dictionaries = [name for name in schema.names if name != id_column]
-        with _writing():
-            self._writer = pq.ParquetWriter(
-                file,
-                self._schema,
-                compression="zstd",
-                compression_level=1,
-                use_dictionary=dictionaries or False,
-                write_statistics=False,
-                write_page_checksum=True,
-            )
+            if _has_dictionary(field.type):
+                raise DataError(
+                    f"the column {field.name!r} is {field.type}; expected no dictionaries inside "
+                    "of lists and structs: leave it out (store=… names the columns to store)"
+                )
 
     def append(self, table: pa.Table) -> None:
-        """Append the rows of a table. Raises DataError for another schema, FastseqError where the
-        system refuses to write."""
+        """Append the rows of a table. Raises DataError for another schema; what `append`
+        raises."""
         if not table.schema.equals(self._schema):
             raise DataError(f"columns to store: {table.schema.names}, unlike those before")
-        self.num_rows += table.num_rows
         ends = np.cumsum(_string_bytes(table))
         start = 0
         while start < table.num_rows:
@@ -81,66 +81,56 @@ class DocumentWriter:
             self._pending_rows += stop - start
             self._pending_bytes += int(ends[stop - 1]) - before
             if self._pending_rows == GROUP_ROWS or self._pending_bytes >= GROUP_BYTES:
-                self._write_group()
+                self.end_group()
             start = stop
 
-    def close(self) -> None:
-        """Write the last row group and the footer. A file object stays open."""
-        if self._pending:
-            self._write_group()
-        with _writing():
-            self._writer.close()
+    def append_group(self, group: Any, rows: int) -> None:
+        """Append a whole group of another writer with the same schema."""
+        self.end_group()
+        self._append(group)
+        self.rows.append(rows)
+        self.sizes.append(len(group))
 
-    def __enter__(self) -> DocumentWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:  # otherwise ParquetWriter would write its footer later, to a closed file
-            with suppress(FastseqError):
-                self.close()
-
-    def _write_group(self) -> None:
-        # one chunk per column: the file would depend on the borders of chunks
+    def end_group(self) -> None:
+        """Write the pending rows, if there are any, as a group of their own."""
+        if not self._pending_rows:
+            return
+        # one chunk per column: the bytes would depend on the borders of chunks
         group = pa.concat_tables(self._pending).combine_chunks()
         self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
-        with _writing():
-            self._writer.write_table(group, row_group_size=group.num_rows)
+        sink = pa.BufferOutputStream()
+        try:
+            with ipc.new_stream(sink, self._schema, options=_OPTIONS) as stream:
+                for batch in group.to_batches():
+                    stream.write_batch(batch)
+        except pa.ArrowException as error:
+            raise DataError(f"cannot store the columns: {reason(error)}") from error
+        written = sink.getvalue()
+        self._append(written)
+        self.rows.append(group.num_rows)
+        self.sizes.append(len(written))
 
 
-class DocumentReader:
-    """Reads `documents.parquet`, from a path or bytes (an mmap, say); thread-safe. `name` is the
-    file's name in messages. Raises FormatError for a missing or damaged file."""
+class StoredDocuments(ABC):
+    """The stored columns of documents; thread-safe.
 
-    def __init__(self, source: Any, name: str | os.PathLike[str] | None = None) -> None:
-        self.name = str(name or source)
+    name    of the file, in messages
+    schema  of the columns
+    starts  int64[G + 1]: group g holds the rows starts[g] to starts[g + 1]
+    """
+
+    def __init__(self, name: str, schema: pa.Schema, rows: npt.ArrayLike, nbytes: int) -> None:
+        self.name = name
+        self.schema: pa.Schema = schema
+        self.starts = offsets_of(rows)
+        self._bytes = nbytes
         self._lock = threading.Lock()
         self._cached: dict[str, pa.ChunkedArray] = {}
-        with self._reading():
-            if isinstance(source, str | os.PathLike):
-                opened: pa.NativeFile = pa.memory_map(os.fspath(source))
-            else:
-                opened = pa.BufferReader(pa.py_buffer(source))
-            self._file = pq.ParquetFile(opened, page_checksum_verification=True)
-            self.schema: pa.Schema = self._file.schema_arrow
-            metadata = self._file.metadata
-            groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-            # int64[G + 1]: row group g holds the rows starts[g] to starts[g + 1]
-            self._starts = offsets_of([group.num_rows for group in groups])
-            self._bytes = sum(group.total_byte_size for group in groups)
-        if np.any(np.diff(self._starts) < 0) or self._starts[-1] != metadata.num_rows:
-            raise FormatError(f"{self.name}: damaged: its row groups do not add up")
 
     @property
     def num_rows(self) -> int:
         """The number of documents."""
-        return int(self._starts[-1])
+        return int(self.starts[-1])
 
     @property
     def columns(self) -> list[str]:
@@ -153,15 +143,15 @@ class DocumentReader:
         self._check_columns([name])
         with self._lock:
             if name not in self._cached:
-                groups = list(range(len(self._starts) - 1))
+                groups = range(len(self.starts) - 1)
                 self._cached[name] = self._read(groups, [name]).combine_chunks().column(0)
             return self._cached[name]
 
     def take(self, rows: npt.ArrayLike, columns: Sequence[str] | None = None) -> pa.Table:
         """Some rows (int[m], repeats allowed), in the given order, of some columns or all.
 
-        Reads the row groups that hold these rows; if these are most groups of a small file, reads
-        and caches all of them.
+        Reads the groups that hold these rows; if these are most groups of a small file, reads and
+        caches all of them.
 
         Raises IndexError: a row is out of range; DataError: there is no column of a given name;
         FormatError: the file is damaged.
@@ -175,31 +165,31 @@ class DocumentReader:
             raise IndexError(f"{self.name}: rows must be from 0 to {self.num_rows - 1}")
         order = np.argsort(wanted, kind="stable")
         ascending = wanted[order]
-        group_of = np.searchsorted(self._starts, ascending, "right") - 1
+        group_of = np.searchsorted(self.starts, ascending, "right") - 1
         first = np.flatnonzero(np.diff(group_of, prepend=-1))
         if all(name in self._cached for name in names) or (
-            2 * len(first) > len(self._starts) - 1 > 1 and self._bytes <= CACHED_BYTES
+            2 * len(first) > len(self.starts) - 1 > 1 and self._bytes <= CACHED_BYTES
         ):
             whole = pa.Table.from_arrays([self.column(name) for name in names], names)
-            return _taken(whole, wanted)
+            return taken(whole, wanted)
         pieces = []
         for start, stop in zip(first, [*first[1:], len(ascending)], strict=True):
             group = int(group_of[start])
             with self._lock:
                 table = self._read([group], names)
-            pieces.append(_taken(table, ascending[start:stop] - self._starts[group]))
+            pieces.append(taken(table, ascending[start:stop] - self.starts[group]))
         back = np.empty(len(order), np.int64)
         back[order] = np.arange(len(order))
-        return _taken(pa.concat_tables(pieces), back)
+        return taken(pa.concat_tables(pieces), back)
 
-    def _read(self, groups: list[int], names: list[str]) -> pa.Table:
-        if not groups:  # some versions of pyarrow cannot read such a file
-            return self.schema.empty_table().select(names)
-        with self._reading():
-            table = self._file.read_row_groups(groups, columns=names, use_threads=False)
-        expected = sum(int(self._starts[g + 1] - self._starts[g]) for g in groups)
+    @abstractmethod
+    def _read(self, groups: Sequence[int], names: list[str]) -> pa.Table:
+        """Some columns of whole groups."""
+
+    def _checked(self, table: pa.Table, groups: Sequence[int], names: list[str]) -> pa.Table:
+        expected = sum(int(self.starts[g + 1] - self.starts[g]) for g in groups)
         if table.num_rows != expected or sorted(table.schema.names) != sorted(names):
-            raise FormatError(f"{self.name}: damaged: its columns do not match its footer")
+            raise FormatError(f"{self.name}: damaged: not the columns and rows of the index")
         return table.select(names)
 
     def _check_columns(self, names: list[str]) -> None:
@@ -211,23 +201,99 @@ class DocumentReader:
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        try:
+        with reading_documents(self.name):
             yield
-        except FileNotFoundError:
-            raise FormatError(f"{self.name}: missing") from None
-        except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-            raise FormatError(f"{self.name}: damaged: {reason(error)}") from error
+
+
+class DocumentReader(StoredDocuments):
+    """Reads what a DocumentWriter wrote.
+
+    Parameters
+    ----------
+    read : the bytes of the groups from offset `start` to `stop`; may raise FormatError
+    schema : the schema's IPC message
+    rows, sizes : of each group
+
+    Raises FormatError for a schema that cannot be read.
+    """
+
+    def __init__(
+        self, name: str, read: Callable[[int, int], Any], schema: Any, rows: npt.ArrayLike,
+        sizes: npt.ArrayLike,
+    ) -> None:  # fmt: skip
+        self._places = offsets_of(sizes)
+        self._source = read
+        with reading_documents(name):
+            known = ipc.read_schema(pa.py_buffer(schema))
+        super().__init__(name, known, rows, int(self._places[-1]))
+
+    def group(self, number: int) -> Any:
+        """The bytes of a group."""
+        return self._source(int(self._places[number]), int(self._places[number + 1]))
+
+    def _read(self, groups: Sequence[int], names: list[str]) -> pa.Table:
+        fields = sorted(self.schema.get_field_index(name) for name in names)
+        options = ipc.IpcReadOptions(included_fields=fields, use_threads=False)
+        batches = []
+        for number in groups:
+            group = self.group(number)
+            with self._reading():
+                stream = ipc.open_stream(pa.py_buffer(group), options=options)
+                batches += list(stream)
+        kept = pa.schema([self.schema.field(i) for i in fields])
+        with self._reading():
+            table = pa.Table.from_batches(batches, kept)
+        return self._checked(table, groups, names)
+
+
+class ParquetDocuments(StoredDocuments):
+    """The stored columns of an index of format 1, a Parquet file in `source`, bytes (an mmap, say).
+    Raises FormatError for a damaged file."""
+
+    def __init__(self, source: Any, name: str | os.PathLike[str]) -> None:
+        import pyarrow.parquet as pq  # slow to import
+
+        with reading_documents(str(name)):
+            opened = pa.BufferReader(pa.py_buffer(source))
+            self._file = pq.ParquetFile(opened, page_checksum_verification=True)
+            metadata = self._file.metadata
+            groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+        rows = [group.num_rows for group in groups]
+        nbytes = sum(group.total_byte_size for group in groups) // 4
+        super().__init__(str(name), self._file.schema_arrow, rows, nbytes)
+        if np.any(np.diff(self.starts) < 0) or self.starts[-1] != metadata.num_rows:
+            raise FormatError(f"{self.name}: damaged: its row groups do not add up")
+
+    def _read(self, groups: Sequence[int], names: list[str]) -> pa.Table:
+        if not groups:  # some versions of pyarrow cannot read such a file
+            return self.schema.empty_table().select(names)
+        with self._reading():
+            table = self._file.read_row_groups(list(groups), columns=names, use_threads=False)
+        return self._checked(table, groups, names)
 
 
 @contextmanager
-def _writing() -> Iterator[None]:
+def reading_documents(name: str) -> Iterator[None]:
+    """Turn the errors of Arrow into FormatError, which names the file."""
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
-        raise FastseqError(f"cannot write the stored columns: {reason(error)}") from error
+    except FormatError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        raise FormatError(f"{name}: damaged: {reason(error)}") from error
 
 
-def _taken(table: pa.Table, rows: Int64) -> pa.Table:
+def schema_bytes(schema: pa.Schema) -> npt.NDArray[np.uint8]:
+    """The IPC message of a schema, without its metadata."""
+    return np.frombuffer(bytearray(schema.remove_metadata().serialize()), np.uint8)
+
+
+def joined_rows(tables: Sequence[pa.Table], order: Int64) -> pa.Table:
+    """The rows of tables of one schema, in an order."""
+    return taken(pa.concat_tables(tables), order)
+
+
+def taken(table: pa.Table, rows: Int64) -> pa.Table:
     """The rows of a table, in the given order."""
     if len(rows) <= _FEW:
         # Table.take imports pyarrow.compute, which takes a tenth of a second
@@ -235,25 +301,10 @@ def _taken(table: pa.Table, rows: Int64) -> pa.Table:
     return table.combine_chunks().take(number_array(rows))
 
 
-def _check_type(field: pa.Field) -> None:
-    if _has_views(field.type):
-        raise DataError(
-            f"the column {field.name!r} is {field.type}; expected lists and structs of plain "
-            "strings: leave it out (store=… names the columns to store)"
-        )
-    try:
-        pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([field])).close()
-    except pa.ArrowException as error:
-        raise DataError(
-            f"the column {field.name!r} is {field.type}, which Parquet cannot store: leave it "
-            f"out (store=… names the columns to store; {reason(error)})"
-        ) from error
-
-
-def _has_views(kind: pa.DataType) -> bool:
-    """Whether a list, struct or map contains strings of a view type."""
+def _has_dictionary(kind: pa.DataType) -> bool:
+    """Whether a type is or contains a dictionary."""
     inner = [kind.field(i).type for i in range(kind.num_fields)]
-    return any(str(t).endswith("_view") or _has_views(t) for t in inner)
+    return bool(pa.types.is_dictionary(kind)) or any(map(_has_dictionary, inner))
 
 
 def _string_bytes(table: pa.Table) -> Int64:

@@ -210,11 +210,10 @@ class Folder:
         self.settings = manifest.settings
         self.statistics = manifest.statistics
         self._paths = {name.rpartition("/")[2]: name for name in manifest.files}
-        known: dict[str, mmap.mmap | bytearray] = {}
-        if earlier is not None and earlier.root == root:
-            known = earlier._maps
         self._maps: dict[str, mmap.mmap | bytearray] = {
-            name: known[name] if name in known else map_file(root / name, entry)
+            name: earlier._maps[name]
+            if earlier is not None and earlier.has(root, name, entry)
+            else map_file(root / name, entry)
             for name, entry in manifest.files.items()
         }
 
@@ -241,6 +240,10 @@ class Folder:
                     raise
                 manifest = latest
 
+    def has(self, root: Path, name: str, entry: FileEntry) -> bool:
+        """Whether this commit has the same file of a folder, by its path in the folder."""
+        return self.root == root and self.manifest.files.get(name) == entry
+
     @property
     def names(self) -> list[str]:
         """The names of the files, sorted."""
@@ -254,7 +257,7 @@ class Folder:
 
         Raises FormatError: there is no such array, or it is not of `dtype`.
         """
-        entry = self._entry(name)
+        entry = self.entry(name)
         if entry.dtype is None or entry.shape is None:
             raise FormatError(f"{self.path(name)}: not an array, according to {MANIFEST}")
         if dtype is not None and np.dtype(dtype) != np.dtype(entry.dtype):
@@ -266,12 +269,12 @@ class Folder:
     def buffer(self, name: str) -> mmap.mmap | bytearray:
         """The bytes of a file, mapped; an empty bytearray for an empty file. Raises FormatError for
         a file that is not in the manifest."""
-        self._entry(name)
+        self.entry(name)
         return self._maps[self._paths[name]]
 
     def container(self, name: str) -> Container:
         """The arrays of a container. Raises FormatError for a damaged one."""
-        return open_container(self.root / self._paths[name], self._entry(name), self.buffer(name))
+        return open_container(self.root / self._paths[name], self.entry(name), self.buffer(name))
 
     def columns(self, name: str, names: Sequence[str]) -> list[list[Any]]:
         """Columns of a Parquet file, as Python values, in the order of `names`.
@@ -303,10 +306,11 @@ class Folder:
     def path(self, name: str) -> Path:
         """The path of a file, for messages: after a later commit it may be gone. Raises FormatError
         for a file that is not in the manifest."""
-        self._entry(name)
+        self.entry(name)
         return self.root / self._paths[name]
 
-    def _entry(self, name: str) -> FileEntry:
+    def entry(self, name: str) -> FileEntry:
+        """The manifest's entry of a file. Raises FormatError where it has none."""
         if name not in self._paths:
             raise FormatError(f"{self.root}: {MANIFEST} names no file {name!r}")
         return self.manifest.files[self._paths[name]]

@@ -11,27 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastseq.kernels.core.arrays import Float32, Int32, Int64, UInt8, UInt16
-from fastseq.kernels.core.jit import helper, jit
-from fastseq.kernels.core.topk import sort_descending
-from fastseq.kernels.search.postings import LARGE_TF, WINDOW_BITS
+from fastseq.kernels.core.arrays import Float32
+from fastseq.kernels.core.jit import helper, inline, jit
+from fastseq.kernels.search.postings import LARGE_TF, WINDOW_BITS, Postings, find_large
 
 # postings in a block, a multiple of 64; a block whose largest part is too small is skipped
 BLOCK_BITS = 7
 BLOCK = 1 << BLOCK_BITS
-
-
-class Postings(NamedTuple):
-    """An inverted index as arrays; V terms, P postings, R runs, L large frequencies."""
-
-    docs: UInt16  # [P] document in its window
-    tfs: UInt8  # [P] term frequency, or LARGE_TF
-    term_posting: Int64  # [V + 1]
-    term_run: Int64  # [V + 1]
-    run_window: UInt16  # [R]
-    run_count: UInt16  # [R] postings in the run, less one
-    large_at: Int64  # [L] posting positions, ascending
-    large_tf: Int32  # [L]
 
 
 class Weighting(NamedTuple):
@@ -39,7 +25,8 @@ class Weighting(NamedTuple):
 
     part = value / (slope · value + factor[document]),  value = table[tf].
 
-    BM25 has table[tf] = tf and slope 1, TF-IDF its own table and slope 0.
+    BM25 has table[tf] = tf and slope 1, TF-IDF its own table and slope 0. The factor of a deleted
+    document and of a row beyond the last is infinite, so their parts are 0 and they no hits.
     """
 
     slope: float  # float32
@@ -64,22 +51,6 @@ def make_impacts(postings: Postings) -> Impacts:
         parts=np.empty(len(postings.docs), np.float32),
         block=np.empty(len(postings.docs) // BLOCK + 1, np.float32),
     )
-
-
-@helper
-def _large_value(large_at, large, position):
-    """The value of a posting whose frequency did not fit its byte."""
-    low = np.int64(0)
-    high = np.int64(len(large_at))
-    while low < high:
-        middle = (low + high) >> 1
-        if large_at[np.uint64(middle)] < position:
-            low = middle + 1
-        else:
-            high = middle
-    if low < len(large):
-        return large[np.uint64(low)]
-    return np.float32(LARGE_TF)
 
 
 @jit
@@ -107,7 +78,10 @@ def fill_impacts(impacts, postings, weighting, terms):
                 tf = tfs[at]
                 value = table[np.uint64(tf)]
                 if tf == LARGE_TF:
-                    value = _large_value(postings.large_at, weighting.large, np.int64(at))
+                    found = find_large(postings.large_at, np.int64(at))
+                    value = np.float32(LARGE_TF)
+                    if found < len(weighting.large):
+                        value = weighting.large[np.uint64(found)]
                 part = np.float32(0.0)
                 if known:
                     part = value / (slope * value + factor[base + np.uint64(docs[at])])
@@ -130,45 +104,111 @@ def fill_impacts(impacts, postings, weighting, terms):
 # ---- the terms of queries, and document statistics of a weighting
 
 
+@inline
+def _is_before(data, ends, gap, a, b):
+    """Whether the bytes of term a sort before those of term b."""
+    i = np.uint64(ends[a])
+    j = np.uint64(ends[b])
+    a_end = np.uint64(ends[a + 1]) - gap
+    b_end = np.uint64(ends[b + 1]) - gap
+    while i < a_end and j < b_end:
+        if data[i] != data[j]:
+            return data[i] < data[j]
+        i += np.uint64(1)
+        j += np.uint64(1)
+    return i == a_end and j < b_end
+
+
+@helper
+def _sort_by_bytes(terms, spare, n, data, ends, gap):
+    """Sort terms[:n] by their bytes; spare is uint64[>= n]. A merge sort as sort_descending."""
+    run = 16
+    for start in range(0, n, run):
+        stop = min(start + run, n)
+        for i in range(start + 1, stop):
+            term = terms[np.uint64(i)]
+            j = i
+            while j > start and _is_before(data, ends, gap, term, terms[np.uint64(j - 1)]):
+                terms[np.uint64(j)] = terms[np.uint64(j - 1)]
+                j -= 1
+            terms[np.uint64(j)] = term
+    while run < n:
+        for start in range(0, n, 2 * run):
+            middle = min(start + run, n)
+            stop = min(start + 2 * run, n)
+            i = start
+            j = middle
+            for out in range(start, stop):
+                if i < middle and (
+                    j >= stop
+                    or _is_before(data, ends, gap, terms[np.uint64(i)], terms[np.uint64(j)])
+                ):
+                    spare[np.uint64(out)] = terms[np.uint64(i)]
+                    i += 1
+                else:
+                    spare[np.uint64(out)] = terms[np.uint64(j)]
+                    j += 1
+        for i in range(n):
+            terms[np.uint64(i)] = np.int32(spare[np.uint64(i)])
+        run *= 2
+
+
 @jit
-def count_terms(starts, terms, counts, keys, spare, ids, offsets):
-    """The distinct known terms of each query, ascending by id, and how often each occurs.
+def count_terms(
+    starts, terms, counts, spare, seen, ids, offsets, df, data, ends, gap,
+):  # fmt: skip
+    """The distinct known terms of each query, in the order of their bytes, and how often each
+    occurs.
 
     starts   int64[Q + 1]  query q has terms[starts[q]:starts[q + 1]]
-    terms int32[n], counts float32[n]; keys, spare uint64[n]: scratch
-    ids int32[n], offsets int64[Q + 1]: the queries' tokens, -1 for a term that the index lacks
+    terms int32[n], counts float32[n]; spare uint64[n]: scratch
+    seen     int32[V]      scratch, zeroed; zero again afterwards
+    ids int32[n], offsets int64[Q + 1]: the queries' tokens
+    df       int64[V]      documents with each term; a term without any is dropped
+    data, ends, gap        the bytes of term t are data[ends[t]:ends[t + 1] - gap]
     """
     out = np.int64(0)
     starts[0] = 0
     for q in range(len(offsets) - 1):
-        n = np.int64(0)
+        first = out
         for i in range(offsets[q], offsets[q + 1]):
-            if ids[i] >= 0:
-                # descending order of complements is ascending order of ids
-                keys[n] = ~np.uint64(ids[i])
-                n += 1
-        sort_descending(keys, spare, n)
-        for i in range(n):
-            term = np.int32(~keys[i])
-            if i > 0 and keys[i] == keys[i - 1]:
-                counts[out - 1] += 1.0
-            else:
-                terms[out] = term
-                counts[out] = 1.0
-                out += 1
+            term = np.uint64(ids[i])
+            if df[term] > 0:
+                if seen[term] == 0:
+                    terms[out] = np.int32(term)
+                    out += 1
+                seen[term] += 1
+        _sort_by_bytes(terms[first:out], spare, out - first, data, ends, np.uint64(gap))
+        for i in range(first, out):
+            term = np.uint64(terms[i])
+            counts[i] = np.float32(seen[term])
+            seen[term] = 0
         starts[q + 1] = out
 
 
-@jit
-def document_sums(squares, unique, postings, table, large, term_weight):
-    """Statistics of each document for a vector-space weighting, added to `squares` and `unique`.
+@inline
+def _add_exactly(high, low, document, value):
+    """Add a float64, at least 0 and cut at 2^62, to the fixed-point sum of a document."""
+    value = min(value, 4611686018427387904.0)
+    whole = np.floor(value)
+    part = np.uint64((value - whole) * 18446744073709551616.0)  # 2^64
+    total = low[document] + part
+    high[document] += np.uint64(whole) + np.uint64(total < part)
+    low[document] = total
 
-    squares      float64[documents]  the sum of (table[tf] · term_weight[t])² over its terms
-    unique       int32[documents]    the number of its distinct terms
+
+@jit
+def document_sums(high, low, unique, postings, table, large, term_weight):
+    """Statistics of each document for a vector-space weighting, added to the first three arrays.
+
+    high, low    uint64[documents]  the sum of (table[tf] · term_weight[t])² over its terms, in
+                 units of 1 and of 2^-64: exact in every order of addition, so that it does not
+                 depend on the order of terms in an index
+    unique       int32[documents]   the number of its distinct terms
     table        float32[256]; large float32[L]: the same of frequencies beyond a byte
     term_weight  float64[V]
     """
-    documents = len(squares)
+    documents = len(high)
     at = np.int64(0)
     seen = np.int64(0)
     for term in range(len(term_weight)):
@@ -182,6 +222,6 @@ def document_sums(squares, unique, postings, table, large, term_weight):
                     seen += 1
                 document = base + np.int64(postings.docs[at])
                 if document < documents:
-                    squares[document] += (value * term_weight[term]) ** 2
+                    _add_exactly(high, low, document, (value * term_weight[term]) ** 2)
                     unique[document] += 1
                 at += 1

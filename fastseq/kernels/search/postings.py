@@ -1,4 +1,4 @@
-"""Inverting token ids into postings, slice by slice, and merging the slices.
+"""Inverting token ids into postings, slice by slice, and merging slices and segments.
 
 A *window* is 65,536 consecutive documents, so that a document inside one is a uint16. A posting
 is three bytes: the document in its window (uint16) and the term frequency (uint8; LARGE_TF: in the
@@ -8,9 +8,12 @@ are the windows they fall in: (window uint16, count - 1 uint16).
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from fastseq.kernels.core.jit import inline, jit
+from fastseq.kernels.core.arrays import Int32, Int64, UInt8, UInt16
+from fastseq.kernels.core.jit import helper, inline, jit
 
 WINDOW_BITS = 16
 WINDOW = 1 << WINDOW_BITS
@@ -18,6 +21,34 @@ LARGE_TF = 255
 
 DIGIT_BITS = 11
 DIGITS = 1 << DIGIT_BITS
+
+
+class Postings(NamedTuple):
+    """An inverted index as arrays; V terms, P postings, R runs, L large frequencies."""
+
+    docs: UInt16  # [P] document in its window
+    tfs: UInt8  # [P] term frequency, or LARGE_TF
+    term_posting: Int64  # [V + 1]
+    term_run: Int64  # [V + 1]
+    run_window: UInt16  # [R]
+    run_count: UInt16  # [R] postings in the run, less one
+    large_at: Int64  # [L] posting positions, ascending
+    large_tf: Int32  # [L]
+
+
+@helper
+def find_large(large_at, position):
+    """The place of a posting, whose frequency did not fit its byte, in the overflow table; the
+    table's length where a damaged one lacks it."""
+    low = np.int64(0)
+    high = np.int64(len(large_at))
+    while low < high:
+        middle = (low + high) >> 1
+        if large_at[np.uint64(middle)] < position:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 @inline
@@ -139,3 +170,119 @@ def place_slice(
             run_window[np.uint64(run)] = window
             run_count[np.uint64(run)] = np.uint16(count - 1)
             run_at[term] += 1
+
+
+# ---- merging segments: documents are renumbered, postings copied
+
+
+@jit
+def count_live(counts, postings, live, terms):
+    """counts int64[n]: the documents of each term that are not deleted.
+
+    live   uint8[documents]  0 for a deleted one
+    terms  int32[n]
+    """
+    documents = np.uint64(len(live))
+    for i in range(np.uint64(len(terms))):
+        term = np.uint64(terms[i])
+        at = np.uint64(postings.term_posting[term])
+        total = np.int64(0)
+        for run in range(postings.term_run[term], postings.term_run[term + np.uint64(1)]):
+            base = np.uint64(postings.run_window[np.uint64(run)]) << np.uint64(WINDOW_BITS)
+            stop = at + np.uint64(postings.run_count[np.uint64(run)]) + np.uint64(1)
+            for j in range(at, stop):
+                document = base + np.uint64(postings.docs[j])
+                if document < documents:
+                    total += np.int64(live[document])
+            at = stop
+        counts[i] = total
+
+
+@jit
+def count_merged(df, runs, last_window, postings, rows, terms, first, last):
+    """Add the postings of a segment to the counts of a merged one; segments in document order.
+
+    df, runs, last_window  int64[V], int32[V], int32[V]  of each new term: documents, windows it
+                           occurs in, and the last of these, -1 at first
+    rows                   int32[documents]  the new row of each document, -1 for a deleted one
+    terms                  int32[terms]      the new number of each term
+    first, last            the terms of the segment to count: two threads may count other ones
+    """
+    documents = np.uint64(len(rows))
+    for old in range(np.uint64(first), np.uint64(last)):
+        new = np.uint64(terms[old])
+        at = np.uint64(postings.term_posting[old])
+        for run in range(postings.term_run[old], postings.term_run[old + np.uint64(1)]):
+            base = np.uint64(postings.run_window[np.uint64(run)]) << np.uint64(WINDOW_BITS)
+            stop = at + np.uint64(postings.run_count[np.uint64(run)]) + np.uint64(1)
+            for j in range(at, stop):
+                document = base + np.uint64(postings.docs[j])
+                if document < documents and rows[document] >= 0:
+                    window = rows[document] >> WINDOW_BITS
+                    df[new] += 1
+                    if last_window[new] != window:
+                        last_window[new] = window
+                        runs[new] += 1
+            at = stop
+
+
+@jit
+def place_merged(
+    docs, tfs, run_window, run_count, large_at, large_tf, larges, posting_at, run_at, open_window,
+    postings, rows, terms, first_posting, first_run,
+):  # fmt: skip
+    """Copy the postings of a segment to their places in a chunk of terms; segments in document
+    order.
+
+    docs, tfs              uint16[n], uint8[n]  the chunk's postings
+    run_window, run_count  uint16[r]  its runs (window, count - 1)
+    large_at, large_tf     int64[L], int32[L]  its large frequencies: positions in the whole index
+    larges                 how many of these are filled
+    posting_at, run_at     int64[m]   where the next posting and next run of each new term go
+    open_window            int32[m]   window of the term's last run so far, -1 at first
+    rows                   int32[documents]  the new row of each document, -1 for a deleted one
+    terms                  int32[m]   the number in the segment of each new term, -1 for none
+    first_posting, first_run  the positions of index 0 of the chunk's arrays
+
+    Returns the new number of large frequencies.
+    """
+    documents = np.uint64(len(rows))
+    for i in range(np.uint64(len(terms))):
+        if terms[i] < 0:
+            continue
+        old = np.uint64(terms[i])
+        at = np.uint64(postings.term_posting[old])
+        target = np.uint64(posting_at[i] - first_posting)
+        next_run = np.uint64(run_at[i] - first_run)
+        window = np.int64(open_window[i])
+        for run in range(postings.term_run[old], postings.term_run[old + np.uint64(1)]):
+            base = np.uint64(postings.run_window[np.uint64(run)]) << np.uint64(WINDOW_BITS)
+            stop = at + np.uint64(postings.run_count[np.uint64(run)]) + np.uint64(1)
+            for j in range(at, stop):
+                document = base + np.uint64(postings.docs[j])
+                if document >= documents or rows[document] < 0:
+                    continue
+                row = np.int64(rows[document])
+                docs[target] = np.uint16(row & (WINDOW - 1))
+                tfs[target] = postings.tfs[j]
+                if postings.tfs[j] == LARGE_TF:
+                    found = find_large(postings.large_at, np.int64(j))
+                    value = np.int32(LARGE_TF)
+                    if found < len(postings.large_tf):
+                        value = postings.large_tf[np.uint64(found)]
+                    large_at[larges] = np.int64(target) + first_posting
+                    large_tf[larges] = value
+                    larges += 1
+                target += np.uint64(1)
+                if row >> WINDOW_BITS == window:
+                    run_count[next_run - np.uint64(1)] += np.uint16(1)
+                else:
+                    window = row >> WINDOW_BITS
+                    run_window[next_run] = np.uint16(window)
+                    run_count[next_run] = np.uint16(0)
+                    next_run += np.uint64(1)
+            at = stop
+        posting_at[i] = np.int64(target) + first_posting
+        run_at[i] = np.int64(next_run) + first_run
+        open_window[i] = np.int32(window)
+    return larges

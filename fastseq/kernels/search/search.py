@@ -1,15 +1,17 @@
 """Exact top-k over an inverted index: window accumulation with MaxScore pruning.
 
-The collection is processed window by window (65,536 documents), so that the accumulators
-(256 KB) stay in the L2 cache. A query's terms are in descending order of their upper bounds, the
-most a term can add to any document. Once k hits are known, the last terms whose bounds sum to
-no more than the k-th score cannot make a hit alone: those are *non-essential* (Turtle & Flood
-1995). Only the postings of the essential terms are accumulated; a document that could still reach
-the threshold with the rest is looked up in the other lists, in order, until it no longer can.
+A segment is processed window by window (65,536 documents), so that the accumulators (256 KB) stay
+in the L2 cache. A query's terms are in descending order of weight, equal ones in the order of their
+bytes. The upper bound of a term is the most that it can add to any document. Once k hits are known,
+the last terms whose bounds sum to no more than the k-th score cannot make a hit alone: those are
+*non-essential* (Turtle & Flood 1995). Only the postings of the essential terms are accumulated; a
+document that could still reach the threshold with the rest is looked up in the other lists, in
+order, until it no longer can.
 
-Whatever the split, a document's score is the float32 sum of its terms' impacts in that one fixed
-order, so pruned and exhaustive search give the same bits. Upper bounds are inflated by more than
-the rounding error of the sum, so nothing is lost to rounding.
+Whatever the split, a document's score is the float32 sum of its terms' impacts in that one order,
+which depends on the collection's statistics alone: so pruned and exhaustive search give the same
+bits, and so do one segment and several. Upper bounds are inflated by more than the rounding error
+of the sum, so nothing is lost to rounding.
 """
 
 from __future__ import annotations
@@ -48,7 +50,6 @@ class Scratch(NamedTuple):
     seen: UInt8  # [WINDOW] all zero between queries
     candidates: Int32  # [WINDOW] documents that may pass the threshold
     partial: Float32  # [WINDOW] and their scores so far
-    keys: UInt64  # [capacity]
     spare: UInt64  # [capacity]
     term: Int32  # [M] the query's terms, M the longest query's
     weight: Float32  # [M]
@@ -57,20 +58,23 @@ class Scratch(NamedTuple):
     run: Int64  # [M] each term's current run
     posting: Int64  # [M] where its postings start
     count: Int64  # [M] and the number of those in the current window
-    order: UInt64  # [M] keys of (bound, position in the query)
+    order: UInt64  # [M] keys of (weight, position in the query)
     order_spare: UInt64  # [M]
+
+
+def key_capacity(k: int) -> int:
+    """The candidates of a query in memory: the k best and as many new ones."""
+    return k + max(k, 128)
 
 
 def make_scratch(k: int, terms: int) -> Scratch:
     """Scratch for queries of at most `terms` terms and k hits."""
-    capacity = k + max(k, 128)
     return Scratch(
         scores=np.zeros(WINDOW, np.float32),
         seen=np.zeros(WINDOW, np.uint8),
         candidates=np.empty(WINDOW, np.int32),
         partial=np.empty(WINDOW, np.float32),
-        keys=np.empty(capacity, np.uint64),
-        spare=np.empty(capacity, np.uint64),
+        spare=np.empty(key_capacity(k), np.uint64),
         term=np.empty(terms, np.int32),
         weight=np.empty(terms, np.float32),
         bound=np.empty(terms, np.float32),
@@ -85,9 +89,7 @@ def make_scratch(k: int, terms: int) -> Scratch:
 
 def fits(scratch: Scratch, k: int, terms: int) -> bool:
     """Whether scratch serves queries of `terms` terms and k hits."""
-    # a buffer for a far larger k would let the threshold lag behind
-    capacity = k + max(k, 128)
-    return capacity <= len(scratch.keys) <= 4 * capacity and terms <= len(scratch.term)
+    return key_capacity(k) <= len(scratch.spare) and terms <= len(scratch.term)
 
 
 @inline
@@ -116,7 +118,7 @@ def _find(docs, start, count, low, document):
 
 @optimised_helper
 def _prepare(scratch, terms, weights, postings, impacts):
-    """Fill the scratch's term tables, largest bound first, equals in the order given.
+    """Fill the scratch's term tables, the largest weight first, equals in the order given.
 
     Returns (terms kept, whether all weights are positive).
     """
@@ -127,25 +129,24 @@ def _prepare(scratch, terms, weights, postings, impacts):
         if term < 0 or postings.term_run[term] == postings.term_run[term + 1]:
             continue
         positive = positive and weights[i] > TINY
-        bound = weights[i] * impacts.best[np.uint64(term)]
-        scratch.order[kept] = make_key(bound, i)
+        scratch.order[kept] = make_key(weights[i], i)
         kept += 1
     sort_descending(scratch.order, scratch.order_spare, kept)
     total = 0.0
-    scratch.rest[kept] = 0.0
     for j in range(kept):
-        total += key_score(scratch.order[j])
-    # float32 sums of n terms err by less than n · 2^-24 of the whole score, however small the tail
-    error = total * (1e-6 + 1.2e-7 * kept)
-    total = 0.0
-    for j in range(kept - 1, -1, -1):
         i = key_document(scratch.order[j])
         term = terms[i]
         scratch.term[j] = term
         scratch.weight[j] = weights[i]
-        scratch.bound[j] = key_score(scratch.order[j])
+        scratch.bound[j] = weights[i] * impacts.best[np.uint64(term)]
         scratch.run[j] = postings.term_run[term]
         scratch.posting[j] = postings.term_posting[term]
+        total += scratch.bound[j]
+    # float32 sums of n terms err by less than n · 2^-24 of the whole score, however small the tail
+    error = total * (1e-6 + 1.2e-7 * kept)
+    total = 0.0
+    scratch.rest[kept] = 0.0
+    for j in range(kept - 1, -1, -1):
         total += scratch.bound[j]
         scratch.rest[j] = total + error
     return kept, positive
@@ -195,11 +196,12 @@ def _accumulate(scratch, postings, impacts, i, slack):
 
 
 @optimised_helper
-def _search_all(scratch, postings, impacts, terms, k, n_docs, base):
+def _search_all(scratch, keys, found, postings, impacts, terms, k, first_row, n_docs, base):
     """Every document that has a query term, whatever the sign of its score; exhaustive."""
-    keys = scratch.keys
-    found = 0
     threshold = np.uint64(0)
+    if found >= k:
+        threshold = select_best(keys, found, k)
+        found = np.int64(k)
     while True:
         window = _next_window(scratch, postings, terms)
         if window == NO_WINDOW or (window << WINDOW_BITS) >= n_docs:
@@ -212,7 +214,8 @@ def _search_all(scratch, postings, impacts, terms, k, n_docs, base):
             at = np.uint64(scratch.posting[i])
             for j in range(np.uint64(count)):
                 document = np.uint64(postings.docs[at + j])
-                if scratch.seen[document] == 0:
+                # a deleted document has parts of 0
+                if scratch.seen[document] == 0 and impacts.parts[at + j] != 0.0:
                     scratch.seen[document] = 1
                     scratch.candidates[touched] = np.int32(document)
                     touched += 1
@@ -220,15 +223,15 @@ def _search_all(scratch, postings, impacts, terms, k, n_docs, base):
         for c in range(touched):
             document = np.uint64(scratch.candidates[c])
             row = (window << WINDOW_BITS) + np.int64(document)
-            key = make_key(scratch.scores[document] + base, row)
+            key = make_key(scratch.scores[document] + base, first_row + row)
             scratch.scores[document] = 0.0
             scratch.seen[document] = 0
-            if key > threshold and row < n_docs:
-                keys[found] = key
+            if key > threshold:
+                keys[np.uint64(found)] = key
                 found += 1
                 if found == len(keys):
                     threshold = select_best(keys, found, k)
-                    found = k
+                    found = np.int64(k)
 
 
 @optimised_helper
@@ -293,13 +296,14 @@ def _collect_sparse(scratch, postings, accumulated, limit):
 
 
 @optimised_helper
-def _collect_dense(scratch, limit):
-    """Candidates above `limit` by scanning the window's scores, 64 at a time; clears them."""
+def _collect_dense(scratch, documents, limit):
+    """Candidates above `limit` by scanning the scores of a window's documents, 64 at a time; clears
+    them."""
     scores = scratch.scores
     candidates = scratch.candidates
     partial = scratch.partial
     found = np.uint64(0)
-    for start in range(np.uint64(0), np.uint64(WINDOW), np.uint64(64)):
+    for start in range(np.uint64(0), np.uint64(documents), np.uint64(64)):
         above = greater64(scores, start, limit)
         while above:
             document = start + trailing_zeros(above)
@@ -358,17 +362,24 @@ def _threshold(key, base):
 
 
 @optimised_helper
-def _search_pruned(scratch, postings, impacts, terms, k, n_docs, base):
+def _search_pruned(scratch, keys, found, postings, impacts, terms, k, first_row, n_docs, base):
     """The general case: every weight positive, so a sum is zero where no term occurs."""
-    keys = scratch.keys
-    found = np.int64(0)
     best_key = np.uint64(0)
     threshold = np.float32(0.0)
+    if found >= k:
+        best_key = select_best(keys, found, k)
+        threshold = _threshold(best_key, base)
+        found = np.int64(k)
     essential = terms
-    while essential > 0:
+    while True:
+        while essential > 0 and scratch.rest[essential - 1] <= threshold:
+            essential -= 1
+        if essential == 0:
+            break
         window = _next_window(scratch, postings, essential)
         if window == NO_WINDOW or (window << WINDOW_BITS) >= n_docs:
             break
+        documents = min(n_docs - (window << WINDOW_BITS), WINDOW)
         total = np.int64(0)
         accumulated = 0
         lists = 0
@@ -390,18 +401,18 @@ def _search_pruned(scratch, postings, impacts, terms, k, n_docs, base):
             for i in range(accumulated):
                 slack = np.float32(threshold - (scratch.rest[0] - scratch.bound[i]))
                 _accumulate(scratch, postings, impacts, i, slack)
-            if total < SPARSE:
+            if total < (SPARSE * documents) >> WINDOW_BITS:
                 candidates = _collect_sparse(scratch, postings, accumulated, limit)
             else:
-                candidates = _collect_dense(scratch, limit)
+                candidates = _collect_dense(scratch, documents, limit)
         for i in range(accumulated, terms):
             candidates = _complete(scratch, postings, impacts, i, candidates, window, threshold)
         for c in range(np.uint64(candidates)):
             score = scratch.partial[c]
-            if score >= threshold:
-                row = (window << WINDOW_BITS) + np.int64(scratch.candidates[c])
+            if score >= threshold and score > 0.0:  # that of a deleted document is 0
+                row = first_row + (window << WINDOW_BITS) + np.int64(scratch.candidates[c])
                 key = make_key(score + base, row)
-                if key > best_key and row < n_docs:
+                if key > best_key:
                     keys[np.uint64(found)] = key
                     found += 1
                     if found == len(keys):
@@ -414,43 +425,57 @@ def _search_pruned(scratch, postings, impacts, terms, k, n_docs, base):
             found = np.int64(k)
         for i in range(essential):
             _advance(scratch, postings, i, window + 1)
-        while essential > 0 and scratch.rest[essential - 1] <= threshold:
-            essential -= 1
     return found
 
 
 @jit
-def search(rows, scores, postings, impacts, scratch, starts, terms, weights, base, k, n_docs):
-    """The k best documents of each of Q queries.
+def search(
+    rows, scores, keys, found, postings, impacts, scratch, starts, terms, weights, base, k,
+    first_row, n_docs, last,
+):  # fmt: skip
+    """The k best documents of each of Q queries among those of a segment and of those before it.
 
-    rows     int32[Q, k]    document rows, -1 past the last hit
+    rows     int32[Q, k]    document rows, -1 past the last hit; written with the last segment
     scores   float32[Q, k]  0 past the last hit
-    starts   int64[Q + 1]   query q has terms[starts[q]:starts[q + 1]], each term once
-    terms    int32[n]       term ids, -1 for a term that is not in the index
+    keys     uint64[Q, key_capacity(k)]  the candidates so far
+    found    int64[Q]       the number of these, 0 at first
+    starts   int64[Q + 1]   query q has terms[starts[q]:starts[q + 1]], each once, equal weights in
+                            the order of the terms' bytes
+    terms    int32[n]       term ids of the segment, -1 for a term that it lacks
     weights  float32[n]
     base     float32[Q]     added to the score of every hit
-    n_docs   documents in the index
+    first_row, n_docs       the segment's first row and number of documents
+    last     whether it is the last segment
 
     `fill_impacts` must have been called for every term.
     """
     for q in range(len(starts) - 1):
         first = starts[q]
-        last = starts[q + 1]
+        stop = starts[q + 1]
         kept, positive = _prepare(
-            scratch, terms[first:last], weights[first:last], postings, impacts
+            scratch, terms[first:stop], weights[first:stop], postings, impacts
         )
+        own = keys[q]
+        n = found[q]
         if positive:
-            found = _search_pruned(scratch, postings, impacts, kept, k, n_docs, base[q])
+            n = _search_pruned(
+                scratch, own, n, postings, impacts, kept, k, first_row, n_docs, base[q]
+            )
         else:
-            found = _search_all(scratch, postings, impacts, kept, k, n_docs, base[q])
-        if found > k:
-            select_best(scratch.keys, found, k)
-            found = np.int64(k)
-        sort_descending(scratch.keys, scratch.spare, found)
-        for i in range(found):
-            key = scratch.keys[np.uint64(i)]
+            n = _search_all(
+                scratch, own, n, postings, impacts, kept, k, first_row, n_docs, base[q]
+            )
+        found[q] = n
+        if not last:
+            continue
+        if n > k:
+            select_best(own, n, k)
+            n = np.int64(k)
+        sort_descending(own, scratch.spare, n)
+        for i in range(n):
+            key = own[np.uint64(i)]
             rows[q, i] = key_document(key)
             scores[q, i] = key_score(key)
-        for i in range(found, k):
+        for i in range(n, k):
             rows[q, i] = -1
             scores[q, i] = 0.0

@@ -1,0 +1,296 @@
+"""A commit of an index, opened: its segments, without the deleted documents, as one collection.
+
+The statistics in the manifest of format 2 are
+
+    documents, tokens        of the documents that are not deleted
+    terms, postings          the sums of those of the segments
+    segments                 of each, in order: name (of its file), documents, deleted, and the
+                             tokens of the documents that are not deleted; terms, postings
+    deleted                  the name of the file of deletions, where there are any
+
+The file of deletions has the bitmap of each segment with deleted documents, one after the other:
+bit i % 8 of byte i // 8 is set where document i is deleted.
+
+Documents of an index are in the order of their last addition: segment after segment, each in the
+order of its rows. Rows count deleted documents too, until their segment is merged.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastseq.errors import FormatError
+from fastseq.index.segment import Segment
+from fastseq.kernels.search.postings import count_live
+from fastseq.kernels.text.hashing import PADDING
+from fastseq.store.folder import Folder
+from fastseq.text.analyzer import Analyzer
+from fastseq.text.tables import ByteTable
+from fastseq.types import Int32, Int64, Texts, UInt8, offsets_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+KIND = "index"
+VERSION = 2
+VERSIONS = (1, 2)  # that can be read
+
+_NO_TERM = np.int32(-1)
+
+
+@dataclass(frozen=True, eq=False)
+class Leaf:
+    """A segment in a collection.
+
+    first_row  the collection's row of its first document
+    live       uint8[documents], 0 for a deleted document; None where none is deleted
+    documents, tokens  of those that are not deleted
+    """
+
+    segment: Segment
+    first_row: int
+    live: UInt8 | None
+    documents: int
+    tokens: int
+
+    @property
+    def deleted(self) -> int:
+        """The number of deleted documents."""
+        return self.segment.documents - self.documents
+
+    def counts_of(self, terms: Int32) -> Int64:
+        """int64[n]: the documents with each term that are not deleted; 0 for a term of -1. Raises
+        FormatError for a damaged file."""
+        counts = np.zeros(len(terms), np.int64)
+        known = terms >= 0
+        if self.live is None:
+            counts[known] = self.segment.df[terms[known]]
+        else:
+            found = terms[known]
+            self.segment.verify_postings(found)
+            live = np.empty(len(found), np.int64)
+            count_live(live, self.segment.postings, self.live, found)
+            counts[known] = live
+        return counts
+
+    @cached_property
+    def df(self) -> Int64:
+        """int64[terms]: the documents with each term of the segment that are not deleted."""
+        if self.live is None:
+            return self.segment.df
+        return self.counts_of(np.arange(self.segment.terms, dtype=np.int32))
+
+
+class Collection:
+    """The segments of a commit.
+
+    Attributes
+    ----------
+    folder : the commit
+    analyzer : of documents and queries
+    id_column : None where the row number is the id
+    stored_columns : the names of the stored columns, with the id
+    leaves : the segments, in order
+    documents, tokens : the numbers of documents that are not deleted, and of their tokens
+    rows : the number of rows, those of deleted documents among them
+    """
+
+    def __init__(self, folder: Folder, earlier: Collection | None = None) -> None:
+        self.folder = folder
+        self.analyzer = Analyzer.from_dict(self._setting("analyzer", dict))
+        self.id_column: str | None = folder.settings.get("id_column")
+        self.stored_columns: list[str] = self._setting("stored_columns", list)
+        if folder.manifest.format_version == 1:
+            segment = Segment(folder, "segment", folder.statistics.get("documents", 0))
+            self.leaves = [Leaf(segment, 0, None, segment.documents, segment.tokens)]
+        else:
+            self.leaves = self._open_leaves(earlier)
+        self.documents = sum(leaf.documents for leaf in self.leaves)
+        self.tokens = sum(leaf.tokens for leaf in self.leaves)
+        self._starts = offsets_of([leaf.segment.documents for leaf in self.leaves])
+        self.rows = int(self._starts[-1])
+
+    @staticmethod
+    def open(path: str | Path, earlier: Collection | None = None) -> Collection:
+        """Open the current commit; the files are mapped, not read.
+
+        earlier : a commit of the same index, opened before, whose segments are shared
+
+        Raises FormatError where there is no index, or one of another format version, or a damaged
+        one (naming the file).
+        """
+        folder = Folder.open(path, KIND, VERSIONS, None if earlier is None else earlier.folder)
+        return Collection(folder, earlier)
+
+    def _open_leaves(self, earlier: Collection | None) -> list[Leaf]:
+        known = {}
+        for leaf in earlier.leaves if earlier is not None else ():
+            name = leaf.segment.name
+            if name in self.folder.names and earlier.folder.entry(name) == self.folder.entry(name):
+                known[name] = leaf
+        entries: list[dict[str, Any]] = self.folder.statistics["segments"]
+        bitmaps = self._bitmaps(entries)
+        leaves: list[Leaf] = []
+        row = 0
+        for entry in entries:
+            name, documents, bitmap = entry["name"], entry["documents"], bitmaps.get(entry["name"])
+            before = known.get(name)
+            if before is not None:
+                segment = before.segment
+            else:
+                segment = Segment(self.folder.container(name), name, documents)
+            same = before is not None and before.documents == documents - entry["deleted"]
+            if before is not None and same and before.first_row == row:
+                leaves.append(before)
+            else:
+                live = None
+                if bitmap is not None:
+                    bits = np.unpackbits(bitmap, count=documents, bitorder="little")
+                    live = (1 - bits).astype(np.uint8)
+                kept = documents if live is None else int(live.sum())
+                if kept != documents - entry["deleted"]:
+                    raise FormatError(f"{self.folder.root}: damaged: not the deletions of {name}")
+                leaves.append(Leaf(segment, row, live, kept, entry["tokens"]))
+            row += documents
+        return leaves
+
+    def _bitmaps(self, entries: Sequence[dict[str, Any]]) -> dict[str, UInt8]:
+        name = self.folder.statistics.get("deleted")
+        if name is None:
+            return {}
+        raw = np.frombuffer(self.folder.buffer(name), np.uint8)
+        path = self.folder.path(name)
+        if zlib.crc32(memoryview(raw)) != self.folder.entry(name).crc32:
+            raise FormatError(f"{path}: damaged: its checksum is wrong")
+        sizes = {e["name"]: (e["documents"] + 7) // 8 for e in entries if e["deleted"]}
+        if sum(sizes.values()) != len(raw):
+            raise FormatError(f"{path}: damaged: not the bitmaps of the segments")
+        ends = offsets_of(list(sizes.values())).tolist()
+        return {name: raw[a:b] for name, a, b in zip(sizes, ends, ends[1:], strict=False)}
+
+    # ---- terms
+
+    def contains(self, words: Texts) -> npt.NDArray[np.bool_]:
+        """bool[n]: whether a document has each term."""
+        found = np.zeros(len(words), bool)
+        for leaf in self.leaves:
+            found |= leaf.counts_of(leaf.segment.lookup(words)) > 0
+        return found
+
+    @cached_property
+    def _vocabulary(self) -> tuple[ByteTable, list[Int32], Int64]:
+        """(distinct terms of all segments, their numbers of each segment's terms, df of each)."""
+        table = ByteTable(max((leaf.segment.terms for leaf in self.leaves), default=0), 0, 0)
+        numbers = []
+        for leaf in self.leaves:
+            texts = leaf.segment.vocabulary
+            data = np.concatenate([texts.data, np.zeros(PADDING, np.uint8)])
+            numbers.append(table.register(data, texts.offsets, 0))
+        df = np.zeros(len(table), np.int64)
+        for leaf, ids in zip(self.leaves, numbers, strict=True):
+            df[ids] += leaf.df
+        return table, numbers, df
+
+    @property
+    def _is_plain(self) -> bool:
+        return len(self.leaves) == 1
+
+    @property
+    def terms(self) -> int:
+        """The number of distinct terms."""
+        if self._is_plain:
+            return int(np.count_nonzero(self.leaves[0].df))
+        return int(np.count_nonzero(self._vocabulary[2]))
+
+    def frequencies(self, leaf: Leaf) -> Int64:
+        """int64[terms]: the documents of the collection with each term of a segment."""
+        if self._is_plain:
+            return leaf.df
+        _, numbers, df = self._vocabulary
+        return df[numbers[self.leaves.index(leaf)]]
+
+    def frequent_terms(self, most: int) -> list[str]:
+        """The `most` terms of the highest document frequency, the most frequent first."""
+        if self._is_plain:
+            texts, df = self.leaves[0].segment.vocabulary, self.leaves[0].df
+        else:
+            table, _, df = self._vocabulary
+            texts = Texts(*table.texts())
+        order = np.argsort(-df, kind="stable")[:most]
+        order = order[df[order] > 0]
+        raw, offsets = texts.data.tobytes(), texts.offsets
+        spans = zip(offsets[order].tolist(), offsets[order + 1].tolist(), strict=True)
+        return [raw[a:b].decode("utf-8", "replace") for a, b in spans]
+
+    # ---- documents
+
+    def rows_of(self, ids: Any) -> Int64:
+        """int64[n]: the row of the document with each id, an Arrow array of the type of the id
+        column; -1 for an unknown one. The collection must have an id column.
+
+        Raises FormatError for a damaged file.
+        """
+        from fastseq.store.arrays import number_array
+        from fastseq.store.documents import id_hashes
+
+        assert self.id_column is not None
+        hashes = (id_hashes(ids) >> np.uint64(32)).astype(np.uint32)
+        found = np.full(len(ids), -1, np.int64)
+        for leaf in self.leaves:
+            at, rows = leaf.segment.rows_with(hashes, self.id_column)
+            if leaf.live is not None:
+                alive = leaf.live[rows] != 0
+                at, rows = at[alive], rows[alive]
+            if not len(rows):
+                continue
+            stored = leaf.segment.stored
+            assert stored is not None
+            there = stored.take(rows, [self.id_column]).column(0).to_pylist()
+            wanted = ids.take(number_array(at)).to_pylist()
+            same = np.array([a == b for a, b in zip(there, wanted, strict=True)], bool)
+            found[at[same]] = leaf.first_row + rows[same]
+        return found
+
+    def take(self, rows: Int64, columns: Sequence[str] | None = None) -> pa.Table:
+        """The stored columns, or some of them, of rows, in the given order.
+
+        Raises DataError for a column that is not stored, FormatError for a damaged file.
+        """
+        from fastseq.store.documents import joined_rows
+
+        rows = np.asarray(rows, np.int64)
+        owners = np.searchsorted(self._starts, rows, "right") - 1
+        pieces, places = [], []
+        # without rows the columns of any segment are checked
+        for number in np.unique(owners).tolist() or [0]:
+            at = np.flatnonzero(owners == number)
+            stored = self.leaves[number].segment.stored
+            assert stored is not None
+            pieces.append(stored.take(rows[at] - self._starts[number], columns))
+            places.append(at)
+        if len(pieces) == 1:
+            return pieces[0]
+        order = np.empty(len(rows), np.int64)
+        order[np.concatenate(places)] = np.arange(len(rows))
+        return joined_rows(pieces, order)
+
+    def _setting(self, name: str, kind: type) -> Any:
+        value = self.folder.settings.get(name)
+        if not isinstance(value, kind):
+            raise FormatError(f"{self.folder.root}: the manifest has no setting {name!r}")
+        return value
+
+
+def live_rows(leaf: Leaf) -> Int64:
+    """The rows of the segment that are not deleted, ascending."""
+    if leaf.live is None:
+        return np.arange(leaf.segment.documents, dtype=np.int64)
+    return np.flatnonzero(leaf.live).astype(np.int64)
