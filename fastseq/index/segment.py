@@ -21,14 +21,17 @@ outside a damaged file. Frequencies are stored, not scores, so the model is chos
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.errors import FormatError
+from fastseq.errors import FormatError, SettingsError
 from fastseq.kernels.search.impacts import Postings
 from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS
 from fastseq.store.folder import Folder
@@ -79,6 +82,7 @@ class Segment:
 
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
+        self._path = str(folder.root.absolute())
         self.analyzer = Analyzer.from_dict(self._setting("analyzer", dict))
         self.id_column: str | None = folder.settings.get("id_column")
         self.stored_columns: list[str] = self._setting("stored_columns", list)
@@ -101,6 +105,24 @@ class Segment:
     def open(path: str | Path) -> Segment:
         """Open a committed index; the files are mapped, not read. Raises as `Index.open`."""
         return Segment(Folder.open(path, KIND, [VERSION]))
+
+    @cached_property
+    def commit(self) -> int:
+        """The CRC-32 of the manifest, which identifies the commit."""
+        crc32: int = json.loads(self.folder.manifest.to_bytes())["crc32"]
+        return crc32
+
+    def __reduce__(self) -> Any:
+        """Pickle the path and the commit. Unpickling raises as `open`, and FormatError where the
+        folder has another commit by then."""
+        _shared[self._path, self.commit] = self
+        return _opened, (self._path, self.commit)
+
+    def __copy__(self) -> Segment:
+        return self  # it never changes
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Segment:
+        return self
 
     def lookup(self, words: Texts) -> Int32:
         """int32[n]: the id of each term, -1 for one that the index lacks."""
@@ -133,6 +155,37 @@ class Segment:
         if reader.num_rows != self.documents or set(self.stored_columns) - set(reader.columns):
             raise self._damaged(DOCUMENTS, "not the rows and columns of the index")
         return reader
+
+    def rows_of(self, ids: Sequence[Any]) -> Int64:
+        """int64[n]: the row of the document with each id, -1 for an unknown id.
+
+        Without an id column the ids are the row numbers. Raises SettingsError for an id of another
+        type than the column's.
+        """
+        known = self._row_of_id
+        kind: type[Any] = int if known is None else type(next(iter(known), None))
+        rows = np.empty(len(ids), np.int64)
+        for i, given in enumerate(ids):
+            value = given.item() if isinstance(given, np.generic) else given
+            if type(value) is not kind:
+                ours = "" if known is None else f", as in the column {self.id_column!r}"
+                raise SettingsError(
+                    f"the id must be of type {kind.__name__}{ours}, not {type(value).__name__}: "
+                    f"{value!r}"
+                )
+            if known is None:
+                rows[i] = value if value in range(self.documents) else -1
+            else:
+                rows[i] = known.get(value, -1)
+        return rows
+
+    @cached_property
+    def _row_of_id(self) -> dict[Any, int] | None:
+        """The row of each id; None where the ids are the row numbers."""
+        if self.id_column is None or self.stored is None:
+            return None
+        ids = self.stored.column(self.id_column).to_pylist()
+        return dict(zip(ids, range(self.documents), strict=True))
 
     def _postings(self) -> Postings:
         arrays: dict[str, Any] = {
@@ -174,3 +227,20 @@ class Segment:
 
     def _damaged(self, name: str, what: str) -> FormatError:
         return FormatError(f"{self.folder.path(name)}: damaged: {what}")
+
+
+# open segments by path and commit: all that is unpickled from one index shares its files
+_shared: WeakValueDictionary[tuple[str, int], Segment] = WeakValueDictionary()
+
+
+def _opened(path: str, commit: int) -> Segment:
+    """The segment of a pickle."""
+    segment = _shared.get((path, commit))
+    if segment is None:
+        segment = Segment.open(path)
+        if segment.commit != commit:
+            raise FormatError(
+                f"{path}: the commit of this pickle is gone; Index.open opens the current one"
+            )
+        _shared[path, commit] = segment
+    return segment

@@ -31,6 +31,10 @@ _DEFAULT = BM25()
 class Index:
     """An inverted index in a folder.
 
+    `len(index)` is the number of documents, `id in index` whether there is one with this id. A
+    pickle of an index refers to its path and commit: unpickling opens the folder, and raises
+    FormatError where it has another commit by then. A copy shares the open files.
+
     Attributes
     ----------
     path : the folder
@@ -91,9 +95,30 @@ class Index:
         segment = Segment.open(path)
         return Index(segment.folder.root, segment)
 
+    def __reduce__(self) -> Any:
+        return _restored, (self._segment, dict(self.summary))
+
     def __len__(self) -> int:
         """The number of documents."""
         return self._segment.documents
+
+    def __contains__(self, id: Any) -> bool:
+        return bool(self._segment.rows_of([id])[0] >= 0)
+
+    def get(self, id: Any, default: Any = None) -> Any:
+        """The stored columns of the document with this id, as a dictionary; `default` without one.
+
+        Where the corpus has no ids, the id is the row number, from 0. The first call reads the
+        whole column of ids.
+
+        Raises SettingsError for an id of another type than the column's, FormatError for a damaged
+        file.
+        """
+        row = int(self._segment.rows_of([id])[0])
+        if row < 0:
+            return default
+        stored = self._segment.stored
+        return {} if stored is None else stored.take([row]).to_pylist()[0]
 
     @property
     def analyzer(self) -> Analyzer:
@@ -156,3 +181,10 @@ class Index:
     def info(self) -> dict[str, Any]:
         """The kind, format_version, settings, statistics, files and bytes of `fastseq info`."""
         return self._segment.folder.manifest.describe()
+
+
+def _restored(segment: Segment, summary: dict[str, Any]) -> Index:
+    """The index of a pickle or a copy."""
+    index = Index(segment.folder.root, segment)
+    index.summary = summary
+    return index
