@@ -14,10 +14,10 @@ import click
 from fastseq import estimator as declared
 from fastseq.errors import SettingsError
 from fastseq.estimator import Parameter, parameters_of
+from fastseq.search.display import one_line
 from fastseq.settings import parse_range
 
 from .options import FILE, Decorator, F, SectionOption, several
-from .output import one_line
 
 if TYPE_CHECKING:
     from fastseq.text.analyzer import Analyzer

@@ -21,6 +21,7 @@ from .output import RunRow, write_json, write_jsonl, write_rows, write_trec
 from .progress import progress
 
 if TYPE_CHECKING:
+    from fastseq.search.hits import Hits
     from fastseq.search.index import Index
     from fastseq.vectors.expansion import Expander
 
@@ -137,7 +138,7 @@ def search(
         index = Index.open(index_path)
         # a larger k would only reserve memory
         hits = index.search(text, k=min(k, len(index)), **searched)
-        _write_hits(common, index, hits, form or "table")
+        _write_hits(common, hits, form or "table")
         if not common.quiet:
             _name_removed_words(common, text, index)
             _suggest_words(common, text, index, expand)
@@ -167,26 +168,24 @@ def _expander(common: Common, vectors: Path, skip_bad_lines: bool, **options: An
     return Expander(known, **given, threads=common.threads)
 
 
-def _write_hits(common: Common, index: Index, hits: Any, form: str) -> None:
+def _write_hits(common: Common, hits: Hits, form: str) -> None:
     """The hits of one query."""
+    if form in ("table", "tsv"):
+        from fastseq.search.hits import result_rows
+
+        columns, rows = result_rows(hits)
+        if rows or form == "tsv":
+            write_rows(form, columns, rows)
+        else:
+            common.notify("No document contains a term of this query.")
+        return
     found = hits.to_dicts(0)
     if form == "json":
         write_json(found)
     elif form == "jsonl":
         write_jsonl(found)
-    elif form == "trec":
-        write_trec(("1", hit["id"], hit["rank"], hit["score"]) for hit in found)
-    elif not found and form == "table":
-        common.notify("No document contains a term of this query.")
     else:
-        # the id has a column of its own, wherever it came from
-        id_column = index.info()["settings"].get("id_column")
-        fields = [name for name in found[0]["fields"] if name != id_column] if found else []
-        rows = [
-            (hit["rank"], hit["score"], hit["id"], *(hit["fields"][f] for f in fields))
-            for hit in found
-        ]
-        write_rows(form, ["rank", "score", "id", *fields], rows)
+        write_trec(("1", hit["id"], hit["rank"], hit["score"]) for hit in found)
 
 
 def _name_removed_words(common: Common, text: str, index: Index) -> None:

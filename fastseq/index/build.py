@@ -10,22 +10,33 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError, FastseqError, SettingsError, located
 from fastseq.index import segment as layout
+from fastseq.index.collection import KIND, VERSION
+from fastseq.index.segment_writer import (
+    chunk_edges,
+    narrowest,
+    segment_name,
+    statistics_of,
+    write_groups,
+    write_ids,
+    write_postings,
+    write_terms,
+)
 from fastseq.kernels.search import postings as kernels
 from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS
-from fastseq.kernels.text import hashing
 from fastseq.settings import flag, function, parse_size, string, strings, thread_count
-from fastseq.store.documents import DocumentReader, DocumentWriter, id_hashes, refuse_duplicate_ids
-from fastseq.store.files import reason
+from fastseq.store.container import ContainerWriter
+from fastseq.store.documents import DocumentReader, DocumentWriter, schema_bytes, schema_text
+from fastseq.store.files import reason, writing
+from fastseq.store.ids import id_hashes, refuse_duplicate_ids
 from fastseq.store.outputs import check_folder
 from fastseq.store.rows import Corpus, RowBatch
 from fastseq.store.sources import ParquetSource
@@ -45,12 +56,6 @@ _CHARACTERS = 4  # tokens shorter than a word, by words
 _LARGEST_SLICE = 8 << 20
 _SMALLEST_SLICE = 64 << 10
 
-# Postings of a chunk, the unit of merging: enough to be worth a pass over every slice, few enough
-# for all threads to get some.
-SMALLEST_CHUNK = 1 << 16
-CHUNKS_PER_THREAD = 4
-_BYTES_PER_POSTING = 6  # of a chunk being merged, with what is read from the spill file
-
 
 def build(
     corpus: Any, path: str | Path, *, id_column: str | None, text_columns: str | list[str] | None,
@@ -63,7 +68,7 @@ def build(
     document and the hashes of the ids take memory in addition to `memory`.
     """
     started = time.perf_counter()
-    budget = max(parse_size(memory), SMALLEST_MEMORY)
+    budget = memory_budget(memory)
     threads = thread_count(threads)
     if analyzer is not None and not isinstance(analyzer, Analyzer):
         raise SettingsError(
@@ -83,33 +88,60 @@ def build(
         "id_column": documents.id_column,
         "text_columns": list(documents.text_columns),
         "stored_columns": list(documents.stored_columns),
+        "schema": schema_text(documents.stored_schema),
     }
     report = function("progress", progress) or (lambda stage, done, total: None)
     overwrite = flag("overwrite", overwrite)
     check_folder(path, corpus)
-    with FolderWriter(path, layout.KIND, layout.VERSION, overwrite) as writer:
-        builder = _Builder(documents, Lexicon(analyzer), writer, budget, threads, report)
-        statistics = builder.run()
-        report("commit", statistics["documents"], statistics["documents"])
-        writer.commit(settings, statistics)
+    with FolderWriter(path, KIND, VERSION, overwrite) as writer:
+        container = writer.container(segment_name(writer, 0))
+        builder = SegmentBuilder(documents, analyzer, writer, container, budget, threads, report)
+        entry = builder.run()
+        report("commit", entry["documents"], entry["documents"])
+        writer.close(container)
+        writer.commit(settings, statistics_of([entry], None))
     seconds = time.perf_counter() - started
-    return statistics | {"null_texts": builder.null_texts, "seconds": seconds}
+    return {"null_texts": builder.null_texts, "seconds": seconds}
 
 
-class _Builder:
+def memory_budget(memory: str | int) -> int:
+    """Bytes for the work of building or merging. Raises SettingsError as parse_size."""
+    return max(parse_size(memory), SMALLEST_MEMORY)
+
+
+class SegmentBuilder:
+    """Builds a segment from a corpus: every row becomes a document.
+
+    Parameters
+    ----------
+    writer : of the commit, for temporary files
+    container : the segment's file, empty
+    budget : bytes of memory, see `build`
+
+    Attributes
+    ----------
+    null_texts : the number of rows whose text is null
+    """
+
     def __init__(
-        self, corpus: Corpus, lexicon: Lexicon, writer: FolderWriter, budget: int, threads: int,
-        report: Progress,
+        self, corpus: Corpus, analyzer: Analyzer, writer: FolderWriter, container: ContainerWriter,
+        budget: int, threads: int, report: Progress,
     ) -> None:  # fmt: skip
-        self._corpus, self._lexicon, self._writer = corpus, lexicon, writer
+        self._corpus, self._lexicon, self._writer = corpus, Lexicon(analyzer), writer
+        self._container = container
         self._budget, self._threads, self._report = budget, threads, report
         self._hashes: list[UInt64] = []
         self._rows = 0
+        self._documents: DocumentWriter | None = None
         self.null_texts = 0
 
     def run(self) -> dict[str, Any]:
-        """Write all files; returns the statistics for the manifest."""
-        slices = SliceStore(self._writer.temporary("slices"), self._budget // 3)
+        """Write all arrays; returns the segment's entry in the manifest.
+
+        Raises DataError for a corpus without rows, with duplicate ids, or too many documents.
+        """
+        spill = f"{self._container.path.name}-slices"
+        slices = SliceStore(self._writer.temporary(spill), self._budget // 3)
         done = 0
         with located(self._corpus.where):
             for texts, one in encode_slices(
@@ -121,7 +153,11 @@ class _Builder:
             if self._rows == 0:
                 names = ", ".join(source.name for source in self._corpus.sources[:3])
                 raise DataError(f"{names}: no rows to index")
-            self._check_ids()
+            if self._hashes:
+                hashes = np.concatenate(self._hashes)
+                self._hashes.clear()
+                self._check_ids(hashes)
+                write_ids(self._container, *layout.sorted_ids(hashes))
         with ThreadPoolExecutor(self._threads, "fastseq-index") as pool:
             return self._write(slices, pool)
 
@@ -137,34 +173,42 @@ class _Builder:
         size = self._budget // (2 * _BYTES_PER_BYTE * weight * (self._threads + 1))
         size = min(max(size, _SMALLEST_SLICE), _LARGEST_SLICE)
         schema = self._corpus.stored_schema
-        writer: AbstractContextManager[DocumentWriter | None] = nullcontext()
+        documents = None
         if schema.names:
-            self._stored = self._writer.create(layout.DOCUMENTS)
-            file = cast(BinaryIO, self._stored)  # has the methods that a writer needs
-            writer = DocumentWriter(file, schema, self._corpus.id_column)
-        with writer as documents:
-            for batch in self._corpus.batches(size):
-                self._rows += batch.rows
-                if self._rows > MOST_DOCUMENTS:
-                    raise DataError(f"more than {MOST_DOCUMENTS:,} rows, the maximum of an index")
-                self.null_texts += batch.null_texts
-                if batch.ids is not None:
-                    self._hashes.append(id_hashes(batch.ids))
-                if batch.kept is not None and documents is not None:
+            region = self._container.region(layout.DOCUMENTS, np.uint8)
+            self._documents = documents = DocumentWriter(region.append, schema)
+        for batch in self._corpus.batches(size):
+            self._rows += batch.rows
+            if self._rows > MOST_DOCUMENTS:
+                raise DataError(f"more than {MOST_DOCUMENTS:,} rows, the maximum of an index")
+            self.null_texts += batch.null_texts
+            if batch.ids is not None:
+                self._hashes.append(id_hashes(batch.ids))
+            if batch.kept is not None and documents is not None:
+                with writing(self._container.path):
                     documents.append(batch.kept)
-                yield from _cut(batch)
+            yield from _cut(batch)
+        if documents is not None:
+            with writing(self._container.path):
+                write_groups(self._container, documents)
 
-    def _check_ids(self) -> None:
+    def _check_ids(self, hashes: UInt64) -> None:
         column = self._corpus.id_column
-        if column is None:
-            return
-        hashes = np.concatenate(self._hashes)
-        self._hashes.clear()
-        self._writer.close(self._stored)
+        documents = self._documents
+        assert column is not None
+        assert documents is not None
+        path = self._container.path
 
         def ids_of(rows: Int64) -> list[Any]:
-            reader = DocumentReader(self._stored.path)
-            values: list[Any] = reader.take(rows, [column]).column(column).to_pylist()
+            with open(path, "rb") as file:
+
+                def read(start: int, stop: int) -> bytes:
+                    file.seek(start)  # the documents are the first array
+                    return file.read(stop - start)
+
+                schema = schema_bytes(documents.schema)
+                reader = DocumentReader(str(path), read, schema, documents.rows, documents.sizes)
+                values: list[Any] = reader.take(rows, [column]).column(column).to_pylist()
             return values
 
         files = isinstance(self._corpus.sources[0], ParquetSource)
@@ -178,33 +222,26 @@ class _Builder:
     # ---- writing
 
     def _write(self, slices: SliceStore, pool: ThreadPoolExecutor) -> dict[str, Any]:
-        writer = self._writer
         terms = self._lexicon.terms()
         merge = Merge(slices.slices, self._lexicon.section_sizes)
         total = int(merge.df.sum())
         lengths: Int32 = np.concatenate([one.lengths for one in slices.slices])
-        files = {field: writer.create(*file) for field, file in layout.POSTING_FILES.items()}
 
         def report(done: int) -> None:
             self._report("merge", done, total)
 
-        for chunk in merge.chunks(pool, self._threads, self._budget // 3, report):
-            for field, file in files.items():
-                file.append(chunk[field])
-        for file in files.values():
-            writer.close(file)
-        writer.array(layout.TERM_RUNS, narrowest(merge.runs))
-        writer.array(layout.TERM_BYTES, terms.data)
-        writer.array(layout.TERM_LENGTHS, narrowest(np.diff(terms.offsets)))
-        slots = np.zeros(slot_count(len(terms)), np.uint32)
-        hashing.build_slots(slots, terms.data, terms.offsets)
-        writer.array(layout.TERM_SLOTS, slots)
-        writer.array(layout.DOCUMENT_LENGTHS, narrowest(lengths))
+        chunks = merge.chunks(pool, self._threads, self._budget // 3, report)
+        with writing(self._container.path):
+            write_postings(self._container, merge.df, merge.runs, merge.larges, chunks)
+            write_terms(self._container, terms)
+            self._container.array(layout.DOCUMENT_LENGTHS, narrowest(lengths))
         return {
+            "name": self._container.path.name,
             "documents": self._rows,
+            "deleted": 0,
+            "tokens": int(lengths.sum(dtype=np.int64)),
             "terms": len(terms),
             "postings": total,
-            "tokens": int(lengths.sum(dtype=np.int64)),
         }
 
 
@@ -216,16 +253,6 @@ def _cut(batch: RowBatch) -> Iterator[Texts]:
         stop = min(batch.rows, start + WINDOW - (row & (WINDOW - 1)))
         yield Texts(batch.text.data, batch.text.offsets[start : stop + 1])
         start = stop
-
-
-def narrowest(counts: Array) -> Array:
-    """The counts in the smallest unsigned type that holds them."""
-    return counts.astype(np.min_scalar_type(int(counts.max(initial=0))))
-
-
-def slot_count(terms: int) -> int:
-    """The slots of a hash table of `terms` terms: a power of two, at most 80 % full."""
-    return 1 << max(int(terms / 0.8), 1).bit_length()
 
 
 # ---- inverted slices, in memory or spilled to disk
@@ -361,12 +388,14 @@ class Merge:
     ----------
     df : int64[V], document frequency of each term
     runs : int32[V], windows in which each term occurs
+    larges : the number of term frequencies that exceed a byte
     """
 
     def __init__(self, slices: Sequence[Slice], sizes: Sequence[int]) -> None:
         self._slices = slices
         self._bases = [0, *np.cumsum(sizes).tolist()]
         vocabulary = self._bases[-1]
+        self.larges = sum(len(part.large_at) for one in slices for part in one.parts)
         self.df = np.zeros(vocabulary, np.int64)
         self.runs = np.zeros(vocabulary, np.int32)
         last_window = np.full(vocabulary, -1, np.int32)
@@ -386,16 +415,12 @@ class Merge:
     def chunks(
         self, pool: ThreadPoolExecutor, threads: int, memory: int, done: Callable[[int], None]
     ) -> Iterator[dict[str, Array]]:
-        """Yield the merged postings in the order of terms, in chunks by `POSTING_FILES`.
+        """Yield the merged postings in the order of terms, in chunks by `POSTING_ARRAYS`.
 
         memory  bytes for all chunks in progress
         done    called with the number of postings merged so far, after each chunk
         """
-        total = int(self._posting[-1])
-        size = max(total // (threads * CHUNKS_PER_THREAD), SMALLEST_CHUNK)
-        size = max(min(size, memory // (_BYTES_PER_POSTING * (threads + 1))), 1)
-        edges = np.searchsorted(self._posting, np.arange(size, total + size, size)).tolist()
-        edges = [0, *(min(edge, len(self.df)) for edge in edges)]
+        edges = chunk_edges(self._posting, threads, memory)
         starts = []  # of each chunk among the terms and among the postings of each part
         for _, part, base in self._parts():
             terms = np.searchsorted(part.terms[:], np.array(edges) - base)

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -95,6 +96,7 @@ class Collection:
     Attributes
     ----------
     folder : the commit
+    path : of the folder, absolute
     analyzer : of documents and queries
     id_column : None where the row number is the id
     stored_columns : the names of the stored columns, with the id
@@ -105,6 +107,7 @@ class Collection:
 
     def __init__(self, folder: Folder, earlier: Collection | None = None) -> None:
         self.folder = folder
+        self.path = str(folder.root.absolute())
         self.analyzer = Analyzer.from_dict(self._setting("analyzer", dict))
         self.id_column: str | None = folder.settings.get("id_column")
         self.stored_columns: list[str] = self._setting("stored_columns", list)
@@ -117,6 +120,36 @@ class Collection:
         self.tokens = sum(leaf.tokens for leaf in self.leaves)
         self._starts = offsets_of([leaf.segment.documents for leaf in self.leaves])
         self.rows = int(self._starts[-1])
+
+    @cached_property
+    def commit(self) -> int:
+        """The CRC-32 of the manifest, which identifies the commit."""
+        return self.folder.manifest.crc32
+
+    def __reduce__(self) -> Any:
+        """Pickle the path and the commit. Unpickling raises as `open`, and FormatError where the
+        folder has another commit by then."""
+        _shared[self.path, self.commit] = self
+        return _restored, (self.path, self.commit)
+
+    def __copy__(self) -> Collection:
+        return self  # it never changes
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Collection:
+        return self
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The schema of the stored columns, with the id."""
+        from fastseq.store.documents import read_schema
+
+        saved = self.folder.settings.get("schema")
+        if saved is not None:
+            return read_schema(saved, str(self.folder.root))
+        stored = self.leaves[0].segment.stored
+        if stored is None:
+            return read_schema("", str(self.folder.root))
+        return stored.schema
 
     @staticmethod
     def open(path: str | Path, earlier: Collection | None = None) -> Collection:
@@ -132,10 +165,12 @@ class Collection:
 
     def _open_leaves(self, earlier: Collection | None) -> list[Leaf]:
         known = {}
-        for leaf in earlier.leaves if earlier is not None else ():
-            name = leaf.segment.name
-            if name in self.folder.names and earlier.folder.entry(name) == self.folder.entry(name):
-                known[name] = leaf
+        if earlier is not None:
+            for leaf in earlier.leaves:
+                name = leaf.segment.name
+                found = self.folder.entry(name) if name in self.folder.names else None
+                if earlier.folder.entry(name) == found:
+                    known[name] = leaf
         entries: list[dict[str, Any]] = self.folder.statistics["segments"]
         bitmaps = self._bitmaps(entries)
         leaves: list[Leaf] = []
@@ -168,7 +203,7 @@ class Collection:
             return {}
         raw = np.frombuffer(self.folder.buffer(name), np.uint8)
         path = self.folder.path(name)
-        if zlib.crc32(memoryview(raw)) != self.folder.entry(name).crc32:
+        if zlib.crc32(raw.data) != self.folder.entry(name).crc32:
             raise FormatError(f"{path}: damaged: its checksum is wrong")
         sizes = {e["name"]: (e["documents"] + 7) // 8 for e in entries if e["deleted"]}
         if sum(sizes.values()) != len(raw):
@@ -210,6 +245,23 @@ class Collection:
             return int(np.count_nonzero(self.leaves[0].df))
         return int(np.count_nonzero(self._vocabulary[2]))
 
+    @property
+    def summary(self) -> dict[str, int]:
+        """The numbers of documents, terms, postings and tokens, and of segments and deleted
+        documents where there are several or any. Postings are those on disk."""
+        postings = sum(len(leaf.segment.postings.docs) for leaf in self.leaves)
+        found = {
+            "documents": self.documents,
+            "terms": self.terms,
+            "postings": postings,
+            "tokens": self.tokens,
+        }
+        if len(self.leaves) > 1:
+            found["segments"] = len(self.leaves)
+        if self.rows > self.documents:
+            found["deleted"] = self.rows - self.documents
+        return found
+
     def frequencies(self, leaf: Leaf) -> Int64:
         """int64[terms]: the documents of the collection with each term of a segment."""
         if self._is_plain:
@@ -232,16 +284,22 @@ class Collection:
 
     # ---- documents
 
-    def rows_of(self, ids: Any) -> Int64:
-        """int64[n]: the row of the document with each id, an Arrow array of the type of the id
-        column; -1 for an unknown one. The collection must have an id column.
+    def rows_of(self, values: Any) -> Int64:
+        """int64[n]: the row of the document with each id, -1 for an unknown one. Without an id
+        column the ids are the row numbers.
 
-        Raises FormatError for a damaged file.
+        values : Python values, a NumPy or Arrow array
+
+        Raises DataError for an id of another type than the column's, FormatError for a damaged
+        file.
         """
         from fastseq.store.arrays import number_array
-        from fastseq.store.documents import id_hashes
+        from fastseq.store.ids import id_hashes, id_kind, ids_like
 
-        assert self.id_column is not None
+        if self.id_column is None:
+            rows: Int64 = ids_like(values, id_kind(None)).to_numpy()
+            return np.where((rows >= 0) & (rows < self.rows), rows, -1)
+        ids = ids_like(values, self.schema.field(self.id_column).type)
         hashes = (id_hashes(ids) >> np.uint64(32)).astype(np.uint32)
         found = np.full(len(ids), -1, np.int64)
         for leaf in self.leaves:
@@ -294,3 +352,20 @@ def live_rows(leaf: Leaf) -> Int64:
     if leaf.live is None:
         return np.arange(leaf.segment.documents, dtype=np.int64)
     return np.flatnonzero(leaf.live).astype(np.int64)
+
+
+# open collections by path and commit: all that is unpickled from one index shares its files
+_shared: WeakValueDictionary[tuple[str, int], Collection] = WeakValueDictionary()
+
+
+def _restored(path: str, commit: int) -> Collection:
+    """The collection of a pickle."""
+    collection = _shared.get((path, commit))
+    if collection is None:
+        collection = Collection.open(path)
+        if collection.commit != commit:
+            raise FormatError(
+                f"{path}: the commit of this pickle is gone; Index.open opens the current one"
+            )
+        _shared[path, commit] = collection
+    return collection

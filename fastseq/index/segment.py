@@ -189,7 +189,7 @@ class Segment:
                     raise self._damaged(ID_HASHES, "not one for each document")
             else:
                 from fastseq.store.arrays import one_chunk
-                from fastseq.store.documents import id_hashes
+                from fastseq.store.ids import id_hashes
 
                 stored = self.stored
                 assert stored is not None

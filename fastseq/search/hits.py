@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
+import html
 import operator
+import shutil
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, SupportsIndex, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex, overload
 
 import numpy as np
 
-from fastseq.errors import SettingsError
-from fastseq.index.segment import Segment
+from fastseq.errors import DataError, MissingExtraError, SettingsError
+from fastseq.index.collection import Collection
+from fastseq.search.display import html_table, text_table
 from fastseq.settings import strings, whole
 from fastseq.types import Float32, Int32, offsets_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+SHOWN_QUERIES = 5  # of printed hits
+SHOWN_HITS = 10  # of each of these queries
 
-@dataclass(frozen=True, eq=False)
+
+class _Part(NamedTuple):
+    """What is shown of the hits of one query."""
+
+    title: str
+    columns: list[str]
+    rows: list[tuple[Any, ...]]
+    more: str
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Hits:
     """The k best documents of each of Q queries; a sequence of the queries' results.
+
+    `print(hits)`, or a notebook, shows the best hits of the first queries as a table. Hits have the
+    Arrow stream interface: `pyarrow.table(hits)`, `polars.DataFrame(hits)` and DuckDB read the
+    columns of `to_table()`. A pickle of hits has the rows and scores, and refers to the index by
+    its path and commit; ids and stored columns are read from there on access.
 
     rows    int32[Q, k]    document rows, -1 past the last hit
     scores  float32[Q, k]  descending, ties by row; 0 past the last hit
@@ -30,7 +52,14 @@ class Hits:
 
     rows: Int32
     scores: Float32
-    _segment: Segment = field(repr=False)
+    _collection: Collection
+
+    def __repr__(self) -> str:
+        hits = _plural(int(self.counts.sum()), "hit")
+        return f"Hits({_plural(len(self), 'query', 'queries')}, {hits})"
+
+    def __reduce__(self) -> Any:
+        return Hits, (self.rows, self.scores, self._collection)
 
     def __len__(self) -> int:
         """The number of queries."""
@@ -43,7 +72,7 @@ class Hits:
     def __getitem__(self, q: SupportsIndex | slice) -> list[dict[str, Any]] | Hits:
         """The results of query q, as `to_dicts` returns them; for a slice, those queries' Hits."""
         if isinstance(q, slice):
-            return Hits(self.rows[q], self.scores[q], self._segment)
+            return Hits(self.rows[q], self.scores[q], self._collection)
         if not -len(self) <= operator.index(q) < len(self):
             raise IndexError(f"hits of {len(self)} queries have no number {q!r}")
         return self.to_dicts(operator.index(q))
@@ -71,24 +100,11 @@ class Hits:
         """
         q = whole("q", q, -len(self), len(self))
         wanted = None if columns is None else strings("columns", columns)
-        stored = self._segment.stored
-        rows = self.rows[q, : self.counts[q]]
-        if stored is None:
-            return [{} for _ in rows]
-        found: list[dict[str, Any]] = stored.take(rows, wanted).to_pylist()
-        return found
+        return self._fields(self.rows[q, : self.counts[q]], wanted)
 
     def to_dicts(self, q: int = 0) -> list[dict[str, Any]]:
         """The hits of query q as {rank, id, score, fields}."""
-        fields = self.fields(q)
-        rows = self.rows[q, : len(fields)].tolist()
-        scores = self.scores[q, : len(fields)].tolist()
-        column = self._segment.id_column
-        ids = rows if column is None else [stored[column] for stored in fields]
-        return [
-            {"rank": rank, "id": id, "score": score, "fields": stored}
-            for rank, (id, score, stored) in enumerate(zip(ids, scores, fields, strict=True), 1)
-        ]
+        return self._dicts(whole("q", q, -len(self), len(self)))
 
     def to_table(
         self, query_ids: Sequence[Any] | None = None, columns: Sequence[str] | None = None
@@ -97,29 +113,159 @@ class Hits:
 
         query_ids : one for each query; default: its number
         columns : stored columns to add
+
+        Raises SettingsError for another number of query_ids, DataError for a column that is not
+        stored, FormatError for a damaged file.
         """
         from fastseq.store.runs import run_table
 
-        ids = list(range(len(self))) if query_ids is None else query_ids
+        ids = np.arange(len(self)) if query_ids is None else query_ids
         if not isinstance(ids, Iterable) or isinstance(ids, str | bytes | Mapping):
             raise SettingsError(f"query_ids must be a list of strings or integers, not {ids!r}")
-        ids = list(ids)
+        ids = ids if query_ids is None else list(ids)
         if len(ids) != len(self):
             raise SettingsError(f"{len(ids)} query_ids for {len(self)} queries")
         columns = [] if columns is None else strings("columns", columns)
         hits = self.rows >= 0
-        table = run_table(ids, offsets_of(self.counts), self._flat_ids(), self.scores[hits])
-        if columns and self._segment.stored is not None:
-            stored = self._segment.stored.take(self.rows[hits], columns)
+        rows = self.rows[hits]
+        column = self._collection.id_column
+        stored = self._stored(rows, columns if column is None else [*columns, column])
+        doc_ids = rows if column is None or stored is None else stored.column(column)
+        table = run_table(ids, offsets_of(self.counts), doc_ids, self.scores[hits])
+        if stored is not None:
             for name in columns:
                 table = table.append_column(name, stored.column(name))
         return table
 
+    def to_pandas(
+        self, query_ids: Sequence[Any] | None = None, columns: Sequence[str] | None = None
+    ) -> Any:
+        """`to_table` as a pandas DataFrame. Raises MissingExtraError without pandas."""
+        _imported("pandas")
+        return self.to_table(query_ids, columns).to_pandas()
+
+    def to_polars(
+        self, query_ids: Sequence[Any] | None = None, columns: Sequence[str] | None = None
+    ) -> Any:
+        """`to_table` as a polars DataFrame. Raises MissingExtraError without polars."""
+        polars = _imported("polars")
+        return polars.DataFrame(self.to_table(query_ids, columns))
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """The columns of `to_table()` as an Arrow stream in a PyCapsule, cast to the requested
+        schema, which has the same columns."""
+        return self.to_table().__arrow_c_stream__(requested_schema)
+
+    def __str__(self) -> str:
+        return self._text(shutil.get_terminal_size().columns)
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        from rich.text import Text
+
+        yield Text(self._text(options.max_width), no_wrap=True)
+
+    def _text(self, width: int) -> str:
+        """The tables of `print(hits)`, for a terminal of this width."""
+        parts = []
+        for part in self._shown():
+            lines = [part.title] if part.title else []
+            if part.rows:
+                table, missing = text_table(part.columns, part.rows, width)
+                lines += table
+                if missing:
+                    lines.append(textwrap.fill(f"not shown: {', '.join(missing)}", width))
+            parts.append("\n".join([*lines, *([part.more] if part.more else [])]))
+        return "\n\n".join(parts)
+
+    def _repr_html_(self) -> str:
+        """The tables of `print(hits)` for a notebook; a cell that is cut has its text as title."""
+        parts = []
+        for part in self._shown():
+            if part.rows:
+                parts.append(html_table(part.columns, part.rows, part.title))
+            elif part.title:
+                parts.append(f"<p>{html.escape(part.title)}</p>")
+            if part.more:
+                parts.append(f"<p>{html.escape(part.more)}</p>")
+        return "<div>\n" + "\n".join(parts) + "\n</div>"
+
+    def _shown(self) -> Iterator[_Part]:
+        """What `print` and a notebook show."""
+        for q in range(min(len(self), SHOWN_QUERIES)):
+            count = int(self.counts[q])
+            columns, rows = result_rows(self, q, SHOWN_HITS)
+            title = "" if len(self) == 1 and count else _plural(count, "hit")
+            if len(self) > 1:
+                title = f"query {q}: {title}"
+            more = "" if count <= len(rows) else f"… {_plural(count - len(rows), 'more hit')}"
+            yield _Part(title, columns, rows, more)
+        more_queries = len(self) - SHOWN_QUERIES
+        if more_queries > 0:
+            more = f"… {_plural(more_queries, 'more query', 'more queries')}"
+            yield _Part("", [], [], more)
+        if len(self) == 0:
+            yield _Part("no queries", [], [], "")
+
+    def _dicts(self, q: int, most: int | None = None) -> list[dict[str, Any]]:
+        """`to_dicts`, of the best `most` hits."""
+        rows = self.rows[q, : self.counts[q]][:most]
+        scores = self.scores[q, : len(rows)].tolist()
+        fields = self._fields(rows)
+        column = self._collection.id_column
+        ids = rows.tolist() if column is None else [stored[column] for stored in fields]
+        return [
+            {"rank": rank, "id": id, "score": score, "fields": stored}
+            for rank, (id, score, stored) in enumerate(zip(ids, scores, fields, strict=True), 1)
+        ]
+
+    def _fields(self, rows: Int32, columns: list[str] | None = None) -> list[dict[str, Any]]:
+        stored = self._stored(rows, columns)
+        if stored is None:
+            return [{} for _ in rows]
+        fields: list[dict[str, Any]] = stored.to_pylist()
+        return fields
+
+    def _stored(self, rows: Int32, columns: list[str] | None = None) -> pa.Table | None:
+        """Stored columns, by default all, of some documents; None for no columns."""
+        stored = self._collection.stored_columns
+        if not stored and columns:
+            raise DataError(f"no stored column {columns[0]!r}; stored are: none")
+        if not stored or columns == []:
+            return None
+        wanted = None if columns is None else list(dict.fromkeys(columns))
+        return self._collection.take(rows.astype(np.int64), wanted)
+
     def _flat_ids(self) -> list[Any]:
         rows = self.rows[self.rows >= 0]
-        column = self._segment.id_column
-        if column is None or self._segment.stored is None:
-            numbers: list[Any] = rows.tolist()
-            return numbers
-        ids: list[Any] = self._segment.stored.take(rows, [column]).column(column).to_pylist()
+        column = self._collection.id_column
+        stored = None if column is None else self._stored(rows, [column])
+        ids: list[Any] = rows.tolist() if stored is None else stored.column(column).to_pylist()
         return ids
+
+
+def result_rows(
+    hits: Hits, q: int = 0, most: int | None = None
+) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """The best `most` hits of query q for display: the names of the columns, which are rank, score,
+    id and the stored columns other than the id, and a row for each hit."""
+    found = hits._dicts(q, most)
+    id_column = hits._collection.id_column
+    fields = [name for name in found[0]["fields"] if name != id_column] if found else []
+    rows = [
+        (hit["rank"], hit["score"], hit["id"], *(hit["fields"][name] for name in fields))
+        for hit in found
+    ]
+    return ["rank", "score", "id", *fields], rows
+
+
+def _plural(count: int, one: str, several: str | None = None) -> str:
+    return f"{count:,} {one if count == 1 else several or f'{one}s'}"
+
+
+def _imported(package: str) -> Any:
+    try:
+        return import_module(package)
+    except ImportError:
+        raise MissingExtraError(
+            f"to_{package}() needs the package {package}: pip install {package}"
+        ) from None

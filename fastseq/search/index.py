@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastseq.errors import SettingsError
-from fastseq.index.segment import Segment
+from fastseq.index.collection import Collection
 from fastseq.search.hits import Hits
 from fastseq.search.ranking import BM25, RankingModel
 from fastseq.search.searcher import (
@@ -31,18 +31,29 @@ _DEFAULT = BM25()
 class Index:
     """An inverted index in a folder.
 
+    `len(index)` is the number of documents, `id in index` whether there is one with this id. A
+    pickle of an index refers to its path and commit: unpickling opens the folder, and raises
+    FormatError where it has another commit by then. A copy shares the open files.
+
     Attributes
     ----------
     path : the folder
-    summary : the numbers of documents, terms, postings and tokens; after `build` also null_texts
-        and seconds
     """
 
-    def __init__(self, path: Path, segment: Segment) -> None:
+    def __init__(self, path: Path, collection: Collection) -> None:
         self.path = path
-        self.summary: dict[str, Any] = dict(segment.folder.statistics)
-        self._segment = segment
-        self._searcher = Searcher(segment)
+        self._extra: dict[str, Any] = {}  # of the summary of a build
+        self._searcher = Searcher(collection)
+
+    @property
+    def _collection(self) -> Collection:
+        return self._searcher.collection
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The numbers of documents, terms, postings and tokens, and of segments and deleted
+        documents where there are several or any; after `build` also null_texts and seconds."""
+        return {**self._collection.summary, **self._extra}
 
     @staticmethod
     def build(
@@ -78,7 +89,7 @@ class Index:
             progress=progress,
         )  # fmt: skip
         index = Index.open(path)
-        index.summary = summary
+        index._extra = {name: summary[name] for name in ("null_texts", "seconds")}
         return index
 
     @staticmethod
@@ -88,17 +99,38 @@ class Index:
         Raises FormatError where there is no index, or one of another format version, or a damaged
         one (naming the file).
         """
-        segment = Segment.open(path)
-        return Index(segment.folder.root, segment)
+        collection = Collection.open(path)
+        return Index(collection.folder.root, collection)
+
+    def __reduce__(self) -> Any:
+        return _restored, (self._collection, self._extra)
 
     def __len__(self) -> int:
         """The number of documents."""
-        return self._segment.documents
+        return self._collection.documents
+
+    def __contains__(self, id: Any) -> bool:
+        return bool(self._collection.rows_of([id])[0] >= 0)
+
+    def get(self, id: Any, default: Any = None) -> Any:
+        """The stored columns of the document with this id, as a dictionary; `default` without one.
+
+        Where the corpus has no ids, the id is the row number, from 0.
+
+        Raises DataError for an id of another type than the column's, FormatError for a damaged
+        file.
+        """
+        row = self._collection.rows_of([id])
+        if row[0] < 0:
+            return default
+        if not self._collection.stored_columns:
+            return {}
+        return self._collection.take(row).to_pylist()[0]
 
     @property
     def analyzer(self) -> Analyzer:
         """The analyzer of the documents and of queries."""
-        return self._segment.analyzer
+        return self._collection.analyzer
 
     def search(
         self, query: Query | Sequence[Query], k: int = 10, model: RankingModel = _DEFAULT,
@@ -130,29 +162,36 @@ class Index:
             )
         queries = list(queries)
         if (expand := function("expand", expand)) is not None:
-            queries = expanded(queries, expand, self._segment)
+            queries = expanded(queries, expand, self._collection)
         rows, scores = self._searcher.search(queries, k, model, threads, device)
-        return Hits(rows, scores, self._segment)
+        return Hits(rows, scores, self._collection)
 
     def unknown_words(self, query: str) -> list[str]:
         """The words of a query, before stemming, that no document contains; never stop words."""
-        words = raw_words(self._segment, string("query", query))
+        words = raw_words(self._collection, string("query", query))
         known = self.knows(words)
         return [word for word, found in zip(words, known, strict=True) if found is False]
 
     def removed_words(self, query: str) -> list[tuple[str, str]]:
         """(word, reason) of each word of a query that the analyzer removes: "stop word", "too
         short" or "too long"."""
-        return removed_words(self._segment, string("query", query))
+        return removed_words(self._collection, string("query", query))
 
     def knows(self, words: Sequence[str]) -> list[bool | None]:
         """For each word whether a document contains it; None for one that the analyzer removes."""
-        return are_known(self._segment, strings("words", words))
+        return are_known(self._collection, strings("words", words))
 
     def frequent_terms(self, most: int = 200_000) -> list[str]:
         """The `most` terms of the highest document frequency, the most frequent first."""
-        return self._segment.frequent_terms(whole("most", most, 0))
+        return self._collection.frequent_terms(whole("most", most, 0))
 
     def info(self) -> dict[str, Any]:
         """The kind, format_version, settings, statistics, files and bytes of `fastseq info`."""
-        return self._segment.folder.manifest.describe()
+        return self._collection.folder.manifest.describe()
+
+
+def _restored(collection: Collection, extra: dict[str, Any]) -> Index:
+    """The index of a pickle or a copy."""
+    index = Index(collection.folder.root, collection)
+    index._extra = extra
+    return index

@@ -7,6 +7,7 @@ and merging segments copies whole groups. Format 1 of the index has a Parquet fi
 
 from __future__ import annotations
 
+import base64
 import os
 import threading
 from abc import ABC, abstractmethod
@@ -20,16 +21,14 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 
 from fastseq.errors import DataError, FormatError
-from fastseq.store.arrays import byte_lengths, is_text, number_array, to_texts
+from fastseq.store.arrays import byte_lengths, is_text, number_array
 from fastseq.store.files import reason
-from fastseq.types import Int64, UInt64, offsets_of
+from fastseq.types import Int64, offsets_of
 
 GROUP_ROWS = 512
 GROUP_BYTES = 128 << 10  # of strings: long documents make groups of fewer rows
 CACHED_BYTES = 64 << 20  # compressed; columns of larger files are cached only when asked for whole
 _FEW = 64  # rows
-_CANDIDATES = 1000  # rows whose ids are compared at a time
-_SHOWN = 5  # duplicates in an error message
 _OPTIONS = ipc.IpcWriteOptions(compression=pa.Codec("zstd", 1))
 
 
@@ -47,6 +46,7 @@ class DocumentWriter:
     Attributes
     ----------
     rows, sizes : of each group written: its rows and its bytes
+    schema : of the rows
 
     Raises DataError: the type of a column cannot be stored (named).
     """
@@ -55,10 +55,10 @@ class DocumentWriter:
         self.rows: list[int] = []
         self.sizes: list[int] = []
         self._append = append
-        self._schema = schema.remove_metadata()
+        self.schema = schema.remove_metadata()
         self._pending: list[pa.Table] = []
         self._pending_rows = self._pending_bytes = 0
-        for field in self._schema:
+        for field in self.schema:
             if _has_dictionary(field.type):
                 raise DataError(
                     f"the column {field.name!r} is {field.type}; expected no dictionaries inside "
@@ -68,7 +68,7 @@ class DocumentWriter:
     def append(self, table: pa.Table) -> None:
         """Append the rows of a table. Raises DataError for another schema; what `append`
         raises."""
-        if not table.schema.equals(self._schema):
+        if not table.schema.equals(self.schema):
             raise DataError(f"columns to store: {table.schema.names}, unlike those before")
         ends = np.cumsum(_string_bytes(table))
         start = 0
@@ -100,7 +100,7 @@ class DocumentWriter:
         self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
         sink = pa.BufferOutputStream()
         try:
-            with ipc.new_stream(sink, self._schema, options=_OPTIONS) as stream:
+            with ipc.new_stream(sink, self.schema, options=_OPTIONS) as stream:
                 for batch in group.to_batches():
                     stream.write_batch(batch)
         except pa.ArrowException as error:
@@ -288,6 +288,20 @@ def schema_bytes(schema: pa.Schema) -> npt.NDArray[np.uint8]:
     return np.frombuffer(bytearray(schema.remove_metadata().serialize()), np.uint8)
 
 
+def schema_text(schema: pa.Schema) -> str:
+    """A schema for JSON."""
+    return base64.b64encode(schema_bytes(schema).tobytes()).decode("ascii")
+
+
+def read_schema(text: str, name: str) -> pa.Schema:
+    """The schema of a `schema_text`, "" for one without columns. `name` is the file's in messages.
+    Raises FormatError where it cannot be read."""
+    if not text:
+        return pa.schema([])
+    with reading_documents(name):
+        return ipc.read_schema(pa.py_buffer(base64.b64decode(text, validate=True)))
+
+
 def joined_rows(tables: Sequence[pa.Table], order: Int64) -> pa.Table:
     """The rows of tables of one schema, in an order."""
     return taken(pa.concat_tables(tables), order)
@@ -314,72 +328,3 @@ def _string_bytes(table: pa.Table) -> Int64:
         if is_text(column.type):
             total += np.concatenate([np.zeros(0, np.int64), *map(byte_lengths, column.chunks)])
     return total
-
-
-# ---- distinct ids
-
-
-def id_hashes(ids: pa.Array) -> UInt64:
-    """uint64[n]: hashes of ids, strings or integers of any Arrow width without nulls. Different
-    integers always have different hashes, different strings nearly always."""
-    if pa.types.is_integer(ids.type):
-        # the finalizer of SplitMix64 (Steele, Lea, Flood 2014), a bijection
-        h: UInt64 = ids.to_numpy(zero_copy_only=False).astype(np.uint64)
-        h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return h ^ (h >> np.uint64(31))
-    from fastseq.kernels.text.hashing import hash_rows
-
-    texts = to_texts(ids)
-    out = np.empty(len(texts), np.uint64)
-    hash_rows(out, texts.data, texts.offsets)
-    return out
-
-
-def find_duplicate_ids(
-    hashes: UInt64, ids_of: Callable[[Int64], Sequence[Any]], most: int = _SHOWN
-) -> list[tuple[Any, list[int]]]:
-    """The first `most` ids that more than one row has, with their rows. Rows of equal `id_hashes`
-    (uint64[n]) are candidates, whose ids (`ids_of` ascending rows) are compared."""
-    ascending = np.sort(hashes)
-    twice = np.unique(ascending[1:][ascending[1:] == ascending[:-1]])
-    if len(twice) == 0:
-        return []
-    at = np.minimum(np.searchsorted(twice, hashes), len(twice) - 1)
-    rows = np.flatnonzero(twice[at] == hashes).astype(np.int64)
-    # rows grouped by hash, the groups in order of their first row
-    _, first, member = np.unique(hashes[rows], return_index=True, return_inverse=True)
-    rows = rows[np.argsort(first[member], kind="stable")]
-    edges = np.flatnonzero(np.diff(hashes[rows]) != 0) + 1
-    found: list[tuple[Any, list[int]]] = []
-    start = 0
-    while start < len(rows) and len(found) < most:
-        # whole groups, about a thousand rows
-        later = edges[edges >= start + _CANDIDATES]
-        stop = int(later[0]) if len(later) else len(rows)
-        some = np.sort(rows[start:stop])
-        seen: dict[Any, list[int]] = {}
-        for row, value in zip(some.tolist(), ids_of(some), strict=True):
-            seen.setdefault(value, []).append(row)
-        found += [(value, at) for value, at in seen.items() if len(at) > 1]
-        start = stop
-    return found[:most]
-
-
-def refuse_duplicate_ids(
-    hashes: UInt64,
-    ids_of: Callable[[Int64], Sequence[Any]],
-    where: str,
-    place: Callable[[int], str] | None = None,
-) -> None:
-    """Raise DataError, which names the first few and their rows, for duplicate ids. `place` formats
-    a row for messages; None: its number."""
-    found = find_duplicate_ids(hashes, ids_of)
-    if found:
-        named = ", ".join(
-            f"{value!r} ({'rows ' if place is None else ''}"
-            f"{', '.join(map(place or str, rows[:3]))}{', …' if len(rows) > 3 else ''})"
-            for value, rows in found
-        )
-        more = ", and perhaps more" if len(found) == _SHOWN else ""
-        raise DataError(f"{where}: duplicate ids: {named}{more}; expected one row for each id")

@@ -39,6 +39,15 @@ def reason(error: BaseException) -> str:
 
 
 @contextmanager
+def writing(place: object) -> Iterator[None]:
+    """Turn the system's errors into FastseqError, which names the place."""
+    try:
+        yield
+    except OSError as error:
+        raise FastseqError(f"cannot write {place}: {reason(error)}") from error
+
+
+@contextmanager
 def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path next to `path` that replaces `path` when the block succeeds.
 

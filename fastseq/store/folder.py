@@ -85,6 +85,13 @@ class Manifest:
         content["crc32"] = _checksum(content)
         return json.dumps(content, indent=1).encode("ascii") + b"\n"
 
+    @property
+    def crc32(self) -> int:
+        """The manifest's own CRC-32, which identifies the commit."""
+        content = as_json(self.describe())
+        del content["bytes"]
+        return _checksum(content)
+
     def describe(self) -> dict[str, Any]:
         """The content for JSON: kind, format_version, fastseq (the version that wrote it),
         settings, statistics, files (name -> bytes, crc32 and, for arrays, dtype and shape), and

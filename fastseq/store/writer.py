@@ -20,9 +20,9 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -36,7 +36,7 @@ from fastseq.errors import FastseqError, FormatError, SettingsError
 from fastseq.settings import file_path
 from fastseq.store import disk
 from fastseq.store.container import ContainerWriter
-from fastseq.store.files import reason
+from fastseq.store.files import reason, writing
 from fastseq.store.folder import (
     MANIFEST,
     NAME,
@@ -84,7 +84,7 @@ class DataFile(io.RawIOBase):
             data = np.ascontiguousarray(data).reshape(-1).view(np.uint8).data
         else:
             data = memoryview(data).cast("B")
-        with _system_errors(self.path):
+        with writing(self.path):
             disk.write(self._file, data)
         self._crc32 = zlib.crc32(data, self._crc32)
         self._bytes += len(data)
@@ -104,7 +104,7 @@ class DataFile(io.RawIOBase):
     def close(self) -> None:
         """Close the file; repeated calls do nothing."""
         try:
-            with _system_errors(self.path):
+            with writing(self.path):
                 self._file.close()
         finally:
             super().close()
@@ -185,7 +185,7 @@ class FolderWriter:
             self._check_place()
             if self._update:
                 self.previous = read_manifest(self.root, self._kind)
-            with _system_errors(f"to {self.root}"):
+            with writing(f"to {self.root}"):
                 self._sweep()
                 numbers = [int(m[1]) for m in map(_DATA.fullmatch, os.listdir(self.root)) if m]
                 self.number = max(numbers, default=0) + 1
@@ -231,7 +231,7 @@ class FolderWriter:
         """A new data file, to be appended to and closed. Its dtype is by default that of the first
         array appended; a file of bytes has none."""
         path = self.path(name)
-        with _system_errors(path):
+        with writing(path):
             opened = disk.create(path)
         file = DataFile(path, opened, None if dtype is None else np.dtype(dtype))
         self._files[name] = file
@@ -241,7 +241,7 @@ class FolderWriter:
         """A new data file of several arrays, each with checksums of its chunks. `close` or `commit`
         completes it."""
         path = self.path(name)
-        with _system_errors(path):
+        with writing(path):
             file = ContainerWriter(path)
         self._files[name] = file
         return file
@@ -256,7 +256,7 @@ class FolderWriter:
         """Complete a data file and flush it in the background. `commit` closes the remaining
         ones."""
         if isinstance(file, ContainerWriter):
-            with _system_errors(file.path):
+            with writing(file.path):
                 file.finish()
         else:
             file.close()
@@ -273,7 +273,7 @@ class FolderWriter:
             file.close()
         for flush in self._flushes:
             flush.result()
-        with _system_errors(self._data / name):
+        with writing(self._data / name):
             disk.remove(self._data / name)
 
     def entry(self, name: str) -> FileEntry:
@@ -286,7 +286,7 @@ class FolderWriter:
     def adopt(self, name: str) -> None:
         """Add a file that another library wrote, and closed, at `path(name)`."""
         path = self.path(name)
-        with _system_errors(path):
+        with writing(path):
             self._files[name] = FileEntry(*checksum(path))
         self.flush(path)
 
@@ -324,7 +324,7 @@ class FolderWriter:
             self._kind, self._format_version, version, dict(settings), dict(statistics), files
         ).to_bytes()
         new = self.root / _NEW_MANIFEST
-        with _system_errors(f"to {self.root}"):
+        with writing(f"to {self.root}"):
             for flush in self._flushes:
                 flush.result()
             disk.flush_folder(self._data)
@@ -423,14 +423,6 @@ class FolderWriter:
         with suppress(FormatError):
             return name in self._inside and bool(read_manifest(self.root / name))
         return False
-
-
-@contextmanager
-def _system_errors(place: object) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise FastseqError(f"cannot write {place}: {reason(error)}") from error
 
 
 def _sweep_data(folder: Path, listed: Collection[str]) -> None:

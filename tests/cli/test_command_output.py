@@ -9,19 +9,11 @@ import unicodedata
 
 import pytest
 from fastseq_cli import output
-from fastseq_cli.output import (
-    GAP,
-    NARROWEST,
-    cut,
-    fitted,
-    one_line,
-    width_of,
-    write_json,
-    write_table,
-    write_tsv,
-)
+from fastseq_cli.output import write_json, write_table, write_tsv
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fastseq.search.display import GAP, NARROWEST, cut, fitted, one_line, width_of
 
 
 @given(st.text(), st.integers(1, 30))

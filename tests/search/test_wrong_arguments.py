@@ -87,6 +87,7 @@ def search(index: Index) -> list[Wrong]:
         ("device", keyword("device"), NOT_A_CHOICE),
         ("expand", keyword("expand"), NOT_A_FUNCTION),
         ("expand", expanded, [None, 5, "ab", [], [5], [{1: 1}], [{"a": math.nan}], [{"a": "b"}]]),
+        ("id", index.get, NOT_A_STRING),
         ("query", index.unknown_words, NOT_A_STRING),
         ("words", index.knows, [None, *NOT_STRINGS]),
         ("most", index.frequent_terms, [None, -1, *NOT_A_COUNT[2:]]),
