@@ -33,13 +33,13 @@ from fastseq.index.segment_writer import (
 from fastseq.kernels.search import postings as kernels
 from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS
 from fastseq.settings import flag, function, parse_size, string, strings, thread_count
+from fastseq.store.additions import Documents
 from fastseq.store.container import ContainerWriter
 from fastseq.store.documents import DocumentReader, DocumentWriter, schema_bytes, schema_text
 from fastseq.store.files import reason, writing
 from fastseq.store.ids import id_hashes, refuse_duplicate_ids
 from fastseq.store.outputs import check_folder
 from fastseq.store.rows import Corpus, RowBatch
-from fastseq.store.sources import ParquetSource
 from fastseq.store.writer import FolderWriter
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.lexicon import Lexicon, encode_slices
@@ -88,6 +88,7 @@ def build(
         "id_column": documents.id_column,
         "text_columns": list(documents.text_columns),
         "stored_columns": list(documents.stored_columns),
+        "store_named": store is not None,
         "schema": schema_text(documents.stored_schema),
     }
     report = function("progress", progress) or (lambda stage, done, total: None)
@@ -124,8 +125,8 @@ class SegmentBuilder:
     """
 
     def __init__(
-        self, corpus: Corpus, analyzer: Analyzer, writer: FolderWriter, container: ContainerWriter,
-        budget: int, threads: int, report: Progress,
+        self, corpus: Documents, analyzer: Analyzer, writer: FolderWriter,
+        container: ContainerWriter, budget: int, threads: int, report: Progress,
     ) -> None:  # fmt: skip
         self._corpus, self._lexicon, self._writer = corpus, Lexicon(analyzer), writer
         self._container = container
@@ -151,8 +152,7 @@ class SegmentBuilder:
                 done += len(texts)
                 self._report("index", done, self._corpus.num_rows)
             if self._rows == 0:
-                names = ", ".join(source.name for source in self._corpus.sources[:3])
-                raise DataError(f"{names}: no rows to index")
+                raise DataError(f"{self._corpus.name}: no rows to index")
             if self._hashes:
                 hashes = np.concatenate(self._hashes)
                 self._hashes.clear()
@@ -211,9 +211,7 @@ class SegmentBuilder:
                 values: list[Any] = reader.take(rows, [column]).column(column).to_pylist()
             return values
 
-        files = isinstance(self._corpus.sources[0], ParquetSource)
-        place = self._corpus.where if files else None
-        refuse_duplicate_ids(hashes, ids_of, f"column {column!r}", place)
+        refuse_duplicate_ids(hashes, ids_of, f"column {column!r}", self._corpus.place)
 
     def _invert(self, first_row: int, levels: list[Tokens]) -> Slice:
         sizes = self._lexicon.section_sizes
@@ -232,7 +230,7 @@ class SegmentBuilder:
 
         chunks = merge.chunks(pool, self._threads, self._budget // 3, report)
         with writing(self._container.path):
-            write_postings(self._container, merge.df, merge.runs, merge.larges, chunks)
+            write_postings(self._container, merge.df, merge.runs, chunks)
             write_terms(self._container, terms)
             self._container.array(layout.DOCUMENT_LENGTHS, narrowest(lengths))
         return {
@@ -388,14 +386,12 @@ class Merge:
     ----------
     df : int64[V], document frequency of each term
     runs : int32[V], windows in which each term occurs
-    larges : the number of term frequencies that exceed a byte
     """
 
     def __init__(self, slices: Sequence[Slice], sizes: Sequence[int]) -> None:
         self._slices = slices
         self._bases = [0, *np.cumsum(sizes).tolist()]
         vocabulary = self._bases[-1]
-        self.larges = sum(len(part.large_at) for one in slices for part in one.parts)
         self.df = np.zeros(vocabulary, np.int64)
         self.runs = np.zeros(vocabulary, np.int32)
         last_window = np.full(vocabulary, -1, np.int32)

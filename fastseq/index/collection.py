@@ -18,7 +18,7 @@ order of its rows. Rows count deleted documents too, until their segment is merg
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -293,28 +293,15 @@ class Collection:
         Raises DataError for an id of another type than the column's, FormatError for a damaged
         file.
         """
-        from fastseq.store.arrays import number_array
-        from fastseq.store.ids import id_hashes, id_kind, ids_like
+        from fastseq.store.ids import id_kind, ids_like
 
         if self.id_column is None:
             rows: Int64 = ids_like(values, id_kind(None)).to_numpy()
             return np.where((rows >= 0) & (rows < self.rows), rows, -1)
         ids = ids_like(values, self.schema.field(self.id_column).type)
-        hashes = (id_hashes(ids) >> np.uint64(32)).astype(np.uint32)
         found = np.full(len(ids), -1, np.int64)
-        for leaf in self.leaves:
-            at, rows = leaf.segment.rows_with(hashes, self.id_column)
-            if leaf.live is not None:
-                alive = leaf.live[rows] != 0
-                at, rows = at[alive], rows[alive]
-            if not len(rows):
-                continue
-            stored = leaf.segment.stored
-            assert stored is not None
-            there = stored.take(rows, [self.id_column]).column(0).to_pylist()
-            wanted = ids.take(number_array(at)).to_pylist()
-            same = np.array([a == b for a, b in zip(there, wanted, strict=True)], bool)
-            found[at[same]] = leaf.first_row + rows[same]
+        for number, rows, at in _matches(self.leaves, self.id_column, ids):
+            found[at] = self._starts[number] + rows
         return found
 
     def take(self, rows: Int64, columns: Sequence[str] | None = None) -> pa.Table:
@@ -347,11 +334,38 @@ class Collection:
         return value
 
 
-def live_rows(leaf: Leaf) -> Int64:
-    """The rows of the segment that are not deleted, ascending."""
-    if leaf.live is None:
-        return np.arange(leaf.segment.documents, dtype=np.int64)
-    return np.flatnonzero(leaf.live).astype(np.int64)
+def find_rows(leaves: Sequence[Leaf], id_column: str, ids: Any) -> Iterator[tuple[int, Int64]]:
+    """(number of a segment, its rows with one of the ids that are not deleted) of each segment that
+    has some.
+
+    ids : an Arrow array of the type of the id column
+    """
+    for number, rows, _ in _matches(leaves, id_column, ids):
+        yield number, rows
+
+
+def _matches(
+    leaves: Sequence[Leaf], id_column: str, ids: Any
+) -> Iterator[tuple[int, Int64, Int64]]:
+    """(number of a segment, rows, the place of each row's id in `ids`)."""
+    from fastseq.store.arrays import number_array
+    from fastseq.store.ids import id_hashes
+
+    hashes = (id_hashes(ids) >> np.uint64(32)).astype(np.uint32)
+    for number, leaf in enumerate(leaves):
+        at, rows = leaf.segment.rows_with(hashes, id_column)
+        if leaf.live is not None:
+            alive = leaf.live[rows] != 0
+            at, rows = at[alive], rows[alive]
+        if not len(rows):
+            continue
+        stored = leaf.segment.stored
+        assert stored is not None
+        there = stored.take(rows, [id_column]).column(0).to_pylist()
+        wanted = ids.take(number_array(at)).to_pylist()
+        same = np.array([a == b for a, b in zip(there, wanted, strict=True)], bool)
+        if same.any():
+            yield number, rows[same], at[same]
 
 
 # open collections by path and commit: all that is unpickled from one index shares its files

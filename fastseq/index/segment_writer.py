@@ -66,24 +66,29 @@ def chunk_edges(postings: Int64, threads: int, memory: int) -> list[int]:
 
 
 def write_postings(
-    container: ContainerWriter, df: Int64, runs: Int32, larges: int,
-    chunks: Iterable[Mapping[str, Array]],
-) -> None:  # fmt: skip
+    container: ContainerWriter, df: Int64, runs: Int32, chunks: Iterable[Mapping[str, Array]]
+) -> None:
     """Write merged postings.
 
     df, runs  postings and runs of each term
-    larges    the number of term frequencies that exceed a byte
     chunks    the arrays of POSTING_ARRAYS of some terms, in order
     """
     total, run_total = int(df.sum()), int(runs.sum(dtype=np.int64))
     counts = {"docs": total, "tfs": total, "run_window": run_total, "run_count": run_total}
     regions = {
-        field: container.region(name, dtype, counts.get(field, larges))
-        for field, (name, dtype) in layout.POSTING_ARRAYS.items()
+        field: container.region(*layout.POSTING_ARRAYS[field], count)
+        for field, count in counts.items()
     }
+    # the few large frequencies, whose number is known at the end
+    others: dict[str, list[Array]] = {field: [] for field in ("large_at", "large_tf")}
     for chunk in chunks:
         for field, region in regions.items():
             region.append(chunk[field])
+        for field, parts in others.items():
+            parts.append(chunk[field])
+    for field, parts in others.items():
+        name, dtype = layout.POSTING_ARRAYS[field]
+        container.array(name, np.concatenate([np.empty(0, dtype), *parts]))
     container.array(layout.TERM_RUNS, narrowest(runs))
 
 

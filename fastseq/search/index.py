@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from fastseq.settings import function, string, strings, whole
 
 if TYPE_CHECKING:
     from fastseq.index.build import Progress
+    from fastseq.index.changes import IndexWriter
     from fastseq.text.analyzer import Analyzer
 
 _DEFAULT = BM25()
@@ -166,6 +168,87 @@ class Index:
         rows, scores = self._searcher.search(queries, k, model, threads, device)
         return Hits(rows, scores, self._collection)
 
+    # ---- changes
+
+    def add(
+        self, corpus: Any, *, memory: str | int = "1GB", threads: int | None = None,
+        wait: float = 0, progress: Progress | None = None,
+    ) -> dict[str, int]:  # fmt: skip
+        """Add documents in one commit, which this index then has; one with a known id replaces the
+        document with that id.
+
+        corpus : as of `build`, with the index's columns; where it lacks a stored column, that is
+            null
+        wait : seconds to wait for another writer to end
+
+        Returns the numbers of documents `added`, of those among them that `replaced` one, of
+        `null_texts`, and of segments `merged`. Other parameters are those of `build`.
+
+        Raises as `writer`; DataError as `build`, for an index without ids, for a column of another
+        type or one that the index does not have.
+        """
+        with self.writer(memory=memory, threads=threads, wait=wait, progress=progress) as writer:
+            writer.add(corpus)
+        return _some(writer.summary, "added", "replaced", "null_texts", "merged")
+
+    def delete(self, ids: Any, *, wait: float = 0) -> dict[str, int]:
+        """Delete documents in one commit, which this index then has.
+
+        ids : one id or several, as a list, a NumPy or an Arrow array
+
+        Returns the numbers of documents `deleted` and of `unknown` ids. Raises as `writer`;
+        DataError for an id of another type, and for an index without ids.
+        """
+        with self.writer(wait=wait) as writer:
+            writer.delete(ids)
+        return _some(writer.summary, "deleted", "unknown", "merged")
+
+    def compact(
+        self, *, memory: str | int = "1GB", threads: int | None = None, wait: float = 0,
+        progress: Progress | None = None,
+    ) -> None:  # fmt: skip
+        """Merge all segments into one, without the deleted documents. Results do not change. Raises
+        as `writer`."""
+        with self.writer(memory=memory, threads=threads, wait=wait, progress=progress) as writer:
+            writer.compact()
+
+    @contextmanager
+    def writer(
+        self, *, memory: str | int = "1GB", threads: int | None = None, wait: float = 0,
+        progress: Progress | None = None,
+    ) -> Iterator[IndexWriter]:  # fmt: skip
+        """Many changes in one commit:
+
+            with index.writer() as writer:
+                writer.add([{"id": 7, "text": "a new document"}])
+                writer.delete([3, 5])
+
+        The end of the block commits, and this index then has the commit; an exception discards all
+        changes. Other readers keep the commit that they opened, until they `refresh`. After any
+        changes, searches give the hits and scores of a new index of the documents, in order of
+        their last addition.
+
+        Raises FormatError where the index is gone or damaged; FastseqError where another process
+        writes to it, after `wait` seconds, or the system refuses.
+        """
+        from fastseq.index.changes import IndexWriter
+
+        with IndexWriter(self.path, memory, threads, wait, progress) as writer:
+            yield writer
+        self.refresh()
+
+    def refresh(self) -> bool:
+        """Move to the current commit of the folder; returns whether it is another one. Segments
+        that both have stay open. Raises as `open`; the index then keeps its commit."""
+        before = self._collection
+        collection = Collection.open(self.path, before)
+        if collection.commit == before.commit:
+            return False
+        self._searcher = Searcher(collection)
+        return True
+
+    # ---- words
+
     def unknown_words(self, query: str) -> list[str]:
         """The words of a query, before stemming, that no document contains; never stop words."""
         words = raw_words(self._collection, string("query", query))
@@ -188,6 +271,10 @@ class Index:
     def info(self) -> dict[str, Any]:
         """The kind, format_version, settings, statistics, files and bytes of `fastseq info`."""
         return self._collection.folder.manifest.describe()
+
+
+def _some(numbers: Mapping[str, int], *names: str) -> dict[str, int]:
+    return {name: numbers[name] for name in names}
 
 
 def _restored(collection: Collection, extra: dict[str, Any]) -> Index:

@@ -10,7 +10,7 @@ corpus = Corpus.open("docs.parquet")                          # documents to ind
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -39,7 +39,7 @@ from fastseq.store.columns import (
     element_type,
     listed,
 )
-from fastseq.store.sources import Dataset, Source, open_sources
+from fastseq.store.sources import Dataset, ParquetSource, Source, open_sources
 from fastseq.types import Categories, Float64, Int64, Texts, offsets_of
 
 MAX_BYTES = 2 << 20  # of strings in a batch
@@ -260,6 +260,16 @@ class Corpus(RowReader):
         check_fields(data, fields)
         check_types(data, "id", fields.id)
         return Corpus(data, fields, None, _kept_schema(data, fields))
+
+    @property
+    def name(self) -> str:
+        """For messages: the first source and the number of others."""
+        return self.data.name
+
+    @property
+    def place(self) -> Callable[[int], str] | None:
+        """`where` for rows of files; None where rows have only numbers."""
+        return self.where if isinstance(self.sources[0], ParquetSource) else None
 
     @property
     def id_column(self) -> str | None:

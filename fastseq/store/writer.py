@@ -290,6 +290,10 @@ class FolderWriter:
             self._files[name] = FileEntry(*checksum(path))
         self.flush(path)
 
+    def path_of(self, name: str) -> Path:
+        """The path of an existing data file of this commit."""
+        return self._data / name
+
     def path(self, name: str) -> Path:
         """The path of the data file `name` of this commit. Raises ValueError for a name that is
         taken or not a plain file name."""

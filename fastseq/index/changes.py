@@ -1,0 +1,357 @@
+"""Changes of an index: documents added, replaced and deleted in one commit.
+
+A commit writes new segments and a file of deletions, and keeps the files of the other segments.
+Adjacent segments are merged before the commit, where that is due (index/merging.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from fastseq.errors import DataError
+from fastseq.index.build import MOST_DOCUMENTS, Progress, SegmentBuilder, memory_budget
+from fastseq.index.collection import KIND, VERSION, Collection, Leaf, find_rows
+from fastseq.index.merging import due, merge
+from fastseq.index.segment import Segment
+from fastseq.index.segment_writer import segment_name, statistics_of
+from fastseq.settings import function, real, thread_count
+from fastseq.store.additions import Addition, Buffer, Documents
+from fastseq.store.arrays import number_array
+from fastseq.store.documents import schema_text
+from fastseq.store.folder import open_container
+from fastseq.store.ids import id_list, ids_like
+from fastseq.store.writer import FolderWriter
+from fastseq.types import Int64, UInt8
+
+_FEW_ROWS = 1024  # of an addition: collected in memory, with others
+_BUFFER = 8 << 20  # bytes of documents collected
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A segment of the commit in progress.
+
+    leaf   without the deleted documents
+    entry  of the segment in the manifest; deleted and tokens follow from the leaf
+    path   of its file in the previous commit, None for a new one
+    """
+
+    leaf: Leaf
+    entry: dict[str, Any]
+    path: str | None
+
+
+class IndexWriter:
+    """Changes an index in one commit; a context manager. Leaving the block commits, an exception
+    in it discards all changes.
+
+    Parameters
+    ----------
+    path : the index
+    memory : for postings in progress, in bytes or as "256MB"
+    threads : default: all cores
+    wait : seconds to wait for another writer to end
+    progress : called as progress(stage, done, total or None) from the calling thread
+
+    Attributes
+    ----------
+    summary : numbers of documents added, replaced (of those added) and deleted, of ids to delete
+        that are unknown, of null_texts, and of segments merged
+
+    Raises FormatError where there is no index or a damaged one; FastseqError where another process
+    writes to it or the system refuses; SettingsError for a setting outside its range.
+    """
+
+    def __init__(
+        self, path: str | Path, memory: str | int = "1GB", threads: int | None = None,
+        wait: float = 0, progress: Progress | None = None,
+    ) -> None:  # fmt: skip
+        self._budget = memory_budget(memory)
+        self._threads = thread_count(threads)
+        self._report = function("progress", progress) or (lambda stage, done, total: None)
+        wait = real("wait", wait, lambda seconds: seconds >= 0, "a number of seconds from 0 on")
+        self._writer = FolderWriter(path, KIND, VERSION, update=True, wait=wait)
+        self.summary = dict.fromkeys(
+            ("added", "replaced", "deleted", "unknown", "null_texts", "merged"), 0
+        )
+
+    def __enter__(self) -> IndexWriter:
+        self._writer.__enter__()
+        try:
+            self._collection = collection = Collection.open(self._writer.root)
+            self._schema = collection.schema
+            statistics = collection.folder.statistics
+            paths = {name.rpartition("/")[2]: name for name in collection.folder.manifest.files}
+            first_version = collection.folder.manifest.format_version == 1
+            self._parts = [
+                _Part(leaf, entry, None if first_version else paths[entry["name"]])
+                for leaf, entry in zip(
+                    collection.leaves, statistics.get("segments", [{}]), strict=True
+                )
+            ]
+            self._old_format = first_version
+            self._changed = False
+            self._new = 0
+            self._buffer = self._empty_buffer()
+        except BaseException as error:
+            self._writer.__exit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self._commit()
+        finally:
+            self._writer.__exit__(kind, error, traceback)
+
+    # ---- changes
+
+    def add(self, corpus: Any) -> None:
+        """Add documents, in the order of the corpus; one with a known id replaces the document with
+        that id, and is then the last.
+
+        corpus : as of Index.build, with the index's columns; where it lacks a stored column, that
+            is null
+
+        Raises DataError as Index.build, for an index without ids, for a column of another type or
+        one that the index does not have.
+        """
+        buffer = self._require_ids()
+        settings = self._collection.folder.settings
+        addition = Addition(
+            corpus, buffer.id_column, settings["text_columns"], self._schema,
+            settings.get("store_named", False),
+        )  # fmt: skip
+        if addition.num_rows is None or addition.num_rows > _FEW_ROWS:
+            self._flush()
+            self._build(addition)
+            return
+        for batch in addition.batches():
+            if batch.rows:
+                self.summary["added"] += batch.rows
+                self.summary["null_texts"] += batch.null_texts
+                self.summary["replaced"] += buffer.append(batch) + self._remove(batch.ids)
+        if buffer.nbytes > min(_BUFFER, self._budget // 4):
+            self._flush()
+
+    def delete(self, ids: Any) -> None:
+        """Delete documents by their ids: one id, or several as a list, NumPy or Arrow array.
+        Unknown ids are counted in `summary`.
+
+        Raises DataError for an id of another type than the index's, and for an index without ids.
+        """
+        buffer = self._require_ids()
+        several = [ids] if isinstance(ids, str | bytes) or not hasattr(ids, "__iter__") else ids
+        wanted = ids_like(several, self._schema.field(buffer.id_column).type)
+        places = {id: place for place, id in enumerate(id_list(wanted))}
+        wanted = wanted.take(number_array(list(places.values())))
+        deleted = buffer.remove(list(places)) + self._remove(wanted)
+        self.summary["deleted"] += deleted
+        self.summary["unknown"] += len(wanted) - deleted
+
+    def compact(self) -> None:
+        """Merge all segments into one, without the deleted documents."""
+        self._flush()
+        self._drop_empty()
+        plain = len(self._parts) == 1 and self._parts[0].leaf.live is None
+        if self._parts and not (plain and not self._old_format):
+            self._merge(0, len(self._parts))
+
+    # ---- segments
+
+    def _require_ids(self) -> Buffer:
+        if self._buffer is None:
+            raise DataError(
+                f"{self._writer.root}: the index has no id column, so documents cannot be added or "
+                "deleted: build it again with ids"
+            )
+        return self._buffer
+
+    def _empty_buffer(self) -> Buffer | None:
+        column = self._collection.id_column
+        return None if column is None else Buffer(column, self._schema)
+
+    @property
+    def _leaves(self) -> list[Leaf]:
+        return [part.leaf for part in self._parts]
+
+    def _flush(self) -> None:
+        """Write the documents collected in memory as a segment."""
+        if self._buffer is not None and self._buffer.num_rows:
+            buffer, self._buffer = self._buffer, self._empty_buffer()
+            self._append(buffer)
+
+    def _build(self, documents: Documents) -> None:
+        """Add a segment of documents; those with known ids are replaced."""
+        before = len(self._parts)
+        self._append(documents)
+        new = self._parts[-1].leaf.segment
+        self.summary["added"] += new.documents
+        assert documents.id_column is not None
+        hashes, _ = new.id_table(documents.id_column)
+        if before:
+            stored = new.stored
+            assert stored is not None
+            places = self._candidates(hashes)
+            if len(places):
+                rows = new.id_table(documents.id_column)[1][places].astype(np.int64)
+                ids = stored.take(np.unique(rows), [documents.id_column]).column(0)
+                self.summary["replaced"] += self._remove(ids.combine_chunks(), before)
+
+    def _candidates(self, hashes: Any) -> Int64:
+        """The places among hashes of new ids that older documents have."""
+        column = self._collection.id_column
+        assert column is not None
+        found = [part.leaf.segment.rows_with(hashes, column)[0] for part in self._parts[:-1]]
+        return np.unique(np.concatenate(found))
+
+    def _append(self, documents: Documents) -> None:
+        name = segment_name(self._writer, self._new)
+        self._new += 1
+        container = self._writer.container(name)
+        builder = SegmentBuilder(
+            documents, self._collection.analyzer, self._writer, container, self._budget,
+            self._threads, self._report,
+        )  # fmt: skip
+        try:
+            entry = builder.run()
+        except BaseException:
+            self._writer.discard(name)
+            raise
+        self.summary["null_texts"] += builder.null_texts
+        self._writer.close(container)
+        self._insert(len(self._parts), len(self._parts), entry)
+        if sum(part.leaf.segment.documents for part in self._parts) > MOST_DOCUMENTS:
+            raise DataError(f"more than {MOST_DOCUMENTS:,} documents, the maximum of an index")
+
+    def _insert(self, first: int, last: int, entry: dict[str, Any]) -> None:
+        """Put a new segment in the place of those from first to last."""
+        path = self._writer.path_of(entry["name"])
+        container = open_container(path, self._writer.entry(entry["name"]))
+        segment = Segment(container, entry["name"], entry["documents"])
+        leaf = Leaf(segment, 0, None, segment.documents, segment.tokens)
+        self._parts[first:last] = [_Part(leaf, entry, None)]
+        self._changed = True
+
+    def _remove(self, ids: Any, last: int | None = None) -> int:
+        """Delete the documents with some ids, an Arrow array, of the segments before `last`.
+        Returns how many there were."""
+        column = self._collection.id_column
+        assert column is not None
+        removed = 0
+        for number, rows in find_rows(self._leaves[:last], column, ids):
+            part = self._parts[number]
+            live: UInt8 = (
+                np.ones(part.leaf.segment.documents, np.uint8)
+                if part.leaf.live is None
+                else part.leaf.live.copy()
+            )
+            live[rows] = 0
+            tokens = int(part.leaf.segment.lengths[rows].sum(dtype=np.int64))
+            leaf = replace(
+                part.leaf,
+                live=live,
+                documents=part.leaf.documents - len(rows),
+                tokens=part.leaf.tokens - tokens,
+            )
+            self._parts[number] = replace(part, leaf=leaf)
+            removed += len(rows)
+            self._changed = True
+        return removed
+
+    # ---- merging and commit
+
+    def _drop_empty(self) -> None:
+        """Leave out the segments in which every document is deleted."""
+        for part in self._parts:
+            if not part.leaf.documents and part.path is None and not self._is_old(part):
+                self._writer.discard(part.entry["name"])
+        self._parts = [part for part in self._parts if part.leaf.documents]
+
+    def _is_old(self, part: _Part) -> bool:
+        """Whether a segment is one of format 1, which is not in a container."""
+        return not part.entry
+
+    def _merge(self, first: int, last: int) -> None:
+        name = segment_name(self._writer, self._new)
+        self._new += 1
+        container = self._writer.container(name)
+        parts = self._parts[first:last]
+        try:
+            entry = merge(
+                [part.leaf for part in parts], container, self._collection.id_column, self._schema,
+                self._budget // 3, self._threads,
+                lambda done, total: self._report("merge", done, total),
+            )  # fmt: skip
+        except BaseException:
+            self._writer.discard(name)
+            raise
+        self._writer.close(container)
+        self._insert(first, last, entry)
+        for part in parts:
+            if part.path is None and not self._is_old(part):
+                self._writer.discard(part.entry["name"])
+        self.summary["merged"] += len(parts)
+
+    def _commit(self) -> None:
+        self._flush()
+        if not self._changed:
+            return
+        self._drop_empty()
+        for number, part in enumerate(self._parts):
+            if self._is_old(part):
+                self._merge(number, number + 1)
+        while True:
+            live = [leaf.documents for leaf in self._leaves]
+            found = due(live, [leaf.deleted for leaf in self._leaves])
+            if found is None:
+                break
+            self._merge(*found)
+        entries = [
+            {**part.entry, "deleted": part.leaf.deleted, "tokens": part.leaf.tokens}
+            for part in self._parts
+        ]
+        total = sum(entry["documents"] - entry["deleted"] for entry in entries)
+        self._report("commit", total, total)
+        bitmaps = [
+            np.packbits(part.leaf.live == 0, bitorder="little")
+            for part in self._parts
+            if part.leaf.live is not None and part.leaf.deleted
+        ]
+        deleted = None
+        if bitmaps:
+            deleted = f"deleted-{self._writer.number:06d}"
+            file = self._writer.create(deleted)
+            file.append(np.concatenate(bitmaps).tobytes())
+            self._writer.close(file)
+        keep = [part.path for part in self._parts if part.path is not None]
+        settings = dict(self._collection.folder.settings)
+        settings["schema"] = schema_text(self._schema)
+        self._writer.commit(settings, statistics_of(entries, deleted), keep)
+
+
+def change(
+    path: str | Path, *, add: Sequence[Any] = (), delete: Any = None, compact: bool = False,
+    **options: Any,
+) -> dict[str, int]:  # fmt: skip
+    """Change an index in one commit and return the writer's summary: see IndexWriter."""
+    with IndexWriter(path, **options) as writer:
+        for corpus in add:
+            writer.add(corpus)
+        if delete is not None:
+            writer.delete(delete)
+        if compact:
+            writer.compact()
+    return writer.summary

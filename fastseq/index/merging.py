@@ -1,0 +1,241 @@
+"""Merging adjacent segments into one: live documents are renumbered, postings and stored columns
+copied. No text is read again.
+
+Merging is due where ten segments of a similar size are adjacent, which bounds both their number and
+how often a document is copied, by the logarithm of the size of the index; and where more than a
+third of a segment is deleted. Only adjacent segments are merged, so that documents keep their
+order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastseq.index import segment as layout
+from fastseq.index.collection import Leaf
+from fastseq.index.segment_writer import (
+    chunk_edges,
+    narrowest,
+    write_groups,
+    write_ids,
+    write_postings,
+    write_terms,
+)
+from fastseq.kernels.search.postings import count_merged, place_merged
+from fastseq.kernels.text.hashing import PADDING
+from fastseq.store.container import ContainerWriter
+from fastseq.store.documents import DocumentReader, DocumentWriter
+from fastseq.store.files import writing
+from fastseq.text.tables import ByteTable
+from fastseq.threads import in_order
+from fastseq.types import Int32, Texts, offsets_of, ranges
+
+FACTOR = 10  # adjacent segments of a level that are merged, and the ratio of two levels' sizes
+SMALLEST = 32  # documents: segments up to FACTOR times as large are of one level
+_MOST_DELETED = 1 / 3
+_FEW_ROWS = 256  # of a group that is written anew, with its neighbours, instead of copied
+
+Array = npt.NDArray[Any]
+
+
+def due(documents: Sequence[int], deleted: Sequence[int]) -> tuple[int, int] | None:
+    """The segments [first, last) to merge next, None when no merge is due.
+
+    documents, deleted  of each segment: documents that are not deleted, and deleted ones
+    """
+    for i, (live, gone) in enumerate(zip(documents, deleted, strict=True)):
+        if gone > _MOST_DELETED * (live + gone):
+            return i, i + 1
+    levels = [int(math.log(max(live / SMALLEST, 1), FACTOR) + 1e-9) for live in documents]
+    for level in sorted(set(levels)):
+        first = 0
+        while first < len(levels):
+            last = first
+            while last < len(levels) and levels[last] <= level:
+                last += 1
+            of_level = [i for i in range(first, last) if levels[i] == level]
+            if len(of_level) >= FACTOR:
+                return of_level[0], last
+            first = last + 1
+    return None
+
+
+def merge(
+    leaves: Sequence[Leaf], container: ContainerWriter, id_column: str | None, schema: Any,
+    memory: int, threads: int, done: Callable[[int, int], None],
+) -> dict[str, Any]:  # fmt: skip
+    """Merge adjacent segments into a container; returns its entry in the manifest.
+
+    Parameters
+    ----------
+    leaves : with a document that is not deleted
+    schema : of the stored columns
+    memory : bytes for postings in progress
+    done : called with the number of postings merged so far, and of all
+
+    Raises FormatError where a segment is damaged, FastseqError where the system refuses.
+    """
+    with writing(container.path), ThreadPoolExecutor(threads, "fastseq-merge") as pool:
+        rows = list(_new_rows(leaves))
+        if schema.names:
+            _copy_documents(leaves, container, schema)
+        if id_column is not None:
+            _merge_ids(leaves, rows, container, id_column)
+        terms, numbers = _merge_terms(leaves)
+        merged = _Merge(leaves, rows, numbers, len(terms), pool, threads)
+        chunks = merged.chunks(memory, done)
+        write_postings(container, merged.df, merged.runs, chunks)
+        write_terms(container, terms)
+        lengths = np.concatenate([
+            leaf.segment.lengths[kept >= 0] for leaf, kept in zip(leaves, rows, strict=True)
+        ])  # fmt: skip
+        container.array(layout.DOCUMENT_LENGTHS, narrowest(lengths))
+    return {
+        "name": container.path.name,
+        "documents": len(lengths),
+        "deleted": 0,
+        "tokens": int(lengths.sum(dtype=np.int64)),
+        "terms": len(terms),
+        "postings": int(merged.df.sum()),
+    }
+
+
+def _new_rows(leaves: Sequence[Leaf]) -> Iterator[Int32]:
+    """Of each segment int32[documents]: the merged row of each document, -1 for a deleted one."""
+    first = 0
+    for leaf in leaves:
+        if leaf.live is None:
+            rows = np.arange(first, first + leaf.documents, dtype=np.int32)
+        else:
+            rows = np.where(leaf.live, first - 1 + np.cumsum(leaf.live, dtype=np.int64), -1)
+        yield rows.astype(np.int32)
+        first += leaf.documents
+
+
+def _copy_documents(leaves: Sequence[Leaf], container: ContainerWriter, schema: Any) -> None:
+    """Copy the stored columns of live documents: large groups without deleted ones as they are."""
+    region = container.region(layout.DOCUMENTS, np.uint8)
+    documents = DocumentWriter(region.append, schema)
+    for leaf in leaves:
+        stored = leaf.segment.stored
+        assert stored is not None
+        for group, (first, last) in enumerate(pairwise(stored.starts.tolist())):
+            live = None if leaf.live is None else leaf.live[first:last]
+            if live is not None and live.all():
+                live = None
+            if isinstance(stored, DocumentReader) and live is None and last - first >= _FEW_ROWS:
+                documents.append_group(stored.group(group), int(last - first))
+            elif live is None or live.any():
+                chosen = np.arange(first, last) if live is None else first + np.flatnonzero(live)
+                documents.append(stored.take(chosen))
+    write_groups(container, documents)
+
+
+def _merge_ids(
+    leaves: Sequence[Leaf], rows: Sequence[Int32], container: ContainerWriter, id_column: str
+) -> None:
+    hashes, places = [], []
+    for leaf, new in zip(leaves, rows, strict=True):
+        known, at = leaf.segment.id_table(id_column)
+        kept = new[at] >= 0
+        hashes.append(known[kept])
+        places.append(new[at][kept].astype(np.uint32))
+    every = np.concatenate(hashes)
+    order = np.argsort(every, kind="stable")
+    write_ids(container, every[order], np.concatenate(places)[order])
+
+
+def _merge_terms(leaves: Sequence[Leaf]) -> tuple[Texts, list[Int32]]:
+    """(terms, of each segment int32[terms]: the merged number of its terms, -1 for one that only
+    deleted documents have)."""
+    table = ByteTable(max(leaf.segment.terms for leaf in leaves), 0, 0)
+    numbers = []
+    for leaf in leaves:
+        texts, kept = leaf.segment.vocabulary, leaf.df > 0
+        data, offsets = texts.data, texts.offsets
+        if not kept.all():
+            counts = np.diff(offsets)[kept]
+            data, offsets = data[ranges(offsets[:-1][kept], counts)], offsets_of(counts)
+        padded = np.concatenate([data, np.zeros(PADDING, np.uint8)])
+        of_leaf = np.full(leaf.segment.terms, -1, np.int32)
+        of_leaf[kept] = table.register(padded, offsets, 0)
+        numbers.append(of_leaf)
+    return Texts(*table.texts()), numbers
+
+
+class _Merge:
+    """The merge of the postings of segments: first counted, then placed, in chunks of terms.
+
+    df, runs  int64[V], int32[V]: documents of each merged term, windows in which it occurs
+    """
+
+    def __init__(
+        self, leaves: Sequence[Leaf], rows: Sequence[Int32], numbers: Sequence[Int32], terms: int,
+        pool: ThreadPoolExecutor, threads: int,
+    ) -> None:  # fmt: skip
+        self._leaves, self._rows, self._pool, self._threads = leaves, rows, pool, threads
+        self.df = np.zeros(terms, np.int64)
+        self.runs = np.zeros(terms, np.int32)
+        last_window = np.full(terms, -1, np.int32)
+        # of each segment int32[terms]: its number of each merged term, -1 for none
+        self._own = []
+        for leaf, kept, of_leaf in zip(leaves, rows, numbers, strict=True):
+            segment = leaf.segment
+            segment.verify_all_postings()
+            own = np.full(terms, -1, np.int32)
+            known = np.flatnonzero(of_leaf >= 0)
+            own[of_leaf[known]] = known
+            self._own.append(own)
+            edges = chunk_edges(segment.postings.term_posting, threads, 1 << 62)
+            jobs = [
+                pool.submit(
+                    count_merged, self.df, self.runs, last_window, segment.postings, kept, of_leaf,
+                    first, last,
+                )
+                for first, last in pairwise(edges)
+            ]  # fmt: skip
+            for job in jobs:
+                job.result()
+        self._posting, self._run = offsets_of(self.df), offsets_of(self.runs)
+
+    def chunks(self, memory: int, done: Callable[[int, int], None]) -> Iterator[dict[str, Array]]:
+        """Yield the merged postings in the order of terms, by `POSTING_ARRAYS`."""
+        edges = chunk_edges(self._posting, self._threads, memory)
+        total = int(self._posting[-1])
+
+        def place(i: int) -> dict[str, Array]:
+            return self._place(edges[i], edges[i + 1])
+
+        for i, chunk in in_order(self._pool, place, range(len(edges) - 1), self._threads + 1):
+            yield chunk
+            done(int(self._posting[edges[i + 1]]), total)
+
+    def _place(self, first: int, last: int) -> dict[str, Array]:
+        first_posting, first_run = int(self._posting[first]), int(self._run[first])
+        postings = int(self._posting[last]) - first_posting
+        docs, tfs = np.empty(postings, np.uint16), np.empty(postings, np.uint8)
+        run_window = np.empty(int(self._run[last]) - first_run, np.uint16)
+        run_count = np.empty(len(run_window), np.uint16)
+        most = sum(len(leaf.segment.postings.large_at) for leaf in self._leaves)
+        large_at, large_tf = np.empty(most, np.int64), np.empty(most, np.int32)
+        posting_at, run_at = self._posting[first:last].copy(), self._run[first:last].copy()
+        open_window = np.full(last - first, -1, np.int32)
+        larges = 0
+        for leaf, kept, own in zip(self._leaves, self._rows, self._own, strict=True):
+            larges = place_merged(
+                docs, tfs, run_window, run_count, large_at, large_tf, larges, posting_at, run_at,
+                open_window, leaf.segment.postings, kept, own[first:last], first_posting,
+                first_run,
+            )  # fmt: skip
+        order = np.argsort(large_at[:larges])
+        return {
+            "docs": docs, "tfs": tfs, "run_window": run_window, "run_count": run_count,
+            "large_at": large_at[order], "large_tf": large_tf[order],
+        }  # fmt: skip

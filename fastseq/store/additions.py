@@ -1,0 +1,212 @@
+"""Documents to be added to an index: rows of a corpus with the columns that the index has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from fastseq.errors import DataError, RowError, located
+from fastseq.store.arrays import number_array, one_chunk, plain
+from fastseq.store.columns import INDEX_NAME
+from fastseq.store.ids import id_list
+from fastseq.store.rows import MAX_BYTES, Corpus, RowBatch
+from fastseq.store.sources import promoted
+from fastseq.types import Texts, offsets_of, ranges
+
+
+class Documents(Protocol):
+    """What a segment is built from; Corpus is one."""
+
+    @property
+    def id_column(self) -> str | None:
+        """The name of the id column; None where the row number is the id."""
+
+    @property
+    def stored_schema(self) -> pa.Schema:
+        """The schema of every batch's `kept`."""
+
+    @property
+    def num_rows(self) -> int | None:
+        """The number of rows; None where it is unknown."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    def where(self, row: int) -> str:
+        """The location of a row, for a message."""
+
+    @property
+    def place(self) -> Callable[[int], str] | None:
+        """`where` for rows of files; None where rows have only numbers."""
+
+    def batches(self, max_bytes: int = MAX_BYTES) -> Iterator[RowBatch]:
+        """The documents, in batches of about `max_bytes` of strings."""
+
+
+class Addition:
+    """The rows of a corpus with the stored columns of an index: nulls where the corpus lacks a
+    column, numbers widened.
+
+    Parameters
+    ----------
+    source, id_column, text_columns : as in Corpus.open
+    schema : of the stored columns of the index
+    named : whether the index was built with names of the columns to store; others are then left
+        out, and are an error otherwise
+
+    Raises DataError as Corpus.open, and for a column of another type or one that the index lacks.
+    """
+
+    def __init__(
+        self, source: Any, id_column: str, text_columns: Sequence[str], schema: pa.Schema,
+        named: bool,
+    ) -> None:  # fmt: skip
+        # with the id alone, since other columns may be missing
+        everything = Corpus.open(source, id_column, text_columns, None)
+        name = everything.sources[0].name
+        new = [column for column in everything.stored_columns if column not in schema.names]
+        new = [column for column in new if not INDEX_NAME.fullmatch(column)]
+        if new and not named:
+            raise DataError(
+                f"{name}: the index has no column {', '.join(map(repr, new))}: leave it out, or "
+                "build the index again, with it or with the names of the columns to store"
+            )
+        for column in everything.stored_columns:
+            if column in schema.names:
+                kind, ours = everything.kept.field(column).type, schema.field(column).type
+                if promoted(ours, kind) != ours:
+                    raise DataError(
+                        f"{name}: the column {column!r} is {kind}, but {ours} in the index"
+                    )
+        self._corpus = replace(
+            everything,
+            fields=replace(
+                everything.fields,
+                keep=tuple(c for c in everything.stored_columns if c in schema.names),
+            ),
+        )
+        self.id_column = id_column
+        self.stored_schema = schema
+        self.num_rows = everything.num_rows
+        self.name = everything.data.name
+        self.where = everything.where
+        self.place = everything.place
+
+    def batches(self, max_bytes: int = MAX_BYTES) -> Iterator[RowBatch]:
+        for batch in self._corpus.batches(max_bytes):
+            with located(batch.where):
+                kept = self._conformed(batch)
+            yield replace(batch, kept=kept, ids=one_chunk(kept.column(self.id_column)))
+
+    def _conformed(self, batch: RowBatch) -> pa.Table:
+        columns = []
+        for field in self.stored_schema:
+            if batch.kept is None or field.name not in batch.kept.schema.names:
+                columns.append(pa.nulls(batch.rows, field.type))
+                continue
+            column = batch.kept.column(field.name)
+            try:
+                columns.append(
+                    pa.chunked_array([plain(c, field.type) for c in column.chunks], field.type)
+                )
+            except RowError as error:
+                raise RowError(error.row, f"column {field.name!r}: {error.problem}") from error
+        return pa.Table.from_arrays(columns, schema=self.stored_schema)
+
+
+class Buffer:
+    """Documents in memory, of several small additions; those of a known id are replaced.
+
+    rows, nbytes  of the documents in it, approximately
+    """
+
+    name = "the documents"
+    place = None
+
+    def __init__(self, id_column: str, schema: pa.Schema) -> None:
+        self.id_column = id_column
+        self.stored_schema = schema
+        self.nbytes = 0
+        self._batches: list[RowBatch] = []
+        self._live: list[np.ndarray[Any, np.dtype[np.bool_]]] = []
+        self._place: dict[Any, tuple[int, int]] = {}  # batch and row of each id
+
+    @property
+    def num_rows(self) -> int | None:
+        return len(self._place)
+
+    def where(self, row: int) -> str:
+        return f"{self.name}: row {row} (from 0)"
+
+    def append(self, batch: RowBatch) -> int:
+        """Add the rows of a batch; returns how many replace one. Raises DataError for an id that
+        occurs twice in it."""
+        number, replaced = len(self._batches), 0
+        ids = id_list(batch.ids)
+        if len(set(ids)) < len(ids):
+            twice = next(id for id in ids if ids.count(id) > 1)
+            rows = ", ".join(batch.where(row) for row, id in enumerate(ids) if id == twice)
+            raise DataError(f"duplicate id {twice!r} ({rows}): expected one row for each id")
+        replaced = self.remove(ids)
+        self._place.update((id, (number, row)) for row, id in enumerate(ids))
+        self._batches.append(batch)
+        self._live.append(np.ones(batch.rows, bool))
+        self.nbytes += batch.text.nbytes + batch.kept.nbytes
+        return replaced
+
+    def remove(self, ids: Sequence[Any]) -> int:
+        """Remove the documents with some ids, as results have them; returns how many there were."""
+        removed = 0
+        for id in ids:
+            place = self._place.pop(id, None)
+            if place is not None:
+                self._live[place[0]][place[1]] = False
+                removed += 1
+        return removed
+
+    def batches(self, max_bytes: int = MAX_BYTES) -> Iterator[RowBatch]:
+        first = 0
+        pending: list[RowBatch] = []
+        for batch, live in zip(self._batches, self._live, strict=True):
+            kept = batch if live.all() else _selected(batch, np.flatnonzero(live))
+            if pending and sum(one.text.nbytes for one in pending) > max_bytes:
+                yield _joined(pending, first)
+                first += sum(one.rows for one in pending)
+                pending = []
+            if kept.rows:
+                pending.append(kept)
+        if pending:
+            yield _joined(pending, first)
+
+
+def _selected(batch: RowBatch, rows: Any) -> RowBatch:
+    """Some rows of a batch."""
+    offsets = batch.text.offsets
+    counts = np.diff(offsets)[rows]
+    texts = Texts(batch.text.data[ranges(offsets[:-1][rows], counts)], offsets_of(counts))
+    at = number_array(rows)
+    return replace(
+        batch, rows=len(rows), texts=texts, ids=batch.ids.take(at), kept=batch.kept.take(at)
+    )
+
+
+
+def _joined(batches: Sequence[RowBatch], first_row: int) -> RowBatch:
+    """Batches as one."""
+    texts = [batch.text for batch in batches]
+    offsets = offsets_of(np.concatenate([np.diff(text.offsets) for text in texts]))
+    data = np.concatenate([text.data[text.offsets[0] : text.offsets[-1]] for text in texts])
+    return replace(
+        batches[0],
+        first_row=first_row,
+        rows=sum(batch.rows for batch in batches),
+        texts=Texts(data, offsets),
+        ids=pa.concat_arrays([batch.ids for batch in batches]),
+        kept=pa.concat_tables([batch.kept for batch in batches]),
+        null_texts=sum(batch.null_texts for batch in batches),
+    )
