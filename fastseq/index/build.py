@@ -100,7 +100,7 @@ def build(
         entry = builder.run()
         report("commit", entry["documents"], entry["documents"])
         writer.close(container)
-        writer.commit(settings, statistics_of([entry], None))
+        writer.commit(settings, statistics_of(writer.number, [entry]))
     seconds = time.perf_counter() - started
     return {"null_texts": builder.null_texts, "seconds": seconds}
 

@@ -6,7 +6,6 @@ Adjacent segments are merged before the commit, where that is due (index/merging
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -58,6 +57,7 @@ class IndexWriter:
     threads : default: all cores
     wait : seconds to wait for another writer to end
     progress : called as progress(stage, done, total or None) from the calling thread
+    opened : a commit of the index, opened before, whose segments are shared
 
     Attributes
     ----------
@@ -70,8 +70,9 @@ class IndexWriter:
 
     def __init__(
         self, path: str | Path, memory: str | int = "1GB", threads: int | None = None,
-        wait: float = 0, progress: Progress | None = None,
+        wait: float = 0, progress: Progress | None = None, opened: Collection | None = None,
     ) -> None:  # fmt: skip
+        self._opened = opened
         self._budget = memory_budget(memory)
         self._threads = thread_count(threads)
         self._report = function("progress", progress) or (lambda stage, done, total: None)
@@ -84,7 +85,7 @@ class IndexWriter:
     def __enter__(self) -> IndexWriter:
         self._writer.__enter__()
         try:
-            self._collection = collection = Collection.open(self._writer.root)
+            self._collection = collection = Collection.open(self._writer.root, self._opened)
             self._schema = collection.schema
             statistics = collection.folder.statistics
             paths = {name.rpartition("/")[2]: name for name in collection.folder.manifest.files}
@@ -339,19 +340,5 @@ class IndexWriter:
         keep = [part.path for part in self._parts if part.path is not None]
         settings = dict(self._collection.folder.settings)
         settings["schema"] = schema_text(self._schema)
-        self._writer.commit(settings, statistics_of(entries, deleted), keep)
-
-
-def change(
-    path: str | Path, *, add: Sequence[Any] = (), delete: Any = None, compact: bool = False,
-    **options: Any,
-) -> dict[str, int]:  # fmt: skip
-    """Change an index in one commit and return the writer's summary: see IndexWriter."""
-    with IndexWriter(path, **options) as writer:
-        for corpus in add:
-            writer.add(corpus)
-        if delete is not None:
-            writer.delete(delete)
-        if compact:
-            writer.compact()
-    return writer.summary
+        statistics = statistics_of(self._writer.number, entries, deleted)
+        self._writer.commit(settings, statistics, keep)

@@ -7,6 +7,7 @@ The statistics in the manifest of format 2 are
     segments                 of each, in order: name (of its file), documents, deleted, and the
                              tokens of the documents that are not deleted; terms, postings
     deleted                  the name of the file of deletions, where there are any
+    commit                   the number of the commit
 
 The file of deletions has the bitmap of each segment with deleted documents, one after the other:
 bit i % 8 of byte i // 8 is set where document i is deleted.
@@ -168,8 +169,8 @@ class Collection:
         if earlier is not None:
             for leaf in earlier.leaves:
                 name = leaf.segment.name
-                found = self.folder.entry(name) if name in self.folder.names else None
-                if earlier.folder.entry(name) == found:
+                both = all(name in folder.names for folder in (earlier.folder, self.folder))
+                if both and earlier.folder.entry(name) == self.folder.entry(name):
                     known[name] = leaf
         entries: list[dict[str, Any]] = self.folder.statistics["segments"]
         bitmaps = self._bitmaps(entries)
@@ -309,13 +310,14 @@ class Collection:
 
         Raises DataError for a column that is not stored, FormatError for a damaged file.
         """
-        from fastseq.store.documents import joined_rows
+        from fastseq.store.documents import joined_rows, no_rows
 
         rows = np.asarray(rows, np.int64)
+        if not len(rows):
+            return no_rows(self.schema, columns)
         owners = np.searchsorted(self._starts, rows, "right") - 1
         pieces, places = [], []
-        # without rows the columns of any segment are checked
-        for number in np.unique(owners).tolist() or [0]:
+        for number in np.unique(owners).tolist():
             at = np.flatnonzero(owners == number)
             stored = self.leaves[number].segment.stored
             assert stored is not None

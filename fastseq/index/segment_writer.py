@@ -29,13 +29,16 @@ def segment_name(writer: FolderWriter, number: int) -> str:
     return f"segment-{writer.number:06d}" + (f"-{number}" if number else "")
 
 
-def statistics_of(segments: Sequence[Mapping[str, Any]], deleted: str | None) -> dict[str, Any]:
-    """The statistics in the manifest (index/collection.py). `deleted` names the file of
-    deletions."""
+def statistics_of(
+    commit: int, segments: Sequence[Mapping[str, Any]], deleted: str | None = None
+) -> dict[str, Any]:
+    """The statistics in the manifest (index/collection.py) of a commit, by its number. `deleted`
+    names the file of deletions."""
     found: dict[str, Any] = {
         "documents": sum(one["documents"] - one["deleted"] for one in segments),
         **{name: sum(one[name] for one in segments) for name in ("terms", "postings", "tokens")},
         "segments": [dict(one) for one in segments],
+        "commit": commit,
     }
     if deleted is not None:
         found["deleted"] = deleted

@@ -233,7 +233,7 @@ class Index:
         """
         from fastseq.index.changes import IndexWriter
 
-        with IndexWriter(self.path, memory, threads, wait, progress) as writer:
+        with IndexWriter(self.path, memory, threads, wait, progress, self._collection) as writer:
             yield writer
         self.refresh()
 

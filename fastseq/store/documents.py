@@ -140,7 +140,7 @@ class StoredDocuments(ABC):
     def column(self, name: str) -> pa.ChunkedArray:
         """A whole column, cached, in one chunk where it fits. Raises DataError for an unknown name,
         FormatError for a damaged file."""
-        self._check_columns([name])
+        check_columns(self.schema, [name])
         with self._lock:
             if name not in self._cached:
                 groups = range(len(self.starts) - 1)
@@ -157,10 +157,10 @@ class StoredDocuments(ABC):
         FormatError: the file is damaged.
         """
         names = self.columns if columns is None else list(columns)
-        self._check_columns(names)
         wanted = np.asarray(rows, np.int64).reshape(-1)
         if len(wanted) == 0:
-            return self.schema.empty_table().select(names)
+            return no_rows(self.schema, names)
+        check_columns(self.schema, names)
         if wanted.min() < 0 or wanted.max() >= self.num_rows:
             raise IndexError(f"{self.name}: rows must be from 0 to {self.num_rows - 1}")
         order = np.argsort(wanted, kind="stable")
@@ -191,13 +191,6 @@ class StoredDocuments(ABC):
         if table.num_rows != expected or sorted(table.schema.names) != sorted(names):
             raise FormatError(f"{self.name}: damaged: not the columns and rows of the index")
         return table.select(names)
-
-    def _check_columns(self, names: list[str]) -> None:
-        for name in names:
-            if name not in self.columns:
-                raise DataError(
-                    f"no stored column {name!r}; stored are: {', '.join(self.columns) or 'none'}"
-                )
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -300,6 +293,22 @@ def read_schema(text: str, name: str) -> pa.Schema:
         return pa.schema([])
     with reading_documents(name):
         return ipc.read_schema(pa.py_buffer(base64.b64decode(text, validate=True)))
+
+
+def check_columns(schema: pa.Schema, names: Sequence[str]) -> None:
+    """Raise DataError for a name that is not one of the stored columns."""
+    for name in names:
+        if name not in schema.names:
+            raise DataError(
+                f"no stored column {name!r}; stored are: {', '.join(schema.names) or 'none'}"
+            )
+
+
+def no_rows(schema: pa.Schema, columns: Sequence[str] | None) -> pa.Table:
+    """A table without rows of some columns, by default all. Raises as check_columns."""
+    names = schema.names if columns is None else list(columns)
+    check_columns(schema, names)
+    return schema.empty_table().select(names)
 
 
 def joined_rows(tables: Sequence[pa.Table], order: Int64) -> pa.Table:

@@ -134,7 +134,8 @@ class FolderWriter:
         the data folder.
     inside : names of subfolders with writers of their own, which are left alone
 
-    number    of the commit, counted in this folder
+    number    of the commit, counted in this folder; a kind that is updated saves it as `commit`
+              in the statistics, so that no number returns
     previous  with `update`: the manifest of the last commit
 
     Raises SettingsError: `path` is a file, exists and neither `overwrite` nor `update` is True, is
@@ -188,7 +189,8 @@ class FolderWriter:
             with writing(f"to {self.root}"):
                 self._sweep()
                 numbers = [int(m[1]) for m in map(_DATA.fullmatch, os.listdir(self.root)) if m]
-                self.number = max(numbers, default=0) + 1
+                last = self.previous.statistics.get("commit", 0) if self._update else 0
+                self.number = max([*numbers, last]) + 1
                 self._data = self.root / f"data-{self.number:06d}"
                 self._temporary = self._data.with_suffix(".tmp")
                 disk.make_folder(self._data)
