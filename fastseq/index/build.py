@@ -30,6 +30,7 @@ from fastseq.index.segment_writer import (
     write_postings,
     write_terms,
 )
+from fastseq.kernels.search import positions as position_kernels
 from fastseq.kernels.search import postings as kernels
 from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS
 from fastseq.settings import flag, function, parse_size, string, strings, thread_count
@@ -60,7 +61,7 @@ _SMALLEST_SLICE = 64 << 10
 def build(
     corpus: Any, path: str | Path, *, id_column: str | None, text_columns: str | list[str] | None,
     store: str | list[str] | None, analyzer: Analyzer | None, memory: str | int,
-    threads: int | None, overwrite: bool, progress: Progress | None,
+    threads: int | None, overwrite: bool, progress: Progress | None, positions: bool = True,
 ) -> dict[str, Any]:  # fmt: skip
     """Index a corpus into a folder and return its summary: see `Index.build`.
 
@@ -83,12 +84,14 @@ def build(
         None if text_columns is None else strings("text_columns", text_columns),
         None if store is None else strings("store", store),
     )
+    stored_positions = flag("positions", positions) and not analyzer.has_ngrams
     settings = {
         "analyzer": saved_analyzer,
         "id_column": documents.id_column,
         "text_columns": list(documents.text_columns),
         "stored_columns": list(documents.stored_columns),
         "store_named": store is not None,
+        "positions": stored_positions,
         "schema": schema_text(documents.stored_schema),
     }
     report = function("progress", progress) or (lambda stage, done, total: None)
@@ -96,7 +99,9 @@ def build(
     check_folder(path, corpus)
     with FolderWriter(path, KIND, VERSION, overwrite) as writer:
         container = writer.container(segment_name(writer, 0))
-        builder = SegmentBuilder(documents, analyzer, writer, container, budget, threads, report)
+        builder = SegmentBuilder(
+            documents, analyzer, stored_positions, writer, container, budget, threads, report
+        )
         entry = builder.run()
         report("commit", entry["documents"], entry["documents"])
         writer.close(container)
@@ -115,6 +120,7 @@ class SegmentBuilder:
 
     Parameters
     ----------
+    positions : whether to store the positions of terms
     writer : of the commit, for temporary files
     container : the segment's file, empty
     budget : bytes of memory, see `build`
@@ -125,11 +131,14 @@ class SegmentBuilder:
     """
 
     def __init__(
-        self, corpus: Documents, analyzer: Analyzer, writer: FolderWriter,
+        self, corpus: Documents, analyzer: Analyzer, positions: bool, writer: FolderWriter,
         container: ContainerWriter, budget: int, threads: int, report: Progress,
     ) -> None:  # fmt: skip
-        self._corpus, self._lexicon, self._writer = corpus, Lexicon(analyzer), writer
-        self._container = container
+        self._corpus, self._writer, self._container = corpus, writer, container
+        self._lexicon = Lexicon(analyzer, gaps=positions)
+        self._positions = positions
+        # texts of a document: its columns, whose positions are apart
+        self._columns = corpus.columns if positions and not callable(analyzer.tokenizer) else 1
         self._budget, self._threads, self._report = budget, threads, report
         self._hashes: list[UInt64] = []
         self._rows = 0
@@ -145,11 +154,11 @@ class SegmentBuilder:
         slices = SliceStore(self._writer.temporary(spill), self._budget // 3)
         done = 0
         with located(self._corpus.where):
-            for texts, one in encode_slices(
-                self._lexicon, self._read(), self._invert, self._threads
+            for _, one in encode_slices(
+                self._lexicon, self._read(), self._invert, self._threads, columns=self._columns
             ):  # no variable for the generator, so that an exception here closes it
                 slices.append(one)
-                done += len(texts)
+                done += len(one.lengths)
                 self._report("index", done, self._corpus.num_rows)
             if self._rows == 0:
                 raise DataError(f"{self._corpus.name}: no rows to index")
@@ -187,7 +196,7 @@ class SegmentBuilder:
             if batch.kept is not None and documents is not None:
                 with writing(self._container.path):
                     documents.append(batch.kept)
-            yield from _cut(batch)
+            yield from _cut(batch, self._columns)
         if documents is not None:
             with writing(self._container.path):
                 write_groups(self._container, documents)
@@ -215,7 +224,11 @@ class SegmentBuilder:
 
     def _invert(self, first_row: int, levels: list[Tokens]) -> Slice:
         sizes = self._lexicon.section_sizes
-        return invert(levels, sizes, first_row >> WINDOW_BITS, first_row & (WINDOW - 1))
+        window, first = first_row >> WINDOW_BITS, first_row & (WINDOW - 1)
+        if self._positions:
+            (tokens,), (size,) = levels, sizes
+            return invert_with_positions(tokens, size, self._columns, window, first)
+        return invert(levels, sizes, window, first)
 
     # ---- writing
 
@@ -230,7 +243,8 @@ class SegmentBuilder:
 
         chunks = merge.chunks(pool, self._threads, self._budget // 3, report)
         with writing(self._container.path):
-            write_postings(self._container, merge.df, merge.runs, chunks)
+            sizes = merge.sizes if self._positions else None
+            write_postings(self._container, merge.df, merge.runs, sizes, chunks)
             write_terms(self._container, terms)
             self._container.array(layout.DOCUMENT_LENGTHS, narrowest(lengths))
         return {
@@ -243,17 +257,22 @@ class SegmentBuilder:
         }
 
 
-def _cut(batch: RowBatch) -> Iterator[Texts]:
-    """Yield the texts of parts of the batch that do not cross windows."""
+def _cut(batch: RowBatch, columns: int) -> Iterator[Texts]:
+    """Yield the texts, several columns of each document or one, of parts of the batch that do not
+    cross windows."""
+    texts = batch.text if columns == 1 else batch.columns
     start = 0
     while start < batch.rows:
         row = batch.first_row + start
         stop = min(batch.rows, start + WINDOW - (row & (WINDOW - 1)))
-        yield Texts(batch.text.data, batch.text.offsets[start : stop + 1])
+        yield Texts(texts.data, texts.offsets[start * columns : stop * columns + 1])
         start = stop
 
 
 # ---- inverted slices, in memory or spilled to disk
+
+
+_SPILLED = ("docs", "tfs", "terms", "dfs", "positions", "sizes")  # arrays of a Part
 
 
 @dataclass(slots=True)
@@ -265,6 +284,8 @@ class Part:
     docs     uint16[p]  document in the window
     tfs      uint8[p]   term frequency
     large_at, large_tf  int64[l], int32[l]: position and value of frequencies from 255 on
+    positions  uint8[…]  those of each posting, see kernels/search/positions.py; empty without
+    sizes    int32[n]   bytes of each term's
     """
 
     terms: Int32 | SpilledArray
@@ -273,11 +294,13 @@ class Part:
     tfs: UInt8 | SpilledArray
     large_at: Int64
     large_tf: Int32
+    positions: UInt8 | SpilledArray
+    sizes: Int32 | SpilledArray
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory that spilling frees."""
-        return self.terms.nbytes + self.dfs.nbytes + self.docs.nbytes + self.tfs.nbytes
+        return sum(getattr(self, name).nbytes for name in _SPILLED)
 
 
 @dataclass(slots=True)
@@ -335,8 +358,39 @@ def invert(levels: Sequence[Tokens], sizes: Sequence[int], window: int, first: i
         parts.append(Part(
             terms[:distinct].copy(), dfs[:distinct].copy(), docs[:postings].copy(),
             tfs[:postings].copy(), large_at[:large].copy(), large_tf[:large].copy(),
+            np.empty(0, np.uint8), np.zeros(distinct, np.int32),
         ))  # fmt: skip
     return Slice(window, lengths.astype(np.int32), parts)
+
+
+def invert_with_positions(
+    tokens: Tokens, size: int, columns: int, window: int, first: int
+) -> Slice:
+    """Invert the tokens of a slice, with their positions; -1 for a removed word.
+
+    tokens   of the columns of each document
+    others   as of `invert`
+    """
+    n = len(tokens.values)
+    lengths = np.empty(len(tokens) // columns, np.int32)
+    docs, tfs = np.empty(n, np.uint16), np.empty(n, np.uint8)
+    terms, dfs, sizes = np.empty((3, n), np.int32)
+    data = np.empty(position_kernels.MOST_BYTES * n, np.uint8)
+    large_at = np.empty(n // kernels.LARGE_TF + 1, np.int64)
+    large_tf = np.empty(len(large_at), np.int32)
+    keys, spare = np.empty((2, n), np.uint64)
+    starts = np.empty(kernels.DIGITS, np.int64)
+    postings, distinct, large, nbytes = position_kernels.invert_positions(
+        docs, tfs, terms, dfs, sizes, data, large_at, large_tf, lengths, keys, spare, starts,
+        np.empty(n, np.uint16), np.empty(n, np.int32), tokens.values, tokens.offsets, columns,
+        first, size,
+    )  # fmt: skip
+    part = Part(
+        terms[:distinct].copy(), dfs[:distinct].copy(), docs[:postings].copy(),
+        tfs[:postings].copy(), large_at[:large].copy(), large_tf[:large].copy(),
+        data[:nbytes].copy(), sizes[:distinct].copy(),
+    )  # fmt: skip
+    return Slice(window, lengths, [part])
 
 
 class SliceStore:
@@ -362,7 +416,7 @@ class SliceStore:
             with open(self._file, "ab") as out:
                 for one in self.slices[self._spilled :]:
                     for part in one.parts:
-                        for name in ("docs", "tfs", "terms", "dfs"):
+                        for name in _SPILLED:
                             setattr(part, name, self._write(out, getattr(part, name)))
         except OSError as error:
             raise FastseqError(f"cannot write {self._file}: {reason(error)}") from error
@@ -386,6 +440,7 @@ class Merge:
     ----------
     df : int64[V], document frequency of each term
     runs : int32[V], windows in which each term occurs
+    sizes : int64[V], bytes of the positions of each term
     """
 
     def __init__(self, slices: Sequence[Slice], sizes: Sequence[int]) -> None:
@@ -394,14 +449,17 @@ class Merge:
         vocabulary = self._bases[-1]
         self.df = np.zeros(vocabulary, np.int64)
         self.runs = np.zeros(vocabulary, np.int32)
+        self.sizes = np.zeros(vocabulary, np.int64)
         last_window = np.full(vocabulary, -1, np.int32)
         for one, part, base in self._parts():
             terms = part.terms[:].astype(np.int64) + base
             self.df[terms] += part.dfs[:]
             self.runs[terms[last_window[terms] != one.window]] += 1
             last_window[terms] = one.window
+            self.sizes[terms] += part.sizes[:]
         self._posting = offsets_of(self.df)
         self._run = offsets_of(self.runs)
+        self._position = offsets_of(self.sizes)
 
     def _parts(self) -> Iterator[tuple[Slice, Part, int]]:
         for one in self._slices:
@@ -416,14 +474,16 @@ class Merge:
         memory  bytes for all chunks in progress
         done    called with the number of postings merged so far, after each chunk
         """
-        edges = chunk_edges(self._posting, threads, memory)
-        starts = []  # of each chunk among the terms and among the postings of each part
+        edges = chunk_edges(self._posting, self._position, threads, memory)
+        # of each chunk among the terms, the postings and the positions of each part
+        starts: list[list[list[int]]] = []
         for _, part, base in self._parts():
             terms = np.searchsorted(part.terms[:], np.array(edges) - base)
-            starts.append((terms.tolist(), offsets_of(part.dfs[:])[terms].tolist()))
+            ends = (offsets_of(counts[:])[terms].tolist() for counts in (part.dfs, part.sizes))
+            starts.append([terms.tolist(), *ends])
 
         def merge(i: int) -> dict[str, Array]:
-            ranges = [(terms[i : i + 2], postings[i : i + 2]) for terms, postings in starts]
+            ranges = [[edge[i : i + 2] for edge in of_part] for of_part in starts]
             return self._merge(edges[i], edges[i + 1], ranges)
 
         for i, chunk in in_order(pool, merge, range(len(edges) - 1), threads + 1):
@@ -431,7 +491,7 @@ class Merge:
             done(int(self._posting[edges[i + 1]]))
 
     def _merge(
-        self, first: int, last: int, ranges: Sequence[tuple[list[int], list[int]]]
+        self, first: int, last: int, ranges: Sequence[list[list[int]]]
     ) -> dict[str, Array]:
         """Merge the postings of the terms first to last; large_at counts from the index's start."""
         first_posting, first_run = int(self._posting[first]), int(self._run[first])
@@ -442,8 +502,13 @@ class Merge:
         posting_at = self._posting[first:last].copy()
         run_at = self._run[first:last].copy()
         open_window = np.full(last - first, -1, np.int32)
+        first_position = int(self._position[first])
+        positions = np.empty(int(self._position[last]) - first_position, np.uint8)
+        position_at = self._position[first:last].copy()
         large = [(np.empty(0, np.int64), np.empty(0, np.int32))]
-        for (one, part, base), (terms, postings) in zip(self._parts(), ranges, strict=True):
+        for (one, part, base), (terms, postings, bytes_) in zip(
+            self._parts(), ranges, strict=True
+        ):
             if terms[0] == terms[1]:
                 continue
             ids, dfs = part.terms[slice(*terms)], part.dfs[slice(*terms)]
@@ -455,11 +520,16 @@ class Merge:
                 part.docs[slice(*postings)], part.tfs[slice(*postings)],
                 one.window, shift, first_posting, first_run,
             )  # fmt: skip
+            if len(positions):
+                position_kernels.place_positions(
+                    positions, position_at, ids, part.sizes[slice(*terms)],
+                    part.positions[slice(*bytes_)], shift, first_position,
+                )  # fmt: skip
         large_at, large_tf = (np.concatenate(parts) for parts in zip(*large, strict=True))
         order = np.argsort(large_at)
         return {
             "docs": docs, "tfs": tfs, "run_window": run_window, "run_count": run_count,
-            "large_at": large_at[order], "large_tf": large_tf[order],
+            "large_at": large_at[order], "large_tf": large_tf[order], "positions": positions,
         }  # fmt: skip
 
 

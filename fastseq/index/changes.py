@@ -182,7 +182,8 @@ class IndexWriter:
 
     def _empty_buffer(self) -> Buffer | None:
         column = self._collection.id_column
-        return None if column is None else Buffer(column, self._schema)
+        columns = len(self._collection.folder.settings["text_columns"])
+        return None if column is None else Buffer(column, self._schema, columns)
 
     @property
     def _leaves(self) -> list[Leaf]:
@@ -223,8 +224,9 @@ class IndexWriter:
         self._new += 1
         container = self._writer.container(name)
         builder = SegmentBuilder(
-            documents, self._collection.analyzer, self._writer, container, self._budget,
-            self._threads, self._report,
+            documents, self._collection.analyzer,
+            self._collection.folder.settings.get("positions", False), self._writer, container,
+            self._budget, self._threads, self._report,
         )  # fmt: skip
         try:
             entry = builder.run()

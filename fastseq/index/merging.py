@@ -28,6 +28,7 @@ from fastseq.index.segment_writer import (
     write_postings,
     write_terms,
 )
+from fastseq.kernels.search.positions import count_merged_positions, place_merged_positions
 from fastseq.kernels.search.postings import count_merged, place_merged
 from fastseq.kernels.text.hashing import PADDING
 from fastseq.store.container import ContainerWriter
@@ -35,7 +36,7 @@ from fastseq.store.documents import DocumentReader, DocumentWriter
 from fastseq.store.files import writing
 from fastseq.text.tables import ByteTable
 from fastseq.threads import in_order
-from fastseq.types import Int32, Texts, offsets_of, ranges
+from fastseq.types import Int32, Texts, UInt8, offsets_of, ranges
 
 FACTOR = 10  # adjacent segments of a level that are merged, and the ratio of two levels' sizes
 SMALLEST = 32  # documents: segments up to FACTOR times as large are of one level
@@ -91,7 +92,7 @@ def merge(
         terms, numbers = _merge_terms(leaves)
         merged = _Merge(leaves, rows, numbers, len(terms), pool, threads)
         chunks = merged.chunks(memory, done)
-        write_postings(container, merged.df, merged.runs, chunks)
+        write_postings(container, merged.df, merged.runs, merged.sizes, chunks)
         write_terms(container, terms)
         lengths = np.concatenate([
             leaf.segment.lengths[kept >= 0] for leaf, kept in zip(leaves, rows, strict=True)
@@ -174,6 +175,7 @@ class _Merge:
     """The merge of the postings of segments: first counted, then placed, in chunks of terms.
 
     df, runs  int64[V], int32[V]: documents of each merged term, windows in which it occurs
+    sizes     int64[V]: bytes of the positions of each; None where a segment has none
     """
 
     def __init__(
@@ -184,30 +186,36 @@ class _Merge:
         self.df = np.zeros(terms, np.int64)
         self.runs = np.zeros(terms, np.int32)
         last_window = np.full(terms, -1, np.int32)
+        positions = [leaf.segment.positions for leaf in leaves]
+        self._positions = [found for found in positions if found is not None]
+        self.sizes = None if None in positions else np.zeros(terms, np.int64)
         # of each segment int32[terms]: its number of each merged term, -1 for none
         self._own = []
-        for leaf, kept, of_leaf in zip(leaves, rows, numbers, strict=True):
+        for leaf, kept, of_leaf, found in zip(leaves, rows, numbers, positions, strict=True):
             segment = leaf.segment
             segment.verify_all_postings()
             own = np.full(terms, -1, np.int32)
             known = np.flatnonzero(of_leaf >= 0)
             own[of_leaf[known]] = known
             self._own.append(own)
-            edges = chunk_edges(segment.postings.term_posting, threads, 1 << 62)
-            jobs = [
-                pool.submit(
-                    count_merged, self.df, self.runs, last_window, segment.postings, kept, of_leaf,
-                    first, last,
-                )
-                for first, last in pairwise(edges)
-            ]  # fmt: skip
+            counts = self.df, self.runs, last_window
+            posting = segment.postings.term_posting
+            jobs = []
+            for part in pairwise(chunk_edges(posting, np.zeros_like(posting), threads, 1 << 62)):
+                shared = segment.postings, kept, of_leaf, *part
+                jobs.append(pool.submit(count_merged, *counts, *shared))
+                if self.sizes is not None and found is not None:
+                    arguments = segment.postings, *found, kept, of_leaf, *part
+                    jobs.append(pool.submit(count_merged_positions, self.sizes, *arguments))
             for job in jobs:
                 job.result()
         self._posting, self._run = offsets_of(self.df), offsets_of(self.runs)
+        sizes = np.zeros(terms, np.int64) if self.sizes is None else self.sizes
+        self._position = offsets_of(sizes)
 
     def chunks(self, memory: int, done: Callable[[int, int], None]) -> Iterator[dict[str, Array]]:
         """Yield the merged postings in the order of terms, by `POSTING_ARRAYS`."""
-        edges = chunk_edges(self._posting, self._threads, memory)
+        edges = chunk_edges(self._posting, self._position, self._threads, memory)
         total = int(self._posting[-1])
 
         def place(i: int) -> dict[str, Array]:
@@ -238,4 +246,18 @@ class _Merge:
         return {
             "docs": docs, "tfs": tfs, "run_window": run_window, "run_count": run_count,
             "large_at": large_at[order], "large_tf": large_tf[order],
+            "positions": self._place_positions(first, last),
         }  # fmt: skip
+
+    def _place_positions(self, first: int, last: int) -> UInt8:
+        first_byte = int(self._position[first])
+        data = np.empty(int(self._position[last]) - first_byte, np.uint8)
+        at = self._position[first:last].copy()
+        if len(data):
+            for leaf, positions, kept, own in zip(
+                self._leaves, self._positions, self._rows, self._own, strict=True
+            ):
+                place_merged_positions(
+                    data, at, leaf.segment.postings, *positions, kept, own[first:last], first_byte
+                )
+        return data

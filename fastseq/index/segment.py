@@ -13,6 +13,9 @@ An index of format 2 is one container for each segment (store/container.py), wit
     term_lengths      uint[V]    bytes of each
     term_slots        uint32[2^n]  hash table: id + 1 of the term in each slot, 0 for none
     document_lengths  uint[N]    tokens of each document
+    positions         uint8[…]   the positions of each posting (kernels/search/positions.py), where
+                                 they are stored
+    position_blocks   uint[P / 128 + 1]  bytes of those of each block of 128 postings
     documents         uint8[…]   the stored columns (store/documents.py), where there are any
     document_schema   uint8[…]   their schema, an Arrow IPC message
     group_rows, group_bytes  uint[G]  rows and bytes of each of their groups
@@ -38,11 +41,12 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import FormatError
-from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, Postings
+from fastseq.kernels.search.positions import read_positions
+from fastseq.kernels.search.postings import LARGE_TF, WINDOW, WINDOW_BITS, Postings
 from fastseq.store.container import Container
 from fastseq.store.folder import Folder
 from fastseq.text.tables import Dictionary
-from fastseq.types import Int32, Int64, Texts, UInt32, offsets_of, ranges
+from fastseq.types import Int32, Int64, Texts, UInt8, UInt32, offsets_of, ranges
 
 if TYPE_CHECKING:
     from fastseq.store.documents import StoredDocuments
@@ -61,6 +65,8 @@ TERM_BYTES = "term_bytes"
 TERM_LENGTHS = "term_lengths"
 TERM_SLOTS = "term_slots"
 DOCUMENT_LENGTHS = "document_lengths"
+POSITIONS = "positions"
+POSITION_BLOCKS = "position_blocks"
 DOCUMENTS = "documents"
 DOCUMENT_SCHEMA = "document_schema"
 GROUP_ROWS = "group_rows"
@@ -138,6 +144,32 @@ class Segment:
         if isinstance(self._source, Container):
             for field in _LARGE:
                 self._source.verify(POSTING_ARRAYS[field][0], 0, len(self.postings.docs))
+
+    @cached_property
+    def positions(self) -> tuple[UInt8, Int64] | None:
+        """(positions uint8[…], where those of each block of 128 postings start); None where they
+        are not stored. All are verified. Raises FormatError for damaged ones."""
+        source = self._source
+        if isinstance(source, Folder) or POSITIONS not in source:
+            return None
+        data = source.array(POSITIONS, np.uint8)
+        return data, self._offsets(POSITION_BLOCKS, len(data))
+
+    def positions_of(self, term: int) -> tuple[Int64, Int32]:
+        """(ends int64[df + 1], positions) of the postings of a term: those of posting i are
+        positions[ends[i]:ends[i + 1]]. The segment must have positions.
+
+        Raises FormatError for damaged ones.
+        """
+        assert self.positions is not None
+        self.verify_postings(np.array([term], np.int32))
+        first, last = self.postings.term_posting[term : term + 2].tolist()
+        tfs = self.postings.tfs[first:last].astype(np.int64)
+        low, high = np.searchsorted(self.postings.large_at, [first, last]).tolist()
+        tfs[tfs == LARGE_TF] = self.postings.large_tf[low:high]
+        ends, found = np.empty(last - first + 1, np.int64), np.empty(int(tfs.sum()), np.int32)
+        read_positions(found, ends, self.postings, *self.positions, term)
+        return ends, found
 
     @cached_property
     def stored(self) -> StoredDocuments | None:

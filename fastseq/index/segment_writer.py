@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.index import segment as layout
+from fastseq.kernels.search.positions import BLOCK_BITS, size_blocks
 from fastseq.kernels.text import hashing
 from fastseq.store.container import ContainerWriter
 from fastseq.store.documents import DocumentWriter, schema_bytes
@@ -22,6 +23,7 @@ Array = npt.NDArray[Any]
 SMALLEST_CHUNK = 1 << 16
 CHUNKS_PER_THREAD = 4
 _BYTES_PER_POSTING = 6  # of a chunk being merged, with what is read from the spill file
+_POSITION_BYTES = 2  # the same of each byte of positions
 
 
 def segment_name(writer: FolderWriter, number: int) -> str:
@@ -55,26 +57,31 @@ def slot_count(terms: int) -> int:
     return 1 << max(int(terms / 0.8), 1).bit_length()
 
 
-def chunk_edges(postings: Int64, threads: int, memory: int) -> list[int]:
+def chunk_edges(postings: Int64, positions: Int64, threads: int, memory: int) -> list[int]:
     """The terms at which chunks of postings begin, and the number of terms.
 
-    postings  int64[V + 1], the first posting of each term, and their number
+    postings, positions  int64[V + 1], the first posting of each term and the first byte of its
+                         positions, and the numbers of all
     memory    bytes for all chunks in progress
     """
-    terms, total = len(postings) - 1, int(postings[-1])
+    terms = len(postings) - 1
+    ends = postings + positions * _POSITION_BYTES // _BYTES_PER_POSTING
+    total = int(ends[-1])
     size = max(total // (threads * CHUNKS_PER_THREAD), SMALLEST_CHUNK)
     size = max(min(size, memory // (_BYTES_PER_POSTING * (threads + 1))), 1)
-    edges = np.searchsorted(postings, np.arange(size, total + size, size)).tolist()
+    edges = np.searchsorted(ends, np.arange(size, total + size, size)).tolist()
     return [0, *(min(edge, terms) for edge in edges)]
 
 
 def write_postings(
-    container: ContainerWriter, df: Int64, runs: Int32, chunks: Iterable[Mapping[str, Array]]
-) -> None:
+    container: ContainerWriter, df: Int64, runs: Int32, sizes: Int64 | None,
+    chunks: Iterable[Mapping[str, Array]],
+) -> None:  # fmt: skip
     """Write merged postings.
 
     df, runs  postings and runs of each term
-    chunks    the arrays of POSTING_ARRAYS of some terms, in order
+    sizes     bytes of the positions of each term; None without positions
+    chunks    the arrays of POSTING_ARRAYS of some terms, in order, and their `positions`
     """
     total, run_total = int(df.sum()), int(runs.sum(dtype=np.int64))
     counts = {"docs": total, "tfs": total, "run_window": run_total, "run_count": run_total}
@@ -82,6 +89,10 @@ def write_postings(
         field: container.region(*layout.POSTING_ARRAYS[field], count)
         for field, count in counts.items()
     }
+    if sizes is not None:
+        regions["positions"] = container.region(layout.POSITIONS, np.uint8, int(sizes.sum()))
+    blocks = np.zeros((total >> BLOCK_BITS) + 1, np.uint32)
+    first = 0
     # the few large frequencies, whose number is known at the end
     others: dict[str, list[Array]] = {field: [] for field in ("large_at", "large_tf")}
     for chunk in chunks:
@@ -89,6 +100,11 @@ def write_postings(
             region.append(chunk[field])
         for field, parts in others.items():
             parts.append(chunk[field])
+        if sizes is not None:
+            size_blocks(blocks, chunk["positions"], chunk["tfs"], chunk["large_tf"], first)
+        first += len(chunk["docs"])
+    if sizes is not None:
+        container.array(layout.POSITION_BLOCKS, narrowest(blocks))
     for field, parts in others.items():
         name, dtype = layout.POSTING_ARRAYS[field]
         container.array(name, np.concatenate([np.empty(0, dtype), *parts]))

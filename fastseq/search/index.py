@@ -62,7 +62,7 @@ class Index:
         corpus: Any, path: str | Path, *, id_column: str | None = None,
         text_columns: str | list[str] | None = None, store: str | list[str] | None = None,
         analyzer: Analyzer | None = None, memory: str | int = "1GB", threads: int | None = None,
-        overwrite: bool = False, progress: Progress | None = None,
+        overwrite: bool = False, progress: Progress | None = None, positions: bool = True,
     ) -> Index:  # fmt: skip
         """Index a corpus into a folder and open it.
 
@@ -78,6 +78,7 @@ class Index:
         threads : default: all cores; the index does not depend on it
         overwrite : replace an existing index
         progress : called as progress(stage, done, total or None) from the calling thread
+        positions : store where in a document its terms are, for phrases; not with n-grams
 
         Raises DataError for a missing column, no rows, duplicate ids, a file that is not Parquet or
         invalid UTF-8; SettingsError for a setting of a wrong type or outside its range, and where
@@ -88,7 +89,7 @@ class Index:
         summary = build(
             corpus, path, id_column=id_column, text_columns=text_columns, store=store,
             analyzer=analyzer, memory=memory, threads=threads, overwrite=overwrite,
-            progress=progress,
+            progress=progress, positions=positions,
         )  # fmt: skip
         index = Index.open(path)
         index._extra = {name: summary[name] for name in ("null_texts", "seconds")}

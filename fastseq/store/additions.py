@@ -30,6 +30,10 @@ class Documents(Protocol):
         """The schema of every batch's `kept`."""
 
     @property
+    def columns(self) -> int:
+        """The number of text columns."""
+
+    @property
     def num_rows(self) -> int | None:
         """The number of rows; None where it is unknown."""
 
@@ -92,6 +96,7 @@ class Addition:
         )
         self.id_column = id_column
         self.stored_schema = schema
+        self.columns = everything.columns
         self.num_rows = everything.num_rows
         self.name = everything.data.name
         self.where = everything.where
@@ -128,8 +133,9 @@ class Buffer:
     name = "the documents"
     place = None
 
-    def __init__(self, id_column: str, schema: pa.Schema) -> None:
+    def __init__(self, id_column: str, schema: pa.Schema, columns: int) -> None:
         self.id_column = id_column
+        self.columns = columns
         self.stored_schema = schema
         self.nbytes = 0
         self._batches: list[RowBatch] = []
@@ -186,12 +192,16 @@ class Buffer:
 
 def _selected(batch: RowBatch, rows: Any) -> RowBatch:
     """Some rows of a batch."""
-    offsets = batch.text.offsets
+    offsets, at = batch.text.offsets, number_array(rows)
     counts = np.diff(offsets)[rows]
-    texts = Texts(batch.text.data[ranges(offsets[:-1][rows], counts)], offsets_of(counts))
-    at = number_array(rows)
+    starts = batch.column_starts
     return replace(
-        batch, rows=len(rows), texts=texts, ids=batch.ids.take(at), kept=batch.kept.take(at)
+        batch,
+        rows=len(rows),
+        texts=Texts(batch.text.data[ranges(offsets[:-1][rows], counts)], offsets_of(counts)),
+        column_starts=None if starts is None else starts[rows],
+        ids=batch.ids.take(at),
+        kept=batch.kept.take(at),
     )
 
 
@@ -201,11 +211,13 @@ def _joined(batches: Sequence[RowBatch], first_row: int) -> RowBatch:
     texts = [batch.text for batch in batches]
     offsets = offsets_of(np.concatenate([np.diff(text.offsets) for text in texts]))
     data = np.concatenate([text.data[text.offsets[0] : text.offsets[-1]] for text in texts])
+    starts = [batch.column_starts for batch in batches if batch.column_starts is not None]
     return replace(
         batches[0],
         first_row=first_row,
         rows=sum(batch.rows for batch in batches),
         texts=Texts(data, offsets),
+        column_starts=np.concatenate(starts) if starts else None,
         ids=pa.concat_arrays([batch.ids for batch in batches]),
         kept=pa.concat_tables([batch.kept for batch in batches]),
         null_texts=sum(batch.null_texts for batch in batches),

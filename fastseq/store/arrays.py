@@ -138,6 +138,18 @@ def texts_of(parts: Sequence[pa.Array]) -> tuple[Texts, int]:
     return to_texts(joined), nulls
 
 
+def column_starts(parts: Sequence[pa.Array]) -> Int64:
+    """int64[n, columns]: where each of several plain columns starts in the texts of `texts_of`, in
+    bytes of the row's text."""
+    starts = np.zeros((len(parts[0]), len(parts)), np.int64)
+    for column, part in enumerate(parts[:-1]):
+        lengths = byte_lengths(part)
+        if part.null_count:
+            lengths = np.where(part.is_null().to_numpy(False), 0, lengths)
+        starts[:, column + 1] = starts[:, column] + lengths + 1
+    return starts
+
+
 def to_texts(array: pa.Array) -> Texts:
     """Texts over the buffers of an array of (large) strings or binaries without nulls.
 

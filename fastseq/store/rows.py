@@ -20,6 +20,7 @@ import pyarrow as pa
 from fastseq.errors import DataError, RowError, SettingsError, located
 from fastseq.store.arrays import (
     byte_lengths,
+    column_starts,
     first_null,
     is_string,
     is_text,
@@ -54,6 +55,8 @@ class RowBatch:
     rows        D
     data        the dataset
     texts       the D texts; a null one is empty. The bytes are Arrow's and must not be written to
+    column_starts  int64[D, columns]  where each text column of a row starts, in bytes of the row's
+                text; None for a single column
     tokens      all tokens of the D rows; row d has those from token_offsets[d] to [d + 1]
     token_offsets  int64[D + 1]
     labels      D labels, none missing
@@ -69,6 +72,7 @@ class RowBatch:
     rows: int
     data: Dataset
     texts: Texts | None = None
+    column_starts: Int64 | None = None
     tokens: Texts | None = None
     token_offsets: Int64 | None = None
     labels: Categories | None = None
@@ -93,6 +97,16 @@ class RowBatch:
         """The texts of a batch that has them."""
         assert self.texts is not None
         return self.texts
+
+    @property
+    def columns(self) -> Texts:
+        """The text columns of row after row; all but the last of a row end with the space that
+        joins them."""
+        text = self.text
+        if self.column_starts is None:
+            return text
+        starts = self.column_starts + text.offsets[:-1, None]
+        return Texts(text.data, np.append(starts.reshape(-1), text.offsets[-1]))
 
     @property
     def source(self) -> str:
@@ -190,6 +204,9 @@ class RowReader:
             if fields.text:
                 texts, nulls = texts_of([part.column(name) for name in fields.text])
                 found |= {"texts": texts, "null_texts": nulls}
+                if len(fields.text) > 1:
+                    parts_of_text = [part.column(name) for name in fields.text]
+                    found["column_starts"] = column_starts(parts_of_text)
             if fields.tokens is not None:
                 tokens, offsets, nulls = _lists(part, fields.tokens)
                 found |= {"tokens": to_texts(tokens), "token_offsets": offsets, "null_texts": nulls}
@@ -275,6 +292,11 @@ class Corpus(RowReader):
     def id_column(self) -> str | None:
         """The name of the id column; None where the row number is the id."""
         return self.fields.id
+
+    @property
+    def columns(self) -> int:
+        """The number of text columns."""
+        return len(self.fields.text)
 
     @property
     def text_columns(self) -> tuple[str, ...]:

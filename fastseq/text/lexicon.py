@@ -49,11 +49,17 @@ class Lexicon:
     those of one thread that encodes the slices in order.
     """
 
-    def __init__(self, analyzer: AnalysisSettings) -> None:
-        """Raises MissingExtraError when the analyzer needs a package that is not installed."""
+    def __init__(self, analyzer: AnalysisSettings, gaps: bool = False) -> None:
+        """gaps : tokens of removed words (stop words and those of another length) are -1 instead of
+            left out; not with n-grams
+
+        Raises MissingExtraError when the analyzer needs a package that is not installed.
+        """
+        assert not gaps or not analyzer.has_ngrams
         self.analyzer = analyzer
+        self._gaps = gaps
         self._splitter = splitter_of(analyzer)
-        self._filter = WordFilter(self._splitter)
+        self._filter = WordFilter(self._splitter, gaps)
         self._raw: ByteTable | None = None
         self._grams = [KeyTable(6) for _ in range(analyzer.ngrams[1] - 1)]
         self._lock = threading.Lock()
@@ -175,12 +181,14 @@ def joined_levels(levels: Sequence[Tokens], sizes: Sequence[int]) -> Tokens:
     return Tokens(values, offsets)
 
 
-def renaming(mapping: Int32 | None) -> Rename:
-    """The function that maps the (ids, ends) of texts in place, without ids mapped to -1; None:
-    the ids stay."""
+def renaming(mapping: Int32 | None, gaps: bool = False) -> Rename:
+    """The function that maps the (ids, ends) of texts in place, without ids mapped to -1 unless
+    `gaps`; None: the ids stay."""
 
     def rename(ids: Int32, ends: Int64) -> Tokens:
-        if mapping is not None:
+        if mapping is not None and gaps:
+            ids = mapping[ids]
+        elif mapping is not None:
             tokenize.gather(ids, ends, mapping)
             ids = ids[: ends[-1]]
         return Tokens(ids, ends)
@@ -197,10 +205,14 @@ class WordFilter:
     Raw words come in the order of their ids; terms get ids in the order of first occurrence.
     """
 
-    def __init__(self, splitter: Splitter) -> None:
-        """Raises MissingExtraError when a package that the analyzer needs is not installed."""
+    def __init__(self, splitter: Splitter, gaps: bool = False) -> None:
+        """gaps : as of Lexicon
+
+        Raises MissingExtraError when a package that the analyzer needs is not installed.
+        """
         analyzer, own = splitter.analyzer, splitter.shortest
         self._splitter = splitter
+        self._gaps = gaps
         shortest = analyzer.min_length or own
         self._shortest = shortest if shortest > own else 0  # else the tokenizer drops shorter ones
         self._longest = analyzer.max_length
@@ -269,7 +281,11 @@ class WordFilter:
                 ids[keep] = kept
             self._ids.append(ids)
         else:
-            if keep is not None:
+            if keep is not None and self._gaps:
+                kept, ids = ids, np.full(len(keep), -1, np.int32)
+                ids[keep] = kept
+                ends = np.arange(len(keep) + 1)
+            elif keep is not None:
                 counts = np.zeros(len(keep), np.int64)
                 counts[keep] = np.diff(ends)
                 ends = offsets_of(counts)
@@ -283,7 +299,7 @@ class WordFilter:
         """The function that turns ids of raw words (after `known`) into Tokens of terms."""
         if not self._several:
             ids = self._ids.values
-            return renaming(ids if known is None else ids[known])
+            return renaming(ids if known is None else ids[known], self._gaps)
         pieces, piece_ends = self._pieces.values, self._ends.values
         to_raw = renaming(known)
 
@@ -371,6 +387,7 @@ def encode_slices(
     finish: Callable[[int, list[Tokens]], Result],
     threads: int,
     texts_of: Callable[[Slice], Texts] | None = None,
+    columns: int = 1,
 ) -> Iterator[tuple[Slice, Result]]:
     """Encode the slices of a corpus on several threads; yield (slice, result) in corpus order.
 
@@ -380,6 +397,7 @@ def encode_slices(
     finish : result of a slice, computed on its thread from its first row in the corpus and its
         tokens by n-gram level (see `Lexicon.encode_levels`)
     texts_of : the texts of a slice; None: slices are Texts
+    columns : texts of each row
 
     Raises RowError, with the row in the corpus, for a text that is not UTF-8.
     """
@@ -391,7 +409,7 @@ def encode_slices(
             texts = one if texts_of is None else texts_of(one)
             assert isinstance(texts, Texts)
             yield number, row, texts, one
-            row += len(texts)
+            row += len(texts) // columns
 
     def encode(job: tuple[int, int, Texts, Slice]) -> Result:
         number, first_row, texts, _ = job
@@ -404,7 +422,7 @@ def encode_slices(
             problem = error.problem
             if isinstance(error, InvalidTextError):
                 problem += ' (an analyzer with on_invalid="replace" reads it as U+FFFD)'
-            raise RowError(first_row + error.row, problem) from None
+            raise RowError(first_row + error.row // columns, problem) from None
 
     with ThreadPoolExecutor(threads, "fastseq-encode") as pool:
         try:

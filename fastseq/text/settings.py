@@ -106,6 +106,11 @@ class AnalysisSettings:
         """Whether Chinese is cut into words."""
         return self.cjk == "words" and self.tokenizer in ("unicode", "word")
 
+    @property
+    def has_ngrams(self) -> bool:
+        """Whether terms are n-grams of words or characters."""
+        return self.ngrams != (1, 1) or self.char_ngrams is not None
+
     def __post_init__(self) -> None:
         if isinstance(self.stopwords, list):
             object.__setattr__(self, "stopwords", tuple(self.stopwords))

@@ -52,7 +52,7 @@ def find_large(large_at, position):
 
 
 @inline
-def _radix_pass(target, source, starts, n, shift):
+def radix_pass(target, source, starts, n, shift):
     """Stable counting sort of source[:n] (uint64) by the DIGIT_BITS bits from `shift`."""
     mask = np.uint64(DIGITS - 1)
     starts[:] = 0
@@ -102,8 +102,8 @@ def invert(
     # hold open. Passes go in pairs, so that the result is back in `keys`.
     shift = np.uint64(WINDOW_BITS)
     while np.uint64(vocabulary) >> (shift - np.uint64(WINDOW_BITS)):
-        _radix_pass(spare, keys, starts, n, shift)
-        _radix_pass(keys, spare, starts, n, shift + np.uint64(DIGIT_BITS))
+        radix_pass(spare, keys, starts, n, shift)
+        radix_pass(keys, spare, starts, n, shift + np.uint64(DIGIT_BITS))
         shift += np.uint64(2 * DIGIT_BITS)
     postings = 0
     distinct = 0

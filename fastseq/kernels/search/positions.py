@@ -1,0 +1,283 @@
+"""Positions of terms in documents: inverting, merging and reading.
+
+The positions of a posting are tf integers: the first position and the distances to each next one,
+in bytes of seven bits, the lowest first, of which all but the last of an integer have the high bit
+set. Those of all postings follow each other. The sizes in bytes of blocks of 128 postings are
+stored, so a posting is found by skipping the integers before it in its block.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastseq.kernels.core.jit import inline, jit
+from fastseq.kernels.search.postings import (
+    DIGIT_BITS,
+    LARGE_TF,
+    WINDOW_BITS,
+    find_large,
+    radix_pass,
+)
+
+BLOCK_BITS = 7
+BLOCK = 1 << BLOCK_BITS  # postings
+COLUMN_GAP = 100  # positions between the last token of a text column and the next column
+MOST_BYTES = 5  # of an integer
+
+_U1, _U7, _U128 = np.uint64(1), np.uint64(7), np.uint64(128)
+
+
+@inline
+def _put(data, at, value):
+    """Write an integer; returns the place after it."""
+    rest = np.uint64(value)
+    while rest >= _U128:
+        data[at] = np.uint8(rest | _U128)
+        rest >>= _U7
+        at += _U1
+    data[at] = np.uint8(rest)
+    return at + _U1
+
+
+@inline
+def _skip(data, at, count):
+    """The place after `count` integers; the end of the data at most."""
+    end = np.uint64(len(data))
+    while count > 0 and at < end:
+        count -= np.int64(data[at] < np.uint8(128))
+        at += _U1
+    return at
+
+
+@inline
+def _frequency(postings, at):
+    """The term frequency of a posting."""
+    tf = np.int64(postings.tfs[at])
+    if tf == LARGE_TF:
+        found = find_large(postings.large_at, np.int64(at))
+        if found < len(postings.large_tf):
+            tf = np.int64(postings.large_tf[np.uint64(found)])
+    return tf
+
+
+@inline
+def _start(postings, data, blocks, posting):
+    """Where the positions of a posting start."""
+    at = np.uint64(blocks[posting >> np.uint64(BLOCK_BITS)])
+    first = posting & ~np.uint64(BLOCK - 1)
+    for before in range(first, posting):
+        at = _skip(data, at, _frequency(postings, before))
+    return at
+
+
+@jit
+def invert_positions(
+    docs, tfs, terms, dfs, sizes, data, large_at, large_tf, lengths, keys, spare, starts, doc_of,
+    position_of, values, offsets, columns, first, vocabulary,
+):  # fmt: skip
+    """`postings.invert`, with positions.
+
+    docs, tfs, terms, dfs, large_at, large_tf, keys, spare, starts, first, vocabulary: as there
+    sizes        int32[n]   bytes of the positions of each distinct term
+    data         uint8[MOST_BYTES · n]  the positions
+    lengths      int32[D]   tokens of each document that are not removed
+    doc_of, position_of  uint16[n], int32[n]: scratch
+    values       int32[n]   term ids; -1 for a removed word, which has a position
+    offsets      int64[D · columns + 1]  of the text columns of the documents
+
+    Returns (number of postings, of terms, of large frequencies, bytes of positions).
+    """
+    n = np.uint64(0)
+    for row in range(np.uint64(len(lengths))):
+        position = np.int32(0)
+        lengths[row] = 0
+        for column in range(columns):
+            part = np.uint64(row) * np.uint64(columns) + np.uint64(column)
+            for i in range(np.uint64(offsets[part]), np.uint64(offsets[part + _U1])):
+                if values[i] >= 0:
+                    keys[n] = (np.uint64(values[i]) << np.uint64(32)) | np.uint64(n)
+                    doc_of[n] = np.uint16(np.uint64(first) + row)
+                    position_of[n] = position
+                    n += _U1
+                    lengths[row] += 1
+                position += np.int32(1)
+            position += np.int32(COLUMN_GAP)
+    shift = np.uint64(32)
+    while np.uint64(vocabulary) >> (shift - np.uint64(32)):
+        radix_pass(spare, keys, starts, n, shift)
+        radix_pass(keys, spare, starts, n, shift + np.uint64(DIGIT_BITS))
+        shift += np.uint64(2 * DIGIT_BITS)
+    postings = 0
+    distinct = 0
+    large = 0
+    end = np.uint64(0)
+    i = np.uint64(0)
+    last_term = np.int64(-1)
+    while i < n:
+        term = np.int64(keys[i] >> np.uint64(32))
+        token = np.uint64(keys[i] & np.uint64(0xFFFFFFFF))
+        document = doc_of[token]
+        if term != last_term:
+            terms[distinct] = term
+            dfs[distinct] = 0
+            sizes[distinct] = 0
+            distinct += 1
+            last_term = term
+        begin = end
+        tf = 0
+        previous = np.int32(0)
+        while True:
+            end = _put(data, end, position_of[token] - previous)
+            previous = position_of[token]
+            tf += 1
+            i += _U1
+            if i == n or np.int64(keys[i] >> np.uint64(32)) != term:
+                break
+            token = np.uint64(keys[i] & np.uint64(0xFFFFFFFF))
+            if doc_of[token] != document:
+                break
+        sizes[distinct - 1] += np.int32(end - begin)
+        dfs[distinct - 1] += 1
+        docs[np.uint64(postings)] = document
+        if tf < LARGE_TF:
+            tfs[np.uint64(postings)] = tf
+        else:
+            tfs[np.uint64(postings)] = LARGE_TF
+            large_at[large] = postings
+            large_tf[large] = tf
+            large += 1
+        postings += 1
+    return postings, distinct, large, np.int64(end)
+
+
+@jit
+def place_positions(data, at, terms, sizes, source, base, first):
+    """Copy one slice's positions to their places in a chunk of terms; slices in document order.
+
+    data     uint8[n]   the chunk's positions
+    at       int64[V]   where the next positions of each term go
+    terms, sizes  int32[m]  the slice's terms that are in the chunk, and bytes of their positions
+    source   uint8      their positions
+    base     added to every term id
+    first    the place of index 0 of data
+    """
+    place = np.uint64(0)
+    for i in range(np.uint64(len(terms))):
+        term = np.uint64(terms[i] + base)
+        target = np.uint64(at[term] - first)
+        for j in range(np.uint64(sizes[i])):
+            data[target + j] = source[place + j]
+        place += np.uint64(sizes[i])
+        at[term] += sizes[i]
+
+
+@jit
+def size_blocks(sizes, data, tfs, large_tf, first_posting):
+    """Add the bytes of the positions of a chunk's postings to those of their blocks.
+
+    sizes     uint32[P / BLOCK + 1]
+    data, tfs uint8     the chunk's
+    large_tf  int32     its frequencies of LARGE_TF and more, in order
+    """
+    at = np.uint64(0)
+    larges = 0
+    for i in range(np.uint64(len(tfs))):
+        tf = np.int64(tfs[i])
+        if tf == LARGE_TF:
+            tf = np.int64(large_tf[larges])
+            larges += 1
+        end = _skip(data, at, tf)
+        block = (np.uint64(first_posting) + np.uint64(i)) >> np.uint64(BLOCK_BITS)
+        sizes[block] += np.uint32(end - at)
+        at = end
+
+
+@jit
+def count_merged_positions(sizes, postings, data, blocks, rows, terms, first, last):
+    """Add the bytes of the positions of a segment to those of a merged one.
+
+    sizes        int64[V]  of each new term
+    data, blocks uint8, int64[P / BLOCK + 2]  the segment's positions, where those of blocks start
+    others       as in `postings.count_merged`
+    """
+    if first == last:
+        return
+    documents = np.uint64(len(rows))
+    at = _start(postings, data, blocks, np.uint64(postings.term_posting[np.uint64(first)]))
+    for old in range(np.uint64(first), np.uint64(last)):
+        new = np.uint64(terms[old])
+        i = np.uint64(postings.term_posting[old])
+        for run in range(postings.term_run[old], postings.term_run[old + _U1]):
+            base = np.uint64(postings.run_window[np.uint64(run)]) << np.uint64(WINDOW_BITS)
+            stop = i + np.uint64(postings.run_count[np.uint64(run)]) + _U1
+            for j in range(i, stop):
+                end = _skip(data, at, _frequency(postings, j))
+                document = base + np.uint64(postings.docs[j])
+                if document < documents and rows[document] >= 0:
+                    sizes[new] += np.int64(end - at)
+                at = end
+            i = stop
+
+
+@jit
+def place_merged_positions(out, at, postings, data, blocks, rows, terms, first):
+    """Copy the positions of a segment to their places in a chunk of terms; segments in document
+    order.
+
+    out     uint8[n]   the chunk's positions
+    at      int64[m]   where the next positions of each new term go
+    terms   int32[m]   the number in the segment of each new term, -1 for none
+    first   the place of index 0 of out
+    others  as in `count_merged_positions`
+    """
+    documents = np.uint64(len(rows))
+    for new in range(np.uint64(len(terms))):
+        if terms[new] < 0:
+            continue
+        old = np.uint64(terms[new])
+        target = np.uint64(at[new] - first)
+        i = np.uint64(postings.term_posting[old])
+        start = _start(postings, data, blocks, i)
+        for run in range(postings.term_run[old], postings.term_run[old + _U1]):
+            base = np.uint64(postings.run_window[np.uint64(run)]) << np.uint64(WINDOW_BITS)
+            stop = i + np.uint64(postings.run_count[np.uint64(run)]) + _U1
+            for j in range(i, stop):
+                end = _skip(data, start, _frequency(postings, j))
+                document = base + np.uint64(postings.docs[j])
+                if document < documents and rows[document] >= 0:
+                    for byte in range(start, end):
+                        out[target] = data[byte]
+                        target += _U1
+                start = end
+            i = stop
+        at[new] = np.int64(target) + first
+
+
+@jit
+def read_positions(positions, ends, postings, data, blocks, term):
+    """The positions of the postings of a term.
+
+    positions  int32[m]  those of posting i are positions[ends[i]:ends[i + 1]]; m is the sum of the
+                         term frequencies
+    ends       int64[postings of the term + 1]
+    """
+    first = np.uint64(postings.term_posting[term])
+    at = _start(postings, data, blocks, first)
+    out = np.int64(0)
+    ends[0] = 0
+    for i in range(len(ends) - 1):
+        position = np.int64(0)
+        for _ in range(_frequency(postings, first + np.uint64(i))):
+            shift = np.uint64(0)
+            value = np.uint64(0)
+            while at < np.uint64(len(data)):
+                byte = np.uint64(data[at])
+                at += _U1
+                value |= (byte & np.uint64(127)) << shift
+                shift += _U7
+                if byte < _U128:
+                    break
+            position += np.int64(value)
+            positions[np.uint64(out)] = np.int32(position)
+            out += 1
+        ends[np.uint64(i + 1)] = out
