@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 import numpy as np
-import numpy.typing as npt
 
 from fastseq.errors import FormatError
 from fastseq.index.segment import Segment
@@ -213,13 +212,6 @@ class Collection:
         return {name: raw[a:b] for name, a, b in zip(sizes, ends, ends[1:], strict=False)}
 
     # ---- terms
-
-    def contains(self, words: Texts) -> npt.NDArray[np.bool_]:
-        """bool[n]: whether a document has each term."""
-        found = np.zeros(len(words), bool)
-        for leaf in self.leaves:
-            found |= leaf.counts_of(leaf.segment.lookup(words)) > 0
-        return found
 
     @cached_property
     def _vocabulary(self) -> tuple[ByteTable, list[Int32], Int64]:

@@ -165,7 +165,7 @@ class Index:
             )
         queries = list(queries)
         if (expand := function("expand", expand)) is not None:
-            queries = expanded(queries, expand, self._collection)
+            queries = expanded(queries, expand, self._searcher)
         rows, scores = self._searcher.search(queries, k, model, threads, device)
         return Hits(rows, scores, self._collection)
 
@@ -263,7 +263,7 @@ class Index:
 
     def knows(self, words: Sequence[str]) -> list[bool | None]:
         """For each word whether a document contains it; None for one that the analyzer removes."""
-        return are_known(self._collection, strings("words", words))
+        return are_known(self._searcher, strings("words", words))
 
     def frequent_terms(self, most: int = 200_000) -> list[str]:
         """The `most` terms of the highest document frequency, the most frequent first."""

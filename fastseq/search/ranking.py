@@ -78,12 +78,35 @@ class RankingModel(ABC):
     """A ranking function. Subclasses are frozen dataclasses: equal parameters, equal model."""
 
     @abstractmethod
+    def values(self, tf: Float64) -> Float64:
+        """The value of term frequencies in the formula."""
+
+    @abstractmethod
     def document_weighting(self, collection: Collection, leaf: Leaf) -> Weighting:
         """The factors of the formula that depend on the document, for a segment."""
 
     @abstractmethod
     def weigh(self, collection: Collection, queries: QueryTerms) -> QueryTerms:
         """The terms of the queries with the weights of the formula."""
+
+    def weighting_of(self, weighting: Weighting, large_tf: Int32) -> Weighting:
+        """The weighting for other postings of the same documents, by their frequencies beyond a
+        byte."""
+        return weighting._replace(large=self._tables(large_tf)[1])
+
+    def _weighting(self, leaf: Leaf, slope: float, factor: Float64) -> Weighting:
+        """A Weighting from the factor of each document."""
+        segment = leaf.segment
+        padded = np.full(segment.windows * WINDOW, np.inf, np.float32)
+        padded[: segment.documents] = factor
+        if leaf.live is not None:
+            padded[: segment.documents][leaf.live == 0] = np.inf
+        return Weighting(slope, padded, *self._tables(segment.postings.large_tf))
+
+    def _tables(self, large_tf: Int32) -> tuple[Float32, Float32]:
+        """The values of the frequencies 0 to 255, and of larger ones."""
+        large = self.values(large_tf.astype(np.float64))
+        return self.values(_TFS).astype(np.float32), large.astype(np.float32)
 
 
 @describe_parameters
@@ -103,13 +126,16 @@ class BM25(BM25Parameters, RankingModel):
     Raises SettingsError for a value outside its range.
     """
 
+    def values(self, tf: Float64) -> Float64:
+        return tf
+
     def document_weighting(self, collection: Collection, leaf: Leaf) -> Weighting:
         average = collection.tokens / collection.documents
         lengths = leaf.segment.lengths
         relative = lengths / average if average > 0 else np.ones(len(lengths))
         saturation = self.k1 + self.delta if self.variant == "bm25l" else self.k1
         factor = saturation * (1 - self.b + self.b * relative)
-        return _weighting(leaf, 1.0, factor, _TFS, leaf.segment.postings.large_tf)
+        return self._weighting(leaf, 1.0, factor)
 
     def weigh(self, collection: Collection, queries: QueryTerms) -> QueryTerms:
         n, df = collection.documents, queries.df
@@ -145,11 +171,12 @@ class TFIDF(TFIDFParameters, RankingModel):
     Raises SettingsError for other letters.
     """
 
+    def values(self, tf: Float64) -> Float64:
+        return _tf_values(self.smart[0], tf)
+
     def document_weighting(self, collection: Collection, leaf: Leaf) -> Weighting:
         tf, df, norm = list(self.smart[:3])
         segment = leaf.segment
-        values = _tf_values(tf, _TFS)
-        large = _tf_values(tf, segment.postings.large_tf.astype(np.float64))
         factor = np.ones(segment.documents)
         if tf == "L" or norm == "c":
             segment.verify_all_postings()
@@ -158,17 +185,15 @@ class TFIDF(TFIDFParameters, RankingModel):
             idf = np.ones(segment.terms)
             if df != "n":
                 idf = _idf(df, collection.documents, collection.frequencies(leaf))
-            document_sums(
-                high, low, unique, segment.postings,
-                values.astype(np.float32), large.astype(np.float32), idf,
-            )  # fmt: skip
+            table, large = self._tables(segment.postings.large_tf)
+            document_sums(high, low, unique, segment.postings, table, large, idf)
             if norm == "c":
                 # a document's L divides every weight and its norm, and cancels
                 factor = np.sqrt(high.astype(np.float64) + np.ldexp(low.astype(np.float64), -64))
             else:
                 factor = 1 + np.log(np.maximum(segment.lengths / np.maximum(unique, 1), 1))
             factor[factor == 0] = 1
-        return _weighting(leaf, 0.0, factor, values, large)
+        return self._weighting(leaf, 0.0, factor)
 
     def weigh(self, collection: Collection, queries: QueryTerms) -> QueryTerms:
         tf, df, norm = list(self.smart[4:])
@@ -209,6 +234,9 @@ class BoW(RankingModel):
     def _smart(self) -> TFIDF:
         return TFIDF("nnc.nnc" if self.cosine else "nnn.nnn")
 
+    def values(self, tf: Float64) -> Float64:
+        return self._smart.values(tf)
+
     def document_weighting(self, collection: Collection, leaf: Leaf) -> Weighting:
         return self._smart.document_weighting(collection, leaf)
 
@@ -230,19 +258,6 @@ def model_by_name(name: str, **parameters: Any) -> RankingModel:
     if name in ("tfidf", "bow"):
         return TFIDF(**given) if name == "tfidf" else BoW()
     return BM25(**given, variant="lucene" if name == "bm25" else name)
-
-
-def _weighting(
-    leaf: Leaf, slope: float, factor: Float64, table: Float64, large: Float64 | Int32
-) -> Weighting:
-    """A Weighting from the factor of each document and the values of the term frequencies: `table`
-    of 0 to 255, `large` of the larger ones."""
-    segment = leaf.segment
-    padded = np.full(segment.windows * WINDOW, np.inf, np.float32)
-    padded[: segment.documents] = factor
-    if leaf.live is not None:
-        padded[: segment.documents][leaf.live == 0] = np.inf
-    return Weighting(slope, padded, table.astype(np.float32), large.astype(np.float32))
 
 
 def _tf_values(letter: str, tf: Float64) -> Float64:

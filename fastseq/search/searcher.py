@@ -18,16 +18,25 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import pairwise
 from math import inf, isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from fastseq.devices import check_device
 from fastseq.errors import DataError, FastseqWarning, SettingsError
 from fastseq.index.collection import Collection
 from fastseq.kernels.search import impacts as impact_kernels
 from fastseq.kernels.search import search as kernels
+from fastseq.kernels.search.postings import Postings
 from fastseq.kernels.text.hashing import PADDING
+from fastseq.search.groups import (
+    TermGroup,
+    character_group,
+    gathered,
+    has_character_groups,
+    lone_characters,
+)
 from fastseq.search.ranking import QueryTerms, RankingModel
 from fastseq.settings import thread_count, whole
 from fastseq.text.lexicon import Lexicon
@@ -64,6 +73,17 @@ _ASCII_WORDS = {
 }
 
 
+class _Source(NamedTuple):
+    """What is searched of a segment.
+
+    ids  int32[n]: of each term of the queries its number in the postings, -1 for none
+    """
+
+    postings: Postings
+    impacts: impact_kernels.Impacts
+    ids: Int32
+
+
 class ModelScorer:
     """A ranking model for a collection, with a cache of the impacts computed so far."""
 
@@ -85,18 +105,35 @@ class ModelScorer:
         with self._lock:
             if self._filled > _CACHED_IMPACTS:
                 self._clear()  # searches in progress keep the old arrays
-            if number not in self._weightings:
-                weighting = self._model.document_weighting(self._collection, leaf)
-                self._weightings[number] = weighting
+            weighting = self._weighting(number)
             if number not in self._impacts:
                 self._impacts[number] = impact_kernels.make_impacts(postings)
             impacts = self._impacts[number]
             known = terms[terms >= 0]
             leaf.segment.verify_postings(known[np.isnan(impacts.best[known])])
-            self._filled += impact_kernels.fill_impacts(
-                impacts, postings, self._weightings[number], terms
-            )
+            self._filled += impact_kernels.fill_impacts(impacts, postings, weighting, terms)
             return impacts
+
+    def gathered(
+        self, number: int, terms: Int32, groups: Sequence[TermGroup | None]
+    ) -> _Source:
+        """The postings and impacts of some terms or groups of a segment."""
+        segment = self._collection.leaves[number].segment
+        segment.verify_postings(terms[terms >= 0])
+        merged = [None if group is None else group.postings[number] for group in groups]
+        postings = gathered(segment.postings, terms, merged)
+        with self._lock:
+            weighting = self._model.weighting_of(self._weighting(number), postings.large_tf)
+        impacts = impact_kernels.make_impacts(postings)
+        ids = np.arange(len(terms), dtype=np.int32)
+        impact_kernels.fill_impacts(impacts, postings, weighting, ids)
+        return _Source(postings, impacts, ids)
+
+    def _weighting(self, number: int) -> impact_kernels.Weighting:
+        if number not in self._weightings:
+            leaf = self._collection.leaves[number]
+            self._weightings[number] = self._model.document_weighting(self._collection, leaf)
+        return self._weightings[number]
 
 
 class TermTable:
@@ -105,6 +142,8 @@ class TermTable:
 
     Terms are only added, so numbers and arrays stay valid; a table that has grown too large is
     replaced by a new one.
+
+    groups  the terms, by number, that stand for a group of terms
     """
 
     def __init__(self, collection: Collection) -> None:
@@ -122,6 +161,8 @@ class TermTable:
         self._numbers = Column(np.int32)  # by the lexicon's ids
         self._terms = ByteTable(64, 1 << 10, 0)
         self._df = Column(np.int64)
+        self._splitter = splitter_of(analyzer) if has_character_groups(analyzer) else None
+        self.groups: dict[int, TermGroup] = {}
         self._ids = [Column(np.int32) for _ in collection.leaves]
 
     def __len__(self) -> int:
@@ -135,6 +176,12 @@ class TermTable:
     def ids(self, number: int) -> Int32:
         """int32[n]: the id of each term in a segment, -1 where it has none."""
         return self._ids[number].values
+
+    def has_group(self, terms: Int32) -> npt.NDArray[np.bool_]:
+        """bool[n]: whether each term stands for a group."""
+        if not self.groups:
+            return np.zeros(len(terms), bool)
+        return np.isin(terms, list(self.groups))
 
     def of_ascii(self, query: str) -> list[int] | None:
         """The numbers of the tokens of one short ASCII query; None where `of` must be called.
@@ -185,6 +232,13 @@ class TermTable:
                 ids = leaf.segment.lookup(new)
                 df += leaf.counts_of(ids)
                 column.append(ids)
+            if self._splitter is not None and new.nbytes and int(new.data.max()) > 127:
+                words = new.to_strings()
+                lone = lone_characters(self._splitter, words)
+                for i in np.flatnonzero(lone).tolist():
+                    group = character_group(self._collection, words[i])
+                    self.groups[self._df.size + i] = group
+                    df[i] = group.df
             self._df.append(df)
         return numbers
 
@@ -248,14 +302,12 @@ class Searcher:
             for first in range(0, n, _BLOCK):
                 block = slice(first, first + _BLOCK)
                 hits = rows[block], scores[block]
-                if len(self._table) > _CACHED_WORDS:
-                    self._table = TermTable(collection)
-                table = self._table
+                table = self._current_table()
                 terms = self._query_terms(table, queries[block])
                 if not depth:
                     continue
                 terms = model.weigh(collection, terms)
-                if gpu is None:
+                if gpu is None or table.has_group(terms.terms).any():
                     self._score(*hits, terms, table, scorer, pool, threads)
                     continue
                 local = replace(terms, terms=table.ids(0)[terms.terms])
@@ -264,6 +316,17 @@ class Searcher:
                     self._score(*some, terms.take(left), table, scorer, pool, threads)
                     hits[0][left], hits[1][left] = some
         return rows, scores
+
+    def contains(self, terms: Texts) -> npt.NDArray[np.bool_]:
+        """bool[n]: whether a document has each term."""
+        table = self._current_table()
+        numbers = table.add(terms)
+        return table.df[numbers] > 0
+
+    def _current_table(self) -> TermTable:
+        if len(self._table) > _CACHED_WORDS:
+            self._table = TermTable(self.collection)
+        return self._table
 
     def _on_gpu(self, scorer: ModelScorer, depth: int) -> GpuSearch | None:
         """The search on the device for a model; None where it must run on the CPU."""
@@ -294,9 +357,48 @@ class Searcher:
         scorer: ModelScorer, pool: ThreadPoolExecutor, threads: int,
     ) -> None:  # fmt: skip
         """Fill in the hits of queries, on all threads."""
+        grouped = table.has_group(queries.terms)
+        if grouped.any():
+            has_group = np.zeros(len(queries), bool)
+            has_group[queries.owners[grouped]] = True
+            parts = [np.flatnonzero(~has_group)]
+            those = np.flatnonzero(has_group)
+            parts += [those[at : at + _LARGE_TASK] for at in range(0, len(those), _LARGE_TASK)]
+            for part in parts:
+                if len(part):
+                    some, hits = queries.take(part), (rows[part], scores[part])
+                    sources = self._sources(some, table, scorer, bool(has_group[part[0]]))
+                    self._run(*hits, some, sources, pool, threads)
+                    rows[part], scores[part] = hits
+            return
+        sources = self._sources(queries, table, scorer, False)
+        self._run(rows, scores, queries, sources, pool, threads)
+
+    def _sources(
+        self, queries: QueryTerms, table: TermTable, scorer: ModelScorer, groups: bool
+    ) -> list[_Source]:
+        """What is searched of each segment; `groups`: whether a query has a group of terms."""
         leaves = self.collection.leaves
+        if groups:
+            distinct, places = np.unique(queries.terms, return_inverse=True)
+            merged = [table.groups.get(term) for term in distinct.tolist()]
+            found = [
+                scorer.gathered(number, table.ids(number)[distinct], merged)
+                for number in range(len(leaves))
+            ]
+            return [one._replace(ids=one.ids[places]) for one in found]
         ids = [table.ids(number)[queries.terms] for number in range(len(leaves))]
-        impacts = [scorer.impacts(number, terms) for number, terms in enumerate(ids)]
+        return [
+            _Source(leaf.segment.postings, scorer.impacts(number, terms), terms)
+            for number, (leaf, terms) in enumerate(zip(leaves, ids, strict=True))
+        ]
+
+    def _run(
+        self, rows: Int32, scores: Float32, queries: QueryTerms, sources: Sequence[_Source],
+        pool: ThreadPoolExecutor, threads: int,
+    ) -> None:  # fmt: skip
+        """Fill in the hits of queries from the segments' postings, on all threads."""
+        leaves = self.collection.leaves
         # the kernel leaves the columns from k on: a part of each row would be another type to Numba
         k = min(rows.shape[1], self.collection.documents)
         longest = int(np.diff(queries.starts).max())
@@ -311,12 +413,12 @@ class Searcher:
             while (first := next(tasks)) < n:
                 stop = min(first + step, n)
                 found = np.zeros(stop - first, np.int64)
-                for number, leaf in enumerate(leaves):
+                for leaf, source in zip(leaves, sources, strict=True):
                     kernels.search(
-                        rows[first:stop], scores[first:stop], keys, found, leaf.segment.postings,
-                        impacts[number], scratch, queries.starts[first : stop + 1], ids[number],
+                        rows[first:stop], scores[first:stop], keys, found, source.postings,
+                        source.impacts, scratch, queries.starts[first : stop + 1], source.ids,
                         queries.weights, queries.base[first:stop], k, leaf.first_row,
-                        leaf.segment.documents, number == len(leaves) - 1,
+                        leaf.segment.documents, leaf is leaves[-1],
                     )  # fmt: skip
             if len(self._scratch) < _CACHED_SCRATCH:
                 self._scratch.append(scratch)
@@ -402,7 +504,7 @@ def _encoded(analyzer: Analyzer, texts: Texts) -> tuple[Texts, Tokens]:
 # ---- query expansion, and the words of a query that an index lacks
 
 
-def expanded(queries: Sequence[Query], expand: Expand, collection: Collection) -> list[Query]:
+def expanded(queries: Sequence[Query], expand: Expand, searcher: Searcher) -> list[Query]:
     """The queries, with the words that `expand` returns for those that are strings.
 
     The words are analysed; terms of the query itself and terms that the index lacks are dropped. A
@@ -417,10 +519,10 @@ def expanded(queries: Sequence[Query], expand: Expand, collection: Collection) -
     answers = _checked(expand(asked), len(asked)) if asked else []
     texts = [t for query, words in zip(asked, answers, strict=True) for t in (query, *words)]
     try:
-        terms, tokens = _encoded(collection.analyzer, Texts.from_strings(texts))
+        terms, tokens = _encoded(searcher.collection.analyzer, Texts.from_strings(texts))
     except DataError:
         raise DataError("a query is not valid UTF-8") from None
-    known = collection.contains(terms).tolist()
+    known = searcher.contains(terms).tolist()
     names, ids = terms.to_strings(), tokens.values.tolist()
     # the terms of each query, then those of each of its added words
     rows = iter([ids[a:b] for a, b in pairwise(tokens.offsets.tolist())])
@@ -460,10 +562,10 @@ def _checked(given: Iterable[Mapping[str, float]], queries: int) -> list[dict[st
     return [dict(words) for words in answers]
 
 
-def are_known(collection: Collection, words: Sequence[str]) -> list[bool | None]:
+def are_known(searcher: Searcher, words: Sequence[str]) -> list[bool | None]:
     """For each word whether a document contains it; None for one that the analyzer removes."""
-    terms, tokens = _encoded(collection.analyzer, Texts.from_strings(words))
-    found = collection.contains(terms)[tokens.values]
+    terms, tokens = _encoded(searcher.collection.analyzer, Texts.from_strings(words))
+    found = searcher.contains(terms)[tokens.values]
     parts = np.split(found, tokens.offsets[1:-1]) if len(words) else []
     return [bool(part.any()) if len(part) else None for part in parts]
 

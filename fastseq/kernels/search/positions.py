@@ -50,7 +50,7 @@ def _skip(data, at, count):
 
 
 @inline
-def _frequency(postings, at):
+def frequency(postings, at):
     """The term frequency of a posting."""
     tf = np.int64(postings.tfs[at])
     if tf == LARGE_TF:
@@ -66,7 +66,7 @@ def _start(postings, data, blocks, posting):
     at = np.uint64(blocks[posting >> np.uint64(BLOCK_BITS)])
     first = posting & ~np.uint64(BLOCK - 1)
     for before in range(first, posting):
-        at = _skip(data, at, _frequency(postings, before))
+        at = _skip(data, at, frequency(postings, before))
     return at
 
 
@@ -211,7 +211,7 @@ def count_merged_positions(sizes, postings, data, blocks, rows, terms, first, la
             base = np.uint64(postings.run_window[np.uint64(run)]) << np.uint64(WINDOW_BITS)
             stop = i + np.uint64(postings.run_count[np.uint64(run)]) + _U1
             for j in range(i, stop):
-                end = _skip(data, at, _frequency(postings, j))
+                end = _skip(data, at, frequency(postings, j))
                 document = base + np.uint64(postings.docs[j])
                 if document < documents and rows[document] >= 0:
                     sizes[new] += np.int64(end - at)
@@ -242,7 +242,7 @@ def place_merged_positions(out, at, postings, data, blocks, rows, terms, first):
             base = np.uint64(postings.run_window[np.uint64(run)]) << np.uint64(WINDOW_BITS)
             stop = i + np.uint64(postings.run_count[np.uint64(run)]) + _U1
             for j in range(i, stop):
-                end = _skip(data, start, _frequency(postings, j))
+                end = _skip(data, start, frequency(postings, j))
                 document = base + np.uint64(postings.docs[j])
                 if document < documents and rows[document] >= 0:
                     for byte in range(start, end):
@@ -267,7 +267,7 @@ def read_positions(positions, ends, postings, data, blocks, term):
     ends[0] = 0
     for i in range(len(ends) - 1):
         position = np.int64(0)
-        for _ in range(_frequency(postings, first + np.uint64(i))):
+        for _ in range(frequency(postings, first + np.uint64(i))):
             shift = np.uint64(0)
             value = np.uint64(0)
             while at < np.uint64(len(data)):
