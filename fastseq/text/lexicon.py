@@ -27,7 +27,7 @@ from fastseq.errors import InvalidTextError, RowError
 from fastseq.kernels.text import ngrams, tokenize, unicode
 from fastseq.text.language import segmenter, stem
 from fastseq.text.normalising import FIRST, LANGUAGES, LAST, normalised
-from fastseq.text.settings import AnalysisSettings
+from fastseq.text.settings import INDEX_TOKENIZER, AnalysisSettings
 from fastseq.text.splitting import Splitter, packed, splitter_of, stop_words
 from fastseq.text.tables import ByteTable, Column, KeyTable
 from fastseq.threads import in_order
@@ -50,8 +50,11 @@ class Lexicon:
     """
 
     def __init__(self, analyzer: AnalysisSettings) -> None:
-        """Raises MissingExtraError when the analyzer needs a package that is not installed."""
-        self.analyzer = analyzer
+        """Raises MissingExtraError when the analyzer needs a package that is not installed.
+
+        analyzer : without a tokenizer, that of an index
+        """
+        self.analyzer = analyzer = analyzer.resolved(INDEX_TOKENIZER)
         self._splitter = splitter_of(analyzer)
         self._filter = WordFilter(self._splitter)
         self._raw: ByteTable | None = None

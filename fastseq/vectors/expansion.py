@@ -60,7 +60,7 @@ class Expander:
         self.vectors = vectors
         self.terms = whole("terms", terms, 1)
         self.weight = real("weight", weight, lambda w: w >= 0 and isfinite(w), "at least 0")
-        self.analyzer = vectors.analyzer() if analyzer is None else analyzer
+        self.analyzer = vectors.analyzer(analyzer)
         self.threads = thread_count(threads)
 
     def __call__(self, queries: Sequence[str]) -> list[dict[str, float]]:

@@ -41,7 +41,7 @@ def test_summary_counts_documents_and_terms(run: Run, cats: Path) -> None:
     assert said["index"] == str(Path(".fastseq/index"))
     assert said["documents"] == "4"
     assert said["null texts"] == "1"
-    assert int(said["terms"]) == 12
+    assert int(said["terms"]) == 13
     assert "documents/s" in said["time"]
     assert set(said) >= {"postings", "size"}
 
@@ -87,8 +87,12 @@ def test_text_columns_are_joined(run: Run, cats: Path) -> None:
         (("--keep-case",), "the", []),
         (("--keep-case",), "The", ["a", "b"]),
         ((), "喜欢", ["d"]),
-        (("--cjk", "none"), "喜欢", []),
-        (("--cjk", "none"), "猫喜欢吃鱼", ["d"]),
+        (("--cjk", "none"), "欢", ["d"]),
+        (("--tokenizer", "word", "--cjk", "none"), "喜欢", []),
+        (("--tokenizer", "word", "--cjk", "none"), "猫喜欢吃鱼", ["d"]),
+        ((), "a", ["d"]),
+        (("--tokenizer", "unicode"), "a", ["d"]),
+        (("--tokenizer", "word"), "a", []),
         (("--tokenizer", "char", "--cjk", "none"), "欢", ["d"]),
         (("--tokenizer", "space"), "a", ["d"]),
         (("--ngrams", "2-2"), "dog runs", ["b"]),
