@@ -26,7 +26,7 @@ import numpy.typing as npt
 from fastseq.errors import InvalidTextError, RowError
 from fastseq.kernels.text import ngrams, tokenize, unicode
 from fastseq.text.language import segmenter, stem
-from fastseq.text.normalising import FIRST, LANGUAGES, LAST, normalised
+from fastseq.text.normalising import FIRST, LANGUAGES, LAST, STEMMED, normalised
 from fastseq.text.settings import INDEX_TOKENIZER, AnalysisSettings
 from fastseq.text.splitting import Splitter, packed, splitter_of, stop_words
 from fastseq.text.tables import ByteTable, Column, KeyTable
@@ -252,7 +252,7 @@ class WordFilter:
                 words = list(compress(words, keep.tolist()))
             words = normalised(LAST, self._language, words)
             if self._stemmer != "none":
-                words = stem(self._stemmer, words)
+                words = normalised(STEMMED, self._language, stem(self._stemmer, words))
             data, starts, gap = packed(words, raw.separator)
         if self.terms is None:
             self.terms = ByteTable(len(starts), len(data), 0)
