@@ -437,8 +437,8 @@ class DocumentVectors:
     Parameters
     ----------
     vectors : of words
-    analyzer : splits texts into words; None: that of the vectors' training
-        (`vectors.settings["analyzer"]`), else Analyzer()
+    analyzer : splits texts into words, by default with the tokenizer `word`; None: that of the
+        vectors' training (`vectors.settings["analyzer"]`), else Analyzer()
     method : "mean" of the known words' vectors, or "sif"
     a : SIF's smoothing, above 0; 1e-3 to 1e-4 in the paper. None: 1e-4, and 1e-2 if the vectors
         have no counts: word frequencies of a few texts on one subject are less reliable
