@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import time
@@ -108,6 +109,33 @@ def test_options_of_analysis_reach_the_analyzer(
 ) -> None:
     assert run("index", cats, *words).code == 0
     assert sorted(ids(run, query)) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "tokenizer", "normalization"),
+    [
+        ((), "unicode", None),
+        (("--language", "german"), "unicode", "german"),
+        (("--language", "azerbaijani"), "unicode", "azerbaijani"),
+        (("--language", "japanese"), "unicode", None),
+        (("--language", "german", "--tokenizer", "word"), "word", None),
+        (("--language", "german", "--normalization", "none"), "unicode", None),
+        (("--normalization", "french", "--tokenizer", "word"), "word", "french"),
+    ],
+)
+def test_default_tokenizer_and_normalisation_of_a_language(
+    run: Run, cats: Path, words: tuple[str, ...], tokenizer: str, normalization: str | None
+) -> None:
+    assert run("index", cats, *words).code == 0
+    saved = run("info", ".fastseq/index", "--format", "json").json["settings"]["analyzer"]
+    assert (saved["tokenizer"], saved.get("normalization")) == (tokenizer, normalization)
+
+
+def test_help_has_the_default_tokenizer(run: Run) -> None:
+    for command, tokenizer in (("index", "unicode"), ("features", "word"), ("phrases", "word")):
+        text = " ".join(run(command, "--help").out.split())
+        (shown,) = re.findall(r"--tokenizer .*?\[default: (.*?)\]", text)
+        assert shown == tokenizer
 
 
 def test_existing_index_needs_overwrite(run: Run, cats: Path, write: Write) -> None:
