@@ -97,7 +97,12 @@ bench-all: $(VENV)/.installed-bench $(VENV_CUDA)/.installed ## run every benchma
 	-$(BENCH).startup --first-run
 	-$(BENCH).quality --data "$(DATA)" --collections ir/scifact
 	-$(BENCH).quality --data "$(DATA)" --collections ir/cranfield --depth 1000
-	-$(BENCH).quality --data "$(DATA)" --collections ir/xquad_zh --plain
+	-$(BENCH).quality --data "$(DATA)" --collections ir/xquad_zh --analysis=""
+	-$(BENCH).quality --data "$(DATA)" --collections ir/xquad_hi --analysis="--language hindi"
+	-$(BENCH).quality --data "$(DATA)" --collections ir/xquad_tr --analysis="--language turkish"
+	-$(BENCH).quality --data "$(DATA)" --collections ir/xquad_de --analysis="--language german"
+	-$(BENCH).quality --data "$(DATA)" --analysis="--language english"
+	-$(BENCH).quality --data "$(DATA)" --analysis="--language english --tokenizer word"
 	-$(BENCH).features --data "$(DATA)" --rows 100000
 	-$(BENCH).features --data "$(DATA)" --kinds tfidf --ngrams 1
 	-$(BENCH).recurrent

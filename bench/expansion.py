@@ -22,7 +22,8 @@ from bench.common import commands
 from bench.common.report import Parser, Report
 from fastseq.vectors.expansion import TERMS, WEIGHT
 
-ANALYSES = {"plain": (), "english": ("--language", "english")}
+_WORDS = ("--tokenizer", "word")
+ANALYSES = {"plain": _WORDS, "english": (*_WORDS, "--language", "english")}
 WEIGHTS = (0.05, 0.1, 0.2, 0.3)
 
 

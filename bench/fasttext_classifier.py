@@ -121,7 +121,7 @@ def parts_of(name: str, options: argparse.Namespace) -> Iterator[Part]:
 
 def words_of(texts: list[str]) -> list[str]:
     """The analyzer's words of each text, joined by spaces."""
-    lexicon = Lexicon(fastseq.Analyzer())
+    lexicon = Lexicon(fastseq.Analyzer(tokenizer="word"))
     tokens = lexicon.encode(Texts.from_strings(texts))
     names, ids = lexicon.terms().to_strings(), tokens.values.tolist()
     return [" ".join([names[i] for i in ids[a:b]]) for a, b in pairwise(tokens.offsets.tolist())]

@@ -113,7 +113,8 @@ def fastseq_command(options: argparse.Namespace, id_column: str | None) -> list[
     return [
         *([script] if script else [sys.executable, "-m", "fastseq_cli"]),
         *("index", str(options.corpus), "--text-column", options.text_column),
-        *("--stopwords", "lucene", "--stemmer", "english", "--cjk", "none"),
+        *("--tokenizer", "word", "--stopwords", "lucene", "--stemmer", "english"),
+        *("--cjk", "none"),
         *("--store", id_column or "none", "--threads", str(options.threads), "--quiet"),
     ]
 

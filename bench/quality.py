@@ -2,18 +2,21 @@
 
     python -m bench.quality --data DATA
     python -m bench.quality --data DATA --collections ir/cranfield --depth 1000
+    python -m bench.quality --data DATA --collections ir/xquad_de --analysis="--language german"
 
-Each line is of the commands `index`, `search --queries` and `evaluate`, with Lucene's 33 stop
-words, Porter2 stems and no bigrams of CJK, so that the tokens are those of bm25s's regular
-expression. Title and text are joined where there are both. bm25s gets the same strings, ranks with
-the same variant and parameters, and its run is measured by the same ir-measures. A measure that
-differs by more than .001 (ties may be ordered differently) is an error. --plain uses the commands'
-default analysis instead, without bm25s.
+Each line is of the commands `index`, `search --queries` and `evaluate`, with the tokenizer word,
+Lucene's 33 stop words, Porter2 stems and no bigrams of CJK, so that the tokens are those of bm25s's
+regular expression. Title and text are joined where there are both. bm25s gets the same strings,
+ranks with the same variant and parameters, and its run is measured by the same ir-measures. A
+measure that differs by more than .001 (ties may be ordered differently) is an error. With
+--analysis the index has these options of `fastseq index` instead, "" for its defaults, and there is
+no bm25s.
 """
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -37,7 +40,7 @@ SETTINGS = [  # fastseq's model, bm25s's method, k1, b
     ("bm25l", "bm25l", 1.2, 0.75),
 ]
 DELTA = 0.5
-ANALYSIS = ("--stopwords", "lucene", "--stemmer", "english", "--cjk", "none")
+ANALYSIS = ["--tokenizer", "word", "--stopwords", "lucene", "--stemmer", "english", "--cjk", "none"]
 SAME = 1e-3
 
 Peer = Callable[[str, float, float], list[float]]
@@ -46,16 +49,17 @@ Peer = Callable[[str, float, float], list[float]]
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     report = Report("quality", options, ("bm25s", "ir-measures"))
+    alone = options.analysis is not None
+    analysis = shlex.split(options.analysis) if alone else ANALYSIS
     for collection in options.collections:
         docs = collection / "docs.parquet"
-        peer = None if options.plain else peer_of(collection, options)
+        peer = None if alone else peer_of(collection, options)
         print(f"{collection.name:<22}" + "".join(f"{n:>22}" for n in options.measures))
         with tempfile.TemporaryDirectory() as folder:
             index = Path(folder) / "index"
-            analysis = () if options.plain else ANALYSIS
             columns = commands.column_options(docs)
             commands.fastseq("index", docs, "-o", index, *columns, "--store", "none", *analysis)
-            for model, method, k1, b in SETTINGS[:1] if options.plain else SETTINGS:
+            for model, method, k1, b in SETTINGS[:1] if alone else SETTINGS:
                 ours = commands.searched(
                     collection, index, options.measures, "-k", options.depth,
                     "--model", model, "--k1", k1, "--b", b,
@@ -68,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 report.results[f"{collection.name}, {name}"] = {"ours": ours, "bm25s": theirs}
                 off = max(abs(a - b) for a, b in zip(ours, theirs or ours, strict=True))
                 report.check(off <= SAME, f"{collection.name}, {name}: {off:.4f} from bm25s")
-    print("" if options.plain else "in brackets: bm25s")
+    print("" if alone else "in brackets: bm25s")
     return report.end()
 
 
@@ -77,7 +81,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     commands.add_collections(parser)
     parser.add_argument("--depth", type=int, default=100, help="hits per query")
     parser.add_argument("--measures", nargs="+", default=["nDCG@10", "AP"])
-    parser.add_argument("--plain", action="store_true", help="the default analysis, no bm25s")
+    parser.add_argument("--analysis", metavar="OPTIONS", help="of fastseq index; no bm25s")
     options = parser.parse(arguments)
     options.collections = commands.collections(parser, options)
     return options

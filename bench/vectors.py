@@ -126,7 +126,7 @@ def sides_of(task: Task, options: argparse.Namespace) -> dict[str, Trainer]:
 
 def prepared(corpus: Path, lines: Path, rows: int | None) -> list[str]:
     """The rows' words, joined by spaces, also as a file of lines."""
-    lexicon = Lexicon(fastseq.Analyzer())
+    lexicon = Lexicon(fastseq.Analyzer(tokenizer="word"))
     joined: list[str] = []
     names: list[str] = []
     for batch in pq.ParquetFile(corpus).iter_batches(8192, columns=["text"]):

@@ -14,6 +14,7 @@ from fastseq.errors import SettingsError
 from fastseq.estimator import parameters_of
 from fastseq.features.estimators import KINDS, Features, restored
 from fastseq.text.analyzer import Analyzer
+from fastseq.text.settings import FEATURES_TOKENIZER
 
 from . import options, parameters
 from .options import Common, command
@@ -59,7 +60,7 @@ WITH_LIKE = {
 )
 @options.id_column
 @options.text_column
-@parameters.analysis_options
+@parameters.analysis_options(FEATURES_TOKENIZER)
 def features(
     common: Common,
     corpus: tuple[str, ...],

@@ -17,6 +17,7 @@ import click
 
 from fastseq.estimator import parameters_of
 from fastseq.settings import whole
+from fastseq.text.settings import FEATURES_TOKENIZER
 
 from . import options, parameters
 from .options import Common, command
@@ -279,7 +280,7 @@ def _vectors(name: str) -> click.Command:
     )
     @options.text_column
     @parameters.options_of(kind)
-    @parameters.analysis_options
+    @parameters.analysis_options(FEATURES_TOKENIZER)
     def run(
         common: Common,
         corpus: tuple[Path, ...],
@@ -332,7 +333,7 @@ def _phrases(name: str) -> click.Command:
     @options.choice("--by", of=("score", "count"), default="score", help="Order of the phrases.")
     @options.text_column
     @parameters.options_of(kind)
-    @parameters.analysis_options
+    @parameters.analysis_options(FEATURES_TOKENIZER)
     @options.form("table", "json", "jsonl", "tsv")
     def run(
         common: Common,
@@ -385,7 +386,7 @@ def _fasttext_classifier(name: str) -> click.Command:
     @COLUMNS["text_column"].option(tasks=False)
     @COLUMNS["label_column"].option(tasks=False)
     @parameters.options_of(kind)
-    @parameters.analysis_options
+    @parameters.analysis_options(FEATURES_TOKENIZER)
     def run(
         common: Common,
         corpus: tuple[Path, ...],

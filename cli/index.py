@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from fastseq.text.settings import INDEX_TOKENIZER
+
 from . import options, parameters
 from .options import Common, command
 from .output import write_pairs
@@ -31,7 +33,7 @@ from .progress import progress
     help="Column to store with the results; may be repeated; none stores the id alone.  "
     "[default: all]",
 )
-@parameters.analysis_options
+@parameters.analysis_options(INDEX_TOKENIZER)
 @click.option("--memory", default="1GB", show_default=True, help="Working memory, such as 256MB.")
 def index(
     common: Common,

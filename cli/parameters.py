@@ -1,11 +1,12 @@
 """Options derived from the parameters that estimators declare, and options that name columns.
 
 An option has the parameter's name, type, choices, help text and default. What is not given is not
-passed on, so that the estimator's own default holds.
+passed on, so that the estimator's own default holds, except where the default is the command's.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -58,18 +59,25 @@ _TYPES: dict[type[declared.Check], dict[str, Any]] = {
 
 
 def options_of(
-    *kinds: type[Any], skip: Iterable[str] = (), names: Mapping[type[Any], str] | None = None
-) -> Decorator:
+    *kinds: type[Any], skip: Iterable[str] = (), names: Mapping[type[Any], str] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+) -> Decorator:  # fmt: skip
     """An option for each parameter of the classes, `threads` and `analyzer` excepted.
 
     names : of the classes, which begin the help of a parameter that not all of them have
+    defaults : of parameters whose default depends on the command; passed on where not given
     """
+    own = defaults or {}
     found: dict[str, dict[type[Any], Parameter]] = {}
     for kind in kinds:
         for name, each in parameters_of(kind).items():
             if name not in ("threads", "analyzer", *skip):
+                if name in own:
+                    each = dataclasses.replace(each, default=own[name], none="")
                 found.setdefault(name, {})[kind] = each
-    return several(*(_option(each, kinds, names or {}) for each in found.values()))
+    return several(
+        *(_option(each, kinds, names or {}, own.get(name)) for name, each in found.items())
+    )
 
 
 def given(kind: type[Any], options: dict[str, Any]) -> dict[str, Any]:
@@ -82,6 +90,7 @@ def _option(
     by_kind: Mapping[type[Any], Parameter],
     kinds: tuple[type[Any], ...],
     names: Mapping[type[Any], str],
+    default: Any = None,
 ) -> Decorator:
     each = next(iter(by_kind.values()))
     text = each.help
@@ -97,7 +106,7 @@ def _option(
     if shown := "; ".join(filter(None, (usual, *others))):
         text += f"  [default: {shown}]"
     return click.option(
-        *flags_of(each), each.name, cls=SectionOption, section=each.section, default=None,
+        *flags_of(each), each.name, cls=SectionOption, section=each.section, default=default,
         help=text, callback=lambda ctx, option, value: _value(each, option, value), **_type(each),
     )  # fmt: skip
 
@@ -180,15 +189,19 @@ def _number_or_several(text: str) -> float | tuple[float, ...]:
 # ---- options of analysis
 
 
-def analysis_options(function: F) -> F:
-    """Add the options of analysis, whose values `analyzer_of` takes by name."""
+def analysis_options(tokenizer: str) -> Decorator:
+    """The options of analysis, whose values `analyzer_of` takes by name.
+
+    tokenizer : the command's default
+    """
     from fastseq.text.analyzer import Analyzer
 
     language = click.option(
         "--language", cls=SectionOption, section="Analysis", metavar="L",
-        help="Stop words and stemmer of a language.",
+        help="Stop words and stemmer of a language, and with the tokenizer unicode its "
+        "normalisation.",
     )  # fmt: skip
-    return several(language, options_of(Analyzer))(function)
+    return several(language, options_of(Analyzer, defaults={"tokenizer": tokenizer}))
 
 
 def analyzer_of(language: str | None, **options: Any) -> Analyzer:

@@ -266,9 +266,9 @@ def parameter(*, default: Any, **more: Any) -> Any:
     return dataclasses.field(default=default, metadata={"parameter": made})
 
 
-def declared_by(kind: type[Any], name: str) -> Any:
-    """Declare a parameter as a dataclass declares it."""
-    found = parameters_of(kind)[name]
+def declared_by(kind: type[Any], name: str, **changes: Any) -> Any:
+    """Declare a parameter as a dataclass declares it; `changes` are fields of Parameter."""
+    found = dataclasses.replace(parameters_of(kind)[name], **changes)
     return dataclasses.field(default=found.default, metadata={"parameter": found})
 
 

@@ -251,7 +251,8 @@ def search(seconds: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         corpus = Path(place) / "corpus.parquet"
         pq.write_table(pa.table({"id": np.arange(len(documents)), "text": documents}), corpus)
-        index = fastseq.Index.build(corpus, Path(place) / "index")
+        words = fastseq.Analyzer(tokenizer="word")
+        index = fastseq.Index.build(corpus, Path(place) / "index", analyzer=words)
         hits = [index.search(queries, k=100, threads=1, device=way) for way in ("cpu", "cuda")]
         same = all(
             np.array_equal(getattr(hits[0], n), getattr(hits[1], n)) for n in ("rows", "scores")

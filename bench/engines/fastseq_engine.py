@@ -17,7 +17,7 @@ NAME = "fastseq"
 
 def analyzer() -> Any:
     """The analysis that every engine is given as nearly as it has it."""
-    return fastseq.Analyzer(stopwords="lucene", stemmer="english", cjk="none")
+    return fastseq.Analyzer(tokenizer="word", stopwords="lucene", stemmer="english", cjk="none")
 
 
 class Fastseq:

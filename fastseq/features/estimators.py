@@ -40,6 +40,7 @@ from fastseq.estimator import (
 from fastseq.settings import thread_count
 from fastseq.store.texts import open_texts
 from fastseq.text.analyzer import Analyzer
+from fastseq.text.settings import FEATURES_TOKENIZER
 from fastseq.text.weighting import BM25Parameters, bm25_idf
 from fastseq.types import Float64, Int32, Int64, Texts, offsets_of
 
@@ -137,7 +138,9 @@ class Features(BaseEstimator[FittedState], ABC):
     threads: int | None = parameter(
         default=None, check=THREADS, help="Number of threads.", none="all cores", run=True
     )
-    tokenizer: str | Callable[[str], list[str]] = declared_by(Analyzer, "tokenizer")
+    tokenizer: str | Callable[[str], list[str]] = declared_by(
+        Analyzer, "tokenizer", default=FEATURES_TOKENIZER, none=""
+    )
     cjk: str = declared_by(Analyzer, "cjk")
     lowercase: bool = declared_by(Analyzer, "lowercase")
     fold_accents: bool = declared_by(Analyzer, "fold_accents")
@@ -283,7 +286,7 @@ class Features(BaseEstimator[FittedState], ABC):
             raise SettingsError(
                 f"{', '.join(named)}: not together with analyzer, which has its own"
             )
-        return self.analyzer
+        return self.analyzer.resolved(FEATURES_TOKENIZER)
 
     def _fit(self, texts: Any, keep: bool) -> tuple[TermCounts, Int32]:
         """Fit; returns the counts and the ids of the terms that are columns, in order."""

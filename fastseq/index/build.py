@@ -44,6 +44,7 @@ from fastseq.store.rows import Corpus, RowBatch
 from fastseq.store.writer import FolderWriter
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.lexicon import Lexicon, encode_slices
+from fastseq.text.settings import INDEX_TOKENIZER
 from fastseq.threads import in_order
 from fastseq.types import Int32, Int64, Texts, Tokens, UInt8, UInt16, UInt64, offsets_of
 
@@ -76,7 +77,7 @@ def build(
             "analyzer must be a fastseq.Analyzer, such as Analyzer.for_language('english'), "
             f"not {analyzer!r}"
         )
-    analyzer = analyzer or Analyzer()
+    analyzer = (analyzer or Analyzer()).resolved(INDEX_TOKENIZER)
     saved_analyzer = analyzer.to_dict()
     documents = Corpus.open(
         corpus,

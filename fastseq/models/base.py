@@ -18,6 +18,7 @@ from fastseq.models.data.examples import ReadReport
 from fastseq.models.folder import Content, ModelFolder, ModelWriter, read_model
 from fastseq.settings import thread_count
 from fastseq.text.analyzer import Analyzer
+from fastseq.text.settings import FEATURES_TOKENIZER
 from fastseq.types import Float32
 
 if TYPE_CHECKING:
@@ -60,9 +61,16 @@ class WordParameters(ModelParameters[S]):
     )
     analyzer: Analyzer | None = parameter(
         default=None, check=Instance(Analyzer), help="Analyzer that splits text into words.",
-        none="Analyzer()",
+        none=f"Analyzer(tokenizer={FEATURES_TOKENIZER!r})",
     )  # fmt: skip
     skip_bad_lines: bool = SKIP_BAD_LINES
+
+    def _analyzer(self) -> Analyzer:
+        return (self.analyzer or Analyzer()).resolved(FEATURES_TOKENIZER)
+
+    def settings(self) -> dict[str, Any]:
+        found = super().settings()
+        return found if self.analyzer is None else {**found, "analyzer": self._analyzer().to_dict()}
 
 
 class SubwordParameters(WordParameters[S]):

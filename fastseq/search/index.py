@@ -73,7 +73,7 @@ class Index:
         id_column : default: `id`, `doc_id`, `_id` or the row number
         text_columns : joined by a space; default: `text` or the only string column
         store : columns to store in addition to the id; default: all
-        analyzer : how text becomes terms; default: `Analyzer()`
+        analyzer : how text becomes terms; default: `Analyzer()`; unicode where it has no tokenizer
         memory : for postings in progress, in bytes or as "256MB"
         threads : default: all cores; the index does not depend on it
         overwrite : replace an existing index

@@ -11,7 +11,7 @@ from fastseq.estimator import describe_parameters, plain
 from fastseq.settings import one_of
 from fastseq.text import language as packages
 from fastseq.text.normalising import LANGUAGES
-from fastseq.text.settings import AnalysisSettings
+from fastseq.text.settings import INDEX_TOKENIZER, AnalysisSettings
 from fastseq.text.unicode_tables import unicode_tables
 from fastseq.text.word_tables import unicode_version
 from fastseq.types import Texts
@@ -21,13 +21,16 @@ from fastseq.types import Texts
 class Analyzer(AnalysisSettings):
     """How text becomes terms. Equal settings give equal terms under every Python.
 
+    Without a tokenizer, an index, `tokens` and `to_dict` use `unicode`, features and word vectors
+    `word`.
+
     Raises SettingsError for a parameter that is not valid.
     """
 
     @classmethod
     def for_language(cls, language: str, **settings: Any) -> Analyzer:
         """An analyzer with a language's stop words and stemmer, or the one of them that exists, and
-        with the tokenizer `unicode` its normalisation.
+        its normalisation, which without a tokenizer applies only where `unicode` is the default.
 
         language : its English name
         settings : other parameters; those given here take precedence
@@ -35,7 +38,7 @@ class Analyzer(AnalysisSettings):
         Raises SettingsError for a language that has none of them.
         """
         lists, stems = packages.stopword_languages(), packages.stemmers()
-        rules = LANGUAGES if settings.get("tokenizer") == "unicode" else ()
+        rules = LANGUAGES if settings.get("tokenizer") in ("unicode", None) else ()
         one_of("language", language, sorted({*lists, *stems, *rules}))
         found = {
             "stopwords": language if language in lists else "none",
@@ -57,17 +60,19 @@ class Analyzer(AnalysisSettings):
         return [terms[i] for i in ids]
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as JSON values, and the version of the Unicode tables.
+        """The settings as JSON values, with the tokenizer's name, and the version of the Unicode
+        tables.
 
         Raises SettingsError for a tokenizer that is a function.
         """
         if callable(self.tokenizer):
             raise SettingsError("an analyzer whose tokenizer is a Python function cannot be saved")
-        out = {field.name: plain(getattr(self, field.name)) for field in fields(self)}
-        if self.normalization == "none":  # as earlier versions wrote it
+        used = self.resolved(INDEX_TOKENIZER)
+        out = {field.name: plain(getattr(used, field.name)) for field in fields(used)}
+        if used.normalization == "none":  # as earlier versions wrote it
             del out["normalization"]
-        out["unicode"] = _unicode_version(self.tokenizer)
-        found = self._fingerprints()
+        out["unicode"] = _unicode_version(used.tokenizer)
+        found = used._fingerprints()
         return {**out, "packages": found} if found else out
 
     @classmethod
@@ -86,6 +91,8 @@ class Analyzer(AnalysisSettings):
                 f"the analyzer was saved with Unicode tables {version!r}; "
                 f"this version of fastseq has {ours!r}"
             )
+        if settings.get("tokenizer") is None:
+            raise FormatError("the saved analyzer names no tokenizer")
         fingerprints = settings.pop("packages", {})
         unknown = sorted(settings.keys() - {field.name for field in fields(cls)})
         if unknown:

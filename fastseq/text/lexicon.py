@@ -26,8 +26,8 @@ import numpy.typing as npt
 from fastseq.errors import InvalidTextError, RowError
 from fastseq.kernels.text import ngrams, tokenize, unicode
 from fastseq.text.language import segmenter, stem
-from fastseq.text.normalising import FIRST, LANGUAGES, LAST, normalised
-from fastseq.text.settings import AnalysisSettings
+from fastseq.text.normalising import FIRST, LANGUAGES, LAST, STEMMED, normalised
+from fastseq.text.settings import INDEX_TOKENIZER, AnalysisSettings
 from fastseq.text.splitting import Splitter, packed, splitter_of, stop_words
 from fastseq.text.tables import ByteTable, Column, KeyTable
 from fastseq.threads import in_order
@@ -50,13 +50,14 @@ class Lexicon:
     """
 
     def __init__(self, analyzer: AnalysisSettings, gaps: bool = False) -> None:
-        """gaps : tokens of removed words (stop words and those of another length) are -1 instead of
-            left out; not with n-grams
+        """Raises MissingExtraError when the analyzer needs a package that is not installed.
 
-        Raises MissingExtraError when the analyzer needs a package that is not installed.
+        analyzer : without a tokenizer, that of an index
+        gaps : tokens of removed words (stop words and those of another length) are -1 instead of
+            left out; not with n-grams
         """
         assert not gaps or not analyzer.has_ngrams
-        self.analyzer = analyzer
+        self.analyzer = analyzer = analyzer.resolved(INDEX_TOKENIZER)
         self._gaps = gaps
         self._splitter = splitter_of(analyzer)
         self._filter = WordFilter(self._splitter, gaps)
@@ -261,7 +262,7 @@ class WordFilter:
                 words = list(compress(words, keep.tolist()))
             words = normalised(LAST, self._language, words)
             if self._stemmer != "none":
-                words = stem(self._stemmer, words)
+                words = normalised(STEMMED, self._language, stem(self._stemmer, words))
             data, starts, gap = packed(words, raw.separator)
         if self.terms is None:
             self.terms = ByteTable(len(starts), len(data), 0)

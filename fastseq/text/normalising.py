@@ -1,12 +1,14 @@
 """Normalisation of words by language: variants of a spelling become one.
 
-It comes after case folding and before stems. The rules are those of the analyzers of
-Apache Lucene for these languages, as far as a table or a few lines reach; a language without rules
-here has none there, or has them in its Snowball stemmer.
+It comes after case folding and before stems, but for one rule that follows them. The rules are
+those of the analyzers of Apache Lucene for these languages, as far as a table or a few lines reach;
+a language without rules here has none there, or has them in its Snowball stemmer. German has two
+more, of the apostrophe and of the ending -s.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 from fastseq.settings import one_of
@@ -75,6 +77,25 @@ def _german(word: str) -> str:
     return "".join(out)
 
 
+_GERMAN_ENDING = re.compile("(?<=.)['\u2019](?:s|sch(?:e[mnrs]?)?)$", re.DOTALL)
+
+
+def _german_apostrophe(word: str) -> str:
+    """Without the endings that an apostrophe separates from a German name or verb: 's (Hegel's,
+    geht's) and the adjective's -sch (Grimm'sche). Other apostrophes belong to the name (O'Hara).
+    """
+    return _GERMAN_ENDING.sub("", word)
+
+
+def _german_s(stem: str) -> str:
+    """Without the -s of a genitive or plural after a full vowel: Autos, Kenias, Handys.
+
+    Snowball's stemmer removes -s only after some consonants. Stems of four letters stay (Haus).
+    After the stemmer the rule keeps together what is one stem: zeitlos and zeitlose.
+    """
+    return stem[:-1] if len(stem) > 4 and stem[-1] == "s" and stem[-2] in "aiouy" else stem
+
+
 _arabic = _replacing(
     ("\u0622\u0623\u0625", "\u0627\u0627\u0627"),  # alef with madda or hamza: alef
     ("\u0649", "\u064a"),  # dotless yeh: yeh
@@ -118,6 +139,7 @@ FIRST: dict[str, Rule] = {
     "catalan": _without_articles("d l m n s t"),
     "english": _possessive,
     "french": _without_articles("l m t qu n s j d c jusqu quoiqu lorsqu puisqu"),
+    "german": _german_apostrophe,
     "hindi": _hindi,
     "irish": _without_articles("d m b"),
     "italian": _without_articles(
@@ -128,6 +150,8 @@ FIRST: dict[str, Rule] = {
     "turkish": _before_apostrophe,
 }
 LAST: dict[str, Rule] = {"arabic": _arabic, "german": _german}
+# of stems, if the analyzer has a stemmer
+STEMMED: dict[str, Rule] = {"german": _german_s}
 # in which I and İ are the capitals of ı and i
 DOTLESS = ("azerbaijani", "turkish")
 LANGUAGES = tuple(sorted({*FIRST, *LAST, *DOTLESS}))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from fastseq.errors import SettingsError
 from fastseq.estimator import Checked, Choice, Flag, Span, Whole, parameter, valid_parameters
 from fastseq.text.language import check_stemmer, check_stopwords
 from fastseq.text.normalising import check_normalization
 
+# default tokenizers: of an index and of Analyzer.tokens; of features and word vectors
+INDEX_TOKENIZER, FEATURES_TOKENIZER = "unicode", "word"
 _LONGEST_NGRAM = 64
 
 
@@ -25,8 +27,8 @@ class _Tokenizer(Choice):
 class AnalysisSettings:
     """The parameters of an Analyzer. Raises SettingsError for one that is not valid."""
 
-    tokenizer: str | Callable[[str], list[str]] = parameter(
-        default="word", check=_Tokenizer(("unicode", "word", "space", "char")), section="Analysis",
+    tokenizer: str | Callable[[str], list[str]] | None = parameter(
+        default=None, check=_Tokenizer(("unicode", "word", "space", "char")), section="Analysis",
         help="Tokenizer: words of any language (unicode), words of two or more letters or digits "
         "(word), runs between white space (space), or characters (char).",
         notes='"unicode": NFKC case folding, then the words of UAX #29 that have a letter, a digit '
@@ -35,11 +37,13 @@ class AnalysisSettings:
         r're.findall(r"(?u)\b\w\w+\b", text.lower()); "space": those of str.split(); "char": '
         "every character that is not white space; or a function from str to a list of str, which "
         "gets the unchanged text: slower, and such an analyzer cannot be saved.",
+        none=f"{INDEX_TOKENIZER} for an index, {FEATURES_TOKENIZER} for features and word vectors",
     )  # fmt: skip
     cjk: str = parameter(
         default="bigrams", check=Choice(("bigrams", "none", "words")), section="Analysis",
-        help="Chinese, Japanese and Korean: overlapping bigrams, treated like other letters "
-        "(none), or words (Chinese; needs fastseq[chinese]).",
+        help="Chinese, Japanese and Korean, and with unicode Thai, Lao, Khmer and Burmese: "
+        "overlapping bigrams, as the tokenizer splits them (none), or words (Chinese; needs "
+        "fastseq[chinese]).",
         notes="Of runs of Han and kana (together) and of Hangul, with the word tokenizer. "
         '"bigrams" are of characters, a single character being a term, and end the words around '
         'them; "words" segments Han and kana with rjieba, Hangul being bigrams; "none" treats '
@@ -98,13 +102,22 @@ class AnalysisSettings:
         help="Normalisation of a language's spellings, or none.",
         notes="Before stems: English 's, French l', variants of Arabic letters and the like. Made "
         "for the tokenizer unicode: with word, apostrophes separate already. Turkish and "
-        "Azerbaijani have I and İ as the capitals of ı and i, with unicode alone.",
+        "Azerbaijani have I and İ as the capitals of ı and i, with unicode alone. Without a "
+        "tokenizer it applies only where unicode is the default.",
     )  # fmt: skip
 
     @property
     def segments(self) -> bool:
         """Whether Chinese is cut into words."""
-        return self.cjk == "words" and self.tokenizer in ("unicode", "word")
+        return self.cjk == "words" and self.tokenizer in ("unicode", "word", None)
+
+    def resolved(self, tokenizer: str) -> Self:
+        """The same settings with the default tokenizer of an index or of features where none is
+        set. Any other than `unicode` comes without normalisation."""
+        if self.tokenizer is not None:
+            return self
+        normalization = self.normalization if tokenizer == "unicode" else "none"
+        return replace(self, tokenizer=tokenizer, normalization=normalization)
 
     @property
     def has_ngrams(self) -> bool:

@@ -197,14 +197,14 @@ class WordSplitter(Splitter):
 
 
 def splitter_of(analyzer: AnalysisSettings) -> Splitter:
-    """The splitter of an analyzer."""
+    """The splitter of an analyzer that has a tokenizer."""
     if callable(analyzer.tokenizer):
         return FunctionSplitter(analyzer)
     return (WordSplitter if analyzer.tokenizer == "unicode" else ScanSplitter)(analyzer)
 
 
 def stop_words(analyzer: AnalysisSettings) -> frozenset[str]:
-    """The analyzer's stop words as the tokens are compared with them."""
+    """The stop words of an analyzer that has a tokenizer, as the tokens are compared with them."""
     if callable(analyzer.tokenizer):  # which may have no hash
         return _stop_words(replace(analyzer, tokenizer="word"))
     return _stop_words(analyzer)

@@ -45,7 +45,8 @@ class Expander:
     vectors : of words; with subwords, unknown words have neighbours too
     terms : maximum neighbours of each word of a query
     weight : weight of a neighbour with cosine 1; the words of the query have 1
-    analyzer : splits queries into words; None: that of the vectors' training, else Analyzer()
+    analyzer : splits queries into words, by default with the tokenizer `word`; None: that of the
+        vectors' training, else Analyzer()
     threads : None: all cores
     """
 
@@ -60,7 +61,7 @@ class Expander:
         self.vectors = vectors
         self.terms = whole("terms", terms, 1)
         self.weight = real("weight", weight, lambda w: w >= 0 and isfinite(w), "at least 0")
-        self.analyzer = vectors.analyzer() if analyzer is None else analyzer
+        self.analyzer = vectors.analyzer(analyzer)
         self.threads = thread_count(threads)
 
     def __call__(self, queries: Sequence[str]) -> list[dict[str, float]]:

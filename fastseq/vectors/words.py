@@ -27,6 +27,7 @@ from fastseq.store.weights import Arrays
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.counting import taken
 from fastseq.text.lexicon import Lexicon
+from fastseq.text.settings import FEATURES_TOKENIZER
 from fastseq.types import Float32, Float64, Int32, Int64, Texts
 from fastseq.vectors import folder
 from fastseq.vectors.nearest import Nearest, unit_rows
@@ -276,16 +277,18 @@ class WordVectors:
             vectors[missing] = self.subwords.vectors_of(unknown)
         return vectors
 
-    def analyzer(self) -> Analyzer:
-        """The analyzer of the training, else Analyzer(). Raises FormatError for one that is not
-        available."""
-        saved = self.settings.get("analyzer")
-        return Analyzer() if saved is None else Analyzer.from_dict(saved)
+    def analyzer(self, given: Analyzer | None = None) -> Analyzer:
+        """The given analyzer, else that of the training, else Analyzer(); the default tokenizer is
+        `word`. Raises FormatError for one of the training that is not available."""
+        if given is None:
+            saved = self.settings.get("analyzer")
+            given = Analyzer() if saved is None else Analyzer.from_dict(saved)
+        return given.resolved(FEATURES_TOKENIZER)
 
     def words_of(self, text: str, analyzer: Analyzer | None = None) -> list[str]:
         """The words of a text as in training, known or not, phrases joined. Raises as `analyzer`,
         whose result is the default."""
-        words = (self.analyzer() if analyzer is None else analyzer).tokens(text)
+        words = self.analyzer(analyzer).tokens(text)
         return words if self.phrases is None else self.phrases.transform([words])[0]
 
     def _unknown(self, word: Any) -> DataError:
@@ -434,8 +437,8 @@ class DocumentVectors:
     Parameters
     ----------
     vectors : of words
-    analyzer : splits texts into words; None: that of the vectors' training
-        (`vectors.settings["analyzer"]`), else Analyzer()
+    analyzer : splits texts into words, by default with the tokenizer `word`; None: that of the
+        vectors' training (`vectors.settings["analyzer"]`), else Analyzer()
     method : "mean" of the known words' vectors, or "sif"
     a : SIF's smoothing, above 0; 1e-3 to 1e-4 in the paper. None: 1e-4, and 1e-2 if the vectors
         have no counts: word frequencies of a few texts on one subject are less reliable
@@ -463,7 +466,7 @@ class DocumentVectors:
         threads: int | None = None,
     ) -> None:
         self.vectors = vectors
-        self.analyzer = vectors.analyzer() if analyzer is None else analyzer
+        self.analyzer = vectors.analyzer(analyzer)
         self.method = one_of("method", method, DOCUMENT_METHODS)
         if a is None:
             a = 1e-2 if vectors.counts is None else 1e-4

@@ -18,7 +18,8 @@ from fastseq.search.ranking import RankingModel
 BILINGUAL = Path(__file__).resolve().parents[2] / "data" / "bilingual"
 ENGLISH = Analyzer.for_language("english")
 ANALYZERS = {
-    "words": Analyzer(),
+    "words": Analyzer(tokenizer="word"),
+    "default": Analyzer(),
     "english": ENGLISH,
     "word pairs": Analyzer(ngrams=(1, 2)),
     "pieces of words": Analyzer(char_ngrams=(3, 5)),
@@ -75,6 +76,7 @@ def reciprocal_rank(
     ),  # measured: 1, 1, 1, 1, .996; .992, .99; 1; .996; .96, .972, .916
     [
         *(("words", BM25(variant=variant), 0.98) for variant in BM25.VARIANTS),
+        ("default", BM25(), 0.98),
         ("english", BM25(), 0.97),
         ("english", BM25(variant="bm25l"), 0.97),
         ("word pairs", BM25(), 0.98),
@@ -102,6 +104,7 @@ def test_summaries_find_their_documents(
     ("analyzer", "first", "rank"),  # measured: .91, .95; .77, .83; .84, .91; .90, .94
     [
         ("words", 0.84, 0.89),
+        ("default", 0.84, 0.89),
         ("english", 0.70, 0.76),
         ("word pairs", 0.77, 0.84),
         ("pieces of words", 0.83, 0.88),
@@ -175,7 +178,9 @@ def test_bilingual_queries_find_their_documents(
 def test_without_cjk_bigrams_half_of_the_chinese_queries_fail(tmp_path: Path) -> None:
     """Without the rule a run of Chinese characters is one word, which no query matches."""
     index = Index.build(
-        BILINGUAL / "docs.parquet", tmp_path / "index", analyzer=Analyzer(cjk="none")
+        BILINGUAL / "docs.parquet",
+        tmp_path / "index",
+        analyzer=Analyzer(tokenizer="word", cjk="none"),
     )
     texts = pq.read_table(BILINGUAL / "queries.parquet").column("text").to_pylist()
     found = index.search(texts, k=1).counts

@@ -145,6 +145,23 @@ def test_options_of_analysis_and_columns_apply(run: Run, write: Write) -> None:
     assert found == [("u", "cat"), ("u", "run"), ("v", "ran"), ("v", "喜欢"), ("v", "猫喜")]
 
 
+@pytest.mark.parametrize(
+    ("words", "text", "expected"),
+    [
+        ((), "C node.js don't", ["don", "js", "node"]),
+        (("--language", "german"), "schöne Autos", ["autos", "schon"]),
+        (("--normalization", "german"), "schöne schoene", ["schone"]),
+        (("--tokenizer", "unicode", "--language", "german"), "Autos C", ["auto", "c"]),
+    ],
+)
+def test_default_tokenizer_is_word(
+    run: Run, write: Write, words: tuple[str, ...], text: str, expected: list[str]
+) -> None:
+    ran = run("features", write("docs.parquet", text=[text]), "-o", "out", *words)
+    assert ran.code == 0, ran.err
+    assert terms("out.terms.parquet")["term"] == expected
+
+
 def test_several_batches_give_one_matrix(run: Run, write: Write) -> None:
     texts = [f"word{i % 977} word{i % 31} tail{i}" for i in range(40_000)]
     path = write("big.parquet", text=texts)
@@ -205,6 +222,7 @@ def test_usage_errors_are_one_line_with_status_2(
         (("-o", "x", "--text-column", "body"), "'body'"),
         (("-o", "x", "--ngrams", "2-1"), "--ngrams"),
         (("-o", "x", "--language", "klingon"), "klingon"),
+        (("-o", "x", "--language", "azerbaijani"), "azerbaijani"),
         (("-o", "x", "--min-length", "40"), "no terms"),
     ],
 )

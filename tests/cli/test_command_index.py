@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import time
@@ -41,7 +42,7 @@ def test_summary_counts_documents_and_terms(run: Run, cats: Path) -> None:
     assert said["index"] == str(Path(".fastseq/index"))
     assert said["documents"] == "4"
     assert said["null texts"] == "1"
-    assert int(said["terms"]) == 12
+    assert int(said["terms"]) == 13
     assert "documents/s" in said["time"]
     assert set(said) >= {"postings", "size"}
 
@@ -87,8 +88,12 @@ def test_text_columns_are_joined(run: Run, cats: Path) -> None:
         (("--keep-case",), "the", []),
         (("--keep-case",), "The", ["a", "b"]),
         ((), "喜欢", ["d"]),
-        (("--cjk", "none"), "喜欢", []),
-        (("--cjk", "none"), "猫喜欢吃鱼", ["d"]),
+        (("--cjk", "none"), "欢", ["d"]),
+        (("--tokenizer", "word", "--cjk", "none"), "喜欢", []),
+        (("--tokenizer", "word", "--cjk", "none"), "猫喜欢吃鱼", ["d"]),
+        ((), "a", ["d"]),
+        (("--tokenizer", "unicode"), "a", ["d"]),
+        (("--tokenizer", "word"), "a", []),
         (("--tokenizer", "char", "--cjk", "none"), "欢", ["d"]),
         (("--tokenizer", "space"), "a", ["d"]),
         (("--ngrams", "2-2"), "dog runs", ["b"]),
@@ -104,6 +109,33 @@ def test_options_of_analysis_reach_the_analyzer(
 ) -> None:
     assert run("index", cats, *words).code == 0
     assert sorted(ids(run, query)) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "tokenizer", "normalization"),
+    [
+        ((), "unicode", None),
+        (("--language", "german"), "unicode", "german"),
+        (("--language", "azerbaijani"), "unicode", "azerbaijani"),
+        (("--language", "japanese"), "unicode", None),
+        (("--language", "german", "--tokenizer", "word"), "word", None),
+        (("--language", "german", "--normalization", "none"), "unicode", None),
+        (("--normalization", "french", "--tokenizer", "word"), "word", "french"),
+    ],
+)
+def test_default_tokenizer_and_normalisation_of_a_language(
+    run: Run, cats: Path, words: tuple[str, ...], tokenizer: str, normalization: str | None
+) -> None:
+    assert run("index", cats, *words).code == 0
+    saved = run("info", ".fastseq/index", "--format", "json").json["settings"]["analyzer"]
+    assert (saved["tokenizer"], saved.get("normalization")) == (tokenizer, normalization)
+
+
+def test_help_has_the_default_tokenizer(run: Run) -> None:
+    for command, tokenizer in (("index", "unicode"), ("features", "word"), ("phrases", "word")):
+        text = " ".join(run(command, "--help").out.split())
+        (shown,) = re.findall(r"--tokenizer .*?\[default: (.*?)\]", text)
+        assert shown == tokenizer
 
 
 def test_existing_index_needs_overwrite(run: Run, cats: Path, write: Write) -> None:

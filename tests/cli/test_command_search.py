@@ -82,7 +82,7 @@ def test_invalid_utf8_on_standard_input_is_an_error(search: Search) -> None:
     assert "UTF-8" in search("-", stdin=b"caf\xe9").error
 
 
-@pytest.mark.parametrize("query", ["zzzqqq", "", "?!", "  ", "a", "\u3000"])
+@pytest.mark.parametrize("query", ["zzzqqq", "", "?!", "  ", "x", "\u3000"])
 def test_query_without_known_terms_finds_nothing(search: Search, query: str) -> None:
     assert hits(search(query, "--format", "json")) == []
     for form in ("table", "jsonl", "trec"):

@@ -81,6 +81,6 @@ def test_scores_match_bm25s_on_real_text(tmp_path: Path) -> None:
         documents,
         tmp_path / "index",
         text_columns=["title", "text"],
-        analyzer=Analyzer(cjk="none"),
+        analyzer=Analyzer(tokenizer="word", cjk="none"),
     )
     compare(index, tokens(joined), tokens(queries), (1.2, 0.75, 0.5))

@@ -119,26 +119,29 @@ def test_unknown_words(index: Index, stemmed: Index) -> None:
     assert index.knows([]) == []
 
 
-def test_removed_words(index: Index, stemmed: Index) -> None:
-    assert index.removed_words("x the cat y zebras") == [("x", "too short"), ("y", "too short")]
+def test_removed_words(
+    index: Index, stemmed: Index, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    word = built(tmp_path_factory, tokenizer="word")
+    assert word.removed_words("x the cat y zebras") == [("x", "too short"), ("y", "too short")]
+    assert index.removed_words("x the cat y zebras") == []
     found = stemmed.removed_words("The running, at a 猫喜欢")
     assert found == [("the", "stop word"), ("at", "stop word"), ("a", "stop word")]
     assert index.removed_words("") == []
 
 
 def test_removed_words_of_pairs_and_runs(tmp_path_factory: pytest.TempPathFactory) -> None:
-    pairs = built(tmp_path_factory, ngrams=(2, 2))
+    pairs = built(tmp_path_factory, tokenizer="word", ngrams=(2, 2))
     assert pairs.removed_words("green tea x") == [("x", "too short")]
-    words = built(tmp_path_factory, tokenizer="unicode", cjk="none", stopwords=("tea",))
+    words = built(tmp_path_factory, cjk="none", stopwords=("tea",))
     assert words.removed_words("c tea") == [("tea", "stop word")]
     assert words.unknown_words("3월") == ["3월"]
-    runs = built(tmp_path_factory, tokenizer="unicode")
-    assert runs.unknown_words("한국어 c") == ["한국어", "c"]
+    assert built(tmp_path_factory).unknown_words("한국어 c") == ["한국어", "c"]
 
 
 def test_frequent_terms(index: Index) -> None:
     found = index.frequent_terms()
     frequency = {term: sum(term in text.split() for text in TEXTS) for term in found}
     assert [frequency[term] for term in found] == sorted(frequency.values(), reverse=True)
-    assert set(found) == {word for text in TEXTS for word in text.split() if len(word) > 1}
+    assert set(found) == {word for text in TEXTS for word in text.split()}
     assert index.frequent_terms(2) == found[:2]

@@ -37,9 +37,9 @@ def changed(text: str, form: str, language: str) -> str:
 
 def analyzer_of(language: str) -> Analyzer:
     try:
-        return Analyzer.for_language(language.lower(), tokenizer="unicode")
+        return Analyzer.for_language(language.lower())
     except SettingsError:  # a language without stop words, stems and rules
-        return Analyzer(tokenizer="unicode")
+        return Analyzer()
 
 
 ROWS = pq.read_table(DATA / "docs.parquet").to_pylist()

@@ -110,7 +110,7 @@ def analysis() -> list[Wrong]:
         return lambda value: Analyzer(**{name: value})
 
     return [
-        ("tokenizer", keyword("tokenizer"), NOT_A_CHOICE),
+        ("tokenizer", keyword("tokenizer"), [value for value in NOT_A_CHOICE if value is not None]),
         ("normalization", keyword("normalization"), NOT_A_CHOICE),
         ("cjk", keyword("cjk"), NOT_A_CHOICE),
         ("on_invalid", keyword("on_invalid"), NOT_A_CHOICE),

@@ -19,6 +19,8 @@ from stop_words import AVAILABLE_LANGUAGES, get_stop_words
 from fastseq.errors import DataError, FormatError, MissingExtraError, SettingsError
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.lexicon import Lexicon
+from fastseq.text.normalising import LANGUAGES
+from fastseq.text.unicode_tables import unicode_tables
 from fastseq.types import Texts
 from tests.naive import text as naive
 
@@ -43,9 +45,9 @@ LUCENE = set(
 @settings(deadline=None, max_examples=300)
 @given(_texts)
 def test_word_tokens(text: str) -> None:
-    assert Analyzer(cjk="none").tokens(text) == naive.words(text)
-    assert Analyzer().tokens(text) == naive.words_and_bigrams(text)
-    kept = Analyzer(cjk="none", lowercase=False).tokens(text)
+    assert Analyzer(tokenizer="word", cjk="none").tokens(text) == naive.words(text)
+    assert Analyzer(tokenizer="word").tokens(text) == naive.words_and_bigrams(text)
+    kept = Analyzer(tokenizer="word", cjk="none", lowercase=False).tokens(text)
     assert kept == re.findall(r"(?u)\b\w\w+\b", text)
 
 
@@ -55,7 +57,9 @@ def test_other_tokenizers_and_folding(text: str) -> None:
     assert Analyzer(tokenizer="space").tokens(text) == naive.visible(text)
     assert Analyzer(tokenizer="char").tokens(text) == naive.characters(text)
     folded = naive.fold(text.lower())
-    assert Analyzer(fold_accents=True, cjk="none").tokens(text) == naive.words(folded)
+    assert Analyzer(tokenizer="word", fold_accents=True, cjk="none").tokens(text) == naive.words(
+        folded
+    )
     space = Analyzer(tokenizer="space", fold_accents=True)
     assert space.tokens(text) == folded.split()
 
@@ -68,13 +72,13 @@ def test_invalid_bytes(pieces: list[bytes]) -> None:
     texts = Texts(np.frombuffer(bytearray(b"".join(pieces)), np.uint8), offsets)
     replaced = [piece.decode("utf-8", "replace") for piece in pieces]
     broken = [i for i, p in enumerate(pieces) if p != replaced[i].encode()]
-    lexicon = Lexicon(Analyzer(cjk="none", on_invalid="replace"))
+    lexicon = Lexicon(Analyzer(tokenizer="word", cjk="none", on_invalid="replace"))
     values = lexicon.encode(texts).values
     terms = lexicon.terms().to_strings()
     assert [terms[i] for i in values] == [w for text in replaced for w in naive.words(text)]
     if broken:
         with pytest.raises(DataError, match=f"text {broken[0]} is not valid UTF-8") as caught:
-            Lexicon(Analyzer()).encode(texts)
+            Lexicon(Analyzer(tokenizer="word")).encode(texts)
         assert caught.value.row == broken[0]  # type: ignore[attr-defined]
 
 
@@ -89,7 +93,7 @@ def _counts(vectorizer: CountVectorizer, text: str) -> Counter[str]:
 @given(_texts | _words, st.integers(1, 4), st.integers(0, 2))
 def test_ngrams_match_scikit_learn(text: str, low: int, more: int) -> None:
     span = (low, low + more)
-    analyzer = Analyzer(cjk="none", ngrams=span, stopwords="lucene")
+    analyzer = Analyzer(tokenizer="word", cjk="none", ngrams=span, stopwords="lucene")
     peer = CountVectorizer(ngram_range=span, stop_words=sorted(LUCENE))
     assert Counter(analyzer.tokens(text)) == _counts(peer, text)
     chars = Analyzer(tokenizer="space", char_ngrams=span)
@@ -101,7 +105,7 @@ def test_ngrams_match_scikit_learn(text: str, low: int, more: int) -> None:
 def test_ngrams_of_a_collection_match_scikit_learn() -> None:
     texts = ["the cat sat on the mat", "", "x", "the cat ate the mat and the cat sat", "cat"]
     for ours, peer in (
-        (Analyzer(ngrams=(1, 3)), CountVectorizer(ngram_range=(1, 3))),
+        (Analyzer(tokenizer="word", ngrams=(1, 3)), CountVectorizer(ngram_range=(1, 3))),
         (
             Analyzer(tokenizer="space", char_ngrams=(2, 4)),
             CountVectorizer(analyzer="char_wb", ngram_range=(2, 4)),
@@ -150,7 +154,8 @@ def test_ngrams_of_a_collection_match_scikit_learn() -> None:
 )  # fmt: skip
 def test_examples(fields: dict[str, Any], text: str, expected: str) -> None:
     separator = "," if callable(fields.get("tokenizer")) else " "
-    assert Analyzer(**fields).tokens(text) == expected.split(separator)
+    analyzer = Analyzer(**{"tokenizer": "word", **fields})
+    assert analyzer.tokens(text) == expected.split(separator)
 
 
 def test_word_ngrams_of_words_cut_by_white_space() -> None:
@@ -174,9 +179,9 @@ def test_ngrams_skip_what_the_filters_drop() -> None:
 @pytest.mark.parametrize("name", Stemmer.algorithms())
 def test_every_stemmer(name: str) -> None:
     words = "running Connections ärgerlich gatos красивыми éléphants बच्चों كتابها kitaplar talossani"
-    raw = Analyzer(cjk="none").tokens(words)
+    raw = Analyzer(tokenizer="word", cjk="none").tokens(words)
     expected = [s or w for w, s in zip(raw, Stemmer.Stemmer(name).stemWords(raw), strict=True)]
-    assert Analyzer(cjk="none", stemmer=name).tokens(words) == expected
+    assert Analyzer(tokenizer="word", cjk="none", stemmer=name).tokens(words) == expected
 
 
 @pytest.mark.parametrize("name", ["lucene", *AVAILABLE_LANGUAGES])
@@ -189,18 +194,66 @@ def test_every_stop_word_list(name: str) -> None:
 
 
 def test_language() -> None:
-    english = Analyzer.for_language("english", ngrams=(1, 2))
-    assert english == Analyzer(stopwords="english", stemmer="english", ngrams=(1, 2))
-    named = {"stopwords": "english", "stemmer": "english", "normalization": "english"}
-    found = Analyzer.for_language("english", tokenizer="unicode")
-    assert found == Analyzer(tokenizer="unicode", **named)
+    stems = {"stopwords": "english", "stemmer": "english"}
+    named = {**stems, "normalization": "english"}
+    assert Analyzer.for_language("english", ngrams=(1, 2)) == Analyzer(**named, ngrams=(1, 2))
+    for tokenizer, expected in (("unicode", named), ("word", stems)):
+        found = Analyzer.for_language("english", tokenizer=tokenizer)
+        assert found == Analyzer(tokenizer=tokenizer, **expected)
+        assert found == Analyzer.for_language("english").resolved(tokenizer)
+        assert hash(found) == hash(Analyzer.for_language("english").resolved(tokenizer))
     assert Analyzer.for_language("english", stopwords="lucene").stopwords == "lucene"
     assert Analyzer.for_language("japanese") == Analyzer(stopwords="japanese")
-    assert Analyzer.for_language("irish") == Analyzer(stemmer="irish")
-    found = Analyzer.for_language("azerbaijani", tokenizer="unicode")
-    assert found == Analyzer(tokenizer="unicode", normalization="azerbaijani")
+    irish = Analyzer.for_language("irish", tokenizer="word")
+    assert irish == Analyzer(tokenizer="word", stemmer="irish")
     with pytest.raises(SettingsError, match=r"'elvish'; expected one of arabic, .*english"):
         Analyzer.for_language("elvish")
+    with pytest.raises(SettingsError, match="'azerbaijani'; expected one of"):
+        Analyzer.for_language("azerbaijani", tokenizer="word")
+
+
+def test_every_language_with_a_stemmer_a_stop_list_or_a_normalisation() -> None:
+    names = {*Stemmer.algorithms(), *AVAILABLE_LANGUAGES, *LANGUAGES}
+    assert {"azerbaijani", "bulgarian", "irish", "japanese"} < names
+    for name in names:
+        found = Analyzer.for_language(name)
+        assert found.tokens("C 3.14 ไทย"), name
+        assert found.normalization == (name if name in LANGUAGES else "none")
+        assert Analyzer.from_dict(found.to_dict()) == found.resolved("unicode")
+
+
+# ---- default tokenizers
+
+
+def test_default_tokenizers() -> None:
+    analyzer = Analyzer(min_length=2)
+    assert analyzer.tokenizer is None
+    assert analyzer.resolved("word") == Analyzer(tokenizer="word", min_length=2)
+    assert analyzer.resolved("unicode") == Analyzer(tokenizer="unicode", min_length=2)
+    assert analyzer.resolved("word").resolved("unicode").tokenizer == "word"
+    assert analyzer != analyzer.resolved("unicode")
+    german = Analyzer(normalization="german")
+    assert german.resolved("word") == Analyzer(tokenizer="word")
+    assert german.resolved("unicode") == Analyzer(tokenizer="unicode", normalization="german")
+    chosen = Analyzer(tokenizer="word", normalization="german")
+    assert chosen.resolved("word") is chosen
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("hepatitis C vaccine", "hepatitis c vaccine"),
+        ("हिन्दी में", "हिन्दी में"),
+        ("cafe\u0301 café", "café café"),
+        ("ＡＢＣ　ﬁn", "abc fin"),
+        ("ภาษาไทย", "ภา าษ ษา าไ ไท ทย"),
+        ("node.js 3.14", "node js 3.14"),
+        ("don't", "don't"),
+    ],
+)
+def test_terms_without_a_tokenizer_are_those_of_an_index(text: str, expected: str) -> None:
+    assert Analyzer().tokens(text) == expected.split()
+    assert Analyzer(tokenizer="unicode").tokens(text) == expected.split()
 
 
 # ---- saving
@@ -211,6 +264,7 @@ def test_language() -> None:
     [
         Analyzer(tokenizer="word"),
         Analyzer(tokenizer="unicode", normalization="turkish"),
+        Analyzer.for_language("german").resolved("unicode"),
         Analyzer(tokenizer="space", char_ngrams=(3, 5), stopwords=("a", "b"), min_length=2),
         Analyzer("char", "none", False, True, "lucene", "porter", (2, 3), None, 1, 9, "replace"),
     ],
@@ -224,6 +278,12 @@ def test_round_trip(analyzer: Analyzer) -> None:
 
 def test_invalid_saved_analyzers_are_rejected() -> None:
     saved = Analyzer().to_dict()
+    assert saved["tokenizer"] == "unicode"
+    for tokenizer in (None, 3):
+        with pytest.raises(FormatError, match="tokenizer"):
+            Analyzer.from_dict(
+                {**saved, "tokenizer": tokenizer, "unicode": unicode_tables().version}
+            )
     with pytest.raises(FormatError, match="does not know: colour"):
         Analyzer.from_dict({**saved, "colour": 1})
     with pytest.raises(FormatError, match=r"Unicode tables '99\.0'"):
@@ -243,7 +303,7 @@ def test_invalid_saved_analyzers_are_rejected() -> None:
         {"tokenizer": "regex"},
         {"normalization": "klingon"},
         {"normalization": None},
-        {"tokenizer": None},
+        {"tokenizer": ("word",)},
         {"cjk": "yes"},
         {"lowercase": 1},
         {"fold_accents": "no"},

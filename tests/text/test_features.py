@@ -307,7 +307,7 @@ def test_tokenizer_whose_tokens_contain_spaces() -> None:
 
 
 def test_bm25_features_equal_search_scores(tmp_path: Path) -> None:
-    analyzer = fastseq.Analyzer(stopwords="lucene", stemmer="english")
+    analyzer = fastseq.Analyzer(tokenizer="word", stopwords="lucene", stemmer="english")
     index = fastseq.Index.build(pa.table({"text": TEXTS}), tmp_path / "index", analyzer=analyzer)
     features = BM25Features(k1=0.9, b=0.4, analyzer=analyzer)
     matrix = features.fit_transform(TEXTS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,14 +17,21 @@ from fastseq.text.tables import ByteTable, KeyTable
 from fastseq.types import Texts, Tokens
 from tests.naive import text as naive
 
+SETTINGS: list[dict[str, Any]] = [
+    {},
+    {"stopwords": "lucene", "stemmer": "english", "min_length": 3},
+    {"ngrams": (1, 3), "stopwords": "lucene"},
+    {"ngrams": (2, 2)},
+    {"char_ngrams": (2, 4), "fold_accents": True},
+    {"cjk": "words", "stopwords": ("喜欢",)},
+    {"cjk": "words", "char_ngrams": (1, 2)},
+]
 ANALYZERS = [
-    Analyzer(),
-    Analyzer(stopwords="lucene", stemmer="english", min_length=3),
-    Analyzer(ngrams=(1, 3), stopwords="lucene"),
-    Analyzer(ngrams=(2, 2)),
-    Analyzer(char_ngrams=(2, 4), fold_accents=True),
-    Analyzer(cjk="words", stopwords=("喜欢",)),
-    Analyzer(cjk="words", char_ngrams=(1, 2)),
+    *(
+        Analyzer(tokenizer=tokenizer, **settings)
+        for tokenizer in ("unicode", "word")
+        for settings in SETTINGS
+    ),
     Analyzer(tokenizer=str.split, ngrams=(1, 2)),
 ]
 
@@ -91,7 +99,7 @@ def test_ids_do_not_depend_on_slices_or_threads(analyzer: Analyzer) -> None:
 
 def test_ids_count_up_by_first_occurrence() -> None:
     texts = _collection(300, seed=1)
-    lexicon = Lexicon(Analyzer())
+    lexicon = Lexicon(Analyzer(tokenizer="word"))
     got: list[list[int]] = []
     for part in (texts[:7], texts[7:7], texts[7:150], texts[150:]):
         got += _rows(lexicon.encode(Texts.from_strings(part)))
@@ -103,7 +111,7 @@ def test_ids_count_up_by_first_occurrence() -> None:
 
 def test_ids_of_several_n_name_the_terms() -> None:
     texts = _collection(50, seed=2)
-    lexicon = Lexicon(Analyzer(ngrams=(1, 3)))
+    lexicon = Lexicon(Analyzer(tokenizer="word", ngrams=(1, 3)))
     rows = _rows(lexicon.encode(Texts.from_strings(texts)))
     terms = lexicon.terms().to_strings()
     for row, text in zip(rows, texts, strict=True):
@@ -129,7 +137,7 @@ def test_words_across_block_borders(size: int) -> None:
     for word in ("a" * size, "A" * size + "é", "é" + "b" * size, "猫" * size):
         for lead in range(0, 70, 3):
             texts += [" " * lead + word, "." * lead + word + " cd" * lead]
-    tokens = Lexicon(Analyzer())
+    tokens = Lexicon(Analyzer(tokenizer="word"))
     rows = _rows(tokens.encode(Texts.from_strings(texts)))
     ids, known = naive.first_occurrence_ids([naive.words_and_bigrams(text) for text in texts])
     assert tokens.terms().to_strings() == known
@@ -149,7 +157,7 @@ def test_words_across_block_borders(size: int) -> None:
     ids=["word", "accents", "repeated", "sigma", "distinct", "bigrams"],
 )
 def test_long_texts(text: str) -> None:
-    lexicon = Lexicon(Analyzer())
+    lexicon = Lexicon(Analyzer(tokenizer="word"))
     rows = _rows(lexicon.encode(Texts.from_strings(["first", text, "last"])))
     terms = lexicon.terms().to_strings()
     pairs = [text[i : i + 2] for i in range(len(text) - 1)]
@@ -169,14 +177,14 @@ def test_invalid_bytes_are_tokens() -> None:
 def test_slice_reads_only_its_own_texts() -> None:
     data = np.frombuffer(bytearray("éaa bb猫\ud7ffcc dd".encode()), np.uint8)
     offsets = np.array([2, 7, 8], np.int64)  # «aa bb» and the first byte of 猫
-    lexicon = Lexicon(Analyzer())
+    lexicon = Lexicon(Analyzer(tokenizer="word"))
     rows = _rows(lexicon.encode(Texts(data, offsets[:2])))
     assert [lexicon.terms().to_strings()[i] for i in rows[0]] == ["aa", "bb"]
 
 
 def test_read_only_arrays_are_accepted() -> None:
     texts = Texts(np.frombuffer(b"aa bb", np.uint8), np.array([0, 5], np.int64))
-    assert len(Lexicon(Analyzer()).encode(texts).values) == 2
+    assert len(Lexicon(Analyzer(tokenizer="word")).encode(texts).values) == 2
 
 
 # ---- hash tables

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fastseq.text.analyzer import Analyzer
-from fastseq.text.normalising import FIRST, LANGUAGES, LAST, normalised
+from fastseq.text.normalising import FIRST, LANGUAGES, LAST, STEMMED, normalised
 
 
 def tokens(language: str, text: str) -> list[str]:
@@ -22,6 +22,8 @@ def tokens(language: str, text: str) -> list[str]:
         ("irish", "d'fhág b'fhéidir", ["fhág", "fhéidir"]),
         ("german", "schöne schoene Größe groesse neue quelle", [
             "schone", "schone", "grosse", "grosse", "neue", "quelle"]),
+        ("german", "Hegel's geht’s Grimm'sche Ohm’schen O'Hara Yan'an 's Autos", [
+            "hegel", "geht", "grimm", "ohm", "o'hara", "yan'an", "s", "autos"]),
         ("arabic", "أحمد إلى آخر مدرسة مُدَرِّس كـتاب على", [
             "احمد", "الي", "اخر", "مدرسه", "مدرس", "كتاب", "علي"]),
         ("persian", "کتاب ي ی", ["كتاب", "ي", "ي"]),
@@ -44,7 +46,7 @@ def test_capital_i_and_a_dot_above_are_a_dotted_i_in_turkish() -> None:
 
 def test_no_word_becomes_empty() -> None:
     for language in LANGUAGES:
-        for rules in (FIRST, LAST):
+        for rules in (FIRST, LAST, STEMMED):
             words = ["'", "l'", "'s", "s", "\u0640", "\u064b", "a", "\u094d"]
             assert all(normalised(rules, language, words))
 
@@ -60,3 +62,27 @@ def test_stop_words_have_their_usual_spelling() -> None:
 def test_normalisation_comes_before_stems() -> None:
     english = Analyzer.for_language("english", tokenizer="unicode")
     assert english.tokens("The vaccine's vaccines") == ["vaccin", "vaccin"]
+
+
+@pytest.mark.parametrize(
+    ("forms", "stem"),
+    [
+        ("Auto Autos", "auto"),
+        ("Kenia Kenias", "kenia"),
+        ("Handy Handys", "handy"),
+        ("Niveau Niveaus", "niveau"),
+        ("zeitlos zeitlose zeitloses", "zeitlo"),
+        ("religiös religiöse religioese", "religio"),
+        ("Haus Häuser Hauses", "haus"),
+        ("Kloß Kloss", "kloss"),
+        ("Preis Preise Preises", "prei"),
+    ],
+)
+def test_german_s_after_a_vowel(forms: str, stem: str) -> None:
+    german = Analyzer.for_language("german")
+    assert set(german.tokens(forms)) == {stem}
+
+
+def test_german_s_is_of_stems() -> None:
+    assert tokens("german", "Autos") == ["autos"]
+    assert Analyzer.for_language("german", tokenizer="word").tokens("Autos") == ["autos"]

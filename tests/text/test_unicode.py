@@ -16,7 +16,7 @@ from fastseq.types import Texts
 from tests.naive import text as naive
 
 _ASSIGNED = 64
-_NO_CJK = Analyzer(cjk="none")
+_NO_CJK = Analyzer(tokenizer="word", cjk="none")
 
 
 def _known_to_both() -> list[str]:
@@ -63,7 +63,7 @@ def test_word_tokens_match_the_regex(form: str) -> None:
 
 def test_bigrams_of_every_code_point() -> None:
     texts = [f"{c} {c}{c}{c} 猫{c}한 a{c}b" for c in KNOWN]
-    _same(Analyzer(), texts, naive.words_and_bigrams)
+    _same(Analyzer(tokenizer="word"), texts, naive.words_and_bigrams)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_space_and_char_tokenizers(tokenizer: str, reference: Callable[[str], li
 
 
 def test_folding_of_every_code_point() -> None:
-    analyzer = Analyzer(fold_accents=True, cjk="none")
+    analyzer = Analyzer(tokenizer="word", fold_accents=True, cjk="none")
     texts = [f"{c} E{c}e" for c in KNOWN]
     _same(analyzer, texts, lambda t: naive.words(naive.fold(t.lower())))
 

@@ -44,7 +44,6 @@ from fastseq.models.metrics import LabelCounts
 from fastseq.settings import one_of, parse_size, real, thread_count
 from fastseq.store.folder import is_finished
 from fastseq.store.outputs import check_folder, check_output
-from fastseq.text.analyzer import Analyzer
 from fastseq.text.subwords import Subwords
 from fastseq.threads import Team
 from fastseq.training.checkpoint import History, fingerprint_of, refuse_other, refuse_other_data
@@ -379,9 +378,6 @@ class FastTextClassifier(TextClassifier[FittedState], SubwordParameters[FittedSt
         if one_of("device", device, DEVICES) == "cuda":
             raise DeviceError("no CUDA device that FastText can use: expected auto or cpu")
         return {}
-
-    def _analyzer(self) -> Analyzer:
-        return Analyzer() if self.analyzer is None else self.analyzer
 
     def _ngrams(self) -> Ngrams:
         subwords = Subwords(self.min_n, self.max_n, self.buckets)

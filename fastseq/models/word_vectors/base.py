@@ -23,7 +23,6 @@ from fastseq.models.word_vectors.sentences import Sentences, read_sentences, sou
 from fastseq.settings import parse_size, thread_count
 from fastseq.store.folder import CHECKPOINT, is_finished
 from fastseq.store.outputs import check_folder
-from fastseq.text.analyzer import Analyzer
 from fastseq.threads import Team
 from fastseq.training.checkpoint import (
     VECTORS_KIND,
@@ -224,9 +223,6 @@ class VectorModel(WordParameters[FittedVectors], ABC):
             self.epochs, checkpoint_seconds=checkpoint_seconds, columns=("words", "words_kept"),
             rate=lambda done, total: first + (last - first) * done / total,
         )  # fmt: skip
-
-    def _analyzer(self) -> Analyzer:
-        return self.analyzer if self.analyzer is not None else Analyzer()
 
     def _read(
         self, source: Any, team: Team, start: FittedVectors | None

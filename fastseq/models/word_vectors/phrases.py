@@ -34,6 +34,7 @@ from fastseq.models.word_vectors.sampling import occurrences
 from fastseq.models.word_vectors.sentences import read_ids, source_of
 from fastseq.settings import parse_size, thread_count
 from fastseq.text.analyzer import Analyzer
+from fastseq.text.settings import FEATURES_TOKENIZER
 from fastseq.text.tables import KeyTable
 from fastseq.threads import Team
 from fastseq.types import Float64, Int32, Int64, UInt8, UInt64
@@ -81,7 +82,7 @@ class Phrases(BaseEstimator["PhraseTable"]):
     )  # fmt: skip
     analyzer: Analyzer | None = parameter(
         default=None, check=Instance(Analyzer), help="Analyzer that splits text into words.",
-        none="Analyzer()",
+        none=f"Analyzer(tokenizer={FEATURES_TOKENIZER!r})",
     )  # fmt: skip
     threads: int | None = parameter(
         default=None, check=THREADS, help="Number of threads.", none="all cores", run=True
@@ -100,7 +101,8 @@ class Phrases(BaseEstimator["PhraseTable"]):
         """
         self.check()
         words, tokens, ends, _ = read_ids(
-            source_of(corpus, text_column), self.analyzer or Analyzer(),
+            source_of(corpus, text_column),
+            (self.analyzer or Analyzer()).resolved(FEATURES_TOKENIZER),
             thread_count(self.threads), parse_size(self.memory),
         )  # fmt: skip
         if not len(tokens):
