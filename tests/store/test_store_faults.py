@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from fastseq.errors import FastseqError, FormatError
@@ -112,3 +111,116 @@ def test_synchronous_executor_returns_futures() -> None:
     pool.shutdown(cancel_futures=True)
     with pytest.raises(ValueError, match="invalid literal"):
         failed.result()
+
+
+# ---- commits
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_first_commit_survives_a_power_cut(
+    disk: SimulatedDisk, tmp_path: Path, depth: int
+) -> None:
+    """The folders that were made for it are flushed too."""
+    path = disk.root.joinpath(*["folder"] * depth)
+    write(path, b"new")
+    assert set(left(disk, tmp_path / "left", path)) == {"new"}
+
+
+def test_first_commit_into_a_folder_of_a_killed_writer_survives(
+    disk: SimulatedDisk, tmp_path: Path
+) -> None:
+    path = disk.root / "folder"
+    disk.die_at = 2  # the folder is made, but not flushed
+    with pytest.raises(Death):
+        write(path, b"lost")
+    assert path.exists()
+    disk.restarted()
+    write(path, b"new")
+    assert set(left(disk, tmp_path / "left", path)) == {"new"}
+
+
+def test_power_cut_in_the_first_commit_leaves_a_folder_to_write_to(
+    disk: SimulatedDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock, by which a later writer knows that the rest is fastseq's, is flushed first."""
+    path = disk.root / "folder"
+    disk.die_at = 6
+    with pytest.raises(Death):
+        write(path, b"lost")
+    monkeypatch.undo()
+    for seed in range(20):
+        left = tmp_path / str(seed)
+        disk.after_power_cut(left, "mixed", "mixed", seed)
+        write(left / "folder", b"new")
+        assert content_of(left / "folder") == "new"
+
+
+def test_failed_flush_of_the_new_manifest_keeps_both_commits(
+    disk: SimulatedDisk, tmp_path: Path
+) -> None:
+    """Its name may be lost in a power cut, so the files of the commit before must remain."""
+    path = disk.root / "folder"
+    write(path, b"old")
+    before = len(disk.calls)
+    write(path, b"old")
+    renamed = disk.calls.index("rename manifest.json.new", before) + 1 - before
+    disk.restarted()
+    disk.fail_at, disk.lasting = renamed + 1, True
+    with pytest.raises(FastseqError, match=r"but it has the new commit: No space left"):
+        write(path, b"new")
+    assert content_of(path) == "new"
+    assert set(left(disk, tmp_path / "left", path)) == {"old", "new"}
+    disk.restarted().lasting = False
+    write(path, b"newest")
+    assert set(left(disk, tmp_path / "after", path)) == {"newest"}
+    assert sorted(file.name for file in path.iterdir()) == ["data-000004", "lock", "manifest.json"]
+
+
+def test_killed_writers_unflushed_manifest_is_flushed_before_old_files_are_removed(
+    disk: SimulatedDisk, tmp_path: Path
+) -> None:
+    path = disk.root / "folder"
+    write(path, b"old")
+    before = len(disk.calls)
+    write(path, b"old")
+    renamed = disk.calls.index("rename manifest.json.new", before) + 1 - before
+    disk.restarted().die_at = renamed + 1
+    with pytest.raises(Death):
+        write(path, b"new")
+    assert content_of(path) == "new"
+    disk.restarted()
+    with FolderWriter(path, "test", 1, overwrite=True):
+        assert set(left(disk, tmp_path / "left", path)) == {"new"}
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_failed_first_commit_leaves_no_folder(disk: SimulatedDisk, depth: int) -> None:
+    path = disk.root.joinpath(*["folder"] * depth)
+    write(path, b"new")
+    calls = len(disk.calls)
+    write_calls = disk.calls.index("rename manifest.json.new") + 1
+    disk.remove_folder(disk.root / "folder")
+    for number in range(1, write_calls + 1):
+        disk.restarted().fail_at = number
+        with pytest.raises(FastseqError, match="No space left") as caught:
+            write(path, b"new")
+        assert str(disk.root) in str(caught.value)
+        assert not (disk.root / "folder").exists(), disk.calls
+    assert write_calls < calls
+
+
+def test_failed_flushes_and_temporary_folders_are_one_error(disk: SimulatedDisk) -> None:
+    path = disk.root / "folder"
+    write(path, b"old")
+    with pytest.raises(FastseqError, match=r"cannot write .*data: No space left"):
+        with FolderWriter(path, "test", 1, overwrite=True) as writer:
+            file = writer.create("data")
+            file.append(b"1")
+            disk.fail_at = len(disk.calls) + 1
+            writer.close(file)
+            writer.discard("data")
+    with pytest.raises(FastseqError, match=r"cannot write .*\.tmp: No space left"):
+        with FolderWriter(path, "test", 1, overwrite=True) as writer:
+            disk.fail_at = len(disk.calls) + 1
+            writer.temporary("slices")
+    assert content_of(path) == "old"
