@@ -50,7 +50,7 @@ from fastseq.store.folder import (
 LOCK = "lock"
 _NEW = ".new"  # suffix of a file until it is renamed
 _NEW_MANIFEST = MANIFEST + _NEW
-_DATA = re.compile(r"data-(\d{6})(\.tmp)?")
+_DATA = re.compile(r"data-(\d{6,})(\.tmp)?")
 
 
 class DataFile(io.RawIOBase):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fastseq.errors import FastseqError, FormatError
@@ -224,3 +225,16 @@ def test_failed_flushes_and_temporary_folders_are_one_error(disk: SimulatedDisk)
             disk.fail_at = len(disk.calls) + 1
             writer.temporary("slices")
     assert content_of(path) == "old"
+
+
+def test_commits_beyond_a_million_leave_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "folder"
+    for number in range(999_998, 1_000_003):
+        with FolderWriter(path, "test", 1, update=path.exists()) as writer:
+            writer.array("data", np.arange(number % 10 + 1))
+            writer.commit({}, {"commit": number})
+        assert verify(path) == []
+        assert len([*path.iterdir()]) == 3
+        (found,) = path.glob("data-*")
+        if number > 999_998:
+            assert found.name == f"data-{number:06d}"
