@@ -167,7 +167,8 @@ class SegmentBuilder:
                 hashes = np.concatenate(self._hashes)
                 self._hashes.clear()
                 self._check_ids(hashes)
-                write_ids(self._container, *layout.sorted_ids(hashes))
+                with writing(self._container.path):
+                    write_ids(self._container, *layout.sorted_ids(hashes))
         with ThreadPoolExecutor(self._threads, "fastseq-index") as pool:
             return self._write(slices, pool)
 
