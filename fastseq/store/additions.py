@@ -87,12 +87,11 @@ class Addition:
                     raise DataError(
                         f"{name}: the column {column!r} is {kind}, but {ours} in the index"
                     )
+        keep = tuple(c for c in everything.stored_columns if c in schema.names)
         self._corpus = replace(
             everything,
-            fields=replace(
-                everything.fields,
-                keep=tuple(c for c in everything.stored_columns if c in schema.names),
-            ),
+            fields=replace(everything.fields, keep=keep),
+            kept=pa.schema([everything.kept.field(name) for name in keep]),
         )
         self.id_column = id_column
         self.stored_schema = schema
