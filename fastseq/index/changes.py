@@ -20,7 +20,7 @@ from fastseq.index.merging import due, merge
 from fastseq.index.segment import Segment
 from fastseq.index.segment_writer import segment_name, statistics_of
 from fastseq.settings import function, real, thread_count
-from fastseq.store.additions import Addition, Buffer, Documents
+from fastseq.store.additions import Addition, Buffer, Documents, refuse_duplicates
 from fastseq.store.arrays import number_array
 from fastseq.store.documents import schema_text
 from fastseq.store.folder import open_container
@@ -139,11 +139,12 @@ class IndexWriter:
             self._flush()
             self._build(addition)
             return
-        for batch in addition.batches():
-            if batch.rows:
-                self.summary["added"] += batch.rows
-                self.summary["null_texts"] += batch.null_texts
-                self.summary["replaced"] += buffer.append(batch) + self._remove(batch.ids)
+        batches = [batch for batch in addition.batches() if batch.rows]
+        refuse_duplicates(batches)
+        for batch in batches:
+            self.summary["added"] += batch.rows
+            self.summary["null_texts"] += batch.null_texts
+            self.summary["replaced"] += buffer.append(batch) + self._remove(batch.ids)
         if buffer.nbytes > min(_BUFFER, self._budget // 4):
             self._flush()
 
@@ -192,13 +193,13 @@ class IndexWriter:
     def _flush(self) -> None:
         """Write the documents collected in memory as a segment."""
         if self._buffer is not None and self._buffer.num_rows:
-            buffer, self._buffer = self._buffer, self._empty_buffer()
-            self._append(buffer)
+            self._append(self._buffer)
+            self._buffer = self._empty_buffer()
 
     def _build(self, documents: Documents) -> None:
         """Add a segment of documents; those with known ids are replaced."""
         before = len(self._parts)
-        self._append(documents)
+        self.summary["null_texts"] += self._append(documents)
         new = self._parts[-1].leaf.segment
         self.summary["added"] += new.documents
         assert documents.id_column is not None
@@ -219,7 +220,8 @@ class IndexWriter:
         found = [part.leaf.segment.rows_with(hashes, column)[0] for part in self._parts[:-1]]
         return np.unique(np.concatenate(found))
 
-    def _append(self, documents: Documents) -> None:
+    def _append(self, documents: Documents) -> int:
+        """Write documents as a segment; returns how many of their texts are null."""
         name = segment_name(self._writer, self._new)
         self._new += 1
         container = self._writer.container(name)
@@ -230,14 +232,14 @@ class IndexWriter:
         )  # fmt: skip
         try:
             entry = builder.run()
+            self._writer.close(container)
         except BaseException:
             self._writer.discard(name)
             raise
-        self.summary["null_texts"] += builder.null_texts
-        self._writer.close(container)
         self._insert(len(self._parts), len(self._parts), entry)
         if sum(part.leaf.segment.documents for part in self._parts) > MOST_DOCUMENTS:
             raise DataError(f"more than {MOST_DOCUMENTS:,} documents, the maximum of an index")
+        return builder.null_texts
 
     def _insert(self, first: int, last: int, entry: dict[str, Any]) -> None:
         """Put a new segment in the place of those from first to last."""
@@ -298,10 +300,10 @@ class IndexWriter:
                 self._budget // 3, self._threads,
                 lambda done, total: self._report("merge", done, total),
             )  # fmt: skip
+            self._writer.close(container)
         except BaseException:
             self._writer.discard(name)
             raise
-        self._writer.close(container)
         self._insert(first, last, entry)
         for part in parts:
             if part.path is None and not self._is_old(part):

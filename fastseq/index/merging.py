@@ -3,8 +3,8 @@ copied. No text is read again.
 
 Merging is due where ten segments of a similar size are adjacent, or several ones before a larger
 one, which bounds both their number and how often a document is copied, by the logarithm of the size
-of the index; and where more than a third of a segment is deleted. Only adjacent segments are merged, so that documents keep their
-order.
+of the index; and where more than a third of a segment is deleted. Only adjacent segments are
+merged, so that documents keep their order.
 """
 
 from __future__ import annotations
