@@ -24,8 +24,9 @@ from fastseq.kernels.search import postings as kernels
 from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS
 from fastseq.kernels.text import hashing
 from fastseq.settings import flag, function, parse_size, string, strings, thread_count
-from fastseq.store.documents import DocumentReader, DocumentWriter, id_hashes, refuse_duplicate_ids
+from fastseq.store.documents import DocumentReader, DocumentWriter
 from fastseq.store.files import reason
+from fastseq.store.ids import id_hashes, id_list, refuse_duplicate_ids
 from fastseq.store.outputs import check_folder
 from fastseq.store.rows import Corpus, RowBatch
 from fastseq.store.sources import ParquetSource
@@ -164,8 +165,7 @@ class _Builder:
 
         def ids_of(rows: Int64) -> list[Any]:
             reader = DocumentReader(self._stored.path)
-            values: list[Any] = reader.take(rows, [column]).column(column).to_pylist()
-            return values
+            return id_list(reader.take(rows, [column]).column(column))
 
         files = isinstance(self._corpus.sources[0], ParquetSource)
         place = self._corpus.where if files else None

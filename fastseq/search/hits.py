@@ -71,20 +71,23 @@ class Hits:
         """
         q = whole("q", q, -len(self), len(self))
         wanted = None if columns is None else strings("columns", columns)
-        stored = self._segment.stored
-        rows = self.rows[q, : self.counts[q]]
-        if stored is None:
-            return [{} for _ in rows]
-        found: list[dict[str, Any]] = stored.take(rows, wanted).to_pylist()
-        return found
+        stored = self._stored(q, wanted)
+        from fastseq.store.arrays import to_rows
+
+        return [{} for _ in range(self.counts[q])] if stored is None else to_rows(stored)
 
     def to_dicts(self, q: int = 0) -> list[dict[str, Any]]:
         """The hits of query q as {rank, id, score, fields}."""
-        fields = self.fields(q)
+        from fastseq.store.arrays import to_rows
+        from fastseq.store.ids import id_list
+
+        q = whole("q", q, -len(self), len(self))
+        stored = self._stored(q)
+        fields = [{} for _ in range(self.counts[q])] if stored is None else to_rows(stored)
         rows = self.rows[q, : len(fields)].tolist()
         scores = self.scores[q, : len(fields)].tolist()
         column = self._segment.id_column
-        ids = rows if column is None else [stored[column] for stored in fields]
+        ids = rows if column is None or stored is None else id_list(stored.column(column))
         return [
             {"rank": rank, "id": id, "score": score, "fields": stored}
             for rank, (id, score, stored) in enumerate(zip(ids, scores, fields, strict=True), 1)
@@ -121,5 +124,11 @@ class Hits:
         if column is None or self._segment.stored is None:
             numbers: list[Any] = rows.tolist()
             return numbers
-        ids: list[Any] = self._segment.stored.take(rows, [column]).column(column).to_pylist()
-        return ids
+        from fastseq.store.ids import id_list
+
+        return id_list(self._segment.stored.take(rows, [column]).column(column))
+
+    def _stored(self, q: int, columns: list[str] | None = None) -> pa.Table | None:
+        """The stored columns of the hits of query q; None where there are none."""
+        stored = self._segment.stored
+        return None if stored is None else stored.take(self.rows[q, : self.counts[q]], columns)

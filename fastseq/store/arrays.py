@@ -3,7 +3,7 @@ construction without copies."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -222,18 +222,17 @@ def arrow_column(values: Any) -> pa.ChunkedArray | None:
     return None
 
 
-def id_array(ids: Iterable[str] | Iterable[int] | pa.Array | pa.ChunkedArray) -> pa.Array:
-    """One Arrow array of ids: Python strings, integers (a NumPy array, say), or Arrow."""
-    if isinstance(ids, pa.Array):
-        return ids
-    if isinstance(ids, pa.ChunkedArray):
-        return one_chunk(ids)
-    values = ids if isinstance(ids, np.ndarray) else list(ids)
-    if isinstance(values, np.ndarray) or (values and not isinstance(values[0], str)):
-        numbers = np.asarray(values)
-        # uint64: ids beyond the largest int64
-        return number_array(numbers, np.uint64 if numbers.dtype == np.uint64 else np.int64)
-    return text_array(Texts.from_strings(values), pa.string())
+def to_rows(table: pa.Table) -> list[dict[str, Any]]:
+    """The rows of a table as Python values; those that Python has no type for (nanoseconds, years
+    beyond 9999) as strings."""
+    columns = []
+    for column in table.columns:
+        try:
+            columns.append(column.to_pylist())
+        except (ValueError, OverflowError):
+            columns.append(column.cast(pa.string()).to_pylist())
+    names = table.schema.names
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def valid_utf8(array: pa.Array) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from fastseq.errors import DataError, FormatError, SettingsError
+from fastseq.store import ids
 from fastseq.store.arrays import is_string, is_text, plain_type
 from fastseq.store.parquet import listing
 from fastseq.store.sources import Dataset
@@ -91,7 +92,7 @@ def _is_string_list(kind: pa.DataType) -> bool:
 _LABELS = (pa.types.is_string, pa.types.is_integer, pa.types.is_boolean)
 # role of a column -> its types, for messages, and tests of a plain type, one of which must hold
 _TYPES: dict[str, tuple[str, tuple[Callable[[pa.DataType], bool], ...]]] = {
-    "id": ("strings or integers", (pa.types.is_string, pa.types.is_integer, pa.types.is_null)),
+    "id": (ids.EXPECTED, (ids.is_id,)),
     "text": ("strings", (is_text,)),
     "value": ("numbers", (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)),
     "label": ("strings, integers or booleans", _LABELS),

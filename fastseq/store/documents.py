@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -16,16 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fastseq.errors import DataError, FastseqError, FormatError
-from fastseq.store.arrays import byte_lengths, is_text, number_array, to_texts
+from fastseq.store.arrays import byte_lengths, is_text, number_array
 from fastseq.store.files import reason
-from fastseq.types import Int64, UInt64, offsets_of
+from fastseq.types import Int64, offsets_of
 
 GROUP_ROWS = 4096
 GROUP_BYTES = 16 << 20  # of strings: long documents make shorter row groups
 CACHED_BYTES = 256 << 20  # uncompressed; larger files are never cached whole
 _FEW = 64  # rows
-_CANDIDATES = 1000  # rows whose ids are compared at a time
-_SHOWN = 5  # duplicates in an error message
 
 
 class DocumentWriter:
@@ -263,72 +261,3 @@ def _string_bytes(table: pa.Table) -> Int64:
         if is_text(column.type):
             total += np.concatenate([np.zeros(0, np.int64), *map(byte_lengths, column.chunks)])
     return total
-
-
-# ---- distinct ids
-
-
-def id_hashes(ids: pa.Array) -> UInt64:
-    """uint64[n]: hashes of ids, strings or integers of any Arrow width without nulls. Different
-    integers always have different hashes, different strings nearly always."""
-    if pa.types.is_integer(ids.type):
-        # the finalizer of SplitMix64 (Steele, Lea, Flood 2014), a bijection
-        h: UInt64 = ids.to_numpy(zero_copy_only=False).astype(np.uint64)
-        h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return h ^ (h >> np.uint64(31))
-    from fastseq.kernels.text.hashing import hash_rows
-
-    texts = to_texts(ids)
-    out = np.empty(len(texts), np.uint64)
-    hash_rows(out, texts.data, texts.offsets)
-    return out
-
-
-def find_duplicate_ids(
-    hashes: UInt64, ids_of: Callable[[Int64], Sequence[Any]], most: int = _SHOWN
-) -> list[tuple[Any, list[int]]]:
-    """The first `most` ids that more than one row has, with their rows. Rows of equal `id_hashes`
-    (uint64[n]) are candidates, whose ids (`ids_of` ascending rows) are compared."""
-    ascending = np.sort(hashes)
-    twice = np.unique(ascending[1:][ascending[1:] == ascending[:-1]])
-    if len(twice) == 0:
-        return []
-    at = np.minimum(np.searchsorted(twice, hashes), len(twice) - 1)
-    rows = np.flatnonzero(twice[at] == hashes).astype(np.int64)
-    # rows grouped by hash, the groups in order of their first row
-    _, first, member = np.unique(hashes[rows], return_index=True, return_inverse=True)
-    rows = rows[np.argsort(first[member], kind="stable")]
-    edges = np.flatnonzero(np.diff(hashes[rows]) != 0) + 1
-    found: list[tuple[Any, list[int]]] = []
-    start = 0
-    while start < len(rows) and len(found) < most:
-        # whole groups, about a thousand rows
-        later = edges[edges >= start + _CANDIDATES]
-        stop = int(later[0]) if len(later) else len(rows)
-        some = np.sort(rows[start:stop])
-        seen: dict[Any, list[int]] = {}
-        for row, value in zip(some.tolist(), ids_of(some), strict=True):
-            seen.setdefault(value, []).append(row)
-        found += [(value, at) for value, at in seen.items() if len(at) > 1]
-        start = stop
-    return found[:most]
-
-
-def refuse_duplicate_ids(
-    hashes: UInt64,
-    ids_of: Callable[[Int64], Sequence[Any]],
-    where: str,
-    place: Callable[[int], str] | None = None,
-) -> None:
-    """Raise DataError, which names the first few and their rows, for duplicate ids. `place` formats
-    a row for messages; None: its number."""
-    found = find_duplicate_ids(hashes, ids_of)
-    if found:
-        named = ", ".join(
-            f"{value!r} ({'rows ' if place is None else ''}"
-            f"{', '.join(map(place or str, rows[:3]))}{', …' if len(rows) > 3 else ''})"
-            for value, rows in found
-        )
-        more = ", and perhaps more" if len(found) == _SHOWN else ""
-        raise DataError(f"{where}: duplicate ids: {named}{more}; expected one row for each id")

@@ -39,6 +39,7 @@ from fastseq.store.columns import (
     element_type,
     listed,
 )
+from fastseq.store.ids import id_type, plain_ids
 from fastseq.store.sources import Dataset, Source, open_sources
 from fastseq.types import Categories, Float64, Int64, Texts, offsets_of
 
@@ -230,7 +231,8 @@ class Corpus(RowReader):
         ----------
         source : a Parquet file, a folder (every Parquet file below it), a glob, or a list of those;
             an Arrow table or stream; anything with the Arrow stream interface (pandas, polars)
-        id_column : strings or integers; by default `id`, `doc_id`, `_id` or the row number
+        id_column : of the types that ids.py lists; by default `id`, `doc_id`, `_id` or the row
+            number
         text_columns : joined by a space, a null being empty; by default `text` or the only column
             of strings except the id. Strings of every Arrow type, or bytes taken as UTF-8
         store : the columns to store in addition to the id; by default all
@@ -259,7 +261,11 @@ class Corpus(RowReader):
         fields = replace(fields, keep=tuple(dict.fromkeys(stored)))
         check_fields(data, fields)
         check_types(data, "id", fields.id)
-        return Corpus(data, fields, None, _kept_schema(data, fields))
+        kept = _kept_schema(data, fields)
+        if fields.id is not None:
+            at = kept.get_field_index(fields.id)
+            kept = kept.set(at, kept.field(at).with_type(id_type(kept.field(at).type)))
+        return Corpus(data, fields, None, kept)
 
     @property
     def id_column(self) -> str | None:
@@ -406,6 +412,8 @@ def _cuts(lengths: Int64, max_bytes: int) -> Iterator[tuple[int, int]]:
 
 def _plain(array: pa.Array, name: str, kind: pa.DataType | None = None) -> pa.Array:
     try:
+        if kind is not None and pa.types.is_integer(kind) and pa.types.is_floating(array.type):
+            array = plain_ids(array)
         return plain(array, plain_type(array.type) if kind is None else kind)
     except RowError as error:
         raise RowError(error.row, f"column {name!r}: {error.problem}") from error

@@ -21,10 +21,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fastseq.errors import DataError, FastseqWarning, SettingsError
+from fastseq.errors import DataError, FastseqWarning, RowError, SettingsError
 from fastseq.store.arrays import (
     first_null,
-    id_array,
     is_string,
     is_text,
     number_array,
@@ -34,6 +33,7 @@ from fastseq.store.arrays import (
     to_texts,
 )
 from fastseq.store.files import written_whole
+from fastseq.store.ids import EXPECTED, id_array, id_list, is_id
 from fastseq.store.outputs import TAG
 from fastseq.store.parquet import parquet_writer, read_columns, read_lines
 from fastseq.types import Float32, Int64
@@ -123,13 +123,16 @@ def _is_header(identifier: str, text: str) -> bool:
 
 
 def _id_list(array: pa.Array, where: str) -> list[Any]:
-    """Ids as Python strings or integers. Raises DataError, whose message begins with `where`, if
-    they are neither, or one is null."""
-    if not (is_string(array.type) or pa.types.is_integer(array.type) or len(array) == 0):
-        raise DataError(f"{where} is {array.type}, expected strings or integers")
+    """Ids as results contain them. Raises DataError, whose message begins with `where`, if they are
+    of no type of ids, or one is null or a float that is not whole."""
+    if not (is_id(array.type) or len(array) == 0):
+        raise DataError(f"{where} is {array.type}, expected {EXPECTED}")
     if array.null_count:
         raise DataError(f"{where} is null in row {first_null(array)} (from 0)")
-    return list(repaired(array).to_pylist())
+    try:
+        return id_list(repaired(array))
+    except RowError as error:
+        raise DataError(f"{where}, row {error.row} (from 0): {error.problem}") from error
 
 
 # ---- runs
