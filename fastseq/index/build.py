@@ -29,7 +29,7 @@ from fastseq.store.files import reason
 from fastseq.store.ids import id_hashes, id_list, refuse_duplicate_ids
 from fastseq.store.outputs import check_folder
 from fastseq.store.rows import Corpus, RowBatch
-from fastseq.store.sources import ParquetSource
+from fastseq.store.sources import FileSource
 from fastseq.store.writer import FolderWriter
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.lexicon import Lexicon, encode_slices
@@ -167,7 +167,7 @@ class _Builder:
             reader = DocumentReader(self._stored.path)
             return id_list(reader.take(rows, [column]).column(column))
 
-        files = isinstance(self._corpus.sources[0], ParquetSource)
+        files = isinstance(self._corpus.sources[0], FileSource)
         place = self._corpus.where if files else None
         refuse_duplicate_ids(hashes, ids_of, f"column {column!r}", place)
 

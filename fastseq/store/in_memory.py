@@ -7,10 +7,8 @@ open_rows(as_source(np.sin(np.arange(100.0)), inputs="values"), "values")
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +25,7 @@ from fastseq.store.columns import (
     TOKENS_NAME,
     VALUE_NAME,
 )
-from fastseq.store.sources import PARQUET, SUFFIX, parquet_files
+from fastseq.store.dataset import are_paths
 from fastseq.store.texts import is_table
 from fastseq.types import Texts, offsets_of
 
@@ -97,28 +95,6 @@ def _sole_column(table: Any) -> tuple[str, pa.ChunkedArray]:
             "of each, or a table that holds both and no targets"
         )
     return names[0], whole.column(names[0])
-
-
-def are_paths(examples: Any) -> bool:
-    """Whether a list can only be paths: Path objects, Parquet files by their name or content,
-    folders and globs that have some. Any other list of strings is texts."""
-    return bool(isinstance(examples, list | tuple) and examples and all(map(_is_path, examples)))
-
-
-def _is_path(text: Any) -> bool:
-    if not isinstance(text, str):
-        return isinstance(text, os.PathLike)
-    if text.lower().endswith(SUFFIX) and len(text.split()) == 1:
-        return True
-    try:
-        if os.path.isdir(text):
-            return any(parquet_files(Path(text), []))
-        if glob.has_magic(text) and not os.path.exists(text):
-            return any(match.lower().endswith(SUFFIX) for match in glob.iglob(text, recursive=True))
-        with open(text, "rb") as file:
-            return file.read(len(PARQUET)) == PARQUET
-    except (OSError, ValueError):  # no such file, or not a valid file name
-        return False
 
 
 def _column(values: Any, what: str, convert: Callable[[Sequence[Any], str], pa.Array]) -> pa.Array:

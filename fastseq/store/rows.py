@@ -20,12 +20,16 @@ import pyarrow as pa
 from fastseq.errors import DataError, RowError, SettingsError, located
 from fastseq.store.arrays import (
     byte_lengths,
+    element_type,
     first_null,
     is_string,
     is_text,
+    joined,
+    list_offsets,
     plain,
     plain_type,
     repaired,
+    text_lengths,
     texts_of,
     to_texts,
     valid_utf8,
@@ -36,14 +40,15 @@ from fastseq.store.columns import (
     check_fields,
     check_types,
     choose_fields,
-    element_type,
     listed,
 )
+from fastseq.store.dataset import Dataset, open_sources
 from fastseq.store.ids import id_type, plain_ids
-from fastseq.store.sources import Dataset, Source, open_sources
-from fastseq.types import Categories, Float64, Int64, Texts, offsets_of
+from fastseq.store.sources import Source
+from fastseq.types import Categories, Float64, Int64, Texts
 
 MAX_BYTES = 2 << 20  # of strings in a batch
+_JOINED = "\0joined "  # begins the name, in a part, of a text column that is lists
 _MOST_BYTES = 1 << 30  # far below the limit of 32-bit offsets
 
 
@@ -162,11 +167,15 @@ class RowReader:
         """Record batches of at most `max_bytes` of strings, or one row: text, id and columns to
         keep of their plain types, others as they are."""
         row = 0
-        strings = {*self.fields.text, *(field.name for field in self.kept if is_text(field.type))}
+        texts = self.fields.text
+        others = [field.name for field in self.kept if is_text(field.type)]
+        others = [name for name in others if name not in texts]
         for raw in self.data.read(self.fields.used, max_bytes):
             with located(self.data.where, row):
                 lengths = np.zeros(raw.num_rows, np.int64)
-                for name in strings:
+                for name in texts:
+                    lengths += text_lengths(raw.column(name))
+                for name in others:
                     lengths += byte_lengths(raw.column(name))
             for start, stop in _cuts(lengths, max_bytes):
                 with located(self.data.where, row + start):
@@ -176,7 +185,13 @@ class RowReader:
     def _part(self, raw: pa.RecordBatch) -> pa.RecordBatch:
         columns = {name: raw.column(name) for name in self.fields.used}
         for name in self.fields.text:
-            columns[name] = _plain(columns[name], name)
+            array = _plain(columns[name], name)
+            if element_type(array.type) is None:
+                columns[name] = array
+                continue
+            if name not in self.kept.names:
+                del columns[name]
+            columns[_JOINED + name] = joined(array)
         for field in self.kept:
             columns[field.name] = _plain(raw.column(field.name), field.name, field.type)
         return pa.RecordBatch.from_pydict(columns)
@@ -189,7 +204,13 @@ class RowReader:
         found: dict[str, Any] = {}
         with located(self.data.where, first_row):
             if fields.text:
-                texts, nulls = texts_of([part.column(name) for name in fields.text])
+                names = part.schema.names
+                texts, nulls = texts_of(
+                    [
+                        part.column(_JOINED + name if _JOINED + name in names else name)
+                        for name in fields.text
+                    ]
+                )
                 found |= {"texts": texts, "null_texts": nulls}
             if fields.tokens is not None:
                 tokens, offsets, nulls = _lists(part, fields.tokens)
@@ -361,7 +382,7 @@ def open_rows(
     check_fields(data, fields)
     label_type = None
     if fields.label is not None:
-        kinds = data.types[fields.label].items()
+        kinds = data.kinds(fields.label).items()
         label_type, where = next((str(plain_type(kind)), name) for kind, name in kinds)
         expected = label_type
         if like is not None and like.label_type is not None:
@@ -439,14 +460,9 @@ def _numbers(batch: pa.RecordBatch, name: str) -> Float64:
 
 def _lists(batch: pa.RecordBatch, name: str) -> tuple[pa.Array, Int64, int]:
     """The elements as plain strings, their offsets from 0, and the number of null lists."""
-    import pyarrow.compute as pc
-
     array = _plain(batch.column(name), name)
-    lengths = pc.list_value_length(array).cast(pa.int64())
-    nulls = lengths.null_count
-    if nulls:
-        lengths = lengths.fill_null(pa.scalar(0, pa.int64()))
-    offsets = offsets_of(lengths.to_numpy(zero_copy_only=False))
+    nulls = array.null_count
+    offsets = list_offsets(array)
     elements = array.flatten()
     kind = element_type(array.type)
     assert kind is not None  # by check_fields

@@ -332,8 +332,8 @@ def test_invalid_queries_are_rejected(
 ) -> None:
     with pytest.raises(DataError, match=said):
         read_queries(put(tmp_path / name, content))
-    with pytest.raises(SettingsError, match=r"not '\.json'"):
-        read_queries(put(tmp_path / "q.json", content))
+    with pytest.raises(SettingsError, match=r"not '\.html'"):
+        read_queries(put(tmp_path / "q.html", content))
 
 
 @pytest.mark.parametrize(

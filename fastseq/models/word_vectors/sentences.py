@@ -86,7 +86,7 @@ def read_sentences(
 
 def source_of(corpus: Any, text_column: str | Sequence[str] | None) -> TextSource:
     """The texts of what `fit` of a model takes as a corpus."""
-    from fastseq.store.in_memory import are_paths  # imports pyarrow
+    from fastseq.store.dataset import are_paths  # imports pyarrow
 
     return open_texts(list(map(Path, corpus)) if are_paths(corpus) else corpus, text_column)
 
