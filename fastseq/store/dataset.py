@@ -18,6 +18,7 @@ from fastseq.errors import DataError, FastseqWarning, SettingsError
 from fastseq.store.arrays import arrow_column, plain_type, promoted
 from fastseq.store.data_files import DataFile, data_files, find_files
 from fastseq.store.files import reason
+from fastseq.store.frames import is_lazy_frame
 from fastseq.store.locations import EXPECTED, JSON, PARQUET, TSV, format_of, is_uri
 from fastseq.store.nested import count_at, field_at
 from fastseq.store.parquet import unreadable
@@ -158,17 +159,23 @@ def open_sources(source: Any) -> Dataset:
     """
     if isinstance(source, str | os.PathLike):
         return _open_files([source])
+    if isinstance(source, Source):
+        return Dataset.of([source])
     table = _table_source(source)
     if table is not None:
         return Dataset.of([table])
     if isinstance(source, Mapping | bytes) or not isinstance(source, Iterable):
         raise _unknown(source)
-    items = source if isinstance(source, Sequence) else iter(source)
-    first = next(iter(items), None)
-    if first is None and not (isinstance(items, Sequence) and items):
-        raise SettingsError(f"the {type(source).__name__} is empty: {_EXPECTED}")
-    if items is not source:
-        items = chain([first], items)
+    items: Iterable[Any] = source
+    try:
+        if isinstance(source, Sequence):
+            first = source[0]
+        else:
+            remaining = iter(source)
+            first = next(remaining)
+            items = chain([first], remaining)
+    except (IndexError, StopIteration):
+        raise SettingsError(f"the {type(source).__name__} is empty: {_EXPECTED}") from None
     if isinstance(first, os.PathLike):
         return _open_files(_all_paths(items))
     may_be_paths = isinstance(source, list | tuple) or hasattr(source, "__next__")
@@ -208,7 +215,7 @@ def _table_source(source: Any, name: str | None = None) -> ArrowSource | None:
             return ArrowSource(pa.Table.from_batches([pa.record_batch(source)]), name)
         except (pa.ArrowException, TypeError, ValueError) as error:
             raise DataError(f"no columns in the Arrow array ({reason(error)})") from error
-    if type(source).__module__.partition(".")[0] == "polars" and hasattr(source, "collect"):
+    if is_lazy_frame(source):
         try:
             frame = source.collect(engine="streaming")
         except TypeError:  # of an older version
