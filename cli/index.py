@@ -1,4 +1,4 @@
-"""fastseq index: Parquet to a searchable index."""
+"""fastseq index: Parquet, JSON Lines or CSV to a searchable index."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ from .progress import progress
     "fastseq index docs.parquet",
     "fastseq index 'wiki/*.parquet' -o wiki --language english --store title",
     "fastseq index docs.parquet --id-column url --text-column title --text-column body",
+    "fastseq index scifact/corpus.jsonl --text-column title --text-column text",
+    "zcat docs.csv.gz | fastseq index - -o docs",
 )
-@click.argument("corpus", nargs=-1, required=True)
+@options.corpus
 @options.folder("index", "-o", "--output", help="Folder of the index.")
 @options.overwrite
 @options.id_column
@@ -37,7 +39,7 @@ from .progress import progress
 @click.option("--memory", default="1GB", show_default=True, help="Working memory, such as 256MB.")
 def index(
     common: Common,
-    corpus: tuple[str, ...],
+    corpus: tuple[Path, ...],
     index_path: Path,
     overwrite: bool,
     id_column: str | None,
@@ -46,14 +48,19 @@ def index(
     memory: str,
     **analysis: Any,
 ) -> None:
-    """Index Parquet files, folders or globs.
+    """Index Parquet, JSON Lines or CSV: files, folders or globs.
 
     Every row of CORPUS becomes a document. Several text columns are joined by a space; a null
     text is an empty document. The index can be searched with any ranking model.
 
-    Folders are searched for files that end in .parquet at any depth, except those whose names
-    begin with a dot or an underscore; folders named KEY=VALUE (Hive partitions) become columns. A
-    column that only some files have is null for the others.
+    A file is Parquet, JSON Lines (.jsonl, .ndjson, or .json with an object a line), CSV or TSV with
+    a header; text may be compressed (.gz, .zst). CORPUS - reads standard input, in any of these
+    formats or as an Arrow stream; s3://, gs://, hdfs:// and file:// URIs name files, folders and
+    globs of other file systems.
+
+    Folders are searched for these suffixes at any depth, except names that begin with a dot or an
+    underscore; folders named KEY=VALUE (Hive partitions) become columns. A column that only some
+    files have is null for the others.
     """
     analyzer = parameters.analyzer_of(**analysis)
     if "none" in store and len(store) > 1:

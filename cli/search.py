@@ -61,10 +61,16 @@ _MOST_UNKNOWN = 8  # unknown words of a query that are named
     help="Weight of a nearest word, times its cosine; query words have weight 1.  [default: 0.1]",
 )
 @options.file(
-    "--queries", help="Many queries: Parquet (query_id, text) or TSV (a header line is skipped)."
+    "--queries",
+    help="Many queries: Parquet or JSON Lines (query_id, text), or TSV (a header line is skipped); "
+    "text may be compressed (.gz, .zst).",
 )
 @options.file(
-    "-o", "--output", metavar="RUN", help="Run file of the --queries: .parquet, .trec or .tsv."
+    "-o",
+    "--output",
+    metavar="RUN",
+    help="Run file of the --queries: .parquet, .trec or .tsv; .trec.gz and "
+    ".trec.zst are compressed.",
 )
 @options.overwrite
 @options.choice(

@@ -38,7 +38,7 @@ from fastseq.store.additions import Documents
 from fastseq.store.container import ContainerWriter
 from fastseq.store.documents import DocumentReader, DocumentWriter, schema_bytes, schema_text
 from fastseq.store.files import reason, writing
-from fastseq.store.ids import id_hashes, refuse_duplicate_ids
+from fastseq.store.ids import id_hashes, id_list, refuse_duplicate_ids
 from fastseq.store.outputs import check_folder
 from fastseq.store.rows import Corpus, RowBatch
 from fastseq.store.writer import FolderWriter
@@ -218,8 +218,7 @@ class SegmentBuilder:
 
                 schema = schema_bytes(documents.schema)
                 reader = DocumentReader(str(path), read, schema, documents.rows, documents.sizes)
-                values: list[Any] = reader.take(rows, [column]).column(column).to_pylist()
-            return values
+                return id_list(reader.take(rows, [column]).column(column))
 
         refuse_duplicate_ids(hashes, ids_of, f"column {column!r}", self._corpus.place)
 

@@ -286,10 +286,10 @@ class Collection:
         Raises DataError for an id of another type than the column's, FormatError for a damaged
         file.
         """
-        from fastseq.store.ids import id_kind, ids_like
+        from fastseq.store.ids import ids_like, row_ids
 
         if self.id_column is None:
-            rows: Int64 = ids_like(values, id_kind(None)).to_numpy()
+            rows: Int64 = row_ids(values)
             return np.where((rows >= 0) & (rows < self.rows), rows, -1)
         ids = ids_like(values, self.schema.field(self.id_column).type)
         found = np.full(len(ids), -1, np.int64)
@@ -343,7 +343,7 @@ def _matches(
 ) -> Iterator[tuple[int, Int64, Int64]]:
     """(number of a segment, rows, the place of each row's id in `ids`)."""
     from fastseq.store.arrays import number_array
-    from fastseq.store.ids import id_hashes
+    from fastseq.store.ids import id_hashes, id_list
 
     hashes = (id_hashes(ids) >> np.uint64(32)).astype(np.uint32)
     for number, leaf in enumerate(leaves):
@@ -355,8 +355,8 @@ def _matches(
             continue
         stored = leaf.segment.stored
         assert stored is not None
-        there = stored.take(rows, [id_column]).column(0).to_pylist()
-        wanted = ids.take(number_array(at)).to_pylist()
+        there = id_list(stored.take(rows, [id_column]).column(0))
+        wanted = id_list(ids.take(number_array(at)))
         same = np.array([a == b for a, b in zip(there, wanted, strict=True)], bool)
         if same.any():
             yield number, rows[same], at[same]

@@ -100,7 +100,8 @@ class Hits:
         """
         q = whole("q", q, -len(self), len(self))
         wanted = None if columns is None else strings("columns", columns)
-        return self._fields(self.rows[q, : self.counts[q]], wanted)
+        rows = self.rows[q, : self.counts[q]]
+        return _rows(self._stored(rows, wanted), len(rows))
 
     def to_dicts(self, q: int = 0) -> list[dict[str, Any]]:
         """The hits of query q as {rank, id, score, fields}."""
@@ -210,20 +211,14 @@ class Hits:
         """`to_dicts`, of the best `most` hits."""
         rows = self.rows[q, : self.counts[q]][:most]
         scores = self.scores[q, : len(rows)].tolist()
-        fields = self._fields(rows)
+        stored = self._stored(rows)
+        fields = _rows(stored, len(rows))
         column = self._collection.id_column
-        ids = rows.tolist() if column is None else [stored[column] for stored in fields]
+        ids = rows.tolist() if column is None or stored is None else _ids(stored, column)
         return [
             {"rank": rank, "id": id, "score": score, "fields": stored}
             for rank, (id, score, stored) in enumerate(zip(ids, scores, fields, strict=True), 1)
         ]
-
-    def _fields(self, rows: Int32, columns: list[str] | None = None) -> list[dict[str, Any]]:
-        stored = self._stored(rows, columns)
-        if stored is None:
-            return [{} for _ in rows]
-        fields: list[dict[str, Any]] = stored.to_pylist()
-        return fields
 
     def _stored(self, rows: Int32, columns: list[str] | None = None) -> pa.Table | None:
         """Stored columns, by default all, of some documents; None for no columns."""
@@ -239,8 +234,22 @@ class Hits:
         rows = self.rows[self.rows >= 0]
         column = self._collection.id_column
         stored = None if column is None else self._stored(rows, [column])
-        ids: list[Any] = rows.tolist() if stored is None else stored.column(column).to_pylist()
-        return ids
+        numbers: list[Any] = rows.tolist()
+        return numbers if column is None or stored is None else _ids(stored, column)
+
+
+def _rows(stored: pa.Table | None, count: int) -> list[dict[str, Any]]:
+    """The rows of stored columns as dictionaries."""
+    from fastseq.store.arrays import to_rows
+
+    return [{} for _ in range(count)] if stored is None else to_rows(stored)
+
+
+def _ids(stored: pa.Table, column: str) -> list[Any]:
+    """The ids in the stored columns, as results have them."""
+    from fastseq.store.ids import id_list
+
+    return id_list(stored.column(column))
 
 
 def result_rows(

@@ -128,7 +128,9 @@ class Index:
             return default
         if not self._collection.stored_columns:
             return {}
-        return self._collection.take(row).to_pylist()[0]
+        from fastseq.store.arrays import to_rows
+
+        return to_rows(self._collection.take(row))[0]
 
     @property
     def analyzer(self) -> Analyzer:

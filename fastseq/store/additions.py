@@ -10,11 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from fastseq.errors import DataError, RowError, located
-from fastseq.store.arrays import number_array, one_chunk, plain
+from fastseq.store.arrays import number_array, one_chunk, plain, promoted
 from fastseq.store.columns import INDEX_NAME
 from fastseq.store.ids import id_list
 from fastseq.store.rows import MAX_BYTES, Corpus, RowBatch
-from fastseq.store.sources import promoted
 from fastseq.types import Texts, offsets_of, ranges
 
 

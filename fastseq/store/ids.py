@@ -77,11 +77,6 @@ def is_id(kind: pa.DataType) -> bool:
     return any(test(kind) for test in tests)
 
 
-def id_kind(kind: pa.DataType | None) -> pa.DataType:
-    """The type of ids of a column; of row numbers for None."""
-    return pa.int64() if kind is None else id_type(kind)
-
-
 def id_type(kind: pa.DataType) -> pa.DataType:
     """The type that ids of a type are read as: its plain type, for floats int64."""
     kind = plain_type(kind)
@@ -139,10 +134,11 @@ def id_array(ids: Iterable[Any] | pa.Array | pa.ChunkedArray) -> pa.Array:
     if isinstance(ids, pa.Array):
         return result_ids(ids)
     values = ids if isinstance(ids, np.ndarray) else list(ids)
-    if isinstance(values, np.ndarray) or (values and isinstance(values[0], int | np.integer)):
-        numbers = np.asarray(values)
+    if not isinstance(values, np.ndarray) and values and isinstance(values[0], int | np.integer):
         # uint64: ids beyond the largest int64
-        return number_array(numbers, np.uint64 if numbers.dtype == np.uint64 else np.int64)
+        values = np.array(values, np.uint64 if max(values) >= 1 << 63 else np.int64)
+    if isinstance(values, np.ndarray):
+        return number_array(values, np.uint64 if values.dtype == np.uint64 else np.int64)
     if all(isinstance(value, str) for value in values):
         return text_array(Texts.from_strings(values), pa.string())
     return result_ids(pa.array(values))
@@ -241,7 +237,9 @@ def _words(decimals: pa.Array) -> list[UInt64]:
     width = decimals.type.bit_width // 8
     raw = np.frombuffer(decimals.buffers()[1] or b"", np.uint8)
     raw = raw[decimals.offset * width : (decimals.offset + len(decimals)) * width]
-    signed = raw.view(np.int32 if width == 4 else np.int64).reshape(len(decimals), -1)
+    signed = raw.view(np.int32 if width == 4 else np.int64).reshape(
+        len(decimals), max(width // 8, 1)
+    )
     words: Int64 = signed.astype(np.int64)
     sign = words[:, -1] >> 63
     columns = [*words.T, *[sign] * (4 - words.shape[1])]
@@ -249,6 +247,11 @@ def _words(decimals: pa.Array) -> list[UInt64]:
 
 
 # ---- ids that a user gives
+
+
+def row_ids(values: Any) -> Int64:
+    """Ids given by a user that are row numbers. Raises DataError for other values."""
+    return np.asarray(ids_like(values, pa.int64()).to_numpy(zero_copy_only=False), np.int64)
 
 
 def ids_like(values: Any, kind: pa.DataType) -> pa.Array:

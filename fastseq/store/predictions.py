@@ -22,7 +22,7 @@ from fastseq.store.files import reason, written_whole
 from fastseq.store.outputs import check_output
 from fastseq.store.parquet import parquet_writer
 from fastseq.store.rows import RowBatch, RowReader
-from fastseq.store.sources import ParquetSource
+from fastseq.store.sources import FileSource
 from fastseq.types import Categories, Int64
 
 GROUP_ROWS = 65_536
@@ -83,7 +83,7 @@ class Predictions:
         fields += [pa.field(name, _arrow_type(kind)) for name, kind in outputs.items()]
         self.schema: pa.Schema = pa.schema(fields)
         self.total = reader.num_rows
-        self._inputs = [s.name for s in reader.sources if isinstance(s, ParquetSource)]
+        self._inputs = [s.path for s in reader.sources if isinstance(s, FileSource) and s.path]
         self._outputs = tuple(outputs)
         self._found = found
 

@@ -21,12 +21,16 @@ from fastseq.errors import DataError, RowError, SettingsError, located
 from fastseq.store.arrays import (
     byte_lengths,
     column_starts,
+    element_type,
     first_null,
     is_string,
     is_text,
+    joined,
+    list_offsets,
     plain,
     plain_type,
     repaired,
+    text_lengths,
     texts_of,
     to_texts,
     valid_utf8,
@@ -37,13 +41,15 @@ from fastseq.store.columns import (
     check_fields,
     check_types,
     choose_fields,
-    element_type,
     listed,
 )
-from fastseq.store.sources import Dataset, ParquetSource, Source, open_sources
-from fastseq.types import Categories, Float64, Int64, Texts, offsets_of
+from fastseq.store.dataset import Dataset, open_sources
+from fastseq.store.ids import id_type, plain_ids
+from fastseq.store.sources import FileSource, Source
+from fastseq.types import Categories, Float64, Int64, Texts
 
 MAX_BYTES = 2 << 20  # of strings in a batch
+_JOINED = "\0joined "  # begins the name, in a part, of a text column that is lists
 _MOST_BYTES = 1 << 30  # far below the limit of 32-bit offsets
 
 
@@ -175,11 +181,15 @@ class RowReader:
         """Record batches of at most `max_bytes` of strings, or one row: text, id and columns to
         keep of their plain types, others as they are."""
         row = 0
-        strings = {*self.fields.text, *(field.name for field in self.kept if is_text(field.type))}
+        texts = self.fields.text
+        others = [field.name for field in self.kept if is_text(field.type)]
+        others = [name for name in others if name not in texts]
         for raw in self.data.read(self.fields.used, max_bytes):
             with located(self.data.where, row):
                 lengths = np.zeros(raw.num_rows, np.int64)
-                for name in strings:
+                for name in texts:
+                    lengths += text_lengths(raw.column(name))
+                for name in others:
                     lengths += byte_lengths(raw.column(name))
             for start, stop in _cuts(lengths, max_bytes):
                 with located(self.data.where, row + start):
@@ -189,7 +199,13 @@ class RowReader:
     def _part(self, raw: pa.RecordBatch) -> pa.RecordBatch:
         columns = {name: raw.column(name) for name in self.fields.used}
         for name in self.fields.text:
-            columns[name] = _plain(columns[name], name)
+            array = _plain(columns[name], name)
+            if element_type(array.type) is None:
+                columns[name] = array
+                continue
+            if name not in self.kept.names:
+                del columns[name]
+            columns[_JOINED + name] = joined(array)
         for field in self.kept:
             columns[field.name] = _plain(raw.column(field.name), field.name, field.type)
         return pa.RecordBatch.from_pydict(columns)
@@ -202,11 +218,15 @@ class RowReader:
         found: dict[str, Any] = {}
         with located(self.data.where, first_row):
             if fields.text:
-                texts, nulls = texts_of([part.column(name) for name in fields.text])
+                names = part.schema.names
+                columns = [
+                    part.column(_JOINED + name if _JOINED + name in names else name)
+                    for name in fields.text
+                ]
+                texts, nulls = texts_of(columns)
                 found |= {"texts": texts, "null_texts": nulls}
-                if len(fields.text) > 1:
-                    parts_of_text = [part.column(name) for name in fields.text]
-                    found["column_starts"] = column_starts(parts_of_text)
+                if len(columns) > 1:
+                    found["column_starts"] = column_starts(columns)
             if fields.tokens is not None:
                 tokens, offsets, nulls = _lists(part, fields.tokens)
                 found |= {"tokens": to_texts(tokens), "token_offsets": offsets, "null_texts": nulls}
@@ -247,7 +267,8 @@ class Corpus(RowReader):
         ----------
         source : a Parquet file, a folder (every Parquet file below it), a glob, or a list of those;
             an Arrow table or stream; anything with the Arrow stream interface (pandas, polars)
-        id_column : strings or integers; by default `id`, `doc_id`, `_id` or the row number
+        id_column : of the types that ids.py lists; by default `id`, `doc_id`, `_id` or the row
+            number
         text_columns : joined by a space, a null being empty; by default `text` or the only column
             of strings except the id. Strings of every Arrow type, or bytes taken as UTF-8
         store : the columns to store in addition to the id; by default all
@@ -276,7 +297,11 @@ class Corpus(RowReader):
         fields = replace(fields, keep=tuple(dict.fromkeys(stored)))
         check_fields(data, fields)
         check_types(data, "id", fields.id)
-        return Corpus(data, fields, None, _kept_schema(data, fields))
+        kept = _kept_schema(data, fields)
+        if fields.id is not None:
+            at = kept.get_field_index(fields.id)
+            kept = kept.set(at, kept.field(at).with_type(id_type(kept.field(at).type)))
+        return Corpus(data, fields, None, kept)
 
     @property
     def name(self) -> str:
@@ -286,7 +311,7 @@ class Corpus(RowReader):
     @property
     def place(self) -> Callable[[int], str] | None:
         """`where` for rows of files; None where rows have only numbers."""
-        return self.where if isinstance(self.sources[0], ParquetSource) else None
+        return self.where if isinstance(self.sources[0], FileSource) else None
 
     @property
     def id_column(self) -> str | None:
@@ -387,7 +412,7 @@ def open_rows(
     check_fields(data, fields)
     label_type = None
     if fields.label is not None:
-        kinds = data.types[fields.label].items()
+        kinds = data.kinds(fields.label).items()
         label_type, where = next((str(plain_type(kind)), name) for kind, name in kinds)
         expected = label_type
         if like is not None and like.label_type is not None:
@@ -438,6 +463,8 @@ def _cuts(lengths: Int64, max_bytes: int) -> Iterator[tuple[int, int]]:
 
 def _plain(array: pa.Array, name: str, kind: pa.DataType | None = None) -> pa.Array:
     try:
+        if kind is not None and pa.types.is_integer(kind) and pa.types.is_floating(array.type):
+            array = plain_ids(array)
         return plain(array, plain_type(array.type) if kind is None else kind)
     except RowError as error:
         raise RowError(error.row, f"column {name!r}: {error.problem}") from error
@@ -463,14 +490,9 @@ def _numbers(batch: pa.RecordBatch, name: str) -> Float64:
 
 def _lists(batch: pa.RecordBatch, name: str) -> tuple[pa.Array, Int64, int]:
     """The elements as plain strings, their offsets from 0, and the number of null lists."""
-    import pyarrow.compute as pc
-
     array = _plain(batch.column(name), name)
-    lengths = pc.list_value_length(array).cast(pa.int64())
-    nulls = lengths.null_count
-    if nulls:
-        lengths = lengths.fill_null(pa.scalar(0, pa.int64()))
-    offsets = offsets_of(lengths.to_numpy(zero_copy_only=False))
+    nulls = array.null_count
+    offsets = list_offsets(array)
     elements = array.flatten()
     kind = element_type(array.type)
     assert kind is not None  # by check_fields

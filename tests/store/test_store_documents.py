@@ -1,4 +1,4 @@
-"""Stored columns: files independent of batching, reading of rows, damage; distinct ids."""
+"""Stored columns: files independent of batching, reading of rows, damage."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import io
 import random
 import subprocess
 import sys
-from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,9 +22,6 @@ from fastseq.store.documents import (
     GROUP_ROWS,
     DocumentReader,
     DocumentWriter,
-    find_duplicate_ids,
-    id_hashes,
-    refuse_duplicate_ids,
 )
 
 ROWS = 20_000
@@ -240,69 +236,6 @@ def test_truncated_files(path: Path, tmp_path: Path, size: int) -> None:
         DocumentReader(short)
     with pytest.raises(FormatError, match="nowhere: missing"):
         DocumentReader(tmp_path / "nowhere")
-
-
-def test_hashes_of_equal_ids_are_equal() -> None:
-    words = ["a", "", "猫", "a" * 7, "a" * 8, "a" * 9, "a" * 100, "0" * 16, "0" * 17]
-    array = pa.array(words)
-    hashes = id_hashes(array)
-    assert hashes.dtype == np.uint64
-    assert len(set(hashes.tolist())) == len(words)
-    for kind in (pa.large_string(), pa.binary()):
-        np.testing.assert_array_equal(id_hashes(array.cast(kind)), hashes)
-    np.testing.assert_array_equal(id_hashes(array.slice(2, 4)), hashes[2:6])
-    assert len(id_hashes(array.slice(0, 0))) == 0
-
-
-def test_integers_never_collide() -> None:
-    values = np.r_[np.arange(100_000), -np.arange(1, 1000), [2**63 - 1, -(2**63)]].astype(np.int64)
-    hashes = id_hashes(pa.array(values))
-    assert len(np.unique(hashes)) == len(values)
-    small = id_hashes(pa.array([1, 2, 3], pa.int16()))
-    np.testing.assert_array_equal(small, id_hashes(pa.array([1, 2, 3], pa.int64())))
-
-
-@given(st.lists(st.text("ab", max_size=3), max_size=40), st.booleans())
-@settings(max_examples=100, deadline=None)
-def test_duplicates_are_found_and_collisions_are_not_duplicates(
-    ids: list[str], collide: bool
-) -> None:
-    hashes = id_hashes(pa.array(ids, pa.string()))
-    if collide:
-        hashes &= np.uint64(3)
-    places = defaultdict(list)
-    for row, value in enumerate(ids):
-        places[value].append(row)
-    wanted = [(value, rows) for value, rows in places.items() if len(rows) > 1]
-    found = find_duplicate_ids(hashes, lambda rows: [ids[r] for r in rows], most=1000)
-    if not collide:
-        assert found == wanted
-    assert sorted(found) == sorted(wanted)
-
-
-def test_candidates_are_compared_a_thousand_rows_at_a_time() -> None:
-    hashes = np.repeat(np.arange(30_000, dtype=np.uint64), 2)
-    asked: list[int] = []
-
-    def ids_of(rows: np.ndarray) -> list[int]:
-        asked.append(len(rows))
-        return [int(row) if row < 55_000 else int(row) // 2 for row in rows]
-
-    found = find_duplicate_ids(hashes, ids_of, most=3)
-    assert found == [(r // 2, [r, r + 1]) for r in (55_000, 55_002, 55_004)]
-    assert max(asked) <= 1001
-
-
-def test_the_error_names_the_first_few() -> None:
-    ids = ["a", "b", "a", "c", "c", "c", "c"]
-    hashes = id_hashes(pa.array(ids))
-    with pytest.raises(DataError) as error:
-        refuse_duplicate_ids(hashes, lambda rows: [ids[r] for r in rows], "docs.parquet")
-    assert str(error.value) == (
-        "docs.parquet: duplicate ids: 'a' (rows 0, 2), 'c' (rows 3, 4, 5, …); "
-        "expected one row for each id"
-    )
-    refuse_duplicate_ids(id_hashes(pa.array(["a", "b"])), lambda rows: [], "docs.parquet")
 
 
 def test_views_inside_lists_are_rejected() -> None:
