@@ -78,7 +78,7 @@ def build(
             f"not {analyzer!r}"
         )
     analyzer = (analyzer or Analyzer()).resolved(INDEX_TOKENIZER)
-    saved_analyzer = analyzer.to_dict()
+    saved_analyzer = analyzer.to_dict(functions=True)
     documents = Corpus.open(
         corpus,
         None if id_column is None else string("id_column", id_column),

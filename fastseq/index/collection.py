@@ -19,7 +19,7 @@ order of its rows. Rows count deleted documents too, until their segment is merg
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -39,6 +39,8 @@ from fastseq.types import Int32, Int64, Texts, UInt8, offsets_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+Tokenizer = Callable[[str], list[str]]
 
 KIND = "index"
 VERSION = 2
@@ -98,6 +100,7 @@ class Collection:
     folder : the commit
     path : of the folder, absolute
     analyzer : of documents and queries
+    tokenizer : the function that was passed to open
     id_column : None where the row number is the id
     stored_columns : the names of the stored columns, with the id
     leaves : the segments, in order
@@ -105,10 +108,13 @@ class Collection:
     rows : the number of rows, those of deleted documents among them
     """
 
-    def __init__(self, folder: Folder, earlier: Collection | None = None) -> None:
+    def __init__(
+        self, folder: Folder, earlier: Collection | None = None, tokenizer: Tokenizer | None = None
+    ) -> None:
         self.folder = folder
         self.path = str(folder.root.absolute())
-        self.analyzer = Analyzer.from_dict(self._setting("analyzer", dict))
+        self.tokenizer = tokenizer
+        self.analyzer = Analyzer.from_dict(self._setting("analyzer", dict), tokenizer)
         self.id_column: str | None = folder.settings.get("id_column")
         self.stored_columns: list[str] = self._setting("stored_columns", list)
         if folder.manifest.format_version == 1:
@@ -130,7 +136,7 @@ class Collection:
         """Pickle the path and the commit. Unpickling raises as `open`, and FormatError where the
         folder has another commit by then."""
         _shared[self.path, self.commit] = self
-        return _restored, (self.path, self.commit)
+        return _restored, (self.path, self.commit, self.tokenizer)
 
     def __copy__(self) -> Collection:
         return self  # it never changes
@@ -152,16 +158,21 @@ class Collection:
         return stored.schema
 
     @staticmethod
-    def open(path: str | Path, earlier: Collection | None = None) -> Collection:
+    def open(
+        path: str | Path, earlier: Collection | None = None, tokenizer: Tokenizer | None = None
+    ) -> Collection:
         """Open the current commit; the files are mapped, not read.
 
-        earlier : a commit of the same index, opened before, whose segments are shared
+        earlier : a commit of the same index, opened before, whose segments and tokenizer are shared
+        tokenizer : the function that the index was built with, if it was one
 
         Raises FormatError where there is no index, or one of another format version, or a damaged
         one (naming the file).
         """
         folder = Folder.open(path, KIND, VERSIONS, None if earlier is None else earlier.folder)
-        return Collection(folder, earlier)
+        if earlier is not None and tokenizer is None:
+            tokenizer = earlier.tokenizer
+        return Collection(folder, earlier, tokenizer)
 
     def _open_leaves(self, earlier: Collection | None) -> list[Leaf]:
         known = {}
@@ -366,11 +377,11 @@ def _matches(
 _shared: WeakValueDictionary[tuple[str, int], Collection] = WeakValueDictionary()
 
 
-def _restored(path: str, commit: int) -> Collection:
+def _restored(path: str, commit: int, tokenizer: Tokenizer | None) -> Collection:
     """The collection of a pickle."""
     collection = _shared.get((path, commit))
     if collection is None:
-        collection = Collection.open(path)
+        collection = Collection.open(path, tokenizer=tokenizer)
         if collection.commit != commit:
             raise FormatError(
                 f"{path}: the commit of this pickle is gone; Index.open opens the current one"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,18 +91,23 @@ class Index:
             analyzer=analyzer, memory=memory, threads=threads, overwrite=overwrite,
             progress=progress, positions=positions,
         )  # fmt: skip
-        index = Index.open(path)
+        own = None if analyzer is None or not callable(analyzer.tokenizer) else analyzer.tokenizer
+        index = Index.open(path, own)
         index._extra = {name: summary[name] for name in ("null_texts", "seconds")}
         return index
 
     @staticmethod
-    def open(path: str | Path) -> Index:
+    def open(path: str | Path, tokenizer: Callable[[str], list[str]] | None = None) -> Index:
         """Open a committed index. Later commits to the folder do not affect it.
 
+        tokenizer : the Python function that the index was built with, if it was one: an index has
+            only its name, and searching without it is an error
+
         Raises FormatError where there is no index, or one of another format version, or a damaged
-        one (naming the file).
+        one (naming the file); SettingsError for a function where the index was not built with one.
         """
-        collection = Collection.open(path)
+        function("tokenizer", tokenizer)
+        collection = Collection.open(path, tokenizer=tokenizer)
         return Index(collection.folder.root, collection)
 
     def __reduce__(self) -> Any:
