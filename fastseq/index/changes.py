@@ -15,7 +15,7 @@ import numpy as np
 
 from fastseq.errors import DataError
 from fastseq.index.build import MOST_DOCUMENTS, Progress, SegmentBuilder, memory_budget
-from fastseq.index.collection import KIND, VERSION, Collection, Leaf, find_rows
+from fastseq.index.collection import KIND, VERSION, Collection, Leaf, find_rows, live_tokens
 from fastseq.index.merging import due, merge
 from fastseq.index.segment import Segment
 from fastseq.index.segment_writer import segment_name, statistics_of
@@ -25,6 +25,7 @@ from fastseq.store.arrays import number_array
 from fastseq.store.documents import schema_text
 from fastseq.store.folder import open_container
 from fastseq.store.ids import id_list, ids_like
+from fastseq.store.rows import text_layout
 from fastseq.store.writer import FolderWriter
 from fastseq.types import Int64, UInt8
 
@@ -132,8 +133,8 @@ class IndexWriter:
         buffer = self._require_ids()
         settings = self._collection.folder.settings
         addition = Addition(
-            corpus, buffer.id_column, settings["text_columns"], self._schema,
-            settings.get("store_named", False),
+            corpus, buffer.id_column, settings["text_columns"], settings.get("fields", []),
+            self._schema, settings.get("store_named", False),
         )  # fmt: skip
         if addition.num_rows is None or addition.num_rows > _FEW_ROWS:
             self._flush()
@@ -182,8 +183,9 @@ class IndexWriter:
 
     def _empty_buffer(self) -> Buffer | None:
         column = self._collection.id_column
-        columns = len(self._collection.folder.settings["text_columns"])
-        return None if column is None else Buffer(column, self._schema, columns)
+        settings = self._collection.folder.settings
+        layout = text_layout(settings["text_columns"], settings.get("fields", []))
+        return None if column is None else Buffer(column, self._schema, layout)
 
     @property
     def _leaves(self) -> list[Leaf]:
@@ -243,7 +245,7 @@ class IndexWriter:
         """Put a new segment in the place of those from first to last."""
         path = self._writer.path_of(entry["name"])
         container = open_container(path, self._writer.entry(entry["name"]))
-        segment = Segment(container, entry["name"], entry["documents"])
+        segment = Segment(container, entry["name"], entry["documents"], entry.get("fields", ()))
         leaf = Leaf(segment, 0, None, segment.documents, segment.tokens)
         self._parts[first:last] = [_Part(leaf, entry, None)]
         self._changed = True
@@ -322,10 +324,7 @@ class IndexWriter:
             if found is None:
                 break
             self._merge(*found)
-        entries = [
-            {**part.entry, "deleted": part.leaf.deleted, "tokens": part.leaf.tokens}
-            for part in self._parts
-        ]
+        entries = [_entry(part) for part in self._parts]
         total = sum(entry["documents"] - entry["deleted"] for entry in entries)
         self._report("commit", total, total)
         bitmaps = [
@@ -344,3 +343,15 @@ class IndexWriter:
         settings["schema"] = schema_text(self._schema)
         statistics = statistics_of(self._writer.number, entries, deleted)
         self._writer.commit(settings, statistics, keep)
+
+
+def _entry(part: _Part) -> dict[str, Any]:
+    """The segment's entry in the manifest, without the deleted documents."""
+    leaf = part.leaf
+    entry = {**part.entry, "deleted": leaf.deleted, "tokens": leaf.tokens}
+    if leaf.segment.fields:
+        entry["fields"] = {
+            name: {**part.entry["fields"][name], "tokens": live_tokens(field, leaf.live)}
+            for name, field in leaf.segment.fields.items()
+        }
+    return entry

@@ -5,7 +5,8 @@ The statistics in the manifest of format 2 are
     documents, tokens        of the documents that are not deleted
     terms, postings          the sums of those of the segments
     segments                 of each, in order: name (of its file), documents, deleted, and the
-                             tokens of the documents that are not deleted; terms, postings
+                             tokens of the documents that are not deleted; terms, postings;
+                             where there are any, fields: of each by name tokens, terms, postings
     deleted                  the name of the file of deletions, where there are any
     commit                   the number of the commit
 
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from fastseq.errors import FormatError
-from fastseq.index.segment import Segment
+from fastseq.index.segment import Field, Segment
 from fastseq.kernels.search.postings import count_live
 from fastseq.kernels.text.hashing import PADDING
 from fastseq.store.folder import Folder
@@ -58,7 +59,7 @@ class Leaf:
     documents, tokens  of those that are not deleted
     """
 
-    segment: Segment
+    segment: Segment  # or, of a field, a Field
     first_row: int
     live: UInt8 | None
     documents: int
@@ -68,6 +69,11 @@ class Leaf:
     def deleted(self) -> int:
         """The number of deleted documents."""
         return self.segment.documents - self.documents
+
+    def of_field(self, name: str) -> Leaf:
+        """The same documents with the inverted index of a field."""
+        field: Any = self.segment.fields[name]
+        return replace(self, segment=field, tokens=live_tokens(field, self.live))
 
     def counts_of(self, terms: Int32) -> Int64:
         """int64[n]: the documents with each term that are not deleted; 0 for a term of -1. Raises
@@ -90,6 +96,13 @@ class Leaf:
         if self.live is None:
             return self.segment.df
         return self.counts_of(np.arange(self.segment.terms, dtype=np.int32))
+
+
+def live_tokens(field: Field, live: UInt8 | None) -> int:
+    """The tokens of the documents that are not deleted."""
+    if live is None:
+        return field.tokens
+    return int(field.lengths[live != 0].sum(dtype=np.int64))
 
 
 class Collection:
@@ -192,7 +205,8 @@ class Collection:
             if before is not None:
                 segment = before.segment
             else:
-                segment = Segment(self.folder.container(name), name, documents)
+                fields = entry.get("fields", ())
+                segment = Segment(self.folder.container(name), name, documents, fields)
             same = before is not None and before.documents == documents - entry["deleted"]
             if before is not None and same and before.first_row == row:
                 leaves.append(before)

@@ -63,6 +63,7 @@ class Index:
         text_columns: str | list[str] | None = None, store: str | list[str] | None = None,
         analyzer: Analyzer | None = None, memory: str | int = "1GB", threads: int | None = None,
         overwrite: bool = False, progress: Progress | None = None, positions: bool = True,
+        fields: str | list[str] | None = None,
     ) -> Index:  # fmt: skip
         """Index a corpus into a folder and open it.
 
@@ -79,6 +80,8 @@ class Index:
         overwrite : replace an existing index
         progress : called as progress(stage, done, total or None) from the calling thread
         positions : store where in a document its terms are, for phrases; not with n-grams
+        fields : text columns that get postings, lengths and positions of their own, in addition to
+            those of the text; without `text_columns` the text is these columns, joined
 
         Raises DataError for a missing column, no rows, duplicate ids, a file that is not Parquet or
         invalid UTF-8; SettingsError for a setting of a wrong type or outside its range, and where
@@ -89,7 +92,7 @@ class Index:
         summary = build(
             corpus, path, id_column=id_column, text_columns=text_columns, store=store,
             analyzer=analyzer, memory=memory, threads=threads, overwrite=overwrite,
-            progress=progress, positions=positions,
+            progress=progress, positions=positions, fields=fields,
         )  # fmt: skip
         own = None if analyzer is None or not callable(analyzer.tokenizer) else analyzer.tokenizer
         index = Index.open(path, own)

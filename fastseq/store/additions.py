@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -29,8 +29,8 @@ class Documents(Protocol):
         """The schema of every batch's `kept`."""
 
     @property
-    def columns(self) -> int:
-        """The number of text columns."""
+    def layout(self) -> Mapping[str, tuple[int, ...]]:
+        """Of each field of the index the numbers of its text columns; "" is the text."""
 
     @property
     def num_rows(self) -> int | None:
@@ -57,7 +57,7 @@ class Addition:
 
     Parameters
     ----------
-    source, id_column, text_columns : as in Corpus.open
+    source, id_column, text_columns, fields : as in Corpus.open
     schema : of the stored columns of the index
     named : whether the index was built with names of the columns to store; others are then left
         out, and are an error otherwise
@@ -66,11 +66,11 @@ class Addition:
     """
 
     def __init__(
-        self, source: Any, id_column: str, text_columns: Sequence[str], schema: pa.Schema,
-        named: bool,
+        self, source: Any, id_column: str, text_columns: Sequence[str], fields: Sequence[str],
+        schema: pa.Schema, named: bool,
     ) -> None:  # fmt: skip
         # with the id alone, since other columns may be missing
-        everything = Corpus.open(source, id_column, text_columns, None)
+        everything = Corpus.open(source, id_column, text_columns, None, fields)
         name = everything.sources[0].name
         new = [column for column in everything.stored_columns if column not in schema.names]
         new = [column for column in new if not INDEX_NAME.fullmatch(column)]
@@ -95,7 +95,7 @@ class Addition:
         )
         self.id_column = id_column
         self.stored_schema = schema
-        self.columns = everything.columns
+        self.layout = everything.layout
         self.num_rows = everything.num_rows
         self.name = everything.data.name
         self.where = everything.where
@@ -132,9 +132,11 @@ class Buffer:
     name = "the documents"
     place = None
 
-    def __init__(self, id_column: str, schema: pa.Schema, columns: int) -> None:
+    def __init__(
+        self, id_column: str, schema: pa.Schema, layout: Mapping[str, tuple[int, ...]]
+    ) -> None:
         self.id_column = id_column
-        self.columns = columns
+        self.layout = layout
         self.stored_schema = schema
         self.nbytes = 0
         self._batches: list[RowBatch] = []

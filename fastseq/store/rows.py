@@ -10,7 +10,8 @@ corpus = Corpus.open("docs.parquet")                          # documents to ind
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,7 +47,7 @@ from fastseq.store.columns import (
 from fastseq.store.dataset import Dataset, open_sources
 from fastseq.store.ids import id_type, plain_ids
 from fastseq.store.sources import FileSource, Source
-from fastseq.types import Categories, Float64, Int64, Texts
+from fastseq.types import Categories, Float64, Int64, Texts, offsets_of, ranges
 
 MAX_BYTES = 2 << 20  # of strings in a batch
 _JOINED = "\0joined "  # begins the name, in a part, of a text column that is lists
@@ -104,15 +105,19 @@ class RowBatch:
         assert self.texts is not None
         return self.texts
 
-    @property
-    def columns(self) -> Texts:
-        """The text columns of row after row; all but the last of a row end with the space that
-        joins them."""
-        text = self.text
-        if self.column_starts is None:
+    def columns(self, numbers: Sequence[int]) -> Texts:
+        """Some text columns, by their numbers, of row after row. One that is not the last of the
+        batch ends with the space that joins it to the next."""
+        text, starts = self.text, self.column_starts
+        if starts is None:
             return text
-        starts = self.column_starts + text.offsets[:-1, None]
-        return Texts(text.data, np.append(starts.reshape(-1), text.offsets[-1]))
+        edges = np.append(starts, np.diff(text.offsets)[:, None], axis=1) + text.offsets[:-1, None]
+        if len(numbers) == starts.shape[1]:
+            return Texts(text.data, np.append(edges[:, :-1].reshape(-1), text.offsets[-1]))
+        chosen = list(numbers)
+        first = edges[:, chosen].reshape(-1)
+        counts = edges[:, [number + 1 for number in chosen]].reshape(-1) - first
+        return Texts(text.data[ranges(first, counts)], offsets_of(counts))
 
     @property
     def source(self) -> str:
@@ -250,9 +255,22 @@ class RowReader:
         return RowBatch(first_row, part.num_rows, self.data, **found)
 
 
+def text_layout(text_columns: Sequence[str], fields: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Of each field of an index the numbers of its columns among all text columns, those of the
+    text first; "" is the text."""
+    names = list(dict.fromkeys((*text_columns, *fields)))
+    main = {"": tuple(range(len(text_columns)))}
+    return main | {name: (names.index(name),) for name in fields}
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Corpus(RowReader):
-    """Documents to be read: their source and the roles of their columns."""
+    """Documents to be read: their source and the roles of their columns.
+
+    layout  of each field of the index the numbers of its text columns; "" is the text
+    """
+
+    layout: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=lambda: {"": (0,)})
 
     @staticmethod
     def open(
@@ -260,6 +278,7 @@ class Corpus(RowReader):
         id_column: str | None = None,
         text_columns: str | Sequence[str] | None = None,
         store: str | Sequence[str] | None = None,
+        indexed_fields: Sequence[str] = (),
     ) -> Corpus:
         """Find the files and resolve the columns from the schemas, without reading rows.
 
@@ -272,6 +291,8 @@ class Corpus(RowReader):
         text_columns : joined by a space, a null being empty; by default `text` or the only column
             of strings except the id. Strings of every Arrow type, or bytes taken as UTF-8
         store : the columns to store in addition to the id; by default all
+        indexed_fields : text columns that are also fields of their own; without text_columns they
+            are joined
 
         Columns are matched by name: where a file lacks one that is stored, or one of several text
         columns, its rows have nulls; numbers of several widths become the widest. Folders called
@@ -286,10 +307,13 @@ class Corpus(RowReader):
             `source` is none of the above.
         """
         data = open_sources(source)
+        names = listed(text_columns) or listed(indexed_fields)
         fields = choose_fields(
-            data, "text", text=text_columns or None, id=id_column, targets=False,
+            data, "text", text=names or None, id=id_column, targets=False,
             text_parameter="text_columns",
         )  # fmt: skip
+        text = fields.text
+        fields = replace(fields, text=tuple(dict.fromkeys((*text, *indexed_fields))))
         if store is None:
             stored = tuple(name for name in data.types if not INDEX_NAME.fullmatch(name))
         else:
@@ -301,7 +325,7 @@ class Corpus(RowReader):
         if fields.id is not None:
             at = kept.get_field_index(fields.id)
             kept = kept.set(at, kept.field(at).with_type(id_type(kept.field(at).type)))
-        return Corpus(data, fields, None, kept)
+        return Corpus(data, fields, None, kept, text_layout(text, indexed_fields))
 
     @property
     def name(self) -> str:
@@ -319,14 +343,9 @@ class Corpus(RowReader):
         return self.fields.id
 
     @property
-    def columns(self) -> int:
-        """The number of text columns."""
-        return len(self.fields.text)
-
-    @property
     def text_columns(self) -> tuple[str, ...]:
-        """The names of the text columns."""
-        return self.fields.text
+        """The names of the columns that are joined to the text."""
+        return tuple(self.fields.text[number] for number in self.layout[""])
 
     @property
     def stored_columns(self) -> tuple[str, ...]:
