@@ -109,9 +109,10 @@ class ModelScorer:
             if number not in self._impacts:
                 self._impacts[number] = impact_kernels.make_impacts(postings)
             impacts = self._impacts[number]
-            known = terms[terms >= 0]
-            leaf.segment.verify_postings(known[np.isnan(impacts.best[known])])
-            self._filled += impact_kernels.fill_impacts(impacts, postings, weighting, terms)
+            new = terms[(terms >= 0) & np.isnan(impacts.best[terms])]
+            if len(new):
+                leaf.segment.verify_postings(new)
+                self._filled += impact_kernels.fill_impacts(impacts, postings, weighting, new)
             return impacts
 
     def gathered(
