@@ -152,6 +152,9 @@ skip_bad_lines = click.option(
 id_column = click.option(
     "--id-column", metavar="C", help="Column of ids.  [default: id, doc_id or _id]"
 )
+memory = click.option(
+    "--memory", default="1GB", show_default=True, help="Working memory, such as 256MB."
+)
 text_column = click.option(
     "--text-column",
     "text_columns",
