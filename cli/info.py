@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import click
 
@@ -17,7 +17,6 @@ from .output import coverage_line, write_json, write_pairs
 UNITS = {"char": "characters", "byte": "bytes", "word": "words", "space": "words"}
 MANIFEST, CHECKPOINT = "manifest.json", "checkpoint"  # names in the library
 _SHOWN = 20  # maximum number of values of a list that are shown
-_SEGMENTS = 10  # maximum number of segments whose sizes are shown
 
 
 @command(
@@ -94,38 +93,9 @@ def _is_known(content: dict[str, Any]) -> bool:
 
 
 def _of_index(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The statistics and settings, also of an index of an unknown version."""
-    statistics, settings = dict(content["statistics"]), dict(content["settings"])
-    segments = statistics.get("segments")
-    if _are_segments(segments):
-        yield "documents", _number(statistics.pop("documents", None))
-        yield "deleted documents", _number(sum(one["deleted"] for one in segments))
-        yield "segments", _sizes([one["documents"] - one["deleted"] for one in segments])
-        del statistics["segments"]
-        if len(segments) != 1 or segments[0]["deleted"]:
-            for name in ("terms", "postings"):  # of deleted documents too; a term counts in each
-                yield f"{name} in segments", _number(statistics.pop(name, None))
-        statistics.pop("deleted", None)  # the name of a file
-        settings.pop("schema", None)  # of the stored columns, as bytes
-    for name, value in _flat(statistics):
+    for name, value in _flat(content["statistics"]):
         yield name, _number(value)
-    yield from ((name, _listed(value)) for name, value in _flat(settings))
-
-
-def _are_segments(values: Any) -> TypeGuard[list[dict[str, Any]]]:
-    """Whether a statistic is the list of segments of format 2."""
-    return isinstance(values, list) and all(
-        isinstance(one, dict) and all(type(one.get(n)) is int for n in ("documents", "deleted"))
-        for one in values
-    )
-
-
-def _sizes(documents: list[int]) -> str:
-    """The number of segments, and of the documents of each."""
-    shown = [f"{count:,}" for count in documents[:_SEGMENTS]]
-    more = f" and {len(documents) - _SEGMENTS:,} more" if len(documents) > _SEGMENTS else ""
-    sizes = f" (documents: {', '.join(shown)}{more})" if len(documents) > 1 else ""
-    return f"{len(documents):,}{sizes}"
+    yield from ((name, _listed(value)) for name, value in _flat(content["settings"]))
 
 
 def _of_model(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:

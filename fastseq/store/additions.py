@@ -83,12 +83,11 @@ class Addition:
                     raise DataError(
                         f"{name}: the column {column!r} is {kind}, but {ours} in the index"
                     )
+        keep = tuple(name for name in everything.stored_columns if name in schema.names)
         self._corpus = replace(
             everything,
-            fields=replace(
-                everything.fields,
-                keep=tuple(c for c in everything.stored_columns if c in schema.names),
-            ),
+            fields=replace(everything.fields, keep=keep),
+            kept=pa.schema([everything.kept.field(name) for name in keep]),
         )
         self.id_column = id_column
         self.stored_schema = schema
@@ -141,7 +140,13 @@ class Buffer:
         return len(self._place)
 
     def where(self, row: int) -> str:
-        return f"{self.name}: row {row} (from 0)"
+        """The location of a document where it was added from."""
+        for batch, live in zip(self._batches, self._live, strict=True):
+            rows = np.flatnonzero(live)
+            if row < len(rows):
+                return batch.where(int(rows[row]))
+            row -= len(rows)
+        return self.name
 
     def append(self, batch: RowBatch) -> int:
         """Add the rows of a batch; returns how many replace one. Raises DataError for an id that
@@ -193,7 +198,6 @@ def _selected(batch: RowBatch, rows: Any) -> RowBatch:
     return replace(
         batch, rows=len(rows), texts=texts, ids=batch.ids.take(at), kept=batch.kept.take(at)
     )
-
 
 
 def _joined(batches: Sequence[RowBatch], first_row: int) -> RowBatch:
