@@ -314,7 +314,8 @@ class Collection:
         kind = id_kind(None) if column is None else self.schema.field(column).type
         ids = ids_like(values, kind)
         rows = self.rows_of(ids).tolist()
-        return list(dict.fromkeys(id for id, row in zip(id_list(ids), rows, strict=True) if row < 0))
+        named = zip(id_list(ids), rows, strict=True)
+        return list(dict.fromkeys(id for id, row in named if row < 0))
 
     def take(self, rows: Int64, columns: Sequence[str] | None = None) -> pa.Table:
         """The stored columns, or some of them, of rows, in the given order.
