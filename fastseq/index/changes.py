@@ -20,7 +20,7 @@ from fastseq.index.merging import due, merge
 from fastseq.index.segment import Segment
 from fastseq.index.segment_writer import segment_name, statistics_of
 from fastseq.settings import function, real, thread_count
-from fastseq.store.additions import Addition, Buffer, Documents
+from fastseq.store.additions import Addition, Buffer, Documents, refuse_repeated_ids
 from fastseq.store.arrays import number_array
 from fastseq.store.documents import schema_text
 from fastseq.store.folder import open_container
@@ -139,11 +139,12 @@ class IndexWriter:
             self._flush()
             self._build(addition)
             return
-        for batch in addition.batches():
-            if batch.rows:
-                self.summary["added"] += batch.rows
-                self.summary["null_texts"] += batch.null_texts
-                self.summary["replaced"] += buffer.append(batch) + self._remove(batch.ids)
+        batches = [batch for batch in addition.batches() if batch.rows]
+        refuse_repeated_ids(batches)
+        for batch in batches:
+            self.summary["added"] += batch.rows
+            self.summary["null_texts"] += batch.null_texts
+            self.summary["replaced"] += buffer.append(batch) + self._remove(batch.ids)
         if buffer.nbytes > min(_BUFFER, self._budget // 4):
             self._flush()
 

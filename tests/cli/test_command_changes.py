@@ -166,6 +166,7 @@ def test_changes_are_completed_by_the_shell(name: str, tmp_path: Path) -> None:
         ({"text": ["x"]}, ("no column 'id'", "text")),
         ({"id": ["k", None], "text": ["x", "y"]}, ("null",)),
         ({"id": ["k", "l", "k"], "text": ["x"] * 3}, ("duplicate", "'k'")),
+        ({"id": ["k", "l", "k"], "text": ["word " * 400_000] * 3}, ("duplicate", "'k'")),
         ({"id": [f"k{i % 2000}" for i in range(2001)], "text": ["x"] * 2001}, ("duplicate", "k0")),
         ({"id": ["k"], "text": pa.array([b"\xff"]).cast("string", False)}, ("UTF-8", "row 0")),
     ],
