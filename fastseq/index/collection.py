@@ -322,6 +322,18 @@ class Collection:
             found[at] = self._starts[number] + rows
         return found
 
+    def unknown_ids(self, values: Any) -> list[Any]:
+        """The distinct ids that no document has, in the given order and as results have them.
+        Raises as `rows_of`."""
+        from fastseq.store.ids import id_kind, id_list, ids_like
+
+        column = self.id_column
+        kind = id_kind(None) if column is None else self.schema.field(column).type
+        ids = ids_like(values, kind)
+        rows = self.rows_of(ids).tolist()
+        named = zip(id_list(ids), rows, strict=True)
+        return list(dict.fromkeys(id for id, row in named if row < 0))
+
     def take(self, rows: Int64, columns: Sequence[str] | None = None) -> pa.Table:
         """The stored columns, or some of them, of rows, in the given order.
 

@@ -140,6 +140,16 @@ class Index:
 
         return to_rows(self._collection.take(row))[0]
 
+    def unknown_ids(self, ids: Any) -> list[Any]:
+        """The distinct ids that no document has, in the given order and as results have them.
+
+        ids : a list, a NumPy or an Arrow array
+
+        Raises DataError for an id of another type than the column's, FormatError for a damaged
+        file.
+        """
+        return self._collection.unknown_ids(ids)
+
     @property
     def analyzer(self) -> Analyzer:
         """The analyzer of the documents and of queries."""

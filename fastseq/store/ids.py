@@ -206,7 +206,9 @@ def id_hashes(ids: pa.Array) -> UInt64:
     array = plain_ids(ids)
     kind = array.type
     if pa.types.is_integer(kind):
-        return _mixed(array.to_numpy(zero_copy_only=False).astype(np.uint64))
+        # to_numpy would import an installed pandas, and an interrupt during that import is lost
+        raw = np.frombuffer(array.buffers()[1] or b"", kind.to_pandas_dtype())
+        return _mixed(raw[array.offset : array.offset + len(array)].astype(np.uint64))
     if pa.types.is_decimal(kind):
         hashes = np.zeros(len(array), np.uint64)
         for word in _words(array):
