@@ -95,14 +95,15 @@ class DocumentWriter:
         """Write the pending rows, if there are any, as a group of their own."""
         if not self._pending_rows:
             return
-        # one chunk per column: the bytes would depend on the borders of chunks
-        group = pa.concat_tables(self._pending).combine_chunks()
+        group = pa.concat_tables(self._pending)
         self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
         sink = pa.BufferOutputStream()
         try:
+            # copies: the bytes would depend on the borders of chunks, and the padding of a slice's
+            # buffers is bytes of other rows
+            columns = [pa.concat_arrays(column.chunks) for column in group.columns]
             with ipc.new_stream(sink, self.schema, options=_OPTIONS) as stream:
-                for batch in group.to_batches():
-                    stream.write_batch(batch)
+                stream.write_batch(pa.record_batch(columns, schema=self.schema))
         except pa.ArrowException as error:
             raise DataError(f"cannot store the columns: {reason(error)}") from error
         written = sink.getvalue()
