@@ -59,10 +59,10 @@ class DocumentWriter:
         self._pending: list[pa.Table] = []
         self._pending_rows = self._pending_bytes = 0
         for field in self.schema:
-            if _has_dictionary(field.type):
+            if _is_encoded(field.type):
                 raise DataError(
-                    f"the column {field.name!r} is {field.type}; expected no dictionaries inside "
-                    "of lists and structs: leave it out (store=… names the columns to store)"
+                    f"the column {field.name!r} is {field.type}, which cannot be stored: leave it "
+                    "out (store=… names the columns to store)"
                 )
 
     def append(self, table: pa.Table) -> None:
@@ -316,10 +316,13 @@ def taken(table: pa.Table, rows: Int64) -> pa.Table:
     return table.combine_chunks().take(number_array(rows))
 
 
-def _has_dictionary(kind: pa.DataType) -> bool:
-    """Whether a type is or contains a dictionary."""
+def _is_encoded(kind: pa.DataType) -> bool:
+    """Whether a type is or contains a dictionary, which a stream of one batch may lack, or strings
+    as views or values as runs, of which pyarrow cannot take rows."""
+    t = pa.types
+    tests = (t.is_dictionary, t.is_string_view, t.is_binary_view, t.is_run_end_encoded)
     inner = [kind.field(i).type for i in range(kind.num_fields)]
-    return bool(pa.types.is_dictionary(kind)) or any(map(_has_dictionary, inner))
+    return any(test(kind) for test in tests) or any(map(_is_encoded, inner))
 
 
 def _string_bytes(table: pa.Table) -> Int64:
