@@ -171,7 +171,10 @@ class Collection:
                 found = self.folder.entry(name) if name in self.folder.names else None
                 if earlier.folder.entry(name) == found:
                     known[name] = leaf
-        entries: list[dict[str, Any]] = self.folder.statistics["segments"]
+        entries = self.folder.statistics.get("segments")
+        expected = {"name", "documents", "deleted", "tokens"}
+        if not isinstance(entries, list) or not all(expected <= {*entry} for entry in entries):
+            raise FormatError(f"{self.folder.root}: the manifest has no statistics of its segments")
         bitmaps = self._bitmaps(entries)
         leaves: list[Leaf] = []
         row = 0
