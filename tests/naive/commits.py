@@ -1,4 +1,4 @@
-"""Commits of several segments and of deletions, written by the description of format version 2.
+"""Commits of several segments and of deletions in format version 2, and indexes of version 1.
 
 Nothing of fastseq is imported.
 """
@@ -11,6 +11,8 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import pyarrow.parquet as pq
 
 from tests.naive import inverted
 
@@ -49,6 +51,32 @@ def combine(target: Path, sources: Sequence[Path], deleted: Sequence[Sequence[in
         (data / "deleted-000001").write_bytes(bitmaps)
         files["data-000001/deleted-000001"] = {"bytes": len(bitmaps), "crc32": zlib.crc32(bitmaps)}
     write_manifest(target, {**manifest, "statistics": statistics, "files": files})
+
+
+def as_version_1(source: Path, target: Path) -> None:
+    """Write an index of one segment in format version 1: a file for each array."""
+    manifest = json.loads((source / "manifest.json").read_text("ascii"))
+    ((path, entry),) = manifest["files"].items()
+    (segment,) = inverted.read_segments(source)
+    data = target / "data-000001"
+    data.mkdir(parents=True)
+    files: dict[str, Any] = {}
+    arrays = inverted.read_container(source / path, entry)
+    for name in inverted.POSTINGS:
+        raw = arrays[name].tobytes()
+        (data / name).write_bytes(raw)
+        shape = {"dtype": arrays[name].dtype.str, "shape": [len(arrays[name])]}
+        files[f"data-000001/{name}"] = {"bytes": len(raw), "crc32": zlib.crc32(raw), **shape}
+    if segment.documents is not None:
+        path = data / "documents.parquet"
+        pq.write_table(segment.documents, path, row_group_size=4096, write_page_checksum=True)
+        raw = path.read_bytes()
+        files["data-000001/documents.parquet"] = {"bytes": len(raw), "crc32": zlib.crc32(raw)}
+    settings = {name: value for name, value in manifest["settings"].items() if name != "schema"}
+    names = ("documents", "terms", "postings", "tokens")
+    statistics = {name: manifest["statistics"][name] for name in names}
+    content = {"format_version": 1, "settings": settings, "statistics": statistics, "files": files}
+    write_manifest(target, {**manifest, **content})
 
 
 def write_manifest(folder: Path, content: dict[str, Any]) -> None:
