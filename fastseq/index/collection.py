@@ -325,13 +325,16 @@ class Collection:
 
         Raises DataError for a column that is not stored, FormatError for a damaged file.
         """
-        from fastseq.store.documents import joined_rows
+        from fastseq.store.documents import check_stored, joined_rows
 
         rows = np.asarray(rows, np.int64)
+        if len(rows) == 0:  # there may be no segment
+            names = self.schema.names if columns is None else list(columns)
+            check_stored(names, self.schema.names)
+            return self.schema.empty_table().select(names)
         owners = np.searchsorted(self._starts, rows, "right") - 1
         pieces, places = [], []
-        # without rows the columns of any segment are checked
-        for number in np.unique(owners).tolist() or [0]:
+        for number in np.unique(owners).tolist():
             at = np.flatnonzero(owners == number)
             stored = self.leaves[number].segment.stored
             assert stored is not None

@@ -141,7 +141,7 @@ class StoredDocuments(ABC):
     def column(self, name: str) -> pa.ChunkedArray:
         """A whole column, cached, in one chunk where it fits. Raises DataError for an unknown name,
         FormatError for a damaged file."""
-        self._check_columns([name])
+        check_stored([name], self.columns)
         with self._lock:
             if name not in self._cached:
                 groups = range(len(self.starts) - 1)
@@ -158,7 +158,7 @@ class StoredDocuments(ABC):
         FormatError: the file is damaged.
         """
         names = self.columns if columns is None else list(columns)
-        self._check_columns(names)
+        check_stored(names, self.columns)
         wanted = np.asarray(rows, np.int64).reshape(-1)
         if len(wanted) == 0:
             return self.schema.empty_table().select(names)
@@ -192,13 +192,6 @@ class StoredDocuments(ABC):
         if table.num_rows != expected or sorted(table.schema.names) != sorted(names):
             raise FormatError(f"{self.name}: damaged: not the columns and rows of the index")
         return table.select(names)
-
-    def _check_columns(self, names: list[str]) -> None:
-        for name in names:
-            if name not in self.columns:
-                raise DataError(
-                    f"no stored column {name!r}; stored are: {', '.join(self.columns) or 'none'}"
-                )
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -271,6 +264,13 @@ class ParquetDocuments(StoredDocuments):
         with self._reading():
             table = self._file.read_row_groups(list(groups), columns=names, use_threads=False)
         return self._checked(table, groups, names)
+
+
+def check_stored(names: Sequence[str], stored: Sequence[str]) -> None:
+    """Raise DataError for a column that is not among the stored ones."""
+    for name in names:
+        if name not in stored:
+            raise DataError(f"no stored column {name!r}; stored are: {', '.join(stored) or 'none'}")
 
 
 @contextmanager
