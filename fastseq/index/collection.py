@@ -185,17 +185,16 @@ class Collection:
                 segment = before.segment
             else:
                 segment = Segment(self.folder.container(name), name, documents)
-            same = before is not None and before.documents == documents - entry["deleted"]
-            if before is not None and same and before.first_row == row:
+            live = None
+            if bitmap is not None:
+                bits = np.unpackbits(bitmap, count=documents, bitorder="little")
+                live = (1 - bits).astype(np.uint8)
+            kept = documents if live is None else int(live.sum())
+            if kept != documents - entry["deleted"]:
+                raise FormatError(f"{self.folder.root}: damaged: not the deletions of {name}")
+            if before is not None and before.first_row == row and _equal(before.live, live):
                 leaves.append(before)
             else:
-                live = None
-                if bitmap is not None:
-                    bits = np.unpackbits(bitmap, count=documents, bitorder="little")
-                    live = (1 - bits).astype(np.uint8)
-                kept = documents if live is None else int(live.sum())
-                if kept != documents - entry["deleted"]:
-                    raise FormatError(f"{self.folder.root}: damaged: not the deletions of {name}")
                 leaves.append(Leaf(segment, row, live, kept, entry["tokens"]))
             row += documents
         return leaves
@@ -351,6 +350,12 @@ class Collection:
         if not isinstance(value, kind):
             raise FormatError(f"{self.folder.root}: the manifest has no setting {name!r}")
         return value
+
+
+def _equal(one: UInt8 | None, other: UInt8 | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return np.array_equal(one, other)
 
 
 def live_rows(leaf: Leaf) -> Int64:
