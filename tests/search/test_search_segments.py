@@ -252,3 +252,16 @@ def test_segments_are_shared_with_an_earlier_commit(tmp_path: Path) -> None:
         assert found.scores.tobytes() == expected.scores.tobytes()
         assert found.rows.tobytes() == expected.rows.tobytes()
     assert json.loads((tmp_path / "before" / "manifest.json").read_text())["crc32"] == after.commit
+
+
+def test_other_deletions_of_an_equal_segment_are_not_shared(tmp_path: Path) -> None:
+    """A folder that was removed and written again has the names of the one before."""
+    one = built(tmp_path / "one", range(3), ["a", "a b", "a c"])
+    combine(tmp_path / "index", [one], [[1]])
+    before = Collection.open(tmp_path / "index")
+    shutil.rmtree(tmp_path / "index")
+    combine(tmp_path / "index", [one], [[2]])
+    after = Collection.open(tmp_path / "index", before)
+    assert after.leaves[0].segment is before.leaves[0].segment
+    found = [Index(each.folder.root, each).search("a").rows[0, :2] for each in (before, after)]
+    assert [sorted(rows.tolist()) for rows in found] == [[0, 2], [0, 1]]
