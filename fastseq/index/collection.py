@@ -324,13 +324,11 @@ class Collection:
 
         Raises DataError for a column that is not stored, FormatError for a damaged file.
         """
-        from fastseq.store.documents import check_stored, joined_rows
+        from fastseq.store.documents import joined_rows, no_rows
 
         rows = np.asarray(rows, np.int64)
-        if len(rows) == 0:  # there may be no segment
-            names = self.schema.names if columns is None else list(columns)
-            check_stored(names, self.schema.names)
-            return self.schema.empty_table().select(names)
+        if not len(rows):
+            return no_rows(self.schema, columns)
         owners = np.searchsorted(self._starts, rows, "right") - 1
         pieces, places = [], []
         for number in np.unique(owners).tolist():

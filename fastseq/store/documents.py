@@ -141,7 +141,7 @@ class StoredDocuments(ABC):
     def column(self, name: str) -> pa.ChunkedArray:
         """A whole column, cached, in one chunk where it fits. Raises DataError for an unknown name,
         FormatError for a damaged file."""
-        check_stored([name], self.columns)
+        check_columns(self.schema, [name])
         with self._lock:
             if name not in self._cached:
                 groups = range(len(self.starts) - 1)
@@ -158,10 +158,10 @@ class StoredDocuments(ABC):
         FormatError: the file is damaged.
         """
         names = self.columns if columns is None else list(columns)
-        check_stored(names, self.columns)
         wanted = np.asarray(rows, np.int64).reshape(-1)
         if len(wanted) == 0:
-            return self.schema.empty_table().select(names)
+            return no_rows(self.schema, names)
+        check_columns(self.schema, names)
         if wanted.min() < 0 or wanted.max() >= self.num_rows:
             raise IndexError(f"{self.name}: rows must be from 0 to {self.num_rows - 1}")
         order = np.argsort(wanted, kind="stable")
@@ -266,13 +266,6 @@ class ParquetDocuments(StoredDocuments):
         return self._checked(table, groups, names)
 
 
-def check_stored(names: Sequence[str], stored: Sequence[str]) -> None:
-    """Raise DataError for a column that is not among the stored ones."""
-    for name in names:
-        if name not in stored:
-            raise DataError(f"no stored column {name!r}; stored are: {', '.join(stored) or 'none'}")
-
-
 @contextmanager
 def reading_documents(name: str) -> Iterator[None]:
     """Turn the errors of Arrow into FormatError, which names the file."""
@@ -301,6 +294,22 @@ def read_schema(text: str, name: str) -> pa.Schema:
         return pa.schema([])
     with reading_documents(name):
         return ipc.read_schema(pa.py_buffer(base64.b64decode(text, validate=True)))
+
+
+def check_columns(schema: pa.Schema, names: Sequence[str]) -> None:
+    """Raise DataError for a name that is not one of the stored columns."""
+    for name in names:
+        if name not in schema.names:
+            raise DataError(
+                f"no stored column {name!r}; stored are: {', '.join(schema.names) or 'none'}"
+            )
+
+
+def no_rows(schema: pa.Schema, columns: Sequence[str] | None) -> pa.Table:
+    """A table without rows of some columns, by default all. Raises as check_columns."""
+    names = schema.names if columns is None else list(columns)
+    check_columns(schema, names)
+    return schema.empty_table().select(names)
 
 
 def joined_rows(tables: Sequence[pa.Table], order: Int64) -> pa.Table:
