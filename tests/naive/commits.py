@@ -46,6 +46,8 @@ def combine(target: Path, sources: Sequence[Path], deleted: Sequence[Sequence[in
         **{name: sum(one[name] for one in segments) for name in ("terms", "postings", "tokens")},
         "segments": segments,
     }
+    if "commit" in manifest["statistics"]:
+        statistics["commit"] = 1
     if bitmaps:
         statistics["deleted"] = "deleted-000001"
         (data / "deleted-000001").write_bytes(bitmaps)

@@ -179,7 +179,7 @@ def _read_version_2(folder: Path, manifest: dict[str, Any]) -> list[Segment]:
         segments.append(segment)
     assert bitmaps == b""
     assert {key: statistics[key] for key in totals} == dict(totals)
-    assert statistics.keys() - totals.keys() <= {"segments", "deleted"}
+    assert statistics.keys() - totals.keys() <= {"segments", "deleted", "commit"}
     return segments
 
 
