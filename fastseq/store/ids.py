@@ -251,9 +251,12 @@ def _words(decimals: pa.Array) -> list[UInt64]:
 # ---- ids that a user gives
 
 
+ROW_TYPE = pa.int64()  # of ids that are row numbers
+
+
 def row_ids(values: Any) -> Int64:
     """Ids given by a user that are row numbers. Raises DataError for other values."""
-    return np.asarray(ids_like(values, pa.int64()).to_numpy(zero_copy_only=False), np.int64)
+    return np.asarray(ids_like(values, ROW_TYPE).to_numpy(zero_copy_only=False), np.int64)
 
 
 def ids_like(values: Any, kind: pa.DataType) -> pa.Array:
