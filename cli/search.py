@@ -176,6 +176,10 @@ def _expander(common: Common, vectors: Path, skip_bad_lines: bool, **options: An
 def _write_hits(common: Common, index: Index, hits: Any, form: str) -> None:
     """The hits of one query."""
     found = hits.to_dicts(0)
+    id_column = index.info()["settings"].get("id_column")
+    for hit in found:
+        if id_column in hit["fields"]:
+            hit["fields"][id_column] = hit["id"]
     if form == "json":
         write_json(found)
     elif form == "jsonl":
@@ -186,7 +190,6 @@ def _write_hits(common: Common, index: Index, hits: Any, form: str) -> None:
         common.notify("No document contains a term of this query.")
     else:
         # the id has a column of its own, wherever it came from
-        id_column = index.info()["settings"].get("id_column")
         fields = [name for name in found[0]["fields"] if name != id_column] if found else []
         rows = [
             (hit["rank"], hit["score"], hit["id"], *(hit["fields"][f] for f in fields))

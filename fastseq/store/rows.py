@@ -276,7 +276,9 @@ class Corpus(RowReader):
             text_parameter="text_columns",
         )  # fmt: skip
         if store is None:
-            stored = tuple(name for name in data.types if not INDEX_NAME.fullmatch(name))
+            named = [name for name in data.types if not INDEX_NAME.fullmatch(name)]
+            nested = [] if fields.id is None or fields.id in data.types else [fields.id]
+            stored = (*named, *nested)
         else:
             stored = (*(() if fields.id is None else (fields.id,)), *listed(store))
         fields = replace(fields, keep=tuple(dict.fromkeys(stored)))

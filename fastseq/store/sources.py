@@ -107,6 +107,9 @@ class ParquetSource(FileSource):
         chosen = [leaf.startswith(prefixes) for leaf in self._leaves]
         return [(rows, sum(compress(sizes, chosen))) for rows, sizes in self._groups]
 
+    def _has_leaf(self, path: str) -> bool:
+        return any(leaf.startswith(f"{path}.") for leaf in self._leaves)
+
     def _read(self, columns: Sequence[str], max_bytes: int) -> Iterator[pa.RecordBatch]:
         sizes = [size / max(rows, 1) for rows, size in self._group_bytes(columns)]
         rows = int(min(max(max_bytes / max([1, *sizes]), 1), MAX_ROWS))
@@ -115,8 +118,13 @@ class ParquetSource(FileSource):
             with self._file.parquet(page_checksum_verification=True, **options) as file:
                 if not file.num_row_groups:  # some versions of pyarrow cannot read such a file
                     return
-                # a path reads only its leaf, and all columns of which it is the beginning
-                for batch in file.iter_batches(rows, columns=list(columns), use_threads=False):
+                # pyarrow reads the leaf of a path alone; a field of a column of nulls has none
+                own = [
+                    name
+                    for path in columns
+                    for name in ([path] if self._has_leaf(path) else top_level(self.schema, [path]))
+                ]
+                for batch in file.iter_batches(rows, columns=own, use_threads=False):
                     yield select(batch, columns)
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{self.name}: damaged or truncated ({reason(error)})") from error
