@@ -206,7 +206,7 @@ def find_files(given: Iterable[str | os.PathLike[str]]) -> FoundFiles:
         raise SettingsError("standard input (-) is named twice: it can be read once")
     for each in given:
         if os.fspath(each) == STDIN:
-            found[STDIN] = ("", "", standard_input())
+            found[STDIN] = (STDIN, "", standard_input())
             continue
         if is_uri(each):
             store, root, remote = _search_uri(os.fspath(each), skipped)
@@ -321,8 +321,8 @@ def _search_uri(uri: str, skipped: list[str]) -> tuple[str, str, list[RemoteFile
         whole = location.split("/")
         first = next(i for i, part in enumerate(whole) if "*" in part or "[" in part)
         location, pattern = "/".join(whole[:first]), whole[first:]
-    if location.endswith((":/", "://")):
-        location += "/"  # a pattern in the root folder
+        if location.endswith((":/", "://")):
+            location += "/"  # the root folder
     system, base = file_system(location + query)
     base = base.rstrip("/") or base
 

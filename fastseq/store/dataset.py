@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from fastseq.errors import DataError, FastseqWarning, SettingsError
 from fastseq.store.arrays import arrow_column, plain_type, promoted
-from fastseq.store.data_files import DataFile, data_files, find_files
+from fastseq.store.data_files import DataFile, MemoryFile, data_files, find_files
 from fastseq.store.files import reason
 from fastseq.store.frames import is_lazy_frame
 from fastseq.store.locations import EXPECTED, JSON, PARQUET, TSV, format_of, is_uri
@@ -292,7 +292,7 @@ def _open_file(file: DataFile) -> FileSource:
         return ParquetSource(file)
     from fastseq.store.record_files import CsvSource, JsonSource, sniffed
 
-    if named is None and file.path is None:
+    if named is None and isinstance(file, MemoryFile):
         named = sniffed(file)
     if named is None:
         raise DataError(f"{file.name}: not Parquet, and no name of another format: {EXPECTED}")
