@@ -65,6 +65,12 @@ class Dataset:
         ends = np.cumsum([source.num_rows or 0 for source in sources[:-1]], dtype=np.int64)
         return Dataset(tuple(sources), types, frozenset().union(*constants), ends)
 
+    def with_texts(self, columns: Sequence[str]) -> Dataset:
+        """The dataset with the text columns, `text` unless named, as strings in CSV."""
+        names = columns or (TEXT_NAME,)
+        changed = [source.read_as_strings(names) for source in self.sources]
+        return Dataset.of(self.sources) if any(changed) else self
+
     @property
     def name(self) -> str:
         """For messages: the first source and the number of others."""

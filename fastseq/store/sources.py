@@ -6,7 +6,7 @@ JSON Lines and CSV are in record_files.py, rows of Python values in records.py.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import compress
 from typing import Any
 
@@ -39,6 +39,11 @@ class Source(ABC):
     def nbytes(self, columns: Sequence[str]) -> int | None:
         """Approximate bytes of these columns in memory; None where they are unknown."""
         return None
+
+    def read_as_strings(self, columns: Collection[str]) -> bool:
+        """Read these columns as strings where the source has no types of its own, as CSV. Returns
+        whether its schema has changed."""
+        return False
 
     @abstractmethod
     def read(self, columns: Sequence[str], max_bytes: int) -> Iterator[pa.RecordBatch]:

@@ -8,9 +8,11 @@ import io
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
@@ -19,9 +21,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastseq.errors import DataError
+from fastseq.kernels.text import records
 from fastseq.store import record_files
 from fastseq.store.dataset import open_sources
-from fastseq.store.rows import Corpus
+from fastseq.store.rows import Corpus, open_rows
 
 BEIR = (
     '{"_id": "4983", "title": "Microstructural", "text": "Alterations", "metadata": {}}\n'
@@ -436,3 +439,66 @@ readers = {{"pyarrow.json", "pyarrow.csv", "fastseq.store.record_files", "pandas
 assert not readers & set(sys.modules), readers & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_numbers_are_text_in_csv(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.csv", "id,text,n\n1,007,5\n2,8.50,6\n")
+    assert texts(path) == ["007", "8.50"]
+    assert texts(path, text_columns=["text", "n"]) == ["007 5", "8.50 6"]
+    assert read(path)["n"].to_pylist() == [5, 6]
+    (batch,) = open_rows(path, "text", text="n", label="id").batches()
+    assert batch.text.to_strings() == ["5", "6"]
+    lines = put(tmp_path / "a.jsonl", '{"text": 5}\n')
+    with pytest.raises(DataError, match="the text column 'text' is int64, expected strings"):
+        Corpus.open(lines)
+
+
+# ---- the cutting of blocks
+
+
+def naive_ends(data: bytes, quotes: bool) -> tuple[list[int], bool]:
+    """The ends of all records, and whether a quote is open after the last byte."""
+    ends, at = [], 0
+    while at < len(data):
+        at, field_start, done = at, True, False
+        while not done:
+            if at == len(data):
+                return ends, False
+            if field_start and quotes and data[at : at + 1] == b'"':
+                at += 1
+                while data[at : at + 1] != b'"' or data[at : at + 2] == b'""':
+                    at += 2 if data[at : at + 2] == b'""' else 1
+                    if at >= len(data):
+                        return ends, True
+                at += 1
+                field_start = False
+                continue
+            field_start = data[at : at + 1] == b","
+            done = data[at : at + 1] in (b"\n", b"\r")
+            at += 1
+        ends.append(at)
+    return ends, False
+
+
+@given(
+    data=st.text('a",\n\r', max_size=40).map(str.encode),
+    cuts=st.lists(st.integers(0, 40)),
+    quotes=st.booleans(),
+)
+@settings(max_examples=400, deadline=None)
+def test_records_end_where_a_naive_reader_ends_them(
+    data: bytes, cuts: list[int], quotes: bool
+) -> None:
+    state = np.full(1, records.FIELD_START, np.int64)
+    edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    found = 0
+    quote = ord('"') if quotes else records.NO_QUOTES
+    for start, stop in pairwise(edges):
+        part = np.frombuffer(bytearray(data[start:stop]), np.uint8)
+        end = records.last_record_end(state, part, ord(","), quote)
+        found = start + end if end else found
+    ends, is_open = naive_ends(data, quotes)
+    if data.endswith(b'"') and state[0] == records.AFTER_QUOTE:
+        is_open = False  # a quote at the end may be the closing one
+    assert found == max(ends, default=0)
+    assert (state[0] == records.IN_QUOTES) == is_open

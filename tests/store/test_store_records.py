@@ -15,11 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastseq import Index
+from fastseq import CountFeatures, Index
 from fastseq.errors import DataError, SettingsError
 from fastseq.store import records
 from fastseq.store.dataset import are_paths, open_sources
-from fastseq.store.rows import Corpus
+from fastseq.store.in_memory import as_source, rows_of
+from fastseq.store.rows import Corpus, open_rows
+from fastseq.store.texts import open_texts
 
 
 def texts(source: Any, **options: Any) -> list[str]:
@@ -261,6 +263,26 @@ def test_lazy_frames_of_polars(tmp_path: Path) -> None:
     assert texts(frame["text"]) == ["one", "two"]
     index = Index.build(frame.lazy(), tmp_path / "index", threads=1)
     assert index.search("two").ids == [["b"]]
+
+
+# ---- what estimators read
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_estimators_read_dicts_and_frames(lazy: bool) -> None:
+    rows = [{"n": 1, "body": "a b", "label": "x"}, {"n": 2, "body": "c", "label": "y"}]
+    frames = [pd.DataFrame(rows[:1]), pd.DataFrame(rows[1:])]
+    for source in (rows, frames):
+        examples = rows_of(iter(source) if lazy and source is rows else source)
+        reader = open_rows(as_source(examples), "text", text="body", outputs=False)
+        batches = list(reader.batches())
+        assert [t for b in batches for t in b.text.to_strings()] == ["a b", "c"]
+        assert [v for b in batches if b.labels for v in b.labels.to_list()] == ["x", "y"]
+        found = open_texts(iter(source) if lazy and source is rows else source, "body")
+        assert [t for part in found.slices() for t in part.to_strings()] == ["a b", "c"]
+    assert as_source(rows_of(iter(["a b", "c"])))["text"].to_pylist() == ["a b", "c"]
+    counts = CountFeatures(threads=1).fit_transform({"text": t} for t in ("a cat", "cat cat"))
+    assert counts.toarray().tolist() == [[1], [2]]
 
 
 ROWS = st.lists(
