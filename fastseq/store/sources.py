@@ -19,9 +19,6 @@ from fastseq.store.nested import select, top_level
 from fastseq.store.parquet import unreadable
 
 MAX_ROWS = 16_384  # rows read at a time
-# Size of the read buffer of each column. With it the pages of a column are read one by one; without
-# it the whole column of a row group is, which can be gigabytes.
-READ_AHEAD = 64 << 10
 PARQUET_FILE, ARROW_FILE, ARROW_STREAM = b"PAR1", b"ARROW1", b"\xff\xff\xff\xff"  # first bytes
 
 
@@ -118,7 +115,7 @@ class ParquetSource(FileSource):
     def _read(self, columns: Sequence[str], max_bytes: int) -> Iterator[pa.RecordBatch]:
         sizes = [size / max(rows, 1) for rows, size in self._group_bytes(columns)]
         rows = int(min(max(max_bytes / max([1, *sizes]), 1), MAX_ROWS))
-        options = {"buffer_size": READ_AHEAD, "pre_buffer": False}
+        options = {"buffer_size": self._file.read_ahead, "pre_buffer": False}
         try:
             with self._file.parquet(page_checksum_verification=True, **options) as file:
                 if not file.num_row_groups:  # some versions of pyarrow cannot read such a file

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,16 @@ def test_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with open(read_end, "rb") as pipe:
             monkeypatch.setattr(sys, "stdin", Input(pipe))
             assert texts("-") == ["one", "two"], name
+
+
+def test_named_pipes(tmp_path: Path) -> None:
+    for name, data in contents().items():
+        pipe = tmp_path / name
+        os.mkfifo(pipe)
+        writer = threading.Thread(target=pipe.write_bytes, args=(data,))
+        writer.start()
+        assert texts(pipe) == texts(str(pipe)) == ["one", "two"], "read once, opened twice"
+        writer.join()
 
 
 @pytest.mark.parametrize(

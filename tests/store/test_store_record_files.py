@@ -270,6 +270,7 @@ def test_types_of_csv(
     ("content", "problem"),
     [
         (b"id,text\n1,a\n2,b,c\n3,d\n", r"row 1 \(from 0\): 3 fields, but 2 in the header"),
+        (b"id,text\n\n\n1,a\n\n2,b,c\n3,d\n", r"row 1 \(from 0\): 3 fields, but 2 in the header"),
         (b"id,text\n1,a\n2\n", r"row 1 \(from 0\): 1 fields, but 2 in the header"),
         (b'id,text\n1,a\n2,"b\n3,c\n', "line 3: a quote is not closed"),
         (b"\n\n", "Empty CSV file|no header"),
