@@ -190,6 +190,9 @@ def _write_hits(common: Common, hits: Hits, form: str) -> None:
             common.notify("No document contains a term of this query.")
         return
     found = hits.to_dicts(0)
+    for hit in found:
+        if hits.id_column in hit["fields"]:
+            hit["fields"][hits.id_column] = hit["id"]
     if form == "json":
         write_json(found)
     elif form == "jsonl":

@@ -93,7 +93,9 @@ def plain_ids(ids: pa.Array) -> pa.Array:
             whole = (np.trunc(values) == values) & (np.abs(values) < 2.0**63)
         bad = np.flatnonzero(~whole & floats.is_valid().to_numpy(zero_copy_only=False))
         if len(bad):
-            raise RowError(int(bad[0]), f"the id is {values[bad[0]]}, expected a whole number")
+            raise RowError(
+                int(bad[0]), f"the id is {values[bad[0]]}, expected a whole number of 64 bits"
+            )
         return floats.cast(kind)
     return plain(ids, kind)
 
