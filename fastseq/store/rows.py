@@ -279,6 +279,7 @@ class Corpus(RowReader):
         text_columns: str | Sequence[str] | None = None,
         store: str | Sequence[str] | None = None,
         indexed_fields: Sequence[str] = (),
+        partial: bool = False,
     ) -> Corpus:
         """Find the files and resolve the columns from the schemas, without reading rows.
 
@@ -297,6 +298,7 @@ class Corpus(RowReader):
         store : the columns to store in addition to the id; by default all
         indexed_fields : text columns that are also fields of their own; without text_columns they
             are joined
+        partial : whether all files may lack some of several text columns, which are then null
 
         Columns are matched by name: where a file lacks one that is stored, or one of several text
         columns, its rows have nulls; numbers of several widths become the widest. Folders called
@@ -312,6 +314,8 @@ class Corpus(RowReader):
         """
         names = listed(text_columns) or listed(indexed_fields)
         data = open_sources(source).with_texts((*names, *indexed_fields))
+        if partial:
+            data = data.with_nulls((*names, *indexed_fields))
         fields = choose_fields(
             data, "text", text=names or None, id=id_column, targets=False,
             text_parameter="text_columns",
