@@ -187,7 +187,8 @@ def open_sources(source: Any) -> Dataset:
             first = next(remaining)
             items = chain([first], remaining)
     except (IndexError, StopIteration):
-        raise SettingsError(f"the {type(source).__name__} is empty: {_EXPECTED}") from None
+        kind = type(source).__name__
+        raise SettingsError(f"a corpus of type {kind} that is empty: {_EXPECTED}") from None
     if isinstance(first, os.PathLike):
         return _open_files(_all_paths(items))
     may_be_paths = isinstance(source, list | tuple) or hasattr(source, "__next__")
@@ -208,7 +209,7 @@ def open_sources(source: Any) -> Dataset:
 
 
 def _unknown(source: Any) -> SettingsError:
-    return SettingsError(f"data of type {type(source).__name__}: {_EXPECTED}")
+    return SettingsError(f"a corpus of type {type(source).__name__}: {_EXPECTED}")
 
 
 def _table_source(source: Any, name: str | None = None) -> ArrowSource | None:
