@@ -255,10 +255,15 @@ class RowReader:
         return RowBatch(first_row, part.num_rows, self.data, **found)
 
 
+def _with_fields(text_columns: Sequence[str], fields: Sequence[str]) -> tuple[str, ...]:
+    """The text columns, one named twice counting twice, and those fields that are none of them."""
+    return (*text_columns, *(name for name in fields if name not in text_columns))
+
+
 def text_layout(text_columns: Sequence[str], fields: Sequence[str]) -> dict[str, tuple[int, ...]]:
     """Of each field of an index the numbers of its columns among all text columns, those of the
     text first; "" is the text."""
-    names = list(dict.fromkeys((*text_columns, *fields)))
+    names = _with_fields(text_columns, fields)
     main = {"": tuple(range(len(text_columns)))}
     return main | {name: (names.index(name),) for name in fields}
 
@@ -321,7 +326,7 @@ class Corpus(RowReader):
             text_parameter="text_columns",
         )  # fmt: skip
         text = fields.text
-        fields = replace(fields, text=tuple(dict.fromkeys((*text, *indexed_fields))))
+        fields = replace(fields, text=_with_fields(text, indexed_fields))
         if store is None:
             named = [name for name in data.types if not INDEX_NAME.fullmatch(name)]
             nested = [] if fields.id is None or fields.id in data.types else [fields.id]

@@ -140,7 +140,8 @@ class FolderWriter:
 
     Raises SettingsError: `path` is a file, exists and neither `overwrite` nor `update` is True, is
     of another kind, or is a folder with other files than fastseq's; FormatError: with `update`
-    there is no intact folder, or one of a newer version; FastseqError: another process writes there, or the system refuses.
+    there is no intact folder, or one of a newer version; FastseqError: another process writes
+    there, or the system refuses.
     """
 
     number: int
