@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
+from fastseq.errors import FormatError, SettingsError
 from fastseq.text.settings import INDEX_TOKENIZER
 
 from . import options, parameters
@@ -36,7 +38,7 @@ from .progress import progress
     "[default: all]",
 )
 @parameters.analysis_options(INDEX_TOKENIZER)
-@click.option("--memory", default="1GB", show_default=True, help="Working memory, such as 256MB.")
+@options.memory
 def index(
     common: Common,
     corpus: tuple[Path, ...],
@@ -69,6 +71,8 @@ def index(
     from fastseq.settings import format_size, parse_size
 
     budget = parse_size(memory)
+    if not overwrite:
+        _refuse_existing(index_path)
     common.announce_compilation()
     with progress(common) as report:
         built = Index.build(
@@ -96,3 +100,16 @@ def index(
             ("time", f"{seconds:.2f} s ({summary['documents'] / seconds:,.0f} documents/s)"),
         ]
     )
+
+
+def _refuse_existing(path: Path) -> None:
+    """Raise SettingsError for an index that could be changed instead; other folders are left to the
+    library."""
+    from fastseq.store import folder
+
+    with suppress(FormatError):
+        found = folder.describe(path)
+        if found["kind"] == "index" and found["settings"].get("id_column"):
+            raise SettingsError(
+                f"{path} already exists: fastseq add adds documents to it, --overwrite replaces it"
+            )

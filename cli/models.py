@@ -107,11 +107,12 @@ def _load(common: Common, path: Path, device: str) -> Any:
 
 def _print(found: Predictions, form: str, done: Callable[[int, int | None], None]) -> None:
     """Every row on standard output as soon as it is predicted."""
+    from fastseq.store.predictions import result_rows
 
     def rows() -> Iterator[dict[str, Any]]:
         count = 0
         for table in found:
-            yield from table.to_pylist()
+            yield from result_rows(table)
             sys.stdout.flush()
             count += table.num_rows
             done(count, found.total)

@@ -174,6 +174,9 @@ id_column = click.option(
     metavar="C",
     help="Column of ids; meta.id is a field of a struct.  [default: id, doc_id or _id]",
 )
+memory = click.option(
+    "--memory", default="1GB", show_default=True, help="Working memory, such as 256MB."
+)
 text_column = click.option(
     "--text-column",
     "text_columns",

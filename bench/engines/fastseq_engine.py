@@ -69,13 +69,12 @@ class Fastseq:
     def analysis(self, queries: Sequence[str], name: str) -> Way:
         """Only what search does first: raw strings to term ids. Its `rows` are the number of
         distinct known terms of each query."""
-        terms_of = self.index._searcher._query_terms
-        asked = list(queries)
+        searcher, asked = self.index._searcher, list(queries)
 
         def ranking(answer: Any) -> Ranking:
             return Ranking(np.diff(answer.starts), answer.weights)
 
-        return Way(name, lambda: terms_of(asked), ranking)
+        return Way(name, lambda: searcher._query_terms(searcher._table, asked), ranking)
 
 
 def open_engine(corpus: Path, column: str, folder: Path) -> Fastseq:

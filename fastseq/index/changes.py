@@ -20,7 +20,7 @@ from fastseq.index.merging import due, merge
 from fastseq.index.segment import Segment
 from fastseq.index.segment_writer import segment_name, statistics_of
 from fastseq.settings import function, real, thread_count
-from fastseq.store.additions import Addition, Buffer, Documents
+from fastseq.store.additions import Addition, Buffer, Documents, refuse_repeated_ids
 from fastseq.store.arrays import number_array
 from fastseq.store.documents import schema_text
 from fastseq.store.folder import open_container
@@ -140,11 +140,12 @@ class IndexWriter:
             self._flush()
             self._build(addition)
             return
-        for batch in addition.batches():
-            if batch.rows:
-                self.summary["added"] += batch.rows
-                self.summary["null_texts"] += batch.null_texts
-                self.summary["replaced"] += buffer.append(batch) + self._remove(batch.ids)
+        batches = [batch for batch in addition.batches() if batch.rows]
+        refuse_repeated_ids(batches)
+        for batch in batches:
+            self.summary["added"] += batch.rows
+            self.summary["null_texts"] += batch.null_texts
+            self.summary["replaced"] += buffer.append(batch) + self._remove(batch.ids)
         if buffer.nbytes > min(_BUFFER, self._budget // 4):
             self._flush()
 
@@ -200,7 +201,7 @@ class IndexWriter:
     def _build(self, documents: Documents) -> None:
         """Add a segment of documents; those with known ids are replaced."""
         before = len(self._parts)
-        self._append(documents)
+        self.summary["null_texts"] += self._append(documents)
         new = self._parts[-1].leaf.segment
         self.summary["added"] += new.documents
         assert documents.id_column is not None
@@ -221,7 +222,8 @@ class IndexWriter:
         found = [part.leaf.segment.rows_with(hashes, column)[0] for part in self._parts[:-1]]
         return np.unique(np.concatenate(found))
 
-    def _append(self, documents: Documents) -> None:
+    def _append(self, documents: Documents) -> int:
+        """Add a segment of documents; returns how many texts are null."""
         name = segment_name(self._writer, self._new)
         self._new += 1
         container = self._writer.container(name)
@@ -235,11 +237,11 @@ class IndexWriter:
         except BaseException:
             self._writer.discard(name)
             raise
-        self.summary["null_texts"] += builder.null_texts
         self._writer.close(container)
         self._insert(len(self._parts), len(self._parts), entry)
         if sum(part.leaf.segment.documents for part in self._parts) > MOST_DOCUMENTS:
             raise DataError(f"more than {MOST_DOCUMENTS:,} documents, the maximum of an index")
+        return builder.null_texts
 
     def _insert(self, first: int, last: int, entry: dict[str, Any]) -> None:
         """Put a new segment in the place of those from first to last."""

@@ -195,7 +195,10 @@ class Collection:
                 both = all(name in folder.names for folder in (earlier.folder, self.folder))
                 if both and earlier.folder.entry(name) == self.folder.entry(name):
                     known[name] = leaf
-        entries: list[dict[str, Any]] = self.folder.statistics["segments"]
+        entries = self.folder.statistics.get("segments")
+        expected = {"name", "documents", "deleted", "tokens"}
+        if not isinstance(entries, list) or not all(expected <= {*entry} for entry in entries):
+            raise FormatError(f"{self.folder.root}: the manifest has no statistics of its segments")
         bitmaps = self._bitmaps(entries)
         leaves: list[Leaf] = []
         row = 0
@@ -207,17 +210,16 @@ class Collection:
             else:
                 fields = entry.get("fields", ())
                 segment = Segment(self.folder.container(name), name, documents, fields)
-            same = before is not None and before.documents == documents - entry["deleted"]
-            if before is not None and same and before.first_row == row:
+            live = None
+            if bitmap is not None:
+                bits = np.unpackbits(bitmap, count=documents, bitorder="little")
+                live = (1 - bits).astype(np.uint8)
+            kept = documents if live is None else int(live.sum())
+            if kept != documents - entry["deleted"]:
+                raise FormatError(f"{self.folder.root}: damaged: not the deletions of {name}")
+            if before is not None and before.first_row == row and _equal(before.live, live):
                 leaves.append(before)
             else:
-                live = None
-                if bitmap is not None:
-                    bits = np.unpackbits(bitmap, count=documents, bitorder="little")
-                    live = (1 - bits).astype(np.uint8)
-                kept = documents if live is None else int(live.sum())
-                if kept != documents - entry["deleted"]:
-                    raise FormatError(f"{self.folder.root}: damaged: not the deletions of {name}")
                 leaves.append(Leaf(segment, row, live, kept, entry["tokens"]))
             row += documents
         return leaves
@@ -322,6 +324,18 @@ class Collection:
             found[at] = self._starts[number] + rows
         return found
 
+    def unknown_ids(self, values: Any) -> list[Any]:
+        """The distinct ids that no document has, in the given order and as results have them.
+        Raises as `rows_of`."""
+        from fastseq.store.ids import ROW_TYPE, id_list, ids_like
+
+        column = self.id_column
+        kind = ROW_TYPE if column is None else self.schema.field(column).type
+        ids = ids_like(values, kind)
+        rows = self.rows_of(ids).tolist()
+        named = zip(id_list(ids), rows, strict=True)
+        return list(dict.fromkeys(id for id, row in named if row < 0))
+
     def take(self, rows: Int64, columns: Sequence[str] | None = None) -> pa.Table:
         """The stored columns, or some of them, of rows, in the given order.
 
@@ -385,6 +399,12 @@ def _matches(
         same = np.array([a == b for a, b in zip(there, wanted, strict=True)], bool)
         if same.any():
             yield number, rows[same], at[same]
+
+
+def _equal(one: UInt8 | None, other: UInt8 | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return np.array_equal(one, other)
 
 
 # open collections by path and commit: all that is unpickled from one index shares its files

@@ -81,6 +81,11 @@ class Hits:
         """The results of each query, as `to_dicts` returns them."""
         return map(self.to_dicts, range(len(self)))
 
+    @property
+    def id_column(self) -> str | None:
+        """The name of the id column; None where the row number is the id."""
+        return self._collection.id_column
+
     @cached_property
     def counts(self) -> Int32:
         """int32[Q]: the number of hits of each query, at most k."""
@@ -129,7 +134,7 @@ class Hits:
         columns = [] if columns is None else strings("columns", columns)
         hits = self.rows >= 0
         rows = self.rows[hits]
-        column = self._collection.id_column
+        column = self.id_column
         stored = self._stored(rows, columns if column is None else [*columns, column])
         doc_ids = rows if column is None or stored is None else stored.column(column)
         table = run_table(ids, offsets_of(self.counts), doc_ids, self.scores[hits])
@@ -213,7 +218,7 @@ class Hits:
         scores = self.scores[q, : len(rows)].tolist()
         stored = self._stored(rows)
         fields = _rows(stored, len(rows))
-        column = self._collection.id_column
+        column = self.id_column
         ids = rows.tolist() if column is None or stored is None else _ids(stored, column)
         return [
             {"rank": rank, "id": id, "score": score, "fields": stored}
@@ -232,7 +237,7 @@ class Hits:
 
     def _flat_ids(self) -> list[Any]:
         rows = self.rows[self.rows >= 0]
-        column = self._collection.id_column
+        column = self.id_column
         stored = None if column is None else self._stored(rows, [column])
         numbers: list[Any] = rows.tolist()
         return numbers if column is None or stored is None else _ids(stored, column)
@@ -258,7 +263,7 @@ def result_rows(
     """The best `most` hits of query q for display: the names of the columns, which are rank, score,
     id and the stored columns other than the id, and a row for each hit."""
     found = hits._dicts(q, most)
-    id_column = hits._collection.id_column
+    id_column = hits.id_column
     fields = [name for name in found[0]["fields"] if name != id_column] if found else []
     rows = [
         (hit["rank"], hit["score"], hit["id"], *(hit["fields"][name] for name in fields))

@@ -69,10 +69,12 @@ class Index:
 
         Parameters
         ----------
-        corpus : Parquet files, folders or globs; an Arrow table or stream; pandas or polars
+        corpus : Parquet, JSON Lines or CSV: files, folders, globs, URIs, "-" for standard input; an
+            Arrow table or stream; pandas or polars; an iterable of texts or dicts
         path : the folder to create
-        id_column : default: `id`, `doc_id`, `_id` or the row number
-        text_columns : joined by a space; default: `text` or the only string column
+        id_column : default: `id`, `doc_id`, `_id` or the row number; `meta.id` is a field
+        text_columns : joined by a space; default: `text` or the only string column; `doc.text` is a
+            field of a struct
         store : columns to store in addition to the id; default: all
         analyzer : how text becomes terms; default: `Analyzer()`; unicode where it has no tokenizer
         memory : for postings in progress, in bytes or as "256MB"
@@ -83,7 +85,7 @@ class Index:
         fields : text columns that get postings, lengths and positions of their own, in addition to
             those of the text; without `text_columns` the text is these columns, joined
 
-        Raises DataError for a missing column, no rows, duplicate ids, a file that is not Parquet or
+        Raises DataError for a missing column, no rows, duplicate ids, a damaged file or
         invalid UTF-8; SettingsError for a setting of a wrong type or outside its range, and where
         the path exists already.
         """
@@ -139,6 +141,16 @@ class Index:
         from fastseq.store.arrays import to_rows
 
         return to_rows(self._collection.take(row))[0]
+
+    def unknown_ids(self, ids: Any) -> list[Any]:
+        """The distinct ids that no document has, in the given order and as results have them.
+
+        ids : a list, a NumPy or an Arrow array
+
+        Raises DataError for an id of another type than the column's, FormatError for a damaged
+        file.
+        """
+        return self._collection.unknown_ids(ids)
 
     @property
     def analyzer(self) -> Analyzer:

@@ -109,7 +109,8 @@ class ModelScorer:
             if number not in self._impacts:
                 self._impacts[number] = impact_kernels.make_impacts(postings)
             impacts = self._impacts[number]
-            new = terms[(terms >= 0) & np.isnan(impacts.best[terms])]
+            known = terms[terms >= 0]
+            new = known[np.isnan(impacts.best[known])]
             if len(new):
                 leaf.segment.verify_postings(new)
                 self._filled += impact_kernels.fill_impacts(impacts, postings, weighting, new)

@@ -86,12 +86,11 @@ class Addition:
                     raise DataError(
                         f"{name}: the column {column!r} is {kind}, but {ours} in the index"
                     )
+        keep = tuple(name for name in everything.stored_columns if name in schema.names)
         self._corpus = replace(
             everything,
-            fields=replace(
-                everything.fields,
-                keep=tuple(c for c in everything.stored_columns if c in schema.names),
-            ),
+            fields=replace(everything.fields, keep=keep),
+            kept=pa.schema([everything.kept.field(name) for name in keep]),
         )
         self.id_column = id_column
         self.stored_schema = schema
@@ -123,6 +122,21 @@ class Addition:
         return pa.Table.from_arrays(columns, schema=self.stored_schema)
 
 
+def refuse_repeated_ids(batches: Sequence[RowBatch]) -> None:
+    """Raise DataError, which names the rows, for an id that occurs twice in the batches of an
+    addition."""
+    places: dict[Any, tuple[RowBatch, int]] = {}
+    for batch in batches:
+        for row, id in enumerate(id_list(batch.ids)):
+            if id in places:
+                first, at = places[id]
+                raise DataError(
+                    f"duplicate id {id!r} ({first.where(at)}, {batch.where(row)}): expected one "
+                    "row for each id"
+                )
+            places[id] = batch, row
+
+
 class Buffer:
     """Documents in memory, of several small additions; those of a known id are replaced.
 
@@ -148,17 +162,17 @@ class Buffer:
         return len(self._place)
 
     def where(self, row: int) -> str:
-        return f"{self.name}: row {row} (from 0)"
+        """The location of a document where it was added from."""
+        for batch, live in zip(self._batches, self._live, strict=True):
+            rows = np.flatnonzero(live)
+            if row < len(rows):
+                return batch.where(int(rows[row]))
+            row -= len(rows)
+        return self.name
 
     def append(self, batch: RowBatch) -> int:
-        """Add the rows of a batch; returns how many replace one. Raises DataError for an id that
-        occurs twice in it."""
-        number, replaced = len(self._batches), 0
-        ids = id_list(batch.ids)
-        if len(set(ids)) < len(ids):
-            twice = next(id for id in ids if ids.count(id) > 1)
-            rows = ", ".join(batch.where(row) for row, id in enumerate(ids) if id == twice)
-            raise DataError(f"duplicate id {twice!r} ({rows}): expected one row for each id")
+        """Add the rows of a batch, of distinct ids; returns how many replace one."""
+        number, ids = len(self._batches), id_list(batch.ids)
         replaced = self.remove(ids)
         self._place.update((id, (number, row)) for row, id in enumerate(ids))
         self._batches.append(batch)
@@ -204,7 +218,6 @@ def _selected(batch: RowBatch, rows: Any) -> RowBatch:
         ids=batch.ids.take(at),
         kept=batch.kept.take(at),
     )
-
 
 
 def _joined(batches: Sequence[RowBatch], first_row: int) -> RowBatch:

@@ -169,9 +169,20 @@ def _fits(array: pa.Array, kind: pa.DataType) -> bool:
     return True
 
 
+def is_null(array: pa.Array) -> npt.NDArray[np.bool_]:
+    """bool[n]: whether each value is null."""
+    # to_numpy would import an installed pandas, and an interrupt during that import is lost
+    bits = array.is_null().buffers()[1]
+    if not len(array):
+        return np.empty(0, np.bool_)
+    return np.unpackbits(
+        np.frombuffer(bits, np.uint8), count=len(array), bitorder="little"
+    ).astype(np.bool_)
+
+
 def first_null(array: pa.Array) -> int:
     """The row of the first null of an array that has one."""
-    return int(np.argmax(array.is_null().to_numpy(zero_copy_only=False)))
+    return int(np.argmax(is_null(array)))
 
 
 def texts_of(parts: Sequence[pa.Array]) -> tuple[Texts, int]:
@@ -184,7 +195,7 @@ def texts_of(parts: Sequence[pa.Array]) -> tuple[Texts, int]:
 
     nulls = 0
     if any(part.null_count for part in parts):
-        empty = np.logical_and.reduce([part.is_null().to_numpy(False) for part in parts])
+        empty = np.logical_and.reduce([is_null(part) for part in parts])
         nulls = int(empty.sum())
     if len(parts) > 1:
         size = sum(int(byte_lengths(part).sum()) + len(part) for part in parts)

@@ -10,6 +10,7 @@ fastseq wrote.
 from __future__ import annotations
 
 import glob
+import io
 import json
 import mmap
 import os
@@ -51,12 +52,16 @@ _LONGEST_LINE = 1 << 20  # of a file called *.json that is examined
 class DataFile(ABC):
     """A file that can be read several times, from any position.
 
-    name  for messages
-    path  where it is a file of this machine, else None
+    name        for messages
+    path        where it is a file of this machine, else None
+    read_ahead  bytes of the read buffer of each column of Parquet. With it the pages of a column
+                are read one by one; without it the whole column of a row group is, which can be
+                gigabytes
     """
 
     name: str
     path: Path | None = None
+    read_ahead = 64 << 10
 
     @abstractmethod
     def open(self) -> AbstractContextManager[Any]:
@@ -116,6 +121,8 @@ class LocalFile(DataFile):
 class RemoteFile(DataFile):
     """A file of one of pyarrow's file systems, where it has the path `inner`."""
 
+    read_ahead = 4 << 20  # a request for each
+
     def __init__(self, name: str, system: Any, inner: str) -> None:
         self.name, self._system, self.inner = name, system, inner
 
@@ -135,9 +142,10 @@ class MemoryFile(DataFile):
         return file
 
 
-# ---- standard input
+# ---- standard input and pipes
 
-_spooled: WeakKeyDictionary[Any, MemoryFile] = WeakKeyDictionary()  # by sys.stdin
+_inputs: WeakKeyDictionary[Any, MemoryFile] = WeakKeyDictionary()  # by sys.stdin
+_pipes: dict[tuple[int, int], MemoryFile] = {}  # by device and inode
 
 
 def standard_input() -> MemoryFile:
@@ -149,33 +157,44 @@ def standard_input() -> MemoryFile:
     stream = sys.stdin
     if stream is None or stream.closed:
         raise DataError("standard input is closed")
-    if stream not in _spooled:
-        data = _mapped(stream)
-        if not len(data):
-            raise DataError(f"standard input is empty, expected {EXPECTED} or an Arrow stream")
-        _spooled[stream] = MemoryFile("standard input", data)
-    return _spooled[stream]
+    if stream not in _inputs:
+        _inputs[stream] = _mapped(stream.buffer, "standard input")
+    return _inputs[stream]
 
 
-def _mapped(stream: Any) -> Any:
-    """The rest of a stream, mapped from a file."""
-    with suppress(OSError, ValueError):  # a stream without a file, an empty file
-        handle = stream.buffer.fileno()
-        if stat.S_ISREG(os.fstat(handle).st_mode):
-            start = stream.buffer.tell()
-            return memoryview(mmap.mmap(handle, 0, access=mmap.ACCESS_READ))[start:]
+def _piped(path: Path) -> MemoryFile:
+    """A named pipe, such as `<(…)` in a shell, as standard_input."""
+    status = path.stat()
+    key = (status.st_dev, status.st_ino)
+    if key not in _pipes:
+        with open(path, "rb") as stream:
+            _pipes[key] = _mapped(stream, str(path))
+    return _pipes[key]
+
+
+def _mapped(stream: Any, name: str) -> MemoryFile:
+    """The rest of a stream, mapped from its file or a copy."""
+    data: Any = b""
     try:
-        with tempfile.TemporaryFile(prefix="fastseq-") as copy:
-            shutil.copyfileobj(stream.buffer, copy, 1 << 20)
-            copy.flush()
-            if copy.tell() == 0:
-                return b""
-            return mmap.mmap(copy.fileno(), 0, access=mmap.ACCESS_READ)
+        with suppress(io.UnsupportedOperation, AttributeError):  # not the stream of a file
+            handle = stream.fileno()
+            status = os.fstat(handle)
+            if stat.S_ISREG(status.st_mode) and status.st_size:
+                start = stream.tell()
+                data = memoryview(mmap.mmap(handle, 0, access=mmap.ACCESS_READ))[start:]
+        if not len(data):
+            with tempfile.TemporaryFile(prefix="fastseq-") as copy:
+                shutil.copyfileobj(stream, copy, 1 << 20)
+                copy.flush()
+                if copy.tell():
+                    data = mmap.mmap(copy.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
         place = tempfile.gettempdir()
-        raise FastseqError(
-            f"cannot copy standard input to a temporary file in {place}: {reason(error)}"
-        ) from error
+        problem = f"cannot copy {name} to a temporary file in {place}: {reason(error)}"
+        raise FastseqError(problem) from error
+    if not len(data):
+        raise DataError(f"{name} is empty, expected {EXPECTED} or an Arrow stream")
+    return MemoryFile(name, data)
 
 
 # ---- paths, folders, globs and URIs
@@ -206,7 +225,7 @@ def find_files(given: Iterable[str | os.PathLike[str]]) -> FoundFiles:
         raise SettingsError("standard input (-) is named twice: it can be read once")
     for each in given:
         if os.fspath(each) == STDIN:
-            found[STDIN] = ("", "", standard_input())
+            found[STDIN] = (STDIN, "", standard_input())
             continue
         if is_uri(each):
             store, root, remote = _search_uri(os.fspath(each), skipped)
@@ -215,8 +234,8 @@ def find_files(given: Iterable[str | os.PathLike[str]]) -> FoundFiles:
         else:
             store, (root, paths) = "", search_path(Path(each), skipped)
             for path in paths:
-                key = (store, os.path.abspath(path), LocalFile(path))
-                found.setdefault(str(path.resolve()), key)
+                local = _piped(path) if path.is_fifo() else LocalFile(path)
+                found.setdefault(str(path.resolve()), (store, os.path.abspath(path), local))
         roots.setdefault(store, []).append(root)
     bases: dict[str, str | None] = {}
     for store, names in roots.items():
@@ -321,8 +340,8 @@ def _search_uri(uri: str, skipped: list[str]) -> tuple[str, str, list[RemoteFile
         whole = location.split("/")
         first = next(i for i, part in enumerate(whole) if "*" in part or "[" in part)
         location, pattern = "/".join(whole[:first]), whole[first:]
-    if location.endswith((":/", "://")):
-        location += "/"  # a pattern in the root folder
+        if location.endswith((":/", "://")):
+            location += "/"  # the root folder
     system, base = file_system(location + query)
     base = base.rstrip("/") or base
 

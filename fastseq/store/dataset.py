@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from fastseq.errors import DataError, FastseqWarning, SettingsError
 from fastseq.store.arrays import arrow_column, plain_type, promoted
-from fastseq.store.data_files import DataFile, data_files, find_files
+from fastseq.store.data_files import DataFile, MemoryFile, data_files, find_files
 from fastseq.store.files import reason
 from fastseq.store.frames import is_lazy_frame
 from fastseq.store.locations import EXPECTED, JSON, PARQUET, TSV, format_of, is_uri
@@ -64,6 +64,12 @@ class Dataset:
                         types.setdefault(field.name, {}).setdefault(field.type, source.name)
         ends = np.cumsum([source.num_rows or 0 for source in sources[:-1]], dtype=np.int64)
         return Dataset(tuple(sources), types, frozenset().union(*constants), ends)
+
+    def with_texts(self, columns: Sequence[str]) -> Dataset:
+        """The dataset with the text columns, `text` unless named, as strings in CSV."""
+        names = columns or (TEXT_NAME,)
+        changed = [source.read_as_strings(names) for source in self.sources]
+        return Dataset.of(self.sources) if any(changed) else self
 
     @property
     def name(self) -> str:
@@ -292,7 +298,7 @@ def _open_file(file: DataFile) -> FileSource:
         return ParquetSource(file)
     from fastseq.store.record_files import CsvSource, JsonSource, sniffed
 
-    if named is None and file.path is None:
+    if named is None and isinstance(file, MemoryFile):
         named = sniffed(file)
     if named is None:
         raise DataError(f"{file.name}: not Parquet, and no name of another format: {EXPECTED}")

@@ -101,7 +101,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             with gzip.open(file, "rb") as unpacked:
                 yield cast(BinaryIO, unpacked)
         elif found == "zstd":
-            with io.BufferedReader(_ZstdReader(file)) as unpacked_zstd:
+            with io.BufferedReader(_ZstdReader(path)) as unpacked_zstd:
                 yield cast(BinaryIO, unpacked_zstd)
         else:
             yield file
@@ -129,16 +129,20 @@ class _ZstdReader(io.RawIOBase):
     """The decompressed content of a zstd file; a position before the present one is reached from
     the start."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = path
         self._rewind()
 
     def _rewind(self) -> None:
         import pyarrow as pa  # for such files only
 
-        self._file.seek(0)
-        self._stream = pa.CompressedInputStream(pa.PythonFile(self._file, "r"), "zstd")
+        file = open(self._path, "rb", buffering=0)  # noqa: SIM115 - closed with the stream
+        self._stream = pa.CompressedInputStream(pa.PythonFile(file, "r"), "zstd")
         self._position = 0
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
 
     def readable(self) -> bool:
         return True
@@ -160,6 +164,7 @@ class _ZstdReader(io.RawIOBase):
             raise io.UnsupportedOperation("the end of a zstd file is unknown")
         target = offset + (self._position if whence == os.SEEK_CUR else 0)
         if target < self._position:
+            self._stream.close()
             self._rewind()
         while self._position < target:
             skipped = len(self._stream.read(min(target - self._position, 1 << 20)))

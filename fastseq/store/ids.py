@@ -93,7 +93,9 @@ def plain_ids(ids: pa.Array) -> pa.Array:
             whole = (np.trunc(values) == values) & (np.abs(values) < 2.0**63)
         bad = np.flatnonzero(~whole & floats.is_valid().to_numpy(zero_copy_only=False))
         if len(bad):
-            raise RowError(int(bad[0]), f"the id is {values[bad[0]]}, expected a whole number")
+            raise RowError(
+                int(bad[0]), f"the id is {values[bad[0]]}, expected a whole number of 64 bits"
+            )
         return floats.cast(kind)
     return plain(ids, kind)
 
@@ -206,7 +208,9 @@ def id_hashes(ids: pa.Array) -> UInt64:
     array = plain_ids(ids)
     kind = array.type
     if pa.types.is_integer(kind):
-        return _mixed(array.to_numpy(zero_copy_only=False).astype(np.uint64))
+        # to_numpy would import an installed pandas, and an interrupt during that import is lost
+        raw = np.frombuffer(array.buffers()[1] or b"", kind.to_pandas_dtype())
+        return _mixed(raw[array.offset : array.offset + len(array)].astype(np.uint64))
     if pa.types.is_decimal(kind):
         hashes = np.zeros(len(array), np.uint64)
         for word in _words(array):
@@ -249,9 +253,12 @@ def _words(decimals: pa.Array) -> list[UInt64]:
 # ---- ids that a user gives
 
 
+ROW_TYPE = pa.int64()  # of ids that are row numbers
+
+
 def row_ids(values: Any) -> Int64:
     """Ids given by a user that are row numbers. Raises DataError for other values."""
-    return np.asarray(ids_like(values, pa.int64()).to_numpy(zero_copy_only=False), np.int64)
+    return np.asarray(ids_like(values, ROW_TYPE).to_numpy(zero_copy_only=False), np.int64)
 
 
 def ids_like(values: Any, kind: pa.DataType) -> pa.Array:

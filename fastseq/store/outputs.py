@@ -109,12 +109,12 @@ def _is_run_line(line: bytes) -> bool:
 
 def _is_compressed_run(path: str | os.PathLike[str]) -> bool:
     with suppress(OSError, EOFError, zlib.error), opened(path) as file:
-        if not _is_run_line(file.read(_ENDS).partition(b"\n")[0]):
+        tail = file.read(_ENDS)
+        if not _is_run_line(tail.partition(b"\n")[0]):
             return False
-        tail = b""
         while part := file.read(1 << 20):
             tail = (tail + part)[-_ENDS:]
-        return not tail or _is_run_line(tail.rstrip(b"\n").rpartition(b"\n")[2])
+        return _is_run_line(tail.rstrip(b"\n").rpartition(b"\n")[2])
     return False
 
 

@@ -9,8 +9,8 @@ null where an object lacks the field, and so is an object without fields.
 
 CSV (RFC 4180, with a header) and TSV (the same without quotes) have integers, numbers and strings:
 a column is integers where each value is one as Python prints it, numbers where each is an integer
-or a decimal fraction, else strings as they are written, such as 007. An empty field is null, a
-quoted one an empty string. Empty lines are ignored.
+or a decimal fraction, else strings as they are written, such as 007; columns of text are strings.
+An empty field is null, a quoted one an empty string. Empty lines are ignored.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -341,6 +341,13 @@ class CsvSource(RecordFileSource):
         self.num_rows = rows
         types = [_TYPES[form] for form in forms]
         self.schema = pa.schema(list(zip(names, types, strict=True)))
+
+    def read_as_strings(self, columns: Collection[str]) -> bool:
+        before = self.schema
+        for at, field in enumerate(self.schema):
+            if field.name in columns and field.name not in self.constants:
+                self.schema = self.schema.set(at, field.with_type(pa.string()))
+        return not self.schema.equals(before)
 
     def _header(self) -> pa.Schema:
         """The names of the columns."""

@@ -59,7 +59,7 @@ class RecordSource(Source):
                 self._check_row(number, row)
                 if not known.issuperset(row):
                     new = next(name for name in row if name not in known)
-                    raise self._error(number, f"the column {new!r} is new", "not")
+                    raise self._error(number, f"the column {new!r} is new, unlike")
             columns = [[row.get(name) for row in rows] for name in self.schema.names]
         else:
             columns = [rows]
@@ -97,14 +97,12 @@ class RecordSource(Source):
             return _array(values, field.type)
         except (pa.ArrowException, OverflowError, TypeError, ValueError):
             at = next(n for n, value in enumerate(values) if not _is_array([value], field.type))
-            problem = f"the column {field.name!r} is {_shown(values[at])}"
-            raise self._error(start + at, problem, str(field.type)) from None
+            problem = f"the column {field.name!r} is {_shown(values[at])}, but {field.type} in"
+            raise self._error(start + at, problem) from None
 
-    def _error(self, number: int, problem: str, before: str) -> DataError:
-        where = f"{self.name}: row {number} (from 0)"
+    def _error(self, number: int, problem: str) -> DataError:
         first = f"the first {FIRST_ROWS:,} rows, which determine the columns"
-        have = f"but {before} in {first}" if before != "not" else f"unlike those of {first}"
-        return DataError(f"{where}: {problem}, {have}")
+        return DataError(f"{self.name}: row {number} (from 0): {problem} {first}")
 
 
 def _parts(rows: Iterator[Any], max_bytes: int) -> Iterator[list[Any]]:

@@ -1,4 +1,4 @@
-"""Rows of Parquet or Arrow, read in batches of bounded memory.
+"""Rows of any data, read in batches of bounded memory.
 
 train = open_rows("train.parquet", "text", outputs=False)     # columns text and label
 for batch in train.batches():
@@ -284,12 +284,16 @@ class Corpus(RowReader):
 
         Parameters
         ----------
-        source : a Parquet file, a folder (every Parquet file below it), a glob, or a list of those;
-            an Arrow table or stream; anything with the Arrow stream interface (pandas, polars)
+        source : a file of Parquet, JSON Lines or CSV, a folder (every such file below it), a glob,
+            a URI, "-" for standard input, or a list of those; an Arrow table or stream; anything
+            with the Arrow stream interface (pandas, polars), or a list of those; an iterable of
+            dicts or texts
         id_column : of the types that ids.py lists; by default `id`, `doc_id`, `_id` or the row
             number
         text_columns : joined by a space, a null being empty; by default `text` or the only column
-            of strings except the id. Strings of every Arrow type, or bytes taken as UTF-8
+            of strings except the id. Strings of every Arrow type, bytes taken as UTF-8, or lists of
+            those, also joined by a space. Of these and other columns, `doc.text` is a field of a
+            struct, unless a column has this name
         store : the columns to store in addition to the id; by default all
         indexed_fields : text columns that are also fields of their own; without text_columns they
             are joined
@@ -301,13 +305,13 @@ class Corpus(RowReader):
         Raises
         ------
         DataError
-            A path does not exist, a file is not Parquet, a column is missing, ambiguous or of an
-            unsuitable type, files disagree.
+            A path does not exist, a file is damaged or of no known format, a column is missing,
+            ambiguous or of an unsuitable type, files disagree.
         SettingsError
             `source` is none of the above.
         """
-        data = open_sources(source)
         names = listed(text_columns) or listed(indexed_fields)
+        data = open_sources(source).with_texts((*names, *indexed_fields))
         fields = choose_fields(
             data, "text", text=names or None, id=id_column, targets=False,
             text_parameter="text_columns",
@@ -315,7 +319,9 @@ class Corpus(RowReader):
         text = fields.text
         fields = replace(fields, text=tuple(dict.fromkeys((*text, *indexed_fields))))
         if store is None:
-            stored = tuple(name for name in data.types if not INDEX_NAME.fullmatch(name))
+            named = [name for name in data.types if not INDEX_NAME.fullmatch(name)]
+            nested = [] if fields.id is None or fields.id in data.types else [fields.id]
+            stored = (*named, *nested)
         else:
             stored = (*(() if fields.id is None else (fields.id,)), *listed(store))
         fields = replace(fields, keep=tuple(dict.fromkeys(stored)))
@@ -420,6 +426,8 @@ def open_rows(
                     f"the {role} column {name!r} is named {names.count(name)} times; expected once"
                 )
     data = open_sources(source)
+    if inputs == "text":
+        data = data.with_texts(listed(named.get("text")) if fields is None else fields.text)
     if fields is None:
         fields = choose_fields(data, inputs, **named)
     elif named:

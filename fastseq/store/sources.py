@@ -6,7 +6,7 @@ JSON Lines and CSV are in record_files.py, rows of Python values in records.py.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import compress
 from typing import Any
 
@@ -19,9 +19,6 @@ from fastseq.store.nested import select, top_level
 from fastseq.store.parquet import unreadable
 
 MAX_ROWS = 16_384  # rows read at a time
-# Size of the read buffer of each column. With it the pages of a column are read one by one; without
-# it the whole column of a row group is, which can be gigabytes.
-READ_AHEAD = 64 << 10
 PARQUET_FILE, ARROW_FILE, ARROW_STREAM = b"PAR1", b"ARROW1", b"\xff\xff\xff\xff"  # first bytes
 
 
@@ -39,6 +36,11 @@ class Source(ABC):
     def nbytes(self, columns: Sequence[str]) -> int | None:
         """Approximate bytes of these columns in memory; None where they are unknown."""
         return None
+
+    def read_as_strings(self, columns: Collection[str]) -> bool:
+        """Read these columns as strings where the source has no types of its own, as CSV. Returns
+        whether its schema has changed."""
+        return False
 
     @abstractmethod
     def read(self, columns: Sequence[str], max_bytes: int) -> Iterator[pa.RecordBatch]:
@@ -107,16 +109,24 @@ class ParquetSource(FileSource):
         chosen = [leaf.startswith(prefixes) for leaf in self._leaves]
         return [(rows, sum(compress(sizes, chosen))) for rows, sizes in self._groups]
 
+    def _has_leaf(self, path: str) -> bool:
+        return any(leaf.startswith(f"{path}.") for leaf in self._leaves)
+
     def _read(self, columns: Sequence[str], max_bytes: int) -> Iterator[pa.RecordBatch]:
         sizes = [size / max(rows, 1) for rows, size in self._group_bytes(columns)]
         rows = int(min(max(max_bytes / max([1, *sizes]), 1), MAX_ROWS))
-        options = {"buffer_size": READ_AHEAD, "pre_buffer": False}
+        options = {"buffer_size": self._file.read_ahead, "pre_buffer": False}
         try:
             with self._file.parquet(page_checksum_verification=True, **options) as file:
                 if not file.num_row_groups:  # some versions of pyarrow cannot read such a file
                     return
-                # a path reads only its leaf, and all columns of which it is the beginning
-                for batch in file.iter_batches(rows, columns=list(columns), use_threads=False):
+                # pyarrow reads the leaf of a path alone; a field of a column of nulls has none
+                own = [
+                    name
+                    for path in columns
+                    for name in ([path] if self._has_leaf(path) else top_level(self.schema, [path]))
+                ]
+                for batch in file.iter_batches(rows, columns=own, use_threads=False):
                     yield select(batch, columns)
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{self.name}: damaged or truncated ({reason(error)})") from error

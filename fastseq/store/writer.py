@@ -50,7 +50,7 @@ from fastseq.store.folder import (
 LOCK = "lock"
 _NEW = ".new"  # suffix of a file until it is renamed
 _NEW_MANIFEST = MANIFEST + _NEW
-_DATA = re.compile(r"data-(\d{6})(\.tmp)?")
+_DATA = re.compile(r"data-(\d{6,})(\.tmp)?")
 
 
 class DataFile(io.RawIOBase):
@@ -167,6 +167,8 @@ class FolderWriter:
         self._inside = frozenset(inside)
         self._files: dict[str, DataFile | ContainerWriter | FileEntry] = {}
         self._flushes: list[Future[None]] = []
+        self._durable = False  # whether the manifest is known to survive a power cut
+        self._unlisted: set[str] = set()  # own folders, while no manifest lists their files
 
     def __enter__(self) -> FolderWriter:
         if self._update:
@@ -174,19 +176,26 @@ class FolderWriter:
         self._check_place()
         self._made = [folder for folder in (self.root, *self.root.parents) if not folder.exists()]
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            for folder in reversed(self._made):
+                with suppress(FileExistsError):  # of a concurrent writer
+                    disk.make_folder(folder)
             self._lock = filelock.FileLock(self.root / LOCK, timeout=self._wait)
             self._lock.acquire()
         except filelock.Timeout:
             waited = f" after {self._wait:g} s" if self._wait else ""
             raise FastseqError(f"another process is writing to {self.root}{waited}") from None
         except (OSError, NotImplementedError) as error:
+            for folder in self._made:
+                with suppress(OSError):
+                    folder.rmdir()
             raise FastseqError(f"cannot write to {self.root}: {reason(error)}") from error
         try:
             self._check_place()
             if self._update:
                 self.previous = read_manifest(self.root, self._kind)
             with writing(f"to {self.root}"):
+                if not (self.root / MANIFEST).exists():
+                    self._flush_made()
                 self._sweep()
                 numbers = [int(m[1]) for m in map(_DATA.fullmatch, os.listdir(self.root)) if m]
                 last = self.previous.statistics.get("commit", 0) if self._update else 0
@@ -194,8 +203,12 @@ class FolderWriter:
                 self._data = self.root / f"data-{self.number:06d}"
                 self._temporary = self._data.with_suffix(".tmp")
                 disk.make_folder(self._data)
+                self._unlisted = {self._data.name, self._temporary.name}
         except BaseException:
-            self._lock.release()
+            try:
+                self._remove_made_folders()
+            finally:
+                self._lock.release()
             raise
         # closed files are flushed while others are still being written
         self._flusher = ThreadPoolExecutor(1, "fastseq-flush")
@@ -218,6 +231,15 @@ class FolderWriter:
             self._remove_made_folders()
         finally:
             self._lock.release()
+
+    def _flush_made(self) -> None:
+        """Flush the folders that were created for the first commit, perhaps by a writer that was
+        killed, and the lock: see _check_place."""
+        there = self._made[-1].parent if self._made else self.root
+        for folder in (*self._made, there):
+            with suppress(PermissionError):  # to read the folder around it
+                disk.flush_folder(folder.parent)
+        disk.flush_folder(self.root)
 
     def _remove_made_folders(self) -> None:
         """Without a commit, remove the folders that were created for it."""
@@ -273,9 +295,9 @@ class FolderWriter:
         file = self._files.pop(name)
         if not isinstance(file, FileEntry):
             file.close()
-        for flush in self._flushes:
-            flush.result()
         with writing(self._data / name):
+            for flush in self._flushes:
+                flush.result()
             disk.remove(self._data / name)
 
     def entry(self, name: str) -> FileEntry:
@@ -307,7 +329,8 @@ class FolderWriter:
         """A path in a folder that is removed when the writer exits."""
         if not NAME.fullmatch(name):
             raise ValueError(f"{name!r}: expected a plain file name")
-        self._temporary.mkdir(exist_ok=True)
+        with writing(self._temporary), suppress(FileExistsError):
+            disk.make_folder(self._temporary)
         return self._temporary / name
 
     def commit(
@@ -318,7 +341,8 @@ class FolderWriter:
 
         keep : of `previous`: the files, by their paths in it, that are also of this commit
 
-        Raises FastseqError where the system refuses; the previous commit remains.
+        Raises FastseqError where the system refuses: the previous commit remains, or the message
+        says that the new one is there.
         """
         for file in self._files.values():
             if not isinstance(file, FileEntry) and not file.closed:
@@ -345,10 +369,14 @@ class FolderWriter:
                 # readers find the old links or, briefly, none
                 with suppress(OSError):
                     disk.remove(self.root / name)
+            self._durable = False
+            self._unlisted = {self._temporary.name}
             disk.rename(new, self.root / MANIFEST)
+        with writing(f"to {self.root}, but it has the new commit"):
             for name in linked:
                 disk.rename(self.root / f"{name}{_NEW}", self.root / name)
             disk.flush_folder(self.root)
+            self._durable = True
 
     def _check_place(self) -> None:
         """Refuse a folder that fastseq must not write to."""
@@ -390,7 +418,11 @@ class FolderWriter:
 
     def _sweep(self) -> None:
         """Remove the files with fastseq's names that the manifest on disk does not list. Files that
-        cannot be removed (open in another process on Windows) are left to the next writer."""
+        cannot be removed (open in another process on Windows) are left to the next writer.
+
+        A manifest that was renamed but not flushed could be lost in a power cut, after the files of
+        the one before: so the folder is flushed first.
+        """
         files: list[str] = []
         if (self.root / MANIFEST).exists():
             try:
@@ -406,13 +438,29 @@ class FolderWriter:
                     disk.remove(path)
             elif _DATA.fullmatch(name):
                 inside = f"{name}/"
-                listed = [file.removeprefix(inside) for file in files if file.startswith(inside)]
-                _sweep_data(path, listed)
+                listed = {file.removeprefix(inside) for file in files if file.startswith(inside)}
+                with suppress(OSError):
+                    self._sweep_data(path, listed)
         for name in self._links & linked.keys():
             if not (self.root / name).exists():  # a commit was interrupted after its manifest
                 with suppress(OSError):
                     disk.link(linked[name], self.root / f"{name}{_NEW}")
                     disk.rename(self.root / f"{name}{_NEW}", self.root / name)
+
+    def _sweep_data(self, folder: Path, listed: Collection[str]) -> None:
+        """Remove a data folder, or those of its files that are not listed. Raises OSError."""
+        left = [name for name in os.listdir(folder) if name not in listed]
+        if listed and not left:
+            return
+        if not self._durable and folder.name not in self._unlisted:
+            disk.flush_folder(self.root)
+            self._durable = True
+        if not listed:
+            disk.remove_folder(folder)
+            return
+        for name in left:
+            with suppress(OSError):
+                disk.remove(folder / name)
 
     def _is_leftover(self, name: str) -> bool:
         """Whether a writer that was killed before its first commit may have left the name; links
@@ -430,14 +478,3 @@ class FolderWriter:
             return name in self._inside and bool(read_manifest(self.root / name))
         return False
 
-
-def _sweep_data(folder: Path, listed: Collection[str]) -> None:
-    """Remove a data folder, or those of its files that are not listed."""
-    with suppress(OSError):
-        if not listed:
-            disk.remove_folder(folder)
-            return
-        for file in os.listdir(folder):
-            if file not in listed:
-                with suppress(OSError):
-                    disk.remove(folder / file)

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from fastseq import Analyzer, Corpus, Index
 from fastseq.index import build as build_module
+from fastseq.index import segment_writer
 from fastseq.index.build import SliceStore
-from fastseq.index.segment import Segment
+from fastseq.index.collection import Collection
 from fastseq.types import Texts
 from tests.naive import inverted
 from tests.naive import text as naive_text
@@ -74,7 +75,7 @@ def tiny_pieces(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     monkeypatch.setattr(build_module, "SMALLEST_MEMORY", 1 << 10)
     monkeypatch.setattr(build_module, "_SMALLEST_SLICE", 1 << 10)
     monkeypatch.setattr(build_module, "_LARGEST_SLICE", 4 << 10)
-    monkeypatch.setattr(build_module, "SMALLEST_CHUNK", 50)
+    monkeypatch.setattr(segment_writer, "SMALLEST_CHUNK", 50)
     monkeypatch.setattr(SliceStore, "_spill", counted_spill)
     monkeypatch.setattr(build_module.Merge, "_merge", counted_chunk)
     return seen
@@ -102,11 +103,14 @@ def test_postings_match_the_naive_index(texts: list[str | None], name: str) -> N
         path = Path(folder) / "index"
         table = pa.table({"text": pa.array(texts, pa.string())})
         summary = Index.build(table, path, analyzer=analyzer, threads=2).summary
-        built = inverted.read(path)
+        (stored,) = inverted.read_segments(path)
+        built = stored.inverted
         assert built == inverted.invert(levels_of(analyzer, texts))
+        assert stored.documents == table
         assert summary["null_texts"] == texts.count(None)
         assert summary["terms"] == len(built.terms)
-        segment = Segment.open(path)
+        (leaf,) = Collection.open(path).leaves
+        segment = leaf.segment
         assert segment.lengths.tolist() == built.lengths
         assert segment.df.tolist() == [len(postings) for postings in built.postings]
         assert (segment.documents, segment.tokens) == (len(texts), sum(built.lengths))
@@ -218,7 +222,7 @@ def test_files_do_not_depend_on_memory_threads_or_row_groups(
             first = first or files_of(path)
             assert files_of(path) == first, (memory, threads, source)
             _remove(path)
-    assert len(first) == 14  # 12 data files, the manifest and the lock
+    assert first.keys() == {"data-000001/segment-000001", "lock", "manifest.json"}
 
 
 @pytest.mark.parametrize("name", sorted(ANALYZERS))
@@ -251,10 +255,8 @@ def test_rebuilding_writes_the_same_files_to_the_next_folder(tmp_path: Path) -> 
     first = files_of(tmp_path / "index")
     Index.build(table, tmp_path / "index", overwrite=True)
     second = files_of(tmp_path / "index")
-    assert {name.replace("data-000001", "data-000002") for name in first} == set(second)
-    for name, raw in first.items():
-        if name.startswith("data-"):
-            assert second[name.replace("data-000001", "data-000002")] == raw
+    assert second.keys() == {"data-000002/segment-000002", "lock", "manifest.json"}
+    assert second["data-000002/segment-000002"] == first["data-000001/segment-000001"]
 
 
 # ---- unusual collections
