@@ -205,7 +205,7 @@ def test_are_paths(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("source", [[], (), iter(()), np.array([])])
 def test_empty_iterables(source: Any) -> None:
-    with pytest.raises(SettingsError, match="is empty: expected paths"):
+    with pytest.raises(SettingsError, match="that is empty: expected paths"):
         Corpus.open(source)
 
 
@@ -242,7 +242,7 @@ def test_frames_in_a_list_are_one_dataset(tmp_path: Path) -> None:
         DataError, match=r"table 1 \(from 0\): the column 'id' is string, but int64"
     ):
         Corpus.open([pa.table({"id": [1], "text": ["a"]}), frames[1]])
-    with pytest.raises(SettingsError, match="data of type str"):
+    with pytest.raises(SettingsError, match="a corpus of type str"):
         Corpus.open([frames[1], "docs"])
 
 
