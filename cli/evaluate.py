@@ -66,10 +66,10 @@ Ranking = dict[str, list[str]]  # document ids by query id, best first
 def evaluate(common: Common, run: Path, qrels: Path, measures: tuple[str, ...], form: str) -> None:
     """Score a run against relevance judgments.
 
-    RUN is Parquet (query_id, doc_id, rank, score) or TREC, QRELS Parquet (query_id, doc_id, rel)
-    or TREC. Every measure is the mean over the queries of QRELS (the Num… measures are sums): a
-    query without results in RUN counts as 0, and one without judgments is ignored. nDCG takes the
-    grades as gains.
+    RUN is Parquet (query_id, doc_id, rank, score) or TREC, QRELS Parquet (query_id, doc_id, rel),
+    TREC or BEIR's TSV; text may be compressed with gzip or zstd. Every measure is the mean over
+    the queries of QRELS (the Num… measures are sums): a query without results in RUN counts as
+    0, and one without judgments is ignored. nDCG takes the grades as gains.
 
     Documents are ordered by the ranks of RUN; equal or missing ranks by descending score, then by
     descending document id. trec_eval ignores ranks: where its order gives another figure, a notice

@@ -38,7 +38,7 @@ WITH_LIKE = {
     "fastseq features new.parquet --like train.npz -o new.npz",
     "fastseq features docs.parquet --method bm25 --language english -o weights.parquet",
 )
-@click.argument("corpus", nargs=-1, required=True)
+@options.corpus
 @options.file(
     "-o",
     "--output",
@@ -63,7 +63,7 @@ WITH_LIKE = {
 @parameters.analysis_options(FEATURES_TOKENIZER)
 def features(
     common: Common,
-    corpus: tuple[str, ...],
+    corpus: tuple[Path, ...],
     output: Path,
     overwrite: bool,
     method: str,

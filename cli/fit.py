@@ -209,7 +209,7 @@ def _guessed(corpus: tuple[Path, ...], named: Iterable[parameters.Column]) -> st
         if len(column.tasks) == 1:
             return column.tasks[0]
     from fastseq.store.columns import LABEL_NAME, TAGS_NAME, TOKENS_NAME
-    from fastseq.store.sources import open_sources
+    from fastseq.store.dataset import open_sources
 
     data = open_sources(list(corpus))
     columns = list(data.types)

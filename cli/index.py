@@ -1,12 +1,14 @@
-"""fastseq index: Parquet to a searchable index."""
+"""fastseq index: Parquet, JSON Lines or CSV to a searchable index."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
+from fastseq.errors import FormatError, SettingsError
 from fastseq.text.settings import INDEX_TOKENIZER
 
 from . import options, parameters
@@ -20,8 +22,10 @@ from .progress import progress
     "fastseq index docs.parquet",
     "fastseq index 'wiki/*.parquet' -o wiki --language english --store title",
     "fastseq index docs.parquet --id-column url --text-column title --text-column body",
+    "fastseq index scifact/corpus.jsonl --text-column title --text-column text",
+    "zcat docs.csv.gz | fastseq index - -o docs",
 )
-@click.argument("corpus", nargs=-1, required=True)
+@options.corpus
 @options.folder("index", "-o", "--output", help="Folder of the index.")
 @options.overwrite
 @options.id_column
@@ -33,27 +37,48 @@ from .progress import progress
     help="Column to store with the results; may be repeated; none stores the id alone.  "
     "[default: all]",
 )
+@click.option(
+    "--field",
+    "fields",
+    metavar="C",
+    multiple=True,
+    help="Text column with an inverted index of its own, in addition to the text's; may be "
+    "repeated. Without --text-column the text is these columns, joined.",
+)
+@click.option(
+    "--positions/--no-positions",
+    default=True,
+    show_default=True,
+    help="Store the positions of words, for phrases; never those of n-grams.",
+)
 @parameters.analysis_options(INDEX_TOKENIZER)
-@click.option("--memory", default="1GB", show_default=True, help="Working memory, such as 256MB.")
+@options.memory
 def index(
     common: Common,
-    corpus: tuple[str, ...],
+    corpus: tuple[Path, ...],
     index_path: Path,
     overwrite: bool,
     id_column: str | None,
     text_columns: tuple[str, ...],
     store: tuple[str, ...],
+    fields: tuple[str, ...],
+    positions: bool,
     memory: str,
     **analysis: Any,
 ) -> None:
-    """Index Parquet files, folders or globs.
+    """Index Parquet, JSON Lines or CSV: files, folders or globs.
 
     Every row of CORPUS becomes a document. Several text columns are joined by a space; a null
     text is an empty document. The index can be searched with any ranking model.
 
-    Folders are searched for files that end in .parquet at any depth, except those whose names
-    begin with a dot or an underscore; folders named KEY=VALUE (Hive partitions) become columns. A
-    column that only some files have is null for the others.
+    A file is Parquet, JSON Lines (.jsonl, .ndjson, or .json with an object a line), CSV or TSV with
+    a header; text may be compressed (.gz, .zst). CORPUS - reads standard input, in any of these
+    formats or as an Arrow stream; s3://, gs://, hdfs:// and file:// URIs name files, folders and
+    globs of other file systems.
+
+    Folders are searched for these suffixes at any depth, except names that begin with a dot or an
+    underscore; folders named KEY=VALUE (Hive partitions) become columns. A column that only some
+    files have is null for the others.
     """
     analyzer = parameters.analyzer_of(**analysis)
     if "none" in store and len(store) > 1:
@@ -62,6 +87,8 @@ def index(
     from fastseq.settings import format_size, parse_size
 
     budget = parse_size(memory)
+    if not overwrite:
+        _refuse_existing(index_path)
     common.announce_compilation()
     with progress(common) as report:
         built = Index.build(
@@ -75,6 +102,8 @@ def index(
             threads=common.threads,
             overwrite=overwrite,
             progress=report,
+            positions=positions,
+            fields=list(fields) or None,
         )
     if common.quiet:
         return
@@ -89,3 +118,16 @@ def index(
             ("time", f"{seconds:.2f} s ({summary['documents'] / seconds:,.0f} documents/s)"),
         ]
     )
+
+
+def _refuse_existing(path: Path) -> None:
+    """Raise SettingsError for an index that could be changed instead; other folders are left to the
+    library."""
+    from fastseq.store import folder
+
+    with suppress(FormatError):
+        found = folder.describe(path)
+        if found["kind"] == "index" and found["settings"].get("id_column"):
+            raise SettingsError(
+                f"{path} already exists: fastseq add adds documents to it, --overwrite replaces it"
+            )

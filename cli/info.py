@@ -17,6 +17,8 @@ from .output import coverage_line, write_json, write_pairs
 UNITS = {"char": "characters", "byte": "bytes", "word": "words", "space": "words"}
 MANIFEST, CHECKPOINT = "manifest.json", "checkpoint"  # names in the library
 _SHOWN = 20  # maximum number of values of a list that are shown
+_SEGMENTS = 10  # maximum number of segments that are shown
+_WITH_SEGMENTS = (2,)  # format versions of an index that has them
 
 
 @command(
@@ -51,6 +53,8 @@ def info(common: Common, path: Path, verify: bool, form: str) -> None:
     if form == "json":
         write_json(content)
     else:
+        files = content["files"]
+        size = f"{format_size(content['bytes'])} in {_plural(len(files), 'file')}"
         write_pairs(
             [
                 ("kind", content["kind"]),
@@ -58,8 +62,8 @@ def info(common: Common, path: Path, verify: bool, form: str) -> None:
                 ("format version", content["format_version"]),
                 ("written by", f"fastseq {content['fastseq']}"),
                 *of_kind(content),
-                ("size", f"{format_size(content['bytes'])} in {len(content['files'])} files"),
-                *((name, format_size(entry["bytes"])) for name, entry in content["files"].items()),
+                ("size", size),
+                *((name, format_size(entry["bytes"])) for name, entry in files.items()),
                 *([("verified", "all files are intact")] if damaged == [] else []),
             ]
         )
@@ -93,9 +97,33 @@ def _is_known(content: dict[str, Any]) -> bool:
 
 
 def _of_index(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name, value in _flat(content["statistics"]):
+    """The statistics, those of the first segments where there are several, and the settings."""
+    statistics = dict(content["statistics"])
+    segments = []
+    if content["format_version"] in _WITH_SEGMENTS:
+        segments = statistics.pop("segments")
+        statistics.pop("deleted", None)  # the name of a file
+    if len(segments) > 1:
+        statistics.pop("terms", None)  # a sum: segments share terms
+    for name, value in _flat(statistics):
         yield name, _number(value)
-    yield from ((name, _listed(value)) for name, value in _flat(content["settings"]))
+    if segments:
+        yield "segments", _number(len(segments))
+        if deleted := sum(segment["deleted"] for segment in segments):
+            yield "deleted documents", _number(deleted)
+    for segment in segments[:_SEGMENTS] if len(segments) > 1 else ():
+        deleted = f" ({segment['deleted']:,} deleted)" if segment["deleted"] else ""
+        yield segment["name"], _plural(segment["documents"], "document") + deleted
+    if others := segments[_SEGMENTS:]:
+        documents = sum(segment["documents"] for segment in others)
+        yield f"{len(others):,} more", _plural(documents, "document")
+    settings = dict(content["settings"])
+    if isinstance(schema := settings.pop("schema", None), str):
+        from fastseq.store.documents import read_schema
+
+        fields = read_schema(schema, "the manifest")
+        settings["stored_columns"] = [f"{field.name} ({field.type})" for field in fields]
+    yield from ((name, _listed(value)) for name, value in _flat(settings))
 
 
 def _of_model(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -188,6 +216,10 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield from _flat(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun if count == 1 else f'{noun}s'}"
 
 
 def _number(value: Any) -> Any:

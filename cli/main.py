@@ -23,7 +23,10 @@ from .options import COMMON, Common, Interrupted, example
 # name: its module, its line in `fastseq --help`
 COMMANDS = {
     "sample": ("sample", "Write sample corpora made from Python's own documentation."),
-    "index": ("index", "Index Parquet files, folders or globs."),
+    "index": ("index", "Index Parquet, JSON Lines or CSV."),
+    "add": ("changes", "Add documents to an index, or replace them."),
+    "delete": ("changes", "Delete documents of an index by their ids."),
+    "compact": ("changes", "Merge the segments of an index into one."),
     "search": ("search", "Search an index: one query, or a file of them."),
     "evaluate": ("evaluate", "Score a run against relevance judgments."),
     "features": ("features", "Make a document-term matrix: counts, TF-IDF or BM25 weights."),

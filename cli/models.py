@@ -59,9 +59,10 @@ def predict(
 ) -> None:
     """Predict labels, tags or values with a trained model.
 
-    DATA is Parquet files, folders or globs with the columns that MODEL was trained on; labels and
-    tags may be missing. Each row has its id (or its number), the columns of --keep, and prediction
-    and probability, or tags. Labels keep their type.
+    DATA is Parquet, JSON Lines or CSV files, folders or globs, or - for standard input, with the
+    columns that MODEL was trained on; labels and tags may be missing. Each row has its id (or
+    its number), the columns of --keep, and prediction and probability, or tags. Labels keep
+    their type.
 
     A forecaster writes a row for each value: the id and the columns of --keep of the row that the
     value is for (null beyond the end), the series (if there are several), the row in that series,
@@ -106,11 +107,12 @@ def _load(common: Common, path: Path, device: str) -> Any:
 
 def _print(found: Predictions, form: str, done: Callable[[int, int | None], None]) -> None:
     """Every row on standard output as soon as it is predicted."""
+    from fastseq.store.predictions import result_rows
 
     def rows() -> Iterator[dict[str, Any]]:
         count = 0
         for table in found:
-            yield from table.to_pylist()
+            yield from result_rows(table)
             sys.stdout.flush()
             count += table.num_rows
             done(count, found.total)

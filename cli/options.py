@@ -10,16 +10,36 @@ from typing import Any, TypeVar
 import click
 
 from fastseq.errors import printable
+from fastseq.store.locations import STDIN, Location, is_uri
 
 Decorator = Callable[[Any], Any]
 F = TypeVar("F", bound=Callable[..., Any])
 
 FILE = click.Path(path_type=Path)
+_STDIN_NAMED = "fastseq: standard input is named"  # key of a context's meta
 # packages of fastseq.kernels, as the notice of a compilation names them
 DOMAINS = {
     "core": "selection of the best", "simd": "matrix products", "text": "text analysis",
     "search": "index and search", "nn": "network layers", "vectors": "word vectors",
 }  # fmt: skip
+
+
+class _DataPath(click.Path):
+    """A path as pathlib's; a URI, or - for standard input, as Location."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == STDIN and ctx is not None:
+            if ctx.meta.get(_STDIN_NAMED):
+                raise click.UsageError(
+                    "standard input (-) is named twice: it can be read once", ctx
+                )
+            ctx.meta[_STDIN_NAMED] = True
+        if isinstance(value, str) and (value == STDIN or is_uri(value)):
+            return Location(value)
+        return super().convert(value, param, ctx)
+
+
+DATA = _DataPath(path_type=Path)
 
 
 class Interrupted(click.ClickException):
@@ -134,8 +154,8 @@ COMMON: list[click.Parameter] = [
 
 # ---- arguments and options that several commands share
 
-corpus = click.argument("corpus", nargs=-1, required=True, type=FILE)
-data = click.argument("data", nargs=-1, required=True, type=FILE)
+corpus = click.argument("corpus", nargs=-1, required=True, type=DATA)
+data = click.argument("data", nargs=-1, required=True, type=DATA)
 model = click.argument("model_path", metavar="MODEL", type=FILE)
 vectors = click.argument("vectors", type=FILE)
 
@@ -150,14 +170,20 @@ skip_bad_lines = click.option(
     "--skip-bad-lines", is_flag=True, help="Skip damaged lines of a vector file, and count them."
 )
 id_column = click.option(
-    "--id-column", metavar="C", help="Column of ids.  [default: id, doc_id or _id]"
+    "--id-column",
+    metavar="C",
+    help="Column of ids; meta.id is a field of a struct.  [default: id, doc_id or _id]",
+)
+memory = click.option(
+    "--memory", default="1GB", show_default=True, help="Working memory, such as 256MB."
 )
 text_column = click.option(
     "--text-column",
     "text_columns",
     metavar="C",
     multiple=True,
-    help="Column of text; may be repeated.  [default: text, else the only string column]",
+    help="Column of text: strings or lists of strings; may be repeated; doc.text is a field of a "
+    "struct.  [default: text, else the only string column]",
 )
 
 
@@ -174,7 +200,8 @@ def several(*options: Decorator) -> Callable[[F], F]:
 
 def file(*names: str, metavar: str = "FILE", help: str, **more: Any) -> Decorator:
     """An option that names a file or folder."""
-    return click.option(*names, type=FILE, metavar=metavar, help=help, **more)
+    more = {"type": FILE} | more
+    return click.option(*names, metavar=metavar, help=help, **more)
 
 
 def folder(kind: str, *names: str, help: str) -> Decorator:
@@ -223,5 +250,5 @@ def training(output: Decorator) -> Decorator:
         click.option(
             "--resume", is_flag=True, help="Continue from the checkpoint in the output folder."
         ),
-        file("--valid", help="Parquet to validate on after every epoch."),
+        file("--valid", type=DATA, help="Data to validate on after every epoch."),
     )

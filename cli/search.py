@@ -61,10 +61,16 @@ _MOST_UNKNOWN = 8  # unknown words of a query that are named
     help="Weight of a nearest word, times its cosine; query words have weight 1.  [default: 0.1]",
 )
 @options.file(
-    "--queries", help="Many queries: Parquet (query_id, text) or TSV (a header line is skipped)."
+    "--queries",
+    help="Many queries: Parquet or JSON Lines (query_id, text), or TSV (a header line is skipped); "
+    "text may be compressed (.gz, .zst).",
 )
 @options.file(
-    "-o", "--output", metavar="RUN", help="Run file of the --queries: .parquet, .trec or .tsv."
+    "-o",
+    "--output",
+    metavar="RUN",
+    help="Run file of the --queries: .parquet, .trec or .tsv; .trec.gz and "
+    ".trec.zst are compressed.",
 )
 @options.overwrite
 @options.choice(
@@ -136,8 +142,7 @@ def search(
     if query is not None:
         text = _text_of(query)
         index = Index.open(index_path)
-        # a larger k would only reserve memory
-        hits = index.search(text, k=min(k, len(index)), **searched)
+        hits = index.search(text, k=_most_hits(k, index), **searched)
         _write_hits(common, hits, form or "table")
         if not common.quiet:
             _name_removed_words(common, text, index)
@@ -147,7 +152,7 @@ def search(
 
         query_ids, texts = read_queries(queries)
         index = Index.open(index_path)
-        k = min(k, len(index))
+        k = _most_hits(k, index)
         find: Any = partial(index.search, k=k, device=device, **searched)
         if output is not None:
             _write_run(common, output, query_ids, texts, find, max(_BATCH // k, 1))
@@ -157,6 +162,11 @@ def search(
             write_trec(rows)
         else:
             write_rows(form, RUN_COLUMNS, rows)
+
+
+def _most_hits(k: int, index: Index) -> int:
+    """The hits of a query, at most k and at least 1: a larger k would only reserve memory."""
+    return min(k, max(len(index), 1))
 
 
 def _expander(common: Common, vectors: Path, skip_bad_lines: bool, **options: Any) -> Expander:
@@ -180,6 +190,9 @@ def _write_hits(common: Common, hits: Hits, form: str) -> None:
             common.notify("No document contains a term of this query.")
         return
     found = hits.to_dicts(0)
+    for hit in found:
+        if hits.id_column in hit["fields"]:
+            hit["fields"][hits.id_column] = hit["id"]
     if form == "json":
         write_json(found)
     elif form == "jsonl":

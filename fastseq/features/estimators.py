@@ -108,8 +108,8 @@ class Features(BaseEstimator[FittedState], ABC):
     """Base of the feature extractors: reading texts, choosing terms, saving.
 
     Texts are an iterable of strings, or of fastseq.types.Texts; an Arrow column; or a corpus: a
-    path to Parquet, a fastseq.Corpus, an Arrow table, a data frame. The parameters of the analyzer
-    may be given by name, without one.
+    path of data, a fastseq.Corpus, an Arrow table, a data frame, dicts. The parameters of the
+    analyzer may be given by name, without one.
 
     Raises SettingsError, when fitted, for a parameter that is out of its range.
     """

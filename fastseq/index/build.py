@@ -17,12 +17,11 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.errors import DataError, FastseqError, SettingsError, located
+from fastseq.errors import DataError, FastseqError, RowError, SettingsError, located
 from fastseq.index import segment as layout
 from fastseq.index.collection import KIND, VERSION
 from fastseq.index.segment_writer import (
     chunk_edges,
-    narrowest,
     segment_name,
     statistics_of,
     write_groups,
@@ -38,12 +37,12 @@ from fastseq.store.additions import Documents
 from fastseq.store.container import ContainerWriter
 from fastseq.store.documents import DocumentReader, DocumentWriter, schema_bytes, schema_text
 from fastseq.store.files import reason, writing
-from fastseq.store.ids import id_hashes, refuse_duplicate_ids
+from fastseq.store.ids import id_hashes, id_list, refuse_duplicate_ids
 from fastseq.store.outputs import check_folder
 from fastseq.store.rows import Corpus, RowBatch
 from fastseq.store.writer import FolderWriter
 from fastseq.text.analyzer import Analyzer
-from fastseq.text.lexicon import Lexicon, encode_slices
+from fastseq.text.lexicon import Lexicon, Ticket, encode_slices
 from fastseq.text.settings import INDEX_TOKENIZER
 from fastseq.threads import in_order
 from fastseq.types import Int32, Int64, Texts, Tokens, UInt8, UInt16, UInt64, offsets_of
@@ -63,6 +62,7 @@ def build(
     corpus: Any, path: str | Path, *, id_column: str | None, text_columns: str | list[str] | None,
     store: str | list[str] | None, analyzer: Analyzer | None, memory: str | int,
     threads: int | None, overwrite: bool, progress: Progress | None, positions: bool = True,
+    fields: str | list[str] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Index a corpus into a folder and return its summary: see `Index.build`.
 
@@ -78,12 +78,13 @@ def build(
             f"not {analyzer!r}"
         )
     analyzer = (analyzer or Analyzer()).resolved(INDEX_TOKENIZER)
-    saved_analyzer = analyzer.to_dict()
+    saved_analyzer = analyzer.to_dict(functions=True)
     documents = Corpus.open(
         corpus,
         None if id_column is None else string("id_column", id_column),
         None if text_columns is None else strings("text_columns", text_columns),
         None if store is None else strings("store", store),
+        [] if fields is None else list(dict.fromkeys(strings("fields", fields))),
     )
     stored_positions = flag("positions", positions) and not analyzer.has_ngrams
     settings = {
@@ -95,6 +96,8 @@ def build(
         "positions": stored_positions,
         "schema": schema_text(documents.stored_schema),
     }
+    if len(documents.layout) > 1:
+        settings["fields"] = [name for name in documents.layout if name]
     report = function("progress", progress) or (lambda stage, done, total: None)
     overwrite = flag("overwrite", overwrite)
     check_folder(path, corpus)
@@ -135,12 +138,17 @@ class SegmentBuilder:
         self, corpus: Documents, analyzer: Analyzer, positions: bool, writer: FolderWriter,
         container: ContainerWriter, budget: int, threads: int, report: Progress,
     ) -> None:  # fmt: skip
-        self._corpus, self._writer, self._container = corpus, writer, container
-        self._lexicon = Lexicon(analyzer, gaps=positions)
-        self._positions = positions
-        # texts of a document: its columns, whose positions are apart
-        self._columns = corpus.columns if positions and not callable(analyzer.tokenizer) else 1
+        self._corpus, self._container = corpus, container
         self._budget, self._threads, self._report = budget, threads, report
+        self._analyzer = analyzer
+        share = budget // 3 // len(corpus.layout)
+        self._fields = [
+            _FieldBuilder(
+                layout.field_prefix(name), columns, analyzer, positions,
+                writer.temporary(f"{container.path.name}-slices-{number}"), share,
+            )
+            for number, (name, columns) in enumerate(corpus.layout.items())
+        ]  # fmt: skip
         self._hashes: list[UInt64] = []
         self._rows = 0
         self._documents: DocumentWriter | None = None
@@ -151,15 +159,13 @@ class SegmentBuilder:
 
         Raises DataError for a corpus without rows, with duplicate ids, or too many documents.
         """
-        spill = f"{self._container.path.name}-slices"
-        slices = SliceStore(self._writer.temporary(spill), self._budget // 3)
         done = 0
         with located(self._corpus.where):
-            for _, one in encode_slices(
-                self._lexicon, self._read(), self._invert, self._threads, columns=self._columns
-            ):  # no variable for the generator, so that an exception here closes it
-                slices.append(one)
-                done += len(one.lengths)
+            for texts, slices in encode_slices(self, self._read(), self._invert, self._threads):
+                # no variable for the generator, so that an exception here closes it
+                for field, one in zip(self._fields, slices, strict=True):
+                    field.slices.append(one)
+                done += len(texts)
                 self._report("index", done, self._corpus.num_rows)
             if self._rows == 0:
                 raise DataError(f"{self._corpus.name}: no rows to index")
@@ -170,13 +176,17 @@ class SegmentBuilder:
                 with writing(self._container.path):
                     write_ids(self._container, *layout.sorted_ids(hashes))
         with ThreadPoolExecutor(self._threads, "fastseq-index") as pool:
-            return self._write(slices, pool)
+            numbers = [self._write(field, pool) for field in self._fields]
+        name = self._container.path.name
+        entry = {"name": name, "documents": self._rows, "deleted": 0, **numbers[0]}
+        names = [name for name in self._corpus.layout if name]
+        return {**entry, "fields": dict(zip(names, numbers[1:], strict=True))} if names else entry
 
     # ---- reading
 
-    def _read(self) -> Iterator[Texts]:
+    def _read(self) -> Iterator[_Columns]:
         """Yield the texts of each slice, writing the stored columns."""
-        analyzer = self._lexicon.analyzer
+        analyzer = self._analyzer
         weight = _CHARACTERS if analyzer.tokenizer == "char" else 1
         if analyzer.char_ngrams is not None:
             low, high = analyzer.char_ngrams
@@ -198,10 +208,40 @@ class SegmentBuilder:
             if batch.kept is not None and documents is not None:
                 with writing(self._container.path):
                     documents.append(batch.kept)
-            yield from _cut(batch, self._columns)
+            yield from self._cut(batch)
         if documents is not None:
             with writing(self._container.path):
                 write_groups(self._container, documents)
+
+    def _cut(self, batch: RowBatch) -> Iterator[_Columns]:
+        """Yield the texts of parts of the batch that do not cross windows."""
+        every = [field.texts_of(batch) for field in self._fields]
+        start = 0
+        while start < batch.rows:
+            row = batch.first_row + start
+            stop = min(batch.rows, start + WINDOW - (row & (WINDOW - 1)))
+            parts = []
+            for field, texts in zip(self._fields, every, strict=True):
+                first, last = start * field.columns, stop * field.columns
+                parts.append(Texts(texts.data, texts.offsets[first : last + 1]))
+            yield _Columns(stop - start, parts)
+            start = stop
+
+    def encode_levels(self, texts: _Columns, ticket: Ticket | None = None) -> list[list[Tokens]]:
+        """The tokens of each field, by n-gram level: see Lexicon.encode_levels."""
+        assert ticket is not None
+        found = []
+        for number, (field, own) in enumerate(zip(self._fields, texts.fields, strict=True)):
+
+            def enter(level: Any, number: int = number) -> Any:
+                return ticket((number, level))
+
+            try:
+                found.append(field.lexicon.encode_levels(own, enter))
+            except RowError as error:
+                error.row //= field.columns
+                raise
+        return found
 
     def _check_ids(self, hashes: UInt64) -> None:
         column = self._corpus.id_column
@@ -219,56 +259,89 @@ class SegmentBuilder:
 
                 schema = schema_bytes(documents.schema)
                 reader = DocumentReader(str(path), read, schema, documents.rows, documents.sizes)
-                values: list[Any] = reader.take(rows, [column]).column(column).to_pylist()
-            return values
+                return id_list(reader.take(rows, [column]).column(column))
 
         refuse_duplicate_ids(hashes, ids_of, f"column {column!r}", self._corpus.place)
 
-    def _invert(self, first_row: int, levels: list[Tokens]) -> Slice:
-        sizes = self._lexicon.section_sizes
+    def _invert(self, first_row: int, levels: list[list[Tokens]]) -> list[Slice]:
         window, first = first_row >> WINDOW_BITS, first_row & (WINDOW - 1)
-        if self._positions:
-            (tokens,), (size,) = levels, sizes
-            return invert_with_positions(tokens, size, self._columns, window, first)
-        return invert(levels, sizes, window, first)
+        both = zip(self._fields, levels, strict=True)
+        return [field.invert(own, window, first) for field, own in both]
 
     # ---- writing
 
-    def _write(self, slices: SliceStore, pool: ThreadPoolExecutor) -> dict[str, Any]:
-        terms = self._lexicon.terms()
-        merge = Merge(slices.slices, self._lexicon.section_sizes)
+    def _write(self, field: _FieldBuilder, pool: ThreadPoolExecutor) -> dict[str, int]:
+        """Write the inverted index of a field; returns its numbers of tokens, terms and
+        postings."""
+        slices, prefix = field.slices.slices, field.prefix
+        terms = field.lexicon.terms()
+        merge = Merge(slices, field.lexicon.section_sizes)
         total = int(merge.df.sum())
-        lengths: Int32 = np.concatenate([one.lengths for one in slices.slices])
+        lengths: Int32 = np.concatenate([one.lengths for one in slices])
 
         def report(done: int) -> None:
-            self._report("merge", done, total)
+            if not prefix:
+                self._report("merge", done, total)
 
         chunks = merge.chunks(pool, self._threads, self._budget // 3, report)
+        sizes = merge.sizes if field.positions else None
         with writing(self._container.path):
-            sizes = merge.sizes if self._positions else None
-            write_postings(self._container, merge.df, merge.runs, sizes, chunks)
-            write_terms(self._container, terms)
-            self._container.array(layout.DOCUMENT_LENGTHS, narrowest(lengths))
-        return {
-            "name": self._container.path.name,
-            "documents": self._rows,
-            "deleted": 0,
-            "tokens": int(lengths.sum(dtype=np.int64)),
-            "terms": len(terms),
-            "postings": total,
-        }
+            write_postings(self._container, prefix, merge.df, merge.runs, sizes, chunks)
+            write_terms(self._container, prefix, terms, lengths)
+        tokens = int(lengths.sum(dtype=np.int64))
+        return {"tokens": tokens, "terms": len(terms), "postings": total}
 
 
-def _cut(batch: RowBatch, columns: int) -> Iterator[Texts]:
-    """Yield the texts, several columns of each document or one, of parts of the batch that do not
-    cross windows."""
-    texts = batch.text if columns == 1 else batch.columns
-    start = 0
-    while start < batch.rows:
-        row = batch.first_row + start
-        stop = min(batch.rows, start + WINDOW - (row & (WINDOW - 1)))
-        yield Texts(texts.data, texts.offsets[start * columns : stop * columns + 1])
-        start = stop
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """The texts of a slice of documents.
+
+    fields  of each field of the index the texts of its columns, document after document
+    """
+
+    rows: int
+    fields: list[Texts]
+
+    def __len__(self) -> int:
+        return self.rows
+
+
+class _FieldBuilder:
+    """The inverted index of a field in progress: its lexicon and inverted slices.
+
+    columns    texts of a document: where positions are stored, those of its columns are apart
+    positions  whether they are stored
+    """
+
+    def __init__(
+        self, prefix: str, columns: Sequence[int], analyzer: Analyzer, positions: bool,
+        spill: Path, budget: int,
+    ) -> None:  # fmt: skip
+        self.prefix, self.positions = prefix, positions
+        self.lexicon = Lexicon(analyzer, gaps=positions)
+        self.slices = SliceStore(spill, budget)
+        self._numbers = columns
+        # a function gets the whole text
+        self.columns = len(columns) if positions and not callable(analyzer.tokenizer) else 1
+
+    def texts_of(self, batch: RowBatch) -> Texts:
+        """The texts of this field."""
+        numbers = self._numbers
+        if batch.column_starts is None:
+            return batch.text
+        if self.columns == 1 and len(numbers) == batch.column_starts.shape[1]:
+            return batch.text
+        texts = batch.columns(numbers)
+        if self.columns == len(numbers):
+            return texts
+        return Texts(texts.data, texts.offsets[:: len(numbers)])
+
+    def invert(self, levels: Sequence[Tokens], window: int, first: int) -> Slice:
+        """Invert the tokens of a slice whose first document has a number in its window."""
+        sizes = self.lexicon.section_sizes
+        if self.positions:
+            return invert_with_positions(levels[0], sizes[0], self.columns, window, first)
+        return invert(levels, sizes, window, first)
 
 
 # ---- inverted slices, in memory or spilled to disk

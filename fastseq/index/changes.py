@@ -13,18 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from fastseq.errors import DataError
+from fastseq.errors import DataError, FastseqError
 from fastseq.index.build import MOST_DOCUMENTS, Progress, SegmentBuilder, memory_budget
-from fastseq.index.collection import KIND, VERSION, Collection, Leaf, find_rows
+from fastseq.index.collection import KIND, VERSION, Collection, Leaf, find_rows, live_tokens
 from fastseq.index.merging import due, merge
 from fastseq.index.segment import Segment
 from fastseq.index.segment_writer import segment_name, statistics_of
 from fastseq.settings import function, real, thread_count
-from fastseq.store.additions import Addition, Buffer, Documents, refuse_duplicates
+from fastseq.store.additions import Addition, Buffer, Documents, refuse_repeated_ids
 from fastseq.store.arrays import number_array
 from fastseq.store.documents import schema_text
 from fastseq.store.folder import open_container
 from fastseq.store.ids import id_list, ids_like
+from fastseq.store.rows import text_layout
 from fastseq.store.writer import FolderWriter
 from fastseq.types import Int64, UInt8
 
@@ -78,6 +79,7 @@ class IndexWriter:
         self._report = function("progress", progress) or (lambda stage, done, total: None)
         wait = real("wait", wait, lambda seconds: seconds >= 0, "a number of seconds from 0 on")
         self._writer = FolderWriter(path, KIND, VERSION, update=True, wait=wait)
+        self._open = False
         self.summary = dict.fromkeys(
             ("added", "replaced", "deleted", "unknown", "null_texts", "merged"), 0
         )
@@ -100,6 +102,7 @@ class IndexWriter:
             self._changed = False
             self._new = 0
             self._buffer = self._empty_buffer()
+            self._open = True
         except BaseException as error:
             self._writer.__exit__(type(error), error, error.__traceback__)
             raise
@@ -115,6 +118,7 @@ class IndexWriter:
             if kind is None:
                 self._commit()
         finally:
+            self._open = False
             self._writer.__exit__(kind, error, traceback)
 
     # ---- changes
@@ -132,15 +136,15 @@ class IndexWriter:
         buffer = self._require_ids()
         settings = self._collection.folder.settings
         addition = Addition(
-            corpus, buffer.id_column, settings["text_columns"], self._schema,
-            settings.get("store_named", False),
+            corpus, buffer.id_column, settings["text_columns"], settings.get("fields", []),
+            self._schema, settings.get("store_named", False),
         )  # fmt: skip
         if addition.num_rows is None or addition.num_rows > _FEW_ROWS:
             self._flush()
             self._build(addition)
             return
         batches = [batch for batch in addition.batches() if batch.rows]
-        refuse_duplicates(batches)
+        refuse_repeated_ids(batches)
         for batch in batches:
             self.summary["added"] += batch.rows
             self.summary["null_texts"] += batch.null_texts
@@ -165,6 +169,7 @@ class IndexWriter:
 
     def compact(self) -> None:
         """Merge all segments into one, without the deleted documents."""
+        self._require_open()
         self._flush()
         self._drop_empty()
         plain = len(self._parts) == 1 and self._parts[0].leaf.live is None
@@ -173,7 +178,12 @@ class IndexWriter:
 
     # ---- segments
 
+    def _require_open(self) -> None:
+        if not self._open:
+            raise FastseqError("the block of this writer has ended: begin another for more changes")
+
     def _require_ids(self) -> Buffer:
+        self._require_open()
         if self._buffer is None:
             raise DataError(
                 f"{self._writer.root}: the index has no id column, so documents cannot be added or "
@@ -183,8 +193,9 @@ class IndexWriter:
 
     def _empty_buffer(self) -> Buffer | None:
         column = self._collection.id_column
-        columns = len(self._collection.folder.settings["text_columns"])
-        return None if column is None else Buffer(column, self._schema, columns)
+        settings = self._collection.folder.settings
+        layout = text_layout(settings["text_columns"], settings.get("fields", []))
+        return None if column is None else Buffer(column, self._schema, layout)
 
     @property
     def _leaves(self) -> list[Leaf]:
@@ -221,7 +232,7 @@ class IndexWriter:
         return np.unique(np.concatenate(found))
 
     def _append(self, documents: Documents) -> int:
-        """Write documents as a segment; returns how many of their texts are null."""
+        """Add a segment of documents; returns how many texts are null."""
         name = segment_name(self._writer, self._new)
         self._new += 1
         container = self._writer.container(name)
@@ -245,7 +256,7 @@ class IndexWriter:
         """Put a new segment in the place of those from first to last."""
         path = self._writer.path_of(entry["name"])
         container = open_container(path, self._writer.entry(entry["name"]))
-        segment = Segment(container, entry["name"], entry["documents"])
+        segment = Segment(container, entry["name"], entry["documents"], entry.get("fields", ()))
         leaf = Leaf(segment, 0, None, segment.documents, segment.tokens)
         self._parts[first:last] = [_Part(leaf, entry, None)]
         self._changed = True
@@ -324,10 +335,7 @@ class IndexWriter:
             if found is None:
                 break
             self._merge(*found)
-        entries = [
-            {**part.entry, "deleted": part.leaf.deleted, "tokens": part.leaf.tokens}
-            for part in self._parts
-        ]
+        entries = [_entry(part) for part in self._parts]
         total = sum(entry["documents"] - entry["deleted"] for entry in entries)
         self._report("commit", total, total)
         bitmaps = [
@@ -346,3 +354,15 @@ class IndexWriter:
         settings["schema"] = schema_text(self._schema)
         statistics = statistics_of(self._writer.number, entries, deleted)
         self._writer.commit(settings, statistics, keep)
+
+
+def _entry(part: _Part) -> dict[str, Any]:
+    """The segment's entry in the manifest, without the deleted documents."""
+    leaf = part.leaf
+    entry = {**part.entry, "deleted": leaf.deleted, "tokens": leaf.tokens}
+    if leaf.segment.fields:
+        entry["fields"] = {
+            name: {**part.entry["fields"][name], "tokens": live_tokens(field, leaf.live)}
+            for name, field in leaf.segment.fields.items()
+        }
+    return entry

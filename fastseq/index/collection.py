@@ -5,7 +5,8 @@ The statistics in the manifest of format 2 are
     documents, tokens        of the documents that are not deleted
     terms, postings          the sums of those of the segments
     segments                 of each, in order: name (of its file), documents, deleted, and the
-                             tokens of the documents that are not deleted; terms, postings
+                             tokens of the documents that are not deleted; terms, postings;
+                             where there are any, fields: of each by name tokens, terms, postings
     deleted                  the name of the file of deletions, where there are any
     commit                   the number of the commit
 
@@ -19,8 +20,8 @@ order of its rows. Rows count deleted documents too, until their segment is merg
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from fastseq.errors import FormatError
-from fastseq.index.segment import Segment
+from fastseq.index.segment import Field, Segment
 from fastseq.kernels.search.postings import count_live
 from fastseq.kernels.text.hashing import PADDING
 from fastseq.store.folder import Folder
@@ -39,6 +40,8 @@ from fastseq.types import Int32, Int64, Texts, UInt8, offsets_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+Tokenizer = Callable[[str], list[str]]
 
 KIND = "index"
 VERSION = 2
@@ -56,7 +59,7 @@ class Leaf:
     documents, tokens  of those that are not deleted
     """
 
-    segment: Segment
+    segment: Segment  # or, of a field, a Field
     first_row: int
     live: UInt8 | None
     documents: int
@@ -66,6 +69,11 @@ class Leaf:
     def deleted(self) -> int:
         """The number of deleted documents."""
         return self.segment.documents - self.documents
+
+    def of_field(self, name: str) -> Leaf:
+        """The same documents with the inverted index of a field."""
+        field: Any = self.segment.fields[name]
+        return replace(self, segment=field, tokens=live_tokens(field, self.live))
 
     def counts_of(self, terms: Int32) -> Int64:
         """int64[n]: the documents with each term that are not deleted; 0 for a term of -1. Raises
@@ -90,6 +98,13 @@ class Leaf:
         return self.counts_of(np.arange(self.segment.terms, dtype=np.int32))
 
 
+def live_tokens(field: Field, live: UInt8 | None) -> int:
+    """The tokens of the documents that are not deleted."""
+    if live is None:
+        return field.tokens
+    return int(field.lengths[live != 0].sum(dtype=np.int64))
+
+
 class Collection:
     """The segments of a commit.
 
@@ -98,6 +113,7 @@ class Collection:
     folder : the commit
     path : of the folder, absolute
     analyzer : of documents and queries
+    tokenizer : the function that was passed to open
     id_column : None where the row number is the id
     stored_columns : the names of the stored columns, with the id
     leaves : the segments, in order
@@ -105,10 +121,13 @@ class Collection:
     rows : the number of rows, those of deleted documents among them
     """
 
-    def __init__(self, folder: Folder, earlier: Collection | None = None) -> None:
+    def __init__(
+        self, folder: Folder, earlier: Collection | None = None, tokenizer: Tokenizer | None = None
+    ) -> None:
         self.folder = folder
         self.path = str(folder.root.absolute())
-        self.analyzer = Analyzer.from_dict(self._setting("analyzer", dict))
+        self.tokenizer = tokenizer
+        self.analyzer = Analyzer.from_dict(self._setting("analyzer", dict), tokenizer)
         self.id_column: str | None = folder.settings.get("id_column")
         self.stored_columns: list[str] = self._setting("stored_columns", list)
         if folder.manifest.format_version == 1:
@@ -130,7 +149,7 @@ class Collection:
         """Pickle the path and the commit. Unpickling raises as `open`, and FormatError where the
         folder has another commit by then."""
         _shared[self.path, self.commit] = self
-        return _restored, (self.path, self.commit)
+        return _restored, (self.path, self.commit, self.tokenizer)
 
     def __copy__(self) -> Collection:
         return self  # it never changes
@@ -152,16 +171,21 @@ class Collection:
         return stored.schema
 
     @staticmethod
-    def open(path: str | Path, earlier: Collection | None = None) -> Collection:
+    def open(
+        path: str | Path, earlier: Collection | None = None, tokenizer: Tokenizer | None = None
+    ) -> Collection:
         """Open the current commit; the files are mapped, not read.
 
-        earlier : a commit of the same index, opened before, whose segments are shared
+        earlier : a commit of the same index, opened before, whose segments and tokenizer are shared
+        tokenizer : the function that the index was built with, if it was one
 
         Raises FormatError where there is no index, or one of another format version, or a damaged
         one (naming the file).
         """
         folder = Folder.open(path, KIND, VERSIONS, None if earlier is None else earlier.folder)
-        return Collection(folder, earlier)
+        if earlier is not None and tokenizer is None:
+            tokenizer = earlier.tokenizer
+        return Collection(folder, earlier, tokenizer)
 
     def _open_leaves(self, earlier: Collection | None) -> list[Leaf]:
         known = {}
@@ -171,7 +195,10 @@ class Collection:
                 both = all(name in folder.names for folder in (earlier.folder, self.folder))
                 if both and earlier.folder.entry(name) == self.folder.entry(name):
                     known[name] = leaf
-        entries: list[dict[str, Any]] = self.folder.statistics["segments"]
+        entries = self.folder.statistics.get("segments")
+        expected = {"name", "documents", "deleted", "tokens"}
+        if not isinstance(entries, list) or not all(expected <= {*entry} for entry in entries):
+            raise FormatError(f"{self.folder.root}: the manifest has no statistics of its segments")
         bitmaps = self._bitmaps(entries)
         leaves: list[Leaf] = []
         row = 0
@@ -181,7 +208,8 @@ class Collection:
             if before is not None:
                 segment = before.segment
             else:
-                segment = Segment(self.folder.container(name), name, documents)
+                fields = entry.get("fields", ())
+                segment = Segment(self.folder.container(name), name, documents, fields)
             live = None
             if bitmap is not None:
                 bits = np.unpackbits(bitmap, count=documents, bitorder="little")
@@ -189,7 +217,7 @@ class Collection:
             kept = documents if live is None else int(live.sum())
             if kept != documents - entry["deleted"]:
                 raise FormatError(f"{self.folder.root}: damaged: not the deletions of {name}")
-            if before is not None and before.first_row == row and _same(before.live, live):
+            if before is not None and before.first_row == row and _equal(before.live, live):
                 leaves.append(before)
             else:
                 leaves.append(Leaf(segment, row, live, kept, entry["tokens"]))
@@ -285,16 +313,28 @@ class Collection:
         Raises DataError for an id of another type than the column's, FormatError for a damaged
         file.
         """
-        from fastseq.store.ids import id_kind, ids_like
+        from fastseq.store.ids import ids_like, row_ids
 
         if self.id_column is None:
-            rows: Int64 = ids_like(values, id_kind(None)).to_numpy()
+            rows: Int64 = row_ids(values)
             return np.where((rows >= 0) & (rows < self.rows), rows, -1)
         ids = ids_like(values, self.schema.field(self.id_column).type)
         found = np.full(len(ids), -1, np.int64)
         for number, rows, at in _matches(self.leaves, self.id_column, ids):
             found[at] = self._starts[number] + rows
         return found
+
+    def unknown_ids(self, values: Any) -> list[Any]:
+        """The distinct ids that no document has, in the given order and as results have them.
+        Raises as `rows_of`."""
+        from fastseq.store.ids import ROW_TYPE, id_list, ids_like
+
+        column = self.id_column
+        kind = ROW_TYPE if column is None else self.schema.field(column).type
+        ids = ids_like(values, kind)
+        rows = self.rows_of(ids).tolist()
+        named = zip(id_list(ids), rows, strict=True)
+        return list(dict.fromkeys(id for id, row in named if row < 0))
 
     def take(self, rows: Int64, columns: Sequence[str] | None = None) -> pa.Table:
         """The stored columns, or some of them, of rows, in the given order.
@@ -327,12 +367,6 @@ class Collection:
         return value
 
 
-def _same(one: UInt8 | None, other: UInt8 | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return np.array_equal(one, other)
-
-
 def find_rows(leaves: Sequence[Leaf], id_column: str, ids: Any) -> Iterator[tuple[int, Int64]]:
     """(number of a segment, its rows with one of the ids that are not deleted) of each segment that
     has some.
@@ -348,7 +382,7 @@ def _matches(
 ) -> Iterator[tuple[int, Int64, Int64]]:
     """(number of a segment, rows, the place of each row's id in `ids`)."""
     from fastseq.store.arrays import number_array
-    from fastseq.store.ids import id_hashes
+    from fastseq.store.ids import id_hashes, id_list
 
     hashes = (id_hashes(ids) >> np.uint64(32)).astype(np.uint32)
     for number, leaf in enumerate(leaves):
@@ -360,22 +394,28 @@ def _matches(
             continue
         stored = leaf.segment.stored
         assert stored is not None
-        there = stored.take(rows, [id_column]).column(0).to_pylist()
-        wanted = ids.take(number_array(at)).to_pylist()
+        there = id_list(stored.take(rows, [id_column]).column(0))
+        wanted = id_list(ids.take(number_array(at)))
         same = np.array([a == b for a, b in zip(there, wanted, strict=True)], bool)
         if same.any():
             yield number, rows[same], at[same]
+
+
+def _equal(one: UInt8 | None, other: UInt8 | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return np.array_equal(one, other)
 
 
 # open collections by path and commit: all that is unpickled from one index shares its files
 _shared: WeakValueDictionary[tuple[str, int], Collection] = WeakValueDictionary()
 
 
-def _restored(path: str, commit: int) -> Collection:
+def _restored(path: str, commit: int, tokenizer: Tokenizer | None) -> Collection:
     """The collection of a pickle."""
     collection = _shared.get((path, commit))
     if collection is None:
-        collection = Collection.open(path)
+        collection = Collection.open(path, tokenizer=tokenizer)
         if collection.commit != commit:
             raise FormatError(
                 f"{path}: the commit of this pickle is gone; Index.open opens the current one"

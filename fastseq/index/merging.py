@@ -22,7 +22,6 @@ from fastseq.index import segment as layout
 from fastseq.index.collection import Leaf
 from fastseq.index.segment_writer import (
     chunk_edges,
-    narrowest,
     write_groups,
     write_ids,
     write_postings,
@@ -96,19 +95,34 @@ def merge(
             _copy_documents(leaves, container, schema)
         if id_column is not None:
             _merge_ids(leaves, rows, container, id_column)
-        terms, numbers = _merge_terms(leaves)
-        merged = _Merge(leaves, rows, numbers, len(terms), pool, threads)
-        chunks = merged.chunks(memory, done)
-        write_postings(container, merged.df, merged.runs, merged.sizes, chunks)
-        write_terms(container, terms)
-        lengths = np.concatenate([
-            leaf.segment.lengths[kept >= 0] for leaf, kept in zip(leaves, rows, strict=True)
-        ])  # fmt: skip
-        container.array(layout.DOCUMENT_LENGTHS, narrowest(lengths))
+        entry = _merge_field(leaves, rows, container, "", memory, pool, threads, done)
+        names = leaves[0].segment.fields
+        fields = {}
+        for name in names:
+            own = [leaf.of_field(name) for leaf in leaves]
+            prefix = layout.field_prefix(name)
+            fields[name] = _merge_field(
+                own, rows, container, prefix, memory, pool, threads, lambda done, total: None
+            )
+    documents = sum(leaf.documents for leaf in leaves)
+    place = {"name": container.path.name, "documents": documents, "deleted": 0}
+    return {**place, **entry, **({"fields": fields} if fields else {})}
+
+
+def _merge_field(
+    leaves: Sequence[Leaf], rows: Sequence[Int32], container: ContainerWriter, prefix: str,
+    memory: int, pool: ThreadPoolExecutor, threads: int, done: Callable[[int, int], None],
+) -> dict[str, int]:  # fmt: skip
+    """Merge the inverted indexes of segments; returns the numbers of tokens, terms and postings."""
+    terms, numbers = _merge_terms(leaves)
+    merged = _Merge(leaves, rows, numbers, len(terms), pool, threads)
+    chunks = merged.chunks(memory, done)
+    write_postings(container, prefix, merged.df, merged.runs, merged.sizes, chunks)
+    lengths = np.concatenate([
+        leaf.segment.lengths[kept >= 0] for leaf, kept in zip(leaves, rows, strict=True)
+    ])  # fmt: skip
+    write_terms(container, prefix, terms, lengths)
     return {
-        "name": container.path.name,
-        "documents": len(lengths),
-        "deleted": 0,
         "tokens": int(lengths.sum(dtype=np.int64)),
         "terms": len(terms),
         "postings": int(merged.df.sum()),

@@ -23,6 +23,9 @@ An index of format 2 is one container for each segment (store/container.py), wit
                                  index has an id column
     id_rows           uint32[N]  the document of each
 
+A field, a text column with an inverted index of its own, has the arrays from posting_docs to
+position_blocks again, with names that begin with its own name and a slash.
+
 In an index of format 1, which has a single segment, each array is a file and `documents.parquet`
 has the stored columns; the last four are missing.
 
@@ -34,6 +37,7 @@ of a damaged file. Frequencies are stored, not scores, so the model is chosen at
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -79,8 +83,8 @@ _LARGE = ("docs", "tfs")  # arrays whose chunks are verified when a term is firs
 _MOST = 1 << 48  # total of any counts, far from int64 overflow
 
 
-class Segment:
-    """The postings, term dictionary, document lengths and stored columns of a segment.
+class Field:
+    """The inverted index of the documents of a segment, or of one of their text columns.
 
     What a damaged file of format 1 could contain is either checked here or harmless to the kernels:
     offsets are running totals of unsigned counts that must end where the arrays do, windows and
@@ -89,7 +93,7 @@ class Segment:
     Parameters
     ----------
     source : a container, or a folder of format 1
-    name : of the segment, unique in the index
+    prefix : of the names of the arrays
     documents : the number that the manifest has
 
     Attributes
@@ -97,22 +101,22 @@ class Segment:
     postings : the arrays of the search kernels
     documents, terms, tokens : their numbers (tokens of all documents)
     lengths : int32[documents], tokens of each document
+    vocabulary : the terms
     df : int64[terms], document frequency of each term
     """
 
-    def __init__(self, source: Container | Folder, name: str, documents: int) -> None:
-        self.name = name
-        self._source = source
+    def __init__(self, source: Container | Folder, prefix: str, documents: int) -> None:
+        self._source, self._prefix = source, prefix
         lengths = self._counts(DOCUMENT_LENGTHS)
         self.lengths: Int32 = lengths.astype(np.int32)
         self.documents = len(lengths)
         if not 0 < self.documents == documents:
             raise self._damaged(DOCUMENT_LENGTHS, "not one length for each document")
         self.tokens = int(lengths.sum(dtype=np.int64))
-        term_bytes = source.array(TERM_BYTES, np.uint8)
+        term_bytes = self._array(TERM_BYTES, np.uint8)
         self.vocabulary = Texts(term_bytes, self._offsets(TERM_LENGTHS, len(term_bytes)))
         self.terms = len(self.vocabulary)
-        slots = source.array(TERM_SLOTS, np.uint32)
+        slots = self._array(TERM_SLOTS, np.uint32)
         if len(slots) < 1 or len(slots) & (len(slots) - 1):
             raise self._damaged(TERM_SLOTS, "not a power of two of slots")
         self._dictionary = Dictionary(self.vocabulary, slots)
@@ -137,22 +141,23 @@ class Segment:
         if isinstance(self._source, Container):
             starts, stops = self.postings.term_posting[terms], self.postings.term_posting[terms + 1]
             for field in _LARGE:
-                self._source.verify_ranges(POSTING_ARRAYS[field][0], starts, stops)
+                self._source.verify_ranges(self._prefix + POSTING_ARRAYS[field][0], starts, stops)
 
     def verify_all_postings(self) -> None:
         """Verify the checksums of all postings. Raises FormatError where one is wrong."""
         if isinstance(self._source, Container):
             for field in _LARGE:
-                self._source.verify(POSTING_ARRAYS[field][0], 0, len(self.postings.docs))
+                name = self._prefix + POSTING_ARRAYS[field][0]
+                self._source.verify(name, 0, len(self.postings.docs))
 
     @cached_property
     def positions(self) -> tuple[UInt8, Int64] | None:
         """(positions uint8[…], where those of each block of 128 postings start); None where they
         are not stored. All are verified. Raises FormatError for damaged ones."""
         source = self._source
-        if isinstance(source, Folder) or POSITIONS not in source:
+        if isinstance(source, Folder) or self._prefix + POSITIONS not in source:
             return None
-        data = source.array(POSITIONS, np.uint8)
+        data = self._array(POSITIONS, np.uint8)
         return data, self._offsets(POSITION_BLOCKS, len(data))
 
     def positions_of(self, term: int) -> tuple[Int64, Int32]:
@@ -170,6 +175,65 @@ class Segment:
         ends, found = np.empty(last - first + 1, np.int64), np.empty(int(tfs.sum()), np.int32)
         read_positions(found, ends, self.postings, *self.positions, term)
         return ends, found
+
+    def _postings(self) -> Postings:
+        source = self._source
+        arrays: dict[str, Any] = {}
+        for field, (name, dtype) in POSTING_ARRAYS.items():
+            lazy = field in _LARGE and isinstance(source, Container)
+            read = source.unverified if lazy else source.array  # type: ignore[union-attr]
+            arrays[field] = read(self._prefix + name, dtype)
+        term_run = self._offsets(TERM_RUNS, len(arrays["run_window"]))
+        lengths = [(TERM_RUNS, len(term_run) - 1, self.terms)]
+        pairs = (("tfs", "docs"), ("run_count", "run_window"), ("large_tf", "large_at"))
+        for field, other in pairs:
+            lengths.append((POSTING_ARRAYS[field][0], len(arrays[field]), len(arrays[other])))
+        for name, entries, expected in lengths:
+            if entries != expected:
+                raise self._damaged(name, f"{entries} entries, expected {expected}")
+        run_posting = offsets_of(arrays["run_count"])  # of counts less one
+        term_posting = run_posting[term_run] + term_run
+        if term_posting[-1] != len(arrays["docs"]):
+            name = POSTING_ARRAYS["run_count"][0]
+            raise self._damaged(name, f"its total is not {len(arrays['docs'])}")
+        return Postings(**arrays, term_posting=term_posting, term_run=term_run)
+
+    def _offsets(self, name: str, end: int) -> Int64:
+        """The offsets of counts, which must add up to `end`."""
+        offsets = offsets_of(self._counts(name))
+        if offsets[-1] != end:
+            raise self._damaged(name, f"its total is not {end}")
+        return offsets
+
+    def _counts(self, name: str) -> npt.NDArray[Any]:
+        counts = self._array(name)
+        if counts.dtype.kind != "u" or counts.sum(dtype=np.float64) > _MOST:
+            raise self._damaged(name, "not counts")
+        return counts
+
+    def _damaged(self, name: str, what: str) -> FormatError:
+        if isinstance(self._source, Folder):
+            return FormatError(f"{self._source.path(name)}: damaged: {what}")
+        return FormatError(f"{self._source.path}: damaged: {self._prefix}{name}: {what}")
+
+    def _array(self, name: str, dtype: npt.DTypeLike | None = None) -> npt.NDArray[Any]:
+        return self._source.array(self._prefix + name, dtype)
+
+
+class Segment(Field):
+    """A segment: the inverted index of its text, those of its fields, and its stored columns.
+
+    name    unique in the index
+    fields  the inverted indexes of text columns
+    """
+
+    def __init__(
+        self, source: Container | Folder, name: str, documents: int, fields: Iterable[str] = ()
+    ) -> None:
+        """fields : their names. Others as in Field."""
+        super().__init__(source, "", documents)
+        self.name = name
+        self.fields = {field: Field(source, field_prefix(field), documents) for field in fields}
 
     @cached_property
     def stored(self) -> StoredDocuments | None:
@@ -231,44 +295,10 @@ class Segment:
 
     _ids: tuple[UInt32, UInt32] | None = None
 
-    def _postings(self) -> Postings:
-        source = self._source
-        arrays: dict[str, Any] = {}
-        for field, (name, dtype) in POSTING_ARRAYS.items():
-            lazy = field in _LARGE and isinstance(source, Container)
-            arrays[field] = (source.unverified if lazy else source.array)(name, dtype)  # type: ignore[union-attr]
-        term_run = self._offsets(TERM_RUNS, len(arrays["run_window"]))
-        lengths = [(TERM_RUNS, len(term_run) - 1, self.terms)]
-        pairs = (("tfs", "docs"), ("run_count", "run_window"), ("large_tf", "large_at"))
-        for field, other in pairs:
-            lengths.append((POSTING_ARRAYS[field][0], len(arrays[field]), len(arrays[other])))
-        for name, entries, expected in lengths:
-            if entries != expected:
-                raise self._damaged(name, f"{entries} entries, expected {expected}")
-        run_posting = offsets_of(arrays["run_count"])  # of counts less one
-        term_posting = run_posting[term_run] + term_run
-        if term_posting[-1] != len(arrays["docs"]):
-            name = POSTING_ARRAYS["run_count"][0]
-            raise self._damaged(name, f"its total is not {len(arrays['docs'])}")
-        return Postings(**arrays, term_posting=term_posting, term_run=term_run)
 
-    def _offsets(self, name: str, end: int) -> Int64:
-        """The offsets of counts, which must add up to `end`."""
-        offsets = offsets_of(self._counts(name))
-        if offsets[-1] != end:
-            raise self._damaged(name, f"its total is not {end}")
-        return offsets
-
-    def _counts(self, name: str) -> npt.NDArray[Any]:
-        counts = self._source.array(name)
-        if counts.dtype.kind != "u" or counts.sum(dtype=np.float64) > _MOST:
-            raise self._damaged(name, "not counts")
-        return counts
-
-    def _damaged(self, name: str, what: str) -> FormatError:
-        if isinstance(self._source, Folder):
-            return FormatError(f"{self._source.path(name)}: damaged: {what}")
-        return FormatError(f"{self._source.path}: damaged: {name}: {what}")
+def field_prefix(name: str) -> str:
+    """The prefix of the names of a field's arrays; "" for the text."""
+    return f"{name}/" if name else ""
 
 
 def sorted_ids(hashes: npt.NDArray[np.uint64]) -> tuple[UInt32, UInt32]:

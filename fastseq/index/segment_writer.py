@@ -74,11 +74,12 @@ def chunk_edges(postings: Int64, positions: Int64, threads: int, memory: int) ->
 
 
 def write_postings(
-    container: ContainerWriter, df: Int64, runs: Int32, sizes: Int64 | None,
+    container: ContainerWriter, prefix: str, df: Int64, runs: Int32, sizes: Int64 | None,
     chunks: Iterable[Mapping[str, Array]],
 ) -> None:  # fmt: skip
     """Write merged postings.
 
+    prefix    of the names of the arrays
     df, runs  postings and runs of each term
     sizes     bytes of the positions of each term; None without positions
     chunks    the arrays of POSTING_ARRAYS of some terms, in order, and their `positions`
@@ -86,11 +87,13 @@ def write_postings(
     total, run_total = int(df.sum()), int(runs.sum(dtype=np.int64))
     counts = {"docs": total, "tfs": total, "run_window": run_total, "run_count": run_total}
     regions = {
-        field: container.region(*layout.POSTING_ARRAYS[field], count)
+        field: container.region(prefix + layout.POSTING_ARRAYS[field][0], dtype, count)
         for field, count in counts.items()
+        for dtype in [layout.POSTING_ARRAYS[field][1]]
     }
     if sizes is not None:
-        regions["positions"] = container.region(layout.POSITIONS, np.uint8, int(sizes.sum()))
+        nbytes = int(sizes.sum())
+        regions["positions"] = container.region(prefix + layout.POSITIONS, np.uint8, nbytes)
     blocks = np.zeros((total >> BLOCK_BITS) + 1, np.uint32)
     first = 0
     # the few large frequencies, whose number is known at the end
@@ -104,20 +107,21 @@ def write_postings(
             size_blocks(blocks, chunk["positions"], chunk["tfs"], chunk["large_tf"], first)
         first += len(chunk["docs"])
     if sizes is not None:
-        container.array(layout.POSITION_BLOCKS, narrowest(blocks))
+        container.array(prefix + layout.POSITION_BLOCKS, narrowest(blocks))
     for field, parts in others.items():
         name, dtype = layout.POSTING_ARRAYS[field]
-        container.array(name, np.concatenate([np.empty(0, dtype), *parts]))
-    container.array(layout.TERM_RUNS, narrowest(runs))
+        container.array(prefix + name, np.concatenate([np.empty(0, dtype), *parts]))
+    container.array(prefix + layout.TERM_RUNS, narrowest(runs))
 
 
-def write_terms(container: ContainerWriter, terms: Texts) -> None:
-    """Write the term dictionary."""
-    container.array(layout.TERM_BYTES, terms.data)
-    container.array(layout.TERM_LENGTHS, narrowest(np.diff(terms.offsets)))
+def write_terms(container: ContainerWriter, prefix: str, terms: Texts, lengths: Int32) -> None:
+    """Write the term dictionary and the lengths of documents."""
+    container.array(prefix + layout.TERM_BYTES, terms.data)
+    container.array(prefix + layout.TERM_LENGTHS, narrowest(np.diff(terms.offsets)))
     slots = np.zeros(slot_count(len(terms)), np.uint32)
     hashing.build_slots(slots, terms.data, terms.offsets)
-    container.array(layout.TERM_SLOTS, slots)
+    container.array(prefix + layout.TERM_SLOTS, slots)
+    container.array(prefix + layout.DOCUMENT_LENGTHS, narrowest(lengths))
 
 
 def write_groups(container: ContainerWriter, documents: DocumentWriter) -> None:

@@ -210,9 +210,10 @@ class SavableModel(ModelParameters[S], ABC):
         targets  whether they are read; None: if the model has some
         more     outputs, keep and id, for open_rows
         """
-        from fastseq.store.in_memory import as_source
+        from fastseq.store.in_memory import as_source, rows_of
         from fastseq.store.rows import open_rows
 
+        examples = rows_of(examples)
         wanted = self.supervised if targets is None else targets
         source = as_source(examples, y, self.inputs)
         named = dict(columns or {})

@@ -55,7 +55,6 @@ class GpuSearch:
         self._width = kernels.window_width(segment.documents)
         self._windows = -(-segment.documents // self._width)
         self._counts: Int64 = np.diff(segment.postings.term_posting)
-        self._best: Float32 = np.zeros(segment.terms, np.float32)
         try:
             self._docs = memory.empty(max(self._capacity, 1), np.int32)
             self._parts = memory.empty(max(self._capacity, 1), np.float32)
@@ -165,7 +164,6 @@ class GpuSearch:
         stop = self._used + len(docs)
         memory.put(docs, self._docs[self._used : stop])
         memory.put(impacts.parts[places], self._parts[self._used : stop])
-        self._best[terms] = impacts.best[terms]
         self._at[terms] = self._used + np.cumsum(counts) - counts
         self._used = stop
 
@@ -176,8 +174,9 @@ class GpuSearch:
         n, terms, weights = len(queries), queries.terms, queries.weights
         hits, points = np.full((n, k), _NONE), np.zeros((n, k), np.float32)
         if len(terms):
-            # the CPU's order: by the largest possible addition, ties as in the query
-            order = np.lexsort((-(weights * self._best[terms]), queries.owners))
+            # the CPU's order: the largest weight first, equal ones in the order of their bytes, in
+            # which the query has them (a stable sort)
+            order = np.lexsort((-weights, queries.owners))
             terms, weights = terms[order], weights[order]
             lists = (
                 memory.put(queries.starts.astype(np.int32)),

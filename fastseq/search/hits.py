@@ -81,6 +81,11 @@ class Hits:
         """The results of each query, as `to_dicts` returns them."""
         return map(self.to_dicts, range(len(self)))
 
+    @property
+    def id_column(self) -> str | None:
+        """The name of the id column; None where the row number is the id."""
+        return self._collection.id_column
+
     @cached_property
     def counts(self) -> Int32:
         """int32[Q]: the number of hits of each query, at most k."""
@@ -100,7 +105,8 @@ class Hits:
         """
         q = whole("q", q, -len(self), len(self))
         wanted = None if columns is None else strings("columns", columns)
-        return self._fields(self.rows[q, : self.counts[q]], wanted)
+        rows = self.rows[q, : self.counts[q]]
+        return _rows(self._stored(rows, wanted), len(rows))
 
     def to_dicts(self, q: int = 0) -> list[dict[str, Any]]:
         """The hits of query q as {rank, id, score, fields}."""
@@ -128,7 +134,7 @@ class Hits:
         columns = [] if columns is None else strings("columns", columns)
         hits = self.rows >= 0
         rows = self.rows[hits]
-        column = self._collection.id_column
+        column = self.id_column
         stored = self._stored(rows, columns if column is None else [*columns, column])
         doc_ids = rows if column is None or stored is None else stored.column(column)
         table = run_table(ids, offsets_of(self.counts), doc_ids, self.scores[hits])
@@ -210,20 +216,14 @@ class Hits:
         """`to_dicts`, of the best `most` hits."""
         rows = self.rows[q, : self.counts[q]][:most]
         scores = self.scores[q, : len(rows)].tolist()
-        fields = self._fields(rows)
-        column = self._collection.id_column
-        ids = rows.tolist() if column is None else [stored[column] for stored in fields]
+        stored = self._stored(rows)
+        fields = _rows(stored, len(rows))
+        column = self.id_column
+        ids = rows.tolist() if column is None or stored is None else _ids(stored, column)
         return [
             {"rank": rank, "id": id, "score": score, "fields": stored}
             for rank, (id, score, stored) in enumerate(zip(ids, scores, fields, strict=True), 1)
         ]
-
-    def _fields(self, rows: Int32, columns: list[str] | None = None) -> list[dict[str, Any]]:
-        stored = self._stored(rows, columns)
-        if stored is None:
-            return [{} for _ in rows]
-        fields: list[dict[str, Any]] = stored.to_pylist()
-        return fields
 
     def _stored(self, rows: Int32, columns: list[str] | None = None) -> pa.Table | None:
         """Stored columns, by default all, of some documents; None for no columns."""
@@ -237,10 +237,24 @@ class Hits:
 
     def _flat_ids(self) -> list[Any]:
         rows = self.rows[self.rows >= 0]
-        column = self._collection.id_column
+        column = self.id_column
         stored = None if column is None else self._stored(rows, [column])
-        ids: list[Any] = rows.tolist() if stored is None else stored.column(column).to_pylist()
-        return ids
+        numbers: list[Any] = rows.tolist()
+        return numbers if column is None or stored is None else _ids(stored, column)
+
+
+def _rows(stored: pa.Table | None, count: int) -> list[dict[str, Any]]:
+    """The rows of stored columns as dictionaries."""
+    from fastseq.store.arrays import to_rows
+
+    return [{} for _ in range(count)] if stored is None else to_rows(stored)
+
+
+def _ids(stored: pa.Table, column: str) -> list[Any]:
+    """The ids in the stored columns, as results have them."""
+    from fastseq.store.ids import id_list
+
+    return id_list(stored.column(column))
 
 
 def result_rows(
@@ -249,7 +263,7 @@ def result_rows(
     """The best `most` hits of query q for display: the names of the columns, which are rank, score,
     id and the stored columns other than the id, and a row for each hit."""
     found = hits._dicts(q, most)
-    id_column = hits._collection.id_column
+    id_column = hits.id_column
     fields = [name for name in found[0]["fields"] if name != id_column] if found else []
     rows = [
         (hit["rank"], hit["score"], hit["id"], *(hit["fields"][name] for name in fields))

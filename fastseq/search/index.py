@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,15 +63,18 @@ class Index:
         text_columns: str | list[str] | None = None, store: str | list[str] | None = None,
         analyzer: Analyzer | None = None, memory: str | int = "1GB", threads: int | None = None,
         overwrite: bool = False, progress: Progress | None = None, positions: bool = True,
+        fields: str | list[str] | None = None,
     ) -> Index:  # fmt: skip
         """Index a corpus into a folder and open it.
 
         Parameters
         ----------
-        corpus : Parquet files, folders or globs; an Arrow table or stream; pandas or polars
+        corpus : Parquet, JSON Lines or CSV: files, folders, globs, URIs, "-" for standard input; an
+            Arrow table or stream; pandas or polars; an iterable of texts or dicts
         path : the folder to create
-        id_column : default: `id`, `doc_id`, `_id` or the row number
-        text_columns : joined by a space; default: `text` or the only string column
+        id_column : default: `id`, `doc_id`, `_id` or the row number; `meta.id` is a field
+        text_columns : joined by a space; default: `text` or the only string column; `doc.text` is a
+            field of a struct
         store : columns to store in addition to the id; default: all
         analyzer : how text becomes terms; default: `Analyzer()`; unicode where it has no tokenizer
         memory : for postings in progress, in bytes or as "256MB"
@@ -79,8 +82,10 @@ class Index:
         overwrite : replace an existing index
         progress : called as progress(stage, done, total or None) from the calling thread
         positions : store where in a document its terms are, for phrases; not with n-grams
+        fields : text columns that get postings, lengths and positions of their own, in addition to
+            those of the text; without `text_columns` the text is these columns, joined
 
-        Raises DataError for a missing column, no rows, duplicate ids, a file that is not Parquet or
+        Raises DataError for a missing column, no rows, duplicate ids, a damaged file or
         invalid UTF-8; SettingsError for a setting of a wrong type or outside its range, and where
         the path exists already.
         """
@@ -89,20 +94,25 @@ class Index:
         summary = build(
             corpus, path, id_column=id_column, text_columns=text_columns, store=store,
             analyzer=analyzer, memory=memory, threads=threads, overwrite=overwrite,
-            progress=progress, positions=positions,
+            progress=progress, positions=positions, fields=fields,
         )  # fmt: skip
-        index = Index.open(path)
+        own = None if analyzer is None or not callable(analyzer.tokenizer) else analyzer.tokenizer
+        index = Index.open(path, own)
         index._extra = {name: summary[name] for name in ("null_texts", "seconds")}
         return index
 
     @staticmethod
-    def open(path: str | Path) -> Index:
+    def open(path: str | Path, tokenizer: Callable[[str], list[str]] | None = None) -> Index:
         """Open a committed index. Later commits to the folder do not affect it.
 
+        tokenizer : the Python function that the index was built with, if it was one: an index has
+            only its name, and searching without it is an error
+
         Raises FormatError where there is no index, or one of another format version, or a damaged
-        one (naming the file).
+        one (naming the file); SettingsError for a function where the index was not built with one.
         """
-        collection = Collection.open(path)
+        function("tokenizer", tokenizer)
+        collection = Collection.open(path, tokenizer=tokenizer)
         return Index(collection.folder.root, collection)
 
     def __reduce__(self) -> Any:
@@ -128,7 +138,19 @@ class Index:
             return default
         if not self._collection.stored_columns:
             return {}
-        return self._collection.take(row).to_pylist()[0]
+        from fastseq.store.arrays import to_rows
+
+        return to_rows(self._collection.take(row))[0]
+
+    def unknown_ids(self, ids: Any) -> list[Any]:
+        """The distinct ids that no document has, in the given order and as results have them.
+
+        ids : a list, a NumPy or an Arrow array
+
+        Raises DataError for an id of another type than the column's, FormatError for a damaged
+        file.
+        """
+        return self._collection.unknown_ids(ids)
 
     @property
     def analyzer(self) -> Analyzer:

@@ -110,8 +110,10 @@ class ModelScorer:
                 self._impacts[number] = impact_kernels.make_impacts(postings)
             impacts = self._impacts[number]
             known = terms[terms >= 0]
-            leaf.segment.verify_postings(known[np.isnan(impacts.best[known])])
-            self._filled += impact_kernels.fill_impacts(impacts, postings, weighting, terms)
+            new = known[np.isnan(impacts.best[known])]
+            if len(new):
+                leaf.segment.verify_postings(new)
+                self._filled += impact_kernels.fill_impacts(impacts, postings, weighting, new)
             return impacts
 
     def gathered(

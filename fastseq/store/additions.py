@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -10,11 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from fastseq.errors import DataError, RowError, located
-from fastseq.store.arrays import number_array, one_chunk, plain
+from fastseq.store.arrays import number_array, one_chunk, plain, promoted
 from fastseq.store.columns import INDEX_NAME
 from fastseq.store.ids import id_list
 from fastseq.store.rows import MAX_BYTES, Corpus, RowBatch
-from fastseq.store.sources import promoted
 from fastseq.types import Texts, offsets_of, ranges
 
 
@@ -30,8 +29,8 @@ class Documents(Protocol):
         """The schema of every batch's `kept`."""
 
     @property
-    def columns(self) -> int:
-        """The number of text columns."""
+    def layout(self) -> Mapping[str, tuple[int, ...]]:
+        """Of each field of the index the numbers of its text columns; "" is the text."""
 
     @property
     def num_rows(self) -> int | None:
@@ -58,7 +57,7 @@ class Addition:
 
     Parameters
     ----------
-    source, id_column, text_columns : as in Corpus.open
+    source, id_column, text_columns, fields : as in Corpus.open
     schema : of the stored columns of the index
     named : whether the index was built with names of the columns to store; others are then left
         out, and are an error otherwise
@@ -67,11 +66,11 @@ class Addition:
     """
 
     def __init__(
-        self, source: Any, id_column: str, text_columns: Sequence[str], schema: pa.Schema,
-        named: bool,
+        self, source: Any, id_column: str, text_columns: Sequence[str], fields: Sequence[str],
+        schema: pa.Schema, named: bool,
     ) -> None:  # fmt: skip
         # with the id alone, since other columns may be missing
-        everything = Corpus.open(source, id_column, text_columns, None)
+        everything = Corpus.open(source, id_column, text_columns, None, fields, partial=True)
         name = everything.sources[0].name
         new = [column for column in everything.stored_columns if column not in schema.names]
         new = [column for column in new if not INDEX_NAME.fullmatch(column)]
@@ -87,7 +86,7 @@ class Addition:
                     raise DataError(
                         f"{name}: the column {column!r} is {kind}, but {ours} in the index"
                     )
-        keep = tuple(c for c in everything.stored_columns if c in schema.names)
+        keep = tuple(name for name in everything.stored_columns if name in schema.names)
         self._corpus = replace(
             everything,
             fields=replace(everything.fields, keep=keep),
@@ -95,7 +94,7 @@ class Addition:
         )
         self.id_column = id_column
         self.stored_schema = schema
-        self.columns = everything.columns
+        self.layout = everything.layout
         self.num_rows = everything.num_rows
         self.name = everything.data.name
         self.where = everything.where
@@ -123,8 +122,9 @@ class Addition:
         return pa.Table.from_arrays(columns, schema=self.stored_schema)
 
 
-def refuse_duplicates(batches: Sequence[RowBatch]) -> None:
-    """Raises DataError for an id that occurs twice in a few batches."""
+def refuse_repeated_ids(batches: Sequence[RowBatch]) -> None:
+    """Raise DataError, which names the rows, for an id that occurs twice in the batches of an
+    addition."""
     places: dict[Any, tuple[RowBatch, int]] = {}
     for batch in batches:
         for row, id in enumerate(id_list(batch.ids)):
@@ -146,9 +146,11 @@ class Buffer:
     name = "the documents"
     place = None
 
-    def __init__(self, id_column: str, schema: pa.Schema, columns: int) -> None:
+    def __init__(
+        self, id_column: str, schema: pa.Schema, layout: Mapping[str, tuple[int, ...]]
+    ) -> None:
         self.id_column = id_column
-        self.columns = columns
+        self.layout = layout
         self.stored_schema = schema
         self.nbytes = 0
         self._batches: list[RowBatch] = []
@@ -160,10 +162,16 @@ class Buffer:
         return len(self._place)
 
     def where(self, row: int) -> str:
-        return f"{self.name}: row {row} (from 0)"
+        """The location of a document where it was added from."""
+        for batch, live in zip(self._batches, self._live, strict=True):
+            rows = np.flatnonzero(live)
+            if row < len(rows):
+                return batch.where(int(rows[row]))
+            row -= len(rows)
+        return self.name
 
     def append(self, batch: RowBatch) -> int:
-        """Add the rows of a batch, with distinct ids; returns how many replace one."""
+        """Add the rows of a batch, of distinct ids; returns how many replace one."""
         number, ids = len(self._batches), id_list(batch.ids)
         replaced = self.remove(ids)
         self._place.update((id, (number, row)) for row, id in enumerate(ids))
@@ -210,7 +218,6 @@ def _selected(batch: RowBatch, rows: Any) -> RowBatch:
         ids=batch.ids.take(at),
         kept=batch.kept.take(at),
     )
-
 
 
 def _joined(batches: Sequence[RowBatch], first_row: int) -> RowBatch:

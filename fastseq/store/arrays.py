@@ -3,7 +3,7 @@ construction without copies."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from fastseq.errors import RowError, SettingsError
-from fastseq.types import Int64, Texts, UInt8
+from fastseq.types import Int64, Texts, UInt8, offsets_of
 
 INT32_MAX = 2**31 - 1
 
@@ -38,6 +38,35 @@ def is_string(kind: pa.DataType) -> bool:
 def is_text(kind: pa.DataType) -> bool:
     """Whether a plain type can be read as text: strings, bytes, or a column of nulls alone."""
     return bool(pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_null(kind))
+
+
+def element_type(kind: pa.DataType) -> pa.DataType | None:
+    """The plain type of the elements of a list type of any kind; None for other types."""
+    kind, t = plain_type(kind), pa.types
+    lists = (t.is_list, t.is_large_list, t.is_fixed_size_list, t.is_list_view, t.is_large_list_view)
+    return plain_type(kind.value_type) if any(is_list(kind) for is_list in lists) else None
+
+
+def is_text_list(kind: pa.DataType) -> bool:
+    """Whether a plain type is lists of strings or bytes; lists of nulls are all empty."""
+    element = element_type(kind)
+    return element is not None and is_text(element)
+
+
+def promoted(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
+    """The common type of two plain types: numbers widen, null becomes any type. None where there
+    is none; strings and bytes are incompatible, too."""
+    if a == b or pa.types.is_null(b):
+        return a
+    if pa.types.is_null(a):
+        return b
+    if is_text(a) or is_text(b):
+        return None
+    try:
+        both = [pa.schema([("c", kind)]) for kind in (a, b)]
+        return pa.unify_schemas(both, promote_options="permissive").field(0).type
+    except pa.ArrowException:
+        return None
 
 
 def _is_large(kind: pa.DataType) -> bool:
@@ -69,6 +98,43 @@ def byte_lengths(array: pa.Array) -> Int64:
     if lengths.min() < 0:
         raise RowError(0, "an Arrow array of strings is damaged: its offsets descend")
     return lengths
+
+
+def text_lengths(array: pa.Array) -> Int64:
+    """`byte_lengths`, of lists as `joined` joins them."""
+    if element_type(array.type) is None:
+        return byte_lengths(array)
+    ends = list_offsets(array)
+    of_elements = offsets_of(byte_lengths(array.flatten()))
+    lengths: Int64 = np.diff(of_elements[ends]) + np.maximum(np.diff(ends) - 1, 0)
+    return lengths
+
+
+def list_offsets(array: pa.Array) -> Int64:
+    """int64[n + 1]: row i of an array of lists of any kind has the elements from offsets[i] to
+    offsets[i + 1] of `array.flatten()`; a null has none."""
+    import pyarrow.compute as pc  # slow to import, and not needed to read an index
+
+    lengths = pc.list_value_length(array).cast(pa.int64())
+    if lengths.null_count:
+        lengths = lengths.fill_null(pa.scalar(0, pa.int64()))
+    return offsets_of(lengths.to_numpy(zero_copy_only=False))
+
+
+def joined(array: pa.Array) -> pa.Array:
+    """Lists of strings or bytes as such, joined by a space. A null list is null, a null element
+    empty. Raises RowError for more than 2 GiB of text."""
+    import pyarrow.compute as pc
+
+    kind = element_type(array.type)
+    assert kind is not None
+    kind = pa.string() if pa.types.is_null(kind) else kind
+    elements = plain(array.flatten(), kind)
+    if elements.null_count:
+        elements = elements.fill_null(string_scalar("", kind))
+    offsets = number_array(list_offsets(array))
+    lists = pa.LargeListArray.from_arrays(offsets, elements, mask=array.is_null())
+    return pc.binary_join(lists, string_scalar(" ", kind))
 
 
 def plain(array: pa.Array, kind: pa.DataType) -> pa.Array:
@@ -103,9 +169,20 @@ def _fits(array: pa.Array, kind: pa.DataType) -> bool:
     return True
 
 
+def is_null(array: pa.Array) -> npt.NDArray[np.bool_]:
+    """bool[n]: whether each value is null."""
+    # to_numpy would import an installed pandas, and an interrupt during that import is lost
+    bits = array.is_null().buffers()[1]
+    if not len(array):
+        return np.empty(0, np.bool_)
+    return np.unpackbits(
+        np.frombuffer(bits, np.uint8), count=len(array), bitorder="little"
+    ).astype(np.bool_)
+
+
 def first_null(array: pa.Array) -> int:
     """The row of the first null of an array that has one."""
-    return int(np.argmax(array.is_null().to_numpy(zero_copy_only=False)))
+    return int(np.argmax(is_null(array)))
 
 
 def texts_of(parts: Sequence[pa.Array]) -> tuple[Texts, int]:
@@ -118,7 +195,7 @@ def texts_of(parts: Sequence[pa.Array]) -> tuple[Texts, int]:
 
     nulls = 0
     if any(part.null_count for part in parts):
-        empty = np.logical_and.reduce([part.is_null().to_numpy(False) for part in parts])
+        empty = np.logical_and.reduce([is_null(part) for part in parts])
         nulls = int(empty.sum())
     if len(parts) > 1:
         size = sum(int(byte_lengths(part).sum()) + len(part) for part in parts)
@@ -234,18 +311,17 @@ def arrow_column(values: Any) -> pa.ChunkedArray | None:
     return None
 
 
-def id_array(ids: Iterable[str] | Iterable[int] | pa.Array | pa.ChunkedArray) -> pa.Array:
-    """One Arrow array of ids: Python strings, integers (a NumPy array, say), or Arrow."""
-    if isinstance(ids, pa.Array):
-        return ids
-    if isinstance(ids, pa.ChunkedArray):
-        return one_chunk(ids)
-    values = ids if isinstance(ids, np.ndarray) else list(ids)
-    if isinstance(values, np.ndarray) or (values and not isinstance(values[0], str)):
-        numbers = np.asarray(values)
-        # uint64: ids beyond the largest int64
-        return number_array(numbers, np.uint64 if numbers.dtype == np.uint64 else np.int64)
-    return text_array(Texts.from_strings(values), pa.string())
+def to_rows(table: pa.Table) -> list[dict[str, Any]]:
+    """The rows of a table as Python values; those that Python has no type for (nanoseconds, years
+    beyond 9999) as strings."""
+    columns = []
+    for column in table.columns:
+        try:
+            columns.append(column.to_pylist())
+        except (ValueError, OverflowError):
+            columns.append(column.cast(pa.string()).to_pylist())
+    names = table.schema.names
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def valid_utf8(array: pa.Array) -> bool:

@@ -11,9 +11,11 @@ from typing import Any
 import pyarrow as pa
 
 from fastseq.errors import DataError, FormatError, SettingsError
-from fastseq.store.arrays import is_string, is_text, plain_type
+from fastseq.store import ids
+from fastseq.store.arrays import element_type, is_string, is_text, is_text_list, plain_type
+from fastseq.store.dataset import Dataset
+from fastseq.store.nested import count_at
 from fastseq.store.parquet import listing
-from fastseq.store.sources import Dataset
 
 INPUTS = ("text", "tokens", "values")
 ID_NAMES = ("id", "doc_id", "_id")
@@ -24,9 +26,9 @@ INDEX_NAME = re.compile(r"__index_level_\d+__")  # pandas' name of an unnamed in
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """The columns to read.
+    """The columns to read. A name may be a path to a field inside of structs: `doc.text`.
 
-    text    columns of strings, joined by a space
+    text    columns of strings or lists of strings, joined by a space
     tokens  a column of lists of strings
     values  columns of numbers
     label   of strings, integers or booleans
@@ -75,13 +77,6 @@ class Fields:
             raise FormatError(f"the saved column names cannot be read: {error}") from None
 
 
-def element_type(kind: pa.DataType) -> pa.DataType | None:
-    """The plain type of the elements of a list type of any kind; None for other types."""
-    kind, t = plain_type(kind), pa.types
-    lists = (t.is_list, t.is_large_list, t.is_fixed_size_list, t.is_list_view, t.is_large_list_view)
-    return plain_type(kind.value_type) if any(is_list(kind) for is_list in lists) else None
-
-
 def _is_string_list(kind: pa.DataType) -> bool:
     element = element_type(kind)
     # lists of nulls are all empty
@@ -91,8 +86,8 @@ def _is_string_list(kind: pa.DataType) -> bool:
 _LABELS = (pa.types.is_string, pa.types.is_integer, pa.types.is_boolean)
 # role of a column -> its types, for messages, and tests of a plain type, one of which must hold
 _TYPES: dict[str, tuple[str, tuple[Callable[[pa.DataType], bool], ...]]] = {
-    "id": ("strings or integers", (pa.types.is_string, pa.types.is_integer, pa.types.is_null)),
-    "text": ("strings", (is_text,)),
+    "id": (ids.EXPECTED, (ids.is_id,)),
+    "text": ("strings or lists of strings", (is_text, is_text_list)),
     "value": ("numbers", (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)),
     "label": ("strings, integers or booleans", _LABELS),
     "series": ("strings, integers or booleans", _LABELS),
@@ -146,7 +141,7 @@ def choose_fields(
     def guess(role: str, parameter: str) -> str:
         expected, tests = _TYPES[role]
         if role == TEXT_NAME:
-            tests = (is_string,)
+            expected, tests = "strings", (is_string,)
         found = [
             name
             for name in own
@@ -213,18 +208,21 @@ def check_fields(data: Dataset, fields: Fields) -> None:
 
 def _check_there(data: Dataset, fields: Fields) -> None:
     for source in data.sources:
-        names = source.schema.names
-        texts = () if any(name in names for name in fields.text) else fields.text
+        texts = fields.text
+        if any(count_at(source.schema, name) for name in texts):
+            texts = ()
         single = (fields.tokens, fields.label, fields.tags, fields.id, fields.series)
         for name in fields.used:
-            found = names.count(name)
+            found = count_at(source.schema, name)
             if found == 1:
                 continue
             problem = f"{found} columns called {name!r}" if found else f"no column {name!r}"
-            if not found and name in data.types:
+            having = data.kinds(name)
+            if not found and having:
                 if name not in (*texts, *fields.values, *single):
                     continue
-                problem += f", which {next(iter(data.types[name].values()))} has"
+                others = [where for kind, where in having.items() if not pa.types.is_null(kind)]
+                problem += f", which {others[0]} has" if others else ""
             raise DataError(f"{source.name}: {problem}; its columns: {listing(source.schema)}")
 
 
@@ -232,7 +230,7 @@ def check_types(data: Dataset, role: str, *names: str | None) -> None:
     """Raise DataError, which names the source, for a column of an unsuitable type."""
     expected, tests = _TYPES[role]
     for name in filter(None, names):
-        for kind, where in data.types[name].items():
+        for kind, where in data.kinds(name).items():
             if not _is_any(tests, kind):
                 source = next(source for source in data.sources if source.name == where)
                 raise DataError(

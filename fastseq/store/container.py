@@ -152,7 +152,10 @@ class Container:
         chunks = 0
         try:
             for name, (dtype, offset, count) in json.loads(content)["arrays"].items():
-                kind = np.dtype(dtype)
+                kind = np.dtype(str(dtype))
+                # numbers only: neither object arrays nor records
+                if kind.kind not in "biuf" or type(offset) is not int or type(count) is not int:
+                    raise ValueError
                 if not 0 <= offset <= offset + count * kind.itemsize <= self._end:
                     raise ValueError
                 self._arrays[name] = kind, offset, count

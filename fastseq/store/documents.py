@@ -59,10 +59,10 @@ class DocumentWriter:
         self._pending: list[pa.Table] = []
         self._pending_rows = self._pending_bytes = 0
         for field in self.schema:
-            if _has_dictionary(field.type):
+            if _is_encoded(field.type):
                 raise DataError(
-                    f"the column {field.name!r} is {field.type}; expected no dictionaries inside "
-                    "of lists and structs: leave it out (store=… names the columns to store)"
+                    f"the column {field.name!r} is {field.type}, which cannot be stored: leave it "
+                    "out (store=… names the columns to store)"
                 )
 
     def append(self, table: pa.Table) -> None:
@@ -95,14 +95,15 @@ class DocumentWriter:
         """Write the pending rows, if there are any, as a group of their own."""
         if not self._pending_rows:
             return
-        # one chunk per column: the bytes would depend on the borders of chunks
-        group = pa.concat_tables(self._pending).combine_chunks()
+        group = pa.concat_tables(self._pending)
         self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
         sink = pa.BufferOutputStream()
         try:
+            # copies: the bytes would depend on the borders of chunks, and the padding of a slice's
+            # buffers is bytes of other rows
+            columns = [pa.concat_arrays(column.chunks) for column in group.columns]
             with ipc.new_stream(sink, self.schema, options=_OPTIONS) as stream:
-                for batch in group.to_batches():
-                    stream.write_batch(batch)
+                stream.write_batch(pa.record_batch(columns, schema=self.schema))
         except pa.ArrowException as error:
             raise DataError(f"cannot store the columns: {reason(error)}") from error
         written = sink.getvalue()
@@ -188,7 +189,8 @@ class StoredDocuments(ABC):
 
     def _checked(self, table: pa.Table, groups: Sequence[int], names: list[str]) -> pa.Table:
         expected = sum(int(self.starts[g + 1] - self.starts[g]) for g in groups)
-        if table.num_rows != expected or sorted(table.schema.names) != sorted(names):
+        # of Parquet, a name with dots also selects fields of structs
+        if table.num_rows != expected or not set(names) <= set(table.schema.names):
             raise FormatError(f"{self.name}: damaged: not the columns and rows of the index")
         return table.select(names)
 
@@ -324,10 +326,13 @@ def taken(table: pa.Table, rows: Int64) -> pa.Table:
     return table.combine_chunks().take(number_array(rows))
 
 
-def _has_dictionary(kind: pa.DataType) -> bool:
-    """Whether a type is or contains a dictionary."""
+def _is_encoded(kind: pa.DataType) -> bool:
+    """Whether a type is or contains a dictionary, which a stream of one batch may lack, or strings
+    as views or values as runs, of which pyarrow cannot take rows."""
+    t = pa.types
+    tests = (t.is_dictionary, t.is_string_view, t.is_binary_view, t.is_run_end_encoded)
     inner = [kind.field(i).type for i in range(kind.num_fields)]
-    return bool(pa.types.is_dictionary(kind)) or any(map(_has_dictionary, inner))
+    return any(test(kind) for test in tests) or any(map(_is_encoded, inner))
 
 
 def _string_bytes(table: pa.Table) -> Int64:

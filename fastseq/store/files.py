@@ -1,4 +1,4 @@
-"""Atomic file writes, gzip, and arrays that spill to a temporary file.
+"""Atomic file writes, gzip and zstd, and arrays that spill to a temporary file.
 
 array = SpillArray(np.int32, memory=1 << 30)
 array.append(values)
@@ -8,8 +8,10 @@ whole = array.finish()          # in memory, or a mapped file that is removed wi
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import secrets
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,7 +25,6 @@ from fastseq.errors import FastseqError, SettingsError
 from fastseq.store import disk
 
 MEMORY = 1 << 30  # default of SpillArray, bytes
-_GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_LEVEL = 6  # gzip's own default; Python's, 9, takes several times as long
 _GZIP_RATIO = 1040  # an upper bound of the bytes that one byte of deflate expands to
 
@@ -80,30 +81,97 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-# ---- gzip: detected by content when reading, by the file name when writing
+# ---- gzip and zstd: detected by content when reading, by the file name when writing
+
+COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}  # by the first bytes
+
+
+def compression_of(head: bytes) -> str | None:
+    """The compression of a file by its first four bytes; None for none."""
+    return next((name for start, name in COMPRESSIONS.items() if head.startswith(start)), None)
 
 
 @contextmanager
 def opened(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a file for reading; a gzip file is decompressed, whatever its name."""
+    """Open a file for reading; a gzip or zstd file is decompressed, whatever its name. Damage
+    raises OSError, EOFError or zlib.error."""
     with open(path, "rb") as file:
-        if peek(file, 2) == _GZIP_MAGIC:
+        found = compression_of(peek(file, 4))
+        if found == "gzip":
             with gzip.open(file, "rb") as unpacked:
                 yield cast(BinaryIO, unpacked)
+        elif found == "zstd":
+            with io.BufferedReader(_ZstdReader(path)) as unpacked_zstd:
+                yield cast(BinaryIO, unpacked_zstd)
         else:
             yield file
 
 
 @contextmanager
 def created(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Write a file atomically, gzip-compressed if its name ends in .gz; the same content gives the
-    same bytes. Raises as `written_whole`."""
+    """Write a file atomically, compressed if its name ends in .gz or .zst; the same content gives
+    the same bytes. Raises as `written_whole`."""
+    name = os.fspath(path).lower()
     with written_whole(path) as temporary, open(temporary, "wb") as file:
-        if os.fspath(path).lower().endswith(".gz"):
+        if name.endswith(".gz"):
             with gzip.GzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) as packed:
                 yield cast(BinaryIO, packed)
+        elif name.endswith(".zst"):
+            import pyarrow as pa  # for such files only
+
+            with pa.CompressedOutputStream(pa.PythonFile(file, "w"), "zstd") as packed_zstd:
+                yield cast(BinaryIO, packed_zstd)
         else:
             yield file
+
+
+class _ZstdReader(io.RawIOBase):
+    """The decompressed content of a zstd file; a position before the present one is reached from
+    the start."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = path
+        self._rewind()
+
+    def _rewind(self) -> None:
+        import pyarrow as pa  # for such files only
+
+        file = open(self._path, "rb", buffering=0)  # noqa: SIM115 - closed with the stream
+        self._stream = pa.CompressedInputStream(pa.PythonFile(file, "r"), "zstd")
+        self._position = 0
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if whence == os.SEEK_END:
+            raise io.UnsupportedOperation("the end of a zstd file is unknown")
+        target = offset + (self._position if whence == os.SEEK_CUR else 0)
+        if target < self._position:
+            self._stream.close()
+            self._rewind()
+        while self._position < target:
+            skipped = len(self._stream.read(min(target - self._position, 1 << 20)))
+            if not skipped:
+                break
+            self._position += skipped
+        return self._position
 
 
 def peek(file: BinaryIO, n: int) -> bytes:
@@ -114,7 +182,9 @@ def peek(file: BinaryIO, n: int) -> bytes:
 
 
 def bytes_left(file: BinaryIO) -> int:
-    """Remaining bytes of a file of `opened`: exact, or for gzip an upper bound."""
+    """Remaining bytes of a file of `opened`: exact, or for gzip and zstd an upper bound."""
+    if isinstance(file, io.BufferedReader) and isinstance(file.raw, _ZstdReader):
+        return sys.maxsize  # zstd has none
     size = os.fstat(file.fileno()).st_size
     return size * _GZIP_RATIO if isinstance(file, gzip.GzipFile) else size - file.tell()
 

@@ -281,7 +281,7 @@ class Folder:
 
     def container(self, name: str) -> Container:
         """The arrays of a container. Raises FormatError for a damaged one."""
-        return open_container(self.root / self._paths[name], self.entry(name), self.buffer(name))
+        return open_container(self.path(name), self.entry(name), self.buffer(name))
 
     def columns(self, name: str, names: Sequence[str]) -> list[list[Any]]:
         """Columns of a Parquet file, as Python values, in the order of `names`.
@@ -333,7 +333,7 @@ def verify(path: str | Path) -> list[str]:
     for name, entry in manifest.files.items():
         try:
             intact = _is_intact(root / name, entry)
-        except (OSError, FormatError):
+        except OSError:
             intact = False
         if not intact:
             wrong.append(name)
@@ -385,11 +385,14 @@ def open_container(
 def _is_intact(
     path: Path, entry: FileEntry, mapped: mmap.mmap | bytearray | None = None
 ) -> bool:
-    """Whether all bytes of a file, mapped or not, have their checksums. Raises OSError or
-    FormatError where it cannot be read."""
+    """Whether all bytes of a file, mapped or not, have their checksums. Raises OSError where it
+    cannot be read."""
     if entry.footer is not None:
-        # a new container, which has verified no chunk yet
-        return open_container(path, entry, mapped).is_intact()
+        try:
+            # a new container, which has verified no chunk yet
+            return open_container(path, entry, mapped).is_intact()
+        except FormatError:
+            return False
     if mapped is not None:
         return zlib.crc32(memoryview(mapped)) == entry.crc32
     return checksum(path) == (entry.bytes, entry.crc32)

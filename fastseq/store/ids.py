@@ -77,11 +77,6 @@ def is_id(kind: pa.DataType) -> bool:
     return any(test(kind) for test in tests)
 
 
-def id_kind(kind: pa.DataType | None) -> pa.DataType:
-    """The type of ids of a column; of row numbers for None."""
-    return pa.int64() if kind is None else id_type(kind)
-
-
 def id_type(kind: pa.DataType) -> pa.DataType:
     """The type that ids of a type are read as: its plain type, for floats int64."""
     kind = plain_type(kind)
@@ -98,7 +93,9 @@ def plain_ids(ids: pa.Array) -> pa.Array:
             whole = (np.trunc(values) == values) & (np.abs(values) < 2.0**63)
         bad = np.flatnonzero(~whole & floats.is_valid().to_numpy(zero_copy_only=False))
         if len(bad):
-            raise RowError(int(bad[0]), f"the id is {values[bad[0]]}, expected a whole number")
+            raise RowError(
+                int(bad[0]), f"the id is {values[bad[0]]}, expected a whole number of 64 bits"
+            )
         return floats.cast(kind)
     return plain(ids, kind)
 
@@ -139,10 +136,11 @@ def id_array(ids: Iterable[Any] | pa.Array | pa.ChunkedArray) -> pa.Array:
     if isinstance(ids, pa.Array):
         return result_ids(ids)
     values = ids if isinstance(ids, np.ndarray) else list(ids)
-    if isinstance(values, np.ndarray) or (values and isinstance(values[0], int | np.integer)):
-        numbers = np.asarray(values)
+    if not isinstance(values, np.ndarray) and values and isinstance(values[0], int | np.integer):
         # uint64: ids beyond the largest int64
-        return number_array(numbers, np.uint64 if numbers.dtype == np.uint64 else np.int64)
+        values = np.array(values, np.uint64 if max(values) >= 1 << 63 else np.int64)
+    if isinstance(values, np.ndarray):
+        return number_array(values, np.uint64 if values.dtype == np.uint64 else np.int64)
     if all(isinstance(value, str) for value in values):
         return text_array(Texts.from_strings(values), pa.string())
     return result_ids(pa.array(values))
@@ -210,7 +208,9 @@ def id_hashes(ids: pa.Array) -> UInt64:
     array = plain_ids(ids)
     kind = array.type
     if pa.types.is_integer(kind):
-        return _mixed(array.to_numpy(zero_copy_only=False).astype(np.uint64))
+        # to_numpy would import an installed pandas, and an interrupt during that import is lost
+        raw = np.frombuffer(array.buffers()[1] or b"", kind.to_pandas_dtype())
+        return _mixed(raw[array.offset : array.offset + len(array)].astype(np.uint64))
     if pa.types.is_decimal(kind):
         hashes = np.zeros(len(array), np.uint64)
         for word in _words(array):
@@ -241,7 +241,9 @@ def _words(decimals: pa.Array) -> list[UInt64]:
     width = decimals.type.bit_width // 8
     raw = np.frombuffer(decimals.buffers()[1] or b"", np.uint8)
     raw = raw[decimals.offset * width : (decimals.offset + len(decimals)) * width]
-    signed = raw.view(np.int32 if width == 4 else np.int64).reshape(len(decimals), -1)
+    signed = raw.view(np.int32 if width == 4 else np.int64).reshape(
+        len(decimals), max(width // 8, 1)
+    )
     words: Int64 = signed.astype(np.int64)
     sign = words[:, -1] >> 63
     columns = [*words.T, *[sign] * (4 - words.shape[1])]
@@ -249,6 +251,14 @@ def _words(decimals: pa.Array) -> list[UInt64]:
 
 
 # ---- ids that a user gives
+
+
+ROW_TYPE = pa.int64()  # of ids that are row numbers
+
+
+def row_ids(values: Any) -> Int64:
+    """Ids given by a user that are row numbers. Raises DataError for other values."""
+    return np.asarray(ids_like(values, ROW_TYPE).to_numpy(zero_copy_only=False), np.int64)
 
 
 def ids_like(values: Any, kind: pa.DataType) -> pa.Array:

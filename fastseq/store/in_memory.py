@@ -7,10 +7,9 @@ open_rows(as_source(np.sin(np.arange(100.0)), inputs="values"), "values")
 
 from __future__ import annotations
 
-import glob
 import os
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -27,8 +26,10 @@ from fastseq.store.columns import (
     TOKENS_NAME,
     VALUE_NAME,
 )
-from fastseq.store.sources import PARQUET, SUFFIX, parquet_files
-from fastseq.store.texts import is_table
+from fastseq.store.dataset import are_paths
+from fastseq.store.frames import are_rows, is_arrow, is_lazy_frame, is_table
+from fastseq.store.records import RecordSource
+from fastseq.store.sources import Source
 from fastseq.types import Texts, offsets_of
 
 
@@ -37,14 +38,15 @@ def as_source(examples: Any, targets: Any = None, inputs: str = "text") -> Any:
 
     Parameters
     ----------
-    examples : a path, a list of paths, a table, a data frame: returned unchanged, for open_rows to
-        resolve the columns. Otherwise one element per row: strings for "text" (a list, a NumPy
-        array, types.Texts, an Arrow array or a Series); lists of strings for "tokens"; numbers [T]
-        or [T, C] for "values". With targets, a table or frame of one column is that column.
+    examples : a path, a list of paths, a table, a data frame, a list of dicts or of frames:
+        returned unchanged, for open_rows to resolve the columns. Otherwise one element per row:
+        strings for "text" (a list, a NumPy array, types.Texts, an Arrow array or a Series); lists
+        of strings for "tokens"; numbers [T] or [T, C] for "values". With targets, a table or frame
+        of one column is that column.
         A list of strings is texts, unless no targets are given and every string can only be a path:
-        an existing Parquet file, a folder or glob with some, or a name without white space that
-        ends in ".parquet", so that a mistyped name is an error and not a text. A list of Path
-        objects is paths; a NumPy array of strings is texts.
+        an existing Parquet file, a folder or glob with data, a URI, or a name without white space
+        that ends in ".parquet" or another suffix of data, so that a mistyped name is an error and
+        not a text. A list of Path objects is paths; a NumPy array of strings is texts.
     targets : labels (strings, integers or booleans) or lists of tags, as a list, an array, a Series
         or a frame of one column; None where examples include them, or none are needed
     inputs : "text", "tokens" or "values"
@@ -78,8 +80,19 @@ def as_source(examples: Any, targets: Any = None, inputs: str = "text") -> Any:
 
 def _is_source(examples: Any) -> bool:
     if isinstance(examples, list | tuple) and examples:
-        return all(isinstance(path, os.PathLike) for path in examples)  # strings may be texts
-    return isinstance(examples, str | os.PathLike) or is_table(examples)
+        # strings may be texts
+        return are_rows(examples) or all(isinstance(path, os.PathLike) for path in examples)
+    is_path = isinstance(examples, str | os.PathLike)
+    return is_path or isinstance(examples, Source) or is_table(examples) or is_lazy_frame(examples)
+
+
+def rows_of(examples: Any) -> Any:
+    """The examples, of which an iterator of dicts is a source of rows with columns."""
+    if not isinstance(examples, Iterator) or is_arrow(examples):
+        return examples
+    first = list(islice(examples, 1))
+    rest = chain(first, examples)
+    return RecordSource(rest, f"the {type(examples).__name__}") if are_rows(first) else rest
 
 
 def _sole_column(table: Any) -> tuple[str, pa.ChunkedArray]:
@@ -97,28 +110,6 @@ def _sole_column(table: Any) -> tuple[str, pa.ChunkedArray]:
             "of each, or a table that holds both and no targets"
         )
     return names[0], whole.column(names[0])
-
-
-def are_paths(examples: Any) -> bool:
-    """Whether a list can only be paths: Path objects, Parquet files by their name or content,
-    folders and globs that have some. Any other list of strings is texts."""
-    return bool(isinstance(examples, list | tuple) and examples and all(map(_is_path, examples)))
-
-
-def _is_path(text: Any) -> bool:
-    if not isinstance(text, str):
-        return isinstance(text, os.PathLike)
-    if text.lower().endswith(SUFFIX) and len(text.split()) == 1:
-        return True
-    try:
-        if os.path.isdir(text):
-            return any(parquet_files(Path(text), []))
-        if glob.has_magic(text) and not os.path.exists(text):
-            return any(match.lower().endswith(SUFFIX) for match in glob.iglob(text, recursive=True))
-        with open(text, "rb") as file:
-            return file.read(len(PARQUET)) == PARQUET
-    except (OSError, ValueError):  # no such file, or not a valid file name
-        return False
 
 
 def _column(values: Any, what: str, convert: Callable[[Sequence[Any], str], pa.Array]) -> pa.Array:

@@ -16,15 +16,17 @@ import json
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import Collection, Iterator
 from contextlib import suppress
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from fastseq.errors import DataError, SettingsError
 from fastseq.settings import file_path
+from fastseq.store.files import COMPRESSIONS, opened
 from fastseq.store.folder import MANIFEST, is_ours
+from fastseq.store.locations import format_of, glob_matches, local_path
 
 TAG = "fastseq"  # the last column of a TREC run
 NPZ_COMMENT = b"fastseq: matrix"
@@ -61,6 +63,7 @@ _FORMATS = {
     b"\xba\x16\x4f\x2f": "fastText model",
     b"PK": "zip archive",
     b"\x1f\x8b": "gzip file",
+    b"\x28\xb5\x2f\xfd": "zstd file",
     b"\x89PNG": "PNG picture",
     b"%PDF": "PDF document",
     b"\x93NUMPY": "NumPy array",
@@ -68,7 +71,6 @@ _FORMATS = {
     b"\x80\x04": "pickle",
 }
 
-_PARQUET = ".parquet"
 # names in a folder of fastseq that belong to it, apart from links to data files
 _OWN = re.compile(rf"{re.escape(MANIFEST)}|lock|checkpoint|data-\d{{6}}(\.tmp)?")
 
@@ -92,11 +94,28 @@ def kind_of(path: str | os.PathLike[str]) -> str | None:
         if head.startswith((b"\x89PNG", b"%PDF", b"<?xml")):
             marked = any(mark in part for mark in _PICTURE_MARKS for part in (head, tail))
             return "picture" if marked else None
+        if head.startswith(tuple(COMPRESSIONS)):
+            return "run" if _is_compressed_run(path) else None
         lines = (head.partition(b"\n")[0], tail.rstrip(b"\n").rpartition(b"\n")[2])
-        fields = [line.split() for line in lines]
-        if all(len(f) == 6 and f[1] == b"Q0" and f[5] == TAG.encode() for f in fields):
+        if all(map(_is_run_line, lines)):
             return "run"
     return None
+
+
+def _is_run_line(line: bytes) -> bool:
+    fields = line.split()
+    return len(fields) == 6 and fields[1] == b"Q0" and fields[5] == TAG.encode()
+
+
+def _is_compressed_run(path: str | os.PathLike[str]) -> bool:
+    with suppress(OSError, EOFError, zlib.error), opened(path) as file:
+        tail = file.read(_ENDS)
+        if not _is_run_line(tail.partition(b"\n")[0]):
+            return False
+        while part := file.read(1 << 20):
+            tail = (tail + part)[-_ENDS:]
+        return _is_run_line(tail.rstrip(b"\n").rpartition(b"\n")[2])
+    return False
 
 
 def described(path: str | os.PathLike[str]) -> str:
@@ -165,12 +184,12 @@ def check_output(
     exist, is an input, is one of `others`, or exists and may not be replaced.
     """
     target = Path(path)
-    if suffixes and target.suffix.lower() not in suffixes:
+    if suffixes and not target.name.lower().endswith(tuple(suffixes)):
         *first, last = suffixes
         listed = f"{', '.join(first)} or {last}" if first else last
         raise SettingsError(f"{path}: the name of this output must end in {listed}")
     for source in _paths(inputs):
-        _refuse_input(target, Path(source))
+        _refuse_input(target, source)
     if target.is_dir():
         raise SettingsError(f"{path}: is a folder, expected a file to write to")
     if not target.parent.is_dir():
@@ -195,7 +214,7 @@ def check_folder(path: str | os.PathLike[str] | None, *inputs: Any, texts: bool 
 
     path : None: nothing is written
     inputs : as in check_output
-    texts : strings in a list may be texts, and are paths only if they end in .parquet
+    texts : strings in a list may be texts, and are paths only by the suffix of data
 
     Raises SettingsError.
     """
@@ -218,24 +237,12 @@ def _refuse_input(target: Path, given: Path) -> None:
     is_glob = not given.exists() and glob.has_magic(str(given))
     folders = map(Path, glob.glob(str(given), recursive=True)) if is_glob else [given]
     target_parts, pattern = (Path(os.path.abspath(path)).parts for path in (target, given))
-    if (is_glob and _matches(target_parts, pattern)) or any(
+    if (is_glob and glob_matches(target_parts, pattern)) or any(
         _is_read_in(folder.resolve(), target.resolve()) for folder in folders if folder.is_dir()
     ):
         raise SettingsError(
             f"{target}: would be part of the input {given}, expected an output elsewhere"
         )
-
-
-def _matches(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
-    """Whether glob.glob(recursive=True) matches the components of a path."""
-    if not pattern or not parts:
-        return parts == pattern
-    hidden = parts[0].startswith(".") and not pattern[0].startswith(".")
-    if pattern[0] == "**":
-        skipped = _matches(parts, pattern[1:])
-        return skipped or (not hidden and _matches(parts[1:], pattern))
-    matches = not hidden and fnmatchcase(parts[0], pattern[0])
-    return matches and _matches(parts[1:], pattern[1:])
 
 
 def _is_read_in(folder: Path, target: Path) -> bool:
@@ -248,7 +255,7 @@ def _is_read_in(folder: Path, target: Path) -> bool:
         return linked or bool(_OWN.fullmatch(parts[0]))
     above = [folder.joinpath(*parts[:n]) for n in range(1, len(parts))]
     return (
-        target.suffix.lower() == _PARQUET
+        format_of(target) is not None
         and not any(part[0] in "._" for part in parts)
         and all(kind_of(each) is None for each in above)
     )
@@ -256,10 +263,10 @@ def _is_read_in(folder: Path, target: Path) -> bool:
 
 def _files(given: Path) -> list[Path]:
     """The files that are read of a path: itself, those below it, or those that a glob finds."""
-    from fastseq.store.sources import search_files
+    from fastseq.store.data_files import search_path
 
     try:
-        return search_files([given])[0]
+        return search_path(given, [])[1]
     except (DataError, OSError, ValueError):  # not found, which its reader reports
         return []
 
@@ -271,11 +278,13 @@ def _is_same(a: Path, b: Path) -> bool:
     return os.path.realpath(a) == os.path.realpath(b)
 
 
-def _paths(inputs: Any, texts: bool = False) -> Iterator[str | os.PathLike[str]]:
+def _paths(inputs: Any, texts: bool = False) -> Iterator[Path]:
     if isinstance(inputs, str | os.PathLike):
-        yield inputs
+        path = local_path(inputs)
+        if path is not None:
+            yield path
     elif isinstance(inputs, list | tuple | set):
         may_be_texts = texts and isinstance(inputs, list)
         for each in inputs:
-            if not (may_be_texts and isinstance(each, str) and not each.endswith(_PARQUET)):
+            if not (may_be_texts and isinstance(each, str) and format_of(each) is None):
                 yield from _paths(each, texts)

@@ -5,9 +5,11 @@ pyarrow accepts only UTF-8 file names; Python opens the other files, at a small 
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -17,10 +19,12 @@ import pyarrow.parquet as pq
 
 from fastseq.errors import DataError
 from fastseq.store.arrays import one_chunk, plain_type
-from fastseq.store.files import reason, written_whole
+from fastseq.store.files import opened, reason, written_whole
+from fastseq.store.nested import leaves
 
 _SURROGATE = re.compile("[\ud800-\udfff]")  # of a byte that is not UTF-8
 
+MOST_LISTED = 50  # columns in a message
 KEY = b"fastseq"  # of the file's metadata: JSON that names the kind of output
 
 
@@ -56,6 +60,15 @@ def parquet_writer(
             # of the file, not of the schema: a table that is read and written again loses it
             writer.add_key_value_metadata({KEY: json.dumps({"kind": kind}).encode()})
         yield writer
+
+
+@contextmanager
+def opened_file(path: str | os.PathLike[str]) -> Iterator[pa.NativeFile]:
+    """A file to read, under a name of any bytes."""
+    with ExitStack() as stack:
+        found = _opened(path, "rb", stack)
+        file = pa.OSFile(found, "rb") if isinstance(found, str) else pa.PythonFile(found, "r")
+        yield stack.enter_context(file)
 
 
 def _opened(source: Any, mode: str, stack: ExitStack) -> Any:
@@ -121,22 +134,28 @@ def read_columns(
 
 
 def listing(schema: pa.Schema) -> str:
-    """The columns and their types, for a message."""
-    return ", ".join(f"{field.name} ({field.type})" for field in schema) or "none"
+    """The columns and their types, for a message; fields of structs as paths."""
+    shown = [f"{field.name} ({field.type})" for field in leaves(list(schema))]
+    if len(shown) > MOST_LISTED:
+        shown[MOST_LISTED:] = [f"… ({len(shown) - MOST_LISTED:,} more)"]
+    return ", ".join(shown) or "none"
 
 
 def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
-    """The lines of a UTF-8 text file that are not blank, numbered from 1, without their ends:
-    LF or CR LF, or CR in a file without any LF.
+    """The lines of a UTF-8 text file, compressed or not, that are not blank, numbered from 1,
+    without their ends: LF or CR LF, or CR in a file without any LF.
 
     Raises DataError: the file is missing, cannot be read, or is not UTF-8 (which line).
     """
     try:
-        with open(path, "rb") as raw:
+        with opened(path) as raw:
             feeds = any(b"\n" in block for block in iter(lambda: raw.read(1 << 20), b""))
         # not str.splitlines, which also splits at U+2028 and others inside of a text
         end = "\n" if feeds else "\r"
-        with open(path, encoding="utf-8-sig", errors="surrogateescape", newline=end) as file:
+        with (
+            opened(path) as raw,
+            io.TextIOWrapper(raw, "utf-8-sig", "surrogateescape", newline=end) as file,
+        ):
             for number, line in enumerate(file, 1):
                 line = line.rstrip("\r\n")
                 if not line.isascii() and _SURROGATE.search(line):
@@ -145,5 +164,5 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
                     yield number, line
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except OSError as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read ({reason(error)})") from error

@@ -1,4 +1,4 @@
-"""Rows of Parquet or Arrow, read in batches of bounded memory.
+"""Rows of any data, read in batches of bounded memory.
 
 train = open_rows("train.parquet", "text", outputs=False)     # columns text and label
 for batch in train.batches():
@@ -10,7 +10,8 @@ corpus = Corpus.open("docs.parquet")                          # documents to ind
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,12 +22,16 @@ from fastseq.errors import DataError, RowError, SettingsError, located
 from fastseq.store.arrays import (
     byte_lengths,
     column_starts,
+    element_type,
     first_null,
     is_string,
     is_text,
+    joined,
+    list_offsets,
     plain,
     plain_type,
     repaired,
+    text_lengths,
     texts_of,
     to_texts,
     valid_utf8,
@@ -37,13 +42,15 @@ from fastseq.store.columns import (
     check_fields,
     check_types,
     choose_fields,
-    element_type,
     listed,
 )
-from fastseq.store.sources import Dataset, ParquetSource, Source, open_sources
-from fastseq.types import Categories, Float64, Int64, Texts, offsets_of
+from fastseq.store.dataset import Dataset, open_sources
+from fastseq.store.ids import id_type, plain_ids
+from fastseq.store.sources import FileSource, Source
+from fastseq.types import Categories, Float64, Int64, Texts, offsets_of, ranges
 
 MAX_BYTES = 2 << 20  # of strings in a batch
+_JOINED = "\0joined "  # begins the name, in a part, of a text column that is lists
 _MOST_BYTES = 1 << 30  # far below the limit of 32-bit offsets
 
 
@@ -98,15 +105,19 @@ class RowBatch:
         assert self.texts is not None
         return self.texts
 
-    @property
-    def columns(self) -> Texts:
-        """The text columns of row after row; all but the last of a row end with the space that
-        joins them."""
-        text = self.text
-        if self.column_starts is None:
+    def columns(self, numbers: Sequence[int]) -> Texts:
+        """Some text columns, by their numbers, of row after row. One that is not the last of the
+        batch ends with the space that joins it to the next."""
+        text, starts = self.text, self.column_starts
+        if starts is None:
             return text
-        starts = self.column_starts + text.offsets[:-1, None]
-        return Texts(text.data, np.append(starts.reshape(-1), text.offsets[-1]))
+        edges = np.append(starts, np.diff(text.offsets)[:, None], axis=1) + text.offsets[:-1, None]
+        if len(numbers) == starts.shape[1]:
+            return Texts(text.data, np.append(edges[:, :-1].reshape(-1), text.offsets[-1]))
+        chosen = list(numbers)
+        first = edges[:, chosen].reshape(-1)
+        counts = edges[:, [number + 1 for number in chosen]].reshape(-1) - first
+        return Texts(text.data[ranges(first, counts)], offsets_of(counts))
 
     @property
     def source(self) -> str:
@@ -175,11 +186,15 @@ class RowReader:
         """Record batches of at most `max_bytes` of strings, or one row: text, id and columns to
         keep of their plain types, others as they are."""
         row = 0
-        strings = {*self.fields.text, *(field.name for field in self.kept if is_text(field.type))}
+        texts = self.fields.text
+        others = [field.name for field in self.kept if is_text(field.type)]
+        others = [name for name in others if name not in texts]
         for raw in self.data.read(self.fields.used, max_bytes):
             with located(self.data.where, row):
                 lengths = np.zeros(raw.num_rows, np.int64)
-                for name in strings:
+                for name in texts:
+                    lengths += text_lengths(raw.column(name))
+                for name in others:
                     lengths += byte_lengths(raw.column(name))
             for start, stop in _cuts(lengths, max_bytes):
                 with located(self.data.where, row + start):
@@ -189,7 +204,13 @@ class RowReader:
     def _part(self, raw: pa.RecordBatch) -> pa.RecordBatch:
         columns = {name: raw.column(name) for name in self.fields.used}
         for name in self.fields.text:
-            columns[name] = _plain(columns[name], name)
+            array = _plain(columns[name], name)
+            if element_type(array.type) is None:
+                columns[name] = array
+                continue
+            if name not in self.kept.names:
+                del columns[name]
+            columns[_JOINED + name] = joined(array)
         for field in self.kept:
             columns[field.name] = _plain(raw.column(field.name), field.name, field.type)
         return pa.RecordBatch.from_pydict(columns)
@@ -202,11 +223,15 @@ class RowReader:
         found: dict[str, Any] = {}
         with located(self.data.where, first_row):
             if fields.text:
-                texts, nulls = texts_of([part.column(name) for name in fields.text])
+                names = part.schema.names
+                columns = [
+                    part.column(_JOINED + name if _JOINED + name in names else name)
+                    for name in fields.text
+                ]
+                texts, nulls = texts_of(columns)
                 found |= {"texts": texts, "null_texts": nulls}
-                if len(fields.text) > 1:
-                    parts_of_text = [part.column(name) for name in fields.text]
-                    found["column_starts"] = column_starts(parts_of_text)
+                if len(columns) > 1:
+                    found["column_starts"] = column_starts(columns)
             if fields.tokens is not None:
                 tokens, offsets, nulls = _lists(part, fields.tokens)
                 found |= {"tokens": to_texts(tokens), "token_offsets": offsets, "null_texts": nulls}
@@ -230,9 +255,27 @@ class RowReader:
         return RowBatch(first_row, part.num_rows, self.data, **found)
 
 
+def _with_fields(text_columns: Sequence[str], fields: Sequence[str]) -> tuple[str, ...]:
+    """The text columns, one named twice counting twice, and those fields that are none of them."""
+    return (*text_columns, *(name for name in fields if name not in text_columns))
+
+
+def text_layout(text_columns: Sequence[str], fields: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Of each field of an index the numbers of its columns among all text columns, those of the
+    text first; "" is the text."""
+    names = _with_fields(text_columns, fields)
+    main = {"": tuple(range(len(text_columns)))}
+    return main | {name: (names.index(name),) for name in fields}
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Corpus(RowReader):
-    """Documents to be read: their source and the roles of their columns."""
+    """Documents to be read: their source and the roles of their columns.
+
+    layout  of each field of the index the numbers of its text columns; "" is the text
+    """
+
+    layout: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=lambda: {"": (0,)})
 
     @staticmethod
     def open(
@@ -240,17 +283,27 @@ class Corpus(RowReader):
         id_column: str | None = None,
         text_columns: str | Sequence[str] | None = None,
         store: str | Sequence[str] | None = None,
+        indexed_fields: Sequence[str] = (),
+        partial: bool = False,
     ) -> Corpus:
         """Find the files and resolve the columns from the schemas, without reading rows.
 
         Parameters
         ----------
-        source : a Parquet file, a folder (every Parquet file below it), a glob, or a list of those;
-            an Arrow table or stream; anything with the Arrow stream interface (pandas, polars)
-        id_column : strings or integers; by default `id`, `doc_id`, `_id` or the row number
+        source : a file of Parquet, JSON Lines or CSV, a folder (every such file below it), a glob,
+            a URI, "-" for standard input, or a list of those; an Arrow table or stream; anything
+            with the Arrow stream interface (pandas, polars), or a list of those; an iterable of
+            dicts or texts
+        id_column : of the types that ids.py lists; by default `id`, `doc_id`, `_id` or the row
+            number
         text_columns : joined by a space, a null being empty; by default `text` or the only column
-            of strings except the id. Strings of every Arrow type, or bytes taken as UTF-8
+            of strings except the id. Strings of every Arrow type, bytes taken as UTF-8, or lists of
+            those, also joined by a space. Of these and other columns, `doc.text` is a field of a
+            struct, unless a column has this name
         store : the columns to store in addition to the id; by default all
+        indexed_fields : text columns that are also fields of their own; without text_columns they
+            are joined
+        partial : whether all files may lack some of several text columns, which are then null
 
         Columns are matched by name: where a file lacks one that is stored, or one of several text
         columns, its rows have nulls; numbers of several widths become the widest. Folders called
@@ -259,24 +312,35 @@ class Corpus(RowReader):
         Raises
         ------
         DataError
-            A path does not exist, a file is not Parquet, a column is missing, ambiguous or of an
-            unsuitable type, files disagree.
+            A path does not exist, a file is damaged or of no known format, a column is missing,
+            ambiguous or of an unsuitable type, files disagree.
         SettingsError
             `source` is none of the above.
         """
-        data = open_sources(source)
+        names = listed(text_columns) or listed(indexed_fields)
+        data = open_sources(source).with_texts((*names, *indexed_fields))
+        if partial:
+            data = data.with_nulls((*names, *indexed_fields))
         fields = choose_fields(
-            data, "text", text=text_columns or None, id=id_column, targets=False,
+            data, "text", text=names or None, id=id_column, targets=False,
             text_parameter="text_columns",
         )  # fmt: skip
+        text = fields.text
+        fields = replace(fields, text=_with_fields(text, indexed_fields))
         if store is None:
-            stored = tuple(name for name in data.types if not INDEX_NAME.fullmatch(name))
+            named = [name for name in data.types if not INDEX_NAME.fullmatch(name)]
+            nested = [] if fields.id is None or fields.id in data.types else [fields.id]
+            stored = (*named, *nested)
         else:
             stored = (*(() if fields.id is None else (fields.id,)), *listed(store))
         fields = replace(fields, keep=tuple(dict.fromkeys(stored)))
         check_fields(data, fields)
         check_types(data, "id", fields.id)
-        return Corpus(data, fields, None, _kept_schema(data, fields))
+        kept = _kept_schema(data, fields)
+        if fields.id is not None:
+            at = kept.get_field_index(fields.id)
+            kept = kept.set(at, kept.field(at).with_type(id_type(kept.field(at).type)))
+        return Corpus(data, fields, None, kept, text_layout(text, indexed_fields))
 
     @property
     def name(self) -> str:
@@ -286,7 +350,7 @@ class Corpus(RowReader):
     @property
     def place(self) -> Callable[[int], str] | None:
         """`where` for rows of files; None where rows have only numbers."""
-        return self.where if isinstance(self.sources[0], ParquetSource) else None
+        return self.where if isinstance(self.sources[0], FileSource) else None
 
     @property
     def id_column(self) -> str | None:
@@ -294,14 +358,9 @@ class Corpus(RowReader):
         return self.fields.id
 
     @property
-    def columns(self) -> int:
-        """The number of text columns."""
-        return len(self.fields.text)
-
-    @property
     def text_columns(self) -> tuple[str, ...]:
-        """The names of the text columns."""
-        return self.fields.text
+        """The names of the columns that are joined to the text."""
+        return tuple(self.fields.text[number] for number in self.layout[""])
 
     @property
     def stored_columns(self) -> tuple[str, ...]:
@@ -376,6 +435,8 @@ def open_rows(
                     f"the {role} column {name!r} is named {names.count(name)} times; expected once"
                 )
     data = open_sources(source)
+    if inputs == "text":
+        data = data.with_texts(listed(named.get("text")) if fields is None else fields.text)
     if fields is None:
         fields = choose_fields(data, inputs, **named)
     elif named:
@@ -387,7 +448,7 @@ def open_rows(
     check_fields(data, fields)
     label_type = None
     if fields.label is not None:
-        kinds = data.types[fields.label].items()
+        kinds = data.kinds(fields.label).items()
         label_type, where = next((str(plain_type(kind)), name) for kind, name in kinds)
         expected = label_type
         if like is not None and like.label_type is not None:
@@ -438,6 +499,8 @@ def _cuts(lengths: Int64, max_bytes: int) -> Iterator[tuple[int, int]]:
 
 def _plain(array: pa.Array, name: str, kind: pa.DataType | None = None) -> pa.Array:
     try:
+        if kind is not None and pa.types.is_integer(kind) and pa.types.is_floating(array.type):
+            array = plain_ids(array)
         return plain(array, plain_type(array.type) if kind is None else kind)
     except RowError as error:
         raise RowError(error.row, f"column {name!r}: {error.problem}") from error
@@ -463,14 +526,9 @@ def _numbers(batch: pa.RecordBatch, name: str) -> Float64:
 
 def _lists(batch: pa.RecordBatch, name: str) -> tuple[pa.Array, Int64, int]:
     """The elements as plain strings, their offsets from 0, and the number of null lists."""
-    import pyarrow.compute as pc
-
     array = _plain(batch.column(name), name)
-    lengths = pc.list_value_length(array).cast(pa.int64())
-    nulls = lengths.null_count
-    if nulls:
-        lengths = lengths.fill_null(pa.scalar(0, pa.int64()))
-    offsets = offsets_of(lengths.to_numpy(zero_copy_only=False))
+    nulls = array.null_count
+    offsets = list_offsets(array)
     elements = array.flatten()
     kind = element_type(array.type)
     assert kind is not None  # by check_fields

@@ -7,6 +7,7 @@ and rank. In TREC's form each line is `query_id Q0 doc_id rank score tag`, for q
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,10 +22,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fastseq.errors import DataError, FastseqWarning, SettingsError
+from fastseq.errors import DataError, FastseqWarning, RowError, SettingsError
 from fastseq.store.arrays import (
     first_null,
-    id_array,
     is_string,
     is_text,
     number_array,
@@ -33,7 +33,9 @@ from fastseq.store.arrays import (
     string_scalar,
     to_texts,
 )
-from fastseq.store.files import written_whole
+from fastseq.store.files import created, reason, written_whole
+from fastseq.store.ids import EXPECTED, id_array, id_list, is_id
+from fastseq.store.locations import FORMATS, JSON, suffix_of
 from fastseq.store.outputs import TAG
 from fastseq.store.parquet import parquet_writer, read_columns, read_lines
 from fastseq.types import Float32, Int64
@@ -42,7 +44,7 @@ QUERY_ID_NAMES = ("query_id", "qid", "id", "_id")
 QUERY_TEXT_NAMES = ("text", "query")
 DOC_ID_NAMES = ("doc_id", "docid", "docno")
 REL_NAMES = ("rel", "relevance", "score")
-RUN_SUFFIXES = (".parquet", ".trec", ".tsv")
+RUN_SUFFIXES = (".parquet", ".trec", ".tsv", ".trec.gz", ".tsv.gz", ".trec.zst", ".tsv.zst")
 LARGEST_REL = 1_000_000  # pytrec_eval allocates an array of as many levels
 # in the header of a text file, lower-cased and without punctuation
 _HEADER_IDS = {"id", "qid", "queryid", "topic", "topicid", "number", "num"}
@@ -58,23 +60,29 @@ Ids: TypeAlias = Iterable[str] | Iterable[int] | pa.Array | pa.ChunkedArray
 def read_queries(path: str | Path) -> tuple[list[str] | list[int], list[str]]:
     """The ids and texts of the queries in a file, in order.
 
-    Parquet has the columns `query_id` (or `qid`, `id`, `_id`; strings or integers) and `text` (or
-    `query`). Each line of a .tsv or .txt file has the id, a tab and the text; a first line that
-    names these columns is a header. A null text is an empty query. Warns when a header or empty
-    lines are skipped.
+    Parquet, and each object of a .jsonl, .ndjson or .json file, has the columns `query_id` (or
+    `qid`, `id`, `_id`) and `text` (or `query`). Each line of a .tsv or .txt file has the id, a tab
+    and the text; a first line that names these columns is a header. Text files may be compressed
+    with gzip or zstd. A null text is an empty query. Warns when a header or empty lines are
+    skipped.
 
     Raises DataError: the file is missing or damaged, a column is missing or of the wrong type, an
     id is null or duplicated, a line has no tab (naming file and line or row); SettingsError: the
     file has another suffix.
     """
-    suffix = Path(path).suffix.lower()
+    suffix = suffix_of(path)
     ids: list[Any]
     if suffix == ".parquet":
         ids, texts = _queries_in_parquet(path)
+    elif FORMATS.get(suffix) == JSON:
+        ids, texts = _queries_in_json(path)
     elif suffix in (".tsv", ".txt"):
         ids, texts = _queries_in_lines(path)
     else:
-        raise SettingsError(f"{path}: queries end in .parquet, .tsv or .txt, not {suffix!r}")
+        raise SettingsError(
+            f"{path}: queries end in .parquet, .jsonl, .tsv or .txt, or those of text in .gz or "
+            f".zst, not {suffix!r}"
+        )
     seen: set[Any] = set()
     for value in ids:
         if value in seen:
@@ -90,6 +98,33 @@ def _queries_in_parquet(path: str | Path) -> tuple[list[Any], list[str]]:
         raise DataError(f"{path}: the text of the queries is {texts.type}, expected strings")
     strings = repaired(texts.cast(pa.string(), safe=False))
     return _id_list(ids, f"{path}: the query id"), [text or "" for text in strings.to_pylist()]
+
+
+def _queries_in_json(path: str | Path) -> tuple[list[Any], list[str]]:
+    ids: list[Any] = []
+    texts: list[str] = []
+    for number, line in read_lines(path):
+        where = f"{path}, line {number}"
+        try:
+            query = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{where}: not JSON ({reason(error)})") from error
+        if not isinstance(query, dict):
+            raise DataError(f"{where}: a {type(query).__name__}, expected an object")
+        names = [
+            next((n for n in ns if n in query), None) for ns in (QUERY_ID_NAMES, QUERY_TEXT_NAMES)
+        ]
+        if None in names:
+            wanted = QUERY_TEXT_NAMES[0] if names[0] is not None else QUERY_ID_NAMES[0]
+            raise DataError(f"{where}: no field {wanted!r}; its fields: {', '.join(query)}")
+        identifier, text = (query[name] for name in names)
+        if isinstance(identifier, bool) or not isinstance(identifier, str | int):
+            raise DataError(f"{where}: the query id is {identifier!r}, expected a string")
+        if not isinstance(text, str | None):
+            raise DataError(f"{where}: the text is {text!r}, expected a string")
+        ids.append(identifier)
+        texts.append(text or "")
+    return ids, texts
 
 
 def _queries_in_lines(path: str | Path) -> tuple[list[str], list[str]]:
@@ -123,13 +158,16 @@ def _is_header(identifier: str, text: str) -> bool:
 
 
 def _id_list(array: pa.Array, where: str) -> list[Any]:
-    """Ids as Python strings or integers. Raises DataError, whose message begins with `where`, if
-    they are neither, or one is null."""
-    if not (is_string(array.type) or pa.types.is_integer(array.type) or len(array) == 0):
-        raise DataError(f"{where} is {array.type}, expected strings or integers")
+    """Ids as results contain them. Raises DataError, whose message begins with `where`, if they are
+    of no type of ids, or one is null or a float that is not whole."""
+    if not (is_id(array.type) or len(array) == 0):
+        raise DataError(f"{where} is {array.type}, expected {EXPECTED}")
     if array.null_count:
         raise DataError(f"{where} is null in row {first_null(array)} (from 0)")
-    return list(repaired(array).to_pylist())
+    try:
+        return id_list(repaired(array))
+    except RowError as error:
+        raise DataError(f"{where}, row {error.row} (from 0): {error.problem}") from error
 
 
 # ---- runs
@@ -165,25 +203,26 @@ def run_table(query_ids: Ids, offsets: npt.ArrayLike, doc_ids: Ids, scores: Floa
 class RunWriter:
     """Writes a run, some queries at a time, atomically; a context manager.
 
-    The suffix of the path chooses the form: .parquet, .trec or .tsv (with a header line). Raises
-    SettingsError for another suffix, or a path that cannot be written to.
+    The suffix of the path chooses the form: .parquet, .trec or .tsv (with a header line), the
+    latter two also compressed: .trec.gz, .trec.zst. Raises SettingsError for another suffix, or a
+    path that cannot be written to.
     """
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
-        self._suffix = self._path.suffix.lower()
-        if self._suffix not in RUN_SUFFIXES:
-            raise SettingsError(
-                f"{path}: a run ends in {', '.join(RUN_SUFFIXES)}, not {self._suffix!r}"
-            )
+        self._suffix = suffix_of(path)
+        if not self._path.name.lower().endswith(RUN_SUFFIXES):
+            found = self._path.suffix.lower()
+            raise SettingsError(f"{path}: a run ends in {', '.join(RUN_SUFFIXES)}, not {found!r}")
         self._stack = ExitStack()
         self._parquet: pq.ParquetWriter | None = None
         self._text: BinaryIO | None = None
 
     def __enter__(self) -> RunWriter:
-        self._temporary = self._stack.enter_context(written_whole(self._path))
-        if self._suffix != ".parquet":
-            self._text = self._stack.enter_context(open(self._temporary, "wb"))
+        if self._suffix == ".parquet":
+            self._temporary = self._stack.enter_context(written_whole(self._path))
+        else:
+            self._text = self._stack.enter_context(created(self._path))
             if self._suffix == ".tsv":
                 self._text.write(b"query_id\tdoc_id\trank\tscore\n")
         return self
@@ -257,7 +296,7 @@ def read_run(path: str | Path) -> dict[str, dict[str, float]]:
     Parameters
     ----------
     path : Parquet or .tsv with a header line (query_id, doc_id, score, optionally rank), or TREC's
-        six columns in a file of any other suffix
+        six columns in a file of any other suffix; text may be compressed with gzip or zstd
 
     Raises DataError: the file is missing or damaged, a line has the wrong number of columns, a
     score is not a number, or a query lists a document twice.
@@ -295,8 +334,9 @@ def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
 
     Parameters
     ----------
-    path : Parquet or .tsv with a header line (query_id, doc_id, rel), or TREC's four columns in a
-        file of any other suffix
+    path : Parquet or .tsv with a header line (query_id, doc_id, rel; also BEIR's query-id,
+        corpus-id, score), or TREC's four columns in a file of any other suffix; text may be
+        compressed with gzip or zstd
 
     Raises DataError: the file is missing or damaged, a line has the wrong number of columns, a
     relevance is not an integer of at most 1,000,000, or a query gives a document two relevances.
@@ -332,7 +372,7 @@ def _rows(
     at, width, form: the same columns in TREC's form, its number of columns, and the message for
         a line with another number
     """
-    suffix = Path(path).suffix.lower()
+    suffix = suffix_of(path)
     if suffix == ".parquet":
         queries, documents, *values = read_columns(path, names)
         columns = [

@@ -6,11 +6,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 
 from fastseq.errors import DataError, SettingsError, located
+from fastseq.store.frames import are_rows, is_arrow, is_lazy_frame, is_table
 from fastseq.types import Texts
 
 SLICE_BYTES = 2 << 20  # of text in a slice, the unit of work of a thread
@@ -39,9 +42,9 @@ def open_texts(source: Any, text_columns: str | Sequence[str] | None = None) -> 
     Parameters
     ----------
     source : a Corpus, or a source of Corpus.open (paths, a list of Path objects; a table, a data
-        frame); one column: an Arrow array or chunked array, a Series with the Arrow interface;
-        Texts; or an iterable of strings, or of Texts, with an optional method `where` for the
-        location of a text
+        frame, a list of those; dicts); one column: an Arrow array or chunked array, a Series with
+        the Arrow interface; Texts; or an iterable of strings, or of Texts, with an optional method
+        `where` for the location of a text
     text_columns : of a corpus
 
     Raises DataError: as Corpus.open; a column that does not hold strings; SettingsError: `source`
@@ -49,8 +52,12 @@ def open_texts(source: Any, text_columns: str | Sequence[str] | None = None) -> 
     """
     if isinstance(source, Texts):
         source = [source]
+    if isinstance(source, Iterator) and not is_arrow(source):
+        slices = partial(_slices_of_iterator, source, text_columns)
+        return TextSource(slices, getattr(source, "where", _row))
+    has_columns = are_rows(source) or is_lazy_frame(source)
     if isinstance(source, list | tuple) and not (
-        source and all(isinstance(part, os.PathLike) for part in source)
+        has_columns or (source and all(isinstance(part, os.PathLike) for part in source))
     ):
         return TextSource(lambda: slices_of(source), _row)  # without pyarrow
     import pyarrow as pa
@@ -58,7 +65,7 @@ def open_texts(source: Any, text_columns: str | Sequence[str] | None = None) -> 
     from fastseq.store.arrays import arrow_column, is_text, plain_type
     from fastseq.store.rows import Corpus
 
-    table = is_table(source) or (text_columns and is_arrow(source))
+    table = is_table(source) or has_columns or (text_columns and is_arrow(source))
     if table or isinstance(source, str | os.PathLike | list | tuple | Corpus):
         corpus = source if isinstance(source, Corpus) else Corpus.open(source, None, text_columns)
         return TextSource(
@@ -78,14 +85,18 @@ def open_texts(source: Any, text_columns: str | Sequence[str] | None = None) -> 
     return TextSource(lambda: slices_of(source), getattr(source, "where", _row))
 
 
-def is_arrow(values: Any) -> bool:
-    """Whether an object has Arrow's array or stream interface."""
-    return hasattr(values, "__arrow_c_stream__") or hasattr(values, "__arrow_c_array__")
+def _slices_of_iterator(
+    source: Iterator[Any], text_columns: str | Sequence[str] | None
+) -> Iterator[Texts]:
+    """The texts of an iterator of strings, of Texts, or of dicts; nothing is read before."""
+    first = list(islice(source, 1))
+    rest = chain(first, source)
+    if not are_rows(first):
+        return slices_of(rest)
+    from fastseq.store.rows import Corpus
 
-
-def is_table(values: Any) -> bool:
-    """Whether an Arrow object has columns: a data frame or table, or a stream with a schema."""
-    return is_arrow(values) and (hasattr(values, "columns") or hasattr(values, "schema"))
+    corpus = Corpus.open(rest, None, text_columns)
+    return (batch.text for batch in corpus.batches(SLICE_BYTES))
 
 
 def slices_of(texts: Iterable[str | Texts]) -> Iterator[Texts]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -15,6 +15,8 @@ from fastseq.text.settings import INDEX_TOKENIZER, AnalysisSettings
 from fastseq.text.unicode_tables import unicode_tables
 from fastseq.text.word_tables import unicode_version
 from fastseq.types import Texts
+
+_FUNCTION = "function"  # the name of a function, among saved settings
 
 
 @describe_parameters
@@ -59,16 +61,22 @@ class Analyzer(AnalysisSettings):
         terms = lexicon.terms().to_strings()
         return [terms[i] for i in ids]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self, functions: bool = False) -> dict[str, Any]:
         """The settings as JSON values, with the tokenizer's name, and the version of the Unicode
         tables.
 
-        Raises SettingsError for a tokenizer that is a function.
+        functions : whether the tokenizer may be a Python function, of which only the name is
+            saved, for display: whoever reads the settings passes the function
+
+        Raises SettingsError for a tokenizer that is a function, unless `functions`.
         """
-        if callable(self.tokenizer):
+        if callable(self.tokenizer) and not functions:
             raise SettingsError("an analyzer whose tokenizer is a Python function cannot be saved")
         used = self.resolved(INDEX_TOKENIZER)
-        out = {field.name: plain(getattr(used, field.name)) for field in fields(used)}
+        values = {field.name: getattr(used, field.name) for field in fields(used)}
+        if callable(used.tokenizer):
+            values["tokenizer"] = {_FUNCTION: name_of(used.tokenizer)}
+        out = {name: plain(value) for name, value in values.items()}
         if used.normalization == "none":  # as earlier versions wrote it
             del out["normalization"]
         out["unicode"] = _unicode_version(used.tokenizer)
@@ -76,14 +84,25 @@ class Analyzer(AnalysisSettings):
         return {**out, "packages": found} if found else out
 
     @classmethod
-    def from_dict(cls, saved: Mapping[str, Any]) -> Analyzer:
+    def from_dict(
+        cls, saved: Mapping[str, Any], tokenizer: Callable[[str], list[str]] | None = None
+    ) -> Analyzer:
         """The analyzer that to_dict wrote.
 
-        Raises FormatError for settings that this version does not know or cannot honour.
+        tokenizer : the function whose name was saved. Without it, the analyzer raises SettingsError
+            when it is used
+
+        Raises FormatError for settings that this version does not know or cannot honour,
+        SettingsError for a function where the tokenizer is none.
         """
         if not isinstance(saved, Mapping):
             raise FormatError(f"the saved analyzer must be a dictionary, not {saved!r}")
         settings = dict(saved)
+        named = settings.get("tokenizer")
+        if isinstance(named, Mapping) and isinstance(named.get(_FUNCTION), str):
+            settings["tokenizer"] = tokenizer or _MissingFunction(named[_FUNCTION])
+        elif tokenizer is not None:
+            raise SettingsError(f"a function was passed, but the tokenizer is {named!r}")
         version = settings.pop("unicode", None)
         ours = _unicode_version(settings.get("tokenizer"))
         if version != ours:
@@ -124,6 +143,26 @@ class Analyzer(AnalysisSettings):
         if self.segments:
             found["rjieba"] = packages.segmenter_version()
         return found
+
+
+class _MissingFunction:
+    """Stands for a tokenizer of which only the name is known."""
+
+    def __init__(self, name: str) -> None:
+        self.__qualname__ = name
+
+    def __call__(self, text: str) -> list[str]:
+        raise SettingsError(
+            f"the tokenizer is the Python function {self.__qualname__}, which must be passed: "
+            "Index.open(path, tokenizer=…)"
+        )
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """The name of a function, for display."""
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    module = getattr(function, "__module__", None)
+    return name if module is None or isinstance(function, _MissingFunction) else f"{module}.{name}"
 
 
 def _unicode_version(tokenizer: Any) -> str:

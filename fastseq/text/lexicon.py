@@ -18,7 +18,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from itertools import chain, compress
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,8 +33,8 @@ from fastseq.text.tables import ByteTable, Column, KeyTable
 from fastseq.threads import in_order
 from fastseq.types import Int32, Int64, Texts, Tokens, UInt8, offsets_of
 
-# enters the critical section of an n-gram level (1 for words)
-Ticket = Callable[[int], AbstractContextManager[object]]
+# enters the critical section of an n-gram level (1 for words), or of one of several lexicons'
+Ticket = Callable[[Any], AbstractContextManager[object]]
 Rename = Callable[[Int32, Int64], Tokens]
 Bools = npt.NDArray[np.bool_]
 _HAN = 1  # the script of Han and kana, in the tables of both tokenizers of words
@@ -348,7 +348,7 @@ class TicketLock:
     """
 
     def __init__(self) -> None:
-        self._next: dict[int, int] = defaultdict(int)
+        self._next: dict[Any, int] = defaultdict(int)
         self._changed = threading.Condition()
         self._failed = math.inf
 
@@ -356,7 +356,7 @@ class TicketLock:
         """The ticket of slice `number`."""
 
         @contextmanager
-        def enter(level: int) -> Iterator[None]:
+        def enter(level: Any) -> Iterator[None]:
             with self._changed:
                 self._changed.wait_for(lambda: self._failed < number or self._next[level] == number)
                 if self._failed < number:
@@ -382,13 +382,18 @@ class AbortedError(Exception):
     """Raised in the thread of a slice when an earlier one failed; never reaches a caller."""
 
 
+class Encoder(Protocol):
+    """What encodes the slices of a corpus; Lexicon is one."""
+
+    def encode_levels(self, texts: Any, ticket: Ticket | None = None) -> Any: ...
+
+
 def encode_slices(
-    lexicon: Lexicon,
+    lexicon: Encoder,
     slices: Iterable[Slice],
-    finish: Callable[[int, list[Tokens]], Result],
+    finish: Callable[[int, Any], Result],
     threads: int,
     texts_of: Callable[[Slice], Texts] | None = None,
-    columns: int = 1,
 ) -> Iterator[tuple[Slice, Result]]:
     """Encode the slices of a corpus on several threads; yield (slice, result) in corpus order.
 
@@ -397,22 +402,20 @@ def encode_slices(
     slices : advanced on the calling thread
     finish : result of a slice, computed on its thread from its first row in the corpus and its
         tokens by n-gram level (see `Lexicon.encode_levels`)
-    texts_of : the texts of a slice; None: slices are Texts
-    columns : texts of each row
+    texts_of : the texts of a slice; None: slices are Texts, or what `lexicon` takes
 
     Raises RowError, with the row in the corpus, for a text that is not UTF-8.
     """
     lock = TicketLock()
 
-    def numbered() -> Iterator[tuple[int, int, Texts, Slice]]:
+    def numbered() -> Iterator[tuple[int, int, Any, Slice]]:
         row = 0
         for number, one in enumerate(slices):
-            texts = one if texts_of is None else texts_of(one)
-            assert isinstance(texts, Texts)
+            texts: Any = one if texts_of is None else texts_of(one)
             yield number, row, texts, one
-            row += len(texts) // columns
+            row += len(texts)
 
-    def encode(job: tuple[int, int, Texts, Slice]) -> Result:
+    def encode(job: tuple[int, int, Any, Slice]) -> Result:
         number, first_row, texts, _ = job
         try:
             return finish(first_row, lexicon.encode_levels(texts, lock.ticket(number)))
@@ -423,7 +426,7 @@ def encode_slices(
             problem = error.problem
             if isinstance(error, InvalidTextError):
                 problem += ' (an analyzer with on_invalid="replace" reads it as U+FFFD)'
-            raise RowError(first_row + error.row // columns, problem) from None
+            raise RowError(first_row + error.row, problem) from None
 
     with ThreadPoolExecutor(threads, "fastseq-encode") as pool:
         try:

@@ -36,7 +36,8 @@ class AnalysisSettings:
         '"word": runs of two or more letters, digits and underscores, those of '
         r're.findall(r"(?u)\b\w\w+\b", text.lower()); "space": those of str.split(); "char": '
         "every character that is not white space; or a function from str to a list of str, which "
-        "gets the unchanged text: slower, and such an analyzer cannot be saved.",
+        "gets the unchanged text: slower. An index saves its name only, and must be opened with "
+        "the function; other things with such an analyzer cannot be saved.",
         none=f"{INDEX_TOKENIZER} for an index, {FEATURES_TOKENIZER} for features and word vectors",
     )  # fmt: skip
     cjk: str = parameter(

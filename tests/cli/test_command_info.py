@@ -12,6 +12,7 @@ import pytest
 
 from fastseq.store.folder import MANIFEST, read_manifest
 from tests.cli.conftest import Run
+from tests.naive.commits import combine
 
 
 @pytest.fixture
@@ -30,6 +31,9 @@ def test_info_of_an_intact_index(run: Run, index: Path) -> None:
     assert "all files are intact" in ran.out
     said = {line.split("  ")[0] for line in ran.out.splitlines()}
     assert said >= {"kind", "format version", "written by", "size", "verified", "documents"}
+    assert "segments" in said
+    assert not said & {"deleted", "deleted documents", "segment-000001"}
+    assert "{" not in ran.out
     assert run("info", index, "--verify", "--quiet").out == ran.out  # it is the result
 
 
@@ -57,15 +61,40 @@ def test_every_damaged_file_is_named(run: Run, index: Path) -> None:
     assert run("info", index, "--verify").code == 0
 
 
-def test_several_damaged_files_are_all_named(run: Run, index: Path) -> None:
-    first, second, *_ = (path for path in data_files(index) if path.stat().st_size)
+@pytest.fixture
+def segments(bilingual: Path, tmp_path: Path) -> Path:
+    """An index of two segments and a file of deletions."""
+    combine(tmp_path / "segments", [bilingual, bilingual], [[], [3, 8]])
+    return tmp_path / "segments"
+
+
+def test_several_damaged_files_are_all_named(run: Run, segments: Path) -> None:
+    deleted, first, second = sorted(data_files(segments))
     first.write_bytes(first.read_bytes()[:-1])
     second.unlink()
-    error = run("info", index, "--verify").error
-    assert first.name in error
-    assert second.name in error
-    ran = run("info", index, "--verify", "--format", "json")
-    assert len(json.loads(ran.out)["damaged"]) == 2
+    deleted.write_bytes(bytes(deleted.stat().st_size))
+    error = run("info", segments, "--verify").error
+    for path in (deleted, first, second):
+        assert path.name in error
+    ran = run("info", segments, "--verify", "--format", "json")
+    assert len(json.loads(ran.out)["damaged"]) == 3
+
+
+def test_info_of_several_segments(run: Run, segments: Path) -> None:
+    ran = run("info", segments, "--verify")
+    assert ran.code == 0, ran.err
+    said = dict(line.split("  ", 1) for line in ran.out.splitlines())
+    told = {name: value.strip() for name, value in said.items()}
+    assert told["documents"] == "82"
+    assert told["segments"] == "2"
+    assert told["deleted documents"] == "2"
+    assert told["segment-000001"] == "42 documents"
+    assert told["segment-000001-1"] == "42 documents (2 deleted)"
+    assert told["stored_columns"].startswith("id (string), language (string), ")
+    assert told["size"].endswith(" in 3 files")
+    assert "{" not in ran.out
+    content = run("info", segments, "--format", "json").json
+    assert [one["deleted"] for one in content["statistics"]["segments"]] == [0, 2]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "missing", "zeroed", "ones", "flipped"])

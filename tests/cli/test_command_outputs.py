@@ -106,8 +106,8 @@ INPUTS: dict[str, tuple[tuple[str, ...], str]] = {
     "queries": (("search", "-i", "index", "--queries", "q.tsv", "-o", "q.tsv"), "q.tsv"),
     "queries by a link": (("search", "-i", "index", "--queries", "q.tsv", "-o", "l.tsv"), "l.tsv"),
     "part of an index": (
-        (*SEARCH, "-o", "index/data-000001/documents.parquet"),
-        "index/data-000001/documents.parquet",
+        (*SEARCH, "-o", "index/data-000001/run.trec"),
+        "index/data-000001/run.trec",
     ),
     "an earlier matrix": (
         ("features", "docs.parquet", "--like", "old.npz", "-o", "old.npz"),
@@ -129,10 +129,7 @@ INPUTS: dict[str, tuple[tuple[str, ...], str]] = {
         (*FIT, "--valid", "docs.parquet", "--gradient-flow", "docs.parquet"),
         "docs.parquet",
     ),
-    "a model's own corpus": (
-        ("index", "index/data-000001/documents.parquet", "-o", "index"),
-        "index",
-    ),
+    "a corpus inside of the index": (("index", "index/own.parquet", "-o", "index"), "index"),
 }
 
 
@@ -144,9 +141,8 @@ def test_input_is_never_overwritten(
     shutil.copy(corpora / "wave.parquet", here)
     Path("l.tsv").symlink_to("q.tsv")
     words, output = INPUTS[which]
-    if which == "a model's own corpus":
-        stored = pq.ParquetFile("index/data-000001/documents.parquet").schema_arrow
-        assert "text" in stored.names
+    if which == "a corpus inside of the index":
+        shutil.copy("docs.parquet", "index/own.parquet")
     files = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
     error = run(*words, *overwrite).error
     assert error.startswith(f"Error: {output}: ")

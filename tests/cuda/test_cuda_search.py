@@ -13,13 +13,14 @@ import pytest
 
 from fastseq import Index
 from fastseq.devices import cuda_problem, require_cuda
-from fastseq.errors import DeviceError, SettingsError
+from fastseq.errors import DeviceError, FastseqWarning, SettingsError
 from fastseq.kernels.cuda import search as kernels
 from fastseq.kernels.cuda.runtime import availability, memory, target
 from fastseq.search import cuda as gpu
 from fastseq.search.ranking import BM25, TFIDF, BoW, RankingModel
 from fastseq.search.searcher import Searcher
 from fastseq.types import Texts
+from tests.naive.commits import combine
 
 WORDS = [f"w{i}" for i in range(12)]
 QUERIES = [" ".join(WORDS[:7]), "w4", "absent w1", "w1 w1 w5 w2 w11 w1"]
@@ -102,10 +103,34 @@ def test_empty_batch_and_queries_without_known_words(index: Index) -> None:
     assert_same(index, ["", "absent"], 3)
 
 
+def test_terms_are_added_by_weight_whatever_they_may_add(tmp_path: Path) -> None:
+    """A frequent term of a large weight may add less than a rare one of a small weight."""
+    table = pa.table({"text": ["big small mid", "small " * 200, "mid small", *["pad " * 9] * 30]})
+    index = Index.build(table, tmp_path / "index", threads=1)
+    rng = np.random.default_rng(3)
+    weights = rng.uniform(0.5, 2, (40, 3)).tolist()
+    queries = [dict(zip(("big", "small", "mid"), row, strict=True)) for row in weights]
+    for model in (BM25(), BoW()):
+        assert_same(index, [*queries, {"big": 1.0, "small": 1.0, "mid": 1.0}], 3, model)
+
+
+def test_deleted_documents_are_searched_on_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Index.build(pa.table({"text": texts_of(4, 20)}), tmp_path / "whole", threads=1)
+    combine(tmp_path / "index", [tmp_path / "whole"], [[1, 8]])
+    index = Index.open(tmp_path / "index")
+    counts = left_to_the_cpu(monkeypatch)
+    with pytest.warns(FastseqWarning, match="deleted documents: searched on the CPU"):
+        assert_same(index, QUERIES, 3)
+    assert counts == []
+    assert index.search("w1 w2", k=20).rows[0, 0] not in (1, 8)
+
+
 def df_of(index: Index, word: str) -> int:
     """Documents that contain a word."""
-    term = index._segment.lookup(Texts.from_strings([word]))[0]
-    return int(index._segment.df[term])
+    segment = index._collection.leaves[0].segment
+    return int(segment.df[segment.lookup(Texts.from_strings([word]))[0]])
 
 
 def left_to_the_cpu(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -272,7 +297,7 @@ def test_failing_driver_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_alternating_models_stay_on_the_device(
     index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    searcher = Searcher(index._segment)
+    searcher = Searcher(index._collection)
     found = []
     for model in (BM25(), BM25(k1=2.0), BM25(), BM25(k1=2.0)):
         searcher.search(["w1 w2"], 2, model, 1, "cuda")
@@ -287,7 +312,7 @@ def test_alternating_models_stay_on_the_device(
 def test_many_threads_share_a_searcher(index: Index) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    searcher = Searcher(index._segment)
+    searcher = Searcher(index._collection)
     expected = index.search(["w1 w2"], k=2, threads=1)
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(lambda _: searcher.search(["w1 w2"], 2, BM25(), 1, "cuda"), range(2)))

@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from fastseq import BM25, TFIDF, Analyzer, BoW, Index
-from fastseq.index import segment as layout
+from fastseq.index.collection import VERSION
 from fastseq.search.ranking import RankingModel
 
 HERE = Path(__file__).resolve().parent
@@ -75,7 +75,7 @@ def results(index: Index) -> dict[str, dict[str, list[list[object]]]]:
 
 def make(target: Path) -> Path:
     """Write the indexes of the current version below `target`; refuses to write over any."""
-    folder = target / f"v{layout.VERSION}"
+    folder = target / f"v{VERSION}"
     for name, analyzer in ANALYZERS.items():
         index = Index.build(corpus(), folder / name, analyzer=analyzer, threads=1)
         (folder / name / "lock").unlink()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from hypothesis import strategies as st
 
 from fastseq import Analyzer, Corpus, Index
 from fastseq.index import build as build_module
+from fastseq.index import segment_writer
 from fastseq.index.build import SliceStore
-from fastseq.index.segment import Segment
+from fastseq.index.collection import Collection
+from fastseq.text.language import LUCENE
 from fastseq.types import Texts
 from tests.naive import inverted
 from tests.naive import text as naive_text
@@ -42,14 +45,26 @@ def files_of(path: Path) -> dict[str, bytes]:
     }
 
 
-def levels_of(analyzer: Analyzer, texts: Sequence[str | None]) -> list[list[list[str]]]:
-    """The tokens of each text for each level of the analyzer's n-grams."""
+def expected(analyzer: Analyzer, texts: Sequence[str | None]) -> inverted.Inverted:
+    """The naive index: of the tokens with their positions, or of each level of n-grams."""
     low, high = analyzer.ngrams
+    if analyzer.char_ngrams is not None:
+        return inverted.invert([[analyzer.tokens(text or "") for text in texts]])
     if (low, high) == (1, 1):
-        return [[analyzer.tokens(text or "") for text in texts]]
+        return inverted.invert_columns([[tokens_of(analyzer, text or "")] for text in texts])
     words = [naive_text.visible(text or "") for text in texts]
+    return inverted.invert(
+        [[naive_text.word_ngrams(tokens, n, n) for tokens in words] for n in range(low, high + 1)]
+    )
+
+
+def tokens_of(analyzer: Analyzer, text: str) -> list[str | None]:
+    """The tokens of a text, None for a stop word."""
+    stemmed = replace(analyzer, stopwords="none").tokens(text)
+    plain = replace(analyzer, stopwords="none", stemmer="none").tokens(text)
+    stopped = LUCENE if analyzer.stopwords == "lucene" else ()
     return [
-        [naive_text.word_ngrams(tokens, n, n) for tokens in words] for n in range(low, high + 1)
+        None if word in stopped else stem for word, stem in zip(plain, stemmed, strict=True)
     ]
 
 
@@ -74,7 +89,7 @@ def tiny_pieces(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     monkeypatch.setattr(build_module, "SMALLEST_MEMORY", 1 << 10)
     monkeypatch.setattr(build_module, "_SMALLEST_SLICE", 1 << 10)
     monkeypatch.setattr(build_module, "_LARGEST_SLICE", 4 << 10)
-    monkeypatch.setattr(build_module, "SMALLEST_CHUNK", 50)
+    monkeypatch.setattr(segment_writer, "SMALLEST_CHUNK", 50)
     monkeypatch.setattr(SliceStore, "_spill", counted_spill)
     monkeypatch.setattr(build_module.Merge, "_merge", counted_chunk)
     return seen
@@ -102,11 +117,14 @@ def test_postings_match_the_naive_index(texts: list[str | None], name: str) -> N
         path = Path(folder) / "index"
         table = pa.table({"text": pa.array(texts, pa.string())})
         summary = Index.build(table, path, analyzer=analyzer, threads=2).summary
-        built = inverted.read(path)
-        assert built == inverted.invert(levels_of(analyzer, texts))
+        (stored,) = inverted.read_segments(path)
+        built = stored.inverted
+        assert built == expected(analyzer, texts)
+        assert stored.documents == table
         assert summary["null_texts"] == texts.count(None)
         assert summary["terms"] == len(built.terms)
-        segment = Segment.open(path)
+        (leaf,) = Collection.open(path).leaves
+        segment = leaf.segment
         assert segment.lengths.tolist() == built.lengths
         assert segment.df.tolist() == [len(postings) for postings in built.postings]
         assert (segment.documents, segment.tokens) == (len(texts), sum(built.lengths))
@@ -126,7 +144,7 @@ def test_many_small_slices_give_the_same_postings(
     assert tiny_pieces["spills"] >= 2
     assert tiny_pieces["spilled"] >= 10
     assert tiny_pieces["chunks"] >= 5
-    assert inverted.read(path) == inverted.invert(levels_of(analyzer, texts))
+    assert inverted.read(path) == expected(analyzer, texts)
 
 
 def test_slices_that_share_a_window_or_cross_its_border(
@@ -154,7 +172,7 @@ def test_slices_that_share_a_window_or_cross_its_border(
     )
     assert tiny_pieces["spilled"] >= 100
     built = inverted.read(path)
-    assert built == inverted.invert([[text.split() for text in texts]])
+    assert built == inverted.invert_columns([[text.split()] for text in texts])
     edge = built.postings[built.terms.index("edge")]
     assert edge == [(inverted.WINDOW - 1, 2), (inverted.WINDOW, 2), (count - 1, 300)]
 
@@ -218,7 +236,7 @@ def test_files_do_not_depend_on_memory_threads_or_row_groups(
             first = first or files_of(path)
             assert files_of(path) == first, (memory, threads, source)
             _remove(path)
-    assert len(first) == 14  # 12 data files, the manifest and the lock
+    assert first.keys() == {"data-000001/segment-000001", "lock", "manifest.json"}
 
 
 @pytest.mark.parametrize("name", sorted(ANALYZERS))
@@ -251,10 +269,8 @@ def test_rebuilding_writes_the_same_files_to_the_next_folder(tmp_path: Path) -> 
     first = files_of(tmp_path / "index")
     Index.build(table, tmp_path / "index", overwrite=True)
     second = files_of(tmp_path / "index")
-    assert {name.replace("data-000001", "data-000002") for name in first} == set(second)
-    for name, raw in first.items():
-        if name.startswith("data-"):
-            assert second[name.replace("data-000001", "data-000002")] == raw
+    assert second.keys() == {"data-000002/segment-000002", "lock", "manifest.json"}
+    assert second["data-000002/segment-000002"] == first["data-000001/segment-000001"]
 
 
 # ---- unusual collections
@@ -268,7 +284,7 @@ def test_nearly_empty_texts(tmp_path: Path, texts: list[str | None], name: str) 
         tmp_path / "index",
         analyzer=ANALYZERS[name],
     )
-    assert inverted.read(tmp_path / "index") == inverted.invert(levels_of(ANALYZERS[name], texts))
+    assert inverted.read(tmp_path / "index") == expected(ANALYZERS[name], texts)
     assert len(index) == len(texts)
     assert index.summary["null_texts"] == texts.count(None)
     assert index.search("the 猫").counts[0] <= 1
@@ -278,8 +294,8 @@ def test_documents_longer_than_any_slice(tmp_path: Path, tiny_pieces: dict[str, 
     long = " ".join(f"w{n}" for n in range(20_000))  # 128 KB in slices of 1 KB
     texts = ["w1", long, "", long + " w1", "w19999"]
     Index.build(pa.table({"text": texts}), tmp_path / "index", memory=1 << 10, threads=3)
-    levels = [[text.split() for text in texts]]
-    assert inverted.read(tmp_path / "index") == inverted.invert(levels)
+    columns = [[text.split()] for text in texts]
+    assert inverted.read(tmp_path / "index") == inverted.invert_columns(columns)
     assert tiny_pieces["spilled"] >= 4
 
 

@@ -9,6 +9,7 @@ import multiprocessing
 import pickle
 import shutil
 import sys
+import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,13 @@ from weakref import WeakValueDictionary
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from fastseq import Hits, Index, SettingsError
+from fastseq import Hits, Index
 from fastseq.errors import DataError, FormatError, MissingExtraError
-from fastseq.index import segment
+from fastseq.index import collection
 from fastseq.search import hits as hits_module
 from fastseq.search.display import (
     HTML_CELL,
@@ -198,9 +199,9 @@ def test_printed_hits_of_many_queries(index: Index) -> None:
 def test_only_shown_documents_are_read(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     found = index.search(["tea"] * 50, k=20)
     read = []
-    take = type(index._segment.stored).take
+    take = type(index._collection.leaves[0].segment.stored).take
     monkeypatch.setattr(
-        type(index._segment.stored),
+        type(index._collection.leaves[0].segment.stored),
         "take",
         lambda self, rows, columns=None: read.append(len(rows)) or take(self, rows, columns),
     )
@@ -321,24 +322,32 @@ def test_documents_by_id(index: Index) -> None:
     assert index.get("unknown") is None
     assert index.get("unknown", {}) == {}
     assert "unknown" not in index
-    assert index._segment.rows_of(["d2", "x", "d2", "d0"]).tolist() == [2, -1, 2, 0]
-    assert index._segment.rows_of([]).tolist() == []
+    assert index._collection.rows_of(["d2", "x", "d2", "d0"]).tolist() == [2, -1, 2, 0]
+    assert index._collection.rows_of([]).tolist() == []
 
 
-@given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=20, unique=True), st.data())
+INT64 = st.integers(-(2**63), 2**63 - 1)
+
+
+@settings(deadline=None, max_examples=80)
+@given(st.lists(INT64, min_size=1, max_size=20, unique=True), st.data())
 def test_rows_of_integer_ids(ids: list[int], data: st.DataObject) -> None:
-    asked = data.draw(st.lists(st.sampled_from(ids) | st.integers(), max_size=20))
+    asked = data.draw(st.lists(st.sampled_from(ids) | INT64, max_size=20))
     expected = [ids.index(value) if value in ids else -1 for value in asked]
+    with tempfile.TemporaryDirectory() as folder:
+        table = pa.table({"id": ids, "text": ["a"] * len(ids)})
+        index = Index.build(table, Path(folder) / "index", threads=1)
+        for given in (asked, [str(value) for value in asked], np.array(asked, np.int64)):
+            assert index._collection.rows_of(given).tolist() == expected
 
-    class Stub(segment.Segment):
-        id_column = "id"
-        documents = len(ids)
-        stored: Any
 
-        def __init__(self) -> None:
-            self.stored = pa.table({"id": ids})
-
-    assert Stub().rows_of(asked).tolist() == expected
+def test_ids_of_equal_hashes_are_compared(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table of ids has 32 bits of their hashes; here every document has those of the id."""
+    (leaf,) = index._collection.leaves
+    every = (np.zeros(3 * ROWS, np.int64), np.arange(3 * ROWS) % ROWS)
+    monkeypatch.setattr(leaf.segment, "rows_with", lambda hashes, column: every)
+    assert index._collection.rows_of(["d7"]).tolist() == [7]
+    assert index._collection.rows_of(["unknown"]).tolist() == [-1]
 
 
 def test_ids_without_a_column_are_row_numbers(tmp_path: Path) -> None:
@@ -346,7 +355,8 @@ def test_ids_without_a_column_are_row_numbers(tmp_path: Path) -> None:
     index = Index.build(table, tmp_path / "index")
     assert index.get(1) == {"text": "cup"}
     assert index.get(np.int64(0)) == {"text": "tea"}
-    assert [index.get(row) for row in (-1, 2, 10**30)] == [None] * 3
+    assert index.get("1") == {"text": "cup"}
+    assert [index.get(row) for row in (-1, 2, 2**63 - 1)] == [None] * 3
     bare = Index.build(table, tmp_path / "bare", store=[])
     assert bare.get(1) == {}
     assert bare.get(2) is None
@@ -355,23 +365,36 @@ def test_ids_without_a_column_are_row_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("ids", "wrong", "types"),
     [
-        (["a", "b"], 1, "str.*'id', not int: 1"),
-        (["a", "b"], None, "str.*'id', not NoneType"),
-        (["a", "b"], b"a", "str.*'id', not bytes"),
-        ([1, 2], "1", "int.*'id', not str: '1'"),
-        ([1, 2], True, "int.*'id', not bool"),
-        ([1, 2], 1.0, "int.*'id', not float"),
-        ([1, 2], [1], "int.*'id', not list"),
-        (None, "a", "int, not str"),
+        (["a", "b"], 1, r"1 \(int\) is of another type: expected strings \(string\)"),
+        (["a", "b"], None, r"None \(NoneType\) .* expected strings"),
+        (["a", "b"], b"a", r"b'a' \(bytes\) .* expected strings"),
+        ([1, 2], "a", r"'a' \(str\) .* expected integers \(int64\)"),
+        ([1, 2], "01", r"'01' \(str\) .* expected integers"),
+        ([1, 2], True, r"True \(bool\) .* expected integers"),
+        ([1, 2], 1.5, r"1\.5 \(float\) .* expected integers"),
+        ([1, 2], 2**63, r"\(int\) .* expected integers \(int64\)"),
+        ([1, 2], [1], r"\[1\] \(list\) .* expected integers"),
+        (None, "a", r"'a' \(str\) .* expected integers"),
     ],
 )
 def test_ids_of_another_type_are_rejected(tmp_path: Path, ids: Any, wrong: Any, types: str) -> None:
     columns = {"text": ["tea", "cup"]} if ids is None else {"id": ids, "text": ["tea", "cup"]}
     index = Index.build(pa.table(columns), tmp_path / "index")
-    with pytest.raises(SettingsError, match=types):
+    with pytest.raises(DataError, match=types):
         index.get(wrong)
-    with pytest.raises(SettingsError, match=types):
+    with pytest.raises(DataError, match=types):
         _ = wrong in index
+
+
+def test_ids_in_the_form_of_results_are_found(tmp_path: Path) -> None:
+    """Files of runs, and command lines, have an integer as text."""
+    table = pa.table({"id": [7, -3], "text": ["tea", "cup"]})
+    index = Index.build(table, tmp_path / "index")
+    for id, text in ((7, "7"), (-3, "-3")):
+        assert index.get(text) == index.get(id)
+        assert index.get(text)["id"] == id
+        assert text in index
+    assert "8" not in index
 
 
 # ---- pickles and copies
@@ -380,7 +403,7 @@ def test_ids_of_another_type_are_rejected(tmp_path: Path, ids: Any, wrong: Any, 
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Unpickle as another process does, which shares no open segment."""
-    monkeypatch.setattr(segment, "_shared", WeakValueDictionary())
+    monkeypatch.setattr(collection, "_shared", WeakValueDictionary())
 
 
 def same(a: Hits, b: Hits) -> bool:
@@ -392,10 +415,10 @@ def same(a: Hits, b: Hits) -> bool:
 def test_pickles(index: Index, found: Hits, monkeypatch: pytest.MonkeyPatch, protocol: int) -> None:
     raw = pickle.dumps((index, found, found[::2]), protocol)
     assert len(raw) < 6000  # neither postings nor ids
-    monkeypatch.setattr(segment, "_shared", WeakValueDictionary())
+    monkeypatch.setattr(collection, "_shared", WeakValueDictionary())
     other, hits, some = pickle.loads(raw)
-    assert other._segment is not index._segment
-    assert hits._segment is some._segment is other._segment
+    assert other._collection is not index._collection
+    assert hits._collection is some._collection is other._collection
     assert other.path.is_absolute()
     assert other.summary == index.summary
     assert len(other) == len(index)
@@ -411,27 +434,27 @@ def test_pickles_of_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "other").mkdir()
     monkeypatch.chdir("other")
     raw = pickle.dumps(index)
-    monkeypatch.setattr(segment, "_shared", WeakValueDictionary())
+    monkeypatch.setattr(collection, "_shared", WeakValueDictionary())
     assert pickle.loads(raw).path == tmp_path / "index"
 
 
 def test_pickles_share_open_files(index: Index, found: Hits) -> None:
     """Results that come back from other processes by the thousand need no files of their own."""
-    assert pickle.loads(pickle.dumps(found))._segment is index._segment
-    assert pickle.loads(pickle.dumps(index))._segment is index._segment
+    assert pickle.loads(pickle.dumps(found))._collection is index._collection
+    assert pickle.loads(pickle.dumps(index))._collection is index._collection
 
 
 def test_segments_of_pickles_are_closed_with_the_last_of_them(
     index: Index, found: Hits, elsewhere: None
 ) -> None:
     raw = pickle.dumps(found)
-    segment._shared.clear()
+    collection._shared.clear()
     hits = [pickle.loads(raw) for _ in range(3)]
-    assert len(segment._shared) == 1
-    assert hits[0]._segment is hits[2]._segment is not found._segment
+    assert len(collection._shared) == 1
+    assert hits[0]._collection is hits[2]._collection is not found._collection
     del hits
     gc.collect()
-    assert len(segment._shared) == 0
+    assert len(collection._shared) == 0
 
 
 def test_pickles_of_an_earlier_commit_are_refused(tmp_path: Path, elsewhere: None) -> None:
@@ -441,7 +464,7 @@ def test_pickles_of_an_earlier_commit_are_refused(tmp_path: Path, elsewhere: Non
     held = index.search("tea").to_dicts()
     Index.build(TABLE.slice(1), path, overwrite=True)
     assert pickle.loads(raw[1]).to_dicts() == held  # while the commit is open in this process
-    segment._shared.clear()
+    collection._shared.clear()
     for pickled in raw:
         with pytest.raises(FormatError, match="index: the commit of this pickle is gone; Index"):
             pickle.loads(pickled)
@@ -454,7 +477,7 @@ def test_equal_commits_are_interchangeable(tmp_path: Path, elsewhere: None) -> N
     path = tmp_path / "index"
     raw = pickle.dumps(Index.build(TABLE, path).search("tea"))
     shutil.rmtree(path)
-    segment._shared.clear()
+    collection._shared.clear()
     index = Index.build(TABLE, path)
     assert same(pickle.loads(raw), index.search("tea"))
 
@@ -465,7 +488,7 @@ def test_copies_share_the_open_index(tmp_path: Path, copied: Any) -> None:
     found = index.search("tea")
     Index.build(TABLE.slice(1), tmp_path / "index", overwrite=True)  # a copy keeps its commit
     other, hits = copied(index), copied(found)
-    assert other._segment is hits._segment is index._segment
+    assert other._collection is hits._collection is index._collection
     assert other.summary == index.summary
     assert other.summary is not index.summary
     assert same(hits, found)
@@ -481,4 +504,4 @@ def test_another_process_searches(index: Index) -> None:
         one, two = pool.starmap(Index.search, pairs)
     assert same(one, index.search("tea"))
     assert same(two, index.search(["green", "nothing"]))
-    assert one._segment is index._segment
+    assert one._collection is index._collection

@@ -91,7 +91,7 @@ def bm25_of_all(collection: Collection, query: list[int], k1: float, b: float) -
 
 
 def test_collection_spans_several_windows(collection: Collection) -> None:
-    segment = collection.index._segment
+    segment = collection.index._collection.leaves[0].segment
     assert segment.windows == 4
     frequent = np.count_nonzero(collection.frequencies(0))
     assert frequent > WINDOW

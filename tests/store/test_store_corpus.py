@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from fastseq.errors import DataError, SettingsError
 from fastseq.store import sources
 from fastseq.store.arrays import byte_lengths, plain, plain_type, to_texts
+from fastseq.store.data_files import LocalFile
 from fastseq.store.rows import Corpus, RowBatch
 
 STRING_TYPES = [
@@ -123,10 +124,10 @@ def test_missing_column_error_lists_the_columns(
 @pytest.mark.parametrize(
     ("columns", "said"),
     [
-        ({"id": [0.5], "text": ["x"]}, "id column 'id' is double, expected strings or integers"),
+        ({"id": [["x"]], "text": ["x"]}, "id column .id. is list<.*expected strings, numbers"),
         ({"id": [True], "text": ["x"]}, "id column 'id' is bool"),
         ({"id": ["a"], "text": [1]}, "text column 'text' is int64, expected strings"),
-        ({"id": ["a"], "text": [["x"]]}, "text column 'text' is list<"),
+        ({"id": ["a"], "text": [[1]]}, "text column 'text' is list<"),
     ],
 )
 def test_unsuitable_types_are_rejected(columns: dict[str, list[object]], said: str) -> None:
@@ -310,7 +311,7 @@ def test_stream_that_fails() -> None:
 
 @pytest.mark.parametrize("source", [3, None, [], [1, 2], {"text": ["x"]}.items()])
 def test_invalid_corpora(source: object) -> None:
-    with pytest.raises(SettingsError, match="expected Parquet paths"):
+    with pytest.raises(SettingsError, match="expected paths"):
         Corpus.open(source)
 
 
@@ -468,9 +469,13 @@ def test_huge_row_group_is_read_in_parts(tmp_path: Path) -> None:
     assert pandas == "False"  # importing it costs half a second
 
 
+def opened(path: Path) -> sources.ParquetSource:
+    return sources.ParquetSource(LocalFile(path))
+
+
 def test_rows_read_at_a_time_follow_their_size(tmp_path: Path) -> None:
-    small = sources.ParquetSource(write(tmp_path / "s.parquet", {"text": ["x"] * 40_000}))
+    small = opened(write(tmp_path / "s.parquet", {"text": ["x"] * 40_000}))
     assert [len(b) for b in small.read(["text"], 1 << 30)] == [sources.MAX_ROWS] * 2 + [7232]
     texts = [str(i) * 2000 for i in range(1000, 1100)]
     path = write(tmp_path / "l.parquet", {"text": texts}, use_dictionary=False, compression="none")
-    assert max(len(b) for b in sources.ParquetSource(path).read(["text"], 80_000)) == 9
+    assert max(len(b) for b in opened(path).read(["text"], 80_000)) == 9

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ import pytest
 from fastseq.errors import FastseqError, FormatError, SettingsError
 from fastseq.store import disk
 from fastseq.store import folder as folder_module
-from fastseq.store.folder import Folder, describe, verify
+from fastseq.store.folder import Folder, describe, read_manifest, verify
 from fastseq.store.writer import FolderWriter
 
 ARRAYS = {
@@ -437,6 +440,205 @@ def test_commit_between_manifest_and_files_is_followed(
     monkeypatch.setattr(folder_module, "read_manifest", late)
     assert opened(tmp_path).settings["seed"] == 2
     assert len(seen) == 2
+
+
+# ---- commits that keep files of the one before
+
+
+def update(
+    path: Path, number: int, keep: Sequence[str] = (), names: Sequence[str] = ("part",), **more: Any
+) -> None:
+    """A commit with some files whose bytes are its number."""
+    with FolderWriter(path, "index", 1, update=True, **more) as writer:
+        assert writer.number == number
+        for name in names:
+            writer.array(f"{name}-{number}", np.full(number, number, np.uint8))
+        writer.commit({"number": number}, {}, keep)
+
+
+def files_of(path: Path) -> set[str]:
+    return {name for name in tree(path) if name.startswith("data-")}
+
+
+def test_update_keeps_the_files_that_are_named(tmp_path: Path) -> None:
+    commit(tmp_path)
+    update(tmp_path, 2, ["data-000001/bytes", "data-000001/norms"])
+    kept = {"data-000001/bytes", "data-000001/norms", "data-000002/part-2"}
+    assert files_of(tmp_path) == kept  # the others are removed
+    folder = opened(tmp_path)
+    assert folder.names == ["bytes", "norms", "part-2"]
+    assert folder.settings == {"number": 2}
+    for name in ("bytes", "norms"):
+        np.testing.assert_array_equal(folder.array(name), ARRAYS[name])
+    assert folder.array("part-2").tolist() == [2, 2]
+    assert verify(tmp_path) == []
+    before = {name: (tmp_path / name).stat().st_ino for name in kept}
+    update(tmp_path, 3, ["data-000001/norms", "data-000002/part-2"])
+    assert files_of(tmp_path) == {"data-000001/norms", "data-000002/part-2", "data-000003/part-3"}
+    for name in ("data-000001/norms", "data-000002/part-2"):
+        assert (tmp_path / name).stat().st_ino == before[name]  # neither copied nor renamed
+    update(tmp_path, 4)
+    assert files_of(tmp_path) == {"data-000004/part-4"}
+    assert not (tmp_path / "data-000001").exists()
+
+
+def test_update_writes_nothing_but_a_manifest_where_no_file_changes(tmp_path: Path) -> None:
+    commit(tmp_path)
+    names = sorted(files_of(tmp_path))
+    update(tmp_path, 2, names, ())
+    assert files_of(tmp_path) == {*names}
+    assert opened(tmp_path).settings == {"number": 2}
+    assert verify(tmp_path) == []
+
+
+def test_previous_is_the_commit_under_the_lock(tmp_path: Path) -> None:
+    commit(tmp_path, 7)
+    with FolderWriter(tmp_path, "index", 1, update=True) as writer:
+        assert writer.previous == read_manifest(tmp_path)
+        assert writer.previous.settings == {"seed": 7}
+        with pytest.raises(KeyError):
+            writer.commit({}, {}, ["data-000001/unknown"])
+    assert opened(tmp_path).settings == {"seed": 7}
+
+
+def test_update_needs_an_intact_folder_of_its_kind(tmp_path: Path) -> None:
+    def fails(path: Path, error: type[Exception], said: str, kind: str = "index") -> None:
+        with pytest.raises(error, match=said), FolderWriter(path, kind, 1, update=True):
+            pass
+
+    fails(tmp_path / "nowhere", FormatError, "no such folder")
+    assert not (tmp_path / "nowhere").exists()
+    (tmp_path / "empty").mkdir()
+    fails(tmp_path / "empty", FormatError, r"no manifest\.json")
+    assert list((tmp_path / "empty").iterdir()) == []
+    path = tmp_path / "index"
+    commit(path)
+    fails(path, FormatError, "holds the kind 'index', expected 'model'", "model")
+    (path / "manifest.json").write_bytes(b"{broken")
+    before = tree(path)
+    fails(path, FormatError, "damaged: not JSON")
+    assert tree(path) == before
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_failed_update_keeps_the_commit_before(tmp_path: Path, error: type[BaseException]) -> None:
+    commit(tmp_path)
+    update(tmp_path, 2, ["data-000001/norms"])
+    before = tree(tmp_path)
+
+    def fail() -> None:
+        with FolderWriter(tmp_path, "index", 1, update=True) as writer:
+            writer.array("half", np.zeros(9))
+            writer.container("other").array("a", np.zeros(9))
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert tree(tmp_path) == before
+    update(tmp_path, 3, ["data-000001/norms", "data-000002/part-2"])
+
+
+def test_files_left_in_kept_data_folders_are_removed(tmp_path: Path) -> None:
+    """Those of an earlier commit that a reader on Windows had open, or of a killed writer."""
+    commit(tmp_path)
+    update(tmp_path, 2, ["data-000001/norms"])
+    for name in ("data-000001/bytes", "data-000002/half"):
+        (tmp_path / name).write_bytes(b"left behind")
+    (tmp_path / "data-000005").mkdir()
+    (tmp_path / "data-000005" / "half").write_bytes(b"left behind")
+    with FolderWriter(tmp_path, "index", 1, update=True) as writer:
+        assert files_of(tmp_path) == {"data-000001/norms", "data-000002/part-2"}
+        assert writer.number == 3
+    assert not (tmp_path / "data-000005").exists()
+    assert verify(tmp_path) == []
+
+
+def test_files_of_a_damaged_manifest_are_not_removed(tmp_path: Path) -> None:
+    commit(tmp_path)
+    before = files_of(tmp_path)
+    raw = (tmp_path / "manifest.json").read_bytes()
+    (tmp_path / "manifest.json").write_bytes(raw.replace(b'"documents"', b'"dokuments"'))
+
+    def fail() -> None:
+        with FolderWriter(tmp_path, "index", 1, overwrite=True):
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert before <= files_of(tmp_path)
+    (tmp_path / "manifest.json").write_bytes(raw)
+    assert verify(tmp_path) == []
+
+
+def test_a_writer_waits_for_another(tmp_path: Path) -> None:
+    commit(tmp_path)
+    started, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with FolderWriter(tmp_path, "index", 1, update=True) as writer:
+            started.set()
+            time.sleep(0.3)
+            done.set()
+            writer.commit({"number": 2}, {}, writer.previous.files)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    started.wait()
+    with (
+        pytest.raises(FastseqError, match=r"another process is writing to .* after 0\.05 s$"),
+        FolderWriter(tmp_path, "index", 1, update=True, wait=0.05),
+    ):
+        pass
+    with FolderWriter(tmp_path, "index", 1, update=True, wait=60) as writer:
+        assert done.is_set()
+        assert writer.previous.settings == {"number": 2}  # of the one that it waited for
+    thread.join()
+
+
+def test_readers_share_the_files_of_an_earlier_commit(tmp_path: Path) -> None:
+    commit(tmp_path)
+    first = opened(tmp_path)
+    update(tmp_path, 2, ["data-000001/norms"])
+    second = Folder.open(tmp_path, "index", {1}, first)
+    assert second.buffer("norms") is first.buffer("norms")
+    assert second.array("part-2").tolist() == [2, 2]
+    assert "bytes" not in second.names
+    alone = opened(tmp_path)
+    assert alone.buffer("norms") is not first.buffer("norms")
+    again = Folder.open(tmp_path, "index", {1}, second)
+    assert all(again.buffer(name) is second.buffer(name) for name in again.names)
+    # an earlier commit of another folder, whose files have the same names, shares nothing
+    commit(tmp_path / "other")
+    update(tmp_path / "other", 2, ["data-000001/norms"])
+    other = Folder.open(tmp_path / "other", "index", {1}, second)
+    assert other.buffer("norms") is not second.buffer("norms")
+    assert other.array("part-2").tolist() == [2, 2]
+
+
+def test_another_file_of_the_same_name_is_not_shared(tmp_path: Path) -> None:
+    """A folder that was removed and written again."""
+    commit(tmp_path / "index", 1)
+    first = opened(tmp_path / "index")
+    shutil.rmtree(tmp_path / "index")
+    commit(tmp_path / "index", 2)
+    second = Folder.open(tmp_path / "index", "index", {1}, first)
+    for name, values in ARRAYS.items():
+        np.testing.assert_array_equal(second.array(name), values + values.dtype.type(2))
+    assert second.buffer("table.bin") is first.buffer("table.bin")  # of equal content
+
+
+def test_files_can_be_discarded(tmp_path: Path) -> None:
+    with FolderWriter(tmp_path, "index", 1) as writer:
+        writer.array("a", np.zeros(3))
+        writer.container("b").array("x", np.zeros(3))
+        writer.array("kept", np.zeros(3))
+        writer.discard("a")
+        writer.discard("b")
+        assert writer.entry("kept").bytes == 24
+        writer.array("a", np.ones(2))  # the name is free again
+        writer.commit({}, {})
+    assert files_of(tmp_path) == {"data-000001/a", "data-000001/kept"}
+    assert opened(tmp_path).array("a").tolist() == [1, 1]
 
 
 def test_opening_needs_no_pyarrow(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import subprocess
 import sys
@@ -18,7 +19,8 @@ from hypothesis import strategies as st
 
 from fastseq.errors import DataError, FastseqError, FastseqWarning, SettingsError
 from fastseq.store import runs
-from fastseq.store.files import written_whole
+from fastseq.store.files import opened, written_whole
+from fastseq.store.outputs import check_output, kind_of
 from fastseq.store.parquet import write_columns
 from fastseq.store.runs import RunWriter, read_qrels, read_queries, read_run, run_table
 
@@ -236,7 +238,10 @@ def test_invalid_qrels_are_rejected(
         ),
         ({"query_id": ["q"], "doc_id": ["d"], "rel": [None]}, "row 0.*expected an integer"),
         ({"query_id": ["q"], "doc_id": ["d"], "rel": [0.5]}, "row 0.*expected an integer"),
-        ({"query_id": ["q"], "doc_id": [0.5], "rel": [1]}, "document id is double, expected str"),
+        (
+            {"query_id": ["q"], "doc_id": [0.5], "rel": [1]},
+            "document id, row 0 .*is 0.5, expected a whole",
+        ),
     ],
 )
 def test_invalid_parquet_qrels_are_rejected(
@@ -329,8 +334,8 @@ def test_invalid_queries_are_rejected(
 ) -> None:
     with pytest.raises(DataError, match=said):
         read_queries(put(tmp_path / name, content))
-    with pytest.raises(SettingsError, match=r"not '\.json'"):
-        read_queries(put(tmp_path / "q.json", content))
+    with pytest.raises(SettingsError, match=r"not '\.html'"):
+        read_queries(put(tmp_path / "q.html", content))
 
 
 @pytest.mark.parametrize(
@@ -339,7 +344,7 @@ def test_invalid_queries_are_rejected(
         ({"key": ["1"], "text": ["x"]}, r"no column 'query_id'; its columns: key \(string\), text"),
         ({"query_id": ["1"], "body": ["x"]}, "no column 'text'"),
         ({"query_id": ["1"], "text": [5]}, "text of the queries is int64, expected strings"),
-        ({"query_id": [0.5], "text": ["x"]}, "query id is double, expected strings or integers"),
+        ({"query_id": [True], "text": ["x"]}, "query id is bool, expected strings, numbers"),
         ({"query_id": ["1", None], "text": ["x", "y"]}, "query id is null in row 1"),
         ({"query_id": [7, 7], "text": ["x", "y"]}, "query id 7 is duplicated"),
     ],
@@ -418,3 +423,103 @@ def test_qrels_with_column_names_of_beir(tmp_path: Path) -> None:
     table = pa.table({"query-id": ["q"], "corpus-id": ["d"], "score": [1]})
     pq.write_table(table, tmp_path / "qrels.parquet")
     assert read_qrels(tmp_path / "qrels.parquet") == {"q": {"d": 1}}
+
+
+# ---- compressed text, BEIR
+
+
+@pytest.mark.parametrize("suffix", [".trec.gz", ".tsv.zst", ".TREC.ZST", ".tsv.gz"])
+def test_compressed_runs(tmp_path: Path, suffix: str) -> None:
+    path, plain = tmp_path / f"run{suffix}", tmp_path / f"run{Path(suffix).stem.lower()}"
+    write_run(path, *hits())
+    write_run(plain, *hits())
+    with opened(path) as file:
+        assert file.read() == plain.read_bytes()
+    assert path.read_bytes()[:2] in (b"\x1f\x8b", b"\x28\xb5")
+    assert read_run(path) == read_run(plain)
+    before = path.read_bytes()
+    write_run(path, *hits())
+    assert path.read_bytes() == before, "the same bytes each time"
+    assert kind_of(path) == kind_of(plain) == (None if "tsv" in suffix else "run")
+    with_foreign_line = gzip.compress(plain.read_bytes() + b"of another program\n")
+    assert kind_of(put(tmp_path / "other.trec.gz", with_foreign_line)) is None
+
+
+@pytest.mark.parametrize(
+    "pack", [gzip.compress, lambda data: pa.compress(data, "zstd", asbytes=True)]
+)
+def test_compressed_files_are_known_by_their_content(tmp_path: Path, pack: Any) -> None:
+    run = put(tmp_path / "run.trec", pack(b"q Q0 d 1 2.5 tag\n"))
+    qrels = put(tmp_path / "qrels.txt", pack(b"q 0 d 1\n"))
+    queries = put(tmp_path / "queries.tsv.gz", pack(b"q\ttext\n"))
+    assert read_run(run) == {"q": {"d": 2.5}}
+    assert read_qrels(qrels) == {"q": {"d": 1}}
+    assert read_queries(queries) == (["q"], ["text"])
+
+
+@pytest.mark.parametrize(
+    "pack", [gzip.compress, lambda data: pa.compress(data, "zstd", asbytes=True)]
+)
+def test_damaged_compression_is_an_error(tmp_path: Path, pack: Any) -> None:
+    whole = pack(b"".join(b"q\t%d\t1\t%d\n" % (i, i * i) for i in range(5000)))
+    with pytest.raises(DataError, match=r"run\.trec\.gz: cannot be read") as error:
+        read_run(put(tmp_path / "run.trec.gz", whole[:-20]))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["run.parquet.gz", "run.gz", "run.trec.xz"])
+def test_other_compressions_of_runs_are_rejected(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SettingsError, match="a run ends in"):
+        RunWriter(tmp_path / name)
+    with pytest.raises(SettingsError, match="must end in"):
+        check_output(tmp_path / name, "run", suffixes=runs.RUN_SUFFIXES)
+
+
+def test_queries_and_judgments_of_beir(tmp_path: Path) -> None:
+    lines = (
+        '{"_id": "1", "text": "zero dimensional", "metadata": {"31715818": [{"label": "A"}]}}\n'
+        '\n{"_id": "3", "text": null, "metadata": {"14717500": []}}\n'
+    )
+    for name in ("queries.jsonl", "queries.jsonl.gz", "queries.json"):
+        content = gzip.compress(lines.encode()) if name.endswith("gz") else lines
+        path = put(tmp_path / name, content)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert read_queries(path) == (["1", "3"], ["zero dimensional", ""])
+    qrels = put(
+        tmp_path / "test.tsv", "query-id\tcorpus-id\tscore\n1\t31715818\t1\n3\t14717500\t0\n"
+    )
+    assert read_qrels(qrels) == {"1": {"31715818": 1}, "3": {"14717500": 0}}
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ('{"_id": "2", "text": "b"', r"line 2: not JSON \("),
+        ("[1]", "line 2: a list, expected an object"),
+        ('{"text": "b", "n": 1}', "line 2: no field 'query_id'; its fields: text, n"),
+        ('{"_id": "2"}', "line 2: no field 'text'; its fields: _id"),
+        ('{"_id": 1.5, "text": "b"}', r"line 2: the query id is 1\.5"),
+        ('{"_id": true, "text": "b"}', "line 2: the query id is True"),
+        ('{"_id": "2", "text": ["b"]}', r"line 2: the text is \['b'\]"),
+        ('{"_id": "1", "text": "b"}', "the query id '1' is duplicated"),
+    ],
+)
+def test_bad_queries_in_json_name_the_line(line: str, problem: str, tmp_path: Path) -> None:
+    path = put(tmp_path / "q.jsonl", f'{{"_id": "1", "text": "a"}}\n{line}\n')
+    with pytest.raises(DataError, match=problem) as error:
+        read_queries(path)
+    assert str(error.value).startswith(str(path))
+
+
+def test_position_in_a_zstd_file(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 5000
+    path = put(tmp_path / "a.zst", pa.compress(content, "zstd", asbytes=True))
+    with opened(path) as file:
+        assert file.read(10) == content[:10]
+        assert file.seek(1_000_000) == 1_000_000
+        assert file.read(5) == content[1_000_000:1_000_005]
+        file.seek(3)
+        assert file.read() == content[3:]
+        file.seek(0)
+        assert file.readline() == content[: content.index(b"\n") + 1]

@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from fastseq.errors import DataError, FastseqWarning
+from fastseq.store.data_files import find_files
+from fastseq.store.dataset import open_sources
 from fastseq.store.rows import Corpus, open_rows
-from fastseq.store.sources import open_sources, search_files
 
 
 def written(path: Path, **columns: Any) -> Path:
@@ -196,7 +197,7 @@ def test_label_missing_in_some_files_is_null_in_kept_columns(tmp_path: Path) -> 
 def test_suffixes_in_capitals_are_read_and_other_files_reported(tmp_path: Path) -> None:
     written(tmp_path / "b.PARQUET", text=["b"])
     written(tmp_path / "sub" / "c.Parquet", text=["c"])
-    (tmp_path / "sub" / "notes.csv").write_text("x")
+    (tmp_path / "sub" / "notes.txt").write_text("x")
     (tmp_path / "empty.parquet").touch()
     for hidden in ("_SUCCESS", ".b.PARQUET.crc", "_metadata.parquet"):
         (tmp_path / hidden).write_text("x")
@@ -204,9 +205,9 @@ def test_suffixes_in_capitals_are_read_and_other_files_reported(tmp_path: Path) 
         assert read(tmp_path).to_pydict() == {"text": ["b", "c"]}
     assert len(caught) == 1
     (tmp_path / "empty.parquet").unlink()
-    with pytest.warns(FastseqWarning, match=r"1 file skipped.*notes\.csv$"):
+    with pytest.warns(FastseqWarning, match=r"1 file skipped.*notes\.txt$"):
         open_sources(tmp_path)
-    (tmp_path / "sub" / "notes.csv").unlink()
+    (tmp_path / "sub" / "notes.txt").unlink()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         open_sources(tmp_path)
@@ -214,13 +215,13 @@ def test_suffixes_in_capitals_are_read_and_other_files_reported(tmp_path: Path) 
 
 def test_empty_file_that_is_named_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "empty.parquet").touch()
-    with pytest.raises(DataError, match="an empty file, expected Parquet"):
+    with pytest.raises(DataError, match="an empty file, expected Parquet, JSON Lines"):
         open_sources(tmp_path / "empty.parquet")
-    with pytest.raises(DataError, match=r"no \*.parquet file"):
+    with pytest.raises(DataError, match=r"no file of data in this folder"):
         open_sources(tmp_path)
 
 
 def test_glob_reads_the_folders_that_it_matches(tmp_path: Path) -> None:
     files = [written(tmp_path / name, text=["x"]) for name in ("a.parquet", "sub/b.parquet")]
     written(tmp_path / "_old" / "c.parquet", text=["x"])
-    assert search_files([tmp_path / "*"])[0] == files
+    assert [file.path for file in find_files([tmp_path / "*"]).files] == files

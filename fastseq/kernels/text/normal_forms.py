@@ -30,6 +30,9 @@ CODE = np.uint32(0x1FFFFF)
 JOINED = np.uint32(1 << 31)  # of a code in the buffer: a zero-width joiner is before it
 ROOM = 256  # codes that one character may add to the buffer, beside a copy of what is composed anew
 NONE = np.uint64(0xFFFFFFFFFFFFFFFF)  # in place of an index
+# A mark is put in order among at most so many before it, as by the stream-safe process of UAX #15,
+# section 13, whose limit is 30: without a limit, a letter with n marks would take n² steps.
+_MOST_MARKS = np.uint64(128)
 
 _U0, _U1 = np.uint64(0), np.uint64(1)
 
@@ -90,7 +93,8 @@ def _insert(buffer, n, code, bits, start, stop):
     i = n
     order = _class_of(bits)
     if order != 0:
-        while i > _U0 and _class_of(buffer.bits[i - _U1]) > order:
+        first = n - min(n, _MOST_MARKS)
+        while i > first and _class_of(buffer.bits[i - _U1]) > order:
             _copy(buffer, i, i - _U1)
             i -= _U1
     _set(buffer, i, code, bits, start, stop)

@@ -6,9 +6,9 @@ rows of frequent words are close together; rare words are dropped before windows
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from fastseq.errors import DataError, SettingsError
 from fastseq.models.word_vectors.sampling import occurrences
 from fastseq.store.files import MEMORY, SpillArray
+from fastseq.store.locations import Location
 from fastseq.store.texts import TextSource, open_texts
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.lexicon import Lexicon, encode_slices
@@ -86,9 +87,11 @@ def read_sentences(
 
 def source_of(corpus: Any, text_column: str | Sequence[str] | None) -> TextSource:
     """The texts of what `fit` of a model takes as a corpus."""
-    from fastseq.store.in_memory import are_paths  # imports pyarrow
+    from fastseq.store.dataset import are_paths  # imports pyarrow
 
-    return open_texts(list(map(Path, corpus)) if are_paths(corpus) else corpus, text_column)
+    if are_paths(corpus):
+        corpus = [Location(os.fspath(path)) for path in corpus]
+    return open_texts(corpus, text_column)
 
 
 def read_ids(

@@ -1,0 +1,181 @@
+"""fastseq add, delete, compact: changes of an index, each in one commit."""
+
+from __future__ import annotations
+
+import io
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fastseq.errors import DataError
+
+from . import options
+from .options import Common, command
+from .output import write_pairs
+from .progress import progress
+
+if TYPE_CHECKING:
+    from fastseq.index.changes import IndexWriter
+    from fastseq.search.index import Index
+
+_MOST_UNKNOWN = 8  # unknown ids that are named
+
+_index = options.folder("index", "-i", "--index", help="Folder of the index.")
+_wait = click.option(
+    "--wait",
+    type=float,
+    metavar="SECONDS",
+    default=0,
+    show_default=True,
+    help="Seconds to wait while another process writes to the index.",
+)
+
+
+@command(
+    "add",
+    "fastseq add new.parquet",
+    "fastseq add 'news/2026-*.parquet' -i news/index --wait 60",
+    "zcat today.jsonl.gz | fastseq add -",
+)
+@options.corpus
+@_index
+@options.memory
+@_wait
+def add(
+    common: Common, corpus: tuple[Path, ...], index_path: Path, memory: str, wait: float
+) -> None:
+    """Add documents to an index.
+
+    Every row of CORPUS becomes a document; one with a known id replaces the document with that
+    id. The index's own settings apply: its columns of ids and text, its analysis, and its stored
+    columns, which are null where CORPUS lacks them. CORPUS is Parquet, JSON Lines or CSV, as for
+    fastseq index; - reads standard input.
+
+    All documents are added in one commit: readers see all of them or none.
+    """
+    with _change(common, index_path, wait, memory) as (_, writer, summary):
+        writer.add(list(corpus))
+        summary += [(name, writer.summary[name]) for name in ("added", "replaced", "null_texts")]
+
+
+@command(
+    "delete",
+    "fastseq delete doc1 doc2",
+    "fastseq delete --ids old.txt -i news/index",
+    "grep ^tmp- names.txt | fastseq delete --ids -",
+)
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@options.file(
+    "--ids",
+    "file",
+    help="Ids to delete: one per line, or Parquet with a column id, doc_id or _id, or a single "
+    "column; - reads standard input.",
+)
+@_index
+@_wait
+def delete(
+    common: Common, ids: tuple[str, ...], file: Path | None, index_path: Path, wait: float
+) -> None:
+    """Delete documents of an index by their IDs.
+
+    IDs are written as search results show them. Ids that no document has are counted, and some of
+    them are named on standard error; they are no error. Put -- before IDs that begin with a
+    hyphen.
+
+    All documents are deleted in one commit: readers see all of them or none.
+    """
+    if bool(ids) == (file is not None):
+        raise click.UsageError("give either IDs or --ids FILE")
+    wanted: Any = _utf8(ids) if file is None else _read_ids(file)
+    with _change(common, index_path, wait) as (index, writer, summary):
+        writer.delete(wanted)
+        unknown = writer.summary["unknown"]
+        summary += [("deleted", writer.summary["deleted"]), ("unknown ids", unknown)]
+        if unknown and not common.quiet:
+            index.refresh()  # to the commit that the writer changes
+            _name_unknown(common, index.unknown_ids(wanted))
+
+
+@command("compact", "fastseq compact", "fastseq compact -i news/index --memory 256MB")
+@_index
+@options.memory
+@_wait
+def compact(common: Common, index_path: Path, memory: str, wait: float) -> None:
+    """Merge the segments of an index into one.
+
+    Deleted documents are removed from disk. Search results do not change; searches are faster
+    than with many segments. Small segments are also merged by fastseq add, so an index needs no
+    regular compaction.
+    """
+    with _change(common, index_path, wait, memory) as (index, writer, summary):
+        index.refresh()  # to the commit that the writer changes
+        deleted = index.summary.get("deleted", 0)
+        writer.compact()
+        summary += [("merged segments", writer.summary["merged"]), ("removed documents", deleted)]
+
+
+@contextmanager
+def _change(
+    common: Common, path: Path, wait: float, memory: str = "1GB"
+) -> Iterator[tuple[Index, IndexWriter, list[tuple[str, int]]]]:
+    """(index, writer, summary) for one commit. Prints the counts that the block adds to the
+    summary, and then the numbers of the index."""
+    from fastseq import Index
+    from fastseq.settings import format_size, parse_size
+
+    budget = parse_size(memory)
+    common.announce_compilation()
+    started = time.perf_counter()
+    counts: list[tuple[str, int]] = []
+    index = Index.open(path)
+    with (
+        progress(common) as report,
+        index.writer(memory=budget, threads=common.threads, wait=wait, progress=report) as writer,
+    ):
+        yield index, writer, counts
+    if common.quiet:
+        return
+    content = index.info()
+    counts += [
+        ("documents", len(index)),
+        ("segments", len(content["statistics"].get("segments", ["of format 1"]))),
+    ]
+    write_pairs(
+        [
+            ("index", path),
+            *((name.replace("_", " "), f"{count:,}") for name, count in counts),
+            ("size", format_size(content["bytes"])),
+            ("time", f"{time.perf_counter() - started:.2f} s"),
+        ]
+    )
+
+
+def _read_ids(file: Path) -> Any:
+    """The ids in a file, or in standard input for "-"."""
+    from fastseq.store.id_files import read_ids
+
+    if str(file) == "-":
+        return read_ids(io.BytesIO(sys.stdin.buffer.read()), "standard input")
+    with open(file, "rb") as opened:
+        return read_ids(opened, str(file))
+
+
+def _utf8(ids: Iterable[str]) -> list[str]:
+    """The ids of the command line. Raises DataError for one that is not UTF-8."""
+    for value in ids:
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise DataError(f"the id {value!r} is not UTF-8 text") from None
+    return list(ids)
+
+
+def _name_unknown(common: Common, ids: list[Any]) -> None:
+    more = f" and {len(ids) - _MOST_UNKNOWN:,} more" if len(ids) > _MOST_UNKNOWN else ""
+    shown = ", ".join(map(repr, ids[:_MOST_UNKNOWN]))
+    common.notify(f"no document has the id{'s' * (len(ids) > 1)} {shown}{more}")

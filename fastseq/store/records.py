@@ -1,0 +1,157 @@
+"""Rows of Python values: an iterable of dicts, or of texts, read in bounded batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fastseq.errors import DataError
+from fastseq.store.arrays import is_string, text_array
+from fastseq.store.files import reason
+from fastseq.store.nested import select
+from fastseq.store.sources import MAX_ROWS, Source
+from fastseq.types import Texts
+
+FIRST_ROWS = 1024  # rows that the types of the columns are inferred from
+TEXT_NAME = "text"  # of the column of texts
+
+
+class RecordSource(Source):
+    """Dicts from names of columns to values, or texts, which are the column `text`.
+
+    The types are those of the first 1,024 rows. A key that a row lacks is null; a value of another
+    type, or a new key, is an error. A list can be read several times, an iterator once.
+    """
+
+    def __init__(self, rows: Iterable[Any], name: str) -> None:
+        self.name = name
+        self._again = rows if isinstance(rows, Sequence) else None
+        self.num_rows = None if self._again is None else len(self._again)
+        remaining = iter(rows)
+        first = list(islice(remaining, FIRST_ROWS))
+        self._remaining: Iterator[Any] | None = chain(first, remaining)
+        self._texts = all(row is None or isinstance(row, str) for row in first)
+        self.schema = pa.schema([(TEXT_NAME, pa.string())])
+        if not self._texts:
+            for number, row in enumerate(first):
+                self._check_row(number, row)
+            names = dict.fromkeys(name for row in first for name in row)
+            self.schema = pa.schema([(name, self._inferred(name, first)) for name in names])
+
+    def read(self, columns: Sequence[str], max_bytes: int) -> Iterator[pa.RecordBatch]:
+        rows = self._remaining if self._again is None else iter(self._again)
+        self._remaining = None
+        if rows is None:
+            raise DataError(f"{self.name}: already read; an iterator can be read once")
+        start = 0
+        for part in _parts(rows, max_bytes):
+            yield select(self._batch(part, start), columns)
+            start += len(part)
+
+    def _batch(self, rows: list[Any], start: int) -> pa.RecordBatch:
+        if not self._texts:
+            known = set(self.schema.names)
+            for number, row in enumerate(rows, start):
+                self._check_row(number, row)
+                if not known.issuperset(row):
+                    new = next(name for name in row if name not in known)
+                    raise self._error(number, f"the column {new!r} is new, unlike")
+            columns = [[row.get(name) for row in rows] for name in self.schema.names]
+        else:
+            columns = [rows]
+        arrays = [
+            self._converted(field, values, start)
+            for field, values in zip(self.schema, columns, strict=True)
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+    def _check_row(self, number: int, row: Any) -> None:
+        if not isinstance(row, Mapping):
+            raise DataError(f"{self.name}: row {number} (from 0) is {_shown(row)}, expected a dict")
+        for name in row:
+            if not isinstance(name, str):
+                raise DataError(
+                    f"{self.name}: row {number} (from 0) has the key {name!r}, expected strings"
+                )
+
+    def _inferred(self, name: str, rows: Sequence[Mapping[str, Any]]) -> pa.DataType:
+        values = [row.get(name) for row in rows]
+        if all(value is None or isinstance(value, str) for value in values):
+            known = any(value is not None for value in values)
+            return pa.string() if known else pa.null()
+        try:
+            found = pa.array(values).type
+        except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
+            stop = next(n for n in range(1, len(values) + 1) if not _is_array(values[:n]))
+            value = _shown(values[stop - 1])
+            problem = f"the column {name!r} is {value} ({reason(error)})"
+            raise DataError(f"{self.name}: row {stop - 1} (from 0): {problem}") from error
+        return found
+
+    def _converted(self, field: pa.Field, values: list[Any], start: int) -> pa.Array:
+        try:
+            return _array(values, field.type)
+        except (pa.ArrowException, OverflowError, TypeError, ValueError):
+            at = next(n for n, value in enumerate(values) if not _is_array([value], field.type))
+            problem = f"the column {field.name!r} is {_shown(values[at])}, but {field.type} in"
+            raise self._error(start + at, problem) from None
+
+    def _error(self, number: int, problem: str) -> DataError:
+        first = f"the first {FIRST_ROWS:,} rows, which determine the columns"
+        return DataError(f"{self.name}: row {number} (from 0): {problem} {first}")
+
+
+def _parts(rows: Iterator[Any], max_bytes: int) -> Iterator[list[Any]]:
+    """Rows of together about `max_bytes` of strings."""
+    part: list[Any] = []
+    size = 0
+    for row in rows:
+        part.append(row)
+        if isinstance(row, str):
+            size += len(row)
+        elif isinstance(row, Mapping):
+            size += sum(len(v) for v in row.values() if isinstance(v, str | bytes | list))
+        if size >= max_bytes or len(part) == MAX_ROWS:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
+
+
+def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
+    """The values as an array, without conversions that Arrow makes silently. Raises TypeError."""
+    types = set(map(type, values)) - {type(None)}
+    allowed: tuple[type, ...] = ()
+    if is_string(kind):
+        allowed = (str,)
+    elif pa.types.is_boolean(kind):
+        allowed = (bool, np.bool_)
+    elif pa.types.is_integer(kind):
+        allowed = (int, np.integer)
+    elif pa.types.is_floating(kind):
+        allowed = (int, float, np.integer, np.floating)
+    if allowed and not all(issubclass(each, allowed) for each in types):
+        raise TypeError
+    if bool in types and not pa.types.is_boolean(kind) and allowed:
+        raise TypeError
+    if is_string(kind) and None not in values:
+        # a lone surrogate becomes invalid UTF-8, which is detected on reading
+        return text_array(Texts.from_strings(values), kind)
+    return pa.array(values, kind)
+
+
+def _is_array(values: list[Any], kind: pa.DataType | None = None) -> bool:
+    try:
+        pa.array(values) if kind is None else _array(values, kind)
+    except (pa.ArrowException, OverflowError, TypeError, ValueError):
+        return False
+    return True
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return f"of type {type(value).__name__}, {text if len(text) <= 60 else text[:59] + '…'}"
