@@ -40,20 +40,21 @@ _wait = click.option(
     "add",
     "fastseq add new.parquet",
     "fastseq add 'news/2026-*.parquet' -i news/index --wait 60",
+    "zcat today.jsonl.gz | fastseq add -",
 )
-@click.argument("corpus", nargs=-1, required=True)
+@options.corpus
 @_index
 @options.memory
 @_wait
 def add(
-    common: Common, corpus: tuple[str, ...], index_path: Path, memory: str, wait: float
+    common: Common, corpus: tuple[Path, ...], index_path: Path, memory: str, wait: float
 ) -> None:
     """Add documents to an index.
 
     Every row of CORPUS becomes a document; one with a known id replaces the document with that
     id. The index's own settings apply: its columns of ids and text, its analysis, and its stored
-    columns, which are null where CORPUS lacks them. CORPUS may be Parquet files, folders or globs,
-    as for fastseq index.
+    columns, which are null where CORPUS lacks them. CORPUS is Parquet, JSON Lines or CSV, as for
+    fastseq index; - reads standard input.
 
     All documents are added in one commit: readers see all of them or none.
     """

@@ -37,6 +37,20 @@ from .progress import progress
     help="Column to store with the results; may be repeated; none stores the id alone.  "
     "[default: all]",
 )
+@click.option(
+    "--field",
+    "fields",
+    metavar="C",
+    multiple=True,
+    help="Text column with an inverted index of its own, in addition to the text's; may be "
+    "repeated. Without --text-column the text is these columns, joined.",
+)
+@click.option(
+    "--positions/--no-positions",
+    default=True,
+    show_default=True,
+    help="Store the positions of words, for phrases; never those of n-grams.",
+)
 @parameters.analysis_options(INDEX_TOKENIZER)
 @options.memory
 def index(
@@ -47,6 +61,8 @@ def index(
     id_column: str | None,
     text_columns: tuple[str, ...],
     store: tuple[str, ...],
+    fields: tuple[str, ...],
+    positions: bool,
     memory: str,
     **analysis: Any,
 ) -> None:
@@ -86,6 +102,8 @@ def index(
             threads=common.threads,
             overwrite=overwrite,
             progress=report,
+            positions=positions,
+            fields=list(fields) or None,
         )
     if common.quiet:
         return

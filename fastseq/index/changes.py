@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fastseq.errors import DataError
+from fastseq.errors import DataError, FastseqError
 from fastseq.index.build import MOST_DOCUMENTS, Progress, SegmentBuilder, memory_budget
 from fastseq.index.collection import KIND, VERSION, Collection, Leaf, find_rows, live_tokens
 from fastseq.index.merging import due, merge
@@ -79,6 +79,7 @@ class IndexWriter:
         self._report = function("progress", progress) or (lambda stage, done, total: None)
         wait = real("wait", wait, lambda seconds: seconds >= 0, "a number of seconds from 0 on")
         self._writer = FolderWriter(path, KIND, VERSION, update=True, wait=wait)
+        self._open = False
         self.summary = dict.fromkeys(
             ("added", "replaced", "deleted", "unknown", "null_texts", "merged"), 0
         )
@@ -101,6 +102,7 @@ class IndexWriter:
             self._changed = False
             self._new = 0
             self._buffer = self._empty_buffer()
+            self._open = True
         except BaseException as error:
             self._writer.__exit__(type(error), error, error.__traceback__)
             raise
@@ -116,6 +118,7 @@ class IndexWriter:
             if kind is None:
                 self._commit()
         finally:
+            self._open = False
             self._writer.__exit__(kind, error, traceback)
 
     # ---- changes
@@ -166,6 +169,7 @@ class IndexWriter:
 
     def compact(self) -> None:
         """Merge all segments into one, without the deleted documents."""
+        self._require_open()
         self._flush()
         self._drop_empty()
         plain = len(self._parts) == 1 and self._parts[0].leaf.live is None
@@ -174,7 +178,12 @@ class IndexWriter:
 
     # ---- segments
 
+    def _require_open(self) -> None:
+        if not self._open:
+            raise FastseqError("the block of this writer has ended: begin another for more changes")
+
     def _require_ids(self) -> Buffer:
+        self._require_open()
         if self._buffer is None:
             raise DataError(
                 f"{self._writer.root}: the index has no id column, so documents cannot be added or "

@@ -70,7 +70,7 @@ class Addition:
         schema: pa.Schema, named: bool,
     ) -> None:  # fmt: skip
         # with the id alone, since other columns may be missing
-        everything = Corpus.open(source, id_column, text_columns, None, fields)
+        everything = Corpus.open(source, id_column, text_columns, None, fields, partial=True)
         name = everything.sources[0].name
         new = [column for column in everything.stored_columns if column not in schema.names]
         new = [column for column in new if not INDEX_NAME.fullmatch(column)]

@@ -221,7 +221,8 @@ def _check_there(data: Dataset, fields: Fields) -> None:
             if not found and having:
                 if name not in (*texts, *fields.values, *single):
                     continue
-                problem += f", which {next(iter(having.values()))} has"
+                others = [where for kind, where in having.items() if not pa.types.is_null(kind)]
+                problem += f", which {others[0]} has" if others else ""
             raise DataError(f"{source.name}: {problem}; its columns: {listing(source.schema)}")
 
 

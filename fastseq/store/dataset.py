@@ -6,7 +6,7 @@ import glob
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,12 @@ class Dataset:
         changed = [source.read_as_strings(names) for source in self.sources]
         return Dataset.of(self.sources) if any(changed) else self
 
+    def with_nulls(self, columns: Sequence[str]) -> Dataset:
+        """The dataset with columns of nulls where no source has them."""
+        absent = [name for name in columns if not self.kinds(name)]
+        nulls = {name: {pa.null(): self.sources[0].name} for name in absent}
+        return replace(self, types={**self.types, **nulls})
+
     @property
     def name(self) -> str:
         """For messages: the first source and the number of others."""
@@ -96,7 +102,7 @@ class Dataset:
     def kinds(self, name: str) -> Mapping[pa.DataType, str]:
         """`types` of a column, or of a field inside of structs by its path; none if there is
         none."""
-        if "." not in name:
+        if "." not in name or name in self.types:
             return self.types.get(name, {})
         kinds: dict[pa.DataType, str] = {}
         for source in self.sources:
@@ -181,7 +187,8 @@ def open_sources(source: Any) -> Dataset:
             first = next(remaining)
             items = chain([first], remaining)
     except (IndexError, StopIteration):
-        raise SettingsError(f"the {type(source).__name__} is empty: {_EXPECTED}") from None
+        kind = type(source).__name__
+        raise SettingsError(f"a corpus of type {kind} that is empty: {_EXPECTED}") from None
     if isinstance(first, os.PathLike):
         return _open_files(_all_paths(items))
     may_be_paths = isinstance(source, list | tuple) or hasattr(source, "__next__")
@@ -202,7 +209,7 @@ def open_sources(source: Any) -> Dataset:
 
 
 def _unknown(source: Any) -> SettingsError:
-    return SettingsError(f"data of type {type(source).__name__}: {_EXPECTED}")
+    return SettingsError(f"a corpus of type {type(source).__name__}: {_EXPECTED}")
 
 
 def _table_source(source: Any, name: str | None = None) -> ArrowSource | None:

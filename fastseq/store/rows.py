@@ -255,10 +255,15 @@ class RowReader:
         return RowBatch(first_row, part.num_rows, self.data, **found)
 
 
+def _with_fields(text_columns: Sequence[str], fields: Sequence[str]) -> tuple[str, ...]:
+    """The text columns, one named twice counting twice, and those fields that are none of them."""
+    return (*text_columns, *(name for name in fields if name not in text_columns))
+
+
 def text_layout(text_columns: Sequence[str], fields: Sequence[str]) -> dict[str, tuple[int, ...]]:
     """Of each field of an index the numbers of its columns among all text columns, those of the
     text first; "" is the text."""
-    names = list(dict.fromkeys((*text_columns, *fields)))
+    names = _with_fields(text_columns, fields)
     main = {"": tuple(range(len(text_columns)))}
     return main | {name: (names.index(name),) for name in fields}
 
@@ -279,6 +284,7 @@ class Corpus(RowReader):
         text_columns: str | Sequence[str] | None = None,
         store: str | Sequence[str] | None = None,
         indexed_fields: Sequence[str] = (),
+        partial: bool = False,
     ) -> Corpus:
         """Find the files and resolve the columns from the schemas, without reading rows.
 
@@ -297,6 +303,7 @@ class Corpus(RowReader):
         store : the columns to store in addition to the id; by default all
         indexed_fields : text columns that are also fields of their own; without text_columns they
             are joined
+        partial : whether all files may lack some of several text columns, which are then null
 
         Columns are matched by name: where a file lacks one that is stored, or one of several text
         columns, its rows have nulls; numbers of several widths become the widest. Folders called
@@ -312,12 +319,14 @@ class Corpus(RowReader):
         """
         names = listed(text_columns) or listed(indexed_fields)
         data = open_sources(source).with_texts((*names, *indexed_fields))
+        if partial:
+            data = data.with_nulls((*names, *indexed_fields))
         fields = choose_fields(
             data, "text", text=names or None, id=id_column, targets=False,
             text_parameter="text_columns",
         )  # fmt: skip
         text = fields.text
-        fields = replace(fields, text=tuple(dict.fromkeys((*text, *indexed_fields))))
+        fields = replace(fields, text=_with_fields(text, indexed_fields))
         if store is None:
             named = [name for name in data.types if not INDEX_NAME.fullmatch(name)]
             nested = [] if fields.id is None or fields.id in data.types else [fields.id]

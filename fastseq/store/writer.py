@@ -140,7 +140,8 @@ class FolderWriter:
 
     Raises SettingsError: `path` is a file, exists and neither `overwrite` nor `update` is True, is
     of another kind, or is a folder with other files than fastseq's; FormatError: with `update`
-    there is no intact folder; FastseqError: another process writes there, or the system refuses.
+    there is no intact folder, or one of a newer version; FastseqError: another process writes
+    there, or the system refuses.
     """
 
     number: int
@@ -160,6 +161,7 @@ class FolderWriter:
         self.root = file_path("path", path)
         self._kind = kind
         self._format_version = format_version
+        self._versions = range(1, format_version + 1)  # that can be updated
         self._overwrite = overwrite or update
         self._update = update
         self._wait = wait
@@ -172,7 +174,7 @@ class FolderWriter:
 
     def __enter__(self) -> FolderWriter:
         if self._update:
-            read_manifest(self.root, self._kind)
+            read_manifest(self.root, self._kind, self._versions)
         self._check_place()
         self._made = [folder for folder in (self.root, *self.root.parents) if not folder.exists()]
         try:
@@ -192,7 +194,7 @@ class FolderWriter:
         try:
             self._check_place()
             if self._update:
-                self.previous = read_manifest(self.root, self._kind)
+                self.previous = read_manifest(self.root, self._kind, self._versions)
             with writing(f"to {self.root}"):
                 if not (self.root / MANIFEST).exists():
                     self._flush_made()

@@ -73,13 +73,10 @@ class Analyzer(AnalysisSettings):
         if callable(self.tokenizer) and not functions:
             raise SettingsError("an analyzer whose tokenizer is a Python function cannot be saved")
         used = self.resolved(INDEX_TOKENIZER)
-        out = {
-            field.name: plain(getattr(used, field.name))
-            for field in fields(used)
-            if field.name != "tokenizer"
-        }
-        tokenizer = used.tokenizer
-        out["tokenizer"] = {_FUNCTION: name_of(tokenizer)} if callable(tokenizer) else tokenizer
+        values = {field.name: getattr(used, field.name) for field in fields(used)}
+        if callable(used.tokenizer):
+            values["tokenizer"] = {_FUNCTION: name_of(used.tokenizer)}
+        out = {name: plain(value) for name, value in values.items()}
         if used.normalization == "none":  # as earlier versions wrote it
             del out["normalization"]
         out["unicode"] = _unicode_version(used.tokenizer)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,19 @@ def test_add_several_files_and_folders_in_one_commit(run: Run, cats: Path, write
     said = run("add", "many", "new.parquet").pairs
     assert (said["added"], said["replaced"], said["segments"]) == ("4", "1", "2")
     assert found("owl") == ["z", "p", "q"]
+
+
+def test_add_of_json_lines_and_csv(run: Run, cats: Path, tmp_path: Path) -> None:
+    lines = '{"id": "p", "text": "an owl", "year": 1999}\n{"text": "owls", "id": "a"}\n'
+    (tmp_path / "more.jsonl").write_text(lines)
+    said = run("add", "more.jsonl").pairs
+    assert (said["added"], said["replaced"]) == ("2", "1")
+    (tmp_path / "more.csv").write_text("id,title,text,year\nq,Owl,an owl,1998\n")
+    assert run("add", "more.csv").pairs["added"] == "1"
+    said = run("add", "-", stdin=lines.replace("owl", "toad")).pairs
+    assert (said["added"], said["replaced"]) == ("2", "2")
+    assert found("owl toad toads") == ["a", "q", "p"]
+    assert fastseq.Index.open(INDEX).get("q")["year"] == 1998
 
 
 def test_add_of_no_rows_changes_nothing(run: Run, unchanged: None, write: Write) -> None:
@@ -321,6 +335,11 @@ def test_ids_of_the_corpus_itself(run: Run, cats: Path) -> None:
         ([1, -2, 3], ["1", "-2"]),
         (pa.array([1, 2, 3], pa.uint8()), ["3", "1"]),
         (["1", "01", "-2"], ["01", "-2"]),
+        ([1.0, 2.0, 3.0], ["2", "3"]),
+        ([Decimal("1.50"), Decimal("2.00"), Decimal("3.00")], ["1.50", "3"]),
+        (pa.array([1, 2, 3], pa.date32()), ["1970-01-02", "1970-01-04"]),
+        (pa.array([1, 2, 3], pa.timestamp("s", "UTC")), ["1970-01-01T00:00:01Z"]),
+        ([b"\x01", b"\xff", b"\x02"], ["01", "ff"]),
     ],
 )
 def test_ids_are_converted_to_the_type_of_the_column(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from fastseq.index import build as build_module
 from fastseq.index import segment_writer
 from fastseq.index.build import SliceStore
 from fastseq.index.collection import Collection
+from fastseq.text.language import LUCENE
 from fastseq.types import Texts
 from tests.naive import inverted
 from tests.naive import text as naive_text
@@ -43,14 +45,26 @@ def files_of(path: Path) -> dict[str, bytes]:
     }
 
 
-def levels_of(analyzer: Analyzer, texts: Sequence[str | None]) -> list[list[list[str]]]:
-    """The tokens of each text for each level of the analyzer's n-grams."""
+def expected(analyzer: Analyzer, texts: Sequence[str | None]) -> inverted.Inverted:
+    """The naive index: of the tokens with their positions, or of each level of n-grams."""
     low, high = analyzer.ngrams
+    if analyzer.char_ngrams is not None:
+        return inverted.invert([[analyzer.tokens(text or "") for text in texts]])
     if (low, high) == (1, 1):
-        return [[analyzer.tokens(text or "") for text in texts]]
+        return inverted.invert_columns([[tokens_of(analyzer, text or "")] for text in texts])
     words = [naive_text.visible(text or "") for text in texts]
+    return inverted.invert(
+        [[naive_text.word_ngrams(tokens, n, n) for tokens in words] for n in range(low, high + 1)]
+    )
+
+
+def tokens_of(analyzer: Analyzer, text: str) -> list[str | None]:
+    """The tokens of a text, None for a stop word."""
+    stemmed = replace(analyzer, stopwords="none").tokens(text)
+    plain = replace(analyzer, stopwords="none", stemmer="none").tokens(text)
+    stopped = LUCENE if analyzer.stopwords == "lucene" else ()
     return [
-        [naive_text.word_ngrams(tokens, n, n) for tokens in words] for n in range(low, high + 1)
+        None if word in stopped else stem for word, stem in zip(plain, stemmed, strict=True)
     ]
 
 
@@ -105,7 +119,7 @@ def test_postings_match_the_naive_index(texts: list[str | None], name: str) -> N
         summary = Index.build(table, path, analyzer=analyzer, threads=2).summary
         (stored,) = inverted.read_segments(path)
         built = stored.inverted
-        assert built == inverted.invert(levels_of(analyzer, texts))
+        assert built == expected(analyzer, texts)
         assert stored.documents == table
         assert summary["null_texts"] == texts.count(None)
         assert summary["terms"] == len(built.terms)
@@ -130,7 +144,7 @@ def test_many_small_slices_give_the_same_postings(
     assert tiny_pieces["spills"] >= 2
     assert tiny_pieces["spilled"] >= 10
     assert tiny_pieces["chunks"] >= 5
-    assert inverted.read(path) == inverted.invert(levels_of(analyzer, texts))
+    assert inverted.read(path) == expected(analyzer, texts)
 
 
 def test_slices_that_share_a_window_or_cross_its_border(
@@ -158,7 +172,7 @@ def test_slices_that_share_a_window_or_cross_its_border(
     )
     assert tiny_pieces["spilled"] >= 100
     built = inverted.read(path)
-    assert built == inverted.invert([[text.split() for text in texts]])
+    assert built == inverted.invert_columns([[text.split()] for text in texts])
     edge = built.postings[built.terms.index("edge")]
     assert edge == [(inverted.WINDOW - 1, 2), (inverted.WINDOW, 2), (count - 1, 300)]
 
@@ -270,7 +284,7 @@ def test_nearly_empty_texts(tmp_path: Path, texts: list[str | None], name: str) 
         tmp_path / "index",
         analyzer=ANALYZERS[name],
     )
-    assert inverted.read(tmp_path / "index") == inverted.invert(levels_of(ANALYZERS[name], texts))
+    assert inverted.read(tmp_path / "index") == expected(ANALYZERS[name], texts)
     assert len(index) == len(texts)
     assert index.summary["null_texts"] == texts.count(None)
     assert index.search("the 猫").counts[0] <= 1
@@ -280,8 +294,8 @@ def test_documents_longer_than_any_slice(tmp_path: Path, tiny_pieces: dict[str, 
     long = " ".join(f"w{n}" for n in range(20_000))  # 128 KB in slices of 1 KB
     texts = ["w1", long, "", long + " w1", "w19999"]
     Index.build(pa.table({"text": texts}), tmp_path / "index", memory=1 << 10, threads=3)
-    levels = [[text.split() for text in texts]]
-    assert inverted.read(tmp_path / "index") == inverted.invert(levels)
+    columns = [[text.split()] for text in texts]
+    assert inverted.read(tmp_path / "index") == inverted.invert_columns(columns)
     assert tiny_pieces["spilled"] >= 4
 
 

@@ -217,8 +217,10 @@ def test_invalid_text_is_replaced_when_asked(tmp_path: Path, small_slices: None)
         (pa.table({"id": [*"abcba"], "text": [*"vwxyz"]}), {}, "'a' (rows 0, 4), 'b' (rows 1, 3)"),
         (pa.table({"id": [7, 8, 7], "text": [*"xyz"]}), {}, "7 (rows 0, 2)"),
         ("missing.parquet", {}, "missing.parquet: no such file"),
-        ([], {}, "corpus"),
-        (3, {}, "corpus"),
+        ([], {}, "the list is empty: expected paths, an Arrow table"),
+        (3, {}, "data of type int: expected paths, an Arrow table"),
+        ([{"text": "cat sat"}, 3], {}, "row 1 (from 0) is of type int"),
+        (iter([]), {}, "the list_iterator is empty: expected paths"),
     ],
 )
 def test_unusable_corpora_are_rejected(
@@ -281,13 +283,29 @@ def test_damage_after_the_first_row_groups_is_an_error(tmp_path: Path, small_sli
 # ---- settings and the system
 
 
-def test_function_as_tokenizer_is_rejected_first(tmp_path: Path) -> None:
+@pytest.mark.parametrize("threads", [1, 3])
+def test_failing_function_as_tokenizer_leaves_no_index(
+    standing: Path, small_slices: None, threads: int
+) -> None:
     def refuse(text: str) -> list[str]:
-        raise AssertionError("called")
+        if "w2000" in text:
+            raise LookupError("not this one")
+        return text.split()
 
-    with pytest.raises(SettingsError, match="cannot be saved"):
-        Index.build(OLD, tmp_path / "index", analyzer=Analyzer(tokenizer=refuse))
-    assert not (tmp_path / "index").exists()
+    def wrong(text: str) -> list[str]:
+        return [len(text)] if "w2000" in text or "w2900" in text else []  # type: ignore[list-item]
+
+    before = names(standing)
+    for function, kind, said in (
+        (refuse, LookupError, "not this one"),
+        (wrong, DataError, r"row 2000 .*the tokenizer returned \d+; expected str"),
+    ):
+        with pytest.raises(kind, match=said):
+            Index.build(
+                new_table(), standing, analyzer=Analyzer(tokenizer=function), overwrite=True,
+                memory=30_000, threads=threads,
+            )  # fmt: skip
+    assert_still_stands(standing, before)
 
 
 @pytest.mark.parametrize(
@@ -324,7 +342,7 @@ def test_full_disk_while_spilling_is_one_error_line(
     write: Callable[..., Any] = SliceStore._write
     monkeypatch.setattr(SliceStore, "_write", full)
     before = names(standing)
-    with pytest.raises(FastseqError, match=r"^cannot write .*slices: No space left on device$"):
+    with pytest.raises(FastseqError, match=r"^cannot write .*-slices-0: No space left on device$"):
         Index.build(new_table(), standing, overwrite=True, memory=30_000)
     monkeypatch.undo()
     assert_still_stands(standing, before)

@@ -1,12 +1,13 @@
 """Indexes written by the first release of each format version give the same results.
 
-A version is frozen, and its golden indexes are committed, when it is released. Format 2 is not: an
-index will have positions. Until then its files are compared only with the frozen ones' content.
+A version is frozen, and its golden indexes are committed, when it is released. Format 2 is not yet:
+until then its files are compared only with the frozen ones' content.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def test_todays_index_has_the_same_content(tmp_path: Path, path: Path) -> None:
                 same = tmp_path / "old" / file.relative_to(path)
                 assert same.read_bytes() == file.read_bytes()
     (new,), (old,) = (inverted.read_segments(folder) for folder in (tmp_path / "new", path))
-    assert new.inverted == old.inverted
+    assert replace(new.inverted, positions=None) == old.inverted
     assert new.documents == old.documents
     told = [json.loads((root / "manifest.json").read_text()) for root in (path, tmp_path / "new")]
     assert told[0]["kind"] == told[1]["kind"]

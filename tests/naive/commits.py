@@ -35,9 +35,12 @@ def combine(target: Path, sources: Sequence[Path], deleted: Sequence[Sequence[in
         shutil.copyfile(source / path, data / name)
         files[f"data-000001/{name}"] = entry
         gone = {*(deleted[number] if deleted else ())}
-        lengths = inverted.read(source).lengths
-        tokens = sum(length for row, length in enumerate(lengths) if row not in gone)
-        segments.append({**segment, "name": name, "deleted": len(gone), "tokens": tokens})
+        (content,) = inverted.read_segments(source)
+        lengths = content.inverted.lengths
+        segment |= {"name": name, "deleted": len(gone), "tokens": _tokens(content.inverted, gone)}
+        for field, own in content.fields.items():
+            segment["fields"][field]["tokens"] = _tokens(own, gone)
+        segments.append(segment)
         if gone:
             bits = sum(1 << row for row in gone)
             bitmaps += bits.to_bytes(-(-len(lengths) // 8), "little")
@@ -53,6 +56,11 @@ def combine(target: Path, sources: Sequence[Path], deleted: Sequence[Sequence[in
         (data / "deleted-000001").write_bytes(bitmaps)
         files["data-000001/deleted-000001"] = {"bytes": len(bitmaps), "crc32": zlib.crc32(bitmaps)}
     write_manifest(target, {**manifest, "statistics": statistics, "files": files})
+
+
+def _tokens(of: inverted.Inverted, deleted: set[int]) -> int:
+    """The tokens of the documents that are not deleted."""
+    return sum(length for row, length in enumerate(of.lengths) if row not in deleted)
 
 
 def as_version_1(source: Path, target: Path) -> None:
@@ -74,7 +82,8 @@ def as_version_1(source: Path, target: Path) -> None:
         pq.write_table(segment.documents, path, row_group_size=4096, write_page_checksum=True)
         raw = path.read_bytes()
         files["data-000001/documents.parquet"] = {"bytes": len(raw), "crc32": zlib.crc32(raw)}
-    settings = {name: value for name, value in manifest["settings"].items() if name != "schema"}
+    new = ("schema", "store_named", "positions", "fields")
+    settings = {name: value for name, value in manifest["settings"].items() if name not in new}
     names = ("documents", "terms", "postings", "tokens")
     statistics = {name: manifest["statistics"][name] for name in names}
     content = {"format_version": 1, "settings": settings, "statistics": statistics, "files": files}

@@ -27,33 +27,42 @@ POSTINGS = [
     "posting_docs", "posting_tfs", "run_windows", "run_counts", "large_at", "large_tfs",
     "term_runs", "term_bytes", "term_lengths", "term_slots", "document_lengths",
 ]  # fmt: skip
+POSITIONS = ["positions", "position_blocks"]
 DOCUMENTS = ["documents", "document_schema", "group_rows", "group_bytes"]
 IDS = ["id_hashes", "id_rows"]
 DTYPES = {
     "posting_docs": "<u2", "posting_tfs": "|u1", "run_windows": "<u2", "run_counts": "<u2",
     "large_at": "<i8", "large_tfs": "<i4", "term_bytes": "|u1", "term_slots": "<u4",
     "documents": "|u1", "document_schema": "|u1", "id_hashes": "<u4", "id_rows": "<u4",
+    "positions": "|u1",
 }  # fmt: skip
+BLOCK = 128  # postings whose positions' bytes are counted together
+COLUMN_GAP = 100  # positions between a document's text columns
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 @dataclass
 class Inverted:
-    """terms by id, each term's (document, frequency) pairs, and each document's length."""
+    """terms by id, each term's (document, frequency) pairs, and each document's length.
+
+    positions  of each term, for each of its documents in order; None where they are not stored
+    """
 
     terms: list[str]
     postings: list[list[tuple[int, int]]]
     lengths: list[int]
+    positions: list[list[list[int]]] | None = None
 
 
 @dataclass
 class Segment:
-    """One segment of an index, its deleted rows and its stored columns."""
+    """One segment of an index, its deleted rows, its stored columns and its fields by name."""
 
     inverted: Inverted
     deleted: set[int] = field(default_factory=set)
     documents: pa.Table | None = None
+    fields: dict[str, Inverted] = field(default_factory=dict)
 
 
 def invert(levels: Sequence[Sequence[Sequence[str]]]) -> Inverted:
@@ -76,6 +85,52 @@ def invert(levels: Sequence[Sequence[Sequence[str]]]) -> Inverted:
             for token, count in Counter(tokens).items():
                 postings[ids[token]].append((row, count))
     return Inverted(terms, postings, lengths)
+
+
+def invert_columns(documents: Sequence[Sequence[Sequence[str | None]]]) -> Inverted:
+    """The index of D documents with positions, given the tokens of each of their text columns.
+
+    None is a removed word, which has a position but no posting. A column begins COLUMN_GAP
+    positions after the last token of the one before.
+    """
+    tokens: list[list[str]] = []
+    positions: dict[str, list[list[int]]] = {}
+    for document in documents:
+        own: dict[str, list[int]] = {}
+        position = 0
+        for column in document:
+            for token in column:
+                if token is not None:
+                    own.setdefault(token, []).append(position)
+                position += 1
+            position += COLUMN_GAP
+        for token, found in own.items():
+            positions.setdefault(token, []).append(found)
+        tokens.append([token for column in document for token in column if token is not None])
+    inverted = invert([tokens])
+    inverted.positions = [positions[term] for term in inverted.terms]
+    return inverted
+
+
+def live(segments: Sequence[Segment], name: str = "") -> dict[str, list[tuple[int, list[int]]]]:
+    """(document, its positions) of each term in the documents that are not deleted, which are
+    numbered from the first segment on; an empty list where there are no positions.
+
+    name : of a field, "" for the text
+    """
+    found: dict[str, list[tuple[int, list[int]]]] = {}
+    first = 0
+    for segment in segments:
+        one = segment.fields[name] if name else segment.inverted
+        rows = [row for row in range(len(one.lengths)) if row not in segment.deleted]
+        number = {row: first + at for at, row in enumerate(rows)}
+        for term, postings in enumerate(one.postings):
+            for at, (row, _) in enumerate(postings):
+                if row in number:
+                    own = [] if one.positions is None else one.positions[term][at]
+                    found.setdefault(one.terms[term], []).append((number[row], own))
+        first += len(rows)
+    return found
 
 
 def read(folder: Path) -> Inverted:
@@ -148,7 +203,14 @@ def _read_version_2(folder: Path, manifest: dict[str, Any]) -> list[Segment]:
         assert data.startswith("data-")
         assert name.startswith(f"segment-{data[5:]}")
         arrays = read_container(folder / data / name, manifest["files"][f"{data}/{name}"])
-        segment = Segment(_inverted(arrays))
+        stored_positions = settings.get("positions", False)
+        fields = {field: _of_field(arrays, field) for field in settings.get("fields", [])}
+        segment = Segment(
+            _inverted(arrays, stored_positions),
+            fields={
+                field: _inverted(own, stored_positions) for field, own in fields.items()
+            },
+        )
         rows = len(segment.inverted.lengths)
         if entry["deleted"]:
             size = -(-rows // 8)
@@ -157,15 +219,19 @@ def _read_version_2(folder: Path, manifest: dict[str, Any]) -> list[Segment]:
             segment.deleted = {row for row in range(rows) if bits >> row & 1}
             assert bits < 1 << rows
         lengths = segment.inverted.lengths
-        live = [length for row, length in enumerate(lengths) if row not in segment.deleted]
-        assert entry == {
-            "name": name, "documents": rows, "deleted": len(segment.deleted), "tokens": sum(live),
-            "terms": len(segment.inverted.terms), "postings": len(arrays["posting_docs"]),
-        }  # fmt: skip
+        assert all(len(own.lengths) == rows for own in segment.fields.values())
+        told = {"name": name, "documents": rows, "deleted": len(segment.deleted)}
+        told |= _numbers(segment.inverted, segment.deleted)
+        if segment.fields:
+            told["fields"] = {
+                field: _numbers(own, segment.deleted) for field, own in segment.fields.items()
+            }
+        assert entry == told
         assert len(segment.deleted) < rows
         totals.update({key: entry[key] for key in ("terms", "postings", "tokens")})
-        totals["documents"] += len(live)
-        expected = set(POSTINGS)
+        totals["documents"] += rows - len(segment.deleted)
+        each = {*POSTINGS, *(POSITIONS if stored_positions else ())}
+        expected = {*each, *(f"{field}/{array}" for field in segment.fields for array in each)}
         if schema.names:
             expected.update(DOCUMENTS)
             segment.documents = _documents(arrays, schema)
@@ -181,6 +247,22 @@ def _read_version_2(folder: Path, manifest: dict[str, Any]) -> list[Segment]:
     assert {key: statistics[key] for key in totals} == dict(totals)
     assert statistics.keys() - totals.keys() <= {"segments", "deleted", "commit"}
     return segments
+
+
+def _of_field(arrays: Arrays, name: str) -> Arrays:
+    """The arrays of a field, without its name."""
+    prefix = f"{name}/"
+    return {key.removeprefix(prefix): a for key, a in arrays.items() if key.startswith(prefix)}
+
+
+def _numbers(inverted: Inverted, deleted: set[int]) -> dict[str, int]:
+    """The statistics of a segment's text or of one of its fields."""
+    lengths = enumerate(inverted.lengths)
+    return {
+        "tokens": sum(length for row, length in lengths if row not in deleted),
+        "terms": len(inverted.terms),
+        "postings": sum(len(postings) for postings in inverted.postings),
+    }
 
 
 def read_container(path: Path, entry: dict[str, Any]) -> Arrays:
@@ -273,10 +355,11 @@ def _fold(a: int, b: int) -> int:
 # ---- the arrays, which are the same in both versions
 
 
-def _inverted(arrays: Arrays) -> Inverted:
+def _inverted(arrays: Arrays, positions: bool = False) -> Inverted:
     for name, dtype in DTYPES.items():
         assert name not in arrays or arrays[name].dtype == dtype
     narrow = {"term_runs", "term_lengths", "document_lengths", "group_rows", "group_bytes"}
+    narrow.add("position_blocks")
     for name in narrow & arrays.keys():
         largest = int(arrays[name].max(initial=0))
         assert arrays[name].dtype == np.min_scalar_type(largest)  # the narrowest that fits
@@ -308,7 +391,54 @@ def _inverted(arrays: Arrays) -> Inverted:
     assert at == len(docs) == len(tfs)
     assert run == len(windows) == len(counts)
     _check_slots(arrays["term_slots"].tolist(), [term.encode() for term in terms])
-    return Inverted(terms, postings, lengths)
+    found_positions = _positions(arrays, postings) if positions else None
+    return Inverted(terms, postings, lengths, found_positions)
+
+
+def _positions(arrays: Arrays, postings: list[list[tuple[int, int]]]) -> list[list[list[int]]]:
+    """The positions of every posting: the first and the distances to each next one, in bytes of
+    seven bits, the lowest first; the last byte of a number is below 128."""
+    raw = arrays["positions"].tobytes()
+    at = 0
+    sizes: list[int] = []  # bytes of each posting's
+    found: list[list[list[int]]] = []
+    for term in postings:
+        of_term = []
+        for _, tf in term:
+            start, position, own = at, 0, []
+            for _ in range(tf):
+                value, end = read_integer(raw, at)
+                assert raw[at:end] == integer(value)  # no longer than needed
+                assert value > 0 or not own
+                position, at = position + value, end
+                own.append(position)
+            sizes.append(at - start)
+            of_term.append(own)
+        found.append(of_term)
+    assert at == len(raw)
+    blocks = [sum(sizes[start : start + BLOCK]) for start in range(0, len(sizes) + 1, BLOCK)]
+    assert arrays["position_blocks"].tolist() == blocks
+    return found
+
+
+def integer(value: int) -> bytes:
+    """A number in bytes of seven bits, the lowest first, all but the last with the high bit."""
+    raw = bytearray()
+    while value >= 128:
+        raw.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*raw, value])
+
+
+def read_integer(raw: bytes, at: int) -> tuple[int, int]:
+    """The number that begins at `at`, and the place after it."""
+    value = shift = 0
+    while True:
+        value |= (raw[at] & 127) << shift
+        shift += 7
+        at += 1
+        if raw[at - 1] < 128:
+            return value, at
 
 
 def _check_slots(slots: list[int], terms: list[bytes]) -> None:

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pytest
 
 from fastseq import BM25, TFIDF, Analyzer, BoW, FormatError, Index
+from fastseq.index.segment import Field
 from fastseq.search.ranking import RankingModel
 from fastseq.store.container import CHUNK
 from fastseq.store.folder import MANIFEST, read_manifest, verify
@@ -49,7 +50,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """20 documents in two segments, one of which has deleted documents."""
     root = tmp_path_factory.mktemp("small")
     for name, rows in (("a", range(14)), ("b", range(14, 24))):
-        Index.build(table_of(rows), root / name, analyzer=SPACE, threads=1)
+        Index.build(table_of(rows), root / name, analyzer=SPACE, threads=1, fields="text")
     combine(root / "index", [root / "a", root / "b"], [[1, 6, 9, 13], []])
     return root / "index"
 
@@ -62,7 +63,8 @@ def file_of(folder: Path, name: str) -> Path:
 
 
 def answers(folder: Path) -> list[Any]:
-    """The results of every model, with all stored columns, and of documents by their id."""
+    """The results of every model, with all stored columns, of documents by their id, and all
+    positions, those of a field too."""
     index = Index.open(folder)
     queries = ["all", "w1 w2 often", {"w0": 2.0, "w3": -1.0}, "absent", "w4 w4 all w2"]
     found: list[Any] = [len(index), index.analyzer]
@@ -70,7 +72,14 @@ def answers(folder: Path) -> list[Any]:
         hits = index.search(queries, k=30, model=model, threads=1)
         found += [hits.rows.tobytes(), hits.scores.tobytes()]
     found += [hits.ids, list(hits), [index.get(f"d{n}") for n in (0, 6, 17, 23, 99)]]
+    found += [positions_of(field) for leaf in index._collection.leaves
+              for field in (leaf.segment, leaf.segment.fields["text"])]  # fmt: skip
     return found
+
+
+def positions_of(field: Field) -> list[Any]:
+    """The positions of every term."""
+    return [[array.tolist() for array in field.positions_of(term)] for term in range(field.terms)]
 
 
 def assert_error_or_same(folder: Path, path: Path, expected: list[Any]) -> bool:
@@ -293,7 +302,8 @@ CHANGES: list[Callable[[bytes, random.Random], bytes]] = [
 ARRAYS = [
     "posting_docs", "posting_tfs", "run_windows", "run_counts", "large_at", "large_tfs",
     "term_runs", "term_bytes", "term_lengths", "term_slots", "document_lengths", "documents",
-    "document_schema", "group_rows", "group_bytes", "id_hashes", "id_rows",
+    "document_schema", "group_rows", "group_bytes", "id_hashes", "id_rows", "positions",
+    "position_blocks",
 ]  # fmt: skip
 
 
@@ -324,6 +334,23 @@ def use(folder: Path) -> None:
     hits = index.search("all", k=DOCUMENTS, model=TFIDF())
     assert len(hits.ids[0]) > 60_000
     index.get("d3")
+    assert index._collection.leaves[0].segment.positions is not None
+
+
+def test_damaged_positions_do_not_affect_searches_without_them(large: Path) -> None:
+    expected = Index.open(large).search("w3 w4", k=20, model=TFIDF()).to_dicts()
+    places = [(name, places_of(large)[name][1]) for name in ("positions", "position_blocks")]
+    for name, offset in places:
+        flipped(large, offset + 9)
+        try:
+            index = Index.open(large)
+            assert index.search("w3 w4", k=20, model=TFIDF()).to_dicts() == expected
+            segment = index._collection.leaves[0].segment
+            for _ in range(2):
+                with pytest.raises(FormatError, match=f"damaged: the checksum of {name} is wrong"):
+                    segment.positions_of(0)
+        finally:
+            flipped(large, offset + 9)
 
 
 # ---- manifests

@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -65,9 +65,7 @@ class Folder:
         self.pending = []
 
 
-def _apply(
-    entries: dict[str, File | Folder], changed: dict[str, File | Folder | None]
-) -> None:
+def _apply(entries: dict[str, File | Folder], changed: dict[str, File | Folder | None]) -> None:
     for name, node in changed.items():
         if node is None:
             entries.pop(name, None)
@@ -90,6 +88,7 @@ class SimulatedDisk:
     die_at : the number of the call at which the process ends; all later ones raise Death too
     free : bytes left on the disk; None for any number
     dead : whether the process has ended
+    executor : of flushes in the background, before `install`
     """
 
     ENTRY = 64  # bytes that a new file or folder needs
@@ -101,6 +100,7 @@ class SimulatedDisk:
         self.lasting = False
         self.free: int | None = None
         self.dead = False
+        self.executor: type[Synchronous] = Synchronous
         self._halfway = False  # the last call is to be half made
         self._top = Folder()
         self._adopt(self._top, root)
@@ -113,11 +113,11 @@ class SimulatedDisk:
         return self
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Replace the functions of the store; files are flushed when they are closed."""
+        """Replace the functions of the store."""
         self._real = {name: getattr(real, name) for name in FUNCTIONS}
         for name in FUNCTIONS:
             monkeypatch.setattr(real, name, getattr(self, name))
-        monkeypatch.setattr(writer_module, "ThreadPoolExecutor", Synchronous)
+        monkeypatch.setattr(writer_module, "ThreadPoolExecutor", self.executor)
 
     # ---- the functions of the store
 
@@ -319,6 +319,20 @@ class Synchronous:
 
     def shutdown(self, cancel_futures: bool = False) -> None:
         pass
+
+
+class Late(Synchronous):
+    """One whose calls are made when their results are asked for, or never."""
+
+    def submit(self, call: Callable[..., Any], *args: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.result = lambda timeout=None: self._made(future, call, args)  # type: ignore[method-assign]
+        return future
+
+    def _made(self, future: Future[Any], call: Callable[..., Any], args: Sequence[Any]) -> Any:
+        if not future.done():
+            future.set_result(call(*args))
+        return Future.result(future)
 
 
 def _size(path: Path) -> int:

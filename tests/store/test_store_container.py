@@ -285,6 +285,15 @@ def test_damaged_padding_changes_no_array(tmp_path: Path, arrays: Arrays) -> Non
         assert not container.is_intact()
 
 
+def test_bytes_before_the_footer_are_zero(tmp_path: Path, arrays: Arrays) -> None:
+    path = tmp_path / "f"
+    writer = written(path, arrays)
+    raw = path.read_bytes()
+    body, footer = raw[: -writer.footer], raw[-writer.footer :]
+    assert opened(path, writer, body + b"\0\0" + footer).is_intact()
+    assert not opened(path, writer, body + b"\0\1" + footer).is_intact()
+
+
 def test_any_changed_bit_of_a_footer_is_found(tmp_path: Path) -> None:
     path = tmp_path / "f"
     writer = written(path, {"a": np.arange(30), "b": np.zeros(0, np.uint8)})

@@ -10,7 +10,7 @@ import pytest
 from fastseq.errors import FastseqError, FormatError
 from fastseq.store.folder import read_manifest, verify
 from fastseq.store.writer import FolderWriter
-from tests.store.faults import CONTENTS, ENTRIES, Death, SimulatedDisk, Synchronous
+from tests.store.faults import CONTENTS, ENTRIES, Death, Late, SimulatedDisk, Synchronous
 
 
 @pytest.fixture
@@ -105,8 +105,9 @@ def test_full_disk_takes_what_fits(disk: SimulatedDisk) -> None:
     assert disk.free == 3
 
 
-def test_synchronous_executor_returns_futures() -> None:
-    pool = Synchronous(1, "name")
+@pytest.mark.parametrize("executor", [Synchronous, Late])
+def test_executors_return_futures(executor: type[Synchronous]) -> None:
+    pool = executor(1, "name")
     assert pool.submit(max, 1, 2).result() == 2
     failed = pool.submit(int, "x")
     pool.shutdown(cancel_futures=True)
@@ -213,16 +214,16 @@ def test_failed_first_commit_leaves_no_folder(disk: SimulatedDisk, depth: int) -
 def test_failed_flushes_and_temporary_folders_are_one_error(disk: SimulatedDisk) -> None:
     path = disk.root / "folder"
     write(path, b"old")
-    with pytest.raises(FastseqError, match=r"cannot write .*data: No space left"):
-        with FolderWriter(path, "test", 1, overwrite=True) as writer:
-            file = writer.create("data")
-            file.append(b"1")
-            disk.fail_at = len(disk.calls) + 1
-            writer.close(file)
+    with FolderWriter(path, "test", 1, overwrite=True) as writer:
+        file = writer.create("data")
+        file.append(b"1")
+        disk.fail_at = len(disk.calls) + 1
+        writer.close(file)
+        with pytest.raises(FastseqError, match=r"cannot write .*data: No space left"):
             writer.discard("data")
-    with pytest.raises(FastseqError, match=r"cannot write .*\.tmp: No space left"):
-        with FolderWriter(path, "test", 1, overwrite=True) as writer:
-            disk.fail_at = len(disk.calls) + 1
+    with FolderWriter(path, "test", 1, overwrite=True) as writer:
+        disk.fail_at = len(disk.calls) + 1
+        with pytest.raises(FastseqError, match=r"cannot write .*\.tmp: No space left"):
             writer.temporary("slices")
     assert content_of(path) == "old"
 
