@@ -16,7 +16,7 @@ from fastseq.index.collection import Collection, Leaf
 from fastseq.kernels.search.groups import ALONE, BEGINS, ENDS, merge_group
 from fastseq.kernels.search.postings import WINDOW, Postings, count_live
 from fastseq.text.analyzer import Analyzer
-from fastseq.text.splitting import Splitter, splitter_of
+from fastseq.text.splitting import HAN, Splitter, splitter_of
 from fastseq.types import Int32, Texts, UInt8, offsets_of
 
 
@@ -40,9 +40,10 @@ def has_character_groups(analyzer: Analyzer) -> bool:
 
 def lone_characters(splitter: Splitter, terms: Sequence[str]) -> list[bool]:
     """Of each term whether it is a single character (grapheme cluster) of a script indexed as
-    bigrams."""
+    bigrams. Han and kana are not where they are segmented into words."""
     scripts = splitter.scripts([term or "a" for term in terms]).tolist()
-    candidates = [bool(script) for script in scripts]
+    words = HAN if splitter.analyzer.segments else 0
+    candidates = [script not in (0, words) for script in scripts]
     if not any(candidates):
         return candidates
     # twice the same character is one bigram; two are three
@@ -116,9 +117,7 @@ def _merged(leaf: Leaf, terms: Int32, roles: UInt8) -> Postings:
     )  # fmt: skip
 
 
-def gathered(
-    postings: Postings, ids: Int32, others: Sequence[Postings | None]
-) -> Postings:
+def gathered(postings: Postings, ids: Int32, others: Sequence[Postings | None]) -> Postings:
     """The postings of some terms as an index of their own.
 
     ids     int32[n]  terms of `postings`, -1 for none

@@ -116,9 +116,7 @@ class ModelScorer:
                 self._filled += impact_kernels.fill_impacts(impacts, postings, weighting, new)
             return impacts
 
-    def gathered(
-        self, number: int, terms: Int32, groups: Sequence[TermGroup | None]
-    ) -> _Source:
+    def gathered(self, number: int, terms: Int32, groups: Sequence[TermGroup | None]) -> _Source:
         """The postings and impacts of some terms or groups of a segment."""
         segment = self._collection.leaves[number].segment
         segment.verify_postings(terms[terms >= 0])
@@ -169,6 +167,12 @@ class TermTable:
 
     def __len__(self) -> int:
         return len(self._terms)
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether a damaged file kept terms from being looked up, which is tried again with the
+        next ones."""
+        return len(self._terms) > self._df.size
 
     @property
     def df(self) -> Int64:
@@ -226,14 +230,14 @@ class TermTable:
         data = np.zeros(stop - start + PADDING, np.uint8)
         data[: stop - start] = terms.data[start:stop]
         numbers = self._terms.register(data, terms.offsets - start, 0)
-        if len(self._terms) > self._df.size:
+        if self.is_incomplete:
             every = Texts(*self._terms.texts())
             new = Texts(every.data, every.offsets[self._df.size :])
+            leaves = self._collection.leaves
+            found = [leaf.segment.lookup(new) for leaf in leaves]
             df = np.zeros(len(new), np.int64)
-            for leaf, column in zip(self._collection.leaves, self._ids, strict=True):
-                ids = leaf.segment.lookup(new)
+            for leaf, ids in zip(leaves, found, strict=True):
                 df += leaf.counts_of(ids)
-                column.append(ids)
             if self._splitter is not None and new.nbytes and int(new.data.max()) > 127:
                 words = new.to_strings()
                 lone = lone_characters(self._splitter, words)
@@ -241,6 +245,9 @@ class TermTable:
                     group = character_group(self._collection, words[i])
                     self.groups[self._df.size + i] = group
                     df[i] = group.df
+            # nothing is added before the last error that a damaged file may raise
+            for column, ids in zip(self._ids, found, strict=True):
+                column.append(ids)
             self._df.append(df)
         return numbers
 
@@ -326,7 +333,7 @@ class Searcher:
         return table.df[numbers] > 0
 
     def _current_table(self) -> TermTable:
-        if len(self._table) > _CACHED_WORDS:
+        if len(self._table) > _CACHED_WORDS or self._table.is_incomplete:
             self._table = TermTable(self.collection)
         return self._table
 

@@ -28,7 +28,7 @@ from fastseq.kernels.text import ngrams, tokenize, unicode
 from fastseq.text.language import segmenter, stem
 from fastseq.text.normalising import FIRST, LANGUAGES, LAST, STEMMED, normalised
 from fastseq.text.settings import INDEX_TOKENIZER, AnalysisSettings
-from fastseq.text.splitting import Splitter, packed, splitter_of, stop_words
+from fastseq.text.splitting import HAN, Splitter, packed, splitter_of, stop_words
 from fastseq.text.tables import ByteTable, Column, KeyTable
 from fastseq.threads import in_order
 from fastseq.types import Int32, Int64, Texts, Tokens, UInt8, offsets_of
@@ -37,7 +37,6 @@ from fastseq.types import Int32, Int64, Texts, Tokens, UInt8, offsets_of
 Ticket = Callable[[Any], AbstractContextManager[object]]
 Rename = Callable[[Int32, Int64], Tokens]
 Bools = npt.NDArray[np.bool_]
-_HAN = 1  # the script of Han and kana, in the tables of both tokenizers of words
 Slice = TypeVar("Slice")
 Result = TypeVar("Result")
 
@@ -253,7 +252,7 @@ class WordFilter:
             words = _strings(data, starts, gap)
             if (cut := self._cut) is not None:
                 scripts = zip(words, self._splitter.scripts(words).tolist(), strict=True)
-                pieces = [cut(word) if script == _HAN else [word] for word, script in scripts]
+                pieces = [cut(word) if script == HAN else [word] for word, script in scripts]
                 owners = offsets_of([len(several) for several in pieces])
                 words = list(chain.from_iterable(pieces))
             words = normalised(FIRST, self._language, words)

@@ -30,6 +30,7 @@ from fastseq.types import Int32, Int64, Texts, UInt8, offsets_of
 
 _UNITS = {"word": tokenize.WORDS, "space": tokenize.VISIBLE, "char": tokenize.CHARACTERS}
 _CJK = {"none": tokenize.AS_WORDS, "bigrams": tokenize.BIGRAMS, "words": tokenize.RUNS}
+HAN = 1  # the script of Han and kana, in the tables of both tokenizers of words
 _NO_SPANS = np.empty(0, np.int64)
 
 

@@ -63,9 +63,7 @@ def tokens_of(analyzer: Analyzer, text: str) -> list[str | None]:
     stemmed = replace(analyzer, stopwords="none").tokens(text)
     plain = replace(analyzer, stopwords="none", stemmer="none").tokens(text)
     stopped = LUCENE if analyzer.stopwords == "lucene" else ()
-    return [
-        None if word in stopped else stem for word, stem in zip(plain, stemmed, strict=True)
-    ]
+    return [None if word in stopped else stem for word, stem in zip(plain, stemmed, strict=True)]
 
 
 @pytest.fixture

@@ -217,10 +217,10 @@ def test_invalid_text_is_replaced_when_asked(tmp_path: Path, small_slices: None)
         (pa.table({"id": [*"abcba"], "text": [*"vwxyz"]}), {}, "'a' (rows 0, 4), 'b' (rows 1, 3)"),
         (pa.table({"id": [7, 8, 7], "text": [*"xyz"]}), {}, "7 (rows 0, 2)"),
         ("missing.parquet", {}, "missing.parquet: no such file"),
-        ([], {}, "the list is empty: expected paths, an Arrow table"),
-        (3, {}, "data of type int: expected paths, an Arrow table"),
+        ([], {}, "a corpus of type list that is empty"),
+        (3, {}, "a corpus of type int: expected paths"),
         ([{"text": "cat sat"}, 3], {}, "row 1 (from 0) is of type int"),
-        (iter([]), {}, "the list_iterator is empty: expected paths"),
+        (iter([]), {}, "a corpus of type list_iterator that is empty"),
     ],
 )
 def test_unusable_corpora_are_rejected(

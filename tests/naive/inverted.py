@@ -207,9 +207,7 @@ def _read_version_2(folder: Path, manifest: dict[str, Any]) -> list[Segment]:
         fields = {field: _of_field(arrays, field) for field in settings.get("fields", [])}
         segment = Segment(
             _inverted(arrays, stored_positions),
-            fields={
-                field: _inverted(own, stored_positions) for field, own in fields.items()
-            },
+            fields={field: _inverted(own, stored_positions) for field, own in fields.items()},
         )
         rows = len(segment.inverted.lengths)
         if entry["deleted"]:
@@ -218,7 +216,6 @@ def _read_version_2(folder: Path, manifest: dict[str, Any]) -> list[Segment]:
             bitmaps = bitmaps[size:]
             segment.deleted = {row for row in range(rows) if bits >> row & 1}
             assert bits < 1 << rows
-        lengths = segment.inverted.lengths
         assert all(len(own.lengths) == rows for own in segment.fields.values())
         told = {"name": name, "documents": rows, "deleted": len(segment.deleted)}
         told |= _numbers(segment.inverted, segment.deleted)

@@ -236,6 +236,35 @@ def test_damaged_postings_are_an_error_of_their_terms(large: Path, array: str) -
     assert Index.open(large).search("w3", k=5).to_dicts() == expected[3]
 
 
+def test_words_after_one_of_damaged_postings_have_their_own_documents(tmp_path: Path) -> None:
+    """The document frequencies of deleted documents read postings, as do groups of bigrams."""
+    analyzer = Analyzer(tokenizer="unicode")
+    filler = [f"x{n} y{n}" for n in range(8000)]  # the second chunk begins with 犬
+    texts = [["all tea", "tea 猫", "cat", *filler], ["all cat", "tea", *filler, "犬猫犬 zz"]]
+    for name, rows in zip("ab", texts, strict=True):
+        table = pa.table({"id": [f"{name}{n}" for n in range(len(rows))], "text": rows})
+        Index.build(table, tmp_path / name, analyzer=analyzer, store="id")
+    path = tmp_path / "index"
+    combine(path, [tmp_path / name for name in "ab"], [[2], [1]])
+    expected = {q: Index.open(path).search(q).to_dicts() for q in ("zz", "猫", "tea", "cat", "all")}
+    segment = Index.open(path)._collection.leaves[1].segment
+    term = int(segment.lookup(Texts.from_strings(["犬猫"]))[0])
+    file = path / "data-000001" / "segment-000001-1"
+    raw = file.read_bytes()
+    directory = json.loads(raw[-4 - int.from_bytes(raw[-4:], "little") : -4])["arrays"]
+    at = directory["posting_docs"][1] + 2 * int(segment.postings.term_posting[term])
+    assert at // CHUNK > directory["posting_docs"][1] // CHUNK
+    file.write_bytes(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :])
+    index = Index.open(path)
+    for _ in range(2):
+        for query in ("zz", "猫"):
+            with pytest.raises(FormatError, match="checksum of posting_docs is wrong"):
+                index.search(query)
+        for query in ("tea", "all", "cat"):
+            assert index.search(query).to_dicts() == expected[query]
+            assert index.search([query, "absent"], threads=1).to_dicts(0) == expected[query]
+
+
 def test_damaged_documents_are_an_error_when_they_are_read(large: Path) -> None:
     _, offset, count = places_of(large)["documents"]
     index = Index.open(large)
