@@ -1,6 +1,6 @@
 """Kills writers of an index at random moments while others search it.
 
-    python tests/index/soak.py [RUNS] [--readers 3] [--seed 0] [--folder FOLDER]
+    python -m tests.index.soak [RUNS] [--readers 3] [--seed 0] [--folder FOLDER]
 
 Each run is a process that adds, deletes, compacts and builds anew, until SIGKILL. A journal outside
 of the index has every change before it begins. After a run the index must have all changes that

@@ -598,7 +598,7 @@ def test_merging_bounds_the_segments_and_the_copying(sizes: list[int]) -> None:
 
 def test_many_small_commits_leave_few_segments(index: Index, documents: Documents) -> None:
     most = 0
-    for number in range(120):
+    for number in range(70):
         add(index, documents, some_rows([100 + number], number))
         most = max(most, len(segments(index)))
     assert most <= 2 * merging.FACTOR
