@@ -79,12 +79,15 @@ def build(
         )
     analyzer = (analyzer or Analyzer()).resolved(INDEX_TOKENIZER)
     saved_analyzer = analyzer.to_dict(functions=True)
+    names = [] if fields is None else list(dict.fromkeys(strings("fields", fields)))
+    if "" in names:
+        raise SettingsError("a column without a name cannot be a field")
     documents = Corpus.open(
         corpus,
         None if id_column is None else string("id_column", id_column),
         None if text_columns is None else strings("text_columns", text_columns),
         None if store is None else strings("store", store),
-        [] if fields is None else list(dict.fromkeys(strings("fields", fields))),
+        names,
     )
     stored_positions = flag("positions", positions) and not analyzer.has_ngrams
     settings = {

@@ -56,7 +56,8 @@ class Fields:
     @property
     def outputs(self) -> tuple[str, ...]:
         """The id column, if any, and the columns to keep, each once."""
-        return tuple(dict.fromkeys(filter(None, (self.id, *self.keep))))
+        ids = () if self.id is None else (self.id,)
+        return tuple(dict.fromkeys((*ids, *self.keep)))
 
     def to_dict(self) -> dict[str, Any]:
         """The names for JSON."""

@@ -106,17 +106,19 @@ class RowBatch:
         return self.texts
 
     def columns(self, numbers: Sequence[int]) -> Texts:
-        """Some text columns, by their numbers, of row after row. One that is not the last of the
-        batch ends with the space that joins it to the next."""
+        """Some text columns, by their numbers, of row after row. All but the last of them end with
+        the space that joins them to the next."""
         text, starts = self.text, self.column_starts
         if starts is None:
             return text
         edges = np.append(starts, np.diff(text.offsets)[:, None], axis=1) + text.offsets[:-1, None]
         if len(numbers) == starts.shape[1]:
             return Texts(text.data, np.append(edges[:, :-1].reshape(-1), text.offsets[-1]))
-        chosen = list(numbers)
-        first = edges[:, chosen].reshape(-1)
-        counts = edges[:, [number + 1 for number in chosen]].reshape(-1) - first
+        chosen = np.array(numbers)
+        counts = edges[:, chosen + 1] - edges[:, chosen]
+        if numbers[-1] + 1 < starts.shape[1]:
+            counts[:, -1] -= 1  # the space
+        first, counts = edges[:, chosen].reshape(-1), counts.reshape(-1)
         return Texts(text.data[ranges(first, counts)], offsets_of(counts))
 
     @property

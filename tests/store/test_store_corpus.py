@@ -234,6 +234,19 @@ def test_stored_columns() -> None:
     assert batch.ids is None
 
 
+def test_a_column_without_a_name_is_stored(tmp_path: Path) -> None:
+    """As a data frame's index in a CSV file."""
+    path = tmp_path / "frame.csv"
+    path.write_text(",text\n7,cat sat\n8,dog\n")
+    for source in (path, pa.table({"": [7, 8], "text": ["cat sat", "dog"]})):
+        corpus = Corpus.open(source)
+        assert corpus.stored_schema.names == ["", "text"]
+        (batch,) = corpus.batches()
+        assert batch.kept.column("").to_pylist() == [7, 8]
+        (batch,) = Corpus.open(source, id_column="").batches()
+        assert batch.ids.to_pylist() == [7, 8]
+
+
 def test_the_arrays_are_what_kernels_expect_and_outlive_the_batch(tmp_path: Path) -> None:
     path = write(tmp_path / "docs.parquet", {"text": [f"text number {i}" for i in range(5000)]})
     batches = Corpus.open(path).batches(10_000)

@@ -105,7 +105,9 @@ def invert_positions(
     shift = np.uint64(32)
     while np.uint64(vocabulary) >> (shift - np.uint64(32)):
         radix_pass(spare, keys, starts, n, shift)
-        radix_pass(keys, spare, starts, n, shift + np.uint64(DIGIT_BITS))
+        # the digit after the last one is the highest bits, which are sorted already
+        second = min(shift + np.uint64(DIGIT_BITS), np.uint64(64 - DIGIT_BITS))
+        radix_pass(keys, spare, starts, n, second)
         shift += np.uint64(2 * DIGIT_BITS)
     postings = 0
     distinct = 0
