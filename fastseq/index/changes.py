@@ -6,6 +6,8 @@ Adjacent segments are merged before the commit, where that is due (index/merging
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -79,7 +81,7 @@ class IndexWriter:
         self._report = function("progress", progress) or (lambda stage, done, total: None)
         wait = real("wait", wait, lambda seconds: seconds >= 0, "a number of seconds from 0 on")
         self._writer = FolderWriter(path, KIND, VERSION, update=True, wait=wait)
-        self._open = False
+        self._open = self._broken = False
         self.summary = dict.fromkeys(
             ("added", "replaced", "deleted", "unknown", "null_texts", "merged"), 0
         )
@@ -145,10 +147,11 @@ class IndexWriter:
             return
         batches = [batch for batch in addition.batches() if batch.rows]
         refuse_repeated_ids(batches)
-        for batch in batches:
-            self.summary["added"] += batch.rows
-            self.summary["null_texts"] += batch.null_texts
-            self.summary["replaced"] += buffer.append(batch) + self._remove(batch.ids)
+        with self._whole_or_broken():
+            for batch in batches:
+                self.summary["added"] += batch.rows
+                self.summary["null_texts"] += batch.null_texts
+                self.summary["replaced"] += buffer.append(batch) + self._remove(batch.ids)
         if buffer.nbytes > min(_BUFFER, self._budget // 4):
             self._flush()
 
@@ -163,7 +166,8 @@ class IndexWriter:
         wanted = ids_like(several, self._schema.field(buffer.id_column).type)
         places = {id: place for place, id in enumerate(id_list(wanted))}
         wanted = wanted.take(number_array(list(places.values())))
-        deleted = buffer.remove(list(places)) + self._remove(wanted)
+        with self._whole_or_broken():
+            deleted = buffer.remove(list(places)) + self._remove(wanted)
         self.summary["deleted"] += deleted
         self.summary["unknown"] += len(wanted) - deleted
 
@@ -181,6 +185,16 @@ class IndexWriter:
     def _require_open(self) -> None:
         if not self._open:
             raise FastseqError("the block of this writer has ended: begin another for more changes")
+
+    @contextmanager
+    def _whole_or_broken(self) -> Iterator[None]:
+        """A change that an error (a damaged segment, say) may leave half done: the block then
+        commits nothing, even where its caller catches the error."""
+        try:
+            yield
+        except BaseException:
+            self._broken = True
+            raise
 
     def _require_ids(self) -> Buffer:
         self._require_open()
@@ -215,9 +229,11 @@ class IndexWriter:
         self.summary["added"] += new.documents
         assert documents.id_column is not None
         hashes, _ = new.id_table(documents.id_column)
-        if before:
-            stored = new.stored
-            assert stored is not None
+        if not before:
+            return
+        stored = new.stored
+        assert stored is not None
+        with self._whole_or_broken():
             places = self._candidates(hashes)
             if len(places):
                 rows = new.id_table(documents.id_column)[1][places].astype(np.int64)
@@ -322,6 +338,8 @@ class IndexWriter:
         self.summary["merged"] += len(parts)
 
     def _commit(self) -> None:
+        if self._broken:
+            raise FastseqError(f"{self._writer.root}: a change failed halfway: nothing committed")
         self._flush()
         if not self._changed:
             return
