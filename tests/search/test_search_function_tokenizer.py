@@ -278,6 +278,18 @@ def test_pickles_and_copies_keep_the_function(path: Path) -> None:
     assert hits.ids == [[1]]
 
 
+def test_pickles_of_one_index_with_several_functions(path: Path) -> None:
+    opened = [Index.open(path, bars), Index.open(path, spaces), Index.open(path)]
+    pickles = [pickle.dumps(index) for index in opened]
+    again = [pickle.loads(pickled) for pickled in pickles + pickles[::-1]]
+    for index, function in zip(again[:2] + again[4:][::-1], [bars, spaces] * 2, strict=True):
+        assert index.analyzer.tokenizer is function
+    assert ids(again[0], "new york") == [1]
+    assert ids(again[1], "new york") == [2]
+    with pytest.raises(SettingsError, match=MISSING):
+        again[2].search("tea")
+
+
 def test_a_pickle_of_an_earlier_commit_is_an_error(path: Path) -> None:
     pickled = pickle.dumps(Index.open(path, bars))
     Index.open(path, bars).add([{"id": 9, "text": "x"}])
