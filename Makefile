@@ -94,6 +94,7 @@ bench-all: $(VENV)/.installed-bench $(VENV_CUDA)/.installed ## run every benchma
 	@test -d "$(DATA)" || { echo "give the folder of the data sets: make bench-all DATA=…" >&2; exit 1; }
 	-$(BENCH).search --data "$(DATA)"
 	-$(BENCH).indexing --data "$(DATA)"
+	-$(BENCH).living --data "$(DATA)"
 	-$(BENCH).startup --first-run
 	-$(BENCH).quality --data "$(DATA)" --collections ir/scifact
 	-$(BENCH).quality --data "$(DATA)" --collections ir/cranfield --depth 1000

@@ -5,10 +5,10 @@
 
 Timed is a fresh process that reads the file, builds the index, commits it to disk and exits:
 fastseq through its command, the peers through the programs under engines/, each in its fastest way,
-with the text indexed and the id stored, the same stop words and stemmer. fastseq runs twice: with
-its default memory and with --memory 256MB. Compiled kernels and the file are warm: the run that is
-checked comes first and is not timed. Checked are the number of documents and, where the analysis is
-the reference's own (fastseq, bm25s), of postings.
+with the text indexed without positions and the id stored, the same stop words and stemmer. fastseq
+runs twice: with its default memory and with --memory 256MB. Compiled kernels and the file are warm:
+the run that is checked comes first and is not timed. Checked are the number of documents and, where
+the analysis is the reference's own (fastseq, bm25s), of postings.
 
 Besides time: peak resident memory and processor time of the process, bytes of the folder it writes.
 """
@@ -23,7 +23,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,34 +114,47 @@ def fastseq_command(options: argparse.Namespace, id_column: str | None) -> list[
         *([script] if script else [sys.executable, "-m", "fastseq_cli"]),
         *("index", str(options.corpus), "--text-column", options.text_column),
         *("--tokenizer", "word", "--stopwords", "lucene", "--stemmer", "english"),
-        *("--cjk", "none"),
+        *("--cjk", "none", "--no-positions"),
         *("--store", id_column or "none", "--threads", str(options.threads), "--quiet"),
     ]
 
 
 def contender(
-    label: str, engine: str, command: list[str], counts: dict[str, Any], runs: Path
+    label: str,
+    engine: str,
+    command: list[str],
+    counts: dict[str, Any],
+    runs: Path,
+    also: Callable[[Path], Check] | None = None,
+    facts: Callable[[Outcome], dict[str, float]] | None = None,
 ) -> Contender:
-    """`command`, which writes the folder that stands for FOLDER."""
+    """`command`, which writes the folder that stands for FOLDER. also: a further check of it."""
     numbers = itertools.count()
+    name = "".join(c if c.isalnum() else "-" for c in label)
 
     def run() -> Outcome:
-        folder = runs / f"{engine}-{next(numbers)}-{label.count(',')}"
+        folder = runs / f"{name}-{next(numbers)}"
         return measured([str(folder) if word == "FOLDER" else word for word in command], folder)
 
     def check(outcome: Outcome) -> Check:
         try:
-            return judged(outcome, [*program(engine), "count"], counts, engine in COUNTED)
+            found = judged(outcome, engine, counts, engine in COUNTED)
+            return also(outcome.folder) if also is not None and found.passed else found
         finally:
             shutil.rmtree(outcome.folder, ignore_errors=True)
 
-    return Contender(label, run, check, facts_of)
+    return Contender(label, run, check, facts or facts_of)
 
 
-def measured(command: list[str], folder: Path) -> Outcome:
-    """Run the command to its end; its standard error is reported where it fails."""
+def measured(
+    command: list[str], folder: Path, watch: Callable[[int], None] | None = None
+) -> Outcome:
+    """Run the command to its end; its standard error is reported where it fails. watch: called with
+    the number of the running process, and returns when it has ended."""
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, cwd=ROOT)
+        if watch is not None:
+            watch(process.pid)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         errors.seek(0)
@@ -151,18 +164,28 @@ def measured(command: list[str], folder: Path) -> Outcome:
     return Outcome(folder, float(usage.ru_maxrss) * RSS_UNIT, cpu, failed)
 
 
-def judged(outcome: Outcome, count: list[str], counts: dict[str, Any], all_counted: bool) -> Check:
+def judged(outcome: Outcome, engine: str, counts: dict[str, Any], all_counted: bool) -> Check:
     if outcome.error:
         return Check(False, outcome.error)
-    ran = subprocess.run([*count, str(outcome.folder)], capture_output=True, text=True, cwd=ROOT)
-    if ran.returncode:
-        return Check(False, f"its index does not open: {ran.stderr.strip()[-300:]}")
-    found = json.loads(ran.stdout.strip().splitlines()[-1])
+    try:
+        found = counted(outcome.folder, engine)
+    except RuntimeError as error:
+        return Check(False, f"its index does not open: {error}")
     for what in ("documents", "postings") if all_counted else ("documents",):
-        if found[what] != counts[what]:
+        if what in counts and found[what] != counts[what]:
             return Check(False, f"{found[what]:,} {what} in its index, {counts[what]:,} expected")
     text = f"{found['documents']:,} documents"
     return Check(True, text + (f", {found['postings']:,} postings" if all_counted else ""))
+
+
+def counted(folder: Path, engine: str) -> dict[str, int]:
+    """What the engine's program counts in an index. Raises RuntimeError where it fails."""
+    command = [*program(engine), "count", str(folder)]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    if ran.returncode:
+        raise RuntimeError(ran.stderr.strip()[-300:])
+    found: dict[str, int] = json.loads(ran.stdout.strip().splitlines()[-1])
+    return found
 
 
 def facts_of(outcome: Outcome) -> dict[str, float]:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import Stemmer
 
@@ -54,6 +55,14 @@ def workplace(corpus: Path, column: str, out: Path) -> Path:
 def read_texts(corpus: Path, column: str) -> list[str]:
     """The column's strings; null becomes the empty one."""
     return [text or "" for text in pq.read_table(corpus, columns=[column])[column].to_pylist()]
+
+
+def read_batches(corpus: Path, column: str, size: int, number: int) -> list[pa.Table]:
+    """The first rows in batches of `size`, at most `number` of them: id column and text."""
+    columns = [name for name in (id_column(corpus), column) if name is not None]
+    table = pq.read_table(corpus, columns=columns)
+    rows = min(len(table), size * number)
+    return [table.slice(first, min(size, rows - first)) for first in range(0, rows, size)]
 
 
 def id_column(corpus: Path) -> str | None:

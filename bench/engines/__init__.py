@@ -1,13 +1,14 @@
 """The search engines that are timed, each a module with the same few names.
 
 `open_engine(corpus, column, folder)` builds a searchable index where `folder` has none and returns
-an Engine. Each module is also a program, for bench.indexing:
+an Engine. Each module is also a program, for bench.indexing and bench.living:
 
-    python -m bench.engines.<name>_engine index CORPUS COLUMN FOLDER THREADS
+    python -m bench.engines.<name>_engine index CORPUS COLUMN FOLDER THREADS [OPTION…]
     python -m bench.engines.<name>_engine count FOLDER     documents and postings, as JSON
 
 The first is the fastest way from Parquet to an index on disk that the engine's documentation and
-source offer, which is not always the index that `open_engine` makes for searching.
+source offer, which is not always the index that `open_engine` makes for searching. Modules of
+engines that accept changes have further commands, the functions that they pass to `run_as_program`.
 """
 
 from __future__ import annotations
@@ -94,11 +95,15 @@ def quiet() -> Iterator[None]:
 
 
 def run_as_program(
-    index: Callable[[Path, str, Path, int], None], count: Callable[[Path], dict[str, int]]
+    index: Callable[..., None],
+    count: Callable[[Path], dict[str, int]],
+    **commands: Callable[..., None],
 ) -> None:
-    """The two commands above."""
-    if sys.argv[1] == "index":
-        corpus, column, folder, threads = sys.argv[2:]
-        index(Path(corpus), column, Path(folder), int(threads))
+    """The commands above. Further ones have the arguments of `index`."""
+    command, *words = sys.argv[1:]
+    if command == "count":
+        print(json.dumps(count(Path(words[0]))))
     else:
-        print(json.dumps(count(Path(sys.argv[2]))))
+        corpus, column, folder, threads, *options = words
+        run = {"index": index, **commands}[command]
+        run(Path(corpus), column, Path(folder), int(threads), *options)

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import tantivy
 
-from bench.common.reference import STOP_WORDS, Ranking, id_column, read_texts
+from bench.common.reference import STOP_WORDS, Ranking, id_column, read_batches, read_texts
 from bench.engines import Way, fresh_folder, run_as_program
 
 HEAP = 256_000_000
@@ -93,36 +93,78 @@ def open_engine(corpus: Path, column: str, folder: Path) -> Tantivy:
     return Tantivy(index, words)
 
 
-def index(corpus: Path, column: str, folder: Path, threads: int) -> None:
-    """Its own word splitter (`simple`) and add_text: quicker than a regular expression and than
-    Document(**fields) or from_dict; a larger heap than 256 MB does not help. The id is stored and
-    not indexed, which only a field of bytes allows: indexing half a million ids costs a tenth."""
+def create(folder: Path, *options: str) -> Any:
+    """An empty index with its own word splitter (`simple`), quicker than a regular expression. The
+    id is stored and not indexed, which only a field of bytes allows: indexing half a million ids
+    costs a tenth.
+
+    options : "positions" stores them; "ids" indexes the id too, as deleting by it requires
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    ids = id_column(corpus)
-    schema = tantivy.SchemaBuilder().add_bytes_field("id", stored=True, indexed=False)
-    schema = schema.add_text_field("text", tokenizer_name="words", index_option="freq")
+    schema = tantivy.SchemaBuilder()
+    if "ids" in options:
+        schema = schema.add_text_field(
+            "id", stored=True, tokenizer_name="raw", index_option="basic"
+        )
+    else:
+        schema = schema.add_bytes_field("id", stored=True, indexed=False)
+    kept = "position" if "positions" in options else "freq"
+    schema = schema.add_text_field("text", tokenizer_name="words", index_option=kept)
     made = tantivy.Index(schema.build(), path=str(folder))
     made.register_tokenizer("words", analyzer(tantivy.Tokenizer.simple()))
-    writer = made.writer(heap_size=HEAP, num_threads=threads)
+    return made
+
+
+def add_documents(writer: Any, names: Sequence[Any], texts: Sequence[Any], *options: str) -> None:
+    """add_text is quicker than Document(**fields) and from_dict. options: those of `create`, and
+    "replace", which deletes earlier documents with the same id first."""
     add, new = writer.add_document, tantivy.Document
+    as_text, replace = "ids" in options, "replace" in options
+    for name, text in zip(names, texts, strict=True):
+        document = new()
+        if replace:
+            writer.delete_documents_by_term("id", str(name))
+        if as_text:
+            document.add_text("id", str(name))
+        else:
+            document.add_bytes("id", str(name).encode())
+        document.add_text("text", text or "")
+        add(document)
+
+
+def index(corpus: Path, column: str, folder: Path, threads: int, *options: str) -> None:
+    """A larger heap than 256 MB does not help."""
+    writer = create(folder, *options).writer(heap_size=HEAP, num_threads=threads)
+    ids = id_column(corpus)
     columns = [column] if ids is None else [column, ids]
     row = 0
     for batch in pq.ParquetFile(corpus).iter_batches(batch_size=10_000, columns=columns):
         texts = batch.column(column).to_pylist()
         names = range(row, row + len(texts)) if ids is None else batch.column(ids).to_pylist()
         row += len(texts)
-        for name, text in zip(names, texts, strict=True):
-            document = new()
-            document.add_bytes("id", str(name).encode())
-            document.add_text("text", text or "")
-            add(document)
+        add_documents(writer, names, texts, *options)
     writer.commit()
     writer.wait_merging_threads()
 
 
+def batches(
+    corpus: Path, column: str, folder: Path, threads: int, size: str, number: str, *options: str
+) -> None:
+    """A new index, to which batches are added with a commit each. Its own threads merge segments
+    meanwhile, and are waited for."""
+    writer = create(folder, *options).writer(heap_size=HEAP, num_threads=threads)
+    ids = id_column(corpus)
+    for batch in read_batches(corpus, column, int(size), int(number)):
+        names = batch[ids].to_pylist()
+        add_documents(writer, names, batch[column].to_pylist(), *options)
+        writer.commit()
+    writer.wait_merging_threads()
+
+
 def count(folder: Path) -> dict[str, int]:
-    return {"documents": tantivy.Index.open(str(folder)).searcher().num_docs}
+    searcher = tantivy.Index.open(str(folder)).searcher()
+    return {"documents": searcher.num_docs, "segments": searcher.num_segments}
 
 
 if __name__ == "__main__":
-    run_as_program(index, count)
+    run_as_program(index, count, batches=batches)

@@ -204,8 +204,8 @@ class IndexWriter:
     def _flush(self) -> None:
         """Write the documents collected in memory as a segment."""
         if self._buffer is not None and self._buffer.num_rows:
-            buffer, self._buffer = self._buffer, self._empty_buffer()
-            self._append(buffer)
+            self._append(self._buffer)
+            self._buffer = self._empty_buffer()
 
     def _build(self, documents: Documents) -> None:
         """Add a segment of documents; those with known ids are replaced."""
@@ -243,10 +243,10 @@ class IndexWriter:
         )  # fmt: skip
         try:
             entry = builder.run()
+            self._writer.close(container)
         except BaseException:
             self._writer.discard(name)
             raise
-        self._writer.close(container)
         self._insert(len(self._parts), len(self._parts), entry)
         if sum(part.leaf.segment.documents for part in self._parts) > MOST_DOCUMENTS:
             raise DataError(f"more than {MOST_DOCUMENTS:,} documents, the maximum of an index")
@@ -311,10 +311,10 @@ class IndexWriter:
                 self._budget // 3, self._threads,
                 lambda done, total: self._report("merge", done, total),
             )  # fmt: skip
+            self._writer.close(container)
         except BaseException:
             self._writer.discard(name)
             raise
-        self._writer.close(container)
         self._insert(first, last, entry)
         for part in parts:
             if part.path is None and not self._is_old(part):

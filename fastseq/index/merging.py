@@ -1,10 +1,10 @@
 """Merging adjacent segments into one: live documents are renumbered, postings and stored columns
 copied. No text is read again.
 
-Merging is due where ten segments of a similar size are adjacent, which bounds both their number and
-how often a document is copied, by the logarithm of the size of the index; and where more than a
-third of a segment is deleted. Only adjacent segments are merged, so that documents keep their
-order.
+Merging is due where ten segments of a similar size are adjacent, or several ones before a larger
+one, which bounds both their number and how often a document is copied, by the logarithm of the size
+of the index; and where more than a third of a segment is deleted. Only adjacent segments are
+merged, so that documents keep their order.
 """
 
 from __future__ import annotations
@@ -64,6 +64,13 @@ def due(documents: Sequence[int], deleted: Sequence[int]) -> tuple[int, int] | N
             if len(of_level) >= FACTOR:
                 return of_level[0], last
             first = last + 1
+    # segments before a larger one would not become one of its level otherwise
+    for last in range(len(levels) - 1, 1, -1):
+        first = last
+        while first > 0 and levels[first - 1] < levels[last]:
+            first -= 1
+        if last - first > 1:
+            return first, last
     return None
 
 

@@ -18,7 +18,7 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import pairwise
 from math import inf, isfinite
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ from fastseq.errors import DataError, FastseqWarning, InvalidTextError, RowError
 from fastseq.index.collection import Collection
 from fastseq.kernels.search import impacts as impact_kernels
 from fastseq.kernels.search import search as kernels
-from fastseq.kernels.search.postings import Postings
+from fastseq.kernels.search.segments import segment_table
 from fastseq.kernels.text.hashing import PADDING
 from fastseq.search.groups import (
     TermGroup,
@@ -57,8 +57,7 @@ MOST_HITS = 1 << 30  # rows × queries of one call
 LARGEST_WEIGHT = 1e20  # of a query term: far more would not fit a float32 score
 _BLOCK = 1024  # queries analysed at a time: on one thread, since it is mostly Python
 _TASK = 16  # queries that a thread takes at a time
-_LARGE_TASK = 64  # of several segments: a kernel call for each takes 10 µs to begin
-_MOST_KEYS = 1 << 20  # candidates of a task
+_GROUPED = 64  # queries with groups whose terms are gathered at a time
 _CACHED_MODELS = 8
 _CACHED_IMPACTS = 1 << 28  # postings of one model with cached impacts: 1 GB
 _CACHED_SCRATCH = 16
@@ -73,15 +72,17 @@ _ASCII_WORDS = {
 }
 
 
-class _Source(NamedTuple):
-    """What is searched of a segment.
+class _Sources(NamedTuple):
+    """What is searched.
 
-    ids  int32[n]: of each term of the queries its number in the postings, -1 for none
+    table  of the segments, for the kernel
+    ids    int32[S, n]: of each term of the queries its number in each segment, -1 for none
+    kept   the arrays that the table has the addresses of
     """
 
-    postings: Postings
-    impacts: impact_kernels.Impacts
+    table: Int64
     ids: Int32
+    kept: Any
 
 
 class ModelScorer:
@@ -94,40 +95,72 @@ class ModelScorer:
         self._clear()
 
     def _clear(self) -> None:
-        self._impacts: dict[int, impact_kernels.Impacts] = {}
+        leaves = self._collection.leaves
         self._filled = 0
+        self._impacts = [impact_kernels.make_impacts(leaf.segment.postings) for leaf in leaves]
+        self._segments = segment_table([
+            (leaf.segment.postings, impacts, leaf.first_row, leaf.segment.documents)
+            for leaf, impacts in zip(leaves, self._impacts, strict=True)
+        ])  # fmt: skip
+        # terms of the latest table whose impacts are computed
+        self._table: TermTable | None = None
+        self._done = np.zeros(0, bool)
 
-    def impacts(self, number: int, terms: Int32) -> impact_kernels.Impacts:
-        """Impacts of a segment in which those of `terms` (-1 ignored) are computed. Raises
-        FormatError where their postings are damaged."""
-        leaf = self._collection.leaves[number]
-        postings = leaf.segment.postings
+    def sources(self, table: TermTable, terms: Int32) -> _Sources:
+        """All segments, with the impacts of some terms of a table. Raises FormatError where their
+        postings are damaged."""
+        ids = table.ids(terms)
         with self._lock:
             if self._filled > _CACHED_IMPACTS:
                 self._clear()  # searches in progress keep the old arrays
-            weighting = self._weighting(number)
-            if number not in self._impacts:
-                self._impacts[number] = impact_kernels.make_impacts(postings)
-            impacts = self._impacts[number]
-            known = terms[terms >= 0]
-            new = known[np.isnan(impacts.best[known])]
-            if len(new):
-                leaf.segment.verify_postings(new)
-                self._filled += impact_kernels.fill_impacts(impacts, postings, weighting, new)
-            return impacts
+            if self._table is not table or len(self._done) < len(table):
+                done = np.zeros(2 * len(table), bool)
+                if self._table is table:
+                    done[: len(self._done)] = self._done
+                self._table, self._done = table, done
+            if not self._done[terms].all():
+                new = np.unique(terms[~self._done[terms]])
+                for number, own in enumerate(table.ids(new)):
+                    self._fill(number, own)
+                self._done[new] = True
+            return _Sources(self._segments, ids, self._impacts)
 
-    def gathered(self, number: int, terms: Int32, groups: Sequence[TermGroup | None]) -> _Source:
-        """The postings and impacts of some terms or groups of a segment."""
-        segment = self._collection.leaves[number].segment
-        segment.verify_postings(terms[terms >= 0])
-        merged = [None if group is None else group.postings[number] for group in groups]
-        postings = gathered(segment.postings, terms, merged)
+    def impacts(self, number: int, terms: Int32) -> impact_kernels.Impacts:
+        """Impacts of a segment in which those of its `terms` are computed. Raises FormatError where
+        their postings are damaged."""
         with self._lock:
-            weighting = self._model.weighting_of(self._weighting(number), postings.large_tf)
-        impacts = impact_kernels.make_impacts(postings)
-        ids = np.arange(len(terms), dtype=np.int32)
-        impact_kernels.fill_impacts(impacts, postings, weighting, ids)
-        return _Source(postings, impacts, ids)
+            return self._fill(number, terms)
+
+    def _fill(self, number: int, terms: Int32) -> impact_kernels.Impacts:
+        impacts, segment = self._impacts[number], self._collection.leaves[number].segment
+        known = terms[terms >= 0]
+        new = known[np.isnan(impacts.best[known])]
+        if len(new):
+            segment.verify_postings(new)
+            weighting = self._weighting(number)
+            self._filled += impact_kernels.fill_impacts(impacts, segment.postings, weighting, new)
+        return impacts
+
+    def gathered(self, table: TermTable, terms: Int32) -> _Sources:
+        """Indexes of some terms of a table alone, which may stand for groups. Raises FormatError
+        where their postings are damaged."""
+        distinct, places = np.unique(terms, return_inverse=True)
+        groups = [table.groups.get(term) for term in distinct.tolist()]
+        numbers = np.arange(len(distinct), dtype=np.int32)
+        kept = []
+        for number, own in enumerate(table.ids(distinct)):
+            leaf = self._collection.leaves[number]
+            segment = leaf.segment
+            segment.verify_postings(own[own >= 0])
+            merged = [None if group is None else group.postings[number] for group in groups]
+            postings = gathered(segment.postings, own, merged)
+            with self._lock:
+                weighting = self._model.weighting_of(self._weighting(number), postings.large_tf)
+            impacts = impact_kernels.make_impacts(postings)
+            impact_kernels.fill_impacts(impacts, postings, weighting, numbers)
+            kept.append((postings, impacts, leaf.first_row, segment.documents))
+        ids = np.tile(numbers[places], (len(kept), 1))
+        return _Sources(segment_table(kept), ids, kept)
 
     def _weighting(self, number: int) -> impact_kernels.Weighting:
         if number not in self._weightings:
@@ -163,7 +196,7 @@ class TermTable:
         self._df = Column(np.int64)
         self._splitter = splitter_of(analyzer) if has_character_groups(analyzer) else None
         self.groups: dict[int, TermGroup] = {}
-        self._ids = [Column(np.int32) for _ in collection.leaves]
+        self._ids = np.empty((len(collection.leaves), 64), np.int32)
 
     def __len__(self) -> int:
         return len(self._terms)
@@ -179,9 +212,10 @@ class TermTable:
         """int64[n]: the documents with each term, that are not deleted."""
         return self._df.values
 
-    def ids(self, number: int) -> Int32:
-        """int32[n]: the id of each term in a segment, -1 where it has none."""
-        return self._ids[number].values
+    def ids(self, terms: Int32) -> Int32:
+        """int32[S, n]: the ids of terms in each segment, -1 where it has none."""
+        found: Int32 = self._ids.take(terms, axis=1)
+        return found
 
     def has_group(self, terms: Int32) -> npt.NDArray[np.bool_]:
         """bool[n]: whether each term stands for a group."""
@@ -246,8 +280,13 @@ class TermTable:
                     self.groups[self._df.size + i] = group
                     df[i] = group.df
             # nothing is added before the last error that a damaged file may raise
-            for column, ids in zip(self._ids, found, strict=True):
-                column.append(ids)
+            size = self._df.size + len(df)
+            if size > self._ids.shape[1]:
+                grown = np.empty((len(leaves), 2 * size), np.int32)
+                grown[:, : self._df.size] = self._ids[:, : self._df.size]
+                self._ids = grown
+            for row, ids in zip(self._ids, found, strict=True):
+                row[self._df.size : size] = ids
             self._df.append(df)
         return numbers
 
@@ -319,7 +358,7 @@ class Searcher:
                 if gpu is None or table.has_group(terms.terms).any():
                     self._score(*hits, terms, table, scorer, pool, threads)
                     continue
-                local = replace(terms, terms=table.ids(0)[terms.terms])
+                local = replace(terms, terms=table.ids(terms.terms)[0])
                 if len(left := gpu.search(*hits, depth, local)):
                     some = hits[0][left], hits[1][left]
                     self._score(*some, terms.take(left), table, scorer, pool, threads)
@@ -372,63 +411,37 @@ class Searcher:
             has_group[queries.owners[grouped]] = True
             parts = [np.flatnonzero(~has_group)]
             those = np.flatnonzero(has_group)
-            parts += [those[at : at + _LARGE_TASK] for at in range(0, len(those), _LARGE_TASK)]
+            parts += [those[at : at + _GROUPED] for at in range(0, len(those), _GROUPED)]
             for part in parts:
                 if len(part):
                     some, hits = queries.take(part), (rows[part], scores[part])
-                    sources = self._sources(some, table, scorer, bool(has_group[part[0]]))
-                    self._run(*hits, some, sources, pool, threads)
+                    found = scorer.gathered if has_group[part[0]] else scorer.sources
+                    self._run(*hits, some, found(table, some.terms), pool, threads)
                     rows[part], scores[part] = hits
             return
-        sources = self._sources(queries, table, scorer, False)
-        self._run(rows, scores, queries, sources, pool, threads)
-
-    def _sources(
-        self, queries: QueryTerms, table: TermTable, scorer: ModelScorer, groups: bool
-    ) -> list[_Source]:
-        """What is searched of each segment; `groups`: whether a query has a group of terms."""
-        leaves = self.collection.leaves
-        if groups:
-            distinct, places = np.unique(queries.terms, return_inverse=True)
-            merged = [table.groups.get(term) for term in distinct.tolist()]
-            found = [
-                scorer.gathered(number, table.ids(number)[distinct], merged)
-                for number in range(len(leaves))
-            ]
-            return [one._replace(ids=one.ids[places]) for one in found]
-        ids = [table.ids(number)[queries.terms] for number in range(len(leaves))]
-        return [
-            _Source(leaf.segment.postings, scorer.impacts(number, terms), terms)
-            for number, (leaf, terms) in enumerate(zip(leaves, ids, strict=True))
-        ]
+        self._run(rows, scores, queries, scorer.sources(table, queries.terms), pool, threads)
 
     def _run(
-        self, rows: Int32, scores: Float32, queries: QueryTerms, sources: Sequence[_Source],
+        self, rows: Int32, scores: Float32, queries: QueryTerms, sources: _Sources,
         pool: ThreadPoolExecutor, threads: int,
     ) -> None:  # fmt: skip
-        """Fill in the hits of queries from the segments' postings, on all threads."""
-        leaves = self.collection.leaves
+        """Fill in the hits of queries, on all threads."""
         # the kernel leaves the columns from k on: a part of each row would be another type to Numba
         k = min(rows.shape[1], self.collection.documents)
         longest = int(np.diff(queries.starts).max())
-        n, capacity = len(rows), kernels.key_capacity(k)
-        step = n if threads == 1 else _TASK if len(leaves) == 1 else _LARGE_TASK
-        step = max(min(step, n, _MOST_KEYS // capacity), 1)
+        n = len(rows)
+        step = n if threads == 1 else _TASK
         tasks = itertools.count(0, step)  # next() on it is atomic
 
         def work() -> None:
             scratch = self._take_scratch(k, longest)
-            keys = np.empty((step, capacity), np.uint64)
             while (first := next(tasks)) < n:
                 stop = min(first + step, n)
-                found = np.zeros(stop - first, np.int64)
-                for leaf, source in zip(leaves, sources, strict=True):
-                    kernels.search(
-                        rows[first:stop], scores[first:stop], keys, found, source.postings,
-                        source.impacts, scratch, queries.starts[first : stop + 1], source.ids,
-                        queries.weights, queries.base[first:stop], k, leaf.first_row,
-                        leaf.segment.documents, leaf is leaves[-1],
-                    )  # fmt: skip
+                kernels.search(
+                    rows[first:stop], scores[first:stop], sources.table, scratch,
+                    queries.starts[first : stop + 1], sources.ids, queries.weights,
+                    queries.base[first:stop], k,
+                )  # fmt: skip
             if len(self._scratch) < _CACHED_SCRATCH:
                 self._scratch.append(scratch)
 

@@ -27,7 +27,7 @@ from fastseq.store.columns import (
     VALUE_NAME,
 )
 from fastseq.store.dataset import are_paths
-from fastseq.store.frames import are_rows, is_lazy_frame, is_table
+from fastseq.store.frames import are_rows, is_arrow, is_lazy_frame, is_table
 from fastseq.store.records import RecordSource
 from fastseq.store.sources import Source
 from fastseq.types import Texts, offsets_of
@@ -88,7 +88,7 @@ def _is_source(examples: Any) -> bool:
 
 def rows_of(examples: Any) -> Any:
     """The examples, of which an iterator of dicts is a source of rows with columns."""
-    if not isinstance(examples, Iterator):
+    if not isinstance(examples, Iterator) or is_arrow(examples):
         return examples
     first = list(islice(examples, 1))
     rest = chain(first, examples)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from typing import Any
 
@@ -51,12 +52,10 @@ def open_texts(source: Any, text_columns: str | Sequence[str] | None = None) -> 
     """
     if isinstance(source, Texts):
         source = [source]
-    if isinstance(source, Iterator):
-        first = list(islice(source, 1))
-        has_columns = are_rows(first)
-        source = chain(first, source)
-    else:
-        has_columns = are_rows(source) or is_lazy_frame(source)
+    if isinstance(source, Iterator) and not is_arrow(source):
+        slices = partial(_slices_of_iterator, source, text_columns)
+        return TextSource(slices, getattr(source, "where", _row))
+    has_columns = are_rows(source) or is_lazy_frame(source)
     if isinstance(source, list | tuple) and not (
         has_columns or (source and all(isinstance(part, os.PathLike) for part in source))
     ):
@@ -84,6 +83,20 @@ def open_texts(source: Any, text_columns: str | Sequence[str] | None = None) -> 
             "a table or Parquet"
         )
     return TextSource(lambda: slices_of(source), getattr(source, "where", _row))
+
+
+def _slices_of_iterator(
+    source: Iterator[Any], text_columns: str | Sequence[str] | None
+) -> Iterator[Texts]:
+    """The texts of an iterator of strings, of Texts, or of dicts; nothing is read before."""
+    first = list(islice(source, 1))
+    rest = chain(first, source)
+    if not are_rows(first):
+        return slices_of(rest)
+    from fastseq.store.rows import Corpus
+
+    corpus = Corpus.open(rest, None, text_columns)
+    return (batch.text for batch in corpus.batches(SLICE_BYTES))
 
 
 def slices_of(texts: Iterable[str | Texts]) -> Iterator[Texts]:

@@ -18,6 +18,7 @@ from fastseq.store.folder import read_manifest, verify
 from tests.naive import ranking as naive
 
 ANALYZER = Analyzer(tokenizer="space")
+GOLDEN_ANALYZER = Analyzer(tokenizer="word")
 WORDS = [f"w{number}" for number in range(12)]
 MODELS: list[RankingModel] = [
     BM25(),
@@ -226,7 +227,7 @@ def built_golden(rows: Rows, path: Path) -> Index:
         ("tags", pa.list_(pa.string())),
     ])  # fmt: skip
     table = pa.Table.from_pylist(rows, schema=schema)
-    return Index.build(table, path, analyzer=Analyzer(tokenizer="word"), threads=1)
+    return Index.build(table, path, analyzer=GOLDEN_ANALYZER, threads=1)
 
 
 def state_of(path: Path, states: Mapping[str, Documents | None]) -> str:

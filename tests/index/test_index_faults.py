@@ -4,6 +4,7 @@ power is cut; and that these tests notice when the store or the index is wrong."
 from __future__ import annotations
 
 import inspect
+import random
 import shutil
 import sys
 import textwrap
@@ -54,8 +55,7 @@ def test_a_call_that_fails_is_one_error_and_no_change(
     scenario: faulty.Scenario, tmp_path: Path
 ) -> None:
     runs = Runs(scenario, tmp_path)
-    cuts = VARIANTS if sampling.ALL else (VARIANTS[0], VARIANTS[-1])
-    faulty.check_failures(runs, numbers(runs, 2), cuts)
+    faulty.check_failures(runs, numbers(runs, 2))
 
 
 @pytest.mark.parametrize("executor", [Synchronous, Late] if sampling.ALL else [Synchronous])
@@ -64,7 +64,8 @@ def test_a_power_cut_at_any_call_leaves_a_whole_commit(
     scenario: faulty.Scenario, tmp_path: Path, executor: type[Synchronous]
 ) -> None:
     runs = Runs(scenario, tmp_path, executor)
-    variants = sampling.some(VARIANTS, 3, scenario.name)
+    count = 2 if executor is Late else len(VARIANTS) if sampling.ALL else 3
+    variants = random.Random(scenario.name).sample(VARIANTS, count)
     faulty.check_power_cuts(runs, numbers(runs, 2, last=2), variants)
 
 
@@ -73,7 +74,8 @@ def test_a_second_end_during_recovery_leaves_a_whole_commit(
     scenario: faulty.Scenario, tmp_path: Path
 ) -> None:
     runs = Runs(scenario, tmp_path)
-    faulty.check_repeated_faults(runs, numbers(runs, 1, last=2), None if sampling.ALL else 1)
+    pairs = None if runs.calls < 16 else 6  # of each call: all of them take an hour
+    faulty.check_repeated_faults(runs, numbers(runs, 1, last=2), pairs if sampling.ALL else 1)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=NAMES)
@@ -210,9 +212,8 @@ def test_planted_bugs_are_noticed(
     (tmp_path / "planted").mkdir()
     with monkeypatch.context() as patch:
         planted(patch, owner, method, changes)
-        with pytest.raises(Exception) as caught:  # noqa: PT011 (an assertion, or damage noticed)
+        with pytest.raises(AssertionError):
             check(scenario, tmp_path / "planted")
-        assert not isinstance(caught.value, NameError | SyntaxError | TypeError), caught.value
     if sampling.ALL:  # and without the bug there is nothing to notice
         (tmp_path / "right").mkdir()
         check(scenario, tmp_path / "right")

@@ -280,6 +280,9 @@ def test_estimators_read_dicts_and_frames(lazy: bool) -> None:
         assert [v for b in batches if b.labels for v in b.labels.to_list()] == ["x", "y"]
         found = open_texts(iter(source) if lazy and source is rows else source, "body")
         assert [t for part in found.slices() for t in part.to_strings()] == ["a b", "c"]
+    reader = pa.table({"text": ["a", "b"]}).to_reader(1)
+    assert rows_of(reader) is reader
+    assert [t for part in open_texts(reader).slices() for t in part.to_strings()] == ["a", "b"]
     assert as_source(rows_of(iter(["a b", "c"])))["text"].to_pylist() == ["a b", "c"]
     counts = CountFeatures(threads=1).fit_transform({"text": t} for t in ("a cat", "cat cat"))
     assert counts.toarray().tolist() == [[1], [2]]

@@ -9,6 +9,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
+from numba.np import arrayobj
 
 I64 = ir.IntType(64)
 
@@ -90,3 +91,37 @@ def switch(builder: Any, value: Any, cases: Iterable[tuple[int, Callable[[], Non
         emit()
         builder.branch(after)
     builder.position_at_end(after)
+
+
+# ---- memory by its address
+
+
+def array_at(kind: Any) -> Callable[..., Any]:
+    """The intrinsic that makes an array of a Numba type from an address and a length (int64).
+
+    Numba's own carray is a function of its own, which may not return an array without reference
+    counting.
+    """
+    of_kind = types.Array(kind, 1, "C")
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def made(typing_context: Any, address: Any, length: Any) -> Any:
+        """A one-dimensional array over memory that the caller keeps."""
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            of_value = context.get_data_type(kind)
+            size = context.get_constant(types.intp, context.get_abi_sizeof(of_value))
+            array = arrayobj.make_array(of_kind)(context, builder)
+            arrayobj.populate_array(
+                array,
+                data=builder.inttoptr(arguments[0], of_value.as_pointer()),
+                shape=[arguments[1]],
+                strides=[size],
+                itemsize=size,
+                meminfo=None,
+            )
+            return array._getvalue()
+
+        return of_kind(types.int64, types.int64), generate
+
+    return made  # type: ignore[no-any-return]

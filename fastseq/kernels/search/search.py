@@ -31,6 +31,7 @@ from fastseq.kernels.core.topk import (
 )
 from fastseq.kernels.search.impacts import BLOCK, BLOCK_BITS
 from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS
+from fastseq.kernels.search.segments import DOCUMENTS, FIRST_ROW, impacts_of, lists_of
 from fastseq.kernels.simd.bytes import greater64, trailing_zeros
 
 # With fewer postings in a window, iterating over them again is cheaper than scanning the window.
@@ -50,6 +51,7 @@ class Scratch(NamedTuple):
     seen: UInt8  # [WINDOW] all zero between queries
     candidates: Int32  # [WINDOW] documents that may pass the threshold
     partial: Float32  # [WINDOW] and their scores so far
+    keys: UInt64  # [capacity] the query's candidates
     spare: UInt64  # [capacity]
     term: Int32  # [M] the query's terms, M the longest query's
     weight: Float32  # [M]
@@ -74,6 +76,7 @@ def make_scratch(k: int, terms: int) -> Scratch:
         seen=np.zeros(WINDOW, np.uint8),
         candidates=np.empty(WINDOW, np.int32),
         partial=np.empty(WINDOW, np.float32),
+        keys=np.empty(key_capacity(k), np.uint64),
         spare=np.empty(key_capacity(k), np.uint64),
         term=np.empty(terms, np.int32),
         weight=np.empty(terms, np.float32),
@@ -89,7 +92,9 @@ def make_scratch(k: int, terms: int) -> Scratch:
 
 def fits(scratch: Scratch, k: int, terms: int) -> bool:
     """Whether scratch serves queries of `terms` terms and k hits."""
-    return key_capacity(k) <= len(scratch.spare) and terms <= len(scratch.term)
+    # a buffer for a far larger k would let the threshold lag behind
+    capacity = key_capacity(k)
+    return capacity <= len(scratch.keys) <= 4 * capacity and terms <= len(scratch.term)
 
 
 @inline
@@ -196,16 +201,16 @@ def _accumulate(scratch, postings, impacts, i, slack):
 
 
 @optimised_helper
-def _search_all(scratch, keys, found, postings, impacts, terms, k, first_row, n_docs, base):
-    """Every document that has a query term, whatever the sign of its score; exhaustive."""
-    threshold = np.uint64(0)
-    if found >= k:
-        threshold = select_best(keys, found, k)
-        found = np.int64(k)
+def _search_all(
+    scratch, found, best_key, postings, impacts, terms, k, first_row, n_docs, base
+):  # fmt: skip
+    """Every document that has a query term, whatever the sign of its score; exhaustive. Others as
+    in `_search_pruned`."""
+    keys = scratch.keys
     while True:
         window = _next_window(scratch, postings, terms)
         if window == NO_WINDOW or (window << WINDOW_BITS) >= n_docs:
-            return found
+            return found, best_key
         touched = 0
         for i in range(terms):
             count = _advance(scratch, postings, i, window)
@@ -226,11 +231,11 @@ def _search_all(scratch, keys, found, postings, impacts, terms, k, first_row, n_
             key = make_key(scratch.scores[document] + base, first_row + row)
             scratch.scores[document] = 0.0
             scratch.seen[document] = 0
-            if key > threshold:
+            if key > best_key:
                 keys[np.uint64(found)] = key
                 found += 1
                 if found == len(keys):
-                    threshold = select_best(keys, found, k)
+                    best_key = select_best(keys, found, k)
                     found = np.int64(k)
 
 
@@ -362,14 +367,20 @@ def _threshold(key, base):
 
 
 @optimised_helper
-def _search_pruned(scratch, keys, found, postings, impacts, terms, k, first_row, n_docs, base):
-    """The general case: every weight positive, so a sum is zero where no term occurs."""
-    best_key = np.uint64(0)
+def _search_pruned(
+    scratch, found, best_key, postings, impacts, terms, k, first_row, n_docs, base
+):  # fmt: skip
+    """The general case: every weight positive, so a sum is zero where no term occurs.
+
+    found, best_key  the candidates before this segment, and a key that a later one must pass, 0 for
+                     none yet
+
+    Returns both, with this segment's.
+    """
+    keys = scratch.keys
     threshold = np.float32(0.0)
-    if found >= k:
-        best_key = select_best(keys, found, k)
+    if best_key > 0:
         threshold = _threshold(best_key, base)
-        found = np.int64(k)
     essential = terms
     while True:
         while essential > 0 and scratch.rest[essential - 1] <= threshold:
@@ -419,61 +430,61 @@ def _search_pruned(scratch, keys, found, postings, impacts, terms, k, first_row,
                         best_key = select_best(keys, found, k)
                         threshold = _threshold(best_key, base)
                         found = np.int64(k)
-        if found > k:
+        # a few new candidates are not worth a selection among k
+        if found - k > k >> 3 or (best_key == 0 and found > k):
             best_key = select_best(keys, found, k)
             threshold = _threshold(best_key, base)
             found = np.int64(k)
         for i in range(essential):
             _advance(scratch, postings, i, window + 1)
-    return found
+    return found, best_key
 
 
 @jit
-def search(
-    rows, scores, keys, found, postings, impacts, scratch, starts, terms, weights, base, k,
-    first_row, n_docs, last,
-):  # fmt: skip
-    """The k best documents of each of Q queries among those of a segment and of those before it.
+def search(rows, scores, segments, scratch, starts, terms, weights, base, k):
+    """The k best documents of each of Q queries.
 
-    rows     int32[Q, k]    document rows, -1 past the last hit; written with the last segment
-    scores   float32[Q, k]  0 past the last hit
-    keys     uint64[Q, key_capacity(k)]  the candidates so far
-    found    int64[Q]       the number of these, 0 at first
-    starts   int64[Q + 1]   query q has terms[starts[q]:starts[q + 1]], each once, equal weights in
-                            the order of the terms' bytes
-    terms    int32[n]       term ids of the segment, -1 for a term that it lacks
-    weights  float32[n]
-    base     float32[Q]     added to the score of every hit
-    first_row, n_docs       the segment's first row and number of documents
-    last     whether it is the last segment
+    rows      int32[Q, k]    document rows, -1 past the last hit
+    scores    float32[Q, k]  0 past the last hit
+    segments  of segment_table
+    starts    int64[Q + 1]   query q has terms[:, starts[q]:starts[q + 1]], each once, equal weights
+                             in the order of the terms' bytes
+    terms     int32[S, n]    term ids of each segment, -1 for a term that it lacks
+    weights   float32[n]
+    base      float32[Q]     added to the score of every hit
 
     `fill_impacts` must have been called for every term.
     """
     for q in range(len(starts) - 1):
         first = starts[q]
         stop = starts[q + 1]
-        kept, positive = _prepare(
-            scratch, terms[first:stop], weights[first:stop], postings, impacts
-        )
-        own = keys[q]
-        n = found[q]
-        if positive:
-            n = _search_pruned(
-                scratch, own, n, postings, impacts, kept, k, first_row, n_docs, base[q]
+        n = np.int64(0)
+        best_key = np.uint64(0)
+        for s in range(len(segments)):
+            lists = lists_of(segments, s)
+            impacts = impacts_of(segments, s)
+            own = terms[s]
+            kept, positive = _prepare(
+                scratch, own[first:stop], weights[first:stop], lists, impacts
             )
-        else:
-            n = _search_all(
-                scratch, own, n, postings, impacts, kept, k, first_row, n_docs, base[q]
-            )
-        found[q] = n
-        if not last:
-            continue
+            if kept == 0:
+                continue
+            first_row = segments[s, FIRST_ROW]
+            n_docs = segments[s, DOCUMENTS]
+            if positive:
+                n, best_key = _search_pruned(
+                    scratch, n, best_key, lists, impacts, kept, k, first_row, n_docs, base[q]
+                )
+            else:
+                n, best_key = _search_all(
+                    scratch, n, best_key, lists, impacts, kept, k, first_row, n_docs, base[q]
+                )
         if n > k:
-            select_best(own, n, k)
+            select_best(scratch.keys, n, k)
             n = np.int64(k)
-        sort_descending(own, scratch.spare, n)
+        sort_descending(scratch.keys, scratch.spare, n)
         for i in range(n):
-            key = own[np.uint64(i)]
+            key = scratch.keys[np.uint64(i)]
             rows[q, i] = key_document(key)
             scores[q, i] = key_score(key)
         for i in range(n, k):
