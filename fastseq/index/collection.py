@@ -414,7 +414,7 @@ _shared: WeakValueDictionary[tuple[str, int], Collection] = WeakValueDictionary(
 def _restored(path: str, commit: int, tokenizer: Tokenizer | None) -> Collection:
     """The collection of a pickle."""
     collection = _shared.get((path, commit))
-    if collection is None:
+    if collection is None or collection.tokenizer is not tokenizer:
         collection = Collection.open(path, tokenizer=tokenizer)
         if collection.commit != commit:
             raise FormatError(

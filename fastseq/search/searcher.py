@@ -11,9 +11,9 @@ import re
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import pairwise
@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.devices import check_device
-from fastseq.errors import DataError, FastseqWarning, SettingsError
+from fastseq.errors import DataError, FastseqWarning, InvalidTextError, RowError, SettingsError
 from fastseq.index.collection import Collection
 from fastseq.kernels.search import impacts as impact_kernels
 from fastseq.kernels.search import search as kernels
@@ -475,14 +475,12 @@ class Searcher:
                 np.concatenate([part.weights for part in parts]),
                 np.zeros(len(queries), np.float32),
             )
-        try:
+        with _of_queries():
             found = table.of_ascii(queries[0]) if len(queries) == 1 else None  # type: ignore[arg-type]
             if found is not None:
                 numbers, offsets = np.array(found, np.int32), np.array([0, len(found)], np.int64)
             else:
                 numbers, offsets = table.of(Texts.from_strings(queries))  # type: ignore[arg-type]
-        except DataError:
-            raise DataError("a query is not valid UTF-8") from None
         return table.counted(numbers, offsets)
 
     def _given(self, table: TermTable, query: Mapping[str, float]) -> QueryTerms:
@@ -516,6 +514,17 @@ class Searcher:
         return kernels.make_scratch(k, max(terms, 32))
 
 
+@contextmanager
+def _of_queries() -> Iterator[None]:
+    """Errors of texts in the block name a query."""
+    try:
+        yield
+    except InvalidTextError:
+        raise DataError("a query is not valid UTF-8") from None
+    except RowError as error:
+        raise DataError(f"a query: {error.problem}") from None
+
+
 def _encoded(analyzer: Analyzer, texts: Texts) -> tuple[Texts, Tokens]:
     """(terms, tokens) of texts in the analysis of the index."""
     lexicon = Lexicon(analyzer)
@@ -540,10 +549,8 @@ def expanded(queries: Sequence[Query], expand: Expand, searcher: Searcher) -> li
     asked = [query for query in queries if isinstance(query, str)]
     answers = _checked(expand(asked), len(asked)) if asked else []
     texts = [t for query, words in zip(asked, answers, strict=True) for t in (query, *words)]
-    try:
+    with _of_queries():
         terms, tokens = _encoded(searcher.collection.analyzer, Texts.from_strings(texts))
-    except DataError:
-        raise DataError("a query is not valid UTF-8") from None
     known = searcher.contains(terms).tolist()
     names, ids = terms.to_strings(), tokens.values.tolist()
     # the terms of each query, then those of each of its added words

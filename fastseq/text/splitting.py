@@ -7,7 +7,7 @@ as such numbers. Splitters share no state between calls, so several threads may 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
@@ -84,9 +84,13 @@ class FunctionSplitter(Splitter):
         ids: list[int] = []
         ends = np.zeros(len(texts.offsets), np.int64)
         for row, text in enumerate(texts.to_strings()):
-            for token in split(text):
+            tokens = split(text)
+            if isinstance(tokens, str | bytes) or not isinstance(tokens, Iterable):
+                what = f"{tokens!r:.80}"
+                raise RowError(row, f"the tokenizer returned {what}; expected a list of str")
+            for token in tokens:
                 if not isinstance(token, str):
-                    raise RowError(row, f"the tokenizer returned {token!r}; expected str")
+                    raise RowError(row, f"the tokenizer returned {token!r:.80}; expected str")
                 if token not in changed:
                     (changed[token],) = self.changed([token])
                 if changed[token]:

@@ -61,12 +61,15 @@ def _slices(texts: Texts, n: int) -> list[Texts]:
     return [Texts(texts.data, texts.offsets[a : b + 1]) for a, b in pairwise(cuts)]
 
 
+@pytest.mark.parametrize("gaps", [False, True])
 @pytest.mark.parametrize("analyzer", ANALYZERS, ids=range(len(ANALYZERS)))
-def test_ids_do_not_depend_on_slices_or_threads(analyzer: Analyzer) -> None:
+def test_ids_do_not_depend_on_slices_or_threads(analyzer: Analyzer, gaps: bool) -> None:
+    if gaps and analyzer.has_ngrams:
+        return
     texts = Texts.from_strings(_collection(600))
-    whole = Lexicon(analyzer)
+    whole = Lexicon(analyzer, gaps)
     expected = whole.encode_levels(texts)
-    sliced, threaded = Lexicon(analyzer), Lexicon(analyzer)
+    sliced, threaded = Lexicon(analyzer, gaps), Lexicon(analyzer, gaps)
     slices = _slices(texts, 13)
     in_turn = [sliced.encode_levels(part) for part in slices]
 
@@ -95,6 +98,49 @@ def test_ids_do_not_depend_on_slices_or_threads(analyzer: Analyzer) -> None:
             rows = [row for part in parts for row in _rows(part[level])]
             assert rows == _rows(tokens)
     assert len(whole) == sum(whole.section_sizes) == len(set(whole.terms().to_strings()))
+
+
+GAPS: list[tuple[Analyzer, str, list[str | None]]] = [
+    (Analyzer(), "The cat — sat", ["the", "cat", "sat"]),
+    (Analyzer(stopwords="lucene"), "The cat is the. End", [None, "cat", None, None, "end"]),
+    (Analyzer(stopwords=("cats",), stemmer="english"), "cat Cats cat's", ["cat", None, "cat"]),
+    (Analyzer(min_length=2, max_length=3), "a bb ccc dddd 猫", [None, "bb", "ccc", None, "猫"]),
+    (Analyzer(tokenizer="word"), "a bb", ["bb"]),
+    (Analyzer(tokenizer="word", min_length=3), "a bb ccc", [None, "ccc"]),
+    (Analyzer(tokenizer="space", stopwords=("a",)), "a b a", [None, "b", None]),
+    (Analyzer(tokenizer="char", stopwords=("a",)), "aba c", [None, "b", None, "c"]),
+    (Analyzer(cjk="words", stopwords=("吃", "the")), "喜欢吃 the 吃", ["喜欢", *[None] * 3]),
+    (Analyzer(stopwords=("喜欢", "猫")), "猫喜欢 猫", ["猫喜", None, None]),
+    (Analyzer(tokenizer=str.split, stopwords=("x",)), "x y X", [None, "y", None]),
+    (Analyzer(stopwords=("a", "b")), "a b a", [None, None, None]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("analyzer", "text", "expected"), GAPS, ids=range(len(GAPS)))
+def test_gaps_of_removed_words(analyzer: Analyzer, text: str, expected: list[str | None]) -> None:
+    lexicon = Lexicon(analyzer, gaps=True)
+    for _ in range(2):  # the words are new, then known
+        tokens = lexicon.encode(Texts.from_strings([text, "", text]))
+        terms = lexicon.terms().to_strings()
+        for row in (0, 2):
+            ids = tokens.values[tokens.offsets[row] : tokens.offsets[row + 1]]
+            assert [None if i < 0 else terms[i] for i in ids] == expected
+            assert (ids >= -1).all()
+        assert tokens.offsets[1] == tokens.offsets[2]
+    assert analyzer.tokens(text) == [token for token in expected if token is not None]
+
+
+@pytest.mark.parametrize("analyzer", ANALYZERS, ids=range(len(ANALYZERS)))
+def test_gaps_change_no_id(analyzer: Analyzer) -> None:
+    if analyzer.has_ngrams:
+        return
+    texts = Texts.from_strings(_collection(200, seed=3))
+    plain, with_gaps = Lexicon(analyzer), Lexicon(analyzer, gaps=True)
+    expected, found = _rows(plain.encode(texts)), _rows(with_gaps.encode(texts))
+    assert [[i for i in row if i >= 0] for row in found] == expected
+    assert with_gaps.terms().to_strings() == plain.terms().to_strings()
+    removes = analyzer.stopwords != "none" or analyzer.min_length is not None
+    assert (found != expected) == removes
 
 
 def test_ids_count_up_by_first_occurrence() -> None:

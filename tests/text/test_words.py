@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import os
 import random
+import time
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -265,6 +266,37 @@ def test_many_marks_on_one_letter() -> None:
         assert tokens(text) == naive.tokens(text)
         text = "\u03b1" + "\u0345" * count
         assert tokens(text) == naive.tokens(text)
+
+
+MARKS = "\u0334\u0316\u0323\u0301\u0345\u0e38\u0e48\u3099\u093c"  # of several classes
+BASES = "aéαかのกक一"
+
+
+@settings(deadline=None, max_examples=examples(200))
+@given(
+    st.sampled_from(BASES), st.text(MARKS, max_size=40) | st.text(MARKS[:4], min_size=100),
+    st.sampled_from(["", "b", "か", " x"]),
+)  # fmt: skip
+def test_marks_in_any_order(base: str, marks: str, after: str) -> None:
+    """As many as are put in order."""
+    text = base + marks[:128] + after
+    assert normal_form(text, "nfkc") == unicodedata.normalize("NFKC", text)
+    assert tokens(text) == naive.tokens(text)
+
+
+@pytest.mark.parametrize(
+    "marks", ["\u0301\u0323", "\u0301", "\u200d\u0316\u0334", "\u0344", "\u3099"]
+)
+def test_very_many_marks_take_linear_time(marks: str) -> None:
+    """With n² steps these take minutes."""
+    for base in ("a", "か", "ก", ""):
+        tokens(base + marks * 300)
+        started = time.process_time()
+        found = tokens(f"{base}{marks * 300_000} word")
+        assert time.process_time() - started < 5
+        assert found[-1] == "word"
+        assert len(found) == 1 + bool(base)
+        assert tokens(f"{base}{marks * 300_000}") == found[:-1]
 
 
 def test_stop_words_are_folded_as_tokens_are() -> None:
