@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,7 @@ def index(
 
     budget = parse_size(memory)
     if not overwrite:
-        _refuse_existing(index_path)
+        _refuse_existing(index_path, corpus)
     common.announce_compilation()
     with progress(common) as report:
         built = Index.build(
@@ -120,11 +121,13 @@ def index(
     )
 
 
-def _refuse_existing(path: Path) -> None:
-    """Raise SettingsError for an index that could be changed instead; other folders are left to the
-    library."""
+def _refuse_existing(path: Path, corpus: Sequence[Path]) -> None:
+    """Raise SettingsError for an index that could be changed instead, and where it would be part of
+    the corpus; other folders are left to the library."""
     from fastseq.store import folder
+    from fastseq.store.outputs import check_folder
 
+    check_folder(path, list(corpus))
     with suppress(FormatError):
         found = folder.describe(path)
         if found["kind"] == "index" and found["settings"].get("id_column"):

@@ -72,7 +72,7 @@ _FORMATS = {
 }
 
 # names in a folder of fastseq that belong to it, apart from links to data files
-_OWN = re.compile(rf"{re.escape(MANIFEST)}|lock|checkpoint|data-\d{{6}}(\.tmp)?")
+_OWN = re.compile(rf"{re.escape(MANIFEST)}|lock|checkpoint|data-\d{{6,}}(\.tmp)?")
 
 
 def kind_of(path: str | os.PathLike[str]) -> str | None:
@@ -184,7 +184,7 @@ def check_output(
     exist, is an input, is one of `others`, or exists and may not be replaced.
     """
     target = Path(path)
-    if suffixes and not target.name.lower().endswith(tuple(suffixes)):
+    if suffixes and not (target.suffix and target.name.lower().endswith(tuple(suffixes))):
         *first, last = suffixes
         listed = f"{', '.join(first)} or {last}" if first else last
         raise SettingsError(f"{path}: the name of this output must end in {listed}")

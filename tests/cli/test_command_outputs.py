@@ -17,6 +17,7 @@ from tests.cli.conftest import Run, Write
 READ_ONLY = {
     "analogy", "completion", "evaluate", "generate", "info", "phrases", "test", "test-vectors",
 }  # fmt: skip
+CHANGING = {"add", "compact", "delete"}  # an index that they are given
 VEC = "3 2\na 1.0 0.0\nb 0.0 1.0\nc 0.5 0.5\n"
 
 
@@ -26,7 +27,7 @@ def test_every_writing_command_documents_overwrite() -> None:
         command = cli.get_command(click.Context(cli), name)
         assert command is not None
         flags = {param.name: param for param in command.params}
-        assert ("overwrite" in flags) == (name not in READ_ONLY), name
+        assert ("overwrite" in flags) == (name not in READ_ONLY | CHANGING), name
         if "overwrite" in flags:
             helps.add(flags["overwrite"].to_info_dict()["help"])
     assert len(helps) == 1

@@ -779,26 +779,3 @@ def test_an_interrupt_in_any_stage_changes_nothing(
     assert files(index.path) == before
     assert_holds(index, documents)
     assert_holds(Index.open(index.path), documents)
-
-
-def test_a_change_that_fails_halfway_is_not_committed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also where the caller of the block catches its error."""
-    index = Index.build([{"id": n, "text": "old"} for n in range(3)], tmp_path / "index")
-
-    def damaged(*arguments: Any) -> Any:
-        raise FormatError("damaged")
-
-    monkeypatch.setattr("fastseq.index.changes.find_rows", damaged)
-    for change in (
-        lambda writer: writer.add([{"id": 1, "text": "new"}]),
-        lambda writer: writer.add([{"id": n, "text": "new"} for n in range(2000)]),
-        lambda writer: writer.delete(2),
-    ):
-        halfway = pytest.raises(FastseqError, match="halfway")
-        with halfway, index.writer() as writer, suppress(FormatError):
-            change(writer)
-        assert len(Index.open(tmp_path / "index")) == 3
-    monkeypatch.undo()
-    assert index.delete(2)["deleted"] == 1

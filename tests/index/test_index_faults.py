@@ -9,11 +9,13 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fastseq import FastseqError, FormatError, Index
 from fastseq.index.changes import IndexWriter
 from fastseq.index.collection import Collection, Leaf
 from fastseq.index.segment import Segment
@@ -218,3 +220,26 @@ def test_planted_bugs_are_noticed(
         (tmp_path / "right").mkdir()
         check(scenario, tmp_path / "right")
     shutil.rmtree(tmp_path / "planted")
+
+
+def test_a_change_that_fails_halfway_is_not_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the caller of the block catches its error."""
+    index = Index.build([{"id": n, "text": "old"} for n in range(3)], tmp_path / "index")
+
+    def damaged(*arguments: Any) -> Any:
+        raise FormatError("damaged")
+
+    monkeypatch.setattr("fastseq.index.changes.find_rows", damaged)
+    for change in (
+        lambda writer: writer.add([{"id": 1, "text": "new"}]),
+        lambda writer: writer.add([{"id": n, "text": "new"} for n in range(2000)]),
+        lambda writer: writer.delete(2),
+    ):
+        halfway = pytest.raises(FastseqError, match="halfway")
+        with halfway, index.writer() as writer, suppress(FormatError):
+            change(writer)
+        assert len(Index.open(tmp_path / "index")) == 3
+    monkeypatch.undo()
+    assert index.delete(2)["deleted"] == 1
