@@ -30,7 +30,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from fastseq.errors import FormatError
-from fastseq.index.segment import Field, Segment
+from fastseq.index.segment import Field, Segment, upper_halves
 from fastseq.kernels.search.postings import count_live
 from fastseq.kernels.text.hashing import PADDING
 from fastseq.store.folder import Folder
@@ -384,7 +384,7 @@ def _matches(
     from fastseq.store.arrays import number_array
     from fastseq.store.ids import id_hashes, id_list
 
-    hashes = (id_hashes(ids) >> np.uint64(32)).astype(np.uint32)
+    hashes = upper_halves(id_hashes(ids))
     for number, leaf in enumerate(leaves):
         at, rows = leaf.segment.rows_with(hashes, id_column)
         if leaf.live is not None:

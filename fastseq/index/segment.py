@@ -50,7 +50,7 @@ from fastseq.kernels.search.postings import LARGE_TF, WINDOW, WINDOW_BITS, Posti
 from fastseq.store.container import Container
 from fastseq.store.folder import Folder
 from fastseq.text.tables import Dictionary
-from fastseq.types import Int32, Int64, Texts, UInt8, UInt32, offsets_of, ranges
+from fastseq.types import Int32, Int64, Texts, UInt8, UInt32, UInt64, offsets_of, ranges
 
 if TYPE_CHECKING:
     from fastseq.store.documents import StoredDocuments
@@ -290,7 +290,8 @@ class Segment(Field):
                 stored = self.stored
                 assert stored is not None
                 ids = one_chunk(stored.column(id_column))
-                self._ids = sorted_ids(id_hashes(ids))
+                hashes, rows = sorted_ids(id_hashes(ids))
+                self._ids = upper_halves(hashes), rows
         return self._ids
 
     _ids: tuple[UInt32, UInt32] | None = None
@@ -301,8 +302,12 @@ def field_prefix(name: str) -> str:
     return f"{name}/" if name else ""
 
 
-def sorted_ids(hashes: npt.NDArray[np.uint64]) -> tuple[UInt32, UInt32]:
-    """The arrays `id_hashes` and `id_rows` of the ids' hashes, uint64[N] in the order of rows."""
-    upper = (hashes >> np.uint64(32)).astype(np.uint32)
-    order = np.argsort(upper, kind="stable")
-    return upper[order], order.astype(np.uint32)
+def sorted_ids(hashes: UInt64) -> tuple[UInt64, UInt32]:
+    """(hashes ascending, their rows) of the ids' hashes, in the order of rows."""
+    order = np.argsort(hashes, kind="stable")
+    return hashes[order], order.astype(np.uint32)
+
+
+def upper_halves(hashes: UInt64) -> UInt32:
+    """Hashes as the array `id_hashes` has them."""
+    return (hashes >> np.uint64(32)).astype(np.uint32)

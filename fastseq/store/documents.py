@@ -25,7 +25,7 @@ from fastseq.store.arrays import byte_lengths, is_text, number_array
 from fastseq.store.files import reason
 from fastseq.types import Int64, offsets_of
 
-GROUP_ROWS = 512
+GROUP_ROWS = 4096
 GROUP_BYTES = 128 << 10  # of strings: long documents make groups of fewer rows
 CACHED_BYTES = 64 << 20  # compressed; columns of larger files are cached only when asked for whole
 _FEW = 64  # rows
@@ -35,8 +35,8 @@ _OPTIONS = ipc.IpcWriteOptions(compression=pa.Codec("zstd", 1))
 class DocumentWriter:
     """Writes the stored columns of documents, a table at a time.
 
-    A group ends after 512 rows, or with the row that brings its strings to 128 KB, however the rows
-    are split into tables: the same rows always give the same bytes.
+    A group ends after 4,096 rows, or with the row that brings its strings to 128 KB, however the
+    rows are split into tables: the same rows always give the same bytes.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastseq.kernels.core.arrays import Float32, Int32, Int64, UInt8, UInt64
-from fastseq.kernels.core.jit import inline, jit, optimised_helper
+from fastseq.kernels.core.jit import helper, inline, jit, optimised_helper
 from fastseq.kernels.core.topk import (
     key_document,
     key_score,
@@ -32,7 +32,7 @@ from fastseq.kernels.core.topk import (
 from fastseq.kernels.search.impacts import BLOCK, BLOCK_BITS
 from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS
 from fastseq.kernels.search.segments import DOCUMENTS, FIRST_ROW, impacts_of, lists_of
-from fastseq.kernels.simd.bytes import greater64, trailing_zeros
+from fastseq.kernels.simd.bytes import greater64, prefetch, trailing_zeros
 
 # With fewer postings in a window, iterating over them again is cheaper than scanning the window.
 SPARSE = 6144
@@ -121,32 +121,36 @@ def _find(docs, start, count, low, document):
     return low
 
 
+@helper
+def _order(scratch, weights):
+    """Order the terms of a query: the largest weight first, equals in the order given."""
+    for i in range(len(weights)):
+        scratch.order[i] = make_key(weights[i], i)
+    sort_descending(scratch.order, scratch.order_spare, len(weights))
+
+
 @optimised_helper
 def _prepare(scratch, terms, weights, postings, impacts):
-    """Fill the scratch's term tables, the largest weight first, equals in the order given.
+    """Fill the scratch's term tables for a segment, in the query's order.
 
     Returns (terms kept, whether all weights are positive).
     """
     kept = 0
     positive = True
-    for i in range(len(terms)):
+    total = 0.0
+    for j in range(len(terms)):
+        i = key_document(scratch.order[j])
         term = terms[i]
         if term < 0 or postings.term_run[term] == postings.term_run[term + 1]:
             continue
         positive = positive and weights[i] > TINY
-        scratch.order[kept] = make_key(weights[i], i)
+        scratch.term[kept] = term
+        scratch.weight[kept] = weights[i]
+        scratch.bound[kept] = weights[i] * impacts.best[np.uint64(term)]
+        scratch.run[kept] = postings.term_run[term]
+        scratch.posting[kept] = postings.term_posting[term]
+        total += scratch.bound[kept]
         kept += 1
-    sort_descending(scratch.order, scratch.order_spare, kept)
-    total = 0.0
-    for j in range(kept):
-        i = key_document(scratch.order[j])
-        term = terms[i]
-        scratch.term[j] = term
-        scratch.weight[j] = weights[i]
-        scratch.bound[j] = weights[i] * impacts.best[np.uint64(term)]
-        scratch.run[j] = postings.term_run[term]
-        scratch.posting[j] = postings.term_posting[term]
-        total += scratch.bound[j]
     # float32 sums of n terms err by less than n · 2^-24 of the whole score, however small the tail
     error = total * (1e-6 + 1.2e-7 * kept)
     total = 0.0
@@ -440,6 +444,46 @@ def _search_pruned(
     return found, best_key
 
 
+@inline
+def _prefetch_terms(segments, terms, starts, q, s):
+    """Request what `_prepare` reads of the terms of a query in a segment; s may count on into the
+    segments of the next queries."""
+    while s >= len(segments):
+        s -= len(segments)
+        q += 1
+    if q >= len(starts) - 1:
+        return
+    lists = lists_of(segments, s)
+    impacts = impacts_of(segments, s)
+    for i in range(starts[q], starts[q + 1]):
+        if terms[s, i] >= 0:
+            term = np.uint64(terms[s, i])
+            prefetch(lists.term_run, term)
+            prefetch(lists.term_posting, term)
+            prefetch(impacts.best, term)
+
+
+@inline
+def _prefetch_lists(segments, terms, starts, q, s):
+    """Request the first postings of the terms of a query in a segment."""
+    while s >= len(segments):
+        s -= len(segments)
+        q += 1
+    if q >= len(starts) - 1:
+        return
+    lists = lists_of(segments, s)
+    impacts = impacts_of(segments, s)
+    for i in range(starts[q], starts[q + 1]):
+        if terms[s, i] >= 0:
+            term = np.uint64(terms[s, i])
+            posting = np.uint64(lists.term_posting[term])
+            run = np.uint64(lists.term_run[term])
+            prefetch(lists.docs, posting)
+            prefetch(impacts.parts, posting)
+            prefetch(lists.run_window, run)
+            prefetch(lists.run_count, run)
+
+
 @jit
 def search(rows, scores, segments, scratch, starts, terms, weights, base, k):
     """The k best documents of each of Q queries.
@@ -460,7 +504,12 @@ def search(rows, scores, segments, scratch, starts, terms, weights, base, k):
         stop = starts[q + 1]
         n = np.int64(0)
         best_key = np.uint64(0)
+        _order(scratch, weights[first:stop])
         for s in range(len(segments)):
+            # With many small segments, most of the time would be spent waiting for the first
+            # cache lines of each list: 20 segments reach .75 of the speed of one, .67 without.
+            _prefetch_terms(segments, terms, starts, q, s + 2)
+            _prefetch_lists(segments, terms, starts, q, s + 1)
             lists = lists_of(segments, s)
             impacts = impacts_of(segments, s)
             own = terms[s]
