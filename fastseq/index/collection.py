@@ -127,7 +127,15 @@ class Collection:
         self.folder = folder
         self.path = str(folder.root.absolute())
         self.tokenizer = tokenizer
-        self.analyzer = Analyzer.from_dict(self._setting("analyzer", dict), tokenizer)
+        saved = self._setting("analyzer", dict)
+        if (
+            earlier is not None
+            and earlier.tokenizer is tokenizer
+            and earlier.folder.settings.get("analyzer") == saved
+        ):
+            self.analyzer: Analyzer = earlier.analyzer
+        else:
+            self.analyzer = Analyzer.from_dict(saved, tokenizer)
         self.id_column: str | None = folder.settings.get("id_column")
         self.stored_columns: list[str] = self._setting("stored_columns", list)
         if folder.manifest.format_version == 1:

@@ -28,6 +28,7 @@ import re
 import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,7 @@ def read_manifest(
             f"{folder}: format version {version} is too {'new' if new else 'old'}: this fastseq "
             f"reads version {known} ({'upgrade fastseq' if new else 'build it again'})"
         )
-    if typed("crc32", int) != _checksum(content):
+    if typed("crc32", int) != _own_checksum(raw):
         raise FormatError(f"{path}: damaged: its own checksum is wrong")
     settings, statistics = typed("settings", dict), typed("statistics", dict)
     files = {name: _file_entry(name, entry, path) for name, entry in typed("files", dict).items()}
@@ -199,6 +200,12 @@ def _file_entry(name: str, entry: Any, path: Path) -> FileEntry:
     if not kind.isnative:
         raise FormatError(f"{path}: written on a machine of the other byte order")
     return FileEntry(size, crc32, dtype, tuple(shape))
+
+
+@lru_cache(8)
+def _own_checksum(raw: bytes) -> int:
+    """`_checksum` of a manifest. A commit reads the same one several times."""
+    return _checksum(json.loads(raw))
 
 
 def _checksum(content: Mapping[str, Any]) -> int:
