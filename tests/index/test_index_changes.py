@@ -724,7 +724,10 @@ def test_threads_give_the_same_bytes(tmp_path: Path, small_chunks: None, threads
     assert_holds(several, documents)
 
 
-def test_groups_of_stored_columns_are_copied_or_cut(tmp_path: Path) -> None:
+def test_groups_of_stored_columns_are_copied_or_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastseq.store.documents.GROUP_ROWS", 512)
     documents = Documents(
         {"id": n, "text": f"w{n % 7} all", "year": n % 13} for n in range(2000)
     )
