@@ -128,7 +128,8 @@ def contender(
     also: Callable[[Path], Check] | None = None,
     facts: Callable[[Outcome], dict[str, float]] | None = None,
 ) -> Contender:
-    """`command`, which writes the folder that stands for FOLDER. also: a further check of it."""
+    """A process that runs `command`, in which FOLDER stands for its index; `also` is another check
+    of that."""
     numbers = itertools.count()
     name = "".join(c if c.isalnum() else "-" for c in label)
 

@@ -13,7 +13,7 @@ memory   peak memory of processes that add the corpus to an index of one documen
          anonymous, which is without the mapped files of the index and the libraries (Linux)
 search   the queries over one segment, over 20 segments of one size, over 20 segments of three
          sizes, and with a tenth of the documents deleted: in one call on one thread, and one query
-         at a time. Segments of one size are kept apart for this; merging leaves those of three
+         at a time. Merging is turned off to make those of one size, and leaves those of three
 commits  times of a writer and of readers of the same index, all with the queries' terms used
          before: one document added, one replaced, 10,000 deleted in one commit; then refreshing a
          reader, and its first query, from the file, and of the ten most frequent terms

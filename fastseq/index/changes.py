@@ -100,7 +100,6 @@ class IndexWriter:
                     collection.leaves, statistics.get("segments", [{}]), strict=True
                 )
             ]
-            self._old_format = first_version
             self._changed = False
             self._new = 0
             self._buffer = self._empty_buffer()
@@ -176,9 +175,9 @@ class IndexWriter:
         self._require_open()
         self._flush()
         self._drop_empty()
-        plain = len(self._parts) == 1 and self._parts[0].leaf.live is None
-        if self._parts and not (plain and not self._old_format):
-            self._merge(0, len(self._parts))
+        parts = self._parts
+        if len(parts) > 1 or any(p.leaf.live is not None or self._is_old(p) for p in parts):
+            self._merge(0, len(parts))
 
     # ---- segments
 

@@ -267,16 +267,13 @@ class Segment(Field):
     def rows_with(self, hashes: UInt32, id_column: str) -> tuple[Int64, Int64]:
         """Candidates for ids: (place, row) of each id, by its place in `hashes`, and each document
         whose id has the same hash; their ids must be compared."""
-        known, rows = self._id_table(id_column)
+        known, rows = self.id_table(id_column)
         low = np.searchsorted(known, hashes, "left")
         counts = np.searchsorted(known, hashes, "right") - low
         return np.repeat(np.arange(len(hashes)), counts), rows[ranges(low, counts)].astype(np.int64)
 
     def id_table(self, id_column: str) -> tuple[UInt32, UInt32]:
         """(hashes, rows), ascending by hash: see the arrays `id_hashes` and `id_rows`."""
-        return self._id_table(id_column)
-
-    def _id_table(self, id_column: str) -> tuple[UInt32, UInt32]:
         if self._ids is None:
             if isinstance(self._source, Container):
                 hashes = self._source.array(ID_HASHES, np.uint32)

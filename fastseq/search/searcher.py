@@ -176,7 +176,7 @@ class TermTable:
     Terms are only added, so numbers and arrays stay valid; a table that has grown too large is
     replaced by a new one.
 
-    groups  the terms, by number, that stand for a group of terms
+    groups  by number, the term groups of single characters
     """
 
     def __init__(self, collection: Collection) -> None:

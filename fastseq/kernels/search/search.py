@@ -507,7 +507,7 @@ def search(rows, scores, segments, scratch, starts, terms, weights, base, k):
         _order(scratch, weights[first:stop])
         for s in range(len(segments)):
             # With many small segments, most of the time would be spent waiting for the first
-            # cache lines of each list: 20 segments reach .75 of the speed of one, .67 without.
+            # cache lines of each list: 20 segments reach .77 of the speed of one, .67 without.
             _prefetch_terms(segments, terms, starts, q, s + 2)
             _prefetch_lists(segments, terms, starts, q, s + 1)
             lists = lists_of(segments, s)
