@@ -191,13 +191,13 @@ def texts_of(parts: Sequence[pa.Array]) -> tuple[Texts, int]:
     A null is an empty text; among several columns its space remains. A row is null when all of its
     parts are. A single column without nulls is not copied: its bytes must not be written to.
     """
-    import pyarrow.compute as pc  # slow to import, and not needed to read an index
-
     nulls = 0
     if any(part.null_count for part in parts):
         empty = np.logical_and.reduce([is_null(part) for part in parts])
         nulls = int(empty.sum())
     if len(parts) > 1:
+        import pyarrow.compute as pc
+
         size = sum(int(byte_lengths(part).sum()) + len(part) for part in parts)
         kind = pa.binary() if size <= INT32_MAX else pa.large_binary()
         joined = pc.binary_join_element_wise(

@@ -207,10 +207,13 @@ class _KernelCache(caching.FunctionCache):  # type: ignore[misc]
         return sig, codegen.magic_tuple()
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Numba's method would load everything that compiling needs, for 0.1 s of every process."""
         try:
-            loaded = super().load_overload(sig, target_context)
+            loaded = self._load_overload(sig, target_context)
         except Exception:  # a damaged file can raise any exception: compile again
             loaded = None
+        if loaded is None:
+            target_context.refresh()
         module = self._py_func.__module__
         domain = module.split(".")[2] if module.startswith("fastseq.kernels.") else module
         if loaded is None and _on_compile is not None and domain not in _announced:
