@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import wraps
+from itertools import count
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -36,6 +37,17 @@ def in_order(
     finally:
         for _, future in waiting:
             future.cancel()
+
+
+def read_ahead(items: Iterator[Item], ahead: int) -> Iterator[Item]:
+    """The items of an iterator, which another thread advances by up to `ahead` items before they
+    are asked for. None ends them. The iterator must not wait for anything but local files: when
+    this one is closed, it waits for the item being read."""
+    with ThreadPoolExecutor(1, "fastseq-read") as pool:
+        for _, item in in_order(pool, lambda _: next(items, None), count(), ahead):
+            if item is None:
+                break
+            yield item
 
 
 class Lock:

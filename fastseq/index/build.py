@@ -175,10 +175,10 @@ class SegmentBuilder:
             if self._hashes:
                 hashes = np.concatenate(self._hashes)
                 self._hashes.clear()
-                ascending, rows = layout.sorted_ids(hashes)
-                self._check_ids(hashes, ascending)
+                self._check_ids(hashes)
                 with writing(self._container.path):
-                    write_ids(self._container, layout.upper_halves(ascending), rows)
+                    table = layout.sorted_ids(layout.upper_halves(hashes))
+                    write_ids(self._container, *table)
         with ThreadPoolExecutor(self._threads, "fastseq-index") as pool:
             numbers = [self._write(field, pool) for field in self._fields]
         name = self._container.path.name
@@ -247,7 +247,7 @@ class SegmentBuilder:
                 raise
         return found
 
-    def _check_ids(self, hashes: UInt64, ascending: UInt64) -> None:
+    def _check_ids(self, hashes: UInt64) -> None:
         column = self._corpus.id_column
         documents = self._documents
         assert column is not None
@@ -266,7 +266,7 @@ class SegmentBuilder:
                 return id_list(reader.take(rows, [column]).column(column))
 
         where, place = f"column {column!r}", self._corpus.place
-        refuse_duplicate_ids(hashes, ids_of, where, place, ascending)
+        refuse_duplicate_ids(hashes, ids_of, where, place)
 
     def _invert(self, first_row: int, levels: list[list[Tokens]]) -> list[Slice]:
         window, first = first_row >> WINDOW_BITS, first_row & (WINDOW - 1)

@@ -169,9 +169,7 @@ def _merge_ids(
         kept = new[at] >= 0
         hashes.append(known[kept])
         places.append(new[at][kept].astype(np.uint32))
-    every = np.concatenate(hashes)
-    order = np.argsort(every, kind="stable")
-    write_ids(container, every[order], np.concatenate(places)[order])
+    write_ids(container, *layout.sorted_ids(np.concatenate(hashes), np.concatenate(places)))
 
 
 def _merge_terms(leaves: Sequence[Leaf]) -> tuple[Texts, list[Int32]]:

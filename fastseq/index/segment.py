@@ -287,8 +287,7 @@ class Segment(Field):
                 stored = self.stored
                 assert stored is not None
                 ids = one_chunk(stored.column(id_column))
-                hashes, rows = sorted_ids(id_hashes(ids))
-                self._ids = upper_halves(hashes), rows
+                self._ids = sorted_ids(upper_halves(id_hashes(ids)))
         return self._ids
 
     _ids: tuple[UInt32, UInt32] | None = None
@@ -299,10 +298,13 @@ def field_prefix(name: str) -> str:
     return f"{name}/" if name else ""
 
 
-def sorted_ids(hashes: UInt64) -> tuple[UInt64, UInt32]:
-    """(hashes ascending, their rows) of the ids' hashes, in the order of rows."""
-    order = np.argsort(hashes, kind="stable")
-    return hashes[order], order.astype(np.uint32)
+def sorted_ids(hashes: UInt32, rows: UInt32 | None = None) -> tuple[UInt32, UInt32]:
+    """(`id_hashes`, `id_rows`) of hashes and their rows, by default 0, 1, …"""
+    if rows is None:
+        rows = np.arange(len(hashes), dtype=np.uint32)
+    half = np.uint64(32)
+    both = np.sort(hashes.astype(np.uint64) << half | rows)  # a fifth of the time of argsort
+    return (both >> half).astype(np.uint32), both.astype(np.uint32)
 
 
 def upper_halves(hashes: UInt64) -> UInt32:

@@ -457,14 +457,11 @@ def _to_duration(value: Any, kind: pa.DataType) -> int:
 
 
 def find_duplicate_ids(
-    hashes: UInt64, ids_of: Callable[[Int64], Sequence[Any]], most: int = _SHOWN,
-    ascending: UInt64 | None = None,
-) -> list[tuple[Any, list[int]]]:  # fmt: skip
+    hashes: UInt64, ids_of: Callable[[Int64], Sequence[Any]], most: int = _SHOWN
+) -> list[tuple[Any, list[int]]]:
     """The first `most` ids that more than one row has, with their rows. Rows of equal `id_hashes`
-    (uint64[n]; `ascending`: sorted) are candidates, whose ids (`ids_of` ascending rows) are
-    compared."""
-    if ascending is None:
-        ascending = np.sort(hashes)
+    (uint64[n]) are candidates, whose ids (`ids_of` ascending rows) are compared."""
+    ascending = np.sort(hashes)
     twice = np.unique(ascending[1:][ascending[1:] == ascending[:-1]])
     if len(twice) == 0:
         return []
@@ -494,11 +491,10 @@ def refuse_duplicate_ids(
     ids_of: Callable[[Int64], Sequence[Any]],
     where: str,
     place: Callable[[int], str] | None = None,
-    ascending: UInt64 | None = None,
 ) -> None:
     """Raise DataError, which names the first few and their rows, for duplicate ids. `place` formats
     a row for messages; None: its number. Others as in `find_duplicate_ids`."""
-    found = find_duplicate_ids(hashes, ids_of, ascending=ascending)
+    found = find_duplicate_ids(hashes, ids_of)
     if found:
         named = ", ".join(
             f"{value!r} ({'rows ' if place is None else ''}"

@@ -17,8 +17,10 @@ from fastseq.store.data_files import DataFile
 from fastseq.store.files import reason
 from fastseq.store.nested import select, top_level
 from fastseq.store.parquet import unreadable
+from fastseq.threads import read_ahead
 
 MAX_ROWS = 16_384  # rows read at a time
+_AHEAD = 2  # batches of a Parquet file read before they are asked for
 PARQUET_FILE, ARROW_FILE, ARROW_STREAM = b"PAR1", b"ARROW1", b"\xff\xff\xff\xff"  # first bytes
 
 
@@ -126,7 +128,10 @@ class ParquetSource(FileSource):
                     for path in columns
                     for name in ([path] if self._has_leaf(path) else top_level(self.schema, [path]))
                 ]
-                for batch in file.iter_batches(rows, columns=own, use_threads=False):
+                batches = file.iter_batches(rows, columns=own, use_threads=False)
+                if self.path is not None:  # on a network, Ctrl-C would wait for an answer
+                    batches = read_ahead(batches, _AHEAD)
+                for batch in batches:
                     yield select(batch, columns)
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{self.name}: damaged or truncated ({reason(error)})") from error
