@@ -9,5 +9,7 @@ bench/out. RESULTS.md has the figures and the command for each; `make bench-all`
 
 import os
 
+# each process would compile fastseq's modules, which an installation has compiled, for 0.2 s
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # OpenBLAS reads it when NumPy is imported, which has not happened yet: no contender runs with it
 os.environ.pop("OPENBLAS_CORETYPE", None)
