@@ -52,6 +52,9 @@ Progress = Callable[[str, int, int | None], None]
 
 MOST_DOCUMENTS = (1 << 31) - 1  # rows are int32
 SMALLEST_MEMORY = 16 << 20
+# Each of these takes a share of the memory: slices in progress, collected slices, chunks of merged
+# postings. The rest is for the vocabulary, ids, a batch of the corpus, and what malloc keeps.
+_SHARES = 4
 _BYTES_PER_BYTE = 8  # memory of a slice in progress by bytes of text: ids, sort keys, postings
 _CHARACTERS = 4  # tokens shorter than a word, by words
 _LARGEST_SLICE = 8 << 20
@@ -66,8 +69,8 @@ def build(
 ) -> dict[str, Any]:  # fmt: skip
     """Index a corpus into a folder and return its summary: see `Index.build`.
 
-    The bytes of the folder do not depend on `memory` or `threads`. The vocabulary, four bytes a
-    document and the hashes of the ids take memory in addition to `memory`.
+    The bytes of the folder do not depend on `memory` or `threads`. A quarter of `memory` is left
+    for the vocabulary and twelve bytes a document; beyond that they take memory in addition.
     """
     started = time.perf_counter()
     budget = memory_budget(memory)
@@ -144,7 +147,7 @@ class SegmentBuilder:
         self._corpus, self._container = corpus, container
         self._budget, self._threads, self._report = budget, threads, report
         self._analyzer = analyzer
-        share = budget // 3 // len(corpus.layout)
+        share = budget // _SHARES // len(corpus.layout)
         self._fields = [
             _FieldBuilder(
                 layout.field_prefix(name), columns, analyzer, positions,
@@ -195,7 +198,7 @@ class SegmentBuilder:
         if analyzer.char_ngrams is not None:
             low, high = analyzer.char_ngrams
             weight = _CHARACTERS * (high - low + 1)
-        size = self._budget // (2 * _BYTES_PER_BYTE * weight * (self._threads + 1))
+        size = self._budget // (_SHARES * _BYTES_PER_BYTE * weight * (self._threads + 1))
         size = min(max(size, _SMALLEST_SLICE), _LARGEST_SLICE)
         schema = self._corpus.stored_schema
         documents = None
@@ -279,8 +282,9 @@ class SegmentBuilder:
         """Write the inverted index of a field; returns its numbers of tokens, terms and
         postings."""
         slices, prefix = field.slices.slices, field.prefix
-        terms = field.lexicon.terms()
-        merge = Merge(slices, field.lexicon.section_sizes)
+        terms, sizes = field.lexicon.terms(), field.lexicon.section_sizes
+        del field.lexicon  # with tables of several times the terms' size
+        merge = Merge(slices, sizes)
         total = int(merge.df.sum())
         lengths: Int32 = np.concatenate([one.lengths for one in slices])
 
@@ -288,10 +292,10 @@ class SegmentBuilder:
             if not prefix:
                 self._report("merge", done, total)
 
-        chunks = merge.chunks(pool, self._threads, self._budget // 3, report)
-        sizes = merge.sizes if field.positions else None
+        chunks = merge.chunks(pool, self._threads, self._budget // _SHARES, report)
+        position_bytes = merge.sizes if field.positions else None
         with writing(self._container.path):
-            write_postings(self._container, prefix, merge.df, merge.runs, sizes, chunks)
+            write_postings(self._container, prefix, merge.df, merge.runs, position_bytes, chunks)
             write_terms(self._container, prefix, terms, lengths)
         tokens = int(lengths.sum(dtype=np.int64))
         return {"tokens": tokens, "terms": len(terms), "postings": total}
