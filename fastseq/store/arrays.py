@@ -285,6 +285,17 @@ def text_array(texts: Texts, kind: pa.DataType | None = None) -> pa.Array:
     return pa.Array.from_buffers(kind, len(texts), buffers)
 
 
+def string_array(strings: Sequence[str | None], kind: pa.DataType | None = None) -> pa.Array:
+    """The array of Python strings, None for a null, of a type as of `text_array`. A lone surrogate
+    becomes invalid UTF-8, which is detected on reading."""
+    array = text_array(Texts.from_strings(string or "" for string in strings), kind)
+    if None not in strings:
+        return array
+    known = np.packbits([string is not None for string in strings], bitorder="little")
+    buffers = [pa.py_buffer(known), *array.buffers()[1:]]
+    return pa.Array.from_buffers(array.type, len(array), buffers)
+
+
 def string_scalar(value: str, kind: pa.DataType) -> pa.Scalar:
     """An Arrow scalar of a (large) string or binary type."""
     return text_array(Texts.from_strings([value]), kind)[0]

@@ -10,11 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from fastseq.errors import DataError
-from fastseq.store.arrays import is_string, text_array
+from fastseq.store.arrays import is_string, string_array
 from fastseq.store.files import reason
 from fastseq.store.nested import select
 from fastseq.store.sources import MAX_ROWS, Source
-from fastseq.types import Texts
 
 FIRST_ROWS = 1024  # rows that the types of the columns are inferred from
 TEXT_NAME = "text"  # of the column of texts
@@ -138,9 +137,8 @@ def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
         raise TypeError
     if bool in types and not pa.types.is_boolean(kind) and allowed:
         raise TypeError
-    if is_string(kind) and None not in values:
-        # a lone surrogate becomes invalid UTF-8, which is detected on reading
-        return text_array(Texts.from_strings(values), kind)
+    if is_string(kind):
+        return string_array(values, kind)
     return pa.array(values, kind)
 
 

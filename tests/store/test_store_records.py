@@ -160,9 +160,18 @@ def test_errors_of_the_iterator_are_its_own() -> None:
         Corpus.open(rows())
 
 
-def test_lone_surrogates_are_located(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "rows", [["a", "b\ud800"], [None, "b\ud800"], [{"text": None}, {"text": "b\ud800"}]]
+)
+def test_lone_surrogates_are_located(tmp_path: Path, rows: Any) -> None:
     with pytest.raises(DataError, match=r"the list: row 1 \(from 0\).*UTF-8"):
-        Index.build(["a", "b\ud800"], tmp_path / "index", threads=1)
+        Index.build(rows, tmp_path / "index", threads=1)
+
+
+def test_null_texts_and_lone_surrogates_in_examples() -> None:
+    assert as_source([None, "", "é"])["text"].to_pylist() == [None, "", "é"]
+    texts = as_source([None, "b\ud800"])["text"]
+    assert texts.cast(pa.binary()).to_pylist() == [None, b"b\xed\xa0\x80"]
 
 
 # ---- paths or texts
