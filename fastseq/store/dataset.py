@@ -203,7 +203,8 @@ def open_sources(source: Any) -> Dataset:
     for number, item in enumerate(items):
         each = _table_source(item, f"table {number} (from 0)")
         if each is None:
-            raise _unknown(item)
+            where = f"element {number} (from 0) of the {type(source).__name__}"
+            raise SettingsError(f"{where} is of type {type(item).__name__}: {_EXPECTED}")
         tables.append(each)
     return Dataset.of(tables)
 
