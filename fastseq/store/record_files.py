@@ -372,8 +372,8 @@ class CsvSource(RecordFileSource):
         return record_end
 
     def _parsed(self, block: Block, columns: Sequence[str]) -> pa.Table:
-        table = self._table(block, self.schema, columns)
-        return table.select(list(columns))
+        own = pa.schema([field for field in self.schema if field.name not in self.constants])
+        return self._table(block, own, columns).select(list(columns))
 
     def _table(
         self, block: Block, schema: pa.Schema | None, columns: Sequence[str] | None = None

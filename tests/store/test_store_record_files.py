@@ -298,6 +298,17 @@ def test_wrong_number_of_fields_in_a_later_block(
         Corpus.open(path)
 
 
+def test_blocks_of_csv_in_partitions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record_files, "BLOCK", 64)
+    (tmp_path / "lang=en").mkdir()
+    rows = [{"id": i, "text": f"word {i}", "lang": "en"} for i in range(100)]
+    put(
+        tmp_path / "lang=en" / "a.csv",
+        "id,text\n" + "".join(f"{row['id']},{row['text']}\n" for row in rows),
+    )
+    assert read(tmp_path).to_pylist() == rows
+
+
 @pytest.mark.parametrize("content", ["id,text\n", "id,text"])
 def test_header_alone(content: str, tmp_path: Path) -> None:
     data = open_sources(put(tmp_path / "a.csv", content))
