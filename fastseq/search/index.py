@@ -214,15 +214,20 @@ class Index:
             writer.add(corpus)
         return _some(writer.summary, "added", "replaced", "null_texts", "merged")
 
-    def delete(self, ids: Any, *, wait: float = 0) -> dict[str, int]:
-        """Delete documents in one commit, which this index then has.
+    def delete(
+        self, ids: Any, *, memory: str | int = "1GB", threads: int | None = None, wait: float = 0,
+        progress: Progress | None = None,
+    ) -> dict[str, int]:  # fmt: skip
+        """Delete documents in one commit, which this index then has; segments are merged where that
+        is due.
 
         ids : one id or several, as a list, a NumPy or an Arrow array
 
-        Returns the numbers of documents `deleted` and of `unknown` ids. Raises as `writer`;
-        DataError for an id of another type, and for an index without ids.
+        Returns the numbers of documents `deleted`, of `unknown` ids, and of segments `merged`.
+        Other parameters are those of `add`. Raises as `writer`; DataError for an id of another
+        type, and for an index without ids.
         """
-        with self.writer(wait=wait) as writer:
+        with self.writer(memory=memory, threads=threads, wait=wait, progress=progress) as writer:
             writer.delete(ids)
         return _some(writer.summary, "deleted", "unknown", "merged")
 
