@@ -80,7 +80,8 @@ class Index:
         memory : for postings in progress, in bytes or as "256MB"
         threads : default: all cores; the index does not depend on it
         overwrite : replace an existing index
-        progress : called as progress(stage, done, total or None) from the calling thread
+        progress : called as progress(stage, done, total or None) from the calling thread, with
+            numbers of postings in the stage "merge", else of documents
         positions : store where in a document its terms are, for phrases; not with n-grams
         fields : text columns that get postings, lengths and positions of their own, in addition to
             those of the text; without `text_columns` the text is these columns, joined
