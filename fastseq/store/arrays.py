@@ -185,16 +185,19 @@ def first_null(array: pa.Array) -> int:
     return int(np.argmax(is_null(array)))
 
 
-def texts_of(parts: Sequence[pa.Array]) -> tuple[Texts, int]:
-    """The texts of one or several plain columns, joined by a space, and the number of null rows.
+def null_rows(parts: Sequence[pa.Array]) -> int:
+    """The number of rows of which all parts, of one or several columns, are null."""
+    if not all(part.null_count for part in parts):
+        return 0
+    return int(np.logical_and.reduce([is_null(part) for part in parts]).sum())
 
-    A null is an empty text; among several columns its space remains. A row is null when all of its
-    parts are. A single column without nulls is not copied: its bytes must not be written to.
+
+def texts_of(parts: Sequence[pa.Array]) -> Texts:
+    """The texts of one or several plain columns, joined by a space.
+
+    A null is an empty text; among several columns its space remains. A single column without nulls
+    is not copied: its bytes must not be written to.
     """
-    nulls = 0
-    if any(part.null_count for part in parts):
-        empty = np.logical_and.reduce([is_null(part) for part in parts])
-        nulls = int(empty.sum())
     if len(parts) > 1:
         import pyarrow.compute as pc
 
@@ -212,7 +215,7 @@ def texts_of(parts: Sequence[pa.Array]) -> tuple[Texts, int]:
             joined = joined.cast(pa.string())
         if joined.null_count:
             joined = joined.fill_null(string_scalar("", joined.type))
-    return to_texts(joined), nulls
+    return to_texts(joined)
 
 
 def column_starts(parts: Sequence[pa.Array]) -> Int64:
