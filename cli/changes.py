@@ -77,9 +77,15 @@ def add(
     "column; - reads standard input.",
 )
 @_index
+@options.memory
 @_wait
 def delete(
-    common: Common, ids: tuple[str, ...], file: Path | None, index_path: Path, wait: float
+    common: Common,
+    ids: tuple[str, ...],
+    file: Path | None,
+    index_path: Path,
+    memory: str,
+    wait: float,
 ) -> None:
     """Delete documents of an index by their IDs.
 
@@ -87,12 +93,13 @@ def delete(
     them are named on standard error; they are no error. Put -- before IDs that begin with a
     hyphen.
 
-    All documents are deleted in one commit: readers see all of them or none.
+    All documents are deleted in one commit: readers see all of them or none. A segment of the
+    index of which more than a third is deleted is rewritten, within --memory.
     """
     if bool(ids) == (file is not None):
         raise click.UsageError("give either IDs or --ids FILE")
     wanted: Any = _utf8(ids) if file is None else _read_ids(file)
-    with _change(common, index_path, wait) as (index, writer, summary):
+    with _change(common, index_path, wait, memory) as (index, writer, summary):
         writer.delete(wanted)
         unknown = writer.summary["unknown"]
         summary += [("deleted", writer.summary["deleted"]), ("unknown ids", unknown)]
@@ -121,7 +128,7 @@ def compact(common: Common, index_path: Path, memory: str, wait: float) -> None:
 
 @contextmanager
 def _change(
-    common: Common, path: Path, wait: float, memory: str = "1GB"
+    common: Common, path: Path, wait: float, memory: str
 ) -> Iterator[tuple[Index, IndexWriter, list[tuple[str, int]]]]:
     """(index, writer, summary) for one commit. Prints the counts that the block adds to the
     summary, and then the numbers of the index."""

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from fastseq.training.loop import TrainingProgress
 
 Report = Callable[[str, int, "int | None"], None]
+_UNITS = {"merge": "postings", "search": "queries"}  # of a stage; of the others rows
 
 
 @contextmanager
 def progress(common: Common, prints: bool = False) -> Iterator[Report | None]:
-    """A function to call with (stage, rows done, total rows or None), from any thread.
+    """A function to call with (stage, done, total or None), from any thread.
 
     None if stderr is not a terminal, with --quiet, or if the work `prints` rows to a terminal.
     """
@@ -32,16 +33,17 @@ def progress(common: Common, prints: bool = False) -> Iterator[Report | None]:
     from rich.progress import ProgressColumn, TextColumn, TimeRemainingColumn
     from rich.text import Text
 
-    class Rows(ProgressColumn):
-        """Rows done, the total, and rows per second."""
+    class Done(ProgressColumn):
+        """What is done, of how much, and how much per second, in the units of the stage."""
 
         def render(self, task: Task) -> Text:
+            units = _UNITS.get(task.description, "rows")
             of = f" of {task.total:,.0f}" if task.total else ""
             speed = task.speed or task.finished_speed
-            rate = f", {speed:,.0f} rows/s" if speed else ""
-            return Text(f"{task.completed:,.0f}{of} rows{rate}")
+            rate = f", {speed:,.0f} {units}/s" if speed else ""
+            return Text(f"{task.completed:,.0f}{of} {units}{rate}")
 
-    with _display(Rows(), TimeRemainingColumn(compact=True), TextColumn("left")) as shown:
+    with _display(Done(), TimeRemainingColumn(compact=True), TextColumn("left")) as shown:
         yield _Reporter(shown)
 
 

@@ -59,7 +59,8 @@ class IndexWriter:
     memory : for postings in progress, in bytes or as "256MB"
     threads : default: all cores
     wait : seconds to wait for another writer to end
-    progress : called as progress(stage, done, total or None) from the calling thread
+    progress : called as progress(stage, done, total or None) from the calling thread, with
+        numbers of postings in the stage "merge", else of documents
     opened : a commit of the index, opened before, whose segments are shared
 
     Attributes

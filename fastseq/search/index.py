@@ -80,7 +80,8 @@ class Index:
         memory : for postings in progress, in bytes or as "256MB"
         threads : default: all cores; the index does not depend on it
         overwrite : replace an existing index
-        progress : called as progress(stage, done, total or None) from the calling thread
+        progress : called as progress(stage, done, total or None) from the calling thread, with
+            numbers of postings in the stage "merge", else of documents
         positions : store where in a document its terms are, for phrases; not with n-grams
         fields : text columns that get postings, lengths and positions of their own, in addition to
             those of the text; without `text_columns` the text is these columns, joined
@@ -214,15 +215,20 @@ class Index:
             writer.add(corpus)
         return _some(writer.summary, "added", "replaced", "null_texts", "merged")
 
-    def delete(self, ids: Any, *, wait: float = 0) -> dict[str, int]:
-        """Delete documents in one commit, which this index then has.
+    def delete(
+        self, ids: Any, *, memory: str | int = "1GB", threads: int | None = None, wait: float = 0,
+        progress: Progress | None = None,
+    ) -> dict[str, int]:  # fmt: skip
+        """Delete documents in one commit, which this index then has; segments are merged where that
+        is due.
 
         ids : one id or several, as a list, a NumPy or an Arrow array
 
-        Returns the numbers of documents `deleted` and of `unknown` ids. Raises as `writer`;
-        DataError for an id of another type, and for an index without ids.
+        Returns the numbers of documents `deleted`, of `unknown` ids, and of segments `merged`.
+        Other parameters are those of `add`. Raises as `writer`; DataError for an id of another
+        type, and for an index without ids.
         """
-        with self.writer(wait=wait) as writer:
+        with self.writer(memory=memory, threads=threads, wait=wait, progress=progress) as writer:
             writer.delete(ids)
         return _some(writer.summary, "deleted", "unknown", "merged")
 

@@ -185,16 +185,19 @@ def first_null(array: pa.Array) -> int:
     return int(np.argmax(is_null(array)))
 
 
-def texts_of(parts: Sequence[pa.Array]) -> tuple[Texts, int]:
-    """The texts of one or several plain columns, joined by a space, and the number of null rows.
+def null_rows(parts: Sequence[pa.Array]) -> int:
+    """The number of rows of which all parts, of one or several columns, are null."""
+    if not all(part.null_count for part in parts):
+        return 0
+    return int(np.logical_and.reduce([is_null(part) for part in parts]).sum())
 
-    A null is an empty text; among several columns its space remains. A row is null when all of its
-    parts are. A single column without nulls is not copied: its bytes must not be written to.
+
+def texts_of(parts: Sequence[pa.Array]) -> Texts:
+    """The texts of one or several plain columns, joined by a space.
+
+    A null is an empty text; among several columns its space remains. A single column without nulls
+    is not copied: its bytes must not be written to.
     """
-    nulls = 0
-    if any(part.null_count for part in parts):
-        empty = np.logical_and.reduce([is_null(part) for part in parts])
-        nulls = int(empty.sum())
     if len(parts) > 1:
         import pyarrow.compute as pc
 
@@ -212,7 +215,7 @@ def texts_of(parts: Sequence[pa.Array]) -> tuple[Texts, int]:
             joined = joined.cast(pa.string())
         if joined.null_count:
             joined = joined.fill_null(string_scalar("", joined.type))
-    return to_texts(joined), nulls
+    return to_texts(joined)
 
 
 def column_starts(parts: Sequence[pa.Array]) -> Int64:
@@ -283,6 +286,17 @@ def text_array(texts: Texts, kind: pa.DataType | None = None) -> pa.Array:
     offsets = np.ascontiguousarray(texts.offsets, np.int64 if _is_large(kind) else np.int32)
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(texts.data)]
     return pa.Array.from_buffers(kind, len(texts), buffers)
+
+
+def string_array(strings: Sequence[str | None], kind: pa.DataType | None = None) -> pa.Array:
+    """The array of Python strings, None for a null, of a type as of `text_array`. A lone surrogate
+    becomes invalid UTF-8, which is detected on reading."""
+    array = text_array(Texts.from_strings(string or "" for string in strings), kind)
+    if None not in strings:
+        return array
+    known = np.packbits([string is not None for string in strings], bitorder="little")
+    buffers = [pa.py_buffer(known), *array.buffers()[1:]]
+    return pa.Array.from_buffers(array.type, len(array), buffers)
 
 
 def string_scalar(value: str, kind: pa.DataType) -> pa.Scalar:

@@ -203,7 +203,8 @@ def open_sources(source: Any) -> Dataset:
     for number, item in enumerate(items):
         each = _table_source(item, f"table {number} (from 0)")
         if each is None:
-            raise _unknown(item)
+            where = f"element {number} (from 0) of the {type(source).__name__}"
+            raise SettingsError(f"{where} is of type {type(item).__name__}: {_EXPECTED}")
         tables.append(each)
     return Dataset.of(tables)
 
@@ -289,6 +290,12 @@ def _open_files(given: Sequence[str | os.PathLike[str]]) -> Dataset:
         source = _open_file(file)
         source.add_constants(constants)
         sources.append(source)
+    empty = {source.name: getattr(source, "empty_lines", 0) for source in sources}
+    if count := sum(empty.values()):
+        lines = "1 empty line is" if count == 1 else f"{count:,} empty lines are"
+        first, *others = (name for name, number in empty.items() if number)
+        where = first + (f" and {len(others)} more" if others else "")
+        warnings.warn(f"{where}: {lines} skipped", FastseqWarning, stacklevel=4)
     return Dataset.of(sources)
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from fastseq.errors import DataError, SettingsError
-from fastseq.store.arrays import arrow_column, number_array, one_chunk, text_array
+from fastseq.store.arrays import arrow_column, number_array, one_chunk, string_array, text_array
 from fastseq.store.columns import (
     INDEX_NAME,
     LABEL_NAME,
@@ -135,10 +135,7 @@ def _texts(elements: Sequence[Any], what: str) -> pa.Array:
     for row, text in enumerate(elements):
         if text is not None and not isinstance(text, str):
             raise DataError(f"row {row} (from 0): a {type(text).__name__}, expected a text (str)")
-    if None in elements:
-        return pa.array(elements, pa.string())
-    # a lone surrogate becomes invalid UTF-8, which is detected on reading
-    return text_array(Texts.from_strings(elements))
+    return string_array(elements)
 
 
 def _lists(elements: Sequence[Any], what: str) -> pa.Array:

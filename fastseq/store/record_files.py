@@ -10,7 +10,8 @@ null where an object lacks the field, and so is an object without fields.
 CSV (RFC 4180, with a header) and TSV (the same without quotes) have integers, numbers and strings:
 a column is integers where each value is one as Python prints it, numbers where each is an integer
 or a decimal fraction, else strings as they are written, such as 007; columns of text are strings.
-An empty field is null, a quoted one an empty string. Empty lines are ignored.
+An empty field is null, a quoted one an empty string. Empty lines are ignored; but in CSV and TSV of
+a single column they are rows, after the header, with an empty field.
 """
 
 from __future__ import annotations
@@ -311,18 +312,22 @@ _ROW = re.compile(r"CSV parse error: Row #(\d+): Expected (\d+) columns, got (\d
 
 
 class CsvSource(RecordFileSource):
-    """A CSV file, or with tabs a TSV file, which has no quotes."""
+    """A CSV file, or with tabs a TSV file, which has no quotes.
+
+    empty_lines  how many lines are ignored because they are empty
+    """
 
     _too_long = "a row of more than 2 GB, or a quote that is not closed"
 
     def __init__(self, file: DataFile, delimiter: str) -> None:
         self._delimiter = delimiter
         self._quotes = delimiter != "\t"
+        self._names: list[str] = []  # of the file's columns
+        self.empty_lines = 0
         super().__init__(file)
 
     def _scan(self) -> None:
-        self.schema = self._header()
-        names = self.schema.names
+        self._names = names = self._header()
         forms = [NULLS] * len(names)
         strings = pa.schema([(name, pa.string()) for name in names])
 
@@ -349,11 +354,12 @@ class CsvSource(RecordFileSource):
                 self.schema = self.schema.set(at, field.with_type(pa.string()))
         return not self.schema.equals(before)
 
-    def _header(self) -> pa.Schema:
+    def _header(self) -> list[str]:
         """The names of the columns."""
         for block in self._blocks():
             try:
-                return self._table(block, None).schema
+                names: list[str] = self._table(block, None).schema.names
+                return names
             except RowError as error:
                 raise DataError(f"{self.name}: row {error.row} (from 0): {error.problem}") from None
         raise DataError(f"{self.name}: no header, expected {EXPECTED}")
@@ -361,19 +367,24 @@ class CsvSource(RecordFileSource):
     def _cutter(self) -> Callable[[pa.Buffer], int]:
         from fastseq.kernels.text import records
 
-        state = np.full(1, records.FIELD_START, np.int64)
+        state = np.array([records.RECORD_START, 0], np.int64)
         delimiter, quote = ord(self._delimiter), ord('"') if self._quotes else records.NO_QUOTES
+        begun = False  # the first block has the header, also after empty lines
 
         def record_end(data: pa.Buffer) -> int:
+            nonlocal begun
             if not len(data):
+                self.empty_lines = 0 if len(self._names) == 1 else int(state[1])
                 return -1 if state[0] == records.IN_QUOTES else 0
-            return int(records.last_record_end(state, writable_bytes(data), delimiter, quote))
+            end = int(records.last_record_end(state, writable_bytes(data), delimiter, quote))
+            begun = begun or bool(bytes(data[:end]).strip(b"\r\n"))
+            return end if begun else 0
 
         return record_end
 
     def _parsed(self, block: Block, columns: Sequence[str]) -> pa.Table:
-        table = self._table(block, self.schema, columns)
-        return table.select(list(columns))
+        own = pa.schema([self.schema.field(name) for name in self._names])
+        return self._table(block, own, columns).select(list(columns))
 
     def _table(
         self, block: Block, schema: pa.Schema | None, columns: Sequence[str] | None = None
@@ -383,8 +394,13 @@ class CsvSource(RecordFileSource):
         import pyarrow.csv as pc  # used for such files only
 
         data = block.data
-        if bytes(data[:1]) in b"\r\n" and not bytes(data).strip(b"\r\n") and schema is not None:
-            return schema.empty_table()
+        single = schema is not None and len(schema) == 1
+        if bytes(data[:1]) in b"\r\n":
+            text = bytes(data).lstrip(b"\r\n")
+            if not text and schema is not None and not single:
+                return schema.empty_table()
+            if block.first and text:  # what is before the header is no row
+                data = pa.py_buffer(text)
         if bytes(data[-1:]) not in b"\r\n":
             data = pa.py_buffer(bytes(data) + b"\n")
         names = None if schema is None or block.first else schema.names
@@ -394,6 +410,7 @@ class CsvSource(RecordFileSource):
             delimiter=self._delimiter,
             quote_char='"' if self._quotes else False,
             newlines_in_values=self._quotes,
+            ignore_empty_lines=not single,
         )
         convert = pc.ConvertOptions(
             check_utf8=False,

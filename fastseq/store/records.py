@@ -10,11 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from fastseq.errors import DataError
-from fastseq.store.arrays import is_string, text_array
+from fastseq.store.arrays import is_string, string_array
 from fastseq.store.files import reason
 from fastseq.store.nested import select
 from fastseq.store.sources import MAX_ROWS, Source
-from fastseq.types import Texts
 
 FIRST_ROWS = 1024  # rows that the types of the columns are inferred from
 TEXT_NAME = "text"  # of the column of texts
@@ -23,8 +22,9 @@ TEXT_NAME = "text"  # of the column of texts
 class RecordSource(Source):
     """Dicts from names of columns to values, or texts, which are the column `text`.
 
-    The types are those of the first 1,024 rows. A key that a row lacks is null; a value of another
-    type, or a new key, is an error. A list can be read several times, an iterator once.
+    These are dicts if the first row that is not None is one. The types are those of the first 1,024
+    rows. A key that a row lacks is null, and so is a text that is None; a value of
+    another type, or a new key, is an error. A list can be read several times, an iterator once.
     """
 
     def __init__(self, rows: Iterable[Any], name: str) -> None:
@@ -34,11 +34,12 @@ class RecordSource(Source):
         remaining = iter(rows)
         first = list(islice(remaining, FIRST_ROWS))
         self._remaining: Iterator[Any] | None = chain(first, remaining)
-        self._texts = all(row is None or isinstance(row, str) for row in first)
+        known = next((row for row in first if row is not None), None)
+        self._texts = not isinstance(known, Mapping)
         self.schema = pa.schema([(TEXT_NAME, pa.string())])
+        for number, row in enumerate(first):
+            self._check_row(number, row)
         if not self._texts:
-            for number, row in enumerate(first):
-                self._check_row(number, row)
             names = dict.fromkeys(name for row in first for name in row)
             self.schema = pa.schema([(name, self._inferred(name, first)) for name in names])
 
@@ -70,13 +71,16 @@ class RecordSource(Source):
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
     def _check_row(self, number: int, row: Any) -> None:
-        if not isinstance(row, Mapping):
-            raise DataError(f"{self.name}: row {number} (from 0) is {_shown(row)}, expected a dict")
-        for name in row:
+        is_row = row is None or isinstance(row, str) if self._texts else isinstance(row, Mapping)
+        if not is_row:
+            expected = "a text" if self._texts else "a dict"
+            raise DataError(f"{self._row(number)} is {_shown(row)}, expected {expected}")
+        for name in () if self._texts else row:
             if not isinstance(name, str):
-                raise DataError(
-                    f"{self.name}: row {number} (from 0) has the key {name!r}, expected strings"
-                )
+                raise DataError(f"{self._row(number)} has the key {name!r}, expected strings")
+
+    def _row(self, number: int) -> str:
+        return f"{self.name}: row {number} (from 0)"
 
     def _inferred(self, name: str, rows: Sequence[Mapping[str, Any]]) -> pa.DataType:
         values = [row.get(name) for row in rows]
@@ -86,23 +90,29 @@ class RecordSource(Source):
         try:
             found = pa.array(values).type
         except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
-            stop = next(n for n in range(1, len(values) + 1) if not _is_array(values[:n]))
-            value = _shown(values[stop - 1])
-            problem = f"the column {name!r} is {value} ({reason(error)})"
-            raise DataError(f"{self.name}: row {stop - 1} (from 0): {problem}") from error
+            at = next(n for n in range(len(values)) if not _is_array(values[: n + 1]))
+            before = next(n for n in range(at + 1) if values[n] is not None)
+            why = f" ({reason(error)})"
+            if type(values[before]) is not type(values[at]):
+                why = f", but {_shown(values[before])} in row {before}"
+            problem = f"the column {name!r} is {_shown(values[at])}{why}"
+            raise DataError(f"{self._row(at)}: {problem}") from error
         return found
 
     def _converted(self, field: pa.Field, values: list[Any], start: int) -> pa.Array:
         try:
             return _array(values, field.type)
         except (pa.ArrowException, OverflowError, TypeError, ValueError):
+            if self._texts:
+                for number, text in enumerate(values, start):
+                    self._check_row(number, text)
             at = next(n for n, value in enumerate(values) if not _is_array([value], field.type))
             problem = f"the column {field.name!r} is {_shown(values[at])}, but {field.type} in"
             raise self._error(start + at, problem) from None
 
     def _error(self, number: int, problem: str) -> DataError:
         first = f"the first {FIRST_ROWS:,} rows, which determine the columns"
-        return DataError(f"{self.name}: row {number} (from 0): {problem} {first}")
+        return DataError(f"{self._row(number)}: {problem} {first}")
 
 
 def _parts(rows: Iterator[Any], max_bytes: int) -> Iterator[list[Any]]:
@@ -138,9 +148,8 @@ def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
         raise TypeError
     if bool in types and not pa.types.is_boolean(kind) and allowed:
         raise TypeError
-    if is_string(kind) and None not in values:
-        # a lone surrogate becomes invalid UTF-8, which is detected on reading
-        return text_array(Texts.from_strings(values), kind)
+    if is_string(kind):
+        return string_array(values, kind)
     return pa.array(values, kind)
 
 

@@ -28,6 +28,7 @@ from fastseq.store.arrays import (
     is_text,
     joined,
     list_offsets,
+    null_rows,
     plain,
     plain_type,
     repaired,
@@ -167,6 +168,11 @@ class RowReader:
         """The location of a row, for a message: its file and its number in it."""
         return self.data.where(row)
 
+    @property
+    def _text_numbers(self) -> Sequence[int]:
+        """Those of the text columns that are the text."""
+        return range(len(self.fields.text))
+
     def batches(self, max_bytes: int = MAX_BYTES) -> Iterator[RowBatch]:
         """Read the rows, in order, in batches of about `max_bytes` of strings, at least a row.
 
@@ -230,8 +236,8 @@ class RowReader:
                     part.column(_JOINED + name if _JOINED + name in names else name)
                     for name in fields.text
                 ]
-                texts, nulls = texts_of(columns)
-                found |= {"texts": texts, "null_texts": nulls}
+                found["texts"] = texts_of(columns)
+                found["null_texts"] = null_rows([columns[number] for number in self._text_numbers])
                 if len(columns) > 1:
                     found["column_starts"] = column_starts(columns)
             if fields.tokens is not None:
@@ -360,9 +366,13 @@ class Corpus(RowReader):
         return self.fields.id
 
     @property
+    def _text_numbers(self) -> Sequence[int]:
+        return self.layout[""]
+
+    @property
     def text_columns(self) -> tuple[str, ...]:
         """The names of the columns that are joined to the text."""
-        return tuple(self.fields.text[number] for number in self.layout[""])
+        return tuple(self.fields.text[number] for number in self._text_numbers)
 
     @property
     def stored_columns(self) -> tuple[str, ...]:

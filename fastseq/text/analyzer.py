@@ -152,9 +152,10 @@ class _MissingFunction:
         self.__qualname__ = name
 
     def __call__(self, text: str) -> list[str]:
+        name = self.__qualname__
         raise SettingsError(
-            f"the tokenizer is the Python function {self.__qualname__}, which must be passed: "
-            "Index.open(path, tokenizer=…)"
+            f"this index was tokenised by the Python function {name}: it can be searched and added "
+            f"to from Python only, with Index.open(path, tokenizer={name})"
         )
 
 

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import fastseq
+from fastseq.index import changes
 from fastseq.store.folder import MANIFEST, read_manifest
 from tests.cli.conftest import SCRIPT, Run, Write, run_cli
 
@@ -233,6 +234,7 @@ def test_add_of_a_damaged_file_is_an_error(run: Run, unchanged: None, write: Wri
 
 def test_invalid_options_are_a_one_line_error(run: Run, unchanged: None) -> None:
     assert "256MB" in run("add", "new.parquet", "--memory", "much").error
+    assert "256MB" in run("delete", "a", "--memory", "much").error
     assert "256MB" in run("compact", "--memory", "much").error
     for words in COMMANDS:
         for wait in ("-1", "nan"):
@@ -259,6 +261,24 @@ def test_delete_counts_deleted_and_unknown_ids(run: Run, cats: Path) -> None:
     ran = run("delete", "b")
     assert ran.pairs["unknown ids"] == "1"
     assert ran.err == "no document has the id 'b'\n"
+
+
+def test_delete_rewrites_a_segment_within_its_memory(
+    run: Run, cats: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+
+    class Writer(changes.IndexWriter):
+        def __init__(self, path: Any, memory: Any, *others: Any) -> None:
+            given.append(memory)
+            super().__init__(path, memory, *others)
+
+    monkeypatch.setattr(changes, "IndexWriter", Writer)
+    said = run("delete", "a", "b", "--memory", "64MB").pairs
+    assert given == [64 << 20]
+    assert (said["deleted"], said["documents"], said["segments"]) == ("2", "3", "1")
+    assert "deleted documents" not in run("info", INDEX).pairs
+    assert found("cat") == ["e"]
 
 
 def test_delete_names_a_few_unknown_ids(run: Run, cats: Path) -> None:

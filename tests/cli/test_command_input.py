@@ -173,6 +173,20 @@ def test_bad_files_are_named(run: Run) -> None:
     assert "s.jsonl: no such file" in run("index", "s.jsonl").error
 
 
+def test_empty_lines_of_csv(run: Run) -> None:
+    """A row in a single column, counted in several."""
+    put("texts.csv", "text\nblack cats\n\nbrown dogs\n")
+    ran = run("index", "texts.csv")
+    assert "Notice" not in ran.err
+    assert (ran.pairs["documents"], ran.pairs["null texts"]) == ("3", "1")
+    assert ids(run, "dogs") == [2]
+    put("docs.csv", CSV.replace("\n", "\n\n"))
+    ran = run("index", "docs.csv", "-o", "docs")
+    assert "Notice: docs.csv: 3 empty lines are skipped\n" in ran.err
+    assert ran.pairs["documents"] == "2"
+    assert "Notice" not in run("index", "docs.csv", "-o", "docs", "--quiet").err
+
+
 # ---- nested columns, ids
 
 

@@ -32,6 +32,24 @@ def test_rows_and_speed_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "merge" in shown.getvalue()
 
 
+@pytest.mark.parametrize(
+    ("stage", "units"),
+    [("index", "rows"), ("merge", "postings"), ("commit", "rows"), ("search", "queries")],
+)
+def test_units_of_each_stage(monkeypatch: pytest.MonkeyPatch, stage: str, units: str) -> None:
+    monkeypatch.setattr(sys, "stderr", shown := Terminal())
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("TERM", "xterm")
+    with progress(Common()) as report:
+        assert report is not None
+        for done in range(0, 5001, 1000):
+            report(stage, done, 5000)
+    assert f"of 5,000 {units}" in shown.getvalue()
+    assert f" {units}/s" in shown.getvalue()
+    others = {"rows", "postings", "queries"} - {units}
+    assert not any(other in shown.getvalue() for other in others)
+
+
 def test_no_bar_while_rows_are_printed_on_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", Terminal())
     monkeypatch.setenv("TERM", "xterm")

@@ -45,6 +45,22 @@ def test_every_command_and_option_has_a_help_text(name: str) -> None:
             assert parameter.help, f"{name} {parameter.name}"
 
 
+@pytest.mark.parametrize("name", ["index", "add", "delete", "compact"])
+def test_every_option_of_an_index_is_in_a_guide(name: str) -> None:
+    """Of a pair such as --lowercase and --keep-case the one that is not the default."""
+    pages = [DOCS.parent / "README.md", *DOCS.rglob("*.md")]
+    text = "\n".join(page.read_text("utf-8") for page in pages)
+    named = set(re.findall(r"(?<![\w-])-{1,2}[a-z][a-z-]*", text))
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            opts = parameter.secondary_opts or parameter.opts
+            assert named.intersection(opts), f"{name} {opts}"
+            if parameter.envvar is not None:
+                assert f"`{parameter.envvar}`" in text
+
+
 @pytest.mark.parametrize(
     "page", ["ARCHITECTURE.md", "CONTRIBUTING.md", "fastseq/kernels/simd/README.md"]
 )

@@ -126,6 +126,49 @@ def documents_of(index: Index) -> Rows:
     return found
 
 
+Postings = dict[str, list[tuple[int, list[int]]]]  # of each term: (row, positions) by document
+
+
+def postings_of(index: Index, field: str = "") -> Postings:
+    """The postings of the text or of a field: live documents alone, numbered without the others."""
+    found: Postings = {}
+    first = 0
+    for leaf in index._collection.leaves:
+        own = leaf.of_field(field) if field else leaf
+        segment = own.segment
+        live = np.ones(segment.documents, bool) if own.live is None else own.live != 0
+        assert (own.documents, own.tokens) == (live.sum(), segment.lengths[live].sum())
+        rows = np.where(live, first + np.cumsum(live) - 1, -1).tolist()
+        places = segment.postings.term_posting.tolist()
+        for term, word in enumerate(segment.vocabulary.to_strings()):
+            ends, positions = (array.tolist() for array in segment.positions_of(term))
+            docs = segment.postings.docs[places[term] : places[term + 1]].tolist()
+            for doc, start, end in zip(docs, ends, ends[1:], strict=False):
+                if rows[doc] >= 0:
+                    found.setdefault(word, []).append((rows[doc], positions[start:end]))
+        first += own.documents
+    return found
+
+
+def postings_by_definition(texts: Iterable[str | None]) -> Postings:
+    """The postings of texts of words between spaces."""
+    found: Postings = {}
+    for row, text in enumerate(texts):
+        places: dict[str, list[int]] = {}
+        for position, word in enumerate((text or "").split()):
+            places.setdefault(word, []).append(position)
+        for word, positions in places.items():
+            found.setdefault(word, []).append((row, positions))
+    return found
+
+
+def assert_postings(index: Index, documents: Documents, *fields: str) -> None:
+    """The postings and positions of the text and of fields are those of these documents."""
+    for field in ("", *fields):
+        texts = [row[field or "text"] for row in documents.rows]
+        assert postings_of(index, field) == postings_by_definition(texts), field or "text"
+
+
 Hits = dict[tuple[int, int], tuple[list[list[Any]], list[list[bytes]]]]
 
 

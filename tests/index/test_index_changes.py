@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import errno
 import hashlib
+import inspect
 import os
 import shutil
 import subprocess
@@ -606,10 +607,19 @@ def test_many_small_commits_leave_few_segments(index: Index, documents: Document
     assert len([*index.path.glob("data-*")]) <= most
 
 
-def test_much_deleted_segments_are_written_anew(index: Index, documents: Documents) -> None:
+def test_much_deleted_segments_are_written_anew(
+    index: Index, documents: Documents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def merge(*given: Any) -> Any:
+        used.update(inspect.signature(merging.merge).bind(*given).arguments)
+        return merging.merge(*given)
+
+    used: dict[str, Any] = {}
+    monkeypatch.setattr(changes, "merge", merge)
     index.delete(documents.ids[:6])
     assert index.summary["deleted"] == 6
-    assert index.delete(documents.ids[6:7])["merged"] == 1
+    assert index.delete(documents.ids[6:7], memory="48MB", threads=3)["merged"] == 1
+    assert (used["memory"], used["threads"]) == (16 << 20, 3)
     assert "deleted" not in index.summary
     documents.delete(documents.ids[:7])
     assert_holds(index, documents)
@@ -696,7 +706,7 @@ def changed(path: Path, **settings: Any) -> tuple[Index, Documents]:
         rows = some_rows(range(number * 3, number * 30 + 8), number)
         index.add(table_of(rows), **settings)
         documents.add(rows)
-        index.delete([number * 11, number * 7 + 1])
+        index.delete([number * 11, number * 7 + 1], **settings)
         documents.delete([number * 11, number * 7 + 1])
     index.compact(**settings)
     index.add(table_of(some_rows([5, 500], 9)), **settings)

@@ -151,6 +151,25 @@ def test_searches_are_those_without_fields(tmp_path: Path) -> None:
         assert found.scores.tobytes() == expected.scores.tobytes()
 
 
+def test_null_texts_are_counted_without_the_fields(tmp_path: Path) -> None:
+    rows = [
+        {"title": "a", "body": None, "note": None},
+        {"title": None, "body": None, "note": "b"},
+        {"title": None, "body": None, "note": None},
+        {"title": None, "body": "c", "note": None},
+    ]
+    for fields, text, expected in (
+        (["note"], ["title", "body"], 2), (["note"], ["body"], 3), (["note", "body"], None, 2),
+        (["title"], ["title"], 3),
+    ):  # fmt: skip
+        index = Index.build(
+            table_of(rows), tmp_path / "index", text_columns=text, fields=fields, overwrite=True
+        )
+        assert index.summary["null_texts"] == expected
+        more = table_of(rows, [10, 11, 12, 13])
+        assert index.add(more)["null_texts"] == expected
+
+
 # ---- names of columns
 
 

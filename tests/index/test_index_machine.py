@@ -1,5 +1,6 @@
 """Any sequence of changes of an index gives the hits of a new index of the same documents, to the
-bit, and for a part of the queries those of the naive scorers."""
+bit, for a part of the queries those of the naive scorers, and the postings and positions of the
+documents, of the text and of a field."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
@@ -24,20 +26,22 @@ from hypothesis.stateful import (
 from fastseq import Index
 from fastseq.index import changes, merging
 from tests import sampling
+from tests.index import living
 from tests.index.living import (
+    ANALYZER,
     MODELS,
     WORDS,
     Documents,
     assert_holds,
     assert_near,
+    assert_postings,
     assert_tidy,
-    built,
     documents_of,
     fresh_hits,
     hits_of,
-    table_of,
 )
 
+FIELD = "title"
 STEPS = 50  # of a sequence
 SEQUENCES = 200
 
@@ -50,7 +54,9 @@ texts = st.one_of(
     ),
 )
 rows_of = st.lists(
-    st.fixed_dictionaries({"id": ids, "text": texts, "year": st.none() | st.integers(0, 9)}),
+    st.fixed_dictionaries(
+        {"id": ids, "text": texts, FIELD: texts, "year": st.none() | st.integers(0, 9)}
+    ),
     min_size=1,
     max_size=12,
     unique_by=lambda row: row["id"],
@@ -71,12 +77,27 @@ parts = st.lists(
 )
 
 
+def table_of(rows: list[Any]) -> pa.Table:
+    field = pa.array([row[FIELD] for row in rows], pa.string())
+    return living.table_of(rows).append_column(FIELD, field)
+
+
+def built(rows: list[Any], path: Path, **settings: Any) -> Index:
+    return Index.build(
+        table_of(rows), path, text_columns="text", fields=FIELD, analyzer=ANALYZER, threads=1,
+        **settings,
+    )  # fmt: skip
+
+
 class DiscardedError(Exception):
     """Ends a block of changes."""
 
 
 class Machine(RuleBasedStateMachine):
-    """documents  by definition; held  an index opened at an earlier commit, with its documents"""
+    """documents  by definition
+    held       an index opened at an earlier commit, with its documents
+    checked    the collection whose postings were last compared
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,6 +111,7 @@ class Machine(RuleBasedStateMachine):
         self.path = self.folder / "index"
         self.documents = Documents()
         self.held: tuple[Index, Documents] | None = None
+        self.checked: Any = None
 
     def teardown(self) -> None:
         try:
@@ -97,7 +119,11 @@ class Machine(RuleBasedStateMachine):
                 assert_holds(Index.open(self.path), self.documents)
                 self.index.compact(threads=2)
                 assert_holds(self.index, self.documents)
+                assert_postings(self.index, self.documents, FIELD)
                 assert_tidy(self.path)
+                if len(self.documents):
+                    fresh = built(self.documents.rows, self.folder / "fresh")
+                    assert_postings(fresh, self.documents, FIELD)
         finally:
             self.patch.undo()
             shutil.rmtree(self.folder)
@@ -127,7 +153,10 @@ class Machine(RuleBasedStateMachine):
         known = data.draw(
             st.lists(st.sampled_from(self.documents.ids), min_size=1, max_size=9, unique=True)
         )
-        rows = [{"id": id, "text": data.draw(texts), "year": None} for id in known]
+        rows = [
+            {"id": id, "text": data.draw(texts), FIELD: data.draw(texts), "year": None}
+            for id in known
+        ]
         assert self.index.add(table_of(rows), threads=1)["replaced"] == len(rows)
         self.documents.add(rows)
 
@@ -202,12 +231,19 @@ class Machine(RuleBasedStateMachine):
     def search_held(self) -> None:
         assert self.held is not None
         assert_holds(*self.held)
+        assert_postings(*self.held, FIELD)
 
     @invariant()
     def holds_the_documents(self) -> None:
         if self.path.exists():
             assert len(self.index) == len(self.documents)
             assert documents_of(self.index) == self.documents.rows
+
+    @invariant()
+    def has_the_postings_of_the_documents(self) -> None:
+        if self.path.exists() and self.checked is not self.index._collection:
+            assert_postings(self.index, self.documents, FIELD)
+            self.checked = self.index._collection
 
 
 def test_changes_in_any_order_give_a_new_index() -> None:

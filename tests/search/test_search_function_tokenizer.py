@@ -6,6 +6,7 @@ import copy
 import functools
 import json
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,7 +26,10 @@ ROWS = [
     {"id": 3, "text": None},
     {"id": 4, "text": "猫|tea"},
 ]
-MISSING = r"the tokenizer is the Python function .*\.bars, which must be passed: Index\.open\(path"
+MISSING = (
+    r"this index was tokenised by the Python function (\S*\.bars): it can be searched and added to "
+    r"from Python only, with Index\.open\(path, tokenizer=\1\)$"
+)
 
 
 def bars(text: str) -> list[str]:
@@ -309,18 +313,22 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 def test_commands(path: Path, tmp_path: Path) -> None:
     (tmp_path / "more.jsonl").write_text('{"id": 9, "text": "x"}\n')
+    (tmp_path / "queries.jsonl").write_text('{"query_id": 1, "text": "tea"}\n')
     for arguments in (
         ["search", "tea", "-i", path],
         ["search", "tea", "-i", path, "--format", "json"],
+        ["search", "--queries", tmp_path / "queries.jsonl", "-i", path, "-o", tmp_path / "r.trec"],
         ["add", tmp_path / "more.jsonl", "-i", path],
     ):
         ran = run(*arguments)
         assert ran.returncode == 1
         assert ran.stdout == ""
         (line,) = ran.stderr.splitlines()
-        assert line.startswith("Error: the tokenizer is the Python function ")
+        assert re.search(f"^Error: {MISSING}", line), line
+    assert not (tmp_path / "r.trec").exists()
     ran = run("info", path)
     assert ran.returncode == 0
     assert "bars" in ran.stdout
     assert run("delete", 2, "-i", path).returncode == 0
+    assert run("compact", "-i", path).returncode == 0
     assert ids(Index.open(path, bars), "tea") == [1, 4]

@@ -112,13 +112,41 @@ def test_later_row_of_another_type(row: Any, problem: str, lazy: bool) -> None:
         ([{"text": "a"}, "b"], "row 1 (from 0) is of type str, 'b', expected a dict"),
         ([{"text": "a"}, ["b"]], "row 1 (from 0) is of type list"),
         ([{"text": "a"}, {"x": 1, 2: 3}], "row 1 (from 0) has the key 2, expected strings"),
+        ([{"text": "a"}, None], "row 1 (from 0) is of type NoneType, None, expected a dict"),
+        ([{"text": "a"}, {"text": 3}], "'text' is of type int, 3, but of type str, 'a' in row 0"),
+        (
+            [{"text": "a"}, {"text": "b", "n": 2}, {"text": "c", "n": True}],
+            "row 2 (from 0): the column 'n' is of type bool, True, but of type int, 2 in row 1",
+        ),
+        ([{"text": "a", "n": 1}, {"text": "b", "n": 2**80}], "row 1 (from 0): the column 'n' is"),
         ([{"body": "a", "title": "b"}], "cannot tell which column is the text"),
+        (["cat sat", 3], "row 1 (from 0) is of type int, 3, expected a text"),
+        (["a", None, {"text": "b"}], "row 2 (from 0) is of type dict, {'text': 'b'}, expected a t"),
+        ([None, 3], "row 1 (from 0) is of type int, 3, expected a text"),
+        (["a", float("nan"), "b"], "row 1 (from 0) is of type float, nan, expected a text"),
+        (["a", b"b"], "row 1 (from 0) is of type bytes, b'b', expected a text"),
     ],
 )
 def test_first_rows_that_disagree(rows: list[Any], problem: str) -> None:
     with pytest.raises(DataError) as error:
         Corpus.open(rows)
     assert problem in str(error.value)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("row", [records.FIRST_ROWS, 3000, 20_000])
+@pytest.mark.parametrize("wrong", [3, {"text": "a"}, b"a"])
+def test_later_element_that_is_no_text(tmp_path: Path, wrong: Any, row: int, lazy: bool) -> None:
+    """Also where a batch has some of the rows before it."""
+    rows: list[Any] = [None, *("a cat" for _ in range(row - 1)), wrong, "b", 5]
+    with pytest.raises(DataError) as error:
+        Index.build(iter(rows) if lazy else rows, tmp_path / "index", threads=1)
+    found = f"{type(wrong).__name__}, {wrong!r}"
+    assert (
+        str(error.value)
+        == f"the list{'_iterator' * lazy}: row {row} (from 0) is of type {found}, expected a text"
+    )
+    assert not (tmp_path / "index").exists()
 
 
 def test_column_without_values_in_the_first_rows() -> None:
@@ -160,9 +188,18 @@ def test_errors_of_the_iterator_are_its_own() -> None:
         Corpus.open(rows())
 
 
-def test_lone_surrogates_are_located(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "rows", [["a", "b\ud800"], [None, "b\ud800"], [{"text": None}, {"text": "b\ud800"}]]
+)
+def test_lone_surrogates_are_located(tmp_path: Path, rows: Any) -> None:
     with pytest.raises(DataError, match=r"the list: row 1 \(from 0\).*UTF-8"):
-        Index.build(["a", "b\ud800"], tmp_path / "index", threads=1)
+        Index.build(rows, tmp_path / "index", threads=1)
+
+
+def test_null_texts_and_lone_surrogates_in_examples() -> None:
+    assert as_source([None, "", "é"])["text"].to_pylist() == [None, "", "é"]
+    texts = as_source([None, "b\ud800"])["text"]
+    assert texts.cast(pa.binary()).to_pylist() == [None, b"b\xed\xa0\x80"]
 
 
 # ---- paths or texts
@@ -242,8 +279,14 @@ def test_frames_in_a_list_are_one_dataset(tmp_path: Path) -> None:
         DataError, match=r"table 1 \(from 0\): the column 'id' is string, but int64"
     ):
         Corpus.open([pa.table({"id": [1], "text": ["a"]}), frames[1]])
-    with pytest.raises(SettingsError, match="a corpus of type str"):
+    with pytest.raises(
+        SettingsError, match=r"element 1 \(from 0\) of the list is of type str: exp"
+    ):
         Corpus.open([frames[1], "docs"])
+    with pytest.raises(
+        SettingsError, match=r"element 0 \(from 0\) of the list is of type int: exp"
+    ):
+        Corpus.open([3, "docs"])
 
 
 def test_rows_after_a_stream_are_located(tmp_path: Path) -> None:
