@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from fastseq.errors import DataError
-from fastseq.store.arrays import is_string, string_array
+from fastseq.store.arrays import element_type, is_string, string_array
 from fastseq.store.files import reason
 from fastseq.store.nested import select
 from fastseq.store.sources import MAX_ROWS, Source
@@ -100,6 +100,10 @@ class RecordSource(Source):
         return found
 
     def _converted(self, field: pa.Field, values: list[Any], start: int) -> pa.Array:
+        if pa.types.is_nested(field.type):  # Arrow leaves out the keys that a struct lacks
+            for number, value in enumerate(values, start):
+                if key := _new_key(value, field.type):
+                    raise self._error(number, f"the field {field.name + key!r} is new, unlike")
         try:
             return _array(values, field.type)
         except (pa.ArrowException, OverflowError, TypeError, ValueError):
@@ -130,6 +134,20 @@ def _parts(rows: Iterator[Any], max_bytes: int) -> Iterator[list[Any]]:
             part, size = [], 0
     if part:
         yield part
+
+
+def _new_key(value: Any, kind: pa.DataType) -> str:
+    """The path of a key, such as ".name", of a dict inside a value, that its type lacks; "" for
+    none."""
+    if isinstance(value, Mapping) and pa.types.is_struct(kind):
+        for name, inner in value.items():
+            at = kind.get_field_index(name)
+            key = "" if at < 0 else _new_key(inner, kind.field(at).type)
+            if at < 0 or key:
+                return f".{name}{key}"
+    elif isinstance(value, list | tuple) and (element := element_type(kind)) is not None:
+        return next(filter(None, (_new_key(inner, element) for inner in value)), "")
+    return ""
 
 
 def _array(values: list[Any], kind: pa.DataType) -> pa.Array:

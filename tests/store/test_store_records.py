@@ -105,6 +105,21 @@ def test_later_row_of_another_type(row: Any, problem: str, lazy: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("later", "name"),
+    [
+        ({"at": {"x": 1, "new": 2}}, "at.new"),
+        ({"all": [{"y": [{"z": 1}]}, {"y": [{"z": 1}, {"other": {"w": 1}}]}]}, "all.y.other"),
+    ],
+)
+def test_later_row_with_a_new_field_inside_of_a_column(later: dict[str, Any], name: str) -> None:
+    first = {"text": "a", "at": {"x": 1}, "all": [{"y": [{"z": 1}]}]}
+    rows = [first] * 1500 + [{"text": "b", "at": {}, "all": None}, {"text": "c", **later}]
+    with pytest.raises(DataError, match=f"row 1501 .*: the field '{name}' is new, unlike"):
+        list(Corpus.open(rows).batches())
+    assert sum(batch.rows for batch in Corpus.open(rows[:-1]).batches()) == 1501
+
+
+@pytest.mark.parametrize(
     ("rows", "problem"),
     [
         ([{"id": 1, "text": "a"}, {"id": "x", "text": "b"}], "row 1 (from 0): the column 'id' is"),
