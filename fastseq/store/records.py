@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from itertools import chain, islice
 from typing import Any
 
@@ -162,7 +164,19 @@ def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
         allowed = (int, np.integer)
     elif pa.types.is_floating(kind):
         allowed = (int, float, np.integer, np.floating)
+    elif pa.types.is_decimal(kind):
+        allowed = (Decimal, int, np.integer)
+    elif pa.types.is_date(kind):
+        allowed = (datetime.date,)
+    elif pa.types.is_timestamp(kind):
+        allowed = (datetime.datetime, np.datetime64)
+    elif pa.types.is_time(kind):
+        allowed = (datetime.time,)
+    elif pa.types.is_duration(kind):
+        allowed = (datetime.timedelta, np.timedelta64)
     if allowed and not all(issubclass(each, allowed) for each in types):
+        raise TypeError
+    if pa.types.is_date(kind) and any(issubclass(each, datetime.datetime) for each in types):
         raise TypeError
     if bool in types and not pa.types.is_boolean(kind) and allowed:
         raise TypeError

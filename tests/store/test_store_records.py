@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -22,6 +23,8 @@ from fastseq.store.dataset import are_paths, open_sources
 from fastseq.store.in_memory import as_source, rows_of
 from fastseq.store.rows import Corpus, open_rows
 from fastseq.store.texts import open_texts
+
+DAY, NOON = datetime.date(2020, 1, 31), datetime.datetime(2020, 1, 31, 12)
 
 
 def texts(source: Any, **options: Any) -> list[str]:
@@ -129,6 +132,10 @@ def test_later_row_with_a_new_field_inside_of_a_column(later: dict[str, Any], na
         ([{"text": "a"}, {"x": 1, 2: 3}], "row 1 (from 0) has the key 2, expected strings"),
         ([{"text": "a"}, None], "row 1 (from 0) is of type NoneType, None, expected a dict"),
         ([{"text": "a"}, {"text": 3}], "'text' is of type int, 3, but of type str, 'a' in row 0"),
+        ([{"text": "a", "v": DAY}, {"text": "b", "v": 3}], "row 1 (from 0): the column 'v' is of"),
+        ([{"text": "a", "v": DAY}, {"text": "b", "v": NOON}], "row 1 (from 0): the column 'v' is"),
+        ([{"text": "a", "v": NOON}, {"text": "b", "v": DAY}], "row 1 (from 0): the column 'v' is"),
+        ([{"text": "a", "v": Decimal(1)}, {"text": "b", "v": 0.5}], "the column 'v' is of type fl"),
         (
             [{"text": "a"}, {"text": "b", "n": 2}, {"text": "c", "n": True}],
             "row 2 (from 0): the column 'n' is of type bool, True, but of type int, 2 in row 1",
@@ -144,7 +151,7 @@ def test_later_row_with_a_new_field_inside_of_a_column(later: dict[str, Any], na
 )
 def test_first_rows_that_disagree(rows: list[Any], problem: str) -> None:
     with pytest.raises(DataError) as error:
-        Corpus.open(rows)
+        list(Corpus.open(rows).batches())
     assert problem in str(error.value)
 
 
