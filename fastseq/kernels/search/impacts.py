@@ -13,7 +13,13 @@ import numpy as np
 
 from fastseq.kernels.core.arrays import Float32
 from fastseq.kernels.core.jit import helper, inline, jit
-from fastseq.kernels.search.postings import LARGE_TF, WINDOW_BITS, Postings, find_large
+from fastseq.kernels.search.postings import (
+    WINDOW_BITS,
+    Postings,
+    find_large,
+    large_mark,
+    stored_tf,
+)
 
 # postings in a block, a multiple of 64; a block whose largest part is too small is skipped
 BLOCK_BITS = 7
@@ -76,7 +82,7 @@ def fill_impacts(impacts, postings, weighting, terms):
             # a damaged file may name a window beyond the last; search ignores it too
             known = base < np.uint64(len(factor))
             for at in range(np.uint64(position), np.uint64(stop)):
-                value = table[np.uint64(postings.tfs[at])]
+                value = table[stored_tf(postings, at)]
                 part = np.float32(0.0)
                 if known:
                     part = value / (slope * value + factor[base + np.uint64(docs[at])])
@@ -226,7 +232,7 @@ def document_sums(high, low, unique, postings, table, large, term_weight):
                  units of 1 and of 2^-64: exact in every order of addition, so that it does not
                  depend on the order of terms in an index
     unique       int32[documents]   the number of its distinct terms
-    table        float32[256]; large float32[L]: the same of frequencies beyond a byte
+    table        float32[256]; large float32[L]: the same of large frequencies
     term_weight  float64[V]
     """
     documents = len(high)
@@ -236,9 +242,9 @@ def document_sums(high, low, unique, postings, table, large, term_weight):
         for run in range(postings.term_run[term], postings.term_run[term + 1]):
             base = np.int64(postings.run_window[run]) << WINDOW_BITS
             for _ in range(np.int64(postings.run_count[run]) + 1):
-                tf = postings.tfs[at]
+                tf = stored_tf(postings, np.uint64(at))
                 value = np.float64(table[tf])
-                if tf == LARGE_TF and seen < len(large):
+                if tf == large_mark(postings) and seen < len(large):
                     value = np.float64(large[seen])
                     seen += 1
                 document = base + np.int64(postings.docs[at])
