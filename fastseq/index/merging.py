@@ -221,6 +221,8 @@ class _Merge:
             own = np.full(terms, -1, np.int32)
             known = np.flatnonzero(of_leaf >= 0)
             own[of_leaf[known]] = known
+            if np.count_nonzero(own >= 0) < len(known):
+                raise segment.damaged(layout.TERM_BYTES, "it has a term twice")
             self._own.append(own)
             counts = self.df, self.runs, last_window
             posting = segment.postings.term_posting

@@ -115,14 +115,14 @@ class Field:
         self.lengths: Int32 = lengths.astype(np.int32)
         self.documents = len(lengths)
         if not 0 < self.documents == documents:
-            raise self._damaged(DOCUMENT_LENGTHS, "not one length for each document")
+            raise self.damaged(DOCUMENT_LENGTHS, "not one length for each document")
         self.tokens = int(lengths.sum(dtype=np.int64))
         term_bytes = self._array(TERM_BYTES, np.uint8)
         self.vocabulary = Texts(term_bytes, self._offsets(TERM_LENGTHS, len(term_bytes)))
         self.terms = len(self.vocabulary)
         slots = self._array(TERM_SLOTS, np.uint32)
         if len(slots) < 1 or len(slots) & (len(slots) - 1):
-            raise self._damaged(TERM_SLOTS, "not a power of two of slots")
+            raise self.damaged(TERM_SLOTS, "not a power of two of slots")
         self._dictionary = Dictionary(self.vocabulary, slots)
         packed = isinstance(source, Container) and prefix + PACKED_TFS in source
         self._tfs = PACKED_TFS if packed else POSTING_ARRAYS["tfs"][0]
@@ -202,27 +202,28 @@ class Field:
             lengths.append((names[field], len(arrays[field]), len(arrays[other])))
         for name, entries, expected in lengths:
             if entries != expected:
-                raise self._damaged(name, f"{entries} entries, expected {expected}")
+                raise self.damaged(name, f"{entries} entries, expected {expected}")
         run_posting = offsets_of(arrays["run_count"])  # of counts less one
         term_posting = run_posting[term_run] + term_run
         if term_posting[-1] != len(arrays["docs"]):
-            raise self._damaged(names["run_count"], f"its total is not {len(arrays['docs'])}")
+            raise self.damaged(names["run_count"], f"its total is not {len(arrays['docs'])}")
         return Postings(**arrays, term_posting=term_posting, term_run=term_run, packed=packed)
 
     def _offsets(self, name: str, end: int) -> Int64:
         """The offsets of counts, which must add up to `end`."""
         offsets = offsets_of(self._counts(name))
         if offsets[-1] != end:
-            raise self._damaged(name, f"its total is not {end}")
+            raise self.damaged(name, f"its total is not {end}")
         return offsets
 
     def _counts(self, name: str) -> npt.NDArray[Any]:
         counts = self._array(name)
         if counts.dtype.kind != "u" or counts.sum(dtype=np.float64) > _MOST:
-            raise self._damaged(name, "not counts")
+            raise self.damaged(name, "not counts")
         return counts
 
-    def _damaged(self, name: str, what: str) -> FormatError:
+    def damaged(self, name: str, what: str) -> FormatError:
+        """The error of an array."""
         if isinstance(self._source, Folder):
             return FormatError(f"{self._source.path(name)}: damaged: {what}")
         return FormatError(f"{self._source.path}: damaged: {self._prefix}{name}: {what}")
@@ -268,11 +269,11 @@ class Segment(Field):
 
             rows, sizes = self._counts(GROUP_ROWS), self._counts(GROUP_BYTES)
             if len(rows) != len(sizes) or int(sizes.sum(dtype=np.int64)) != len(data):
-                raise self._damaged(GROUP_BYTES, "not the groups of the documents")
+                raise self.damaged(GROUP_BYTES, "not the groups of the documents")
             schema = source.array(DOCUMENT_SCHEMA, np.uint8)
             reader = DocumentReader(str(source.path), read, schema, rows, sizes)
         if reader.num_rows != self.documents:
-            raise self._damaged(DOCUMENTS, "not the rows of the index")
+            raise self.damaged(DOCUMENTS, "not the rows of the index")
         return reader
 
     def rows_with(self, hashes: UInt32, id_column: str) -> tuple[Int64, Int64]:
@@ -290,7 +291,7 @@ class Segment(Field):
                 hashes = self._source.array(ID_HASHES, np.uint32)
                 self._ids = hashes, self._source.array(ID_ROWS, np.uint32)
                 if len(hashes) != self.documents or len(self._ids[1]) != self.documents:
-                    raise self._damaged(ID_HASHES, "not one for each document")
+                    raise self.damaged(ID_HASHES, "not one for each document")
             else:
                 from fastseq.store.arrays import one_chunk
                 from fastseq.store.ids import id_hashes
