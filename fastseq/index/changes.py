@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fastseq.errors import DataError, FastseqError
+from fastseq.errors import DataError, FastseqError, FormatError
 from fastseq.index.build import MOST_DOCUMENTS, Progress, SegmentBuilder, memory_budget
 from fastseq.index.collection import KIND, VERSION, Collection, Leaf, find_rows, live_tokens
 from fastseq.index.merging import due, merge
@@ -321,6 +321,8 @@ class IndexWriter:
         self._new += 1
         container = self._writer.container(name)
         parts = self._parts[first:last]
+        if any(map(self._is_old, parts)):
+            self._refuse_damage()
         try:
             entry = merge(
                 [part.leaf for part in parts], container, self._collection.id_column, self._schema,
@@ -336,6 +338,13 @@ class IndexWriter:
             if part.path is None and not self._is_old(part):
                 self._writer.discard(part.entry["name"])
         self.summary["merged"] += len(parts)
+
+    def _refuse_damage(self) -> None:
+        """Format 1 has no checksums of chunks that reading verifies: a damaged file would be
+        rewritten as if it were intact."""
+        folder = self._collection.folder
+        if damaged := folder.damaged():
+            raise FormatError(f"{folder.root / damaged[0]}: damaged: its checksum is wrong")
 
     def _commit(self) -> None:
         if self._broken:

@@ -134,14 +134,15 @@ class Index:
         Raises DataError for an id of another type than the column's, FormatError for a damaged
         file.
         """
-        row = self._collection.rows_of([id])
+        collection = self._collection  # another thread may refresh this index
+        row = collection.rows_of([id])
         if row[0] < 0:
             return default
-        if not self._collection.stored_columns:
+        if not collection.stored_columns:
             return {}
         from fastseq.store.arrays import to_rows
 
-        return to_rows(self._collection.take(row))[0]
+        return to_rows(collection.take(row))[0]
 
     def unknown_ids(self, ids: Any) -> list[Any]:
         """The distinct ids that no document has, in the given order and as results have them.
@@ -187,10 +188,11 @@ class Index:
                 f"a query must be a string, a mapping or a list of those, not {query!r}"
             )
         queries = list(queries)
+        searcher = self._searcher  # another thread may refresh this index
         if (expand := function("expand", expand)) is not None:
-            queries = expanded(queries, expand, self._searcher)
-        rows, scores = self._searcher.search(queries, k, model, threads, device)
-        return Hits(rows, scores, self._collection)
+            queries = expanded(queries, expand, searcher)
+        rows, scores = searcher.search(queries, k, model, threads, device)
+        return Hits(rows, scores, searcher.collection)
 
     # ---- changes
 

@@ -336,15 +336,20 @@ def verify(path: str | Path) -> list[str]:
     content differs from their data file. Raises FormatError for a missing or damaged manifest."""
     root = Path(path)
     manifest = read_manifest(root)
-    wrong = []
-    for name, entry in manifest.files.items():
-        try:
-            intact = _is_intact(root / name, entry)
-        except OSError:
-            intact = False
-        if not intact:
-            wrong.append(name)
-    return wrong + _changed_links(root, manifest)
+    while True:
+        wrong = []
+        for name, entry in manifest.files.items():
+            try:
+                intact = _is_intact(root / name, entry)
+            except OSError:
+                intact = False
+            if not intact:
+                wrong.append(name)
+        wrong += _changed_links(root, manifest)
+        latest = read_manifest(root) if wrong else manifest
+        if latest == manifest:
+            return wrong
+        manifest = latest  # a commit in between has removed files
 
 
 def describe(path: str | Path) -> dict[str, Any]:
