@@ -276,6 +276,7 @@ class Index:
         if collection.commit == before.commit:
             return False
         self._searcher = Searcher(collection)
+        self._extra = {}
         return True
 
     # ---- words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import Any, BinaryIO
 
 import pyarrow.parquet as pq
@@ -19,12 +20,14 @@ def read_ids(file: BinaryIO, name: str) -> Any:
     """The ids in a file, as `ids_like` takes them: of Parquet the column `id`, `doc_id` or `_id`,
     or the only column, as an Arrow array; of UTF-8 text each line that is not blank, as a string.
 
-    file : open and seekable
+    file : open; a pipe is read to its end
     name : for messages
 
     Raises DataError: the Parquet file is damaged or lacks such a column, an id is null, the text is
     not UTF-8.
     """
+    if not file.seekable():
+        file = BytesIO(file.read())
     is_parquet = file.read(len(_PARQUET_MAGIC)) == _PARQUET_MAGIC
     file.seek(0)
     return _ids_in_parquet(file, name) if is_parquet else _ids_in_lines(file.read(), name)

@@ -325,6 +325,15 @@ def test_ids_in_lines(
     assert ran.pairs["unknown ids"] == "0"
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_ids_in_a_pipe(run: Run, cats: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "ids")
+    writer = threading.Thread(target=(tmp_path / "ids").write_text, args=["a\nb\n"])
+    writer.start()
+    assert run("delete", "--ids", "ids").pairs["deleted"] == "2"
+    writer.join()
+
+
 def test_ids_in_lines_have_spaces(run: Run, write: Write, tmp_path: Path) -> None:
     corpus = write("spaces.parquet", id=["a b", " a", "a", "é"], text=["x"] * 4)
     assert run("index", corpus).code == 0
