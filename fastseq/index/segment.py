@@ -53,7 +53,7 @@ from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, Postings, frequ
 from fastseq.store.container import Container
 from fastseq.store.folder import Folder
 from fastseq.text.tables import Dictionary
-from fastseq.types import Int32, Int64, Texts, UInt8, UInt32, UInt64, offsets_of, ranges
+from fastseq.types import Float64, Int32, Int64, Texts, UInt8, UInt32, UInt64, offsets_of, ranges
 
 if TYPE_CHECKING:
     from fastseq.store.documents import StoredDocuments
@@ -235,8 +235,10 @@ class Field:
 class Segment(Field):
     """A segment: the inverted index of its text, those of its fields, and its stored columns.
 
-    name    unique in the index
-    fields  the inverted indexes of text columns
+    name     unique in the index
+    fields   the inverted indexes of text columns
+    factors  what a ranking model that does not depend on other segments has computed of the
+             documents, by its name
     """
 
     def __init__(
@@ -245,6 +247,7 @@ class Segment(Field):
         """fields : their names. Others as in Field."""
         super().__init__(source, "", documents)
         self.name = name
+        self.factors: dict[str, Float64] = {}
         self.fields = {field: Field(source, field_prefix(field), documents) for field in fields}
 
     @cached_property

@@ -174,6 +174,16 @@ class TFIDF(TFIDFParameters, RankingModel):
         return _tf_values(self.smart[0], tf)
 
     def document_weighting(self, collection: Collection, leaf: Leaf) -> Weighting:
+        letters, known = self.smart[:3], leaf.segment.factors
+        factor = known.get(letters)
+        if factor is None:
+            factor = self._factor(collection, leaf)
+            if letters[1] == "n":  # without statistics of the collection: good for later commits
+                known[letters] = factor
+        return self._weighting(leaf, 0.0, factor)
+
+    def _factor(self, collection: Collection, leaf: Leaf) -> Float64:
+        """float64[documents]: what divides the weights of each document."""
         tf, df, norm = list(self.smart[:3])
         segment = leaf.segment
         factor = np.ones(segment.documents)
@@ -192,7 +202,7 @@ class TFIDF(TFIDFParameters, RankingModel):
             else:
                 factor = 1 + np.log(np.maximum(segment.lengths / np.maximum(unique, 1), 1))
             factor[factor == 0] = 1
-        return self._weighting(leaf, 0.0, factor)
+        return factor
 
     def weigh(self, collection: Collection, queries: QueryTerms) -> QueryTerms:
         tf, df, norm = list(self.smart[4:])

@@ -21,10 +21,20 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fastseq import BM25, BoW, DataError, FastseqError, FormatError, Index, SettingsError
+from fastseq import (
+    BM25,
+    TFIDF,
+    BoW,
+    DataError,
+    FastseqError,
+    FormatError,
+    Index,
+    SettingsError,
+)
 from fastseq.index import build as build_module
 from fastseq.index import changes, merging, segment_writer
 from fastseq.index.merging import due
+from fastseq.search import ranking
 from fastseq.search.searcher import Searcher
 from fastseq.store import disk
 from fastseq.store import folder as folder_module
@@ -440,6 +450,27 @@ def test_refresh_shares_what_did_not_change(index: Index, documents: Documents) 
     assert reader._collection.leaves[0].segment is first.segment
     assert first.live is None
     assert_holds(reader, documents)
+
+
+@pytest.mark.parametrize(("model", "counted"), [(BoW(cosine=True), 1), (TFIDF("ltc.lnc"), 2)])
+def test_norms_without_statistics_are_kept(
+    index: Index, documents: Documents, monkeypatch: pytest.MonkeyPatch, model: Any, counted: int
+) -> None:
+    sums: list[int] = []
+
+    def document_sums(high: Any, *arguments: Any) -> None:
+        sums.append(len(high))
+        original(high, *arguments)
+
+    original = ranking.document_sums
+    monkeypatch.setattr(ranking, "document_sums", document_sums)
+    index.search("w1", model=model)
+    assert sums == [20]
+    add(index, documents, some_rows([1, 30]))
+    sums.clear()
+    index.search("w1", model=model)
+    assert len(sums) == counted
+    assert_holds(index, documents)
 
 
 def test_refresh_reads_other_deletions_of_the_same_number(
