@@ -293,9 +293,9 @@ class SegmentBuilder:
                 self._report("merge", done, total)
 
         chunks = merge.chunks(pool, self._threads, self._budget // _SHARES, report)
-        position_bytes = merge.sizes if field.positions else None
+        counts = merge.df, merge.runs, merge.larges, merge.sizes if field.positions else None
         with writing(self._container.path):
-            write_postings(self._container, prefix, merge.df, merge.runs, position_bytes, chunks)
+            write_postings(self._container, prefix, *counts, chunks)
             write_terms(self._container, prefix, terms, lengths)
         tokens = int(lengths.sum(dtype=np.int64))
         return {"tokens": tokens, "terms": len(terms), "postings": total}
@@ -368,6 +368,7 @@ class Part:
     docs     uint16[p]  document in the window
     tfs      uint8[p]   term frequency
     large_at, large_tf  int64[l], int32[l]: position and value of frequencies from 255 on
+    packed_larges  the number of frequencies from 15 on
     positions  uint8[…]  those of each posting, see kernels/search/positions.py; empty without
     sizes    int32[n]   bytes of each term's
     """
@@ -378,6 +379,7 @@ class Part:
     tfs: UInt8 | SpilledArray
     large_at: Int64
     large_tf: Int32
+    packed_larges: int
     positions: UInt8 | SpilledArray
     sizes: Int32 | SpilledArray
 
@@ -442,7 +444,7 @@ def invert(levels: Sequence[Tokens], sizes: Sequence[int], window: int, first: i
         parts.append(Part(
             terms[:distinct].copy(), dfs[:distinct].copy(), docs[:postings].copy(),
             tfs[:postings].copy(), large_at[:large].copy(), large_tf[:large].copy(),
-            np.empty(0, np.uint8), np.zeros(distinct, np.int32),
+            _packed_larges(tfs[:postings]), np.empty(0, np.uint8), np.zeros(distinct, np.int32),
         ))  # fmt: skip
     return Slice(window, lengths.astype(np.int32), parts)
 
@@ -472,9 +474,13 @@ def invert_with_positions(
     part = Part(
         terms[:distinct].copy(), dfs[:distinct].copy(), docs[:postings].copy(),
         tfs[:postings].copy(), large_at[:large].copy(), large_tf[:large].copy(),
-        data[:nbytes].copy(), sizes[:distinct].copy(),
+        _packed_larges(tfs[:postings]), data[:nbytes].copy(), sizes[:distinct].copy(),
     )  # fmt: skip
     return Slice(window, lengths, [part])
+
+
+def _packed_larges(tfs: UInt8) -> int:
+    return int(np.count_nonzero(tfs >= kernels.LARGE_PACKED_TF))
 
 
 class SliceStore:
@@ -525,6 +531,7 @@ class Merge:
     df : int64[V], document frequency of each term
     runs : int32[V], windows in which each term occurs
     sizes : int64[V], bytes of the positions of each term
+    larges : the number of frequencies of 15 and more, and of 255 and more
     """
 
     def __init__(self, slices: Sequence[Slice], sizes: Sequence[int]) -> None:
@@ -541,6 +548,9 @@ class Merge:
             self.runs[terms[last_window[terms] != one.window]] += 1
             last_window[terms] = one.window
             self.sizes[terms] += part.sizes[:]
+        parts = [part for _, part, _ in self._parts()]
+        packed_larges = sum(part.packed_larges for part in parts)
+        self.larges = packed_larges, sum(len(part.large_at) for part in parts)
         self._posting = offsets_of(self.df)
         self._run = offsets_of(self.runs)
         self._position = offsets_of(self.sizes)

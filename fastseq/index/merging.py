@@ -117,7 +117,8 @@ def _merge_field(
     terms, numbers = _merge_terms(leaves)
     merged = _Merge(leaves, rows, numbers, len(terms), pool, threads)
     chunks = merged.chunks(memory, done)
-    write_postings(container, prefix, merged.df, merged.runs, merged.sizes, chunks)
+    counts = merged.df, merged.runs, merged.larges, merged.sizes
+    write_postings(container, prefix, *counts, chunks)
     lengths = np.concatenate([
         leaf.segment.lengths[kept >= 0] for leaf, kept in zip(leaves, rows, strict=True)
     ])  # fmt: skip
@@ -194,6 +195,7 @@ class _Merge:
     """The merge of the postings of segments: first counted, then placed, in chunks of terms.
 
     df, runs  int64[V], int32[V]: documents of each merged term, windows in which it occurs
+    larges    the number of frequencies of 15 and more, and of 255 and more
     sizes     int64[V]: bytes of the positions of each; None where a segment has none
     """
 
@@ -204,6 +206,7 @@ class _Merge:
         self._leaves, self._rows, self._pool, self._threads = leaves, rows, pool, threads
         self.df = np.zeros(terms, np.int64)
         self.runs = np.zeros(terms, np.int32)
+        larges = np.zeros(2, np.int64)
         last_window = np.full(terms, -1, np.int32)
         positions = [leaf.segment.positions for leaf in leaves]
         self._positions = [found for found in positions if found is not None]
@@ -216,18 +219,23 @@ class _Merge:
             own = np.full(terms, -1, np.int32)
             known = np.flatnonzero(of_leaf >= 0)
             own[of_leaf[known]] = known
+            if np.count_nonzero(own >= 0) < len(known):
+                raise segment.damaged(layout.TERM_BYTES, "it has a term twice")
             self._own.append(own)
             counts = self.df, self.runs, last_window
             posting = segment.postings.term_posting
-            jobs = []
+            jobs, others = [], []
             for part in pairwise(chunk_edges(posting, np.zeros_like(posting), threads, 1 << 62)):
                 shared = segment.postings, kept, of_leaf, *part
                 jobs.append(pool.submit(count_merged, *counts, *shared))
                 if self.sizes is not None and found is not None:
                     arguments = segment.postings, *found, kept, of_leaf, *part
-                    jobs.append(pool.submit(count_merged_positions, self.sizes, *arguments))
+                    others.append(pool.submit(count_merged_positions, self.sizes, *arguments))
             for job in jobs:
+                larges += job.result()
+            for job in others:
                 job.result()
+        self.larges = int(larges[0]), int(larges[1])
         self._posting, self._run = offsets_of(self.df), offsets_of(self.runs)
         sizes = np.zeros(terms, np.int64) if self.sizes is None else self.sizes
         self._position = offsets_of(sizes)
@@ -250,7 +258,7 @@ class _Merge:
         docs, tfs = np.empty(postings, np.uint16), np.empty(postings, np.uint8)
         run_window = np.empty(int(self._run[last]) - first_run, np.uint16)
         run_count = np.empty(len(run_window), np.uint16)
-        most = sum(len(leaf.segment.postings.large_at) for leaf in self._leaves)
+        most = min(self.larges[1], postings)
         large_at, large_tf = np.empty(most, np.int64), np.empty(most, np.int32)
         posting_at, run_at = self._posting[first:last].copy(), self._run[first:last].copy()
         open_window = np.full(last - first, -1, np.int32)

@@ -3,10 +3,13 @@
 An index of format 2 is one container for each segment (store/container.py), with these arrays:
 
     posting_docs      uint16[P]  document in its window of 65,536, by (term, document)
-    posting_tfs       uint8[P]   term frequency; 255 when it is in large_tfs
+    posting_tfs4      uint8[P / 2]  term frequencies, two to a byte, the first of them in its lower
+                                 half; 15 when it is in large_tfs
+    posting_tfs       uint8[P]   instead of posting_tfs4 where more than 1 of 48 frequencies is from
+                                 15 to 254: a byte each; 255 when it is in large_tfs
     run_windows       uint16[R]  the windows in which each term occurs, ascending
     run_counts        uint16[R]  its postings in the window, minus one
-    large_at          int64[L]   positions of the postings marked 255
+    large_at          int64[L]   positions of the postings marked 15 or 255, ascending
     large_tfs         int32[L]   their frequencies
     term_runs         uint[V]    runs of each term
     term_bytes        uint8[…]   the concatenated terms in UTF-8
@@ -26,8 +29,8 @@ An index of format 2 is one container for each segment (store/container.py), wit
 A field, a text column with an inverted index of its own, has the arrays from posting_docs to
 position_blocks again, with names that begin with its own name and a slash.
 
-In an index of format 1, which has a single segment, each array is a file and `documents.parquet`
-has the stored columns; the last four are missing.
+In an index of format 1, which has a single segment, each array is a file, frequencies are bytes,
+and `documents.parquet` has the stored columns; the last four are missing.
 
 Terms are numbered by their first occurrence in the segment (n-gram level by level), documents by
 their row. `uint` is the narrowest of uint8, 16, 32, 64 that fits. Counts are stored, not offsets:
@@ -46,7 +49,7 @@ import numpy.typing as npt
 
 from fastseq.errors import FormatError
 from fastseq.kernels.search.positions import read_positions
-from fastseq.kernels.search.postings import LARGE_TF, WINDOW, WINDOW_BITS, Postings
+from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, Postings, frequencies
 from fastseq.store.container import Container
 from fastseq.store.folder import Folder
 from fastseq.text.tables import Dictionary
@@ -64,6 +67,7 @@ POSTING_ARRAYS = {
     "large_at": ("large_at", np.int64),
     "large_tf": ("large_tfs", np.int32),
 }
+PACKED_TFS = "posting_tfs4"  # of format 2, may take the place of posting_tfs
 TERM_RUNS = "term_runs"
 TERM_BYTES = "term_bytes"
 TERM_LENGTHS = "term_lengths"
@@ -79,7 +83,7 @@ ID_HASHES = "id_hashes"
 ID_ROWS = "id_rows"
 PARQUET = "documents.parquet"  # of format 1
 
-_LARGE = ("docs", "tfs")  # arrays whose chunks are verified when a term is first used
+_DOCS = POSTING_ARRAYS["docs"][0]
 _MOST = 1 << 48  # total of any counts, far from int64 overflow
 
 
@@ -111,15 +115,17 @@ class Field:
         self.lengths: Int32 = lengths.astype(np.int32)
         self.documents = len(lengths)
         if not 0 < self.documents == documents:
-            raise self._damaged(DOCUMENT_LENGTHS, "not one length for each document")
+            raise self.damaged(DOCUMENT_LENGTHS, "not one length for each document")
         self.tokens = int(lengths.sum(dtype=np.int64))
         term_bytes = self._array(TERM_BYTES, np.uint8)
         self.vocabulary = Texts(term_bytes, self._offsets(TERM_LENGTHS, len(term_bytes)))
         self.terms = len(self.vocabulary)
         slots = self._array(TERM_SLOTS, np.uint32)
         if len(slots) < 1 or len(slots) & (len(slots) - 1):
-            raise self._damaged(TERM_SLOTS, "not a power of two of slots")
+            raise self.damaged(TERM_SLOTS, "not a power of two of slots")
         self._dictionary = Dictionary(self.vocabulary, slots)
+        packed = isinstance(source, Container) and prefix + PACKED_TFS in source
+        self._tfs = PACKED_TFS if packed else POSTING_ARRAYS["tfs"][0]
         self.postings = self._postings()
 
     def lookup(self, words: Texts) -> Int32:
@@ -140,15 +146,16 @@ class Field:
         wrong."""
         if isinstance(self._source, Container):
             starts, stops = self.postings.term_posting[terms], self.postings.term_posting[terms + 1]
-            for field in _LARGE:
-                self._source.verify_ranges(self._prefix + POSTING_ARRAYS[field][0], starts, stops)
+            self._source.verify_ranges(self._prefix + _DOCS, starts, stops)
+            packed = self.postings.packed  # an element has two
+            starts, stops = starts >> packed, (stops + packed) >> packed
+            self._source.verify_ranges(self._prefix + self._tfs, starts, stops)
 
     def verify_all_postings(self) -> None:
         """Verify the checksums of all postings. Raises FormatError where one is wrong."""
         if isinstance(self._source, Container):
-            for field in _LARGE:
-                name = self._prefix + POSTING_ARRAYS[field][0]
-                self._source.verify(name, 0, len(self.postings.docs))
+            self._source.verify(self._prefix + _DOCS, 0, len(self.postings.docs))
+            self._source.verify(self._prefix + self._tfs, 0, len(self.postings.tfs))
 
     @cached_property
     def positions(self) -> tuple[UInt8, Int64] | None:
@@ -169,49 +176,54 @@ class Field:
         assert self.positions is not None
         self.verify_postings(np.array([term], np.int32))
         first, last = self.postings.term_posting[term : term + 2].tolist()
-        tfs = self.postings.tfs[first:last].astype(np.int64)
-        low, high = np.searchsorted(self.postings.large_at, [first, last]).tolist()
-        tfs[tfs == LARGE_TF] = self.postings.large_tf[low:high]
-        ends, found = np.empty(last - first + 1, np.int64), np.empty(int(tfs.sum()), np.int32)
+        tfs = np.empty(last - first, np.int32)
+        frequencies(tfs, self.postings, first)
+        count = int(tfs.sum(dtype=np.int64))
+        ends, found = np.empty(last - first + 1, np.int64), np.empty(count, np.int32)
         read_positions(found, ends, self.postings, *self.positions, term)
         return ends, found
 
     def _postings(self) -> Postings:
         source = self._source
+        names = {field: name for field, (name, _) in POSTING_ARRAYS.items()} | {"tfs": self._tfs}
+        packed = int(self._tfs == PACKED_TFS)
         arrays: dict[str, Any] = {}
-        for field, (name, dtype) in POSTING_ARRAYS.items():
-            lazy = field in _LARGE and isinstance(source, Container)
+        for field, name in names.items():
+            # chunks of these are verified when a term is first used
+            lazy = name in (_DOCS, self._tfs) and isinstance(source, Container)
             read = source.unverified if lazy else source.array  # type: ignore[union-attr]
-            arrays[field] = read(self._prefix + name, dtype)
+            arrays[field] = read(self._prefix + name, POSTING_ARRAYS[field][1])
         term_run = self._offsets(TERM_RUNS, len(arrays["run_window"]))
-        lengths = [(TERM_RUNS, len(term_run) - 1, self.terms)]
-        pairs = (("tfs", "docs"), ("run_count", "run_window"), ("large_tf", "large_at"))
-        for field, other in pairs:
-            lengths.append((POSTING_ARRAYS[field][0], len(arrays[field]), len(arrays[other])))
+        tfs = (len(arrays["docs"]) + packed) >> packed
+        lengths = [
+            (TERM_RUNS, len(term_run) - 1, self.terms), (self._tfs, len(arrays["tfs"]), tfs)
+        ]  # fmt: skip
+        for field, other in (("run_count", "run_window"), ("large_tf", "large_at")):
+            lengths.append((names[field], len(arrays[field]), len(arrays[other])))
         for name, entries, expected in lengths:
             if entries != expected:
-                raise self._damaged(name, f"{entries} entries, expected {expected}")
+                raise self.damaged(name, f"{entries} entries, expected {expected}")
         run_posting = offsets_of(arrays["run_count"])  # of counts less one
         term_posting = run_posting[term_run] + term_run
         if term_posting[-1] != len(arrays["docs"]):
-            name = POSTING_ARRAYS["run_count"][0]
-            raise self._damaged(name, f"its total is not {len(arrays['docs'])}")
-        return Postings(**arrays, term_posting=term_posting, term_run=term_run)
+            raise self.damaged(names["run_count"], f"its total is not {len(arrays['docs'])}")
+        return Postings(**arrays, term_posting=term_posting, term_run=term_run, packed=packed)
 
     def _offsets(self, name: str, end: int) -> Int64:
         """The offsets of counts, which must add up to `end`."""
         offsets = offsets_of(self._counts(name))
         if offsets[-1] != end:
-            raise self._damaged(name, f"its total is not {end}")
+            raise self.damaged(name, f"its total is not {end}")
         return offsets
 
     def _counts(self, name: str) -> npt.NDArray[Any]:
         counts = self._array(name)
         if counts.dtype.kind != "u" or counts.sum(dtype=np.float64) > _MOST:
-            raise self._damaged(name, "not counts")
+            raise self.damaged(name, "not counts")
         return counts
 
-    def _damaged(self, name: str, what: str) -> FormatError:
+    def damaged(self, name: str, what: str) -> FormatError:
+        """The error of an array."""
         if isinstance(self._source, Folder):
             return FormatError(f"{self._source.path(name)}: damaged: {what}")
         return FormatError(f"{self._source.path}: damaged: {self._prefix}{name}: {what}")
@@ -257,11 +269,11 @@ class Segment(Field):
 
             rows, sizes = self._counts(GROUP_ROWS), self._counts(GROUP_BYTES)
             if len(rows) != len(sizes) or int(sizes.sum(dtype=np.int64)) != len(data):
-                raise self._damaged(GROUP_BYTES, "not the groups of the documents")
+                raise self.damaged(GROUP_BYTES, "not the groups of the documents")
             schema = source.array(DOCUMENT_SCHEMA, np.uint8)
             reader = DocumentReader(str(source.path), read, schema, rows, sizes)
         if reader.num_rows != self.documents:
-            raise self._damaged(DOCUMENTS, "not the rows of the index")
+            raise self.damaged(DOCUMENTS, "not the rows of the index")
         return reader
 
     def rows_with(self, hashes: UInt32, id_column: str) -> tuple[Int64, Int64]:
@@ -279,7 +291,7 @@ class Segment(Field):
                 hashes = self._source.array(ID_HASHES, np.uint32)
                 self._ids = hashes, self._source.array(ID_ROWS, np.uint32)
                 if len(hashes) != self.documents or len(self._ids[1]) != self.documents:
-                    raise self._damaged(ID_HASHES, "not one for each document")
+                    raise self.damaged(ID_HASHES, "not one for each document")
             else:
                 from fastseq.store.arrays import one_chunk
                 from fastseq.store.ids import id_hashes

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from fastseq.index import segment as layout
 from fastseq.kernels.search.positions import BLOCK_BITS, size_blocks
+from fastseq.kernels.search.postings import pack_tfs
 from fastseq.kernels.text import hashing
 from fastseq.store.container import ContainerWriter
 from fastseq.store.documents import DocumentWriter, schema_bytes
@@ -24,6 +25,9 @@ SMALLEST_CHUNK = 1 << 16
 CHUNKS_PER_THREAD = 4
 _BYTES_PER_POSTING = 6  # of a chunk being merged, with what is read from the spill file
 _POSITION_BYTES = 2  # the same of each byte of positions
+# Postings for each frequency that packing moves to the overflow table: its 12 bytes there, which
+# are read when the index is opened, are half of what packing saves.
+_POSTINGS_PER_LARGE = 48
 
 
 def segment_name(writer: FolderWriter, number: int) -> str:
@@ -74,44 +78,75 @@ def chunk_edges(postings: Int64, positions: Int64, threads: int, memory: int) ->
 
 
 def write_postings(
-    container: ContainerWriter, prefix: str, df: Int64, runs: Int32, sizes: Int64 | None,
-    chunks: Iterable[Mapping[str, Array]],
+    container: ContainerWriter, prefix: str, df: Int64, runs: Int32, larges: tuple[int, int],
+    sizes: Int64 | None, chunks: Iterable[Mapping[str, Array]],
 ) -> None:  # fmt: skip
     """Write merged postings.
 
     prefix    of the names of the arrays
     df, runs  postings and runs of each term
+    larges    the number of frequencies of 15 and more, and of 255 and more
     sizes     bytes of the positions of each term; None without positions
-    chunks    the arrays of POSTING_ARRAYS of some terms, in order, and their `positions`
+    chunks    the arrays of POSTING_ARRAYS of some terms, in order, and their `positions`;
+              frequencies are not packed
     """
     total, run_total = int(df.sum()), int(runs.sum(dtype=np.int64))
-    counts = {"docs": total, "tfs": total, "run_window": run_total, "run_count": run_total}
+    packed = are_packed(total, *larges)
+    tfs = layout.PACKED_TFS if packed else layout.POSTING_ARRAYS["tfs"][0]
+    large = larges[0] if packed else larges[1]
+    counts = {
+        "docs": total, "tfs": -(-total // 2) if packed else total, "run_window": run_total,
+        "run_count": run_total, "large_at": large, "large_tf": large,
+    }  # fmt: skip
     regions = {
-        field: container.region(prefix + layout.POSTING_ARRAYS[field][0], dtype, count)
-        for field, count in counts.items()
-        for dtype in [layout.POSTING_ARRAYS[field][1]]
+        field: container.region(prefix + (tfs if field == "tfs" else name), dtype, counts[field])
+        for field, (name, dtype) in layout.POSTING_ARRAYS.items()
     }
     if sizes is not None:
         nbytes = int(sizes.sum())
         regions["positions"] = container.region(prefix + layout.POSITIONS, np.uint8, nbytes)
     blocks = np.zeros((total >> BLOCK_BITS) + 1, np.uint32)
     first = 0
-    # the few large frequencies, whose number is known at the end
-    others: dict[str, list[Array]] = {field: [] for field in ("large_at", "large_tf")}
+    rest: Array = np.empty(0, np.uint8)
     for chunk in chunks:
-        for field, region in regions.items():
-            region.append(chunk[field])
-        for field, parts in others.items():
-            parts.append(chunk[field])
         if sizes is not None:
             size_blocks(blocks, chunk["positions"], chunk["tfs"], chunk["large_tf"], first)
+        written = chunk
+        if packed:
+            written, rest = _pack_chunk(chunk, first, rest)
+        for field, region in regions.items():
+            region.append(written[field])
         first += len(chunk["docs"])
+    if len(rest):
+        regions["tfs"].append(rest)
     if sizes is not None:
         container.array(prefix + layout.POSITION_BLOCKS, narrowest(blocks))
-    for field, parts in others.items():
-        name, dtype = layout.POSTING_ARRAYS[field]
-        container.array(prefix + name, np.concatenate([np.empty(0, dtype), *parts]))
     container.array(prefix + layout.TERM_RUNS, narrowest(runs))
+
+
+def are_packed(postings: int, packed_large: int, large: int) -> bool:
+    """Whether frequencies are packed, given the numbers of postings, and of large frequencies where
+    they are packed and where they are not."""
+    return _POSTINGS_PER_LARGE * (packed_large - large) <= postings
+
+
+def _pack_chunk(
+    chunk: Mapping[str, Array], first: int, rest: Array
+) -> tuple[dict[str, Array], Array]:
+    """(a chunk whose frequencies are packed, the byte of the last one where it is half filled).
+
+    first  the number of the chunk's first posting
+    rest   such a byte of the chunk before
+    """
+    tfs = chunk["tfs"]
+    data = np.empty((len(rest) + len(tfs) + 1) // 2, np.uint8)
+    data[: len(rest)] = rest
+    large_at, large_tf = np.empty(len(tfs), np.int64), np.empty(len(tfs), np.int32)
+    count = pack_tfs(data, large_at, large_tf, tfs, chunk["large_tf"], first)
+    whole = (len(rest) + len(tfs)) // 2
+    own: dict[str, Array]
+    own = {"tfs": data[:whole], "large_at": large_at[:count], "large_tf": large_tf[:count]}
+    return {**chunk, **own}, data[whole:]
 
 
 def write_terms(container: ContainerWriter, prefix: str, terms: Texts, lengths: Int32) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from fastseq.index.collection import Collection, Leaf
 from fastseq.kernels.search.groups import ALONE, BEGINS, ENDS, merge_group
-from fastseq.kernels.search.postings import WINDOW, Postings, count_live
+from fastseq.kernels.search.postings import LARGE_TF, WINDOW, Postings, count_live, frequencies
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.splitting import HAN, Splitter, splitter_of
 from fastseq.types import Int32, Texts, UInt8, offsets_of
@@ -118,7 +118,7 @@ def _merged(leaf: Leaf, terms: Int32, roles: UInt8) -> Postings:
 
 
 def gathered(postings: Postings, ids: Int32, others: Sequence[Postings | None]) -> Postings:
-    """The postings of some terms as an index of their own.
+    """The postings of some terms as an index of their own, whose frequencies are not packed.
 
     ids     int32[n]  terms of `postings`, -1 for none
     others  of each term: postings of a single term instead, or None
@@ -148,12 +148,14 @@ def gathered(postings: Postings, ids: Int32, others: Sequence[Postings | None]) 
 def _term(postings: Postings, term: int) -> Postings:
     first, last = postings.term_posting[term : term + 2].tolist()
     run, last_run = postings.term_run[term : term + 2].tolist()
-    low, high = np.searchsorted(postings.large_at, [first, last]).tolist()
+    tfs = np.empty(last - first, np.int32)
+    frequencies(tfs, postings, first)
+    large_at = np.flatnonzero(tfs >= LARGE_TF)
     return Postings(
-        postings.docs[first:last], postings.tfs[first:last],
+        postings.docs[first:last], np.minimum(tfs, LARGE_TF).astype(np.uint8),
         np.array([0, last - first]), np.array([0, last_run - run]),
         postings.run_window[run:last_run], postings.run_count[run:last_run],
-        postings.large_at[low:high] - first, postings.large_tf[low:high],
+        large_at, tfs[large_at],
     )  # fmt: skip
 
 

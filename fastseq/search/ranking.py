@@ -90,8 +90,7 @@ class RankingModel(ABC):
         """The terms of the queries with the weights of the formula."""
 
     def weighting_of(self, weighting: Weighting, large_tf: Int32) -> Weighting:
-        """The weighting for other postings of the same documents, by their frequencies beyond a
-        byte."""
+        """The weighting for other postings of the same documents, by their large frequencies."""
         return weighting._replace(large=self._tables(large_tf)[1])
 
     def _weighting(self, leaf: Leaf, slope: float, factor: Float64) -> Weighting:
@@ -104,7 +103,7 @@ class RankingModel(ABC):
         return Weighting(slope, padded, *self._tables(segment.postings.large_tf))
 
     def _tables(self, large_tf: Int32) -> tuple[Float32, Float32]:
-        """The values of the frequencies 0 to 255, and of larger ones."""
+        """The values of the frequencies 0 to 255, and of large ones."""
         large = self.values(large_tf.astype(np.float64))
         return self.values(_TFS).astype(np.float32), large.astype(np.float32)
 

@@ -354,8 +354,8 @@ def check_failures(
                 assert hits_of(reader, **FEW) == cached_hits(runs.before), call
             # the power is cut after what the writer did about the failure
             left = root.with_name("left")
-            for entries, contents in power_cuts:
-                disk.after_power_cut(left, entries, contents, seed=number)
+            for turn, (entries, contents) in enumerate(power_cuts):
+                disk.after_power_cut(left, entries, contents, seed=1000 * turn + number)
                 try:
                     assert runs.state(left / "index") in ("before", state)
                 except AssertionError as problem:

@@ -98,7 +98,7 @@ def some_rows(ids: Iterable[Any], seed: int = 0) -> Rows:
         chance = np.random.default_rng([seed, zlib.crc32(repr(id).encode())])
         words = [WORDS[i] for i in chance.integers(0, len(WORDS), chance.integers(0, 6))]
         if chance.random() < 0.1 and words:
-            words += [words[0]] * int(chance.choice([253, 254, 255, 700]))
+            words += [words[0]] * int(chance.choice([14, 15, 254, 255, 700]))
         found.append({"id": id, "text": " ".join(["all", *words]), "year": 1900 + seed})
     return found
 

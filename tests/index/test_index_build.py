@@ -103,6 +103,7 @@ def tiny_pieces(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
             st.none(),
             st.lists(st.sampled_from(["a", "b", "猫", "dd", "e" * 40]), max_size=9).map(" ".join),
             st.sampled_from(["a " * 255, "b " * 254 + "a " * 256, "猫 " * 70_000]),
+            st.sampled_from(["a " * 14 + "b " * 15, "a " * 16]),
         ),
         min_size=1,
         max_size=12,

@@ -49,7 +49,7 @@ ids = st.integers(0, 40)
 texts = st.one_of(
     st.none(),
     st.lists(st.sampled_from([*WORDS, "all"]), max_size=8).map(" ".join),
-    st.tuples(st.sampled_from(WORDS), st.sampled_from([254, 255, 256, 600])).map(
+    st.tuples(st.sampled_from(WORDS), st.sampled_from([14, 15, 16, 254, 255, 600])).map(
         lambda word: " ".join([word[0]] * word[1])
     ),
 )

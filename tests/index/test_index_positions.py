@@ -90,6 +90,7 @@ some_text = st.one_of(
     st.none(),
     st.lists(st.sampled_from(WORDS), max_size=8).map(" ".join),
     st.sampled_from(["cats " * 254 + "the", "cats the " * 255, "the " * 130 + "猫"]),
+    st.sampled_from(["cats " * 14 + "the " * 15, "猫 " * 16]),
 )
 
 

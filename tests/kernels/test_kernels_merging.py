@@ -22,15 +22,18 @@ DOCUMENTS = 2 * WINDOW + 3
 ROWS = [*range(5), WINDOW - 1, WINDOW, WINDOW + 1, 2 * WINDOW - 1, 2 * WINDOW, DOCUMENTS - 1]
 
 one_term = st.dictionaries(
-    st.sampled_from(ROWS), st.integers(1, 4) | st.sampled_from([254, 255, 256, 70_000]), min_size=1
+    st.sampled_from(ROWS),
+    st.integers(1, 4) | st.sampled_from([14, 15, 16, 254, 255, 256, 70_000]),
+    min_size=1,
 ).map(lambda found: sorted(found.items()))
 some_terms = st.lists(one_term, max_size=5)
 
 
-def arrays_of(postings: naive.Postings) -> Postings:
+def arrays_of(postings: naive.Postings, packed: int = 0) -> Postings:
     """The kernels' postings."""
     assert naive.WINDOW == WINDOW
-    encoded = naive.encode(postings)
+    assert (naive.LARGE, naive.LARGE_PACKED) == (kernels.LARGE_TF, kernels.LARGE_PACKED_TF)
+    encoded = naive.encode(postings, bool(packed))
     dtypes = (np.uint16, np.uint8, np.uint16, np.uint16, np.int64, np.int32)
     fields = {
         name: np.array(values, dtype)
@@ -40,6 +43,7 @@ def arrays_of(postings: naive.Postings) -> Postings:
         **fields,
         term_posting=offsets_of([len(found) for found in postings]),
         term_run=offsets_of([len(naive.runs(found)) for found in postings]),
+        packed=packed,
     )
 
 
@@ -76,21 +80,27 @@ def test_postings_beyond_the_last_document_are_not_counted() -> None:
 
 def merged_by_kernels(
     segments: Sequence[naive.Postings], rows: Sequence[np.ndarray], terms: Sequence[list[int]],
-    size: int, chunks: Sequence[tuple[int, int]], parts: int,
+    size: int, chunks: Sequence[tuple[int, int]], parts: int, packed: Sequence[int] = (0, 0),
 ) -> dict[str, Any]:  # fmt: skip
-    """df and runs of the new terms, and the arrays of the chunks (first term, last), together."""
-    arrays = [arrays_of(postings) for postings in segments]
+    """df and runs of the new terms, the numbers of frequencies of 15 and of 255 and more, and the
+    arrays of the chunks (first term, last), together.
+
+    packed : of each segment, whether its frequencies are
+    """
+    arrays = [arrays_of(postings, one) for postings, one in zip(segments, packed, strict=True)]
     df, runs = np.zeros(size, np.int64), np.zeros(size, np.int32)
     last_window = np.full(size, -1, np.int32)
+    larges = np.zeros(2, np.int64)
     for postings, new_rows, new_terms in zip(arrays, rows, terms, strict=True):
         edges = [len(new_terms) * part // parts for part in range(parts + 1)]
         for first, last in pairwise(edges):
-            kernels.count_merged(
+            larges += kernels.count_merged(
                 df, runs, last_window, postings, new_rows, np.array(new_terms, np.int32), first,
                 last,
             )  # fmt: skip
     posting_starts, run_starts = offsets_of(df), offsets_of(runs)
-    found: dict[str, Any] = {name: [] for name in naive.encode([])}
+    found: dict[str, Any] = {"larges": larges.tolist()}
+    found |= {name: [] for name in naive.encode([])}
     for first, last in chunks:
         first_posting, first_run = int(posting_starts[first]), int(run_starts[first])
         n, r = int(posting_starts[last]) - first_posting, int(run_starts[last]) - first_run
@@ -101,19 +111,19 @@ def merged_by_kernels(
         }  # fmt: skip
         posting_at, run_at = posting_starts[first:last].copy(), run_starts[first:last].copy()
         open_window = np.full(last - first, -1, np.int32)
-        larges = 0
+        filled = 0
         for postings, new_rows, new_terms in zip(arrays, rows, terms, strict=True):
             own = np.full(size, -1, np.int32)
             own[new_terms] = np.arange(len(new_terms))
-            larges = kernels.place_merged(
-                *chunk.values(), larges, posting_at, run_at, open_window, postings, new_rows,
+            filled = kernels.place_merged(
+                *chunk.values(), filled, posting_at, run_at, open_window, postings, new_rows,
                 own[first:last], first_posting, first_run,
             )  # fmt: skip
         assert posting_at.tolist() == posting_starts[first + 1 : last + 1].tolist()
         assert run_at.tolist() == run_starts[first + 1 : last + 1].tolist()
-        order = np.argsort(chunk["large_at"][:larges])
+        order = np.argsort(chunk["large_at"][:filled])
         for name in ("large_at", "large_tf"):
-            chunk[name] = chunk[name][:larges][order]
+            chunk[name] = chunk[name][:filled][order]
         for name, values in chunk.items():
             found[name] += values.tolist()
     return {"df": df.tolist(), "runs": runs.tolist(), **found}
@@ -140,10 +150,13 @@ def test_merging_segments(
     expected = naive.merge(segments, [new.tolist() for new in rows], terms, size)
     assert all(found == sorted(found) for found in expected)
     cut = data.draw(st.integers(0, size))
+    packed = data.draw(st.tuples(*[st.sampled_from([0, 1])] * len(segments)))
+    tfs = [tf for found in expected for _, tf in found]
     for chunks, parts in (([(0, size)], 1), ([(0, cut), (cut, size)], 3)):
-        assert merged_by_kernels(segments, rows, terms, size, chunks, parts) == {
+        assert merged_by_kernels(segments, rows, terms, size, chunks, parts, packed) == {
             "df": [len(found) for found in expected],
             "runs": [len(naive.runs(found)) for found in expected],
+            "larges": [sum(tf >= least for tf in tfs) for least in (15, 255)],
             **naive.encode(expected),
         }
 
@@ -211,10 +224,11 @@ def test_many_terms_are_sorted_by_their_bytes(count: int) -> None:
 
 
 def sums_of(
-    postings: naive.Postings, documents: int, table: np.ndarray, weights: Sequence[float]
-) -> tuple[list[int], list[int]]:
+    postings: naive.Postings, documents: int, table: np.ndarray, weights: Sequence[float],
+    packed: int = 0,
+) -> tuple[list[int], list[int]]:  # fmt: skip
     """(high · 2^64 + low, distinct terms) of each document."""
-    arrays = arrays_of(postings)
+    arrays = arrays_of(postings, packed)
     high, low = np.zeros(documents, np.uint64), np.zeros(documents, np.uint64)
     unique = np.zeros(documents, np.int32)
     large = np.sqrt(arrays.large_tf.astype(np.float64)).astype(np.float32)
@@ -239,7 +253,8 @@ def test_document_sums(postings: naive.Postings, data: st.DataObject) -> None:
         for found, weight in zip(postings, weights, strict=True)
     ]
     sums, unique = naive.document_sums(postings, DOCUMENTS, values)
-    assert sums_of(postings, DOCUMENTS, table, weights) == (sums, unique)
+    for packed in (0, 1):
+        assert sums_of(postings, DOCUMENTS, table, weights, packed) == (sums, unique)
     order = data.draw(st.permutations(range(len(postings))))
     again = [postings[term] for term in order], [weights[term] for term in order]
     assert sums_of(again[0], DOCUMENTS, table, again[1]) == (sums, unique)

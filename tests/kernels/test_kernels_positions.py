@@ -28,18 +28,20 @@ few_positions = st.lists(
     st.integers(0, 300) | st.sampled_from([*BORDERS, 2**31 - 1]), min_size=1, max_size=5,
     unique=True,
 ).map(sorted)  # fmt: skip
-many_positions = st.sampled_from([254, 255, 256, 700]).map(lambda n: [*range(3, 3 + 2 * n, 2)])
+many_positions = st.sampled_from([14, 15, 16, 254, 255, 700]).map(
+    lambda n: [*range(3, 3 + 2 * n, 2)]
+)
 one_term = st.dictionaries(st.sampled_from(ROWS), few_positions | many_positions, min_size=1).map(
     lambda found: sorted(found.items())
 )
 some_terms = st.lists(one_term, max_size=5)
 
 
-def arrays_of(postings: naive.Postings) -> Postings:
+def arrays_of(postings: naive.Postings, packed: int = 0) -> Postings:
     """The kernels' postings."""
     counts = [[(row, len(positions)) for row, positions in term] for term in postings]
     dtypes = (np.uint16, np.uint8, np.uint16, np.uint16, np.int64, np.int32)
-    encoded = naive_postings.encode(counts)
+    encoded = naive_postings.encode(counts, bool(packed))
     fields = {
         name: np.array(values, dtype)
         for (name, values), dtype in zip(encoded.items(), dtypes, strict=True)
@@ -48,6 +50,7 @@ def arrays_of(postings: naive.Postings) -> Postings:
         **fields,
         term_posting=offsets_of([len(term) for term in counts]),
         term_run=offsets_of([len(naive_postings.runs(term)) for term in counts]),
+        packed=packed,
     )
 
 
@@ -174,12 +177,13 @@ def test_size_blocks_and_read_positions(postings: naive.Postings, repeated: int)
             sizes, own, arrays.tfs[low:high].copy(), arrays.large_tf[begin:end].copy(), low
         )
     assert sizes.tolist() == naive.blocks_of(every)
-    for term, found in enumerate(every):
-        ends = np.empty(len(found) + 1, np.int64)
-        read = np.empty(sum(len(positions) for _, positions in found), np.int32)
-        kernels.read_positions(read, ends, arrays, data, blocks, term)
-        own = [read[a:b].tolist() for a, b in pairwise(ends.tolist())]
-        assert own == [positions for _, positions in found]
+    for form in (arrays, arrays_of(every, packed=1)):
+        for term, found in enumerate(every):
+            ends = np.empty(len(found) + 1, np.int64)
+            read = np.empty(sum(len(positions) for _, positions in found), np.int32)
+            kernels.read_positions(read, ends, form, data, blocks, term)
+            own = [read[a:b].tolist() for a, b in pairwise(ends.tolist())]
+            assert own == [positions for _, positions in found]
 
 
 @pytest.mark.parametrize("cut", ["nothing", "half", "all"])
@@ -205,11 +209,14 @@ def test_damaged_positions_never_crash(cut: str) -> None:
 
 def merged_by_kernels(
     segments: Sequence[naive.Postings], rows: Sequence[np.ndarray], terms: Sequence[Sequence[int]],
-    size: int, chunks: Sequence[tuple[int, int]], parts: int,
+    size: int, chunks: Sequence[tuple[int, int]], parts: int, packed: Sequence[int],
 ) -> list[bytes]:  # fmt: skip
     """The positions of each new term: their sizes are counted in parts of the segments' terms, and
     they are placed in chunks of new terms."""
-    given: list[Any] = [(arrays_of(postings), *positions_of(postings)) for postings in segments]
+    given: list[Any] = [
+        (arrays_of(postings, one), *positions_of(postings))
+        for postings, one in zip(segments, packed, strict=True)
+    ]
     numbers = [np.array(new_terms, np.int32) for new_terms in terms]
     sizes = np.zeros(size, np.int64)
     for (arrays, data, blocks), new_rows, new_terms in zip(given, rows, numbers, strict=True):
@@ -257,8 +264,9 @@ def test_merging_segments(
         ])  # fmt: skip
     expected = naive.merge(segments, rows, terms, size)
     cut = data.draw(st.integers(0, size))
+    packed = data.draw(st.tuples(*[st.sampled_from([0, 1])] * len(segments)))
     for chunks, parts in (([(0, size)], 1), ([(0, cut), (cut, size)], 3)):
-        assert merged_by_kernels(segments, rows, terms, size, chunks, parts) == expected
+        assert merged_by_kernels(segments, rows, terms, size, chunks, parts, packed) == expected
 
 
 def test_merging_segments_of_several_blocks() -> None:
@@ -270,7 +278,7 @@ def test_merging_segments_of_several_blocks() -> None:
         for _ in range(40):
             documents = np.flatnonzero(chance.random(60) < 0.4).tolist() or [0]
             counts = chance.choice(
-                [1, 2, 3, 255, 300], len(documents), p=[0.5, 0.2, 0.2, 0.05, 0.05]
+                [1, 2, 15, 255, 300], len(documents), p=[0.5, 0.2, 0.2, 0.05, 0.05]
             )
             postings.append([
                 (row, np.cumsum(chance.integers(1, 200, count)).tolist())
@@ -291,4 +299,5 @@ def test_merging_segments_of_several_blocks() -> None:
     ]
     expected = naive.merge(segments, rows, terms, 80)
     chunks = [(n, n + 5) for n in range(0, 80, 5)]
-    assert merged_by_kernels(segments, rows, terms, 80, chunks, 4) == expected
+    for packed in ((0, 0), (1, 0), (1, 1)):
+        assert merged_by_kernels(segments, rows, terms, 80, chunks, 4, packed) == expected

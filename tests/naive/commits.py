@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from tests.naive import inverted
@@ -72,6 +73,11 @@ def as_version_1(source: Path, target: Path) -> None:
     data.mkdir(parents=True)
     files: dict[str, Any] = {}
     arrays = inverted.read_container(source / path, entry)
+    tfs = inverted.frequencies(segment.inverted)
+    large = [at for at, tf in enumerate(tfs) if tf >= 255]
+    arrays["posting_tfs"] = np.array([min(tf, 255) for tf in tfs], np.uint8)
+    arrays["large_at"] = np.array(large, np.int64)
+    arrays["large_tfs"] = np.array([tfs[at] for at in large], np.int32)
     for name in inverted.POSTINGS:
         raw = arrays[name].tobytes()
         (data / name).write_bytes(raw)

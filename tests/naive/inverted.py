@@ -27,14 +27,15 @@ POSTINGS = [
     "posting_docs", "posting_tfs", "run_windows", "run_counts", "large_at", "large_tfs",
     "term_runs", "term_bytes", "term_lengths", "term_slots", "document_lengths",
 ]  # fmt: skip
+PACKED_TFS = "posting_tfs4"  # takes the place of posting_tfs in most segments of version 2
 POSITIONS = ["positions", "position_blocks"]
 DOCUMENTS = ["documents", "document_schema", "group_rows", "group_bytes"]
 IDS = ["id_hashes", "id_rows"]
 DTYPES = {
-    "posting_docs": "<u2", "posting_tfs": "|u1", "run_windows": "<u2", "run_counts": "<u2",
-    "large_at": "<i8", "large_tfs": "<i4", "term_bytes": "|u1", "term_slots": "<u4",
-    "documents": "|u1", "document_schema": "|u1", "id_hashes": "<u4", "id_rows": "<u4",
-    "positions": "|u1",
+    "posting_docs": "<u2", "posting_tfs": "|u1", "posting_tfs4": "|u1", "run_windows": "<u2",
+    "run_counts": "<u2", "large_at": "<i8", "large_tfs": "<i4", "term_bytes": "|u1",
+    "term_slots": "<u4", "documents": "|u1", "document_schema": "|u1", "id_hashes": "<u4",
+    "id_rows": "<u4", "positions": "|u1",
 }  # fmt: skip
 BLOCK = 128  # postings whose positions' bytes are counted together
 COLUMN_GAP = 100  # positions between a document's text columns
@@ -227,8 +228,9 @@ def _read_version_2(folder: Path, manifest: dict[str, Any]) -> list[Segment]:
         assert len(segment.deleted) < rows
         totals.update({key: entry[key] for key in ("terms", "postings", "tokens")})
         totals["documents"] += rows - len(segment.deleted)
-        each = {*POSTINGS, *(POSITIONS if stored_positions else ())}
-        expected = {*each, *(f"{field}/{array}" for field in segment.fields for array in each)}
+        expected = _array_names(segment.inverted)
+        for name, own in segment.fields.items():
+            expected.update(f"{name}/{array}" for array in _array_names(own))
         if schema.names:
             expected.update(DOCUMENTS)
             segment.documents = _documents(arrays, schema)
@@ -244,6 +246,24 @@ def _read_version_2(folder: Path, manifest: dict[str, Any]) -> list[Segment]:
     assert {key: statistics[key] for key in totals} == dict(totals)
     assert statistics.keys() - totals.keys() <= {"segments", "deleted", "commit"}
     return segments
+
+
+def _array_names(inverted: Inverted) -> set[str]:
+    """The names of the arrays of an inverted index."""
+    names = {*POSTINGS}
+    if is_packed(frequencies(inverted)):
+        names = names - {"posting_tfs"} | {PACKED_TFS}
+    return names if inverted.positions is None else {*names, *POSITIONS}
+
+
+def frequencies(inverted: Inverted) -> list[int]:
+    """The frequency of every posting, in the order of terms."""
+    return [tf for postings in inverted.postings for _, tf in postings]
+
+
+def is_packed(tfs: Sequence[int]) -> bool:
+    """Whether two frequencies share a byte: where at most 1 of 48 needs a whole one."""
+    return 48 * sum(15 <= tf < 255 for tf in tfs) <= len(tfs)
 
 
 def _of_field(arrays: Arrays, name: str) -> Arrays:
@@ -366,10 +386,8 @@ def _inverted(arrays: Arrays, positions: bool = False) -> Inverted:
     assert len(raw_terms) == (ends[-1] if ends else 0)
     assert len(terms) == len(arrays["term_runs"])
     lengths = arrays["document_lengths"].tolist()
-    large = dict(zip(arrays["large_at"].tolist(), arrays["large_tfs"].tolist(), strict=True))
-    assert list(large) == sorted(large)
-    docs, tfs = arrays["posting_docs"].tolist(), arrays["posting_tfs"].tolist()
-    assert [at for at, tf in enumerate(tfs) if tf == 255] == list(large)
+    docs = arrays["posting_docs"].tolist()
+    tfs = _read_frequencies(arrays, len(docs))
     windows, counts = arrays["run_windows"].tolist(), arrays["run_counts"].tolist()
     postings = []
     at = run = 0
@@ -381,7 +399,7 @@ def _inverted(arrays: Arrays, positions: bool = False) -> Inverted:
             rows = docs[at : at + count + 1]
             assert rows == sorted(set(rows))
             for i, row in enumerate(rows, at):
-                found.append((window * WINDOW + row, large.get(i, tfs[i])))
+                found.append((window * WINDOW + row, tfs[i]))
             at += count + 1
         postings.append(found)
         run += runs
@@ -390,6 +408,24 @@ def _inverted(arrays: Arrays, positions: bool = False) -> Inverted:
     _check_slots(arrays["term_slots"].tolist(), [term.encode() for term in terms])
     found_positions = _positions(arrays, postings) if positions else None
     return Inverted(terms, postings, lengths, found_positions)
+
+
+def _read_frequencies(arrays: Arrays, postings: int) -> list[int]:
+    """The frequency of every posting: bytes, or halves of them, the lower first."""
+    if PACKED_TFS in arrays:
+        mark, stored = 15, []
+        for byte in arrays[PACKED_TFS].tolist():
+            stored += [byte & 15, byte >> 4]
+        assert len(stored) == postings + postings % 2
+        assert stored[postings:] in ([], [0])
+        del stored[postings:]
+    else:
+        mark, stored = 255, arrays["posting_tfs"].tolist()
+    places, values = arrays["large_at"].tolist(), arrays["large_tfs"].tolist()
+    assert [at for at, tf in enumerate(stored) if tf == mark] == places
+    assert all(tf >= mark for tf in values)
+    large = dict(zip(places, values, strict=True))
+    return [large.get(at, tf) for at, tf in enumerate(stored)]
 
 
 def _positions(arrays: Arrays, postings: list[list[tuple[int, int]]]) -> list[list[list[int]]]:

@@ -7,10 +7,11 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
-from itertools import groupby
+from itertools import groupby, zip_longest
 
 WINDOW = 65_536
 LARGE = 255
+LARGE_PACKED = 15  # of frequencies that are packed two to a byte
 
 Postings = list[list[tuple[int, int]]]  # of each term, by document
 
@@ -43,14 +44,19 @@ def runs(found: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     return [(window, len(list(members))) for window, members in windows]
 
 
-def encode(postings: Postings) -> dict[str, list[int]]:
-    """The arrays of the format."""
+def encode(postings: Postings, packed: bool = False) -> dict[str, list[int]]:
+    """The arrays of the format; packed frequencies are two to a byte."""
     every = [posting for found in postings for posting in found]
     every_run = [run for found in postings for run in runs(found)]
-    large = [(at, tf) for at, (_, tf) in enumerate(every) if tf >= LARGE]
+    mark = LARGE_PACKED if packed else LARGE
+    tfs = [min(tf, mark) for _, tf in every]
+    if packed:
+        pairs = zip_longest(tfs[::2], tfs[1::2], fillvalue=0)
+        tfs = [first + 16 * second for first, second in pairs]
+    large = [(at, tf) for at, (_, tf) in enumerate(every) if tf >= mark]
     return {
         "docs": [row % WINDOW for row, _ in every],
-        "tfs": [min(tf, LARGE) for _, tf in every],
+        "tfs": tfs,
         "run_window": [window for window, _ in every_run],
         "run_count": [count - 1 for _, count in every_run],
         "large_at": [at for at, _ in large],

@@ -7,6 +7,7 @@ are used: no damage gives another result.
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 from collections.abc import Callable
@@ -20,10 +21,11 @@ import pytest
 from fastseq import BM25, TFIDF, Analyzer, BoW, FormatError, Index
 from fastseq.index.segment import Field
 from fastseq.search.ranking import RankingModel
-from fastseq.store.container import CHUNK
+from fastseq.store.container import CHUNK, ContainerWriter
 from fastseq.store.folder import MANIFEST, read_manifest, verify
 from fastseq.types import Texts
 from tests import sampling
+from tests.naive import inverted
 from tests.naive.commits import combine, write_manifest
 
 MODELS: list[RankingModel] = [
@@ -38,7 +40,7 @@ SPACE = Analyzer(tokenizer="space")
 
 
 def table_of(rows: range) -> pa.Table:
-    texts = [f"all w{n % 5} w{n % 3}" if n % 4 else "" for n in rows]
+    texts = [f"all w{n % 5} w{n % 3} " * (1 if n < 14 else 16) if n % 4 else "" for n in rows]
     texts[2] = "w1 " * 300 + "often"
     return pa.table(
         {"id": [f"d{n}" for n in rows], "text": texts, "year": [None if n % 3 else n for n in rows]}
@@ -47,7 +49,8 @@ def table_of(rows: range) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """20 documents in two segments, one of which has deleted documents."""
+    """20 documents in two segments, one of which has deleted documents. The other one's frequencies
+    take a byte each."""
     root = tmp_path_factory.mktemp("small")
     for name, rows in (("a", range(14)), ("b", range(14, 24))):
         Index.build(table_of(rows), root / name, analyzer=SPACE, threads=1, fields="text")
@@ -97,7 +100,11 @@ def assert_error_or_same(folder: Path, path: Path, expected: list[Any]) -> bool:
 
 
 def test_index_of_the_tests_has_every_file(small: Path) -> None:
-    assert len(Index.open(small)) == 20
+    index = Index.open(small)
+    assert len(index) == 20
+    segments = [leaf.segment for leaf in index._collection.leaves]
+    assert [one.postings.packed for one in segments] == [1, 0]
+    assert [one.fields["text"].postings.packed for one in segments] == [1, 0]
     assert {path.name for path in small.rglob("*") if path.is_file()} == {*FILES}
     assert answers(small) == answers(small)
 
@@ -173,13 +180,29 @@ DOCUMENTS = 66_000
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two windows; every w has a few chunks of postings."""
-    texts = [f"all w{n % TERMS}" if n % 3 else "all" for n in range(DOCUMENTS)]
+    """Two windows; `all` has a few chunks of postings, and every w a part of one."""
+    return made(tmp_path_factory.mktemp("large"), "all")
+
+
+@pytest.fixture(scope="module")
+def large_bytes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with frequencies of a byte each."""
+    return made(tmp_path_factory.mktemp("large_bytes"), "all " * 15)
+
+
+def made(folder: Path, first: str) -> Path:
+    texts = [f"{first} w{n % TERMS}" if n % 3 else first for n in range(DOCUMENTS)]
     for n in (5, 70, 65_535, 65_536, DOCUMENTS - 1):
         texts[n] = f"w{n % 7} " * (300 + n % 1000) + "w1 w2"
     table = pa.table({"id": [f"d{n}" for n in range(DOCUMENTS)], "text": texts})
-    path = tmp_path_factory.mktemp("large") / "index"
-    Index.build(table, path, store="id", analyzer=SPACE, threads=1)
+    Index.build(table, folder / "index", store="id", analyzer=SPACE, threads=1)
+    return folder / "index"
+
+
+@pytest.fixture
+def folder(array: str, request: pytest.FixtureRequest) -> Path:
+    """The index that has an array."""
+    path: Path = request.getfixturevalue("large_bytes" if array == "posting_tfs" else "large")
     return path
 
 
@@ -199,25 +222,29 @@ def flipped(folder: Path, at: int) -> None:
         os.pwrite(file.fileno(), bytes([byte ^ 4]), at)
 
 
-@pytest.mark.parametrize("array", ["posting_docs", "posting_tfs"])
-def test_damaged_postings_are_an_error_of_their_terms(large: Path, array: str) -> None:
-    index = Index.open(large)
+@pytest.mark.parametrize(
+    ("array", "size"), [("posting_docs", 2.0), ("posting_tfs", 1.0), ("posting_tfs4", 0.5)]
+)
+def test_damaged_postings_are_an_error_of_their_terms(
+    folder: Path, array: str, size: float
+) -> None:
+    """size : bytes of a posting"""
+    index = Index.open(folder)
     segment = index._collection.leaves[0].segment
     expected = {n: index.search(f"w{n}", k=5).to_dicts() for n in range(TERMS)}
-    dtype, offset, _ = places_of(large)[array]
-    size = np.dtype(dtype).itemsize
+    _, offset, _ = places_of(folder)[array]
     starts = segment.postings.term_posting
     chunks: dict[int, set[int]] = {}
     for n in range(TERMS):
         term = int(segment.lookup(Texts.from_strings([f"w{n}"]))[0])
         first, stop = int(starts[term]), int(starts[term + 1])
-        chunks[n] = {*range(first * size // CHUNK, -(-stop * size // CHUNK))}
+        chunks[n] = {*range(int(first * size / CHUNK), math.ceil(stop * size / CHUNK))}
     damaged = max(chunks[3])
     users = {n for n in chunks if damaged in chunks[n]}
     assert 0 < len(users) < TERMS
-    flipped(large, offset + damaged * CHUNK)
+    flipped(folder, offset + damaged * CHUNK)
     try:
-        again = Index.open(large)  # no postings are read
+        again = Index.open(folder)  # no postings are read
         for n in range(TERMS):
             if n in users:
                 said = f"segment-000001: damaged: the checksum of {array} is wrong"
@@ -229,11 +256,11 @@ def test_damaged_postings_are_an_error_of_their_terms(large: Path, array: str) -
                 assert again.search(f"w{n}", k=5).to_dicts() == expected[n]
         with pytest.raises(FormatError, match=f"checksum of {array} is wrong"):
             again.search("w4", model=TFIDF())  # whose norms read all postings
-        assert verify(large) == ["data-000001/segment-000001"]
+        assert verify(folder) == ["data-000001/segment-000001"]
     finally:
-        flipped(large, offset + damaged * CHUNK)
-    assert verify(large) == []
-    assert Index.open(large).search("w3", k=5).to_dicts() == expected[3]
+        flipped(folder, offset + damaged * CHUNK)
+    assert verify(folder) == []
+    assert Index.open(folder).search("w3", k=5).to_dicts() == expected[3]
 
 
 def test_words_after_one_of_damaged_postings_have_their_own_documents(tmp_path: Path) -> None:
@@ -329,20 +356,21 @@ CHANGES: list[Callable[[bytes, random.Random], bytes]] = [
     lambda raw, chance: chance.randbytes(len(raw)),
 ]
 ARRAYS = [
-    "posting_docs", "posting_tfs", "run_windows", "run_counts", "large_at", "large_tfs",
-    "term_runs", "term_bytes", "term_lengths", "term_slots", "document_lengths", "documents",
-    "document_schema", "group_rows", "group_bytes", "id_hashes", "id_rows", "positions",
-    "position_blocks",
+    "posting_docs", "posting_tfs", "posting_tfs4", "run_windows", "run_counts", "large_at",
+    "large_tfs", "term_runs", "term_bytes", "term_lengths", "term_slots", "document_lengths",
+    "documents", "document_schema", "group_rows", "group_bytes", "id_hashes", "id_rows",
+    "positions", "position_blocks",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("array", ARRAYS)
-def test_arrays_of_nonsense_are_an_error(large: Path, array: str) -> None:
-    places = places_of(large)
-    assert {*places} == {*ARRAYS}
+def test_arrays_of_nonsense_are_an_error(folder: Path, array: str) -> None:
+    places = places_of(folder)
+    other = "posting_tfs4" if array == "posting_tfs" else "posting_tfs"
+    assert {*places} == {*ARRAYS} - {other}
     dtype, offset, count = places[array]
-    (name,) = read_manifest(large).files
-    path = large / name
+    (name,) = read_manifest(folder).files
+    path = folder / name
     whole = path.read_bytes()
     stop = offset + count * np.dtype(dtype).itemsize
     for number, change in enumerate(CHANGES):
@@ -352,7 +380,7 @@ def test_arrays_of_nonsense_are_an_error(large: Path, array: str) -> None:
         path.write_bytes(whole[:offset] + changed + whole[stop:])
         try:
             with pytest.raises(FormatError, match=f"damaged: the checksum of {array} is wrong"):
-                use(large)
+                use(folder)
         finally:
             path.write_bytes(whole)
 
@@ -364,6 +392,49 @@ def use(folder: Path) -> None:
     assert len(hits.ids[0]) > 60_000
     index.get("d3")
     assert index._collection.leaves[0].segment.positions is not None
+
+
+def rewrite(folder: Path, changed: dict[str, Callable[[Any], Any] | None]) -> None:
+    """Write the one container with other arrays."""
+    content = json.loads((folder / MANIFEST).read_text())
+    ((name, entry),) = content["files"].items()
+    arrays = inverted.read_container(folder / name, entry)
+    arrays |= {name: change(arrays) for name, change in changed.items() if change is not None}
+    (folder / name).unlink()
+    writer = ContainerWriter(folder / name)
+    for array, values in arrays.items():
+        if changed.get(array, True):
+            writer.array(array, values)
+    writer.finish()
+    content["files"][name] = {"bytes": writer.bytes, "footer": writer.footer, "crc32": writer.crc32}
+    write_manifest(folder, content)
+
+
+@pytest.mark.parametrize(
+    ("repeats", "changed", "said"),
+    [
+        (1, {"posting_tfs4": lambda a: a["posting_tfs4"][:-1]}, "tfs4: 16 entries, expected 17"),
+        (1, {"posting_tfs4": lambda a: a["term_bytes"][:18]}, "tfs4: 18 entries, expected 17"),
+        (1, {"posting_tfs4": lambda a: a["posting_tfs4"].view("i1")}, "posting_tfs4 is int8"),
+        (1, {"posting_tfs4": None}, "no array 'posting_tfs'"),
+        (1, {"posting_tfs": lambda a: a["posting_tfs4"], "posting_tfs4": None},
+         "posting_tfs: 17 entries, expected 34"),
+        (16, {"posting_tfs4": lambda a: a["posting_tfs"]}, "tfs4: 34 entries, expected 17"),
+        (16, {"posting_tfs": lambda a: a["posting_tfs"][:-1]}, "tfs: 33 entries, expected 34"),
+        (1, {"large_at": lambda a: a["large_at"][:-1]}, "large_tfs: 1 entries, expected 0"),
+        (1, {"large_tfs": lambda a: a["large_tfs"][:-1]}, "large_tfs: 0 entries, expected 1"),
+    ],
+)  # fmt: skip
+def test_frequencies_of_another_number_are_rejected(
+    tmp_path: Path, repeats: int, changed: dict[str, Callable[[Any], Any] | None], said: str
+) -> None:
+    """In arrays whose checksums are right. A function has the new array; None: there is none."""
+    texts = [f"all w{n % 5} x{n} " * repeats for n in range(11)] + ["all " * 300]
+    Index.build(pa.table({"text": texts}), tmp_path / "index", analyzer=SPACE)
+    assert len(Index.open(tmp_path / "index")) == 12
+    rewrite(tmp_path / "index", changed)
+    with pytest.raises(FormatError, match=said):
+        Index.open(tmp_path / "index")
 
 
 def test_damaged_positions_do_not_affect_searches_without_them(large: Path) -> None:

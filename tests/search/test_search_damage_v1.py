@@ -25,6 +25,8 @@ import pyarrow as pa
 import pytest
 
 from fastseq import BM25, TFIDF, Analyzer, BoW, FormatError, Index
+from fastseq.index import merging
+from fastseq.store.container import ContainerWriter
 from fastseq.store.folder import MANIFEST, FileEntry, read_manifest, verify
 from tests.naive.commits import as_version_1
 
@@ -33,6 +35,7 @@ FILES = [
     "posting_tfs", "run_counts", "run_windows", "term_bytes", "term_lengths", "term_runs",
     "term_slots",
 ]  # fmt: skip
+INVERTED = [name for name in FILES if name not in ("documents.parquet", "document_lengths")]
 TERMS = 20
 MODELS = [
     BM25(),
@@ -152,6 +155,24 @@ def look(folder: Path, model: BM25 | TFIDF | BoW, k: int) -> None:
     assert "\n" not in said
 
 
+def merge_postings(folder: Path) -> None:
+    """Merge the inverted index into a segment of format 2, as the first change of the index does;
+    what comes is a file or a FormatError."""
+    target = folder.with_name("merged")
+    container = ContainerWriter(target)
+    try:
+        leaves = Index.open(folder)._collection.leaves
+        merging.merge(leaves, container, None, pa.schema([]), 1 << 20, 2, lambda done, total: None)
+        container.finish()
+        said = str(folder)
+    except FormatError as error:
+        said = str(error)
+    finally:
+        container.close()
+        target.unlink()
+    assert str(folder) in said
+
+
 def child(folder: Path, name: str) -> None:
     """Damage one file in every way; print each case."""
     path = next(folder.glob(f"data-*/{name}"))
@@ -174,6 +195,8 @@ def child(folder: Path, name: str) -> None:
             for shift in (0, 4):
                 model = MODELS[(turn + shift) % len(MODELS)]
                 look(folder, model, (10, 1, 300)[turn % 3])
+            if name in INVERTED:
+                merge_postings(folder)
             assert time.monotonic() - started < 10
             _write(folder / MANIFEST, manifest.to_bytes())
     _write(path, whole)

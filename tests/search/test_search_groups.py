@@ -153,15 +153,18 @@ def test_a_cluster_with_a_mark_is_another_character(tmp_path: Path) -> None:
     assert_naive(index, "unicode", texts, ["ก", "ก่", "ข", "ก ก่"])
 
 
-def test_frequencies_beyond_a_byte(tmp_path: Path) -> None:
-    lengths = [253, 254, 255, 256, 257, 600]
+@pytest.mark.parametrize(("rare", "packed"), [(0, 0), (540, 1)])
+def test_large_frequencies(tmp_path: Path, rare: int, packed: int) -> None:
+    lengths = [14, 15, 16, 254, 255, 256, 600]
     texts = [unit * n for unit in ("猫犬", "猫 ") for n in lengths]
     texts.append("猫犬 " * 200 + "猫 " * 60)
+    texts.append(" ".join(f"x{n}" for n in range(rare)))
     index = built(tmp_path / "index", "unicode", texts)
-    hits = index.search("猫", k=20, model=BoW())
+    assert index._collection.leaves[0].segment.postings.packed == packed
+    hits = index.search("猫", k=30, model=BoW())
     scores = dict(zip(hits.ids[0], hits.scores[0].tolist(), strict=False))
     assert scores == dict(enumerate([*lengths, *lengths, 260]))
-    assert_naive(index, "unicode", texts, ["猫", "犬 猫"])
+    assert_naive(index, "unicode", texts, ["猫", "犬 猫", "猫 猫犬 x1"])
 
 
 def test_characters_of_several_windows(tmp_path: Path) -> None:

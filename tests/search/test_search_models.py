@@ -25,10 +25,13 @@ UNKNOWN = "never"
 SMART = ["".join(letters) for letters in itertools.product("nlbL", "ntp", "nc")]
 SMART_QUERY = ["".join(letters) for letters in itertools.product("nlabL", "ntp", "nc")]
 
-# a document is words with their frequencies, among them those around the one-byte limit
+# a document is words with their frequencies, among them those around the limits of four and eight
+# bits
 documents_of = st.lists(
     st.dictionaries(
-        st.sampled_from(WORDS), st.sampled_from([1, 1, 1, 2, 3, 7, 254, 255, 256, 700]), max_size=5
+        st.sampled_from(WORDS),
+        st.sampled_from([1, 1, 1, 2, 7, 14, 15, 16, 254, 255, 256, 700]),
+        max_size=5,
     ).map(lambda counts: [word for word, count in counts.items() for _ in range(count)]),
     min_size=1,
     max_size=30,
@@ -237,21 +240,24 @@ def test_every_smart_notation(tmp_path: Path) -> None:
             check(ranked(index, asked, 10, TFIDF(notation)), documents, expected, 10)
 
 
-def test_term_frequencies_are_exact(tmp_path: Path) -> None:
-    counts = [1, 253, 254, 255, 256, 257, 65_535, 65_536, 100_000]
+@pytest.mark.parametrize(("rare", "packed"), [(2, 0), (300, 1)])
+def test_term_frequencies_are_exact(tmp_path: Path, rare: int, packed: int) -> None:
+    """Bytes and, where few are of 15 and more, two to a byte."""
+    counts = [1, 13, 14, 15, 16, 17, 253, 254, 255, 256, 257, 65_535, 65_536, 100_000]
     documents = [["word"] * count + ["other"] * 300 for count in counts]
+    documents.append([f"x{n}" for n in range(rare)])
     index = indexed(documents, tmp_path / "index")
+    assert index._collection.leaves[0].segment.postings.packed == packed
     hits = index.search("word", k=20, model=BoW())
     assert hits.rows[0, : len(counts)].tolist() == [*reversed(range(len(counts)))]
     assert hits.scores[0, : len(counts)].tolist() == [*reversed(counts)]
-    assert (index.search("other", k=9, model=BoW()).scores == 300).all()
-    for model in (BM25(), TFIDF(), TFIDF("Ltn.nnn")):
-        check(
-            index.search("word other", k=9, model=model),
-            documents,
-            _expected(model, documents, ["word", "other"]),
-            9,
-        )
+    assert (index.search("other", k=14, model=BoW()).scores == 300).all()
+    for model in (*(BM25(variant=name) for name in BM25.VARIANTS), TFIDF(), TFIDF("Ltn.nnn")):
+        for k in (9, 20):
+            check(
+                index.search("word other x1", k=k, model=model), documents,
+                _expected(model, documents, ["word", "other", "x1"]), k,
+            )  # fmt: skip
 
 
 @pytest.mark.parametrize("smart", ["nnn.ann", "nnc.anc", "nnn.Lnn", "nnn.lnn", "nnn.bnc"])

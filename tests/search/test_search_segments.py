@@ -76,7 +76,7 @@ def assert_same(index: Index, fresh: Index, queries: Sequence[Any], k: int) -> N
 
 
 texts = st.lists(st.sampled_from(WORDS), max_size=7).map(" ".join) | st.sampled_from(
-    ["a " * 254, "b " * 255 + "c", "猫 " * 1000]
+    ["a " * 14, "b " * 15 + "a", "a " * 254, "b " * 255 + "c", "猫 " * 1000]
 )
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastseq.kernels.core.jit import jit
-from fastseq.kernels.search.positions import frequency
-from fastseq.kernels.search.postings import LARGE_TF, WINDOW
+from fastseq.kernels.search.postings import LARGE_TF, WINDOW, frequency
 
 BEGINS, ENDS, ALONE = 0, 1, 2  # columns of the frequencies of a character's bigrams
 

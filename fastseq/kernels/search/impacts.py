@@ -13,7 +13,13 @@ import numpy as np
 
 from fastseq.kernels.core.arrays import Float32
 from fastseq.kernels.core.jit import helper, inline, jit
-from fastseq.kernels.search.postings import LARGE_TF, WINDOW_BITS, Postings, find_large
+from fastseq.kernels.search.postings import (
+    WINDOW_BITS,
+    Postings,
+    find_large,
+    large_mark,
+    stored_tf,
+)
 
 # postings in a block, a multiple of 64; a block whose largest part is too small is skipped
 BLOCK_BITS = 7
@@ -59,7 +65,7 @@ def fill_impacts(impacts, postings, weighting, terms):
 
     Not to be called by two threads at once. Returns the number of postings filled in.
     """
-    docs, tfs = postings.docs, postings.tfs
+    docs, large_at = postings.docs, postings.large_at
     factor, table, parts = weighting.factor, weighting.table, impacts.parts
     slope = np.float32(weighting.slope)
     filled = np.int64(0)
@@ -69,36 +75,57 @@ def fill_impacts(impacts, postings, weighting, terms):
             continue
         first = postings.term_posting[term]
         position = first
+        large = find_large(large_at, first)
         for run in range(postings.term_run[term], postings.term_run[term + 1]):
             base = np.uint64(postings.run_window[np.uint64(run)]) << np.uint64(WINDOW_BITS)
-            count = np.int64(postings.run_count[np.uint64(run)]) + 1
+            stop = position + np.int64(postings.run_count[np.uint64(run)]) + 1
             # a damaged file may name a window beyond the last; search ignores it too
             known = base < np.uint64(len(factor))
-            for at in range(np.uint64(position), np.uint64(position + count)):
-                tf = tfs[at]
-                value = table[np.uint64(tf)]
-                if tf == LARGE_TF:
-                    found = find_large(postings.large_at, np.int64(at))
-                    value = np.float32(LARGE_TF)
-                    if found < len(weighting.large):
-                        value = weighting.large[np.uint64(found)]
+            for at in range(np.uint64(position), np.uint64(stop)):
+                value = table[stored_tf(postings, at)]
                 part = np.float32(0.0)
                 if known:
                     part = value / (slope * value + factor[base + np.uint64(docs[at])])
                 parts[at] = part
-            position += count
-        best = np.float32(0.0)
-        block_best = np.float32(0.0)
-        for at in range(first, position):
-            block_best = max(block_best, parts[np.uint64(at)])
-            if (at & (BLOCK - 1)) == BLOCK - 1:
-                # of a block shared with the term before only this term's share, which is not used
-                impacts.block[np.uint64(at >> BLOCK_BITS)] = block_best
-                best = max(best, block_best)
-                block_best = np.float32(0.0)
-        impacts.best[np.uint64(term)] = max(best, block_best)
+            while large < len(large_at) and large_at[np.uint64(large)] < stop:
+                # a damaged file may have them in another order
+                if known and large_at[np.uint64(large)] >= position:
+                    at = np.uint64(large_at[np.uint64(large)])
+                    value = weighting.large[np.uint64(large)]
+                    parts[at] = value / (slope * value + factor[base + np.uint64(docs[at])])
+                large += 1
+            position = stop
+        impacts.best[np.uint64(term)] = _fill_blocks(impacts.block, parts, first, position)
         filled += position - first
     return filled
+
+
+@inline
+def _fill_blocks(block, parts, first, last):
+    """Store the largest part of each block of the postings of a term, first to last; returns that
+    of all. Blocks shared with other terms, of which the last term's share is stored, are not used.
+    """
+    best = np.float32(0.0)
+    start = first
+    while start < last:
+        stop = np.uint64(min((start | (BLOCK - 1)) + 1, last))
+        at = np.uint64(start)
+        four = at + ((stop - at) & ~np.uint64(3))
+        a = b = c = d = np.float32(0.0)  # a single maximum would wait for the one before
+        while at < four:
+            a = max(a, parts[at])
+            b = max(b, parts[at + np.uint64(1)])
+            c = max(c, parts[at + np.uint64(2)])
+            d = max(d, parts[at + np.uint64(3)])
+            at += np.uint64(4)
+        while at < stop:
+            a = max(a, parts[at])
+            at += np.uint64(1)
+        largest = max(max(a, b), max(c, d))
+        block[np.uint64(start >> BLOCK_BITS)] = largest
+        best = max(best, largest)
+        start = np.int64(stop)
+    return best
 
 
 # ---- the terms of queries, and document statistics of a weighting
@@ -205,7 +232,7 @@ def document_sums(high, low, unique, postings, table, large, term_weight):
                  units of 1 and of 2^-64: exact in every order of addition, so that it does not
                  depend on the order of terms in an index
     unique       int32[documents]   the number of its distinct terms
-    table        float32[256]; large float32[L]: the same of frequencies beyond a byte
+    table        float32[256]; large float32[L]: the same of large frequencies
     term_weight  float64[V]
     """
     documents = len(high)
@@ -215,9 +242,9 @@ def document_sums(high, low, unique, postings, table, large, term_weight):
         for run in range(postings.term_run[term], postings.term_run[term + 1]):
             base = np.int64(postings.run_window[run]) << WINDOW_BITS
             for _ in range(np.int64(postings.run_count[run]) + 1):
-                tf = postings.tfs[at]
+                tf = stored_tf(postings, np.uint64(at))
                 value = np.float64(table[tf])
-                if tf == LARGE_TF and seen < len(large):
+                if tf == large_mark(postings) and seen < len(large):
                     value = np.float64(large[seen])
                     seen += 1
                 document = base + np.int64(postings.docs[at])

@@ -15,7 +15,7 @@ from fastseq.kernels.search.postings import (
     DIGIT_BITS,
     LARGE_TF,
     WINDOW_BITS,
-    find_large,
+    frequency,
     radix_pass,
 )
 
@@ -47,17 +47,6 @@ def _skip(data, at, count):
         count -= np.int64(data[at] < np.uint8(128))
         at += _U1
     return at
-
-
-@inline
-def frequency(postings, at):
-    """The term frequency of a posting."""
-    tf = np.int64(postings.tfs[at])
-    if tf == LARGE_TF:
-        found = find_large(postings.large_at, np.int64(at))
-        if found < len(postings.large_tf):
-            tf = np.int64(postings.large_tf[np.uint64(found)])
-    return tf
 
 
 @inline

@@ -1,9 +1,10 @@
 """Inverting token ids into postings, slice by slice, and merging slices and segments.
 
 A *window* is 65,536 consecutive documents, so that a document inside one is a uint16. A posting
-is three bytes: the document in its window (uint16) and the term frequency (uint8; LARGE_TF: in the
-overflow table, under the posting's position). A term's postings are in document order; its *runs*
-are the windows they fall in: (window uint16, count - 1 uint16).
+is the document in its window (uint16) and the term frequency: a byte, or *packed*, two to a byte.
+LARGE_TF, LARGE_PACKED_TF where packed, and more are in an overflow table, under the posting's
+position. A term's postings are in document order; its *runs* are the windows they fall in: (window
+uint16, count - 1 uint16).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from fastseq.kernels.core.jit import helper, inline, jit
 WINDOW_BITS = 16
 WINDOW = 1 << WINDOW_BITS
 LARGE_TF = 255
+LARGE_PACKED_TF = 15
 
 DIGIT_BITS = 11
 DIGITS = 1 << DIGIT_BITS
@@ -27,19 +29,20 @@ class Postings(NamedTuple):
     """An inverted index as arrays; V terms, P postings, R runs, L large frequencies."""
 
     docs: UInt16  # [P] document in its window
-    tfs: UInt8  # [P] term frequency, or LARGE_TF
+    tfs: UInt8  # [P] term frequency, or LARGE_TF; packed [P / 2], the first in the lower half
     term_posting: Int64  # [V + 1]
     term_run: Int64  # [V + 1]
     run_window: UInt16  # [R]
     run_count: UInt16  # [R] postings in the run, less one
     large_at: Int64  # [L] posting positions, ascending
     large_tf: Int32  # [L]
+    packed: int = 0  # 1 where frequencies are packed
 
 
 @helper
 def find_large(large_at, position):
-    """The place of a posting, whose frequency did not fit its byte, in the overflow table; the
-    table's length where a damaged one lacks it."""
+    """The place of a posting, whose frequency is large, in the overflow table; the table's length
+    where a damaged one lacks it."""
     low = np.int64(0)
     high = np.int64(len(large_at))
     while low < high:
@@ -49,6 +52,71 @@ def find_large(large_at, position):
         else:
             high = middle
     return low
+
+
+@inline
+def large_mark(postings):
+    """The stored frequency of postings that are in the overflow table."""
+    return np.uint64(LARGE_TF) >> (np.uint64(postings.packed) << np.uint64(2))
+
+
+@inline
+def stored_tf(postings, at):
+    """The frequency of a posting (uint64), as far as it is stored: at most `large_mark`."""
+    packed = np.uint64(postings.packed)
+    byte = np.uint64(postings.tfs[at >> packed])
+    return (byte >> ((at & packed) << np.uint64(2))) & large_mark(postings)
+
+
+@inline
+def frequency(postings, at):
+    """The term frequency of a posting (int64). A large one is at least `large_mark`, in a damaged
+    table too."""
+    tf = np.int64(stored_tf(postings, at))
+    if tf == np.int64(large_mark(postings)):
+        found = find_large(postings.large_at, np.int64(at))
+        if found < len(postings.large_tf):
+            tf = max(tf, np.int64(postings.large_tf[np.uint64(found)]))
+    return tf
+
+
+@jit
+def frequencies(tfs, postings, first):
+    """tfs int32[n]: the term frequencies of the postings from `first` on."""
+    for i in range(np.uint64(len(tfs))):
+        tfs[i] = np.int32(frequency(postings, np.uint64(first) + i))
+
+
+@jit
+def pack_tfs(packed, large_at, large_tf, tfs, large, first):
+    """Pack the frequencies of a chunk of postings; returns how many of them are large.
+
+    packed    uint8[(first % 2 + n + 1) / 2]  where `first` is odd, the first byte has the frequency
+              of the posting before the chunk
+    large_at, large_tf  int64[n], int32[n]  positions and values of those from LARGE_PACKED_TF on
+    tfs       uint8[n]  a byte each
+    large     int32[…]  those of LARGE_TF and more, in order
+    first     the number of the first posting
+    """
+    at = np.uint64(first) & np.uint64(1)
+    larges = 0
+    seen = 0
+    for i in range(np.uint64(len(tfs))):
+        tf = np.uint64(tfs[i])
+        if tf >= np.uint64(LARGE_PACKED_TF):
+            large_at[larges] = first + np.int64(i)
+            large_tf[larges] = np.int32(tf)
+            if tf == np.uint64(LARGE_TF):
+                large_tf[larges] = large[seen]
+                seen += 1
+            larges += 1
+            tf = np.uint64(LARGE_PACKED_TF)
+        if at & np.uint64(1):
+            packed[at >> np.uint64(1)] |= np.uint8(tf << np.uint64(4))
+        else:
+            packed[at >> np.uint64(1)] = np.uint8(tf)
+        at += np.uint64(1)
+    return larges
 
 
 @inline
@@ -201,6 +269,7 @@ def count_live(counts, postings, live, terms):
 @jit
 def count_merged(df, runs, last_window, postings, rows, terms, first, last):
     """Add the postings of a segment to the counts of a merged one; segments in document order.
+    Returns the numbers of their frequencies of LARGE_PACKED_TF and more, and of LARGE_TF and more.
 
     df, runs, last_window  int64[V], int32[V], int32[V]  of each new term: documents, windows it
                            occurs in, and the last of these, -1 at first
@@ -209,6 +278,8 @@ def count_merged(df, runs, last_window, postings, rows, terms, first, last):
     first, last            the terms of the segment to count: two threads may count other ones
     """
     documents = np.uint64(len(rows))
+    packed_larges = 0
+    larges = 0
     for old in range(np.uint64(first), np.uint64(last)):
         new = np.uint64(terms[old])
         at = np.uint64(postings.term_posting[old])
@@ -220,10 +291,14 @@ def count_merged(df, runs, last_window, postings, rows, terms, first, last):
                 if document < documents and rows[document] >= 0:
                     window = rows[document] >> WINDOW_BITS
                     df[new] += 1
+                    if stored_tf(postings, j) >= np.uint64(LARGE_PACKED_TF):
+                        packed_larges += 1
+                        larges += frequency(postings, j) >= LARGE_TF
                     if last_window[new] != window:
                         last_window[new] = window
                         runs[new] += 1
             at = stop
+    return packed_larges, larges
 
 
 @jit
@@ -234,7 +309,7 @@ def place_merged(
     """Copy the postings of a segment to their places in a chunk of terms; segments in document
     order.
 
-    docs, tfs              uint16[n], uint8[n]  the chunk's postings
+    docs, tfs              uint16[n], uint8[n]  the chunk's postings, not packed
     run_window, run_count  uint16[r]  its runs (window, count - 1)
     large_at, large_tf     int64[L], int32[L]  its large frequencies: positions in the whole index
     larges                 how many of these are filled
@@ -264,14 +339,11 @@ def place_merged(
                     continue
                 row = np.int64(rows[document])
                 docs[target] = np.uint16(row & (WINDOW - 1))
-                tfs[target] = postings.tfs[j]
-                if postings.tfs[j] == LARGE_TF:
-                    found = find_large(postings.large_at, np.int64(j))
-                    value = np.int32(LARGE_TF)
-                    if found < len(postings.large_tf):
-                        value = postings.large_tf[np.uint64(found)]
+                tf = frequency(postings, j)
+                tfs[target] = np.uint8(min(tf, LARGE_TF))
+                if tf >= LARGE_TF:
                     large_at[larges] = np.int64(target) + first_posting
-                    large_tf[larges] = value
+                    large_tf[larges] = np.int32(tf)
                     larges += 1
                 target += np.uint64(1)
                 if row >> WINDOW_BITS == window:
