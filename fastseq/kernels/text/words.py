@@ -223,8 +223,8 @@ def _script_of(bits, cjk):
 
 @helper
 def _is_apostrophe(buffer, at, first, stop):
-    """Whether a quotation mark or U+02BC is an apostrophe of the word [first, stop): between letters
-    or numbers, as U+0027 is in UAX #29, and a single one."""
+    """Whether a quotation mark or U+02BC is an apostrophe of the word [first, stop): a single one
+    between letters or numbers, as U+0027 is in UAX #29."""
     last, after = np.uint32(OTHER), np.uint32(OTHER)
     i = at
     while i > first and last == OTHER:
