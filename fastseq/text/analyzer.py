@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from fastseq.errors import FormatError, SettingsError
@@ -17,6 +17,7 @@ from fastseq.text.word_tables import unicode_version
 from fastseq.types import Texts
 
 _FUNCTION = "function"  # the name of a function, among saved settings
+_STOP_WORDS = "stop-words"
 
 
 @describe_parameters
@@ -123,9 +124,15 @@ class Analyzer(AnalysisSettings):
             analyzer = cls(**settings)
         except (SettingsError, TypeError) as error:
             raise FormatError(f"the saved analyzer cannot be rebuilt: {error}") from None
+        saved_with = fingerprints if isinstance(fingerprints, dict) else {}
         installed = analyzer._fingerprints()
+        if _STOP_WORDS in installed and saved_with.get(_STOP_WORDS) != installed[_STOP_WORDS]:
+            # version 0.1.0 took the package's list without changes
+            words = packages.package_stopwords(str(analyzer.stopwords))
+            if packages.stopwords_fingerprint(words) == saved_with.get(_STOP_WORDS):
+                analyzer = replace(analyzer, stopwords=words)
+                installed = {**installed, _STOP_WORDS: saved_with[_STOP_WORDS]}
         if fingerprints != installed:
-            saved_with = fingerprints if isinstance(fingerprints, dict) else {}
             differs = [name for name in installed if saved_with.get(name) != installed[name]]
             raise FormatError(
                 f"saved with another version of {' and '.join(differs) or 'fastseq'}, which takes "
@@ -139,7 +146,8 @@ class Analyzer(AnalysisSettings):
         if self.stemmer != "none":
             found["PyStemmer"] = packages.stems_fingerprint(self.stemmer)
         if isinstance(self.stopwords, str) and self.stopwords not in ("none", "lucene"):
-            found["stop-words"] = packages.stopwords_fingerprint(self.stopwords)
+            words = packages.stopword_list(self.stopwords)
+            found[_STOP_WORDS] = packages.stopwords_fingerprint(words)
         if self.segments:
             found["rjieba"] = packages.segmenter_version()
         return found

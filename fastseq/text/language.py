@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import unicodedata
 import zlib
 from collections.abc import Callable
 from functools import cache
@@ -21,6 +22,35 @@ LUCENE = tuple(
     there these they this to was will with
     """.split()  # noqa: SIM905
 )
+
+
+# the list of stop-words 2018.7.23, which is Snowball's; later releases have 1,333 words, such as
+# computer, information and state
+_ENGLISH = tuple(
+    """
+    a about above after again against all am an and any are aren't as at be because been before
+    being below between both but by can't cannot could couldn't did didn't do does doesn't doing
+    don't down during each few for from further had hadn't has hasn't have haven't having he he'd
+    he'll he's her here here's hers herself him himself his how how's i i'd i'll i'm i've if in into
+    is isn't it it's its itself let's me more most mustn't my myself no nor not of off on once only
+    or other ought our ours ourselves out over own same shan't she she'd she'll she's should
+    shouldn't so some such than that that's the their theirs them themselves then there there's
+    these they they'd they'll they're they've this those through to too under until up very was
+    wasn't we we'd we'll we're we've were weren't what what's when when's where where's which while
+    who who's whom why why's with won't would wouldn't you you'd you'll you're you've your yours
+    yourself yourselves
+    """.split()  # noqa: SIM905
+)
+# words that the package has in a wrong encoding
+_TURKISH = str.maketrans("ýþð", "ışğ")  # Latin-5 read as Latin-1
+_MENDED = {
+    "polish": {
+        "duå¼o": "dużo", "jeå¼eli": "jeżeli", "jeå›li": "jeśli", "juå¼": "już", "jä…": "ją",
+        "kaå¼dy": "każdy",
+    },
+    "turkish": {"INSERmi": "mi"},
+}  # fmt: skip
+_SYLLABLES = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL")  # names of characters that may be words
 
 
 @cache
@@ -45,20 +75,40 @@ def check_stopwords(stopwords: str | tuple[str, ...]) -> None:
 
 @cache
 def stopword_list(stopwords: str | tuple[str, ...]) -> tuple[str, ...]:
-    """The stop words that the parameter of an analyzer stands for."""
+    """The stop words that the parameter of an analyzer stands for.
+
+    The list of a language has no words of a single letter, but for Chinese, Japanese and Korean.
+    """
     if isinstance(stopwords, tuple):
         return stopwords
     if stopwords in ("none", "lucene"):
         return LUCENE if stopwords == "lucene" else ()
-    from stop_words import get_stop_words
-
-    return tuple(get_stop_words(stopwords))
+    words = _ENGLISH if stopwords == "english" else package_stopwords(stopwords)
+    mended = _MENDED.get(stopwords, {})
+    words = tuple(mended.get(word, word) for word in words)
+    if stopwords == "turkish":
+        words = tuple(word.translate(_TURKISH) for word in words)
+    return tuple(word for word in words if not _is_one_letter(word))
 
 
 @cache
-def stopwords_fingerprint(language: str) -> int:
-    """A CRC-32 of the package's list, which changes with its releases."""
-    return zlib.crc32("\n".join(sorted(set(stopword_list(language)))).encode())
+def package_stopwords(language: str) -> tuple[str, ...]:
+    """The list of the package stop-words as it is: the stop words of indexes of version 0.1.0."""
+    from stop_words import get_stop_words
+
+    return tuple(get_stop_words(language))
+
+
+def stopwords_fingerprint(words: tuple[str, ...]) -> int:
+    """A CRC-32 of a list, which changes with releases of the package."""
+    return zlib.crc32("\n".join(sorted(set(words))).encode())
+
+
+def _is_one_letter(word: str) -> bool:
+    """Whether a word has one letter or digit, and no script in which that is a whole syllable."""
+    text = unicodedata.normalize("NFC", word)
+    letters = [c for c in text if unicodedata.category(c)[0] in "LMN"]
+    return len(letters) == 1 and not unicodedata.name(letters[0], "").startswith(_SYLLABLES)
 
 
 def _is_text(word: object) -> bool:
@@ -122,7 +172,7 @@ def stems_fingerprint(stemmer: str) -> int:
     words = _PROBES.split()
     if stemmer in stopword_languages():
         lower = unicode_tables().change
-        words += sorted({lower(word, True, False) for word in stopword_list(stemmer)})
+        words += sorted({lower(word, True, False) for word in package_stopwords(stemmer)})
     return zlib.crc32("\n".join(stem(stemmer, words)).encode())
 
 

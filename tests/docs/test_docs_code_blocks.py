@@ -1,17 +1,22 @@
-"""Every code block of the documentation runs, page by page, from top to bottom."""
+"""Every code block of the documentation runs, page by page, from top to bottom, and the values that
+comments of Python blocks show are the values of their expressions."""
 
 from __future__ import annotations
 
+import ast
+import io
 import os
 import shutil
 import subprocess
 import sys
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sybil import Document, Example
-from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
+from sybil.parsers.markdown import CodeBlockParser
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
@@ -55,7 +60,43 @@ def run_console(example: Example) -> None:
             assert bool((ran.stdout + ran.stderr).strip()) >= bool(shown), command
 
 
-PARSERS = [PythonCodeBlockParser(), CodeBlockParser("console", run_console)]
+class CommentChecks(ast.NodeTransformer):
+    """Makes each expression with a literal as a comment, `len("ab")  # 2`, an assertion that it has
+    this value."""
+
+    def __init__(self, source: str) -> None:
+        self.values: dict[int, Any] = {}  # by line
+        for token in tokenize.generate_tokens(io.StringIO(source).readline):
+            if token.type == tokenize.COMMENT:
+                try:
+                    self.values[token.start[0]] = ast.literal_eval(token.string[1:].strip())
+                except (SyntaxError, ValueError):  # prose
+                    continue
+
+    def visit_Expr(self, node: ast.Expr) -> ast.stmt:
+        if node.end_lineno not in self.values:
+            return node
+        shown = self.values[node.end_lineno]
+        check = f"_check_shown(None, {shown!r}, {ast.unparse(node)!r})"
+        made = ast.parse(check).body[0]
+        assert isinstance(made, ast.Expr)
+        assert isinstance(made.value, ast.Call)
+        made.value.args[0] = node.value
+        return ast.copy_location(made, node)
+
+
+def check_shown(found: Any, shown: Any, source: str) -> None:
+    assert found == shown, f"{source} is {found!r}, but the comment shows {shown!r}"
+
+
+def run_python(example: Example) -> None:
+    source = "\n" * (example.line + example.parsed.line_offset) + example.parsed
+    tree = ast.fix_missing_locations(CommentChecks(source).visit(ast.parse(source)))
+    example.namespace["_check_shown"] = check_shown
+    exec(compile(tree, example.path, "exec", dont_inherit=True), example.namespace)
+
+
+PARSERS = [CodeBlockParser("python", run_python), CodeBlockParser("console", run_console)]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the blocks are written for a POSIX shell")
@@ -74,9 +115,17 @@ def test_code_blocks_of_a_page_run(
 
 def test_block_that_fails_is_seen(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("```console\n$ fastseq info nowhere\n```\n\n```python\nassert 1 == 2\n```\n")
-    console, python = Document.parse(str(page), *PARSERS).examples()
+    shown = "if True:\n    len('ab')  # 2\nsum(\n    [1, 2]\n)  # {}\n'a'  # prose"
+    blocks = ["assert 1 == 2", shown.format(4), shown.format(3)]
+    page.write_text(
+        "```console\n$ fastseq info nowhere\n```\n\n"
+        + "".join(f"```python\n{block}\n```\n\n" for block in blocks)
+    )
+    console, python, wrong, right = Document.parse(str(page), *PARSERS).examples()
     with pytest.raises(AssertionError, match="fastseq info nowhere"):
         console.evaluate()
     with pytest.raises(AssertionError):
         python.evaluate()
+    with pytest.raises(AssertionError, match=r"sum.* is 3, but the comment shows 4"):
+        wrong.evaluate()
+    right.evaluate()

@@ -26,6 +26,9 @@ UNSPACED = {
     "burmese": ("MYANMAR",),
 }  # fmt: skip
 
+LETTERS = (WordBreak.ALETTER, WordBreak.HEBREW_LETTER)
+MODIFIER = "\u02bc"
+APOSTROPHES = ("\u2018", "\u2019", MODIFIER)
 TRANSPARENT = (WordBreak.EXTEND, WordBreak.FORMAT, WordBreak.ZWJ)
 
 
@@ -98,6 +101,21 @@ def _after_number(word: str, i: int) -> bool:
     return bool(before) and word_break(before[-1]) == WordBreak.NUMERIC
 
 
+def plain_apostrophes(word: str) -> str:
+    """The word with U+0027 for other apostrophes: not in uniseg, which finds boundaries alone."""
+    visible = [i for i, c in enumerate(word) if word_break(c) not in TRANSPARENT]
+    out = list(word)
+    for before, at, after in zip(visible, visible[1:], visible[2:], strict=False):
+        left, right = word_break(word[before]), word_break(word[after])
+        among_letters = left in LETTERS and right in LETTERS
+        among_numbers = left == right == WordBreak.NUMERIC
+        if MODIFIER in (word[before], word[after]):
+            continue
+        if word[at] in APOSTROPHES and (among_letters or among_numbers):
+            out[at] = "'"
+    return "".join(out)
+
+
 def tokens(
     text: str, *, accents: bool = True, lowercase: bool = True, cjk: bool = True
 ) -> list[str]:
@@ -116,5 +134,5 @@ def tokens(
             out += pairs or clusters
         else:
             parts = (part for word in uniseg_words(run) for part in separated(word))
-            out += filter(is_word, parts)
+            out += map(plain_apostrophes, filter(is_word, parts))
     return out

@@ -86,3 +86,34 @@ def test_german_s_after_a_vowel(forms: str, stem: str) -> None:
 def test_german_s_is_of_stems() -> None:
     assert tokens("german", "Autos") == ["autos"]
     assert Analyzer.for_language("german", tokenizer="word").tokens("Autos") == ["autos"]
+
+
+@pytest.mark.parametrize("apostrophe", "\u2019\u2018\u02bc\uff07")
+@pytest.mark.parametrize(
+    ("language", "text", "expected"),
+    [
+        ("english", "O'Hara doesn't say I'm the dog's friend", ["o'hara", "say", "dog", "friend"]),
+        ("french", "aujourd'hui l'arbre qu'il n'est", ["aujourd'hui", "arbre"]),
+        ("italian", "quest'anno l'acqua dell'anno", ["anno", "acqua", "anno"]),
+        ("german", "Hegel's Grimm'sche O'Hara", ["hegel", "grimm", "o'hara"]),
+        ("catalan", "l'home d'aigua", ["hom", "aigu"]),
+        ("irish", "d'fh\u00e1g", ["f\u00e1g"]),
+        ("turkish", "Ankara'da", ["ankar"]),
+        ("ukrainian", "п'ять кіт", ["кіт"]),
+        ("none", "don't", ["don't"]),
+    ],
+)
+def test_typographic_apostrophes_are_apostrophes(
+    language: str, text: str, expected: list[str], apostrophe: str
+) -> None:
+    """In stop lists, normalisation and stems."""
+    analyzer = Analyzer() if language == "none" else Analyzer.for_language(language)
+    assert analyzer.tokens(text) == expected
+    assert analyzer.tokens(text.replace("'", apostrophe)) == expected
+
+
+def test_stop_words_with_typographic_apostrophes() -> None:
+    stop = Analyzer(tokenizer="unicode", stopwords=("don\u2019t",))
+    assert stop.tokens("don't don\u2019t won\u2019t") == ["won't"]
+    word = Analyzer(tokenizer="word").tokens("don\u2019t O\u02bcHara")
+    assert word == ["don", "o\u02bchara"]

@@ -34,6 +34,7 @@ needs_database = pytest.mark.skipif(
 IGNORABLE = "\u200c\u200d\u00ad\ufe0f\u2060\u061c"
 # a few characters of every class, and of scripts with marks, joiners and no spaces
 ODD = "aZé9_ .':;,\"-\n\t\u00a0\u3000İıßẞΣσςKǅﬁ½²\u0301\u0307\u0323\u0345\u2019·\u2024:."
+ODD += "\u2018\u201b\uff07\u02bc"
 ODD += "שלאﬡ猫喜ーｶﾞかガ〇々한국학ᄀ각𝚺𐐀😀👍🏽🇩🇪🇫\U00020000ﷺ㍿क़्षिবাংলাதமிழ்ไทยน้ำກາລາວເຂົ້າខ្មែរមြန်မာစာ၁๑"
 texts_of = st.text(st.one_of(st.sampled_from(ODD), st.sampled_from(ODD), st.characters()))
 
@@ -212,6 +213,10 @@ def test_joiners_inside_words_change_nothing(parts: list[str], data: st.DataObje
         ("صِحَّة", ["صِحَّة"]),
         ("צה\"ל ג'ירפה", ["צה\"ל", "ג'ירפה"]),
         ("l·l a·b", ["l·l", "a·b"]),
+        ("O’Hara doesn’t", ["o'hara", "doesn't"]),
+        ("п'ять п’ять пʼять п＇ять п‘ять", ["п'ять"] * 5),
+        ("‘quoted’ dogs’ ʼt ʼ 12’30 ג’ירפה", ["quoted", "dogs", "ʼt", "ʼ", "12'30", "ג'ירפה"]),
+        ("o\u0331’o aʼ9 aʼʼb", ["o\u0331'o", "aʼ9", "aʼʼb"]),
         ("", []),
         (" \n\t.,;:'\"", []),
         ("\u0301", []),

@@ -8,8 +8,8 @@ run goes through four steps, in a buffer that rarely holds more than one word:
 2. bring marks into canonical order and compose (kernels/text/normal_forms.py);
 3. cut where UAX #29 has a word boundary, or where a script that is written without spaces begins
    or ends (Han and kana, Hangul, Thai, Lao, Khmer, Burmese);
-4. look up the words that have a letter, a number or an emoji; of those scripts, the overlapping
-   pairs of grapheme clusters.
+4. look up the words that have a letter, a number or an emoji, with any apostrophe inside of them as
+   U+0027; of those scripts, the overlapping pairs of grapheme clusters.
 
 Joiners and other default ignorable characters are dropped by the first step. They never separate,
 except the zero-width space; the zero-width joiner joins emoji.
@@ -94,6 +94,8 @@ _CAPITAL_I, _DOTTED_I, _DOTLESS_I, _SMALL_I = (np.uint32(n) for n in (0x49, 0x13
 _DOT_ABOVE, _FULL_WIDTH_I = np.uint32(0x307), np.uint32(0xFF29)
 _IOTA_SUBSCRIPT, _IOTA = np.uint32(0x345), np.uint32(0x3B9)
 _FULL_STOP, _COLON = np.uint32(0x2E), np.uint32(0x3A)
+_APOSTROPHE, _MODIFIER_APOSTROPHE = np.uint32(0x27), np.uint32(0x2BC)
+_LEFT_QUOTE, _RIGHT_QUOTE = np.uint32(0x2018), np.uint32(0x2019)
 
 
 # ---- boundaries
@@ -220,6 +222,34 @@ def _script_of(bits, cjk):
 
 
 @helper
+def _is_apostrophe(buffer, at, first, stop):
+    """Whether a quotation mark or U+02BC is an apostrophe of the word [first, stop): a single one
+    between letters or numbers, as U+0027 is in UAX #29."""
+    last, after = np.uint32(OTHER), np.uint32(OTHER)
+    i = at
+    while i > first and last == OTHER:
+        i -= _U1
+        kind = _break_of(buffer, i, 1)
+        if not _is_in(kind, TRANSPARENT):
+            if buffer.codes[i] & CODE == _MODIFIER_APOSTROPHE or not _is_in(
+                kind, LETTERS_AND_NUMBERS
+            ):
+                return False
+            last = kind
+    i = at + _U1
+    while i < stop and after == OTHER:
+        kind = _break_of(buffer, i, 1)
+        if not _is_in(kind, TRANSPARENT):
+            if buffer.codes[i] & CODE == _MODIFIER_APOSTROPHE:
+                return False
+            after = kind
+        i += _U1
+    return (_is_in(last, LETTERS) and _is_in(after, LETTERS)) or (
+        last == NUMERIC and after == NUMERIC
+    )
+
+
+@helper
 def _put(out, count, buffer, first, stop):
     """Add the codes [first, stop) as a token; returns the new count, or minus a status."""
     if np.uint64(count) >= np.uint64(len(out.ids)):
@@ -228,7 +258,12 @@ def _put(out, count, buffer, first, stop):
     begin, end = buffer.starts[first], buffer.stops[first]
     for k in range(first, stop):
         i = np.uint64(k)
-        filled += encode(out.word, filled, buffer.codes[i] & CODE)
+        code = buffer.codes[i] & CODE
+        if code in (_RIGHT_QUOTE, _LEFT_QUOTE, _MODIFIER_APOSTROPHE) and _is_apostrophe(
+            buffer, i, first, stop
+        ):
+            code = _APOSTROPHE
+        filled += encode(out.word, filled, code)
         begin = min(begin, buffer.starts[i])
         end = max(end, buffer.stops[i])
     known = intern_bytes(out.strings, out.word, _U0, filled, NEWLINE)
