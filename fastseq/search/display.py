@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import html
+import json
+import math
 import re
 import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from typing import Any
 
 from fastseq.errors import printable
 
@@ -75,16 +78,40 @@ def html_table(columns: Sequence[str], rows: Sequence[Row], caption: str = "") -
     return "\n".join([*lines, "</tbody>", "</table>"])
 
 
+def json_text(value: object, indent: int | None = None) -> str:
+    """A value as JSON."""
+    return json.dumps(_jsonable(value), ensure_ascii=False, indent=indent)
+
+
+def _jsonable(value: Any) -> Any:
+    """A value as JSON types: NaN and infinity as null, dates and bytes as text."""
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    return value.item() if hasattr(value, "item") else str(value)
+
+
 def one_line(value: object) -> str:
-    """A value for display, on one line; U+FFFD in place of what controls a terminal. Joiners, soft
-    hyphens and other characters without a glyph stay: words and emoji are written with them."""
+    """A value for display, on one line; lists and mappings are JSON. What controls a terminal is
+    U+FFFD; joiners, soft hyphens and other characters without a glyph stay, since words and emoji
+    are written with them."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4f}"
-    return _CONTROLS.sub("\ufffd", " ".join(printable(str(value)).split()))
+    text = json_text(value) if isinstance(value, list | dict) else printable(str(value))
+    return _CONTROLS.sub("\ufffd", " ".join(text.split()))
 
 
 def width_of(text: str) -> int:
