@@ -62,8 +62,10 @@ _MOST_UNKNOWN = 8  # unknown words of a query that are named
 )
 @options.file(
     "--queries",
-    help="Many queries: Parquet or JSON Lines (query_id, text), or TSV (a header line is skipped); "
-    "text may be compressed (.gz, .zst).",
+    type=options.DATA,
+    help="Many queries: Parquet, JSON Lines or CSV (query_id, text), or TSV (a header line is "
+    "skipped); text may be compressed (.gz, .zst). - is standard input; its format, and that of a "
+    "file with another suffix, is recognised by the content.",
 )
 @options.file(
     "-o",

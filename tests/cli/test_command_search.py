@@ -206,6 +206,33 @@ def test_queries_from_tsv_without_hits(search: Search, tmp_path: Path) -> None:
     assert pq.read_table("run.parquet").num_rows == 0
 
 
+def test_queries_from_standard_input(search: Search) -> None:
+    expected = search("--queries", BILINGUAL / "queries.parquet").out
+    rows = pq.read_table(BILINGUAL / "queries.parquet").to_pylist()
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    for stdin in (lines.encode(), (BILINGUAL / "queries.parquet").read_bytes()):
+        assert search("--queries", "-", stdin=stdin).out == expected != ""
+    assert search("-", "--queries", "-", stdin=lines).code == 2
+    said = search("--queries", "-", stdin="no tab").error
+    assert "standard input: of no known format, expected queries: Parquet, JSON Lines" in said
+    assert "standard input: empty" in search("--queries", "-", stdin="").error
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs bash")
+def test_queries_runs_and_judgments_from_pipes(bilingual: Path, run: Run) -> None:
+    queries, qrels = BILINGUAL / "queries.parquet", BILINGUAL / "qrels.parquet"
+    expected = run("search", "--queries", queries, "-i", bilingual).out
+    fastseq = f"{SCRIPT} --quiet"
+    line = (
+        f"{fastseq} search --queries <(cat {queries}) -i {bilingual} | tee run "
+        f"| {fastseq} evaluate - <(cat {qrels}) -m RR --format json; "
+        f"cat run | {fastseq} evaluate /dev/stdin {qrels} -m RR --format json"
+    )
+    ran = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
+    assert ran.stdout == '{\n  "RR": 1.0\n}\n' * 2
+    assert Path("run").read_text("utf-8") == expected
+
+
 def test_results_do_not_depend_on_threads(search: Search) -> None:
     words = ("--queries", BILINGUAL / "queries.parquet", "-k", "7")
     one, two = (search(*words, "--threads", n) for n in (1, 3))
