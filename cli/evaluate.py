@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,9 +14,10 @@ import click
 import numpy as np
 
 from fastseq.errors import DataError, SettingsError
+from fastseq.store.locations import STDIN, STDIN_NAME
 
 from . import options
-from .options import FILE, Common, command
+from .options import DATA, Common, command
 from .output import write_json, write_table
 
 MEASURES = ("nDCG@10", "AP", "RR", "R@100", "P@10")
@@ -50,9 +52,10 @@ Ranking = dict[str, list[str]]  # document ids by query id, best first
     "evaluate",
     "fastseq evaluate run.trec qrels.parquet",
     "fastseq evaluate run.parquet qrels.txt -m nDCG@10 -m AP --format json",
+    "fastseq search --queries queries.jsonl | fastseq evaluate - qrels.tsv",
 )
-@click.argument("run", type=FILE)
-@click.argument("qrels", type=FILE)
+@click.argument("run", type=DATA)
+@click.argument("qrels", type=DATA)
 @click.option(
     "-m",
     "--measure",
@@ -66,10 +69,12 @@ Ranking = dict[str, list[str]]  # document ids by query id, best first
 def evaluate(common: Common, run: Path, qrels: Path, measures: tuple[str, ...], form: str) -> None:
     """Score a run against relevance judgments.
 
-    RUN is Parquet (query_id, doc_id, rank, score) or TREC, QRELS Parquet (query_id, doc_id, rel),
-    TREC or BEIR's TSV; text may be compressed with gzip or zstd. Every measure is the mean over
-    the queries of QRELS (the Num… measures are sums): a query without results in RUN counts as
-    0, and one without judgments is ignored. nDCG takes the grades as gains.
+    RUN has the columns query_id, doc_id, rank and score, QRELS query_id, doc_id and rel, in
+    Parquet, TREC, TSV (also BEIR's), CSV or JSON Lines; text may be compressed with gzip or zstd.
+    One of them may be -, standard input; its format, and that of files with other suffixes, is
+    recognised by the content. Every measure is the mean over the queries of QRELS (the Num…
+    measures are sums): a query without results in RUN counts as 0, and one without judgments is
+    ignored. nDCG takes the grades as gains.
 
     Documents are ordered by the ranks of RUN; equal or missing ranks by descending score, then by
     descending document id. trec_eval ignores ranks: where its order gives another figure, a notice
@@ -79,11 +84,12 @@ def evaluate(common: Common, run: Path, qrels: Path, measures: tuple[str, ...], 
     from fastseq.store.runs import read_qrels, read_run
 
     judged = read_qrels(qrels)
+    names = [STDIN_NAME if os.fspath(path) == STDIN else str(path) for path in (run, qrels)]
     if not judged:
-        raise DataError(f"{qrels}: contains no judgments")
-    _check_grades(wanted, judged, qrels)
+        raise DataError(f"{names[1]}: contains no judgments")
+    _check_grades(wanted, judged, names[1])
     found = read_run(run)
-    _report_overlap(common, run, found, qrels, judged)
+    _report_overlap(common, names[0], found, names[1], judged)
     ranking = {query: list(scores) for query, scores in found.items() if query in judged}
     values = _values(wanted, judged, ranking)
     _report_order(common, wanted, judged, found, ranking, values)
@@ -244,7 +250,7 @@ _NATIVE: dict[str, Compute] = {
 # ---- notices
 
 
-def _check_grades(wanted: Mapping[str, Any], qrels: Qrels, path: Path) -> None:
+def _check_grades(wanted: Mapping[str, Any], qrels: Qrels, path: str) -> None:
     """Raise DataError for grades whose exponential gain a measure cannot take."""
     largest = max(max(judged.values()) for judged in qrels.values())
     for name, measure in wanted.items():
@@ -254,7 +260,7 @@ def _check_grades(wanted: Mapping[str, Any], qrels: Qrels, path: Path) -> None:
 
 
 def _report_overlap(
-    common: Common, run: Path, found: Mapping[str, Mapping[str, float]], path: Path, qrels: Qrels
+    common: Common, run: str, found: Mapping[str, Mapping[str, float]], path: str, qrels: Qrels
 ) -> None:
     """Count the queries that only one file has, and warn of files without a common id."""
     shared = [query for query in found if query in qrels]

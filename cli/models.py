@@ -107,7 +107,8 @@ def _load(common: Common, path: Path, device: str) -> Any:
 
 def _print(found: Predictions, form: str, done: Callable[[int, int | None], None]) -> None:
     """Every row on standard output as soon as it is predicted."""
-    from fastseq.store.predictions import result_rows
+    from fastseq.store.ids import result_rows
+    from fastseq.store.predictions import ID
 
     def rows() -> Iterator[dict[str, Any]]:
         count = 0
@@ -121,7 +122,8 @@ def _print(found: Predictions, form: str, done: Callable[[int, int | None], None
         write_jsonl(rows())
     else:
         columns = found.schema.names
-        write_tsv(columns, ([_cell(row[name]) for name in columns] for row in rows()))
+        cells = ([_cell(row[name]) for name in columns] for row in rows())
+        write_tsv(columns, cells, [columns.index(ID)])
 
 
 def _cell(value: Any) -> Any:

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
+import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import chain
 from typing import Any
 
 import click
 
 from fastseq.errors import DataError, printable
-from fastseq.search.display import Row, one_line, text_table
+from fastseq.search.display import Row, json_text, one_line, text_table
 
 RunRow = tuple[Any, Any, int, float]  # query id, document id, rank, score
+_SEPARATOR = re.compile("[\t\n\r]")  # of cells or lines of TSV
 
 
-def write_rows(form: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
-    """Rows as the form "table", "tsv", "json" or "jsonl"."""
+def write_rows(
+    form: str, columns: Sequence[str], rows: Iterable[Row], ids: Collection[int] = ()
+) -> None:
+    """Rows as the form "table", "tsv", "json" or "jsonl"; `ids` as of write_tsv."""
     if form == "table":
         write_table(columns, [*rows])
     elif form == "tsv":
-        write_tsv(columns, rows)
+        write_tsv(columns, [*rows], ids)
     else:
         named = (dict(zip(columns, row, strict=True)) for row in rows)
         write_json([*named]) if form == "json" else write_jsonl(named)
@@ -58,17 +60,24 @@ def write_pairs(pairs: Iterable[tuple[str, object]]) -> None:
 
 def write_json(value: object) -> None:
     """One JSON value, indented."""
-    click.echo(json.dumps(_jsonable(value), ensure_ascii=False, indent=2))
+    click.echo(json_text(value, indent=2))
 
 
 def write_jsonl(values: Iterable[object]) -> None:
     """One JSON value per line."""
-    _write_lines(json.dumps(_jsonable(value), ensure_ascii=False) for value in values)
+    _write_lines(map(json_text, values))
 
 
-def write_tsv(columns: Sequence[str], rows: Iterable[Row]) -> None:
-    """A header and one line per row; tabs and line breaks inside a cell become spaces."""
-    _write_lines("\t".join(map(_cell, row)) for row in chain([columns], rows))
+def write_tsv(columns: Sequence[str], rows: Iterable[Row], ids: Collection[int] = ()) -> None:
+    """A header and one line per row. Lists and mappings are JSON; other text is on one line, with
+    single spaces in place of white space, but in the columns numbered `ids` it is written as it is.
+
+    Raises DataError for an id with a tab or a line break; of a list of rows before any is written.
+    """
+    exact = [number in ids for number in range(len(columns))]
+    lines = ("\t".join(map(_cell, row, exact)) for row in rows)
+    header = "\t".join(map(one_line, columns))
+    _write_lines([header, *lines] if isinstance(rows, list) else chain([header], lines))
 
 
 def write_trec(rows: Iterable[RunRow]) -> None:
@@ -91,27 +100,21 @@ def coverage_line(coverage: dict[str, int]) -> str:
     return f"{found:,} of {units:,} units ({found / max(units, 1):.1%}), {share:.1%} of tokens"
 
 
-def _cell(value: object) -> str:
-    return repr(value) if isinstance(value, float) else one_line(value)
+def _cell(value: object, exact: bool) -> str:
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, list | dict):
+        return json_text(value)
+    if not (exact and isinstance(value, str)):
+        return one_line(value)
+    if _SEPARATOR.search(value):
+        raise DataError(
+            f"TSV cannot represent the id {value!r}, which has a tab or a line break: use "
+            "--format json"
+        )
+    return printable(value)
 
 
 def _write_lines(lines: Iterable[str]) -> None:
     # not click.echo, which flushes after every line
     sys.stdout.writelines(f"{line}\n" for line in lines)
-
-
-def _jsonable(value: Any) -> Any:
-    """A value as JSON types: NaN and infinity as null, dates and bytes as text."""
-    if value is None or isinstance(value, bool | int):
-        return value
-    if isinstance(value, str):
-        return printable(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(key): _jsonable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_jsonable(item) for item in value]
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
-    return value.item() if hasattr(value, "item") else str(value)

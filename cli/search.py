@@ -62,8 +62,10 @@ _MOST_UNKNOWN = 8  # unknown words of a query that are named
 )
 @options.file(
     "--queries",
-    help="Many queries: Parquet or JSON Lines (query_id, text), or TSV (a header line is skipped); "
-    "text may be compressed (.gz, .zst).",
+    type=options.DATA,
+    help="Many queries: Parquet, JSON Lines or CSV (query_id, text), or TSV (a header line is "
+    "skipped); text may be compressed (.gz, .zst). - is standard input; its format, and that of a "
+    "file with another suffix, is recognised by the content.",
 )
 @options.file(
     "-o",
@@ -161,7 +163,7 @@ def search(
         if form in (None, "trec"):
             write_trec(rows)
         else:
-            write_rows(form, RUN_COLUMNS, rows)
+            write_rows(form, RUN_COLUMNS, rows, ids=(0, 1))
 
 
 def _most_hits(k: int, index: Index) -> int:
@@ -180,25 +182,20 @@ def _expander(common: Common, vectors: Path, skip_bad_lines: bool, **options: An
 
 def _write_hits(common: Common, hits: Hits, form: str) -> None:
     """The hits of one query."""
-    if form in ("table", "tsv"):
-        from fastseq.search.hits import result_rows
+    from fastseq.search.hits import result_dicts, result_rows
 
+    if form in ("table", "tsv"):
         columns, rows = result_rows(hits)
         if rows or form == "tsv":
-            write_rows(form, columns, rows)
+            write_rows(form, columns, rows, ids=(2,))
         else:
             common.notify("No document contains a term of this query.")
-        return
-    found = hits.to_dicts(0)
-    for hit in found:
-        if hits.id_column in hit["fields"]:
-            hit["fields"][hits.id_column] = hit["id"]
-    if form == "json":
-        write_json(found)
-    elif form == "jsonl":
-        write_jsonl(found)
+    elif form == "trec":
+        scores = hits.scores[0].tolist()
+        found = enumerate(zip(hits.ids[0], scores, strict=False), 1)
+        write_trec(("1", id, rank, score) for rank, (id, score) in found)
     else:
-        write_trec(("1", hit["id"], hit["rank"], hit["score"]) for hit in found)
+        (write_json if form == "json" else write_jsonl)(result_dicts(hits))
 
 
 def _name_removed_words(common: Common, text: str, index: Index) -> None:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import html
+import json
+import math
+import re
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any
 
 from fastseq.errors import printable
 
@@ -16,6 +21,12 @@ GAP = 2  # spaces between two columns
 NARROWEST = 12  # minimum width of a column of text
 HTML_CELL = 80  # maximum width of a cell in HTML
 HTML_TITLE = 10_000  # maximum length of the text that a cut cell shows as its title
+# control characters, and the embeddings, overrides and isolates of bidirectional text
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_JOINER = "\u200d"
+_VOWELS_AND_FINALS = ("\u1160", "\u11ff")  # of Hangul syllables in several characters
+_SKIN_TONES = ("\U0001f3fb", "\U0001f3ff")
+_REGIONAL = ("\U0001f1e6", "\U0001f1ff")  # a pair is a flag
 
 
 def text_table(
@@ -67,39 +78,92 @@ def html_table(columns: Sequence[str], rows: Sequence[Row], caption: str = "") -
     return "\n".join([*lines, "</tbody>", "</table>"])
 
 
+def json_text(value: object, indent: int | None = None) -> str:
+    """A value as JSON."""
+    return json.dumps(_jsonable(value), ensure_ascii=False, indent=indent)
+
+
+def _jsonable(value: Any) -> Any:
+    """A value as JSON types: NaN and infinity as null, dates and bytes as text."""
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    return value.item() if hasattr(value, "item") else str(value)
+
+
 def one_line(value: object) -> str:
-    """A value for display, on one line and without control characters."""
+    """A value for display, on one line; lists and mappings are JSON. What controls a terminal is
+    U+FFFD; joiners, soft hyphens and other characters without a glyph stay, since words and emoji
+    are written with them."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4f}"
-    text = " ".join(printable(str(value)).split())
-    return "".join(c if c.isprintable() else "\ufffd" for c in text)
+    text = json_text(value) if isinstance(value, list | dict) else printable(str(value))
+    return _CONTROLS.sub("\ufffd", " ".join(text.split()))
 
 
 def width_of(text: str) -> int:
-    """Terminal columns of a text: two for wide characters, none for combining ones."""
-    if text.isascii():
-        return len(text)
-    return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
-        for c in text
-    )
+    """Terminal columns of a text: two for wide characters, none for marks above or below another
+    character and for format characters."""
+    return len(text) if text.isascii() else sum(map(_width, text))
+
+
+@lru_cache(1 << 12)
+def _width(character: str) -> int:
+    low, high = _VOWELS_AND_FINALS
+    if unicodedata.category(character) in ("Mn", "Me", "Cf") or low <= character <= high:
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
 def cut(text: str, width: int) -> str:
-    """Text cut to `width` columns, the last of which is then an ellipsis."""
+    """Text cut to `width` columns, the last of which is then an ellipsis, and not inside of a
+    character of several code points: before its marks, in an emoji sequence."""
     if len(text) * 2 <= width or width_of(text) <= width:
         return text
+    if text.isascii():
+        return f"{text[: max(width - 1, 0)]}…"
     used, shown = 0, []
-    for c in text:
-        used += width_of(c)
+    for cluster in _clusters(text):
+        used += width_of(cluster)
         if used > width - 1:
             break
-        shown.append(c)
+        shown.append(cluster)
     return "".join(shown) + "…"
+
+
+@lru_cache(1 << 12)
+def _is_mark(character: str) -> bool:
+    """Whether a character belongs to the one before it."""
+    return unicodedata.category(character) in ("Mn", "Mc", "Me", "Cf") or any(
+        low <= character <= high for low, high in (_VOWELS_AND_FINALS, _SKIN_TONES)
+    )
+
+
+def _clusters(text: str) -> Iterator[str]:
+    """The parts of a text that are not cut: the grapheme clusters of UAX #29, approximately."""
+    start, regional = 0, False
+    for at, c in enumerate(text):
+        is_regional = _REGIONAL[0] <= c <= _REGIONAL[1]
+        extends = _is_mark(c) or text[at - 1 : at] == _JOINER or (is_regional and regional)
+        if at and not extends:
+            yield text[start:at]
+            start = at
+        regional = is_regional and not extends
+    if text:
+        yield text[start:]
 
 
 def fitted(widest: Sequence[int], width: int) -> list[int]:

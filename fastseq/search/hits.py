@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 SHOWN_QUERIES = 5  # of printed hits
 SHOWN_HITS = 10  # of each of these queries
+_FIRST = ("rank", "score", "id")  # columns of displayed hits
 
 
 class _Part(NamedTuple):
@@ -212,9 +213,9 @@ class Hits:
         if len(self) == 0:
             yield _Part("no queries", [], [], "")
 
-    def _dicts(self, q: int, most: int | None = None) -> list[dict[str, Any]]:
-        """`to_dicts`, of the best `most` hits."""
-        rows = self.rows[q, : self.counts[q]][:most]
+    def _dicts(self, q: int) -> list[dict[str, Any]]:
+        """`to_dicts`."""
+        rows = self.rows[q, : self.counts[q]]
         scores = self.scores[q, : len(rows)].tolist()
         stored = self._stored(rows)
         fields = _rows(stored, len(rows))
@@ -257,19 +258,36 @@ def _ids(stored: pa.Table, column: str) -> list[Any]:
     return id_list(stored.column(column))
 
 
-def result_rows(
-    hits: Hits, q: int = 0, most: int | None = None
-) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """The best `most` hits of query q for display: the names of the columns, which are rank, score,
-    id and the stored columns other than the id, and a row for each hit."""
-    found = hits._dicts(q, most)
-    id_column = hits.id_column
-    fields = [name for name in found[0]["fields"] if name != id_column] if found else []
-    rows = [
-        (hit["rank"], hit["score"], hit["id"], *(hit["fields"][name] for name in fields))
-        for hit in found
+def result_dicts(hits: Hits, q: int = 0) -> list[dict[str, Any]]:
+    """`hits.to_dicts(q)` with the stored values as results contain them."""
+    columns, rows = result_rows(hits, q, with_id=True)
+    names = columns[len(_FIRST) :]
+    return [
+        {"rank": rank, "id": id, "score": score, "fields": dict(zip(names, stored, strict=True))}
+        for rank, score, id, *stored in rows
     ]
-    return ["rank", "score", "id", *fields], rows
+
+
+def result_rows(
+    hits: Hits, q: int = 0, most: int | None = None, with_id: bool = False
+) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """The best `most` hits of query q as results contain them: the names of the columns, which are
+    rank, score, id and the stored columns, and a row for each hit. The id's own column is left out
+    unless `with_id`."""
+    from fastseq.store import ids
+
+    rows = hits.rows[q, : hits.counts[q]][:most]
+    stored = hits._stored(rows)
+    names = [] if stored is None else stored.schema.names
+    found = [{}] * len(rows) if stored is None else ids.result_rows(stored)
+    column = hits.id_column
+    own = rows.tolist() if column is None else [row[column] for row in found]
+    fields = [name for name in names if with_id or name != column]
+    scores = hits.scores[q, : len(rows)].tolist()
+    return [*_FIRST, *fields], [
+        (rank, score, id, *(row[name] for name in fields))
+        for rank, (score, id, row) in enumerate(zip(scores, own, found, strict=True), 1)
+    ]
 
 
 def _plural(count: int, one: str, several: str | None = None) -> str:

@@ -37,6 +37,7 @@ from fastseq.store.folder import MANIFEST
 from fastseq.store.locations import (
     EXPECTED,
     STDIN,
+    STDIN_NAME,
     format_of,
     glob_matches,
     is_uri,
@@ -135,10 +136,13 @@ class MemoryFile(DataFile):
     """Bytes in memory, or mapped."""
 
     def __init__(self, name: str, data: Any) -> None:
-        self.name, self._data = name, pa.py_buffer(data)
+        self.name, self.data = name, pa.py_buffer(data)
+
+    def __str__(self) -> str:
+        return self.name
 
     def open(self) -> AbstractContextManager[Any]:
-        file: AbstractContextManager[Any] = pa.BufferReader(self._data)
+        file: AbstractContextManager[Any] = pa.BufferReader(self.data)
         return file
 
 
@@ -152,13 +156,13 @@ def standard_input() -> MemoryFile:
     """Standard input as a file: the redirected file, or a copy in a temporary one, which is
     removed with the process. It is read once: later calls return the same.
 
-    Raises DataError: it is closed or empty; FastseqError: the copy cannot be written.
+    Raises DataError: it is closed; FastseqError: the copy cannot be written.
     """
     stream = sys.stdin
     if stream is None or stream.closed:
         raise DataError("standard input is closed")
     if stream not in _inputs:
-        _inputs[stream] = _mapped(stream.buffer, "standard input")
+        _inputs[stream] = _mapped(stream.buffer, STDIN_NAME)
     return _inputs[stream]
 
 
@@ -192,9 +196,25 @@ def _mapped(stream: Any, name: str) -> MemoryFile:
         place = tempfile.gettempdir()
         problem = f"cannot copy {name} to a temporary file in {place}: {reason(error)}"
         raise FastseqError(problem) from error
-    if not len(data):
-        raise DataError(f"{name} is empty, expected {EXPECTED} or an Arrow stream")
     return MemoryFile(name, data)
+
+
+def _not_empty(file: MemoryFile) -> MemoryFile:
+    if not file.data.size:
+        raise DataError(f"{file.name} is empty, expected {EXPECTED} or an Arrow stream")
+    return file
+
+
+def single_file(path: str | os.PathLike[str]) -> str | os.PathLike[str] | MemoryFile:
+    """The content of standard input ("-"), of a pipe or of a URI, else the path, for what reads a
+    single file several times. Raises DataError where it cannot be read."""
+    if os.fspath(path) == STDIN:
+        return standard_input()
+    if is_uri(path):
+        file = RemoteFile(os.fspath(path), *file_system(os.fspath(path)))
+        with file.reading(), file.open() as opened:
+            return MemoryFile(file.name, opened.read())
+    return _piped(Path(path)) if Path(path).is_fifo() else path
 
 
 # ---- paths, folders, globs and URIs
@@ -225,7 +245,7 @@ def find_files(given: Iterable[str | os.PathLike[str]]) -> FoundFiles:
         raise SettingsError("standard input (-) is named twice: it can be read once")
     for each in given:
         if os.fspath(each) == STDIN:
-            found[STDIN] = (STDIN, "", standard_input())
+            found[STDIN] = (STDIN, "", _not_empty(standard_input()))
             continue
         if is_uri(each):
             store, root, remote = _search_uri(os.fspath(each), skipped)
@@ -234,7 +254,7 @@ def find_files(given: Iterable[str | os.PathLike[str]]) -> FoundFiles:
         else:
             store, (root, paths) = "", search_path(Path(each), skipped)
             for path in paths:
-                local = _piped(path) if path.is_fifo() else LocalFile(path)
+                local = _not_empty(_piped(path)) if path.is_fifo() else LocalFile(path)
                 found.setdefault(str(path.resolve()), (store, os.path.abspath(path), local))
         roots.setdefault(store, []).append(root)
     bases: dict[str, str | None] = {}

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, Protocol, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -91,11 +91,29 @@ def compression_of(head: bytes) -> str | None:
     return next((name for start, name in COMPRESSIONS.items() if head.startswith(start)), None)
 
 
+class Content(Protocol):
+    """The content of a pipe or of standard input, as an Arrow buffer; `str` gives its name."""
+
+    @property
+    def data(self) -> Any: ...
+
+
+Readable: TypeAlias = str | os.PathLike[str] | Content
+
+
+def _raw(source: Readable, buffering: int = -1) -> BinaryIO:
+    if isinstance(source, str | os.PathLike):
+        return open(source, "rb", buffering)
+    import pyarrow as pa  # for such sources only
+
+    return cast(BinaryIO, pa.BufferReader(source.data))
+
+
 @contextmanager
-def opened(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def opened(path: Readable) -> Iterator[BinaryIO]:
     """Open a file for reading; a gzip or zstd file is decompressed, whatever its name. Damage
     raises OSError, EOFError or zlib.error."""
-    with open(path, "rb") as file:
+    with _raw(path) as file:
         found = compression_of(peek(file, 4))
         if found == "gzip":
             with gzip.open(file, "rb") as unpacked:
@@ -129,14 +147,14 @@ class _ZstdReader(io.RawIOBase):
     """The decompressed content of a zstd file; a position before the present one is reached from
     the start."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: Readable) -> None:
         self._path = path
         self._rewind()
 
     def _rewind(self) -> None:
         import pyarrow as pa  # for such files only
 
-        file = open(self._path, "rb", buffering=0)  # noqa: SIM115 - closed with the stream
+        file = _raw(self._path, buffering=0)  # closed with the stream
         self._stream = pa.CompressedInputStream(pa.PythonFile(file, "r"), "zstd")
         self._position = 0
 

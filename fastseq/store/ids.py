@@ -1,7 +1,8 @@
 """Ids of documents: types, form in results, hashes, and the check for duplicates.
 
 An id column may have any scalar Arrow type except booleans. Results (hits, runs, JSON, TSV, tables)
-contain integers as integers and every other id as a string:
+contain integers as integers and every other id as a string; `result_rows` gives other columns these
+forms, too:
 
     strings                        as they are
     integers, whole floats         integers
@@ -23,6 +24,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal, localcontext
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -31,7 +33,9 @@ import pyarrow as pa
 from fastseq.errors import DataError, RowError
 from fastseq.store.arrays import (
     arrow_column,
+    element_type,
     is_string,
+    list_offsets,
     number_array,
     one_chunk,
     plain,
@@ -121,6 +125,41 @@ def result_ids(ids: pa.Array) -> pa.Array:
     buffers = text_array(Texts.from_strings(strings), pa.string()).buffers()
     buffers[0] = array.is_valid().buffers()[1] if array.null_count else None
     return pa.Array.from_buffers(pa.string(), len(array), buffers)
+
+
+def result_rows(table: pa.Table) -> list[dict[str, Any]]:
+    """The rows of a table as results contain them: dates, times, decimals and bytes as
+    `result_ids`, also inside of lists and structs; a map is a list of [key, value]."""
+    columns = [result_values(one_chunk(column)) for column in table.columns]
+    names = table.schema.names
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def result_values(array: pa.Array) -> list[Any]:
+    """The values of a column as results contain them (see `result_rows`)."""
+    kind, t = plain_type(array.type), pa.types
+    if t.is_struct(kind):
+        array = plain(array, kind)
+        parts = [result_values(part) for part in array.flatten()]
+        rows = zip(*parts, strict=True) if parts else iter([()] * len(array))
+        names = [field.name for field in kind]
+        values: list[Any] = [dict(zip(names, row, strict=True)) for row in rows]
+    elif t.is_map(kind):
+        array = plain(array, kind)
+        bounds = array.offsets.to_pylist()
+        pairs = zip(result_values(array.keys), result_values(array.items), strict=True)
+        items = [list(pair) for pair in pairs]
+        values = [items[a:b] for a, b in pairwise(bounds)]
+    elif element_type(kind) is not None:
+        array = plain(array, kind)
+        items = result_values(array.flatten())
+        values = [items[a:b] for a, b in pairwise(list_offsets(array).tolist())]
+    elif is_id(kind) and not t.is_floating(kind):
+        return id_list(array)
+    else:
+        return list(array.to_pylist())
+    valid = array.is_valid().to_pylist()
+    return [value if there else None for value, there in zip(values, valid, strict=True)]
 
 
 def id_list(ids: pa.Array | pa.ChunkedArray) -> list[Any]:

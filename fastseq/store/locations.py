@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 STDIN = "-"
+STDIN_NAME = "standard input"  # in messages
 PARQUET, JSON, CSV, TSV = "Parquet", "JSON Lines", "CSV", "TSV"
 FORMATS = {
     ".parquet": PARQUET, ".jsonl": JSON, ".ndjson": JSON, ".json": JSON, ".csv": CSV, ".tsv": TSV,

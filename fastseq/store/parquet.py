@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from fastseq.errors import DataError
 from fastseq.store.arrays import one_chunk, plain_type
-from fastseq.store.files import opened, reason, written_whole
+from fastseq.store.files import Readable, opened, reason, written_whole
 from fastseq.store.nested import leaves
 
 _SURROGATE = re.compile("[\ud800-\udfff]")  # of a byte that is not UTF-8
@@ -100,33 +100,48 @@ def write_columns(
             raise DataError(f"cannot write {path} as Parquet: {reason(error)}") from error
 
 
-def read_columns(
-    path: str | os.PathLike[str], names: Sequence[Sequence[str | None]]
-) -> list[pa.Array]:
+def read_columns(path: Any, names: Sequence[Sequence[str | None]]) -> list[pa.Array]:
     """Some columns of a small Parquet file, whole, with plain types and in one chunk.
 
     Parameters
     ----------
+    path : a path, a Content, or a file as pyarrow reads it
     names : for each column its name, then alternatives in order of preference; None last for an
         optional column, whose values are null where the file lacks it
 
     Raises DataError: the file is missing, is not Parquet or is damaged, or lacks a column; the
     message lists the columns of the file.
     """
-    found: list[str | None] = []
-    with unreadable(path), parquet_file(path) as file:
+    data = getattr(path, "data", None)
+    source = path if data is None else pa.BufferReader(data)
+    with unreadable(path), parquet_file(source) as file:
         schema = file.schema_arrow
-        for wanted in names:
-            name = next((name for name in wanted if name in schema.names), None)
-            if name is None and None not in wanted:
-                raise DataError(f"{path}: no column {wanted[0]!r}; its columns: {listing(schema)}")
-            found.append(name)
+        found = chosen_columns(schema, names, path)
         distinct = list(dict.fromkeys(name for name in found if name is not None))
         if file.num_row_groups:
             table = file.read(columns=distinct, use_threads=False)
         else:  # some versions of pyarrow cannot read such a file
             table = schema.empty_table().select(distinct)
-    columns = [None if name is None else table.column(name) for name in found]
+    return plain_columns(table, found)
+
+
+def chosen_columns(
+    schema: pa.Schema, names: Sequence[Sequence[str | None]], where: object
+) -> list[str | None]:
+    """The columns of a schema that `names`, as of read_columns, choose, None for an optional one
+    that is not there. Raises DataError, which names `where`, if a column is missing."""
+    found = []
+    for wanted in names:
+        name = next((name for name in wanted if name in schema.names), None)
+        if name is None and None not in wanted:
+            raise DataError(f"{where}: no column {wanted[0]!r}; its columns: {listing(schema)}")
+        found.append(name)
+    return found
+
+
+def plain_columns(table: pa.Table, names: Sequence[str | None]) -> list[pa.Array]:
+    """Columns of a table with plain types and in one chunk; nulls for None."""
+    columns = [None if name is None else table.column(name) for name in names]
     return [
         pa.nulls(len(table)) if column is None else one_chunk(column, plain_type(column.type))
         for column in columns
@@ -141,13 +156,20 @@ def listing(schema: pa.Schema) -> str:
     return ", ".join(shown) or "none"
 
 
-def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
+def first_bytes(path: Readable, size: int) -> bytes:
+    """The first bytes of a file, decompressed. Raises DataError: the file is missing, or cannot be
+    read."""
+    with _readable(path), opened(path) as raw:
+        return raw.read(size)
+
+
+def read_lines(path: Readable) -> Iterator[tuple[int, str]]:
     """The lines of a UTF-8 text file, compressed or not, that are not blank, numbered from 1,
     without their ends: LF or CR LF, or CR in a file without any LF.
 
     Raises DataError: the file is missing, cannot be read, or is not UTF-8 (which line).
     """
-    try:
+    with _readable(path):
         with opened(path) as raw:
             feeds = any(b"\n" in block for block in iter(lambda: raw.read(1 << 20), b""))
         # not str.splitlines, which also splits at U+2028 and others inside of a text
@@ -162,6 +184,13 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
                     raise DataError(f"{path}, line {number}: not UTF-8 text")
                 if line and not line.isspace():
                     yield number, line
+
+
+@contextmanager
+def _readable(path: Readable) -> Iterator[None]:
+    """Convert the system's errors, and those of a damaged compression, to a DataError."""
+    try:
+        yield
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except (OSError, EOFError, zlib.error) as error:

@@ -17,9 +17,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from fastseq.errors import DataError, FastseqError, SettingsError
-from fastseq.store.arrays import number_array, plain_type, to_rows
+from fastseq.store.arrays import number_array
 from fastseq.store.files import reason, written_whole
-from fastseq.store.ids import id_list, is_id
 from fastseq.store.outputs import check_output
 from fastseq.store.parquet import parquet_writer
 from fastseq.store.rows import RowBatch, RowReader
@@ -153,16 +152,6 @@ class Predictions:
                 raise DataError(f"{len(array)} of {name!r}, expected one for each of {batch.rows}")
             arrays.append(array)
         return pa.Table.from_arrays(arrays, schema=self.schema)
-
-
-def result_rows(table: pa.Table) -> list[dict[str, Any]]:
-    """The rows of a table of predictions as Python values, with the ids as results contain them."""
-    rows = to_rows(table)
-    kind = plain_type(table.schema.field(ID).type)
-    if is_id(kind) and not pa.types.is_floating(kind):
-        for row, identifier in zip(rows, id_list(table.column(ID)), strict=True):
-            row[ID] = identifier
-    return rows
 
 
 def _arrow_type(kind: str) -> pa.DataType:

@@ -1,4 +1,5 @@
-"""Queries, runs and relevance judgments (qrels) in Parquet, TREC and tab-separated files.
+"""Queries, runs and relevance judgments (qrels) in Parquet, TREC, tab-separated files, JSON Lines
+and CSV.
 
 A run has four columns: query_id, doc_id, rank (int32, from 1) and score (float32), sorted by query
 and rank. In TREC's form each line is `query_id Q0 doc_id rank score tag`, for qrels
@@ -8,9 +9,11 @@ and rank. In TREC's form each line is `query_id Q0 doc_id rank score tag`, for q
 from __future__ import annotations
 
 import json
+import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from codecs import getincrementaldecoder
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
@@ -33,11 +36,20 @@ from fastseq.store.arrays import (
     string_scalar,
     to_texts,
 )
-from fastseq.store.files import created, reason, written_whole
+from fastseq.store.data_files import DataFile, LocalFile, single_file
+from fastseq.store.files import Readable, created, reason, written_whole
 from fastseq.store.ids import EXPECTED, id_array, id_list, is_id
-from fastseq.store.locations import FORMATS, JSON, suffix_of
+from fastseq.store.locations import CSV, FORMATS, JSON, PARQUET, TSV, suffix_of
 from fastseq.store.outputs import TAG
-from fastseq.store.parquet import parquet_writer, read_columns, read_lines
+from fastseq.store.parquet import (
+    chosen_columns,
+    first_bytes,
+    parquet_writer,
+    plain_columns,
+    read_columns,
+    read_lines,
+)
+from fastseq.store.sources import PARQUET_FILE
 from fastseq.types import Float32, Int64
 
 QUERY_ID_NAMES = ("query_id", "qid", "id", "_id")
@@ -50,6 +62,9 @@ LARGEST_REL = 1_000_000  # pytrec_eval allocates an array of as many levels
 _HEADER_IDS = {"id", "qid", "queryid", "topic", "topicid", "number", "num"}
 _HEADER_TEXTS = {"text", "query", "querytext", "question", "title"}
 _LINES = 1 << 18  # formatted at a time
+_HEAD = 1 << 16  # bytes in which the first line is examined
+_BATCH = 1 << 26  # bytes of JSON Lines or CSV read at a time
+TREC, LINES = "TREC", "lines"  # formats besides those of FORMATS; lines of queries
 
 Ids: TypeAlias = Iterable[str] | Iterable[int] | pa.Array | pa.ChunkedArray
 
@@ -57,50 +72,60 @@ Ids: TypeAlias = Iterable[str] | Iterable[int] | pa.Array | pa.ChunkedArray
 # ---- queries
 
 
-def read_queries(path: str | Path) -> tuple[list[str] | list[int], list[str]]:
+def read_queries(path: str | os.PathLike[str]) -> tuple[list[str] | list[int], list[str]]:
     """The ids and texts of the queries in a file, in order.
 
-    Parquet, and each object of a .jsonl, .ndjson or .json file, has the columns `query_id` (or
-    `qid`, `id`, `_id`) and `text` (or `query`). Each line of a .tsv or .txt file has the id, a tab
-    and the text; a first line that names these columns is a header. Text files may be compressed
-    with gzip or zstd. A null text is an empty query. Warns when a header or empty lines are
-    skipped.
+    Parquet, each object of JSON Lines, and CSV have the columns `query_id` (or `qid`, `id`, `_id`)
+    and `text` (or `query`). Each line of a .tsv or .txt file has the id, a tab and the text; a
+    first line that names these columns is a header. Text may be compressed with gzip or zstd. A
+    null text is an empty query. Warns when a header or empty lines are skipped.
 
-    Raises DataError: the file is missing or damaged, a column is missing or of the wrong type, an
-    id is null or duplicated, a line has no tab (naming file and line or row); SettingsError: the
-    file has another suffix.
+    path : "-" is standard input. The format of a pipe, and of a file with another suffix than those
+        of data and .txt, is recognised by the content
+
+    Raises DataError: the file is missing, damaged or of no known format, a column is missing or of
+    the wrong type, an id is null or duplicated, a line has no tab (naming file and line or row).
     """
-    suffix = suffix_of(path)
+    source = single_file(path)
+    names = [QUERY_ID_NAMES, QUERY_TEXT_NAMES]
+    expected = (
+        "queries: Parquet, JSON Lines or CSV with the columns query_id and text, or lines of an "
+        "id, a tab and the text"
+    )
+
+    def recognised(line: str) -> str | None:
+        return LINES if "\t" in line else CSV if _is_header_of(names, line, ",") else None
+
+    form = _format_of(source, {".tsv": LINES, ".txt": LINES}, recognised, expected)
     ids: list[Any]
-    if suffix == ".parquet":
-        ids, texts = _queries_in_parquet(path)
-    elif FORMATS.get(suffix) == JSON:
-        ids, texts = _queries_in_json(path)
-    elif suffix in (".tsv", ".txt"):
-        ids, texts = _queries_in_lines(path)
+    if form == JSON:
+        ids, texts = _queries_in_json(source)
+    elif form in (LINES, None):
+        if form is None:
+            raise DataError(f"{source}: empty, expected {expected}")
+        ids, texts = _queries_in_lines(source)
     else:
-        raise SettingsError(
-            f"{path}: queries end in .parquet, .jsonl, .tsv or .txt, or those of text in .gz or "
-            f".zst, not {suffix!r}"
-        )
+        ids, texts = _queries_in_columns(source, form, names)
     seen: set[Any] = set()
     for value in ids:
         if value in seen:
             problem = f"the query id {value!r} is duplicated, expected one row for each"
-            raise DataError(f"{path}: {problem}")
+            raise DataError(f"{source}: {problem}")
         seen.add(value)
     return ids, texts
 
 
-def _queries_in_parquet(path: str | Path) -> tuple[list[Any], list[str]]:
-    ids, texts = read_columns(path, [QUERY_ID_NAMES, QUERY_TEXT_NAMES])
+def _queries_in_columns(
+    source: Readable, form: str, names: Sequence[Sequence[str]]
+) -> tuple[list[Any], list[str]]:
+    ids, texts = _columns(source, form, names, strings=QUERY_TEXT_NAMES)
     if not is_text(texts.type):
-        raise DataError(f"{path}: the text of the queries is {texts.type}, expected strings")
+        raise DataError(f"{source}: the text of the queries is {texts.type}, expected strings")
     strings = repaired(texts.cast(pa.string(), safe=False))
-    return _id_list(ids, f"{path}: the query id"), [text or "" for text in strings.to_pylist()]
+    return _id_list(ids, f"{source}: the query id"), [text or "" for text in strings.to_pylist()]
 
 
-def _queries_in_json(path: str | Path) -> tuple[list[Any], list[str]]:
+def _queries_in_json(path: Readable) -> tuple[list[Any], list[str]]:
     ids: list[Any] = []
     texts: list[str] = []
     for number, line in read_lines(path):
@@ -127,7 +152,7 @@ def _queries_in_json(path: str | Path) -> tuple[list[Any], list[str]]:
     return ids, texts
 
 
-def _queries_in_lines(path: str | Path) -> tuple[list[str], list[str]]:
+def _queries_in_lines(path: Readable) -> tuple[list[str], list[str]]:
     ids: list[str] = []
     texts: list[str] = []
     header, empty, before = "", 0, 0
@@ -145,9 +170,7 @@ def _queries_in_lines(path: str | Path) -> tuple[list[str], list[str]]:
     if header:
         notice = f"{path}: the first line is read as a header: {header!r}"
         warnings.warn(notice, FastseqWarning, stacklevel=4)
-    if empty:
-        lines = "1 empty line is" if empty == 1 else f"{empty:,} empty lines are"
-        warnings.warn(f"{path}: {lines} skipped", FastseqWarning, stacklevel=4)
+    _notice_empty_lines(path, empty)
     return ids, texts
 
 
@@ -286,7 +309,7 @@ def _refuse_white_space(ids: pa.Array, what: str, path: Path, separators: bytes)
         )
 
 
-def read_run(path: str | Path) -> dict[str, dict[str, float]]:
+def read_run(path: str | os.PathLike[str]) -> dict[str, dict[str, float]]:
     """Read a run as {query id: {document id: score}}, each query's documents in ranking order.
 
     The order is that of the ranks if every row of the query has a number as its rank; equal ranks,
@@ -295,24 +318,27 @@ def read_run(path: str | Path) -> dict[str, dict[str, float]]:
 
     Parameters
     ----------
-    path : Parquet or .tsv with a header line (query_id, doc_id, score, optionally rank), or TREC's
-        six columns in a file of any other suffix; text may be compressed with gzip or zstd
+    path : Parquet, JSON Lines, CSV or TSV with the columns query_id, doc_id, score and optionally
+        rank, or TREC's six columns; text may be compressed with gzip or zstd. "-" is standard
+        input. The format of a pipe, and of a file with another suffix than those of data and .trec,
+        is recognised by the content
 
-    Raises DataError: the file is missing or damaged, a line has the wrong number of columns, a
-    score is not a number, or a query lists a document twice.
+    Raises DataError: the file is missing, damaged or of no known format, a line has the wrong
+    number of columns, a score is not a number, or a query lists a document twice.
     """
+    source = single_file(path)
     names = (QUERY_ID_NAMES, DOC_ID_NAMES, ("score",), ("rank", None))
     run: dict[str, dict[str, float]] = {}
     ranks: dict[str, list[float]] = {}
     for place, query, document, value, rank in _rows(
-        path, names, (0, 2, 4, 3), 6, "expected 6: query_id Q0 doc_id rank score tag"
+        source, names, (0, 2, 4, 3), 6, "query_id Q0 doc_id rank score tag"
     ):
         score = _number(value)
         if score != score:
-            raise DataError(f"{path}, {place}: expected a number as score, not {value!r}")
+            raise DataError(f"{source}, {place}: expected a number as score, not {value!r}")
         scores = run.setdefault(query, {})
         if document in scores:
-            raise DataError(f"{path}, {place}: {document!r} is duplicated for query {query!r}")
+            raise DataError(f"{source}, {place}: {document!r} is duplicated for query {query!r}")
         scores[document] = score
         ranks.setdefault(query, []).append(_number(rank))
     return {query: _ranked(scores, ranks[query]) for query, scores in run.items()}
@@ -329,79 +355,92 @@ def _ranked(scores: dict[str, float], ranks: list[float]) -> dict[str, float]:
     return {document: score for document, score, _ in rows}
 
 
-def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
+def read_qrels(path: str | os.PathLike[str]) -> dict[str, dict[str, int]]:
     """Read relevance judgments as {query id: {document id: relevance}}; ids are strings.
 
     Parameters
     ----------
-    path : Parquet or .tsv with a header line (query_id, doc_id, rel; also BEIR's query-id,
-        corpus-id, score), or TREC's four columns in a file of any other suffix; text may be
-        compressed with gzip or zstd
+    path : as of `read_run`, with the columns query_id, doc_id and rel (also BEIR's: query-id,
+        corpus-id, score) or TREC's four
 
-    Raises DataError: the file is missing or damaged, a line has the wrong number of columns, a
-    relevance is not an integer of at most 1,000,000, or a query gives a document two relevances.
+    Raises DataError: the file is missing, damaged or of no known format, a line has the wrong
+    number of columns, a relevance is not an integer of at most 1,000,000, or a query gives a
+    document two relevances.
     """
+    file = single_file(path)
     names = ((*QUERY_ID_NAMES, "query-id"), (*DOC_ID_NAMES, "corpus-id"), REL_NAMES)
     qrels: dict[str, dict[str, int]] = {}
-    for place, query, document, value in _rows(
-        path, names, (0, 2, 3), 4, "expected 4: query_id 0 doc_id rel"
-    ):
+    for place, query, document, value in _rows(file, names, (0, 2, 3), 4, "query_id 0 doc_id rel"):
         try:
             rel = int(value)
         except (TypeError, ValueError, OverflowError):
             rel = None
         if rel is None or (isinstance(value, float) and rel != value):
-            raise DataError(f"{path}, {place}: expected an integer as relevance, not {value!r}")
+            raise DataError(f"{file}, {place}: expected an integer as relevance, not {value!r}")
         if abs(rel) > LARGEST_REL:
-            raise DataError(f"{path}, {place}: relevance {rel}, expected at most {LARGEST_REL:,}")
+            raise DataError(f"{file}, {place}: relevance {rel}, expected at most {LARGEST_REL:,}")
         if qrels.setdefault(query, {}).setdefault(document, rel) != rel:
-            raise DataError(f"{path}, {place}: {document!r} has two relevances for query {query!r}")
+            raise DataError(f"{file}, {place}: {document!r} has two relevances for query {query!r}")
     return qrels
 
 
 def _rows(
-    path: str | Path,
+    path: Readable,
     names: Sequence[Sequence[str | None]],
     at: Sequence[int],
     width: int,
-    form: str,
+    columns: str,
 ) -> Iterator[tuple[Any, ...]]:
     """(place, query id, document id, further values) of each row of a run or of judgments.
 
-    names: the columns of Parquet and .tsv, with alternatives, None for an optional column
-    at, width, form: the same columns in TREC's form, its number of columns, and the message for
-        a line with another number
+    names: the columns of files that name them, with alternatives, None for an optional column
+    at, width, columns: the same columns in TREC's form, their number and their names
     """
-    suffix = suffix_of(path)
-    if suffix == ".parquet":
-        queries, documents, *values = read_columns(path, names)
-        columns = [
+    known = ", ".join(str(wanted[0]) for wanted in names if None not in wanted)
+    expected = (
+        f"the {width} columns of TREC ({columns}), or Parquet, JSON Lines, CSV or TSV with the "
+        f"columns {known}"
+    )
+
+    def recognised(line: str) -> str | None:
+        named = (form for form, by in ((TSV, "\t"), (CSV, ",")) if _is_header_of(names, line, by))
+        return next(named, TREC if len(_split(line)) == width else None)
+
+    form = _format_of(path, {".trec": TREC}, recognised, expected)
+    if form in (PARQUET, JSON, CSV):
+        queries, documents, *values = _columns(path, form, names)
+        found = [
             map(str, _id_list(queries, f"{path}: the query id")),
             map(str, _id_list(documents, f"{path}: the document id")),
             *(column.to_pylist() for column in values),
         ]
-        for row, found in enumerate(zip(*columns, strict=True)):
-            yield f"row {row} (from 0)", *found
+        for row, each in enumerate(zip(*found, strict=True)):
+            yield f"row {row} (from 0)", *each
         return
-    places: list[int | None] = list(at) if suffix != ".tsv" else []
+    places: list[int | None] = list(at) if form != TSV else []
+    problem = f"expected {width}: {columns}"
     for number, line in read_lines(path):
-        if suffix != ".tsv":
-            # an id may contain other white space
-            fields = [field for field in line.replace("\t", " ").split(" ") if field]
+        if form != TSV:
+            fields = _split(line)
         else:
             fields = line.split("\t")
             if not places:
-                width, form = len(fields), f"the header has {len(fields)}"
+                width, problem = len(fields), f"the header has {len(fields)}"
                 for wanted in names:
                     name = next((name for name in wanted if name in fields), None)
                     if name is None and None not in wanted:
-                        problem = f"no column {wanted[0]!r} in the header"
-                        raise DataError(f"{path}, line {number}: {problem}")
+                        missing = f"no column {wanted[0]!r} in the header"
+                        raise DataError(f"{path}, line {number}: {missing}")
                     places.append(None if name is None else fields.index(name))
                 continue
         if len(fields) != width:
-            raise DataError(f"{path}, line {number}: {len(fields)} columns, {form}")
+            raise DataError(f"{path}, line {number}: {len(fields)} columns, {problem}")
         yield f"line {number}", *(None if i is None else fields[i] for i in places)
+
+
+def _split(line: str) -> list[str]:
+    """The columns of a line in TREC's form; an id may contain other white space."""
+    return [field for field in line.replace("\t", " ").split(" ") if field]
 
 
 def _number(value: Any) -> float:
@@ -410,3 +449,71 @@ def _number(value: Any) -> float:
         return float(value)
     except (TypeError, ValueError, OverflowError):
         return np.nan
+
+
+# ---- formats
+
+
+def _format_of(
+    source: Readable, own: Mapping[str, str], recognised: Callable[[str], str | None], expected: str
+) -> str | None:
+    """The format by the suffix, else by the content; None for an empty file without a known suffix.
+
+    own : formats by suffix, in addition to those of data
+    recognised : the format of text that is no JSON, by its first line that is not blank; None for
+        none
+    expected : the content, for messages
+
+    Raises DataError for a file of no known format.
+    """
+    suffix = suffix_of(source) if isinstance(source, str | os.PathLike) else ""
+    form = own.get(suffix) or FORMATS.get(suffix)
+    if form is not None:
+        return form
+    head = first_bytes(source, _HEAD)
+    if head.startswith(PARQUET_FILE):
+        return PARQUET
+    head = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not head:
+        return None
+    try:
+        line = getincrementaldecoder("utf-8")().decode(re.split(rb"[\r\n]", head, maxsplit=1)[0])
+    except UnicodeDecodeError:
+        line = "\0"
+    form = None if "\0" in line else JSON if line.startswith("{") else recognised(line)
+    if form is None:
+        raise DataError(f"{source}: of no known format, expected {expected}")
+    return form
+
+
+def _is_header_of(names: Sequence[Sequence[str | None]], line: str, separator: str) -> bool:
+    """Whether a line names all of these columns, with alternatives, None for an optional one."""
+    fields = [field.strip('"') for field in line.split(separator)]
+    return all(None in wanted or any(name in fields for name in wanted) for wanted in names)
+
+
+def _columns(
+    source: Readable, form: str, names: Sequence[Sequence[str | None]], strings: Sequence[str] = ()
+) -> list[pa.Array]:
+    """Columns of Parquet, JSON Lines or CSV, as read_columns returns them; in CSV those called
+    `strings` are read as such. Warns when empty lines of CSV are skipped."""
+    if form == PARQUET:
+        return read_columns(source, names)
+    from fastseq.store.record_files import CsvSource, JsonSource
+
+    file = LocalFile(Path(source)) if isinstance(source, str | os.PathLike) else source
+    assert isinstance(file, DataFile)
+    rows = JsonSource(file) if form == JSON else CsvSource(file, ",")
+    rows.read_as_strings(strings)
+    _notice_empty_lines(source, getattr(rows, "empty_lines", 0))
+    found = chosen_columns(rows.schema, names, source)
+    distinct = list(dict.fromkeys(name for name in found if name is not None))
+    schema = pa.schema([rows.schema.field(name) for name in distinct])
+    table = pa.Table.from_batches(rows.read(distinct, _BATCH), schema)
+    return plain_columns(table, found)
+
+
+def _notice_empty_lines(source: Readable, count: int) -> None:
+    if count:
+        lines = "1 empty line is" if count == 1 else f"{count:,} empty lines are"
+        warnings.warn(f"{source}: {lines} skipped", FastseqWarning, stacklevel=5)

@@ -373,3 +373,28 @@ def test_relevance_too_large_for_trec_eval_is_an_error(run: Run, files: dict[str
     files["qrels.txt"].write_text("q1 0 a 4294967297\n")
     said = run("evaluate", files["run.trec"], files["qrels.txt"]).error
     assert "line 1: relevance 4294967297, expected at most 1,000,000" in said
+
+
+# ---- standard input and pipes
+
+
+def test_run_or_judgments_from_standard_input(run: Run, files: dict[str, Path]) -> None:
+    words = ("-m", "AP", "--format", "json")
+    for name in ("run.trec", "run.parquet"):
+        ran = run("evaluate", "-", files["qrels.txt"], *words, stdin=files[name].read_bytes())
+        assert ran.json == pytest.approx({"AP": AP})
+        assert "1 of 2 queries of" in ran.err
+        assert "have no results in standard input, such as 'q2'" in ran.err
+    for name in ("qrels.txt", "qrels.parquet"):
+        ran = run("evaluate", files["run.trec"], "-", *words, stdin=files[name].read_bytes())
+        assert ran.json == pytest.approx({"AP": AP})
+
+
+def test_invalid_standard_input_is_an_error(run: Run, files: dict[str, Path]) -> None:
+    ran = run("evaluate", "-", "-", stdin=RUN)
+    assert ran.code == 2
+    assert "standard input (-) is named twice" in ran.error
+    said = run("evaluate", "-", files["qrels.txt"], stdin="a line\n").error
+    assert "standard input: of no known format, expected the 6 columns of TREC" in said
+    said = run("evaluate", files["run.trec"], "-", stdin="").error
+    assert "standard input: contains no judgments" in said

@@ -36,6 +36,49 @@ def test_cell_is_one_line_without_control_characters(text: str) -> None:
 
 def test_escape_codes_of_the_data_are_removed() -> None:
     assert "\x1b" not in one_line("\x1b[2Jgone\x07")
+    assert one_line("a\x9b2J\u202eb\u2066c\x00") == "a\ufffd2J\ufffdb\ufffdc\ufffd"
+
+
+PERSIAN, FAMILY, FLAGS = "می\u200cخواهم", "👩\u200d👩\u200d👧", "🇫🇷🇩🇪"
+CONJUNCT, THAI, BURMESE, JAMO = "क्\u200dष", "ที่นี่", "မြို့", "\u1112\u1161\u11ab"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [PERSIAN, FAMILY, FLAGS, CONJUNCT, THAI, BURMESE, JAMO, "co\u00adop", "❤\ufe0f", "\u200fא1"],
+)
+def test_characters_that_join_others_stay(text: str) -> None:
+    assert one_line(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "width"),
+    [
+        ("e\u0301", 1), (PERSIAN, 7), (THAI, 2), ("हिन्दी", 5), (BURMESE, 2), (JAMO, 2), ("猫Ａ", 4),
+        ("co\u00adop", 4), ("❤\ufe0f", 1), ("a\u20dd", 1), ("\u200b\u2060", 0),
+    ],
+)  # fmt: skip
+def test_marks_and_format_characters_have_no_width(text: str, width: int) -> None:
+    assert width_of(text) == width
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "shown"),
+    [
+        ("ae\u0301\u0323iou", 3, "ae\u0301\u0323…"),
+        ("हिन्दी है", 3, "हि…"),
+        ("हिन्दी है", 2, "…"),
+        (f"{FAMILY} x", 6, "…"),
+        (f"{FAMILY} x", 7, f"{FAMILY}…"),
+        ("👍🏽👍🏽", 4, "…"),
+        (FLAGS, 3, "🇫🇷…"),
+        (JAMO * 3, 4, f"{JAMO}…"),
+    ],
+)
+def test_cut_keeps_characters_of_several_code_points_whole(
+    text: str, width: int, shown: str
+) -> None:
+    assert cut(text, width) == shown
 
 
 def test_plain_tables_align_wide_characters(capsys: pytest.CaptureFixture) -> None:

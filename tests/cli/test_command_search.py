@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fastseq_cli.search import MODELS
@@ -88,7 +91,7 @@ def test_query_without_known_terms_finds_nothing(search: Search, query: str) -> 
     for form in ("table", "jsonl", "trec"):
         ran = search(query, "--format", form)
         assert (ran.code, ran.out) == (0, "")
-    assert search(query, "--format", "tsv").out == "rank\tscore\tid\n"
+    assert search(query, "--format", "tsv").out == "rank\tscore\tid\tlanguage\ttitle\ttext\n"
 
 
 def test_k_may_exceed_the_collection(search: Search) -> None:
@@ -203,6 +206,33 @@ def test_queries_from_tsv_without_hits(search: Search, tmp_path: Path) -> None:
     assert pq.read_table("run.parquet").num_rows == 0
 
 
+def test_queries_from_standard_input(search: Search) -> None:
+    expected = search("--queries", BILINGUAL / "queries.parquet").out
+    rows = pq.read_table(BILINGUAL / "queries.parquet").to_pylist()
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    for stdin in (lines.encode(), (BILINGUAL / "queries.parquet").read_bytes()):
+        assert search("--queries", "-", stdin=stdin).out == expected != ""
+    assert search("-", "--queries", "-", stdin=lines).code == 2
+    said = search("--queries", "-", stdin="no tab").error
+    assert "standard input: of no known format, expected queries: Parquet, JSON Lines" in said
+    assert "standard input: empty" in search("--queries", "-", stdin="").error
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs bash")
+def test_queries_runs_and_judgments_from_pipes(bilingual: Path, run: Run) -> None:
+    queries, qrels = BILINGUAL / "queries.parquet", BILINGUAL / "qrels.parquet"
+    expected = run("search", "--queries", queries, "-i", bilingual).out
+    fastseq = f"{SCRIPT} --quiet"
+    line = (
+        f"{fastseq} search --queries <(cat {queries}) -i {bilingual} | tee run "
+        f"| {fastseq} evaluate - <(cat {qrels}) -m RR --format json; "
+        f"cat run | {fastseq} evaluate /dev/stdin {qrels} -m RR --format json"
+    )
+    ran = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
+    assert ran.stdout == '{\n  "RR": 1.0\n}\n' * 2
+    assert Path("run").read_text("utf-8") == expected
+
+
 def test_results_do_not_depend_on_threads(search: Search) -> None:
     words = ("--queries", BILINGUAL / "queries.parquet", "-k", "7")
     one, two = (search(*words, "--threads", n) for n in (1, 3))
@@ -226,6 +256,82 @@ def test_ids_with_white_space_cannot_be_trec(run: Run, write: Write) -> None:
     assert "'a b'" in run("search", "--queries", "q.tsv", "-o", "run.trec").error
     assert not Path("run.trec").exists()
     assert run("search", "--queries", "q.tsv", "-o", "run.parquet").code == 0
+
+
+STRANGE_IDS = ["می\u200cخواهم", "a  b", " lead ", "co\u00adop", "a\u202eb", "x\u2028y", "\x1b[1m"]
+
+
+def test_tsv_has_the_ids_unchanged(run: Run, write: Write) -> None:
+    docs = write("docs.parquet", id=STRANGE_IDS, text=["tea"] * len(STRANGE_IDS))
+    assert run("index", docs).code == 0
+    header, *rows = run("search", "tea", "--format", "tsv").out.split("\n")[:-1]
+    assert header == "rank\tscore\tid\ttext"
+    assert [row.split("\t")[2] for row in rows] == STRANGE_IDS
+    write("q.parquet", query_id=STRANGE_IDS, text=["tea"] * len(STRANGE_IDS))
+    many = ("search", "--queries", "q.parquet", "--format", "tsv")
+    rows = run(*many).out.split("\n")[1:-1]
+    assert [row.split("\t")[:2] for row in rows] == [
+        [q, d] for q in STRANGE_IDS for d in STRANGE_IDS
+    ]
+
+
+@pytest.mark.parametrize("id", ["a\tb", "a\nb", "\ra"])
+def test_ids_with_a_tab_or_line_break_cannot_be_tsv(run: Run, write: Write, id: str) -> None:
+    assert run("index", write("docs.parquet", id=["x", id], text=["tea", "tea"])).code == 0
+    write("q.parquet", query_id=["q"], text=["tea"])
+    for words in (["tea"], ["--queries", "q.parquet"]):
+        ran = run("search", *words, "--format", "tsv")
+        assert repr(id) in ran.error
+        assert "--format json" in ran.error
+        assert ran.out == ""
+    assert run("search", "tea", "--format", "json").json[1]["id"] == id
+
+
+def test_stored_values_have_the_forms_of_ids(run: Run, tmp_path: Path) -> None:
+    moment = datetime.datetime(2020, 1, 31, 12, 30)
+    columns = {
+        "id": pa.array([moment], pa.timestamp("ns", "UTC")),
+        "text": pa.array(["tea"]),
+        "day": pa.array([moment.date()]),
+        "time": pa.array([moment]).cast(pa.timestamp("us")),
+        "uuid": pa.array([bytes(range(16))], pa.binary(16)),
+        "raw": pa.array([b"\x01\xff"]),
+        "price": pa.array([Decimal("1.50")]),
+        "days": pa.array([[moment.date(), None]]),
+        "more": pa.array([{"at": moment, "n": 1.5, "ok": True}]),
+        "map": pa.array([[("a", b"\x00")]], pa.map_(pa.string(), pa.binary())),
+        "none": pa.array([None], pa.list_(pa.int64())),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "docs.parquet")
+    assert run("index", "docs.parquet", "--text-column", "text").code == 0
+    [hit] = run("search", "tea", "--format", "json").json
+    fields = {
+        "id": "2020-01-31T12:30:00Z",
+        "text": "tea",
+        "day": "2020-01-31",
+        "time": "2020-01-31T12:30:00",
+        "uuid": "00010203-0405-0607-0809-0a0b0c0d0e0f",
+        "raw": "01ff",
+        "price": "1.50",
+        "days": ["2020-01-31", None],
+        "more": {"at": "2020-01-31T12:30:00", "n": 1.5, "ok": True},
+        "map": [["a", "00"]],
+        "none": None,
+    }
+    assert hit["id"] == fields["id"]
+    assert hit["fields"] == fields
+    header, row = (
+        line.split("\t") for line in run("search", "tea", "--format", "tsv").out.splitlines()
+    )
+    cells = dict(zip(header, row, strict=True))
+    assert header == ["rank", "score", "id", *list(fields)[1:]]
+    for name in ("days", "more", "map"):
+        assert json.loads(cells[name]) == fields[name]
+    assert [cells[name] for name in ("day", "time", "raw", "none")] == [
+        "2020-01-31", "2020-01-31T12:30:00", "01ff", "",
+    ]  # fmt: skip
+    assert '["2020-01-31", null]' in run("search", "tea").out
+    assert run("search", "zzz", "--format", "tsv").out.rstrip("\n").split("\t") == header
 
 
 def test_bilingual_queries_are_answered(search: Search, run: Run) -> None:

@@ -29,6 +29,7 @@ from fastseq.store.ids import (
     plain_ids,
     refuse_duplicate_ids,
     result_ids,
+    result_values,
 )
 from fastseq.store.rows import Corpus
 from fastseq.store.runs import read_queries, read_run
@@ -375,3 +376,25 @@ def test_forms_and_values_are_read_as_the_same_ids(
     assert len(set(shown)) == len(set(array.to_pylist())), "different ids differ in results"
     hashes = id_hashes(array).tolist()
     assert len(set(hashes)) == len(set(shown))
+
+
+def test_values_of_lists_structs_and_maps_have_the_forms_of_ids() -> None:
+    days = pa.array([[0, None], None, [], [1]], pa.list_(pa.date32()))
+    expected = [["1970-01-01", None], None, [], ["1970-01-02"]]
+    for kind in (pa.list_(pa.date32()), pa.large_list(pa.date32())):
+        for start in range(4):
+            assert result_values(days.cast(kind).slice(start)) == expected[start:]
+    fixed = pa.array([[b"a", b"b"], None], pa.list_(pa.binary(), 2))
+    assert result_values(fixed) == [["61", "62"], None]
+    kind = pa.struct({"a": pa.binary(), "b": pa.struct({"c": pa.duration("s")})})
+    structs = pa.array([{"a": b"x", "b": {"c": 0}}, None, {"a": None, "b": None}], kind)
+    values = [{"a": "78", "b": {"c": "PT0S"}}, None, {"a": None, "b": None}]
+    assert result_values(structs) == values
+    assert result_values(structs.slice(1)) == values[1:]
+    assert result_values(pa.array([{}, {}], pa.struct([]))) == [{}, {}]
+    maps = pa.array([[("a", 1)], None, [("b", 2), ("c", None)]], pa.map_(pa.string(), pa.int32()))
+    assert result_values(maps) == [[["a", 1]], None, [["b", 2], ["c", None]]]
+    assert result_values(maps.slice(2)) == [[["b", 2], ["c", None]]]
+    assert result_values(pa.array([True, None])) == [True, None]
+    assert result_values(pa.array([1.5, 2.0])) == [1.5, 2.0]
+    assert result_values(pa.array(["a", None, "a"]).dictionary_encode()) == ["a", None, "a"]

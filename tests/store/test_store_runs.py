@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import io
+import json
+import os
 import re
 import subprocess
 import sys
+import threading
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -334,8 +339,6 @@ def test_invalid_queries_are_rejected(
 ) -> None:
     with pytest.raises(DataError, match=said):
         read_queries(put(tmp_path / name, content))
-    with pytest.raises(SettingsError, match=r"not '\.html'"):
-        read_queries(put(tmp_path / "q.html", content))
 
 
 @pytest.mark.parametrize(
@@ -523,3 +526,98 @@ def test_position_in_a_zstd_file(tmp_path: Path) -> None:
         assert file.read() == content[3:]
         file.seek(0)
         assert file.readline() == content[: content.index(b"\n") + 1]
+
+
+# ---- formats by content
+
+COLUMNS: dict[str, dict[str, list[Any]]] = {
+    "queries": {"query_id": ["q", "r"], "text": ["a cat", "dogs"]},
+    "run": {"query_id": ["q", "q"], "doc_id": ["d", "e"], "rank": [1, 2], "score": [2.5, 1.0]},
+    "qrels": {"query_id": ["q", "q"], "doc_id": ["d", "e"], "rel": [1, 0]},
+}
+READ: dict[str, tuple[Callable[[Any], Any], Any]] = {
+    "queries": (read_queries, (["q", "r"], ["a cat", "dogs"])),
+    "run": (read_run, {"q": {"d": 2.5, "e": 1.0}}),
+    "qrels": (read_qrels, {"q": {"d": 1, "e": 0}}),
+}
+LINES = {
+    "queries": "q\ta cat\nr\tdogs\n",
+    "run": "q Q0 d 1 2.5 tag\nq Q0 e 2 1.0 tag\n",
+    "qrels": "q 0 d 1\nq 0 e 0\n",
+}
+
+
+def contents(what: str) -> dict[str, bytes]:
+    """The same rows in each format."""
+    table, parquet = pa.table(COLUMNS[what]), io.BytesIO()
+    pq.write_table(table, parquet)
+    rows = [list(row.values()) for row in table.to_pylist()]
+    made = {
+        "parquet": parquet.getvalue(),
+        "jsonl": "".join(json.dumps(row) + "\n" for row in table.to_pylist()).encode(),
+        "lines": b"\n" + LINES[what].encode(),
+    }
+    for name, by in (("csv", ","), ("tsv", "\t")):
+        lines = [by.join(map(str, row)) + "\n" for row in [table.column_names, *rows]]
+        made[name] = "".join(lines).encode()
+    made["gzip"] = gzip.compress(made["lines"])
+    made["zstd"] = pa.compress(made["jsonl"], "zstd", asbytes=True)
+    return made
+
+
+@pytest.mark.filterwarnings("ignore::fastseq.errors.FastseqWarning")
+@pytest.mark.parametrize("what", READ)
+@pytest.mark.parametrize("form", ["parquet", "jsonl", "lines", "csv", "tsv", "gzip", "zstd"])
+def test_formats_are_recognised_by_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, form: str
+) -> None:
+    read, expected = READ[what]
+    content = contents(what)[form]
+    path = put(tmp_path / "file", content)
+    assert read(path) == expected
+    assert read(f"file://{path}") == expected
+    with open(path, encoding="utf-8") as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        assert read("-") == expected
+    if form in ("jsonl", "csv", "parquet"):
+        assert read(put(tmp_path / f"file.{form}", content)) == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("what", READ)
+def test_pipes_are_read_once(tmp_path: Path, what: str) -> None:
+    read, expected = READ[what]
+    for form in ("parquet", "gzip"):
+        pipe = tmp_path / form
+        os.mkfifo(pipe)
+        writer = threading.Thread(target=pipe.write_bytes, args=[contents(what)[form]])
+        writer.start()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FastseqWarning)
+            assert read(pipe) == expected
+        writer.join()
+
+
+@pytest.mark.parametrize("what", READ)
+@pytest.mark.parametrize(
+    "content", [b"\x89PNG\r\n\x1a\n\0\0", b"a single\nline", b"[\n1]", b"a,b\n"]
+)
+def test_content_of_no_known_format_is_an_error(tmp_path: Path, what: str, content: bytes) -> None:
+    with pytest.raises(DataError, match=r"file: of no known format, expected .*query_id"):
+        READ[what][0](put(tmp_path / "file", content))
+
+
+def test_empty_content(tmp_path: Path) -> None:
+    path = put(tmp_path / "file", b" \n")
+    with pytest.raises(DataError, match="file: empty, expected queries: Parquet"):
+        read_queries(path)
+    assert read_run(path) == {}
+    assert read_qrels(path) == {}
+
+
+def test_queries_in_csv(tmp_path: Path) -> None:
+    path = put(tmp_path / "q.csv", 'qid,query,n\n007,"a, ""b""",1\n\n8,,2\n9,10,3\n')
+    with pytest.warns(FastseqWarning, match=r"q\.csv: 1 empty line is skipped"):
+        assert read_queries(path) == (["007", "8", "9"], ['a, "b"', "", "10"])
+    with pytest.raises(DataError, match=r"no column 'text'; its columns: id \(int64\)"):
+        read_queries(put(tmp_path / "p.csv", "id,body\n1,a\n"))
