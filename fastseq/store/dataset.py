@@ -137,7 +137,7 @@ class Dataset:
             for batch in source.read(there, max_bytes):
                 for name in columns:
                     if name not in there:
-                        kind = next(iter(self.kinds(name)))
+                        kind = plain_type(next(iter(self.kinds(name))))
                         batch = batch.append_column(name, pa.nulls(batch.num_rows, kind))
                 if batch.num_rows:
                     yield batch
