@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import stat
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -264,10 +265,14 @@ def _is_path(text: Any) -> bool:
     if len(text.split()) == 1 and (is_uri(text) or format_of(text) is not None):
         return True
     try:
-        if os.path.isdir(text):
+        try:
+            mode = os.stat(text).st_mode
+        except (OSError, ValueError):
+            return glob.has_magic(text) and any(map(format_of, glob.iglob(text, recursive=True)))
+        if stat.S_ISDIR(mode):
             return any(data_files(Path(text), []))
-        if glob.has_magic(text) and not os.path.exists(text):
-            return any(map(format_of, glob.iglob(text, recursive=True)))
+        if not stat.S_ISREG(mode):  # opening a pipe would block
+            return False
         with open(text, "rb") as file:
             return file.read(len(PARQUET_FILE)) == PARQUET_FILE
     except (OSError, ValueError):  # no such file, or not a valid file name

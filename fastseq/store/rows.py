@@ -327,6 +327,7 @@ class Corpus(RowReader):
         """
         names = listed(text_columns) or listed(indexed_fields)
         data = open_sources(source).with_texts((*names, *indexed_fields))
+        own = data.types
         if partial:
             data = data.with_nulls((*names, *indexed_fields))
         fields = choose_fields(
@@ -336,8 +337,8 @@ class Corpus(RowReader):
         text = fields.text
         fields = replace(fields, text=_with_fields(text, indexed_fields))
         if store is None:
-            named = [name for name in data.types if not INDEX_NAME.fullmatch(name)]
-            nested = [] if fields.id is None or fields.id in data.types else [fields.id]
+            named = [name for name in own if not INDEX_NAME.fullmatch(name)]
+            nested = [] if fields.id is None or fields.id in own else [fields.id]
             stored = (*named, *nested)
         else:
             stored = (*(() if fields.id is None else (fields.id,)), *listed(store))

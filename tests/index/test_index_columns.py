@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from fastseq import Index
+from fastseq import DataError, Index
 
 ROW = {"id": 1, "doc": {"title": "Cats", "text": ["a cat", "x"]}, "tags": ["pets", None]}
 
@@ -53,3 +53,17 @@ def test_encoded_strings_inside_of_lists_and_structs(tmp_path: Path) -> None:
     index = Index.build(table, tmp_path / "index")
     assert index.search("dog").ids == [[1]]
     assert index.get(1) == {"id": 1, "text": ["cat", "dog"], "doc": {"a": "x"}, "words": ["y"]}
+
+
+def test_added_rows_may_lack_fields_of_the_text(tmp_path: Path) -> None:
+    rows = [{"id": 7, "doc": {"title": "Cats", "paragraphs": ["They sleep."]}, "body": "Long"}]
+    columns = ["doc.title", "doc.paragraphs", "body"]
+    index = Index.build(rows, tmp_path / "index", text_columns=columns)
+    (tmp_path / "new.jsonl").write_text('{"id": 8, "doc": {"title": "Cows"}}\n')
+    index.add(tmp_path / "new.jsonl")
+    index.add([{"id": 9, "body": "Hens"}])
+    assert index.search("cows hens").ids == [[8, 9]]
+    assert index.get(8) == {"id": 8, "doc": {"title": "Cows", "paragraphs": None}, "body": None}
+    assert index.get(9) == {"id": 9, "doc": None, "body": "Hens"}
+    with pytest.raises(DataError, match="the index has no column 'new'"):
+        index.add([{"id": 9, "body": "Hens", "new": 1}])
