@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from fastseq.errors import DataError, FastseqWarning, SettingsError
-from fastseq.store.arrays import arrow_column, plain_type, promoted
+from fastseq.store.arrays import arrow_column, is_string, plain_type, promoted
 from fastseq.store.data_files import DataFile, MemoryFile, data_files, find_files
 from fastseq.store.files import reason
 from fastseq.store.frames import is_lazy_frame
@@ -68,9 +68,28 @@ class Dataset:
 
     def with_texts(self, columns: Sequence[str]) -> Dataset:
         """The dataset with the text columns, `text` unless named, as strings in CSV."""
-        names = columns or (TEXT_NAME,)
-        changed = [source.read_as_strings(names) for source in self.sources]
-        return Dataset.of(self.sources) if any(changed) else self
+        return self.with_strings(columns or (TEXT_NAME,))
+
+    def with_strings(self, columns: Sequence[str]) -> Dataset:
+        """The dataset with some columns as strings in CSV."""
+        changed = [source.read_as_strings(columns) for source in self.sources]
+        return self._changed() if any(changed) else self
+
+    def with_ids(self, column: str | None) -> Dataset:
+        """The dataset with the id column in CSV as integers, or as strings where other sources have
+        strings."""
+        if column is None:
+            return self
+        changed = [source.read_as_ids(column) for source in self.sources]
+        data = self._changed() if any(changed) else self
+        strings = any(is_string(plain_type(kind)) for kind in data.kinds(column))
+        return data.with_strings([column]) if strings else data
+
+    def _changed(self) -> Dataset:
+        """The dataset of sources whose schemas have changed."""
+        data = Dataset.of(self.sources)
+        absent = {name: kinds for name, kinds in self.types.items() if name not in data.types}
+        return replace(data, types={**data.types, **absent})
 
     def with_nulls(self, columns: Sequence[str]) -> Dataset:
         """The dataset with columns of nulls where no source has them."""
