@@ -349,7 +349,7 @@ class SequenceModel(SavableModel[L]):
         backend = backend_for(self.device, Team(thread_count(self.threads)), self.precision)
         settings = self._training_settings(checkpoint_seconds)
         advice = f"lower batch_size (now {self.batch_size})"
-        check_folder(path, examples, valid, getattr(self, "embeddings", None), texts=True)
+        check_folder(path, examples, valid, getattr(self, "embeddings", None))
         place: AbstractContextManager[ModelWriter | None] = nullcontext()
         if path is not None and finished is None:
             place = ModelWriter(path, overwrite, resume)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from fastseq.errors import DataError, RowError, located
-from fastseq.store.arrays import number_array, one_chunk, plain, promoted
+from fastseq.store.arrays import is_string, number_array, one_chunk, plain, promoted
 from fastseq.store.columns import INDEX_NAME
 from fastseq.store.ids import id_list
 from fastseq.store.rows import MAX_BYTES, Corpus, RowBatch
@@ -70,7 +70,8 @@ class Addition:
         schema: pa.Schema, named: bool,
     ) -> None:  # fmt: skip
         # with the id alone, since other columns may be missing
-        everything = Corpus.open(source, id_column, text_columns, None, fields, partial=True)
+        strings = [field.name for field in schema if is_string(field.type)]
+        everything = Corpus.open(source, id_column, text_columns, None, fields, True, strings)
         name = everything.sources[0].name
         new = [column for column in everything.stored_columns if column not in schema.names]
         new = [column for column in new if not INDEX_NAME.fullmatch(column)]

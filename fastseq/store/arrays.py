@@ -3,7 +3,8 @@ construction without copies."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,17 +18,37 @@ INT32_MAX = 2**31 - 1
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """The type that a column is converted to: string or binary for their large, view and dictionary
-    variants, the value type of any other dictionary, the storage type of an extension."""
+    """The type that a column is converted to, also inside of lists, maps and structs: string or
+    binary for their large and view variants, the value type of dictionaries and of run-end encoded
+    values, the storage type of an extension, lists for large lists and views, nullable fields."""
+    t = pa.types
     if isinstance(kind, pa.BaseExtensionType):
         return plain_type(kind.storage_type)
-    if pa.types.is_dictionary(kind):
+    if t.is_dictionary(kind) or t.is_run_end_encoded(kind):
         return plain_type(kind.value_type)
-    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+    if t.is_large_string(kind) or t.is_string_view(kind):
         return pa.string()
-    if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
+    if t.is_large_binary(kind) or t.is_binary_view(kind):
         return pa.binary()
+    if t.is_fixed_size_list(kind):
+        return pa.list_(_plain_field(kind.value_field), kind.list_size)
+    if _is_list(kind):
+        return pa.list_(_plain_field(kind.value_field))
+    if t.is_map(kind):
+        return pa.map_(plain_type(kind.key_type), plain_type(kind.item_type))
+    if t.is_struct(kind):
+        return pa.struct(map(_plain_field, kind))
     return kind
+
+
+def _plain_field(field: pa.Field) -> pa.Field:
+    return field.with_type(plain_type(field.type)).with_nullable(True)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    t = pa.types
+    lists = (t.is_list, t.is_large_list, t.is_fixed_size_list, t.is_list_view, t.is_large_list_view)
+    return any(is_list(kind) for is_list in lists)
 
 
 def is_string(kind: pa.DataType) -> bool:
@@ -42,9 +63,8 @@ def is_text(kind: pa.DataType) -> bool:
 
 def element_type(kind: pa.DataType) -> pa.DataType | None:
     """The plain type of the elements of a list type of any kind; None for other types."""
-    kind, t = plain_type(kind), pa.types
-    lists = (t.is_list, t.is_large_list, t.is_fixed_size_list, t.is_list_view, t.is_large_list_view)
-    return plain_type(kind.value_type) if any(is_list(kind) for is_list in lists) else None
+    kind = plain_type(kind)
+    return kind.value_type if _is_list(kind) else None
 
 
 def is_text_list(kind: pa.DataType) -> bool:
@@ -89,6 +109,9 @@ def byte_lengths(array: pa.Array) -> Int64:
         codes = array.indices.fill_null(0) if array.null_count else array.indices
         lengths = of_values[codes.to_numpy(zero_copy_only=False)]
         return lengths
+    if pa.types.is_run_end_encoded(kind):
+        lengths = byte_lengths(array.values)[_runs(array)]
+        return lengths
     if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
         # a view is four int32, the first of them the length
         views = np.frombuffer(array.buffers()[1], np.int32)
@@ -102,8 +125,12 @@ def byte_lengths(array: pa.Array) -> Int64:
 
 def text_lengths(array: pa.Array) -> Int64:
     """`byte_lengths`, of lists as `joined` joins them."""
-    if element_type(array.type) is None:
-        return byte_lengths(array)
+    if isinstance(array, pa.ExtensionArray):
+        return text_lengths(array.storage)
+    if not _is_list(array.type):
+        if element_type(array.type) is None:
+            return byte_lengths(array)
+        return text_lengths(plain(array, plain_type(array.type)))  # a dictionary of lists
     ends = list_offsets(array)
     of_elements = offsets_of(byte_lengths(array.flatten()))
     lengths: Int64 = np.diff(of_elements[ends]) + np.maximum(np.diff(ends) - 1, 0)
@@ -138,35 +165,134 @@ def joined(array: pa.Array) -> pa.Array:
 
 
 def plain(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    """The array as `kind`, which is the `plain_type` of its type or one it can be cast to.
+    """The array as `kind`, which is the `plain_type` of its type or one it can be cast to: a type
+    with more fields in structs, for example, or with any type in place of null.
 
     Raises RowError for more than 2 GiB of text, or a value that `kind` cannot hold.
     """
     if isinstance(array, pa.ExtensionArray):
         return plain(array.storage, kind)
     if pa.types.is_dictionary(array.type):
-        values = array.dictionary
-        if pa.types.is_string_view(values.type) or pa.types.is_binary_view(values.type):
-            values = values.cast(plain_type(values.type))  # Arrow cannot take from views
+        # Arrow cannot take from views
+        values = plain(array.dictionary, plain_type(array.type))
         return plain(values.take(array.indices), kind)
+    if pa.types.is_run_end_encoded(array.type):
+        values = plain(array.values, plain_type(array.type))
+        return plain(values.take(number_array(_runs(array))), kind)
     if array.type == kind:
         return array
+    if pa.types.is_null(array.type):
+        return pa.nulls(len(array), kind)
+    nested = _plain_nested(array, kind)
+    if nested is not None:
+        return nested
     try:
         if _is_large(array.type):
             return _narrow(array, kind)
-        return array.cast(kind)
+        cast = array.cast(kind)
+        if _may_round(array.type, kind) and not _same(cast.cast(array.type), array):
+            raise pa.ArrowInvalid("it would be rounded")
+        return cast
     except pa.ArrowException as error:
         row = next((i for i in range(len(array)) if not _fits(array.slice(i, 1), kind)), 0)
         problem = f"a value of type {array.type} that does not fit {kind}: {error}"
         raise RowError(row, problem) from error
 
 
+def _plain_nested(array: pa.Array, kind: pa.DataType) -> pa.Array | None:
+    """`plain` of lists, maps and structs, as the same kind of type; None for others. Arrow's own
+    casts differ between its versions, and reach only some of the types inside."""
+    t = pa.types
+    mask = array.is_null() if array.null_count else None
+    if t.is_fixed_size_list(array.type) and t.is_fixed_size_list(kind):
+        size = kind.list_size
+        if array.type.list_size != size:
+            return None
+        # the elements of null lists, too
+        inner = array.values.slice(array.offset * size, len(array) * size)
+        with _rows_of_elements(lambda element: element // size):
+            elements = plain(inner, kind.value_type)
+        return pa.FixedSizeListArray.from_arrays(elements, type=kind, mask=mask)
+    if _is_list(array.type) and t.is_list(kind):
+        ends = list_offsets(array)
+        with _rows_of_elements(lambda element: int(np.searchsorted(ends, element, "right")) - 1):
+            elements = plain(array.flatten(), kind.value_type)
+        if ends[-1] > INT32_MAX:
+            raise RowError(0, "lists of more than 2^31 elements, expected shorter ones")
+        return pa.ListArray.from_arrays(number_array(ends, np.int32), elements, kind, mask=mask)
+    if t.is_map(array.type) and t.is_map(kind):
+        offsets = array.offsets
+        first, last = offsets[0].as_py(), offsets[len(array)].as_py()
+        ends = offsets.to_numpy().astype(np.int64) - first
+
+        def row(element: int) -> int:
+            return int(np.searchsorted(ends, element, "right")) - 1
+
+        with _rows_of_elements(row):
+            keys = plain(array.keys.slice(first, last - first), kind.key_type)
+            items = plain(array.items.slice(first, last - first), kind.item_type)
+        starts = number_array(ends, np.int32)
+        if mask is not None:  # a null offset is a null map
+            valid = np.packbits(np.append(~is_null(array), True), bitorder="little")
+            buffers = [pa.py_buffer(valid), starts.buffers()[1]]
+            starts = pa.Array.from_buffers(pa.int32(), len(starts), buffers)
+        return pa.MapArray.from_arrays(starts, keys, items, kind)
+    if t.is_struct(array.type) and t.is_struct(kind):
+        own = [field.name for field in array.type]
+        if len(set(own)) < len(own) or not set(own) <= {field.name for field in kind}:
+            return None
+        if not kind.num_fields:
+            return array
+        parts = array.flatten()  # not `field`, which ignores null structs
+        fields = [
+            plain(parts[own.index(field.name)], field.type)
+            if field.name in own
+            else pa.nulls(len(array), field.type)
+            for field in kind
+        ]
+        return pa.StructArray.from_arrays(fields, fields=list(kind), mask=mask)
+    return None
+
+
+@contextmanager
+def _rows_of_elements(row: Callable[[int], int]) -> Iterator[None]:
+    """Convert the number of an element in a RowError to that of its row."""
+    try:
+        yield
+    except RowError as error:
+        raise RowError(row(error.row), error.problem) from error
+
+
+def _runs(array: pa.Array) -> Int64:
+    """int64[n]: of each value of a run-end encoded array the number of its run."""
+    ends = array.run_ends.to_numpy()
+    rows = np.arange(array.offset, array.offset + len(array))
+    runs: Int64 = np.searchsorted(ends, rows, "right").astype(np.int64)
+    return runs
+
+
+def _may_round(kind: pa.DataType, to: pa.DataType) -> bool:
+    """Whether Arrow's cast is silent where it loses digits or the time of day."""
+    if pa.types.is_floating(kind) and pa.types.is_floating(to):
+        return bool(to.bit_width < kind.bit_width)
+    return bool(pa.types.is_date64(kind) and pa.types.is_date32(to))
+
+
+def _same(a: pa.Array, b: pa.Array) -> bool:
+    """Whether floats or dates of one type are equal, NaN to NaN."""
+    import pyarrow.compute as pc
+
+    both_nan = pc.and_(pc.is_nan(a), pc.is_nan(b)) if pa.types.is_floating(a.type) else False
+    same: bool | None = pc.all(pc.or_(pc.equal(a, b), both_nan)).as_py()
+    return same is not False  # None: all null
+
+
 def _fits(array: pa.Array, kind: pa.DataType) -> bool:
     try:
-        array.cast(kind)
+        cast = array.cast(kind)
     except pa.ArrowException:
         return False
-    return True
+    return not _may_round(array.type, kind) or _same(cast.cast(array.type), array)
 
 
 def is_null(array: pa.Array) -> npt.NDArray[np.bool_]:

@@ -143,13 +143,10 @@ def choose_fields(
         expected, tests = _TYPES[role]
         if role == TEXT_NAME:
             expected, tests = "strings", (is_string,)
-        found = [
-            name
-            for name in own
-            if name not in taken
-            and not INDEX_NAME.fullmatch(name)
-            and all(_is_any(tests, kind) for kind in data.types[name])
-        ]
+        free = [name for name in own if name not in taken and not INDEX_NAME.fullmatch(name)]
+        found = [n for n in free if all(_is_any(tests, kind) for kind in data.types[n])]
+        if role == TEXT_NAME and not found:  # empty ones
+            found = [n for n in free if all(map(pa.types.is_null, data.types[n]))]
         if role in own or len(found) == 1:
             taken.add(role if role in own else found[0])
             return role if role in own else found[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import stat
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from fastseq.errors import DataError, FastseqWarning, SettingsError
-from fastseq.store.arrays import arrow_column, plain_type, promoted
+from fastseq.store.arrays import arrow_column, is_string, plain_type, promoted
 from fastseq.store.data_files import DataFile, MemoryFile, data_files, find_files
 from fastseq.store.files import reason
 from fastseq.store.frames import is_lazy_frame
@@ -67,9 +68,28 @@ class Dataset:
 
     def with_texts(self, columns: Sequence[str]) -> Dataset:
         """The dataset with the text columns, `text` unless named, as strings in CSV."""
-        names = columns or (TEXT_NAME,)
-        changed = [source.read_as_strings(names) for source in self.sources]
-        return Dataset.of(self.sources) if any(changed) else self
+        return self.with_strings(columns or (TEXT_NAME,))
+
+    def with_strings(self, columns: Sequence[str]) -> Dataset:
+        """The dataset with some columns as strings in CSV."""
+        changed = [source.read_as_strings(columns) for source in self.sources]
+        return self._changed() if any(changed) else self
+
+    def with_ids(self, column: str | None) -> Dataset:
+        """The dataset with the id column in CSV as integers, or as strings where other sources have
+        strings."""
+        if column is None:
+            return self
+        changed = [source.read_as_ids(column) for source in self.sources]
+        data = self._changed() if any(changed) else self
+        strings = any(is_string(plain_type(kind)) for kind in data.kinds(column))
+        return data.with_strings([column]) if strings else data
+
+    def _changed(self) -> Dataset:
+        """The dataset of sources whose schemas have changed."""
+        data = Dataset.of(self.sources)
+        absent = {name: kinds for name, kinds in self.types.items() if name not in data.types}
+        return replace(data, types={**data.types, **absent})
 
     def with_nulls(self, columns: Sequence[str]) -> Dataset:
         """The dataset with columns of nulls where no source has them."""
@@ -137,7 +157,7 @@ class Dataset:
             for batch in source.read(there, max_bytes):
                 for name in columns:
                     if name not in there:
-                        kind = next(iter(self.kinds(name)))
+                        kind = plain_type(next(iter(self.kinds(name))))
                         batch = batch.append_column(name, pa.nulls(batch.num_rows, kind))
                 if batch.num_rows:
                     yield batch
@@ -264,10 +284,14 @@ def _is_path(text: Any) -> bool:
     if len(text.split()) == 1 and (is_uri(text) or format_of(text) is not None):
         return True
     try:
-        if os.path.isdir(text):
+        try:
+            mode = os.stat(text).st_mode
+        except (OSError, ValueError):
+            return glob.has_magic(text) and any(map(format_of, glob.iglob(text, recursive=True)))
+        if stat.S_ISDIR(mode):
             return any(data_files(Path(text), []))
-        if glob.has_magic(text) and not os.path.exists(text):
-            return any(map(format_of, glob.iglob(text, recursive=True)))
+        if not stat.S_ISREG(mode):  # opening a pipe would block
+            return False
         with open(text, "rb") as file:
             return file.read(len(PARQUET_FILE)) == PARQUET_FILE
     except (OSError, ValueError):  # no such file, or not a valid file name

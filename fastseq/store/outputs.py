@@ -209,19 +209,22 @@ def check_output(
         )
 
 
-def check_folder(path: str | os.PathLike[str] | None, *inputs: Any, texts: bool = False) -> None:
+def check_folder(path: str | os.PathLike[str] | None, *inputs: Any) -> None:
     """Refuse an output folder that is an input of the same call, or contains one.
 
     path : None: nothing is written
-    inputs : as in check_output
-    texts : strings in a list may be texts, and are paths only by the suffix of data
+    inputs : paths, folders and globs, or lists of those as `dataset.are_paths` decides; anything
+        else is ignored
 
     Raises SettingsError.
     """
     if path is None or not file_path("path", path).is_dir():
         return
+    from fastseq.store.dataset import are_paths  # imports pyarrow
+
     inside = Path(path).resolve()
-    for source in _paths(inputs, texts):
+    lists = [each for each in inputs if not isinstance(each, list | tuple) or are_paths(each)]
+    for source in _paths(lists):
         given = Path(source)
         if _is_same(inside, given):
             raise SettingsError(f"{path}: is also an input, expected another output")
@@ -278,13 +281,11 @@ def _is_same(a: Path, b: Path) -> bool:
     return os.path.realpath(a) == os.path.realpath(b)
 
 
-def _paths(inputs: Any, texts: bool = False) -> Iterator[Path]:
+def _paths(inputs: Any) -> Iterator[Path]:
     if isinstance(inputs, str | os.PathLike):
         path = local_path(inputs)
         if path is not None:
             yield path
     elif isinstance(inputs, list | tuple | set):
-        may_be_texts = texts and isinstance(inputs, list)
         for each in inputs:
-            if not (may_be_texts and isinstance(each, str) and format_of(each) is None):
-                yield from _paths(each, texts)
+            yield from _paths(each)

@@ -4,14 +4,16 @@ A file is read twice in blocks of whole records: to find the columns and their t
 every row counts, and then for the rows. Memory is a few blocks; a row may have up to 2 GB.
 
 JSON Lines have an object a line. Integers, numbers, booleans and strings keep their type; integers
-and numbers in one column are numbers, nested objects structs, and strings never dates. A value is
+and numbers in one column are numbers, nested objects structs, and strings never dates. A column,
+not a nested field, of integers up to 2^64 - 1 is unsigned; larger integers are numbers. A value is
 null where an object lacks the field, and so is an object without fields.
 
 CSV (RFC 4180, with a header) and TSV (the same without quotes) have integers, numbers and strings:
 a column is integers where each value is one as Python prints it, numbers where each is an integer
-or a decimal fraction, else strings as they are written, such as 007; columns of text are strings.
-An empty field is null, a quoted one an empty string. Empty lines are ignored; but in CSV and TSV of
-a single column they are rows, after the header, with an empty field.
+or a decimal fraction, else strings as they are written, such as 007; columns of text are strings,
+and ids integers or strings. A column of empty fields has no type. An empty field is null, a quoted
+one an empty string. Empty lines are ignored; but in CSV and TSV of a single column they are rows,
+after the header, with an empty field.
 """
 
 from __future__ import annotations
@@ -152,16 +154,33 @@ class JsonSource(RecordFileSource):
     def _scan(self) -> None:
         kinds: dict[str, pa.DataType] = {}
         rows = 0
+        large: dict[str, None] = {}  # columns with numbers from 2^63 on
         for block, table in self._each(lambda block: self._parsed(block, None), thread_count(None)):
             rows += table.num_rows
             for field in table.schema:
+                if field.type == pa.float64() and _largest(table.column(field.name)) >= 2**63:
+                    large[field.name] = None
                 before = kinds.get(field.name, pa.null())
                 agreed = promoted(before, _json_type(field.type))
                 if agreed is None:
                     raise self._conflict(block, field.name, before)
                 kinds[field.name] = agreed
+        for name in large:
+            if kinds[name] == pa.float64() and self._is_unsigned(name):
+                kinds[name] = pa.uint64()
         self.num_rows = rows
         self.schema = pa.schema(list(kinds.items()))
+
+    def _is_unsigned(self, name: str) -> bool:
+        """Whether all values of a column are integers from 0 to 2^64 - 1, which pyarrow infers as
+        floats."""
+        kind = pa.schema([(name, pa.uint64())])
+        try:
+            for _ in self._each(lambda block: _parse_json(block.data, kind), thread_count(None)):
+                pass
+        except pa.ArrowException:
+            return False
+        return True
 
     def _conflict(self, block: Block, name: str, before: pa.DataType) -> DataError:
         """The first line of a block whose value of a column does not agree with the type before."""
@@ -260,6 +279,13 @@ def _parse_json(data: pa.Buffer, explicit: pa.Schema | None) -> pa.Table:
     return table
 
 
+def _largest(column: pa.ChunkedArray) -> float:
+    import pyarrow.compute as pc
+
+    largest: float | None = pc.max(column).as_py()
+    return 0.0 if largest is None else largest
+
+
 def _json_type(kind: pa.DataType) -> pa.DataType:
     """The type that values of an inferred type are read as: dates are strings; an object without
     fields, or with nulls alone, is null."""
@@ -304,7 +330,7 @@ def _article(kind: str) -> str:
 
 # of the strings of a column; of several blocks the largest
 NULLS, INTEGERS, LARGE_INTEGERS, NUMBERS, STRINGS = range(5)
-_TYPES = (pa.string(), pa.int64(), pa.int64(), pa.float64(), pa.string())
+_TYPES = (pa.null(), pa.int64(), pa.int64(), pa.float64(), pa.string())
 _LARGEST_FLOAT = 1 << 53  # up to which a float holds every integer
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _NOT_A_NUMBER = r"^[+-]?0[0-9]|^[+-]?[0-9]{16,}$"  # leading zeros; integers that a float may round
@@ -353,6 +379,11 @@ class CsvSource(RecordFileSource):
             if field.name in columns and field.name not in self.constants:
                 self.schema = self.schema.set(at, field.with_type(pa.string()))
         return not self.schema.equals(before)
+
+    def read_as_ids(self, column: str) -> bool:
+        if column not in self._names or not pa.types.is_floating(self.schema.field(column).type):
+            return False
+        return self.read_as_strings([column])
 
     def _header(self) -> list[str]:
         """The names of the columns."""

@@ -293,6 +293,7 @@ class Corpus(RowReader):
         store: str | Sequence[str] | None = None,
         indexed_fields: Sequence[str] = (),
         partial: bool = False,
+        strings: Sequence[str] = (),
     ) -> Corpus:
         """Find the files and resolve the columns from the schemas, without reading rows.
 
@@ -312,6 +313,7 @@ class Corpus(RowReader):
         indexed_fields : text columns that are also fields of their own; without text_columns they
             are joined
         partial : whether all files may lack some of several text columns, which are then null
+        strings : columns that are strings in CSV, too, where they could be numbers
 
         Columns are matched by name: where a file lacks one that is stored, or one of several text
         columns, its rows have nulls; numbers of several widths become the widest. Folders called
@@ -326,18 +328,20 @@ class Corpus(RowReader):
             `source` is none of the above.
         """
         names = listed(text_columns) or listed(indexed_fields)
-        data = open_sources(source).with_texts((*names, *indexed_fields))
+        data = open_sources(source).with_texts((*names, *indexed_fields)).with_strings(strings)
+        own = list(data.types)
         if partial:
             data = data.with_nulls((*names, *indexed_fields))
         fields = choose_fields(
             data, "text", text=names or None, id=id_column, targets=False,
             text_parameter="text_columns",
         )  # fmt: skip
+        data = data.with_ids(fields.id)
         text = fields.text
         fields = replace(fields, text=_with_fields(text, indexed_fields))
         if store is None:
-            named = [name for name in data.types if not INDEX_NAME.fullmatch(name)]
-            nested = [] if fields.id is None or fields.id in data.types else [fields.id]
+            named = [name for name in own if not INDEX_NAME.fullmatch(name)]
+            nested = [] if fields.id is None or fields.id in own else [fields.id]
             stored = (*named, *nested)
         else:
             stored = (*(() if fields.id is None else (fields.id,)), *listed(store))
@@ -454,6 +458,7 @@ def open_rows(
     elif named:
         raise SettingsError(f"columns are given twice: by `fields` and by {', '.join(named)}")
     if outputs:
+        data = data.with_ids(fields.id)
         fields = replace(fields, keep=tuple(dict.fromkeys(fields.keep)))
     else:
         fields = replace(fields, id=None, keep=())

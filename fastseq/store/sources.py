@@ -44,6 +44,11 @@ class Source(ABC):
         whether its schema has changed."""
         return False
 
+    def read_as_ids(self, column: str) -> bool:
+        """Read a column as ids, exactly as they are written, where the source has no types of its
+        own. Returns whether its schema has changed."""
+        return False
+
     @abstractmethod
     def read(self, columns: Sequence[str], max_bytes: int) -> Iterator[pa.RecordBatch]:
         """Batches of these columns, of about `max_bytes`, or as large as the source's own. Raises

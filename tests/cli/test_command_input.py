@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -256,6 +255,6 @@ def test_ids_of_predictions(run: Run, write: Write) -> None:
 
 
 def test_ids_that_are_not_whole(run: Run) -> None:
-    pc.write_csv(pa.table({"id": [1.0, 2.5], "text": ["a", "b"]}), "docs.csv")
-    ran = run("index", "docs.csv")
-    assert "docs.csv: row 1 (from 0): column 'id': the id is 2.5, expected a whole" in ran.error
+    pq.write_table(pa.table({"id": [1.0, 2.5], "text": ["a", "b"]}), "docs.parquet")
+    ran = run("index", "docs.parquet")
+    assert "docs.parquet: row 1 (from 0): column 'id': the id is 2.5, expected a whole" in ran.error

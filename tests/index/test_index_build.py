@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastseq import Analyzer, Corpus, Index
+from fastseq import Analyzer, Corpus, DataError, Index, SettingsError
 from fastseq.index import build as build_module
 from fastseq.index import segment_writer
 from fastseq.index.build import SliceStore
@@ -327,3 +327,15 @@ def _remove(path: Path) -> None:
     for file in sorted(path.rglob("*"), reverse=True):
         file.rmdir() if file.is_dir() else file.unlink()
     path.rmdir()
+
+
+def test_texts_are_never_read_as_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for texts in (["cat sat", "index"], ("index", "cat sat"), ["cat sat", "a\0b"]):
+        index = Index.build(texts, "index", overwrite=True)
+        assert index.search("cat").ids == [[texts.index("cat sat")]]
+    with pytest.raises(DataError, match=r"row 1 \(from 0\): its text is not valid UTF-8"):
+        Index.build(["the cat", "x \ud800"], "index", overwrite=True)
+    pq.write_table(pa.table({"text": ["cat"]}), "index/a.parquet")
+    with pytest.raises(SettingsError, match="holds the input"):
+        Index.build(["index/a.parquet"], "index", overwrite=True)

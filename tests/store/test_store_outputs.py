@@ -296,9 +296,9 @@ def test_folder_that_holds_an_input_is_rejected() -> None:
 def test_texts_are_not_mistaken_for_paths() -> None:
     folder("index")
     texts = ["index", "what is a *", "x" * 5000, "\0"]
-    check_folder("index", texts, (texts, [1, 2]), texts=True)
+    check_folder("index", texts, (texts, [1, 2]))
     with pytest.raises(SettingsError, match="holds the input"):
-        check_folder("index", ["index/words.parquet"], texts=True)
+        check_folder("index", ["index/words.parquet"])
 
 
 def test_users_file_in_a_folder_without_a_commit_stays(here: Path) -> None:

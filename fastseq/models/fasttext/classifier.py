@@ -156,7 +156,7 @@ class FastTextClassifier(TextClassifier[FittedState], SubwordParameters[FittedSt
             finished = self.load(path, self.threads)
             refuse_other(Path(path), finished.settings(), self.settings())
         team = Team(thread_count(self.threads))
-        check_folder(path, corpus, valid, self.vectors, texts=True)
+        check_folder(path, corpus, valid, self.vectors)
         place: AbstractContextManager[ModelWriter | None] = nullcontext()
         if path is not None and finished is None:
             place = ModelWriter(path, overwrite, resume)

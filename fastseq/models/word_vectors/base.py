@@ -143,7 +143,7 @@ class VectorModel(WordParameters[FittedVectors], ABC):
         begun = None if start is None else _start(start, self.skip_bad_lines)
         model = self if begun is None else self._continuing(begun)
         team = Team(thread_count(self.threads))
-        check_folder(path, corpus, valid, start, texts=True)
+        check_folder(path, corpus, valid, start)
         finished = None
         if resume and not overwrite and path is not None and is_finished(path):
             finished = self.load(path)
