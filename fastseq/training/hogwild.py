@@ -29,10 +29,13 @@ class Lessons(Protocol):
 
     rounds  of an epoch
     arrays  float32 by name: all that training changes
+    row     (P, n): a row of an array is P vectors of n numbers, each padded to the width of SIMD
+            vectors, so that checkpoints of other CPUs have rows of another length
     """
 
     rounds: int
     arrays: dict[str, Float32]
+    row: tuple[int, int]
 
     def learn(
         self, part: int, epoch: int, round: int, rates: tuple[float, float], seen: Float64
@@ -131,10 +134,15 @@ class HogwildSteps(Steps):
         return dict(self._lessons.arrays)
 
     def restore(self, state: State, arrays: Arrays, carried: Arrays) -> None:
+        parts, numbers = self._lessons.row
         for name, array in self._lessons.arrays.items():
-            if arrays[name].shape != array.shape:
-                raise ValueError(f"{name} is {arrays[name].shape}")
-            np.copyto(array, arrays[name])
+            saved = arrays[name]
+            rows, length = saved.shape
+            if rows != len(array) or length % parts or length // parts < numbers:
+                raise ValueError(f"{name} is {saved.shape}")
+            of_vectors = (array.reshape(rows, parts, -1), saved.reshape(rows, parts, -1))
+            target, source = (each[:, :, :numbers] for each in of_vectors)
+            np.copyto(target, source)
 
 
 class ShuffledItems:

@@ -21,23 +21,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fastseq import (
-    BM25,
-    TFIDF,
-    BoW,
-    DataError,
-    FastseqError,
-    FormatError,
-    Index,
-    SettingsError,
-)
+from fastseq import BM25, BoW, DataError, FastseqError, FormatError, Index, SettingsError
 from fastseq.index import build as build_module
 from fastseq.index import changes, merging, segment_writer
 from fastseq.index.merging import due
-from fastseq.search import ranking
-from fastseq.search.searcher import Searcher
 from fastseq.store import disk
-from fastseq.store import folder as folder_module
 from fastseq.store.folder import read_manifest, verify
 from tests.index.living import (
     ANALYZER,
@@ -414,30 +402,6 @@ def test_readers_keep_their_commit(index: Index, documents: Documents) -> None:
         assert not reader.refresh()
 
 
-def test_a_search_has_the_commit_that_it_began_with(
-    index: Index, documents: Documents, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where another thread changes or refreshes the same Index in between."""
-    before = hits_of(index)
-    number = len(index)
-
-    def changing(self: Searcher, *arguments: Any, **named: Any) -> Any:
-        found = original(self, *arguments, **named)
-        if len(index) == number:
-            index.delete([row["id"] for row in documents.rows[::2]])
-            index.compact()
-        return found
-
-    original = Searcher.search
-    with monkeypatch.context() as patch:
-        patch.setattr(Searcher, "search", changing)
-        first = index.search("w1 w2 w3", k=5)
-    assert len(index) < number
-    kept = built(documents.rows, index.path.parent / "kept").search("w1 w2 w3", k=5)
-    assert first.to_dicts() == kept.to_dicts()
-    assert hits_of(index) != before
-
-
 def test_refresh_shares_what_did_not_change(index: Index, documents: Documents) -> None:
     reader = Index.open(index.path)
     first = reader._collection.leaves[0]
@@ -450,27 +414,6 @@ def test_refresh_shares_what_did_not_change(index: Index, documents: Documents) 
     assert reader._collection.leaves[0].segment is first.segment
     assert first.live is None
     assert_holds(reader, documents)
-
-
-@pytest.mark.parametrize(("model", "counted"), [(BoW(cosine=True), 1), (TFIDF("ltc.lnc"), 2)])
-def test_norms_without_statistics_are_kept(
-    index: Index, documents: Documents, monkeypatch: pytest.MonkeyPatch, model: Any, counted: int
-) -> None:
-    sums: list[int] = []
-
-    def document_sums(high: Any, *arguments: Any) -> None:
-        sums.append(len(high))
-        original(high, *arguments)
-
-    original = ranking.document_sums
-    monkeypatch.setattr(ranking, "document_sums", document_sums)
-    index.search("w1", model=model)
-    assert sums == [20]
-    add(index, documents, some_rows([1, 30]))
-    sums.clear()
-    index.search("w1", model=model)
-    assert len(sums) == counted
-    assert_holds(index, documents)
 
 
 def test_refresh_reads_other_deletions_of_the_same_number(
@@ -585,52 +528,6 @@ def test_the_first_change_migrates_format_1(tmp_path: Path, name: str) -> None:
     assert documents_of(old) == rows
     index.compact()
     assert documents_of(index) == expected
-
-
-@pytest.mark.parametrize("change", ["delete", "compact"])
-def test_a_damaged_index_of_format_1_is_not_migrated(tmp_path: Path, change: str) -> None:
-    """What its checksums find would be rewritten with new ones."""
-
-    def migrate(path: Path) -> None:
-        index = Index.open(path)
-        index.delete(["d40"]) if change == "delete" else index.compact()
-
-    names = [file.name for file in (GOLDEN / "words").glob("data-*/*") if file.stat().st_size]
-    assert len(names) > 10
-    for name in names:
-        path = tmp_path / name
-        shutil.copytree(GOLDEN / "words", path)
-        (file,) = path.glob(f"data-*/{name}")
-        content = bytearray(file.read_bytes())
-        content[len(content) // 2] ^= 1
-        file.write_bytes(content)
-        damaged = files(path)
-        with pytest.raises(FormatError, match=name):
-            migrate(path)
-        left = files(path)
-        left.pop("lock", None)
-        assert left == {key: value for key, value in damaged.items() if key != "lock"}
-
-
-def test_verifying_beside_a_writer_is_no_false_alarm(
-    index: Index, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    checked: list[Path] = []
-
-    def check(path: Path, *arguments: Any) -> bool:
-        if not checked:
-            index.delete([1])
-            index.compact()
-        checked.append(path)
-        return original(path, *arguments)
-
-    original = folder_module._is_intact
-    monkeypatch.setattr(folder_module, "_is_intact", check)
-    assert verify(index.path) == []
-    assert len(checked) > 1
-    file = next(path for path in index.path.glob("data-*/*") if path.stat().st_size)
-    file.write_bytes(file.read_bytes()[:-1])
-    assert verify(index.path) == [file.relative_to(index.path).as_posix()]
 
 
 def test_compact_migrates_format_1(tmp_path: Path) -> None:

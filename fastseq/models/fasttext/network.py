@@ -224,6 +224,7 @@ class LabelLessons:
     ) -> None:
         self._learned, self._data, self._negatives, self._seed = learned, data, negatives, seed
         self.arrays = {"inputs": learned.inputs, "outputs": learned.outputs}
+        self.row = 1, learned.dimensions
         self._order = ShuffledItems(data.sizes, threads, partial(mixed_key, seed, 1), ROUND)
         self.rounds = self._order.rounds
         loss, K = learned.loss, len(learned.labels)

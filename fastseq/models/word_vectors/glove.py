@@ -105,6 +105,7 @@ class GloVeObjective:
         V, d = len(sentences.words), model.dimensions
         self._model, self._threads, self._tokens = model, threads, len(sentences.tokens)
         self._width = W = -(-(d + 2) // LANES) * LANES
+        self.row = 4, d + 2
         self.arrays: dict[str, Float32] = {"table": aligned_zeros(4 * V * W).reshape(V, 4 * W)}
         draw = np.random.default_rng(model.seed).random((V, 2, d + 1), np.float32)
         draw -= np.float32(0.5)

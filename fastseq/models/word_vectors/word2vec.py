@@ -108,6 +108,7 @@ class WindowObjective(ABC):
         self._parts = cut(self._ends, threads)
         self.rounds = len(self._parts[0]) - 1
         self._width = -(-model.dimensions // LANES) * LANES
+        self.row = 1, model.dimensions
         self.arrays: dict[str, Float32] = {"output": self._rows(len(sentences.words))}
         self._keep = sampling.keep_probabilities(sentences.counts, model.sample)
         kept = int((sentences.counts * (self._keep / float(sampling.ALWAYS))).sum())
