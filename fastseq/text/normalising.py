@@ -3,7 +3,7 @@
 It comes after case folding and before stems, but for one rule that follows them. The rules are
 those of the analyzers of Apache Lucene for these languages, as far as a table or a few lines reach;
 a language without rules here has none there, or has them in its Snowball stemmer. German has two
-more, of the apostrophe and of the ending -s.
+more, of the apostrophe and of the ending -s; the Irish rule for prefixes is of texts.
 """
 
 from __future__ import annotations
@@ -54,6 +54,24 @@ def _replacing(*pairs: tuple[str, str]) -> Rule:
         for i, character in enumerate(old):
             table[ord(character)] = new[i] if new else None
     return lambda word: word.translate(table)
+
+
+def _in_turn(*rules: Rule) -> Rule:
+    """One rule after the other."""
+
+    def rule(word: str) -> str:
+        for each in rules:
+            word = each(word)
+        return word
+
+    return rule
+
+
+# Arabic, extended Arabic, Devanagari, Bengali, Gujarati, Tamil, Telugu and Thai digits
+_ZEROS = (0x0660, 0x06F0, 0x0966, 0x09E6, 0x0AE6, 0x0BE6, 0x0C66, 0x0E50)
+_digits = _replacing(
+    *[("".join(map(chr, range(zero, zero + 10))), "0123456789") for zero in _ZEROS]
+)
 
 
 def _german(word: str) -> str:
@@ -111,6 +129,58 @@ _persian = _replacing(
 _romanian = _replacing(("\u015f\u0163", "\u0219\u021b"))  # cedilla below: comma below
 
 
+_ukrainian = _replacing(("ґ", "г"), ("\u0301", ""))  # stress marks
+
+_sorani_letters = _replacing(
+    ("\u064a\u0649", "\u06cc\u06cc"),  # yeh, dotless yeh: Farsi yeh
+    ("\u0643", "\u06a9"),  # kaf: keheh
+    ("\u0629", "\u06d5"),  # teh marbuta: ae
+    ("\u06be", "\u0647"),  # heh doachashmee: heh
+    ("\u0692", "\u0695"),  # reh with a small v above: below
+    ("\u0640\u064b\u064c\u064d\u064e\u064f\u0650\u0651\u0652", ""),
+)
+
+
+def _sorani(word: str) -> str:
+    """Letters of Arabic keyboards as those of Kurdish (Lucene's SoraniNormalizer)."""
+    if word.endswith("\u0647"):  # heh: ae
+        word = f"{word[:-1]}\u06d5"
+    word = _sorani_letters(word)
+    return f"\u0695{word[1:]}" if word.startswith("\u0631") else word  # reh
+
+
+# Vowels that are written as two or three characters, which look like one: Unicode's tables of
+# sequences not to use (The Unicode Standard, chapter 12), and the same for the signs after
+# consonants. Offsets in the blocks, which are laid out alike: vowel=first+second.
+_VOWELS = {
+    0x0900: "04=05+46 06=05+3E 08=30+4D+07 0A=09+41 0D=0F+45 0E=0F+46 10=0F+47 11=05+49 11=06+45 "
+    "12=05+4A 12=06+46 13=05+4B 13=06+47 14=05+4C 14=06+48 72=05+45 "
+    "49=3E+45 4A=3E+46 4B=3E+47 4C=3E+48",  # Devanagari
+    0x0980: "06=05+3E 60=0B+43 61=0C+62",  # Bengali
+    0x0A80: "06=05+3E 0D=05+45 0F=05+47 10=05+48 11=05+49 11=06+45 13=05+4B 13=06+47 14=05+4C "
+    "14=06+48 49=3E+45 49=45+3E 4B=3E+47 4C=3E+48",  # Gujarati
+    0x0B80: "06=05+42",  # Tamil
+    0x0C00: "13=12+55 14=12+4C 40=3F+55 47=46+55 4B=4A+55",  # Telugu
+}
+
+
+def _vowels(block: int) -> Rule:
+    """Each vowel of a block as the one character that Unicode has for it."""
+    single: dict[str, str] = {}
+    for pair in _VOWELS[block].split():
+        vowel, parts = pair.split("=")
+        several = "".join(chr(block + int(part, 16)) for part in parts.split("+"))
+        single[several] = chr(block + int(vowel, 16))
+    pattern = re.compile("|".join(single))
+
+    def rule(word: str) -> str:
+        for _ in range(2):  # a vowel of three characters in two steps
+            word = pattern.sub(lambda match: single[match[0]], word)
+        return word
+
+    return rule
+
+
 def _hindi(word: str) -> str:
     """Spellings of Hindi that are used side by side (Lucene's HindiNormalizer): nasals, nukta,
     virama, short and long vowels."""
@@ -122,6 +192,7 @@ _HINDI: dict[int, str | None] = {
     **{ord(old): new for old, new in zip(
         "\u0901\u090d\u090e\u0911\u0912\u0945\u0946\u0949\u094a",  # candrabindu; candra and short
         "\u0902\u090f\u090f\u0913\u0913\u0947\u0947\u094b\u094b", strict=True)},
+    0x0972: "\u0905",
     **{ord(old): new for old, new in zip(
         "\u0929\u0931\u0934\u0958\u0959\u095a\u095b\u095c\u095d\u095e\u095f",  # with nukta
         "\u0928\u0930\u0933\u0915\u0916\u0917\u091c\u0921\u0922\u092b\u092f", strict=True)},
@@ -133,27 +204,49 @@ _HINDI: dict[int, str | None] = {
     0x094D: None,  # virama
 }  # fmt: skip
 
+_IRISH_PREFIX = re.compile(
+    r"(?<!\w)(?:[nt](?=[AEIOUÁÉÍÓÚ])|[nthNTH][-\u2010\u2011](?=[aeiouáéíóúAEIOUÁÉÍÓÚ]))"
+)
+
+
+def _without_prefixes(text: str) -> str:
+    """The n-, t- and h- before an Irish vowel as spaces: nAthair, n-athair, t-athair. Case folding
+    would lose the boundary."""
+    return _IRISH_PREFIX.sub(lambda match: " " * len(match[0].encode()), text)
+
+
 # rules of words before stop words are removed, and after: a stop list has the usual spelling, and
 # one without umlauts would remove other words (würde, wurde)
 FIRST: dict[str, Rule] = {
+    "arabic": _digits,
+    "bengali": _in_turn(_digits, _vowels(0x0980)),
     "catalan": _without_articles("d l m n s t"),
     "english": _possessive,
     "french": _without_articles("l m t qu n s j d c jusqu quoiqu lorsqu puisqu"),
     "german": _german_apostrophe,
-    "hindi": _hindi,
+    "gujarati": _in_turn(_digits, _vowels(0x0A80)),
+    "hindi": _in_turn(_digits, _vowels(0x0900), _hindi),
     "irish": _without_articles("d m b"),
     "italian": _without_articles(
         "c l all dall dell nell sull coll pell gl agl dagl degl negl sugl un m t s v d"
     ),
-    "persian": _persian,
+    "nepali": _in_turn(_digits, _vowels(0x0900)),
+    "persian": _in_turn(_digits, _arabic, _persian),
     "romanian": _romanian,
+    "sorani": _in_turn(_digits, _sorani),
+    "tamil": _in_turn(_digits, _vowels(0x0B80)),
+    "telugu": _in_turn(_digits, _vowels(0x0C00)),
+    "thai": _digits,
     "turkish": _before_apostrophe,
+    "ukrainian": _ukrainian,
 }
 LAST: dict[str, Rule] = {"arabic": _arabic, "german": _german}
 # of stems, if the analyzer has a stemmer
 STEMMED: dict[str, Rule] = {"german": _german_s}
 # in which I and İ are the capitals of ı and i
 DOTLESS = ("azerbaijani", "turkish")
+# rules of texts before they are split, which keep the place of every byte
+TEXTS: dict[str, Rule] = {"irish": _without_prefixes}
 LANGUAGES = tuple(sorted({*FIRST, *LAST, *DOTLESS}))
 
 

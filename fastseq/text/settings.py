@@ -103,10 +103,10 @@ class AnalysisSettings:
     normalization: str = parameter(
         default="none", check=Checked(check_normalization), section="Analysis", metavar="L",
         help="Normalisation of a language's spellings, or none.",
-        notes="Before stems: English 's, French l', variants of Arabic letters and the like. Made "
-        "for the tokenizer unicode: with word, apostrophes separate already. Turkish and "
-        "Azerbaijani have I and İ as the capitals of ı and i, with unicode alone. Without a "
-        "tokenizer it applies only where unicode is the default.",
+        notes="Before stems: English 's, French l', variants of Arabic letters, decimal digits and "
+        "the like. Made for the tokenizer unicode: with word, apostrophes separate already. "
+        "Turkish and Azerbaijani have I and İ as the capitals of ı and i, with unicode alone. "
+        "Without a tokenizer it applies only where unicode is the default.",
     )  # fmt: skip
 
     @property

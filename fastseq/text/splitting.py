@@ -21,7 +21,7 @@ from fastseq.kernels.text import words as unicode_words
 from fastseq.kernels.text.hashing import PADDING
 from fastseq.kernels.text.normal_forms import ROOM
 from fastseq.text.language import stopword_list
-from fastseq.text.normalising import DOTLESS, FIRST, normalised
+from fastseq.text.normalising import DOTLESS, FIRST, TEXTS, normalised
 from fastseq.text.settings import AnalysisSettings
 from fastseq.text.tables import ByteTable
 from fastseq.text.unicode_tables import unicode_tables
@@ -167,6 +167,8 @@ class WordSplitter(Splitter):
         self, table: ByteTable, texts: Texts, capacity: int, starts: Int64, stops: Int64, runs: int
     ) -> tuple[Int32, Int64]:
         analyzer, longest = self.analyzer, _longest(texts)
+        if (rule := TEXTS.get(analyzer.normalization)) is not None:
+            texts = Texts.from_strings([rule(text) for text in texts.to_strings()])
         room = min(longest, 1024) + 2 * ROOM
         return table.intern_tokens(
             unicode_words.tokenize_words, len(texts), capacity,

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 
 from fastseq.text.analyzer import Analyzer
-from fastseq.text.normalising import FIRST, LANGUAGES, LAST, STEMMED, normalised
+from fastseq.text.normalising import (
+    _VOWELS,
+    FIRST,
+    LANGUAGES,
+    LAST,
+    STEMMED,
+    _vowels,
+    normalised,
+)
+from fastseq.text.splitting import WordSplitter
 
 
 def tokens(language: str, text: str) -> list[str]:
@@ -20,14 +31,31 @@ def tokens(language: str, text: str) -> list[str]:
         ("italian", "L'acqua dell’anno un'ora", ["acqua", "anno", "ora"]),
         ("catalan", "l'home d’aigua", ["home", "aigua"]),
         ("irish", "d'fhág b'fhéidir", ["fhág", "fhéidir"]),
+        ("irish", "nAthair tAthair n-athair t\u2011Éan h-uisce T-ionad", [
+            "athair", "athair", "athair", "éan", "uisce", "ionad"]),
+        ("irish", "nathair tógáil Natter bean-taoiseach n a", [
+            "nathair", "tógáil", "natter", "bean", "taoiseach", "n", "a"]),
         ("german", "schöne schoene Größe groesse neue quelle", [
             "schone", "schone", "grosse", "grosse", "neue", "quelle"]),
         ("german", "Hegel's geht’s Grimm'sche Ohm’schen O'Hara Yan'an 's Autos", [
             "hegel", "geht", "grimm", "ohm", "o'hara", "yan'an", "s", "autos"]),
         ("arabic", "أحمد إلى آخر مدرسة مُدَرِّس كـتاب على", [
             "احمد", "الي", "اخر", "مدرسه", "مدرس", "كتاب", "علي"]),
+        ("arabic", "١٩٩٠ ٣٫١٤", ["1990", "3\u066b14"]),
         ("persian", "کتاب ي ی", ["كتاب", "ي", "ي"]),
+        ("persian", "آب اب مسألة مُدیر ۱۳۹۹ عيسى", ["اب", "اب", "مساله", "مدير", "1399", "عيسي"]),
+        ("sorani", "كوردي کوردی ڕۆژ رۆژ ساڵه ساڵە ٥", [
+            "کوردی", "کوردی", "ڕۆژ", "ڕۆژ", "ساڵە", "ساڵە", "5"]),
         ("hindi", "अँग्रेज़ी हिन्दी", ["अंगरेजि", "हिंदि"]),
+        ("hindi", "अाम आम अॅप ॲप २०२४", ["अम", "अम", "अप", "अप", "2024"]),
+        ("hindi", "अाेर ओर अौर और", ["ओर", "ओर", "ओर", "ओर"]),
+        ("nepali", "अाज आज एेन ऐन १२", ["आज", "आज", "ऐन", "ऐन", "12"]),
+        ("bengali", "অামি আমি ১৯৭১", ["আমি", "আমি", "1971"]),
+        ("gujarati", "અાજે આજે ૧૫", ["આજે", "આજે", "15"]),
+        ("tamil", "௧௦ தமிழ்", ["10", "தமிழ்"]),
+        ("telugu", "ఒౌ ఔ ౧౨", ["ఔ", "ఔ", "12"]),
+        ("thai", "๒๕๖๗", ["2567"]),
+        ("ukrainian", "ґрунт за́мок", ["грунт", "замок"]),
         ("romanian", "Ştefan ţară", ["ștefan", "țară"]),
         ("turkish", "İstanbul'da IŞIK Işık ılık", ["istanbul", "ışık", "ışık", "ılık"]),
         ("azerbaijani", "İÇMƏK IŞIQ", ["içmək", "ışıq"]),
@@ -36,6 +64,25 @@ def tokens(language: str, text: str) -> list[str]:
 )  # fmt: skip
 def test_words_by_hand(language: str, text: str, expected: list[str]) -> None:
     assert tokens(language, text) == expected
+
+
+def test_every_vowel_of_several_characters_has_one() -> None:
+    for block, pairs in _VOWELS.items():
+        rule = _vowels(block)
+        for pair in pairs.split():
+            vowel, _, parts = pair.partition("=")
+            several = "".join(chr(block + int(part, 16)) for part in parts.split("+"))
+            one = chr(block + int(vowel, 16))
+            assert rule(several) == one
+            assert rule(one) == one
+            assert unicodedata.normalize("NFC", several) == several, "composed by NFC already"
+
+
+def test_prefixes_of_irish_keep_spans_of_the_text() -> None:
+    splitter = WordSplitter(Analyzer(tokenizer="unicode", normalization="irish"))
+    text = "Ár nAthair, t\u2011éan"
+    found = [text.encode()[a:b].decode() for a, b in splitter.spans(text).tolist()]
+    assert found == ["Ár", "Athair", "éan"]
 
 
 def test_capital_i_and_a_dot_above_are_a_dotted_i_in_turkish() -> None:
