@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 RUN_COLUMNS = ("query_id", "doc_id", "rank", "score")
 _BATCH = 1 << 22  # hits in memory while a run is written
 _MOST_UNKNOWN = 8  # unknown words of a query that are named
+_MOST_EMPTY = 3  # queries without words that are named
 
 
 @command(
@@ -111,6 +112,7 @@ def search(
     returned; ties keep the order of the corpus. Words of a QUERY that no document contains
     are named on standard error, with similar words of the index: by spelling, or by the n-grams
     of VECTORS that have some (fastText's); so are words that the index leaves out, as stop words.
+    Of --queries those words are counted, and some queries that have no other are named.
     """
     if (query is None) == (queries is None):
         raise click.UsageError("give either a QUERY or --queries FILE")
@@ -158,12 +160,14 @@ def search(
         find: Any = partial(index.search, k=k, device=device, **searched)
         if output is not None:
             _write_run(common, output, query_ids, texts, find, max(_BATCH // k, 1))
-            return
-        rows = _run_rows(query_ids, find(texts))
-        if form in (None, "trec"):
-            write_trec(rows)
         else:
-            write_rows(form, RUN_COLUMNS, rows, ids=(0, 1))
+            rows = _run_rows(query_ids, find(texts))
+            if form in (None, "trec"):
+                write_trec(rows)
+            else:
+                write_rows(form, RUN_COLUMNS, rows, ids=(0, 1))
+        if not common.quiet:
+            _count_removed_words(common, query_ids, texts, index)
 
 
 def _most_hits(k: int, index: Index) -> int:
@@ -204,6 +208,25 @@ def _name_removed_words(common: Common, text: str, index: Index) -> None:
     if removed:
         more = ", …" if len(removed) > _MOST_UNKNOWN else ""
         common.notify(f"not searched for: {', '.join(removed[:_MOST_UNKNOWN])}{more}")
+
+
+def _count_removed_words(
+    common: Common, query_ids: Sequence[Any], texts: list[str], index: Index
+) -> None:
+    """Count the words of many queries that the analysis removes; name queries without others."""
+    removed, empty = index.count_removed_words(texts)
+    parts = []
+    for why, count in sorted(removed.items()):
+        what = why if why == "stop word" else f"word {why}"
+        parts.append(f"{count:,} {what if count == 1 else what.replace('word', 'words')}")
+    said = [f"not searched for: {', '.join(parts)}"] if parts else []
+    if empty:
+        named = ", ".join(repr(query_ids[query]) for query in empty[:_MOST_EMPTY])
+        more = ", …" if len(empty) > _MOST_EMPTY else ""
+        have = f"{'query' if len(texts) == 1 else 'queries'} {'has' if len(empty) == 1 else 'have'}"
+        said.append(f"{len(empty):,} of {len(texts):,} {have} no word to search for: {named}{more}")
+    if said:
+        common.notify(f"Notice: {'; '.join(said)}")
 
 
 def _suggest_words(common: Common, text: str, index: Index, expand: Expander | None) -> None:

@@ -14,8 +14,10 @@ from fastseq.search.ranking import BM25, RankingModel
 from fastseq.search.searcher import (
     Expand,
     Query,
+    Removed,
     Searcher,
     are_known,
+    count_removed,
     expanded,
     raw_words,
     removed_words,
@@ -39,7 +41,7 @@ class Index:
 
     Attributes
     ----------
-    path : the folder
+    path : the folder, as it was given; a later change of the working folder does not matter
     """
 
     def __init__(self, path: Path, collection: Collection) -> None:
@@ -47,9 +49,21 @@ class Index:
         self._extra: dict[str, Any] = {}  # of the summary of a build
         self._searcher = Searcher(collection)
 
+    def __repr__(self) -> str:
+        counts = [(len(self), "document"), (len(self._collection.leaves), "segment")]
+        shown = ", ".join(f"{n:,} {what}{'' if n == 1 else 's'}" for n, what in counts)
+        return f"Index({str(self.path)!r}, {shown})"
+
     @property
     def _collection(self) -> Collection:
         return self._searcher.collection
+
+    @property
+    def _place(self) -> Path:
+        """The folder: the path as it was given, for messages, unless the working folder is another
+        one by now."""
+        place = Path(self._collection.path)
+        return self.path if self.path.absolute() == place else place
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -264,7 +278,8 @@ class Index:
         """
         from fastseq.index.changes import IndexWriter
 
-        with IndexWriter(self.path, memory, threads, wait, progress, self._collection) as writer:
+        place = self._place
+        with IndexWriter(place, memory, threads, wait, progress, self._collection) as writer:
             yield writer
         self.refresh()
 
@@ -272,7 +287,7 @@ class Index:
         """Move to the current commit of the folder; returns whether it is another one. Segments
         that both have stay open. Raises as `open`; the index then keeps its commit."""
         before = self._collection
-        collection = Collection.open(self.path, before)
+        collection = Collection.open(self._place, before)
         if collection.commit == before.commit:
             return False
         self._searcher = Searcher(collection)
@@ -291,6 +306,11 @@ class Index:
         """(word, reason) of each word of a query that the analyzer removes: "stop word", "too
         short" or "too long"."""
         return removed_words(self._collection, string("query", query))
+
+    def count_removed_words(self, queries: Sequence[str]) -> Removed:
+        """Of the words of queries that the analyzer removes the number by reason, `words`, and the
+        numbers of the queries without any other word, `empty`."""
+        return count_removed(self._collection, strings("queries", queries))
 
     def knows(self, words: Sequence[str]) -> list[bool | None]:
         """For each word whether a document contains it; None for one that the analyzer removes."""

@@ -602,30 +602,71 @@ def are_known(searcher: Searcher, words: Sequence[str]) -> list[bool | None]:
 def raw_words(collection: Collection, query: str) -> list[str]:
     """The distinct words of a query before any is removed and stems are taken, short ones too; a
     run of a script without spaces is one word, though the index may have bigrams."""
-    analyzer, texts = collection.analyzer, Texts.from_strings([query])
+    return _raw_words(collection, [query])[0]
+
+
+def _raw_words(collection: Collection, queries: Sequence[str]) -> tuple[list[str], Tokens]:
+    """The distinct words of queries, as `raw_words`, and their numbers in each query."""
+    analyzer, texts = collection.analyzer, Texts.from_strings(queries)
     if analyzer.tokenizer == "unicode" and not analyzer.segments:
-        return Texts(*WordSplitter(analyzer).whole_runs(texts).table.texts()).to_strings()
+        runs = WordSplitter(analyzer).whole_runs(texts)
+        return Texts(*runs.table.texts()).to_strings(), Tokens(runs.ids, runs.ends)
     plain = replace(
         analyzer, stopwords="none", stemmer="none", normalization="none", ngrams=(1, 1),
         char_ngrams=None, min_length=1, max_length=None,
         cjk="none" if analyzer.cjk == "bigrams" else analyzer.cjk,
     )  # fmt: skip
     lexicon = Lexicon(plain)
-    lexicon.encode(texts)
-    return lexicon.terms().to_strings()
+    tokens = lexicon.encode(texts)
+    return lexicon.terms().to_strings(), tokens
 
 
 def removed_words(collection: Collection, query: str) -> list[tuple[str, str]]:
     """(word, reason) of each word of a query that the analyzer of the index removes."""
-    analyzer = collection.analyzer
-    splitter, stopped = splitter_of(analyzer), stop_words(analyzer)
     words = raw_words(collection, query)
+    reasons = _reasons(collection.analyzer, words)
+    return [(word, why) for word, why in zip(words, reasons, strict=True) if why is not None]
+
+
+class Removed(NamedTuple):
+    """What the analyzer removes from queries.
+
+    words  of each reason, "stop word", "too short" or "too long", the number of words removed
+    empty  the numbers of the queries without any other word
+    """
+
+    words: Counter[str]
+    empty: list[int]
+
+
+def count_removed(collection: Collection, queries: Sequence[str]) -> Removed:
+    """The words of queries that the analyzer of the index removes; a repeated word counts each
+    time."""
+    removed = Removed(Counter(), [])
+    for first in range(0, len(queries), _BLOCK):
+        words, tokens = _raw_words(collection, queries[first : first + _BLOCK])
+        reasons = _reasons(collection.analyzer, words)
+        counts = np.bincount(tokens.values, minlength=len(words)).tolist()
+        for why, count in zip(reasons, counts, strict=True):
+            if why is not None:
+                removed.words[why] += count
+        kept = np.array([why is None for why in reasons], bool)[tokens.values]
+        left = np.diff(offsets_of(kept)[tokens.offsets])
+        removed.empty.extend((first + np.flatnonzero(left == 0)).tolist())
+    return removed
+
+
+def _reasons(analyzer: Analyzer, words: list[str]) -> list[str | None]:
+    """Of each word the reason for which it is removed; None for one that is not."""
+    splitter, stopped = splitter_of(analyzer), stop_words(analyzer)
     forms = normalised(FIRST, analyzer.normalization, words)
     shortest, longest = analyzer.min_length or splitter.shortest, analyzer.max_length or inf
-    removed = []
-    for word, form, script in zip(words, forms, splitter.scripts(words).tolist(), strict=True):
+    reasons: list[str | None] = []
+    for form, script in zip(forms, splitter.scripts(words).tolist(), strict=True):
         if form in stopped:
-            removed.append((word, "stop word"))
+            reasons.append("stop word")
         elif not script and not shortest <= len(form) <= longest:
-            removed.append((word, "too short" if len(form) < shortest else "too long"))
-    return removed
+            reasons.append("too short" if len(form) < shortest else "too long")
+        else:
+            reasons.append(None)
+    return reasons

@@ -216,10 +216,12 @@ def _checksum(content: Mapping[str, Any]) -> int:
 
 class Folder:
     """The files of one commit, addressed by the names under which they were created. `root` is the
-    folder, `manifest` that of the commit, with its `settings` and `statistics`."""
+    folder as it was given, `location` its absolute path, `manifest` that of the commit, with its
+    `settings` and `statistics`."""
 
     def __init__(self, root: Path, manifest: Manifest, earlier: Folder | None = None) -> None:
         self.root = root
+        self.location = root.absolute()
         self.manifest = manifest
         self.settings = manifest.settings
         self.statistics = manifest.statistics
@@ -256,7 +258,7 @@ class Folder:
 
     def has(self, root: Path, name: str, entry: FileEntry) -> bool:
         """Whether this commit has the same file of a folder, by its path in the folder."""
-        return self.root == root and self.manifest.files.get(name) == entry
+        return self.location == root.absolute() and self.manifest.files.get(name) == entry
 
     @property
     def names(self) -> list[str]:
@@ -313,9 +315,9 @@ class Folder:
         files = self.manifest.files.items()
         wrong = [
             name for name, entry in files
-            if not _is_intact(self.root / name, entry, self._maps[name])
+            if not _is_intact(self.location / name, entry, self._maps[name])
         ]  # fmt: skip
-        return wrong + _changed_links(self.root, self.manifest)
+        return wrong + _changed_links(self.location, self.manifest)
 
     def path(self, name: str) -> Path:
         """The path of a file, for messages: after a later commit it may be gone. Raises FormatError

@@ -233,6 +233,27 @@ def test_queries_runs_and_judgments_from_pipes(bilingual: Path, run: Run) -> Non
     assert Path("run").read_text("utf-8") == expected
 
 
+def test_removed_words_of_many_queries_are_counted(run: Run, write: Write, tmp_path: Path) -> None:
+    docs = write("docs.parquet", id=["a"], text=["the wait"])
+    (tmp_path / "q.tsv").write_text(
+        "q1\tthe the wait\nq2\tthe of\nq3\t?!\nq4\twait\nq5\tan\nq6\tto\n"
+    )
+    assert run("index", docs, "--language", "english").code == 0
+    said = (
+        "Notice: not searched for: 6 stop words; 4 of 6 queries have no word to search for: "
+        "'q2', 'q3', 'q5', …"
+    )
+    assert run("search", "--queries", "q.tsv").err.splitlines()[-1] == said
+    assert run("search", "--queries", "q.tsv", "-o", "run.trec").err.splitlines()[-1] == said
+    assert run("search", "--queries", "q.tsv", "--quiet").err == ""
+    ran = run("search", "--queries", "-", stdin="q\twait the cat\n")
+    assert "Notice: not searched for: 1 stop word\n" in ran.err
+    assert run("search", "--queries", "-", stdin="q\twait cat\n").err == ""
+    assert run("index", docs, "--tokenizer", "word", "--overwrite").code == 0
+    ran = run("search", "--queries", "-", stdin="q\twait a b\nr\tc\n")
+    assert "3 words too short; 1 of 2 queries has no word to search for: 'r'" in ran.err
+
+
 def test_results_do_not_depend_on_threads(search: Search) -> None:
     words = ("--queries", BILINGUAL / "queries.parquet", "-k", "7")
     one, two = (search(*words, "--threads", n) for n in (1, 3))

@@ -428,6 +428,29 @@ def test_pickles(index: Index, found: Hits, monkeypatch: pytest.MonkeyPatch, pro
     assert other.get("d3") == index.get("d3")
 
 
+def test_an_index_of_a_relative_path_may_be_changed_from_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [{"id": n, "text": f"tea {n}"} for n in range(3)]
+    index = Index.build(rows, "index")
+    assert repr(index) == "Index('index', 3 documents, 1 segment)"
+    other = Index.open("index")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    kept = other._collection.leaves[0].segment
+    assert index.add([{"id": 3, "text": "tea"}])["added"] == 1
+    assert other.refresh()
+    assert not other.refresh()
+    assert other._collection.leaves[0].segment is kept
+    assert len(other) == len(index) == len(copy.copy(index)) == 4
+    assert other.path == Path("index")
+    assert "4 documents" in repr(other)
+    index.delete([0])
+    assert index._collection.folder.damaged() == []
+    assert pickle.loads(pickle.dumps(index)).search("tea").counts.tolist() == [3]
+
+
 def test_pickles_of_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     index = Index.build(TABLE, "index")

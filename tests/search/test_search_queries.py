@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 from fastseq import BM25, TFIDF, Analyzer, BoW, DataError, Index, SettingsError
 from fastseq.kernels.search import search as kernels
+from fastseq.search import searcher
 from fastseq.search.searcher import LARGEST_WEIGHT, MOST_HITS
 
 TEXTS = ["green tea\x00leaf", "black tea, black cup", "", "猫喜欢喝茶", "a cup of coffee", None]
@@ -309,3 +311,17 @@ def test_single_query_is_analysed_as_in_a_batch(tmp_path: Path, settings: dict[s
             alone = index.search(query, k=20)
             np.testing.assert_array_equal(alone.rows[0], batch.rows[q])
             np.testing.assert_array_equal(alone.scores[0], batch.scores[q])
+
+
+@pytest.mark.parametrize("tokenizer", ["word", "unicode"])
+def test_removed_words_of_many_queries(
+    tmp_path: Path, tokenizer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analyzer = Analyzer(tokenizer=tokenizer, stopwords="english", min_length=2, max_length=9)
+    index = Index.build(["a word"], tmp_path / "index", analyzer=analyzer)
+    queries = ["the word", "", "x the extraordinary", "?", "猫", "a b c", "purring of the cats"] * 3
+    monkeypatch.setattr(searcher, "_BLOCK", 4)
+    removed = index.count_removed_words(queries)
+    each = [index.removed_words(query) for query in queries]
+    assert removed.words == Counter(why for words in each for _, why in words)
+    assert removed.empty == [q for q in range(len(queries)) if q % 7 in (1, 2, 3, 5)]
