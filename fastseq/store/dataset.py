@@ -262,7 +262,7 @@ def _with_index(frame: Any) -> Any:
     """A frame of pandas with a named index of consecutive numbers, which its Arrow interface leaves
     out, as a column; other objects as they are."""
     index = getattr(frame, "index", None)
-    if type(frame).__module__.partition(".")[0] == "pandas" and type(index).__name__ == "RangeIndex":
+    if type(index).__module__.startswith("pandas") and type(index).__name__ == "RangeIndex":
         name = getattr(index, "name", None)
         if name is not None and str(name) not in map(str, frame.columns):
             return frame.reset_index()
