@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from fastseq.errors import DataError, FastseqError, FormatError
 from fastseq.index.build import MOST_DOCUMENTS, Progress, SegmentBuilder, memory_budget
@@ -144,9 +145,11 @@ class IndexWriter:
         if addition.num_rows is None or addition.num_rows > _FEW_ROWS:
             self._flush()
             self._build(addition)
+            self._change_schema(addition.stored_schema)
             return
         batches = [batch for batch in addition.batches() if batch.rows]
         refuse_repeated_ids(batches)
+        buffer = self._change_schema(addition.stored_schema)
         with self._whole_or_broken():
             for batch in batches:
                 self.summary["added"] += batch.rows
@@ -204,6 +207,14 @@ class IndexWriter:
                 "deleted: build it again with ids"
             )
         return self._buffer
+
+    def _change_schema(self, schema: pa.Schema) -> Buffer:
+        """Give columns of null type, and new documents, the types of a schema."""
+        if not schema.equals(self._schema):
+            self._flush()
+            self._schema = schema
+            self._buffer = self._empty_buffer()
+        return self._require_ids()
 
     def _empty_buffer(self) -> Buffer | None:
         column = self._collection.id_column

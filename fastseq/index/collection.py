@@ -349,7 +349,7 @@ class Collection:
 
         Raises DataError for a column that is not stored, FormatError for a damaged file.
         """
-        from fastseq.store.documents import joined_rows, no_rows
+        from fastseq.store.documents import conformed, joined_rows, no_rows
 
         rows = np.asarray(rows, np.int64)
         if not len(rows):
@@ -360,7 +360,8 @@ class Collection:
             at = np.flatnonzero(owners == number)
             stored = self.leaves[number].segment.stored
             assert stored is not None
-            pieces.append(stored.take(rows[at] - self._starts[number], columns))
+            piece = stored.take(rows[at] - self._starts[number], columns)
+            pieces.append(conformed(piece, self.schema))
             places.append(at)
         if len(pieces) == 1:
             return pieces[0]

@@ -31,7 +31,7 @@ from fastseq.kernels.search.positions import count_merged_positions, place_merge
 from fastseq.kernels.search.postings import count_merged, place_merged
 from fastseq.kernels.text.hashing import PADDING
 from fastseq.store.container import ContainerWriter
-from fastseq.store.documents import DocumentReader, DocumentWriter
+from fastseq.store.documents import DocumentReader, DocumentWriter, conformed
 from fastseq.store.files import writing
 from fastseq.text.tables import ByteTable
 from fastseq.threads import in_order
@@ -149,15 +149,17 @@ def _copy_documents(leaves: Sequence[Leaf], container: ContainerWriter, schema: 
     for leaf in leaves:
         stored = leaf.segment.stored
         assert stored is not None
+        same = isinstance(stored, DocumentReader) and stored.schema.equals(documents.schema)
         for group, (first, last) in enumerate(pairwise(stored.starts.tolist())):
             live = None if leaf.live is None else leaf.live[first:last]
             if live is not None and live.all():
                 live = None
-            if isinstance(stored, DocumentReader) and live is None and last - first >= _FEW_ROWS:
+            if same and live is None and last - first >= _FEW_ROWS:
+                assert isinstance(stored, DocumentReader)
                 documents.append_group(stored.group(group), int(last - first))
             elif live is None or live.any():
                 chosen = np.arange(first, last) if live is None else first + np.flatnonzero(live)
-                documents.append(stored.take(chosen))
+                documents.append(conformed(stored.take(chosen), documents.schema))
     write_groups(container, documents)
 
 

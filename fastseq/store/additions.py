@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from fastseq.errors import DataError, RowError, located
-from fastseq.store.arrays import is_string, number_array, one_chunk, plain, promoted
+from fastseq.store.arrays import filled, is_string, number_array, one_chunk, plain, plain_type
 from fastseq.store.columns import INDEX_NAME
 from fastseq.store.ids import id_list
 from fastseq.store.rows import MAX_BYTES, Corpus, RowBatch
@@ -53,7 +53,7 @@ class Documents(Protocol):
 
 class Addition:
     """The rows of a corpus with the stored columns of an index: nulls where the corpus lacks a
-    column, numbers widened.
+    column, the types of the index where the values fit.
 
     Parameters
     ----------
@@ -61,6 +61,10 @@ class Addition:
     schema : of the stored columns of the index
     named : whether the index was built with names of the columns to store; others are then left
         out, and are an error otherwise
+
+    Attributes
+    ----------
+    stored_schema : `schema`, where null types are those of the corpus
 
     Raises DataError as Corpus.open, and for a column of another type or one that the index lacks.
     """
@@ -81,12 +85,17 @@ class Addition:
                 "build the index again, with it or with the names of the columns to store"
             )
         for column in everything.stored_columns:
-            if column in schema.names:
-                kind, ours = everything.kept.field(column).type, schema.field(column).type
-                if promoted(ours, kind) != ours:
-                    raise DataError(
-                        f"{name}: the column {column!r} is {kind}, but {ours} in the index"
-                    )
+            at = schema.get_field_index(column)
+            if at < 0:
+                continue
+            kind, ours = everything.kept.field(column).type, plain_type(schema.field(at).type)
+            agreed = filled(ours, kind)
+            if agreed is None:
+                problem = f"{name}: the column {column!r} is {kind}, but {ours} in the index"
+                remedy = ": convert it, or build the index again"
+                raise DataError(problem + remedy)
+            if agreed != ours:
+                schema = schema.set(at, schema.field(at).with_type(agreed))
         keep = tuple(name for name in everything.stored_columns if name in schema.names)
         self._corpus = replace(
             everything,

@@ -89,6 +89,33 @@ def promoted(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
         return None
 
 
+def filled(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
+    """The plain type `a`, with the types that `b` has in place of null, and of structs without
+    fields, inside of it. None where values of `b` are of another kind; those of a wider number or
+    a finer unit of time may fit."""
+    if a == b or pa.types.is_null(b):
+        return a
+    if pa.types.is_null(a):
+        return b
+    if _is_list(a) and _is_list(b):
+        inner = filled(a.value_type, b.value_type)
+        if inner is None or (pa.types.is_fixed_size_list(a) and promoted(a, b) != a):
+            return None
+        field = a.value_field.with_type(inner)
+        return pa.list_(field, a.list_size if pa.types.is_fixed_size_list(a) else -1)
+    if pa.types.is_struct(a) and pa.types.is_struct(b):
+        if not a.num_fields:
+            return b
+        names = [field.name for field in a]
+        if len(set(names)) < len(names) or not {field.name for field in b} <= set(names):
+            return None
+        kinds = {field.name: field.type for field in b}
+        types = [filled(field.type, kinds.get(field.name, pa.null())) for field in a]
+        fields = [field.with_type(kind) for field, kind in zip(a, types, strict=True)]
+        return None if None in types else pa.struct(fields)
+    return None if promoted(a, b) is None else a
+
+
 def _is_large(kind: pa.DataType) -> bool:
     return bool(pa.types.is_large_string(kind) or pa.types.is_large_binary(kind))
 
@@ -189,10 +216,7 @@ def plain(array: pa.Array, kind: pa.DataType) -> pa.Array:
     try:
         if _is_large(array.type):
             return _narrow(array, kind)
-        cast = array.cast(kind)
-        if _may_round(array.type, kind) and not _same(cast.cast(array.type), array):
-            raise pa.ArrowInvalid("it would be rounded")
-        return cast
+        return _cast(array, kind)
     except pa.ArrowException as error:
         row = next((i for i in range(len(array)) if not _fits(array.slice(i, 1), kind)), 0)
         problem = f"a value of type {array.type} that does not fit {kind}: {error}"
@@ -273,8 +297,9 @@ def _runs(array: pa.Array) -> Int64:
 
 def _may_round(kind: pa.DataType, to: pa.DataType) -> bool:
     """Whether Arrow's cast is silent where it loses digits or the time of day."""
-    if pa.types.is_floating(kind) and pa.types.is_floating(to):
-        return bool(to.bit_width < kind.bit_width)
+    if pa.types.is_floating(kind):
+        narrower = pa.types.is_floating(to) and to.bit_width < kind.bit_width
+        return bool(narrower or pa.types.is_decimal(to))
     return bool(pa.types.is_date64(kind) and pa.types.is_date32(to))
 
 
@@ -287,12 +312,24 @@ def _same(a: pa.Array, b: pa.Array) -> bool:
     return same is not False  # None: all null
 
 
+def _cast(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """An array of another type, not nested. Raises ArrowException for a value that does not
+    fit."""
+    if pa.types.is_integer(array.type) and pa.types.is_decimal(kind):
+        # Arrow wants a precision for all integers of the type
+        array = array.cast(pa.decimal256(76, max(kind.scale, 0)))
+    cast = array.cast(kind)
+    if _may_round(array.type, kind) and not _same(cast.cast(array.type), array):
+        raise pa.ArrowInvalid("it would be rounded")
+    return cast
+
+
 def _fits(array: pa.Array, kind: pa.DataType) -> bool:
     try:
-        cast = array.cast(kind)
+        _cast(array, kind)
     except pa.ArrowException:
         return False
-    return not _may_round(array.type, kind) or _same(cast.cast(array.type), array)
+    return True
 
 
 def is_null(array: pa.Array) -> npt.NDArray[np.bool_]:

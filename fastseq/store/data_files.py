@@ -227,11 +227,13 @@ class FoundFiles:
     files       in the order of the paths; sorted inside a folder or glob; each once
     partitions  of each file the columns from the names of its folders
     skipped     names of files in folders that are empty or have another suffix
+    repeated    names of files that are named several times, each once
     """
 
     files: list[DataFile]
     partitions: list[dict[str, pa.Scalar]]
     skipped: list[str]
+    repeated: list[str]
 
 
 def find_files(given: Iterable[str | os.PathLike[str]]) -> FoundFiles:
@@ -240,6 +242,12 @@ def find_files(given: Iterable[str | os.PathLike[str]]) -> FoundFiles:
     found: dict[str, tuple[str, str, DataFile]] = {}  # by a name that is one for all links
     roots: dict[str, list[str]] = {}  # by file system
     skipped: list[str] = []
+    repeated: dict[str, None] = {}
+
+    def add(key: str, store: str, inner: str, file: DataFile) -> None:
+        if found.setdefault(key, (store, inner, file))[2] is not file:
+            repeated[file.name] = None
+
     given = list(given)
     if [os.fspath(each) for each in given].count(STDIN) > 1:
         raise SettingsError("standard input (-) is named twice: it can be read once")
@@ -250,12 +258,12 @@ def find_files(given: Iterable[str | os.PathLike[str]]) -> FoundFiles:
         if is_uri(each):
             store, root, remote = _search_uri(os.fspath(each), skipped)
             for file in remote:
-                found.setdefault(file.name, (store, file.inner, file))
+                add(file.name, store, file.inner, file)
         else:
             store, (root, paths) = "", search_path(Path(each), skipped)
             for path in paths:
                 local = _not_empty(_piped(path)) if path.is_fifo() else LocalFile(path)
-                found.setdefault(str(path.resolve()), (store, os.path.abspath(path), local))
+                add(str(path.resolve()), store, os.path.abspath(path), local)
         roots.setdefault(store, []).append(root)
     bases: dict[str, str | None] = {}
     for store, names in roots.items():
@@ -265,7 +273,7 @@ def find_files(given: Iterable[str | os.PathLike[str]]) -> FoundFiles:
             bases[store] = None
     places = [(bases.get(store), inner) for store, inner, _ in found.values()]
     files = [file for *_, file in found.values()]
-    return FoundFiles(files, _partitions(places), sorted(skipped))
+    return FoundFiles(files, _partitions(places), sorted(skipped), list(repeated))
 
 
 def search_path(path: Path, skipped: list[str]) -> tuple[str, list[Path]]:

@@ -243,7 +243,7 @@ def _table_source(source: Any, name: str | None = None) -> ArrowSource | None:
         if column is not None:
             return ArrowSource(pa.table([column], [TEXT_NAME]), name)
     if hasattr(source, "__arrow_c_stream__"):
-        return ArrowSource(source, name)
+        return ArrowSource(_with_index(source), name)
     if hasattr(source, "__arrow_c_array__"):
         try:
             return ArrowSource(pa.Table.from_batches([pa.record_batch(source)]), name)
@@ -256,6 +256,17 @@ def _table_source(source: Any, name: str | None = None) -> ArrowSource | None:
             frame = source.collect()
         return ArrowSource(frame, name)
     return None
+
+
+def _with_index(frame: Any) -> Any:
+    """A frame of pandas with a named index of consecutive numbers, which its Arrow interface leaves
+    out, as a column; other objects as they are."""
+    index = getattr(frame, "index", None)
+    if type(index).__module__.startswith("pandas") and type(index).__name__ == "RangeIndex":
+        name = getattr(index, "name", None)
+        if name is not None and str(name) not in map(str, frame.columns):
+            return frame.reset_index()
+    return frame
 
 
 def _all_paths(items: Iterable[Any]) -> list[str | os.PathLike[str]]:
@@ -309,6 +320,11 @@ def _open_files(given: Sequence[str | os.PathLike[str]]) -> Dataset:
             FastseqWarning,
             stacklevel=4,
         )
+    if count := len(found.repeated):
+        what = "1 file is" if count == 1 else f"{count:,} files are"
+        more = ", …" if count > 1 else ""
+        notice = f"{what} named more than once, and read once: {found.repeated[0]}{more}"
+        warnings.warn(notice, FastseqWarning, stacklevel=4)
     sources = []
     for file, constants in zip(found.files, found.partitions, strict=True):
         source = _open_file(file)

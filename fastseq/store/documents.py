@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 
 from fastseq.errors import DataError, FormatError
-from fastseq.store.arrays import byte_lengths, is_text, number_array
+from fastseq.store.arrays import byte_lengths, is_text, number_array, plain
 from fastseq.store.files import reason
 from fastseq.types import Int64, offsets_of
 
@@ -311,6 +311,18 @@ def no_rows(schema: pa.Schema, columns: Sequence[str] | None) -> pa.Table:
     names = schema.names if columns is None else list(columns)
     check_columns(schema, names)
     return schema.empty_table().select(names)
+
+
+def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The table with the types that a schema has for its columns, where it has null types."""
+    wanted = pa.schema([schema.field(name) for name in table.schema.names])
+    if table.schema.equals(wanted):
+        return table
+    columns = [
+        pa.chunked_array([plain(chunk, field.type) for chunk in column.chunks], field.type)
+        for column, field in zip(table.columns, wanted, strict=True)
+    ]
+    return pa.Table.from_arrays(columns, schema=wanted)
 
 
 def joined_rows(tables: Sequence[pa.Table], order: Int64) -> pa.Table:

@@ -360,3 +360,13 @@ def test_uris_and_local_paths() -> None:
 )
 def test_globs(path: str, pattern: str, matches: bool) -> None:
     assert glob_matches(path.split("/"), pattern.split("/")) == matches
+
+
+def test_files_that_are_named_twice_are_read_once_with_a_notice(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / f"{name}.csv").write_text(f"id,text\n{name},a text\n")
+    a, b = tmp_path / "a.csv", tmp_path / "b.csv"
+    with pytest.warns(FastseqWarning, match=r"1 file is named more than once, .*: .*a\.csv$"):
+        assert Corpus.open([a, b, a, tmp_path / "." / "a.csv"]).num_rows == 2
+    with pytest.warns(FastseqWarning, match=r"2 files are named more than once, .*, …$"):
+        assert Corpus.open([tmp_path, a, b]).num_rows == 3

@@ -374,3 +374,17 @@ def test_rows_are_the_same_in_batches_of_any_size(
     batches = list(data.read(["text", "n", "b"], max_bytes))
     found = [row for batch in batches for row in batch.to_pylist()]
     assert found == [{name: row.get(name) for name in ("text", "n", "b")} for row in rows]
+
+
+def test_named_indexes_of_pandas_are_columns(tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    for index in (pd.RangeIndex(5, 9, 2, name="id"), pd.Index([5, 7], name="id")):
+        frame = pd.DataFrame({"text": ["cat", "dog"]}, index=index)
+        for source in (frame, [frame]):
+            (batch,) = Corpus.open(source).batches()
+            assert batch.ids.to_pylist() == [5, 7]
+    unnamed = pd.DataFrame({"text": ["cat", "dog"]}, index=pd.RangeIndex(5, 7))
+    assert Corpus.open(unnamed).id_column is None
+    other = pd.DataFrame({"id": [1, 2], "text": ["cat", "dog"]}, index=pd.RangeIndex(2, name="id"))
+    (batch,) = Corpus.open(other).batches()
+    assert batch.ids.to_pylist() == [1, 2], "the column"
