@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from fastseq.errors import DataError, FastseqError, FormatError
 from fastseq.index.build import MOST_DOCUMENTS, Progress, SegmentBuilder, memory_budget
@@ -208,7 +207,7 @@ class IndexWriter:
             )
         return self._buffer
 
-    def _change_schema(self, schema: pa.Schema) -> Buffer:
+    def _change_schema(self, schema: Any) -> Buffer:
         """Give columns of null type, and new documents, the types of a schema."""
         if not schema.equals(self._schema):
             self._flush()
