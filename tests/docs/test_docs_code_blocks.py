@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,13 @@ def commands_of(block: str) -> Iterator[tuple[str, list[str]]]:
             shown.append(line)
 
 
+def first_cells(lines: Iterable[str]) -> set[str]:
+    """The first cells of the lines that have several: names of a summary, ranks of a table. Values
+    are not compared: they depend on the machine and on Python's documentation."""
+    cells = (re.split(r"\t|  +", line.strip()) for line in lines)
+    return {first for first, *others in cells if others}
+
+
 def run_console(example: Example) -> None:
     for command, shown in commands_of(example.parsed):
         if command.startswith(NOT_RUN):
@@ -53,6 +61,8 @@ def run_console(example: Example) -> None:
         else:
             assert ran.returncode == 0, f"{command}: {ran.stderr}"
             assert bool((ran.stdout + ran.stderr).strip()) >= bool(shown), command
+            missing = first_cells(shown) - first_cells((ran.stdout + ran.stderr).splitlines())
+            assert not missing, f"{command}: does not print {missing}"
 
 
 PARSERS = [PythonCodeBlockParser(), CodeBlockParser("console", run_console)]
@@ -74,8 +84,13 @@ def test_code_blocks_of_a_page_run(
 
 def test_block_that_fails_is_seen(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("```console\n$ fastseq info nowhere\n```\n\n```python\nassert 1 == 2\n```\n")
-    console, python = Document.parse(str(page), *PARSERS).examples()
+    page.write_text(
+        "```console\n$ fastseq info nowhere\n```\n\n```console\n$ echo size  5\nsize  5\n```\n\n"
+        "```python\nassert 1 == 2\n```\n"
+    )
+    console, other, python = Document.parse(str(page), *PARSERS).examples()
+    with pytest.raises(AssertionError, match=r"does not print {'size'}"):
+        other.evaluate()
     with pytest.raises(AssertionError, match="fastseq info nowhere"):
         console.evaluate()
     with pytest.raises(AssertionError):
