@@ -24,22 +24,37 @@ LUCENE = tuple(
 )
 
 
-# the list of stop-words 2018.7.23, which is Snowball's; later releases have 1,333 words, such as
-# computer, information and state
-_ENGLISH = tuple(
-    """
-    a about above after again against all am an and any are aren't as at be because been before
-    being below between both but by can't cannot could couldn't did didn't do does doesn't doing
-    don't down during each few for from further had hadn't has hasn't have haven't having he he'd
-    he'll he's her here here's hers herself him himself his how how's i i'd i'll i'm i've if in into
-    is isn't it it's its itself let's me more most mustn't my myself no nor not of off on once only
-    or other ought our ours ourselves out over own same shan't she she'd she'll she's should
-    shouldn't so some such than that that's the their theirs them themselves then there there's
-    these they they'd they'll they're they've this those through to too under until up very was
-    wasn't we we'd we'll we're we've were weren't what what's when when's where where's which while
-    who who's whom why why's with won't would wouldn't you you'd you'll you're you've your yours
-    yourself yourselves
-    """.split()  # noqa: SIM905
+# The package's English list has 1,333 words, such as computer, information and state. These are the
+# words of closed classes alone, but for may and us, which folding makes of the month and the US.
+_ENGLISH_WORDS = """
+    i me my myself you your yours yourself yourselves he him his himself she her hers herself it its
+    itself we our ours ourselves they them their theirs themselves
+    a an the this that these those some any each every no such same other another both all few more
+    most many much own
+    who whom whose which what when where why how
+    am is are was were be been being have has had having do does did doing can could will would
+    shall should might must ought cannot
+    and or but nor if because as than so while until though although
+    of in on at by to from with without for about into onto over under above below up down off out
+    through during before after between among against
+    not only too very then there here again further once also just
+"""
+_ENGLISH_CONTRACTIONS = """
+    m: i
+    re: you we they
+    ve: i you we they
+    ll: i you he she it we they
+    d: i you he she it we they
+    s: he she it that there here what who where when why how let
+    t: aren isn wasn weren haven hasn hadn don doesn didn can couldn won wouldn shan shouldn mustn
+"""
+_ENGLISH = (
+    *_ENGLISH_WORDS.split(),
+    *(
+        f"{word}'{ending.strip()}"
+        for ending, _, words in (line.partition(":") for line in _ENGLISH_CONTRACTIONS.splitlines())
+        for word in words.split()
+    ),
 )
 # words that the package has in a wrong encoding
 _TURKISH = str.maketrans("ýþð", "ışğ")  # Latin-5 read as Latin-1

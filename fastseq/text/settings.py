@@ -65,7 +65,7 @@ class AnalysisSettings:
         default="none", check=Checked(check_stopwords), section="Analysis", metavar="S",
         help="Stop words: lucene, a language's list, or none.",
         notes='Compared after lower-casing and folding and before stemming. "lucene" has its 33 '
-        "English words, a language is given by its English name (english: Snowball's 174 words); "
+        "English words, a language is given by its English name (english: 191 function words); "
         "or a tuple of words. One-letter words of a language's list are not removed, but for "
         "Chinese, Japanese and Korean.",
     )  # fmt: skip
