@@ -33,6 +33,7 @@ from fastseq.store.sources import (
     FileSource,
     ParquetSource,
     Source,
+    skipped_lines,
 )
 from fastseq.types import Int64
 
@@ -330,12 +331,11 @@ def _open_files(given: Sequence[str | os.PathLike[str]]) -> Dataset:
         source = _open_file(file)
         source.add_constants(constants)
         sources.append(source)
-    empty = {source.name: getattr(source, "empty_lines", 0) for source in sources}
+    empty = {source.name: source.empty_lines for source in sources}
     if count := sum(empty.values()):
-        lines = "1 empty line is" if count == 1 else f"{count:,} empty lines are"
         first, *others = (name for name, number in empty.items() if number)
         where = first + (f" and {len(others)} more" if others else "")
-        warnings.warn(f"{where}: {lines} skipped", FastseqWarning, stacklevel=4)
+        warnings.warn(skipped_lines(where, count), FastseqWarning, stacklevel=4)
     return Dataset.of(sources)
 
 

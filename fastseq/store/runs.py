@@ -49,7 +49,7 @@ from fastseq.store.parquet import (
     read_columns,
     read_lines,
 )
-from fastseq.store.sources import PARQUET_FILE
+from fastseq.store.sources import PARQUET_FILE, skipped_lines
 from fastseq.types import Float32, Int64
 
 QUERY_ID_NAMES = ("query_id", "qid", "id", "_id")
@@ -505,7 +505,7 @@ def _columns(
     assert isinstance(file, DataFile)
     rows = JsonSource(file) if form == JSON else CsvSource(file, ",")
     rows.read_as_strings(strings)
-    _notice_empty_lines(source, getattr(rows, "empty_lines", 0))
+    _notice_empty_lines(source, rows.empty_lines)
     found = chosen_columns(rows.schema, names, source)
     distinct = list(dict.fromkeys(name for name in found if name is not None))
     schema = pa.schema([rows.schema.field(name) for name in distinct])
@@ -515,5 +515,4 @@ def _columns(
 
 def _notice_empty_lines(source: Readable, count: int) -> None:
     if count:
-        lines = "1 empty line is" if count == 1 else f"{count:,} empty lines are"
-        warnings.warn(f"{source}: {lines} skipped", FastseqWarning, stacklevel=5)
+        warnings.warn(skipped_lines(str(source), count), FastseqWarning, stacklevel=5)

@@ -29,8 +29,10 @@ class Source(ABC):
 
     name      for messages; another for each source of a dataset
     num_rows  of a stream None, where it is unknown before the end
+    empty_lines  lines that are left out, because they are empty
     """
 
+    empty_lines = 0
     name: str
     schema: pa.Schema
     num_rows: int | None
@@ -210,3 +212,9 @@ class ArrowSource(Source):
 def _sliced(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     for start in range(0, len(batch), MAX_ROWS):
         yield batch.slice(start, MAX_ROWS)
+
+
+def skipped_lines(where: str, count: int) -> str:
+    """The notice of empty lines that are left out."""
+    lines = "1 empty line is" if count == 1 else f"{count:,} empty lines are"
+    return f"{where}: {lines} skipped"

@@ -45,19 +45,7 @@ from tests.index.living import (
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "v1"
 
 
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.fsync", lambda handle: None)
-
-
-@pytest.fixture
-def documents() -> Documents:
-    return Documents(some_rows(range(20)))
-
-
-@pytest.fixture
-def index(documents: Documents, tmp_path: Path) -> Index:
-    return built(documents.rows, tmp_path / "index")
+pytestmark = pytest.mark.usefixtures("no_waiting")
 
 
 def add(index: Index, documents: Documents, rows: list[Any], **settings: Any) -> dict[str, int]:
