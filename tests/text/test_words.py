@@ -258,6 +258,16 @@ def test_blocks_and_chunks_of_the_kernel_do_not_matter(size: int) -> None:
         assert tokens(text) == naive.tokens(text)
 
 
+@pytest.mark.parametrize("size", [1, 2, 30, 62, 63, 64, 65, 128])
+@pytest.mark.parametrize(("end", "start"), [("a'", "b"), ("1.", "2"), ("é:", "a"), ("a.", "é")])
+def test_a_mark_does_not_join_two_texts(end: str, start: str, size: int) -> None:
+    texts = [" " * (size - 1) + "o'k " + end, start + " " * 200]
+    lexicon = Lexicon(Analyzer(tokenizer="unicode"))
+    found = lexicon.encode(Texts.from_strings(texts))
+    words = lexicon.terms().to_strings()
+    assert [words[i] for i in found.values] == ["o'k", end[:-1], start]
+
+
 def test_long_runs_without_separators() -> None:
     for word in ("é", "e\u0301", "猫", "한", "ก"):
         text = word * 30_000

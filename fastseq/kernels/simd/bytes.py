@@ -115,28 +115,48 @@ word64 = _block(_word_members)
 visible64 = _block(_visible_members)
 
 
-@llvm(types.UniTuple(types.uint64, 7), data, types.uint64, data, types.uint64, types.uint8)
+def _equal(builder: Any, lanes: Any, characters: str) -> Any:
+    """One bit a lane: whether it is one of the characters."""
+    found = None
+    for character in characters:
+        same = builder.icmp_unsigned("==", lanes, _constant(ord(character)))
+        found = same if found is None else builder.or_(found, same)
+    return found
+
+
+def _masks(builder: Any, *lanes: Any) -> Any:
+    """A tuple of uint64, bit i of each being lane i of one of the vectors."""
+    masks = ir.Constant(ir.ArrayType(_I64, len(lanes)), ir.Undefined)
+    for i, mask in enumerate(lanes):
+        masks = builder.insert_value(masks, builder.bitcast(mask, _I64), i)
+    return masks
+
+
+@llvm(types.UniTuple(types.uint64, 4), data, types.uint64, data, types.uint64, types.uint8)
 def classes64(builder: Any, out: Any, to: Any, array: Any, index: Any, shift: Any) -> Any:
-    """The same copy, and the masks of ASCII letters, digits, bytes beyond ASCII, underscores,
-    apostrophes, the marks . , ; and the marks : "."""
+    """The copy and the mask of word64, and the masks of bytes beyond ASCII, of underscores and of
+    the marks that may join what is on both sides of them, ' . , ; : "."""
     lanes = builder.load(at(builder, array, index, _BYTES), align=1)
     capital = builder.sext(_within(builder, lanes, 65, 90), _BYTES)
     moved = builder.and_(capital, broadcast(builder, shift, 64))
     builder.store(builder.add(lanes, moved), at(builder, out, to, _BYTES), align=1)
+    return _masks(
+        builder,
+        _word_members(builder, lanes),
+        builder.icmp_signed("<", lanes, _constant(0)),
+        _equal(builder, lanes, "_"),
+        _equal(builder, lanes, "'.,;:\""),
+    )
 
-    def equal(*characters: str) -> Any:
-        first, *rest = (builder.icmp_unsigned("==", lanes, _constant(ord(c))) for c in characters)
-        for other in rest:
-            first = builder.or_(first, other)
-        return first
 
-    masks = (
+@llvm(types.UniTuple(types.uint64, 4), data, types.uint64)
+def joiners64(builder: Any, array: Any, index: Any) -> Any:
+    """The masks of ASCII letters, digits, apostrophes and the marks . , ; in 64 bytes."""
+    lanes = builder.load(at(builder, array, index, _BYTES), align=1)
+    return _masks(
+        builder,
         _within(builder, builder.or_(lanes, _constant(0x20)), 97, 122),
         _within(builder, lanes, 48, 57),
-        builder.icmp_signed("<", lanes, _constant(0)),
-        equal("_"), equal("'"), equal(".", ",", ";"), equal(":", '"'),
-    )  # fmt: skip
-    found = ir.Constant(ir.ArrayType(_I64, len(masks)), ir.Undefined)
-    for i, mask in enumerate(masks):
-        found = builder.insert_value(found, builder.bitcast(mask, _I64), i)
-    return found
+        _equal(builder, lanes, "'"),
+        _equal(builder, lanes, ".,;"),
+    )
