@@ -28,7 +28,7 @@ from fastseq.errors import DataError, FastseqWarning, InvalidTextError, RowError
 from fastseq.index.collection import Collection
 from fastseq.kernels.search import impacts as impact_kernels
 from fastseq.kernels.search import search as kernels
-from fastseq.kernels.search.segments import segment_table
+from fastseq.kernels.search.segments import LIST_COLUMNS, enter_lists, segment_table
 from fastseq.kernels.text.hashing import PADDING
 from fastseq.search.groups import (
     TermGroup,
@@ -76,12 +76,14 @@ class _Sources(NamedTuple):
     """What is searched.
 
     table  of the segments, for the kernel
-    ids    int32[S, n]: of each term of the queries its number in each segment, -1 for none
+    lists  int64[N, S, LIST_COLUMNS]: of terms in the segments
+    rows   int32[n]: the rows of the queries' terms
     kept   the arrays that the table has the addresses of
     """
 
     table: Int64
-    ids: Int32
+    lists: Int64
+    rows: Int32
     kept: Any
 
 
@@ -97,33 +99,37 @@ class ModelScorer:
     def _clear(self) -> None:
         leaves = self._collection.leaves
         self._filled = 0
-        self._impacts = [impact_kernels.make_impacts(leaf.segment.postings) for leaf in leaves]
+        self._impacts = impact_kernels.make_impacts([leaf.segment.postings for leaf in leaves])
         self._segments = segment_table([
             (leaf.segment.postings, impacts, leaf.first_row, leaf.segment.documents)
             for leaf, impacts in zip(leaves, self._impacts, strict=True)
         ])  # fmt: skip
-        # terms of the latest table whose impacts are computed
+        # terms of the latest table whose impacts are computed, and their lists
         self._table: TermTable | None = None
         self._done = np.zeros(0, bool)
+        self._lists = _no_lists(0, len(leaves))
 
     def sources(self, table: TermTable, terms: Int32) -> _Sources:
         """All segments, with the impacts of some terms of a table. Raises FormatError where their
         postings are damaged."""
-        ids = table.ids(terms)
         with self._lock:
             if self._filled > _CACHED_IMPACTS:
                 self._clear()  # searches in progress keep the old arrays
             if self._table is not table or len(self._done) < len(table):
                 done = np.zeros(2 * len(table), bool)
+                lists = _no_lists(len(done), len(self._segments))
                 if self._table is table:
                     done[: len(self._done)] = self._done
-                self._table, self._done = table, done
+                    lists[: len(self._done)] = self._lists
+                self._table, self._done, self._lists = table, done, lists
             if not self._done[terms].all():
                 new = np.unique(terms[~self._done[terms]])
                 for number, own in enumerate(table.ids(new)):
-                    self._fill(number, own)
+                    impacts = self._fill(number, own)
+                    postings = self._collection.leaves[number].segment.postings
+                    enter_lists(self._lists, number, new, postings, impacts.best, own)
                 self._done[new] = True
-            return _Sources(self._segments, ids, self._impacts)
+            return _Sources(self._segments, self._lists, terms, self._impacts)
 
     def impacts(self, number: int, terms: Int32) -> impact_kernels.Impacts:
         """Impacts of a segment in which those of its `terms` are computed. Raises FormatError where
@@ -148,6 +154,7 @@ class ModelScorer:
         groups = [table.groups.get(term) for term in distinct.tolist()]
         numbers = np.arange(len(distinct), dtype=np.int32)
         kept = []
+        lists = _no_lists(len(distinct), len(self._segments))
         for number, own in enumerate(table.ids(distinct)):
             leaf = self._collection.leaves[number]
             segment = leaf.segment
@@ -156,17 +163,21 @@ class ModelScorer:
             postings = gathered(segment.postings, own, merged)
             with self._lock:
                 weighting = self._model.weighting_of(self._weighting(number), postings.large_tf)
-            impacts = impact_kernels.make_impacts(postings)
+            (impacts,) = impact_kernels.make_impacts([postings])
             impact_kernels.fill_impacts(impacts, postings, weighting, numbers)
+            enter_lists(lists, number, numbers, postings, impacts.best, numbers)
             kept.append((postings, impacts, leaf.first_row, segment.documents))
-        ids = np.tile(numbers[places], (len(kept), 1))
-        return _Sources(segment_table(kept), ids, kept)
+        return _Sources(segment_table(kept), lists, numbers[places], kept)
 
     def _weighting(self, number: int) -> impact_kernels.Weighting:
         if number not in self._weightings:
             leaf = self._collection.leaves[number]
             self._weightings[number] = self._model.document_weighting(self._collection, leaf)
         return self._weightings[number]
+
+
+def _no_lists(terms: int, segments: int) -> Int64:
+    return np.zeros((terms, segments, LIST_COLUMNS), np.int64)
 
 
 class TermTable:
@@ -438,8 +449,8 @@ class Searcher:
             while (first := next(tasks)) < n:
                 stop = min(first + step, n)
                 kernels.search(
-                    rows[first:stop], scores[first:stop], sources.table, scratch,
-                    queries.starts[first : stop + 1], sources.ids, queries.weights,
+                    rows[first:stop], scores[first:stop], sources.table, sources.lists, scratch,
+                    queries.starts[first : stop + 1], sources.rows, queries.weights,
                     queries.base[first:stop], k,
                 )  # fmt: skip
             if len(self._scratch) < _CACHED_SCRATCH:

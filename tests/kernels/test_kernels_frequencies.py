@@ -125,7 +125,7 @@ def test_impacts(terms: naive.Postings, repeated: int, slope: float, data: st.Da
     for packed in (0, 1):
         postings = arrays_of(terms, packed)
         weighting = weighting_of(postings, documents, slope)
-        impacts = impact_kernels.make_impacts(postings)
+        (impacts,) = impact_kernels.make_impacts([postings])
         cut = len(order) // 2
         for some in (order[:cut], [-1, *order], order):
             impact_kernels.fill_impacts(impacts, postings, weighting, np.array(some, np.int32))
@@ -158,7 +158,7 @@ def test_damaged_overflow_tables_never_write_elsewhere(packed: int, seed: int) -
     )
     weighting = weighting_of(postings._replace(large_tf=np.maximum(large_tf, 0)), 400, 1.0)
     around = np.full(n + 200, -7, np.float32)
-    impacts = impact_kernels.make_impacts(postings)._replace(parts=around[100 : 100 + n])
+    impacts = impact_kernels.make_impacts([postings])[0]._replace(parts=around[100 : 100 + n])
     impact_kernels.fill_impacts(impacts, postings, weighting, np.arange(4, dtype=np.int32))
     assert (around[:100] == -7).all()
     assert (around[100 + n :] == -7).all()

@@ -31,7 +31,17 @@ from fastseq.kernels.core.topk import (
 )
 from fastseq.kernels.search.impacts import BLOCK, BLOCK_BITS
 from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS
-from fastseq.kernels.search.segments import DOCUMENTS, FIRST_ROW, impacts_of, lists_of
+from fastseq.kernels.search.segments import (
+    DOCUMENTS,
+    FIRST_ROW,
+    FIRST_RUN,
+    LAST_RUN,
+    LIST_COLUMNS,
+    POSTING,
+    RUN,
+    first_run,
+    segment_of,
+)
 from fastseq.kernels.simd.bytes import greater64, prefetch, trailing_zeros
 
 # With fewer postings in a window, iterating over them again is cheaper than scanning the window.
@@ -53,13 +63,15 @@ class Scratch(NamedTuple):
     partial: Float32  # [WINDOW] and their scores so far
     keys: UInt64  # [capacity] the query's candidates
     spare: UInt64  # [capacity]
-    term: Int32  # [M] the query's terms, M the longest query's
-    weight: Float32  # [M]
+    weight: Float32  # [M] of the query's terms in a segment, M the longest query's
     bound: Float32  # [M]
     rest: Float32  # [M + 1]
     run: Int64  # [M] each term's current run
+    last_run: Int64  # [M] and its last, exclusive
+    window: Int64  # [M] the window of the current run, NO_WINDOW past the last
     posting: Int64  # [M] where its postings start
-    count: Int64  # [M] and the number of those in the current window
+    size: Int64  # [M] and the number of those
+    count: Int64  # [M] the number of those in the window that is searched
     order: UInt64  # [M] keys of (weight, position in the query)
     order_spare: UInt64  # [M]
 
@@ -78,12 +90,14 @@ def make_scratch(k: int, terms: int) -> Scratch:
         partial=np.empty(WINDOW, np.float32),
         keys=np.empty(key_capacity(k), np.uint64),
         spare=np.empty(key_capacity(k), np.uint64),
-        term=np.empty(terms, np.int32),
         weight=np.empty(terms, np.float32),
         bound=np.empty(terms, np.float32),
         rest=np.empty(terms + 1, np.float32),
         run=np.empty(terms, np.int64),
+        last_run=np.empty(terms, np.int64),
+        window=np.empty(terms, np.int64),
         posting=np.empty(terms, np.int64),
+        size=np.empty(terms, np.int64),
         count=np.empty(terms, np.int64),
         order=np.empty(terms, np.uint64),
         order_spare=np.empty(terms, np.uint64),
@@ -94,7 +108,7 @@ def fits(scratch: Scratch, k: int, terms: int) -> bool:
     """Whether scratch serves queries of `terms` terms and k hits."""
     # a buffer for a far larger k would let the threshold lag behind
     capacity = key_capacity(k)
-    return capacity <= len(scratch.keys) <= 4 * capacity and terms <= len(scratch.term)
+    return capacity <= len(scratch.keys) <= 4 * capacity and terms <= len(scratch.weight)
 
 
 @inline
@@ -130,8 +144,8 @@ def _order(scratch, weights):
 
 
 @optimised_helper
-def _prepare(scratch, terms, weights, postings, impacts):
-    """Fill the scratch's term tables for a segment, in the query's order.
+def _prepare(scratch, lists, s, terms, weights):
+    """Fill the scratch's term tables for segment s, in the query's order.
 
     Returns (terms kept, whether all weights are positive).
     """
@@ -139,16 +153,21 @@ def _prepare(scratch, terms, weights, postings, impacts):
     positive = True
     total = 0.0
     for j in range(len(terms)):
-        i = key_document(scratch.order[j])
-        term = terms[i]
-        if term < 0 or postings.term_run[term] == postings.term_run[term + 1]:
+        i = np.uint64(key_document(scratch.order[j]))
+        own = lists[np.uint64(terms[i]), np.uint64(s)]
+        run, last_run = own[RUN], own[LAST_RUN]
+        if run == last_run:
             continue
-        positive = positive and weights[i] > TINY
-        scratch.term[kept] = term
-        scratch.weight[kept] = weights[i]
-        scratch.bound[kept] = weights[i] * impacts.best[np.uint64(term)]
-        scratch.run[kept] = postings.term_run[term]
-        scratch.posting[kept] = postings.term_posting[term]
+        window, size, best = first_run(own[FIRST_RUN])
+        weight = weights[i]
+        positive = positive and weight > TINY
+        scratch.weight[kept] = weight
+        scratch.bound[kept] = weight * best
+        scratch.run[kept] = run
+        scratch.last_run[kept] = last_run
+        scratch.window[kept] = window
+        scratch.posting[kept] = own[POSTING]
+        scratch.size[kept] = size
         total += scratch.bound[kept]
         kept += 1
     # float32 sums of n terms err by less than n · 2^-24 of the whole score, however small the tail
@@ -162,37 +181,39 @@ def _prepare(scratch, terms, weights, postings, impacts):
 
 
 @inline
-def _advance(scratch, postings, i, window):
+def _advance(scratch, segment, i, window):
     """Move term i to its run in `window`; returns the postings there, 0 if it has none."""
-    last = postings.term_run[scratch.term[i] + 1]
-    while scratch.run[i] < last and postings.run_window[np.uint64(scratch.run[i])] < window:
-        scratch.posting[i] += np.int64(postings.run_count[np.uint64(scratch.run[i])]) + 1
+    while scratch.window[i] < window:
+        scratch.posting[i] += scratch.size[i]
         scratch.run[i] += 1
-    if scratch.run[i] < last and postings.run_window[np.uint64(scratch.run[i])] == window:
-        return np.int64(postings.run_count[np.uint64(scratch.run[i])]) + 1
-    return np.int64(0)
+        if scratch.run[i] < scratch.last_run[i]:
+            run = np.uint64(scratch.run[i])
+            scratch.window[i] = np.int64(segment.run_window[run])
+            scratch.size[i] = np.int64(segment.run_count[run]) + 1
+        else:
+            scratch.window[i] = NO_WINDOW
+    return scratch.size[i] if scratch.window[i] == window else np.int64(0)
 
 
 @inline
-def _next_window(scratch, postings, essential):
+def _next_window(scratch, essential):
     """The earliest window in which one of the first `essential` terms has postings left."""
-    window = NO_WINDOW
+    window = np.int64(NO_WINDOW)
     for i in range(essential):
-        if scratch.run[i] < postings.term_run[scratch.term[i] + 1]:
-            window = min(window, np.int64(postings.run_window[np.uint64(scratch.run[i])]))
+        window = min(window, scratch.window[i])
     return window
 
 
 @optimised_helper
-def _accumulate(scratch, postings, impacts, i, slack):
+def _accumulate(scratch, segment, i, slack):
     """Add the impacts of term i's postings in the window to the scores.
 
     A block whose best impact is no more than `slack` is left out: no document of it can be a hit.
     """
     scores = scratch.scores
-    docs = postings.docs
-    parts = impacts.parts
-    block = impacts.block
+    docs = segment.docs
+    parts = segment.parts
+    block = segment.block
     weight = scratch.weight[i]
     at = np.uint64(scratch.posting[i])
     last = at + np.uint64(scratch.count[i])
@@ -206,29 +227,29 @@ def _accumulate(scratch, postings, impacts, i, slack):
 
 @optimised_helper
 def _search_all(
-    scratch, found, best_key, postings, impacts, terms, k, first_row, n_docs, base
+    scratch, found, best_key, segment, terms, k, first_row, n_docs, base
 ):  # fmt: skip
     """Every document that has a query term, whatever the sign of its score; exhaustive. Others as
     in `_search_pruned`."""
     keys = scratch.keys
     while True:
-        window = _next_window(scratch, postings, terms)
+        window = _next_window(scratch, terms)
         if window == NO_WINDOW or (window << WINDOW_BITS) >= n_docs:
             return found, best_key
         touched = 0
         for i in range(terms):
-            count = _advance(scratch, postings, i, window)
+            count = _advance(scratch, segment, i, window)
             scratch.count[i] = count
-            _accumulate(scratch, postings, impacts, i, np.float32(-np.inf))
+            _accumulate(scratch, segment, i, np.float32(-np.inf))
             at = np.uint64(scratch.posting[i])
             for j in range(np.uint64(count)):
-                document = np.uint64(postings.docs[at + j])
+                document = np.uint64(segment.docs[at + j])
                 # a deleted document has parts of 0
-                if scratch.seen[document] == 0 and impacts.parts[at + j] != 0.0:
+                if scratch.seen[document] == 0 and segment.parts[at + j] != 0.0:
                     scratch.seen[document] = 1
                     scratch.candidates[touched] = np.int32(document)
                     touched += 1
-            _advance(scratch, postings, i, window + 1)
+            _advance(scratch, segment, i, window + 1)
         for c in range(touched):
             document = np.uint64(scratch.candidates[c])
             row = (window << WINDOW_BITS) + np.int64(document)
@@ -244,13 +265,13 @@ def _search_all(
 
 
 @optimised_helper
-def _collect_one(scratch, postings, impacts, i, limit):
+def _collect_one(scratch, segment, i, limit):
     """Candidates above `limit` when term i alone is accumulated: no scores to scatter and scan."""
     candidates = scratch.candidates
     partial = scratch.partial
-    docs = postings.docs
-    parts = impacts.parts
-    block = impacts.block
+    docs = segment.docs
+    parts = segment.parts
+    block = segment.block
     weight = scratch.weight[i]
     at = np.uint64(scratch.posting[i])
     last = at + np.uint64(scratch.count[i])
@@ -284,12 +305,12 @@ def _collect_one(scratch, postings, impacts, i, limit):
 
 
 @optimised_helper
-def _collect_sparse(scratch, postings, accumulated, limit):
+def _collect_sparse(scratch, segment, accumulated, limit):
     """Candidates above `limit` by iterating over the accumulated lists again; clears the scores."""
     scores = scratch.scores
     candidates = scratch.candidates
     partial = scratch.partial
-    docs = postings.docs
+    docs = segment.docs
     found = np.uint64(0)
     for i in range(accumulated):
         at = np.uint64(scratch.posting[i])
@@ -326,13 +347,13 @@ def _collect_dense(scratch, documents, limit):
 
 
 @optimised_helper
-def _complete(scratch, postings, impacts, i, found, window, threshold):
+def _complete(scratch, segment, i, found, window, threshold):
     """Add term i to each candidate's score; keep those that can still pass the threshold."""
     candidates = scratch.candidates
     partial = scratch.partial
-    docs = postings.docs
-    parts = impacts.parts
-    count = _advance(scratch, postings, i, window)
+    docs = segment.docs
+    parts = segment.parts
+    count = _advance(scratch, segment, i, window)
     start = scratch.posting[i]
     reach = scratch.rest[i]
     weight = scratch.weight[i]
@@ -372,7 +393,7 @@ def _threshold(key, base):
 
 @optimised_helper
 def _search_pruned(
-    scratch, found, best_key, postings, impacts, terms, k, first_row, n_docs, base
+    scratch, found, best_key, segment, terms, k, first_row, n_docs, base
 ):  # fmt: skip
     """The general case: every weight positive, so a sum is zero where no term occurs.
 
@@ -391,7 +412,7 @@ def _search_pruned(
             essential -= 1
         if essential == 0:
             break
-        window = _next_window(scratch, postings, essential)
+        window = _next_window(scratch, essential)
         if window == NO_WINDOW or (window << WINDOW_BITS) >= n_docs:
             break
         documents = min(n_docs - (window << WINDOW_BITS), WINDOW)
@@ -400,7 +421,7 @@ def _search_pruned(
         lists = 0
         only = 0
         while accumulated < terms:
-            count = _advance(scratch, postings, accumulated, window)
+            count = _advance(scratch, segment, accumulated, window)
             if accumulated >= essential and count > PROBE_COST * total:
                 break
             scratch.count[accumulated] = count
@@ -411,17 +432,17 @@ def _search_pruned(
             accumulated += 1
         limit = np.float32(threshold - scratch.rest[accumulated])
         if lists == 1:
-            candidates = _collect_one(scratch, postings, impacts, only, limit)
+            candidates = _collect_one(scratch, segment, only, limit)
         else:
             for i in range(accumulated):
                 slack = np.float32(threshold - (scratch.rest[0] - scratch.bound[i]))
-                _accumulate(scratch, postings, impacts, i, slack)
+                _accumulate(scratch, segment, i, slack)
             if total < (SPARSE * documents) >> WINDOW_BITS:
-                candidates = _collect_sparse(scratch, postings, accumulated, limit)
+                candidates = _collect_sparse(scratch, segment, accumulated, limit)
             else:
                 candidates = _collect_dense(scratch, documents, limit)
         for i in range(accumulated, terms):
-            candidates = _complete(scratch, postings, impacts, i, candidates, window, threshold)
+            candidates = _complete(scratch, segment, i, candidates, window, threshold)
         for c in range(np.uint64(candidates)):
             score = scratch.partial[c]
             if score >= threshold and score > 0.0:  # that of a deleted document is 0
@@ -440,93 +461,75 @@ def _search_pruned(
             threshold = _threshold(best_key, base)
             found = np.int64(k)
         for i in range(essential):
-            _advance(scratch, postings, i, window + 1)
+            _advance(scratch, segment, i, window + 1)
     return found, best_key
 
 
 @inline
-def _prefetch_terms(segments, terms, starts, q, s):
-    """Request what `_prepare` reads of the terms of a query in a segment; s may count on into the
-    segments of the next queries."""
-    while s >= len(segments):
-        s -= len(segments)
-        q += 1
-    if q >= len(starts) - 1:
-        return
-    lists = lists_of(segments, s)
-    impacts = impacts_of(segments, s)
-    for i in range(starts[q], starts[q + 1]):
-        if terms[s, i] >= 0:
-            term = np.uint64(terms[s, i])
-            prefetch(lists.term_run, term)
-            prefetch(lists.term_posting, term)
-            prefetch(impacts.best, term)
+def _prefetch_lists(lists, terms, starts, q):
+    """Request the lists of the terms of query q, if there is one, in the first segments."""
+    if q < len(starts) - 1:
+        row = np.uint64(lists.shape[1] * LIST_COLUMNS)
+        for i in range(starts[q], starts[q + 1]):
+            prefetch(lists, np.uint64(terms[np.uint64(i)]) * row)
 
 
 @inline
-def _prefetch_lists(segments, terms, starts, q, s):
-    """Request the first postings of the terms of a query in a segment."""
-    while s >= len(segments):
-        s -= len(segments)
+def _prefetch_postings(segments, lists, terms, starts, q, s):
+    """Request the first postings of the terms of query q in segment s; after the last segment,
+    those of the next query in the first."""
+    if s == len(segments):
+        s = 0
         q += 1
     if q >= len(starts) - 1:
         return
-    lists = lists_of(segments, s)
-    impacts = impacts_of(segments, s)
+    segment = segment_of(segments, s)
     for i in range(starts[q], starts[q + 1]):
-        if terms[s, i] >= 0:
-            term = np.uint64(terms[s, i])
-            posting = np.uint64(lists.term_posting[term])
-            run = np.uint64(lists.term_run[term])
-            prefetch(lists.docs, posting)
-            prefetch(impacts.parts, posting)
-            prefetch(lists.run_window, run)
-            prefetch(lists.run_count, run)
+        own = lists[np.uint64(terms[np.uint64(i)]), np.uint64(s)]
+        if own[RUN] < own[LAST_RUN]:
+            prefetch(segment.docs, np.uint64(own[POSTING]))
+            prefetch(segment.parts, np.uint64(own[POSTING]))
+            if own[RUN] + 1 < own[LAST_RUN]:
+                prefetch(segment.run_window, np.uint64(own[RUN]))
+                prefetch(segment.run_count, np.uint64(own[RUN]))
 
 
 @jit
-def search(rows, scores, segments, scratch, starts, terms, weights, base, k):
+def search(rows, scores, segments, lists, scratch, starts, terms, weights, base, k):
     """The k best documents of each of Q queries.
 
     rows      int32[Q, k]    document rows, -1 past the last hit
     scores    float32[Q, k]  0 past the last hit
     segments  of segment_table
-    starts    int64[Q + 1]   query q has terms[:, starts[q]:starts[q + 1]], each once, equal weights
+    lists     of enter_lists, which has been called for every term and segment
+    starts    int64[Q + 1]   query q has terms[starts[q]:starts[q + 1]], each once, equal weights
                              in the order of the terms' bytes
-    terms     int32[S, n]    term ids of each segment, -1 for a term that it lacks
+    terms     int32[n]       rows of the lists
     weights   float32[n]
     base      float32[Q]     added to the score of every hit
-
-    `fill_impacts` must have been called for every term.
     """
     for q in range(len(starts) - 1):
-        first = starts[q]
-        stop = starts[q + 1]
+        own = terms[starts[q] : starts[q + 1]]
+        own_weights = weights[starts[q] : starts[q + 1]]
         n = np.int64(0)
         best_key = np.uint64(0)
-        _order(scratch, weights[first:stop])
+        _order(scratch, own_weights)
+        _prefetch_lists(lists, terms, starts, q + 2)
         for s in range(len(segments)):
-            # With many small segments, most of the time would be spent waiting for the first
-            # cache lines of each list: 20 segments reach .77 of the speed of one, .67 without.
-            _prefetch_terms(segments, terms, starts, q, s + 2)
-            _prefetch_lists(segments, terms, starts, q, s + 1)
-            lists = lists_of(segments, s)
-            impacts = impacts_of(segments, s)
-            own = terms[s]
-            kept, positive = _prepare(
-                scratch, own[first:stop], weights[first:stop], lists, impacts
-            )
+            _prefetch_postings(segments, lists, terms, starts, q, s + 1)
+            kept, positive = _prepare(scratch, lists, s, own, own_weights)
             if kept == 0:
                 continue
+            segment = segment_of(segments, s)
             first_row = segments[s, FIRST_ROW]
             n_docs = segments[s, DOCUMENTS]
             if positive:
                 n, best_key = _search_pruned(
-                    scratch, n, best_key, lists, impacts, kept, k, first_row, n_docs, base[q]
+                    scratch, n, best_key, segment, kept, k, first_row, n_docs, base[q]
                 )
             else:
                 n, best_key = _search_all(
-                    scratch, n, best_key, lists, impacts, kept, k, first_row, n_docs, base[q]
+                    scratch, n, best_key, segment, kept, k, first_row, n_docs, base[q]
                 )
         if n > k:
             select_best(scratch.keys, n, k)
