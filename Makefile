@@ -46,15 +46,22 @@ demo: $(VENV)/.installed ## index, search, train and predict on the sample corpo
 
 .PHONY: test
 test: lint ## lint, and run the tests on a sample of the large suites, CUDA's in Numba's simulator
-	$(MAKE) -j2 test-host test-simulated
+	$(MAKE) -j2 test-learning test-search test-simulated
 
 .PHONY: test-all
 test-all: ## the same on all of the randomised and exhaustive suites
 	FASTSEQ_TESTS=all $(MAKE) test
 
-.PHONY: test-host
-test-host: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+# half of the tests each, so that two processors run them in half of the time
+LEARNING := tests/kernels tests/models tests/nn tests/vectors
+
+.PHONY: test-learning
+test-learning: $(VENV)/.installed-test
+	$(BIN)/python -m pytest $(LEARNING)
+
+.PHONY: test-search
+test-search: $(VENV)/.installed-test
+	$(BIN)/python -m pytest $(LEARNING:%=--ignore=%)
 
 .PHONY: test-simulated
 test-simulated: $(VENV)/.installed-test

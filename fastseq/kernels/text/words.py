@@ -477,25 +477,6 @@ def _has_underscores_alone(data, start, length):
     return True
 
 
-@helper
-def _put_ascii(out, count, key, h, scratch, left, size_of):
-    """Add an ASCII run, unless it is underscores alone; returns the new count, or minus a
-    status."""
-    if _has_underscores_alone(scratch, left, size_of):
-        return count
-    if np.uint64(count) >= np.uint64(len(out.ids)):
-        return np.int64(-GROW_IDS)
-    known = find_or_add(out.strings, key, h, scratch, left, size_of, NEWLINE)
-    if known < 0:
-        return np.int64(-GROW_TABLE)
-    at = np.uint64(count)
-    out.ids[at] = np.int32(known)
-    if len(out.span_starts):
-        out.span_starts[at] = np.int64(left)
-        out.span_stops[at] = np.int64(left + size_of)
-    return count + 1
-
-
 @inline
 def _kind_of_byte(byte):
     """The classes of one byte: bit 0 letter, 1 digit, 2 beyond ASCII."""
@@ -538,7 +519,7 @@ def tokenize_words(
     shift = np.uint8(32 if lower else 0)
     capacity = np.uint64(len(ids))
     available = np.uint64(len(data))
-    wanted = np.uint64(dotless != 0 or len(span_starts) > 0)
+    unusual = np.uint64(dotless != 0 or len(span_starts) > 0)
     for d in range(np.uint64(progress[0]), np.uint64(len(starts) - 1)):
         progress[0] = d
         begin, end = np.uint64(starts[np.uint64(d)]), np.uint64(starts[np.uint64(d) + _U1])
@@ -546,7 +527,7 @@ def tokenize_words(
         at, n_edges = _U0, _U0
         carry = _U0  # whether the byte before is in a run
         beyond = _U0
-        rare = wanted  # whether runs that are all ASCII take the longer way
+        rare = unusual  # whether a run that is all ASCII takes more than a look-up
         while at < length:
             stop = min(at + _CHUNK, length)
             while at < stop:
@@ -598,18 +579,22 @@ def tokenize_words(
                 left = np.uint64(edges[at_e])
                 size_of = np.uint64(edges[at_e | _U1]) - left
                 h = hashes[at_e | _U1]
-                if h < TOP and not rare:
+                plain = h < TOP
+                if plain and rare:
+                    if _has_underscores_alone(scratch, left, size_of):
+                        continue
+                    plain = not (dotless and _is_dotted(data, begin + left, size_of))
+                if plain:
                     if np.uint64(n) >= capacity:
                         return GROW_IDS
                     known = find_or_add(strings, hashes[at_e], h, scratch, left, size_of, NEWLINE)
                     if known < 0:
                         return GROW_TABLE
                     ids[np.uint64(n)] = known
+                    if rare and len(span_starts):
+                        span_starts[np.uint64(n)] = np.int64(left)
+                        span_stops[np.uint64(n)] = np.int64(left + size_of)
                     n += 1
-                elif h < TOP and not (dotless and _is_dotted(data, begin + left, size_of)):
-                    n = _put_ascii(out, n, hashes[at_e], h, scratch, left, size_of)
-                    if n < 0:
-                        return -n
                 else:
                     n = _put_text(
                         out, n, buffer, data, begin, begin + left, begin + left + size_of, lower,
