@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import wraps
-from itertools import count
+from itertools import chain, count, islice
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -22,11 +22,17 @@ def in_order(
     returned.
 
     `items` is advanced by the caller's thread only. An exception of `work` is raised here, and
-    items that have not started are cancelled.
+    items that have not started are cancelled. A single item is worked on here: to start a thread
+    and wait for it takes as long as adding a few documents.
     """
+    items = iter(items)
+    begin = list(islice(items, min(ahead, 2)))
+    if len(begin) == 1 and ahead > 1:
+        yield begin[0], work(begin[0])
+        return
     waiting: deque[tuple[Item, Future[Result]]] = deque()
     try:
-        for item in items:
+        for item in chain(begin, items):
             waiting.append((item, pool.submit(work, item)))
             if len(waiting) >= ahead:
                 first, future = waiting.popleft()

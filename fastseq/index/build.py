@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -151,7 +152,7 @@ class SegmentBuilder:
         self._fields = [
             _FieldBuilder(
                 layout.field_prefix(name), columns, analyzer, positions,
-                writer.temporary(f"{container.path.name}-slices-{number}"), share,
+                partial(writer.temporary, f"{container.path.name}-slices-{number}"), share,
             )
             for number, (name, columns) in enumerate(corpus.layout.items())
         ]  # fmt: skip
@@ -324,11 +325,11 @@ class _FieldBuilder:
 
     def __init__(
         self, prefix: str, columns: Sequence[int], analyzer: Analyzer, positions: bool,
-        spill: Path, budget: int,
+        make_spill: Callable[[], Path], budget: int,
     ) -> None:  # fmt: skip
         self.prefix, self.positions = prefix, positions
         self.lexicon = Lexicon(analyzer, gaps=positions)
-        self.slices = SliceStore(spill, budget)
+        self.slices = SliceStore(make_spill, budget)
         self._numbers = columns
         # a function gets the whole text
         self.columns = len(columns) if positions and not callable(analyzer.tokenizer) else 1
@@ -484,11 +485,14 @@ def _packed_larges(tfs: UInt8) -> int:
 
 
 class SliceStore:
-    """Collects slices, spilling them to `file` when they take more than `budget` bytes."""
+    """Collects slices, spilling them to a file when they take more than `budget` bytes.
 
-    def __init__(self, file: Path, budget: int) -> None:
+    make_file  returns the path of the file, and is called when it is needed
+    """
+
+    def __init__(self, make_file: Callable[[], Path], budget: int) -> None:
         self.slices: list[Slice] = []
-        self._file = file
+        self._make_file = make_file
         self._budget = budget
         self._resident = 0
         self._spilled = 0  # slices
@@ -502,20 +506,21 @@ class SliceStore:
             self._spill()
 
     def _spill(self) -> None:
+        file = self._make_file()
         try:
-            with open(self._file, "ab") as out:
+            with open(file, "ab") as out:
                 for one in self.slices[self._spilled :]:
                     for part in one.parts:
                         for name in _SPILLED:
-                            setattr(part, name, self._write(out, getattr(part, name)))
+                            setattr(part, name, self._write(out, file, getattr(part, name)))
         except OSError as error:
-            raise FastseqError(f"cannot write {self._file}: {reason(error)}") from error
+            raise FastseqError(f"cannot write {file}: {reason(error)}") from error
         self._spilled = len(self.slices)
         self._resident = 0
 
-    def _write(self, out: BinaryIO, array: Array) -> SpilledArray:
+    def _write(self, out: BinaryIO, file: Path, array: Array) -> SpilledArray:
         out.write(array.data)
-        spilled = SpilledArray(self._file, self._written, len(array), array.dtype)
+        spilled = SpilledArray(file, self._written, len(array), array.dtype)
         self._written += array.nbytes
         return spilled
 

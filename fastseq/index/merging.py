@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -215,7 +216,7 @@ class _Merge:
         self.sizes = None if None in positions else np.zeros(terms, np.int64)
         # of each segment int32[terms]: its number of each merged term, -1 for none
         self._own = []
-        for leaf, kept, of_leaf, found in zip(leaves, rows, numbers, positions, strict=True):
+        for leaf, kept, of_leaf in zip(leaves, rows, numbers, strict=True):
             segment = leaf.segment
             segment.verify_all_postings()
             own = np.full(terms, -1, np.int32)
@@ -224,23 +225,27 @@ class _Merge:
             if np.count_nonzero(own >= 0) < len(known):
                 raise segment.damaged(layout.TERM_BYTES, "it has a term twice")
             self._own.append(own)
-            counts = self.df, self.runs, last_window
             posting = segment.postings.term_posting
-            jobs, others = [], []
-            for part in pairwise(chunk_edges(posting, np.zeros_like(posting), threads, 1 << 62)):
-                shared = segment.postings, kept, of_leaf, *part
-                jobs.append(pool.submit(count_merged, *counts, *shared))
-                if self.sizes is not None and found is not None:
-                    arguments = segment.postings, *found, kept, of_leaf, *part
-                    others.append(pool.submit(count_merged_positions, self.sizes, *arguments))
-            for job in jobs:
-                larges += job.result()
-            for job in others:
-                job.result()
+            edges = chunk_edges(posting, np.zeros_like(posting), threads, 1 << 62)
+            count = partial(self._count, leaf, kept, of_leaf, last_window)
+            for _, large in in_order(pool, count, pairwise(edges), threads + 1):
+                larges += large
         self.larges = int(larges[0]), int(larges[1])
         self._posting, self._run = offsets_of(self.df), offsets_of(self.runs)
         sizes = np.zeros(terms, np.int64) if self.sizes is None else self.sizes
         self._position = offsets_of(sizes)
+
+    def _count(
+        self, leaf: Leaf, rows: Int32, numbers: Int32, last_window: Int32, terms: tuple[int, int]
+    ) -> tuple[int, int]:
+        """Count the postings of some terms of a segment; returns its numbers of frequencies of 15
+        and more, and of 255 and more."""
+        postings, positions = leaf.segment.postings, leaf.segment.positions
+        shared = rows, numbers, *terms
+        larges: tuple[int, int] = count_merged(self.df, self.runs, last_window, postings, *shared)
+        if self.sizes is not None and positions is not None:
+            count_merged_positions(self.sizes, postings, *positions, *shared)
+        return larges
 
     def chunks(self, memory: int, done: Callable[[int, int], None]) -> Iterator[dict[str, Array]]:
         """Yield the merged postings in the order of terms, by `POSTING_ARRAYS`."""

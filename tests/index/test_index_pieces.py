@@ -44,6 +44,14 @@ def test_results_are_in_order_and_few_are_started_ahead(threads: int, ahead: int
     assert read == 40
 
 
+@pytest.mark.parametrize(("items", "ahead", "here"), [(1, 2, True), (2, 2, False), (1, 1, False)])
+def test_a_single_item_is_worked_on_by_the_caller(items: int, ahead: int, here: bool) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        found = in_order(pool, lambda _: threading.get_ident(), range(items), ahead)
+        threads = [thread for _, thread in found]
+    assert [thread == threading.get_ident() for thread in threads] == [here] * items
+
+
 def test_failure_is_raised_in_order_and_stops_the_rest() -> None:
     done: list[int] = []
 
@@ -124,7 +132,8 @@ def tokens_of(documents: list[list[int]]) -> Tokens:
 
 def test_spilled_slice_is_read_unchanged(tmp_path: Path) -> None:
     chance = random.Random(1)
-    kept, spilled = SliceStore(tmp_path / "a", 1 << 30), SliceStore(tmp_path / "b", 500)
+    kept = SliceStore(lambda: tmp_path / "a", 1 << 30)
+    spilled = SliceStore(lambda: tmp_path / "b", 500)
     first = 0
     for number in range(30):
         documents = [
