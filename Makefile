@@ -46,22 +46,22 @@ demo: $(VENV)/.installed ## index, search, train and predict on the sample corpo
 
 .PHONY: test
 test: lint ## lint, and run the tests on a sample of the large suites, CUDA's in Numba's simulator
-	$(MAKE) -j2 test-learning test-search test-simulated
+	$(MAKE) -j2 test-first-half test-second-half test-simulated
 
 .PHONY: test-all
 test-all: ## the same on all of the randomised and exhaustive suites
 	FASTSEQ_TESTS=all $(MAKE) test
 
-# half of the tests each, so that two processors run them in half of the time
-LEARNING := tests/kernels tests/models tests/nn tests/vectors
+# two runs of pytest, since one uses one processor
+FIRST_HALF := tests/kernels tests/models tests/nn tests/vectors
 
-.PHONY: test-learning
-test-learning: $(VENV)/.installed-test
-	$(BIN)/python -m pytest $(LEARNING)
+.PHONY: test-first-half
+test-first-half: $(VENV)/.installed-test
+	$(BIN)/python -m pytest $(FIRST_HALF)
 
-.PHONY: test-search
-test-search: $(VENV)/.installed-test
-	$(BIN)/python -m pytest $(LEARNING:%=--ignore=%)
+.PHONY: test-second-half
+test-second-half: $(VENV)/.installed-test
+	$(BIN)/python -m pytest $(FIRST_HALF:%=--ignore=%)
 
 .PHONY: test-simulated
 test-simulated: $(VENV)/.installed-test

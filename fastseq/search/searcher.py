@@ -28,7 +28,7 @@ from fastseq.errors import DataError, FastseqWarning, InvalidTextError, RowError
 from fastseq.index.collection import Collection
 from fastseq.kernels.search import impacts as impact_kernels
 from fastseq.kernels.search import search as kernels
-from fastseq.kernels.search.segments import LIST_COLUMNS, enter_lists, segment_table
+from fastseq.kernels.search.segments import LIST_COLUMNS, fill_lists, segment_table
 from fastseq.kernels.text.hashing import PADDING
 from fastseq.search.groups import (
     TermGroup,
@@ -61,7 +61,7 @@ _GROUPED = 64  # queries with groups whose terms are gathered at a time
 _CACHED_MODELS = 8
 _CACHED_IMPACTS = 1 << 28  # postings of one model with cached impacts: 1 GB
 _CACHED_SCRATCH = 16
-_CACHED_WORDS = 1 << 13
+_CACHED_WORDS = 1 << 13  # their lists: 64 bytes at most for each segment and cached model
 
 # the tokens of ASCII text, by tokenizer
 _ASCII_WORDS = {
@@ -107,7 +107,7 @@ class ModelScorer:
         # terms of the latest table whose impacts are computed, and their lists
         self._table: TermTable | None = None
         self._done = np.zeros(0, bool)
-        self._lists = _no_lists(0, len(leaves))
+        self._lists = _empty_lists(0, len(leaves))
 
     def sources(self, table: TermTable, terms: Int32) -> _Sources:
         """All segments, with the impacts of some terms of a table. Raises FormatError where their
@@ -117,7 +117,7 @@ class ModelScorer:
                 self._clear()  # searches in progress keep the old arrays
             if self._table is not table or len(self._done) < len(table):
                 done = np.zeros(2 * len(table), bool)
-                lists = _no_lists(len(done), len(self._segments))
+                lists = _empty_lists(len(done), len(self._segments))
                 if self._table is table:
                     done[: len(self._done)] = self._done
                     lists[: len(self._done)] = self._lists
@@ -126,8 +126,9 @@ class ModelScorer:
                 new = np.unique(terms[~self._done[terms]])
                 for number, own in enumerate(table.ids(new)):
                     impacts = self._fill(number, own)
-                    postings = self._collection.leaves[number].segment.postings
-                    enter_lists(self._lists, number, new, postings, impacts.best, own)
+                    if (own >= 0).any():
+                        postings = self._collection.leaves[number].segment.postings
+                        fill_lists(self._lists, number, new, postings, impacts.best, own)
                 self._done[new] = True
             return _Sources(self._segments, self._lists, terms, self._impacts)
 
@@ -154,7 +155,7 @@ class ModelScorer:
         groups = [table.groups.get(term) for term in distinct.tolist()]
         numbers = np.arange(len(distinct), dtype=np.int32)
         kept = []
-        lists = _no_lists(len(distinct), len(self._segments))
+        lists = _empty_lists(len(distinct), len(self._collection.leaves))
         for number, own in enumerate(table.ids(distinct)):
             leaf = self._collection.leaves[number]
             segment = leaf.segment
@@ -165,7 +166,7 @@ class ModelScorer:
                 weighting = self._model.weighting_of(self._weighting(number), postings.large_tf)
             (impacts,) = impact_kernels.make_impacts([postings])
             impact_kernels.fill_impacts(impacts, postings, weighting, numbers)
-            enter_lists(lists, number, numbers, postings, impacts.best, numbers)
+            fill_lists(lists, number, numbers, postings, impacts.best, numbers)
             kept.append((postings, impacts, leaf.first_row, segment.documents))
         return _Sources(segment_table(kept), lists, numbers[places], kept)
 
@@ -176,7 +177,7 @@ class ModelScorer:
         return self._weightings[number]
 
 
-def _no_lists(terms: int, segments: int) -> Int64:
+def _empty_lists(terms: int, segments: int) -> Int64:
     return np.zeros((terms, segments, LIST_COLUMNS), np.int64)
 
 

@@ -268,6 +268,45 @@ def test_a_mark_does_not_join_two_texts(end: str, start: str, size: int) -> None
     assert [words[i] for i in found.values] == ["o'k", end[:-1], start]
 
 
+@pytest.mark.parametrize("length", [63, 64, 65, 128, 2048])
+@pytest.mark.parametrize(("end", "start"), [("a'", "b"), ("1.", "2"), ("é:", "a"), ("a.", "é")])
+def test_a_mark_that_ends_a_block_does_not_join_two_texts(
+    end: str, start: str, length: int
+) -> None:
+    texts = [" " * (length - len(end.encode())) + end, start + " " * 200]
+    lexicon = Lexicon(Analyzer(tokenizer="unicode"))
+    found = lexicon.encode(Texts.from_strings(texts))
+    words = lexicon.terms().to_strings()
+    assert [words[i] for i in found.values] == [end[:-1], start]
+
+
+@pytest.mark.parametrize("border", [64, 2048])
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [("a'", "b"), ("a", "'b"), ("1.", "2"), ("1", ".2"), ("é'", "a"), ("a", "'é"), ("א", "' "),
+     ("א\"", "א"), ("א", "\"א"), ("a.", "b"), ("a'", "2"), ("1'", "b"), ("_'", "a"), ("a'", "' b")],
+    ids=ascii,
+)  # fmt: skip
+def test_marks_at_the_borders_of_blocks(left: str, right: str, border: int) -> None:
+    text = " " * (border - len(left.encode())) + left + right + " end"
+    assert tokens(text) == naive.tokens(text)
+    assert tokens(text[1:]) == naive.tokens(text)
+
+
+@pytest.mark.parametrize("border", [64, 2048])
+def test_underscores_at_the_borders_of_blocks(border: int) -> None:
+    for left in ("_", "___", "a_", "_" * border):
+        for right in (" ab", "_ ab", "a_ b"):
+            text = " " * (border - len(left)) + left + right
+            assert tokens(text) == naive.tokens(text)
+
+
+def test_ascii_words_with_the_turkish_capital_of_dotless_i() -> None:
+    turkish = {"normalization": "turkish"}
+    assert tokens("ILIK kapI Izgara iki I", **turkish) == ["ılık", "kapı", "ızgara", "iki", "ı"]
+    assert tokens("_ILIK I.I", **turkish) == ["_ılık", "ı", "ı"]
+
+
 def test_long_runs_without_separators() -> None:
     for word in ("é", "e\u0301", "猫", "한", "ก"):
         text = word * 30_000

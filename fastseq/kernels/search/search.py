@@ -501,7 +501,7 @@ def search(rows, scores, segments, lists, scratch, starts, terms, weights, base,
     rows      int32[Q, k]    document rows, -1 past the last hit
     scores    float32[Q, k]  0 past the last hit
     segments  of segment_table
-    lists     of enter_lists, which has been called for every term and segment
+    lists     of fill_lists, which has been called for every term and segment
     starts    int64[Q + 1]   query q has terms[starts[q]:starts[q + 1]], each once, equal weights
                              in the order of the terms' bytes
     terms     int32[n]       rows of the lists

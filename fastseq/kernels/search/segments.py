@@ -6,8 +6,8 @@ arrays of them again. The caller keeps the arrays alive.
 
 What a search needs first of a term in each segment lies together, in a table of the terms of recent
 queries. With many small segments, waiting for cache lines is most of what each segment costs: a
-batch over 20 of 26,000 documents takes .95 times as long as with the numbers where the segments
-have them.
+batch over 20 of 26,000 documents takes .95 times as long as with these numbers read from the arrays
+of each segment.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ POSTINGS, RUNS, BLOCK_COUNT, FIRST_ROW, DOCUMENTS = range(5, 10)  # numbers
 _COLUMNS = 10
 
 # columns of the lists: the first posting of a term in a segment, its runs, and in one number the
-# window and postings of the first run and the bits of the largest part
+# window of the first run, its postings less one, and the bits of the largest part
 POSTING, RUN, LAST_RUN, FIRST_RUN = range(4)
 LIST_COLUMNS = 4
 _U32, _U48, _LOW16 = (np.uint64(n) for n in (32, 48, 0xFFFF))
@@ -42,7 +42,7 @@ _float32_at = array_at(types.float32)
 
 class Segment(NamedTuple):
     """The postings of a segment (Postings) and their impacts (Impacts), as far as searching needs
-    them beside the lists."""
+    them in addition to the lists."""
 
     docs: UInt16
     run_window: UInt16
@@ -82,10 +82,10 @@ def segment_of(table, s):
 
 
 @jit
-def enter_lists(lists, s, rows, postings, best, terms):
+def fill_lists(lists, s, rows, postings, best, terms):
     """Write the lists of terms in segment s, whose impacts are computed.
 
-    lists     int64[N, S, LIST_COLUMNS]
+    lists     int64[N, S, LIST_COLUMNS]  zeroed: a term without runs is not in the segment
     rows      int32[n]  the row of each term
     postings  Postings of the segment, and best, of its Impacts
     terms     int32[n]  the terms in the segment, -1 for one that it lacks
@@ -93,7 +93,6 @@ def enter_lists(lists, s, rows, postings, best, terms):
     for i in range(len(terms)):
         own = lists[rows[i], s]
         term = np.int64(terms[i])
-        own[RUN] = own[LAST_RUN] = 0
         if term < 0 or postings.term_run[term] == postings.term_run[term + 1]:
             continue
         run = postings.term_run[term]

@@ -77,16 +77,22 @@ def greater64(builder: Any, array: Any, start: Any, limit: Any) -> Any:
     return builder.bitcast(builder.fcmp_ordered(">", values, broadcast(builder, limit, 64)), _I64)
 
 
+def _copied(builder: Any, out: Any, to: Any, array: Any, index: Any, shift: Any) -> Any:
+    """Copy array[index:index + 64] to out[to:to + 64] with `shift` added to the ASCII capitals;
+    returns the bytes as they were."""
+    lanes = builder.load(at(builder, array, index, _BYTES), align=1)
+    capital = builder.sext(_within(builder, lanes, 65, 90), _BYTES)
+    moved = builder.and_(capital, broadcast(builder, shift, 64))
+    builder.store(builder.add(lanes, moved), at(builder, out, to, _BYTES), align=1)
+    return lanes
+
+
 def _block(members: Callable[[Any, Any], Any]) -> Any:
-    """An intrinsic that copies 64 bytes, ASCII capitals changed, and returns a mask of members."""
+    """An intrinsic that copies 64 bytes as `_copied` and returns a mask of members."""
 
     @llvm(types.uint64, data, types.uint64, data, types.uint64, types.uint8)
-    def copy(builder: Any, out: Any, to: Any, array: Any, index: Any, shift: Any) -> Any:
-        lanes = builder.load(at(builder, array, index, _BYTES), align=1)
-        capital = builder.sext(_within(builder, lanes, 65, 90), _BYTES)
-        moved = builder.and_(capital, broadcast(builder, shift, 64))
-        builder.store(builder.add(lanes, moved), at(builder, out, to, _BYTES), align=1)
-        return builder.bitcast(members(builder, lanes), _I64)
+    def copy(builder: Any, *arguments: Any) -> Any:
+        return builder.bitcast(members(builder, _copied(builder, *arguments)), _I64)
 
     return copy
 
@@ -133,13 +139,10 @@ def _masks(builder: Any, *lanes: Any) -> Any:
 
 
 @llvm(types.UniTuple(types.uint64, 4), data, types.uint64, data, types.uint64, types.uint8)
-def classes64(builder: Any, out: Any, to: Any, array: Any, index: Any, shift: Any) -> Any:
+def classes64(builder: Any, *arguments: Any) -> Any:
     """The copy and the mask of word64, and the masks of bytes beyond ASCII, of underscores and of
     the marks that may join what is on both sides of them, ' . , ; : "."""
-    lanes = builder.load(at(builder, array, index, _BYTES), align=1)
-    capital = builder.sext(_within(builder, lanes, 65, 90), _BYTES)
-    moved = builder.and_(capital, broadcast(builder, shift, 64))
-    builder.store(builder.add(lanes, moved), at(builder, out, to, _BYTES), align=1)
+    lanes = _copied(builder, *arguments)
     return _masks(
         builder,
         _word_members(builder, lanes),
