@@ -84,6 +84,22 @@ def runs(text: str) -> Iterator[tuple[str, str]]:
         yield kind, text[start:]
 
 
+def is_modern(character: str) -> bool:
+    """Whether a character is a letter or a syllable of modern Hangul."""
+    ranges = (("\u1100", "\u1112"), ("\u1161", "\u1175"), ("\u11a8", "\u11c2"), ("가", "힣"))
+    return any(first <= character <= last for first, last in ranges)
+
+
+def apart(cluster: str) -> Iterator[str]:
+    """A grapheme cluster, cut between two modern letters or syllables of Hangul."""
+    start = 0
+    for i, (a, b) in enumerate(pairwise(cluster)):
+        if is_modern(a) and is_modern(b):
+            yield cluster[start : i + 1]
+            start = i + 1
+    yield cluster[start:]
+
+
 def separated(word: str) -> Iterator[str]:
     """The parts of a word of UAX #29 between full stops or colons that join letters."""
     start = 0
@@ -129,7 +145,7 @@ def tokens(
     out: list[str] = []
     for kind, run in runs(folded) if cjk else [("", folded)]:
         if kind:
-            clusters = list(grapheme_clusters(run))
+            clusters = [part for cluster in grapheme_clusters(run) for part in apart(cluster)]
             pairs = [a + b for a, b in pairwise(clusters)]
             out += pairs or clusters
         else:

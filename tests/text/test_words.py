@@ -34,7 +34,7 @@ needs_database = pytest.mark.skipif(
 IGNORABLE = "\u200c\u200d\u00ad\ufe0f\u2060\u061c"
 # a few characters of every class, and of scripts with marks, joiners and no spaces
 ODD = "aZé9_ .':;,\"-\n\t\u00a0\u3000İıßẞΣσςKǅﬁ½²\u0301\u0307\u0323\u0345\u2019·\u2024:."
-ODD += "\u2018\u201b\uff07\u02bc"
+ODD += "\u2018\u201b\uff07\u02bcㅋㅠㄳ\u119e\u1175\u11ab\ua960"
 ODD += "שלאﬡ猫喜ーｶﾞかガ〇々한국학ᄀ각𝚺𐐀😀👍🏽🇩🇪🇫\U00020000ﷺ㍿क़्षिবাংলাதமிழ்ไทยน้ำກາລາວເຂົ້າខ្មែរមြန်မာစာ၁๑"
 texts_of = st.text(st.one_of(st.sampled_from(ODD), st.sampled_from(ODD), st.characters()))
 
@@ -208,6 +208,10 @@ def test_joiners_inside_words_change_nothing(parts: list[str], data: st.DataObje
         ("a\u200bb", ["a", "b"]),
         ("東京都 猫 a猫b", ["東京", "京都", "猫", "a", "猫", "b"]),
         ("한국어 3월 이", ["한국", "국어", "3", "월", "이"]),
+        ("슬퍼ㅠㅠ", ["슬퍼", "퍼\u1172", "\u1172\u1172"]),
+        ("ㅋㅋ재밌다", ["\u110f\u110f", "\u110f재", "재밌", "밌다"]),
+        ("ㅋ ㄱㅏ ﾡﾡ", ["\u110f", "가", "\u1100\u1100"]),
+        ("\u1112\u119e\u11ab글", ["\u1112\u119e\u11ab글"]),
         ("ไทย", ["ไท", "ทย"]),
         ("👍🏽 👨\u200d👩\u200d👧 🇩🇪🇫🇷 ☎️", ["👍🏽", "👨👩👧", "🇩🇪", "🇫🇷", "☎"]),
         ("صِحَّة", ["صِحَّة"]),

@@ -279,17 +279,35 @@ def _put(out, count, buffer, first, stop):
 
 
 @inline
-def _continues_cluster(before, bits):
-    """Whether a code belongs to the grapheme cluster of the one before, by their properties."""
-    kind = bits >> np.uint32(CLUSTER_SHIFT) & np.uint32(7)
-    last = before >> np.uint32(CLUSTER_SHIFT) & np.uint32(7)
+def _is_old_letter(code):
+    """Whether a conjoining letter of Hangul is not one of those that modern syllables have."""
+    return not (
+        code - np.uint32(0x1100) < np.uint32(19)
+        or code - np.uint32(0x1161) < np.uint32(21)
+        or code - np.uint32(0x11A8) < np.uint32(27)
+        or code - np.uint32(0xAC00) < np.uint32(11172)
+    )
+
+
+@inline
+def _continues_cluster(buffer, k):
+    """Whether code k belongs to the grapheme cluster of the one before.
+
+    One tailoring: modern letters of Hangul that compose to no syllable stand alone. NFKC makes
+    them of compatibility letters: in 슬퍼ㅠㅠ the cluster would be 퍼 with both vowels.
+    """
+    kind = buffer.bits[k] >> np.uint32(CLUSTER_SHIFT) & np.uint32(7)
     if _is_in(kind, MARKS):  # GB9, GB9a
         return True
-    if last == LEAD:  # GB6
-        return _is_in(kind, 1 << LEAD | 1 << VOWEL | 1 << LV | 1 << LVT)
-    if _is_in(last, 1 << LV | 1 << VOWEL):  # GB7
-        return _is_in(kind, 1 << VOWEL | 1 << TAIL)
-    return _is_in(last, 1 << LVT | 1 << TAIL) and kind == TAIL  # GB8
+    last = buffer.bits[k - _U1] >> np.uint32(CLUSTER_SHIFT) & np.uint32(7)
+    joined = (
+        (last == LEAD and _is_in(kind, 1 << LEAD | 1 << VOWEL | 1 << LV | 1 << LVT))  # GB6
+        or (_is_in(last, 1 << LV | 1 << VOWEL) and _is_in(kind, 1 << VOWEL | 1 << TAIL))  # GB7
+        or (_is_in(last, 1 << LVT | 1 << TAIL) and kind == TAIL)  # GB8
+    )
+    return joined and (
+        _is_old_letter(buffer.codes[k - _U1] & CODE) or _is_old_letter(buffer.codes[k] & CODE)
+    )
 
 
 @helper
@@ -301,16 +319,13 @@ def _put_run(out, count, buffer, first, n, script, cjk):
     whole = (script == HAN and cjk == RUNS) or cjk == WHOLE_RUNS
     earlier = NONE  # where the cluster before the current one begins
     current = first
-    before = buffer.bits[first]
     k = first + _U1
     while True:
         inside = follows = False
         if k < n:
-            bits = buffer.bits[k]
-            follows = _continues_cluster(before, bits)
-            of = bits >> np.uint32(SCRIPT_SHIFT) & np.uint32(7)
+            follows = _continues_cluster(buffer, k)
+            of = buffer.bits[k] >> np.uint32(SCRIPT_SHIFT) & np.uint32(7)
             inside = of == script or (of == 0 and follows)
-            before = bits
         if not (inside and follows) and not whole:  # the current cluster ends here
             if earlier != NONE:
                 count = _put(out, count, buffer, earlier, k)
