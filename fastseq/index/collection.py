@@ -30,6 +30,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from fastseq.errors import FormatError
+from fastseq.index import KIND, VERSIONS
 from fastseq.index.segment import Field, Segment, upper_halves
 from fastseq.kernels.search.postings import count_live
 from fastseq.kernels.text.hashing import PADDING
@@ -42,10 +43,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Tokenizer = Callable[[str], list[str]]
-
-KIND = "index"
-VERSION = 2
-VERSIONS = (1, 2)  # that can be read
 
 _NO_TERM = np.int32(-1)
 
