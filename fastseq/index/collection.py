@@ -152,7 +152,7 @@ class Collection:
 
     def __reduce__(self) -> Any:
         """Pickle the path and the commit. Unpickling raises as `open`, and FormatError where the
-        folder has another commit by then."""
+        folder has another commit by then and this process no longer has the pickled one open."""
         _shared[self.path, self.commit] = self
         return _restored, (self.path, self.commit, self.tokenizer)
 
