@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +41,11 @@ def info(common: Common, path: Path, verify: bool, form: str) -> None:
     checkpoint = path / CHECKPOINT
     ended = (path / MANIFEST).exists() or not (checkpoint / MANIFEST).exists()
     root = path if ended else checkpoint
-    content = folder.describe(root)
+    content = folder.describe(root, _versions)
     of_kind = _OF_KIND.get(content["kind"], _of_index) if _is_known(content) else _of_index
     if of_kind is _of_model:
         content["history"] = _last_epoch(path, content["settings"].get("columns", {}))
-    damaged = folder.verify(root) if verify else None
+    damaged = folder.verify(root, _versions) if verify else None
     if damaged is not None and of_kind in (_of_model, _of_vectors) and checkpoint.is_dir():
         damaged += _damaged_inside(checkpoint)
     if damaged is not None:
@@ -73,10 +73,12 @@ def info(common: Common, path: Path, verify: bool, form: str) -> None:
 
 def _damaged_inside(checkpoint: Path) -> list[str]:
     """The damaged files of a model's checkpoint, named from the model's folder."""
-    from fastseq.store.folder import verify
+    from fastseq.store.folder import VersionError, verify
 
     try:
-        wrong = verify(checkpoint)
+        wrong = verify(checkpoint, _versions)
+    except VersionError:
+        raise
     except FormatError:
         wrong = [MANIFEST]
     return [f"{checkpoint.name}/{name}" for name in wrong]
@@ -84,16 +86,25 @@ def _damaged_inside(checkpoint: Path) -> list[str]:
 
 def _is_known(content: dict[str, Any]) -> bool:
     """Whether its format version is the present one, whose entries are known here."""
-    if content["kind"] not in _OF_KIND:
-        return False
-    # imported only for models and vectors
+    kind = content["kind"]
+    return kind in _OF_KIND and content["format_version"] == max(_versions(kind) or ())
+
+
+def _versions(kind: str) -> Collection[int] | None:
+    """The format versions of a kind that can be read; None for an unknown kind."""
+    from fastseq import index
+
+    if kind == index.KIND:
+        return index.VERSIONS
+    # imported only for other kinds
+    from fastseq.features import estimators
     from fastseq.models import folder
     from fastseq.training import checkpoint
     from fastseq.vectors import folder as vector_folder
 
-    versions = {part.KIND: part.VERSION for part in (folder, checkpoint, vector_folder)}
-    versions[checkpoint.VECTORS_KIND] = checkpoint.VECTORS_VERSION
-    return bool(content["format_version"] == versions[content["kind"]])
+    parts = (estimators, folder, checkpoint, vector_folder)
+    versions = {part.KIND: (part.VERSION,) for part in parts}
+    return {**versions, checkpoint.VECTORS_KIND: checkpoint.VECTORS_VERSIONS}.get(kind)
 
 
 def _of_index(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:

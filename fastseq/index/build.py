@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError, FastseqError, RowError, SettingsError, located
+from fastseq.index import KIND, VERSION
 from fastseq.index import segment as layout
-from fastseq.index.collection import KIND, VERSION
 from fastseq.index.segment_writer import (
     chunk_edges,
     segment_name,

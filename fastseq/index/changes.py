@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from fastseq.errors import DataError, FastseqError, FormatError
+from fastseq.index import KIND, VERSION
 from fastseq.index.build import MOST_DOCUMENTS, Progress, SegmentBuilder, memory_budget
-from fastseq.index.collection import KIND, VERSION, Collection, Leaf, find_rows, live_tokens
+from fastseq.index.collection import Collection, Leaf, find_rows, live_tokens
 from fastseq.index.merging import due, merge
 from fastseq.index.segment import Segment
 from fastseq.index.segment_writer import segment_name, statistics_of

@@ -30,6 +30,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from fastseq.errors import FormatError
+from fastseq.index import KIND, VERSIONS
 from fastseq.index.segment import Field, Segment, upper_halves
 from fastseq.kernels.search.postings import count_live
 from fastseq.kernels.text.hashing import PADDING
@@ -42,10 +43,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Tokenizer = Callable[[str], list[str]]
-
-KIND = "index"
-VERSION = 2
-VERSIONS = (1, 2)  # that can be read
 
 _NO_TERM = np.int32(-1)
 
@@ -155,7 +152,7 @@ class Collection:
 
     def __reduce__(self) -> Any:
         """Pickle the path and the commit. Unpickling raises as `open`, and FormatError where the
-        folder has another commit by then."""
+        folder has another commit by then and this process no longer has the pickled one open."""
         _shared[self.path, self.commit] = self
         return _restored, (self.path, self.commit, self.tokenizer)
 

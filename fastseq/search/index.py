@@ -37,7 +37,8 @@ class Index:
 
     `len(index)` is the number of documents, `id in index` whether there is one with this id. A
     pickle of an index refers to its path and commit: unpickling opens the folder, and raises
-    FormatError where it has another commit by then. A copy shares the open files.
+    FormatError where it has another commit by then, unless this process still has the pickled
+    commit open. A copy shares the open files.
 
     Attributes
     ----------

@@ -26,7 +26,7 @@ import mmap
 import os
 import re
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -46,6 +46,13 @@ BLOCK = 1 << 20  # bytes read at a time for a checksum
 
 # one component of a file name: valid on every system, and never outside of the folder
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}")
+
+# the format versions that can be read of a kind; None: any
+VersionsOf = Callable[[str], Collection[int] | None]
+
+
+class VersionError(FormatError):
+    """A folder of a format version that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +122,12 @@ def as_json(values: Any) -> Any:
 
 
 def read_manifest(
-    folder: Path, kind: str | None = None, versions: Collection[int] | None = None
+    folder: Path, kind: str | None = None, versions: Collection[int] | VersionsOf | None = None
 ) -> Manifest:
     """The manifest of a folder, of any kind and version unless these are given.
 
     Raises FormatError: the manifest is missing, damaged or not one of fastseq; the folder is of
-    another kind; its format version is too old or too new.
+    another kind. Raises VersionError: its format version is too old or too new.
     """
     path = folder / MANIFEST
     try:
@@ -152,10 +159,12 @@ def read_manifest(
     found, version = typed("kind", str), typed("format_version", int)
     if kind is not None and found != kind:
         raise FormatError(f"{folder}: holds the kind {found!r}, expected {kind!r}")
+    if callable(versions):
+        versions = versions(found)
     if versions is not None and version not in versions:
         known = " or ".join(map(str, sorted(versions)))
         new = version > max(versions)
-        raise FormatError(
+        raise VersionError(
             f"{folder}: format version {version} is too {'new' if new else 'old'}: this fastseq "
             f"reads version {known} ({'upgrade fastseq' if new else 'build it again'})"
         )
@@ -332,12 +341,13 @@ class Folder:
         return self.manifest.files[self._paths[name]]
 
 
-def verify(path: str | Path) -> list[str]:
+def verify(path: str | Path, versions: VersionsOf | None = None) -> list[str]:
     """Read every byte of a folder of any kind and return the names, inside the folder, of the
     files that are missing, of the wrong size or checksum, and of links next to the manifest whose
-    content differs from their data file. Raises FormatError for a missing or damaged manifest."""
+    content differs from their data file. Raises FormatError for a missing or damaged manifest,
+    VersionError for a version that is not one of `versions`."""
     root = Path(path)
-    manifest = read_manifest(root)
+    manifest = read_manifest(root, versions=versions)
     while True:
         wrong = []
         for name, entry in manifest.files.items():
@@ -348,16 +358,15 @@ def verify(path: str | Path) -> list[str]:
             if not intact:
                 wrong.append(name)
         wrong += _changed_links(root, manifest)
-        latest = read_manifest(root) if wrong else manifest
+        latest = read_manifest(root, versions=versions) if wrong else manifest
         if latest == manifest:
             return wrong
         manifest = latest  # a commit in between has removed files
 
 
-def describe(path: str | Path) -> dict[str, Any]:
-    """`Manifest.describe` for a folder of any kind. Raises FormatError for a missing or damaged
-    manifest."""
-    return read_manifest(Path(path)).describe()
+def describe(path: str | Path, versions: VersionsOf | None = None) -> dict[str, Any]:
+    """`Manifest.describe` for a folder of any kind. Raises as `verify`."""
+    return read_manifest(Path(path), versions=versions).describe()
 
 
 def is_written(path: str | os.PathLike[str]) -> bool:

@@ -318,7 +318,7 @@ def ids_like(values: Any, kind: pa.DataType) -> pa.Array:
     if column is not None:
         given = id_type(column.type)
         if not is_id(given):
-            raise DataError(f"ids of type {given}, expected {_described(kind)}")
+            raise DataError(f"ids of type {given}, {_described(kind)}")
         if given == kind or (pa.types.is_integer(given) and pa.types.is_integer(kind)):
             array = _cast(column, kind)
             if array.null_count == 0:

@@ -30,6 +30,7 @@ KIND = "checkpoint"
 VERSION = 1
 VECTORS_KIND = "vectors checkpoint"  # of word vectors
 VECTORS_VERSION = 2  # 1 had the counters in one entry, "state"
+VECTORS_VERSIONS = (1, 2)  # that can be read
 
 # settings that say when to stop or to save, not what is learned
 MAY_CHANGE = frozenset({"epochs", "patience", "checkpoint_seconds"})
@@ -208,7 +209,7 @@ class Checkpoint:
         FormatError
             There is none, or it is damaged: which file.
         """
-        known = {VERSION} if self._kind == KIND else {1, VECTORS_VERSION}
+        known = {VERSION} if self._kind == KIND else VECTORS_VERSIONS
         folder = Folder.open(self.path, self._kind, known)
         wrong = folder.damaged()
         if wrong:

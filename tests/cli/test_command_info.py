@@ -14,6 +14,8 @@ from fastseq.store.folder import MANIFEST, read_manifest
 from tests.cli.conftest import Run
 from tests.naive.commits import combine
 
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+
 
 @pytest.fixture
 def index(bilingual: Path, tmp_path: Path) -> Path:
@@ -126,13 +128,40 @@ def test_search_in_a_damaged_index_does_not_crash(run: Run, index: Path, damage:
         path.write_bytes(whole)
 
 
-@pytest.mark.parametrize("version", [0, 99])
-def test_other_format_versions_are_an_error(run: Run, index: Path, version: int) -> None:
-    manifest = replace(read_manifest(index), format_version=version)
-    (index / MANIFEST).write_bytes(manifest.to_bytes())
+@pytest.mark.parametrize("damaged", [False, True])
+@pytest.mark.parametrize(("version", "problem"), [(0, "too old"), (3, "too new"), (99, "too new")])
+def test_other_format_versions_are_an_error(
+    run: Run, index: Path, version: int, problem: str, damaged: bool
+) -> None:
+    content = json.loads((index / MANIFEST).read_text())
+    with_checksum = replace(read_manifest(index), format_version=version).to_bytes()
+    without = json.dumps({**content, "format_version": version}).encode()
+    (index / MANIFEST).write_bytes(without if damaged else with_checksum)
     error = run("search", "tea", "-i", index).error
-    assert "version" in error
-    assert str(version) in error
+    assert f"format version {version} is {problem}" in error
+    for words in ((), ("--verify",), ("--format", "json")):
+        ran = run("info", index, *words)
+        assert (ran.code, ran.out, ran.error) == (1, "", error)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["v1/words", "folders/v1/tfidf", "folders/v1/word2vec", "folders/v1/word2vec-begun/checkpoint",
+     "folders/v1/gru-language", "folders/v1/gru-language-begun/checkpoint"],
+)  # fmt: skip
+def test_format_version_of_every_kind_is_checked(run: Run, tmp_path: Path, name: str) -> None:
+    folder = Path(shutil.copytree(GOLDEN / name, tmp_path / "folder"))
+    assert run("info", folder, "--verify").pairs["verified"] == "all files are intact"
+    manifest = replace(read_manifest(folder), format_version=99)
+    (folder / MANIFEST).write_bytes(manifest.to_bytes())
+    for words in ((), ("--verify",)):
+        assert "format version 99 is too new" in run("info", folder, *words).error
+
+
+def test_folder_of_an_unknown_kind_is_described(run: Run, index: Path) -> None:
+    manifest = replace(read_manifest(index), kind="of another program", format_version=99)
+    (index / MANIFEST).write_bytes(manifest.to_bytes())
+    assert run("info", index, "--verify").pairs["format version"] == "99"
 
 
 @pytest.mark.parametrize(

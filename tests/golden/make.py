@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from fastseq import BM25, TFIDF, Analyzer, BoW, Index
-from fastseq.index.collection import VERSION
+from fastseq.index import VERSION
 from fastseq.search.ranking import RankingModel
 
 HERE = Path(__file__).resolve().parent

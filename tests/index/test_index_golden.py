@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from fastseq import Index
-from fastseq.index.collection import VERSION
+from fastseq.index import VERSION
 from fastseq.store.folder import verify
 from tests.naive import inverted
 from tests.naive.commits import as_version_1
