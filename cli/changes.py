@@ -148,6 +148,8 @@ def _change(
     if common.quiet:
         return
     content = index.info()
+    if any(writer.summary[name] for name in ("added", "deleted", "merged")):
+        common.commit = f"the index was changed: commit {content['statistics']['commit']}"
     counts += [
         ("documents", len(index)),
         ("segments", len(content["statistics"].get("segments", ["of format 1"]))),

@@ -108,14 +108,15 @@ def index(
         )
     if common.quiet:
         return
-    summary = built.summary
+    summary, content = built.summary, built.info()
+    common.commit = f"the index was written: commit {content['statistics']['commit']}"
     seconds = max(float(summary["seconds"]), 1e-9)
     counts = ("documents", "terms", "postings", "null_texts")
     write_pairs(
         [
             ("index", index_path),
             *((name.replace("_", " "), f"{summary[name]:,}") for name in counts),
-            ("size", format_size(built.info()["bytes"])),
+            ("size", format_size(content["bytes"])),
             ("time", f"{seconds:.2f} s ({summary['documents'] / seconds:,.0f} documents/s)"),
         ]
     )

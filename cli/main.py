@@ -5,20 +5,25 @@ A subcommand has its name, with underscores, in a module that is imported only w
 
 from __future__ import annotations
 
-import importlib
-import os
-import re
 import sys
-import warnings
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import Any
 
-import click
+try:
+    import importlib
+    import os
+    import re
+    import warnings
+    from collections.abc import Callable, Sequence
+    from contextlib import suppress
+    from typing import Any
 
-from fastseq.errors import FastseqError, FastseqWarning, printable
+    import click
 
-from .options import COMMON, Common, Interrupted, example
+    from fastseq.errors import FastseqError, FastseqWarning, printable
+
+    from .options import COMMON, Common, Interrupted, example
+except KeyboardInterrupt:
+    print("Interrupted", file=sys.stderr)
+    sys.exit(130)
 
 # name: its module, its line in `fastseq --help`
 COMMANDS = {
@@ -56,6 +61,7 @@ _PARAMETER = re.compile(
     r"""|(?<![\w/\\.:'"-])([a-z]\w*_\w+)(?![\w/\\.:'"=-]| \((?!now))""",
     re.ASCII,
 )
+_BUILD_AGAIN = "build the index again with "  # before parameters of Index.build, in such messages
 
 
 class Commands(click.Group):
@@ -80,12 +86,22 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("always", FastseqWarning)
-            warnings.showwarning = _notice(ctx.ensure_object(Common), warnings.showwarning)
+            common = ctx.ensure_object(Common)
+            warnings.showwarning = _notice(common, warnings.showwarning)
             try:
                 return super().invoke(ctx)
             except FastseqError as error:
+                own, again, later = str(error).partition(_BUILD_AGAIN)
                 command = self.get_command(ctx, ctx.invoked_subcommand or "")
-                raise click.ClickException(_in_options(str(error), command)) from error
+                message = _in_options(own, command)
+                if again:
+                    message += again + _in_options(later, self.get_command(ctx, "index"))
+                raise click.ClickException(message) from error
+            except OSError as error:  # of a closed pipe too, which click would end quietly
+                if not common.commit:
+                    raise
+                message = f"{_os_message(error, committed=True)} ({common.commit})"
+                raise click.ClickException(message) from error
 
     def main(  # type: ignore[override]
         self,
@@ -112,15 +128,11 @@ class Commands(click.Group):
         except FastseqError as error:
             _fail(str(error), 1)
         except BrokenPipeError:
-            _discard_stdout()
+            _flushes_stdout()
             sys.exit(1)
         except MemoryError:
             _fail(_memory_advice(args), 1)
         except OSError as error:
-            try:
-                sys.stdout.flush()
-            except OSError:
-                _discard_stdout()
             _fail(_os_message(error), 1)
         sys.exit(code if isinstance(code, int) else 0)
 
@@ -143,7 +155,8 @@ def _notice(common: Common, others: Callable[..., None]) -> Callable[..., None]:
 
 
 def _fail(message: str, code: int, prefix: str = "Error: ") -> None:
-    click.echo(prefix + printable(" ".join(message.split())), err=True)
+    with suppress(OSError):  # the exit code is the same where stderr cannot be written either
+        click.echo(prefix + printable(" ".join(message.split())), err=True)
     sys.exit(code)
 
 
@@ -175,17 +188,26 @@ def _usage(error: click.UsageError) -> str:
     return f"{message}{hint}"
 
 
-def _os_message(error: OSError) -> str:
+def _os_message(error: OSError, committed: bool = False) -> str:
+    """The error with its file, or standard output where that cannot be written: after a commit,
+    nothing else is."""
+    lost = not _flushes_stdout() or committed
     if error.strerror and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    return error.strerror or str(error) or type(error).__name__
+    message = error.strerror or str(error) or type(error).__name__
+    return f"cannot write to standard output: {message}" if lost else message
 
 
-def _discard_stdout() -> None:
-    """Redirect stdout to the null device: its reader is gone or its disk is full, and the flush at
-    exit must neither complain nor change the exit code."""
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _flushes_stdout() -> bool:
+    """Whether stdout can be written. If its reader is gone or its disk is full, it is redirected to
+    the null device: the flush at exit must neither complain nor change the exit code."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
 
 
 @click.group(
@@ -222,6 +244,9 @@ def main() -> None:
         cli(prog_name="fastseq")
     except SystemExit as leaving:
         code = leaving.code
+    except KeyboardInterrupt:  # before or after the command itself
+        print("Interrupted", file=sys.stderr)
+        code = 130
     # Every file is closed by now. An orderly shutdown of Numba and LLVM would take 0.2 s more.
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):

@@ -52,10 +52,12 @@ class Interrupted(click.ClickException):
 
 @dataclass
 class Common:
-    """The values of --threads and --quiet, given before or after the command's name."""
+    """The values of --threads and --quiet, given before or after the command's name, and the commit
+    of an index that the command made, for the message of an error that follows it."""
 
     threads: int | None = None
     quiet: bool = False
+    commit: str = ""
 
     def notify(self, message: str) -> None:
         """Print a line to stderr, unless --quiet is given."""

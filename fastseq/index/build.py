@@ -43,7 +43,7 @@ from fastseq.store.outputs import check_folder
 from fastseq.store.rows import Corpus, RowBatch
 from fastseq.store.writer import FolderWriter
 from fastseq.text.analyzer import Analyzer
-from fastseq.text.lexicon import Lexicon, Ticket, encode_slices
+from fastseq.text.lexicon import REPLACED, Lexicon, Ticket, encode_slices
 from fastseq.text.settings import INDEX_TOKENIZER
 from fastseq.threads import in_order
 from fastseq.types import Int32, Int64, Texts, Tokens, UInt8, UInt16, UInt64, offsets_of
@@ -135,6 +135,7 @@ class SegmentBuilder:
     writer : of the commit, for temporary files
     container : the segment's file, empty
     budget : bytes of memory, see `build`
+    remedy : end of the message about a text that is not UTF-8
 
     Attributes
     ----------
@@ -144,8 +145,9 @@ class SegmentBuilder:
     def __init__(
         self, corpus: Documents, analyzer: Analyzer, positions: bool, writer: FolderWriter,
         container: ContainerWriter, budget: int, threads: int, report: Progress,
+        remedy: str = REPLACED,
     ) -> None:  # fmt: skip
-        self._corpus, self._container = corpus, container
+        self._corpus, self._container, self._remedy = corpus, container, remedy
         self._budget, self._threads, self._report = budget, threads, report
         self._analyzer = analyzer
         share = budget // _SHARES // len(corpus.layout)
@@ -168,7 +170,9 @@ class SegmentBuilder:
         """
         done = 0
         with located(self._corpus.where):
-            for texts, slices in encode_slices(self, self._read(), self._invert, self._threads):
+            for texts, slices in encode_slices(
+                self, self._read(), self._invert, self._threads, remedy=self._remedy
+            ):
                 # no variable for the generator, so that an exception here closes it
                 for field, one in zip(self._fields, slices, strict=True):
                     field.slices.append(one)

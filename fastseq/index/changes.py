@@ -34,6 +34,7 @@ from fastseq.types import Int64, UInt8
 
 _FEW_ROWS = 1024  # of an addition: collected in memory, with others
 _BUFFER = 8 << 20  # bytes of documents collected
+_REMEDY = 'build the index again with on_invalid="replace", which reads it as U+FFFD'
 
 
 @dataclass(frozen=True)
@@ -266,7 +267,7 @@ class IndexWriter:
         builder = SegmentBuilder(
             documents, self._collection.analyzer,
             self._collection.folder.settings.get("positions", False), self._writer, container,
-            self._budget, self._threads, self._report,
+            self._budget, self._threads, self._report, _REMEDY,
         )  # fmt: skip
         try:
             entry = builder.run()

@@ -121,9 +121,10 @@ class Hits:
         query_ids : one for each query; default: its number
         columns : stored columns to add
 
-        Raises SettingsError for another number of query_ids, DataError for a column that is not
-        stored, FormatError for a damaged file.
+        Raises SettingsError for another number of query_ids, or ids of several types; DataError for
+        a column that is not stored, FormatError for a damaged file.
         """
+        from fastseq.store.ids import id_array
         from fastseq.store.runs import run_table
 
         ids = np.arange(len(self)) if query_ids is None else query_ids
@@ -132,6 +133,12 @@ class Hits:
         ids = ids if query_ids is None else list(ids)
         if len(ids) != len(self):
             raise SettingsError(f"{len(ids)} query_ids for {len(self)} queries")
+        try:
+            ids = id_array(ids)
+        except (TypeError, ValueError, OverflowError, NotImplementedError):  # as Arrow's errors are
+            raise SettingsError(
+                f"query_ids must be all strings or all integers, not {ids!r}"
+            ) from None
         columns = [] if columns is None else strings("columns", columns)
         hits = self.rows >= 0
         rows = self.rows[hits]

@@ -38,11 +38,17 @@ class Analyzer(AnalysisSettings):
         language : its English name
         settings : other parameters; those given here take precedence
 
-        Raises SettingsError for a language that has none of them.
+        Raises SettingsError for a language that has none of them, or a normalisation only where the
+        tokenizer is another.
         """
         lists, stems = packages.stopword_languages(), packages.stemmers()
         rules = LANGUAGES if settings.get("tokenizer") in ("unicode", None) else ()
-        one_of("language", language, sorted({*lists, *stems, *rules}))
+        known = {*lists, *stems, *rules}
+        if isinstance(language, str) and language in LANGUAGES and language not in known:
+            raise SettingsError(
+                f'language {language!r} has a normalisation only, which needs tokenizer="unicode"'
+            )
+        one_of("language", language, sorted(known))
         found = {
             "stopwords": language if language in lists else "none",
             "stemmer": language if language in stems else "none",

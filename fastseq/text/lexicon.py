@@ -387,12 +387,16 @@ class Encoder(Protocol):
     def encode_levels(self, texts: Any, ticket: Ticket | None = None) -> Any: ...
 
 
+REPLACED = 'an analyzer with on_invalid="replace" reads it as U+FFFD'
+
+
 def encode_slices(
     lexicon: Encoder,
     slices: Iterable[Slice],
     finish: Callable[[int, Any], Result],
     threads: int,
     texts_of: Callable[[Slice], Texts] | None = None,
+    remedy: str = REPLACED,
 ) -> Iterator[tuple[Slice, Result]]:
     """Encode the slices of a corpus on several threads; yield (slice, result) in corpus order.
 
@@ -402,6 +406,7 @@ def encode_slices(
     finish : result of a slice, computed on its thread from its first row in the corpus and its
         tokens by n-gram level (see `Lexicon.encode_levels`)
     texts_of : the texts of a slice; None: slices are Texts, or what `lexicon` takes
+    remedy : end of the message about a text that is not UTF-8
 
     Raises RowError, with the row in the corpus, for a text that is not UTF-8.
     """
@@ -424,7 +429,7 @@ def encode_slices(
                 raise
             problem = error.problem
             if isinstance(error, InvalidTextError):
-                problem += ' (an analyzer with on_invalid="replace" reads it as U+FFFD)'
+                problem += f" ({remedy})"
             raise RowError(first_row + error.row, problem) from None
 
     with ThreadPoolExecutor(threads, "fastseq-encode") as pool:

@@ -65,6 +65,11 @@ def test_invalid_text_is_named_by_file_and_row(
     assert f"b.parquet: row {BAD_ROW} (from 0): its text is not valid UTF-8" in ran.err
 
 
+def test_invalid_text_is_an_error_with_the_option_that_reads_it(run: Run, folder: Path) -> None:
+    error = run("index", folder, "-o", "idx").error
+    assert error.endswith("(an analyzer with --on-invalid replace reads it as U+FFFD)")
+
+
 def test_duplicate_ids_are_named_by_file_and_row(run: Run, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     for name, ids in (("a", ["x", "y"]), ("b", ["z", "y"])):

@@ -249,6 +249,18 @@ def test_invalid_options_are_a_one_line_error(run: Run, unchanged: None) -> None
         assert option in ran.error
 
 
+def test_add_invalid_text(run: Run, cats: Path, write: Write) -> None:
+    texts = pa.array([b"caf\xe9"], pa.binary()).view(pa.string())
+    Path("u8.jsonl").write_bytes(b'{"id": "q", "text": "caf\xe9"}\n')
+    for new in (write("u8.parquet", id=["q"], text=texts).name, "u8.jsonl"):
+        assert run("add", new).error == (
+            f"Error: {new}: row 0 (from 0): its text is not valid UTF-8 (build the index again "
+            "with --on-invalid replace, which reads it as U+FFFD)"
+        )
+    with pytest.raises(fastseq.DataError, match='again with on_invalid="replace", which reads'):
+        fastseq.Index.open(INDEX).add("u8.jsonl")
+
+
 # ---- delete
 
 

@@ -16,6 +16,8 @@ from fastseq_cli.options import Common, command
 from fastseq.errors import DataError
 from tests.cli.conftest import SCRIPT, Run, Write
 
+FULL = "cannot write to standard output: No space left on device"
+
 
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch):
@@ -175,14 +177,33 @@ def test_closed_pipe_is_not_an_error(tmp_path: Path) -> None:
     ("to", "code", "said"),
     [
         (">&-", 0, ""),
-        *([("> /dev/full", 1, "Error: No space left on device\n")] * Path("/dev/full").exists()),
+        *([("> /dev/full", 1, f"Error: {FULL}\n")] * Path("/dev/full").exists()),
     ],
 )
-def test_full_stdout_is_a_one_line_error(tmp_path: Path, to: str, code: int, said: str) -> None:
+def test_full_stdout_is_a_one_line_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, code: int, said: str
+) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     ran = subprocess.run(
         f'"{SCRIPT}" completion zsh {to}', shell=True, capture_output=True, text=True, cwd=tmp_path
     )
     assert (ran.returncode, ran.stderr) == (code, said)
+
+
+@pytest.mark.parametrize("name", ["click", "fastseq.errors", "fastseq_cli.options"])
+def test_interrupt_of_the_imports(tmp_path: Path, name: str) -> None:
+    source = (
+        "import sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {name!r}: raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "from fastseq_cli.main import main\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "Interrupted\n")
 
 
 def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
@@ -234,5 +255,8 @@ def test_parameters_in_messages_become_options(run: Run, write: Write) -> None:
     assert "name it (--text-column);" in run("index", corpus).error
     assert run("index", corpus, "--text-column", "a").code == 0
     assert run("index", corpus, "--text-column", "a").error.endswith(": --overwrite replaces it")
+    for words in (("index", "--tokenizer", "word"), ("features", "-o", "x.npz")):
+        wrong = run(*words, corpus, "--text-column", "a", "--language", "thai", "--overwrite").error
+        assert wrong.endswith("'thai' has a normalisation only, which needs --tokenizer unicode")
     wrong = run("fit-lstm", corpus, "--task", "language", "--batch-size", "0").error
     assert wrong.startswith("Error: --batch-size must")

@@ -102,6 +102,7 @@ def hits(found: Hits) -> list[Wrong]:
         ("columns", lambda value: found.fields(0, value), NOT_STRINGS),
         ("columns", lambda value: found.to_table(None, value), NOT_STRINGS),
         ("query_ids", found.to_table, [*NUMBERS, "ab", b"ab", {}, OBJECT, ["a"], ["a", "b", "c"]]),
+        ("query_ids", found.to_table, [["a", 1], [1, "a"], [1, None], [1, 2**64], [OBJECT, "a"]]),
     ]
 
 
