@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastseq.errors import DataError
+from fastseq.errors import DataError, located, quoted
 
 from . import options
 from .options import Common, command
@@ -22,6 +20,7 @@ from .progress import progress
 if TYPE_CHECKING:
     from fastseq.index.changes import IndexWriter
     from fastseq.search.index import Index
+    from fastseq.store.id_files import FileIds
 
 _MOST_UNKNOWN = 8  # unknown ids that are named
 
@@ -73,8 +72,8 @@ def add(
 @options.file(
     "--ids",
     "file",
-    help="Ids to delete: one per line, or Parquet with a column id, doc_id or _id, or a single "
-    "column; - reads standard input.",
+    help="Ids to delete: one per line, or a column of Parquet, JSON Lines or CSV: the id column of "
+    "the index, else id, doc_id or _id. Text may be compressed; - reads standard input.",
 )
 @_index
 @options.memory
@@ -98,9 +97,14 @@ def delete(
     """
     if bool(ids) == (file is not None):
         raise click.UsageError("give either IDs or --ids FILE")
-    wanted: Any = _utf8(ids) if file is None else _read_ids(file)
-    with _change(common, index_path, wait, memory) as (index, writer, summary):
-        writer.delete(wanted)
+    from fastseq import Index
+
+    opened = Index.open(index_path)
+    read = None if file is None else _read_ids(file, opened)
+    wanted: Any = _utf8(ids) if read is None else read.values
+    with _change(common, index_path, wait, memory, opened) as (index, writer, summary):
+        with nullcontext() if read is None else located(read.where):
+            writer.delete(wanted)
         unknown = writer.summary["unknown"]
         summary += [("deleted", writer.summary["deleted"]), ("unknown ids", unknown)]
         if unknown and not common.quiet:
@@ -128,10 +132,10 @@ def compact(common: Common, index_path: Path, memory: str, wait: float) -> None:
 
 @contextmanager
 def _change(
-    common: Common, path: Path, wait: float, memory: str
+    common: Common, path: Path, wait: float, memory: str, index: Index | None = None
 ) -> Iterator[tuple[Index, IndexWriter, list[tuple[str, int]]]]:
     """(index, writer, summary) for one commit. Prints the counts that the block adds to the
-    summary, and then the numbers of the index."""
+    summary, and then the numbers of the index, which may be open already."""
     from fastseq import Index
     from fastseq.settings import format_size, parse_size
 
@@ -139,7 +143,7 @@ def _change(
     common.announce_compilation()
     started = time.perf_counter()
     counts: list[tuple[str, int]] = []
-    index = Index.open(path)
+    index = index or Index.open(path)
     with (
         progress(common) as report,
         index.writer(memory=budget, threads=common.threads, wait=wait, progress=report) as writer,
@@ -164,14 +168,11 @@ def _change(
     )
 
 
-def _read_ids(file: Path) -> Any:
+def _read_ids(file: Path, index: Index) -> FileIds:
     """The ids in a file, or in standard input for "-"."""
     from fastseq.store.id_files import read_ids
 
-    if str(file) == "-":
-        return read_ids(io.BytesIO(sys.stdin.buffer.read()), "standard input")
-    with open(file, "rb") as opened:
-        return read_ids(opened, str(file))
+    return read_ids(file, index.info()["settings"].get("id_column"))
 
 
 def _utf8(ids: Iterable[str]) -> list[str]:
@@ -180,11 +181,11 @@ def _utf8(ids: Iterable[str]) -> list[str]:
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise DataError(f"the id {value!r} is not UTF-8 text") from None
+            raise DataError(f"the id {quoted(value)} is not UTF-8 text") from None
     return list(ids)
 
 
 def _name_unknown(common: Common, ids: list[Any]) -> None:
     more = f" and {len(ids) - _MOST_UNKNOWN:,} more" if len(ids) > _MOST_UNKNOWN else ""
-    shown = ", ".join(map(repr, ids[:_MOST_UNKNOWN]))
+    shown = ", ".join(map(quoted, ids[:_MOST_UNKNOWN]))
     common.notify(f"no document has the id{'s' * (len(ids) > 1)} {shown}{more}")

@@ -208,10 +208,10 @@ def _guessed(corpus: tuple[Path, ...], named: Iterable[parameters.Column]) -> st
     for column in named:
         if len(column.tasks) == 1:
             return column.tasks[0]
-    from fastseq.store.columns import LABEL_NAME, TAGS_NAME, TOKENS_NAME
+    from fastseq.store.columns import LABEL_NAME, TAGS_NAME, TEXT_NAME, TOKENS_NAME, VALUE_NAME
     from fastseq.store.dataset import open_sources
 
-    data = open_sources(list(corpus))
+    data = open_sources(list(corpus), (TEXT_NAME, VALUE_NAME))
     columns = list(data.types)
     tagged = TOKENS_NAME in columns and TAGS_NAME in columns
     if (LABEL_NAME in columns) != tagged:

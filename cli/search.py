@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastseq.errors import DataError, SettingsError
+from fastseq.errors import DataError, SettingsError, quoted
 from fastseq.text.weighting import MODELS, BM25Parameters, TFIDFParameters
 
 from . import options, parameters
@@ -204,7 +204,7 @@ def _write_hits(common: Common, hits: Hits, form: str) -> None:
 
 def _name_removed_words(common: Common, text: str, index: Index) -> None:
     """Name the words of a query that the index does not have because its analysis removes them."""
-    removed = [f"{word!r} ({reason})" for word, reason in index.removed_words(text)]
+    removed = [f"{quoted(word)} ({reason})" for word, reason in index.removed_words(text)]
     if removed:
         more = ", …" if len(removed) > _MOST_UNKNOWN else ""
         common.notify(f"not searched for: {', '.join(removed[:_MOST_UNKNOWN])}{more}")
@@ -221,7 +221,7 @@ def _count_removed_words(
         parts.append(f"{count:,} {what if count == 1 else what.replace('word', 'words')}")
     said = [f"not searched for: {', '.join(parts)}"] if parts else []
     if empty:
-        named = ", ".join(repr(query_ids[query]) for query in empty[:_MOST_EMPTY])
+        named = ", ".join(quoted(query_ids[query]) for query in empty[:_MOST_EMPTY])
         more = ", …" if len(empty) > _MOST_EMPTY else ""
         have = f"{'query' if len(texts) == 1 else 'queries'} {'has' if len(empty) == 1 else 'have'}"
         said.append(f"{len(empty):,} of {len(texts):,} {have} no word to search for: {named}{more}")
@@ -240,8 +240,8 @@ def _suggest_words(common: Common, text: str, index: Index, expand: Expander | N
     vectors = None if expand is None else expand.vectors
     for word in unknown:
         similar = suggestions(word, words, index.knows, vectors, threads=common.threads)
-        question = f"; did you mean {' or '.join(map(repr, similar))}?" if similar else ""
-        common.notify(f"no documents contain {word!r}{question}")
+        question = f"; did you mean {' or '.join(map(quoted, similar))}?" if similar else ""
+        common.notify(f"no documents contain {quoted(word)}{question}")
 
 
 def _write_run(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+_MOST_SHOWN = 80  # characters of an id or word in a message
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -23,6 +24,15 @@ def printable(text: str) -> str:
         return f"\\x{code & 0xFF:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
 
     return text if text.isascii() else _SURROGATE.sub(escape, text)
+
+
+def quoted(value: Any) -> str:
+    """An id or word for a message: its repr, with an ellipsis after 80 characters."""
+    if isinstance(value, str | bytes):
+        short = value[:_MOST_SHOWN]
+        return repr(short) + ("" if len(short) == len(value) else "…")
+    text = repr(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
 
 
 class FastseqError(Exception):
@@ -54,6 +64,18 @@ class RowError(DataError):
 
     def __reduce__(self) -> Any:
         return RowError, (self.row, self.problem)
+
+
+class InvalidIdError(RowError):
+    """An id that a user gives cannot be one; `row` is its place among those given."""
+
+    def __init__(self, row: int, problem: str) -> None:
+        DataError.__init__(self, problem)
+        self.row = row
+        self.problem = problem
+
+    def __reduce__(self) -> Any:
+        return InvalidIdError, (self.row, self.problem)
 
 
 class InvalidTextError(RowError):

@@ -27,7 +27,7 @@ from fastseq.store.additions import Addition, Buffer, Documents, refuse_repeated
 from fastseq.store.arrays import number_array
 from fastseq.store.documents import schema_text
 from fastseq.store.folder import open_container
-from fastseq.store.ids import id_list, ids_like
+from fastseq.store.ids import given_names, ids_like
 from fastseq.store.rows import text_layout
 from fastseq.store.writer import FolderWriter
 from fastseq.types import Int64, UInt8
@@ -167,13 +167,15 @@ class IndexWriter:
         """
         buffer = self._require_ids()
         several = [ids] if isinstance(ids, str | bytes) or not hasattr(ids, "__iter__") else ids
+        if isinstance(several, Iterator):
+            several = list(several)
         wanted = ids_like(several, self._schema.field(buffer.id_column).type)
-        places = {id: place for place, id in enumerate(id_list(wanted))}
-        wanted = wanted.take(number_array(list(places.values())))
+        places = {id: place for place, id in enumerate(given_names(several, wanted))}
+        wanted = wanted.take(number_array(list(places.values()))).drop_null()
         with self._whole_or_broken():
             deleted = buffer.remove(list(places)) + self._remove(wanted)
         self.summary["deleted"] += deleted
-        self.summary["unknown"] += len(wanted) - deleted
+        self.summary["unknown"] += len(places) - deleted
 
     def compact(self) -> None:
         """Merge all segments into one, without the deleted documents."""

@@ -321,24 +321,36 @@ class Collection:
         from fastseq.store.ids import ids_like, row_ids
 
         if self.id_column is None:
-            rows: Int64 = row_ids(values)
+            rows = row_ids(values)
             return np.where((rows >= 0) & (rows < self.rows), rows, -1)
-        ids = ids_like(values, self.schema.field(self.id_column).type)
+        return self._rows_of(ids_like(values, self.schema.field(self.id_column).type))
+
+    def _rows_of(self, ids: pa.Array) -> Int64:
+        """`rows_of` ids that `ids_like` returned."""
+        from fastseq.store.arrays import is_null
+
+        assert self.id_column is not None
         found = np.full(len(ids), -1, np.int64)
+        places = None
+        if ids.null_count:  # out of range
+            places = np.flatnonzero(~is_null(ids))
+            ids = ids.drop_null()
         for number, rows, at in _matches(self.leaves, self.id_column, ids):
-            found[at] = self._starts[number] + rows
+            found[at if places is None else places[at]] = self._starts[number] + rows
         return found
 
     def unknown_ids(self, values: Any) -> list[Any]:
-        """The distinct ids that no document has, in the given order and as results have them.
-        Raises as `rows_of`."""
-        from fastseq.store.ids import ROW_TYPE, id_list, ids_like
+        """The distinct ids that no document has, in the given order and as results have them; those
+        out of the range of the column's type as they are given. Raises as `rows_of`."""
+        from fastseq.store.ids import ROW_TYPE, given_names, ids_like
 
+        if isinstance(values, Iterator):
+            values = list(values)
         column = self.id_column
         kind = ROW_TYPE if column is None else self.schema.field(column).type
         ids = ids_like(values, kind)
-        rows = self.rows_of(ids).tolist()
-        named = zip(id_list(ids), rows, strict=True)
+        rows = self.rows_of(values) if column is None else self._rows_of(ids)
+        named = zip(given_names(values, ids), rows.tolist(), strict=True)
         return list(dict.fromkeys(id for id, row in named if row < 0))
 
     def take(self, rows: Int64, columns: Sequence[str] | None = None) -> pa.Table:

@@ -6,7 +6,7 @@ import glob
 import os
 import stat
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, combinations
 from pathlib import Path
@@ -175,7 +175,7 @@ _EXPECTED = (
 )
 
 
-def open_sources(source: Any) -> Dataset:
+def open_sources(source: Any, single: Collection[str] = (TEXT_NAME,)) -> Dataset:
     """The rows of what a user gives as data.
 
     Parameters
@@ -183,6 +183,8 @@ def open_sources(source: Any) -> Dataset:
     source : a path, folder, glob or URI, "-" for standard input, or a list of those; an Arrow table
         or stream, a data frame or lazy frame, a column of texts, or a list of those; an iterable of
         dicts or of texts
+    single : the column that CSV of a single column may have where no name tells the format, as on
+        standard input: one of these
 
     A list of strings is paths if each can only be one (`are_paths`), and texts if none can. Warns
     of files in folders that are not read.
@@ -191,7 +193,7 @@ def open_sources(source: Any) -> Dataset:
     no known format; SettingsError: `source` is none of these.
     """
     if isinstance(source, str | os.PathLike):
-        return _open_files([source])
+        return _open_files([source], single)
     if isinstance(source, Source):
         return Dataset.of([source])
     table = _table_source(source)
@@ -211,13 +213,13 @@ def open_sources(source: Any) -> Dataset:
         kind = type(source).__name__
         raise SettingsError(f"a corpus of type {kind} that is empty: {_EXPECTED}") from None
     if isinstance(first, os.PathLike):
-        return _open_files(_all_paths(items))
+        return _open_files(_all_paths(items), single)
     may_be_paths = isinstance(source, list | tuple) or hasattr(source, "__next__")
     if isinstance(first, str) and may_be_paths:
         if not isinstance(items, Sequence) and _is_path(first):
             items = list(items)
         if isinstance(items, Sequence) and any(map(_is_path, items)):
-            return _open_files(_all_paths(items))
+            return _open_files(_all_paths(items), single)
     if first is None or isinstance(first, str | Mapping):
         return Dataset.of([RecordSource(items, f"the {type(source).__name__}")])
     tables = []
@@ -310,7 +312,7 @@ def _is_path(text: Any) -> bool:
         return False
 
 
-def _open_files(given: Sequence[str | os.PathLike[str]]) -> Dataset:
+def _open_files(given: Sequence[str | os.PathLike[str]], single: Collection[str]) -> Dataset:
     found = find_files(given)
     if found.skipped:
         count = len(found.skipped)
@@ -328,7 +330,7 @@ def _open_files(given: Sequence[str | os.PathLike[str]]) -> Dataset:
         warnings.warn(notice, FastseqWarning, stacklevel=4)
     sources = []
     for file, constants in zip(found.files, found.partitions, strict=True):
-        source = _open_file(file)
+        source = open_file(file, single)
         source.add_constants(constants)
         sources.append(source)
     empty = {source.name: source.empty_lines for source in sources}
@@ -339,8 +341,9 @@ def _open_files(given: Sequence[str | os.PathLike[str]]) -> Dataset:
     return Dataset.of(sources)
 
 
-def _open_file(file: DataFile) -> FileSource:
-    """The rows of a file, whose format is known by its content or its name."""
+def open_file(file: DataFile, single: Collection[str] = (TEXT_NAME,)) -> FileSource:
+    """The rows of a file, whose format is known by its content or its name; `single` as in
+    `open_sources`."""
     with unreadable(file.name), file.open() as opened:
         head = bytes(opened.read(len(ARROW_FILE)))
     if not head:
@@ -353,7 +356,7 @@ def _open_file(file: DataFile) -> FileSource:
     from fastseq.store.record_files import CsvSource, JsonSource, sniffed
 
     if named is None and isinstance(file, MemoryFile):
-        named = sniffed(file)
+        named = sniffed(file, single)
     if named is None:
         raise DataError(f"{file.name}: not Parquet, and no name of another format: {EXPECTED}")
     return JsonSource(file) if named == JSON else CsvSource(file, "\t" if named == TSV else ",")

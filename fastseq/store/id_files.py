@@ -2,54 +2,101 @@
 
 from __future__ import annotations
 
-from io import BytesIO
-from typing import Any, BinaryIO
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-import pyarrow.parquet as pq
+import pyarrow as pa
 
-from fastseq.errors import DataError
-from fastseq.store.arrays import first_null, one_chunk
-from fastseq.store.columns import ID_NAMES
-from fastseq.store.parquet import listing, unreadable
+from fastseq.errors import DataError, RowError, located
+from fastseq.store.arrays import first_null
+from fastseq.store.columns import ID_NAMES, check_types
+from fastseq.store.data_files import DataFile, LocalFile, MemoryFile, single_file
+from fastseq.store.dataset import Dataset, open_file
+from fastseq.store.ids import plain_ids
+from fastseq.store.locations import CSV, TSV, format_of
+from fastseq.store.nested import count_at
+from fastseq.store.parquet import listing
+from fastseq.store.rows import MAX_BYTES
+from fastseq.store.sources import PARQUET_FILE
 
-_PARQUET_MAGIC = b"PAR1"
 _BOM = b"\xef\xbb\xbf"
 
 
-def read_ids(file: BinaryIO, name: str) -> Any:
-    """The ids in a file, as `ids_like` takes them: of Parquet the column `id`, `doc_id` or `_id`,
-    or the only column, as an Arrow array; of UTF-8 text each line that is not blank, as a string.
+@dataclass(frozen=True, slots=True)
+class FileIds:
+    """The ids in a file.
 
-    file : open; a pipe is read to its end
-    name : for messages
-
-    Raises DataError: the Parquet file is damaged or lacks such a column, an id is null, the text is
-    not UTF-8.
+    values  as `ids_like` takes them
+    where   the location of an id by its place among the values, for messages
     """
-    if not file.seekable():
-        file = BytesIO(file.read())
-    is_parquet = file.read(len(_PARQUET_MAGIC)) == _PARQUET_MAGIC
-    file.seek(0)
-    return _ids_in_parquet(file, name) if is_parquet else _ids_in_lines(file.read(), name)
+
+    values: Any
+    where: Callable[[int], str]
 
 
-def _ids_in_parquet(file: BinaryIO, name: str) -> Any:
-    with unreadable(name), pq.ParquetFile(file) as parquet:
-        schema = parquet.schema_arrow
-        column = next((one for one in ID_NAMES if one in schema.names), None)
-        if column is None and len(schema.names) == 1:
-            column = schema.names[0]
-        if column is None:
-            raise DataError(f"{name}: no column {ID_NAMES[0]!r}; its columns: {listing(schema)}")
-        ids = one_chunk(parquet.read([column], use_threads=False).column(0))
-    if ids.null_count:
-        raise DataError(f"{name}: the id is null in row {first_null(ids)} (from 0)")
-    return ids
+def read_ids(path: str | os.PathLike[str], id_column: str | None = None) -> FileIds:
+    """The ids in a file, a pipe or standard input ("-").
+
+    Parquet by its content, JSON Lines, CSV and TSV by the suffix, and JSON Lines without one by its
+    first line, are read as a corpus is; ids in CSV are strings, as they are written. The column is
+    `id_column`, else `id`, `doc_id` or `_id`, else the only one, but not of CSV, which may lack a
+    header. Other files are UTF-8 text, compressed or not: each line that is not blank is an id.
+
+    id_column : of the index
+
+    Raises DataError: the file is damaged or lacks such a column, its type is not that of ids, an id
+    is null, the text is not UTF-8.
+    """
+    found = single_file(path)
+    file = found if isinstance(found, MemoryFile) else LocalFile(Path(found))
+    if file.head(len(PARQUET_FILE)) == PARQUET_FILE or format_of(file.name) is not None:
+        return _ids_in_rows(file, id_column)
+    with file.reading(), file.text() as stream:
+        raw = bytes(stream.read()).removeprefix(_BOM)
+    if _is_object(raw.lstrip().partition(b"\n")[0]):
+        return _ids_in_rows(MemoryFile(file.name, raw), id_column)
+    return _ids_in_lines(raw, file.name)
 
 
-def _ids_in_lines(raw: bytes, name: str) -> list[str]:
-    ids = []
-    raw = raw.removeprefix(_BOM)
+def _is_object(line: bytes) -> bool:
+    """Whether a line is a JSON object; an id may begin with a brace, too."""
+    if not line.startswith(b"{"):
+        return False
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _ids_in_rows(file: DataFile, id_column: str | None) -> FileIds:
+    source = open_file(file)
+    schema = source.schema
+    names = ID_NAMES if id_column is None else (id_column, *ID_NAMES)
+    column = next((name for name in names if count_at(schema, name) == 1), None)
+    if column is None and len(schema) == 1 and format_of(file.name) not in (CSV, TSV):
+        column = schema.names[0]
+    if column is None:
+        raise DataError(f"{file.name}: no column {names[0]!r}; its columns: {listing(schema)}")
+    data = Dataset.of([source]).with_strings([column])
+    check_types(data, "id", column)
+    parts, rows = [], 0
+    for batch in data.read([column], MAX_BYTES):
+        with located(data.where, rows):
+            ids = batch.column(0)
+            if ids.null_count:
+                raise RowError(first_null(ids), "the id is null")
+            parts.append(plain_ids(ids))
+        rows += batch.num_rows
+    values = pa.concat_arrays(parts) if parts else []
+    return FileIds(values, data.where)
+
+
+def _ids_in_lines(raw: bytes, name: str) -> FileIds:
+    ids, numbers = [], []
     for number, line in enumerate(raw.split(b"\n" if b"\n" in raw else b"\r"), 1):
         try:
             text = line.removesuffix(b"\r").decode()
@@ -57,4 +104,5 @@ def _ids_in_lines(raw: bytes, name: str) -> list[str]:
             raise DataError(f"{name}, line {number}: not UTF-8 text") from None
         if text and not text.isspace():
             ids.append(text)
-    return ids
+            numbers.append(number)
+    return FileIds(ids, lambda place: f"{name}, line {numbers[place]}")

@@ -23,6 +23,7 @@ import datetime
 import re
 import uuid
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from decimal import Decimal, localcontext
 from itertools import pairwise
 from typing import Any
@@ -30,10 +31,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fastseq.errors import DataError, RowError
+from fastseq.errors import DataError, InvalidIdError, RowError, quoted
 from fastseq.store.arrays import (
     arrow_column,
     element_type,
+    is_null,
     is_string,
     list_offsets,
     number_array,
@@ -53,6 +55,7 @@ _DAY = 86_400  # seconds
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _NANO = 10**9
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*")
+_MOST_DIGITS = 80  # of a string that is converted to an integer: more than 64 bits have
 _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 _TIME = re.compile(
     r"(?P<hours>\d\d):(?P<minutes>\d\d)(?::(?P<seconds>\d\d)(?:\.(?P<fraction>\d{1,9}))?)?"
@@ -296,8 +299,11 @@ ROW_TYPE = pa.int64()  # of ids that are row numbers
 
 
 def row_ids(values: Any) -> Int64:
-    """Ids given by a user that are row numbers. Raises DataError for other values."""
-    return np.asarray(ids_like(values, ROW_TYPE).to_numpy(zero_copy_only=False), np.int64)
+    """Ids given by a user that are row numbers, -1 for integers out of range. Raises DataError for
+    other values."""
+    ids = ids_like(values, ROW_TYPE)
+    numbers = np.frombuffer(ids.buffers()[1] or b"", np.int64)[ids.offset :][: len(ids)]
+    return np.where(is_null(ids), -1, numbers)
 
 
 def ids_like(values: Any, kind: pa.DataType) -> pa.Array:
@@ -307,9 +313,10 @@ def ids_like(values: Any, kind: pa.DataType) -> pa.Array:
     ----------
     values : Python values (from JSON or a command line, for example), a NumPy array, or an Arrow
         array. A string is read as the form that results have, unless the ids are strings
-    kind : the type of the id column; the array has its `id_type`
+    kind : the type of the id column; the array has its `id_type`, and null for integers, dates and
+        times out of its range, which no document can have
 
-    Raises DataError for an id of another type, which is named.
+    Raises InvalidIdError for an id of another type, which is named.
     """
     kind = id_type(kind)
     column = pa.chunked_array([values]) if isinstance(values, pa.Array) else arrow_column(values)
@@ -320,37 +327,60 @@ def ids_like(values: Any, kind: pa.DataType) -> pa.Array:
         if not is_id(given):
             raise DataError(f"ids of type {given}, {_described(kind)}")
         if given == kind or (pa.types.is_integer(given) and pa.types.is_integer(kind)):
-            array = _cast(column, kind)
-            if array.null_count == 0:
-                return array
+            with suppress(RowError):  # out of range, or floats that are not whole
+                array = _cast(column, kind)
+                if array.null_count == 0:
+                    return array
         array = one_chunk(column)
         values = id_list(array) if _has_seconds(given) else plain_ids(array).to_pylist()
     elif isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise DataError(f"ids of type {type(values).__name__}, expected a list")
     convert = _converter(kind)
     found = []
-    for value in values:
+    beyond = []  # places of ids out of range
+    for at, value in enumerate(values):
         try:
             found.append(convert(value))
+        except _OutOfRangeError:
+            found.append(0)
+            beyond.append(at)
         except (TypeError, ValueError, ArithmeticError):
-            shown = f"{value!r} ({type(value).__name__})"
-            raise DataError(f"the id {shown} is of another type: {_described(kind)}") from None
+            shown = f"{quoted(value)} ({type(value).__name__})"
+            problem = f"the id {shown} is of another type: {_described(kind)}"
+            raise InvalidIdError(at, problem) from None
     if is_string(kind):
         return text_array(Texts.from_strings(found), kind)
     if pa.types.is_decimal(kind) or _is_bytes(kind):
         return pa.array(found, kind)
     if pa.types.is_integer(kind):
-        return number_array(np.array(found, kind.to_pandas_dtype()), kind.to_pandas_dtype())
-    dtype = np.int32 if kind.bit_width == 32 else np.int64
-    return number_array(np.array(found, dtype), dtype).view(kind)
+        dtype = kind.to_pandas_dtype()
+    else:
+        dtype = np.int32 if kind.bit_width == 32 else np.int64
+    buffers = number_array(np.array(found, dtype), dtype).buffers()
+    if beyond:
+        is_valid = np.ones(len(found), np.bool_)
+        is_valid[beyond] = False
+        buffers[0] = pa.py_buffer(np.packbits(is_valid, bitorder="little"))
+    return pa.Array.from_buffers(kind, len(found), buffers)
+
+
+def given_names(values: Any, ids: pa.Array) -> list[Any]:
+    """Ids that `ids_like` returned for some values, as results have them; those out of range as
+    they were given.
+
+    values : as of `ids_like`, but no iterator
+    """
+    names = id_list(ids)
+    if ids.null_count:
+        for at, value in enumerate(values):
+            if names[at] is None:
+                names[at] = value.as_py() if isinstance(value, pa.Scalar) else value
+    return names
 
 
 def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.Array:
-    """A column of the same type, or integers of another width."""
-    try:
-        chunks = [plain(plain_ids(chunk), kind) for chunk in column.chunks]
-    except RowError as error:
-        raise DataError(f"id {error.row} (from 0): {error.problem}") from None
+    """A column of the same type, or integers of another width. Raises RowError."""
+    chunks = [plain(plain_ids(chunk), kind) for chunk in column.chunks]
     return pa.concat_arrays(chunks) if chunks else pa.nulls(0, kind)
 
 
@@ -392,14 +422,20 @@ def _converter(kind: pa.DataType) -> Callable[[Any], Any]:
 
     def convert(value: Any) -> int:
         count, rest = divmod(to_nanos(value, kind), unit)
-        return _within(count if not rest else None, limits.min, limits.max)
+        if rest:
+            raise ValueError
+        return _within(count, limits.min, limits.max)
 
     return convert
 
 
-def _within(value: int | None, low: int, high: int) -> int:
-    if value is None or not low <= value <= high:
-        raise ValueError
+class _OutOfRangeError(Exception):
+    """An id that its type cannot hold."""
+
+
+def _within(value: int, low: int, high: int) -> int:
+    if not low <= value <= high:
+        raise _OutOfRangeError
     return value
 
 
@@ -413,6 +449,8 @@ def _to_integer(value: Any) -> int:
     if isinstance(value, str):
         if not _INTEGER.fullmatch(value):
             raise ValueError
+        if len(value) > _MOST_DIGITS:  # `int` refuses thousands of digits
+            raise _OutOfRangeError
         return int(value)
     if isinstance(value, bool | np.bool_) or int(value) != value:  # also of floats and decimals
         raise TypeError
@@ -536,7 +574,7 @@ def refuse_duplicate_ids(
     found = find_duplicate_ids(hashes, ids_of)
     if found:
         named = ", ".join(
-            f"{value!r} ({'rows ' if place is None else ''}"
+            f"{quoted(value)} ({'rows ' if place is None else ''}"
             f"{', '.join(map(place or str, rows[:3]))}{', …' if len(rows) > 3 else ''})"
             for value, rows in found
         )

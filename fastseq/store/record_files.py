@@ -42,6 +42,7 @@ BLOCK = 1 << 20  # bytes
 _LARGEST = (1 << 31) - 1  # bytes of a block, for pyarrow
 _BOM = b"\xef\xbb\xbf"
 _NEWLINE = 10
+_JSON_START = re.compile(rb'\s*(\{|\[\s*[{["\]])')  # an object, or an array, which is an error
 
 Result = TypeVar("Result")
 
@@ -134,15 +135,30 @@ def _concatenated(parts: Sequence[pa.Buffer]) -> pa.Buffer:
     return parts[0] if len(parts) == 1 else pa.py_buffer(b"".join(parts))
 
 
-def sniffed(file: DataFile) -> str:
-    """The format of a text file without a name, by its first line. Raises DataError."""
+def sniffed(file: DataFile, single: Collection[str]) -> str:
+    """The format of a text file without a name, by its first line that is not empty. A line without
+    a delimiter is the header of a CSV file if it is one of the names in `single`. Raises
+    DataError."""
     with file.reading(), file.text() as stream:
-        line = bytes(stream.read(BLOCK)).removeprefix(_BOM).lstrip().partition(b"\n")[0]
-    if line.startswith(b"{"):
+        start = bytes(stream.read(BLOCK)).removeprefix(_BOM)
+    if _JSON_START.match(start):
         return JSON
-    if b"\0" in line or not line:
+    line = re.split(rb"[\r\n]", start.lstrip(b"\r\n"), maxsplit=1)[0]
+    if b"\0" in line or not line.strip():
         raise DataError(f"{file.name}: of no known format, expected {EXPECTED} or an Arrow stream")
+    if b"\t" not in line and b"," not in line and _unquoted(line) not in single:
+        names = " or ".join(map(repr, single))
+        raise DataError(
+            f"{file.name}: of no known format: the first line is neither a JSON object nor a CSV "
+            f"header, expected columns separated by commas or tabs, or the single column {names}"
+        )
     return TSV if b"\t" in line and b"," not in line.partition(b"\t")[0] else CSV
+
+
+def _unquoted(field: bytes) -> str:
+    """The value of a field of CSV."""
+    text = field.decode(errors="replace")
+    return text[1:-1].replace('""', '"') if re.fullmatch('".*"', text) else text
 
 
 # ---- JSON Lines

@@ -39,6 +39,9 @@ from fastseq.store.arrays import (
 )
 from fastseq.store.columns import (
     INDEX_NAME,
+    TEXT_NAME,
+    TOKENS_NAME,
+    VALUE_NAME,
     Fields,
     check_fields,
     check_types,
@@ -328,10 +331,12 @@ class Corpus(RowReader):
             `source` is none of the above.
         """
         names = listed(text_columns) or listed(indexed_fields)
-        data = open_sources(source).with_texts((*names, *indexed_fields)).with_strings(strings)
+        asked = (*names, *indexed_fields)
+        data = open_sources(source, asked or (TEXT_NAME,))
+        data = data.with_texts(asked).with_strings(strings)
         own = list(data.types)
         if partial:
-            data = data.with_nulls((*names, *indexed_fields))
+            data = data.with_nulls(asked)
         fields = choose_fields(
             data, "text", text=names or None, id=id_column, targets=False,
             text_parameter="text_columns",
@@ -420,6 +425,16 @@ class Corpus(RowReader):
             raise RowError(row, f"the id in column {self.id_column!r} is not UTF-8")
 
 
+def _single_columns(
+    inputs: str, fields: Fields | None, named: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """What a single column with the inputs may be called; arguments as in `open_rows`."""
+    if fields is not None:
+        return fields.text or fields.values or listed(fields.tokens)
+    usual = {"text": TEXT_NAME, "tokens": TOKENS_NAME, "values": VALUE_NAME}
+    return listed(named.get(inputs)) or listed(usual.get(inputs))
+
+
 def open_rows(
     source: Any,
     inputs: str,
@@ -450,7 +465,7 @@ def open_rows(
                 raise SettingsError(
                     f"the {role} column {name!r} is named {names.count(name)} times; expected once"
                 )
-    data = open_sources(source)
+    data = open_sources(source, _single_columns(inputs, fields, named))
     if inputs == "text":
         data = data.with_texts(listed(named.get("text")) if fields is None else fields.text)
     if fields is None:

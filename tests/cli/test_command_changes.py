@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gzip
 import os
 import shutil
 import signal
@@ -393,7 +394,7 @@ def test_ids_are_converted_to_the_type_of_the_column(
     assert run("delete", "--ids", "typed.parquet").pairs["documents"] == "0"
 
 
-@pytest.mark.parametrize("given", ["x", "1.5", "01", "", " 1", "9" * 30])
+@pytest.mark.parametrize("given", ["x", "1.5", "01", "", " 1"])
 def test_id_of_another_type_is_an_error(run: Run, write: Write, given: str) -> None:
     assert run("index", write("numbers.parquet", id=[1, 2], text=["x", "y"])).code == 0
     with kept():
@@ -414,9 +415,19 @@ def test_files_without_ids_are_an_error(
     assert ".fastseq" in error(".fastseq")
     path = write("two.parquet", key=["a"], other=["b"])
     assert "no column 'id'; its columns: key (string), other (string)" in error(path)
-    assert "null in row 1" in error(write("null.parquet", id=["a", None]))
-    assert "expected strings" in error(write("numbers.parquet", id=[1, 2]))
-    assert "expected strings" in error(write("lists.parquet", id=[["a"], ["b"]]))
+    assert "null.parquet: row 1 (from 0): the id is null" in error(
+        write("null.parquet", id=["a", None])
+    )
+    assert "numbers.parquet: row 0 (from 0): the id 1 (int) is of another type" in error(
+        write("numbers.parquet", id=[1, 2])
+    )
+    assert "lists.parquet: the id column 'id' is list<" in error(
+        write("lists.parquet", id=[["a"], ["b"]])
+    )
+    (tmp_path / "bare.csv").write_text("a\nb\n")
+    assert "bare.csv: no column 'id'; its columns: a (" in error("bare.csv")
+    (tmp_path / "cut.txt.gz").write_bytes(gzip.compress(b"a\nb\n" * 1000)[:20])
+    assert "cut.txt.gz: cannot be read" in error("cut.txt.gz")
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     assert "two.parquet" in error(path)

@@ -27,7 +27,7 @@ from fastseq.store.locations import (
     suffix_of,
 )
 from fastseq.store.outputs import check_folder, check_output
-from fastseq.store.rows import Corpus
+from fastseq.store.rows import Corpus, open_rows
 
 TABLE = pa.table({"id": ["a", "b"], "text": ["one", "two"]})
 
@@ -116,6 +116,13 @@ def test_named_pipes(tmp_path: Path) -> None:
         (b"\0\1\2\3", "standard input: of no known format"),
         (b'{"id": 1, "text": "a"}\nx\n', "standard input, line 2: not JSON"),
         (b"id,text\n1,a,b\n", r"standard input: row 0 \(from 0\): 3 fields"),
+        (
+            b"some prose\nof cats\n",
+            "of no known format: the first line .* or the single column 'text'$",
+        ),
+        (b"id;text\n1;a\n", "of no known format: the first line is neither a JSON object nor"),
+        (b'[\n {"text": "a"}\n]\n', "standard input, line 1: expected a JSON object, not an array"),
+        (b'[{"text": "a"}]', "standard input, line 1: expected a JSON object, not an array"),
         (b"PAR1 cut", "standard input: not a Parquet file, or one cut short"),
         (b"\xff\xff\xff\xff\x10\0", "standard input: "),
     ],
@@ -125,6 +132,20 @@ def test_bad_standard_input(data: bytes, problem: str, monkeypatch: pytest.Monke
     with pytest.raises(DataError, match=problem) as error:
         Corpus.open("-")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("data", [b"text\none\ntwo\n", b'\xef\xbb\xbf\r\n"text"\r\none\r\ntwo\r\n'])
+def test_standard_input_of_a_single_column(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", Input(data))
+    assert texts("-") == ["one", "two"]
+    with pytest.raises(DataError, match=r"or the single column 'review'$"):
+        Corpus.open("-", text_columns="review")
+    monkeypatch.setattr(sys, "stdin", Input(data.replace(b"text", b"review")))
+    assert Corpus.open("-", text_columns="review").num_rows == 2
+    with pytest.raises(DataError, match=r"or the single column 'text'$"):
+        open_rows("-", "text", targets=False)
+    monkeypatch.setattr(sys, "stdin", Input(b"value\n1\n2\n"))
+    assert open_rows("-", "values", targets=False).fields.values == ("value",)
 
 
 def test_standard_input_that_is_closed_or_named_twice(monkeypatch: pytest.MonkeyPatch) -> None:
