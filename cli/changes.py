@@ -99,6 +99,7 @@ def delete(
         raise click.UsageError("give either IDs or --ids FILE")
     from fastseq import Index
 
+    common.announce_compilation()  # CSV is read with kernels
     opened = Index.open(index_path)
     read = None if file is None else _read_ids(file, opened)
     wanted: Any = _utf8(ids) if read is None else read.values
