@@ -332,12 +332,12 @@ def test_full_disk_while_spilling_is_one_error_line(
 ) -> None:
     written = 0
 
-    def full(self: SliceStore, out: Any, array: Any) -> Any:
+    def full(self: SliceStore, out: Any, file: Any, array: Any) -> Any:
         nonlocal written
         written += 1
         if written > 20:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return write(self, out, array)
+        return write(self, out, file, array)
 
     write: Callable[..., Any] = SliceStore._write
     monkeypatch.setattr(SliceStore, "_write", full)
