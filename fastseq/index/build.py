@@ -10,15 +10,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.errors import DataError, FastseqError, RowError, SettingsError, located
+from fastseq.errors import DataError, RowError, SettingsError, located
 from fastseq.index import KIND, VERSION
 from fastseq.index import segment as layout
 from fastseq.index.segment_writer import (
@@ -37,8 +38,9 @@ from fastseq.settings import flag, function, parse_size, string, strings, thread
 from fastseq.store.additions import Documents
 from fastseq.store.container import ContainerWriter
 from fastseq.store.documents import DocumentReader, DocumentWriter, schema_bytes, schema_text
-from fastseq.store.files import reason, writing
+from fastseq.store.files import SpillFile, writing
 from fastseq.store.ids import id_hashes, id_list, refuse_duplicate_ids
+from fastseq.store.memory import give_back, system_allocator
 from fastseq.store.outputs import check_folder
 from fastseq.store.rows import Corpus, RowBatch
 from fastseq.store.writer import FolderWriter
@@ -53,9 +55,13 @@ Progress = Callable[[str, int, int | None], None]
 
 MOST_DOCUMENTS = (1 << 31) - 1  # rows are int32
 SMALLEST_MEMORY = 16 << 20
-# Each of these takes a share of the memory: slices in progress, collected slices, chunks of merged
-# postings. The rest is for the vocabulary, ids, a batch of the corpus, and what malloc keeps.
+# What does not depend on the limit: kernels, pages of a Parquet file, stacks of threads.
+_FIXED = 32 << 20
+# A quarter of the rest is for slices in progress, and later for chunks of merged postings; half is
+# for the vocabulary, ids and collected slices, which are moved to disk when it is full; and a
+# quarter for what malloc keeps.
 _SHARES = 4
+_RAW = 4  # raw words may take this part of the memory
 _BYTES_PER_BYTE = 8  # memory of a slice in progress by bytes of text: ids, sort keys, postings
 _CHARACTERS = 4  # tokens shorter than a word, by words
 _LARGEST_SLICE = 8 << 20
@@ -123,7 +129,7 @@ def build(
 
 def memory_budget(memory: str | int) -> int:
     """Bytes for the work of building or merging. Raises SettingsError as parse_size."""
-    return max(parse_size(memory), SMALLEST_MEMORY)
+    return max(parse_size(memory) - _FIXED, SMALLEST_MEMORY)
 
 
 class SegmentBuilder:
@@ -150,16 +156,17 @@ class SegmentBuilder:
         self._corpus, self._container, self._remedy = corpus, container, remedy
         self._budget, self._threads, self._report = budget, threads, report
         self._analyzer = analyzer
-        share = budget // _SHARES // len(corpus.layout)
         self._fields = [
             _FieldBuilder(
                 layout.field_prefix(name), columns, analyzer, positions,
-                partial(writer.temporary, f"{container.path.name}-slices-{number}"), share,
+                partial(writer.temporary, f"{container.path.name}-slices-{number}"),
+                budget // _RAW // len(corpus.layout),
             )
             for number, (name, columns) in enumerate(corpus.layout.items())
         ]  # fmt: skip
         self._hashes: list[UInt64] = []
         self._rows = 0
+        self._spilled = False
         self._documents: DocumentWriter | None = None
         self.null_texts = 0
 
@@ -168,31 +175,41 @@ class SegmentBuilder:
 
         Raises DataError for a corpus without rows, with duplicate ids, or too many documents.
         """
+        with ExitStack() as stack:
+            for field in self._fields:
+                stack.callback(field.slices.close)
+            self._collect()
+            sections = [field.finish() for field in self._fields]
+            if self._spilled:
+                self._spill()
+            if self._hashes:
+                self._write_ids()
+            self._give_back()
+            with ThreadPoolExecutor(self._threads, "fastseq-index") as pool:
+                both = zip(self._fields, sections, strict=True)
+                numbers = [self._write(field, pool, *terms) for field, terms in both]
+        self._give_back()
+        name = self._container.path.name
+        entry = {"name": name, "documents": self._rows, "deleted": 0, **numbers[0]}
+        names = [name for name in self._corpus.layout if name]
+        return {**entry, "fields": dict(zip(names, numbers[1:], strict=True))} if names else entry
+
+    def _collect(self) -> None:
+        """Read the corpus: write its stored columns, and collect inverted slices."""
         done = 0
-        with located(self._corpus.where):
+        with system_allocator(), located(self._corpus.where):
             for texts, slices in encode_slices(
                 self, self._read(), self._invert, self._threads, remedy=self._remedy
             ):
                 # no variable for the generator, so that an exception here closes it
                 for field, one in zip(self._fields, slices, strict=True):
                     field.slices.append(one)
+                if self._is_full():
+                    self._spill()
                 done += len(texts)
                 self._report("index", done, self._corpus.num_rows)
-            if self._rows == 0:
-                raise DataError(f"{self._corpus.name}: no rows to index")
-            if self._hashes:
-                hashes = np.concatenate(self._hashes)
-                self._hashes.clear()
-                self._check_ids(hashes)
-                with writing(self._container.path):
-                    table = layout.sorted_ids(layout.upper_halves(hashes))
-                    write_ids(self._container, *table)
-        with ThreadPoolExecutor(self._threads, "fastseq-index") as pool:
-            numbers = [self._write(field, pool) for field in self._fields]
-        name = self._container.path.name
-        entry = {"name": name, "documents": self._rows, "deleted": 0, **numbers[0]}
-        names = [name for name in self._corpus.layout if name]
-        return {**entry, "fields": dict(zip(names, numbers[1:], strict=True))} if names else entry
+        if self._rows == 0:
+            raise DataError(f"{self._corpus.name}: no rows to index")
 
     # ---- reading
 
@@ -225,6 +242,24 @@ class SegmentBuilder:
             with writing(self._container.path):
                 write_groups(self._container, documents)
 
+    def _is_full(self) -> bool:
+        """Whether vocabulary, ids and the slices in memory take more than their share."""
+        taken = sum(field.lexicon.nbytes + field.slices.resident for field in self._fields)
+        taken += sum(hashes.nbytes for hashes in self._hashes)
+        return taken > self._budget // 2
+
+    def _spill(self) -> None:
+        """Move the slices in memory to disk."""
+        for field in self._fields:
+            field.slices.spill()
+        self._spilled = True
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """Return freed memory to the system, where memory is short."""
+        if self._spilled:
+            give_back()
+
     def _cut(self, batch: RowBatch) -> Iterator[_Columns]:
         """Yield the texts of parts of the batch that do not cross windows."""
         every = [field.texts_of(batch) for field in self._fields]
@@ -255,6 +290,14 @@ class SegmentBuilder:
                 raise
         return found
 
+    def _write_ids(self) -> None:
+        """Write the table of ids. Raises DataError for a repeated one."""
+        hashes = np.concatenate(self._hashes)
+        self._hashes.clear()
+        self._check_ids(hashes)
+        with writing(self._container.path):
+            write_ids(self._container, *layout.sorted_ids(layout.upper_halves(hashes)))
+
     def _check_ids(self, hashes: UInt64) -> None:
         column = self._corpus.id_column
         documents = self._documents
@@ -283,27 +326,34 @@ class SegmentBuilder:
 
     # ---- writing
 
-    def _write(self, field: _FieldBuilder, pool: ThreadPoolExecutor) -> dict[str, int]:
-        """Write the inverted index of a field; returns its numbers of tokens, terms and
-        postings."""
-        slices, prefix = field.slices.slices, field.prefix
-        terms, sizes = field.lexicon.terms(), field.lexicon.section_sizes
-        del field.lexicon  # with tables of several times the terms' size
-        merge = Merge(slices, sizes)
-        total = int(merge.df.sum())
-        lengths: Int32 = np.concatenate([one.lengths for one in slices])
+    def _write(
+        self, field: _FieldBuilder, pool: ThreadPoolExecutor, terms: Texts, sizes: list[int]
+    ) -> dict[str, int]:
+        """Write the inverted index of a field, whose sections have `sizes` terms; returns its
+        numbers of tokens, terms and postings."""
+        with writing(self._container.path):
+            postings = self._write_postings(field, pool, sizes)
+            lengths: Int32 = np.concatenate([one.lengths for one in field.slices.slices])
+            write_terms(self._container, field.prefix, terms, lengths)
+        tokens = int(lengths.sum(dtype=np.int64))
+        return {"tokens": tokens, "terms": len(terms), "postings": postings}
+
+    def _write_postings(
+        self, field: _FieldBuilder, pool: ThreadPoolExecutor, sizes: list[int]
+    ) -> int:
+        """Merge the slices of a field; returns the number of postings."""
+        merge = Merge(field.slices.slices, sizes)
 
         def report(done: int) -> None:
-            if not prefix:
-                self._report("merge", done, total)
+            if not field.prefix:
+                self._report("merge", done, merge.postings)
+            self._give_back()
 
         chunks = merge.chunks(pool, self._threads, self._budget // _SHARES, report)
-        counts = merge.df, merge.runs, merge.larges, merge.sizes if field.positions else None
-        with writing(self._container.path):
-            write_postings(self._container, prefix, *counts, chunks)
-            write_terms(self._container, prefix, terms, lengths)
-        tokens = int(lengths.sum(dtype=np.int64))
-        return {"tokens": tokens, "terms": len(terms), "postings": total}
+        nbytes = merge.nbytes if field.positions else None
+        counts = merge.postings, merge.runs, merge.larges, nbytes
+        write_postings(self._container, field.prefix, *counts, chunks)
+        return merge.postings
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,14 +379,21 @@ class _FieldBuilder:
 
     def __init__(
         self, prefix: str, columns: Sequence[int], analyzer: Analyzer, positions: bool,
-        make_spill: Callable[[], Path], budget: int,
+        make_spill: Callable[[], Path], most_raw: int,
     ) -> None:  # fmt: skip
         self.prefix, self.positions = prefix, positions
-        self.lexicon = Lexicon(analyzer, gaps=positions)
-        self.slices = SliceStore(make_spill, budget)
+        self.lexicon = Lexicon(analyzer, positions, most_raw)
+        self.slices = SliceStore(make_spill)
         self._numbers = columns
         # a function gets the whole text
         self.columns = len(columns) if positions and not callable(analyzer.tokenizer) else 1
+
+    def finish(self) -> tuple[Texts, list[int]]:
+        """The terms, and their number in each section, after the last slice. Frees the lexicon,
+        whose tables are several times as large."""
+        terms, sizes = self.lexicon.terms(), self.lexicon.section_sizes
+        del self.lexicon
+        return terms, sizes
 
     def texts_of(self, batch: RowBatch) -> Texts:
         """The texts of this field."""
@@ -407,7 +464,7 @@ class Slice:
 class SpilledArray:
     """An array in the spill file."""
 
-    file: Path
+    file: SpillFile
     start: int
     count: int
     dtype: np.dtype[Any]
@@ -417,10 +474,9 @@ class SpilledArray:
         return self.count
 
     def __getitem__(self, part: slice) -> Array:
-        """Read some elements. (A mapping would hold memory and a file handle.)"""
+        """Read some elements. (A mapping would hold memory.)"""
         start, stop, _ = part.indices(self.count)
-        offset = self.start + start * self.dtype.itemsize
-        return np.fromfile(self.file, self.dtype, stop - start, offset=offset)
+        return self.file.read(self.start + start * self.dtype.itemsize, self.dtype, stop - start)
 
 
 def invert(levels: Sequence[Tokens], sizes: Sequence[int], window: int, first: int) -> Slice:
@@ -489,44 +545,41 @@ def _packed_larges(tfs: UInt8) -> int:
 
 
 class SliceStore:
-    """Collects slices, spilling them to a file when they take more than `budget` bytes.
+    """Collects slices, in memory or in a file.
 
     make_file  returns the path of the file, and is called when it is needed
+    resident   bytes of the slices in memory
     """
 
-    def __init__(self, make_file: Callable[[], Path], budget: int) -> None:
+    def __init__(self, make_file: Callable[[], Path]) -> None:
         self.slices: list[Slice] = []
+        self.resident = 0
+        self._spilled = 0
         self._make_file = make_file
-        self._budget = budget
-        self._resident = 0
-        self._spilled = 0  # slices
-        self._written = 0  # bytes
+        self._file: SpillFile | None = None
 
     def append(self, one: Slice) -> None:
         """Take the next slice, in document order."""
         self.slices.append(one)
-        self._resident += sum(part.nbytes for part in one.parts)
-        if self._resident > self._budget:
-            self._spill()
+        self.resident += sum(part.nbytes for part in one.parts)
 
-    def _spill(self) -> None:
-        file = self._make_file()
-        try:
-            with open(file, "ab") as out:
-                for one in self.slices[self._spilled :]:
-                    for part in one.parts:
-                        for name in _SPILLED:
-                            setattr(part, name, self._write(out, file, getattr(part, name)))
-        except OSError as error:
-            raise FastseqError(f"cannot write {file}: {reason(error)}") from error
+    def spill(self) -> None:
+        """Write the slices in memory to the file."""
+        if self._file is None:
+            self._file = SpillFile(self._make_file())
+        for one in self.slices[self._spilled :]:
+            for part in one.parts:
+                for name in _SPILLED:
+                    array = getattr(part, name)
+                    start = self._file.append(array)
+                    setattr(part, name, SpilledArray(self._file, start, len(array), array.dtype))
         self._spilled = len(self.slices)
-        self._resident = 0
+        self.resident = 0
 
-    def _write(self, out: BinaryIO, file: Path, array: Array) -> SpilledArray:
-        out.write(array.data)
-        spilled = SpilledArray(file, self._written, len(array), array.dtype)
-        self._written += array.nbytes
-        return spilled
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
 
 
 # ---- merging slices
@@ -537,9 +590,9 @@ class Merge:
 
     Attributes
     ----------
-    df : int64[V], document frequency of each term
+    postings : their number
     runs : int32[V], windows in which each term occurs
-    sizes : int64[V], bytes of the positions of each term
+    nbytes : bytes of all positions
     larges : the number of frequencies of 15 and more, and of 255 and more
     """
 
@@ -547,22 +600,23 @@ class Merge:
         self._slices = slices
         self._bases = [0, *np.cumsum(sizes).tolist()]
         vocabulary = self._bases[-1]
-        self.df = np.zeros(vocabulary, np.int64)
+        df = np.zeros(vocabulary, np.int64)
         self.runs = np.zeros(vocabulary, np.int32)
-        self.sizes = np.zeros(vocabulary, np.int64)
+        nbytes = np.zeros(vocabulary, np.int64)
         last_window = np.full(vocabulary, -1, np.int32)
         for one, part, base in self._parts():
             terms = part.terms[:].astype(np.int64) + base
-            self.df[terms] += part.dfs[:]
+            df[terms] += part.dfs[:]
             self.runs[terms[last_window[terms] != one.window]] += 1
             last_window[terms] = one.window
-            self.sizes[terms] += part.sizes[:]
+            nbytes[terms] += part.sizes[:]
         parts = [part for _, part, _ in self._parts()]
         packed_larges = sum(part.packed_larges for part in parts)
         self.larges = packed_larges, sum(len(part.large_at) for part in parts)
-        self._posting = offsets_of(self.df)
+        self._posting = offsets_of(df)
         self._run = offsets_of(self.runs)
-        self._position = offsets_of(self.sizes)
+        self._position = offsets_of(nbytes)
+        self.postings, self.nbytes = int(self._posting[-1]), int(self._position[-1])
 
     def _parts(self) -> Iterator[tuple[Slice, Part, int]]:
         for one in self._slices:
@@ -578,24 +632,23 @@ class Merge:
         done    called with the number of postings merged so far, after each chunk
         """
         edges = chunk_edges(self._posting, self._position, threads, memory)
-        # of each chunk among the terms, the postings and the positions of each part
-        starts: list[list[list[int]]] = []
+        # of each part int64[3, chunks + 1]: where each chunk starts among the terms, the postings
+        # and the bytes of positions
+        starts: list[Int64] = []
         for _, part, base in self._parts():
             terms = np.searchsorted(part.terms[:], np.array(edges) - base)
-            ends = (offsets_of(counts[:])[terms].tolist() for counts in (part.dfs, part.sizes))
-            starts.append([terms.tolist(), *ends])
+            ends = [offsets_of(counts[:])[terms] for counts in (part.dfs, part.sizes)]
+            starts.append(np.array([terms, *ends]))
 
         def merge(i: int) -> dict[str, Array]:
-            ranges = [[edge[i : i + 2] for edge in of_part] for of_part in starts]
+            ranges = [of_part[:, i : i + 2].tolist() for of_part in starts]
             return self._merge(edges[i], edges[i + 1], ranges)
 
         for i, chunk in in_order(pool, merge, range(len(edges) - 1), threads + 1):
             yield chunk
             done(int(self._posting[edges[i + 1]]))
 
-    def _merge(
-        self, first: int, last: int, ranges: Sequence[list[list[int]]]
-    ) -> dict[str, Array]:
+    def _merge(self, first: int, last: int, ranges: Sequence[list[list[int]]]) -> dict[str, Array]:
         """Merge the postings of the terms first to last; large_at counts from the index's start."""
         first_posting, first_run = int(self._posting[first]), int(self._run[first])
         docs = np.empty(int(self._posting[last]) - first_posting, np.uint16)
@@ -609,9 +662,7 @@ class Merge:
         positions = np.empty(int(self._position[last]) - first_position, np.uint8)
         position_at = self._position[first:last].copy()
         large = [(np.empty(0, np.int64), np.empty(0, np.int32))]
-        for (one, part, base), (terms, postings, bytes_) in zip(
-            self._parts(), ranges, strict=True
-        ):
+        for (one, part, base), (terms, postings, bytes_) in zip(self._parts(), ranges, strict=True):
             if terms[0] == terms[1]:
                 continue
             ids, dfs = part.terms[slice(*terms)], part.dfs[slice(*terms)]

@@ -36,7 +36,7 @@ from fastseq.store.documents import DocumentReader, DocumentWriter, conformed
 from fastseq.store.files import writing
 from fastseq.text.tables import ByteTable
 from fastseq.threads import in_order
-from fastseq.types import Int32, Texts, UInt8, offsets_of, ranges
+from fastseq.types import Int32, Int64, Texts, UInt8, offsets_of, ranges
 
 FACTOR = 10  # adjacent segments of a level that are merged, and the ratio of two levels' sizes
 SMALLEST = 32  # documents: segments up to FACTOR times as large are of one level
@@ -118,7 +118,7 @@ def _merge_field(
     terms, numbers = _merge_terms(leaves)
     merged = _Merge(leaves, rows, numbers, len(terms), pool, threads)
     chunks = merged.chunks(memory, done)
-    counts = merged.df, merged.runs, merged.larges, merged.sizes
+    counts = merged.postings, merged.runs, merged.larges, merged.nbytes
     write_postings(container, prefix, *counts, chunks)
     lengths = np.concatenate([
         leaf.segment.lengths[kept >= 0] for leaf, kept in zip(leaves, rows, strict=True)
@@ -127,7 +127,7 @@ def _merge_field(
     return {
         "tokens": int(lengths.sum(dtype=np.int64)),
         "terms": len(terms),
-        "postings": int(merged.df.sum()),
+        "postings": merged.postings,
     }
 
 
@@ -197,9 +197,10 @@ def _merge_terms(leaves: Sequence[Leaf]) -> tuple[Texts, list[Int32]]:
 class _Merge:
     """The merge of the postings of segments: first counted, then placed, in chunks of terms.
 
-    df, runs  int64[V], int32[V]: documents of each merged term, windows in which it occurs
+    postings  their number
+    runs      int32[V]: windows in which each merged term occurs
     larges    the number of frequencies of 15 and more, and of 255 and more
-    sizes     int64[V]: bytes of the positions of each; None where a segment has none
+    nbytes    of all positions; None where a segment has none
     """
 
     def __init__(
@@ -207,13 +208,13 @@ class _Merge:
         pool: ThreadPoolExecutor, threads: int,
     ) -> None:  # fmt: skip
         self._leaves, self._rows, self._pool, self._threads = leaves, rows, pool, threads
-        self.df = np.zeros(terms, np.int64)
+        df, nbytes = np.zeros((2, terms), np.int64)
         self.runs = np.zeros(terms, np.int32)
         larges = np.zeros(2, np.int64)
         last_window = np.full(terms, -1, np.int32)
         positions = [leaf.segment.positions for leaf in leaves]
         self._positions = [found for found in positions if found is not None]
-        self.sizes = None if None in positions else np.zeros(terms, np.int64)
+        with_positions = None not in positions
         # of each segment int32[terms]: its number of each merged term, -1 for none
         self._own = []
         for leaf, kept, of_leaf in zip(leaves, rows, numbers, strict=True):
@@ -227,37 +228,41 @@ class _Merge:
             self._own.append(own)
             posting = segment.postings.term_posting
             edges = chunk_edges(posting, np.zeros_like(posting), threads, 1 << 62)
-            count = partial(self._count, leaf, kept, of_leaf, last_window)
+            count = partial(
+                self._count, df, nbytes if with_positions else None, leaf, kept, of_leaf,
+                last_window,
+            )  # fmt: skip
             for _, large in in_order(pool, count, pairwise(edges), threads + 1):
                 larges += large
         self.larges = int(larges[0]), int(larges[1])
-        self._posting, self._run = offsets_of(self.df), offsets_of(self.runs)
-        sizes = np.zeros(terms, np.int64) if self.sizes is None else self.sizes
-        self._position = offsets_of(sizes)
+        self._posting, self._run = offsets_of(df), offsets_of(self.runs)
+        self._position = offsets_of(nbytes)
+        self.postings = int(self._posting[-1])
+        self.nbytes = int(self._position[-1]) if with_positions else None
 
     def _count(
-        self, leaf: Leaf, rows: Int32, numbers: Int32, last_window: Int32, terms: tuple[int, int]
-    ) -> tuple[int, int]:
+        self, df: Int64, nbytes: Int64 | None, leaf: Leaf, rows: Int32, numbers: Int32,
+        last_window: Int32, terms: tuple[int, int],
+    ) -> tuple[int, int]:  # fmt: skip
         """Count the postings of some terms of a segment; returns its numbers of frequencies of 15
         and more, and of 255 and more."""
         postings, positions = leaf.segment.postings, leaf.segment.positions
         shared = rows, numbers, *terms
-        larges: tuple[int, int] = count_merged(self.df, self.runs, last_window, postings, *shared)
-        if self.sizes is not None and positions is not None:
-            count_merged_positions(self.sizes, postings, *positions, *shared)
+        larges: tuple[int, int] = count_merged(df, self.runs, last_window, postings, *shared)
+        if nbytes is not None and positions is not None:
+            count_merged_positions(nbytes, postings, *positions, *shared)
         return larges
 
     def chunks(self, memory: int, done: Callable[[int, int], None]) -> Iterator[dict[str, Array]]:
         """Yield the merged postings in the order of terms, by `POSTING_ARRAYS`."""
         edges = chunk_edges(self._posting, self._position, self._threads, memory)
-        total = int(self._posting[-1])
 
         def place(i: int) -> dict[str, Array]:
             return self._place(edges[i], edges[i + 1])
 
         for i, chunk in in_order(self._pool, place, range(len(edges) - 1), self._threads + 1):
             yield chunk
-            done(int(self._posting[edges[i + 1]]), total)
+            done(int(self._posting[edges[i + 1]]), self.postings)
 
     def _place(self, first: int, last: int) -> dict[str, Array]:
         first_posting, first_run = int(self._posting[first]), int(self._run[first])

@@ -318,7 +318,10 @@ def sorted_ids(hashes: UInt32, rows: UInt32 | None = None) -> tuple[UInt32, UInt
     if rows is None:
         rows = np.arange(len(hashes), dtype=np.uint32)
     half = np.uint64(32)
-    both = np.sort(hashes.astype(np.uint64) << half | rows)  # a fifth of the time of argsort
+    both = hashes.astype(np.uint64)
+    both <<= half
+    both |= rows
+    both.sort()  # a fifth of the time of argsort
     return (both >> half).astype(np.uint32), both.astype(np.uint32)
 
 

@@ -78,19 +78,20 @@ def chunk_edges(postings: Int64, positions: Int64, threads: int, memory: int) ->
 
 
 def write_postings(
-    container: ContainerWriter, prefix: str, df: Int64, runs: Int32, larges: tuple[int, int],
-    sizes: Int64 | None, chunks: Iterable[Mapping[str, Array]],
+    container: ContainerWriter, prefix: str, total: int, runs: Int32, larges: tuple[int, int],
+    nbytes: int | None, chunks: Iterable[Mapping[str, Array]],
 ) -> None:  # fmt: skip
     """Write merged postings.
 
     prefix    of the names of the arrays
-    df, runs  postings and runs of each term
+    total     number of postings
+    runs      of each term
     larges    the number of frequencies of 15 and more, and of 255 and more
-    sizes     bytes of the positions of each term; None without positions
+    nbytes    of all positions; None without positions
     chunks    the arrays of POSTING_ARRAYS of some terms, in order, and their `positions`;
               frequencies are not packed
     """
-    total, run_total = int(df.sum()), int(runs.sum(dtype=np.int64))
+    run_total = int(runs.sum(dtype=np.int64))
     packed = are_packed(total, *larges)
     tfs = layout.PACKED_TFS if packed else layout.POSTING_ARRAYS["tfs"][0]
     large = larges[0] if packed else larges[1]
@@ -102,14 +103,13 @@ def write_postings(
         field: container.region(prefix + (tfs if field == "tfs" else name), dtype, counts[field])
         for field, (name, dtype) in layout.POSTING_ARRAYS.items()
     }
-    if sizes is not None:
-        nbytes = int(sizes.sum())
+    if nbytes is not None:
         regions["positions"] = container.region(prefix + layout.POSITIONS, np.uint8, nbytes)
     blocks = np.zeros((total >> BLOCK_BITS) + 1, np.uint32)
     first = 0
     rest: Array = np.empty(0, np.uint8)
     for chunk in chunks:
-        if sizes is not None:
+        if nbytes is not None:
             size_blocks(blocks, chunk["positions"], chunk["tfs"], chunk["large_tf"], first)
         written = chunk
         if packed:
@@ -119,7 +119,7 @@ def write_postings(
         first += len(chunk["docs"])
     if len(rest):
         regions["tfs"].append(rest)
-    if sizes is not None:
+    if nbytes is not None:
         container.array(prefix + layout.POSITION_BLOCKS, narrowest(blocks))
     container.array(prefix + layout.TERM_RUNS, narrowest(runs))
 

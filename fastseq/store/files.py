@@ -13,6 +13,7 @@ import os
 import secrets
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -268,3 +269,44 @@ class SpillArray:
             problem = f"cannot write a temporary file in {place}: {error.strerror}"
             raise FastseqError(problem) from error
         self._parts, self._held = [], 0
+
+
+class SpillFile:
+    """Arrays in a new file, which is held open. Several threads may read; writing is not shared.
+
+    Raises FastseqError where the system refuses.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._size, self._lock = path, 0, threading.Lock()
+        with writing(path):
+            self._file = open(path, "w+b", buffering=0)  # noqa: SIM115 (see close)
+
+    def append(self, array: npt.NDArray[Any]) -> int:
+        """Write an array at the end; returns where it starts, in bytes."""
+        start, rest = self._size, array.view(np.uint8).data
+        with writing(self._path), self._lock:
+            self._file.seek(start)
+            while len(rest):
+                rest = rest[self._file.write(rest) :]
+        self._size += array.nbytes
+        return start
+
+    def read(self, start: int, dtype: np.dtype[Any], count: int) -> npt.NDArray[Any]:
+        """The elements that begin at byte `start`."""
+        found = np.empty(count, dtype)
+        rest = found.view(np.uint8).data
+        try:
+            with self._lock:
+                self._file.seek(start)
+                while len(rest):
+                    n = self._file.readinto(rest)
+                    if not n:
+                        raise FastseqError(f"cannot read {self._path}: it ends too early")
+                    rest = rest[n:]
+        except OSError as error:
+            raise FastseqError(f"cannot read {self._path}: {reason(error)}") from error
+        return found
+
+    def close(self) -> None:
+        self._file.close()

@@ -48,12 +48,16 @@ class Lexicon:
     those of one thread that encodes the slices in order.
     """
 
-    def __init__(self, analyzer: AnalysisSettings, gaps: bool = False) -> None:
+    def __init__(
+        self, analyzer: AnalysisSettings, gaps: bool = False, most_raw: float = math.inf
+    ) -> None:
         """Raises MissingExtraError when the analyzer needs a package that is not installed.
 
         analyzer : without a tokenizer, that of an index
         gaps : tokens of removed words (stop words and those of another length) are -1 instead of
             left out; not with n-grams
+        most_raw : bytes of raw words to remember besides their terms; words that are forgotten are
+            filtered and stemmed again
         """
         assert not gaps or not analyzer.has_ngrams
         self.analyzer = analyzer = analyzer.resolved(INDEX_TOKENIZER)
@@ -61,12 +65,19 @@ class Lexicon:
         self._splitter = splitter_of(analyzer)
         self._filter = WordFilter(self._splitter, gaps)
         self._raw: ByteTable | None = None
+        self._most_raw = most_raw
         self._grams = [KeyTable(6) for _ in range(analyzer.ngrams[1] - 1)]
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         """The number of terms, over all sections."""
         return sum(self.section_sizes)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the vocabulary takes."""
+        raw = 0 if self._raw is None else self._raw.nbytes
+        return raw + self._filter.nbytes + sum(grams.nbytes for grams in self._grams)
 
     @property
     def section_sizes(self) -> list[int]:
@@ -150,11 +161,15 @@ class Lexicon:
 
     def _register(self, local: ByteTable) -> Rename:
         """Add a slice's raw words; returns the function that renames its ids."""
+        active = self._filter.active
+        if active and self._raw is not None and self._raw.nbytes > self._most_raw:
+            self._raw = None
+            self._filter.forget()
         if self._raw is None or not len(self._raw):
             self._raw, known = local, None
         else:
             known = self._raw.register(local.arena, local.offsets[: len(local) + 1], local.gap)
-        if not self._filter.active:
+        if not active:
             return renaming(known)
         self._filter.add(self._raw)
         return self._filter.renaming(known)
@@ -233,11 +248,21 @@ class WordFilter:
         self.terms: ByteTable | None = None
         # the terms of raw word i: _ids[i], or the several _pieces[_ends[i]:_ends[i + 1]]
         self._several = self._cut is not None or self._span is not None
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget the raw words, but not their terms: the next raw word is number 0."""
         self._added = 0
         self._ids = Column(np.int32)
         self._pieces = Column(np.int32)
         self._ends = Column(np.int64)
         self._ends.append(np.zeros(1, np.int64))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory in use."""
+        terms = 0 if self.terms is None else self.terms.nbytes
+        return terms + self._ids.nbytes + self._pieces.nbytes + self._ends.nbytes
 
     def add(self, raw: ByteTable) -> None:
         """Give terms to the raw words added since the last call."""

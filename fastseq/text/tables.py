@@ -18,6 +18,11 @@ from fastseq.types import Int32, Int64, Texts, UInt8, UInt32, UInt64
 Array = npt.NDArray[Any]
 
 _SMALL = 1 << 16  # bytes of text up to which sizes are simply chosen large enough
+_DENSE = 1 << 18  # slots from which memory counts for more than short searches
+
+
+def _most(capacity: int) -> int:
+    return capacity // 2 if capacity < _DENSE else 3 * (capacity // 4)
 
 
 def _enlarged(old: Array, length: int, used: int) -> Array:
@@ -50,6 +55,10 @@ class Column:
     def values(self) -> Array:
         return self._values[: self.size]
 
+    @property
+    def nbytes(self) -> int:
+        return self.size * self._values.itemsize
+
 
 class _GrowingTable:
     """A table whose entries have ids 0, 1, … in the order of insertion."""
@@ -57,11 +66,19 @@ class _GrowingTable:
     __slots__ = ("size", "slots")
 
     def __init__(self, expected: int) -> None:
-        self.slots: UInt64 = np.zeros(2 << (2 * expected + 1).bit_length(), np.uint64)
+        capacity = 1 << expected.bit_length()
+        while _most(capacity) <= expected:
+            capacity *= 2
+        self.slots: UInt64 = np.zeros(2 * capacity, np.uint64)
         self.size: Int64 = np.zeros(1, np.int64)
 
     def __len__(self) -> int:
         return int(self.size[0])
+
+    @property
+    def most(self) -> int:
+        """The number of entries at which the table must grow."""
+        return _most(len(self.slots) // 2)
 
     def grow(self) -> None:
         """Enlarge the arrays, after a kernel has reported that they are full."""
@@ -119,7 +136,7 @@ class ByteTable(_GrowingTable):
     def __init__(self, expected: int, nbytes: int, separator: int) -> None:
         super().__init__(expected)
         self.arena: UInt8 = np.empty(nbytes + hashing.PADDING, np.uint8)
-        self.offsets: Int64 = np.empty(len(self.slots) // 4 + 4, np.int64)
+        self.offsets: Int64 = np.empty(self.most + 1, np.int64)
         self.offsets[0] = 0
         self.separator = separator
 
@@ -135,15 +152,21 @@ class ByteTable(_GrowingTable):
         return self.slots, self.arena, self.offsets, self.size
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of memory in use."""
+        count = len(self)
+        return self.slots.nbytes + 8 * count + int(self.offsets[count])
+
+    @property
     def gap(self) -> int:
         """Bytes between two strings in the arena."""
         return 1 if self.separator else 0
 
     def grow(self) -> None:
         count = len(self)
-        if 4 * count + 2 >= len(self.slots):
+        if count >= self.most:
             super().grow()
-            self.offsets = _enlarged(self.offsets, len(self.slots) // 4 + 4, count + 1)
+            self.offsets = _enlarged(self.offsets, self.most + 1, count + 1)
         else:
             used = int(self.offsets[count])
             self.arena = _enlarged(self.arena, 2 * len(self.arena), used)
@@ -174,11 +197,16 @@ class KeyTable(_GrowingTable):
 
     def __init__(self, expected: int) -> None:
         super().__init__(expected)
-        self._keys: UInt64 = np.empty(len(self.slots) // 4 + 2, np.uint64)
+        self._keys: UInt64 = np.empty(self.most, np.uint64)
 
     @property
     def arrays(self) -> tuple[UInt64, UInt64, Int64]:
         return self.slots, self._keys, self.size
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory in use."""
+        return self.slots.nbytes + 8 * len(self)
 
     @property
     def keys(self) -> UInt64:
@@ -187,7 +215,7 @@ class KeyTable(_GrowingTable):
 
     def grow(self) -> None:
         super().grow()
-        self._keys = _enlarged(self._keys, len(self.slots) // 4 + 2, len(self))
+        self._keys = _enlarged(self._keys, self.most, len(self))
 
     def register(self, wanted: UInt64) -> Int32:
         """The ids int32[n] of the keys; adds new ones."""

@@ -73,7 +73,7 @@ def tiny_pieces(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     Gives a count of what happened.
     """
     seen = {"spills": 0, "spilled": 0, "chunks": 0}
-    spill, chunk = SliceStore._spill, build_module.Merge._merge
+    spill, chunk = SliceStore.spill, build_module.Merge._merge
 
     def counted_spill(self: SliceStore) -> None:
         seen["spilled"] += len(self.slices) - self._spilled
@@ -85,10 +85,11 @@ def tiny_pieces(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         return chunk(self, *args)
 
     monkeypatch.setattr(build_module, "SMALLEST_MEMORY", 1 << 10)
+    monkeypatch.setattr(build_module, "_FIXED", 0)
     monkeypatch.setattr(build_module, "_SMALLEST_SLICE", 1 << 10)
     monkeypatch.setattr(build_module, "_LARGEST_SLICE", 4 << 10)
     monkeypatch.setattr(segment_writer, "SMALLEST_CHUNK", 50)
-    monkeypatch.setattr(SliceStore, "_spill", counted_spill)
+    monkeypatch.setattr(SliceStore, "spill", counted_spill)
     monkeypatch.setattr(build_module.Merge, "_merge", counted_chunk)
     return seen
 
@@ -236,6 +237,21 @@ def test_files_do_not_depend_on_memory_threads_or_row_groups(
             assert files_of(path) == first, (memory, threads, source)
             _remove(path)
     assert first.keys() == {"data-000001/segment-000001", "lock", "manifest.json"}
+
+
+def test_a_large_vocabulary_leaves_less_memory_for_slices(
+    tmp_path: Path, tiny_pieces: dict[str, int]
+) -> None:
+    """As many tokens, of 20,000 words or of ten: with the many, slices are spilled sooner."""
+    spilled = []
+    for words in (20_000, 10):
+        rows = range(0, 20_000, 10)
+        texts = [" ".join(f"w{i % words:05}" for i in range(n, n + 10)) for n in rows]
+        tiny_pieces.update(spills=0, spilled=0, chunks=0)
+        Index.build(texts, tmp_path / f"{words}", memory=1_000_000, threads=1)
+        spilled.append(tiny_pieces["spilled"])
+    assert spilled[0] > 10
+    assert spilled[1] == 0
 
 
 @pytest.mark.parametrize("name", sorted(ANALYZERS))

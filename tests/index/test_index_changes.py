@@ -606,7 +606,7 @@ def test_much_deleted_segments_are_written_anew(
     monkeypatch.setattr(changes, "merge", merge)
     index.delete(documents.ids[:6])
     assert index.summary["deleted"] == 6
-    assert index.delete(documents.ids[6:7], memory="48MB", threads=3)["merged"] == 1
+    assert index.delete(documents.ids[6:7], memory="80MB", threads=3)["merged"] == 1
     assert (used["memory"], used["threads"]) == (16 << 20, 3)
     assert "deleted" not in index.summary
     documents.delete(documents.ids[:7])
@@ -681,6 +681,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many chunks of few postings, slices of few documents, as with little memory."""
     monkeypatch.setattr(segment_writer, "SMALLEST_CHUNK", 16)
     monkeypatch.setattr(build_module, "SMALLEST_MEMORY", 1 << 10)
+    monkeypatch.setattr(build_module, "_FIXED", 0)
     monkeypatch.setattr(build_module, "_SMALLEST_SLICE", 1 << 9)
     monkeypatch.setattr(build_module, "_LARGEST_SLICE", 1 << 10)
     monkeypatch.setattr(changes, "_FEW_ROWS", 4)

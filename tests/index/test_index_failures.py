@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import pytest
 
 from fastseq import Analyzer, DataError, FastseqError, FormatError, Index, SettingsError
 from fastseq.index import build as build_module
-from fastseq.index.build import SliceStore
+from fastseq.store.files import SpillFile
 from fastseq.store.folder import verify
 
 OLD = pa.table({"id": ["old"], "text": ["an old document"]})
@@ -39,6 +39,7 @@ def new_table(rows: int = 3000) -> pa.Table:
 def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dozens of slices from a few thousand rows."""
     monkeypatch.setattr(build_module, "SMALLEST_MEMORY", 1 << 10)
+    monkeypatch.setattr(build_module, "_FIXED", 0)
     monkeypatch.setattr(build_module, "_SMALLEST_SLICE", 1 << 10)
     monkeypatch.setattr(build_module, "_LARGEST_SLICE", 2 << 10)
 
@@ -123,6 +124,7 @@ import fastseq
 from fastseq.index import build
 
 build.SMALLEST_MEMORY = build._SMALLEST_SLICE = 1 << 10
+build._FIXED = 0
 build._LARGEST_SLICE = 4 << 10
 path, corpus, stage = sys.argv[1:]
 
@@ -327,20 +329,33 @@ def test_existing_path_is_rejected(standing: Path, tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "mine"
 
 
+class SmallDisk:
+    """A file on a disk that is full after 20 writes."""
+
+    def __init__(self, file: Any) -> None:
+        self._file, self._writes = file, 0
+
+    def write(self, data: memoryview) -> int:
+        self._writes += 1
+        if self._writes > 20:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written: int = self._file.write(data)
+        return written
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
 def test_full_disk_while_spilling_is_one_error_line(
     standing: Path, small_slices: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written = 0
+    create = SpillFile.__init__
 
-    def full(self: SliceStore, out: Any, file: Any, array: Any) -> Any:
-        nonlocal written
-        written += 1
-        if written > 20:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return write(self, out, file, array)
+    def small(self: SpillFile, path: Path) -> None:
+        create(self, path)
+        self._file = SmallDisk(self._file)  # type: ignore[assignment]
 
-    write: Callable[..., Any] = SliceStore._write
-    monkeypatch.setattr(SliceStore, "_write", full)
+    monkeypatch.setattr(SpillFile, "__init__", small)
     before = names(standing)
     with pytest.raises(FastseqError, match=r"^cannot write .*-slices-0: No space left on device$"):
         Index.build(new_table(), standing, overwrite=True, memory=30_000)
@@ -356,10 +371,11 @@ from fastseq.index import build
 from fastseq.index.build import SliceStore
 
 build.SMALLEST_MEMORY = build._SMALLEST_SLICE = 1 << 10
+build._FIXED = 0
 build._LARGEST_SLICE = 2 << 10
 spilled = []
-spill = SliceStore._spill
-SliceStore._spill = lambda self: (spilled.append(len(self.slices)), spill(self))
+spill = SliceStore.spill
+SliceStore.spill = lambda self: (spilled.append(len(self.slices)), spill(self))
 texts = [f"document w{n % 50} w{n % 7} w{n}" for n in range(4000)]
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 index = fastseq.Index.build(pa.table({"text": texts}), sys.argv[1], memory=30_000, threads=2)
@@ -368,7 +384,7 @@ print(json.dumps([spilled[-1], index.summary["documents"], index.search("w77").i
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit to set")
-def test_spilled_slices_keep_no_file_open(tmp_path: Path) -> None:
+def test_spilled_slices_are_one_file(tmp_path: Path) -> None:
     ran = subprocess.run(
         [sys.executable, "-c", FEW_FILES, tmp_path / "index"],
         capture_output=True,

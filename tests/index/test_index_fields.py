@@ -255,6 +255,7 @@ def test_bytes_do_not_depend_on_memory_and_threads(
     Index.build(table, tmp_path / "whole", memory="1GB", threads=1, **settings)
     expected = (tmp_path / "whole" / "data-000001" / "segment-000001").read_bytes()
     monkeypatch.setattr(build_module, "SMALLEST_MEMORY", 1 << 10)
+    monkeypatch.setattr(build_module, "_FIXED", 0)
     monkeypatch.setattr(build_module, "_SMALLEST_SLICE", 1 << 10)
     monkeypatch.setattr(build_module, "_LARGEST_SLICE", 4 << 10)
     monkeypatch.setattr(segment_writer, "SMALLEST_CHUNK", 50)

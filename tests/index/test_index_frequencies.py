@@ -102,6 +102,7 @@ def test_bytes_do_not_depend_on_chunks_and_threads(
     expected = (path / "data-000001" / "segment-000001").read_bytes()
     monkeypatch.setattr(segment_writer, "SMALLEST_CHUNK", 1)
     monkeypatch.setattr(build_module, "SMALLEST_MEMORY", 1 << 10)
+    monkeypatch.setattr(build_module, "_FIXED", 0)
     monkeypatch.setattr(build_module, "_SMALLEST_SLICE", 1 << 9)
     for memory, threads in ((10, 1), (3000, 2), (1 << 30, 3)):
         path = built(tmp_path / f"{memory}", given, memory=memory, threads=threads).path

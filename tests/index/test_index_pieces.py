@@ -132,8 +132,8 @@ def tokens_of(documents: list[list[int]]) -> Tokens:
 
 def test_spilled_slice_is_read_unchanged(tmp_path: Path) -> None:
     chance = random.Random(1)
-    kept = SliceStore(lambda: tmp_path / "a", 1 << 30)
-    spilled = SliceStore(lambda: tmp_path / "b", 500)
+    kept = SliceStore(lambda: tmp_path / "a")
+    spilled = SliceStore(lambda: tmp_path / "b")
     first = 0
     for number in range(30):
         documents = [
@@ -142,6 +142,11 @@ def test_spilled_slice_is_read_unchanged(tmp_path: Path) -> None:
         ]
         for store in (kept, spilled):
             store.append(invert([tokens_of(documents)] * 2, [50, 64], 0, first))
+        if number % 4 == 3:
+            held = [part.nbytes for one in kept.slices[number - 3 :] for part in one.parts]
+            assert spilled.resident == sum(held) > 0
+            spilled.spill()
+            assert spilled.resident == 0
         first += len(documents)
     assert not (tmp_path / "a").exists()
     assert (tmp_path / "b").stat().st_size > 10_000

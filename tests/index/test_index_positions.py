@@ -287,6 +287,7 @@ def test_wrong_setting_is_rejected(tmp_path: Path, value: Any) -> None:
 def tiny_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Slices of some kilobytes, spilled a few at a time, merged in chunks of some postings."""
     monkeypatch.setattr(build_module, "SMALLEST_MEMORY", 1 << 10)
+    monkeypatch.setattr(build_module, "_FIXED", 0)
     monkeypatch.setattr(build_module, "_SMALLEST_SLICE", 1 << 10)
     monkeypatch.setattr(segment_writer, "SMALLEST_CHUNK", 50)
 
@@ -307,14 +308,14 @@ def test_bytes_do_not_depend_on_memory_and_threads(
     expected = (tmp_path / "whole" / "data-000001" / "segment-000001").read_bytes()
     monkeypatch.setattr(build_module, "_LARGEST_SLICE", 4 << 10)
     spilled = 0
-    spill = build_module.SliceStore._spill
+    spill = build_module.SliceStore.spill
 
     def counted(self: build_module.SliceStore) -> None:
         nonlocal spilled
         spilled += 1
         spill(self)
 
-    monkeypatch.setattr(build_module.SliceStore, "_spill", counted)
+    monkeypatch.setattr(build_module.SliceStore, "spill", counted)
     for memory, threads in ((10_000, 1), (20_000, 2), (60_000, 3), (1 << 30, 3)):
         path, spilled = tmp_path / f"{memory}", 0
         Index.build(
@@ -366,6 +367,7 @@ def test_positions_after_changes(name: str, data: st.DataObject) -> None:
     documents: dict[int, list[str | None]] = {}
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(build_module, "SMALLEST_MEMORY", 1 << 10)
+        patch.setattr(build_module, "_FIXED", 0)
         patch.setattr(segment_writer, "SMALLEST_CHUNK", 3)
         patch.setattr(merging, "FACTOR", 3)
         patch.setattr(merging, "SMALLEST", 1)

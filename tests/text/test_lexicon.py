@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from fastseq.kernels.text import hashing
+from fastseq.text import tables
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.lexicon import Lexicon, TicketLock
 from fastseq.text.tables import ByteTable, KeyTable
@@ -69,9 +71,11 @@ def test_ids_do_not_depend_on_slices_or_threads(analyzer: Analyzer, gaps: bool) 
     texts = Texts.from_strings(_collection(600))
     whole = Lexicon(analyzer, gaps)
     expected = whole.encode_levels(texts)
-    sliced, threaded = Lexicon(analyzer, gaps), Lexicon(analyzer, gaps)
+    sliced, threaded = Lexicon(analyzer, gaps), Lexicon(analyzer, gaps, most_raw=20_000)
+    forgetful = Lexicon(analyzer, gaps, most_raw=0)
     slices = _slices(texts, 13)
     in_turn = [sliced.encode_levels(part) for part in slices]
+    forgotten = [forgetful.encode_levels(part) for part in slices]
 
     line, places = TicketLock(), iter(range(len(slices)))
     at_once: list[list[Tokens]] = [[]] * len(slices)
@@ -91,7 +95,7 @@ def test_ids_do_not_depend_on_slices_or_threads(analyzer: Analyzer, gaps: bool) 
     for thread in threads:
         thread.join()
 
-    for lexicon, parts in ((sliced, in_turn), (threaded, at_once)):
+    for lexicon, parts in ((sliced, in_turn), (threaded, at_once), (forgetful, forgotten)):
         assert lexicon.section_sizes == whole.section_sizes
         assert lexicon.terms().to_strings() == whole.terms().to_strings()
         for level, tokens in enumerate(expected):
@@ -273,7 +277,9 @@ def test_damaged_dictionary_never_crashes() -> None:
         assert (out[found] == found).all()
 
 
-def test_growing_table() -> None:
+@pytest.mark.parametrize("dense", [8, 1 << 10, 1 << 18])
+def test_growing_table(monkeypatch: pytest.MonkeyPatch, dense: int) -> None:
+    monkeypatch.setattr(tables, "_DENSE", dense)
     words = _strings(3000)
     texts = Texts.from_strings([*words, *words[::-1], "        "])
     data, starts = np.append(texts.data, np.zeros(8, np.uint8)), texts.offsets
@@ -281,12 +287,27 @@ def test_growing_table() -> None:
     ids = table.register(data, starts, 0)
     assert ids.tolist() == [*range(3000), *range(3000)[::-1], 3000]
     assert Texts(*table.texts()).to_strings() == [*words, "        "]
+    assert table.nbytes == table.slots.nbytes + 8 * 3001 + len(texts.data) // 2 + 4
+    capacity = len(table.slots) // 2
+    assert len(table) <= table.most == (3 * capacity // 4 if dense <= capacity else capacity // 2)
 
 
-def test_growing_keys() -> None:
+@pytest.mark.parametrize("dense", [8, 1 << 18])
+def test_growing_keys(monkeypatch: pytest.MonkeyPatch, dense: int) -> None:
+    monkeypatch.setattr(tables, "_DENSE", dense)
     rng = np.random.default_rng(5)
     keys = np.unique(rng.integers(0, 2**64, 5000, dtype=np.uint64))
     keys[0] = 0
     table = KeyTable(1)
     assert table.register(np.concatenate([keys, keys])).tolist() == [*range(len(keys))] * 2
     assert (table.keys == keys).all()
+    capacity = len(table.slots) // 2
+    assert len(table) <= table.most == (3 * capacity // 4 if dense <= capacity else capacity // 2)
+    assert table.nbytes == table.slots.nbytes + keys.nbytes
+
+
+@pytest.mark.parametrize("table", [KeyTable, lambda n: ByteTable(n, 0, 0)], ids=["keys", "bytes"])
+def test_a_table_of_the_expected_size_does_not_grow(table: Callable[[int], Any]) -> None:
+    for expected in (*range(20), 131071, 131072, 196607, 196608, 300000):
+        made = table(expected)
+        assert expected < made.most < len(made.slots) // 2 or not expected

@@ -1,7 +1,8 @@
 """Hash tables: bytes -> id and uint64 -> id, in memory and on disk.
 
-Open addressing with linear probing over a power of two of slots, at most half full in memory (on
-disk as full as the caller makes it). Equal hashes never decide: keys are compared whole. Ids count
+Open addressing with linear probing over a power of two of slots. How full a growing table may be is
+for its owner to say, by the length of `offsets` or `keys`; one on disk is as full as its caller
+makes it. Equal hashes never decide: keys are compared whole. Ids count
 up from 0 in the order of insertion. The hash function is multiply-and-fold (the halves of a 128-bit
 product xor-ed), the step of Wang Yi's wyhash; the byte order of a table on disk is little-endian.
 """
@@ -37,7 +38,8 @@ class Strings(NamedTuple):
 
     slots: UInt64  # [2 * capacity]
     arena: UInt8  # the strings one after the other, a separator after each or none
-    offsets: Int64  # string i starts at arena[offsets[i]]; offsets[count] is the end
+    offsets: Int64  # string i starts at arena[offsets[i]]; offsets[count] is the end; their length
+    # is that of the most strings, fewer than capacity, and one more
     size: Int64  # [1] the number of strings, `count`
 
 
@@ -45,7 +47,7 @@ class Keys(NamedTuple):
     """A growing table of uint64 keys; slots as in Strings, with length 0."""
 
     slots: UInt64  # [2 * capacity]
-    keys: UInt64  # by id
+    keys: UInt64  # by id; room for the most keys, fewer than capacity
     size: Int64  # [1] the number of keys
 
 
@@ -116,8 +118,7 @@ def find_or_add(table, key, h, data, start, length, separator):
     count = np.uint64(size[0])
     begin = np.uint64(offsets[count])
     if (
-        count << _U1 > mask
-        or count + _U2 > np.uint64(len(offsets))
+        count + _U2 > np.uint64(len(offsets))
         or begin + length + _U16 > np.uint64(len(arena))  # an eight-byte load of it stays inside
     ):
         return np.int64(-1)
@@ -220,7 +221,7 @@ def find_or_add_key(table, key):
     if entry != _U0:
         return np.int64(entry - _U1)
     count = np.uint64(size[0])
-    if count << _U1 >= np.uint64(len(slots) >> 1) or count >= np.uint64(len(keys)):
+    if count >= np.uint64(len(keys)):
         return np.int64(-1)
     keys[count] = key
     size[0] += 1
