@@ -55,13 +55,12 @@ Progress = Callable[[str, int, int | None], None]
 
 MOST_DOCUMENTS = (1 << 31) - 1  # rows are int32
 SMALLEST_MEMORY = 16 << 20
-# What does not depend on the limit: kernels, pages of a Parquet file, stacks of threads.
-_FIXED = 32 << 20
+# What does not depend on the limit: compiled kernels, a Parquet file's pages, what malloc keeps.
+_FIXED = 40 << 20
 # A quarter of the rest is for slices in progress, and later for chunks of merged postings; half is
-# for the vocabulary, ids and collected slices, which are moved to disk when it is full; and a
-# quarter for what malloc keeps.
+# for the vocabulary, ids and collected slices, which are moved to disk when it is full. Raw words,
+# a part of the vocabulary, are forgotten when they take a quarter.
 _SHARES = 4
-_RAW = 4  # raw words may take this part of the memory
 _BYTES_PER_BYTE = 8  # memory of a slice in progress by bytes of text: ids, sort keys, postings
 _CHARACTERS = 4  # tokens shorter than a word, by words
 _LARGEST_SLICE = 8 << 20
@@ -76,8 +75,7 @@ def build(
 ) -> dict[str, Any]:  # fmt: skip
     """Index a corpus into a folder and return its summary: see `Index.build`.
 
-    The bytes of the folder do not depend on `memory` or `threads`. A quarter of `memory` is left
-    for the vocabulary and twelve bytes a document; beyond that they take memory in addition.
+    The bytes of the folder do not depend on `memory` or `threads`.
     """
     started = time.perf_counter()
     budget = memory_budget(memory)
@@ -128,7 +126,7 @@ def build(
 
 
 def memory_budget(memory: str | int) -> int:
-    """Bytes for the work of building or merging. Raises SettingsError as parse_size."""
+    """Bytes for building or merging, of a limit for all. Raises SettingsError as parse_size."""
     return max(parse_size(memory) - _FIXED, SMALLEST_MEMORY)
 
 
@@ -160,7 +158,7 @@ class SegmentBuilder:
             _FieldBuilder(
                 layout.field_prefix(name), columns, analyzer, positions,
                 partial(writer.temporary, f"{container.path.name}-slices-{number}"),
-                budget // _RAW // len(corpus.layout),
+                budget // _SHARES // len(corpus.layout),
             )
             for number, (name, columns) in enumerate(corpus.layout.items())
         ]  # fmt: skip
@@ -245,7 +243,8 @@ class SegmentBuilder:
     def _is_full(self) -> bool:
         """Whether vocabulary, ids and the slices in memory take more than their share."""
         taken = sum(field.lexicon.nbytes + field.slices.resident for field in self._fields)
-        taken += sum(hashes.nbytes for hashes in self._hashes)
+        if self._hashes:
+            taken += 8 * self._rows
         return taken > self._budget // 2
 
     def _spill(self) -> None:

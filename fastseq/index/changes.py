@@ -58,7 +58,7 @@ class IndexWriter:
     Parameters
     ----------
     path : the index
-    memory : for postings in progress, in bytes or as "256MB"
+    memory : as of Index.build
     threads : default: all cores
     wait : seconds to wait for another writer to end
     progress : called as progress(stage, done, total or None) from the calling thread, with

@@ -1,4 +1,4 @@
-"""The memory that allocators keep: work within a limit gives it back."""
+"""Memory that allocators keep for later: work within a limit returns it to the system."""
 
 from __future__ import annotations
 

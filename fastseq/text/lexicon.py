@@ -75,9 +75,10 @@ class Lexicon:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory that the vocabulary takes."""
-        raw = 0 if self._raw is None else self._raw.nbytes
-        return raw + self._filter.nbytes + sum(grams.nbytes for grams in self._grams)
+        """Bytes of memory that the vocabulary takes; an estimate while other threads encode."""
+        raw = self._raw
+        tables = self._grams if raw is None else [raw, *self._grams]
+        return self._filter.nbytes + sum(table.nbytes for table in tables)
 
     @property
     def section_sizes(self) -> list[int]:

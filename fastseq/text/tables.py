@@ -80,6 +80,11 @@ class _GrowingTable:
         """The number of entries at which the table must grow."""
         return _most(len(self.slots) // 2)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory in use."""
+        return self.slots.nbytes
+
     def grow(self) -> None:
         """Enlarge the arrays, after a kernel has reported that they are full."""
         # few rehashes while it is small, little unused memory when it is large
@@ -153,9 +158,8 @@ class ByteTable(_GrowingTable):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in use."""
         count = len(self)
-        return self.slots.nbytes + 8 * count + int(self.offsets[count])
+        return super().nbytes + 8 * count + int(self.offsets[count])
 
     @property
     def gap(self) -> int:
@@ -205,8 +209,7 @@ class KeyTable(_GrowingTable):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in use."""
-        return self.slots.nbytes + 8 * len(self)
+        return super().nbytes + 8 * len(self)
 
     @property
     def keys(self) -> UInt64:

@@ -606,8 +606,8 @@ def test_much_deleted_segments_are_written_anew(
     monkeypatch.setattr(changes, "merge", merge)
     index.delete(documents.ids[:6])
     assert index.summary["deleted"] == 6
-    assert index.delete(documents.ids[6:7], memory="80MB", threads=3)["merged"] == 1
-    assert (used["memory"], used["threads"]) == (16 << 20, 3)
+    assert index.delete(documents.ids[6:7], memory="100MB", threads=3)["merged"] == 1
+    assert (used["memory"], used["threads"]) == (20 << 20, 3)
     assert "deleted" not in index.summary
     documents.delete(documents.ids[:7])
     assert_holds(index, documents)

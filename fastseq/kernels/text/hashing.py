@@ -1,10 +1,10 @@
 """Hash tables: bytes -> id and uint64 -> id, in memory and on disk.
 
-Open addressing with linear probing over a power of two of slots. How full a growing table may be is
-for its owner to say, by the length of `offsets` or `keys`; one on disk is as full as its caller
-makes it. Equal hashes never decide: keys are compared whole. Ids count
-up from 0 in the order of insertion. The hash function is multiply-and-fold (the halves of a 128-bit
-product xor-ed), the step of Wang Yi's wyhash; the byte order of a table on disk is little-endian.
+Open addressing with linear probing over a power of two of slots. The caller decides how full a
+table may be, of a growing one by the length of `offsets` or `keys`. Equal hashes never decide: keys
+are compared whole. Ids count up from 0 in the order of insertion. The hash function is
+multiply-and-fold (the halves of a 128-bit product xor-ed), the step of Wang Yi's wyhash; the byte
+order of a table on disk is little-endian.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Strings(NamedTuple):
 
     slots: UInt64  # [2 * capacity]
     arena: UInt8  # the strings one after the other, a separator after each or none
-    offsets: Int64  # string i starts at arena[offsets[i]]; offsets[count] is the end; their length
-    # is that of the most strings, fewer than capacity, and one more
+    offsets: Int64  # string i starts at arena[offsets[i]]; offsets[count] is the end. The table is
+    # full when there is no room for another; that must be before all slots are taken
     size: Int64  # [1] the number of strings, `count`
 
 
@@ -47,7 +47,7 @@ class Keys(NamedTuple):
     """A growing table of uint64 keys; slots as in Strings, with length 0."""
 
     slots: UInt64  # [2 * capacity]
-    keys: UInt64  # by id; room for the most keys, fewer than capacity
+    keys: UInt64  # by id, with room for fewer than capacity
     size: Int64  # [1] the number of keys
 
 
