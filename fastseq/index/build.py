@@ -40,7 +40,7 @@ from fastseq.store.container import ContainerWriter
 from fastseq.store.documents import DocumentReader, DocumentWriter, schema_bytes, schema_text
 from fastseq.store.files import SpillFile, writing
 from fastseq.store.ids import id_hashes, id_list, refuse_duplicate_ids
-from fastseq.store.memory import give_back, system_allocator
+from fastseq.store.memory import release_memory, system_allocator
 from fastseq.store.outputs import check_folder
 from fastseq.store.rows import Corpus, RowBatch
 from fastseq.store.writer import FolderWriter
@@ -58,9 +58,12 @@ SMALLEST_MEMORY = 16 << 20
 # What does not depend on the limit: compiled kernels, a Parquet file's pages, what malloc keeps.
 _FIXED = 40 << 20
 # A quarter of the rest is for slices in progress, and later for chunks of merged postings; half is
-# for the vocabulary, ids and collected slices, which are moved to disk when it is full. Raw words,
-# a part of the vocabulary, are forgotten when they take a quarter.
+# for the vocabulary, ids and collected slices, which are spilled when it is full. Raw words, a part
+# of the vocabulary, are cleared when they take a quarter. The last quarter is for batches of the
+# corpus, tables that grow and the table of ids.
 _SHARES = 4
+_LEAST = 16  # collected slices may always take this part
+_DOCUMENT, _ID = 4, 8  # bytes that stay in memory until the end: a length; the hash of an id
 _BYTES_PER_BYTE = 8  # memory of a slice in progress by bytes of text: ids, sort keys, postings
 _CHARACTERS = 4  # tokens shorter than a word, by words
 _LARGEST_SLICE = 8 << 20
@@ -126,7 +129,8 @@ def build(
 
 
 def memory_budget(memory: str | int) -> int:
-    """Bytes for building or merging, of a limit for all. Raises SettingsError as parse_size."""
+    """The part of the limit that building or merging may use. Raises SettingsError as
+    parse_size."""
     return max(parse_size(memory) - _FIXED, SMALLEST_MEMORY)
 
 
@@ -138,7 +142,7 @@ class SegmentBuilder:
     positions : whether to store the positions of terms
     writer : of the commit, for temporary files
     container : the segment's file, empty
-    budget : bytes of memory, see `build`
+    budget : bytes of memory, of `memory_budget`
     remedy : end of the message about a text that is not UTF-8
 
     Attributes
@@ -177,16 +181,16 @@ class SegmentBuilder:
             for field in self._fields:
                 stack.callback(field.slices.close)
             self._collect()
-            sections = [field.finish() for field in self._fields]
             if self._spilled:
                 self._spill()
+            sections = [field.finish() for field in self._fields]
             if self._hashes:
                 self._write_ids()
-            self._give_back()
+            self._release_memory()
             with ThreadPoolExecutor(self._threads, "fastseq-index") as pool:
                 both = zip(self._fields, sections, strict=True)
                 numbers = [self._write(field, pool, *terms) for field, terms in both]
-        self._give_back()
+        self._release_memory()
         name = self._container.path.name
         entry = {"name": name, "documents": self._rows, "deleted": 0, **numbers[0]}
         names = [name for name in self._corpus.layout if name]
@@ -241,23 +245,23 @@ class SegmentBuilder:
                 write_groups(self._container, documents)
 
     def _is_full(self) -> bool:
-        """Whether vocabulary, ids and the slices in memory take more than their share."""
-        taken = sum(field.lexicon.nbytes + field.slices.resident for field in self._fields)
-        if self._hashes:
-            taken += 8 * self._rows
-        return taken > self._budget // 2
+        """Whether the slices in memory take more than vocabulary and ids leave them."""
+        rest = self._budget // 2 - sum(field.lexicon.nbytes for field in self._fields)
+        rest -= self._rows * (_DOCUMENT + (_ID if self._hashes else 0))
+        resident = sum(field.slices.resident for field in self._fields)
+        return resident > max(rest, self._budget // _LEAST)
 
     def _spill(self) -> None:
         """Move the slices in memory to disk."""
         for field in self._fields:
             field.slices.spill()
         self._spilled = True
-        self._give_back()
+        self._release_memory()
 
-    def _give_back(self) -> None:
+    def _release_memory(self) -> None:
         """Return freed memory to the system, where memory is short."""
         if self._spilled:
-            give_back()
+            release_memory()
 
     def _cut(self, batch: RowBatch) -> Iterator[_Columns]:
         """Yield the texts of parts of the batch that do not cross windows."""
@@ -295,7 +299,7 @@ class SegmentBuilder:
         self._hashes.clear()
         self._check_ids(hashes)
         with writing(self._container.path):
-            write_ids(self._container, *layout.sorted_ids(layout.upper_halves(hashes)))
+            write_ids(self._container, *layout.sorted_ids(hashes))
 
     def _check_ids(self, hashes: UInt64) -> None:
         column = self._corpus.id_column
@@ -341,12 +345,12 @@ class SegmentBuilder:
         self, field: _FieldBuilder, pool: ThreadPoolExecutor, sizes: list[int]
     ) -> int:
         """Merge the slices of a field; returns the number of postings."""
-        merge = Merge(field.slices.slices, sizes)
+        merge = Merge(field.slices, sizes)
 
         def report(done: int) -> None:
             if not field.prefix:
                 self._report("merge", done, merge.postings)
-            self._give_back()
+            self._release_memory()
 
         chunks = merge.chunks(pool, self._threads, self._budget // _SHARES, report)
         nbytes = merge.nbytes if field.positions else None
@@ -378,10 +382,10 @@ class _FieldBuilder:
 
     def __init__(
         self, prefix: str, columns: Sequence[int], analyzer: Analyzer, positions: bool,
-        make_spill: Callable[[], Path], most_raw: int,
+        make_spill: Callable[[], Path], max_raw_bytes: int,
     ) -> None:  # fmt: skip
         self.prefix, self.positions = prefix, positions
-        self.lexicon = Lexicon(analyzer, positions, most_raw)
+        self.lexicon = Lexicon(analyzer, positions, max_raw_bytes)
         self.slices = SliceStore(make_spill)
         self._numbers = columns
         # a function gets the whole text
@@ -569,11 +573,15 @@ class SliceStore:
         for one in self.slices[self._spilled :]:
             for part in one.parts:
                 for name in _SPILLED:
-                    array = getattr(part, name)
-                    start = self._file.append(array)
-                    setattr(part, name, SpilledArray(self._file, start, len(array), array.dtype))
+                    setattr(part, name, self.stored(getattr(part, name)))
         self._spilled = len(self.slices)
         self.resident = 0
+
+    def stored(self, array: Array) -> Array | SpilledArray:
+        """The array, moved to the file if there is one."""
+        if self._file is None:
+            return array
+        return SpilledArray(self._file, self._file.append(array), len(array), array.dtype)
 
     def close(self) -> None:
         """Close the file."""
@@ -587,16 +595,21 @@ class SliceStore:
 class Merge:
     """A merge of slices: first the number of postings of each term, then their places.
 
+    Parameters
+    ----------
+    store : the slices
+    sizes : terms of each section
+
     Attributes
     ----------
-    postings : their number
+    postings : the number of postings
     runs : int32[V], windows in which each term occurs
     nbytes : bytes of all positions
     larges : the number of frequencies of 15 and more, and of 255 and more
     """
 
-    def __init__(self, slices: Sequence[Slice], sizes: Sequence[int]) -> None:
-        self._slices = slices
+    def __init__(self, store: SliceStore, sizes: Sequence[int]) -> None:
+        self._store = store
         self._bases = [0, *np.cumsum(sizes).tolist()]
         vocabulary = self._bases[-1]
         df = np.zeros(vocabulary, np.int64)
@@ -618,7 +631,7 @@ class Merge:
         self.postings, self.nbytes = int(self._posting[-1]), int(self._position[-1])
 
     def _parts(self) -> Iterator[tuple[Slice, Part, int]]:
-        for one in self._slices:
+        for one in self._store.slices:
             for part, base in zip(one.parts, self._bases[:-1], strict=True):
                 yield one, part, base
 
@@ -631,16 +644,16 @@ class Merge:
         done    called with the number of postings merged so far, after each chunk
         """
         edges = chunk_edges(self._posting, self._position, threads, memory)
-        # of each part int64[3, chunks + 1]: where each chunk starts among the terms, the postings
-        # and the bytes of positions
-        starts: list[Int64] = []
+        # of each part int64[3 * (chunks + 1)]: where each chunk starts among the terms, the
+        # postings and the bytes of positions
+        starts: list[Any] = []
         for _, part, base in self._parts():
             terms = np.searchsorted(part.terms[:], np.array(edges) - base)
             ends = [offsets_of(counts[:])[terms] for counts in (part.dfs, part.sizes)]
-            starts.append(np.array([terms, *ends]))
+            starts.append(self._store.stored(np.stack([terms, *ends], axis=1).reshape(-1)))
 
         def merge(i: int) -> dict[str, Array]:
-            ranges = [of_part[:, i : i + 2].tolist() for of_part in starts]
+            ranges = [of_part[3 * i : 3 * i + 6].reshape(2, 3).T.tolist() for of_part in starts]
             return self._merge(edges[i], edges[i + 1], ranges)
 
         for i, chunk in in_order(pool, merge, range(len(edges) - 1), threads + 1):

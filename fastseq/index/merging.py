@@ -171,7 +171,7 @@ def _merge_ids(
     for leaf, new in zip(leaves, rows, strict=True):
         known, at = leaf.segment.id_table(id_column)
         kept = new[at] >= 0
-        hashes.append(known[kept])
+        hashes.append(known[kept].astype(np.uint64) << np.uint64(32))
         places.append(new[at][kept].astype(np.uint32))
     write_ids(container, *layout.sorted_ids(np.concatenate(hashes), np.concatenate(places)))
 
@@ -197,10 +197,10 @@ def _merge_terms(leaves: Sequence[Leaf]) -> tuple[Texts, list[Int32]]:
 class _Merge:
     """The merge of the postings of segments: first counted, then placed, in chunks of terms.
 
-    postings  their number
+    postings  the number of postings
     runs      int32[V]: windows in which each merged term occurs
     larges    the number of frequencies of 15 and more, and of 255 and more
-    nbytes    of all positions; None where a segment has none
+    nbytes    bytes of all positions; None where a segment has none
     """
 
     def __init__(

@@ -84,10 +84,10 @@ def write_postings(
     """Write merged postings.
 
     prefix    of the names of the arrays
-    total     number of postings
+    total     the number of postings
     runs      of each term
     larges    the number of frequencies of 15 and more, and of 255 and more
-    nbytes    of all positions; None without positions
+    nbytes    bytes of all positions; None without positions
     chunks    the arrays of POSTING_ARRAYS of some terms, in order, and their `positions`;
               frequencies are not packed
     """

@@ -92,8 +92,8 @@ class Index:
             field of a struct
         store : columns to store in addition to the id; default: all
         analyzer : how text becomes terms; default: `Analyzer()`; unicode where it has no tokenizer
-        memory : limit of the working memory from 64 MB on, in bytes or as "256MB"; a vocabulary of
-            more than a quarter of it takes memory in addition
+        memory : limit of the working memory, in bytes or as "256MB"; at least 56 MB, and more where
+            50 bytes a term and 20 a document exceed half of it
         threads : default: all cores; the index does not depend on it
         overwrite : replace an existing index
         progress : called as progress(stage, done, total or None) from the calling thread, with

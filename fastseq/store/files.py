@@ -309,4 +309,5 @@ class SpillFile:
         return found
 
     def close(self) -> None:
-        self._file.close()
+        with suppress(OSError):  # the file is no longer needed
+            self._file.close()

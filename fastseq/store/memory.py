@@ -1,4 +1,4 @@
-"""Memory that allocators keep for later: work within a limit returns it to the system."""
+"""Freed memory, which allocators keep, returned to the operating system."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def system_allocator() -> Iterator[None]:
     finally:
         with _lock:
             _entered -= 1
-            if not _entered:
+            if not _entered and pa.default_memory_pool().backend_name == "system":
                 pa.set_memory_pool(_before)
 
 
-def give_back() -> None:
-    """Return freed memory to the system, where its C library can: glibc keeps pages between blocks
-    that are in use."""
+def release_memory() -> None:
+    """Return freed memory to the system where the C library has malloc_trim: glibc keeps pages
+    between blocks in use."""
     trim = _trim()
     if trim is not None:
         trim(0)
@@ -49,6 +49,8 @@ def give_back() -> None:
 @cache
 def _trim() -> Callable[[int], int] | None:
     try:
-        return getattr(ctypes.CDLL(None), "malloc_trim", None)
-    except (OSError, TypeError):  # Windows has no library without a name
+        trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):  # Windows: no library without a name
         return None
+    trim.argtypes = [ctypes.c_size_t]
+    return trim

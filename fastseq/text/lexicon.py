@@ -2,8 +2,8 @@
 
 `Lexicon.encode_levels` has three steps. Splitting shares nothing: it finds the slice's distinct raw
 words, with ids of their own, and its tokens as such ids. Registering holds the lock, slice after
-slice: raw words that are new to the collection are filtered and stemmed, in Python but once for
-each distinct word, and their terms get the next ids. Renaming shares nothing again: it turns the
+slice: raw words that are not cached are filtered and stemmed, in Python, and terms that are new to
+the collection get the next ids. Renaming shares nothing again: it turns the
 slice's tokens into ids of terms. Word n-grams repeat the three steps for each n, with pairs of ids
 in place of words. So term ids follow first occurrence in the collection, however it is sliced
 and on any number of threads.
@@ -49,15 +49,14 @@ class Lexicon:
     """
 
     def __init__(
-        self, analyzer: AnalysisSettings, gaps: bool = False, most_raw: float = math.inf
+        self, analyzer: AnalysisSettings, gaps: bool = False, max_raw_bytes: float = math.inf
     ) -> None:
         """Raises MissingExtraError when the analyzer needs a package that is not installed.
 
         analyzer : without a tokenizer, that of an index
         gaps : tokens of removed words (stop words and those of another length) are -1 instead of
             left out; not with n-grams
-        most_raw : bytes of raw words to remember besides their terms; words that are forgotten are
-            filtered and stemmed again
+        max_raw_bytes : size at which the cache of raw words is cleared
         """
         assert not gaps or not analyzer.has_ngrams
         self.analyzer = analyzer = analyzer.resolved(INDEX_TOKENIZER)
@@ -65,7 +64,7 @@ class Lexicon:
         self._splitter = splitter_of(analyzer)
         self._filter = WordFilter(self._splitter, gaps)
         self._raw: ByteTable | None = None
-        self._most_raw = most_raw
+        self._max_raw_bytes = max_raw_bytes
         self._grams = [KeyTable(6) for _ in range(analyzer.ngrams[1] - 1)]
         self._lock = threading.Lock()
 
@@ -163,9 +162,11 @@ class Lexicon:
     def _register(self, local: ByteTable) -> Rename:
         """Add a slice's raw words; returns the function that renames its ids."""
         active = self._filter.active
-        if active and self._raw is not None and self._raw.nbytes > self._most_raw:
-            self._raw = None
-            self._filter.forget()
+        if active and self._raw is not None:
+            nbytes = self._raw.nbytes + self._filter.raw_bytes
+            if nbytes > self._max_raw_bytes:
+                self._raw = None
+                self._filter.clear_raw()
         if self._raw is None or not len(self._raw):
             self._raw, known = local, None
         else:
@@ -216,7 +217,7 @@ def renaming(mapping: Int32 | None, gaps: bool = False) -> Rename:
 
 
 class WordFilter:
-    """From the raw words of a collection to its terms, once for each distinct word.
+    """From the raw words of a collection to its terms, once for each distinct word in the cache.
 
     Raw words come in the order of their ids; terms get ids in the order of first occurrence.
     """
@@ -249,10 +250,10 @@ class WordFilter:
         self.terms: ByteTable | None = None
         # the terms of raw word i: _ids[i], or the several _pieces[_ends[i]:_ends[i + 1]]
         self._several = self._cut is not None or self._span is not None
-        self.forget()
+        self.clear_raw()
 
-    def forget(self) -> None:
-        """Forget the raw words, but not their terms: the next raw word is number 0."""
+    def clear_raw(self) -> None:
+        """Clear the cache of raw words, whose terms stay: the next raw word is number 0."""
         self._added = 0
         self._ids = Column(np.int32)
         self._pieces = Column(np.int32)
@@ -262,8 +263,12 @@ class WordFilter:
     @property
     def nbytes(self) -> int:
         """Bytes of memory in use."""
-        terms = 0 if self.terms is None else self.terms.nbytes
-        return terms + self._ids.nbytes + self._pieces.nbytes + self._ends.nbytes
+        return self.raw_bytes + (0 if self.terms is None else self.terms.nbytes)
+
+    @property
+    def raw_bytes(self) -> int:
+        """Those for the terms of the raw words."""
+        return self._ids.nbytes + self._pieces.nbytes + self._ends.nbytes
 
     def add(self, raw: ByteTable) -> None:
         """Give terms to the raw words added since the last call."""

@@ -18,11 +18,12 @@ from fastseq.types import Int32, Int64, Texts, UInt8, UInt32, UInt64
 Array = npt.NDArray[Any]
 
 _SMALL = 1 << 16  # bytes of text up to which sizes are simply chosen large enough
-_DENSE = 1 << 18  # slots from which memory counts for more than short searches
+_LARGE_TABLE = 1 << 18  # capacity from which the load factor is at most 3/4 instead of 1/2
 
 
-def _most(capacity: int) -> int:
-    return capacity // 2 if capacity < _DENSE else 3 * (capacity // 4)
+def _max_entries(capacity: int) -> int:
+    """How many entries a table of `capacity` slots may have."""
+    return capacity // 2 if capacity < _LARGE_TABLE else 3 * (capacity // 4)
 
 
 def _enlarged(old: Array, length: int, used: int) -> Array:
@@ -67,7 +68,7 @@ class _GrowingTable:
 
     def __init__(self, expected: int) -> None:
         capacity = 1 << expected.bit_length()
-        while _most(capacity) <= expected:
+        while _max_entries(capacity) < max(expected, 1):
             capacity *= 2
         self.slots: UInt64 = np.zeros(2 * capacity, np.uint64)
         self.size: Int64 = np.zeros(1, np.int64)
@@ -76,9 +77,9 @@ class _GrowingTable:
         return int(self.size[0])
 
     @property
-    def most(self) -> int:
+    def max_entries(self) -> int:
         """The number of entries at which the table must grow."""
-        return _most(len(self.slots) // 2)
+        return _max_entries(len(self.slots) // 2)
 
     @property
     def nbytes(self) -> int:
@@ -141,7 +142,7 @@ class ByteTable(_GrowingTable):
     def __init__(self, expected: int, nbytes: int, separator: int) -> None:
         super().__init__(expected)
         self.arena: UInt8 = np.empty(nbytes + hashing.PADDING, np.uint8)
-        self.offsets: Int64 = np.empty(self.most + 1, np.int64)
+        self.offsets: Int64 = np.empty(self.max_entries + 1, np.int64)
         self.offsets[0] = 0
         self.separator = separator
 
@@ -159,6 +160,7 @@ class ByteTable(_GrowingTable):
     @property
     def nbytes(self) -> int:
         count = len(self)
+        # of a table that a kernel of another thread changes, the last offset may not be written yet
         return super().nbytes + 8 * count + int(self.offsets[count])
 
     @property
@@ -168,9 +170,9 @@ class ByteTable(_GrowingTable):
 
     def grow(self) -> None:
         count = len(self)
-        if count >= self.most:
+        if count >= self.max_entries:
             super().grow()
-            self.offsets = _enlarged(self.offsets, self.most + 1, count + 1)
+            self.offsets = _enlarged(self.offsets, self.max_entries + 1, count + 1)
         else:
             used = int(self.offsets[count])
             self.arena = _enlarged(self.arena, 2 * len(self.arena), used)
@@ -201,7 +203,7 @@ class KeyTable(_GrowingTable):
 
     def __init__(self, expected: int) -> None:
         super().__init__(expected)
-        self._keys: UInt64 = np.empty(self.most, np.uint64)
+        self._keys: UInt64 = np.empty(self.max_entries, np.uint64)
 
     @property
     def arrays(self) -> tuple[UInt64, UInt64, Int64]:
@@ -218,7 +220,7 @@ class KeyTable(_GrowingTable):
 
     def grow(self) -> None:
         super().grow()
-        self._keys = _enlarged(self._keys, self.most, len(self))
+        self._keys = _enlarged(self._keys, self.max_entries, len(self))
 
     def register(self, wanted: UInt64) -> Int32:
         """The ids int32[n] of the keys; adds new ones."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from fastseq.index import build as build_module
 from fastseq.index import segment_writer
 from fastseq.index.build import SliceStore
 from fastseq.index.collection import Collection
+from fastseq.store.files import SpillFile
 from fastseq.text.language import LUCENE
 from fastseq.types import Texts
 from tests.naive import inverted
@@ -239,19 +241,63 @@ def test_files_do_not_depend_on_memory_threads_or_row_groups(
     assert first.keys() == {"data-000001/segment-000001", "lock", "manifest.json"}
 
 
-def test_a_large_vocabulary_leaves_less_memory_for_slices(
-    tmp_path: Path, tiny_pieces: dict[str, int]
+@pytest.mark.parametrize("analyzer", [Analyzer(), ANALYZERS["unicode"]], ids=["words", "stems"])
+def test_vocabulary_and_ids_leave_less_memory_for_slices(
+    tmp_path: Path, tiny_pieces: dict[str, int], analyzer: Analyzer
 ) -> None:
-    """As many tokens, of 20,000 words or of ten: with the many, slices are spilled sooner."""
-    spilled = []
-    for words in (20_000, 10):
-        rows = range(0, 20_000, 10)
-        texts = [" ".join(f"w{i % words:05}" for i in range(n, n + 10)) for n in rows]
+    """As many tokens, of 20,000 words or of ten; in documents of one token with and without ids."""
+    spills = []
+    for words, length, ids in ((20_000, 10, False), (10, 10, False), (10, 1, False), (10, 1, True)):
+        rows = range(0, 20_000, length)
+        texts = [" ".join(f"w{i % words:05}" for i in range(n, n + length)) for n in rows]
+        table = pa.table({"text": texts, **({"id": list(rows)} if ids else {})})
         tiny_pieces.update(spills=0, spilled=0, chunks=0)
-        Index.build(texts, tmp_path / f"{words}", memory=1_000_000, threads=1)
-        spilled.append(tiny_pieces["spilled"])
-    assert spilled[0] > 10
-    assert spilled[1] == 0
+        Index.build(
+            table, tmp_path / f"{len(spills)}", memory=200_000, threads=1, analyzer=analyzer,
+            positions=False,
+        )  # fmt: skip
+        spills.append(tiny_pieces["spills"])
+    assert spills[0] > spills[1], spills
+    assert spills[3] > spills[2], spills
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_build_short_of_memory_returns_it_and_closes_its_files(
+    tmp_path: Path, tiny_pieces: dict[str, int], monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    files: list[SpillFile] = []
+    pools: dict[str, set[str]] = {"index": set(), "merge": set()}
+    released = 0
+    create = SpillFile.__init__
+
+    def created(self: SpillFile, path: Path) -> None:
+        create(self, path)
+        files.append(self)
+
+    def release() -> None:
+        nonlocal released
+        released += 1
+
+    def progress(stage: str, done: int, total: int | None) -> None:
+        pools.setdefault(stage, set()).add(pa.default_memory_pool().backend_name)
+        if fails and stage == "merge":
+            raise KeyError
+
+    monkeypatch.setattr(SpillFile, "__init__", created)
+    monkeypatch.setattr(build_module, "release_memory", release)
+    before = pa.default_memory_pool().backend_name
+    table = pa.table({"title": some_texts(600), "text": some_texts(600)})
+    with pytest.raises(KeyError) if fails else nullcontext():
+        Index.build(
+            table, tmp_path / "index", memory=20_000, threads=2, text_columns=["title", "text"],
+            fields=["title"], progress=progress,
+        )  # fmt: skip
+    assert len(files) == 2
+    assert all(file._file.closed for file in files)
+    assert pools["index"] == {"system"}
+    assert pools["merge"] == {before}
+    # after each spill and before the merge; after a chunk of the text and of its field, at the end
+    assert released >= tiny_pieces["spills"] // 2 + (1 if fails else 4)
 
 
 @pytest.mark.parametrize("name", sorted(ANALYZERS))

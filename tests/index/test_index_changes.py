@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from fastseq import BM25, BoW, DataError, FastseqError, FormatError, Index, SettingsError
 from fastseq.index import build as build_module
 from fastseq.index import changes, merging, segment_writer
+from fastseq.index import segment as segment_module
 from fastseq.index.merging import due
 from fastseq.store import disk
 from fastseq.store.folder import read_manifest, verify
@@ -685,6 +686,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build_module, "_SMALLEST_SLICE", 1 << 9)
     monkeypatch.setattr(build_module, "_LARGEST_SLICE", 1 << 10)
     monkeypatch.setattr(changes, "_FEW_ROWS", 4)
+    monkeypatch.setattr(segment_module, "_LOOKUPS", 3)
 
 
 def changed(path: Path, **settings: Any) -> tuple[Index, Documents]:

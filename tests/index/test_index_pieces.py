@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastseq.index.build import Merge, SliceStore, SpilledArray, invert
+from fastseq.index.build import Merge, Slice, SliceStore, SpilledArray, invert
 from fastseq.index.segment_writer import narrowest, slot_count
 from fastseq.text.lexicon import TicketLock
 from fastseq.threads import in_order
@@ -130,6 +130,13 @@ def tokens_of(documents: list[list[int]]) -> Tokens:
     return Tokens(np.array([t for d in documents for t in d], np.int32), offsets)
 
 
+def stored(slices: list[Slice]) -> SliceStore:
+    store = SliceStore(lambda: Path("nowhere"))
+    for one in slices:
+        store.append(one)
+    return store
+
+
 def test_spilled_slice_is_read_unchanged(tmp_path: Path) -> None:
     chance = random.Random(1)
     kept = SliceStore(lambda: tmp_path / "a")
@@ -166,7 +173,7 @@ def test_spilled_slice_is_read_unchanged(tmp_path: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
         for memory in (1, 1 << 30):
             ours, theirs = (
-                list(Merge(store.slices, [50, 64]).chunks(pool, 2, memory, lambda done: None))
+                list(Merge(store, [50, 64]).chunks(pool, 2, memory, lambda done: None))
                 for store in (kept, spilled)
             )
             for name in ("docs", "tfs", "run_window", "run_count", "large_at", "large_tf"):
@@ -181,7 +188,7 @@ def test_large_frequencies_of_several_slices_and_terms(memory: int) -> None:
     documents = [[1] * 300 + [2] * 255 + [0], [2] * 400, [1] * 256 + [2] * 999, [1, 2]]
     slices = [invert([tokens_of([document])], [3], 0, n) for n, document in enumerate(documents)]
     with ThreadPoolExecutor(2) as pool:
-        chunks = list(Merge(slices, [3]).chunks(pool, 2, memory, lambda done: None))
+        chunks = list(Merge(stored(slices), [3]).chunks(pool, 2, memory, lambda done: None))
     at, tf, tfs = (
         np.concatenate([chunk[name] for chunk in chunks]).tolist()
         for name in ("large_at", "large_tf", "tfs")
@@ -193,7 +200,7 @@ def test_large_frequencies_of_several_slices_and_terms(memory: int) -> None:
 def test_merging_no_slices_gives_empty_arrays() -> None:
     with ThreadPoolExecutor(1) as pool:
         empty = invert([tokens_of([[], []])], [0], 0, 0)
-        assert list(Merge([empty], [0]).chunks(pool, 1, 1 << 20, lambda done: None)) == []
+        assert list(Merge(stored([empty]), [0]).chunks(pool, 1, 1 << 20, lambda done: None)) == []
 
 
 # ---- small formulas

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 from fastseq.kernels.text import hashing
 from fastseq.text import tables
 from fastseq.text.analyzer import Analyzer
-from fastseq.text.lexicon import Lexicon, TicketLock
+from fastseq.text.lexicon import Lexicon, TicketLock, WordFilter
 from fastseq.text.tables import ByteTable, KeyTable
 from fastseq.types import Texts, Tokens
 from tests.naive import text as naive
@@ -71,8 +70,8 @@ def test_ids_do_not_depend_on_slices_or_threads(analyzer: Analyzer, gaps: bool) 
     texts = Texts.from_strings(_collection(600))
     whole = Lexicon(analyzer, gaps)
     expected = whole.encode_levels(texts)
-    sliced, threaded = Lexicon(analyzer, gaps), Lexicon(analyzer, gaps, most_raw=20_000)
-    forgetful = Lexicon(analyzer, gaps, most_raw=0)
+    sliced, threaded = Lexicon(analyzer, gaps), Lexicon(analyzer, gaps, max_raw_bytes=20_000)
+    forgetful = Lexicon(analyzer, gaps, max_raw_bytes=0)
     slices = _slices(texts, 13)
     in_turn = [sliced.encode_levels(part) for part in slices]
     forgotten = [forgetful.encode_levels(part) for part in slices]
@@ -102,6 +101,41 @@ def test_ids_do_not_depend_on_slices_or_threads(analyzer: Analyzer, gaps: bool) 
             rows = [row for part in parts for row in _rows(part[level])]
             assert rows == _rows(tokens)
     assert len(whole) == sum(whole.section_sizes) == len(set(whole.terms().to_strings()))
+
+
+@pytest.mark.parametrize(
+    "analyzer", [Analyzer(stemmer="english"), Analyzer(char_ngrams=(2, 5))], ids=["stems", "grams"]
+)
+def test_the_cache_of_raw_words_is_cleared_at_its_limit(
+    monkeypatch: pytest.MonkeyPatch, analyzer: Analyzer
+) -> None:
+    cleared = 0
+    clear_raw = WordFilter.clear_raw
+
+    def counted(self: WordFilter) -> None:
+        nonlocal cleared
+        cleared += 1
+        clear_raw(self)
+
+    slices = _slices(Texts.from_strings(_collection(600)), 6)
+    whole = Lexicon(analyzer)
+    for part in slices:
+        whole.encode_levels(part)
+    assert whole._raw is not None
+    raw, others = whole._raw.nbytes, whole._filter.raw_bytes
+    assert raw > 0 < others
+    monkeypatch.setattr(WordFilter, "clear_raw", counted)
+    for limit, least, most in ((0, 5, 5), (raw + others // 2, 0, 1), (raw + others, 0, 0)):
+        lexicon, cleared = Lexicon(analyzer, max_raw_bytes=limit), 0
+        for part in slices:
+            lexicon.encode_levels(part)
+        assert least <= cleared <= most
+        assert lexicon.terms().to_strings() == whole.terms().to_strings()
+        assert lexicon.nbytes <= whole.nbytes - (limit == 0)
+    lexicon, cleared = Lexicon(analyzer, max_raw_bytes=raw + others - 1), 0
+    for part in [*slices, slices[0]]:
+        lexicon.encode_levels(part)
+    assert cleared == 1  # raw words alone take less
 
 
 GAPS: list[tuple[Analyzer, str, list[str | None]]] = [
@@ -279,7 +313,7 @@ def test_damaged_dictionary_never_crashes() -> None:
 
 @pytest.mark.parametrize("dense", [8, 1 << 10, 1 << 18])
 def test_growing_table(monkeypatch: pytest.MonkeyPatch, dense: int) -> None:
-    monkeypatch.setattr(tables, "_DENSE", dense)
+    monkeypatch.setattr(tables, "_LARGE_TABLE", dense)
     words = _strings(3000)
     texts = Texts.from_strings([*words, *words[::-1], "        "])
     data, starts = np.append(texts.data, np.zeros(8, np.uint8)), texts.offsets
@@ -289,12 +323,13 @@ def test_growing_table(monkeypatch: pytest.MonkeyPatch, dense: int) -> None:
     assert Texts(*table.texts()).to_strings() == [*words, "        "]
     assert table.nbytes == table.slots.nbytes + 8 * 3001 + len(texts.data) // 2 + 4
     capacity = len(table.slots) // 2
-    assert len(table) <= table.most == (3 * capacity // 4 if dense <= capacity else capacity // 2)
+    most = 3 * capacity // 4 if dense <= capacity else capacity // 2
+    assert len(table) <= table.max_entries == most
 
 
 @pytest.mark.parametrize("dense", [8, 1 << 18])
 def test_growing_keys(monkeypatch: pytest.MonkeyPatch, dense: int) -> None:
-    monkeypatch.setattr(tables, "_DENSE", dense)
+    monkeypatch.setattr(tables, "_LARGE_TABLE", dense)
     rng = np.random.default_rng(5)
     keys = np.unique(rng.integers(0, 2**64, 5000, dtype=np.uint64))
     keys[0] = 0
@@ -302,12 +337,25 @@ def test_growing_keys(monkeypatch: pytest.MonkeyPatch, dense: int) -> None:
     assert table.register(np.concatenate([keys, keys])).tolist() == [*range(len(keys))] * 2
     assert (table.keys == keys).all()
     capacity = len(table.slots) // 2
-    assert len(table) <= table.most == (3 * capacity // 4 if dense <= capacity else capacity // 2)
+    most = 3 * capacity // 4 if dense <= capacity else capacity // 2
+    assert len(table) <= table.max_entries == most
     assert table.nbytes == table.slots.nbytes + keys.nbytes
 
 
-@pytest.mark.parametrize("table", [KeyTable, lambda n: ByteTable(n, 0, 0)], ids=["keys", "bytes"])
-def test_a_table_of_the_expected_size_does_not_grow(table: Callable[[int], Any]) -> None:
-    for expected in (*range(20), 131071, 131072, 196607, 196608, 300000):
-        made = table(expected)
-        assert expected < made.most < len(made.slots) // 2 or not expected
+@pytest.mark.parametrize("large", [8, 1 << 18])
+def test_tables_grow_when_they_are_full_and_not_before(
+    monkeypatch: pytest.MonkeyPatch, large: int
+) -> None:
+    monkeypatch.setattr(tables, "_LARGE_TABLE", large)
+    for expected in range(70):
+        keys, words = KeyTable(expected), ByteTable(expected, 1000, 0)
+        sizes = len(keys.slots), len(words.slots)
+        for number in range(150):
+            text = Texts.from_strings([f"{number:03}"])
+            assert keys.register(np.array([number * number], np.uint64)).tolist() == [number]
+            data = np.append(text.data, np.zeros(8, np.uint8))
+            assert words.register(data, text.offsets, 0).tolist() == [number]
+            for table, size in ((keys, sizes[0]), (words, sizes[1])):
+                assert len(table) == number + 1 <= table.max_entries < len(table.slots) // 2
+                if number < expected:
+                    assert len(table.slots) == size
