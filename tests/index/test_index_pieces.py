@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastseq.index.build import Merge, Slice, SliceStore, SpilledArray, invert
+from fastseq.index.build import Merge, SliceStore, SpilledArray, invert
 from fastseq.index.segment_writer import narrowest, slot_count
 from fastseq.text.lexicon import TicketLock
 from fastseq.threads import in_order
 from fastseq.types import Tokens
+from tests.index.slices import stored
 
 # ---- work in order
 
@@ -128,13 +129,6 @@ def tokens_of(documents: list[list[int]]) -> Tokens:
     offsets = np.zeros(len(documents) + 1, np.int64)
     np.cumsum([len(document) for document in documents], out=offsets[1:])
     return Tokens(np.array([t for d in documents for t in d], np.int32), offsets)
-
-
-def stored(slices: list[Slice]) -> SliceStore:
-    store = SliceStore(lambda: Path("nowhere"))
-    for one in slices:
-        store.append(one)
-    return store
 
 
 def test_spilled_slice_is_read_unchanged(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from fastseq.index.build import Merge, invert_with_positions
 from fastseq.kernels.search import positions as kernels
 from fastseq.kernels.search.postings import LARGE_TF, WINDOW, Postings
 from fastseq.types import Tokens, offsets_of
+from tests.index.slices import stored
 from tests.naive import inverted
 from tests.naive import positions as naive
 from tests.naive import postings as naive_postings
@@ -146,8 +147,9 @@ def test_slices_are_placed_in_chunks_of_any_size() -> None:
         inverted_slices.append(invert_with_positions(tokens_of(documents), 5, 1, window, first))
         for term, found in naive.invert(documents, first).items():
             expected[term] += naive.data_of([found])
-    merge = Merge(inverted_slices, [5])
-    assert merge.sizes.tolist() == [len(data) for data in expected]
+    merge = Merge(stored(inverted_slices), [5])
+    assert np.diff(merge._position).tolist() == [len(data) for data in expected]
+    assert merge.nbytes == sum(map(len, expected))
     for first, last in ((0, 5), (0, 1), (1, 4), (2, 3), (4, 5)):
         ranges = []
         for one in inverted_slices:

@@ -13,6 +13,7 @@ from fastseq.index.build import Merge, Slice, invert
 from fastseq.kernels.search import postings as kernels
 from fastseq.kernels.search.postings import LARGE_TF, WINDOW
 from fastseq.types import Tokens
+from tests.index.slices import stored
 
 Postings = dict[int, list[tuple[int, int]]]
 
@@ -111,10 +112,11 @@ def test_slices_are_counted_and_placed() -> None:
         merged.append(
             Slice(window, np.zeros(0, np.int32), [*invert([empty], [base], 0, 0).parts, part])
         )
-    merge = Merge(merged, [base, 5])
-    df, runs = merge.df, merge.runs
+    merge = Merge(stored(merged), [base, 5])
+    df, runs = np.diff(merge._posting), merge.runs
     assert df[:base].sum() == runs[:base].sum() == 0
     assert df[base:].tolist() == [3, 3, 0, 0, 4]
+    assert merge.postings == 10
     assert runs[base:].tolist() == [2, 2, 0, 0, 2]
     postings, starts = np.zeros(vocabulary + 1, np.int64), np.zeros(vocabulary + 1, np.int64)
     np.cumsum(df, out=postings[1:])
