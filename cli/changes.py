@@ -67,6 +67,7 @@ def add(
     "fastseq delete doc1 doc2",
     "fastseq delete --ids old.txt -i news/index",
     "grep ^tmp- names.txt | fastseq delete --ids -",
+    "fastseq delete --where \"year < 1990 or lang is null\"",
 )
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @options.file(
@@ -75,6 +76,11 @@ def add(
     help="Ids to delete: one per line, or a column of Parquet, JSON Lines or CSV: the id column of "
     "the index, else id, doc_id or _id. Text may be compressed; - reads standard input.",
 )
+@click.option(
+    "--where",
+    metavar="FILTER",
+    help="Condition on stored columns, as of search --filter: all documents that meet it.",
+)
 @_index
 @options.memory
 @_wait
@@ -82,11 +88,12 @@ def delete(
     common: Common,
     ids: tuple[str, ...],
     file: Path | None,
+    where: str | None,
     index_path: Path,
     memory: str,
     wait: float,
 ) -> None:
-    """Delete documents of an index by their IDs.
+    """Delete documents of an index by their IDs, or all that meet a condition.
 
     IDs are written as search results show them. Ids that no document has are counted, and some of
     them are named on standard error; they are no error. Put -- before IDs that begin with a
@@ -95,12 +102,17 @@ def delete(
     All documents are deleted in one commit: readers see all of them or none. A segment of the
     index of which more than a third is deleted is rewritten, within --memory.
     """
-    if bool(ids) == (file is not None):
-        raise click.UsageError("give either IDs or --ids FILE")
+    if bool(ids) + (file is not None) + (where is not None) != 1:
+        raise click.UsageError("give either IDs, --ids FILE or --where FILTER")
     from fastseq import Index
 
     common.announce_compilation()  # CSV is read with kernels
     opened = Index.open(index_path)
+    if where is not None:
+        with _change(common, index_path, wait, memory, opened) as (_, writer, summary):
+            writer.delete(where=where)
+            summary.append(("deleted", writer.summary["deleted"]))
+        return
     read = None if file is None else _read_ids(file, opened)
     wanted: Any = _utf8(ids) if read is None else read.values
     with _change(common, index_path, wait, memory, opened) as (index, writer, summary):

@@ -76,6 +76,13 @@ _MOST_EMPTY = 3  # queries without words that are named
     ".trec.zst are compressed.",
 )
 @options.overwrite
+@click.option(
+    "--filter",
+    "condition",
+    metavar="FILTER",
+    help="Condition on stored columns, which all hits meet: \"year >= 2000 and lang in ('en', "
+    "'de')\". It does not change scores.",
+)
 @options.choice(
     "--device",
     of=("cpu", "cuda"),
@@ -100,6 +107,7 @@ def search(
     queries: Path | None,
     output: Path | None,
     overwrite: bool,
+    condition: str | None,
     device: str,
     form: str | None,
     skip_bad_lines: bool,
@@ -142,12 +150,14 @@ def search(
         expand = _expander(
             common, vectors, skip_bad_lines, terms=expand_terms, weight=expand_weight
         )
-    searched: dict[str, Any] = {"model": ranking, "threads": common.threads, "expand": expand}
+    searched: dict[str, Any] = {
+        "model": ranking, "threads": common.threads, "expand": expand, "filter": condition
+    }  # fmt: skip
     if query is not None:
         text = _text_of(query)
         index = Index.open(index_path)
         hits = index.search(text, k=_most_hits(k, index), **searched)
-        _write_hits(common, hits, form or "table")
+        _write_hits(common, hits, form or "table", condition is not None)
         if not common.quiet:
             _name_removed_words(common, text, index)
             _suggest_words(common, text, index, expand)
@@ -184,7 +194,7 @@ def _expander(common: Common, vectors: Path, skip_bad_lines: bool, **options: An
     return Expander(known, **given, threads=common.threads)
 
 
-def _write_hits(common: Common, hits: Hits, form: str) -> None:
+def _write_hits(common: Common, hits: Hits, form: str, filtered: bool) -> None:
     """The hits of one query."""
     from fastseq.search.hits import result_dicts, result_rows
 
@@ -193,7 +203,8 @@ def _write_hits(common: Common, hits: Hits, form: str) -> None:
         if rows or form == "tsv":
             write_rows(form, columns, rows, ids=(2,))
         else:
-            common.notify("No document contains a term of this query.")
+            that = " that passes the filter" if filtered else ""
+            common.notify(f"No document{that} contains a term of this query.")
     elif form == "trec":
         scores = hits.scores[0].tolist()
         found = enumerate(zip(hits.ids[0], scores, strict=False), 1)

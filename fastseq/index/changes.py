@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fastseq.errors import DataError, FastseqError, FormatError
+from fastseq.errors import DataError, FastseqError, FormatError, SettingsError
 from fastseq.index import KIND, VERSION
 from fastseq.index.build import MOST_DOCUMENTS, Progress, SegmentBuilder, memory_budget
 from fastseq.index.collection import Collection, Leaf, find_rows, live_tokens
@@ -159,12 +159,19 @@ class IndexWriter:
         if buffer.nbytes > min(_BUFFER, self._budget // 4):
             self._flush()
 
-    def delete(self, ids: Any) -> None:
-        """Delete documents by their ids: one id, or several as a list, NumPy or Arrow array.
-        Unknown ids are counted in `summary`.
+    def delete(self, ids: Any = None, *, where: Any = None) -> None:
+        """Delete documents: by one id, or several as a list, NumPy or Arrow array, of which unknown
+        ones are counted in `summary`; or `where` a filter is true (see store/filters.py).
 
-        Raises DataError for an id of another type than the index's, and for an index without ids.
+        Raises DataError for an id of another type than the index's, for ids where the index has
+        none, for a filter of other columns or types; SettingsError for text that is no filter, and
+        unless one of both is given.
         """
+        if (ids is None) == (where is None):
+            raise SettingsError("delete: give either ids or where=…, a filter")
+        if where is not None:
+            self._delete_where(where)
+            return
         buffer = self._require_ids()
         several = [ids] if isinstance(ids, str | bytes) or not hasattr(ids, "__iter__") else ids
         if isinstance(several, Iterator):
@@ -176,6 +183,22 @@ class IndexWriter:
             deleted = buffer.remove(list(places)) + self._remove(wanted)
         self.summary["deleted"] += deleted
         self.summary["unknown"] += len(places) - deleted
+
+    def _delete_where(self, where: Any) -> None:
+        from fastseq.store.filters import as_filter, passing  # imports pyarrow.compute
+
+        self._require_open()
+        filter = as_filter(where, self._schema)
+        self._flush()
+        with self._whole_or_broken():
+            for number, part in enumerate(self._parts):
+                stored = part.leaf.segment.stored
+                if stored is None:
+                    raise DataError("filter: the index has no stored columns")
+                meets = np.concatenate([np.zeros(0, np.bool_), *passing(filter, stored)])
+                if part.leaf.live is not None:
+                    meets &= part.leaf.live != 0
+                self.summary["deleted"] += self._remove_rows(number, np.flatnonzero(meets))
 
     def compact(self) -> None:
         """Merge all segments into one, without the deleted documents."""
@@ -296,26 +319,30 @@ class IndexWriter:
         Returns how many there were."""
         column = self._collection.id_column
         assert column is not None
-        removed = 0
-        for number, rows in find_rows(self._leaves[:last], column, ids):
-            part = self._parts[number]
-            live: UInt8 = (
-                np.ones(part.leaf.segment.documents, np.uint8)
-                if part.leaf.live is None
-                else part.leaf.live.copy()
-            )
-            live[rows] = 0
-            tokens = int(part.leaf.segment.lengths[rows].sum(dtype=np.int64))
-            leaf = replace(
-                part.leaf,
-                live=live,
-                documents=part.leaf.documents - len(rows),
-                tokens=part.leaf.tokens - tokens,
-            )
-            self._parts[number] = replace(part, leaf=leaf)
-            removed += len(rows)
-            self._changed = True
-        return removed
+        found = find_rows(self._leaves[:last], column, ids)
+        return sum(self._remove_rows(number, rows) for number, rows in found)
+
+    def _remove_rows(self, number: int, rows: Int64) -> int:
+        """Delete some rows of a segment that are not deleted yet. Returns how many there were."""
+        if not len(rows):
+            return 0
+        part = self._parts[number]
+        live: UInt8 = (
+            np.ones(part.leaf.segment.documents, np.uint8)
+            if part.leaf.live is None
+            else part.leaf.live.copy()
+        )
+        live[rows] = 0
+        tokens = int(part.leaf.segment.lengths[rows].sum(dtype=np.int64))
+        leaf = replace(
+            part.leaf,
+            live=live,
+            documents=part.leaf.documents - len(rows),
+            tokens=part.leaf.tokens - tokens,
+        )
+        self._parts[number] = replace(part, leaf=leaf)
+        self._changed = True
+        return len(rows)
 
     # ---- merging and commit
 

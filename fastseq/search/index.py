@@ -178,6 +178,7 @@ class Index:
     def search(
         self, query: Query | Sequence[Query], k: int = 10, model: RankingModel = _DEFAULT,
         threads: int | None = None, expand: Expand | None = None, device: str = "cpu",
+        filter: Any = None,
     ) -> Hits:  # fmt: skip
         """The k best documents for one query or each of several.
 
@@ -193,9 +194,13 @@ class Index:
             `fastseq.Expander`
         device : "cpu", or "cuda" for many queries at a time on an NVIDIA GPU, which keeps the
             postings for later calls with the same model; the hits are the same
+        filter : a condition on stored columns, which every hit meets, such as
+            "year >= 2000 and lang in ('en', 'de')" (see docs/guide/search.md) or a pyarrow
+            expression; or an array of bool by row. It does not change scores. Searched on the CPU
 
         Raises SettingsError for an argument of another type or outside its range (the weights of
-        terms from -1e20 to 1e20); DeviceError for "cuda" without the [cuda] extra, an NVIDIA GPU or
+        terms from -1e20 to 1e20); DataError for a filter of unknown columns or of other types than
+        theirs; DeviceError for "cuda" without the [cuda] extra, an NVIDIA GPU or
         enough memory on it.
         """
         queries = [query] if isinstance(query, str | Mapping) else query
@@ -207,7 +212,7 @@ class Index:
         searcher = self._searcher  # another thread may refresh this index
         if (expand := function("expand", expand)) is not None:
             queries = expanded(queries, expand, searcher)
-        rows, scores = searcher.search(queries, k, model, threads, device)
+        rows, scores = searcher.search(queries, k, model, threads, device, filter)
         return Hits(rows, scores, searcher.collection)
 
     # ---- changes
@@ -234,20 +239,21 @@ class Index:
         return _some(writer.summary, "added", "replaced", "null_texts", "merged")
 
     def delete(
-        self, ids: Any, *, memory: str | int = "1GB", threads: int | None = None, wait: float = 0,
-        progress: Progress | None = None,
+        self, ids: Any = None, *, where: Any = None, memory: str | int = "1GB",
+        threads: int | None = None, wait: float = 0, progress: Progress | None = None,
     ) -> dict[str, int]:  # fmt: skip
         """Delete documents in one commit, which this index then has; segments are merged where that
         is due.
 
-        ids : one id or several, as a list, a NumPy or an Arrow array
+        ids : one id or several, as a list, a NumPy or an Arrow array; None where `where` is given
+        where : a filter, as of `search` but no array: all documents that meet it are deleted
 
         Returns the numbers of documents `deleted`, of `unknown` ids, and of segments `merged`.
         Other parameters are those of `add`. Raises as `writer`; DataError for an id of another
         type, and for an index without ids.
         """
         with self.writer(memory=memory, threads=threads, wait=wait, progress=progress) as writer:
-            writer.delete(ids)
+            writer.delete(ids, where=where)
         return _some(writer.summary, "deleted", "unknown", "merged")
 
     def compact(

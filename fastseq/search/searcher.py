@@ -30,6 +30,7 @@ from fastseq.kernels.search import impacts as impact_kernels
 from fastseq.kernels.search import search as kernels
 from fastseq.kernels.search.segments import LIST_COLUMNS, fill_lists, segment_table
 from fastseq.kernels.text.hashing import PADDING
+from fastseq.search.filtering import allowed_rows
 from fastseq.search.groups import (
     TermGroup,
     character_group,
@@ -43,7 +44,7 @@ from fastseq.text.lexicon import Lexicon
 from fastseq.text.normalising import DOTLESS, FIRST, normalised
 from fastseq.text.splitting import WordSplitter, splitter_of, stop_words
 from fastseq.text.tables import ByteTable, Column
-from fastseq.types import Float32, Int32, Int64, Texts, Tokens, offsets_of
+from fastseq.types import Float32, Int32, Int64, Texts, Tokens, UInt8, offsets_of
 
 if TYPE_CHECKING:
     from fastseq.search.cuda import GpuSearch
@@ -59,9 +60,12 @@ _BLOCK = 1024  # queries analysed at a time: on one thread, since it is mostly P
 _TASK = 16  # queries that a thread takes at a time
 _GROUPED = 64  # queries with groups whose terms are gathered at a time
 _CACHED_MODELS = 8
+_CACHED_FILTERS = 16  # a byte for each row
 _CACHED_IMPACTS = 1 << 28  # postings of one model with cached impacts: 1 GB
 _CACHED_SCRATCH = 16
 _CACHED_WORDS = 1 << 13  # their lists: 64 bytes at most for each segment and cached model
+
+_EVERY_ROW: UInt8 = np.empty(0, np.uint8)
 
 # the tokens of ASCII text, by tokenizer
 _ASCII_WORDS = {
@@ -327,10 +331,11 @@ class Searcher:
         # of the most recent models, as many as fit in the device's memory
         self._gpu: dict[ModelScorer, GpuSearch] = {}
         self._scorer = lru_cache(_CACHED_MODELS)(lambda model: ModelScorer(collection, model))
+        self._filtered = lru_cache(_CACHED_FILTERS)(partial(allowed_rows, collection))
 
     def search(
         self, queries: Sequence[Query], k: int, model: RankingModel, threads: int | None,
-        device: str = "cpu",
+        device: str = "cpu", filter: Any = None,
     ) -> tuple[Int32, Float32]:  # fmt: skip
         """rows int32[Q, k] and scores float32[Q, k] of each query's k best documents.
 
@@ -338,13 +343,14 @@ class Searcher:
         result does not depend on the number of threads or on the device.
 
         device : "cpu", or "cuda" for an NVIDIA GPU; `threads` are then for queries that run on the
-            CPU: those with a weight of zero or less, and all where k is more than 4,096 or the
-            index has several segments or deleted documents
+            CPU: those with a weight of zero or less, and all where k is more than 4,096, there is
+            a filter, or the index has several segments or deleted documents
+        filter : as of `allowed_rows`; None for all documents
 
         Raises SettingsError when k is below 1 or too large to hold, for a query or model of
         another type, for a weight that is not a number from -1e20 to 1e20, and for another device;
-        DeviceError where there is no such GPU, or its memory is full; FormatError where the index
-        is damaged.
+        what allowed_rows raises; DeviceError where there is no such GPU, or its memory is full;
+        FormatError where the index is damaged.
         """
         k = whole("k", k, 1, below=1 << 128)
         if k * max(len(queries), 1) > MOST_HITS:
@@ -357,7 +363,8 @@ class Searcher:
         n, depth = len(queries), min(k, collection.documents)
         rows, scores = np.full((n, k), -1, np.int32), np.zeros((n, k), np.float32)
         scorer = self._scorer(model)
-        gpu = self._on_gpu(scorer, depth) if device == "cuda" else None
+        allowed = self._allowed(filter)
+        gpu = self._on_gpu(scorer, depth) if device == "cuda" and filter is None else None
         with ThreadPoolExecutor(threads, "fastseq-search") as pool:
             for first in range(0, n, _BLOCK):
                 block = slice(first, first + _BLOCK)
@@ -368,14 +375,21 @@ class Searcher:
                     continue
                 terms = model.weigh(collection, terms)
                 if gpu is None or table.has_group(terms.terms).any():
-                    self._score(*hits, terms, table, scorer, pool, threads)
+                    self._score(*hits, terms, table, scorer, allowed, pool, threads)
                     continue
                 local = replace(terms, terms=table.ids(terms.terms)[0])
                 if len(left := gpu.search(*hits, depth, local)):
                     some = hits[0][left], hits[1][left]
-                    self._score(*some, terms.take(left), table, scorer, pool, threads)
+                    self._score(*some, terms.take(left), table, scorer, allowed, pool, threads)
                     hits[0][left], hits[1][left] = some
         return rows, scores
+
+    def _allowed(self, filter: Any) -> UInt8:
+        if filter is None:
+            return _EVERY_ROW
+        if isinstance(filter, str):
+            return self._filtered(filter)
+        return allowed_rows(self.collection, filter)
 
     def contains(self, terms: Texts) -> npt.NDArray[np.bool_]:
         """bool[n]: whether a document has each term."""
@@ -414,7 +428,7 @@ class Searcher:
 
     def _score(
         self, rows: Int32, scores: Float32, queries: QueryTerms, table: TermTable,
-        scorer: ModelScorer, pool: ThreadPoolExecutor, threads: int,
+        scorer: ModelScorer, allowed: UInt8, pool: ThreadPoolExecutor, threads: int,
     ) -> None:  # fmt: skip
         """Fill in the hits of queries, on all threads."""
         grouped = table.has_group(queries.terms)
@@ -428,14 +442,15 @@ class Searcher:
                 if len(part):
                     some, hits = queries.take(part), (rows[part], scores[part])
                     found = scorer.gathered if has_group[part[0]] else scorer.sources
-                    self._run(*hits, some, found(table, some.terms), pool, threads)
+                    self._run(*hits, some, found(table, some.terms), allowed, pool, threads)
                     rows[part], scores[part] = hits
             return
-        self._run(rows, scores, queries, scorer.sources(table, queries.terms), pool, threads)
+        sources = scorer.sources(table, queries.terms)
+        self._run(rows, scores, queries, sources, allowed, pool, threads)
 
     def _run(
         self, rows: Int32, scores: Float32, queries: QueryTerms, sources: _Sources,
-        pool: ThreadPoolExecutor, threads: int,
+        allowed: UInt8, pool: ThreadPoolExecutor, threads: int,
     ) -> None:  # fmt: skip
         """Fill in the hits of queries, on all threads."""
         # the kernel leaves the columns from k on: a part of each row would be another type to Numba
@@ -452,7 +467,7 @@ class Searcher:
                 kernels.search(
                     rows[first:stop], scores[first:stop], sources.table, sources.lists, scratch,
                     queries.starts[first : stop + 1], sources.rows, queries.weights,
-                    queries.base[first:stop], k,
+                    queries.base[first:stop], allowed, k,
                 )  # fmt: skip
             if len(self._scratch) < _CACHED_SCRATCH:
                 self._scratch.append(scratch)

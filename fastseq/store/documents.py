@@ -149,6 +149,17 @@ class StoredDocuments(ABC):
                 self._cached[name] = self._read(groups, [name]).combine_chunks().column(0)
             return self._cached[name]
 
+    def groups(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Some columns of group after group. Raises as `column`."""
+        check_columns(self.schema, columns)
+        for number in range(len(self.starts) - 1):
+            with self._lock:
+                table = self._read([number], list(columns))
+            (rows,) = table.combine_chunks().to_batches() or [
+                pa.RecordBatch.from_pylist([], table.schema)
+            ]
+            yield rows
+
     def take(self, rows: npt.ArrayLike, columns: Sequence[str] | None = None) -> pa.Table:
         """Some rows (int[m], repeats allowed), in the given order, of some columns or all.
 

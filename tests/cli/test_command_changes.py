@@ -434,11 +434,11 @@ def test_files_without_ids_are_an_error(
     assert "standard input, line 1: not UTF-8" in run("delete", "--ids", "-", stdin=b"\xe9").error
 
 
-def test_delete_takes_ids_or_a_file(run: Run, unchanged: None) -> None:
-    for words in ((), ("a", "--ids", "cats.parquet")):
+def test_delete_takes_ids_a_file_or_a_filter(run: Run, unchanged: None) -> None:
+    for words in ((), ("a", "--ids", "cats.parquet"), ("a", "--where", "year = 2001")):
         ran = run("delete", *words)
         assert ran.code == 2
-        assert "either IDs or --ids FILE" in ran.error
+        assert "give either IDs, --ids FILE or --where FILTER" in ran.error
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="arguments of other systems are text")

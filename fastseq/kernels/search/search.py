@@ -225,9 +225,15 @@ def _accumulate(scratch, segment, i, slack):
         at = stop
 
 
+@inline
+def _passes(allowed, row):
+    """Whether a row is allowed; where none is given, all are."""
+    return len(allowed) == 0 or allowed[np.uint64(row)] != 0
+
+
 @optimised_helper
 def _search_all(
-    scratch, found, best_key, segment, terms, k, first_row, n_docs, base
+    scratch, found, best_key, segment, terms, k, first_row, n_docs, base, allowed
 ):  # fmt: skip
     """Every document that has a query term, whatever the sign of its score; exhaustive. Others as
     in `_search_pruned`."""
@@ -256,7 +262,7 @@ def _search_all(
             key = make_key(scratch.scores[document] + base, first_row + row)
             scratch.scores[document] = 0.0
             scratch.seen[document] = 0
-            if key > best_key:
+            if key > best_key and _passes(allowed, first_row + row):
                 keys[np.uint64(found)] = key
                 found += 1
                 if found == len(keys):
@@ -393,7 +399,7 @@ def _threshold(key, base):
 
 @optimised_helper
 def _search_pruned(
-    scratch, found, best_key, segment, terms, k, first_row, n_docs, base
+    scratch, found, best_key, segment, terms, k, first_row, n_docs, base, allowed
 ):  # fmt: skip
     """The general case: every weight positive, so a sum is zero where no term occurs.
 
@@ -448,7 +454,7 @@ def _search_pruned(
             if score >= threshold and score > 0.0:  # that of a deleted document is 0
                 row = first_row + (window << WINDOW_BITS) + np.int64(scratch.candidates[c])
                 key = make_key(score + base, row)
-                if key > best_key:
+                if key > best_key and _passes(allowed, row):
                     keys[np.uint64(found)] = key
                     found += 1
                     if found == len(keys):
@@ -495,7 +501,7 @@ def _prefetch_postings(segments, lists, terms, starts, q, s):
 
 
 @jit
-def search(rows, scores, segments, lists, scratch, starts, terms, weights, base, k):
+def search(rows, scores, segments, lists, scratch, starts, terms, weights, base, allowed, k):
     """The k best documents of each of Q queries.
 
     rows      int32[Q, k]    document rows, -1 past the last hit
@@ -507,6 +513,7 @@ def search(rows, scores, segments, lists, scratch, starts, terms, weights, base,
     terms     int32[n]       rows of the lists
     weights   float32[n]
     base      float32[Q]     added to the score of every hit
+    allowed   uint8[rows]    0 for a row that cannot be a hit; or uint8[0], where every row can
     """
     for q in range(len(starts) - 1):
         own = terms[starts[q] : starts[q + 1]]
@@ -526,11 +533,11 @@ def search(rows, scores, segments, lists, scratch, starts, terms, weights, base,
             n_docs = segments[s, DOCUMENTS]
             if positive:
                 n, best_key = _search_pruned(
-                    scratch, n, best_key, segment, kept, k, first_row, n_docs, base[q]
+                    scratch, n, best_key, segment, kept, k, first_row, n_docs, base[q], allowed
                 )
             else:
                 n, best_key = _search_all(
-                    scratch, n, best_key, segment, kept, k, first_row, n_docs, base[q]
+                    scratch, n, best_key, segment, kept, k, first_row, n_docs, base[q], allowed
                 )
         if n > k:
             select_best(scratch.keys, n, k)

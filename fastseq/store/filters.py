@@ -1,0 +1,457 @@
+"""Filters over stored columns, as text.
+
+year >= 2000 and lang in ('en', 'de') and title like '%war%' and tags has 'x' and not draft
+
+    filter      = and-filter ("or" and-filter)*
+    and-filter  = not-filter ("and" not-filter)*
+    not-filter  = "not" not-filter | "(" filter ")" | predicate
+    predicate   = column
+                | column ("=" | "==" | "!=" | "<>" | "<" | "<=" | ">" | ">=") literal
+                | column ["not"] "in" "(" literal ("," literal)* ")"
+                | column ["not"] "between" literal "and" literal
+                | column ["not"] "like" string
+                | column ["not"] "has" literal
+                | column "is" ["not"] "null"
+    column      = a name, or one in double quotes; doc.year is a field of a struct
+    literal     = number | string | "true" | "false" | "null"
+
+Keywords are those of SQL, in any case, and so are nulls: a comparison with a null is null, `and`,
+`or` and `not` are Kleene's, and a row passes where the filter is true. A string is in single quotes
+(two for one inside), and stands for a date, time or timestamp where the column is one. Integers and
+decimals are compared exactly, floats with the nearest of their type. In `like`, % stands for any
+characters, _ for one, and \\ makes the next plain. `has` looks for an element in a list; elements
+that are null are not equal to it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import operator
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from decimal import ROUND_FLOOR, Context, Decimal
+from functools import reduce
+from typing import Any, NoReturn
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fastseq.errors import DataError, SettingsError
+from fastseq.store.documents import StoredDocuments
+from fastseq.store.files import reason
+from fastseq.store.nested import column_at, field_at, leaves, top_level
+
+Literal = Decimal | str | bool | None
+
+_EXACT = Context(prec=1000)
+_DEEPEST = 200  # parentheses and "not" in each other
+_COMPARISONS: dict[str, tuple[Any, Callable[[Any, Any], bool]]] = {
+    "=": (pc.equal, operator.eq), "!=": (pc.not_equal, operator.ne),
+    "<": (pc.less, operator.lt), "<=": (pc.less_equal, operator.le),
+    ">": (pc.greater, operator.gt), ">=": (pc.greater_equal, operator.ge),
+}  # fmt: skip
+_SAME = {"==": "=", "<>": "!="}
+_TOKEN = re.compile(
+    r"""\s*(?:
+    (?P<string>'(?:[^']|'')*')
+    | (?P<quoted>"(?:[^"]|"")+")
+    | (?P<number>[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,4})?(?![\w.]))
+    | (?P<word>[^\W\d]\w*(?:\.\w+)*)
+    | (?P<sign><=|>=|<>|!=|==|[=<>(),])
+    | (?P<end>$)
+    | (?P<other>.)
+    )""",
+    re.VERBOSE | re.DOTALL,
+)
+_KEYWORDS = frozenset(
+    ("and", "or", "not", "in", "between", "like", "has", "is", "null", "true", "false")
+)
+
+
+class Filter(ABC):
+    """A condition on the columns of a row."""
+
+    @abstractmethod
+    def columns(self) -> Iterator[str]:
+        """The paths of its columns, repeated where they are."""
+
+    @abstractmethod
+    def of(self, rows: pa.RecordBatch) -> pa.BooleanArray:
+        """True, false or null for each row."""
+
+    def mask(self, rows: pa.RecordBatch) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """bool[rows]: where the filter is true. Raises DataError where a column cannot be compared
+        as the filter does."""
+        found = pc.fill_null(self.of(rows), False)
+        return np.asarray(found.to_numpy(zero_copy_only=False), np.bool_)
+
+
+@dataclass(frozen=True)
+class _All(Filter):
+    """All of several conditions, or any of them."""
+
+    parts: tuple[Filter, ...]
+    every: bool
+
+    def columns(self) -> Iterator[str]:
+        for part in self.parts:
+            yield from part.columns()
+
+    def of(self, rows: pa.RecordBatch) -> pa.BooleanArray:
+        join = pc.and_kleene if self.every else pc.or_kleene
+        return reduce(join, (part.of(rows) for part in self.parts))
+
+
+@dataclass(frozen=True)
+class _Not(Filter):
+    part: Filter
+
+    def columns(self) -> Iterator[str]:
+        return self.part.columns()
+
+    def of(self, rows: pa.RecordBatch) -> pa.BooleanArray:
+        return pc.invert(self.part.of(rows))
+
+
+@dataclass(frozen=True)
+class _Predicate(Filter):
+    """A condition on one column.
+
+    test : of the column's array and its name
+    """
+
+    column: str
+    test: Callable[[pa.Array, str], pa.BooleanArray]
+
+    def columns(self) -> Iterator[str]:
+        yield self.column
+
+    def of(self, rows: pa.RecordBatch) -> pa.BooleanArray:
+        array = column_at(rows, self.column)
+        if pa.types.is_dictionary(array.type):
+            array = array.dictionary_decode()
+        return self.test(array, self.column)
+
+
+# ---- predicates
+
+
+def _constant(array: pa.Array, value: bool) -> pa.BooleanArray:
+    """The value, and null where the array is."""
+    return pc.if_else(pc.is_valid(array), value, pa.scalar(None, pa.bool_()))
+
+
+def _is_true(array: pa.Array, name: str) -> pa.BooleanArray:
+    if pa.types.is_null(array.type):
+        return pa.nulls(len(array), pa.bool_())
+    if not pa.types.is_boolean(array.type):
+        what = f"is {array.type}: only a boolean is a filter alone"
+        raise DataError(f"filter: the column {name!r} {what}")
+    return array
+
+
+def _compare(array: pa.Array, name: str, sign: str, literal: Literal) -> pa.BooleanArray:
+    """Compare a column with a literal."""
+    kind, types = array.type, pa.types
+    if literal is None or types.is_null(kind):
+        return pa.nulls(len(array), pa.bool_())
+    compare, _ = _COMPARISONS[sign]
+    if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
+        if not isinstance(literal, Decimal):
+            _mismatch(name, kind, literal, "a number")
+        return _compare_number(array, sign, literal)
+    if types.is_boolean(kind):
+        if not isinstance(literal, bool):
+            _mismatch(name, kind, literal, "true or false")
+        return compare(array.cast(pa.uint8()), pa.scalar(int(literal), pa.uint8()))
+    if not isinstance(literal, str):
+        _mismatch(name, kind, literal, "a string")
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+        return compare(array.cast(pa.large_string()), pa.scalar(literal, pa.large_string()))
+    if types.is_temporal(kind) and not types.is_duration(kind) and not types.is_interval(kind):
+        return compare(*_moments(array, name, literal))
+    raise DataError(f"filter: the column {name!r} is {kind}, which a filter cannot compare")
+
+
+def _compare_number(array: pa.Array, sign: str, literal: Decimal) -> pa.BooleanArray:
+    compare, between = _COMPARISONS[sign]
+    kind = array.type
+    if pa.types.is_floating(kind):
+        # a literal is the nearest number of the column's type: 0.1 is equal to float32(0.1)
+        with np.errstate(over="ignore"):
+            nearest = np.dtype(kind.to_pandas_dtype()).type(float(literal))
+        return compare(array.cast(pa.float64()), float(nearest))
+    scale = kind.scale if pa.types.is_decimal(kind) else 0
+    step = Decimal(1).scaleb(-scale)
+    below = literal.quantize(step, ROUND_FLOOR, _EXACT)
+    if below != literal:
+        if sign in ("=", "!="):
+            return _constant(array, sign == "!=")
+        sign = ">" if sign in (">", ">=") else "<="
+        compare, between = _COMPARISONS[sign]
+    try:
+        value = pa.scalar(below if scale or pa.types.is_decimal(kind) else int(below), kind)
+    except (pa.ArrowException, OverflowError, ValueError):
+        # outside the type's range: on the same side of every value
+        return _constant(array, between(0, 1 if below > 0 else -1))
+    return compare(array, value)
+
+
+def _moments(array: pa.Array, name: str, literal: str) -> tuple[pa.Array, pa.Scalar]:
+    """A column of dates, times or timestamps and a literal, in one type."""
+    kind = array.type
+    try:
+        if pa.types.is_time(kind):
+            moment: Any = datetime.time.fromisoformat(literal)
+            return array.cast(pa.time64("ns")), pa.scalar(moment, pa.time64("ns"))
+        moment = datetime.datetime.fromisoformat(literal)
+        zone = kind.tz if pa.types.is_timestamp(kind) else None
+        if zone is None and moment.tzinfo is not None:
+            raise ValueError
+        if zone is not None:
+            moment = moment.replace(tzinfo=moment.tzinfo or datetime.UTC)
+        # microseconds are what Python has; nanoseconds of a column are between two of them
+        unit = kind.unit if pa.types.is_timestamp(kind) and kind.unit == "ns" else "us"
+        common = pa.timestamp(unit, zone)
+        return array.cast(common), pa.scalar(moment, common)
+    except (ValueError, OverflowError, pa.ArrowException):
+        _mismatch(name, kind, literal, "a string such as '2001-12-31' or '2001-12-31T23:59:59'")
+
+
+def _mismatch(name: str, kind: pa.DataType, literal: Literal, expected: str) -> NoReturn:
+    shown = repr(literal) if isinstance(literal, str) else str(literal).lower()
+    raise DataError(
+        f"filter: the column {name!r} is {kind} and is compared with {shown:.80}; "
+        f"expected {expected}"
+    )
+
+
+def _is_in(array: pa.Array, name: str, literals: tuple[Literal, ...]) -> pa.BooleanArray:
+    return reduce(pc.or_kleene, (_compare(array, name, "=", literal) for literal in literals))
+
+
+def _like(array: pa.Array, name: str, pattern: str) -> pa.BooleanArray:
+    kind, types = array.type, pa.types
+    if types.is_null(kind):
+        return pa.nulls(len(array), pa.bool_())
+    if not (types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)):
+        raise DataError(f"filter: the column {name!r} is {kind}; like requires text")
+    return pc.match_like(array.cast(pa.large_string()), pattern)
+
+
+def _has(array: pa.Array, name: str, literal: Literal) -> pa.BooleanArray:
+    kind, types = array.type, pa.types
+    if types.is_null(kind):
+        return pa.nulls(len(array), pa.bool_())
+    if types.is_fixed_size_list(kind):
+        array = array.cast(pa.large_list(kind.value_field))
+    elif not (types.is_list(kind) or types.is_large_list(kind)):
+        raise DataError(f"filter: the column {name!r} is {kind}; has requires a list")
+    elements = array.flatten()
+    if types.is_dictionary(elements.type):
+        elements = elements.dictionary_decode()
+    equal = pc.fill_null(_compare(elements, name, "=", literal), False)
+    found = np.zeros(len(array), np.bool_)
+    found[pc.list_parent_indices(array).filter(equal).to_numpy(zero_copy_only=False)] = True
+    if literal is None:
+        return pa.nulls(len(array), pa.bool_())
+    return pc.if_else(pc.is_valid(array), pa.array(found), pa.scalar(None, pa.bool_()))
+
+
+# ---- text
+
+
+def parse_filter(text: str) -> Filter:
+    """The filter of a text. Raises SettingsError for one that is not in the language."""
+    return _Parser(text).whole()
+
+
+class _Parser:
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._depth = 0
+        self._kind, self._value, self._at, self._next = "", "", 0, 0
+        self._advance()
+
+    def whole(self) -> Filter:
+        found = self._either()
+        if self._kind != "end":
+            self._fail("and, or or the end")
+        return found
+
+    def _advance(self) -> None:
+        match = _TOKEN.match(self._text, self._next)
+        assert match is not None
+        assert match.lastgroup is not None
+        self._kind, self._value = match.lastgroup, match[match.lastgroup]
+        self._at, self._next = match.start(match.lastgroup), match.end()
+        if self._kind == "word" and self._value.lower() in _KEYWORDS:
+            self._kind, self._value = "keyword", self._value.lower()
+
+    def _takes(self, *values: str) -> bool:
+        """Whether the next token is a keyword or sign of these, which is then passed."""
+        if self._kind not in ("keyword", "sign") or self._value not in values:
+            return False
+        self._advance()
+        return True
+
+    def _fail(self, expected: str) -> NoReturn:
+        found = "its end" if self._kind == "end" else repr(self._value[:40])
+        raise SettingsError(
+            f"filter: expected {expected} at character {self._at + 1}, not {found}"
+        )
+
+    def _either(self) -> Filter:
+        parts = [self._both()]
+        while self._takes("or"):
+            parts.append(self._both())
+        return parts[0] if len(parts) == 1 else _All(tuple(parts), every=False)
+
+    def _both(self) -> Filter:
+        parts = [self._one()]
+        while self._takes("and"):
+            parts.append(self._one())
+        return parts[0] if len(parts) == 1 else _All(tuple(parts), every=True)
+
+    def _one(self) -> Filter:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise SettingsError(f"filter: more than {_DEEPEST} parentheses and not in each other")
+        if self._takes("not"):
+            found: Filter = _Not(self._one())
+        elif self._takes("("):
+            found = self._either()
+            if not self._takes(")"):
+                self._fail("a closing parenthesis")
+        else:
+            found = self._predicate()
+        self._depth -= 1
+        return found
+
+    def _predicate(self) -> Filter:
+        column = self._column()
+        if self._takes("is"):
+            is_null = not self._takes("not")
+            if not self._takes("null"):
+                self._fail("null")
+            null = pc.is_null if is_null else pc.is_valid
+            return _Predicate(column, lambda array, name: null(array))
+        if self._kind == "sign" and _SAME.get(self._value, self._value) in _COMPARISONS:
+            sign = _SAME.get(self._value, self._value)
+            self._advance()
+            literal = self._literal()
+            return _Predicate(column, lambda array, name: _compare(array, name, sign, literal))
+        negated = self._takes("not")
+        found = self._word_predicate(column)
+        if found is None:
+            if negated:
+                self._fail("in, between, like or has")
+            return _Predicate(column, _is_true)
+        return _Not(found) if negated else found
+
+    def _word_predicate(self, column: str) -> Filter | None:
+        if self._takes("in"):
+            if not self._takes("("):
+                self._fail("a list in parentheses")
+            literals = [self._literal()]
+            while self._takes(","):
+                literals.append(self._literal())
+            if not self._takes(")"):
+                self._fail("a comma or a closing parenthesis")
+            several = tuple(literals)
+            return _Predicate(column, lambda array, name: _is_in(array, name, several))
+        if self._takes("between"):
+            low = self._literal()
+            if not self._takes("and"):
+                self._fail("and")
+            high = self._literal()
+            return _All((
+                _Predicate(column, lambda array, name: _compare(array, name, ">=", low)),
+                _Predicate(column, lambda array, name: _compare(array, name, "<=", high)),
+            ), every=True)  # fmt: skip
+        if self._takes("like"):
+            pattern = self._literal() if self._kind == "string" else self._fail("a string")
+            assert isinstance(pattern, str)
+            return _Predicate(column, lambda array, name: _like(array, name, pattern))
+        if self._takes("has"):
+            element = self._literal()
+            return _Predicate(column, lambda array, name: _has(array, name, element))
+        return None
+
+    def _column(self) -> str:
+        value = self._value
+        if self._kind == "quoted":
+            value = value[1:-1].replace('""', '"')
+        elif self._kind != "word":
+            self._fail("a column")
+        self._advance()
+        return value
+
+    def _literal(self) -> Literal:
+        kind, value = self._kind, self._value
+        if kind == "string":
+            literal: Literal = value[1:-1].replace("''", "'")
+        elif kind == "number":
+            literal = Decimal(value)
+        elif kind == "keyword" and value in ("true", "false", "null"):
+            literal = None if value == "null" else value == "true"
+        else:
+            self._fail("a number, a string in single quotes, true, false or null")
+        self._advance()
+        return literal
+
+
+class _Expression(Filter):
+    """An expression of pyarrow over some columns."""
+
+    def __init__(self, expression: pc.Expression, names: Sequence[str]) -> None:
+        self._expression, self._names = expression, names
+
+    def columns(self) -> Iterator[str]:
+        yield from self._names
+
+    def of(self, rows: pa.RecordBatch) -> pa.BooleanArray:
+        import pyarrow.dataset as ds  # slow to import
+
+        found = ds.dataset(pa.table(rows)).to_table(columns={"passes": self._expression})
+        passes = found.column(0).combine_chunks()
+        if not pa.types.is_boolean(passes.type):
+            raise DataError(f"filter: the expression is {passes.type}, not a boolean")
+        return passes
+
+
+def as_filter(given: Any, schema: pa.Schema) -> Filter:
+    """A filter of the columns of a schema: its text, or an expression of pyarrow.
+
+    Raises SettingsError for text that is not a filter and for another type, DataError for a column
+    that the schema lacks.
+    """
+    if isinstance(given, pc.Expression):
+        return _Expression(given, schema.names)
+    if not isinstance(given, str):
+        raise SettingsError(
+            "filter must be text such as 'year >= 2000', a pyarrow expression or an array of "
+            f"bool, not {given!r:.80}"
+        )
+    found = parse_filter(given)
+    for path in found.columns():
+        if field_at(schema, path) is None:
+            named = ", ".join(field.name for field in leaves(list(schema)))
+            raise DataError(f"filter: no stored column {path!r}; stored are: {named or 'none'}")
+    return found
+
+
+def passing(
+    filter: Filter, documents: StoredDocuments
+) -> Iterator[np.ndarray[Any, np.dtype[np.bool_]]]:
+    """bool[rows] of group after group of stored documents. Raises DataError where the filter cannot
+    be applied to a column, FormatError for a damaged file."""
+    names = top_level(documents.schema, list(filter.columns()))
+    for rows in documents.groups(names):
+        try:
+            yield filter.mask(rows)
+        except pa.ArrowException as error:
+            raise DataError(f"filter: {reason(error)}") from error
