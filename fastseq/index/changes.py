@@ -192,10 +192,7 @@ class IndexWriter:
         self._flush()
         with self._whole_or_broken():
             for number, part in enumerate(self._parts):
-                stored = part.leaf.segment.stored
-                if stored is None:
-                    raise DataError("filter: the index has no stored columns")
-                meets = np.concatenate([np.zeros(0, np.bool_), *passing(filter, stored)])
+                meets = passing(filter, part.leaf.segment.stored)
                 if part.leaf.live is not None:
                     meets &= part.leaf.live != 0
                 self.summary["deleted"] += self._remove_rows(number, np.flatnonzero(meets))

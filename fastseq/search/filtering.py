@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastseq.errors import DataError, SettingsError
+from fastseq.errors import SettingsError
 from fastseq.index.collection import Collection
 from fastseq.types import UInt8
 
@@ -30,13 +30,5 @@ def allowed_rows(collection: Collection, given: Any) -> UInt8:
     from fastseq.store.filters import as_filter, passing  # imports pyarrow.compute
 
     filter = as_filter(given, collection.schema)
-    allowed = np.zeros(collection.rows, np.uint8)
-    for leaf in collection.leaves:
-        stored = leaf.segment.stored
-        if stored is None:
-            raise DataError("filter: the index has no stored columns")
-        at = leaf.first_row
-        for passes in passing(filter, stored):
-            allowed[at : at + len(passes)] = passes
-            at += len(passes)
-    return allowed
+    every = [passing(filter, leaf.segment.stored) for leaf in collection.leaves]
+    return np.concatenate([np.zeros(0, np.bool_), *every]).view(np.uint8)

@@ -46,6 +46,7 @@ from fastseq.store.nested import column_at, field_at, leaves, top_level
 
 Literal = Decimal | str | bool | None
 
+_MOST_DIGITS = 100  # more than any integer or decimal of Arrow has
 _EXACT = Context(prec=1000)
 _DEEPEST = 200  # parentheses and "not" in each other
 _COMPARISONS: dict[str, tuple[Any, Callable[[Any, Any], bool]]] = {
@@ -184,6 +185,8 @@ def _compare_number(array: pa.Array, sign: str, literal: Decimal) -> pa.BooleanA
         with np.errstate(over="ignore"):
             nearest = np.dtype(kind.to_pandas_dtype()).type(float(literal))
         return compare(array.cast(pa.float64()), float(nearest))
+    if literal.adjusted() > _MOST_DIGITS:
+        return _constant(array, between(0, 1 if literal > 0 else -1))
     scale = kind.scale if pa.types.is_decimal(kind) else 0
     step = Decimal(1).scaleb(-scale)
     below = literal.quantize(step, ROUND_FLOOR, _EXACT)
@@ -213,7 +216,7 @@ def _moments(array: pa.Array, name: str, literal: str) -> tuple[pa.Array, pa.Sca
             raise ValueError
         if zone is not None:
             moment = moment.replace(tzinfo=moment.tzinfo or datetime.UTC)
-        # microseconds are what Python has; nanoseconds of a column are between two of them
+        # the literal has microseconds; a cast would lose the nanoseconds of the column
         unit = kind.unit if pa.types.is_timestamp(kind) and kind.unit == "ns" else "us"
         common = pa.timestamp(unit, zone)
         return array.cast(common), pa.scalar(moment, common)
@@ -250,14 +253,16 @@ def _has(array: pa.Array, name: str, literal: Literal) -> pa.BooleanArray:
         array = array.cast(pa.large_list(kind.value_field))
     elif not (types.is_list(kind) or types.is_large_list(kind)):
         raise DataError(f"filter: the column {name!r} is {kind}; has requires a list")
+    if literal is None:
+        return pa.nulls(len(array), pa.bool_())
     elements = array.flatten()
     if types.is_dictionary(elements.type):
         elements = elements.dictionary_decode()
     equal = pc.fill_null(_compare(elements, name, "=", literal), False)
+    lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
+    parents = np.repeat(np.arange(len(array)), lengths)
     found = np.zeros(len(array), np.bool_)
-    found[pc.list_parent_indices(array).filter(equal).to_numpy(zero_copy_only=False)] = True
-    if literal is None:
-        return pa.nulls(len(array), pa.bool_())
+    found[parents[equal.to_numpy(zero_copy_only=False)]] = True
     return pc.if_else(pc.is_valid(array), pa.array(found), pa.scalar(None, pa.bool_()))
 
 
@@ -445,13 +450,18 @@ def as_filter(given: Any, schema: pa.Schema) -> Filter:
 
 
 def passing(
-    filter: Filter, documents: StoredDocuments
-) -> Iterator[np.ndarray[Any, np.dtype[np.bool_]]]:
-    """bool[rows] of group after group of stored documents. Raises DataError where the filter cannot
-    be applied to a column, FormatError for a damaged file."""
+    filter: Filter, documents: StoredDocuments | None
+) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """bool[rows]: the stored documents for which a filter is true. Raises DataError where it cannot
+    be applied to a column, or nothing is stored; FormatError for a damaged file."""
+    if documents is None:
+        raise DataError("filter: the index has no stored columns")
+    found = np.zeros(documents.num_rows, np.bool_)
     names = top_level(documents.schema, list(filter.columns()))
-    for rows in documents.groups(names):
+    starts = documents.starts.tolist()
+    for start, stop, rows in zip(starts, starts[1:], documents.groups(names), strict=False):
         try:
-            yield filter.mask(rows)
+            found[start:stop] = filter.mask(rows)
         except pa.ArrowException as error:
             raise DataError(f"filter: {reason(error)}") from error
+    return found

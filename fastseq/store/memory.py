@@ -1,4 +1,4 @@
-"""Freed memory, which allocators keep, returned to the operating system."""
+"""Return freed memory to the operating system."""
 
 from __future__ import annotations
 

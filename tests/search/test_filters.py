@@ -70,7 +70,8 @@ NUMBERS = maybe(
     st.sampled_from([
         "0", "-0", "1", "2", "1999", "1999.5", "2000", "2e3", "32767", "32768", "-32769", "1.10",
         "1.105", "-9999.99", "1e30", "-1e30", "0.1", "2.5", "9007199254740993",
-        "18446744073709551615", "18446744073709551616", "4611686018427387904",
+        "18446744073709551615", "18446744073709551616", "4611686018427387904", "1e9999",
+        "-1e9999", "1e-9999", "-1e-9999",
     ]).map(Decimal)
 )
 TEXTS = maybe(STRING)
@@ -203,6 +204,14 @@ def test_days_moments_and_small_floats(filter: str, expected: list[bool | None] 
             as_filter(filter, SCHEMA)
         return
     assert as_filter(filter, SCHEMA).of(batch).to_pylist() == expected
+
+
+def test_has_with_a_null_list_that_has_elements() -> None:
+    schema = pa.schema([("tags", pa.list_(pa.string()))])
+    values, nulls = pa.array(["x", "x", "y"]), pa.array([False, True, False])
+    tags = pa.ListArray.from_arrays(pa.array([0, 1, 2, 3], pa.int32()), values, mask=nulls)
+    rows = pa.RecordBatch.from_arrays([tags], schema=schema)
+    assert as_filter("tags has 'x'", schema).of(rows).to_pylist() == [True, None, False]
 
 
 def test_expressions_and_masks(index: Index) -> None:
