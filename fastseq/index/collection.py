@@ -116,7 +116,10 @@ class Collection:
     leaves : the segments, in order
     documents, tokens : the numbers of documents that are not deleted, and of their tokens
     rows : the number of rows, those of deleted documents among them
+    field : the field whose inverted index its leaves have; None for the text
     """
+
+    field: str | None = None
 
     def __init__(
         self, folder: Folder, earlier: Collection | None = None, tokenizer: Tokenizer | None = None
@@ -144,6 +147,22 @@ class Collection:
         self.tokens = sum(leaf.tokens for leaf in self.leaves)
         self._starts = offsets_of([leaf.segment.documents for leaf in self.leaves])
         self.rows = int(self._starts[-1])
+
+    @property
+    def fields(self) -> list[str]:
+        """The names of the fields."""
+        return list(self.folder.settings.get("fields", ()))
+
+    def of_field(self, name: str) -> Collection:
+        """The same documents with the inverted index of a field, and its number of tokens."""
+        view = Collection.__new__(Collection)
+        own = ("folder", "path", "analyzer", "tokenizer", "id_column", "stored_columns")
+        view.__dict__.update({key: self.__dict__[key] for key in own})
+        view.__dict__.update(documents=self.documents, rows=self.rows, _starts=self._starts)
+        view.field = name
+        view.leaves = [leaf.of_field(name) for leaf in self.leaves]
+        view.tokens = sum(leaf.tokens for leaf in view.leaves)
+        return view
 
     @cached_property
     def commit(self) -> int:

@@ -57,7 +57,7 @@ def character_group(collection: Collection, character: str) -> TermGroup:
     splitter = splitter_of(collection.analyzer)
     postings, df = [], 0
     for leaf in collection.leaves:
-        terms, roles = _terms_with(leaf, splitter, character)
+        terms, roles = character_terms(leaf, splitter, character)
         merged = _merged(leaf, terms, roles)
         postings.append(merged)
         if leaf.live is None:
@@ -69,7 +69,7 @@ def character_group(collection: Collection, character: str) -> TermGroup:
     return TermGroup(tuple(postings), df)
 
 
-def _terms_with(leaf: Leaf, splitter: Splitter, character: str) -> tuple[Int32, UInt8]:
+def character_terms(leaf: Leaf, splitter: Splitter, character: str) -> tuple[Int32, UInt8]:
     """The terms of a segment that are the character or bigrams with it, and their roles; one that
     it begins and ends has both."""
     vocabulary = leaf.segment.vocabulary

@@ -47,20 +47,22 @@ class Hits:
     columns of `to_table()`. A pickle of hits has the rows and scores, and refers to the index by
     its path and commit; ids and stored columns are read from there on access.
 
-    rows    int32[Q, k]    document rows, -1 past the last hit
-    scores  float32[Q, k]  descending, ties by row; 0 past the last hit
+    rows     int32[Q, k]    document rows, -1 past the last hit
+    scores   float32[Q, k]  descending, ties by row; 0 past the last hit
+    notices  what was not searched for as asked, such as malformed text, in sentences
     """
 
     rows: Int32
     scores: Float32
     _collection: Collection
+    notices: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         hits = _plural(int(self.counts.sum()), "hit")
         return f"Hits({_plural(len(self), 'query', 'queries')}, {hits})"
 
     def __reduce__(self) -> Any:
-        return Hits, (self.rows, self.scores, self._collection)
+        return Hits, (self.rows, self.scores, self._collection, self.notices)
 
     def __len__(self) -> int:
         """The number of queries."""
@@ -73,7 +75,7 @@ class Hits:
     def __getitem__(self, q: SupportsIndex | slice) -> list[dict[str, Any]] | Hits:
         """The results of query q, as `to_dicts` returns them; for a slice, those queries' Hits."""
         if isinstance(q, slice):
-            return Hits(self.rows[q], self.scores[q], self._collection)
+            return Hits(self.rows[q], self.scores[q], self._collection, self.notices)
         if not -len(self) <= operator.index(q) < len(self):
             raise IndexError(f"hits of {len(self)} queries have no number {q!r}")
         return self.to_dicts(operator.index(q))

@@ -7,27 +7,34 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastseq.errors import SettingsError
+import numpy as np
+
+from fastseq import query as values
+from fastseq.errors import DataError, SettingsError
 from fastseq.index.collection import Collection
+from fastseq.search.bm25f import BM25F
 from fastseq.search.hits import Hits
-from fastseq.search.ranking import BM25, RankingModel
-from fastseq.search.searcher import (
+from fastseq.search.ranking import BM25, LARGEST_WEIGHT, RankingModel
+from fastseq.search.query_words import (
     Expand,
-    Query,
     Removed,
-    Searcher,
     are_known,
     count_removed,
     expanded,
     raw_words,
     removed_words,
 )
-from fastseq.settings import function, string, strings, whole
+from fastseq.search.searcher import Query, Searcher
+from fastseq.search.syntax import parse
+from fastseq.settings import function, one_of, real, string, strings, whole
+from fastseq.types import UInt8
 
 if TYPE_CHECKING:
     from fastseq.index.build import Progress
     from fastseq.index.changes import IndexWriter
     from fastseq.text.analyzer import Analyzer
+
+Fields = str | Sequence[str] | Mapping[str, float] | None
 
 _DEFAULT = BM25()
 
@@ -176,18 +183,20 @@ class Index:
         return self._collection.analyzer
 
     def search(
-        self, query: Query | Sequence[Query], k: int = 10, model: RankingModel = _DEFAULT,
+        self, query: Query | Sequence[Query], k: int = 10, model: RankingModel | None = None,
         threads: int | None = None, expand: Expand | None = None, device: str = "cpu",
-        filter: Any = None,
+        filter: Any = None, *, fields: Fields = None, syntax: str = "plain", operator: str = "or",
     ) -> Hits:  # fmt: skip
         """The k best documents for one query or each of several.
 
         Parameters
         ----------
-        query : a string, analysed as the documents were (a repeated word counts each time); or a
-            mapping from terms of the index to weights; or a list of those
+        query : a string, analysed as the documents were (a repeated word counts each time); a
+            value of `fastseq.query`, such as `Phrase("black cat")`; a mapping from terms of the
+            index to weights; or a list of those
         k : hits for each query
-        model : `BM25(…)`, `TFIDF(…)` or `BoW(…)`
+        model : `BM25(…)`, `TFIDF(…)`, `BoW(…)` or another ranking model; default: BM25, with
+            `fields` BM25F
         threads : for a list of queries; default: all cores
         expand : query expansion: a function from the queries that are strings to a mapping for
             each, from further words to weights (a word of the query has weight 1), such as
@@ -197,23 +206,62 @@ class Index:
         filter : a condition on stored columns, which every hit meets, such as
             "year >= 2000 and lang in ('en', 'de')" (see docs/guide/search.md) or a pyarrow
             expression; or an array of bool by row. It does not change scores. Searched on the CPU
+        fields : fields in which words are looked up instead of the text: a name, a list, or a
+            mapping from names to weights. BM25F counts a word once, whatever fields have it; the
+            scores of other models in each field, times its weight, are added
+        syntax : of strings: "plain", or "query": words, "phrases", +must, -mustnot, AND, OR, NOT,
+            parentheses, field:word, word^2, pre*, w?ld*, word~1, field:[2000 TO 2010] and /regular
+            expressions/, as of Lucene's classic query parser. Malformed text is searched for as
+            plain words, with a notice in `hits.notices`
+        operator : "or" or "and": how the words of a string are joined
 
         Raises SettingsError for an argument of another type or outside its range (the weights of
-        terms from -1e20 to 1e20); DataError for a filter of unknown columns or of other types than
-        theirs; DeviceError for "cuda" without the [cuda] extra, an NVIDIA GPU or
+        terms from -1e20 to 1e20); DataError for a field, column or filter of unknown columns or of
+        other types than theirs; DeviceError for "cuda" without the [cuda] extra, an NVIDIA GPU or
         enough memory on it.
         """
-        queries = [query] if isinstance(query, str | Mapping) else query
+        single = isinstance(query, str | Mapping | values.Query)
+        queries: Any = [query] if single else query
         if not isinstance(queries, Iterable) or isinstance(queries, bytes):
             raise SettingsError(
-                f"a query must be a string, a mapping or a list of those, not {query!r}"
+                f"a query must be a string, a mapping, a value of fastseq.query or a list of those, "
+                f"not {query!r:.80}"
             )
         queries = list(queries)
         searcher = self._searcher  # another thread may refresh this index
+        one_of("operator", operator, ("or", "and"))
+        weights = _field_weights(fields, searcher.collection)
+        if model is None:
+            model = _DEFAULT if weights is None else BM25F()
         if (expand := function("expand", expand)) is not None:
             queries = expanded(queries, expand, searcher)
-        rows, scores = searcher.search(queries, k, model, threads, device, filter)
-        return Hits(rows, scores, searcher.collection)
+        notices: list[str] = []
+        if one_of("syntax", syntax, ("plain", "query")) == "query":
+            queries = [_parsed(each, searcher.collection, operator, notices) for each in queries]
+        rows, scores, more = searcher.find(
+            queries, k, model, threads, device, filter, weights, operator
+        )
+        return Hits(rows, scores, searcher.collection, (*notices, *more))
+
+    def count(
+        self, query: Query, *, filter: Any = None, fields: Fields = None, syntax: str = "plain",
+        operator: str = "or",
+    ) -> int:  # fmt: skip
+        """The number of documents that match a query, all of them. Parameters and errors are those
+        of `search`."""
+        return int(np.count_nonzero(self._matches(query, filter, fields, syntax, operator)))
+
+    def _matches(
+        self, query: Query, filter: Any, fields: Fields, syntax: str, operator: str
+    ) -> UInt8:
+        """uint8[rows]: 1 for the documents that match."""
+        searcher = self._searcher
+        weights = _field_weights(fields, searcher.collection)
+        one_of("operator", operator, ("or", "and"))
+        if one_of("syntax", syntax, ("plain", "query")) == "query":
+            query = _parsed(query, searcher.collection, operator, [])
+        model = _DEFAULT if weights is None else BM25F()
+        return searcher.matched(query, model, filter, weights, operator)
 
     # ---- changes
 
@@ -331,6 +379,42 @@ class Index:
     def info(self) -> dict[str, Any]:
         """The kind, format_version, settings, statistics, files and bytes of `fastseq info`."""
         return self._collection.folder.manifest.describe()
+
+
+def _field_weights(fields: Fields, collection: Collection) -> dict[str, float] | None:
+    """The weights of the fields of a search."""
+    if fields is None:
+        return None
+    if isinstance(fields, Mapping):
+        given = {string("fields", name): weight for name, weight in fields.items()}
+    else:
+        given = dict.fromkeys(strings("fields", fields), 1.0)
+    if not given:
+        raise SettingsError("fields must name at least one field")
+    for name in given:
+        if name not in collection.fields:
+            known = ", ".join(collection.fields)
+            raise DataError(f"no field {name!r}; fields of this index are: {known or 'none'}")
+    wanted = f"a number above 0 and at most {LARGEST_WEIGHT:g}"
+    return {
+        name: real(f"the weight of {name!r}", weight, lambda w: 0 < w <= LARGEST_WEIGHT, wanted)
+        for name, weight in given.items()
+    }
+
+
+def _parsed(query: Any, collection: Collection, operator: str, notices: list[str]) -> Any:
+    """A query, where it is a string its value in the query syntax; plain text is unchanged."""
+    if not isinstance(query, str):
+        return query
+    columns: list[str] = []
+    if ":" in query and collection.stored_columns:
+        from fastseq.store.nested import leaves
+
+        columns = [column.name for column in leaves(list(collection.schema))]
+    parsed = parse(query, operator=operator, fields=collection.fields, columns=columns)
+    if parsed.notice is not None:
+        notices.append(parsed.notice)
+    return parsed.query.text if parsed.plain else parsed.query
 
 
 def _some(numbers: Mapping[str, int], *names: str) -> dict[str, int]:

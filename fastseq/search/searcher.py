@@ -1,8 +1,4 @@
-"""Search of a collection: from queries to the rows and scores of their best documents.
-
-Query expansion is a function of the caller, from queries to words with weights, such as
-`vectors.expansion.Expander`, which takes the nearest word vectors.
-"""
+"""Search of a collection: from queries to the rows and scores of their best documents."""
 
 from __future__ import annotations
 
@@ -10,27 +6,30 @@ import itertools
 import re
 import threading
 import warnings
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache, partial
-from itertools import pairwise
-from math import inf, isfinite
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from fastseq import query as values
 from fastseq.devices import check_device
-from fastseq.errors import DataError, FastseqWarning, InvalidTextError, RowError, SettingsError
+from fastseq.errors import FastseqWarning, SettingsError
 from fastseq.index.collection import Collection
 from fastseq.kernels.search import impacts as impact_kernels
 from fastseq.kernels.search import search as kernels
+from fastseq.kernels.search.required import search_required
 from fastseq.kernels.search.segments import LIST_COLUMNS, fill_lists, segment_table
 from fastseq.kernels.text.hashing import PADDING
+from fastseq.search.clauses import BooleanClause, Clause, MergedClause, TermClause
+from fastseq.search.evaluation import Evaluator, plan_of
 from fastseq.search.filtering import allowed_rows
+from fastseq.search.query_words import encoded, of_queries
+from fastseq.search.flat import FlatTerms, flatten, weighed
 from fastseq.search.groups import (
     TermGroup,
     character_group,
@@ -38,21 +37,19 @@ from fastseq.search.groups import (
     has_character_groups,
     lone_characters,
 )
-from fastseq.search.ranking import QueryTerms, RankingModel
+from fastseq.search.ranking import QueryTerms, QuotientModel, RankingModel
+from fastseq.search.resolving import QueryAnalyzer, Resolver
 from fastseq.settings import thread_count, whole
 from fastseq.text.lexicon import Lexicon
-from fastseq.text.normalising import DOTLESS, FIRST, normalised
-from fastseq.text.splitting import WordSplitter, splitter_of, stop_words
+from fastseq.text.normalising import DOTLESS
+from fastseq.text.splitting import splitter_of
 from fastseq.text.tables import ByteTable, Column
-from fastseq.types import Float32, Int32, Int64, Texts, Tokens, UInt8, offsets_of
+from fastseq.types import Float32, Int32, Int64, Texts, UInt8, offsets_of
 
 if TYPE_CHECKING:
     from fastseq.search.cuda import GpuSearch
-    from fastseq.text.analyzer import Analyzer
 
 Query = str | Mapping[str, float]
-# queries -> for each of them further words with weights; a word of the query itself has weight 1
-Expand = Callable[[Sequence[str]], Sequence[Mapping[str, float]]]
 
 MOST_HITS = 1 << 30  # rows × queries of one call
 LARGEST_WEIGHT = 1e20  # of a query term: far more would not fit a float32 score
@@ -260,7 +257,7 @@ class TermTable:
     def of(self, texts: Texts) -> tuple[Int32, Int64]:
         """(numbers, offsets) of the tokens of texts."""
         if not self._cached:
-            terms, tokens = _encoded(self._collection.analyzer, texts)
+            terms, tokens = encoded(self._collection.analyzer, texts)
             return self.add(terms)[tokens.values], tokens.offsets
         with self._lock:
             tokens = self._lexicon.encode(texts)
@@ -332,6 +329,29 @@ class Searcher:
         self._gpu: dict[ModelScorer, GpuSearch] = {}
         self._scorer = lru_cache(_CACHED_MODELS)(lambda model: ModelScorer(collection, model))
         self._filtered = lru_cache(_CACHED_FILTERS)(partial(allowed_rows, collection))
+        self._fields: dict[str, Searcher] = {}
+
+    @cached_property
+    def analyzer(self) -> QueryAnalyzer:
+        """The analysis of queries that are values."""
+        return QueryAnalyzer(self.collection.analyzer)
+
+    def of_field(self, name: str) -> Searcher:
+        """The same of a field."""
+        found = self._fields.get(name)
+        if found is None:
+            found = self._fields[name] = Searcher(self.collection.of_field(name))
+        return found
+
+    def term(self, term: str) -> TermClause | MergedClause:
+        """The clause of a term as in the index."""
+        table = self._current_table()
+        number = table.add(Texts.from_strings([term]))
+        df = int(table.df[number[0]])
+        group = table.groups.get(int(number[0]))
+        if group is not None:
+            return MergedClause(self.collection, term.encode(), group.postings, df)
+        return TermClause(self.collection, term.encode(), table.ids(number)[:, 0], df)
 
     def search(
         self, queries: Sequence[Query], k: int, model: RankingModel, threads: int | None,
@@ -363,7 +383,7 @@ class Searcher:
         n, depth = len(queries), min(k, collection.documents)
         rows, scores = np.full((n, k), -1, np.int32), np.zeros((n, k), np.float32)
         scorer = self._scorer(model)
-        allowed = self._allowed(filter)
+        allowed = self.allowed(filter)
         gpu = self._on_gpu(scorer, depth) if device == "cuda" and filter is None else None
         with ThreadPoolExecutor(threads, "fastseq-search") as pool:
             for first in range(0, n, _BLOCK):
@@ -384,7 +404,144 @@ class Searcher:
                     hits[0][left], hits[1][left] = some
         return rows, scores
 
-    def _allowed(self, filter: Any) -> UInt8:
+    def find(
+        self, queries: Sequence[Query | values.Query], k: int, model: RankingModel,
+        threads: int | None, device: str = "cpu", filter: Any = None,
+        fields: Mapping[str, float] | None = None, operator: str = "or",
+    ) -> tuple[Int32, Float32, list[str]]:  # fmt: skip
+        """(rows, scores, notices) of queries of any kind; rows and scores as `search` returns them.
+
+        fields    the weights of the fields in which words without a field are looked up; None for
+                  the text
+        operator  "or" or "and": how the words of a text are joined
+        """
+        whole("k", k, 1, below=1 << 128)
+        if k * max(len(queries), 1) > MOST_HITS:
+            raise SettingsError(f"k of {k} for {len(queries)} queries does not fit in memory")
+        if fields is not None and any(isinstance(query, Mapping) for query in queries):
+            raise SettingsError("a mapping of terms to weights cannot be searched in fields")
+        structured = [
+            q for q, query in enumerate(queries)
+            if isinstance(query, values.Query)
+            or (isinstance(query, str) and (fields is not None or operator == "and"))
+        ]  # fmt: skip
+        if not structured:
+            return *self.search(queries, k, model, threads, device, filter), []  # type: ignore[arg-type]
+        n = len(queries)
+        rows, scores = np.full((n, k), -1, np.int32), np.zeros((n, k), np.float32)
+        chosen = set(structured)
+        plain = [q for q in range(n) if q not in chosen]
+        if plain:
+            own = self.search([queries[q] for q in plain], k, model, threads, device, filter)  # type: ignore[misc]
+            rows[plain], scores[plain] = own
+        asked = [queries[q] for q in structured]
+        given = [values.Term(query) if isinstance(query, str) else query for query in asked]
+        left = list(range(len(given)))
+        if fields is None and operator == "or":
+            left = self._find_flat(rows, scores, structured, given, k, model, threads, filter)  # type: ignore[arg-type]
+        resolver = Resolver(self, model, fields, operator)
+        clauses = [resolver.resolve(given[i]) for i in left]  # type: ignore[arg-type]
+        if left:
+            places = [structured[i] for i in left]
+            rows[places], scores[places] = self._evaluate(clauses, k, model, threads, filter)
+        return rows, scores, resolver.notices
+
+    def _find_flat(
+        self, rows: Int32, scores: Float32, places: Sequence[int], queries: Sequence[values.Query],
+        k: int, model: RankingModel, threads: int | None, filter: Any,
+    ) -> list[int]:  # fmt: skip
+        """Fill in the hits of the queries that are flat; returns the numbers of the others."""
+        collection, table = self.collection, self._current_table()
+        depth = min(k, collection.documents)
+        if not isinstance(model, QuotientModel) or not depth:
+            return list(range(len(queries)))
+        own = [flatten(query, table.of_ascii) for query in queries]
+        chosen = [i for i, query in enumerate(own) if query is not None]
+        if not chosen:
+            return list(range(len(queries)))
+        terms, refused = weighed(
+            [query for query in own if query is not None], table.counted,
+            partial(model.weigh, collection), table.df,
+        )  # fmt: skip
+        if table.has_group(terms.terms).any():
+            return list(range(len(queries)))
+        others = {chosen[i] for i in refused}
+        hits = np.full((len(chosen), k), -1, np.int32), np.zeros((len(chosen), k), np.float32)
+        threads = thread_count(threads)
+        sources = self._scorer(model).sources(table, terms.terms)
+        with ThreadPoolExecutor(threads, "fastseq-search") as pool:
+            self._run(
+                *hits, terms, sources, self.allowed(filter), pool, threads, terms.roles
+            )
+        to = [places[i] for i in chosen]
+        rows[to], scores[to] = hits
+        return [i for i in range(len(queries)) if own[i] is None or i in others]
+
+    def _evaluate(
+        self, clauses: Sequence[Clause | None], k: int, model: RankingModel, threads: int | None,
+        filter: Any,
+    ) -> tuple[Int32, Float32]:  # fmt: skip
+        """The hits of resolved queries, clause by clause; None for one that has no words."""
+        collection = self.collection
+        n, depth = len(clauses), min(k, collection.documents)
+        rows, scores = np.full((n, k), -1, np.int32), np.zeros((n, k), np.float32)
+        evaluator = self._evaluator(model, filter)
+
+        def work(q: int) -> None:
+            clause = clauses[q]
+            if clause is None or not depth:
+                return
+            plan = plan_of(clause)
+            if not plan.scored and plan.condition is None:
+                return
+            weights, base = evaluator.weights(plan)
+            table, lists, _kept = evaluator.sources(plan)
+            m = len(lists)
+            scratch = self._take_scratch(depth, m)
+            weights = np.concatenate([weights, np.zeros(m - len(weights), np.float32)])
+            kernels.search(
+                rows[q : q + 1], scores[q : q + 1], table, lists, scratch,
+                np.array([0, m]), np.arange(m, dtype=np.int32), weights,
+                np.array([base], np.float32), evaluator.allowed(plan), depth,
+            )  # fmt: skip
+            self._give_back(scratch)
+
+        threads = min(thread_count(threads), n)
+        if threads <= 1:
+            for q in range(n):
+                work(q)
+        else:
+            with ThreadPoolExecutor(threads, "fastseq-search") as pool:
+                list(pool.map(work, range(n)))
+        return rows, scores
+
+    def matched(
+        self, query: Query | values.Query, model: RankingModel, filter: Any = None,
+        fields: Mapping[str, float] | None = None, operator: str = "or",
+    ) -> UInt8:  # fmt: skip
+        """uint8[rows]: 1 for every document that matches a query of any kind."""
+        clause: Clause | None
+        if isinstance(query, Mapping):
+            if fields is not None:
+                raise SettingsError("a mapping of terms to weights cannot be searched in fields")
+            terms: list[Clause] = [self.term(term) for term in _terms_of(query)]
+            clause = BooleanClause(self.collection, (), terms, (), (), 1) if terms else None
+        else:
+            value = values.Term(query) if isinstance(query, str) else query
+            clause = Resolver(self, model, fields, operator).resolve(value)
+        if clause is None:
+            return np.zeros(self.collection.rows, np.uint8)
+        return self._evaluator(model, filter).matched(plan_of(clause))
+
+    def _evaluator(self, model: RankingModel, filter: Any) -> Evaluator:
+        def weighting(view: Collection, s: int) -> impact_kernels.Weighting | None:
+            searcher = self if view.field is None else self.of_field(view.field)
+            return searcher._scorer(model).weighting(s)
+
+        return Evaluator(self.collection, model, self.allowed(filter), weighting)
+
+    def allowed(self, filter: Any) -> UInt8:
+        """uint8[rows]: 1 for those that a filter lets pass; uint8[0] for None."""
         if filter is None:
             return _EVERY_ROW
         if isinstance(filter, str):
@@ -449,10 +606,10 @@ class Searcher:
         self._run(rows, scores, queries, sources, allowed, pool, threads)
 
     def _run(
-        self, rows: Int32, scores: Float32, queries: QueryTerms, sources: _Sources,
-        allowed: UInt8, pool: ThreadPoolExecutor, threads: int,
+        self, rows: Int32, scores: Float32, queries: QueryTerms | FlatTerms, sources: _Sources,
+        allowed: UInt8, pool: ThreadPoolExecutor, threads: int, roles: UInt8 | None = None,
     ) -> None:  # fmt: skip
-        """Fill in the hits of queries, on all threads."""
+        """Fill in the hits of queries, on all threads; of flat ones with the roles of the terms."""
         # the kernel leaves the columns from k on: a part of each row would be another type to Numba
         k = min(rows.shape[1], self.collection.documents)
         longest = int(np.diff(queries.starts).max())
@@ -464,13 +621,16 @@ class Searcher:
             scratch = self._take_scratch(k, longest)
             while (first := next(tasks)) < n:
                 stop = min(first + step, n)
-                kernels.search(
+                given = (
                     rows[first:stop], scores[first:stop], sources.table, sources.lists, scratch,
                     queries.starts[first : stop + 1], sources.rows, queries.weights,
-                    queries.base[first:stop], allowed, k,
                 )  # fmt: skip
-            if len(self._scratch) < _CACHED_SCRATCH:
-                self._scratch.append(scratch)
+                rest = queries.base[first:stop], allowed, k
+                if roles is None:
+                    kernels.search(*given, *rest)
+                else:
+                    search_required(*given, roles, *rest)
+            self._give_back(scratch)
 
         others = [pool.submit(work) for _ in range(min(threads, -(-n // step)) - 1)]
         try:
@@ -502,7 +662,7 @@ class Searcher:
                 np.concatenate([part.weights for part in parts]),
                 np.zeros(len(queries), np.float32),
             )
-        with _of_queries():
+        with of_queries():
             found = table.of_ascii(queries[0]) if len(queries) == 1 else None  # type: ignore[arg-type]
             if found is not None:
                 numbers, offsets = np.array(found, np.int32), np.array([0, len(found)], np.int64)
@@ -524,9 +684,7 @@ class Searcher:
                 "a query term's weight must be a finite number from "
                 f"-{LARGEST_WEIGHT:g} to {LARGEST_WEIGHT:g}"
             )
-        if not all(isinstance(term, str) for term in query):
-            raise SettingsError("a query's terms must be strings")
-        numbers = table.add(Texts.from_strings(query))
+        numbers = table.add(Texts.from_strings(_terms_of(query)))
         # counted gives the order of addition; each term occurs once
         found = table.counted(numbers, np.array([0, len(numbers)], np.int64))
         given = dict(zip(numbers.tolist(), weights.tolist(), strict=True))
@@ -540,160 +698,12 @@ class Searcher:
                 return scratch
         return kernels.make_scratch(k, max(terms, 32))
 
-
-@contextmanager
-def _of_queries() -> Iterator[None]:
-    """Errors of texts in the block name a query."""
-    try:
-        yield
-    except InvalidTextError:
-        raise DataError("a query is not valid UTF-8") from None
-    except RowError as error:
-        raise DataError(f"a query: {error.problem}") from None
+    def _give_back(self, scratch: kernels.Scratch) -> None:
+        if len(self._scratch) < _CACHED_SCRATCH:
+            self._scratch.append(scratch)
 
 
-def _encoded(analyzer: Analyzer, texts: Texts) -> tuple[Texts, Tokens]:
-    """(terms, tokens) of texts in the analysis of the index."""
-    lexicon = Lexicon(analyzer)
-    tokens = lexicon.encode(texts)
-    return lexicon.terms(), tokens
-
-
-# ---- query expansion, and the words of a query that an index lacks
-
-
-def expanded(queries: Sequence[Query], expand: Expand, searcher: Searcher) -> list[Query]:
-    """The queries, with the words that `expand` returns for those that are strings.
-
-    The words are analysed; terms of the query itself and terms that the index lacks are dropped. A
-    word of several terms divides its weight among them; of several words with the same term the
-    largest weight counts. The result is a mapping from terms to weights; a query without added
-    terms is unchanged.
-
-    Raises SettingsError where `expand` returns something else, DataError for a query that is not
-    valid Unicode.
-    """
-    asked = [query for query in queries if isinstance(query, str)]
-    answers = _checked(expand(asked), len(asked)) if asked else []
-    texts = [t for query, words in zip(asked, answers, strict=True) for t in (query, *words)]
-    with _of_queries():
-        terms, tokens = _encoded(searcher.collection.analyzer, Texts.from_strings(texts))
-    known = searcher.contains(terms).tolist()
-    names, ids = terms.to_strings(), tokens.values.tolist()
-    # the terms of each query, then those of each of its added words
-    rows = iter([ids[a:b] for a, b in pairwise(tokens.offsets.tolist())])
-    answer = iter(answers)
-    found: list[Query] = []
-    for query in queries:
-        if not isinstance(query, str):
-            found.append(query)
-            continue
-        own, added = Counter(next(rows)), dict[int, float]()
-        for weight in next(answer).values():
-            row = next(rows)
-            for term in row:
-                if term not in own and known[term]:
-                    added[term] = max(added.get(term, -inf), weight / len(row))
-        weights = {names[term]: float(weight) for term, weight in {**own, **added}.items()}
-        found.append(weights if added else query)
-    return found
-
-
-def _checked(given: Iterable[Mapping[str, float]], queries: int) -> list[dict[str, float]]:
-    if not isinstance(given, Iterable):
-        raise SettingsError(
-            f"expand returned {given!r:.80}; expected a list of mappings from words to weights"
-        )
-    answers = list(given)
-    if len(answers) != queries:
-        raise SettingsError(f"expand returned {len(answers)} mappings for {queries} queries")
-    for words in answers:
-        if not isinstance(words, Mapping) or not all(
-            isinstance(word, str) and isinstance(weight, int | float) and isfinite(weight)
-            for word, weight in words.items()
-        ):
-            raise SettingsError(
-                f"expand returned {words!r:.80}; expected a mapping from words to finite weights"
-            )
-    return [dict(words) for words in answers]
-
-
-def are_known(searcher: Searcher, words: Sequence[str]) -> list[bool | None]:
-    """For each word whether a document contains it; None for one that the analyzer removes."""
-    terms, tokens = _encoded(searcher.collection.analyzer, Texts.from_strings(words))
-    found = searcher.contains(terms)[tokens.values]
-    parts = np.split(found, tokens.offsets[1:-1]) if len(words) else []
-    return [bool(part.any()) if len(part) else None for part in parts]
-
-
-def raw_words(collection: Collection, query: str) -> list[str]:
-    """The distinct words of a query before any is removed and stems are taken, short ones too; a
-    run of a script without spaces is one word, though the index may have bigrams."""
-    return _raw_words(collection, [query])[0]
-
-
-def _raw_words(collection: Collection, queries: Sequence[str]) -> tuple[list[str], Tokens]:
-    """The distinct words of queries, as `raw_words`, and their numbers in each query."""
-    analyzer, texts = collection.analyzer, Texts.from_strings(queries)
-    if analyzer.tokenizer == "unicode" and not analyzer.segments:
-        runs = WordSplitter(analyzer).whole_runs(texts)
-        return Texts(*runs.table.texts()).to_strings(), Tokens(runs.ids, runs.ends)
-    plain = replace(
-        analyzer, stopwords="none", stemmer="none", normalization="none", ngrams=(1, 1),
-        char_ngrams=None, min_length=1, max_length=None,
-        cjk="none" if analyzer.cjk == "bigrams" else analyzer.cjk,
-    )  # fmt: skip
-    lexicon = Lexicon(plain)
-    tokens = lexicon.encode(texts)
-    return lexicon.terms().to_strings(), tokens
-
-
-def removed_words(collection: Collection, query: str) -> list[tuple[str, str]]:
-    """(word, reason) of each word of a query that the analyzer of the index removes."""
-    words = raw_words(collection, query)
-    reasons = _reasons(collection.analyzer, words)
-    return [(word, why) for word, why in zip(words, reasons, strict=True) if why is not None]
-
-
-class Removed(NamedTuple):
-    """What the analyzer removes from queries.
-
-    words  of each reason, "stop word", "too short" or "too long", the number of words removed
-    empty  the numbers of the queries without any other word
-    """
-
-    words: Counter[str]
-    empty: list[int]
-
-
-def count_removed(collection: Collection, queries: Sequence[str]) -> Removed:
-    """The words of queries that the analyzer of the index removes; a repeated word counts each
-    time."""
-    removed = Removed(Counter(), [])
-    for first in range(0, len(queries), _BLOCK):
-        words, tokens = _raw_words(collection, queries[first : first + _BLOCK])
-        reasons = _reasons(collection.analyzer, words)
-        counts = np.bincount(tokens.values, minlength=len(words)).tolist()
-        for why, count in zip(reasons, counts, strict=True):
-            if why is not None:
-                removed.words[why] += count
-        kept = np.array([why is None for why in reasons], bool)[tokens.values]
-        left = np.diff(offsets_of(kept)[tokens.offsets])
-        removed.empty.extend((first + np.flatnonzero(left == 0)).tolist())
-    return removed
-
-
-def _reasons(analyzer: Analyzer, words: list[str]) -> list[str | None]:
-    """Of each word the reason for which it is removed; None for one that is not."""
-    splitter, stopped = splitter_of(analyzer), stop_words(analyzer)
-    forms = normalised(FIRST, analyzer.normalization, words)
-    shortest, longest = analyzer.min_length or splitter.shortest, analyzer.max_length or inf
-    reasons: list[str | None] = []
-    for form, script in zip(forms, splitter.scripts(words).tolist(), strict=True):
-        if form in stopped:
-            reasons.append("stop word")
-        elif not script and not shortest <= len(form) <= longest:
-            reasons.append("too short" if len(form) < shortest else "too long")
-        else:
-            reasons.append(None)
-    return reasons
+def _terms_of(query: Mapping[str, float]) -> list[str]:
+    if not all(isinstance(term, str) for term in query):
+        raise SettingsError("a query's terms must be strings")
+    return list(query)

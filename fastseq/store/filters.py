@@ -67,6 +67,7 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE | re.DOTALL,
 )
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,4})?", re.ASCII)
 _KEYWORDS = frozenset(
     ("and", "or", "not", "in", "between", "like", "has", "is", "null", "true", "false")
 )
@@ -407,6 +408,46 @@ class _Parser:
             self._fail("a number, a string in single quotes, true, false or null")
         self._advance()
         return literal
+
+
+def comparison(schema: pa.Schema, column: str, sign: str, value: Any) -> str:
+    """The text of a filter that compares a column with a Python value; a list column has it.
+
+    value : a string stands for a number or a boolean where the column has these
+
+    Raises DataError for a value that no filter can be compared with.
+    """
+    field = field_at(schema, column)
+    assert field is not None
+    kind = field.type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if sign == "=" and (
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    ):
+        sign, kind = "has", kind.value_type
+    quoted = '"' + column.replace('"', '""') + '"'
+    return f"{quoted} {sign} {_literal_of(column, kind, value)}"
+
+
+def _literal_of(column: str, kind: pa.DataType, value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        is_number = _NUMBER.fullmatch(value) is not None
+        if is_number and (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+            return value
+        if is_number and pa.types.is_decimal(kind):
+            return value
+        if pa.types.is_boolean(kind) and value.lower() in ("true", "false"):
+            return value.lower()
+        return "'" + value.replace("'", "''") + "'"
+    if isinstance(value, datetime.date | datetime.time):
+        return f"'{value.isoformat()}'"
+    text = str(value)
+    if isinstance(value, int | float | Decimal) and _NUMBER.fullmatch(text):
+        return text
+    raise DataError(f"filter: the column {column!r} cannot be compared with {value!r:.80}")
 
 
 class _Expression(Filter):

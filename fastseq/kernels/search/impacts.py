@@ -106,13 +106,13 @@ def fill_impacts(impacts, postings, weighting, terms):
                     parts[at] = value / (slope * value + factor[base + np.uint64(docs[at])])
                 large += 1
             position = stop
-        impacts.best[np.uint64(term)] = _fill_blocks(impacts.block, parts, first, position)
+        impacts.best[np.uint64(term)] = fill_blocks(impacts.block, parts, first, position)
         filled += position - first
     return filled
 
 
 @inline
-def _fill_blocks(block, parts, first, last):
+def fill_blocks(block, parts, first, last):
     """Store the largest part of each block of the postings of a term, first to last; returns that
     of all. Blocks shared with other terms, of which the last term's share is stored, are not used.
     """

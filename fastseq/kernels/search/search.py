@@ -72,6 +72,7 @@ class Scratch(NamedTuple):
     posting: Int64  # [M] where its postings start
     size: Int64  # [M] and the number of those
     count: Int64  # [M] the number of those in the window that is searched
+    role: UInt8  # [M] OPTIONAL or REQUIRED, where the query has such terms
     order: UInt64  # [M] keys of (weight, position in the query)
     order_spare: UInt64  # [M]
 
@@ -99,6 +100,7 @@ def make_scratch(k: int, terms: int) -> Scratch:
         posting=np.empty(terms, np.int64),
         size=np.empty(terms, np.int64),
         count=np.empty(terms, np.int64),
+        role=np.empty(terms, np.uint8),
         order=np.empty(terms, np.uint64),
         order_spare=np.empty(terms, np.uint64),
     )
@@ -112,7 +114,7 @@ def fits(scratch: Scratch, k: int, terms: int) -> bool:
 
 
 @inline
-def _find(docs, start, count, low, document):
+def find(docs, start, count, low, document):
     """Position in docs[start:start + count] (ascending) of the first entry >= document.
 
     The search starts at `low` and gallops, so a caller that goes through ascending documents
@@ -136,7 +138,7 @@ def _find(docs, start, count, low, document):
 
 
 @helper
-def _order(scratch, weights):
+def order_terms(scratch, weights):
     """Order the terms of a query: the largest weight first, equals in the order given."""
     for i in range(len(weights)):
         scratch.order[i] = make_key(weights[i], i)
@@ -151,37 +153,48 @@ def _prepare(scratch, lists, s, terms, weights):
     """
     kept = 0
     positive = True
-    total = 0.0
     for j in range(len(terms)):
         i = np.uint64(key_document(scratch.order[j]))
         own = lists[np.uint64(terms[i]), np.uint64(s)]
-        run, last_run = own[RUN], own[LAST_RUN]
-        if run == last_run:
+        if own[RUN] == own[LAST_RUN]:
             continue
-        window, size, best = first_run(own[FIRST_RUN])
-        weight = weights[i]
-        positive = positive and weight > TINY
-        scratch.weight[kept] = weight
-        scratch.bound[kept] = weight * best
-        scratch.run[kept] = run
-        scratch.last_run[kept] = last_run
-        scratch.window[kept] = window
-        scratch.posting[kept] = own[POSTING]
-        scratch.size[kept] = size
-        total += scratch.bound[kept]
+        positive = positive and weights[i] > TINY
+        enter_list(scratch, kept, own, weights[i])
         kept += 1
-    # float32 sums of n terms err by less than n · 2^-24 of the whole score, however small the tail
-    error = total * (1e-6 + 1.2e-7 * kept)
-    total = 0.0
-    scratch.rest[kept] = 0.0
-    for j in range(kept - 1, -1, -1):
-        total += scratch.bound[j]
-        scratch.rest[j] = total + error
+    bound_rests(scratch, kept)
     return kept, positive
 
 
 @inline
-def _advance(scratch, segment, i, window):
+def enter_list(scratch, at, own, weight):
+    """Fill place `at` of the term tables from the list of a term that the segment has."""
+    window, size, best = first_run(own[FIRST_RUN])
+    scratch.weight[at] = weight
+    scratch.bound[at] = weight * best
+    scratch.run[at] = own[RUN]
+    scratch.last_run[at] = own[LAST_RUN]
+    scratch.window[at] = window
+    scratch.posting[at] = own[POSTING]
+    scratch.size[at] = size
+
+
+@inline
+def bound_rests(scratch, terms):
+    """What each term and those after it can add to a document."""
+    total = 0.0
+    for i in range(terms):
+        total += scratch.bound[i]
+    # float32 sums of n terms err by less than n · 2^-24 of the whole score, however small the tail
+    error = total * (1e-6 + 1.2e-7 * terms)
+    total = 0.0
+    scratch.rest[terms] = 0.0
+    for j in range(terms - 1, -1, -1):
+        total += scratch.bound[j]
+        scratch.rest[j] = total + error
+
+
+@inline
+def advance(scratch, segment, i, window):
     """Move term i to its run in `window`; returns the postings there, 0 if it has none."""
     while scratch.window[i] < window:
         scratch.posting[i] += scratch.size[i]
@@ -226,17 +239,30 @@ def _accumulate(scratch, segment, i, slack):
 
 
 @inline
-def _passes(allowed, row):
+def passes(allowed, row):
     """Whether a row is allowed; where none is given, all are."""
     return len(allowed) == 0 or allowed[np.uint64(row)] != 0
 
 
 @optimised_helper
-def _search_all(
-    scratch, found, best_key, segment, terms, k, first_row, n_docs, base, allowed
+def _is_excluded(scratch, segment, terms, excluded, window, document):
+    """Whether one of the lists after the first `terms`, whose documents cannot be hits, has a
+    document of the window."""
+    for i in range(terms, terms + excluded):
+        count = advance(scratch, segment, i, window)
+        start = scratch.posting[i]
+        at = find(segment.docs, start, count, np.int64(0), document)
+        if at < count and np.int64(segment.docs[np.uint64(start + at)]) == document:
+            return True
+    return False
+
+
+@optimised_helper
+def search_all(
+    scratch, found, best_key, segment, terms, excluded, k, first_row, n_docs, base, allowed
 ):  # fmt: skip
     """Every document that has a query term, whatever the sign of its score; exhaustive. Others as
-    in `_search_pruned`."""
+    in `search_pruned`."""
     keys = scratch.keys
     while True:
         window = _next_window(scratch, terms)
@@ -244,7 +270,7 @@ def _search_all(
             return found, best_key
         touched = 0
         for i in range(terms):
-            count = _advance(scratch, segment, i, window)
+            count = advance(scratch, segment, i, window)
             scratch.count[i] = count
             _accumulate(scratch, segment, i, np.float32(-np.inf))
             at = np.uint64(scratch.posting[i])
@@ -255,23 +281,28 @@ def _search_all(
                     scratch.seen[document] = 1
                     scratch.candidates[touched] = np.int32(document)
                     touched += 1
-            _advance(scratch, segment, i, window + 1)
+            advance(scratch, segment, i, window + 1)
         for c in range(touched):
             document = np.uint64(scratch.candidates[c])
             row = (window << WINDOW_BITS) + np.int64(document)
             key = make_key(scratch.scores[document] + base, first_row + row)
             scratch.scores[document] = 0.0
             scratch.seen[document] = 0
-            if key > best_key and _passes(allowed, first_row + row):
-                keys[np.uint64(found)] = key
-                found += 1
-                if found == len(keys):
-                    best_key = select_best(keys, found, k)
-                    found = np.int64(k)
+            if key <= best_key or not passes(allowed, first_row + row):
+                continue
+            if excluded > 0 and _is_excluded(
+                scratch, segment, terms, excluded, window, np.int64(document)
+            ):
+                continue
+            keys[np.uint64(found)] = key
+            found += 1
+            if found == len(keys):
+                best_key = select_best(keys, found, k)
+                found = np.int64(k)
 
 
 @optimised_helper
-def _collect_one(scratch, segment, i, limit):
+def collect_one(scratch, segment, i, limit):
     """Candidates above `limit` when term i alone is accumulated: no scores to scatter and scan."""
     candidates = scratch.candidates
     partial = scratch.partial
@@ -353,13 +384,13 @@ def _collect_dense(scratch, documents, limit):
 
 
 @optimised_helper
-def _complete(scratch, segment, i, found, window, threshold):
+def complete(scratch, segment, i, found, window, threshold):
     """Add term i to each candidate's score; keep those that can still pass the threshold."""
     candidates = scratch.candidates
     partial = scratch.partial
     docs = segment.docs
     parts = segment.parts
-    count = _advance(scratch, segment, i, window)
+    count = advance(scratch, segment, i, window)
     start = scratch.posting[i]
     reach = scratch.rest[i]
     weight = scratch.weight[i]
@@ -374,7 +405,7 @@ def _complete(scratch, segment, i, found, window, threshold):
         if document < previous:
             low = np.int64(0)
         previous = document
-        low = _find(docs, start, count, low, document)
+        low = find(docs, start, count, low, document)
         at = np.uint64(start + low)
         if low < count and np.int64(docs[at]) == document:
             score += weight * parts[at]
@@ -385,7 +416,7 @@ def _complete(scratch, segment, i, found, window, threshold):
 
 
 @inline
-def _threshold(key, base):
+def threshold_of(key, base):
     """A sum of impacts must be above this for a later document to pass `key`.
 
     Scores are ranked with `base` added, in float32: two sums that differ may make one score. So
@@ -397,21 +428,54 @@ def _threshold(key, base):
     return max(np.float32(0.0), np.float32(score - base - np.float32(2.4e-7) * score))
 
 
+@inline
+def add_hits(
+    scratch, found, best_key, threshold, segment, candidates, window, terms, excluded, k,
+    first_row, base, allowed,
+):  # fmt: skip
+    """Add the candidates of a window that pass the threshold; returns (found, best_key,
+    threshold)."""
+    keys = scratch.keys
+    for c in range(np.uint64(candidates)):
+        score = scratch.partial[c]
+        if score >= threshold and score > 0.0:  # that of a deleted document is 0
+            document = np.int64(scratch.candidates[c])
+            row = first_row + (window << WINDOW_BITS) + document
+            key = make_key(score + base, row)
+            if key > best_key and passes(allowed, row):
+                if excluded > 0 and _is_excluded(
+                    scratch, segment, terms, excluded, window, document
+                ):
+                    continue
+                keys[np.uint64(found)] = key
+                found += 1
+                if found == len(keys):
+                    best_key = select_best(keys, found, k)
+                    threshold = threshold_of(best_key, base)
+                    found = np.int64(k)
+    # a few new candidates are not worth a selection among k
+    if found - k > k >> 3 or (best_key == 0 and found > k):
+        best_key = select_best(keys, found, k)
+        threshold = threshold_of(best_key, base)
+        found = np.int64(k)
+    return found, best_key, threshold
+
+
 @optimised_helper
-def _search_pruned(
-    scratch, found, best_key, segment, terms, k, first_row, n_docs, base, allowed
+def search_pruned(
+    scratch, found, best_key, segment, terms, excluded, k, first_row, n_docs, base, allowed
 ):  # fmt: skip
     """The general case: every weight positive, so a sum is zero where no term occurs.
 
     found, best_key  the candidates before this segment, and a key that a later one must pass, 0 for
                      none yet
+    excluded         the number of lists after those of the terms whose documents cannot be hits
 
     Returns both, with this segment's.
     """
-    keys = scratch.keys
     threshold = np.float32(0.0)
     if best_key > 0:
-        threshold = _threshold(best_key, base)
+        threshold = threshold_of(best_key, base)
     essential = terms
     while True:
         while essential > 0 and scratch.rest[essential - 1] <= threshold:
@@ -427,7 +491,7 @@ def _search_pruned(
         lists = 0
         only = 0
         while accumulated < terms:
-            count = _advance(scratch, segment, accumulated, window)
+            count = advance(scratch, segment, accumulated, window)
             if accumulated >= essential and count > PROBE_COST * total:
                 break
             scratch.count[accumulated] = count
@@ -438,7 +502,7 @@ def _search_pruned(
             accumulated += 1
         limit = np.float32(threshold - scratch.rest[accumulated])
         if lists == 1:
-            candidates = _collect_one(scratch, segment, only, limit)
+            candidates = collect_one(scratch, segment, only, limit)
         else:
             for i in range(accumulated):
                 slack = np.float32(threshold - (scratch.rest[0] - scratch.bound[i]))
@@ -448,26 +512,13 @@ def _search_pruned(
             else:
                 candidates = _collect_dense(scratch, documents, limit)
         for i in range(accumulated, terms):
-            candidates = _complete(scratch, segment, i, candidates, window, threshold)
-        for c in range(np.uint64(candidates)):
-            score = scratch.partial[c]
-            if score >= threshold and score > 0.0:  # that of a deleted document is 0
-                row = first_row + (window << WINDOW_BITS) + np.int64(scratch.candidates[c])
-                key = make_key(score + base, row)
-                if key > best_key and _passes(allowed, row):
-                    keys[np.uint64(found)] = key
-                    found += 1
-                    if found == len(keys):
-                        best_key = select_best(keys, found, k)
-                        threshold = _threshold(best_key, base)
-                        found = np.int64(k)
-        # a few new candidates are not worth a selection among k
-        if found - k > k >> 3 or (best_key == 0 and found > k):
-            best_key = select_best(keys, found, k)
-            threshold = _threshold(best_key, base)
-            found = np.int64(k)
+            candidates = complete(scratch, segment, i, candidates, window, threshold)
+        found, best_key, threshold = add_hits(
+            scratch, found, best_key, threshold, segment, candidates, window, terms, excluded, k,
+            first_row, base, allowed,
+        )  # fmt: skip
         for i in range(essential):
-            _advance(scratch, segment, i, window + 1)
+            advance(scratch, segment, i, window + 1)
     return found, best_key
 
 
@@ -500,6 +551,22 @@ def _prefetch_postings(segments, lists, terms, starts, q, s):
                 prefetch(segment.run_count, np.uint64(own[RUN]))
 
 
+@inline
+def write_hits(rows, scores, q, scratch, n, k):
+    """The hits of query q: the best of n candidates, in order."""
+    if n > k:
+        select_best(scratch.keys, n, k)
+        n = np.int64(k)
+    sort_descending(scratch.keys, scratch.spare, n)
+    for i in range(n):
+        key = scratch.keys[np.uint64(i)]
+        rows[q, i] = key_document(key)
+        scores[q, i] = key_score(key)
+    for i in range(n, k):
+        rows[q, i] = -1
+        scores[q, i] = 0.0
+
+
 @jit
 def search(rows, scores, segments, lists, scratch, starts, terms, weights, base, allowed, k):
     """The k best documents of each of Q queries.
@@ -520,7 +587,7 @@ def search(rows, scores, segments, lists, scratch, starts, terms, weights, base,
         own_weights = weights[starts[q] : starts[q + 1]]
         n = np.int64(0)
         best_key = np.uint64(0)
-        _order(scratch, own_weights)
+        order_terms(scratch, own_weights)
         # with both prefetches, a batch over 20 segments takes .92 times as long
         _prefetch_lists(lists, terms, starts, q + 2)
         for s in range(len(segments)):
@@ -532,21 +599,11 @@ def search(rows, scores, segments, lists, scratch, starts, terms, weights, base,
             first_row = segments[s, FIRST_ROW]
             n_docs = segments[s, DOCUMENTS]
             if positive:
-                n, best_key = _search_pruned(
-                    scratch, n, best_key, segment, kept, k, first_row, n_docs, base[q], allowed
+                n, best_key = search_pruned(
+                    scratch, n, best_key, segment, kept, 0, k, first_row, n_docs, base[q], allowed
                 )
             else:
-                n, best_key = _search_all(
-                    scratch, n, best_key, segment, kept, k, first_row, n_docs, base[q], allowed
+                n, best_key = search_all(
+                    scratch, n, best_key, segment, kept, 0, k, first_row, n_docs, base[q], allowed
                 )
-        if n > k:
-            select_best(scratch.keys, n, k)
-            n = np.int64(k)
-        sort_descending(scratch.keys, scratch.spare, n)
-        for i in range(n):
-            key = scratch.keys[np.uint64(i)]
-            rows[q, i] = key_document(key)
-            scores[q, i] = key_score(key)
-        for i in range(n, k):
-            rows[q, i] = -1
-            scores[q, i] = 0.0
+        write_hits(rows, scores, q, scratch, n, k)

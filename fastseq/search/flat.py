@@ -1,0 +1,126 @@
+"""Flat queries: optional, required and excluded words, which one kernel searches in a batch.
+
+`+black cat -dog` is one. A query with other clauses, or words in each other's parentheses, is
+evaluated clause by clause (evaluation.py); the scores are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED
+from fastseq.kernels.search.search import TINY
+from fastseq.query import Boolean, Boost, Query, Term
+from fastseq.search.ranking import QueryTerms
+from fastseq.types import Float32, Int32, Int64, UInt8, offsets_of
+
+
+class FlatQuery(NamedTuple):
+    """The words of a flat query, by their numbers in a table of terms.
+
+    scored    of required and optional words, repeated where they are
+    required, excluded  each once
+    boosts    of scored words, where they are not 1
+    """
+
+    scored: list[int]
+    required: list[int]
+    excluded: list[int]
+    boosts: dict[int, float]
+
+
+class FlatTerms(NamedTuple):
+    """The terms of flat queries as the kernel takes them; others as in QueryTerms."""
+
+    starts: Int64
+    terms: Int32
+    weights: Float32
+    roles: UInt8
+    base: Float32
+
+
+def flatten(query: Query, numbers: Callable[[str], list[int] | None]) -> FlatQuery | None:
+    """A query as a flat one; None where it is none.
+
+    numbers  of the words of a text; None for a text that must be analysed otherwise
+    """
+    if isinstance(query, Term):
+        query = Boolean(should=(query,))
+    if not isinstance(query, Boolean) or query.filter or query.minimum_should_match:
+        return None
+    if not query.must and not query.should:
+        return None
+    found = FlatQuery([], [], [], {})
+    for clauses, role in (
+        (query.must, REQUIRED), (query.should, OPTIONAL), (query.must_not, EXCLUDED),
+    ):  # fmt: skip
+        for clause in clauses:
+            factor = 1.0
+            if isinstance(clause, Boost) and role != EXCLUDED:
+                factor, clause = clause.factor, clause.query
+            if not isinstance(clause, Term) or clause.field is not None:
+                return None
+            own = numbers(clause.text)
+            if own is None or (len(own) != 1 and role != OPTIONAL):
+                return None
+            if role == EXCLUDED:
+                found.excluded.append(own[0])
+                continue
+            for number in own:
+                if found.boosts.get(number, factor) != factor or (
+                    factor != 1 and number in found.scored and number not in found.boosts
+                ):
+                    return None
+                if factor != 1:
+                    found.boosts[number] = factor
+                elif number in found.boosts:
+                    return None
+            found.scored.extend(own)
+            if role == REQUIRED:
+                found.required.append(own[0])
+    return found
+
+
+def weighed(
+    queries: Sequence[FlatQuery], counted: Callable[[Int32, Int64], QueryTerms],
+    weigh: Callable[[QueryTerms], QueryTerms], df: Int64,
+) -> tuple[FlatTerms, list[int]]:  # fmt: skip
+    """(terms of all queries, the numbers of those that must be evaluated clause by clause: with a
+    required word of weight zero, or with boosts and a score for absent words). These, and queries
+    that cannot match, have no terms."""
+    sizes = [len(query.scored) for query in queries]
+    numbers = np.array([n for query in queries for n in query.scored], np.int32)
+    terms = weigh(counted(numbers, offsets_of(sizes)))
+    starts = terms.starts.tolist()
+    ids, weights = terms.terms.tolist(), terms.weights.tolist()
+    found_terms: list[int] = []
+    found_weights: list[float] = []
+    roles: list[int] = []
+    counts: list[int] = []
+    left: list[int] = []
+    for q, query in enumerate(queries):
+        own = ids[starts[q] : starts[q + 1]]
+        own_weights = weights[starts[q] : starts[q + 1]]
+        before = len(roles)
+        if query.boosts:
+            own_weights = [w * query.boosts.get(t, 1.0) for t, w in zip(own, own_weights, strict=True)]
+        required = set(query.required)
+        if query.boosts and terms.base[q] != 0:
+            left.append(q)
+        elif all(df[number] > 0 for number in required) and not required & {*query.excluded}:
+            if any(t in required and w <= TINY for t, w in zip(own, own_weights, strict=True)):
+                left.append(q)
+            else:
+                excluded = [number for number in dict.fromkeys(query.excluded) if df[number] > 0]
+                found_terms += own + excluded
+                found_weights += own_weights + [0.0] * len(excluded)
+                roles += [REQUIRED if term in required else OPTIONAL for term in own]
+                roles += [EXCLUDED] * len(excluded)
+        counts.append(len(roles) - before)
+    return FlatTerms(
+        offsets_of(counts), np.array(found_terms, np.int32), np.array(found_weights, np.float32),
+        np.array(roles, np.uint8), terms.base,
+    ), left  # fmt: skip

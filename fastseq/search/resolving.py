@@ -1,0 +1,595 @@
+"""From the values of a query (fastseq.query) to clauses of an index.
+
+Texts are analysed as the documents were. Words of prefixes, wildcards, regular expressions and
+fuzzy words are compared with the words as written, before stemming; the terms of those that match
+are searched for as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastseq import query as values
+from fastseq.errors import DataError, SettingsError, quoted
+from fastseq.index.collection import Collection, Leaf
+from fastseq.index.words import live_words
+from fastseq.kernels.search.groups import ENDS
+from fastseq.search.bm25f import BM25F
+from fastseq.search.clauses import (
+    BooleanClause,
+    BoostClause,
+    Clause,
+    ConstantClause,
+    GroupClause,
+    ListClause,
+    MaskClause,
+    MergedClause,
+    PhraseClause,
+    PostingList,
+    SumClause,
+    TermClause,
+    live_rows,
+    rows_mask,
+)
+from fastseq.search.groups import character_terms
+from fastseq.search.phrases import near_list, phrase_list
+from fastseq.search.query_words import of_queries
+from fastseq.search.ranking import RankingModel
+from fastseq.text.lexicon import Lexicon
+from fastseq.text.patterns import regex_automaton, wildcard_automaton
+from fastseq.text.splitting import splitter_of
+from fastseq.text.vocabulary import SortedWords
+from fastseq.types import Float64, Int32, Texts, UInt8
+
+if TYPE_CHECKING:
+    from fastseq.search.searcher import Searcher
+    from fastseq.text.analyzer import Analyzer
+
+MOST_WORDS = 1024  # of a prefix, wildcard, regular expression or fuzzy word
+_CACHED_TEXTS = 1 << 12
+
+# (ids, factors) of the words of a vocabulary that match
+_Match = Callable[[SortedWords], tuple[Int32, Float64]]
+
+
+class QueryAnalyzer:
+    """The tokens of texts in queries; None for a word that the analyzer removes."""
+
+    def __init__(self, analyzer: Analyzer) -> None:
+        self._analyzer = analyzer
+        self.splitter = splitter_of(analyzer)
+        self._known: dict[str, tuple[str | None, ...]] = {}
+
+    def tokens(self, text: str) -> tuple[str | None, ...]:
+        """The tokens of a text. Raises DataError for one that is not valid Unicode."""
+        found = self._known.get(text)
+        if found is None:
+            if len(self._known) > _CACHED_TEXTS:
+                self._known = {}
+            found = self._known[text] = self._tokens(text)
+        return found
+
+    def _tokens(self, text: str) -> tuple[str | None, ...]:
+        lexicon = Lexicon(self._analyzer, gaps=not self._analyzer.has_ngrams)
+        with of_queries():
+            tokens = lexicon.encode(Texts.from_strings([text]))
+        terms = lexicon.terms().to_strings()
+        return tuple(None if id < 0 else terms[id] for id in tokens.values.tolist())
+
+    def words(self, text: str) -> list[str]:
+        """The words of a text as written: in the form in which the tokenizer returns them."""
+        return self.splitter.changed([text])[0].split()
+
+
+@dataclass
+class Resolver:
+    """Turns queries into clauses.
+
+    searcher  of the index
+    model     the ranking model
+    fields    the weights of the fields in which clauses without a field are looked up; None for the
+              text
+    operator  "or" or "and": how several tokens of a text are joined
+    notices   what was left out, for the user
+    """
+
+    searcher: Searcher
+    model: RankingModel
+    fields: Mapping[str, float] | None = None
+    operator: str = "or"
+    notices: list[str] = field(default_factory=list)
+
+    def resolve(self, query: values.Query) -> Clause | None:
+        """The clause of a query; None where its texts have no words.
+
+        Raises DataError for a field or column that the index does not have, SettingsError for a
+        pattern that is wrong, FormatError for a damaged file.
+        """
+        match query:
+            case values.Term():
+                return self._text(query)
+            case values.Phrase():
+                return self._phrase(query)
+            case values.Near():
+                return self._near(query)
+            case values.Prefix() | values.Wildcard() | values.Regex() | values.Fuzzy():
+                return self._pattern(query)
+            case values.Synonyms():
+                return self._synonyms(query)
+            case values.Boolean():
+                return self._boolean(query)
+            case values.Boost():
+                inner = self.resolve(query.query)
+                return None if inner is None else BoostClause(inner, query.factor)
+            case values.ConstantScore():
+                inner = self.resolve(query.query)
+                return None if inner is None else ConstantClause(inner, query.score)
+            case values.All():
+                leaves = self._collection.leaves
+                return ConstantClause(self._mask(lambda s: live_rows(leaves[s])), 1.0)
+            case values.Filter():
+                return ConstantClause(self._rows(query.expression), 0.0)
+            case values.Range():
+                return self._range(query)
+            case values.Exists():
+                return self._exists(query.field)
+        raise SettingsError(f"{query!r:.80} is not a query")
+
+    # ---- words, phrases, booleans
+
+    def _text(self, query: values.Term) -> Clause | None:
+        """The tokens of a text, joined by the operator."""
+        if self._is_column(query.field):
+            assert query.field is not None
+            return self._condition(query.field, "=", query.text)
+        tokens = [token for token in self._tokens(query.text) if token is not None]
+        clauses = [self._term(token, query.field) for token in tokens]
+        if len(clauses) <= 1:
+            return clauses[0] if clauses else None
+        if self.operator == "and":
+            return BooleanClause(self._collection, clauses, (), (), (), 0)
+        return BooleanClause(self._collection, (), clauses, (), (), 1)
+
+    def _term(self, token: str, name: str | None) -> Clause:
+        return self._in_fields(name, ("term", token), lambda searcher: searcher.term(token))
+
+    def _phrase(self, query: values.Phrase) -> Clause | None:
+        offsets, tokens = self._slots(self._tokens(query.text))
+        if len(tokens) <= 1:
+            return self._term(tokens[0], query.field) if tokens else None
+
+        def make(searcher: Searcher) -> ListClause:
+            collection = searcher.collection
+            words = [searcher.term(token) for token in tokens]
+
+            def read(s: int) -> PostingList:
+                slots = [_slot(searcher, word, s) for word in words]
+                found = phrase_list(collection, s, slots, offsets, tokens, query.slop)
+                return PostingList(*found)
+
+            order = (1, "phrase", tuple(tokens), tuple(offsets), query.slop)
+            return PhraseClause(collection, order, read, words)
+
+        return self._in_fields(query.field, ("phrase", *tokens), make, tokens)
+
+    def _near(self, query: values.Near) -> Clause | None:
+        tokens = []
+        for text in query.texts:
+            own = [token for token in self._tokens(text) if token is not None]
+            if len(own) > 1:
+                raise SettingsError(f"near: {quoted(text)} has {len(own)} words; expected one each")
+            tokens += own
+        if len(tokens) <= 1:
+            return self._term(tokens[0], query.field) if tokens else None
+
+        def make(searcher: Searcher) -> ListClause:
+            collection = searcher.collection
+            words = [searcher.term(token) for token in tokens]
+
+            def read(s: int) -> PostingList:
+                slots = [_slot(searcher, word, s) for word in words]
+                found = near_list(collection, s, slots, tokens, query.distance, query.in_order)
+                return PostingList(*found)
+
+            order = (1, "near", tuple(tokens), query.distance, query.in_order)
+            return PhraseClause(collection, order, read, words)
+
+        return self._in_fields(query.field, ("near", *tokens), make, tokens)
+
+    def _synonyms(self, query: values.Synonyms) -> Clause | None:
+        members = [self._slots(self._tokens(text)) for text in query.texts]
+        members = [(offsets, tokens) for offsets, tokens in members if tokens]
+        if not members:
+            return None
+
+        def make(searcher: Searcher) -> ListClause:
+            own = Resolver(searcher, self.model, operator=self.operator)
+            parts = []
+            for text in dict.fromkeys(query.texts):
+                part = own._phrase(values.Phrase(text))
+                if part is not None:
+                    assert isinstance(part, ListClause)
+                    parts.append(part)
+            return SumClause(searcher.collection, (1, "synonyms", query.texts), parts)
+
+        return self._in_fields(query.field, ("synonyms", *query.texts), make)
+
+    def _boolean(self, query: values.Boolean) -> Clause | None:
+        groups = [
+            [clause for part in parts if (clause := self.resolve(part)) is not None]
+            for parts in (query.must, query.should, query.must_not, query.filter)
+        ]
+        if not (groups[0] or groups[1] or groups[3]):
+            # of dropped clauses alone it is dropped; must_not alone matches nothing
+            given = query.must or query.should or query.filter
+            if given or not groups[2]:
+                return None
+            return self._mask(lambda s: np.zeros(self._documents(s), np.uint8))
+        return BooleanClause(self._collection, *groups, query.minimum_should_match)
+
+    def _in_fields(
+        self, name: str | None, order: tuple[Any, ...],
+        make: Callable[[Searcher], ListClause], words: Sequence[str] = (),
+    ) -> Clause:  # fmt: skip
+        """A clause in the field that it names, in the text, or in all fields of the search: then
+        as one of BM25F, or for other models as the weighted sum of its scores in each.
+
+        words  of a phrase, whose idfs add up to its own
+        """
+        if name is not None:
+            return make(self._reader(name))
+        if self.fields is None:
+            return make(self.searcher)
+        parts = {own: make(self._reader(own)) for own in self.fields}
+        if not isinstance(self.model, BM25F):
+            both = zip(parts.values(), self.fields.values(), strict=True)
+            boosted = [BoostClause(part, weight) for part, weight in both]
+            return BooleanClause(self._collection, (), boosted, (), (), 1)
+        counted = [
+            self.model.counter(part.view, own, self.fields[own]) for own, part in parts.items()
+        ]
+
+        every = list(parts.values())
+        of_words = [
+            SumClause(self._collection, (), [self._reader(own).term(word) for own in parts])
+            for word in words
+        ]
+        return SumClause(
+            self._collection, every[0].order, every, counted, of_words if words else None
+        )
+
+    # ---- words as written
+
+    def _pattern(
+        self, query: values.Prefix | values.Wildcard | values.Regex | values.Fuzzy
+    ) -> Clause | None:
+        if self._is_column(query.field):
+            return self._column_pattern(query)
+        shown, match = self._matcher(query)
+        if match is None:
+            return None
+        kind = type(query).__name__
+
+        def make(searcher: Searcher) -> ListClause:
+            terms, total = _group_terms(searcher.collection, match)
+            if total > MOST_WORDS:
+                notice = (
+                    f"{shown} matches {total:,} words: searched for the {MOST_WORDS:,} most "
+                    "frequent ones"
+                )
+                if notice not in self.notices:
+                    self.notices.append(notice)
+            return GroupClause(searcher.collection, (1, kind, shown), terms)
+
+        return self._in_fields(query.field, (kind, shown), make)
+
+    def _matcher(
+        self, query: values.Prefix | values.Wildcard | values.Regex | values.Fuzzy
+    ) -> tuple[str, _Match | None]:
+        """(the query as text, a function from words to those that match); None where there is no
+        word to look for."""
+        words = self.searcher.analyzer.words
+        match query:
+            case values.Prefix():
+                prefix = "".join(words(query.text))
+                if query.text and not prefix:
+                    return query.text, None
+                raw = prefix.encode()
+                return f"{query.text}*", lambda own: _with_ones(own.prefix(raw))
+            case values.Wildcard():
+                normal = "".join(
+                    piece if wild else _escaped("".join(words(piece)))
+                    for wild, piece in _wildcard_pieces(query.pattern)
+                )
+                automaton = wildcard_automaton(normal)
+                return query.pattern, lambda own: _with_ones(own.matching(automaton))
+            case values.Regex():
+                automaton = regex_automaton(query.pattern)
+                return f"/{query.pattern}/", lambda own: _with_ones(own.matching(automaton))
+            case values.Fuzzy():
+                word = "".join(words(query.text))
+                if not word:
+                    return query.text, None
+                edits, prefix_length = query.max_edits, query.prefix_length
+                return f"{query.text}~{edits}", lambda own: _similar(
+                    own, word, edits, prefix_length
+                )
+        raise AssertionError(query)
+
+    def _range(self, query: values.Range) -> Clause:
+        if self._is_column(query.field):
+            return ConstantClause(self._column_range(query), 1.0)
+        collection = self._reader(query.field).collection
+        analyzer = self.searcher.analyzer
+        bounds = []
+        for bound in (query.low, query.high):
+            if bound is None:
+                bounds.append(None)
+            elif isinstance(bound, str):
+                bounds.append(" ".join(analyzer.words(bound)).encode())
+            else:
+                raise DataError(
+                    f"range: the field {query.field!r} has text and is compared with {bound!r:.80}"
+                )
+
+        def read(s: int) -> UInt8:
+            leaf = collection.leaves[s]
+            words, terms = leaf.segment.sorted_words
+            ids = words.range(bounds[0], bounds[1], query.include_low, query.include_high)
+            ids = np.unique(_live_ids(collection, leaf, ids, terms))
+            group = GroupClause(collection, (), [(ids, np.ones(len(ids)))] * (s + 1))
+            return rows_mask(group.list(s).rows, leaf)
+
+        return ConstantClause(self._mask(read), 1.0)
+
+    # ---- stored columns
+
+    def _exists(self, name: str) -> Clause:
+        if self._is_column(name):
+            return ConstantClause(self._rows(f"{_quoted_column(name)} is not null"), 1.0)
+        leaves = self._reader(name).collection.leaves
+        mask = self._mask(lambda s: (leaves[s].segment.lengths > 0).view(np.uint8))
+        return ConstantClause(mask, 1.0)
+
+    def _condition(self, name: str, sign: str, value: Any) -> Clause:
+        return ConstantClause(self._rows(self._comparison(name, sign, value)), 1.0)
+
+    def _column_range(self, query: values.Range) -> MaskClause:
+        parts = []
+        if query.low is not None:
+            sign = ">=" if query.include_low else ">"
+            parts.append(self._comparison(query.field, sign, query.low))
+        if query.high is not None:
+            sign = "<=" if query.include_high else "<"
+            parts.append(self._comparison(query.field, sign, query.high))
+        return self._rows(" and ".join(parts) or f"{_quoted_column(query.field)} is not null")
+
+    def _column_pattern(
+        self, query: values.Prefix | values.Wildcard | values.Regex | values.Fuzzy
+    ) -> Clause:
+        """A prefix or wildcard in a stored column of text."""
+        assert query.field is not None
+        column = _quoted_column(query.field)
+        match query:
+            case values.Prefix():
+                pattern = _like_escaped(query.text) + "%"
+            case values.Wildcard():
+                pattern = "".join(
+                    {"*": "%", "?": "_"}[piece] if wild else _like_escaped(piece)
+                    for wild, piece in _wildcard_pieces(query.pattern)
+                )
+            case _:
+                raise DataError(
+                    f"{query.field!r} is a stored column, not a field of the index: it can be "
+                    "searched for values, ranges, prefixes and wildcards"
+                )
+        literal = "'" + pattern.replace("'", "''") + "'"
+        return ConstantClause(self._rows(f"{column} like {literal}"), 1.0)
+
+    def _comparison(self, name: str, sign: str, value: Any) -> str:
+        from fastseq.store.filters import comparison
+
+        return comparison(self._collection.schema, name, sign, value)
+
+    # ----
+
+    @property
+    def _collection(self) -> Collection:
+        return self.searcher.collection
+
+    def _documents(self, s: int) -> int:
+        return self._collection.leaves[s].segment.documents
+
+    def _tokens(self, text: str) -> tuple[str | None, ...]:
+        return self.searcher.analyzer.tokens(text)
+
+    def _slots(self, tokens: Sequence[str | None]) -> tuple[list[int], list[str]]:
+        """(offsets, words) of a phrase, from the first word on."""
+        found = [(i, token) for i, token in enumerate(tokens) if token is not None]
+        return [i - found[0][0] for i, _ in found], [token for _, token in found]
+
+    def _mask(self, read: Callable[[int], UInt8]) -> MaskClause:
+        return MaskClause(self._collection, read)
+
+    def _rows(self, condition: Any) -> MaskClause:
+        """The documents that pass a filter."""
+        allowed, leaves = self.searcher.allowed(condition), self._collection.leaves
+
+        def read(s: int) -> UInt8:
+            first = leaves[s].first_row
+            return allowed[first : first + leaves[s].segment.documents]
+
+        return self._mask(read)
+
+    def _is_column(self, name: str | None) -> bool:
+        """Whether a name is a stored column and no field. Raises DataError where it is neither."""
+        if name is None or name in self._collection.fields:
+            return False
+        from fastseq.store.nested import field_at, leaves
+
+        schema = self._collection.schema
+        if field_at(schema, name) is None:
+            columns = ", ".join(column.name for column in leaves(list(schema)))
+            fields = ", ".join(self._collection.fields)
+            raise DataError(
+                f"no field or stored column {name!r}; fields are: {fields or 'none'}; stored "
+                f"columns are: {columns or 'none'}"
+            )
+        return True
+
+    def _reader(self, name: str) -> Searcher:
+        if name not in self._collection.fields:
+            fields = ", ".join(self._collection.fields)
+            raise DataError(f"no field {name!r}; fields are: {fields or 'none'}")
+        return self.searcher.of_field(name)
+
+
+def _slot(searcher: Searcher, word: TermClause | MergedClause, s: int) -> Int32:
+    """The terms of a word of a phrase in a segment; of a single character of a script that is
+    indexed as bigrams those that begin with it, and itself."""
+    if isinstance(word, TermClause):
+        ids = word.ids[s : s + 1]
+        return ids[ids >= 0]
+    leaf = searcher.collection.leaves[s]
+    ids, roles = character_terms(leaf, searcher.analyzer.splitter, word.term.decode())
+    return np.unique(ids[roles != ENDS])
+
+
+# ---- words of a vocabulary
+
+
+def _with_ones(ids: Int32) -> tuple[Int32, Float64]:
+    return ids, np.ones(len(ids))
+
+
+def _similar(
+    words: SortedWords, word: str, max_edits: int, prefix_length: int
+) -> tuple[Int32, Float64]:
+    """The words within some edits of a word, with their similarities, as Lucene's FuzzyQuery has
+    them: 1 - edits / the length of the shorter word, in code points."""
+    ids, edits = words.fuzzy(word, max_edits, prefix_length)
+    lengths = np.minimum(words.code_points(ids), len(word))
+    kept = (edits == 0) | (edits < lengths)
+    return ids[kept], (1 - edits / np.maximum(lengths, 1))[kept]
+
+
+def _live_ids(collection: Collection, leaf: Leaf, words: Int32, terms: Int32 | None) -> Int32:
+    """The terms of words of a segment, one for each, of words that live documents have."""
+    if terms is None:
+        return words
+    if leaf.live is not None:
+        words = words[live_words(collection, leaf, words)]
+    return terms[words]
+
+
+def _group_terms(
+    collection: Collection, match: _Match
+) -> tuple[list[tuple[Int32, Float64]], int]:
+    """(the terms of each segment and their factors, the number of all terms) of the words that
+    match: at most the MOST_WORDS terms that most documents have."""
+    leaves = collection.leaves
+    found = []
+    for leaf in leaves:
+        words, terms = leaf.segment.sorted_words
+        ids, factors = match(words)
+        if terms is not None:
+            if leaf.live is not None:
+                live = live_words(collection, leaf, ids)
+                ids, factors = ids[live], factors[live]
+            # a term has the largest factor of its words
+            distinct, places = np.unique(terms[ids], return_inverse=True)
+            largest = np.zeros(len(distinct))
+            np.maximum.at(largest, places, factors)
+            ids, factors = distinct, largest
+        kept = leaf.counts_of(ids) > 0
+        found.append((ids[kept], factors[kept]))
+    if len(leaves) == 1:
+        return _most_frequent(leaves[0], *found[0])
+    return _most_frequent_of_all(leaves, found)
+
+
+def _most_frequent(
+    leaf: Leaf, ids: Int32, factors: Float64
+) -> tuple[list[tuple[Int32, Float64]], int]:
+    total, df = len(ids), leaf.counts_of(ids)
+    if total > MOST_WORDS:
+        least = np.partition(df, total - MOST_WORDS)[total - MOST_WORDS]
+        above, equal = np.flatnonzero(df > least), np.flatnonzero(df == least)
+        spelled = sorted(zip(_bytes(leaf, ids[equal]), equal.tolist(), strict=True))
+        chosen = [place for _, place in spelled[: MOST_WORDS - len(above)]]
+        places = np.sort(np.concatenate([above, np.array(chosen, np.int64)]))
+        ids, factors = ids[places], factors[places]
+    if (factors != 1).any():
+        # frequencies are added in the order of spelling, which segments share
+        places = np.array(_order(_bytes(leaf, ids)), np.int64)
+        ids, factors = ids[places], factors[places]
+    return [(ids, factors)], total
+
+
+def _most_frequent_of_all(
+    leaves: Sequence[Leaf], found: Sequence[tuple[Int32, Float64]]
+) -> tuple[list[tuple[Int32, Float64]], int]:
+    factor: dict[bytes, float] = {}
+    for leaf, (ids, factors) in zip(leaves, found, strict=True):
+        for name, value in zip(_bytes(leaf, ids), factors.tolist(), strict=True):
+            factor[name] = max(factor.get(name, 0.0), value)
+    # a term may match by a word that only another segment has
+    names = sorted(factor)
+    raw = Texts.from_strings([name.decode() for name in names])
+    every = [leaf.segment.lookup(raw) for leaf in leaves]
+    df = np.zeros(len(names), np.int64)
+    for leaf, ids in zip(leaves, every, strict=True):
+        df += leaf.counts_of(ids)
+    total = len(names)
+    chosen = np.sort(np.argsort(-df, kind="stable")[:MOST_WORDS])
+    values_of = np.array([factor[name] for name in names], np.float64)
+    terms = []
+    for ids in every:
+        own = ids[chosen]
+        terms.append((own[own >= 0], values_of[chosen][own >= 0]))
+    return terms, total
+
+
+def _bytes(leaf: Leaf, ids: Int32) -> list[bytes]:
+    """The terms of a segment."""
+    vocabulary = leaf.segment.vocabulary
+    raw, offsets = memoryview(vocabulary.data), vocabulary.offsets
+    spans = zip(offsets[ids].tolist(), offsets[ids.astype(np.int64) + 1].tolist(), strict=True)
+    return [bytes(raw[a:b]) for a, b in spans]
+
+
+def _order(names: Sequence[bytes]) -> list[int]:
+    return sorted(range(len(names)), key=names.__getitem__)
+
+
+# ---- patterns as text
+
+
+def _wildcard_pieces(pattern: str) -> list[tuple[bool, str]]:
+    """A pattern cut at its wildcards: (whether it is "*" or "?", text); escaped ones are plain."""
+    pieces: list[tuple[bool, str]] = []
+    plain: list[str] = []
+    characters = iter(pattern)
+    for character in characters:
+        if character in "*?":
+            pieces += [(False, "".join(plain)), (True, character)]
+            plain = []
+        else:
+            plain.append(next(characters, "\\") if character == "\\" else character)
+    return [piece for piece in (*pieces, (False, "".join(plain))) if piece[1]]
+
+
+def _escaped(text: str) -> str:
+    return "".join("\\" + character if character in "*?\\" else character for character in text)
+
+
+def _like_escaped(text: str) -> str:
+    return "".join("\\" + character if character in "%_\\" else character for character in text)
+
+
+def _quoted_column(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
