@@ -20,6 +20,7 @@ from fastseq.index.words import live_words
 from fastseq.kernels.search.groups import ENDS
 from fastseq.search.bm25f import BM25F
 from fastseq.search.clauses import (
+    NO_POSTINGS,
     BooleanClause,
     BoostClause,
     Clause,
@@ -36,11 +37,11 @@ from fastseq.search.clauses import (
     rows_mask,
 )
 from fastseq.search.groups import character_terms
-from fastseq.search.phrases import near_list, phrase_list
+from fastseq.search.phrases import near_by_text, near_list, phrase_by_text, phrase_list
 from fastseq.search.query_words import of_queries
 from fastseq.search.ranking import RankingModel
 from fastseq.text.lexicon import Lexicon
-from fastseq.text.patterns import regex_automaton, wildcard_automaton
+from fastseq.text.patterns import regex, wildcard
 from fastseq.text.splitting import splitter_of
 from fastseq.text.vocabulary import SortedWords
 from fastseq.types import Float64, Int32, Texts, UInt8
@@ -167,9 +168,15 @@ class Resolver:
             words = [searcher.term(token) for token in tokens]
 
             def read(s: int) -> PostingList:
-                slots = [_slot(searcher, word, s) for word in words]
-                found = phrase_list(collection, s, slots, offsets, tokens, query.slop)
-                return PostingList(*found)
+                leaf, slots = collection.leaves[s], [_slot(searcher, word, s) for word in words]
+                if self._has_positions(leaf):
+                    rows, tfs = phrase_list(leaf, slots, offsets, query.slop)
+                else:
+                    name = collection.field or ""
+                    rows, tfs = phrase_by_text(
+                        self._collection, leaf, name, slots, offsets, query.slop
+                    )
+                return PostingList(rows, tfs.astype(np.float64))
 
             order = (1, "phrase", tuple(tokens), tuple(offsets), query.slop)
             return PhraseClause(collection, order, read, words)
@@ -191,14 +198,36 @@ class Resolver:
             words = [searcher.term(token) for token in tokens]
 
             def read(s: int) -> PostingList:
-                slots = [_slot(searcher, word, s) for word in words]
-                found = near_list(collection, s, slots, tokens, query.distance, query.in_order)
-                return PostingList(*found)
+                leaf = collection.leaves[s]
+                terms = leaf.segment.lookup(Texts.from_strings(tokens))
+                if (terms < 0).any():
+                    return NO_POSTINGS
+                if self._has_positions(leaf):
+                    rows, tfs = near_list(leaf, terms, query.distance, query.in_order)
+                else:
+                    name = collection.field or ""
+                    rows, tfs = near_by_text(
+                        self._collection, leaf, name, terms, query.distance, query.in_order
+                    )
+                return PostingList(rows, tfs.astype(np.float64))
 
             order = (1, "near", tuple(tokens), query.distance, query.in_order)
             return PhraseClause(collection, order, read, words)
 
         return self._in_fields(query.field, ("near", *tokens), make, tokens)
+
+    def _has_positions(self, leaf: Leaf) -> bool:
+        """Whether a segment has positions; a notice says what their lack costs."""
+        if leaf.segment.unverified_positions is not None:
+            return True
+        self._notice(
+            "the index has no positions: phrases are looked for in the stored text, which is slower"
+        )
+        return False
+
+    def _notice(self, text: str) -> None:
+        if text not in self.notices:
+            self.notices.append(text)
 
     def _synonyms(self, query: values.Synonyms) -> Clause | None:
         members = [self._slots(self._tokens(text)) for text in query.texts]
@@ -277,12 +306,10 @@ class Resolver:
         def make(searcher: Searcher) -> ListClause:
             terms, total = _group_terms(searcher.collection, match)
             if total > MOST_WORDS:
-                notice = (
+                self._notice(
                     f"{shown} matches {total:,} words: searched for the {MOST_WORDS:,} most "
                     "frequent ones"
                 )
-                if notice not in self.notices:
-                    self.notices.append(notice)
             return GroupClause(searcher.collection, (1, kind, shown), terms)
 
         return self._in_fields(query.field, (kind, shown), make)
@@ -305,10 +332,10 @@ class Resolver:
                     piece if wild else _escaped("".join(words(piece)))
                     for wild, piece in _wildcard_pieces(query.pattern)
                 )
-                automaton = wildcard_automaton(normal)
+                automaton = wildcard(normal)
                 return query.pattern, lambda own: _with_ones(own.matching(automaton))
             case values.Regex():
-                automaton = regex_automaton(query.pattern)
+                automaton = regex(query.pattern)
                 return f"/{query.pattern}/", lambda own: _with_ones(own.matching(automaton))
             case values.Fuzzy():
                 word = "".join(words(query.text))
@@ -472,7 +499,7 @@ def _similar(
     """The words within some edits of a word, with their similarities, as Lucene's FuzzyQuery has
     them: 1 - edits / the length of the shorter word, in code points."""
     ids, edits = words.fuzzy(word, max_edits, prefix_length)
-    lengths = np.minimum(words.code_points(ids), len(word))
+    lengths = np.minimum([len(own) for own in words.strings(ids)], len(word))
     kept = (edits == 0) | (edits < lengths)
     return ids[kept], (1 - edits / np.maximum(lengths, 1))[kept]
 
