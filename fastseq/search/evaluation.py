@@ -19,7 +19,7 @@ import numpy as np
 
 from fastseq.index.collection import Collection
 from fastseq.kernels.search import lists as list_kernels
-from fastseq.kernels.search.impacts import BLOCK, Impacts, Weighting
+from fastseq.kernels.search.impacts import BLOCK, Impacts
 from fastseq.kernels.search.postings import Postings
 from fastseq.kernels.search.segments import LIST_COLUMNS, fill_lists, segment_table
 from fastseq.search.clauses import (
@@ -28,6 +28,7 @@ from fastseq.search.clauses import (
     Clause,
     ConstantClause,
     ListClause,
+    PostingList,
 )
 from fastseq.search.ranking import QueryTerms, RankingModel, Statistics, Words
 from fastseq.types import Float32, Int32, Int64, UInt8, offsets_of
@@ -120,16 +121,17 @@ def _collect(
 class Evaluator:
     """Scores the plans of queries with a model.
 
-    allowed    uint8[rows] of the collection, or uint8[0] for all
-    weighting  that of the model for a segment of the collection or of a field's, if it has one
+    allowed  uint8[rows] of the collection, or uint8[0] for all
+    parts    the parts of a posting list, with its statistics, in a segment of the collection or of
+             one of its fields
     """
 
     def __init__(
         self, collection: Collection, model: RankingModel, allowed: UInt8,
-        weighting: Callable[[Collection, int], Weighting | None],
+        parts: Callable[[Collection, int, PostingList, Statistics], Float32],
     ) -> None:  # fmt: skip
         self._collection, self._model, self._allowed = collection, model, allowed
-        self._weighting = weighting
+        self._list_parts = parts
 
     def weights(self, plan: Plan) -> tuple[Float32, float]:
         """(float32[n], base): the weight of each scored clause, and what is added to every hit."""
@@ -230,15 +232,11 @@ class Evaluator:
         if isinstance(clause, ConstantClause):
             rows = np.flatnonzero(clause.mask(s)).astype(np.int32)
             return rows, np.ones(len(rows), np.float32)
-        rows, tfs = clause.list(s)
-        if not len(rows):
-            return rows, np.empty(0, np.float32)
-        view = clause.view
+        found, view = clause.list(s), clause.view
+        if not len(found.rows):
+            return found.rows, np.empty(0, np.float32)
         statistics = Statistics.of(view, np.array([clause.df]), np.array([clause.cf]))
-        weighting = self._weighting(view, s)
-        return rows, self._model.list_parts(
-            view, view.leaves[s], rows, tfs, statistics, weighting
-        )
+        return found.rows, self._list_parts(view, s, found, statistics)
 
 
 def _separate(terms: QueryTerms) -> QueryTerms:

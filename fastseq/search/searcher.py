@@ -25,7 +25,7 @@ from fastseq.kernels.search import search as kernels
 from fastseq.kernels.search.required import search_required
 from fastseq.kernels.search.segments import LIST_COLUMNS, fill_lists, segment_table
 from fastseq.kernels.text.hashing import PADDING
-from fastseq.search.clauses import BooleanClause, Clause, MergedClause, TermClause
+from fastseq.search.clauses import BooleanClause, Clause, MergedClause, PostingList, TermClause
 from fastseq.search.evaluation import Evaluator, plan_of
 from fastseq.search.filtering import allowed_rows
 from fastseq.search.query_words import encoded, of_queries
@@ -534,11 +534,11 @@ class Searcher:
         return self._evaluator(model, filter).matched(plan_of(clause))
 
     def _evaluator(self, model: RankingModel, filter: Any) -> Evaluator:
-        def weighting(view: Collection, s: int) -> impact_kernels.Weighting | None:
+        def parts(view: Collection, s: int, found: PostingList, own: Statistics) -> Float32:
             searcher = self if view.field is None else self.of_field(view.field)
-            return searcher._scorer(model).weighting(s)
+            return searcher._scorer(model).list_parts(s, *found, own)
 
-        return Evaluator(self.collection, model, self.allowed(filter), weighting)
+        return Evaluator(self.collection, model, self.allowed(filter), parts)
 
     def allowed(self, filter: Any) -> UInt8:
         """uint8[rows]: 1 for those that a filter lets pass; uint8[0] for None."""
