@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from fastseq.models.word_vectors.glove import GloVe as GloVe
     from fastseq.models.word_vectors.phrases import Phrases as Phrases
     from fastseq.models.word_vectors.word2vec import Word2Vec as Word2Vec
+    from fastseq.search.bm25f import BM25F as BM25F
     from fastseq.search.hits import Hits as Hits
     from fastseq.search.index import Index as Index
     from fastseq.search.ranking import BM25 as BM25
@@ -81,6 +82,7 @@ _PUBLIC = {
     "models.word_vectors.glove": "GloVe",
     "models.word_vectors.phrases": "Phrases",
     "models.word_vectors.word2vec": "Word2Vec",
+    "search.bm25f": "BM25F",
     "search.hits": "Hits",
     "search.index": "Index",
     "search.ranking": "BM25 BoW TFIDF",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastseq.search.ranking import QueryTerms, RankingModel, Statistical, Statistics
-from fastseq.settings import fraction, real
+from fastseq.settings import real
 from fastseq.text.weighting import bm25_idf
 from fastseq.types import Float32, Float64, Int32
 
@@ -48,7 +48,9 @@ class BM25F(RankingModel):
             b = tuple(sorted(b.items()))
             object.__setattr__(self, "b", b)
         for name, value in b if isinstance(b, tuple) else (("", b),):
-            fraction(f"b of {name}" if name else "b", value)
+            real(
+                f"b of {name}" if name else "b", value, lambda own: 0 <= own <= 1, "from 0 to 1"
+            )  # fmt: skip
 
     def b_of(self, field: str) -> float:
         """The length normalisation of a field."""

@@ -114,7 +114,7 @@ class MergedClause(ListClause):
 
     def __init__(self, view: Collection, term: bytes, postings: Sequence[Postings], df: int):
         super().__init__(view, (0, term))
-        self.postings, self._df = postings, df
+        self.term, self.postings, self._df = term, postings, df
 
     @property
     def df(self) -> int:
