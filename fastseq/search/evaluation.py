@@ -139,14 +139,19 @@ class Evaluator:
         listed = [one for one in scored if isinstance(one.clause, ListClause)]
         weights = np.zeros(len(scored), np.float64)
         base = 0.0
-        # one that no document has adds nothing, like a word that no document has
-        present = [i for i, one in enumerate(listed) if one.clause.df > 0]  # type: ignore[union-attr]
-        if present:
-            terms = self._query_terms([listed[i] for i in present])
-            boosts = np.array([listed[i].boost for i in present])
-            weights[present] = self._model.weigh(self._collection, terms).weights * boosts
-            each = self._model.weigh(self._collection, _separate(terms))
-            base = float((each.base * boosts).sum())
+        # one that no document has adds nothing, like a word that no document has; the clauses in
+        # each field are a query of their own, as its statistics are
+        views: dict[int, list[int]] = {}
+        for i, one in enumerate(listed):
+            if one.clause.df > 0:  # type: ignore[union-attr]
+                views.setdefault(id(one.clause.view), []).append(i)  # type: ignore[union-attr]
+        for own in views.values():
+            view = listed[own[0]].clause.view  # type: ignore[union-attr]
+            terms = self._query_terms([listed[i] for i in own])
+            boosts = np.array([listed[i].boost for i in own])
+            weights[own] = self._model.weigh(view, terms).weights * boosts
+            each = self._model.weigh(view, _separate(terms))
+            base += float((each.base * boosts).sum())
         for i, one in enumerate(scored):
             if isinstance(one.clause, ConstantClause):
                 weights[i] = one.clause.score * one.boost

@@ -96,6 +96,8 @@ class Resolver:
               text
     operator  "or" or "and": how several tokens of a text are joined
     notices   what was left out, for the user
+
+    One for each query: clauses keep the posting lists that they have read.
     """
 
     searcher: Searcher
@@ -103,13 +105,20 @@ class Resolver:
     fields: Mapping[str, float] | None = None
     operator: str = "or"
     notices: list[str] = field(default_factory=list)
+    _known: dict[values.Query, Clause | None] = field(default_factory=dict)
 
     def resolve(self, query: values.Query) -> Clause | None:
-        """The clause of a query; None where its texts have no words.
+        """The clause of a query, the same object for equal queries; None where its texts have no
+        words.
 
         Raises DataError for a field or column that the index does not have, SettingsError for a
         pattern that is wrong, FormatError for a damaged file.
         """
+        if query not in self._known:
+            self._known[query] = self._resolved(query)
+        return self._known[query]
+
+    def _resolved(self, query: values.Query) -> Clause | None:
         match query:
             case values.Term():
                 return self._text(query)

@@ -439,12 +439,14 @@ class Searcher:
         left = list(range(len(given)))
         if fields is None and operator == "or":
             left = self._find_flat(rows, scores, structured, given, k, model, threads, filter)  # type: ignore[arg-type]
-        resolver = Resolver(self, model, fields, operator)
-        clauses = [resolver.resolve(given[i]) for i in left]  # type: ignore[arg-type]
+        notices: list[str] = []
         if left:
             places = [structured[i] for i in left]
-            rows[places], scores[places] = self._evaluate(clauses, k, model, threads, filter)
-        return rows, scores, resolver.notices
+            some = [given[i] for i in left]
+            rows[places], scores[places] = self._evaluate(
+                some, k, model, threads, filter, fields, operator, notices  # type: ignore[arg-type]
+            )
+        return rows, scores, list(dict.fromkeys(notices))
 
     def _find_flat(
         self, rows: Int32, scores: Float32, places: Sequence[int], queries: Sequence[values.Query],
@@ -478,17 +480,18 @@ class Searcher:
         return [i for i in range(len(queries)) if own[i] is None or i in others]
 
     def _evaluate(
-        self, clauses: Sequence[Clause | None], k: int, model: RankingModel, threads: int | None,
-        filter: Any,
+        self, queries: Sequence[values.Query], k: int, model: RankingModel, threads: int | None,
+        filter: Any, fields: Mapping[str, float] | None, operator: str, notices: list[str],
     ) -> tuple[Int32, Float32]:  # fmt: skip
-        """The hits of resolved queries, clause by clause; None for one that has no words."""
+        """The hits of queries, clause by clause; `notices` gets those of each."""
         collection = self.collection
-        n, depth = len(clauses), min(k, collection.documents)
+        n, depth = len(queries), min(k, collection.documents)
         rows, scores = np.full((n, k), -1, np.int32), np.zeros((n, k), np.float32)
         evaluator = self._evaluator(model, filter)
 
         def work(q: int) -> None:
-            clause = clauses[q]
+            resolver = Resolver(self, model, fields, operator)
+            clause = resolver.resolve(queries[q])
             if clause is None or not depth:
                 return
             plan = plan_of(clause)
@@ -505,6 +508,7 @@ class Searcher:
                 np.array([base], np.float32), evaluator.allowed(plan), depth,
             )  # fmt: skip
             self._give_back(scratch)
+            notices.extend(resolver.notices)
 
         threads = min(thread_count(threads), n)
         if threads <= 1:
