@@ -273,23 +273,25 @@ class Resolver:
         self, name: str | None, order: tuple[Any, ...],
         make: Callable[[Searcher], ListClause], words: Sequence[str] = (),
     ) -> Clause:  # fmt: skip
-        """A clause in the field that it names, in the text, or in all fields of the search: then
-        as one of BM25F, or for other models as the weighted sum of its scores in each.
+        """A clause in the field that it names, in the text, or in all fields of the search: with
+        BM25F as one clause, with other models as the weighted sum of its scores in each.
 
         words  of a phrase, whose idfs add up to its own
         """
         if name is not None:
-            return make(self._reader(name))
-        if self.fields is None:
+            fields: Mapping[str, float] = {name: 1.0}
+        elif self.fields is not None:
+            fields = self.fields
+        else:
             return make(self.searcher)
-        parts = {own: make(self._reader(own)) for own in self.fields}
+        parts = {own: make(self._reader(own)) for own in fields}
         if not isinstance(self.model, BM25F):
-            both = zip(parts.values(), self.fields.values(), strict=True)
+            both = zip(parts.values(), fields.values(), strict=True)
             boosted = [BoostClause(part, weight) for part, weight in both]
+            if len(boosted) == 1:
+                return boosted[0]
             return BooleanClause(self._collection, (), boosted, (), (), 1)
-        counted = [
-            self.model.counter(part.view, own, self.fields[own]) for own, part in parts.items()
-        ]
+        counted = [self.model.counter(part.view, own, fields[own]) for own, part in parts.items()]
 
         every = list(parts.values())
         of_words = [
