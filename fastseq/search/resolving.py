@@ -105,20 +105,13 @@ class Resolver:
     fields: Mapping[str, float] | None = None
     operator: str = "or"
     notices: list[str] = field(default_factory=list)
-    _known: dict[values.Query, Clause | None] = field(default_factory=dict)
 
     def resolve(self, query: values.Query) -> Clause | None:
-        """The clause of a query, the same object for equal queries; None where its texts have no
-        words.
+        """The clause of a query; None where its texts have no words.
 
         Raises DataError for a field or column that the index does not have, SettingsError for a
         pattern that is wrong, FormatError for a damaged file.
         """
-        if query not in self._known:
-            self._known[query] = self._resolved(query)
-        return self._known[query]
-
-    def _resolved(self, query: values.Query) -> Clause | None:
         match query:
             case values.Term():
                 return self._text(query)
@@ -165,32 +158,36 @@ class Resolver:
         return BooleanClause(self._collection, (), clauses, (), (), 1)
 
     def _term(self, token: str, name: str | None) -> Clause:
-        return self._in_fields(name, ("term", token), lambda searcher: searcher.term(token))
+        return self._in_fields(name, lambda searcher: searcher.term(token))
 
     def _phrase(self, query: values.Phrase) -> Clause | None:
         offsets, tokens = self._slots(self._tokens(query.text))
         if len(tokens) <= 1:
             return self._term(tokens[0], query.field) if tokens else None
+        return self._in_fields(
+            query.field, lambda searcher: self._phrase_in(searcher, tokens, offsets, query.slop),
+            tokens,
+        )  # fmt: skip
 
-        def make(searcher: Searcher) -> ListClause:
-            collection = searcher.collection
-            words = [searcher.term(token) for token in tokens]
+    def _phrase_in(
+        self, searcher: Searcher, tokens: Sequence[str], offsets: Sequence[int], slop: int
+    ) -> ListClause:
+        """A phrase, or a single word, in one field."""
+        if len(tokens) == 1:
+            return searcher.term(tokens[0])
+        words = [searcher.term(token) for token in tokens]
 
-            def read(s: int) -> PostingList:
-                leaf, slots = collection.leaves[s], [_slot(searcher, word, s) for word in words]
-                if self._has_positions(leaf):
-                    rows, tfs = phrase_list(leaf, slots, offsets, query.slop)
-                else:
-                    name = collection.field or ""
-                    rows, tfs = phrase_by_text(
-                        self._collection, leaf, name, slots, offsets, query.slop
-                    )
-                return PostingList(rows, tfs.astype(np.float64))
+        def read(s: int) -> PostingList:
+            leaf, slots = searcher.collection.leaves[s], [_slot(searcher, w, s) for w in words]
+            if self._has_positions(leaf):
+                rows, tfs = phrase_list(leaf, slots, offsets, slop)
+            else:
+                name = searcher.collection.field or ""
+                rows, tfs = phrase_by_text(self._collection, leaf, name, slots, offsets, slop)
+            return PostingList(rows, tfs.astype(np.float64))
 
-            order = (1, "phrase", tuple(tokens), tuple(offsets), query.slop)
-            return PhraseClause(collection, order, read, words)
-
-        return self._in_fields(query.field, ("phrase", *tokens), make, tokens)
+        order = (1, "phrase", tuple(tokens), tuple(offsets), slop)
+        return PhraseClause(searcher.collection, order, read, words)
 
     def _near(self, query: values.Near) -> Clause | None:
         tokens = []
@@ -203,27 +200,24 @@ class Resolver:
             return self._term(tokens[0], query.field) if tokens else None
 
         def make(searcher: Searcher) -> ListClause:
-            collection = searcher.collection
             words = [searcher.term(token) for token in tokens]
 
             def read(s: int) -> PostingList:
-                leaf = collection.leaves[s]
-                terms = leaf.segment.lookup(Texts.from_strings(tokens))
-                if (terms < 0).any():
-                    return NO_POSTINGS
+                leaf, slots = searcher.collection.leaves[s], [_slot(searcher, w, s) for w in words]
+                distance, in_order = query.distance, query.in_order
                 if self._has_positions(leaf):
-                    rows, tfs = near_list(leaf, terms, query.distance, query.in_order)
+                    rows, tfs = near_list(leaf, slots, distance, in_order)
                 else:
-                    name = collection.field or ""
+                    name = searcher.collection.field or ""
                     rows, tfs = near_by_text(
-                        self._collection, leaf, name, terms, query.distance, query.in_order
+                        self._collection, leaf, name, slots, distance, in_order
                     )
                 return PostingList(rows, tfs.astype(np.float64))
 
             order = (1, "near", tuple(tokens), query.distance, query.in_order)
-            return PhraseClause(collection, order, read, words)
+            return PhraseClause(searcher.collection, order, read, words)
 
-        return self._in_fields(query.field, ("near", *tokens), make, tokens)
+        return self._in_fields(query.field, make, tokens)
 
     def _has_positions(self, leaf: Leaf) -> bool:
         """Whether a segment has positions; a notice says what their lack costs."""
@@ -239,40 +233,35 @@ class Resolver:
             self.notices.append(text)
 
     def _synonyms(self, query: values.Synonyms) -> Clause | None:
-        members = [self._slots(self._tokens(text)) for text in query.texts]
+        members = [self._slots(self._tokens(text)) for text in dict.fromkeys(query.texts)]
         members = [(offsets, tokens) for offsets, tokens in members if tokens]
         if not members:
             return None
 
         def make(searcher: Searcher) -> ListClause:
-            own = Resolver(searcher, self.model, operator=self.operator)
-            parts = []
-            for text in dict.fromkeys(query.texts):
-                part = own._phrase(values.Phrase(text))
-                if part is not None:
-                    assert isinstance(part, ListClause)
-                    parts.append(part)
+            parts = [
+                self._phrase_in(searcher, tokens, offsets, 0) for offsets, tokens in members
+            ]
             return SumClause(searcher.collection, (1, "synonyms", query.texts), parts)
 
-        return self._in_fields(query.field, ("synonyms", *query.texts), make)
+        return self._in_fields(query.field, make)
 
     def _boolean(self, query: values.Boolean) -> Clause | None:
         groups = [
             [clause for part in parts if (clause := self.resolve(part)) is not None]
             for parts in (query.must, query.should, query.must_not, query.filter)
         ]
+        if query.children() and not any(groups):
+            return None
         if not (groups[0] or groups[1] or groups[3]):
-            # of dropped clauses alone it is dropped; must_not alone matches nothing
-            given = query.must or query.should or query.filter
-            if given or not groups[2]:
-                return None
-            return self._mask(lambda s: np.zeros(self._documents(s), np.uint8))
+            return ConstantClause(
+                self._mask(lambda s: np.zeros(self._documents(s), np.uint8)), 0.0
+            )
         return BooleanClause(self._collection, *groups, query.minimum_should_match)
 
     def _in_fields(
-        self, name: str | None, order: tuple[Any, ...],
-        make: Callable[[Searcher], ListClause], words: Sequence[str] = (),
-    ) -> Clause:  # fmt: skip
+        self, name: str | None, make: Callable[[Searcher], ListClause], words: Sequence[str] = ()
+    ) -> Clause:
         """A clause in the field that it names, in the text, or in all fields of the search: with
         BM25F as one clause, with other models as the weighted sum of its scores in each.
 
@@ -323,7 +312,7 @@ class Resolver:
                 )
             return GroupClause(searcher.collection, (1, kind, shown), terms)
 
-        return self._in_fields(query.field, (kind, shown), make)
+        return self._in_fields(query.field, make)
 
     def _matcher(
         self, query: values.Prefix | values.Wildcard | values.Regex | values.Fuzzy
