@@ -91,10 +91,13 @@ def near(slots: Positions, distance: int, in_order: bool) -> float:
     """The sum of 1 / (1 + other positions) over the minimal intervals that have a position of their
     own for every slot (ascending ones with `in_order`) and at most `distance` others."""
     places = sorted({place for slot in slots for place in slot})
-    ends = [
-        next((end for end in places if end >= start and has_all(slots, start, end, in_order)), None)
-        for start in places
-    ]
+    # of each start the nearest end, which is never before that of an earlier start
+    ends: list[int | None] = []
+    first = 0
+    for start in places:
+        while first < len(places) and not has_all(slots, start, places[first], in_order):
+            first += 1
+        ends.append(places[first] if first < len(places) else None)
     frequency = 0.0
     for start, end, later in zip(places, ends, [*ends[1:], None], strict=True):
         if end is not None and end != later:
@@ -104,16 +107,17 @@ def near(slots: Positions, distance: int, in_order: bool) -> float:
 
 
 def has_all(slots: Positions, start: int, end: int, in_order: bool) -> bool:
-    """Whether an interval has a different position for every slot."""
+    """Whether an interval has a different position for every slot, in their order if wanted."""
     if not slots:
         return True
-    for place in slots[0]:
-        if start <= place <= end:
-            if in_order:
-                return has_all(slots[1:], place + 1, end, True)
-            others = [[other for other in slot if other != place] for slot in slots[1:]]
-            if has_all(others, start, end, False):
-                return True
+    inside = [[place for place in slot if start <= place <= end] for slot in slots]
+    if in_order:
+        return bool(inside[0]) and has_all(inside[1:], inside[0][0] + 1, end, True)
+    rarest, *others = sorted(inside, key=len)
+    for place in rarest:
+        left = [[other for other in slot if other != place] for slot in others]
+        if has_all(left, start, end, False):
+            return True
     return False
 
 
