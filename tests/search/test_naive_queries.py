@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.naive import matching, ranking
-from tests.naive.queries import Bm25, Bm25f, Corpus, Query, Smart, without_dropped
+from tests.naive.queries import Bm25, Bm25f, Corpus, Formula, Query, Smart, without_dropped
 
 
 def corpus_of(*texts: str, dead: tuple[int, ...] = (), columns: Any = None) -> Corpus:
@@ -320,7 +320,7 @@ def test_absent_terms_add_a_constant_to_every_hit() -> None:
 
 
 def test_tfidf() -> None:
-    # ltc.ltc: in 0 a has 1 + ln 2, b 1; ln(3/2) and ln(3/2) are their idfs
+    # ltc.ltc: in 0 a has 1 + ln 2, b 1; ln 3 and ln(3/2) are their idfs
     corpus = corpus_of("a b a", "b", "c")
     weight = {"a": (1 + math.log(2)) * math.log(3), "b": math.log(3 / 2)}
     norm = math.hypot(*weight.values())
@@ -345,6 +345,21 @@ def test_tfidf() -> None:
     )
     twice = boolean(should=(A, ("boost", A, 2.0)))
     assert scores(corpus, twice, Smart("nnn.nnc"))[0] == pytest.approx(2 * (1 + 2) / math.sqrt(2))
+
+
+def test_formulas() -> None:
+    # a is in 0 and 2, three times in all; 6 tokens in 3 documents. a times its idf ln(3 / 2), its
+    # frequency and those in all documents over the length
+    model = Formula(
+        lambda tf, length, s: tf * s.cf * s.tokens / length, lambda s: math.log(s.documents / s.df)
+    )
+    corpus = corpus_of("a a b", "b", "a c", "a", dead=(3,))
+    assert scores(corpus, A, model) == pytest.approx(
+        {0: math.log(3 / 2) * 2 * 3 * 6 / 3, 2: math.log(3 / 2) * 1 * 3 * 6 / 2}
+    )
+    # of a phrase: the weights of its words are added, its own frequency is 1
+    both = math.log(3 / 2) + math.log(3 / 2)
+    assert scores(corpus, phrase("a b"), model) == pytest.approx({0: both * 6 / 3})
 
 
 @pytest.mark.parametrize("variant", ranking.VARIANTS)

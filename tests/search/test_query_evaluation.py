@@ -21,9 +21,13 @@ from fastseq.search.ranking import RankingModel
 from tests.naive import filters, queries
 from tests.naive.queries import Bm25, Bm25f, Corpus, Formula, Hit, Model, Smart, Statistics
 from tests.search.random_queries import (
+    ABSENT,
+    ANALYZERS,
+    WORDS,
     RandomIndex,
     RandomQueries,
     Spec,
+    analysed,
     random_filter,
     random_index,
     tuple_of,
@@ -169,6 +173,13 @@ def values_of(specs: Sequence[Spec]) -> list[Any]:
         is_text = spec[0] == "term" and spec[2] is None
         found.append(spec[1] if is_text and number % 2 else value_of(spec))
     return found
+
+
+def test_tokens_are_those_of_the_analyzers() -> None:
+    text = " ".join([*WORDS, *ABSENT])
+    for name, analyzer in ANALYZERS.items():
+        tokens = [token for _, token in analysed(name, text) if token is not None]
+        assert analyzer.tokens(text) == tokens
 
 
 @pytest.mark.sample(20)
