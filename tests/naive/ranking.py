@@ -129,12 +129,15 @@ def _document_frequencies(counts: Sequence[Mapping[str, int]]) -> Counter[str]:
 
 
 def smart_frequency(letter: str, tf: float, largest: float = 1.0, mean: float = 1.0) -> float:
-    """The weight of a frequency; one below 1 (of a sloppy phrase, say) is the weight itself."""
-    if letter == "n" or (letter != "a" and tf < 1):
-        return tf
+    """The weight of a frequency. One below 1, of a sloppy phrase say, is its own b and l."""
     if letter == "a":
         return 0.5 + 0.5 * tf / largest
-    return {"b": 1.0, "l": 1 + math.log(tf), "L": (1 + math.log(tf)) / (1 + math.log(mean))}[letter]
+    if letter == "b":
+        return min(tf, 1.0)
+    if letter in "lL":
+        logarithm = 1 + math.log(tf) if tf >= 1 else tf
+        return logarithm / (1 + math.log(mean)) if letter == "L" else logarithm
+    return tf
 
 
 def smart_idf(letter: str, df: int, documents: int) -> float:

@@ -338,6 +338,8 @@ def test_tfidf() -> None:
     assert scores(corpus, phrase("b a", 3), Smart("lnn.nnn")) == pytest.approx({0: 1})
     assert scores(corpus, phrase("b b", 3), Smart("lnn.nnn")) == {}
     assert scores(corpus_of("b x a"), phrase("b a", 3), Smart("lnn.nnn")) == {0: 0.5}
+    found = scores(corpus_of("b x a a"), phrase("b a", 3), Smart("Lnn.nnn"))
+    assert found == pytest.approx({0: 0.5 / (1 + math.log(4 / 3))})
     # a boost does not change the query's vector; another boost is another leaf
     one = scores(corpus, boolean(should=(A, B)), Smart("nnn.nnc"))[0]
     assert scores(corpus, boolean(should=(A, ("boost", B, 3.0))), Smart("nnn.nnc")) == (

@@ -109,6 +109,11 @@ class Asked(NamedTuple):
     fields: dict[str, float] | None
     filter: Spec | None
 
+    @property
+    def noise(self) -> float:
+        """The absolute error of what adds to a score: logarithms in a formula may cancel out."""
+        return 1e-12 if isinstance(self.naive, Formula) else 0.0
+
     def search(self, index: Index, values: Sequence[Any], k: int) -> Hits:
         passed = None if self.filter is None else filters.text_of(self.filter)
         return index.search(
@@ -122,10 +127,13 @@ def asked_of(chance: random.Random) -> Asked:
     return Asked(model, naive, fields, random_filter(chance) if chance.random() < 0.15 else None)
 
 
-def assert_hits(hits: Hits, number: int, ids: Sequence[int], expected: Sequence[Hit]) -> None:
+def assert_hits(
+    hits: Hits, number: int, ids: Sequence[int], expected: Sequence[Hit], noise: float
+) -> None:
     """All hits of a query, with their scores, in an order that rounding allows.
 
-    ids  of all rows
+    ids    of all rows
+    noise  absolute error of the parts of a score
     """
     row_of = {ids[hit.row]: hit for hit in expected}
     found = hits.ids[number]
@@ -134,15 +142,15 @@ def assert_hits(hits: Hits, number: int, ids: Sequence[int], expected: Sequence[
     ordered = [row_of[id] for id in found]
     sizes = [math.fsum(map(abs, hit.parts)) for hit in ordered]  # parts may cancel out
     for hit, size, score in zip(ordered, sizes, scores.tolist(), strict=True):
-        assert abs(score - hit.score) <= 1e-5 * size, hit
+        assert abs(score - hit.score) <= 1e-5 * size + noise, hit
     last: dict[tuple[float, ...], int] = {}
     for place, (hit, size) in enumerate(zip(ordered, sizes, strict=True)):
         if place:
             before = ordered[place - 1]
             assert (-scores[place - 1], before.row) < (-scores[place], hit.row)
-            assert hit.score - before.score <= 1e-6 * max(size, sizes[place - 1])
+            assert hit.score - before.score <= 1e-6 * max(size, sizes[place - 1]) + noise
         # what is the same sum is the same score, and in the order of rows
-        if hit.parts in last:
+        if hit.parts in last and size >= 1e4 * noise:
             same = last[hit.parts]
             assert scores[same] == scores[place]
             assert ordered[same].row < hit.row
@@ -200,7 +208,7 @@ def test_hits_are_those_of_the_naive_evaluator(seed: int, tmp_path: Path) -> Non
         for number, spec in enumerate(specs):
             expected = naive_hits(corpus, random_one, spec, asked, passing)
             try:
-                assert_hits(every, number, ids, expected)
+                assert_hits(every, number, ids, expected, asked.noise)
                 assert index.count(
                     values[number], fields=asked.fields,
                     filter=None if asked.filter is None else filters.text_of(asked.filter),
