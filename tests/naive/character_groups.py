@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 from uniseg.graphemecluster import grapheme_clusters
@@ -19,11 +20,13 @@ from tests.naive import ranking, text, words
 Documents = Sequence[Sequence[str]]
 
 
-def clusters_of(tokenizer: str, term: str) -> list[str]:
+@lru_cache(1 << 12)
+def clusters_of(tokenizer: str, term: str) -> tuple[str, ...]:
     """The characters of a term: grapheme clusters with unicode, code points with word."""
-    return list(grapheme_clusters(term)) if tokenizer == "unicode" else list(term)
+    return tuple(grapheme_clusters(term)) if tokenizer == "unicode" else tuple(term)
 
 
+@lru_cache(1 << 12)
 def is_character(tokenizer: str, term: str) -> bool:
     """Whether a term is a single character of a script indexed as bigrams."""
     script = words.script if tokenizer == "unicode" else text.script

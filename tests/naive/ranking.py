@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -128,29 +128,38 @@ def _document_frequencies(counts: Sequence[Mapping[str, int]]) -> Counter[str]:
     return Counter(token for count in counts for token in count)
 
 
+def smart_frequency(letter: str, tf: float, largest: float = 1.0, mean: float = 1.0) -> float:
+    """The weight of a frequency. One below 1, of a sloppy phrase say, is its own b and l."""
+    if letter == "a":
+        return 0.5 + 0.5 * tf / largest
+    if letter == "b":
+        return min(tf, 1.0)
+    if letter in "lL":
+        logarithm = 1 + math.log(tf) if tf >= 1 else tf
+        return logarithm / (1 + math.log(mean)) if letter == "L" else logarithm
+    return tf
+
+
+def smart_idf(letter: str, df: int, documents: int) -> float:
+    if letter == "n":
+        return 1.0
+    if letter == "t":
+        return math.log(documents / df)
+    return max(0.0, math.log((documents - df) / df)) if df < documents else 0.0
+
+
 def _smart_vector(
     counts: Mapping[str, float], letters: str, df: Mapping[str, int], documents: int
 ) -> dict[str, float]:
     """The weight of every token of one text."""
     if not counts:
         return {}
-    frequency, collection, norm = letters
+    frequency, collection, norm = [*letters]
     largest = max(counts.values())
     mean = sum(counts.values()) / len(counts)
-    of_frequency: dict[str, Callable[[float], float]] = {
-        "n": lambda tf: tf,
-        "b": lambda tf: 1.0,
-        "l": lambda tf: 1 + math.log(tf),
-        "a": lambda tf: 0.5 + 0.5 * tf / largest,
-        "L": lambda tf: (1 + math.log(tf)) / (1 + math.log(mean)),
-    }
-    of_collection: dict[str, Callable[[int], float]] = {
-        "n": lambda n: 1.0,
-        "t": lambda n: math.log(documents / n),
-        "p": lambda n: max(0.0, math.log((documents - n) / n)) if n < documents else 0.0,
-    }
     vector = {
-        token: of_frequency[frequency](tf) * of_collection[collection](df[token])
+        token: smart_frequency(frequency, tf, largest, mean)
+        * smart_idf(collection, df[token], documents)
         for token, tf in counts.items()
     }
     if norm == "n":
