@@ -458,10 +458,11 @@ def passing(
         raise DataError("filter: the index has no stored columns")
     found = np.zeros(documents.num_rows, np.bool_)
     names = top_level(documents.schema, list(filter.columns()))
-    starts = documents.starts.tolist()
-    for start, stop, rows in zip(starts, starts[1:], documents.groups(names), strict=False):
+    start = 0
+    for rows in documents.batches(names):
         try:
-            found[start:stop] = filter.mask(rows)
+            found[start : start + len(rows)] = filter.mask(rows)
         except pa.ArrowException as error:
             raise DataError(f"filter: {reason(error)}") from error
+        start += len(rows)
     return found
