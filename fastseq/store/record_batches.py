@@ -97,14 +97,13 @@ class RecordBatchReader:
         for number in numbers:
             kind = self._schema.types[number]
             (node, first), (last_node, last) = self._first[number : number + 2]
-            nodes = streams.nodes[:, node:last_node]
-            nodes = nodes.reshape(len(bounds), 2 * (last_node - node)).tolist()
+            nodes = streams.nodes[:, node:last_node].reshape(len(bounds), 2 * (last_node - node))
             buffers = [
                 self._buffers(streams.starts[:, buffer].tolist(), streams.stops[:, buffer].tolist())
                 for buffer in range(first, last)
             ]
             own = zip(*buffers, strict=True) if buffers else repeat(())
-            found.append(list(map(partial(_array, kind), nodes, own)))
+            found.append(list(map(partial(_array, kind), nodes.tolist(), own)))
         return streams.rows, found
 
     def _streams(self, bounds: Sequence[tuple[int, int]]) -> _Streams:
@@ -251,9 +250,7 @@ def _array(kind: pa.DataType, nodes: Iterable[int], buffers: Iterable[pa.Buffer]
     return array
 
 
-def _next_array(
-    kind: pa.DataType, nodes: Iterator[int], buffers: Iterator[pa.Buffer]
-) -> pa.Array:
+def _next_array(kind: pa.DataType, nodes: Iterator[int], buffers: Iterator[pa.Buffer]) -> pa.Array:
     """The array of the next nodes and buffers, after which both are past it."""
     length, nulls = next(nodes), next(nodes)
     own: list[pa.Buffer | None] = list(islice(buffers, _stored(kind)))
