@@ -42,7 +42,7 @@ import pyarrow.compute as pc
 from fastseq.errors import DataError, SettingsError
 from fastseq.store.documents import StoredDocuments
 from fastseq.store.files import reason
-from fastseq.store.nested import column_at, field_at, leaves, top_level
+from fastseq.store.nested import column_at, field_at, no_column, top_level
 
 Literal = Decimal | str | bool | None
 
@@ -87,7 +87,10 @@ class Filter(ABC):
     def mask(self, rows: pa.RecordBatch) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """bool[rows]: where the filter is true. Raises DataError where a column cannot be compared
         as the filter does."""
-        found = pc.fill_null(self.of(rows), False)
+        try:
+            found = pc.fill_null(self.of(rows), False)
+        except DataError as error:
+            raise DataError(f"filter: {error}") from error
         return np.asarray(found.to_numpy(zero_copy_only=False), np.bool_)
 
 
@@ -151,16 +154,17 @@ def _is_true(array: pa.Array, name: str) -> pa.BooleanArray:
         return pa.nulls(len(array), pa.bool_())
     if not pa.types.is_boolean(array.type):
         what = f"is {array.type}: only a boolean is a filter alone"
-        raise DataError(f"filter: the column {name!r} {what}")
+        raise DataError(f"the column {name!r} {what}")
     return array
 
 
-def _compare(array: pa.Array, name: str, sign: str, literal: Literal) -> pa.BooleanArray:
-    """Compare a column with a literal."""
+def compare(array: pa.Array, name: str, sign: str, literal: Literal) -> pa.BooleanArray:
+    """Compare a column with a literal. Raises DataError, with the column's name, where they are of
+    different types."""
     kind, types = array.type, pa.types
     if literal is None or types.is_null(kind):
         return pa.nulls(len(array), pa.bool_())
-    compare, _ = _COMPARISONS[sign]
+    test, _ = _COMPARISONS[sign]
     if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
         if not isinstance(literal, Decimal):
             _mismatch(name, kind, literal, "a number")
@@ -168,24 +172,24 @@ def _compare(array: pa.Array, name: str, sign: str, literal: Literal) -> pa.Bool
     if types.is_boolean(kind):
         if not isinstance(literal, bool):
             _mismatch(name, kind, literal, "true or false")
-        return compare(array.cast(pa.uint8()), pa.scalar(int(literal), pa.uint8()))
+        return test(array.cast(pa.uint8()), pa.scalar(int(literal), pa.uint8()))
     if not isinstance(literal, str):
         _mismatch(name, kind, literal, "a string")
     if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
-        return compare(array.cast(pa.large_string()), pa.scalar(literal, pa.large_string()))
+        return test(array.cast(pa.large_string()), pa.scalar(literal, pa.large_string()))
     if types.is_temporal(kind) and not types.is_duration(kind) and not types.is_interval(kind):
-        return compare(*_moments(array, name, literal))
-    raise DataError(f"filter: the column {name!r} is {kind}, which a filter cannot compare")
+        return test(*moments(array, name, literal))
+    raise DataError(f"the column {name!r} is {kind}, which a filter cannot compare")
 
 
 def _compare_number(array: pa.Array, sign: str, literal: Decimal) -> pa.BooleanArray:
-    compare, between = _COMPARISONS[sign]
+    test, between = _COMPARISONS[sign]
     kind = array.type
     if pa.types.is_floating(kind):
         # a literal is the nearest number of the column's type: 0.1 is equal to float32(0.1)
         with np.errstate(over="ignore"):
             nearest = np.dtype(kind.to_pandas_dtype()).type(float(literal))
-        return compare(array.cast(pa.float64()), float(nearest))
+        return test(array.cast(pa.float64()), float(nearest))
     if literal.adjusted() > _MOST_DIGITS:
         return _constant(array, between(0, 1 if literal > 0 else -1))
     scale = kind.scale if pa.types.is_decimal(kind) else 0
@@ -195,17 +199,18 @@ def _compare_number(array: pa.Array, sign: str, literal: Decimal) -> pa.BooleanA
         if sign in ("=", "!="):
             return _constant(array, sign == "!=")
         sign = ">" if sign in (">", ">=") else "<="
-        compare, between = _COMPARISONS[sign]
+        test, between = _COMPARISONS[sign]
     try:
         value = pa.scalar(below if scale or pa.types.is_decimal(kind) else int(below), kind)
     except (pa.ArrowException, OverflowError, ValueError):
         # outside the type's range: on the same side of every value
         return _constant(array, between(0, 1 if below > 0 else -1))
-    return compare(array, value)
+    return test(array, value)
 
 
-def _moments(array: pa.Array, name: str, literal: str) -> tuple[pa.Array, pa.Scalar]:
-    """A column of dates, times or timestamps and a literal, in one type."""
+def moments(array: pa.Array, name: str, literal: str) -> tuple[pa.Array, pa.Scalar]:
+    """A column of dates, times or timestamps and a literal, in one type. Raises DataError for a
+    literal that is none."""
     kind = array.type
     try:
         if pa.types.is_time(kind):
@@ -228,13 +233,12 @@ def _moments(array: pa.Array, name: str, literal: str) -> tuple[pa.Array, pa.Sca
 def _mismatch(name: str, kind: pa.DataType, literal: Literal, expected: str) -> NoReturn:
     shown = repr(literal) if isinstance(literal, str) else str(literal).lower()
     raise DataError(
-        f"filter: the column {name!r} is {kind} and is compared with {shown:.80}; "
-        f"expected {expected}"
+        f"the column {name!r} is {kind} and is compared with {shown:.80}; expected {expected}"
     )
 
 
 def _is_in(array: pa.Array, name: str, literals: tuple[Literal, ...]) -> pa.BooleanArray:
-    return reduce(pc.or_kleene, (_compare(array, name, "=", literal) for literal in literals))
+    return reduce(pc.or_kleene, (compare(array, name, "=", literal) for literal in literals))
 
 
 def _like(array: pa.Array, name: str, pattern: str) -> pa.BooleanArray:
@@ -242,7 +246,7 @@ def _like(array: pa.Array, name: str, pattern: str) -> pa.BooleanArray:
     if types.is_null(kind):
         return pa.nulls(len(array), pa.bool_())
     if not (types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)):
-        raise DataError(f"filter: the column {name!r} is {kind}; like requires text")
+        raise DataError(f"the column {name!r} is {kind}; like requires text")
     return pc.match_like(array.cast(pa.large_string()), pattern)
 
 
@@ -253,13 +257,13 @@ def _has(array: pa.Array, name: str, literal: Literal) -> pa.BooleanArray:
     if types.is_fixed_size_list(kind):
         array = array.cast(pa.large_list(kind.value_field))
     elif not (types.is_list(kind) or types.is_large_list(kind)):
-        raise DataError(f"filter: the column {name!r} is {kind}; has requires a list")
+        raise DataError(f"the column {name!r} is {kind}; has requires a list")
     if literal is None:
         return pa.nulls(len(array), pa.bool_())
     elements = array.flatten()
     if types.is_dictionary(elements.type):
         elements = elements.dictionary_decode()
-    equal = pc.fill_null(_compare(elements, name, "=", literal), False)
+    equal = pc.fill_null(compare(elements, name, "=", literal), False)
     lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
     parents = np.repeat(np.arange(len(array)), lengths)
     found = np.zeros(len(array), np.bool_)
@@ -349,7 +353,7 @@ class _Parser:
             sign = _SAME.get(self._value, self._value)
             self._advance()
             literal = self._literal()
-            return _Predicate(column, lambda array, name: _compare(array, name, sign, literal))
+            return _Predicate(column, lambda array, name: compare(array, name, sign, literal))
         negated = self._takes("not")
         found = self._word_predicate(column)
         if found is None:
@@ -375,8 +379,8 @@ class _Parser:
                 self._fail("and")
             high = self._literal()
             return _All((
-                _Predicate(column, lambda array, name: _compare(array, name, ">=", low)),
-                _Predicate(column, lambda array, name: _compare(array, name, "<=", high)),
+                _Predicate(column, lambda array, name: compare(array, name, ">=", low)),
+                _Predicate(column, lambda array, name: compare(array, name, "<=", high)),
             ), every=True)  # fmt: skip
         if self._takes("like"):
             pattern = self._literal() if self._kind == "string" else self._fail("a string")
@@ -465,7 +469,7 @@ class _Expression(Filter):
         found = ds.dataset(pa.table(rows)).to_table(columns={"passes": self._expression})
         passes = found.column(0).combine_chunks()
         if not pa.types.is_boolean(passes.type):
-            raise DataError(f"filter: the expression is {passes.type}, not a boolean")
+            raise DataError(f"the expression is {passes.type}, not a boolean")
         return passes
 
 
@@ -473,7 +477,7 @@ def as_filter(given: Any, schema: pa.Schema) -> Filter:
     """A filter of the columns of a schema: its text, or an expression of pyarrow.
 
     Raises SettingsError for text that is not a filter and for another type, DataError for a column
-    that the schema lacks.
+    that the schema lacks, or that is compared with a literal of another type.
     """
     if isinstance(given, pc.Expression):
         return _Expression(given, schema.names)
@@ -485,8 +489,8 @@ def as_filter(given: Any, schema: pa.Schema) -> Filter:
     found = parse_filter(given)
     for path in found.columns():
         if field_at(schema, path) is None:
-            named = ", ".join(field.name for field in leaves(list(schema)))
-            raise DataError(f"filter: no stored column {path!r}; stored are: {named or 'none'}")
+            raise DataError(f"filter: {no_column(schema, path)}")
+    found.mask(pa.RecordBatch.from_pylist([], schema))  # of types that cannot be compared
     return found
 
 
@@ -499,10 +503,11 @@ def passing(
         raise DataError("filter: the index has no stored columns")
     found = np.zeros(documents.num_rows, np.bool_)
     names = top_level(documents.schema, list(filter.columns()))
-    starts = documents.starts.tolist()
-    for start, stop, rows in zip(starts, starts[1:], documents.groups(names), strict=False):
+    start = 0
+    for rows in documents.batches(names):
         try:
-            found[start:stop] = filter.mask(rows)
+            found[start : start + len(rows)] = filter.mask(rows)
         except pa.ArrowException as error:
             raise DataError(f"filter: {reason(error)}") from error
+        start += len(rows)
     return found

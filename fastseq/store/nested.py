@@ -10,11 +10,19 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
+from fastseq.errors import DataError
+
 
 def field_at(schema: pa.Schema, path: str) -> pa.Field | None:
     """The column or nested field at a path, under the path as its name; None for no such path."""
     found = _found(list(schema), path)
     return None if found is None else found[1].with_name(path)
+
+
+def no_column(schema: pa.Schema, path: str) -> DataError:
+    """The error for a path that a schema of stored columns lacks."""
+    named = ", ".join(field.name for field in leaves(list(schema)))
+    return DataError(f"no stored column {path!r}; stored are: {named or 'none'}")
 
 
 def count_at(schema: pa.Schema, path: str) -> int:
