@@ -121,6 +121,20 @@ def parse_facet(text: str) -> FacetRequest:
     return facet_request(column, ranges=edges)
 
 
+def facet_requests(given: Any) -> list[FacetRequest]:
+    """The requests of texts, as of `parse_facet`, and of requests; of one or several. Raises
+    SettingsError for others, and for a column given twice."""
+    several = [given] if isinstance(given, str | FacetRequest) else given
+    if not isinstance(several, Iterable):
+        raise SettingsError(f"facets must be columns such as 'lang' or 'year:10', not {given!r:.80}")
+    found = [one if isinstance(one, FacetRequest) else parse_facet(one) for one in several]
+    names = [one.column for one in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise SettingsError(f"facet: the column {name!r} is given twice")
+    return found
+
+
 def facet_request(
     column: str, interval: Any = None, ranges: Iterable[Any] | None = None
 ) -> FacetRequest:

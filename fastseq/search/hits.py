@@ -17,7 +17,9 @@ import numpy as np
 
 from fastseq.errors import DataError, MissingExtraError, SettingsError
 from fastseq.index.collection import Collection
+from fastseq.search.columns import Facet
 from fastseq.search.display import html_table, text_table
+from fastseq.search.paging import encode_cursor
 from fastseq.settings import strings, whole
 from fastseq.types import Float32, Int32, offsets_of
 
@@ -50,19 +52,23 @@ class Hits:
     rows     int32[Q, k]    document rows, -1 past the last hit
     scores   float32[Q, k]  descending, ties by row; 0 past the last hit
     notices  what was not searched for as asked, such as malformed text, in sentences
+    facets   of each query, where facets were asked for, by column the counts of its values
     """
 
     rows: Int32
     scores: Float32
     _collection: Collection
     notices: tuple[str, ...] = ()
+    facets: tuple[dict[str, Facet], ...] = ()
+    _request: int = 0
 
     def __repr__(self) -> str:
         hits = _plural(int(self.counts.sum()), "hit")
         return f"Hits({_plural(len(self), 'query', 'queries')}, {hits})"
 
     def __reduce__(self) -> Any:
-        return Hits, (self.rows, self.scores, self._collection, self.notices)
+        parts = (self.rows, self.scores, self._collection, self.notices, self.facets, self._request)
+        return Hits, parts
 
     def __len__(self) -> int:
         """The number of queries."""
@@ -75,7 +81,10 @@ class Hits:
     def __getitem__(self, q: SupportsIndex | slice) -> list[dict[str, Any]] | Hits:
         """The results of query q, as `to_dicts` returns them; for a slice, those queries' Hits."""
         if isinstance(q, slice):
-            return Hits(self.rows[q], self.scores[q], self._collection, self.notices)
+            return Hits(
+                self.rows[q], self.scores[q], self._collection, self.notices, self.facets[q],
+                self._request if len(self) == len(self.rows[q]) else 0,
+            )  # fmt: skip
         if not -len(self) <= operator.index(q) < len(self):
             raise IndexError(f"hits of {len(self)} queries have no number {q!r}")
         return self.to_dicts(operator.index(q))
@@ -94,6 +103,20 @@ class Hits:
         """int32[Q]: the number of hits of each query, at most k."""
         counts: Int32 = (self.rows >= 0).sum(axis=1, dtype=np.int32)
         return counts
+
+    def cursor(self) -> str | None:
+        """What `Index.search(after=)` takes for the page after the last of these hits; None where
+        there are none.
+
+        Raises SettingsError for the hits of several queries, or of a mapping.
+        """
+        if len(self) != 1 or not self._request:
+            raise SettingsError("a cursor is of the hits of one query, a string or a query value")
+        last = int(self.counts[0]) - 1
+        if last < 0:
+            return None
+        row, score = int(self.rows[0, last]), float(self.scores[0, last])
+        return encode_cursor(self._collection, self._request, row, score)
 
     @cached_property
     def ids(self) -> list[list[Any]]:

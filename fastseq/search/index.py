@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from fastseq.index.collection import Collection
 from fastseq.search.bm25f import BM25F
 from fastseq.search.hits import Hits
 from fastseq.search.ranking import BM25, LARGEST_WEIGHT, RankingModel
+from fastseq.search.columns import FacetRequest, facet_counts, facet_requests, parse_sort
+from fastseq.search.paging import decode_cursor, page_of, request_digest
 from fastseq.search.query_words import (
     Expand,
     Removed,
@@ -186,6 +189,9 @@ class Index:
         self, query: Query | Sequence[Query], k: int = 10, model: RankingModel | None = None,
         threads: int | None = None, expand: Expand | None = None, device: str = "cpu",
         filter: Any = None, *, fields: Fields = None, syntax: str = "plain", operator: str = "or",
+        sort: str | Sequence[str] | None = None, group: str | None = None, offset: int = 0,
+        after: str | None = None, facets: str | FacetRequest | Sequence[str | FacetRequest] = (),
+        facet_values: int | None = 10,
     ) -> Hits:  # fmt: skip
         """The k best documents for one query or each of several.
 
@@ -214,6 +220,15 @@ class Index:
             expressions/, as of Lucene's classic query parser. Malformed text is searched for as
             plain words, with a notice in `hits.notices`
         operator : "or" or "and": how the words of a string are joined
+        sort : stored columns by which hits are sorted instead of the score, such as "-year,title";
+            a minus, or ":desc", is for descending order, `_score` is the score. Nulls come last
+        group : a stored column: of the documents with each value of it the best alone is a hit
+        offset : hits to leave out before the first
+        after : `hits.cursor()` of the page before: the hits that follow, in a stable order
+        facets : stored columns of which the values in all matching documents are counted, in
+            `hits.facets`: "lang", bins of numbers or dates as "year:10", "date:month" or
+            "price:0,10,100", or of `fastseq.facet_request`
+        facet_values : values of each facet, the most frequent first; None for all
 
         Raises SettingsError for an argument of another type or outside its range (the weights of
         terms from -1e20 to 1e20); DataError for a field, column or filter of unknown columns or of
@@ -238,10 +253,45 @@ class Index:
         notices: list[str] = []
         if one_of("syntax", syntax, ("plain", "query")) == "query":
             queries = [_parsed(each, searcher.collection, operator, notices) for each in queries]
-        rows, scores, more = searcher.find(
-            queries, k, model, threads, device, filter, weights, operator
+        search = partial(
+            searcher.find, model=model, threads=threads, device=device, filter=filter,
+            fields=weights, operator=operator,
+        )  # fmt: skip
+        keys, offset = parse_sort(sort), whole("offset", offset, 0)
+        requests = facet_requests(facets)
+        request = 0
+        if keys or group is not None or after is not None:
+            if len(queries) != 1:
+                raise SettingsError("sort, group and after are for one query at a time")
+            asked = queries[0] if isinstance(queries[0], str | values.Query) else dict(queries[0])
+            request = request_digest(asked, model, _shown(filter), weights, operator, keys, group)
+            match = searcher.matched(queries[0], model, filter, weights, operator)
+            rows, scores, more = search(queries, max(int(np.count_nonzero(match)), 1))
+            found = int((rows[0] >= 0).sum())
+            rows, scores = rows[:, :found], scores[:, :found]
+            cursor = None if after is None else decode_cursor(searcher.collection, request, after)
+            k = whole("k", k, 1, below=1 << 128)
+            places = page_of(
+                searcher.collection, rows[0], scores[0], k, keys, group, offset, cursor
+            )
+            rows, scores = rows[:, places], scores[:, places]
+        else:
+            rows, scores, more = search(queries, k + offset if offset else k)
+            rows, scores = rows[:, offset:], scores[:, offset:]
+            if len(queries) == 1 and isinstance(queries[0], str | values.Query):
+                request = request_digest(
+                    queries[0], model, _shown(filter), weights, operator, keys, group
+                )
+        counted = []
+        for each in queries if requests else ():
+            match = searcher.matched(each, model, filter, weights, operator)
+            counted.append({
+                one.column: facet_counts(searcher.collection, one, match, facet_values)
+                for one in requests
+            })  # fmt: skip
+        return Hits(
+            rows, scores, searcher.collection, (*notices, *more), tuple(counted), request
         )
-        return Hits(rows, scores, searcher.collection, (*notices, *more))
 
     def count(
         self, query: Query, *, filter: Any = None, fields: Fields = None, syntax: str = "plain",
@@ -400,6 +450,11 @@ def _field_weights(fields: Fields, collection: Collection) -> dict[str, float] |
         name: real(f"the weight of {name!r}", weight, lambda w: 0 < w <= LARGEST_WEIGHT, wanted)
         for name, weight in given.items()
     }
+
+
+def _shown(filter: Any) -> Any:
+    """A filter by its content, to tell requests apart."""
+    return np.asarray(filter).tobytes() if isinstance(filter, list | np.ndarray) else filter
 
 
 def _parsed(query: Any, collection: Collection, operator: str, notices: list[str]) -> Any:
