@@ -38,11 +38,17 @@ _MOST_EMPTY = 3  # queries without words that are named
     "echo parse arguments | fastseq search - --format tsv",
     "fastseq search --queries queries.parquet -k 100 -o run.trec",
     'fastseq search "car insurance" --expand vectors --expand-terms 5',
+    "fastseq search '+\"black cat\" -dog pre*' --count",
+    "fastseq search cat --filter 'year >= 2000' --sort -year --facet lang",
 )
 @click.argument("query", required=False)
 @options.folder("index", "-i", "--index", help="Folder of the index.")
 @options.number("-k", default=10, help="Documents per query.")
-@options.choice("--model", of=MODELS, default="bm25", help="Ranking model. bm25 is Lucene's.")
+@options.choice(
+    "--model", of=MODELS, default=None,
+    help="Ranking model. bm25 is Lucene's. Of several fields, bm25f counts a word once; the others "
+    "add up the scores in each.  [default: bm25; bm25f with --field]",
+)
 @parameters.options_of(
     BM25Parameters,
     TFIDFParameters,
@@ -84,6 +90,62 @@ _MOST_EMPTY = 3  # queries without words that are named
     "'de')\". It does not change scores.",
 )
 @options.choice(
+    "--syntax",
+    of=("query", "plain"),
+    default=None,
+    help="Syntax of queries: query has \"phrases\", +must, -mustnot, AND, OR, NOT, (), "
+    "field:word, word^2, pre*, w?ld*, word~1, field:[2000 TO 2010] and /regular expressions/; "
+    "plain is words.  [default: query; plain with --queries]",
+)
+@options.choice(
+    "--operator", of=("or", "and"), default="or", help="Whether any word must occur, or all."
+)
+@click.option(
+    "--field",
+    "fields",
+    metavar="F^W",
+    multiple=True,
+    help="Field of the index to search instead of the text, with a weight: title^3; may be "
+    "repeated.",
+)
+@click.option(
+    "--field-b",
+    metavar="F=B",
+    multiple=True,
+    help="Length normalisation of a field under bm25f: title=0.5; may be repeated.",
+)
+@click.option(
+    "--sort",
+    metavar="C",
+    multiple=True,
+    help="Stored column to sort by instead of the score: year, -year or year:desc; may be "
+    "repeated, or several: -year,title. Nulls come last.",
+)
+@click.option(
+    "--group",
+    metavar="C",
+    help="Stored column of which each value has its best document alone.",
+)
+@options.number("--offset", default=0, help="Documents to leave out before the first.")
+@click.option(
+    "--after",
+    metavar="CURSOR",
+    help="Only the documents after a page: start is the first one. The cursor of the next page is "
+    "printed on standard error.",
+)
+@click.option(
+    "--facet",
+    "facets",
+    metavar="C",
+    multiple=True,
+    help="Stored column of which the values in all matching documents are counted: lang, or bins: "
+    "year:10, date:month, price:0,10,100; may be repeated.",
+)
+@options.number("--facet-values", default=10, help="Values per facet, the most frequent first.")
+@click.option(
+    "--count", is_flag=True, help="Print the number of all matching documents, and no documents."
+)
+@options.choice(
     "--device",
     of=("cpu", "cuda"),
     default="cpu",
@@ -100,7 +162,7 @@ def search(
     query: str | None,
     index_path: Path,
     k: int,
-    model: str,
+    model: str | None,
     vectors: Path | None,
     expand_terms: int | None,
     expand_weight: float | None,
@@ -108,6 +170,17 @@ def search(
     output: Path | None,
     overwrite: bool,
     condition: str | None,
+    syntax: str | None,
+    operator: str,
+    fields: tuple[str, ...],
+    field_b: tuple[str, ...],
+    sort: tuple[str, ...],
+    group: str | None,
+    offset: int,
+    after: str | None,
+    facets: tuple[str, ...],
+    facet_values: int,
+    count: bool,
     device: str,
     form: str | None,
     skip_bad_lines: bool,
@@ -116,8 +189,9 @@ def search(
     """Search an index: one QUERY, or a file of them.
 
     QUERY - reads the query from standard input. JSON is a list of {rank, id, score, fields},
-    where fields has the stored columns. A document without any term of the query is never
-    returned; ties keep the order of the corpus. Words of a QUERY that no document contains
+    where fields has the stored columns; with --facet it is {hits, facets}. A document without any
+    term of the query is never returned; ties keep the order of the corpus. Malformed text is
+    searched for as plain words, which is said on standard error. Words of a QUERY that no document contains
     are named on standard error, with similar words of the index: by spelling, or by the n-grams
     of VECTORS that have some (fastText's); so are words that the index leaves out, as stop words.
     Of --queries those words are counted, and some queries that have no other are named.
@@ -126,8 +200,17 @@ def search(
         raise click.UsageError("give either a QUERY or --queries FILE")
     if device != "cpu" and queries is None:
         raise click.UsageError("--device requires --queries FILE")
+    single = {
+        "--sort": sort, "--group": group, "--offset": offset, "--after": after, "--facet": facets,
+        "--count": count,
+    }  # fmt: skip
+    for option, given in single.items():
+        if given and queries is not None:
+            raise click.UsageError(f"{option} requires a QUERY, not --queries")
     if output is not None and (queries is None or form is not None):
         raise click.UsageError("-o requires --queries, and its suffix is the format")
+    if facets and form not in (None, "table", "json"):
+        raise click.UsageError("--facet requires --format table or json")
     if k < 1:
         raise SettingsError(f"k must be at least 1, not {k}")
     if output is not None:
@@ -143,21 +226,38 @@ def search(
     from fastseq.search.ranking import model_by_name
 
     check_device(device)
-    ranking = model_by_name(model, **weighting)
+    weights = _weights(fields)
+    ranking = model_by_name(model or ("bm25f" if weights else "bm25"), **weighting)
+    if field_b:
+        ranking = _with_field_b(ranking, weights, field_b)
     common.announce_compilation()
     expand = None
     if vectors is not None:
         expand = _expander(
             common, vectors, skip_bad_lines, terms=expand_terms, weight=expand_weight
         )
+    language: dict[str, Any] = {
+        "filter": condition, "fields": weights, "operator": operator,
+        "syntax": syntax or ("plain" if queries is not None else "query"),
+    }  # fmt: skip
     searched: dict[str, Any] = {
-        "model": ranking, "threads": common.threads, "expand": expand, "filter": condition
+        "model": ranking, "threads": common.threads, "expand": expand, **language
     }  # fmt: skip
     if query is not None:
         text = _text_of(query)
         index = Index.open(index_path)
-        hits = index.search(text, k=_most_hits(k, index), **searched)
-        _write_hits(common, hits, form or "table", condition is not None)
+        if count:
+            click.echo(index.count(text, **language))
+            return
+        hits = index.search(
+            text, k=_most_hits(k, index), **searched, sort=sort, group=group, offset=offset,
+            after=None if after == "start" else after, facets=facets, facet_values=facet_values,
+        )  # fmt: skip
+        _write_hits(common, hits, form or "table", condition is not None, bool(facets))
+        for notice in hits.notices:
+            common.notify(f"Notice: {notice}")
+        if after is not None and (cursor := hits.cursor()) is not None:
+            common.notify(f"next page: --after {cursor}")
         if not common.quiet:
             _name_removed_words(common, text, index)
             _suggest_words(common, text, index, expand)
@@ -194,9 +294,81 @@ def _expander(common: Common, vectors: Path, skip_bad_lines: bool, **options: An
     return Expander(known, **given, threads=common.threads)
 
 
-def _write_hits(common: Common, hits: Hits, form: str, filtered: bool) -> None:
-    """The hits of one query."""
+def _weights(fields: Sequence[str]) -> dict[str, float] | None:
+    """The weights of --field, such as title^3."""
+    found: dict[str, float] = {}
+    for text in fields:
+        name, sign, weight = text.rpartition("^")
+        if not sign:
+            name, weight = text, "1"
+        try:
+            found[name] = float(weight)
+        except ValueError:
+            raise SettingsError(
+                f"--field: the weight of {name!r} is {weight!r}; expected a number as in title^3"
+            ) from None
+    return found or None
+
+
+def _with_field_b(model: Any, weights: dict[str, float] | None, given: Sequence[str]) -> Any:
+    """The model BM25F with the --field-b, such as title=0.5."""
+    from fastseq import BM25F
+
+    if not isinstance(model, BM25F) or weights is None:
+        raise click.UsageError("--field-b requires --field and the model bm25f")
+    found = {name: model.b_of(name) for name in weights}
+    for text in given:
+        name, sign, b = text.rpartition("=")
+        try:
+            found[name] = float(b) if sign else float("nan")
+        except ValueError:
+            found[name] = float("nan")
+        if name not in weights or not 0 <= found[name] <= 1:
+            raise SettingsError(
+                f"--field-b: {text!r} is not one of the fields and a number from 0 to 1, such as "
+                "title=0.5"
+            )
+    return BM25F(model.k1, found)
+
+
+def _write_facets(hits: Hits) -> None:
+    """The counts of each facet as a table."""
+    for name, facet in hits.facets[0].items():
+        rows: list[tuple[Any, ...]] = [
+            (_bin(value), count)
+            for value, count in zip(facet.values, facet.counts.tolist(), strict=True)
+        ]
+        rows += [("(other)", facet.other)] if facet.other else []
+        rows += [("(none)", facet.missing)] if facet.missing else []
+        click.echo()
+        write_rows("table", (name, "documents"), rows)
+
+
+def _bin(value: Any) -> Any:
+    """A value, or the text of a bin of numbers."""
+    return f"{value[0]} to {value[1]}" if isinstance(value, tuple) else value
+
+
+def _facets_json(hits: Hits) -> dict[str, Any]:
+    """The counts of the facets: {column: {counts: [{value, count}], other, missing}}."""
+    found = {}
+    for name, facet in hits.facets[0].items():
+        both = zip(facet.values, facet.counts.tolist(), strict=True)
+        counts = [
+            {"value": list(value) if isinstance(value, tuple) else value, "count": count}
+            for value, count in both
+        ]
+        found[name] = {"counts": counts, "other": facet.other, "missing": facet.missing}
+    return found
+
+
+def _write_hits(common: Common, hits: Hits, form: str, filtered: bool, faceted: bool) -> None:
+    """The hits of one query, and the facets."""
     from fastseq.search.hits import result_dicts, result_rows
+
+    if faceted and form == "json":
+        write_json({"hits": result_dicts(hits), "facets": _facets_json(hits)})
+        return
 
     if form in ("table", "tsv"):
         columns, rows = result_rows(hits)
@@ -204,7 +376,9 @@ def _write_hits(common: Common, hits: Hits, form: str, filtered: bool) -> None:
             write_rows(form, columns, rows, ids=(2,))
         else:
             that = " that passes the filter" if filtered else ""
-            common.notify(f"No document{that} contains a term of this query.")
+            common.notify(f"No document{that} matches this query.")
+        if faceted:
+            _write_facets(hits)
     elif form == "trec":
         scores = hits.scores[0].tolist()
         found = enumerate(zip(hits.ids[0], scores, strict=False), 1)

@@ -264,6 +264,10 @@ def model_by_name(name: str, **parameters: Any) -> RankingModel:
         if key not in MODELS[name]:
             others = ", ".join(other for other in MODELS if key in MODELS[other])
             raise SettingsError(f"{key} is a parameter of {others}, not of {name}")
+    if name == "bm25f":
+        from fastseq.search.bm25f import BM25F
+
+        return BM25F(**given)
     if name in ("tfidf", "bow"):
         return TFIDF(**given) if name == "tfidf" else BoW()
     return BM25(**given, variant="lucene" if name == "bm25" else name)

@@ -67,6 +67,7 @@ class TFIDFParameters:
 MODELS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("bm25", "robertson", "atire"), ("k1", "b")),
     **dict.fromkeys(("bm25+", "bm25l"), ("k1", "b", "delta")),
+    "bm25f": ("k1", "b"),
     "tfidf": ("smart",),
     "bow": (),
 }
