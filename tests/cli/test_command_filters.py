@@ -31,7 +31,7 @@ def test_hits_pass_the_filter(run: Run, bilingual: Path, write: Write) -> None:
     assert [line.split()[2] for line in ran.out.splitlines()] == [id for id, _ in wanted]
     ran = search("--filter", "language = 'xx'")
     assert (ran.code, ran.out) == (0, "")
-    assert "No document that passes the filter contains a term of this query." in ran.err
+    assert "No document that passes the filter matches this query." in ran.err
 
 
 @pytest.mark.parametrize(
