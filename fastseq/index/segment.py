@@ -48,7 +48,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import FormatError
-from fastseq.kernels.search.positions import read_positions
+from fastseq.kernels.search.positions import BLOCK_BITS, read_positions
 from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, Postings, frequencies
 from fastseq.store.container import Container
 from fastseq.store.folder import Folder
@@ -128,6 +128,7 @@ class Field:
         packed = isinstance(source, Container) and prefix + PACKED_TFS in source
         self._tfs = PACKED_TFS if packed else POSTING_ARRAYS["tfs"][0]
         self.postings = self._postings()
+        self._verified: set[int] = set()  # terms with their positions
 
     def lookup(self, words: Texts) -> Int32:
         """int32[n]: the id of each term, -1 for one that the segment lacks."""
@@ -162,11 +163,38 @@ class Field:
     def positions(self) -> tuple[UInt8, Int64] | None:
         """(positions uint8[…], where those of each block of 128 postings start); None where they
         are not stored. All are verified. Raises FormatError for damaged ones."""
+        found = self.unverified_positions
+        if found is not None and isinstance(self._source, Container):
+            self._source.verify(self._prefix + POSITIONS, 0, len(found[0]))
+        return found
+
+    @cached_property
+    def unverified_positions(self) -> tuple[UInt8, Int64] | None:
+        """`positions`, of which `verify_positions` must verify those that are used."""
         source = self._source
         if isinstance(source, Folder) or self._prefix + POSITIONS not in source:
             return None
-        data = self._array(POSITIONS, np.uint8)
-        return data, self._offsets(POSITION_BLOCKS, len(data))
+        data = source.unverified(self._prefix + POSITIONS, np.uint8)
+        blocks = self._offsets(POSITION_BLOCKS, len(data))
+        if len(blocks) != (len(self.postings.docs) >> BLOCK_BITS) + 2:
+            raise self.damaged(POSITION_BLOCKS, "not the blocks of the postings")
+        return data, blocks
+
+    def verify_positions(self, terms: Int32) -> None:
+        """Verify the checksums of the postings of some terms and of their positions, where they are
+        stored; each term once. Raises FormatError where one is wrong."""
+        new = [term for term in terms.tolist() if term not in self._verified]
+        if not new:
+            return
+        found = np.array(new, np.int32)
+        self.verify_postings(found)
+        positions = self.unverified_positions
+        if positions is not None and isinstance(self._source, Container):
+            first, last = self.postings.term_posting[found], self.postings.term_posting[found + 1]
+            starts = positions[1][first >> BLOCK_BITS]
+            stops = positions[1][-(-last >> BLOCK_BITS)]
+            self._source.verify_ranges(self._prefix + POSITIONS, starts, stops)
+        self._verified.update(new)
 
     def positions_of(self, term: int) -> tuple[Int64, Int32]:
         """(ends int64[df + 1], positions) of the postings of a term: those of posting i are
@@ -174,14 +202,14 @@ class Field:
 
         Raises FormatError for damaged ones.
         """
-        assert self.positions is not None
-        self.verify_postings(np.array([term], np.int32))
+        assert self.unverified_positions is not None
+        self.verify_positions(np.array([term], np.int32))
         first, last = self.postings.term_posting[term : term + 2].tolist()
         tfs = np.empty(last - first, np.int32)
         frequencies(tfs, self.postings, first)
         count = int(tfs.sum(dtype=np.int64))
         ends, found = np.empty(last - first + 1, np.int64), np.empty(count, np.int32)
-        read_positions(found, ends, self.postings, *self.positions, term)
+        read_positions(found, ends, self.postings, *self.unverified_positions, term)
         return ends, found
 
     def _postings(self) -> Postings:

@@ -15,9 +15,13 @@ from fastseq.kernels.search.postings import (
     DIGIT_BITS,
     LARGE_TF,
     WINDOW_BITS,
+    find_large,
     frequency,
+    large_mark,
     radix_pass,
+    stored_tf,
 )
+from fastseq.kernels.simd.bytes import count_ones, half_bytes64, non_ascii64
 
 BLOCK_BITS = 7
 BLOCK = 1 << BLOCK_BITS  # postings
@@ -25,6 +29,7 @@ COLUMN_GAP = 100  # positions between the last token of a text column and the ne
 MOST_BYTES = 5  # of an integer
 
 _U1, _U7, _U128 = np.uint64(1), np.uint64(7), np.uint64(128)
+_ONES, _HIGH_BITS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
 
 
 @inline
@@ -40,8 +45,25 @@ def _put(data, at, value):
 
 
 @inline
+def read_integer(data, at):
+    """(value int64, the place after it) of the integer at a place (uint64); it ends with the
+    data at most."""
+    value = np.uint64(0)
+    shift = np.uint64(0)
+    end = np.uint64(len(data))
+    while at < end:
+        byte = np.uint64(data[at])
+        at += _U1
+        value |= (byte & np.uint64(127)) << (shift & np.uint64(63))
+        shift += _U7
+        if byte < _U128:
+            break
+    return np.int64(value), at
+
+
+@inline
 def _skip(data, at, count):
-    """The place after `count` integers; the end of the data at most."""
+    """The place after `count` integers; the end of the data at most. For a few of them."""
     end = np.uint64(len(data))
     while count > 0 and at < end:
         count -= np.int64(data[at] < np.uint8(128))
@@ -50,13 +72,78 @@ def _skip(data, at, count):
 
 
 @inline
-def _start(postings, data, blocks, posting):
-    """Where the positions of a posting start."""
-    at = np.uint64(blocks[posting >> np.uint64(BLOCK_BITS)])
+def _bytes_up_to(sums, n):
+    """How many bytes of `sums` (each at most 127) are at most n, as a uint64."""
+    return count_ones(((n * _ONES | _HIGH_BITS) - sums) & _HIGH_BITS)
+
+
+@inline
+def _bit_at(mask, n):
+    """The place of the n-th (from 0) bit that is one; there are more than n.
+
+    Without branches: S. Vigna, Broadword implementation of rank/select queries (2008).
+    """
+    pairs = mask - ((mask >> _U1) & np.uint64(0x5555555555555555))
+    fours = (pairs & np.uint64(0x3333333333333333)) + (
+        (pairs >> np.uint64(2)) & np.uint64(0x3333333333333333)
+    )
+    # byte i: the ones in the bytes 0 to i
+    ones = ((fours + (fours >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)) * _ONES
+    place = _bytes_up_to(ones, n) << np.uint64(3)
+    rest = n - ((ones << np.uint64(8)) >> place & np.uint64(255))
+    # byte i: bit i of the byte that has the wanted one, and then the ones in its bits 0 to i
+    bits = ((mask >> place & np.uint64(255)) * _ONES) & np.uint64(0x8040201008040201)
+    bits = ((bits + (_HIGH_BITS - _ONES)) & _HIGH_BITS) >> _U7
+    return place + _bytes_up_to(bits * _ONES, rest)
+
+
+@inline
+def _skip_many(data, at, count):
+    """`_skip`, 64 bytes at a time."""
+    left = np.uint64(count)
+    while left > np.uint64(0) and at + np.uint64(64) <= np.uint64(len(data)):
+        last_bytes = ~non_ascii64(data, at)
+        found = count_ones(last_bytes)
+        if found >= left:
+            return at + _bit_at(last_bytes, left - _U1) + _U1
+        left -= found
+        at += np.uint64(64)
+    return _skip(data, at, np.int64(left))
+
+
+@inline
+def _sum_frequencies(postings, first, last):
+    """The sum of the frequencies (int64) of the postings (uint64) from `first` to `last`, all of
+    one block."""
+    tfs = postings.tfs
+    block = first & ~np.uint64(BLOCK - 1)
+    byte = block >> _U1
+    total = np.uint64(0)
+    large = np.uint64(0)
+    if postings.packed and byte + np.uint64(64) <= np.uint64(len(tfs)):
+        total, large = half_bytes64(tfs, byte, first - block, last - block)
+    else:
+        for posting in range(first, last):
+            tf = stored_tf(postings, posting)
+            total += tf
+            large |= np.uint64(tf == large_mark(postings))
+    count = np.int64(total)
+    if large != np.uint64(0):
+        mark = np.int64(large_mark(postings))
+        i = find_large(postings.large_at, np.int64(first))
+        end = min(len(postings.large_at), len(postings.large_tf))
+        while i < end and postings.large_at[np.uint64(i)] < np.int64(last):
+            count += max(np.int64(postings.large_tf[np.uint64(i)]) - mark, np.int64(0))
+            i += 1
+    return count
+
+
+@inline
+def positions_start(postings, data, blocks, posting):
+    """Where the positions of a posting (uint64) start."""
     first = posting & ~np.uint64(BLOCK - 1)
-    for before in range(first, posting):
-        at = _skip(data, at, frequency(postings, before))
-    return at
+    at = np.uint64(blocks[posting >> np.uint64(BLOCK_BITS)])
+    return _skip_many(data, at, _sum_frequencies(postings, first, posting))
 
 
 @jit
@@ -194,7 +281,8 @@ def count_merged_positions(sizes, postings, data, blocks, rows, terms, first, la
     if first == last:
         return
     documents = np.uint64(len(rows))
-    at = _start(postings, data, blocks, np.uint64(postings.term_posting[np.uint64(first)]))
+    posting = np.uint64(postings.term_posting[np.uint64(first)])
+    at = positions_start(postings, data, blocks, posting)
     for old in range(np.uint64(first), np.uint64(last)):
         new = np.uint64(terms[old])
         i = np.uint64(postings.term_posting[old])
@@ -228,7 +316,7 @@ def place_merged_positions(out, at, postings, data, blocks, rows, terms, first):
         old = np.uint64(terms[new])
         target = np.uint64(at[new] - first)
         i = np.uint64(postings.term_posting[old])
-        start = _start(postings, data, blocks, i)
+        start = positions_start(postings, data, blocks, i)
         for run in range(postings.term_run[old], postings.term_run[old + _U1]):
             base = np.uint64(postings.run_window[np.uint64(run)]) << np.uint64(WINDOW_BITS)
             stop = i + np.uint64(postings.run_count[np.uint64(run)]) + _U1
@@ -253,22 +341,14 @@ def read_positions(positions, ends, postings, data, blocks, term):
     ends       int64[postings of the term + 1]
     """
     first = np.uint64(postings.term_posting[term])
-    at = _start(postings, data, blocks, first)
+    at = positions_start(postings, data, blocks, first)
     out = np.int64(0)
     ends[0] = 0
     for i in range(len(ends) - 1):
         position = np.int64(0)
         for _ in range(frequency(postings, first + np.uint64(i))):
-            shift = np.uint64(0)
-            value = np.uint64(0)
-            while at < np.uint64(len(data)):
-                byte = np.uint64(data[at])
-                at += _U1
-                value |= (byte & np.uint64(127)) << shift
-                shift += _U7
-                if byte < _U128:
-                    break
-            position += np.int64(value)
+            distance, at = read_integer(data, at)
+            position += distance
             positions[np.uint64(out)] = np.int32(position)
             out += 1
         ends[np.uint64(i + 1)] = out

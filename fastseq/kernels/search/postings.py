@@ -80,6 +80,30 @@ def frequency(postings, at):
     return tf
 
 
+@inline
+def find_document(docs, start, count, low, document):
+    """Position in docs[start:start + count] (ascending) of the first entry >= document.
+
+    The search starts at `low` and gallops, so a caller that goes through ascending documents
+    pays for the distance, not for the length.
+    """
+    step = np.int64(1)
+    high = low
+    while high < count and docs[np.uint64(start + high)] < document:
+        low = high + 1
+        high += step
+        step += step
+    if high > count:
+        high = count
+    while low < high:
+        middle = (low + high) >> 1
+        if docs[np.uint64(start + middle)] < document:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
 @jit
 def frequencies(tfs, postings, first):
     """tfs int32[n]: the term frequencies of the postings from `first` on."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from fastseq.kernels.core.jit import inline, jit, optimised_helper
 from fastseq.kernels.core.topk import key_document
-from fastseq.kernels.search.postings import WINDOW_BITS
+from fastseq.kernels.search.postings import WINDOW_BITS, find_document
 from fastseq.kernels.search.search import (
     NO_WINDOW,
     TINY,
@@ -24,7 +24,6 @@ from fastseq.kernels.search.search import (
     collect_one,
     complete,
     enter_list,
-    find,
     order_terms,
     search_all,
     search_pruned,
@@ -115,7 +114,7 @@ def _intersect(scratch, segment, i, found):
     low = np.int64(0)
     for c in range(np.uint64(found)):
         document = np.int64(candidates[c])
-        low = find(docs, start, count, low, document)
+        low = find_document(docs, start, count, low, document)
         if low == count:
             break
         candidates[kept] = np.int32(document)

@@ -30,7 +30,7 @@ from fastseq.kernels.core.topk import (
     sort_descending,
 )
 from fastseq.kernels.search.impacts import BLOCK, BLOCK_BITS
-from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS
+from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, find_document
 from fastseq.kernels.search.segments import (
     DOCUMENTS,
     FIRST_ROW,
@@ -111,30 +111,6 @@ def fits(scratch: Scratch, k: int, terms: int) -> bool:
     # a buffer for a far larger k would let the threshold lag behind
     capacity = key_capacity(k)
     return capacity <= len(scratch.keys) <= 4 * capacity and terms <= len(scratch.weight)
-
-
-@inline
-def find(docs, start, count, low, document):
-    """Position in docs[start:start + count] (ascending) of the first entry >= document.
-
-    The search starts at `low` and gallops, so a caller that goes through ascending documents
-    pays for the distance, not for the length.
-    """
-    step = np.int64(1)
-    high = low
-    while high < count and docs[np.uint64(start + high)] < document:
-        low = high + 1
-        high += step
-        step += step
-    if high > count:
-        high = count
-    while low < high:
-        middle = (low + high) >> 1
-        if docs[np.uint64(start + middle)] < document:
-            low = middle + 1
-        else:
-            high = middle
-    return low
 
 
 @helper
@@ -251,7 +227,7 @@ def _is_excluded(scratch, segment, terms, excluded, window, document):
     for i in range(terms, terms + excluded):
         count = advance(scratch, segment, i, window)
         start = scratch.posting[i]
-        at = find(segment.docs, start, count, np.int64(0), document)
+        at = find_document(segment.docs, start, count, np.int64(0), document)
         if at < count and np.int64(segment.docs[np.uint64(start + at)]) == document:
             return True
     return False
@@ -405,7 +381,7 @@ def complete(scratch, segment, i, found, window, threshold):
         if document < previous:
             low = np.int64(0)
         previous = document
-        low = find(docs, start, count, low, document)
+        low = find_document(docs, start, count, low, document)
         at = np.uint64(start + low)
         if low < count and np.int64(docs[at]) == document:
             score += weight * parts[at]

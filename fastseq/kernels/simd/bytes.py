@@ -1,5 +1,5 @@
-"""Vectors of 64 lanes (bytes, or comparisons of float32), of 8 uint32, and words of 8 bytes, as
-Numba intrinsics.
+"""Vectors of 64 or 32 lanes (bytes, uint16, comparisons of float32), of 8 uint32, and words of 8 bytes,
+as Numba intrinsics.
 
 Numba's vectoriser does not turn comparisons into bit masks. LLVM splits the 64-lane vectors into
 the registers of the CPU (one AVX-512 register of bytes, two of AVX2, four of SSE or NEON), so the
@@ -16,9 +16,10 @@ from numba import types
 
 from fastseq.kernels.core.intrinsics import at, broadcast, data, llvm
 
-_I1, _I8, _I32, _I64, _I128 = (ir.IntType(bits) for bits in (1, 8, 32, 64, 128))
+_I1, _I8, _I16, _I32, _I64, _I128 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64, 128))
 _BYTES, _FLOATS = (ir.VectorType(kind, 64) for kind in (_I8, ir.FloatType()))
 _WORDS = ir.VectorType(_I32, 8)
+_SHORTS = ir.VectorType(_I16, 32)
 
 
 def _constant(value: int) -> Any:
@@ -57,6 +58,12 @@ def trailing_zeros(builder: Any, value: Any) -> Any:
     return builder.cttz(value, _I1(0))
 
 
+@llvm(types.uint64, types.uint64)
+def count_ones(builder: Any, value: Any) -> Any:
+    """How many bits of a uint64 are one."""
+    return builder.ctpop(value)
+
+
 @llvm(types.uint64, types.uint64, types.uint64)
 def multiply_fold(builder: Any, a: Any, b: Any) -> Any:
     """The two halves of the 128-bit product of two uint64, xor-ed: one well-mixed uint64."""
@@ -92,6 +99,40 @@ def equal8(builder: Any, array: Any, index: Any, value: Any) -> Any:
     lanes = builder.load(at(builder, array, index, _WORDS), align=4)
     same = builder.icmp_unsigned("==", lanes, broadcast(builder, value, 8))
     return builder.zext(builder.bitcast(same, _I8), _I64)
+
+
+@llvm(types.UniTuple(types.uint64, 2), data, types.uint64, types.uint64, types.uint64)
+def half_bytes64(builder: Any, array: Any, index: Any, first: Any, last: Any) -> Any:
+    """(sum, 0 unless one of them is 15) of the half bytes from `first` to `last`, which is at most
+    128, of array[index:index + 64] (uint8); the lower half of a byte is the first."""
+    lanes = builder.load(at(builder, array, index, _BYTES), align=1)
+    start = broadcast(builder, builder.trunc(first, _I8), 64)
+    count = broadcast(builder, builder.trunc(builder.sub(last, first), _I8), 64)
+    fifteen, total = None, None
+    for parity in (0, 1):
+        half = builder.lshr(lanes, _constant(4)) if parity else builder.and_(lanes, _constant(15))
+        number = ir.Constant(_BYTES, [2 * lane + parity for lane in range(64)])
+        counts = builder.icmp_unsigned("<", builder.sub(number, start), count)
+        half = builder.select(counts, half, _constant(0))
+        large = builder.icmp_unsigned("==", half, _constant(15))
+        total = half if total is None else builder.add(total, half)
+        fifteen = large if fifteen is None else builder.or_(fifteen, large)
+    pairs = builder.bitcast(total, _SHORTS)  # sums of up to 30 become sums of up to 60
+    low = builder.and_(pairs, ir.Constant(_SHORTS, [255] * 32))
+    pairs = builder.add(low, builder.lshr(pairs, ir.Constant(_SHORTS, [8] * 32)))
+    kind = ir.FunctionType(_I16, [_SHORTS])
+    sums = builder.module.declare_intrinsic("llvm.vector.reduce.add.v32i16", (), kind)
+    found = ir.Constant(ir.ArrayType(_I64, 2), ir.Undefined)
+    found = builder.insert_value(found, builder.zext(builder.call(sums, [pairs]), _I64), 0)
+    return builder.insert_value(found, builder.bitcast(fifteen, _I64), 1)
+
+
+@llvm(types.uint64, data, types.uint64, types.uint16)
+def equal32(builder: Any, array: Any, index: Any, value: Any) -> Any:
+    """uint64 whose bit i is array[index + i] == value, for 32 uint16; its upper half is 0."""
+    lanes = builder.load(at(builder, array, index, _SHORTS), align=2)
+    equal = builder.icmp_unsigned("==", lanes, broadcast(builder, value, 32))
+    return builder.zext(builder.bitcast(equal, _I32), _I64)
 
 
 @llvm(types.uint64, data, types.uint64, types.float32)

@@ -1,0 +1,759 @@
+"""Documents with a phrase, or with words near each other: candidates from the words' postings,
+verified with their positions.
+
+A phrase is a sequence of *slots* at given offsets. A slot is one term, or several any of which may
+be in its place. The lists of the slots are intersected window by window, starting with the one that
+has the fewest postings there, TILE of them at a time. The positions of a candidate are decoded by
+*cursors*, one for each term in the document; those of a slot together go through the slot's
+positions in ascending order. An *adjusted* position is one less the offset of its slot: an
+occurrence of an exact phrase is an adjusted position that all slots have in common.
+
+Positions are decoded one after the other, so that memory does not depend on term frequencies. Data
+that is damaged gives wrong results, but nothing outside of the arrays is read: documents beyond the
+last are left out, and a cursor ends with the data at the latest.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastseq.kernels.core.arrays import Int64, UInt16
+from fastseq.kernels.core.jit import helper, inline, jit, optimised_helper
+from fastseq.kernels.search.positions import positions_start, read_integer
+from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, find_document, frequency
+from fastseq.kernels.simd.bytes import equal32, trailing_zeros
+
+END = 1 << 62  # the position of a cursor after its last one
+NO_WINDOW = 1 << 30
+TILE = 1024  # documents of the shortest list that are looked for in the others at a time
+VECTOR = 32  # entries of a list that are compared with a document at once
+
+
+class Lists(NamedTuple):
+    """The documents of S slots as posting lists, ascending.
+
+    A *place* is an index of `docs`. Where each slot is a single term, the arrays are those of the
+    segment, places are its postings, and `entry_ends` is empty. Other lists are made by
+    `unite_terms`.
+    """
+
+    docs: UInt16  # document in its window
+    run_window: UInt16
+    run_count: UInt16  # postings in the run, less one
+    first: Int64  # [S] the first place of each slot
+    run: Int64  # [S] its first run
+    last_run: Int64  # [S] and its last, exclusive
+    entry_ends: Int64  # [places + 1] place p has the entries from entry_ends[p] to [p + 1]
+    entries: Int64  # postings of the segment
+
+
+class Join(NamedTuple):
+    """An intersection of lists in progress, for up to S slots."""
+
+    run: Int64  # [S] current run of each slot
+    window: Int64  # [S] its window, NO_WINDOW past the last
+    start: Int64  # [S] its first place
+    size: Int64  # [S] and the number of places
+    low: Int64  # [S] how many of these are before the next candidate
+    order: Int64  # [S] slots, those with the fewest places in the window first
+    state: Int64  # [1] 1 inside of a window that all lists have
+    rows: Int64  # [TILE] the candidates: documents that all lists have
+    places: Int64  # [S · TILE] places[s · TILE + c]: that of candidate c in the list of slot s
+
+
+class Cursors(NamedTuple):
+    """Cursors into the positions of a document, for up to S slots with C terms.
+
+    Slot s has the cursors from first[s] to last[s]. Before `phrase_frequency` is called, these,
+    `posting` and `at` are set.
+    """
+
+    first: Int64  # [S]
+    last: Int64  # [S]
+    current: Int64  # [S] its cursor at the lowest position
+    adjusted: Int64  # [S] that position, less the slot's offset; END after the last
+    posting: Int64  # [C] of each cursor's term in the document
+    at: Int64  # [C] where the data of its next position starts; -1 before it is looked up
+    position: Int64  # [C] where the cursor is; END after the last position
+    left: Int64  # [C] positions after this one
+
+
+class Scratch(NamedTuple):
+    """What one thread needs for a phrase of up to S slots with C terms; `make_scratch` sizes it."""
+
+    join: Join
+    cursors: Cursors
+    latest: Int64  # [S]
+    pairs: Int64  # [TILE] how often each candidate has the first pair
+    pair_at: Int64  # [2 · TILE] where the positions of its first word start, and of its second
+
+
+def make_scratch(slots: int, terms: int) -> Scratch:
+    """Scratch for phrases of up to `slots` slots that have up to `terms` terms together."""
+    join = Join(
+        *np.empty((6, slots), np.int64), np.empty(1, np.int64), np.empty(TILE, np.int64),
+        np.empty(slots * TILE, np.int64),
+    )  # fmt: skip
+    cursors = Cursors(*np.empty((4, slots), np.int64), *np.empty((4, terms), np.int64))
+    pairs, pair_at = np.empty(TILE, np.int64), np.empty(2 * TILE, np.int64)
+    return Scratch(join, cursors, np.empty(slots, np.int64), pairs, pair_at)
+
+
+# ---- candidates: the documents that all lists have
+
+
+@inline
+def _enter_run(join, lists, s):
+    """Set the window and the size of the current run of a slot."""
+    if join.run[s] < lists.last_run[s]:
+        run = np.uint64(join.run[s])
+        join.window[s] = np.int64(lists.run_window[run])
+        join.size[s] = np.int64(lists.run_count[run]) + 1
+    else:
+        join.window[s] = NO_WINDOW
+        join.size[s] = 0
+
+
+@inline
+def _next_run(join, lists, s):
+    join.start[s] += join.size[s]
+    join.run[s] += 1
+    _enter_run(join, lists, s)
+
+
+@inline
+def begin_join(join, lists, postings, terms):
+    """Begin to intersect lists; those of slots of a term each, `terms`, are found first."""
+    if len(lists.entry_ends) == 0:
+        for s in range(len(lists.first)):
+            term = np.uint64(terms[s])
+            lists.first[s] = postings.term_posting[term]
+            lists.run[s] = postings.term_run[term]
+            lists.last_run[s] = postings.term_run[term + np.uint64(1)]
+    join.state[0] = 0
+    for s in range(len(lists.first)):
+        join.run[s] = lists.run[s]
+        join.start[s] = lists.first[s]
+        _enter_run(join, lists, s)
+
+
+@helper
+def _next_common_window(join, lists):
+    """Move all lists to the next window that all of them have, and order them; NO_WINDOW if there
+    is none."""
+    slots = len(lists.first)
+    window = join.window[0]
+    s = 0
+    while s < slots:
+        while join.window[s] < window:
+            _next_run(join, lists, s)
+        if join.window[s] > window:
+            window = join.window[s]
+            s = 0
+        else:
+            s += 1
+    if window == NO_WINDOW:
+        return window
+    for s in range(slots):
+        join.low[s] = 0
+        i = s
+        while i > 0 and join.size[join.order[i - 1]] > join.size[s]:
+            join.order[i] = join.order[i - 1]
+            i -= 1
+        join.order[i] = s
+    return window
+
+
+@inline
+def _block_with(docs, at, last, document):
+    """The first block of VECTOR entries from `at` on that ends with one >= document; the block at
+    `last` if none before it does. All uint64 but the document. Gallops as find_document."""
+    step = np.uint64(VECTOR)
+    high = at
+    while high < last and docs[high + np.uint64(VECTOR - 1)] < document:
+        at = high + np.uint64(VECTOR)
+        high += step
+        step += step
+    while at < high:
+        middle = at + (high - at) // np.uint64(2 * VECTOR) * np.uint64(VECTOR)
+        if middle < last and docs[middle + np.uint64(VECTOR - 1)] < document:
+            at = middle + np.uint64(VECTOR)
+        else:
+            high = middle
+    return min(at, last)
+
+
+@inline
+def _place_of(docs, start, size, low, document):
+    """(whether docs[start:start + size] has the document, its place, a new `low`). Of a list of at
+    least VECTOR places, `low` is the first of a block, or 0."""
+    if size < VECTOR:
+        low = find_document(docs, start, size, low, document)
+        place = start + low
+        return low < size and np.int64(docs[np.uint64(place)]) == document, place, low
+    last = np.uint64(start + size - VECTOR)
+    at = min(np.uint64(start + low), last)
+    if at < last and docs[at + np.uint64(VECTOR - 1)] < document:
+        at = _block_with(docs, at, last, document)
+    equal = equal32(docs, at, np.uint16(document))
+    place = np.int64(at + trailing_zeros(equal))
+    return equal != np.uint64(0), place, np.int64(at) - start
+
+
+@inline
+def _pair_candidates(join, docs, first, n):
+    """Those of the n documents from the place `first` of the shortest list on that the second
+    list has; returns how many. Candidates are written without a branch, which would often be
+    mispredicted."""
+    a, b = join.order[0] * TILE, join.order[1] * TILE
+    start, size, low = join.start[join.order[1]], join.size[join.order[1]], join.low[join.order[1]]
+    rows, places = join.rows, join.places
+    kept = 0
+    for place in range(first, first + n):
+        document = np.int64(docs[np.uint64(place)])
+        found, other, low = _place_of(docs, start, size, low, document)
+        rows[kept] = document
+        places[a + kept] = place
+        places[b + kept] = other
+        kept += found
+    join.low[join.order[1]] = low
+    return kept
+
+
+@inline
+def _keep(join, slots, c, kept):
+    """Make candidate c number `kept` (at most c) of them, with the places of the first slots."""
+    join.rows[kept] = join.rows[c]
+    for i in range(slots):
+        own = join.order[i] * TILE
+        join.places[own + kept] = join.places[own + c]
+
+
+@inline
+def _keep_common(join, docs, i, n):
+    """Keep those of the n candidates that are in the list of slot order[i]; returns how many."""
+    s = join.order[i]
+    start, size, low = join.start[s], join.size[s], join.low[s]
+    kept = 0
+    for c in range(n):
+        found, place, low = _place_of(docs, start, size, low, join.rows[c])
+        _keep(join, i, c, kept)
+        join.places[s * TILE + kept] = place
+        kept += found
+    join.low[s] = low
+    return kept
+
+
+@optimised_helper
+def next_candidates(join, lists, live, documents):
+    """Find the next documents, at most TILE, that all lists have; returns their number, 0 at the
+    end.
+
+    live       uint8[documents]  0 for a document to leave out; or uint8[0], where there is none
+    documents  of the segment
+    """
+    slots = len(lists.first)
+    docs = lists.docs
+    while True:
+        if join.state[0] == 0:
+            if _next_common_window(join, lists) == NO_WINDOW:
+                return 0
+            join.state[0] = 1
+        lead = join.order[0]
+        base = join.window[lead] << WINDOW_BITS
+        first = join.start[lead] + join.low[lead]
+        n = min(join.size[lead] - join.low[lead], TILE)
+        join.low[lead] += n
+        ended = join.low[lead] == join.size[lead]
+        if slots == 1:
+            for c in range(n):
+                join.rows[c] = np.int64(docs[np.uint64(first + c)])
+                join.places[c] = first + c
+        else:
+            n = _pair_candidates(join, docs, first, n)
+        i = 2
+        while i < slots and n > 0:
+            n = _keep_common(join, docs, i, n)
+            i += 1
+        kept = 0
+        for c in range(n):
+            row = base + join.rows[c]
+            if row < documents and (len(live) == 0 or live[np.uint64(row)] != 0):
+                if kept < c:
+                    _keep(join, slots, c, kept)
+                join.rows[kept] = row
+                kept += 1
+        if ended:
+            join.state[0] = 0
+            for s in range(slots):
+                _next_run(join, lists, s)
+        if kept > 0:
+            return kept
+
+
+@jit
+def documents_with_all(rows, lists, postings, terms, live, documents, scratch):
+    """rows int32[n]: the documents that all lists have, ascending; n, the length of the shortest
+    list, is enough. Returns their number. Others as in `phrase_documents`."""
+    join = scratch.join
+    begin_join(join, lists, postings, terms)
+    total = 0
+    while True:
+        found = next_candidates(join, lists, live, documents)
+        if found == 0:
+            return total
+        for c in range(found):
+            rows[np.uint64(total)] = join.rows[c]
+            total += 1
+
+
+# ---- the positions of a document
+
+
+@inline
+def _move(cursors, data, c):
+    """Move a cursor to its next position."""
+    at = np.uint64(cursors.at[c])
+    if cursors.left[c] == 0 or at >= np.uint64(len(data)):
+        cursors.position[c] = END
+        return
+    distance, at = read_integer(data, at)
+    cursors.position[c] += distance
+    cursors.left[c] -= 1
+    cursors.at[c] = np.int64(at)
+
+
+@inline
+def _settle(cursors, offsets, s):
+    """Find the cursor of a slot at the lowest position; returns the adjusted position."""
+    current = cursors.first[s]
+    for c in range(current + 1, cursors.last[s]):
+        if cursors.position[c] < cursors.position[current]:
+            current = c
+    cursors.current[s] = current
+    position = cursors.position[current]
+    if position < END:
+        position -= offsets[s]
+    cursors.adjusted[s] = position
+    return position
+
+
+@inline
+def _open(cursors, postings, data, blocks, offsets, s):
+    """Look up the positions of a slot; returns the first adjusted position."""
+    for c in range(cursors.first[s], cursors.last[s]):
+        posting = np.uint64(cursors.posting[c])
+        if cursors.at[c] < 0:
+            cursors.at[c] = np.int64(positions_start(postings, data, blocks, posting))
+        cursors.left[c] = frequency(postings, posting)
+        cursors.position[c] = 0
+        _move(cursors, data, c)
+    return _settle(cursors, offsets, s)
+
+
+@inline
+def _advance(cursors, data, offsets, s):
+    """Move a slot to its next position; returns the adjusted one, END after the last."""
+    _move(cursors, data, cursors.current[s])
+    return _settle(cursors, offsets, s)
+
+
+@inline
+def _exact_frequency(cursors, postings, data, blocks, offsets, order):
+    """The number of positions at which the phrase starts.
+
+    A slot is looked up when all before it in `order` have an adjusted position in common, so a
+    document without the first pair costs two look-ups.
+    """
+    slots = len(offsets)
+    target = np.int64(-END)  # the adjusted position that the first i slots are at
+    count = 0
+    opened = 0
+    i = 0
+    while True:
+        s = order[i]
+        if i == opened:
+            reached = _open(cursors, postings, data, blocks, offsets, s)
+            opened += 1
+        else:
+            reached = cursors.adjusted[s]
+        while reached < target:
+            reached = _advance(cursors, data, offsets, s)
+        if reached == END:
+            return np.float64(count)
+        if reached > target and i > 0:
+            i = 0
+        else:
+            i += 1
+        target = reached
+        if i == slots:
+            count += 1
+            target += 1
+            i = 0
+
+
+@inline
+def _slot_at(cursors, offsets, s, slots):
+    """Another of the first `slots` slots that is at the position of slot s; -1 for none."""
+    position = cursors.adjusted[s] + offsets[s]
+    for other in range(slots):
+        if other != s and cursors.adjusted[other] + offsets[other] == position:
+            return np.int64(other)
+    return np.int64(-1)
+
+
+@helper
+def _part(cursors, data, offsets, s, slots, end):
+    """While slot s and another of the first `slots` slots are at one position, advance that with
+    the larger offset. Returns the largest of `end` and the adjusted positions reached, END where a
+    slot has none left."""
+    other = _slot_at(cursors, offsets, s, slots)
+    while other >= 0:
+        s = max(s, other)
+        moved = _advance(cursors, data, offsets, s)
+        if moved == END:
+            return moved
+        end = max(end, moved)
+        other = _slot_at(cursors, offsets, s, slots)
+    return end
+
+
+@helper
+def _sloppy_frequency(cursors, postings, data, blocks, offsets, slop, repeats):
+    """The sum of 1 / (1 + length) over the matches of at most `slop`, as Lucene's
+    SloppyPhraseMatcher finds them."""
+    slots = len(offsets)
+    end = np.int64(-END)
+    for s in range(slots):
+        at = _open(cursors, postings, data, blocks, offsets, s)
+        if at < END and repeats:
+            at = max(at, _part(cursors, data, offsets, np.int64(s), s + 1, at))
+        if at == END:
+            return 0.0
+    for s in range(slots):
+        end = max(end, cursors.adjusted[s])
+    total = 0.0
+    while True:
+        first = np.int64(0)  # the slot at the lowest adjusted position
+        following = np.int64(END)  # the lowest of the others
+        for s in range(1, slots):
+            if cursors.adjusted[s] < cursors.adjusted[first]:
+                following = cursors.adjusted[first]
+                first = np.int64(s)
+            else:
+                following = min(following, cursors.adjusted[s])
+        length = end - cursors.adjusted[first]
+        while True:
+            moved = _advance(cursors, data, offsets, first)
+            if moved < END:
+                end = max(end, moved)
+                if repeats:
+                    end = _part(cursors, data, offsets, first, slots, end)
+            if moved == END or end == END:
+                if length <= slop:
+                    total += 1.0 / (1.0 + np.float64(length))
+                return total
+            if cursors.adjusted[first] > following:
+                break
+            length = min(length, end - cursors.adjusted[first])
+        if length <= slop:
+            total += 1.0 / (1.0 + np.float64(length))
+
+
+@inline
+def phrase_frequency(cursors, postings, data, blocks, offsets, order, slop, repeats):
+    """The frequency of a phrase in a document with all of its slots: 0 where it lacks it.
+
+    cursors  of which `first`, `last`, `posting` and `at` are set
+    postings, data, blocks  Postings of the segment, and its positions (search/positions.py)
+    offsets  int64[S]  of the slots, ascending, none twice
+    order    int64[S]  the slots in the order in which an exact phrase is verified
+    slop     0 for an exact phrase, whose frequency is the number of its starts; else the longest
+             match, and the frequency the sum of 1 / (1 + length) over the matches
+    repeats  whether two slots have a term in common
+    """
+    if slop == 0 or len(offsets) == 1:
+        return _exact_frequency(cursors, postings, data, blocks, offsets, order)
+    return _sloppy_frequency(cursors, postings, data, blocks, offsets, slop, repeats)
+
+
+@inline
+def near_frequency(cursors, postings, data, blocks, zeros, slots, latest, distance, in_order):
+    """The sum of 1 / (1 + others) over the minimal intervals of positions that have all words, with
+    `others` further positions in them, at most `distance`. Each slot has a position of its own.
+
+    cursors  one slot for each of W distinct words; others as in `phrase_frequency`
+    zeros    int64[W]  zeros: the offsets
+    slots    int64[S]  the word of each slot: in the order of the words where that counts, else
+             equal ones after each other
+    latest   int64[S or more]  scratch
+    """
+    words = len(zeros)
+    for w in range(words):
+        _open(cursors, postings, data, blocks, zeros, w)
+    # Of the intervals that end at a position only the shortest may be minimal. In order, latest[s]
+    # is the latest start of one that has slots 0 to s; else, the m slots of a word have its m
+    # latest positions, ascending.
+    latest[:] = -1
+    count = len(slots)
+    last_start = np.int64(-1)
+    total = 0.0
+    while True:
+        word = np.int64(0)
+        for w in range(1, words):
+            if cursors.adjusted[w] < cursors.adjusted[word]:
+                word = np.int64(w)
+        position = cursors.adjusted[word]
+        if position == END:
+            return total
+        start = np.int64(-1)
+        if in_order:
+            for s in range(count - 1, 0, -1):
+                if slots[s] == word:
+                    latest[s] = latest[s - 1]
+            if slots[0] == word:
+                latest[0] = position
+            if slots[count - 1] == word:
+                start = latest[count - 1]
+        else:
+            start = position
+            for s in range(count):
+                if slots[s] == word:
+                    more = s + 1 < count and slots[s + 1] == word
+                    latest[s] = latest[s + 1] if more else position
+                start = min(start, latest[s])
+        if start > last_start:
+            last_start = start
+            others = position - start + 1 - count
+            if others <= distance:
+                total += 1.0 / (1.0 + np.float64(others))
+        _advance(cursors, data, zeros, word)
+
+
+# ---- all documents
+
+
+@inline
+def _point(cursors, lists, join, c, starts):
+    """Point cursors to the postings of a candidate. starts int64[S + 1]: the cursors of slot s are
+    among those from starts[s] to starts[s + 1]."""
+    for s in range(len(lists.first)):
+        place = join.places[s * TILE + c]
+        first = starts[s]
+        cursors.first[s] = first
+        if len(lists.entry_ends) == 0:
+            cursors.last[s] = first + 1
+            cursors.posting[first] = place
+            cursors.at[first] = -1
+        else:
+            entry = lists.entry_ends[np.uint64(place)]
+            count = min(lists.entry_ends[np.uint64(place + 1)] - entry, starts[s + 1] - first)
+            cursors.last[s] = first + count
+            for j in range(count):
+                cursors.posting[first + j] = lists.entries[np.uint64(entry + j)]
+                cursors.at[first + j] = -1
+
+
+@inline
+def _count_pair(data, at, left, other_at, other_left, shift):
+    """How many positions of a posting are `shift` less than one of another.
+
+    at, left  where its data starts, and its frequency
+    """
+    end = np.uint64(len(data))
+    position, at = read_integer(data, at)
+    other, other_at = read_integer(data, other_at)
+    position += shift
+    count = 0
+    while True:
+        if position > other:
+            other_left -= 1
+            if other_left == 0 or other_at >= end:
+                return count
+            distance, other_at = read_integer(data, other_at)
+            other += distance
+        else:
+            count += position == other
+            left -= 1
+            if left == 0 or at >= end:
+                return count
+            distance, at = read_integer(data, at)
+            position += distance
+
+
+@optimised_helper
+def keep_pairs(scratch, postings, data, blocks, offsets, n):
+    """Keep those of the n candidates in which the two rarest slots, of a term each, are at the
+    right distance; returns how many.
+
+    The look-ups of one candidate after the other do not wait for each other.
+    """
+    join, pairs, pair_at = scratch.join, scratch.pairs, scratch.pair_at
+    a, b = join.order[0], join.order[1]
+    shift = offsets[b] - offsets[a]
+    kept = 0
+    for c in range(n):
+        posting = np.uint64(join.places[a * TILE + c])
+        other = np.uint64(join.places[b * TILE + c])
+        at = positions_start(postings, data, blocks, posting)
+        other_at = positions_start(postings, data, blocks, other)
+        count = _count_pair(
+            data, at, frequency(postings, posting), other_at, frequency(postings, other), shift
+        )
+        if count > 0:
+            pairs[kept] = count
+            pair_at[kept] = np.int64(at)
+            pair_at[TILE + kept] = np.int64(other_at)
+            if kept < c:
+                _keep(join, len(offsets), c, kept)
+            kept += 1
+    return kept
+
+
+@jit
+def phrase_documents(
+    rows, tfs, lists, postings, data, blocks, terms, starts, offsets, slop, repeats, live,
+    documents, scratch,
+):  # fmt: skip
+    """The documents with a phrase, ascending, and its frequency in each; returns their number.
+
+    rows, tfs  int32[n], float32[n]  n, the length of the shortest list, is enough
+    lists      of the slots; of slots of a term each, `first`, `run` and `last_run` need not be set
+    postings, data, blocks  Postings of the segment, and its positions (search/positions.py)
+    terms      int32[m]  slot s has the terms from starts[s] to starts[s + 1]
+    starts     int64[S + 1]
+    offsets, slop, repeats  as in `phrase_frequency`
+    live       uint8[documents]  0 for a document to leave out; or uint8[0], where there is none
+    documents  of the segment
+    """
+    join, cursors = scratch.join, scratch.cursors
+    begin_join(join, lists, postings, terms)
+    slots = len(offsets)
+    by_pairs = slop == 0 and slots > 1 and len(lists.entry_ends) == 0
+    total = 0
+    while True:
+        found = next_candidates(join, lists, live, documents)
+        if found == 0:
+            return total
+        if by_pairs:
+            found = keep_pairs(scratch, postings, data, blocks, offsets, found)
+        for c in range(found):
+            if by_pairs and slots == 2:
+                tf = np.float64(scratch.pairs[c])
+            else:
+                _point(cursors, lists, join, c, starts)
+                if by_pairs:
+                    cursors.at[join.order[0]] = scratch.pair_at[c]
+                    cursors.at[join.order[1]] = scratch.pair_at[TILE + c]
+                tf = phrase_frequency(
+                    cursors, postings, data, blocks, offsets, join.order, slop, repeats
+                )
+            if tf > 0.0:
+                rows[np.uint64(total)] = join.rows[c]
+                tfs[np.uint64(total)] = tf
+                total += 1
+
+
+@jit
+def near_documents(
+    rows, tfs, lists, postings, data, blocks, terms, starts, slots, zeros, distance, in_order,
+    live, documents, scratch,
+):  # fmt: skip
+    """The documents that have words near each other, ascending, and the frequency of that in each;
+    returns their number.
+
+    terms  int32[W]  the distinct words, and starts int64[W + 1] the numbers 0 to W
+    slots, zeros, distance, in_order  as in `near_frequency`
+    others  as in `phrase_documents`
+    """
+    join, cursors = scratch.join, scratch.cursors
+    begin_join(join, lists, postings, terms)
+    total = 0
+    while True:
+        found = next_candidates(join, lists, live, documents)
+        if found == 0:
+            return total
+        for c in range(found):
+            _point(cursors, lists, join, c, starts)
+            tf = near_frequency(
+                cursors, postings, data, blocks, zeros, slots, scratch.latest, distance, in_order
+            )
+            if tf > 0.0:
+                rows[np.uint64(total)] = join.rows[c]
+                tfs[np.uint64(total)] = tf
+                total += 1
+
+
+# ---- slots of several terms
+
+
+@jit
+def unite_terms(
+    docs, run_window, run_count, first, run, last_run, entry_ends, entries, counts, runs, at,
+    postings, terms, starts, windows,
+):  # fmt: skip
+    """The lists of slots that are several terms each (`Lists`), window by window.
+
+    docs        uint16[n]  n, the postings of all terms, is enough
+    run_window, run_count  uint16[r], uint16[r]  r, the runs of all terms
+    first, run, last_run   int64[S]
+    entry_ends  int64[n + 1]
+    entries     int64[n]
+    counts      int64[WINDOW]  zeroed scratch, zero again afterwards
+    runs, at    int64[m]  scratch
+    terms       int32[m]  slot s has the distinct terms from starts[s] to starts[s + 1]
+    windows     of the segment
+
+    Returns the number of places.
+    """
+    found = np.int64(0)
+    runs_found = np.int64(0)
+    entry = np.int64(0)
+    entry_ends[0] = 0
+    for i in range(len(terms)):
+        runs[i] = postings.term_run[terms[i]]
+        at[i] = postings.term_posting[terms[i]]
+    for s in range(len(first)):
+        first[s] = found
+        run[s] = runs_found
+        for window in range(windows):
+            total = np.int64(0)
+            for i in range(starts[s], starts[s + 1]):
+                if runs[i] < postings.term_run[terms[i] + 1] and (
+                    np.int64(postings.run_window[np.uint64(runs[i])]) == window
+                ):
+                    size = np.int64(postings.run_count[np.uint64(runs[i])]) + 1
+                    total += size
+                    for j in range(np.uint64(at[i]), np.uint64(at[i] + size)):
+                        counts[np.uint64(postings.docs[j])] += 1
+            if total == 0:
+                continue
+            before = found
+            for document in range(np.uint64(WINDOW)):
+                count = counts[document]
+                if count > 0:
+                    docs[np.uint64(found)] = np.uint16(document)
+                    counts[document] = entry  # where its next entry goes
+                    entry += count
+                    found += 1
+                    entry_ends[np.uint64(found)] = entry
+            for i in range(starts[s], starts[s + 1]):
+                if runs[i] < postings.term_run[terms[i] + 1] and (
+                    np.int64(postings.run_window[np.uint64(runs[i])]) == window
+                ):
+                    size = np.int64(postings.run_count[np.uint64(runs[i])]) + 1
+                    for j in range(np.uint64(at[i]), np.uint64(at[i] + size)):
+                        document = np.uint64(postings.docs[j])
+                        entries[np.uint64(counts[document])] = np.int64(j)
+                        counts[document] += 1
+                    at[i] += size
+                    runs[i] += 1
+            for place in range(np.uint64(before), np.uint64(found)):
+                counts[np.uint64(docs[place])] = 0
+            run_window[np.uint64(runs_found)] = np.uint16(window)
+            run_count[np.uint64(runs_found)] = np.uint16(found - before - 1)
+            runs_found += 1
+        last_run[s] = runs_found
+    return found
