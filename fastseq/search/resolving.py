@@ -200,24 +200,28 @@ class Resolver:
             return self._term(tokens[0], query.field) if tokens else None
 
         def make(searcher: Searcher) -> ListClause:
-            words = [searcher.term(token) for token in tokens]
+            # a single character is itself here: within an interval, bigrams with it overlap
+            words = [searcher.term(token, grouped=False) for token in tokens]
+            distance, in_order = query.distance, query.in_order
 
             def read(s: int) -> PostingList:
-                leaf, slots = searcher.collection.leaves[s], [_slot(searcher, w, s) for w in words]
-                distance, in_order = query.distance, query.in_order
+                leaf = searcher.collection.leaves[s]
+                terms = leaf.segment.lookup(Texts.from_strings(tokens))
+                if (terms < 0).any():
+                    return NO_POSTINGS
                 if self._has_positions(leaf):
-                    rows, tfs = near_list(leaf, slots, distance, in_order)
+                    rows, tfs = near_list(leaf, terms, distance, in_order)
                 else:
                     name = searcher.collection.field or ""
                     rows, tfs = near_by_text(
-                        self._collection, leaf, name, slots, distance, in_order
+                        self._collection, leaf, name, terms, distance, in_order
                     )
                 return PostingList(rows, tfs.astype(np.float64))
 
-            order = (1, "near", tuple(tokens), query.distance, query.in_order)
+            order = (1, "near", tuple(tokens), distance, in_order)
             return PhraseClause(searcher.collection, order, read, words)
 
-        return self._in_fields(query.field, make, tokens)
+        return self._in_fields(query.field, make, tokens, grouped=False)
 
     def _has_positions(self, leaf: Leaf) -> bool:
         """Whether a segment has positions; a notice says what their lack costs."""
@@ -260,12 +264,14 @@ class Resolver:
         return BooleanClause(self._collection, *groups, query.minimum_should_match)
 
     def _in_fields(
-        self, name: str | None, make: Callable[[Searcher], ListClause], words: Sequence[str] = ()
-    ) -> Clause:
+        self, name: str | None, make: Callable[[Searcher], ListClause],
+        words: Sequence[str] = (), grouped: bool = True,
+    ) -> Clause:  # fmt: skip
         """A clause in the field that it names, in the text, or in all fields of the search: with
         BM25F as one clause, with other models as the weighted sum of its scores in each.
 
-        words  of a phrase, whose idfs add up to its own
+        words    of a phrase, whose idfs add up to its own
+        grouped  whether a single character of these stands for bigrams
         """
         if name is not None:
             fields: Mapping[str, float] = {name: 1.0}
@@ -284,7 +290,9 @@ class Resolver:
 
         every = list(parts.values())
         of_words = [
-            SumClause(self._collection, (), [self._reader(own).term(word) for own in parts])
+            SumClause(
+                self._collection, (), [self._reader(own).term(word, grouped) for own in parts]
+            )
             for word in words
         ]
         return SumClause(

@@ -343,12 +343,18 @@ class Searcher:
             found = self._fields[name] = Searcher(self.collection.of_field(name))
         return found
 
-    def term(self, term: str) -> TermClause | MergedClause:
-        """The clause of a term as in the index."""
+    def term(self, term: str, grouped: bool = True) -> TermClause | MergedClause:
+        """The clause of a term as in the index; if `grouped`, a single character of a script that
+        is indexed as bigrams stands for all with it."""
         table = self._current_table()
         number = table.add(Texts.from_strings([term]))
         df = int(table.df[number[0]])
         group = table.groups.get(int(number[0]))
+        if group is not None and not grouped:
+            ids = table.ids(number)[:, 0]
+            both = zip(self.collection.leaves, ids, strict=True)
+            df = sum(int(leaf.counts_of(np.array([id]))[0]) for leaf, id in both)
+            return TermClause(self.collection, term.encode(), ids, df)
         if group is not None:
             return MergedClause(self.collection, term.encode(), group.postings, df)
         return TermClause(self.collection, term.encode(), table.ids(number)[:, 0], df)
