@@ -424,8 +424,10 @@ def tuple_of(spec: Spec, analyzer: str) -> queries.Query:
         return kind, tuple(_phrase(analyzer, text, name, 0) for text in texts), name
     if kind == "near":
         texts, distance, in_order, name = parts
-        near = tuple(_word(analyzer, analysed(analyzer, text)[0][1] or "") for text in texts)
-        return (*near[0], name) if len(near) == 1 else (kind, near, distance, in_order, name)
+        words = [analysed(analyzer, text)[0][1] or "" for text in texts]
+        if len(words) == 1:
+            return (*_word(analyzer, words[0]), name)
+        return kind, tuple(("term", word) for word in words), distance, in_order, name
     if kind == "prefix":
         return kind, parts[0].lower(), parts[1]
     if kind == "exists" and parts[0] in COLUMNS:
