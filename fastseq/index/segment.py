@@ -108,6 +108,8 @@ class Field:
     lengths : int32[documents], tokens of each document
     vocabulary : the terms
     df : int64[terms], document frequency of each term
+    factors : what a ranking model that does not depend on other segments has computed of the
+        documents, by its name
     """
 
     def __init__(self, source: Container | Folder, prefix: str, documents: int) -> None:
@@ -128,6 +130,7 @@ class Field:
         packed = isinstance(source, Container) and prefix + PACKED_TFS in source
         self._tfs = PACKED_TFS if packed else POSTING_ARRAYS["tfs"][0]
         self.postings = self._postings()
+        self.factors: dict[str, Float64] = {}
 
     def lookup(self, words: Texts) -> Int32:
         """int32[n]: the id of each term, -1 for one that the segment lacks."""
@@ -238,8 +241,6 @@ class Segment(Field):
 
     name     unique in the index
     fields   the inverted indexes of text columns
-    factors  what a ranking model that does not depend on other segments has computed of the
-             documents, by its name
     """
 
     def __init__(
@@ -248,7 +249,6 @@ class Segment(Field):
         """fields : their names. Others as in Field."""
         super().__init__(source, "", documents)
         self.name = name
-        self.factors: dict[str, Float64] = {}
         self.fields = {field: Field(source, field_prefix(field), documents) for field in fields}
 
     @cached_property

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastseq.errors import SettingsError
+import numpy as np
+
+from fastseq.errors import DataError, SettingsError
 from fastseq.index.collection import Collection
 from fastseq.search.hits import Hits
 from fastseq.search.ranking import BM25, RankingModel
@@ -27,6 +29,7 @@ from fastseq.settings import function, string, strings, whole
 if TYPE_CHECKING:
     from fastseq.index.build import Progress
     from fastseq.index.changes import IndexWriter
+    from fastseq.search.feedback import Feedback
     from fastseq.text.analyzer import Analyzer
 
 _DEFAULT = BM25()
@@ -178,7 +181,7 @@ class Index:
     def search(
         self, query: Query | Sequence[Query], k: int = 10, model: RankingModel = _DEFAULT,
         threads: int | None = None, expand: Expand | None = None, device: str = "cpu",
-        filter: Any = None,
+        filter: Any = None, feedback: Feedback | None = None,
     ) -> Hits:  # fmt: skip
         """The k best documents for one query or each of several.
 
@@ -187,7 +190,8 @@ class Index:
         query : a string, analysed as the documents were (a repeated word counts each time); or a
             mapping from terms of the index to weights; or a list of those
         k : hits for each query
-        model : `BM25(…)`, `TFIDF(…)` or `BoW(…)`
+        model : `BM25(…)`, `TFIDF(…)`, `BoW(…)`, `Dirichlet(…)`, `JelinekMercer(…)`, `DPH()`,
+            `PL2(…)`, or one of your own, `Ranking(…)`
         threads : for a list of queries; default: all cores
         expand : query expansion: a function from the queries that are strings to a mapping for
             each, from further words to weights (a word of the query has weight 1), such as
@@ -197,6 +201,8 @@ class Index:
         filter : a condition on stored columns, which every hit meets, such as
             "year >= 2000 and lang in ('en', 'de')" (see docs/guide/search.md) or a pyarrow
             expression; or an array of bool by row. It does not change scores. Searched on the CPU
+        feedback : `RM3(…)` or `Rocchio(…)`: search twice, and add terms of the best documents of
+            the first search to each query (pseudo relevance feedback)
 
         Raises SettingsError for an argument of another type or outside its range (the weights of
         terms from -1e20 to 1e20); DataError for a filter of unknown columns or of other types than
@@ -212,8 +218,55 @@ class Index:
         searcher = self._searcher  # another thread may refresh this index
         if (expand := function("expand", expand)) is not None:
             queries = expanded(queries, expand, searcher)
+        if feedback is not None:
+            from fastseq.search.feedback import with_feedback
+
+            queries = with_feedback(
+                queries, feedback, searcher, model, threads=threads, device=device, filter=filter
+            )
         rows, scores = searcher.search(queries, k, model, threads, device, filter)
         return Hits(rows, scores, searcher.collection)
+
+    def more_like(
+        self, id: Any = None, *, text: str | None = None, k: int = 10, terms: int = 25,
+        min_df: int = 2, model: RankingModel = _DEFAULT, threads: int | None = None,
+        filter: Any = None,
+    ) -> Hits:  # fmt: skip
+        """The k documents that are most like a document, which is not among them, or like a text.
+
+        The query is the terms with the largest tf · idf of the document or text, weighted by it
+        (idf that of BM25).
+
+        Parameters
+        ----------
+        id : of the document; the row number where the corpus has no ids
+        text : analysed as the documents were, instead of a document
+        k, model, threads, filter : as of `search`
+        terms : terms of the query
+        min_df : documents that must contain a term of the query
+
+        Raises SettingsError unless either an id or a text is given, and as `search`; DataError
+        where no document has the id, and for one of another type than the column's.
+        """
+        from fastseq.search.feedback import like_query, terms_of_document, terms_of_text
+
+        if (id is None) == (text is None):
+            raise SettingsError("more_like needs either the id of a document or text=")
+        k, terms = whole("k", k, 1), whole("terms", terms, 1)
+        min_df = whole("min_df", min_df, 1)
+        searcher = self._searcher  # another thread may refresh this index
+        collection, row = searcher.collection, -1
+        if text is not None:
+            counts = terms_of_text(collection, string("text", text))
+        else:
+            row = int(collection.rows_of([id])[0])
+            if row < 0:
+                raise DataError(f"no document has the id {id!r}")
+            counts = terms_of_document(collection, row)
+        query = like_query(collection, counts, terms, min_df)
+        rows, scores = searcher.search([query], k + 1, model, threads, filter=filter)
+        others = np.flatnonzero(rows[0] != row)[:k]
+        return Hits(rows[:, others], scores[:, others], collection)
 
     # ---- changes
 

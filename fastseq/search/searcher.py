@@ -28,6 +28,7 @@ from fastseq.errors import DataError, FastseqWarning, InvalidTextError, RowError
 from fastseq.index.collection import Collection
 from fastseq.kernels.search import impacts as impact_kernels
 from fastseq.kernels.search import search as kernels
+from fastseq.kernels.search.postings import Postings, read_terms
 from fastseq.kernels.search.segments import LIST_COLUMNS, fill_lists, segment_table
 from fastseq.kernels.text.hashing import PADDING
 from fastseq.search.filtering import allowed_rows
@@ -38,13 +39,22 @@ from fastseq.search.groups import (
     has_character_groups,
     lone_characters,
 )
-from fastseq.search.ranking import QueryTerms, RankingModel
+from fastseq.search.ranking import (
+    LARGEST_WEIGHT as LARGEST_WEIGHT,
+)
+from fastseq.search.ranking import (
+    FormulaModel,
+    QueryTerms,
+    QuotientModel,
+    RankingModel,
+    Statistics,
+)
 from fastseq.settings import thread_count, whole
 from fastseq.text.lexicon import Lexicon
 from fastseq.text.normalising import DOTLESS, FIRST, normalised
 from fastseq.text.splitting import WordSplitter, splitter_of, stop_words
 from fastseq.text.tables import ByteTable, Column
-from fastseq.types import Float32, Int32, Int64, Texts, Tokens, UInt8, offsets_of
+from fastseq.types import Float32, Float64, Int32, Int64, Texts, Tokens, UInt8, offsets_of
 
 if TYPE_CHECKING:
     from fastseq.search.cuda import GpuSearch
@@ -55,7 +65,6 @@ Query = str | Mapping[str, float]
 Expand = Callable[[Sequence[str]], Sequence[Mapping[str, float]]]
 
 MOST_HITS = 1 << 30  # rows × queries of one call
-LARGEST_WEIGHT = 1e20  # of a query term: far more would not fit a float32 score
 _BLOCK = 1024  # queries analysed at a time: on one thread, since it is mostly Python
 _TASK = 16  # queries that a thread takes at a time
 _GROUPED = 64  # queries with groups whose terms are gathered at a time
@@ -64,6 +73,7 @@ _CACHED_FILTERS = 16  # a byte for each row
 _CACHED_IMPACTS = 1 << 28  # postings of one model with cached impacts: 1 GB
 _CACHED_SCRATCH = 16
 _CACHED_WORDS = 1 << 13  # their lists: 64 bytes at most for each segment and cached model
+_DECODED = 1 << 20  # postings whose frequencies are decoded at a time
 
 _EVERY_ROW: UInt8 = np.empty(0, np.uint8)
 
@@ -100,6 +110,11 @@ class ModelScorer:
         self._weightings: dict[int, impact_kernels.Weighting] = {}
         self._clear()
 
+    @property
+    def has_positive_parts(self) -> bool:
+        """Whether the parts of the model are positive."""
+        return isinstance(self._model, QuotientModel)
+
     def _clear(self) -> None:
         leaves = self._collection.leaves
         self._filled = 0
@@ -128,8 +143,9 @@ class ModelScorer:
                 self._table, self._done, self._lists = table, done, lists
             if not self._done[terms].all():
                 new = np.unique(terms[~self._done[terms]])
+                statistics = self._statistics(table, new)
                 for number, own in enumerate(table.ids(new)):
-                    impacts = self._fill(number, own)
+                    impacts = self._fill(number, own, statistics)
                     if (own >= 0).any():
                         postings = self._collection.leaves[number].segment.postings
                         fill_lists(self._lists, number, new, postings, impacts.best, own)
@@ -137,20 +153,65 @@ class ModelScorer:
             return _Sources(self._segments, self._lists, terms, self._impacts)
 
     def impacts(self, number: int, terms: Int32) -> impact_kernels.Impacts:
-        """Impacts of a segment in which those of its `terms` are computed. Raises FormatError where
-        their postings are damaged."""
+        """Impacts of a segment in which those of its `terms` are computed; of a QuotientModel.
+        Raises FormatError where their postings are damaged."""
         with self._lock:
-            return self._fill(number, terms)
+            return self._fill(number, terms, None)
 
-    def _fill(self, number: int, terms: Int32) -> impact_kernels.Impacts:
+    def list_parts(
+        self, number: int, rows: Int32, tfs: Float64, statistics: Statistics
+    ) -> Float32:  # fmt: skip
+        """`RankingModel.list_parts` of documents of a segment."""
+        weighting = self._weighting(number) if isinstance(self._model, QuotientModel) else None
+        leaf = self._collection.leaves[number]
+        return self._model.list_parts(self._collection, leaf, rows, tfs, statistics, weighting)
+
+    def _statistics(self, table: TermTable, terms: Int32) -> Statistics | None:
+        """The statistics of some terms of a table, where the parts depend on them."""
+        if not isinstance(self._model, FormulaModel):
+            return None
+        return Statistics.of(self._collection, table.df[terms], table.cf(terms))
+
+    def _fill(
+        self, number: int, terms: Int32, statistics: Statistics | None
+    ) -> impact_kernels.Impacts:  # fmt: skip
         impacts, segment = self._impacts[number], self._collection.leaves[number].segment
-        known = terms[terms >= 0]
-        new = known[np.isnan(impacts.best[known])]
-        if len(new):
+        places = np.flatnonzero(terms >= 0)
+        places = places[np.isnan(impacts.best[terms[places]])]
+        if len(places):
+            new = terms[places]
             segment.verify_postings(new)
-            weighting = self._weighting(number)
-            self._filled += impact_kernels.fill_impacts(impacts, segment.postings, weighting, new)
+            some = None if statistics is None else statistics.take(places)
+            self._filled += self._compute(number, impacts, segment.postings, new, some)
         return impacts
+
+    def _compute(
+        self, number: int, impacts: impact_kernels.Impacts, postings: Postings, terms: Int32,
+        statistics: Statistics | None,
+    ) -> int:  # fmt: skip
+        """Compute the impacts of terms of postings of the documents of a segment; returns how many
+        postings."""
+        if isinstance(self._model, QuotientModel):
+            weighting = self._weighting(number)
+            if postings is not self._collection.leaves[number].segment.postings:
+                weighting = self._model.weighting_of(weighting, postings.large_tf)
+            return int(impact_kernels.fill_impacts(impacts, postings, weighting, terms))
+        assert statistics is not None
+        documents = self._collection.leaves[number].segment.documents
+        counts = np.diff(postings.term_posting)[terms]
+        ends = offsets_of(counts)
+        first = 0
+        while first < len(terms):
+            last = int(np.searchsorted(ends, ends[first] + _DECODED, "right")) - 1
+            last = max(last, first + 1)
+            some, places = terms[first:last], np.repeat(np.arange(first, last), counts[first:last])
+            rows, tfs = np.empty((2, len(places)), np.int32)
+            read_terms(rows, tfs, postings, some, documents)
+            own = statistics.take(places)
+            parts = self.list_parts(number, rows, tfs.astype(np.float64), own)
+            impact_kernels.place_parts(impacts, postings, some, parts)
+            first = last
+        return int(ends[-1])
 
     def gathered(self, table: TermTable, terms: Int32) -> _Sources:
         """Indexes of some terms of a table alone, which may stand for groups. Raises FormatError
@@ -160,22 +221,22 @@ class ModelScorer:
         numbers = np.arange(len(distinct), dtype=np.int32)
         kept = []
         lists = _empty_lists(len(distinct), len(self._collection.leaves))
+        statistics = self._statistics(table, distinct)
         for number, own in enumerate(table.ids(distinct)):
             leaf = self._collection.leaves[number]
             segment = leaf.segment
             segment.verify_postings(own[own >= 0])
             merged = [None if group is None else group.postings[number] for group in groups]
             postings = gathered(segment.postings, own, merged)
-            with self._lock:
-                weighting = self._model.weighting_of(self._weighting(number), postings.large_tf)
             (impacts,) = impact_kernels.make_impacts([postings])
-            impact_kernels.fill_impacts(impacts, postings, weighting, numbers)
+            self._compute(number, impacts, postings, numbers, statistics)
             fill_lists(lists, number, numbers, postings, impacts.best, numbers)
             kept.append((postings, impacts, leaf.first_row, segment.documents))
         return _Sources(segment_table(kept), lists, numbers[places], kept)
 
     def _weighting(self, number: int) -> impact_kernels.Weighting:
-        if number not in self._weightings:
+        if number not in self._weightings:  # several threads may compute the same
+            assert isinstance(self._model, QuotientModel)
             leaf = self._collection.leaves[number]
             self._weightings[number] = self._model.document_weighting(self._collection, leaf)
         return self._weightings[number]
@@ -210,6 +271,7 @@ class TermTable:
         self._numbers = Column(np.int32)  # by the lexicon's ids
         self._terms = ByteTable(64, 1 << 10, 0)
         self._df = Column(np.int64)
+        self._cf = np.empty(0, np.int64)  # -1 for terms that are not counted yet
         self._splitter = splitter_of(analyzer) if has_character_groups(analyzer) else None
         self.groups: dict[int, TermGroup] = {}
         self._ids = np.empty((len(collection.leaves), 64), np.int32)
@@ -227,6 +289,24 @@ class TermTable:
     def df(self) -> Int64:
         """int64[n]: the documents with each term, that are not deleted."""
         return self._df.values
+
+    def cf(self, terms: Int32) -> Int64:
+        """int64[n]: the occurrences of terms in documents that are not deleted, counted when first
+        needed. Raises FormatError where their postings are damaged."""
+        with self._lock:
+            if len(self._cf) < self._df.size:
+                grown = np.full(2 * self._df.size, -1, np.int64)
+                grown[: len(self._cf)] = self._cf
+                self._cf = grown
+            new = np.unique(terms[self._cf[terms] < 0])
+            if len(new):
+                counts = np.zeros(len(new), np.int64)
+                for leaf, ids in zip(self._collection.leaves, self.ids(new), strict=True):
+                    counts += leaf.occurrences_of(ids)
+                for i in np.flatnonzero(self.has_group(new)).tolist():
+                    counts[i] = self.groups[int(new[i])].occurrences(self._collection)
+                self._cf[new] = counts
+            return self._cf[terms]
 
     def ids(self, terms: Int32) -> Int32:
         """int32[S, n]: the ids of terms in each segment, -1 where it has none."""
@@ -344,7 +424,8 @@ class Searcher:
 
         device : "cpu", or "cuda" for an NVIDIA GPU; `threads` are then for queries that run on the
             CPU: those with a weight of zero or less, and all where k is more than 4,096, there is
-            a filter, or the index has several segments or deleted documents
+            a filter, the index has several segments or deleted documents, or the model is not
+            BM25, TF-IDF or BoW
         filter : as of `allowed_rows`; None for all documents
 
         Raises SettingsError when k is below 1 or too large to hold, for a query or model of
@@ -373,6 +454,8 @@ class Searcher:
                 terms = self._query_terms(table, queries[block])
                 if not depth:
                     continue
+                if model.uses_cf:
+                    terms = replace(terms, cf=table.cf(terms.terms))
                 terms = model.weigh(collection, terms)
                 if gpu is None or table.has_group(terms.terms).any():
                     self._score(*hits, terms, table, scorer, allowed, pool, threads)
@@ -407,6 +490,13 @@ class Searcher:
         from fastseq.search.cuda import MOST_HITS, GpuSearch, capacity
 
         leaves = self.collection.leaves
+        if not scorer.has_positive_parts:
+            warnings.warn(
+                "only BM25, TF-IDF and BoW are searched on a GPU: searched on the CPU",
+                FastseqWarning,
+                stacklevel=4,
+            )
+            return None
         if len(leaves) != 1 or leaves[0].live is not None:
             warnings.warn(
                 "the index has several segments or deleted documents: searched on the CPU "
@@ -557,6 +647,14 @@ def _encoded(analyzer: Analyzer, texts: Texts) -> tuple[Texts, Tokens]:
     lexicon = Lexicon(analyzer)
     tokens = lexicon.encode(texts)
     return lexicon.terms(), tokens
+
+
+def analysed(collection: Collection, queries: Sequence[str]) -> tuple[list[str], Tokens]:
+    """(terms, tokens) of queries in the analysis of the index. Raises DataError for one that is not
+    valid Unicode."""
+    with _of_queries():
+        terms, tokens = _encoded(collection.analyzer, Texts.from_strings(queries))
+    return terms.to_strings(), tokens
 
 
 # ---- query expansion, and the words of a query that an index lacks

@@ -23,6 +23,7 @@ import numpy as np
 from fastseq.kernels.core.arrays import Float32, Int32, Int64, UInt8, UInt64
 from fastseq.kernels.core.jit import helper, inline, jit, optimised_helper
 from fastseq.kernels.core.topk import (
+    float_bits,
     key_document,
     key_score,
     make_key,
@@ -112,7 +113,7 @@ def fits(scratch: Scratch, k: int, terms: int) -> bool:
 
 
 @inline
-def _find(docs, start, count, low, document):
+def find_document(docs, start, count, low, document):
     """Position in docs[start:start + count] (ascending) of the first entry >= document.
 
     The search starts at `low` and gallops, so a caller that goes through ascending documents
@@ -147,7 +148,7 @@ def _order(scratch, weights):
 def _prepare(scratch, lists, s, terms, weights):
     """Fill the scratch's term tables for segment s, in the query's order.
 
-    Returns (terms kept, whether all weights are positive).
+    Returns (terms kept, whether all their weights and parts are positive).
     """
     kept = 0
     positive = True
@@ -160,7 +161,7 @@ def _prepare(scratch, lists, s, terms, weights):
             continue
         window, size, best = first_run(own[FIRST_RUN])
         weight = weights[i]
-        positive = positive and weight > TINY
+        positive = positive and weight > TINY and best >= 0.0  # not SIGNED
         scratch.weight[kept] = weight
         scratch.bound[kept] = weight * best
         scratch.run[kept] = run
@@ -250,8 +251,8 @@ def _search_all(
             at = np.uint64(scratch.posting[i])
             for j in range(np.uint64(count)):
                 document = np.uint64(segment.docs[at + j])
-                # a deleted document has parts of 0
-                if scratch.seen[document] == 0 and segment.parts[at + j] != 0.0:
+                # the parts of a deleted document are 0, and not -0.0
+                if scratch.seen[document] == 0 and float_bits(segment.parts[at + j]) != 0:
                     scratch.seen[document] = 1
                     scratch.candidates[touched] = np.int32(document)
                     touched += 1
@@ -374,7 +375,7 @@ def _complete(scratch, segment, i, found, window, threshold):
         if document < previous:
             low = np.int64(0)
         previous = document
-        low = _find(docs, start, count, low, document)
+        low = find_document(docs, start, count, low, document)
         at = np.uint64(start + low)
         if low < count and np.int64(docs[at]) == document:
             score += weight * parts[at]
