@@ -189,10 +189,10 @@ def search(
     """Search an index: one QUERY, or a file of them.
 
     QUERY - reads the query from standard input. JSON is a list of {rank, id, score, fields},
-    where fields has the stored columns; with --facet it is {hits, facets}. A document without any
-    term of the query is never returned; ties keep the order of the corpus. Malformed text is
-    searched for as plain words, which is said on standard error. Words of a QUERY that no document contains
-    are named on standard error, with similar words of the index: by spelling, or by the n-grams
+    where fields has the stored columns; with --facet it is {hits, facets}. A document that does not
+    match the query is never returned; ties keep the order of the corpus. Malformed text is searched
+    for as plain words, with a notice on standard error. Words of a QUERY that no document contains
+    are named there, with similar words of the index: by spelling, or by the n-grams
     of VECTORS that have some (fastText's); so are words that the index leaves out, as stop words.
     Of --queries those words are counted, and some queries that have no other are named.
     """

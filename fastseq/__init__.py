@@ -56,11 +56,18 @@ if TYPE_CHECKING:
     from fastseq.models.word_vectors.phrases import Phrases as Phrases
     from fastseq.models.word_vectors.word2vec import Word2Vec as Word2Vec
     from fastseq.search.bm25f import BM25F as BM25F
+    from fastseq.search.feedback import RM3 as RM3
+    from fastseq.search.feedback import Rocchio as Rocchio
     from fastseq.search.hits import Hits as Hits
     from fastseq.search.index import Index as Index
     from fastseq.search.ranking import BM25 as BM25
+    from fastseq.search.ranking import DPH as DPH
+    from fastseq.search.ranking import PL2 as PL2
     from fastseq.search.ranking import TFIDF as TFIDF
     from fastseq.search.ranking import BoW as BoW
+    from fastseq.search.ranking import Dirichlet as Dirichlet
+    from fastseq.search.ranking import JelinekMercer as JelinekMercer
+    from fastseq.search.ranking import Ranking as Ranking
     from fastseq.store.rows import Corpus as Corpus
     from fastseq.text.analyzer import Analyzer as Analyzer
     from fastseq.vectors.expansion import Expander as Expander
@@ -83,9 +90,10 @@ _PUBLIC = {
     "models.word_vectors.phrases": "Phrases",
     "models.word_vectors.word2vec": "Word2Vec",
     "search.bm25f": "BM25F",
+    "search.feedback": "RM3 Rocchio",
     "search.hits": "Hits",
     "search.index": "Index",
-    "search.ranking": "BM25 BoW TFIDF",
+    "search.ranking": "BM25 BoW DPH Dirichlet JelinekMercer PL2 Ranking TFIDF",
     "store.rows": "Corpus",
     "text.analyzer": "Analyzer",
     "vectors.expansion": "Expander",

@@ -32,7 +32,7 @@ import numpy as np
 from fastseq.errors import FormatError
 from fastseq.index import KIND, VERSIONS
 from fastseq.index.segment import Field, Segment, upper_halves
-from fastseq.kernels.search.postings import count_live
+from fastseq.kernels.search.postings import Postings, count_live, count_occurrences
 from fastseq.kernels.text.hashing import PADDING
 from fastseq.store.folder import Folder
 from fastseq.text.analyzer import Analyzer
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 Tokenizer = Callable[[str], list[str]]
 
 _NO_TERM = np.int32(-1)
+_ALL_LIVE: UInt8 = np.empty(0, np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +88,15 @@ class Leaf:
             counts[known] = live
         return counts
 
+    def occurrences_of(self, terms: Int32) -> Int64:
+        """int64[n]: the occurrences of each term in documents that are not deleted; 0 for a term of
+        -1. Raises FormatError for a damaged file."""
+        counts = np.zeros(len(terms), np.int64)
+        known = terms >= 0
+        self.segment.verify_postings(terms[known])
+        counts[known] = occurrences(self.segment.postings, self.live, terms[known])
+        return counts
+
     @cached_property
     def df(self) -> Int64:
         """int64[terms]: the documents with each term of the segment that are not deleted."""
@@ -100,6 +110,14 @@ def live_tokens(field: Field, live: UInt8 | None) -> int:
     if live is None:
         return field.tokens
     return int(field.lengths[live != 0].sum(dtype=np.int64))
+
+
+def occurrences(postings: Postings, live: UInt8 | None, terms: Int32) -> Int64:
+    """int64[n]: the occurrences of each of some terms of postings in documents that are not
+    deleted."""
+    counts = np.empty(len(terms), np.int64)
+    count_occurrences(counts, postings, _ALL_LIVE if live is None else live, terms)
+    return counts
 
 
 class Collection:

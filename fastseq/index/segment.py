@@ -53,6 +53,7 @@ from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, Postings, frequ
 from fastseq.store.container import Container
 from fastseq.store.folder import Folder
 from fastseq.text.tables import Dictionary
+from fastseq.text.vocabulary import SortedWords
 from fastseq.types import Float64, Int32, Int64, Texts, UInt8, UInt32, UInt64, offsets_of, ranges
 
 if TYPE_CHECKING:
@@ -108,6 +109,8 @@ class Field:
     lengths : int32[documents], tokens of each document
     vocabulary : the terms
     df : int64[terms], document frequency of each term
+    factors : what a ranking model that does not depend on other segments has computed of the
+        documents, by its name
     """
 
     def __init__(self, source: Container | Folder, prefix: str, documents: int) -> None:
@@ -129,6 +132,7 @@ class Field:
         self._tfs = PACKED_TFS if packed else POSTING_ARRAYS["tfs"][0]
         self.postings = self._postings()
         self._verified: set[int] = set()  # terms with their positions
+        self.factors: dict[str, Float64] = {}
 
     def lookup(self, words: Texts) -> Int32:
         """int32[n]: the id of each term, -1 for one that the segment lacks."""
@@ -195,6 +199,11 @@ class Field:
             stops = positions[1][-(-last >> BLOCK_BITS)]
             self._source.verify_ranges(self._prefix + POSITIONS, starts, stops)
         self._verified.update(new)
+
+    @cached_property
+    def sorted_words(self) -> tuple[SortedWords, Int32 | None]:
+        """(the words as written, int32[n] the term of each; None where words are terms)."""
+        return SortedWords(self.vocabulary), None
 
     def positions_of(self, term: int) -> tuple[Int64, Int32]:
         """(ends int64[df + 1], positions) of the postings of a term: those of posting i are
@@ -266,8 +275,6 @@ class Segment(Field):
 
     name     unique in the index
     fields   the inverted indexes of text columns
-    factors  what a ranking model that does not depend on other segments has computed of the
-             documents, by its name
     """
 
     def __init__(
@@ -276,7 +283,6 @@ class Segment(Field):
         """fields : their names. Others as in Field."""
         super().__init__(source, "", documents)
         self.name = name
-        self.factors: dict[str, Float64] = {}
         self.fields = {field: Field(source, field_prefix(field), documents) for field in fields}
 
     @cached_property

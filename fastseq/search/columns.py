@@ -126,7 +126,7 @@ def facet_requests(given: Any) -> list[FacetRequest]:
     SettingsError for others, and for a column given twice."""
     several = [given] if isinstance(given, str | FacetRequest) else given
     if not isinstance(several, Iterable):
-        raise SettingsError(f"facets must be columns such as 'lang' or 'year:10', not {given!r:.80}")
+        raise SettingsError(f"facets must be columns such as 'lang' or 'year:10', not {given!r}")
     found = [one if isinstance(one, FacetRequest) else parse_facet(one) for one in several]
     names = [one.column for one in found]
     for name in names:

@@ -106,7 +106,8 @@ def weighed(
         own_weights = weights[starts[q] : starts[q + 1]]
         before = len(roles)
         if query.boosts:
-            own_weights = [w * query.boosts.get(t, 1.0) for t, w in zip(own, own_weights, strict=True)]
+            both = zip(own, own_weights, strict=True)
+            own_weights = [weight * query.boosts.get(term, 1.0) for term, weight in both]
         required = set(query.required)
         if query.boosts and terms.base[q] != 0:
             left.append(q)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastseq.index.collection import Collection, Leaf
+from fastseq.index.collection import Collection, Leaf, occurrences
 from fastseq.kernels.search.groups import ALONE, BEGINS, ENDS, merge_group
 from fastseq.kernels.search.postings import LARGE_TF, WINDOW, Postings, count_live, frequencies
 from fastseq.text.analyzer import Analyzer
@@ -30,6 +30,12 @@ class TermGroup:
 
     postings: tuple[Postings, ...]
     df: int
+
+    def occurrences(self, collection: Collection) -> int:
+        """The occurrences of the terms in documents that are not deleted."""
+        only = np.zeros(1, np.int32)
+        both = zip(collection.leaves, self.postings, strict=True)
+        return sum(int(occurrences(own, leaf.live, only)[0]) for leaf, own in both)
 
 
 def has_character_groups(analyzer: Analyzer) -> bool:

@@ -14,9 +14,8 @@ from fastseq import query as values
 from fastseq.errors import DataError, SettingsError
 from fastseq.index.collection import Collection
 from fastseq.search.bm25f import BM25F
-from fastseq.search.hits import Hits
-from fastseq.search.ranking import BM25, LARGEST_WEIGHT, RankingModel
 from fastseq.search.columns import FacetRequest, facet_counts, facet_requests, parse_sort
+from fastseq.search.hits import Hits
 from fastseq.search.paging import decode_cursor, page_of, request_digest
 from fastseq.search.query_words import (
     Expand,
@@ -27,6 +26,7 @@ from fastseq.search.query_words import (
     raw_words,
     removed_words,
 )
+from fastseq.search.ranking import BM25, LARGEST_WEIGHT, RankingModel
 from fastseq.search.searcher import Query, Searcher
 from fastseq.search.syntax import parse
 from fastseq.settings import function, one_of, real, string, strings, whole
@@ -35,6 +35,7 @@ from fastseq.types import UInt8
 if TYPE_CHECKING:
     from fastseq.index.build import Progress
     from fastseq.index.changes import IndexWriter
+    from fastseq.search.feedback import Feedback
     from fastseq.text.analyzer import Analyzer
 
 Fields = str | Sequence[str] | Mapping[str, float] | None
@@ -188,7 +189,8 @@ class Index:
     def search(
         self, query: Query | Sequence[Query], k: int = 10, model: RankingModel | None = None,
         threads: int | None = None, expand: Expand | None = None, device: str = "cpu",
-        filter: Any = None, *, fields: Fields = None, syntax: str = "plain", operator: str = "or",
+        filter: Any = None, feedback: Feedback | None = None, *, fields: Fields = None,
+        syntax: str = "plain", operator: str = "or",
         sort: str | Sequence[str] | None = None, group: str | None = None, offset: int = 0,
         after: str | None = None, facets: str | FacetRequest | Sequence[str | FacetRequest] = (),
         facet_values: int | None = 10,
@@ -201,8 +203,9 @@ class Index:
             value of `fastseq.query`, such as `Phrase("black cat")`; a mapping from terms of the
             index to weights; or a list of those
         k : hits for each query
-        model : `BM25(…)`, `TFIDF(…)`, `BoW(…)` or another ranking model; default: BM25, with
-            `fields` BM25F
+        model : `BM25(…)`, `TFIDF(…)`, `BoW(…)`, `Dirichlet(…)`, `JelinekMercer(…)`, `DPH()`,
+            `PL2(…)`, or one of your own, `Ranking(…)`; default: BM25,
+            with `fields` BM25F
         threads : for a list of queries; default: all cores
         expand : query expansion: a function from the queries that are strings to a mapping for
             each, from further words to weights (a word of the query has weight 1), such as
@@ -212,6 +215,8 @@ class Index:
         filter : a condition on stored columns, which every hit meets, such as
             "year >= 2000 and lang in ('en', 'de')" (see docs/guide/search.md) or a pyarrow
             expression; or an array of bool by row. It does not change scores. Searched on the CPU
+        feedback : `RM3(…)` or `Rocchio(…)`: search twice, and add terms of the best documents of
+            the first search to each query (pseudo relevance feedback)
         fields : fields in which words are looked up instead of the text: a name, a list, or a
             mapping from names to weights. BM25F counts a word once, whatever fields have it; the
             scores of other models in each field, times its weight, are added
@@ -239,7 +244,7 @@ class Index:
         queries: Any = [query] if single else query
         if not isinstance(queries, Iterable) or isinstance(queries, bytes):
             raise SettingsError(
-                f"a query must be a string, a mapping, a value of fastseq.query or a list of those, "
+                "a query must be a string, a mapping, a value of fastseq.query or a list of those, "
                 f"not {query!r:.80}"
             )
         queries = list(queries)
@@ -253,6 +258,12 @@ class Index:
         notices: list[str] = []
         if one_of("syntax", syntax, ("plain", "query")) == "query":
             queries = [_parsed(each, searcher.collection, operator, notices) for each in queries]
+        if feedback is not None:
+            from fastseq.search.feedback import with_feedback
+
+            queries = with_feedback(
+                queries, feedback, searcher, model, threads=threads, device=device, filter=filter
+            )
         search = partial(
             searcher.find, model=model, threads=threads, device=device, filter=filter,
             fields=weights, operator=operator,
@@ -312,6 +323,47 @@ class Index:
             query = _parsed(query, searcher.collection, operator, [])
         model = _DEFAULT if weights is None else BM25F()
         return searcher.matched(query, model, filter, weights, operator)
+
+    def more_like(
+        self, id: Any = None, *, text: str | None = None, k: int = 10, terms: int = 25,
+        min_df: int = 2, model: RankingModel = _DEFAULT, threads: int | None = None,
+        filter: Any = None,
+    ) -> Hits:  # fmt: skip
+        """The k documents that are most like a document, which is not among them, or like a text.
+
+        The query is the terms with the largest tf · idf of the document or text, weighted by it
+        (idf that of BM25).
+
+        Parameters
+        ----------
+        id : of the document; the row number where the corpus has no ids
+        text : analysed as the documents were, instead of a document
+        k, model, threads, filter : as of `search`
+        terms : terms of the query
+        min_df : documents that must contain a term of the query
+
+        Raises SettingsError unless either an id or a text is given, and as `search`; DataError
+        where no document has the id, and for one of another type than the column's.
+        """
+        from fastseq.search.feedback import like_query, terms_of_document, terms_of_text
+
+        if (id is None) == (text is None):
+            raise SettingsError("more_like needs either the id of a document or text=")
+        k, terms = whole("k", k, 1), whole("terms", terms, 1)
+        min_df = whole("min_df", min_df, 1)
+        searcher = self._searcher  # another thread may refresh this index
+        collection, row = searcher.collection, -1
+        if text is not None:
+            counts = terms_of_text(collection, string("text", text))
+        else:
+            row = int(collection.rows_of([id])[0])
+            if row < 0:
+                raise DataError(f"no document has the id {id!r}")
+            counts = terms_of_document(collection, row)
+        query = like_query(collection, counts, terms, min_df)
+        rows, scores = searcher.search([query], k + 1, model, threads, filter=filter)
+        others = np.flatnonzero(rows[0] != row)[:k]
+        return Hits(rows[:, others], scores[:, others], collection)
 
     # ---- changes
 

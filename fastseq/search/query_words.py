@@ -51,6 +51,14 @@ def encoded(analyzer: Analyzer, texts: Texts) -> tuple[Texts, Tokens]:
     return lexicon.terms(), tokens
 
 
+def analysed(collection: Collection, queries: Sequence[str]) -> tuple[list[str], Tokens]:
+    """(terms, tokens) of queries in the analysis of the index. Raises DataError for one that is not
+    valid Unicode."""
+    with of_queries():
+        terms, tokens = encoded(collection.analyzer, Texts.from_strings(queries))
+    return terms.to_strings(), tokens
+
+
 def expanded(queries: Sequence[Query], expand: Expand, searcher: Searcher) -> list[Query]:
     """The queries, with the words that `expand` returns for those that are strings.
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import re
 import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -22,29 +21,31 @@ from fastseq.errors import FastseqWarning, SettingsError
 from fastseq.index.collection import Collection
 from fastseq.kernels.search import impacts as impact_kernels
 from fastseq.kernels.search import search as kernels
+from fastseq.kernels.search.postings import Postings, read_terms
 from fastseq.kernels.search.required import search_required
 from fastseq.kernels.search.segments import LIST_COLUMNS, fill_lists, segment_table
-from fastseq.kernels.text.hashing import PADDING
 from fastseq.search.clauses import BooleanClause, Clause, MergedClause, PostingList, TermClause
 from fastseq.search.evaluation import Evaluator, plan_of
 from fastseq.search.filtering import allowed_rows
-from fastseq.search.query_words import encoded, of_queries
 from fastseq.search.flat import FlatTerms, flatten, weighed
 from fastseq.search.groups import (
-    TermGroup,
-    character_group,
     gathered,
-    has_character_groups,
-    lone_characters,
 )
-from fastseq.search.ranking import QueryTerms, QuotientModel, RankingModel
+from fastseq.search.query_words import of_queries
+from fastseq.search.ranking import (
+    LARGEST_WEIGHT as LARGEST_WEIGHT,
+)
+from fastseq.search.ranking import (
+    FormulaModel,
+    QueryTerms,
+    QuotientModel,
+    RankingModel,
+    Statistics,
+)
 from fastseq.search.resolving import QueryAnalyzer, Resolver
+from fastseq.search.term_table import TermTable
 from fastseq.settings import thread_count, whole
-from fastseq.text.lexicon import Lexicon
-from fastseq.text.normalising import DOTLESS
-from fastseq.text.splitting import splitter_of
-from fastseq.text.tables import ByteTable, Column
-from fastseq.types import Float32, Int32, Int64, Texts, UInt8, offsets_of
+from fastseq.types import Float32, Float64, Int32, Int64, Texts, UInt8, offsets_of
 
 if TYPE_CHECKING:
     from fastseq.search.cuda import GpuSearch
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
 Query = str | Mapping[str, float]
 
 MOST_HITS = 1 << 30  # rows × queries of one call
-LARGEST_WEIGHT = 1e20  # of a query term: far more would not fit a float32 score
 _BLOCK = 1024  # queries analysed at a time: on one thread, since it is mostly Python
 _TASK = 16  # queries that a thread takes at a time
 _GROUPED = 64  # queries with groups whose terms are gathered at a time
@@ -61,16 +61,9 @@ _CACHED_FILTERS = 16  # a byte for each row
 _CACHED_IMPACTS = 1 << 28  # postings of one model with cached impacts: 1 GB
 _CACHED_SCRATCH = 16
 _CACHED_WORDS = 1 << 13  # their lists: 64 bytes at most for each segment and cached model
+_DECODED = 1 << 20  # postings whose frequencies are decoded at a time
 
 _EVERY_ROW: UInt8 = np.empty(0, np.uint8)
-
-# the tokens of ASCII text, by tokenizer
-_ASCII_WORDS = {
-    "word": re.compile(r"[A-Za-z0-9_]{2,}").findall,
-    "unicode": re.compile(
-        r"(?:[A-Za-z0-9_]|(?<=[A-Za-z])'(?=[A-Za-z])|(?<=[0-9])[.,;'](?=[0-9]))+"
-    ).findall,
-}
 
 
 class _Sources(NamedTuple):
@@ -96,6 +89,11 @@ class ModelScorer:
         self._lock = threading.Lock()
         self._weightings: dict[int, impact_kernels.Weighting] = {}
         self._clear()
+
+    @property
+    def has_positive_parts(self) -> bool:
+        """Whether the parts of the model are positive."""
+        return isinstance(self._model, QuotientModel)
 
     def _clear(self) -> None:
         leaves = self._collection.leaves
@@ -125,8 +123,9 @@ class ModelScorer:
                 self._table, self._done, self._lists = table, done, lists
             if not self._done[terms].all():
                 new = np.unique(terms[~self._done[terms]])
+                statistics = self._statistics(table, new)
                 for number, own in enumerate(table.ids(new)):
-                    impacts = self._fill(number, own)
+                    impacts = self._fill(number, own, statistics)
                     if (own >= 0).any():
                         postings = self._collection.leaves[number].segment.postings
                         fill_lists(self._lists, number, new, postings, impacts.best, own)
@@ -134,20 +133,66 @@ class ModelScorer:
             return _Sources(self._segments, self._lists, terms, self._impacts)
 
     def impacts(self, number: int, terms: Int32) -> impact_kernels.Impacts:
-        """Impacts of a segment in which those of its `terms` are computed. Raises FormatError where
-        their postings are damaged."""
+        """Impacts of a segment in which those of its `terms` are computed; of a QuotientModel.
+        Raises FormatError where their postings are damaged."""
         with self._lock:
-            return self._fill(number, terms)
+            return self._fill(number, terms, None)
 
-    def _fill(self, number: int, terms: Int32) -> impact_kernels.Impacts:
+    def list_parts(
+        self, number: int, rows: Int32, tfs: Float64, statistics: Statistics
+    ) -> Float32:  # fmt: skip
+        """`RankingModel.list_parts` of documents of a segment."""
+        weighting = self.weighting(number)
+        leaf = self._collection.leaves[number]
+        return self._model.list_parts(self._collection, leaf, rows, tfs, statistics, weighting)
+
+    def _statistics(self, table: TermTable, terms: Int32) -> Statistics | None:
+        """The statistics of some terms of a table, where the parts depend on them."""
+        if not isinstance(self._model, FormulaModel):
+            return None
+        return Statistics.of(self._collection, table.df[terms], table.cf(terms))
+
+    def _fill(
+        self, number: int, terms: Int32, statistics: Statistics | None
+    ) -> impact_kernels.Impacts:  # fmt: skip
         impacts, segment = self._impacts[number], self._collection.leaves[number].segment
-        known = terms[terms >= 0]
-        new = known[np.isnan(impacts.best[known])]
-        if len(new):
+        places = np.flatnonzero(terms >= 0)
+        places = places[np.isnan(impacts.best[terms[places]])]
+        if len(places):
+            new = terms[places]
             segment.verify_postings(new)
-            weighting = self._weighting(number)
-            self._filled += impact_kernels.fill_impacts(impacts, segment.postings, weighting, new)
+            some = None if statistics is None else statistics.take(places)
+            self._filled += self._compute(number, impacts, segment.postings, new, some)
         return impacts
+
+    def _compute(
+        self, number: int, impacts: impact_kernels.Impacts, postings: Postings, terms: Int32,
+        statistics: Statistics | None,
+    ) -> int:  # fmt: skip
+        """Compute the impacts of terms of postings of the documents of a segment; returns how many
+        postings."""
+        if isinstance(self._model, QuotientModel):
+            weighting = self.weighting(number)
+            assert weighting is not None
+            if postings is not self._collection.leaves[number].segment.postings:
+                weighting = self._model.weighting_of(weighting, postings.large_tf)
+            return int(impact_kernels.fill_impacts(impacts, postings, weighting, terms))
+        assert statistics is not None
+        documents = self._collection.leaves[number].segment.documents
+        counts = np.diff(postings.term_posting)[terms]
+        ends = offsets_of(counts)
+        first = 0
+        while first < len(terms):
+            last = int(np.searchsorted(ends, ends[first] + _DECODED, "right")) - 1
+            last = max(last, first + 1)
+            some, places = terms[first:last], np.repeat(np.arange(first, last), counts[first:last])
+            rows, tfs = np.empty((2, len(places)), np.int32)
+            read_terms(rows, tfs, postings, some, documents)
+            own = statistics.take(places)
+            parts = self.list_parts(number, rows, tfs.astype(np.float64), own)
+            impact_kernels.place_parts(impacts, postings, some, parts)
+            first = last
+        return int(ends[-1])
 
     def gathered(self, table: TermTable, terms: Int32) -> _Sources:
         """Indexes of some terms of a table alone, which may stand for groups. Raises FormatError
@@ -157,22 +202,24 @@ class ModelScorer:
         numbers = np.arange(len(distinct), dtype=np.int32)
         kept = []
         lists = _empty_lists(len(distinct), len(self._collection.leaves))
+        statistics = self._statistics(table, distinct)
         for number, own in enumerate(table.ids(distinct)):
             leaf = self._collection.leaves[number]
             segment = leaf.segment
             segment.verify_postings(own[own >= 0])
             merged = [None if group is None else group.postings[number] for group in groups]
             postings = gathered(segment.postings, own, merged)
-            with self._lock:
-                weighting = self._model.weighting_of(self._weighting(number), postings.large_tf)
             (impacts,) = impact_kernels.make_impacts([postings])
-            impact_kernels.fill_impacts(impacts, postings, weighting, numbers)
+            self._compute(number, impacts, postings, numbers, statistics)
             fill_lists(lists, number, numbers, postings, impacts.best, numbers)
             kept.append((postings, impacts, leaf.first_row, segment.documents))
         return _Sources(segment_table(kept), lists, numbers[places], kept)
 
-    def _weighting(self, number: int) -> impact_kernels.Weighting:
-        if number not in self._weightings:
+    def weighting(self, number: int) -> impact_kernels.Weighting | None:
+        """That of a segment; None for a model without."""
+        if not isinstance(self._model, QuotientModel):
+            return None
+        if number not in self._weightings:  # several threads may compute the same
             leaf = self._collection.leaves[number]
             self._weightings[number] = self._model.document_weighting(self._collection, leaf)
         return self._weightings[number]
@@ -180,141 +227,6 @@ class ModelScorer:
 
 def _empty_lists(terms: int, segments: int) -> Int64:
     return np.zeros((terms, segments, LIST_COLUMNS), np.int64)
-
-
-class TermTable:
-    """The terms of recent queries, numbered: their ids in each segment and their document
-    frequencies. Stemming and looking words up is most of the cost of analysing a query.
-
-    Terms are only added, so numbers and arrays stay valid; a table that has grown too large is
-    replaced by a new one.
-
-    groups  by number, the term groups of single characters
-    """
-
-    def __init__(self, collection: Collection) -> None:
-        self._collection = collection
-        self._lock = threading.Lock()
-        analyzer = collection.analyzer
-        # n-grams are numbered anew by each call, so they cannot be cached
-        self._cached = analyzer.ngrams == (1, 1)
-        self._words = None
-        if self._cached and analyzer.min_length is None and analyzer.normalization not in DOTLESS:
-            self._words = _ASCII_WORDS.get(str(analyzer.tokenizer))
-        self._lowercase = analyzer.lowercase
-        self._lexicon = Lexicon(analyzer)
-        self._by_word: dict[str, list[int]] = {}
-        self._numbers = Column(np.int32)  # by the lexicon's ids
-        self._terms = ByteTable(64, 1 << 10, 0)
-        self._df = Column(np.int64)
-        self._splitter = splitter_of(analyzer) if has_character_groups(analyzer) else None
-        self.groups: dict[int, TermGroup] = {}
-        self._ids = np.empty((len(collection.leaves), 64), np.int32)
-
-    def __len__(self) -> int:
-        return len(self._terms)
-
-    @property
-    def is_incomplete(self) -> bool:
-        """Whether a damaged file kept terms from being looked up, which is tried again with the
-        next ones."""
-        return len(self._terms) > self._df.size
-
-    @property
-    def df(self) -> Int64:
-        """int64[n]: the documents with each term, that are not deleted."""
-        return self._df.values
-
-    def ids(self, terms: Int32) -> Int32:
-        """int32[S, n]: the ids of terms in each segment, -1 where it has none."""
-        found: Int32 = self._ids.take(terms, axis=1)
-        return found
-
-    def has_group(self, terms: Int32) -> npt.NDArray[np.bool_]:
-        """bool[n]: whether each term stands for a group."""
-        if not self.groups:
-            return np.zeros(len(terms), bool)
-        return np.isin(terms, list(self.groups))
-
-    def of_ascii(self, query: str) -> list[int] | None:
-        """The numbers of the tokens of one short ASCII query; None where `of` must be called.
-
-        For a single query the kernel calls cost 40 µs, mostly for making arrays; in ASCII the word
-        tokenizer is this regular expression, and a dict has the numbers of its words.
-        """
-        if self._words is None or len(query) >= 1000 or not query.isascii():
-            return None
-        by_word = self._by_word
-        found: list[int] = []
-        for word in self._words(query.lower() if self._lowercase else query):
-            numbers = by_word.get(word)
-            if numbers is None:
-                numbers = self.of(Texts.from_strings([word]))[0].tolist()
-                by_word[word] = numbers
-            found += numbers
-        return found
-
-    def of(self, texts: Texts) -> tuple[Int32, Int64]:
-        """(numbers, offsets) of the tokens of texts."""
-        if not self._cached:
-            terms, tokens = encoded(self._collection.analyzer, texts)
-            return self.add(terms)[tokens.values], tokens.offsets
-        with self._lock:
-            tokens = self._lexicon.encode(texts)
-            first = self._numbers.size
-            if len(self._lexicon) > first:
-                terms = self._lexicon.terms()
-                self._numbers.append(self._add(Texts(terms.data, terms.offsets[first:])))
-            return self._numbers.values[tokens.values], tokens.offsets
-
-    def add(self, terms: Texts) -> Int32:
-        """int32[n]: the numbers of terms as in the index."""
-        with self._lock:
-            return self._add(terms)
-
-    def _add(self, terms: Texts) -> Int32:
-        start, stop = int(terms.offsets[0]), int(terms.offsets[-1])
-        data = np.zeros(stop - start + PADDING, np.uint8)
-        data[: stop - start] = terms.data[start:stop]
-        numbers = self._terms.register(data, terms.offsets - start, 0)
-        if self.is_incomplete:
-            every = Texts(*self._terms.texts())
-            new = Texts(every.data, every.offsets[self._df.size :])
-            leaves = self._collection.leaves
-            found = [leaf.segment.lookup(new) for leaf in leaves]
-            df = np.zeros(len(new), np.int64)
-            for leaf, ids in zip(leaves, found, strict=True):
-                df += leaf.counts_of(ids)
-            if self._splitter is not None and new.nbytes and int(new.data.max()) > 127:
-                words = new.to_strings()
-                lone = lone_characters(self._splitter, words)
-                for i in np.flatnonzero(lone).tolist():
-                    group = character_group(self._collection, words[i])
-                    self.groups[self._df.size + i] = group
-                    df[i] = group.df
-            # nothing is added before the last error that a damaged file may raise
-            size = self._df.size + len(df)
-            if size > self._ids.shape[1]:
-                grown = np.empty((len(leaves), 2 * size), np.int32)
-                grown[:, : self._df.size] = self._ids[:, : self._df.size]
-                self._ids = grown
-            for row, ids in zip(self._ids, found, strict=True):
-                row[self._df.size : size] = ids
-            self._df.append(df)
-        return numbers
-
-    def counted(self, numbers: Int32, offsets: Int64) -> QueryTerms:
-        """The distinct terms of queries given by their tokens, with their occurrences."""
-        n, terms = len(numbers), self._terms
-        starts = np.empty(len(offsets), np.int64)
-        found, counts = np.empty(n, np.int32), np.empty(n, np.float32)
-        impact_kernels.count_terms(
-            starts, found, counts, np.empty(n, np.uint64), np.zeros(self._df.size, np.int32),
-            numbers, offsets, self.df, terms.arena, terms.offsets, terms.gap,
-        )  # fmt: skip
-        found, counts = found[: starts[-1]], counts[: starts[-1]]
-        base = np.zeros(len(offsets) - 1, np.float32)
-        return QueryTerms(starts, found, self.df[found], counts, base)
 
 
 class Searcher:
@@ -370,7 +282,8 @@ class Searcher:
 
         device : "cpu", or "cuda" for an NVIDIA GPU; `threads` are then for queries that run on the
             CPU: those with a weight of zero or less, and all where k is more than 4,096, there is
-            a filter, or the index has several segments or deleted documents
+            a filter, the index has several segments or deleted documents, or the model is not
+            BM25, TF-IDF or BoW
         filter : as of `allowed_rows`; None for all documents
 
         Raises SettingsError when k is below 1 or too large to hold, for a query or model of
@@ -399,6 +312,8 @@ class Searcher:
                 terms = self._query_terms(table, queries[block])
                 if not depth:
                     continue
+                if model.uses_cf:
+                    terms = replace(terms, cf=table.cf(terms.terms))
                 terms = model.weigh(collection, terms)
                 if gpu is None or table.has_group(terms.terms).any():
                     self._score(*hits, terms, table, scorer, allowed, pool, threads)
@@ -574,6 +489,13 @@ class Searcher:
         from fastseq.search.cuda import MOST_HITS, GpuSearch, capacity
 
         leaves = self.collection.leaves
+        if not scorer.has_positive_parts:
+            warnings.warn(
+                "only BM25, TF-IDF and BoW are searched on a GPU: searched on the CPU",
+                FastseqWarning,
+                stacklevel=4,
+            )
+            return None
         if len(leaves) != 1 or leaves[0].live is not None:
             warnings.warn(
                 "the index has several segments or deleted documents: searched on the CPU "

@@ -1,4 +1,4 @@
-"""The parameters of BM25 and TF-IDF, and BM25's idf, for ranking and features."""
+"""The parameters of the ranking models, some of them of features too, and BM25's idf."""
 
 from __future__ import annotations
 
@@ -63,6 +63,46 @@ class TFIDFParameters:
         valid_parameters(self)
 
 
+@dataclass(frozen=True)
+class DirichletParameters:
+    """The parameter of Dirichlet smoothing. Raises SettingsError for a value outside its range."""
+
+    mu: float = parameter(
+        default=2000, check=Real(least=1, most=LARGEST),
+        help="Dirichlet smoothing (mu): tokens of the collection model added to a document.",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        valid_parameters(self)
+
+
+@dataclass(frozen=True)
+class JelinekMercerParameters:
+    """The parameter of Jelinek–Mercer smoothing. Raises SettingsError for a value outside its
+    range."""
+
+    lam: float = parameter(
+        default=0.1, check=Real(least=0.001, most=1), flag="lambda",
+        help="Jelinek–Mercer smoothing (lambda): weight of the collection model.",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        valid_parameters(self)
+
+
+@dataclass(frozen=True)
+class PL2Parameters:
+    """The parameter of PL2. Raises SettingsError for a value outside its range."""
+
+    c: float = parameter(
+        default=1.0, check=Real(least=0.01, most=LARGEST),
+        help="Length normalisation (c): a larger one penalises long documents less.",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        valid_parameters(self)
+
+
 # the ranking models by name, with their parameters
 MODELS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("bm25", "robertson", "atire"), ("k1", "b")),
@@ -70,6 +110,10 @@ MODELS: dict[str, tuple[str, ...]] = {
     "bm25f": ("k1", "b"),
     "tfidf": ("smart",),
     "bow": (),
+    "dirichlet": ("mu",),
+    "jm": ("lam",),
+    "dph": (),
+    "pl2": ("c",),
 }
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from fastseq.kernels.core.arrays import Float32
 from fastseq.kernels.core.jit import helper, inline, jit
+from fastseq.kernels.core.topk import float_bits
 from fastseq.kernels.search.postings import (
     WINDOW_BITS,
     Postings,
@@ -26,6 +27,10 @@ from fastseq.kernels.search.postings import (
 # postings in a block, a multiple of 64; a block whose largest part is too small is skipped
 BLOCK_BITS = 7
 BLOCK = 1 << BLOCK_BITS
+# instead of the largest part of a term some of whose parts are small or not positive
+SIGNED = np.float32(-1.0)
+# smallest part of a term that may be searched with pruning: its product with a weight is above 0
+LEAST_PART = np.float32(1e-6)
 
 
 class Weighting(NamedTuple):
@@ -44,9 +49,10 @@ class Weighting(NamedTuple):
 
 
 class Impacts(NamedTuple):
-    """The parts computed so far."""
+    """The parts computed so far. That of a deleted document is 0, with the sign bit clear; a part
+    of 0 of any other is -0.0."""
 
-    best: Float32  # [V] the largest part of each term; NaN until its parts are computed
+    best: Float32  # [V] the largest part of each term, or SIGNED; NaN until they are computed
     parts: Float32  # [P]
     block: Float32  # [P / BLOCK + 1] the largest part of each block that lies in one term
 
@@ -109,6 +115,30 @@ def fill_impacts(impacts, postings, weighting, terms):
         impacts.best[np.uint64(term)] = fill_blocks(impacts.block, parts, first, position)
         filled += position - first
     return filled
+
+
+@jit
+def place_parts(impacts, postings, terms, parts):
+    """Store the parts of all postings of some terms that have none yet.
+
+    Not to be called by two threads at once.
+
+    terms  int32[n]
+    parts  float32[m]  those of one term after the other, as in Impacts
+    """
+    at = np.uint64(0)
+    for i in range(len(terms)):
+        term = np.uint64(terms[i])
+        first = postings.term_posting[term]
+        last = postings.term_posting[term + np.uint64(1)]
+        positive = True
+        for j in range(np.uint64(first), np.uint64(last)):
+            part = parts[at]
+            impacts.parts[j] = part
+            positive = positive and (part >= LEAST_PART or float_bits(part) == 0)
+            at += np.uint64(1)
+        best = fill_blocks(impacts.block, impacts.parts, first, last)
+        impacts.best[term] = best if positive else SIGNED
 
 
 @inline

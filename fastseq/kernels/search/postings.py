@@ -112,6 +112,29 @@ def frequencies(tfs, postings, first):
 
 
 @jit
+def read_terms(rows, tfs, postings, terms, documents):
+    """The postings of some terms, one term after the other.
+
+    rows, tfs  int32[n], int32[n]  n, the postings of all terms; the row is `documents` where a
+               damaged file names a window beyond the last
+    terms      int32[m]
+    documents  of the segment
+    """
+    out = np.uint64(0)
+    for i in range(np.uint64(len(terms))):
+        term = np.uint64(terms[i])
+        at = np.uint64(postings.term_posting[term])
+        for run in range(postings.term_run[term], postings.term_run[term + np.uint64(1)]):
+            base = np.int64(postings.run_window[np.uint64(run)]) << WINDOW_BITS
+            stop = at + np.uint64(postings.run_count[np.uint64(run)]) + np.uint64(1)
+            for j in range(at, stop):
+                rows[out] = np.int32(min(base + np.int64(postings.docs[j]), documents))
+                tfs[out] = np.int32(frequency(postings, j))
+                out += np.uint64(1)
+            at = stop
+
+
+@jit
 def pack_tfs(packed, large_at, large_tf, tfs, large, first):
     """Pack the frequencies of a chunk of postings; returns how many of them are large.
 
@@ -286,6 +309,29 @@ def count_live(counts, postings, live, terms):
                 document = base + np.uint64(postings.docs[j])
                 if document < documents:
                     total += np.int64(live[document])
+            at = stop
+        counts[i] = total
+
+
+@jit
+def count_occurrences(counts, postings, live, terms):
+    """counts int64[n]: the occurrences of each term in documents that are not deleted.
+
+    live   uint8[documents]  0 for a deleted one; or uint8[0], where none is deleted
+    terms  int32[n]
+    """
+    documents = np.uint64(len(live))
+    for i in range(np.uint64(len(terms))):
+        term = np.uint64(terms[i])
+        at = np.uint64(postings.term_posting[term])
+        total = np.int64(0)
+        for run in range(postings.term_run[term], postings.term_run[term + np.uint64(1)]):
+            base = np.uint64(postings.run_window[np.uint64(run)]) << np.uint64(WINDOW_BITS)
+            stop = at + np.uint64(postings.run_count[np.uint64(run)]) + np.uint64(1)
+            for j in range(at, stop):
+                document = base + np.uint64(postings.docs[j])
+                if documents == 0 or (document < documents and live[document] != 0):
+                    total += frequency(postings, j)
             at = stop
         counts[i] = total
 

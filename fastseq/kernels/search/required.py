@@ -58,8 +58,8 @@ def _prepare_roles(scratch, lists, s, terms, weights, roles):
             if roles[i] == REQUIRED:
                 return 0, 0, 0, True
             continue
-        positive = positive and weights[i] > TINY
         enter_list(scratch, kept, own, weights[i])
+        positive = positive and weights[i] > TINY and scratch.bound[kept] >= 0.0
         scratch.role[kept] = roles[i]
         required += roles[i] == REQUIRED
         kept += 1

@@ -23,6 +23,7 @@ import numpy as np
 from fastseq.kernels.core.arrays import Float32, Int32, Int64, UInt8, UInt64
 from fastseq.kernels.core.jit import helper, inline, jit, optimised_helper
 from fastseq.kernels.core.topk import (
+    float_bits,
     key_document,
     key_score,
     make_key,
@@ -125,7 +126,7 @@ def order_terms(scratch, weights):
 def _prepare(scratch, lists, s, terms, weights):
     """Fill the scratch's term tables for segment s, in the query's order.
 
-    Returns (terms kept, whether all weights are positive).
+    Returns (terms kept, whether all their weights and parts are positive).
     """
     kept = 0
     positive = True
@@ -134,8 +135,9 @@ def _prepare(scratch, lists, s, terms, weights):
         own = lists[np.uint64(terms[i]), np.uint64(s)]
         if own[RUN] == own[LAST_RUN]:
             continue
-        positive = positive and weights[i] > TINY
         enter_list(scratch, kept, own, weights[i])
+        # a negative bound is SIGNED
+        positive = positive and weights[i] > TINY and scratch.bound[kept] >= 0.0
         kept += 1
     bound_rests(scratch, kept)
     return kept, positive
@@ -252,8 +254,8 @@ def search_all(
             at = np.uint64(scratch.posting[i])
             for j in range(np.uint64(count)):
                 document = np.uint64(segment.docs[at + j])
-                # a deleted document has parts of 0
-                if scratch.seen[document] == 0 and segment.parts[at + j] != 0.0:
+                # the parts of a deleted document are 0, and not -0.0
+                if scratch.seen[document] == 0 and float_bits(segment.parts[at + j]) != 0:
                     scratch.seen[document] = 1
                     scratch.candidates[touched] = np.int32(document)
                     touched += 1

@@ -1,5 +1,5 @@
-"""Vectors of 64 or 32 lanes (bytes, uint16, comparisons of float32), of 8 uint32, and words of 8 bytes,
-as Numba intrinsics.
+"""Vectors of 64 or 32 lanes (bytes, uint16, comparisons of float32), of 8 uint32, and words of 8
+bytes, as Numba intrinsics.
 
 Numba's vectoriser does not turn comparisons into bit masks. LLVM splits the 64-lane vectors into
 the registers of the CPU (one AVX-512 register of bytes, two of AVX2, four of SSE or NEON), so the

@@ -1,0 +1,5 @@
+"""Temporary."""
+
+
+def live_words(*a):
+    raise NotImplementedError

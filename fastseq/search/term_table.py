@@ -1,0 +1,188 @@
+"""The terms of recent queries."""
+
+from __future__ import annotations
+
+import re
+import threading
+
+import numpy as np
+import numpy.typing as npt
+
+from fastseq.index.collection import Collection
+from fastseq.kernels.search import impacts as impact_kernels
+from fastseq.kernels.text.hashing import PADDING
+from fastseq.search.groups import (
+    TermGroup,
+    character_group,
+    has_character_groups,
+    lone_characters,
+)
+from fastseq.search.query_words import encoded
+from fastseq.search.ranking import QueryTerms
+from fastseq.text.lexicon import Lexicon
+from fastseq.text.normalising import DOTLESS
+from fastseq.text.splitting import splitter_of
+from fastseq.text.tables import ByteTable, Column
+from fastseq.types import Int32, Int64, Texts
+
+# the tokens of ASCII text, by tokenizer
+_ASCII_WORDS = {
+    "word": re.compile(r"[A-Za-z0-9_]{2,}").findall,
+    "unicode": re.compile(
+        r"(?:[A-Za-z0-9_]|(?<=[A-Za-z])'(?=[A-Za-z])|(?<=[0-9])[.,;'](?=[0-9]))+"
+    ).findall,
+}
+
+
+class TermTable:
+    """The terms of recent queries, numbered: their ids in each segment and their document
+    frequencies. Stemming and looking words up is most of the cost of analysing a query.
+
+    Terms are only added, so numbers and arrays stay valid; a table that has grown too large is
+    replaced by a new one.
+
+    groups  by number, the term groups of single characters
+    """
+
+    def __init__(self, collection: Collection) -> None:
+        self._collection = collection
+        self._lock = threading.Lock()
+        analyzer = collection.analyzer
+        # n-grams are numbered anew by each call, so they cannot be cached
+        self._cached = analyzer.ngrams == (1, 1)
+        self._words = None
+        if self._cached and analyzer.min_length is None and analyzer.normalization not in DOTLESS:
+            self._words = _ASCII_WORDS.get(str(analyzer.tokenizer))
+        self._lowercase = analyzer.lowercase
+        self._lexicon = Lexicon(analyzer)
+        self._by_word: dict[str, list[int]] = {}
+        self._numbers = Column(np.int32)  # by the lexicon's ids
+        self._terms = ByteTable(64, 1 << 10, 0)
+        self._df = Column(np.int64)
+        self._cf = np.empty(0, np.int64)  # -1 for terms that are not counted yet
+        self._splitter = splitter_of(analyzer) if has_character_groups(analyzer) else None
+        self.groups: dict[int, TermGroup] = {}
+        self._ids = np.empty((len(collection.leaves), 64), np.int32)
+
+    def __len__(self) -> int:
+        return len(self._terms)
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether a damaged file kept terms from being looked up, which is tried again with the
+        next ones."""
+        return len(self._terms) > self._df.size
+
+    @property
+    def df(self) -> Int64:
+        """int64[n]: the documents with each term, that are not deleted."""
+        return self._df.values
+
+    def cf(self, terms: Int32) -> Int64:
+        """int64[n]: the occurrences of terms in documents that are not deleted, counted when first
+        needed. Raises FormatError where their postings are damaged."""
+        with self._lock:
+            if len(self._cf) < self._df.size:
+                grown = np.full(2 * self._df.size, -1, np.int64)
+                grown[: len(self._cf)] = self._cf
+                self._cf = grown
+            new = np.unique(terms[self._cf[terms] < 0])
+            if len(new):
+                counts = np.zeros(len(new), np.int64)
+                for leaf, ids in zip(self._collection.leaves, self.ids(new), strict=True):
+                    counts += leaf.occurrences_of(ids)
+                for i in np.flatnonzero(self.has_group(new)).tolist():
+                    counts[i] = self.groups[int(new[i])].occurrences(self._collection)
+                self._cf[new] = counts
+            return self._cf[terms]
+
+    def ids(self, terms: Int32) -> Int32:
+        """int32[S, n]: the ids of terms in each segment, -1 where it has none."""
+        found: Int32 = self._ids.take(terms, axis=1)
+        return found
+
+    def has_group(self, terms: Int32) -> npt.NDArray[np.bool_]:
+        """bool[n]: whether each term stands for a group."""
+        if not self.groups:
+            return np.zeros(len(terms), bool)
+        return np.isin(terms, list(self.groups))
+
+    def of_ascii(self, query: str) -> list[int] | None:
+        """The numbers of the tokens of one short ASCII query; None where `of` must be called.
+
+        For a single query the kernel calls cost 40 µs, mostly for making arrays; in ASCII the word
+        tokenizer is this regular expression, and a dict has the numbers of its words.
+        """
+        if self._words is None or len(query) >= 1000 or not query.isascii():
+            return None
+        by_word = self._by_word
+        found: list[int] = []
+        for word in self._words(query.lower() if self._lowercase else query):
+            numbers = by_word.get(word)
+            if numbers is None:
+                numbers = self.of(Texts.from_strings([word]))[0].tolist()
+                by_word[word] = numbers
+            found += numbers
+        return found
+
+    def of(self, texts: Texts) -> tuple[Int32, Int64]:
+        """(numbers, offsets) of the tokens of texts."""
+        if not self._cached:
+            terms, tokens = encoded(self._collection.analyzer, texts)
+            return self.add(terms)[tokens.values], tokens.offsets
+        with self._lock:
+            tokens = self._lexicon.encode(texts)
+            first = self._numbers.size
+            if len(self._lexicon) > first:
+                terms = self._lexicon.terms()
+                self._numbers.append(self._add(Texts(terms.data, terms.offsets[first:])))
+            return self._numbers.values[tokens.values], tokens.offsets
+
+    def add(self, terms: Texts) -> Int32:
+        """int32[n]: the numbers of terms as in the index."""
+        with self._lock:
+            return self._add(terms)
+
+    def _add(self, terms: Texts) -> Int32:
+        start, stop = int(terms.offsets[0]), int(terms.offsets[-1])
+        data = np.zeros(stop - start + PADDING, np.uint8)
+        data[: stop - start] = terms.data[start:stop]
+        numbers = self._terms.register(data, terms.offsets - start, 0)
+        if self.is_incomplete:
+            every = Texts(*self._terms.texts())
+            new = Texts(every.data, every.offsets[self._df.size :])
+            leaves = self._collection.leaves
+            found = [leaf.segment.lookup(new) for leaf in leaves]
+            df = np.zeros(len(new), np.int64)
+            for leaf, ids in zip(leaves, found, strict=True):
+                df += leaf.counts_of(ids)
+            if self._splitter is not None and new.nbytes and int(new.data.max()) > 127:
+                words = new.to_strings()
+                lone = lone_characters(self._splitter, words)
+                for i in np.flatnonzero(lone).tolist():
+                    group = character_group(self._collection, words[i])
+                    self.groups[self._df.size + i] = group
+                    df[i] = group.df
+            # nothing is added before the last error that a damaged file may raise
+            size = self._df.size + len(df)
+            if size > self._ids.shape[1]:
+                grown = np.empty((len(leaves), 2 * size), np.int32)
+                grown[:, : self._df.size] = self._ids[:, : self._df.size]
+                self._ids = grown
+            for row, ids in zip(self._ids, found, strict=True):
+                row[self._df.size : size] = ids
+            self._df.append(df)
+        return numbers
+
+    def counted(self, numbers: Int32, offsets: Int64) -> QueryTerms:
+        """The distinct terms of queries given by their tokens, with their occurrences."""
+        n, terms = len(numbers), self._terms
+        starts = np.empty(len(offsets), np.int64)
+        found, counts = np.empty(n, np.int32), np.empty(n, np.float32)
+        impact_kernels.count_terms(
+            starts, found, counts, np.empty(n, np.uint64), np.zeros(self._df.size, np.int32),
+            numbers, offsets, self.df, terms.arena, terms.offsets, terms.gap,
+        )  # fmt: skip
+        found, counts = found[: starts[-1]], counts[: starts[-1]]
+        base = np.zeros(len(offsets) - 1, np.float32)
+        return QueryTerms(starts, found, self.df[found], counts, base)
