@@ -290,7 +290,7 @@ class BooleanClause(Clause):
                 for mask in masks:
                     counts += mask
                 required.append((counts >= self.minimum).view(np.uint8))
-        found = reduce(np.bitwise_and, required)
+        found: UInt8 = reduce(np.bitwise_and, required)
         for clause in self.must_not:
             found = found & (clause.mask(s) ^ 1)
         return found

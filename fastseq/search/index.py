@@ -521,7 +521,8 @@ def _parsed(query: Any, collection: Collection, operator: str, notices: list[str
     parsed = parse(query, operator=operator, fields=collection.fields, columns=columns)
     if parsed.notice is not None:
         notices.append(parsed.notice)
-    return parsed.query.text if parsed.plain else parsed.query
+    plain = parsed.plain and isinstance(parsed.query, values.Term)
+    return parsed.query.text if plain else parsed.query  # type: ignore[attr-defined]
 
 
 def _some(numbers: Mapping[str, int], *names: str) -> dict[str, int]:

@@ -261,7 +261,10 @@ class Resolver:
             return ConstantClause(
                 self._mask(lambda s: np.zeros(self._documents(s), np.uint8)), 0.0
             )
-        return BooleanClause(self._collection, *groups, query.minimum_should_match)
+        must, should, must_not, filters = groups
+        return BooleanClause(
+            self._collection, must, should, must_not, filters, query.minimum_should_match
+        )
 
     def _in_fields(
         self, name: str | None, make: Callable[[Searcher], ListClause],
@@ -360,7 +363,7 @@ class Resolver:
             return ConstantClause(self._column_range(query), 1.0)
         collection = self._reader(query.field).collection
         analyzer = self.searcher.analyzer
-        bounds = []
+        bounds: list[bytes | None] = []
         for bound in (query.low, query.high):
             if bound is None:
                 bounds.append(None)
@@ -592,9 +595,9 @@ def _most_frequent_of_all(
 def _bytes(leaf: Leaf, ids: Int32) -> list[bytes]:
     """The terms of a segment."""
     vocabulary = leaf.segment.vocabulary
-    raw, offsets = memoryview(vocabulary.data), vocabulary.offsets
+    raw, offsets = vocabulary.data, vocabulary.offsets
     spans = zip(offsets[ids].tolist(), offsets[ids.astype(np.int64) + 1].tolist(), strict=True)
-    return [bytes(raw[a:b]) for a, b in spans]
+    return [raw[a:b].tobytes() for a, b in spans]
 
 
 def _order(names: Sequence[bytes]) -> list[int]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from fastseq.kernels.core.jit import jit
 from fastseq.kernels.search.postings import frequency
-from fastseq.kernels.search.search import find_document
+from fastseq.kernels.search.postings import find_document
 
 
 @jit
