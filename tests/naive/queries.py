@@ -46,10 +46,10 @@ variants of BM25 in which an absent term scores f(0) add this to every hit, also
 does not hold.
 
 **Fields.** Each field has statistics of its own: document frequencies, lengths, and the average
-length over all live documents. A leaf without a field is scored in every searched field, times the
-weight of the field, and the terms of a query in one field are one query vector (SMART). A leaf with
-a field of its own is scored in this alone, of weight 1. In BM25F a leaf without a field is a single
-one of the searched fields.
+length over all live documents. A leaf without a field is one in every searched field, its boost
+times the weight of the field; a leaf with a field of its own is in this alone, of weight 1. The
+leaves of a query in one field are one query vector (SMART). In BM25F a leaf without a field is a
+single one of the searched fields.
 
 BM25F: H. Zaragoza et al., "Microsoft Cambridge at TREC-13: Web and HARD tracks", 2004.
 """
@@ -132,7 +132,10 @@ class Postings(NamedTuple):
 
 
 class Use(NamedTuple):
-    """A leaf of a query, how often it occurs, and where it counts."""
+    """A leaf of a query, how often it occurs, and where it counts.
+
+    field  None for the text or, in BM25F, for all searched fields
+    """
 
     leaf: tuple[Any, ...]
     field: Name
@@ -402,26 +405,20 @@ class Corpus:
         searched = TEXT if fields is None else fields
         query = without_dropped(query)
         rows = self.matches(query, tuple(searched))
-        uses, constants = self._leaves(query, rows, tuple(searched))
+        uses, constants = self._leaves(query, rows, searched, isinstance(model, Bm25f))
         if isinstance(model, Bm25f):
             added = self._bm25f(model, uses, searched)
         else:
             added = []
-            for name in self.fields:
-                weighted = []
-                for use in uses:
-                    if name in (searched if use.field is None else (use.field,)):
-                        weight = searched[name] if use.field is None else 1.0
-                        found = self.fields[name].find(use.leaf)
-                        if found.tfs:
-                            weighted.append((use._replace(boost=use.boost * weight), found))
-                own = self.fields[name]
+            for name, own in self.fields.items():
+                every = [(use, own.find(use.leaf)) for use in uses if use.field == name]
+                present = [(use, found) for use, found in every if found.tfs]
                 if isinstance(model, Bm25):
-                    added += own.bm25(model, weighted)
+                    added += own.bm25(model, present)
                 elif isinstance(model, Smart):
-                    added += own.smart(model.notation, weighted)
+                    added += own.smart(model.notation, present)
                 else:
-                    added += own.formula(model, weighted)
+                    added += own.formula(model, present)
         added += constants
         found_hits = []
         for row in sorted(rows):
@@ -499,23 +496,31 @@ class Corpus:
     # ---- the leaves of a query
 
     def _leaves(
-        self, query: Query, rows: Rows, searched: tuple[Name, ...]
+        self, query: Query, rows: Rows, searched: Mapping[Name, float], is_bm25f: bool
     ) -> tuple[list[Use], list[dict[int, float]]]:
         """The leaves of a query that is true for some rows, and what the constants in it add to
-        each."""
+        each.
+
+        is_bm25f  whether a leaf without a field stays one; else it is one in each searched field,
+                  whose weight is a factor of its boost
+        """
+        names = tuple(searched)
         counts: Counter[tuple[tuple[Any, ...], Name, float, Conditions]] = Counter()
         where: dict[Conditions, Rows] = {}
         constants = []
         for leaf, boost, conditions in _scoring(query, 1.0, ()):
             own = rows
             for _, condition in conditions:
-                own &= self.matches(condition, searched)
+                own &= self.matches(condition, names)
+            where[conditions] = own
             if leaf[0] == "constant":
-                own &= self.matches(leaf[1], searched)
+                own &= self.matches(leaf[1], names)
                 constants.append(dict.fromkeys(own, boost * leaf[2]))
-            else:
+            elif leaf[-1] is not None or is_bm25f:
                 counts[_without_field(leaf), leaf[-1], boost, conditions] += 1
-                where[conditions] = own
+            else:
+                for name, weight in searched.items():
+                    counts[_without_field(leaf), name, boost * weight, conditions] += 1
         uses = [
             Use(leaf, name, boost, where[conditions], times)
             for (leaf, name, boost, conditions), times in counts.items()

@@ -399,15 +399,18 @@ def value_of(spec: Spec) -> query.Query:
     return makers[kind](*parts)
 
 
-def tuple_of(spec: Spec, analyzer: str) -> queries.Query:
-    """The query for the naive evaluator, in the analysis of an index."""
+def tuple_of(spec: Spec, analyzer: str, operator: str = "or") -> queries.Query:
+    """The query for the naive evaluator, in the analysis of an index.
+
+    operator  "or" or "and": how the words of a text are joined
+    """
     kind, *parts = spec
     if kind == "boolean":
         *clauses, minimum = parts
-        groups = (tuple(tuple_of(each, analyzer) for each in group) for group in clauses)
+        groups = (tuple(tuple_of(each, analyzer, operator) for each in group) for group in clauses)
         return (kind, *groups, minimum)
     if kind in ("boost", "constant"):
-        return kind, tuple_of(parts[0], analyzer), parts[1]
+        return kind, tuple_of(parts[0], analyzer, operator), parts[1]
     if kind == "term":
         text, name = parts
         if name in COLUMNS:
@@ -415,7 +418,7 @@ def tuple_of(spec: Spec, analyzer: str) -> queries.Query:
         found = tuple(
             (*_word(analyzer, token), name) for _, token in analysed(analyzer, text) if token
         )
-        return found[0] if len(found) == 1 else _any_of(found)
+        return found[0] if len(found) == 1 else _joined(found, operator)
     if kind == "phrase":
         text, name, slop = parts
         return _phrase(analyzer, text, name, slop)
@@ -442,8 +445,11 @@ def _word(analyzer: str, token: str) -> queries.Word:
     return ("character" if is_character else "term"), token
 
 
-def _any_of(found: tuple[queries.Query, ...]) -> queries.Query:
-    return ("boolean", (), found, (), (), 1) if found else None
+def _joined(found: tuple[queries.Query, ...], operator: str) -> queries.Query:
+    if not found:
+        return None
+    must, should = (found, ()) if operator == "and" else ((), found)
+    return "boolean", must, should, (), (), 0
 
 
 def _phrase(analyzer: str, text: str, name: str | None, slop: int) -> queries.Query:

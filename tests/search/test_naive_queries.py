@@ -457,5 +457,10 @@ def test_sums_over_fields() -> None:
     # each field has a query vector of its own
     found = scores(corpus, boolean(should=(A, B)), Smart("nnn.nnc"), BOTH)
     assert found == pytest.approx({0: 3 / math.sqrt(2) + 1 / math.sqrt(2), 1: 1 / math.sqrt(2)})
+    # b in a field of weight 1 and b of this field are one leaf, twice in the query's vector of
+    # 2 and 1: in 0 b is twice and a once
+    query = boolean(should=(A, B, term("b", "body")))
+    found = scores(corpus, query, Smart("nnn.nnc"), {"body": 1.0})
+    assert found == pytest.approx({0: 5 / math.sqrt(5)})
     # a field of its own is not weighted
     assert scores(corpus, term("a", "title"), FLAT, weights) == pytest.approx({0: one / 2})
