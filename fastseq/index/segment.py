@@ -201,9 +201,14 @@ class Field:
         self._verified.update(new)
 
     @cached_property
+    def sorted_terms(self) -> SortedWords:
+        """The terms in the order of their bytes."""
+        return SortedWords(self.vocabulary)
+
+    @cached_property
     def sorted_words(self) -> tuple[SortedWords, Int32 | None]:
         """(the words as written, int32[n] the term of each; None where words are terms)."""
-        return SortedWords(self.vocabulary), None
+        return self.sorted_terms, None
 
     def positions_of(self, term: int) -> tuple[Int64, Int32]:
         """(ends int64[df + 1], positions) of the postings of a term: those of posting i are

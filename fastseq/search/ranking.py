@@ -352,12 +352,12 @@ class TFIDF(TFIDFParameters, QuotientModel):
                 idf = _idf(df, collection.documents, collection.frequencies(leaf))
             table, large = self._tables(segment.postings.large_tf)
             document_sums(high, low, unique, segment.postings, table, large, idf)
+            if tf == "L":
+                factor = 1 + np.log(np.maximum(segment.lengths / np.maximum(unique, 1), 1))
             if norm == "c":
                 # a document's L divides every weight and its norm, and cancels
-                factor = np.sqrt(high.astype(np.float64) + np.ldexp(low.astype(np.float64), -64))
-            else:
-                factor = 1 + np.log(np.maximum(segment.lengths / np.maximum(unique, 1), 1))
-            factor[factor == 0] = 1
+                total = np.sqrt(high.astype(np.float64) + np.ldexp(low.astype(np.float64), -64))
+                factor = np.where(total == 0, factor, total)
         return factor
 
     def weigh(self, collection: Statistical, queries: QueryTerms) -> QueryTerms:

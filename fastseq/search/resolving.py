@@ -7,8 +7,10 @@ are searched for as one.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,9 +83,14 @@ class QueryAnalyzer:
         terms = lexicon.terms().to_strings()
         return tuple(None if id < 0 else terms[id] for id in tokens.values.tolist())
 
-    def words(self, text: str) -> list[str]:
-        """The words of a text as written: in the form in which the tokenizer returns them."""
-        return self.splitter.changed([text])[0].split()
+    def folded(self, text: str) -> str:
+        """A part of a word in the form of words as written, such as lower-cased. Punctuation and
+        symbols, which may be inside of a word, are left."""
+        parts = []
+        for is_sign, characters in groupby(text, lambda c: unicodedata.category(c)[0] in "PSZ"):
+            part = "".join(characters)
+            parts.append(part if is_sign else "".join(self.splitter.changed([part])[0].split()))
+        return "".join(parts)
 
 
 @dataclass
@@ -237,8 +244,8 @@ class Resolver:
             self.notices.append(text)
 
     def _synonyms(self, query: values.Synonyms) -> Clause | None:
-        members = [self._slots(self._tokens(text)) for text in dict.fromkeys(query.texts)]
-        members = [(offsets, tokens) for offsets, tokens in members if tokens]
+        slots = [self._slots(self._tokens(text)) for text in query.texts]
+        members = list(dict.fromkeys((tuple(at), tuple(tokens)) for at, tokens in slots if tokens))
         if not members:
             return None
 
@@ -298,9 +305,8 @@ class Resolver:
             )
             for word in words
         ]
-        return SumClause(
-            self._collection, every[0].order, every, counted, of_words if words else None
-        )
+        order = (*every[0].order, tuple(fields.items()))
+        return SumClause(self._collection, order, every, counted, of_words if words else None)
 
     # ---- words as written
 
@@ -330,17 +336,14 @@ class Resolver:
     ) -> tuple[str, _Match | None]:
         """(the query as text, a function from words to those that match); None where there is no
         word to look for."""
-        words = self.searcher.analyzer.words
+        folded = self.searcher.analyzer.folded
         match query:
             case values.Prefix():
-                prefix = "".join(words(query.text))
-                if query.text and not prefix:
-                    return query.text, None
-                raw = prefix.encode()
+                raw = folded(query.text).encode()
                 return f"{query.text}*", lambda own: _with_ones(own.prefix(raw))
             case values.Wildcard():
                 normal = "".join(
-                    piece if wild else _escaped("".join(words(piece)))
+                    piece if wild else _escaped(folded(piece))
                     for wild, piece in _wildcard_pieces(query.pattern)
                 )
                 automaton = wildcard(normal)
@@ -349,7 +352,7 @@ class Resolver:
                 automaton = regex(query.pattern)
                 return f"/{query.pattern}/", lambda own: _with_ones(own.matching(automaton))
             case values.Fuzzy():
-                word = "".join(words(query.text))
+                word = folded(query.text)
                 if not word:
                     return query.text, None
                 edits, prefix_length = query.max_edits, query.prefix_length
@@ -368,7 +371,7 @@ class Resolver:
             if bound is None:
                 bounds.append(None)
             elif isinstance(bound, str):
-                bounds.append(" ".join(analyzer.words(bound)).encode())
+                bounds.append(analyzer.folded(bound).encode())
             else:
                 raise DataError(
                     f"range: the field {query.field!r} has text and is compared with {bound!r:.80}"
@@ -376,9 +379,9 @@ class Resolver:
 
         def read(s: int) -> UInt8:
             leaf = collection.leaves[s]
-            words, terms = leaf.segment.sorted_words
-            ids = words.range(bounds[0], bounds[1], query.include_low, query.include_high)
-            ids = np.unique(_live_ids(collection, leaf, ids, terms))
+            ids = leaf.segment.sorted_terms.range(
+                bounds[0], bounds[1], query.include_low, query.include_high
+            )
             group = GroupClause(collection, (), [(ids, np.ones(len(ids)))] * (s + 1))
             return rows_mask(group.list(s).rows, leaf)
 
@@ -513,15 +516,6 @@ def _similar(
     lengths = np.minimum([len(own) for own in words.strings(ids)], len(word))
     kept = (edits == 0) | (edits < lengths)
     return ids[kept], (1 - edits / np.maximum(lengths, 1))[kept]
-
-
-def _live_ids(collection: Collection, leaf: Leaf, words: Int32, terms: Int32 | None) -> Int32:
-    """The terms of words of a segment, one for each, of words that live documents have."""
-    if terms is None:
-        return words
-    if leaf.live is not None:
-        words = words[live_words(collection, leaf, words)]
-    return terms[words]
 
 
 def _group_terms(

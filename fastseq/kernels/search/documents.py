@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastseq.kernels.core.jit import jit
-from fastseq.kernels.search.postings import frequency
-from fastseq.kernels.search.postings import find_document
+from fastseq.kernels.search.postings import find_document, frequency
 
 
 @jit
