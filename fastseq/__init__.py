@@ -90,7 +90,7 @@ _PUBLIC = {
     "vectors.words": "WordVectors",
 }
 _HOMES = {name: module for module, names in _PUBLIC.items() for name in names.split()}
-_PACKAGES = ("models", "nn")  # fastseq.nn.LSTM without a second import
+_PACKAGES = ("models", "nn", "query")  # fastseq.nn.LSTM without a second import
 
 __all__ = sorted(_HOMES)
 

@@ -36,6 +36,7 @@ ALLOWED = {
     "estimator": {"errors", "settings"},
     "machine": {"errors"},
     "settings": {"errors", "machine"},
+    "query": {"errors", "settings", "machine"},
     "kernels": set(),
     "devices": {"errors", "kernels"},
     "store": BASE | {"kernels"},
@@ -43,15 +44,15 @@ ALLOWED = {
     "text": BASE | {"kernels"},
     "features": BASE | {"kernels", "store", "text"},
     "index": BASE | {"kernels", "store", "text"},
-    "search": BASE | {"kernels", "store", "text", "index"},
+    "search": BASE | {"kernels", "store", "text", "index", "query"},
     "nn": BASE | {"kernels"},
     "vectors": BASE | {"kernels", "store", "text", "plotting"},
     "training": BASE | {"kernels", "store", "nn"},
     "models": BASE | {"kernels", "store", "text", "nn", "plotting", "vectors", "training"},
     "samples": BASE | {"store"},
     "cli": BASE
-    | {"kernels", "store", "text", "index", "search", "samples", "features", "models", "nn"}
-    | {"vectors", "training", "plotting", "fastseq"},
+    | {"kernels", "store", "text", "index", "query", "search", "samples", "features", "models"}
+    | {"nn", "vectors", "training", "plotting", "fastseq"},
 }
 
 # third-party packages, and the packages that may import them

@@ -1,4 +1,5 @@
-"""Vectors of 64 lanes (bytes, or comparisons of float32) and words of 8 bytes as Numba intrinsics.
+"""Vectors of 64 lanes (bytes, or comparisons of float32), of 8 uint32, and words of 8 bytes, as
+Numba intrinsics.
 
 Numba's vectoriser does not turn comparisons into bit masks. LLVM splits the 64-lane vectors into
 the registers of the CPU (one AVX-512 register of bytes, two of AVX2, four of SSE or NEON), so the
@@ -17,6 +18,7 @@ from fastseq.kernels.core.intrinsics import at, broadcast, data, llvm
 
 _I1, _I8, _I32, _I64, _I128 = (ir.IntType(bits) for bits in (1, 8, 32, 64, 128))
 _BYTES, _FLOATS = (ir.VectorType(kind, 64) for kind in (_I8, ir.FloatType()))
+_WORDS = ir.VectorType(_I32, 8)
 
 
 def _constant(value: int) -> Any:
@@ -68,6 +70,28 @@ def non_ascii64(builder: Any, array: Any, index: Any) -> Any:
     """uint64 whose bit i is array[index + i] >= 128, for 64 bytes (uint8)."""
     lanes = builder.load(at(builder, array, index, _BYTES), align=1)
     return builder.bitcast(builder.icmp_signed("<", lanes, _constant(0)), _I64)
+
+
+@llvm(types.uint64, data, types.uint64, types.uint8)
+def below64(builder: Any, array: Any, index: Any, limit: Any) -> Any:
+    """uint64 whose bit i is array[index + i] < limit, for 64 bytes (uint8)."""
+    lanes = builder.load(at(builder, array, index, _BYTES), align=1)
+    return builder.bitcast(builder.icmp_unsigned("<", lanes, broadcast(builder, limit, 64)), _I64)
+
+
+@llvm(types.uint64, data, types.uint64, types.uint8)
+def equal64(builder: Any, array: Any, index: Any, value: Any) -> Any:
+    """uint64 whose bit i is array[index + i] == value, for 64 bytes (uint8)."""
+    lanes = builder.load(at(builder, array, index, _BYTES), align=1)
+    return builder.bitcast(builder.icmp_unsigned("==", lanes, broadcast(builder, value, 64)), _I64)
+
+
+@llvm(types.uint64, data, types.uint64, types.uint32)
+def equal8(builder: Any, array: Any, index: Any, value: Any) -> Any:
+    """uint64 whose bit i (0 to 7) is array[index + i] == value, for 8 uint32."""
+    lanes = builder.load(at(builder, array, index, _WORDS), align=4)
+    same = builder.icmp_unsigned("==", lanes, broadcast(builder, value, 8))
+    return builder.zext(builder.bitcast(same, _I8), _I64)
 
 
 @llvm(types.uint64, data, types.uint64, types.float32)
