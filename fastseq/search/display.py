@@ -111,7 +111,12 @@ def one_line(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4f}"
     text = json_text(value) if isinstance(value, list | dict) else printable(str(value))
-    return _CONTROLS.sub("\ufffd", " ".join(text.split()))
+    return without_controls(" ".join(text.split()))
+
+
+def without_controls(text: str) -> str:
+    """The text with U+FFFD in place of what controls a terminal, line ends among it."""
+    return _CONTROLS.sub("\ufffd", text)
 
 
 def width_of(text: str) -> int:
@@ -150,6 +155,16 @@ def _is_mark(character: str) -> bool:
     return unicodedata.category(character) in ("Mn", "Mc", "Me", "Cf") or any(
         low <= character <= high for low, high in (_VOWELS_AND_FINALS, _SKIN_TONES)
     )
+
+
+def is_inside_character(text: str, at: int) -> bool:
+    """Whether a cut of the text at a code point is inside of a character of several: before a mark,
+    in an emoji sequence, or between two regional indicators."""
+    if not 0 < at < len(text):
+        return False
+    low, high = _REGIONAL
+    before, after = text[at - 1], text[at]
+    return _is_mark(after) or before == _JOINER or (low <= before <= high and low <= after <= high)
 
 
 def _clusters(text: str) -> Iterator[str]:

@@ -8,13 +8,16 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastseq.errors import DataError, SettingsError, located
 from fastseq.store.frames import are_rows, is_arrow, is_lazy_frame, is_table
 from fastseq.types import Texts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SLICE_BYTES = 2 << 20  # of text in a slice, the unit of work of a thread
 
@@ -83,6 +86,30 @@ def open_texts(source: Any, text_columns: str | Sequence[str] | None = None) -> 
             "a table or Parquet"
         )
     return TextSource(lambda: slices_of(source), getattr(source, "where", _row))
+
+
+def stored_texts(table: pa.Table, paths: Sequence[str]) -> Iterator[list[Texts]]:
+    """The texts of some columns or nested fields of a table, each as one of `Texts`, of some rows
+    at a time; a null is empty, and a list of texts is joined by spaces.
+
+    Raises DataError for a column that has no texts.
+    """
+    from fastseq.store.arrays import is_text, is_text_list, joined, plain, plain_type, texts_of
+    from fastseq.store.nested import column_at
+
+    for batch in table.to_batches():
+        found = []
+        for path in paths:
+            array = column_at(batch, path)
+            kind = plain_type(array.type)
+            if is_text_list(kind):
+                array = joined(plain(array, kind))
+            elif is_text(kind):
+                array = plain(array, kind)
+            else:
+                raise DataError(f"the column {path!r} is of type {array.type}, expected strings")
+            found.append(texts_of([array]))
+        yield found
 
 
 def _slices_of_iterator(

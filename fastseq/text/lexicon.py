@@ -124,7 +124,7 @@ class Lexicon:
         ticket : of a TicketLock. Each call enters every level once, unless it fails before. None:
             a lock of the lexicon; ids then follow the order of the calls.
         """
-        texts = self._valid(texts)
+        texts = valid_texts(texts, self.analyzer.on_invalid)
         enter = ticket if ticket is not None else lambda level: self._lock
         ids, ends, table = self._splitter.split(texts)
         with enter(1):
@@ -147,18 +147,6 @@ class Lexicon:
             levels.append(renaming(mapping)(ids, ends))
         return levels[self.analyzer.ngrams[0] - 1 :]
 
-    def _valid(self, texts: Texts) -> Texts:
-        """The texts as valid UTF-8 in writable arrays."""
-        data, offsets = texts.data, texts.offsets
-        if not (data.flags.writeable and offsets.flags.writeable):
-            texts = Texts(data[offsets[0] : offsets[-1]].copy(), offsets - offsets[0])
-        row = unicode.first_invalid(texts.data, texts.offsets, 0)
-        if row == len(texts):
-            return texts
-        if self.analyzer.on_invalid == "error":
-            raise InvalidTextError(row)
-        return Texts.from_strings(texts.to_strings())  # which replaces
-
     def _register(self, local: ByteTable) -> Rename:
         """Add a slice's raw words; returns the function that renames its ids."""
         active = self._filter.active
@@ -175,6 +163,20 @@ class Lexicon:
             return renaming(known)
         self._filter.add(self._raw)
         return self._filter.renaming(known)
+
+
+def valid_texts(texts: Texts, on_invalid: str) -> Texts:
+    """The texts as valid UTF-8 in writable arrays. Raises InvalidTextError where on_invalid is
+    "error" and a text is not UTF-8."""
+    data, offsets = texts.data, texts.offsets
+    if not (data.flags.writeable and offsets.flags.writeable):
+        texts = Texts(data[offsets[0] : offsets[-1]].copy(), offsets - offsets[0])
+    row = unicode.first_invalid(texts.data, texts.offsets, 0)
+    if row == len(texts):
+        return texts
+    if on_invalid == "error":
+        raise InvalidTextError(row)
+    return Texts.from_strings(texts.to_strings())  # which replaces
 
 
 def _ngram_texts(keys: npt.NDArray[np.uint64], left: Texts, words: Texts) -> Texts:

@@ -6,6 +6,7 @@ as such numbers. Splitters share no state between calls, so several threads may 
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -62,6 +63,14 @@ class Splitter(ABC):
     def split(self, texts: Texts) -> Split:
         """The tokens of texts in valid UTF-8, in writable arrays."""
 
+    @abstractmethod
+    def spans(self, texts: Texts) -> tuple[Split, Int64, Int64]:
+        """`split`, and int64[n] twice: where in its text each token begins and ends, in bytes.
+
+        A token is the text between, normalised: its own characters, those that it is a part of,
+        and the marks that were removed.
+        """
+
     def changed(self, words: Sequence[str]) -> list[str]:
         """Words lower-cased and folded as the tokens are."""
         change, analyzer = unicode_tables().change, self.analyzer
@@ -77,6 +86,17 @@ class FunctionSplitter(Splitter):
     """A Python function from a text to its tokens."""
 
     def split(self, texts: Texts) -> Split:
+        return self._split(texts, None)
+
+    def spans(self, texts: Texts) -> tuple[Split, Int64, Int64]:
+        """As of Splitter, by looking for the tokens in the text, one after the other, without
+        regard to case where it must be: one that is not found has an empty span."""
+        spans: list[tuple[int, int]] = []
+        split = self._split(texts, spans)
+        both = np.array(spans, np.int64).reshape(-1, 2).T
+        return split, both[0].copy(), both[1].copy()
+
+    def _split(self, texts: Texts, spans: list[tuple[int, int]] | None) -> Split:
         split = self.analyzer.tokenizer
         assert callable(split)
         changed: dict[str, str] = {}
@@ -88,6 +108,7 @@ class FunctionSplitter(Splitter):
             if isinstance(tokens, str | bytes) or not isinstance(tokens, Iterable):
                 what = f"{tokens!r:.80}"
                 raise RowError(row, f"the tokenizer returned {what}; expected a list of str")
+            finder = None if spans is None else _Finder(text)
             for token in tokens:
                 if not isinstance(token, str):
                     raise RowError(row, f"the tokenizer returned {token!r:.80}; expected str")
@@ -95,6 +116,8 @@ class FunctionSplitter(Splitter):
                     (changed[token],) = self.changed([token])
                 if changed[token]:
                     ids.append(known.setdefault(changed[token], len(known)))
+                    if spans is not None and finder is not None:
+                        spans.append(finder.find(token))
             ends[row + 1] = len(ids)
         try:
             data, starts, gap = packed(list(known), 0)
@@ -103,6 +126,29 @@ class FunctionSplitter(Splitter):
         table = ByteTable(len(known), len(data), 0)
         table.register(data, starts, gap)
         return Split(np.array(ids, np.int32), ends, table)
+
+
+class _Finder:
+    """Finds the tokens of a text in it, in order."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._start = self._stop = 0  # of the last token, in code points
+        self._places = offsets_of([len(character.encode()) for character in text])
+
+    def find(self, token: str) -> tuple[int, int]:
+        """Where the next token is, in bytes: after the last one, else from inside of it on."""
+        for start in (self._stop, self._start + 1):
+            at, length = self._text.find(token, start), len(token)
+            if at < 0 and token:
+                found = re.compile(re.escape(token), re.IGNORECASE).search(self._text, start)
+                at, length = found.span() if found else (-1, 0)
+                length -= at
+            if at >= 0:
+                self._start, self._stop = at, at + length
+                return int(self._places[at]), int(self._places[at + length])
+        end = int(self._places[self._stop])
+        return end, end
 
 
 class ScanSplitter(Splitter):
@@ -116,16 +162,22 @@ class ScanSplitter(Splitter):
             self.shortest = 2
 
     def split(self, texts: Texts) -> Split:
-        analyzer, nbytes = self.analyzer, texts.nbytes
-        longest = _longest(texts)
-        table = ByteTable.for_text(nbytes, tokenize.NEWLINE)
-        unit = _UNITS[str(analyzer.tokenizer)]
+        share = 1 if self.analyzer.tokenizer == "char" else 3
+        return self._split(texts, texts.nbytes // share + 16, _NO_SPANS, _NO_SPANS)
+
+    def spans(self, texts: Texts) -> tuple[Split, Int64, Int64]:
+        starts, stops = np.empty((2, most_tokens(texts)), np.int64)
+        split = self._split(texts, len(starts), starts, stops)
+        return split, starts[: len(split.ids)], stops[: len(split.ids)]
+
+    def _split(self, texts: Texts, capacity: int, starts: Int64, stops: Int64) -> Split:
+        analyzer, longest = self.analyzer, _longest(texts)
+        table = ByteTable.for_text(texts.nbytes, tokenize.NEWLINE)
         ids, ends = table.intern_tokens(
-            tokenize.tokenize, len(texts),
-            nbytes // (1 if unit == tokenize.CHARACTERS else 3) + 16,
-            np.empty(min(longest, 4096) + 64, np.uint8),
-            texts.data, texts.offsets, *self._characters, np.empty(longest + 128, np.uint8),
-            np.empty(tokenize.EDGES, np.int64), np.empty(tokenize.EDGES, np.uint64), unit,
+            tokenize.tokenize, len(texts), capacity, np.empty(min(longest, 4096) + 64, np.uint8),
+            texts.data, texts.offsets, *self._characters, starts, stops,
+            np.empty(longest + 128, np.uint8), np.empty(tokenize.EDGES, np.int64),
+            np.empty(tokenize.EDGES, np.uint64), _UNITS[str(analyzer.tokenizer)],
             _CJK[analyzer.cjk], int(analyzer.lowercase),
             1 if analyzer.min_length == 1 else self.shortest,
         )  # fmt: skip
@@ -153,15 +205,11 @@ class WordSplitter(Splitter):
         ids, ends = self._tokens(table, texts, capacity, _NO_SPANS, _NO_SPANS, self._runs)
         return Split(ids, ends, table)
 
-    def spans(self, text: str) -> Int64:
-        """int64[n, 2]: where in the text each token comes from, in bytes of its UTF-8."""
-        texts = Texts.from_strings([text])
+    def spans(self, texts: Texts) -> tuple[Split, Int64, Int64]:
         table = ByteTable.for_text(texts.nbytes, tokenize.NEWLINE)
-        # a character has at most 18 in its compatibility decomposition
-        capacity = 18 * len(text) + 16
-        spans = np.empty((2, capacity), np.int64)
-        ids, _ = self._tokens(table, texts, capacity, spans[0], spans[1], self._runs)
-        return spans[:, : len(ids)].T
+        starts, stops = np.empty((2, most_tokens(texts)), np.int64)
+        ids, ends = self._tokens(table, texts, len(starts), starts, stops, self._runs)
+        return Split(ids, ends, table), starts[: len(ids)], stops[: len(ids)]
 
     def _tokens(
         self, table: ByteTable, texts: Texts, capacity: int, starts: Int64, stops: Int64, runs: int
@@ -236,6 +284,13 @@ def packed(strings: list[str], separator: int) -> tuple[UInt8, Int64, int]:
     encoded = [string.encode() for string in strings]
     data = np.frombuffer(bytearray(b"".join(encoded) + bytes(PADDING)), np.uint8)
     return data, offsets_of([len(b) for b in encoded]), 0
+
+
+def most_tokens(texts: Texts) -> int:
+    """A bound of the number of tokens: a character of 3 bytes has at most 18 in its compatibility
+    decomposition, one of 2 or 4 fewer."""
+    data = texts.data[texts.offsets[0] : texts.offsets[-1]]
+    return len(data) + 5 * int(np.count_nonzero(data > 127)) + 16
 
 
 def _longest(texts: Texts) -> int:

@@ -143,8 +143,9 @@ def _kind(code, unit, cjk, characters):
 
 @inline
 def _spell(
-    ids, n, strings, word, data, begin, end, start, stop, characters, unit, cjk, lower, shortest
-):
+    ids, n, span_starts, span_stops, strings, word, data, begin, end, start, stop, characters,
+    unit, cjk, lower, shortest,
+):  # fmt: skip
     """Tokens of the run data[start:stop] of the text data[begin:end], character by character.
 
     Returns the number of tokens now in ids, or minus the status to return.
@@ -158,14 +159,25 @@ def _spell(
     last = _U0
     count = 0  # characters of the current run
     current = np.int64(_OUTSIDE)
+    spans = len(span_starts) > 0
+    came = start  # where in data this character begins, the last one, and the run, which ends at
+    last_from = start
+    run_from = start
+    run_to = start
+    ended = False  # whether a token ended with the last character
     while True:
         kind = np.int64(_OUTSIDE)
         code = np.uint32(0)
         if extra != _U0 or i < stop:
+            if extra == _U0:
+                came = i
             code, i, extra, where = next_character(
                 data, begin, end, i, extra, where, lower, characters
             )
-            if code == NOTHING:
+            if code == NOTHING:  # a mark that was removed: its letter's span covers it
+                run_to = i
+                if spans and ended:
+                    span_stops[np.uint64(n - 1)] = np.int64(i - begin)
                 continue
             kind = _kind(code, unit, cjk, characters)
         elif current == _OUTSIDE:
@@ -174,6 +186,9 @@ def _spell(
         # at most one token ends here: the run before, or a bigram with this character
         token = filled
         token_end = filled
+        token_from = run_from
+        token_to = run_to
+        ended = False
         if kind != current:
             whole = current == 0 or (current == 1 and cjk == RUNS)
             enough = shortest if current == 0 else 1
@@ -186,19 +201,29 @@ def _spell(
             first = filled
             count = 0
             current = kind
+            run_from = came
         if kind != _OUTSIDE:
             if filled >= capacity:
                 return np.int64(-GROW_WORD)
             before = last
+            before_from = last_from
             last = filled
+            last_from = came
+            run_to = i
             filled += encode(word, filled, code)
             count += 1
             if unit == CHARACTERS:
                 token = last
                 token_end = filled
+                token_from = came
+                token_to = i
+                ended = True
             elif count > 1 and kind != 0 and (kind != 1 or cjk != RUNS):
                 token = before
                 token_end = filled
+                token_from = before_from
+                token_to = i
+                ended = True
         if token != token_end:
             if np.uint64(n) >= np.uint64(len(ids)):
                 return np.int64(-GROW_IDS)
@@ -206,6 +231,9 @@ def _spell(
             if known < 0:
                 return np.int64(-GROW_TABLE)
             ids[np.uint64(n)] = known
+            if spans:
+                span_starts[np.uint64(n)] = np.int64(token_from - begin)
+                span_stops[np.uint64(n)] = np.int64(token_to - begin)
             n += 1
         if kind == _OUTSIDE or unit == CHARACTERS:
             filled = _U0
@@ -217,8 +245,8 @@ def _spell(
 def tokenize(
     ids: Int32, ends: Int64, progress: Int64, slots: UInt64, arena: UInt8, offsets: Int64,
     size: Int64, word: UInt8, data: UInt8, starts: Int64, flags_index: UInt16, flags: UInt8,
-    map_index: UInt16, mapped: Int32, pool: Int32, scratch: UInt8, edges: Int64, hashes: UInt64,
-    unit: int, cjk: int, lower: int, shortest: int,
+    map_index: UInt16, mapped: Int32, pool: Int32, span_starts: Int64, span_stops: Int64,
+    scratch: UInt8, edges: Int64, hashes: UInt64, unit: int, cjk: int, lower: int, shortest: int,
 ) -> int:  # fmt: skip
     """Split D texts into tokens; the distinct ones get ids in the order of first occurrence.
 
@@ -230,6 +258,8 @@ def tokenize(
                              128 longer than the longest text
     data      uint8[...]     text d is data[starts[d]:starts[d + 1]], valid UTF-8
     flags_index, …, pool     Characters: the mapping is lower case, accent folding or nothing
+    span_starts, span_stops  int64[len(ids)]: where in its text each token comes from, in bytes; or
+                             [0] where that is not wanted
     unit      WORDS, VISIBLE or CHARACTERS
     cjk       AS_WORDS, BIGRAMS or RUNS, for WORDS
     lower     1: ASCII is lower-cased, and sigma depends on its context; 0: not
@@ -241,6 +271,7 @@ def tokenize(
     shift = np.uint8(32 if lower else 0)
     capacity = np.uint64(len(ids))
     available = np.uint64(len(data))
+    spans = len(span_starts) > 0
     for d in range(np.uint64(progress[0]), np.uint64(len(starts) - 1)):
         progress[0] = d
         begin, end = np.uint64(starts[np.uint64(d)]), np.uint64(starts[np.uint64(d) + _U1])
@@ -250,8 +281,8 @@ def tokenize(
         carry = _U0
         if unit == CHARACTERS:
             n = _spell(
-                ids, n, strings, word, data, begin, end, begin, end, characters, unit, cjk, lower,
-                shortest,
+                ids, n, span_starts, span_stops, strings, word, data, begin, end, begin, end,
+                characters, unit, cjk, lower, shortest,
             )  # fmt: skip
             if n < 0:
                 return -n
@@ -293,11 +324,15 @@ def tokenize(
                     if known < 0:
                         return GROW_TABLE
                     ids[np.uint64(n)] = known
+                    if spans:
+                        span_starts[np.uint64(n)] = np.int64(left)
+                        span_stops[np.uint64(n)] = np.int64(left + size_of)
                     n += 1
                 else:
                     n = _spell(
-                        ids, n, strings, word, data, begin, end, begin + left,
-                        begin + left + size_of, characters, unit, cjk, lower, shortest,
+                        ids, n, span_starts, span_stops, strings, word, data, begin, end,
+                        begin + left, begin + left + size_of, characters, unit, cjk, lower,
+                        shortest,
                     )  # fmt: skip
                     if n < 0:
                         return -n

@@ -1,0 +1,100 @@
+"""Which words a prefix, wildcard, regular expression, fuzzy word or range matches.
+
+The words are those *as written*: as the tokenizer returns them, before they are stemmed. What is
+looked for is lower-cased and folded as they are, but for a regular expression.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from fastseq import query as values
+from fastseq.text.patterns import regex, wildcard
+from fastseq.text.splitting import Splitter
+from fastseq.text.vocabulary import SortedWords
+from fastseq.types import Float64, Int32
+
+Pattern = values.Prefix | values.Wildcard | values.Regex | values.Fuzzy | values.Range
+# the words of a vocabulary that match, by number, and the similarity of each, at most 1
+Match = Callable[[SortedWords], tuple[Int32, Float64]]
+
+
+def pattern_match(query: Pattern, splitter: Splitter) -> Match | None:
+    """The function that finds the words of a pattern; None where it has no word to look for, or is
+    a range of other values than strings.
+
+    Raises SettingsError for a regular expression that is wrong or too large.
+    """
+
+    def changed(text: str) -> str:
+        return "".join(splitter.changed([text])[0].split())
+
+    match query:
+        case values.Prefix():
+            prefix = changed(query.text).encode("utf-8", "replace")
+            if query.text and not prefix:
+                return None
+            return lambda words: _alike(words.prefix(prefix))
+        case values.Wildcard():
+            pieces = [
+                piece if is_wild else _escaped(changed(piece))
+                for is_wild, piece in wildcard_pieces(query.pattern)
+            ]
+            automaton = wildcard("".join(pieces))
+            return lambda words: _alike(words.matching(automaton))
+        case values.Regex():
+            automaton = regex(query.pattern)
+            return lambda words: _alike(words.matching(automaton))
+        case values.Fuzzy():
+            word = changed(query.text)
+            if not word:
+                return None
+            edits, prefix_length = query.max_edits, query.prefix_length
+            return lambda words: _similar(words, word, edits, prefix_length)
+        case values.Range():
+            bounds: list[bytes | None] = []
+            for bound in (query.low, query.high):
+                if bound is not None and not isinstance(bound, str):
+                    return None
+                text = None if bound is None else " ".join(splitter.changed([bound])[0].split())
+                bounds.append(None if text is None else text.encode("utf-8", "replace"))
+            low, high = bounds
+            return lambda words: _alike(
+                words.range(low, high, query.include_low, query.include_high)
+            )
+
+
+def wildcard_pieces(pattern: str) -> list[tuple[bool, str]]:
+    """A pattern cut at its wildcards: (whether it is "*" or "?", text). An escaped character is
+    plain."""
+    pieces: list[tuple[bool, str]] = []
+    plain: list[str] = []
+    characters = iter(pattern)
+    for character in characters:
+        if character in "*?":
+            pieces += [(False, "".join(plain)), (True, character)]
+            plain = []
+        else:
+            plain.append(next(characters, "\\") if character == "\\" else character)
+    return [piece for piece in (*pieces, (False, "".join(plain))) if piece[1]]
+
+
+def _escaped(text: str) -> str:
+    return "".join("\\" + character if character in "*?\\" else character for character in text)
+
+
+def _alike(ids: Int32) -> tuple[Int32, Float64]:
+    return ids, np.ones(len(ids))
+
+
+def _similar(
+    words: SortedWords, word: str, max_edits: int, prefix_length: int
+) -> tuple[Int32, Float64]:
+    """The words within some edits of a word, with their similarities: 1 - edits / the length of the
+    shorter word in code points, as Lucene's FuzzyQuery; only those above 0."""
+    ids, edits = words.fuzzy(word, max_edits, prefix_length)
+    lengths = np.minimum([len(each) for each in words.strings(ids)], len(word))
+    kept = edits < np.maximum(lengths, 1)
+    return ids[kept], (1 - edits / np.maximum(lengths, 1))[kept]
