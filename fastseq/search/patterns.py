@@ -6,7 +6,9 @@ looked for is lower-cased and folded as they are, but for a regular expression.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
+from itertools import groupby
 
 import numpy as np
 
@@ -29,13 +31,11 @@ def pattern_match(query: Pattern, splitter: Splitter) -> Match | None:
     """
 
     def changed(text: str) -> str:
-        return "".join(splitter.changed([text])[0].split())
+        return folded(text, splitter)
 
     match query:
         case values.Prefix():
             prefix = changed(query.text).encode("utf-8", "replace")
-            if query.text and not prefix:
-                return None
             return lambda words: _alike(words.prefix(prefix))
         case values.Wildcard():
             pieces = [
@@ -58,12 +58,26 @@ def pattern_match(query: Pattern, splitter: Splitter) -> Match | None:
             for bound in (query.low, query.high):
                 if bound is not None and not isinstance(bound, str):
                     return None
-                text = None if bound is None else " ".join(splitter.changed([bound])[0].split())
-                bounds.append(None if text is None else text.encode("utf-8", "replace"))
+                bounds.append(None if bound is None else folded_bytes(bound, splitter))
             low, high = bounds
             return lambda words: _alike(
                 words.range(low, high, query.include_low, query.include_high)
             )
+
+
+def folded(text: str, splitter: Splitter) -> str:
+    """A part of a word in the form of words as written, such as lower-cased. Punctuation and
+    symbols, which may be inside of a word, are left as they are."""
+    parts = []
+    for is_sign, characters in groupby(text, lambda c: unicodedata.category(c)[0] in "PSZ"):
+        part = "".join(characters)
+        parts.append(part if is_sign else "".join(splitter.changed([part])[0].split()))
+    return "".join(parts)
+
+
+def folded_bytes(text: str, splitter: Splitter) -> bytes:
+    """`folded` as UTF-8."""
+    return folded(text, splitter).encode("utf-8", "replace")
 
 
 def wildcard_pieces(pattern: str) -> list[tuple[bool, str]]:

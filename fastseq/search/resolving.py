@@ -7,10 +7,8 @@ are searched for as one.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,13 +37,12 @@ from fastseq.search.clauses import (
     rows_mask,
 )
 from fastseq.search.groups import character_terms
+from fastseq.search.patterns import Match, folded_bytes, pattern_match, wildcard_pieces
 from fastseq.search.phrases import near_by_text, near_list, phrase_by_text, phrase_list
 from fastseq.search.query_words import of_queries
 from fastseq.search.ranking import RankingModel
 from fastseq.text.lexicon import Lexicon
-from fastseq.text.patterns import regex, wildcard
 from fastseq.text.splitting import splitter_of
-from fastseq.text.vocabulary import SortedWords
 from fastseq.types import Float64, Int32, Texts, UInt8
 
 if TYPE_CHECKING:
@@ -54,9 +51,6 @@ if TYPE_CHECKING:
 
 MOST_WORDS = 1024  # of a prefix, wildcard, regular expression or fuzzy word
 _CACHED_TEXTS = 1 << 12
-
-# (ids, factors) of the words of a vocabulary that match
-_Match = Callable[[SortedWords], tuple[Int32, Float64]]
 
 
 class QueryAnalyzer:
@@ -82,15 +76,6 @@ class QueryAnalyzer:
             tokens = lexicon.encode(Texts.from_strings([text]))
         terms = lexicon.terms().to_strings()
         return tuple(None if id < 0 else terms[id] for id in tokens.values.tolist())
-
-    def folded(self, text: str) -> str:
-        """A part of a word in the form of words as written, such as lower-cased. Punctuation and
-        symbols, which may be inside of a word, are left."""
-        parts = []
-        for is_sign, characters in groupby(text, lambda c: unicodedata.category(c)[0] in "PSZ"):
-            part = "".join(characters)
-            parts.append(part if is_sign else "".join(self.splitter.changed([part])[0].split()))
-        return "".join(parts)
 
 
 @dataclass
@@ -315,9 +300,10 @@ class Resolver:
     ) -> Clause | None:
         if self._is_column(query.field):
             return self._column_pattern(query)
-        shown, match = self._matcher(query)
+        match = pattern_match(query, self.searcher.analyzer.splitter)
         if match is None:
             return None
+        shown = str(query)
         kind = type(query).__name__
 
         def make(searcher: Searcher) -> ListClause:
@@ -331,47 +317,17 @@ class Resolver:
 
         return self._in_fields(query.field, make)
 
-    def _matcher(
-        self, query: values.Prefix | values.Wildcard | values.Regex | values.Fuzzy
-    ) -> tuple[str, _Match | None]:
-        """(the query as text, a function from words to those that match); None where there is no
-        word to look for."""
-        folded = self.searcher.analyzer.folded
-        match query:
-            case values.Prefix():
-                raw = folded(query.text).encode()
-                return f"{query.text}*", lambda own: _with_ones(own.prefix(raw))
-            case values.Wildcard():
-                normal = "".join(
-                    piece if wild else _escaped(folded(piece))
-                    for wild, piece in _wildcard_pieces(query.pattern)
-                )
-                automaton = wildcard(normal)
-                return query.pattern, lambda own: _with_ones(own.matching(automaton))
-            case values.Regex():
-                automaton = regex(query.pattern)
-                return f"/{query.pattern}/", lambda own: _with_ones(own.matching(automaton))
-            case values.Fuzzy():
-                word = folded(query.text)
-                if not word:
-                    return query.text, None
-                edits, prefix_length = query.max_edits, query.prefix_length
-                return f"{query.text}~{edits}", lambda own: _similar(
-                    own, word, edits, prefix_length
-                )
-        raise AssertionError(query)
-
     def _range(self, query: values.Range) -> Clause:
         if self._is_column(query.field):
             return ConstantClause(self._column_range(query), 1.0)
         collection = self._reader(query.field).collection
-        analyzer = self.searcher.analyzer
+        splitter = self.searcher.analyzer.splitter
         bounds: list[bytes | None] = []
         for bound in (query.low, query.high):
             if bound is None:
                 bounds.append(None)
             elif isinstance(bound, str):
-                bounds.append(analyzer.folded(bound).encode())
+                bounds.append(folded_bytes(bound, splitter))
             else:
                 raise DataError(
                     f"range: the field {query.field!r} has text and is compared with {bound!r:.80}"
@@ -421,7 +377,7 @@ class Resolver:
             case values.Wildcard():
                 pattern = "".join(
                     {"*": "%", "?": "_"}[piece] if wild else _like_escaped(piece)
-                    for wild, piece in _wildcard_pieces(query.pattern)
+                    for wild, piece in wildcard_pieces(query.pattern)
                 )
             case _:
                 raise DataError(
@@ -503,23 +459,8 @@ def _slot(searcher: Searcher, word: TermClause | MergedClause, s: int) -> Int32:
 # ---- words of a vocabulary
 
 
-def _with_ones(ids: Int32) -> tuple[Int32, Float64]:
-    return ids, np.ones(len(ids))
-
-
-def _similar(
-    words: SortedWords, word: str, max_edits: int, prefix_length: int
-) -> tuple[Int32, Float64]:
-    """The words within some edits of a word, with their similarities, as Lucene's FuzzyQuery has
-    them: 1 - edits / the length of the shorter word, in code points."""
-    ids, edits = words.fuzzy(word, max_edits, prefix_length)
-    lengths = np.minimum([len(own) for own in words.strings(ids)], len(word))
-    kept = (edits == 0) | (edits < lengths)
-    return ids[kept], (1 - edits / np.maximum(lengths, 1))[kept]
-
-
 def _group_terms(
-    collection: Collection, match: _Match
+    collection: Collection, match: Match
 ) -> tuple[list[tuple[Int32, Float64]], int]:
     """(the terms of each segment and their factors, the number of all terms) of the words that
     match: at most the MOST_WORDS terms that most documents have."""
@@ -596,27 +537,6 @@ def _bytes(leaf: Leaf, ids: Int32) -> list[bytes]:
 
 def _order(names: Sequence[bytes]) -> list[int]:
     return sorted(range(len(names)), key=names.__getitem__)
-
-
-# ---- patterns as text
-
-
-def _wildcard_pieces(pattern: str) -> list[tuple[bool, str]]:
-    """A pattern cut at its wildcards: (whether it is "*" or "?", text); escaped ones are plain."""
-    pieces: list[tuple[bool, str]] = []
-    plain: list[str] = []
-    characters = iter(pattern)
-    for character in characters:
-        if character in "*?":
-            pieces += [(False, "".join(plain)), (True, character)]
-            plain = []
-        else:
-            plain.append(next(characters, "\\") if character == "\\" else character)
-    return [piece for piece in (*pieces, (False, "".join(plain))) if piece[1]]
-
-
-def _escaped(text: str) -> str:
-    return "".join("\\" + character if character in "*?\\" else character for character in text)
 
 
 def _like_escaped(text: str) -> str:
