@@ -84,6 +84,24 @@ class Tokens:
         return len(self.offsets) - 1
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class RawWords:
+    """The distinct words of texts as they are written, that is as the tokenizer returns them, and
+    what the analyzer makes of them.
+
+    words   the n words
+    terms   int32[n]  the term of each
+    counts  int64[n]  its occurrences
+    """
+
+    words: Texts
+    terms: Int32
+    counts: Int64
+
+    def __len__(self) -> int:
+        return len(self.terms)
+
+
 Label = str | int | bool
 
 

@@ -4,5 +4,5 @@ Nothing is imported here: describing an index needs only its kind and versions.
 """
 
 KIND = "index"
-VERSION = 2
-VERSIONS = (1, 2)  # that can be read
+VERSION = 3
+VERSIONS = (1, 2, 3)  # that can be read

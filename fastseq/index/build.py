@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,9 @@ from fastseq.index.segment_writer import (
     write_ids,
     write_postings,
     write_terms,
+    write_words,
 )
+from fastseq.index.words import WordRuns
 from fastseq.kernels.search import positions as position_kernels
 from fastseq.kernels.search import postings as kernels
 from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS
@@ -48,7 +50,7 @@ from fastseq.text.analyzer import Analyzer
 from fastseq.text.lexicon import REPLACED, Lexicon, Ticket, encode_slices
 from fastseq.text.settings import INDEX_TOKENIZER
 from fastseq.threads import in_order
-from fastseq.types import Int32, Int64, Texts, Tokens, UInt8, UInt16, UInt64, offsets_of
+from fastseq.types import Int32, Int64, RawWords, Texts, Tokens, UInt8, UInt16, UInt64, offsets_of
 
 Array = npt.NDArray[Any]
 Progress = Callable[[str, int, int | None], None]
@@ -183,13 +185,13 @@ class SegmentBuilder:
             self._collect()
             if self._spilled:
                 self._spill()
-            sections = [field.finish() for field in self._fields]
+            vocabularies = [field.finish() for field in self._fields]
             if self._hashes:
                 self._write_ids()
             self._release_memory()
             with ThreadPoolExecutor(self._threads, "fastseq-index") as pool:
-                both = zip(self._fields, sections, strict=True)
-                numbers = [self._write(field, pool, *terms) for field, terms in both]
+                both = zip(self._fields, vocabularies, strict=True)
+                numbers = [self._write(field, pool, own) for field, own in both]
         self._release_memory()
         name = self._container.path.name
         entry = {"name": name, "documents": self._rows, "deleted": 0, **numbers[0]}
@@ -206,6 +208,7 @@ class SegmentBuilder:
                 # no variable for the generator, so that an exception here closes it
                 for field, one in zip(self._fields, slices, strict=True):
                     field.slices.append(one)
+                    field.move_words()
                 if self._is_full():
                     self._spill()
                 done += len(texts)
@@ -330,14 +333,17 @@ class SegmentBuilder:
     # ---- writing
 
     def _write(
-        self, field: _FieldBuilder, pool: ThreadPoolExecutor, terms: Texts, sizes: list[int]
+        self, field: _FieldBuilder, pool: ThreadPoolExecutor, vocabulary: _Vocabulary
     ) -> dict[str, int]:
-        """Write the inverted index of a field, whose sections have `sizes` terms; returns its
-        numbers of tokens, terms and postings."""
+        """Write the inverted index of a field; returns its numbers of tokens, terms and
+        postings."""
+        terms, sizes, words = vocabulary
         with writing(self._container.path):
             postings = self._write_postings(field, pool, sizes)
             lengths: Int32 = np.concatenate([one.lengths for one in field.slices.slices])
             write_terms(self._container, field.prefix, terms, lengths)
+            if words is not None:
+                write_words(self._container, field.prefix, words, len(terms))
         tokens = int(lengths.sum(dtype=np.int64))
         return {"tokens": tokens, "terms": len(terms), "postings": postings}
 
@@ -373,6 +379,15 @@ class _Columns:
         return self.rows
 
 
+class _Vocabulary(NamedTuple):
+    """The terms of a field, their number in each section, and their words as they are written; None
+    where terms are these words."""
+
+    terms: Texts
+    sizes: list[int]
+    words: RawWords | None
+
+
 class _FieldBuilder:
     """The inverted index of a field in progress: its lexicon and inverted slices.
 
@@ -385,18 +400,29 @@ class _FieldBuilder:
         make_spill: Callable[[], Path], max_raw_bytes: int,
     ) -> None:  # fmt: skip
         self.prefix, self.positions = prefix, positions
-        self.lexicon = Lexicon(analyzer, positions, max_raw_bytes)
+        counts_words = analyzer.changes_words
+        self.lexicon = Lexicon(analyzer, positions, max_raw_bytes, counts_words)
         self.slices = SliceStore(make_spill)
+        self._words = WordRuns(self.slices.moved) if counts_words else None
         self._numbers = columns
         # a function gets the whole text
         self.columns = len(columns) if positions and not callable(analyzer.tokenizer) else 1
 
-    def finish(self) -> tuple[Texts, list[int]]:
-        """The terms, and their number in each section, after the last slice. Frees the lexicon,
-        whose tables are several times as large."""
+    def move_words(self) -> None:
+        """Move the words that the lexicon has cleared to the file of slices."""
+        for run in self.lexicon.take_cleared():
+            assert self._words is not None
+            self._words.append(run)
+
+    def finish(self) -> _Vocabulary:
+        """The terms and words, after the last slice. Frees the lexicon, whose tables are several
+        times as large."""
+        self.move_words()
         terms, sizes = self.lexicon.terms(), self.lexicon.section_sizes
+        last = None if self._words is None else self._words.last(self.lexicon.raw_words())
         del self.lexicon
-        return terms, sizes
+        words = None if self._words is None else self._words.finish(last, terms)
+        return _Vocabulary(terms, sizes, words)
 
     def texts_of(self, batch: RowBatch) -> Texts:
         """The texts of this field."""
@@ -568,20 +594,22 @@ class SliceStore:
 
     def spill(self) -> None:
         """Write the slices in memory to the file."""
-        if self._file is None:
-            self._file = SpillFile(self._make_file())
         for one in self.slices[self._spilled :]:
             for part in one.parts:
                 for name in _SPILLED:
-                    setattr(part, name, self.stored(getattr(part, name)))
+                    setattr(part, name, self.moved(getattr(part, name)))
         self._spilled = len(self.slices)
         self.resident = 0
 
+    def moved(self, array: Array) -> SpilledArray:
+        """The array, moved to the file."""
+        if self._file is None:
+            self._file = SpillFile(self._make_file())
+        return SpilledArray(self._file, self._file.append(array), len(array), array.dtype)
+
     def stored(self, array: Array) -> Array | SpilledArray:
         """The array, moved to the file if there is one."""
-        if self._file is None:
-            return array
-        return SpilledArray(self._file, self._file.append(array), len(array), array.dtype)
+        return array if self._file is None else self.moved(array)
 
     def close(self) -> None:
         """Close the file."""

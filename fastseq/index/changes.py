@@ -22,6 +22,7 @@ from fastseq.index.collection import Collection, Leaf, find_rows, live_tokens
 from fastseq.index.merging import due, merge
 from fastseq.index.segment import Segment
 from fastseq.index.segment_writer import segment_name, statistics_of
+from fastseq.index.words import StoredWords
 from fastseq.settings import function, real, thread_count
 from fastseq.store.additions import Addition, Buffer, Documents, refuse_repeated_ids
 from fastseq.store.arrays import number_array
@@ -306,7 +307,10 @@ class IndexWriter:
         """Put a new segment in the place of those from first to last."""
         path = self._writer.path_of(entry["name"])
         container = open_container(path, self._writer.entry(entry["name"]))
-        segment = Segment(container, entry["name"], entry["documents"], entry.get("fields", ()))
+        segment = Segment(
+            container, entry["name"], entry["documents"], self._collection.analyzer.changes_words,
+            entry.get("fields", ()),
+        )  # fmt: skip
         leaf = Leaf(segment, 0, None, segment.documents, segment.tokens)
         self._parts[first:last] = [_Part(leaf, entry, None)]
         self._changed = True
@@ -364,7 +368,7 @@ class IndexWriter:
         try:
             entry = merge(
                 [part.leaf for part in parts], container, self._collection.id_column, self._schema,
-                self._budget // 3, self._threads,
+                StoredWords(self._collection), self._budget // 3, self._threads,
                 lambda done, total: self._report("merge", done, total),
             )  # fmt: skip
             self._writer.close(container)

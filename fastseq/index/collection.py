@@ -1,6 +1,6 @@
 """A commit of an index, opened: its segments, without the deleted documents, as one collection.
 
-The statistics in the manifest of format 2 are
+The statistics in the manifest, of formats 2 and 3, are
 
     documents, tokens        of the documents that are not deleted
     terms, postings          the sums of those of the segments
@@ -157,7 +157,8 @@ class Collection:
         self.id_column: str | None = folder.settings.get("id_column")
         self.stored_columns: list[str] = self._setting("stored_columns", list)
         if folder.manifest.format_version == 1:
-            segment = Segment(folder, "segment", folder.statistics.get("documents", 0))
+            documents = folder.statistics.get("documents", 0)
+            segment = Segment(folder, "segment", documents, self.analyzer.changes_words)
             self.leaves = [Leaf(segment, 0, None, segment.documents, segment.tokens)]
         else:
             self.leaves = self._open_leaves(earlier)
@@ -251,7 +252,9 @@ class Collection:
                 segment = before.segment
             else:
                 fields = entry.get("fields", ())
-                segment = Segment(self.folder.container(name), name, documents, fields)
+                container = self.folder.container(name)
+                changes_words = self.analyzer.changes_words
+                segment = Segment(container, name, documents, changes_words, fields)
             live = None
             if bitmap is not None:
                 bits = np.unpackbits(bitmap, count=documents, bitorder="little")

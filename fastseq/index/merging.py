@@ -1,5 +1,5 @@
 """Merging adjacent segments into one: live documents are renumbered, postings and stored columns
-copied. No text is read again.
+copied. No text is read again, but that of deleted documents for tables of words (index/words.py).
 
 Merging is due where ten segments of a similar size are adjacent, or several ones before a larger
 one, which bounds both their number and how often a document is copied, by the logarithm of the size
@@ -27,7 +27,9 @@ from fastseq.index.segment_writer import (
     write_ids,
     write_postings,
     write_terms,
+    write_words,
 )
+from fastseq.index.words import StoredWords, merged_words
 from fastseq.kernels.search.positions import count_merged_positions, place_merged_positions
 from fastseq.kernels.search.postings import count_merged, place_merged
 from fastseq.kernels.text.hashing import PADDING
@@ -77,7 +79,7 @@ def due(documents: Sequence[int], deleted: Sequence[int]) -> tuple[int, int] | N
 
 def merge(
     leaves: Sequence[Leaf], container: ContainerWriter, id_column: str | None, schema: Any,
-    memory: int, threads: int, done: Callable[[int, int], None],
+    stored_words: StoredWords, memory: int, threads: int, done: Callable[[int, int], None],
 ) -> dict[str, Any]:  # fmt: skip
     """Merge adjacent segments into a container; returns its entry in the manifest.
 
@@ -85,6 +87,7 @@ def merge(
     ----------
     leaves : with a document that is not deleted
     schema : of the stored columns
+    stored_words : counts the words of deleted documents
     memory : bytes for postings in progress
     done : called with the number of postings merged so far, and of all
 
@@ -96,25 +99,27 @@ def merge(
             _copy_documents(leaves, container, schema)
         if id_column is not None:
             _merge_ids(leaves, rows, container, id_column)
-        entry = _merge_field(leaves, rows, container, "", memory, pool, threads, done)
-        names = leaves[0].segment.fields
-        fields = {}
-        for name in names:
-            own = [leaf.of_field(name) for leaf in leaves]
-            prefix = layout.field_prefix(name)
-            fields[name] = _merge_field(
-                own, rows, container, prefix, memory, pool, threads, lambda done, total: None
-            )
+        found = {}
+        for name in ("", *leaves[0].segment.fields):
+            found[name] = _merge_field(
+                leaves, rows, container, name, stored_words, memory, pool, threads,
+                (lambda done, total: None) if name else done,
+            )  # fmt: skip
+    entry = found.pop("")
     documents = sum(leaf.documents for leaf in leaves)
     place = {"name": container.path.name, "documents": documents, "deleted": 0}
-    return {**place, **entry, **({"fields": fields} if fields else {})}
+    return {**place, **entry, **({"fields": found} if found else {})}
 
 
 def _merge_field(
-    leaves: Sequence[Leaf], rows: Sequence[Int32], container: ContainerWriter, prefix: str,
-    memory: int, pool: ThreadPoolExecutor, threads: int, done: Callable[[int, int], None],
+    segments: Sequence[Leaf], rows: Sequence[Int32], container: ContainerWriter, name: str,
+    stored_words: StoredWords, memory: int, pool: ThreadPoolExecutor, threads: int,
+    done: Callable[[int, int], None],
 ) -> dict[str, int]:  # fmt: skip
-    """Merge the inverted indexes of segments; returns the numbers of tokens, terms and postings."""
+    """Merge the inverted indexes of segments, of a field or with the name "" of the text; returns
+    the numbers of tokens, terms and postings."""
+    leaves = [leaf.of_field(name) if name else leaf for leaf in segments]
+    prefix = layout.field_prefix(name)
     terms, numbers = _merge_terms(leaves)
     merged = _Merge(leaves, rows, numbers, len(terms), pool, threads)
     chunks = merged.chunks(memory, done)
@@ -124,6 +129,10 @@ def _merge_field(
         leaf.segment.lengths[kept >= 0] for leaf, kept in zip(leaves, rows, strict=True)
     ])  # fmt: skip
     write_terms(container, prefix, terms, lengths)
+    stored = [leaf.segment for leaf in segments]
+    words = merged_words(leaves, numbers, terms, name, stored, stored_words)
+    if words is not None:
+        write_words(container, prefix, words, len(terms))
     return {
         "tokens": int(lengths.sum(dtype=np.int64)),
         "terms": len(terms),

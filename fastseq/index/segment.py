@@ -1,6 +1,6 @@
 """A segment of an index: the postings, terms and documents that one commit wrote.
 
-An index of format 2 is one container for each segment (store/container.py), with these arrays:
+An index of format 3 is one container for each segment (store/container.py), with these arrays:
 
     posting_docs      uint16[P]  document in its window of 65,536, by (term, document)
     posting_tfs4      uint8[P / 2]  term frequencies, two to a byte, the first of them in its lower
@@ -19,6 +19,13 @@ An index of format 2 is one container for each segment (store/container.py), wit
     positions         uint8[…]   the positions of each posting (kernels/search/positions.py), where
                                  they are stored
     position_blocks   uint[P / 128 + 1]  bytes of those of each block of 128 postings
+    term_words        uint[V]    words of each term in the next three, where the analyzer changes
+                                 words; 0 where the term is its only word
+    word_bytes        uint8[…]   the concatenated words in UTF-8, as they are written (after the
+                                 tokenizer, before normalisation and stems), term after term, those
+                                 of a term by first occurrence
+    word_lengths      uint[W]    bytes of each
+    word_counts       uint8[…]   occurrences of each, as varints (kernels/core/varints.py)
     documents         uint8[…]   the stored columns (store/documents.py), where there are any
     document_schema   uint8[…]   their schema, an Arrow IPC message
     group_rows, group_bytes  uint[G]  rows and bytes of each of their groups
@@ -27,10 +34,10 @@ An index of format 2 is one container for each segment (store/container.py), wit
     id_rows           uint32[N]  the document of each
 
 A field, a text column with an inverted index of its own, has the arrays from posting_docs to
-position_blocks again, with names that begin with its own name and a slash.
+word_counts again, with names that begin with its own name and a slash.
 
-In an index of format 1, which has a single segment, each array is a file, frequencies are bytes,
-and `documents.parquet` has the stored columns; the last four are missing.
+Format 2 has no words. In an index of format 1, which has a single segment, each array is a file,
+frequencies are bytes, and `documents.parquet` has the stored columns; the last four are missing.
 
 Terms are numbered by their first occurrence in the segment (n-gram level by level), documents by
 their row. `uint` is the narrowest of uint8, 16, 32, 64 that fits. Counts are stored, not offsets:
@@ -49,12 +56,26 @@ import numpy.typing as npt
 
 from fastseq.errors import FormatError
 from fastseq.kernels.search.positions import BLOCK_BITS, read_positions
+from fastseq.kernels.core.varints import read_varints
+from fastseq.kernels.search.positions import read_positions
 from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, Postings, frequencies
+from fastseq.kernels.text.raw_words import copy_strings
 from fastseq.store.container import Container
 from fastseq.store.folder import Folder
 from fastseq.text.tables import Dictionary
 from fastseq.text.vocabulary import SortedWords
-from fastseq.types import Float64, Int32, Int64, Texts, UInt8, UInt32, UInt64, offsets_of, ranges
+from fastseq.types import (
+    Float64,
+    Int32,
+    Int64,
+    RawWords,
+    Texts,
+    UInt8,
+    UInt32,
+    UInt64,
+    offsets_of,
+    ranges,
+)
 
 if TYPE_CHECKING:
     from fastseq.store.documents import StoredDocuments
@@ -68,7 +89,7 @@ POSTING_ARRAYS = {
     "large_at": ("large_at", np.int64),
     "large_tf": ("large_tfs", np.int32),
 }
-PACKED_TFS = "posting_tfs4"  # of format 2, may take the place of posting_tfs
+PACKED_TFS = "posting_tfs4"  # not of format 1; may take the place of posting_tfs
 TERM_RUNS = "term_runs"
 TERM_BYTES = "term_bytes"
 TERM_LENGTHS = "term_lengths"
@@ -76,6 +97,10 @@ TERM_SLOTS = "term_slots"
 DOCUMENT_LENGTHS = "document_lengths"
 POSITIONS = "positions"
 POSITION_BLOCKS = "position_blocks"
+TERM_WORDS = "term_words"
+WORD_BYTES = "word_bytes"
+WORD_LENGTHS = "word_lengths"
+WORD_COUNTS = "word_counts"
 DOCUMENTS = "documents"
 DOCUMENT_SCHEMA = "document_schema"
 GROUP_ROWS = "group_rows"
@@ -94,13 +119,14 @@ class Field:
 
     What a damaged file of format 1 could contain is either checked here or harmless to the kernels:
     offsets are running totals of unsigned counts that must end where the arrays do, windows and
-    documents beyond the last are ignored. In format 2 checksums find all damage.
+    documents beyond the last are ignored. Later, checksums find all damage.
 
     Parameters
     ----------
     source : a container, or a folder of format 1
     prefix : of the names of the arrays
     documents : the number that the manifest has
+    changes_words : whether the analyzer does
 
     Attributes
     ----------
@@ -111,10 +137,16 @@ class Field:
     df : int64[terms], document frequency of each term
     factors : what a ranking model that does not depend on other segments has computed of the
         documents, by its name
+    has_words : whether the words as they are written are known. They are not in segments of formats
+        1 and 2 whose analyzer changes words
     """
 
-    def __init__(self, source: Container | Folder, prefix: str, documents: int) -> None:
+    def __init__(
+        self, source: Container | Folder, prefix: str, documents: int, changes_words: bool
+    ) -> None:
         self._source, self._prefix = source, prefix
+        self._with_words = isinstance(source, Container) and prefix + TERM_WORDS in source
+        self.has_words = self._with_words or not changes_words
         lengths = self._counts(DOCUMENT_LENGTHS)
         self.lengths: Int32 = lengths.astype(np.int32)
         self.documents = len(lengths)
@@ -207,8 +239,11 @@ class Field:
 
     @cached_property
     def sorted_words(self) -> tuple[SortedWords, Int32 | None]:
-        """(the words as written, int32[n] the term of each; None where words are terms)."""
-        return self.sorted_terms, None
+        """(the words as they are written, the term of each; None where words are terms)."""
+        words, terms = self.words()
+        if words is self.vocabulary:
+            return self.sorted_terms, None
+        return SortedWords(words), terms
 
     def positions_of(self, term: int) -> tuple[Int64, Int32]:
         """(ends int64[df + 1], positions) of the postings of a term: those of posting i are
@@ -225,6 +260,59 @@ class Field:
         ends, found = np.empty(last - first + 1, np.int64), np.empty(count, np.int32)
         read_positions(found, ends, self.postings, *self.unverified_positions, term)
         return ends, found
+
+    @cached_property
+    def word_table(self) -> RawWords | None:
+        """The words that are stored, in the order of terms; None without the arrays. Raises
+        FormatError for damaged ones."""
+        if not self._with_words:
+            return None
+        data = self._array(WORD_BYTES, np.uint8)
+        words = Texts(data, self._offsets(WORD_LENGTHS, len(data)))
+        of_term = np.diff(self._offsets(TERM_WORDS, len(words)))
+        if len(of_term) != self.terms:
+            raise self.damaged(TERM_WORDS, f"{len(of_term)} entries, expected {self.terms}")
+        packed, counts = self._array(WORD_COUNTS, np.uint8), np.empty(len(words), np.int64)
+        ends = int(np.count_nonzero(packed < 128))
+        if ends != len(words) or read_varints(counts, packed) != len(packed):
+            raise self.damaged(WORD_COUNTS, f"not {len(words)} counts")
+        return RawWords(words, np.repeat(np.arange(self.terms, dtype=np.int32), of_term), counts)
+
+    def words(self) -> tuple[Texts, Int32]:
+        """(words, int32[n] the term of each): the distinct words as they are written, in the order
+        of terms. The terms themselves where the words are not known, or an analyzer does not change
+        them. Words of deleted documents are among them. Raises FormatError for damaged arrays.
+        """
+        words, terms, _ = self._words
+        return words, terms
+
+    def places_in_table(self, words: Int32) -> Int64:
+        """int64[n]: the place in `word_table` of words by their numbers in `words`, -1 for a term
+        that is its only word."""
+        found: Int64 = self._words[2][words]
+        return found
+
+    @cached_property
+    def _words(self) -> tuple[Texts, Int32, Int64]:
+        """(words, terms, place of each in `word_table` or -1)."""
+        table, every = self.word_table, np.arange(self.terms, dtype=np.int32)
+        if table is None:
+            return self.vocabulary, every, np.full(self.terms, -1, np.int64)
+        counts = np.bincount(table.terms, minlength=self.terms)
+        terms = np.repeat(every, np.maximum(counts, 1))
+        stored = counts[terms] > 0
+        alone = every[counts == 0]
+        lengths = np.empty(len(terms), np.int64)
+        lengths[stored] = np.diff(table.words.offsets)
+        lengths[~stored] = np.diff(self.vocabulary.offsets)[alone]
+        ends = offsets_of(lengths)
+        out = np.empty(int(ends[-1]), np.uint8)
+        whole = np.arange(len(table), dtype=np.int32)
+        for which, texts, chosen in (
+            (stored, table.words, whole), (~stored, self.vocabulary, alone)
+        ):  # fmt: skip
+            copy_strings(out, ends[:-1][which], texts.data, texts.offsets, 0, chosen)
+        return Texts(out, ends), terms, np.where(stored, np.cumsum(stored) - 1, -1)
 
     def _postings(self) -> Postings:
         source = self._source
@@ -283,12 +371,15 @@ class Segment(Field):
     """
 
     def __init__(
-        self, source: Container | Folder, name: str, documents: int, fields: Iterable[str] = ()
-    ) -> None:
+        self, source: Container | Folder, name: str, documents: int, changes_words: bool,
+        fields: Iterable[str] = (),
+    ) -> None:  # fmt: skip
         """fields : their names. Others as in Field."""
-        super().__init__(source, "", documents)
+        super().__init__(source, "", documents, changes_words)
         self.name = name
-        self.fields = {field: Field(source, field_prefix(field), documents) for field in fields}
+        self.fields = {
+            field: Field(source, field_prefix(field), documents, changes_words) for field in fields
+        }
 
     @cached_property
     def stored(self) -> StoredDocuments | None:

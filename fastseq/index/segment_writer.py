@@ -9,13 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.index import segment as layout
+from fastseq.kernels.core.varints import MOST_BYTES, write_varints
 from fastseq.kernels.search.positions import BLOCK_BITS, size_blocks
 from fastseq.kernels.search.postings import pack_tfs
 from fastseq.kernels.text import hashing
 from fastseq.store.container import ContainerWriter
 from fastseq.store.documents import DocumentWriter, schema_bytes
 from fastseq.store.writer import FolderWriter
-from fastseq.types import Int32, Int64, Texts, UInt32
+from fastseq.types import Int32, Int64, RawWords, Texts, UInt32
 
 Array = npt.NDArray[Any]
 
@@ -157,6 +158,17 @@ def write_terms(container: ContainerWriter, prefix: str, terms: Texts, lengths: 
     hashing.build_slots(slots, terms.data, terms.offsets)
     container.array(prefix + layout.TERM_SLOTS, slots)
     container.array(prefix + layout.DOCUMENT_LENGTHS, narrowest(lengths))
+
+
+def write_words(container: ContainerWriter, prefix: str, words: RawWords, terms: int) -> None:
+    """Write the words as they are written, which are in the order of terms, of all `terms`."""
+    of_term = np.bincount(words.terms, minlength=terms)
+    container.array(prefix + layout.TERM_WORDS, narrowest(of_term))
+    container.array(prefix + layout.WORD_BYTES, words.words.data)
+    container.array(prefix + layout.WORD_LENGTHS, narrowest(np.diff(words.words.offsets)))
+    packed = np.empty(MOST_BYTES * len(words), np.uint8)
+    size = write_varints(packed, words.counts)
+    container.array(prefix + layout.WORD_COUNTS, packed[:size])
 
 
 def write_groups(container: ContainerWriter, documents: DocumentWriter) -> None:

@@ -307,7 +307,7 @@ class Resolver:
         kind = type(query).__name__
 
         def make(searcher: Searcher) -> ListClause:
-            terms, total = _group_terms(searcher.collection, match)
+            terms, total = _group_terms(self._collection, searcher.collection, match)
             if total > MOST_WORDS:
                 self._notice(
                     f"{shown} matches {total:,} words: searched for the {MOST_WORDS:,} most "
@@ -460,29 +460,31 @@ def _slot(searcher: Searcher, word: TermClause | MergedClause, s: int) -> Int32:
 
 
 def _group_terms(
-    collection: Collection, match: Match
+    collection: Collection, view: Collection, match: Match
 ) -> tuple[list[tuple[Int32, Float64]], int]:
     """(the terms of each segment and their factors, the number of all terms) of the words that
-    match: at most the MOST_WORDS terms that most documents have."""
-    leaves = collection.leaves
+    match: at most the MOST_WORDS terms that most documents have.
+
+    view  the collection, or one of its fields
+    """
     found = []
-    for leaf in leaves:
-        words, terms = leaf.segment.sorted_words
+    for leaf, own in zip(collection.leaves, view.leaves, strict=True):
+        words, terms = own.segment.sorted_words
         ids, factors = match(words)
         if terms is not None:
             if leaf.live is not None:
-                live = live_words(collection, leaf, ids)
+                live = live_words(collection, leaf, ids, view.field or "")
                 ids, factors = ids[live], factors[live]
             # a term has the largest factor of its words
             distinct, places = np.unique(terms[ids], return_inverse=True)
             largest = np.zeros(len(distinct))
             np.maximum.at(largest, places, factors)
             ids, factors = distinct, largest
-        kept = leaf.counts_of(ids) > 0
+        kept = own.counts_of(ids) > 0
         found.append((ids[kept], factors[kept]))
-    if len(leaves) == 1:
-        return _most_frequent(leaves[0], *found[0])
-    return _most_frequent_of_all(leaves, found)
+    if len(view.leaves) == 1:
+        return _most_frequent(view.leaves[0], *found[0])
+    return _most_frequent_of_all(view.leaves, found)
 
 
 def _most_frequent(

@@ -25,13 +25,14 @@ import numpy.typing as npt
 
 from fastseq.errors import InvalidTextError, RowError
 from fastseq.kernels.text import ngrams, tokenize, unicode
+from fastseq.kernels.text import raw_words as word_kernels
 from fastseq.text.language import segmenter, stem
 from fastseq.text.normalising import FIRST, LANGUAGES, LAST, STEMMED, normalised
 from fastseq.text.settings import INDEX_TOKENIZER, AnalysisSettings
 from fastseq.text.splitting import HAN, Splitter, packed, splitter_of, stop_words
-from fastseq.text.tables import ByteTable, Column, KeyTable
+from fastseq.text.tables import ByteTable, Column, KeyTable, chosen_texts
 from fastseq.threads import in_order
-from fastseq.types import Int32, Int64, Texts, Tokens, UInt8, offsets_of
+from fastseq.types import Int32, Int64, RawWords, Texts, Tokens, UInt8, offsets_of
 
 # enters the critical section of an n-gram level (1 for words), or of one of several lexicons'
 Ticket = Callable[[Any], AbstractContextManager[object]]
@@ -49,22 +50,27 @@ class Lexicon:
     """
 
     def __init__(
-        self, analyzer: AnalysisSettings, gaps: bool = False, max_raw_bytes: float = math.inf
-    ) -> None:
+        self, analyzer: AnalysisSettings, gaps: bool = False, max_raw_bytes: float = math.inf,
+        counts_words: bool = False,
+    ) -> None:  # fmt: skip
         """Raises MissingExtraError when the analyzer needs a package that is not installed.
 
         analyzer : without a tokenizer, that of an index
         gaps : tokens of removed words (stop words and those of another length) are -1 instead of
             left out; not with n-grams
         max_raw_bytes : size at which the cache of raw words is cleared
+        counts_words : for raw_words; of an analyzer that changes words
         """
         assert not gaps or not analyzer.has_ngrams
+        assert not counts_words or analyzer.changes_words
         self.analyzer = analyzer = analyzer.resolved(INDEX_TOKENIZER)
         self._gaps = gaps
         self._splitter = splitter_of(analyzer)
         self._filter = WordFilter(self._splitter, gaps)
         self._raw: ByteTable | None = None
         self._max_raw_bytes = max_raw_bytes
+        self._counts = Column(np.int64) if counts_words else None
+        self._cleared: list[RawWords] = []
         self._grams = [KeyTable(6) for _ in range(analyzer.ngrams[1] - 1)]
         self._lock = threading.Lock()
 
@@ -77,7 +83,8 @@ class Lexicon:
         """Bytes of memory that the vocabulary takes; an estimate while other threads encode."""
         raw = self._raw
         tables = self._grams if raw is None else [raw, *self._grams]
-        return self._filter.nbytes + sum(table.nbytes for table in tables)
+        counts = 0 if self._counts is None else self._counts.nbytes
+        return self._filter.nbytes + counts + sum(table.nbytes for table in tables)
 
     @property
     def section_sizes(self) -> list[int]:
@@ -103,6 +110,29 @@ class Lexicon:
         offsets = offsets_of(np.concatenate([np.diff(texts.offsets) for texts in sections]))
         return Texts(np.concatenate([texts.data for texts in sections]), offsets)
 
+    def raw_words(self) -> RawWords:
+        """The raw words that have a term, since their cache was last cleared, and the occurrences
+        of each in these texts; in the order of terms, those of a term in the order of first
+        occurrence. Not those of a script that is segmented, which are terms as they are."""
+        raw, counts = self._raw, self._counts
+        assert counts is not None
+        if raw is None or not len(raw):
+            return RawWords(Texts.from_strings([]), np.empty(0, np.int32), np.empty(0, np.int64))
+        terms = self._filter.terms_of_words()
+        places = offsets_of(np.bincount(terms[terms >= 0], minlength=1))
+        order = np.empty(int(places[-1]), np.int32)
+        word_kernels.sort_by_term(order, places, terms)
+        words = chosen_texts(raw.arena, raw.offsets[: len(raw) + 1], raw.gap, order)
+        return RawWords(words, terms[order], counts.values[order])
+
+    def take_cleared(self) -> list[RawWords]:
+        """The `raw_words` before each time that their cache was cleared, since the last call; from
+        one thread, while others may encode."""
+        found = []
+        while self._cleared:
+            found.append(self._cleared.pop(0))
+        return found
+
     def encode(self, texts: Texts) -> Tokens:
         """The term ids of each text.
 
@@ -127,8 +157,11 @@ class Lexicon:
         texts = valid_texts(texts, self.analyzer.on_invalid)
         enter = ticket if ticket is not None else lambda level: self._lock
         ids, ends, table = self._splitter.split(texts)
+        counts = np.zeros(len(table) if self._counts is not None else 0, np.int64)
+        if self._counts is not None:
+            word_kernels.count_ids(counts, ids)
         with enter(1):
-            rename = self._register(table)
+            rename = self._register(table, counts)
         words = rename(ids, ends)
         levels = [words]
         for n in range(2, self.analyzer.ngrams[1] + 1):
@@ -147,22 +180,32 @@ class Lexicon:
             levels.append(renaming(mapping)(ids, ends))
         return levels[self.analyzer.ngrams[0] - 1 :]
 
-    def _register(self, local: ByteTable) -> Rename:
-        """Add a slice's raw words; returns the function that renames its ids."""
+    def _register(self, local: ByteTable, counts: Int64) -> Rename:
+        """Add a slice's raw words, with their occurrences where these are counted; returns the
+        function that renames its ids."""
         active = self._filter.active
         if active and self._raw is not None:
             nbytes = self._raw.nbytes + self._filter.raw_bytes
             if nbytes > self._max_raw_bytes:
-                self._raw = None
-                self._filter.clear_raw()
+                self._clear_raw()
         if self._raw is None or not len(self._raw):
             self._raw, known = local, None
         else:
             known = self._raw.register(local.arena, local.offsets[: len(local) + 1], local.gap)
         if not active:
             return renaming(known)
+        if self._counts is not None:
+            self._counts.append(np.zeros(len(self._raw) - self._counts.size, np.int64))
+            self._counts.values[slice(None) if known is None else known] += counts
         self._filter.add(self._raw)
         return self._filter.renaming(known)
+
+    def _clear_raw(self) -> None:
+        if self._counts is not None:
+            self._cleared.append(self.raw_words())
+            self._counts = Column(np.int64)
+        self._raw = None
+        self._filter.clear_raw()
 
 
 def valid_texts(texts: Texts, on_invalid: str) -> Texts:
@@ -261,6 +304,18 @@ class WordFilter:
         self._pieces = Column(np.int32)
         self._ends = Column(np.int64)
         self._ends.append(np.zeros(1, np.int64))
+        self._segmented = Column(np.bool_)
+
+    def terms_of_words(self) -> Int32:
+        """int32[n]: the term of each raw word, -1 for one that is removed or segmented. Not with
+        n-grams of characters."""
+        if not self._several:
+            return self._ids.values
+        starts, counts = self._ends.values[:-1], np.diff(self._ends.values)
+        single = (counts == 1) & ~self._segmented.values
+        terms = np.full(len(counts), -1, np.int32)
+        terms[single] = self._pieces.values[starts[single]]
+        return terms
 
     @property
     def nbytes(self) -> int:
@@ -270,7 +325,8 @@ class WordFilter:
     @property
     def raw_bytes(self) -> int:
         """Those for the terms of the raw words."""
-        return self._ids.nbytes + self._pieces.nbytes + self._ends.nbytes
+        columns = self._ids, self._pieces, self._ends, self._segmented
+        return sum(column.nbytes for column in columns)
 
     def add(self, raw: ByteTable) -> None:
         """Give terms to the raw words added since the last call."""
@@ -284,8 +340,10 @@ class WordFilter:
         if self._changes:
             words = _strings(data, starts, gap)
             if (cut := self._cut) is not None:
-                scripts = zip(words, self._splitter.scripts(words).tolist(), strict=True)
-                pieces = [cut(word) if script == HAN else [word] for word, script in scripts]
+                segmented = self._splitter.scripts(words) == HAN
+                self._segmented.append(segmented)
+                each = zip(words, segmented.tolist(), strict=True)
+                pieces = [cut(word) if found else [word] for word, found in each]
                 owners = offsets_of([len(several) for several in pieces])
                 words = list(chain.from_iterable(pieces))
             words = normalised(FIRST, self._language, words)

@@ -9,7 +9,7 @@ from typing import Any, Self
 from fastseq.errors import SettingsError
 from fastseq.estimator import Checked, Choice, Flag, Span, Whole, parameter, valid_parameters
 from fastseq.text.language import check_stemmer, check_stopwords
-from fastseq.text.normalising import check_normalization
+from fastseq.text.normalising import FIRST, LAST, check_normalization
 
 # default tokenizers: of an index and of Analyzer.tokens; of features and word vectors
 INDEX_TOKENIZER, FEATURES_TOKENIZER = "unicode", "word"
@@ -126,6 +126,14 @@ class AnalysisSettings:
     def has_ngrams(self) -> bool:
         """Whether terms are n-grams of words or characters."""
         return self.ngrams != (1, 1) or self.char_ngrams is not None
+
+    @property
+    def changes_words(self) -> bool:
+        """Whether terms are words that may differ from those as written: of stems, or normalised
+        after the text is split. N-grams of characters, or of two words and more, are no words."""
+        if self.char_ngrams is not None or self.ngrams[0] > 1:
+            return False
+        return self.stemmer != "none" or self.normalization in {*FIRST, *LAST}
 
     def __post_init__(self) -> None:
         if isinstance(self.stopwords, list):

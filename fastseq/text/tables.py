@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.kernels.text import hashing, tokenize
-from fastseq.types import Int32, Int64, Texts, UInt8, UInt32, UInt64
+from fastseq.kernels.text import hashing, raw_words, tokenize
+from fastseq.types import Int32, Int64, Texts, UInt8, UInt32, UInt64, offsets_of
 
 Array = npt.NDArray[Any]
 
@@ -31,6 +31,14 @@ def _enlarged(old: Array, length: int, used: int) -> Array:
     new = np.empty(length, old.dtype)
     new[:used] = old[:used]
     return new
+
+
+def chosen_texts(data: UInt8, offsets: Int64, gap: int, chosen: Int32) -> Texts:
+    """Copies of the strings data[offsets[i]:offsets[i + 1] - gap] for each i of `chosen`."""
+    ends = offsets_of(offsets[1:][chosen] - offsets[:-1][chosen] - gap)
+    out = np.empty(int(ends[-1]), np.uint8)
+    raw_words.copy_strings(out, ends, data, offsets, gap, chosen)
+    return Texts(out, ends)
 
 
 class Column:

@@ -479,7 +479,7 @@ def test_info_of_segments_and_deleted_documents(run: Run, cats: Path) -> None:
     assert run("add", "new.parquet").code == 0
     ran = run("info", INDEX, "--verify")
     said = ran.pairs
-    assert (said["format version"], said["documents"], said["segments"]) == ("2", "6", "2")
+    assert (said["format version"], said["documents"], said["segments"]) == ("3", "6", "2")
     assert said["deleted documents"] == "1"
     assert said["segment-000001"] == "5 documents (1 deleted)"
     assert said["segment-000002"] == "2 documents"
@@ -554,19 +554,19 @@ def test_folder_that_is_no_index_is_an_error(run: Run, cats: Path, words: tuple[
 
 @pytest.mark.parametrize("words", COMMANDS)
 def test_newer_format_is_an_error(run: Run, cats: Path, words: tuple[str, ...]) -> None:
-    manifest = replace(read_manifest(INDEX), format_version=3)
+    manifest = replace(read_manifest(INDEX), format_version=4)
     (INDEX / MANIFEST).write_bytes(manifest.to_bytes())  # with its checksum
     extra = INDEX / "data-000001" / "of_the_newer_format"
     extra.write_text("mine")
     with kept(verify=False):
         error = run(*words).error
-    assert "format version 3 is too new" in error
+    assert "format version 4 is too new" in error
     assert "upgrade fastseq" in error
     assert "checksum" not in error
 
 
 @pytest.mark.parametrize("name", ["words", "pieces", "pairs"])
-def test_first_change_of_format_1_writes_format_2(
+def test_first_change_of_format_1_writes_format_3(
     run: Run, write: Write, tmp_path: Path, name: str
 ) -> None:
     shutil.copytree(GOLDEN / name, "old")
@@ -583,7 +583,7 @@ def test_first_change_of_format_1_writes_format_2(
     assert run("compact", "-i", "compacted").code == 0
     for index in ("old", "compacted"):
         said = run("info", index, "--verify").pairs
-        assert (said["format version"], said["documents"]) == ("2", "48")
+        assert (said["format version"], said["documents"]) == ("3", "48")
         assert run(*query[:3], index, *query[4:]).out == before
 
 

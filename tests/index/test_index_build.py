@@ -122,6 +122,7 @@ def test_postings_match_the_naive_index(texts: list[str | None], name: str) -> N
         (stored,) = inverted.read_segments(path)
         built = stored.inverted
         assert built == expected(analyzer, texts)
+        assert (built.words is not None) == (analyzer.stemmer != "none")
         assert stored.documents == table
         assert summary["null_texts"] == texts.count(None)
         assert summary["terms"] == len(built.terms)

@@ -22,8 +22,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fastseq import BM25, BoW, DataError, FastseqError, FormatError, Index, SettingsError
+from fastseq.index import VERSION, changes, merging, segment_writer
 from fastseq.index import build as build_module
-from fastseq.index import changes, merging, segment_writer
 from fastseq.index import segment as segment_module
 from fastseq.index.merging import due
 from fastseq.store import disk
@@ -505,7 +505,7 @@ def test_the_first_change_migrates_format_1(tmp_path: Path, name: str) -> None:
     index = Index.open(path)
     index.delete(["d06", "d11"])
     index.add(pa.table({"id": ["d01", "new"], "text": ["tea often", "green w7"]}))
-    assert read_manifest(path).format_version == 2
+    assert read_manifest(path).format_version == VERSION
     assert_tidy(path)
     expected = [row for row in rows if row["id"] not in ("d06", "d11", "d01")]
     for id, text in (("d01", "tea often"), ("new", "green w7")):
@@ -524,7 +524,7 @@ def test_compact_migrates_format_1(tmp_path: Path) -> None:
     before = Index.open(tmp_path / "index")
     index = Index.open(tmp_path / "index")
     index.compact()
-    assert read_manifest(tmp_path / "index").format_version == 2
+    assert read_manifest(tmp_path / "index").format_version == VERSION
     assert documents_of(index) == documents_of(before)
     assert hits_of(index) == hits_of(before)
     assert_tidy(tmp_path / "index")

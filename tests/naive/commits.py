@@ -1,4 +1,4 @@
-"""Commits of several segments and of deletions in format version 2, and indexes of version 1.
+"""Commits of several segments and of deletions in formats 2 and 3, and indexes of version 1.
 
 Nothing of fastseq is imported.
 """

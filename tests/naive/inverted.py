@@ -1,4 +1,4 @@
-"""An inverted index by definition, and format versions 1 and 2 read back by their description.
+"""An inverted index by definition, and format versions 1 to 3 read back by their description.
 
 Documents are lists of tokens. Nothing of fastseq is imported.
 """
@@ -29,13 +29,14 @@ POSTINGS = [
 ]  # fmt: skip
 PACKED_TFS = "posting_tfs4"  # takes the place of posting_tfs in most segments of version 2
 POSITIONS = ["positions", "position_blocks"]
+WORDS = ["term_words", "word_bytes", "word_lengths", "word_counts"]
 DOCUMENTS = ["documents", "document_schema", "group_rows", "group_bytes"]
 IDS = ["id_hashes", "id_rows"]
 DTYPES = {
     "posting_docs": "<u2", "posting_tfs": "|u1", "posting_tfs4": "|u1", "run_windows": "<u2",
     "run_counts": "<u2", "large_at": "<i8", "large_tfs": "<i4", "term_bytes": "|u1",
     "term_slots": "<u4", "documents": "|u1", "document_schema": "|u1", "id_hashes": "<u4",
-    "id_rows": "<u4", "positions": "|u1",
+    "id_rows": "<u4", "positions": "|u1", "word_bytes": "|u1", "word_counts": "|u1",
 }  # fmt: skip
 BLOCK = 128  # postings whose positions' bytes are counted together
 COLUMN_GAP = 100  # positions between a document's text columns
@@ -48,12 +49,14 @@ class Inverted:
     """terms by id, each term's (document, frequency) pairs, and each document's length.
 
     positions  of each term, for each of its documents in order; None where they are not stored
+    words      (word as it is written, its occurrences) of each term; None where they are not stored
     """
 
     terms: list[str]
     postings: list[list[tuple[int, int]]]
     lengths: list[int]
     positions: list[list[list[int]]] | None = None
+    words: list[list[tuple[str, int]]] | None = field(default=None, compare=False)
 
 
 @dataclass
@@ -113,6 +116,14 @@ def invert_columns(documents: Sequence[Sequence[Sequence[str | None]]]) -> Inver
     return inverted
 
 
+def words_of(pairs: Sequence[tuple[str, str]], terms: Sequence[str]) -> list[list[tuple[str, int]]]:
+    """The words of each term, by (word as it is written, its term) of every token in order."""
+    found: dict[str, Counter[str]] = {term: Counter() for term in terms}
+    for word, term in pairs:
+        found[term][word] += 1
+    return [list(found[term].items()) for term in terms]
+
+
 def live(segments: Sequence[Segment], name: str = "") -> dict[str, list[tuple[int, list[int]]]]:
     """(document, its positions) of each term in the documents that are not deleted, which are
     numbered from the first segment on; an empty list where there are no positions.
@@ -151,7 +162,7 @@ def read_segments(folder: Path) -> list[Segment]:
     assert manifest["kind"] == "index"
     if manifest["format_version"] == 1:
         return [_read_version_1(folder, manifest)]
-    assert manifest["format_version"] == 2
+    assert manifest["format_version"] in (2, 3)
     return _read_version_2(folder, manifest)
 
 
@@ -178,7 +189,7 @@ def _read_version_1(folder: Path, manifest: dict[str, Any]) -> Segment:
     return Segment(found, documents=documents)
 
 
-# ---- version 2: a container for each segment, and a file of deletions
+# ---- versions 2 and 3: a container for each segment, and a file of deletions; 3 may have words
 
 
 def _read_version_2(folder: Path, manifest: dict[str, Any]) -> list[Segment]:
@@ -228,6 +239,8 @@ def _read_version_2(folder: Path, manifest: dict[str, Any]) -> list[Segment]:
         assert len(segment.deleted) < rows
         totals.update({key: entry[key] for key in ("terms", "postings", "tokens")})
         totals["documents"] += rows - len(segment.deleted)
+        both = [segment.inverted, *segment.fields.values()]
+        assert manifest["format_version"] == 3 or all(own.words is None for own in both)
         expected = _array_names(segment.inverted)
         for name, own in segment.fields.items():
             expected.update(f"{name}/{array}" for array in _array_names(own))
@@ -253,7 +266,8 @@ def _array_names(inverted: Inverted) -> set[str]:
     names = {*POSTINGS}
     if is_packed(frequencies(inverted)):
         names = names - {"posting_tfs"} | {PACKED_TFS}
-    return names if inverted.positions is None else {*names, *POSITIONS}
+    names |= set() if inverted.positions is None else {*POSITIONS}
+    return names if inverted.words is None else {*names, *WORDS}
 
 
 def frequencies(inverted: Inverted) -> list[int]:
@@ -376,7 +390,7 @@ def _inverted(arrays: Arrays, positions: bool = False) -> Inverted:
     for name, dtype in DTYPES.items():
         assert name not in arrays or arrays[name].dtype == dtype
     narrow = {"term_runs", "term_lengths", "document_lengths", "group_rows", "group_bytes"}
-    narrow.add("position_blocks")
+    narrow |= {"position_blocks", "term_words", "word_lengths"}
     for name in narrow & arrays.keys():
         largest = int(arrays[name].max(initial=0))
         assert arrays[name].dtype == np.min_scalar_type(largest)  # the narrowest that fits
@@ -407,7 +421,40 @@ def _inverted(arrays: Arrays, positions: bool = False) -> Inverted:
     assert run == len(windows) == len(counts)
     _check_slots(arrays["term_slots"].tolist(), [term.encode() for term in terms])
     found_positions = _positions(arrays, postings) if positions else None
-    return Inverted(terms, postings, lengths, found_positions)
+    words = _words(arrays, terms, postings) if "term_words" in arrays else None
+    return Inverted(terms, postings, lengths, found_positions, words)
+
+
+def _words(
+    arrays: Arrays, terms: list[str], postings: list[list[tuple[int, int]]]
+) -> list[list[tuple[str, int]]]:
+    """The words of every term; one without any in the arrays is its only word."""
+    raw, packed = arrays["word_bytes"].tobytes(), arrays["word_counts"].tobytes()
+    lengths = arrays["word_lengths"].tolist()
+    start = word = at = 0
+    found = []
+    assert len(arrays["term_words"]) == len(terms)
+    for term, own_postings, count in zip(
+        terms, postings, arrays["term_words"].tolist(), strict=True
+    ):
+        occurrences = sum(tf for _, tf in own_postings)
+        own = []
+        for _ in range(count):
+            text = raw[start : start + lengths[word]].decode()
+            times, end = read_integer(packed, at)
+            assert packed[at:end] == integer(times)
+            own.append((text, times))
+            start, word, at = start + lengths[word], word + 1, end
+        if own:
+            assert [text for text, _ in own] != [term]
+            assert all(times > 0 for _, times in own)
+            # more where words of deleted documents could not be subtracted
+            assert sum(times for _, times in own) >= occurrences
+        found.append(own or [(term, occurrences)])
+    assert (start, word, at) == (len(raw), len(lengths), len(packed))
+    every = [text for own in found for text, _ in own]
+    assert len(every) == len(set(every))
+    return found
 
 
 def _read_frequencies(arrays: Arrays, postings: int) -> list[int]:

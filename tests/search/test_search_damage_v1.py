@@ -26,6 +26,7 @@ import pytest
 
 from fastseq import BM25, TFIDF, Analyzer, BoW, FormatError, Index
 from fastseq.index import merging
+from fastseq.index.words import StoredWords
 from fastseq.store.container import ContainerWriter
 from fastseq.store.folder import MANIFEST, FileEntry, read_manifest, verify
 from tests.naive.commits import as_version_1
@@ -156,13 +157,16 @@ def look(folder: Path, model: BM25 | TFIDF | BoW, k: int) -> None:
 
 
 def merge_postings(folder: Path) -> None:
-    """Merge the inverted index into a segment of format 2, as the first change of the index does;
-    what comes is a file or a FormatError."""
+    """Merge the inverted index into a container, as the first change of the index does; what comes
+    is a file or a FormatError."""
     target = folder.with_name("merged")
     container = ContainerWriter(target)
     try:
-        leaves = Index.open(folder)._collection.leaves
-        merging.merge(leaves, container, None, pa.schema([]), 1 << 20, 2, lambda done, total: None)
+        collection = Index.open(folder)._collection
+        merging.merge(
+            collection.leaves, container, None, pa.schema([]), StoredWords(collection), 1 << 20, 2,
+            lambda done, total: None,
+        )  # fmt: skip
         container.finish()
         said = str(folder)
     except FormatError as error:
@@ -248,7 +252,7 @@ def test_damaged_files_never_crash_a_search(folder: Path, names: list[str]) -> N
 
 
 def test_another_format_version_is_rejected(folder: Path, tmp_path: Path) -> None:
-    for version in (0, 3, 99):
+    for version in (0, 4, 99):
         manifest = replace(read_manifest(folder), format_version=version)
         (tmp_path / MANIFEST).write_bytes(manifest.to_bytes())
         with pytest.raises(FormatError, match=f"format version {version} is too"):

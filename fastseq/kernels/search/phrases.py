@@ -21,7 +21,8 @@ import numpy as np
 
 from fastseq.kernels.core.arrays import Int64, UInt16
 from fastseq.kernels.core.jit import helper, inline, jit, optimised_helper
-from fastseq.kernels.search.positions import positions_start, read_integer
+from fastseq.kernels.core.varints import get
+from fastseq.kernels.search.positions import positions_start
 from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, find_document, frequency
 from fastseq.kernels.simd.bytes import equal32, trailing_zeros
 
@@ -319,7 +320,7 @@ def _move(cursors, data, c):
     if cursors.left[c] == 0 or at >= np.uint64(len(data)):
         cursors.position[c] = END
         return
-    distance, at = read_integer(data, at)
+    distance, at = get(data, at)
     cursors.position[c] += distance
     cursors.left[c] -= 1
     cursors.at[c] = np.int64(at)
@@ -563,8 +564,8 @@ def _count_pair(data, at, left, other_at, other_left, shift):
     at, left  where its data starts, and its frequency
     """
     end = np.uint64(len(data))
-    position, at = read_integer(data, at)
-    other, other_at = read_integer(data, other_at)
+    position, at = get(data, at)
+    other, other_at = get(data, other_at)
     position += shift
     count = 0
     while True:
@@ -572,14 +573,14 @@ def _count_pair(data, at, left, other_at, other_left, shift):
             other_left -= 1
             if other_left == 0 or other_at >= end:
                 return count
-            distance, other_at = read_integer(data, other_at)
+            distance, other_at = get(data, other_at)
             other += distance
         else:
             count += position == other
             left -= 1
             if left == 0 or at >= end:
                 return count
-            distance, at = read_integer(data, at)
+            distance, at = get(data, at)
             position += distance
 
 

@@ -1,9 +1,9 @@
 """Positions of terms in documents: inverting, merging and reading.
 
 The positions of a posting are tf integers: the first position and the distances to each next one,
-in bytes of seven bits, the lowest first, of which all but the last of an integer have the high bit
-set. Those of all postings follow each other. The sizes in bytes of blocks of 128 postings are
-stored, so a posting is found by skipping the integers before it in its block.
+as varints (kernels/core/varints.py). Those of all postings follow each other. The sizes in bytes of
+blocks of 128 postings are stored, so a posting is found by skipping the integers before it in its
+block.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastseq.kernels.core.jit import inline, jit
+from fastseq.kernels.core.varints import get, put, skip
 from fastseq.kernels.search.postings import (
     DIGIT_BITS,
     LARGE_TF,
@@ -28,47 +29,8 @@ BLOCK = 1 << BLOCK_BITS  # postings
 COLUMN_GAP = 100  # positions between the last token of a text column and the next column
 MOST_BYTES = 5  # of an integer
 
-_U1, _U7, _U128 = np.uint64(1), np.uint64(7), np.uint64(128)
+_U1, _U7 = np.uint64(1), np.uint64(7)
 _ONES, _HIGH_BITS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
-
-
-@inline
-def _put(data, at, value):
-    """Write an integer; returns the place after it."""
-    rest = np.uint64(value)
-    while rest >= _U128:
-        data[at] = np.uint8(rest | _U128)
-        rest >>= _U7
-        at += _U1
-    data[at] = np.uint8(rest)
-    return at + _U1
-
-
-@inline
-def read_integer(data, at):
-    """(value int64, the place after it) of the integer at a place (uint64); it ends with the
-    data at most."""
-    value = np.uint64(0)
-    shift = np.uint64(0)
-    end = np.uint64(len(data))
-    while at < end:
-        byte = np.uint64(data[at])
-        at += _U1
-        value |= (byte & np.uint64(127)) << (shift & np.uint64(63))
-        shift += _U7
-        if byte < _U128:
-            break
-    return np.int64(value), at
-
-
-@inline
-def _skip(data, at, count):
-    """The place after `count` integers; the end of the data at most. For a few of them."""
-    end = np.uint64(len(data))
-    while count > 0 and at < end:
-        count -= np.int64(data[at] < np.uint8(128))
-        at += _U1
-    return at
 
 
 @inline
@@ -99,7 +61,7 @@ def _bit_at(mask, n):
 
 @inline
 def _skip_many(data, at, count):
-    """`_skip`, 64 bytes at a time."""
+    """`skip`, 64 bytes at a time."""
     left = np.uint64(count)
     while left > np.uint64(0) and at + np.uint64(64) <= np.uint64(len(data)):
         last_bytes = ~non_ascii64(data, at)
@@ -108,7 +70,7 @@ def _skip_many(data, at, count):
             return at + _bit_at(last_bytes, left - _U1) + _U1
         left -= found
         at += np.uint64(64)
-    return _skip(data, at, np.int64(left))
+    return skip(data, at, np.int64(left))
 
 
 @inline
@@ -205,7 +167,7 @@ def invert_positions(
         tf = 0
         previous = np.int32(0)
         while True:
-            end = _put(data, end, position_of[token] - previous)
+            end = put(data, end, position_of[token] - previous)
             previous = position_of[token]
             tf += 1
             i += _U1
@@ -264,7 +226,7 @@ def size_blocks(sizes, data, tfs, large_tf, first_posting):
         if tf == LARGE_TF:
             tf = np.int64(large_tf[larges])
             larges += 1
-        end = _skip(data, at, tf)
+        end = skip(data, at, tf)
         block = (np.uint64(first_posting) + np.uint64(i)) >> np.uint64(BLOCK_BITS)
         sizes[block] += np.uint32(end - at)
         at = end
@@ -290,7 +252,7 @@ def count_merged_positions(sizes, postings, data, blocks, rows, terms, first, la
             base = np.uint64(postings.run_window[np.uint64(run)]) << np.uint64(WINDOW_BITS)
             stop = i + np.uint64(postings.run_count[np.uint64(run)]) + _U1
             for j in range(i, stop):
-                end = _skip(data, at, frequency(postings, j))
+                end = skip(data, at, frequency(postings, j))
                 document = base + np.uint64(postings.docs[j])
                 if document < documents and rows[document] >= 0:
                     sizes[new] += np.int64(end - at)
@@ -321,7 +283,7 @@ def place_merged_positions(out, at, postings, data, blocks, rows, terms, first):
             base = np.uint64(postings.run_window[np.uint64(run)]) << np.uint64(WINDOW_BITS)
             stop = i + np.uint64(postings.run_count[np.uint64(run)]) + _U1
             for j in range(i, stop):
-                end = _skip(data, start, frequency(postings, j))
+                end = skip(data, start, frequency(postings, j))
                 document = base + np.uint64(postings.docs[j])
                 if document < documents and rows[document] >= 0:
                     for byte in range(start, end):
@@ -347,8 +309,8 @@ def read_positions(positions, ends, postings, data, blocks, term):
     for i in range(len(ends) - 1):
         position = np.int64(0)
         for _ in range(frequency(postings, first + np.uint64(i))):
-            distance, at = read_integer(data, at)
-            position += distance
+            value, at = get(data, at)
+            position += value
             positions[np.uint64(out)] = np.int32(position)
             out += 1
         ends[np.uint64(i + 1)] = out

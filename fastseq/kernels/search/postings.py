@@ -337,6 +337,27 @@ def count_occurrences(counts, postings, live, terms):
 
 
 @jit
+def mark_documents(marks, postings, terms):
+    """Set marks[document] to 1 for each document with one of some terms.
+
+    marks  uint8[documents]
+    terms  int32[n]
+    """
+    documents = np.uint64(len(marks))
+    for i in range(np.uint64(len(terms))):
+        term = np.uint64(terms[i])
+        at = np.uint64(postings.term_posting[term])
+        for run in range(postings.term_run[term], postings.term_run[term + np.uint64(1)]):
+            base = np.uint64(postings.run_window[np.uint64(run)]) << np.uint64(WINDOW_BITS)
+            stop = at + np.uint64(postings.run_count[np.uint64(run)]) + np.uint64(1)
+            for j in range(at, stop):
+                document = base + np.uint64(postings.docs[j])
+                if document < documents:
+                    marks[document] = 1
+            at = stop
+
+
+@jit
 def count_merged(df, runs, last_window, postings, rows, terms, first, last):
     """Add the postings of a segment to the counts of a merged one; segments in document order.
     Returns the numbers of their frequencies of LARGE_PACKED_TF and more, and of LARGE_TF and more.
