@@ -55,9 +55,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import FormatError
-from fastseq.kernels.search.positions import BLOCK_BITS, read_positions
 from fastseq.kernels.core.varints import read_varints
-from fastseq.kernels.search.positions import read_positions
+from fastseq.kernels.search.positions import BLOCK_BITS, read_positions
 from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, Postings, frequencies
 from fastseq.kernels.text.raw_words import copy_strings
 from fastseq.store.container import Container

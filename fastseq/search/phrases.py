@@ -27,8 +27,6 @@ from fastseq.types import Float32, Int32, Int64, Texts, UInt8, offsets_of, range
 Slots = Sequence[Int32]
 Found = tuple[Int32, Float32]  # rows, ascending, and frequencies
 
-NO_POSITIONS = "this index has no positions, which phrases need: index again without --no-positions"
-
 _UNBOUNDED = 1 << 40  # beyond the length of any match
 _ROWS = 1024  # whose text is read at a time
 _NONE_DELETED = np.empty(0, np.uint8)
@@ -36,7 +34,7 @@ _NO_ENTRIES = np.empty(0, np.int64)
 
 
 class _Source(NamedTuple):
-    """Postings of documents, and their positions where these are needed.
+    """Postings of documents, and their positions (`Field.positions`).
 
     live  uint8[documents], 0 for a deleted document; uint8[0] where there is none
     """
@@ -44,7 +42,7 @@ class _Source(NamedTuple):
     postings: Postings
     documents: int
     live: UInt8
-    positions: tuple[UInt8, Int64] | tuple[()]
+    positions: tuple[UInt8, Int64]
 
 
 def phrase_list(leaf: Leaf, slots: Slots, offsets: Sequence[int], slop: int = 0) -> Found:
@@ -70,14 +68,16 @@ def near_list(leaf: Leaf, terms: Int32, distance: int, in_order: bool = False) -
 
     Parameters
     ----------
-    terms : of the segment; one that is given twice must occur twice
+    terms : of the segment, at least one, -1 for one that it lacks; a term that is given twice must
+        occur twice
     distance : the largest number of other positions in an interval with all terms
     in_order : whether the terms must be in the given order
 
     Returns as `phrase_list`, the frequency being the sum of 1 / (1 + other positions) over the
     minimal intervals, those that have no other one in them. Raises as `phrase_list`.
     """
-    return _near(_verified(leaf, [terms]), terms, distance, in_order)
+    source = _verified(leaf, [terms[terms >= 0]])
+    return _near(source, terms, distance, in_order) if terms.min() >= 0 else _concatenated([])
 
 
 def conjunction(leaf: Leaf, slots: Slots) -> Int32:
@@ -88,13 +88,12 @@ def conjunction(leaf: Leaf, slots: Slots) -> Int32:
     segment = leaf.segment
     terms, starts = _joined(slots)
     segment.verify_postings(terms)
-    live = _NONE_DELETED if leaf.live is None else leaf.live
-    source = _Source(segment.postings, segment.documents, live, ())
+    postings, documents = segment.postings, segment.documents
     with _scratch(len(slots), len(terms)) as scratch:
-        lists, most = _lists(source, terms, starts)
+        lists, most = _lists(postings, terms, starts, documents)
         rows = np.empty(most, np.int32)
         found = kernels.documents_with_all(
-            rows, lists, source.postings, terms, live, source.documents, scratch
+            rows, lists, postings, terms, _live(leaf), documents, scratch
         )
     return rows[:found].copy()
 
@@ -110,7 +109,6 @@ def phrase_by_text(
 
     Raises DataError where the text is not stored or has n-grams, FormatError for a damaged file.
     """
-
     parts = []
     for index in _text_indexes(collection, leaf, field, slots):
         own = [index.terms(slot) for slot in slots]
@@ -124,7 +122,8 @@ def near_by_text(
     in_order: bool = False,
 ) -> Found:  # fmt: skip
     """`near_list` of a segment without positions; as `phrase_by_text`."""
-
+    if terms.min() < 0:
+        return _concatenated([])
     parts = []
     for index in _text_indexes(collection, leaf, field, [*terms[:, None]]):
         own = index.terms(terms)
@@ -142,11 +141,17 @@ def _verified(leaf: Leaf, slots: Slots) -> _Source:
     segment = leaf.segment
     positions = segment.unverified_positions
     if positions is None:
-        raise DataError(NO_POSITIONS)
+        raise DataError(
+            "this index has no positions, which phrases need; build the index again with "
+            "positions=True"
+        )
     for slot in slots:
         segment.verify_positions(slot)
-    live = _NONE_DELETED if leaf.live is None else leaf.live
-    return _Source(segment.postings, segment.documents, live, positions)
+    return _Source(segment.postings, segment.documents, _live(leaf), positions)
+
+
+def _live(leaf: Leaf) -> UInt8:
+    return _NONE_DELETED if leaf.live is None else leaf.live
 
 
 def _phrases(source: _Source, slots: Slots, offsets: Sequence[int], slop: int) -> Found:
@@ -156,7 +161,7 @@ def _phrases(source: _Source, slots: Slots, offsets: Sequence[int], slop: int) -
     repeats = len(set(terms.tolist())) < len(terms)
     at, most_slop = np.array(offsets, np.int64), min(slop, _UNBOUNDED)
     with _scratch(len(slots), len(terms)) as scratch:
-        lists, most = _lists(source, terms, starts)
+        lists, most = _lists(source.postings, terms, starts, source.documents)
         rows, tfs = np.empty(most, np.int32), np.empty(most, np.float32)
         found = kernels.phrase_documents(
             rows, tfs, lists, source.postings, *source.positions, terms, starts, at, most_slop,
@@ -172,7 +177,7 @@ def _near(source: _Source, terms: Int32, distance: int, in_order: bool) -> Found
         slots.sort()
     zeros, most_others = np.zeros(len(words), np.int64), min(distance, _UNBOUNDED)
     with _scratch(len(terms), len(terms)) as scratch:
-        lists, most = _lists(source, words, starts)
+        lists, most = _lists(source.postings, words, starts, source.documents)
         rows, tfs = np.empty(most, np.int32), np.empty(most, np.float32)
         found = kernels.near_documents(
             rows, tfs, lists, source.postings, *source.positions, words, starts, slots, zeros,
@@ -207,9 +212,11 @@ _POOLED = 16  # slots and terms of the scratch in the pool, which takes 160 KB
 _pool: list[kernels.Scratch] = []
 
 
-def _lists(source: _Source, terms: Int32, starts: Int64) -> tuple[kernels.Lists, int]:
+def _lists(
+    postings: Postings, terms: Int32, starts: Int64, documents: int
+) -> tuple[kernels.Lists, int]:
     """The lists of slots, none of them empty, and an upper bound of the documents that all have."""
-    postings, slots = source.postings, len(starts) - 1
+    slots = len(starts) - 1
     first, run, last_run = np.empty((3, slots), np.int64)
     counts = postings.term_posting.take(terms + 1) - postings.term_posting.take(terms)
     if len(terms) == slots:
@@ -222,7 +229,7 @@ def _lists(source: _Source, terms: Int32, starts: Int64) -> tuple[kernels.Lists,
     run_window, run_count = np.empty((2, most_runs), np.uint16)
     entry_ends = np.empty(most + 1, np.int64)
     runs, at = np.empty((2, len(terms)), np.int64)
-    windows = (source.documents + WINDOW - 1) >> WINDOW_BITS
+    windows = (documents + WINDOW - 1) >> WINDOW_BITS
     places = kernels.unite_terms(
         docs, run_window, run_count, first, run, last_run, entry_ends, entries,
         np.zeros(WINDOW, np.int64), runs, at, postings, terms, starts, windows,
@@ -259,12 +266,15 @@ def _text_indexes(
     analyzer = collection.analyzer
     names = [field] if field else list(collection.folder.settings["text_columns"])
     stored = _stored_columns(collection, names)
-    if stored is None or analyzer.has_ngrams:
+    if analyzer.has_ngrams:
         raise DataError(
-            "this index has no positions, which phrases need, "
-            + ("since it has n-grams" if analyzer.has_ngrams else "and its text is not stored")
-            + ": index again without "
-            + ("n-grams" if analyzer.has_ngrams else "positions=False")
+            "this index has no positions, which phrases need, since it has n-grams; build the "
+            "index again without them"
+        )
+    if stored is None:
+        raise DataError(
+            "this index has no positions, which phrases need, and its text is not stored; build "
+            "the index again with positions=True"
         )
     asked = np.unique(np.concatenate([np.empty(0, np.int32), *slots]))
     vocabulary = leaf.segment.vocabulary
@@ -280,11 +290,10 @@ def _text_indexes(
             texts = batch.text if columns == 1 else batch.columns(range(columns))
             source, terms = _index(lexicon, texts, columns)
             ids = Dictionary(lexicon.terms()).columns(words)
-            places = np.searchsorted(terms, ids)
-            here = terms[np.minimum(places, len(terms) - 1)] == ids if len(terms) else ids < -1
-            numbers = np.where(here, places, -1).astype(np.int32)
+            numbers = np.full(len(lexicon) + 1, -1, np.int32)  # the last one is of -1
+            numbers[terms] = np.arange(len(terms))
             own = rows[batch.first_row : batch.first_row + batch.rows]
-            yield _TextIndex(own, source, asked, numbers)
+            yield _TextIndex(own, source, asked, numbers[ids])
 
 
 def _stored_columns(collection: Collection, names: Sequence[str]) -> list[str] | None:

@@ -258,13 +258,16 @@ def test_documents_beyond_the_last_and_terms_without_postings() -> None:
     assert segment.conjunction([[2], [0]], live) == []
 
 
-@pytest.mark.parametrize("cut", ["nothing", "half", "all"])
+@pytest.mark.parametrize("cut", ["nothing", "ones", "half", "all"])
 def test_damaged_positions_never_crash(cut: str) -> None:
     """Data that ends too soon, or whose integers do not end, gives some frequencies."""
     documents: Documents = {row: [0, 1, 6, 0, 2] * 9 for row in range(700)}
     segment = Segment(documents, 7, 1)
     chance = np.random.default_rng(3)
-    if cut == "nothing":
+    if cut == "ones":
+        segment.data = np.full(len(segment.data), 255, np.uint8)
+        segment.data[::9] = 127
+    elif cut == "nothing":
         segment.data = chance.integers(128, 256, len(segment.data), dtype=np.uint8)
     else:
         segment.data = segment.data[: len(segment.data) // 2 if cut == "half" else 0].copy()

@@ -321,7 +321,7 @@ def _move(cursors, data, c):
         cursors.position[c] = END
         return
     distance, at = get(data, at)
-    cursors.position[c] += distance
+    cursors.position[c] = min(cursors.position[c] + distance, END - 1)
     cursors.left[c] -= 1
     cursors.at[c] = np.int64(at)
 

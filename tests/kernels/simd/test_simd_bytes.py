@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from fastseq.kernels.core.jit import jit
-from fastseq.kernels.simd.bytes import classes64, joiners64
+from fastseq.kernels.simd.bytes import (
+    classes64,
+    count_ones,
+    equal32,
+    half_bytes64,
+    joiners64,
+)
 
 
 @jit
@@ -37,3 +43,38 @@ def test_masks_of_every_byte_at_every_place(shift: int) -> None:
             for pattern in CLASSES
         ]
         assert found.tolist() == expected
+
+
+@jit
+def _half_bytes(found, data, first, last):  # type: ignore[no-untyped-def]
+    found[0], found[1] = half_bytes64(data, np.uint64(1), np.uint64(first), np.uint64(last))
+
+
+def test_half_bytes_of_every_range() -> None:
+    chance, found = np.random.default_rng(0), np.empty(2, np.uint64)
+    for most in (14, 15):
+        halves = chance.integers(0, most + 1, 130).tolist()
+        data = np.array([a | b << 4 for a, b in zip(halves[::2], halves[1::2], strict=True)])
+        data = data.astype(np.uint8)
+        for first in range(128):
+            for last in {first, first + 1, *range(first, 129, 7), 128}:
+                _half_bytes(found, data, first, last)
+                own = halves[2 + first : 2 + last]  # from the byte at 1 on
+                assert found[0] == sum(own)
+                assert bool(found[1]) == (15 in own)
+
+
+@jit
+def _equal(found, data, index, value):  # type: ignore[no-untyped-def]
+    found[0] = equal32(data, np.uint64(index), np.uint16(value))
+    found[1] = count_ones(found[0])
+
+
+def test_equal32_and_count_ones() -> None:
+    chance, found = np.random.default_rng(0), np.empty(2, np.uint64)
+    data = chance.choice(np.array([0, 1, 65535, 40_000], np.uint16), 80)
+    for index in range(48):
+        for value in (0, 1, 65535, 40_000, 7):
+            _equal(found, data, index, value)
+            equal = [i for i in range(32) if data[index + i] == value]
+            assert found.tolist() == [sum(1 << i for i in equal), len(equal)]
