@@ -130,6 +130,7 @@ bench-all: $(VENV)/.installed-bench $(VENV_CUDA)/.installed ## run every benchma
 	-$(BENCH).pretrained --data "$(DATA)"
 	-$(BENCH).documents --data "$(DATA)"
 	-$(BENCH).expansion --data "$(DATA)" --own
+	-$(BENCH).feedback --data "$(DATA)"
 	-$(BENCH).vmath
 	-$(BENCH).vmath --sweep
 	-$(VENV_CUDA)/bin/python -m bench.launching

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fastseq.errors import DataError, SettingsError, quoted
-from fastseq.text.weighting import MODELS, BM25Parameters, TFIDFParameters
+from fastseq.text.weighting import (
+    MODELS,
+    BM25Parameters,
+    DirichletParameters,
+    JelinekMercerParameters,
+    PL2Parameters,
+    TFIDFParameters,
+)
 
 from . import options, parameters
 from .options import Common, command
@@ -21,6 +28,7 @@ from .output import RunRow, write_json, write_jsonl, write_rows, write_trec
 from .progress import progress
 
 if TYPE_CHECKING:
+    from fastseq.search.feedback import Feedback
     from fastseq.search.hits import Hits
     from fastseq.search.index import Index
     from fastseq.vectors.expansion import Expander
@@ -29,6 +37,7 @@ RUN_COLUMNS = ("query_id", "doc_id", "rank", "score")
 _BATCH = 1 << 22  # hits in memory while a run is written
 _MOST_UNKNOWN = 8  # unknown words of a query that are named
 _MOST_EMPTY = 3  # queries without words that are named
+_WEIGHTS = {"rm3": "original_weight", "rocchio": "beta"}  # the parameter of --feedback-weight
 
 
 @command(
@@ -40,6 +49,8 @@ _MOST_EMPTY = 3  # queries without words that are named
     'fastseq search "car insurance" --expand vectors --expand-terms 5',
     "fastseq search '+\"black cat\" -dog pre*' --count",
     "fastseq search cat --filter 'year >= 2000' --sort -year --facet lang",
+    'fastseq search "heat transfer" --model dph --feedback rm3',
+    "fastseq search --like doc7",
 )
 @click.argument("query", required=False)
 @options.folder("index", "-i", "--index", help="Folder of the index.")
@@ -52,8 +63,17 @@ _MOST_EMPTY = 3  # queries without words that are named
 @parameters.options_of(
     BM25Parameters,
     TFIDFParameters,
+    DirichletParameters,
+    JelinekMercerParameters,
+    PL2Parameters,
     skip=("variant",),
-    names={BM25Parameters: "BM25", TFIDFParameters: "tfidf"},
+    names={
+        BM25Parameters: "BM25",
+        TFIDFParameters: "tfidf",
+        DirichletParameters: "dirichlet",
+        JelinekMercerParameters: "jm",
+        PL2Parameters: "pl2",
+    },
 )
 @options.file(
     "--expand",
@@ -66,6 +86,25 @@ _MOST_EMPTY = 3  # queries without words that are named
     "--expand-weight",
     kind=float,
     help="Weight of a nearest word, times its cosine; query words have weight 1.  [default: 0.1]",
+)
+@options.choice(
+    "--feedback",
+    of=_WEIGHTS,
+    default=None,
+    help="Pseudo relevance feedback: add terms of the best documents to the query.",
+)
+@options.number("--feedback-documents", help="Documents whose terms are added.  [default: 10]")
+@options.number("--feedback-terms", help="Terms of the documents.  [default: 20]")
+@options.number(
+    "--feedback-weight",
+    kind=float,
+    help="rm3: weight of the query itself; rocchio: weight of the documents (beta).  [default: "
+    "rm3: 0.8, rocchio: 0.5]",
+)
+@click.option(
+    "--like",
+    metavar="ID",
+    help="Instead of a QUERY: documents like the one with this id.",
 )
 @options.file(
     "--queries",
@@ -166,6 +205,11 @@ def search(
     vectors: Path | None,
     expand_terms: int | None,
     expand_weight: float | None,
+    feedback: str | None,
+    feedback_documents: int | None,
+    feedback_terms: int | None,
+    feedback_weight: float | None,
+    like: str | None,
     queries: Path | None,
     output: Path | None,
     overwrite: bool,
@@ -186,7 +230,7 @@ def search(
     skip_bad_lines: bool,
     **weighting: Any,
 ) -> None:
-    """Search an index: one QUERY, or a file of them.
+    """Search an index: one QUERY, a file of them, or documents like another.
 
     QUERY - reads the query from standard input. JSON is a list of {rank, id, score, fields},
     where fields has the stored columns; with --facet it is {hits, facets}. A document that does not
@@ -196,8 +240,10 @@ def search(
     of VECTORS that have some (fastText's); so are words that the index leaves out, as stop words.
     Of --queries those words are counted, and some queries that have no other are named.
     """
-    if (query is None) == (queries is None):
-        raise click.UsageError("give either a QUERY or --queries FILE")
+    if (query is not None) + (queries is not None) + (like is not None) != 1:
+        raise click.UsageError("give either a QUERY, --queries FILE or --like ID")
+    if like is not None and (vectors is not None or feedback is not None):
+        raise click.UsageError("--like cannot be combined with --expand or --feedback")
     if device != "cpu" and queries is None:
         raise click.UsageError("--device requires --queries FILE")
     single = {
@@ -205,8 +251,8 @@ def search(
         "--count": count,
     }  # fmt: skip
     for option, given in single.items():
-        if given and queries is not None:
-            raise click.UsageError(f"{option} requires a QUERY, not --queries")
+        if given and query is None:
+            raise click.UsageError(f"{option} requires a QUERY")
     if output is not None and (queries is None or form is not None):
         raise click.UsageError("-o requires --queries, and its suffix is the format")
     if facets and form not in (None, "table", "json"):
@@ -221,6 +267,13 @@ def search(
         check_output(output, "run", read, suffixes=RUN_SUFFIXES, overwrite=overwrite)
     if vectors is None and not (expand_terms is None and expand_weight is None):
         raise click.UsageError("--expand-terms and --expand-weight require --expand VECTORS")
+    changes = {
+        "documents": feedback_documents,
+        "terms": feedback_terms,
+        _WEIGHTS.get(feedback or "", ""): feedback_weight,
+    }
+    if feedback is None and any(value is not None for value in changes.values()):
+        raise click.UsageError("--feedback-documents, -terms and -weight require --feedback")
     from fastseq import Index
     from fastseq.devices import check_device
     from fastseq.search.ranking import model_by_name
@@ -241,8 +294,14 @@ def search(
         "syntax": syntax or ("plain" if queries is not None else "query"),
     }  # fmt: skip
     searched: dict[str, Any] = {
-        "model": ranking, "threads": common.threads, "expand": expand, **language
+        "model": ranking, "threads": common.threads, "filter": condition
     }  # fmt: skip
+    if like is not None:
+        index = Index.open(index_path)
+        hits = index.more_like(_utf8(like), k=_most_hits(k, index), **searched)
+        _write_hits(common, hits, form or "table", condition is not None, faceted=False)
+        return
+    searched |= {"expand": expand, "feedback": _feedback(feedback, changes), **language}
     if query is not None:
         text = _text_of(query)
         index = Index.open(index_path)
@@ -278,6 +337,29 @@ def search(
                 write_rows(form, RUN_COLUMNS, rows, ids=(0, 1))
         if not common.quiet:
             _count_removed_words(common, query_ids, texts, index)
+
+
+def _feedback(name: str | None, parameters: dict[str, Any]) -> Feedback | None:
+    if name is None:
+        return None
+    from fastseq import RM3, Rocchio
+
+    given = {key: value for key, value in parameters.items() if value is not None}
+    try:
+        return RM3(**given) if name == "rm3" else Rocchio(**given)
+    except SettingsError as error:
+        parameter, _, problem = str(error).partition(" ")
+        option = parameter if parameter in ("documents", "terms") else "weight"
+        raise SettingsError(f"--feedback-{option} {problem}") from None
+
+
+def _utf8(id: str) -> str:
+    """The id of the command line. Raises DataError for one that is not UTF-8."""
+    try:
+        id.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"the id {quoted(id)} is not UTF-8 text") from None
+    return id
 
 
 def _most_hits(k: int, index: Index) -> int:

@@ -352,15 +352,16 @@ class Index:
         k, terms = whole("k", k, 1), whole("terms", terms, 1)
         min_df = whole("min_df", min_df, 1)
         searcher = self._searcher  # another thread may refresh this index
-        collection, row = searcher.collection, -1
+        collection = searcher.collection
         if text is not None:
             counts = terms_of_text(collection, string("text", text))
-        else:
-            row = int(collection.rows_of([id])[0])
-            if row < 0:
-                raise DataError(f"no document has the id {id!r}")
-            counts = terms_of_document(collection, row)
-        query = like_query(collection, counts, terms, min_df)
+            query = like_query(collection, counts, terms, min_df)
+            rows, scores = searcher.search([query], k, model, threads, filter=filter)
+            return Hits(rows, scores, collection)
+        row = int(collection.rows_of([id])[0])
+        if row < 0:
+            raise DataError(f"no document has the id {id!r}")
+        query = like_query(collection, terms_of_document(collection, row), terms, min_df)
         rows, scores = searcher.search([query], k + 1, model, threads, filter=filter)
         others = np.flatnonzero(rows[0] != row)[:k]
         return Hits(rows[:, others], scores[:, others], collection)

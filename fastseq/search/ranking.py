@@ -426,6 +426,12 @@ class FormulaModel(RankingModel):
     def weigh(self, collection: Statistical, queries: QueryTerms) -> QueryTerms:
         return queries
 
+    def _finite(self, tf: Float64, length: Float64, statistics: Statistics) -> Float64:
+        """`part`, finite where a damaged file has statistics of 0."""
+        with np.errstate(all="ignore"):
+            parts = self.part(tf, length, statistics)
+        return np.nan_to_num(parts, posinf=LARGEST_PART, neginf=-LARGEST_PART)
+
     def list_parts(
         self, collection: Statistical, leaf: Leaf, rows: Int32, tfs: Float64,
         statistics: Statistics, weighting: Weighting | None = None,
@@ -441,8 +447,8 @@ class FormulaModel(RankingModel):
                 np.full(len(some), each[0]) if len(each) == 1 else each[own]
                 for each in (statistics.df, statistics.cf)
             )
-            values = self.part(tfs[own], length, replace(statistics, df=df, cf=cf))
-            parts = _checked("part", values, len(some), LARGEST_PART).astype(np.float32)
+            values = self._finite(tfs[own], length, replace(statistics, df=df, cf=cf))
+            parts = values.astype(np.float32)
             parts[parts == 0] = -0.0
             parts[rows[own] >= segment.documents] = 0.0
             if leaf.live is not None:
@@ -547,7 +553,8 @@ class Ranking(FormulaModel):
     Parameters
     ----------
     weight : statistics -> float64[n], the weight of n terms; default: 1. The statistics are
-        documents, tokens, average_length, and df and cf as float64[n]
+        documents, tokens, average_length, and df and cf as float64[n]. A phrase has the sum of the
+        weights of its words
     part : (tf float64[n], length float64[n], statistics) -> float64[n], the part of n pairs of a
         term and a document; df and cf are those of each pair's term
 
@@ -574,27 +581,31 @@ class Ranking(FormulaModel):
         weights = queries.statistics_over_words(collection, checked) * queries.weights
         return queries.weighted(_checked("weight", weights, len(weights), LARGEST_WEIGHT))
 
+    def _finite(self, tf: Float64, length: Float64, statistics: Statistics) -> Float64:
+        return _checked("part", self.part(tf, length, statistics), len(tf), LARGEST_PART)
+
 
 def _checked(name: str, values: Any, n: int, most: float) -> Float64:
     """What a function of a user-defined model returned, as float64[n]. Raises SettingsError unless
     it is an array of n numbers from -most to most."""
     try:
-        found = np.asarray(values, np.float64)
-    except (TypeError, ValueError):
-        raise SettingsError(
-            f"{name} returned {values!r:.80}; expected an array of {n} numbers"
-        ) from None
+        found = np.asarray(values)
+    except ValueError:  # lists of several lengths
+        found = np.array(None)
+    if found.dtype.kind not in "biuf":
+        raise SettingsError(f"{name} returned {values!r:.80}; expected an array of {n} numbers")
     if found.shape != (n,):
         raise SettingsError(
             f"{name} returned an array of shape {found.shape}; expected {n} numbers, one for each "
             "element of its arguments"
         )
-    wrong = ~(np.abs(found) <= most)
+    numbers = found.astype(np.float64)
+    wrong = ~(np.abs(numbers) <= most)
     if wrong.any():
         raise SettingsError(
-            f"{name} returned {found[wrong][0]}; expected numbers from -{most:g} to {most:g}"
+            f"{name} returned {numbers[wrong][0]}; expected numbers from -{most:g} to {most:g}"
         )
-    return found
+    return numbers
 
 
 def model_by_name(name: str, **parameters: Any) -> RankingModel:
@@ -631,9 +642,9 @@ def _tf_values(letter: str, tf: Float64) -> Float64:
 
 
 def _idf_of(queries: QueryTerms, letter: str, documents: int) -> Float64:
-    """float64[n]: the idf of each term, of a phrase the sum of its words'; 1 without idf."""
+    """The idf of each term or phrase; 1 where the letter has none, of a phrase too."""
     if letter == "n":
-        return np.ones(len(queries.terms))
+        return np.ones(len(queries.df))
     return queries.sum_over_words(partial(_idf, letter, documents))
 
 

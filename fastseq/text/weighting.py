@@ -69,7 +69,7 @@ class DirichletParameters:
 
     mu: float = parameter(
         default=2000, check=Real(least=1, most=LARGEST),
-        help="Dirichlet smoothing (mu): tokens of the collection model added to a document.",
+        help="Prior (mu): tokens of the collection model added to those of a document.",
     )  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -83,7 +83,7 @@ class JelinekMercerParameters:
 
     lam: float = parameter(
         default=0.1, check=Real(least=0.001, most=1), flag="lambda",
-        help="Jelinek–Mercer smoothing (lambda): weight of the collection model.",
+        help="Weight of the collection model (lambda), smaller for short queries.",
     )  # fmt: skip
 
     def __post_init__(self) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fastseq import BM25, TFIDF, Analyzer, BoW, FormatError, Index
+from fastseq import BM25, DPH, TFIDF, Analyzer, BoW, Dirichlet, FormatError, Index
 from fastseq.index.segment import Field
 from fastseq.search.ranking import RankingModel
 from fastseq.store.container import CHUNK, ContainerWriter
@@ -34,6 +34,8 @@ MODELS: list[RankingModel] = [
     TFIDF(),
     TFIDF("Lnn.atc"),
     BoW(cosine=True),
+    DPH(),
+    Dirichlet(mu=20),
 ]
 PARTS = 8  # of the bits of each file
 SPACE = Analyzer(tokenizer="space")

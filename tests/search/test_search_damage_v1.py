@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fastseq import BM25, TFIDF, Analyzer, BoW, FormatError, Index
+from fastseq import BM25, DPH, PL2, TFIDF, Analyzer, BoW, Dirichlet, FormatError, Index
 from fastseq.index import merging
 from fastseq.index.words import StoredWords
 from fastseq.store.container import ContainerWriter
@@ -44,6 +44,9 @@ MODELS = [
     TFIDF(),
     TFIDF("Lnn.atc"),
     BoW(),
+    DPH(),
+    Dirichlet(mu=20),
+    PL2(),
 ]
 LIMIT = 120  # seconds for some files
 

@@ -14,7 +14,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastseq import BM25, TFIDF, Analyzer, BoW, Hits, Index
+from fastseq import (
+    BM25,
+    DPH,
+    PL2,
+    TFIDF,
+    Analyzer,
+    BoW,
+    Dirichlet,
+    Hits,
+    Index,
+    JelinekMercer,
+)
 from fastseq.errors import SettingsError
 from fastseq.search.ranking import RankingModel, model_by_name
 from fastseq.text.weighting import LARGEST, MODELS
@@ -342,7 +353,12 @@ def test_largest_parameters_still_rank(tmp_path: Path, variant: str) -> None:
 
 
 def test_models_by_name() -> None:
-    assert [type(model_by_name(name)) for name in MODELS] == [BM25] * 5 + [TFIDF, BoW]
+    assert [type(model_by_name(name)) for name in MODELS] == [
+        *[BM25] * 5, TFIDF, BoW, Dirichlet, JelinekMercer, DPH, PL2
+    ]  # fmt: skip
+    assert model_by_name("dirichlet", mu=500) == Dirichlet(500)
+    assert model_by_name("jm", lam=0.5) == JelinekMercer(0.5)
+    assert model_by_name("pl2", c=7) == PL2(7)
     assert model_by_name("bm25") == BM25()
     assert model_by_name("bm25l", k1=2, b=0.5, delta=1) == BM25(2, 0.5, 1, "bm25l")
     assert model_by_name("tfidf", smart="nnn.nnn") == TFIDF("nnn.nnn")
@@ -352,6 +368,8 @@ def test_models_by_name() -> None:
         ("bow", {"delta": 1.0}),
         ("bow", {"smart": "nnn.nnn"}),
         ("bm25", {"smart": "nnn.nnn"}),
+        ("dph", {"c": 1.0}),
+        ("pl2", {"mu": 100}),
     ):
         with pytest.raises(SettingsError):
             model_by_name(name, **wrong)

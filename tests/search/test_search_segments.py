@@ -20,7 +20,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastseq import BM25, TFIDF, Analyzer, BoW, DataError, Index
+from fastseq import (
+    BM25,
+    DPH,
+    PL2,
+    TFIDF,
+    Analyzer,
+    BoW,
+    DataError,
+    Dirichlet,
+    Index,
+    JelinekMercer,
+)
 from fastseq.index.collection import Collection
 from fastseq.kernels.search.postings import WINDOW
 from fastseq.search.ranking import RankingModel
@@ -31,6 +42,10 @@ MODELS: list[RankingModel] = [
     *map(TFIDF, ("ltc.lnc", "Lpn.atc", "nnc.nnn", "bnn.Lpc")),
     BoW(),
     BoW(cosine=True),
+    Dirichlet(),
+    JelinekMercer(),
+    DPH(),
+    PL2(),
 ]
 WORDS = ["a", "b", "c", "é", "猫", "dd", "ab", "zz", "long" * 9]
 QUERIES: list[Any] = [
@@ -140,7 +155,7 @@ def test_segments_of_several_windows_and_pruned_search(tmp_path: Path) -> None:
     index, fresh = split(tmp_path, documents, [WINDOW + 100, WINDOW + 200, 2 * WINDOW], deleted)
     queries = [" ".join(chance.choices(names, k=n)) for n in (1, 2, 3, 5, 8) for _ in range(12)]
     for k in (1, 10, 200):
-        for model in (BM25(), BM25(variant="bm25+"), TFIDF(), BoW()):
+        for model in (BM25(), BM25(variant="bm25+"), TFIDF(), BoW(), Dirichlet(), DPH(), PL2()):
             found, expected = (each.search(queries, k, model) for each in (index, fresh))
             assert found.scores.tobytes() == expected.scores.tobytes()
             assert found.ids == expected.ids
