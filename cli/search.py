@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastseq.errors import DataError, SettingsError, quoted
+from fastseq.errors import DataError, SettingsError, printable, quoted
 from fastseq.text.weighting import (
     MODELS,
     BM25Parameters,
@@ -28,9 +28,11 @@ from .output import RunRow, write_json, write_jsonl, write_rows, write_trec
 from .progress import progress
 
 if TYPE_CHECKING:
+    from fastseq.search.explanation import Explanation
     from fastseq.search.feedback import Feedback
     from fastseq.search.hits import Hits
     from fastseq.search.index import Index
+    from fastseq.search.snippets import Snippet
     from fastseq.vectors.expansion import Expander
 
 RUN_COLUMNS = ("query_id", "doc_id", "rank", "score")
@@ -184,6 +186,23 @@ _WEIGHTS = {"rm3": "original_weight", "rocchio": "beta"}  # the parameter of --f
 @click.option(
     "--count", is_flag=True, help="Print the number of all matching documents, and no documents."
 )
+@click.option(
+    "--snippets",
+    is_flag=True,
+    help="Show the passage of each document that matches best instead of its stored columns, with "
+    "the words that match in bold; in JSON as text with highlights, in code points.",
+)
+@click.option(
+    "--explain",
+    is_flag=True,
+    help="Print how the score of each document comes about, as a tree of numbers.",
+)
+@options.file(
+    "--synonyms",
+    metavar="FILE",
+    help="Groups of words, of which each is searched for as all: a line for each, with commas "
+    "between words, or a, b => c.",
+)
 @options.choice(
     "--device",
     of=("cpu", "cuda"),
@@ -225,6 +244,9 @@ def search(
     facets: tuple[str, ...],
     facet_values: int,
     count: bool,
+    snippets: bool,
+    explain: bool,
+    synonyms: Path | None,
     device: str,
     form: str | None,
     skip_bad_lines: bool,
@@ -248,15 +270,16 @@ def search(
         raise click.UsageError("--device requires --queries FILE")
     single = {
         "--sort": sort, "--group": group, "--offset": offset, "--after": after, "--facet": facets,
-        "--count": count,
+        "--count": count, "--snippets": snippets, "--explain": explain,
     }  # fmt: skip
     for option, given in single.items():
         if given and query is None:
             raise click.UsageError(f"{option} requires a QUERY")
     if output is not None and (queries is None or form is not None):
         raise click.UsageError("-o requires --queries, and its suffix is the format")
-    if facets and form not in (None, "table", "json"):
-        raise click.UsageError("--facet requires --format table or json")
+    for option, given in (("--facet", facets), ("--explain", explain), ("--snippets", snippets)):
+        if given and form not in (None, "table", "json"):
+            raise click.UsageError(f"{option} requires --format table or json")
     if k < 1:
         raise SettingsError(f"k must be at least 1, not {k}")
     if output is not None:
@@ -305,21 +328,34 @@ def search(
     if query is not None:
         text = _text_of(query)
         index = Index.open(index_path)
+        groups = None
+        if synonyms is not None:
+            from fastseq import SynonymMap
+
+            groups = SynonymMap.load(synonyms)
         if count:
-            click.echo(index.count(text, **language))
+            click.echo(index.count(text, **language, synonyms=groups))
             return
         hits = index.search(
             text, k=_most_hits(k, index), **searched, sort=sort, group=group, offset=offset,
             after=None if after == "start" else after, facets=facets, facet_values=facet_values,
+            synonyms=groups,
         )  # fmt: skip
-        _write_hits(common, hits, form or "table", condition is not None, bool(facets))
+        trees = None
+        if explain:
+            trees = [hits.explain(rank) for rank in range(1, int(hits.counts[0]) + 1)]
+        _write_hits(
+            common, hits, form or "table", condition is not None, bool(facets),
+            hits.snippets() if snippets else None, trees,
+        )  # fmt: skip
         for notice in hits.notices:
             common.notify(f"Notice: {notice}")
         if after is not None and (cursor := hits.cursor()) is not None:
             common.notify(f"next page: --after {cursor}")
         if not common.quiet:
-            _name_removed_words(common, text, index)
-            _suggest_words(common, text, index, expand)
+            words = " ".join(hits.query_texts())
+            _name_removed_words(common, words, index)
+            _suggest_words(common, words, index, expand)
     elif queries is not None:
         from fastseq.store.runs import read_queries
 
@@ -431,6 +467,29 @@ def _bin(value: Any) -> Any:
     return f"{value[0]} to {value[1]}" if isinstance(value, tuple) else value
 
 
+def _write_passages(
+    hits: Hits, snippets: list[Snippet] | None, trees: list[Explanation] | None
+) -> None:
+    """Each hit with its snippet and explanation below."""
+    styled = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    for i, (id, score) in enumerate(zip(hits.ids[0], hits.scores[0].tolist(), strict=False)):
+        click.echo(printable(f"{i + 1}  {score:.4g}  {id}"))
+        if snippets is not None:
+            text = snippets[i].ansi() if styled else str(snippets[i])
+            click.echo(f"   {text}")
+        if trees is not None:
+            click.echo(printable("\n".join(f"   {line}" for line in str(trees[i]).splitlines())))
+
+
+def _snippet_json(snippet: Snippet) -> dict[str, Any]:
+    return {
+        "text": snippet.text,
+        "highlights": [list(span) for span in snippet.highlights],
+        "offset": snippet.offset,
+        "column": snippet.column,
+    }
+
+
 def _facets_json(hits: Hits) -> dict[str, Any]:
     """The counts of the facets: {column: {counts: [{value, count}], other, missing}}."""
     found = {}
@@ -444,12 +503,25 @@ def _facets_json(hits: Hits) -> dict[str, Any]:
     return found
 
 
-def _write_hits(common: Common, hits: Hits, form: str, filtered: bool, faceted: bool) -> None:
-    """The hits of one query, and the facets."""
+def _write_hits(
+    common: Common, hits: Hits, form: str, filtered: bool, faceted: bool = False,
+    snippets: list[Snippet] | None = None, trees: list[Explanation] | None = None,
+) -> None:  # fmt: skip
+    """The hits of one query, with the facets, the snippets and the explanations."""
     from fastseq.search.hits import result_dicts, result_rows
 
-    if faceted and form == "json":
-        write_json({"hits": result_dicts(hits), "facets": _facets_json(hits)})
+    if form == "json" and (faceted or snippets is not None or trees is not None):
+        found = result_dicts(hits)
+        for hit, snippet in zip(found, snippets or (), strict=False):
+            hit["snippet"] = _snippet_json(snippet)
+        for hit, tree in zip(found, trees or (), strict=False):
+            hit["explanation"] = tree.to_dict()
+        write_json({"hits": found, "facets": _facets_json(hits)} if faceted else found)
+        return
+    if (snippets is not None or trees is not None) and len(hits.ids[0]):
+        _write_passages(hits, snippets, trees)
+        if faceted:
+            _write_facets(hits)
         return
 
     if form in ("table", "tsv"):
@@ -498,15 +570,15 @@ def _count_removed_words(
 
 def _suggest_words(common: Common, text: str, index: Index, expand: Expander | None) -> None:
     """Name the words of a query that no document contains, with similar words of the index."""
-    unknown = index.unknown_words(text)[:_MOST_UNKNOWN]
-    if not unknown:
-        return
-    from fastseq.vectors.expansion import suggestions
-
-    words = index.frequent_terms()
     vectors = None if expand is None else expand.vectors
-    for word in unknown:
-        similar = suggestions(word, words, index.knows, vectors, threads=common.threads)
+    for word in index.unknown_words(text)[:_MOST_UNKNOWN]:
+        if vectors is not None and vectors.has_subwords:
+            from fastseq.vectors.expansion import suggestions
+
+            words = index.frequent_terms()
+            similar = suggestions(word, words, index.knows, vectors, threads=common.threads)
+        else:
+            similar = index.suggest(word)
         question = f"; did you mean {' or '.join(map(quoted, similar))}?" if similar else ""
         common.notify(f"no documents contain {quoted(word)}{question}")
 

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from fastseq.models.word_vectors.phrases import Phrases as Phrases
     from fastseq.models.word_vectors.word2vec import Word2Vec as Word2Vec
     from fastseq.search.bm25f import BM25F as BM25F
+    from fastseq.search.columns import facet_request as facet_request
     from fastseq.search.feedback import RM3 as RM3
     from fastseq.search.feedback import Rocchio as Rocchio
     from fastseq.search.hits import Hits as Hits
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from fastseq.search.ranking import Dirichlet as Dirichlet
     from fastseq.search.ranking import JelinekMercer as JelinekMercer
     from fastseq.search.ranking import Ranking as Ranking
+    from fastseq.search.synonyms import SynonymMap as SynonymMap
     from fastseq.store.rows import Corpus as Corpus
     from fastseq.text.analyzer import Analyzer as Analyzer
     from fastseq.vectors.expansion import Expander as Expander
@@ -93,7 +95,9 @@ _PUBLIC = {
     "search.feedback": "RM3 Rocchio",
     "search.hits": "Hits",
     "search.index": "Index",
+    "search.columns": "facet_request",
     "search.ranking": "BM25 BoW DPH Dirichlet JelinekMercer PL2 Ranking TFIDF",
+    "search.synonyms": "SynonymMap",
     "store.rows": "Corpus",
     "text.analyzer": "Analyzer",
     "vectors.expansion": "Expander",

@@ -161,7 +161,7 @@ class Evaluator:
         """(segment table, lists, arrays to keep) of the scored clauses and, where a document may
         match without a positive score, of all that match."""
         collection = self._collection
-        found = [self._segment_lists(plan, s) for s in range(len(collection.leaves))]
+        found = [self.lists(plan, s) for s in range(len(collection.leaves))]
         everyone = plan.condition is not None or any(
             len(part) and part.min() <= 0 for _, parts in found for part in parts
         )
@@ -179,7 +179,7 @@ class Evaluator:
             kept.append((postings, impacts, leaf.first_row, leaf.segment.documents))
         return segment_table(kept), lists, kept
 
-    def _segment_lists(self, plan: Plan, s: int) -> tuple[list[Int32], list[Float32]]:
+    def lists(self, plan: Plan, s: int) -> tuple[list[Int32], list[Float32]]:
         """(rows, parts) of each scored clause in a segment."""
         rows, parts = [], []
         for one in plan.scored:

@@ -15,20 +15,38 @@ from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex, overload
 
 import numpy as np
 
+from fastseq import query as values
 from fastseq.errors import DataError, MissingExtraError, SettingsError
 from fastseq.index.collection import Collection
 from fastseq.search.columns import Facet
 from fastseq.search.display import html_table, text_table
+from fastseq.search.highlighting import Matcher
 from fastseq.search.paging import encode_cursor
+from fastseq.search.snippets import LENGTH, Snippet, document_snippets
 from fastseq.settings import strings, whole
-from fastseq.types import Float32, Int32, offsets_of
+from fastseq.types import Float32, Int32, Int64, Texts, offsets_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from fastseq.search.explanation import Explanation
+
 SHOWN_QUERIES = 5  # of printed hits
 SHOWN_HITS = 10  # of each of these queries
 _FIRST = ("rank", "score", "id")  # columns of displayed hits
+
+
+class Asked(NamedTuple):
+    """What hits are the answer to.
+
+    queries  strings, mappings and values of fastseq.query
+    request  of a single one, see paging.py; 0 for several
+    options  the model, weights of fields and operator of the search
+    """
+
+    queries: tuple[Any, ...]
+    request: int
+    options: Mapping[str, Any]
 
 
 class _Part(NamedTuple):
@@ -60,14 +78,14 @@ class Hits:
     _collection: Collection
     notices: tuple[str, ...] = ()
     facets: tuple[dict[str, Facet], ...] = ()
-    _request: int = 0
+    _asked: Asked | None = None
 
     def __repr__(self) -> str:
         hits = _plural(int(self.counts.sum()), "hit")
         return f"Hits({_plural(len(self), 'query', 'queries')}, {hits})"
 
     def __reduce__(self) -> Any:
-        parts = (self.rows, self.scores, self._collection, self.notices, self.facets, self._request)
+        parts = (self.rows, self.scores, self._collection, self.notices, self.facets, self._asked)
         return Hits, parts
 
     def __len__(self) -> int:
@@ -81,10 +99,12 @@ class Hits:
     def __getitem__(self, q: SupportsIndex | slice) -> list[dict[str, Any]] | Hits:
         """The results of query q, as `to_dicts` returns them; for a slice, those queries' Hits."""
         if isinstance(q, slice):
+            asked = self._asked
+            if asked is not None:
+                asked = asked._replace(queries=asked.queries[q], request=0)
             return Hits(
-                self.rows[q], self.scores[q], self._collection, self.notices, self.facets[q],
-                self._request if len(self) == len(self.rows[q]) else 0,
-            )  # fmt: skip
+                self.rows[q], self.scores[q], self._collection, self.notices, self.facets[q], asked
+            )
         if not -len(self) <= operator.index(q) < len(self):
             raise IndexError(f"hits of {len(self)} queries have no number {q!r}")
         return self.to_dicts(operator.index(q))
@@ -110,13 +130,75 @@ class Hits:
 
         Raises SettingsError for the hits of several queries, or of a mapping.
         """
-        if len(self) != 1 or not self._request:
+        if len(self) != 1 or self._asked is None or not self._asked.request:
             raise SettingsError("a cursor is of the hits of one query, a string or a query value")
         last = int(self.counts[0]) - 1
         if last < 0:
             return None
         row, score = int(self.rows[0, last]), float(self.scores[0, last])
-        return encode_cursor(self._collection, self._request, row, score)
+        return encode_cursor(self._collection, self._asked.request, row, score)
+
+    def explain(self, rank: int = 1, q: int = 0) -> Explanation:
+        """The score of a hit, by its rank from 1, as a tree of numbers that add up to it.
+
+        Raises SettingsError where the query is a mapping of terms to weights.
+        """
+        from fastseq.search.explaining import explain
+        from fastseq.search.searcher import Searcher
+
+        q = whole("q", q, -len(self), len(self))
+        rank = whole("rank", rank, 1, int(self.counts[q]) + 1)
+        query = self._query(q)
+        if isinstance(query, Mapping):
+            raise SettingsError("explain is for a string or a query value, not for a mapping")
+        value = values.Term(query) if isinstance(query, str) else query
+        row = int(self.rows[q, rank - 1])
+        assert self._asked is not None
+        return explain(Searcher(self._collection), value, row, **self._asked.options)
+
+    def query_texts(self, q: int = 0) -> list[str]:
+        """The texts of the words and phrases of query q."""
+        query = self._query(whole("q", q, -len(self), len(self)))
+        if isinstance(query, str):
+            return [query]
+        if isinstance(query, Mapping):
+            return list(query)
+        fields = {None, *self._collection.fields}
+        return [
+            part.text for part in values.walk(query)
+            if isinstance(part, values.Term | values.Phrase) and part.field in fields
+        ]  # fmt: skip
+
+    def _query(self, q: int) -> Any:
+        if self._asked is None:
+            raise SettingsError("these hits have no query")
+        return self._asked.queries[q]
+
+    def snippets(
+        self, q: int = 0, column: str | None = None, length: int = LENGTH
+    ) -> list[Snippet]:
+        """Of each hit of query q the passage of its stored text that matches best, with highlights.
+
+        column : a stored column of text; default: the text column with the best passage
+        length : code points, at most
+
+        Raises SettingsError for a length below 1; DataError for a column that is not stored or has
+        no text, FormatError for a damaged file.
+        """
+        q = whole("q", q, -len(self), len(self))
+        collection = self._collection
+
+        def df(terms: Texts) -> Int64:
+            counts = np.zeros(len(terms), np.int64)
+            for leaf in collection.leaves:
+                counts += leaf.counts_of(leaf.segment.lookup(terms))
+            return counts
+
+        matcher = Matcher(
+            self._query(q), collection.analyzer, collection.documents, df, collection.fields
+        )
+        rows = self.rows[q, : self.counts[q]]
+        return document_snippets(collection, rows, matcher, column, length)
 
     @cached_property
     def ids(self) -> list[list[Any]]:

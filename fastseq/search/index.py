@@ -15,8 +15,9 @@ from fastseq.errors import DataError, SettingsError
 from fastseq.index.collection import Collection
 from fastseq.search.bm25f import BM25F
 from fastseq.search.columns import FacetRequest, facet_counts, facet_requests, parse_sort
-from fastseq.search.hits import Hits
+from fastseq.search.hits import Asked, Hits
 from fastseq.search.paging import decode_cursor, page_of, request_digest
+from fastseq.search.patterns import folded
 from fastseq.search.query_words import (
     Expand,
     Removed,
@@ -28,14 +29,17 @@ from fastseq.search.query_words import (
 )
 from fastseq.search.ranking import BM25, LARGEST_WEIGHT, RankingModel
 from fastseq.search.searcher import Query, Searcher
+from fastseq.search.suggesting import complete, suggest
 from fastseq.search.syntax import parse
 from fastseq.settings import function, one_of, real, string, strings, whole
-from fastseq.types import UInt8
+from fastseq.text.splitting import stop_words
 
 if TYPE_CHECKING:
     from fastseq.index.build import Progress
     from fastseq.index.changes import IndexWriter
+    from fastseq.search.explanation import Explanation
     from fastseq.search.feedback import Feedback
+    from fastseq.search.synonyms import SynonymMap
     from fastseq.text.analyzer import Analyzer
 
 Fields = str | Sequence[str] | Mapping[str, float] | None
@@ -190,7 +194,7 @@ class Index:
         self, query: Query | Sequence[Query], k: int = 10, model: RankingModel | None = None,
         threads: int | None = None, expand: Expand | None = None, device: str = "cpu",
         filter: Any = None, feedback: Feedback | None = None, *, fields: Fields = None,
-        syntax: str = "plain", operator: str = "or",
+        syntax: str = "plain", operator: str = "or", synonyms: SynonymMap | None = None,
         sort: str | Sequence[str] | None = None, group: str | None = None, offset: int = 0,
         after: str | None = None, facets: str | FacetRequest | Sequence[str | FacetRequest] = (),
         facet_values: int | None = 10,
@@ -225,6 +229,7 @@ class Index:
             expressions/, as of Lucene's classic query parser. Malformed text is searched for as
             plain words, with a notice in `hits.notices`
         operator : "or" or "and": how the words of a string are joined
+        synonyms : `SynonymMap.load(file)`: groups of words, of which each is searched for as all
         sort : stored columns by which hits are sorted instead of the score, such as "-year,title";
             a minus, or ":desc", is for descending order, `_score` is the score. Nulls come last
         group : a stored column: of the documents with each value of it the best alone is a hit
@@ -258,6 +263,10 @@ class Index:
         notices: list[str] = []
         if one_of("syntax", syntax, ("plain", "query")) == "query":
             queries = [_parsed(each, searcher.collection, operator, notices) for each in queries]
+        if synonyms is not None:
+            queries = [
+                _with_synonyms(each, synonyms, searcher.collection, operator) for each in queries
+            ]
         if feedback is not None:
             from fastseq.search.feedback import with_feedback
 
@@ -301,28 +310,53 @@ class Index:
                 for one in requests
             })  # fmt: skip
         return Hits(
-            rows, scores, searcher.collection, (*notices, *more), tuple(counted), request
-        )
+            rows, scores, searcher.collection, (*notices, *more), tuple(counted),
+            Asked(
+                tuple(queries), request, {"model": model, "fields": weights, "operator": operator}
+            ),
+        )  # fmt: skip
 
     def count(
         self, query: Query, *, filter: Any = None, fields: Fields = None, syntax: str = "plain",
-        operator: str = "or",
+        operator: str = "or", synonyms: SynonymMap | None = None,
     ) -> int:  # fmt: skip
         """The number of documents that match a query, all of them. Parameters and errors are those
         of `search`."""
-        return int(np.count_nonzero(self._matches(query, filter, fields, syntax, operator)))
-
-    def _matches(
-        self, query: Query, filter: Any, fields: Fields, syntax: str, operator: str
-    ) -> UInt8:
-        """uint8[rows]: 1 for the documents that match."""
         searcher = self._searcher
         weights = _field_weights(fields, searcher.collection)
         one_of("operator", operator, ("or", "and"))
         if one_of("syntax", syntax, ("plain", "query")) == "query":
             query = _parsed(query, searcher.collection, operator, [])
+        if synonyms is not None:
+            query = _with_synonyms(query, synonyms, searcher.collection, operator)
         model = _DEFAULT if weights is None else BM25F()
-        return searcher.matched(query, model, filter, weights, operator)
+        return int(np.count_nonzero(searcher.matched(query, model, filter, weights, operator)))
+
+    def explain(
+        self, query: Query, id: Any, *, model: RankingModel | None = None, fields: Fields = None,
+        syntax: str = "plain", operator: str = "or",
+    ) -> Explanation:  # fmt: skip
+        """The score of a document as a tree of numbers that add up to it, bit by bit.
+
+        id : of the document; the row number where the corpus has no ids
+
+        Other parameters and errors are those of `search`. DataError where no document has the id.
+        """
+        from fastseq.search.explaining import explain
+
+        searcher = self._searcher
+        weights = _field_weights(fields, searcher.collection)
+        one_of("operator", operator, ("or", "and"))
+        if one_of("syntax", syntax, ("plain", "query")) == "query":
+            query = _parsed(query, searcher.collection, operator, [])
+        if isinstance(query, Mapping):
+            raise SettingsError("explain is for a string or a query value, not for a mapping")
+        value = values.Term(query) if isinstance(query, str) else query
+        row = int(searcher.collection.rows_of([id])[0])
+        if row < 0:
+            raise DataError(f"no document has the id {id!r}")
+        model = model or (_DEFAULT if weights is None else BM25F())
+        return explain(searcher, value, row, model, weights, operator)
 
     def more_like(
         self, id: Any = None, *, text: str | None = None, k: int = 10, terms: int = 25,
@@ -475,6 +509,22 @@ class Index:
         """For each word whether a document contains it; None for one that the analyzer removes."""
         return are_known(self._searcher, strings("words", words))
 
+    def suggest(self, word: str, most: int = 3) -> list[str]:
+        """At most `most` words of the index with a similar spelling, the fewest edits first, then
+        the most frequent; none for stop words and words of one or two letters."""
+        searcher = self._searcher
+        words, df = searcher.words
+        folded_word = folded(string("word", word), searcher.analyzer.splitter)
+        return suggest(folded_word, words, df, stop_words(searcher.collection.analyzer), most)
+
+    def complete(self, text: str, most: int = 10) -> list[tuple[str, int]]:
+        """(word, documents) of the `most` most frequent words that begin with the last word of a
+        text."""
+        searcher = self._searcher
+        words, df = searcher.words
+        last = string("text", text).split(" ")[-1]
+        return complete(folded(last, searcher.analyzer.splitter), words, df, most)
+
     def frequent_terms(self, most: int = 200_000) -> list[str]:
         """The `most` terms of the highest document frequency, the most frequent first."""
         return self._collection.frequent_terms(whole("most", most, 0))
@@ -503,6 +553,16 @@ def _field_weights(fields: Fields, collection: Collection) -> dict[str, float] |
         name: real(f"the weight of {name!r}", weight, lambda w: 0 < w <= LARGEST_WEIGHT, wanted)
         for name, weight in given.items()
     }
+
+
+def _with_synonyms(
+    query: Any, synonyms: SynonymMap, collection: Collection, operator: str
+) -> Any:
+    if isinstance(query, Mapping):
+        return query
+    value = values.Term(query) if isinstance(query, str) else query
+    found = synonyms.apply(value, collection.analyzer, operator, collection.fields)
+    return query if found == value else found
 
 
 def _shown(filter: Any) -> Any:

@@ -24,6 +24,7 @@ from fastseq.kernels.search import search as kernels
 from fastseq.kernels.search.postings import Postings, read_terms
 from fastseq.kernels.search.required import search_required
 from fastseq.kernels.search.segments import LIST_COLUMNS, fill_lists, segment_table
+from fastseq.kernels.text.hashing import PADDING
 from fastseq.search.clauses import BooleanClause, Clause, MergedClause, PostingList, TermClause
 from fastseq.search.evaluation import Evaluator, plan_of
 from fastseq.search.filtering import allowed_rows
@@ -45,6 +46,8 @@ from fastseq.search.ranking import (
 from fastseq.search.resolving import QueryAnalyzer, Resolver
 from fastseq.search.term_table import TermTable
 from fastseq.settings import thread_count, whole
+from fastseq.text.tables import ByteTable, Column
+from fastseq.text.vocabulary import SortedWords
 from fastseq.types import Float32, Float64, Int32, Int64, Texts, UInt8, offsets_of
 
 if TYPE_CHECKING:
@@ -248,6 +251,24 @@ class Searcher:
         """The analysis of queries that are values."""
         return QueryAnalyzer(self.collection.analyzer)
 
+    @cached_property
+    def words(self) -> tuple[SortedWords, Int64]:
+        """(the words as they are written, the documents with the term of each)."""
+        leaves = self.collection.leaves
+        if len(leaves) == 1:
+            words, terms = leaves[0].segment.sorted_words
+            df = leaves[0].df
+            return words, df if terms is None else df[terms]
+        table = ByteTable(1, 1 << 10, 0)
+        counts = Column(np.int64)
+        for leaf in leaves:
+            texts, own = leaf.segment.words()
+            data = np.concatenate([texts.data, np.zeros(PADDING, np.uint8)])
+            numbers = table.register(data, texts.offsets, 0)
+            counts.append(np.zeros(len(table) - counts.size, np.int64))
+            np.add.at(counts.values, numbers, leaf.df[own])
+        return SortedWords(Texts(*table.texts())), counts.values
+
     def of_field(self, name: str) -> Searcher:
         """The same of a field."""
         found = self._fields.get(name)
@@ -408,7 +429,7 @@ class Searcher:
         collection = self.collection
         n, depth = len(queries), min(k, collection.documents)
         rows, scores = np.full((n, k), -1, np.int32), np.zeros((n, k), np.float32)
-        evaluator = self._evaluator(model, filter)
+        evaluator = self.evaluator(model, filter)
 
         def work(q: int) -> None:
             resolver = Resolver(self, model, fields, operator)
@@ -456,9 +477,10 @@ class Searcher:
             clause = Resolver(self, model, fields, operator).resolve(value)
         if clause is None:
             return np.zeros(self.collection.rows, np.uint8)
-        return self._evaluator(model, filter).matched(plan_of(clause))
+        return self.evaluator(model, filter).matched(plan_of(clause))
 
-    def _evaluator(self, model: RankingModel, filter: Any) -> Evaluator:
+    def evaluator(self, model: RankingModel, filter: Any = None) -> Evaluator:
+        """The evaluation of queries clause by clause."""
         def parts(view: Collection, s: int, found: PostingList, own: Statistics) -> Float32:
             searcher = self if view.field is None else self.of_field(view.field)
             return searcher._scorer(model).list_parts(s, *found, own)
