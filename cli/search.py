@@ -572,7 +572,7 @@ def _suggest_words(common: Common, text: str, index: Index, expand: Expander | N
     """Name the words of a query that no document contains, with similar words of the index."""
     vectors = None if expand is None else expand.vectors
     for word in index.unknown_words(text)[:_MOST_UNKNOWN]:
-        if vectors is not None and vectors.has_subwords:
+        if vectors is not None and vectors.subwords is not None:
             from fastseq.vectors.expansion import suggestions
 
             words = index.frequent_terms()

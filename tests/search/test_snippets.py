@@ -11,6 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastseq import Index
+from fastseq.errors import DataError, InvalidTextError, SettingsError
 from fastseq.query import (
     All,
     Boolean,
@@ -29,11 +34,6 @@ from fastseq.query import (
     Term,
     Wildcard,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from fastseq import Index
-from fastseq.errors import DataError, InvalidTextError, SettingsError
 from fastseq.search.highlighting import Matcher
 from fastseq.search.occurrences import near_matches, ordered_matches, sloppy_matches
 from fastseq.search.snippets import Snippet, document_snippets, passages, snippets

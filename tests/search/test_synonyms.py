@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastseq.errors import DataError, SettingsError
 from fastseq.query import (
     Boolean,
     Boost,
@@ -18,10 +22,6 @@ from fastseq.query import (
     Synonyms,
     Term,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from fastseq.errors import DataError, SettingsError
 from fastseq.search.synonyms import SynonymMap
 from fastseq.text.analyzer import Analyzer
 from tests.sampling import examples
