@@ -224,7 +224,7 @@ def _pair_candidates(join, docs, first, n):
 
 
 @inline
-def _keep(join, slots, c, kept):
+def keep_candidate(join, slots, c, kept):
     """Make candidate c number `kept` (at most c) of them, with the places of the first slots."""
     join.rows[kept] = join.rows[c]
     for i in range(slots):
@@ -240,7 +240,7 @@ def _keep_common(join, docs, i, n):
     kept = 0
     for c in range(n):
         found, place, low = _place_of(docs, start, size, low, join.rows[c])
-        _keep(join, i, c, kept)
+        keep_candidate(join, i, c, kept)
         join.places[s * TILE + kept] = place
         kept += found
     join.low[s] = low
@@ -283,7 +283,7 @@ def next_candidates(join, lists, live, documents):
             row = base + join.rows[c]
             if row < documents and (len(live) == 0 or live[np.uint64(row)] != 0):
                 if kept < c:
-                    _keep(join, slots, c, kept)
+                    keep_candidate(join, slots, c, kept)
                 join.rows[kept] = row
                 kept += 1
         if ended:
@@ -537,7 +537,7 @@ def near_frequency(cursors, postings, data, blocks, zeros, slots, latest, distan
 
 
 @inline
-def _point(cursors, lists, join, c, starts):
+def point_cursors(cursors, lists, join, c, starts):
     """Point cursors to the postings of a candidate. starts int64[S + 1]: the cursors of slot s are
     among those from starts[s] to starts[s + 1]."""
     for s in range(len(lists.first)):
@@ -608,7 +608,7 @@ def keep_pairs(scratch, postings, data, blocks, offsets, n):
             pair_at[kept] = np.int64(at)
             pair_at[TILE + kept] = np.int64(other_at)
             if kept < c:
-                _keep(join, len(offsets), c, kept)
+                keep_candidate(join, len(offsets), c, kept)
             kept += 1
     return kept
 
@@ -644,7 +644,7 @@ def phrase_documents(
             if by_pairs and slots == 2:
                 tf = np.float64(scratch.pairs[c])
             else:
-                _point(cursors, lists, join, c, starts)
+                point_cursors(cursors, lists, join, c, starts)
                 if by_pairs:
                     cursors.at[join.order[0]] = scratch.pair_at[c]
                     cursors.at[join.order[1]] = scratch.pair_at[TILE + c]
@@ -677,7 +677,7 @@ def near_documents(
         if found == 0:
             return total
         for c in range(found):
-            _point(cursors, lists, join, c, starts)
+            point_cursors(cursors, lists, join, c, starts)
             tf = near_frequency(
                 cursors, postings, data, blocks, zeros, slots, scratch.latest, distance, in_order
             )
