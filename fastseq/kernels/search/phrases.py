@@ -67,8 +67,9 @@ class Join(NamedTuple):
 class Cursors(NamedTuple):
     """Cursors into the positions of a document, for up to S slots with C terms.
 
-    Slot s has the cursors from first[s] to last[s]. Before `phrase_frequency` is called, these,
-    `posting` and `at` are set.
+    Slot s has the cursors from first[s] to last[s]. Before `phrase_frequency` or `near_frequency`
+    is called for a document, these, `posting` and `at` are set: to s, s + 1, the slot's posting and
+    -1 where each slot is one term.
     """
 
     first: Int64  # [S]
@@ -470,7 +471,7 @@ def phrase_frequency(cursors, postings, data, blocks, offsets, order, slop, repe
     cursors  of which `first`, `last`, `posting` and `at` are set
     postings, data, blocks  Postings of the segment, and its positions (search/positions.py)
     offsets  int64[S]  of the slots, ascending, none twice
-    order    int64[S]  the slots in the order in which an exact phrase is verified
+    order    int64[S]  the slots in the order in which an exact phrase is verified, rare ones first
     slop     0 for an exact phrase, whose frequency is the number of its starts; else the longest
              match, and the frequency the sum of 1 / (1 + length) over the matches
     repeats  whether two slots have a term in common
