@@ -148,10 +148,11 @@ def _order(scratch, weights):
 def _prepare(scratch, lists, s, terms, weights):
     """Fill the scratch's term tables for segment s, in the query's order.
 
-    Returns (terms kept, whether all their weights and parts are positive).
+    Returns (terms kept, whether all their weights are positive, whether one is signed).
     """
     kept = 0
     positive = True
+    signed = False
     total = 0.0
     for j in range(len(terms)):
         i = np.uint64(key_document(scratch.order[j]))
@@ -161,9 +162,10 @@ def _prepare(scratch, lists, s, terms, weights):
             continue
         window, size, best = first_run(own[FIRST_RUN])
         weight = weights[i]
-        positive = positive and weight > TINY and best >= 0.0  # not SIGNED
+        positive = positive and weight > TINY
+        signed = signed or best < 0.0
         scratch.weight[kept] = weight
-        scratch.bound[kept] = weight * best
+        scratch.bound[kept] = weight * abs(best)
         scratch.run[kept] = run
         scratch.last_run[kept] = last_run
         scratch.window[kept] = window
@@ -178,7 +180,7 @@ def _prepare(scratch, lists, s, terms, weights):
     for j in range(kept - 1, -1, -1):
         total += scratch.bound[j]
         scratch.rest[j] = total + error
-    return kept, positive
+    return kept, positive, signed
 
 
 @inline
@@ -394,7 +396,7 @@ def _threshold(key, base):
     """
     score = key_score(key)
     if base == 0.0:
-        return score
+        return max(np.float32(0.0), score)
     return max(np.float32(0.0), np.float32(score - base - np.float32(2.4e-7) * score))
 
 
@@ -402,7 +404,8 @@ def _threshold(key, base):
 def _search_pruned(
     scratch, found, best_key, segment, terms, k, first_row, n_docs, base, allowed
 ):  # fmt: skip
-    """The general case: every weight positive, so a sum is zero where no term occurs.
+    """The general case: every weight positive. Documents with a sum of 0 or less, as signed terms
+    may have, are left out.
 
     found, best_key  the candidates before this segment, and a key that a later one must pass, 0 for
                      none yet
@@ -501,6 +504,35 @@ def _prefetch_postings(segments, lists, terms, starts, q, s):
                 prefetch(segment.run_count, np.uint64(own[RUN]))
 
 
+@helper
+def _search_segments(
+    scratch, segments, lists, starts, terms, q, own, own_weights, base, allowed, k, exhaustive
+):  # fmt: skip
+    """Collect candidates for query q in all segments; returns (their number, whether a term is
+    signed)."""
+    n = np.int64(0)
+    best_key = np.uint64(0)
+    any_signed = False
+    for s in range(len(segments)):
+        _prefetch_postings(segments, lists, terms, starts, q, s + 1)
+        kept, positive, signed = _prepare(scratch, lists, s, own, own_weights)
+        if kept == 0:
+            continue
+        any_signed = any_signed or signed
+        segment = segment_of(segments, s)
+        first_row = segments[s, FIRST_ROW]
+        n_docs = segments[s, DOCUMENTS]
+        if positive and not (signed and exhaustive):
+            n, best_key = _search_pruned(
+                scratch, n, best_key, segment, kept, k, first_row, n_docs, base, allowed
+            )
+        else:
+            n, best_key = _search_all(
+                scratch, n, best_key, segment, kept, k, first_row, n_docs, base, allowed
+            )
+    return n, any_signed
+
+
 @jit
 def search(rows, scores, segments, lists, scratch, starts, terms, weights, base, allowed, k):
     """The k best documents of each of Q queries.
@@ -520,30 +552,24 @@ def search(rows, scores, segments, lists, scratch, starts, terms, weights, base,
         own = terms[starts[q] : starts[q + 1]]
         own_weights = weights[starts[q] : starts[q + 1]]
         n = np.int64(0)
-        best_key = np.uint64(0)
         _order(scratch, own_weights)
         # with both prefetches, a batch over 20 segments takes .92 times as long
         _prefetch_lists(lists, terms, starts, q + 2)
-        for s in range(len(segments)):
-            _prefetch_postings(segments, lists, terms, starts, q, s + 1)
-            kept, positive = _prepare(scratch, lists, s, own, own_weights)
-            if kept == 0:
-                continue
-            segment = segment_of(segments, s)
-            first_row = segments[s, FIRST_ROW]
-            n_docs = segments[s, DOCUMENTS]
-            if positive:
-                n, best_key = _search_pruned(
-                    scratch, n, best_key, segment, kept, k, first_row, n_docs, base[q], allowed
-                )
-            else:
-                n, best_key = _search_all(
-                    scratch, n, best_key, segment, kept, k, first_row, n_docs, base[q], allowed
-                )
-        if n > k:
-            select_best(scratch.keys, n, k)
-            n = np.int64(k)
-        sort_descending(scratch.keys, scratch.spare, n)
+        # whether segments with signed terms are searched without pruning: where the k best hits
+        # without those of 0 and less are not all positive
+        exhaustive = base[q] != 0.0
+        while True:
+            n, signed = _search_segments(
+                scratch, segments, lists, starts, terms, q, own, own_weights, base[q], allowed, k,
+                exhaustive,
+            )  # fmt: skip
+            if n > k:
+                select_best(scratch.keys, n, k)
+                n = np.int64(k)
+            sort_descending(scratch.keys, scratch.spare, n)
+            if exhaustive or not signed or (n == k and key_score(scratch.keys[np.uint64(n - 1)]) > 0.0):
+                break
+            exhaustive = True
         for i in range(n):
             key = scratch.keys[np.uint64(i)]
             rows[q, i] = key_document(key)
