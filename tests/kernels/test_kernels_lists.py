@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fastseq.kernels.search import impacts as impact_kernels
 from fastseq.kernels.search import postings as kernels
-from fastseq.kernels.search.impacts import LEAST_PART, SIGNED
+from fastseq.kernels.search.impacts import LEAST_PART
 from fastseq.kernels.search.postings import WINDOW
 from tests.kernels.test_kernels_merging import ROWS, arrays_of, some_terms
 from tests.naive import postings as naive
@@ -59,11 +59,11 @@ def test_occurrences_are_counted(
         ([2.0, 0.5, 3.0], 3.0),
         ([2.0, 0.0, 3.0], 3.0),  # 0: a deleted document
         ([0.0, 0.0, 0.0], 0.0),
-        ([2.0, -0.0, 3.0], SIGNED),
-        ([2.0, -1e-30, 3.0], SIGNED),
-        ([2.0, 0.9 * LEAST_PART, 3.0], SIGNED),
+        ([2.0, -0.0, 3.0], -3.0),
+        ([2.0, -1e-30, 3.0], -3.0),
+        ([2.0, 0.9 * LEAST_PART, 3.0], -3.0),
         ([2.0, LEAST_PART, 3.0], 3.0),
-        ([-5.0, -1.0, -2.0], SIGNED),
+        ([-5.0, -1.0, -2.0], -LEAST_PART),
     ],
 )
 def test_parts_are_placed(parts: list[float], best: float) -> None:

@@ -27,9 +27,7 @@ from fastseq.kernels.search.postings import (
 # postings in a block, a multiple of 64; a block whose largest part is too small is skipped
 BLOCK_BITS = 7
 BLOCK = 1 << BLOCK_BITS
-# instead of the largest part of a term some of whose parts are small or not positive
-SIGNED = np.float32(-1.0)
-# smallest part of a term that may be searched with pruning: its product with a weight is above 0
+# a term with smaller parts is signed: its product with a weight may be 0
 LEAST_PART = np.float32(1e-6)
 
 
@@ -52,7 +50,9 @@ class Impacts(NamedTuple):
     """The parts computed so far. That of a deleted document is 0, with the sign bit clear; a part
     of 0 of any other is -0.0."""
 
-    best: Float32  # [V] the largest part of each term, or SIGNED; NaN until they are computed
+    # [V] the largest part of each term, NaN until its parts are computed; of a signed one, some of
+    # whose parts are below LEAST_PART or negative, a negative number, minus an upper bound
+    best: Float32
     parts: Float32  # [P]
     block: Float32  # [P / BLOCK + 1] the largest part of each block that lies in one term
 
@@ -138,7 +138,7 @@ def place_parts(impacts, postings, terms, parts):
             positive = positive and (part >= LEAST_PART or float_bits(part) == 0)
             at += np.uint64(1)
         best = fill_blocks(impacts.block, impacts.parts, first, last)
-        impacts.best[term] = best if positive else SIGNED
+        impacts.best[term] = best if positive else -max(best, LEAST_PART)
 
 
 @inline

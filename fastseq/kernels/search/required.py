@@ -27,6 +27,7 @@ from fastseq.kernels.search.search import (
     order_terms,
     search_all,
     search_pruned,
+    sort_hits,
     threshold_of,
     write_hits,
 )
@@ -58,8 +59,8 @@ def _prepare_roles(scratch, lists, s, terms, weights, roles):
             if roles[i] == REQUIRED:
                 return 0, 0, 0, True
             continue
-        enter_list(scratch, kept, own, weights[i])
-        positive = positive and weights[i] > TINY and scratch.bound[kept] >= 0.0
+        signed = enter_list(scratch, kept, own, weights[i])
+        positive = positive and weights[i] > TINY and not signed
         scratch.role[kept] = roles[i]
         required += roles[i] == REQUIRED
         kept += 1
@@ -203,4 +204,4 @@ def search_required(
                     scratch, n, best_key, segment, kept, excluded, k, first_row, n_docs, base[q],
                     allowed,
                 )  # fmt: skip
-        write_hits(rows, scores, q, scratch, n, k)
+        write_hits(rows, scores, q, scratch, sort_hits(scratch, n, k), k)

@@ -126,34 +126,36 @@ def order_terms(scratch, weights):
 def _prepare(scratch, lists, s, terms, weights):
     """Fill the scratch's term tables for segment s, in the query's order.
 
-    Returns (terms kept, whether all their weights and parts are positive).
+    Returns (terms kept, whether all their weights are positive, whether one is signed).
     """
     kept = 0
     positive = True
+    signed = False
     for j in range(len(terms)):
         i = np.uint64(key_document(scratch.order[j]))
         own = lists[np.uint64(terms[i]), np.uint64(s)]
         if own[RUN] == own[LAST_RUN]:
             continue
-        enter_list(scratch, kept, own, weights[i])
-        # a negative bound is SIGNED
-        positive = positive and weights[i] > TINY and scratch.bound[kept] >= 0.0
+        signed = enter_list(scratch, kept, own, weights[i]) or signed
+        positive = positive and weights[i] > TINY
         kept += 1
     bound_rests(scratch, kept)
-    return kept, positive
+    return kept, positive, signed
 
 
 @inline
 def enter_list(scratch, at, own, weight):
-    """Fill place `at` of the term tables from the list of a term that the segment has."""
+    """Fill place `at` of the term tables from the list of a term that the segment has; returns
+    whether it is signed."""
     window, size, best = first_run(own[FIRST_RUN])
     scratch.weight[at] = weight
-    scratch.bound[at] = weight * best
+    scratch.bound[at] = weight * abs(best)
     scratch.run[at] = own[RUN]
     scratch.last_run[at] = own[LAST_RUN]
     scratch.window[at] = window
     scratch.posting[at] = own[POSTING]
     scratch.size[at] = size
+    return best < 0.0
 
 
 @inline
@@ -402,7 +404,7 @@ def threshold_of(key, base):
     """
     score = key_score(key)
     if base == 0.0:
-        return score
+        return max(np.float32(0.0), score)
     return max(np.float32(0.0), np.float32(score - base - np.float32(2.4e-7) * score))
 
 
@@ -443,7 +445,8 @@ def add_hits(
 def search_pruned(
     scratch, found, best_key, segment, terms, excluded, k, first_row, n_docs, base, allowed
 ):  # fmt: skip
-    """The general case: every weight positive, so a sum is zero where no term occurs.
+    """The general case: every weight positive. Documents with a sum of 0 or less, as signed terms
+    may have, are left out.
 
     found, best_key  the candidates before this segment, and a key that a later one must pass, 0 for
                      none yet
@@ -530,12 +533,18 @@ def _prefetch_postings(segments, lists, terms, starts, q, s):
 
 
 @inline
-def write_hits(rows, scores, q, scratch, n, k):
-    """The hits of query q: the best of n candidates, in order."""
+def sort_hits(scratch, n, k):
+    """Sort the k best of n candidates; returns how many these are."""
     if n > k:
         select_best(scratch.keys, n, k)
         n = np.int64(k)
     sort_descending(scratch.keys, scratch.spare, n)
+    return n
+
+
+@inline
+def write_hits(rows, scores, q, scratch, n, k):
+    """The hits of query q, which are sorted."""
     for i in range(n):
         key = scratch.keys[np.uint64(i)]
         rows[q, i] = key_document(key)
@@ -543,6 +552,35 @@ def write_hits(rows, scores, q, scratch, n, k):
     for i in range(n, k):
         rows[q, i] = -1
         scores[q, i] = 0.0
+
+
+@helper
+def _search_segments(
+    scratch, segments, lists, starts, terms, q, own, own_weights, base, allowed, k, exhaustive
+):  # fmt: skip
+    """Collect candidates for query q in all segments; returns (their number, whether a term is
+    signed)."""
+    n = np.int64(0)
+    best_key = np.uint64(0)
+    any_signed = False
+    for s in range(len(segments)):
+        _prefetch_postings(segments, lists, terms, starts, q, s + 1)
+        kept, positive, signed = _prepare(scratch, lists, s, own, own_weights)
+        if kept == 0:
+            continue
+        any_signed = any_signed or signed
+        segment = segment_of(segments, s)
+        first_row = segments[s, FIRST_ROW]
+        n_docs = segments[s, DOCUMENTS]
+        if positive and not (signed and exhaustive):
+            n, best_key = search_pruned(
+                scratch, n, best_key, segment, kept, 0, k, first_row, n_docs, base, allowed
+            )
+        else:
+            n, best_key = search_all(
+                scratch, n, best_key, segment, kept, 0, k, first_row, n_docs, base, allowed
+            )
+    return n, any_signed
 
 
 @jit
@@ -564,24 +602,21 @@ def search(rows, scores, segments, lists, scratch, starts, terms, weights, base,
         own = terms[starts[q] : starts[q + 1]]
         own_weights = weights[starts[q] : starts[q + 1]]
         n = np.int64(0)
-        best_key = np.uint64(0)
         order_terms(scratch, own_weights)
         # with both prefetches, a batch over 20 segments takes .92 times as long
         _prefetch_lists(lists, terms, starts, q + 2)
-        for s in range(len(segments)):
-            _prefetch_postings(segments, lists, terms, starts, q, s + 1)
-            kept, positive = _prepare(scratch, lists, s, own, own_weights)
-            if kept == 0:
-                continue
-            segment = segment_of(segments, s)
-            first_row = segments[s, FIRST_ROW]
-            n_docs = segments[s, DOCUMENTS]
-            if positive:
-                n, best_key = search_pruned(
-                    scratch, n, best_key, segment, kept, 0, k, first_row, n_docs, base[q], allowed
-                )
-            else:
-                n, best_key = search_all(
-                    scratch, n, best_key, segment, kept, 0, k, first_row, n_docs, base[q], allowed
-                )
+        # whether segments with signed terms are searched without pruning: where the k best hits
+        # without those of 0 and less are not all positive
+        exhaustive = base[q] != 0.0
+        while True:
+            n, signed = _search_segments(
+                scratch, segments, lists, starts, terms, q, own, own_weights, base[q], allowed, k,
+                exhaustive,
+            )  # fmt: skip
+            n = sort_hits(scratch, n, k)
+            if exhaustive or not signed:
+                break
+            if n == k and key_score(scratch.keys[np.uint64(n - 1)]) > 0.0:
+                break
+            exhaustive = True
         write_hits(rows, scores, q, scratch, n, k)
