@@ -245,14 +245,7 @@ class Index:
         other types than theirs; DeviceError for "cuda" without the [cuda] extra, an NVIDIA GPU or
         enough memory on it.
         """
-        single = isinstance(query, str | Mapping | values.Query)
-        queries: Any = [query] if single else query
-        if not isinstance(queries, Iterable) or isinstance(queries, bytes):
-            raise SettingsError(
-                "a query must be a string, a mapping, a value of fastseq.query or a list of those, "
-                f"not {query!r:.80}"
-            )
-        queries = list(queries)
+        queries = _query_list(query)
         searcher = self._searcher  # another thread may refresh this index
         one_of("operator", operator, ("or", "and"))
         weights = _field_weights(fields, searcher.collection)
@@ -317,20 +310,25 @@ class Index:
         )  # fmt: skip
 
     def count(
-        self, query: Query, *, filter: Any = None, fields: Fields = None, syntax: str = "plain",
-        operator: str = "or", synonyms: SynonymMap | None = None,
-    ) -> int:  # fmt: skip
-        """The number of documents that match a query, all of them. Parameters and errors are those
-        of `search`."""
+        self, query: Query | Sequence[Query], *, filter: Any = None, fields: Fields = None,
+        syntax: str = "plain", operator: str = "or", synonyms: SynonymMap | None = None,
+    ) -> Any:  # fmt: skip
+        """The number of documents that match a query, all of them; of several queries a list.
+        Parameters and errors are those of `search`."""
+        single = isinstance(query, str | Mapping | values.Query)
+        queries = _query_list(query)
         searcher = self._searcher
         weights = _field_weights(fields, searcher.collection)
         one_of("operator", operator, ("or", "and"))
         if one_of("syntax", syntax, ("plain", "query")) == "query":
-            query = _parsed(query, searcher.collection, operator, [])
+            queries = [_parsed(each, searcher.collection, operator, []) for each in queries]
         if synonyms is not None:
-            query = _with_synonyms(query, synonyms, searcher.collection, operator)
+            queries = [
+                _with_synonyms(each, synonyms, searcher.collection, operator) for each in queries
+            ]
         model = _DEFAULT if weights is None else BM25F()
-        return int(np.count_nonzero(searcher.matched(query, model, filter, weights, operator)))
+        counts = searcher.count(queries, model, filter, weights, operator)
+        return counts[0] if single else counts
 
     def explain(
         self, query: Query, id: Any, *, model: RankingModel | None = None, fields: Fields = None,
@@ -532,6 +530,17 @@ class Index:
     def info(self) -> dict[str, Any]:
         """The kind, format_version, settings, statistics, files and bytes of `fastseq info`."""
         return self._collection.folder.manifest.describe()
+
+
+def _query_list(query: Any) -> list[Any]:
+    """One query or several as a list."""
+    queries: Any = [query] if isinstance(query, str | Mapping | values.Query) else query
+    if not isinstance(queries, Iterable) or isinstance(queries, bytes):
+        raise SettingsError(
+            "a query must be a string, a mapping, a value of fastseq.query or a list of those, "
+            f"not {query!r:.80}"
+        )
+    return list(queries)
 
 
 def _field_weights(fields: Fields, collection: Collection) -> dict[str, float] | None:

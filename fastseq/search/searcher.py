@@ -26,12 +26,14 @@ from fastseq.kernels.search.required import search_required
 from fastseq.kernels.search.segments import LIST_COLUMNS, fill_lists, segment_table
 from fastseq.kernels.text.hashing import PADDING
 from fastseq.search.clauses import BooleanClause, Clause, MergedClause, PostingList, TermClause
+from fastseq.search.counting import DenseTerms, count_flat
 from fastseq.search.evaluation import Evaluator, plan_of
 from fastseq.search.filtering import allowed_rows
-from fastseq.search.flat import FlatTerms, flatten, weighed
+from fastseq.search.flat import FlatQuery, FlatTerms, flatten, weighed
 from fastseq.search.groups import (
     gathered,
 )
+from fastseq.search.phrase_batches import find_phrases, phrase_terms
 from fastseq.search.query_words import of_queries
 from fastseq.search.ranking import (
     LARGEST_WEIGHT as LARGEST_WEIGHT,
@@ -242,7 +244,7 @@ class Searcher:
         self._gpu_lock = threading.Lock()
         # of the most recent models, as many as fit in the device's memory
         self._gpu: dict[ModelScorer, GpuSearch] = {}
-        self._scorer = lru_cache(_CACHED_MODELS)(lambda model: ModelScorer(collection, model))
+        self.scorer = lru_cache(_CACHED_MODELS)(lambda model: ModelScorer(collection, model))
         self._filtered = lru_cache(_CACHED_FILTERS)(partial(allowed_rows, collection))
         self._fields: dict[str, Searcher] = {}
 
@@ -279,7 +281,7 @@ class Searcher:
     def term(self, term: str, grouped: bool = True) -> TermClause | MergedClause:
         """The clause of a term as in the index; if `grouped`, a single character of a script that
         is indexed as bigrams stands for all with it."""
-        table = self._current_table()
+        table = self.table
         number = table.add(Texts.from_strings([term]))
         df = int(table.df[number[0]])
         group = table.groups.get(int(number[0]))
@@ -322,14 +324,14 @@ class Searcher:
         collection = self.collection
         n, depth = len(queries), min(k, collection.documents)
         rows, scores = np.full((n, k), -1, np.int32), np.zeros((n, k), np.float32)
-        scorer = self._scorer(model)
+        scorer = self.scorer(model)
         allowed = self.allowed(filter)
         gpu = self._on_gpu(scorer, depth) if device == "cuda" and filter is None else None
         with ThreadPoolExecutor(threads, "fastseq-search") as pool:
             for first in range(0, n, _BLOCK):
                 block = slice(first, first + _BLOCK)
                 hits = rows[block], scores[block]
-                table = self._current_table()
+                table = self.table
                 terms = self._query_terms(table, queries[block])
                 if not depth:
                     continue
@@ -380,7 +382,11 @@ class Searcher:
         given = [values.Term(query) if isinstance(query, str) else query for query in asked]
         left = list(range(len(given)))
         if fields is None and operator == "or":
-            left = self._find_flat(rows, scores, structured, given, k, model, threads, filter)  # type: ignore[arg-type]
+            for find in (self._find_phrases, self._find_flat):
+                some = [given[i] for i in left]
+                at = [structured[i] for i in left]
+                others = find(rows, scores, at, some, k, model, threads, filter)  # type: ignore[arg-type]
+                left = [left[i] for i in others]
         notices: list[str] = []
         if left:
             places = [structured[i] for i in left]
@@ -390,12 +396,76 @@ class Searcher:
             )
         return rows, scores, list(dict.fromkeys(notices))
 
+    def _find_phrases(
+        self, rows: Int32, scores: Float32, places: Sequence[int], queries: Sequence[values.Query],
+        k: int, model: RankingModel, threads: int | None, filter: Any,
+    ) -> list[int]:  # fmt: skip
+        """Fill in the hits of the queries that are exact phrases; returns the numbers of the
+        others."""
+        every, table, leaves = list(range(len(queries))), self.table, self.collection.leaves
+        if not isinstance(model, QuotientModel) or not self.collection.documents:
+            return every
+        if not any(isinstance(query, values.Phrase) for query in queries):
+            return every
+        if any(leaf.segment.unverified_positions is None for leaf in leaves):
+            return every
+        own = [
+            phrase_terms(query, table.tokens_of_ascii, table.groups.__contains__)
+            for query in queries
+        ]
+        chosen = [i for i in every if own[i] is not None]
+        if not chosen:
+            return every
+        phrases = [phrase for phrase in own if phrase is not None]
+        *hits, left = find_phrases(
+            self, table, phrases, k, model, thread_count(threads), self.allowed(filter)
+        )
+        to = [places[i] for i in chosen]
+        rows[to], scores[to] = hits
+        others = {chosen[i] for i in left}
+        return [i for i in every if own[i] is None or i in others]
+
+    def count(
+        self, queries: Sequence[Query | values.Query], model: RankingModel, filter: Any = None,
+        fields: Mapping[str, float] | None = None, operator: str = "or",
+    ) -> list[int]:  # fmt: skip
+        """The number of documents that match each of several queries of any kind."""
+        counts, table = [-1] * len(queries), self.table
+        if fields is None and operator == "or":
+            flat: list[tuple[int, FlatQuery]] = []
+            for i, query in enumerate(queries):
+                if isinstance(query, Mapping):
+                    continue
+                value = values.Term(query) if isinstance(query, str) else query
+                found = flatten(value, table.of_ascii)
+                if found is not None:
+                    flat.append((i, found))
+            numbers = [
+                n for _, one in flat for n in (*one.scored, *one.required, *one.excluded)
+            ]
+            if flat and not table.has_group(np.array(numbers, np.int32)).any():
+                found_counts = count_flat(
+                    self.collection.leaves, table, [one for _, one in flat], self._dense,
+                    self.allowed(filter),
+                )  # fmt: skip
+                for (i, _), count in zip(flat, found_counts.tolist(), strict=True):
+                    counts[i] = count
+        for i, query in enumerate(queries):
+            if counts[i] < 0:
+                matched = self.matched(query, model, filter, fields, operator)
+                counts[i] = int(np.count_nonzero(matched))
+        return counts
+
+    @cached_property
+    def _dense(self) -> list[DenseTerms]:
+        return [DenseTerms(leaf) for leaf in self.collection.leaves]
+
     def _find_flat(
         self, rows: Int32, scores: Float32, places: Sequence[int], queries: Sequence[values.Query],
         k: int, model: RankingModel, threads: int | None, filter: Any,
     ) -> list[int]:  # fmt: skip
         """Fill in the hits of the queries that are flat; returns the numbers of the others."""
-        collection, table = self.collection, self._current_table()
+        collection, table = self.collection, self.table
         depth = min(k, collection.documents)
         if not isinstance(model, QuotientModel) or not depth:
             return list(range(len(queries)))
@@ -412,7 +482,7 @@ class Searcher:
         others = {chosen[i] for i in refused}
         hits = np.full((len(chosen), k), -1, np.int32), np.zeros((len(chosen), k), np.float32)
         threads = thread_count(threads)
-        sources = self._scorer(model).sources(table, terms.terms)
+        sources = self.scorer(model).sources(table, terms.terms)
         with ThreadPoolExecutor(threads, "fastseq-search") as pool:
             self._run(
                 *hits, terms, sources, self.allowed(filter), pool, threads, terms.roles
@@ -483,7 +553,7 @@ class Searcher:
         """The evaluation of queries clause by clause."""
         def parts(view: Collection, s: int, found: PostingList, own: Statistics) -> Float32:
             searcher = self if view.field is None else self.of_field(view.field)
-            return searcher._scorer(model).list_parts(s, *found, own)
+            return searcher.scorer(model).list_parts(s, *found, own)
 
         return Evaluator(self.collection, model, self.allowed(filter), parts)
 
@@ -497,11 +567,13 @@ class Searcher:
 
     def contains(self, terms: Texts) -> npt.NDArray[np.bool_]:
         """bool[n]: whether a document has each term."""
-        table = self._current_table()
+        table = self.table
         numbers = table.add(terms)
         return table.df[numbers] > 0
 
-    def _current_table(self) -> TermTable:
+    @property
+    def table(self) -> TermTable:
+        """The terms of recent queries."""
         if len(self._table) > _CACHED_WORDS or self._table.is_incomplete:
             self._table = TermTable(self.collection)
         return self._table

@@ -125,6 +125,21 @@ class TermTable:
             found += numbers
         return found
 
+    def tokens_of_ascii(self, text: str) -> list[int] | None:
+        """`of_ascii`, with -1 for each word that the analyzer removes."""
+        if self._words is None or len(text) >= 1000 or not text.isascii():
+            return None
+        found: list[int] = []
+        for word in self._words(text.lower() if self._lowercase else text):
+            numbers = self._by_word.get(word)
+            if numbers is None:
+                numbers = self.of_ascii(word)
+                assert numbers is not None
+            if len(numbers) > 1:
+                return None
+            found += numbers or [-1]
+        return found
+
     def of(self, texts: Texts) -> tuple[Int32, Int64]:
         """(numbers, offsets) of the tokens of texts."""
         if not self._cached:

@@ -1,0 +1,125 @@
+"""Exact phrases in the text of an index, searched in a batch by one kernel.
+
+Other phrases are evaluated clause by clause (evaluation.py); the scores are the same.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fastseq.kernels.search.phrase_search import MOST_TF, collect_phrases, write_phrases
+from fastseq.kernels.search.phrases import make_scratch
+from fastseq.kernels.search.search import key_capacity
+from fastseq.query import Phrase, Query
+from fastseq.search.ranking import QueryTerms, QuotientModel, Words
+from fastseq.types import Float32, Int32, UInt8, offsets_of
+
+if TYPE_CHECKING:
+    from fastseq.search.searcher import Searcher
+    from fastseq.search.term_table import TermTable
+
+_TASK = 32  # queries that a thread takes at a time
+_MOST_KEYS = 1 << 22  # candidates of the queries of a task together
+_NONE: UInt8 = np.empty(0, np.uint8)
+
+
+class PhraseTerms(NamedTuple):
+    """The words of a phrase, by their numbers in a table of terms, and their offsets from 0."""
+
+    numbers: list[int]
+    offsets: list[int]
+
+
+def phrase_terms(
+    query: Query, tokens: Callable[[str], list[int] | None], has_group: Callable[[int], bool]
+) -> PhraseTerms | None:
+    """The words of an exact phrase of several; None for another query.
+
+    tokens     numbers of the words of a text, -1 for a removed one; None for a text that must be
+               analysed otherwise
+    has_group  whether a term stands for several
+    """
+    if not isinstance(query, Phrase) or query.slop or query.field is not None:
+        return None
+    found = tokens(query.text)
+    if found is None:
+        return None
+    words = [(i, number) for i, number in enumerate(found) if number >= 0]
+    if len(words) < 2 or any(has_group(number) for _, number in words):
+        return None
+    first = words[0][0]
+    return PhraseTerms([number for _, number in words], [i - first for i, _ in words])
+
+
+def find_phrases(
+    searcher: Searcher, table: TermTable, phrases: Sequence[PhraseTerms], k: int,
+    model: QuotientModel, threads: int, allowed: UInt8,
+) -> tuple[Int32, Float32, list[int]]:  # fmt: skip
+    """(rows, scores, the numbers of phrases that must be evaluated clause by clause, since they
+    occur MOST_TF times in a document) of phrases. All segments must have positions."""
+    collection = searcher.collection
+    n, depth = len(phrases), min(k, collection.documents)
+    rows, scores = np.full((n, k), -1, np.int32), np.zeros((n, k), np.float32)
+    sizes = [len(phrase.numbers) for phrase in phrases]
+    starts = offsets_of(sizes)
+    numbers = np.array([number for phrase in phrases for number in phrase.numbers], np.int32)
+    offsets = np.array([at for phrase in phrases for at in phrase.offsets], np.int64)
+    df = table.df[numbers]
+    terms = model.weigh(
+        collection,
+        QueryTerms(
+            np.arange(n + 1), np.arange(n, dtype=np.int32), np.maximum(df[starts[:-1]], 1),
+            np.ones(n, np.float32), np.zeros(n, np.float32), None,
+            Words(starts, np.maximum(df, 1)),
+        ),
+    )  # fmt: skip
+    values = model.values(np.arange(MOST_TF, dtype=np.float64)).astype(np.float32)
+    ids = table.ids(numbers)
+    scorer = searcher.scorer(model)
+    segments: list[tuple[Any, ...]] = []
+    for number, (leaf, own) in enumerate(zip(collection.leaves, ids, strict=True)):
+        leaf.segment.verify_positions(np.unique(own[own >= 0]))
+        weighting = scorer.weighting(number)
+        assert weighting is not None
+        live = _NONE if leaf.live is None else leaf.live
+        positions = leaf.segment.unverified_positions
+        segments.append((leaf, own, positions, weighting, live))
+    overflow = np.zeros(n, np.uint8)
+    longest, capacity = max(sizes), key_capacity(depth)
+    step = max(min(_TASK, _MOST_KEYS // capacity), 1)
+    tasks = itertools.count(0, step)  # next() on it is atomic
+    numbers_to = np.arange(longest + 1)
+
+    def work() -> None:
+        scratch, places = make_scratch(longest, longest), np.empty((3, longest), np.int64)
+        keys, spare = np.empty((step, capacity), np.uint64), np.empty(capacity, np.uint64)
+        counts, best = np.empty(step, np.int64), np.empty(step, np.uint64)
+        while (first := next(tasks)) < n:
+            stop = min(first + step, n)
+            m = stop - first
+            counts[:], best[:] = 0, 0
+            part = slice(int(starts[first]), int(starts[stop]))
+            own_starts = starts[first : stop + 1] - starts[first]
+            for leaf, own, positions, weighting, live in segments:
+                collect_phrases(
+                    keys[:m], counts[:m], best[:m], overflow[first:stop], leaf.segment.postings,
+                    *positions, own[part], offsets[part], own_starts, terms.weights[first:stop],
+                    terms.base[first:stop], values, np.float32(weighting.slope), weighting.factor,
+                    live, allowed, places, numbers_to, leaf.first_row, leaf.segment.documents,
+                    depth, scratch,
+                )  # fmt: skip
+            write_phrases(
+                rows[first:stop], scores[first:stop], keys[:m], counts[:m], spare, depth
+            )
+
+    with ThreadPoolExecutor(threads, "fastseq-search") as pool:
+        others = [pool.submit(work) for _ in range(min(threads, -(-n // step)) - 1)]
+        work()
+        for other in others:
+            other.result()
+    return rows, scores, np.flatnonzero(overflow).tolist()
