@@ -291,7 +291,7 @@ def order_keys(
             column = single_values(collection, name, "sort")
             codes, null = column.codes[rows], np.int32(len(column.values))
             if descending:
-                codes = np.where(codes < 0, null, null - np.int32(1) - codes)
+                codes = null - np.int32(1) - codes  # of -1 it is null
             elif len(column.values) < len(column.codes):  # there may be a null
                 codes = np.where(codes < 0, null, codes)
             part, bits = codes.astype(np.uint64), int(null).bit_length()

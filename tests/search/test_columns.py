@@ -270,6 +270,13 @@ def test_an_index_of_several_segments_with_deleted_rows(folder: Path) -> None:
         assert (repr(found.values), found.counts.tolist()) == (repr(values), counts)
 
 
+def test_equal_scores_are_in_the_order_of_rows(large: Index) -> None:
+    rows = np.array([5, 3, 9, 1])
+    scores = np.array([-0.0, 0.0, -1.0, -0.0], np.float32)
+    for sort, order in (("_score", [3, 1, 0, 2]), ("_score:asc", [2, 3, 1, 0])):
+        assert sort_rows(large._collection, rows, scores, parse_sort(sort)).tolist() == order
+
+
 def test_no_matches(large: Index) -> None:
     none, scores = np.empty(0, np.int32), np.empty(0, np.float32)
     found = facet_counts(large._collection, FacetRequest("group"), none)
