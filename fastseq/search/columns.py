@@ -6,7 +6,7 @@ read once and cached (see store/column_values.py for the order of values).
 Sorting. "-year,title": by descending year, then ascending title; "year:desc" is the same as
 "-year". Nulls come last in both directions, and documents with equal values in the order of their
 rows. `_score` is the score, best first unless it is "_score:asc". Double quotes enclose a name with
-a comma or a colon.
+a comma or a colon, or one that begins with a sign.
 
 Facets. "lang": the most frequent values, ties in ascending order. "year:10": numbers in bins of
 this width, which begin at its multiples. "date:month": days or timestamps (in UTC) by year, month
@@ -48,8 +48,10 @@ _KEY_BITS = 64
 _SCORE_BITS = 32
 _FIRST_TAKEN = 1024  # matches that are sorted at first to find groups
 
-_NAME = r'(?:"(?P<quoted>(?:[^"]|"")+)"|(?P<name>[^\s",:][^",:]*?))'
-_SORT = re.compile(rf"\s*(?P<sign>[+-]?){_NAME}\s*(?::\s*(?P<order>asc|desc)\s*)?(?:,|$)", re.I)
+_NAME = r'(?:"(?P<quoted>(?:[^"]|"")+)"|(?P<name>[^\s",:+-][^",:]*?))'
+_SORT = re.compile(
+    rf"\s*(?P<sign>[+-]?){_NAME}\s*(?::\s*(?P<order>asc|desc)\s*)?(?:,(?=\s*\S)|$)", re.I
+)
 _FACET = re.compile(rf"\s*{_NAME}\s*(?::(?P<bins>.*))?", re.DOTALL)
 
 # ---- requests
@@ -245,7 +247,8 @@ def facet_counts(
         counts, missing = np.bincount(codes, minlength=size), np.count_nonzero(lengths == 0)
     if request.interval is None and request.ranges is None:
         found = np.flatnonzero(counts)
-        best = found[smallest([(counts.max() - counts[found]).view(np.uint64)], found, most)]
+        fewer = (counts.max(initial=0) - counts[found]).view(np.uint64)
+        best = found[smallest([fewer], found, most)]
         values, other = column.results(best), counts.sum() - counts[best].sum()
         return Facet(column.name, values, counts[best], int(other), int(missing))
     if request.interval is not None:
@@ -302,11 +305,11 @@ def order_keys(
             column = single_values(collection, name, "sort")
             codes, null = column.codes[rows], np.int32(len(column.values))
             if descending:
-                codes = np.where(codes < 0, null, null - np.int32(1) - codes)
+                codes = null - np.int32(1) - codes  # of -1 it is null
             elif len(column.values) < len(column.codes):  # there may be a null
                 codes = np.where(codes < 0, null, codes)
             part, bits = codes.astype(np.uint64), int(null).bit_length()
-        if bits <= free:
+        if keys and bits <= free:
             keys[-1] = keys[-1] << np.uint64(bits) | part
         else:
             keys.append(part)
@@ -424,7 +427,7 @@ class ColumnCache:
     is kept whatever its size. Thread-safe. Owners are not kept alive."""
 
     def __init__(self, most: int) -> None:
-        self._most = most
+        self._most, self._bytes = most, 0
         self._lock = threading.Lock()
         self._columns: OrderedDict[tuple[ref[Any], str], ColumnValues] = OrderedDict()
 
@@ -438,13 +441,12 @@ class ColumnCache:
         found = load()
         with self._lock:
             for other in list(self._columns):
-                if other[0]() is None:
-                    del self._columns[other]
+                if other[0]() is None or other == key:
+                    self._bytes -= self._columns.pop(other).nbytes
             self._columns[key] = found
-            self._columns.move_to_end(key)
-            total = sum(column.nbytes for column in self._columns.values())
-            while total > self._most and len(self._columns) > 1:
-                total -= self._columns.popitem(last=False)[1].nbytes
+            self._bytes += found.nbytes
+            while self._bytes > self._most and len(self._columns) > 1:
+                self._bytes -= self._columns.popitem(last=False)[1].nbytes
         return found
 
 

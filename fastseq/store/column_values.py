@@ -21,7 +21,15 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from fastseq.errors import DataError
-from fastseq.store.arrays import element_type, is_null, is_string, list_offsets, plain, repaired
+from fastseq.store.arrays import (
+    element_type,
+    is_null,
+    is_string,
+    list_offsets,
+    plain,
+    plain_type,
+    repaired,
+)
 from fastseq.store.documents import StoredDocuments, reading_documents
 from fastseq.store.ids import result_values
 from fastseq.store.nested import column_at, field_at, no_column, top_level
@@ -76,7 +84,7 @@ def load_column(
     field = field_at(schema, name)
     if field is None:
         raise no_column(schema, name)
-    kind = field.type
+    kind = plain_type(field.type)
     element = element_type(kind)
     if not _is_ordered(kind if element is None else element):
         raise DataError(

@@ -35,6 +35,8 @@ def shown(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, Decimal):
         return f"{value:f}"
+    if isinstance(value, float):
+        return value + 0.0  # -0.0 is 0.0
     return value.hex() if isinstance(value, bytes) else value
 
 

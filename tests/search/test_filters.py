@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastseq import BM25, TFIDF, BoW, DataError, Index, SettingsError
+from fastseq.store import documents
 from fastseq.store.filters import as_filter
 from tests.naive import filters as naive
 
@@ -270,6 +271,30 @@ def test_what_is_no_filter_is_an_error(
 def test_any_text_is_a_filter_or_one_error(text: str) -> None:
     with suppress(SettingsError, DataError):
         as_filter(text, SCHEMA)
+
+
+def test_types_are_compared_without_any_row(tmp_path: Path) -> None:
+    """Also where a segment has null alone, or nothing at all."""
+    rows = [{"text": "a", "year": None, "lang": None}]
+    small = Index.build(table_of(rows), tmp_path / "index", text_columns=["text"])
+    small.delete([0])
+    with pytest.raises(DataError, match="filter: the column 'lang' is string and is compared with"):
+        small.search("a", filter="lang = 5")
+    with pytest.raises(DataError, match="filter: the column 'year' is int16 and is compared with"):
+        small.delete(where="year > 'x'")
+    with pytest.raises(DataError, match=r"filter: the column 'tags' is list.*; like requires text"):
+        small.search("a", filter="year = 1 or tags like 'x'")
+
+
+def test_filters_over_many_groups_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "GROUP_ROWS", 3)
+    monkeypatch.setattr(documents, "_BATCH", 4)
+    rows = [
+        {"text": "cat", "year": number % 7, "tags": ["x"] * (number % 2)} for number in range(50)
+    ]
+    index = Index.build(table_of(rows), tmp_path / "index", text_columns=["text"])
+    found = index.search("cat", 50, filter="year in (1, 5) and tags has 'x'")
+    assert found.ids[0] == [number for number in range(50) if number % 7 in (1, 5) and number % 2]
 
 
 def test_delete_takes_ids_or_a_filter(index: Index, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import datetime
 import random
 import struct
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,8 @@ def stream(rows: pa.RecordBatch, **options: Any) -> bytes:
     chosen = ipc.IpcWriteOptions(**OPTIONS | options)
     with ipc.new_stream(sink, rows.schema, options=chosen) as writer:
         writer.write_batch(rows)
-    return sink.getvalue().to_pybytes()
+    raw: bytes = sink.getvalue().to_pybytes()
+    return raw
 
 
 def random_rows(rng: random.Random, rows: int) -> pa.RecordBatch:
@@ -61,7 +63,7 @@ def reader_of(parts: list[bytes], schema: pa.Schema) -> tuple[RecordBatchReader,
     ends = np.cumsum([3, *map(len, parts)]).tolist()
     data = np.frombuffer(whole, np.uint8)
     return RecordBatchReader(lambda a, b: data[a:b], schema), list(
-        zip(ends, ends[1:], strict=False)
+        pairwise(ends)
     )
 
 
