@@ -21,7 +21,7 @@ from fastseq.index.collection import Collection
 from fastseq.search.columns import Facet
 from fastseq.search.display import html_table, text_table
 from fastseq.search.highlighting import Matcher
-from fastseq.search.paging import encode_cursor
+from fastseq.search.paging import encode_cursor, request_digest
 from fastseq.search.snippets import LENGTH, Snippet, document_snippets
 from fastseq.settings import strings, whole
 from fastseq.types import Float32, Int32, Int64, Texts, offsets_of
@@ -40,13 +40,18 @@ class Asked(NamedTuple):
     """What hits are the answer to.
 
     queries  strings, mappings and values of fastseq.query
-    request  of a single one, see paging.py; 0 for several
+    request  the parts of the request of a single one, or their digest (see paging.py); None for
+             several
     options  the model, weights of fields and operator of the search
     """
 
     queries: tuple[Any, ...]
-    request: int
+    request: tuple[Any, ...] | int | None
     options: Mapping[str, Any]
+
+    def digest(self) -> int | None:
+        """That of the request."""
+        return request_digest(*self.request) if isinstance(self.request, tuple) else self.request
 
 
 class _Part(NamedTuple):
@@ -85,8 +90,8 @@ class Hits:
         return f"Hits({_plural(len(self), 'query', 'queries')}, {hits})"
 
     def __reduce__(self) -> Any:
-        parts = (self.rows, self.scores, self._collection, self.notices, self.facets, self._asked)
-        return Hits, parts
+        asked = None if self._asked is None else self._asked._replace(request=self._asked.digest())
+        return Hits, (self.rows, self.scores, self._collection, self.notices, self.facets, asked)
 
     def __len__(self) -> int:
         """The number of queries."""
@@ -101,7 +106,7 @@ class Hits:
         if isinstance(q, slice):
             asked = self._asked
             if asked is not None:
-                asked = asked._replace(queries=asked.queries[q], request=0)
+                asked = asked._replace(queries=asked.queries[q], request=None)
             return Hits(
                 self.rows[q], self.scores[q], self._collection, self.notices, self.facets[q], asked
             )
@@ -128,15 +133,16 @@ class Hits:
         """What `Index.search(after=)` takes for the page after the last of these hits; None where
         there are none.
 
-        Raises SettingsError for the hits of several queries, or of a mapping.
+        Raises SettingsError for the hits of several queries, of a slice, and of `more_like`.
         """
-        if len(self) != 1 or self._asked is None or not self._asked.request:
-            raise SettingsError("a cursor is of the hits of one query, a string or a query value")
+        request = None if self._asked is None else self._asked.digest()
+        if request is None:
+            raise SettingsError("a cursor is of the hits of a search for one query")
         last = int(self.counts[0]) - 1
         if last < 0:
             return None
         row, score = int(self.rows[0, last]), float(self.scores[0, last])
-        return encode_cursor(self._collection, self._asked.request, row, score)
+        return encode_cursor(self._collection, request, row, score)
 
     def explain(self, rank: int = 1, q: int = 0) -> Explanation:
         """The score of a hit, by its rank from 1, as a tree of numbers that add up to it.
