@@ -289,8 +289,8 @@ class BooleanClause(Clause):
                 counts = np.zeros(documents, np.uint16)
                 for mask in masks:
                     counts += mask
-                required.append((counts >= self.minimum).view(np.uint8))
-        found: UInt8 = reduce(np.bitwise_and, required)
+                required.append((counts >= self.minimum).astype(np.uint8))
+        found: UInt8 = reduce(lambda one, other: one & other, required)
         for clause in self.must_not:
             found = found & (clause.mask(s) ^ 1)
         return found
