@@ -290,7 +290,9 @@ class BooleanClause(Clause):
                 for mask in masks:
                     counts += mask
                 required.append((counts >= self.minimum).astype(np.uint8))
-        found: UInt8 = reduce(lambda one, other: one & other, required)
+        found = required[0]
+        for mask in required[1:]:
+            found = found & mask
         for clause in self.must_not:
             found = found & (clause.mask(s) ^ 1)
         return found

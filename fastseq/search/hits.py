@@ -21,7 +21,7 @@ from fastseq.index.collection import Collection
 from fastseq.search.columns import Facet
 from fastseq.search.display import html_table, text_table
 from fastseq.search.highlighting import Matcher
-from fastseq.search.paging import encode_cursor
+from fastseq.search.paging import encode_cursor, request_digest
 from fastseq.search.snippets import LENGTH, Snippet, document_snippets
 from fastseq.settings import strings, whole
 from fastseq.types import Float32, Int32, Int64, Texts, offsets_of
@@ -40,12 +40,13 @@ class Asked(NamedTuple):
     """What hits are the answer to.
 
     queries  strings, mappings and values of fastseq.query
-    request  of a single one, see paging.py; 0 for several
+    request  of a single one, what its hits and their order depend on (see paging.py); None for
+             several
     options  the model, weights of fields and operator of the search
     """
 
     queries: tuple[Any, ...]
-    request: int
+    request: tuple[Any, ...] | None
     options: Mapping[str, Any]
 
 
@@ -101,7 +102,7 @@ class Hits:
         if isinstance(q, slice):
             asked = self._asked
             if asked is not None:
-                asked = asked._replace(queries=asked.queries[q], request=0)
+                asked = asked._replace(queries=asked.queries[q], request=None)
             return Hits(
                 self.rows[q], self.scores[q], self._collection, self.notices, self.facets[q], asked
             )
@@ -130,13 +131,14 @@ class Hits:
 
         Raises SettingsError for the hits of several queries, or of a mapping.
         """
-        if len(self) != 1 or self._asked is None or not self._asked.request:
+        if len(self) != 1 or self._asked is None or self._asked.request is None:
             raise SettingsError("a cursor is of the hits of one query, a string or a query value")
         last = int(self.counts[0]) - 1
         if last < 0:
             return None
         row, score = int(self.rows[0, last]), float(self.scores[0, last])
-        return encode_cursor(self._collection, self._asked.request, row, score)
+        request = request_digest(*self._asked.request)
+        return encode_cursor(self._collection, request, row, score)
 
     def explain(self, rank: int = 1, q: int = 0) -> Explanation:
         """The score of a hit, by its rank from 1, as a tree of numbers that add up to it.

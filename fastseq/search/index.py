@@ -270,19 +270,25 @@ class Index:
             searcher.find, model=model, threads=threads, device=device, filter=filter,
             fields=weights, operator=operator,
         )  # fmt: skip
-        keys, offset = parse_sort(sort), whole("offset", offset, 0)
-        requests = facet_requests(facets)
-        request = 0
+        keys = parse_sort(sort) if sort else ()
+        offset = whole("offset", offset, 0) if offset else 0
+        requests = facet_requests(facets) if facets else []
+        request = None
+        if len(queries) == 1 and isinstance(queries[0], str | values.Query):
+            request = (queries[0], model, _shown(filter), weights, operator, keys, group)
         if keys or group is not None or after is not None:
             if len(queries) != 1:
                 raise SettingsError("sort, group and after are for one query at a time")
-            asked = queries[0] if isinstance(queries[0], str | values.Query) else dict(queries[0])
-            request = request_digest(asked, model, _shown(filter), weights, operator, keys, group)
             match = searcher.matched(queries[0], model, filter, weights, operator)
             rows, scores, more = search(queries, max(int(np.count_nonzero(match)), 1))
             found = int((rows[0] >= 0).sum())
             rows, scores = rows[:, :found], scores[:, :found]
-            cursor = None if after is None else decode_cursor(searcher.collection, request, after)
+            cursor = None
+            if after is not None:
+                if request is None:
+                    raise SettingsError("after is for a string or a query value, not for a mapping")
+                digest = request_digest(*request)
+                cursor = decode_cursor(searcher.collection, digest, after)
             k = whole("k", k, 1, below=1 << 128)
             places = page_of(
                 searcher.collection, rows[0], scores[0], k, keys, group, offset, cursor
@@ -290,11 +296,8 @@ class Index:
             rows, scores = rows[:, places], scores[:, places]
         else:
             rows, scores, more = search(queries, k + offset if offset else k)
-            rows, scores = rows[:, offset:], scores[:, offset:]
-            if len(queries) == 1 and isinstance(queries[0], str | values.Query):
-                request = request_digest(
-                    queries[0], model, _shown(filter), weights, operator, keys, group
-                )
+            if offset:
+                rows, scores = rows[:, offset:], scores[:, offset:]
         counted = []
         for each in queries if requests else ():
             match = searcher.matched(each, model, filter, weights, operator)

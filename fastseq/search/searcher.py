@@ -320,7 +320,7 @@ class Searcher:
         if not isinstance(model, RankingModel):
             raise SettingsError(f"model must be a ranking model such as BM25(), not {model!r}")
         check_device(device)
-        threads = thread_count(threads)
+        threads = thread_count(threads) if len(queries) > 1 else 1
         collection = self.collection
         n, depth = len(queries), min(k, collection.documents)
         rows, scores = np.full((n, k), -1, np.int32), np.zeros((n, k), np.float32)
