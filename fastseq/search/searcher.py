@@ -40,9 +40,7 @@ from fastseq.search.groups import (
     lone_characters,
 )
 from fastseq.search.ranking import (
-    LARGEST_WEIGHT as LARGEST_WEIGHT,
-)
-from fastseq.search.ranking import (
+    LARGEST_WEIGHT,
     FormulaModel,
     QueryTerms,
     QuotientModel,
@@ -112,7 +110,7 @@ class ModelScorer:
 
     @property
     def has_positive_parts(self) -> bool:
-        """Whether the parts of the model are positive."""
+        """Whether all parts of the model are positive, as a GPU needs them."""
         return isinstance(self._model, QuotientModel)
 
     def _clear(self) -> None:
@@ -487,9 +485,6 @@ class Searcher:
 
     def _on_gpu(self, scorer: ModelScorer, depth: int) -> GpuSearch | None:
         """The search on the device for a model; None where it must run on the CPU."""
-        from fastseq.search.cuda import MOST_HITS, GpuSearch, capacity
-
-        leaves = self.collection.leaves
         if not scorer.has_positive_parts:
             warnings.warn(
                 "only BM25, TF-IDF and BoW are searched on a GPU: searched on the CPU",
@@ -497,6 +492,9 @@ class Searcher:
                 stacklevel=4,
             )
             return None
+        from fastseq.search.cuda import MOST_HITS, GpuSearch, capacity
+
+        leaves = self.collection.leaves
         if len(leaves) != 1 or leaves[0].live is not None:
             warnings.warn(
                 "the index has several segments or deleted documents: searched on the CPU "

@@ -567,7 +567,8 @@ def search(rows, scores, segments, lists, scratch, starts, terms, weights, base,
                 select_best(scratch.keys, n, k)
                 n = np.int64(k)
             sort_descending(scratch.keys, scratch.spare, n)
-            if exhaustive or not signed or (n == k and key_score(scratch.keys[np.uint64(n - 1)]) > 0.0):
+            are_positive = n == k and key_score(scratch.keys[np.uint64(n - 1)]) > 0.0
+            if are_positive or exhaustive or not signed:
                 break
             exhaustive = True
         for i in range(n):
