@@ -42,10 +42,10 @@ class FlatTerms(NamedTuple):
     base: Float32
 
 
-def flatten(query: Query, numbers: Callable[[str], list[int] | None]) -> FlatQuery | None:
+def flatten(query: Query, numbers: Callable[[str], list[int]]) -> FlatQuery | None:
     """A query as a flat one; None where it is none.
 
-    numbers  of the words of a text; None for a text that must be analysed otherwise
+    numbers  of the words of a text
     """
     if isinstance(query, Term | Phrase):
         query = Boolean(should=(query,))
@@ -65,7 +65,7 @@ def flatten(query: Query, numbers: Callable[[str], list[int] | None]) -> FlatQue
                 return None
             own = numbers(clause.text)
             # without words a clause is dropped; one of several words is a boolean or a phrase
-            if own is None or (len(own) > 1 and (role != OPTIONAL or isinstance(clause, Phrase))):
+            if len(own) > 1 and (role != OPTIONAL or isinstance(clause, Phrase)):
                 return None
             if not own:
                 continue
