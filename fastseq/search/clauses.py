@@ -294,7 +294,7 @@ class BooleanClause(Clause):
         for mask in required[1:]:
             found = found & mask
         for clause in self.must_not:
-            found = found & (clause.mask(s) ^ 1)
+            found = found & ~clause.mask(s)
         return found
 
 
