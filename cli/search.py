@@ -566,8 +566,8 @@ def _write_hits(
             _write_facets(hits)
     elif form == "trec":
         scores = hits.scores[0].tolist()
-        found = enumerate(zip(hits.ids[0], scores, strict=False), 1)
-        write_trec(("1", id, rank, score) for rank, (id, score) in found)
+        ranked = enumerate(zip(hits.ids[0], scores, strict=False), 1)
+        write_trec(("1", id, rank, score) for rank, (id, score) in ranked)
     else:
         (write_json if form == "json" else write_jsonl)(result_dicts(hits))
 

@@ -170,6 +170,11 @@ class Field:
         return self._dictionary.columns(words)
 
     @cached_property
+    def _verified_postings(self) -> UInt8:
+        """uint8[terms]: 1 for those whose postings are verified."""
+        return np.zeros(self.terms, np.uint8)
+
+    @cached_property
     def df(self) -> Int64:
         return np.diff(self.postings.term_posting)
 
@@ -179,14 +184,18 @@ class Field:
         return (self.documents + WINDOW - 1) >> WINDOW_BITS
 
     def verify_postings(self, terms: Int32) -> None:
-        """Verify the checksums of the postings of some terms. Raises FormatError where one is
-        wrong."""
+        """Verify the checksums of the postings of some terms, of each once. Raises FormatError
+        where one is wrong."""
         if isinstance(self._source, Container):
+            terms = terms[self._verified_postings[terms] == 0]
+            if not len(terms):
+                return
             starts, stops = self.postings.term_posting[terms], self.postings.term_posting[terms + 1]
             self._source.verify_ranges(self._prefix + _DOCS, starts, stops)
             packed = self.postings.packed  # an element has two
             starts, stops = starts >> packed, (stops + packed) >> packed
             self._source.verify_ranges(self._prefix + self._tfs, starts, stops)
+            self._verified_postings[terms] = 1
 
     def verify_all_postings(self) -> None:
         """Verify the checksums of all postings. Raises FormatError where one is wrong."""

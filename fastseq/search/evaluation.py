@@ -53,7 +53,7 @@ class Scored:
         """(rows, frequencies, or None for a constant) in segment s, whatever its conditions."""
         if isinstance(self.clause, ListClause):
             return self.clause.list(s)
-        return np.flatnonzero(self.clause.mask(s)).astype(np.int32), None
+        return marked_rows(self.clause.mask(s)), None
 
 
 @dataclass(eq=False)
@@ -176,7 +176,7 @@ class Evaluator:
         kept = []
         for s, (leaf, (rows, parts)) in enumerate(zip(collection.leaves, found, strict=True)):
             if everyone:
-                own = np.flatnonzero(self._mask(plan, s)).astype(np.int32)
+                own = marked_rows(self._mask(plan, s))
                 rows.append(own)
                 parts.append(np.ones(len(own), np.float32))
             postings, impacts = _small_index(rows, parts)
@@ -240,13 +240,18 @@ class Evaluator:
         """(rows, parts) of a scored clause in a segment."""
         clause = one.clause
         if isinstance(clause, ConstantClause):
-            rows = np.flatnonzero(clause.mask(s)).astype(np.int32)
+            rows = marked_rows(clause.mask(s))
             return rows, np.ones(len(rows), np.float32)
         found, view = clause.list(s), clause.view
         if not len(found.rows):
             return found.rows, np.empty(0, np.float32)
         statistics = Statistics.of(view, np.array([clause.df]), np.array([clause.cf]))
         return found.rows, self._list_parts(view, s, found, statistics)
+
+
+def marked_rows(mask: UInt8) -> Int32:
+    """int32[n]: the rows that a mask marks with 1."""
+    return np.flatnonzero(mask.view(np.bool_)).astype(np.int32)  # of bools ten times as fast
 
 
 def _separate(terms: QueryTerms) -> QueryTerms:

@@ -13,7 +13,7 @@ import numpy as np
 
 from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED
 from fastseq.kernels.search.search import TINY
-from fastseq.query import Boolean, Boost, Query, Term
+from fastseq.query import Boolean, Boost, Phrase, Query, Term
 from fastseq.search.ranking import QueryTerms
 from fastseq.types import Float32, Int32, Int64, UInt8, offsets_of
 
@@ -42,12 +42,12 @@ class FlatTerms(NamedTuple):
     base: Float32
 
 
-def flatten(query: Query, numbers: Callable[[str], list[int] | None]) -> FlatQuery | None:
+def flatten(query: Query, numbers: Callable[[str], list[int]]) -> FlatQuery | None:
     """A query as a flat one; None where it is none.
 
-    numbers  of the words of a text; None for a text that must be analysed otherwise
+    numbers  of the words of a text
     """
-    if isinstance(query, Term):
+    if isinstance(query, Term | Phrase):
         query = Boolean(should=(query,))
     if not isinstance(query, Boolean) or query.filter or query.minimum_should_match:
         return None
@@ -61,11 +61,14 @@ def flatten(query: Query, numbers: Callable[[str], list[int] | None]) -> FlatQue
             factor = 1.0
             if isinstance(clause, Boost) and role != EXCLUDED:
                 factor, clause = clause.factor, clause.query
-            if not isinstance(clause, Term) or clause.field is not None:
+            if not isinstance(clause, Term | Phrase) or clause.field is not None:
                 return None
             own = numbers(clause.text)
-            if own is None or (len(own) != 1 and role != OPTIONAL):
+            # without words a clause is dropped; one of several words is a boolean or a phrase
+            if len(own) > 1 and (role != OPTIONAL or isinstance(clause, Phrase)):
                 return None
+            if not own:
+                continue
             if role == EXCLUDED:
                 found.excluded.append(own[0])
                 continue
@@ -81,7 +84,7 @@ def flatten(query: Query, numbers: Callable[[str], list[int] | None]) -> FlatQue
             found.scored.extend(own)
             if role == REQUIRED:
                 found.required.append(own[0])
-    return found
+    return found if found.scored else None
 
 
 def weighed(

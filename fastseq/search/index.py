@@ -280,7 +280,8 @@ class Index:
             searcher.find, model=model, threads=threads, device=device, filter=filter,
             fields=weights, operator=operator,
         )  # fmt: skip
-        keys, requests = parse_sort(sort), facet_requests(facets)
+        keys = () if sort is None else parse_sort(sort)
+        requests = facet_requests(facets) if facets else []
         request = None
         if len(queries) == 1:
             request = queries[0], model, filter, weights, operator, keys, group
@@ -301,7 +302,8 @@ class Index:
         else:
             k = _least_depth(k + offset, len(queries), searcher.collection)
             rows, scores, more = search(queries, k)
-            rows, scores = rows[:, offset:], scores[:, offset:]
+            if offset:
+                rows, scores = rows[:, offset:], scores[:, offset:]
         counted = []
         for each in queries if requests else ():
             match = searcher.matched(each, model, filter, weights, operator)
@@ -553,15 +555,17 @@ def _query_list(query: Any) -> list[Any]:
     """One query or several as a list."""
     if isinstance(query, str | Mapping | values.Query):
         return [query]
-    queries = list(query) if isinstance(query, Iterable) and not isinstance(query, bytes) else None
-    wrong = [query] if queries is None else queries
-    for each in wrong:
-        if queries is None or not isinstance(each, str | Mapping | values.Query):
-            raise SettingsError(
-                "a query must be a string, a mapping, a value of fastseq.query or a list of those, "
-                f"not {each!r:.80}"
-            )
-    return wrong
+    wrong = query
+    if isinstance(query, Iterable) and not isinstance(query, bytes):
+        queries = list(query)
+        others = [each for each in queries if not isinstance(each, str | Mapping | values.Query)]
+        if not others:
+            return queries
+        wrong = others[0]
+    raise SettingsError(
+        "a query must be a string, a mapping, a value of fastseq.query or a list of those, "
+        f"not {wrong!r:.80}"
+    )
 
 
 def _model_of(model: Any, weights: Mapping[str, float] | None) -> RankingModel:

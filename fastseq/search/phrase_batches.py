@@ -88,6 +88,7 @@ def find_phrases(
         assert weighting is not None
         live = _NONE if leaf.live is None else leaf.live
         positions = leaf.segment.unverified_positions
+        assert positions is not None
         segments.append((leaf, own, positions, weighting, live))
     overflow = np.zeros(n, np.uint8)
     longest, capacity = max(sizes), key_capacity(depth)
@@ -105,10 +106,10 @@ def find_phrases(
             counts[:], best[:] = 0, 0
             part = slice(int(starts[first]), int(starts[stop]))
             own_starts = starts[first : stop + 1] - starts[first]
-            for leaf, own, positions, weighting, live in segments:
+            for leaf, own, (data, blocks), weighting, live in segments:
                 collect_phrases(
                     keys[:m], counts[:m], best[:m], overflow[first:stop], leaf.segment.postings,
-                    *positions, own[part], offsets[part], own_starts, terms.weights[first:stop],
+                    data, blocks, own[part], offsets[part], own_starts, terms.weights[first:stop],
                     terms.base[first:stop], values, np.float32(weighting.slope), weighting.factor,
                     live, allowed, places, numbers_to, leaf.first_row, leaf.segment.documents,
                     depth, scratch,

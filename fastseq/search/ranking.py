@@ -569,6 +569,10 @@ class Ranking(FormulaModel):
         function("weight", self.weight)
         if not callable(self.part):
             raise SettingsError(f"part must be a function, not {self.part!r}")
+        try:
+            hash(self)
+        except TypeError:
+            raise SettingsError("weight and part must be hashable, as functions are") from None
 
     def weigh(self, collection: Statistical, queries: QueryTerms) -> QueryTerms:
         weight = self.weight

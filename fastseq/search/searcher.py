@@ -36,9 +36,7 @@ from fastseq.search.groups import (
 from fastseq.search.phrase_batches import find_phrases, phrase_terms
 from fastseq.search.query_words import of_queries
 from fastseq.search.ranking import (
-    LARGEST_WEIGHT as LARGEST_WEIGHT,
-)
-from fastseq.search.ranking import (
+    LARGEST_WEIGHT,
     FormulaModel,
     QueryTerms,
     QuotientModel,
@@ -97,7 +95,7 @@ class ModelScorer:
 
     @property
     def has_positive_parts(self) -> bool:
-        """Whether the parts of the model are positive."""
+        """Whether all parts of the model are positive, as a GPU needs them."""
         return isinstance(self._model, QuotientModel)
 
     def _clear(self) -> None:
@@ -320,7 +318,7 @@ class Searcher:
         if not isinstance(model, QuotientModel | FormulaModel):
             raise SettingsError(f"model must be a ranking model such as BM25(), not {model!r}")
         check_device(device)
-        threads = thread_count(threads)
+        threads = thread_count(threads) if len(queries) > 1 else 1
         collection = self.collection
         n, depth = len(queries), min(k, collection.documents)
         rows, scores = np.full((n, k), -1, np.int32), np.zeros((n, k), np.float32)
@@ -439,7 +437,7 @@ class Searcher:
                 if isinstance(query, Mapping):
                     continue
                 value = values.Term(query) if isinstance(query, str) else query
-                found = flatten(value, table.of_ascii)
+                found = flatten(value, table.numbers_of)
                 if found is not None:
                     flat.append((i, found))
             numbers = [
@@ -471,7 +469,7 @@ class Searcher:
         depth = min(k, collection.documents)
         if not isinstance(model, QuotientModel) or not depth:
             return list(range(len(queries)))
-        own = [flatten(query, table.of_ascii) for query in queries]
+        own = [flatten(query, table.numbers_of) for query in queries]
         chosen = [i for i, query in enumerate(own) if query is not None]
         if not chosen:
             return list(range(len(queries)))
@@ -587,9 +585,6 @@ class Searcher:
 
     def _on_gpu(self, scorer: ModelScorer, depth: int) -> GpuSearch | None:
         """The search on the device for a model; None where it must run on the CPU."""
-        from fastseq.search.cuda import MOST_HITS, GpuSearch, capacity
-
-        leaves = self.collection.leaves
         if not scorer.has_positive_parts:
             warnings.warn(
                 "only BM25, TF-IDF and BoW are searched on a GPU: searched on the CPU",
@@ -597,6 +592,9 @@ class Searcher:
                 stacklevel=4,
             )
             return None
+        from fastseq.search.cuda import MOST_HITS, GpuSearch, capacity
+
+        leaves = self.collection.leaves
         if len(leaves) != 1 or leaves[0].live is not None:
             warnings.warn(
                 "the index has several segments or deleted documents: searched on the CPU "

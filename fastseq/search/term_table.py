@@ -17,7 +17,7 @@ from fastseq.search.groups import (
     has_character_groups,
     lone_characters,
 )
-from fastseq.search.query_words import encoded
+from fastseq.search.query_words import encoded, of_queries
 from fastseq.search.ranking import QueryTerms
 from fastseq.text.lexicon import Lexicon
 from fastseq.text.normalising import DOTLESS
@@ -123,6 +123,16 @@ class TermTable:
                 numbers = self.of(Texts.from_strings([word]))[0].tolist()
                 by_word[word] = numbers
             found += numbers
+        return found
+
+    def numbers_of(self, text: str) -> list[int]:
+        """The numbers of the tokens of a text. Raises DataError for one that is not valid
+        Unicode."""
+        found = self.of_ascii(text)
+        if found is None:
+            with of_queries():
+                numbers, _ = self.of(Texts.from_strings([text]))
+            found = numbers.tolist()
         return found
 
     def tokens_of_ascii(self, text: str) -> list[int] | None:

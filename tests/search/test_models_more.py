@@ -29,6 +29,7 @@ from fastseq import (
     Ranking,
     SettingsError,
 )
+from fastseq.errors import FastseqWarning
 from fastseq.search.ranking import (
     QueryTerms,
     RankingModel,
@@ -442,6 +443,27 @@ def test_arguments_of_a_user_defined_model_are_checked() -> None:
         Ranking(weight=2, part=lambda tf, length, s: tf)  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="part must be a function, not None"):
         Ranking()
+
+
+def test_functions_must_be_hashable() -> None:
+    class Unhashable:
+        __hash__ = None  # type: ignore[assignment]
+
+        def __call__(self, *given: Any) -> Any:
+            return given[0]
+
+    with pytest.raises(SettingsError, match="must be hashable"):
+        Ranking(part=Unhashable())
+
+
+def test_models_by_formula_are_searched_on_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastseq.search.searcher.check_device", lambda device: None)
+    index = indexed([["a", "b"], ["a"]], tmp_path / "index")
+    with pytest.warns(FastseqWarning, match="only BM25, TF-IDF and BoW are searched on a GPU"):
+        hits = index.search(["a b"], 2, DPH(), device="cuda")
+    assert hits.scores.tobytes() == index.search(["a b"], 2, DPH()).scores.tobytes()
 
 
 @pytest.mark.parametrize(
