@@ -189,10 +189,10 @@ def _number_or_several(text: str) -> float | tuple[float, ...]:
 # ---- options of analysis
 
 
-def analysis_options(tokenizer: str) -> Decorator:
+def analysis_options(tokenizer: str | None) -> Decorator:
     """The options of analysis, whose values `analyzer_of` takes by name.
 
-    tokenizer : the command's default
+    tokenizer : the command's default; None: the analyzer has none where the option is not given
     """
     from fastseq.text.analyzer import Analyzer
 
@@ -201,7 +201,8 @@ def analysis_options(tokenizer: str) -> Decorator:
         help="Stop words and stemmer of a language, and with the tokenizer unicode its "
         "normalisation.",
     )  # fmt: skip
-    return several(language, options_of(Analyzer, defaults={"tokenizer": tokenizer}))
+    defaults = {} if tokenizer is None else {"tokenizer": tokenizer}
+    return several(language, options_of(Analyzer, defaults=defaults))
 
 
 def analyzer_of(language: str | None, **options: Any) -> Analyzer:

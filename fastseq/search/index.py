@@ -31,7 +31,7 @@ from fastseq.search.ranking import BM25, LARGEST_WEIGHT, RankingModel
 from fastseq.search.searcher import MOST_HITS, Query, Searcher
 from fastseq.search.suggesting import complete, suggest
 from fastseq.search.syntax import parse
-from fastseq.settings import function, one_of, real, string, strings, whole
+from fastseq.settings import file_path, function, one_of, real, string, strings, whole
 from fastseq.text.splitting import stop_words
 
 if TYPE_CHECKING:
@@ -147,6 +147,55 @@ class Index:
         function("tokenizer", tokenizer)
         collection = Collection.open(path, tokenizer=tokenizer)
         return Index(collection.folder.root, collection)
+
+    @staticmethod
+    def from_ciff(
+        file: str | Path, path: str | Path, *, analyzer: Analyzer | None = None,
+        overwrite: bool = False, progress: Progress | None = None,
+    ) -> Index:  # fmt: skip
+        """Make an index of a file of the Common Index File Format, which `to_ciff` and other search
+        engines write, and open it.
+
+        Its terms, term frequencies and lengths of documents are those of the file, and so are the
+        ids, as strings. It has no positions and no other stored columns.
+
+        Parameters
+        ----------
+        file : compressed with gzip or zstd, or not
+        path : the folder to create
+        analyzer : of queries (and of documents that are added, whose text is the column `text`):
+            that with which the terms were made. Default: queries are terms between spaces
+        overwrite, progress : as of `build`
+
+        Raises DataError for a file that does not exist, is truncated, damaged or of another format,
+        without documents or with duplicate ids; SettingsError for a setting of a wrong type, and
+        where the path exists already.
+        """
+        from fastseq.index.ciff import import_ciff
+
+        import_ciff(file_path("file", file), path, analyzer, overwrite, progress)
+        own = None if analyzer is None or not callable(analyzer.tokenizer) else analyzer.tokenizer
+        return Index.open(path, own)
+
+    def to_ciff(
+        self, file: str | Path, *, overwrite: bool = False, progress: Progress | None = None
+    ) -> None:
+        """Write the terms, postings, lengths and ids of the documents to a file of the Common Index
+        File Format, for other search engines; compressed where its name ends in .gz or .zst.
+
+        file : a new one, unless `overwrite`
+        progress : as of `build`
+
+        The terms are in the order of their bytes. Ids have the form of results; without an id
+        column they are the row numbers. Positions, fields and stored columns are left out.
+
+        Raises DataError for an index without documents, FormatError for a damaged one,
+        SettingsError where the file exists or is part of the index, FastseqError where the system
+        refuses.
+        """
+        from fastseq.index.ciff import export_ciff
+
+        export_ciff(self._collection, file_path("file", file), overwrite, progress)
 
     def __reduce__(self) -> Any:
         return _restored, (self._collection, self._extra)

@@ -256,6 +256,9 @@ class QuotientModel(RankingModel):
         return self.values(_TFS).astype(np.float32), large.astype(np.float32)
 
 
+ADDITIVE = ("lucene", "robertson", "atire")  # variants of BM25 without a score for absent terms
+
+
 @describe_parameters
 @dataclass(frozen=True)
 class BM25(BM25Parameters, QuotientModel):
@@ -301,6 +304,12 @@ class BM25(BM25Parameters, QuotientModel):
         if total == 0:
             return queries.weighted(idf)
         return queries.weighted(idf * (k1 / total), idf * (self.delta / total))
+
+    def weight_of_one(self, collection: Statistical, queries: QueryTerms) -> float:
+        """The weight of the only term of a query with one occurrence, before it is rounded; that of
+        n occurrences is n times as large (of the variants in ADDITIVE)."""
+        idf = float(queries.sum_over_words(partial(self._idf, collection.documents))[0])
+        return idf * (self.k1 + 1) if self.variant == "atire" else idf
 
     def _idf(self, n: int, df: Int64) -> Float64:
         if self.variant == "lucene":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -36,6 +36,8 @@ from fastseq.search.groups import (
 from fastseq.search.phrase_batches import find_phrases, phrase_terms
 from fastseq.search.query_words import of_queries
 from fastseq.search.ranking import (
+    ADDITIVE,
+    BM25,
     LARGEST_WEIGHT,
     FormulaModel,
     QueryTerms,
@@ -66,6 +68,7 @@ _CACHED_SCRATCH = 16
 _CACHED_WORDS = 1 << 13  # their lists: 64 bytes at most for each segment and cached model
 _DECODED = 1 << 20  # postings whose frequencies are decoded at a time
 
+_NO_BASE: Float32 = np.zeros(1, np.float32)
 _EVERY_ROW: UInt8 = np.empty(0, np.uint8)
 
 
@@ -91,6 +94,8 @@ class ModelScorer:
         self._collection, self._model = collection, model
         self._lock = threading.Lock()
         self._weightings: dict[int, impact_kernels.Weighting] = {}
+        self._weighted: TermTable | None = None  # the table of the weights
+        self._weights: dict[int, float | None] = {}
         self._clear()
 
     @property
@@ -134,6 +139,30 @@ class ModelScorer:
                         fill_lists(self._lists, number, new, postings, impacts.best, own)
                 self._done[new] = True
             return _Sources(self._segments, self._lists, terms, self._impacts)
+
+    def term_weights(
+        self, table: TermTable, numbers: Iterable[int]
+    ) -> dict[int, float | None] | None:
+        """Weights of terms by their number in a table, for a model whose weights are proportional
+        to the occurrences in the query; None for a term that no document has. None for all where
+        one stands for a group."""
+        if self._weighted is not table:
+            self._weighted, self._weights = table, {}
+        known = self._weights
+        for number in numbers:
+            if number not in known:
+                if number in table.groups:
+                    return None
+                df = table.df[number : number + 1]
+                weight = None
+                if df[0] > 0:
+                    one = QueryTerms(
+                        np.array([0, 1]), np.zeros(1, np.int32), df, np.ones(1, np.float32),
+                        _NO_BASE,
+                    )  # fmt: skip
+                    weight = self._model.weight_of_one(self._collection, one)  # type: ignore[attr-defined]
+                known[number] = weight
+        return known
 
     def impacts(self, number: int, terms: Int32) -> impact_kernels.Impacts:
         """Impacts of a segment in which those of its `terms` are computed; of a QuotientModel.
@@ -318,13 +347,18 @@ class Searcher:
         if not isinstance(model, QuotientModel | FormulaModel):
             raise SettingsError(f"model must be a ranking model such as BM25(), not {model!r}")
         check_device(device)
-        threads = thread_count(threads) if len(queries) > 1 else 1
+        threads = min(thread_count(threads), max(len(queries), 1))
         collection = self.collection
         n, depth = len(queries), min(k, collection.documents)
         rows, scores = np.full((n, k), -1, np.int32), np.zeros((n, k), np.float32)
         scorer = self.scorer(model)
         allowed = self.allowed(filter)
         gpu = self._on_gpu(scorer, depth) if device == "cuda" and filter is None else None
+        single = queries[0] if n == 1 and depth and gpu is None else None
+        if isinstance(single, str) and self._search_one(
+            rows, scores, single, depth, model, scorer, allowed
+        ):
+            return rows, scores
         with ThreadPoolExecutor(threads, "fastseq-search") as pool:
             for first in range(0, n, _BLOCK):
                 block = slice(first, first + _BLOCK)
@@ -345,6 +379,43 @@ class Searcher:
                     self._score(*some, terms.take(left), table, scorer, allowed, pool, threads)
                     hits[0][left], hits[1][left] = some
         return rows, scores
+
+    def _search_one(
+        self, rows: Int32, scores: Float32, query: str, k: int, model: RankingModel,
+        scorer: ModelScorer, allowed: UInt8,
+    ) -> bool:  # fmt: skip
+        """Fill in the hits of one short ASCII query; False where `search` must do so.
+
+        With few terms, the NumPy calls for a batch cost several times as much as the search: the
+        weights of terms are looked up in a dict instead.
+        """
+        if not isinstance(model, BM25) or model.variant not in ADDITIVE:
+            return False
+        table = self.table
+        numbers = table.of_ascii(query)
+        if numbers is None:
+            return False
+        counts: dict[int, int] = {}
+        for number in numbers:
+            counts[number] = counts.get(number, 0) + 1
+        weights = scorer.term_weights(table, counts)
+        if weights is None:
+            return False
+        found = [number for number in counts if weights[number] is not None]
+        if not found:
+            return True
+        own = np.array([weights[number] * counts[number] for number in found], np.float32)
+        if len(found) > 1 and len({*own.tolist()}) < len(found):
+            return False  # equal weights are in the order of the terms' bytes
+        terms = np.array(found, np.int32)
+        sources = scorer.sources(table, terms)
+        scratch = self._take_scratch(k, len(found))
+        kernels.search(
+            rows, scores, sources.table, sources.lists, scratch, np.array([0, len(found)]), terms,
+            own, _NO_BASE, allowed, k,
+        )  # fmt: skip
+        self._give_back(scratch)
+        return True
 
     def find(
         self, queries: Sequence[Query | values.Query], k: int, model: RankingModel,
