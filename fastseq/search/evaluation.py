@@ -154,9 +154,13 @@ class Evaluator:
             view = listed[own[0]].clause.view  # type: ignore[union-attr]
             terms = self._query_terms([listed[i] for i in own])
             boosts = np.array([listed[i].boost for i in own])
-            weights[own] = self._model.weigh(view, terms).weights * boosts
-            each = self._model.weigh(view, _separate(terms))
-            base += float((each.base * boosts).sum())
+            weighed = self._model.weigh(view, terms)
+            weights[own] = weighed.weights * boosts
+            if (boosts == 1).all():
+                base += float(weighed.base[0])  # the bits of a query of words
+            else:
+                each = self._model.weigh(view, _separate(terms))
+                base += float((each.base * boosts).sum())
         for i, one in enumerate(scored):
             if isinstance(one.clause, ConstantClause):
                 weights[i] = one.clause.score * one.boost

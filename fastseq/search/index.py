@@ -308,6 +308,7 @@ class Index:
                 raise SettingsError(f"{name} cannot be combined with fields")
             if given is not None and operator == "and":
                 raise SettingsError(f"{name} cannot be combined with operator='and'")
+        group = None if group is None else string("group", group)
         notices: list[str] = []
         if one_of("syntax", syntax, ("plain", "query")) == "query":
             queries = [_parsed(each, searcher.collection, operator, notices) for each in queries]

@@ -288,15 +288,17 @@ class Searcher:
             words, terms = leaves[0].segment.sorted_words
             df = leaves[0].df
             return words, df if terms is None else df[terms]
-        table = ByteTable(1, 1 << 10, 0)
-        counts = Column(np.int64)
+        every_word, every_term = ByteTable(1, 1 << 10, 0), ByteTable(1, 1 << 10, 0)
+        df, term_of = Column(np.int64), Column(np.int32)
         for leaf in leaves:
             texts, own = leaf.segment.words()
-            data = np.concatenate([texts.data, np.zeros(PADDING, np.uint8)])
-            numbers = table.register(data, texts.offsets, 0)
-            counts.append(np.zeros(len(table) - counts.size, np.int64))
-            np.add.at(counts.values, numbers, leaf.df[own])
-        return SortedWords(Texts(*table.texts())), counts.values
+            terms = _registered(every_term, leaf.segment.vocabulary)
+            df.append(np.zeros(len(every_term) - df.size, np.int64))
+            df.values[terms] += leaf.df
+            words = _registered(every_word, texts)
+            term_of.append(np.zeros(len(every_word) - term_of.size, np.int32))
+            term_of.values[words] = terms[own]
+        return SortedWords(Texts(*every_word.texts())), df.values[term_of.values]
 
     def of_field(self, name: str) -> Searcher:
         """The same of a field."""
@@ -795,6 +797,13 @@ class Searcher:
     def _give_back(self, scratch: kernels.Scratch) -> None:
         if len(self._scratch) < _CACHED_SCRATCH:
             self._scratch.append(scratch)
+
+
+def _registered(table: ByteTable, texts: Texts) -> Int32:
+    """int32[n]: the numbers of texts in a table."""
+    data = np.concatenate([texts.data, np.zeros(PADDING, np.uint8)])
+    numbers: Int32 = table.register(data, texts.offsets, 0)
+    return numbers
 
 
 def _weights_of(query: Mapping[str, float]) -> Float64:

@@ -1,0 +1,149 @@
+"""Queries of optional, required and excluded words: the kernel that searches them in a batch finds
+the same bits as the evaluation clause by clause."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastseq import BM25, TFIDF, BoW, Index
+from fastseq.query import Boolean, Boost, Query, Term
+from fastseq.search.flat import flatten
+
+WORDS = [f"w{n}" for n in range(14)]
+ABSENT = "never"
+MODELS = [
+    BM25(), BM25(0.9, 0.4), BM25(k1=0), BM25(b=0), BM25(k1=1e6),
+    *(BM25(1.5, 0.6, 0.7, variant) for variant in BM25.VARIANTS[1:]),
+    *(TFIDF(notation) for notation in ("ltc.lnc", "Lpc.atn", "nnn.Lpc", "bnn.Lpc", "ntc.atc")),
+    BoW(), BoW(cosine=True),
+]  # fmt: skip
+FILTERS = [None, "part < 3", "part = 9", "part = 5"]
+
+
+def random_texts(seed: int, count: int, longest: int) -> list[dict[str, Any]]:
+    chance = random.Random(seed)
+    weights = [1 / (n + 1) ** 2 for n in range(len(WORDS))]
+    return [
+        {
+            "id": f"{seed}.{number}",
+            "text": " ".join(chance.choices(WORDS, weights, k=chance.randint(0, longest))),
+            "part": chance.randint(0, 5),
+        }
+        for number in range(count)
+    ]
+
+
+def built(path: Path, *parts: tuple[int, int], delete: int) -> Index:
+    """An index with a segment of each part, (documents, most words of one), without every nth."""
+    index = None
+    ids: list[str] = []
+    for seed, (count, longest) in enumerate(parts):
+        rows = random_texts(seed, count, longest)
+        ids += [row["id"] for row in rows]
+        if index is None:
+            index = Index.build(rows, path, store=["part"], threads=1)
+        else:
+            index.add(rows, threads=1)
+    assert index is not None
+    if delete:
+        index.delete(ids[::delete], threads=1)
+    assert len(index._collection.leaves) == len(parts)
+    return index
+
+
+@pytest.fixture(scope="module")
+def indexes(tmp_path_factory: pytest.TempPathFactory) -> list[Index]:
+    """Few documents, several segments with deleted documents, and more than a window."""
+    folder = tmp_path_factory.mktemp("flat")
+    return [
+        built(folder / "small", (9, 6), delete=0),
+        built(folder / "segments", (3000, 12), (400, 40), (30, 5), delete=7),
+        built(folder / "windows", (66_500, 4), delete=11),
+    ]
+
+
+word = st.sampled_from([*WORDS, ABSENT])
+boost = st.sampled_from([1, 1, 1, 0.25, 3, 0])
+
+
+@st.composite
+def flat_queries(draw: st.DrawFn) -> Query:
+    def clauses(least: int, most: int, boosted: bool = True) -> list[Query]:
+        found: list[Query] = []
+        for text in draw(st.lists(word, min_size=least, max_size=most)):
+            factor = draw(boost) if boosted else 1
+            found.append(Term(text) if factor == 1 else Boost(Term(text), factor))
+        return found
+
+    kind = draw(st.sampled_from(["words", "must", "any", "any", "any"]))
+    if kind == "words":
+        return Term(" ".join(draw(st.lists(word, max_size=5))))
+    boosted = draw(st.booleans())
+    if kind == "must":
+        return Boolean(must=clauses(1, 4, boosted))
+    must, should = clauses(0, 3, boosted), clauses(0, 4, boosted)
+    if draw(st.booleans()):
+        should.append(Term(" ".join(draw(st.lists(word, min_size=2, max_size=3)))))
+    return Boolean(must=must, should=should, must_not=clauses(0, 2, False))
+
+
+@settings(deadline=None, max_examples=800)
+@given(
+    st.integers(0, 2), st.lists(flat_queries(), min_size=1, max_size=5), st.sampled_from(MODELS),
+    st.sampled_from([1, 2, 10, 100, 4000]), st.sampled_from(FILTERS), st.sampled_from([1, 3]),
+)  # fmt: skip
+def test_both_ways_find_the_same_bits(
+    indexes: list[Index], number: int, queries: list[Query], model: Any, k: int, filter: Any,
+    threads: int,
+) -> None:  # fmt: skip
+    index = indexes[number]
+    searcher = index._searcher
+    rows, scores = searcher._evaluate(queries, k, model, 1, filter, None, "or", [])
+    hits = index.search(queries, k, model, threads, filter=filter)
+    assert hits.rows.tolist() == rows.tolist()
+    assert hits.scores.tobytes() == scores.tobytes()
+    counts = [
+        int(np.count_nonzero(searcher.matched(query, model, filter))) for query in queries
+    ]
+    assert index.count(queries, filter=filter) == counts
+    assert [min(count, k) for count in counts] == hits.counts.tolist()
+
+
+def test_what_is_flat(indexes: list[Index]) -> None:
+    numbers = indexes[0]._searcher.table.numbers_of
+    flat: list[Query] = [
+        Term("w1"), Term("w1 w2"), Boolean(must=["w1"]), Boolean(should=["w1", Boost(Term("w2"), 2)]),
+        Boolean(must=["w1"], should=["w2 w3"], must_not=["w4"]), Boolean(must=["w1", "w1"]), Term("é w1"),
+    ]  # fmt: skip
+    others: list[Query] = [
+        Term("w1", "text"), Boolean(must=["w1 w2"]), Boolean(must_not=["w1"]), Boolean(),
+        Boolean(must=["w1"], filter=["w2"]), Boolean(should=["w1", "w2"], minimum_should_match=2),
+        Boolean(must=[Boolean(must=["w1"])]), Boost(Term("w1"), 2),
+        Boolean(should=["w1", Boost(Term("w1"), 2)]), Boolean(should=[Boost(Term("w1"), 2), "w1"]),
+    ]  # fmt: skip
+    for query in flat:
+        assert flatten(query, numbers) is not None, query
+    for query in others:
+        assert flatten(query, numbers) is None, query
+
+
+def test_a_query_is_found_in_the_whole_batch(indexes: list[Index]) -> None:
+    """Flat queries, others, strings and mappings each get their own hits."""
+    index = indexes[1]
+    queries: list[Any] = [
+        Boolean(must=["w1", "w2"]), "w3", {"w4": 1.0}, Boolean(must=[Boolean(must=["w1"])]),
+        Boolean(must=["never"]), Boolean(should=["w5"], must_not=["w0"]), Term("w1 w6"),
+    ] * 40  # fmt: skip
+    hits = index.search(queries, 10, threads=3)
+    for number, query in enumerate(queries[:7]):
+        single = index.search(query, 10)
+        for place in range(number, len(queries), 7):
+            assert hits.rows[place].tolist() == single.rows[0].tolist()
+            assert hits.scores[place].tobytes() == single.scores[0].tobytes()
