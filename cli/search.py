@@ -299,7 +299,7 @@ def search(
         raise click.UsageError("--feedback-documents, -terms and -weight require --feedback")
     from fastseq import Index
     from fastseq.devices import check_device
-    from fastseq.search.ranking import model_by_name
+    from fastseq.search.model_names import model_by_name
 
     check_device(device)
     weights = _weights(fields)

@@ -26,9 +26,9 @@ from fastseq.search.document_terms import (
     document_frequencies,
     terms_of_documents,
 )
-from fastseq.search.query_words import analysed
+from fastseq.search.query_words import Query, analysed
 from fastseq.search.ranking import RankingModel
-from fastseq.search.searcher import Query, Searcher
+from fastseq.search.searcher import Searcher
 from fastseq.text.weighting import bm25_idf
 from fastseq.types import Float64, Int64, Texts
 

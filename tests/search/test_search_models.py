@@ -27,7 +27,8 @@ from fastseq import (
     JelinekMercer,
 )
 from fastseq.errors import SettingsError
-from fastseq.search.ranking import RankingModel, model_by_name
+from fastseq.search.model_names import model_by_name
+from fastseq.search.ranking import RankingModel
 from fastseq.text.weighting import LARGEST, MODELS
 from tests.naive import ranking as naive
 
