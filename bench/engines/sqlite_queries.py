@@ -31,12 +31,17 @@ class SqliteQueries(QueryEngine):
         self.own = threading.local()
 
     def plans(self, kind: str) -> list[Plan]:
+        """Ordered by either name of the score; documents of a condition as a set, or looked up."""
+        orders, joins = ("rank", "bm25(texts)"), (False, True) if kind == "filter" else (False,)
         return [
-            Plan(order, partial(self._search, order=order)) for order in ("rank", "bm25(texts)")
+            Plan(f"{order}{', join' * join}", partial(self._search, order=order, join=join))
+            for order in orders
+            for join in joins
         ]
 
     def counters(self, kind: str) -> list[Counting]:
-        return [Counting("", self._count)]
+        joins = {"": False, **({"join": True} if kind == "filter" else {})}
+        return [Counting(name, partial(self._count, join=join)) for name, join in joins.items()]
 
     def hits(self, answer: Any) -> tuple[Sequence[int], Sequence[float]]:
         return [row for row, _ in answer], [-score for _, score in answer]
@@ -49,22 +54,24 @@ class SqliteQueries(QueryEngine):
         found: list[Any] = self.own.connection.execute(sql, (match,)).fetchall()
         return found
 
-    def _search(self, question: Question, k: int, order: str) -> Any:
-        sql = (
-            f"SELECT rowid, {order} FROM texts WHERE texts MATCH ?{condition(question)} "
-            f"ORDER BY {order} LIMIT {k}"
-        )
+    def _search(self, question: Question, k: int, order: str, join: bool) -> Any:
+        sql = f"SELECT rowid, {order} {matching(question, join)} ORDER BY {order} LIMIT {k}"
         return self._execute(sql, match(question, self.analysis))
 
-    def _count(self, question: Question) -> int:
-        sql = f"SELECT count(*) FROM texts WHERE texts MATCH ?{condition(question)}"
+    def _count(self, question: Question, join: bool) -> int:
+        sql = f"SELECT count(*) {matching(question, join)}"
         return int(self._execute(sql, match(question, self.analysis))[0][0])
 
 
-def condition(question: Question) -> str:
+def matching(question: Question, join: bool) -> str:
+    """FROM the matching documents, of an expression in a parameter."""
     if question.condition is None:
-        return ""
-    return f" AND rowid IN (SELECT row FROM columns WHERE {question.condition.text})"
+        return "FROM texts WHERE texts MATCH ?"
+    if join:
+        joined = "FROM texts CROSS JOIN columns ON columns.row = texts.rowid"
+        return f"{joined} WHERE texts MATCH ? AND {question.condition.text}"
+    those = f"SELECT row FROM columns WHERE {question.condition.text}"
+    return f"FROM texts WHERE texts MATCH ? AND rowid IN ({those})"
 
 
 def match(question: Question, analysis: str) -> str:

@@ -130,7 +130,7 @@ class TantivyQueries(QueryEngine):
         low = None if condition.low is None else convert(condition.low)
         high = None if condition.high is None else convert(condition.high)
         return tantivy.Query.range_query(
-            self.schema, condition.column, kind, low, high, True, False
+            self.schema, condition.column, kind, low, high, True, high is None
         )
 
     def _filtered(self, question: Question, condition: Any) -> Any:
