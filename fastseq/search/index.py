@@ -460,6 +460,8 @@ class Index:
         """Add documents in one commit, which this index then has; one with a known id replaces the
         document with that id.
 
+        Parameters
+        ----------
         corpus : as of `build`, with the index's columns; where it lacks a stored column, that is
             null
         wait : seconds to wait for another writer to end

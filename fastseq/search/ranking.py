@@ -205,11 +205,13 @@ class RankingModel(ABC):
         Those of a term are the bits that a search has. Of a deleted document 0; a part of 0 of any
         other is -0.0.
 
-        rows        int32[n]    documents of the segment
-        tfs         float64[n]  above 0
-        statistics  of one term, phrase or group; or of n, one for each part
-        weighting   of a QuotientModel, what `document_weighting` returns for the segment; None: it
-                    is computed
+        Parameters
+        ----------
+        rows : int32[n], documents of the segment
+        tfs : float64[n], above 0
+        statistics : of one term, phrase or group; or of n, one for each part
+        weighting : of a QuotientModel, what `document_weighting` returns for the segment; None: it
+            is computed
 
         Raises SettingsError where a user-defined model returns something else.
         """
@@ -548,10 +550,8 @@ class Ranking(FormulaModel):
     """A user-defined model: a document scores the sum of weight · part over the terms of the query
     that it contains, times the occurrences of the term in the query.
 
-        tfidf = Ranking(
-            weight=lambda s: np.log(s.documents / s.df),
-            part=lambda tf, length, s: np.sqrt(tf) / length,
-        )
+        idf = lambda s: np.log(s.documents / s.df)
+        tfidf = Ranking(weight=idf, part=lambda tf, length, s: np.sqrt(tf) / length)
 
     Both functions compute with NumPy arrays, element by element: a result must not depend on the
     other elements, since it is cached. Parts are cached by model: define the functions once, not in
