@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 RUN_COLUMNS = ("query_id", "doc_id", "rank", "score")
 _BATCH = 1 << 22  # hits in memory while a run is written
 _MOST_UNKNOWN = 8  # unknown words of a query that are named
+_MOST_NOTICES = 8
 _MOST_EMPTY = 3  # queries without words that are named
 _WEIGHTS = {"rm3": "original_weight", "rocchio": "beta"}  # the parameter of --feedback-weight
 
@@ -264,8 +265,22 @@ def search(
     """
     if (query is not None) + (queries is not None) + (like is not None) != 1:
         raise click.UsageError("give either a QUERY, --queries FILE or --like ID")
-    if like is not None and (vectors is not None or feedback is not None):
-        raise click.UsageError("--like cannot be combined with --expand or --feedback")
+    _refuse("--like", like, {
+        "--expand": vectors, "--feedback": feedback, "--field": fields, "--syntax": syntax,
+        "--operator": operator != "or", "--synonyms": synonyms,
+    })  # fmt: skip
+    for option, given in (("--expand", vectors), ("--feedback", feedback)):
+        _refuse(option, given, {
+            "--field": fields, "--operator and": operator != "or", "--explain": explain,
+            "--count": count,
+        })  # fmt: skip
+    _refuse("--after", after, {"--offset": offset})
+    _refuse("--count", count, {
+        "--sort": sort, "--group": group, "--offset": offset, "--after": after, "--facet": facets,
+        "--snippets": snippets, "--explain": explain, "--format": form,
+    })  # fmt: skip
+    if model == "bm25f" and not fields:
+        raise click.UsageError("--model bm25f requires --field")
     if device != "cpu" and queries is None:
         raise click.UsageError("--device requires --queries FILE")
     single = {
@@ -324,22 +339,22 @@ def search(
         hits = index.more_like(_utf8(like), k=_most_hits(k, index), **searched)
         _write_hits(common, hits, form or "table", condition is not None, faceted=False)
         return
+    if synonyms is not None:
+        from fastseq import SynonymMap
+
+        language["synonyms"] = SynonymMap.load(synonyms)
     searched |= {"expand": expand, "feedback": _feedback(feedback, changes), **language}
     if query is not None:
         text = _text_of(query)
         index = Index.open(index_path)
-        groups = None
-        if synonyms is not None:
-            from fastseq import SynonymMap
-
-            groups = SynonymMap.load(synonyms)
         if count:
-            click.echo(index.count(text, **language, synonyms=groups))
+            notices: list[str] = []
+            click.echo(index.count(text, **language, notices=notices))
+            _name_notices(common, notices)
             return
         hits = index.search(
             text, k=_most_hits(k, index), **searched, sort=sort, group=group, offset=offset,
             after=None if after == "start" else after, facets=facets, facet_values=facet_values,
-            synonyms=groups,
         )  # fmt: skip
         trees = None
         if explain:
@@ -348,8 +363,7 @@ def search(
             common, hits, form or "table", condition is not None, bool(facets),
             hits.snippets() if snippets else None, trees,
         )  # fmt: skip
-        for notice in hits.notices:
-            common.notify(f"Notice: {notice}")
+        _name_notices(common, hits.notices)
         if after is not None and (cursor := hits.cursor()) is not None:
             common.notify(f"next page: --after {cursor}")
         if not common.quiet:
@@ -366,13 +380,30 @@ def search(
         if output is not None:
             _write_run(common, output, query_ids, texts, find, max(_BATCH // k, 1))
         else:
-            rows = _run_rows(query_ids, find(texts))
+            hits = find(texts)
+            rows = _run_rows(query_ids, hits)
             if form in (None, "trec"):
                 write_trec(rows)
             else:
                 write_rows(form, RUN_COLUMNS, rows, ids=(0, 1))
+            _name_notices(common, hits.notices)
         if not common.quiet:
             _count_removed_words(common, query_ids, texts, index)
+
+
+def _refuse(option: str, given: Any, others: dict[str, Any]) -> None:
+    """Raise UsageError where an option is given, and so is one that does not go with it."""
+    for other, value in others.items():
+        if given and value:
+            raise click.UsageError(f"{option} cannot be combined with {other}")
+
+
+def _name_notices(common: Common, notices: Sequence[str]) -> None:
+    """Print what was not searched for as asked: the first few, and how many more there are."""
+    for notice in notices[:_MOST_NOTICES]:
+        common.notify(f"Notice: {notice}")
+    if len(notices) > _MOST_NOTICES:
+        common.notify(f"Notice: {len(notices) - _MOST_NOTICES:,} more like these")
 
 
 def _feedback(name: str | None, parameters: dict[str, Any]) -> Feedback | None:
@@ -594,7 +625,7 @@ def _write_run(
     """Search for `step` queries at a time, so that memory does not grow with their number."""
     from fastseq.store.runs import RunWriter
 
-    written = 0
+    written, notices = 0, dict[str, None]()
     with RunWriter(output) as run, progress(common) as report:
         for first in range(0, len(texts), step):
             hits = find(texts[first : first + step])
@@ -602,8 +633,10 @@ def _write_run(
             scores = hits.scores[hits.rows >= 0]
             run.append(query_ids[first : first + step], ends, list(chain(*hits.ids)), scores)
             written += ends[-1]
+            notices |= dict.fromkeys(hits.notices)
             if report is not None:
                 report("search", min(first + step, len(texts)), len(texts))
+    _name_notices(common, [*notices])
     common.notify(f"{output}: {len(query_ids):,} queries, {written:,} documents")
 
 

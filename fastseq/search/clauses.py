@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import reduce
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -277,24 +276,23 @@ class BooleanClause(Clause):
         return found
 
     def _mask(self, s: int) -> UInt8:
+        # loops, no comprehensions: clauses in each other take two frames each
         documents = self._view.leaves[s].segment.documents
-        required = [clause.mask(s) for clause in (*self.must, *self.filters)]
         if self.minimum > len(self.should):
             return np.zeros(documents, np.uint8)
+        found = np.ones(documents, np.uint8)
+        for clause in (*self.must, *self.filters):
+            found &= clause.mask(s)
         if self.minimum:
-            masks = [clause.mask(s) for clause in self.should]
-            if self.minimum == 1:
-                required.append(reduce(np.bitwise_or, masks))
-            else:
-                counts = np.zeros(documents, np.uint16)
-                for mask in masks:
-                    counts += mask
-                required.append((counts >= self.minimum).astype(np.uint8))
-        found = required[0]
-        for mask in required[1:]:
-            found = found & mask
+            counts = np.zeros(documents, np.uint8 if self.minimum == 1 else np.uint32)
+            for clause in self.should:
+                if self.minimum == 1:
+                    counts |= clause.mask(s)
+                else:
+                    counts += clause.mask(s)
+            found &= (counts >= self.minimum).view(np.uint8)
         for clause in self.must_not:
-            found = found & ~clause.mask(s)
+            found &= clause.mask(s) ^ 1
         return found
 
 

@@ -92,7 +92,12 @@ def _sortable(order: tuple[Any, ...]) -> Any:
 def _is_covered(clause: Clause) -> bool:
     """Whether a clause matches exactly the documents of its scored clauses."""
     if isinstance(clause, BooleanClause):
-        return clause.is_disjunction and all(_is_covered(part) for part in clause.should)
+        if not clause.is_disjunction:
+            return False
+        for part in clause.should:  # no generator: clauses in each other take a frame each
+            if not _is_covered(part):
+                return False
+        return True
     if isinstance(clause, BoostClause):
         return _is_covered(clause.clause)
     return True

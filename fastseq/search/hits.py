@@ -40,14 +40,18 @@ class Asked(NamedTuple):
     """What hits are the answer to.
 
     queries  strings, mappings and values of fastseq.query
-    request  of a single one, what its hits and their order depend on (see paging.py); None for
+    request  the parts of the request of a single one, or their digest (see paging.py); None for
              several
     options  the model, weights of fields and operator of the search
     """
 
     queries: tuple[Any, ...]
-    request: tuple[Any, ...] | None
+    request: tuple[Any, ...] | int | None
     options: Mapping[str, Any]
+
+    def digest(self) -> int | None:
+        """That of the request."""
+        return request_digest(*self.request) if isinstance(self.request, tuple) else self.request
 
 
 class _Part(NamedTuple):
@@ -86,8 +90,8 @@ class Hits:
         return f"Hits({_plural(len(self), 'query', 'queries')}, {hits})"
 
     def __reduce__(self) -> Any:
-        parts = (self.rows, self.scores, self._collection, self.notices, self.facets, self._asked)
-        return Hits, parts
+        asked = None if self._asked is None else self._asked._replace(request=self._asked.digest())
+        return Hits, (self.rows, self.scores, self._collection, self.notices, self.facets, asked)
 
     def __len__(self) -> int:
         """The number of queries."""
@@ -129,15 +133,15 @@ class Hits:
         """What `Index.search(after=)` takes for the page after the last of these hits; None where
         there are none.
 
-        Raises SettingsError for the hits of several queries, or of a mapping.
+        Raises SettingsError for the hits of several queries, of a slice, and of `more_like`.
         """
-        if len(self) != 1 or self._asked is None or self._asked.request is None:
-            raise SettingsError("a cursor is of the hits of one query, a string or a query value")
+        request = None if self._asked is None else self._asked.digest()
+        if request is None:
+            raise SettingsError("a cursor is of the hits of a search for one query")
         last = int(self.counts[0]) - 1
         if last < 0:
             return None
         row, score = int(self.rows[0, last]), float(self.scores[0, last])
-        request = request_digest(*self._asked.request)
         return encode_cursor(self._collection, request, row, score)
 
     def explain(self, rank: int = 1, q: int = 0) -> Explanation:

@@ -29,7 +29,7 @@ from fastseq.search.query_words import (
     removed_words,
 )
 from fastseq.search.ranking import BM25, LARGEST_WEIGHT, RankingModel
-from fastseq.search.searcher import Searcher
+from fastseq.search.searcher import MOST_HITS, Searcher
 from fastseq.search.suggesting import complete, suggest
 from fastseq.search.syntax import parse
 from fastseq.settings import file_path, function, one_of, real, string, strings, whole
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 Fields = str | Sequence[str] | Mapping[str, float] | None
 
 _DEFAULT = BM25()
+_PADDED_HITS = 1 << 24  # k · queries up to which hits have k columns, though there are fewer
 
 
 class Index:
@@ -299,10 +300,15 @@ class Index:
         searcher = self._searcher  # another thread may refresh this index
         one_of("operator", operator, ("or", "and"))
         weights = _field_weights(fields, searcher.collection)
-        if model is None:
-            model = _DEFAULT if weights is None else BM25F()
-        if (expand := function("expand", expand)) is not None:
-            queries = expanded(queries, expand, searcher)
+        model = _model_of(model, weights)
+        k, offset = whole("k", k, 1, below=1 << 128), whole("offset", offset, 0)
+        if facet_values is not None:
+            facet_values = whole("facet_values", facet_values, 1)
+        for name, given in (("expand", function("expand", expand)), ("feedback", feedback)):
+            if given is not None and weights is not None:
+                raise SettingsError(f"{name} cannot be combined with fields")
+            if given is not None and operator == "and":
+                raise SettingsError(f"{name} cannot be combined with operator='and'")
         notices: list[str] = []
         if one_of("syntax", syntax, ("plain", "query")) == "query":
             queries = [_parsed(each, searcher.collection, operator, notices) for each in queries]
@@ -310,6 +316,10 @@ class Index:
             queries = [
                 _with_synonyms(each, synonyms, searcher.collection, operator) for each in queries
             ]
+        if expand is not None:
+            if syntax == "query" and any(isinstance(each, values.Query) for each in queries):
+                notices.append("only queries of plain words are expanded")
+            queries = expanded(queries, expand, searcher)
         if feedback is not None:
             from fastseq.search.feedback import with_feedback
 
@@ -320,14 +330,13 @@ class Index:
             searcher.find, model=model, threads=threads, device=device, filter=filter,
             fields=weights, operator=operator,
         )  # fmt: skip
-        keys = parse_sort(sort) if sort else ()
-        offset = whole("offset", offset, 0) if offset else 0
+        keys = () if sort is None else parse_sort(sort)
         requests = facet_requests(facets) if facets else []
         request = None
-        if len(queries) == 1 and isinstance(queries[0], str | values.Query):
-            request = (queries[0], model, _shown(filter), weights, operator, keys, group)
+        if len(queries) == 1:
+            request = queries[0], model, filter, weights, operator, keys, group
         if keys or group is not None or after is not None:
-            if len(queries) != 1:
+            if request is None:
                 raise SettingsError("sort, group and after are for one query at a time")
             match = searcher.matched(queries[0], model, filter, weights, operator)
             rows, scores, more = search(queries, max(int(np.count_nonzero(match)), 1))
@@ -335,17 +344,14 @@ class Index:
             rows, scores = rows[:, :found], scores[:, :found]
             cursor = None
             if after is not None:
-                if request is None:
-                    raise SettingsError("after is for a string or a query value, not for a mapping")
-                digest = request_digest(*request)
-                cursor = decode_cursor(searcher.collection, digest, after)
-            k = whole("k", k, 1, below=1 << 128)
+                cursor = decode_cursor(searcher.collection, request_digest(*request), after)
             places = page_of(
                 searcher.collection, rows[0], scores[0], k, keys, group, offset, cursor
             )
             rows, scores = rows[:, places], scores[:, places]
         else:
-            rows, scores, more = search(queries, k + offset if offset else k)
+            k = _least_depth(k + offset, len(queries), searcher.collection)
+            rows, scores, more = search(queries, k)
             if offset:
                 rows, scores = rows[:, offset:], scores[:, offset:]
         counted = []
@@ -365,22 +371,28 @@ class Index:
     def count(
         self, query: Query | Sequence[Query], *, filter: Any = None, fields: Fields = None,
         syntax: str = "plain", operator: str = "or", synonyms: SynonymMap | None = None,
+        notices: list[str] | None = None,
     ) -> Any:  # fmt: skip
         """The number of documents that match a query, all of them; of several queries a list.
-        Parameters and errors are those of `search`."""
+
+        notices : gets what `hits.notices` of a search would have
+
+        Other parameters and errors are those of `search`.
+        """
+        notices = [] if notices is None else notices
         single = isinstance(query, str | Mapping | values.Query)
         queries = _query_list(query)
         searcher = self._searcher
         weights = _field_weights(fields, searcher.collection)
         one_of("operator", operator, ("or", "and"))
         if one_of("syntax", syntax, ("plain", "query")) == "query":
-            queries = [_parsed(each, searcher.collection, operator, []) for each in queries]
+            queries = [_parsed(each, searcher.collection, operator, notices) for each in queries]
         if synonyms is not None:
             queries = [
                 _with_synonyms(each, synonyms, searcher.collection, operator) for each in queries
             ]
         model = _DEFAULT if weights is None else BM25F()
-        counts = searcher.count(queries, model, filter, weights, operator)
+        counts = searcher.count(queries, model, filter, weights, operator, notices)
         return counts[0] if single else counts
 
     def explain(
@@ -400,13 +412,15 @@ class Index:
         one_of("operator", operator, ("or", "and"))
         if one_of("syntax", syntax, ("plain", "query")) == "query":
             query = _parsed(query, searcher.collection, operator, [])
-        if isinstance(query, Mapping):
-            raise SettingsError("explain is for a string or a query value, not for a mapping")
+        if not isinstance(query, str | values.Query):
+            raise SettingsError(
+                f"explain is for one string or value of fastseq.query, not for {query!r:.80}"
+            )
         value = values.Term(query) if isinstance(query, str) else query
         row = int(searcher.collection.rows_of([id])[0])
         if row < 0:
             raise DataError(f"no document has the id {id!r}")
-        model = model or (_DEFAULT if weights is None else BM25F())
+        model = _model_of(model, weights)
         return explain(searcher, value, row, model, weights, operator)
 
     def more_like(
@@ -436,8 +450,10 @@ class Index:
             raise SettingsError("more_like needs either the id of a document or text=")
         k, terms = whole("k", k, 1), whole("terms", terms, 1)
         min_df = whole("min_df", min_df, 1)
+        model = _model_of(model, None)
         searcher = self._searcher  # another thread may refresh this index
         collection = searcher.collection
+        k = _least_depth(k, 1, collection)
         if text is not None:
             counts = terms_of_text(collection, string("text", text))
             query = like_query(collection, counts, terms, min_df)
@@ -589,13 +605,36 @@ class Index:
 
 def _query_list(query: Any) -> list[Any]:
     """One query or several as a list."""
-    queries: Any = [query] if isinstance(query, str | Mapping | values.Query) else query
-    if not isinstance(queries, Iterable) or isinstance(queries, bytes):
-        raise SettingsError(
-            "a query must be a string, a mapping, a value of fastseq.query or a list of those, "
-            f"not {query!r:.80}"
-        )
-    return list(queries)
+    if isinstance(query, str | Mapping | values.Query):
+        return [query]
+    wrong = query
+    if isinstance(query, Iterable) and not isinstance(query, bytes):
+        queries = list(query)
+        others = [each for each in queries if not isinstance(each, str | Mapping | values.Query)]
+        if not others:
+            return queries
+        wrong = others[0]
+    raise SettingsError(
+        "a query must be a string, a mapping, a value of fastseq.query or a list of those, "
+        f"not {wrong!r:.80}"
+    )
+
+
+def _model_of(model: Any, weights: Mapping[str, float] | None) -> RankingModel:
+    """The model of a search in the text or, with weights, in fields; None is the default."""
+    if model is None:
+        return _DEFAULT if weights is None else BM25F()
+    if not isinstance(model, RankingModel):
+        raise SettingsError(f"model must be a ranking model such as BM25(), not {model!r:.80}")
+    if isinstance(model, BM25F) and weights is None:
+        raise SettingsError("the model BM25F is for a search in fields=")
+    return model
+
+
+def _least_depth(k: int, queries: int, collection: Collection) -> int:
+    """k, or the number of documents where memory for k hits would be wasted."""
+    most = max(collection.documents, 1)
+    return most if most < k and _PADDED_HITS < k * queries <= MOST_HITS else k
 
 
 def _field_weights(fields: Fields, collection: Collection) -> dict[str, float] | None:
@@ -622,16 +661,15 @@ def _field_weights(fields: Fields, collection: Collection) -> dict[str, float] |
 def _with_synonyms(
     query: Any, synonyms: SynonymMap, collection: Collection, operator: str
 ) -> Any:
+    from fastseq.search.synonyms import SynonymMap
+
+    if not isinstance(synonyms, SynonymMap):
+        raise SettingsError(f"synonyms must be a SynonymMap, not {synonyms!r:.80}")
     if isinstance(query, Mapping):
         return query
     value = values.Term(query) if isinstance(query, str) else query
     found = synonyms.apply(value, collection.analyzer, operator, collection.fields)
     return query if found == value else found
-
-
-def _shown(filter: Any) -> Any:
-    """A filter by its content, to tell requests apart."""
-    return np.asarray(filter).tobytes() if isinstance(filter, list | np.ndarray) else filter
 
 
 def _parsed(query: Any, collection: Collection, operator: str, notices: list[str]) -> Any:

@@ -11,7 +11,7 @@ import base64
 import binascii
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -45,9 +45,17 @@ class Cursor(NamedTuple):
 
 def request_digest(*parts: Any) -> int:
     """64 bits that identify a request: all that its hits and their order depend on, but not how
-    many are wanted. Equal requests have parts of equal repr."""
-    digest = blake2b(repr(parts).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    many are wanted. Equal requests have parts of equal repr, arrays and sequences of equal items."""
+    shown = repr([_by_content(part) for part in parts])
+    digest = blake2b(shown.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "little")
+
+
+def _by_content(part: Any) -> Any:
+    """What an array or a mapping consists of; others as they are."""
+    if isinstance(part, np.ndarray | list):
+        return np.asarray(part).tobytes()
+    return dict(part) if isinstance(part, Mapping) else part
 
 
 def encode_cursor(collection: Collection, request: int, row: int, score: float) -> str:

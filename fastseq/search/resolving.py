@@ -120,6 +120,7 @@ class Resolver:
     fields: Mapping[str, float] | None = None
     operator: str = "or"
     notices: list[str] = field(default_factory=list)
+    _terms: dict[tuple[str | None, str], Clause] = field(default_factory=dict)
 
     def resolve(self, query: values.Query) -> Clause | None:
         """The clause of a query; None where its texts have no words.
@@ -173,7 +174,11 @@ class Resolver:
         return BooleanClause(self._collection, (), clauses, (), (), 1)
 
     def _term(self, token: str, name: str | None) -> Clause:
-        return self._in_fields(name, lambda searcher: searcher.term(token))
+        found = self._terms.get((name, token))
+        if found is None:
+            found = self._in_fields(name, lambda searcher: searcher.term(token))
+            self._terms[name, token] = found
+        return found
 
     def _phrase(self, query: values.Phrase) -> Clause | None:
         offsets, tokens = self._slots(self._tokens(query.text))
@@ -266,17 +271,20 @@ class Resolver:
         return self._in_fields(query.field, make)
 
     def _boolean(self, query: values.Boolean) -> Clause | None:
-        groups = [
-            [clause for part in parts if (clause := self.resolve(part)) is not None]
-            for parts in (query.must, query.should, query.must_not, query.filter)
-        ]
+        groups: list[list[Clause]] = []
+        for parts in (query.must, query.should, query.must_not, query.filter):
+            groups.append([])
+            for part in parts:  # no comprehension: queries in each other take two frames each
+                clause = self.resolve(part)
+                if clause is not None:
+                    groups[-1].append(clause)
+        must, should, must_not, filters = groups
         if query.children() and not any(groups):
             return None
-        if not (groups[0] or groups[1] or groups[3]):
+        if not (must or should or filters):
             return ConstantClause(
                 self._mask(lambda s: np.zeros(self._documents(s), np.uint8)), 0.0
             )
-        must, should, must_not, filters = groups
         return BooleanClause(
             self._collection, must, should, must_not, filters, query.minimum_should_match
         )

@@ -146,7 +146,7 @@ class Searcher:
         k = whole("k", k, 1, below=1 << 128)
         if k * max(len(queries), 1) > MOST_HITS:
             raise SettingsError(f"k of {k} for {len(queries)} queries does not fit in memory")
-        if not isinstance(model, RankingModel):
+        if not isinstance(model, QuotientModel | FormulaModel):
             raise SettingsError(f"model must be a ranking model such as BM25(), not {model!r}")
         check_device(device)
         threads = min(thread_count(threads), max(len(queries), 1))
@@ -230,7 +230,7 @@ class Searcher:
                   the text
         operator  "or" or "and": how the words of a text are joined
         """
-        whole("k", k, 1, below=1 << 128)
+        k = whole("k", k, 1, below=1 << 128)
         if k * max(len(queries), 1) > MOST_HITS:
             raise SettingsError(f"k of {k} for {len(queries)} queries does not fit in memory")
         if fields is not None and any(isinstance(query, Mapping) for query in queries):
@@ -300,8 +300,10 @@ class Searcher:
     def count(
         self, queries: Sequence[Query | values.Query], model: RankingModel, filter: Any = None,
         fields: Mapping[str, float] | None = None, operator: str = "or",
+        notices: list[str] | None = None,
     ) -> list[int]:  # fmt: skip
-        """The number of documents that match each of several queries of any kind."""
+        """The number of documents that match each of several queries of any kind; `notices` gets
+        those of each."""
         counts, table = [-1] * len(queries), self.table
         if fields is None and operator == "or":
             flat: list[tuple[int, FlatQuery]] = []
@@ -324,7 +326,7 @@ class Searcher:
                     counts[i] = count
         for i, query in enumerate(queries):
             if counts[i] < 0:
-                matched = self.matched(query, model, filter, fields, operator)
+                matched = self.matched(query, model, filter, fields, operator, notices)
                 counts[i] = int(np.count_nonzero(matched))
         return counts
 
@@ -372,9 +374,10 @@ class Searcher:
         n, depth = len(queries), min(k, collection.documents)
         rows, scores = np.full((n, k), -1, np.int32), np.zeros((n, k), np.float32)
         evaluator = self.evaluator(model, filter)
+        noticed: list[list[str]] = [[] for _ in range(n)]  # in the order of the queries
 
         def work(q: int) -> None:
-            resolver = Resolver(self, model, fields, operator)
+            resolver = Resolver(self, model, fields, operator, noticed[q])
             clause = resolver.resolve(queries[q])
             if clause is None or not depth:
                 return
@@ -392,7 +395,6 @@ class Searcher:
                 np.array([base], np.float32), evaluator.allowed(plan), depth,
             )  # fmt: skip
             self._give_back(scratch)
-            notices.extend(resolver.notices)
 
         threads = min(thread_count(threads), n)
         if threads <= 1:
@@ -401,22 +403,27 @@ class Searcher:
         else:
             with ThreadPoolExecutor(threads, "fastseq-search") as pool:
                 list(pool.map(work, range(n)))
+        notices += itertools.chain(*noticed)
         return rows, scores
 
     def matched(
         self, query: Query | values.Query, model: RankingModel, filter: Any = None,
         fields: Mapping[str, float] | None = None, operator: str = "or",
+        notices: list[str] | None = None,
     ) -> UInt8:  # fmt: skip
-        """uint8[rows]: 1 for every document that matches a query of any kind."""
+        """uint8[rows]: 1 for every document that matches a query of any kind; `notices` gets what
+        was left out."""
+        notices = [] if notices is None else notices
         clause: Clause | None
         if isinstance(query, Mapping):
             if fields is not None:
                 raise SettingsError("a mapping of terms to weights cannot be searched in fields")
+            _weights_of(query)
             terms: list[Clause] = [self.term(term) for term in _terms_of(query)]
             clause = BooleanClause(self.collection, (), terms, (), (), 1) if terms else None
         else:
             value = values.Term(query) if isinstance(query, str) else query
-            clause = Resolver(self, model, fields, operator).resolve(value)
+            clause = Resolver(self, model, fields, operator, notices).resolve(value)
         if clause is None:
             return np.zeros(self.collection.rows, np.uint8)
         return self.evaluator(model, filter).matched(plan_of(clause))
@@ -573,15 +580,7 @@ class Searcher:
 
         Raises SettingsError unless the weights are finite numbers and the terms strings.
         """
-        try:
-            weights = np.array([float(weight) for weight in query.values()], np.float64)
-        except (TypeError, ValueError, OverflowError):
-            weights = np.array([np.nan])
-        if not np.all(np.abs(weights) <= LARGEST_WEIGHT):
-            raise SettingsError(
-                "a query term's weight must be a finite number from "
-                f"-{LARGEST_WEIGHT:g} to {LARGEST_WEIGHT:g}"
-            )
+        weights = _weights_of(query)
         numbers = table.add(Texts.from_strings(_terms_of(query)))
         # counted gives the order of addition; each term occurs once
         found = table.counted(numbers, np.array([0, len(numbers)], np.int64))
@@ -599,6 +598,19 @@ class Searcher:
     def _give_back(self, scratch: kernels.Scratch) -> None:
         if len(self._scratch) < _CACHED_SCRATCH:
             self._scratch.append(scratch)
+
+
+def _weights_of(query: Mapping[str, float]) -> Float64:
+    try:
+        weights = np.array([float(weight) for weight in query.values()], np.float64)
+    except (TypeError, ValueError, OverflowError):
+        weights = np.array([np.nan])
+    if not np.all(np.abs(weights) <= LARGEST_WEIGHT):
+        raise SettingsError(
+            "a query term's weight must be a finite number from "
+            f"-{LARGEST_WEIGHT:g} to {LARGEST_WEIGHT:g}"
+        )
+    return weights
 
 
 def _terms_of(query: Mapping[str, float]) -> list[str]:

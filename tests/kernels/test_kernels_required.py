@@ -1,0 +1,173 @@
+"""Searching for required, optional and excluded terms, against sums over plain lists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastseq.kernels.search import impacts as impact_kernels
+from fastseq.kernels.search.postings import WINDOW
+from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED, search_required
+from fastseq.kernels.search.search import make_scratch
+from fastseq.kernels.search.segments import LIST_COLUMNS, fill_lists, segment_table
+from tests.kernels.test_kernels_merging import DOCUMENTS, ROWS, arrays_of
+
+TERMS = 6
+Parts = dict[int, float]  # of a term, by row; of a deleted document 0
+
+
+class Term(NamedTuple):
+    """A term of a query."""
+
+    term: int
+    weight: float
+    role: int
+
+
+def expected_hits(
+    segments: Sequence[tuple[int, Sequence[Parts]]], query: Sequence[Term], base: float,
+    allowed: set[int] | None, k: int,
+) -> list[tuple[int, float]]:  # fmt: skip
+    """(row, score) of the k best: float32 sums, the largest weight first, equals as given."""
+    order = sorted(
+        (term for term in query if term.role != EXCLUDED), key=lambda term: -term.weight
+    )
+    found = []
+    for first, lists in segments:
+        rows = {row for parts in lists for row in parts}
+        for row in rows:
+            has = [term for term in query if lists[term.term].get(row, 0.0) > 0]
+            roles = [term.role for term in has]
+            if any(term.role == REQUIRED and term not in has for term in query):
+                continue
+            if EXCLUDED in roles or not (REQUIRED in roles or OPTIONAL in roles):
+                continue
+            if allowed is not None and first + row not in allowed:
+                continue
+            score = np.float32(0)
+            for term in order:
+                if row in lists[term.term]:
+                    part = np.float32(lists[term.term][row])
+                    score = score + np.float32(term.weight) * part
+            found.append((first + row, float(score + np.float32(base))))
+    return sorted(found, key=lambda hit: (-hit[1], hit[0]))[:k]
+
+
+def searched(
+    segments: Sequence[tuple[int, Sequence[Parts]]], queries: Sequence[Sequence[Term]],
+    bases: Sequence[float], allowed: set[int] | None, k: int,
+) -> list[list[tuple[int, float]]]:  # fmt: skip
+    kept, numbers = [], np.arange(TERMS, dtype=np.int32)
+    lists = np.zeros((TERMS, len(segments), LIST_COLUMNS), np.int64)
+    for s, (first, terms) in enumerate(segments):
+        postings = arrays_of([[(row, 1) for row in sorted(parts)] for parts in terms])
+        (impacts,) = impact_kernels.make_impacts([postings])
+        parts = [parts[row] for parts in terms for row in sorted(parts)]
+        impact_kernels.place_parts(impacts, postings, numbers, np.array(parts, np.float32))
+        fill_lists(lists, s, numbers, postings, impacts.best, numbers)
+        kept.append((postings, impacts, first, DOCUMENTS))
+    every = [term for query in queries for term in query]
+    starts = np.cumsum([0, *map(len, queries)]).astype(np.int64)
+    mask = np.zeros(0 if allowed is None else len(segments) * DOCUMENTS, np.uint8)
+    mask[sorted(allowed or ())] = 1
+    rows = np.full((len(queries), k), -7, np.int32)
+    scores = np.full((len(queries), k), -7, np.float32)
+    scratch = make_scratch(k, 32)
+    search_required(
+        rows, scores, segment_table(kept), lists, scratch, starts,
+        np.array([term.term for term in every], np.int32),
+        np.array([term.weight for term in every], np.float32),
+        np.array([term.role for term in every], np.uint8), np.array(bases, np.float32), mask, k,
+    )  # fmt: skip
+    assert not scratch.scores.any()
+    assert not scratch.seen.any()
+    found = []
+    for own, own_scores in zip(rows, scores, strict=True):
+        n = int((own >= 0).sum())
+        assert own[n:].tolist() == [-1] * (k - n)
+        assert not own_scores[n:].any()
+        found.append(list(zip(own[:n].tolist(), own_scores[:n].tolist(), strict=True)))
+    return found
+
+
+some_parts = st.dictionaries(
+    st.sampled_from(ROWS), st.sampled_from([0.25, 0.5, 0.75, 1.0, 1 / 3, 2e-7]), max_size=15
+)
+
+
+def without(deleted: set[int], lists: Sequence[Parts]) -> list[Parts]:
+    """The parts of deleted documents are 0 in every list."""
+    return [{row: 0.0 if row in deleted else part for row, part in own.items()} for own in lists]
+
+
+segment = st.builds(
+    without, st.sets(st.sampled_from(ROWS), max_size=4),
+    st.lists(some_parts, min_size=TERMS, max_size=TERMS),
+)  # fmt: skip
+
+
+@st.composite
+def one_query(draw: st.DrawFn) -> list[Term]:
+    terms = draw(st.permutations(range(TERMS)))[: draw(st.integers(1, TERMS))]
+    query = []
+    for term in terms:
+        role = draw(st.sampled_from([OPTIONAL, OPTIONAL, REQUIRED, EXCLUDED]))
+        weights = [0.5, 1.0, 1.7] if role == REQUIRED else [0.5, 1.0, 1.7, 0.0]
+        query.append(Term(term, 0.0 if role == EXCLUDED else draw(st.sampled_from(weights)), role))
+    return query
+
+
+@settings(deadline=None, max_examples=400)
+@given(
+    st.lists(segment, min_size=1, max_size=3), st.lists(one_query(), min_size=1, max_size=4),
+    st.sampled_from([0.0, 0.625]), st.none() | st.sets(st.sampled_from(ROWS)),
+    st.sampled_from([1, 2, 5, 40]),
+)  # fmt: skip
+def test_hits_are_sums_over_lists(
+    lists: list[list[Parts]], queries: list[list[Term]], base: float, allowed: set[int] | None,
+    k: int,
+) -> None:  # fmt: skip
+    segments = [(s * DOCUMENTS, own) for s, own in enumerate(lists)]
+    found = searched(segments, queries, [base] * len(queries), allowed, k)
+    for hits, query in zip(found, queries, strict=True):
+        if not any(term.role == REQUIRED for term in query) and not any(
+            term.role == OPTIONAL for term in query
+        ):
+            assert hits == []
+            continue
+        assert hits == expected_hits(segments, query, base, allowed, k)
+
+
+@pytest.mark.parametrize("k", [1, 10, 200])
+@pytest.mark.parametrize("seed", range(6))
+def test_long_lists(seed: int, k: int) -> None:
+    """Lists of many blocks in several windows, whose lengths differ by orders of magnitude."""
+    chance = np.random.default_rng(seed)
+    lists: list[Parts] = []
+    for n in (DOCUMENTS // 3, DOCUMENTS // 12, 9000, 700, 60, 3):
+        rows = np.sort(chance.choice(DOCUMENTS, n, replace=False))
+        parts = np.round(chance.random(n) * 0.9 + 0.1, 3)
+        lists.append(dict(zip(rows.tolist(), parts.tolist(), strict=True)))
+    deleted = chance.choice(DOCUMENTS, DOCUMENTS // 20, replace=False).tolist()
+    segments = [(0, without(set(deleted), lists))]
+    queries = []
+    for _ in range(8):
+        terms = chance.permutation(TERMS)[: chance.integers(2, TERMS + 1)].tolist()
+        roles = [REQUIRED, *chance.choice([OPTIONAL, REQUIRED, EXCLUDED], len(terms) - 1).tolist()]
+        weights = np.round(chance.random(len(terms)) * 3 + 0.1, 2).tolist()
+        queries.append([
+            Term(term, 0.0 if role == EXCLUDED else weight, role)
+            for term, weight, role in zip(terms, weights, roles, strict=True)
+        ])  # fmt: skip
+    allowed: Any = None if seed % 2 else set(range(0, DOCUMENTS, 3))
+    found = searched(segments, queries, [0.0] * len(queries), allowed, k)
+    for hits, query in zip(found, queries, strict=True):
+        assert hits == expected_hits(segments, query, 0.0, allowed, k)
+    assert any(found)
+
+
