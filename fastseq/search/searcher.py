@@ -33,6 +33,7 @@ from fastseq.search.ranking import (
     ADDITIVE,
     BM25,
     LARGEST_WEIGHT,
+    FormulaModel,
     QueryTerms,
     QuotientModel,
     RankingModel,
@@ -44,7 +45,7 @@ from fastseq.search.term_table import TermTable
 from fastseq.settings import thread_count, whole
 from fastseq.text.tables import ByteTable, Column
 from fastseq.text.vocabulary import SortedWords
-from fastseq.types import Float32, Int32, Int64, Texts, UInt8, offsets_of
+from fastseq.types import Float32, Float64, Int32, Int64, Texts, UInt8, offsets_of
 
 if TYPE_CHECKING:
     from fastseq.search.cuda import GpuSearch
