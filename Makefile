@@ -53,7 +53,7 @@ test-all: ## the same on all of the randomised and exhaustive suites
 	FASTSEQ_TESTS=all $(MAKE) test
 
 # two runs of pytest, since one uses one processor
-FIRST_HALF := tests/cli tests/kernels tests/models tests/nn tests/vectors
+FIRST_HALF := tests/cli tests/kernels tests/models tests/nn tests/search tests/vectors
 
 .PHONY: test-first-half
 test-first-half: $(VENV)/.installed-test

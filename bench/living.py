@@ -55,7 +55,7 @@ from bench.indexing import contender, counted, facts_of, measured, reference_cou
 from fastseq.settings import parse_size
 
 if TYPE_CHECKING:
-    from fastseq.search.searcher import Query
+    from fastseq.search.query_words import Query
 
 TANTIVY = "tantivy"
 FREQUENT = 10  # terms of the largest query

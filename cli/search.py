@@ -283,17 +283,18 @@ def search(
         raise click.UsageError("--model bm25f requires --field")
     if device != "cpu" and queries is None:
         raise click.UsageError("--device requires --queries FILE")
-    single = {
+    single: dict[str, Any] = {
         "--sort": sort, "--group": group, "--offset": offset, "--after": after, "--facet": facets,
         "--count": count, "--snippets": snippets, "--explain": explain,
     }  # fmt: skip
-    for option, given in single.items():
-        if given and query is None:
+    for option, value in single.items():
+        if value and query is None:
             raise click.UsageError(f"{option} requires a QUERY")
     if output is not None and (queries is None or form is not None):
         raise click.UsageError("-o requires --queries, and its suffix is the format")
-    for option, given in (("--facet", facets), ("--explain", explain), ("--snippets", snippets)):
-        if given and form not in (None, "table", "json"):
+    shown: dict[str, Any] = {"--facet": facets, "--explain": explain, "--snippets": snippets}
+    for option, value in shown.items():
+        if value and form not in (None, "table", "json"):
             raise click.UsageError(f"{option} requires --format table or json")
     if k < 1:
         raise SettingsError(f"k must be at least 1, not {k}")
@@ -314,7 +315,7 @@ def search(
         raise click.UsageError("--feedback-documents, -terms and -weight require --feedback")
     from fastseq import Index
     from fastseq.devices import check_device
-    from fastseq.search.ranking import model_by_name
+    from fastseq.search.model_names import model_by_name
 
     check_device(device)
     weights = _weights(fields)

@@ -87,7 +87,7 @@ class Reference:
         self.vocabulary = vocabulary
         mean = self.lengths.mean() if len(self.lengths) else 1.0
         self.norm = K1 * (1 - B + B * self.lengths / max(mean, 1e-9))
-        self._stem = _stemmer()
+        self._stem = stemmer()
 
     @property
     def documents(self) -> int:
@@ -100,7 +100,7 @@ class Reference:
     @staticmethod
     def of(texts: Iterable[str]) -> Reference:
         """Analyse and invert the texts."""
-        stem, stop = _stemmer(), set(STOP_WORDS)
+        stem, stop = stemmer(), set(STOP_WORDS)
         vocabulary: dict[str, int] = {}
         known: dict[str, int] = dict.fromkeys(stop, -1)
         values, lengths = array.array("i"), array.array("i")
@@ -236,7 +236,7 @@ class Judge:
         )
 
 
-def _stemmer() -> Callable[[str], str]:
+def stemmer() -> Callable[[str], str]:
     stem: Callable[[str], str] = Stemmer.Stemmer("english").stemWord
     return stem
 

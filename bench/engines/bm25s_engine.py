@@ -53,10 +53,10 @@ class BM25S:
                 ids, k=k, n_threads=threads, show_progress=False, backend_selection="numba"
             )
 
-        return [Way(self.name, run, _ranking)]
+        return [Way(self.name, run, ranking)]
 
 
-def _ranking(answer: Any) -> Ranking:
+def ranking(answer: Any) -> Ranking:
     rows, scores = np.array(answer.documents, np.int32), np.array(answer.scores, np.float32)
     rows[scores <= 0] = -1  # it fills up with documents that match nothing
     return Ranking(rows, scores)

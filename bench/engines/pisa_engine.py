@@ -49,9 +49,9 @@ class Pisa:
         self.context = retriever._ctxt
 
     def ways(self, queries: Sequence[str], k: int, threads: int) -> list[Way]:
-        return [self._way(algorithm, queries, k, threads) for algorithm in ALGORITHMS]
+        return [self.way(algorithm, queries, k, threads) for algorithm in ALGORITHMS]
 
-    def _way(self, algorithm: str, queries: Sequence[str], k: int, threads: int) -> Way:
+    def way(self, algorithm: str, queries: Sequence[str], k: int, threads: int) -> Way:
         numbered = list(enumerate(queries))
         size = len(numbered) * k
 

@@ -284,16 +284,22 @@ class BooleanClause(Clause):
         for clause in (*self.must, *self.filters):
             found &= clause.mask(s)
         if self.minimum:
-            counts = np.zeros(documents, np.uint8 if self.minimum == 1 else np.uint32)
-            for clause in self.should:
-                if self.minimum == 1:
-                    counts |= clause.mask(s)
-                else:
-                    counts += clause.mask(s)
-            found &= (counts >= self.minimum).view(np.uint8)
+            found &= self._enough(s, documents)
         for clause in self.must_not:
             found &= clause.mask(s) ^ 1
         return found
+
+    def _enough(self, s: int, documents: int) -> UInt8:
+        """uint8[documents]: 1 where at least `minimum` of the should clauses match."""
+        if self.minimum == 1:
+            any_of = np.zeros(documents, np.uint8)
+            for clause in self.should:
+                any_of |= clause.mask(s)
+            return any_of
+        counts = np.zeros(documents, np.uint32)
+        for clause in self.should:
+            counts += clause.mask(s)
+        return (counts >= self.minimum).view(np.uint8)
 
 
 def rows_mask(rows: Int32, leaf: Leaf) -> UInt8:

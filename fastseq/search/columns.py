@@ -199,14 +199,16 @@ def _column_of(match: re.Match[str]) -> str:
 class Facet:
     """Exact counts of a column over all matches.
 
-    column   its name
-    values   what is counted. Values as results contain them, by descending count, ties ascending;
-             ranges and intervals ascending: (low, high) for low <= value < high, or text such as
-             "2001-12" for an interval of the calendar. Ranges are all there, intervals where some
-             match has a value in them
-    counts   int64[n] of them: a match counts once for each that it has
-    other    the sum of the counts of all other values, or the count of values beyond the ranges
-    missing  the matches without a value: null, or a list without elements
+    Attributes
+    ----------
+    column : its name
+    values : what is counted. Values as results contain them, by descending count, ties ascending;
+        ranges and intervals ascending: (low, high) for low <= value < high, or text such as
+        "2001-12" for an interval of the calendar. Ranges are all there, intervals where some match
+        has a value in them
+    counts : int64[n] of them: a match counts once for each that it has
+    other : the sum of the counts of all other values, or the count of values beyond the ranges
+    missing : the matches without a value: null, or a list without elements
     """
 
     column: str

@@ -26,9 +26,9 @@ from fastseq.search.document_terms import (
     document_frequencies,
     terms_of_documents,
 )
-from fastseq.search.query_words import analysed
+from fastseq.search.query_words import Query, analysed
 from fastseq.search.ranking import RankingModel
-from fastseq.search.searcher import Query, Searcher
+from fastseq.search.searcher import Searcher
 from fastseq.text.weighting import bm25_idf
 from fastseq.types import Float64, Int64, Texts
 
@@ -117,10 +117,10 @@ class Rocchio(Feedback):
     """Rocchio's feedback (Rocchio 1971, "Relevance Feedback in Information Retrieval") without
     documents that are not relevant. The new query is
 
-        q + β · |q| · mean over documents of d / |d|
+        q + β · ‖q‖ · mean over documents of d / ‖d‖
 
     where q and d are the vectors of the weights in the query and of the frequencies in a document,
-    and | | is the Euclidean norm. Terms with the largest weight · idf of the mean are added.
+    and ‖ ‖ is the Euclidean norm. Terms with the largest weight · idf of the mean are added.
 
     Raises SettingsError for a value outside its range.
     """

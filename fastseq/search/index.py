@@ -20,6 +20,7 @@ from fastseq.search.paging import decode_cursor, page_of, request_digest
 from fastseq.search.patterns import folded
 from fastseq.search.query_words import (
     Expand,
+    Query,
     Removed,
     are_known,
     count_removed,
@@ -28,7 +29,7 @@ from fastseq.search.query_words import (
     removed_words,
 )
 from fastseq.search.ranking import BM25, LARGEST_WEIGHT, RankingModel
-from fastseq.search.searcher import MOST_HITS, Query, Searcher
+from fastseq.search.searcher import MOST_HITS, Searcher
 from fastseq.search.suggesting import complete, suggest
 from fastseq.search.syntax import parse
 from fastseq.settings import file_path, function, one_of, real, string, strings, whole
@@ -476,6 +477,8 @@ class Index:
         """Add documents in one commit, which this index then has; one with a known id replaces the
         document with that id.
 
+        Parameters
+        ----------
         corpus : as of `build`, with the index's columns; where it lacks a stored column, that is
             null
         wait : seconds to wait for another writer to end

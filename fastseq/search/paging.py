@@ -45,7 +45,7 @@ class Cursor(NamedTuple):
 
 def request_digest(*parts: Any) -> int:
     """64 bits that identify a request: all that its hits and their order depend on, but not how
-    many are wanted. Equal requests have parts of equal repr, arrays and sequences of equal items."""
+    many are wanted. Equal requests have parts of equal repr, arrays and sequences equal items."""
     shown = repr([_by_content(part) for part in parts])
     digest = blake2b(shown.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "little")

@@ -20,7 +20,8 @@ from fastseq.search.ranking import QueryTerms, QuotientModel, Words
 from fastseq.types import Float32, Int32, UInt8, offsets_of
 
 if TYPE_CHECKING:
-    from fastseq.search.searcher import Searcher
+    from fastseq.index.collection import Collection
+    from fastseq.search.scorer import ModelScorer
     from fastseq.search.term_table import TermTable
 
 _TASK = 32  # queries that a thread takes at a time
@@ -57,12 +58,11 @@ def phrase_terms(
 
 
 def find_phrases(
-    searcher: Searcher, table: TermTable, phrases: Sequence[PhraseTerms], k: int,
-    model: QuotientModel, threads: int, allowed: UInt8,
+    collection: Collection, table: TermTable, scorer: ModelScorer,
+    phrases: Sequence[PhraseTerms], k: int, model: QuotientModel, threads: int, allowed: UInt8,
 ) -> tuple[Int32, Float32, list[int]]:  # fmt: skip
     """(rows, scores, the numbers of phrases that must be evaluated clause by clause, since they
     occur MOST_TF times in a document) of phrases. All segments must have positions."""
-    collection = searcher.collection
     n, depth = len(phrases), min(k, collection.documents)
     rows, scores = np.full((n, k), -1, np.int32), np.zeros((n, k), np.float32)
     sizes = [len(phrase.numbers) for phrase in phrases]
@@ -80,7 +80,6 @@ def find_phrases(
     )  # fmt: skip
     values = model.values(np.arange(MOST_TF, dtype=np.float64)).astype(np.float32)
     ids = table.ids(numbers)
-    scorer = searcher.scorer(model)
     segments: list[tuple[Any, ...]] = []
     for number, (leaf, own) in enumerate(zip(collection.leaves, ids, strict=True)):
         leaf.segment.verify_positions(np.unique(own[own >= 0]))

@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from math import inf, isfinite
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from fastseq.errors import DataError, InvalidTextError, RowError, SettingsError
 from fastseq.index.collection import Collection
@@ -24,13 +25,23 @@ from fastseq.text.splitting import WordSplitter, splitter_of, stop_words
 from fastseq.types import Texts, Tokens, offsets_of
 
 if TYPE_CHECKING:
-    from fastseq.search.searcher import Query, Searcher
     from fastseq.text.analyzer import Analyzer
 
+Query = str | Mapping[str, float]
 # queries -> for each of them further words with weights; a word of the query itself has weight 1
 Expand = Callable[[Sequence[str]], Sequence[Mapping[str, float]]]
 
 _BLOCK = 1024  # queries analysed at a time
+
+
+class Vocabulary(Protocol):
+    """Says which terms a collection has."""
+
+    collection: Collection
+
+    def contains(self, terms: Texts) -> npt.NDArray[np.bool_]:
+        """bool[n]: whether a document has each term."""
+        ...
 
 
 @contextmanager
@@ -59,7 +70,7 @@ def analysed(collection: Collection, queries: Sequence[str]) -> tuple[list[str],
     return terms.to_strings(), tokens
 
 
-def expanded(queries: Sequence[Query], expand: Expand, searcher: Searcher) -> list[Query]:
+def expanded(queries: Sequence[Query], expand: Expand, searcher: Vocabulary) -> list[Query]:
     """The queries, with the words that `expand` returns for those that are strings.
 
     The words are analysed; terms of the query itself and terms that the index lacks are dropped. A
@@ -115,7 +126,7 @@ def _checked(given: Iterable[Mapping[str, float]], queries: int) -> list[dict[st
     return [dict(words) for words in answers]
 
 
-def are_known(searcher: Searcher, words: Sequence[str]) -> list[bool | None]:
+def are_known(searcher: Vocabulary, words: Sequence[str]) -> list[bool | None]:
     """For each word whether a document contains it; None for one that the analyzer removes."""
     terms, tokens = encoded(searcher.collection.analyzer, Texts.from_strings(words))
     found = searcher.contains(terms)[tokens.values]

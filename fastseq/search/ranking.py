@@ -28,9 +28,8 @@ from fastseq.estimator import describe_parameters
 from fastseq.index.collection import Leaf
 from fastseq.kernels.search.impacts import Weighting, document_sums
 from fastseq.kernels.search.postings import WINDOW
-from fastseq.settings import flag, function, one_of
+from fastseq.settings import flag, function
 from fastseq.text.weighting import (
-    MODELS,
     BM25Parameters,
     DirichletParameters,
     JelinekMercerParameters,
@@ -206,11 +205,13 @@ class RankingModel(ABC):
         Those of a term are the bits that a search has. Of a deleted document 0; a part of 0 of any
         other is -0.0.
 
-        rows        int32[n]    documents of the segment
-        tfs         float64[n]  above 0
-        statistics  of one term, phrase or group; or of n, one for each part
-        weighting   of a QuotientModel, what `document_weighting` returns for the segment; None: it
-                    is computed
+        Parameters
+        ----------
+        rows : int32[n], documents of the segment
+        tfs : float64[n], above 0
+        statistics : of one term, phrase or group; or of n, one for each part
+        weighting : of a QuotientModel, what `document_weighting` returns for the segment; None: it
+            is computed
 
         Raises SettingsError where a user-defined model returns something else.
         """
@@ -549,10 +550,8 @@ class Ranking(FormulaModel):
     """A user-defined model: a document scores the sum of weight · part over the terms of the query
     that it contains, times the occurrences of the term in the query.
 
-        tfidf = Ranking(
-            weight=lambda s: np.log(s.documents / s.df),
-            part=lambda tf, length, s: np.sqrt(tf) / length,
-        )
+        idf = lambda s: np.log(s.documents / s.df)
+        tfidf = Ranking(weight=idf, part=lambda tf, length, s: np.sqrt(tf) / length)
 
     Both functions compute with NumPy arrays, element by element: a result must not depend on the
     other elements, since it is cached. Parts are cached by model: define the functions once, not in
@@ -619,30 +618,6 @@ def _checked(name: str, values: Any, n: int, most: float) -> Float64:
             f"{name} returned {numbers[wrong][0]}; expected numbers from -{most:g} to {most:g}"
         )
     return numbers
-
-
-def model_by_name(name: str, **parameters: Any) -> RankingModel:
-    """The model of that name; parameters that are None have their defaults.
-
-    Raises SettingsError for an unknown name or parameter, or a value outside its range.
-    """
-    one_of("model", name, MODELS)
-    given = {key: value for key, value in parameters.items() if value is not None}
-    for key in given:
-        if key not in MODELS[name]:
-            others = ", ".join(other for other in MODELS if key in MODELS[other])
-            raise SettingsError(f"{key} is a parameter of {others}, not of {name}")
-    if name == "bm25f":
-        from fastseq.search.bm25f import BM25F
-
-        return BM25F(**given)
-    others_by_name: dict[str, type[RankingModel]] = {
-        "tfidf": TFIDF, "bow": BoW, "dirichlet": Dirichlet, "jm": JelinekMercer, "dph": DPH,
-        "pl2": PL2,
-    }  # fmt: skip
-    if name in others_by_name:
-        return others_by_name[name](**given)
-    return BM25(**given, variant="lucene" if name == "bm25" else name)
 
 
 def _tf_values(letter: str, tf: Float64) -> Float64:

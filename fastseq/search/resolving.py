@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -46,7 +46,6 @@ from fastseq.text.splitting import splitter_of
 from fastseq.types import Float64, Int32, Texts, UInt8
 
 if TYPE_CHECKING:
-    from fastseq.search.searcher import Searcher
     from fastseq.text.analyzer import Analyzer
 
 MOST_WORDS = 1024  # of a prefix, wildcard, regular expression or fuzzy word
@@ -78,6 +77,30 @@ class QueryAnalyzer:
         return tuple(None if id < 0 else terms[id] for id in tokens.values.tolist())
 
 
+class Reader(Protocol):
+    """An index, or one of its fields, as clauses read it."""
+
+    collection: Collection
+
+    @property
+    def analyzer(self) -> QueryAnalyzer:
+        """The analysis of queries."""
+        ...
+
+    def term(self, term: str, grouped: bool = True) -> TermClause | MergedClause:
+        """The clause of a term as in the index; if `grouped`, a single character of a script that
+        is indexed as bigrams stands for all with it."""
+        ...
+
+    def of_field(self, name: str) -> Reader:
+        """The same of a field."""
+        ...
+
+    def allowed(self, filter: Any) -> UInt8:
+        """uint8[rows]: 1 for those that a filter lets pass; uint8[0] for None."""
+        ...
+
+
 @dataclass
 class Resolver:
     """Turns queries into clauses.
@@ -92,7 +115,7 @@ class Resolver:
     One for each query: clauses keep the posting lists that they have read.
     """
 
-    searcher: Searcher
+    searcher: Reader
     model: RankingModel
     fields: Mapping[str, float] | None = None
     operator: str = "or"
@@ -167,7 +190,7 @@ class Resolver:
         )  # fmt: skip
 
     def _phrase_in(
-        self, searcher: Searcher, tokens: Sequence[str], offsets: Sequence[int], slop: int
+        self, searcher: Reader, tokens: Sequence[str], offsets: Sequence[int], slop: int
     ) -> ListClause:
         """A phrase, or a single word, in one field."""
         if len(tokens) == 1:
@@ -196,7 +219,7 @@ class Resolver:
         if len(tokens) <= 1:
             return self._term(tokens[0], query.field) if tokens else None
 
-        def make(searcher: Searcher) -> ListClause:
+        def make(searcher: Reader) -> ListClause:
             # a single character is itself here: within an interval, bigrams with it overlap
             words = [searcher.term(token, grouped=False) for token in tokens]
             distance, in_order = query.distance, query.in_order
@@ -239,7 +262,7 @@ class Resolver:
         if not members:
             return None
 
-        def make(searcher: Searcher) -> ListClause:
+        def make(searcher: Reader) -> ListClause:
             parts = [
                 self._phrase_in(searcher, tokens, offsets, 0) for offsets, tokens in members
             ]
@@ -267,7 +290,7 @@ class Resolver:
         )
 
     def _in_fields(
-        self, name: str | None, make: Callable[[Searcher], ListClause],
+        self, name: str | None, make: Callable[[Reader], ListClause],
         words: Sequence[str] = (), grouped: bool = True,
     ) -> Clause:  # fmt: skip
         """A clause in the field that it names, in the text, or in all fields of the search: with
@@ -314,7 +337,7 @@ class Resolver:
         shown = str(query)
         kind = type(query).__name__
 
-        def make(searcher: Searcher) -> ListClause:
+        def make(searcher: Reader) -> ListClause:
             terms, total = _group_terms(self._collection, searcher.collection, match)
             if total > MOST_WORDS:
                 self._notice(
@@ -446,14 +469,14 @@ class Resolver:
             )
         return True
 
-    def _reader(self, name: str) -> Searcher:
+    def _reader(self, name: str) -> Reader:
         if name not in self._collection.fields:
             fields = ", ".join(self._collection.fields)
             raise DataError(f"no field {name!r}; fields are: {fields or 'none'}")
         return self.searcher.of_field(name)
 
 
-def _slot(searcher: Searcher, word: TermClause | MergedClause, s: int) -> Int32:
+def _slot(searcher: Reader, word: TermClause | MergedClause, s: int) -> Int32:
     """The terms of a word of a phrase in a segment; of a single character of a script that is
     indexed as bigrams those that begin with it, and itself."""
     if isinstance(word, TermClause):

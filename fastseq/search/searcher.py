@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import threading
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, lru_cache, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,22 +19,16 @@ from fastseq import query as values
 from fastseq.devices import check_device
 from fastseq.errors import FastseqWarning, SettingsError
 from fastseq.index.collection import Collection
-from fastseq.kernels.search import impacts as impact_kernels
 from fastseq.kernels.search import search as kernels
-from fastseq.kernels.search.postings import Postings, read_terms
 from fastseq.kernels.search.required import search_required
-from fastseq.kernels.search.segments import LIST_COLUMNS, fill_lists, segment_table
 from fastseq.kernels.text.hashing import PADDING
 from fastseq.search.clauses import BooleanClause, Clause, MergedClause, PostingList, TermClause
 from fastseq.search.counting import DenseTerms, count_flat
 from fastseq.search.evaluation import Evaluator, plan_of
 from fastseq.search.filtering import allowed_rows
 from fastseq.search.flat import FlatQuery, FlatTerms, flatten, weighed
-from fastseq.search.groups import (
-    gathered,
-)
 from fastseq.search.phrase_batches import find_phrases, phrase_terms
-from fastseq.search.query_words import of_queries
+from fastseq.search.query_words import Query, of_queries
 from fastseq.search.ranking import (
     ADDITIVE,
     BM25,
@@ -46,6 +40,7 @@ from fastseq.search.ranking import (
     Statistics,
 )
 from fastseq.search.resolving import QueryAnalyzer, Resolver
+from fastseq.search.scorer import NO_BASE, ModelScorer, Sources
 from fastseq.search.term_table import TermTable
 from fastseq.settings import thread_count, whole
 from fastseq.text.tables import ByteTable, Column
@@ -55,7 +50,6 @@ from fastseq.types import Float32, Float64, Int32, Int64, Texts, UInt8, offsets_
 if TYPE_CHECKING:
     from fastseq.search.cuda import GpuSearch
 
-Query = str | Mapping[str, float]
 
 MOST_HITS = 1 << 30  # rows × queries of one call
 _BLOCK = 1024  # queries analysed at a time: on one thread, since it is mostly Python
@@ -66,199 +60,8 @@ _CACHED_FILTERS = 16  # a byte for each row
 _CACHED_IMPACTS = 1 << 28  # postings of one model with cached impacts: 1 GB
 _CACHED_SCRATCH = 16
 _CACHED_WORDS = 1 << 13  # their lists: 64 bytes at most for each segment and cached model
-_DECODED = 1 << 20  # postings whose frequencies are decoded at a time
 
-_NO_BASE: Float32 = np.zeros(1, np.float32)
 _EVERY_ROW: UInt8 = np.empty(0, np.uint8)
-
-
-class _Sources(NamedTuple):
-    """What is searched.
-
-    table  of the segments, for the kernel
-    lists  int64[N, S, LIST_COLUMNS]: of terms in the segments
-    rows   int32[n]: the rows of the queries' terms
-    kept   the arrays that the table has the addresses of
-    """
-
-    table: Int64
-    lists: Int64
-    rows: Int32
-    kept: Any
-
-
-class ModelScorer:
-    """A ranking model for a collection, with a cache of the impacts computed so far."""
-
-    def __init__(self, collection: Collection, model: RankingModel) -> None:
-        self._collection, self._model = collection, model
-        self._lock = threading.Lock()
-        self._weightings: dict[int, impact_kernels.Weighting] = {}
-        self._weighted: TermTable | None = None  # the table of the weights
-        self._weights: dict[int, float | None] = {}
-        self._clear()
-
-    @property
-    def has_positive_parts(self) -> bool:
-        """Whether all parts of the model are positive, as a GPU needs them."""
-        return isinstance(self._model, QuotientModel)
-
-    def _clear(self) -> None:
-        leaves = self._collection.leaves
-        self._filled = 0
-        self._impacts = impact_kernels.make_impacts([leaf.segment.postings for leaf in leaves])
-        self._segments = segment_table([
-            (leaf.segment.postings, impacts, leaf.first_row, leaf.segment.documents)
-            for leaf, impacts in zip(leaves, self._impacts, strict=True)
-        ])  # fmt: skip
-        # terms of the latest table whose impacts are computed, and their lists
-        self._table: TermTable | None = None
-        self._done = np.zeros(0, bool)
-        self._lists = _empty_lists(0, len(leaves))
-
-    def sources(self, table: TermTable, terms: Int32) -> _Sources:
-        """All segments, with the impacts of some terms of a table. Raises FormatError where their
-        postings are damaged."""
-        with self._lock:
-            if self._filled > _CACHED_IMPACTS:
-                self._clear()  # searches in progress keep the old arrays
-            if self._table is not table or len(self._done) < len(table):
-                done = np.zeros(2 * len(table), bool)
-                lists = _empty_lists(len(done), len(self._segments))
-                if self._table is table:
-                    done[: len(self._done)] = self._done
-                    lists[: len(self._done)] = self._lists
-                self._table, self._done, self._lists = table, done, lists
-            if not self._done[terms].all():
-                new = np.unique(terms[~self._done[terms]])
-                statistics = self._statistics(table, new)
-                for number, own in enumerate(table.ids(new)):
-                    impacts = self._fill(number, own, statistics)
-                    if (own >= 0).any():
-                        postings = self._collection.leaves[number].segment.postings
-                        fill_lists(self._lists, number, new, postings, impacts.best, own)
-                self._done[new] = True
-            return _Sources(self._segments, self._lists, terms, self._impacts)
-
-    def term_weights(
-        self, table: TermTable, numbers: Iterable[int]
-    ) -> dict[int, float | None] | None:
-        """Weights of terms by their number in a table, for a model whose weights are proportional
-        to the occurrences in the query; None for a term that no document has. None for all where
-        one stands for a group."""
-        if self._weighted is not table:
-            self._weighted, self._weights = table, {}
-        known = self._weights
-        for number in numbers:
-            if number not in known:
-                if number in table.groups:
-                    return None
-                df = table.df[number : number + 1]
-                weight = None
-                if df[0] > 0:
-                    one = QueryTerms(
-                        np.array([0, 1]), np.zeros(1, np.int32), df, np.ones(1, np.float32),
-                        _NO_BASE,
-                    )  # fmt: skip
-                    weight = self._model.weight_of_one(self._collection, one)  # type: ignore[attr-defined]
-                known[number] = weight
-        return known
-
-    def impacts(self, number: int, terms: Int32) -> impact_kernels.Impacts:
-        """Impacts of a segment in which those of its `terms` are computed; of a QuotientModel.
-        Raises FormatError where their postings are damaged."""
-        with self._lock:
-            return self._fill(number, terms, None)
-
-    def list_parts(
-        self, number: int, rows: Int32, tfs: Float64, statistics: Statistics
-    ) -> Float32:  # fmt: skip
-        """`RankingModel.list_parts` of documents of a segment."""
-        weighting = self.weighting(number)
-        leaf = self._collection.leaves[number]
-        return self._model.list_parts(self._collection, leaf, rows, tfs, statistics, weighting)
-
-    def _statistics(self, table: TermTable, terms: Int32) -> Statistics | None:
-        """The statistics of some terms of a table, where the parts depend on them."""
-        if not isinstance(self._model, FormulaModel):
-            return None
-        return Statistics.of(self._collection, table.df[terms], table.cf(terms))
-
-    def _fill(
-        self, number: int, terms: Int32, statistics: Statistics | None
-    ) -> impact_kernels.Impacts:  # fmt: skip
-        impacts, segment = self._impacts[number], self._collection.leaves[number].segment
-        places = np.flatnonzero(terms >= 0)
-        places = places[np.isnan(impacts.best[terms[places]])]
-        if len(places):
-            new = terms[places]
-            segment.verify_postings(new)
-            some = None if statistics is None else statistics.take(places)
-            self._filled += self._compute(number, impacts, segment.postings, new, some)
-        return impacts
-
-    def _compute(
-        self, number: int, impacts: impact_kernels.Impacts, postings: Postings, terms: Int32,
-        statistics: Statistics | None,
-    ) -> int:  # fmt: skip
-        """Compute the impacts of terms of postings of the documents of a segment; returns how many
-        postings."""
-        if isinstance(self._model, QuotientModel):
-            weighting = self.weighting(number)
-            assert weighting is not None
-            if postings is not self._collection.leaves[number].segment.postings:
-                weighting = self._model.weighting_of(weighting, postings.large_tf)
-            return int(impact_kernels.fill_impacts(impacts, postings, weighting, terms))
-        assert statistics is not None
-        documents = self._collection.leaves[number].segment.documents
-        counts = np.diff(postings.term_posting)[terms]
-        ends = offsets_of(counts)
-        first = 0
-        while first < len(terms):
-            last = int(np.searchsorted(ends, ends[first] + _DECODED, "right")) - 1
-            last = max(last, first + 1)
-            some, places = terms[first:last], np.repeat(np.arange(first, last), counts[first:last])
-            rows, tfs = np.empty((2, len(places)), np.int32)
-            read_terms(rows, tfs, postings, some, documents)
-            own = statistics.take(places)
-            parts = self.list_parts(number, rows, tfs.astype(np.float64), own)
-            impact_kernels.place_parts(impacts, postings, some, parts)
-            first = last
-        return int(ends[-1])
-
-    def gathered(self, table: TermTable, terms: Int32) -> _Sources:
-        """Indexes of some terms of a table alone, which may stand for groups. Raises FormatError
-        where their postings are damaged."""
-        distinct, places = np.unique(terms, return_inverse=True)
-        groups = [table.groups.get(term) for term in distinct.tolist()]
-        numbers = np.arange(len(distinct), dtype=np.int32)
-        kept = []
-        lists = _empty_lists(len(distinct), len(self._collection.leaves))
-        statistics = self._statistics(table, distinct)
-        for number, own in enumerate(table.ids(distinct)):
-            leaf = self._collection.leaves[number]
-            segment = leaf.segment
-            segment.verify_postings(own[own >= 0])
-            merged = [None if group is None else group.postings[number] for group in groups]
-            postings = gathered(segment.postings, own, merged)
-            (impacts,) = impact_kernels.make_impacts([postings])
-            self._compute(number, impacts, postings, numbers, statistics)
-            fill_lists(lists, number, numbers, postings, impacts.best, numbers)
-            kept.append((postings, impacts, leaf.first_row, segment.documents))
-        return _Sources(segment_table(kept), lists, numbers[places], kept)
-
-    def weighting(self, number: int) -> impact_kernels.Weighting | None:
-        """That of a segment; None for a model without."""
-        if not isinstance(self._model, QuotientModel):
-            return None
-        if number not in self._weightings:  # several threads may compute the same
-            leaf = self._collection.leaves[number]
-            self._weightings[number] = self._model.document_weighting(self._collection, leaf)
-        return self._weightings[number]
-
-
-def _empty_lists(terms: int, segments: int) -> Int64:
-    return np.zeros((terms, segments, LIST_COLUMNS), np.int64)
 
 
 class Searcher:
@@ -406,7 +209,7 @@ class Searcher:
         found = [number for number in counts if weights[number] is not None]
         if not found:
             return True
-        own = np.array([weights[number] * counts[number] for number in found], np.float32)
+        own = np.array([(weights[term] or 0.0) * counts[term] for term in found], np.float32)
         if len(found) > 1 and len({*own.tolist()}) < len(found):
             return False  # equal weights are in the order of the terms' bytes
         terms = np.array(found, np.int32)
@@ -414,7 +217,7 @@ class Searcher:
         scratch = self._take_scratch(k, len(found))
         kernels.search(
             rows, scores, sources.table, sources.lists, scratch, np.array([0, len(found)]), terms,
-            own, _NO_BASE, allowed, k,
+            own, NO_BASE, allowed, k,
         )  # fmt: skip
         self._give_back(scratch)
         return True
@@ -489,8 +292,9 @@ class Searcher:
             return every
         phrases = [phrase for phrase in own if phrase is not None]
         *hits, left = find_phrases(
-            self, table, phrases, k, model, thread_count(threads), self.allowed(filter)
-        )
+            self.collection, table, self.scorer(model), phrases, k, model,
+            thread_count(threads), self.allowed(filter),
+        )  # fmt: skip
         to = [places[i] for i in chosen]
         rows[to], scores[to] = hits
         others = {chosen[i] for i in left}
@@ -710,7 +514,7 @@ class Searcher:
         self._run(rows, scores, queries, sources, allowed, pool, threads)
 
     def _run(
-        self, rows: Int32, scores: Float32, queries: QueryTerms | FlatTerms, sources: _Sources,
+        self, rows: Int32, scores: Float32, queries: QueryTerms | FlatTerms, sources: Sources,
         allowed: UInt8, pool: ThreadPoolExecutor, threads: int, roles: UInt8 | None = None,
     ) -> None:  # fmt: skip
         """Fill in the hits of queries, on all threads; of flat ones with the roles of the terms."""

@@ -17,7 +17,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 def test_every_public_name_is_in_the_python_reference() -> None:
     page = (DOCS / "reference" / "python.md").read_text("utf-8")
-    listed = set(re.findall(r"autoclass:: fastseq\.(\w+)$", page, re.M))
+    listed = set(re.findall(r"auto(?:class|function):: fastseq\.(\w+)$", page, re.M))
     errors = {
         name
         for name in fastseq.__all__
@@ -26,6 +26,18 @@ def test_every_public_name_is_in_the_python_reference() -> None:
     }
     assert "automodule:: fastseq.errors" in page
     assert listed == set(fastseq.__all__) - errors
+
+
+def test_every_query_is_in_the_python_reference() -> None:
+    page = (DOCS / "reference" / "python.md").read_text("utf-8")
+    found = re.search(r"automodule:: fastseq\.query\n +:members: (.+)", page)
+    assert found is not None
+    queries = {
+        name
+        for name, value in vars(fastseq.query).items()
+        if inspect.isclass(value) and issubclass(value, fastseq.query.Query) and name[0] != "_"
+    }
+    assert set(found[1].split(", ")) == queries
 
 
 def test_the_command_reference_is_generated_from_the_commands() -> None:

@@ -191,7 +191,8 @@ def test_marked_entries_are_kept(found: MERGED, marked: set[int], kept: int) -> 
     mask = np.zeros(DOCUMENTS, np.uint8)
     list_kernels.mark_rows(mask, np.array(sorted(marked), np.int32), 1)
     assert np.flatnonzero(mask).tolist() == sorted(marked)
-    rows, values = np.array(sorted(found), np.int32), np.array([found[row] for row in sorted(found)])
+    rows = np.array(sorted(found), np.int32)
+    values = np.array([found[row] for row in sorted(found)])
     n = list_kernels.keep_marked(rows, values, mask, kept)
     expected = [row for row in sorted(found) if (row in marked) == bool(kept)]
     assert rows[:n].tolist() == expected

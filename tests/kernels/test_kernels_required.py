@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastseq.kernels.search import impacts as impact_kernels
-from fastseq.kernels.search.postings import WINDOW
 from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED, search_required
 from fastseq.kernels.search.search import make_scratch
 from fastseq.kernels.search.segments import LIST_COLUMNS, fill_lists, segment_table

@@ -56,8 +56,8 @@ def leaves_of(
     """The leaves of a document's score, in the order of addition, and what every hit gets: weights
     and parts as the searcher has them."""
     searcher = index._searcher
-    collection, table = searcher.collection, searcher._current_table()
-    scorer = searcher._scorer(model)
+    collection, table = searcher.collection, searcher.table
+    scorer = searcher.scorer(model)
     numbers, offsets = table.of(Texts.from_strings([query]))
     terms = model.weigh(collection, table.counted(numbers, offsets))
     names = Texts(*table._terms.texts()).to_strings()

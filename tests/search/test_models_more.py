@@ -199,7 +199,7 @@ def test_list_parts_are_the_bits_of_a_search(
         index, _ = split(Path(folder), documents, cuts, deleted)
         searcher = index._searcher
         for model in MODELS:
-            scorer = searcher._scorer(model)
+            scorer = searcher.scorer(model)
             index.search({"a": 1.0, "b": 1.0}, 1, model)
             for number, leaf in enumerate(index._collection.leaves):
                 segment = leaf.segment

@@ -27,7 +27,9 @@ from fastseq import (
     JelinekMercer,
 )
 from fastseq.errors import SettingsError
-from fastseq.search.ranking import RankingModel, model_by_name
+from fastseq.search.bm25f import BM25F
+from fastseq.search.model_names import model_by_name
+from fastseq.search.ranking import RankingModel
 from fastseq.text.weighting import LARGEST, MODELS
 from tests.naive import ranking as naive
 
@@ -354,7 +356,7 @@ def test_largest_parameters_still_rank(tmp_path: Path, variant: str) -> None:
 
 def test_models_by_name() -> None:
     assert [type(model_by_name(name)) for name in MODELS] == [
-        *[BM25] * 5, TFIDF, BoW, Dirichlet, JelinekMercer, DPH, PL2
+        *[BM25] * 5, BM25F, TFIDF, BoW, Dirichlet, JelinekMercer, DPH, PL2
     ]  # fmt: skip
     assert model_by_name("dirichlet", mu=500) == Dirichlet(500)
     assert model_by_name("jm", lam=0.5) == JelinekMercer(0.5)

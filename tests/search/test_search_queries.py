@@ -174,7 +174,7 @@ def test_k_may_be_larger_than_the_collection(index: Index, k: Any) -> None:
 
 def test_wrong_models_and_threads_are_rejected(index: Index) -> None:
     model: Any
-    for model in ("bm25", None, BM25):
+    for model in ("bm25", BM25):
         with pytest.raises(SettingsError, match="model must be a ranking model"):
             index.search("tea", model=model)
     threads: Any

@@ -82,7 +82,7 @@ def search(index: Index) -> list[Wrong]:
         ("query", index.search, queries),
         ("weight", weighted, [None, math.nan, math.inf, 10**30, "heavy", *CONTAINERS[:-3], OBJECT]),
         ("k", keyword("k"), [None, *NOT_A_COUNT]),
-        ("model", keyword("model"), ["bm25", BM25, *NOT_A_CHOICE]),
+        ("model", keyword("model"), ["bm25", BM25, *NOT_A_CHOICE[1:]]),  # None is the default
         ("threads", keyword("threads"), NOT_A_COUNT),
         ("device", keyword("device"), NOT_A_CHOICE),
         ("expand", keyword("expand"), NOT_A_FUNCTION),
