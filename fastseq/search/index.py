@@ -17,7 +17,7 @@ from fastseq.search.bm25f import BM25F
 from fastseq.search.columns import FacetRequest, facet_counts, facet_requests, parse_sort
 from fastseq.search.hits import Asked, Hits
 from fastseq.search.paging import decode_cursor, page_of, request_digest
-from fastseq.search.patterns import folded
+from fastseq.search.patterns import folded, pattern_problem
 from fastseq.search.query_words import (
     Expand,
     Query,
@@ -31,7 +31,7 @@ from fastseq.search.query_words import (
 from fastseq.search.ranking import BM25, LARGEST_WEIGHT, RankingModel
 from fastseq.search.searcher import MOST_HITS, Searcher
 from fastseq.search.suggesting import complete, suggest
-from fastseq.search.syntax import parse
+from fastseq.search.syntax import as_words, parse
 from fastseq.settings import file_path, function, one_of, real, string, strings, whole
 from fastseq.text.splitting import stop_words
 
@@ -683,6 +683,8 @@ def _parsed(query: Any, collection: Collection, operator: str, notices: list[str
 
         columns = [column.name for column in leaves(list(collection.schema))]
     parsed = parse(query, operator=operator, fields=collection.fields, columns=columns)
+    if not parsed.plain and (problem := pattern_problem(parsed.query)) is not None:
+        parsed = as_words(query, operator, problem)
     if parsed.notice is not None:
         notices.append(parsed.notice)
     plain = parsed.plain and isinstance(parsed.query, values.Term)

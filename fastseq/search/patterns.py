@@ -13,6 +13,7 @@ from itertools import groupby
 import numpy as np
 
 from fastseq import query as values
+from fastseq.errors import SettingsError
 from fastseq.text.patterns import regex, wildcard
 from fastseq.text.splitting import Splitter
 from fastseq.text.vocabulary import SortedWords
@@ -63,6 +64,19 @@ def pattern_match(query: Pattern, splitter: Splitter) -> Match | None:
             return lambda words: _alike(
                 words.range(low, high, query.include_low, query.include_high)
             )
+
+
+def pattern_problem(query: values.Query) -> str | None:
+    """What is wrong with the first pattern of a query that is wrong or too large."""
+    for part in values.walk(query):
+        try:
+            if isinstance(part, values.Regex):
+                regex(part.pattern)
+            elif isinstance(part, values.Wildcard):
+                wildcard(part.pattern)
+        except SettingsError as error:
+            return str(error)
+    return None
 
 
 def folded(text: str, splitter: Splitter) -> str:

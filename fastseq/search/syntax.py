@@ -146,6 +146,12 @@ def parse(
     return _words(text, operator, None) if query is None else Parsed(query, None, False)
 
 
+def as_words(text: str, operator: str, problem: str) -> Parsed:
+    """A text as plain words, because of a problem."""
+    found = _words(text, operator, None)
+    return found._replace(notice=f"{problem}; searched for as plain words")
+
+
 def _words(text: str, operator: str, error: _MalformedError | None) -> Parsed:
     """The text as plain words."""
     notice = None

@@ -70,7 +70,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
         ("cat^", "boost"),
         ("cat^1e400", "boost"),
         ("cat~x", "edits"),
-        ("dog /ca[t/", "a [ without ] at character 5"),
+        ("dog /ca[t/", "not valid at position 2 (from 0): a [ without ]"),
         ("/(?=a)/ cat", "has look-around at position 0 (from 0), which is not supported"),
         ("/a{1000000}/ cat", "needs more than 10,000 states"),
         ("c?t" + "x?" * 6000, "needs more than 10,000 states"),
