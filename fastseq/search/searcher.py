@@ -89,18 +89,18 @@ class Searcher:
         leaves = self.collection.leaves
         if len(leaves) == 1:
             words, terms = leaves[0].segment.sorted_words
-            df = leaves[0].df
-            return words, df if terms is None else df[terms]
+            own_df = leaves[0].df
+            return words, own_df if terms is None else own_df[terms]
         every_word, every_term = ByteTable(1, 1 << 10, 0), ByteTable(1, 1 << 10, 0)
         df, term_of = Column(np.int64), Column(np.int32)
         for leaf in leaves:
             texts, own = leaf.segment.words()
-            terms = _registered(every_term, leaf.segment.vocabulary)
+            numbers = _registered(every_term, leaf.segment.vocabulary)
             df.append(np.zeros(len(every_term) - df.size, np.int64))
-            df.values[terms] += leaf.df
-            words = _registered(every_word, texts)
+            df.values[numbers] += leaf.df
+            places = _registered(every_word, texts)
             term_of.append(np.zeros(len(every_word) - term_of.size, np.int32))
-            term_of.values[words] = terms[own]
+            term_of.values[places] = numbers[own]
         return SortedWords(Texts(*every_word.texts())), df.values[term_of.values]
 
     def of_field(self, name: str) -> Searcher:
