@@ -362,8 +362,9 @@ class Index:
                 one.column: facet_counts(searcher.collection, one, match, facet_values)
                 for one in requests
             })  # fmt: skip
+        notices = list(dict.fromkeys([*notices, *more]))
         return Hits(
-            rows, scores, searcher.collection, (*notices, *more), tuple(counted),
+            rows, scores, searcher.collection, tuple(notices), tuple(counted),
             Asked(
                 tuple(queries), request, {"model": model, "fields": weights, "operator": operator}
             ),

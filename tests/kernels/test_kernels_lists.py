@@ -145,9 +145,7 @@ def test_terms_are_merged(
     documents, windows = size
     most = len(postings) - 1
     asked = data.draw(st.lists(st.integers(0, most), max_size=6)) if postings else []
-    factors = data.draw(
-        st.lists(st.floats(0.0625, 1), min_size=len(asked), max_size=len(asked))
-    )
+    factors = data.draw(st.lists(st.floats(0.0625, 1), min_size=len(asked), max_size=len(asked)))
     weighted = [
         [(row, factor * tf) for row, tf in postings[term]]
         for term, factor in zip(asked, factors, strict=True)
@@ -201,9 +199,7 @@ def test_marked_entries_are_kept(found: MERGED, marked: set[int], kept: int) -> 
 
 @settings(deadline=None, max_examples=100)
 @given(lists_of_rows, st.sampled_from([0, BLOCK - 3, 3 * BLOCK]))
-def test_lists_are_made_to_a_small_index(
-    lists: list[list[tuple[int, float]]], before: int
-) -> None:
+def test_lists_are_made_to_a_small_index(lists: list[list[tuple[int, float]]], before: int) -> None:
     """With a longer list before them, so that lists begin inside of a block."""
     parts_before = np.linspace(2, 1, before)
     lists = [list(enumerate(parts_before.tolist())), *lists]

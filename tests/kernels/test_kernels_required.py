@@ -33,9 +33,7 @@ def expected_hits(
     allowed: set[int] | None, k: int,
 ) -> list[tuple[int, float]]:  # fmt: skip
     """(row, score) of the k best: float32 sums, the largest weight first, equals as given."""
-    order = sorted(
-        (term for term in query if term.role != EXCLUDED), key=lambda term: -term.weight
-    )
+    order = sorted((term for term in query if term.role != EXCLUDED), key=lambda term: -term.weight)
     found = []
     for first, lists in segments:
         rows = {row for parts in lists for row in parts}
@@ -168,5 +166,3 @@ def test_long_lists(seed: int, k: int) -> None:
     for hits, query in zip(found, queries, strict=True):
         assert hits == expected_hits(segments, query, 0.0, allowed, k)
     assert any(found)
-
-

@@ -1,9 +1,10 @@
-"""Queries and options that are wrong, huge or odd: results with a notice, or an error that says what
-is expected."""
+"""Queries and options that are wrong, huge or odd: results with a notice, or an error that says
+what is expected."""
 
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -92,7 +93,9 @@ def test_malformed_text_is_plain_words(index: Index, text: str, problem: str) ->
     assert (count, notices) == (len(plain.ids[0]), [notice])
 
 
-@pytest.mark.parametrize("text", ["*", "?", "**", "* *", "+", "-", "AND", "NOT", "()", '"', "\\", "~", "^"])
+@pytest.mark.parametrize(
+    "text", ["*", "?", "**", "* *", "+", "-", "AND", "NOT", "()", '"', "\\", "~", "^"]
+)
 def test_operators_alone_find_nothing(index: Index, text: str) -> None:
     hits = index.search(text, syntax="query")
     assert hits.ids == [[]]
@@ -101,7 +104,8 @@ def test_operators_alone_find_nothing(index: Index, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["re: cat", "https://x.org/?q=cat", "12:30 cat", "colour:red cat", "who was cat?", "cat *"]
+    "text",
+    ["re: cat", "https://x.org/?q=cat", "12:30 cat", "colour:red cat", "who was cat?", "cat *"],
 )
 def test_punctuation_is_no_syntax(index: Index, text: str) -> None:
     hits = index.search(text, 50, syntax="query")
@@ -155,7 +159,7 @@ def test_unknown_names_of_options(index: Index) -> None:
         ({"sort": "colour"}, "'colour'.*id, text, title, year, lang"),
         ({"group": "colour"}, "'colour'.*id, text, title, year, lang"),
         ({"facets": "colour"}, "'colour'.*id, text, title, year, lang"),
-        ({"filter": "colour = 1"}, "no stored column 'colour'; stored are: id, text, title, year, l"),
+        ({"filter": "colour = 1"}, "no stored column 'colour'; stored are: id, text, title, year"),
         ({"filter": "lang > 5"}, "the column 'lang' is string and is compared with 5"),
         ({"filter": "year = 'x'"}, "the column 'year' is int64 and is compared with 'x'"),
         ({"filter": "year >"}, "filter: expected"),
@@ -285,7 +289,7 @@ def test_text_of_ten_thousand_clauses(index: Index) -> None:
 
 
 def test_a_slop_of_a_million(index: Index) -> None:
-    for given in ('"cat black"~1000000', "\"cat black\"~2000000000"):
+    for given in ('"cat black"~1000000', '"cat black"~2000000000'):
         hits = index.search(given, 50, syntax="query")
         assert (hits.notices, hits.ids) == ((), [[5, 0]])
     assert index.search(Near(("cat", "black"), 1_000_000), 50).ids == [[0, 5]]
@@ -295,16 +299,18 @@ def test_a_slop_of_a_million(index: Index) -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", ["(a+)+b", "(a|a)*c", "(.*)*cat", "((a*)*)*x", "a{0,200}{0,20}", "(" * 300 + ")" * 300,
+    "pattern",
+    ["(a+)+b", "(a|a)*c", "(.*)*cat", "((a*)*)*x", "a{0,200}{0,20}", "(" * 300 + ")" * 300,
                 "[", "(", "*a", "a{1000000}", "(?=a)", r"\1"]
 )  # fmt: skip
 def test_pathological_regular_expressions(tmp_path: Path, pattern: str) -> None:
     index = Index.build(["a" * 200 + " cat aac", "dog"], tmp_path / "index")
     started = time.perf_counter()
     try:
-        index.search(Regex(pattern))
+        said = str(index.search(Regex(pattern)).ids)
     except SettingsError as error:
-        assert "the regular expression" in str(error)
+        said = str(error)
+    assert re.match(r"\[\[0?\]\]|the regular expression '", said)
     assert time.perf_counter() - started < 20
     text = index.search(f"/{pattern}/ dog", syntax="query")
     assert 1 in text.ids[0] or text.notices
@@ -345,7 +351,8 @@ def test_phrases_on_an_index_without_positions(tmp_path: Path) -> None:
         hits = stored.search(value)
         assert expected.notices == ()
         assert hits.notices == (
-            "the index has no positions: phrases are looked for in the stored text, which is slower",
+            "the index has no positions: phrases are looked for in the stored text, which is "
+            "slower",
         )
         assert hits.ids == expected.ids != [[]]
         assert hits.scores.tobytes() == expected.scores.tobytes()
@@ -358,7 +365,7 @@ def test_phrases_on_an_index_without_positions(tmp_path: Path) -> None:
             assert "stored" in str(error.value)
     assert bare.search("black cat").ids == with_positions.search("black cat").ids
     ngrams = Index.build(TEXTS, tmp_path / "n", analyzer=Analyzer(ngrams=(1, 2)), store=[])
-    with pytest.raises(FastseqError, match="phrase|positions"):
+    with pytest.raises(FastseqError, match=r"phrase|positions"):
         ngrams.search(Phrase("black cat"))
 
 
@@ -367,7 +374,8 @@ def test_phrases_on_an_index_without_positions(tmp_path: Path) -> None:
 
 def test_other_queries_are_refused(index: Index) -> None:
     for wrong in (5, None, b"cat", [5], ["cat", None], [["cat"]], {"cat"} - {"cat"} or 5.0):
-        for options in ({}, {"sort": "year"}, {"facets": "lang"}, {"syntax": "query"}, {"fields": "text"},
+        for options in ({}, {"sort": "year"}, {"facets": "lang"}, {"syntax": "query"},
+                        {"fields": "text"},
                         {"operator": "and"}, {"feedback": RM3()}):  # fmt: skip
             with pytest.raises(SettingsError, match="a query must be a string"):
                 index.search(wrong, **options)  # type: ignore[arg-type]
@@ -375,7 +383,9 @@ def test_other_queries_are_refused(index: Index) -> None:
             index.count(wrong)  # type: ignore[arg-type]
     for weights in ({"cat": "x"}, {"cat": math.nan}, {"cat": None}, {"cat": 1e21}):
         for call in (index.search, index.count, lambda given: index.search(given, sort="year")):
-            with pytest.raises(SettingsError, match="a query term's weight must be a finite number"):
+            with pytest.raises(
+                SettingsError, match="a query term's weight must be a finite number"
+            ):
                 call(weights)
     for call in (index.search, index.count):
         with pytest.raises(SettingsError, match="a query's terms must be strings"):
@@ -430,7 +440,9 @@ def test_only_plain_words_are_expanded(index: Index) -> None:
 
 def test_a_mapping_is_not_searched_in_fields(index: Index) -> None:
     for options in ({}, {"sort": "year"}):
-        with pytest.raises(SettingsError, match="a mapping of terms to weights cannot be searched in"):
+        with pytest.raises(
+            SettingsError, match="a mapping of terms to weights cannot be searched in"
+        ):
             index.search({"cat": 1.0}, fields="title", **options)  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="a mapping of terms to weights cannot be searched in"):
         index.count({"cat": 1.0}, fields="title")

@@ -109,9 +109,7 @@ def test_both_ways_find_the_same_bits(
     hits = index.search(queries, k, model, threads, filter=filter)
     assert hits.rows.tolist() == rows.tolist()
     assert hits.scores.tobytes() == scores.tobytes()
-    counts = [
-        int(np.count_nonzero(searcher.matched(query, model, filter))) for query in queries
-    ]
+    counts = [int(np.count_nonzero(searcher.matched(query, model, filter))) for query in queries]
     assert index.count(queries, filter=filter) == counts
     assert [min(count, k) for count in counts] == hits.counts.tolist()
 
@@ -119,8 +117,9 @@ def test_both_ways_find_the_same_bits(
 def test_what_is_flat(indexes: list[Index]) -> None:
     numbers = indexes[0]._searcher.table.numbers_of
     flat: list[Query] = [
-        Term("w1"), Term("w1 w2"), Boolean(must=["w1"]), Boolean(should=["w1", Boost(Term("w2"), 2)]),
-        Boolean(must=["w1"], should=["w2 w3"], must_not=["w4"]), Boolean(must=["w1", "w1"]), Term("é w1"),
+        Term("w1"), Term("w1 w2"), Term("é w1"), Boolean(must=["w1"]), Boolean(must=["w1", "w1"]),
+        Boolean(should=["w1", Boost(Term("w2"), 2)]),
+        Boolean(must=["w1"], should=["w2 w3"], must_not=["w4"]),
     ]  # fmt: skip
     others: list[Query] = [
         Term("w1", "text"), Boolean(must=["w1 w2"]), Boolean(must_not=["w1"]), Boolean(),
