@@ -14,12 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastseq.errors import DataError
-from fastseq.index.build import invert_with_positions
 from fastseq.index.collection import Collection, Leaf
 from fastseq.kernels.search import phrases as kernels
 from fastseq.kernels.search.positions import BLOCK, size_blocks
 from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, Postings
-from fastseq.store.rows import Corpus
 from fastseq.text.lexicon import Lexicon
 from fastseq.text.tables import Dictionary
 from fastseq.types import Float32, Int32, Int64, Texts, UInt8, offsets_of, ranges
@@ -276,6 +274,8 @@ def _text_indexes(
             "this index has no positions, which phrases need, and its text is not stored; build "
             "the index again with positions=True"
         )
+    from fastseq.store.rows import Corpus
+
     asked = np.unique(np.concatenate([np.empty(0, np.int32), *slots]))
     vocabulary = leaf.segment.vocabulary
     starts, sizes = vocabulary.offsets[asked], np.diff(vocabulary.offsets)[asked]
@@ -311,6 +311,8 @@ def _stored_columns(collection: Collection, names: Sequence[str]) -> list[str] |
 
 def _index(lexicon: Lexicon, texts: Texts, columns: int) -> tuple[_Source, Int32]:
     """(the index of documents of several texts each, the lexicon's number of each of its terms)."""
+    from fastseq.index.build import invert_with_positions  # most searches do not need it
+
     tokens = lexicon.encode(texts)
     inverted = invert_with_positions(tokens, len(lexicon), columns, 0, 0)
     part: Any = inverted.parts[0]
