@@ -264,16 +264,21 @@ def test_text_nested_too_deep_is_plain_words(index: Index) -> None:
     [
         (Boolean(should=[*(f"w{n}" for n in range(MANY)), "cat"]), [0, 1, 3, 5]),
         (Boolean(must=["cat"] * MANY), [0, 1, 3, 5]),
-        (Boolean(must=["cat"], must_not=[*(f"w{n}" for n in range(MANY)), "black"]), [1, 3]),
-        (Boolean(should=[Phrase(f"black w{n}") for n in range(MANY)] + [Phrase("black cat")]), [0]),
-        (Boolean(should=[Prefix("c"), Prefix("ca")] * (MANY // 2)), [0, 1, 3, 5]),
+        (Boolean(must=["cat"], must_not=[*(f"w{n}" for n in range(MANY // 5)), "black"]), [1, 3]),
+        (
+            Boolean(
+                should=[Phrase(f"black w{n}") for n in range(MANY // 5)] + [Phrase("black cat")]
+            ),
+            [0],
+        ),
+        (Boolean(should=[Prefix("c"), Prefix("ca")] * (MANY // 10)), [0, 1, 3, 5]),
         # more than 16 bits count
         (Boolean(should=["cat"] * 66_000, minimum_should_match=66_000), [0, 1, 3, 5]),
         (Boolean(should=["cat"] * 10, minimum_should_match=11), []),
     ],
     ids=["should", "must", "must_not", "phrases", "prefixes", "minimum", "too few"],
 )
-def test_ten_thousand_clauses(index: Index, value: Query, ids: list[int]) -> None:
+def test_thousands_of_clauses(index: Index, value: Query, ids: list[int]) -> None:
     hits = index.search(value, 50)
     assert sorted(hits.ids[0]) == ids
     assert index.count(value) == len(ids)
@@ -284,8 +289,9 @@ def test_ten_thousand_clauses(index: Index, value: Query, ids: list[int]) -> Non
 def test_text_of_ten_thousand_clauses(index: Index) -> None:
     words = [f"w{n}" for n in range(MANY)]
     assert index.search(" OR ".join([*words, "cat"]), syntax="query").ids == [[3, 1, 0, 5]]
-    assert index.search(" ".join(f"+{word}" for word in words), syntax="query").ids == [[]]
-    assert index.search(f"cat -{' -'.join(words)}", syntax="query").ids == [[3, 1, 0, 5]]
+    some = words[: MANY // 5]
+    assert index.search(" ".join(f"+{word}" for word in some), syntax="query").ids == [[]]
+    assert index.search(f"cat -{' -'.join(some)}", syntax="query").ids == [[3, 1, 0, 5]]
 
 
 def test_a_slop_of_a_million(index: Index) -> None:
