@@ -164,9 +164,10 @@ class Index:
         ----------
         file : compressed with gzip or zstd, or not
         path : the folder to create
-        analyzer : of queries (and of documents that are added, whose text is the column `text`):
-            that with which the terms were made. Default: queries are terms between spaces
-        overwrite, progress : as of `build`
+        analyzer : the analyzer that made the terms, for queries and for added documents, whose text
+            is the column `text`; default: queries are terms between spaces
+        overwrite : as of `build`
+        progress : as of `build`
 
         Raises DataError for a file that does not exist, is truncated, damaged or of another format,
         without documents or with duplicate ids; SettingsError for a setting of a wrong type, and
