@@ -100,6 +100,9 @@ GLOVE := window=15 window=15,epochs=50 window=15,epochs=16 window=15,x_max=20,le
 bench-all: $(VENV)/.installed-bench $(VENV_CUDA)/.installed ## run every benchmark on the data sets in DATA=… (hours)
 	@test -d "$(DATA)" || { echo "give the folder of the data sets: make bench-all DATA=…" >&2; exit 1; }
 	-$(BENCH).search --data "$(DATA)"
+	-$(BENCH).queries --data "$(DATA)"
+	-$(BENCH).queries --data "$(DATA)" --threads 2 --sections or and phrase prefix fuzzy not filter long
+	-$(BENCH).queries --data "$(DATA)" --sentences --sections or and phrase prefix fuzzy not filter long count
 	-$(BENCH).indexing --data "$(DATA)"
 	-$(BENCH).living --data "$(DATA)"
 	-$(BENCH).startup --first-run

@@ -274,7 +274,8 @@ class Bench:
     ) -> tuple[QueryJudge, list[Question]]:
         """What of the sample and of the set can be answered in the time that there is."""
         few = even(judge.sample, 6)
-        one(few[0])
+        for question in few:  # what is worked out at first use does not count
+            one(question)
         seconds = statistics.median(
             harness.seconds_of(partial(one, each), self.clock)[1] for each in few
         )
@@ -302,7 +303,7 @@ class Bench:
             least = 1.0 if engine.exact else 0.9 if engine.same else 0.0
             message = f"{share:.1%} of {len(judge.sample)} counts are equal"
             checks[named(name, way.name)] = Check(share >= least, message)
-        threads = self.options.threads
+        threads = self.options.threads if engine.shared else 1
         runs = {named(name, way.name): partial(looped, way.one, part, threads) for way in ways}
         ones = {named(name, way.name): way.one for way in ways}
         best = fastest([Way(each, run, _same) for each, run in runs.items()], checks)

@@ -33,6 +33,7 @@ EXPANSIONS = 10_000  # words of a fuzzy word
 class LanceQueries(QueryEngine):
     name = "lancedb"
     same = False
+    shared = False
 
     def __init__(self, table: Any, runner: asyncio.Runner, documents: int) -> None:
         self.table, self.runner, self.documents = table, runner, documents

@@ -66,11 +66,13 @@ class QueryEngine:
     name   of its lines in the tables
     exact  its scores are the reference's, to float32's precision
     same   its analysis is the reference's, so that its matches are, except for rare characters
+    shared its plans may run on several threads at a time
     """
 
     name = ""
     exact = False
     same = True
+    shared = True
 
     def plans(self, kind: str) -> list[Plan]:
         """The promising ways to answer a question of this kind, one of those that it knows."""
