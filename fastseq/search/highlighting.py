@@ -14,7 +14,7 @@ import numpy as np
 from fastseq import query as values
 from fastseq.errors import SettingsError, quoted
 from fastseq.search.groups import has_character_groups, lone_characters
-from fastseq.search.occurrences import Found, SlotTokens, Words
+from fastseq.search.occurrences import NOTHING, Found, SlotTokens, Words
 from fastseq.search.patterns import Match, Pattern, pattern_match
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.settings import INDEX_TOKENIZER
@@ -266,6 +266,8 @@ class Matcher:
             own = self._clauses[clause]
             if own.field is None or (own.field == field and field in self._fields):
                 each = slots.find(words)
+                if each is NOTHING:
+                    continue
                 weights = np.ones(len(each.first)) if own.constant else each.weights
                 found.append(each._replace(weights=weights * own.boost))
                 clauses.append(np.full(len(each.first), clause, np.int32))
@@ -351,7 +353,7 @@ class Matcher:
     ) -> Matches:  # fmt: skip
         """The places of what was found in terms of tokens."""
         if not found:
-            found, clauses = [_NOTHING], [np.empty(0, np.int32)]
+            found, clauses = [NOTHING], [np.empty(0, np.int32)]
         first, last, weights, marked, until, slots = (
             np.concatenate(each) for each in zip(*found, strict=True)
         )
@@ -384,12 +386,6 @@ class Matcher:
             offsets_of(np.bincount(of_marks[in_order], minlength=count)),
             mark_starts[in_order], mark_ends[in_order],
         )  # fmt: skip
-
-
-_NOTHING = Found(
-    np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), np.empty(0, np.int64),
-    np.empty(0, np.int64), np.empty(0, np.int32),
-)  # fmt: skip
 
 
 def _texts_of(query: values.Query) -> tuple[str, ...]:

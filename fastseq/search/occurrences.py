@@ -6,13 +6,13 @@ texts, and those of a text follow one another.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from fastseq.kernels.search import proximity
 from fastseq.types import Float64, Int32, Int64, Tokens, offsets_of, ranges
 
 
@@ -80,7 +80,9 @@ class SlotTokens:
         self._starts = offsets_of(np.bincount(slots[pair], minlength=count))
 
     def find(self, words: Words) -> Found:
-        """The occurrences of words, by their first token."""
+        """The occurrences of words."""
+        if any(self._starts[slot] == self._starts[slot + 1] for slot in words.slots):
+            return NOTHING
         if len(words.slots) == 1:
             (slot,) = words.slots
             tokens, weights = self._of(slot)
@@ -123,111 +125,49 @@ class SlotTokens:
     def _scattered(self, words: Words) -> Found:
         """The occurrences of phrases with a slop and of words near each other."""
         own = [self._of(slot) for slot in words.slots]
-        of_texts = [self._texts_of(tokens) for tokens, _ in own]
-        common = of_texts[0]
-        for texts in of_texts[1:]:
-            common = np.intersect1d(common, texts)
-        first: list[int] = []
-        last: list[int] = []
-        weights: list[float] = []
-        marked: list[int] = []
-        slots: list[int] = []
-        for text in np.unique(common).tolist():
-            positions, weight = [], []
-            for (tokens, of_tokens), texts in zip(own, of_texts, strict=True):
-                part = slice(*np.searchsorted(texts, [text, text + 1]).tolist())
-                positions.append(tokens[part].tolist())
-                weight.append(dict(zip(positions[-1], of_tokens[part].tolist(), strict=True)))
-            if words.distance < 0:
-                found = sloppy_matches(positions, words.offsets, words.slop)
-            elif words.in_order:
-                found = ordered_matches(positions, words.distance)
-            else:
-                found = near_matches(positions, words.distance)
-            for match in found:
-                first.append(min(match))
-                last.append(max(match))
-                weights.append(sum(of[at] for of, at in zip(weight, match, strict=True)))
-                marked += match
-                slots += words.slots
-        order = np.argsort(np.array(first, np.int64), kind="stable")
+        matches = scattered_matches([tokens for tokens, _ in own], self._offsets, words)
+        weights = np.zeros(len(matches))
+        for word, (tokens, of_tokens) in enumerate(own):
+            weights += of_tokens[np.searchsorted(tokens, matches[:, word])]
         return Found(
-            np.array(first, np.int64)[order], np.array(last, np.int64)[order],
-            np.array(weights, np.float64)[order], np.array(marked, np.int64),
-            np.full(len(marked), -1, np.int64), np.array(slots, np.int32),
+            matches.min(axis=1), matches.max(axis=1), weights, matches.reshape(-1),
+            np.full(matches.size, -1, np.int64),
+            np.tile(np.array(words.slots, np.int32), len(matches)),
         )  # fmt: skip
 
 
-def sloppy_matches(
-    positions: Sequence[Sequence[int]], offsets: Sequence[int], slop: int
-) -> list[tuple[int, ...]]:
-    """The matches of a phrase with a slop in a text, as the positions of its words.
+NOTHING = Found(
+    np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), np.empty(0, np.int64),
+    np.empty(0, np.int64), np.empty(0, np.int32),
+)  # fmt: skip
 
-    The length of a match is the difference of the largest and the smallest position minus offset of
-    its words (Lucene's SloppyPhraseMatcher); it is at most `slop`. Words at one position, of a
-    phrase that repeats a word, are moved apart.
 
-    positions : ascending, of each word
+def scattered_matches(tokens: Sequence[Int64], offsets: Int64, words: Words) -> Int64:
+    """int64[n, m]: the matches of a phrase with a slop, or of words near each other: the token of
+    each of m words (see kernels/search/proximity.py).
+
+    tokens : of each word, ascending
+    offsets : text d has the tokens from offsets[d] to offsets[d + 1]
     """
-    at = [0] * len(positions)
-    latest_first = sorted(range(len(positions)), key=lambda word: -offsets[word])
-    found = []
-    while all(place < len(own) for place, own in zip(at, positions, strict=True)):
-        match = [own[place] for place, own in zip(at, positions, strict=True)]
-        if len(set(match)) < len(match):
-            twice = next(word for word in latest_first if match.count(match[word]) > 1)
-            at[twice] += 1
-            continue
-        moved = [place - offset for place, offset in zip(match, offsets, strict=True)]
-        if max(moved) - min(moved) <= slop:
-            found.append(tuple(match))
-        at[moved.index(min(moved))] += 1
-    return found
-
-
-def near_matches(positions: Sequence[Sequence[int]], distance: int) -> list[tuple[int, ...]]:
-    """The smallest intervals of a text with a position of each word and at most `distance` others,
-    as these positions, none of them twice.
-
-    positions : ascending, of each word
-    """
-    rarest_first = sorted(range(len(positions)), key=lambda word: len(positions[word]))
-    found: list[tuple[int, ...]] = []
-    for end in sorted({place for own in positions for place in own}):
-        # the latest position of each word up to here
-        match: dict[int, int] = {}
-        for word in rarest_first:
-            own = positions[word]
-            at = bisect_right(own, end) - 1
-            while at >= 0 and own[at] in match:
-                at -= 1
-            if at < 0:
-                break
-            match[own[at]] = word
-        first = min(match, default=end)
-        if len(match) < len(positions) or end not in match:
-            continue
-        is_smaller = not found or first > min(found[-1])
-        if is_smaller and end - first + 1 - len(match) <= distance:
-            found.append(tuple(sorted(match, key=match.__getitem__)))
-    return found
-
-
-def ordered_matches(positions: Sequence[Sequence[int]], distance: int) -> list[tuple[int, ...]]:
-    """As `near_matches`, of words in the given order."""
-    at = sorted((place, -word) for word, own in enumerate(positions) for place in own)
-    # of the words up to each, the match with the latest start that ends before this position
-    latest: list[tuple[int, ...]] = [()] * len(positions)
-    found: list[tuple[int, ...]] = []
-    for place, minus_word in at:  # of one position the last word first, so that none has it twice
-        word = -minus_word
-        if word == 0:
-            latest[0] = (place,)
-        elif latest[word - 1]:
-            latest[word] = (*latest[word - 1], place)
-        match = latest[-1]
-        if word == len(positions) - 1 and match and match[-1] == place:
-            others = place - match[0] + 1 - len(match)
-            if others <= distance and (not found or match[0] > found[-1][0]):
-                found.append(match)
-    return found
+    count = len(tokens)
+    flat, starts = np.concatenate(tokens), offsets_of([len(own) for own in tokens])
+    begins, at, stops, order = np.empty((4, count), np.int64)
+    shared = int(len(np.unique(flat)) < len(flat))
+    out = np.empty((len(flat) // count + 16, count), np.int64)
+    while True:
+        if words.distance < 0:
+            found = proximity.sloppy_matches(
+                out, at, stops, flat, starts, offsets,
+                np.array(words.offsets, np.int64), words.slop, shared,
+            )  # fmt: skip
+        elif words.in_order:
+            found = proximity.ordered_matches(
+                out, begins, at, stops, flat, starts, offsets, words.distance
+            )
+        else:
+            found = proximity.near_matches(
+                out, begins, at, stops, order, flat, starts, offsets, words.distance, shared
+            )
+        if found >= 0:
+            return out[:found]
+        out = np.empty((2 * len(out), count), np.int64)

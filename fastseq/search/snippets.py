@@ -196,11 +196,11 @@ class _Passages:
         count = len(self._strings)
         chosen: list[list[Snippet]] = [[] for _ in range(count)]
         used = np.zeros(len(self._starts), np.uint8)
-        seen = np.zeros(self._clauses, np.int32)
+        shares = np.ones(self._clauses)
         firsts, ends, scores = np.empty(count, np.int64), np.empty(count, np.int64), np.empty(count)
         for number in range(most):
             best_passages(
-                firsts, ends, scores, seen, self._occurrences, self._starts, self._ends,
+                firsts, ends, scores, shares, self._occurrences, self._starts, self._ends,
                 self._of_clauses, self._weights, used, self._length,
             )  # fmt: skip
             left = range(count) if number == 0 else np.flatnonzero(firsts >= 0).tolist()

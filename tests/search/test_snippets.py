@@ -35,7 +35,7 @@ from fastseq.query import (
     Wildcard,
 )
 from fastseq.search.highlighting import Matcher
-from fastseq.search.occurrences import near_matches, ordered_matches, sloppy_matches
+from fastseq.search.occurrences import Words, scattered_matches
 from fastseq.search.snippets import Snippet, document_snippets, passages, snippets
 from fastseq.text.analyzer import Analyzer
 from fastseq.types import Texts
@@ -64,8 +64,26 @@ def marked(query: Query | str | dict[str, float], text: str = TEXT, **parameters
 
 # ---- positions
 
+
+def scattered(texts: list[list[list[int]]], **words: Any) -> list[list[tuple[int, ...]]]:
+    """The matches in each of several texts, given by the positions of each word."""
+    size = 20  # tokens of a text
+    count = len(texts[0])
+    tokens = [
+        np.array([d * size + at for d, text in enumerate(texts) for at in text[word]], np.int64)
+        for word in range(count)
+    ]
+    found = scattered_matches(
+        tokens, np.arange(len(texts) + 1) * size, Words((0,) * count, **{"offsets": (), **words})
+    )
+    out: list[list[tuple[int, ...]]] = [[] for _ in texts]
+    for match in found.tolist():
+        out[match[0] // size].append(tuple(at % size for at in match))
+    return out
+
+
 positions_of = st.lists(
-    st.lists(st.integers(0, 14), unique=True, max_size=4).map(sorted), min_size=2, max_size=4
+    st.lists(st.integers(0, 14), unique=True, max_size=4).map(sorted), min_size=3, max_size=3
 )
 
 
@@ -80,43 +98,59 @@ def distinct(positions: list[list[int]]) -> list[list[int]]:
 
 
 @settings(deadline=None, max_examples=examples(600))
-@given(positions_of, st.lists(st.integers(0, 3), min_size=4, max_size=4), st.integers(0, 12))
+@given(
+    st.lists(positions_of, min_size=1, max_size=3),
+    st.lists(st.integers(0, 3), min_size=3, max_size=3),
+    st.integers(0, 12),
+)
 def test_sloppy_matches_are_some_of_all(
-    positions: list[list[int]], gaps: list[int], slop: int
+    texts: list[list[list[int]]], gaps: list[int], slop: int
 ) -> None:
-    positions = distinct(positions)
-    offsets = np.cumsum(gaps)[: len(positions)].tolist()
-    found = sloppy_matches(positions, offsets, slop)
-    every = naive.sloppy(positions, offsets, slop)
-    assert set(found) <= every
-    assert bool(found) == bool(every)
+    texts = [distinct(positions) for positions in texts]
+    offsets = np.cumsum(gaps).tolist()
+    found = scattered(texts, offsets=tuple(offsets), slop=slop)
+    for positions, matches in zip(texts, found, strict=True):
+        every = naive.sloppy(positions, offsets, slop)
+        assert set(matches) <= every
+        assert bool(matches) == bool(every)
 
 
 @settings(deadline=None, max_examples=examples(600))
 @given(
-    st.lists(st.integers(0, 2), min_size=1, max_size=14),
+    st.lists(st.lists(st.integers(0, 2), max_size=14), min_size=1, max_size=3),
     st.lists(st.integers(0, 2), min_size=2, max_size=4),
     st.integers(0, 8),
     st.booleans(),
 )
 def test_near_matches_are_the_smallest_intervals(
-    text: list[int], wanted: list[int], distance: int, in_order: bool
+    texts: list[list[int]], wanted: list[int], distance: int, in_order: bool
 ) -> None:
     """Texts and words of three letters, so that words occur twice in both."""
-    positions = [[at for at, word in enumerate(text) if word == one] for one in wanted]
-    found = (ordered_matches if in_order else near_matches)(positions, distance)
-    intervals = [(min(match), max(match)) for match in found]
-    assert set(intervals) == naive.near(positions, distance, in_order)
-    assert len(set(intervals)) == len(intervals)
-    for match in found:
-        assert all(at in own for at, own in zip(match, positions, strict=True))
-        assert len(set(match)) == len(match)
+    positions = [
+        [[at for at, word in enumerate(text) if word == one] for one in wanted] for text in texts
+    ]
+    found = scattered(positions, distance=distance, in_order=in_order)
+    for of_text, matches in zip(positions, found, strict=True):
+        intervals = [(min(match), max(match)) for match in matches]
+        assert set(intervals) == naive.near(of_text, distance, in_order)
+        assert len(set(intervals)) == len(intervals)
+        for match in matches:
+            assert all(at in own for at, own in zip(match, of_text, strict=True))
+            assert len(set(match)) == len(match)
 
 
 def test_a_repeated_word_of_a_sloppy_phrase_needs_two_places() -> None:
-    assert sloppy_matches([[3], [3]], [0, 1], 100) == []
-    assert sloppy_matches([[3, 4], [3, 4]], [0, 1], 0) == [(3, 4)]
+    assert scattered([[[3], [3]]], offsets=(0, 1), slop=100) == [[]]
+    assert scattered([[[3, 4], [3, 4]]], offsets=(0, 1), slop=0) == [[(3, 4)]]
     assert marked(Phrase("a a", slop=3), "b a b a b") == ["a", "a"]
+
+
+def test_matches_of_long_texts() -> None:
+    text = "a b c d " * 2000
+    for query in (Phrase("a c", slop=9), Near(("a", "c"), 2), Near(("a", "c"), 2, in_order=True)):
+        assert len(best(query, text, 100_000).highlights) > 3900
+    found = best("a b", text, 100_000)
+    assert len(found.highlights) == 4000
 
 
 # ---- the twin

@@ -8,6 +8,7 @@ from fastseq.kernels.core.arrays import Float64, Int32, Int64, UInt8
 from fastseq.kernels.core.jit import inline, jit
 
 REPEATED = 0.25  # what an occurrence counts, compared with the one before of the same clause
+MOST = np.uint64(1024)  # occurrences of a passage that count
 _U1 = np.uint64(1)
 
 
@@ -20,19 +21,19 @@ def _is_inside(starts, ends, first, k, length):
 
 @jit
 def best_passages(
-    firsts: Int64, passage_ends: Int64, scores: Float64, seen: Int32, offsets: Int64,
+    firsts: Int64, passage_ends: Int64, scores: Float64, shares: Float64, offsets: Int64,
     starts: Int64, ends: Int64, clauses: Int32, weights: Float64, used: UInt8, length: int,
 ) -> None:  # fmt: skip
     """Find the passage of each of D texts with the most weight; of several the first.
 
     A passage begins with an occurrence, is at most `length` long and has no used occurrence. Its
     score is the sum of the weights of the occurrences inside of it, each repetition of a clause
-    counting REPEATED times the one before.
+    counting REPEATED times the one before, of MOST occurrences.
 
     firsts        int64[D]    the occurrence that the passage begins with; -1 where there is none
     passage_ends  int64[D]    where its last occurrence ends, at most `length` after its start
     scores        float64[D]
-    seen          int32[C]    zeros; zeros again afterwards
+    shares        float64[C]  ones; ones again afterwards
     offsets       int64[D + 1]  text d has the occurrences offsets[d] to offsets[d + 1]
     starts        int64[n]    ascending in a text
     ends          int64[n]
@@ -51,18 +52,16 @@ def best_passages(
             score = 0.0
             end = np.int64(0)
             k = first
-            while k < last and starts[k] - starts[first] < length and not used[k]:
+            stop = min(last, first + MOST)
+            while k < stop and starts[k] - starts[first] < length and not used[k]:
                 if _is_inside(starts, ends, first, k, length):
                     clause = np.uint64(clauses[k])
-                    weight = weights[k]
-                    for _ in range(seen[clause]):
-                        weight *= REPEATED
-                    seen[clause] += 1
-                    score += weight
+                    score += weights[k] * shares[clause]
+                    shares[clause] *= REPEATED
                     end = max(end, min(ends[k], starts[k] + length))
                 k += _U1
             for i in range(first, k):
-                seen[np.uint64(clauses[i])] = 0
+                shares[np.uint64(clauses[i])] = 1.0
             # sums that differ by rounding alone are equal
             if best < 0 or score > best_score + 1e-9 * abs(best_score):
                 best = np.int64(first)
