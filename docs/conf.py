@@ -52,5 +52,21 @@ def examples_as_code(app: Sphinx, context: click.Context, lines: list[str]) -> N
         lines += [f"   {command}" for command in commands] + [""]
 
 
+_UNDERLINE = "----------"  # of the headings Parameters and Attributes
+
+
+def end_of_parameters(
+    app: Sphinx, what: str, name: str, found: object, options: object, lines: list[str]
+) -> None:
+    """A second empty line before a paragraph after the parameters, which ends their section for
+    napoleon: it would take the words of "Raises …" as parameters."""
+    for i in range(len(lines) - 1, 0, -1):
+        is_first = lines[i][:1].strip() and not lines[i - 1]
+        is_heading = lines[i + 1 : i + 2] == [_UNDERLINE]
+        if is_first and not is_heading and " : " not in lines[i] and _UNDERLINE in lines[:i]:
+            lines.insert(i, "")
+
+
 def setup(app: Sphinx) -> None:
+    app.connect("autodoc-process-docstring", end_of_parameters, priority=400)
     app.connect("sphinx-click-process-epilog", examples_as_code)
