@@ -19,7 +19,7 @@ import numpy as np
 
 from fastseq.index.collection import Collection
 from fastseq.kernels.search import lists as list_kernels
-from fastseq.kernels.search.impacts import BLOCK, Impacts
+from fastseq.kernels.search.impacts import BLOCK, RANKS, Impacts
 from fastseq.kernels.search.postings import Postings
 from fastseq.kernels.search.segments import LIST_COLUMNS, fill_lists, segment_table
 from fastseq.search.clauses import (
@@ -185,7 +185,7 @@ class Evaluator:
                 rows.append(own)
                 parts.append(np.ones(len(own), np.float32))
             postings, impacts = _small_index(rows, parts)
-            fill_lists(lists, s, numbers, postings, impacts.best, numbers)
+            fill_lists(lists, s, numbers, postings, impacts, numbers)
             kept.append((postings, impacts, leaf.first_row, leaf.segment.documents))
         return segment_table(kept), lists, kept
 
@@ -275,6 +275,7 @@ def _small_index(rows: Sequence[Int32], parts: Sequence[Float32]) -> tuple[Posti
         np.empty(m, np.float32),
         np.concatenate(parts) if m else np.empty(0, np.float32),
         np.empty(total // BLOCK + 1, np.float32),
+        np.zeros((m, len(RANKS)), np.float32),
     )
     runs = list_kernels.make_lists(
         docs, run_window, run_count, run_start, impacts.best, impacts.block,

@@ -93,7 +93,7 @@ class ModelScorer:
                     impacts = self._fill(number, own, statistics)
                     if (own >= 0).any():
                         postings = self._collection.leaves[number].segment.postings
-                        fill_lists(self._lists, number, new, postings, impacts.best, own)
+                        fill_lists(self._lists, number, new, postings, impacts, own)
                 self._done[new] = True
             return Sources(self._segments, self._lists, terms, self._impacts)
 
@@ -160,6 +160,15 @@ class ModelScorer:
     ) -> int:  # fmt: skip
         """Compute the impacts of terms of postings of the documents of a segment; returns how many
         postings."""
+        filled = self._compute_parts(number, impacts, postings, terms, statistics)
+        counts = np.empty(impact_kernels.RANK_BUCKETS, np.int32)
+        impact_kernels.rank_parts(impacts, counts, postings, terms)
+        return filled
+
+    def _compute_parts(
+        self, number: int, impacts: impact_kernels.Impacts, postings: Postings, terms: Int32,
+        statistics: Statistics | None,
+    ) -> int:  # fmt: skip
         if isinstance(self._model, QuotientModel):
             weighting = self.weighting(number)
             assert weighting is not None
@@ -200,7 +209,7 @@ class ModelScorer:
             postings = gathered(segment.postings, own, merged)
             (impacts,) = impact_kernels.make_impacts([postings])
             self._compute(number, impacts, postings, numbers, statistics)
-            fill_lists(lists, number, numbers, postings, impacts.best, numbers)
+            fill_lists(lists, number, numbers, postings, impacts, numbers)
             kept.append((postings, impacts, leaf.first_row, segment.documents))
         return Sources(segment_table(kept), lists, numbers[places], kept)
 

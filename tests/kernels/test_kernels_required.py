@@ -66,7 +66,7 @@ def searched(
         (impacts,) = impact_kernels.make_impacts([postings])
         parts = [parts[row] for parts in terms for row in sorted(parts)]
         impact_kernels.place_parts(impacts, postings, numbers, np.array(parts, np.float32))
-        fill_lists(lists, s, numbers, postings, impacts.best, numbers)
+        fill_lists(lists, s, numbers, postings, impacts, numbers)
         kept.append((postings, impacts, first, DOCUMENTS))
     every = [term for query in queries for term in query]
     starts = np.cumsum([0, *map(len, queries)]).astype(np.int64)

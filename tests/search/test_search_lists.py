@@ -13,6 +13,7 @@ import pytest
 from fastseq import Analyzer, Index
 from fastseq.kernels.core.jit import jit
 from fastseq.kernels.search import search as kernels
+from fastseq.kernels.search.impacts import Impacts
 from fastseq.kernels.search.postings import Postings
 from fastseq.kernels.search.segments import (
     FIRST_RUN,
@@ -22,6 +23,7 @@ from fastseq.kernels.search.segments import (
     RUN,
     fill_lists,
     first_run,
+    ranked_part,
 )
 from fastseq.search import searcher
 from tests.naive.commits import combine
@@ -30,6 +32,11 @@ from tests.naive.commits import combine
 @jit
 def _first_run(packed):  # type: ignore[no-untyped-def]
     return first_run(packed)
+
+
+@jit
+def _ranked_part(own, k):  # type: ignore[no-untyped-def]
+    return ranked_part(own, k)
 
 
 @pytest.mark.parametrize("window", [0, 1, 32767, 32768, 65535])
@@ -44,12 +51,17 @@ def test_lists_have_what_is_read_first(window: int, count: int, best: float) -> 
         large_at=np.empty(0, np.int64), large_tf=np.empty(0, np.int32),
     )  # fmt: skip
     lists = np.zeros((5, 2, LIST_COLUMNS), np.int64)
-    bests = np.array([0.5, np.nan, best], np.float32)
+    impacts = Impacts(
+        best=np.array([0.5, np.nan, best], np.float32), parts=np.empty(0, np.float32),
+        block=np.empty(0, np.float32), ranked=np.array([[9] * 3, [8] * 3, [3, 2, 1]], np.float32),
+    )  # fmt: skip
     rows, terms = np.array([4, 1, 2], np.int32), np.array([2, -1, 1], np.int32)
-    fill_lists(lists, 1, rows, postings, bests, terms)
+    fill_lists(lists, 1, rows, postings, impacts, terms)
     own = lists[4, 1]
     assert own[[POSTING, RUN, LAST_RUN]].tolist() == [3, 1, 2]
     assert _first_run(own[FIRST_RUN]) == (window, count, np.float32(best))
+    ranks = [(1, 3), (10, 3), (11, 2), (100, 2), (101, 1), (1000, 1), (1001, 0)]
+    assert [(k, _ranked_part(own, k)) for k, _ in ranks] == ranks
     assert not lists[:4].any()
     assert not lists[:, 0].any()
 

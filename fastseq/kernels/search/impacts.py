@@ -15,7 +15,7 @@ import numpy as np
 
 from fastseq.kernels.core.arrays import Float32
 from fastseq.kernels.core.jit import helper, inline, jit
-from fastseq.kernels.core.topk import float_bits
+from fastseq.kernels.core.topk import bits_float, float_bits
 from fastseq.kernels.search.postings import (
     WINDOW_BITS,
     Postings,
@@ -27,6 +27,12 @@ from fastseq.kernels.search.postings import (
 # postings in a block, a multiple of 64; a block whose largest part is too small is skipped
 BLOCK_BITS = 7
 BLOCK = 1 << BLOCK_BITS
+# A query of which one term alone has so many documents with a score has as many hits of that score
+# and more: the best parts of these ranks are a threshold to begin with.
+RANKS = (10, 100, 1000)
+# Parts are ranked by the upper bits of their floats, rounded down: 64 values an octave, 16 octaves.
+_RANK_SHIFT = np.uint32(17)
+RANK_BUCKETS = 1024
 # a term with smaller parts is signed: its product with a weight may be 0
 LEAST_PART = np.float32(1e-6)
 
@@ -55,6 +61,9 @@ class Impacts(NamedTuple):
     best: Float32
     parts: Float32  # [P]
     block: Float32  # [P / BLOCK + 1] the largest part of each block that lies in one term
+    # [V, 3] of each term the parts of RANKS, rounded down by up to 1/64; 0 where it has fewer
+    # postings, -1 for a signed term
+    ranked: Float32
 
 
 def make_impacts(postings: Sequence[Postings]) -> list[Impacts]:
@@ -71,6 +80,7 @@ def make_impacts(postings: Sequence[Postings]) -> list[Impacts]:
             best=np.full(len(each.term_run) - 1, np.nan, np.float32),
             parts=parts[first:last],
             block=np.empty(len(each.docs) // BLOCK + 1, np.float32),
+            ranked=np.zeros((len(each.term_run) - 1, len(RANKS)), np.float32),
         )
         for each, (first, last) in zip(postings, pairwise(ends), strict=True)
     ]
@@ -139,6 +149,41 @@ def place_parts(impacts, postings, terms, parts):
             at += np.uint64(1)
         best = fill_blocks(impacts.block, impacts.parts, first, last)
         impacts.best[term] = best if positive else -max(best, LEAST_PART)
+
+
+@jit
+def rank_parts(impacts, counts, postings, terms):
+    """Fill in the ranked parts of terms whose parts are computed.
+
+    counts  int32[RANK_BUCKETS]  scratch
+    terms   int32[n]
+    """
+    for i in range(len(terms)):
+        term = np.uint64(terms[i])
+        ranked = impacts.ranked[term]
+        first = np.uint64(postings.term_posting[term])
+        last = np.uint64(postings.term_posting[term + np.uint64(1)])
+        best = impacts.best[term]
+        if best < 0.0:
+            ranked[:] = -1.0
+            continue
+        if last - first < np.uint64(RANKS[0]):
+            continue
+        counts[:] = 0
+        top = np.uint64(float_bits(best) >> _RANK_SHIFT)
+        for j in range(first, last):
+            # -0.0 is below all others too: the difference wraps around
+            below = top - np.uint64(float_bits(impacts.parts[j]) >> _RANK_SHIFT)
+            counts[min(below, np.uint64(RANK_BUCKETS - 1))] += 1
+        rank = 0
+        total = np.int64(0)
+        for below in range(RANK_BUCKETS - 1):
+            total += counts[below]
+            while rank < len(RANKS) and total >= RANKS[rank]:
+                ranked[rank] = bits_float(np.uint32(top - np.uint64(below)) << _RANK_SHIFT)
+                rank += 1
+            if rank == len(RANKS) or np.uint64(below) == top:
+                break
 
 
 @inline

@@ -196,8 +196,8 @@ def search_required(
                 )  # fmt: skip
             elif positive:
                 n, best_key = search_pruned(
-                    scratch, n, best_key, segment, kept, excluded, k, first_row, n_docs, base[q],
-                    allowed,
+                    scratch, n, best_key, np.float32(0.0), segment, kept, excluded, k, first_row,
+                    n_docs, base[q], allowed,
                 )  # fmt: skip
             else:
                 n, best_key = search_all(

@@ -4,7 +4,9 @@ A segment is processed window by window (65,536 documents), so that the accumula
 in the L2 cache. A query's terms are in descending order of weight, equal ones in the order of their
 bytes. The upper bound of a term is the most that it can add to any document. Once k hits are known,
 the last terms whose bounds sum to no more than the k-th score cannot make a hit alone: those are
-*non-essential* (Turtle & Flood 1995). Only the postings of the essential terms are accumulated; a
+*non-essential* (Turtle & Flood 1995). Before that, the k-th best part of each term alone bounds the
+k-th score from below (as in Mallia et al. 2020, "A comparison of top-k threshold estimation
+techniques"). Only the postings of the essential terms are accumulated; a
 document that could still reach the threshold with the rest is looked up in the other lists, in
 order, until it no longer can.
 
@@ -41,14 +43,15 @@ from fastseq.kernels.search.segments import (
     POSTING,
     RUN,
     first_run,
+    ranked_part,
     segment_of,
 )
 from fastseq.kernels.simd.bytes import greater64, prefetch, trailing_zeros
 
 # With fewer postings in a window, iterating over them again is cheaper than scanning the window.
 SPARSE = 6144
-# A list up to this many times as long as what is accumulated already is accumulated too: looking
-# one document up costs about as much as adding that many postings.
+# A list up to this many times as long as the essential ones is accumulated too: looking one
+# document up costs about as much as adding that many postings.
 PROBE_COST = 6
 # Below this a product of weight and part might round to zero and a hit be lost.
 TINY = 1e-30
@@ -443,20 +446,21 @@ def add_hits(
 
 @optimised_helper
 def search_pruned(
-    scratch, found, best_key, segment, terms, excluded, k, first_row, n_docs, base, allowed
+    scratch, found, best_key, least, segment, terms, excluded, k, first_row, n_docs, base, allowed
 ):  # fmt: skip
     """The general case: every weight positive. Documents with a sum of 0 or less, as signed terms
     may have, are left out.
 
     found, best_key  the candidates before this segment, and a key that a later one must pass, 0 for
                      none yet
+    least            a sum that every hit exceeds
     excluded         the number of lists after those of the terms whose documents cannot be hits
 
     Returns both, with this segment's.
     """
-    threshold = np.float32(0.0)
+    threshold = np.float32(least)
     if best_key > 0:
-        threshold = threshold_of(best_key, base)
+        threshold = max(threshold, threshold_of(best_key, base))
     essential = terms
     while True:
         while essential > 0 and scratch.rest[essential - 1] <= threshold:
@@ -468,12 +472,15 @@ def search_pruned(
             break
         documents = min(n_docs - (window << WINDOW_BITS), WINDOW)
         total = np.int64(0)
+        needed = np.int64(0)
         accumulated = 0
         lists = 0
         only = 0
         while accumulated < terms:
             count = advance(scratch, segment, accumulated, window)
-            if accumulated >= essential and count > PROBE_COST * total:
+            if accumulated < essential:
+                needed += count
+            elif count > PROBE_COST * needed:
                 break
             scratch.count[accumulated] = count
             if count > 0:
@@ -555,6 +562,24 @@ def write_hits(rows, scores, q, scratch, n, k):
 
 
 @helper
+def _least_sum(lists, terms, weights, base, allowed, k):
+    """A sum that each of the k best hits of a query exceeds, by the parts of its single terms."""
+    if len(allowed) > 0:
+        return np.float32(0.0)
+    best = np.float32(0.0)
+    for i in range(np.uint64(len(terms))):
+        if not weights[i] > TINY:
+            return np.float32(0.0)
+        for s in range(np.uint64(lists.shape[1])):
+            part = ranked_part(lists[np.uint64(terms[i]), s], k)
+            if part < 0.0:
+                return np.float32(0.0)
+            best = max(best, weights[i] * part)
+    # below it, and below what `base` may round to the same score
+    return np.float32(best - np.float32(1e-6) * best - np.float32(4.8e-7) * abs(base))
+
+
+@helper
 def _search_segments(
     scratch, segments, lists, starts, terms, q, own, own_weights, base, allowed, k, exhaustive
 ):  # fmt: skip
@@ -563,6 +588,7 @@ def _search_segments(
     n = np.int64(0)
     best_key = np.uint64(0)
     any_signed = False
+    least = max(np.float32(0.0), _least_sum(lists, own, own_weights, base, allowed, k))
     for s in range(len(segments)):
         _prefetch_postings(segments, lists, terms, starts, q, s + 1)
         kept, positive, signed = _prepare(scratch, lists, s, own, own_weights)
@@ -574,7 +600,7 @@ def _search_segments(
         n_docs = segments[s, DOCUMENTS]
         if positive and not (signed and exhaustive):
             n, best_key = search_pruned(
-                scratch, n, best_key, segment, kept, 0, k, first_row, n_docs, base, allowed
+                scratch, n, best_key, least, segment, kept, 0, k, first_row, n_docs, base, allowed
             )
         else:
             n, best_key = search_all(

@@ -22,7 +22,7 @@ from fastseq.kernels.core.arrays import Float32, UInt16
 from fastseq.kernels.core.intrinsics import array_at
 from fastseq.kernels.core.jit import inline, jit
 from fastseq.kernels.core.topk import bits_float, float_bits
-from fastseq.kernels.search.impacts import Impacts
+from fastseq.kernels.search.impacts import RANKS, Impacts
 from fastseq.kernels.search.postings import Postings
 
 DOCS, RUN_WINDOW, RUN_COUNT, PARTS, BLOCKS = range(5)  # addresses
@@ -30,9 +30,10 @@ POSTINGS, RUNS, BLOCK_COUNT, FIRST_ROW, DOCUMENTS = range(5, 10)  # numbers
 _COLUMNS = 10
 
 # columns of the lists: the first posting of a term in a segment, its runs, and in one number the
-# window of the first run, its postings less one, and the bits of the largest part
-POSTING, RUN, LAST_RUN, FIRST_RUN = range(4)
-LIST_COLUMNS = 4
+# window of the first run, its postings less one, and the bits of the largest part; then the bits of
+# the parts of ranks 10 and 100, and those of rank 1,000
+POSTING, RUN, LAST_RUN, FIRST_RUN, RANKED, RANKED_1000 = range(6)
+LIST_COLUMNS = 6
 _U32, _U48, _LOW16 = (np.uint64(n) for n in (32, 48, 0xFFFF))
 
 _uint16_at = array_at(types.uint16)
@@ -81,12 +82,12 @@ def segment_of(table, s):
 
 
 @jit
-def fill_lists(lists, s, rows, postings, best, terms):
+def fill_lists(lists, s, rows, postings, impacts, terms):
     """Write the lists of terms in segment s, whose impacts are computed.
 
     lists     int64[N, S, LIST_COLUMNS]  zeroed: a term without runs is not in the segment
     rows      int32[n]  the row of each term
-    postings  Postings of the segment, and best, of its Impacts
+    postings, impacts  of the segment
     terms     int32[n]  the terms in the segment, -1 for one that it lacks
     """
     for i in range(len(terms)):
@@ -101,8 +102,13 @@ def fill_lists(lists, s, rows, postings, best, terms):
         own[FIRST_RUN] = np.int64(
             np.uint64(postings.run_window[run]) << _U48
             | np.uint64(postings.run_count[run]) << _U32
-            | np.uint64(float_bits(best[term]))
+            | np.uint64(float_bits(impacts.best[term]))
         )
+        ranked = impacts.ranked[term]
+        own[RANKED] = np.int64(
+            np.uint64(float_bits(ranked[1])) << _U32 | np.uint64(float_bits(ranked[0]))
+        )
+        own[RANKED_1000] = np.int64(float_bits(ranked[2]))
 
 
 @inline
@@ -114,3 +120,18 @@ def first_run(packed):
         np.int64(value >> _U32 & _LOW16) + 1,
         bits_float(np.uint32(value)),
     )
+
+
+@inline
+def ranked_part(own, k):
+    """A part that k or more documents of a list reach; 0 where none is known, -1 for a signed term.
+
+    own  int64[LIST_COLUMNS]
+    """
+    if k <= RANKS[0]:
+        return bits_float(np.uint32(np.uint64(own[RANKED])))
+    if k <= RANKS[1]:
+        return bits_float(np.uint32(np.uint64(own[RANKED]) >> _U32))
+    if k <= RANKS[2]:
+        return bits_float(np.uint32(np.uint64(own[RANKED_1000])))
+    return np.float32(0.0)
