@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from fastseq.search.ranking import TFIDF as TFIDF
     from fastseq.search.ranking import BoW as BoW
     from fastseq.search.ranking import Dirichlet as Dirichlet
+    from fastseq.search.ranking import Dot as Dot
     from fastseq.search.ranking import JelinekMercer as JelinekMercer
     from fastseq.search.ranking import Ranking as Ranking
     from fastseq.search.synonyms import SynonymMap as SynonymMap
@@ -96,7 +97,7 @@ _PUBLIC = {
     "search.hits": "Hits",
     "search.index": "Index",
     "search.columns": "facet_request",
-    "search.ranking": "BM25 BoW DPH Dirichlet JelinekMercer PL2 Ranking TFIDF",
+    "search.ranking": "BM25 BoW DPH Dirichlet Dot JelinekMercer PL2 Ranking TFIDF",
     "search.synonyms": "SynonymMap",
     "store.rows": "Corpus",
     "text.analyzer": "Analyzer",

@@ -2,7 +2,7 @@
 
 Slices of the corpus are tokenised and inverted on threads; `SliceStore` collects them within a
 memory budget; `Merge` adds up the document frequencies of each term, which determines the position
-of every posting in the index, and yields the merged postings in chunks of terms.
+of every posting in the index, and yields the merged postings in chunks of terms (index/slices.py).
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError, RowError, SettingsError, located
-from fastseq.index import KIND, VERSION
+from fastseq.index import KIND, format_version
 from fastseq.index import segment as layout
+from fastseq.index.impacts import QUERIES, ImpactsBuilder
 from fastseq.index.segment_writer import (
-    chunk_edges,
     segment_name,
     statistics_of,
     write_groups,
@@ -32,15 +32,21 @@ from fastseq.index.segment_writer import (
     write_terms,
     write_words,
 )
+from fastseq.index.slices import (
+    Merge,
+    Slice,
+    SliceStore,
+    Vocabulary,
+    invert,
+    invert_with_positions,
+)
 from fastseq.index.words import WordRuns
-from fastseq.kernels.search import positions as position_kernels
-from fastseq.kernels.search import postings as kernels
 from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS
 from fastseq.settings import flag, function, parse_size, string, strings, thread_count
 from fastseq.store.additions import Documents
 from fastseq.store.container import ContainerWriter
 from fastseq.store.documents import DocumentReader, DocumentWriter, schema_bytes, schema_text
-from fastseq.store.files import SpillFile, writing
+from fastseq.store.files import writing
 from fastseq.store.ids import id_hashes, id_list, refuse_duplicate_ids
 from fastseq.store.memory import release_memory, system_allocator
 from fastseq.store.outputs import check_folder
@@ -49,8 +55,7 @@ from fastseq.store.writer import FolderWriter
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.lexicon import REPLACED, Lexicon, Ticket, encode_slices
 from fastseq.text.settings import INDEX_TOKENIZER
-from fastseq.threads import in_order
-from fastseq.types import Int32, Int64, RawWords, Texts, Tokens, UInt8, UInt16, UInt64, offsets_of
+from fastseq.types import Int32, Int64, Texts, Tokens, UInt64
 
 Array = npt.NDArray[Any]
 Progress = Callable[[str, int, int | None], None]
@@ -76,7 +81,7 @@ def build(
     corpus: Any, path: str | Path, *, id_column: str | None, text_columns: str | list[str] | None,
     store: str | list[str] | None, analyzer: Analyzer | None, memory: str | int,
     threads: int | None, overwrite: bool, progress: Progress | None, positions: bool = True,
-    fields: str | list[str] | None = None,
+    fields: str | list[str] | None = None, impacts: str | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Index a corpus into a folder and return its summary: see `Index.build`.
 
@@ -90,6 +95,13 @@ def build(
             "analyzer must be a fastseq.Analyzer, such as Analyzer.for_language('english'), "
             f"not {analyzer!r}"
         )
+    if impacts is not None:
+        impacts = string("impacts", impacts)
+        others = {"text_columns": text_columns, "fields": fields, "analyzer": analyzer}
+        for name, given in others.items():
+            if given is not None:
+                raise SettingsError(f"{name} cannot be combined with impacts, which have no text")
+        analyzer, positions = QUERIES, False
     analyzer = (analyzer or Analyzer()).resolved(INDEX_TOKENIZER)
     saved_analyzer = analyzer.to_dict(functions=True)
     names = [] if fields is None else list(dict.fromkeys(strings("fields", fields)))
@@ -101,6 +113,7 @@ def build(
         None if text_columns is None else strings("text_columns", text_columns),
         None if store is None else strings("store", store),
         names,
+        impacts=impacts,
     )
     stored_positions = flag("positions", positions) and not analyzer.has_ngrams
     settings = {
@@ -114,10 +127,12 @@ def build(
     }
     if len(documents.layout) > 1:
         settings["fields"] = [name for name in documents.layout if name]
+    if impacts is not None:
+        settings["impacts"] = {"column": impacts, "weights": documents.weights}
     report = function("progress", progress) or (lambda stage, done, total: None)
     overwrite = flag("overwrite", overwrite)
     check_folder(path, corpus)
-    with FolderWriter(path, KIND, VERSION, overwrite) as writer:
+    with FolderWriter(path, KIND, format_version(settings), overwrite) as writer:
         container = writer.container(segment_name(writer, 0))
         builder = SegmentBuilder(
             documents, analyzer, stored_positions, writer, container, budget, threads, report
@@ -160,14 +175,16 @@ class SegmentBuilder:
         self._corpus, self._container, self._remedy = corpus, container, remedy
         self._budget, self._threads, self._report = budget, threads, report
         self._analyzer = analyzer
-        self._fields = [
-            _FieldBuilder(
-                layout.field_prefix(name), columns, analyzer, positions,
-                partial(writer.temporary, f"{container.path.name}-slices-{number}"),
+        self._fields: list[FieldBuilder | ImpactsBuilder] = []
+        for number, (name, columns) in enumerate(corpus.layout.items()):
+            spill = partial(writer.temporary, f"{container.path.name}-slices-{number}")
+            if corpus.weights is not None:
+                self._fields.append(ImpactsBuilder(corpus.weights, spill))
+                continue
+            self._fields.append(FieldBuilder(
+                layout.field_prefix(name), columns, analyzer, positions, spill,
                 budget // _SHARES // len(corpus.layout),
-            )
-            for number, (name, columns) in enumerate(corpus.layout.items())
-        ]  # fmt: skip
+            ))  # fmt: skip
         self._hashes: list[UInt64] = []
         self._rows = 0
         self._spilled = False
@@ -218,8 +235,8 @@ class SegmentBuilder:
 
     # ---- reading
 
-    def _read(self) -> Iterator[_Columns]:
-        """Yield the texts of each slice, writing the stored columns."""
+    def _read(self) -> Iterator[_Rows]:
+        """Yield the content of each slice, writing the stored columns."""
         analyzer = self._analyzer
         weight = _CHARACTERS if analyzer.tokenizer == "char" else 1
         if analyzer.char_ngrams is not None:
@@ -249,7 +266,7 @@ class SegmentBuilder:
 
     def _is_full(self) -> bool:
         """Whether the slices in memory take more than vocabulary and ids leave them."""
-        rest = self._budget // 2 - sum(field.lexicon.nbytes for field in self._fields)
+        rest = self._budget // 2 - sum(field.nbytes for field in self._fields)
         rest -= self._rows * (_DOCUMENT + (_ID if self._hashes else 0))
         resident = sum(field.slices.resident for field in self._fields)
         return resident > max(rest, self._budget // _LEAST)
@@ -266,22 +283,17 @@ class SegmentBuilder:
         if self._spilled:
             release_memory()
 
-    def _cut(self, batch: RowBatch) -> Iterator[_Columns]:
-        """Yield the texts of parts of the batch that do not cross windows."""
-        every = [field.texts_of(batch) for field in self._fields]
+    def _cut(self, batch: RowBatch) -> Iterator[_Rows]:
+        """Yield the content of parts of the batch that do not cross windows."""
         start = 0
         while start < batch.rows:
             row = batch.first_row + start
             stop = min(batch.rows, start + WINDOW - (row & (WINDOW - 1)))
-            parts = []
-            for field, texts in zip(self._fields, every, strict=True):
-                first, last = start * field.columns, stop * field.columns
-                parts.append(Texts(texts.data, texts.offsets[first : last + 1]))
-            yield _Columns(stop - start, parts)
+            yield _Rows(stop - start, [field.part(batch, start, stop) for field in self._fields])
             start = stop
 
-    def encode_levels(self, texts: _Columns, ticket: Ticket | None = None) -> list[list[Tokens]]:
-        """The tokens of each field, by n-gram level: see Lexicon.encode_levels."""
+    def encode_levels(self, texts: _Rows, ticket: Ticket | None = None) -> list[Any]:
+        """What each field makes of its content: of texts the tokens by n-gram level."""
         assert ticket is not None
         found = []
         for number, (field, own) in enumerate(zip(self._fields, texts.fields, strict=True)):
@@ -290,7 +302,7 @@ class SegmentBuilder:
                 return ticket((number, level))
 
             try:
-                found.append(field.lexicon.encode_levels(own, enter))
+                found.append(field.encode(own, enter))
             except RowError as error:
                 error.row //= field.columns
                 raise
@@ -325,15 +337,15 @@ class SegmentBuilder:
         where, place = f"column {column!r}", self._corpus.place
         refuse_duplicate_ids(hashes, ids_of, where, place)
 
-    def _invert(self, first_row: int, levels: list[list[Tokens]]) -> list[Slice]:
+    def _invert(self, first_row: int, encoded: list[Any]) -> list[Slice]:
         window, first = first_row >> WINDOW_BITS, first_row & (WINDOW - 1)
-        both = zip(self._fields, levels, strict=True)
+        both = zip(self._fields, encoded, strict=True)
         return [field.invert(own, window, first) for field, own in both]
 
     # ---- writing
 
     def _write(
-        self, field: _FieldBuilder, pool: ThreadPoolExecutor, vocabulary: _Vocabulary
+        self, field: FieldBuilder | ImpactsBuilder, pool: ThreadPoolExecutor, vocabulary: Vocabulary
     ) -> dict[str, int]:
         """Write the inverted index of a field; returns its numbers of tokens, terms and
         postings."""
@@ -348,7 +360,7 @@ class SegmentBuilder:
         return {"tokens": tokens, "terms": len(terms), "postings": postings}
 
     def _write_postings(
-        self, field: _FieldBuilder, pool: ThreadPoolExecutor, sizes: list[int]
+        self, field: FieldBuilder | ImpactsBuilder, pool: ThreadPoolExecutor, sizes: list[int]
     ) -> int:
         """Merge the slices of a field; returns the number of postings."""
         merge = Merge(field.slices, sizes)
@@ -361,39 +373,33 @@ class SegmentBuilder:
         chunks = merge.chunks(pool, self._threads, self._budget // _SHARES, report)
         nbytes = merge.nbytes if field.positions else None
         counts = merge.postings, merge.runs, merge.larges, nbytes
-        write_postings(self._container, field.prefix, *counts, chunks)
+        write_postings(self._container, field.prefix, *counts, chunks, field.has_weights)
         return merge.postings
 
 
 @dataclass(frozen=True, slots=True)
-class _Columns:
-    """The texts of a slice of documents.
+class _Rows:
+    """The content of a slice of documents.
 
-    fields  of each field of the index the texts of its columns, document after document
+    fields  of each field of the index the texts of its columns, document after document; or terms
+            with weights
     """
 
     rows: int
-    fields: list[Texts]
+    fields: list[Any]
 
     def __len__(self) -> int:
         return self.rows
 
 
-class _Vocabulary(NamedTuple):
-    """The terms of a field, their number in each section, and their words as they are written; None
-    where terms are these words."""
-
-    terms: Texts
-    sizes: list[int]
-    words: RawWords | None
-
-
-class _FieldBuilder:
+class FieldBuilder:
     """The inverted index of a field in progress: its lexicon and inverted slices.
 
     columns    texts of a document: where positions are stored, those of its columns are apart
     positions  whether they are stored
     """
+
+    has_weights = False
 
     def __init__(
         self, prefix: str, columns: Sequence[int], analyzer: Analyzer, positions: bool,
@@ -414,7 +420,7 @@ class _FieldBuilder:
             assert self._words is not None
             self._words.append(run)
 
-    def finish(self) -> _Vocabulary:
+    def finish(self) -> Vocabulary:
         """The terms and words, after the last slice. Frees the lexicon, whose tables are several
         times as large."""
         self.move_words()
@@ -422,9 +428,23 @@ class _FieldBuilder:
         last = None if self._words is None else self._words.last(self.lexicon.raw_words())
         del self.lexicon
         words = None if self._words is None else self._words.finish(last, terms)
-        return _Vocabulary(terms, sizes, words)
+        return Vocabulary(terms, sizes, words)
 
-    def texts_of(self, batch: RowBatch) -> Texts:
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the vocabulary."""
+        return self.lexicon.nbytes
+
+    def part(self, batch: RowBatch, start: int, stop: int) -> Texts:
+        """The texts of some rows of a batch."""
+        texts = self._texts_of(batch)
+        return Texts(texts.data, texts.offsets[start * self.columns : stop * self.columns + 1])
+
+    def encode(self, texts: Texts, enter: Any) -> list[Tokens]:
+        """The tokens of a slice by n-gram level: see Lexicon.encode_levels."""
+        return self.lexicon.encode_levels(texts, enter)
+
+    def _texts_of(self, batch: RowBatch) -> Texts:
         """The texts of this field."""
         numbers = self._numbers
         if batch.column_starts is None:
@@ -442,297 +462,3 @@ class _FieldBuilder:
         if self.positions:
             return invert_with_positions(levels[0], sizes[0], self.columns, window, first)
         return invert(levels, sizes, window, first)
-
-
-# ---- inverted slices, in memory or spilled to disk
-
-
-_SPILLED = ("docs", "tfs", "terms", "dfs", "positions", "sizes")  # arrays of a Part
-
-
-@dataclass(slots=True)
-class Part:
-    """The postings of one n-gram level of a slice, sorted by (term, document).
-
-    terms    int32[n]   term ids of the level, ascending
-    dfs      int32[n]   postings of each term
-    docs     uint16[p]  document in the window
-    tfs      uint8[p]   term frequency
-    large_at, large_tf  int64[l], int32[l]: position and value of frequencies from 255 on
-    packed_larges  the number of frequencies from 15 on
-    positions  uint8[…]  those of each posting, see kernels/search/positions.py; empty without
-    sizes    int32[n]   bytes of each term's
-    """
-
-    terms: Int32 | SpilledArray
-    dfs: Int32 | SpilledArray
-    docs: UInt16 | SpilledArray
-    tfs: UInt8 | SpilledArray
-    large_at: Int64
-    large_tf: Int32
-    packed_larges: int
-    positions: UInt8 | SpilledArray
-    sizes: Int32 | SpilledArray
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of memory that spilling frees."""
-        return sum(getattr(self, name).nbytes for name in _SPILLED)
-
-
-@dataclass(slots=True)
-class Slice:
-    """Inverted consecutive documents of one window, with a part for each n-gram level."""
-
-    window: int
-    lengths: Int32  # [D] tokens of each document, all levels together
-    parts: list[Part]
-
-
-@dataclass(frozen=True, slots=True)
-class SpilledArray:
-    """An array in the spill file."""
-
-    file: SpillFile
-    start: int
-    count: int
-    dtype: np.dtype[Any]
-    nbytes: int = 0
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, part: slice) -> Array:
-        """Read some elements. (A mapping would hold memory.)"""
-        start, stop, _ = part.indices(self.count)
-        return self.file.read(self.start + start * self.dtype.itemsize, self.dtype, stop - start)
-
-
-def invert(levels: Sequence[Tokens], sizes: Sequence[int], window: int, first: int) -> Slice:
-    """Invert the tokens of a slice.
-
-    levels  the slice's tokens for each n-gram level
-    sizes   an exclusive upper bound of the term ids of each level
-    first   the slice's first document, counted from the start of its window
-    """
-    lengths = np.zeros(len(levels[0]), np.int64)
-    parts = []
-    for tokens, size in zip(levels, sizes, strict=True):
-        lengths += np.diff(tokens.offsets)
-        n = len(tokens.values)
-        docs, tfs = np.empty(n, np.uint16), np.empty(n, np.uint8)
-        terms, dfs = np.empty(n, np.int32), np.empty(n, np.int32)
-        large_at = np.empty(n // kernels.LARGE_TF + 1, np.int64)
-        large_tf = np.empty(len(large_at), np.int32)
-        keys, spare = np.empty(n, np.uint64), np.empty(n, np.uint64)
-        starts = np.empty(kernels.DIGITS, np.int64)
-        postings, distinct, large = kernels.invert(
-            docs, tfs, terms, dfs, large_at, large_tf, keys, spare, starts,
-            tokens.values, tokens.offsets, first, size,
-        )  # fmt: skip
-        # copies, so that the larger buffers are freed
-        parts.append(Part(
-            terms[:distinct].copy(), dfs[:distinct].copy(), docs[:postings].copy(),
-            tfs[:postings].copy(), large_at[:large].copy(), large_tf[:large].copy(),
-            _packed_larges(tfs[:postings]), np.empty(0, np.uint8), np.zeros(distinct, np.int32),
-        ))  # fmt: skip
-    return Slice(window, lengths.astype(np.int32), parts)
-
-
-def invert_with_positions(
-    tokens: Tokens, size: int, columns: int, window: int, first: int
-) -> Slice:
-    """Invert the tokens of a slice, with their positions; -1 for a removed word.
-
-    tokens   of the columns of each document
-    others   as of `invert`
-    """
-    n = len(tokens.values)
-    lengths = np.empty(len(tokens) // columns, np.int32)
-    docs, tfs = np.empty(n, np.uint16), np.empty(n, np.uint8)
-    terms, dfs, sizes = np.empty((3, n), np.int32)
-    data = np.empty(position_kernels.MOST_BYTES * n, np.uint8)
-    large_at = np.empty(n // kernels.LARGE_TF + 1, np.int64)
-    large_tf = np.empty(len(large_at), np.int32)
-    keys, spare = np.empty((2, n), np.uint64)
-    starts = np.empty(kernels.DIGITS, np.int64)
-    postings, distinct, large, nbytes = position_kernels.invert_positions(
-        docs, tfs, terms, dfs, sizes, data, large_at, large_tf, lengths, keys, spare, starts,
-        np.empty(n, np.uint16), np.empty(n, np.int32), tokens.values, tokens.offsets, columns,
-        first, size,
-    )  # fmt: skip
-    part = Part(
-        terms[:distinct].copy(), dfs[:distinct].copy(), docs[:postings].copy(),
-        tfs[:postings].copy(), large_at[:large].copy(), large_tf[:large].copy(),
-        _packed_larges(tfs[:postings]), data[:nbytes].copy(), sizes[:distinct].copy(),
-    )  # fmt: skip
-    return Slice(window, lengths, [part])
-
-
-def _packed_larges(tfs: UInt8) -> int:
-    return int(np.count_nonzero(tfs >= kernels.LARGE_PACKED_TF))
-
-
-class SliceStore:
-    """Collects slices, in memory or in a file.
-
-    make_file  returns the path of the file, and is called when it is needed
-    resident   bytes of the slices in memory
-    """
-
-    def __init__(self, make_file: Callable[[], Path]) -> None:
-        self.slices: list[Slice] = []
-        self.resident = 0
-        self._spilled = 0
-        self._make_file = make_file
-        self._file: SpillFile | None = None
-
-    def append(self, one: Slice) -> None:
-        """Take the next slice, in document order."""
-        self.slices.append(one)
-        self.resident += sum(part.nbytes for part in one.parts)
-
-    def spill(self) -> None:
-        """Write the slices in memory to the file."""
-        for one in self.slices[self._spilled :]:
-            for part in one.parts:
-                for name in _SPILLED:
-                    setattr(part, name, self.moved(getattr(part, name)))
-        self._spilled = len(self.slices)
-        self.resident = 0
-
-    def moved(self, array: Array) -> SpilledArray:
-        """The array, moved to the file."""
-        if self._file is None:
-            self._file = SpillFile(self._make_file())
-        return SpilledArray(self._file, self._file.append(array), len(array), array.dtype)
-
-    def stored(self, array: Array) -> Array | SpilledArray:
-        """The array, moved to the file if there is one."""
-        return array if self._file is None else self.moved(array)
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._file.close()
-
-
-# ---- merging slices
-
-
-class Merge:
-    """A merge of slices: first the number of postings of each term, then their places.
-
-    Parameters
-    ----------
-    store : the slices
-    sizes : terms of each section
-
-    Attributes
-    ----------
-    postings : the number of postings
-    runs : int32[V], windows in which each term occurs
-    nbytes : bytes of all positions
-    larges : the number of frequencies of 15 and more, and of 255 and more
-    """
-
-    def __init__(self, store: SliceStore, sizes: Sequence[int]) -> None:
-        self._store = store
-        self._bases = [0, *np.cumsum(sizes).tolist()]
-        vocabulary = self._bases[-1]
-        df = np.zeros(vocabulary, np.int64)
-        self.runs = np.zeros(vocabulary, np.int32)
-        nbytes = np.zeros(vocabulary, np.int64)
-        last_window = np.full(vocabulary, -1, np.int32)
-        for one, part, base in self._parts():
-            terms = part.terms[:].astype(np.int64) + base
-            df[terms] += part.dfs[:]
-            self.runs[terms[last_window[terms] != one.window]] += 1
-            last_window[terms] = one.window
-            nbytes[terms] += part.sizes[:]
-        parts = [part for _, part, _ in self._parts()]
-        packed_larges = sum(part.packed_larges for part in parts)
-        self.larges = packed_larges, sum(len(part.large_at) for part in parts)
-        self._posting = offsets_of(df)
-        self._run = offsets_of(self.runs)
-        self._position = offsets_of(nbytes)
-        self.postings, self.nbytes = int(self._posting[-1]), int(self._position[-1])
-
-    def _parts(self) -> Iterator[tuple[Slice, Part, int]]:
-        for one in self._store.slices:
-            for part, base in zip(one.parts, self._bases[:-1], strict=True):
-                yield one, part, base
-
-    def chunks(
-        self, pool: ThreadPoolExecutor, threads: int, memory: int, done: Callable[[int], None]
-    ) -> Iterator[dict[str, Array]]:
-        """Yield the merged postings in the order of terms, in chunks by `POSTING_ARRAYS`.
-
-        memory  bytes for all chunks in progress
-        done    called with the number of postings merged so far, after each chunk
-        """
-        edges = chunk_edges(self._posting, self._position, threads, memory)
-        # of each part int64[3 * (chunks + 1)]: where each chunk starts among the terms, the
-        # postings and the bytes of positions
-        starts: list[Any] = []
-        for _, part, base in self._parts():
-            terms = np.searchsorted(part.terms[:], np.array(edges) - base)
-            ends = [offsets_of(counts[:])[terms] for counts in (part.dfs, part.sizes)]
-            starts.append(self._store.stored(np.stack([terms, *ends], axis=1).reshape(-1)))
-
-        def merge(i: int) -> dict[str, Array]:
-            ranges = [of_part[3 * i : 3 * i + 6].reshape(2, 3).T.tolist() for of_part in starts]
-            return self._merge(edges[i], edges[i + 1], ranges)
-
-        for i, chunk in in_order(pool, merge, range(len(edges) - 1), threads + 1):
-            yield chunk
-            done(int(self._posting[edges[i + 1]]))
-
-    def _merge(self, first: int, last: int, ranges: Sequence[list[list[int]]]) -> dict[str, Array]:
-        """Merge the postings of the terms first to last; large_at counts from the index's start."""
-        first_posting, first_run = int(self._posting[first]), int(self._run[first])
-        docs = np.empty(int(self._posting[last]) - first_posting, np.uint16)
-        tfs = np.empty(len(docs), np.uint8)
-        run_window = np.empty(int(self._run[last]) - first_run, np.uint16)
-        run_count = np.empty(len(run_window), np.uint16)
-        posting_at = self._posting[first:last].copy()
-        run_at = self._run[first:last].copy()
-        open_window = np.full(last - first, -1, np.int32)
-        first_position = int(self._position[first])
-        positions = np.empty(int(self._position[last]) - first_position, np.uint8)
-        position_at = self._position[first:last].copy()
-        large = [(np.empty(0, np.int64), np.empty(0, np.int32))]
-        for (one, part, base), (terms, postings, bytes_) in zip(self._parts(), ranges, strict=True):
-            if terms[0] == terms[1]:
-                continue
-            ids, dfs = part.terms[slice(*terms)], part.dfs[slice(*terms)]
-            shift = base - first
-            if len(part.large_at):
-                large.append(_place_large(part, postings, ids, dfs, shift, posting_at))
-            kernels.place_slice(
-                docs, tfs, run_window, run_count, posting_at, run_at, open_window, ids, dfs,
-                part.docs[slice(*postings)], part.tfs[slice(*postings)],
-                one.window, shift, first_posting, first_run,
-            )  # fmt: skip
-            if len(positions):
-                position_kernels.place_positions(
-                    positions, position_at, ids, part.sizes[slice(*terms)],
-                    part.positions[slice(*bytes_)], shift, first_position,
-                )  # fmt: skip
-        large_at, large_tf = (np.concatenate(parts) for parts in zip(*large, strict=True))
-        order = np.argsort(large_at)
-        return {
-            "docs": docs, "tfs": tfs, "run_window": run_window, "run_count": run_count,
-            "large_at": large_at[order], "large_tf": large_tf[order], "positions": positions,
-        }  # fmt: skip
-
-
-def _place_large(
-    part: Part, postings: list[int], ids: Int32, dfs: Int32, shift: int, posting_at: Int64
-) -> tuple[Int64, Int32]:
-    """The large frequencies of a part within a chunk, with their positions in the index."""
-    low, high = np.searchsorted(part.large_at, postings)
-    at = part.large_at[low:high] - postings[0]
-    ends = offsets_of(dfs)
-    term = np.searchsorted(ends, at, "right") - 1
-    return posting_at[ids[term] + shift] + at - ends[term], part.large_tf[low:high]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fastseq.errors import DataError, FastseqError, FormatError, SettingsError
-from fastseq.index import KIND, VERSION
+from fastseq.index import KIND, VERSIONS, format_version
 from fastseq.index.build import MOST_DOCUMENTS, Progress, SegmentBuilder, memory_budget
 from fastseq.index.collection import Collection, Leaf, find_rows, live_tokens
 from fastseq.index.merging import due, merge
@@ -84,7 +84,7 @@ class IndexWriter:
         self._threads = thread_count(threads)
         self._report = function("progress", progress) or (lambda stage, done, total: None)
         wait = real("wait", wait, lambda seconds: seconds >= 0, "a number of seconds from 0 on")
-        self._writer = FolderWriter(path, KIND, VERSION, update=True, wait=wait)
+        self._writer = FolderWriter(path, KIND, max(VERSIONS), update=True, wait=wait)
         self._open = self._broken = False
         self.summary = dict.fromkeys(
             ("added", "replaced", "deleted", "unknown", "null_texts", "merged"), 0
@@ -95,6 +95,7 @@ class IndexWriter:
         try:
             self._collection = collection = Collection.open(self._writer.root, self._opened)
             self._schema = collection.schema
+            self._writer.format_version = format_version(collection.folder.settings)
             statistics = collection.folder.statistics
             paths = {name.rpartition("/")[2]: name for name in collection.folder.manifest.files}
             first_version = collection.folder.manifest.format_version == 1
@@ -142,7 +143,7 @@ class IndexWriter:
         settings = self._collection.folder.settings
         addition = Addition(
             corpus, buffer.id_column, settings["text_columns"], settings.get("fields", []),
-            self._schema, settings.get("store_named", False),
+            self._schema, settings.get("store_named", False), *self._impacts,
         )  # fmt: skip
         if addition.num_rows is None or addition.num_rows > _FEW_ROWS:
             self._flush()
@@ -244,7 +245,13 @@ class IndexWriter:
         column = self._collection.id_column
         settings = self._collection.folder.settings
         layout = text_layout(settings["text_columns"], settings.get("fields", []))
-        return None if column is None else Buffer(column, self._schema, layout)
+        return None if column is None else Buffer(column, self._schema, layout, self._impacts[1])
+
+    @property
+    def _impacts(self) -> tuple[str | None, str | None]:
+        """The column of impacts and the kind of their weights; None for an index of texts."""
+        impacts = self._collection.impacts
+        return (None, None) if impacts is None else (impacts["column"], impacts["weights"])
 
     @property
     def _leaves(self) -> list[Leaf]:

@@ -1,6 +1,6 @@
 """A commit of an index, opened: its segments, without the deleted documents, as one collection.
 
-The statistics in the manifest, of formats 2 and 3, are
+The statistics in the manifest, from format 2 on, are
 
     documents, tokens        of the documents that are not deleted
     terms, postings          the sums of those of the segments
@@ -20,7 +20,7 @@ order of its rows. Rows count deleted documents too, until their segment is merg
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -166,6 +166,12 @@ class Collection:
         self.tokens = sum(leaf.tokens for leaf in self.leaves)
         self._starts = offsets_of([leaf.segment.documents for leaf in self.leaves])
         self.rows = int(self._starts[-1])
+
+    @property
+    def impacts(self) -> Mapping[str, str] | None:
+        """Of an index of impacts their `column` and kind of `weights` (store/impacts.py)."""
+        found: Mapping[str, str] | None = self.folder.settings.get("impacts")
+        return found
 
     @property
     def fields(self) -> list[str]:

@@ -32,6 +32,7 @@ from fastseq.index.segment_writer import (
 from fastseq.index.words import StoredWords, merged_words
 from fastseq.kernels.search.positions import count_merged_positions, place_merged_positions
 from fastseq.kernels.search.postings import count_merged, place_merged
+from fastseq.kernels.search.weights import place_merged_weights
 from fastseq.kernels.text.hashing import PADDING
 from fastseq.store.container import ContainerWriter
 from fastseq.store.documents import DocumentReader, DocumentWriter, conformed
@@ -124,7 +125,7 @@ def _merge_field(
     merged = _Merge(leaves, rows, numbers, len(terms), pool, threads)
     chunks = merged.chunks(memory, done)
     counts = merged.postings, merged.runs, merged.larges, merged.nbytes
-    write_postings(container, prefix, *counts, chunks)
+    write_postings(container, prefix, *counts, chunks, merged.has_weights)
     lengths = np.concatenate([
         leaf.segment.lengths[kept >= 0] for leaf, kept in zip(leaves, rows, strict=True)
     ])  # fmt: skip
@@ -210,6 +211,7 @@ class _Merge:
     runs      int32[V]: windows in which each merged term occurs
     larges    the number of frequencies of 15 and more, and of 255 and more
     nbytes    bytes of all positions; None where a segment has none
+    has_weights  whether postings have weights
     """
 
     def __init__(
@@ -224,6 +226,9 @@ class _Merge:
         positions = [leaf.segment.positions for leaf in leaves]
         self._positions = [found for found in positions if found is not None]
         with_positions = None not in positions
+        weights = [leaf.segment.weights for leaf in leaves]
+        self._weights = [found for found in weights if found is not None]
+        self.has_weights = bool(self._weights)
         # of each segment int32[terms]: its number of each merged term, -1 for none
         self._own = []
         for leaf, kept, of_leaf in zip(leaves, rows, numbers, strict=True):
@@ -294,8 +299,24 @@ class _Merge:
         return {
             "docs": docs, "tfs": tfs, "run_window": run_window, "run_count": run_count,
             "large_at": large_at[order], "large_tf": large_tf[order],
-            "positions": self._place_positions(first, last),
+            "positions": self._place_weights(first, last)
+            if self.has_weights
+            else self._place_positions(first, last),
         }  # fmt: skip
+
+    def _place_weights(self, first: int, last: int) -> UInt8:
+        """The bytes of the weights."""
+        at = self._posting[first:last].copy()
+        first_posting = int(self._posting[first])
+        weights = np.empty(int(self._posting[last]) - first_posting, np.float32)
+        for leaf, own_weights, kept, own in zip(
+            self._leaves, self._weights, self._rows, self._own, strict=True
+        ):
+            place_merged_weights(
+                weights, at, leaf.segment.postings, own_weights, kept, own[first:last],
+                first_posting,
+            )  # fmt: skip
+        return weights.view(np.uint8)
 
     def _place_positions(self, first: int, last: int) -> UInt8:
         first_byte = int(self._position[first])

@@ -11,6 +11,8 @@ An index of format 3 is one container for each segment (store/container.py), wit
     run_counts        uint16[R]  its postings in the window, minus one
     large_at          int64[L]   positions of the postings marked 15 or 255, ascending
     large_tfs         int32[L]   their frequencies
+    posting_weights   float32[P]  the weights of postings, where documents are terms with weights
+                                 that are not all whole numbers; whole ones are the frequencies
     term_runs         uint[V]    runs of each term
     term_bytes        uint8[…]   the concatenated terms in UTF-8
     term_lengths      uint[V]    bytes of each
@@ -36,7 +38,8 @@ An index of format 3 is one container for each segment (store/container.py), wit
 A field, a text column with an inverted index of its own, has the arrays from posting_docs to
 word_counts again, with names that begin with its own name and a slash.
 
-Format 2 has no words. In an index of format 1, which has a single segment, each array is a file,
+Format 4 is format 3 of an index whose documents are terms with weights (index/impacts.py). Format 2
+has no words. In an index of format 1, which has a single segment, each array is a file,
 frequencies are bytes, and `documents.parquet` has the stored columns; the last four are missing.
 
 Terms are numbered by their first occurrence in the segment (n-gram level by level), documents by
@@ -64,6 +67,7 @@ from fastseq.store.folder import Folder
 from fastseq.text.tables import Dictionary
 from fastseq.text.vocabulary import SortedWords
 from fastseq.types import (
+    Float32,
     Float64,
     Int32,
     Int64,
@@ -89,6 +93,7 @@ POSTING_ARRAYS = {
     "large_tf": ("large_tfs", np.int32),
 }
 PACKED_TFS = "posting_tfs4"  # not of format 1; may take the place of posting_tfs
+POSTING_WEIGHTS = "posting_weights"
 TERM_RUNS = "term_runs"
 TERM_BYTES = "term_bytes"
 TERM_LENGTHS = "term_lengths"
@@ -130,6 +135,7 @@ class Field:
     Attributes
     ----------
     postings : the arrays of the search kernels
+    weights : float32[postings]; None where frequencies are the weights, or terms have none
     documents, terms, tokens : their numbers (tokens of all documents)
     lengths : int32[documents], tokens of each document
     vocabulary : the terms
@@ -162,6 +168,7 @@ class Field:
         packed = isinstance(source, Container) and prefix + PACKED_TFS in source
         self._tfs = PACKED_TFS if packed else POSTING_ARRAYS["tfs"][0]
         self.postings = self._postings()
+        self.weights = self._weights()
         self._verified: set[int] = set()  # terms with their positions
         self.factors: dict[str, Float64] = {}
 
@@ -192,6 +199,8 @@ class Field:
                 return
             starts, stops = self.postings.term_posting[terms], self.postings.term_posting[terms + 1]
             self._source.verify_ranges(self._prefix + _DOCS, starts, stops)
+            if self.weights is not None:
+                self._source.verify_ranges(self._prefix + POSTING_WEIGHTS, starts, stops)
             packed = self.postings.packed  # an element has two
             starts, stops = starts >> packed, (stops + packed) >> packed
             self._source.verify_ranges(self._prefix + self._tfs, starts, stops)
@@ -202,6 +211,8 @@ class Field:
         if isinstance(self._source, Container):
             self._source.verify(self._prefix + _DOCS, 0, len(self.postings.docs))
             self._source.verify(self._prefix + self._tfs, 0, len(self.postings.tfs))
+            if self.weights is not None:
+                self._source.verify(self._prefix + POSTING_WEIGHTS, 0, len(self.weights))
 
     @cached_property
     def positions(self) -> tuple[UInt8, Int64] | None:
@@ -347,6 +358,16 @@ class Field:
         if term_posting[-1] != len(arrays["docs"]):
             raise self.damaged(names["run_count"], f"its total is not {len(arrays['docs'])}")
         return Postings(**arrays, term_posting=term_posting, term_run=term_run, packed=packed)
+
+    def _weights(self) -> Float32 | None:
+        """The weights of postings, which must be verified."""
+        source, name = self._source, self._prefix + POSTING_WEIGHTS
+        if isinstance(source, Folder) or name not in source:
+            return None
+        weights: Float32 = source.unverified(name, np.float32)
+        if len(weights) != len(self.postings.docs):
+            raise self.damaged(POSTING_WEIGHTS, "not one for each posting")
+        return weights
 
     def _offsets(self, name: str, end: int) -> Int64:
         """The offsets of counts, which must add up to `end`."""

@@ -80,7 +80,7 @@ def chunk_edges(postings: Int64, positions: Int64, threads: int, memory: int) ->
 
 def write_postings(
     container: ContainerWriter, prefix: str, total: int, runs: Int32, larges: tuple[int, int],
-    nbytes: int | None, chunks: Iterable[Mapping[str, Array]],
+    nbytes: int | None, chunks: Iterable[Mapping[str, Array]], weighted: bool = False,
 ) -> None:  # fmt: skip
     """Write merged postings.
 
@@ -91,6 +91,7 @@ def write_postings(
     nbytes    bytes of all positions; None without positions
     chunks    the arrays of POSTING_ARRAYS of some terms, in order, and their `positions`;
               frequencies are not packed
+    weighted  whether postings have weights, float32 whose bytes are the `positions` of the chunks
     """
     run_total = int(runs.sum(dtype=np.int64))
     packed = are_packed(total, *larges)
@@ -106,6 +107,8 @@ def write_postings(
     }
     if nbytes is not None:
         regions["positions"] = container.region(prefix + layout.POSITIONS, np.uint8, nbytes)
+    if weighted:
+        weights = container.region(prefix + layout.POSTING_WEIGHTS, np.float32, total)
     blocks = np.zeros((total >> BLOCK_BITS) + 1, np.uint32)
     first = 0
     rest: Array = np.empty(0, np.uint8)
@@ -117,6 +120,8 @@ def write_postings(
             written, rest = _pack_chunk(chunk, first, rest)
         for field, region in regions.items():
             region.append(written[field])
+        if weighted:
+            weights.append(written["positions"].view(np.float32))
         first += len(chunk["docs"])
     if len(rest):
         regions["tfs"].append(rest)

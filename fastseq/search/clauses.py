@@ -16,7 +16,7 @@ import numpy as np
 from fastseq.index.collection import Leaf
 from fastseq.kernels.search import lists as kernels
 from fastseq.kernels.search.postings import WINDOW, Postings
-from fastseq.types import Float64, Int32, UInt8, offsets_of
+from fastseq.types import Float32, Float64, Int32, UInt8, offsets_of
 
 if TYPE_CHECKING:
     from fastseq.index.collection import Collection
@@ -104,8 +104,9 @@ class TermClause(ListClause):
         leaf, term = self.view.leaves[s], int(self.ids[s])
         if term < 0:
             return NO_POSTINGS
-        leaf.segment.verify_postings(self.ids[s : s + 1])
-        return term_list(leaf, leaf.segment.postings, term)
+        segment = leaf.segment
+        segment.verify_postings(self.ids[s : s + 1])
+        return term_list(leaf, segment.postings, term, segment.weights)
 
 
 class MergedClause(ListClause):
@@ -141,6 +142,12 @@ class GroupClause(ListClause):
             return NO_POSTINGS
         segment = leaf.segment
         segment.verify_postings(ids)
+        if segment.weights is not None:
+            lists = [
+                term_list(leaf, segment.postings, term, segment.weights) for term in ids.tolist()
+            ]
+            both = zip(lists, factors.tolist(), strict=True)
+            return _summed(leaf, [PostingList(own.rows, own.tfs * f) for own, f in both])
         n = int(segment.df[ids].sum())
         rows, tfs = np.empty(n, np.int32), np.empty(n, np.float64)
         kept = kernels.merge_terms(
@@ -193,18 +200,7 @@ class SumClause(ListClause):
         if self.values is not None:
             both = zip(lists, self.values, strict=True)
             lists = [PostingList(own.rows, values(s, own)) for own, values in both]
-        lists = [own for own in lists if len(own.rows)]
-        if len(lists) <= 1:
-            return lists[0] if lists else NO_POSTINGS
-        starts = offsets_of([len(own.rows) for own in lists])
-        segment = self.view.leaves[s].segment
-        rows, tfs = np.empty(starts[-1], np.int32), np.empty(starts[-1], np.float64)
-        kept = kernels.merge_lists(
-            rows, tfs, np.zeros(WINDOW, np.float64), np.zeros(WINDOW // 64, np.uint64),
-            np.empty(len(lists), np.int64), np.concatenate([own.rows for own in lists]),
-            np.concatenate([own.tfs for own in lists]), starts, segment.windows, segment.documents,
-        )  # fmt: skip
-        return PostingList(rows[:kept], tfs[:kept])
+        return _summed(self.view.leaves[s], lists)
 
     @property
     def words(self) -> Sequence[ListClause]:
@@ -309,11 +305,32 @@ def rows_mask(rows: Int32, leaf: Leaf) -> UInt8:
     return mask
 
 
-def term_list(leaf: Leaf, postings: Postings, term: int) -> PostingList:
-    """The posting list of a term, without deleted documents."""
+def _summed(leaf: Leaf, lists: Sequence[PostingList]) -> PostingList:
+    """The sum of posting lists of a segment."""
+    lists = [own for own in lists if len(own.rows)]
+    if len(lists) <= 1:
+        return lists[0] if lists else NO_POSTINGS
+    starts = offsets_of([len(own.rows) for own in lists])
+    segment = leaf.segment
+    rows, tfs = np.empty(starts[-1], np.int32), np.empty(starts[-1], np.float64)
+    kept = kernels.merge_lists(
+        rows, tfs, np.zeros(WINDOW, np.float64), np.zeros(WINDOW // 64, np.uint64),
+        np.empty(len(lists), np.int64), np.concatenate([own.rows for own in lists]),
+        np.concatenate([own.tfs for own in lists]), starts, segment.windows, segment.documents,
+    )  # fmt: skip
+    return PostingList(rows[:kept], tfs[:kept])
+
+
+def term_list(
+    leaf: Leaf, postings: Postings, term: int, weights: Float32 | None = None
+) -> PostingList:
+    """The posting list of a term, without deleted documents; its frequencies are the `weights`
+    float32[postings] where these are given."""
     first, last = postings.term_posting[term : term + 2].tolist()
     rows, tfs = np.empty(last - first, np.int32), np.empty(last - first, np.float64)
     kept = kernels.read_list(rows, tfs, postings, term, leaf.segment.documents)
+    if weights is not None:
+        tfs[:kept] = weights[first : first + kept]
     return _live(leaf, rows[:kept], tfs[:kept])
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from fastseq.index.collection import Collection
 from fastseq.kernels.search import lists as list_kernels
-from fastseq.kernels.search.impacts import BLOCK, RANKS, Impacts
+from fastseq.kernels.search.impacts import BLOCK, LEAST_PART, RANKS, Impacts
 from fastseq.kernels.search.postings import Postings
 from fastseq.kernels.search.segments import LIST_COLUMNS, fill_lists, segment_table
 from fastseq.search.clauses import (
@@ -173,7 +173,7 @@ class Evaluator:
         collection = self._collection
         found = [self.lists(plan, s) for s in range(len(collection.leaves))]
         everyone = plan.condition is not None or any(
-            len(part) and part.min() <= 0 for _, parts in found for part in parts
+            len(part) and part.min() < LEAST_PART for _, parts in found for part in parts
         )
         n = len(plan.scored) + everyone
         lists = np.zeros((n, len(collection.leaves), LIST_COLUMNS), np.int64)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastseq.search.ranking import BM25, RankingModel
+from fastseq.search.ranking import BM25, Dot, RankingModel
 from fastseq.types import Float32
 
 _INDENT = "  "
@@ -116,6 +116,11 @@ def leaf_details(
     df : the words of the leaf, several of a phrase, and the documents with each
     boost : the factor of the query, its occurrences there included
     """
+    if isinstance(model, Dot):
+        return (
+            Explanation(weight, "weight in the query"),
+            Explanation(part, "weight in the document"),
+        )
     with_word = [Explanation(count, f"df, documents with {word}") for word, count in df]
     counts = (*with_word, Explanation(documents, "N, documents"))
     boosted = Explanation(boost, "boost and occurrences in the query")

@@ -28,7 +28,7 @@ from fastseq.search.query_words import (
     raw_words,
     removed_words,
 )
-from fastseq.search.ranking import BM25, LARGEST_WEIGHT, RankingModel
+from fastseq.search.ranking import BM25, LARGEST_WEIGHT, Dot, RankingModel
 from fastseq.search.searcher import MOST_HITS, Searcher
 from fastseq.search.suggesting import complete, suggest
 from fastseq.search.syntax import as_words, parse
@@ -95,7 +95,7 @@ class Index:
         text_columns: str | list[str] | None = None, store: str | list[str] | None = None,
         analyzer: Analyzer | None = None, memory: str | int = "1GB", threads: int | None = None,
         overwrite: bool = False, progress: Progress | None = None, positions: bool = True,
-        fields: str | list[str] | None = None,
+        fields: str | list[str] | None = None, impacts: str | None = None,
     ) -> Index:  # fmt: skip
         """Index a corpus into a folder and open it.
 
@@ -118,6 +118,11 @@ class Index:
         positions : store where in a document its terms are, for phrases; not with n-grams
         fields : text columns that get postings, lengths and positions of their own, in addition to
             those of the text; without `text_columns` the text is these columns, joined
+        impacts : instead of texts, a column of the weights of each document's terms, as
+            learned-sparse models write them: a map from strings to numbers, or lists of structs of
+            a string and a number. Terms are taken as they are; those of weight 0 are left out, and
+            the weights of a repeated one are added. The index is searched by the dot product
+            (`Dot`). The column is stored only where `store` names it
 
         Raises DataError for a missing column, no rows, duplicate ids, a damaged file or
         invalid UTF-8; SettingsError for a setting of a wrong type or outside its range, and where
@@ -128,7 +133,7 @@ class Index:
         summary = build(
             corpus, path, id_column=id_column, text_columns=text_columns, store=store,
             analyzer=analyzer, memory=memory, threads=threads, overwrite=overwrite,
-            progress=progress, positions=positions, fields=fields,
+            progress=progress, positions=positions, fields=fields, impacts=impacts,
         )  # fmt: skip
         own = None if analyzer is None or not callable(analyzer.tokenizer) else analyzer.tokenizer
         index = Index.open(path, own)
@@ -261,7 +266,7 @@ class Index:
         k : hits for each query
         model : `BM25(…)`, `TFIDF(…)`, `BoW(…)`, `Dirichlet(…)`, `JelinekMercer(…)`, `DPH()`,
             `PL2(…)`, or one of your own, `Ranking(…)`; default: BM25,
-            with `fields` BM25F
+            with `fields` BM25F; of an index of impacts always `Dot()`
         threads : for a list of queries; default: all cores
         expand : query expansion: a function from the queries that are strings to a mapping for
             each, from further words to weights (a word of the query has weight 1), such as
@@ -301,7 +306,7 @@ class Index:
         searcher = self._searcher  # another thread may refresh this index
         one_of("operator", operator, ("or", "and"))
         weights = _field_weights(fields, searcher.collection)
-        model = _model_of(model, weights)
+        model = _model_of(model, weights, searcher.collection)
         k, offset = whole("k", k, 1, below=1 << 128), whole("offset", offset, 0)
         if facet_values is not None:
             facet_values = whole("facet_values", facet_values, 1)
@@ -325,6 +330,7 @@ class Index:
         if feedback is not None:
             from fastseq.search.feedback import with_feedback
 
+            _refuse_impacts(searcher.collection, "feedback")
             queries = with_feedback(
                 queries, feedback, searcher, model, threads=threads, device=device, filter=filter
             )
@@ -423,12 +429,12 @@ class Index:
         row = int(searcher.collection.rows_of([id])[0])
         if row < 0:
             raise DataError(f"no document has the id {id!r}")
-        model = _model_of(model, weights)
+        model = _model_of(model, weights, searcher.collection)
         return explain(searcher, value, row, model, weights, operator)
 
     def more_like(
         self, id: Any = None, *, text: str | None = None, k: int = 10, terms: int = 25,
-        min_df: int = 2, model: RankingModel = _DEFAULT, threads: int | None = None,
+        min_df: int = 2, model: RankingModel | None = None, threads: int | None = None,
         filter: Any = None,
     ) -> Hits:  # fmt: skip
         """The k documents that are most like a document, which is not among them, or like a text.
@@ -453,9 +459,10 @@ class Index:
             raise SettingsError("more_like needs either the id of a document or text=")
         k, terms = whole("k", k, 1), whole("terms", terms, 1)
         min_df = whole("min_df", min_df, 1)
-        model = _model_of(model, None)
         searcher = self._searcher  # another thread may refresh this index
         collection = searcher.collection
+        model = _model_of(model, None, collection)
+        _refuse_impacts(collection, "more_like")
         k = _least_depth(k, 1, collection)
         if text is not None:
             counts = terms_of_text(collection, string("text", text))
@@ -623,15 +630,34 @@ def _query_list(query: Any) -> list[Any]:
     )
 
 
-def _model_of(model: Any, weights: Mapping[str, float] | None) -> RankingModel:
+def _model_of(
+    model: Any, weights: Mapping[str, float] | None, collection: Collection
+) -> RankingModel:
     """The model of a search in the text or, with weights, in fields; None is the default."""
     if model is None:
+        if collection.impacts is not None:
+            return Dot()
         return _DEFAULT if weights is None else BM25F()
     if not isinstance(model, RankingModel):
         raise SettingsError(f"model must be a ranking model such as BM25(), not {model!r:.80}")
     if isinstance(model, BM25F) and weights is None:
         raise SettingsError("the model BM25F is for a search in fields=")
+    if isinstance(model, Dot) != (collection.impacts is not None):
+        if isinstance(model, Dot):
+            raise SettingsError(
+                "the model Dot is for an index of impacts; in one of texts BoW() is the dot "
+                "product of term counts"
+            )
+        raise SettingsError(
+            f"an index of impacts is searched with the model Dot, the dot product, not with {model}"
+        )
     return model
+
+
+def _refuse_impacts(collection: Collection, what: str) -> None:
+    """Raise SettingsError for an index of impacts."""
+    if collection.impacts is not None:
+        raise SettingsError(f"{what} is not for an index of impacts, which has no texts")
 
 
 def _least_depth(k: int, queries: int, collection: Collection) -> int:

@@ -13,6 +13,7 @@ from fastseq.search.ranking import (
     TFIDF,
     BoW,
     Dirichlet,
+    Dot,
     JelinekMercer,
     RankingModel,
 )
@@ -21,7 +22,7 @@ from fastseq.text.weighting import MODELS
 
 _CLASSES: dict[str, type[RankingModel]] = {
     "bm25f": BM25F, "tfidf": TFIDF, "bow": BoW, "dirichlet": Dirichlet, "jm": JelinekMercer,
-    "dph": DPH, "pl2": PL2,
+    "dph": DPH, "pl2": PL2, "dot": Dot,
 }  # fmt: skip
 
 

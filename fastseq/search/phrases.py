@@ -311,7 +311,7 @@ def _stored_columns(collection: Collection, names: Sequence[str]) -> list[str] |
 
 def _index(lexicon: Lexicon, texts: Texts, columns: int) -> tuple[_Source, Int32]:
     """(the index of documents of several texts each, the lexicon's number of each of its terms)."""
-    from fastseq.index.build import invert_with_positions  # most searches do not need it
+    from fastseq.index.slices import invert_with_positions  # most searches do not need it
 
     tokens = lexicon.encode(texts)
     inverted = invert_with_positions(tokens, len(lexicon), columns, 0, 0)

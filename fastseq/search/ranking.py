@@ -419,6 +419,21 @@ class BoW(QuotientModel):
         return self._smart.weigh(collection, queries)
 
 
+@dataclass(frozen=True)
+class Dot(QuotientModel):
+    """The dot product of the query's weights and those of the document, in an index of impacts
+    (`Index.build(…, impacts=…)`), which is searched with no other model."""
+
+    def values(self, tf: Float64) -> Float64:
+        return tf
+
+    def document_weighting(self, collection: Statistical, leaf: Leaf) -> Weighting:
+        return self._weighting(leaf, 0.0, np.ones(leaf.segment.documents))
+
+    def weigh(self, collection: Statistical, queries: QueryTerms) -> QueryTerms:
+        return queries
+
+
 # ---- models by formula
 
 

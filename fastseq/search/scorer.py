@@ -12,8 +12,10 @@ from fastseq.index.collection import Collection
 from fastseq.kernels.search import impacts as impact_kernels
 from fastseq.kernels.search.postings import Postings, read_terms
 from fastseq.kernels.search.segments import LIST_COLUMNS, fill_lists, segment_table
+from fastseq.kernels.search.weights import fill_weights
 from fastseq.search.groups import gathered
 from fastseq.search.ranking import (
+    Dot,
     FormulaModel,
     QueryTerms,
     QuotientModel,
@@ -58,7 +60,7 @@ class ModelScorer:
     @property
     def has_positive_parts(self) -> bool:
         """Whether all parts of the model are positive, as a GPU needs them."""
-        return isinstance(self._model, QuotientModel)
+        return isinstance(self._model, QuotientModel) and not isinstance(self._model, Dot)
 
     def _clear(self) -> None:
         leaves = self._collection.leaves
@@ -172,6 +174,10 @@ class ModelScorer:
         if isinstance(self._model, QuotientModel):
             weighting = self.weighting(number)
             assert weighting is not None
+            weights = self._collection.leaves[number].segment.weights
+            if weights is not None:
+                factor = weighting.factor
+                return int(fill_weights(impacts, postings, weights, factor, terms))
             if postings is not self._collection.leaves[number].segment.postings:
                 weighting = self._model.weighting_of(weighting, postings.large_tf)
             return int(impact_kernels.fill_impacts(impacts, postings, weighting, terms))

@@ -13,6 +13,7 @@ from fastseq.errors import DataError, RowError, located
 from fastseq.store.arrays import filled, is_string, number_array, one_chunk, plain, plain_type
 from fastseq.store.columns import INDEX_NAME
 from fastseq.store.ids import id_list
+from fastseq.store.impacts import Impacts
 from fastseq.store.rows import MAX_BYTES, Corpus, RowBatch
 from fastseq.types import Texts, offsets_of, ranges
 
@@ -31,6 +32,10 @@ class Documents(Protocol):
     @property
     def layout(self) -> Mapping[str, tuple[int, ...]]:
         """Of each field of the index the numbers of its text columns; "" is the text."""
+
+    @property
+    def weights(self) -> str | None:
+        """The kind of the weights of impacts; None for texts."""
 
     @property
     def num_rows(self) -> int | None:
@@ -57,7 +62,7 @@ class Addition:
 
     Parameters
     ----------
-    source, id_column, text_columns, fields : as in Corpus.open
+    source, id_column, text_columns, fields, impacts, weights : as in Corpus.open
     schema : of the stored columns of the index
     named : whether the index was built with names of the columns to store; others are then left
         out, and are an error otherwise
@@ -71,11 +76,16 @@ class Addition:
 
     def __init__(
         self, source: Any, id_column: str, text_columns: Sequence[str], fields: Sequence[str],
-        schema: pa.Schema, named: bool,
+        schema: pa.Schema, named: bool, impacts: str | None = None, weights: str | None = None,
     ) -> None:  # fmt: skip
         # with the id alone, since other columns may be missing
         strings = [field.name for field in schema if is_string(field.type)]
-        everything = Corpus.open(source, id_column, text_columns, None, fields, True, strings)
+        everything = Corpus.open(
+            source, id_column, text_columns, None, fields, True, strings, impacts, weights
+        )
+        if impacts in schema.names:
+            assert impacts is not None
+            everything = everything.with_stored(impacts)
         name = everything.sources[0].name
         new = [column for column in everything.stored_columns if column not in schema.names]
         new = [column for column in new if not INDEX_NAME.fullmatch(column)]
@@ -105,6 +115,7 @@ class Addition:
         self.id_column = id_column
         self.stored_schema = schema
         self.layout = everything.layout
+        self.weights = everything.weights
         self.num_rows = everything.num_rows
         self.name = everything.data.name
         self.where = everything.where
@@ -157,10 +168,11 @@ class Buffer:
     place = None
 
     def __init__(
-        self, id_column: str, schema: pa.Schema, layout: Mapping[str, tuple[int, ...]]
-    ) -> None:
+        self, id_column: str, schema: pa.Schema, layout: Mapping[str, tuple[int, ...]],
+        weights: str | None = None,
+    ) -> None:  # fmt: skip
         self.id_column = id_column
-        self.layout = layout
+        self.layout, self.weights = layout, weights
         self.stored_schema = schema
         self.nbytes = 0
         self._batches: list[RowBatch] = []
@@ -187,7 +199,7 @@ class Buffer:
         self._place.update((id, (number, row)) for row, id in enumerate(ids))
         self._batches.append(batch)
         self._live.append(np.ones(batch.rows, bool))
-        self.nbytes += batch.text.nbytes + batch.kept.nbytes
+        self.nbytes += _content_bytes(batch) + batch.kept.nbytes
         return replaced
 
     def remove(self, ids: Sequence[Any]) -> int:
@@ -205,7 +217,7 @@ class Buffer:
         pending: list[RowBatch] = []
         for batch, live in zip(self._batches, self._live, strict=True):
             kept = batch if live.all() else _selected(batch, np.flatnonzero(live))
-            if pending and sum(one.text.nbytes for one in pending) > max_bytes:
+            if pending and sum(map(_content_bytes, pending)) > max_bytes:
                 yield _joined(pending, first)
                 first += sum(one.rows for one in pending)
                 pending = []
@@ -215,34 +227,69 @@ class Buffer:
             yield _joined(pending, first)
 
 
+def _content_bytes(batch: RowBatch) -> int:
+    """Bytes of the texts, or of the terms and weights, of a batch."""
+    if batch.impacts is not None:
+        return batch.impacts.terms.nbytes + batch.impacts.weights.nbytes
+    return batch.text.nbytes
+
+
 def _selected(batch: RowBatch, rows: Any) -> RowBatch:
     """Some rows of a batch."""
-    offsets, at = batch.text.offsets, number_array(rows)
-    counts = np.diff(offsets)[rows]
+    at = number_array(rows)
     starts = batch.column_starts
+    impacts = batch.impacts
+    if impacts is not None:
+        offsets = impacts.offsets
+        counts = np.diff(offsets)[rows]
+        places = ranges(offsets[:-1][rows], counts)
+        terms, weights = _chosen(impacts.terms, places), impacts.weights[places]
+        impacts = impacts._replace(terms=terms, offsets=offsets_of(counts), weights=weights)
     return replace(
         batch,
         rows=len(rows),
-        texts=Texts(batch.text.data[ranges(offsets[:-1][rows], counts)], offsets_of(counts)),
+        texts=None if batch.texts is None else _chosen(batch.texts, rows),
         column_starts=None if starts is None else starts[rows],
+        impacts=impacts,
         ids=batch.ids.take(at),
         kept=batch.kept.take(at),
     )
 
 
+def _chosen(texts: Texts, places: Any) -> Texts:
+    counts = np.diff(texts.offsets)[places]
+    return Texts(texts.data[ranges(texts.offsets[:-1][places], counts)], offsets_of(counts))
+
+
 def _joined(batches: Sequence[RowBatch], first_row: int) -> RowBatch:
     """Batches as one."""
-    texts = [batch.text for batch in batches]
-    offsets = offsets_of(np.concatenate([np.diff(text.offsets) for text in texts]))
-    data = np.concatenate([text.data[text.offsets[0] : text.offsets[-1]] for text in texts])
     starts = [batch.column_starts for batch in batches if batch.column_starts is not None]
+    texts = [batch.texts for batch in batches if batch.texts is not None]
+    impacts = [batch.impacts for batch in batches if batch.impacts is not None]
     return replace(
         batches[0],
         first_row=first_row,
         rows=sum(batch.rows for batch in batches),
-        texts=Texts(data, offsets),
+        texts=_concatenated(texts) if texts else None,
         column_starts=np.concatenate(starts) if starts else None,
+        impacts=_joined_impacts(impacts) if impacts else None,
         ids=pa.concat_arrays([batch.ids for batch in batches]),
         kept=pa.concat_tables([batch.kept for batch in batches]),
         null_texts=sum(batch.null_texts for batch in batches),
+    )
+
+
+def _joined_impacts(parts: Sequence[Impacts]) -> Impacts:
+    return Impacts(
+        _concatenated([part.terms for part in parts]),
+        offsets_of(np.concatenate([np.diff(part.offsets) for part in parts])),
+        np.concatenate([part.weights for part in parts]),
+        sum(part.nulls for part in parts),
+    )
+
+
+def _concatenated(texts: Sequence[Texts]) -> Texts:
+    offsets = offsets_of(np.concatenate([np.diff(text.offsets) for text in texts]))
+    return Texts(
+        np.concatenate([text.data[text.offsets[0] : text.offsets[-1]] for text in texts]), offsets
     )

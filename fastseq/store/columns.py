@@ -14,10 +14,12 @@ from fastseq.errors import DataError, FormatError, SettingsError
 from fastseq.store import ids
 from fastseq.store.arrays import element_type, is_string, is_text, is_text_list, plain_type
 from fastseq.store.dataset import Dataset
+from fastseq.store.impacts import EXPECTED as IMPACTS
+from fastseq.store.impacts import is_impacts
 from fastseq.store.nested import count_at
 from fastseq.store.parquet import listing
 
-INPUTS = ("text", "tokens", "values")
+INPUTS = ("text", "tokens", "values", "impacts")
 ID_NAMES = ("id", "doc_id", "_id")
 TEXT_NAME = "text"
 LABEL_NAME, TOKENS_NAME, TAGS_NAME, VALUE_NAME = "label", "tokens", "tags", "value"
@@ -34,6 +36,7 @@ class Fields:
     label   of strings, integers or booleans
     tags    of lists of strings, as long as the tokens'
     series  identifies the series of values that a row belongs to; None: each file is one
+    impacts  a column of terms with weights (impacts.py)
     id      None: the row number is the id
     keep    columns copied to the output
     """
@@ -46,11 +49,13 @@ class Fields:
     id: str | None = None
     keep: tuple[str, ...] = ()
     series: str | None = None
+    impacts: str | None = None
 
     @property
     def used(self) -> tuple[str, ...]:
         """Every column that must be read, once."""
-        single = [name for name in (self.tokens, self.label, self.tags, self.series) if name]
+        named = (self.tokens, self.label, self.tags, self.series, self.impacts)
+        single = [name for name in named if name]
         return tuple(dict.fromkeys((*self.text, *self.values, *single, *self.outputs)))
 
     @property
@@ -62,8 +67,9 @@ class Fields:
     def to_dict(self) -> dict[str, Any]:
         """The names for JSON."""
         names = asdict(self)
-        if self.series is None:  # absent in models of older versions
-            del names["series"]
+        for name in ("series", "impacts"):  # absent in models of older versions
+            if names[name] is None:
+                del names[name]
         return names
 
     @classmethod
@@ -94,6 +100,7 @@ _TYPES: dict[str, tuple[str, tuple[Callable[[pa.DataType], bool], ...]]] = {
     "series": ("strings, integers or booleans", _LABELS),
     "tokens": ("lists of strings", (_is_string_list,)),
     "tags": ("lists of strings", (_is_string_list,)),
+    "impacts": (IMPACTS, (is_impacts,)),
 }
 
 
@@ -109,6 +116,7 @@ def choose_fields(
     id: str | None = None,
     keep: str | Sequence[str] | None = None,
     series: str | None = None,
+    impacts: str | None = None,
     targets: bool = True,
     text_parameter: str = "text_column",
 ) -> Fields:
@@ -116,7 +124,7 @@ def choose_fields(
 
     Parameters
     ----------
-    inputs : "text", "tokens" or "values"
+    inputs : "text", "tokens", "values" or "impacts", which must be named
     targets : whether to resolve the label (of text) or the tags (of tokens), too
     text_parameter : the name in messages of the parameter for text columns
 
@@ -127,11 +135,13 @@ def choose_fields(
     called `label`.
 
     Raises DataError: a column is missing, of an unsuitable type, ambiguous, or both input and
-    target; the message lists the columns; SettingsError: `inputs` is none of the three.
+    target; the message lists the columns; SettingsError: `inputs` is none of the four.
     """
     if inputs not in INPUTS:
         raise SettingsError(f"inputs is {inputs!r}; expected one of {', '.join(INPUTS)}")
-    fields = Fields(listed(text), tokens, listed(values), label, tags, id, listed(keep), series)
+    fields = Fields(
+        listed(text), tokens, listed(values), label, tags, id, listed(keep), series, impacts
+    )
     own = [name for name in data.types if name not in data.partitions]
     if id is None:
         fields = replace(fields, id=next((name for name in ID_NAMES if name in own), None))
@@ -170,7 +180,7 @@ def choose_fields(
         if targets and tags is None:
             tags = guess(TAGS_NAME, "tags_column")
         fields = replace(fields, tokens=tokens, tags=tags)
-    elif not fields.values:
+    elif inputs == "values" and not fields.values:
         numbered = tuple(takewhile(own.__contains__, (f"{VALUE_NAME}_{n}" for n in count())))
         if VALUE_NAME in own or not numbered:
             numbered = (guess(VALUE_NAME, "value_columns"),)
@@ -200,7 +210,7 @@ def check_fields(data: Dataset, fields: Fields) -> None:
     _check_there(data, fields)
     check_types(data, "text", *fields.text)
     check_types(data, "value", *fields.values)
-    for role in ("label", "series", "tokens", "tags"):
+    for role in ("label", "series", "tokens", "tags", "impacts"):
         check_types(data, role, getattr(fields, role))
 
 
@@ -209,7 +219,9 @@ def _check_there(data: Dataset, fields: Fields) -> None:
         texts = fields.text
         if any(count_at(source.schema, name) for name in texts):
             texts = ()
-        single = (fields.tokens, fields.label, fields.tags, fields.id, fields.series)
+        single = (
+            fields.tokens, fields.label, fields.tags, fields.id, fields.series, fields.impacts
+        )  # fmt: skip
         for name in fields.used:
             found = count_at(source.schema, name)
             if found == 1:

@@ -50,6 +50,7 @@ from fastseq.store.columns import (
 )
 from fastseq.store.dataset import Dataset, open_sources
 from fastseq.store.ids import id_type, plain_ids
+from fastseq.store.impacts import FLOAT, Impacts, impact_bytes, kind_of_weights, read_impacts
 from fastseq.store.sources import FileSource, Source
 from fastseq.types import Categories, Float64, Int64, Texts, offsets_of, ranges
 
@@ -73,10 +74,11 @@ class RowBatch:
     labels      D labels, none missing
     tags        one for each token, none missing
     values      float64[D, C], finite
+    impacts     the terms of the D rows with their weights
     series      the series of each row, none missing; None where each file is one
     ids         the id column (pa.Array); None where the row number is the id
     kept        the columns to keep (pa.Table); None where there are none
-    null_texts  rows whose text, or whole list of tokens, is null
+    null_texts  rows whose text, whole list of tokens, or impacts are null
     """
 
     first_row: int
@@ -89,6 +91,7 @@ class RowBatch:
     labels: Categories | None = None
     tags: Categories | None = None
     values: Float64 | None = None
+    impacts: Impacts | None = None
     series: Categories | None = None
     ids: Any = None
     kept: Any = None
@@ -143,12 +146,14 @@ class RowReader:
     fields      the columns
     label_type  "string", "bool" or that of the integers ("int64"); None without a label
     kept        the schema of the id (where it is a column) and of the columns to keep
+    weights     the kind of the weights of impacts (impacts.py); None without impacts
     """
 
     data: Dataset
     fields: Fields
     label_type: str | None
     kept: pa.Schema
+    weights: str | None = None
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -207,6 +212,8 @@ class RowReader:
                     lengths += text_lengths(raw.column(name))
                 for name in others:
                     lengths += byte_lengths(raw.column(name))
+                if self.fields.impacts is not None:
+                    lengths += impact_bytes(raw.column(self.fields.impacts))
             for start, stop in _cuts(lengths, max_bytes):
                 with located(self.data.where, row + start):
                     yield self._part(raw.slice(start, stop - start))
@@ -254,6 +261,11 @@ class RowReader:
                 found["labels"] = _categories(_present(part, fields.label, "label"))
             if fields.series is not None:
                 found["series"] = _categories(_present(part, fields.series, "series"))
+            if fields.impacts is not None:
+                impacts = read_impacts(
+                    part.column(fields.impacts), fields.impacts, self.weights or FLOAT
+                )
+                found |= {"impacts": impacts, "null_texts": impacts.nulls}
             if fields.values:
                 found["values"] = np.stack([_numbers(part, name) for name in fields.values], axis=1)
         if fields.id is not None:
@@ -297,6 +309,8 @@ class Corpus(RowReader):
         indexed_fields: Sequence[str] = (),
         partial: bool = False,
         strings: Sequence[str] = (),
+        impacts: str | None = None,
+        weights: str | None = None,
     ) -> Corpus:
         """Find the files and resolve the columns from the schemas, without reading rows.
 
@@ -317,6 +331,8 @@ class Corpus(RowReader):
             are joined
         partial : whether all files may lack some of several text columns, which are then null
         strings : columns that are strings in CSV, too, where they could be numbers
+        impacts : instead of texts, a column of terms with weights, which is not stored by default
+        weights : the kind of the weights; by default that of the types of the column
 
         Columns are matched by name: where a file lacks one that is stored, or one of several text
         columns, its rows have nulls; numbers of several widths become the widest. Folders called
@@ -333,19 +349,21 @@ class Corpus(RowReader):
         names = listed(text_columns) or listed(indexed_fields)
         asked = (*names, *indexed_fields)
         data = open_sources(source, asked or (TEXT_NAME,))
-        data = data.with_texts(asked).with_strings(strings)
+        data = data.with_strings(strings)
+        if impacts is None:
+            data = data.with_texts(asked)
         own = list(data.types)
         if partial:
             data = data.with_nulls(asked)
         fields = choose_fields(
-            data, "text", text=names or None, id=id_column, targets=False,
-            text_parameter="text_columns",
+            data, "text" if impacts is None else "impacts", text=names or None, impacts=impacts,
+            id=id_column, targets=False, text_parameter="text_columns",
         )  # fmt: skip
         data = data.with_ids(fields.id)
         text = fields.text
         fields = replace(fields, text=_with_fields(text, indexed_fields))
         if store is None:
-            named = [name for name in own if not INDEX_NAME.fullmatch(name)]
+            named = [name for name in own if not INDEX_NAME.fullmatch(name) and name != impacts]
             nested = [] if fields.id is None or fields.id in own else [fields.id]
             stored = (*named, *nested)
         else:
@@ -357,7 +375,9 @@ class Corpus(RowReader):
         if fields.id is not None:
             at = kept.get_field_index(fields.id)
             kept = kept.set(at, kept.field(at).with_type(id_type(kept.field(at).type)))
-        return Corpus(data, fields, None, kept, text_layout(text, indexed_fields))
+        if impacts is not None:
+            weights = weights or kind_of_weights(data.kinds(impacts))
+        return Corpus(data, fields, None, kept, weights, text_layout(text, indexed_fields))
 
     @property
     def name(self) -> str:
@@ -416,6 +436,13 @@ class Corpus(RowReader):
                 with located(batch.where):
                     self._check_ids(batch.ids)
             yield batch
+
+    def with_stored(self, name: str) -> Corpus:
+        """The corpus with a column more that is stored."""
+        kept = self.kept.append(pa.field(name, self.data.type_of(name)))
+        return replace(
+            self, fields=replace(self.fields, keep=(*self.fields.keep, name)), kept=kept
+        )
 
     def _check_ids(self, ids: pa.Array) -> None:
         if ids.null_count:

@@ -135,6 +135,7 @@ class FolderWriter:
         the data folder.
     inside : names of subfolders with writers of their own, which are left alone
 
+    format_version  of the manifest; may be changed before `commit`
     number    of the commit, counted in this folder; a kind that is updated saves it as `commit`
               in the statistics, so that no number returns
     previous  with `update`: the manifest of the last commit
@@ -161,7 +162,7 @@ class FolderWriter:
     ) -> None:
         self.root = file_path("path", path)
         self._kind = kind
-        self._format_version = format_version
+        self.format_version = format_version
         self._versions = range(1, format_version + 1)  # that can be updated
         self._overwrite = overwrite or update
         self._update = update
@@ -353,7 +354,7 @@ class FolderWriter:
         files = {name: self.previous.files[name] for name in keep}
         files |= {f"{self._data.name}/{name}": self.entry(name) for name in self._files}
         content = Manifest(
-            self._kind, self._format_version, _version(), dict(settings), dict(statistics), files
+            self._kind, self.format_version, _version(), dict(settings), dict(statistics), files
         ).to_bytes()
         new = self.root / _NEW_MANIFEST
         with writing(f"to {self.root}"):

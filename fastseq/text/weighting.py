@@ -114,6 +114,7 @@ MODELS: dict[str, tuple[str, ...]] = {
     "jm": ("lam",),
     "dph": (),
     "pl2": ("c",),
+    "dot": (),
 }
 
 

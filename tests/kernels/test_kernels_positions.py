@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastseq.index.build import Merge, invert_with_positions
+from fastseq.index.slices import Merge, invert_with_positions
 from fastseq.kernels.search import positions as kernels
 from fastseq.kernels.search.postings import LARGE_TF, WINDOW, Postings
 from fastseq.types import Tokens, offsets_of

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastseq.index.build import Merge, Slice, invert
+from fastseq.index.slices import Merge, Slice, invert
 from fastseq.kernels.search import postings as kernels
 from fastseq.kernels.search.postings import LARGE_TF, WINDOW
 from fastseq.types import Tokens
