@@ -52,6 +52,12 @@ from .progress import progress
     show_default=True,
     help="Store the positions of words, for phrases; never those of n-grams.",
 )
+@click.option(
+    "--impacts",
+    metavar="C",
+    help="Instead of text: a column of terms with weights, as of learned-sparse models: a map, or "
+    "lists of {term, weight}. The index is searched by the dot product.",
+)
 @parameters.analysis_options(INDEX_TOKENIZER)
 @options.memory
 def index(
@@ -64,6 +70,7 @@ def index(
     store: tuple[str, ...],
     fields: tuple[str, ...],
     positions: bool,
+    impacts: str | None,
     memory: str,
     **analysis: Any,
 ) -> None:
@@ -82,6 +89,15 @@ def index(
     files have is null for the others.
     """
     analyzer = parameters.analyzer_of(**analysis)
+    if impacts is not None:
+        usual = parameters.analyzer_of(None, tokenizer=INDEX_TOKENIZER)
+        given = {
+            "--text-column": text_columns, "--field": fields,
+            "options of the analysis": analyzer != usual,
+        }  # fmt: skip
+        for option, value in given.items():
+            if value:
+                raise click.UsageError(f"--impacts cannot be combined with {option}")
     if "none" in store and len(store) > 1:
         raise click.UsageError("--store none stores no column: leave out the others")
     from fastseq import Index
@@ -98,13 +114,14 @@ def index(
             id_column=id_column,
             text_columns=list(text_columns) or None,
             store=[] if store == ("none",) else list(store) or None,
-            analyzer=analyzer,
+            analyzer=analyzer if impacts is None else None,
             memory=budget,
             threads=common.threads,
             overwrite=overwrite,
             progress=report,
             positions=positions,
             fields=list(fields) or None,
+            impacts=impacts,
         )
     if common.quiet:
         return

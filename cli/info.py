@@ -18,7 +18,7 @@ UNITS = {"char": "characters", "byte": "bytes", "word": "words", "space": "words
 MANIFEST, CHECKPOINT = "manifest.json", "checkpoint"  # names in the library
 _SHOWN = 20  # maximum number of values of a list that are shown
 _SEGMENTS = 10  # maximum number of segments that are shown
-_WITH_SEGMENTS = (2, 3)  # format versions of an index that has them
+_WITH_SEGMENTS = (2, 3, 4)  # format versions of an index that has them
 
 
 @command(

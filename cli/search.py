@@ -61,7 +61,8 @@ _WEIGHTS = {"rm3": "original_weight", "rocchio": "beta"}  # the parameter of --f
 @options.choice(
     "--model", of=MODELS, default=None,
     help="Ranking model. bm25 is Lucene's. Of several fields, bm25f counts a word once; the others "
-    "add up the scores in each.  [default: bm25; bm25f with --field]",
+    "add up the scores in each.  [default: bm25; bm25f with --field; dot with "
+    "--impacts]",
 )
 @parameters.options_of(
     BM25Parameters,
@@ -319,7 +320,9 @@ def search(
 
     check_device(device)
     weights = _weights(fields)
-    ranking = model_by_name(model or ("bm25f" if weights else "bm25"), **weighting)
+    ranking = None  # the default of the index
+    if model is not None or weights or any(value is not None for value in weighting.values()):
+        ranking = model_by_name(model or ("bm25f" if weights else "bm25"), **weighting)
     if field_b:
         ranking = _with_field_b(ranking, weights, field_b)
     common.announce_compilation()
@@ -374,8 +377,8 @@ def search(
     elif queries is not None:
         from fastseq.store.runs import read_queries
 
-        query_ids, texts = read_queries(queries)
         index = Index.open(index_path)
+        query_ids, texts = read_queries(queries, index.impacts_column)
         k = _most_hits(k, index)
         find: Any = partial(index.search, k=k, device=device, **searched)
         if output is not None:
@@ -389,7 +392,8 @@ def search(
                 write_rows(form, RUN_COLUMNS, rows, ids=(0, 1))
             _name_notices(common, hits.notices)
         if not common.quiet:
-            _count_removed_words(common, query_ids, texts, index)
+            both = [pair for pair in zip(query_ids, texts, strict=True) if isinstance(pair[1], str)]
+            _count_removed_words(common, [id for id, _ in both], [text for _, text in both], index)
 
 
 def _refuse(option: str, given: Any, others: dict[str, Any]) -> None:

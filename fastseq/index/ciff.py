@@ -43,6 +43,7 @@ from fastseq.store.container import ContainerWriter
 from fastseq.store.documents import DocumentWriter, schema_text
 from fastseq.store.files import created, writing
 from fastseq.store.ids import id_hashes, refuse_duplicate_ids
+from fastseq.store.impacts import WHOLE
 from fastseq.store.outputs import check_folder, check_output
 from fastseq.store.writer import FolderWriter
 from fastseq.text.analyzer import Analyzer
@@ -64,6 +65,11 @@ def export_ciff(
     check_output(path, OUTPUT, collection.path, overwrite=flag("overwrite", overwrite))
     if collection.documents == 0:
         raise DataError(f"{collection.path}: no documents to export")
+    if collection.impacts is not None and collection.impacts["weights"] != WHOLE:
+        raise DataError(
+            f"{collection.path}: its weights are not whole numbers, as those of this format are: "
+            "index multiples of them, rounded"
+        )
     terms, numbers, df = _sorted_terms(collection)
     average = collection.tokens / collection.documents
     description = f"Exported by fastseq; analyzer: {_described(collection.analyzer)}"

@@ -243,6 +243,12 @@ class Index:
         return self._collection.unknown_ids(ids)
 
     @property
+    def impacts_column(self) -> str | None:
+        """The column of impacts that the index was built from; None for an index of texts."""
+        impacts = self._collection.impacts
+        return None if impacts is None else impacts["column"]
+
+    @property
     def analyzer(self) -> Analyzer:
         """The analyzer of the documents and of queries."""
         return self._collection.analyzer

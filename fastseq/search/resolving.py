@@ -195,6 +195,7 @@ class Resolver:
         """A phrase, or a single word, in one field."""
         if len(tokens) == 1:
             return searcher.term(tokens[0])
+        self._refuse_impacts()
         words = [searcher.term(token) for token in tokens]
 
         def read(s: int) -> PostingList:
@@ -218,6 +219,7 @@ class Resolver:
             tokens += own
         if len(tokens) <= 1:
             return self._term(tokens[0], query.field) if tokens else None
+        self._refuse_impacts()
 
         def make(searcher: Reader) -> ListClause:
             # a single character is itself here: within an interval, bigrams with it overlap
@@ -242,6 +244,11 @@ class Resolver:
             return PhraseClause(searcher.collection, order, read, words)
 
         return self._in_fields(query.field, make, tokens, grouped=False)
+
+    def _refuse_impacts(self) -> None:
+        """Raise DataError for an index of impacts, in which words have no positions."""
+        if self._collection.impacts is not None:
+            raise DataError("an index of impacts has no positions, so it has no phrases")
 
     def _has_positions(self, leaf: Leaf) -> bool:
         """Whether a segment has positions; a notice says what their lack costs."""

@@ -144,6 +144,10 @@ def document_snippets(
         names = ", ".join(collection.stored_columns) or "none"
         raise DataError(f"no stored column {column!r}; stored are: {names}")
     wanted = stored if column is None else [column]
+    if not wanted and collection.impacts is not None:
+        raise DataError(
+            "an index of impacts has no text, so it has no snippets but of a stored column"
+        )
     if not wanted:
         raise DataError(
             f"the text ({', '.join(columns)}) is not stored in this index, so it has no snippets"

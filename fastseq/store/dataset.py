@@ -76,6 +76,11 @@ class Dataset:
         changed = [source.read_as_strings(columns) for source in self.sources]
         return self._changed() if any(changed) else self
 
+    def with_maps(self, column: str) -> Dataset:
+        """The dataset with a column of Python dicts as maps."""
+        changed = [source.read_as_maps(column) for source in self.sources]
+        return self._changed() if any(changed) else self
+
     def with_ids(self, column: str | None) -> Dataset:
         """The dataset with the id column in CSV as integers, or as strings where other sources have
         strings."""

@@ -8,12 +8,13 @@ JSON Lines has and some writers of Parquet make of maps.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from fastseq.errors import RowError, quoted
+from fastseq.errors import DataError, RowError, quoted
 from fastseq.store.arrays import (
     byte_lengths,
     element_type,
@@ -94,8 +95,9 @@ def _is_number(kind: pa.DataType) -> bool:
 def impact_bytes(array: pa.Array) -> Int64:
     """int64[D]: the bytes of terms and weights of each row of a column of impacts."""
     terms, _, offsets = _pairs(array)
-    lengths: Int64 = np.diff(offsets_of(byte_lengths(terms))[offsets])
-    return lengths + _PAIR_BYTES * np.diff(offsets)
+    ends = offsets_of(byte_lengths(terms) + _PAIR_BYTES)
+    lengths: Int64 = np.diff(ends[offsets])
+    return lengths
 
 
 def read_impacts(array: pa.Array, name: str, kind: str) -> Impacts:
@@ -139,6 +141,24 @@ def read_impacts(array: pa.Array, name: str, kind: str) -> Impacts:
         terms, weights = terms.take(number_array(places)), weights[places]
         offsets = offsets_of(kept)[offsets]
     return Impacts(to_texts(terms), offsets, weights, nulls)
+
+
+def weighted_queries(array: pa.Array, where: str) -> list[dict[str, float]]:
+    """The terms of each row of a column of pairs with their weights, of any sign; those of a
+    repeated term are added. Raises DataError, whose message begins with `where`, for a null or a
+    term that is not UTF-8."""
+    terms, numbers, offsets = _pairs(array)
+    if terms.null_count or numbers.null_count or not valid_utf8(terms):
+        raise DataError(f"{where}: a term or weight is null, or a term is not UTF-8")
+    names, ends = terms.to_pylist(), offsets.tolist()
+    weights = numbers.cast(pa.float64(), safe=False).to_pylist()
+    found: list[dict[str, float]] = []
+    for first, last in pairwise(ends):
+        query: dict[str, float] = {}
+        for name, weight in zip(names[first:last], weights[first:last], strict=True):
+            query[name] = query.get(name, 0.0) + weight
+        found.append(query)
+    return found
 
 
 def _shown(terms: pa.Array, place: int) -> str:

@@ -44,6 +44,16 @@ class RecordSource(Source):
         if not self._texts:
             names = dict.fromkeys(name for row in first for name in row)
             self.schema = pa.schema([(name, self._inferred(name, first)) for name in names])
+        self._first = first
+
+    def read_as_maps(self, column: str) -> bool:
+        at = self.schema.get_field_index(column)
+        if at < 0 or not pa.types.is_struct(self.schema.field(at).type):
+            return False
+        kinds = {type(weight) for row in self._first for weight in (row.get(column) or {}).values()}
+        kind = pa.int64() if kinds <= {int} else pa.float64()
+        self.schema = self.schema.set(at, pa.field(column, pa.map_(pa.string(), kind)))
+        return True
 
     def read(self, columns: Sequence[str], max_bytes: int) -> Iterator[pa.RecordBatch]:
         rows = self._remaining if self._again is None else iter(self._again)
@@ -130,7 +140,7 @@ def _parts(rows: Iterator[Any], max_bytes: int) -> Iterator[list[Any]]:
         if isinstance(row, str):
             size += len(row)
         elif isinstance(row, Mapping):
-            size += sum(len(v) for v in row.values() if isinstance(v, str | bytes | list))
+            size += sum(len(v) for v in row.values() if isinstance(v, str | bytes | list | dict))
         if size >= max_bytes or len(part) == MAX_ROWS:
             yield part
             part, size = [], 0
@@ -180,6 +190,8 @@ def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
         raise TypeError
     if bool in types and not pa.types.is_boolean(kind) and allowed:
         raise TypeError
+    if pa.types.is_map(kind):
+        values = [list(value.items()) if isinstance(value, Mapping) else value for value in values]
     if is_string(kind):
         return string_array(values, kind)
     return pa.array(values, kind)

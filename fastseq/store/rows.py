@@ -350,8 +350,7 @@ class Corpus(RowReader):
         asked = (*names, *indexed_fields)
         data = open_sources(source, asked or (TEXT_NAME,))
         data = data.with_strings(strings)
-        if impacts is None:
-            data = data.with_texts(asked)
+        data = data.with_texts(asked) if impacts is None else data.with_maps(impacts)
         own = list(data.types)
         if partial:
             data = data.with_nulls(asked)

@@ -39,6 +39,7 @@ from fastseq.store.arrays import (
 from fastseq.store.data_files import DataFile, LocalFile, single_file
 from fastseq.store.files import Readable, created, reason, written_whole
 from fastseq.store.ids import EXPECTED, id_array, id_list, is_id
+from fastseq.store.impacts import is_impacts, weighted_queries
 from fastseq.store.locations import CSV, FORMATS, JSON, PARQUET, TSV, suffix_of
 from fastseq.store.outputs import TAG
 from fastseq.store.parquet import (
@@ -72,7 +73,9 @@ Ids: TypeAlias = Iterable[str] | Iterable[int] | pa.Array | pa.ChunkedArray
 # ---- queries
 
 
-def read_queries(path: str | os.PathLike[str]) -> tuple[list[str] | list[int], list[str]]:
+def read_queries(
+    path: str | os.PathLike[str], impacts: str | None = None
+) -> tuple[list[str] | list[int], list[Any]]:
     """The ids and texts of the queries in a file, in order.
 
     Parquet, each object of JSON Lines, and CSV have the columns `query_id` (or `qid`, `id`, `_id`)
@@ -80,6 +83,8 @@ def read_queries(path: str | os.PathLike[str]) -> tuple[list[str] | list[int], l
     first line that names these columns is a header. Text may be compressed with gzip or zstd. A
     null text is an empty query. Warns when a header or empty lines are skipped.
 
+    impacts : a column that is read instead of the text where the file has it: terms with weights
+        (impacts.py), in JSON Lines an object; such a query is a dict
     path : "-" is standard input. The format of a pipe, and of a file with another suffix than those
         of data and .txt, is recognised by the content
 
@@ -87,7 +92,8 @@ def read_queries(path: str | os.PathLike[str]) -> tuple[list[str] | list[int], l
     the wrong type, an id is null or duplicated, a line has no tab (naming file and line or row).
     """
     source = single_file(path)
-    names = [QUERY_ID_NAMES, QUERY_TEXT_NAMES]
+    texts_or_weights = QUERY_TEXT_NAMES if impacts is None else (impacts, *QUERY_TEXT_NAMES)
+    names = [QUERY_ID_NAMES, texts_or_weights]
     expected = (
         "queries: Parquet, JSON Lines or CSV with the columns query_id and text, or lines of an "
         "id, a tab and the text"
@@ -98,8 +104,9 @@ def read_queries(path: str | os.PathLike[str]) -> tuple[list[str] | list[int], l
 
     form = _format_of(source, {".tsv": LINES, ".txt": LINES}, recognised, expected)
     ids: list[Any]
+    texts: list[Any]
     if form == JSON:
-        ids, texts = _queries_in_json(source)
+        ids, texts = _queries_in_json(source, names)
     elif form in (LINES, None):
         if form is None:
             raise DataError(f"{source}: empty, expected {expected}")
@@ -117,17 +124,22 @@ def read_queries(path: str | os.PathLike[str]) -> tuple[list[str] | list[int], l
 
 def _queries_in_columns(
     source: Readable, form: str, names: Sequence[Sequence[str]]
-) -> tuple[list[Any], list[str]]:
+) -> tuple[list[Any], list[Any]]:
     ids, texts = _columns(source, form, names, strings=QUERY_TEXT_NAMES)
+    if len(names[1]) > len(QUERY_TEXT_NAMES) and is_impacts(texts.type):
+        weighted = weighted_queries(texts, f"{source}: the queries")
+        return _id_list(ids, f"{source}: the query id"), weighted
     if not is_text(texts.type):
         raise DataError(f"{source}: the text of the queries is {texts.type}, expected strings")
     strings = repaired(texts.cast(pa.string(), safe=False))
     return _id_list(ids, f"{source}: the query id"), [text or "" for text in strings.to_pylist()]
 
 
-def _queries_in_json(path: Readable) -> tuple[list[Any], list[str]]:
+def _queries_in_json(
+    path: Readable, columns: Sequence[Sequence[str]]
+) -> tuple[list[Any], list[Any]]:
     ids: list[Any] = []
-    texts: list[str] = []
+    texts: list[Any] = []
     for number, line in read_lines(path):
         where = f"{path}, line {number}"
         try:
@@ -136,16 +148,17 @@ def _queries_in_json(path: Readable) -> tuple[list[Any], list[str]]:
             raise DataError(f"{where}: not JSON ({reason(error)})") from error
         if not isinstance(query, dict):
             raise DataError(f"{where}: a {type(query).__name__}, expected an object")
-        names = [
-            next((n for n in ns if n in query), None) for ns in (QUERY_ID_NAMES, QUERY_TEXT_NAMES)
-        ]
+        names = [next((n for n in ns if n in query), None) for ns in columns]
         if None in names:
-            wanted = QUERY_TEXT_NAMES[0] if names[0] is not None else QUERY_ID_NAMES[0]
+            wanted = columns[1][-2] if names[0] is not None else QUERY_ID_NAMES[0]
             raise DataError(f"{where}: no field {wanted!r}; its fields: {', '.join(query)}")
         identifier, text = (query[name] for name in names)
         if isinstance(identifier, bool) or not isinstance(identifier, str | int):
             raise DataError(f"{where}: the query id is {identifier!r}, expected a string")
-        if not isinstance(text, str | None):
+        if names[1] not in QUERY_TEXT_NAMES and isinstance(text, dict):
+            if not all(type(weight) in (int, float) for weight in text.values()):
+                raise DataError(f"{where}: {names[1]!r} has a weight that is not a number")
+        elif not isinstance(text, str | None):
             raise DataError(f"{where}: the text is {text!r}, expected a string")
         ids.append(identifier)
         texts.append(text or "")

@@ -46,6 +46,11 @@ class Source(ABC):
         whether its schema has changed."""
         return False
 
+    def read_as_maps(self, column: str) -> bool:
+        """Read a column of Python dicts as maps from their keys to numbers, not as structs. Returns
+        whether the schema has changed."""
+        return False
+
     def read_as_ids(self, column: str) -> bool:
         """Read a column as ids, exactly as they are written, where the source has no types of its
         own. Returns whether its schema has changed."""
