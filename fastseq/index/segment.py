@@ -39,8 +39,8 @@ A field, a text column with an inverted index of its own, has the arrays from po
 word_counts again, with names that begin with its own name and a slash.
 
 Format 4 is format 3 of an index whose documents are terms with weights (index/impacts.py). Format 2
-has no words. In an index of format 1, which has a single segment, each array is a file,
-frequencies are bytes, and `documents.parquet` has the stored columns; the last four are missing.
+has no words. In an index of format 1, which has a single segment, each array is a file, frequencies
+are bytes, and `documents.parquet` has the stored columns; the last four are missing.
 
 Terms are numbered by their first occurrence in the segment (n-gram level by level), documents by
 their row. `uint` is the narrowest of uint8, 16, 32, 64 that fits. Counts are stored, not offsets:

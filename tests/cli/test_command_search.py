@@ -107,6 +107,11 @@ def test_every_ranking_model_ranks(search: Search, model: str) -> None:
         assert ran.code == 2
         assert "--model bm25f requires --field" in ran.err
         return
+    if model == "dot":
+        ran = search("cats", "--model", model)
+        assert ran.code == 1
+        assert "for an index of impacts" in ran.err
+        return
     assert hits(search("why do cats purr", "--model", model, "--format", "json"))[0]["id"] == "en02"
 
 

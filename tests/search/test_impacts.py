@@ -22,10 +22,10 @@ Document = Mapping[str, float]
 TERMS = ["cat", "dog", "a b", "##ing", "é", "", "x1", "x2", "x3"]
 
 
-def table(documents: Mapping[Any, Document | None], kind: pa.DataType = pa.float64()) -> pa.Table:
+def table(documents: Mapping[Any, Document | None], kind: Any = "float64") -> pa.Table:
     pairs = [None if each is None else list(each.items()) for each in documents.values()]
     return pa.table({
-        "id": list(documents), "impacts": pa.array(pairs, pa.map_(pa.string(), kind)),
+        "id": list(documents), "impacts": pa.array(pairs, pa.map_("string", kind)),
         "even": [number % 2 == 0 for number in range(len(documents))],
     })  # fmt: skip
 
@@ -93,7 +93,7 @@ def test_hits_are_those_of_dot_products_after_any_changes(
 ) -> None:  # fmt: skip
     if whole:
         parts = [
-            [each and {t: float(min(round(w), 2**31 - 1)) for t, w in each.items()} for each in part]
+            [each and {t: min(round(w), 2**31 - 1) for t, w in each.items()} for each in part]
             for part in parts
         ]
     kind = pa.int64() if whole else pa.float64()
@@ -163,7 +163,7 @@ def test_many_documents_with_pruning(tmp_path: Path, whole: bool) -> None:
     for number, query in enumerate(queries):
         assert_equal(hits_of(filtered, number), even, query, 10)
     # the clause-by-clause evaluation adds the same numbers
-    for number, query in enumerate(queries[:5]):
+    for query in queries[:5]:
         value = q.Boolean(should=[
             q.Boost(q.Boolean(should=[q.Term(term)], filter=[q.All()]), weight)
             for term, weight in query.items()
@@ -252,7 +252,7 @@ def test_whole_weights_are_term_frequencies(tmp_path: Path) -> None:
     for query in ({"x": 1.0}, {"y": 0.5}, {"x": 2.0, "y": 3.0}):
         assert_equal(hits_of(index.search(query)), own, query, 10)
         assert hits_of(other.search(query, model=BoW())) == hits_of(index.search(query))
-    with pytest.raises(DataError, match="row 0.*'x'.* 1.5; expected a whole number"):
+    with pytest.raises(DataError, match=r"row 0.*'x'.* 1.5; expected a whole number"):
         index.add(table({"d": {"x": 1.5}}))
     index.add(table({"d": {"x": 2.0}}))
     assert hits_of(index.search({"x": 1.0}, 10))[-2:] == [("d", 2.0), ("a", 1.0)]
@@ -387,7 +387,7 @@ def test_wrong_weights_name_the_file_and_the_row(
     ids=str,
 )  # fmt: skip
 def test_columns_of_other_types(tmp_path: Path, column: pa.Array) -> None:
-    with pytest.raises(DataError, match="'impacts' is .*expected a map from strings to numbers or"):
+    with pytest.raises(DataError, match=r"'impacts' is .*expected a map from strings"):
         Index.build(
             pa.table({"id": [1], "impacts": column}), tmp_path / "index", impacts="impacts"
         )
