@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from fastseq.index.build import Slice, SliceStore
+from fastseq.index.slices import Slice, SliceStore
 
 
 def stored(slices: Iterable[Slice]) -> SliceStore:

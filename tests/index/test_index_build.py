@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from fastseq import Analyzer, Corpus, DataError, Index, SettingsError
 from fastseq.index import build as build_module
 from fastseq.index import segment_writer
-from fastseq.index.build import SliceStore
 from fastseq.index.collection import Collection
+from fastseq.index.slices import SliceStore
 from fastseq.store.files import SpillFile
 from fastseq.text.language import LUCENE
 from fastseq.types import Texts

@@ -368,7 +368,7 @@ import json, resource, sys
 import pyarrow as pa
 import fastseq
 from fastseq.index import build
-from fastseq.index.build import SliceStore
+from fastseq.index.slices import SliceStore
 
 build.SMALLEST_MEMORY = build._SMALLEST_SLICE = 1 << 10
 build._FIXED = 0

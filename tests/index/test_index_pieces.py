@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastseq.index.build import Merge, SliceStore, SpilledArray, invert
 from fastseq.index.segment_writer import narrowest, slot_count
+from fastseq.index.slices import Merge, SliceStore, SpilledArray, invert
 from fastseq.text.lexicon import TicketLock
 from fastseq.threads import in_order
 from fastseq.types import Tokens
