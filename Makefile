@@ -103,6 +103,8 @@ bench-all: $(VENV)/.installed-bench $(VENV_CUDA)/.installed ## run every benchma
 	-$(BENCH).queries --data "$(DATA)"
 	-$(BENCH).queries --data "$(DATA)" --threads 2 --sections or and phrase prefix fuzzy not filter long
 	-$(BENCH).queries --data "$(DATA)" --sentences --sections or and phrase prefix fuzzy not filter long count
+	-$(BENCH).impacts
+	-$(BENCH).ciff --data "$(DATA)"
 	-$(BENCH).indexing --data "$(DATA)"
 	-$(BENCH).living --data "$(DATA)"
 	-$(BENCH).startup --first-run
