@@ -16,6 +16,8 @@ import fastseq
 from fastseq import BM25, RM3, BoW, DataError, Dot, FormatError, Index, SettingsError
 from fastseq import query as q
 from fastseq.index import VERSION
+from fastseq.index import build as build_module
+from fastseq.index.slices import SliceStore
 from fastseq.store.folder import read_manifest
 
 Document = Mapping[str, float]
@@ -173,15 +175,30 @@ def test_many_documents_with_pruning(tmp_path: Path, whole: bool) -> None:
         assert explained.value == pytest.approx(naive_search(own, query, 1)[0][1], rel=1e-5)
 
 
-def test_bytes_do_not_depend_on_memory_and_threads(tmp_path: Path) -> None:
-    own = table(many(3, 3000, False), pa.float32())
+@pytest.mark.parametrize("whole", [False, True])
+def test_bytes_do_not_depend_on_memory_and_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    own = table(many(3, 3000, whole), pa.int32() if whole else pa.float32())
     made = []
-    for number, (memory, threads) in enumerate([("1GB", 1), ("56MB", 2)]):
-        index = Index.build(
-            own, tmp_path / str(number), impacts="impacts", memory=memory, threads=threads
-        )
+    spilled: list[int] = []
+    spill = SliceStore.spill
+
+    def counted(store: SliceStore) -> None:
+        spilled.append(len(store.slices))
+        spill(store)
+
+    for number, threads in enumerate((1, 2)):
+        index = Index.build(own, tmp_path / str(number), impacts="impacts", threads=threads)
         made.append({name: entry["crc32"] for name, entry in index.info()["files"].items()})
+        if number == 0:  # then with slices of a few documents, on disk
+            monkeypatch.setattr(build_module, "_FIXED", 0)
+            monkeypatch.setattr(build_module, "memory_budget", lambda memory: 1 << 16)
+            monkeypatch.setattr(build_module, "_SMALLEST_SLICE", 1 << 10)
+            monkeypatch.setattr(build_module, "_LARGEST_SLICE", 16 << 10)
+            monkeypatch.setattr(SliceStore, "spill", counted)
     assert made[0] == made[1]
+    assert len(spilled) > 1
 
 
 def test_files_batches_and_types_of_columns(tmp_path: Path) -> None:
