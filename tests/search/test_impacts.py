@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -167,7 +168,9 @@ def test_many_documents_with_pruning(tmp_path: Path, whole: bool) -> None:
     # the clause-by-clause evaluation adds the same numbers
     for query in queries[:5]:
         value = q.Boolean(should=[
-            q.Boost(q.Boolean(should=[q.Term(term)], filter=[q.All()]), weight)
+            q.Boost(
+                q.Boolean(should=[q.Term(term)], filter=[q.All()], minimum_should_match=1), weight
+            )
             for term, weight in query.items()
         ])  # fmt: skip
         assert_equal(hits_of(index.search(value, 10)), own, query, 10)
@@ -438,3 +441,43 @@ def test_damaged_weights_are_an_error(tmp_path: Path) -> None:
     file.write_bytes(raw)
     with pytest.raises(FormatError, match="posting_weights"):
         Index.open(tmp_path / "index").search("cat")
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["flat", "by clauses"])
+def test_tiny_weights_are_hits_all_the_same(tmp_path: Path, wrapped: bool) -> None:
+    """A document is a hit whatever its score, also where that is 0 in float32."""
+    chance = random.Random(1)
+    terms = ["a", "b", "c", "d"]
+    for trial in range(10):
+        own = {
+            id: {t: chance.choice([1e-9, 1e-44, 0.5, 2.0]) for t in terms if chance.random() < 0.5}
+            for id in range(30)
+        }
+        index = Index.build(
+            table(own), tmp_path / str(trial), impacts="impacts", threads=1
+        )
+        for _ in range(10):
+            roles = {term: chance.choice(["must", "should", "must_not", ""]) for term in terms}
+            weights = {term: chance.choice([1.0, 2.5, 1e-30]) for term in terms}
+            parts: dict[str, list[q.Query]] = {"must": [], "should": [], "must_not": []}
+            for term, role in roles.items():
+                part: q.Query = q.Term(term)
+                if wrapped:
+                    part = q.Boolean(should=[part], filter=[q.All()], minimum_should_match=1)
+                if role:
+                    parts[role].append(q.Boost(part, weights[term]))
+            wanted = {term for term, role in roles.items() if role in ("must", "should")}
+            required = {term for term, role in roles.items() if role == "must"}
+            if not wanted:
+                continue
+            refused = {term for term, role in roles.items() if role == "must_not"}
+            expected = {
+                id: sum(weights[term] * float(np.float32(each[term])) for term in wanted & {*each})
+                for id, each in own.items()
+                if required <= each.keys() and not refused & each.keys() and wanted & each.keys()
+            }
+            value = q.Boolean(**parts)  # type: ignore[arg-type]
+            hits = dict(hits_of(index.search(value, k=30)))
+            assert hits.keys() == expected.keys()
+            assert hits == pytest.approx(expected, rel=1e-5, abs=1e-6)
+            assert index.count(value) == len(expected)
