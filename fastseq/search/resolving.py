@@ -341,17 +341,13 @@ class Resolver:
         match = pattern_match(query, self.searcher.analyzer.splitter)
         if match is None:
             return None
-        shown = str(query)
-        kind = type(query).__name__
+        order = (1, type(query).__name__, str(query))
 
         def make(searcher: Reader) -> ListClause:
-            terms, total = _group_terms(self._collection, searcher.collection, match)
+            terms, total = group_terms(self._collection, searcher.collection, match)
             if total > MOST_WORDS:
-                self._notice(
-                    f"{shown} matches {total:,} words: searched for the {MOST_WORDS:,} most "
-                    "frequent ones"
-                )
-            return GroupClause(searcher.collection, (1, kind, shown), terms)
+                self._notice(too_many_words(query, total))
+            return GroupClause(searcher.collection, order, terms)
 
         return self._in_fields(query.field, make)
 
@@ -497,7 +493,12 @@ def _slot(searcher: Reader, word: TermClause | MergedClause, s: int) -> Int32:
 # ---- words of a vocabulary
 
 
-def _group_terms(
+def too_many_words(query: values.Query, total: int) -> str:
+    """What a user is told of a pattern that matches more than MOST_WORDS words."""
+    return f"{query} matches {total:,} words: searched for the {MOST_WORDS:,} most frequent ones"
+
+
+def group_terms(
     collection: Collection, view: Collection, match: Match
 ) -> tuple[list[tuple[Int32, Float64]], int]:
     """(the terms of each segment and their factors, the number of all terms) of the words that
@@ -513,23 +514,33 @@ def _group_terms(
             if leaf.live is not None:
                 live = live_words(collection, leaf, ids, view.field or "")
                 ids, factors = ids[live], factors[live]
-            # a term has the largest factor of its words
-            distinct, places = np.unique(terms[ids], return_inverse=True)
-            largest = np.zeros(len(distinct))
-            np.maximum.at(largest, places, factors)
-            ids, factors = distinct, largest
-        kept = own.counts_of(ids) > 0
-        found.append((ids[kept], factors[kept]))
+            ids, factors = _distinct(terms[ids], factors)
+        if leaf.live is not None:
+            kept = own.counts_of(ids) > 0
+            ids, factors = ids[kept], factors[kept]
+        found.append((ids, factors))
     if len(view.leaves) == 1:
         return _most_frequent(view.leaves[0], *found[0])
     return _most_frequent_of_all(view.leaves, found)
 
 
+def _distinct(terms: Int32, factors: Float64) -> tuple[Int32, Float64]:
+    """(terms, factors) of words: each term once, with the largest factor of its words."""
+    if (factors == 1).all():
+        distinct = np.unique(terms)
+        return distinct, np.ones(len(distinct))
+    distinct, places = np.unique(terms, return_inverse=True)
+    largest = np.zeros(len(distinct))
+    np.maximum.at(largest, places, factors)
+    return distinct, largest
+
+
 def _most_frequent(
     leaf: Leaf, ids: Int32, factors: Float64
 ) -> tuple[list[tuple[Int32, Float64]], int]:
-    total, df = len(ids), leaf.counts_of(ids)
+    total = len(ids)
     if total > MOST_WORDS:
+        df = leaf.counts_of(ids)
         least = np.partition(df, total - MOST_WORDS)[total - MOST_WORDS]
         above, equal = np.flatnonzero(df > least), np.flatnonzero(df == least)
         spelled = sorted(zip(_bytes(leaf, ids[equal]), equal.tolist(), strict=True))

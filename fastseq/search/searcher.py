@@ -27,19 +27,28 @@ from fastseq.search.counting import DenseTerms, count_flat
 from fastseq.search.evaluation import Evaluator, plan_of
 from fastseq.search.filtering import allowed_rows
 from fastseq.search.flat import FlatQuery, FlatTerms, flatten, weighed
+from fastseq.search.group_batches import Group, find_groups
+from fastseq.search.patterns import pattern_match
 from fastseq.search.phrase_batches import find_phrases, phrase_terms
 from fastseq.search.query_words import Query, of_queries
 from fastseq.search.ranking import (
     ADDITIVE,
     BM25,
     LARGEST_WEIGHT,
+    Dot,
     FormulaModel,
     QueryTerms,
     QuotientModel,
     RankingModel,
     Statistics,
 )
-from fastseq.search.resolving import QueryAnalyzer, Resolver
+from fastseq.search.resolving import (
+    MOST_WORDS,
+    QueryAnalyzer,
+    Resolver,
+    group_terms,
+    too_many_words,
+)
 from fastseq.search.scorer import NO_BASE, ModelScorer, Sources
 from fastseq.search.term_table import TermTable
 from fastseq.settings import thread_count, whole
@@ -60,6 +69,8 @@ _CACHED_FILTERS = 16  # a byte for each row
 _CACHED_IMPACTS = 1 << 28  # postings of one model with cached impacts: 1 GB
 _CACHED_SCRATCH = 16
 _CACHED_WORDS = 1 << 13  # their lists: 64 bytes at most for each segment and cached model
+
+PATTERNS = values.Prefix | values.Wildcard | values.Regex | values.Fuzzy
 
 _EVERY_ROW: UInt8 = np.empty(0, np.uint8)
 
@@ -255,13 +266,14 @@ class Searcher:
         asked = [queries[q] for q in structured]
         given = [values.Term(query) if isinstance(query, str) else query for query in asked]
         left = list(range(len(given)))
+        notices: list[str] = []
         if fields is None and operator == "or":
-            for find in (self._find_phrases, self._find_flat):
+            groups = partial(self._find_groups, notices)
+            for find in (self._find_phrases, self._find_flat, groups):
                 some = [given[i] for i in left]
                 at = [structured[i] for i in left]
                 others = find(rows, scores, at, some, k, model, threads, filter)  # type: ignore[arg-type]
                 left = [left[i] for i in others]
-        notices: list[str] = []
         if left:
             places = [structured[i] for i in left]
             some = [given[i] for i in left]
@@ -367,6 +379,41 @@ class Searcher:
         to = [places[i] for i in chosen]
         rows[to], scores[to] = hits
         return [i for i in range(len(queries)) if own[i] is None or i in others]
+
+    def _find_groups(
+        self, notices: list[str], rows: Int32, scores: Float32, places: Sequence[int],
+        queries: Sequence[values.Query], k: int, model: RankingModel, threads: int | None,
+        filter: Any,
+    ) -> list[int]:  # fmt: skip
+        """Fill in the hits of the queries that are patterns; returns the numbers of the others."""
+        every, collection = list(range(len(queries))), self.collection
+        if not isinstance(model, QuotientModel) or isinstance(model, Dot):
+            return every
+        if not collection.documents:
+            return every
+        chosen: list[int] = []
+        groups: list[Group] = []
+        for i, query in enumerate(queries):
+            if not isinstance(query, PATTERNS) or query.field is not None:
+                continue
+            match = pattern_match(query, self.analyzer.splitter)
+            if match is None:
+                continue
+            terms, total = group_terms(collection, collection, match)
+            if total > MOST_WORDS:
+                notices.append(too_many_words(query, total))
+            chosen.append(i)
+            groups.append(Group(terms))
+        if not chosen:
+            return every
+        *hits, left = find_groups(
+            collection, self.scorer(model), groups, k, model, thread_count(threads),
+            self.allowed(filter),
+        )  # fmt: skip
+        to = [places[i] for i in chosen]
+        rows[to], scores[to] = hits
+        others = set(every) - {*chosen} | {chosen[i] for i in left}
+        return sorted(others)
 
     def _evaluate(
         self, queries: Sequence[values.Query], k: int, model: RankingModel, threads: int | None,

@@ -1,0 +1,120 @@
+"""Patterns: the kernel that searches them in a batch finds the same bits as the evaluation clause
+by clause."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastseq import Analyzer, Index
+from fastseq.kernels.search.group_search import MOST_SUM
+from fastseq.query import Boost, Fuzzy, Prefix, Query, Regex, Wildcard
+from fastseq.search import resolving
+from tests.search.test_flat_queries import FILTERS, MODELS
+
+LETTERS = "abc"
+PARTS = [((9, 6),), ((3000, 12), (400, 40), (30, 5)), ((66_500, 5),), ((800, 30),)]
+DELETED = [0, 7, 11, 0]
+
+
+def random_rows(seed: int, count: int, longest: int) -> list[dict[str, Any]]:
+    """Documents of words of two to four letters, of which some are frequent."""
+    chance = random.Random(seed)
+    words = ["".join(chance.choices(LETTERS, k=chance.randint(2, 4))) for _ in range(60)]
+    weights = [1 / (n + 1) for n in range(len(words))]
+    return [
+        {
+            "id": f"{seed}.{number}",
+            "text": " ".join(chance.choices(words, weights, k=chance.randint(0, longest))),
+            "part": chance.randint(0, 5),
+        }
+        for number in range(count)
+    ]
+
+
+@pytest.fixture(scope="module")
+def indexes(tmp_path_factory: pytest.TempPathFactory) -> list[Index]:
+    """Few documents, several segments with deleted documents, more than a window, and stems."""
+    found = []
+    for number, (parts, every) in enumerate(zip(PARTS, DELETED, strict=True)):
+        path = tmp_path_factory.mktemp("groups") / "index"
+        analyzer = Analyzer(stemmer="english" if number == 3 else "none")
+        index: Index | None = None
+        for seed, (count, longest) in enumerate(parts):
+            rows = random_rows(10 * number + seed, count, longest)
+            if index is None:
+                index = Index.build(rows, path, store=["part"], threads=1, analyzer=analyzer)
+            else:
+                index.add(rows, threads=1)
+        assert index is not None
+        if every:
+            index.delete([f"{10 * number}.{n}" for n in range(0, parts[0][0], every)], threads=1)
+        found.append(index)
+    return found
+
+
+short = st.text(LETTERS, min_size=1, max_size=4)
+patterns: st.SearchStrategy[Query] = st.one_of(
+    short.map(Prefix),
+    st.text(LETTERS + "*?", min_size=1, max_size=4).map(Wildcard),
+    st.text(LETTERS + ".", min_size=1, max_size=4).map(Regex),
+    st.builds(Fuzzy, short, st.integers(0, 2), st.integers(0, 2)),
+    short.map(lambda text: Boost(Prefix(text), 2.0)),
+    st.just(Prefix("never")),
+)
+
+
+@settings(deadline=None, max_examples=600)
+@given(
+    st.integers(0, 3), st.lists(patterns, min_size=1, max_size=5), st.sampled_from(MODELS),
+    st.sampled_from([1, 2, 10, 100, 4000]), st.sampled_from(FILTERS), st.sampled_from([1, 3]),
+)  # fmt: skip
+def test_both_ways_find_the_same_bits(
+    indexes: list[Index], number: int, queries: list[Query], model: Any, k: int, filter: Any,
+    threads: int,
+) -> None:  # fmt: skip
+    index = indexes[number]
+    rows, scores = index._searcher._evaluate(queries, k, model, 1, filter, None, "or", [])
+    hits = index.search(queries, k, model, threads, filter=filter)
+    assert hits.rows.tolist() == rows.tolist()
+    assert hits.scores.tobytes() == scores.tobytes()
+
+
+def test_a_batch_is_searched_by_the_kernel(
+    indexes: list[Index], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastseq.search.searcher.Resolver", None)
+    hits = indexes[1].search([Prefix("a"), Fuzzy("abc"), Wildcard("?b*"), Regex("a.*c")], 10)
+    assert [len(ids) for ids in hits.ids] == [10] * 4
+
+
+def test_sums_that_do_not_fit_are_evaluated_clause_by_clause(tmp_path: Path) -> None:
+    texts = [" ".join(["aa"] * MOST_SUM + ["ab"]), "aa ab", "aa", "bb"]
+    index = Index.build([{"text": text} for text in texts], tmp_path / "index", threads=1)
+    rows, scores = index._searcher._evaluate([Prefix("a")], 4, MODELS[0], 1, None, None, "or", [])
+    hits = index.search([Prefix("a")], 4, MODELS[0])
+    assert hits.rows.tolist() == rows.tolist()
+    assert np.array_equal(hits.scores, scores)
+    assert sorted(hits.rows[0].tolist()) == [-1, 0, 1, 2]
+
+
+def test_notices_of_patterns_that_match_too_many_words(
+    indexes: list[Index], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("resolving", "searcher"):
+        monkeypatch.setattr(f"fastseq.search.{module}.MOST_WORDS", 3)
+    assert resolving.MOST_WORDS == 3
+    hits = indexes[1].search([Prefix("a"), Prefix("never")], 5)
+    (notice,) = hits.notices
+    assert "searched for the 3 most frequent ones" in notice
+    rows, scores = indexes[1]._searcher._evaluate(
+        [Prefix("a")], 5, MODELS[0], 1, None, None, "or", []
+    )
+    assert hits.rows[:1].tolist() == rows.tolist()
+    assert np.array_equal(hits.scores[:1], scores)
