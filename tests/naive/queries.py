@@ -145,11 +145,16 @@ class Use(NamedTuple):
 
 
 class Hit(NamedTuple):
-    """parts: what is added up to the score, in the order of the query's leaves"""
+    """
+    parts   what is added up to the score, in the order of the query's leaves
+    inputs  all that these depend on: with the same inputs the score is the same after any rounding,
+            while 1/2 and 2/4 of a frequency and a length need not be
+    """
 
     row: int
     score: float
     parts: tuple[float, ...]
+    inputs: tuple[Any, ...]
 
 
 class Field:
@@ -423,8 +428,24 @@ class Corpus:
         found_hits = []
         for row in sorted(rows):
             parts = tuple(part.get(row, 0.0) for part in added)
-            found_hits.append(Hit(row, math.fsum(parts), parts))
+            inputs = self._inputs(row, uses, isinstance(model, Smart))
+            found_hits.append(Hit(row, math.fsum(parts), parts, inputs))
         return sorted(found_hits, key=lambda hit: -hit.score)
+
+    def _inputs(self, row: int, uses: Sequence[Use], normalised: bool) -> tuple[Any, ...]:
+        """The lengths of a document, the frequencies of each leaf and, for models with a norm, all
+        frequencies."""
+        fields = self.fields.values()
+        return (
+            tuple(own.lengths.get(row) for own in fields),
+            tuple(frozenset(own.counts[row].items()) for own in fields) if normalised else (),
+            tuple(
+                own.find(use.leaf).tfs.get(row)
+                for use in uses
+                for name, own in self.fields.items()
+                if use.field in (None, name) and row in use.rows
+            ),
+        )
 
     def _bm25f(
         self, model: Bm25f, uses: Sequence[Use], searched: Mapping[Name, float]

@@ -150,18 +150,19 @@ def assert_hits(
     sizes = [math.fsum(map(abs, hit.parts)) for hit in ordered]  # parts may cancel out
     for hit, size, score in zip(ordered, sizes, scores.tolist(), strict=True):
         assert abs(score - hit.score) <= 1e-5 * size + noise, hit
-    last: dict[tuple[float, ...], int] = {}
+    last: dict[tuple[Any, ...], int] = {}
     for place, (hit, size) in enumerate(zip(ordered, sizes, strict=True)):
         if place:
             before = ordered[place - 1]
             assert (-scores[place - 1], before.row) < (-scores[place], hit.row)
             assert hit.score - before.score <= 1e-6 * max(size, sizes[place - 1]) + noise
-        # what is the same sum is the same score, and in the order of rows
-        if hit.parts in last and size >= 1e4 * noise:
-            same = last[hit.parts]
+        # the same sum of the same inputs is the same score, and in the order of rows
+        key = (hit.parts, hit.inputs)
+        if key in last and size >= 1e4 * noise:
+            same = last[key]
             assert scores[same] == scores[place]
             assert ordered[same].row < hit.row
-        last[hit.parts] = place
+        last[key] = place
 
 
 def assert_prefix(some: Hits, every: Hits, k: int) -> None:
