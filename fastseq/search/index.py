@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 Fields = str | Sequence[str] | Mapping[str, float] | None
 
 _DEFAULT = BM25()
+_LAST_WORD = re.compile(r"\S+\Z")
 _PADDED_HITS = 1 << 24  # k · queries up to which hits have k columns, though there are fewer
 
 
@@ -591,11 +593,12 @@ class Index:
 
     def complete(self, text: str, most: int = 10) -> list[tuple[str, int]]:
         """(word, documents) of the `most` most frequent words that begin with the last word of a
-        text."""
+        text; none after white space, where no word has begun."""
         searcher = self._searcher
-        words, df = searcher.words
-        last = string("text", text).split(" ")[-1]
-        return complete(folded(last, searcher.analyzer.splitter), words, df, most)
+        most = whole("most", most, 1)
+        last = _LAST_WORD.search(string("text", text))
+        beginning = "" if last is None else folded(last[0], searcher.analyzer.splitter)
+        return complete(beginning, *searcher.words, most) if beginning else []
 
     def frequent_terms(self, most: int = 200_000) -> list[str]:
         """The `most` terms of the highest document frequency, the most frequent first."""

@@ -587,6 +587,9 @@ def test_suggestions_and_completions_have_words_as_written(tmp_path: Path) -> No
     counts = [("running", 3), ("runs", 3), ("runner", 1), ("runway", 1)]
     assert index.complete("quickly run") == index.complete("RUN") == counts
     assert [word for word, _ in index.complete("run", 2)] == ["running", "runs"]
+    for text in ("", " ", "run ", "quickly run\t", "run\n", "run\u3000", "\u0301"):
+        assert index.complete(text) == []
+    assert index.complete("quickly\trun") == counts
     assert index.suggest("runing")[0] == "running"
     assert index.suggest("do") == index.suggest("the") == index.complete("xyz") == []
     index.delete([4])
