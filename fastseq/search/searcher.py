@@ -136,8 +136,8 @@ class Searcher:
         result does not depend on the number of threads or on the device.
 
         device : "cpu", or "cuda" for an NVIDIA GPU; `threads` are then for queries that run on the
-            CPU: those with a weight of zero or less, and all where k is more than 4,096, there is
-            a filter, the index has several segments or deleted documents, or the model is not
+            CPU: those with a weight of zero or less, and all where k is more than 4,096; with a
+            warning also all where there is a filter, the index has several segments or deleted documents, or the model is not
             BM25, TF-IDF or BoW
         filter : as of `allowed_rows`; None for all documents
 
@@ -158,7 +158,7 @@ class Searcher:
         rows, scores = np.full((n, k), -1, np.int32), np.zeros((n, k), np.float32)
         scorer = self.scorer(model)
         allowed = self.allowed(filter)
-        gpu = self._on_gpu(scorer, depth) if device == "cuda" and filter is None else None
+        gpu = self._on_gpu(scorer, depth, filter) if device == "cuda" else None
         single = queries[0] if n == 1 and depth and gpu is None else None
         if isinstance(single, str) and self._search_one(
             rows, scores, single, depth, model, scorer, allowed
@@ -245,6 +245,9 @@ class Searcher:
         ]  # fmt: skip
         if not structured:
             return *self.search(queries, k, model, threads, device, filter), []  # type: ignore[arg-type]
+        check_device(device)
+        if device == "cuda":
+            _warn_of_cpu("only plain words and mappings are searched on a GPU, any of the words")
         n = len(queries)
         rows, scores = np.full((n, k), -1, np.int32), np.zeros((n, k), np.float32)
         chosen = set(structured)
@@ -460,24 +463,21 @@ class Searcher:
             self._table = TermTable(self.collection)
         return self._table
 
-    def _on_gpu(self, scorer: ModelScorer, depth: int) -> GpuSearch | None:
+    def _on_gpu(self, scorer: ModelScorer, depth: int, filter: Any) -> GpuSearch | None:
         """The search on the device for a model; None where it must run on the CPU."""
         if not scorer.has_positive_parts:
-            warnings.warn(
-                "only BM25, TF-IDF and BoW are searched on a GPU: searched on the CPU",
-                FastseqWarning,
-                stacklevel=4,
-            )
+            _warn_of_cpu("only BM25, TF-IDF and BoW are searched on a GPU")
+            return None
+        if filter is not None:
+            _warn_of_cpu("only searches without a filter run on a GPU")
             return None
         from fastseq.search.cuda import MOST_HITS, GpuSearch, capacity
 
         leaves = self.collection.leaves
         if len(leaves) != 1 or leaves[0].live is not None:
-            warnings.warn(
-                "the index has several segments or deleted documents: searched on the CPU "
-                "(compact makes it one segment)",
-                FastseqWarning,
-                stacklevel=4,
+            _warn_of_cpu(
+                "the index has several segments or deleted documents",
+                " (compact makes it one segment)",
             )
             return None
         if depth > MOST_HITS:
@@ -601,6 +601,10 @@ class Searcher:
     def _give_back(self, scratch: kernels.Scratch) -> None:
         if len(self._scratch) < _CACHED_SCRATCH:
             self._scratch.append(scratch)
+
+
+def _warn_of_cpu(why: str, remedy: str = "") -> None:
+    warnings.warn(f"{why}: searched on the CPU{remedy}", FastseqWarning, stacklevel=5)
 
 
 def _registered(table: ByteTable, texts: Texts) -> Int32:

@@ -678,3 +678,14 @@ def test_mapping_types(index: Index) -> None:
     hits = index.search(Weights(), 5)
     assert_equal(hits, index.search({"cat": 1.0}, 5))
     assert hits.cursor() == index.search({"cat": 1.0}, 5).cursor()
+
+
+def test_white_space_in_a_phrase_of_bigrams(tmp_path: Path) -> None:
+    index = Index.build(["私は東京大学へ", "私は東京 大学へ", "大学 東京"], tmp_path / "index")
+    assert index.search(Phrase("東京大学")).ids == [[0]]
+    assert index.search(Phrase("東京 大学")).ids == [[1]]
+    assert sorted(index.search(Phrase("東京 大学", slop=1)).ids[0]) == [0, 1]
+    lone = Index.build(["猫 喜欢", "猫喜欢", "猫"], tmp_path / "lone")
+    assert lone.search(Near(("猫", "喜欢"), 5)).ids == [[0]]
+    with pytest.raises(SettingsError, match="has 2 words; expected one each"):
+        lone.search(Near(("猫喜欢", "猫"), 5))
