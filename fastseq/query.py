@@ -335,7 +335,7 @@ class Term(Query):
 class Phrase(Query):
     """The words of a text in sequence, each at the position after the one before.
 
-    In scripts that are indexed as bigrams (東京大学 is 東京, 京大 and 大学), white space ends a run,
+    In scripts that are indexed as bigrams (東京大学 is 東京, 京大, 大学), white space ends a run,
     as in Lucene's CJKAnalyzer: "東京大学" and "東京 大学", which has no 京大, match texts that are
     written so; "東京 大学" with a slop of 1 matches both. On a stored column a phrase is the whole
     value, and slop does not count.

@@ -17,6 +17,7 @@ from fastseq.index.collection import Collection
 from fastseq.search.bm25f import BM25F
 from fastseq.search.columns import FacetRequest, facet_counts, facet_requests, parse_sort
 from fastseq.search.hits import Asked, Hits
+from fastseq.search.names import TO_INDEX, name_problem, searchable, stored_names
 from fastseq.search.paging import decode_cursor, page_of, request_digest
 from fastseq.search.patterns import folded, pattern_problem
 from fastseq.search.query_words import (
@@ -655,8 +656,11 @@ def _field_weights(fields: Fields, collection: Collection) -> dict[str, float] |
         raise SettingsError("fields must name at least one field")
     for name in given:
         if name not in collection.fields:
-            known = ", ".join(collection.fields)
-            raise DataError(f"no field {name!r}; fields of this index are: {known or 'none'}")
+            raise DataError(
+                f"no field {name!r}; fields of this index are: "
+                f"{', '.join(collection.fields) or 'none'}; stored columns are: "
+                f"{', '.join(stored_names(collection)) or 'none'}; {TO_INDEX}"
+            )
     wanted = f"a number above 0 and at most {LARGEST_WEIGHT:g}"
     return {
         name: real(f"the weight of {name!r}", weight, lambda w: 0 < w <= LARGEST_WEIGHT, wanted)
@@ -682,14 +686,12 @@ def _parsed(query: Any, collection: Collection, operator: str, notices: list[str
     """A query, where it is a string its value in the query syntax; plain text is unchanged."""
     if not isinstance(query, str):
         return query
-    columns: list[str] = []
-    if ":" in query and collection.stored_columns:
-        from fastseq.store.nested import leaves
-
-        columns = [column.name for column in leaves(list(collection.schema))]
-    parsed = parse(query, operator=operator, fields=collection.fields, columns=columns)
-    if not parsed.plain and (problem := pattern_problem(parsed.query)) is not None:
-        parsed = as_words(query, operator, problem)
+    columns = stored_names(collection) if ":" in query else []
+    parsed = parse(query, operator=operator, fields=searchable(collection), columns=columns)
+    if not parsed.plain:
+        problem = pattern_problem(parsed.query) or name_problem(parsed.query, collection)
+        if problem is not None:
+            parsed = as_words(query, operator, problem)
     if parsed.notice is not None:
         notices.append(parsed.notice)
     plain = parsed.plain and isinstance(parsed.query, values.Term)

@@ -26,7 +26,7 @@ from fastseq.search.clauses import BooleanClause, Clause, MergedClause, PostingL
 from fastseq.search.counting import DenseTerms, count_flat
 from fastseq.search.evaluation import Evaluator, plan_of
 from fastseq.search.filtering import allowed_rows
-from fastseq.search.flat import FlatQuery, FlatTerms, flatten, weighed
+from fastseq.search.flat import FlatQuery, FlatTerms, clause_texts, flatten, weighed
 from fastseq.search.phrase_batches import find_phrases, phrase_terms
 from fastseq.search.query_words import Query, of_queries
 from fastseq.search.ranking import (
@@ -39,7 +39,7 @@ from fastseq.search.ranking import (
     RankingModel,
     Statistics,
 )
-from fastseq.search.resolving import QueryAnalyzer, Resolver
+from fastseq.search.resolving import MOST_WORDS, QueryAnalyzer, Resolver
 from fastseq.search.scorer import NO_BASE, ModelScorer, Sources
 from fastseq.search.term_table import TermTable
 from fastseq.settings import thread_count, whole
@@ -137,8 +137,8 @@ class Searcher:
 
         device : "cpu", or "cuda" for an NVIDIA GPU; `threads` are then for queries that run on the
             CPU: those with a weight of zero or less, and all where k is more than 4,096; with a
-            warning also all where there is a filter, the index has several segments or deleted documents, or the model is not
-            BM25, TF-IDF or BoW
+            warning also all where there is a filter, the index has several segments or deleted
+            documents, or the model is not BM25, TF-IDF or BoW
         filter : as of `allowed_rows`; None for all documents
 
         Raises SettingsError when k is below 1 or too large to hold, for a query or model of
@@ -317,6 +317,7 @@ class Searcher:
                 if isinstance(query, Mapping):
                     continue
                 value = values.Term(query) if isinstance(query, str) else query
+                table.learn(clause_texts(value))
                 found = flatten(value, table.numbers_of)
                 if found is not None:
                     flat.append((i, found))
@@ -332,7 +333,9 @@ class Searcher:
                     counts[i] = count
         for i, query in enumerate(queries):
             if counts[i] < 0:
-                matched = self.matched(query, model, filter, fields, operator, notices)
+                matched = self.matched(
+                    query, model, filter, fields, operator, notices, every_word=True
+                )
                 counts[i] = int(np.count_nonzero(matched))
         return counts
 
@@ -349,6 +352,8 @@ class Searcher:
         depth = min(k, collection.documents)
         if not isinstance(model, QuotientModel) or not depth:
             return list(range(len(queries)))
+        for query in queries:
+            table.learn(clause_texts(query))
         own = [flatten(query, table.numbers_of) for query in queries]
         chosen = [i for i, query in enumerate(own) if query is not None]
         if not chosen:
@@ -415,10 +420,10 @@ class Searcher:
     def matched(
         self, query: Query | values.Query, model: RankingModel, filter: Any = None,
         fields: Mapping[str, float] | None = None, operator: str = "or",
-        notices: list[str] | None = None,
+        notices: list[str] | None = None, every_word: bool = False,
     ) -> UInt8:  # fmt: skip
         """uint8[rows]: 1 for every document that matches a query of any kind; `notices` gets what
-        was left out."""
+        was left out, unless patterns match `every_word`, with no limit."""
         notices = [] if notices is None else notices
         clause: Clause | None
         if isinstance(query, Mapping):
@@ -429,7 +434,8 @@ class Searcher:
             clause = BooleanClause(self.collection, (), terms, (), (), 1) if terms else None
         else:
             value = values.Term(query) if isinstance(query, str) else query
-            clause = Resolver(self, model, fields, operator, notices).resolve(value)
+            most = None if every_word else MOST_WORDS
+            clause = Resolver(self, model, fields, operator, notices, most).resolve(value)
         if clause is None:
             return np.zeros(self.collection.rows, np.uint8)
         return self.evaluator(model, filter).matched(plan_of(clause))
