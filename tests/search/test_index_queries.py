@@ -50,6 +50,7 @@ from fastseq.query import (
     Term,
     Wildcard,
 )
+from fastseq.search.explanation import Explanation
 
 Row = dict[str, Any]
 ALL = 1000
@@ -536,6 +537,64 @@ def test_explanations_in_fields(index: Index, model: Any, fields: Any) -> None:
             assert tree == index.explain(
                 query, hit["id"], model=model, fields=fields, syntax="query"
             )
+
+
+def values_by_name(tree: Explanation) -> dict[str, float]:
+    """The values of the details of a node, by what precedes the first comma or space."""
+    return {re.split(r"[, ]", each.description)[0]: each.value for each in tree.details}
+
+
+def test_explanations_of_bm25f_have_each_field(index: Index) -> None:
+    model, weights = BM25F(0.9, {"title": 0.3, "body": 0.6}), {"title": 3.0, "body": 0.5}
+    seen = set()
+    for id in index.search("cat", 40, model, fields=weights).ids[0]:
+        row = next(row for row in LIVE if row["id"] == id)
+        of_weight, of_part = index.explain("cat", id, model=model, fields=weights).details
+        f, k1 = of_part.details
+        expected = {}
+        for name in weights:
+            own = (row[name] or "").split()
+            average = sum(len((each[name] or "").split()) for each in LIVE) / len(LIVE)
+            b = model.b_of(name)
+            if "cat" in own:
+                relative = 1 - b + b * len(own) / average
+                expected[name] = weights[name] * own.count("cat") / relative
+                node = next(each for each in f.details if each.description.startswith(name))
+                assert [each.value for each in node.details] == pytest.approx(
+                    [own.count("cat"), weights[name], b, len(own), average]
+                )
+        assert values_by_name(f) == pytest.approx(expected)
+        assert f.value == pytest.approx(sum(expected.values()))
+        assert of_part.value == pytest.approx(f.value / (k1.value + f.value), rel=1e-6)
+        assert np.prod([each.value for each in of_weight.details]) == pytest.approx(of_weight.value)
+        seen |= {len(expected)}
+    assert seen == {1, 2}
+
+
+@pytest.mark.parametrize("model", [Dirichlet(100), JelinekMercer(0.6), DPH(), PL2(2)], ids=repr)
+def test_explanations_of_models_by_formula_have_what_they_use(index: Index, model: Any) -> None:
+    hit = index.search("cat", 5, model).ids[0][-1]
+    own = words_of(next(row for row in LIVE if row["id"] == hit))
+    every = [words_of(row) for row in LIVE]
+    tokens, cf = sum(map(len, every)), sum(words.count("cat") for words in every)
+    of_weight, of_part = index.explain("cat", hit, model=model).details
+    expected = {"tf": own.count("cat"), "length": len(own), "cf": cf}
+    if isinstance(model, PL2):
+        expected |= {"N": len(LIVE), "average": tokens / len(LIVE), "c": 2}
+    else:
+        expected |= {"T": tokens}
+        expected |= {"μ": 100} if isinstance(model, Dirichlet) else {}
+        expected |= {"λ": 0.6} if isinstance(model, JelinekMercer) else {}
+    assert values_by_name(of_part) == pytest.approx(expected)
+    assert [each.value for each in of_weight.details] == [1]
+
+
+def test_the_formula_of_bm25_has_no_needless_parentheses(index: Index) -> None:
+    hit = index.search("cat", 1).ids[0][0]
+    assert "tf + k1 · (1 - b" in str(index.explain("cat", hit))
+    assert "tf + (k1 + δ) · (1 - b" in str(
+        index.explain("cat", hit, model=BM25(variant="bm25l"))
+    )
 
 
 def test_what_cannot_be_explained(index: Index) -> None:
