@@ -145,11 +145,12 @@ def leaf_details(
         Explanation(average, "average, of all documents"),
     )
     if isinstance(model, BM25F):
-        idf = (Explanation(weight / boost, f"idf, {_idf_formula('lucene', df)}, from:", counts),)
+        how = f"idf, {_idf_formula('lucene', df)}, from:"
+        of_words = (Explanation(weight / boost, how, counts),) if boost else ()
         frequency = Explanation(tf, "f, sum over the fields of:", tuple(fields))
         k1 = Explanation(model.k1, "k1, term-frequency saturation")
         return (
-            Explanation(weight, "weight, product of:", (boosted, *(idf if boost else ()))),
+            Explanation(weight, "weight, product of:", (boosted, *of_words)),
             Explanation(part, "part, f / (k1 + f), from:", (frequency, k1)),
         )
     if isinstance(model, FormulaModel):

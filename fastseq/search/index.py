@@ -590,7 +590,12 @@ class Index:
         searcher = self._searcher
         words, df = searcher.words
         folded_word = folded(string("word", word), searcher.analyzer.splitter)
-        return suggest(folded_word, words, df, stop_words(searcher.collection.analyzer), most)
+        collection = searcher.collection
+        deleted = any(leaf.live is not None for leaf in collection.leaves)
+        return suggest(
+            folded_word, words, df, stop_words(collection.analyzer), most,
+            searcher.has_word if deleted else None,
+        )  # fmt: skip
 
     def complete(self, text: str, most: int = 10) -> list[tuple[str, int]]:
         """(word, documents) of the `most` most frequent words that begin with the last word of a

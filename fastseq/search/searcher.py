@@ -19,6 +19,7 @@ from fastseq import query as values
 from fastseq.devices import check_device
 from fastseq.errors import FastseqWarning, SettingsError
 from fastseq.index.collection import Collection
+from fastseq.index.words import live_words
 from fastseq.kernels.search import search as kernels
 from fastseq.kernels.search.required import search_required
 from fastseq.kernels.text.hashing import PADDING
@@ -102,6 +103,17 @@ class Searcher:
             term_of.append(np.zeros(len(every_word) - term_of.size, np.int32))
             term_of.values[places] = numbers[own]
         return SortedWords(Texts(*every_word.texts())), df.values[term_of.values]
+
+    def has_word(self, word: str) -> bool:
+        """Whether a document that is not deleted has a word as it is written. Raises FormatError
+        for a damaged file."""
+        raw = word.encode()
+        for leaf in self.collection.leaves:
+            words, _ = leaf.segment.sorted_words
+            ids = words.range(raw, raw)
+            if len(ids) and live_words(self.collection, leaf, ids).any():
+                return True
+        return False
 
     def of_field(self, name: str) -> Searcher:
         """The same of a field."""
