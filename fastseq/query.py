@@ -333,7 +333,12 @@ class Term(Query):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Phrase(Query):
-    """The words of a text in sequence.
+    """The words of a text in sequence, each at the position after the one before.
+
+    In scripts that are indexed as bigrams (東京大学 is 東京, 京大, 大学), white space ends a run,
+    as in Lucene's CJKAnalyzer: "東京大学" and "東京 大学", which has no 京大, match texts that are
+    written so; "東京 大学" with a slop of 1 matches both. On a stored column a phrase is the whole
+    value, and slop does not count.
 
     slop : the sum of moves of single words that a match may need, as in Lucene
     """
@@ -355,6 +360,11 @@ class Phrase(Query):
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Near(Query):
     """Words near each other.
+
+    A text of several words is an error when it is searched for: combine several Near, or use a
+    Phrase with a slop. A single character of a script that is indexed as bigrams stands for itself
+    alone, where the text has it alone, and not for the bigrams with it, as in other queries: those
+    that it begins and ends overlap, so the positions between words would not be their number.
 
     texts    : each one word
     distance : the most other positions among them

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,6 +18,24 @@ if TYPE_CHECKING:
     from fastseq.index.collection import Collection, Leaf
     from fastseq.kernels.search.impacts import Weighting
     from fastseq.search.clauses import PostingList
+
+
+@dataclass(frozen=True, eq=False)
+class FieldCounter:
+    """What frequencies in a field add to f: weight · tf / (1 - b + b · length / average)."""
+
+    view: Collection
+    field: str
+    weight: float
+    b: float
+    average: float
+
+    def __call__(self, s: int, found: PostingList) -> Float64:
+        """float64[n]: of each posting of a list in segment s."""
+        lengths = self.view.leaves[s].segment.lengths[found.rows]
+        relative = lengths / self.average if self.average > 0 else np.ones(len(lengths))
+        counts: Float64 = found.tfs * self.weight / (1 - self.b + self.b * relative)
+        return counts
 
 
 @dataclass(frozen=True)
@@ -59,19 +77,10 @@ class BM25F(RankingModel):
         assert not isinstance(self.b, Mapping)
         return float(self.b)
 
-    def counter(
-        self, view: Collection, field: str, weight: float
-    ) -> Callable[[int, PostingList], Float64]:
+    def counter(self, view: Collection, field: str, weight: float) -> FieldCounter:
         """What each frequency of a posting list in a segment of a field adds to f."""
         average = view.tokens / view.documents if view.documents else 0.0
-        b = self.b_of(field)
-
-        def count(s: int, found: PostingList) -> Float64:
-            lengths = view.leaves[s].segment.lengths[found.rows]
-            relative = lengths / average if average > 0 else np.ones(len(lengths))
-            return found.tfs * weight / (1 - b + b * relative)
-
-        return count
+        return FieldCounter(view, field, weight, self.b_of(field), average)
 
     def weigh(self, collection: Statistical, queries: QueryTerms) -> QueryTerms:
         given = queries.weights.astype(np.float64)

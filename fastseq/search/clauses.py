@@ -15,7 +15,7 @@ import numpy as np
 
 from fastseq.index.collection import Leaf
 from fastseq.kernels.search import lists as kernels
-from fastseq.kernels.search.postings import WINDOW, Postings
+from fastseq.kernels.search.postings import WINDOW, Postings, mark_documents
 from fastseq.types import Float32, Float64, Int32, UInt8, offsets_of
 
 if TYPE_CHECKING:
@@ -135,6 +135,15 @@ class GroupClause(ListClause):
     ) -> None:
         super().__init__(view, order)
         self.terms = terms
+
+    def mask(self, s: int) -> UInt8:
+        if s in self._lists:
+            return super().mask(s)
+        leaf, ids = self.view.leaves[s], self.terms[s][0]
+        marks = np.zeros(leaf.segment.documents, np.uint8)
+        leaf.segment.verify_postings(ids)
+        mark_documents(marks, leaf.segment.postings, ids)
+        return marks if leaf.live is None else marks & leaf.live
 
     def _read(self, s: int) -> PostingList:
         leaf, (ids, factors) = self.view.leaves[s], self.terms[s]

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastseq import query as values
-from fastseq.search.clauses import ConstantClause, ListClause, SumClause
+from fastseq.search.bm25f import FieldCounter
+from fastseq.search.clauses import ConstantClause, ListClause, PostingList, SumClause
 from fastseq.search.evaluation import Scored, plan_of
 from fastseq.search.explanation import (
     Explanation,
     ScoredLeaf,
     addition_order,
     explain_sum,
+    field_details,
     leaf_details,
 )
 from fastseq.search.ranking import RankingModel
@@ -71,7 +73,26 @@ def _details(
         model, weight, part, tf=tf, length=float(lengths[row]),
         average=view.tokens / max(view.documents, 1), documents=view.documents,
         df=[(_name(word), word.df) for word in clause.words], boost=boost,
+        cf=clause.cf if model.uses_cf else 0.0, tokens=view.tokens,
+        fields=_fields(clause, s, row),
     )  # fmt: skip
+
+
+def _fields(clause: ListClause, s: int, row: int) -> list[Explanation]:
+    """Of BM25F, what the frequency of a clause in each field adds to its f in a document."""
+    found = []
+    counters = clause.values or () if isinstance(clause, SumClause) else ()
+    for part, counter in zip(clause.parts if counters else (), counters, strict=True):  # type: ignore[attr-defined]
+        own = part.list(s)
+        at = int(np.searchsorted(own.rows, row))
+        if at < len(own.rows) and own.rows[at] == row and isinstance(counter, FieldCounter):
+            one = PostingList(own.rows[at : at + 1], own.tfs[at : at + 1])
+            found.append(field_details(
+                counter.field, float(counter(s, one)[0]), tf=float(own.tfs[at]),
+                weight=counter.weight, b=counter.b, average=counter.average,
+                length=float(counter.view.leaves[s].segment.lengths[row]),
+            ))  # fmt: skip
+    return found
 
 
 def _described(scored: Scored) -> str:

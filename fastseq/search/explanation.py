@@ -14,7 +14,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastseq.search.ranking import BM25, Dot, RankingModel
+from fastseq.search.bm25f import BM25F
+from fastseq.search.ranking import (
+    BM25,
+    DPH,
+    PL2,
+    Dirichlet,
+    Dot,
+    FormulaModel,
+    JelinekMercer,
+    RankingModel,
+)
 from fastseq.types import Float32
 
 _INDENT = "  "
@@ -101,9 +111,18 @@ _IDF = {
 }
 
 
+# the statistics that the parts of models by formula use; all of them where a model is not here
+_STATISTICS: dict[type, tuple[str, ...]] = {
+    Dirichlet: ("cf", "T"), JelinekMercer: ("cf", "T"), DPH: ("cf", "T"),
+    PL2: ("cf", "N", "average"),
+}  # fmt: skip
+_PARAMETERS = {"mu": "μ", "lam": "λ", "c": "c"}
+
+
 def leaf_details(
     model: RankingModel, weight: float, part: float, *, tf: float, length: float, average: float,
-    documents: int, df: Sequence[tuple[str, int]], boost: float = 1.0,
+    documents: int, df: Sequence[tuple[str, int]], boost: float = 1.0, cf: float = 0.0,
+    tokens: int = 0, fields: Sequence[Explanation] = (),
 ) -> tuple[Explanation, ...]:  # fmt: skip
     """The details of a leaf: those of its weight and of its part.
 
@@ -115,6 +134,8 @@ def leaf_details(
     documents : in the index
     df : the words of the leaf, several of a phrase, and the documents with each
     boost : the factor of the query, its occurrences there included
+    cf, tokens : occurrences of the leaf in all documents, and their tokens; for models by formula
+    fields : of BM25F, what the frequency in each field adds to tf
     """
     if isinstance(model, Dot):
         return (
@@ -129,6 +150,33 @@ def leaf_details(
         Explanation(length, "length of the document"),
         Explanation(average, "average, of all documents"),
     )
+    if isinstance(model, BM25F):
+        how = f"idf, {_idf_formula('lucene', df)}, from:"
+        of_words = (Explanation(weight / boost, how, counts),) if boost else ()
+        frequency = Explanation(tf, "f, sum over the fields of:", tuple(fields))
+        k1 = Explanation(model.k1, "k1, term-frequency saturation")
+        return (
+            Explanation(weight, "weight, product of:", (boosted, *of_words)),
+            Explanation(part, "part, f / (k1 + f), from:", (frequency, k1)),
+        )
+    if isinstance(model, FormulaModel):
+        known = {
+            "cf": Explanation(cf, "cf, occurrences in all documents"),
+            "T": Explanation(tokens, "T, tokens of all documents"),
+            "df": Explanation(df[0][1], "df, documents with it") if len(df) == 1 else None,
+            "N": counts[-1], "average": lengths[1],
+        }  # fmt: skip
+        used = [known[name] for name in _STATISTICS.get(type(model), tuple(known))]
+        given = [
+            Explanation(float(getattr(model, name)), label)
+            for name, label in _PARAMETERS.items() if hasattr(model, name)
+        ]  # fmt: skip
+        shown = (occurrences, lengths[0], *(each for each in used if each is not None), *given)
+        of_weight = counts if type(model) not in _STATISTICS else ()
+        return (
+            Explanation(weight, f"weight of {model}, from:", (boosted, *of_weight)),
+            Explanation(part, f"part of {model}, from:", shown),
+        )
     if not isinstance(model, BM25):
         return (
             Explanation(weight, f"weight of {model}, from:", (boosted, *counts)),
@@ -138,21 +186,41 @@ def leaf_details(
     product = boost
     for factor in factors:
         product *= factor.value
-    formula = f"idf, {_IDF[model.variant]}{' summed over the words' if len(df) > 1 else ''}, from:"
+    formula = f"idf, {_idf_formula(model.variant, df)}, from:"
     # the float32 weight is the rounded product
     idf = Explanation(weight / product, formula, counts) if product else None
-    saturation = "k1 + δ" if model.variant == "bm25l" else "k1"
+    saturation = "(k1 + δ)" if model.variant == "bm25l" else "k1"
     norm = [Explanation(model.k1, "k1, term-frequency saturation")]
     if model.variant == "bm25l":
         norm.append(Explanation(model.delta, "δ"))
     norm.append(Explanation(model.b, "b, length normalisation"))
-    how = f"part, tf / (tf + ({saturation}) · (1 - b + b · length / average)), from:"
+    how = f"part, tf / (tf + {saturation} · (1 - b + b · length / average)), from:"
     return (
         Explanation(
             weight, "weight, product of:", (boosted, *([idf] if idf else ()), *factors)
         ),
         Explanation(part, how, (occurrences, *norm, *lengths)),
     )  # fmt: skip
+
+
+def field_details(
+    field: str, value: float, *, tf: float, weight: float, b: float, length: float, average: float
+) -> Explanation:
+    """What the frequency in a field adds to the f of BM25F."""
+    return Explanation(
+        value, f"{field}, weight · tf / (1 - b + b · length / average), from:",
+        (
+            Explanation(tf, "tf, occurrences in the field"),
+            Explanation(weight, "weight of the field"),
+            Explanation(b, "b, length normalisation"),
+            Explanation(length, "length of the field"),
+            Explanation(average, "average, of the field in all documents"),
+        ),
+    )  # fmt: skip
+
+
+def _idf_formula(variant: str, df: Sequence[tuple[str, int]]) -> str:
+    return _IDF[variant] + (" summed over the words" if len(df) > 1 else "")
 
 
 def _bm25_factors(model: BM25) -> list[Explanation]:

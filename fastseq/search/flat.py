@@ -42,6 +42,12 @@ class FlatTerms(NamedTuple):
     base: Float32
 
 
+def clause_texts(query: Query) -> list[str]:
+    """The texts of the clauses of a boolean query."""
+    parts = (part.query if isinstance(part, Boost) else part for part in query.children())
+    return [part.text for part in parts if isinstance(part, Term | Phrase) and part.field is None]
+
+
 def flatten(query: Query, numbers: Callable[[str], list[int]]) -> FlatQuery | None:
     """A query as a flat one; None where it is none.
 

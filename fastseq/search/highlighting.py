@@ -88,6 +88,7 @@ class Matcher:
     def __init__(
         self, query: values.Query | str | Mapping[str, float], analyzer: Analyzer,
         documents: int = 0, df: Frequencies | None = None, fields: Collection[str] = (),
+        text: str | None = None,
     ) -> None:  # fmt: skip
         """
         Parameters
@@ -96,12 +97,14 @@ class Matcher:
         documents : of the index
         df : the documents with each term; None: all words weigh the same
         fields : of the index; a clause with another field, a column, has no matches
+        text : another name of the text, for clauses with it as field
 
         Raises SettingsError for something else than a query, and for a regular expression that is
         wrong; RowError for what a tokenizer that is a function returns.
         """
         self.analyzer = analyzer = analyzer.resolved(INDEX_TOKENIZER)
         self._documents, self._df, self._fields = documents, df, frozenset(fields)
+        self._text = text
         self._splitter = splitter_of(analyzer)
         self._slots: dict[_Slot, int] = {}
         self._words: dict[tuple[int, Words], None] = {}  # (clause, words): its alternatives
@@ -234,6 +237,7 @@ class Matcher:
 
     def _clause(self, field: str | None, boost: float, constant: bool, *key: object) -> int:
         """The number of a clause; one that occurs again adds its boost."""
+        field = None if field == self._text else field
         whole = (field, constant, *key)
         known = self._numbers.get(whole)
         if known is None:

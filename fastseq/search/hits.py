@@ -21,6 +21,7 @@ from fastseq.index.collection import Collection
 from fastseq.search.columns import Facet
 from fastseq.search.display import html_table, text_table
 from fastseq.search.highlighting import Matcher
+from fastseq.search.names import searchable, text_name
 from fastseq.search.paging import encode_cursor, request_digest
 from fastseq.search.snippets import LENGTH, Snippet, document_snippets
 from fastseq.settings import strings, whole
@@ -169,7 +170,7 @@ class Hits:
             return [query]
         if isinstance(query, Mapping):
             return list(query)
-        fields = {None, *self._collection.fields}
+        fields = {None, *searchable(self._collection)}
         return [
             part.text for part in values.walk(query)
             if isinstance(part, values.Term | values.Phrase) and part.field in fields
@@ -201,8 +202,9 @@ class Hits:
             return counts
 
         matcher = Matcher(
-            self._query(q), collection.analyzer, collection.documents, df, collection.fields
-        )
+            self._query(q), collection.analyzer, collection.documents, df, collection.fields,
+            text_name(collection),
+        )  # fmt: skip
         rows = self.rows[q, : self.counts[q]]
         return document_snippets(collection, rows, matcher, column, length)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -16,6 +17,7 @@ from fastseq.index.collection import Collection
 from fastseq.search.bm25f import BM25F
 from fastseq.search.columns import FacetRequest, facet_counts, facet_requests, parse_sort
 from fastseq.search.hits import Asked, Hits
+from fastseq.search.names import TO_INDEX, name_problem, searchable, stored_names
 from fastseq.search.paging import decode_cursor, page_of, request_digest
 from fastseq.search.patterns import folded, pattern_problem
 from fastseq.search.query_words import (
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 Fields = str | Sequence[str] | Mapping[str, float] | None
 
 _DEFAULT = BM25()
+_LAST_WORD = re.compile(r"\S+\Z")
 _PADDED_HITS = 1 << 24  # k · queries up to which hits have k columns, though there are fewer
 
 
@@ -600,15 +603,21 @@ class Index:
         searcher = self._searcher
         words, df = searcher.words
         folded_word = folded(string("word", word), searcher.analyzer.splitter)
-        return suggest(folded_word, words, df, stop_words(searcher.collection.analyzer), most)
+        collection = searcher.collection
+        deleted = any(leaf.live is not None for leaf in collection.leaves)
+        return suggest(
+            folded_word, words, df, stop_words(collection.analyzer), most,
+            searcher.has_word if deleted else None,
+        )  # fmt: skip
 
     def complete(self, text: str, most: int = 10) -> list[tuple[str, int]]:
         """(word, documents) of the `most` most frequent words that begin with the last word of a
-        text."""
+        text; none after white space, where no word has begun."""
         searcher = self._searcher
-        words, df = searcher.words
-        last = string("text", text).split(" ")[-1]
-        return complete(folded(last, searcher.analyzer.splitter), words, df, most)
+        most = whole("most", most, 1)
+        last = _LAST_WORD.search(string("text", text))
+        beginning = "" if last is None else folded(last[0], searcher.analyzer.splitter)
+        return complete(beginning, *searcher.words, most) if beginning else []
 
     def frequent_terms(self, most: int = 200_000) -> list[str]:
         """The `most` terms of the highest document frequency, the most frequent first."""
@@ -684,8 +693,11 @@ def _field_weights(fields: Fields, collection: Collection) -> dict[str, float] |
         raise SettingsError("fields must name at least one field")
     for name in given:
         if name not in collection.fields:
-            known = ", ".join(collection.fields)
-            raise DataError(f"no field {name!r}; fields of this index are: {known or 'none'}")
+            raise DataError(
+                f"no field {name!r}; fields of this index are: "
+                f"{', '.join(collection.fields) or 'none'}; stored columns are: "
+                f"{', '.join(stored_names(collection)) or 'none'}; {TO_INDEX}"
+            )
     wanted = f"a number above 0 and at most {LARGEST_WEIGHT:g}"
     return {
         name: real(f"the weight of {name!r}", weight, lambda w: 0 < w <= LARGEST_WEIGHT, wanted)
@@ -711,14 +723,12 @@ def _parsed(query: Any, collection: Collection, operator: str, notices: list[str
     """A query, where it is a string its value in the query syntax; plain text is unchanged."""
     if not isinstance(query, str):
         return query
-    columns: list[str] = []
-    if ":" in query and collection.stored_columns:
-        from fastseq.store.nested import leaves
-
-        columns = [column.name for column in leaves(list(collection.schema))]
-    parsed = parse(query, operator=operator, fields=collection.fields, columns=columns)
-    if not parsed.plain and (problem := pattern_problem(parsed.query)) is not None:
-        parsed = as_words(query, operator, problem)
+    columns = stored_names(collection) if ":" in query else []
+    parsed = parse(query, operator=operator, fields=searchable(collection), columns=columns)
+    if not parsed.plain:
+        problem = pattern_problem(parsed.query) or name_problem(parsed.query, collection)
+        if problem is not None:
+            parsed = as_words(query, operator, problem)
     if parsed.notice is not None:
         notices.append(parsed.notice)
     plain = parsed.plain and isinstance(parsed.query, values.Term)

@@ -37,7 +37,8 @@ from fastseq.search.clauses import (
     rows_mask,
 )
 from fastseq.search.groups import character_terms
-from fastseq.search.patterns import Match, folded_bytes, pattern_match, wildcard_pieces
+from fastseq.search.names import condition_of, is_column, is_text, no_name
+from fastseq.search.patterns import Match, folded_bytes, pattern_match
 from fastseq.search.phrases import near_by_text, near_list, phrase_by_text, phrase_list
 from fastseq.search.query_words import of_queries
 from fastseq.search.ranking import RankingModel
@@ -111,6 +112,8 @@ class Resolver:
               text
     operator  "or" or "and": how several tokens of a text are joined
     notices   what was left out, for the user
+    most      the most terms of a prefix, wildcard, regular expression or fuzzy word; None for all,
+              where documents are counted and not scored
 
     One for each query: clauses keep the posting lists that they have read.
     """
@@ -120,6 +123,7 @@ class Resolver:
     fields: Mapping[str, float] | None = None
     operator: str = "or"
     notices: list[str] = field(default_factory=list)
+    most: int | None = MOST_WORDS
     _terms: dict[tuple[str | None, str], Clause] = field(default_factory=dict)
 
     def resolve(self, query: values.Query) -> Clause | None:
@@ -155,16 +159,15 @@ class Resolver:
             case values.Range():
                 return self._range(query)
             case values.Exists():
-                return self._exists(query.field)
+                return self._exists(query)
         raise SettingsError(f"{query!r:.80} is not a query")
 
     # ---- words, phrases, booleans
 
     def _text(self, query: values.Term) -> Clause | None:
         """The tokens of a text, joined by the operator."""
-        if self._is_column(query.field):
-            assert query.field is not None
-            return self._condition(query.field, "=", query.text)
+        if is_column(self._collection, query):
+            return self._condition(query)
         tokens = [token for token in self._tokens(query.text) if token is not None]
         clauses = [self._term(token, query.field) for token in tokens]
         if len(clauses) <= 1:
@@ -181,6 +184,8 @@ class Resolver:
         return found
 
     def _phrase(self, query: values.Phrase) -> Clause | None:
+        if is_column(self._collection, query):
+            return self._condition(query)
         offsets, tokens = self._slots(self._tokens(query.text))
         if len(tokens) <= 1:
             return self._term(tokens[0], query.field) if tokens else None
@@ -336,24 +341,24 @@ class Resolver:
     def _pattern(
         self, query: values.Prefix | values.Wildcard | values.Regex | values.Fuzzy
     ) -> Clause | None:
-        if self._is_column(query.field):
-            return self._column_pattern(query)
+        if is_column(self._collection, query):
+            return self._condition(query)
         match = pattern_match(query, self.searcher.analyzer.splitter)
         if match is None:
             return None
         order = (1, type(query).__name__, str(query))
 
         def make(searcher: Reader) -> ListClause:
-            terms, total = group_terms(self._collection, searcher.collection, match)
-            if total > MOST_WORDS:
+            terms, total = group_terms(self._collection, searcher.collection, match, self.most)
+            if self.most is not None and total > self.most:
                 self._notice(too_many_words(query, total))
             return GroupClause(searcher.collection, order, terms)
 
         return self._in_fields(query.field, make)
 
     def _range(self, query: values.Range) -> Clause:
-        if self._is_column(query.field):
-            return ConstantClause(self._column_range(query), 1.0)
+        if is_column(self._collection, query):
+            return self._condition(query)
         collection = self._reader(query.field).collection
         splitter = self.searcher.analyzer.splitter
         bounds: list[bytes | None] = []
@@ -379,52 +384,16 @@ class Resolver:
 
     # ---- stored columns
 
-    def _exists(self, name: str) -> Clause:
-        if self._is_column(name):
-            return ConstantClause(self._rows(f"{_quoted_column(name)} is not null"), 1.0)
-        leaves = self._reader(name).collection.leaves
+    def _exists(self, query: values.Exists) -> Clause:
+        if is_column(self._collection, query):
+            return self._condition(query)
+        leaves = self._reader(query.field).collection.leaves
         mask = self._mask(lambda s: (leaves[s].segment.lengths > 0).view(np.uint8))
         return ConstantClause(mask, 1.0)
 
-    def _condition(self, name: str, sign: str, value: Any) -> Clause:
-        return ConstantClause(self._rows(self._comparison(name, sign, value)), 1.0)
-
-    def _column_range(self, query: values.Range) -> MaskClause:
-        parts = []
-        if query.low is not None:
-            sign = ">=" if query.include_low else ">"
-            parts.append(self._comparison(query.field, sign, query.low))
-        if query.high is not None:
-            sign = "<=" if query.include_high else "<"
-            parts.append(self._comparison(query.field, sign, query.high))
-        return self._rows(" and ".join(parts) or f"{_quoted_column(query.field)} is not null")
-
-    def _column_pattern(
-        self, query: values.Prefix | values.Wildcard | values.Regex | values.Fuzzy
-    ) -> Clause:
-        """A prefix or wildcard in a stored column of text."""
-        assert query.field is not None
-        column = _quoted_column(query.field)
-        match query:
-            case values.Prefix():
-                pattern = _like_escaped(query.text) + "%"
-            case values.Wildcard():
-                pattern = "".join(
-                    {"*": "%", "?": "_"}[piece] if wild else _like_escaped(piece)
-                    for wild, piece in wildcard_pieces(query.pattern)
-                )
-            case _:
-                raise DataError(
-                    f"{query.field!r} is a stored column, not a field of the index: it can be "
-                    "searched for values, ranges, prefixes and wildcards"
-                )
-        literal = "'" + pattern.replace("'", "''") + "'"
-        return ConstantClause(self._rows(f"{column} like {literal}"), 1.0)
-
-    def _comparison(self, name: str, sign: str, value: Any) -> str:
-        from fastseq.store.filters import comparison
-
-        return comparison(self._collection.schema, name, sign, value)
+    def _condition(self, query: values.Query) -> Clause:
+        """A clause on a stored column."""
+        return ConstantClause(self._rows(condition_of(query, self._collection)), 1.0)
 
     # ----
 
@@ -456,26 +425,11 @@ class Resolver:
 
         return self._mask(read)
 
-    def _is_column(self, name: str | None) -> bool:
-        """Whether a name is a stored column and no field. Raises DataError where it is neither."""
-        if name is None or name in self._collection.fields:
-            return False
-        from fastseq.store.nested import field_at, leaves
-
-        schema = self._collection.schema
-        if field_at(schema, name) is None:
-            columns = ", ".join(column.name for column in leaves(list(schema)))
-            fields = ", ".join(self._collection.fields)
-            raise DataError(
-                f"no field or stored column {name!r}; fields are: {fields or 'none'}; stored "
-                f"columns are: {columns or 'none'}"
-            )
-        return True
-
     def _reader(self, name: str) -> Reader:
+        if is_text(self._collection, name):
+            return self.searcher
         if name not in self._collection.fields:
-            fields = ", ".join(self._collection.fields)
-            raise DataError(f"no field {name!r}; fields are: {fields or 'none'}")
+            raise DataError(no_name(self._collection, name, only_fields=True))
         return self.searcher.of_field(name)
 
 
@@ -499,10 +453,10 @@ def too_many_words(query: values.Query, total: int) -> str:
 
 
 def group_terms(
-    collection: Collection, view: Collection, match: Match
+    collection: Collection, view: Collection, match: Match, most: int | None
 ) -> tuple[list[tuple[Int32, Float64]], int]:
     """(the terms of each segment and their factors, the number of all terms) of the words that
-    match: at most the MOST_WORDS terms that most documents have.
+    match: at most the `most` terms that most documents have, None for all.
 
     view  the collection, or one of its fields
     """
@@ -520,8 +474,8 @@ def group_terms(
             ids, factors = ids[kept], factors[kept]
         found.append((ids, factors))
     if len(view.leaves) == 1:
-        return _most_frequent(view.leaves[0], *found[0])
-    return _most_frequent_of_all(view.leaves, found)
+        return _most_frequent(view.leaves[0], *found[0], most)
+    return _most_frequent_of_all(view.leaves, found, most)
 
 
 def _distinct(terms: Int32, factors: Float64) -> tuple[Int32, Float64]:
@@ -536,15 +490,15 @@ def _distinct(terms: Int32, factors: Float64) -> tuple[Int32, Float64]:
 
 
 def _most_frequent(
-    leaf: Leaf, ids: Int32, factors: Float64
+    leaf: Leaf, ids: Int32, factors: Float64, most: int | None
 ) -> tuple[list[tuple[Int32, Float64]], int]:
     total = len(ids)
-    if total > MOST_WORDS:
+    if most is not None and total > most:
         df = leaf.counts_of(ids)
-        least = np.partition(df, total - MOST_WORDS)[total - MOST_WORDS]
+        least = np.partition(df, total - most)[total - most]
         above, equal = np.flatnonzero(df > least), np.flatnonzero(df == least)
         spelled = sorted(zip(_bytes(leaf, ids[equal]), equal.tolist(), strict=True))
-        chosen = [place for _, place in spelled[: MOST_WORDS - len(above)]]
+        chosen = [place for _, place in spelled[: most - len(above)]]
         places = np.sort(np.concatenate([above, np.array(chosen, np.int64)]))
         ids, factors = ids[places], factors[places]
     if (factors != 1).any():
@@ -555,7 +509,7 @@ def _most_frequent(
 
 
 def _most_frequent_of_all(
-    leaves: Sequence[Leaf], found: Sequence[tuple[Int32, Float64]]
+    leaves: Sequence[Leaf], found: Sequence[tuple[Int32, Float64]], most: int | None
 ) -> tuple[list[tuple[Int32, Float64]], int]:
     factor: dict[bytes, float] = {}
     for leaf, (ids, factors) in zip(leaves, found, strict=True):
@@ -569,7 +523,7 @@ def _most_frequent_of_all(
     for leaf, ids in zip(leaves, every, strict=True):
         df += leaf.counts_of(ids)
     total = len(names)
-    chosen = np.sort(np.argsort(-df, kind="stable")[:MOST_WORDS])
+    chosen = np.sort(np.argsort(-df, kind="stable")[:most])
     values_of = np.array([factor[name] for name in names], np.float64)
     terms = []
     for ids in every:
@@ -588,11 +542,3 @@ def _bytes(leaf: Leaf, ids: Int32) -> list[bytes]:
 
 def _order(names: Sequence[bytes]) -> list[int]:
     return sorted(range(len(names)), key=names.__getitem__)
-
-
-def _like_escaped(text: str) -> str:
-    return "".join("\\" + character if character in "%_\\" else character for character in text)
-
-
-def _quoted_column(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

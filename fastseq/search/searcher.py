@@ -19,6 +19,7 @@ from fastseq import query as values
 from fastseq.devices import check_device
 from fastseq.errors import FastseqWarning, SettingsError
 from fastseq.index.collection import Collection
+from fastseq.index.words import live_words
 from fastseq.kernels.search import search as kernels
 from fastseq.kernels.search.required import search_required
 from fastseq.kernels.text.hashing import PADDING
@@ -26,7 +27,7 @@ from fastseq.search.clauses import BooleanClause, Clause, MergedClause, PostingL
 from fastseq.search.counting import DenseTerms, count_flat
 from fastseq.search.evaluation import Evaluator, plan_of
 from fastseq.search.filtering import allowed_rows
-from fastseq.search.flat import FlatQuery, FlatTerms, flatten, weighed
+from fastseq.search.flat import FlatQuery, FlatTerms, clause_texts, flatten, weighed
 from fastseq.search.group_batches import Group, find_groups
 from fastseq.search.patterns import pattern_match
 from fastseq.search.phrase_batches import find_phrases, phrase_terms
@@ -114,6 +115,17 @@ class Searcher:
             term_of.values[places] = numbers[own]
         return SortedWords(Texts(*every_word.texts())), df.values[term_of.values]
 
+    def has_word(self, word: str) -> bool:
+        """Whether a document that is not deleted has a word as it is written. Raises FormatError
+        for a damaged file."""
+        raw = word.encode()
+        for leaf in self.collection.leaves:
+            words, _ = leaf.segment.sorted_words
+            ids = words.range(raw, raw)
+            if len(ids) and live_words(self.collection, leaf, ids).any():
+                return True
+        return False
+
     def of_field(self, name: str) -> Searcher:
         """The same of a field."""
         found = self._fields.get(name)
@@ -147,9 +159,9 @@ class Searcher:
         result does not depend on the number of threads or on the device.
 
         device : "cpu", or "cuda" for an NVIDIA GPU; `threads` are then for queries that run on the
-            CPU: those with a weight of zero or less, and all where k is more than 4,096, there is
-            a filter, the index has several segments or deleted documents, or the model is not
-            BM25, TF-IDF or BoW
+            CPU: those with a weight of zero or less, and all where k is more than 4,096; with a
+            warning also all where there is a filter, the index has several segments or deleted
+            documents, or the model is not BM25, TF-IDF or BoW
         filter : as of `allowed_rows`; None for all documents
 
         Raises SettingsError when k is below 1 or too large to hold, for a query or model of
@@ -169,7 +181,7 @@ class Searcher:
         rows, scores = np.full((n, k), -1, np.int32), np.zeros((n, k), np.float32)
         scorer = self.scorer(model)
         allowed = self.allowed(filter)
-        gpu = self._on_gpu(scorer, depth) if device == "cuda" and filter is None else None
+        gpu = self._on_gpu(scorer, depth, filter) if device == "cuda" else None
         single = queries[0] if n == 1 and depth and gpu is None else None
         if isinstance(single, str) and self._search_one(
             rows, scores, single, depth, model, scorer, allowed
@@ -256,6 +268,9 @@ class Searcher:
         ]  # fmt: skip
         if not structured:
             return *self.search(queries, k, model, threads, device, filter), []  # type: ignore[arg-type]
+        check_device(device)
+        if device == "cuda":
+            _warn_of_cpu("only plain words and mappings are searched on a GPU, any of the words")
         n = len(queries)
         rows, scores = np.full((n, k), -1, np.int32), np.zeros((n, k), np.float32)
         chosen = set(structured)
@@ -326,6 +341,7 @@ class Searcher:
                 if isinstance(query, Mapping):
                     continue
                 value = values.Term(query) if isinstance(query, str) else query
+                table.learn(clause_texts(value))
                 found = flatten(value, table.numbers_of)
                 if found is not None:
                     flat.append((i, found))
@@ -341,7 +357,9 @@ class Searcher:
                     counts[i] = count
         for i, query in enumerate(queries):
             if counts[i] < 0:
-                matched = self.matched(query, model, filter, fields, operator, notices)
+                matched = self.matched(
+                    query, model, filter, fields, operator, notices, every_word=True
+                )
                 counts[i] = int(np.count_nonzero(matched))
         return counts
 
@@ -358,6 +376,8 @@ class Searcher:
         depth = min(k, collection.documents)
         if not isinstance(model, QuotientModel) or not depth:
             return list(range(len(queries)))
+        for query in queries:
+            table.learn(clause_texts(query))
         own = [flatten(query, table.numbers_of) for query in queries]
         chosen = [i for i, query in enumerate(own) if query is not None]
         if not chosen:
@@ -399,7 +419,7 @@ class Searcher:
             match = pattern_match(query, self.analyzer.splitter)
             if match is None:
                 continue
-            terms, total = group_terms(collection, collection, match)
+            terms, total = group_terms(collection, collection, match, MOST_WORDS)
             if total > MOST_WORDS:
                 notices.append(too_many_words(query, total))
             chosen.append(i)
@@ -459,10 +479,10 @@ class Searcher:
     def matched(
         self, query: Query | values.Query, model: RankingModel, filter: Any = None,
         fields: Mapping[str, float] | None = None, operator: str = "or",
-        notices: list[str] | None = None,
+        notices: list[str] | None = None, every_word: bool = False,
     ) -> UInt8:  # fmt: skip
         """uint8[rows]: 1 for every document that matches a query of any kind; `notices` gets what
-        was left out."""
+        was left out, unless patterns match `every_word`, with no limit."""
         notices = [] if notices is None else notices
         clause: Clause | None
         if isinstance(query, Mapping):
@@ -473,7 +493,8 @@ class Searcher:
             clause = BooleanClause(self.collection, (), terms, (), (), 1) if terms else None
         else:
             value = values.Term(query) if isinstance(query, str) else query
-            clause = Resolver(self, model, fields, operator, notices).resolve(value)
+            most = None if every_word else MOST_WORDS
+            clause = Resolver(self, model, fields, operator, notices, most).resolve(value)
         if clause is None:
             return np.zeros(self.collection.rows, np.uint8)
         return self.evaluator(model, filter).matched(plan_of(clause))
@@ -507,24 +528,21 @@ class Searcher:
             self._table = TermTable(self.collection)
         return self._table
 
-    def _on_gpu(self, scorer: ModelScorer, depth: int) -> GpuSearch | None:
+    def _on_gpu(self, scorer: ModelScorer, depth: int, filter: Any) -> GpuSearch | None:
         """The search on the device for a model; None where it must run on the CPU."""
         if not scorer.has_positive_parts:
-            warnings.warn(
-                "only BM25, TF-IDF and BoW are searched on a GPU: searched on the CPU",
-                FastseqWarning,
-                stacklevel=4,
-            )
+            _warn_of_cpu("only BM25, TF-IDF and BoW are searched on a GPU")
+            return None
+        if filter is not None:
+            _warn_of_cpu("only searches without a filter run on a GPU")
             return None
         from fastseq.search.cuda import MOST_HITS, GpuSearch, capacity
 
         leaves = self.collection.leaves
         if len(leaves) != 1 or leaves[0].live is not None:
-            warnings.warn(
-                "the index has several segments or deleted documents: searched on the CPU "
-                "(compact makes it one segment)",
-                FastseqWarning,
-                stacklevel=4,
+            _warn_of_cpu(
+                "the index has several segments or deleted documents",
+                " (compact makes it one segment)",
             )
             return None
         if depth > MOST_HITS:
@@ -648,6 +666,10 @@ class Searcher:
     def _give_back(self, scratch: kernels.Scratch) -> None:
         if len(self._scratch) < _CACHED_SCRATCH:
             self._scratch.append(scratch)
+
+
+def _warn_of_cpu(why: str, remedy: str = "") -> None:
+    warnings.warn(f"{why}: searched on the CPU{remedy}", FastseqWarning, stacklevel=5)
 
 
 def _registered(table: ByteTable, texts: Texts) -> Int32:

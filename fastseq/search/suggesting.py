@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 
 import numpy as np
 
@@ -22,6 +22,7 @@ def suggest(
     df: Int64,
     stop_words: Container[str] = (),
     most: int = MOST_SUGGESTIONS,
+    exists: Callable[[str], bool] | None = None,
 ) -> list[str]:
     """At most `most` other words with a similar spelling, the most likely first.
 
@@ -33,6 +34,8 @@ def suggest(
     words : the vocabulary
     df : int64[V], the document frequency of each of its words; one of 0 is never suggested
     stop_words : never suggested
+    exists : whether a document has a word as it is written, asked of the likely ones alone; None
+        where all are known to
 
     Raises SettingsError for `most` below 1.
     """
@@ -46,7 +49,10 @@ def suggest(
     found: list[str] = []
     for start in range(0, len(likely), most):
         others = words.strings(ids[likely[start : start + most]])
-        found += [other for other in others if other not in stop_words]
+        found += [
+            other for other in others
+            if other not in stop_words and (exists is None or exists(other))
+        ]  # fmt: skip
         if len(found) >= most:
             break
     return found[:most]

@@ -338,7 +338,12 @@ class _Parser:
             if name[1] == _EXISTS and name.end() < len(word):
                 known = self.unescaped(word[name.end() :], at)
                 if known not in self.fields and known not in self.columns:
-                    raise _MalformedError(f"unknown field {quoted(known)}", at + name.end())
+                    both = self.fields, self.columns
+                    fields, columns = (", ".join(names) or "none" for names in both)
+                    raise _MalformedError(
+                        f"unknown field {quoted(known)} (fields: {fields}; stored columns: "
+                        f"{columns})", at + name.end(),
+                    )  # fmt: skip
                 return self.boosted(Exists(known), after)
             wild = False  # plain text, with whatever follows the colon
         else:

@@ -222,10 +222,10 @@ class _Parser:
         return self._pattern[self._at] if self._at < self._stop else ""
 
     def _fail(self, at: int, problem: str) -> NoReturn:
-        self._compiler.fail(f"is not valid at position {at} (from 0): {problem}")
+        self._compiler.fail(f"is not valid at character {at + 1}: {problem}")
 
     def _unsupported(self, at: int, what: str) -> NoReturn:
-        self._compiler.fail(f"has {what} at position {at} (from 0), which is not supported")
+        self._compiler.fail(f"has {what} at character {at + 1}, which is not supported")
 
     def _alternatives(self) -> _Node:
         parts = [self._sequence()]

@@ -16,6 +16,7 @@ from fastseq.devices import cuda_problem, require_cuda
 from fastseq.errors import DeviceError, FastseqWarning, SettingsError
 from fastseq.kernels.cuda import search as kernels
 from fastseq.kernels.cuda.runtime import availability, memory, target
+from fastseq.query import Boolean, Phrase
 from fastseq.search import cuda as gpu
 from fastseq.search.ranking import BM25, TFIDF, BoW, RankingModel
 from fastseq.search.searcher import Searcher
@@ -125,6 +126,21 @@ def test_deleted_documents_are_searched_on_the_cpu(
         assert_same(index, QUERIES, 3)
     assert counts == []
     assert index.search("w1 w2", k=20).rows[0, 0] not in (1, 8)
+
+
+def test_filters_and_values_are_searched_on_the_cpu(tmp_path: Path) -> None:
+    rows = [{"text": text, "year": number} for number, text in enumerate(texts_of(4, 20))]
+    index = Index.build(rows, tmp_path / "index", threads=1)
+    values = [Phrase("w1 w2"), Boolean(must=["w1", "w2"])]
+    with pytest.warns(FastseqWarning, match="without a filter run on a GPU: searched on the CPU"):
+        found = index.search(QUERIES, 3, device="cuda", filter="year < 9")
+    assert found.rows.tolist() == index.search(QUERIES, 3, filter="year < 9").rows.tolist()
+    said = "only plain words and mappings are searched on a GPU, any of the words: searched on the"
+    for given, options in ((values, {}), (["w1 w2"], {"operator": "and"})):
+        with pytest.warns(FastseqWarning, match=said):
+            found = index.search(given, 3, device="cuda", **options)  # type: ignore[arg-type]
+        expected = index.search(given, 3, **options)  # type: ignore[arg-type]
+        assert found.rows.tolist() == expected.rows.tolist()
 
 
 def df_of(index: Index, word: str) -> int:

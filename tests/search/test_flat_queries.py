@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from fastseq import BM25, TFIDF, BoW, Index
 from fastseq.query import Boolean, Boost, Query, Term
 from fastseq.search.flat import flatten
+from fastseq.search.term_table import TermTable
+from fastseq.types import Texts
 
 WORDS = [f"w{n}" for n in range(14)]
 ABSENT = "never"
@@ -146,3 +148,22 @@ def test_a_query_is_found_in_the_whole_batch(indexes: list[Index]) -> None:
         for place in range(number, len(queries), 7):
             assert hits.rows[place].tolist() == single.rows[0].tolist()
             assert hits.scores[place].tobytes() == single.scores[0].tobytes()
+
+
+def test_words_are_looked_up_together(tmp_path: Path) -> None:
+    """The numbers of words are those of looking them up one by one."""
+    index = Index.build(["cat's cats", "3.14 don't", "kept"], tmp_path / "index")
+    texts = ["cat's", "CATS dog", "3.14", "don't stop", "", "né", "cat's"]
+    together, alone = TermTable(index._collection), TermTable(index._collection)
+    together.learn(texts)
+    known = len(together)
+
+    def named(table: TermTable) -> list[list[str]]:
+        names: list[str] = []
+        found = [table.numbers_of(text) for text in texts]
+        names = Texts(*table._terms.texts()).to_strings()
+        return [[names[number] for number in own] for own in found]
+
+    expected = named(alone)
+    assert named(together) == expected
+    assert len(together) == known + 1  # né alone was not known

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from fastseq import Analyzer, Index
 from fastseq.kernels.search.group_search import MOST_SUM
 from fastseq.query import Boost, Fuzzy, Prefix, Query, Regex, Wildcard
-from fastseq.search import resolving
+from fastseq.search.resolving import MOST_WORDS
 from tests.search.test_flat_queries import FILTERS, MODELS
 
 LETTERS = "abc"
@@ -104,17 +104,18 @@ def test_sums_that_do_not_fit_are_evaluated_clause_by_clause(tmp_path: Path) -> 
     assert sorted(hits.rows[0].tolist()) == [-1, 0, 1, 2]
 
 
-def test_notices_of_patterns_that_match_too_many_words(
-    indexes: list[Index], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for module in ("resolving", "searcher"):
-        monkeypatch.setattr(f"fastseq.search.{module}.MOST_WORDS", 3)
-    assert resolving.MOST_WORDS == 3
-    hits = indexes[1].search([Prefix("a"), Prefix("never")], 5)
+def test_notices_of_patterns_that_match_too_many_words(tmp_path: Path) -> None:
+    chance = random.Random(3)
+    words = [f"a{n}" for n in range(MOST_WORDS + 300)]
+    texts = [*words, *(" ".join(chance.choices(words, k=9)) for _ in range(500))]
+    index = Index.build([{"text": text} for text in texts], tmp_path / "index", threads=1)
+    hits = index.search([Prefix("a"), Prefix("never")], 1000)
     (notice,) = hits.notices
-    assert "searched for the 3 most frequent ones" in notice
-    rows, scores = indexes[1]._searcher._evaluate(
-        [Prefix("a")], 5, MODELS[0], 1, None, None, "or", []
+    assert "searched for the 1,024 most frequent ones" in notice
+    notices: list[str] = []
+    rows, scores = index._searcher._evaluate(
+        [Prefix("a")], 1000, MODELS[0], 1, None, None, "or", notices
     )
+    assert notices == [notice]
     assert hits.rows[:1].tolist() == rows.tolist()
     assert np.array_equal(hits.scores[:1], scores)

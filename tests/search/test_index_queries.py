@@ -50,6 +50,7 @@ from fastseq.query import (
     Term,
     Wildcard,
 )
+from fastseq.search.explanation import Explanation
 
 Row = dict[str, Any]
 ALL = 1000
@@ -538,6 +539,64 @@ def test_explanations_in_fields(index: Index, model: Any, fields: Any) -> None:
             )
 
 
+def values_by_name(tree: Explanation) -> dict[str, float]:
+    """The values of the details of a node, by what precedes the first comma or space."""
+    return {re.split(r"[, ]", each.description)[0]: each.value for each in tree.details}
+
+
+def test_explanations_of_bm25f_have_each_field(index: Index) -> None:
+    model, weights = BM25F(0.9, {"title": 0.3, "body": 0.6}), {"title": 3.0, "body": 0.5}
+    seen = set()
+    for id in index.search("cat", 40, model, fields=weights).ids[0]:
+        row = next(row for row in LIVE if row["id"] == id)
+        of_weight, of_part = index.explain("cat", id, model=model, fields=weights).details
+        f, k1 = of_part.details
+        expected = {}
+        for name in weights:
+            own = (row[name] or "").split()
+            average = sum(len((each[name] or "").split()) for each in LIVE) / len(LIVE)
+            b = model.b_of(name)
+            if "cat" in own:
+                relative = 1 - b + b * len(own) / average
+                expected[name] = weights[name] * own.count("cat") / relative
+                node = next(each for each in f.details if each.description.startswith(name))
+                assert [each.value for each in node.details] == pytest.approx(
+                    [own.count("cat"), weights[name], b, len(own), average]
+                )
+        assert values_by_name(f) == pytest.approx(expected)
+        assert f.value == pytest.approx(sum(expected.values()))
+        assert of_part.value == pytest.approx(f.value / (k1.value + f.value), rel=1e-6)
+        assert np.prod([each.value for each in of_weight.details]) == pytest.approx(of_weight.value)
+        seen |= {len(expected)}
+    assert seen == {1, 2}
+
+
+@pytest.mark.parametrize("model", [Dirichlet(100), JelinekMercer(0.6), DPH(), PL2(2)], ids=repr)
+def test_explanations_of_models_by_formula_have_what_they_use(index: Index, model: Any) -> None:
+    hit = index.search("cat", 5, model).ids[0][-1]
+    own = words_of(next(row for row in LIVE if row["id"] == hit))
+    every = [words_of(row) for row in LIVE]
+    tokens, cf = sum(map(len, every)), sum(words.count("cat") for words in every)
+    of_weight, of_part = index.explain("cat", hit, model=model).details
+    expected = {"tf": own.count("cat"), "length": len(own), "cf": cf}
+    if isinstance(model, PL2):
+        expected |= {"N": len(LIVE), "average": tokens / len(LIVE), "c": 2}
+    else:
+        expected |= {"T": tokens}
+        expected |= {"μ": 100} if isinstance(model, Dirichlet) else {}
+        expected |= {"λ": 0.6} if isinstance(model, JelinekMercer) else {}
+    assert values_by_name(of_part) == pytest.approx(expected)
+    assert [each.value for each in of_weight.details] == [1]
+
+
+def test_the_formula_of_bm25_has_no_needless_parentheses(index: Index) -> None:
+    hit = index.search("cat", 1).ids[0][0]
+    assert "tf + k1 · (1 - b" in str(index.explain("cat", hit))
+    assert "tf + (k1 + δ) · (1 - b" in str(
+        index.explain("cat", hit, model=BM25(variant="bm25l"))
+    )
+
+
 def test_what_cannot_be_explained(index: Index) -> None:
     other = next(row["id"] for row in LIVE if not has("cat")(row))
     assert index.explain("cat", other).value == 0
@@ -587,14 +646,22 @@ def test_suggestions_and_completions_have_words_as_written(tmp_path: Path) -> No
     counts = [("running", 3), ("runs", 3), ("runner", 1), ("runway", 1)]
     assert index.complete("quickly run") == index.complete("RUN") == counts
     assert [word for word, _ in index.complete("run", 2)] == ["running", "runs"]
+    for text in ("", " ", "run ", "quickly run\t", "run\n", "run\u3000", "\u0301"):
+        assert index.complete(text) == []
+    assert index.complete("quickly\trun") == counts
     assert index.suggest("runing")[0] == "running"
     assert index.suggest("do") == index.suggest("the") == index.complete("xyz") == []
     index.delete([4])
     assert "runway" not in dict(index.complete("run"))
     assert "runway" not in index.suggest("runwey")
-    before = [index.complete("r"), index.suggest("runing")]
+    # the word of a deleted document is not suggested, though others have its term
+    assert "runs" in index.suggest("rune", 10)
+    index.delete([3])
+    assert index.suggest("rune", 10) == []
+    assert index.suggest("runing") == ["running"]
+    before = [index.complete("runner"), index.suggest("runing")]
     index.compact()
-    assert [index.complete("r"), index.suggest("runing")] == before
+    assert [index.complete("runner"), index.suggest("runing")] == before
     for wrong in (5, None):
         with pytest.raises(SettingsError, match="must be a string"):
             index.suggest(wrong)  # type: ignore[arg-type]
@@ -675,3 +742,14 @@ def test_mapping_types(index: Index) -> None:
     hits = index.search(Weights(), 5)
     assert_equal(hits, index.search({"cat": 1.0}, 5))
     assert hits.cursor() == index.search({"cat": 1.0}, 5).cursor()
+
+
+def test_white_space_in_a_phrase_of_bigrams(tmp_path: Path) -> None:
+    index = Index.build(["私は東京大学へ", "私は東京 大学へ", "大学 東京"], tmp_path / "index")
+    assert index.search(Phrase("東京大学")).ids == [[0]]
+    assert index.search(Phrase("東京 大学")).ids == [[1]]
+    assert sorted(index.search(Phrase("東京 大学", slop=1)).ids[0]) == [0, 1]
+    lone = Index.build(["猫 喜欢", "猫喜欢", "猫"], tmp_path / "lone")
+    assert lone.search(Near(("猫", "喜欢"), 5)).ids == [[0]]
+    with pytest.raises(SettingsError, match="has 2 words; expected one each"):
+        lone.search(Near(("猫喜欢", "猫"), 5))

@@ -133,23 +133,23 @@ def test_the_literal_prefix_is_the_longest() -> None:
     ],
 )
 def test_wrong_expressions(pattern: str, position: int, problem: str) -> None:
-    with pytest.raises(SettingsError, match=f"at position {position} \\(from 0\\).*{problem}"):
+    with pytest.raises(SettingsError, match=f"at character {position + 1}: .*{problem}"):
         regex(pattern)
 
 
 @pytest.mark.parametrize(
     ("pattern", "what"),
     [
-        (r"(a)\1", r"the backreference \\1 at position 3"),
-        ("(?=a)b", "look-around at position 0"),
-        ("a(?!b)", "look-around at position 1"),
+        (r"(a)\1", r"the backreference \\1 at character 4"),
+        ("(?=a)b", "look-around at character 1"),
+        ("a(?!b)", "look-around at character 2"),
         ("(?<=a)b", "look-around"),
         ("(?<!a)b", "look-around"),
         ("(?i)a", r"a group of the kind \(\?i"),
         ("(?P<n>a)", r"a group of the kind \(\?P"),
         (r"\bword\b", r"the assertion \\b"),
         (r"\p{L}", r"the Unicode class \\p"),
-        ("[[:alpha:]]", "a POSIX class at position 1"),
+        ("[[:alpha:]]", "a POSIX class at character 2"),
         ("a*+", "a possessive quantifier"),
     ],
 )

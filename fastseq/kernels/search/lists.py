@@ -156,13 +156,6 @@ def mark_rows(mask, rows, value):
 
 
 @jit
-def count_rows(counts, rows):
-    """counts[rows] += 1; counts uint16[documents], rows int32[n] distinct."""
-    for i in range(np.uint64(len(rows))):
-        counts[np.uint64(rows[i])] += np.uint16(1)
-
-
-@jit
 def make_lists(docs, run_window, run_count, run_start, best, block, rows, parts, starts):
     """Posting lists as the postings of a small index.
 

@@ -1,0 +1,141 @@
+"""What a name in a query is: a field, the text of the index, or a stored column.
+
+The name of the only text column stands for the text, which is not searched as a stored value. On a
+stored column a clause is a condition, which becomes the text of a filter (store/filters.py).
+"""
+
+from __future__ import annotations
+
+from fastseq import query as values
+from fastseq.errors import DataError
+from fastseq.index.collection import Collection
+from fastseq.search.patterns import wildcard_pieces
+
+TO_INDEX = "text columns indexed as fields can be searched by themselves"
+
+
+def is_text(collection: Collection, name: str) -> bool:
+    """Whether a name is that of the only text column, which is no field."""
+    return name not in collection.fields and _text_columns(collection) == [name]
+
+
+def text_name(collection: Collection) -> str | None:
+    """The name of the only text column, where it is no field."""
+    return next((name for name in _text_columns(collection) if is_text(collection, name)), None)
+
+
+def searchable(collection: Collection) -> list[str]:
+    """The names of the fields and of the text, where it is one column."""
+    names = _text_columns(collection)
+    return list(dict.fromkeys([*collection.fields, *(names if len(names) == 1 else [])]))
+
+
+def stored_names(collection: Collection) -> list[str]:
+    """The paths of the stored columns."""
+    if not collection.stored_columns:
+        return []
+    from fastseq.store.nested import leaves
+
+    return [column.name for column in leaves(list(collection.schema))]
+
+
+def is_column(collection: Collection, query: values.Query) -> bool:
+    """Whether a clause is a condition on a stored column.
+
+    Raises DataError for a name that is neither a field nor a stored column, and for words in one of
+    several text columns that were indexed together.
+    """
+    name: str | None = getattr(query, "field", None)
+    if name is None or name in collection.fields or is_text(collection, name):
+        return False
+    from fastseq.store.nested import field_at
+
+    if name in (together := _text_columns(collection)) and not isinstance(query, values.Exists):
+        others = ", ".join(repr(other) for other in together if other != name)
+        raise DataError(
+            f"the column {name!r} was indexed together with {others}, and cannot be searched by "
+            f"itself; {TO_INDEX}"
+        )
+    if field_at(collection.schema, name) is None:
+        raise DataError(no_name(collection, name))
+    return True
+
+
+def no_name(collection: Collection, name: str, only_fields: bool = False) -> str:
+    """The error for a name that is neither a field nor a stored column."""
+    what = "field" if only_fields else "field or stored column"
+    fields = ", ".join(searchable(collection))
+    columns = ", ".join(stored_names(collection))
+    return (
+        f"no {what} {name!r}; fields are: {fields or 'none'}; stored columns are: "
+        f"{columns or 'none'}; {TO_INDEX}"
+    )
+
+
+def condition_of(query: values.Query, collection: Collection) -> str:
+    """The filter that a clause on a stored column is. Raises DataError for one that is none."""
+    from fastseq.store.filters import comparison
+
+    schema = collection.schema
+    match query:
+        case values.Term() | values.Phrase():
+            assert query.field is not None
+            return comparison(schema, query.field, "=", query.text)
+        case values.Exists():
+            return f"{_quoted(query.field)} is not null"
+        case values.Range():
+            parts = []
+            if query.low is not None:
+                sign = ">=" if query.include_low else ">"
+                parts.append(comparison(schema, query.field, sign, query.low))
+            if query.high is not None:
+                sign = "<=" if query.include_high else "<"
+                parts.append(comparison(schema, query.field, sign, query.high))
+            return " and ".join(parts) or f"{_quoted(query.field)} is not null"
+        case values.Prefix():
+            assert query.field is not None
+            return _like(query.field, _escaped(query.text) + "%")
+        case values.Wildcard():
+            assert query.field is not None
+            pattern = "".join(
+                {"*": "%", "?": "_"}[piece] if wild else _escaped(piece)
+                for wild, piece in wildcard_pieces(query.pattern)
+            )
+            return _like(query.field, pattern)
+    name: str = getattr(query, "field", "")
+    raise DataError(
+        f"{name!r} is a stored column, not a field of the index: it can be searched for values, "
+        "ranges, prefixes and wildcards"
+    )
+
+
+def name_problem(query: values.Query, collection: Collection) -> str | None:
+    """What is wrong with the first clause of a parsed query whose name or value is wrong."""
+    for part in values.walk(query):
+        if getattr(part, "field", None) is None:
+            continue
+        try:
+            if is_column(collection, part):
+                from fastseq.store.filters import as_filter
+
+                as_filter(condition_of(part, collection), collection.schema)
+        except DataError as error:
+            return str(error).removeprefix("filter: ")
+    return None
+
+
+def _text_columns(collection: Collection) -> list[str]:
+    return list(collection.folder.settings.get("text_columns", ()))
+
+
+def _like(column: str, pattern: str) -> str:
+    literal = "'" + pattern.replace("'", "''") + "'"
+    return f"{_quoted(column)} like {literal}"
+
+
+def _escaped(text: str) -> str:
+    return "".join("\\" + character if character in "%_\\" else character for character in text)
+
+
+def _quoted(column: str) -> str:
+    return '"' + column.replace('"', '""') + '"'
