@@ -11,7 +11,7 @@ from fastseq.index.collection import Leaf
 from fastseq.kernels.search.counting import WORDS, count_documents, fill_dense
 from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED
 from fastseq.search.flat import FlatQuery
-from fastseq.types import Int32, Int64, UInt8, UInt64, offsets_of
+from fastseq.types import Int32, Int64, UInt64, offsets_of
 
 if TYPE_CHECKING:
     from fastseq.search.term_table import TermTable
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 # postings at most.
 _DENSE = 32
 _MOST_DENSE = 64 << 20  # bytes of bits of a segment
-_ALL: UInt64 = np.empty(0, np.uint64)
 
 
 class DenseTerms:
@@ -57,12 +56,12 @@ class DenseTerms:
 
 def count_flat(
     leaves: Sequence[Leaf], table: TermTable, queries: Sequence[FlatQuery],
-    dense: Sequence[DenseTerms], allowed: UInt8,
+    dense: Sequence[DenseTerms], passing: Sequence[UInt64],
 ) -> Int64:  # fmt: skip
     """int64[Q]: the live documents that match each flat query.
 
     dense    of each segment
-    allowed  uint8[rows], or uint8[0] for all
+    passing  of each segment, as `Passing.bits` has them
     """
     terms: list[int] = []
     roles: list[int] = []
@@ -82,27 +81,12 @@ def count_flat(
     ids = table.ids(np.array(terms, np.int32))
     longest = max(sizes)
     work, scratch = np.empty((2, WORDS), np.uint64), np.empty((2, longest), np.int64)
-    for leaf, own, bits_of in zip(leaves, ids, dense, strict=True):
+    for leaf, own, bits_of, own_bits in zip(leaves, ids, dense, passing, strict=True):
         segment = leaf.segment
         segment.verify_postings(np.unique(own[own >= 0]))
         bits, places = bits_of.add(own)
-        passing = _bits(leaf, allowed)
         count_documents(
-            counts, segment.postings, own, of_terms, starts, bits, places, passing, work,
+            counts, segment.postings, own, of_terms, starts, bits, places, own_bits, work,
             scratch[0], scratch[1], segment.windows,
         )  # fmt: skip
     return counts
-
-
-def _bits(leaf: Leaf, allowed: UInt8) -> UInt64:
-    """The bits of the live documents that are allowed; uint64[0] where all are."""
-    documents = leaf.segment.documents
-    if leaf.live is None and not len(allowed):
-        return _ALL
-    mask = np.ones(documents, np.uint8) if leaf.live is None else leaf.live
-    if len(allowed):
-        mask = mask & allowed[leaf.first_row : leaf.first_row + documents]
-    found = np.zeros(leaf.segment.windows * WORDS, np.uint64)
-    raw = np.packbits(mask, bitorder="little")
-    found.view(np.uint8)[: len(raw)] = raw
-    return found

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from fastseq.errors import SettingsError
-from fastseq.index.collection import Collection
-from fastseq.types import UInt8
+from fastseq.index.collection import Collection, Leaf
+from fastseq.kernels.search.counting import WORDS
+from fastseq.kernels.search.postings import WINDOW
+from fastseq.types import Int32, UInt8, UInt64
+
+EVERY_ROW: UInt8 = np.empty(0, np.uint8)
+NO_RANGES: Int32 = np.empty((0, 2), np.int32)
+_EVERY_BIT: UInt64 = np.empty(0, np.uint64)
 
 
 def allowed_rows(collection: Collection, given: Any) -> UInt8:
@@ -32,3 +39,47 @@ def allowed_rows(collection: Collection, given: Any) -> UInt8:
     filter = as_filter(given, collection.schema)
     every = [passing(filter, leaf.segment.stored) for leaf in collection.leaves]
     return np.concatenate([np.zeros(0, np.bool_), *every]).view(np.uint8)
+
+
+class Passing:
+    """The rows of a collection that a filter lets pass, in the forms that kernels take.
+
+    rows  uint8[rows] of `allowed_rows`, or uint8[0] for all
+    """
+
+    def __init__(self, collection: Collection, rows: UInt8 = EVERY_ROW) -> None:
+        self._collection, self.rows = collection, rows
+
+    @cached_property
+    def ranges(self) -> Int32:
+        """int32[W, 2]: the first and the last document that passes of each window of the segments,
+        one after the other; (0, -1) where none does. int32[0, 2] where all rows pass."""
+        found: list[tuple[int, int]] = []
+        if len(self.rows):
+            for leaf in self._collection.leaves:
+                end = leaf.first_row + leaf.segment.documents
+                for start in range(leaf.first_row, end, WINDOW):
+                    own = self.rows[start : min(start + WINDOW, end)].view(np.bool_)
+                    first = int(own.argmax())  # stops at the first one
+                    found.append(
+                        (first, len(own) - 1 - int(own[::-1].argmax())) if own[first] else (0, -1)
+                    )
+        return np.array(found, np.int32).reshape(-1, 2)
+
+    @cached_property
+    def bits(self) -> list[UInt64]:
+        """Of each segment the bits of the live documents that pass, uint64[windows · WORDS]; or
+        uint64[0] where all documents do."""
+        return [self._bits(leaf) for leaf in self._collection.leaves]
+
+    def _bits(self, leaf: Leaf) -> UInt64:
+        documents = leaf.segment.documents
+        if leaf.live is None and not len(self.rows):
+            return _EVERY_BIT
+        mask = np.ones(documents, np.uint8) if leaf.live is None else leaf.live
+        if len(self.rows):
+            mask = mask & self.rows[leaf.first_row : leaf.first_row + documents]
+        found = np.zeros(leaf.segment.windows * WORDS, np.uint64)
+        raw = np.packbits(mask, bitorder="little")
+        found.view(np.uint8)[: len(raw)] = raw
+        return found

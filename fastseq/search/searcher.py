@@ -26,7 +26,7 @@ from fastseq.kernels.text.hashing import PADDING
 from fastseq.search.clauses import BooleanClause, Clause, MergedClause, PostingList, TermClause
 from fastseq.search.counting import DenseTerms, count_flat
 from fastseq.search.evaluation import Evaluator, plan_of
-from fastseq.search.filtering import allowed_rows
+from fastseq.search.filtering import NO_RANGES, Passing, allowed_rows
 from fastseq.search.flat import FlatQuery, FlatTerms, clause_texts, flatten, weighed
 from fastseq.search.group_batches import Group, find_groups
 from fastseq.search.patterns import pattern_match
@@ -73,8 +73,6 @@ _CACHED_WORDS = 1 << 13  # their lists: 64 bytes at most for each segment and ca
 
 PATTERNS = values.Prefix | values.Wildcard | values.Regex | values.Fuzzy
 
-_EVERY_ROW: UInt8 = np.empty(0, np.uint8)
-
 
 class Searcher:
     """Searches a collection. Any number of threads may call it at once."""
@@ -87,7 +85,8 @@ class Searcher:
         # of the most recent models, as many as fit in the device's memory
         self._gpu: dict[ModelScorer, GpuSearch] = {}
         self.scorer = lru_cache(_CACHED_MODELS)(lambda model: ModelScorer(collection, model))
-        self._filtered = lru_cache(_CACHED_FILTERS)(partial(allowed_rows, collection))
+        self._every_row = Passing(collection)
+        self._filtered = lru_cache(_CACHED_FILTERS)(self._passing)
         self._fields: dict[str, Searcher] = {}
 
     @cached_property
@@ -180,11 +179,11 @@ class Searcher:
         n, depth = len(queries), min(k, collection.documents)
         rows, scores = np.full((n, k), -1, np.int32), np.zeros((n, k), np.float32)
         scorer = self.scorer(model)
-        allowed = self.allowed(filter)
+        passing = self.passing(filter)
         gpu = self._on_gpu(scorer, depth, filter) if device == "cuda" else None
         single = queries[0] if n == 1 and depth and gpu is None else None
         if isinstance(single, str) and self._search_one(
-            rows, scores, single, depth, model, scorer, allowed
+            rows, scores, single, depth, model, scorer, passing
         ):
             return rows, scores
         with ThreadPoolExecutor(threads, "fastseq-search") as pool:
@@ -199,18 +198,18 @@ class Searcher:
                     terms = replace(terms, cf=table.cf(terms.terms))
                 terms = model.weigh(collection, terms)
                 if gpu is None or table.has_group(terms.terms).any():
-                    self._score(*hits, terms, table, scorer, allowed, pool, threads)
+                    self._score(*hits, terms, table, scorer, passing, pool, threads)
                     continue
                 local = replace(terms, terms=table.ids(terms.terms)[0])
                 if len(left := gpu.search(*hits, depth, local)):
                     some = hits[0][left], hits[1][left]
-                    self._score(*some, terms.take(left), table, scorer, allowed, pool, threads)
+                    self._score(*some, terms.take(left), table, scorer, passing, pool, threads)
                     hits[0][left], hits[1][left] = some
         return rows, scores
 
     def _search_one(
         self, rows: Int32, scores: Float32, query: str, k: int, model: RankingModel,
-        scorer: ModelScorer, allowed: UInt8,
+        scorer: ModelScorer, passing: Passing,
     ) -> bool:  # fmt: skip
         """Fill in the hits of one short ASCII query; False where `search` must do so.
 
@@ -240,7 +239,7 @@ class Searcher:
         scratch = self._take_scratch(k, len(found))
         kernels.search(
             rows, scores, sources.table, sources.lists, scratch, np.array([0, len(found)]), terms,
-            own, NO_BASE, allowed, k,
+            own, NO_BASE, passing.rows, passing.ranges, k,
         )  # fmt: skip
         self._give_back(scratch)
         return True
@@ -351,7 +350,7 @@ class Searcher:
             if flat and not table.has_group(np.array(numbers, np.int32)).any():
                 found_counts = count_flat(
                     self.collection.leaves, table, [one for _, one in flat], self._dense,
-                    self.allowed(filter),
+                    self.passing(filter).bits,
                 )  # fmt: skip
                 for (i, _), count in zip(flat, found_counts.tolist(), strict=True):
                     counts[i] = count
@@ -394,7 +393,7 @@ class Searcher:
         sources = self.scorer(model).sources(table, terms.terms)
         with ThreadPoolExecutor(threads, "fastseq-search") as pool:
             self._run(
-                *hits, terms, sources, self.allowed(filter), pool, threads, terms.roles
+                *hits, terms, sources, self.passing(filter), pool, threads, terms.roles
             )
         to = [places[i] for i in chosen]
         rows[to], scores[to] = hits
@@ -462,7 +461,7 @@ class Searcher:
             kernels.search(
                 rows[q : q + 1], scores[q : q + 1], table, lists, scratch,
                 np.array([0, m]), np.arange(m, dtype=np.int32), weights,
-                np.array([base], np.float32), evaluator.allowed(plan), depth,
+                np.array([base], np.float32), evaluator.allowed(plan), NO_RANGES, depth,
             )  # fmt: skip
             self._give_back(scratch)
 
@@ -509,11 +508,18 @@ class Searcher:
 
     def allowed(self, filter: Any) -> UInt8:
         """uint8[rows]: 1 for those that a filter lets pass; uint8[0] for None."""
+        return self.passing(filter).rows
+
+    def passing(self, filter: Any) -> Passing:
+        """The rows that a filter lets pass; all for None."""
         if filter is None:
-            return _EVERY_ROW
+            return self._every_row
         if isinstance(filter, str):
             return self._filtered(filter)
-        return allowed_rows(self.collection, filter)
+        return self._passing(filter)
+
+    def _passing(self, filter: Any) -> Passing:
+        return Passing(self.collection, allowed_rows(self.collection, filter))
 
     def contains(self, terms: Texts) -> npt.NDArray[np.bool_]:
         """bool[n]: whether a document has each term."""
@@ -558,7 +564,7 @@ class Searcher:
 
     def _score(
         self, rows: Int32, scores: Float32, queries: QueryTerms, table: TermTable,
-        scorer: ModelScorer, allowed: UInt8, pool: ThreadPoolExecutor, threads: int,
+        scorer: ModelScorer, passing: Passing, pool: ThreadPoolExecutor, threads: int,
     ) -> None:  # fmt: skip
         """Fill in the hits of queries, on all threads."""
         grouped = table.has_group(queries.terms)
@@ -572,15 +578,15 @@ class Searcher:
                 if len(part):
                     some, hits = queries.take(part), (rows[part], scores[part])
                     found = scorer.gathered if has_group[part[0]] else scorer.sources
-                    self._run(*hits, some, found(table, some.terms), allowed, pool, threads)
+                    self._run(*hits, some, found(table, some.terms), passing, pool, threads)
                     rows[part], scores[part] = hits
             return
         sources = scorer.sources(table, queries.terms)
-        self._run(rows, scores, queries, sources, allowed, pool, threads)
+        self._run(rows, scores, queries, sources, passing, pool, threads)
 
     def _run(
         self, rows: Int32, scores: Float32, queries: QueryTerms | FlatTerms, sources: Sources,
-        allowed: UInt8, pool: ThreadPoolExecutor, threads: int, roles: UInt8 | None = None,
+        passing: Passing, pool: ThreadPoolExecutor, threads: int, roles: UInt8 | None = None,
     ) -> None:  # fmt: skip
         """Fill in the hits of queries, on all threads; of flat ones with the roles of the terms."""
         # the kernel leaves the columns from k on: a part of each row would be another type to Numba
@@ -598,7 +604,7 @@ class Searcher:
                     rows[first:stop], scores[first:stop], sources.table, sources.lists, scratch,
                     queries.starts[first : stop + 1], sources.rows, queries.weights,
                 )  # fmt: skip
-                rest = queries.base[first:stop], allowed, k
+                rest = queries.base[first:stop], passing.rows, passing.ranges, k
                 if roles is None:
                     kernels.search(*given, *rest)
                 else:

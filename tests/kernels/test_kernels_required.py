@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastseq.kernels.search import impacts as impact_kernels
+from fastseq.kernels.search.postings import WINDOW
 from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED, search_required
 from fastseq.kernels.search.search import make_scratch
 from fastseq.kernels.search.segments import LIST_COLUMNS, fill_lists, segment_table
@@ -57,8 +58,10 @@ def expected_hits(
 
 def searched(
     segments: Sequence[tuple[int, Sequence[Parts]]], queries: Sequence[Sequence[Term]],
-    bases: Sequence[float], allowed: set[int] | None, k: int,
+    bases: Sequence[float], allowed: set[int] | None, k: int, narrowed: bool = False,
 ) -> list[list[tuple[int, float]]]:  # fmt: skip
+    """The hits of each query by the kernel. narrowed: it is given the range of the allowed
+    documents of each window."""
     kept, numbers = [], np.arange(TERMS, dtype=np.int32)
     lists = np.zeros((TERMS, len(segments), LIST_COLUMNS), np.int64)
     for s, (first, terms) in enumerate(segments):
@@ -72,6 +75,13 @@ def searched(
     starts = np.cumsum([0, *map(len, queries)]).astype(np.int64)
     mask = np.zeros(0 if allowed is None else len(segments) * DOCUMENTS, np.uint8)
     mask[sorted(allowed or ())] = 1
+    ranges = []
+    if narrowed and allowed is not None:
+        for first, _ in segments:
+            for start in range(first, first + DOCUMENTS, WINDOW):
+                end = min(start + WINDOW, first + DOCUMENTS)
+                inside = [row - start for row in allowed if start <= row < end]
+                ranges.append((min(inside), max(inside)) if inside else (0, -1))
     rows = np.full((len(queries), k), -7, np.int32)
     scores = np.full((len(queries), k), -7, np.float32)
     scratch = make_scratch(k, 32)
@@ -79,7 +89,8 @@ def searched(
         rows, scores, segment_table(kept), lists, scratch, starts,
         np.array([term.term for term in every], np.int32),
         np.array([term.weight for term in every], np.float32),
-        np.array([term.role for term in every], np.uint8), np.array(bases, np.float32), mask, k,
+        np.array([term.role for term in every], np.uint8), np.array(bases, np.float32), mask,
+        np.array(ranges, np.int32).reshape(-1, 2), k,
     )  # fmt: skip
     assert not scratch.scores.any()
     assert not scratch.seen.any()
@@ -123,14 +134,14 @@ def one_query(draw: st.DrawFn) -> list[Term]:
 @given(
     st.lists(segment, min_size=1, max_size=3), st.lists(one_query(), min_size=1, max_size=4),
     st.sampled_from([0.0, 0.625]), st.none() | st.sets(st.sampled_from(ROWS)),
-    st.sampled_from([1, 2, 5, 40]),
+    st.sampled_from([1, 2, 5, 40]), st.booleans(),
 )  # fmt: skip
 def test_hits_are_sums_over_lists(
     lists: list[list[Parts]], queries: list[list[Term]], base: float, allowed: set[int] | None,
-    k: int,
+    k: int, narrowed: bool,
 ) -> None:  # fmt: skip
     segments = [(s * DOCUMENTS, own) for s, own in enumerate(lists)]
-    found = searched(segments, queries, [base] * len(queries), allowed, k)
+    found = searched(segments, queries, [base] * len(queries), allowed, k, narrowed)
     for hits, query in zip(found, queries, strict=True):
         if not any(term.role == REQUIRED for term in query) and not any(
             term.role == OPTIONAL for term in query
@@ -162,7 +173,39 @@ def test_long_lists(seed: int, k: int) -> None:
             for term, weight, role in zip(terms, weights, roles, strict=True)
         ])  # fmt: skip
     allowed: Any = None if seed % 2 else set(range(0, DOCUMENTS, 3))
-    found = searched(segments, queries, [0.0] * len(queries), allowed, k)
+    if seed == 4:
+        allowed = set(range(WINDOW - 2000, WINDOW + 70))
+    found = searched(segments, queries, [0.0] * len(queries), allowed, k, narrowed=True)
     for hits, query in zip(found, queries, strict=True):
         assert hits == expected_hits(segments, query, 0.0, allowed, k)
     assert any(found)
+
+
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [(0, 0), (0, 63), (5, WINDOW - 1), (WINDOW - 1, WINDOW), (WINDOW - 700, WINDOW + 1500),
+     (WINDOW, WINDOW), (WINDOW + 3000, DOCUMENTS - 1), (40_000, 40_500)],
+)  # fmt: skip
+@pytest.mark.parametrize("role", [OPTIONAL, REQUIRED])
+def test_adjacent_rows_that_a_filter_lets_pass(first: int, last: int, role: int) -> None:
+    """Ranges at the edges of windows, within two segments; sparse and dense windows."""
+    chance = np.random.default_rng(first + last)
+    segments: list[tuple[int, list[Parts]]] = []
+    for s in range(2):
+        lists: list[Parts] = []
+        for n in (DOCUMENTS // 2, DOCUMENTS // 5, 20_000, 3000, 200, 20):
+            rows = np.union1d(chance.choice(DOCUMENTS, n, replace=False), [first, last])
+            parts = np.round(chance.random(len(rows)) * 0.9 + 0.1, 3)
+            lists.append(dict(zip(rows.tolist(), parts.tolist(), strict=True)))
+        segments.append((s * DOCUMENTS, lists))
+    weights = np.round(chance.random(TERMS) * 3 + 0.1, 2).tolist()
+    queries = [
+        [Term(term, weights[term], role) for term in terms]
+        for terms in ([0, 1], [0, 3, 5], [4, 2], [5], [0, 1, 2, 3, 4, 5])
+    ]
+    for s in range(2):
+        allowed = set(range(s * DOCUMENTS + first, s * DOCUMENTS + last + 1))
+        found = searched(segments, queries, [0.0] * len(queries), allowed, 10, narrowed=True)
+        for hits, query in zip(found, queries, strict=True):
+            assert hits
+            assert hits == expected_hits(segments, query, 0.0, allowed, 10)

@@ -20,15 +20,18 @@ from fastseq.kernels.search.search import (
     TINY,
     add_hits,
     advance,
+    allowed_window,
     bound_rests,
     collect_one,
     complete,
     enter_list,
+    narrow,
     order_terms,
     search_all,
     search_pruned,
     sort_hits,
     threshold_of,
+    windows_of,
     write_hits,
 )
 from fastseq.kernels.search.segments import DOCUMENTS, FIRST_ROW, LAST_RUN, RUN, segment_of
@@ -125,7 +128,8 @@ def _intersect(scratch, segment, i, found):
 
 @optimised_helper
 def _search_required(
-    scratch, found, best_key, segment, terms, excluded, k, first_row, n_docs, base, allowed
+    scratch, found, best_key, segment, terms, excluded, k, first_row, n_docs, base, allowed, ranges,
+    at,
 ):  # fmt: skip
     """The hits among the documents with all required terms. As `search_pruned`."""
     threshold = np.float32(0.0)
@@ -136,9 +140,13 @@ def _search_required(
         window = _common_window(scratch, segment, terms, window)
         if window == NO_WINDOW or (window << WINDOW_BITS) >= n_docs:
             break
+        wanted, low, high = allowed_window(ranges, at, window, n_docs)
+        if wanted > window:
+            window = wanted
+            continue
         first = -1
         for i in range(terms):
-            scratch.count[i] = advance(scratch, segment, i, window)
+            scratch.count[i] = narrow(scratch, segment, i, window, low, high)
             if scratch.role[i] == REQUIRED and (
                 first < 0 or scratch.count[i] < scratch.count[first]
             ):
@@ -164,7 +172,8 @@ def _search_required(
 
 @jit
 def search_required(
-    rows, scores, segments, lists, scratch, starts, terms, weights, roles, base, allowed, k
+    rows, scores, segments, lists, scratch, starts, terms, weights, roles, base, allowed,
+    ranges, k,
 ):  # fmt: skip
     """The k best documents of each of Q queries with required and excluded terms. Without required
     terms a document must have one of the optional ones.
@@ -180,7 +189,11 @@ def search_required(
         n = np.int64(0)
         best_key = np.uint64(0)
         order_terms(scratch, own_weights)
+        at = np.int64(0)
         for s in range(len(segments)):
+            n_docs = segments[s, DOCUMENTS]
+            window_0 = at
+            at += windows_of(n_docs)
             kept, excluded, required, positive = _prepare_roles(
                 scratch, lists, s, own, own_weights, own_roles
             )
@@ -188,16 +201,15 @@ def search_required(
                 continue
             segment = segment_of(segments, s)
             first_row = segments[s, FIRST_ROW]
-            n_docs = segments[s, DOCUMENTS]
             if required > 0:
                 n, best_key = _search_required(
                     scratch, n, best_key, segment, kept, excluded, k, first_row, n_docs, base[q],
-                    allowed,
+                    allowed, ranges, window_0,
                 )  # fmt: skip
             elif positive:
                 n, best_key = search_pruned(
                     scratch, n, best_key, np.float32(0.0), segment, kept, excluded, k, first_row,
-                    n_docs, base[q], allowed,
+                    n_docs, base[q], allowed, ranges, window_0,
                 )  # fmt: skip
             else:
                 n, best_key = search_all(

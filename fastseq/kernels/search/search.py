@@ -192,6 +192,48 @@ def advance(scratch, segment, i, window):
 
 
 @inline
+def narrow(scratch, segment, i, window, first, last):
+    """`advance`, for the documents from `first` to `last` of the window alone: postings before them
+    are skipped for good, and those after them are not counted."""
+    count = advance(scratch, segment, i, window)
+    if last - first >= WINDOW // 2:
+        return count
+    docs = segment.docs
+    skipped = find_document(docs, scratch.posting[i], count, np.int64(0), first)
+    if count > 0:
+        scratch.posting[i] += skipped
+        scratch.size[i] -= skipped
+    return find_document(docs, scratch.posting[i], count - skipped, np.int64(0), last + 1)
+
+
+@inline
+def allowed_window(ranges, at, window, n_docs):
+    """(the first window from `window` on with a document that a filter lets pass, the first such
+    document in it, the last one); NO_WINDOW where there is none. Where they are half a window
+    apart, they are those of the whole window.
+
+    ranges, at  as `search` describes them: row `at` is that of window 0
+    """
+    if len(ranges) == 0:
+        return window, np.int64(0), np.int64(WINDOW - 1)
+    while (window << WINDOW_BITS) < n_docs:
+        own = np.uint64(at + window)
+        first, last = np.int64(ranges[own, 0]), np.int64(ranges[own, 1])
+        if last - first >= WINDOW // 2:
+            return window, np.int64(0), np.int64(WINDOW - 1)
+        if last >= first:
+            return window, first, last
+        window += 1
+    return np.int64(NO_WINDOW), np.int64(0), np.int64(WINDOW - 1)
+
+
+@inline
+def windows_of(n_docs):
+    """The number of windows of a segment."""
+    return (n_docs + WINDOW - 1) >> WINDOW_BITS
+
+
+@inline
 def _next_window(scratch, essential):
     """The earliest window in which one of the first `essential` terms has postings left."""
     window = np.int64(NO_WINDOW)
@@ -346,14 +388,14 @@ def _collect_sparse(scratch, segment, accumulated, limit):
 
 
 @optimised_helper
-def _collect_dense(scratch, documents, limit):
-    """Candidates above `limit` by scanning the scores of a window's documents, 64 at a time; clears
-    them."""
+def _collect_dense(scratch, first, documents, limit):
+    """Candidates above `limit` by scanning the scores of a window's documents from `first`, a
+    multiple of 64, up to `documents`, 64 at a time; clears them."""
     scores = scratch.scores
     candidates = scratch.candidates
     partial = scratch.partial
     found = np.uint64(0)
-    for start in range(np.uint64(0), np.uint64(documents), np.uint64(64)):
+    for start in range(np.uint64(first), np.uint64(documents), np.uint64(64)):
         above = greater64(scores, start, limit)
         while above:
             document = start + trailing_zeros(above)
@@ -446,7 +488,8 @@ def add_hits(
 
 @optimised_helper
 def search_pruned(
-    scratch, found, best_key, least, segment, terms, excluded, k, first_row, n_docs, base, allowed
+    scratch, found, best_key, least, segment, terms, excluded, k, first_row, n_docs, base, allowed,
+    ranges, at,
 ):  # fmt: skip
     """The general case: every weight positive. Documents with a sum of 0 or less, as signed terms
     may have, are left out.
@@ -455,6 +498,7 @@ def search_pruned(
                      none yet
     least            a sum that every hit exceeds
     excluded         the number of lists after those of the terms whose documents cannot be hits
+    ranges, at       as in `allowed_window`
 
     Returns both, with this segment's.
     """
@@ -468,16 +512,17 @@ def search_pruned(
         if essential == 0:
             break
         window = _next_window(scratch, essential)
+        window, first, last = allowed_window(ranges, at, window, n_docs)
         if window == NO_WINDOW or (window << WINDOW_BITS) >= n_docs:
             break
-        documents = min(n_docs - (window << WINDOW_BITS), WINDOW)
+        documents = min(n_docs - (window << WINDOW_BITS), last + 1)
         total = np.int64(0)
         needed = np.int64(0)
         accumulated = 0
         lists = 0
         only = 0
         while accumulated < terms:
-            count = advance(scratch, segment, accumulated, window)
+            count = narrow(scratch, segment, accumulated, window, first, last)
             if accumulated < essential:
                 needed += count
             elif count > PROBE_COST * needed:
@@ -495,10 +540,11 @@ def search_pruned(
             for i in range(accumulated):
                 slack = np.float32(threshold - (scratch.rest[0] - scratch.bound[i]))
                 _accumulate(scratch, segment, i, slack)
-            if total < (SPARSE * documents) >> WINDOW_BITS:
+            first &= ~63
+            if total < (SPARSE * (documents - first)) >> WINDOW_BITS:
                 candidates = _collect_sparse(scratch, segment, accumulated, limit)
             else:
-                candidates = _collect_dense(scratch, documents, limit)
+                candidates = _collect_dense(scratch, first, documents, limit)
         for i in range(accumulated, terms):
             candidates = complete(scratch, segment, i, candidates, window, threshold)
         found, best_key, threshold = add_hits(
@@ -581,27 +627,32 @@ def _least_sum(lists, terms, weights, base, allowed, k):
 
 @helper
 def _search_segments(
-    scratch, segments, lists, starts, terms, q, own, own_weights, base, allowed, k, exhaustive
+    scratch, segments, lists, starts, terms, q, own, own_weights, base, allowed, ranges, k,
+    exhaustive,
 ):  # fmt: skip
     """Collect candidates for query q in all segments; returns (their number, whether a term is
     signed)."""
     n = np.int64(0)
     best_key = np.uint64(0)
     any_signed = False
+    at = np.int64(0)
     least = max(np.float32(0.0), _least_sum(lists, own, own_weights, base, allowed, k))
     for s in range(len(segments)):
         _prefetch_postings(segments, lists, terms, starts, q, s + 1)
         kept, positive, signed = _prepare(scratch, lists, s, own, own_weights)
+        n_docs = segments[s, DOCUMENTS]
+        window_0 = at
+        at += windows_of(n_docs)
         if kept == 0:
             continue
         any_signed = any_signed or signed
         segment = segment_of(segments, s)
         first_row = segments[s, FIRST_ROW]
-        n_docs = segments[s, DOCUMENTS]
         if positive and not (signed and exhaustive):
             n, best_key = search_pruned(
-                scratch, n, best_key, least, segment, kept, 0, k, first_row, n_docs, base, allowed
-            )
+                scratch, n, best_key, least, segment, kept, 0, k, first_row, n_docs, base, allowed,
+                ranges, window_0,
+            )  # fmt: skip
         else:
             n, best_key = search_all(
                 scratch, n, best_key, segment, kept, 0, k, first_row, n_docs, base, allowed
@@ -610,7 +661,9 @@ def _search_segments(
 
 
 @jit
-def search(rows, scores, segments, lists, scratch, starts, terms, weights, base, allowed, k):
+def search(
+    rows, scores, segments, lists, scratch, starts, terms, weights, base, allowed, ranges, k
+):  # fmt: skip
     """The k best documents of each of Q queries.
 
     rows      int32[Q, k]    document rows, -1 past the last hit
@@ -623,6 +676,9 @@ def search(rows, scores, segments, lists, scratch, starts, terms, weights, base,
     weights   float32[n]
     base      float32[Q]     added to the score of every hit
     allowed   uint8[rows]    0 for a row that cannot be a hit; or uint8[0], where every row can
+    ranges    int32[W, 2]    the first and the last allowed document of each window of the segments,
+                             one after the other; the last is below the first where none is. Or
+                             int32[0, 2], where they are not known
     """
     for q in range(len(starts) - 1):
         own = terms[starts[q] : starts[q + 1]]
@@ -636,8 +692,8 @@ def search(rows, scores, segments, lists, scratch, starts, terms, weights, base,
         exhaustive = base[q] != 0.0
         while True:
             n, signed = _search_segments(
-                scratch, segments, lists, starts, terms, q, own, own_weights, base[q], allowed, k,
-                exhaustive,
+                scratch, segments, lists, starts, terms, q, own, own_weights, base[q], allowed,
+                ranges, k, exhaustive,
             )  # fmt: skip
             n = sort_hits(scratch, n, k)
             if exhaustive or not signed:
