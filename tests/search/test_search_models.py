@@ -22,6 +22,7 @@ from fastseq import (
     Analyzer,
     BoW,
     Dirichlet,
+    Dot,
     Hits,
     Index,
     JelinekMercer,
@@ -356,7 +357,7 @@ def test_largest_parameters_still_rank(tmp_path: Path, variant: str) -> None:
 
 def test_models_by_name() -> None:
     assert [type(model_by_name(name)) for name in MODELS] == [
-        *[BM25] * 5, BM25F, TFIDF, BoW, Dirichlet, JelinekMercer, DPH, PL2
+        *[BM25] * 5, BM25F, TFIDF, BoW, Dirichlet, JelinekMercer, DPH, PL2, Dot
     ]  # fmt: skip
     assert model_by_name("dirichlet", mu=500) == Dirichlet(500)
     assert model_by_name("jm", lam=0.5) == JelinekMercer(0.5)
