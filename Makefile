@@ -136,6 +136,7 @@ bench-all: $(VENV)/.installed-bench $(VENV_CUDA)/.installed ## run every benchma
 	-$(BENCH).documents --data "$(DATA)"
 	-$(BENCH).expansion --data "$(DATA)" --own
 	-$(BENCH).feedback --data "$(DATA)"
+	-$(BENCH).fields --data "$(DATA)"
 	-$(BENCH).vmath
 	-$(BENCH).vmath --sweep
 	-$(VENV_CUDA)/bin/python -m bench.launching

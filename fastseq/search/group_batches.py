@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from fastseq.kernels.search.phrase_search import write_phrases
 from fastseq.kernels.search.postings import WINDOW
 from fastseq.kernels.search.search import TINY, key_capacity
 from fastseq.search.ranking import QueryTerms, QuotientModel
-from fastseq.types import Float32, Float64, Int32, Int64, UInt8, UInt32, offsets_of
+from fastseq.types import Float32, Float64, Int32, Int64, UInt8, offsets_of
 
 if TYPE_CHECKING:
     from fastseq.index.collection import Collection
@@ -32,22 +32,9 @@ if TYPE_CHECKING:
 _TASK = 16  # queries that a thread takes at a time
 _MOST_KEYS = 1 << 22  # candidates of the queries of a task together
 _NONE: UInt8 = np.empty(0, np.uint8)
-_OWN: UInt32 = np.empty(0, np.uint32)
-_LEAST = np.float32(1e-30)  # below the score of every hit
 
-
-class Group(NamedTuple):
-    """Terms that are searched for as one.
-
-    terms  of each segment (ids int32[m], factors of their frequencies float64[m])
-    """
-
-    terms: Sequence[tuple[Int32, Float64]]
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the frequencies of all terms count as they are."""
-        return all((factors == 1).all() for _, factors in self.terms)
+# the terms of a group in each segment: (ids int32[m], factors of their frequencies float64[m])
+Group = Sequence[tuple[Int32, Float64]]
 
 
 def find_groups(
@@ -60,7 +47,7 @@ def find_groups(
     n, depth = len(groups), min(k, collection.documents)
     rows, scores = np.full((n, k), -1, np.int32), np.zeros((n, k), np.float32)
     left: list[int] = []
-    whole = np.array([group.is_whole for group in groups])
+    whole = np.array([all((factors == 1).all() for _, factors in group) for group in groups])
     step = max(min(_TASK, _MOST_KEYS // key_capacity(depth)), 1)
     tasks = [
         (part[at : at + step], is_whole)
@@ -74,15 +61,14 @@ def find_groups(
             some, is_whole = task
             chosen = [groups[q] for q in some.tolist()]
             found = _search(collection, scorer, chosen, depth, model, allowed, is_whole)
-            rows[some, :depth], scores[some, :depth], others = found
-            left.extend(some[others].tolist())
+            rows[some, :depth], scores[some, :depth], refused = found
+            left.extend(some[refused].tolist())
 
-    helpers = min(threads, len(tasks)) - 1
-    with ThreadPoolExecutor(max(helpers, 1), "fastseq-search") as pool:
-        running = [pool.submit(work) for _ in range(helpers)]
+    with ThreadPoolExecutor(threads, "fastseq-search") as pool:
+        others = [pool.submit(work) for _ in range(min(threads, len(tasks)) - 1)]
         work()
-        for one in running:
-            one.result()
+        for other in others:
+            other.result()
     return rows, scores, sorted(left)
 
 
@@ -96,9 +82,9 @@ def _search(
     segments = []
     overflow = False
     for s, leaf in enumerate(collection.leaves):
-        ids = [group.terms[s][0] for group in groups]
+        ids = [group[s][0] for group in groups]
         starts, terms = offsets_of([len(own) for own in ids]), np.concatenate(ids)
-        factors = None if is_whole else np.concatenate([group.terms[s][1] for group in groups])
+        factors = None if is_whole else np.concatenate([group[s][1] for group in groups])
         segment = leaf.segment
         segment.verify_postings(terms)
         counts = offsets_of(segment.df[terms])
@@ -131,7 +117,7 @@ def _search(
         scorer.impacts(s, terms) if is_whole else scorer.impacts(s, terms[:0])
         for s, (terms, *_) in enumerate(segments)
     ]
-    least = np.full(n, _LEAST, np.float32)
+    least = np.full(n, TINY, np.float32)  # below the score of every hit
     if is_whole and not len(allowed):
         for (terms, starts, *_), impacts in zip(segments, searched, strict=True):
             raise_least(least, impacts, terms, starts, weights, k)
@@ -145,7 +131,7 @@ def _search(
         parts = value / (np.float32(weighting.slope) * value + weighting.factor[rows])
         collect_groups(
             keys, found, best, np.zeros(leaf.segment.windows * WINDOW // 64, np.uint64),
-            leaf.segment.postings, impacts, _OWN, terms,
+            leaf.segment.postings, impacts, terms,
             starts if is_whole else np.zeros(n + 1, np.int64), rows, parts, ends, weights,
             allowed, leaf.first_row, k,
         )  # fmt: skip

@@ -16,18 +16,19 @@ TO_INDEX = "text columns indexed as fields can be searched by themselves"
 
 def is_text(collection: Collection, name: str) -> bool:
     """Whether a name is that of the only text column, which is no field."""
-    return name not in collection.fields and _text_columns(collection) == [name]
+    return name == text_name(collection)
 
 
 def text_name(collection: Collection) -> str | None:
     """The name of the only text column, where it is no field."""
-    return next((name for name in _text_columns(collection) if is_text(collection, name)), None)
+    names = _text_columns(collection)
+    return names[0] if len(names) == 1 and names[0] not in collection.fields else None
 
 
 def searchable(collection: Collection) -> list[str]:
     """The names of the fields and of the text, where it is one column."""
-    names = _text_columns(collection)
-    return list(dict.fromkeys([*collection.fields, *(names if len(names) == 1 else [])]))
+    text = text_name(collection)
+    return [*collection.fields, *([] if text is None else [text])]
 
 
 def stored_names(collection: Collection) -> list[str]:

@@ -448,7 +448,7 @@ def _slot(searcher: Reader, word: TermClause | MergedClause, s: int) -> Int32:
 
 
 def too_many_words(query: values.Query, total: int) -> str:
-    """What a user is told of a pattern that matches more than MOST_WORDS words."""
+    """The notice for a pattern that matches more than MOST_WORDS words."""
     return f"{query} matches {total:,} words: searched for the {MOST_WORDS:,} most frequent ones"
 
 

@@ -375,8 +375,7 @@ class Searcher:
         depth = min(k, collection.documents)
         if not isinstance(model, QuotientModel) or not depth:
             return list(range(len(queries)))
-        for query in queries:
-            table.learn(clause_texts(query))
+        table.learn([text for query in queries for text in clause_texts(query)])
         own = [flatten(query, table.numbers_of) for query in queries]
         chosen = [i for i, query in enumerate(own) if query is not None]
         if not chosen:
@@ -422,7 +421,7 @@ class Searcher:
             if total > MOST_WORDS:
                 notices.append(too_many_words(query, total))
             chosen.append(i)
-            groups.append(Group(terms))
+            groups.append(terms)
         if not chosen:
             return every
         *hits, left = find_groups(

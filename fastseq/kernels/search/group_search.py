@@ -43,17 +43,22 @@ def _is_recorded(before, factors):
 
 
 @inline
+def _in_window(runs, at, i, postings, window):
+    """(first, stop) of the postings of term i in a window, stop the first where it has none."""
+    run, first = np.uint64(runs[i]), np.uint64(at[i])
+    if np.int64(postings.run_window[run]) != window:
+        return first, first
+    return first, first + np.uint64(postings.run_count[run]) + _U1
+
+
+@inline
 def _add_window(sums, found, runs, at, active, n, postings, factors, window):
     """Add up the frequencies in a window. Returns (entries of `found`, where a document may be
     repeated; postings)."""
     entries, total = np.uint64(0), np.int64(0)
     for a in range(n):
         i = np.uint64(active[a])
-        run = np.uint64(runs[i])
-        if np.int64(postings.run_window[run]) != window:
-            continue
-        first = np.uint64(at[i])
-        stop = first + np.uint64(postings.run_count[run]) + _U1
+        first, stop = _in_window(runs, at, i, postings, window)
         total += np.int64(stop - first)
         for j in range(first, stop):
             document = np.uint64(postings.docs[j])
@@ -71,11 +76,8 @@ def _live_singles(sums, live, runs, at, active, n, postings, window, documents):
     base = np.int64(window) << WINDOW_BITS
     for a in range(n):
         i = np.uint64(active[a])
-        run = np.uint64(runs[i])
-        if np.int64(postings.run_window[run]) != window:
-            continue
-        first = np.uint64(at[i])
-        for j in range(first, first + np.uint64(postings.run_count[run]) + _U1):
+        first, stop = _in_window(runs, at, i, postings, window)
+        for j in range(first, stop):
             document = np.uint64(postings.docs[j])
             row = base + np.int64(document)
             if sums[document] != 0 and row < documents:
@@ -91,10 +93,8 @@ def _next_window(sums, runs, at, active, n, postings, terms, window, is_zero):
     kept = 0
     for a in range(n):
         i = np.uint64(active[a])
-        run = np.uint64(runs[i])
-        if np.int64(postings.run_window[run]) == window:
-            first = np.uint64(at[i])
-            stop = first + np.uint64(postings.run_count[run]) + _U1
+        first, stop = _in_window(runs, at, i, postings, window)
+        if first < stop:
             if not is_zero:
                 for j in range(first, stop):
                     sums[np.uint64(postings.docs[j])] = 0
@@ -194,14 +194,9 @@ def _add(keys, counts, best, q, key, k):
         counts[q] = k
 
 
-@inline
-def _row_of(order, place):
-    return place if len(order) == 0 else np.int64(order[np.uint64(place)])
-
-
 @helper
 def _collect_term(
-    keys, counts, best, q, postings, impacts, order, term, weight, several, allowed, first_row, k
+    keys, counts, best, q, postings, impacts, term, weight, several, allowed, first_row, k
 ):  # fmt: skip
     """Add the documents of a term that have no other one, whose score is that of the term."""
     at = np.uint64(postings.term_posting[term])
@@ -230,7 +225,7 @@ def _collect_term(
                 while above:
                     j = at + trailing_zeros(above)
                     above &= above - _U1
-                    document = _row_of(order, base + np.int64(postings.docs[j]))
+                    document = base + np.int64(postings.docs[j])
                     row = first_row + document
                     key = make_key(weight * parts[j], row)
                     if key <= best[q]:
@@ -275,8 +270,8 @@ def keys_of(keys, scores):
 
 @jit
 def collect_groups(
-    keys, counts, best, several, postings, impacts, order, terms, starts, rows, parts, ends,
-    weights, allowed, first_row, k,
+    keys, counts, best, several, postings, impacts, terms, starts, rows, parts, ends, weights,
+    allowed, first_row, k,
 ):  # fmt: skip
     """Add the hits of a segment to those of Q groups.
 
@@ -284,8 +279,7 @@ def collect_groups(
     counts     int64[Q]   candidates of each
     best       uint64[Q]  a key that a later candidate must pass
     several    uint64[windows · WINDOW / 64]  zeroed scratch, zero again afterwards
-    postings, impacts  of the segment as it is searched, with the impacts of the terms
-    order      uint32[documents]  the rows of the postings' documents, or uint32[0]
+    postings, impacts  of the segment, with the impacts of the terms
     terms      int32[n]   those of group q from starts[q] on; none where `rows` are all documents
     rows       int32[m]   documents with several terms, those of group q end before ends[q]
     parts      float32[m] of these
@@ -310,8 +304,8 @@ def collect_groups(
                 term = np.uint64(terms[i])
                 if abs(impacts.best[term]) >= key_score(best[q]) / weight * _BELOW:
                     _collect_term(
-                        keys, counts, best, q, postings, impacts, order, term, weight, several,
-                        allowed, first_row, k,
+                        keys, counts, best, q, postings, impacts, term, weight, several, allowed,
+                        first_row, k,
                     )  # fmt: skip
             for c in range(np.uint64(begin), np.uint64(ends[q])):
                 several[np.uint64(rows[c]) >> _U6] = np.uint64(0)

@@ -27,8 +27,8 @@ from fastseq.kernels.search.postings import (
 # postings in a block, a multiple of 64; a block whose largest part is too small is skipped
 BLOCK_BITS = 7
 BLOCK = 1 << BLOCK_BITS
-# A query of which one term alone has so many documents with a score has as many hits of that score
-# and more: the best parts of these ranks are a threshold to begin with.
+# Where k documents reach a score by one term alone, the k-th best score of the query is at least as
+# high: the parts of these ranks give an initial threshold.
 RANKS = (10, 100, 1000)
 # Parts are ranked by the upper bits of their floats, rounded down: 64 values an octave, 16 octaves.
 _RANK_SHIFT = np.uint32(17)
