@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from fastseq.index.collection import Leaf
+from fastseq.index.collection import Collection, Leaf
 from fastseq.kernels.search.counting import WORDS, count_documents, fill_dense
+from fastseq.kernels.search.phrase_counting import count_phrases
+from fastseq.kernels.search.phrases import make_scratch
+from fastseq.kernels.search.postings import WINDOW
 from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED
+from fastseq.search.filtering import EVERY_ROW, PassingBits
 from fastseq.search.flat import FlatQuery
-from fastseq.types import Int32, Int64, UInt64, offsets_of
+from fastseq.search.phrase_batches import PhraseTerms
+from fastseq.types import Int32, Int64, UInt8, UInt16, UInt64, offsets_of
 
 if TYPE_CHECKING:
     from fastseq.search.term_table import TermTable
@@ -22,71 +28,156 @@ _DENSE = 32
 _MOST_DENSE = 64 << 20  # bytes of bits of a segment
 
 
-class DenseTerms:
-    """The bits of the documents of frequent terms of a segment, as they are needed.
+class _Scratch(NamedTuple):
+    """As `count_documents` takes it."""
 
-    bits    uint64[m, windows · WORDS]
-    places  int32[V]  the row of each term, -1 for one without
-    """
+    work: UInt64
+    candidates: UInt16
+    lists: Int64
+
+
+class DenseTerms:
+    """The bits of the documents of frequent terms of a segment, as they are needed. Any number of
+    threads may call it at once."""
 
     def __init__(self, leaf: Leaf) -> None:
         segment = leaf.segment
         self._segment = segment
-        self.bits: UInt64 = np.zeros((0, segment.windows * WORDS), np.uint64)
-        self.places: Int32 = np.full(segment.terms, -1, np.int32)
+        self._lock = threading.Lock()
+        # (bits uint64[m, windows · WORDS], places int32[V]: the row of each term, -1 for one
+        # without); neither is changed later
+        self.arrays: tuple[UInt64, Int32] = (
+            np.zeros((0, segment.windows * WORDS), np.uint64),
+            np.full(segment.terms, -1, np.int32),
+        )
 
-    def add(self, terms: Int32) -> tuple[UInt64, Int32]:
-        """(bits, places) with those of some terms, -1 for none, that are dense; as far as the
-        memory allows. The arrays are not changed later."""
+    def add(self, terms: Int32) -> None:
+        """Add the bits of some terms, -1 for none, that are dense; as far as the memory allows."""
         known = np.unique(terms[terms >= 0])
         segment = self._segment
-        dense = segment.df[known] * _DENSE >= segment.documents
-        new = known[dense & (self.places[known] < 0)]
-        room = _MOST_DENSE // (8 * segment.windows * WORDS) - len(self.bits)
-        new = new[: max(room, 0)]
-        if len(new):
-            bits = np.zeros((len(self.bits) + len(new), segment.windows * WORDS), np.uint64)
-            bits[: len(self.bits)] = self.bits
-            places = self.places.copy()
-            fill_dense(bits[len(self.bits) :], segment.postings, new)
-            places[new] = np.arange(len(self.bits), len(bits), dtype=np.int32)
-            self.bits, self.places = bits, places
-        return self.bits, self.places
+        known = known[segment.df[known] * _DENSE >= segment.documents]
+        with self._lock:
+            bits, places = self.arrays
+            new = known[places[known] < 0]
+            room = _MOST_DENSE // (8 * segment.windows * WORDS) - len(bits)
+            new = new[: max(room, 0)]
+            if len(new):
+                grown = np.zeros((len(bits) + len(new), segment.windows * WORDS), np.uint64)
+                grown[: len(bits)] = bits
+                places = places.copy()
+                fill_dense(grown[len(bits) :], segment.postings, new)
+                places[new] = np.arange(len(bits), len(grown), dtype=np.int32)
+                self.arrays = grown, places
 
 
-def count_flat(
-    leaves: Sequence[Leaf], table: TermTable, queries: Sequence[FlatQuery],
-    dense: Sequence[DenseTerms], passing: Sequence[UInt64],
-) -> Int64:  # fmt: skip
-    """int64[Q]: the live documents that match each flat query.
+class Counter:
+    """Counts the documents of a collection that match a query. Any number of threads may call it
+    at once."""
 
-    dense    of each segment
-    passing  of each segment, as `Passing.bits` has them
-    """
-    terms: list[int] = []
-    roles: list[int] = []
-    sizes: list[int] = []
-    for query in queries:
-        required = dict.fromkeys(query.required)
-        optional = [number for number in dict.fromkeys(query.scored) if number not in required]
-        excluded = dict.fromkeys(query.excluded)
-        terms += [*required, *optional, *excluded]
-        roles += [REQUIRED] * len(required) + [OPTIONAL] * len(optional)
-        roles += [EXCLUDED] * len(excluded)
-        sizes.append(len(required) + len(optional) + len(excluded))
-    counts = np.zeros(len(queries), np.int64)
-    if not terms:
+    def __init__(self, collection: Collection) -> None:
+        self._leaves = collection.leaves
+        self._dense = [DenseTerms(leaf) for leaf in collection.leaves]
+        self._scratch: list[_Scratch] = []
+        # a table of terms, and those of it that are verified and have bits where they are dense
+        self._ready: tuple[TermTable | None, set[int]] = None, set()
+
+    def count_flat(
+        self, table: TermTable, queries: Sequence[FlatQuery], passing: Sequence[PassingBits]
+    ) -> Int64:
+        """int64[Q]: the documents that match each flat query of terms of a table."""
+        terms: list[int] = []
+        roles: list[int] = []
+        sizes: list[int] = []
+        for query in queries:
+            own = dict.fromkeys(query.required or query.scored)
+            excluded = dict.fromkeys(query.excluded)
+            terms += [*own, *excluded]
+            roles += [REQUIRED if query.required else OPTIONAL] * len(own)
+            roles += [EXCLUDED] * len(excluded)
+            sizes.append(len(own) + len(excluded))
+        counts = np.zeros(len(queries), np.int64)
+        if not terms:
+            return counts
+        known, ready = self._ready
+        numbers = np.array(terms, np.int32)
+        ids = table.ids(numbers)
+        if known is not table or not ready.issuperset(terms):
+            for leaf, own_ids, dense in zip(self._leaves, ids, self._dense, strict=True):
+                leaf.segment.verify_postings(np.unique(own_ids[own_ids >= 0]))
+                dense.add(own_ids)
+            if known is not table:
+                self._ready = table, set(terms)
+            else:
+                ready.update(terms)
+        self._count(
+            counts, ids, np.array(roles, np.uint8), offsets_of(sizes), max(sizes), passing
+        )
         return counts
-    starts, of_terms = offsets_of(sizes), np.array(roles, np.uint8)
-    ids = table.ids(np.array(terms, np.int32))
-    longest = max(sizes)
-    work, scratch = np.empty((2, WORDS), np.uint64), np.empty((2, longest), np.int64)
-    for leaf, own, bits_of, own_bits in zip(leaves, ids, dense, passing, strict=True):
-        segment = leaf.segment
-        segment.verify_postings(np.unique(own[own >= 0]))
-        bits, places = bits_of.add(own)
-        count_documents(
-            counts, segment.postings, own, of_terms, starts, bits, places, own_bits, work,
-            scratch[0], scratch[1], segment.windows,
-        )  # fmt: skip
-    return counts
+
+    def count_any(self, ids: Sequence[Int32], passing: Sequence[PassingBits]) -> int:
+        """The documents with at least one of some terms, given by their ids in each segment."""
+        counts = np.zeros(1, np.int64)
+        for number, own in enumerate(ids):
+            self._leaves[number].segment.verify_postings(own)
+            self._dense[number].add(own)
+        sizes = max(len(own) for own in ids)
+        every = np.full((len(ids), sizes), -1, np.int32)
+        for row, own in zip(every, ids, strict=True):
+            row[: len(own)] = own
+        roles = np.full(sizes, OPTIONAL, np.uint8)
+        self._count(counts, every, roles, np.array([0, sizes]), sizes, passing)
+        return int(counts[0])
+
+    def _count(
+        self, counts: Int64, ids: Int32, roles: UInt8, starts: Int64, longest: int,
+        passing: Sequence[PassingBits],
+    ) -> None:  # fmt: skip
+        """Add the documents of all segments; ids int32[S, n], others as in `count_documents`."""
+        try:
+            scratch = self._scratch.pop()  # atomic, as append
+        except IndexError:
+            scratch = _make_scratch(longest)
+        if scratch.lists.shape[1] < longest:
+            scratch = _make_scratch(longest)
+        for leaf, own, dense, (bits, words) in zip(
+            self._leaves, ids, self._dense, passing, strict=True
+        ):
+            count_documents(
+                counts, leaf.segment.postings, own, roles, starts, *dense.arrays, bits, words,
+                *scratch,
+            )  # fmt: skip
+        if not self._scratch or len(self._scratch) < 16:
+            self._scratch.append(scratch)
+
+    def count_phrases(
+        self, table: TermTable, phrases: Sequence[PhraseTerms], allowed: UInt8
+    ) -> Int64:
+        """int64[Q]: the live documents with each phrase. All segments must have positions.
+
+        allowed  uint8[rows], or uint8[0] for all
+        """
+        counts = np.zeros(len(phrases), np.int64)
+        sizes = [len(phrase.numbers) for phrase in phrases]
+        numbers = np.array([number for phrase in phrases for number in phrase.numbers], np.int32)
+        offsets = np.array([at for phrase in phrases for at in phrase.offsets], np.int64)
+        longest = max(sizes)
+        places, order = np.empty((3, longest), np.int64), np.arange(longest + 1)
+        scratch, starts = make_scratch(longest, longest), offsets_of(sizes)
+        for leaf, own in zip(self._leaves, table.ids(numbers), strict=True):
+            segment = leaf.segment
+            segment.verify_positions(np.array([id for id in {*own.tolist()} if id >= 0], np.int32))
+            positions = segment.unverified_positions
+            assert positions is not None
+            count_phrases(
+                counts, segment.postings, *positions, own, offsets, starts,
+                EVERY_ROW if leaf.live is None else leaf.live, allowed, places, order,
+                leaf.first_row, segment.documents, scratch,
+            )  # fmt: skip
+        return counts
+
+
+def _make_scratch(longest: int) -> _Scratch:
+    return _Scratch(
+        np.empty(WORDS, np.uint64), np.empty(WINDOW, np.uint16),
+        np.empty((4, max(longest, 32)), np.int64),
+    )  # fmt: skip

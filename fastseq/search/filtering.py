@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from fastseq.errors import SettingsError
 from fastseq.index.collection import Collection, Leaf
 from fastseq.kernels.search.counting import WORDS
 from fastseq.kernels.search.postings import WINDOW
-from fastseq.types import Int32, UInt8, UInt64
+from fastseq.types import Int32, Int64, UInt8, UInt64
 
 EVERY_ROW: UInt8 = np.empty(0, np.uint8)
 NO_RANGES: Int32 = np.empty((0, 2), np.int32)
@@ -41,6 +41,17 @@ def allowed_rows(collection: Collection, given: Any) -> UInt8:
     return np.concatenate([np.zeros(0, np.bool_), *every]).view(np.uint8)
 
 
+class PassingBits(NamedTuple):
+    """The documents of a segment that pass.
+
+    bits   uint64[windows · WORDS], or uint64[0] where all do
+    words  int64[2]  the words, from the first to the last, exclusive, that have bits
+    """
+
+    bits: UInt64
+    words: Int64
+
+
 class Passing:
     """The rows of a collection that a filter lets pass, in the forms that kernels take.
 
@@ -67,19 +78,20 @@ class Passing:
         return np.array(found, np.int32).reshape(-1, 2)
 
     @cached_property
-    def bits(self) -> list[UInt64]:
-        """Of each segment the bits of the live documents that pass, uint64[windows · WORDS]; or
-        uint64[0] where all documents do."""
+    def bits(self) -> list[PassingBits]:
+        """The live documents of each segment that pass."""
         return [self._bits(leaf) for leaf in self._collection.leaves]
 
-    def _bits(self, leaf: Leaf) -> UInt64:
-        documents = leaf.segment.documents
+    def _bits(self, leaf: Leaf) -> PassingBits:
+        documents, size = leaf.segment.documents, leaf.segment.windows * WORDS
         if leaf.live is None and not len(self.rows):
-            return _EVERY_BIT
+            return PassingBits(_EVERY_BIT, np.array([0, size]))
         mask = np.ones(documents, np.uint8) if leaf.live is None else leaf.live
         if len(self.rows):
             mask = mask & self.rows[leaf.first_row : leaf.first_row + documents]
-        found = np.zeros(leaf.segment.windows * WORDS, np.uint64)
+        found = np.zeros(size, np.uint64)
         raw = np.packbits(mask, bitorder="little")
         found.view(np.uint8)[: len(raw)] = raw
-        return found
+        words = np.flatnonzero(found)
+        ends = [words[0], words[-1] + 1] if len(words) else [0, 0]
+        return PassingBits(found, np.array(ends, np.int64))

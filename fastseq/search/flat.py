@@ -31,6 +31,11 @@ class FlatQuery(NamedTuple):
     excluded: list[int]
     boosts: dict[int, float]
 
+    @property
+    def words(self) -> list[int]:
+        """All of them."""
+        return [*self.scored, *self.excluded]
+
 
 class FlatTerms(NamedTuple):
     """The terms of flat queries as the kernel takes them; others as in QueryTerms."""

@@ -29,6 +29,7 @@ _DECODED = 1 << 20  # postings whose frequencies are decoded at a time
 _CACHED_IMPACTS = 1 << 28  # postings of one model with cached impacts: 1 GB
 
 NO_BASE: Float32 = np.zeros(1, np.float32)
+_NO_TERMS: Int32 = np.empty(0, np.int32)
 
 
 class Sources(NamedTuple):
@@ -53,8 +54,8 @@ class ModelScorer:
         self._collection, self._model = collection, model
         self._lock = threading.Lock()
         self._weightings: dict[int, impact_kernels.Weighting] = {}
-        self._weighted: TermTable | None = None  # the table of the weights
-        self._weights: dict[int, float | None] = {}
+        # a table and the weights of its terms
+        self._weights: tuple[TermTable | None, dict[int, float | None]] = None, {}
         self._clear()
 
     @property
@@ -74,6 +75,7 @@ class ModelScorer:
         self._table: TermTable | None = None
         self._done = np.zeros(0, bool)
         self._lists = _empty_lists(0, len(leaves))
+        self._ready: set[int] = set()  # the same terms
 
     def sources(self, table: TermTable, terms: Int32) -> Sources:
         """All segments, with the impacts of some terms of a table. Raises FormatError where their
@@ -87,6 +89,8 @@ class ModelScorer:
                 if self._table is table:
                     done[: len(self._done)] = self._done
                     lists[: len(self._done)] = self._lists
+                else:
+                    self._ready = set()
                 self._table, self._done, self._lists = table, done, lists
             if not self._done[terms].all():
                 new = np.unique(terms[~self._done[terms]])
@@ -97,7 +101,15 @@ class ModelScorer:
                         postings = self._collection.leaves[number].segment.postings
                         fill_lists(self._lists, number, new, postings, impacts, own)
                 self._done[new] = True
+                self._ready.update(new.tolist())
             return Sources(self._segments, self._lists, terms, self._impacts)
+
+    def sources_of(self, table: TermTable, terms: list[int]) -> Sources:
+        """`sources` of a few terms, which costs less where their impacts are computed."""
+        with self._lock:
+            if self._table is table and self._ready.issuperset(terms):
+                return Sources(self._segments, self._lists, _NO_TERMS, self._impacts)
+        return self.sources(table, np.array(terms, np.int32))
 
     def term_weights(
         self, table: TermTable, numbers: Iterable[int]
@@ -105,9 +117,10 @@ class ModelScorer:
         """Weights of terms by their number in a table, for a model whose weights are proportional
         to the occurrences in the query; None for a term that no document has. None for all where
         one stands for a group."""
-        if self._weighted is not table:
-            self._weighted, self._weights = table, {}
-        known = self._weights
+        weighted, known = self._weights
+        if weighted is not table:
+            known = {}
+            self._weights = table, known
         for number in numbers:
             if number not in known:
                 if number in table.groups:

@@ -24,17 +24,15 @@ from fastseq.kernels.search import search as kernels
 from fastseq.kernels.search.required import search_required
 from fastseq.kernels.text.hashing import PADDING
 from fastseq.search.clauses import BooleanClause, Clause, MergedClause, PostingList, TermClause
-from fastseq.search.counting import DenseTerms, count_flat
+from fastseq.search.counting import Counter
 from fastseq.search.evaluation import Evaluator, plan_of
 from fastseq.search.filtering import NO_RANGES, Passing, allowed_rows
 from fastseq.search.flat import FlatQuery, FlatTerms, clause_texts, flatten, weighed
 from fastseq.search.group_batches import Group, find_groups
 from fastseq.search.patterns import pattern_match
-from fastseq.search.phrase_batches import find_phrases, phrase_terms
+from fastseq.search.phrase_batches import PhraseTerms, find_phrases, phrase_terms
 from fastseq.search.query_words import Query, of_queries
 from fastseq.search.ranking import (
-    ADDITIVE,
-    BM25,
     LARGEST_WEIGHT,
     Dot,
     FormulaModel,
@@ -50,7 +48,8 @@ from fastseq.search.resolving import (
     group_terms,
     too_many_words,
 )
-from fastseq.search.scorer import NO_BASE, ModelScorer, Sources
+from fastseq.search.scorer import ModelScorer, Sources
+from fastseq.search.single import SingleSearch, flat_query
 from fastseq.search.term_table import TermTable
 from fastseq.settings import thread_count, whole
 from fastseq.text.tables import ByteTable, Column
@@ -181,11 +180,6 @@ class Searcher:
         scorer = self.scorer(model)
         passing = self.passing(filter)
         gpu = self._on_gpu(scorer, depth, filter) if device == "cuda" else None
-        single = queries[0] if n == 1 and depth and gpu is None else None
-        if isinstance(single, str) and self._search_one(
-            rows, scores, single, depth, model, scorer, passing
-        ):
-            return rows, scores
         with ThreadPoolExecutor(threads, "fastseq-search") as pool:
             for first in range(0, n, _BLOCK):
                 block = slice(first, first + _BLOCK)
@@ -207,43 +201,6 @@ class Searcher:
                     hits[0][left], hits[1][left] = some
         return rows, scores
 
-    def _search_one(
-        self, rows: Int32, scores: Float32, query: str, k: int, model: RankingModel,
-        scorer: ModelScorer, passing: Passing,
-    ) -> bool:  # fmt: skip
-        """Fill in the hits of one short ASCII query; False where `search` must do so.
-
-        With few terms, the NumPy calls for a batch cost several times as much as the search: the
-        weights of terms are looked up in a dict instead.
-        """
-        if not isinstance(model, BM25) or model.variant not in ADDITIVE:
-            return False
-        table = self.table
-        numbers = table.of_ascii(query)
-        if numbers is None:
-            return False
-        counts: dict[int, int] = {}
-        for number in numbers:
-            counts[number] = counts.get(number, 0) + 1
-        weights = scorer.term_weights(table, counts)
-        if weights is None:
-            return False
-        found = [number for number in counts if weights[number] is not None]
-        if not found:
-            return True
-        own = np.array([(weights[term] or 0.0) * counts[term] for term in found], np.float32)
-        if len(found) > 1 and len({*own.tolist()}) < len(found):
-            return False  # equal weights are in the order of the terms' bytes
-        terms = np.array(found, np.int32)
-        sources = scorer.sources(table, terms)
-        scratch = self._take_scratch(k, len(found))
-        kernels.search(
-            rows, scores, sources.table, sources.lists, scratch, np.array([0, len(found)]), terms,
-            own, NO_BASE, passing.rows, passing.ranges, k,
-        )  # fmt: skip
-        self._give_back(scratch)
-        return True
-
     def find(
         self, queries: Sequence[Query | values.Query], k: int, model: RankingModel,
         threads: int | None, device: str = "cpu", filter: Any = None,
@@ -260,6 +217,13 @@ class Searcher:
             raise SettingsError(f"k of {k} for {len(queries)} queries does not fit in memory")
         if fields is not None and any(isinstance(query, Mapping) for query in queries):
             raise SettingsError("a mapping of terms to weights cannot be searched in fields")
+        if len(queries) == 1 and device == "cpu" and fields is None:
+            (query,) = queries
+            if not isinstance(query, Mapping):
+                thread_count(threads)
+                found = self.single.find(query, k, model, filter, operator)
+                if found is not None:
+                    return *found, []
         structured = [
             q for q, query in enumerate(queries)
             if isinstance(query, values.Query)
@@ -334,26 +298,36 @@ class Searcher:
         """The number of documents that match each of several queries of any kind; `notices` gets
         those of each."""
         counts, table = [-1] * len(queries), self.table
-        if fields is None and operator == "or":
-            flat: list[tuple[int, FlatQuery]] = []
-            for i, query in enumerate(queries):
-                if isinstance(query, Mapping):
+        flat: list[FlatQuery] = []
+        flat_places: list[int] = []
+        phrases: list[PhraseTerms] = []
+        phrase_places: list[int] = []
+        for i, query in enumerate(queries if fields is None else ()):
+            if isinstance(query, Mapping):
+                continue
+            if isinstance(query, values.Phrase) and self.single.has_positions:
+                phrase = phrase_terms(query, table.tokens_of_ascii, table.groups.__contains__)
+                if phrase is not None:
+                    phrases.append(phrase)
+                    phrase_places.append(i)
                     continue
-                value = values.Term(query) if isinstance(query, str) else query
-                table.learn(clause_texts(value))
-                found = flatten(value, table.numbers_of)
-                if found is not None:
-                    flat.append((i, found))
-            numbers = [
-                n for _, one in flat for n in (*one.scored, *one.required, *one.excluded)
-            ]
-            if flat and not table.has_group(np.array(numbers, np.int32)).any():
-                found_counts = count_flat(
-                    self.collection.leaves, table, [one for _, one in flat], self._dense,
-                    self.passing(filter).bits,
-                )  # fmt: skip
-                for (i, _), count in zip(flat, found_counts.tolist(), strict=True):
-                    counts[i] = count
+            found = flat_query(query, table, operator)
+            if found is None or (table.groups and not table.groups.keys().isdisjoint(found.words)):
+                continue
+            (only,) = found.words if len(found.words) == 1 else (None,)
+            if only is not None and filter is None:
+                counts[i] = int(table.df[only])
+            else:
+                flat.append(found)
+                flat_places.append(i)
+        if flat:
+            own = self._counter.count_flat(table, flat, self.passing(filter).bits).tolist()
+            for i, count in zip(flat_places, own, strict=True):
+                counts[i] = count
+        if phrases:
+            own = self._counter.count_phrases(table, phrases, self.allowed(filter)).tolist()
+            for i, count in zip(phrase_places, own, strict=True):
+                counts[i] = count
         for i, query in enumerate(queries):
             if counts[i] < 0:
                 matched = self.matched(
@@ -363,8 +337,13 @@ class Searcher:
         return counts
 
     @cached_property
-    def _dense(self) -> list[DenseTerms]:
-        return [DenseTerms(leaf) for leaf in self.collection.leaves]
+    def single(self) -> SingleSearch:
+        """The search for one query at a time."""
+        return SingleSearch(self)
+
+    @cached_property
+    def _counter(self) -> Counter:
+        return Counter(self.collection)
 
     def _find_flat(
         self, rows: Int32, scores: Float32, places: Sequence[int], queries: Sequence[values.Query],

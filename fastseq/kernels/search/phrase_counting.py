@@ -1,0 +1,81 @@
+"""The number of documents with a phrase, without scoring them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastseq.kernels.core.jit import jit
+from fastseq.kernels.search.phrases import (
+    TILE,
+    Lists,
+    begin_join,
+    keep_candidate,
+    keep_pairs,
+    next_candidates,
+    phrase_frequency,
+    point_cursors,
+)
+
+
+@jit
+def count_phrases(
+    counts, postings, data, blocks, terms, offsets, starts, live, allowed, places, numbers,
+    first_row, documents, scratch,
+):  # fmt: skip
+    """Add the documents of a segment with each of Q phrases to their counts.
+
+    counts    int64[Q]
+    postings, data, blocks  of the segment (search/positions.py)
+    terms     int32[n]    of the segment, those of phrase q, two or more, from starts[q] on; -1 for
+                          a word that it lacks
+    offsets   int64[n]    of the words in their phrase, from 0
+    live      uint8[documents] or uint8[0]; allowed uint8[rows] or uint8[0]
+    places    int64[3, S]    scratch for lists of up to S words
+    numbers   int64[S + 1]   0, 1, …
+    first_row, documents  of the segment
+    """
+    for q in range(len(counts)):
+        first, last = starts[q], starts[q + 1]
+        slots = last - first
+        own = terms[first:last]
+        own_offsets = offsets[first:last]
+        missing = False
+        for i in range(slots):
+            missing = missing or own[i] < 0
+        if missing:
+            continue
+        lists = Lists(
+            postings.docs, postings.run_window, postings.run_count, places[0, :slots],
+            places[1, :slots], places[2, :slots], numbers[:0], numbers[:0],
+        )  # fmt: skip
+        join, cursors = scratch.join, scratch.cursors
+        begin_join(join, lists, postings, own)
+        total = 0
+        while True:
+            found = next_candidates(join, lists, live, documents)
+            if found == 0:
+                break
+            if len(allowed) > 0:
+                kept = 0
+                for c in range(found):
+                    if allowed[np.uint64(first_row + join.rows[c])] != 0:
+                        if kept < c:
+                            keep_candidate(join, slots, c, kept)
+                        kept += 1
+                found = kept
+            if found > 0:
+                found = keep_pairs(scratch, postings, data, blocks, own_offsets, found)
+            if slots == 2:
+                total += found
+                continue
+            for c in range(found):
+                point_cursors(cursors, lists, join, c, numbers[: slots + 1])
+                cursors.at[join.order[0]] = scratch.pair_at[c]
+                cursors.at[join.order[1]] = scratch.pair_at[TILE + c]
+                total += (
+                    phrase_frequency(
+                        cursors, postings, data, blocks, own_offsets, join.order, 0, False
+                    )
+                    > 0
+                )
+        counts[q] += total

@@ -1,0 +1,217 @@
+"""One query at a time.
+
+The NumPy calls that prepare a batch cost several times as much as the search for one short query.
+The numbers and weights of its words are therefore looked up in dicts, and the arrays that a kernel
+takes are made of short lists. The hits have the bits of a batch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fastseq.kernels.search import search as kernels
+from fastseq.kernels.search.phrase_search import MOST_TF, collect_phrases, write_phrases
+from fastseq.kernels.search.phrases import Scratch as PhraseScratch
+from fastseq.kernels.search.phrases import make_scratch
+from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED, search_required
+from fastseq.kernels.search.search import TINY, key_capacity
+from fastseq.query import Boolean, Phrase, Query, Term
+from fastseq.search.flat import FlatQuery, clause_texts, flatten
+from fastseq.search.phrase_batches import PhraseTerms, phrase_terms
+from fastseq.search.ranking import ADDITIVE, BM25, RankingModel
+from fastseq.search.scorer import NO_BASE
+from fastseq.types import Float32, Int32, Int64, UInt8, UInt64
+
+if TYPE_CHECKING:
+    from fastseq.search.searcher import Searcher
+    from fastseq.search.term_table import TermTable
+
+_MOST_TERMS = 64
+_CACHED_SCRATCH = 16
+_STARTS = [np.array([0, n], np.int64) for n in range(_MOST_TERMS + 1)]
+_TERM_NUMBERS = np.arange(_MOST_TERMS + 1, dtype=np.int64)
+_ALL: UInt8 = np.empty(0, np.uint8)
+_TFS: Float32 = np.arange(MOST_TF, dtype=np.float32)
+
+
+class _PhraseMemory(NamedTuple):
+    """What the search for a phrase of at most _MOST_TERMS words and k hits needs."""
+
+    keys: UInt64  # [1, capacity]
+    spare: UInt64  # [capacity]
+    counts: Int64  # [1]
+    best: UInt64  # [1]
+    overflow: UInt8  # [1]
+    places: Int64  # [3, _MOST_TERMS]
+    scratch: PhraseScratch
+
+
+class SingleSearch:
+    """Searches a collection for one query. Any number of threads may call it at once.
+
+    Each method returns None for a query or a model that it does not serve: the model must be a
+    variant of BM25 without a score for absent words, the query a flat one without boosts, or an
+    exact phrase.
+    """
+
+    def __init__(self, searcher: Searcher) -> None:
+        self._searcher = searcher
+        leaves = searcher.collection.leaves
+        self.has_positions = all(leaf.segment.unverified_positions is not None for leaf in leaves)
+        self._phrase_memory: list[_PhraseMemory] = []
+
+    def find(
+        self, query: str | Query, k: int, model: RankingModel, filter: Any, operator: str = "or"
+    ) -> tuple[Int32, Float32] | None:
+        """(rows int32[1, k], scores float32[1, k]) as `Searcher.find` returns them."""
+        searcher = self._searcher
+        if type(model) is not BM25 or model.variant not in ADDITIVE:
+            return None
+        if k > searcher.collection.documents:
+            return None
+        table = searcher.table
+        if isinstance(query, Phrase) and self.has_positions and model.variant != "atire":
+            phrase = phrase_terms(query, table.tokens_of_ascii, table.groups.__contains__)
+            if phrase is not None:
+                return self._find_phrase(phrase, table, k, model, filter)
+        flat = flat_query(query, table, operator)
+        if flat is None or flat.boosts:
+            return None
+        return self._find_flat(flat, table, k, model, filter)
+
+    def _find_flat(
+        self, query: FlatQuery, table: TermTable, k: int, model: BM25, filter: Any
+    ) -> tuple[Int32, Float32] | None:
+        searcher = self._searcher
+        scored, required, excluded = query.scored, query.required, query.excluded
+        scorer = searcher.scorer(model)
+        weights = scorer.term_weights(table, [*scored, *excluded] if excluded else scored)
+        if weights is None:
+            return None
+        passing = searcher.passing(filter)
+        counts: dict[int, int] = {}
+        for number in scored:
+            if weights[number] is not None:
+                counts[number] = counts.get(number, 0) + 1
+        if not counts or not all(number in counts for number in required):
+            return _no_hits(k)
+        terms = [*counts]
+        if len(terms) > _MOST_TERMS // 2 or len(excluded) > _MOST_TERMS // 2:
+            return None
+        values = [(weights[term] or 0.0) * n for term, n in counts.items()]
+        own = np.array(values, np.float32)
+        if len(terms) > 1 and len({*own.tolist()}) < len(terms):
+            return None  # equal weights are in the order of the terms' bytes
+        rows, scores = np.empty((1, k), np.int32), np.empty((1, k), np.float32)
+        if not required and not excluded:
+            sources = scorer.sources_of(table, terms)
+            scratch = searcher._take_scratch(k, len(terms))
+            kernels.search(
+                rows, scores, sources.table, sources.lists, scratch, _STARTS[len(terms)],
+                np.array(terms, np.int32), own, NO_BASE, passing.rows, passing.ranges, k,
+            )  # fmt: skip
+            searcher._give_back(scratch)
+            return rows, scores
+        roles = [OPTIONAL] * len(terms)
+        if required:
+            if not {*required}.isdisjoint(excluded):
+                return _no_hits(k)
+            roles = [REQUIRED if term in required else OPTIONAL for term in terms]
+            if any(w <= TINY for w, r in zip(own.tolist(), roles, strict=True) if r == REQUIRED):
+                return None
+        for number in dict.fromkeys(excluded):
+            if weights[number] is not None:
+                terms.append(number)
+                values.append(0.0)
+                roles.append(EXCLUDED)
+        sources = scorer.sources_of(table, terms)
+        scratch = searcher._take_scratch(k, len(terms))
+        search_required(
+            rows, scores, sources.table, sources.lists, scratch, _STARTS[len(terms)],
+            np.array(terms, np.int32), np.array(values, np.float32), np.array(roles, np.uint8),
+            NO_BASE, passing.rows, passing.ranges, k,
+        )  # fmt: skip
+        searcher._give_back(scratch)
+        return rows, scores
+
+    def _find_phrase(
+        self, phrase: PhraseTerms, table: TermTable, k: int, model: BM25, filter: Any
+    ) -> tuple[Int32, Float32] | None:
+        searcher = self._searcher
+        numbers, n = phrase.numbers, len(phrase.numbers)
+        scorer = searcher.scorer(model)
+        weights = scorer.term_weights(table, numbers)
+        if weights is None or n > _MOST_TERMS:
+            return None
+        allowed = searcher.allowed(filter)
+        weight = 0.0
+        for number in numbers:
+            own = weights[number]
+            if own is None:
+                return _no_hits(k)
+            weight += own
+        rows, scores = np.empty((1, k), np.int32), np.empty((1, k), np.float32)
+        memory = self._take_phrase_memory(k)
+        memory.counts[0] = memory.best[0] = memory.overflow[0] = 0
+        offsets, start = np.array(phrase.offsets, np.int64), _STARTS[n]
+        weighted = np.array([weight], np.float32)
+        ids = table.ids(np.array(numbers, np.int32))
+        for number, leaf in enumerate(searcher.collection.leaves):
+            segment, own_ids = leaf.segment, ids[number]
+            distinct = {*own_ids.tolist()}
+            if -1 in distinct:
+                continue
+            segment.verify_positions(own_ids if len(distinct) == n else np.unique(own_ids))
+            weighting = scorer.weighting(number)
+            positions = segment.unverified_positions
+            assert positions is not None
+            assert weighting is not None
+            collect_phrases(
+                memory.keys, memory.counts, memory.best, memory.overflow, segment.postings,
+                *positions, own_ids, offsets, start, weighted, NO_BASE, _TFS,
+                np.float32(weighting.slope), weighting.factor,
+                _ALL if leaf.live is None else leaf.live, allowed, memory.places, _TERM_NUMBERS,
+                leaf.first_row, segment.documents, k, memory.scratch,
+            )  # fmt: skip
+        overflow = memory.overflow[0]
+        if not overflow:
+            write_phrases(rows, scores, memory.keys, memory.counts, memory.spare, k)
+        if len(self._phrase_memory) < _CACHED_SCRATCH:
+            self._phrase_memory.append(memory)
+        return None if overflow else (rows, scores)
+
+    def _take_phrase_memory(self, k: int) -> _PhraseMemory:
+        """Memory that is large enough, reused (list.pop and append are atomic)."""
+        capacity = key_capacity(k)
+        try:
+            memory = self._phrase_memory.pop()
+        except IndexError:
+            memory = None
+        if memory is not None and capacity <= memory.keys.shape[1] <= 4 * capacity:
+            return memory
+        return _PhraseMemory(
+            np.empty((1, capacity), np.uint64), np.empty(capacity, np.uint64),
+            np.zeros(1, np.int64), np.zeros(1, np.uint64), np.zeros(1, np.uint8),
+            np.empty((3, _MOST_TERMS), np.int64), make_scratch(_MOST_TERMS, _MOST_TERMS),
+        )  # fmt: skip
+
+
+def flat_query(query: str | Query, table: TermTable, operator: str) -> FlatQuery | None:
+    """A query as a flat one of terms of a table; None where it is none."""
+    if isinstance(query, str):
+        numbers = table.numbers_of(query)
+        required = list(dict.fromkeys(numbers)) if operator == "and" else []
+        return FlatQuery(numbers, required, [], {})
+    if operator == "and" and isinstance(query, Term) and query.field is None:
+        return flat_query(query.text, table, operator)
+    if operator != "or":
+        return None
+    if isinstance(query, Boolean) and len(query.must) + len(query.should) > _MOST_TERMS:
+        table.learn(clause_texts(query))  # together, which is faster than one by one
+    return flatten(query, table.numbers_of)
+
+
+def _no_hits(k: int) -> tuple[Int32, Float32]:
+    return np.full((1, k), -1, np.int32), np.zeros((1, k), np.float32)
