@@ -10,11 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from fastseq.kernels.core.jit import inline, jit
-from fastseq.kernels.search.postings import WINDOW
-from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED
+from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED, WORDS
 from fastseq.kernels.simd.bytes import count_ones
 
-WORDS = WINDOW // 64  # of a window
 _U1, _U6, _U63 = np.uint64(1), np.uint64(6), np.uint64(63)
 
 

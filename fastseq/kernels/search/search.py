@@ -77,6 +77,7 @@ class Scratch(NamedTuple):
     size: Int64  # [M] and the number of those
     count: Int64  # [M] the number of those in the window that is searched
     role: UInt8  # [M] OPTIONAL or REQUIRED, where the query has such terms
+    bits: Int64  # [M] the address of the bits of a required term's documents; 0 for none
     order: UInt64  # [M] keys of (weight, position in the query)
     order_spare: UInt64  # [M]
 
@@ -105,6 +106,7 @@ def make_scratch(k: int, terms: int) -> Scratch:
         size=np.empty(terms, np.int64),
         count=np.empty(terms, np.int64),
         role=np.empty(terms, np.uint8),
+        bits=np.empty(terms, np.int64),
         order=np.empty(terms, np.uint64),
         order_spare=np.empty(terms, np.uint64),
     )
