@@ -33,6 +33,7 @@ from fastseq.kernels.core.topk import (
     sort_descending,
 )
 from fastseq.kernels.search.impacts import BLOCK, BLOCK_BITS
+from fastseq.kernels.search.phrases import place_of
 from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, find_document
 from fastseq.kernels.search.segments import (
     DOCUMENTS,
@@ -432,10 +433,9 @@ def complete(scratch, segment, i, found, window, threshold):
         if document < previous:
             low = np.int64(0)
         previous = document
-        low = find_document(docs, start, count, low, document)
-        at = np.uint64(start + low)
-        if low < count and np.int64(docs[at]) == document:
-            score += weight * parts[at]
+        has, place, low = place_of(docs, start, count, low, document)
+        if has:
+            score += weight * parts[np.uint64(place)]
         candidates[kept] = np.int32(document)
         partial[kept] = score
         kept += np.uint64(1)
