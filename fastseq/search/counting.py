@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fastseq.index.collection import Collection, Leaf
-from fastseq.kernels.search.counting import WORDS, count_documents, fill_dense
+from fastseq.kernels.search.counting import count_documents, fill_dense
 from fastseq.kernels.search.phrase_counting import count_phrases
 from fastseq.kernels.search.phrases import make_scratch
 from fastseq.kernels.search.postings import WINDOW
-from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED
+from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED, WORDS
 from fastseq.search.filtering import EVERY_ROW, PassingBits
 from fastseq.search.flat import FlatQuery
 from fastseq.search.phrase_batches import PhraseTerms
@@ -22,9 +22,9 @@ from fastseq.types import Int32, Int64, UInt8, UInt16, UInt64, offsets_of
 if TYPE_CHECKING:
     from fastseq.search.term_table import TermTable
 
-# A term that at least one in so many documents has is dense: its bits are twice as large as its
-# postings at most.
-_DENSE = 32
+# A term that at least one in so many documents has is dense: a window of its bits is 8 KB, and of
+# its postings with impacts at least 3 KB.
+_DENSE = 128
 _MOST_DENSE = 64 << 20  # bytes of bits of a segment
 
 
@@ -44,30 +44,34 @@ class DenseTerms:
         segment = leaf.segment
         self._segment = segment
         self._lock = threading.Lock()
-        # (bits uint64[m, windows · WORDS], places int32[V]: the row of each term, -1 for one
-        # without); neither is changed later
-        self.arrays: tuple[UInt64, Int32] = (
-            np.zeros((0, segment.windows * WORDS), np.uint64),
-            np.full(segment.terms, -1, np.int32),
-        )
+        self._arrays: list[UInt64] = []  # uint64[windows · WORDS] of each dense term
+        # where the bits of each term start, 0 for one without and, last, for term -1; -1 for one
+        # that was not looked at
+        self._starts: Int64 = np.full(segment.terms + 1, -1, np.int64)
+        self._starts[-1] = 0
 
-    def add(self, terms: Int32) -> None:
-        """Add the bits of some terms, -1 for none, that are dense; as far as the memory allows."""
-        known = np.unique(terms[terms >= 0])
+    def addresses(self, terms: Int32) -> Int64:
+        """int64[n]: where the bits of some terms, -1 for none, start in memory; 0 for a term that
+        is not dense, or that there is no memory for. They stay there as long as this object lives.
+        The postings must be verified."""
+        found: Int64 = self._starts[terms]
+        if len(found) and found.min() < 0:
+            with self._lock:
+                for term in np.unique(terms[self._starts[terms] < 0]).tolist():
+                    self._starts[term] = self._fill(term)
+            found = self._starts[terms]
+        return found
+
+    def _fill(self, term: int) -> int:
         segment = self._segment
-        known = known[segment.df[known] * _DENSE >= segment.documents]
-        with self._lock:
-            bits, places = self.arrays
-            new = known[places[known] < 0]
-            room = _MOST_DENSE // (8 * segment.windows * WORDS) - len(bits)
-            new = new[: max(room, 0)]
-            if len(new):
-                grown = np.zeros((len(bits) + len(new), segment.windows * WORDS), np.uint64)
-                grown[: len(bits)] = bits
-                places = places.copy()
-                fill_dense(grown[len(bits) :], segment.postings, new)
-                places[new] = np.arange(len(bits), len(grown), dtype=np.int32)
-                self.arrays = grown, places
+        size = segment.windows * WORDS
+        dense = int(segment.df[term]) * _DENSE >= segment.windows * WINDOW
+        if not dense or (len(self._arrays) + 1) * size * 8 > _MOST_DENSE:
+            return 0
+        bits = np.zeros((1, size), np.uint64)
+        fill_dense(bits, segment.postings, np.array([term], np.int32))
+        self._arrays.append(bits)
+        return int(bits.__array_interface__["data"][0])
 
 
 class Counter:

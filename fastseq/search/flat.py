@@ -110,6 +110,9 @@ def weighed(
     terms = weigh(counted(numbers, offsets_of(sizes)))
     starts = terms.starts.tolist()
     ids, weights = terms.terms.tolist(), terms.weights.tolist()
+    given = np.array([n for query in queries for n in (*query.required, *query.excluded)], np.int32)
+    absent = {*given[df[given] <= 0].tolist()}
+    is_weak = bool((terms.weights <= TINY).any()) or any(query.boosts for query in queries)
     found_terms: list[int] = []
     found_weights: list[float] = []
     roles: list[int] = []
@@ -125,15 +128,20 @@ def weighed(
         required = set(query.required)
         if query.boosts and terms.base[q] != 0:
             left.append(q)
-        elif all(df[number] > 0 for number in required) and not required & {*query.excluded}:
-            if any(t in required and w <= TINY for t, w in zip(own, own_weights, strict=True)):
+        elif absent.isdisjoint(required) and required.isdisjoint(query.excluded):
+            if is_weak and any(
+                t in required and w <= TINY for t, w in zip(own, own_weights, strict=True)
+            ):
                 left.append(q)
             else:
-                excluded = [number for number in dict.fromkeys(query.excluded) if df[number] > 0]
-                found_terms += own + excluded
-                found_weights += own_weights + [0.0] * len(excluded)
+                found_terms += own
+                found_weights += own_weights
                 roles += [REQUIRED if term in required else OPTIONAL for term in own]
-                roles += [EXCLUDED] * len(excluded)
+                if query.excluded:
+                    excluded = [n for n in dict.fromkeys(query.excluded) if n not in absent]
+                    found_terms += excluded
+                    found_weights += [0.0] * len(excluded)
+                    roles += [EXCLUDED] * len(excluded)
         counts.append(len(roles) - before)
     return FlatTerms(
         offsets_of(counts), np.array(found_terms, np.int32), np.array(found_weights, np.float32),

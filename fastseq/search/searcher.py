@@ -369,10 +369,11 @@ class Searcher:
         hits = np.full((len(chosen), k), -1, np.int32), np.zeros((len(chosen), k), np.float32)
         threads = thread_count(threads)
         sources = self.scorer(model).sources(table, terms.terms)
+        both = zip(self._dense, table.ids(terms.terms), strict=True)
+        dense = [bits_of.addresses(ids) for bits_of, ids in both]
+        roles = terms.roles, np.array([own for own, _ in dense]), dense
         with ThreadPoolExecutor(threads, "fastseq-search") as pool:
-            self._run(
-                *hits, terms, sources, self.passing(filter), pool, threads, terms.roles
-            )
+            self._run(*hits, terms, sources, self.passing(filter), pool, threads, roles)
         to = [places[i] for i in chosen]
         rows[to], scores[to] = hits
         return [i for i in range(len(queries)) if own[i] is None or i in others]
@@ -564,9 +565,11 @@ class Searcher:
 
     def _run(
         self, rows: Int32, scores: Float32, queries: QueryTerms | FlatTerms, sources: Sources,
-        passing: Passing, pool: ThreadPoolExecutor, threads: int, roles: UInt8 | None = None,
+        passing: Passing, pool: ThreadPoolExecutor, threads: int,
+        roles: tuple[UInt8, Int64, Any] | None = None,
     ) -> None:  # fmt: skip
-        """Fill in the hits of queries, on all threads; of flat ones with the roles of the terms."""
+        """Fill in the hits of queries, on all threads; of flat ones with (the roles of the terms,
+        int64[S, n]: where the bits of each in each segment start, the arrays of these)."""
         # the kernel leaves the columns from k on: a part of each row would be another type to Numba
         k = min(rows.shape[1], self.collection.documents)
         longest = int(np.diff(queries.starts).max())
@@ -586,7 +589,7 @@ class Searcher:
                 if roles is None:
                     kernels.search(*given, *rest)
                 else:
-                    search_required(*given, roles, *rest)
+                    search_required(*given, *roles[:2], *rest)
             self._give_back(scratch)
 
         others = [pool.submit(work) for _ in range(min(threads, -(-n // step)) - 1)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,9 +59,12 @@ def expected_hits(
 def searched(
     segments: Sequence[tuple[int, Sequence[Parts]]], queries: Sequence[Sequence[Term]],
     bases: Sequence[float], allowed: set[int] | None, k: int, narrowed: bool = False,
+    dense: Set[int] = frozenset(),
 ) -> list[list[tuple[int, float]]]:  # fmt: skip
     """The hits of each query by the kernel. narrowed: it is given the range of the allowed
-    documents of each window."""
+    documents of each window; dense: the terms of which it is given bits."""
+    words, bits = -(-DOCUMENTS // WINDOW) * WINDOW // 64, []
+    addresses = np.zeros((len(segments), TERMS), np.int64)
     kept, numbers = [], np.arange(TERMS, dtype=np.int32)
     lists = np.zeros((TERMS, len(segments), LIST_COLUMNS), np.int64)
     for s, (first, terms) in enumerate(segments):
@@ -70,6 +73,11 @@ def searched(
         parts = [parts[row] for parts in terms for row in sorted(parts)]
         impact_kernels.place_parts(impacts, postings, numbers, np.array(parts, np.float32))
         fill_lists(lists, s, numbers, postings, impacts, numbers)
+        for term in dense:
+            mask = np.zeros(words * 64, np.uint8)
+            mask[sorted(terms[term])] = 1
+            bits.append(np.packbits(mask, bitorder="little").view(np.uint64))
+            addresses[s, term] = bits[-1].ctypes.data
         kept.append((postings, impacts, first, DOCUMENTS))
     every = [term for query in queries for term in query]
     starts = np.cumsum([0, *map(len, queries)]).astype(np.int64)
@@ -89,7 +97,9 @@ def searched(
         rows, scores, segment_table(kept), lists, scratch, starts,
         np.array([term.term for term in every], np.int32),
         np.array([term.weight for term in every], np.float32),
-        np.array([term.role for term in every], np.uint8), np.array(bases, np.float32), mask,
+        np.array([term.role for term in every], np.uint8),
+        addresses[:, [term.term for term in every] if dense else []],
+        np.array(bases, np.float32), mask,
         np.array(ranges, np.int32).reshape(-1, 2), k,
     )  # fmt: skip
     assert not scratch.scores.any()
@@ -134,14 +144,14 @@ def one_query(draw: st.DrawFn) -> list[Term]:
 @given(
     st.lists(segment, min_size=1, max_size=3), st.lists(one_query(), min_size=1, max_size=4),
     st.sampled_from([0.0, 0.625]), st.none() | st.sets(st.sampled_from(ROWS)),
-    st.sampled_from([1, 2, 5, 40]), st.booleans(),
+    st.sampled_from([1, 2, 5, 40]), st.booleans(), st.sets(st.integers(0, TERMS - 1)),
 )  # fmt: skip
 def test_hits_are_sums_over_lists(
     lists: list[list[Parts]], queries: list[list[Term]], base: float, allowed: set[int] | None,
-    k: int, narrowed: bool,
+    k: int, narrowed: bool, dense: set[int],
 ) -> None:  # fmt: skip
     segments = [(s * DOCUMENTS, own) for s, own in enumerate(lists)]
-    found = searched(segments, queries, [base] * len(queries), allowed, k, narrowed)
+    found = searched(segments, queries, [base] * len(queries), allowed, k, narrowed, dense)
     for hits, query in zip(found, queries, strict=True):
         if not any(term.role == REQUIRED for term in query) and not any(
             term.role == OPTIONAL for term in query
@@ -175,7 +185,8 @@ def test_long_lists(seed: int, k: int) -> None:
     allowed: Any = None if seed % 2 else set(range(0, DOCUMENTS, 3))
     if seed == 4:
         allowed = set(range(WINDOW - 2000, WINDOW + 70))
-    found = searched(segments, queries, [0.0] * len(queries), allowed, k, narrowed=True)
+    dense = {0, 1, 2} if seed < 3 else {0}
+    found = searched(segments, queries, [0.0] * len(queries), allowed, k, True, dense)
     for hits, query in zip(found, queries, strict=True):
         assert hits == expected_hits(segments, query, 0.0, allowed, k)
     assert any(found)
@@ -205,7 +216,7 @@ def test_adjacent_rows_that_a_filter_lets_pass(first: int, last: int, role: int)
     ]
     for s in range(2):
         allowed = set(range(s * DOCUMENTS + first, s * DOCUMENTS + last + 1))
-        found = searched(segments, queries, [0.0] * len(queries), allowed, 10, narrowed=True)
+        found = searched(segments, queries, [0.0] * len(queries), allowed, 10, True, {0, 1})
         for hits, query in zip(found, queries, strict=True):
             assert hits
             assert hits == expected_hits(segments, query, 0.0, allowed, 10)

@@ -13,10 +13,9 @@ import numpy as np
 
 from fastseq.kernels.core.jit import inline, jit, optimised_helper
 from fastseq.kernels.search.postings import WINDOW, find_document
-from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED
+from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED, WORDS
 from fastseq.kernels.simd.bytes import count_ones
 
-WORDS = WINDOW // 64  # of a window
 # A list up to this many times as long as the candidates is written as bits: to find a document in a
 # list costs as much as to set about this many bits.
 _STREAMED = 12

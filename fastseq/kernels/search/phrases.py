@@ -188,7 +188,7 @@ def _block_with(docs, at, last, document):
 
 
 @inline
-def _place_of(docs, start, size, low, document):
+def place_of(docs, start, size, low, document):
     """(whether docs[start:start + size] has the document, its place, a new `low`). Of a list of at
     least VECTOR places, `low` is the first of a block, or 0."""
     if size < VECTOR:
@@ -215,7 +215,7 @@ def _pair_candidates(join, docs, first, n):
     kept = 0
     for place in range(first, first + n):
         document = np.int64(docs[np.uint64(place)])
-        found, other, low = _place_of(docs, start, size, low, document)
+        found, other, low = place_of(docs, start, size, low, document)
         rows[kept] = document
         places[a + kept] = place
         places[b + kept] = other
@@ -240,7 +240,7 @@ def _keep_common(join, docs, i, n):
     start, size, low = join.start[s], join.size[s], join.low[s]
     kept = 0
     for c in range(n):
-        found, place, low = _place_of(docs, start, size, low, join.rows[c])
+        found, place, low = place_of(docs, start, size, low, join.rows[c])
         keep_candidate(join, i, c, kept)
         join.places[s * TILE + kept] = place
         kept += found

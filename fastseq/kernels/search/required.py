@@ -1,8 +1,9 @@
 """Exact top-k of queries with required and excluded terms.
 
-The required lists are intersected window by window, from the rarest on: a list that is not much
-longer than the candidates so far is read whole, with the candidates marked in a table of the
-window's documents; of a longer one each candidate is looked up. Before that, postings of the first
+The required lists are intersected window by window, from the rarest on. Of a frequent term, whose
+documents are known as bits, a bit is tested for each candidate; then a list that is not much longer
+than the candidates so far is read whole, with the candidates marked in a table of the window's
+documents; of a longer one each candidate is looked up. Before that, postings of the first
 list whose part is too small for a hit are left out, a block at a time. Scores are then added up in
 the order of plain queries (search.py), and dropped where they cannot reach the threshold, so they
 have the same bits.
@@ -11,10 +12,13 @@ have the same bits.
 from __future__ import annotations
 
 import numpy as np
+from numba import types
 
+from fastseq.kernels.core.intrinsics import array_at
 from fastseq.kernels.core.jit import inline, jit, optimised_helper
 from fastseq.kernels.core.topk import key_document
-from fastseq.kernels.search.postings import WINDOW_BITS, find_document
+from fastseq.kernels.search.impacts import BLOCK, BLOCK_BITS
+from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, find_document
 from fastseq.kernels.search.search import (
     NO_WINDOW,
     TINY,
@@ -37,15 +41,19 @@ from fastseq.kernels.search.search import (
 from fastseq.kernels.search.segments import DOCUMENTS, FIRST_ROW, LAST_RUN, RUN, segment_of
 
 OPTIONAL, REQUIRED, EXCLUDED = 0, 1, 2  # roles of a term
+WORDS = WINDOW // 64  # of the bits of a window
+_uint64_at = array_at(types.uint64)
 # A list up to this many times as long as the candidates is read whole: to find a document in a
 # list costs as much as to test about this many postings.
 STREAMED = 12
 
 
 @optimised_helper
-def _prepare_roles(scratch, lists, s, terms, weights, roles):
+def _prepare_roles(scratch, lists, s, terms, weights, roles, bits):
     """Fill the term tables for segment s: the optional and required terms in the query's order,
     then the excluded ones.
+
+    bits  int64[n]  the addresses of the terms' bits in the segment, 0 for none; or int64[0]
 
     Returns (terms, excluded ones, required ones, whether all weights are positive); (0, 0, 0, True)
     where the segment lacks a required term.
@@ -65,6 +73,7 @@ def _prepare_roles(scratch, lists, s, terms, weights, roles):
         signed = enter_list(scratch, kept, own, weights[i])
         positive = positive and weights[i] > TINY and not signed
         scratch.role[kept] = roles[i]
+        scratch.bits[kept] = bits[i] if len(bits) > 0 else np.int64(0)
         required += roles[i] == REQUIRED
         kept += 1
     bound_rests(scratch, kept)
@@ -95,9 +104,55 @@ def _common_window(scratch, segment, terms, window):
 
 
 @optimised_helper
-def _intersect(scratch, segment, i, found):
-    """Keep the candidates that term i has in the window."""
+def _collect_common(scratch, segment, i, limit, other, window, windows):
+    """`search.collect_one`, of the documents alone whose bits of the term `other` are set. Written
+    without a branch for each posting, which would often be mispredicted."""
+    bits = _uint64_at(scratch.bits[other], windows * WORDS)
+    base = np.uint64(window * WORDS)
     candidates = scratch.candidates
+    partial = scratch.partial
+    docs = segment.docs
+    parts = segment.parts
+    block = segment.block
+    weight = scratch.weight[i]
+    at = np.uint64(scratch.posting[i])
+    last = at + np.uint64(scratch.count[i])
+    found = np.uint64(0)
+    while at < last:
+        stop = min((at | np.uint64(BLOCK - 1)) + np.uint64(1), last)
+        if stop - at < np.uint64(BLOCK) or weight * block[at >> np.uint64(BLOCK_BITS)] > limit:
+            for j in range(at, stop):
+                document = np.uint64(docs[j])
+                score = weight * parts[j]
+                candidates[found] = np.int32(document)
+                partial[found] = score
+                bit = bits[base + (document >> np.uint64(6))] >> (document & np.uint64(63))
+                found += bit & np.uint64(score > limit)
+        at = stop
+    return np.int64(found)
+
+
+@optimised_helper
+def _intersect_bits(scratch, i, found, window, windows):
+    """Keep the candidates, and their partial scores, whose bits of term i are set."""
+    bits = _uint64_at(scratch.bits[i], windows * WORDS)
+    base = np.uint64(window * WORDS)
+    candidates = scratch.candidates
+    partial = scratch.partial
+    kept = np.uint64(0)
+    for c in range(np.uint64(found)):
+        document = np.uint64(candidates[c])
+        candidates[kept] = np.int32(document)
+        partial[kept] = partial[c]
+        kept += bits[base + (document >> np.uint64(6))] >> (document & np.uint64(63)) & np.uint64(1)
+    return np.int64(kept)
+
+
+@optimised_helper
+def _intersect(scratch, segment, i, found):
+    """Keep the candidates, and their partial scores, that term i has in the window."""
+    candidates = scratch.candidates
+    partial = scratch.partial
     seen = scratch.seen
     docs = segment.docs
     start = scratch.posting[i]
@@ -112,6 +167,7 @@ def _intersect(scratch, segment, i, found):
         for c in range(np.uint64(found)):
             document = candidates[c]
             candidates[kept] = document
+            partial[kept] = partial[c]
             kept += np.uint64(seen[np.uint64(document)] == np.uint8(2))
             seen[np.uint64(document)] = np.uint8(0)
         return np.int64(kept)
@@ -122,6 +178,7 @@ def _intersect(scratch, segment, i, found):
         if low == count:
             break
         candidates[kept] = np.int32(document)
+        partial[kept] = partial[c]
         kept += np.uint64(np.int64(docs[np.uint64(start + low)]) == document)
     return np.int64(kept)
 
@@ -152,14 +209,29 @@ def _search_required(
             ):
                 first = i
         limit = np.float32(threshold - (scratch.rest[0] - scratch.bound[first]))
-        # a deleted document has parts of 0
-        candidates = collect_one(scratch, segment, first, max(limit, np.float32(0.0)))
+        limit = max(limit, np.float32(0.0))  # a deleted document has parts of 0
+        other = -1
         for i in range(terms):
-            if i != first and scratch.role[i] == REQUIRED and candidates > 0:
+            if i != first and scratch.role[i] == REQUIRED and scratch.bits[i] != 0:
+                other = i
+        if other < 0:
+            candidates = collect_one(scratch, segment, first, limit)
+        else:
+            candidates = _collect_common(
+                scratch, segment, first, limit, other, window, windows_of(n_docs)
+            )
+        for i in range(other):
+            if i != first and scratch.role[i] == REQUIRED and scratch.bits[i] != 0:
+                candidates = _intersect_bits(scratch, i, candidates, window, windows_of(n_docs))
+        for i in range(terms):
+            if i != first and scratch.role[i] == REQUIRED and scratch.bits[i] == 0:
                 candidates = _intersect(scratch, segment, i, candidates)
-        for c in range(np.uint64(candidates)):
-            scratch.partial[c] = 0.0
-        for i in range(terms):
+        # the parts of the first term of the order are added first, to nothing
+        begun = np.int64(first == 0)
+        if begun == 0:
+            for c in range(np.uint64(candidates)):
+                scratch.partial[c] = 0.0
+        for i in range(begun, terms):
             if candidates > 0:
                 candidates = complete(scratch, segment, i, candidates, window, threshold)
         found, best_key, threshold = add_hits(
@@ -172,14 +244,16 @@ def _search_required(
 
 @jit
 def search_required(
-    rows, scores, segments, lists, scratch, starts, terms, weights, roles, base, allowed,
-    ranges, k,
+    rows, scores, segments, lists, scratch, starts, terms, weights, roles, bits, base,
+    allowed, ranges, k,
 ):  # fmt: skip
     """The k best documents of each of Q queries with required and excluded terms. Without required
     terms a document must have one of the optional ones.
 
     roles   uint8[n]  OPTIONAL, REQUIRED or EXCLUDED; required terms have positive weights, and the
             weights of excluded ones are not used
+    bits    int64[S, n]  the addresses of the bits of each term's documents in each segment, which
+            are uint64[windows · WORDS] (counting.py); 0 for a term without. Or int64[S, 0]
     others  as in `search.search`
     """
     for q in range(len(starts) - 1):
@@ -195,7 +269,7 @@ def search_required(
             window_0 = at
             at += windows_of(n_docs)
             kept, excluded, required, positive = _prepare_roles(
-                scratch, lists, s, own, own_weights, own_roles
+                scratch, lists, s, own, own_weights, own_roles, bits[s, starts[q] :]
             )
             if kept == 0:
                 continue

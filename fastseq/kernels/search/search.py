@@ -33,6 +33,7 @@ from fastseq.kernels.core.topk import (
     sort_descending,
 )
 from fastseq.kernels.search.impacts import BLOCK, BLOCK_BITS
+from fastseq.kernels.search.phrases import place_of
 from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, find_document
 from fastseq.kernels.search.segments import (
     DOCUMENTS,
@@ -77,6 +78,7 @@ class Scratch(NamedTuple):
     size: Int64  # [M] and the number of those
     count: Int64  # [M] the number of those in the window that is searched
     role: UInt8  # [M] OPTIONAL or REQUIRED, where the query has such terms
+    bits: Int64  # [M] the address of the bits of a required term's documents; 0 for none
     order: UInt64  # [M] keys of (weight, position in the query)
     order_spare: UInt64  # [M]
 
@@ -105,6 +107,7 @@ def make_scratch(k: int, terms: int) -> Scratch:
         size=np.empty(terms, np.int64),
         count=np.empty(terms, np.int64),
         role=np.empty(terms, np.uint8),
+        bits=np.empty(terms, np.int64),
         order=np.empty(terms, np.uint64),
         order_spare=np.empty(terms, np.uint64),
     )
@@ -430,10 +433,9 @@ def complete(scratch, segment, i, found, window, threshold):
         if document < previous:
             low = np.int64(0)
         previous = document
-        low = find_document(docs, start, count, low, document)
-        at = np.uint64(start + low)
-        if low < count and np.int64(docs[at]) == document:
-            score += weight * parts[at]
+        has, place, low = place_of(docs, start, count, low, document)
+        if has:
+            score += weight * parts[np.uint64(place)]
         candidates[kept] = np.int32(document)
         partial[kept] = score
         kept += np.uint64(1)
