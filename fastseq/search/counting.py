@@ -21,10 +21,11 @@ from fastseq.types import Int32, Int64, UInt8, UInt16, UInt64, offsets_of
 if TYPE_CHECKING:
     from fastseq.search.term_table import TermTable
 
-# A term that at least one in so many documents has is dense: its bits are twice as large as its
-# postings at most.
-_DENSE = 32
+# A term that at least one in so many documents has is dense: its bits are eight times as large as
+# its postings at most.
+_DENSE = 128
 _MOST_DENSE = 64 << 20  # bytes of bits of a segment
+_CACHED_SCRATCH = 16
 _ALL: UInt64 = np.empty(0, np.uint64)
 _EVERY_ROW: UInt8 = np.empty(0, np.uint8)
 
@@ -57,7 +58,8 @@ class DenseTerms:
         self._segment = segment
         self._lock = threading.Lock()
         # (bits uint64[m, windows · WORDS], places int32[V]: the row of each term, -1 for one
-        # without); neither is changed later
+        # without); neither is changed later, the bits are the first rows of `_rows`
+        self._rows: UInt64 = np.zeros((0, segment.windows * WORDS), np.uint64)
         self.arrays: tuple[UInt64, Int32] = (
             np.zeros((0, segment.windows * WORDS), np.uint64),
             np.full(segment.terms, -1, np.int32),
@@ -74,12 +76,14 @@ class DenseTerms:
             room = _MOST_DENSE // (8 * segment.windows * WORDS) - len(bits)
             new = new[: max(room, 0)]
             if len(new):
-                grown = np.zeros((len(bits) + len(new), segment.windows * WORDS), np.uint64)
-                grown[: len(bits)] = bits
+                size = len(bits) + len(new)
+                if size > len(self._rows):
+                    self._rows = np.zeros((2 * size, segment.windows * WORDS), np.uint64)
+                    self._rows[: len(bits)] = bits
                 places = places.copy()
-                fill_dense(grown[len(bits) :], segment.postings, new)
-                places[new] = np.arange(len(bits), len(grown), dtype=np.int32)
-                self.arrays = grown, places
+                fill_dense(self._rows[len(bits) : size], segment.postings, new)
+                places[new] = np.arange(len(bits), size, dtype=np.int32)
+                self.arrays = self._rows[:size], places
 
 
 class Counter:
@@ -127,9 +131,8 @@ class Counter:
                 self._ready = table, set(terms)
             else:
                 ready.update(terms)
-        self._count(
-            counts, ids, np.array(roles, np.uint8), offsets_of(sizes), max(sizes), passing
-        )
+        starts = np.array([0, len(terms)]) if len(sizes) == 1 else offsets_of(sizes)
+        self._count(counts, ids, np.array(roles, np.uint8), starts, max(sizes), passing)
         return counts
 
     def count_any(self, ids: Sequence[Int32], passing: Sequence[Passing]) -> int:
@@ -164,7 +167,7 @@ class Counter:
                 counts, leaf.segment.postings, own, roles, starts, *dense.arrays, bits, words,
                 *scratch,
             )  # fmt: skip
-        if not self._scratch or len(self._scratch) < 16:
+        if len(self._scratch) < _CACHED_SCRATCH:
             self._scratch.append(scratch)
 
     def count_phrases(
@@ -206,9 +209,10 @@ def _passing(leaf: Leaf, allowed: UInt8) -> Passing:
     documents, size = leaf.segment.documents, leaf.segment.windows * WORDS
     if leaf.live is None and not len(allowed):
         return Passing(_ALL, np.array([0, size]))
-    mask = np.ones(documents, np.uint8) if leaf.live is None else leaf.live
-    if len(allowed):
-        mask = mask & allowed[leaf.first_row : leaf.first_row + documents]
+    mask = allowed[leaf.first_row : leaf.first_row + documents] if len(allowed) else leaf.live
+    assert mask is not None
+    if leaf.live is not None and len(allowed):
+        mask = mask & leaf.live
     found = np.zeros(size, np.uint64)
     raw = np.packbits(mask, bitorder="little")
     found.view(np.uint8)[: len(raw)] = raw

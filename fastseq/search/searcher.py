@@ -22,11 +22,18 @@ from fastseq.index.collection import Collection
 from fastseq.kernels.search import search as kernels
 from fastseq.kernels.search.required import search_required
 from fastseq.kernels.text.hashing import PADDING
-from fastseq.search.clauses import BooleanClause, Clause, MergedClause, PostingList, TermClause
+from fastseq.search.clauses import (
+    BooleanClause,
+    Clause,
+    GroupClause,
+    MergedClause,
+    PostingList,
+    TermClause,
+)
 from fastseq.search.counting import Counter, Passing
 from fastseq.search.evaluation import Evaluator, plan_of
 from fastseq.search.filtering import allowed_rows
-from fastseq.search.flat import FlatQuery, FlatTerms, flatten, weighed
+from fastseq.search.flat import FlatQuery, FlatTerms, weighed
 from fastseq.search.phrase_batches import PhraseTerms, find_phrases, phrase_terms
 from fastseq.search.query_words import Query, of_queries
 from fastseq.search.ranking import (
@@ -73,7 +80,7 @@ class Searcher:
         self._gpu_lock = threading.Lock()
         # of the most recent models, as many as fit in the device's memory
         self._gpu: dict[ModelScorer, GpuSearch] = {}
-        self.scorer = lru_cache(_CACHED_MODELS)(lambda model: ModelScorer(collection, model))
+        self._scorer = lru_cache(_CACHED_MODELS)(lambda model: ModelScorer(collection, model))
         self._filtered = lru_cache(_CACHED_FILTERS)(partial(allowed_rows, collection))
         self._passing_text = lru_cache(_CACHED_FILTERS)(
             lambda filter: self._counter.passing(self._filtered(filter))
@@ -199,12 +206,10 @@ class Searcher:
         if fields is not None and any(isinstance(query, Mapping) for query in queries):
             raise SettingsError("a mapping of terms to weights cannot be searched in fields")
         if len(queries) == 1 and device == "cpu" and fields is None:
-            (query,) = queries
-            if not isinstance(query, Mapping):
-                thread_count(threads)
-                found = self.single.find(query, k, model, filter, operator)
-                if found is not None:
-                    return *found, []
+            thread_count(threads)
+            one = self.single.find(queries[0], k, model, filter, operator)
+            if one is not None:
+                return *one, []
         structured = [
             q for q, query in enumerate(queries)
             if isinstance(query, values.Query)
@@ -222,8 +227,8 @@ class Searcher:
         asked = [queries[q] for q in structured]
         given = [values.Term(query) if isinstance(query, str) else query for query in asked]
         left = list(range(len(given)))
-        if fields is None and operator == "or":
-            for find in (self._find_phrases, self._find_flat):
+        if fields is None:
+            for find in (self._find_phrases, partial(self._find_flat, operator=operator)):
                 some = [given[i] for i in left]
                 at = [structured[i] for i in left]
                 others = find(rows, scores, at, some, k, model, threads, filter)  # type: ignore[arg-type]
@@ -307,9 +312,23 @@ class Searcher:
                 counts[i] = count
         for i, query in enumerate(queries):
             if counts[i] < 0:
-                matched = self.matched(query, model, filter, fields, operator, notices)
-                counts[i] = int(np.count_nonzero(matched))
+                counts[i] = self._count_clause(query, model, filter, fields, operator, notices)
         return counts
+
+    def _count_clause(
+        self, query: Query | values.Query, model: RankingModel, filter: Any,
+        fields: Mapping[str, float] | None, operator: str, notices: list[str] | None,
+    ) -> int:  # fmt: skip
+        """The number of documents that match a query of any kind."""
+        notices = [] if notices is None else notices
+        clause = self._clause(query, model, fields, operator, notices)
+        if clause is None:
+            return 0
+        if isinstance(clause, GroupClause) and clause.view is self.collection:
+            ids = [own for own, _ in clause.terms]
+            return self._counter.count_any(ids, self._passing(filter))
+        matched = self.evaluator(model, filter).matched(plan_of(clause))
+        return int(np.count_nonzero(matched))
 
     @cached_property
     def single(self) -> SingleSearch:
@@ -330,14 +349,14 @@ class Searcher:
 
     def _find_flat(
         self, rows: Int32, scores: Float32, places: Sequence[int], queries: Sequence[values.Query],
-        k: int, model: RankingModel, threads: int | None, filter: Any,
+        k: int, model: RankingModel, threads: int | None, filter: Any, operator: str,
     ) -> list[int]:  # fmt: skip
         """Fill in the hits of the queries that are flat; returns the numbers of the others."""
         collection, table = self.collection, self.table
         depth = min(k, collection.documents)
         if not isinstance(model, QuotientModel) or not depth:
             return list(range(len(queries)))
-        own = [flatten(query, table.numbers_of) for query in queries]
+        own = [flat_query(query, table, operator) for query in queries]
         chosen = [i for i, query in enumerate(own) if query is not None]
         if not chosen:
             return list(range(len(queries)))
@@ -381,14 +400,14 @@ class Searcher:
             weights, base = evaluator.weights(plan)
             table, lists, _kept = evaluator.sources(plan)
             m = len(lists)
-            scratch = self._take_scratch(depth, m)
+            scratch = self.take_scratch(depth, m)
             weights = np.concatenate([weights, np.zeros(m - len(weights), np.float32)])
             kernels.search(
                 rows[q : q + 1], scores[q : q + 1], table, lists, scratch,
                 np.array([0, m]), np.arange(m, dtype=np.int32), weights,
                 np.array([base], np.float32), evaluator.allowed(plan), depth,
             )  # fmt: skip
-            self._give_back(scratch)
+            self.give_back(scratch)
 
         threads = min(thread_count(threads), n)
         if threads <= 1:
@@ -408,19 +427,24 @@ class Searcher:
         """uint8[rows]: 1 for every document that matches a query of any kind; `notices` gets what
         was left out."""
         notices = [] if notices is None else notices
-        clause: Clause | None
+        clause = self._clause(query, model, fields, operator, notices)
+        if clause is None:
+            return np.zeros(self.collection.rows, np.uint8)
+        return self.evaluator(model, filter).matched(plan_of(clause))
+
+    def _clause(
+        self, query: Query | values.Query, model: RankingModel,
+        fields: Mapping[str, float] | None, operator: str, notices: list[str],
+    ) -> Clause | None:  # fmt: skip
+        """The clause of a query of any kind; None where it has no words."""
         if isinstance(query, Mapping):
             if fields is not None:
                 raise SettingsError("a mapping of terms to weights cannot be searched in fields")
             _weights_of(query)
             terms: list[Clause] = [self.term(term) for term in _terms_of(query)]
-            clause = BooleanClause(self.collection, (), terms, (), (), 1) if terms else None
-        else:
-            value = values.Term(query) if isinstance(query, str) else query
-            clause = Resolver(self, model, fields, operator, notices).resolve(value)
-        if clause is None:
-            return np.zeros(self.collection.rows, np.uint8)
-        return self.evaluator(model, filter).matched(plan_of(clause))
+            return BooleanClause(self.collection, (), terms, (), (), 1) if terms else None
+        value = values.Term(query) if isinstance(query, str) else query
+        return Resolver(self, model, fields, operator, notices).resolve(value)
 
     def evaluator(self, model: RankingModel, filter: Any = None) -> Evaluator:
         """The evaluation of queries clause by clause."""
@@ -437,6 +461,10 @@ class Searcher:
         if isinstance(filter, str):
             return self._filtered(filter)
         return allowed_rows(self.collection, filter)
+
+    def scorer(self, model: RankingModel) -> ModelScorer:
+        """The weights and impacts of a model."""
+        return self._scorer(model)
 
     def contains(self, terms: Texts) -> npt.NDArray[np.bool_]:
         """bool[n]: whether a document has each term."""
@@ -517,7 +545,7 @@ class Searcher:
         tasks = itertools.count(0, step)  # next() on it is atomic
 
         def work() -> None:
-            scratch = self._take_scratch(k, longest)
+            scratch = self.take_scratch(k, longest)
             while (first := next(tasks)) < n:
                 stop = min(first + step, n)
                 given = (
@@ -529,7 +557,7 @@ class Searcher:
                     kernels.search(*given, *rest)
                 else:
                     search_required(*given, roles, *rest)
-            self._give_back(scratch)
+            self.give_back(scratch)
 
         others = [pool.submit(work) for _ in range(min(threads, -(-n // step)) - 1)]
         try:
@@ -582,14 +610,14 @@ class Searcher:
         ordered = np.array([given[term] for term in found.terms.tolist()], np.float32)
         return replace(found, weights=ordered)
 
-    def _take_scratch(self, k: int, terms: int) -> kernels.Scratch:
+    def take_scratch(self, k: int, terms: int) -> kernels.Scratch:
         """Scratch memory that is large enough, reused (list.pop and append are atomic)."""
         with suppress(IndexError):
             if kernels.fits(scratch := self._scratch.pop(), k, terms):
                 return scratch
         return kernels.make_scratch(k, max(terms, 32))
 
-    def _give_back(self, scratch: kernels.Scratch) -> None:
+    def give_back(self, scratch: kernels.Scratch) -> None:
         if len(self._scratch) < _CACHED_SCRATCH:
             self._scratch.append(scratch)
 

@@ -110,6 +110,15 @@ def _keep_in_list(candidates, n, docs, start, size, wanted, other):
     return np.int64(kept)
 
 
+@optimised_helper
+def _count_with(docs, start, n, bits):
+    """How many of the n documents have a bit."""
+    total = np.uint64(0)
+    for j in range(np.uint64(start), np.uint64(start + n)):
+        total += _has_bit(bits, np.uint64(docs[j]))
+    return np.int64(total)
+
+
 @inline
 def _count_candidates(
     lists, postings, terms, roles, dense, places, allowed, base, work, candidates, lead
@@ -118,6 +127,18 @@ def _count_candidates(
     excluded one."""
     n = lists[SIZE, lead]
     start = lists[START, lead]
+    conditions = 0
+    other = 0
+    for i in range(len(terms)):
+        if i != lead and lists[SIZE, i] > 0 and roles[i] != OPTIONAL:
+            conditions += 1
+            other = i
+    if len(allowed) == 0 and conditions == 0:
+        return n
+    if len(allowed) == 0 and conditions == 1 and places[np.uint64(terms[other])] >= 0:
+        place = places[np.uint64(terms[other])]
+        common = _count_with(postings.docs, start, n, dense[place, base : base + WORDS])
+        return common if roles[other] == REQUIRED else n - common
     for c in range(np.uint64(n)):
         candidates[c] = postings.docs[np.uint64(start) + c]
     if len(allowed) > 0:
@@ -137,9 +158,7 @@ def _count_candidates(
 
 
 @inline
-def _count_bits(
-    lists, postings, terms, roles, dense, places, allowed, base, low, high, work, role
-):
+def _count_bits(lists, postings, terms, roles, dense, places, allowed, base, low, high, work, role):
     """The documents in the words from `low` to `high` of the window that all lists have, where
     `role` is REQUIRED and these are dense, or any, where it is OPTIONAL; and no excluded one."""
     begun = False
