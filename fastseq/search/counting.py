@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # its postings with impacts at least 3 KB.
 _DENSE = 128
 _MOST_DENSE = 64 << 20  # bytes of bits of a segment
+_CACHED_SCRATCH = 16
 
 
 class _Scratch(NamedTuple):
@@ -68,8 +69,8 @@ class DenseTerms:
         dense = int(segment.df[term]) * _DENSE >= segment.windows * WINDOW
         if not dense or (len(self._arrays) + 1) * size * 8 > _MOST_DENSE:
             return 0
-        bits = np.zeros((1, size), np.uint64)
-        fill_dense(bits, segment.postings, np.array([term], np.int32))
+        bits = np.zeros(size, np.uint64)
+        fill_dense(bits, segment.postings, term)
         self._arrays.append(bits)
         return int(bits.__array_interface__["data"][0])
 
@@ -82,8 +83,30 @@ class Counter:
         self._leaves = collection.leaves
         self._dense = [DenseTerms(leaf) for leaf in collection.leaves]
         self._scratch: list[_Scratch] = []
-        # a table of terms, and those of it that are verified and have bits where they are dense
-        self._ready: tuple[TermTable | None, set[int]] = None, set()
+        # a table of terms, and the addresses in each segment of those that were asked for
+        self._found: tuple[TermTable | None, dict[int, list[int]]] = None, {}
+
+    def addresses(self, table: TermTable, numbers: Sequence[int]) -> Int64:
+        """int64[S, n]: where the bits of terms of a table start in memory in each segment, as
+        `DenseTerms.addresses` has them."""
+        known, found = self._found
+        if known is not table:
+            found = {}
+            self._found = table, found
+        new = [number for number in numbers if number not in found]
+        if new:
+            own = self._addresses(table.ids(np.array(new, np.int32)))
+            found.update(zip(new, own.T.tolist(), strict=True))
+        places = [found[number] for number in numbers]
+        return np.array(places, np.int64).reshape(-1, len(self._leaves)).T.copy()
+
+    def _addresses(self, ids: Int32) -> Int64:
+        """int64[S, n] of terms given by their ids in each segment int32[S, n], -1 for none."""
+        found = np.empty(ids.shape, np.int64)
+        for s, (leaf, dense) in enumerate(zip(self._leaves, self._dense, strict=True)):
+            leaf.segment.verify_postings(ids[s][ids[s] >= 0])
+            found[s] = dense.addresses(ids[s])
+        return found
 
     def count_flat(
         self, table: TermTable, queries: Sequence[FlatQuery], passing: Sequence[PassingBits]
@@ -102,55 +125,40 @@ class Counter:
         counts = np.zeros(len(queries), np.int64)
         if not terms:
             return counts
-        known, ready = self._ready
-        numbers = np.array(terms, np.int32)
-        ids = table.ids(numbers)
-        if known is not table or not ready.issuperset(terms):
-            for leaf, own_ids, dense in zip(self._leaves, ids, self._dense, strict=True):
-                leaf.segment.verify_postings(np.unique(own_ids[own_ids >= 0]))
-                dense.add(own_ids)
-            if known is not table:
-                self._ready = table, set(terms)
-            else:
-                ready.update(terms)
-        self._count(
-            counts, ids, np.array(roles, np.uint8), offsets_of(sizes), max(sizes), passing
-        )
+        ids, dense = table.ids(np.array(terms, np.int32)), self.addresses(table, terms)
+        starts = np.array([0, len(terms)]) if len(sizes) == 1 else offsets_of(sizes)
+        self._count(counts, ids, dense, np.array(roles, np.uint8), starts, max(sizes), passing)
         return counts
 
     def count_any(self, ids: Sequence[Int32], passing: Sequence[PassingBits]) -> int:
         """The documents with at least one of some terms, given by their ids in each segment."""
         counts = np.zeros(1, np.int64)
-        for number, own in enumerate(ids):
-            self._leaves[number].segment.verify_postings(own)
-            self._dense[number].add(own)
-        sizes = max(len(own) for own in ids)
-        every = np.full((len(ids), sizes), -1, np.int32)
+        size = max((len(own) for own in ids), default=0)
+        every = np.full((len(ids), size), -1, np.int32)
         for row, own in zip(every, ids, strict=True):
             row[: len(own)] = own
-        roles = np.full(sizes, OPTIONAL, np.uint8)
-        self._count(counts, every, roles, np.array([0, sizes]), sizes, passing)
+        roles = np.full(size, OPTIONAL, np.uint8)
+        dense = self._addresses(every)
+        self._count(counts, every, dense, roles, np.array([0, size]), size, passing)
         return int(counts[0])
 
     def _count(
-        self, counts: Int64, ids: Int32, roles: UInt8, starts: Int64, longest: int,
+        self, counts: Int64, ids: Int32, dense: Int64, roles: UInt8, starts: Int64, longest: int,
         passing: Sequence[PassingBits],
     ) -> None:  # fmt: skip
-        """Add the documents of all segments; ids int32[S, n], others as in `count_documents`."""
+        """Add the documents of all segments; ids int32[S, n], dense int64[S, n], others as in
+        `count_documents`."""
         try:
             scratch = self._scratch.pop()  # atomic, as append
         except IndexError:
             scratch = _make_scratch(longest)
         if scratch.lists.shape[1] < longest:
             scratch = _make_scratch(longest)
-        for leaf, own, dense, (bits, words) in zip(
-            self._leaves, ids, self._dense, passing, strict=True
-        ):
+        for leaf, own, places, (bits, words) in zip(self._leaves, ids, dense, passing, strict=True):
             count_documents(
-                counts, leaf.segment.postings, own, roles, starts, *dense.arrays, bits, words,
-                *scratch,
-            )  # fmt: skip
-        if not self._scratch or len(self._scratch) < 16:
+                counts, leaf.segment.postings, own, roles, places, starts, bits, words, *scratch
+            )
+        if len(self._scratch) < _CACHED_SCRATCH:
             self._scratch.append(scratch)
 
     def count_phrases(

@@ -33,7 +33,7 @@ def allowed_rows(collection: Collection, given: Any) -> UInt8:
                 f"filter must be an array of one bool for each of the {collection.rows:,} rows, "
                 f"not {mask.dtype}{list(mask.shape)}"
             )
-        return mask.astype(np.uint8)
+        return np.ascontiguousarray(mask).view(np.uint8)
     from fastseq.store.filters import as_filter, passing  # imports pyarrow.compute
 
     filter = as_filter(given, collection.schema)

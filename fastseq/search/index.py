@@ -49,6 +49,7 @@ Fields = str | Sequence[str] | Mapping[str, float] | None
 
 _DEFAULT = BM25()
 _LAST_WORD = re.compile(r"\S+\Z")
+_ONE = (str, values.Query, Mapping)  # types of one query, those first that cost less to test
 _PADDED_HITS = 1 << 24  # k · queries up to which hits have k columns, though there are fewer
 
 
@@ -328,6 +329,20 @@ class Index:
         notices: list[str] = []
         if one_of("syntax", syntax, ("plain", "query")) == "query":
             queries = [_parsed(each, searcher.collection, operator, notices) for each in queries]
+        if (
+            len(queries) == 1 and expand is None and feedback is None and weights is None
+            and synonyms is None and sort is None and group is None and after is None
+            and not offset and not facets and threads is None and device == "cpu"
+        ):  # fmt: skip
+            one = searcher.single.find(queries[0], k, model, filter, operator)
+            if one is not None:
+                return Hits(
+                    *one, searcher.collection, tuple(dict.fromkeys(notices)), (),
+                    Asked(
+                        (queries[0],), (queries[0], model, filter, None, operator, (), None),
+                        {"model": model, "fields": None, "operator": operator},
+                    ),
+                )  # fmt: skip
         if synonyms is not None:
             queries = [
                 _with_synonyms(each, synonyms, searcher.collection, operator) for each in queries
@@ -398,7 +413,7 @@ class Index:
         Other parameters and errors are those of `search`.
         """
         notices = [] if notices is None else notices
-        single = isinstance(query, str | Mapping | values.Query)
+        single = isinstance(query, _ONE)
         queries = _query_list(query)
         searcher = self._searcher
         weights = _field_weights(fields, searcher.collection)
@@ -630,7 +645,7 @@ class Index:
 
 def _query_list(query: Any) -> list[Any]:
     """One query or several as a list."""
-    if isinstance(query, str | Mapping | values.Query):
+    if isinstance(query, _ONE):
         return [query]
     wrong = query
     if isinstance(query, Iterable) and not isinstance(query, bytes):

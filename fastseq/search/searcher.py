@@ -23,11 +23,18 @@ from fastseq.index.words import live_words
 from fastseq.kernels.search import search as kernels
 from fastseq.kernels.search.required import search_required
 from fastseq.kernels.text.hashing import PADDING
-from fastseq.search.clauses import BooleanClause, Clause, MergedClause, PostingList, TermClause
+from fastseq.search.clauses import (
+    BooleanClause,
+    Clause,
+    GroupClause,
+    MergedClause,
+    PostingList,
+    TermClause,
+)
 from fastseq.search.counting import Counter
 from fastseq.search.evaluation import Evaluator, plan_of
 from fastseq.search.filtering import NO_RANGES, Passing, allowed_rows
-from fastseq.search.flat import FlatQuery, FlatTerms, clause_texts, flatten, weighed
+from fastseq.search.flat import FlatQuery, FlatTerms, clause_texts, weighed
 from fastseq.search.group_batches import Group, find_groups
 from fastseq.search.patterns import pattern_match
 from fastseq.search.phrase_batches import PhraseTerms, find_phrases, phrase_terms
@@ -83,7 +90,7 @@ class Searcher:
         self._gpu_lock = threading.Lock()
         # of the most recent models, as many as fit in the device's memory
         self._gpu: dict[ModelScorer, GpuSearch] = {}
-        self.scorer = lru_cache(_CACHED_MODELS)(lambda model: ModelScorer(collection, model))
+        self._scorer = lru_cache(_CACHED_MODELS)(lambda model: ModelScorer(collection, model))
         self._every_row = Passing(collection)
         self._filtered = lru_cache(_CACHED_FILTERS)(self._passing)
         self._fields: dict[str, Searcher] = {}
@@ -218,12 +225,10 @@ class Searcher:
         if fields is not None and any(isinstance(query, Mapping) for query in queries):
             raise SettingsError("a mapping of terms to weights cannot be searched in fields")
         if len(queries) == 1 and device == "cpu" and fields is None:
-            (query,) = queries
-            if not isinstance(query, Mapping):
-                thread_count(threads)
-                found = self.single.find(query, k, model, filter, operator)
-                if found is not None:
-                    return *found, []
+            thread_count(threads)
+            one = self.single.find(queries[0], k, model, filter, operator)
+            if one is not None:
+                return *one, []
         structured = [
             q for q, query in enumerate(queries)
             if isinstance(query, values.Query)
@@ -245,9 +250,10 @@ class Searcher:
         given = [values.Term(query) if isinstance(query, str) else query for query in asked]
         left = list(range(len(given)))
         notices: list[str] = []
-        if fields is None and operator == "or":
+        if fields is None:
+            flat = partial(self._find_flat, operator=operator)
             groups = partial(self._find_groups, notices)
-            for find in (self._find_phrases, self._find_flat, groups):
+            for find in (self._find_phrases, flat, groups):
                 some = [given[i] for i in left]
                 at = [structured[i] for i in left]
                 others = find(rows, scores, at, some, k, model, threads, filter)  # type: ignore[arg-type]
@@ -321,20 +327,32 @@ class Searcher:
                 flat.append(found)
                 flat_places.append(i)
         if flat:
-            own = self._counter.count_flat(table, flat, self.passing(filter).bits).tolist()
+            own = self.counter.count_flat(table, flat, self.passing(filter).bits).tolist()
             for i, count in zip(flat_places, own, strict=True):
                 counts[i] = count
         if phrases:
-            own = self._counter.count_phrases(table, phrases, self.allowed(filter)).tolist()
+            own = self.counter.count_phrases(table, phrases, self.allowed(filter)).tolist()
             for i, count in zip(phrase_places, own, strict=True):
                 counts[i] = count
         for i, query in enumerate(queries):
             if counts[i] < 0:
-                matched = self.matched(
-                    query, model, filter, fields, operator, notices, every_word=True
-                )
-                counts[i] = int(np.count_nonzero(matched))
+                counts[i] = self._count_clause(query, model, filter, fields, operator, notices)
         return counts
+
+    def _count_clause(
+        self, query: Query | values.Query, model: RankingModel, filter: Any,
+        fields: Mapping[str, float] | None, operator: str, notices: list[str] | None,
+    ) -> int:  # fmt: skip
+        """The number of documents that match a query of any kind."""
+        notices = [] if notices is None else notices
+        clause = self._clause(query, model, fields, operator, notices, every_word=True)
+        if clause is None:
+            return 0
+        if isinstance(clause, GroupClause) and clause.view is self.collection:
+            ids = [own for own, _ in clause.terms]
+            return self.counter.count_any(ids, self.passing(filter).bits)
+        matched = self.evaluator(model, filter).matched(plan_of(clause))
+        return int(np.count_nonzero(matched))
 
     @cached_property
     def single(self) -> SingleSearch:
@@ -342,12 +360,13 @@ class Searcher:
         return SingleSearch(self)
 
     @cached_property
-    def _counter(self) -> Counter:
+    def counter(self) -> Counter:
+        """The numbers of documents that match queries."""
         return Counter(self.collection)
 
     def _find_flat(
         self, rows: Int32, scores: Float32, places: Sequence[int], queries: Sequence[values.Query],
-        k: int, model: RankingModel, threads: int | None, filter: Any,
+        k: int, model: RankingModel, threads: int | None, filter: Any, operator: str,
     ) -> list[int]:  # fmt: skip
         """Fill in the hits of the queries that are flat; returns the numbers of the others."""
         collection, table = self.collection, self.table
@@ -355,7 +374,7 @@ class Searcher:
         if not isinstance(model, QuotientModel) or not depth:
             return list(range(len(queries)))
         table.learn([text for query in queries for text in clause_texts(query)])
-        own = [flatten(query, table.numbers_of) for query in queries]
+        own = [flat_query(query, table, operator) for query in queries]
         chosen = [i for i, query in enumerate(own) if query is not None]
         if not chosen:
             return list(range(len(queries)))
@@ -369,9 +388,7 @@ class Searcher:
         hits = np.full((len(chosen), k), -1, np.int32), np.zeros((len(chosen), k), np.float32)
         threads = thread_count(threads)
         sources = self.scorer(model).sources(table, terms.terms)
-        both = zip(self._dense, table.ids(terms.terms), strict=True)
-        dense = [bits_of.addresses(ids) for bits_of, ids in both]
-        roles = terms.roles, np.array([own for own, _ in dense]), dense
+        roles = terms.roles, self.counter.addresses(table, terms.terms.tolist())
         with ThreadPoolExecutor(threads, "fastseq-search") as pool:
             self._run(*hits, terms, sources, self.passing(filter), pool, threads, roles)
         to = [places[i] for i in chosen]
@@ -435,14 +452,14 @@ class Searcher:
             weights, base = evaluator.weights(plan)
             table, lists, _kept = evaluator.sources(plan)
             m = len(lists)
-            scratch = self._take_scratch(depth, m)
+            scratch = self.take_scratch(depth, m)
             weights = np.concatenate([weights, np.zeros(m - len(weights), np.float32)])
             kernels.search(
                 rows[q : q + 1], scores[q : q + 1], table, lists, scratch,
                 np.array([0, m]), np.arange(m, dtype=np.int32), weights,
                 np.array([base], np.float32), evaluator.allowed(plan), NO_RANGES, depth,
             )  # fmt: skip
-            self._give_back(scratch)
+            self.give_back(scratch)
 
         threads = min(thread_count(threads), n)
         if threads <= 1:
@@ -462,20 +479,25 @@ class Searcher:
         """uint8[rows]: 1 for every document that matches a query of any kind; `notices` gets what
         was left out, unless patterns match `every_word`, with no limit."""
         notices = [] if notices is None else notices
-        clause: Clause | None
+        clause = self._clause(query, model, fields, operator, notices, every_word)
+        if clause is None:
+            return np.zeros(self.collection.rows, np.uint8)
+        return self.evaluator(model, filter).matched(plan_of(clause))
+
+    def _clause(
+        self, query: Query | values.Query, model: RankingModel,
+        fields: Mapping[str, float] | None, operator: str, notices: list[str], every_word: bool,
+    ) -> Clause | None:  # fmt: skip
+        """The clause of a query of any kind; None where it has no words."""
         if isinstance(query, Mapping):
             if fields is not None:
                 raise SettingsError("a mapping of terms to weights cannot be searched in fields")
             _weights_of(query)
             terms: list[Clause] = [self.term(term) for term in _terms_of(query)]
-            clause = BooleanClause(self.collection, (), terms, (), (), 1) if terms else None
-        else:
-            value = values.Term(query) if isinstance(query, str) else query
-            most = None if every_word else MOST_WORDS
-            clause = Resolver(self, model, fields, operator, notices, most).resolve(value)
-        if clause is None:
-            return np.zeros(self.collection.rows, np.uint8)
-        return self.evaluator(model, filter).matched(plan_of(clause))
+            return BooleanClause(self.collection, (), terms, (), (), 1) if terms else None
+        value = values.Term(query) if isinstance(query, str) else query
+        most = None if every_word else MOST_WORDS
+        return Resolver(self, model, fields, operator, notices, most).resolve(value)
 
     def evaluator(self, model: RankingModel, filter: Any = None) -> Evaluator:
         """The evaluation of queries clause by clause."""
@@ -499,6 +521,10 @@ class Searcher:
 
     def _passing(self, filter: Any) -> Passing:
         return Passing(self.collection, allowed_rows(self.collection, filter))
+
+    def scorer(self, model: RankingModel) -> ModelScorer:
+        """The weights and impacts of a model."""
+        return self._scorer(model)
 
     def contains(self, terms: Texts) -> npt.NDArray[np.bool_]:
         """bool[n]: whether a document has each term."""
@@ -566,10 +592,10 @@ class Searcher:
     def _run(
         self, rows: Int32, scores: Float32, queries: QueryTerms | FlatTerms, sources: Sources,
         passing: Passing, pool: ThreadPoolExecutor, threads: int,
-        roles: tuple[UInt8, Int64, Any] | None = None,
+        roles: tuple[UInt8, Int64] | None = None,
     ) -> None:  # fmt: skip
-        """Fill in the hits of queries, on all threads; of flat ones with (the roles of the terms,
-        int64[S, n]: where the bits of each in each segment start, the arrays of these)."""
+        """Fill in the hits of queries, on all threads; of flat ones with the roles of the terms, and
+        where their bits in each segment start (`Counter.addresses`)."""
         # the kernel leaves the columns from k on: a part of each row would be another type to Numba
         k = min(rows.shape[1], self.collection.documents)
         longest = int(np.diff(queries.starts).max())
@@ -578,7 +604,7 @@ class Searcher:
         tasks = itertools.count(0, step)  # next() on it is atomic
 
         def work() -> None:
-            scratch = self._take_scratch(k, longest)
+            scratch = self.take_scratch(k, longest)
             while (first := next(tasks)) < n:
                 stop = min(first + step, n)
                 given = (
@@ -589,8 +615,8 @@ class Searcher:
                 if roles is None:
                     kernels.search(*given, *rest)
                 else:
-                    search_required(*given, *roles[:2], *rest)
-            self._give_back(scratch)
+                    search_required(*given, *roles, *rest)
+            self.give_back(scratch)
 
         others = [pool.submit(work) for _ in range(min(threads, -(-n // step)) - 1)]
         try:
@@ -643,14 +669,14 @@ class Searcher:
         ordered = np.array([given[term] for term in found.terms.tolist()], np.float32)
         return replace(found, weights=ordered)
 
-    def _take_scratch(self, k: int, terms: int) -> kernels.Scratch:
+    def take_scratch(self, k: int, terms: int) -> kernels.Scratch:
         """Scratch memory that is large enough, reused (list.pop and append are atomic)."""
         with suppress(IndexError):
             if kernels.fits(scratch := self._scratch.pop(), k, terms):
                 return scratch
         return kernels.make_scratch(k, max(terms, 32))
 
-    def _give_back(self, scratch: kernels.Scratch) -> None:
+    def give_back(self, scratch: kernels.Scratch) -> None:
         if len(self._scratch) < _CACHED_SCRATCH:
             self._scratch.append(scratch)
 

@@ -7,10 +7,11 @@ takes are made of short lists. The hits have the bits of a batch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from fastseq.index.collection import Collection
 from fastseq.kernels.search import search as kernels
 from fastseq.kernels.search.phrase_search import MOST_TF, collect_phrases, write_phrases
 from fastseq.kernels.search.phrases import Scratch as PhraseScratch
@@ -18,15 +19,14 @@ from fastseq.kernels.search.phrases import make_scratch
 from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED, search_required
 from fastseq.kernels.search.search import TINY, key_capacity
 from fastseq.query import Boolean, Phrase, Query, Term
+from fastseq.search.counting import Counter
+from fastseq.search.filtering import Passing
 from fastseq.search.flat import FlatQuery, clause_texts, flatten
 from fastseq.search.phrase_batches import PhraseTerms, phrase_terms
 from fastseq.search.ranking import ADDITIVE, BM25, RankingModel
-from fastseq.search.scorer import NO_BASE
+from fastseq.search.scorer import NO_BASE, ModelScorer
+from fastseq.search.term_table import TermTable
 from fastseq.types import Float32, Int32, Int64, UInt8, UInt64
-
-if TYPE_CHECKING:
-    from fastseq.search.searcher import Searcher
-    from fastseq.search.term_table import TermTable
 
 _MOST_TERMS = 64
 _CACHED_SCRATCH = 16
@@ -34,6 +34,38 @@ _STARTS = [np.array([0, n], np.int64) for n in range(_MOST_TERMS + 1)]
 _TERM_NUMBERS = np.arange(_MOST_TERMS + 1, dtype=np.int64)
 _ALL: UInt8 = np.empty(0, np.uint8)
 _TFS: Float32 = np.arange(MOST_TF, dtype=np.float32)
+
+
+class Prepared(Protocol):
+    """What is kept of a collection between searches (a Searcher)."""
+
+    collection: Collection
+
+    @property
+    def table(self) -> TermTable:
+        """The terms of recent queries."""
+        ...
+
+    def scorer(self, model: RankingModel) -> ModelScorer:
+        """The weights and impacts of a model."""
+        ...
+
+    @property
+    def counter(self) -> Counter:
+        """The bits of frequent terms."""
+        ...
+
+    def passing(self, filter: Any) -> Passing:
+        """The rows that a filter lets pass; all for None."""
+        ...
+
+    def take_scratch(self, k: int, terms: int) -> kernels.Scratch:
+        """Scratch memory for a query of `terms` terms and k hits."""
+        ...
+
+    def give_back(self, scratch: kernels.Scratch) -> None:
+        """Keep scratch memory for a later search."""
+        ...
 
 
 class _PhraseMemory(NamedTuple):
@@ -56,20 +88,21 @@ class SingleSearch:
     exact phrase.
     """
 
-    def __init__(self, searcher: Searcher) -> None:
+    def __init__(self, searcher: Prepared) -> None:
         self._searcher = searcher
         leaves = searcher.collection.leaves
         self.has_positions = all(leaf.segment.unverified_positions is not None for leaf in leaves)
+        self._no_bits = np.empty((len(leaves), 0), np.int64)
         self._phrase_memory: list[_PhraseMemory] = []
 
     def find(
-        self, query: str | Query, k: int, model: RankingModel, filter: Any, operator: str = "or"
+        self, query: Any, k: int, model: RankingModel, filter: Any, operator: str = "or"
     ) -> tuple[Int32, Float32] | None:
         """(rows int32[1, k], scores float32[1, k]) as `Searcher.find` returns them."""
         searcher = self._searcher
         if type(model) is not BM25 or model.variant not in ADDITIVE:
             return None
-        if k > searcher.collection.documents:
+        if k > searcher.collection.documents or not isinstance(query, str | Query):
             return None
         table = searcher.table
         if isinstance(query, Phrase) and self.has_positions and model.variant != "atire":
@@ -107,12 +140,12 @@ class SingleSearch:
         rows, scores = np.empty((1, k), np.int32), np.empty((1, k), np.float32)
         if not required and not excluded:
             sources = scorer.sources_of(table, terms)
-            scratch = searcher._take_scratch(k, len(terms))
+            scratch = searcher.take_scratch(k, len(terms))
             kernels.search(
                 rows, scores, sources.table, sources.lists, scratch, _STARTS[len(terms)],
                 np.array(terms, np.int32), own, NO_BASE, passing.rows, passing.ranges, k,
             )  # fmt: skip
-            searcher._give_back(scratch)
+            searcher.give_back(scratch)
             return rows, scores
         roles = [OPTIONAL] * len(terms)
         if required:
@@ -127,13 +160,16 @@ class SingleSearch:
                 values.append(0.0)
                 roles.append(EXCLUDED)
         sources = scorer.sources_of(table, terms)
-        scratch = searcher._take_scratch(k, len(terms))
+        bits = self._no_bits
+        if len(required) > 1:
+            bits = searcher.counter.addresses(table, terms)
+        scratch = searcher.take_scratch(k, len(terms))
         search_required(
             rows, scores, sources.table, sources.lists, scratch, _STARTS[len(terms)],
             np.array(terms, np.int32), np.array(values, np.float32), np.array(roles, np.uint8),
-            NO_BASE, passing.rows, passing.ranges, k,
+            bits, NO_BASE, passing.rows, passing.ranges, k,
         )  # fmt: skip
-        searcher._give_back(scratch)
+        searcher.give_back(scratch)
         return rows, scores
 
     def _find_phrase(
@@ -145,7 +181,7 @@ class SingleSearch:
         weights = scorer.term_weights(table, numbers)
         if weights is None or n > _MOST_TERMS:
             return None
-        allowed = searcher.allowed(filter)
+        allowed = searcher.passing(filter).rows
         weight = 0.0
         for number in numbers:
             own = weights[number]

@@ -10,7 +10,9 @@ other list is much longer, by search.
 from __future__ import annotations
 
 import numpy as np
+from numba import types
 
+from fastseq.kernels.core.intrinsics import array_at
 from fastseq.kernels.core.jit import inline, jit, optimised_helper
 from fastseq.kernels.search.postings import WINDOW, find_document
 from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED, WORDS
@@ -22,6 +24,7 @@ _STREAMED = 12
 # rows of the lists: a term's current run and the first posting of it, and where its postings in the
 # window start and how many there are
 RUN, POSTING, START, SIZE = range(4)
+_uint64_at = array_at(types.uint64)
 _U1, _U6, _U63 = np.uint64(1), np.uint64(6), np.uint64(63)
 
 
@@ -34,22 +37,18 @@ def _set_bits(bits, docs, first, last):
 
 
 @jit
-def fill_dense(dense, postings, terms):
-    """The bits of the documents of some terms.
+def fill_dense(dense, postings, term):
+    """The bits of the documents of a term.
 
-    dense  uint64[m, windows · WORDS]  zeroed
-    terms  int32[m]
+    dense  uint64[windows · WORDS]  zeroed
     """
-    for i in range(len(terms)):
-        term = np.uint64(terms[i])
-        at = np.uint64(postings.term_posting[term])
-        for run in range(postings.term_run[term], postings.term_run[term + _U1]):
-            window = np.int64(postings.run_window[np.uint64(run)])
-            stop = at + np.uint64(postings.run_count[np.uint64(run)]) + _U1
-            if (window + 1) * WORDS <= dense.shape[1]:
-                own = dense[i, window * WORDS : (window + 1) * WORDS]
-                _set_bits(own, postings.docs, at, stop)
-            at = stop
+    at = np.uint64(postings.term_posting[np.uint64(term)])
+    for run in range(postings.term_run[np.uint64(term)], postings.term_run[np.uint64(term) + _U1]):
+        window = np.int64(postings.run_window[np.uint64(run)])
+        stop = at + np.uint64(postings.run_count[np.uint64(run)]) + _U1
+        if (window + 1) * WORDS <= len(dense):
+            _set_bits(dense[window * WORDS : (window + 1) * WORDS], postings.docs, at, stop)
+        at = stop
 
 
 @inline
@@ -71,6 +70,12 @@ def _enter_window(lists, postings, i, term, window, low, high):
             posting += skipped
             size -= skipped
     lists[START, i], lists[SIZE, i] = posting, size
+
+
+@inline
+def _window_bits(address, base):
+    """The bits of a window, whose first word is `base`, of those at an address."""
+    return _uint64_at(address + base * 8, np.int64(WORDS))
 
 
 @inline
@@ -109,25 +114,42 @@ def _keep_in_list(candidates, n, docs, start, size, wanted, other):
     return np.int64(kept)
 
 
+@optimised_helper
+def _count_with(docs, start, n, bits):
+    """How many of the n documents have a bit."""
+    total = np.uint64(0)
+    for j in range(np.uint64(start), np.uint64(start + n)):
+        total += _has_bit(bits, np.uint64(docs[j]))
+    return np.int64(total)
+
+
 @inline
-def _count_candidates(
-    lists, postings, terms, roles, dense, places, allowed, base, work, candidates, lead
-):
+def _count_candidates(lists, postings, roles, dense, allowed, base, work, candidates, lead):
     """The documents of the window in list `lead` that all other required lists have, and no
     excluded one."""
     n = lists[SIZE, lead]
     start = lists[START, lead]
+    conditions = 0
+    other = 0
+    for i in range(len(roles)):
+        if i != lead and lists[SIZE, i] > 0 and roles[i] != OPTIONAL:
+            conditions += 1
+            other = i
+    if len(allowed) == 0 and conditions == 0:
+        return n
+    if len(allowed) == 0 and conditions == 1 and dense[other] != 0:
+        common = _count_with(postings.docs, start, n, _window_bits(dense[other], base))
+        return common if roles[other] == REQUIRED else n - common
     for c in range(np.uint64(n)):
         candidates[c] = postings.docs[np.uint64(start) + c]
     if len(allowed) > 0:
         n = _keep(candidates, n, allowed[base : base + WORDS], _U1)
-    for i in range(len(terms)):
+    for i in range(len(roles)):
         if i == lead or lists[SIZE, i] == 0 or roles[i] == OPTIONAL or n == 0:
             continue
         wanted = np.uint64(roles[i] == REQUIRED)
-        place = places[np.uint64(terms[i])]
-        if place >= 0:
-            n = _keep(candidates, n, dense[place, base : base + WORDS], wanted)
+        if dense[i] != 0:
+            n = _keep(candidates, n, _window_bits(dense[i], base), wanted)
         else:
             n = _keep_in_list(
                 candidates, n, postings.docs, lists[START, i], lists[SIZE, i], wanted, work
@@ -136,24 +158,21 @@ def _count_candidates(
 
 
 @inline
-def _count_bits(
-    lists, postings, terms, roles, dense, places, allowed, base, low, high, work, role
-):
+def _count_bits(lists, postings, roles, dense, allowed, base, low, high, work, role):
     """The documents in the words from `low` to `high` of the window that all lists have, where
     `role` is REQUIRED and these are dense, or any, where it is OPTIONAL; and no excluded one."""
     begun = False
     alone = np.int64(0)  # documents, as long as one list without other conditions is counted
     for excluding in range(2):
-        for i in range(len(terms)):
+        for i in range(len(roles)):
             turn = role if excluding == 0 else EXCLUDED
             if roles[i] != turn or lists[SIZE, i] == 0 or (turn == EXCLUDED and not begun):
                 continue
-            place = places[np.uint64(terms[i])]
             start = np.uint64(lists[START, i])
             stop = start + np.uint64(lists[SIZE, i])
             alone = np.int64(stop - start) if not begun else np.int64(-1)
-            if place >= 0:
-                bits = dense[place, base : base + WORDS]
+            if dense[i] != 0:
+                bits = _window_bits(dense[i], base)
                 if not begun:
                     for w in range(np.uint64(low), np.uint64(high)):
                         work[w] = bits[w]
@@ -189,7 +208,7 @@ def _count_bits(
 
 @jit
 def count_documents(
-    counts, postings, terms, roles, starts, dense, places, allowed, words, work, candidates, lists
+    counts, postings, terms, roles, dense, starts, allowed, words, work, candidates, lists
 ):
     """Add the documents of a segment that match each of Q queries to their counts.
 
@@ -197,8 +216,8 @@ def count_documents(
     terms    int32[n]   of the segment, those of query q from starts[q] on; -1 for one that it lacks
     roles    uint8[n]   OPTIONAL, REQUIRED or EXCLUDED; without required terms one of the optional
                         ones must occur
-    dense    uint64[m, windows · WORDS], places int32[V]: the bits of term t are dense[places[t]];
-             -1 for a term without
+    dense    int64[n]   the addresses of the bits of each term's documents, which are
+                        uint64[windows · WORDS]; 0 for a term without
     allowed  uint64[windows · WORDS]  bits of the documents that count, or uint64[0] for all
     words    int64[2]  the words, from the first to the last, exclusive, that have such bits
     work     uint64[WORDS]; candidates uint16[WINDOW]; lists int64[4, longest query]: scratch
@@ -206,6 +225,7 @@ def count_documents(
     for q in range(len(counts)):
         own = terms[starts[q] : starts[q + 1]]
         role = roles[starts[q] : starts[q + 1]]
+        bits = dense[starts[q] : starts[q + 1]]
         required = 0
         missing = False
         for i in range(len(own)):
@@ -231,7 +251,7 @@ def count_documents(
                 if role[i] == REQUIRED:
                     size = lists[SIZE, i]
                     empty = empty or size == 0
-                    if places[np.uint64(own[i])] >= 0:
+                    if bits[i] != 0:
                         size += 2 * WINDOW  # the others first
                     if lead < 0 or size < least:
                         lead, least = i, size
@@ -239,11 +259,11 @@ def count_documents(
                 continue
             if lead >= 0 and least <= WINDOW:
                 total += _count_candidates(
-                    lists, postings, own, role, dense, places, allowed, base, work, candidates, lead
+                    lists, postings, role, bits, allowed, base, work, candidates, lead
                 )
             else:
                 total += _count_bits(
-                    lists, postings, own, role, dense, places, allowed, base, low, high, work,
+                    lists, postings, role, bits, allowed, base, low, high, work,
                     REQUIRED if required > 0 else OPTIONAL,
                 )  # fmt: skip
         counts[q] += total
