@@ -4,11 +4,11 @@
     python -m bench.startup --first-run       # with an empty kernel cache too: minutes
 
 Warm: `import fastseq` (within the process) and `fastseq search` on an index of the corpus that
-`fastseq sample` writes, compiled kernels cached, medians; target: at most 0.25 s more than a process
-that imports numba and pyarrow, which alternates with the searches. First run: `index`, `search` and
-`fit-lstm` on that corpus, each in turn with one kernel cache that is empty at the beginning;
-targets: `index` and `search` spend at most 8 s on compiling together, `fit-lstm` 15 s. The time of
-compiling is the difference from the same command repeated with the cache filled.
+`fastseq sample` writes, compiled kernels cached, medians; target: at most 0.25 s more than a
+process that imports numba and pyarrow, which alternates with the searches. First run: `index`,
+`search` and `fit-lstm` on that corpus, each in turn with one kernel cache that is empty at the
+beginning; targets: `index` and `search` spend at most 8 s on compiling together, `fit-lstm` 15 s.
+The time of compiling is the difference from the same command repeated with the cache filled.
 """
 
 from __future__ import annotations
