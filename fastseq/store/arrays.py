@@ -171,8 +171,10 @@ def list_offsets(array: pa.Array) -> Int64:
 
     lengths = pc.list_value_length(array).cast(pa.int64())
     if lengths.null_count:
-        lengths = lengths.fill_null(pa.scalar(0, pa.int64()))
-    return offsets_of(lengths.to_numpy(zero_copy_only=False))
+        lengths = lengths.fill_null(number_array([0])[0])
+    # to_numpy would import an installed pandas
+    found = np.frombuffer(lengths.buffers()[1] or b"", np.int64)
+    return offsets_of(found[lengths.offset : lengths.offset + len(lengths)])
 
 
 def joined(array: pa.Array) -> pa.Array:

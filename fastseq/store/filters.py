@@ -40,11 +40,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastseq.errors import DataError, SettingsError
+from fastseq.store.arrays import list_offsets, number_array, string_scalar
 from fastseq.store.documents import StoredDocuments
 from fastseq.store.files import reason
 from fastseq.store.nested import column_at, field_at, no_column, top_level
 
 Literal = Decimal | str | bool | None
+
+# pa.scalar, pa.array, a Python value as an argument of a function and to_numpy would import an
+# installed pandas, which takes 0.3 s
+_NO, _YES = number_array([0, 1], np.uint8).cast(pa.bool_())
+_UNKNOWN = pa.nulls(1, pa.bool_())[0]
 
 _MOST_DIGITS = 100  # more than any integer or decimal of Arrow has
 _EXACT = Context(prec=1000)
@@ -88,10 +94,9 @@ class Filter(ABC):
         """bool[rows]: where the filter is true. Raises DataError where a column cannot be compared
         as the filter does."""
         try:
-            found = pc.fill_null(self.of(rows), False)
+            return _where(self.of(rows))
         except DataError as error:
             raise DataError(f"filter: {error}") from error
-        return np.asarray(found.to_numpy(zero_copy_only=False), np.bool_)
 
 
 @dataclass(frozen=True)
@@ -144,9 +149,18 @@ class _Predicate(Filter):
 # ---- predicates
 
 
+def _where(array: pa.BooleanArray) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """bool[n]: where an array is true, neither false nor null."""
+    numbers = pc.fill_null(array, _NO).cast(pa.uint8())
+    buffer = numbers.buffers()[1]
+    if not len(array) or buffer is None:
+        return np.zeros(len(array), np.bool_)
+    return np.frombuffer(buffer, np.bool_, len(array), numbers.offset).copy()
+
+
 def _constant(array: pa.Array, value: bool) -> pa.BooleanArray:
     """The value, and null where the array is."""
-    return pc.if_else(pc.is_valid(array), value, pa.scalar(None, pa.bool_()))
+    return pc.if_else(pc.is_valid(array), _YES if value else _NO, _UNKNOWN)
 
 
 def _is_true(array: pa.Array, name: str) -> pa.BooleanArray:
@@ -172,11 +186,11 @@ def compare(array: pa.Array, name: str, sign: str, literal: Literal) -> pa.Boole
     if types.is_boolean(kind):
         if not isinstance(literal, bool):
             _mismatch(name, kind, literal, "true or false")
-        return test(array.cast(pa.uint8()), pa.scalar(int(literal), pa.uint8()))
+        return test(array.cast(pa.uint8()), number_array([literal], np.uint8)[0])
     if not isinstance(literal, str):
         _mismatch(name, kind, literal, "a string")
     if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
-        return test(array.cast(pa.large_string()), pa.scalar(literal, pa.large_string()))
+        return test(array.cast(pa.large_string()), string_scalar(literal, pa.large_string()))
     if types.is_temporal(kind) and not types.is_duration(kind) and not types.is_interval(kind):
         return test(*moments(array, name, literal))
     raise DataError(f"the column {name!r} is {kind}, which a filter cannot compare")
@@ -189,7 +203,7 @@ def _compare_number(array: pa.Array, sign: str, literal: Decimal) -> pa.BooleanA
         # a literal is the nearest number of the column's type: 0.1 is equal to float32(0.1)
         with np.errstate(over="ignore"):
             nearest = np.dtype(kind.to_pandas_dtype()).type(float(literal))
-        return test(array.cast(pa.float64()), float(nearest))
+        return test(array.cast(pa.float64()), number_array([nearest], np.float64)[0])
     if literal.adjusted() > _MOST_DIGITS:
         return _constant(array, between(0, 1 if literal > 0 else -1))
     scale = kind.scale if pa.types.is_decimal(kind) else 0
@@ -201,7 +215,14 @@ def _compare_number(array: pa.Array, sign: str, literal: Decimal) -> pa.BooleanA
         sign = ">" if sign in (">", ">=") else "<="
         test, between = _COMPARISONS[sign]
     try:
-        value = pa.scalar(below if scale or pa.types.is_decimal(kind) else int(below), kind)
+        if pa.types.is_decimal(kind):
+            value = pa.scalar(below, kind)
+        else:
+            dtype = np.dtype(kind.to_pandas_dtype())
+            limits = np.iinfo(dtype)
+            if not limits.min <= below <= limits.max:
+                raise OverflowError
+            value = number_array([int(below)], dtype)[0]
     except (pa.ArrowException, OverflowError, ValueError):
         # outside the type's range: on the same side of every value
         return _constant(array, between(0, 1 if below > 0 else -1))
@@ -263,12 +284,12 @@ def _has(array: pa.Array, name: str, literal: Literal) -> pa.BooleanArray:
     elements = array.flatten()
     if types.is_dictionary(elements.type):
         elements = elements.dictionary_decode()
-    equal = pc.fill_null(compare(elements, name, "=", literal), False)
-    lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
-    parents = np.repeat(np.arange(len(array)), lengths)
-    found = np.zeros(len(array), np.bool_)
-    found[parents[equal.to_numpy(zero_copy_only=False)]] = True
-    return pc.if_else(pc.is_valid(array), pa.array(found), pa.scalar(None, pa.bool_()))
+    equal = _where(compare(elements, name, "=", literal))
+    parents = np.repeat(np.arange(len(array)), np.diff(list_offsets(array)))
+    found = np.zeros(len(array), np.uint8)
+    found[parents[equal]] = 1
+    known = number_array(found, np.uint8).cast(pa.bool_())
+    return pc.if_else(pc.is_valid(array), known, _UNKNOWN)
 
 
 # ---- text
@@ -310,9 +331,7 @@ class _Parser:
 
     def _fail(self, expected: str) -> NoReturn:
         found = "its end" if self._kind == "end" else repr(self._value[:40])
-        raise SettingsError(
-            f"filter: expected {expected} at character {self._at + 1}, not {found}"
-        )
+        raise SettingsError(f"filter: expected {expected} at character {self._at + 1}, not {found}")
 
     def _either(self) -> Filter:
         parts = [self._both()]
@@ -490,7 +509,9 @@ def as_filter(given: Any, schema: pa.Schema) -> Filter:
     for path in found.columns():
         if field_at(schema, path) is None:
             raise DataError(f"filter: {no_column(schema, path)}")
-    found.mask(pa.RecordBatch.from_pylist([], schema))  # of types that cannot be compared
+    # for types that cannot be compared; from_pylist would import an installed pandas, for 0.3 s
+    none = [pa.nulls(0, field.type) for field in schema]
+    found.mask(pa.RecordBatch.from_arrays(none, schema=schema))
     return found
 
 

@@ -9,7 +9,6 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
-from numba.np import arrayobj
 
 I64 = ir.IntType(64)
 
@@ -109,6 +108,8 @@ def array_at(kind: Any) -> Callable[..., Any]:
         """A one-dimensional array over memory that the caller keeps."""
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            from numba.np import arrayobj  # 0.05 s, which kernels from the cache do not need
+
             of_value = context.get_data_type(kind)
             size = context.get_constant(types.intp, context.get_abi_sizeof(of_value))
             array = arrayobj.make_array(of_kind)(context, builder)

@@ -147,10 +147,10 @@ _stamp = f"{_digest()}-{LANES}"  # other vector widths, when forced, have folder
 
 
 def _defer_scipy_linalg() -> None:
-    """Let Numba load its array functions without importing scipy.linalg at once.
+    """Let Numba load its array functions, for compiling, without importing scipy.linalg at once.
 
-    It does so only to learn whether it may offer np.dot, which costs every process 0.17 s. With
-    SciPy installed it may; compiling np.dot still runs the real check.
+    It does so only to learn whether it may offer np.dot, which costs 0.17 s. With SciPy installed
+    it may; compiling np.dot still runs the real check.
     """
     if "numba.np.arraymath" in sys.modules:
         return
@@ -166,9 +166,6 @@ def _defer_scipy_linalg() -> None:
         linalg.ensure_blas = check  # type: ignore[attr-defined]
     if hasattr(arraymath, "ensure_blas"):
         arraymath.ensure_blas = check  # type: ignore[attr-defined]
-
-
-_defer_scipy_linalg()
 
 
 class _Locator(caching._CacheLocator):  # type: ignore[misc]
@@ -213,6 +210,7 @@ class _KernelCache(caching.FunctionCache):  # type: ignore[misc]
         except Exception:  # a damaged file can raise any exception: compile again
             loaded = None
         if loaded is None:
+            _defer_scipy_linalg()
             target_context.refresh()
         module = self._py_func.__module__
         domain = module.split(".")[2] if module.startswith("fastseq.kernels.") else module
