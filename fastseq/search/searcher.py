@@ -594,8 +594,8 @@ class Searcher:
         passing: Passing, pool: ThreadPoolExecutor, threads: int,
         roles: tuple[UInt8, Int64] | None = None,
     ) -> None:  # fmt: skip
-        """Fill in the hits of queries, on all threads; of flat ones with the roles of the terms, and
-        where their bits in each segment start (`Counter.addresses`)."""
+        """Fill in the hits of queries, on all threads; of flat ones with the roles of the terms,
+        and where their bits in each segment start (`Counter.addresses`)."""
         # the kernel leaves the columns from k on: a part of each row would be another type to Numba
         k = min(rows.shape[1], self.collection.documents)
         longest = int(np.diff(queries.starts).max())

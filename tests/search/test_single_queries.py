@@ -28,6 +28,9 @@ class Built(NamedTuple):
     documents: list[list[str] | None]
     parts: list[int]
 
+    def __repr__(self) -> str:
+        return repr(self.index)  # the documents would fill a screen a thousand times
+
 
 def random_rows(seed: int, count: int, longest: int) -> list[dict[str, Any]]:
     chance = random.Random(seed)

@@ -73,12 +73,6 @@ def _enter_window(lists, postings, i, term, window, low, high):
 
 
 @inline
-def _window_bits(address, base):
-    """The bits of a window, whose first word is `base`, of those at an address."""
-    return _uint64_at(address + base * 8, np.int64(WORDS))
-
-
-@inline
 def _has_bit(bits, document):
     return bits[document >> _U6] >> (document & _U63) & _U1
 
@@ -138,7 +132,7 @@ def _count_candidates(lists, postings, roles, dense, allowed, base, work, candid
     if len(allowed) == 0 and conditions == 0:
         return n
     if len(allowed) == 0 and conditions == 1 and dense[other] != 0:
-        common = _count_with(postings.docs, start, n, _window_bits(dense[other], base))
+        common = _count_with(postings.docs, start, n, _uint64_at(dense[other] + base * 8, WORDS))
         return common if roles[other] == REQUIRED else n - common
     for c in range(np.uint64(n)):
         candidates[c] = postings.docs[np.uint64(start) + c]
@@ -149,7 +143,7 @@ def _count_candidates(lists, postings, roles, dense, allowed, base, work, candid
             continue
         wanted = np.uint64(roles[i] == REQUIRED)
         if dense[i] != 0:
-            n = _keep(candidates, n, _window_bits(dense[i], base), wanted)
+            n = _keep(candidates, n, _uint64_at(dense[i] + base * 8, WORDS), wanted)
         else:
             n = _keep_in_list(
                 candidates, n, postings.docs, lists[START, i], lists[SIZE, i], wanted, work
@@ -172,7 +166,7 @@ def _count_bits(lists, postings, roles, dense, allowed, base, low, high, work, r
             stop = start + np.uint64(lists[SIZE, i])
             alone = np.int64(stop - start) if not begun else np.int64(-1)
             if dense[i] != 0:
-                bits = _window_bits(dense[i], base)
+                bits = _uint64_at(dense[i] + base * 8, WORDS)
                 if not begun:
                     for w in range(np.uint64(low), np.uint64(high)):
                         work[w] = bits[w]
