@@ -18,7 +18,7 @@ Passes for what no kernel has (closures, `with`, array expressions) are left out
 from __future__ import annotations
 
 import importlib
-from functools import partial
+from functools import cached_property, partial, update_wrapper
 from typing import Any
 
 import numba
@@ -210,11 +210,32 @@ def kernel(function: Any) -> Any:
     return numba.njit(pipeline_class=_Compiler, **options)(function)
 
 
+class _LazyHelper:
+    """A dispatcher that is made when a kernel that calls it is compiled: to make those of all
+    helpers would take 20 ms of every process, which has its kernels from the cache."""
+
+    def __init__(self, function: Any, optimised: bool, options: dict[str, Any]) -> None:
+        update_wrapper(self, function)
+        self._optimised, self._options = optimised, options
+
+    @cached_property
+    def dispatcher(self) -> Any:
+        """The dispatcher."""
+        options = {**_CALLED, "no_cpython_wrapper": True, **self._options}
+        compiler = _OptimisedCompiler if self._optimised else _HelperCompiler
+        return _Helper(self.__wrapped__, targetoptions=options, pipeline_class=compiler)  # type: ignore[attr-defined]
+
+    @property
+    def _numba_type_(self) -> Any:
+        return self.dispatcher._numba_type_
+
+    def __call__(self, *args: Any, **kws: Any) -> Any:
+        return self.dispatcher(*args, **kws)
+
+
 def helper(function: Any, optimised: bool = False, **options: Any) -> Any:
-    """A dispatcher of a function that kernels alone call; a call from Python compiles a kernel."""
-    options = {**_CALLED, "no_cpython_wrapper": True, **options}
-    compiler = _OptimisedCompiler if optimised else _HelperCompiler
-    return _Helper(function, targetoptions=options, pipeline_class=compiler)
+    """A function that kernels alone call; a call from Python compiles a kernel."""
+    return _LazyHelper(function, optimised, options)
 
 
 def shared(function: Any) -> Any:
