@@ -8,6 +8,8 @@ The command line prints the message on one line and exits 1, so a message says w
 from __future__ import annotations
 
 import re
+import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -122,3 +124,11 @@ class MissingExtraError(FastseqError, ImportError):
 class FastseqWarning(UserWarning):
     """A notice about the input: the result may not be what was intended. The command line prints it
     on one line of stderr."""
+
+
+def warn(message: str) -> None:
+    """Warn the line that called into the package."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and str(frame.f_globals.get("__name__")).partition(".")[0] == "fastseq":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, FastseqWarning, stacklevel=level)

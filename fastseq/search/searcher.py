@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -17,7 +16,7 @@ import numpy.typing as npt
 
 from fastseq import query as values
 from fastseq.devices import check_device
-from fastseq.errors import FastseqWarning, SettingsError
+from fastseq.errors import SettingsError, warn
 from fastseq.index.collection import Collection
 from fastseq.index.words import live_words
 from fastseq.kernels.search import search as kernels
@@ -682,7 +681,7 @@ class Searcher:
 
 
 def _warn_of_cpu(why: str, remedy: str = "") -> None:
-    warnings.warn(f"{why}: searched on the CPU{remedy}", FastseqWarning, stacklevel=5)
+    warn(f"{why}: searched on the CPU{remedy}")
 
 
 def _registered(table: ByteTable, texts: Texts) -> Int32:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import os
 import stat
-import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, combinations
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fastseq.errors import DataError, FastseqWarning, SettingsError
+from fastseq.errors import DataError, SettingsError, warn
 from fastseq.store.arrays import arrow_column, is_string, plain_type, promoted
 from fastseq.store.data_files import DataFile, MemoryFile, data_files, find_files
 from fastseq.store.files import reason
@@ -322,17 +321,15 @@ def _open_files(given: Sequence[str | os.PathLike[str]], single: Collection[str]
     if found.skipped:
         count = len(found.skipped)
         what = "1 file" if count == 1 else f"{count:,} files"
-        warnings.warn(
+        warn(
             f"{what} skipped, empty or not named as data: {found.skipped[0]}"
-            + (", …" if count > 1 else ""),
-            FastseqWarning,
-            stacklevel=4,
+            + (", …" if count > 1 else "")
         )
     if count := len(found.repeated):
         what = "1 file is" if count == 1 else f"{count:,} files are"
         more = ", …" if count > 1 else ""
         notice = f"{what} named more than once, and read once: {found.repeated[0]}{more}"
-        warnings.warn(notice, FastseqWarning, stacklevel=4)
+        warn(notice)
     sources = []
     for file, constants in zip(found.files, found.partitions, strict=True):
         source = open_file(file, single)
@@ -342,7 +339,7 @@ def _open_files(given: Sequence[str | os.PathLike[str]], single: Collection[str]
     if count := sum(empty.values()):
         first, *others = (name for name, number in empty.items() if number)
         where = first + (f" and {len(others)} more" if others else "")
-        warnings.warn(skipped_lines(where, count), FastseqWarning, stacklevel=4)
+        warn(skipped_lines(where, count))
     return Dataset.of(sources)
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import warnings
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -25,7 +24,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fastseq.errors import DataError, FastseqWarning, RowError, SettingsError
+from fastseq.errors import DataError, RowError, SettingsError, warn
 from fastseq.store.arrays import (
     first_null,
     is_string,
@@ -182,7 +181,7 @@ def _queries_in_lines(path: Readable) -> tuple[list[str], list[str]]:
         texts.append(text)
     if header:
         notice = f"{path}: the first line is read as a header: {header!r}"
-        warnings.warn(notice, FastseqWarning, stacklevel=4)
+        warn(notice)
     _notice_empty_lines(path, empty)
     return ids, texts
 
@@ -528,4 +527,4 @@ def _columns(
 
 def _notice_empty_lines(source: Readable, count: int) -> None:
     if count:
-        warnings.warn(skipped_lines(str(source), count), FastseqWarning, stacklevel=5)
+        warn(skipped_lines(str(source), count))

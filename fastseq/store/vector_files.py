@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from fastseq.errors import DataError, FastseqWarning, SettingsError
+from fastseq.errors import DataError, SettingsError, warn
 from fastseq.settings import one_of, thread_count
 from fastseq.store.arrays import first_null, is_string, plain, plain_type, text_array, valid_utf8
 from fastseq.store.files import created, opened, peek, reason, written_whole
@@ -276,7 +275,7 @@ def read_vector_file(
     if kept.skipped:
         more = ", …" if kept.skipped > 1 else ""
         notice = f"{path}: damaged vectors skipped: {kept.skipped:,}: {kept.example}{more}"
-        warnings.warn(notice, FastseqWarning, stacklevel=3)
+        warn(notice)
     if not kept.words:
         return [], np.empty((0, kept.dimensions), np.float32)
     vectors: Float32 = np.frombuffer(kept.vectors, np.float32)

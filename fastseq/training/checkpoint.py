@@ -11,7 +11,6 @@ A checkpoint is replaced atomically: a process killed at any moment leaves the p
 from __future__ import annotations
 
 import json
-import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.errors import FastseqWarning, FormatError, SettingsError
+from fastseq.errors import FormatError, SettingsError, warn
 from fastseq.store.folder import MANIFEST, Folder, as_json
 from fastseq.store.writer import FolderWriter
 
@@ -267,11 +266,10 @@ def refuse_other_data(
     """Raise SettingsError if a finished run to be resumed had other data. FastseqWarning for a
     folder of an earlier version, which does not identify its data (None)."""
     if before is None:
-        warnings.warn(
+        warn(
             f"{path}: does not identify the data of its training, so only the settings were "
-            "compared",
-            FastseqWarning, stacklevel=3,
-        )  # fmt: skip
+            "compared"
+        )
     else:
         refuse_other(path, before, after)
 

@@ -292,6 +292,13 @@ def test_queries_prefer_the_standard_names(tmp_path: Path) -> None:
     assert read_queries(tmp_path / "queries.parquet") == (["q"], ["yes"])
 
 
+def test_a_warning_names_the_line_outside_of_the_package(tmp_path: Path) -> None:
+    path = put(tmp_path / "queries.tsv", b"1\tcat\n\n2\tdog\n")
+    with pytest.warns(FastseqWarning, match="1 empty line") as caught:
+        read_queries(path)
+    assert caught[0].filename == __file__
+
+
 def test_queries_from_lines(tmp_path: Path) -> None:
     content = "\ufeff1\twhat is\ta tab?\r\n\n2\t\n猫\tcut\u2028here\x85\x0band\rthere"
     wanted = (["1", "2", "猫"], ["what is\ta tab?", "", "cut\u2028here\x85\x0band\rthere"])
