@@ -45,23 +45,23 @@ demo: $(VENV)/.installed ## index, search, train and predict on the sample corpo
 	$(FASTSEQ) predict demo/model demo/labelled_test.parquet --keep label -o demo/predicted.parquet
 
 .PHONY: test
-test: lint ## lint, and run the tests on a sample of the large suites, CUDA's in Numba's simulator
-	$(MAKE) -j2 test-first-half test-second-half test-simulated
+test: $(VENV)/.installed-test ## lint, and run the tests on a sample of the large suites, CUDA's in Numba's simulator
+	$(MAKE) -j2 $(PARTS:%=test-%) test-simulated lint
 
 .PHONY: test-all
 test-all: ## the same on all of the randomised and exhaustive suites
 	FASTSEQ_TESTS=all $(MAKE) test
 
-# two runs of pytest, since one uses one processor
-FIRST_HALF := tests/cli tests/kernels tests/models tests/nn tests/search tests/vectors
+# One run of pytest uses one processor. Parts of about the same length keep two of them busy.
+PARTS := search index models rest
+TESTS_search := tests/search
+TESTS_index := tests/index tests/store
+TESTS_models := tests/cli tests/kernels tests/models tests/nn tests/vectors
+TESTS_rest := $(patsubst %,--ignore=%,$(TESTS_search) $(TESTS_index) $(TESTS_models))
 
-.PHONY: test-first-half
-test-first-half: $(VENV)/.installed-test
-	$(BIN)/python -m pytest $(FIRST_HALF)
-
-.PHONY: test-second-half
-test-second-half: $(VENV)/.installed-test
-	$(BIN)/python -m pytest $(FIRST_HALF:%=--ignore=%)
+.PHONY: $(PARTS:%=test-%)
+$(PARTS:%=test-%): test-%: $(VENV)/.installed-test
+	$(BIN)/python -m pytest $(TESTS_$*)
 
 .PHONY: test-simulated
 test-simulated: $(VENV)/.installed-test
