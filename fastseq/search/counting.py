@@ -12,8 +12,8 @@ from fastseq.index.collection import Collection, Leaf
 from fastseq.kernels.search.counting import count_documents, fill_dense
 from fastseq.kernels.search.phrase_counting import count_phrases
 from fastseq.kernels.search.phrases import make_scratch
-from fastseq.kernels.search.postings import WINDOW
-from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED, WORDS
+from fastseq.kernels.search.postings import WINDOW, WORDS
+from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED
 from fastseq.search.filtering import EVERY_ROW, PassingBits
 from fastseq.search.flat import FlatQuery
 from fastseq.search.phrase_batches import PhraseTerms
@@ -38,14 +38,15 @@ class _Scratch(NamedTuple):
 
 
 class DenseTerms:
-    """The bits of the documents of frequent terms of a segment, as they are needed. Any number of
-    threads may call it at once."""
+    """The bits of the documents of frequent terms of a segment, as they are needed, and the ranks
+    of these, which give the posting of a document. Any number of threads may call it at once."""
 
     def __init__(self, leaf: Leaf) -> None:
         segment = leaf.segment
         self._segment = segment
         self._lock = threading.Lock()
-        self._arrays: list[UInt64] = []  # uint64[windows · WORDS] of each dense term
+        # of each dense term uint64[windows · WORDS] and, as four in one, uint16[windows · WORDS]
+        self._arrays: list[UInt64] = []
         # where the bits of each term start, 0 for one without and, last, for term -1; -1 for one
         # that was not looked at
         self._starts: Int64 = np.full(segment.terms + 1, -1, np.int64)
@@ -53,8 +54,8 @@ class DenseTerms:
 
     def addresses(self, terms: Int32) -> Int64:
         """int64[n]: where the bits of some terms, -1 for none, start in memory; 0 for a term that
-        is not dense, or that there is no memory for. They stay there as long as this object lives.
-        The postings must be verified."""
+        is not dense, or that there is no memory for. The ranks follow the bits. They stay there as
+        long as this object lives. The postings must be verified."""
         found: Int64 = self._starts[terms]
         if len(found) and found.min() < 0:
             with self._lock:
@@ -65,12 +66,13 @@ class DenseTerms:
 
     def _fill(self, term: int) -> int:
         segment = self._segment
-        size = segment.windows * WORDS
+        words = segment.windows * WORDS
+        size = words + words // 4
         dense = int(segment.df[term]) * _DENSE >= segment.windows * WINDOW
         if not dense or (len(self._arrays) + 1) * size * 8 > _MOST_DENSE:
             return 0
         bits = np.zeros(size, np.uint64)
-        fill_dense(bits, segment.postings, term)
+        fill_dense(bits[:words], bits[words:].view(np.uint16), segment.postings, term)
         self._arrays.append(bits)
         return int(bits.__array_interface__["data"][0])
 
@@ -175,13 +177,14 @@ class Counter:
         longest = max(sizes)
         places, order = np.empty((3, longest), np.int64), np.arange(longest + 1)
         scratch, starts = make_scratch(longest, longest), offsets_of(sizes)
-        for leaf, own in zip(self._leaves, table.ids(numbers), strict=True):
+        bits = self.addresses(table, numbers.tolist())
+        for leaf, own, dense in zip(self._leaves, table.ids(numbers), bits, strict=True):
             segment = leaf.segment
             segment.verify_positions(np.array([id for id in {*own.tolist()} if id >= 0], np.int32))
             positions = segment.unverified_positions
             assert positions is not None
             count_phrases(
-                counts, segment.postings, *positions, own, offsets, starts,
+                counts, segment.postings, *positions, own, dense, offsets, starts,
                 EVERY_ROW if leaf.live is None else leaf.live, allowed, places, order,
                 leaf.first_row, segment.documents, scratch,
             )  # fmt: skip

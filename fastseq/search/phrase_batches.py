@@ -21,6 +21,7 @@ from fastseq.types import Float32, Int32, UInt8, offsets_of
 
 if TYPE_CHECKING:
     from fastseq.index.collection import Collection
+    from fastseq.search.counting import Counter
     from fastseq.search.scorer import ModelScorer
     from fastseq.search.term_table import TermTable
 
@@ -60,6 +61,7 @@ def phrase_terms(
 def find_phrases(
     collection: Collection, table: TermTable, scorer: ModelScorer,
     phrases: Sequence[PhraseTerms], k: int, model: QuotientModel, threads: int, allowed: UInt8,
+    counter: Counter,
 ) -> tuple[Int32, Float32, list[int]]:  # fmt: skip
     """(rows, scores, the numbers of phrases that must be evaluated clause by clause, since they
     occur MOST_TF times in a document) of phrases. All segments must have positions."""
@@ -79,7 +81,8 @@ def find_phrases(
         ),
     )  # fmt: skip
     values = model.values(np.arange(MOST_TF, dtype=np.float64)).astype(np.float32)
-    ids = table.ids(numbers)
+    ids, bits = table.ids(numbers), counter.addresses(table, numbers.tolist())
+    impacts = scorer.sources(table, numbers).kept
     segments: list[tuple[Any, ...]] = []
     for number, (leaf, own) in enumerate(zip(collection.leaves, ids, strict=True)):
         leaf.segment.verify_positions(np.unique(own[own >= 0]))
@@ -88,7 +91,8 @@ def find_phrases(
         live = _NONE if leaf.live is None else leaf.live
         positions = leaf.segment.unverified_positions
         assert positions is not None
-        segments.append((leaf, own, positions, weighting, live))
+        own_parts = impacts[number].parts, impacts[number].block
+        segments.append((leaf, own, bits[number], positions, own_parts, weighting, live))
     overflow = np.zeros(n, np.uint8)
     longest, capacity = max(sizes), key_capacity(depth)
     step = max(min(_TASK, _MOST_KEYS // capacity), 1)
@@ -105,13 +109,13 @@ def find_phrases(
             counts[:], best[:] = 0, 0
             part = slice(int(starts[first]), int(starts[stop]))
             own_starts = starts[first : stop + 1] - starts[first]
-            for leaf, own, (data, blocks), weighting, live in segments:
+            for leaf, own, dense, positions, parts, weighting, live in segments:
                 collect_phrases(
                     keys[:m], counts[:m], best[:m], overflow[first:stop], leaf.segment.postings,
-                    data, blocks, own[part], offsets[part], own_starts, terms.weights[first:stop],
-                    terms.base[first:stop], values, np.float32(weighting.slope), weighting.factor,
-                    live, allowed, places, numbers_to, leaf.first_row, leaf.segment.documents,
-                    depth, scratch,
+                    *positions, *parts, own[part], dense[part], offsets[part], own_starts,
+                    terms.weights[first:stop], terms.base[first:stop], values,
+                    np.float32(weighting.slope), weighting.factor, live, allowed, places,
+                    numbers_to, leaf.first_row, leaf.segment.documents, depth, scratch,
                 )  # fmt: skip
             write_phrases(
                 rows[first:stop], scores[first:stop], keys[:m], counts[:m], spare, depth

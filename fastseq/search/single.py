@@ -194,6 +194,8 @@ class SingleSearch:
         offsets, start = np.array(phrase.offsets, np.int64), _STARTS[n]
         weighted = np.array([weight], np.float32)
         ids = table.ids(np.array(numbers, np.int32))
+        bits = searcher.counter.addresses(table, numbers)
+        impacts = scorer.sources_of(table, numbers).kept
         for number, leaf in enumerate(searcher.collection.leaves):
             segment, own_ids = leaf.segment, ids[number]
             distinct = {*own_ids.tolist()}
@@ -206,10 +208,10 @@ class SingleSearch:
             assert weighting is not None
             collect_phrases(
                 memory.keys, memory.counts, memory.best, memory.overflow, segment.postings,
-                *positions, own_ids, offsets, start, weighted, NO_BASE, _TFS,
-                np.float32(weighting.slope), weighting.factor,
-                _ALL if leaf.live is None else leaf.live, allowed, memory.places, _TERM_NUMBERS,
-                leaf.first_row, segment.documents, k, memory.scratch,
+                *positions, impacts[number].parts, impacts[number].block, own_ids, bits[number],
+                offsets, start, weighted, NO_BASE, _TFS, np.float32(weighting.slope),
+                weighting.factor, _ALL if leaf.live is None else leaf.live, allowed, memory.places,
+                _TERM_NUMBERS, leaf.first_row, segment.documents, k, memory.scratch,
             )  # fmt: skip
         overflow = memory.overflow[0]
         if not overflow:
